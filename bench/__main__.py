@@ -13,7 +13,7 @@ from bench import machine, plots, reporting
 from bench.running import Taken, run
 from bench.scale import FULL, QUICK
 from bench.table import MEASURES, chosen, measures_of
-from core.store.collector import collect_seldom
+from core.eventstore.collector import collect_seldom
 
 RESULTS = Path(__file__).resolve().parent / "results"
 EXIT_FAILED = 1

@@ -1,7 +1,7 @@
 """The error tree of Orbweaver: every failure that crosses a module boundary.
 
     OrbweaverError
-    ├── Refused                     a rule said no; carries refusals as data (core.domain.refusals)
+    ├── Refused                     a rule said no; carries refusals as data
     ├── BadInput                    a text or document from outside that cannot be read
     │   └── MalformedReview         an admission review without an object of the kind asked about
     ├── NotFound                    there is no object of the name somebody gave
@@ -84,7 +84,7 @@ class OrbweaverError(Exception):
 class Refused(OrbweaverError):
     """A command broke rules.
 
-    ``refusals`` are ``core.domain.refusals.Refusal`` values, never empty.
+    ``refusals`` are ``core.domain.configuration.refusals.Refusal`` values, never empty.
     """
 
     def __init__(self, refusals: tuple[object, ...]) -> None:

@@ -1,24 +1,23 @@
 """The table of key kinds: everything of core that can lie in etcd, and how it is read.
 
 A new method of ``Keys`` needs a row here (a test compares); the workflow engine's rows are in
-``workflows.engine.kinds``. ``orbctl verify`` and ``orbctl status`` read what the table says, and
-the tests of containment (tests/containment) spoil every kind of it.
+``workflows.engine.store.kinds``. ``orbctl verify`` and ``orbctl status`` read what the table says,
+and the tests of containment (tests/containment) spoil every kind of it.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
+from core.allocation.bindings import BINDINGS
+from core.allocation.pool_requests import NEEDS, REPORTS
 from core.archive.cursor import CURSORS
+from core.configuration.pending_admissions import ADMISSIONS
+from core.configuration.refusal_notes import REFUSALS
 from core.domain.events import Recorded
-from core.projections.checkpoint import CHECKPOINT_KIND
-from core.service.admissions import ADMISSIONS
-from core.service.bindings import BINDINGS
-from core.service.pool_requests import NEEDS, REPORTS
-from core.service.refusals import REFUSALS
-from core.store.codec import SEGMENT_REMEDY, decode_segment
-from core.store.election import LEADERS
-from core.store.kinds import (
+from core.eventstore.codec import SEGMENT_REMEDY, decode_segment
+from core.eventstore.election import LEADERS
+from core.eventstore.kinds import (
     CLAIMS,
     ENDPOINTS,
     GUARDS,
@@ -31,7 +30,8 @@ from core.store.kinds import (
     SUBNETS,
     KeyKind,
 )
-from core.store.reserve import RESERVES
+from core.eventstore.reserve import RESERVES
+from core.projections.checkpoint import CHECKPOINT_KIND
 
 SEGMENTS: Final[KeyKind[list[Recorded]]] = KeyKind(
     "segment",

@@ -15,11 +15,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
 from typing import Final, Self
 
+from core.allocation.add_request import AddRequest
+from core.allocation.allocator import Added
+from core.domain.addresses.routes import requested_routes, unmatched_routes
 from core.domain.facts import PodFacts, RequestFacts
 from core.domain.model import Endpoint
-from core.domain.routes import requested_routes, unmatched_routes
-from core.service.add_request import AddRequest
-from core.service.allocator import Added
 from nodeagent.container_lock import ContainerLock, require_caller
 from nodeagent.facts import FactsSource
 from nodeagent.gate import ADD_DEADLINE_S, BOUND_ADD_DEADLINE_S, DEL_DEADLINE_S, Gate

@@ -14,18 +14,18 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from core.domain.addresses import Family
+from core.domain.addresses.ip_address import Family
 from core.errors import DatapathError, OutcomeUnknown, StoreUnavailable, WriterFenced
-from core.store.kv import KeyValueStore
-from core.store.retry_policies import waiting_for_store
-from core.teardown import Teardown
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.retry_policies import waiting_for_store
+from core.process.tcp_port import TcpPort
+from core.process.teardown import Teardown
 from nodeagent.clusterip.clusterip_setup import ClusterIps
 from nodeagent.clusterip.sources import RecordSource, ServiceSource
 from nodeagent.composition import STANDALONE, AgentParts, AgentSources, compose
-from nodeagent.nodeprep.sysctls import tune
 from nodeagent.servers.sockets import BACKLOG, ListeningSocket
-from nodeagent.servers.tcp_port import TcpPort
 from nodeagent.servers.tcp_ports import health_port, metrics_port
+from nodeagent.settings.sysctls import tune
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.tracing import Tracer
 

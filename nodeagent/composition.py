@@ -9,19 +9,20 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from core.allocation.allocator import Allocator, AllocatorSettings, Confirm
+from core.allocation.cooldown import CoolDown
+from core.allocation.pool_requests import PoolRequests
+from core.allocation.releaser import Releaser
+from core.configuration.configurator import Configurator
+from core.configuration.refusal_notes import Refusals
 from core.errors import WriterFenced
+from core.eventstore.faults import Faults
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.writer import Writer
+from core.process.connections import ConnectionCounts
+from core.process.supervision import Supervisor
 from core.projections.configuration_view import ConfigurationView
-from core.service.allocator import Allocator, AllocatorSettings, Confirm
-from core.service.configurator import Configurator
-from core.service.cooldown import CoolDown
-from core.service.pool_requests import PoolRequests
-from core.service.refusals import Refusals
-from core.service.releaser import Releaser
-from core.store.faults import Faults
-from core.store.keys import Keys
-from core.store.kv import KeyValueStore
-from core.store.writer import Writer
-from core.supervision import Supervisor
 from nodeagent.address_service import AddressService, Allocate
 from nodeagent.conflict_detection.detector import DetectionSwitches, Detector
 from nodeagent.coordinator.announcer import Announcer
@@ -46,7 +47,6 @@ from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.servers import coordinator
 from nodeagent.servers.call_log import CallLog
 from nodeagent.servers.cni import ChainedPluginHandler, CniHandlers, CniServer
-from nodeagent.servers.connections import ConnectionCounts
 from nodeagent.servers.framed import FramedServer
 from nodeagent.servers.http_api import HttpApi
 from nodeagent.settings.values import Settings
@@ -185,7 +185,7 @@ def _writer(
 def _releaser(binds: bool) -> type[Releaser]:  # noqa: FBT001  # whether there is a provider
     if not binds:
         return Releaser
-    from core.service.handover import HandingReleaser  # noqa: PLC0415  # costs only who binds
+    from core.allocation.handover import HandingReleaser  # noqa: PLC0415  # costs only who binds
 
     return HandingReleaser
 

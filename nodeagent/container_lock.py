@@ -14,8 +14,8 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
+from core.allocation.add_request import HasHungUp, never_hung_up
 from core.errors import CallerGone
-from core.service.add_request import HasHungUp, never_hung_up
 
 
 def require_caller(has_hung_up: HasHungUp) -> None:

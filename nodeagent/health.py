@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from core.errors import NotReady, OrbweaverError, StoreUnavailable, WriterFenced
+from core.eventstore.alarms import alarmed
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, KeyValueStore
+from core.eventstore.writer import Writer
+from core.process.supervision import Supervisor
 from core.projections.configuration_view import ConfigurationView
-from core.store.alarms import alarmed
-from core.store.keys import Keys
-from core.store.kv import Get, KeyValueStore
-from core.store.writer import Writer
-from core.supervision import Supervisor
 
 PROBE_S_MAX: Final = 3.0
 PROBE_CACHED_S: Final = 1.0

@@ -16,20 +16,20 @@ import signal
 import sys
 from typing import Final
 
-from core.concurrency import until_first
 from core.errors import BadInput, OrbweaverError, TaskEnded, WriterFenced
-from core.event_loop import loop_factory
-from core.store.collector import collect_seldom
-from core.store.etcd import EtcdStore
-from core.supervision import EXIT_TASK_ENDED, Supervisor
-from core.teardown import Teardown
+from core.eventstore.collector import collect_seldom
+from core.eventstore.etcd import EtcdStore
+from core.process.concurrency import until_first
+from core.process.connections import raise_open_files_limit
+from core.process.event_loop import loop_factory
+from core.process.logs import set_up_logging
+from core.process.supervision import EXIT_TASK_ENDED, Supervisor
+from core.process.teardown import Teardown
 from nodeagent.agent import Agent
 from nodeagent.composition import AgentSources
 from nodeagent.kubernetes.cluster_connection import joined
-from nodeagent.servers.connections import raise_open_files_limit
 from nodeagent.settings.settings_loader import CONF_PATH, load_settings
 from nodeagent.settings.values import Settings
-from nodeagent.telemetry.logs import set_up_logging
 from nodeagent.telemetry.tracing import Tracer
 
 EXIT_OK: Final = 0

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from core.errors import WriterFenced
-from core.store.batch import Proposal
-from core.store.group_commit import Outcome
-from core.store.keys import Keys
-from core.store.kv import KeyValueStore
-from core.store.writer import Writer
+from core.eventstore.batch import Proposal
+from core.eventstore.group_commit import Outcome
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.writer import Writer
 from nodeagent.telemetry.tracing import Tracer
 
 

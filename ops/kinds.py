@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from core.eventstore.kinds import KeyKind
 from core.kinds import CORE_KINDS, SEGMENTS
-from core.store.kinds import KeyKind
-from workflows.engine.kinds import ENGINE_KINDS
+from workflows.engine.store.kinds import ENGINE_KINDS
 from workflows.jobs.reclaim.scan_states import BOOKS
 
 ALL_KINDS: Final[tuple[KeyKind[Any], ...]] = (*CORE_KINDS, *ENGINE_KINDS, BOOKS)

@@ -13,7 +13,7 @@ from typing import Any
 
 from core.domain.evolution import Ledger, RevisedClaim
 from core.domain.model import Endpoint, Nic, Pool, Quarantine, Subnet
-from core.domain.subnets import count, shares
+from core.domain.subnets.subnet_model import count, shares
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.manifest_writer import Allocation, PoolStatus, SubnetStatus, to_manifest
 

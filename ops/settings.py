@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from core.store.etcd import EtcdSettings
+    from core.eventstore.etcd import EtcdSettings
 
 CLUSTER: Final = "default"
 ARCHIVE_DIRECTORY: Final = "/var/lib/orbweaver/archive"
@@ -47,8 +47,8 @@ def cluster_settings(
     variables: Mapping[str, str], options: Mapping[str, str] = {}
 ) -> ClusterSettings:
     """The settings; ``options`` by the names in ``OPTIONS``, "" for not given. Raises BadInput."""
-    from core.store.etcd.access import ETCD_ENDPOINT, Access, etcd_settings
-    from core.store.keys import check_name
+    from core.eventstore.etcd.access import ETCD_ENDPOINT, Access, etcd_settings
+    from core.eventstore.keys import check_name
 
     said = {
         name: options.get(name, "").strip() or variables.get(variable, "").strip()

@@ -23,12 +23,12 @@ from bench.rig.frames import INTERFACE, NAMESPACE, identity
 from bench.rig.lab import CLUSTER
 from core.domain.events import AddressesClaimed, Cause
 from core.domain.model import Endpoint, Nic, pod_holder
-from core.store.batch import Lost, Proposal
-from core.store.codec import EventDraft, encode_segment
-from core.store.etcd import EtcdSettings, EtcdStore
-from core.store.keys import Keys
-from core.store.kv import Absent, Get, Put, Unchanged
-from core.store.writer import Writer, unix_ms
+from core.eventstore.batch import Lost, Proposal
+from core.eventstore.codec import EventDraft, encode_segment
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Absent, Get, Put, Unchanged
+from core.eventstore.writer import Writer, unix_ms
 
 KEYS = Keys(CLUSTER)
 VALUE = b"v" * 200

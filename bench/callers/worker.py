@@ -12,10 +12,10 @@ from typing import Any
 
 from bench.rig.errands import REGISTRY
 from bench.rig.lab import CLUSTER
-from core.store.collector import freeze_modules
-from core.store.etcd import EtcdSettings, EtcdStore
-from core.store.keys import Keys
-from workflows.engine.worker import Worker
+from core.eventstore.collector import freeze_modules
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.keys import Keys
+from workflows.engine.worker.worker import Worker
 
 
 async def work(order: dict[str, Any]) -> None:

@@ -13,9 +13,9 @@ from bench.measures.calls import RECORDS_MAX, Bare, Caller, Calls
 from bench.rig.lab import Lab
 from bench.rig.seed_writer import SeedWriter
 from bench.rig.seeding import wide_pool
-from core.store.keys import Keys
-from core.store.kv import KeyValueStore
-from core.store.log import LogReader
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.log import LogReader
 from tests.support.etcd import EtcdCluster
 
 CALLERS = 32

@@ -16,14 +16,14 @@ from bench.figures import Figure, median_figure, ratio_figure
 from bench.rig.lab import Lab
 from bench.rig.seed_writer import SeedWriter
 from bench.rig.seeding import slices
-from core.domain.commands import ApplyPool
+from core.configuration.configurator import Configurator
+from core.configuration.indexer import build_index
+from core.domain.configuration.commands import ApplyPool
 from core.domain.events import Cause
 from core.domain.model import Pool
-from core.service.configurator import Configurator
-from core.service.indexer import build_index
-from core.store.keys import Keys, controller_writer
-from core.store.kv import KeyValueStore
-from core.store.writer import Writer
+from core.eventstore.keys import Keys, controller_writer
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.writer import Writer
 from tests.support.etcd import EtcdCluster
 
 FEW_OBJECTS = 100

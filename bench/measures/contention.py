@@ -17,11 +17,11 @@ from bench.rig.frames import NEW_PODS, netconf
 from bench.rig.lab import CLUSTER, Lab
 from bench.rig.seed_writer import SeedWriter
 from bench.rig.seeding import exact_pool
+from core.allocation.allocator import Added
 from core.domain.checker import check_log
-from core.service.allocator import Added
-from core.store.keys import Keys
-from core.store.kv import KeyValueStore
-from core.store.log import START, LogReader
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.log import START, LogReader
 from tests.support.etcd import EtcdCluster
 from tests.support.nodes import Node, addresses, gather, pod
 

@@ -17,7 +17,7 @@ from bench.rig.errands import REGISTRY, Errand, Errands
 from bench.rig.lab import Lab
 from bench.rig.worker import WorkerProcess
 from tests.support.etcd import EtcdCluster
-from workflows.engine.client import Client
+from workflows.engine.client.client import Client
 from workflows.model.codec import decode_history, encode_history
 from workflows.model.events import HistoryEvent
 from workflows.testing import replay

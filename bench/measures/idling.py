@@ -12,10 +12,10 @@ from bench.figures import Figure, median_figure
 from bench.rig.errands import Sleeper
 from bench.rig.lab import Lab
 from bench.rig.worker import WorkerProcess
-from core.store.kv import Get
+from core.eventstore.kv import Get
 from tests.support.etcd import EtcdCluster
-from workflows.engine.client import Client
-from workflows.engine.keys import DEFAULT_QUEUE, WorkflowKeys
+from workflows.engine.client.client import Client
+from workflows.engine.store.keys import DEFAULT_QUEUE, WorkflowKeys
 
 BEGUN_AT_ONCE = 64
 POLL_S = 0.1

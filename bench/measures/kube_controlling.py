@@ -28,12 +28,12 @@ from bench.rig.kubernetes import (
 )
 from bench.rig.lab import Lab
 from bench.rig.seeding import exact_pool, many_pools, seed, spread_places
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from core.manifests.kinds.fields import API_VERSION
-from core.store.keys import Keys
-from core.store.kv import KeyValueStore
-from nodeagent.settings.environment import KUBECONFIG
+from core.process.environment import KUBECONFIG
 from tests.support.etcd import EtcdCluster
 from tests.support.kubernetes import ApiServer
 

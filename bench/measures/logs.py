@@ -12,8 +12,8 @@ from bench.rig.lab import Lab
 from core.archive.archiver import Archiver
 from core.archive.files import LocalFiles
 from core.archive.replay import open_log
-from core.store.keys import Keys
-from core.store.kv import KeyValueStore
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore
 from tests.archive.synthetic import Shape, fill
 
 PER_SEGMENT = 64

@@ -15,8 +15,8 @@ from bench.measures.last_free import Exchange
 from bench.rig.lab import Lab
 from bench.rig.seed_writer import SeedWriter
 from bench.rig.seeding import all_places, exact_pool, seed, wide_pool
-from core.store.keys import Keys
-from core.store.kv import KeyValueStore
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore
 
 ADDRESSES = 4_096
 FREE = ADDRESSES // 100

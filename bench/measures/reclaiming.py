@@ -19,7 +19,8 @@ from bench.measures.calls import Bare
 from bench.measures.scaling import seed_of
 from bench.rig.lab import CLUSTER, Lab
 from bench.rig.seeding import seed, spread_places, wide_pool
-from core.domain.commands import ApplyRecord, DeleteRecord
+from core.allocation.observer import Observer
+from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import RecordDefined
 from core.domain.evolution import Ledger
 from core.domain.reclaim.cluster import (
@@ -35,12 +36,11 @@ from core.domain.reclaim.deadlines import ReclaimDeadline
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Moment
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import ExecutionNotFound
-from core.service.observer import Observer
-from core.store.keys import Keys
-from core.store.kv import Get, KeyValueStore
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, KeyValueStore
 from tests.support.etcd import EtcdCluster
 from tests.support.nodes import CAUSE, Node, pod, pool
-from workflows.engine.client import Client
+from workflows.engine.client.client import Client
 from workflows.jobs.job_host import JobHost, JobSources
 from workflows.jobs.reclaim.facts import PodChange, ReclaimFactsSource
 from workflows.jobs.reclaim.records import StandalonePodFacts

@@ -17,14 +17,14 @@ from typing import Final
 from bench.figures import Figure, ratio_figure
 from bench.rig.errands import REGISTRY, Errand
 from bench.rig.lab import Lab
-from core.store.keys import Keys
-from core.store.kv import KeyValueStore, Put, Write
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore, Put, Write
 from tests.support.etcd import EtcdCluster
-from workflows.engine.archive_files import ExecutionFiles
-from workflows.engine.keys import SHARDS, WorkflowKeys, new_id
-from workflows.engine.records import HEAD, RunHead
-from workflows.engine.retention import Archive, retire
-from workflows.engine.worker import Worker
+from workflows.engine.store.archive_files import ExecutionFiles
+from workflows.engine.store.keys import SHARDS, WorkflowKeys, new_id
+from workflows.engine.store.records import HEAD, RunHead
+from workflows.engine.worker.retention import Archive, retire
+from workflows.engine.worker.worker import Worker
 from workflows.model.codec import encode_history
 from workflows.model.events import HistoryEvent
 from workflows.model.policies import ExecutionStatus

@@ -12,8 +12,8 @@ from bench.figures import Figure, ratio_figure
 from bench.measures.calls import RECORDS_MAX, Caller
 from bench.rig.lab import Lab
 from bench.rig.seeding import many_pools, pool_name, seed, spread_places
-from core.store.keys import Keys
-from core.store.kv import KeyValueStore
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore
 
 
 def seed_of(lab: Lab, claims: int) -> Path:

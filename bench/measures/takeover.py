@@ -14,8 +14,8 @@ from bench.rig.errands import Sleeper
 from bench.rig.lab import Lab
 from bench.rig.worker import WorkerProcess
 from tests.support.etcd import EtcdCluster
-from workflows.engine.client import Client
-from workflows.engine.session import WORKER_TTL_S
+from workflows.engine.client.client import Client
+from workflows.engine.store.session import WORKER_TTL_S
 
 EXECUTIONS = 64
 ANSWER_S_MAX = 30.0

@@ -17,15 +17,15 @@ from typing import Any, Final
 
 from bench.figures import NotTaken
 from bench.rig.frames import NAMESPACE, identity
-from core.domain.commands import ApplyPool
+from core.domain.configuration.commands import ApplyPool
 from core.domain.model import Pool
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore, Put
+from core.eventstore.state import read_ledger
 from core.kubernetes.api import Object
 from core.manifests.crds.definitions import KINDS, definition_of
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.manifest_writer import dump_yaml, to_manifest
-from core.store.keys import Keys
-from core.store.kv import KeyValueStore, Put
-from core.store.state import read_ledger
 from ops.kubernetes.reports import endpoint_report
 from ops.kubernetes.resources import FINALIZER, command_of
 from tests.support.etcd import EtcdCluster

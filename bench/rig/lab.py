@@ -22,9 +22,9 @@ from typing import Any, Self, TypeVar
 from bench.rig.agent import AgentProcess
 from bench.rig.daemon import ROOT
 from bench.scale import Scale
-from core.store.etcd import EtcdSettings, EtcdStore
-from core.store.keys import Keys
-from core.store.kv import KeyValueStore
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore
 from tests.support.etcd import EtcdCluster
 
 CLUSTER = "default"

@@ -11,9 +11,17 @@ from collections.abc import Sequence
 from core.domain.events import AddressesClaimed, Cause, Event, PoolDefined
 from core.domain.evolution import claims_made
 from core.domain.model import Pool
-from core.store.codec import CLAIM, ENDPOINT, HEAD, POOL, EventDraft, WriterHead, encode_segment
-from core.store.keys import Keys
-from core.store.kv import KeyValueStore, Put
+from core.eventstore.codec import (
+    CLAIM,
+    ENDPOINT,
+    HEAD,
+    POOL,
+    EventDraft,
+    WriterHead,
+    encode_segment,
+)
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore, Put
 
 START_MS = 1_700_000_000_000
 CLAIMS_PER_COMMIT = 63

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from bench.rig.frames import INTERFACE, NAMESPACE, identity
 from bench.rig.seed_writer import CLAIMS_PER_COMMIT, SeedWriter
-from core.domain.addresses import format_address, parse_address
+from core.domain.addresses.ip_address import format_address, parse_address
 from core.domain.events import AddressesClaimed
 from core.domain.model import Endpoint, Nic, Pool, pod_holder
-from core.store.keys import Keys, controller_writer
-from core.store.kv import KeyValueStore
+from core.eventstore.keys import Keys, controller_writer
+from core.eventstore.kv import KeyValueStore
 
 WRITERS = 4
 """Seeding writers at once: etcd is never idle, and revisions interleave as they do in life."""

@@ -25,9 +25,9 @@ from bench.rig.lab import Lab
 from bench.rig.seed_writer import SeedWriter
 from bench.rig.seeding import wide_pool
 from core.domain.model import Pool
-from core.store.keys import Keys
-from core.store.kv import KeyValueStore
-from nodeagent.settings.environment import KUBECONFIG
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore
+from core.process.environment import KUBECONFIG
 from ops import installer
 from tests.support.etcd import EtcdCluster
 from tests.support.kubernetes import ApiServer

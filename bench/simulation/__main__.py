@@ -18,7 +18,7 @@ from bench.rig.lab import Lab
 from bench.scale import FULL
 from bench.simulation.plan import RACK_NODES, Size
 from bench.simulation.run import Run, Simulation
-from core.store.collector import collect_seldom
+from core.eventstore.collector import collect_seldom
 
 EXIT_FAILED: Final = 1
 

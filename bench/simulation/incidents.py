@@ -15,12 +15,12 @@ from typing import Any, Final, NamedTuple
 from bench.figures import percentile
 from bench.simulation.fleet import Fleet
 from bench.simulation.plan import Size, addresses_for, node_name, pools_of, rack_pool
-from core.domain.commands import ApplyPool, ApplyRecord, Command, DeleteRecord
+from core.configuration.configurator import Configurator
+from core.domain.configuration.commands import ApplyPool, ApplyRecord, Command, DeleteRecord
 from core.domain.events import Cause, RecordDefined
-from core.service.configurator import Configurator
-from core.store.keys import Keys
-from core.store.kv import Get, KeyValueStore
-from core.store.writer import Writer
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, KeyValueStore
+from core.eventstore.writer import Writer
 from workflows.jobs.job_host import JobHost
 
 REACHED_SHARE: Final = 0.99

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from core.domain.checker import check_log
 from core.domain.evolution import Ledger
-from core.store.keys import Keys
-from core.store.kv import Get, KeyValueStore
-from core.store.log import START, LogReader
-from core.store.state import read_ledger
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, KeyValueStore
+from core.eventstore.log import START, LogReader
+from core.eventstore.state import read_ledger
 
 
 class Verdict(NamedTuple):

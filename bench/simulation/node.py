@@ -10,12 +10,12 @@ import time
 from typing import Final, NamedTuple
 
 from bench.simulation.plan import facts_of, node_name
+from core.allocation.add_request import AddRequest
 from core.domain.events import Cause
 from core.domain.facts import PodReference
 from core.domain.model import Attachment
 from core.domain.selection.request import SelectionRequest
-from core.service.add_request import AddRequest
-from core.store.etcd import EtcdSettings, EtcdStore
+from core.eventstore.etcd import EtcdSettings, EtcdStore
 from tests.support.nodes import Node, addresses
 
 INTERFACE: Final = "eth0"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from core.domain.addresses import format_address, parse_address
+from core.domain.addresses.ip_address import format_address, parse_address
 from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, RequestFacts
 from core.domain.model import Pool
 

@@ -21,8 +21,8 @@ import uvloop
 
 from bench.simulation.node import SimulatedNode
 from bench.simulation.usage import peak_rss_mb
-from core.store.collector import collect_seldom
-from core.store.retry_policies import waiting_for_store
+from core.eventstore.collector import collect_seldom
+from core.eventstore.retry_policies import waiting_for_store
 
 OPENING_MAX: Final = 8
 """Nodes of this process that start at once."""

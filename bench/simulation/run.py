@@ -14,8 +14,8 @@ from bench.simulation.incidents import Fanout, PodsStarted, RackLost
 from bench.simulation.judging import Verdict, judge
 from bench.simulation.plan import Size
 from bench.simulation.usage import EtcdUsage, etcd_usage, peak_rss_mb
-from core.store.keys import Keys
-from core.store.kv import KeyValueStore
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore
 from tests.support.etcd import EtcdCluster
 
 T = TypeVar("T")

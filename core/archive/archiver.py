@@ -25,10 +25,10 @@ from core.archive.live_log import RANGES_PER_READ_MAX
 from core.archive.replay import LogView, open_log
 from core.archive.sealed_log import SealedLog
 from core.errors import LogCorrupt, StoreFull
-from core.store.keys import Keys
-from core.store.kv import Absent, Delete, Get, Guard, KeyValueStore, Put, TxnResult, Unchanged
-from core.store.log import Segment
-from core.store.writer import unix_ms
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Absent, Delete, Get, Guard, KeyValueStore, Put, TxnResult, Unchanged
+from core.eventstore.log import Segment
+from core.eventstore.writer import unix_ms
 
 LIVE_SEGMENTS_MAX = 20_000
 """Live segments at which sealing is due: some 60 MB in etcd under load, 7 MB when idle."""

@@ -15,10 +15,10 @@ from typing import Final, NamedTuple
 from core.archive.chain import CHAIN_START
 from core.archive.format import NO_FILE, FileLink
 from core.domain.plausibility import check_counts
-from core.store.codec import StateCodec
-from core.store.keys import Keys
-from core.store.kinds import KeyKind
-from core.store.kv import Get, KeyValueStore
+from core.eventstore.codec import StateCodec
+from core.eventstore.keys import Keys
+from core.eventstore.kinds import KeyKind
+from core.eventstore.kv import Get, KeyValueStore
 
 SEGMENTS_SUFFIX: Final = ".segments"
 INDEX_SUFFIX: Final = ".index"

@@ -22,8 +22,8 @@ from core.archive.format import FORMAT_VERSION, BlockWriter, FileHeader, FileLin
 from core.archive.index import IndexBuilder
 from core.archive.snapshot import ArchiveSnapshot, encode_snapshot
 from core.errors import LogCorrupt, LogGap
-from core.store.codec import SEGMENT_REMEDY, UNREADABLE, words_of
-from core.store.log import Segment
+from core.eventstore.codec import SEGMENT_REMEDY, UNREADABLE, words_of
+from core.eventstore.log import Segment
 
 
 class BuiltFile(NamedTuple):

@@ -8,7 +8,7 @@
     magic        8 bytes, ``ORBSEGEN``
 
 Numbers outside msgpack are big-endian. ``data`` is the segment exactly as it lay in etcd
-(``core.store.codec``), so any msgpack reader with zstd can read a file without this code.
+(``core.eventstore.codec``), so any msgpack reader with zstd can read a file without this code.
 
 Promise: what is read is what was sealed. The digest in the footer is the file's identity: the next
 file's header and in the end the cursor in etcd name it. It covers the table of blocks, the table
@@ -29,9 +29,9 @@ import zstandard
 
 from core.archive.chain import chained
 from core.errors import LogCorrupt
-from core.store.codec import UNREADABLE
-from core.store.kv import REQUEST_BYTES_MAX
-from core.store.log import Segment
+from core.eventstore.codec import UNREADABLE
+from core.eventstore.kv import REQUEST_BYTES_MAX
+from core.eventstore.log import Segment
 
 FORMAT_VERSION = 1
 BLOCK_BYTES = 128 * 1024

@@ -15,9 +15,9 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from core.errors import LogGap
-from core.store.keys import Keys
-from core.store.kv import Get, KeyValue, KeyValueStore
-from core.store.log import SEGMENTS_PER_READ_MAX, Segment, missing_segment
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, KeyValue, KeyValueStore
+from core.eventstore.log import SEGMENTS_PER_READ_MAX, Segment, missing_segment
 
 WINDOW_SEGMENTS = 1_000
 """Segments read ahead of what is passed on, over all writers.

@@ -16,10 +16,10 @@ from core.archive.cursor import ArchiveCursor, read_cursor
 from core.archive.files import Files
 from core.archive.sealed_log import SealedLog
 from core.errors import Compacted, OutcomeUnknown, StoreFull, StoreRejected
-from core.store.keys import Keys
-from core.store.kv import KeyValueStore
-from core.store.reserve import delete_reserve, make_reserve
-from core.store.writer import unix_ms
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.reserve import delete_reserve, make_reserve
+from core.eventstore.writer import unix_ms
 
 ROOT_REMEDY: Final = (
     "as etcd's user root (Secret orbweaver-etcd-root) run `etcdctl defrag` for each member, then"

@@ -26,8 +26,8 @@ from core.archive.files import Files
 from core.archive.leftovers import sweep
 from core.archive.sealed_log import FileSummary, SealedLog
 from core.errors import LogCorrupt
-from core.store.keys import Keys
-from core.store.kv import KeyValueStore, Put, Unchanged
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore, Put, Unchanged
 
 ARCHIVE_BYTES_MAX: Final = 64 * 1024**3
 """On disk, by default: some two billion events, years of a large cluster."""

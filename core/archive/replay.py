@@ -21,12 +21,12 @@ from core.archive.live_log import LiveLog
 from core.archive.sealed_log import SealedLog, sealed_alone
 from core.domain.events import Recorded
 from core.errors import LogCorrupt, LogGap
-from core.store.faults import Faults
-from core.store.heads import read_heads
-from core.store.keys import Keys
-from core.store.kv import Get, KeyValueStore
-from core.store.log import Segment
-from core.store.writer import unix_ms
+from core.eventstore.faults import Faults
+from core.eventstore.heads import read_heads
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, KeyValueStore
+from core.eventstore.log import Segment
+from core.eventstore.writer import unix_ms
 
 
 class SegmentBatch(NamedTuple):

@@ -17,7 +17,7 @@ from core.domain.events import RecordDefined
 from core.domain.evolution import Ledger, RevisedClaim
 from core.domain.model import Claim, Endpoint, Pool, Quarantine, Reservation, Subnet
 from core.errors import LogCorrupt
-from core.store.codec import UNREADABLE
+from core.eventstore.codec import UNREADABLE
 
 SNAPSHOT_VERSION = 1
 SNAPSHOT_BYTES_MAX = 4 * 1024**3

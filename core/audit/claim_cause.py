@@ -9,9 +9,9 @@ from __future__ import annotations
 from core.domain.events import Cause
 from core.domain.evolution import RevisedClaim
 from core.errors import Compacted
-from core.store.codec import HEAD, decode_segment
-from core.store.keys import Keys
-from core.store.kv import Get, KeyValueStore
+from core.eventstore.codec import HEAD, decode_segment
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, KeyValueStore
 
 
 async def cause_of(store: KeyValueStore, keys: Keys, held: RevisedClaim) -> Cause | None:

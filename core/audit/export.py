@@ -24,8 +24,8 @@ from core.archive.replay import LogView
 from core.domain.events import TYPE_NAMES, Recorded
 from core.domain.upcasters import VERSIONS
 from core.errors import BadInput, LogCorrupt
-from core.store.kv import REQUEST_BYTES_MAX
-from core.store.log import Segment
+from core.eventstore.kv import REQUEST_BYTES_MAX
+from core.eventstore.log import Segment
 
 RAW_FORMAT: Final = "orbweaver-log"
 RAW_VERSION: Final = 1

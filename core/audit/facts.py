@@ -9,7 +9,7 @@ import re
 from collections import deque
 from typing import Final, Literal, NamedTuple
 
-from core.domain.addresses import AddressSyntaxError, parse_address, parse_cidr
+from core.domain.addresses.ip_address import AddressSyntaxError, parse_address, parse_cidr
 from core.domain.events import (
     TYPE_NAMES,
     Event,

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from core.archive.replay import LogView
 from core.audit.facts import INDEXED, Fact, FactList, History, HistorySubject, Stamp, stamp_of
 from core.audit.object_history import LIVES, ObjectHistory
-from core.domain.addresses import parse_address, parse_cidr
+from core.domain.addresses.ip_address import parse_address, parse_cidr
 from core.domain.events import (
     AddressesClaimed,
     AddressesReleased,
@@ -25,8 +25,8 @@ from core.domain.events import (
 )
 from core.domain.evolution import EndpointKey
 from core.domain.model import Endpoint, Quarantine
-from core.domain.quarantine import seen_in_words
-from core.store.log import Segment
+from core.domain.quarantine.quarantine_decisions import seen_in_words
+from core.eventstore.log import Segment
 
 
 async def history(view: LogView, subject: HistorySubject) -> History:

@@ -12,9 +12,9 @@ from typing import NamedTuple
 from core.audit.repair import RepairStep
 from core.domain.evolution import Ledger
 from core.domain.model import Pool, Subnet
-from core.store.index import COMPLETE, FAMILIES, TOPICS, Index
-from core.store.keys import Keys
-from core.store.kv import Get, KeyValueStore, Put, Unchanged
+from core.eventstore.index import COMPLETE, FAMILIES, TOPICS, Index
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, KeyValueStore, Put, Unchanged
 
 
 class IndexFault(NamedTuple):

@@ -1,6 +1,6 @@
 """Whose claims an agent may change: those of its own node.
 
-All agents share one etcd role (``core.store.roles``), so etcd cannot keep one node's agent off
+All agents share one etcd role (``core.eventstore.roles``), so etcd cannot keep one node's agent off
 another node's claims. The log can: every change of a claim or an endpoint has its event (I5), in
 the log of the writer that made it, and an agent's writer is named after its node. Controllers and
 orbctl change the claims of every node. Pure; it judges one segment at a time.
@@ -18,7 +18,7 @@ from typing import Final
 from core.domain.checker import Violation
 from core.domain.events import AddressesClaimed, AddressesReleased, EndpointChanged, Recorded
 from core.domain.evolution import Ledger
-from core.store.keys import CONTROLLER_WRITERS
+from core.eventstore.keys import CONTROLLER_WRITERS
 
 WRITER: Final = "writer"
 """The rule's name in a report."""

@@ -24,18 +24,18 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from core.audit.state import CODECS, Difference, State
-from core.domain.addresses import Family
+from core.domain.addresses.ip_address import Family
 from core.domain.events import AddressesClaimed, AddressesReleased, Cause, Release
 from core.domain.evolution import EndpointKey, Ledger, claims_made
 from core.domain.model import Claim, Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
 from core.errors import LogCorrupt
-from core.store.batch import Lost, Proposal
-from core.store.codec import CLAIM, ENDPOINT, HEAD, EventDraft
-from core.store.heads import head_from_log
-from core.store.keys import Keys
-from core.store.kinds import HEADS, key_text
-from core.store.kv import Absent, Delete, Get, Guard, KeyValueStore, Put, Unchanged, Write
-from core.store.writer import Writer
+from core.eventstore.batch import Lost, Proposal
+from core.eventstore.codec import CLAIM, ENDPOINT, HEAD, EventDraft
+from core.eventstore.heads import head_from_log
+from core.eventstore.keys import Keys
+from core.eventstore.kinds import HEADS, key_text
+from core.eventstore.kv import Absent, Delete, Get, Guard, KeyValueStore, Put, Unchanged, Write
+from core.eventstore.writer import Writer
 
 _TOPICS: Final[Mapping[str, str]] = {
     "pool": "pools",
@@ -227,7 +227,10 @@ def _is_agreed(ledger: Ledger, endpoint: Endpoint | None, nic: Nic) -> bool:
 
 
 def _topics(one: Difference, keys: Keys) -> tuple[Write, ...]:
-    """The guard keys that a change of this key must change too (``core.service.configurator``)."""
+    """Return the writes of the guard keys that a change of this key must change too.
+
+    ``core.configuration.configurator`` writes the same ones.
+    """
     topic = _TOPICS.get(one.kind)
     if topic is None:
         return ()

@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from core.errors import LogCorrupt
-from core.store.faults import ContainedFault
-from core.store.keys import Keys
-from core.store.kinds import KeyKind, key_text
-from core.store.kv import Get, KeyValueStore
+from core.eventstore.faults import ContainedFault
+from core.eventstore.keys import Keys
+from core.eventstore.kinds import KeyKind, key_text
+from core.eventstore.kv import Get, KeyValueStore
 
 
 async def scan(

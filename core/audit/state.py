@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from core.domain.addresses import AddressSyntaxError
+from core.domain.addresses.ip_address import AddressSyntaxError
 from core.domain.evolution import Ledger
 from core.errors import LogCorrupt
-from core.store.codec import (
+from core.eventstore.codec import (
     CLAIM,
     ENDPOINT,
     POOL,
@@ -22,8 +22,8 @@ from core.store.codec import (
     SUBNET,
     StateCodec,
 )
-from core.store.keys import Keys
-from core.store.kv import Get, KeyValue, KeyValueStore
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, KeyValue, KeyValueStore
 
 CODECS: Final[Mapping[str, StateCodec[Any]]] = {
     "subnet": SUBNET,

@@ -26,12 +26,12 @@ from core.domain.checker import Checker, Violation
 from core.domain.events import Recorded
 from core.domain.evolution import Ledger
 from core.errors import Compacted, LogCorrupt, LogError
-from core.store.codec import SEGMENT_REMEDY, UNREADABLE, words_of
-from core.store.faults import ContainedFault
-from core.store.keys import Keys
-from core.store.kinds import KeyKind
-from core.store.kv import KeyValueStore
-from core.store.log import Segment
+from core.eventstore.codec import SEGMENT_REMEDY, UNREADABLE, words_of
+from core.eventstore.faults import ContainedFault
+from core.eventstore.keys import Keys
+from core.eventstore.kinds import KeyKind
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.log import Segment
 
 ROUNDS_MAX = 5
 """How often etcd may compact the revision under a run. Each round reads only what is new to it."""

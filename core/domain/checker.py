@@ -14,7 +14,7 @@ recorded test run) gets the same answer. It must never repair, skip or reorder a
     pool-empty    a pool is deleted while claims exist in it, or is not there at all
     pool-shrink   a pool gives up addresses that are claimed in it
     pool-overlap  two pools of a family offer the same address
-    subnet-...    see ``core.domain.subnet_checks``
+    subnet-...    see ``core.domain.subnets.subnet_checks``
 
 A claim of an address by the endpoint that holds it already is no violation: two NICs may share an
 address, and a repair restates a claim whose key was lost (docs/audit.md).
@@ -26,9 +26,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Final, NamedTuple, TypeVar
 
-from core.domain.address_set import AddressSet
-from core.domain.addresses import AddressSyntaxError, Family, parse_address
-from core.domain.configuration import pool_addresses, reserved_addresses
+from core.domain.addresses.address_set import AddressSet
+from core.domain.addresses.ip_address import AddressSyntaxError, Family, parse_address
+from core.domain.configuration.configuration_state import pool_addresses, reserved_addresses
 from core.domain.events import (
     AddressesClaimed,
     AddressesReleased,
@@ -46,7 +46,7 @@ from core.domain.events import (
 )
 from core.domain.evolution import EndpointKey, Ledger, RevisedClaim
 from core.domain.model import Endpoint, Nic, Pool
-from core.domain.subnet_checks import (
+from core.domain.subnets.subnet_checks import (
     SUBNET_EMPTY,
     SUBNET_OVERLAP,
     SUBNET_SHARE,

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
-from core.domain import globs
-from core.domain.labels import LabelSelector, key_faults, matches
+from core.domain.patterns import globs
+from core.domain.patterns.labels import LabelSelector, key_faults, matches
 
 GROUP: Final = "spidernet.io"
 SUB_ENI: Final = f"{GROUP}/sub-eni"

@@ -2,16 +2,16 @@
 
 Plain immutable values (``NamedTuple``: the codec writes them as msgpack arrays). New fields go to
 the end and have a default, so that old logs stay readable. Addresses are kept as canonical text
-because that is what people search for; arithmetic happens in ``core.domain.address_set``. Nothing
-here decides anything.
+because that is what people search for; arithmetic happens in
+``core.domain.addresses.address_set``. Nothing here decides anything.
 """
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from core.domain.addresses import Family
-from core.domain.labels import LabelSelector
+from core.domain.addresses.ip_address import Family
+from core.domain.patterns.labels import LabelSelector
 
 FixedKind = Literal["statefulset", "vm"]
 """What keeps its addresses across its Pods."""
@@ -59,7 +59,8 @@ class Subnet(NamedTuple):
     See docs/reference/custom-resources.md, "SpiderSubnet".
 
     Texts are as stored, ``routes`` as in a pool. What each pool has of it is nowhere written twice:
-    it is the pool's own addresses (``core.domain.subnets``). ``retiring``: deletion has begun.
+    it is the pool's own addresses (``core.domain.subnets.subnet_model``). ``retiring``: deletion
+    has begun.
     """
 
     name: str

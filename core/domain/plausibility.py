@@ -6,8 +6,8 @@ here cannot be computed with. Everything raises ValueError (AddressSyntaxError i
 
 from __future__ import annotations
 
-from core.domain.addresses import ADDRESS_BITS, Family, parse_address, parse_cidr
-from core.domain.configuration import pool_addresses, reserved_addresses
+from core.domain.addresses.ip_address import ADDRESS_BITS, Family, parse_address, parse_cidr
+from core.domain.configuration.configuration_state import pool_addresses, reserved_addresses
 from core.domain.model import Endpoint, Pool, Quarantine, Reservation, Subnet
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from core.domain.addresses import Family
+from core.domain.addresses.ip_address import Family
 
 
 class ServicePort(NamedTuple):

@@ -14,7 +14,7 @@ from typing import Final
 from core.errors import BadInput
 from core.kubernetes.kubeconfig import ClusterAccess, Tls, read_kubeconfig, read_service_account
 from core.kubernetes.tokens import CredentialPlugin, NoAccess
-from core.tls import not_strict
+from core.process.tls import not_strict
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where kubelet puts a Pod's token and the authority of its API server."""

@@ -19,7 +19,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from core.errors import ApiError, ApiExpired, ApiRejected
 from core.kubernetes.api import SILENCE_S_MAX, Api, Object, WatchEvent
-from core.supervision import TaskSpec
+from core.process.supervision import TaskSpec
 
 ObjectKey = tuple[str, str]
 """Namespace ("" for none) and name."""

@@ -2,5 +2,6 @@
 
 ``documents`` reads bounded YAML, ``schemas`` says which fields there are, ``manifest_parser`` gives
 typed manifests, ``commands`` turns them into commands, ``manifest_writer`` goes back. Rules of the
-domain are not repeated here: ``core.domain.decisions`` may still refuse a manifest that is read.
+domain are not repeated here: ``core.domain.configuration.decisions`` may still refuse a manifest
+that is read.
 """

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from core.domain.addresses import Family
+from core.domain.addresses.ip_address import Family
 from core.domain.autopools.applications import REPLICATED
-from core.domain.commands import (
+from core.domain.configuration.commands import (
     ApplyPool,
     ApplyRecord,
     ApplyReservation,
@@ -23,8 +23,8 @@ from core.domain.commands import (
     DeleteSubnet,
 )
 from core.domain.events import RecordDefined
-from core.domain.labels import LabelSelector
 from core.domain.model import Pool, Reservation, Route, Scale, Subnet, Workload
+from core.domain.patterns.labels import LabelSelector
 from core.domain.validation.records import NAMESPACED_KINDS
 from core.domain.validation.shared import (
     ObjectReference,

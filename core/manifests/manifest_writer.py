@@ -13,11 +13,11 @@ import msgspec
 import yaml
 
 from core.domain.autopools.applications import CRON_JOB, REPLICATED
-from core.domain.configuration import pool_addresses
+from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.events import RecordDefined
-from core.domain.labels import LabelSelector
 from core.domain.model import Pool, Reservation, Subnet, Workload
-from core.domain.subnets import Share
+from core.domain.patterns.labels import LabelSelector
+from core.domain.subnets.subnet_model import Share
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.schemas import SCHEMAS
 from core.manifests.services import service_fields, slice_fields
@@ -44,7 +44,7 @@ class PoolStatus(NamedTuple):
 
 
 class SubnetStatus(NamedTuple):
-    """What a subnet's report says of its pools (``core.domain.subnets``)."""
+    """What a subnet's report says of its pools (``core.domain.subnets.subnet_model``)."""
 
     allocated_count: int = 0
     shares: Sequence[Share] = ()

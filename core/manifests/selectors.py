@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.domain.labels import LabelSelector, Requirement
+from core.domain.patterns.labels import LabelSelector, Requirement
 from core.manifests.kinds.fields import SelectorSpec
 
 

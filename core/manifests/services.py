@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from core.domain.addresses import Family
+from core.domain.addresses.ip_address import Family
 from core.domain.services import EndpointSlice, Service, ServicePort, SliceEndpoint
 from core.manifests.kinds.services import EndpointSpec, PortSpec, ServiceSpec, SliceBody
 

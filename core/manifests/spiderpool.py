@@ -15,8 +15,9 @@ from typing import Any, Final, NamedTuple, TypeVar
 import msgspec
 from msgspec import Struct
 
-from core.domain.addresses import AddressSyntaxError, parse_address, parse_cidr
-from core.domain.commands import ApplyPool, ApplyReservation, ApplySubnet
+from core.domain.addresses.ip_address import AddressSyntaxError, parse_address, parse_cidr
+from core.domain.claims.takeover import ForeignCluster, ForeignPool, Record
+from core.domain.configuration.commands import ApplyPool, ApplyReservation, ApplySubnet
 from core.domain.model import (
     Endpoint,
     FixedKind,
@@ -28,7 +29,6 @@ from core.domain.model import (
     pod_holder,
     stateful_holder,
 )
-from core.domain.takeover import ForeignCluster, ForeignPool, Record
 from core.errors import BadInput, Refused
 from core.manifests.commands import apply_command
 from core.manifests.kinds.endpoints import EndpointNic, EndpointReport

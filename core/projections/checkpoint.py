@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from core.domain.plausibility import check_counts
-from core.store.codec import StateCodec
-from core.store.kinds import KeyKind
+from core.eventstore.codec import StateCodec
+from core.eventstore.kinds import KeyKind
 
 CHECKPOINT = "projector"
 """The name of the checkpoint under ``meta/``."""

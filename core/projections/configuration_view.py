@@ -17,15 +17,15 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final, NamedTuple, TypeVar
 
-from core.domain.address_set import AddressSet
-from core.domain.configuration import offered
+from core.domain.addresses.address_set import AddressSet
+from core.domain.configuration.configuration_state import offered
 from core.domain.events import RecordDefined
 from core.domain.model import Pool, Quarantine, Reservation, Subnet
 from core.domain.selection.catalog import PoolCatalog
 from core.errors import Compacted, LogCorrupt, NotReady, OrbweaverError
-from core.store.faults import ContainedFault, Faults
-from core.store.keys import Keys
-from core.store.kinds import (
+from core.eventstore.faults import ContainedFault, Faults
+from core.eventstore.keys import Keys
+from core.eventstore.kinds import (
     GUARDS,
     POOLS,
     QUARANTINES,
@@ -34,8 +34,8 @@ from core.store.kinds import (
     SUBNETS,
     key_text,
 )
-from core.store.kv import WATCH_SILENT_S_MAX, Get, KeyChange, KeyValueStore, WatchBatch
-from core.supervision import Supervisor, TaskSpec
+from core.eventstore.kv import WATCH_SILENT_S_MAX, Get, KeyChange, KeyValueStore, WatchBatch
+from core.process.supervision import Supervisor, TaskSpec
 
 K = TypeVar("K")
 V = TypeVar("V")

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 
-from core.domain.addresses import format_address, parse_address
-from core.domain.configuration import pool_addresses, reserved_addresses
+from core.domain.addresses.ip_address import format_address, parse_address
+from core.domain.configuration.configuration_state import pool_addresses, reserved_addresses
 from core.domain.events import (
     AddressesClaimed,
     AddressesReleased,
@@ -31,7 +31,7 @@ from core.domain.events import (
 )
 from core.domain.evolution import EndpointKey, Ledger, RevisedClaim, claims_made
 from core.domain.model import Endpoint
-from core.domain.subnets import owner_of
+from core.domain.subnets.subnet_model import owner_of
 from core.projections.change_buffer import ChangeBuffer
 from core.projections.pool_tally import PoolTally
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from core.domain.address_set import AddressSet
-from core.domain.addresses import V4, V6, Family, format_address, parse_address
-from core.domain.assignment import PoolOffer, Present, decide_assignment
-from core.domain.commands import Command
-from core.domain.configuration import Configuration, offered, reserved_addresses
-from core.domain.decisions import decide, given_up
+from core.domain.addresses.address_set import AddressSet
+from core.domain.addresses.ip_address import V4, V6, Family, format_address, parse_address
+from core.domain.claims.assignment import PoolOffer, Present, decide_assignment
+from core.domain.configuration.commands import Command
+from core.domain.configuration.configuration_state import Configuration, offered, reserved_addresses
+from core.domain.configuration.decisions import decide, given_up
+from core.domain.configuration.refusals import Refusal
 from core.domain.events import (
     Cause,
     Event,
@@ -26,8 +27,7 @@ from core.domain.events import (
 )
 from core.domain.evolution import Ledger, RevisedClaim
 from core.domain.model import Endpoint, Pool, Reservation, Subnet
-from core.domain.refusals import Refusal
-from core.domain.subnet_decisions import wants_more
+from core.domain.subnets.subnet_decisions import wants_more
 from core.errors import Refused
 from core.projections.fold import Projection
 from core.projections.pool_tally import PoolCounts

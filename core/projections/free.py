@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 
-from core.domain.address_set import AddressSet, Interval
+from core.domain.addresses.address_set import AddressSet, Interval
 
 
 class FreeIntervals:

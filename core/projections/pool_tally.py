@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from core.domain.address_set import CLAMPED_SIZE_MAX, AddressSet
-from core.domain.configuration import pool_addresses, usable
+from core.domain.addresses.address_set import CLAMPED_SIZE_MAX, AddressSet
+from core.domain.configuration.configuration_state import pool_addresses, usable
 from core.domain.model import Pool, Reservation
 from core.projections.free import FreeIntervals
 

@@ -21,15 +21,15 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from core.errors import Compacted, LogCorrupt, LogGap, StoreUnavailable
+from core.eventstore.codec import SEGMENT_REMEDY, UNREADABLE, words_of
+from core.eventstore.faults import Faults
+from core.eventstore.keys import Keys
+from core.eventstore.kinds import key_text
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.log import START, Cursor, LogReader, Segment
+from core.eventstore.state import read_ledger
 from core.projections.change_buffer import ChangeBuffer
 from core.projections.fold import Projection
-from core.store.codec import SEGMENT_REMEDY, UNREADABLE, words_of
-from core.store.faults import Faults
-from core.store.keys import Keys
-from core.store.kinds import key_text
-from core.store.kv import KeyValueStore
-from core.store.log import START, Cursor, LogReader, Segment
-from core.store.state import read_ledger
 
 AWAY_PAUSE_S = 0.5
 """Between two attempts to go on while etcd is away."""

@@ -13,12 +13,12 @@ import asyncio
 from collections.abc import Callable
 
 from core.errors import LostRace, OutcomeUnknown
+from core.eventstore.keys import Keys
+from core.eventstore.kinds import key_text
+from core.eventstore.kv import Delete, Get, KeyValue, KeyValueStore, Put, Unchanged, Write
+from core.eventstore.writer import unix_ms
 from core.projections.checkpoint import CHECKPOINT, CHECKPOINT_KIND, CHECKPOINTS, Checkpoint
 from core.projections.projector import Projector
-from core.store.keys import Keys
-from core.store.kinds import key_text
-from core.store.kv import Delete, Get, KeyValue, KeyValueStore, Put, Unchanged, Write
-from core.store.writer import unix_ms
 
 CHECKPOINT_PERIOD_S = 1.0
 """At most one write in this time."""

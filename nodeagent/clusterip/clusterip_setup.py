@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from core.errors import DatapathError
-from core.supervision import Supervisor, TaskSpec
+from core.process.supervision import Supervisor, TaskSpec
 from nodeagent.clusterip.installation import remove
 from nodeagent.clusterip.pods import BPFFS
 from nodeagent.clusterip.programs import DesiredPrograms

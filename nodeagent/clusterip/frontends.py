@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from core.domain.addresses import Family, format_address, parse_address
+from core.domain.addresses.ip_address import Family, format_address, parse_address
 from core.domain.services import EndpointSlice, Service, ServicePort, SliceEndpoint
 
 OTHER_PROXY: Final = "service.kubernetes.io/service-proxy-name"

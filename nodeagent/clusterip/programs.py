@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from errno import ECONNREFUSED
 from typing import Final, Literal, NamedTuple
 
-from core.domain.addresses import Family
+from core.domain.addresses.ip_address import Family
 from nodeagent.clusterip import layout
 from nodeagent.clusterip.frontends import MAPPED
 from nodeagent.ebpf import numbers as n

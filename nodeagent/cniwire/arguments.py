@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from core.domain.addresses import AddressSyntaxError, parse_address
+from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.domain.facts import PodReference
 from nodeagent.cniwire.failures import INVALID_ENVIRONMENT, CniFailure
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+from core.allocation.add_request import AddRequest, HasHungUp
 from core.domain.events import Cause
 from core.domain.facts import PodReference
 from core.domain.model import Attachment
 from core.domain.selection.request import SelectionRequest
-from core.service.add_request import AddRequest, HasHungUp
 from nodeagent.cniwire.arguments import is_name, read_arguments
 from nodeagent.cniwire.failures import (
     INCOMPATIBLE_VERSION,

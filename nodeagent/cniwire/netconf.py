@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 
-from core.domain.addresses import AddressSyntaxError, parse_cidr
+from core.domain.addresses.ip_address import AddressSyntaxError, parse_cidr
 from nodeagent.cniwire.arguments import is_name
 from nodeagent.cniwire.failures import (
     INCOMPATIBLE_VERSION,

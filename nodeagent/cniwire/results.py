@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
+from core.domain.addresses.routes import answer_routes
 from core.domain.model import Nic, Route
-from core.domain.routes import answer_routes
 from nodeagent.cniwire.netconf import LATEST, VERSIONS, WITH_FAMILIES
 
 _encode: Final = msgspec.json.Encoder().encode

@@ -15,10 +15,10 @@ from ipaddress import ip_address
 from socket import socket
 from typing import Any, Final, NamedTuple, TypeVar
 
-from core.domain.addresses import Family
+from core.domain.addresses.ip_address import Family
 from core.domain.model import Nic
 from core.errors import DatapathError, DetectionFailed, OrbweaverError
-from core.supervision import BackgroundTasks
+from core.process.supervision import BackgroundTasks
 from nodeagent.conflict_detection.local_addresses import own_addresses
 from nodeagent.conflict_detection.packet_socket import (
     MasterSocket,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from core.domain.addresses import parse_address
+from core.domain.addresses.ip_address import parse_address
 from nodeagent.netlink.numbers import RTN_LOCAL
 from nodeagent.netlink.session import NetlinkSession
 from nodeagent.netlink.values import mac_text

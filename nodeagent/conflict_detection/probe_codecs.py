@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple, Protocol
 
-from core.domain.addresses import Family
+from core.domain.addresses.ip_address import Family
 from nodeagent.conflict_detection.arp import (
     NO_IP,
     REPLY,

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterable
 from typing import Final
 
-from core.domain.addresses import Address
+from core.domain.addresses.ip_address import Address
 from core.errors import OrbweaverError
 from nodeagent.conflict_detection.packet_socket import SocketCloser, announce, open_speaker
 from nodeagent.conflict_detection.probe_codecs import LANGUAGES

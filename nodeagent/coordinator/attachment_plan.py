@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from core.domain.addresses import Address, Family
+from core.domain.addresses.ip_address import Address, Family
 from core.errors import BadInput
 from nodeagent.coordinator.facts import VETH, HostStack, PodStack, VethPair
 from nodeagent.coordinator.modes import REPLY_TABLE, NicSetup

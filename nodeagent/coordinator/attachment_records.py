@@ -18,10 +18,10 @@ from typing import Final
 
 import msgspec
 
-from core.domain.addresses import Family
+from core.domain.addresses.ip_address import Family
 from core.errors import DatapathError, LogCorrupt
-from core.store.codec import UNREADABLE, words_of
-from core.store.faults import Faults
+from core.eventstore.codec import UNREADABLE, words_of
+from core.eventstore.faults import Faults
 from nodeagent.coordinator.steps import AttachmentPlan, PlanStep
 from nodeagent.netlink.requests import Request
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from core.domain.addresses import Address, Cidr, Family
+from core.domain.addresses.ip_address import Address, Cidr, Family
 from nodeagent.coordinator.steps import PlanStep
 from nodeagent.netlink import numbers as n
 from nodeagent.netlink import replies

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from core.domain.addresses import Address, Family
+from core.domain.addresses.ip_address import Address, Family
 from nodeagent.netlink.values import KernelRoute, Link, LinkAddress, Mac, Neighbour, RoutingRule
 
 VETH: Final = "veth0"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from core.domain.addresses import Cidr
+from core.domain.addresses.ip_address import Cidr
 from core.errors import BadInput
 from nodeagent.coordinator.facts import PodStack
 from nodeagent.coordinator.modes import REPLY_TABLE, NicSetup

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from core.domain.addresses import Cidr, Family
+from core.domain.addresses.ip_address import Cidr, Family
 from nodeagent.netlink.values import RoutingRule
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from errno import EEXIST
 from typing import Final, Protocol, TypeVar
 
-from core.domain.addresses import Family
+from core.domain.addresses.ip_address import Family
 from core.errors import DatapathError, FirewallBusy, NetlinkRefused
 from nodeagent.coordinator.attachment_plan import MARK
 from nodeagent.coordinator.facts import VETH

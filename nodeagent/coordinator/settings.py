@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 
-from core.domain.addresses import (
+from core.domain.addresses.ip_address import (
     Address,
     AddressSyntaxError,
     Cidr,

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from core.domain.addresses import Address, Family
+from core.domain.addresses.ip_address import Address, Family
 from core.errors import DatapathError
 from nodeagent.coordinator.facts import HostStack, PodStack, VethPair, is_pod_address
 from nodeagent.netlink import replies, requests

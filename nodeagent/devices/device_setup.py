@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Self
 
-from core.supervision import Supervisor, TaskSpec
+from core.process.supervision import Supervisor, TaskSpec
 from nodeagent.devices.advertiser import DeviceAdvertiser, NodeView
 from nodeagent.devices.kubelet_api import DIRECTORY
 from nodeagent.devices.nic_inventory import nics

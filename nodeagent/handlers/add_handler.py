@@ -21,11 +21,11 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
+from core.allocation.add_request import AddRequest
+from core.allocation.allocator import Added
 from core.domain.facts import PodReference
 from core.domain.model import Nic
 from core.errors import AddressConflict, DeadlineExceeded, GatewayUnreachable, OrbweaverError
-from core.service.add_request import AddRequest
-from core.service.allocator import Added
 from nodeagent.address_service import AddressService
 from nodeagent.cniwire.failures import (
     ALLOCATION_ERROR,

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from core.domain.claims import holder_of
+from core.domain.claims.claim_decisions import holder_of
 from core.domain.facts import PodFacts
 from core.domain.model import Attachment, Endpoint, Nic
-from core.store.codec import CLAIM, ENDPOINT
-from core.store.keys import Keys
-from core.store.kv import Get, KeyValueStore
+from core.eventstore.codec import CLAIM, ENDPOINT
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, KeyValueStore
 from nodeagent.cniwire.call import Call
 from nodeagent.cniwire.failures import CHECK_FAILED, CniFailure
 from nodeagent.cniwire.netconf import previous_addresses

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from core.domain.claims import ReleaseDecision, decide_release
+from core.allocation.releaser import Released, ReleaseOrder, Releaser
+from core.domain.claims.claim_decisions import ReleaseDecision, decide_release
 from core.domain.events import Cause
 from core.domain.facts import PodReference
 from core.domain.fixed.validity import Validity
 from core.domain.model import Attachment, Endpoint
-from core.service.releaser import Released, ReleaseOrder, Releaser
 from nodeagent.cniwire.call import Call
 from nodeagent.facts import FactsSource, Liveness
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import Final, NamedTuple
 
-from core.domain.claims import ReleaseDecision
+from core.allocation.releaser import ReleaseOrder, Releaser
+from core.domain.claims.claim_decisions import ReleaseDecision
 from core.domain.events import Cause
 from core.domain.model import Endpoint, Nic
 from core.errors import BadInput, LogCorrupt, OrbweaverError
-from core.service.releaser import ReleaseOrder, Releaser
-from core.store.keys import Keys
-from core.store.kinds import ENDPOINTS
-from core.store.kv import Get, KeyValueStore
+from core.eventstore.keys import Keys
+from core.eventstore.kinds import ENDPOINTS
+from core.eventstore.kv import Get, KeyValueStore
 from nodeagent.cniwire.call import Call
 from nodeagent.facts import FactsSource
 from nodeagent.handlers.missing_attachments import (

@@ -13,21 +13,21 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Final
 
+from core.allocation.add_request import AddRequest
+from core.allocation.allocator import Added
+from core.allocation.pool_requests import PoolRequests, ReconcileReport
+from core.configuration.refusal_notes import Refusals
 from core.domain.autopools.applications import Application, application_of_pod, is_built_in
 from core.domain.autopools.names import OWNER_UID, PoolScope
 from core.domain.autopools.pool_size import NO_MORE, pool_size
 from core.domain.autopools.requests import SubnetRequest, read_request
-from core.domain.configuration import pool_addresses
+from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.facts import PodFacts, RequestFacts
 from core.domain.selection.annotations import POD_SUBNET, POD_SUBNETS
 from core.domain.selection.explanation import missing_pool_of
 from core.domain.selection.request import SelectionSettings
 from core.errors import AddressesUsedOut, AllocationError, Compacted, PoolPending, WrongInput
 from core.projections.configuration_view import ConfigurationView
-from core.service.add_request import AddRequest
-from core.service.allocator import Added
-from core.service.pool_requests import PoolRequests, ReconcileReport
-from core.service.refusals import Refusals
 from nodeagent.address_service import Allocate
 
 WAIT_S_MAX: Final = 25.0

@@ -15,20 +15,20 @@ from collections.abc import Callable
 from contextlib import aclosing
 from typing import Final, NamedTuple, Protocol
 
-from core.domain.claims import ReleaseDecision
+from core.allocation.add_request import AddRequest
+from core.allocation.allocator import Added, Confirm
+from core.allocation.bindings import Binding, BindingRequest, Bindings
+from core.allocation.handover import Handover, claims_of
+from core.domain.claims.claim_decisions import ReleaseDecision
 from core.domain.events import ReleaseReason
-from core.domain.external import NicFacts, addresses_of, parents_of
 from core.domain.facts import PodFacts, RequestFacts
 from core.domain.model import Endpoint
+from core.domain.provider.provider_nics import NicFacts, addresses_of, parents_of
 from core.errors import Compacted, DeadlineExceeded, LostRace, NotReady, ProviderError
-from core.service.add_request import AddRequest
-from core.service.allocator import Added, Confirm
-from core.service.bindings import Binding, BindingRequest, Bindings
-from core.service.handover import Handover, claims_of
-from core.store.codec import ENDPOINT
-from core.store.keys import Keys
-from core.store.kv import Get, KeyValueStore
-from core.store.retry_policies import racing
+from core.eventstore.codec import ENDPOINT
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, KeyValueStore
+from core.eventstore.retry_policies import racing
 from nodeagent.address_service import Allocate
 
 BIND_S_MAX: Final = 90.0

@@ -16,7 +16,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeVar
 
-from core.domain.choice import Search
+from core.allocation.address_finder import Finder
+from core.domain.addresses.choice import Search
 from core.domain.facts import PodReference, RequestFacts
 from core.domain.selection import filters, wildcards
 from core.domain.selection.request import (
@@ -30,11 +31,10 @@ from core.domain.selection.request import (
     SelectionSettings,
 )
 from core.errors import OrbweaverError
+from core.eventstore.keys import Keys
+from core.eventstore.kinds import CLAIMS, ENDPOINTS, KeyKind
+from core.eventstore.kv import Get, KeyValueStore, RangeResult
 from core.projections.configuration_view import ConfigurationSnapshot, ConfigurationView
-from core.service.address_finder import Finder
-from core.store.keys import Keys
-from core.store.kinds import CLAIMS, ENDPOINTS, KeyKind
-from core.store.kv import Get, KeyValueStore, RangeResult
 from nodeagent.cniwire.failures import LIMITED, NOT_AVAILABLE, CniFailure
 from nodeagent.cniwire.netconf import IpamConf
 from nodeagent.facts import FactsSource

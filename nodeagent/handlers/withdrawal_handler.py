@@ -14,20 +14,20 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Final
 
-from core.domain.claims import ReleaseDecision
-from core.domain.commands import QuarantineAddress
+from core.allocation.add_request import AddRequest
+from core.allocation.releaser import ReleaseOrder, Releaser
+from core.configuration.configurator import Configurator
+from core.domain.claims.claim_decisions import ReleaseDecision
+from core.domain.configuration.commands import QuarantineAddress
 from core.domain.events import Cause
 from core.domain.facts import PodFacts, PodReference
 from core.domain.model import Attachment, ConflictingHost, Endpoint, Nic
 from core.errors import Refused
+from core.eventstore.codec import ENDPOINT
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, KeyValueStore
+from core.eventstore.writer import unix_ms
 from core.projections.configuration_view import ConfigurationView
-from core.service.add_request import AddRequest
-from core.service.configurator import Configurator
-from core.service.releaser import ReleaseOrder, Releaser
-from core.store.codec import ENDPOINT
-from core.store.keys import Keys
-from core.store.kv import Get, KeyValueStore
-from core.store.writer import unix_ms
 from nodeagent.conflict_detection.detector import ConflictingAddress
 from nodeagent.facts import FactsSource
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from core.kubernetes.informer import following
-from core.supervision import Supervisor
+from core.process.supervision import Supervisor
 from nodeagent.kubernetes.coordinators import KubernetesCoordinator
 from nodeagent.kubernetes.facts import KubernetesFacts
 from nodeagent.kubernetes.services import KubernetesServices

@@ -14,7 +14,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, Final
 
-from core.concurrency import until_all
 from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, PodReference, RequestFacts
 from core.domain.fixed.kinds import FixedSettings, kind_of_holder, kind_of_pod
 from core.domain.fixed.validity import Validity, validity_of
@@ -25,6 +24,7 @@ from core.kubernetes.informer import Informer, ObjectKey, Reflector, Transition
 from core.kubernetes.work_queue import WorkQueue
 from core.kubernetes.workloads.owners import stateful_set_state
 from core.kubernetes.workloads.pods import controller_of, is_alive, kept
+from core.process.concurrency import until_all
 from nodeagent.facts import CONFIRM_S_MAX, MIGRATION, NAMESPACE_UNSAID, Liveness
 from nodeagent.kubernetes.owners import OwnerCache
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from core.domain.external import NicFacts, takes_part
 from core.domain.facts import PodFacts
+from core.domain.provider.provider_nics import NicFacts, takes_part
 from core.domain.selection.multus import resolve
 from core.domain.selection.request import SelectionSettings
 from core.errors import BadInput, NotReady

@@ -13,7 +13,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeVar
 
-from core.concurrency import SharedWork
 from core.domain.autopools.applications import PARENTS
 from core.domain.fixed.kinds import replica_of
 from core.domain.fixed.owners import KnownOwners, MissingOwner, StatefulSetState, VmiState, VmState
@@ -23,6 +22,7 @@ from core.kubernetes.api import Api, Object, segment
 from core.kubernetes.informer import Reflector
 from core.kubernetes.workloads.owners import stateful_set_state, vm_state, vmi_state
 from core.kubernetes.workloads.pods import controller_of
+from core.process.concurrency import SharedWork
 from nodeagent.facts import CONFIRM_S_MAX
 
 T = TypeVar("T")

@@ -9,12 +9,12 @@ from typing import Final
 
 import msgspec
 
-from core.concurrency import until_all
 from core.domain.services import EndpointSlice, Service
 from core.kubernetes.api import Api, Object
 from core.kubernetes.informer import Informer, ObjectKey
 from core.manifests.kinds.services import ServiceSpec, SliceBody
 from core.manifests.services import service_of, slice_of
+from core.process.concurrency import until_all
 from nodeagent.clusterip.frontends import BackendGroup, Frontend
 from nodeagent.clusterip.sources import ServiceIndex
 

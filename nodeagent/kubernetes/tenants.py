@@ -11,7 +11,6 @@ import sys
 from collections import OrderedDict
 from typing import Final, NamedTuple
 
-from core.concurrency import until_all
 from core.domain.model import Owner
 from core.errors import ApiNotFound, ApiRejected
 from core.kubernetes.api import Api, Object
@@ -19,6 +18,7 @@ from core.kubernetes.discovery import Served, served_kind
 from core.kubernetes.informer import ObjectKey, Reflector
 from core.kubernetes.work_queue import WorkQueue
 from core.kubernetes.workloads.pods import addresses_of
+from core.process.concurrency import until_all
 from nodeagent.rdma.values import Tenant
 
 NETWORK_STATUS: Final = "k8s.v1.cni.cncf.io/network-status"

@@ -16,7 +16,7 @@ from functools import cache
 from struct import Struct
 from typing import Final, NamedTuple
 
-from core.domain.addresses import Family
+from core.domain.addresses.ip_address import Family
 from core.errors import NetlinkLost, NetlinkRefused
 from nodeagent.netlink import numbers as n
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace

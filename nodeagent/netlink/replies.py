@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from core.domain.addresses import ADDRESS_BITS, Address, Cidr, Family
+from core.domain.addresses.ip_address import ADDRESS_BITS, Address, Cidr, Family
 from nodeagent.netlink import numbers as n
 from nodeagent.netlink.requests import (
     FIB_RULE_HDR,

@@ -19,7 +19,7 @@ from errno import (
 from struct import Struct
 from typing import Final, NamedTuple
 
-from core.domain.addresses import ADDRESS_BITS, Address, Cidr, Family
+from core.domain.addresses.ip_address import ADDRESS_BITS, Address, Cidr, Family
 from nodeagent.netlink import numbers as n
 from nodeagent.netlink.values import (
     Hop,

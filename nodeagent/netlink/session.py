@@ -21,7 +21,7 @@ from struct import Struct
 from types import TracebackType
 from typing import Final, NamedTuple, Self, TypeVar
 
-from core.domain.addresses import Address, Family
+from core.domain.addresses.ip_address import Address, Family
 from core.errors import NetlinkLost, NetlinkRefused
 from nodeagent.netlink import numbers as n
 from nodeagent.netlink import replies, requests

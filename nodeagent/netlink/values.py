@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from core.domain.addresses import Address, Cidr, Family
+from core.domain.addresses.ip_address import Address, Cidr, Family
 from nodeagent.netlink.numbers import (
     IFF_BROADCAST,
     IFF_LOOPBACK,

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from core.domain.addresses import Address, parse_address
+from core.domain.addresses.ip_address import Address, parse_address
 from core.errors import NamespaceGone, OrbweaverError
 from nodeagent.masters import SYSFS, master_of
 from nodeagent.netlink import ethtool

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from core.supervision import BackgroundTasks
+from core.process.supervision import BackgroundTasks
 from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.rdma.counter_reader import CounterReader
 from nodeagent.rdma.samples import samples_of, text_of

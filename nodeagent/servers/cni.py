@@ -15,8 +15,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple, Protocol
 
+from core.allocation.add_request import HasHungUp
 from core.errors import LogCorrupt, OrbweaverError
-from core.service.add_request import HasHungUp
 from nodeagent.address_service import AddressService
 from nodeagent.cniwire.call import (
     Call,

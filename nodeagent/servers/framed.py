@@ -18,8 +18,9 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from core.service.add_request import HasHungUp
-from core.supervision import RESTARTS_MAX, BackgroundTasks, Supervisor, TaskSpec
+from core.allocation.add_request import HasHungUp
+from core.process.connections import ConnectionCounts
+from core.process.supervision import RESTARTS_MAX, BackgroundTasks, Supervisor, TaskSpec
 from nodeagent.cniwire.failures import (
     FRAME_REFUSED,
     TRY_AGAIN_LATER,
@@ -27,7 +28,6 @@ from nodeagent.cniwire.failures import (
     error_object,
 )
 from nodeagent.cniwire.netconf import LATEST
-from nodeagent.servers.connections import ConnectionCounts
 from nodeagent.servers.sockets import hang_up_poll, may_call
 
 MAGIC: Final = b"OWC1"

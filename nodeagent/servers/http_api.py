@@ -18,15 +18,17 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from core.allocation.add_request import AddRequest, HasHungUp
 from core.domain.events import Cause
 from core.domain.facts import PodReference
 from core.domain.model import Attachment
 from core.domain.selection.request import SelectionRequest
 from core.errors import BadInput, OrbweaverError
-from core.service.add_request import AddRequest, HasHungUp
-from core.store.codec import ENDPOINT
-from core.store.keys import Keys
-from core.store.kv import Get, KeyValueStore
+from core.eventstore.codec import ENDPOINT
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, KeyValueStore
+from core.process.bodies import BodyRefused
+from core.process.connections import ConnectionCounts, HttpServer
 from nodeagent.address_service import AddressService
 from nodeagent.cniwire.arguments import is_name
 from nodeagent.cniwire.call import checked_container, checked_interface
@@ -37,8 +39,6 @@ from nodeagent.handlers.coordinator_handler import CoordinatorHandler
 from nodeagent.handlers.delete_handler import DeleteOrder
 from nodeagent.handlers.withdrawal_handler import Withdrawal, WithdrawalHandler
 from nodeagent.health import AgentHealth
-from nodeagent.servers.bodies import BodyRefused
-from nodeagent.servers.connections import ConnectionCounts, HttpServer
 from nodeagent.servers.http_bodies import (
     BODY_BYTES_MAX,
     REQUIRED,

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 from aiohttp import web
 
-from nodeagent.servers.bodies import whole_body
+from core.process.bodies import whole_body
 
 JSON_TYPE: Final = "application/json"
 BODY_BYTES_MAX: Final = 1 << 20

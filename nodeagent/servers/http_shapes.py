@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from core.domain.addresses.routes import answer_routes
 from core.domain.model import Endpoint, Nic
-from core.domain.routes import answer_routes
 from nodeagent.coordinator.settings import WrittenSettings
 
 Document = dict[str, object]

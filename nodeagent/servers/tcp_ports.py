@@ -13,10 +13,10 @@ from typing import Final
 
 from aiohttp import web
 
+from core.process.connections import ConnectionCounts
+from core.process.tcp_port import HEALTH_CONNECTIONS_MAX, METRICS_CONNECTIONS_MAX, TcpPort
 from nodeagent.health import AgentHealth, Check
-from nodeagent.servers.connections import ConnectionCounts
 from nodeagent.servers.http_api import BASE, json_text, not_implemented
-from nodeagent.servers.tcp_port import HEALTH_CONNECTIONS_MAX, METRICS_CONNECTIONS_MAX, TcpPort
 
 _ANY: Final = "/{path:.*}"
 

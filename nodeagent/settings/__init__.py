@@ -2,7 +2,6 @@
 
 values.py        the settings as the agent uses them
 conf_file.py     the schema of conf.yml
-environment.py   environment variables
 devices.py       what the device plugin offers
 settings_loader.py       both together
 """

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import get_args
 
-from core.domain.choice import AddressOrder
+from core.allocation.cooldown import COOL_DOWN_S
+from core.domain.addresses.choice import AddressOrder
 from core.errors import BadInput
-from core.service.cooldown import COOL_DOWN_S
+from core.process.environment import EnvironmentVariables
 from nodeagent.settings.conf_file import COOL_DOWN_S_MAX, OrbweaverConf
-from nodeagent.settings.environment import EnvironmentVariables
 
 
 def address_order(ours: OrbweaverConf, env: EnvironmentVariables) -> AddressOrder:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from core.domain.choice import AddressOrder
+from core.domain.addresses.choice import AddressOrder
 from core.errors import BadInput
 from nodeagent.settings.devices import AgentConf
 
@@ -41,7 +41,7 @@ class ProviderConf(
     frozen=True,
     rename={"server_url": "serverUrl", "request_timeout": "httpRequestTimeout"},
 ):
-    """The network provider; both as texts, for ``core.service.provider`` to read."""
+    """The network provider; both as texts, for ``core.allocation.provider_settings`` to read."""
 
     server_url: str = ""
     request_timeout: str = ""

@@ -14,7 +14,6 @@ from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
-from core.domain import globs
 from core.domain.devices import (
     NIC_SLOTS,
     SLOTS_MAX,
@@ -24,7 +23,8 @@ from core.domain.devices import (
     SubEniRule,
     resource_fault,
 )
-from core.domain.labels import LabelSelector, problems
+from core.domain.patterns import globs
+from core.domain.patterns.labels import LabelSelector, problems
 from core.errors import BadInput
 from core.manifests.kinds.fields import SelectorSpec
 from core.manifests.selectors import selector_of

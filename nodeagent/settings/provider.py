@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.service.provider import ProviderSettings, provider_settings
+from core.allocation.provider_settings import ProviderSettings, provider_settings
 from nodeagent.settings.conf_file import ConfFile
 
 

@@ -12,20 +12,20 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
+from core.allocation.record_limit import RECORDS_MAX
 from core.domain.fixed.kinds import FixedSettings
 from core.domain.selection.request import SelectionSettings
 from core.errors import BadInput
-from core.service.limits import RECORDS_MAX
-from core.store.etcd import EtcdSettings
-from core.store.etcd.access import ETCD_ENDPOINT, Access, etcd_settings
-from core.store.keys import check_name
+from core.eventstore.etcd import EtcdSettings
+from core.eventstore.etcd.access import ETCD_ENDPOINT, Access, etcd_settings
+from core.eventstore.keys import check_name
+from core.process.environment import EnvironmentVariables
 from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
 from nodeagent.clusterip.pods import BPFFS
 from nodeagent.coordinator.settings import WrittenSettings, effective, read_settings
 from nodeagent.settings.allocation import address_order, cool_down_s
 from nodeagent.settings.conf_file import ClusterIpConf, EtcdConf, read_conf
 from nodeagent.settings.devices import device_settings
-from nodeagent.settings.environment import EnvironmentVariables
 from nodeagent.settings.provider import provider_of
 from nodeagent.settings.values import (
     AGENT_NAMESPACE,

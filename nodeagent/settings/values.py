@@ -8,14 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from core.domain.choice import AddressOrder
+from core.allocation.cooldown import COOL_DOWN_S
+from core.allocation.provider_settings import ProviderSettings
+from core.allocation.record_limit import RECORDS_MAX
+from core.domain.addresses.choice import AddressOrder
 from core.domain.fixed.kinds import FixedSettings
 from core.domain.selection.request import SelectionSettings
-from core.service.cooldown import COOL_DOWN_S
-from core.service.limits import RECORDS_MAX
-from core.service.provider import ProviderSettings
-from core.store.etcd import EtcdSettings
-from core.store.etcd.access import ETCD_ENDPOINT
+from core.eventstore.etcd import EtcdSettings
+from core.eventstore.etcd.access import ETCD_ENDPOINT
 from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
 from nodeagent.coordinator.settings import WrittenSettings
 from nodeagent.settings.devices import DeviceSettings

@@ -4,6 +4,5 @@ metrics.py       every instrument and its name
 durations.py     last, least, greatest and mean of a duration
 observed.py      a store that reports its calls
 tracing.py       spans, and the traceparent that events keep
-logs.py          the agent's own log: JSON lines on standard error
 plugin_log.py    the file that the executables' configuration names
 """

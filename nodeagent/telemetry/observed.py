@@ -1,6 +1,6 @@
 """A store that reports its calls: how long each took and how it ended, for metrics and for health.
 
-It changes nothing about them. ``Protocol`` and contract: ``core.store.kv``.
+It changes nothing about them. ``Protocol`` and contract: ``core.eventstore.kv``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Protocol, TypeVar
 
-from core.store.kv import (
+from core.eventstore.kv import (
     Get,
     Guard,
     IsWhole,

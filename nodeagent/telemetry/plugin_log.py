@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from nodeagent.telemetry.logs import LEVELS, timestamp
+from core.process.logs import LEVELS, timestamp
 
 MEGABYTES: Final = 100
 DAYS: Final = 30

@@ -25,7 +25,7 @@ from core.domain.autopools.names import (
 )
 from core.domain.autopools.pool_size import NO_MORE, IpNumber, read_number
 from core.domain.autopools.records import application_in
-from core.domain.configuration import Configuration, pool_addresses
+from core.domain.configuration.configuration_state import Configuration, pool_addresses
 from core.domain.evolution import Ledger
 from core.domain.fixed.owners import MissingOwner
 from core.domain.model import Pool

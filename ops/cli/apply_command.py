@@ -15,9 +15,9 @@ from ops.cli.kinds import object_name
 from ops.cli.session import ClusterSession
 
 if TYPE_CHECKING:
-    from core.domain.commands import Command
+    from core.domain.configuration.commands import Command
     from core.domain.model import Pool, Reservation, Subnet
-    from core.store.codec import StateCodec
+    from core.eventstore.codec import StateCodec
 
     Stored = tuple[bytes, StateCodec[Pool] | StateCodec[Subnet] | StateCodec[Reservation]]
 
@@ -39,7 +39,7 @@ async def apply(session: ClusterSession, command: Command) -> int:
 
 async def _is_followed(session: ClusterSession, command: Command) -> bool:
     """Whether the command's object was made from a custom resource."""
-    from core.store.kv import Get
+    from core.eventstore.kv import Get
     from ops.kubernetes.resources import source_of
 
     if (stored := _stored(session, command)) is None:
@@ -51,8 +51,8 @@ async def _is_followed(session: ClusterSession, command: Command) -> bool:
 
 def _stored(session: ClusterSession, command: Command) -> Stored | None:
     """Where the state has the object, if custom resources can make such."""
-    from core.domain import commands as wishes
-    from core.store.codec import POOL, RESERVATION, SUBNET
+    from core.domain.configuration import commands as wishes
+    from core.eventstore.codec import POOL, RESERVATION, SUBNET
 
     match command:
         case wishes.ApplyPool(pool):

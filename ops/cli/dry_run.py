@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from core.domain.address_set import AddressSet
-from core.domain.addresses import Address, Family, parse_address
-from core.domain.assignment import with_address
-from core.domain.choice import Search
-from core.domain.claims import (
+from core.allocation.address_finder import Finder
+from core.allocation.record_limit import RECORDS_MAX, RecordLimit
+from core.domain.addresses.address_set import AddressSet
+from core.domain.addresses.choice import Search
+from core.domain.addresses.ip_address import Address, Family, parse_address
+from core.domain.addresses.routes import unmatched_routes
+from core.domain.claims.assignment import with_address
+from core.domain.claims.claim_decisions import (
     EndpointUpdate,
     PoolRequest,
     Repeat,
@@ -26,7 +29,6 @@ from core.domain.events import RecordDefined
 from core.domain.facts import PodFacts, PodReference, RequestFacts
 from core.domain.fixed.kinds import FixedSettings
 from core.domain.model import Attachment, Endpoint, Nic, Route
-from core.domain.routes import unmatched_routes
 from core.domain.selection.request import (
     Candidates,
     CandidateVerdict,
@@ -37,12 +39,10 @@ from core.domain.selection.request import (
 )
 from core.domain.selection.select import candidates, select
 from core.errors import AllocationError
+from core.eventstore.codec import CLAIM, ENDPOINT
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, KeyValueStore
 from core.projections.configuration_view import ConfigurationSnapshot, ConfigurationView
-from core.service.address_finder import Finder
-from core.service.limits import RECORDS_MAX, RecordLimit
-from core.store.codec import CLAIM, ENDPOINT
-from core.store.keys import Keys
-from core.store.kv import Get, KeyValueStore
 from nodeagent.facts import StandaloneFacts
 
 USUAL: Final = SelectionSettings(subnets_enabled=True, auto_pools_enabled=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, NoReturn
 
-from core.domain.refusals import Refusal
+from core.domain.configuration.refusals import Refusal
 from core.errors import (
     BadInput,
     ExecutionNotFound,

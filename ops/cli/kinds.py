@@ -113,8 +113,8 @@ def split_name(text: str, namespace: str) -> tuple[str, str]:
 
 def object_name(command: object) -> str:
     """The object of a configuration command, as ``kind/name``."""
-    from core.domain import commands as wishes
     from core.domain.autopools.names import pool_name
+    from core.domain.configuration import commands as wishes
 
     match command:
         case wishes.ApplyPool(pool):

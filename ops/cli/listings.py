@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from core.domain.events import RecordDefined
 from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
-from core.domain.quarantine import seen_in_words
-from core.domain.subnets import SubnetCounts
+from core.domain.quarantine.quarantine_decisions import seen_in_words
+from core.domain.subnets.subnet_model import SubnetCounts
 from core.manifests.manifest_writer import to_manifest
 from ops.cli.kinds import ObjectKind
 from ops.cli.output import ObjectListing, TableColumn

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from core.errors import OrbweaverError
-from core.store.collector import collect_seldom
+from core.eventstore.collector import collect_seldom
 from ops.cli import remote
 from ops.cli.arguments import hoisted, program_of
 from ops.cli.commands import (

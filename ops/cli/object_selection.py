@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from core.domain.addresses import parse_address
-from core.domain.configuration import pool_addresses
+from core.domain.addresses.ip_address import parse_address
+from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.evolution import Ledger
-from core.domain.subnets import controlled, count
+from core.domain.subnets.subnet_model import controlled, count
 from core.errors import NotFound
 from core.projections.fold import Projection
 from ops.cli import listings

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from core.domain.address_set import CLAMPED_SIZE_MAX, AddressSet
-from core.domain.addresses import parse_address
-from core.domain.configuration import pool_addresses, usable
+from core.domain.addresses.address_set import CLAMPED_SIZE_MAX, AddressSet
+from core.domain.addresses.ip_address import parse_address
+from core.domain.configuration.configuration_state import pool_addresses, usable
 from core.domain.evolution import Ledger
 from core.domain.model import Pool
-from core.store.keys import Keys
-from core.store.kv import TXN_OPERATIONS_MAX, Get, KeyValueStore
+from core.eventstore.keys import Keys
+from core.eventstore.kv import TXN_OPERATIONS_MAX, Get, KeyValueStore
 
 
 class PoolUsage(NamedTuple):

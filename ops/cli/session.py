@@ -24,14 +24,14 @@ from ops.cli.exits import Exit, report
 from ops.settings import ClusterSettings
 
 if TYPE_CHECKING:
+    from core.allocation.releaser import Releaser
     from core.archive.files import LocalFiles
+    from core.configuration.configurator import Configurator
     from core.domain.events import Cause
-    from core.service.configurator import Configurator
-    from core.service.releaser import Releaser
-    from core.store.etcd import EtcdSettings
-    from core.store.keys import Keys
-    from core.store.kv import KeyValueStore
-    from core.store.writer import Writer
+    from core.eventstore.etcd import EtcdSettings
+    from core.eventstore.keys import Keys
+    from core.eventstore.kv import KeyValueStore
+    from core.eventstore.writer import Writer
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ COMPACTED_TRIES_MAX: Final = 3
 
 
 def _open_etcd(settings: EtcdSettings) -> KeyValueStore:
-    from core.store.etcd import EtcdStore
+    from core.eventstore.etcd import EtcdStore
 
     return EtcdStore(settings)
 
@@ -82,7 +82,7 @@ class ClusterSession:
     """The cluster of this run. Made inside the event loop; closed by ``run``."""
 
     def __init__(self, settings: ClusterSettings, surroundings: ProcessContext) -> None:
-        from core.store.keys import Keys
+        from core.eventstore.keys import Keys
 
         self.settings = settings
         self.store = surroundings.open_store(settings.etcd._replace(read_deadline_s=READ_S_MAX))
@@ -110,7 +110,7 @@ class ClusterSession:
         ``action`` decides on what it reads itself, so that doing it again is right.
         Raises what the action raises, WriterFenced after ``FENCED_TRIES_MAX`` tries.
         """
-        from core.store.writer import Writer
+        from core.eventstore.writer import Writer
 
         for tries_left in reversed(range(FENCED_TRIES_MAX)):
             name = writer_name(self.actor)
@@ -141,21 +141,21 @@ class ClusterSession:
 
     def configurator(self, writer: Writer) -> Configurator:
         """Commands through this writer."""
-        from core.service.configurator import Configurator
+        from core.configuration.configurator import Configurator
 
         return Configurator(self.store, self.keys, writer)
 
     def releaser(self, writer: Writer) -> Releaser:
         """Releases through this writer."""
-        from core.service.cooldown import CoolDown
-        from core.service.releaser import Releaser
+        from core.allocation.cooldown import CoolDown
+        from core.allocation.releaser import Releaser
 
         return Releaser(self.store, self.keys, writer, CoolDown(self.store))
 
 
 def writer_name(actor: str) -> str:
     """One of the names orbctl writes under."""
-    from core.store.keys import controller_writer
+    from core.eventstore.keys import controller_writer
 
     digest = blake2b(actor.encode(), digest_size=2).digest()
     return controller_writer(f"orbctl-{int.from_bytes(digest, 'big') % WRITERS_MAX}")

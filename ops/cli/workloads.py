@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nodeagent.settings.environment import KUBECONFIG, EnvironmentVariables
+from core.process.environment import KUBECONFIG, EnvironmentVariables
 
 if TYPE_CHECKING:
     from core.domain.autopools.applications import Application

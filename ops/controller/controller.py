@@ -13,18 +13,18 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from core.archive.files import LocalFiles
-from core.concurrency import until_first
 from core.errors import LostRace
+from core.eventstore.election import Election, LeaderTerm
+from core.eventstore.faults import Faults
+from core.eventstore.keys import Keys
+from core.eventstore.kv import WATCH_SILENT_S_MAX, KeyValueStore
+from core.process.concurrency import until_first
+from core.process.connections import ConnectionCounts
+from core.process.supervision import RESTARTS_MAX, Supervisor, TaskHealth, TaskSpec
+from core.process.tcp_port import TcpPort
+from core.process.teardown import Teardown
 from core.projections.projector import Projector
 from core.projections.publisher import Publisher
-from core.store.election import Election, LeaderTerm
-from core.store.faults import Faults
-from core.store.keys import Keys
-from core.store.kv import WATCH_SILENT_S_MAX, KeyValueStore
-from core.supervision import RESTARTS_MAX, Supervisor, TaskHealth, TaskSpec
-from core.teardown import Teardown
-from nodeagent.servers.connections import ConnectionCounts
-from nodeagent.servers.tcp_port import TcpPort
 from ops.controller.health import ControllerHealth, health_port
 from ops.controller.link_prober import LinkProber
 from ops.controller.metrics import ControllerMetrics, MetricSources, metrics_port
@@ -35,10 +35,10 @@ from ops.kubernetes.kubernetes_host import KubernetesHost
 from ops.kubernetes.settings import KubernetesSettings
 from ops.kubernetes.watches.cluster_watch import ClusterWatch
 from ops.settings import CONTROLLER_ROLE
-from workflows.engine.archive_files import ARCHIVE_FOLDER, ExecutionFiles
-from workflows.engine.retention import Archive
+from workflows.engine.store.archive_files import ARCHIVE_FOLDER, ExecutionFiles
 from workflows.engine.telemetry import Telemetry, TracerProvider
-from workflows.engine.worker import WorkerOptions
+from workflows.engine.worker.retention import Archive
+from workflows.engine.worker.worker import WorkerOptions
 from workflows.jobs.archive.activities import ArchiveActivities
 from workflows.jobs.job_host import NOTICES, JobHost, JobSettings, JobSources
 from workflows.jobs.quarantine.prober import NoProber

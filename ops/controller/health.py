@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from core.errors import NotReady, OrbweaverError
+from core.eventstore.election import Election
+from core.process.connections import ConnectionCounts
+from core.process.supervision import TaskHealth
+from core.process.tcp_port import HEALTH_CONNECTIONS_MAX, TcpPort
 from core.projections.projector import Projector
-from core.store.election import Election
-from core.supervision import TaskHealth
 from nodeagent.health import Check
-from nodeagent.servers.connections import ConnectionCounts
-from nodeagent.servers.tcp_port import HEALTH_CONNECTIONS_MAX, TcpPort
 from ops.controller.observer import ControllerObserver
 from ops.kubernetes.watches.cluster_watch import ClusterWatch
 from workflows.jobs.job_host import JobHost

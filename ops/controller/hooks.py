@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from core.errors import BadInput, OrbweaverError
-from core.store.roles import AGENT_USER, CONTROLLER_USER, roles_of
-from nodeagent.settings.environment import EnvironmentVariables
-from nodeagent.telemetry.logs import set_up_logging
+from core.eventstore.roles import AGENT_USER, CONTROLLER_USER, roles_of
+from core.process.environment import EnvironmentVariables
+from core.process.logs import set_up_logging
 from ops.controller.settings import NAMESPACE
 from ops.kubernetes.settings import LeaseSettings
 from ops.settings import cluster_settings
@@ -130,9 +130,9 @@ def etcd_access(
     set_up_logging("info")
 
     async def work() -> None:
-        from core.store.etcd.access_control import switch_on
-        from core.store.keys import Keys
-        from core.store.retry_policies import waiting_for_store
+        from core.eventstore.etcd.access_control import switch_on
+        from core.eventstore.keys import Keys
+        from core.eventstore.retry_policies import waiting_for_store
 
         settings = cluster_settings(os.environ)
         roles = roles_of(Keys(settings.cluster), agent_user, controller_user)

@@ -17,13 +17,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from core.errors import BadInput, OrbweaverError, TaskEnded
-from core.event_loop import loop_factory
-from core.supervision import EXIT_TASK_ENDED
-from core.teardown import Teardown
-from nodeagent.servers.connections import raise_open_files_limit
-from nodeagent.settings.environment import KUBECONFIG
+from core.process.connections import raise_open_files_limit
+from core.process.environment import KUBECONFIG
+from core.process.event_loop import loop_factory
+from core.process.logs import set_up_logging
+from core.process.supervision import EXIT_TASK_ENDED
+from core.process.teardown import Teardown
 from nodeagent.settings.settings_loader import CONF_PATH
-from nodeagent.telemetry.logs import set_up_logging
 from ops.controller.settings import (
     TLS_CERTIFICATE,
     TLS_KEY,
@@ -116,8 +116,8 @@ def _tracers(settings: ControllerSettings) -> TracerProvider | None:
 
 
 async def _serve(settings: ControllerSettings, tracers: TracerProvider | None) -> int:
-    from core.store.collector import freeze_modules
-    from core.store.etcd import EtcdStore
+    from core.eventstore.collector import freeze_modules
+    from core.eventstore.etcd import EtcdStore
     from ops.controller.controller import Controller
     from ops.kubernetes.watches.cluster_watch import watch_of
 

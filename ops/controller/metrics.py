@@ -25,12 +25,12 @@ from prometheus_client import (
 from core import __version__
 from core.domain.evolution import Ledger
 from core.domain.model import Subnet
-from core.domain.subnets import controlled, count
+from core.domain.subnets.subnet_model import controlled, count
+from core.eventstore.election import Election
+from core.process.connections import ConnectionCounts
+from core.process.tcp_port import METRICS_CONNECTIONS_MAX, TcpPort
 from core.projections.projector import Projector
 from core.projections.publisher import Publisher
-from core.store.election import Election
-from nodeagent.servers.connections import ConnectionCounts
-from nodeagent.servers.tcp_port import METRICS_CONNECTIONS_MAX, TcpPort
 from nodeagent.telemetry.exposition import SERVICE_NAME
 from ops.controller.job_metrics import observe_jobs
 from ops.controller.observer import ControllerObserver

@@ -13,13 +13,13 @@ from contextlib import suppress
 from typing import Final
 
 from core.errors import LogCorrupt, StoreError, StoreUnavailable
+from core.eventstore.alarms import alarmed
+from core.eventstore.election import LEADERS, Leader, read_leader
+from core.eventstore.keys import Keys
+from core.eventstore.kinds import key_text
+from core.eventstore.kv import KeyValueStore
 from core.projections.projector import LEVEL, Lag, Projector
-from core.store.alarms import alarmed
-from core.store.election import LEADERS, Leader, read_leader
-from core.store.keys import Keys
-from core.store.kinds import key_text
-from core.store.kv import KeyValueStore
-from workflows.engine.kinds import OPEN_HEADS
+from workflows.engine.store.kinds import OPEN_HEADS
 from workflows.jobs.reclaim.scan_status import ScanStatus, read_standing, scan_key
 
 OBSERVE_PERIOD_S: Final = 2.0

@@ -11,20 +11,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from core.allocation.cooldown import COOL_DOWN_S
+from core.allocation.provider_settings import ProviderSettings
 from core.archive.pruner import ARCHIVE_BYTES_MAX, Retention
 from core.domain.autopools.pool_size import KEY_DOCUMENTED, KEY_OBEYED, default_number
 from core.domain.autopools.settings import AutoPoolSettings
 from core.domain.reclaim.settings import VARIABLES, ReclaimSettings
 from core.errors import BadInput
+from core.eventstore.election import LEASE_TTL_S
+from core.eventstore.keys import check_name
 from core.manifests.networks.slots import NAMESPACE_UNSAID, SlotSettings
-from core.service.cooldown import COOL_DOWN_S
-from core.service.provider import ProviderSettings
-from core.store.election import LEASE_TTL_S
-from core.store.keys import check_name
+from core.process.environment import EnvironmentVariables
 from nodeagent.settings.allocation import cool_down_s
 from nodeagent.settings.conf_file import ConfFile, read_conf
 from nodeagent.settings.devices import device_settings
-from nodeagent.settings.environment import EnvironmentVariables
 from nodeagent.settings.provider import provider_of
 from ops.kubernetes.settings import (
     WEBHOOK_PORT,

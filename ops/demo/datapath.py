@@ -15,9 +15,9 @@ from nodeagent.clusterip.pods import cgroup2_mounts
 from nodeagent.clusterip.program_loader import trial
 from nodeagent.clusterip.programs import DesiredPrograms
 from nodeagent.netlink.namespaces import NetnsExecutor
-from nodeagent.nodeprep.kernel_features import abilities
 from ops.demo.demo_output import expect
 from ops.demo.demo_state import DemoState, MissingCapability
+from ops.diagnostics.kernel_features import abilities
 from ops.lab.groups import can_make
 from ops.lab.identity import LabFailed
 

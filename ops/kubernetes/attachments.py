@@ -12,8 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from core.concurrency import until_first
-from core.domain.refusals import Refusal
+from core.domain.configuration.refusals import Refusal
 from core.errors import BadInput, Refused
 from core.kubernetes.api import Api, Object, segment
 from core.kubernetes.informer import Informer, ObjectKey
@@ -23,6 +22,7 @@ from core.manifests.networks.defaults import completed
 from core.manifests.networks.nad_renderer import NetworkAttachment, attachment_name, render
 from core.manifests.networks.network_parser import network_of
 from core.manifests.networks.rules import KIND, network_rules, owned_attachment
+from core.process.concurrency import until_first
 from ops.kubernetes.conditions import refused
 from ops.kubernetes.objects import ObjectWriter
 

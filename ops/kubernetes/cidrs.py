@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
-from core.domain.addresses import AddressSyntaxError, parse_cidr
+from core.domain.addresses.ip_address import AddressSyntaxError, parse_cidr
 from core.errors import BadInput
 from core.kubernetes.api import Object
 from core.manifests.documents import load_yaml

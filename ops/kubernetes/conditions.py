@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal, NamedTuple
 
-from core.domain.refusals import Refusal
+from core.domain.configuration.refusals import Refusal
 from core.errors import BadInput, Refused
 from core.kubernetes.api import Object
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from core.concurrency import until_first
 from core.errors import ApiNotFound, BadInput
 from core.kubernetes.api import Api, Object
 from core.kubernetes.informer import Informer, ObjectKey
 from core.kubernetes.work_queue import WorkQueue
 from core.manifests.kinds.fields import API_VERSION
+from core.process.concurrency import until_first
 from ops.kubernetes import cidrs
 from ops.kubernetes.cidrs import Cidrs
 from ops.kubernetes.cni_files import read_directory, stamp_of

@@ -12,7 +12,7 @@ from typing import Final
 
 from core.domain.autopools.names import OWNER_SUBNET
 from core.domain.model import Pool, Subnet
-from core.domain.subnets import owner_of
+from core.domain.subnets.subnet_model import owner_of
 from core.kubernetes.api import Object
 from core.manifests.kinds.fields import API_VERSION
 from ops.kubernetes.resources import source_of

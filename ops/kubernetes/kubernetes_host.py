@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from core.eventstore.election import LeaderTerm
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from core.kubernetes.informer import Informer, following
+from core.process.supervision import Supervisor, TaskSpec
+from core.process.teardown import Teardown
 from core.projections.projector import Projector
-from core.store.election import LeaderTerm
-from core.store.keys import Keys
-from core.store.kv import KeyValueStore
-from core.supervision import Supervisor, TaskSpec
-from core.teardown import Teardown
 from ops.kubernetes.attachments import Attachments
 from ops.kubernetes.coordinators import Coordinators
 from ops.kubernetes.leadership import LeaseReport

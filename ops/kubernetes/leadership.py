@@ -14,8 +14,8 @@ import logging
 from typing import Final
 
 from core.errors import ApiConflict, ApiError, ApiNotFound
+from core.eventstore.election import RENEWALS_PER_TTL, LeaderTerm
 from core.kubernetes.api import Api, Object
-from core.store.election import RENEWALS_PER_TTL, LeaderTerm
 from ops.kubernetes.settings import LeaseSettings
 
 LEASES: Final = "/apis/coordination.k8s.io/v1/namespaces/{}/leases"

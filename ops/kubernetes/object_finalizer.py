@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from core.domain.commands import (
+from core.domain.configuration.commands import (
     DeletePool,
     DeleteReservation,
     DeleteSubnet,
     RetirePool,
     RetireSubnet,
 )
-from core.domain.subnets import controlled
+from core.domain.subnets.subnet_model import controlled
 from core.errors import Refused
 from core.kubernetes.informer import Informer
 from ops.kubernetes.objects import ObjectWriter

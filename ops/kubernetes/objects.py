@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from core.domain.commands import ApplyPool, ApplyReservation, ApplySubnet, Command
+from core.domain.configuration.commands import ApplyPool, ApplyReservation, ApplySubnet, Command
 from core.domain.validation.normalization import CIDR_LABEL, SUBNET_CIDR_LABEL, cidr_label
 from core.kubernetes.api import Api, Object
 from ops.kubernetes.conditions import (

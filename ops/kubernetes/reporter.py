@@ -24,12 +24,12 @@ from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
-from core.concurrency import until_first
 from core.domain.evolution import EndpointKey
 from core.errors import ApiError, ApiNotFound, ApiRejected, ApiUnavailable
 from core.kubernetes.api import Api, Object, segment
 from core.kubernetes.informer import Informer, ObjectKey
 from core.manifests.kinds.fields import API_VERSION
+from core.process.concurrency import until_first
 from core.projections.change_buffer import ChangeBuffer
 from core.projections.projector import Projector
 from ops.kubernetes.conditions import DesiredCondition, conditions, differ

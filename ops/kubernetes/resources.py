@@ -7,10 +7,10 @@ from enum import StrEnum
 from typing import Final
 
 from core.domain.autopools.names import OWNER_SUBNET
-from core.domain.commands import ApplyPool, ApplyReservation, ApplySubnet, Command
+from core.domain.configuration.commands import ApplyPool, ApplyReservation, ApplySubnet, Command
 from core.domain.evolution import Ledger
 from core.domain.model import Owner, Pool, Reservation, Subnet
-from core.domain.subnets import owner_of
+from core.domain.subnets.subnet_model import owner_of
 from core.kubernetes.api import Object, segment
 from core.kubernetes.workloads.pods import controller_of
 from core.manifests.commands import apply_command

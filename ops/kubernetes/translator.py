@@ -15,14 +15,14 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
-from core.concurrency import until_first
 from core.domain.autopools.names import OWNER_NAME
 from core.domain.model import Reservation
-from core.domain.subnets import subnet_for
+from core.domain.subnets.subnet_model import subnet_for
 from core.errors import BadInput, Refused
 from core.kubernetes.api import Object
 from core.kubernetes.informer import Informer, ObjectKey
 from core.kubernetes.work_queue import WorkQueue
+from core.process.concurrency import until_first
 from ops.kubernetes.conditions import APPLIED, draining, refused
 from ops.kubernetes.inheritance import handed_down
 from ops.kubernetes.object_finalizer import ObjectFinalizer

@@ -10,20 +10,20 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from core.domain.admissions import admitted_value
-from core.domain.commands import Command
-from core.domain.configuration import Configuration, FeatureSwitches
-from core.domain.decisions import decide, given_up
+from core.configuration.configurator import Configurator
+from core.configuration.pending_admissions import Admissions
+from core.configuration.refusal_notes import Refusals
+from core.domain.configuration.admissions import admitted_value
+from core.domain.configuration.commands import Command
+from core.domain.configuration.configuration_state import Configuration, FeatureSwitches
+from core.domain.configuration.decisions import decide, given_up
 from core.domain.events import Cause
 from core.domain.evolution import Ledger
 from core.errors import LostRace, NotReady, Refused, WriterFenced
+from core.eventstore.keys import Keys, controller_writer
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.writer import Writer
 from core.projections.projector import Projector
-from core.service.admissions import Admissions
-from core.service.configurator import Configurator
-from core.service.refusals import Refusals
-from core.store.keys import Keys, controller_writer
-from core.store.kv import KeyValueStore
-from core.store.writer import Writer
 from ops.kubernetes.settings import KubernetesSettings
 
 WRITER: Final = controller_writer("kubernetes")

@@ -13,18 +13,25 @@ import pytest
 import trustme
 
 from core.errors import StoreRejected, StoreUnavailable
-from core.store.etcd import EtcdSettings, EtcdStore, messages
-from core.store.etcd.access_control import switch_on
-from core.store.etcd.calls import Calls
-from core.store.etcd.maintenance import EtcdMaintenance
-from core.store.keys import Keys, controller_writer
-from core.store.kv import Delete, Get, Put
-from core.store.roles import AGENT_USER, CONTROLLER_USER, ROOT_USER, EtcdRole, Permission, roles_of
+from core.eventstore.etcd import EtcdSettings, EtcdStore, messages
+from core.eventstore.etcd.access_control import switch_on
+from core.eventstore.etcd.calls import Calls
+from core.eventstore.etcd.maintenance import EtcdMaintenance
+from core.eventstore.keys import Keys, controller_writer
+from core.eventstore.kv import Delete, Get, Put
+from core.eventstore.roles import (
+    AGENT_USER,
+    CONTROLLER_USER,
+    ROOT_USER,
+    EtcdRole,
+    Permission,
+    roles_of,
+)
 from nodeagent.settings.values import Settings
 from tests.agent.http_caller import over_socket
 from tests.agent.node import running
 from tests.support.etcd import Certificates, EtcdCluster
-from workflows.engine.keys import WorkflowKeys
+from workflows.engine.store.keys import WorkflowKeys
 
 pytestmark = pytest.mark.etcd
 

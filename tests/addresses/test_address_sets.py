@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.domain.address_set import AddressSet
-from core.domain.addresses import (
+from core.domain.addresses.address_set import AddressSet
+from core.domain.addresses.ip_address import (
     V4,
     V6,
     VALUE_MAX,

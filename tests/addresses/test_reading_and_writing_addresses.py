@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from core.domain.addresses import (
+from core.domain.addresses.ip_address import (
     V4,
     V6,
     VALUE_MAX,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.store.memory import MemoryStore
+from core.eventstore.memory import MemoryStore
 from nodeagent.settings.values import Settings
 from tests.agent.node import Clock, Node, running
 

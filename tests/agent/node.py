@@ -13,14 +13,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
-from core.domain.addresses import Family
-from core.domain.commands import ApplyPool, ApplyRecord, Command
+from core.configuration.configurator import Configurator
+from core.domain.addresses.ip_address import Family
+from core.domain.configuration.commands import ApplyPool, ApplyRecord, Command
 from core.domain.events import Cause, RecordDefined
 from core.domain.model import Claim, Endpoint, Pool
-from core.service.configurator import Configurator
-from core.store.codec import CLAIM, ENDPOINT
-from core.store.kv import Get, KeyValueStore
-from core.store.writer import Writer
+from core.eventstore.codec import CLAIM, ENDPOINT
+from core.eventstore.kv import Get, KeyValueStore
+from core.eventstore.writer import Writer
 from nodeagent.agent import Agent
 from nodeagent.composition import AgentSources
 from nodeagent.settings.values import Settings

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from core.domain.model import Route
-from core.store.memory import MemoryStore
+from core.eventstore.memory import MemoryStore
 from nodeagent.settings.values import Settings
 from tests.agent.node import Node, running
 

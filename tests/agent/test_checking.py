@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from core.domain.model import Claim
-from core.store.codec import CLAIM
-from core.store.kv import Delete, Put
+from core.eventstore.codec import CLAIM
+from core.eventstore.kv import Delete, Put
 from tests.agent.node import Node
 
 

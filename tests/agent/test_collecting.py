@@ -9,9 +9,9 @@ import pytest
 
 from core.domain.events import AddressesReleased
 from core.errors import LogCorrupt
-from core.store.kv import Put
-from core.store.log import START, LogReader
-from core.store.memory import MemoryStore
+from core.eventstore.kv import Put
+from core.eventstore.log import START, LogReader
+from core.eventstore.memory import MemoryStore
 from nodeagent.handlers.missing_attachments import GC_TWICE_S, is_netns_gone
 from nodeagent.settings.values import Settings
 from tests.agent.node import Clock, Node, running

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from core.errors import DeadlineExceeded
-from core.store.kv import TxnResult
-from core.store.memory import MemoryStore
+from core.eventstore.kv import TxnResult
+from core.eventstore.memory import MemoryStore
 from nodeagent.address_service import AddressService
 from nodeagent.gate import Gate
 from nodeagent.health import StoreWatchdog

@@ -15,9 +15,9 @@ from core.errors import (
     StoreRejected,
     StoreUnavailable,
 )
-from core.store.keys import Keys
-from core.store.kv import Get, Put
-from core.store.memory import MemoryStore
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, Put
+from core.eventstore.memory import MemoryStore
 from nodeagent.settings.values import Settings
 from tests.agent.node import Node, running
 from tests.support.faulty_store import Fault, FaultyStore
@@ -26,7 +26,7 @@ from tests.support.faulty_store import Fault, FaultyStore
 async def test_a_delete_whose_requests_are_lost_fails_though_other_calls_are_answered(
     settings: Settings, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.store.retry_policies.SETTLE_S_MAX", 0.2)
+    monkeypatch.setattr("core.eventstore.retry_policies.SETTLE_S_MAX", 0.2)
     faulty = FaultyStore(store)
     async with running(settings, faulty) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10")

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from core.domain.events import AddressesReleased
-from core.store.log import START, LogReader
-from core.store.memory import MemoryStore
+from core.eventstore.log import START, LogReader
+from core.eventstore.memory import MemoryStore
 from nodeagent.agent import Agent
 from nodeagent.settings.values import Settings
 from tests.agent.http_caller import HttpReply, over_socket

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from core.errors import BadInput, DeadlineExceeded, Overloaded
-from core.store.kv import Get, Guard, KeyValueStore, TxnResult, Write
-from core.store.memory import MemoryStore
+from core.eventstore.kv import Get, Guard, KeyValueStore, TxnResult, Write
+from core.eventstore.memory import MemoryStore
 from nodeagent.agent import Agent
 from nodeagent.gate import Gate
 from nodeagent.health import PROBE_CACHED_S

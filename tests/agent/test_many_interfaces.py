@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.domain.commands import DeleteRecord
+from core.domain.configuration.commands import DeleteRecord
 from tests.agent.node import Node
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from core.store.etcd import EtcdSettings, EtcdStore
+from core.eventstore.etcd import EtcdSettings, EtcdStore
 from nodeagent.settings.values import Settings
 from tests.agent.http_caller import over_tcp
 from tests.agent.node import Node, Reply, exchange, frame, running

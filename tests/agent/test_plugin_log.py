@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from core.store.memory import MemoryStore
+from core.eventstore.memory import MemoryStore
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.plugin_log import (
     FILES_MAX,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from core.store.memory import MemoryStore
+from core.eventstore.memory import MemoryStore
 from nodeagent.coordinator.attachment_records import AttachmentRecords
 from nodeagent.handlers.missing_attachments import is_netns_gone
 from nodeagent.settings.values import Settings

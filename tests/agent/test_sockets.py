@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import BadInput
-from core.store.memory import MemoryStore
+from core.eventstore.memory import MemoryStore
 from nodeagent.agent import Agent
 from nodeagent.servers.sockets import ListeningSocket
 from nodeagent.settings.values import Settings

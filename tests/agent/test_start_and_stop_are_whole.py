@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from core.store.memory import MemoryStore
+from core.eventstore.memory import MemoryStore
+from core.process import connections, tcp_port
 from nodeagent.agent import Agent
 from nodeagent.clusterip.clusterip_setup import ClusterIps
-from nodeagent.servers import connections, tcp_port
 from nodeagent.settings.values import Settings
 from tests.agent.node import running
 from tests.support.descriptors import open_descriptors

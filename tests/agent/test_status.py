@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from core.domain.commands import ApplyPool, ApplyRecord, QuarantineAddress
+from core.domain.configuration.commands import ApplyPool, ApplyRecord, QuarantineAddress
 from core.domain.events import RecordDefined
-from core.domain.labels import LabelSelector
 from core.domain.model import Pool
-from core.store.memory import MemoryStore
+from core.domain.patterns.labels import LabelSelector
+from core.eventstore.memory import MemoryStore
 from nodeagent.agent import Agent
 from nodeagent.handlers.status import STATUS_CACHED_S
 from nodeagent.settings.values import Settings

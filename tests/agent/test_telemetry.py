@@ -15,10 +15,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client.parser import text_string_to_metric_families
 
 from core.domain.events import Cause
-from core.store.log import START, LogReader
-from core.store.memory import MemoryStore
+from core.eventstore.log import START, LogReader
+from core.eventstore.memory import MemoryStore
+from core.process.logs import JsonLines, set_up_logging
 from nodeagent.settings.values import Settings
-from nodeagent.telemetry.logs import JsonLines, set_up_logging
 from nodeagent.telemetry.spans import SdkTracer
 from tests.agent.http_caller import over_tcp
 from tests.agent.node import Node, running

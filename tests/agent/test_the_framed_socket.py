@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from core.service.add_request import HasHungUp
-from core.supervision import Supervisor
+from core.allocation.add_request import HasHungUp
+from core.process.supervision import Supervisor
 from nodeagent.servers import framed
 from nodeagent.servers.framed import FramedServer
 from tests.agent.node import exchange, frame

@@ -10,8 +10,8 @@ from types import FrameType
 
 import pytest
 
+from core.allocation.add_request import AddRequest
 from core.domain.facts import PodFacts
-from core.service.add_request import AddRequest
 from tests.agent.node import Node
 
 FRAMES_MAX = 8
@@ -28,7 +28,7 @@ async def test_an_add_reaches_the_allocator_in_few_frames_with_one_request(
             frames.insert(0, frame)
             frame = frame.f_back
 
-    monkeypatch.setattr("core.service.allocator.require_alive", note_path)
+    monkeypatch.setattr("core.allocation.allocator.require_alive", note_path)
     await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
     await node.add()
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.commands import ApplyReservation, QuarantineAddress, RetirePool
+from core.allocation.assigner import Assigned, Assigner
+from core.domain.configuration.commands import ApplyReservation, QuarantineAddress, RetirePool
 from core.domain.model import Endpoint, Nic, Reservation, pod_holder
 from core.errors import Refused
-from core.service.assigner import Assigned, Assigner
 from tests.support.nodes import CAUSE, Node, addresses, check_everything, gather, pod, pool
 
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from core.domain.commands import (
+from core.allocation.allocator import AllocatorSettings
+from core.domain.configuration.commands import (
     ApplyReservation,
     LiftQuarantine,
     QuarantineAddress,
@@ -18,10 +19,9 @@ from core.domain.events import AddressesClaimed, EndpointChanged
 from core.domain.model import Reservation
 from core.domain.selection.request import ADDRESSES_MAX, NICS_MAX, SelectionRequest
 from core.errors import AddressesUsedOut, NoPoolAvailable, RetriesExhausted, WrongInput
-from core.service.allocator import AllocatorSettings
-from core.store.kv import Get, Guard, KeyValueStore, Put, TxnResult, Write
-from core.store.memory import MemoryStore
-from core.store.retry_policies import racing
+from core.eventstore.kv import Get, Guard, KeyValueStore, Put, TxnResult, Write
+from core.eventstore.memory import MemoryStore
+from core.eventstore.retry_policies import racing
 from tests.support.nodes import Node, addresses, check_everything, pod, pool
 
 IPPOOLS = "ipam.spidernet.io/ippools"
@@ -355,7 +355,7 @@ class _Rivals(MemoryStore):
 async def test_who_loses_every_race_is_told_so_and_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("core.service.allocator.racing", lambda: racing(0.05))
+    monkeypatch.setattr("core.allocation.allocator.racing", lambda: racing(0.05))
     store = _Rivals()
     async with Node(store) as node:
         await node.apply(pool("v4", "10.6.0.0-10.6.255.255"))

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from core.domain.claims import ReleaseDecision
-from core.domain.commands import ApplyPool, DeletePool, RetirePool
+from core.allocation.endpoint_claims import ENDPOINTS_MAX
+from core.allocation.releaser import ReleaseOrder
+from core.configuration.configurator import RANGE_GUARDS_MAX
+from core.domain.claims.claim_decisions import ReleaseDecision
+from core.domain.configuration.commands import ApplyPool, DeletePool, RetirePool
 from core.errors import Refused
-from core.service.configurator import RANGE_GUARDS_MAX
-from core.service.endpoint_claims import ENDPOINTS_MAX
-from core.service.releaser import ReleaseOrder
-from core.store.kv import (
+from core.eventstore.kv import (
     Delete,
     Get,
     Guard,
@@ -22,8 +22,8 @@ from core.store.kv import (
     TxnResult,
     Write,
 )
-from core.store.memory import MemoryStore
-from core.store.retry_policies import racing
+from core.eventstore.memory import MemoryStore
+from core.eventstore.retry_policies import racing
 from tests.support.nodes import CAUSE, Node, addresses, check_everything, gather, pod, pool
 
 
@@ -283,7 +283,7 @@ class _Busy(MemoryStore):
 async def test_claims_between_the_ranges_of_a_pool_do_not_hold_up_its_deletion(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("core.service.configurator.racing", lambda: racing(0.05))
+    monkeypatch.setattr("core.configuration.configurator.racing", lambda: racing(0.05))
     together = [f"10.6.0.{2 * n}" for n in range(3 * (RANGE_GUARDS_MAX // 2))]
     store = _Busy()
     async with Node(store) as node:

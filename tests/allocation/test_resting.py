@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
+from core.allocation.cooldown import AHEAD_S, LEASE_SHARED_S, CoolDown
 from core.errors import StoreUnavailable
-from core.service.cooldown import AHEAD_S, LEASE_SHARED_S, CoolDown
-from core.store.memory import MemoryStore
+from core.eventstore.memory import MemoryStore
 
 
 class SlowStore(MemoryStore):

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
+from core.allocation.allocator import AllocatorSettings
 from core.domain.events import AddressesReleased
 from core.errors import AddressesUsedOut
-from core.service.allocator import AllocatorSettings
-from core.store.kv import KeyValueStore
+from core.eventstore.kv import KeyValueStore
 from tests.support.nodes import Node, addresses, check_everything, pod, pool
 
 IPPOOLS = "ipam.spidernet.io/ippools"

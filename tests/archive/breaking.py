@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 
 from core.archive.files import LocalFiles
 from core.errors import OutcomeUnknown
-from core.store.kv import (
+from core.eventstore.kv import (
     Get,
     Guard,
     IsWhole,

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from core.archive.archiver import Archiver
 from core.archive.files import Files, LocalFiles
 from core.archive.replay import LogView, open_log
-from core.domain.commands import (
+from core.domain.configuration.commands import (
     ApplyRecord,
     ApplyReservation,
     Command,
@@ -31,10 +31,10 @@ from core.domain.events import RecordDefined, Recorded
 from core.domain.evolution import Ledger
 from core.domain.model import FixedKind, Reservation
 from core.errors import OrbweaverError
-from core.store.keys import Keys, controller_writer
-from core.store.kv import Get, KeyValueStore
-from core.store.memory import MemoryStore
-from core.store.writer import Writer, unix_ms
+from core.eventstore.keys import Keys, controller_writer
+from core.eventstore.kv import Get, KeyValueStore
+from core.eventstore.memory import MemoryStore
+from core.eventstore.writer import Writer, unix_ms
 from tests.support.nodes import Node, pod, pool
 
 NODES = ("node-a", "node-b")

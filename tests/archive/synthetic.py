@@ -18,9 +18,9 @@ from core.domain.events import (
     Release,
 )
 from core.domain.model import Endpoint, Nic, Pool
-from core.store.codec import HEAD, EventDraft, WriterHead, encode_segment
-from core.store.keys import Keys, controller_writer
-from core.store.kv import KeyValueStore, Put
+from core.eventstore.codec import HEAD, EventDraft, WriterHead, encode_segment
+from core.eventstore.keys import Keys, controller_writer
+from core.eventstore.kv import KeyValueStore, Put
 
 START_MS = 1_700_000_000_000
 POOL = Pool("big", 4, "10.0.0.0/8", ("10.0.0.1-10.255.255.254",), gateway="10.0.0.1")

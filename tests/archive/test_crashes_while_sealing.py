@@ -13,7 +13,7 @@ from core.archive.cursor import read_cursor
 from core.archive.files import LocalFiles
 from core.domain.events import Recorded
 from core.errors import OutcomeUnknown
-from core.store.memory import MemoryStore
+from core.eventstore.memory import MemoryStore
 from tests.archive.breaking import BreakingFiles, BreakingStore, Crash, ForgetfulStore, Steps
 from tests.archive.living import KEYS, Cluster
 from tests.archive.synthetic import Shape, fill

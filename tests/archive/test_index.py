@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from core.archive import index as index_module
 from core.archive.index import IndexBuilder, find_blocks, tokens_of
 from core.audit.verify import verify
-from core.domain.commands import ApplyReservation
+from core.domain.configuration.commands import ApplyReservation
 from core.domain.events import PoolRetired
 from core.domain.model import Reservation
-from core.store.memory import MemoryStore
+from core.eventstore.memory import MemoryStore
 from tests.archive.living import KEYS, Cluster, Configure
 from tests.archive.synthetic import Shape, fill
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from core.archive.cursor import new_base
 from core.archive.leftovers import find_leftovers
 from core.audit.verify import verify
-from core.store.memory import MemoryStore
+from core.eventstore.memory import MemoryStore
 from tests.archive.living import KEYS, Cluster
 from tests.archive.synthetic import Shape, fill
 

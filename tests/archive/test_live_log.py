@@ -10,10 +10,10 @@ from core.archive import live_log as live_module
 from core.archive.live_log import LiveLog
 from core.archive.replay import open_log
 from core.errors import LogCorrupt, LogGap
-from core.store.codec import HEAD, WriterHead
-from core.store.kv import Delete, KeyValueStore, Put
-from core.store.log import START, LogReader, Segment
-from core.store.memory import MemoryStore
+from core.eventstore.codec import HEAD, WriterHead
+from core.eventstore.kv import Delete, KeyValueStore, Put
+from core.eventstore.log import START, LogReader, Segment
+from core.eventstore.memory import MemoryStore
 from tests.archive.living import KEYS, Cluster
 
 BOUNDS = {

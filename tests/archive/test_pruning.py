@@ -17,7 +17,7 @@ from core.audit.export import export_raw
 from core.audit.state_at import as_of_position, as_of_time
 from core.audit.verify import verify
 from core.errors import BadInput, LogCorrupt
-from core.store.memory import MemoryStore
+from core.eventstore.memory import MemoryStore
 from tests.archive.breaking import BreakingFiles, BreakingStore, Crash, Steps
 from tests.archive.living import KEYS, Cluster, same
 from tests.archive.synthetic import Shape, fill

@@ -19,8 +19,8 @@ from core.archive.chain import CHAIN_START, chained
 from core.archive.cursor import read_cursor
 from core.archive.replay import open_archive
 from core.domain.evolution import Ledger
-from core.store.keys import Keys
-from core.store.memory import MemoryStore
+from core.eventstore.keys import Keys
+from core.eventstore.memory import MemoryStore
 from tests.archive.living import KEYS, Add, Cluster, Move, Remove, cluster, lives, same
 from tests.archive.synthetic import Shape, fill
 from tests.support.faulty_store import FaultyStore

@@ -10,7 +10,7 @@ from core.archive.replay import open_archive
 from core.audit.verify import verify
 from core.domain.events import Recorded
 from core.errors import LogCorrupt
-from core.store.memory import MemoryStore
+from core.eventstore.memory import MemoryStore
 from tests.archive.living import KEYS, Cluster
 from tests.archive.synthetic import Shape, fill
 

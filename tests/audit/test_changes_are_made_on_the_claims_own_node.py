@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from core.audit.verify import verify
 from core.domain.events import Cause, EndpointChanged
-from core.store.batch import Proposal
-from core.store.codec import EventDraft
+from core.eventstore.batch import Proposal
+from core.eventstore.codec import EventDraft
 from tests.archive.living import KEYS, Add, Cluster, orbctl_writer
 from tests.support.nodes import pod
 

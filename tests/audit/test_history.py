@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from core.audit import facts as facts_module
 from core.audit.facts import Fact, History, HistorySubject, parse_subject
 from core.audit.history import history
-from core.domain.commands import (
+from core.domain.configuration.commands import (
     ApplyPool,
     DeletePool,
     LiftQuarantine,
@@ -21,7 +21,7 @@ from core.domain.commands import (
 )
 from core.domain.events import AddressesClaimed, AddressesReleased, Recorded
 from core.errors import BadInput
-from core.store.memory import MemoryStore
+from core.eventstore.memory import MemoryStore
 from tests.archive.living import (
     KEYS,
     Add,

@@ -13,8 +13,8 @@ from core.audit.repair import repair
 from core.audit.state_at import as_of_position
 from core.audit.verify import verify
 from core.domain.events import Cause
-from core.store.etcd import EtcdSettings, EtcdStore
-from core.store.kv import Delete, KeyValueStore
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.kv import Delete, KeyValueStore
 from tests.archive.living import KEYS, Add, Remove, cluster, orbctl_writer, same
 from tests.support.etcd import EtcdCluster
 

@@ -16,7 +16,12 @@ from core.audit.history import history
 from core.audit.repair import Repaired, repair
 from core.audit.state import Unreadable
 from core.audit.verify import FINDINGS_MAX, VerificationReport, verify
-from core.domain.commands import ApplyPool, ApplyRecord, ApplyReservation, QuarantineAddress
+from core.domain.configuration.commands import (
+    ApplyPool,
+    ApplyRecord,
+    ApplyReservation,
+    QuarantineAddress,
+)
 from core.domain.events import (
     AddressesClaimed,
     AddressesReleased,
@@ -26,12 +31,12 @@ from core.domain.events import (
 )
 from core.domain.model import Claim, Endpoint, Nic, Reservation
 from core.errors import Compacted, LogCorrupt
-from core.store.batch import Proposal
-from core.store.codec import CLAIM, ENDPOINT, POOL, RESERVATION, EventDraft
-from core.store.index import Index
-from core.store.kv import Delete, Get, KeyValue, Put, ReadResult, Write
-from core.store.log import Segment
-from core.store.memory import MemoryStore
+from core.eventstore.batch import Proposal
+from core.eventstore.codec import CLAIM, ENDPOINT, POOL, RESERVATION, EventDraft
+from core.eventstore.index import Index
+from core.eventstore.kv import Delete, Get, KeyValue, Put, ReadResult, Write
+from core.eventstore.log import Segment
+from core.eventstore.memory import MemoryStore
 from tests.archive.living import (
     KEYS,
     Add,

@@ -11,12 +11,14 @@ import itertools
 import shlex
 from collections.abc import Iterable, Mapping
 
+from core.allocation.allocator import AllocatorSettings
+from core.allocation.pool_requests import PoolRequests
 from core.domain.autopools.application_plan import ReconcileStep, plan_application, plan_departure
 from core.domain.autopools.applications import Application
 from core.domain.autopools.names import OWNER_UID, ApplicationKey, application_of
 from core.domain.autopools.records import derived_uid
 from core.domain.autopools.settings import AutoPoolSettings
-from core.domain.commands import (
+from core.domain.configuration.commands import (
     ApplyPool,
     ApplyReservation,
     ApplySubnet,
@@ -25,17 +27,15 @@ from core.domain.commands import (
     DeleteReservation,
     DeleteSubnet,
 )
-from core.domain.configuration import Configuration
+from core.domain.configuration.configuration_state import Configuration
 from core.domain.evolution import Ledger
 from core.domain.facts import PodFacts
 from core.domain.model import Claim, Pool, Reservation, Route, Subnet
 from core.domain.reclaim.settings import ReclaimSettings
 from core.domain.selection.request import SelectionSettings
-from core.domain.subnets import count, shares
+from core.domain.subnets.subnet_model import count, shares
 from core.errors import OrbweaverError, Refused
-from core.service.allocator import AllocatorSettings
-from core.service.pool_requests import PoolRequests
-from core.store.kv import KeyValueStore
+from core.eventstore.kv import KeyValueStore
 from nodeagent.handlers.pool_wait import WAIT_S_MAX, WaitingAllocator
 from tests.autopools.scripted import Applications, annotations_of, key_of, pod_of, scale_of
 from tests.support.nodes import Node, addresses, check_everything

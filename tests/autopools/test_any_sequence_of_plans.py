@@ -7,13 +7,13 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.domain.addresses import format_address
+from core.domain.addresses.ip_address import format_address
 from core.domain.autopools.application_plan import plan_departure
 from core.domain.autopools.applications import Application
 from core.domain.autopools.names import OWNER_UID, ApplicationKey, application_of
-from core.domain.configuration import pool_addresses
+from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.model import Claim, Pool, Scale, Subnet
-from core.domain.subnets import controlled, owner_of, shared_out
+from core.domain.subnets.subnet_model import controlled, owner_of, shared_out
 from tests.autopools.samples import carry_out, plan, template
 from tests.subnets.samples import State
 

@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 
-from core.domain.commands import ApplySubnet, DropAutoPool
-from core.domain.configuration import pool_addresses
+from core.domain.configuration.commands import ApplySubnet, DropAutoPool
+from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.events import PoolDefined
 from core.domain.model import Subnet
-from core.domain.subnets import shared_out
+from core.domain.subnets.subnet_model import shared_out
 from core.errors import AddressesUsedOut, CallRejected, OutcomeUnknown, PoolPending
-from core.store.kv import KeyValueStore
+from core.eventstore.kv import KeyValueStore
 from tests.autopools.scripted import key_of
 from tests.autopools.stage import Stage
 from tests.support.counters import Counters
 from tests.support.nodes import check_everything
 from tests.workflows.engine.stage import eventually, within
 from tests.workflows.faults.killing import KillingStore, Moment
-from workflows.engine.client import Client
+from workflows.engine.client.client import Client
 from workflows.jobs.autopools.application import workflow_id
 
 WIDE = Subnet("net", 4, "10.7.0.0/16", ("10.7.0.10-10.7.0.159",))

@@ -8,20 +8,26 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from core.allocation.allocator import Added, AllocatorSettings
+from core.configuration.configurator import Applied
 from core.domain.autopools.names import ApplicationKey
 from core.domain.autopools.pool_plan import DesiredPool
-from core.domain.commands import ApplyAutoPool, ApplyReservation, ApplySubnet, Command, DropAutoPool
-from core.domain.configuration import pool_addresses
+from core.domain.configuration.commands import (
+    ApplyAutoPool,
+    ApplyReservation,
+    ApplySubnet,
+    Command,
+    DropAutoPool,
+)
+from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.events import PoolDefined
 from core.domain.evolution import Ledger
 from core.domain.facts import PodFacts
 from core.domain.model import Owner, Reservation, Subnet
 from core.domain.selection.request import SelectionSettings
-from core.domain.subnets import controlled, shared_out
+from core.domain.subnets.subnet_model import controlled, shared_out
 from core.errors import Refused
-from core.service.allocator import Added, AllocatorSettings
-from core.service.configurator import Applied
-from core.store.kv import KeyValueStore
+from core.eventstore.kv import KeyValueStore
 from tests.autopools.samples import KEY, NAME, NET, PLACE, UID, template, wish
 from tests.support.nodes import CAUSE, Node, check_everything, gather
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.addresses import V6
+from core.domain.addresses.ip_address import V6
 from core.domain.autopools.names import (
     ApplicationKey,
     PoolScope,

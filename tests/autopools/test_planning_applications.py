@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.addresses import V4, V6
+from core.domain.addresses.ip_address import V4, V6
 from core.domain.autopools.application_plan import ReconcileStep, plan_application, plan_departure
 from core.domain.autopools.applications import Application
 from core.domain.autopools.names import ApplicationKey
 from core.domain.autopools.pool_size import NO_MORE, IpNumber
-from core.domain.commands import RetirePool
+from core.domain.configuration.commands import RetirePool
 from core.domain.model import Claim, Pool, Scale
 from tests.autopools.samples import (
     NAME,

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.addresses import V4, V6
+from core.domain.addresses.ip_address import V4, V6
 from core.domain.autopools.pool_plan import DesiredPool, find_pool, plan_pool
 from core.domain.autopools.pool_size import IpNumber
-from core.domain.commands import (
+from core.domain.configuration.commands import (
     ApplyAutoPool,
     ApplyPool,
     DeletePool,
@@ -19,8 +19,8 @@ from core.domain.commands import (
     RetirePool,
     RetireSubnet,
 )
-from core.domain.configuration import pool_addresses
-from core.domain.decisions import decide, given_up
+from core.domain.configuration.configuration_state import pool_addresses
+from core.domain.configuration.decisions import decide, given_up
 from core.domain.events import PoolDefined, PoolDeleted, PoolRetired
 from core.domain.model import Pool, Reservation, Route, Subnet
 from core.errors import Refused

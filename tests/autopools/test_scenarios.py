@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from core.domain.autopools.settings import AutoPoolSettings
-from core.store.memory import MemoryStore
+from core.eventstore.memory import MemoryStore
 from tests.autopools.stage import Stage
 
 SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from core.domain.commands import DeleteRecord
-from core.domain.configuration import pool_addresses
+from core.domain.configuration.commands import DeleteRecord
+from core.domain.configuration.configuration_state import pool_addresses
+from core.eventstore.memory import MemoryStore
+from core.eventstore.state import read_ledger
 from core.manifests.commands import apply_command
 from core.manifests.manifest_parser import load_documents
-from core.store.memory import MemoryStore
-from core.store.state import read_ledger
 from nodeagent.settings.values import Settings
 from ops.lab import workloads
 from tests.agent.node import Node, running

@@ -24,8 +24,8 @@ from bench.rig.seeding import all_places, exact_pool, many_pools, spread_places
 from bench.running import Taken, run
 from bench.scale import FULL, QUICK
 from bench.table import TARGETS, chosen, measures_of
-from core.domain.address_set import AddressSet
-from core.domain.addresses import parse_address, parse_cidr
+from core.domain.addresses.address_set import AddressSet
+from core.domain.addresses.ip_address import parse_address, parse_cidr
 from nodeagent.cniwire.call import read_call, read_environment
 
 PROMISED = {

@@ -19,7 +19,7 @@ from bench.simulation.plan import (
     rack_pool,
 )
 from bench.simulation.run import Simulation
-from core.domain.configuration import pool_addresses
+from core.domain.configuration.configuration_state import pool_addresses
 
 SMALL = Size(nodes=RACK_NODES + 2, pools=3, pods=2, rack_pods=3, changes=3, change_pause_s=0)
 

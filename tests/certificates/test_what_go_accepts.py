@@ -12,14 +12,14 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from core.allocation.provider_settings import ProviderSettings
 from core.errors import ApiUnavailable
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
-from core.service.provider import ProviderSettings
 from tests.support.authorities import PlainAuthority
 from tests.workflows.external.fake_provider import FakeProvider
-from workflows.external.client import ProviderClient
-from workflows.external.wire import ProviderReleaseRequest
+from workflows.jobs.provider.client import ProviderClient
+from workflows.jobs.provider.wire import ProviderReleaseRequest
 
 FREE = ProviderReleaseRequest("web", "shop", "node-a", "10.6.0.0/16", "10.6.0.9")
 

@@ -9,12 +9,12 @@ from functools import partial
 
 import pytest
 
-from core.domain.commands import ApplyRecord, DeleteRecord
+from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import RecordDefined
 from core.errors import DatapathError
+from core.eventstore.memory import MemoryStore
 from core.manifests.commands import apply_command
 from core.manifests.manifest_parser import load_documents
-from core.store.memory import MemoryStore
 from nodeagent.clusterip import reconciler
 from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
 from nodeagent.clusterip.installation import ROOM, Installation

@@ -11,14 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.domain.address_set import AddressSet
-from core.domain.addresses import Address
+from core.configuration.command_scope import INDEXES, ScopeReader
+from core.configuration.effects import effect_of
+from core.domain.addresses.address_set import AddressSet
+from core.domain.addresses.ip_address import Address
 from core.domain.autopools.application_plan import named_subnets, plan_application
 from core.domain.autopools.applications import Application
 from core.domain.autopools.names import ApplicationKey, PoolScope
 from core.domain.autopools.pool_plan import DesiredPool
 from core.domain.autopools.pool_size import NO_MORE, IpNumber
-from core.domain.commands import (
+from core.domain.configuration.commands import (
     AdvanceRetirement,
     ApplyAutoPool,
     ApplyPool,
@@ -29,18 +31,16 @@ from core.domain.commands import (
     Reinstate,
     RetireSubnet,
 )
-from core.domain.configuration import Configuration
-from core.domain.decisions import decide
+from core.domain.configuration.configuration_state import Configuration
+from core.domain.configuration.decisions import decide
 from core.domain.events import Event
 from core.domain.evolution import Ledger
 from core.domain.model import Scale, Subnet
 from core.errors import Refused
-from core.service.command_scope import INDEXES, ScopeReader
-from core.service.effects import effect_of
-from core.store.index import BLOCKS_MAX, COMPLETE, Index, blocks_of
-from core.store.kv import Get, KeyValue, KeyValueStore, Put, ReadResult, Write
-from core.store.memory import MemoryStore
-from core.store.state import read_configuration
+from core.eventstore.index import BLOCKS_MAX, COMPLETE, Index, blocks_of
+from core.eventstore.kv import Get, KeyValue, KeyValueStore, Put, ReadResult, Write
+from core.eventstore.memory import MemoryStore
+from core.eventstore.state import read_configuration
 from tests.decisions.test_any_sequence_of_commands import COMMANDS, HOSTS, holds
 from tests.support.nodes import CAUSE, Node, check_everything, pool
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from core.domain.commands import ApplyReservation, DeleteReservation
+from core.domain.configuration.commands import ApplyReservation, DeleteReservation
 from core.domain.model import Reservation, Route, pod_holder
-from core.store.memory import MemoryStore
+from core.eventstore.memory import MemoryStore
 from nodeagent.settings.values import Settings
 from tests.agent.node import Node, running
 

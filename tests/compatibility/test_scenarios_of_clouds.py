@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from core.domain.fixed.kinds import FixedSettings
-from core.store.memory import MemoryStore
+from core.eventstore.memory import MemoryStore
 from nodeagent.settings.values import Settings
 from tests.agent.node import Node, running
 

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, cast
 import aiohttp
 import pytest
 
-from core.store.memory import MemoryStore
-from nodeagent.servers import bodies, connections, framed, http_api, tcp_port
-from nodeagent.servers.bodies import BodyRefused, decompressed
-from nodeagent.servers.connections import raise_open_files_limit
+from core.eventstore.memory import MemoryStore
+from core.process import bodies, connections, tcp_port
+from core.process.bodies import BodyRefused, decompressed
+from core.process.connections import raise_open_files_limit
+from core.process.tcp_port import TcpPort
+from nodeagent.servers import framed, http_api
 from nodeagent.servers.http_bodies import BODY_BYTES_MAX
-from nodeagent.servers.tcp_port import TcpPort
 from nodeagent.settings.values import Settings
 from ops.kubernetes.admission.webhook_server import Admission, path_of
 from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture

@@ -11,20 +11,19 @@ from typing import Any, Final, NamedTuple
 import msgpack
 import zstandard
 
+from core.allocation.bindings import BINDING, Binding, BindingRequest
+from core.allocation.pool_requests import NEED, REPORT, ReconcileReport
 from core.archive.chain import CHAIN_START
 from core.archive.cursor import CURSOR, ArchiveCursor
 from core.archive.format import NO_FILE
-from core.domain.admissions import PendingAdmission
+from core.configuration.pending_admissions import ADMISSION
+from core.configuration.refusal_notes import REFUSED, RefusedPool
 from core.domain.autopools.applications import Application
 from core.domain.autopools.names import ApplicationKey
+from core.domain.configuration.admissions import PendingAdmission
 from core.domain.events import Cause, PoolRetired, RecordDefined
 from core.domain.model import Claim, Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
-from core.projections.checkpoint import CHECKPOINTS, Checkpoint
-from core.service.admissions import ADMISSION
-from core.service.bindings import BINDING, Binding, BindingRequest
-from core.service.pool_requests import NEED, REPORT, ReconcileReport
-from core.service.refusals import REFUSED, RefusedPool
-from core.store.codec import (
+from core.eventstore.codec import (
     CLAIM,
     ENDPOINT,
     HEAD,
@@ -37,14 +36,15 @@ from core.store.codec import (
     WriterHead,
     encode_segment,
 )
-from core.store.election import LEADER, Leader
-from core.store.keys import Keys
-from core.store.kinds import KeyKind, key_text
+from core.eventstore.election import LEADER, Leader
+from core.eventstore.keys import Keys
+from core.eventstore.kinds import KeyKind, key_text
+from core.projections.checkpoint import CHECKPOINTS, Checkpoint
 from ops.kinds import ALL_KINDS
-from workflows.engine import records
-from workflows.engine.keys import WorkflowKeys
-from workflows.engine.ownership import HOLDER, OwnerRecord
-from workflows.engine.session import FENCE, SessionFence
+from workflows.engine.store import records
+from workflows.engine.store.keys import WorkflowKeys
+from workflows.engine.store.session import FENCE, SessionFence
+from workflows.engine.worker.ownership import HOLDER, OwnerRecord
 from workflows.model.codec import encode_history
 from workflows.model.events import HistoryEvent, WorkflowExecutionSignaled
 

@@ -14,21 +14,21 @@ from typing import Final
 
 import pytest
 
-from core.domain.commands import ApplyReservation
+from core.domain.configuration.commands import ApplyReservation
 from core.domain.model import Reservation
+from core.eventstore.etcd import EtcdSettings
+from core.eventstore.keys import range_end
+from core.eventstore.kinds import key_text
+from core.eventstore.kv import Get, KeyValueStore, Put
+from core.eventstore.memory import MemoryStore
 from core.projections import projector
-from core.store.etcd import EtcdSettings
-from core.store.keys import range_end
-from core.store.kinds import key_text
-from core.store.kv import Get, KeyValueStore, Put
-from core.store.memory import MemoryStore
 from ops.controller.controller import Controller
 from ops.controller.settings import ControllerSettings
 from ops.kinds import ALL_KINDS
 from ops.settings import ClusterSettings
 from tests.containment.samples import CASES, Case, case_id
 from tests.support.nodes import Node, pod, pool
-from workflows.engine.keys import WorkflowKeys
+from workflows.engine.store.keys import WorkflowKeys
 
 CLUSTER: Final = "test"
 LOADED: Final = (

@@ -21,13 +21,13 @@ from core.audit.verify import verify
 from core.domain.evolution import Ledger
 from core.domain.model import Pool
 from core.errors import LogCorrupt
+from core.eventstore.codec import CLAIM, ENDPOINT, HEAD, POOL, WriterHead, decode_segment
+from core.eventstore.kv import Get, Put, Write
+from core.eventstore.log import START, LogReader
+from core.eventstore.memory import MemoryStore
 from core.projections import projector as projecting
 from core.projections.configuration_view import ConfigurationView
 from core.projections.projector import Projector
-from core.store.codec import CLAIM, ENDPOINT, HEAD, POOL, WriterHead, decode_segment
-from core.store.kv import Get, Put, Write
-from core.store.log import START, LogReader
-from core.store.memory import MemoryStore
 from tests.support.nodes import Node, pod, pool
 
 NEW: Final = "Controller.new"

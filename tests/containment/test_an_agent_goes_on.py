@@ -12,8 +12,8 @@ from typing import Final
 
 import pytest
 
-from core.store.kv import Delete, KeyValueStore, Put
-from core.store.memory import MemoryStore
+from core.eventstore.kv import Delete, KeyValueStore, Put
+from core.eventstore.memory import MemoryStore
 from nodeagent.settings.values import Settings
 from tests.agent.http_caller import over_tcp
 from tests.agent.node import Node, running

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import pytest
 
-from core.store.keys import Keys
-from core.store.kv import Get, Put
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, Put
 from tests.containment.samples import CASES, Case, case_id
 from tests.orbctl.world import CLUSTER, World
 from tests.support.nodes import Node, pod, pool

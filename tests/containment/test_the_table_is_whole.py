@@ -9,11 +9,11 @@ from typing import Any, Final
 import pytest
 
 from core.errors import LogCorrupt
-from core.store.keys import Keys
-from core.store.kinds import KeyKind, key_text
+from core.eventstore.keys import Keys
+from core.eventstore.kinds import KeyKind, key_text
 from ops.kinds import ALL_KINDS, STATUS_KINDS
 from tests.containment.samples import SAMPLES, SPOILINGS, spoiled
-from workflows.engine.keys import WorkflowKeys
+from workflows.engine.store.keys import WorkflowKeys
 
 KEYS: Final = Keys("table")
 ARGUMENTS: Final[dict[str, Any]] = {

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from core.store.etcd import EtcdSettings, EtcdStore
-from core.store.keys import Keys
-from core.store.kv import KeyValueStore
-from core.store.memory import MemoryStore
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.memory import MemoryStore
 from tests.support.etcd import EtcdCluster
 
 _numbers = itertools.count()

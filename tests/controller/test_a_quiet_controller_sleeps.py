@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
+from core.eventstore.election import LEADER, Leader
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore, Put
+from core.eventstore.memory import MemoryStore
 from core.projections.projector import Projector
-from core.store.election import LEADER, Leader
-from core.store.keys import Keys
-from core.store.kv import KeyValueStore, Put
-from core.store.memory import MemoryStore
 from ops.controller import observer
 from ops.controller.observer import ControllerObserver
 from ops.settings import CONTROLLER_ROLE

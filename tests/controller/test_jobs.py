@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.commands import ApplyRecord, DeleteRecord
+from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import RecordDefined
-from core.store.etcd import EtcdSettings, EtcdStore
+from core.eventstore.etcd import EtcdSettings, EtcdStore
 from tests.controller.processes import PATIENCE_S, ControllerProcess
 from tests.support.etcd import EtcdCluster
 from tests.support.nodes import Node, pod, pool

@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from core.errors import LogCorrupt, LostRace, StoreRejected
-from core.store.election import Election, LeaderTerm, read_leader
-from core.store.keys import Keys
-from core.store.kv import Delete, Get, KeyValueStore, Put
-from core.store.memory import MemoryStore
+from core.eventstore.election import Election, LeaderTerm, read_leader
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Delete, Get, KeyValueStore, Put
+from core.eventstore.memory import MemoryStore
 from tests.support.faulty_store import Fault, FaultyStore
 
 PATIENCE_S = 60

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.commands import ApplySubnet
+from core.domain.configuration.commands import ApplySubnet
 from core.domain.model import Subnet
+from core.eventstore.election import read_leader
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.kv import Get
 from core.projections.checkpoint import CHECKPOINT, CHECKPOINTS
-from core.store.election import read_leader
-from core.store.etcd import EtcdSettings, EtcdStore
-from core.store.kv import Get
 from tests.controller.processes import ControllerProcess
 from tests.support.etcd import EtcdCluster
 from tests.support.nodes import Node, pod, pool

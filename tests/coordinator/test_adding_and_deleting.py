@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from core.domain.addresses import Family
+from core.domain.addresses.ip_address import Family
 from core.errors import BadInput, DatapathError, NamespaceGone, NetlinkRefused
 from nodeagent.coordinator import engine as engines
 from nodeagent.coordinator.engine import AttachRequest

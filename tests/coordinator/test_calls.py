@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from core.domain.addresses import parse_address
+from core.domain.addresses.ip_address import parse_address
 from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, PodReference, RequestFacts
 from core.domain.model import Attachment, Endpoint
 from core.errors import BadInput, DatapathError, NetlinkLost, NotReady

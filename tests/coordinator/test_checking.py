@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from core.domain.addresses import Family
+from core.domain.addresses.ip_address import Family
 from nodeagent.netlink.session import NetlinkSession
 from nodeagent.netlink.values import RoutingRule
 from tests.coordinator.world import SERVICES, Node, Pod

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from core.domain.addresses import Address, parse_address, parse_cidr
+from core.domain.addresses.ip_address import Address, parse_address, parse_cidr
 from core.errors import BadInput
 from nodeagent.coordinator.attachment_plan import mac_of, plan
 from nodeagent.coordinator.facts import HostStack, PodStack, VethPair

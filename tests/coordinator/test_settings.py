@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from core.domain.addresses import parse_address, parse_cidr
+from core.domain.addresses.ip_address import parse_address, parse_cidr
 from core.errors import BadInput
 from nodeagent.coordinator.settings import (
     CoordinatorSettings,

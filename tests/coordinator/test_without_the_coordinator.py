@@ -20,10 +20,10 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 
-from core.domain.addresses import parse_address, parse_range
-from core.domain.configuration import pool_addresses
+from core.domain.addresses.ip_address import parse_address, parse_range
+from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.model import Pool, Route
-from core.store.memory import MemoryStore
+from core.eventstore.memory import MemoryStore
 from nodeagent.settings.values import Settings
 from ops import installer
 from ops.lab.programs import PLUGIN_DIRECTORIES

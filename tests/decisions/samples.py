@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from core.domain.addresses import V4, V6
-from core.domain.commands import ApplyPool, Command
-from core.domain.configuration import Configuration
-from core.domain.decisions import decide
+from core.domain.addresses.ip_address import V4, V6
+from core.domain.configuration.commands import ApplyPool, Command
+from core.domain.configuration.configuration_state import Configuration
+from core.domain.configuration.decisions import decide
+from core.domain.configuration.refusals import Refusal
 from core.domain.events import PoolDefined, ReservationDefined
 from core.domain.model import Claim, Pool, Reservation
-from core.domain.refusals import Refusal
 from core.errors import Refused
 
 BLUE = Pool("blue", V4, "10.7.0.0/16", ("10.7.0.10-10.7.0.20",), gateway="10.7.0.1")

@@ -11,9 +11,9 @@ from typing import NamedTuple
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from core.domain.address_set import AddressSet
-from core.domain.addresses import V4, V6, Family, parse_address, parse_cidr
-from core.domain.commands import (
+from core.domain.addresses.address_set import AddressSet
+from core.domain.addresses.ip_address import V4, V6, Family, parse_address, parse_cidr
+from core.domain.configuration.commands import (
     ApplyPool,
     ApplyRecord,
     ApplyReservation,
@@ -25,12 +25,12 @@ from core.domain.commands import (
     QuarantineAddress,
     RetirePool,
 )
-from core.domain.configuration import Configuration, pool_addresses, usable
-from core.domain.decisions import decide, given_up
+from core.domain.configuration.configuration_state import Configuration, pool_addresses, usable
+from core.domain.configuration.decisions import decide, given_up
 from core.domain.events import Cause, RecordDefined, Recorded
 from core.domain.evolution import Ledger
-from core.domain.labels import LabelSelector, Requirement
 from core.domain.model import Claim, Pool, Reservation, Route
+from core.domain.patterns.labels import LabelSelector, Requirement
 from core.errors import Refused
 
 GARBAGE = st.sampled_from(

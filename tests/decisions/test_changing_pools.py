@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.addresses import V4, V6
-from core.domain.commands import ApplyPool, DeletePool, RetirePool
-from core.domain.decisions import decide, given_up
+from core.domain.addresses.ip_address import V4, V6
+from core.domain.configuration.commands import ApplyPool, DeletePool, RetirePool
+from core.domain.configuration.decisions import decide, given_up
 from core.domain.events import PoolDefined
-from core.domain.labels import LabelSelector
 from core.domain.model import Pool
+from core.domain.patterns.labels import LabelSelector
 from tests.decisions.samples import BLUE, causes, claims, having, refusals, retiring
 
 CONFIGURATION = having(BLUE)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.addresses import V4, V6
-from core.domain.commands import ApplyPool, ApplyReservation
-from core.domain.decisions import decide
+from core.domain.addresses.ip_address import V4, V6
+from core.domain.configuration.commands import ApplyPool, ApplyReservation
+from core.domain.configuration.decisions import decide
 from core.domain.events import PoolDefined
-from core.domain.labels import LabelSelector, Requirement
 from core.domain.model import Pool, Route
+from core.domain.patterns.labels import LabelSelector, Requirement
 from tests.decisions.samples import (
     BLUE,
     EMPTY,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.commands import (
+from core.domain.configuration.commands import (
     AdvanceRetirement,
     ApplyPool,
     ApplySubnet,
@@ -14,11 +14,11 @@ from core.domain.commands import (
     RetirePool,
     RetireSubnet,
 )
-from core.domain.configuration import Configuration
-from core.domain.decisions import decide
+from core.domain.configuration.configuration_state import Configuration
+from core.domain.configuration.decisions import decide
+from core.domain.configuration.retirement import deletion
 from core.domain.events import PoolDefined, PoolDeleted, PoolRetired, SubnetDefined, SubnetDeleted
 from core.domain.model import Subnet
-from core.domain.retirement import deletion
 from tests.decisions.samples import BLUE, EMPTY, claims, having, refusals, retiring
 
 SERVING = having(BLUE)

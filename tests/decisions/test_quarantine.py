@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.addresses import V4, V6
-from core.domain.commands import Command, LiftQuarantine, QuarantineAddress, ReturnAddress
-from core.domain.decisions import decide
+from core.domain.addresses.ip_address import V4, V6
+from core.domain.configuration.commands import (
+    Command,
+    LiftQuarantine,
+    QuarantineAddress,
+    ReturnAddress,
+)
+from core.domain.configuration.decisions import decide
 from core.domain.events import AddressQuarantined, QuarantineLifted
 from core.domain.model import ConflictingHost, Quarantine
 from tests.decisions.samples import EMPTY, causes

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.commands import ApplyRecord, DeleteRecord
-from core.domain.decisions import decide
+from core.domain.configuration.commands import ApplyRecord, DeleteRecord
+from core.domain.configuration.decisions import decide
 from core.domain.events import RecordDefined, RecordDeleted
 from core.domain.services import EndpointSlice, Service, ServicePort, SliceEndpoint
 from tests.decisions.samples import EMPTY, causes, refusals

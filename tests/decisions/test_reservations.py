@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.addresses import V4, V6
-from core.domain.commands import ApplyReservation, DeleteReservation
-from core.domain.decisions import decide, given_up
+from core.domain.addresses.ip_address import V4, V6
+from core.domain.configuration.commands import ApplyReservation, DeleteReservation
+from core.domain.configuration.decisions import decide, given_up
 from core.domain.events import ReservationDefined, ReservationDeleted
 from core.domain.model import Reservation
 from tests.decisions.samples import EMPTY, causes, refusals, reservation, stored

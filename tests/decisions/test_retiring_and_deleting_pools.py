@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.commands import Command, DeletePool, RetirePool
-from core.domain.configuration import Configuration
-from core.domain.decisions import decide
+from core.domain.configuration.commands import Command, DeletePool, RetirePool
+from core.domain.configuration.configuration_state import Configuration
+from core.domain.configuration.decisions import decide
 from core.domain.events import PoolDeleted, PoolRetired
 from tests.decisions.samples import BLUE, EMPTY, causes, claims, having, refusals, retiring
 

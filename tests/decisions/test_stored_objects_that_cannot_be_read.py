@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from core.domain.commands import ApplyPool, ApplySubnet, DeletePool
-from core.domain.configuration import Configuration
-from core.domain.decisions import decide, given_up
+from core.domain.configuration.commands import ApplyPool, ApplySubnet, DeletePool
+from core.domain.configuration.configuration_state import Configuration
+from core.domain.configuration.decisions import decide, given_up
 from core.domain.model import Pool, Subnet
 from tests.decisions.samples import BLUE, having, refusals
 

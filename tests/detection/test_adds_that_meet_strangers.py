@@ -18,9 +18,9 @@ import pytest
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from core.domain.commands import LiftQuarantine
-from core.domain.quarantine import seen_in_words
-from core.store.memory import MemoryStore
+from core.domain.configuration.commands import LiftQuarantine
+from core.domain.quarantine.quarantine_decisions import seen_in_words
+from core.eventstore.memory import MemoryStore
 from nodeagent.conflict_detection.detector import DetectionResult
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.spans import SdkTracer

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.commands import ApplyRecord
+from core.domain.configuration.commands import ApplyRecord
 from core.domain.devices import DeviceRules, HostNic, SubEniRule
 from core.domain.events import RecordDefined
-from core.store.memory import MemoryStore
+from core.eventstore.memory import MemoryStore
 from nodeagent.devices.kubelet_api import DIRECTORY
 from nodeagent.devices.nic_inventory import nics
 from nodeagent.netlink.namespaces import NetnsExecutor

@@ -14,7 +14,7 @@ import grpc
 import pytest
 
 from core.domain.devices import DeviceRules, HostNic, NicRule, SubEniRule
-from core.domain.labels import LabelSelector
+from core.domain.patterns.labels import LabelSelector
 from core.errors import NetlinkLost
 from nodeagent.devices.advertiser import DeviceAdvertiser, NodeView
 from nodeagent.devices.plugin import PATH_BYTES_MAX

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.domain.devices import NIC_SLOTS, DeviceRules, NicRule, SubEniRule
-from core.domain.labels import LabelSelector, Requirement
+from core.domain.patterns.labels import LabelSelector, Requirement
 from core.errors import BadInput
 from core.manifests.networks.slots import SlotSettings
 from nodeagent.settings.devices import DeviceSettings

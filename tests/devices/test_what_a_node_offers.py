@@ -16,7 +16,7 @@ from core.domain.devices import (
     offers,
     resource_fault,
 )
-from core.domain.labels import LabelSelector, Requirement
+from core.domain.patterns.labels import LabelSelector, Requirement
 
 LARGE = LabelSelector({"size": "large"})
 ETH1 = HostNic("eth1", has_device=True)

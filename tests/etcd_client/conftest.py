@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.store.etcd import EtcdSettings, EtcdStore
+from core.eventstore.etcd import EtcdSettings, EtcdStore
 from tests.support.etcd import EtcdCluster
 
 OpenStore = Callable[[EtcdSettings], EtcdStore]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from core.errors import StoreRejected, StoreUnavailable
-from core.store.etcd import EtcdSettings
-from core.store.kv import Get, Put
+from core.eventstore.etcd import EtcdSettings
+from core.eventstore.kv import Get, Put
 from tests.etcd_client.conftest import OpenStore
 from tests.support.etcd import EtcdCluster
 

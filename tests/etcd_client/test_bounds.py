@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from core.errors import Compacted
-from core.store.etcd import EtcdSettings, EtcdStore, reads, watch
-from core.store.etcd.calls import Calls
-from core.store.kv import Delete, Get, Put
+from core.eventstore.etcd import EtcdSettings, EtcdStore, reads, watch
+from core.eventstore.etcd.calls import Calls
+from core.eventstore.kv import Delete, Get, Put
 from tests.etcd_client.conftest import OpenStore
 from tests.support.etcd import EtcdCluster
 

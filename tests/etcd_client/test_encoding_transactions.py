@@ -10,8 +10,8 @@ from etcd3 import etcdrpc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.store.etcd.txn_encoder import encode_reads, encode_txn
-from core.store.kv import Absent, Delete, Get, Guard, NothingNewer, Put, Unchanged, Write
+from core.eventstore.etcd.txn_encoder import encode_reads, encode_txn
+from core.eventstore.kv import Absent, Delete, Get, Guard, NothingNewer, Put, Unchanged, Write
 
 NUMBER_MAX = (1 << 63) - 1
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from core.errors import OutcomeUnknown, StoreTimeout, StoreUnavailable
-from core.store.etcd import EtcdSettings
-from core.store.kv import Absent, Get, Put
+from core.eventstore.etcd import EtcdSettings
+from core.eventstore.kv import Absent, Get, Put
 from tests.etcd_client.conftest import OpenStore
 from tests.support.etcd import EtcdCluster, free_ports
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from core.errors import StoreRejected, StoreUnavailable
-from core.store.etcd import EtcdSettings, EtcdStore
-from core.store.kv import Get, Put
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.kv import Get, Put
 from tests.support.etcd import EtcdCluster, free_ports
 
 pytestmark = pytest.mark.etcd

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from core.errors import StoreUnavailable
-from core.store.etcd import EtcdSettings
+from core.eventstore.etcd import EtcdSettings
 from tests.etcd_client.conftest import OpenStore
 from tests.support.etcd import EtcdCluster
 

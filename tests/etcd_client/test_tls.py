@@ -10,8 +10,8 @@ import pytest
 import trustme
 
 from core.errors import StoreUnavailable
-from core.store.etcd import EtcdSettings
-from core.store.kv import Get, Put
+from core.eventstore.etcd import EtcdSettings
+from core.eventstore.kv import Get, Put
 from tests.etcd_client.conftest import OpenStore
 from tests.support.authorities import PlainAuthority
 from tests.support.etcd import Certificates, EtcdCluster

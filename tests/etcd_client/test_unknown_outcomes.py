@@ -9,8 +9,8 @@ from typing import NamedTuple
 import pytest
 
 from core.errors import OutcomeUnknown, StoreUnavailable
-from core.store.etcd import EtcdSettings, EtcdStore
-from core.store.kv import Absent, Get, Put
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.kv import Absent, Get, Put
 from tests.etcd_client.conftest import OpenStore
 from tests.support.etcd import EtcdCluster
 

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from core.errors import Compacted
-from core.store.etcd import EtcdSettings, EtcdStore
-from core.store.kv import Delete, Get, KeyChange, Put, WatchBatch
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.kv import Delete, Get, KeyChange, Put, WatchBatch
 from tests.etcd_client.conftest import OpenStore
 from tests.support.etcd import EtcdCluster
 

@@ -12,7 +12,7 @@ from core.errors import (
     StoreTimeout,
     StoreUnavailable,
 )
-from core.store.etcd.failures import CallState, classify, read_error, write_error
+from core.eventstore.etcd.failures import CallState, classify, read_error, write_error
 
 CASES = [
     # Certain: gRPC had no connection, or etcd answered before it looked at the request.

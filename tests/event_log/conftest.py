@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from core.domain.events import Cause, PoolRetired
-from core.store.batch import Proposal
-from core.store.codec import EventDraft
-from core.store.keys import Keys
-from core.store.kv import Absent, Guard, Put
-from core.store.memory import MemoryStore
-from core.store.writer import Writer
+from core.eventstore.batch import Proposal
+from core.eventstore.codec import EventDraft
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Absent, Guard, Put
+from core.eventstore.memory import MemoryStore
+from core.eventstore.writer import Writer
 from tests.support.faulty_store import FaultyStore
 
 

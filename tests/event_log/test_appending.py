@@ -15,11 +15,11 @@ from core.errors import (
     StoreUnavailable,
     WriterFenced,
 )
-from core.store.batch import Lost
-from core.store.group_commit import Committed
-from core.store.kv import Get, Guard, NothingNewer, TxnResult, Unchanged, Write
-from core.store.log import START, LogReader
-from core.store.writer import GATHERING_PASSES_MAX, QUEUE_DEPTH_MAX
+from core.eventstore.batch import Lost
+from core.eventstore.group_commit import Committed
+from core.eventstore.kv import Get, Guard, NothingNewer, TxnResult, Unchanged, Write
+from core.eventstore.log import START, LogReader
+from core.eventstore.writer import GATHERING_PASSES_MAX, QUEUE_DEPTH_MAX
 from tests.event_log.conftest import Log
 from tests.support.faulty_store import Fault
 
@@ -158,7 +158,7 @@ async def test_losing_the_answer_of_the_reading_back_changes_nothing(
 async def test_what_cannot_be_read_back_in_time_is_unknown_and_is_settled_before_the_next(
     log: Log, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.store.retry_policies.SETTLE_S_MAX", 0.01)
+    monkeypatch.setattr("core.eventstore.retry_policies.SETTLE_S_MAX", 0.01)
     log.store.fail_next_commits(fault, *[Fault.REFUSED] * 100)
 
     with pytest.raises(OutcomeUnknown):
@@ -172,7 +172,7 @@ async def test_what_cannot_be_read_back_in_time_is_unknown_and_is_settled_before
 async def test_while_an_earlier_outcome_is_unknown_nothing_of_the_next_is_written(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.store.retry_policies.SETTLE_S_MAX", 0.01)
+    monkeypatch.setattr("core.eventstore.retry_policies.SETTLE_S_MAX", 0.01)
     log.store.fail_next_commits(*[Fault.REQUEST_LOST] * 100)
 
     with pytest.raises(OutcomeUnknown):

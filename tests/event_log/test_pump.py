@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 from core.errors import SessionLost, StoreRejected, StoreUnavailable, WriterFenced
-from core.store.batch import Lost, Proposal, TransactionBatch
-from core.store.group_commit import Committed, GroupCommit
-from core.store.kv import Absent, Get, Put, TxnResult
-from core.store.memory import MemoryStore
+from core.eventstore.batch import Lost, Proposal, TransactionBatch
+from core.eventstore.group_commit import Committed, GroupCommit
+from core.eventstore.kv import Absent, Get, Put, TxnResult
+from core.eventstore.memory import MemoryStore
 
 
 class Town:

@@ -26,13 +26,13 @@ from core.domain.events import (
     SubnetDeleted,
     SubnetRetired,
 )
-from core.domain.labels import LabelSelector
 from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Route, Subnet
+from core.domain.patterns.labels import LabelSelector
 from core.domain.upcasters import upcast
 from core.errors import LogCorrupt, LogGap
-from core.store.codec import EventDraft, decode_segment, encode_segment
-from core.store.kv import Delete
-from core.store.log import START, LogReader
+from core.eventstore.codec import EventDraft, decode_segment, encode_segment
+from core.eventstore.kv import Delete
+from core.eventstore.log import START, LogReader
 from tests.event_log.conftest import Log
 
 NIC = Nic("eth0", "10.6.0.9/16", "p", "10.6.0.1", routes=(Route("10.0.0.0/8", "10.6.0.1"),))

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from core.errors import OutcomeUnknown, StoreFull
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.etcd.calls import CallObserver
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Absent, Get, Put
 from core.projections.projector import Projector
-from core.store.etcd import EtcdSettings, EtcdStore
-from core.store.etcd.calls import CallObserver
-from core.store.keys import Keys
-from core.store.kv import Absent, Get, Put
 from nodeagent.settings.values import Settings
 from ops.controller.observer import ControllerObserver
 from ops.settings import CONTROLLER_ROLE

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.store.etcd import EtcdSettings, EtcdStore
+from core.eventstore.etcd import EtcdSettings, EtcdStore
 from tests.support.etcd import EtcdCluster
 from tests.support.nodes import Node, addresses, check_everything, pod, pool
 from tests.support.parts import needs

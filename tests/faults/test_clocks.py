@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 
+from core.allocation.cooldown import LEASE_SHARED_S, CoolDown
 from core.domain.events import AddressesClaimed, AddressesReleased
-from core.service.cooldown import LEASE_SHARED_S, CoolDown
-from core.store.memory import MemoryStore
-from core.store.writer import Writer
+from core.eventstore.memory import MemoryStore
+from core.eventstore.writer import Writer
 from tests.support.nodes import Node, addresses, check_everything, pod, pool
 
 DAY_MS = 86_400_000

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import OrbweaverError
-from core.store.etcd import EtcdSettings, EtcdStore
+from core.eventstore.etcd import EtcdSettings, EtcdStore
 from tests.support.etcd import EtcdCluster
 from tests.support.nodes import Node, check_everything, pod, pool
 

@@ -15,14 +15,14 @@ import pytest
 from core.archive.cursor import read_cursor
 from core.archive.files import LocalFiles
 from core.archive.nospace import FullLogArchiver
-from core.domain.commands import ApplyRecord
+from core.domain.configuration.commands import ApplyRecord
 from core.domain.events import RecordDefined
 from core.errors import OutcomeUnknown, StoreFull, StoreRejected
-from core.store.etcd import EtcdSettings, EtcdStore
-from core.store.etcd.maintenance import EtcdMaintenance
-from core.store.keys import Keys
-from core.store.kv import Get
-from core.store.reserve import make_reserve
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.etcd.maintenance import EtcdMaintenance
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get
+from core.eventstore.reserve import make_reserve
 from nodeagent.settings.values import Settings
 from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
 from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture

@@ -14,7 +14,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from core.domain.commands import (
+from core.allocation.allocator import AllocatorSettings
+from core.domain.configuration.commands import (
     ApplyReservation,
     Command,
     DeleteReservation,
@@ -24,8 +25,7 @@ from core.domain.commands import (
 )
 from core.domain.model import Pool, Reservation
 from core.errors import OrbweaverError
-from core.service.allocator import AllocatorSettings
-from core.store.memory import MemoryStore
+from core.eventstore.memory import MemoryStore
 from tests.support.faulty_store import Fault, FaultyStore
 from tests.support.nodes import Node, check_everything, pod, pool
 

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from core.domain.addresses import Address
-from core.service import claims_in_flight
-from core.service.claims_in_flight import AddressesBeingClaimed
+from core.allocation import claims_in_flight
+from core.allocation.claims_in_flight import AddressesBeingClaimed
+from core.domain.addresses.ip_address import Address
 
 SEVEN = Address(4, 7)
 

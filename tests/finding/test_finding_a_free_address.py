@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.domain.address_set import AddressSet
-from core.domain.choice import Search, is_scarce, spread_index
-from core.service import address_finder
-from core.service.address_finder import Finder, FreeAddress, FreeRead
-from core.store.keys import Keys
-from core.store.kv import Delete, Get, Put, ReadResult, Write
-from core.store.memory import MemoryStore
+from core.allocation import address_finder
+from core.allocation.address_finder import Finder, FreeAddress, FreeRead
+from core.domain.addresses.address_set import AddressSet
+from core.domain.addresses.choice import Search, is_scarce, spread_index
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Delete, Get, Put, ReadResult, Write
+from core.eventstore.memory import MemoryStore
 
 BASE = 10 << 24
 WRITES_AT_ONCE = 100

@@ -8,16 +8,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from core.domain.address_set import AddressSet
+from core.allocation import free_addresses
+from core.allocation.address_finder import Finder, FreeAddress
+from core.allocation.allocator import AllocatorSettings
+from core.allocation.free_addresses import LOSSES_MIN, FreeAddresses
+from core.domain.addresses.address_set import AddressSet
 from core.domain.events import Release
 from core.errors import AddressesUsedOut
-from core.service import free_addresses
-from core.service.address_finder import Finder, FreeAddress
-from core.service.allocator import AllocatorSettings
-from core.service.free_addresses import LOSSES_MIN, FreeAddresses
-from core.store.keys import Keys
-from core.store.kv import Get, Put, ReadResult
-from core.store.memory import MemoryStore
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, Put, ReadResult
+from core.eventstore.memory import MemoryStore
 from tests.support.nodes import Node, addresses, check_everything, gather, pod, pool
 
 SIZE = 200

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from core.store.etcd import EtcdSettings, EtcdStore
-from core.store.kv import KeyValueStore
-from core.store.memory import MemoryStore
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.memory import MemoryStore
 from tests.support.etcd import EtcdCluster
 from tests.support.nodes import Node
 

@@ -7,6 +7,7 @@ the real code. A DEL is judged by the owners as the agent sees them: ``agents_se
 
 from __future__ import annotations
 
+from core.allocation.allocator import AllocatorSettings
 from core.domain.facts import PodFacts
 from core.domain.fixed.kinds import kind_of_holder
 from core.domain.fixed.owners import OwnerFacts
@@ -14,8 +15,7 @@ from core.domain.fixed.validity import Validity, validity_of
 from core.domain.model import Endpoint
 from core.domain.reclaim.cluster import ClusterSnapshot, ListedObjects, PodState
 from core.errors import OrbweaverError
-from core.service.allocator import AllocatorSettings
-from core.store.kv import KeyValueStore
+from core.eventstore.kv import KeyValueStore
 from tests.reclaim.scripted import facts_of, moment, split
 from tests.reclaim.stage import Stage
 from tests.support.nodes import Node, pool

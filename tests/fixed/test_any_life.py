@@ -17,12 +17,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from core.allocation.allocator import Added
 from core.domain.reclaim.cluster import PodState
 from core.errors import OrbweaverError
-from core.service.allocator import Added
-from core.store.etcd import EtcdSettings, EtcdStore
-from core.store.kv import KeyValueStore
-from core.store.memory import MemoryStore
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.memory import MemoryStore
 from tests.fixed.stage import FixedStage
 from tests.reclaim.scripted import owner_of
 from tests.support.etcd import EtcdCluster

@@ -11,21 +11,21 @@ from typing import Any
 
 import pytest
 
-from core.domain.commands import ApplyRecord, DeleteRecord
+from core.allocation.add_request import AddRequest
+from core.allocation.cooldown import CoolDown
+from core.allocation.releaser import Releaser
+from core.configuration.configurator import Configurator
+from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import AddressesReleased, Cause, RecordDefined
 from core.domain.facts import PodReference, RequestFacts
 from core.domain.fixed.kinds import FixedSettings
 from core.domain.fixed.validity import Validity
 from core.domain.model import Attachment, Endpoint
 from core.domain.selection.request import SelectionRequest
-from core.service.add_request import AddRequest
-from core.service.configurator import Configurator
-from core.service.cooldown import CoolDown
-from core.service.releaser import Releaser
-from core.store.kv import IsWhole, WatchBatch
-from core.store.log import START, LogReader
-from core.store.memory import MemoryStore
-from core.store.writer import Writer
+from core.eventstore.kv import IsWhole, WatchBatch
+from core.eventstore.log import START, LogReader
+from core.eventstore.memory import MemoryStore
+from core.eventstore.writer import Writer
 from nodeagent.facts import Liveness, StandaloneFacts
 from nodeagent.handlers.withdrawal_handler import Withdrawal, WithdrawalHandler
 from nodeagent.settings.values import Settings

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.commands import ApplyRecord, DeleteRecord
+from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import RecordDefined
 from core.domain.fixed.owners import MissingOwner, StatefulSetState
 from core.domain.model import Owner
 from core.domain.reclaim.evidence import Moment
 from core.errors import Refused
+from core.eventstore.codec import CLAIM
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get
+from core.eventstore.memory import MemoryStore
+from core.eventstore.state import read_endpoint, read_ledger
 from core.manifests.manifest_writer import dump_yaml, to_manifest
-from core.store.codec import CLAIM
-from core.store.keys import Keys
-from core.store.kv import Get
-from core.store.memory import MemoryStore
-from core.store.state import read_endpoint, read_ledger
 from ops.cli.commands import gc
 from ops.cli.exits import Exit
 from tests.manifests.samples import record_of

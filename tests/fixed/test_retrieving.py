@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.commands import ApplyReservation, QuarantineAddress
+from core.domain.configuration.commands import ApplyReservation, QuarantineAddress
 from core.domain.facts import PodFacts
 from core.domain.model import Claim, Reservation
 from core.errors import AddressesUsedOut
-from core.store.codec import CLAIM
-from core.store.kv import Delete, Put
+from core.eventstore.codec import CLAIM
+from core.eventstore.kv import Delete, Put
 from tests.support.nodes import Node, addresses, pod, pool
 
 V4, V6 = "10.6.0.1", "fd00:6::1"

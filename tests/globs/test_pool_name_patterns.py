@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from core.domain.globs import BadPattern, is_pattern, match
+from core.domain.patterns.globs import BadPattern, is_pattern, match
 
 NAMES = st.text(alphabet="ab-/", max_size=8)
 PIECES = st.sampled_from(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import DatapathError
-from core.store.memory import MemoryStore
+from core.eventstore.memory import MemoryStore
 from nodeagent.ifacer.conf import InterfaceConfig
 from nodeagent.ifacer.link_configurator import LinkConfigurator
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace

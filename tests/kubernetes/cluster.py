@@ -10,11 +10,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from core.concurrency import until_first
 from core.domain.evolution import Ledger
+from core.eventstore.election import LeaderTerm
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.process.concurrency import until_first
 from core.projections.projector import Projector
-from core.store.election import LeaderTerm
-from core.store.etcd import EtcdSettings, EtcdStore
 from ops.kubernetes.kubernetes_host import KubernetesHost
 from ops.kubernetes.settings import KubernetesSettings
 from tests.kubernetes.objects import Object, get

@@ -17,25 +17,25 @@ from typing import NamedTuple, Self
 
 import yaml
 
+from core.allocation.allocator import AllocatorSettings
+from core.allocation.observer import Observer
 from core.domain.autopools.settings import AutoPoolSettings
 from core.domain.facts import PodFacts
 from core.domain.model import FixedKind
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S
 from core.domain.reclaim.settings import ReclaimSettings
 from core.domain.selection.request import SelectionSettings
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.kv import Get
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
-from core.service.allocator import AllocatorSettings
-from core.service.observer import Observer
-from core.store.etcd import EtcdSettings, EtcdStore
-from core.store.kv import Get
 from ops.kubernetes.watches.cluster_watch import ClusterWatch
 from tests.kubernetes.objects import Object
 from tests.kubernetes.workloads import PODS, create_pod, sweep
 from tests.support.kubernetes import ApiServer
 from tests.support.nodes import Node, check_everything, pool
 from tests.workflows.engine.stage import DEADLINE_S, eventually
-from workflows.engine.client import Client
+from workflows.engine.client.client import Client
 from workflows.jobs.job_host import JobHost, JobSettings, JobSources
 from workflows.jobs.reclaim.scan import SCAN_NOW, WORKFLOW_ID
 from workflows.model.payloads import Payload

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from core.store.etcd import EtcdSettings, EtcdStore
+from core.eventstore.etcd import EtcdSettings, EtcdStore
 from tests.controller.processes import ControllerProcess
 from tests.kubernetes.cluster import until_said
 from tests.kubernetes.controllers import NODE

@@ -16,11 +16,11 @@ import pytest
 import yaml
 
 from core.domain.reclaim.settings import VARIABLES
+from core.eventstore.election import Leader, read_leader
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.kv import Get
 from core.manifests.kinds.fields import API_VERSION
 from core.projections.checkpoint import CHECKPOINT, CHECKPOINTS
-from core.store.election import Leader, read_leader
-from core.store.etcd import EtcdSettings, EtcdStore
-from core.store.kv import Get
 from ops.settings import CONTROLLER_ROLE
 from tests.controller.processes import ControllerProcess
 from tests.kubernetes.cluster import until

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from core.eventstore.election import LeaderTerm
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
-from core.store.election import LeaderTerm
 from ops.kubernetes.leadership import EPOCH, LeaseReport, is_held
 from ops.kubernetes.settings import LeaseSettings
 from tests.kubernetes.cluster import until

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
+from core.allocation.pool_requests import PoolRequests
+from core.configuration.refusal_notes import Refusals
 from core.domain.selection.request import SelectionSettings
 from core.errors import AllocationError
-from core.service.pool_requests import PoolRequests
-from core.service.refusals import Refusals
 from nodeagent.handlers.pool_wait import WaitingAllocator
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.objects import create, pool, replace

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from core.configuration.configurator import Configurator
+from core.configuration.pending_admissions import Admissions
+from core.eventstore.kv import Put
+from core.eventstore.writer import Writer
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
-from core.service.admissions import Admissions
-from core.service.configurator import Configurator
-from core.store.kv import Put
-from core.store.writer import Writer
 from ops.kubernetes.admission import pool_admission
 from ops.kubernetes.admission.admission_rules import AdmissionValidator
 from ops.kubernetes.admission.pool_admission import Admitter

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from core.store.memory import MemoryStore
+from core.eventstore.memory import MemoryStore
 from nodeagent.kubernetes.cluster_connection import Cluster
 from nodeagent.settings.values import Settings
 from tests.agent.node import Node, running

@@ -17,7 +17,7 @@ import pytest
 from core.domain.autopools.names import ApplicationKey, PoolScope
 from core.domain.autopools.pool_plan import DesiredPool
 from core.domain.autopools.pool_size import IpNumber
-from core.domain.commands import ApplyAutoPool
+from core.domain.configuration.commands import ApplyAutoPool
 from core.manifests.manifest_writer import dump_yaml
 from ops.kubernetes.resources import FINALIZER
 from tests.kubernetes.cluster import Cluster

@@ -7,16 +7,16 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from core.domain.external import NicFacts
+from core.allocation.provider_settings import ProviderSettings
 from core.domain.facts import PodFacts
+from core.domain.provider.provider_nics import NicFacts
 from core.domain.selection.multus import DEFAULT_NETWORK, NETWORKS
 from core.domain.selection.request import SelectionSettings
 from core.errors import NotReady
+from core.eventstore.memory import MemoryStore
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from core.manifests.networks.nad_renderer import CR_NAME
-from core.service.provider import ProviderSettings
-from core.store.memory import MemoryStore
 from nodeagent.kubernetes.cluster_connection import joined
 from nodeagent.kubernetes.networks import KubernetesNetworks, mac_of
 from nodeagent.settings.values import Settings
@@ -30,7 +30,7 @@ from tests.provider.town import Town, eventually
 from tests.support.kubernetes import MERGE, ApiServer
 from tests.workflows.external.fake_provider import FakeProvider
 from tests.workflows.external.fake_provider import mac_of as chosen_mac
-from workflows.external.wire import ALLOCATE, RELEASE
+from workflows.jobs.provider.wire import ALLOCATE, RELEASE
 
 AUTO = {"master": ["uplink"], "vlanMode": "auto"}
 MACS = {"uplink": "0c:00:00:00:00:01", "bond7": "0c:00:00:00:00:07"}

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from core.eventstore.keys import Keys
+from core.eventstore.state import read_ledger
 from core.kubernetes.workloads.applications import application_of
-from core.store.keys import Keys
-from core.store.state import read_ledger
 from ops.cli.applications import lines_of
 from ops.cli.exits import Exit
 from tests.kubernetes.objects import Object

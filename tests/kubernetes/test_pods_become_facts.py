@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from core.domain.model import Owner, pod_holder
+from core.eventstore.memory import MemoryStore
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from core.kubernetes.workloads.pods import is_alive
-from core.store.memory import MemoryStore
 from nodeagent.kubernetes.cluster_connection import Cluster, joined
 from nodeagent.kubernetes.facts import KubernetesFacts
 from nodeagent.settings.values import Settings

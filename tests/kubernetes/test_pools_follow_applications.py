@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from core.domain.autopools.names import OWNER_KIND, OWNER_NAME, application_of
-from core.domain.commands import ApplySubnet
-from core.domain.configuration import pool_addresses
+from core.domain.configuration.commands import ApplySubnet
+from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.fixed.owners import MissingOwner
 from core.domain.model import Pool, Subnet
 from core.kubernetes.workloads.applications import COLLECTIONS

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from core.domain.commands import DeletePool
+from core.domain.configuration.commands import DeletePool
 from core.domain.model import Pool
 from core.errors import ApiConflict
 from ops.kubernetes.reporter import POOL_FIELDS, ROUND_S

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from core.domain.commands import ApplyReservation
+from core.domain.configuration.commands import ApplyReservation
 from core.domain.model import Reservation
-from core.domain.subnets import controlled
+from core.domain.subnets.subnet_model import controlled
 from core.errors import LostRace
 from ops.kubernetes.resources import FINALIZER, SOURCE
 from tests.kubernetes.cluster import PATIENCE_S, Cluster, events_about

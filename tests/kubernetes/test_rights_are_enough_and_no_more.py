@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from core.service.provider import ProviderSettings
-from core.store.election import LeaderTerm
+from core.allocation.provider_settings import ProviderSettings
+from core.eventstore.election import LeaderTerm
 from nodeagent.kubernetes.cluster_connection import joined
 from nodeagent.settings.values import Settings
 from ops.kubernetes.settings import CoordinatorReconcilerSettings, KubernetesSettings, LeaseSettings

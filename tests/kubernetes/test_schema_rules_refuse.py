@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.configuration import Configuration
-from core.domain.decisions import decide
+from core.domain.configuration.configuration_state import Configuration
+from core.domain.configuration.decisions import decide
 from core.errors import BadInput, Refused
 from core.manifests.commands import apply_command
 from core.manifests.manifest_parser import Manifest, read_object

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.domain.labels import (
+from core.domain.patterns.labels import (
     DOES_NOT_EXIST,
     EXISTS,
     IN,

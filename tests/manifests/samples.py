@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.domain.commands import ApplyPool, ApplyRecord, ApplyReservation, Command
+from core.domain.configuration.commands import ApplyPool, ApplyRecord, ApplyReservation, Command
 from core.domain.events import RecordDefined
 from core.domain.model import Pool, Reservation
 from core.errors import BadInput

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.addresses import V4, V6
-from core.domain.commands import Command, DeletePool, DeleteRecord, DeleteReservation
+from core.domain.addresses.ip_address import V4, V6
+from core.domain.configuration.commands import Command, DeletePool, DeleteRecord, DeleteReservation
 from core.domain.events import RecordDefined
-from core.domain.labels import LabelSelector, Requirement
 from core.domain.model import Pool, Reservation, Route
+from core.domain.patterns.labels import LabelSelector, Requirement
 from core.domain.services import EndpointSlice, Service, ServicePort, SliceEndpoint
 from core.errors import Refused
 from core.manifests.commands import apply_command, delete_command

@@ -8,13 +8,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.domain.addresses import V4, V6, Family
-from core.domain.commands import ApplyPool, ApplyReservation
-from core.domain.configuration import Configuration
-from core.domain.decisions import decide
+from core.domain.addresses.ip_address import V4, V6, Family
+from core.domain.configuration.commands import ApplyPool, ApplyReservation
+from core.domain.configuration.configuration_state import Configuration
+from core.domain.configuration.decisions import decide
 from core.domain.events import RecordDefined
-from core.domain.labels import LabelSelector, Requirement
 from core.domain.model import Pool, Reservation, Route
+from core.domain.patterns.labels import LabelSelector, Requirement
 from core.domain.services import EndpointSlice, Service, ServicePort, SliceEndpoint
 from core.domain.validation.normalization import normalise_pool
 from core.manifests.commands import apply_command

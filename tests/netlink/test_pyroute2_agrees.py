@@ -7,7 +7,7 @@ import pyroute2.netlink.rtnl
 import pytest
 from pyroute2.netlink.rtnl import fibmsg, ifaddrmsg, ifinfmsg, ndmsg, rtmsg
 
-from core.domain.addresses import parse_address, parse_cidr
+from core.domain.addresses.ip_address import parse_address, parse_cidr
 from nodeagent.netlink import numbers, replies, requests
 from nodeagent.netlink.requests import Request, VethEnd
 from nodeagent.netlink.values import Hop, KernelRoute, LinkAddress, Neighbour, RoutingRule

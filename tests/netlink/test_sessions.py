@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from core.domain.addresses import Address, Cidr, parse_address, parse_cidr
+from core.domain.addresses.ip_address import Address, Cidr, parse_address, parse_cidr
 from core.errors import NetlinkLost, NetlinkRefused
 from nodeagent.netlink import numbers as n
 from nodeagent.netlink import requests

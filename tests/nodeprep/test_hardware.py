@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
-from nodeagent.nodeprep import hardware
-from nodeagent.nodeprep.hardware import Hardware, read_hardware
+from ops.diagnostics import hardware
+from ops.diagnostics.hardware import Hardware, read_hardware
 from tests.support.link import Link
 
 DEVICE = "0000:03:00.0"

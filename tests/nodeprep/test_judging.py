@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from nodeagent.nodeprep.diagnosis import Diagnosis, diagnose, worst
-from nodeagent.nodeprep.examination import Examination, GatewayAnswer
-from nodeagent.nodeprep.kernel_features import KernelFeature
-from nodeagent.nodeprep.manager import Manager
-from nodeagent.nodeprep.nics import Gateway, MasterNic
-from nodeagent.nodeprep.sysctls import WANTED, SysctlValue
+from nodeagent.settings.sysctls import WANTED, SysctlValue
+from ops.diagnostics.diagnosis import Diagnosis, diagnose, worst
+from ops.diagnostics.examination import Examination, GatewayAnswer
+from ops.diagnostics.kernel_features import KernelFeature
+from ops.diagnostics.network_manager import Manager
+from ops.diagnostics.nics import Gateway, MasterNic
 
 NIC = MasterNic(
     "ens3", "nic", "02:00:00:00:00:01", 1500, True, True, 0, "", ("10.6.0.2/24", "fd00:6::2/64")

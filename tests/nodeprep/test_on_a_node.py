@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from core.errors import DatapathError
-from core.store.memory import MemoryStore
+from core.eventstore.memory import MemoryStore
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace, read_sysctl
-from nodeagent.nodeprep.kernel_features import abilities
-from nodeagent.nodeprep.manager import Manager, read_manager
-from nodeagent.nodeprep.sysctls import WANTED, Sysctl, read, tune
+from nodeagent.settings.sysctls import WANTED, Sysctl, read, tune
 from nodeagent.settings.values import Settings
+from ops.diagnostics.kernel_features import abilities
+from ops.diagnostics.network_manager import Manager, read_manager
 from tests.agent.node import running
 from tests.support.link import Link, Station, ip
 
@@ -122,7 +122,7 @@ def test_a_key_the_kernel_does_not_have_is_skipped(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     strange = Sysctl("net/ipv4/conf/all/no_such_key", "1", (4,))
-    monkeypatch.setattr("nodeagent.nodeprep.sysctls.WANTED", (strange, WANTED[3]))
+    monkeypatch.setattr("nodeagent.settings.sysctls.WANTED", (strange, WANTED[3]))
     with NetworkNamespace.open(link.station().netns) as namespace:
         tune(visitor, namespace, (4,))
 
@@ -134,7 +134,7 @@ def test_a_key_that_cannot_be_written_is_an_error_that_names_it(
     link: Link, visitor: NetnsExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     impossible = Sysctl("net/ipv4/conf/all/forwarding", "no number", (4,))
-    monkeypatch.setattr("nodeagent.nodeprep.sysctls.WANTED", (impossible,))
+    monkeypatch.setattr("nodeagent.settings.sysctls.WANTED", (impossible,))
     with (
         NetworkNamespace.open(link.station().netns) as namespace,
         pytest.raises(DatapathError, match="net/ipv4/conf/all/forwarding"),

@@ -17,7 +17,7 @@ import trustme
 import yaml
 
 from core.manifests.kinds.fields import API_VERSION
-from nodeagent.settings.environment import KUBECONFIG
+from core.process.environment import KUBECONFIG
 from ops.controller.settings import TLS_CERTIFICATE, TLS_KEY
 from ops.kubernetes.admission.configurations import NAME, WebhookClientConfig, configurations
 from ops.kubernetes.settings import WEBHOOK_PORT, InjectionSettings

@@ -21,7 +21,7 @@ import yaml
 from core.manifests.crds.definitions import KINDS, definition_of
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.manifest_writer import dump_yaml
-from nodeagent.settings.environment import KUBECONFIG
+from core.process.environment import KUBECONFIG
 from ops.lab.controller import LabController
 from ops.lab.fabric import BRIDGE
 from ops.lab.laboratory import Laboratory

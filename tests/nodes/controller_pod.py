@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from nodeagent.settings.environment import KUBECONFIG
+from core.process.environment import KUBECONFIG
 from ops.cli.remote import SELECTOR
 from tests.nodes.cluster import Cluster
 from tests.nodes.rights import CONTROLLER

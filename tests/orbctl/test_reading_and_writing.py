@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.commands import ApplyReservation, QuarantineAddress
+from core.domain.configuration.commands import ApplyReservation, QuarantineAddress
 from core.domain.model import Reservation
 from core.errors import WriterFenced
+from core.eventstore.etcd import EtcdSettings
+from core.eventstore.memory import MemoryStore
+from core.eventstore.writer import Writer
 from core.projections.fold import Projection
-from core.store.etcd import EtcdSettings
-from core.store.memory import MemoryStore
-from core.store.writer import Writer
 from ops.cli.pool_usage import count_pools
 from ops.cli.session import FENCED_TRIES_MAX, ClusterSession, ProcessContext
 from ops.settings import ClusterSettings

@@ -18,7 +18,7 @@ from tests.support.etcd import EtcdCluster, free_ports
 
 DIRECTORY = Path(__file__).parent / "transcripts"
 PROGRAM = [sys.executable, "-m", "ops.cli.main"]
-HEAVY = ("grpc", "rich", "yaml", "msgspec", "tenacity", "prometheus_client", "core.store.etcd")
+HEAVY = ("grpc", "rich", "yaml", "msgspec", "tenacity", "prometheus_client", "core.eventstore.etcd")
 
 
 def orbctl(*arguments: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:

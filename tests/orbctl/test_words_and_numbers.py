@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.domain.refusals import Refusal
+from core.domain.configuration.refusals import Refusal
 from core.errors import (
     BadInput,
     LogGap,
@@ -17,7 +17,7 @@ from core.errors import (
     StoreTimeout,
     StoreUnavailable,
 )
-from core.store.keys import check_name
+from core.eventstore.keys import check_name
 from ops.cli.arguments import hoisted, program_of
 from ops.cli.exits import Exit, exit_code
 from ops.cli.kinds import ObjectKind, kind_of, split_name

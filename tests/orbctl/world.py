@@ -16,11 +16,11 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from core.store.codec import POOL
-from core.store.etcd import EtcdSettings
-from core.store.keys import Keys
-from core.store.kv import Delete, Get, KeyValueStore, Put
-from core.store.memory import MemoryStore
+from core.eventstore.codec import POOL
+from core.eventstore.etcd import EtcdSettings
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Delete, Get, KeyValueStore, Put
+from core.eventstore.memory import MemoryStore
 from ops.cli import spiderpoolctl
 from ops.cli.main import run
 from ops.cli.session import ProcessContext

@@ -19,7 +19,7 @@ UNUSED: Final = (
 """By a daemon that serves, exports no traces and makes no certificates."""
 
 AGENT: Final = ("nodeagent.main", "core.kubernetes.connection", "nodeagent.telemetry.exposition")
-CONTROLLER: Final = ("ops.controller.main", "core.store.etcd", "ops.controller.controller")
+CONTROLLER: Final = ("ops.controller.main", "core.eventstore.etcd", "ops.controller.controller")
 
 
 @pytest.mark.parametrize("modules", [AGENT, CONTROLLER], ids=["agent", "controller"])

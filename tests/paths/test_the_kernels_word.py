@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import pytest
 
-from core.domain.addresses import parse_address
-from nodeagent.paths.path_trace import PathSegment, legs
-from nodeagent.paths.route_lookup import Stack, route_text, rule_text, table_name
+from core.domain.addresses.ip_address import parse_address
+from ops.diagnostics.paths.path_trace import PathSegment, legs
+from ops.diagnostics.paths.route_lookup import Stack, route_text, rule_text, table_name
 from ops.lab.programs import ours
 from tests.coordinator.world import OUTSIDE, SERVICES, Node, Pod, World
 

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from core.eventstore.memory import MemoryStore
 from core.projections.projector import Projector
-from core.store.memory import MemoryStore
 from tests.support.nodes import Node
 
 PATIENCE_S = 60

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 import pytest
 from hypothesis import given
 
-from core.domain.address_set import AddressSet, Interval
-from core.domain.addresses import parse_address
-from core.domain.commands import ApplyReservation
-from core.domain.configuration import pool_addresses
+from core.domain.addresses.address_set import AddressSet, Interval
+from core.domain.addresses.ip_address import parse_address
+from core.domain.configuration.commands import ApplyReservation
+from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.evolution import Ledger
 from core.domain.model import Pool, Reservation
+from core.eventstore.memory import MemoryStore
 from core.projections.change_buffer import ChangeBuffer
 from core.projections.fold import Projection
 from core.projections.pool_tally import PoolCounts, PoolTally
-from core.store.memory import MemoryStore
 from tests.projections.histories import OCTETS, Step, address_in, histories, recorded
 from tests.support import nodes
 

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from core.domain.commands import ApplySubnet, DeletePool
+from core.domain.configuration.commands import ApplySubnet, DeletePool
 from core.domain.model import Subnet
+from core.eventstore.memory import MemoryStore
 from core.projections.change_buffer import ChangeBuffer
 from core.projections.projector import Projector
-from core.store.memory import MemoryStore
 from tests.support.nodes import Node, pod, pool
 
 

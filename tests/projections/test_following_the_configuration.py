@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import msgpack
 import pytest
 
-from core.domain.commands import (
+from core.domain.configuration.commands import (
     ApplyPool,
     ApplyRecord,
     ApplyReservation,
@@ -24,10 +24,10 @@ from core.domain.commands import (
 from core.domain.events import RecordDefined
 from core.domain.model import Reservation, Subnet
 from core.errors import AllocationError, LogCorrupt, StoreRejected
+from core.eventstore.kv import Delete, IsWhole, Put, WatchBatch
+from core.eventstore.memory import MemoryStore
 from core.projections import configuration_view
 from core.projections.configuration_view import ConfigurationView, is_whole_command
-from core.store.kv import Delete, IsWhole, Put, WatchBatch
-from core.store.memory import MemoryStore
 from tests.support.nodes import CAUSE, Node, pod, pool
 
 IN_B = {"ipam.spidernet.io/ippool": '{"ipv4": ["b"]}'}

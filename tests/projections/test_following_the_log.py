@@ -5,12 +5,12 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.domain.commands import ApplyReservation, QuarantineAddress, RetirePool
+from core.domain.configuration.commands import ApplyReservation, QuarantineAddress, RetirePool
 from core.domain.model import Reservation
+from core.eventstore.kv import Delete
+from core.eventstore.memory import MemoryStore
 from core.projections.fold import Projection
 from core.projections.projector import LEVEL, Projector
-from core.store.kv import Delete
-from core.store.memory import MemoryStore
 from tests.projections.conftest import following, running
 from tests.support.nodes import Node, pod, pool
 

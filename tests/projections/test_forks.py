@@ -7,7 +7,7 @@ import asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.domain.commands import (
+from core.domain.configuration.commands import (
     ApplyPool,
     ApplyReservation,
     Command,
@@ -20,10 +20,10 @@ from core.domain.commands import (
 from core.domain.events import Event
 from core.domain.model import Reservation
 from core.errors import Refused
+from core.eventstore.memory import MemoryStore
+from core.eventstore.state import read_ledger
 from core.projections.fold import Projection
 from core.projections.fork import Fork
-from core.store.memory import MemoryStore
-from core.store.state import read_ledger
 from tests.projections.histories import addresses, items, pool_values, pools, reservations
 from tests.support.nodes import CAUSE, Node, pod, pool
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.domain.address_set import AddressSet
+from core.domain.addresses.address_set import AddressSet
 from core.projections.free import FreeIntervals
 
 moves = st.lists(st.tuples(st.booleans(), st.integers(0, 40)), max_size=80)

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from core.errors import LostRace
+from core.eventstore.kv import Delete, Get, Put, Unchanged
 from core.projections.checkpoint import CHECKPOINT, CHECKPOINTS, Checkpoint
 from core.projections.publisher import Publisher
-from core.store.kv import Delete, Get, Put, Unchanged
 from tests.projections.conftest import Following, following
 from tests.support.faulty_store import Fault, FaultyStore
 from tests.support.nodes import Node, pod, pool

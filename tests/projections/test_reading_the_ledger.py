@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from core.domain.commands import ApplyRecord
+from core.domain.configuration.commands import ApplyRecord
 from core.domain.events import Cause, RecordDefined
-from core.store import state
-from core.store.faults import Faults
-from core.store.memory import MemoryStore
-from core.store.state import read_ledger
+from core.eventstore import state
+from core.eventstore.faults import Faults
+from core.eventstore.memory import MemoryStore
+from core.eventstore.state import read_ledger
 from tests.support.nodes import Node, pod, pool
 
 AT_ONCE = 5

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.claims import ReleaseDecision
-from core.domain.commands import ApplyRecord
+from core.allocation.cooldown import CoolDown
+from core.allocation.handover import HANDED_OVER, Handover
+from core.allocation.releaser import ReleaseOrder, Releaser
+from core.domain.claims.claim_decisions import ReleaseDecision
+from core.domain.configuration.commands import ApplyRecord
 from core.domain.events import Cause, RecordDefined
 from core.domain.reclaim.evidence import Evidence, ObservationSubject, ReclaimFence, containers_of
 from core.domain.reclaim.reclaim_plan import ReclaimStep
-from core.service.cooldown import CoolDown
-from core.service.handover import HANDED_OVER, Handover
-from core.service.releaser import ReleaseOrder, Releaser
-from core.store.writer import Writer
+from core.eventstore.writer import Writer
 from tests.agent.node import running
 from tests.provider.town import Town, eventually
 from tests.workflows.external.fake_provider import Fault
-from workflows.engine.client import Client
-from workflows.external.wire import ALLOCATE, RELEASE
+from workflows.engine.client.client import Client
+from workflows.jobs.provider.wire import ALLOCATE, RELEASE
 from workflows.jobs.reclaim.releases import Releases
 from workflows.jobs.writers import ShardWriters
 

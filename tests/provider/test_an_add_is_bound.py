@@ -10,7 +10,7 @@ from core.domain.facts import PodReference
 from core.errors import WrongInput
 from tests.provider.town import PARENT, Town, eventually
 from tests.workflows.external.fake_provider import Fault, mac_of
-from workflows.external.wire import ALLOCATE, RELEASE
+from workflows.jobs.provider.wire import ALLOCATE, RELEASE
 
 pytestmark = pytest.mark.etcd
 
@@ -79,7 +79,7 @@ async def test_a_refusal_is_the_error_of_the_add_and_nothing_is_held(town: Town)
 async def test_a_provider_that_is_away_fails_the_add_in_time_and_is_asked_to_forget(
     town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.external.binding.AFTERMATH_S", 0.5)
+    monkeypatch.setattr("workflows.jobs.provider.binding.AFTERMATH_S", 0.5)
     town.waits(54)  # so that 48 s are left for a second or so only
     town.provider.away = Fault.REQUEST_LOST
     await town.controller()

@@ -5,15 +5,19 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from core.service.releaser import Releaser
-from core.store.memory import MemoryStore
+from core.allocation.releaser import Releaser
+from core.eventstore.memory import MemoryStore
 from nodeagent.handlers.pool_wait import WaitingAllocator
 from nodeagent.settings.values import Settings
 from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
 from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
 from tests.agent.node import running
 
-MODULES = ("nodeagent.handlers.provider_binding", "core.service.handover", "core.service.bindings")
+MODULES = (
+    "nodeagent.handlers.provider_binding",
+    "core.allocation.handover",
+    "core.allocation.bindings",
+)
 PROGRAM = f"""
 import sys
 import nodeagent.main

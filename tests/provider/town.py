@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
-from core.domain.external import NicFacts
+from core.allocation.bindings import Bindings, StoredBinding
+from core.allocation.provider_settings import ProviderSettings
 from core.domain.facts import PodFacts
+from core.domain.provider.provider_nics import NicFacts
 from core.domain.reclaim.settings import ReclaimSettings
-from core.service.bindings import Bindings, StoredBinding
-from core.service.provider import ProviderSettings
 from nodeagent.handlers.provider_binding import BindingAllocator, Times
 from tests.agent.http_caller import over_socket
 from tests.agent.node import Node

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import shlex
 
-from core.domain.commands import DeletePool
+from core.allocation.allocator import AllocatorSettings
+from core.allocation.reclaimer import Reclaimer
+from core.domain.configuration.commands import DeletePool
 from core.domain.events import Cause
 from core.domain.fixed.owners import StatefulSetState, VmiState, VmState
 from core.domain.model import Claim, Endpoint, Nic
@@ -25,11 +27,9 @@ from core.domain.reclaim.reclaim_plan import (
 )
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import OrbweaverError
-from core.service.allocator import AllocatorSettings
-from core.service.reclaimer import Reclaimer
-from core.store.codec import CLAIM, ENDPOINT
-from core.store.kv import Delete, Put
-from core.store.memory import MemoryStore
+from core.eventstore.codec import CLAIM, ENDPOINT
+from core.eventstore.kv import Delete, Put
+from core.eventstore.memory import MemoryStore
 from tests.reclaim.scripted import Cluster, News, facts_of, moment, owner_of, seconds, split
 from tests.support.nodes import Node, check_everything, pool
 

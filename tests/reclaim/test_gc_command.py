@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.commands import ApplyRecord, DeleteRecord
+from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import RecordDefined
 from core.domain.model import Owner
-from core.store.codec import CLAIM, ENDPOINT
-from core.store.keys import Keys
-from core.store.kv import Get, Put
+from core.eventstore.codec import CLAIM, ENDPOINT
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, Put
 from ops.cli.commands import gc
 from ops.cli.exits import Exit
 from tests.orbctl.world import CLUSTER, Ran, World

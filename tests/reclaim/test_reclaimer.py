@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from core.domain.claims import ReleaseDecision
+from core.allocation.reclaimer import DONE, LATE, Reclaimer
+from core.allocation.releaser import ReleaseOrder
+from core.domain.claims.claim_decisions import ReleaseDecision
 from core.domain.events import AddressesReleased
 from core.domain.reclaim.evidence import Observation, ObservationSubject
 from core.domain.reclaim.reclaim_plan import ReclaimStep, plan_scan
-from core.service.reclaimer import DONE, LATE, Reclaimer
-from core.service.releaser import ReleaseOrder
-from core.store.codec import CLAIM, ENDPOINT
-from core.store.kv import Delete, Put
-from core.store.memory import MemoryStore
+from core.eventstore.codec import CLAIM, ENDPOINT
+from core.eventstore.kv import Delete, Put
+from core.eventstore.memory import MemoryStore
 from tests.reclaim.build import NOW_S, cluster, rules
 from tests.support.nodes import CAUSE, Node, addresses, check_everything, pod, pool
 

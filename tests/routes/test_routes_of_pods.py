@@ -9,9 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.domain.facts import PodFacts
-from core.domain.model import Nic, Pool, Route
-from core.domain.routes import (
+from core.domain.addresses.routes import (
     POD_ROUTES,
     ROUTES_MAX,
     answer_routes,
@@ -19,6 +17,8 @@ from core.domain.routes import (
     requested_routes,
     unmatched_routes,
 )
+from core.domain.facts import PodFacts
+from core.domain.model import Nic, Pool, Route
 from core.errors import WrongInput
 
 VIA_4 = Route("10.9.0.0/16", "10.0.0.1")

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.commands import (
+from core.allocation.allocator import AllocatorSettings
+from core.domain.configuration.commands import (
     ApplyReservation,
     DeletePool,
     DeleteReservation,
@@ -25,8 +26,7 @@ from core.domain.commands import (
 from core.domain.facts import PodFacts
 from core.domain.model import FixedKind, Reservation
 from core.errors import OrbweaverError
-from core.service.allocator import AllocatorSettings
-from core.store.memory import MemoryStore
+from core.eventstore.memory import MemoryStore
 from tests.support.nodes import Node, check_everything, pod, pool
 
 SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, RequestFacts
-from core.domain.labels import LabelSelector, Requirement
 from core.domain.model import Owner, Pool
+from core.domain.patterns.labels import LabelSelector, Requirement
 from core.domain.selection.request import SelectionRequest, SelectionSettings
 
 FOLDER = Path(__file__).parent / "scenarios"

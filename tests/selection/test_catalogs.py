@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain import globs
 from core.domain.model import Pool
+from core.domain.patterns import globs
 from core.domain.selection import catalog as catalog_module
 from core.domain.selection.catalog import PoolCatalog
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.domain.addresses import Family
+from core.domain.addresses.ip_address import Family
 from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, RequestFacts
-from core.domain.labels import LabelSelector
 from core.domain.model import Pool
+from core.domain.patterns.labels import LabelSelector
 from core.domain.selection import priority
 from core.domain.selection.annotations import POD_IPPOOL, POD_IPPOOLS
 from core.domain.selection.catalog import PoolCatalog

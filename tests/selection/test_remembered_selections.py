@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.domain.facts import RequestFacts
-from core.domain.labels import LabelSelector
 from core.domain.model import Owner, Pool
+from core.domain.patterns.labels import LabelSelector
 from core.domain.selection import memo
 from core.domain.selection.annotations import POD_IPPOOL, POD_SUBNET
 from core.domain.selection.catalog import PoolCatalog

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from core.store.etcd import EtcdSettings, EtcdStore
-from core.store.memory import MemoryStore
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.memory import MemoryStore
 from tests.store_contract.subject import HandClock, Subject
 from tests.support.etcd import EtcdCluster
 

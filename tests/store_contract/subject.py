@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from core.store.kv import KeyChange, KeyValueStore, WatchBatch
-from core.store.memory import MemoryStore
+from core.eventstore.kv import KeyChange, KeyValueStore, WatchBatch
+from core.eventstore.memory import MemoryStore
 
 DEADLINE_S = 60.0
 """How long a test waits for what must come."""

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from core.errors import StoreUnavailable
-from core.store.kv import Get, Put
+from core.eventstore.kv import Get, Put
 from tests.store_contract.subject import DEADLINE_S, Subject, changes_of
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.errors import StoreRejected
-from core.store.kv import (
+from core.eventstore.kv import (
     REQUEST_BYTES_MAX,
     TXN_OPERATIONS_MAX,
     Absent,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.errors import Compacted, StoreRejected
-from core.store.kv import Delete, Get, KeyChange, Put
+from core.eventstore.kv import Delete, Get, KeyChange, Put
 from tests.store_contract.subject import Subject, changes_of
 
 

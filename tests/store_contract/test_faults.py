@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.errors import OutcomeUnknown, StoreUnavailable
-from core.store.kv import Absent, Get, Put
+from core.eventstore.kv import Absent, Get, Put
 from tests.store_contract.subject import Subject, changes_of
 from tests.support.faulty_store import Fault, FaultyStore
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.errors import StoreRejected
-from core.store.kv import Get, KeyChange, Put
+from core.eventstore.kv import Get, KeyChange, Put
 from tests.store_contract.subject import Subject, changes_of
 
 NO_SUCH_LEASE = 0x7A11

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.errors import StoreRejected
-from core.store.kv import TXN_OPERATIONS_MAX, Delete, Get, Put, RangeResult
+from core.eventstore.kv import TXN_OPERATIONS_MAX, Delete, Get, Put, RangeResult
 from tests.store_contract.subject import Subject
 
 MANY = 20_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from core.store.kv import Delete, Get, KeyChange, Put, WatchBatch
+from core.eventstore.kv import Delete, Get, KeyChange, Put, WatchBatch
 from tests.store_contract.subject import DEADLINE_S, Subject, batches_of, changes_of
 
 

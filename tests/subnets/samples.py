@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from core.domain.addresses import V4, V6
-from core.domain.commands import ApplyPool, ApplyReservation, ApplySubnet, Command
-from core.domain.configuration import Configuration
-from core.domain.decisions import decide
+from core.domain.addresses.ip_address import V4, V6
+from core.domain.configuration.commands import ApplyPool, ApplyReservation, ApplySubnet, Command
+from core.domain.configuration.configuration_state import Configuration
+from core.domain.configuration.decisions import decide
+from core.domain.configuration.refusals import Refusal
 from core.domain.events import Cause, Event, Recorded
 from core.domain.evolution import Ledger
 from core.domain.model import Claim, Pool, Reservation, Route, Subnet
-from core.domain.refusals import Refusal
 from core.errors import Refused
 
 NET = Subnet(

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.domain.addresses import V4
+from core.domain.addresses.ip_address import V4
 from core.domain.checker import check_log
-from core.domain.commands import (
+from core.domain.configuration.commands import (
     ApplyPool,
     ApplySubnet,
     Command,
@@ -18,11 +18,11 @@ from core.domain.commands import (
     RetirePool,
     RetireSubnet,
 )
-from core.domain.configuration import pool_addresses
-from core.domain.decisions import decide
+from core.domain.configuration.configuration_state import pool_addresses
+from core.domain.configuration.decisions import decide
 from core.domain.events import Cause, Event, Recorded
 from core.domain.model import Pool, Subnet
-from core.domain.subnets import controlled, count, owner_of, shared_out
+from core.domain.subnets.subnet_model import controlled, count, owner_of, shared_out
 from core.errors import Refused
 from tests.subnets.samples import State
 

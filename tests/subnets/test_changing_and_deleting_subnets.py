@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.addresses import V4, V6
-from core.domain.commands import DeletePool, DeleteSubnet, RetireSubnet
+from core.domain.addresses.ip_address import V4, V6
+from core.domain.configuration.commands import DeletePool, DeleteSubnet, RetireSubnet
 from core.domain.events import PoolDefined, PoolRetired, SubnetDeleted, SubnetRetired
 from core.domain.model import Pool, Subnet
-from core.domain.subnet_decisions import wants_more
-from core.domain.subnets import POOLS_PER_STEP_MAX
+from core.domain.subnets.subnet_decisions import wants_more
+from core.domain.subnets.subnet_model import POOLS_PER_STEP_MAX
 from tests.subnets.samples import BLUE, NET, State, command_of
 
 CHANGES: dict[str, tuple[Subnet, list[tuple[str, str, str]]]] = {

@@ -11,12 +11,12 @@ import pytest
 from core.archive.files import LocalFiles
 from core.audit.repair import repair
 from core.audit.verify import verify
-from core.domain.commands import ApplyPool, ApplySubnet, Command, DeleteSubnet
+from core.configuration.configurator import Applied
+from core.domain.configuration.commands import ApplyPool, ApplySubnet, Command, DeleteSubnet
 from core.domain.events import PoolDefined, SubnetDefined
 from core.domain.model import Pool
 from core.errors import Refused
-from core.service.configurator import Applied
-from core.store.kv import Delete, KeyValueStore
+from core.eventstore.kv import Delete, KeyValueStore
 from tests.subnets.samples import BLUE, NET
 from tests.support.nodes import CAUSE, Node, check_everything, gather
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.addresses import V4, V6
-from core.domain.commands import RetireSubnet
-from core.domain.configuration import Configuration
-from core.domain.decisions import decide
+from core.domain.addresses.ip_address import V4, V6
+from core.domain.configuration.commands import RetireSubnet
+from core.domain.configuration.configuration_state import Configuration
+from core.domain.configuration.decisions import decide
 from core.domain.events import PoolDefined, SubnetDefined
 from core.domain.model import Pool, Reservation, Route, Subnet
 from core.errors import Refused

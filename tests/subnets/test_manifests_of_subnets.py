@@ -8,10 +8,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.domain.addresses import V4, V6
-from core.domain.commands import ApplySubnet, DeleteSubnet
+from core.domain.addresses.ip_address import V4, V6
+from core.domain.configuration.commands import ApplySubnet, DeleteSubnet
 from core.domain.model import Route, Subnet
-from core.domain.subnets import Share
+from core.domain.subnets.subnet_model import Share
 from core.manifests.commands import apply_command, delete_command
 from core.manifests.manifest_parser import load_documents
 from core.manifests.manifest_writer import SubnetStatus, dump_yaml, to_manifest

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.addresses import V4, V6
-from core.domain.commands import DeletePool, RetirePool, RetireSubnet
+from core.domain.addresses.ip_address import V4, V6
+from core.domain.configuration.commands import DeletePool, RetirePool, RetireSubnet
 from core.domain.events import PoolDefined
 from core.domain.model import Pool, Route
-from core.domain.subnets import Share, SubnetCounts, count, shares
+from core.domain.subnets.subnet_model import Share, SubnetCounts, count, shares
 from tests.subnets.samples import BLUE, NET, NET6, State, claims
 
 OWNER = "ipam.spidernet.io/owner-spider-subnet"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from core.domain.autopools.names import OWNER_SUBNET
-from core.domain.commands import ApplyPool, ApplySubnet
-from core.domain.configuration import Configuration, FeatureSwitches
-from core.domain.decisions import decide
+from core.domain.configuration.commands import ApplyPool, ApplySubnet
+from core.domain.configuration.configuration_state import Configuration, FeatureSwitches
+from core.domain.configuration.decisions import decide
 from core.domain.events import PoolDefined
 from core.domain.model import Pool
 from tests.subnets.samples import BLUE, NET, State

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from core.concurrency import until_first
-from core.supervision import Supervisor, TaskSpec
+from core.process.concurrency import until_first
+from core.process.supervision import Supervisor, TaskSpec
 
 
 class HeldClock:

@@ -17,18 +17,18 @@ from typing import Final
 
 import pytest
 
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.etcd import watch as watches
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Put
 from core.kubernetes import api as apis
 from core.kubernetes import informer
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from core.kubernetes.informer import Informer
+from core.process.supervision import Supervisor
 from core.projections import configuration_view
 from core.projections.configuration_view import TASK, ConfigurationView
-from core.store.etcd import EtcdSettings, EtcdStore
-from core.store.etcd import watch as watches
-from core.store.keys import Keys
-from core.store.kv import Put
-from core.supervision import Supervisor
 from tests.support.etcd import EtcdCluster
 from tests.support.kubernetes import ApiServer
 

@@ -18,18 +18,18 @@ from typing import Final
 import pytest
 import yaml
 
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.etcd import watch as watches
+from core.eventstore.keys import Keys
+from core.eventstore.kv import WATCH_SILENT_S_MAX, Put
 from core.kubernetes import api as apis
 from core.kubernetes import connection, informer
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from core.kubernetes.informer import Informer, following
+from core.process.supervision import Supervisor
 from core.projections import configuration_view
 from core.projections.configuration_view import TASK, ConfigurationView
-from core.store.etcd import EtcdSettings, EtcdStore
-from core.store.etcd import watch as watches
-from core.store.keys import Keys
-from core.store.kv import WATCH_SILENT_S_MAX, Put
-from core.supervision import Supervisor
 from tests.kubernetes.conftest import bare_server as bare_server  # noqa: PLC0414  # a fixture
 from tests.support.cable import Cable
 from tests.support.etcd import EtcdCluster

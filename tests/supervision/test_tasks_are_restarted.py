@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from core import supervision
 from core.errors import NotReady, StoreUnavailable, TaskEnded
-from core.supervision import BackgroundTasks, Supervisor, TaskSpec
+from core.process import supervision
+from core.process.supervision import BackgroundTasks, Supervisor, TaskSpec
 
 
 @pytest.fixture

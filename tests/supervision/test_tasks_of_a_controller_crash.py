@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from core import supervision
 from core.errors import LostRace, NotReady, TaskEnded
-from core.store.election import LeaderTerm
-from core.store.memory import MemoryStore
-from nodeagent.servers.tcp_port import TcpPort
+from core.eventstore.election import LeaderTerm
+from core.eventstore.memory import MemoryStore
+from core.process import supervision
+from core.process.tcp_port import TcpPort
 from ops.controller import main
 from ops.controller.controller import Controller
 from ops.controller.settings import ControllerSettings, load_settings
@@ -94,7 +94,7 @@ async def test_a_task_that_used_up_its_restarts_ends_the_controller_with_its_exi
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr("core.projections.projector.Projector.run", fail)
-    monkeypatch.setattr("core.store.etcd.EtcdStore", lambda _: MemoryStore())
+    monkeypatch.setattr("core.eventstore.etcd.EtcdStore", lambda _: MemoryStore())
 
     code = await main._serve(settings, None)
 

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import pytest
 
+from core.allocation.provider_settings import ProviderSettings
 from core.domain.autopools.settings import AutoPoolSettings
-from core.service.provider import ProviderSettings
-from core.store.memory import MemoryStore
+from core.eventstore.memory import MemoryStore
 from ops.controller.controller import Controller
 from ops.controller.settings import ControllerSettings, load_settings
 from ops.kubernetes.settings import (

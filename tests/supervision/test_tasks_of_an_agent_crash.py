@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from core.allocation.provider_settings import ProviderSettings
 from core.domain.devices import DeviceRules, SubEniRule
-from core.service.provider import ProviderSettings
-from core.store.memory import MemoryStore
-from core.supervision import BACKOFF_S_MIN
+from core.eventstore.memory import MemoryStore
+from core.process.supervision import BACKOFF_S_MIN
 from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
 from nodeagent.kubernetes.cluster_connection import joined
 from nodeagent.settings.devices import DeviceSettings

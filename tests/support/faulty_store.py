@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from enum import Enum
 
 from core.errors import OutcomeUnknown, StoreUnavailable
-from core.store.kv import (
+from core.eventstore.kv import (
     Get,
     Guard,
     IsWhole,

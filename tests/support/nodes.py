@@ -11,26 +11,26 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from core.allocation.add_request import AddRequest
+from core.allocation.allocator import Added, Allocator, AllocatorSettings
+from core.allocation.cooldown import CoolDown
+from core.allocation.releaser import Released, ReleaseOrder, Releaser
+from core.configuration.configurator import Applied, Configurator
 from core.domain.checker import Violation, check_log
-from core.domain.claims import decide_release
-from core.domain.commands import ApplyPool, Command
+from core.domain.claims.claim_decisions import decide_release
+from core.domain.configuration.commands import ApplyPool, Command
 from core.domain.events import Cause, Recorded
 from core.domain.evolution import Ledger
 from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, PodReference, RequestFacts
 from core.domain.fixed.validity import Validity
 from core.domain.model import Attachment, Endpoint, FixedKind, Owner, Pool
 from core.domain.selection.request import SelectionRequest
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.log import START, LogReader
+from core.eventstore.state import read_ledger
+from core.eventstore.writer import Writer
 from core.projections.configuration_view import ConfigurationView
-from core.service.add_request import AddRequest
-from core.service.allocator import Added, Allocator, AllocatorSettings
-from core.service.configurator import Applied, Configurator
-from core.service.cooldown import CoolDown
-from core.service.releaser import Released, ReleaseOrder, Releaser
-from core.store.keys import Keys
-from core.store.kv import KeyValueStore
-from core.store.log import START, LogReader
-from core.store.state import read_ledger
-from core.store.writer import Writer
 from nodeagent.address_service import Allocate
 
 CAUSE = Cause("test")

@@ -11,10 +11,10 @@ from typing import Final, TypeVar
 
 from core.domain.checker import check_log
 from core.domain.evolution import Ledger
-from core.store.etcd import EtcdSettings, EtcdStore
-from core.store.keys import Keys
-from core.store.log import START, LogReader
-from core.store.state import read_ledger
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.keys import Keys
+from core.eventstore.log import START, LogReader
+from core.eventstore.state import read_ledger
 
 T = TypeVar("T")
 CLUSTER: Final = "default"

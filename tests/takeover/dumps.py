@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from core.domain.takeover import ForeignCluster
+from core.domain.claims.takeover import ForeignCluster
 from core.manifests.spiderpool import read_dump
 
 API = "spiderpool.spidernet.io/v2beta1"

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.domain.commands import ApplyPool, ApplyReservation, RetirePool
-from core.domain.takeover import TakeOver, plan_take_over, remaining
+from core.domain.claims.takeover import TakeOver, plan_take_over, remaining
+from core.domain.configuration.commands import ApplyPool, ApplyReservation, RetirePool
 from tests.takeover.dumps import cluster, endpoint, nic, pool, reservation
 
 NET = "10.6.0.0/16"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.domain.takeover import TakeOver, plan_take_over, remaining
-from core.service.assigner import Assigner
-from core.service.takeover import TakeoverResult, TakeOverRun
+from core.allocation.assigner import Assigner
+from core.allocation.takeover import TakeoverResult, TakeOverRun
+from core.domain.claims.takeover import TakeOver, plan_take_over, remaining
 from tests.support.nodes import CAUSE, Node, addresses, check_everything, pod
 from tests.takeover.dumps import cluster, endpoint, nic, pool, reservation
 

@@ -48,7 +48,7 @@ WORLD_CALLS = frozenset(
 WORLD_BUILTINS = frozenset({"open", "input", "print", "breakpoint"})
 
 TASK_MAKERS = frozenset({"create_task", "ensure_future"})
-TASK_OWNERS = ("core/concurrency.py", "core/supervision.py")
+TASK_OWNERS = ("core/process/concurrency.py", "core/process/supervision.py")
 """The modules that make tasks for the others and await their ends."""
 
 CLAIM_WORDS = ("assert", "check", "expect", "fail", "must", "raises", "verify", "warns")
@@ -168,13 +168,13 @@ def no_path_of_one_machine(file: Source) -> Iterator[Finding]:
 
 
 def tasks_are_supervised(file: Source) -> Iterator[Finding]:
-    """A task whose end nothing awaits dies unseen: ``core.supervision`` makes tasks."""
+    """A task whose end nothing awaits dies unseen: ``core.process.supervision`` makes tasks."""
     if file.package not in PRODUCT or file.path in TASK_OWNERS:
         return
     for node in ast.walk(file.tree):
         name = _called_name(node)
         if name in TASK_MAKERS:
-            yield Finding(file.path, _line(node), f"{name}() outside core.supervision")
+            yield Finding(file.path, _line(node), f"{name}() outside core.process.supervision")
 
 
 def tests_are_sentences(file: Source) -> Iterator[Finding]:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.addresses import Family
-from core.domain.refusals import Refusal
+from core.domain.addresses.ip_address import Family
+from core.domain.configuration.refusals import Refusal
 from core.domain.validation.shared import (
     ObjectReference,
     family_of_item,

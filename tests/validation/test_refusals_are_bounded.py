@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.domain.addresses import V4
-from core.domain.labels import LabelSelector, Requirement
+from core.domain.addresses.ip_address import V4
 from core.domain.model import Pool, Route
+from core.domain.patterns.labels import LabelSelector, Requirement
 from core.domain.validation.pools import content_rules, subnet_rule
 from core.domain.validation.shared import (
     OBJECT_BYTES_MAX,

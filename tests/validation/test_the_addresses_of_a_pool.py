@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.addresses import V4, V6, AddressSyntaxError
-from core.domain.configuration import Configuration, pool_addresses, reserved_addresses, usable
+from core.domain.addresses.ip_address import V4, V6, AddressSyntaxError
+from core.domain.configuration.configuration_state import (
+    Configuration,
+    pool_addresses,
+    reserved_addresses,
+    usable,
+)
 from core.domain.model import Pool, Reservation
 
 POOL = Pool("blue", V4, "10.7.0.0/16", ("10.7.0.1-10.7.0.9",), ("10.7.0.3", "10.8.0.1"))

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.domain.address_set import AddressSet
-from core.domain.addresses import V4, V6, Family
+from core.domain.addresses.address_set import AddressSet
+from core.domain.addresses.ip_address import V4, V6, Family
 from core.domain.model import Pool, Reservation
 from core.domain.validation.normalization import (
     CIDR_LABEL,

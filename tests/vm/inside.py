@@ -21,11 +21,11 @@ from typing import Any, Final
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from core.store.memory import MemoryStore
-from nodeagent.nodeprep.diagnosis import diagnose
-from nodeagent.nodeprep.examination import examine
+from core.eventstore.memory import MemoryStore
 from nodeagent.settings.values import Settings
 from ops import installer
+from ops.diagnostics.diagnosis import diagnose
+from ops.diagnostics.examination import examine
 from tests.agent.http_caller import over_tcp
 from tests.agent.node import Node, running
 from tests.support.vm import Finding, write_findings

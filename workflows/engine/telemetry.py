@@ -16,7 +16,7 @@ from typing import Protocol
 from opentelemetry import metrics, trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from workflows.engine.job import Job
+from workflows.engine.worker.job import Job
 
 Attributes = Mapping[str, str]
 _PROPAGATOR = TraceContextTextMapPropagator()

@@ -14,9 +14,9 @@ from core.domain.events import RecordDefined, RecordDeleted, Recorded
 from core.domain.evolution import RecordKey
 from core.domain.reclaim.evidence import utc
 from core.errors import LogCorrupt, LogGap
-from core.store.keys import Keys
-from core.store.kv import KeyValueStore
-from core.store.log import Cursor, LogReader, Segment
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.log import Cursor, LogReader, Segment
 
 DELETIONS_MAX: Final = 100_000
 """Deleted records that are remembered; the oldest are forgotten first."""

@@ -15,32 +15,28 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+from core.allocation.cooldown import COOL_DOWN_S
+from core.allocation.handover import Handover
+from core.allocation.observer import Observer
+from core.allocation.provider_settings import ProviderSettings
 from core.audit.claim_cause import cause_of
-from core.concurrency import until_all
 from core.domain.autopools.settings import AutoPoolSettings
 from core.domain.reclaim.deadlines import ReclaimDeadline
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import ExecutionNotFound, LogCorrupt, StoreUnavailable
+from core.eventstore.faults import Faults
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.retry_policies import waiting_for_store
+from core.process.concurrency import until_all
+from core.process.supervision import RESTARTS_MAX, Supervisor, TaskSpec
+from core.process.teardown import Teardown
 from core.projections.configuration_view import ConfigurationView
-from core.service.cooldown import COOL_DOWN_S
-from core.service.handover import Handover
-from core.service.observer import Observer
-from core.service.provider import ProviderSettings
-from core.store.faults import Faults
-from core.store.keys import Keys
-from core.store.kv import KeyValueStore
-from core.store.retry_policies import waiting_for_store
-from core.supervision import RESTARTS_MAX, Supervisor, TaskSpec
-from core.teardown import Teardown
 from workflows.api.definitions import Registry
-from workflows.engine.client import Client
-from workflows.engine.kinds import OPEN_HEADS
+from workflows.engine.client.client import Client
+from workflows.engine.store.kinds import OPEN_HEADS
 from workflows.engine.telemetry import Telemetry
-from workflows.engine.worker import Worker, WorkerOptions
-from workflows.external.activities import ExternalActivities
-from workflows.external.binding import ExternalBinding
-from workflows.external.client import ProviderClient
-from workflows.external.provider_dispatcher import ProviderDispatcher as BindingDispatcher
+from workflows.engine.worker.worker import Worker, WorkerOptions
 from workflows.jobs.archive.activities import ArchiveActivities
 from workflows.jobs.archive.archive import WORKFLOW_ID as ARCHIVE_ID
 from workflows.jobs.archive.archive import ArchiveLog
@@ -48,6 +44,10 @@ from workflows.jobs.autopools.application import AutoPools
 from workflows.jobs.autopools.application_dispatcher import ApplicationDispatcher
 from workflows.jobs.autopools.applications import ApplicationsSource, RecordedApplications
 from workflows.jobs.autopools.pool_activities import AutoPoolActivities, PoolPlanner
+from workflows.jobs.provider.activities import ExternalActivities
+from workflows.jobs.provider.binding import ExternalBinding
+from workflows.jobs.provider.client import ProviderClient
+from workflows.jobs.provider.provider_dispatcher import ProviderDispatcher as BindingDispatcher
 from workflows.jobs.quarantine.activities import QuarantineActivities
 from workflows.jobs.quarantine.notices import quarantine_notices
 from workflows.jobs.quarantine.probe import ProbeQuarantine

@@ -16,12 +16,12 @@ from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from core.errors import ExecutionNotFound, LogCorrupt, OrbweaverError
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore
 from core.projections.fold import Projection
 from core.projections.projector import Projector
-from core.store.keys import Keys
-from core.store.kv import KeyValueStore
-from workflows.engine.client import Client, StartOptions
-from workflows.engine.kinds import OPEN_HEADS
+from workflows.engine.client.client import Client, StartOptions
+from workflows.engine.store.kinds import OPEN_HEADS
 from workflows.model.errors import LimitExceeded
 from workflows.model.policies import IdConflictPolicy
 

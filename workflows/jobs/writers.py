@@ -12,15 +12,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from core.domain.commands import Command
+from core.configuration.configurator import Applied, Configurator
+from core.domain.configuration.commands import Command
 from core.domain.events import Cause
 from core.errors import Refused, WriterFenced
-from core.service.configurator import Applied, Configurator
-from core.store.keys import Keys, controller_writer
-from core.store.kv import KeyValueStore
-from core.store.writer import Writer
+from core.eventstore.keys import Keys, controller_writer
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.writer import Writer
 from workflows.api import activity
-from workflows.engine.keys import shard_of
+from workflows.engine.store.keys import shard_of
 from workflows.engine.telemetry import current_traceparent
 from workflows.model.errors import ApplicationError
 

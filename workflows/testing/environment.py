@@ -20,10 +20,10 @@ from collections.abc import Callable
 from typing import Any
 
 from workflows.api.definitions import Registry, workflow_definition
-from workflows.engine.activities import SLOTS, ActivityHost, Running
-from workflows.engine.job import Job
-from workflows.engine.records import Attempt
+from workflows.engine.store.records import Attempt
 from workflows.engine.telemetry import Telemetry
+from workflows.engine.worker.activities import SLOTS, ActivityHost, Running
+from workflows.engine.worker.job import Job
 from workflows.model import events as ev
 from workflows.model.errors import WorkflowError
 from workflows.model.payloads import to_payloads

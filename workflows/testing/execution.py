@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Protocol
 
 from workflows.api.definitions import Registry
-from workflows.engine.activities import Running
-from workflows.engine.head_projection import CLOSED_AS
-from workflows.engine.intake import ActivityOutcome, events_of, exhausted
+from workflows.engine.run.head_projection import CLOSED_AS
+from workflows.engine.run.intake import ActivityOutcome, events_of, exhausted
+from workflows.engine.worker.activities import Running
 from workflows.interpreter import Interpreter
 from workflows.model import events as ev
 from workflows.model.commands import Command, Decision, UpdateRequest

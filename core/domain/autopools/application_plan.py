@@ -28,10 +28,10 @@ from core.domain.autopools.pool_plan import (
 )
 from core.domain.autopools.pool_size import IpNumber, pool_size
 from core.domain.autopools.requests import SubnetRequest, read_request
-from core.domain.commands import ApplyAutoPool, DropAutoPool
-from core.domain.configuration import Configuration
+from core.domain.configuration.commands import ApplyAutoPool, DropAutoPool
+from core.domain.configuration.configuration_state import Configuration
+from core.domain.configuration.refusals import Refusal
 from core.domain.model import Claim, Pool
-from core.domain.refusals import Refusal
 from core.domain.selection.annotations import AUTO_POOLS_DISABLED
 from core.errors import OrbweaverError, Refused, WrongInput
 

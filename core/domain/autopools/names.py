@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from core.domain.addresses import Family
-from core.domain.labels import LabelSelector
+from core.domain.addresses.ip_address import Family
 from core.domain.names import SUBDOMAIN_CHARS_MAX
+from core.domain.patterns.labels import LabelSelector
 
 UID_CHARS_MAX: Final = 5
 """Of the last group of an application's UID, in the name of its pools."""

@@ -3,7 +3,7 @@
 Pure (docs/reference/automatic-pool-rules.md, "Planning"). The share of a subnet and the pool are
 one value, so nothing is allocated before the pool is written and nothing can leak. Asked again with
 what came of it, a plan changes nothing; asked under the guards of a transaction
-(``core.domain.decisions``), two of them never take the same address.
+(``core.domain.configuration.decisions``), two of them never take the same address.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal, NamedTuple
 
-from core.domain.address_set import AddressSet
-from core.domain.addresses import parse_address
+from core.domain.addresses.address_set import AddressSet
+from core.domain.addresses.ip_address import parse_address
 from core.domain.autopools.names import (
     IP_NUMBER,
     OWNER_UID,
@@ -24,10 +24,14 @@ from core.domain.autopools.names import (
     pool_name,
 )
 from core.domain.autopools.pool_size import IpNumber
-from core.domain.configuration import Configuration, pool_addresses, reserved_addresses
+from core.domain.configuration.configuration_state import (
+    Configuration,
+    pool_addresses,
+    reserved_addresses,
+)
+from core.domain.configuration.refusals import RefusalKind
 from core.domain.model import Claim, Pool, Subnet
-from core.domain.refusals import RefusalKind
-from core.domain.subnets import same_cidr, shared_out
+from core.domain.subnets.subnet_model import same_cidr, shared_out
 from core.domain.validation.normalization import normalise_pool
 from core.domain.validation.shared import ObjectReference
 from core.errors import Refused

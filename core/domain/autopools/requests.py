@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
-from core.domain.addresses import V4, V6, Family
+from core.domain.addresses.ip_address import V4, V6, Family
 from core.domain.autopools.names import IP_NUMBER, RECLAIM
 from core.domain.autopools.pool_size import IpNumber, read_number
 from core.domain.selection import jsontext

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from core.domain.addresses import Address, parse_address
-from core.domain.assignment import PoolOffer
+from core.domain.addresses.ip_address import Address, parse_address
+from core.domain.claims.assignment import PoolOffer
 from core.domain.model import Claim, Endpoint, Nic
 
 

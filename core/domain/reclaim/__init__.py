@@ -9,5 +9,5 @@
 
 See docs/reference/reclaim-rules.md, "Settings", "Deadlines" and "Scan".
 
-Nothing here frees an address; ``core.service.reclaimer`` carries out one step at a time.
+Nothing here frees an address; ``core.allocation.reclaimer`` carries out one step at a time.
 """

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from typing import Final, NamedTuple
 
-from core.domain.addresses import parse_address
+from core.domain.addresses.ip_address import parse_address
 from core.domain.evolution import EndpointKey, Ledger, RevisedClaim
 from core.domain.fixed.kinds import kind_of_holder
 from core.domain.model import Claim, Endpoint

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Final, TypeVar, overload
 
-from core.domain import globs
-from core.domain.addresses import V4, V6, Family
+from core.domain.addresses.ip_address import V4, V6, Family
 from core.domain.autopools.names import PoolScope, place_of
 from core.domain.model import Pool
+from core.domain.patterns import globs
 
 PATTERNS_MAX: Final = 256
 """Patterns whose matches one catalog keeps; at the limit it forgets them all and starts again."""

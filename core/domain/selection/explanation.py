@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from core.domain.addresses import Family
+from core.domain.addresses.ip_address import Family
 from core.domain.facts import PodFacts
 from core.domain.selection.annotations import (
     POD_IPPOOL,

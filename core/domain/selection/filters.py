@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Final, NamedTuple, TypeAlias
 
-from core.domain import addresses, labels
-from core.domain.addresses import AddressSyntaxError, Family
+from core.domain.addresses import ip_address as addresses
+from core.domain.addresses.ip_address import AddressSyntaxError, Family
 from core.domain.autopools.applications import application_key
 from core.domain.autopools.names import APPLICATION_KEYS, OWNER_NAME, affinity
 from core.domain.facts import RequestFacts
 from core.domain.model import Pool
+from core.domain.patterns import labels
 from core.domain.selection import multus
 from core.domain.selection.explanation import bracketed
 from core.domain.selection.request import FAMILY_NAMES, SelectionRequest, SelectionSettings

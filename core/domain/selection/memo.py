@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Final
 
-from core.domain.addresses import Family
+from core.domain.addresses.ip_address import Family
 from core.domain.facts import RequestFacts
 from core.domain.selection.annotations import POD_SUBNET, POD_SUBNETS
 from core.domain.selection.catalog import PoolCatalog

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from core.domain.addresses import V4, V6, Family
+from core.domain.addresses.ip_address import V4, V6, Family
 from core.domain.model import Route
 
 CLUSTER_INTERFACE: Final = "eth0"

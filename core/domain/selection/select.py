@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 
-from core.domain.addresses import Family
+from core.domain.addresses.ip_address import Family
+from core.domain.addresses.routes import requested_routes
 from core.domain.facts import RequestFacts
 from core.domain.model import Pool
-from core.domain.routes import requested_routes
 from core.domain.selection import explanation, filters, priority, sources, wildcards
 from core.domain.selection.catalog import PoolCatalog
 from core.domain.selection.request import (

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
 
-from core.domain.addresses import V4, V6, Family
+from core.domain.addresses.ip_address import V4, V6, Family
 from core.domain.autopools.applications import (
     application_key,
     application_of_pod,

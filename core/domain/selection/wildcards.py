@@ -9,8 +9,8 @@ existing or not, so that a literal duplicate stays one.
 
 from __future__ import annotations
 
-from core.domain import globs
-from core.domain.addresses import V4, V6, Family
+from core.domain.addresses.ip_address import V4, V6, Family
+from core.domain.patterns import globs
 from core.domain.selection.catalog import PoolCatalog
 from core.domain.selection.explanation import bracketed
 from core.domain.selection.request import (

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from core.domain.address_set import AddressSet
-from core.domain.addresses import parse_address
+from core.domain.addresses.address_set import AddressSet
+from core.domain.addresses.ip_address import parse_address
+from core.domain.configuration.refusals import Refusal
 from core.domain.model import Claim, Pool, Reservation, Subnet
-from core.domain.refusals import Refusal
 from core.domain.validation.shared import ObjectReference
 
 REFUSAL_ADDRESSES_MAX: Final = 8

@@ -4,15 +4,15 @@ See docs/reference/admission.md, "SpiderIPPool", "SpiderSubnet" and "SpiderReser
 
 Never refuses: what cannot be read stays as it was written, and the rules speak about it.
 Left to the Kubernetes controller: the finalizer, which only an API server knows. The adoption by a
-SpiderSubnet is in ``core.domain.subnets``.
+SpiderSubnet is in ``core.domain.subnets.subnet_model``.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from core.domain.address_set import AddressSet
-from core.domain.addresses import AddressSyntaxError, Family
+from core.domain.addresses.address_set import AddressSet
+from core.domain.addresses.ip_address import AddressSyntaxError, Family
 from core.domain.model import Pool, Reservation, Subnet
 
 CIDR_LABEL: Final = "ipam.spidernet.io/ippool-cidr"

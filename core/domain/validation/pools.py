@@ -16,8 +16,8 @@ from functools import lru_cache
 from itertools import islice
 from typing import Final
 
-from core.domain.address_set import AddressSet
-from core.domain.addresses import (
+from core.domain.addresses.address_set import AddressSet
+from core.domain.addresses.ip_address import (
     AddressSyntaxError,
     Cidr,
     SyntaxFault,
@@ -26,10 +26,10 @@ from core.domain.addresses import (
     parse_range,
 )
 from core.domain.autopools.names import APPLICATION_KEYS, OWNER_NAME
-from core.domain.configuration import pool_addresses
-from core.domain.labels import problems
+from core.domain.configuration.configuration_state import pool_addresses
+from core.domain.configuration.refusals import Refusal
 from core.domain.model import Pool, Route, Subnet
-from core.domain.refusals import Refusal
+from core.domain.patterns.labels import problems
 from core.domain.validation.shared import ObjectReference, shortened
 
 SUBNETS_KEPT_MAX: Final = 16_384

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from core.domain.addresses import AddressSyntaxError, parse_address
+from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.domain.autopools.applications import BUILT_IN
+from core.domain.configuration.refusals import Refusal
 from core.domain.events import RecordDefined
-from core.domain.refusals import Refusal
 from core.domain.validation.services import service_rules, slice_rules
 from core.domain.validation.shared import ObjectReference, key_name_rule, shortened
 

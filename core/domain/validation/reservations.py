@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from core.domain.addresses import AddressSyntaxError, SyntaxFault, parse_range
+from core.domain.addresses.ip_address import AddressSyntaxError, SyntaxFault, parse_range
+from core.domain.configuration.refusals import Refusal
 from core.domain.model import Reservation
-from core.domain.refusals import Refusal
 from core.domain.validation.shared import ObjectReference
 
 

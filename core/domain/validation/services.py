@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from core.domain.addresses import AddressSyntaxError, parse_address
-from core.domain.refusals import Refusal
+from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
+from core.domain.configuration.refusals import Refusal
 from core.domain.services import EndpointSlice, Service, ServicePort
 from core.domain.validation.shared import ObjectReference, key_name_rule, shortened
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final, NamedTuple
 
-from core.domain.addresses import (
+from core.domain.addresses.ip_address import (
     V4,
     V6,
     AddressSyntaxError,
@@ -19,8 +19,8 @@ from core.domain.addresses import (
     parse_cidr,
     parse_range,
 )
+from core.domain.configuration.refusals import Refusal, RefusalKind
 from core.domain.names import SUBDOMAIN_CHARS_MAX, is_dns_label, is_name
-from core.domain.refusals import Refusal, RefusalKind
 from core.errors import Refused
 
 OBJECT_BYTES_MAX: Final = 320 * 1024

@@ -14,13 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Final
 
-from core.domain.address_set import AddressSet
-from core.domain.addresses import AddressSyntaxError, Cidr
+from core.domain.addresses.address_set import AddressSet
+from core.domain.addresses.ip_address import AddressSyntaxError, Cidr
 from core.domain.autopools.names import OWNER_NAME
-from core.domain.configuration import pool_addresses
+from core.domain.configuration.configuration_state import pool_addresses
+from core.domain.configuration.refusals import Refusal
 from core.domain.model import Pool, Subnet
-from core.domain.refusals import Refusal
-from core.domain.subnets import same_cidr, subnet_for
+from core.domain.subnets.subnet_model import same_cidr, subnet_for
 from core.domain.validation.pools import (
     cidr_of_subnet,
     faulty_items,

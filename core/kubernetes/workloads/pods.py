@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final, cast, get_args
 
-from core.domain.addresses import AddressSyntaxError, parse_address
+from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.domain.model import Owner
 from core.domain.reclaim.cluster import NodeState, Phase, PodState
 from core.kubernetes.api import Object

@@ -11,6 +11,6 @@
 See docs/reference/custom-resources.md.
 
 A description is what ``kubectl explain`` prints. Rules are CEL and only sharpen: what they let
-through is judged by ``core.domain.decisions`` all the same, so they never have to be complete, and
-they never refuse what the domain accepts.
+through is judged by ``core.domain.configuration.decisions`` all the same, so they never have to be
+complete, and they never refuse what the domain accepts.
 """

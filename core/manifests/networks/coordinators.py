@@ -12,13 +12,13 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from core.domain.addresses import (
+from core.domain.addresses.ip_address import (
     AddressSyntaxError,
     Family,
     parse_written_address,
     parse_written_cidr,
 )
-from core.domain.refusals import Refusal
+from core.domain.configuration.refusals import Refusal
 from core.domain.validation.shared import ObjectReference, shortened
 from core.manifests.kinds.coordinators import CoordinatorSpec, PolicyRoute
 

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
-from core.domain.refusals import Refusal, RefusalKind
+from core.domain.configuration.refusals import Refusal, RefusalKind
 from core.domain.validation.shared import ObjectReference, object_name_rule
 from core.errors import BadInput
 from core.manifests.kinds.multus_configs import (

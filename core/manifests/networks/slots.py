@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from core.domain.devices import nic_resource
-from core.domain.external import takes_part
+from core.domain.provider.provider_nics import takes_part
 from core.domain.selection.multus import DEFAULT_NETWORK, NETWORKS, parse_networks
 from core.errors import BadInput
 from core.manifests.networks.injection import Injected, Plain

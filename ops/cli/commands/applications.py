@@ -76,8 +76,8 @@ async def _describe(session: ClusterSession, line: ApplicationLine) -> None:
 
 async def _workflow(session: ClusterSession, line: ApplicationLine) -> str:
     """The newest execution that looks after its pools."""
-    from workflows.engine.history_reader import find_run
-    from workflows.engine.keys import WorkflowKeys
+    from workflows.engine.store.history_reader import find_run
+    from workflows.engine.store.keys import WorkflowKeys
     from workflows.jobs.autopools.application import workflow_id
 
     name = workflow_id(line.key)

@@ -14,9 +14,9 @@ from ops.cli.kinds import object_name
 from ops.cli.session import ClusterSession, read_text
 
 if TYPE_CHECKING:
-    from core.domain.commands import Command
+    from core.domain.configuration.commands import Command
     from core.domain.evolution import Ledger
-    from core.store.keys import Keys
+    from core.eventstore.keys import Keys
 
 
 def apply(
@@ -73,8 +73,8 @@ async def _apply_all(session: ClusterSession, commands: list[Command]) -> Exit:
 async def _present(session: ClusterSession, commands: list[Command]) -> Ledger:
     """Those objects of the commands that are there; nothing else is read."""
     from core.domain.evolution import Ledger
-    from core.store.kv import TXN_OPERATIONS_MAX, Get
-    from core.store.state import take_in
+    from core.eventstore.kv import TXN_OPERATIONS_MAX, Get
+    from core.eventstore.state import take_in
 
     present = Ledger()
     gets = [Get(key) for command in commands if (key := _key_of(session.keys, command))]
@@ -86,7 +86,12 @@ async def _present(session: ClusterSession, commands: list[Command]) -> Ledger:
 
 
 def _key_of(keys: Keys, command: Command) -> bytes:
-    from core.domain.commands import ApplyPool, ApplyRecord, ApplyReservation, ApplySubnet
+    from core.domain.configuration.commands import (
+        ApplyPool,
+        ApplyRecord,
+        ApplyReservation,
+        ApplySubnet,
+    )
 
     match command:
         case ApplyPool(pool):
@@ -102,8 +107,8 @@ def _key_of(keys: Keys, command: Command) -> bytes:
 
 
 async def _try_all(session: ClusterSession, commands: list[Command]) -> Exit:
+    from core.eventstore.state import read_ledger
     from core.projections.fork import Fork
-    from core.store.state import read_ledger
 
     ledger = await read_ledger(session.store, session.keys)
     report_unread(ledger)
@@ -128,7 +133,12 @@ def _outcome(before: Ledger, command: Command, *, changed: bool) -> str:
 
 
 def _exists(ledger: Ledger, command: Command) -> bool:
-    from core.domain.commands import ApplyPool, ApplyRecord, ApplyReservation, ApplySubnet
+    from core.domain.configuration.commands import (
+        ApplyPool,
+        ApplyRecord,
+        ApplyReservation,
+        ApplySubnet,
+    )
 
     match command:
         case ApplyPool(pool):

@@ -65,7 +65,7 @@ def seal(
 async def _seal(session: ClusterSession, upto: int | None) -> Sealed:
     """Seal, and make room first where etcd is full."""
     from core.archive.archiver import Archiver
-    from core.store.alarms import NOSPACE
+    from core.eventstore.alarms import NOSPACE
 
     if NOSPACE in await session.store.alarms():
         return await _seal_full(session, upto)
@@ -75,7 +75,7 @@ async def _seal(session: ClusterSession, upto: int | None) -> Sealed:
 
 async def _seal_full(session: ClusterSession, upto: int | None) -> Sealed:
     from core.archive.nospace import ROOT_REMEDY, FullLogArchiver
-    from core.store.etcd.maintenance import EtcdMaintenance
+    from core.eventstore.etcd.maintenance import EtcdMaintenance
 
     typer.echo("etcd's database is full (alarm NOSPACE): making room for the archive", err=True)
     archiver = FullLogArchiver(

@@ -94,7 +94,7 @@ def _everything(ledger: Ledger, output: Format) -> None:
 
 
 def _address(ledger: Ledger, text: str) -> None:
-    from core.domain.addresses import AddressSyntaxError, parse_address
+    from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 
     try:
         address = str(parse_address(text))

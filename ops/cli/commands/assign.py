@@ -18,10 +18,10 @@ from ops.cli.kinds import split_name
 from ops.cli.session import ClusterSession
 
 if TYPE_CHECKING:
-    from core.domain.addresses import Address
+    from core.allocation.assigner import Assigned
+    from core.domain.addresses.ip_address import Address
     from core.domain.model import Endpoint, Nic
     from core.projections.configuration_view import ConfigurationSnapshot
-    from core.service.assigner import Assigned
 
 
 def assign(
@@ -43,7 +43,7 @@ def assign(
     key = split_name(pod, namespace)
 
     async def action(session: ClusterSession) -> Exit:
-        from core.domain.claims import holder_of
+        from core.domain.claims.claim_decisions import holder_of
         from core.domain.facts import PodReference
         from core.domain.model import Endpoint
         from ops.cli import dry_run
@@ -69,8 +69,8 @@ def assign(
 
 
 async def _assign(session: ClusterSession, wanted: Endpoint) -> Assigned:
+    from core.allocation.assigner import Assigner
     from core.projections.configuration_view import ConfigurationView
-    from core.service.assigner import Assigner
 
     view = ConfigurationView(session.store, session.keys)
     await view.start()
@@ -86,8 +86,8 @@ async def _assign(session: ClusterSession, wanted: Endpoint) -> Assigned:
 
 def _nic(texts: list[str], snapshot: ConfigurationSnapshot, pools: list[str]) -> Nic:
     """The NIC with these addresses, each of the pool that has it. Raises BadInput, NotFound."""
-    from core.domain.addresses import AddressSyntaxError, parse_address
-    from core.domain.assignment import with_address
+    from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
+    from core.domain.claims.assignment import with_address
     from core.domain.model import Nic
 
     nic = Nic("")
@@ -110,7 +110,7 @@ def _nic(texts: list[str], snapshot: ConfigurationSnapshot, pools: list[str]) ->
 
 def _pool_of(address: Address, snapshot: ConfigurationSnapshot, named: list[str]) -> str:
     """The one pool that may hand the address out, or has it at all. Raises NotFound, BadInput."""
-    from core.domain.configuration import pool_addresses
+    from core.domain.configuration.configuration_state import pool_addresses
 
     found = [
         name

@@ -21,7 +21,7 @@ from ops.cli.kinds import NAMESPACED, RECORD_KINDS, ObjectKind, kind_of, object_
 from ops.cli.session import ClusterSession, read_text
 
 if TYPE_CHECKING:
-    from core.domain.commands import Command, DeletePool, DeleteSubnet
+    from core.domain.configuration.commands import Command, DeletePool, DeleteSubnet
 
 ALLOWED: Final = (
     *(ObjectKind.POOL, ObjectKind.SUBNET, ObjectKind.RESERVATION),
@@ -81,7 +81,12 @@ def _of_files(paths: list[str]) -> list[Command]:
 
 
 def _of_names(word: str, names: list[str], namespace: str) -> list[Command]:
-    from core.domain.commands import DeletePool, DeleteRecord, DeleteReservation, DeleteSubnet
+    from core.domain.configuration.commands import (
+        DeletePool,
+        DeleteRecord,
+        DeleteReservation,
+        DeleteSubnet,
+    )
 
     kind = kind_of(word, ALLOWED)
     if kind in INSTEAD:
@@ -101,7 +106,7 @@ def _of_names(word: str, names: list[str], namespace: str) -> list[Command]:
 
 
 async def _delete(session: ClusterSession, command: Command, drain_s: float | None) -> Exit:
-    from core.domain.commands import DeletePool, DeleteSubnet
+    from core.domain.configuration.commands import DeletePool, DeleteSubnet
 
     try:
         if drain_s is not None and isinstance(command, DeletePool | DeleteSubnet):
@@ -119,7 +124,7 @@ async def _drain(
     session: ClusterSession, command: DeletePool | DeleteSubnet, drain_s: float
 ) -> None:
     """Retire, then delete as soon as nothing is left inside. Raises Refused when time is over."""
-    from core.domain.commands import DeletePool, RetirePool, RetireSubnet
+    from core.domain.configuration.commands import DeletePool, RetirePool, RetireSubnet
 
     is_pool = isinstance(command, DeletePool)
     retire = RetirePool(command.name) if is_pool else RetireSubnet(command.name)
@@ -141,9 +146,9 @@ async def _drain(
 
 async def _empty(session: ClusterSession, subnet: str) -> None:
     """Delete the pools of a subnet in which nothing is claimed any more. Raises Refused."""
-    from core.domain.commands import DeletePool, DeleteSubnet
-    from core.domain.subnets import controlled
-    from core.service.command_scope import ScopeReader
+    from core.configuration.command_scope import ScopeReader
+    from core.domain.configuration.commands import DeletePool, DeleteSubnet
+    from core.domain.subnets.subnet_model import controlled
 
     scopes = ScopeReader(session.store, session.keys)
     scope = await scopes.read(DeleteSubnet(subnet), may_write=False)

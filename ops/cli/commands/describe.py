@@ -17,10 +17,10 @@ from ops.cli.session import ClusterSession
 from ops.cli.workloads import Kubeconfig, told_applications
 
 if TYPE_CHECKING:
-    from core.domain.addresses import Address
+    from core.domain.addresses.ip_address import Address
     from core.domain.evolution import Ledger
-    from core.domain.labels import LabelSelector
     from core.domain.model import Endpoint, Pool, Quarantine, Subnet
+    from core.domain.patterns.labels import LabelSelector
 
 DESCRIBED: Final = (
     *(ObjectKind.POOL, ObjectKind.SUBNET, ObjectKind.APPLICATION),
@@ -50,7 +50,7 @@ def describe(
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
-        from core.store.state import read_ledger
+        from core.eventstore.state import read_ledger
 
         ledger = await read_ledger(session.store, session.keys)
         report_unread(ledger)
@@ -100,7 +100,7 @@ async def _pool(session: ClusterSession, ledger: Ledger, name: str, output: Form
 
 
 async def _subnet(session: ClusterSession, ledger: Ledger, name: str, output: Format) -> None:
-    from core.domain.subnets import shares
+    from core.domain.subnets.subnet_model import shares
     from ops.manifests import subnet_manifest
 
     subnet = ledger.subnets.get(name)
@@ -123,8 +123,8 @@ async def _subnet(session: ClusterSession, ledger: Ledger, name: str, output: Fo
 
 
 def _subnet_facts(subnet: Subnet, ledger: Ledger) -> list[tuple[str, str]]:
-    from core.domain.configuration import pool_addresses
-    from core.domain.subnets import controlled, count, shared_out
+    from core.domain.configuration.configuration_state import pool_addresses
+    from core.domain.subnets.subnet_model import controlled, count, shared_out
     from ops.cli.listings import state_of
 
     left = pool_addresses(subnet) - shared_out(subnet, controlled(subnet.name, ledger.pools))
@@ -147,9 +147,9 @@ def _subnet_facts(subnet: Subnet, ledger: Ledger) -> list[tuple[str, str]]:
 
 
 def _pool_facts(pool: Pool, ledger: Ledger) -> list[tuple[str, str]]:
-    from core.domain.addresses import format_range
+    from core.domain.addresses.ip_address import format_range
     from core.domain.autopools.names import application_of
-    from core.domain.subnets import owner_of
+    from core.domain.subnets.subnet_model import owner_of
     from core.projections.fold import Projection
     from ops.cli.listings import state_of
 
@@ -182,8 +182,8 @@ def _pool_facts(pool: Pool, ledger: Ledger) -> list[tuple[str, str]]:
 
 
 def _reservations_in(pool: Pool | Subnet, ledger: Ledger) -> str:
-    from core.domain.address_set import AddressSet
-    from core.domain.configuration import pool_addresses
+    from core.domain.addresses.address_set import AddressSet
+    from core.domain.configuration.configuration_state import pool_addresses
 
     mine = pool_addresses(pool)
     lines = []
@@ -196,8 +196,8 @@ def _reservations_in(pool: Pool | Subnet, ledger: Ledger) -> str:
 
 
 def _quarantine_in(pool: Pool, ledger: Ledger) -> str:
-    from core.domain.addresses import parse_address
-    from core.domain.configuration import pool_addresses
+    from core.domain.addresses.ip_address import parse_address
+    from core.domain.configuration.configuration_state import pool_addresses
 
     mine = pool_addresses(pool)
     found = (
@@ -279,7 +279,7 @@ def _nics(endpoint: Endpoint, ledger: Ledger) -> None:
 
 
 async def _address(session: ClusterSession, ledger: Ledger, text: str, output: Format) -> None:
-    from core.domain.addresses import AddressSyntaxError, parse_address
+    from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 
     try:
         address = parse_address(text)
@@ -296,8 +296,8 @@ async def _address(session: ClusterSession, ledger: Ledger, text: str, output: F
 
 
 def _address_facts(address: Address, ledger: Ledger) -> list[tuple[str, str]]:
-    from core.domain.address_set import AddressSet
-    from core.domain.configuration import pool_addresses
+    from core.domain.addresses.address_set import AddressSet
+    from core.domain.configuration.configuration_state import pool_addresses
 
     text = str(address)
     pools = [
@@ -335,14 +335,14 @@ def _address_facts(address: Address, ledger: Ledger) -> list[tuple[str, str]]:
 
 
 def _quarantine_words(quarantine: Quarantine) -> str:
-    from core.domain.quarantine import seen_in_words
+    from core.domain.quarantine.quarantine_decisions import seen_in_words
 
     seen = seen_in_words(quarantine)
     return f"{quarantine.reason} ({seen})" if seen else quarantine.reason
 
 
 async def _rests(session: ClusterSession, address: Address) -> bool:
-    from core.store.kv import Get
+    from core.eventstore.kv import Get
 
     found = await session.store.read([Get(session.keys.rest(*address))])
     return bool(found.ranges[0].kvs)

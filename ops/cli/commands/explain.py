@@ -87,7 +87,7 @@ def explain(
 
 
 def _records(paths: list[str]) -> list[RecordDefined]:
-    from core.domain.commands import ApplyRecord
+    from core.domain.configuration.commands import ApplyRecord
 
     records = []
     for command in read_commands(paths):
@@ -115,8 +115,8 @@ def _node_of(records: list[RecordDefined]) -> str:
 
 async def _uid_of_endpoint(session: ClusterSession, key: tuple[str, str]) -> str:
     """The UID of the Pod that has addresses under this name now."""
-    from core.store.codec import ENDPOINT
-    from core.store.kv import Get
+    from core.eventstore.codec import ENDPOINT
+    from core.eventstore.kv import Get
 
     found = (await session.store.read([Get(session.keys.endpoint(*key))])).ranges[0].kvs
     return ENDPOINT.decode(found[0].value).uid if found else ""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from core.errors import NotFound
-from nodeagent.settings.environment import KUBECONFIG, EnvironmentVariables
+from core.process.environment import KUBECONFIG, EnvironmentVariables
 from ops.cli.context import confirm, globals_of, perform
 from ops.cli.exits import Exit, fail, report_unread
 from ops.cli.kinds import split_name
@@ -26,11 +26,11 @@ from ops.cli.pod_source import Ask, witness
 from ops.cli.session import ClusterSession
 
 if TYPE_CHECKING:
+    from core.allocation.releaser import Released
     from core.domain.evolution import Ledger
     from core.domain.reclaim.reclaim_plan import KeptClaims, ReclaimPlan, ReclaimStep
     from core.domain.reclaim.settings import ReclaimSettings
     from core.domain.reclaim.standalone import DeletionNotice
-    from core.service.releaser import Released
 
 SHOWN_MAX: Final = 50
 """Endpoints that are listed as kept; -o wide lists all."""
@@ -105,7 +105,7 @@ class _Looks:
     def __init__(
         self, session: ClusterSession, word: DeletionNotice, settings: ReclaimSettings, ask: Ask
     ) -> None:
-        from core.service.observer import Observer
+        from core.allocation.observer import Observer
 
         self._session = session
         self._word = word
@@ -117,7 +117,7 @@ class _Looks:
         """One look at everything. Raises NotFound when the operator names what is not there."""
         from core.domain.reclaim.decision_table import Rules
         from core.domain.reclaim.reclaim_plan import plan_scan
-        from core.store.state import read_ledger
+        from core.eventstore.state import read_ledger
 
         claims_read = self._observer.moment()
         ledger = await read_ledger(self._session.store, self._session.keys)
@@ -150,9 +150,9 @@ async def _release(
     session: ClusterSession, plan: ReclaimPlan
 ) -> list[tuple[ReclaimStep, Released]]:
     """Carry out the plan, a transaction for each step."""
-    from core.service.cooldown import CoolDown
-    from core.service.reclaimer import Reclaimer
-    from core.store.writer import Writer
+    from core.allocation.cooldown import CoolDown
+    from core.allocation.reclaimer import Reclaimer
+    from core.eventstore.writer import Writer
 
     results: dict[int, Released] = {}
 

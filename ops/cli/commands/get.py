@@ -81,7 +81,7 @@ async def _read(
 ) -> tuple[Ledger, ObjectListing, Told | None]:
     """The state as far as the wish needs it, the listing, and who told of applications."""
     from core.domain.evolution import Ledger
-    from core.store.state import read_configuration, read_ledger
+    from core.eventstore.state import read_configuration, read_ledger
     from ops.cli.object_selection import listing_of
 
     if wish.kind in (ObjectKind.ENDPOINT, ObjectKind.APPLICATION) or (
@@ -103,7 +103,7 @@ async def _counted_pools(
     session: ClusterSession, ledger: Ledger, wish: ObjectSelection
 ) -> ObjectListing:
     """The table of pools, with claims counted by etcd and not read."""
-    from core.domain.configuration import pool_addresses
+    from core.domain.configuration.configuration_state import pool_addresses
     from core.errors import NotFound
     from ops.cli.listings import pool_listing
     from ops.cli.pool_usage import count_pools

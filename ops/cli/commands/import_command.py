@@ -19,11 +19,11 @@ from ops.cli.output import Format, TableColumn, counted, heading, show_table, sh
 from ops.cli.session import ClusterSession
 
 if TYPE_CHECKING:
-    from core.domain.commands import Command
-    from core.domain.refusals import Refusal
-    from core.domain.takeover import TakeOver
+    from core.allocation.takeover import TakeoverResult
+    from core.domain.claims.takeover import TakeOver
+    from core.domain.configuration.commands import Command
+    from core.domain.configuration.refusals import Refusal
     from core.projections.fork import SimulatedStep
-    from core.service.takeover import TakeoverResult
 
 FINDINGS_SHOWN_MAX: Final = 50
 
@@ -54,7 +54,7 @@ def spiderpool(
     yes: Annotated[bool, typer.Option("-y", "--yes", help="do not ask")] = False,
 ) -> None:
     """Take over pools, subnets, reservations and every address in use from a Spiderpool cluster."""
-    from core.domain.takeover import plan_take_over
+    from core.domain.claims.takeover import plan_take_over
 
     output = globals_of(context).output
     read = reading(file or (), kubeconfig, kube_context)
@@ -88,9 +88,9 @@ def spiderpool(
 
 async def _rehearse(session: ClusterSession, whole: TakeOver) -> tuple[TakeOver, list[Refusal]]:
     """What is left to do, and what would be refused of it."""
-    from core.domain.takeover import remaining
+    from core.domain.claims.takeover import remaining
+    from core.eventstore.state import read_ledger
     from core.projections.fork import Fork
-    from core.store.state import read_ledger
 
     ledger = await read_ledger(session.store, session.keys)
     report_unread(ledger)
@@ -109,9 +109,9 @@ def _effective(steps: list[SimulatedStep]) -> tuple[Command, ...]:
 
 
 async def _carry_out(session: ClusterSession, plan: TakeOver) -> TakeoverResult:
+    from core.allocation.assigner import Assigner
+    from core.allocation.takeover import TakeOverRun
     from core.projections.configuration_view import ConfigurationView
-    from core.service.assigner import Assigner
-    from core.service.takeover import TakeOverRun
 
     view = ConfigurationView(session.store, session.keys)
     await view.start()
@@ -129,7 +129,7 @@ async def _carry_out(session: ClusterSession, plan: TakeOver) -> TakeoverResult:
 
 async def _missing(session: ClusterSession, plan: TakeOver) -> list[str]:
     """The addresses of the plan that are not claimed for whom it says."""
-    from core.store.state import read_ledger
+    from core.eventstore.state import read_ledger
 
     claims = (await read_ledger(session.store, session.keys)).claims
     return [

@@ -12,9 +12,9 @@ from ops.cli.exits import Exit
 from ops.cli.output import TableColumn, show_table, show_value
 
 if TYPE_CHECKING:
-    from nodeagent.nodeprep.diagnosis import Diagnosis
-    from nodeagent.nodeprep.examination import Examination
-    from nodeagent.nodeprep.nics import Gateway, MasterNic
+    from ops.diagnostics.diagnosis import Diagnosis
+    from ops.diagnostics.examination import Examination
+    from ops.diagnostics.nics import Gateway, MasterNic
 
 app = typer.Typer(no_args_is_help=True, help="Look at the node that this runs on.")
 
@@ -44,8 +44,8 @@ def doctor(context: typer.Context, gateway: Gateways = None) -> None:
     import asyncio
     import os
 
-    from nodeagent.nodeprep.diagnosis import diagnose, worst
-    from nodeagent.nodeprep.examination import examine
+    from ops.diagnostics.diagnosis import diagnose, worst
+    from ops.diagnostics.examination import examine
 
     if os.geteuid():
         raise BadInput("looking at a node takes root", subject="node doctor", remedy="use sudo")
@@ -66,8 +66,8 @@ def _bounded(gateways: list[str]) -> list[str]:
 
 
 def _gateway(text: str) -> Gateway:
-    from core.domain.addresses import AddressSyntaxError, parse_address
-    from nodeagent.nodeprep.nics import Gateway
+    from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
+    from ops.diagnostics.nics import Gateway
 
     interface, _, address = text.partition("=")
     try:

@@ -15,7 +15,7 @@ from ops.cli.output import show_value
 from ops.cli.session import ClusterSession
 
 if TYPE_CHECKING:
-    from core.domain.commands import Command
+    from core.domain.configuration.commands import Command
     from core.domain.model import Quarantine
 
 app = typer.Typer(
@@ -34,7 +34,7 @@ def add(
 
     Who holds it keeps it.
     """
-    from core.domain.commands import QuarantineAddress
+    from core.domain.configuration.commands import QuarantineAddress
 
     command, done = QuarantineAddress(address, reason, evidence), f"{address} quarantined"
 
@@ -54,7 +54,7 @@ def lift(
     reason: Annotated[str, typer.Option("--reason", help="for people")] = "",
 ) -> None:
     """Let a quarantined address be handed out again."""
-    from core.domain.commands import LiftQuarantine
+    from core.domain.configuration.commands import LiftQuarantine
 
     _apply(context, LiftQuarantine(address, reason), f"{address} lifted")
 
@@ -67,7 +67,7 @@ def probe(
     """Probe an address now; one that a person has set aside is not probed."""
 
     async def action(session: ClusterSession) -> Exit:
-        from workflows.engine.client import Client
+        from workflows.engine.client.client import Client
         from workflows.jobs.quarantine.probe import PROBE_NOW, probe_id
 
         found = await _read(session, address)
@@ -94,8 +94,8 @@ def show(
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
-        from core.domain.quarantine import seen_in_words
-        from workflows.engine.client import Client
+        from core.domain.quarantine.quarantine_decisions import seen_in_words
+        from workflows.engine.client.client import Client
         from workflows.jobs.quarantine.probe import probe_id
 
         found = await _read(session, address)
@@ -120,12 +120,12 @@ def list_(context: typer.Context) -> None:
 
 async def _notes(session: ClusterSession, text: str) -> list[str]:
     """What a person may not expect of an address that is set aside. The text is an address."""
-    from core.domain.addresses import parse_address
-    from core.domain.configuration import readable_addresses
+    from core.domain.addresses.ip_address import parse_address
+    from core.domain.configuration.configuration_state import readable_addresses
     from core.domain.evolution import Ledger
-    from core.store.kinds import CLAIMS
-    from core.store.kv import Get
-    from core.store.state import read_configuration
+    from core.eventstore.kinds import CLAIMS
+    from core.eventstore.kv import Get
+    from core.eventstore.state import read_configuration
 
     address, ledger = parse_address(text), Ledger()
     await read_configuration(session.store, session.keys, ledger)
@@ -145,9 +145,9 @@ async def _notes(session: ClusterSession, text: str) -> list[str]:
 
 async def _read(session: ClusterSession, text: str) -> Quarantine:
     """The quarantine of an address, however it is written. Raises BadInput, NotFound."""
-    from core.domain.addresses import AddressSyntaxError, parse_address
-    from core.store.codec import QUARANTINE
-    from core.store.kv import Get
+    from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
+    from core.eventstore.codec import QUARANTINE
+    from core.eventstore.kv import Get
 
     try:
         address = parse_address(text)

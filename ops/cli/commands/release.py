@@ -19,9 +19,9 @@ from ops.cli.output import counted
 from ops.cli.session import ClusterSession
 
 if TYPE_CHECKING:
-    from core.domain.claims import ReleaseDecision
+    from core.allocation.releaser import Released
+    from core.domain.claims.claim_decisions import ReleaseDecision
     from core.domain.model import Endpoint
-    from core.service.releaser import Released
 
 CHANGED = "the addresses have changed since they were shown"
 
@@ -57,9 +57,9 @@ def release(
 
 async def find_endpoint(session: ClusterSession, text: str, namespace: str) -> Endpoint:
     """The endpoint of that name, or that holds that address. Raises NotFound."""
-    from core.domain.addresses import AddressSyntaxError, parse_address
-    from core.store.codec import CLAIM, ENDPOINT
-    from core.store.kv import Get
+    from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
+    from core.eventstore.codec import CLAIM, ENDPOINT
+    from core.eventstore.kv import Get
 
     key = split_name(text, namespace)
     try:
@@ -80,8 +80,8 @@ async def find_endpoint(session: ClusterSession, text: str, namespace: str) -> E
 
 
 async def _release(session: ClusterSession, shown: Endpoint, reason: str) -> Released:
-    from core.domain.claims import ReleaseDecision
-    from core.service.releaser import ReleaseOrder
+    from core.allocation.releaser import ReleaseOrder
+    from core.domain.claims.claim_decisions import ReleaseDecision
 
     def decide(endpoint: Endpoint) -> ReleaseDecision:
         if endpoint != shown:

@@ -21,8 +21,8 @@ from ops.cli.session import ClusterSession
 from ops.cli.times import parse_length
 
 if TYPE_CHECKING:
-    from core.domain.commands import Retirable
-    from core.domain.retirement import InUse
+    from core.domain.configuration.commands import Retirable
+    from core.domain.configuration.retirement import InUse
     from workflows.jobs.retirement.retirement_values import (
         AtDeadline,
         RemainingClaims,
@@ -139,8 +139,8 @@ def cancel(context: typer.Context, kind: KindWord, name: Name) -> None:
     what = _kind(kind)
 
     async def action(session: ClusterSession) -> Exit:
-        from core.domain.commands import Reinstate
-        from workflows.engine.client import Client
+        from core.domain.configuration.commands import Reinstate
+        from workflows.engine.client.client import Client
 
         done = await apply_command.apply(session, Reinstate(what, name))
         async with Client(session.store, session.keys, name="orbctl") as client:
@@ -165,7 +165,7 @@ def _retire(
         raise BadInput("--give-back needs a --deadline", subject="give-back")
 
     async def action(session: ClusterSession) -> Exit:
-        from core.domain.retirement import deletion
+        from core.domain.configuration.retirement import deletion
         from workflows.jobs.retirement.retirement_values import RetirementRequest
 
         at_deadline: AtDeadline = "reinstate" if give_back else "wait"
@@ -186,7 +186,7 @@ def _retire(
 
 async def _order(session: ClusterSession, kind: Retirable, order: RetirementRequest) -> None:
     """Begin the execution, or give the one that is there this order."""
-    from workflows.engine.client import Client
+    from workflows.engine.client.client import Client
     from workflows.jobs.retirement.retirement_values import ORDER, POOL_WORKFLOW, SUBNET_WORKFLOW
 
     workflow = POOL_WORKFLOW if kind == "pool" else SUBNET_WORKFLOW
@@ -198,7 +198,7 @@ async def _order(session: ClusterSession, kind: Retirable, order: RetirementRequ
 
 async def _all(session: ClusterSession) -> list[tuple[Retirable, str]]:
     from core.domain.evolution import Ledger
-    from core.store.state import read_configuration
+    from core.eventstore.state import read_configuration
 
     ledger = Ledger()
     await read_configuration(session.store, session.keys, ledger)
@@ -211,8 +211,8 @@ async def _state(
     session: ClusterSession, kind: Retirable, name: str
 ) -> tuple[RemainingClaims, str]:
     """What is left, and the status of the execution ("": there is none)."""
-    from workflows.engine.keys import WorkflowKeys
-    from workflows.engine.visibility import Visibility
+    from workflows.engine.client.visibility import Visibility
+    from workflows.engine.store.keys import WorkflowKeys
     from workflows.jobs.retirement.activities import look
 
     left = await look(session.store, session.keys, kind, name)

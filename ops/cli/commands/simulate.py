@@ -19,7 +19,7 @@ from ops.cli.session import ClusterSession
 
 if TYPE_CHECKING:
     from core.domain.autopools.application_plan import ReconcileStep as PoolStep
-    from core.domain.commands import Command
+    from core.domain.configuration.commands import Command
     from core.domain.evolution import Ledger
     from core.projections.fork import Fork, Holding, PoolEffect, SimulatedStep
     from core.projections.pool_tally import PoolCounts
@@ -43,8 +43,8 @@ def simulate(
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
+        from core.eventstore.state import read_ledger
         from core.projections.fork import Fork
-        from core.store.state import read_ledger
 
         fork = Fork(await read_ledger(session.store, session.keys))
         report_unread(fork.ledger)

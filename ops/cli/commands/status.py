@@ -16,12 +16,12 @@ from ops.settings import CONTROLLER_ROLE
 
 if TYPE_CHECKING:
     from core.archive.cursor import ArchiveCursor
+    from core.eventstore.codec import WriterHead
+    from core.eventstore.election import Leader
+    from core.eventstore.faults import ContainedFault
+    from core.eventstore.kinds import KeyKind
+    from core.eventstore.kv import KeyValue, RangeResult
     from core.projections.checkpoint import Checkpoint
-    from core.store.codec import WriterHead
-    from core.store.election import Leader
-    from core.store.faults import ContainedFault
-    from core.store.kinds import KeyKind
-    from core.store.kv import KeyValue, RangeResult
 
 T = TypeVar("T")
 
@@ -65,11 +65,11 @@ def status(context: typer.Context) -> None:
 async def _read(session: ClusterSession) -> ClusterStatus:
     from core.archive.cursor import CURSORS, cursor_key
     from core.audit.scan import scan
+    from core.eventstore.election import LEADERS
+    from core.eventstore.faults import Faults
+    from core.eventstore.heads import read_heads
+    from core.eventstore.kv import Get
     from core.projections.checkpoint import CHECKPOINT, CHECKPOINT_KIND
-    from core.store.election import LEADERS
-    from core.store.faults import Faults
-    from core.store.heads import read_heads
-    from core.store.kv import Get
     from ops.kinds import STATUS_KINDS
 
     keys, found, faults = session.keys, ClusterStatus(), Faults(logged=False)
@@ -112,8 +112,8 @@ async def _newest_event(
     session: ClusterSession, found: Sequence[KeyValue], heads: Mapping[str, WriterHead]
 ) -> int:
     """The newest live event: a head may also change without one, so its segment is asked for."""
-    from core.store.kinds import key_text
-    from core.store.kv import Get
+    from core.eventstore.kinds import key_text
+    from core.eventstore.kv import Get
 
     keys = session.keys
     newest = sorted(found, key=lambda kv: kv.mod_revision, reverse=True)[:NEWEST_HEADS_MAX]
@@ -170,7 +170,7 @@ def _show_unreadable(faults: Sequence[ContainedFault]) -> None:
 
 
 def _alarm(alarms: Sequence[str]) -> str:
-    from core.store.alarms import alarmed
+    from core.eventstore.alarms import alarmed
 
     return str(alarmed(alarms)) if alarms else ""
 

@@ -14,9 +14,9 @@ from ops.cli.output import Format, TableColumn, heading, show_table, show_value
 from ops.cli.session import ClusterSession
 
 if TYPE_CHECKING:
-    from core.domain.addresses import Address
+    from core.domain.addresses.ip_address import Address
     from nodeagent.clusterip.frontends import BackendGroup, Frontend
-    from nodeagent.paths.path_trace import PathHop, PathSegment
+    from ops.diagnostics.paths.path_trace import PathHop, PathSegment
 
 COLUMNS: Final = tuple(
     map(TableColumn, ("LEG", "STACK", "PACKET", "RULE", "TABLE", "ROUTE", "NEIGHBOUR"))
@@ -34,7 +34,7 @@ class TraceTarget(NamedTuple):
     port: int = 0
 
     def __str__(self) -> str:
-        from core.domain.addresses import format_address
+        from core.domain.addresses.ip_address import format_address
 
         text = format_address(*self.address)
         if not self.port:
@@ -96,7 +96,7 @@ def trace_path(
 
 def _target(text: str) -> TraceTarget | None:
     """The address that a text names; None: it names a Pod. Raises BadInput."""
-    from core.domain.addresses import AddressSyntaxError, parse_address
+    from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 
     head, _, port = text.rpartition(":")
     with_port = head.startswith("[") or "." in head
@@ -115,7 +115,7 @@ def _target(text: str) -> TraceTarget | None:
 async def _namespace(session: ClusterSession, pod: str, namespace: str, socket: str) -> str:
     from pathlib import Path
 
-    from nodeagent.paths.pod_namespaces import namespace_of
+    from ops.diagnostics.paths.pod_namespaces import namespace_of
 
     endpoint = await find_endpoint(session, pod, namespace)
     containers = {nic.container for nic in endpoint.nics if nic.container}
@@ -123,7 +123,7 @@ async def _namespace(session: ClusterSession, pod: str, namespace: str, socket: 
 
 
 async def _addresses(session: ClusterSession, pod: str, namespace: str) -> list[TraceTarget]:
-    from core.domain.addresses import parse_address
+    from core.domain.addresses.ip_address import parse_address
 
     endpoint = await find_endpoint(session, pod, namespace)
     found = [TraceTarget(parse_address(address)) for address, _ in endpoint.addresses()]
@@ -156,8 +156,8 @@ def _traced(
 
     from nodeagent.clusterip.installation import served
     from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
-    from nodeagent.paths.path_trace import legs
-    from nodeagent.paths.route_lookup import Stack
+    from ops.diagnostics.paths.path_trace import legs
+    from ops.diagnostics.paths.route_lookup import Stack
 
     visitor = NetnsExecutor()
     try:
@@ -181,7 +181,7 @@ def _backend(
     target: TraceTarget, protocol: str, frontends: dict[Frontend, BackendGroup]
 ) -> tuple[str, Address]:
     """What a socket that asks for the target is told, in words, and the address it goes to."""
-    from core.domain.addresses import format_address, parse_address
+    from core.domain.addresses.ip_address import format_address, parse_address
     from nodeagent.clusterip.frontends import PROTOCOLS as NUMBERS
     from nodeagent.clusterip.frontends import address_text, packed
 
@@ -210,7 +210,7 @@ def _show(pod: str, traced: Traced, form: Format) -> None:
 
 
 def _row(leg: PathSegment, stop: PathHop) -> tuple[str, ...]:
-    from nodeagent.paths.route_lookup import route_text, rule_text, table_name
+    from ops.diagnostics.paths.route_lookup import route_text, rule_text, table_name
 
     answer = stop.answer
     table = table_name(answer.route.table) if answer.route else "-"

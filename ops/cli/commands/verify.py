@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from core.audit.repair import Repaired
     from core.audit.state import Difference
     from core.audit.verify import LogFault, VerificationReport
-    from core.store.faults import ContainedFault
+    from core.eventstore.faults import ContainedFault
 
 SHOWN_MAX: Final = 50
 """Findings of each kind that are listed; -o wide lists all that the report has."""

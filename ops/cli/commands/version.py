@@ -11,8 +11,8 @@ from ops.cli.output import show_value
 def version(context: typer.Context) -> None:
     """Show the version of this program and what it reads and writes."""
     from core import __version__
-    from core.store.codec import SEGMENT_VERSION, STATE_VERSION
-    from core.store.keys import LAYOUT
+    from core.eventstore.codec import SEGMENT_VERSION, STATE_VERSION
+    from core.eventstore.keys import LAYOUT
 
     output = globals_of(context).output
     facts = {

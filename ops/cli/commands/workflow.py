@@ -15,9 +15,9 @@ from ops.cli.output import Format, TableColumn, age, counted, moment, pairs, sho
 from ops.cli.session import ClusterSession
 
 if TYPE_CHECKING:
-    from workflows.engine.client import Client
-    from workflows.engine.records import RunHead
-    from workflows.engine.visibility import Description, Visibility
+    from workflows.engine.client.client import Client
+    from workflows.engine.client.visibility import Description, Visibility
+    from workflows.engine.store.records import RunHead
     from workflows.model.events import HistoryEvent
 
 app = typer.Typer(no_args_is_help=True, help="See durable executions, and speak to them.")
@@ -64,7 +64,7 @@ def list_(
     queue: Queue = "default",
 ) -> None:
     """List executions, the newest first."""
-    from workflows.engine.visibility import Filter
+    from workflows.engine.client.visibility import Filter
 
     wanted = Filter(workflow_type, _statuses(status or []), _attributes(attribute or []))
     output = globals_of(context).output
@@ -329,22 +329,22 @@ def _head_document(head: RunHead) -> dict[str, Any]:
 
 
 def _visibility(session: ClusterSession, queue: str) -> Visibility:
-    from workflows.engine.archive_files import ARCHIVE_FOLDER, ExecutionFiles
-    from workflows.engine.keys import WorkflowKeys
-    from workflows.engine.visibility import Visibility
+    from workflows.engine.client.visibility import Visibility
+    from workflows.engine.store.archive_files import ARCHIVE_FOLDER, ExecutionFiles
+    from workflows.engine.store.keys import WorkflowKeys
 
     files = ExecutionFiles(session.settings.archive / ARCHIVE_FOLDER)
     return Visibility(session.store, WorkflowKeys(session.keys, queue), files)
 
 
 def _client(session: ClusterSession, queue: str) -> Client:
-    from workflows.engine.client import Client
+    from workflows.engine.client.client import Client
 
     return Client(session.store, session.keys, name="orbctl", queue=queue)
 
 
 def _unknown_type(name: str, queue: str, known: list[str]) -> Exception:
-    from core.domain.refusals import Refusal
+    from core.domain.configuration.refusals import Refusal
     from core.errors import Refused
 
     remedy = f"use one of {', '.join(known)}" if known else "start a controller: none has been here"

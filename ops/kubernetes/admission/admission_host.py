@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from core.configuration.configurator import Configurator
+from core.configuration.pending_admissions import Admissions
+from core.eventstore.keys import Keys, controller_writer
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.writer import Writer
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
+from core.process.connections import ConnectionCounts
+from core.process.supervision import Supervisor, TaskSpec
+from core.process.teardown import Teardown
 from core.projections.projector import Projector
-from core.service.admissions import Admissions
-from core.service.configurator import Configurator
-from core.store.keys import Keys, controller_writer
-from core.store.kv import KeyValueStore
-from core.store.writer import Writer
-from core.supervision import Supervisor, TaskSpec
-from core.teardown import Teardown
-from nodeagent.servers.connections import ConnectionCounts
 from ops.kubernetes.admission.admission_rules import AdmissionValidator
 from ops.kubernetes.admission.pods import PodInjection
 from ops.kubernetes.admission.pool_admission import Admitter

@@ -8,16 +8,22 @@ taken, and whether the controller of a pool exists.
 
 from __future__ import annotations
 
-from core.domain.addresses import AddressSyntaxError
-from core.domain.commands import ApplyPool, ApplyReservation, Command, DeletePool, DeleteSubnet
-from core.domain.configuration import pool_addresses
+from core.configuration.configurator import Configurator
+from core.domain.addresses.ip_address import AddressSyntaxError
+from core.domain.configuration.commands import (
+    ApplyPool,
+    ApplyReservation,
+    Command,
+    DeletePool,
+    DeleteSubnet,
+)
+from core.domain.configuration.configuration_state import pool_addresses
+from core.domain.configuration.refusals import Refusal
 from core.domain.model import Pool
-from core.domain.refusals import Refusal
 from core.domain.validation.changes import immutable
 from core.domain.validation.shared import ObjectReference
 from core.errors import BadInput, Refused
 from core.kubernetes.api import Api, Object
-from core.service.configurator import Configurator
 from ops.kubernetes.admission.pool_admission import Admitter
 from ops.kubernetes.admission.reviews import CREATE, DELETE, UPDATE, AdmissionRequest
 from ops.kubernetes.resources import FINALIZER, TranslatedKind, command_of, controlling_subnet

@@ -11,9 +11,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 
-from core.domain.commands import ApplyPool, ApplyReservation, ApplySubnet
+from core.domain.configuration.commands import ApplyPool, ApplyReservation, ApplySubnet
 from core.domain.model import Pool, Reservation, Subnet
-from core.domain.subnets import adopt, subnet_for
+from core.domain.subnets.subnet_model import adopt, subnet_for
 from core.domain.validation.normalization import (
     normalise_pool,
     normalise_reservation,

@@ -13,12 +13,12 @@ from typing import Any, Final
 
 import msgspec
 
-from core.domain.addresses import (
+from core.domain.addresses.ip_address import (
     AddressSyntaxError,
     parse_written_address,
     parse_written_cidr,
 )
-from core.domain.refusals import Refusal
+from core.domain.configuration.refusals import Refusal
 from core.domain.validation.shared import ObjectReference
 from core.errors import ApiNotFound, BadInput
 from core.kubernetes.api import Api, Object, segment

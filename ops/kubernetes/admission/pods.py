@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from core.domain.refusals import Refusal
+from core.domain.configuration.refusals import Refusal
 from core.errors import ApiNotFound, ApiUnavailable, BadInput
 from core.kubernetes.api import Api, Object, segment
 from core.kubernetes.informer import Informer

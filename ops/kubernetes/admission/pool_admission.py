@@ -14,16 +14,21 @@ import asyncio
 import logging
 from typing import Final
 
-from core.domain.admissions import AdmissionConflict, PendingAdmission, admitted_value, extent_of
-from core.domain.commands import ApplyPool, ApplySubnet, Command
+from core.configuration.configurator import Configurator
+from core.configuration.pending_admissions import Admissions, PendingAdmissions
+from core.domain.configuration.admissions import (
+    AdmissionConflict,
+    PendingAdmission,
+    admitted_value,
+    extent_of,
+)
+from core.domain.configuration.commands import ApplyPool, ApplySubnet, Command
+from core.domain.configuration.refusals import Refusal
 from core.domain.model import Pool, Subnet
-from core.domain.refusals import Refusal
 from core.domain.validation.normalization import normalise_pool, normalise_subnet
 from core.errors import BadInput, OrbweaverError, Refused
+from core.eventstore.retry_policies import racing
 from core.kubernetes.api import Api, Object
-from core.service.admissions import Admissions, PendingAdmissions
-from core.service.configurator import Configurator
-from core.store.retry_policies import racing
 from ops.kubernetes.admission.reviews import AdmissionRequest
 from ops.kubernetes.resources import TranslatedKind, command_of
 

@@ -12,8 +12,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import Struct
 
+from core.domain.configuration.refusals import Refusal
 from core.domain.names import is_dns_label
-from core.domain.refusals import Refusal
 from core.errors import BadInput, MalformedReview
 from core.kubernetes.api import Object
 

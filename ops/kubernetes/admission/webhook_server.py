@@ -20,10 +20,10 @@ from aiohttp import web
 from core.errors import BadInput, MalformedReview, OrbweaverError
 from core.kubernetes.api import Api, Object
 from core.manifests.kinds.fields import API_VERSION
+from core.process.bodies import BodyRefused, whole_body
+from core.process.connections import ConnectionCounts
+from core.process.tcp_port import TcpPort
 from core.projections.projector import Projector
-from nodeagent.servers.bodies import BodyRefused, whole_body
-from nodeagent.servers.connections import ConnectionCounts
-from nodeagent.servers.tcp_port import TcpPort
 from ops.kubernetes.admission.admission_rules import AdmissionValidator
 from ops.kubernetes.admission.mutation import filled_in
 from ops.kubernetes.admission.networks import (

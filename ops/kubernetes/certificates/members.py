@@ -1,7 +1,8 @@
 """The certificates of an embedded etcd: an authority, its members' and its clients', in Secrets.
 
 Each kind of client has a certificate of its own, whose common name is its user in etcd
-(``core.store.roles``): agents, controllers, root, and a reader of metrics, whom etcd does not know.
+(``core.eventstore.roles``): agents, controllers, root, and a reader of metrics, whom etcd does not
+know.
 
 A Job of the chart runs this before an installation and before every upgrade, so what is there stays
 and what is due is issued anew by the same authority. The authority itself is replaced only when it
@@ -17,8 +18,8 @@ import logging
 from typing import Final, NamedTuple
 
 from core.errors import ApiNotFound
+from core.eventstore.roles import AGENT_USER, CONTROLLER_USER, ROOT_USER
 from core.kubernetes.api import Api, Object
-from core.store.roles import AGENT_USER, CONTROLLER_USER, ROOT_USER
 from ops.kubernetes.certificates.authority import CertificateRequest, KeyPair, make_authority
 from ops.kubernetes.certificates.certificate_keeper import SECRETS
 from ops.kubernetes.certificates.rotation import StoredAuthorities, is_good, is_usable, issued_by

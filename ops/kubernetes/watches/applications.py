@@ -14,13 +14,13 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
-from core.concurrency import until_all
 from core.domain.autopools.applications import BUILT_IN, PARENTS, Application, is_built_in
 from core.domain.autopools.names import ApplicationKey
 from core.domain.fixed.owners import MissingOwner
 from core.kubernetes.api import Api, Object
 from core.kubernetes.informer import Transition
 from core.kubernetes.workloads.applications import COLLECTIONS, application_of
+from core.process.concurrency import until_all
 from ops.kubernetes.watches.collection import Collection
 from ops.kubernetes.watches.custom_owners import ThirdParties
 

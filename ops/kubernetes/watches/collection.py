@@ -11,12 +11,12 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Generic, TypeVar
 
-from core.concurrency import until_all
 from core.domain.fixed.owners import MissingOwner
 from core.domain.reclaim.cluster import NEVER_EMPTY
 from core.errors import ApiError, ApiNotFound, NotReady
 from core.kubernetes.api import Api, Object, segment
 from core.kubernetes.informer import ObjectKey, Reflector, key_of
+from core.process.concurrency import until_all
 
 T = TypeVar("T")
 

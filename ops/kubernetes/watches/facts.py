@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
-from core.concurrency import until_all
 from core.domain.evolution import Ledger
 from core.domain.fixed.kinds import FixedAddressSwitches
 from core.domain.fixed.owners import MissingOwner
@@ -21,6 +20,7 @@ from core.errors import ApiError, NotReady
 from core.kubernetes.api import Api
 from core.kubernetes.informer import ObjectKey, Transition
 from core.kubernetes.workloads.pods import node_state, pod_state
+from core.process.concurrency import until_all
 from ops.kubernetes.watches.collection import Collection
 from ops.kubernetes.watches.ledger_facts import LedgerFacts, PodAnswers
 from ops.kubernetes.watches.owners import OwnerWatch

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
-from core.concurrency import until_all
 from core.domain.fixed.kinds import replica_of
 from core.domain.fixed.owners import KnownOwners, StatefulSetState, VmiState, VmState
 from core.domain.model import FixedKind
 from core.kubernetes.api import Api
 from core.kubernetes.informer import ObjectKey, Transition
 from core.kubernetes.workloads.owners import stateful_set_state, vm_state, vmi_state
+from core.process.concurrency import until_all
 from ops.kubernetes.watches.collection import Collection
 
 STATEFUL_SETS: Final = "/apis/apps/v1/statefulsets"

@@ -8,17 +8,17 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from core.store.keys import Keys
-from core.store.kv import Get, KeyValue, KeyValueStore
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, KeyValue, KeyValueStore
 from tests.workflows.engine.sample import World, registry
 from workflows.api.definitions import Registry
-from workflows.engine.checker import violations
-from workflows.engine.client import Client, WorkflowHandle
+from workflows.engine.client.client import Client, WorkflowHandle
+from workflows.engine.client.visibility import Visibility
 from workflows.engine.clock import Clock
-from workflows.engine.history_reader import history_of, read_history
-from workflows.engine.records import HEAD, RunHead
-from workflows.engine.visibility import Visibility
-from workflows.engine.worker import Worker, WorkerOptions
+from workflows.engine.run.checker import violations
+from workflows.engine.store.history_reader import history_of, read_history
+from workflows.engine.store.records import HEAD, RunHead
+from workflows.engine.worker.worker import Worker, WorkerOptions
 from workflows.model.events import HistoryEvent
 from workflows.model.policies import ExecutionStatus
 

@@ -13,8 +13,8 @@ from tests.workflows.engine.sample import Chain, Greedy, Saga, Sleeper, Waiting,
 from tests.workflows.engine.stage import Stage, eventually, within
 from workflows.api import activity, workflow
 from workflows.api.definitions import Registry
-from workflows.engine import activities
-from workflows.engine.worker import WorkerOptions
+from workflows.engine.worker import activities
+from workflows.engine.worker.worker import WorkerOptions
 from workflows.model.errors import LimitExceeded
 from workflows.model.events import ActivityTaskStarted
 from workflows.model.limits import PAYLOAD_ERROR_BYTES, PAYLOAD_WARN_BYTES

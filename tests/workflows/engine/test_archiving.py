@@ -11,17 +11,17 @@ import pytest
 
 from core.archive.files import LocalFiles
 from core.errors import ExecutionNotFound, LogCorrupt
-from core.store.kinds import key_text
-from core.store.kv import Get, KeyValueStore, Put, ReadResult
+from core.eventstore.kinds import key_text
+from core.eventstore.kv import Get, KeyValueStore, Put, ReadResult
 from tests.support.faulty_store import FaultyStore
 from tests.workflows.engine.sample import Chain
 from tests.workflows.engine.stage import Stage, eventually, within
-from workflows.engine.archive_files import DAY_MS, ExecutionFiles, file_name
-from workflows.engine.client import Client
-from workflows.engine.keys import WorkflowKeys, new_id, shard_of
-from workflows.engine.records import RunHead
-from workflows.engine.retention import Archive
-from workflows.engine.worker import WorkerOptions
+from workflows.engine.client.client import Client
+from workflows.engine.store.archive_files import DAY_MS, ExecutionFiles, file_name
+from workflows.engine.store.keys import WorkflowKeys, new_id, shard_of
+from workflows.engine.store.records import RunHead
+from workflows.engine.worker.retention import Archive
+from workflows.engine.worker.worker import WorkerOptions
 from workflows.model.policies import ExecutionStatus
 
 
@@ -104,7 +104,7 @@ async def test_retiring_costs_what_is_retired_and_lists_nothing(
 async def test_the_result_of_an_archived_run_comes_from_the_archive(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.engine.completions.ABSENT_S_MAX", 0.0)
+    monkeypatch.setattr("workflows.engine.client.completions.ABSENT_S_MAX", 0.0)
     files = ExecutionFiles(tmp_path)
     archive = Archive(files, retention_s=0.0, sweep_s=0.01)
     await stage.worker(options=WorkerOptions(archive=archive))

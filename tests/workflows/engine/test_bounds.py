@@ -7,18 +7,18 @@ import asyncio
 import pytest
 
 from core.errors import BadInput, CallRejected, DeadlineExceeded
-from core.store.keys import Keys
-from core.store.kv import Delete, Put
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Delete, Put
 from tests.workflows.engine.sample import Basket, Courier, Endless, Parent, Sleeper
 from tests.workflows.engine.stage import Stage, eventually, within
-from workflows.engine.calls import Updates
-from workflows.engine.client import StartOptions
+from workflows.engine.client.client import StartOptions
 from workflows.engine.clock import SystemClock
-from workflows.engine.deadlines import CANCELLED_MIN, Deadlines
-from workflows.engine.draft import HistoryDraft
-from workflows.engine.inboxes import INBOX_MESSAGES_MAX
-from workflows.engine.keys import WorkflowKeys, new_id
-from workflows.engine.records import InboxMessage, RunHead, Signal, Update, encode_message
+from workflows.engine.run.calls import Updates
+from workflows.engine.store.draft import HistoryDraft
+from workflows.engine.store.inboxes import INBOX_MESSAGES_MAX
+from workflows.engine.store.keys import WorkflowKeys, new_id
+from workflows.engine.store.records import InboxMessage, RunHead, Signal, Update, encode_message
+from workflows.engine.worker.deadlines import CANCELLED_MIN, Deadlines
 from workflows.model import limits
 from workflows.model.errors import LimitExceeded
 from workflows.model.policies import ExecutionStatus, IdConflictPolicy
@@ -81,7 +81,7 @@ async def test_a_run_that_has_all_the_updates_it_may_have_refuses_more(
 async def test_a_run_that_has_all_the_signals_it_may_have_refuses_more(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.engine.client.SIGNALS_MAX", 1)
+    monkeypatch.setattr("workflows.engine.client.client.SIGNALS_MAX", 1)
     await stage.worker()
     handle = await stage.client.signal_with_start(Basket, id="one", signal="put", signal_args=["a"])
     await handle.query("count")
@@ -95,7 +95,7 @@ async def test_a_run_that_has_all_the_signals_it_may_have_refuses_more(
 async def test_a_workflow_that_signals_too_often_is_refused(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.engine.intake.SIGNALS_MAX", 1)
+    monkeypatch.setattr("workflows.engine.run.intake.SIGNALS_MAX", 1)
     await stage.worker()
     await stage.client.start(Basket, id="basket")
     courier = await stage.client.start(Courier, "basket", id="courier")
@@ -139,7 +139,7 @@ async def test_the_id_of_a_child_has_the_same_limit_as_any_other(stage: Stage) -
 async def test_taking_the_place_of_a_run_that_nothing_ends_has_a_deadline(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.engine.client.TERMINATE_S_MAX", 0.05)
+    monkeypatch.setattr("workflows.engine.client.client.TERMINATE_S_MAX", 0.05)
     await stage.client.start(Sleeper, id="one")
     options = StartOptions(conflict=IdConflictPolicy.TERMINATE_EXISTING)
 

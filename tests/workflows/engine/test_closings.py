@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 from core.errors import Compacted
-from core.store.keys import Keys
-from core.store.kv import Get, IsWhole, Put, ReadResult, WatchBatch
-from core.store.memory import MemoryStore
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, IsWhole, Put, ReadResult, WatchBatch
+from core.eventstore.memory import MemoryStore
 from tests.workflows.engine.stage import within
-from workflows.engine.completions import Completions
-from workflows.engine.keys import WorkflowKeys
-from workflows.engine.records import HEAD, RunHead
+from workflows.engine.client.completions import Completions
+from workflows.engine.store.keys import WorkflowKeys
+from workflows.engine.store.records import HEAD, RunHead
 from workflows.model.policies import ExecutionStatus
 
 KEYS = WorkflowKeys(Keys("test"))

@@ -7,14 +7,14 @@ import asyncio
 import pytest
 
 from core.errors import SessionLost
-from core.store.group_commit import Committed
-from core.store.keys import Keys
-from core.store.kv import Absent, KeyValueStore, Put
-from core.store.memory import MemoryStore
+from core.eventstore.group_commit import Committed
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Absent, KeyValueStore, Put
+from core.eventstore.memory import MemoryStore
 from tests.support.faulty_store import FaultyStore
-from workflows.engine.committer import Committer
-from workflows.engine.keys import WorkflowKeys
-from workflows.engine.session import open_session
+from workflows.engine.store.committer import Committer
+from workflows.engine.store.keys import WorkflowKeys
+from workflows.engine.store.session import open_session
 
 
 async def committer(store: KeyValueStore) -> Committer:

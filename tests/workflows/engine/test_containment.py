@@ -12,20 +12,28 @@ import msgspec
 import pytest
 
 from core.errors import CallRejected
-from core.store.faults import ContainedFault
-from core.store.kinds import key_text
-from core.store.kv import Delete, Get, KeyValueStore, Put, ReadResult
+from core.eventstore.faults import ContainedFault
+from core.eventstore.kinds import key_text
+from core.eventstore.kv import Delete, Get, KeyValueStore, Put, ReadResult
 from tests.support.faulty_store import FaultyStore
 from tests.workflows.engine.sample import Basket, Chain, Companion, Dynasty, Sleeper
 from tests.workflows.engine.stage import Stage, eventually, within
 from workflows.api.definitions import Registry
-from workflows.engine import execution, intake, shard
-from workflows.engine.client import WorkflowHandle
-from workflows.engine.draft import HistoryDraft
-from workflows.engine.keys import SHARDS, WorkflowKeys, new_id, shard_of
-from workflows.engine.ownership import HOLDER, OwnerRecord
-from workflows.engine.records import ATTEMPT, HEAD, Attempt, ChildEvent, RunHead, encode_message
-from workflows.engine.worker import Worker, WorkerOptions
+from workflows.engine.client.client import WorkflowHandle
+from workflows.engine.run import execution, intake
+from workflows.engine.store.draft import HistoryDraft
+from workflows.engine.store.keys import SHARDS, WorkflowKeys, new_id, shard_of
+from workflows.engine.store.records import (
+    ATTEMPT,
+    HEAD,
+    Attempt,
+    ChildEvent,
+    RunHead,
+    encode_message,
+)
+from workflows.engine.worker import shard
+from workflows.engine.worker.ownership import HOLDER, OwnerRecord
+from workflows.engine.worker.worker import Worker, WorkerOptions
 from workflows.model.codec import decode_history, encode_history
 from workflows.model.policies import ExecutionStatus
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.store.kv import Get, Put
+from core.eventstore.kv import Get, Put
 from tests.workflows.engine.sample import (
     Basket,
     Chain,
@@ -19,13 +19,13 @@ from tests.workflows.engine.sample import (
     Sleeper,
 )
 from tests.workflows.engine.stage import Stage, eventually, within
-from workflows.engine.archive_files import ExecutionFiles
-from workflows.engine.client import WorkflowHandle
-from workflows.engine.history_reader import read_history
-from workflows.engine.keys import shard_of
-from workflows.engine.retention import Archive
-from workflows.engine.visibility import Visibility
-from workflows.engine.worker import WorkerOptions
+from workflows.engine.client.client import WorkflowHandle
+from workflows.engine.client.visibility import Visibility
+from workflows.engine.store.archive_files import ExecutionFiles
+from workflows.engine.store.history_reader import read_history
+from workflows.engine.store.keys import shard_of
+from workflows.engine.worker.retention import Archive
+from workflows.engine.worker.worker import WorkerOptions
 from workflows.model.policies import ExecutionStatus, ParentClosePolicy
 
 

@@ -7,11 +7,11 @@ import weakref
 
 import pytest
 
-from core.store.collector import freeze_modules
-from core.store.memory import MemoryStore
+from core.eventstore.collector import freeze_modules
+from core.eventstore.memory import MemoryStore
 from tests.workflows.engine.sample import Chain, Sleeper, Steady
 from tests.workflows.engine.stage import Stage, eventually
-from workflows.engine.execution import Execution
+from workflows.engine.run.execution import Execution
 from workflows.interpreter.run import Run
 
 

@@ -244,7 +244,7 @@ async def test_a_signal_to_an_execution_that_is_not_there_fails_in_the_code(stag
 
 
 async def test_lists_find_executions_by_type_status_and_attributes(stage: Stage) -> None:
-    from workflows.engine.visibility import Filter
+    from workflows.engine.client.visibility import Filter
 
     await stage.worker()
     await stage.client.start(Sleeper, id="s")

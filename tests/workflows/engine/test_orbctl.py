@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from core.store.etcd import EtcdSettings, EtcdStore
-from core.store.kv import Put
-from core.store.memory import MemoryStore
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.kv import Put
+from core.eventstore.memory import MemoryStore
 from ops.cli.exits import Exit
 from ops.cli.main import run
 from ops.cli.session import ProcessContext

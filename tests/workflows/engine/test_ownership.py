@@ -8,9 +8,9 @@ import pytest
 
 from tests.workflows.engine.sample import Basket, Chain, Sleeper
 from tests.workflows.engine.stage import Stage, eventually, within
-from workflows.engine.keys import SHARDS, shard_of
-from workflows.engine.ownership import plan
-from workflows.engine.worker import WorkerOptions
+from workflows.engine.store.keys import SHARDS, shard_of
+from workflows.engine.worker.ownership import plan
+from workflows.engine.worker.worker import WorkerOptions
 
 
 def test_every_shard_has_a_place_whatever_the_number_of_workers() -> None:

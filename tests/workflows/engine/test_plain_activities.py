@@ -11,7 +11,7 @@ import pytest
 from tests.workflows.engine.sample import Chain, Waiting, registry
 from tests.workflows.engine.stage import Stage, eventually, within
 from workflows.api import activity, workflow
-from workflows.engine.worker import WorkerOptions
+from workflows.engine.worker.worker import WorkerOptions
 from workflows.model.policies import ExecutionStatus
 
 LEASE_S = 4

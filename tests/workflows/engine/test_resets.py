@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import pytest
 
 from core.errors import StoreUnavailable
-from core.store.kv import Get, Guard, KeyValueStore, Put, ReadResult, TxnResult, Write
+from core.eventstore.kv import Get, Guard, KeyValueStore, Put, ReadResult, TxnResult, Write
 from tests.support.faulty_store import FaultyStore
 from tests.workflows.engine.sample import Basket
 from tests.workflows.engine.stage import Stage, eventually, within
-from workflows.engine import execution
-from workflows.engine.keys import WorkflowKeys
-from workflows.engine.records import HEAD
+from workflows.engine.run import execution
+from workflows.engine.store.keys import WorkflowKeys
+from workflows.engine.store.records import HEAD
 from workflows.model.policies import ExecutionStatus
 
 

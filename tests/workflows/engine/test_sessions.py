@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from core.errors import StoreRejected
-from core.store.keys import Keys
-from core.store.memory import MemoryStore
+from core.eventstore.keys import Keys
+from core.eventstore.memory import MemoryStore
 from tests.workflows.engine.stage import within
-from workflows.engine.keys import WorkflowKeys
-from workflows.engine.session import open_session
+from workflows.engine.store.keys import WorkflowKeys
+from workflows.engine.store.session import open_session
 
 
 class RefusingStore(MemoryStore):

@@ -7,7 +7,7 @@ import pytest
 from core.errors import AlreadyStarted, BadInput, ExecutionFailed, ExecutionNotFound
 from tests.workflows.engine.sample import Basket, Chain, Counting, Poisoned, Sleeper
 from tests.workflows.engine.stage import Stage, within
-from workflows.engine.client import StartOptions
+from workflows.engine.client.client import StartOptions
 from workflows.model.policies import ExecutionStatus, IdConflictPolicy, IdReusePolicy
 
 

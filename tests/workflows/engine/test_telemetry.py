@@ -10,9 +10,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from tests.workflows.engine.sample import Basket, Chain
 from tests.workflows.engine.stage import Stage, within
-from workflows.engine.client import Client, StartOptions
+from workflows.engine.client.client import Client, StartOptions
 from workflows.engine.telemetry import Telemetry
-from workflows.engine.worker import Worker
+from workflows.engine.worker.worker import Worker
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"00-{TRACE_ID}-00f067aa0ba902b7-01"

@@ -10,13 +10,13 @@ from itertools import count
 import pytest
 
 from core.errors import CallRejected
-from core.store.kv import Delete, Get, Guard, KeyValueStore, Put, TxnResult, Write
+from core.eventstore.kv import Delete, Get, Guard, KeyValueStore, Put, TxnResult, Write
 from tests.support.faulty_store import FaultyStore
 from tests.workflows.engine.sample import Basket, Chain, Courier, Parent
 from tests.workflows.engine.stage import Stage, within
-from workflows.engine import shard
-from workflows.engine.keys import new_id, shard_of
-from workflows.engine.records import Signal, Start, encode_message
+from workflows.engine.store.keys import new_id, shard_of
+from workflows.engine.store.records import Signal, Start, encode_message
+from workflows.engine.worker import shard
 
 
 async def test_a_message_that_nobody_can_read_stops_nobody(stage: Stage) -> None:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from core.domain.external import addresses_of
+from core.allocation.bindings import BindingRequest
+from core.allocation.provider_settings import ProviderSettings
 from core.domain.model import Endpoint
-from core.service.bindings import BindingRequest
-from core.service.provider import ProviderSettings
-from core.store.codec import ENDPOINT
-from core.store.kv import Get
-from core.store.memory import MemoryStore
+from core.domain.provider.provider_nics import addresses_of
+from core.eventstore.codec import ENDPOINT
+from core.eventstore.kv import Get
+from core.eventstore.memory import MemoryStore
 from tests.support.nodes import Node, check_everything, pod, pool
 from tests.workflows.external.fake_provider import FakeProvider
 from workflows.api.definitions import Registry
-from workflows.external.activities import ExternalActivities
-from workflows.external.binding import GIVE_BACK, ExternalBinding
-from workflows.external.client import ProviderClient
-from workflows.external.values import ProviderRelease
+from workflows.jobs.provider.activities import ExternalActivities
+from workflows.jobs.provider.binding import GIVE_BACK, ExternalBinding
+from workflows.jobs.provider.client import ProviderClient
+from workflows.jobs.provider.values import ProviderRelease
 from workflows.jobs.writers import ShardWriters
 from workflows.testing import SimulatedHandle, WorkflowEnvironment
 

@@ -9,7 +9,7 @@ import pytest
 from tests.support.nodes import pod
 from tests.workflows.external.fake_provider import FakeProvider, Fault
 from tests.workflows.external.stage import PARENTS, Scene, town
-from workflows.external.wire import ALLOCATE, RELEASE
+from workflows.jobs.provider.wire import ALLOCATE, RELEASE
 from workflows.model.errors import ApplicationError
 from workflows.model.policies import ExecutionStatus
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import trustme
 
-from core.domain.external import NicFacts, parents_of
+from core.allocation.provider_settings import ProviderSettings, provider_settings
+from core.domain.provider.provider_nics import NicFacts, parents_of
 from core.errors import BadInput, DeadlineExceeded, ProviderError, ProviderRefused
-from core.service.provider import ProviderSettings, provider_settings
 from tests.workflows.external.fake_provider import FakeProvider, Fault
-from workflows.external.client import ProviderClient
-from workflows.external.wire import (
+from workflows.jobs.provider.client import ProviderClient
+from workflows.jobs.provider.wire import (
     ProviderAllocateRequest,
     ProviderReleaseRequest,
     RequestedAddress,

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from core.store.memory import MemoryStore
+from core.eventstore.memory import MemoryStore
 from tests.support.counters import Counters
 from tests.workflows.engine.stage import Stage
 

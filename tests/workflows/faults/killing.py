@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from enum import Enum
 
-from core.store.kv import (
+from core.eventstore.kv import (
     Get,
     Guard,
     IsWhole,
@@ -18,7 +18,7 @@ from core.store.kv import (
 )
 from tests.support.counters import Counters
 from tests.workflows.engine.stage import Stage, within
-from workflows.engine.worker import Worker
+from workflows.engine.worker.worker import Worker
 
 
 class Moment(Enum):

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from core.errors import CallRejected
-from core.store.kv import Get, Guard, KeyValueStore, TxnResult, Write
+from core.eventstore.kv import Get, Guard, KeyValueStore, TxnResult, Write
 from tests.support.faulty_store import FaultyStore
 from tests.workflows.engine.clocks import JumpingClock
 from tests.workflows.engine.sample import Basket, Steady, World
 from tests.workflows.engine.stage import Stage, eventually, within
 from workflows.api import workflow
 from workflows.api.definitions import Registry
-from workflows.engine.client import StartOptions
+from workflows.engine.client.client import StartOptions
 from workflows.model.policies import ExecutionStatus
 
 QUICK = workflow.ActivityOptions(start_to_close_s=20)

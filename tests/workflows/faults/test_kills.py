@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from core.store.memory import MemoryStore
+from core.eventstore.memory import MemoryStore
 from tests.support.counters import Counters
 from tests.workflows.engine.sample import Basket, Chain, Deadly, Parent, Steady, registry
 from tests.workflows.engine.stage import Stage, eventually, within
@@ -17,10 +17,10 @@ from tests.workflows.faults.conftest import judge
 from tests.workflows.faults.killing import KillingStore, Moment, bury
 from workflows.api import activity
 from workflows.api.definitions import Registry
-from workflows.engine.client import WorkflowHandle
-from workflows.engine.draft import HistoryDraft
-from workflows.engine.execution import Execution
-from workflows.engine.worker import Worker
+from workflows.engine.client.client import WorkflowHandle
+from workflows.engine.run.execution import Execution
+from workflows.engine.store.draft import HistoryDraft
+from workflows.engine.worker.worker import Worker
 from workflows.model.events import WorkflowExecutionSignaled
 from workflows.model.policies import ExecutionStatus
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import pytest
 
-from core.store.etcd import EtcdSettings, EtcdStore
+from core.eventstore.etcd import EtcdSettings, EtcdStore
 from tests.support.counters import Counters
 from tests.support.etcd import EtcdCluster
 from tests.workflows.engine.sample import Basket, Chain, Deadly, Parent, Steady

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from core.errors import ExecutionNotFound, OutcomeUnknown, StoreUnavailable
-from core.store.etcd import EtcdSettings, EtcdStore
-from core.store.memory import MemoryStore
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.memory import MemoryStore
 from tests.support.etcd import EtcdCluster
 from tests.support.faulty_store import Fault, FaultyStore
 from tests.workflows.engine.sample import Basket, Sleeper, Steady
 from tests.workflows.engine.stage import Stage, eventually, within
 from tests.workflows.faults.conftest import judge
-from workflows.engine.worker import WorkerOptions
+from workflows.engine.worker.worker import WorkerOptions
 
 
 async def test_work_goes_on_after_the_store_was_away_for_longer_than_a_lease() -> None:

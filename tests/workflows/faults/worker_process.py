@@ -14,12 +14,12 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from core.store.etcd import EtcdSettings, EtcdStore
-from core.store.keys import Keys
-from core.store.kv import Get, Guard, TxnResult, Write
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, Guard, TxnResult, Write
 from tests.workflows.engine.sample import World, registry
 from workflows.api import activity
-from workflows.engine.worker import Worker, WorkerOptions
+from workflows.engine.worker.worker import Worker, WorkerOptions
 
 TTL_S = 2
 """The shortest lease that etcd makes."""

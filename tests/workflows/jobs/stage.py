@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from core.allocation.observer import Observer
 from core.domain.evolution import Ledger
 from core.domain.reclaim.cluster import ClusterFacts
 from core.domain.reclaim.deadlines import ReclaimDeadline
 from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.settings import ReclaimSettings
-from core.service.observer import Observer
 from tests.reclaim.scripted import Cluster, News, seconds
 from tests.reclaim.stage import Stage
 from workflows.api.definitions import Registry

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import zstandard
 
-from core.domain.commands import ApplyPool, RetirePool
-from core.store.keys import Keys
-from core.store.kv import Get, KeyValueStore, Put
-from core.store.memory import MemoryStore
+from core.domain.configuration.commands import ApplyPool, RetirePool
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, KeyValueStore, Put
+from core.eventstore.memory import MemoryStore
 from tests.support.nodes import Node, pool
 from tests.workflows.jobs.town import Town
-from workflows.engine.keys import WorkflowKeys
+from workflows.engine.store.keys import WorkflowKeys
 from workflows.jobs.reclaim.scan import WORKFLOW_ID as SCAN_ID
 from workflows.jobs.reclaim.scan_states import ScanStateRef, ScanStates
 

@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from core.allocation.observer import Observer
 from core.domain.evolution import Ledger
 from core.domain.reclaim.cluster import ClusterFacts, PodState
 from core.domain.reclaim.deadlines import ReclaimDeadline
 from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import StoreUnavailable
-from core.service.observer import Observer
-from core.store.memory import MemoryStore
+from core.eventstore.memory import MemoryStore
 from tests.support.nodes import Node, pod, pool
 from tests.workflows.engine.stage import eventually
 from workflows.jobs.reclaim import change_listener

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from core.allocation.reclaimer import Reclaimer
+from core.allocation.releaser import Released
 from core.domain.reclaim.deadlines import ReclaimDeadline
 from core.errors import StoreUnavailable
-from core.service.reclaimer import Reclaimer
-from core.service.releaser import Released
-from core.store.kv import Get
+from core.eventstore.kv import Get
 from tests.workflows.jobs.stage import JobStage
 from workflows.jobs.reclaim.scan import ScanSettings
 from workflows.model.errors import LimitExceeded

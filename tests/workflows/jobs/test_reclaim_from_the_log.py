@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.commands import ApplyRecord, DeleteRecord
+from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import AddressesReleased, RecordDefined
-from core.store.etcd import EtcdSettings, EtcdStore
-from core.store.kv import KeyValueStore
-from core.store.memory import MemoryStore
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.memory import MemoryStore
 from tests.support.etcd import EtcdCluster
 from tests.support.nodes import Node, check_everything, pod, pool
 from tests.workflows.engine.stage import eventually
-from workflows.engine.keys import WorkflowKeys
+from workflows.engine.client.visibility import Filter, Visibility
+from workflows.engine.store.keys import WorkflowKeys
 from workflows.engine.telemetry import Telemetry
-from workflows.engine.visibility import Filter, Visibility
 from workflows.jobs.job_host import JobHost
 from workflows.model.policies import ExecutionStatus
 

@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from core.domain.commands import ApplyRecord, DeleteRecord
+from core.allocation.observer import Observer
+from core.allocation.reclaimer import Reclaimer
+from core.allocation.releaser import Released
+from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import AddressesReleased, RecordDefined
-from core.service.observer import Observer
-from core.service.reclaimer import Reclaimer
-from core.service.releaser import Released
-from core.store.etcd import EtcdSettings, EtcdStore
-from core.store.kv import KeyValueStore
-from core.store.memory import MemoryStore
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.memory import MemoryStore
 from tests.support.etcd import EtcdCluster
 from tests.support.nodes import Node, check_everything, pod, pool
 from tests.workflows.engine.stage import eventually, within
-from workflows.engine.client import Client
+from workflows.engine.client.client import Client
 from workflows.jobs.job_host import JobHost
 from workflows.jobs.reclaim.scan import SCAN_NOW, WORKFLOW_ID
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from core.allocation.reclaimer import Reclaimer
+from core.allocation.releaser import Released
 from core.domain.fixed.owners import MissingOwner, StatefulSetState
 from core.domain.reclaim.cluster import ClusterSnapshot
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import StoreUnavailable
-from core.service.reclaimer import Reclaimer
-from core.service.releaser import Released
 from tests.reclaim.scripted import News
 from tests.workflows.jobs.stage import JobStage
 from workflows.model.policies import ExecutionStatus

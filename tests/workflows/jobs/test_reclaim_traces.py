@@ -7,10 +7,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from core.audit.claim_cause import cause_of
-from core.domain.commands import ApplyRecord, DeleteRecord
+from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import AddressesReleased, RecordDefined
 from core.domain.evolution import RevisedClaim
-from core.store.memory import MemoryStore
+from core.eventstore.memory import MemoryStore
 from ops.controller.tracing import tracers
 from tests.support import nodes
 from tests.support.nodes import CAUSE, Node, pod, pool

@@ -9,15 +9,15 @@ from typing import NamedTuple
 
 import pytest
 
-from core.domain.commands import ApplyRecord, DeleteRecord
+from core.allocation.observer import Observer
+from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import RecordDefined
 from core.domain.reclaim.deadlines import ReclaimDeadline
 from core.domain.reclaim.settings import ReclaimSettings
-from core.service.observer import Observer
-from core.store.keys import Keys
-from core.store.kv import Get, ReadResult
-from core.store.log import START, Cursor, LogReader
-from core.store.memory import MemoryStore
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, ReadResult
+from core.eventstore.log import START, Cursor, LogReader
+from core.eventstore.memory import MemoryStore
 from tests.support.nodes import Node, check_everything, pod, pool
 from tests.workflows.engine.stage import eventually, within
 from workflows.jobs import deletions

@@ -9,13 +9,13 @@ from typing import Self
 
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import CallRejected, DeadlineExceeded
+from core.eventstore.kv import Get, KeyValueStore
 from core.projections.projector import Projector
-from core.store.kv import Get, KeyValueStore
 from tests.support.counters import Counters
 from tests.support.nodes import Node, check_everything
 from tests.workflows.engine.stage import eventually, within
 from tests.workflows.faults.killing import KillingStore
-from workflows.engine.client import Client
+from workflows.engine.client.client import Client
 from workflows.jobs.job_host import NOTICES, JobHost, JobSettings
 from workflows.jobs.required_executions import ExecutionKeeper
 

@@ -7,7 +7,7 @@ from typing import NamedTuple, get_type_hints
 
 import pytest
 
-from workflows.engine.retries import RetryAfter, after_failure
+from workflows.engine.run.retries import RetryAfter, after_failure
 from workflows.model import errors, events, limits
 from workflows.model.codec import (
     decode_history,

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from workflows.api.definitions import Registry
-from workflows.external.binding import ExternalBinding
 from workflows.jobs.archive.archive import ArchiveLog
 from workflows.jobs.autopools.application import AutoPools
+from workflows.jobs.provider.binding import ExternalBinding
 from workflows.jobs.quarantine.probe import ProbeQuarantine
 from workflows.jobs.retirement.pool import PoolRetirement
 from workflows.jobs.retirement.subnet import SubnetRetirement

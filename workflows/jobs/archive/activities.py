@@ -17,9 +17,9 @@ from core.archive.archiver import Archiver, Sealed, needs_sealing
 from core.archive.files import Files
 from core.archive.pruner import Pruned, Pruner, Retention
 from core.errors import LogCorrupt, LogGap, OutcomeUnknown, StoreFull
-from core.store.keys import Keys
-from core.store.kv import KeyValueStore
-from core.store.reserve import make_reserve
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.reserve import make_reserve
 from workflows.api import activity
 from workflows.model.errors import ApplicationError
 

@@ -16,21 +16,21 @@ from functools import partial
 from itertools import islice
 from typing import Final, NamedTuple
 
-from core.concurrency import until_all
+from core.allocation.pool_requests import NEEDS, REPORTS, ReconcileReport
 from core.domain.autopools.application_plan import plan_application
 from core.domain.autopools.applications import Application
 from core.domain.autopools.names import ApplicationKey, application_of, is_reclaimable
-from core.domain.configuration import pool_addresses
+from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.fixed.owners import MissingOwner
 from core.domain.model import Pool
 from core.errors import Compacted, OrbweaverError
+from core.eventstore.kinds import key_text
+from core.eventstore.kv import Get, KeyChange
+from core.eventstore.retry_policies import waiting_for_store
+from core.process.concurrency import until_all
 from core.projections.configuration_view import ConfigurationSnapshot
-from core.service.pool_requests import NEEDS, REPORTS, ReconcileReport
-from core.store.kinds import key_text
-from core.store.kv import Get, KeyChange
-from core.store.retry_policies import waiting_for_store
-from workflows.engine.client import Client
-from workflows.engine.faults import OF_ONE_EXECUTION
+from workflows.engine.client.client import Client
+from workflows.engine.store.faults import OF_ONE_EXECUTION
 from workflows.jobs.autopools.application import WAKE, AutoPools, workflow_id
 from workflows.jobs.autopools.pool_activities import PoolPlanner
 

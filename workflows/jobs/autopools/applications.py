@@ -15,9 +15,9 @@ from core.domain.autopools.names import ApplicationKey
 from core.domain.autopools.records import application_in, record_key
 from core.domain.events import RecordDefined
 from core.domain.fixed.owners import MissingOwner
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore
 from core.projections.configuration_view import ConfigurationSnapshot, ConfigurationView
-from core.store.keys import Keys
-from core.store.kv import KeyValueStore
 from workflows.jobs.deletions import Deletions
 
 

@@ -11,6 +11,9 @@ from __future__ import annotations
 import asyncio
 from typing import Final, NamedTuple, TypeAlias
 
+from core.allocation.pool_requests import PoolRequests, Problem, ReconcileReport
+from core.configuration.command_scope import ScopeReader
+from core.configuration.configurator import Configurator
 from core.domain.autopools.application_plan import (
     ReconcileStep,
     named_subnets,
@@ -21,17 +24,18 @@ from core.domain.autopools.application_plan import (
 from core.domain.autopools.applications import is_built_in
 from core.domain.autopools.names import OWNER_UID, ApplicationKey, application_of
 from core.domain.autopools.settings import AutoPoolSettings
-from core.domain.configuration import Configuration, FeatureSwitches, pool_addresses
+from core.domain.configuration.configuration_state import (
+    Configuration,
+    FeatureSwitches,
+    pool_addresses,
+)
 from core.domain.fixed.owners import MissingOwner
 from core.domain.model import Claim, Pool
 from core.errors import LostRace, Refused
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.state import read_claims
 from core.projections.configuration_view import ConfigurationView
-from core.service.command_scope import ScopeReader
-from core.service.configurator import Configurator
-from core.service.pool_requests import PoolRequests, Problem, ReconcileReport
-from core.store.keys import Keys
-from core.store.kv import KeyValueStore
-from core.store.state import read_claims
 from workflows.api import activity
 from workflows.jobs.autopools.applications import ApplicationsSource
 from workflows.jobs.writers import ShardWriters

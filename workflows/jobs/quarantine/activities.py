@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from core.domain.addresses import parse_address
-from core.domain.commands import ReturnAddress
-from core.domain.configuration import pool_addresses
+from core.configuration.command_scope import ScopeReader
+from core.domain.addresses.ip_address import parse_address
+from core.domain.configuration.commands import ReturnAddress
+from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.model import ConflictingHost
-from core.service.command_scope import ScopeReader
-from core.store.codec import QUARANTINE
-from core.store.keys import Keys
-from core.store.kv import Get, KeyValueStore
+from core.eventstore.codec import QUARANTINE
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, KeyValueStore
 from workflows.api import activity
 from workflows.jobs.quarantine.prober import Prober, ProbeResult, ProbeTarget
 from workflows.jobs.writers import ShardWriters

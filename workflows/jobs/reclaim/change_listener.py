@@ -19,8 +19,8 @@ from core.domain.reclaim.deadlines import NoDeadline, ReclaimDeadline, ReclaimDe
 from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import AlreadyStarted, ExecutionNotFound, OrbweaverError
-from core.store.state import read_endpoint
-from workflows.engine.client import Client, StartOptions
+from core.eventstore.state import read_endpoint
+from workflows.engine.client.client import Client, StartOptions
 from workflows.jobs.reclaim.facts import PodChange, ScanRequest
 from workflows.jobs.reclaim.pod import NEWS, ReclaimPod, workflow_id
 from workflows.jobs.reclaim.releases import ReclaimContext

@@ -15,7 +15,7 @@ from core.domain.reclaim.decision_table import Rules
 from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.reclaim_plan import KeptClaims, resolve
 from core.errors import NotReady, OrbweaverError
-from core.store.state import read_endpoint
+from core.eventstore.state import read_endpoint
 from workflows.api import activity
 from workflows.jobs.reclaim.releases import ReclaimContext, can_be_retried
 

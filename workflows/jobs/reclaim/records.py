@@ -22,10 +22,10 @@ from core.domain.reclaim.cluster import ClusterFacts, PodState
 from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.standalone import DeletionNotice, StandaloneCluster
 from core.errors import LogCorrupt
-from core.store.keys import Keys
-from core.store.kinds import ENDPOINTS
-from core.store.kv import Get, KeyValue, KeyValueStore
-from core.store.log import LogReader
+from core.eventstore.keys import Keys
+from core.eventstore.kinds import ENDPOINTS
+from core.eventstore.kv import Get, KeyValue, KeyValueStore
+from core.eventstore.log import LogReader
 from workflows.jobs.deletions import Deletion, Deletions, about_records, deletion_of
 from workflows.jobs.reclaim.facts import PodChange
 

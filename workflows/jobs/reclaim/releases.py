@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from core.domain.claims import ReleaseDecision
+from core.allocation.cooldown import COOL_DOWN_S, CoolDown
+from core.allocation.handover import Handover
+from core.allocation.observer import Observer
+from core.allocation.reclaimer import LATE, Reclaimer
+from core.allocation.releaser import Released
+from core.domain.claims.claim_decisions import ReleaseDecision
 from core.domain.model import Endpoint
 from core.domain.reclaim.reclaim_plan import ReclaimStep
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import OrbweaverError, WriterFenced
-from core.service.cooldown import COOL_DOWN_S, CoolDown
-from core.service.handover import Handover
-from core.service.observer import Observer
-from core.service.reclaimer import LATE, Reclaimer
-from core.service.releaser import Released
-from core.store.keys import Keys
-from core.store.kv import KeyValueStore
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore
 from workflows.jobs.reclaim.facts import ReclaimFactsSource
 from workflows.jobs.writers import ShardWriters
 

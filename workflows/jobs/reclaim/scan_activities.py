@@ -17,10 +17,10 @@ from core.domain.reclaim.deadlines import ReclaimDeadline
 from core.domain.reclaim.decision_table import Rules
 from core.domain.reclaim.reclaim_plan import ReclaimPlan, ReclaimStep, plan_scan
 from core.errors import OrbweaverError
-from core.store.collector import collector_paused
-from core.store.state import read_ledger
+from core.eventstore.collector import collector_paused
+from core.eventstore.state import read_ledger
 from workflows.api import activity
-from workflows.engine.faults import OF_ONE_EXECUTION
+from workflows.engine.store.faults import OF_ONE_EXECUTION
 from workflows.jobs.reclaim.releases import ReclaimContext, can_be_retried
 from workflows.jobs.reclaim.scan_states import ScanStateRef, ScanStates
 from workflows.model.errors import ApplicationError

@@ -20,10 +20,10 @@ import zstandard
 
 from core.domain.reclaim.evidence import Observation, ObservationSubject
 from core.domain.reclaim.reclaim_plan import ReclaimStep
-from core.store.codec import UNREADABLE
-from core.store.keys import Keys
-from core.store.kinds import KeyKind
-from core.store.kv import Get, KeyValueStore, Put
+from core.eventstore.codec import UNREADABLE
+from core.eventstore.keys import Keys
+from core.eventstore.kinds import KeyKind
+from core.eventstore.kv import Get, KeyValueStore, Put
 
 STEPS_A_PART: Final = 100
 """Steps that one activity carries out."""

@@ -10,12 +10,12 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from core.errors import LogCorrupt
-from core.store.codec import UNREADABLE, words_of
-from core.store.keys import Keys
-from core.store.kinds import key_text
-from core.store.kv import Get, KeyValueStore
-from workflows.engine.keys import DEFAULT_QUEUE, WorkflowKeys
-from workflows.engine.kinds import OPEN_HEADS
+from core.eventstore.codec import UNREADABLE, words_of
+from core.eventstore.keys import Keys
+from core.eventstore.kinds import key_text
+from core.eventstore.kv import Get, KeyValueStore
+from workflows.engine.store.keys import DEFAULT_QUEUE, WorkflowKeys
+from workflows.engine.store.kinds import OPEN_HEADS
 from workflows.jobs.reclaim.scan import WORKFLOW_ID
 from workflows.model.payloads import Payload
 from workflows.model.policies import ExecutionStatus

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from core.domain.address_set import AddressSet
-from core.domain.commands import AdvanceRetirement, Reinstate, Retirable
-from core.domain.configuration import pool_addresses
-from core.domain.subnets import controlled
-from core.service.command_scope import ScopeReader
-from core.store.codec import CLAIM, POOL, SUBNET
-from core.store.keys import Keys
-from core.store.kv import Get, KeyValue, KeyValueStore
+from core.configuration.command_scope import ScopeReader
+from core.domain.addresses.address_set import AddressSet
+from core.domain.configuration.commands import AdvanceRetirement, Reinstate, Retirable
+from core.domain.configuration.configuration_state import pool_addresses
+from core.domain.subnets.subnet_model import controlled
+from core.eventstore.codec import CLAIM, POOL, SUBNET
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, KeyValue, KeyValueStore
 from workflows.api import activity
 from workflows.jobs.retirement.retirement_values import (
     HOLDERS_SHOWN_MAX,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from core.domain.subnets import controlled, owner_of
+from core.domain.subnets.subnet_model import controlled, owner_of
 from core.projections.fold import Projection
 from workflows.jobs.required_executions import RequiredExecution
 from workflows.jobs.retirement.pool import PoolRetirement

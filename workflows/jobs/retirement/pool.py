@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from core.domain.commands import Retirable
+from core.domain.configuration.commands import Retirable
 from workflows.api import workflow
 from workflows.jobs.retirement.activities import RetirementActivities
 from workflows.jobs.retirement.retirement_values import (

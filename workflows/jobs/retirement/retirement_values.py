@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal, NamedTuple
 
-from core.domain.commands import Retirable
+from core.domain.configuration.commands import Retirable
 
 POOL_WORKFLOW: Final = "pool-retirement"
 SUBNET_WORKFLOW: Final = "subnet-retirement"

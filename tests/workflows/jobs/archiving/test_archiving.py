@@ -15,8 +15,8 @@ from core.archive.replay import open_log
 from core.audit.facts import parse_subject
 from core.audit.history import history
 from core.audit.verify import verify
-from core.store.kv import KeyValueStore
-from core.store.memory import MemoryStore
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.memory import MemoryStore
 from tests.support.nodes import Node, addresses, pod, pool
 from tests.workflows.faults.killing import KillingStore, Moment
 from tests.workflows.jobs.town import Town

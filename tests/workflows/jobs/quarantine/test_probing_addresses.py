@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from core.domain.commands import LiftQuarantine, QuarantineAddress
+from core.domain.configuration.commands import LiftQuarantine, QuarantineAddress
 from core.domain.events import QuarantineLifted
 from core.domain.model import ConflictingHost
 from core.errors import StoreUnavailable
+from core.eventstore.memory import MemoryStore
 from core.projections.fold import Projection
-from core.store.memory import MemoryStore
 from tests.support.nodes import Node, check_everything, pool
 from workflows.api.definitions import Registry
 from workflows.jobs.quarantine.activities import QuarantineActivities

@@ -6,15 +6,15 @@ from functools import partial
 
 import pytest
 
-from core.domain.commands import QuarantineAddress
+from core.domain.configuration.commands import QuarantineAddress
 from core.domain.events import QuarantineLifted
 from core.domain.model import ConflictingHost
-from core.store.kv import KeyValueStore
-from core.store.memory import MemoryStore
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.memory import MemoryStore
 from tests.support.nodes import Node, pool
 from tests.workflows.faults.killing import KillingStore, Moment
 from tests.workflows.jobs.town import Town
-from workflows.engine.client import Client
+from workflows.engine.client.client import Client
 from workflows.jobs.job_host import JobHost, JobSources
 from workflows.jobs.quarantine.prober import ProbeResult, ProbeTarget
 

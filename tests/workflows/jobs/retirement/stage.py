@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from core.domain.commands import ApplySubnet, RetirePool, RetireSubnet
+from core.domain.configuration.commands import ApplySubnet, RetirePool, RetireSubnet
 from core.domain.events import Event
 from core.domain.model import Pool, Subnet
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.memory import MemoryStore
 from core.projections.fold import Projection
-from core.store.kv import KeyValueStore
-from core.store.memory import MemoryStore
 from tests.support.nodes import Node, check_everything, pod, pool
 from workflows.api.definitions import Registry
 from workflows.jobs.retirement.activities import RetirementActivities

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.commands import Reinstate
+from core.domain.configuration.commands import Reinstate
 from core.domain.events import PoolDeleted, PoolRetired
 from core.errors import AllocationError, StoreUnavailable
 from tests.support.nodes import pod

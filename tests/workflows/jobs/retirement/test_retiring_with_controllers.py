@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.commands import Reinstate, RetirePool, RetireSubnet
+from core.domain.configuration.commands import Reinstate, RetirePool, RetireSubnet
 from core.domain.events import PoolDeleted
-from core.store.kv import KeyValueStore
-from core.store.memory import MemoryStore
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.memory import MemoryStore
 from tests.support.nodes import Node, pod
 from tests.workflows.faults.killing import KillingStore, Moment
 from tests.workflows.jobs.retirement.stage import blue, net, red

@@ -1,0 +1,70 @@
+"""Carries out the plan of a take-over: pools, then claims, then what would have forbidden them.
+
+Every step is an ordinary command or claim under its ordinary guards, and one that was done already
+changes nothing: a take-over that broke off is simply run again. A refusal stops nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from core.allocation.assigner import Assigner
+from core.configuration.configurator import Configurator
+from core.domain.claims.takeover import TakeOver
+from core.domain.configuration.commands import Command
+from core.domain.events import Cause
+from core.domain.model import Endpoint
+from core.errors import Refused
+
+CLAIMING_MAX: Final = 128
+"""Endpoints that are claimed for at a time; they share transactions."""
+
+
+class TakeoverResult(NamedTuple):
+    """``commands`` and ``endpoints`` that changed something, and what was refused, as errors."""
+
+    commands: int
+    endpoints: int
+    refused: tuple[Refused, ...]
+
+
+class TakeOverRun:
+    """One run of a plan."""
+
+    def __init__(self, configurator: Configurator, assigner: Assigner, cause: Cause) -> None:
+        self._configurator = configurator
+        self._assigner = assigner
+        self._cause = cause
+        self._refused: list[Refused] = []
+
+    async def carry_out(self, plan: TakeOver) -> TakeoverResult:
+        """Everything, in order. Raises StoreUnavailable, OutcomeUnknown, LostRace: run it again."""
+        commands = await self._apply(plan.first)
+        endpoints = await self._claim(plan.endpoints)
+        commands += await self._apply(plan.last)
+        return TakeoverResult(commands, endpoints, tuple(self._refused))
+
+    async def _apply(self, commands: Iterable[Command]) -> int:
+        changed = 0
+        for command in commands:
+            try:
+                changed += bool((await self._configurator.apply(command, self._cause)).events)
+            except Refused as error:
+                self._refused.append(error)
+        return changed
+
+    async def _claim(self, endpoints: Sequence[Endpoint]) -> int:
+        changed = 0
+        for start in range(0, len(endpoints), CLAIMING_MAX):
+            some = endpoints[start : start + CLAIMING_MAX]
+            calls = (self._assigner.assign(endpoint, self._cause) for endpoint in some)
+            for result in await asyncio.gather(*calls, return_exceptions=True):
+                if isinstance(result, Refused):
+                    self._refused.append(result)
+                elif isinstance(result, BaseException):
+                    raise result
+                else:
+                    changed += bool(result.revision)
+        return changed

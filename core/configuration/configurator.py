@@ -1,0 +1,182 @@
+"""Commands about pools, subnets, reservations, quarantine and records: read, decide, commit.
+
+The read, the decision and the commit are one optimistic step under guards. What is read is what the
+command touches (``core.configuration.command_scope``). A pool, subnet or
+reservation changes the guard key of its topic and family, and guards the topics that its rules look
+at, so that of two that overlap exactly one is created, and what a pool has of its subnet is decided
+once. Addresses that events take out of a pool are guarded as a range of keys that may not have been
+touched since the read (I2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping
+from typing import Final, NamedTuple
+
+from core.configuration.command_scope import ScopeReader
+from core.configuration.effects import effect_of
+from core.domain.addresses.address_set import AddressSet
+from core.domain.configuration.admissions import (
+    AdmissionConflict,
+    DryRun,
+    PendingAdmission,
+    related,
+    with_admitted,
+)
+from core.domain.configuration.commands import Command
+from core.domain.configuration.configuration_state import Configuration, FeatureSwitches
+from core.domain.configuration.decisions import decide, given_up, left_behind
+from core.domain.configuration.refusals import Refusal
+from core.domain.events import Cause, Event
+from core.domain.model import Claim
+from core.domain.subnets.subnet_decisions import wants_more
+from core.errors import LogCorrupt, LostRace, Refused
+from core.eventstore.batch import Lost, Proposal
+from core.eventstore.codec import EventDraft
+from core.eventstore.index import COMPLETE
+from core.eventstore.keys import Keys
+from core.eventstore.kinds import STATE_REMEDY, key_text
+from core.eventstore.kv import Delete, Guard, KeyValueStore, NothingNewer, Put, Write
+from core.eventstore.retry_policies import racing
+from core.eventstore.state import read_claims
+from core.eventstore.writer import Writer
+
+RANGE_GUARDS_MAX = 64
+"""Intervals guarded one by one; of more of them neighbours share a guard, with what is between."""
+
+_RELIED_ON: Final[Mapping[str, tuple[str, ...]]] = {
+    "pools": ("pools", "subnets", "reservations"),
+    "subnets": ("subnets", "pools"),
+}
+"""Topic -> the topics that its rules look at, which may not have changed since they were read.
+
+Of the other topics an object is judged by itself: those that change others at once do not disturb.
+An automatic pool takes no reserved address, so reservations count for pools too.
+"""
+
+
+class Applied(NamedTuple):
+    """The events of a command; none: everything was so already."""
+
+    events: tuple[Event, ...]
+    revision: int
+
+
+class Configurator:
+    """Applies commands."""
+
+    def __init__(
+        self,
+        store: KeyValueStore,
+        keys: Keys,
+        writer: Writer,
+        *,
+        ipv4_enabled: bool = True,
+        ipv6_enabled: bool = True,
+        subnets_enabled: bool = True,
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._writer = writer
+        switches = FeatureSwitches(ipv4_enabled, ipv6_enabled, subnets_enabled)
+        self._scopes = ScopeReader(store, keys, switches)
+
+    async def apply(self, command: Command, cause: Cause) -> Applied:
+        """Decide and commit. Raises Refused, StoreUnavailable, OutcomeUnknown, LostRace.
+
+        A command that reaches more pools than one transaction holds is repeated until it is done;
+        an error in between leaves a part of them as they were, and applying it again goes on.
+        """
+        last: Applied = await racing()(self._once, command, cause)
+        events = last.events
+        while wants_more(command, last.events):
+            last = await racing()(self._once, command, cause)
+            events += last.events
+        return Applied(events, last.revision)
+
+    async def dry_run(self, command: Command) -> tuple[Event, ...]:
+        """The events the command would cause now; writes nothing. Raises Refused."""
+        scope = await self._scopes.read(command, may_write=False)
+        claimed = await self._claimed(given_up(scope.configuration, command), scope.position)
+        return decide(scope.configuration, command, claimed)
+
+    async def dry_run_beside(self, command: Command, pending: Iterable[PendingAdmission]) -> DryRun:
+        """The same on the log, and what pending admissions have against it. Raises Refused."""
+        scope = await self._scopes.read(command, may_write=False)
+        configuration = scope.configuration
+        claimed = await self._claimed(given_up(configuration, command), scope.position)
+        events = decide(configuration, command, claimed)
+        near = related(command, pending) if events else []
+        if not _refusals(configuration, command, claimed, near):
+            return DryRun(events)
+        found = ((one, _refusals(configuration, command, claimed, [one])) for one in near)
+        return DryRun(events, tuple(AdmissionConflict(one, why) for one, why in found if why))
+
+    async def _once(self, command: Command, cause: Cause) -> Applied:
+        at, configuration, indexed, unread = await self._scopes.read(command)
+        claimed = await self._claimed(given_up(configuration, command), at)
+        events = decide(configuration, command, claimed)
+        if not events:
+            return Applied((), at)
+        guards: dict[Guard, None] = {}
+        writes: dict[bytes, Write] = {}
+        for effect in (effect_of(event, configuration, self._keys) for event in events):
+            key = _key_of(effect.write)
+            _require_read(unread, key_text(self._keys, key))
+            writes[key] = effect.write
+            guards[NothingNewer(key, key + b"\0", at)] = None
+            writes |= {_key_of(write): write for write in effect.found_by}
+            if effect.topic:
+                topic = self._keys.guard(effect.topic, effect.family)
+                writes[topic] = Put(topic, COMPLETE if topic in indexed else b"")
+            for name in _RELIED_ON.get(effect.topic, ()):
+                topic = self._keys.guard(name, effect.family)
+                guards[NothingNewer(topic, topic + b"\0", at)] = None
+        guards.update(dict.fromkeys(self._range_guards(left_behind(configuration, events), at)))
+        drafts = tuple(EventDraft(self._writer.event_id(), cause, event) for event in events)
+        proposal = Proposal(drafts, tuple(guards), tuple(writes.values()))
+        outcome = await self._writer.append(proposal)
+        if isinstance(outcome, Lost):
+            raise LostRace("the configuration changed meanwhile", subject=type(command).__name__)
+        return Applied(events, outcome.revision)
+
+    async def _claimed(self, leaving: AddressSet | None, at: int) -> Mapping[str, Claim]:
+        """Claims of the addresses that a command gives up."""
+        if leaving is None:
+            return {}
+        return await read_claims(self._store, self._keys, leaving, revision=at)
+
+    def _range_guards(self, leaving: AddressSet | None, at: int) -> list[Guard]:
+        if not leaving:
+            return []
+        key = self._keys.ip
+        family = leaving.family
+        return [
+            NothingNewer(key(family, first), key(family, last) + b"\0", at)
+            for first, last in leaving.hulls(RANGE_GUARDS_MAX)
+        ]
+
+
+def _key_of(write: Write) -> bytes:
+    return write.start if isinstance(write, Delete) else write.key
+
+
+def _require_read(unread: Container[str], key: str) -> None:
+    """Raises LogCorrupt for a command that would write over what cannot be read."""
+    if key in unread:
+        raise LogCorrupt(f"{key} is there and cannot be read", subject=key, remedy=STATE_REMEDY)
+
+
+def _refusals(
+    configuration: Configuration,
+    command: Command,
+    claimed: Mapping[str, Claim],
+    pending: Iterable[PendingAdmission],
+) -> tuple[Refusal, ...]:
+    """Why the command is refused once these admissions are in the log."""
+    for changed in with_admitted(configuration, pending):
+        try:
+            decide(changed, command, claimed)
+        except Refused as error:
+            return tuple(one for one in error.refusals if isinstance(one, Refusal))
+    return ()

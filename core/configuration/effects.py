@@ -1,0 +1,112 @@
+"""What a configuration event writes: its state key, and the guard key that changes with it.
+
+I5 for configuration: the value is exactly what ``core.domain.evolution`` makes of the event.
+Nothing here talks to the store or decides anything.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from core.domain.addresses.ip_address import Family, parse_address
+from core.domain.configuration.configuration_state import Configuration
+from core.domain.events import (
+    AddressQuarantined,
+    Event,
+    PoolDefined,
+    PoolDeleted,
+    PoolRetired,
+    QuarantineLifted,
+    RecordDefined,
+    RecordDeleted,
+    ReservationDefined,
+    ReservationDeleted,
+    SubnetDefined,
+    SubnetDeleted,
+    SubnetRetired,
+)
+from core.domain.evolution import evolve_pool, evolve_subnet
+from core.domain.model import Pool, Subnet
+from core.eventstore.codec import POOL, QUARANTINE, RECORD, RESERVATION, SUBNET
+from core.eventstore.index import Index
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Delete, Put, Write
+
+PoolEvent = PoolDefined | PoolRetired | PoolDeleted
+SubnetEvent = SubnetDefined | SubnetRetired | SubnetDeleted
+
+
+class Effect(NamedTuple):
+    """``topic`` and ``family`` name the guard key that changes too; "" for none.
+
+    ``found_by``: what changes in the index of pools and subnets.
+    """
+
+    write: Write
+    topic: str = ""
+    family: Family = 4
+    found_by: tuple[Write, ...] = ()
+
+
+def effect_of(event: Event, configuration: Configuration, keys: Keys) -> Effect:
+    """The effect of one event on the configuration it was decided on."""
+    match event:
+        case PoolDefined() | PoolRetired() | PoolDeleted():
+            return _pool_effect(event, configuration, keys)
+        case SubnetDefined() | SubnetRetired() | SubnetDeleted():
+            return _subnet_effect(event, configuration, keys)
+        case ReservationDefined(reservation):
+            write = Put(keys.reservation(reservation.name), RESERVATION.encode(reservation))
+            return Effect(write, "reservations", reservation.family)
+        case ReservationDeleted(name):
+            family = configuration.reservations[name].family
+            return Effect(Delete(keys.reservation(name)), "reservations", family)
+        case AddressQuarantined(quarantine):
+            key = keys.quarantine_of(quarantine.address)
+            return Effect(Put(key, QUARANTINE.encode(quarantine)), "quarantine", quarantine.family)
+        case QuarantineLifted(address):
+            family = parse_address(address).family
+            return Effect(Delete(keys.quarantine_of(address)), "quarantine", family)
+        case RecordDefined(kind, namespace, name):
+            write = Put(keys.record(kind, namespace, name), RECORD.encode(event))
+            return Effect(write, "records")
+        case RecordDeleted(kind, namespace, name):
+            return Effect(Delete(keys.record(kind, namespace, name)), "records")
+        case _:
+            raise AssertionError(f"not a configuration event: {type(event).__name__}")
+
+
+def _pool_effect(event: PoolEvent, configuration: Configuration, keys: Keys) -> Effect:
+    name = event.pool.name if isinstance(event, PoolDefined) else event.name
+    before = configuration.pools.get(name)
+    after = evolve_pool(before, event)
+    write: Write = Delete(keys.pool(name))
+    if after is not None:
+        write = Put(keys.pool(name), POOL.encode(after))
+    return _indexed(Effect(write, "pools", _family(after, before)), keys, before, after)
+
+
+def _subnet_effect(event: SubnetEvent, configuration: Configuration, keys: Keys) -> Effect:
+    name = event.subnet.name if isinstance(event, SubnetDefined) else event.name
+    before = configuration.subnets.get(name)
+    after = evolve_subnet(before, event)
+    write: Write = Delete(keys.subnet(name))
+    if after is not None:
+        write = Put(keys.subnet(name), SUBNET.encode(after))
+    return _indexed(Effect(write, "subnets", _family(after, before)), keys, before, after)
+
+
+def _indexed(
+    effect: Effect, keys: Keys, before: Pool | Subnet | None, after: Pool | Subnet | None
+) -> Effect:
+    index = Index(keys, "pools" if effect.topic == "pools" else "subnets", effect.family)
+    old, new = index.entries(before), index.entries(after)
+    gone = [Delete(key) for key in old if key not in new]
+    come = [Put(key, value) for key, value in new.items() if old.get(key) != value]
+    return effect._replace(found_by=(*gone, *come))
+
+
+def _family(after: Pool | Subnet | None, before: Pool | Subnet | None) -> Family:
+    value = after or before
+    assert value is not None, "an event about nothing that is or was"
+    return value.family

@@ -1,0 +1,116 @@
+"""Pending admissions in etcd: what webhooks of all replicas have admitted and the log may lack.
+
+A new admission is written only if no other one was written since the caller read them, so of two
+reviews that are judged at once, in one replica or in two, the second one is judged again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from core.domain import plausibility
+from core.domain.configuration.admissions import PendingAdmission, extent_of
+from core.domain.model import Pool, Subnet
+from core.errors import LogCorrupt, LostRace, NotReady
+from core.eventstore.codec import POOL, SUBNET, StateCodec
+from core.eventstore.keys import Keys
+from core.eventstore.kinds import KeyKind
+from core.eventstore.kv import Delete, Get, KeyValueStore, NothingNewer, Put
+
+ROOM: Final = "admitted"
+PENDING_MAX: Final = 10_000
+"""Pending admissions of a cluster: objects that were admitted while no controller leads."""
+
+
+def _check(admission: PendingAdmission) -> None:
+    """Raises ValueError."""
+    if (admission.pool is None) == (admission.subnet is None):
+        raise ValueError("it is not of one pool or subnet")
+    plausibility.check_pool(admission.value)
+
+
+ADMISSION: Final = StateCodec(PendingAdmission, _check)
+ADMISSIONS: Final[KeyKind[PendingAdmission]] = KeyKind(
+    *("pending admission", ROOM, ADMISSION.decode, ("controller",)),
+    "delete the key: two pools that overlap may be admitted; the log takes the first",
+    key_of=lambda keys, one: keys.admitted(one.kind, one.value.name, one.review),
+)
+_log: Final = logging.getLogger(__name__)
+
+
+class PendingAdmissions(NamedTuple):
+    """All pending admissions, as they are at ``revision``."""
+
+    admissions: tuple[PendingAdmission, ...]
+    revision: int
+
+
+class Admissions:
+    """The pending admissions of one cluster."""
+
+    def __init__(self, store: KeyValueStore, keys: Keys) -> None:
+        self._store = store
+        self._keys = keys
+
+    async def read(self) -> PendingAdmissions:
+        """All of them, newest state. Raises StoreError."""
+        result = await self._store.read([Get(*self._keys.room(ROOM))])
+        found = []
+        for kv in result.ranges[0].kvs:
+            try:
+                found.append(ADMISSIONS.decode(self._keys, kv.key, kv.value))
+            except LogCorrupt as error:
+                _log.warning("%s, and is ignored: %s", error.message, error.remedy)
+        return PendingAdmissions(tuple(found), result.revision)
+
+    async def add(self, admission: PendingAdmission, since: PendingAdmissions) -> None:
+        """Write one. Raises LostRace if another one was written since; NotReady at the limit."""
+        if len(since.admissions) >= PENDING_MAX:
+            raise NotReady(
+                f"{PENDING_MAX} admitted objects wait to be translated",
+                remedy="is a controller leading?",
+            )
+        guard = NothingNewer(*self._keys.room(ROOM), since.revision)
+        write = Put(self._key(admission), ADMISSION.encode(admission))
+        if not (await self._store.commit([guard], [write])).succeeded:
+            raise LostRace("another object was admitted meanwhile", subject=ROOM)
+
+    async def remove(self, admission: PendingAdmission) -> None:
+        """Delete one; it may be gone already. Raises StoreError."""
+        await self._store.commit([], [Delete(self._key(admission))])
+
+    async def settle(self, value: Pool | Subnet) -> None:
+        """Delete those of an object that say what the log has now. Raises StoreError."""
+        kind = "pool" if isinstance(value, Pool) else "subnet"
+        result = await self._store.read([Get(*self._keys.room(ROOM, kind, value.name))])
+        for kv in result.ranges[0].kvs:
+            try:
+                admitted = ADMISSIONS.decode(self._keys, kv.key, kv.value).value
+            except LogCorrupt:
+                continue  # ``read`` reports it
+            if extent_of(admitted) == extent_of(value):
+                await self._store.commit([], [Delete(kv.key)])
+
+    async def in_log(self, admissions: Sequence[PendingAdmission]) -> list[PendingAdmission]:
+        """Those that the log has as they were admitted. Raises StoreError, LogCorrupt."""
+        found = []
+        for one in admissions:
+            stored = await self._stored(one)
+            if stored is not None and extent_of(stored) == extent_of(one.value):
+                found.append(one)
+        return found
+
+    async def _stored(self, one: PendingAdmission) -> Pool | Subnet | None:
+        """The log's pool or subnet of that name."""
+        name = one.value.name
+        key = self._keys.pool(name) if one.pool is not None else self._keys.subnet(name)
+        kv = (await self._store.read([Get(key)])).ranges[0].first
+        if kv is None:
+            return None
+        stored: Pool | Subnet = (POOL if one.pool is not None else SUBNET).decode(kv.value)
+        return stored
+
+    def _key(self, one: PendingAdmission) -> bytes:
+        return self._keys.admitted(one.kind, one.value.name, one.review)

@@ -1,0 +1,72 @@
+"""Pools that Kubernetes has and the log refuses: a note for the agents, which read etcd alone.
+
+Without it an ADD that names such a pool would report that the pool does not exist.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from core.errors import AllocationError, LogCorrupt
+from core.eventstore.codec import StateCodec
+from core.eventstore.keys import Keys
+from core.eventstore.kinds import KeyKind
+from core.eventstore.kv import Delete, Get, KeyValueStore, Put
+
+ROOM: Final = "refused"
+TEXT_CHARS_MAX: Final = 1_000
+
+
+class RefusedPool(NamedTuple):
+    """``why``: the refusals in words."""
+
+    name: str
+    why: str
+
+
+REFUSED: Final = StateCodec(RefusedPool)
+REFUSALS: Final[KeyKind[RefusedPool]] = KeyKind(
+    *("refused pool", ROOM, REFUSED.decode, ("agent", "controller")),
+    "delete the key: an ADD then reports that the pool does not exist",
+    key_of=lambda keys, one: keys.refused(one.name),
+)
+
+
+class Refusals:
+    """The notes of one cluster; every method raises StoreError."""
+
+    def __init__(self, store: KeyValueStore, keys: Keys) -> None:
+        self._store = store
+        self._keys = keys
+
+    async def add(self, name: str, why: str) -> None:
+        """Note that a pool is refused."""
+        value = REFUSED.encode(RefusedPool(name, why[:TEXT_CHARS_MAX]))
+        await self._store.commit([], [Put(self._keys.refused(name), value)])
+
+    async def remove(self, name: str) -> None:
+        """Forget it; there may be none."""
+        await self._store.commit([], [Delete(self._keys.refused(name))])
+
+    async def names(self) -> set[str]:
+        """The pools that have a note, readable or not."""
+        found = await self._store.read([Get(*self._keys.room(ROOM), keys_only=True)])
+        return {kv.key.rpartition(b"/")[2].decode(errors="replace") for kv in found.ranges[0].kvs}
+
+    async def explained(self, error: AllocationError, name: str) -> AllocationError:
+        """The error about a pool that does not exist; with the reason if the pool is refused."""
+        kv = (await self._store.read([Get(self._keys.refused(name))])).ranges[0].first
+        if kv is None:
+            return error
+        try:
+            why = REFUSALS.decode(self._keys, kv.key, kv.value).why
+        except LogCorrupt:
+            return error
+        return type(error)(
+            error.message.replace(
+                f'SpiderIPPool "{name}" not found', f'SpiderIPPool "{name}" was refused: {why}'
+            ),
+            subject=error.subject,
+            remedy=f"correct SpiderIPPool {name}; its condition Ready has the same reason",
+            verdicts=error.verdicts,
+        )

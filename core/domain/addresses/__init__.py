@@ -1,0 +1,1 @@
+"""Addresses, sets of addresses, routes, and the choice of an address in a set. Pure."""

@@ -1,0 +1,310 @@
+"""Sets of addresses as sorted, disjoint, non-adjacent closed intervals.
+
+Promise: a set is never expanded. What costs time and space is the number of intervals, so a /10, a
+/64 or all of IPv6 costs what a /30 costs. Values are immutable and hashable; every operation is
+linear in the intervals it is given, or logarithmic. The list syntax is docs/reference/admission.md,
+"Addresses and ranges". Must never: mix families, hold an address twice, or choose an address
+(core.domain.addresses.choice does).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from itertools import accumulate, pairwise
+from typing import Final, TypeAlias
+
+from core.domain.addresses.ip_address import (
+    VALUE_MAX,
+    AddressSyntaxError,
+    Cidr,
+    Family,
+    SyntaxFault,
+    format_range,
+    parse_range,
+)
+
+Interval: TypeAlias = tuple[int, int]
+"""``(first, last)``, both included."""
+
+CLAMPED_SIZE_MAX: Final = 2**63 - 1
+_REPR_INTERVALS_MAX: Final = 6
+
+
+class AddressSet:
+    """Addresses of one family. There is no ``len()``: it could not hold the size of a /64."""
+
+    __slots__ = ("_ends_of_rank", "_family", "_intervals", "_starts")
+
+    _family: Family
+    _intervals: tuple[Interval, ...]
+    _starts: tuple[int, ...] | None
+    _ends_of_rank: tuple[int, ...] | None
+
+    def __init__(self, family: Family, intervals: tuple[Interval, ...] = ()) -> None:
+        """For results that are normal by construction; ``from_intervals`` takes anything else."""
+        self._family = family
+        self._intervals = intervals
+        self._starts = None
+        self._ends_of_rank = None
+
+    @classmethod
+    def from_items(cls, texts: Iterable[str], family: Family) -> AddressSet:
+        """Read a list of ``A`` or ``A-B`` items, which may overlap and come in any order.
+
+        Raises AddressSyntaxError for the first item that does not parse, is reversed or is of the
+        other family.
+        """
+        intervals = []
+        for text in texts:
+            item_family, first, last = parse_range(text)
+            if item_family != family:
+                raise AddressSyntaxError(text, SyntaxFault.WRONG_FAMILY)
+            intervals.append((first, last))
+        return cls(family, _merged(intervals))
+
+    @classmethod
+    def from_intervals(cls, intervals: Iterable[Interval], family: Family) -> AddressSet:
+        """Build from ``(first, last)`` pairs in any order, overlapping or not.
+
+        Raises ValueError for a pair that is reversed or leaves the family's address space.
+        """
+        pairs = list(intervals)
+        for first, last in pairs:
+            if not 0 <= first <= last <= VALUE_MAX[family]:
+                raise ValueError(f"({first}, {last}) is not an interval of IPv{family} addresses")
+        return cls(family, _merged(pairs))
+
+    @classmethod
+    def from_values(cls, values: Iterable[int], family: Family) -> AddressSet:
+        """Build from single addresses in any order."""
+        return cls.from_intervals(((value, value) for value in values), family)
+
+    @classmethod
+    def from_cidr(cls, cidr: Cidr) -> AddressSet:
+        """All addresses of a prefix, its first and last included."""
+        return cls(cidr.family, ((cidr.first, cidr.last),))
+
+    @property
+    def family(self) -> Family:
+        """4 or 6; an empty set has one too."""
+        return self._family
+
+    @property
+    def intervals(self) -> tuple[Interval, ...]:
+        """The intervals, ascending; no two overlap or touch."""
+        return self._intervals
+
+    def __iter__(self) -> Iterator[Interval]:
+        """Iterate over the intervals, never over the addresses."""
+        return iter(self._intervals)
+
+    def __bool__(self) -> bool:
+        return bool(self._intervals)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, AddressSet):
+            return NotImplemented
+        return self._family == other._family and self._intervals == other._intervals
+
+    def __hash__(self) -> int:
+        return hash((self._family, self._intervals))
+
+    def __repr__(self) -> str:
+        shown = self._intervals[:_REPR_INTERVALS_MAX]
+        items = [format_range(self._family, first, last) for first, last in shown]
+        hidden = len(self._intervals) - len(shown)
+        if hidden:
+            items.append(f"... {hidden} more")
+        return f"<AddressSet IPv{self._family} [{', '.join(items)}] of {self.size}>"
+
+    def to_items(self) -> list[str]:
+        """The fewest ``A`` or ``A-B`` texts that name this set, ascending: the webhooks' merge."""
+        return [format_range(self._family, first, last) for first, last in self._intervals]
+
+    # Size and order
+
+    @property
+    def size(self) -> int:
+        """Exact number of addresses."""
+        ranks = self._rank_ends()
+        return ranks[-1] if ranks else 0
+
+    @property
+    def clamped_size(self) -> int:
+        """Number of addresses as a status field shows it, 2**63 - 1 at most.
+
+        See docs/reference/limits.md, "Counts".
+        """
+        return min(self.size, CLAMPED_SIZE_MAX)
+
+    def __contains__(self, value: int) -> bool:
+        index = self._interval_at_or_before(value)
+        return index >= 0 and value <= self._intervals[index][1]
+
+    def first(self) -> int:
+        """The lowest address. Raises IndexError when the set is empty."""
+        return self._intervals[0][0]
+
+    def last(self) -> int:
+        """The highest address. Raises IndexError when the set is empty."""
+        return self._intervals[-1][1]
+
+    def nth(self, index: int) -> int:
+        """The address with ``index`` members below it. Raises IndexError outside 0..size-1."""
+        ranks = self._rank_ends()
+        if not ranks or not 0 <= index < ranks[-1]:
+            raise IndexError(f"no member {index} in a set of {self.size} addresses")
+        position = bisect_right(ranks, index)
+        # Counted back from the interval's end, so that one prefix sum is enough.
+        return self._intervals[position][1] - (ranks[position] - index - 1)
+
+    def rank(self, value: int) -> int:
+        """Number of members below ``value``, which need not be a member itself."""
+        index = self._interval_at_or_before(value)
+        if index < 0:
+            return 0
+        last = self._intervals[index][1]
+        return self._rank_ends()[index] - max(0, last - value + 1)
+
+    def window(self, index: int, count: int) -> AddressSet:
+        """The members with ranks ``index`` to ``index + count - 1``, cut off at the set's end.
+
+        A caller that wants to wrap around asks again from 0 for what is missing.
+        Raises ValueError for negative arguments.
+        """
+        if index < 0 or count < 0:
+            raise ValueError(f"no window of {count} members from {index}")
+        end = min(index + count, self.size)
+        if index >= end:
+            return AddressSet(self._family)
+        ranks = self._rank_ends()
+        low = bisect_right(ranks, index)
+        high = bisect_right(ranks, end - 1)
+        inside = list(self._intervals[low : high + 1])
+        inside[-1] = (inside[-1][0], self.nth(end - 1))
+        inside[0] = (self.nth(index), inside[0][1])
+        return AddressSet(self._family, tuple(inside))
+
+    def split(self, parts: int) -> list[AddressSet]:
+        """Cut into at most ``parts`` consecutive non-empty sets whose sizes differ by one at most.
+
+        Raises ValueError when ``parts`` is not positive.
+        """
+        if parts < 1:
+            raise ValueError(f"cannot split into {parts} parts")
+        size = self.size
+        count = min(parts, size)
+        cuts = [size * part // count for part in range(count + 1)] if count else [0]
+        return [self.window(low, high - low) for low, high in pairwise(cuts)]
+
+    def hulls(self, count: int) -> list[Interval]:
+        """At most ``count`` intervals that cover the set.
+
+        A set of more intervals has neighbours share one, with what lies between them. Raises
+        ValueError when ``count`` is not positive.
+        """
+        if count < 1:
+            raise ValueError(f"{count} intervals cover nothing")
+        together = max(1, -(-len(self._intervals) // count))
+        starts = range(0, len(self._intervals), together)
+        groups = (self._intervals[start : start + together] for start in starts)
+        return [(group[0][0], group[-1][1]) for group in groups]
+
+    # Algebra: one sweep over both sides
+
+    def __or__(self, other: AddressSet) -> AddressSet:
+        self._require_same_family(other)
+        if not other or self is other:
+            return self
+        if not self:
+            return other
+        return AddressSet(self._family, _merged([*self._intervals, *other._intervals]))
+
+    def __sub__(self, other: AddressSet) -> AddressSet:
+        self._require_same_family(other)
+        if not other or not self:
+            return self
+        return AddressSet(self._family, tuple(_difference(self._intervals, other._intervals)))
+
+    def __and__(self, other: AddressSet) -> AddressSet:
+        self._require_same_family(other)
+        return AddressSet(self._family, tuple(_overlaps(self._intervals, other._intervals)))
+
+    def isdisjoint(self, other: AddressSet) -> bool:
+        """Whether no address is in both; stops at the first one that is."""
+        self._require_same_family(other)
+        return next(_overlaps(self._intervals, other._intervals), None) is None
+
+    def issubset(self, other: AddressSet) -> bool:
+        """Whether every address is in ``other`` too; stops at the first one that is not."""
+        self._require_same_family(other)
+        return next(_difference(self._intervals, other._intervals), None) is None
+
+    # Index, built on first use: sets that are only combined never need it
+
+    def _interval_at_or_before(self, value: int) -> int:
+        starts = self._starts
+        if starts is None:
+            starts = self._starts = tuple([first for first, _ in self._intervals])
+        return bisect_right(starts, value) - 1
+
+    def _rank_ends(self) -> tuple[int, ...]:
+        """For each interval the number of members up to and including it."""
+        ranks = self._ends_of_rank
+        if ranks is None:
+            sizes = [last - first + 1 for first, last in self._intervals]
+            ranks = self._ends_of_rank = tuple(accumulate(sizes))
+        return ranks
+
+    def _require_same_family(self, other: AddressSet) -> None:
+        if self._family != other._family:
+            raise ValueError(f"IPv{self._family} and IPv{other._family} address sets do not mix")
+
+
+def _merged(intervals: list[Interval]) -> tuple[Interval, ...]:
+    # Two sorted halves, as union gives them, are merged by the sort in linear time.
+    intervals.sort()
+    merged: list[Interval] = []
+    reach = -2  # nothing joins on to the first interval
+    for first, last in intervals:
+        if first > reach + 1:
+            merged.append((first, last))
+            reach = last
+        elif last > reach:
+            merged[-1] = (merged[-1][0], last)
+            reach = last
+    return tuple(merged)
+
+
+def _difference(intervals: tuple[Interval, ...], cuts: tuple[Interval, ...]) -> Iterator[Interval]:
+    """What ``cuts`` leave of ``intervals``, ascending; both sides are read once."""
+    index, count = 0, len(cuts)
+    for first, last in intervals:
+        start = first
+        while index < count and cuts[index][0] <= last:
+            cut_first, cut_last = cuts[index]
+            if start < cut_first:
+                yield start, cut_first - 1
+            start = max(start, cut_last + 1)
+            if cut_last > last:
+                break  # this cut reaches into the next interval
+            index += 1
+        if start <= last:
+            yield start, last
+
+
+def _overlaps(left: tuple[Interval, ...], right: tuple[Interval, ...]) -> Iterator[Interval]:
+    """The common parts, ascending; both sides are read once."""
+    left_index = right_index = 0
+    while left_index < len(left) and right_index < len(right):
+        left_first, left_last = left[left_index]
+        right_first, right_last = right[right_index]
+        first = max(left_first, right_first)
+        last = min(left_last, right_last)
+        if first <= last:
+            yield first, last
+        if left_last < right_last:
+            left_index += 1
+        else:
+            right_index += 1

@@ -1,0 +1,368 @@
+"""What an ADD and a DEL mean for an endpoint: pure decisions.
+
+``decide_add`` looks at the endpoint that is there (or none) and says which of four things the
+request is: a repeat, a change without addresses (new sandbox, open NIC), a claim of addresses, or a
+refusal. ``claim`` then makes the event from the addresses that were chosen. ``decide_release`` says
+whether a DEL ends anything (I3, I7). Nothing here chooses addresses, knows revisions, or waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from core.domain.addresses.ip_address import Family, parse_address
+from core.domain.events import AddressesClaimed, EndpointChanged
+from core.domain.facts import PodFacts
+from core.domain.fixed.validity import Validity
+from core.domain.model import (
+    Attachment,
+    Endpoint,
+    Nic,
+    pod_holder,
+    stateful_holder,
+)
+from core.domain.selection.request import (
+    NICS_MAX,
+    Candidates,
+    Demand,
+    NicPools,
+    Selection,
+)
+from core.errors import AllocationError, WrongInput
+
+FIRST_INTERFACE = "eth0"
+"""What item 0 of an unnamed multi-NIC list is called.
+
+See docs/reference/pool-selection.md, "Several NICs".
+"""
+
+
+Ending = Literal["superseded", "pools-changed", "repair"]
+"""Why claims end with an ADD; each is a reason of a release."""
+
+
+class Repeat(NamedTuple):
+    """Everything is there already: answer from the endpoint, write nothing (I7)."""
+
+    endpoint: Endpoint
+
+
+class EndpointUpdate(NamedTuple):
+    """The endpoint changes, addresses stay: a new sandbox, an open NIC, the holder's next Pod."""
+
+    event: EndpointChanged
+
+
+class PoolRequest(NamedTuple):
+    """Addresses are to be claimed.
+
+    ``keep``: the endpoint's NICs that stay. ``holder``: who holds all addresses afterwards.
+    ``give_up``: (address, pool) pairs whose claims end in the same transaction, and ``why``: the
+    endpoint belonged to an older Pod (``superseded``), names pools that the Pod's template no
+    longer lists (``pools-changed``), or shows addresses that cannot be had again (``repair``).
+    ``listed``: of the NICs that are made anew, those addresses whose pools the template still lists
+    for the same NIC. They stay, and are not asked of a pool again. Each is under the interface that
+    the selection calls the NIC ("0", "1", ... in the unnamed mode).
+    """
+
+    keep: tuple[Nic, ...]
+    holder: str
+    give_up: tuple[tuple[str, str], ...] = ()
+    why: Ending = "superseded"
+    listed: tuple[Nic, ...] = ()
+
+    @property
+    def remaining(self) -> tuple[Nic, ...]:
+        """The endpoint's NICs between the release and the claim: with what is not given up."""
+        return (
+            *self.keep,
+            *map(_with_stored_name, self.listed),
+        )
+
+    @property
+    def settled(self) -> frozenset[tuple[str, Family]]:
+        """The (interface, family) pairs that need no address from a pool."""
+        return frozenset(
+            (nic.interface, parse_address(address).family)
+            for nic in self.listed
+            for address, _ in nic.addresses()
+        )
+
+    def with_claims(self, holders: Mapping[str, str]) -> PoolRequest:
+        """The same when only these addresses are claimed, each by its holder.
+
+        An address that is listed and not the holder's own cannot stay: its claim was lost.
+        """
+
+        def is_own(cidr: str) -> bool:
+            return holders.get(cidr.partition("/")[0]) == self.holder
+
+        listed = (
+            _families_of(nic, ipv4=is_own(nic.ipv4), ipv6=is_own(nic.ipv6)) for nic in self.listed
+        )
+        return self._replace(listed=tuple(nic for nic in listed if nic is not None))
+
+
+def holder_of(pod: PodFacts) -> str:
+    """The holder of this Pod's addresses."""
+    namespace, name = pod.endpoint_key
+    if pod.fixed is None:
+        return pod_holder(pod.uid)
+    return stateful_holder(pod.fixed, namespace, name)
+
+
+def require_alive(pod: PodFacts) -> None:
+    """A Pod that has ended gets no addresses. Raises AllocationError."""
+    if pod.alive is False:
+        raise AllocationError(
+            f"dead Pod {pod.namespace}/{pod.name}, we cannot allocate IP addresses to it",
+            subject=pod.name,
+            remedy="the Pod is being deleted or has finished; its next one will get addresses",
+        )
+
+
+def decide_add(
+    pod: PodFacts,
+    attachment: Attachment,
+    endpoint: Endpoint | None,
+    *,
+    moved: frozenset[int] = frozenset(),
+    lost: frozenset[int] = frozenset(),
+    named: Candidates | None = None,
+) -> Repeat | EndpointUpdate | PoolRequest:
+    """Which kind of ADD this is.
+
+    ``moved``: indexes of the endpoint's NICs whose pools the Pod no longer asks for
+    (``moved_nics``), ``lost``: of those whose addresses cannot be had again
+    (``core.domain.fixed.retrieval``). What they hold is given up when the replacement is certain,
+    never before, except the addresses of pools that ``named`` still lists: those stay. A Pod that
+    asks again keeps its addresses, whoever they are held for: the switches of fixed addresses may
+    have been turned since.
+    """
+    if endpoint is None:
+        return PoolRequest((), holder_of(pod))
+    if endpoint.holder != holder_of(pod) and endpoint.uid != pod.uid:
+        return PoolRequest((), holder_of(pod), endpoint.addresses())
+    if moved or lost:
+        return _renewal(endpoint, moved | lost, named, "repair" if lost else "pools-changed")
+    position = _position(endpoint.nics, attachment.interface)
+    if position is None:
+        return PoolRequest(endpoint.nics, endpoint.holder)
+    nics = list(endpoint.nics)
+    nics[position] = nics[position].attached(attachment)
+    after = endpoint._replace(uid=pod.uid, node=pod.node, nics=tuple(nics))
+    return Repeat(endpoint) if after == endpoint else EndpointUpdate(EndpointChanged(after))
+
+
+def _renewal(
+    endpoint: Endpoint, going: frozenset[int], named: Candidates | None, why: Ending
+) -> PoolRequest:
+    """Make the NICs of these indexes anew, with those of their addresses that are still listed."""
+    keep: list[Nic] = []
+    listed: list[Nic] = []
+    give_up: list[tuple[str, str]] = []
+    items = _items_of(endpoint, named)
+    for index, nic in enumerate(endpoint.nics):
+        if index not in going:
+            keep.append(nic)
+            continue
+        item = items.get(index)
+        stays = None if item is None else _still_listed(nic, item)
+        pairs = () if stays is None else stays.addresses()
+        give_up += [pair for pair in nic.addresses() if pair not in pairs]
+        if stays is not None:
+            listed.append(stays)
+    return PoolRequest(tuple(keep), endpoint.holder, tuple(give_up), why, tuple(listed))
+
+
+def has_attached(endpoint: Endpoint, attachment: Attachment) -> bool:
+    """Whether this sandbox has been given the NIC before: asking again changes nothing (I7)."""
+    nic = endpoint.find(attachment.interface)
+    return nic is not None and nic.container == attachment.container != ""
+
+
+def moved_nics(endpoint: Endpoint, named: Candidates, attachment: Attachment) -> frozenset[int]:
+    """The NICs of a replica whose pools its template no longer lists.
+
+    See docs/reference/fixed-address-rules.md, "Changed pools".
+
+    Only the requesting NIC is compared, or in the unnamed mode every NIC with the item of its
+    index, and one difference there moves them all. A family that the template has added moves
+    nothing (docs/reference/fixed-address-rules.md, "Changed pools"). What this sandbox has been
+    given already never moves.
+    """
+    items = _items_of(endpoint, named)
+    if named.unnamed:
+        if any(nic.container == attachment.container != "" for nic in endpoint.nics):
+            return frozenset()
+        changed = len(endpoint.nics) > len(items) or any(
+            _lists_differ(endpoint.nics[index], pools) for index, pools in items.items()
+        )
+        return frozenset(range(len(endpoint.nics))) if changed else frozenset()
+    if has_attached(endpoint, attachment):
+        return frozenset()
+    return frozenset(
+        index
+        for index, pools in items.items()
+        if pools.interface == attachment.interface and _lists_differ(endpoint.nics[index], pools)
+    )
+
+
+def _items_of(endpoint: Endpoint, named: Candidates | None) -> dict[int, NicPools]:
+    """What is named for each NIC of the endpoint, by its index there.
+
+    In the unnamed mode the NICs are those of the first items that name pools.
+    """
+    if named is None:
+        return {}
+    if named.unnamed:
+        items = [pools for pools in named.nics if pools.ipv4 or pools.ipv6]
+        return dict(enumerate(items[: len(endpoint.nics)]))
+    found = ((index, named.find(nic.interface)) for index, nic in enumerate(endpoint.nics))
+    return {index: pools for index, pools in found if pools is not None}
+
+
+def _lists_differ(nic: Nic, pools: NicPools) -> bool:
+    return (bool(nic.ipv4_pool) and nic.ipv4_pool not in pools.ipv4) or (
+        bool(nic.ipv6_pool) and nic.ipv6_pool not in pools.ipv6
+    )
+
+
+def _still_listed(nic: Nic, pools: NicPools) -> Nic | None:
+    """Those addresses of the NIC whose pools are named for it, or None."""
+    listed = _families_of(nic, ipv4=nic.ipv4_pool in pools.ipv4, ipv6=nic.ipv6_pool in pools.ipv6)
+    return listed and listed._replace(interface=pools.interface)
+
+
+def _families_of(nic: Nic, *, ipv4: bool, ipv6: bool) -> Nic | None:
+    """The NIC with its addresses of these families alone; None when it has none of them."""
+    part = Nic(nic.interface)
+    if ipv4:
+        part = part._replace(ipv4=nic.ipv4, ipv4_pool=nic.ipv4_pool)
+    if ipv6:
+        part = part._replace(ipv6=nic.ipv6, ipv6_pool=nic.ipv6_pool)
+    return part if part.addresses() else None
+
+
+def unmet(selection: Selection, keep: tuple[Nic, ...]) -> tuple[Demand, ...]:
+    """The demands whose NIC the endpoint does not have yet.
+
+    In the unnamed mode the endpoint's NICs are those of the first items that name pools.
+    """
+    if not keep:
+        return selection.demands
+    if selection.unnamed:
+        items = list(dict.fromkeys(demand.interface for demand in selection.demands))
+        have = set(items[: len(keep)])
+    else:
+        have = {nic.interface for nic in keep}
+    return tuple(demand for demand in selection.demands if demand.interface not in have)
+
+
+def claim(
+    pod: PodFacts,
+    attachment: Attachment,
+    need: PoolRequest,
+    chosen: Sequence[Nic],
+) -> AddressesClaimed:
+    """The event of a claim: ``chosen`` are the new NICs with their addresses.
+
+    In the unnamed multi-NIC mode their interfaces are "0", "1", ...: item 0 becomes eth0, the
+    others stay open ("") until an ADD names them, and the request's own interface takes the first
+    open one. Raises WrongInput for more NICs than one release could end.
+    """
+    if len(need.keep) + len(chosen) > NICS_MAX:
+        raise WrongInput(
+            f"wrong input, Pod {pod.namespace}/{pod.name} has more than {NICS_MAX} NICs",
+            subject=pod.name,
+            remedy="ask for fewer NICs",
+        )
+    nics = [*need.keep, *map(_with_stored_name, chosen)]
+    position = _position(tuple(nics), attachment.interface)
+    if position is not None:
+        nics[position] = nics[position].attached(attachment)
+    namespace, name = pod.endpoint_key
+    owner_kind, owner_name = ("Pod", pod.name) if pod.owner is None else pod.owner[:2]
+    endpoint = Endpoint(
+        namespace, name, pod.uid, pod.node, need.holder, owner_kind, owner_name, tuple(nics)
+    )
+    return AddressesClaimed(endpoint, tuple(range(len(need.keep), len(nics))))
+
+
+class ReleaseDecision(NamedTuple):
+    """``ends``: the DEL ends claims of the endpoint, all but those of the NICs to ``keep``.
+
+    ``evidence``: what proves that nobody wants them, beside the call itself. ``asks``: it is not
+    decided yet, because the source of truth has to be asked first.
+    """
+
+    ends: bool
+    why: str
+    keep: tuple[Nic, ...] = ()
+    evidence: str = ""
+    asks: bool = False
+
+
+def decide_release(
+    endpoint: Endpoint,
+    attachment: Attachment,
+    uid: str,
+    *,
+    alive: bool | None,
+    wanted: Validity | None = None,
+    migrating: bool = False,
+) -> ReleaseDecision:
+    """Whether a DEL of this attachment ends the endpoint.
+
+    See docs/reference/address-assignment.md, "DEL".
+
+    ``uid``: the Pod's, "" when nobody knows it. ``alive`` None: nobody knows; the runtime's word
+    counts. ``wanted`` None: the addresses are not fixed; fixed ones stay unless it is certain that
+    nobody wants them, and those of a migration's target until reclaiming finds that the source has
+    ended too. A DEL for another UID or an older sandbox is late and ends nothing (I3).
+    The first DEL of a sandbox ends all that it has, also one of a NIC that no ADD has named yet.
+    While another sandbox has NICs of the Pod, only those of the named one end: a late DEL of a NIC
+    that the new sandbox has not come to yet must not take away those that it uses.
+    """
+    if alive:
+        return ReleaseDecision(False, "the Pod is alive")
+    if wanted is None:
+        return _released_by(endpoint, attachment, uid)
+    if wanted.keeps:
+        return ReleaseDecision(False, f"fixed: {wanted.why}")
+    if migrating:
+        return ReleaseDecision(False, f"{wanted.why}, but the source may still use the addresses")
+    return _released_by(endpoint, attachment, uid)._replace(evidence=wanted.why)
+
+
+def _released_by(endpoint: Endpoint, attachment: Attachment, uid: str) -> ReleaseDecision:
+    if uid and endpoint.uid != uid:
+        return ReleaseDecision(False, f"the endpoint belongs to Pod {endpoint.uid}")
+    nic = endpoint.find(attachment.interface)
+    ours = attachment.container or (nic.container if nic else "")
+    if nic is None and all(each.container != ours for each in endpoint.nics if ours):
+        return ReleaseDecision(False, f"the endpoint has no NIC {attachment.interface}")
+    if nic is not None and nic.container not in ("", ours):
+        return ReleaseDecision(False, f"NIC {nic.interface} belongs to sandbox {nic.container}")
+    if all(each.container in ("", ours) for each in endpoint.nics):
+        return ReleaseDecision(True, "the sandbox is gone")
+    if nic is not None and not nic.container:
+        return ReleaseDecision(False, f"NIC {nic.interface} waits for another sandbox")
+    keep = tuple(each for each in endpoint.nics if each.container != ours)
+    return ReleaseDecision(True, "the sandbox is gone, another one has the other NICs", keep)
+
+
+def _with_stored_name(nic: Nic) -> Nic:
+    if not nic.interface.isdigit():
+        return nic
+    return nic._replace(interface=FIRST_INTERFACE if nic.interface == "0" else "")
+
+
+def _position(nics: tuple[Nic, ...], interface: str) -> int | None:
+    """Where the interface is, else the first open NIC, else None."""
+    names = [nic.interface for nic in nics]
+    for wanted in (interface, ""):
+        if wanted in names:
+            return names.index(wanted)
+    return None

@@ -1,0 +1,139 @@
+"""The configuration a command is decided on, and the address arithmetic of pools.
+
+Promise: values only. The sets are memoised by what they are made of (the texts of the lists), never
+by a name, so a changed pool cannot meet an old set; the memory is bounded. Must never enumerate
+addresses: ranges of any size cost the same (docs/reference/admission.md, "Addresses and ranges").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from core.domain.addresses.address_set import AddressSet
+from core.domain.addresses.ip_address import AddressSyntaxError, Family
+from core.domain.events import RecordDefined
+from core.domain.evolution import Ledger
+from core.domain.model import Pool, Quarantine, Reservation, Subnet
+
+ADDRESS_SETS_MAX: Final = 16_384
+"""How many distinct lists keep their set; the least recently used one is forgotten first."""
+
+
+class FeatureSwitches(NamedTuple):
+    """The cluster's switches: enableIPv4, enableIPv6, enableSpiderSubnet."""
+
+    ipv4: bool = True
+    ipv6: bool = True
+    subnets: bool = True
+
+
+class Configuration(NamedTuple):
+    """Everything but claims. ``records`` by (kind, namespace, name), ``quarantine`` by address.
+
+    ``ipv4_enabled``, ``ipv6_enabled`` and ``subnets_enabled`` are the cluster's switches. Without
+    the last one pools belong to no subnet.
+    """
+
+    pools: Mapping[str, Pool]
+    reservations: Mapping[str, Reservation]
+    quarantine: Mapping[str, Quarantine]
+    records: Mapping[tuple[str, str, str], RecordDefined]
+    ipv4_enabled: bool = True
+    ipv6_enabled: bool = True
+    subnets: Mapping[str, Subnet] = {}
+    subnets_enabled: bool = True
+
+    @classmethod
+    def of(cls, ledger: Ledger, enabled: Iterable[bool] = FeatureSwitches()) -> Configuration:
+        """That of a ledger, which it changes with. ``enabled`` as in ``FeatureSwitches``."""
+        switches = FeatureSwitches(*enabled)
+        return cls(
+            ledger.pools,
+            ledger.reservations,
+            ledger.quarantine,
+            ledger.records,
+            switches.ipv4,
+            switches.ipv6,
+            ledger.subnets,
+            switches.subnets,
+        )
+
+    @property
+    def owning_subnets(self) -> Mapping[str, Subnet]:
+        """The subnets that pools may belong to: none when the switch is off."""
+        return self.subnets if self.subnets_enabled else {}
+
+    def enabled(self, family: Family) -> bool:
+        """Whether the cluster uses this family at all."""
+        return self.ipv4_enabled if family == 4 else self.ipv6_enabled
+
+
+def pool_addresses(pool: Pool | Subnet) -> AddressSet:
+    """``ips`` minus ``excludeIPs``: what the pool or subnet has and ``totalIPCount`` counts.
+
+    Raises AddressSyntaxError for items that ``decide`` would not have let in.
+    """
+    return _difference(pool.family, pool.ips, pool.exclude_ips)
+
+
+def readable_addresses(pool: Pool | Subnet) -> AddressSet:
+    """The same of a stored object, as far as its items can be read."""
+    try:
+        return pool_addresses(pool)
+    except AddressSyntaxError:
+        ips = _readable(pool.family, pool.ips)
+        return ips - _readable(pool.family, pool.exclude_ips)
+
+
+def _readable(family: Family, items: tuple[str, ...]) -> AddressSet:
+    found = AddressSet.from_items((), family)
+    for item in items:
+        with suppress(AddressSyntaxError):
+            found |= AddressSet.from_items((item,), family)
+    return found
+
+
+def reserved_addresses(reservations: Mapping[str, Reservation], family: Family) -> AddressSet:
+    """All addresses of one family that reservations keep back. Raises AddressSyntaxError."""
+    lists = tuple(one.ips for one in reservations.values() if one.family == family)
+    return _union(family, lists)
+
+
+def usable(pool: Pool, reservations: Mapping[str, Reservation]) -> AddressSet:
+    """What may be handed out of the pool: its addresses without the reserved ones of its family.
+
+    Claims and quarantine are not looked at. Raises AddressSyntaxError.
+    """
+    lists = tuple(one.ips for one in reservations.values() if one.family == pool.family)
+    return _usable(pool.family, pool.ips, pool.exclude_ips, lists)
+
+
+def offered(
+    pool: Pool, reservations: Mapping[str, Reservation], quarantine: Mapping[str, Quarantine]
+) -> AddressSet:
+    """What may be claimed in the pool, if nobody has it: usable, and not quarantined."""
+    set_aside = [one.address for one in quarantine.values() if one.family == pool.family]
+    return usable(pool, reservations) - AddressSet.from_items(set_aside, pool.family)
+
+
+@lru_cache(maxsize=ADDRESS_SETS_MAX)
+def _difference(family: Family, ips: tuple[str, ...], exclude_ips: tuple[str, ...]) -> AddressSet:
+    return AddressSet.from_items(ips, family) - AddressSet.from_items(exclude_ips, family)
+
+
+@lru_cache(maxsize=ADDRESS_SETS_MAX)
+def _union(family: Family, lists: tuple[tuple[str, ...], ...]) -> AddressSet:
+    return AddressSet.from_items((item for items in lists for item in items), family)
+
+
+@lru_cache(maxsize=ADDRESS_SETS_MAX)
+def _usable(
+    family: Family,
+    ips: tuple[str, ...],
+    exclude_ips: tuple[str, ...],
+    lists: tuple[tuple[str, ...], ...],
+) -> AddressSet:
+    return _difference(family, ips, exclude_ips) - _union(family, lists)

@@ -1,0 +1,309 @@
+"""Decide about a configuration command: the events it causes, or the refusals.
+
+Pure. The admission webhook, ``apply --dry-run``, ``simulate`` and the real command call the same
+``decide``; everything that can be refused is refused here, once, and nothing but ``Refused`` is
+raised. What a command would take out of a pool is asked of ``given_up`` first: the shell reads the
+claims inside, passes them, and guards the same range in its transaction (I2).
+Repeating a command is no event: applying an unchanged object, retiring a retiring pool,
+quarantining a quarantined address. Deleting what is not there is refused, since a name was wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import chain
+
+from core.domain.addresses.address_set import AddressSet
+from core.domain.addresses.ip_address import AddressSyntaxError
+from core.domain.autopools.names import OWNER_NAME, OWNER_UID
+from core.domain.autopools.pool_plan import find_pool, plan_pool
+from core.domain.configuration.commands import (
+    AdvanceRetirement,
+    ApplyAutoPool,
+    ApplyPool,
+    ApplyRecord,
+    ApplyReservation,
+    ApplySubnet,
+    Command,
+    DeletePool,
+    DeleteRecord,
+    DeleteReservation,
+    DeleteSubnet,
+    DropAutoPool,
+    LiftQuarantine,
+    QuarantineAddress,
+    Reinstate,
+    RetirePool,
+    RetireSubnet,
+    ReturnAddress,
+)
+from core.domain.configuration.configuration_state import (
+    Configuration,
+    pool_addresses,
+    readable_addresses,
+)
+from core.domain.configuration.retirement import decide_retirement, drained
+from core.domain.events import (
+    Event,
+    PoolDefined,
+    PoolDeleted,
+    PoolRetired,
+    RecordDefined,
+    RecordDeleted,
+    ReservationDefined,
+    ReservationDeleted,
+)
+from core.domain.model import Claim, Pool, Reservation
+from core.domain.quarantine.quarantine_decisions import decide_quarantine
+from core.domain.subnets.subnet_decisions import decide_subnet
+from core.domain.subnets.subnet_model import adopt
+from core.domain.validation.changes import (
+    addresses_in_use_rule,
+    empty_pool_rule,
+    immutable_network_rule,
+    immutable_reservation_rule,
+    retiring_rule,
+)
+from core.domain.validation.normalization import normalise_pool, normalise_reservation
+from core.domain.validation.pools import content_rules, subnet_rule
+from core.domain.validation.records import record_rules
+from core.domain.validation.reservations import items_rule
+from core.domain.validation.shared import (
+    ObjectReference,
+    family_enabled_rule,
+    object_name_rule,
+    require,
+    size_rule,
+    unknown,
+)
+from core.domain.validation.subnets import owner_rules
+
+
+def given_up(configuration: Configuration, command: Command) -> AddressSet | None:
+    """The addresses that a command would take out of a pool, None when there are none.
+
+    Also None when the command cannot be read well enough to tell; ``decide`` refuses it then.
+    """
+    if isinstance(command, DeletePool | DropAutoPool):
+        pool = configuration.pools.get(command.name)
+        return (readable_addresses(pool) or None) if pool else None
+    if isinstance(command, AdvanceRetirement):
+        return drained(configuration, command)
+    if isinstance(command, ApplyAutoPool):
+        return _perhaps_given_up(configuration, command)
+    if not isinstance(command, ApplyPool):
+        return None
+    existing = configuration.pools.get(command.pool.name)
+    if existing is None or existing.family != command.pool.family:
+        return None
+    try:
+        kept = pool_addresses(normalise_pool(command.pool))
+    except AddressSyntaxError:
+        return None
+    return (readable_addresses(existing) - kept) or None
+
+
+def _perhaps_given_up(configuration: Configuration, command: ApplyAutoPool) -> AddressSet | None:
+    """A pool that shrinks gives up its lowest unused addresses: all of them may be some."""
+    place, uid, size = command.wish[:3]
+    pool = find_pool(place, uid, configuration.pools.values())
+    if pool is None or pool_addresses(pool).size <= size:
+        return None
+    return pool_addresses(pool)
+
+
+def left_behind(configuration: Configuration, events: Iterable[Event]) -> AddressSet | None:
+    """The addresses that these events take out of pools: what their transaction has to guard."""
+    lost: AddressSet | None = None
+    for event in events:
+        match event:
+            case PoolDefined(pool) if pool.name in configuration.pools:
+                gone = readable_addresses(configuration.pools[pool.name]) - pool_addresses(pool)
+            case PoolDeleted(name):
+                gone = readable_addresses(configuration.pools[name])
+            case _:
+                continue
+        lost = gone if lost is None else lost | gone
+    return lost or None
+
+
+def decide(
+    configuration: Configuration, command: Command, claimed: Mapping[str, Claim]
+) -> tuple[Event, ...]:
+    """The events that a command causes; none when it changes nothing.
+
+    ``claimed``: the claims by address inside ``given_up(configuration, command)``; more do no
+    harm. Raises Refused.
+    """
+    match command:
+        case ApplyPool() | RetirePool() | DeletePool():
+            return _decide_pool(configuration, command, claimed)
+        case ApplySubnet() | RetireSubnet() | DeleteSubnet():
+            return decide_subnet(configuration, command)
+        case Reinstate() | AdvanceRetirement():
+            return decide_retirement(configuration, command, claimed)
+        case ApplyAutoPool() | DropAutoPool():
+            return _decide_auto_pool(configuration, command, claimed)
+        case ApplyReservation():
+            return _apply_reservation(configuration, command.reservation)
+        case DeleteReservation(name):
+            if name not in configuration.reservations:
+                raise unknown(ObjectReference("SpiderReservedIP", name))
+            return (ReservationDeleted(name),)
+        case QuarantineAddress() | LiftQuarantine() | ReturnAddress():
+            return decide_quarantine(configuration, command)
+        case ApplyRecord():
+            return _apply_record(configuration, command.record)
+        case DeleteRecord(kind, namespace, name):
+            if (kind, namespace, name) not in configuration.records:
+                raise unknown(ObjectReference(kind, name, namespace))
+            return (RecordDeleted(kind, namespace, name),)
+
+
+def _decide_pool(
+    configuration: Configuration,
+    command: ApplyPool | RetirePool | DeletePool,
+    claimed: Mapping[str, Claim],
+) -> tuple[Event, ...]:
+    match command:
+        case ApplyPool(pool):
+            return _apply_pool(configuration, pool, claimed)
+        case RetirePool(name):
+            retiring = _known_pool(configuration, name).retiring
+            return () if retiring else (PoolRetired(name),)
+        case DeletePool():
+            return _delete_pool(configuration, command, claimed)
+
+
+def _apply_pool(
+    configuration: Configuration, wanted: Pool, claimed: Mapping[str, Claim]
+) -> tuple[Event, ...]:
+    subject = ObjectReference("SpiderIPPool", wanted.name)
+    require(object_name_rule(subject))
+    require(size_rule(subject, wanted, wanted.labels, wanted.annotations))
+    existing = configuration.pools.get(wanted.name)
+    subnets = configuration.owning_subnets
+    pool = adopt(normalise_pool(wanted), subnets, existing)
+    if existing is None:
+        pool = pool._replace(retiring=False)
+        _judge_new_pool(configuration, subject, pool)
+        require(owner_rules(subject, pool, None, subnets))
+        return (PoolDefined(pool),)
+    pool = pool._replace(retiring=existing.retiring)
+    if pool == existing:
+        return ()
+    if existing.retiring:
+        require(retiring_rule(subject, existing, pool))
+    else:
+        _judge_changed_pool(configuration, subject, existing, pool, claimed)
+        require(owner_rules(subject, pool, existing, subnets))
+    return (PoolDefined(pool),)
+
+
+def _decide_auto_pool(
+    configuration: Configuration,
+    command: ApplyAutoPool | DropAutoPool,
+    claimed: Mapping[str, Claim],
+) -> tuple[Event, ...]:
+    """Planned anew on this configuration, then judged as any other pool.
+
+    See docs/reference/automatic-pool-rules.md, "Planning".
+    """
+    if isinstance(command, DropAutoPool):
+        return _drop_auto_pool(configuration, command, claimed)
+    _, before, pool = plan_pool(command.wish, configuration, claimed)
+    if pool == before:
+        return ()
+    subject = ObjectReference("SpiderIPPool", pool.name)
+    require(object_name_rule(subject))
+    require(size_rule(subject, pool, pool.labels, pool.annotations))
+    if before is None:
+        _judge_new_pool(configuration, subject, pool)
+    else:
+        _judge_changed_pool(configuration, subject, before, pool, claimed)
+    return (PoolDefined(pool),)
+
+
+def _drop_auto_pool(
+    configuration: Configuration, command: DropAutoPool, claimed: Mapping[str, Claim]
+) -> tuple[Event, ...]:
+    pool = configuration.pools.get(command.name)
+    is_theirs = pool is not None and pool.labels.get(OWNER_UID) == command.uid
+    if pool is None or not is_theirs or OWNER_NAME not in pool.labels:
+        return ()
+    subject = ObjectReference("SpiderIPPool", pool.name)
+    if any(empty_pool_rule(subject, given_up(configuration, command), claimed)):
+        return (PoolRetired(pool.name),) if command.retire and not pool.retiring else ()
+    return (PoolDeleted(pool.name),)
+
+
+def _judge_new_pool(configuration: Configuration, subject: ObjectReference, pool: Pool) -> None:
+    """CREATE in docs/reference/admission.md, "SpiderIPPool": the first two rules answer alone."""
+    enabled = configuration.enabled(pool.family)
+    require(family_enabled_rule(subject, pool.family, enabled=enabled))
+    require(subnet_rule(subject, pool, configuration.pools))
+    require(content_rules(subject, pool, configuration.pools))
+
+
+def _judge_changed_pool(
+    configuration: Configuration,
+    subject: ObjectReference,
+    existing: Pool,
+    pool: Pool,
+    claimed: Mapping[str, Claim],
+) -> None:
+    """UPDATE: what may not change answers alone, the rest together.
+
+    See docs/reference/admission.md, "SpiderIPPool".
+    """
+    require(immutable_network_rule(subject, existing, pool))
+    enabled = configuration.enabled(pool.family)
+    require(family_enabled_rule(subject, pool.family, enabled=enabled))
+    lost = given_up(configuration, ApplyPool(pool))
+    require(
+        chain(
+            content_rules(subject, pool, configuration.pools),
+            addresses_in_use_rule(subject, lost, claimed),
+        )
+    )
+
+
+def _delete_pool(
+    configuration: Configuration, command: DeletePool, claimed: Mapping[str, Claim]
+) -> tuple[Event, ...]:
+    pool = _known_pool(configuration, command.name)
+    subject = ObjectReference("SpiderIPPool", pool.name)
+    require(empty_pool_rule(subject, given_up(configuration, command), claimed))
+    return (PoolDeleted(pool.name),)
+
+
+def _apply_reservation(configuration: Configuration, wanted: Reservation) -> tuple[Event, ...]:
+    """See docs/reference/admission.md, "SpiderReservedIP"."""
+    subject = ObjectReference("SpiderReservedIP", wanted.name)
+    require(object_name_rule(subject))
+    require(size_rule(subject, wanted, wanted.labels, wanted.annotations))
+    reservation = normalise_reservation(wanted)
+    existing = configuration.reservations.get(wanted.name)
+    if reservation == existing:
+        return ()
+    if existing is not None:
+        require(immutable_reservation_rule(subject, existing, reservation))
+    enabled = configuration.enabled(reservation.family)
+    require(family_enabled_rule(subject, reservation.family, enabled=enabled))
+    require(items_rule(subject, reservation))
+    return (ReservationDefined(reservation),)
+
+
+def _apply_record(configuration: Configuration, record: RecordDefined) -> tuple[Event, ...]:
+    subject = ObjectReference(record.kind, record.name, record.namespace)
+    require(record_rules(subject, record))
+    require(size_rule(subject, record, record.labels, record.annotations))
+    key = (record.kind, record.namespace, record.name)
+    return () if configuration.records.get(key) == record else (record,)
+
+
+def _known_pool(configuration: Configuration, name: str) -> Pool:
+    pool = configuration.pools.get(name)
+    if pool is None:
+        raise unknown(ObjectReference("SpiderIPPool", name))
+    return pool

@@ -1,0 +1,112 @@
+"""Decide how a retirement goes on and ends: the pool or subnet is deleted, or it serves again.
+
+Part of ``core.domain.configuration.decisions``, with the same promises. Beginning a retirement is
+``RetirePool`` and ``RetireSubnet``. What ends one is repeated by machines and late by nature, so
+it never touches an object that is not retiring: a name that was given anew is safe from the
+retirement of the old.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+from core.domain.addresses.address_set import AddressSet
+from core.domain.configuration.commands import (
+    AdvanceRetirement,
+    Command,
+    DeletePool,
+    DeleteSubnet,
+    Reinstate,
+    Retirable,
+    RetirePool,
+    RetireSubnet,
+)
+from core.domain.configuration.configuration_state import Configuration, readable_addresses
+from core.domain.configuration.refusals import Refusal
+from core.domain.events import Event, PoolDefined, PoolDeleted, SubnetDefined, SubnetDeleted
+from core.domain.model import Claim, Pool
+from core.domain.subnets.subnet_decisions import decide_subnet
+from core.domain.subnets.subnet_model import controlled, owner_of
+from core.domain.validation.changes import empty_pool_rule
+from core.domain.validation.shared import ObjectReference, require, unknown
+
+InUse = Literal["wait", "refuse"]
+"""What a deletion does about claims, or about pools of a subnet."""
+
+
+def deletion(kind: Retirable, name: str, in_use: InUse) -> Command:
+    """How the deletion of a pool or subnet begins (enableValidatingResourcesDeletedWebhook).
+
+    ``wait``: it retires and goes when it is empty. ``refuse``: it goes at once or not at all.
+    """
+    if in_use == "refuse":
+        return DeletePool(name) if kind == "pool" else DeleteSubnet(name)
+    return RetirePool(name) if kind == "pool" else RetireSubnet(name)
+
+
+def drained(configuration: Configuration, command: AdvanceRetirement) -> AddressSet | None:
+    """The addresses in which no claim may be left, None when there are none."""
+    pool = configuration.pools.get(command.name) if command.kind == "pool" else None
+    return (readable_addresses(pool) or None) if pool else None
+
+
+def decide_retirement(
+    configuration: Configuration,
+    command: Reinstate | AdvanceRetirement,
+    claimed: Mapping[str, Claim],
+) -> tuple[Event, ...]:
+    """What the command changes; nothing that is not retiring. Raises Refused."""
+    if isinstance(command, Reinstate):
+        return _reinstate(configuration, command)
+    if command.kind == "pool":
+        return _advance_pool(configuration, command, claimed)
+    return _advance_subnet(configuration, command.name)
+
+
+def _advance_subnet(configuration: Configuration, name: str) -> tuple[Event, ...]:
+    subnet = configuration.subnets.get(name)
+    if subnet is None or not subnet.retiring:
+        return ()
+    if not controlled(name, configuration.pools):
+        return (SubnetDeleted(name),)
+    return decide_subnet(configuration, RetireSubnet(name))
+
+
+def _advance_pool(
+    configuration: Configuration, command: AdvanceRetirement, claimed: Mapping[str, Claim]
+) -> tuple[Event, ...]:
+    pool = configuration.pools.get(command.name)
+    if pool is None or not pool.retiring:
+        return ()
+    subject = ObjectReference("SpiderIPPool", pool.name)
+    if any(empty_pool_rule(subject, drained(configuration, command), claimed)):
+        return ()
+    return (PoolDeleted(pool.name),)
+
+
+def _reinstate(configuration: Configuration, command: Reinstate) -> tuple[Event, ...]:
+    if command.kind == "subnet":
+        subnet = configuration.subnets.get(command.name)
+        if subnet is None:
+            raise unknown(ObjectReference("SpiderSubnet", command.name))
+        return (SubnetDefined(subnet._replace(retiring=False)),) if subnet.retiring else ()
+    pool = configuration.pools.get(command.name)
+    subject = ObjectReference("SpiderIPPool", command.name)
+    if pool is None:
+        raise unknown(subject)
+    if not pool.retiring:
+        return ()
+    require(_serving_subnet_rule(subject, pool, configuration))
+    return (PoolDefined(pool._replace(retiring=False)),)
+
+
+def _serving_subnet_rule(
+    subject: ObjectReference, pool: Pool, configuration: Configuration
+) -> Iterator[Refusal]:
+    """A pool goes with its subnet."""
+    subnet = configuration.subnets.get(owner_of(pool))
+    if subnet is not None and subnet.retiring:
+        message = f"its subnet {subnet.name} is being retired, and its pools with it"
+        remedy = f"cancel that first: orbctl retire cancel subnet {subnet.name}"
+        yield subject.refuse("Forbidden", "retiring-subnet", "", message, remedy)

@@ -1,0 +1,1 @@
+"""Label selectors and wildcards of names. Pure."""

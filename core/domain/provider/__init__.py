@@ -1,0 +1,1 @@
+"""External binding: which NICs a network provider binds. Pure."""

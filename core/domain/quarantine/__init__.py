@@ -1,0 +1,1 @@
+"""Quarantine: addresses that conflicting hosts use are set aside and returned. Pure."""

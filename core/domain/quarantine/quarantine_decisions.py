@@ -1,0 +1,101 @@
+"""Decide about addresses that strangers use: set aside, lift, return.
+
+Part of ``core.domain.configuration.decisions``, with the same promises. A quarantine with a
+``stranger`` was made on evidence, and may end on evidence: ``ReturnAddress`` names the very
+stranger whose silence was proven, so a late one ends nothing else. A quarantine without was made
+by a person, and only a person lifts it. A person's word wins: setting aside what a machine has set
+aside keeps it there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import Final
+
+from core.domain.addresses.ip_address import parse_address
+from core.domain.configuration.commands import LiftQuarantine, QuarantineAddress, ReturnAddress
+from core.domain.configuration.configuration_state import Configuration
+from core.domain.configuration.refusals import Refusal
+from core.domain.events import AddressQuarantined, Event, QuarantineLifted
+from core.domain.model import ConflictingHost, Quarantine
+from core.domain.validation.records import address_rule, note_rule, reason_rule
+from core.domain.validation.shared import ObjectReference, require, unknown
+
+SEEN_MS_MAX: Final = 253_402_300_799_999
+"""The end of the year 9999."""
+
+
+def seen_in_words(quarantine: Quarantine) -> str:
+    """All the evidence of a quarantine, for people."""
+    stranger = quarantine.stranger
+    if stranger is None:
+        return quarantine.evidence
+    where = "/".join(filter(None, (stranger.node, stranger.interface)))
+    said = (("MAC", stranger.mac), ("on", where), ("seen by", stranger.seen_by))
+    words = " ".join(f"{word} {text}" for word, text in said if text)
+    return "; ".join(filter(None, (quarantine.evidence, words)))
+
+
+def decide_quarantine(
+    configuration: Configuration, command: QuarantineAddress | LiftQuarantine | ReturnAddress
+) -> tuple[Event, ...]:
+    """The event of a command about one address, or none. Raises Refused."""
+    match command:
+        case QuarantineAddress():
+            return _set_aside(configuration, command)
+        case LiftQuarantine():
+            return _lift(configuration, command)
+        case ReturnAddress():
+            return _return(configuration, command)
+
+
+def _set_aside(configuration: Configuration, command: QuarantineAddress) -> tuple[Event, ...]:
+    subject = ObjectReference("Quarantine", command.address)
+    stranger = command.stranger
+    require(
+        chain(
+            address_rule(subject, command.address),
+            reason_rule(subject, command.reason),
+            note_rule(subject, "reason", command.reason),
+            note_rule(subject, "evidence", command.evidence),
+            _stranger_rule(subject, stranger) if stranger else (),
+        )
+    )
+    address = parse_address(command.address)
+    existing = configuration.quarantine.get(str(address))
+    if existing is not None and (existing.stranger is None or stranger is not None):
+        return ()
+    family, reason, evidence = address.family, command.reason, command.evidence
+    return (AddressQuarantined(Quarantine(str(address), family, reason, evidence, stranger)),)
+
+
+def _lift(configuration: Configuration, command: LiftQuarantine) -> tuple[Event, ...]:
+    address = _named(command)
+    if address not in configuration.quarantine:
+        raise unknown(ObjectReference("Quarantine", command.address))
+    return (QuarantineLifted(address, command.reason),)
+
+
+def _return(configuration: Configuration, command: ReturnAddress) -> tuple[Event, ...]:
+    address = _named(command)
+    existing = configuration.quarantine.get(address)
+    if existing is None or existing.stranger != command.stranger:
+        return ()
+    return (QuarantineLifted(address, command.reason),)
+
+
+def _named(command: LiftQuarantine | ReturnAddress) -> str:
+    """The address in canonical text. Raises Refused."""
+    subject = ObjectReference("Quarantine", command.address)
+    reason = note_rule(subject, "reason", command.reason)
+    require(chain(address_rule(subject, command.address), reason))
+    return str(parse_address(command.address))
+
+
+def _stranger_rule(subject: ObjectReference, stranger: ConflictingHost) -> Iterator[Refusal]:
+    """Every text of the evidence is bounded, and its time is one."""
+    for field in ("mac", "seen_by", "node", "interface"):
+        yield from note_rule(subject, field, getattr(stranger, field))
+    if not 0 <= stranger.seen_ms <= SEEN_MS_MAX:
+        yield subject.refuse("Invalid", "time", "seen_ms", "is no time in Unix milliseconds")

@@ -1,0 +1,1 @@
+"""Subnets: the model, the decisions, and what the history checker asks of them. Pure."""

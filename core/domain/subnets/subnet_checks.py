@@ -1,0 +1,85 @@
+"""What the history checker asks of subnets: the part of ``core.domain.checker`` about them.
+
+    subnet-share    a pool has addresses outside of its subnet, or its label names no such subnet
+    subnet-overlap  two subnets of a family have an address of their CIDRs in common
+    subnet-empty    a subnet is deleted while pools belong to it, or is not there at all
+
+That no two shares have an address in common is ``pool-overlap``: a share is its pool's addresses.
+Each function judges one event against the ledger before it. Pure, repairs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, TypeAlias
+
+from core.domain.addresses.address_set import AddressSet
+from core.domain.addresses.ip_address import AddressSyntaxError, parse_cidr
+from core.domain.configuration.configuration_state import pool_addresses
+from core.domain.evolution import Ledger
+from core.domain.model import Pool, Subnet
+from core.domain.subnets.subnet_model import controlled, owner_of
+
+SUBNET_SHARE: Final = "subnet-share"
+SUBNET_OVERLAP: Final = "subnet-overlap"
+SUBNET_EMPTY: Final = "subnet-empty"
+
+Finding: TypeAlias = tuple[str, str, str]
+"""(rule, subject, text)."""
+
+
+def judge_share(pool: Pool, ledger: Ledger) -> Iterator[Finding]:
+    """A pool that is defined as some subnet's."""
+    name = owner_of(pool)
+    if not name:
+        return
+    subnet = ledger.subnets.get(name)
+    if subnet is None or (subnet.family, subnet.subnet) != (pool.family, pool.subnet):
+        yield SUBNET_SHARE, pool.name, f"belongs to subnet {name}, which has no CIDR {pool.subnet}"
+        return
+    yield from _outside(pool, subnet)
+
+
+def judge_subnet(subnet: Subnet, ledger: Ledger) -> Iterator[Finding]:
+    """A subnet that is created or changed."""
+    mine = _cidr(subnet)
+    for other in ledger.subnets.values():
+        if other.name != subnet.name and other.family == subnet.family:
+            theirs = _cidr(other)
+            if mine is not None and theirs is not None and not mine.isdisjoint(theirs):
+                text = f"{subnet.subnet} overlaps {other.subnet} of subnet {other.name}"
+                yield SUBNET_OVERLAP, subnet.name, text
+    for pool in controlled(subnet.name, ledger.pools):
+        yield from _outside(pool, subnet)
+
+
+def judge_deletion(name: str, ledger: Ledger) -> Iterator[Finding]:
+    """A subnet that is deleted."""
+    if name not in ledger.subnets:
+        yield SUBNET_EMPTY, name, "a subnet is deleted that does not exist"
+    pools = controlled(name, ledger.pools)
+    if pools:
+        text = f"is deleted with {len(pools)} pools, one of them {pools[0].name}"
+        yield SUBNET_EMPTY, name, text
+
+
+def _outside(pool: Pool, subnet: Subnet) -> Iterator[Finding]:
+    if pool.family != subnet.family:
+        yield SUBNET_SHARE, pool.name, f"is of the other IP version than subnet {subnet.name}"
+        return
+    try:
+        outside = pool_addresses(pool) - pool_addresses(subnet)
+    except AddressSyntaxError as error:
+        yield SUBNET_SHARE, subnet.name, str(error)
+        return
+    if outside:
+        text = f"has {outside.to_items()[0]} and more outside of subnet {subnet.name}"
+        yield SUBNET_SHARE, pool.name, text
+
+
+def _cidr(subnet: Subnet) -> AddressSet | None:
+    """The CIDR as a set; None when it is none, which the log's own shape rule cannot see."""
+    try:
+        return AddressSet.from_cidr(parse_cidr(subnet.subnet))
+    except AddressSyntaxError:
+        return None

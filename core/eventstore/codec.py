@@ -1,0 +1,211 @@
+"""Bytes of values and segments: msgpack arrays, a schema version first.
+
+A segment is ``[version, recorded_at_ms, [record, ...]]`` and a record ``[event_id, type,
+schema_version, [actor, correlation_id, causation_id, traceparent], body]``: readable by any msgpack
+reader. A state value is ``[version, value]``. Decoding is strict: bytes that do not fit, or a value
+that cannot be, raise LogCorrupt and nothing else, never a half-filled value. Only fields that a
+newer version has added at the end of an array are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from core.domain import plausibility
+from core.domain.events import EVENT_TYPES, TYPE_NAMES, Cause, Event, RecordDefined, Recorded
+from core.domain.model import Claim, Endpoint, Pool, Quarantine, Reservation, Subnet
+from core.domain.upcasters import VERSIONS, upcast
+from core.errors import LogCorrupt
+from core.eventstore.unknown_fields import trimmed
+
+SEGMENT_VERSION = 1
+STATE_VERSION = 1
+SEGMENT_EVENTS_MAX = 126
+"""Events of one group commit: etcd's 128 operations less the segment and the head."""
+
+UNREADABLE: Final = (
+    *(ValueError, KeyError, IndexError, TypeError, AttributeError),
+    *(OverflowError, RecursionError),
+)
+"""What reading strange bytes may raise; msgspec's errors and UnicodeDecodeError are ValueErrors."""
+
+SEGMENT_REMEDY: Final = (
+    "run a version that knows this event type, or restore the log from its archive"
+)
+UPGRADE: Final = "run a version that knows it; garbage is put right by `orbctl verify --repair`"
+
+T = TypeVar("T")
+_encoder = msgspec.msgpack.Encoder()
+
+
+class EventDraft(NamedTuple):
+    """An event about to be appended."""
+
+    event_id: str
+    cause: Cause
+    event: Event
+
+
+class WriterHead(NamedTuple):
+    """``seq`` of a writer's last segment, ``epoch`` of the process that owns it."""
+
+    seq: int
+    epoch: int
+
+
+class _Record(NamedTuple):
+    event_id: str
+    type: str
+    schema_version: int
+    cause: Cause
+    body: msgspec.Raw
+
+
+class _Segment(NamedTuple):
+    version: int
+    recorded_at_ms: int
+    records: list[_Record]
+
+
+_segment_decoder = msgspec.msgpack.Decoder(_Segment)
+_raw_decoder = msgspec.msgpack.Decoder(list[object])
+_body_decoders = {
+    name: (VERSIONS[name], msgspec.msgpack.Decoder(kind).decode)
+    for name, kind in EVENT_TYPES.items()
+}
+
+
+def encode_segment(recorded_at_ms: int, drafts: Sequence[EventDraft]) -> bytes:
+    """The bytes of one group commit."""
+    assert 0 < len(drafts) <= SEGMENT_EVENTS_MAX, len(drafts)
+    records = []
+    for draft in drafts:
+        name = TYPE_NAMES[type(draft.event)]
+        records.append((draft.event_id, name, VERSIONS[name], draft.cause, draft.event))
+    return _encoder.encode((SEGMENT_VERSION, recorded_at_ms, records))
+
+
+def decode_segment(data: bytes, *, writer: str, position: int) -> list[Recorded]:
+    """The events of a segment that etcd keeps at revision ``position``. Raises LogCorrupt."""
+    try:
+        segment = _segment_of(data)
+        if segment.version != SEGMENT_VERSION:
+            raise ValueError(f"segment version {segment.version} is unknown")
+        return _events_of(segment, writer, position)
+    except UNREADABLE as error:
+        raise LogCorrupt(
+            f"the segment of {writer} at revision {position} does not decode: {words_of(error)}",
+            subject=writer,
+            remedy=SEGMENT_REMEDY,
+        ) from error
+
+
+def words_of(error: Exception) -> str:
+    """An error of ``UNREADABLE`` in words; some of them say only a key or nothing."""
+    if isinstance(error, ValueError | OSError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def _segment_of(data: bytes) -> _Segment:
+    try:
+        return _segment_decoder.decode(data)
+    except msgspec.ValidationError:
+        version, at, records = trimmed(_raw_decoder.decode(data), _Segment)
+        raw = [[*record[:-1], msgspec.Raw(_encoder.encode(record[-1]))] for record in records]
+        return _Segment(version, at, [_record_of(one) for one in raw])
+
+
+def _record_of(fields: list[Any]) -> _Record:
+    event_id, name, version, cause, body = fields
+    heading = msgspec.convert((event_id, name, version, cause), tuple[str, str, int, Cause])
+    return _Record(*heading, body)
+
+
+def _events_of(segment: _Segment, writer: str, position: int) -> list[Recorded]:
+    """One loop and no call of ours for an event: replay spends most of its time here."""
+    at, decoders, make = segment.recorded_at_ms, _body_decoders, tuple.__new__
+    events = []
+    for place, (event_id, name, version, cause, body) in enumerate(segment.records):
+        if name not in decoders:
+            raise ValueError(f"event type {name!r} is unknown")
+        known, decode = decoders[name]
+        try:
+            event = decode(body) if version == known else _upcast(name, version, body)
+        except msgspec.ValidationError:
+            event = _newer(name, version, body)
+        events.append(make(Recorded, (position, place, event_id, at, writer, cause, event)))
+    return events
+
+
+def _upcast(name: str, version: int, body: msgspec.Raw) -> Event:
+    if version > VERSIONS[name]:
+        raise ValueError(f"version {version} of event type {name!r} is unknown")
+    return msgspec.convert(upcast(name, version, _raw_decoder.decode(body)), EVENT_TYPES[name])
+
+
+def _newer(name: str, version: int, body: msgspec.Raw) -> Event:
+    """An event of this version to which another process adds fields."""
+    kind = EVENT_TYPES[name]
+    fields = upcast(name, version, _raw_decoder.decode(body))
+    return msgspec.convert(trimmed(fields, kind), kind)
+
+
+class StateCodec(Generic[T]):
+    """Bytes of one kind of state value: ``[version, value]``.
+
+    ``check`` raises ValueError for a value of the right type that cannot be.
+    """
+
+    __slots__ = ("_check", "_decoder", "_kind", "_what")
+
+    def __init__(self, kind: type[T], check: Callable[[T], None] | None = None) -> None:
+        self._what = kind.__name__
+        self._kind = kind
+        self._check = check
+        # msgspec wants the concrete type; mypy cannot follow a type variable into it.
+        self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(tuple[int, kind])  # type: ignore[valid-type]
+
+    def encode(self, value: T) -> bytes:
+        """Bytes of the value."""
+        return _encoder.encode((STATE_VERSION, value))
+
+    def decode(self, data: bytes) -> T:
+        """The value of these bytes; raises LogCorrupt."""
+        try:
+            try:
+                version, value = self._decoder.decode(data)
+            except msgspec.ValidationError:
+                version, value = self._decode_newer(data)
+            if version != STATE_VERSION:
+                raise ValueError(f"version {version} is unknown")
+            result: T = value
+            if self._check is not None:
+                self._check(result)
+        except UNREADABLE as error:
+            raise LogCorrupt(
+                f"a {self._what} value does not decode: {words_of(error)}",
+                subject=self._what,
+                remedy=UPGRADE,
+            ) from error
+        return result
+
+    def _decode_newer(self, data: bytes) -> tuple[int, T]:
+        """The value of a process that adds fields, or what is wrong with it."""
+        version, value = _raw_decoder.decode(data)
+        if version != STATE_VERSION:
+            raise ValueError(f"version {version} is unknown")
+        return STATE_VERSION, msgspec.convert(trimmed(value, self._kind), self._kind)
+
+
+CLAIM = StateCodec(Claim)
+ENDPOINT = StateCodec(Endpoint, plausibility.check_endpoint)
+POOL = StateCodec(Pool, plausibility.check_pool)
+SUBNET = StateCodec(Subnet, plausibility.check_pool)
+RESERVATION = StateCodec(Reservation, plausibility.check_reservation)
+QUARANTINE = StateCodec(Quarantine, plausibility.check_quarantine)
+RECORD = StateCodec(RecordDefined)
+HEAD = StateCodec(WriterHead, lambda head: plausibility.check_counts(head.seq, head.epoch))

@@ -1,0 +1,25 @@
+"""The key-value store on etcd: a thin ``grpc.aio`` client of our own.
+
+    client.py    EtcdStore, the ``KeyValueStore`` itself
+    calls.py     one call: a ready endpoint, a token, a deadline, the right error
+    reads.py     reading large ranges in pages at one revision
+    watch.py     one watch over several ranges that survives its connection
+    channel.py   one gRPC channel per endpoint, rotation away from the ones that fail
+    access_control.py  roles, users and authentication, switched on by a hook of the chart
+    auth.py      user and password -> token, renewed when etcd no longer takes it
+    failures.py  what a failed call means: refused, nothing written, or unknown (invariant I9)
+    wire.py      our values <-> protobuf messages
+    messages.py  the typed face of the packaged stubs
+    settings.py  addresses, credentials and every limit
+    access.py    what a user said about etcd -> settings, or an error by the name of the setting
+
+Nothing here knows what an address is; nothing outside imports anything but ``EtcdStore``,
+``EtcdSettings`` and what ``access`` and ``access_control`` have.
+"""
+
+from __future__ import annotations
+
+from core.eventstore.etcd.client import EtcdStore
+from core.eventstore.etcd.settings import EtcdSettings
+
+__all__ = ["EtcdSettings", "EtcdStore"]

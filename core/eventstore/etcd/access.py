@@ -1,0 +1,68 @@
+"""What a user says about etcd, checked and completed: settings, or an error that names the setting.
+
+Agent, controller and orbctl take the same six settings from different places (a file, variables,
+options), so each hands over its own names for them. Reads the files it is told of, nothing else.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from core.errors import BadInput
+from core.eventstore.etcd.settings import EtcdSettings
+
+ETCD_ENDPOINT = "127.0.0.1:2379"
+ENDPOINTS_MAX = 32
+PASSWORD_BYTES_MAX = 4_096
+
+
+class Access(NamedTuple):
+    """One text for each setting: what was said ("" for nothing), or what the user calls it.
+
+    ``endpoints`` are separated by commas.
+    """
+
+    endpoints: str = ""
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    user: str = ""
+    password_file: str = ""
+
+
+def etcd_settings(said: Access, password: str, names: Access) -> EtcdSettings:
+    """The settings; ``password`` wins over the file's. Raises BadInput about one of ``names``."""
+    endpoints = tuple(each.strip() for each in said.endpoints.split(","))
+    if not all(endpoints) or len(endpoints) > ENDPOINTS_MAX:
+        raise BadInput(
+            f"etcd endpoints {said.endpoints[:64]!r}: give 1 to {ENDPOINTS_MAX} of host:port",
+            subject=names.endpoints,
+        )
+    if bool(said.cert_file) != bool(said.key_file):
+        raise BadInput(
+            "a certificate without its key, or a key without its certificate",
+            subject=names.cert_file,
+            remedy=f"give {names.cert_file} and {names.key_file} together",
+        )
+    for field in ("ca_file", "cert_file", "key_file"):
+        path = getattr(said, field)
+        if path and not Path(path).is_file():
+            raise BadInput(f"{path} is not a file", subject=getattr(names, field))
+    if not password and said.password_file:
+        password = _read_password(said.password_file, names.password_file)
+    if said.user and not password:
+        raise BadInput(
+            f"etcd user {said.user} has no password",
+            subject=names.password_file,
+            remedy=f"name a file in {names.password_file}, or set ORBWEAVER_ETCD_PASSWORD",
+        )
+    return EtcdSettings(endpoints, said.ca_file, said.cert_file, said.key_file, said.user, password)
+
+
+def _read_password(path: str, name: str) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(PASSWORD_BYTES_MAX).decode().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"cannot read {path}: {error}", subject=name) from None

@@ -1,0 +1,97 @@
+"""Switches etcd's access control on: roles, the users that have them, authentication.
+
+Promise: running it again changes nothing, or brings permissions that have changed since in order.
+It talks to etcd as ``root``, by a client certificate of that common name or by user and password.
+It never removes a user or a role that it does not know, and never switches authentication off.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Sequence
+from typing import Any, Final
+
+from core.errors import StoreRejected
+from core.eventstore.etcd import messages
+from core.eventstore.etcd.calls import Calls
+from core.eventstore.etcd.channel import Method
+from core.eventstore.etcd.messages import ProtobufMessage
+from core.eventstore.etcd.settings import EtcdSettings
+from core.eventstore.roles import ROOT_USER, EtcdRole, Permission
+
+_EXISTS: Final = ("etcdserver: user name already exists", "etcdserver: role name already exists")
+_UNGUESSABLE_BYTES: Final = 32
+
+_log: Final = logging.getLogger(__name__)
+
+
+async def switch_on(settings: EtcdSettings, roles: Sequence[EtcdRole]) -> None:
+    """Make roles and users as they should be, then require authentication.
+
+    Raises StoreUnavailable, StoreRejected (the certificate or user is not root's).
+    """
+    calls = Calls(settings)
+    try:
+        control = _Control(calls)
+        for role in roles:
+            await control.make_role(role)
+            await control.make_user(role.user, role.name)
+        await control.make_user(ROOT_USER, ROOT_USER)
+        await control.call("auth_enable", messages.AuthEnableRequest())
+    finally:
+        await calls.close()
+    _log.info("etcd requires authentication; roles: %s", ", ".join(role.name for role in roles))
+
+
+class _Control:
+    """The calls of etcd's Auth service. Each may be repeated without harm."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def call(self, method: Method, request: ProtobufMessage) -> Any:
+        """Raises StoreUnavailable, StoreRejected."""
+        return await self._calls.repeat(method, request)
+
+    async def make_user(self, user: str, role: str) -> None:
+        """A user that is known by its certificate: nothing keeps its password."""
+        password = secrets.token_urlsafe(_UNGUESSABLE_BYTES)
+        await self._make("user_add", messages.AuthUserAddRequest(name=user, password=password))
+        await self.call("user_grant", messages.AuthUserGrantRoleRequest(user=user, role=role))
+
+    async def make_role(self, role: EtcdRole) -> None:
+        """The role with exactly its permissions."""
+        await self._make("role_add", messages.AuthRoleAddRequest(name=role.name))
+        found = await self.call("role_get", messages.AuthRoleGetRequest(role=role.name))
+        has = {Permission(one.key, one.range_end, _may_write(one)) for one in found.perm}
+        wanted = set(role.permissions)
+        for one in sorted(wanted - has):
+            grant = messages.AuthRoleGrantPermissionRequest(name=role.name)
+            grant.perm.key, grant.perm.range_end = one.start, one.end
+            grant.perm.permType = messages.READWRITE if one.may_write else messages.READ
+            await self.call("role_grant", grant)
+        # A range that is still wanted, with another type, was replaced by the grant above.
+        ranges = {(one.start, one.end) for one in wanted}
+        for one in sorted(has - wanted):
+            if (one.start, one.end) not in ranges:
+                await self.call("role_revoke", _revoke(role.name, one))
+
+    async def _make(self, method: Method, request: ProtobufMessage) -> None:
+        try:
+            await self.call(method, request)
+        except StoreRejected as error:
+            if not any(text in error.message for text in _EXISTS):
+                raise
+
+
+def _may_write(permission: messages.PermissionMessage) -> bool:
+    return permission.permType == messages.READWRITE
+
+
+def _revoke(role: str, permission: Permission) -> ProtobufMessage:
+    start, end = permission.start.decode(), permission.end.decode()  # text in this one message
+    request: ProtobufMessage = messages.AuthRoleRevokePermissionRequest(
+        role=role, key=start, range_end=end
+    )
+    return request

@@ -1,0 +1,65 @@
+"""User and password -> a token in the metadata of every call, renewed when etcd no longer takes it.
+
+Tokens are never logged. Without a user there is no token, and a cluster that has authentication
+switched off is used without one until it asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from core.eventstore.etcd import messages
+from core.eventstore.etcd.channel import EndpointChannel
+from core.eventstore.etcd.failures import CALL_ERRORS, CallFailed, CallFailure, CallState, judged
+from core.eventstore.etcd.keep_alive import Metadata
+from core.eventstore.etcd.settings import EtcdSettings
+
+_AUTH_IS_OFF = "etcdserver: authentication is not enabled"
+
+# A member without a leader answers at once instead of keeping the call until its own timeout.
+_REQUIRE_LEADER: Metadata = (("hasleader", "true"),)
+
+
+class Tokens:
+    """The metadata of calls. ``metadata`` is None while a token is still to be asked for."""
+
+    def __init__(self, settings: EtcdSettings) -> None:
+        self._user = settings.user
+        self._password = settings.password
+        self._timeout_s = settings.read_attempt_s
+        self._lock = asyncio.Lock()
+        self.metadata: Metadata | None = None if settings.user else _REQUIRE_LEADER
+
+    @property
+    def renewable(self) -> bool:
+        """Whether a refused token can be replaced by a new one."""
+        return bool(self._user)
+
+    async def renew(self, link: EndpointChannel, stale: Metadata | None) -> Metadata:
+        """Replace ``stale``; calls that failed together share one new token.
+
+        Raises CallFailed; nothing was written, whatever went wrong here.
+        """
+        async with self._lock:
+            if self.metadata is None or self.metadata is stale:
+                self.metadata = await self._authenticate(link)
+            return self.metadata
+
+    def forget(self) -> None:
+        """Ask for a new token before the next call."""
+        if self.renewable:
+            self.metadata = None
+
+    async def _authenticate(self, link: EndpointChannel) -> Metadata:
+        request = messages.AuthenticateRequest(name=self._user, password=self._password)
+        authenticate = link.methods["authenticate"]
+        try:
+            answer = await authenticate(request, timeout=self._timeout_s, metadata=_REQUIRE_LEADER)
+        except CALL_ERRORS as error:
+            failure = judged(error).failure
+            if failure.text.startswith(_AUTH_IS_OFF):
+                return _REQUIRE_LEADER
+            if failure.nature is CallState.UNKNOWN:
+                failure = CallFailure(CallState.NOTHING_WRITTEN, failure.text, failure.timed_out)
+            raise CallFailed(failure) from error
+        return (*_REQUIRE_LEADER, ("token", answer.token))

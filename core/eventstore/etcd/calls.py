@@ -1,0 +1,185 @@
+"""One call to etcd: a ready endpoint, a token, a deadline, the right error, and its measure.
+
+``once`` is for writes and sends at most one request that etcd may act on. ``repeat`` is for reads
+and for calls that may be repeated without harm; it goes on at the next endpoint within a bounded
+time.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Protocol
+
+from tenacity import AsyncRetrying, retry_if_exception, stop_before_delay, wait_random_exponential
+
+from core.eventstore.etcd.auth import Tokens
+from core.eventstore.etcd.channel import EndpointChannel, Endpoints, Method
+from core.eventstore.etcd.failures import (
+    CALL_ERRORS,
+    CallFailed,
+    CallFailure,
+    CallState,
+    judged,
+    read_error,
+    write_error,
+)
+from core.eventstore.etcd.keep_alive import Metadata
+from core.eventstore.etcd.messages import Request
+from core.eventstore.etcd.settings import RETRY_WAIT_S_MAX, EtcdSettings
+
+_FIRST_WAIT_S = 0.02
+_LAST_ATTEMPT_S = 0.05
+
+_MOVE_ON = frozenset({CallState.NOTHING_WRITTEN, CallState.UNKNOWN})
+"""Natures of failures that another endpoint may not have."""
+
+
+class CallObserver(Protocol):
+    """Told of every finished call; must be quick and must not raise."""
+
+    def on_call(self, method: str, seconds: float, outcome: str) -> None:
+        """``outcome`` is "ok" or the name of an error class; ``method`` a lower-case word."""
+        ...
+
+
+class Calls:
+    """All calls of one store."""
+
+    def __init__(self, settings: EtcdSettings, observer: CallObserver | None = None) -> None:
+        self._settings = settings
+        self._observer = observer
+        self._endpoints = Endpoints(settings)
+        self._tokens = Tokens(settings)
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether the store was closed."""
+        return self._closed
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint that calls use now, ``host:port``."""
+        return self._endpoints.current.endpoint
+
+    async def once(self, method: Method, request: Request) -> Any:
+        """Send a write. Raises StoreUnavailable, OutcomeUnknown, StoreRejected."""
+        started = time.perf_counter()
+        try:
+            answer = await self._attempt(method, request, self._settings.write_deadline_s)
+        except CallFailed as failed:
+            error = write_error(failed.failure, self.endpoint)
+            self.observe(method, started, error)
+            raise error from failed
+        self.observe(method, started)
+        return answer
+
+    async def repeat(self, method: Method, request: Request) -> Any:
+        """Send a read, if need be again. Raises StoreUnavailable, StoreRejected.
+
+        When the revision was compacted, raises CallFailed: only the caller knows what that means.
+        """
+        started = time.perf_counter()
+        try:
+            answer = await self._repeated(method, request)
+        except CallFailed as failed:
+            if failed.failure.nature is CallState.COMPACTED:
+                self.observe(method, started)
+                raise
+            error = read_error(failed.failure, self.endpoint)
+            self.observe(method, started, error)
+            raise error from failed
+        self.observe(method, started)
+        return answer
+
+    async def open_watch(self) -> tuple[EndpointChannel, Any]:
+        """A link and a new watch stream over it. Raises CallFailed."""
+        self._check_open()
+        link = await self._endpoints.ready()
+        metadata = self._tokens.metadata or await self._tokens.renew(link, None)
+        return link, link.watch(metadata=metadata)
+
+    def watch_failed(self, link: EndpointChannel, failure: CallFailure) -> None:
+        """Make the next ``open_watch`` use another endpoint, or a new token."""
+        if failure.nature is CallState.STALE_TOKEN:
+            self._tokens.forget()
+        else:
+            self._endpoints.failed(link)
+
+    def observe(self, method: str, started: float, error: Exception | None = None) -> None:
+        """Tell the observer of a call that began at ``started`` (``time.perf_counter``)."""
+        if self._observer is not None:
+            outcome = type(error).__name__ if error is not None else "ok"
+            self._observer.on_call(method, time.perf_counter() - started, outcome)
+
+    async def close(self) -> None:
+        """End every call under way and refuse new ones."""
+        self._closed = True
+        await self._endpoints.close()
+
+    async def _repeated(self, method: Method, request: Request) -> Any:
+        attempt_s = self._settings.read_attempt_s
+        ends_at = time.monotonic() + self._settings.read_deadline_s
+        try:
+            return await self._attempt(method, request, attempt_s)
+        except CallFailed as failed:
+            if not self._worth_repeating(failed):
+                raise
+        retrying = AsyncRetrying(
+            stop=stop_before_delay(ends_at - time.monotonic()),
+            wait=wait_random_exponential(multiplier=_FIRST_WAIT_S, max=RETRY_WAIT_S_MAX),
+            retry=retry_if_exception(self._worth_repeating),
+            reraise=True,
+        )
+        async for attempt in retrying:
+            attempt_s = min(2 * attempt_s, max(ends_at - time.monotonic(), _LAST_ATTEMPT_S))
+            with attempt:
+                return await self._attempt(method, request, attempt_s)
+        raise AssertionError("tenacity ends with a result or an error")
+
+    def _worth_repeating(self, error: BaseException) -> bool:
+        return (
+            isinstance(error, CallFailed)
+            and error.failure.nature in _MOVE_ON
+            and not error.failure.is_full
+            and not self._closed
+        )
+
+    async def _attempt(self, method: Method, request: Request, timeout_s: float) -> Any:
+        self._check_open()
+        link = await self._endpoints.ready()
+        metadata = self._tokens.metadata
+        try:
+            if metadata is None:
+                metadata = await self._tokens.renew(link, None)
+            try:
+                return await self._send(link, method, request, timeout_s, metadata)
+            except CallFailed as failed:
+                if failed.failure.nature is not CallState.STALE_TOKEN:
+                    raise
+            # etcd judges the identity before the request: nothing was written. One that comes from
+            # a certificate is stale only for as long as etcd takes up a change of its roles.
+            if self._tokens.renewable:
+                metadata = await self._tokens.renew(link, metadata)
+            return await self._send(link, method, request, timeout_s, metadata)
+        except CallFailed as failed:
+            if failed.failure.nature in _MOVE_ON and not failed.failure.is_full:
+                self._endpoints.failed(link)
+            raise
+
+    async def _send(
+        self,
+        link: EndpointChannel,
+        method: Method,
+        request: Request,
+        timeout_s: float,
+        metadata: Metadata,
+    ) -> Any:
+        try:
+            return await link.methods[method](request, timeout=timeout_s, metadata=metadata)
+        except CALL_ERRORS as error:
+            raise judged(error) from error
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise CallFailed(CallFailure(CallState.NOTHING_WRITTEN, "the store is closed"))

@@ -1,0 +1,128 @@
+"""The key-value store on etcd (see ``core.eventstore.kv`` for what it promises).
+
+It adds nothing to etcd's own guarantees and takes nothing away: a write is sent once, a read
+is linearizable, a watch loses nothing.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Sequence
+
+from core.errors import OutcomeUnknown, StoreRejected
+from core.eventstore.alarms import full
+from core.eventstore.etcd import messages, reads, wire
+from core.eventstore.etcd.calls import CallObserver, Calls
+from core.eventstore.etcd.failures import CallFailed, CallState, read_error
+from core.eventstore.etcd.settings import EtcdSettings
+from core.eventstore.etcd.txn_encoder import encode_txn
+from core.eventstore.etcd.watch import watch
+from core.eventstore.kv import (
+    Absent,
+    Get,
+    Guard,
+    IsWhole,
+    Put,
+    ReadResult,
+    TxnResult,
+    Unchanged,
+    WatchBatch,
+    Write,
+)
+
+_LEASE_ID_BITS = 63
+
+
+class EtcdStore:
+    """A ``KeyValueStore``. Make it inside the event loop that uses it; it connects on first use."""
+
+    def __init__(self, settings: EtcdSettings, observer: CallObserver | None = None) -> None:
+        self._calls = Calls(settings, observer)
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint that calls use now, ``host:port``."""
+        return self._calls.endpoint
+
+    async def commit(
+        self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
+    ) -> TxnResult:
+        """One etcd transaction, sent once."""
+        wire.check_operations(guards, writes, otherwise)
+        request = encode_txn(guards, writes, otherwise)
+        try:
+            return wire.txn_result(await self._calls.once("txn", request))
+        except OutcomeUnknown as unknown:
+            if unknown.is_full and await self._is_unwritten(guards, writes):
+                raise full(self.endpoint) from unknown
+            raise
+
+    async def _is_unwritten(self, guards: Sequence[Guard], writes: Sequence[Write]) -> bool:
+        """Whether a transaction that etcd has answered for certainly was not applied.
+
+        A full etcd may apply the transaction that fills it and refuse it all the same. One whose
+        guard still holds, of a key that it writes itself, was not applied.
+        """
+        written = {write.key for write in writes if isinstance(write, Put)}
+        for guard in guards:
+            if isinstance(guard, Absent | Unchanged) and guard.key in written:
+                found = (await self.read([Get(guard.key)])).ranges[0].first
+                expected = guard.mod_revision if isinstance(guard, Unchanged) else 0
+                return (found.mod_revision if found is not None else 0) == expected
+        return False
+
+    async def alarms(self) -> tuple[str, ...]:
+        """The names of etcd's alarms that are on, as NOSPACE. Raises StoreUnavailable."""
+        return wire.alarm_names(await self._calls.repeat("status", messages.StatusRequest()))
+
+    async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
+        """All ranges at one revision; several gets travel in one transaction."""
+        return await reads.read(self._calls, gets, revision)
+
+    def watch(
+        self,
+        ranges: Sequence[tuple[bytes, bytes]],
+        *,
+        after: int,
+        is_whole: IsWhole | None = None,
+    ) -> AsyncIterator[WatchBatch]:
+        """See ``core.eventstore.etcd.watch``."""
+        return watch(self._calls, ranges, after, is_whole)
+
+    async def grant_lease(self, ttl_s: int) -> int:
+        """The id is ours, so that the call can be repeated; etcd may lengthen a very short time."""
+        lease = secrets.randbits(_LEASE_ID_BITS) or 1
+        request = messages.LeaseGrantRequest(TTL=ttl_s, ID=lease)
+        try:
+            await self._calls.repeat("grant", request)
+        except StoreRejected as error:
+            # A first attempt whose answer was lost has made it.
+            if "lease already exists" not in error.message:
+                raise
+        return lease
+
+    async def keep_lease(self, lease: int) -> int:
+        """Renew once; the seconds left, 0 when it is gone."""
+        answer = await self._calls.repeat("keep", messages.LeaseKeepAliveRequest(ID=lease))
+        remaining_s: int = answer.TTL
+        return remaining_s
+
+    async def revoke_lease(self, lease: int) -> None:
+        """End the lease; one that is gone is fine, so the call can be repeated."""
+        try:
+            await self._calls.repeat("revoke", messages.LeaseRevokeRequest(ID=lease))
+        except StoreRejected as error:
+            if "requested lease not found" not in error.message:
+                raise
+
+    async def compact(self, revision: int) -> None:
+        """Forget history before ``revision``; an older or equal one than before is fine."""
+        try:
+            await self._calls.repeat("compact", messages.CompactionRequest(revision=revision))
+        except CallFailed as failed:
+            if failed.failure.nature is not CallState.COMPACTED:
+                raise read_error(failed.failure, self.endpoint) from failed
+
+    async def close(self) -> None:
+        """Calls under way fail, later ones raise StoreUnavailable."""
+        await self._calls.close()

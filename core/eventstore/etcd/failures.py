@@ -1,0 +1,202 @@
+"""What a failed call means for the data: the heart of invariant I9.
+
+A table from gRPC status and etcd's words to one of a few natures. Whatever is not listed as certain
+counts as unknown, so a new message of a new etcd can cost a read-back, never a double write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+from typing import Final, NamedTuple
+
+import grpc
+from grpc import StatusCode
+
+from core.errors import (
+    LeaseGone,
+    OutcomeUnknown,
+    StoreError,
+    StoreRejected,
+    StoreTimeout,
+    StoreUnavailable,
+)
+from core.eventstore.alarms import full
+
+
+class CallState(Enum):
+    """What is known after a call that failed."""
+
+    REFUSED = "refused"
+    """etcd refuses this request as it is; nothing was written."""
+
+    NOTHING_WRITTEN = "nothing written"
+    """The request never reached the log; another try, perhaps elsewhere, may succeed."""
+
+    STALE_TOKEN = "stale token"  # noqa: S105  # the name of a failure, no secret
+    """Nothing was written; a fresh token is needed."""
+
+    COMPACTED = "compacted"
+    """The asked revision is gone."""
+
+    UNKNOWN = "unknown"
+    """A write may have been applied."""
+
+
+NO_SPACE: Final = "etcdserver: mvcc: database space exceeded"
+"""etcd's words once its database has reached the quota (the alarm NOSPACE)."""
+
+
+class CallFailure(NamedTuple):
+    """One failed call: its nature, and etcd's or gRPC's own words."""
+
+    nature: CallState
+    text: str
+    timed_out: bool = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the database is full."""
+        return self.text.startswith(NO_SPACE)
+
+
+_STALE_TOKEN = (
+    "etcdserver: invalid auth token",
+    "etcdserver: revision of auth store is old",
+    # No token at all was sent: authentication was switched on after we had asked for one.
+    "etcdserver: user name is empty",
+)
+
+_NEVER_SENT = (
+    # gRPC gave up before it had a connection.
+    "failed to connect to all addresses",
+    "errors resolving ",
+    "DNS resolution failed",
+    # etcd's interceptors, which run before the request is looked at.
+    "etcdserver: no leader",
+    "etcdserver: not capable",
+    "etcdserver: rpc not supported for learner",
+    # etcd refuses to propose while it lags behind its own log.
+    "etcdserver: too many requests",
+)
+
+# Maintenance calls answer it with the status UNKNOWN; etcd checks authentication first.
+_NOT_PERMITTED = ("auth: permission denied", "etcdserver: permission denied")
+
+_LEASE_GONE = "etcdserver: requested lease not found"
+
+_REFUSING_CODES = frozenset(
+    {
+        StatusCode.INVALID_ARGUMENT,
+        StatusCode.NOT_FOUND,
+        StatusCode.ALREADY_EXISTS,
+        StatusCode.PERMISSION_DENIED,
+        StatusCode.FAILED_PRECONDITION,
+        StatusCode.OUT_OF_RANGE,
+        StatusCode.UNIMPLEMENTED,
+        StatusCode.UNAUTHENTICATED,
+    }
+)
+
+# The server's own receive limit, checked before etcd sees the request. The same status also reports
+# "database space exceeded", and that one may arrive after the write was applied: etcd tests
+# its quota before it applies and answers after. So the code alone proves nothing.
+_TOO_LARGE_TO_RECEIVE = "grpc: received message larger than max"
+
+
+def classify(code: StatusCode, details: str) -> CallFailure:
+    """Judge a failed call by its status and its text."""
+    text = details or code.name
+    if details.startswith(_STALE_TOKEN):
+        return CallFailure(CallState.STALE_TOKEN, text)
+    if details.startswith(_NEVER_SENT):
+        return CallFailure(CallState.NOTHING_WRITTEN, text)
+    if code is StatusCode.OUT_OF_RANGE and "has been compacted" in details:
+        return CallFailure(CallState.COMPACTED, text)
+    if code in _REFUSING_CODES or details.startswith((_TOO_LARGE_TO_RECEIVE, *_NOT_PERMITTED)):
+        return CallFailure(CallState.REFUSED, text)
+    return CallFailure(CallState.UNKNOWN, text, timed_out=code is StatusCode.DEADLINE_EXCEEDED)
+
+
+class CallFailed(Exception):
+    """A failed call inside this package; callers outside see the error tree instead."""
+
+    def __init__(self, failure: CallFailure) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
+
+
+CALL_ERRORS: Final = (
+    grpc.RpcError,
+    grpc.aio.UsageError,
+    asyncio.InvalidStateError,
+    asyncio.CancelledError,
+)
+"""Everything that gRPC raises when a call fails, for ``judged``."""
+
+
+def judged(error: BaseException) -> CallFailed:
+    """What gRPC raised, as a failure; a cancellation by our own caller is raised again."""
+    if isinstance(error, grpc.aio.AioRpcError):
+        return CallFailed(classify(error.code(), error.details() or ""))
+    if isinstance(error, asyncio.CancelledError):
+        # Closing a channel cancels its calls; that must not look like the caller's cancellation.
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise error
+        return CallFailed(CallFailure(CallState.UNKNOWN, "the connection was closed meanwhile"))
+    if isinstance(error, grpc.aio.UsageError):
+        return CallFailed(CallFailure(CallState.NOTHING_WRITTEN, "the connection is closed"))
+    return CallFailed(CallFailure(CallState.UNKNOWN, str(error)))
+
+
+def write_error(failure: CallFailure, endpoint: str) -> StoreError:
+    """The error of a failed write: only what is certain counts as not written."""
+    if failure.nature is CallState.NOTHING_WRITTEN:
+        return _unavailable(failure, endpoint)
+    if failure.nature is CallState.UNKNOWN:
+        unknown = OutcomeUnknown(
+            f"the answer of a write was lost: {failure.text}",
+            subject=endpoint,
+            remedy="read back what it would have written before writing again",
+        )
+        unknown.is_full = failure.is_full
+        return unknown
+    return _rejected(failure, endpoint)
+
+
+def read_error(failure: CallFailure, endpoint: str) -> StoreError:
+    """The error of a failed read, or of any call that may be repeated without harm."""
+    if failure.is_full:
+        return full(endpoint)
+    if failure.timed_out:
+        return StoreTimeout(
+            f"no answer in time: {failure.text}",
+            subject=endpoint,
+            remedy="look at etcd's health and load, then try again",
+        )
+    if failure.nature in (CallState.NOTHING_WRITTEN, CallState.UNKNOWN):
+        return _unavailable(failure, endpoint)
+    return _rejected(failure, endpoint)
+
+
+def _unavailable(failure: CallFailure, endpoint: str) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"etcd cannot be used now: {failure.text}",
+        subject=endpoint,
+        remedy="look at etcd's health and at the endpoints, then try again",
+    )
+
+
+def _rejected(failure: CallFailure, endpoint: str) -> StoreRejected:
+    if failure.text.startswith(_LEASE_GONE):
+        return LeaseGone(
+            f"etcd refuses the request: {failure.text}",
+            subject=endpoint,
+            remedy="grant another lease and repeat the request with it",
+        )
+    return StoreRejected(
+        f"etcd refuses the request: {failure.text}",
+        subject=endpoint,
+        remedy="correct the request, the credentials or the role; repeating it cannot help",
+    )

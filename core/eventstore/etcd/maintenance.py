@@ -1,0 +1,56 @@
+"""Maintenance of etcd's members: defragment each, disarm the alarm NOSPACE.
+
+With authentication on, etcd lets only its user ``root`` defragment; a controller may disarm.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from core.eventstore.etcd import messages
+from core.eventstore.etcd.calls import Calls
+from core.eventstore.etcd.channel import Method
+from core.eventstore.etcd.messages import ProtobufMessage
+from core.eventstore.etcd.settings import EtcdSettings
+
+DEFRAGMENT_S_MAX: Final = 120.0
+"""A member rewrites its whole database; 4 GiB take some 40 s on a slow disk."""
+
+
+class EtcdMaintenance:
+    """The members behind the endpoints of the settings. Every call may be repeated."""
+
+    def __init__(self, settings: EtcdSettings) -> None:
+        self._settings = settings
+
+    async def defragment(self) -> None:
+        """Rewrite each member's database without free pages, one member after the other.
+
+        Raises StoreRejected (the user is not root), StoreUnavailable.
+        """
+        slow = self._settings._replace(
+            read_attempt_s=DEFRAGMENT_S_MAX, read_deadline_s=DEFRAGMENT_S_MAX
+        )
+        for endpoint in slow.endpoints:
+            one = slow._replace(endpoints=(endpoint,))
+            await _call(one, "defragment", messages.DefragmentRequest())
+
+    async def disarm(self) -> None:
+        """Disarm NOSPACE of every member that raised it. Raises StoreRejected, StoreUnavailable."""
+        answer = await _call(self._settings, "alarm", messages.AlarmRequest())
+        for raised in answer.alarms:
+            if raised.alarm == messages.ALARM_NOSPACE:
+                request = messages.AlarmRequest(
+                    action=messages.ALARM_DEACTIVATE,
+                    memberID=raised.memberID,
+                    alarm=messages.ALARM_NOSPACE,
+                )
+                await _call(self._settings, "alarm", request)
+
+
+async def _call(settings: EtcdSettings, method: Method, request: ProtobufMessage) -> Any:
+    calls = Calls(settings)
+    try:
+        return await calls.repeat(method, request)
+    finally:
+        await calls.close()

@@ -1,0 +1,77 @@
+"""Reading ranges of any size at one revision.
+
+A range without a limit is asked for in pages, so that no answer outlives an attempt's deadline and
+no message stalls the event loop. etcd counts the whole rest of a range for every page (its index
+walks on after the limit), so many small pages would be quadratic; hence the first page is small,
+because nearly every read ends there, and the later ones are cut by bytes. It never writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from core.errors import Compacted
+from core.eventstore.etcd import wire
+from core.eventstore.etcd.calls import Calls
+from core.eventstore.etcd.failures import CallFailed
+from core.eventstore.etcd.settings import FIRST_PAGE_KEYS, PAGE_BYTES, PAGE_KEYS_MAX, RESTARTS_MAX
+from core.eventstore.etcd.txn_encoder import encode_reads
+from core.eventstore.etcd.watch import oldest_revision
+from core.eventstore.kv import Get, KeyValue, RangeResult, ReadResult
+
+_KEY_OVERHEAD_BYTES = 32
+
+
+async def read(calls: Calls, gets: Sequence[Get], revision: int) -> ReadResult:
+    """All ranges at one revision; 0 means the newest.
+
+    Raises StoreUnavailable, Compacted, StoreRejected.
+    """
+    wire.check_operations(gets)
+    for _ in range(RESTARTS_MAX):
+        try:
+            return await _read(calls, gets, revision)
+        except CallFailed:
+            # Compacted. A revision that the caller named stays gone; our own was only overtaken
+            # between two pages, and a newer one will do.
+            if revision:
+                break
+    raise Compacted(await oldest_revision(calls, gets[0].start, revision or 1))
+
+
+async def _read(calls: Calls, gets: Sequence[Get], revision: int) -> ReadResult:
+    first = [get._replace(limit=_smaller(get.limit, FIRST_PAGE_KEYS)) for get in gets]
+    if len(first) == 1:
+        response = await calls.repeat("range", wire.range_request(first[0], revision))
+        results: tuple[RangeResult, ...] = (wire.range_result(response),)
+    else:
+        response = await calls.repeat("txn", encode_reads(first, revision))
+        results = wire.range_results(response)
+    at = revision or response.header.revision
+    whole = [await _whole(calls, get, page, at) for get, page in zip(gets, results, strict=True)]
+    return ReadResult(at, tuple(whole))
+
+
+async def _whole(calls: Calls, get: Get, page: RangeResult, revision: int) -> RangeResult:
+    wanted = _smaller(get.limit, page.count)
+    if len(page.kvs) >= wanted or get.count_only:
+        return page
+    kvs = list(page.kvs)
+    last = page.kvs
+    while len(kvs) < wanted and last:
+        limit = min(_page_keys(last), wanted - len(kvs))
+        rest = get._replace(start=last[-1].key + b"\0", limit=limit)
+        response = await calls.repeat("range", wire.range_request(rest, revision))
+        last = wire.range_result(response).kvs
+        kvs += last
+    return RangeResult(tuple(kvs), page.count, page.count > len(kvs))
+
+
+def _smaller(limit: int, bound: int) -> int:
+    return min(limit, bound) if limit else bound
+
+
+def _page_keys(previous: Sequence[KeyValue]) -> int:
+    """How many keys like the previous page's make a page of the size aimed at."""
+    size = sum(len(kv.key) + len(kv.value) + _KEY_OVERHEAD_BYTES for kv in previous)
+    return max(1, min(PAGE_KEYS_MAX, PAGE_BYTES * len(previous) // size))

@@ -1,0 +1,207 @@
+"""The index of pools and subnets: which keys find them by CIDR, by address and by application.
+
+A command reads what it touches through these keys, whatever else exists. They follow from the pools
+and subnets alone and are written in the transaction that changes those; the guard key of the topic
+says whether they are complete (``COMPLETE``). A version that does not know the index writes another
+value there, and then the index is built anew (``core.configuration.indexer``). Nothing here talks
+to the store.
+
+    index/<topic>/<family>/network/<first address>/<prefix length>/<name>
+    index/pools/<family>/block/<first address>/<prefix length>/<pool>
+    index/pools/<family>/application/<group and version>/<kind>/<namespace>/<application>/<pool>
+
+A pool's addresses are covered by aligned blocks, as a routing table would have them. What contains
+an address is found by one key for each prefix length, and what begins in a range by the range of
+keys: etcd counts every key of a range that it reads, so no range may hold more than is wanted. A
+pool that would need more than ``BLOCKS_MAX`` is covered by fewer, larger blocks: a look-up may then
+name it although it has none of the addresses, and never misses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final, Literal, get_args
+
+from core.domain.addresses.address_set import AddressSet
+from core.domain.addresses.ip_address import (
+    ADDRESS_BITS,
+    AddressSyntaxError,
+    Cidr,
+    Family,
+    parse_cidr,
+)
+from core.domain.autopools.names import ApplicationKey, application_of
+from core.domain.configuration.configuration_state import pool_addresses
+from core.domain.model import Pool, Subnet
+from core.eventstore.keys import Keys, range_end
+from core.eventstore.kv import Get, RangeResult
+
+Topic = Literal["pools", "subnets"]
+
+COMPLETE: Final = b"indexed"
+"""Value of a topic's guard key while its index has everything."""
+
+BLOCKS_MAX: Final = 48
+"""Blocks of one pool: its old and its new ones fit into one transaction."""
+
+HULLS_MAX: Final = 24
+"""Ranges looked up for one pool; of more of them neighbours share a look-up."""
+
+TOPICS: Final[tuple[Topic, ...]] = get_args(Topic)
+FAMILIES: Final[tuple[Family, ...]] = get_args(Family)
+
+_DIGITS: Final = 32
+_PARTS: Final = {"network": 3, "block": 3}
+"""Parts of a key behind its sort; those of an application are labels, which may be anything."""
+
+
+class IndexIncomplete(Exception):  # a state of the index, met and mended
+    """The index of a topic and family lacks something or cannot be read: build it anew."""
+
+    def __init__(self, topic: Topic, family: Family) -> None:
+        super().__init__(topic, family)
+        self.topic: Topic = topic
+        self.family: Family = family
+
+
+class Index:
+    """The keys of one topic and family."""
+
+    __slots__ = ("_prefix", "family", "topic")
+
+    def __init__(self, keys: Keys, topic: Topic, family: Family) -> None:
+        self._prefix = keys.prefix("index", topic, str(family))
+        self.topic = topic
+        self.family = family
+
+    def all(self) -> tuple[bytes, bytes]:
+        """[start, end) of all of it."""
+        return self._prefix, range_end(self._prefix)
+
+    def entries(self, value: Pool | Subnet | None) -> dict[bytes, bytes]:
+        """The keys that find this pool or subnet, with their values.
+
+        None for one that cannot be read: what ``decide`` lets in can be.
+        """
+        if value is None or value.family != self.family:
+            return {}
+        try:
+            cidr = parse_cidr(value.subnet)
+            owned = pool_addresses(value) if isinstance(value, Pool) else AddressSet(self.family)
+        except AddressSyntaxError:
+            return {}
+        prefixes = [self._block("network", cidr.first, cidr.prefix_length)]
+        prefixes += [self._block("block", *block) for block in blocks_of(owned)]
+        application = application_of(value.labels) if isinstance(value, Pool) else None
+        if application is not None:
+            prefixes.append(self._application(application))
+        return {prefix + value.name.encode(): b"" for prefix in prefixes}
+
+    def named(self, cidr: Cidr) -> Get:
+        """Everything of exactly this CIDR; each of these is for ``names_in``."""
+        return self._under(self._block("network", cidr.first, cidr.prefix_length))
+
+    def overlapping(self, cidr: Cidr) -> list[Get]:
+        """Everything of a CIDR that overlaps this one and is another."""
+        longer = self._block("network", cidr.first, cidr.prefix_length + 1)
+        return [
+            *self._containing("network", cidr.first, range(cidr.prefix_length)),
+            Get(longer, self._key(f"network/{cidr.last:0{_DIGITS}x}0"), keys_only=True),
+        ]
+
+    def containing(self, value: int) -> list[Get]:
+        """Everything whose CIDR contains an address."""
+        return self._containing("network", value, range(ADDRESS_BITS[self.family] + 1))
+
+    def owners(self, addresses: AddressSet, cidr: Cidr | None = None) -> list[Get]:
+        """The pools that may have one of these addresses. ``cidr``: that of the pools, if known."""
+        shortest = 0 if cidr is None else cidr.prefix_length
+        lengths = range(shortest, ADDRESS_BITS[self.family] + 1)
+        gets: dict[Get, None] = {}
+        for first, last in addresses.hulls(HULLS_MAX):
+            gets |= dict.fromkeys(self._containing("block", first, lengths))
+            start = self._key(f"block/{first:0{_DIGITS}x}/")
+            end = self._key(f"block/{last:0{_DIGITS}x}0")
+            gets[Get(start, end, keys_only=True)] = None
+        return list(gets)
+
+    def of_application(self, application: ApplicationKey) -> Get:
+        """The automatic pools of an application."""
+        return self._under(self._application(application))
+
+    def names_in(self, *found: RangeResult) -> list[str]:
+        """The names at the end of keys, each once. Raises IndexIncomplete."""
+        try:
+            names = [kv.key.rpartition(b"/")[2].decode() for one in found for kv in one.kvs]
+        except UnicodeDecodeError as error:
+            raise IndexIncomplete(self.topic, self.family) from error
+        return list(dict.fromkeys(names))
+
+    def _key(self, tail: str) -> bytes:
+        return self._prefix + tail.encode()
+
+    def _under(self, prefix: bytes) -> Get:
+        return Get(prefix, range_end(prefix), keys_only=True)
+
+    def _block(self, sort: str, first: int, length: int) -> bytes:
+        return self._key(f"{sort}/{first:0{_DIGITS}x}/{length:03d}/")
+
+    def _containing(self, sort: str, value: int, lengths: range) -> list[Get]:
+        """One key for each block around an address."""
+        gets = []
+        for length in lengths:
+            low = ADDRESS_BITS[self.family] - length
+            gets.append(self._under(self._block(sort, value >> low << low, length)))
+        return gets
+
+    def _application(self, application: ApplicationKey) -> bytes:
+        group_version = application.api_version.replace("/", "_")
+        return self._key("/".join(("application", group_version, *application[1:], "")))
+
+
+def blocks_of(addresses: AddressSet) -> list[tuple[int, int]]:
+    """(first address, prefix length) of at most ``BLOCKS_MAX`` aligned blocks that cover the set.
+
+    Exactly the set where that many are enough, else the least more by doubling the smallest block.
+    """
+    bits = ADDRESS_BITS[addresses.family]
+    for low in range(bits + 1):
+        rounded = AddressSet.from_intervals(
+            ((first >> low << low, last | (1 << low) - 1) for first, last in addresses),
+            addresses.family,
+        )
+        blocks = list(islice(_aligned(rounded, bits), BLOCKS_MAX + 1))
+        if len(blocks) <= BLOCKS_MAX:
+            return blocks
+    raise AssertionError("one block covers everything")
+
+
+def _aligned(addresses: AddressSet, bits: int) -> Iterator[tuple[int, int]]:
+    """The aligned blocks of which a set consists, the largest ones possible."""
+    for start, last in addresses:
+        first = start
+        while first <= last:
+            low = (last - first + 1).bit_length() - 1
+            if first:
+                low = min(low, (first & -first).bit_length() - 1)
+            yield first, bits - low
+            first += 1 << low
+
+
+def check_entry(keys: Keys, key: bytes) -> None:
+    """Raises ValueError for a key that is not one of ``Index.entries``."""
+    topic, family, what, *rest = key.removeprefix(keys.prefix("index")).decode().split("/")
+    is_shaped = what == "application" or len(rest) == _PARTS.get(what)
+    if topic not in TOPICS or family not in ("4", "6") or not is_shaped:
+        raise ValueError("the key is not one of an index")
+    if what in _PARTS:
+        int(rest[0], 16)
+        int(rest[1])
+
+
+def read_entry(value: bytes) -> bytes:
+    """The key says all. Raises ValueError."""
+    if value:
+        raise ValueError("an entry has no value")
+    return value

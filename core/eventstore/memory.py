@@ -1,0 +1,332 @@
+"""The key-value store in memory: etcd's meaning without etcd, for fast tests.
+
+It keeps every version since the last compaction, as etcd does, so reads of the past, guards,
+watches and leases answer alike; the contract suite holds both to it. One process, one event loop.
+Nothing in it waits, and its one timer reports the progress of idle watches: leases end when a call,
+or ``expire``, finds them due on the injected clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from core.errors import Compacted, LeaseGone, StoreRejected, StoreUnavailable
+from core.eventstore.kv import (
+    REQUEST_BYTES_MAX,
+    TXN_OPERATIONS_MAX,
+    WATCH_PROGRESS_S,
+    Absent,
+    Delete,
+    Get,
+    Guard,
+    IsWhole,
+    KeyChange,
+    KeyValue,
+    NothingNewer,
+    Put,
+    RangeResult,
+    ReadResult,
+    TxnResult,
+    Unchanged,
+    WatchBatch,
+    Write,
+)
+
+LEASE_TTL_S_MIN = 2
+"""etcd lengthens shorter leases to one and a half election timeouts, 2 s by default."""
+
+
+class _Version(NamedTuple):
+    """What one revision made of a key; ``kv`` None means deleted."""
+
+    mod_revision: int
+    kv: KeyValue | None
+
+
+class _Lease:
+    """Time to live, end on the clock, and the keys that end with it."""
+
+    def __init__(self, ttl_s: int, ends_at: float) -> None:
+        self.ttl_s = ttl_s
+        self.ends_at = ends_at
+        self.keys: set[bytes] = set()
+
+
+class MemoryStore:
+    """A ``KeyValueStore``. ``clock`` returns seconds that never go back."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._revision = 1
+        self._compacted = 1
+        self._keys: list[bytes] = []
+        self._versions: dict[bytes, list[_Version]] = {}
+        self._log: list[WatchBatch] = []
+        self._leases: dict[int, _Lease] = {}
+        self._last_lease = 0
+        self._watching: dict[asyncio.Event, int] = {}
+        self._closed = False
+
+    async def commit(
+        self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
+    ) -> TxnResult:
+        """Apply the writes if all guards hold, as one new revision."""
+        self._begin()
+        _check_request(guards, writes, otherwise)
+        if not all(self._holds(guard) for guard in guards):
+            reads = tuple(self._range(get, self._revision) for get in otherwise)
+            return TxnResult(succeeded=False, revision=self._revision, reads=reads)
+        for write in writes:
+            if isinstance(write, Put) and write.lease and write.lease not in self._leases:
+                raise LeaseGone(
+                    "the store refuses the request: requested lease not found",
+                    remedy="grant another lease and repeat the request with it",
+                )
+        self._apply(writes)
+        return TxnResult(succeeded=True, revision=self._revision, reads=())
+
+    async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
+        """All ranges at one revision, 0 for the newest."""
+        self._begin()
+        _check_request((), (), gets)
+        if revision > self._revision:
+            raise _rejected("required revision is a future revision")
+        if revision and revision < self._compacted:
+            raise Compacted(self._compacted)
+        at = revision or self._revision
+        return ReadResult(at, tuple(self._range(get, at) for get in gets))
+
+    async def watch(
+        self,
+        ranges: Sequence[tuple[bytes, bytes]],
+        *,
+        after: int,
+        is_whole: IsWhole | None = None,  # every revision is whole here
+    ) -> AsyncIterator[WatchBatch]:
+        """Every change after ``after``, one batch a revision, or the progress made without any."""
+        wake = asyncio.Event()
+        position = after
+        if max(after, 1) < self._compacted:
+            raise Compacted(self._compacted)
+        try:
+            while True:
+                self._begin()
+                # History that a live watch has still to see outlasts a compaction, as etcd's
+                # messages under way do.
+                self._watching[wake] = position
+                wake.clear()
+                newest = self._revision
+                for batch in self._batches_after(position):
+                    changes = tuple(each for each in batch.changes if _within(each.key, ranges))
+                    if changes:
+                        position = batch.revision
+                        self._watching[wake] = position
+                        yield WatchBatch(position, changes)
+                if newest > position:
+                    position = newest
+                    self._watching[wake] = position
+                    yield WatchBatch(position, ())
+                elif not await _woken(wake):
+                    yield WatchBatch(position, ())
+        finally:
+            self._watching.pop(wake, None)
+
+    async def grant_lease(self, ttl_s: int) -> int:
+        """A lease of at least ``LEASE_TTL_S_MIN`` seconds."""
+        self._begin()
+        ttl_s = max(ttl_s, LEASE_TTL_S_MIN)
+        self._last_lease += 1
+        self._leases[self._last_lease] = _Lease(ttl_s, self._clock() + ttl_s)
+        return self._last_lease
+
+    async def keep_lease(self, lease: int) -> int:
+        """Renew once; the seconds left, 0 when it is gone."""
+        self._begin()
+        held = self._leases.get(lease)
+        if held is None:
+            return 0
+        held.ends_at = self._clock() + held.ttl_s
+        return held.ttl_s
+
+    async def revoke_lease(self, lease: int) -> None:
+        """End the lease and delete its keys in one revision."""
+        self._begin()
+        self._end_lease(lease)
+
+    async def compact(self, revision: int) -> None:
+        """Forget history before ``revision``."""
+        self._begin()
+        if revision > self._revision:
+            raise _rejected("required revision is a future revision")
+        if revision > self._compacted:
+            self._compacted = revision
+            self._forget()
+
+    async def alarms(self) -> tuple[str, ...]:
+        """None ever."""
+        self._begin()
+        return ()
+
+    async def close(self) -> None:
+        """Later calls, and watches under way, raise StoreUnavailable."""
+        self._closed = True
+        self._wake_watches()
+
+    def expire(self) -> None:
+        """End every lease whose time is over, each in a revision of its own."""
+        now = self._clock()
+        for lease in [each for each, held in self._leases.items() if held.ends_at <= now]:
+            self._end_lease(lease)
+
+    def _begin(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("the store is closed", remedy="open a new one")
+        self.expire()
+
+    def _holds(self, guard: Guard) -> bool:
+        match guard:
+            case Absent(key):
+                return self._at(key, self._revision) is None
+            case Unchanged(key, mod_revision):
+                kv = self._at(key, self._revision)
+                return (kv.mod_revision if kv else 0) == mod_revision
+            case NothingNewer(start, end, revision):
+                return all(
+                    kv.mod_revision <= revision for kv in self._live(start, end, self._revision)
+                )
+
+    def _at(self, key: bytes, revision: int) -> KeyValue | None:
+        versions = self._versions.get(key, ())
+        index = bisect_right(versions, revision, key=lambda version: version.mod_revision)
+        return versions[index - 1].kv if index else None
+
+    def _live(self, start: bytes, end: bytes, revision: int) -> Iterator[KeyValue]:
+        first = bisect_left(self._keys, start)
+        last = bisect_left(self._keys, end or start + b"\0")
+        for key in self._keys[first:last]:
+            kv = self._at(key, revision)
+            if kv is not None:
+                yield kv
+
+    def _range(self, get: Get, revision: int) -> RangeResult:
+        found = list(self._live(get.start, get.end, revision))
+        if get.count_only:
+            return RangeResult((), len(found), more=False)
+        if get.oldest_first:
+            found.sort(key=lambda kv: kv.mod_revision)
+        kvs = found[: get.limit] if get.limit else found
+        if get.keys_only:
+            kvs = [kv._replace(value=b"") for kv in kvs]
+        return RangeResult(tuple(kvs), len(found), more=len(kvs) < len(found))
+
+    def _apply(self, writes: Sequence[Write]) -> None:
+        revision = self._revision + 1
+        changes: list[KeyChange] = []
+        for write in writes:
+            if isinstance(write, Put):
+                changes.append(self._put(write, revision))
+            else:
+                doomed = list(self._live(write.start, write.end, self._revision))
+                gone = {change.key for change in changes}
+                changes += [self._delete(kv, revision) for kv in doomed if kv.key not in gone]
+        if changes:
+            self._revision = revision
+            self._log.append(WatchBatch(revision, tuple(changes)))
+            self._wake_watches()
+
+    def _put(self, put: Put, revision: int) -> KeyChange:
+        before = self._at(put.key, revision)
+        created = before.create_revision if before else revision
+        self._detach(before)
+        if put.lease:
+            self._leases[put.lease].keys.add(put.key)
+        kv = KeyValue(put.key, put.value, created, revision, put.lease)
+        if put.key not in self._versions:
+            insort(self._keys, put.key)
+        self._versions.setdefault(put.key, []).append(_Version(revision, kv))
+        return KeyChange(put.key, put.value, revision)
+
+    def _delete(self, kv: KeyValue, revision: int) -> KeyChange:
+        self._detach(kv)
+        self._versions[kv.key].append(_Version(revision, None))
+        return KeyChange(kv.key, None, revision)
+
+    def _detach(self, kv: KeyValue | None) -> None:
+        if kv is not None and kv.lease in self._leases:
+            self._leases[kv.lease].keys.discard(kv.key)
+
+    def _end_lease(self, lease: int) -> None:
+        held = self._leases.pop(lease, None)
+        if held is not None:
+            self._apply([Delete(key) for key in sorted(held.keys)])
+
+    def _batches_after(self, position: int) -> list[WatchBatch]:
+        first = bisect_right(self._log, position, key=lambda batch: batch.revision)
+        return self._log[first:]
+
+    def _forget(self) -> None:
+        seen = min(self._watching.values(), default=math.inf)
+        kept = bisect_right(self._log, min(seen, self._compacted), key=lambda each: each.revision)
+        del self._log[:kept]
+        for key in list(self._versions):
+            versions = self._versions[key]
+            last = bisect_right(versions, self._compacted, key=lambda each: each.mod_revision) - 1
+            if last >= 0 and versions[last].kv is None:
+                last += 1
+            del versions[: max(last, 0)]
+            if not versions:
+                del self._versions[key]
+        self._keys = sorted(self._versions)
+
+    def _wake_watches(self) -> None:
+        for wake in self._watching:
+            wake.set()
+
+
+async def _woken(wake: asyncio.Event) -> bool:
+    """Wait for a change; False when it is time to report progress, as etcd does."""
+    try:
+        async with asyncio.timeout(WATCH_PROGRESS_S):
+            await wake.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+def _within(key: bytes, ranges: Sequence[tuple[bytes, bytes]]) -> bool:
+    return any(start <= key < (end or start + b"\0") for start, end in ranges)
+
+
+def _check_request(guards: Sequence[Guard], writes: Sequence[Write], gets: Sequence[Get]) -> None:
+    longest = max(len(guards), len(writes), len(gets))
+    if longest > TXN_OPERATIONS_MAX:
+        raise _rejected(f"{longest} operations in one list of a transaction")
+    size = sum(len(each.key) + len(each.value) for each in writes if isinstance(each, Put))
+    if size > REQUEST_BYTES_MAX:
+        raise _rejected(f"the request is too large: {size} bytes")
+    keys = [guard.start if isinstance(guard, NothingNewer) else guard.key for guard in guards]
+    keys += [write.key if isinstance(write, Put) else write.start for write in writes]
+    if not all(keys) or not all(get.start for get in gets):
+        raise _rejected("an empty key")
+    _check_puts(writes)
+
+
+def _check_puts(writes: Sequence[Write]) -> None:
+    puts = sorted(write.key for write in writes if isinstance(write, Put))
+    ranges = [(each.start, each.end) for each in writes if isinstance(each, Delete)]
+    twice = any(one == other for one, other in pairwise(puts))
+    if twice or any(_within(key, ranges) for key in puts):
+        raise _rejected("one key is written twice in a transaction")
+
+
+def _rejected(reason: str) -> StoreRejected:
+    return StoreRejected(
+        f"the store refuses the request: {reason}",
+        remedy="correct the request; repeating it cannot help",
+    )

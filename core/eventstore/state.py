@@ -1,0 +1,192 @@
+"""The state keys as a ledger: what etcd says is true, at one revision.
+
+By I5 this equals the fold of the log up to that revision; ``orbctl verify`` compares the two. A
+projection starts from here and then follows the log. A key or value that cannot be read is left
+out, reported to ``faults`` and named in ``Ledger.unread``: what rests on its absence must look
+there. Decoding gives the event loop back after ``DECODED_AT_ONCE_MAX`` values, because leases are
+renewed there. This module only reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from typing import Final, TypeVar
+
+from core.domain.addresses.address_set import AddressSet
+from core.domain.addresses.ip_address import format_address
+from core.domain.evolution import EndpointKey, Ledger, RevisedClaim
+from core.domain.fixed.kinds import STATEFUL_SET, replica_of
+from core.domain.model import Claim, Quarantine
+from core.eventstore.codec import CLAIM, ENDPOINT, RECORD
+from core.eventstore.collector import collector_paused
+from core.eventstore.faults import Faults
+from core.eventstore.keys import Keys
+from core.eventstore.kinds import (
+    CLAIMS,
+    CONFIGURATION_KINDS,
+    ENDPOINTS,
+    POOLS,
+    QUARANTINES,
+    RECORDS,
+    RESERVATIONS,
+    SUBNETS,
+    KeyKind,
+    key_text,
+)
+from core.eventstore.kv import Get, KeyValue, KeyValueStore
+
+T = TypeVar("T")
+
+STATE_KINDS = (*CONFIGURATION_KINDS, CLAIMS, ENDPOINTS)
+
+DECODED_AT_ONCE_MAX: Final = 2_000
+"""Values decoded in one turn of the event loop, some 10 ms."""
+
+
+async def read_configuration(
+    store: KeyValueStore,
+    keys: Keys,
+    ledger: Ledger,
+    *,
+    revision: int = 0,
+    faults: Faults | None = None,
+) -> int:
+    """Fill in everything but claims and endpoints; returns the revision read at."""
+    gets = [Get(*kind.range(keys)) for kind in CONFIGURATION_KINDS]
+    result = await store.read(gets, revision=revision)
+    for found in result.ranges:
+        async for some in _turns(found.kvs):
+            take_in(keys, ledger, some, faults)
+    ledger.position = result.revision
+    return result.revision
+
+
+def take_in(
+    keys: Keys, ledger: Ledger, found: Sequence[KeyValue], faults: Faults | None = None
+) -> None:
+    """Fill in the configuration among these keys."""
+    reading = _Reading(keys, ledger, faults)
+    ranges: dict[str, list[KeyValue]] = {kind.room: [] for kind in CONFIGURATION_KINDS}
+    for kv in found:
+        ranges.get(keys.room_of(kv.key), []).append(kv)
+    ledger.pools.update((pool.name, pool) for pool in reading.all(POOLS, ranges[POOLS.room]))
+    ledger.subnets.update((one.name, one) for one in reading.all(SUBNETS, ranges[SUBNETS.room]))
+    for reservation in reading.all(RESERVATIONS, ranges[RESERVATIONS.room]):
+        ledger.reservations[reservation.name] = reservation
+    for record in reading.all(RECORDS, ranges[RECORDS.room]):
+        ledger.records[record.kind, record.namespace, record.name] = record
+    _set_aside(keys, ledger, ranges[QUARANTINES.room])
+    for quarantine in reading.all(QUARANTINES, ranges[QUARANTINES.room]):
+        ledger.quarantine[quarantine.address] = quarantine
+
+
+def _set_aside(keys: Keys, ledger: Ledger, found: Iterable[KeyValue]) -> None:
+    """An address whose quarantine cannot be read stays set aside: the key names it."""
+    for address in keys.addresses_in((kv.key for kv in found), "quarantine"):
+        text = str(address)
+        ledger.quarantine[text] = Quarantine(text, address.family, "cannot be read")
+
+
+class _Reading:
+    """Reads values into one ledger."""
+
+    def __init__(self, keys: Keys, ledger: Ledger, faults: Faults | None) -> None:
+        self._keys = keys
+        self._ledger = ledger
+        self._faults = Faults(logged=False) if faults is None else faults
+
+    def one(self, kind: KeyKind[T], kv: KeyValue) -> T | None:
+        found = self._faults.read(kind, self._keys, kv.key, kv.value)
+        if found is None:
+            self._ledger.unread.add(key_text(self._keys, kv.key))
+        return found
+
+    def all(self, kind: KeyKind[T], kvs: Iterable[KeyValue]) -> Iterator[T]:
+        for kv in kvs:
+            found = self.one(kind, kv)
+            if found is not None:
+                yield found
+
+
+async def read_claims(
+    store: KeyValueStore, keys: Keys, addresses: AddressSet, *, revision: int = 0
+) -> dict[str, Claim]:
+    """The claims of these addresses, at one revision.
+
+    Raises StoreUnavailable, Compacted, LogCorrupt: a claim that cannot be read is one nonetheless.
+    """
+    if not addresses:
+        return {}
+    family = addresses.family
+    get = Get(keys.ip(family, addresses.first()), keys.ip(family, addresses.last()) + b"\0")
+    found = (await store.read([get], revision=revision)).ranges[0].kvs
+    claims = {}
+    for kv in found:
+        for _, value in keys.addresses_in([kv.key], "ip"):
+            if value in addresses:
+                claims[format_address(family, value)] = CLAIMS.decode(keys, kv.key, kv.value)
+    return claims
+
+
+async def read_ledger(
+    store: KeyValueStore, keys: Keys, *, revision: int = 0, faults: Faults | None = None
+) -> Ledger:
+    """Everything, at one revision (the newest unless one is named). Raises Compacted."""
+    ledger = Ledger()
+    if faults is not None:
+        faults.clear_kinds(*(kind.name for kind in STATE_KINDS))
+    with collector_paused():
+        at = await read_configuration(store, keys, ledger, revision=revision, faults=faults)
+        # Both at once: while one is decoded, etcd reads the other.
+        claims, endpoints = await asyncio.gather(
+            *(store.read([Get(*kind.range(keys))], revision=at) for kind in (CLAIMS, ENDPOINTS))
+        )
+        reading = _Reading(keys, ledger, faults)
+        async for some in _turns(claims.ranges[0].kvs):
+            for kv in some:
+                claim = reading.one(CLAIMS, kv)
+                if claim is not None:
+                    ledger.claims[keys.address_text_in(kv.key)] = RevisedClaim(
+                        claim, kv.mod_revision
+                    )
+        async for some in _turns(endpoints.ranges[0].kvs):
+            for endpoint in reading.all(ENDPOINTS, some):
+                ledger.endpoints[endpoint.key] = endpoint
+    return ledger
+
+
+async def _turns(kvs: Sequence[KeyValue]) -> AsyncIterator[Sequence[KeyValue]]:
+    """As many at once as one turn of the event loop may decode."""
+    for first in range(0, len(kvs), DECODED_AT_ONCE_MAX):
+        await asyncio.sleep(0)
+        yield kvs[first : first + DECODED_AT_ONCE_MAX]
+
+
+async def read_endpoint(store: KeyValueStore, keys: Keys, key: EndpointKey) -> Ledger:
+    """One endpoint, with its claims and the records of its Pod, owner and node; else nothing.
+
+    The claims may be newer than the endpoint: whoever acts on them names their revisions (I3).
+    Raises StoreUnavailable, LogCorrupt when one of them cannot be read.
+    """
+    ledger = Ledger()
+    found = await store.read([Get(keys.endpoint(*key)), Get(keys.record("Pod", *key))])
+    ledger.position = found.revision
+    if not found.ranges[0].kvs:
+        return ledger
+    endpoint = ENDPOINT.decode(found.ranges[0].kvs[0].value)
+    ledger.endpoints[endpoint.key] = endpoint
+    addresses = [address for address, _ in endpoint.addresses()]
+    records = [Get(keys.record("Node", "", endpoint.node))]
+    replica = replica_of(endpoint.name)
+    if replica is not None:
+        records.append(Get(keys.record(STATEFUL_SET, endpoint.namespace, replica.stateful_set)))
+    more = await store.read([*records, *(Get(keys.ip_of(address)) for address in addresses)])
+    for one in (found.ranges[1], *more.ranges[: len(records)]):
+        for kv in one.kvs:
+            record = RECORD.decode(kv.value)
+            ledger.records[record.kind, record.namespace, record.name] = record
+    for address, one in zip(addresses, more.ranges[len(records) :], strict=True):
+        for kv in one.kvs:
+            ledger.claims[address] = RevisedClaim(CLAIM.decode(kv.value), kv.mod_revision)
+    return ledger

@@ -1,0 +1,265 @@
+"""The writer: appends events to the log and writes the state they make, in one transaction each.
+
+Appends go through group commit (``core.eventstore.group_commit``): one transaction is in flight,
+and appends that arrive meanwhile go into the next one. This module adds the segment and the fence.
+
+Promises: an append is answered ``Committed`` only if it is in etcd and ``Lost`` only if it is not
+and never will be (I9: a lost answer is settled by fencing the head and reading back). A second
+process under the same name is fenced by the head's epoch. The writer never decides anything and
+never retries a lost race.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from core.errors import (
+    LogCorrupt,
+    NotReady,
+    OutcomeUnknown,
+    StoreFull,
+    StoreRejected,
+    StoreUnavailable,
+    WriterFenced,
+)
+from core.eventstore.batch import Proposal, TransactionBatch
+from core.eventstore.codec import HEAD, WriterHead, encode_segment
+from core.eventstore.group_commit import GroupCommit, Outcome
+from core.eventstore.heads import head_from_log
+from core.eventstore.keys import Keys, check_name
+from core.eventstore.kinds import HEADS
+from core.eventstore.kv import Get, KeyValue, KeyValueStore, Put, TxnResult, Unchanged
+from core.eventstore.retry_policies import settling
+
+QUEUE_DEPTH_MAX = 4096
+"""Proposals that may wait for the next transaction."""
+
+GATHERING_PASSES_MAX = 8
+"""Passes of the event loop in which callers that are ready now may still join a transaction.
+
+A transaction costs the agent as much CPU as some three claims. Measured at 32 callers with two busy
+cores: 7 claims a transaction become 15, which is a fifth more claims a second; the time of a lone
+caller does not change measurably.
+"""
+
+
+def unix_ms() -> int:
+    """The clock events are stamped with; order never depends on it."""
+    return time.time_ns() // 1_000_000
+
+
+class Writer:
+    """One writer name, one process (by epoch), one transaction in flight.
+
+    ``on_fenced`` is called when another process has taken the name.
+    """
+
+    def __init__(
+        self,
+        store: KeyValueStore,
+        keys: Keys,
+        name: str,
+        *,
+        now_ms: Callable[[], int] = unix_ms,
+        on_fenced: Callable[[WriterFenced], None] | None = None,
+    ) -> None:
+        self._on_fenced = on_fenced
+        self.name = check_name(name, "writer name")
+        self._store = store
+        self._keys = keys
+        self._now_ms = now_ms
+        self._pump = GroupCommit(
+            self._transact,
+            ends=WriterFenced,
+            name="writer queue",
+            depth_max=QUEUE_DEPTH_MAX,
+            passes=GATHERING_PASSES_MAX,
+        )
+        self._head = WriterHead(0, 0)
+        self._head_revision = -1
+        self._event_counter = 0
+        self._fenced: WriterFenced | None = None
+        self._unsettled: bytes | None = None
+        self.transactions = 0
+
+    @property
+    def epoch(self) -> int:
+        """The epoch this process owns; 0 before ``open``."""
+        return self._head.epoch
+
+    @property
+    def depth(self) -> int:
+        """Proposals waiting."""
+        return self._pump.depth
+
+    async def open(self) -> None:
+        """Take the name over: from here on, a process that had it before is fenced.
+
+        A head that cannot be read is written as the live log says. Raises StoreUnavailable,
+        WriterFenced when another process takes it at the same moment, LogCorrupt when no live
+        segment says what the head did.
+        """
+        key = self._keys.head(self.name)
+        found = (await self._store.read([Get(key)])).ranges[0].first
+        before = await self._before(found) if found else WriterHead(0, 0)
+        revision = found.mod_revision if found else 0
+        head = WriterHead(before.seq, before.epoch + 1)
+        result = await self._store.commit([Unchanged(key, revision)], [Put(key, HEAD.encode(head))])
+        if not result.succeeded:
+            raise self._fence("another process opened it at the same moment")
+        self._head, self._head_revision = head, result.revision
+
+    async def _before(self, found: KeyValue) -> WriterHead:
+        try:
+            return HEADS.decode(self._keys, found.key, found.value)
+        except LogCorrupt:
+            head = await head_from_log(self._store, self._keys, found)
+            if not head.seq:
+                raise
+            return head
+
+    def event_id(self) -> str:
+        """A new event id: writer, epoch and a counter, unique for ever."""
+        self._event_counter += 1
+        return f"{self.name}.{self._head.epoch:x}.{self._event_counter:x}"
+
+    def append(self, proposal: Proposal) -> Awaitable[Outcome]:
+        """Append one proposal; a future, because a coroutine more costs each ADD a microsecond.
+
+        Raises Overloaded, StoreUnavailable (nothing was written), OutcomeUnknown (could not be
+        settled in time), WriterFenced. Cancelling the call before its transaction starts withdraws
+        the proposal.
+        """
+        if self._fenced is not None:
+            raise self._fenced
+        if self._head_revision < 0:
+            raise NotReady("the writer is not open", subject=self.name)
+        return self._pump.put(proposal)
+
+    async def close(self) -> None:
+        """Wait for what is in flight; nothing may be appended afterwards."""
+        await self._pump.drain()
+        self._head_revision = -1
+
+    async def _transact(self, batch: TransactionBatch) -> TxnResult:
+        """The batch with its segment, under the head. Raises what ``append`` does."""
+        if self._unsettled is not None:
+            await self._settle_earlier(self._unsettled)
+        segment = encode_segment(self._now_ms(), batch.drafts)
+        head = WriterHead(self._head.seq + 1, self._head.epoch)
+        head_key = self._keys.head(self.name)
+        guards = [Unchanged(head_key, self._head_revision), *batch.guards]
+        writes = [
+            Put(self._keys.log(self.name, head.seq), segment),
+            Put(head_key, HEAD.encode(head)),
+            *batch.writes,
+        ]
+        self.transactions += 1
+        try:
+            result = await self._store.commit(guards, writes, [Get(head_key), *batch.gets])
+        except OutcomeUnknown as unknown:
+            settle = self._look_up if unknown.is_full else self._settle_lost
+            return TxnResult(True, await settle(segment, unknown), ())
+        if result.succeeded:
+            self._head, self._head_revision = head, result.revision
+            return result
+        self._check_head(result.reads[0].first)
+        return TxnResult(False, result.revision, result.reads[1:])
+
+    async def _settle_lost(self, segment: bytes, unknown: OutcomeUnknown) -> int:
+        """The revision of a transaction whose answer was lost.
+
+        Raises StoreUnavailable if it never will have one, and ``unknown`` itself while etcd does
+        not tell: that the question has failed says nothing about the transaction.
+        """
+        try:
+            revision = await self._settle(segment)
+        except (StoreUnavailable, StoreRejected, StoreFull) as error:
+            raise unknown from error
+        if revision is None:
+            raise StoreUnavailable(
+                "etcd did not take the transaction", subject=self.name, remedy="try again"
+            ) from None
+        return revision
+
+    async def _look_up(self, segment: bytes, unknown: OutcomeUnknown) -> int:
+        """The revision of a transaction that a full etcd has answered for.
+
+        It is not under way any more, so a read decides. Raises StoreFull if it was not applied.
+        """
+        self._unsettled = segment
+        head, log = self._keys.head(self.name), self._keys.log(self.name, self._head.seq + 1)
+        found = await self._store.read([Get(head), Get(log)])
+        self._unsettled = None
+        revision = self._read_back(segment, TxnResult(False, found.revision, found.ranges))
+        if revision is None:
+            raise StoreFull(unknown.message, subject=self.name, remedy=unknown.remedy) from unknown
+        return revision
+
+    async def _settle_earlier(self, segment: bytes) -> None:
+        """What an earlier transaction has left open. Of the next one nothing is written yet."""
+        try:
+            await self._settle(segment)
+        except OutcomeUnknown as error:
+            raise StoreUnavailable(
+                f"an earlier transaction is not settled yet: {error.message}",
+                subject=self.name,
+                remedy="try again",
+            ) from error
+
+    async def _settle(self, segment: bytes) -> int | None:
+        """Whether an unanswered transaction is in the log: its revision, or None: never.
+
+        Rewriting the head makes a transaction that is still under way fail its own guard.
+        """
+        self._unsettled = segment
+        head_key = self._keys.head(self.name)
+        log_key = self._keys.log(self.name, self._head.seq + 1)
+        result: TxnResult = await settling()(
+            self._store.commit,
+            [Unchanged(head_key, self._head_revision)],
+            [Put(head_key, HEAD.encode(self._head))],
+            [Get(head_key), Get(log_key)],
+        )
+        self._unsettled = None
+        if result.succeeded:
+            self._head_revision = result.revision
+            return None
+        return self._read_back(segment, result)
+
+    def _read_back(self, segment: bytes, result: TxnResult) -> int | None:
+        head_now, log_now = result.reads[0].first, result.reads[1].first
+        if log_now is not None and log_now.value == segment:
+            self._head = WriterHead(self._head.seq + 1, self._head.epoch)
+            self._head_revision = log_now.mod_revision
+            shown = self._shown(head_now)
+            if head_now is not None and shown is not None and shown.epoch == self._head.epoch:
+                self._head_revision = head_now.mod_revision
+            return log_now.mod_revision
+        # If the head is ours, an earlier attempt to settle had gone through.
+        self._head_revision = self._check_head(head_now)
+        return None
+
+    def _check_head(self, found: KeyValue | None) -> int:
+        """The revision of the head. Raises WriterFenced if it is not as we left it."""
+        if found is None or self._shown(found) != self._head:
+            raise self._fence("another process writes under this name")
+        return found.mod_revision
+
+    def _shown(self, found: KeyValue | None) -> WriterHead | None:
+        """What the head says now; None for nothing that can be read."""
+        with suppress(LogCorrupt):
+            return None if found is None else HEAD.decode(found.value)
+        return None
+
+    def _fence(self, what: str) -> WriterFenced:
+        self._fenced = WriterFenced(
+            f"writer {self.name} is fenced: {what}",
+            subject=self.name,
+            remedy="give every agent a node name of its own, then restart this one",
+        )
+        if self._on_fenced is not None:
+            self._on_fenced(self._fenced)
+        return self._fenced

@@ -1,0 +1,13 @@
+"""What every long-lived process shares: tasks, shutdown, logs, environment, TCP ports.
+
+supervision.py   one supervisor for every long-lived task
+concurrency.py   several tasks at once: none is left behind when one fails
+teardown.py      closes resources in reverse order
+event_loop.py    the event loop of the daemons
+logs.py          JSON lines on standard error
+environment.py   environment variables
+tcp_port.py      one TCP port and its application
+connections.py   bounds on the connections of a port
+bodies.py        bounds on the bodies of HTTP requests
+tls.py           TLS contexts for servers with foreign certificates
+"""

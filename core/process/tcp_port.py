@@ -1,0 +1,50 @@
+"""One TCP port and the application behind it, of an agent or a controller; it knows neither."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Final
+
+from aiohttp import web
+
+from core.errors import BadInput
+from core.process.connections import ConnectionCounts, HttpServer
+
+HEALTH_CONNECTIONS_MAX: Final = 128
+METRICS_CONNECTIONS_MAX: Final = 64
+"""Probes and scrapers open one connection each, and close it."""
+
+
+class TcpPort:
+    """One listening port; at most ``connections_max`` are open at once."""
+
+    def __init__(
+        self,
+        app: web.Application,
+        name: str,
+        connections_max: int,
+        counts: ConnectionCounts | None = None,
+    ) -> None:
+        self._server = HttpServer(app, name, connections_max, counts)
+
+    async def open(
+        self, address: str, port: int, setting: str, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """Listen; port 0 takes a free one. Raises BadInput, its subject the setting's name."""
+        try:
+            await self._server.listen(address, port, tls)
+        except OSError as error:
+            raise BadInput(
+                f"cannot listen on {address} port {port}: {error.strerror}",
+                subject=setting,
+                remedy="stop the process that has it, or choose another port",
+            ) from error
+
+    @property
+    def port(self) -> int:
+        """The port that it has."""
+        return self._server.port
+
+    async def close(self) -> None:
+        """Listen no more."""
+        await self._server.end()

@@ -1,1 +1,0 @@
-"""The I/O shells around the pure decisions: allocate, release, configure."""

@@ -1,0 +1,129 @@
+"""Everything about a node that matters for Pods' interfaces, read once. Changes nothing.
+
+The links of the gateways are asked by probes, which teach nobody's cache anything. Each part fails
+for itself: what could not be read is said in words.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple, TypeVar
+
+from core.domain.addresses.ip_address import Family
+from core.errors import OrbweaverError
+from nodeagent.conflict_detection.detector import Detector
+from nodeagent.netlink.namespaces import NetnsExecutor
+from nodeagent.settings import sysctls
+from ops.diagnostics.hardware import read_hardware
+from ops.diagnostics.kernel_features import KernelFeature, abilities
+from ops.diagnostics.network_manager import Manager, read_manager
+from ops.diagnostics.nics import Gateway, MasterNic, default_gateways, master_nics
+
+T = TypeVar("T")
+
+FAMILIES: Final[tuple[Family, ...]] = (4, 6)
+CAPABILITIES: Final = {"NET_ADMIN": 12, "NET_RAW": 13, "SYS_ADMIN": 21}
+"""What an agent needs, by bit (include/uapi/linux/capability.h)."""
+
+
+class GatewayAnswer(NamedTuple):
+    """Who answers for a gateway on its link. ``fault``: why it could not be asked."""
+
+    gateway: Gateway
+    macs: tuple[str, ...] = ()
+    fault: str = ""
+
+
+class Examination(NamedTuple):
+    """What was found. ``faults``: parts that could not be read, in words."""
+
+    kernel: str
+    machine: str
+    missing_capabilities: tuple[str, ...]
+    ipv6: bool
+    abilities: tuple[KernelFeature, ...]
+    sysctls: tuple[sysctls.SysctlValue, ...]
+    nics: tuple[MasterNic, ...]
+    gateways: tuple[GatewayAnswer, ...]
+    manager: Manager
+    faults: tuple[str, ...] = ()
+
+
+class _Reader:
+    """Reads part by part; a part that fails is a fault in words and otherwise empty."""
+
+    def __init__(self, visitor: NetnsExecutor) -> None:
+        self._visitor = visitor
+        self.faults: list[str] = []
+        self.ipv6 = False
+        self.abilities: list[KernelFeature] = []
+        self.sysctls: list[sysctls.SysctlValue] = []
+        self.nics: list[MasterNic] = []
+        self.gateways: list[Gateway] = []
+
+    def read(self) -> None:
+        """All parts. For a thread to wait in."""
+        visitor = self._visitor
+        self.ipv6 = Path("/proc/net/if_inet6").exists()
+        self.abilities = self._try("the kernel's abilities", lambda: abilities(visitor))
+        self.sysctls = self._try("sysctls", lambda: sysctls.read(visitor, visitor.home, FAMILIES))
+        with visitor.session(visitor.home) as session:
+            nics = self._try("interfaces", lambda: master_nics(session))
+            self.nics = self._try("devices", lambda: _with_hardware(visitor, nics)) or nics
+            self.gateways = self._try("routes", lambda: default_gateways(session))
+
+    def _try(self, what: str, part: Callable[[], list[T]]) -> list[T]:
+        try:
+            return part()
+        except (OrbweaverError, OSError) as error:
+            self.faults.append(f"{what} cannot be read: {error}")
+            return []
+
+
+async def examine(gateways: Sequence[Gateway] = ()) -> Examination:
+    """Look at this node, and at these gateways besides those of its default routes."""
+    visitor = NetnsExecutor()
+    detector = Detector(visitor)
+    reader = _Reader(visitor)
+    try:
+        await asyncio.to_thread(reader.read)
+        asked = dict.fromkeys((*reader.gateways, *gateways))
+        answers = await asyncio.gather(*(_ask(detector, gateway) for gateway in asked))
+    finally:
+        await detector.close()
+        await asyncio.to_thread(visitor.close)
+    return Examination(
+        platform.release(),
+        platform.machine(),
+        _missing_capabilities(),
+        reader.ipv6,
+        tuple(reader.abilities),
+        tuple(reader.sysctls),
+        tuple(reader.nics),
+        tuple(answers),
+        read_manager(),
+        tuple(reader.faults),
+    )
+
+
+def _with_hardware(visitor: NetnsExecutor, nics: list[MasterNic]) -> list[MasterNic]:
+    behind = read_hardware(visitor, visitor.home, [nic.name for nic in nics])
+    return [nic._replace(**behind[nic.name]._asdict()) for nic in nics]
+
+
+async def _ask(detector: Detector, gateway: Gateway) -> GatewayAnswer:
+    try:
+        macs = await detector.who_answers(gateway.interface, gateway.address)
+    except OrbweaverError as error:
+        return GatewayAnswer(gateway, (), error.message)
+    return GatewayAnswer(gateway, macs)
+
+
+def _missing_capabilities() -> tuple[str, ...]:
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    line = next(line for line in status.splitlines() if line.startswith("CapEff:"))
+    effective = int(line.split()[1], 16)
+    return tuple(name for name, bit in CAPABILITIES.items() if not effective >> bit & 1)

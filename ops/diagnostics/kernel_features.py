@@ -1,0 +1,168 @@
+"""What the kernel of a node can do for Pods: tried in a namespace that is thrown away.
+
+Promise: nothing of the node's own is touched but the modules that the kernel loads when asked, as
+it would for a Pod. What fails is a finding, never an error.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import SubprocessError
+from typing import Final, NamedTuple
+
+from core.domain.addresses.ip_address import Family
+from core.errors import DatapathError, OrbweaverError
+from nodeagent.clusterip.clusterip_setup import own_cookie
+from nodeagent.clusterip.pods import BPFFS, can_pin, cgroup2_mounts
+from nodeagent.clusterip.program_loader import trial
+from nodeagent.clusterip.programs import DesiredPrograms
+from nodeagent.coordinator.reply_mark_rules import (
+    IptablesReplyMarkRules,
+    NftReplyMarkRules,
+    ReplyMarkRules,
+)
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
+from nodeagent.netlink.numbers import CLONE_NEWNET
+from nodeagent.netlink.requests import add_link, add_rule
+from nodeagent.netlink.session import NetlinkSession
+from nodeagent.netlink.values import RoutingRule
+from nodeagent.netlink.wire import attribute
+
+CLUSTER_IPS: Final = "ClusterIPs by sockets"
+PINS: Final = f"{CLUSTER_IPS}, outliving the agent"
+TRIAL_TABLE: Final = 500
+TRIAL_MARK: Final = 1
+TRIAL_VLAN: Final = 5
+
+_FAMILIES: Final[tuple[Family, ...]] = (4, 6)
+_IFLA_VLAN_ID: Final = 1
+_IFLA_VRF_TABLE: Final = 1
+
+
+class KernelFeature(NamedTuple):
+    """One thing a kernel can or cannot, ``why_not`` in its words; ``module``: what to load."""
+
+    name: str
+    module: str
+    why_not: str = ""
+
+
+class _Kind(NamedTuple):
+    """A kind of link to try. ``parent``: whether it stands on another."""
+
+    kind: str
+    module: str
+    parent: bool = False
+    data: bytes = b""
+
+
+_KINDS: Final = (
+    _Kind("veth", "veth"),
+    _Kind("bridge", "bridge"),
+    _Kind("macvlan", "macvlan", parent=True),
+    _Kind("ipvlan", "ipvlan", parent=True),
+    _Kind(
+        "vlan",
+        "8021q",
+        parent=True,
+        data=attribute(_IFLA_VLAN_ID, TRIAL_VLAN.to_bytes(2, sys.byteorder)),
+    ),
+    _Kind("bond", "bonding"),
+    _Kind("vrf", "vrf", data=attribute(_IFLA_VRF_TABLE, TRIAL_TABLE.to_bytes(4, sys.byteorder))),
+)
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+
+
+def abilities(visitor: NetnsExecutor) -> list[KernelFeature]:
+    """Every ability, each tried. Raises OSError where no namespace can be made at all."""
+    with _trial_namespace() as namespace, visitor.session(namespace) as session:
+        return [
+            *_links(session),
+            *(_rule(session, family) for family in _FAMILIES),
+            *_reply_marks(visitor, namespace),
+            *_cluster_ips(),
+        ]
+
+
+def _links(session: NetlinkSession) -> Iterator[KernelFeature]:
+    parents = iter(range(len(_KINDS)))
+    for wanted in _KINDS:
+        parent = 0
+        if wanted.parent:
+            # One parent each: a link has macvlans or ipvlans on it, not both.
+            name = f"p{next(parents)}"
+            session.attempt([add_link(name, "veth")])
+            found = session.link(name)
+            parent = 0 if found is None else found.number
+        request = add_link(f"try-{wanted.kind}", wanted.kind, parent=parent, data=wanted.data)
+        (outcome,) = session.attempt([request])
+        why = os.strerror(outcome.number) if outcome.number else ""
+        yield KernelFeature(f"{wanted.kind} links", wanted.module, why)
+
+
+def _rule(session: NetlinkSession, family: Family) -> KernelFeature:
+    rule = RoutingRule(family, TRIAL_TABLE, 1_000, mark=TRIAL_MARK)
+    (outcome,) = session.attempt([add_rule(rule)])
+    why = os.strerror(outcome.number) if outcome.number else ""
+    return KernelFeature(f"IPv{family} policy rules", "ipv6" if family == 6 else "", why)
+
+
+def _reply_marks(visitor: NetnsExecutor, namespace: NetworkNamespace) -> Iterator[KernelFeature]:
+    """One of the two ways is enough (docs/reference/coordinator.md, "Reply path")."""
+    ways: tuple[tuple[str, ReplyMarkRules], ...] = (
+        ("nftables", NftReplyMarkRules(visitor)),
+        ("iptables", IptablesReplyMarkRules(visitor)),
+    )
+    for family in _FAMILIES:
+        words = []
+        for name, way in ways:
+            try:
+                way.put(namespace, (family,))
+            except (OrbweaverError, OSError, SubprocessError) as error:
+                words.append(f"{name}: {error}")
+                continue
+            yield KernelFeature(f"IPv{family} reply marks by {name}", "")
+            break
+        else:
+            yield KernelFeature(
+                f"IPv{family} reply marks", "nf_tables nf_conntrack", "; ".join(words)
+            )
+
+
+def _cluster_ips() -> Iterator[KernelFeature]:
+    """Whether ClusterIPs could be served to sockets: programs, Pods' control group, pins."""
+    why = words = ""
+    try:
+        own_cookie()
+        if not trial(DesiredPrograms(0)):
+            words = "refusing says EPERM here, not ECONNREFUSED"
+    except DatapathError as error:
+        why = str(error)
+    yield KernelFeature(CLUSTER_IPS, "", why)
+    yield KernelFeature(f"{CLUSTER_IPS}, refused as by kube-proxy", "", why or words)
+    why = "" if cgroup2_mounts() else "no control groups of version 2 are mounted"
+    yield KernelFeature(f"{CLUSTER_IPS}, control groups", "", why)
+    why = "" if can_pin(Path(BPFFS)) else f"{BPFFS} is no bpffs: they end with the agent"
+    yield KernelFeature(PINS, "", why)
+
+
+@contextmanager
+def _trial_namespace() -> Iterator[NetworkNamespace]:
+    """A namespace without a name: it ends with the last descriptor of it."""
+    with ThreadPoolExecutor(max_workers=1) as thrown_away:
+        namespace = thrown_away.submit(_unshared).result()
+    with namespace:
+        yield namespace
+
+
+def _unshared() -> NetworkNamespace:
+    if _libc.unshare(CLONE_NEWNET):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), "a new network namespace")
+    return NetworkNamespace.own()

@@ -1,0 +1,93 @@
+"""The interfaces of a node that Pods can stand on: NICs, bonds, VLANs, bridges. Reads only."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from core.domain.addresses.ip_address import Family, format_address
+from nodeagent.netlink.numbers import IF_OPER_UP, RT_SCOPE_LINK
+from nodeagent.netlink.session import NetlinkSession
+from nodeagent.netlink.values import Link, mac_text
+
+MASTER_KINDS: Final = ("", "bond", "vlan", "bridge", "team", "openvswitch", "veth", "macvlan")
+"""Kinds that a Pod's interface can stand on; "" is a NIC's. A veth is one inside containers."""
+
+_IF_OPER_UNKNOWN: Final = 0  # include/uapi/linux/if.h
+_ETHERNET_MAC_BYTES: Final = 6
+
+
+class MasterNic(NamedTuple):
+    """One interface. ``addresses`` with prefix length, without link-local ones.
+
+    ``device``: on the PCI bus; ``vfs`` of ``vfs_max`` virtual functions are made; ``rdma``: the
+    names of RDMA devices over it.
+    """
+
+    name: str
+    kind: str
+    mac: str
+    mtu: int
+    up: bool
+    carrier: bool
+    promiscuity: int
+    master: str
+    addresses: tuple[str, ...]
+    device: str = ""
+    vfs: int = 0
+    vfs_max: int = 0
+    rdma: tuple[str, ...] = ()
+
+
+class Gateway(NamedTuple):
+    """A gateway and the interface that it is behind."""
+
+    interface: str
+    address: str
+    family: Family
+
+
+def master_nics(session: NetlinkSession) -> list[MasterNic]:
+    """Every such interface, by index. Raises NetlinkRefused, NetlinkLost."""
+    links = session.links()
+    names = {link.number: link.name for link in links}
+    addresses: dict[int, list[str]] = {}
+    for one in session.addresses():
+        if one.scope < RT_SCOPE_LINK:
+            text = f"{format_address(*one.address)}/{one.prefix_length}"
+            addresses.setdefault(one.link, []).append(text)
+    return [
+        _nic(link, names, tuple(addresses.get(link.number, ())))
+        for link in links
+        if not link.loopback and link.kind in MASTER_KINDS and len(link.mac) == _ETHERNET_MAC_BYTES
+    ]
+
+
+def default_gateways(session: NetlinkSession) -> list[Gateway]:
+    """The gateways of the default routes. Raises NetlinkRefused, NetlinkLost."""
+    names = {link.number: link.name for link in session.links()}
+    families: tuple[Family, ...] = (4, 6)
+    found = [
+        Gateway(names.get(number, "?"), format_address(*gateway), family)
+        for family in families
+        for route in session.routes(family)
+        if route.is_default
+        for number, gateway in (
+            [(hop.link, hop.gateway) for hop in route.hops] or [(route.link, route.gateway)]
+        )
+        if gateway is not None
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _nic(link: Link, names: dict[int, str], addresses: tuple[str, ...]) -> MasterNic:
+    return MasterNic(
+        link.name,
+        link.kind or "nic",
+        mac_text(link.mac),
+        link.mtu,
+        link.up,
+        link.up and link.operstate in (IF_OPER_UP, _IF_OPER_UNKNOWN),
+        link.promiscuity,
+        names.get(link.master, "") if link.master else "",
+        addresses,
+    )

@@ -1,0 +1,177 @@
+"""One network stack, asked what it would do with a packet.
+
+The kernel names the route and its table; which rule led there is found among its rules, in their
+order. Reads only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from errno import EHOSTUNREACH, EINVAL, ENETUNREACH, EXDEV
+from typing import Final, NamedTuple
+
+from core.domain.addresses.ip_address import Address, Cidr, Family, format_address
+from nodeagent.netlink import numbers as n
+from nodeagent.netlink import replies
+from nodeagent.netlink.requests import ALL_BITS, RouteQuestion, find_route
+from nodeagent.netlink.session import NetlinkSession
+from nodeagent.netlink.values import KernelRoute, Link, Neighbour, RoutingRule, mac_text
+
+TABLES: Final = {n.RT_TABLE_MAIN: "main", n.RT_TABLE_LOCAL: "local", n.RT_TABLE_DEFAULT: "default"}
+_KINDS: Final = {n.RTN_LOCAL: "local", 3: "broadcast", 5: "multicast", 6: "blackhole"}
+_SPOOFED: Final = "dropped as it comes in: rp_filter, or an address that nobody can have"
+"""EXDEV until Linux 6.12, then no other word than for what makes no sense."""
+
+_MEANT: Final = {
+    EXDEV: _SPOOFED,
+    EINVAL: _SPOOFED,
+    ENETUNREACH: "no route",
+    EHOSTUNREACH: "no route, or this stack does not forward",
+}
+_STATES: Final = {
+    0x01: "incomplete",
+    0x02: "reachable",
+    0x04: "stale",
+    0x08: "delay",
+    0x10: "probe",
+    0x20: "failed",
+    0x40: "noarp",
+    n.NUD_PERMANENT: "permanent",
+}
+
+
+class RouteResult(NamedTuple):
+    """What the stack would do with a packet. ``why_not``: the kernel's words when it drops it.
+
+    ``source``: what a packet of the stack's own would have for its source. ``neighbour``: who is
+    known to have the next address, "" where nobody has to be known.
+    """
+
+    question: RouteQuestion
+    rule: RoutingRule | None = None
+    route: KernelRoute | None = None
+    link: Link | None = None
+    source: Address | None = None
+    neighbour: str = ""
+    why_not: str = ""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it has arrived."""
+        return self.route is not None and self.route.kind == n.RTN_LOCAL
+
+
+class Stack:
+    """A stack by its session. ``name`` is what people call it."""
+
+    def __init__(self, name: str, session: NetlinkSession) -> None:
+        self.name = name
+        self._session = session
+        self.links = {link.number: link for link in session.links()}
+        self._rules: dict[Family, Sequence[RoutingRule]] = {}
+
+    def ask(self, question: RouteQuestion) -> RouteResult:
+        """What happens to this packet. Raises NetlinkLost, NetlinkRefused."""
+        exact, matched = self._session.attempt(
+            [find_route(question), find_route(question, matched=True)]
+        )
+        number = exact.number or matched.number
+        if number or not matched.answer:
+            words = os.strerror(number) if number else "no answer"
+            return RouteResult(question, why_not=_words(number, words))
+        route = replies.route(memoryview(matched.answer))
+        source = replies.route(memoryview(exact.answer)).source if exact.answer else None
+        hop = route.hops[0] if route.hops else None
+        link = self.links.get(hop.link if hop else route.link)
+        rule = rule_of(self.rules(question.destination.family), question, route.table, self.links)
+        answer = RouteResult(question, rule, route, link, source)
+        return answer._replace(neighbour=self._neighbour(answer))
+
+    def rules(self, family: Family) -> Sequence[RoutingRule]:
+        """The rules of a family, in their order. Raises as ``ask``."""
+        if family not in self._rules:
+            found = self._session.rules(family)
+            self._rules[family] = sorted(found, key=lambda rule: rule.priority)
+        return self._rules[family]
+
+    def _neighbour(self, answer: RouteResult) -> str:
+        route, link = answer.route, answer.link
+        if route is None or link is None or answer.is_local or link.loopback:
+            return ""
+        hop = route.hops[0] if route.hops else None
+        wanted = (hop.gateway if hop else route.gateway) or answer.question.destination
+        for one in self._session.neighbours(wanted.family):
+            if (one.address, one.link) == (wanted, link.number):
+                return _told(one)
+        return f"{format_address(*wanted)} not known yet"
+
+
+def rule_of(
+    rules: Sequence[RoutingRule], question: RouteQuestion, table: int, links: dict[int, Link]
+) -> RoutingRule | None:
+    """The first rule that is about this packet and leads to this table."""
+    incoming = links[question.incoming].name if question.incoming in links else "lo"
+    for rule in rules:
+        about = (
+            rule.table == table
+            and (rule.source is None or _in(rule, question.source, of_source=True))
+            and (rule.destination is None or _in(rule, question.destination, of_source=False))
+            and (not rule.mark or question.mark & (rule.mask or ALL_BITS) == rule.mark)
+            and rule.incoming in ("", incoming)
+        )
+        if about:
+            return rule
+    return None
+
+
+def table_name(number: int) -> str:
+    """``main``, ``local``, or the number."""
+    return TABLES.get(number, str(number))
+
+
+def rule_text(rule: RoutingRule | None) -> str:
+    """A rule as ``ip rule`` would say it, with addresses to read."""
+    if rule is None:
+        return ""
+    parts = [f"{rule.priority}:"]
+    parts += [f"from {_prefix(rule.source)}"] if rule.source else []
+    parts += [f"to {_prefix(rule.destination)}"] if rule.destination else []
+    parts += [f"fwmark {rule.mark:#x}"] if rule.mark else []
+    parts += [f"iif {rule.incoming}"] if rule.incoming else []
+    return " ".join((*parts, f"lookup {table_name(rule.table)}"))
+
+
+def route_text(answer: RouteResult) -> str:
+    """A route as ``ip route`` would say it."""
+    route = answer.route
+    if route is None:
+        return ""
+    hop = route.hops[0] if route.hops else None
+    gateway = hop.gateway if hop else route.gateway
+    parts = [_KINDS[route.kind]] if route.kind in _KINDS else []
+    parts.append("default" if route.is_default else _prefix(route.destination))
+    parts += [f"via {format_address(*gateway)}"] if gateway else []
+    parts += [f"dev {answer.link.name}"] if answer.link else []
+    return " ".join(parts)
+
+
+def _prefix(cidr: Cidr) -> str:
+    text = format_address(cidr.family, cidr.first)
+    whole = 32 if cidr.family == 4 else 128
+    return text if cidr.prefix_length == whole else f"{text}/{cidr.prefix_length}"
+
+
+def _in(rule: RoutingRule, address: Address | None, *, of_source: bool) -> bool:
+    cidr = rule.source if of_source else rule.destination
+    return cidr is not None and address is not None and cidr.first <= address.value <= cidr.last
+
+
+def _told(entry: Neighbour) -> str:
+    state = _STATES.get(entry.state, f"state {entry.state:#x}")
+    return f"{mac_text(entry.mac)} {state}" if entry.mac else state
+
+
+def _words(number: int, words: str) -> str:
+    """What the kernel means by an errno for a route."""
+    return _MEANT.get(number, words)

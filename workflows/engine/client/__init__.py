@@ -1,0 +1,1 @@
+"""What callers use: start, signal, query, update, cancel, list, describe."""

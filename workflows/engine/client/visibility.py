@@ -1,0 +1,141 @@
+"""Looking at executions: lists, descriptions, histories, also of archived ones. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import NamedTuple
+
+from core.errors import ExecutionNotFound, UnusableValue
+from core.eventstore.kv import Get, KeyValue, KeyValueStore
+from workflows.engine.store.archive_files import ExecutionFiles, archived
+from workflows.engine.store.faults import UNREADABLE
+from workflows.engine.store.history_reader import (
+    attempts_of,
+    closed_head_of,
+    find_run,
+    head_of,
+    read_history,
+)
+from workflows.engine.store.keys import SHARDS, WorkflowKeys, shard_of
+from workflows.engine.store.records import Attempt, RunHead
+from workflows.engine.worker.ownership import HOLDER
+from workflows.model.events import HistoryEvent
+from workflows.model.payloads import Payload
+from workflows.model.policies import ExecutionStatus
+
+LIST_MAX = 10_000
+"""Executions of one list."""
+
+
+class Filter(NamedTuple):
+    """What to list; empty parts match everything. ``attributes``: all must be equal."""
+
+    workflow_type: str = ""
+    statuses: tuple[ExecutionStatus, ...] = ()
+    attributes: Mapping[str, Payload] = {}
+    id_prefix: str = ""
+
+    def matches(self, head: RunHead) -> bool:
+        """Whether the execution belongs into the list."""
+        return (
+            self.workflow_type in ("", head.workflow_type)
+            and (not self.statuses or head.status in self.statuses)
+            and head.workflow_id.startswith(self.id_prefix)
+            and all(
+                head.search_attributes.get(name) == value for name, value in self.attributes.items()
+            )
+        )
+
+
+class Description(NamedTuple):
+    """One run with what is pending. ``owner`` "" means that no worker has its shard now."""
+
+    head: RunHead
+    attempts: Mapping[int, Attempt]
+    inbox: int
+    owner: str
+
+
+class Visibility:
+    """What is there, for people and programs. ``left_out``: what lists could not show."""
+
+    def __init__(
+        self, store: KeyValueStore, keys: WorkflowKeys, files: ExecutionFiles | None = None
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._files = files
+        self.left_out: list[UnusableValue] = []
+
+    async def heads(self, wanted: Filter = Filter()) -> AsyncIterator[RunHead]:
+        """Open executions, then closed ones, shard by shard; at most ``LIST_MAX``.
+
+        A head that cannot be read is left out (``left_out``).
+        """
+        left = LIST_MAX
+        closed_too = not wanted.statuses or any(not status.open for status in wanted.statuses)
+        open_too = not wanted.statuses or any(status.open for status in wanted.statuses)
+        kinds = (["open"] if open_too else []) + (["closed"] if closed_too else [])
+        for kind in kinds:
+            for shard in range(SHARDS):
+                found = await self._store.read([Get(*self._keys.room(kind, shard))])
+                for kv in found.ranges[0].kvs:
+                    try:
+                        head = (head_of if kind == "open" else closed_head_of)(self._keys, kv)
+                    except UnusableValue as error:
+                        self.left_out.append(error)
+                        continue
+                    if left and wanted.matches(head):
+                        left -= 1
+                        yield head
+
+    async def types(self) -> list[str]:
+        """The workflow types that workers of this queue have had. Raises StoreUnavailable."""
+        start, end = self._keys.room("type")
+        found = (await self._store.read([Get(start, end, keys_only=True)])).ranges[0].kvs
+        return [kv.key[len(start) :].decode(errors="replace") for kv in found]
+
+    async def newest_first(self, wanted: Filter = Filter()) -> list[RunHead]:
+        """The same, the newest first. Raises StoreUnavailable."""
+        found = [head async for head in self.heads(wanted)]
+        return sorted(found, key=lambda head: head.started_ms, reverse=True)
+
+    async def describe(self, workflow_id: str, run_id: str = "") -> Description:
+        """One run. Raises ExecutionNotFound."""
+        keys = self._keys
+        head = await find_run(self._store, keys, workflow_id, run_id)
+        inbox = keys.inbox(workflow_id, "")
+        answers = await self._store.read(
+            [
+                Get(*keys.attempts(workflow_id, head.run_id)),
+                Get(inbox, inbox[:-1] + b"0", keys_only=True),
+                Get(keys.owner(shard_of(workflow_id))),
+            ]
+        )
+        attempts, letters, owner = (answer.kvs for answer in answers.ranges)
+        return Description(
+            head,
+            attempts_of(keys, attempts, head.activities),
+            sum(keys.inbox_name(kv.key)[1] == workflow_id for kv in letters),
+            _session_of(owner[0]) if owner else "",
+        )
+
+    async def history(
+        self, workflow_id: str, run_id: str = ""
+    ) -> tuple[RunHead, list[HistoryEvent]]:
+        """One run with its events; from the archive by its run id. Raises ExecutionNotFound."""
+        try:
+            head = await find_run(self._store, self._keys, workflow_id, run_id)
+        except ExecutionNotFound:
+            found = await archived(self._files, run_id)
+            if found is None:
+                raise
+            return found
+        return head, await read_history(self._store, self._keys, workflow_id, head.run_id)
+
+
+def _session_of(owner: KeyValue) -> str:
+    try:
+        return HOLDER.decode(owner.value).session
+    except UNREADABLE as error:
+        return f"unknown: {error}"

@@ -1,0 +1,1 @@
+"""What one run does: messages and results become events, workflow tasks become commands."""

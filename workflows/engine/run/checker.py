@@ -1,0 +1,114 @@
+"""What must hold of every history, whatever failed meanwhile. Pure; for tests, drills and doubts.
+
+Event ids are contiguous and times never go back; the first event is the start and nothing follows a
+closing event; every activity, timer, child and update ends at most once and only after it began;
+a task is completed before the next one starts; the head is the one the history leads to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from workflows.engine.run.head_projection import CLOSED_AS, fold
+from workflows.engine.store.records import RunHead
+from workflows.model import events as ev
+
+_BEGINS: dict[type[ev.Attributes], tuple[str, str]] = {
+    ev.ActivityTaskScheduled: ("activity", "activity_id"),
+    ev.TimerStarted: ("timer", "timer_id"),
+    ev.StartChildWorkflowExecutionInitiated: ("child", "child_id"),
+    ev.WorkflowExecutionUpdateAccepted: ("update", "update_id"),
+    ev.SignalExternalWorkflowExecutionInitiated: ("signal", "request_id"),
+    ev.RequestCancelExternalWorkflowExecutionInitiated: ("cancel", "request_id"),
+}
+_ENDS: dict[type[ev.Attributes], tuple[str, str]] = {
+    ev.ActivityTaskCompleted: ("activity", "activity_id"),
+    ev.ActivityTaskFailed: ("activity", "activity_id"),
+    ev.ActivityTaskTimedOut: ("activity", "activity_id"),
+    ev.ActivityTaskCanceled: ("activity", "activity_id"),
+    ev.TimerFired: ("timer", "timer_id"),
+    ev.TimerCanceled: ("timer", "timer_id"),
+    ev.StartChildWorkflowExecutionFailed: ("child", "child_id"),
+    ev.ChildWorkflowExecutionCompleted: ("child", "child_id"),
+    ev.ChildWorkflowExecutionFailed: ("child", "child_id"),
+    ev.ChildWorkflowExecutionCanceled: ("child", "child_id"),
+    ev.ChildWorkflowExecutionTimedOut: ("child", "child_id"),
+    ev.ChildWorkflowExecutionTerminated: ("child", "child_id"),
+    ev.WorkflowExecutionUpdateCompleted: ("update", "update_id"),
+    ev.ExternalWorkflowExecutionSignaled: ("signal", "request_id"),
+    ev.SignalExternalWorkflowExecutionFailed: ("signal", "request_id"),
+    ev.ExternalWorkflowExecutionCancelRequested: ("cancel", "request_id"),
+    ev.RequestCancelExternalWorkflowExecutionFailed: ("cancel", "request_id"),
+}
+_COMPARED = ("next_event_id", "due", "activities", "timers", "children", "cancelling", "signals")
+
+
+def violations(history: Sequence[ev.HistoryEvent], head: RunHead | None = None) -> list[str]:
+    """Everything that is wrong, in words; empty when all is well."""
+    if not history:
+        return [] if head is None or head.next_event_id == 1 else ["the history is empty"]
+    found = [*_order(history), *_pairs(history), *_tasks(history)]
+    if head is not None and not found:
+        found.extend(_against(head, history))
+    return found
+
+
+def _order(history: Sequence[ev.HistoryEvent]) -> Iterator[str]:
+    if not isinstance(history[0].attributes, ev.WorkflowExecutionStarted):
+        yield f"the first event is {history[0].event_type}"
+    for number, event in enumerate(history, 1):
+        if event.event_id != number:
+            yield f"event {event.event_id} stands where {number} should"
+    for before, after in pairwise(history):
+        if after.event_time_ms < before.event_time_ms:
+            yield f"event {after.event_id} is older than the one before it"
+        if type(before.attributes) in CLOSED_AS:
+            yield f"event {after.event_id} follows a closing event"
+    starts = sum(isinstance(each.attributes, ev.WorkflowExecutionStarted) for each in history)
+    if starts != 1:
+        yield f"{starts} events start the run"
+
+
+def _pairs(history: Sequence[ev.HistoryEvent]) -> Iterator[str]:
+    begun: set[tuple[str, object]] = set()
+    ended: set[tuple[str, object]] = set()
+    for event in history:
+        kind = type(event.attributes)
+        if kind in _BEGINS:
+            what, field = _BEGINS[kind]
+            thing = (what, getattr(event.attributes, field))
+            if thing in begun:
+                yield f"event {event.event_id} begins {what} {thing[1]} again"
+            begun.add(thing)
+        if kind in _ENDS:
+            what, field = _ENDS[kind]
+            thing = (what, getattr(event.attributes, field))
+            if thing not in begun:
+                yield f"event {event.event_id} ends {what} {thing[1]}, which never began"
+            if thing in ended:
+                yield f"event {event.event_id} ends {what} {thing[1]} again"
+            ended.add(thing)
+
+
+def _tasks(history: Sequence[ev.HistoryEvent]) -> Iterator[str]:
+    under_way = False
+    for event in history:
+        match event.attributes:
+            case ev.WorkflowTaskStarted():
+                if under_way:
+                    yield f"event {event.event_id} starts a task during another one"
+                under_way = True
+            case ev.WorkflowTaskCompleted() | ev.WorkflowTaskTimedOut():
+                if not under_way:
+                    yield f"event {event.event_id} completes a task that did not start"
+                under_way = False
+
+
+def _against(head: RunHead, history: Sequence[ev.HistoryEvent]) -> Iterator[str]:
+    folded = fold(history)
+    if folded.status is not head.status:
+        yield f"the head says {head.status.value}, the history {folded.status.value}"
+    for name in _COMPARED:
+        if head.is_open and getattr(folded, name) != getattr(head, name):
+            yield f"{name}: head {getattr(head, name)!r}, history {getattr(folded, name)!r}"

@@ -1,0 +1,187 @@
+"""What the commands of a workflow task do: their events, and the writes that go with them. Pure.
+
+A command is the attributes of its own event (``workflows.model.commands``); each also changes what
+is pending, sends messages to other executions, or ends the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from workflows.engine.run.start_run import begun
+from workflows.engine.store.draft import HistoryDraft, RunClosure
+from workflows.engine.store.keys import new_id
+from workflows.engine.store.records import ChildRecord, RequestCancel, Sender, Signal, Start, Timer
+from workflows.model import events as ev
+from workflows.model import limits
+from workflows.model.commands import Command
+from workflows.model.errors import LimitExceeded
+from workflows.model.policies import ExecutionStatus
+
+
+def apply_commands(draft: HistoryDraft, commands: tuple[Command, ...]) -> None:
+    """Record and carry out, in order. Raises LimitExceeded."""
+    if len(commands) > limits.COMMANDS_MAX:
+        raise LimitExceeded(
+            f"{len(commands)} commands of one task, COMMANDS_MAX is {limits.COMMANDS_MAX}: "
+            "await something in between"
+        )
+    for command in commands:
+        if isinstance(command, ev.WorkflowExecutionContinuedAsNew):
+            _continue_as_new(draft, command)
+            continue
+        draft.add(command)
+        carry_out = _CARRY_OUT.get(type(command))
+        if carry_out is not None:
+            carry_out(draft, command)
+
+
+def _schedule(draft: HistoryDraft, command: ev.ActivityTaskScheduled) -> None:
+    pending = (*draft.head.activities, command.activity_id)
+    _bounded(len(pending), "PENDING_ACTIVITIES_MAX", limits.PENDING_ACTIVITIES_MAX)
+    draft.change(activities=pending)
+    draft.launch.append(command)
+
+
+def _cancel_activity(draft: HistoryDraft, command: ev.ActivityTaskCancelRequested) -> None:
+    if command.activity_id in draft.head.activities:
+        draft.stop.append(command.activity_id)
+
+
+def _start_timer(draft: HistoryDraft, command: ev.TimerStarted) -> None:
+    fire_ms = draft.now_ms + round(command.start_to_fire_s * 1000)
+    pending = (*draft.head.timers, Timer(command.timer_id, fire_ms))
+    _bounded(len(pending), "PENDING_TIMERS_MAX", limits.PENDING_TIMERS_MAX)
+    draft.change(timers=pending)
+
+
+def _cancel_timer(draft: HistoryDraft, command: ev.TimerCanceled) -> None:
+    left = tuple(timer for timer in draft.head.timers if timer.timer_id != command.timer_id)
+    draft.change(timers=left)
+
+
+def _start_child(draft: HistoryDraft, command: ev.StartChildWorkflowExecutionInitiated) -> None:
+    head = draft.head
+    pending = (
+        *head.children,
+        ChildRecord(command.child_id, command.workflow_id, command.parent_close_policy),
+    )
+    _bounded(len(pending), "PENDING_CHILDREN_MAX", limits.PENDING_CHILDREN_MAX)
+    draft.change(children=pending)
+    started = ev.WorkflowExecutionStarted(
+        command.workflow_type,
+        command.workflow_id,
+        new_id(draft.now_ms),
+        draft.keys.queue,
+        command.args,
+        command.run_timeout_s,
+        command.execution_timeout_s,
+        command.search_attributes,
+        parent=ev.ParentRef(head.workflow_type, head.workflow_id, head.run_id, command.child_id),
+        identity=draft.identity,
+    )
+    draft.send(
+        command.workflow_id,
+        Start(started, reserved=False, at_ms=draft.now_ms, reuse=command.id_reuse_policy),
+    )
+
+
+def _signal_other(
+    draft: HistoryDraft, command: ev.SignalExternalWorkflowExecutionInitiated
+) -> None:
+    head = draft.head
+    sender = Sender(head.workflow_id, head.run_id, command.request_id)
+    signal = Signal(
+        command.signal_name,
+        command.args,
+        identity=f"workflow {head.workflow_id}",
+        request_id=f"{head.run_id}/{command.request_id}",
+        sender=sender,
+        run_id=command.run_id,
+    )
+    draft.send(command.workflow_id, signal)
+
+
+def _cancel_other(
+    draft: HistoryDraft,
+    command: ev.RequestCancelExternalWorkflowExecutionInitiated,
+) -> None:
+    head = draft.head
+    sender = Sender(head.workflow_id, head.run_id, command.request_id)
+    reason = f"asked by workflow {head.workflow_id}"
+    request = RequestCancel(reason, head.workflow_id, sender, command.run_id)
+    draft.send(command.workflow_id, request)
+
+
+def _upsert(draft: HistoryDraft, command: ev.UpsertWorkflowSearchAttributes) -> None:
+    merged = {**draft.head.search_attributes, **command.search_attributes}
+    kept = {name: value for name, value in merged.items() if value is not None}
+    _bounded(len(kept), "SEARCH_ATTRIBUTES_MAX", limits.SEARCH_ATTRIBUTES_MAX)
+    draft.change(search_attributes=kept)
+
+
+def _accept(draft: HistoryDraft, command: ev.WorkflowExecutionUpdateAccepted) -> None:
+    accepted = (*draft.head.updates, command.update_id)
+    _bounded(len(accepted), "UPDATES_MAX", limits.UPDATES_MAX)
+    draft.change(updates=accepted)
+
+
+def _complete(draft: HistoryDraft, command: ev.WorkflowExecutionCompleted) -> None:
+    draft.close(RunClosure(ExecutionStatus.COMPLETED, result=command.result))
+
+
+def _fail(draft: HistoryDraft, command: ev.WorkflowExecutionFailed) -> None:
+    failure = command.failure
+    draft.close(RunClosure(ExecutionStatus.FAILED, failure=failure, reason=failure.message))
+
+
+def _cancel(draft: HistoryDraft, command: ev.WorkflowExecutionCanceled) -> None:
+    draft.close(RunClosure(ExecutionStatus.CANCELED, reason=command.message))
+
+
+def _continue_as_new(draft: HistoryDraft, command: ev.WorkflowExecutionContinuedAsNew) -> None:
+    head = draft.head
+    run_id = new_id(draft.now_ms)
+    draft.add(command._replace(new_run_id=run_id))
+    attributes = {**head.search_attributes, **command.search_attributes}
+    timeout_s = (head.run_deadline_ms - head.started_ms) / 1000 if head.run_deadline_ms else 0.0
+    started = ev.WorkflowExecutionStarted(
+        command.workflow_type or head.workflow_type,
+        head.workflow_id,
+        run_id,
+        draft.keys.queue,
+        command.args,
+        run_timeout_s=timeout_s,
+        search_attributes=attributes,
+        memo=head.memo,
+        parent=head.parent,
+        first_run_id=head.first_run_id or head.run_id,
+        continued_run_id=head.run_id,
+        identity=draft.identity,
+        traceparent=head.traceparent,
+    )
+    draft.close(RunClosure(ExecutionStatus.CONTINUED_AS_NEW, new_run_id=run_id))
+    successor, first = begun(started, draft.now_ms, head.execution_deadline_ms)
+    draft.successor, draft.successor_events = successor, [first]
+
+
+def _bounded(count: int, name: str, limit: int) -> None:
+    if count > limit:
+        raise LimitExceeded(f"{count} are pending, {name} is {limit}: wait for some of them first")
+
+
+_CARRY_OUT: dict[type[Any], Callable[[HistoryDraft, Any], None]] = {
+    ev.ActivityTaskScheduled: _schedule,
+    ev.ActivityTaskCancelRequested: _cancel_activity,
+    ev.TimerStarted: _start_timer,
+    ev.TimerCanceled: _cancel_timer,
+    ev.StartChildWorkflowExecutionInitiated: _start_child,
+    ev.SignalExternalWorkflowExecutionInitiated: _signal_other,
+    ev.RequestCancelExternalWorkflowExecutionInitiated: _cancel_other,
+    ev.UpsertWorkflowSearchAttributes: _upsert,
+    ev.WorkflowExecutionUpdateAccepted: _accept,
+    ev.WorkflowExecutionCompleted: _complete,
+    ev.WorkflowExecutionFailed: _fail,
+    ev.WorkflowExecutionCanceled: _cancel,
+}

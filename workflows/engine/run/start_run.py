@@ -1,0 +1,42 @@
+"""How a run begins: its head and first event, for starts, children and continued runs. Pure."""
+
+from __future__ import annotations
+
+from workflows.engine.store.records import RunHead
+from workflows.model.events import HistoryEvent, WorkflowExecutionStarted
+from workflows.model.policies import ExecutionStatus
+
+
+def deadline_ms(start_ms: int, seconds: float) -> int:
+    """When a bound of ``seconds`` after ``start_ms`` is reached; 0 for none."""
+    return start_ms + round(seconds * 1000) if seconds else 0
+
+
+def reserved_head(started: WorkflowExecutionStarted, now_ms: int) -> RunHead:
+    """The head that takes the id: no event yet, the start lies in the inbox."""
+    return RunHead(
+        started.workflow_id,
+        started.run_id,
+        started.workflow_type,
+        ExecutionStatus.RUNNING,
+        due=True,
+        started_ms=now_ms,
+        last_ms=now_ms,
+        run_deadline_ms=deadline_ms(now_ms, started.run_timeout_s),
+        execution_deadline_ms=deadline_ms(now_ms, started.execution_timeout_s),
+        search_attributes=started.search_attributes,
+        memo=started.memo,
+        parent=started.parent,
+        first_run_id=started.first_run_id or started.run_id,
+        traceparent=started.traceparent,
+    )
+
+
+def begun(
+    started: WorkflowExecutionStarted, now_ms: int, execution_deadline_ms: int = 0
+) -> tuple[RunHead, HistoryEvent]:
+    """Head and first event of a run that goes on from another one."""
+    head = reserved_head(started, now_ms)._replace(next_event_id=2)
+    if execution_deadline_ms:
+        head = head._replace(execution_deadline_ms=execution_deadline_ms)
+    return head, HistoryEvent(1, now_ms, started)

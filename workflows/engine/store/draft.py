@@ -1,0 +1,203 @@
+"""One transaction in the making: events, the head they lead to, and what goes with them.
+
+Intake and effects write into a draft; the execution commits it as a whole or throws it away as a
+whole. A draft reads nothing and waits for nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from core.eventstore.kv import Delete, Guard, Put, Unchanged, Write
+from workflows.engine.store.keys import WorkflowKeys, new_id
+from workflows.engine.store.records import (
+    HEAD,
+    ChildEvent,
+    Message,
+    Reply,
+    RequestCancel,
+    RunHead,
+    Terminate,
+    encode_message,
+)
+from workflows.model import events as ev
+from workflows.model.codec import encode_event, encode_history
+from workflows.model.limits import PAYLOAD_WARN_BYTES
+from workflows.model.policies import ExecutionStatus, ParentClosePolicy
+
+WRITES_MAX = 110
+"""Of one workflow task; a transaction of etcd takes 128, some are the engine's own."""
+
+BYTES_MAX = 640 * 1024
+"""Of one workflow task's events and messages; a transaction of etcd takes 1.5 MiB."""
+
+
+class PendingReply(NamedTuple):
+    """A reply to write once the draft is committed."""
+
+    message: str
+    lease: int
+    reply: Reply
+
+
+class RunClosure(NamedTuple):
+    """How a run ends."""
+
+    status: ExecutionStatus
+    result: object = None
+    failure: Any = None
+    reason: str = ""
+    new_run_id: str = ""
+
+
+class HistoryDraft:
+    """Begins at a head; ``now_ms`` never goes back behind the run's last event."""
+
+    def __init__(
+        self, keys: WorkflowKeys, head: RunHead, now_ms: int, *, identity: str = ""
+    ) -> None:
+        self.keys = keys
+        self._head = head
+        self._changes: dict[str, Any] = {}
+        self._next_event_id = head.next_event_id
+        self.now_ms = max(now_ms, head.last_ms)
+        self.identity = identity
+        self.events: list[ev.HistoryEvent] = []
+        self._extra: dict[bytes, Write] = {}
+        self.answers: list[PendingReply] = []
+        self.launch: list[ev.ActivityTaskScheduled] = []
+        self.stop: list[int] = []
+        self.again: list[int] = []
+        self.successor: RunHead | None = None
+        self.successor_events: list[ev.HistoryEvent] = []
+        self._first = head.next_event_id
+        self._segment: bytes | None = None
+
+    @property
+    def head(self) -> RunHead:
+        """The head as it will be.
+
+        It has some thirty fields, and a task changes most of those that it changes more than once:
+        changes are put together, and made when somebody looks.
+        """
+        if self._changes:
+            self._head = self._head._replace(**self._changes)
+            self._changes.clear()
+        return self._head
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing would be written."""
+        return not (self.events or self._extra)
+
+    def add(self, attributes: ev.Attributes) -> ev.HistoryEvent:
+        """Append one event."""
+        event = ev.HistoryEvent(self._next_event_id, self.now_ms, attributes)
+        self.events.append(event)
+        self._next_event_id += 1
+        self._changes["next_event_id"] = self._next_event_id
+        self._changes["last_ms"] = self.now_ms
+        return event
+
+    def change(self, **fields: Any) -> None:  # noqa: ANN401 - the fields of Head
+        """Change the head."""
+        self._changes.update(fields)
+
+    def put(self, write: Write) -> None:
+        """Write something along with the head; of several writes of a key the last one counts."""
+        self._extra[write.key if isinstance(write, Put) else write.start] = write
+
+    def send(self, workflow_id: str, message: Message) -> None:
+        """Put a message into an execution's inbox."""
+        key = self.keys.inbox(workflow_id, new_id(self.now_ms, len(self._extra)))
+        self.put(Put(key, encode_message(message)))
+
+    def forget_attempt(self, activity_id: int) -> None:
+        """The attempt's record is not needed any more."""
+        head = self.head
+        self.put(Delete(self.keys.attempt(head.workflow_id, head.run_id, activity_id)))
+
+    def close(self, closing: RunClosure) -> None:
+        """End the run: tell the parent, and the children as they were promised."""
+        head = self.head
+        if head.parent is not None and closing.status is not ExecutionStatus.CONTINUED_AS_NEW:
+            news = ChildEvent(
+                head.parent.child_id,
+                head.run_id,
+                closing.status,
+                result=closing.result,
+                failure=closing.failure,
+                parent_run_id=head.parent.run_id,
+                workflow_id=head.workflow_id,
+            )
+            self.send(head.parent.workflow_id, news)
+        reason = f"its parent {head.workflow_id} is {closing.status.value}"
+        for child in head.children:
+            parents = () if child.run_id else (head.run_id, *head.bases)
+            if child.policy is ParentClosePolicy.TERMINATE:
+                end = Terminate(reason, run_id=child.run_id, parents=parents)
+                self.send(child.workflow_id, end)
+            elif child.policy is ParentClosePolicy.REQUEST_CANCEL:
+                ask = RequestCancel(reason, run_id=child.run_id, parents=parents)
+                self.send(child.workflow_id, ask)
+        self.stop.extend(head.activities)
+        self.change(
+            status=closing.status,
+            result=closing.result,
+            failure=closing.failure,
+            reason=closing.reason,
+            new_run_id=closing.new_run_id,
+            closed_ms=self.now_ms,
+            due=False,
+            activities=(),
+            timers=(),
+            children=(),
+        )
+
+    def seal(self) -> None:
+        """Encode the new events; the head knows how long the history is from here on."""
+        if self._segment is None and self.events:
+            self._segment = encode_history(self.events)
+            self.change(history_bytes=self.head.history_bytes + len(self._segment))
+
+    @property
+    def heavy(self) -> list[tuple[ev.HistoryEvent, int]]:
+        """Events with payloads that belong elsewhere, and their bytes."""
+        if len(self._segment or b"") < PAYLOAD_WARN_BYTES:
+            return []
+        sizes = ((event, len(encode_event(event))) for event in self.events)
+        return [(event, size) for event, size in sizes if size >= PAYLOAD_WARN_BYTES]
+
+    @property
+    def weight(self) -> tuple[int, int]:
+        """(writes, bytes) of the transaction."""
+        self.seal()
+        sizes = (len(write.value) for write in self._extra.values() if isinstance(write, Put))
+        return len(self._extra), sum(sizes) + len(self._segment or b"")
+
+    def guards(self, fence: Unchanged, revision: int) -> list[Guard]:
+        """The shard is still ours, and the head is as the draft found it."""
+        return [fence, Unchanged(self.keys.open(self.head.workflow_id), revision)]
+
+    def writes(self) -> list[Write]:
+        """Everything, in one transaction."""
+        self.seal()
+        head, keys = self.head, self.keys
+        writes = list(self._extra.values())
+        if self._segment is not None:
+            writes.append(
+                Put(keys.event(head.workflow_id, head.run_id, self._first), self._segment)
+            )
+        opened = keys.open(head.workflow_id)
+        if head.is_open:
+            writes.append(Put(opened, HEAD.encode(head)))
+            return writes
+        writes.append(Put(keys.closed(head.workflow_id, head.run_id), HEAD.encode(head)))
+        if self.successor is None:
+            writes.append(Delete(opened))
+            return writes
+        successor = self.successor
+        segment = encode_history(self.successor_events)
+        writes.append(Put(opened, HEAD.encode(successor)))
+        writes.append(Put(keys.event(successor.workflow_id, successor.run_id, 1), segment))
+        return writes

@@ -1,0 +1,169 @@
+"""Reading histories and heads from the store: what clients, owners and archivers share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from core.errors import ExecutionNotFound, UnusableValue
+from core.eventstore.kv import Get, KeyValue, KeyValueStore
+from workflows.engine.store.faults import UNREADABLE
+from workflows.engine.store.keys import RUN_ID_CHARS, WorkflowKeys
+from workflows.engine.store.records import ATTEMPT, HEAD, Attempt, RunHead
+from workflows.model.codec import decode_history
+from workflows.model.errors import HistoryError
+from workflows.model.events import HistoryEvent
+
+_whole_head = msgspec.msgpack.Decoder(tuple[int, RunHead])
+_whole_attempt = msgspec.msgpack.Decoder(tuple[int, Attempt])
+
+HISTORY_REMEDY = (
+    "run a worker that knows all of its events, restore the segment, or end the execution with "
+    "`orbctl workflow terminate`"
+)
+
+
+async def read_history(
+    store: KeyValueStore, keys: WorkflowKeys, workflow_id: str, run_id: str
+) -> list[HistoryEvent]:
+    """All events of a run, in order; empty when there are none. Raises StoreUnavailable."""
+    start, end = keys.history(workflow_id, run_id)
+    found = (await store.read([Get(start, end)])).ranges[0].kvs
+    return history_of(found)
+
+
+def history_of(segments: tuple[KeyValue, ...]) -> list[HistoryEvent]:
+    """The events of a run's segments."""
+    return [event for segment in segments for event in decode_history(segment.value)]
+
+
+async def read_whole_history(
+    store: KeyValueStore, keys: WorkflowKeys, head: RunHead
+) -> list[HistoryEvent]:
+    """All events of a run, without a gap, at least those that the head counts.
+
+    Raises UnusableValue, StoreUnavailable.
+    """
+    start, _ = keys.history(head.workflow_id, head.run_id)
+    try:
+        events = await read_history(store, keys, head.workflow_id, head.run_id)
+    except HistoryError as error:
+        raise UnusableValue("history", start, error, HISTORY_REMEDY) from error
+    numbers, counted = [event.event_id for event in events], head.next_event_id - 1
+    if len(events) < counted or numbers != list(range(1, len(events) + 1)):
+        why = f"the head counts {counted} events, {len(events)} can be read, or some are missing"
+        raise UnusableValue("history", start, why, HISTORY_REMEDY)
+    return events
+
+
+def owned_head_of(keys: WorkflowKeys, kv: KeyValue) -> RunHead:
+    """The same for its owner, who writes it back and must lose no field of a newer version."""
+    head = head_of(keys, kv)
+    _check_fields("open execution", kv, _whole_head)
+    return head
+
+
+def _check_fields(kind: str, kv: KeyValue, decoder: msgspec.msgpack.Decoder[Any]) -> None:
+    """Raises UnusableValue for a value with fields that this version does not know."""
+    try:
+        decoder.decode(kv.value)
+    except msgspec.ValidationError as error:
+        why = f"it has a field of a newer version, which writing it would lose: {error}"
+        raise UnusableValue(kind, kv.key, why, UnusableValue.REMEDY) from error
+
+
+def head_of(keys: WorkflowKeys, kv: KeyValue) -> RunHead:
+    """The head of an open run, if it can be one. Raises UnusableValue."""
+    try:
+        head = HEAD.decode(kv.value)
+    except UNREADABLE as error:
+        raise UnusableValue("open execution", kv.key, error, UnusableValue.REMEDY) from error
+    why = ""
+    if keys.open(head.workflow_id) != kv.key:
+        why = f"it is the head of {head.workflow_id!r}"
+    elif not head.is_open:
+        why = f"it lies among the open runs and is {head.status.value}"
+    elif len(head.run_id) != RUN_ID_CHARS:
+        why = f"{head.run_id!r} is no run id"
+    elif head.next_event_id < 1:
+        why = f"its next event has the number {head.next_event_id}"
+    if why:
+        raise UnusableValue("open execution", kv.key, why, UnusableValue.REMEDY)
+    return head
+
+
+def closed_head_of(keys: WorkflowKeys, kv: KeyValue) -> RunHead:
+    """The head of a closed run, if it can be one. Raises UnusableValue."""
+    try:
+        head = HEAD.decode(kv.value)
+        if keys.closed(head.workflow_id, head.run_id) != kv.key or head.is_open:
+            raise ValueError(f"it is the head of {head.workflow_id!r}, {head.status.value}")
+    except UNREADABLE as error:
+        raise UnusableValue("closed execution", kv.key, error, UnusableValue.REMEDY) from error
+    return head
+
+
+def attempts_of(
+    keys: WorkflowKeys, kvs: Iterable[KeyValue], pending: Iterable[int]
+) -> dict[int, Attempt]:
+    """The attempts of the activities of a run that are pending. Raises UnusableValue."""
+    wanted, found = set(pending), {}
+    for kv in kvs:
+        try:
+            _, activity_id = keys.attempt_name(kv.key)
+            if activity_id not in wanted:
+                continue
+            attempt = ATTEMPT.decode(kv.value)
+            if attempt.attempt < 1 or attempt.not_before_ms < 0:
+                raise ValueError(f"attempt {attempt.attempt}, not before {attempt.not_before_ms}")
+        except UNREADABLE as error:
+            raise UnusableValue("activity attempt", kv.key, error, UnusableValue.REMEDY) from error
+        _check_fields("activity attempt", kv, _whole_attempt)
+        found[activity_id] = attempt
+    return found
+
+
+async def read_heads(
+    store: KeyValueStore, keys: WorkflowKeys, workflow_id: str
+) -> tuple[RunHead | None, list[RunHead]]:
+    """The open head of an id, and its closed ones that can be read, oldest first.
+
+    Raises UnusableValue for an open head that cannot be read, StoreUnavailable.
+    """
+    start, end = keys.closed_runs(workflow_id)
+    result = await store.read([Get(keys.open(workflow_id)), Get(start, end)])
+    opened, closed = (answer.kvs for answer in result.ranges)
+    mine = closed_heads(keys, closed, workflow_id)
+    return (head_of(keys, opened[0]) if opened else None, mine)
+
+
+def closed_heads(keys: WorkflowKeys, kvs: Iterable[KeyValue], workflow_id: str) -> list[RunHead]:
+    """The closed runs of an id, as far as they can be read; other ids may lie between them."""
+    found = []
+    for kv in kvs:
+        with suppress(UnusableValue):
+            head = closed_head_of(keys, kv)
+            if head.workflow_id == workflow_id:
+                found.append(head)
+    return found
+
+
+async def find_run(
+    store: KeyValueStore, keys: WorkflowKeys, workflow_id: str, run_id: str = ""
+) -> RunHead:
+    """The head of a run, by default the open or else the newest one. Raises ExecutionNotFound."""
+    opened, closed = await read_heads(store, keys, workflow_id)
+    candidates = [*closed, opened] if opened is not None else closed
+    head: RunHead
+    for head in reversed(candidates):
+        if run_id in ("", head.run_id):
+            return head
+    what = f"run {run_id} of {workflow_id}" if run_id else f"execution {workflow_id}"
+    raise ExecutionNotFound(
+        f"there is no {what}",
+        subject=workflow_id,
+        remedy="look at `orbctl workflow list`, or in the archive",
+    )

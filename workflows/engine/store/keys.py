@@ -1,0 +1,179 @@
+"""Where executions lie: every key of the engine is made and read here.
+
+    workflow/<queue>/wake/inbox/<shard>/<id>/<message>   what reaches an execution from outside
+    workflow/<queue>/wake/mail/<shard>/<id>              changes with every signal of a client
+    workflow/<queue>/wake/owner/<shard>                  who owns the shard, under a lease
+    workflow/<queue>/wake/worker/<name>                  who is there, under a lease
+    workflow/<queue>/open/<shard>/<id>                   head of the open run of an id
+    workflow/<queue>/closed/<shard>/<id>/<run>           head of a closed run, until retention
+    workflow/<queue>/event/<shard>/<run>/<first event>   segment: the events of one transaction
+    workflow/<queue>/attempt/<shard>/<run>/<event>       an activity after its first attempt
+    workflow/<queue>/reply/<message>                     answer to a query or update, under a lease
+    workflow/<queue>/commit/<session>                    fence and settling point of one process
+    workflow/<queue>/type/<name>                         a workflow type that a worker has had
+
+Shards are two hexadecimal digits, event ids eight, runs and messages are time-ordered hexadecimal
+ids of 32. An id may hold "/", so it is cut from the right. Everything a worker watches begins with
+``wake/``: one watch over one range, and none of its own writes of heads and histories come back.
+"""
+
+from __future__ import annotations
+
+import secrets
+from functools import lru_cache
+from hashlib import blake2b
+
+from core.errors import BadInput
+from core.eventstore.keys import Keys, check_name, range_end
+from workflows.model.ids import ID_RULE, is_id
+
+SHARDS = 16
+"""Executions are hashed into this many shards; part of the layout, so it never changes."""
+
+SHARDS_KNOWN_MAX = 4_096
+"""Ids whose shard is remembered: every key of an execution asks for it."""
+
+DEFAULT_QUEUE = "default"
+RUN_ID_CHARS = 32
+"""Of a run or message id."""
+
+_TAIL = 1 + RUN_ID_CHARS
+"""A slash and a run or message id."""
+
+Range = tuple[bytes, bytes]
+
+
+def check_id(workflow_id: str) -> str:
+    """The id, if it can name an execution. Raises BadInput."""
+    if not is_id(workflow_id):
+        raise BadInput(
+            f"{workflow_id[:64]!r} is no workflow id",
+            subject="workflow id",
+            remedy=f"use {ID_RULE}",
+        )
+    return workflow_id
+
+
+@lru_cache(SHARDS_KNOWN_MAX)
+def shard_of(workflow_id: str) -> int:
+    """The shard of an execution; the same in every process and version."""
+    return blake2b(workflow_id.encode(), digest_size=1).digest()[0] % SHARDS
+
+
+def new_id(now_ms: int, order: int = 0) -> str:
+    """A run or message id: 12 digits of time, 4 of an order within it, 16 random ones."""
+    return f"{now_ms & 0xFFFFFFFFFFFF:012x}{order & 0xFFFF:04x}{secrets.token_hex(8)}"
+
+
+class WorkflowKeys:
+    """The keys of one task queue of one cluster."""
+
+    __slots__ = ("queue", "root")
+
+    def __init__(self, keys: Keys, queue: str = DEFAULT_QUEUE) -> None:
+        self.queue = check_name(queue, "task queue")
+        self.root = keys.prefix("workflow", queue)
+
+    def inbox(self, workflow_id: str, message: str) -> bytes:
+        """One message to an execution."""
+        shard = shard_of(workflow_id)
+        return self.root + f"wake/inbox/{shard:02x}/{workflow_id}/{message}".encode()
+
+    def inbox_of(self, workflow_id: str) -> Range:
+        """[start, end) of the messages to an execution; those to longer ids may lie in it too."""
+        prefix = self.inbox(workflow_id, "")
+        return prefix, range_end(prefix)
+
+    def mail(self, workflow_id: str) -> bytes:
+        """Written with every signal of a client: closing a run compares it, so none is lost."""
+        return self.root + f"wake/mail/{shard_of(workflow_id):02x}/{workflow_id}".encode()
+
+    def owner(self, shard: int) -> bytes:
+        """Who owns a shard."""
+        return self.root + b"wake/owner/%02x" % shard
+
+    def worker(self, name: str) -> bytes:
+        """A worker that is there."""
+        return self.root + f"wake/worker/{name}".encode()
+
+    def open(self, workflow_id: str) -> bytes:
+        """The head of the open run."""
+        return self.root + f"open/{shard_of(workflow_id):02x}/{workflow_id}".encode()
+
+    def closed(self, workflow_id: str, run_id: str) -> bytes:
+        """The head of a closed run."""
+        return self.root + f"closed/{shard_of(workflow_id):02x}/{workflow_id}/{run_id}".encode()
+
+    def event(self, workflow_id: str, run_id: str, first: int) -> bytes:
+        """A segment of a history."""
+        return self.root + f"event/{shard_of(workflow_id):02x}/{run_id}/{first:08x}".encode()
+
+    def attempt(self, workflow_id: str, run_id: str, event_id: int) -> bytes:
+        """The state of an activity that is not in its first attempt."""
+        return self.root + f"attempt/{shard_of(workflow_id):02x}/{run_id}/{event_id:08x}".encode()
+
+    def reply(self, message: str) -> bytes:
+        """The answer to a query or update."""
+        return self.root + f"reply/{message}".encode()
+
+    def commit(self, session: str) -> bytes:
+        """Fence and settling point of a session."""
+        return self.root + f"commit/{session}".encode()
+
+    def type(self, name: str) -> bytes:
+        """A workflow type that workers have; its value is never read."""
+        return self.root + f"type/{name}".encode()
+
+    def room(self, kind: str, shard: int | None = None) -> Range:
+        """[start, end) of a kind of keys, of one shard or of all."""
+        tail = "" if shard is None else f"{shard:02x}/"
+        prefix = self.root + f"{kind}/{tail}".encode()
+        return prefix, range_end(prefix)
+
+    def history(self, workflow_id: str, run_id: str) -> Range:
+        """[start, end) of the segments of a run."""
+        prefix = self.event(workflow_id, run_id, 0)[:-8]
+        return prefix, range_end(prefix)
+
+    def attempts(self, workflow_id: str, run_id: str) -> Range:
+        """[start, end) of the attempts of a run."""
+        prefix = self.attempt(workflow_id, run_id, 0)[:-8]
+        return prefix, range_end(prefix)
+
+    def closed_runs(self, workflow_id: str) -> Range:
+        """[start, end) in which the closed runs of an id lie, oldest first.
+
+        Runs of longer ids may lie in it too; ``closed_name`` tells them apart.
+        """
+        prefix = self.closed(workflow_id, "")
+        return prefix, range_end(prefix)
+
+    def inbox_name(self, key: bytes) -> tuple[int, str, str]:
+        """(shard, workflow id, message) of an inbox key."""
+        start = len(self.root) + len("wake/inbox/")
+        shard = int(key[start : start + 2], 16)
+        return shard, key[start + 3 : -_TAIL].decode(), key[-_TAIL + 1 :].decode()
+
+    def mail_name(self, key: bytes) -> tuple[int, str]:
+        """(shard, workflow id) of a mail key."""
+        start = len(self.root) + len("wake/mail/")
+        return int(key[start : start + 2], 16), key[start + 3 :].decode()
+
+    def open_name(self, key: bytes) -> str:
+        """The workflow id of an open head's key."""
+        return key[len(self.root) + len("open/00/") :].decode()
+
+    def closed_name(self, key: bytes) -> tuple[str, str]:
+        """(workflow id, run) of a closed head's key."""
+        start = len(self.root) + len("closed/00/")
+        return key[start:-_TAIL].decode(), key[-_TAIL + 1 :].decode()
+
+    def attempt_name(self, key: bytes) -> tuple[str, int]:
+        """(run, event id) of an attempt's key."""
+        run_id, event_id = key[len(self.root) + len("attempt/00/") :].decode().split("/")
+        return run_id, int(event_id, 16)
+
+    def tail(self, key: bytes) -> tuple[str, str]:
+        """(kind, rest) of a key under ``wake/``."""
+        kind, _, rest = key[len(self.root) + len("wake/") :].decode().partition("/")
+        return kind, rest

@@ -1,0 +1,1 @@
+"""One process that runs executions: its shards, activity attempts, deadlines and retention."""
