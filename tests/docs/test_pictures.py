@@ -1,0 +1,55 @@
+"""The pictures are as their modules draw them, and a picture that cannot be read is refused."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from scripts.pictures.__main__ import FOLDER, pictures
+from scripts.pictures.canvas import Area, Canvas
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_the_files_are_as_the_modules_draw_them() -> None:
+    drawn = {f"{name}.svg": canvas.svg() for name, canvas in pictures().items()}
+    stored = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.svg")}
+
+    assert stored == drawn, "run python -m scripts.pictures"
+
+
+@pytest.mark.parametrize("name", sorted(pictures()))
+def test_every_picture_has_a_title_a_description_and_colours_for_the_dark(name: str) -> None:
+    root = ET.fromstring(pictures()[name].svg())
+    texts = {part: root.findtext(f"{SVG}{part}") or "" for part in ("title", "desc", "style")}
+
+    assert texts["title"]
+    assert len(texts["desc"]) > len(texts["title"])
+    assert "prefers-color-scheme: dark" in texts["style"]
+
+
+def test_a_text_that_leaves_its_box_is_refused() -> None:
+    canvas = Canvas(300, 100, "title", "description")
+    canvas.box(Area(10, 10, 40, 40), ["much longer than the box"])
+
+    with pytest.raises(ValueError, match="leaves its box"):
+        canvas.svg()
+
+
+def test_a_text_that_covers_another_is_refused() -> None:
+    canvas = Canvas(300, 100, "title", "description")
+    canvas.text(10, 50, "first")
+    canvas.text(20, 52, "second")
+
+    with pytest.raises(ValueError, match="'second' covers 'first'"):
+        canvas.svg()
+
+
+def test_boxes_that_overlap_are_refused() -> None:
+    canvas = Canvas(300, 100, "title", "description")
+    canvas.box(Area(10, 10, 80, 40), ["one"])
+    canvas.box(Area(60, 10, 80, 40), ["two"])
+
+    with pytest.raises(ValueError, match="overlap"):
+        canvas.svg()
