@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help images demo test test-vm chaos check house bench bench-quick format lock setup setup-run clean
+.PHONY: help images docs demo test test-vm chaos check house bench bench-quick format lock setup setup-run clean
 
 PYTHON := .venv/bin/python
 ARGS ?=
@@ -35,6 +35,9 @@ check: setup ## style, types, layers and tidiness
 	@.venv/bin/lint-imports
 	@$(PYTHON) -m pytest -q tests/tidy
 
+docs: setup-docs ## the documents as a site in build/site, links and anchors checked; ARGS=serve shows it
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs $(or $(ARGS),build --strict --quiet)
+
 house: setup ## how readable names and documents are, one measure a line; ARGS=--list names what counts
 	@$(PYTHON) -m scripts.house $(ARGS)
 
@@ -60,6 +63,9 @@ setup:
 
 setup-run:
 	@scripts/setup.sh run
+
+setup-docs:
+	@scripts/setup.sh docs
 
 clean: ## remove the environment, caches and results
 	@rm -rf .venv .vm build dist bench/results .hypothesis .import_linter_cache \

@@ -31,6 +31,7 @@ compile requirements/lock.txt --extra otlp --extra kubernetes "$@"
 compile requirements/build.txt --build-deps-for wheel --only-build-deps "$@"
 compile requirements/dev.txt --extra otlp --extra kubernetes --extra test --extra bench \
     --constraint requirements/lock.txt "$@"
+compile requirements/docs.txt --extra docs --constraint requirements/dev.txt "$@"
 
 if grep -nE '://|find-links|index-url|^-' requirements/*.txt; then
     echo "lock: the lines above name a place; they must not be committed" >&2

@@ -2,8 +2,9 @@
 # Makes a machine ready, and says what it does. Run it as often as you like: it does only what is missing.
 #
 #   scripts/setup.sh run       what `make demo` needs: the programs, and the product's locked packages
-#   scripts/setup.sh [dev]     the same for tests, checks and benchmarks
-#   scripts/setup.sh --check [run|dev]   changes nothing; prints what is missing in one line, exits 1
+#   scripts/setup.sh docs      what `make docs` needs: Python and the locked packages of the site
+#   scripts/setup.sh [dev]     the same as run and docs, for tests, checks and benchmarks
+#   scripts/setup.sh --check [run|docs|dev]   changes nothing; prints what is missing in one line, exits 1
 #
 # Everything is printed to standard error, so that a command after it owns standard output.
 # It never starts a service of the distribution, and works where there is no systemd.
@@ -16,7 +17,7 @@ profile=dev
 for argument in "$@"; do
     case $argument in
         --check) check=true ;;
-        run | dev) profile=$argument ;;
+        run | docs | dev) profile=$argument ;;
         *) echo "setup: unknown argument '$argument'; see the top of scripts/setup.sh" && exit 2 ;;
     esac
 done
@@ -30,12 +31,13 @@ has_file() { local file; for file in "$@"; do [ -e "$file" ] && return 0; done; 
 
 # A program counts wherever it comes from; the Debian package is only how we would install it.
 missing_packages() {
+    find_python >/dev/null || echo python3-venv
+    [ "$profile" != docs ] || return 0
     command -v etcd >/dev/null || echo etcd-server
     command -v etcdctl >/dev/null || echo etcd-client
     command -v ip >/dev/null || echo iproute2
     command -v ping >/dev/null || echo iputils-ping
     has_file /usr/lib/cni/macvlan /opt/cni/bin/macvlan || echo containernetworking-plugins
-    find_python >/dev/null || echo python3-venv
     # For the CNI program, which is C.
     command -v "${CC:-gcc}" >/dev/null || echo gcc
     has_file /usr/include/stdlib.h /usr/local/include/stdlib.h || echo libc6-dev
@@ -73,22 +75,29 @@ find_python() {
     return 1
 }
 
-lock_files() { if [ "$profile" = dev ]; then echo requirements/dev.txt
-               else echo requirements/build.txt requirements/lock.txt; fi; }
+lock_files() {
+    case $profile in
+        dev) echo requirements/dev.txt requirements/docs.txt ;;
+        docs) echo requirements/docs.txt ;;
+        run) echo requirements/build.txt requirements/lock.txt ;;
+    esac
+}
 
 # What the environment must have been made from: place, profile, locks; kept in a stamp inside it.
 wanted_stamp() { pwd; local file; for file in $(lock_files); do sha256sum "$file"; done; }
 project_stamp() { pwd; sha256sum pyproject.toml README.md core/__init__.py hatch_build.py cni/plugin.c; }
+# Building the site imports nothing of the product.
+project_ready() { [ "$profile" = docs ] || stamped project "$(project_stamp)"; }
 stamped() { [ -x .venv/bin/python ] && [ "$(cat ".venv/.stamp-$1" 2>/dev/null)" = "$2" ]; }
 
-# Whatever is good for development is good for running.
+# An environment for development serves the other profiles too.
 packages_ready() {
     stamped "$profile" "$(wanted_stamp)" || stamped dev "$(profile=dev wanted_stamp)"
 }
 
 if $check; then
     missing=$(missing_packages | tr '\n' ' ')
-    packages_ready && stamped project "$(project_stamp)" || missing+="(.venv) "
+    packages_ready && project_ready || missing+="(.venv) "
     [ -z "$missing" ] && say "nothing is missing for '$profile'" && exit 0
     fail "missing for '$profile': ${missing% }; scripts/setup.sh $profile installs it"
 fi
@@ -162,7 +171,8 @@ pip_install() { .venv/bin/python -m pip install -q --disable-pip-version-check -
 
 python=$(find_python) || fail "missing: a Python >= 3.11 with the venv module; install one and run again"
 # An environment names its own place in every script: one that was moved or broken is made anew.
-place=$(head -n 1 .venv/.stamp-project 2>/dev/null || pwd)
+place=$(cat .venv/.stamp-* 2>/dev/null | head -n 1)
+place=${place:-$(pwd)}
 if [ "$place" != "$(pwd)" ] || ! .venv/bin/python -c '' 2>/dev/null; then
     say "making .venv with $python ($("$python" -c 'import platform; print(platform.python_version())'))"
     "$python" -m venv --clear .venv
@@ -174,7 +184,7 @@ if ! packages_ready; then
     pip_install --require-hashes "${requirements[@]}"
     wanted_stamp >".venv/.stamp-$profile"
 fi
-if ! stamped project "$(project_stamp)"; then
+if ! project_ready; then
     say "linking orbweaver into .venv: $(.venv/bin/python - <<'PYTHON'
 import tomllib
 

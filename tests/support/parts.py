@@ -9,6 +9,7 @@ missing part, how many tests it left untried, and how to get it.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -34,6 +35,7 @@ PROMETHEUS: Final = "prometheus"
 LITTLE_ENDIAN: Final = "little-endian processor"
 FAKETIME: Final = "libfaketime"
 ARM64: Final = "arm64 compiler and emulator"
+SITE: Final = "mkdocs-material"
 
 _OF_SETUP: Final = "scripts/setup.sh dev installs it (Debian's {})"
 _ASSETS: Final = "into KUBEBUILDER_ASSETS or /usr/local/kubebuilder/bin"
@@ -54,6 +56,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     HELM: "use a platform that helm-python-sdk has a wheel for",
     LITTLE_ENDIAN: "run on amd64 or arm64",
     FAKETIME: _OF_SETUP.format("libfaketime"),
+    SITE: "scripts/setup.sh dev installs it, or scripts/setup.sh docs",
     ARM64: "apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user",
 }
 """Each optional part, and how to get it."""
@@ -86,6 +89,13 @@ def require_containers() -> None:
     missing = [name for name in ("containerd", "runc", "ctr") if not shutil.which(name)]
     if missing:
         _leave_out(needs(CONTAINERD, f"not installed: {', '.join(missing)}"))
+
+
+def require_site_packages() -> None:
+    """As ``require_namespaces``, where the packages that build the site are not installed."""
+    missing = [name for name in ("mkdocs", "material") if not importlib.util.find_spec(name)]
+    if missing:
+        _leave_out(needs(SITE, f"not installed: {', '.join(missing)}"))
 
 
 def _leave_out(reason: str) -> None:

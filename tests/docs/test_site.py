@@ -1,0 +1,61 @@
+"""The documents build as a site without a warning, and no page requests another host."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.parts import require_site_packages
+from tests.tidy.sources import ROOT
+
+DEADLINE_S = 100.0
+LOADED = re.compile(
+    r"<(?:link|script|img|iframe|source|video|audio)\b[^>]*?(?:href|src)=\"?([^\s\">]+)"
+)
+"""What a browser loads with a page; ``<a>`` is not, it waits for a click."""
+
+STYLE_URL = re.compile(r"(?:url\(|@import\s+)[\"']?((?:https?:)?//[^\"')\s]+)")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the built site."""
+    require_site_packages()
+    folder = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)],
+        cwd=ROOT,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_every_page_links_to_pages_and_headings_that_exist(site: Path) -> None:
+    assert (site / "index.html").exists()
+    assert (site / "search" / "search_index.json").stat().st_size > 0
+
+
+def test_no_page_loads_anything_from_another_host(site: Path) -> None:
+    loaded = {
+        f"{page.relative_to(site)}: {target}"
+        for page in site.rglob("*.html")
+        for target in LOADED.findall(page.read_text(encoding="utf-8"))
+        if "//" in target
+    }
+    styled = {
+        f"{sheet.relative_to(site)}: {target}"
+        for sheet in site.rglob("*.css")
+        for target in STYLE_URL.findall(sheet.read_text(encoding="utf-8"))
+    }
+
+    assert loaded | styled == set()
