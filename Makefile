@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help images docs demo test test-vm chaos check house bench bench-quick format lock setup setup-run clean
+.PHONY: help images push-images sbom docs demo test test-vm chaos check house bench bench-quick format lock setup setup-run clean
 
 PYTHON := .venv/bin/python
 ARGS ?=
@@ -11,6 +11,10 @@ WORKERS ?= 3
 ENGINE ?= docker
 REGISTRY ?=
 TAG ?= local
+PLATFORMS ?=
+BASE ?=
+BUILD_FLAGS ?=
+export ENGINE REGISTRY TAG PLATFORMS BASE BUILD_FLAGS
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,9 +51,14 @@ bench: setup ## tables, plots and JSON into bench/results/
 bench-quick: setup ## the measures in two minutes, one JSON object a line
 	@$(PYTHON) -m bench --quick $(ARGS)
 
-images: ## both container images; REGISTRY=registry.example.com/ and TAG=0.1.0 name them, ENGINE=podman builds
-	@$(ENGINE) build -f Containerfile --target controller -t $(REGISTRY)orbweaver-controller:$(TAG) .
-	@$(ENGINE) build -f Containerfile --target agent -t $(REGISTRY)orbweaver-agent:$(TAG) .
+images: ## both container images; REGISTRY=registry.example.com/ TAG=0.1.0 name them; see scripts/images.sh
+	@scripts/images.sh build
+
+push-images: ## both images and a copy of etcd's into REGISTRY; digests into build/images/values.yaml
+	@scripts/images.sh push
+
+sbom: setup ## the packages of both images, CycloneDX JSON into build/images
+	@scripts/images.sh sbom
 
 format: setup ## rewrite the code in house format
 	@$(PYTHON) -m ruff check --fix

@@ -107,7 +107,7 @@ def otlp_exporter(endpoint: str) -> SpanExporter:
         raise BadInput(
             f"traces shall go to {endpoint}, but the OTLP exporter is not installed",
             subject="orbweaver.tracesEndpoint",
-            remedy="install orbweaver[otlp], or leave this key out",
+            remedy="run pip install '.[otlp]' in a clone of Orbweaver, or leave this key out",
         ) from None
     exporter: SpanExporter = module.OTLPSpanExporter(endpoint=endpoint)
     return exporter

@@ -37,12 +37,12 @@ def test_it_holds_every_module_and_a_mark_that_it_is_typed(wheel: zipfile.ZipFil
 def test_it_holds_nothing_else(wheel: zipfile.ZipFile) -> None:
     tops = {Path(name).parts[0] for name in wheel.namelist()}
 
-    assert tops == {*PACKAGES, f"orbweaver-{core.__version__}.dist-info"}
+    assert tops == {*PACKAGES, f"orbweaver_ipam-{core.__version__}.dist-info"}
     assert not [name for name in wheel.namelist() if "__pycache__" in name]
 
 
 def test_its_metadata_names_version_licence_and_commands(wheel: zipfile.ZipFile) -> None:
-    folder = f"orbweaver-{core.__version__}.dist-info"
+    folder = f"orbweaver_ipam-{core.__version__}.dist-info"
     metadata = wheel.read(f"{folder}/METADATA").decode()
     entry_points = wheel.read(f"{folder}/entry_points.txt").decode()
 

@@ -40,10 +40,15 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{/* Context: root, image. */}}
+{{/*
+A reference. global.imageRegistryOverride takes the place of the registry that the chart names; a registry that
+the user names stays. Context: root, image; registry: the chart's own, if there is one.
+*/}}
 {{- define "orbweaver.image" -}}
-{{- $registry := default .image.registry .root.Values.global.imageRegistryOverride -}}
-{{- with $registry }}{{ . }}/{{ end }}{{ .image.repository }}
+{{- $chart := default "" .registry -}}
+{{- $named := default $chart .image.registry -}}
+{{- $registry := ternary (default $chart .root.Values.global.imageRegistryOverride) $named (eq $named $chart) -}}
+{{- with $registry }}{{ trimSuffix "/" . }}/{{ end }}{{ .image.repository }}
 {{- if .image.digest }}@{{ .image.digest }}{{ else }}:{{ default .root.Chart.AppVersion .image.tag }}{{ end }}
 {{- end }}
 

@@ -1,0 +1,165 @@
+#!/usr/bin/env bash
+# Builds the container images, writes their bills of materials, and pushes them where asked.
+#
+#   scripts/images.sh build      orbweaver-controller and orbweaver-agent
+#   scripts/images.sh push       pushes both, and a copy of etcd's image, and writes build/images/values.yaml with
+#                                every digest for `helm install -f`
+#   scripts/images.sh sbom       build/images/*.cdx.json: Debian and Python packages of each image (CycloneDX)
+#
+# Environment (make images passes them): ENGINE=docker|podman|buildah  REGISTRY=registry.example.com/  TAG=0.1.0
+# PLATFORMS=linux/amd64,linux/arm64  BASE=debian (a base image of Debian's packages by mmdebstrap, without a registry)
+# BUILD_FLAGS: further flags of the engine's build command.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+ENGINE=${ENGINE:-docker} REGISTRY=${REGISTRY:-} TAG=${TAG:-local} PLATFORMS=${PLATFORMS:-} BASE=${BASE:-}
+IMAGES=(controller agent)
+ETCD_IMAGE=quay.io/coreos/etcd:v3.5.26  # as in ops/charts/orbweaver/values.yaml; a test compares
+DEBIAN_SUITE=trixie
+DEBIAN_PACKAGES=python3,python3-venv,python-is-python3,ca-certificates
+OUT=build/images
+
+say() { echo "images: $*" >&2; }
+fail() { say "$*"; exit 1; }
+command -v "$ENGINE" >/dev/null || fail "$ENGINE is not installed; ENGINE=docker, podman or buildah chooses"
+[ -z "$REGISTRY" ] || REGISTRY=${REGISTRY%/}/
+
+# The time of the last commit: equal sources give equal images.
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
+export SOURCE_DATE_EPOCH
+version=$(sed -n 's/^__version__.*= "\(.*\)"/\1/p' core/__init__.py)
+revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
+created=$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)
+
+name_of() { echo "${REGISTRY}orbweaver-$1:$TAG"; }
+
+# Limits that this process cannot raise must not be asked for.
+limits() { [ "$ENGINE" = docker ] || echo "--ulimit nofile=$(ulimit -n):$(ulimit -n) --ulimit nproc=$(ulimit -u):$(ulimit -u)"; }
+
+debian_base() {  # debian_base [linux/ARCHITECTURE]: makes localhost/orbweaver-base, if it is not there
+    local architecture=${1:-} name
+    architecture=${architecture#linux/}
+    architecture=${architecture:-$(dpkg --print-architecture)}
+    name=localhost/orbweaver-base:$DEBIAN_SUITE-$architecture
+    if ! "$ENGINE" inspect --type image "$name" >/dev/null 2>&1; then
+        command -v mmdebstrap >/dev/null || fail "mmdebstrap is not installed (Debian's package of that name)"
+        say "making $name of Debian packages"
+        mkdir -p "$OUT"
+        local archive=$OUT/base-$architecture.tar.zst
+        mmdebstrap --quiet --variant=apt --architectures="$architecture" --include="$DEBIAN_PACKAGES" \
+            --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+            --dpkgopt='path-exclude=/usr/share/locale/*' "$DEBIAN_SUITE" "${archive%.zst}" >&2
+        case $ENGINE in
+            buildah) local container
+                container=$(buildah from --name "orbweaver-base-$$" scratch)
+                buildah add --quiet "$container" "${archive%.zst}" / >/dev/null
+                buildah commit --quiet --timestamp "$SOURCE_DATE_EPOCH" --rm "$container" "$name" >/dev/null ;;
+            *) "$ENGINE" import "${archive%.zst}" "$name" >/dev/null ;;
+        esac
+        rm -f "${archive%.zst}"
+    fi
+    echo "$name"
+}
+
+build_arguments() {
+    printf '%s\n' --build-arg "SOURCE_DATE_EPOCH=$SOURCE_DATE_EPOCH" --build-arg "VERSION=$version" \
+        --build-arg "REVISION=$revision" --build-arg "CREATED=$created" -f Containerfile
+}
+
+build_image() {  # build_image TARGET
+    local target=$1 name flags=() platform
+    name=$(name_of "$target")
+    mapfile -t flags < <(build_arguments)
+    read -ra more <<<"$(limits) ${BUILD_FLAGS:-}"
+    flags+=("${more[@]}" --target "$target")
+    say "building $name"
+    if [ "$ENGINE" = docker ]; then
+        if [ -z "$PLATFORMS" ]; then docker build "${flags[@]}" -t "$name" .
+        else docker buildx build "${flags[@]}" --platform "$PLATFORMS" \
+            --output "type=image,name=$name,rewrite-timestamp=true" .
+        fi
+        return
+    fi
+    flags+=(--timestamp "$SOURCE_DATE_EPOCH" --layers)
+    if [ -z "$PLATFORMS" ]; then
+        [ -z "$BASE" ] || flags+=(--build-arg "PYTHON_IMAGE=$(debian_base)")
+        "$ENGINE" build "${flags[@]}" -t "$name" .
+        return
+    fi
+    "$ENGINE" manifest rm "$name" >/dev/null 2>&1 || true
+    for platform in ${PLATFORMS//,/ }; do
+        local of_platform=("${flags[@]}" --platform "$platform")
+        [ -z "$BASE" ] || of_platform+=(--build-arg "PYTHON_IMAGE=$(debian_base "$platform")")
+        "$ENGINE" build "${of_platform[@]}" --manifest "$name" .
+    done
+}
+
+save_image() {  # save_image NAME FILE: as a docker-archive
+    case $ENGINE in
+        buildah) rm -f "$2"; buildah push --quiet "$1" "docker-archive:$2:$1" ;;
+        *) "$ENGINE" save --output "$2" "$1" ;;
+    esac
+}
+
+push_image() {  # push_image NAME FILE: prints the digest
+    case $ENGINE in
+        docker) docker push --quiet "$1" >/dev/null
+                docker buildx imagetools inspect --format '{{.Manifest.Digest}}' "$1" ;;
+        *) if "$ENGINE" manifest exists "$1" 2>/dev/null; then
+               "$ENGINE" manifest push --all --quiet --digestfile "$2" "$1" "docker://$1"
+           else
+               "$ENGINE" push --quiet --digestfile "$2" "$1" "docker://$1"
+           fi >&2
+           cat "$2" ;;
+    esac
+}
+
+copy_etcd() {  # copies etcd's image into the registry, under the repository that the chart names; prints the digest
+    local source=$ETCD_IMAGE target=$REGISTRY${ETCD_IMAGE#*/}
+    case $ENGINE in
+        docker) docker buildx imagetools create --tag "$target" "$source" >/dev/null
+                docker buildx imagetools inspect --format '{{.Manifest.Digest}}' "$target" ;;
+        *) "$ENGINE" manifest create --all "$target" "docker://$source" >/dev/null
+           "$ENGINE" manifest push --all --quiet --digestfile "$OUT/etcd.digest" "$target" "docker://$target" >&2
+           cat "$OUT/etcd.digest" ;;
+    esac
+}
+
+push() {
+    [ -n "$REGISTRY" ] || fail "push needs REGISTRY=registry.example.com/"
+    mkdir -p "$OUT"
+    local image
+    declare -A digests
+    for image in "${IMAGES[@]}"; do
+        say "pushing $(name_of "$image")"
+        digests[$image]=$(push_image "$(name_of "$image")" "$OUT/$image.digest")
+    done
+    say "copying $ETCD_IMAGE to $REGISTRY${ETCD_IMAGE#*/}"
+    digests[etcd]=$(copy_etcd)
+    cat >"$OUT/values.yaml" <<YAML
+# Every image by digest: helm install -f build/images/values.yaml
+global: {imageRegistryOverride: ${REGISTRY%/}}
+spiderpoolController: {image: {tag: "$TAG", digest: "${digests[controller]}"}}
+spiderpoolAgent: {image: {tag: "$TAG", digest: "${digests[agent]}"}}
+etcd: {embedded: {image: {digest: "${digests[etcd]}"}}}
+YAML
+    say "wrote $OUT/values.yaml"
+}
+
+sbom() {
+    mkdir -p "$OUT"
+    local image
+    for image in "${IMAGES[@]}"; do
+        save_image "$(name_of "$image")" "$OUT/$image.tar"
+        .venv/bin/python -m scripts.sbom "$OUT/$image.tar" "$OUT/orbweaver-$image.cdx.json"
+        rm -f "$OUT/$image.tar"
+        say "wrote $OUT/orbweaver-$image.cdx.json"
+    done
+}
+
+case ${1:-build} in
+    build) for image in "${IMAGES[@]}"; do build_image "$image"; done ;;
+    push) push ;;
+    sbom) sbom ;;
+    *) fail "unknown command '$1'; see the top of scripts/images.sh" ;;
+esac
