@@ -1,4 +1,6 @@
-"""The benchmark: every measure that the project promises, taken in one run (docs/benchmarks.md).
+"""The benchmark: every measure that the project promises, taken in one run.
+
+See docs/contributing/benchmarks.md.
 
     python -m bench            tables, plots and JSON into bench/results/
     python -m bench --quick    at most 120 s; one JSON object a line on standard output

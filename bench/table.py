@@ -1,7 +1,7 @@
 """The table of measures: which figures there are, who measures them, and what they must reach.
 
 A new measure is a module in ``bench/measures/`` and a row here. Names and bounds are promises
-(docs/benchmarks.md); changing one is a decision, not a refactoring.
+(docs/contributing/benchmarks.md); changing one is a decision, not a refactoring.
 """
 
 from __future__ import annotations

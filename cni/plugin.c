@@ -6,7 +6,7 @@
  * within the deadlines below; VERSION is answered without an agent.
  * It must never decide anything about addresses, allocate memory, or write outside LOG_DIRECTORY.
  *
- * The frame (docs/cni.md; integers big-endian), one exchange a connection, on the unix stream
+ * The frame (docs/reference/cni-executables.md; integers big-endian), one exchange a connection, on the unix stream
  * socket `<ipam_unix_socket_path>.fast`:
  *
  *     request   "OWC1" | u32 n | n bytes: environment block, then standard input as it came
@@ -71,7 +71,7 @@
 #define KNOWN_VERBS "ADD, DEL, CHECK, GC, STATUS, VERSION"
 #define UNHEALTHY "unhealthy spiderpool-agent backend, failed to check: "
 
-/* Codes: below 100 the CNI specification's, from 100 on ours (docs/cni.md). */
+/* Codes: below 100 the CNI specification's, from 100 on ours (docs/reference/cni-executables.md). */
 enum { INVALID_ENVIRONMENT = 4, IO_FAILURE = 5, UNDECODABLE = 6, INVALID_CONFIG = 7,
        TRY_AGAIN_LATER = 11, NOT_AVAILABLE = 50, FOREIGN_ANSWER = 100 };
 

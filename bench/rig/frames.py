@@ -1,4 +1,6 @@
-"""CNI calls as the executable sends them: raw frames of docs/cni.md, for Pods with numbers.
+"""CNI calls as the executable sends them: raw frames, for Pods with numbers.
+
+See docs/reference/cni-executables.md, "Framing".
 
 Everything about a Pod follows from its number, so that seeded Pods can be deleted by call and no
 two callers ever mean the same one. Shares no code with the executables or the agent.

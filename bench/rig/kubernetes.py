@@ -51,7 +51,9 @@ _GROUP: Final = API_VERSION.partition("/")[0]
 def require_programs() -> None:
     """Raises NotTaken without them."""
     if missing := missing_programs():
-        raise NotTaken(f"no {' and no '.join(missing)} in {ASSETS}: see docs/kubernetes.md")
+        raise NotTaken(
+            f"no {' and no '.join(missing)} in {ASSETS}: see docs/concepts/kubernetes.md"
+        )
 
 
 @contextmanager

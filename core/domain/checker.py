@@ -17,7 +17,7 @@ recorded test run) gets the same answer. It must never repair, skip or reorder a
     subnet-...    see ``core.domain.subnets.subnet_checks``
 
 A claim of an address by the endpoint that holds it already is no violation: two NICs may share an
-address, and a repair restates a claim whose key was lost (docs/audit.md).
+address, and a repair restates a claim whose key was lost (docs/how-to/audit.md).
 """
 
 from __future__ import annotations

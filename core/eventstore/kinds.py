@@ -40,7 +40,7 @@ STATE_REMEDY: Final = (
 RESERVATION_REMEDY: Final = (
     "`orbctl verify --repair` writes it as the log says; if a newer version wrote it, upgrade this"
     " process; until then no new address is handed out where it may reserve one"
-    " (docs/decisions/0022)"
+    " (docs/contributing/decisions/0022)"
 )
 POOL_REMEDY: Final = f"{STATE_REMEDY}; until then Pods get no new address of it"
 QUARANTINE_REMEDY: Final = f"{STATE_REMEDY}; until then its address stays set aside"

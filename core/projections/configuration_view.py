@@ -81,7 +81,7 @@ class ConfigurationSnapshot:
 
     ``unread``: keys that cannot be read, as text below the cluster's root. ``closing``: those of
     them that are reservations whose addresses are not known; while there is one, no pool hands out
-    a new address, because it might be reserved (I2, docs/decisions/0022).
+    a new address, because it might be reserved (I2, docs/contributing/decisions/0022).
     """
 
     __slots__ = (

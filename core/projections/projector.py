@@ -8,7 +8,8 @@ publishing is ``core.projections.publisher``.
 
 An event that this version cannot fold (garbage, or of a type that a newer version writes) is named
 in ``faults``, and the state is read from its keys again, which the event's own transaction has
-written: so the projection stays true, up to ``REBUILD_PAUSE_S`` late (docs/decisions/0022).
+written: so the projection stays true, up to ``REBUILD_PAUSE_S`` late
+(docs/contributing/decisions/0022).
 """
 
 from __future__ import annotations

@@ -11,5 +11,6 @@
     reconciler.py       keeps the maps as the source says, in the background
     clusterip_setup.py  from settings to a follower; switched off means off
 
-It never touches a packet, and no socket outside the Pods' control group (docs/clusterip.md).
+It never touches a packet, and no socket outside the Pods' control group
+(docs/concepts/clusterip.md).
 """

@@ -64,7 +64,7 @@ class Call(NamedTuple):
 
 
 def read_environment(block: bytes) -> dict[str, str]:
-    """NAME=value entries, each closed by a NUL (docs/cni.md)."""
+    """NAME=value entries, each closed by a NUL (docs/reference/cni-executables.md)."""
     entries = block.decode(errors="replace").split("\0")
     # Slices of a list comprehension: half the time of a loop that unpacks.
     return dict([entry.partition("=")[::2] for entry in entries if entry])

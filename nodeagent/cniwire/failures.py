@@ -1,7 +1,7 @@
 """CNI error objects: the codes of the specification, ours from 100 on, and which failure has which.
 
 Promise: every error that can leave a verb has a code and a text; none shows a traceback. The table
-of docs/agent.md is this module in words. It decides nothing but codes and texts.
+of docs/reference/agent.md is this module in words. It decides nothing but codes and texts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Who else uses an address, does its gateway answer, who must be told (docs/detection.md).
+"""Who else uses an address, does its gateway answer, who must be told.
+
+See docs/concepts/conflict-detection.md.
 
 ethernet.py      the frame around everything
 arp.py           ARP packets as bytes and back (RFC 826, RFC 5227)

@@ -1,4 +1,6 @@
-"""The device plugin: what a node has so many of, offered to its kubelet (docs/devices.md).
+"""The device plugin: what a node has so many of, offered to its kubelet.
+
+See docs/how-to/limit-pods-by-nic.md.
 
     messages.py       protobuf messages from a table
     kubelet_api.py    the messages of kubelet's device plugin API, v1beta1, and its names

@@ -2,9 +2,9 @@
 
     look at the binding ──▶ claim ──▶ ask the controllers ──▶ wait for what they say ──▶ answer
 
-Only with a provider, and asked is only for NICs that take part (docs/external-provider.md). No
-provider is spoken to here. An ADD that fails or cannot wait leaves nothing that is not on its way
-to be given back; one that is repeated attaches to what is under way.
+Only with a provider, and asked is only for NICs that take part (docs/concepts/network-provider.md).
+No provider is spoken to here. An ADD that fails or cannot wait leaves nothing that is not on its
+way to be given back; one that is repeated attaches to what is under way.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Master interfaces for Pods: VLANs, bonds and VLANs on bonds, made when needed (docs/ifacer.md).
+"""Master interfaces for Pods: VLANs, bonds and VLANs on bonds, made when needed.
+
+See docs/how-to/create-vlans-and-bonds.md.
 
 conf.py      the network configuration of the plugin
 options.py   the text of bond options

@@ -50,7 +50,7 @@ from nodeagent.servers.framed import Answer
 _log: Final = logging.getLogger(__name__)
 
 PLUGIN: Final = "ORBWEAVER_PLUGIN"
-"""Which executable calls; ``spiderpool`` does not say it (docs/cni.md)."""
+"""Which executable calls; ``spiderpool`` does not say it (docs/reference/cni-executables.md)."""
 
 Handler = Callable[[Call, float], Awaitable[Done]]
 

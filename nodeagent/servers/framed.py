@@ -1,4 +1,6 @@
-"""The framed socket: one CNI call a connection, raw bytes in, standard output out (docs/cni.md).
+"""The framed socket: one CNI call a connection, raw bytes in, standard output out.
+
+See docs/reference/cni-executables.md.
 
     request   "OWC1" | u32 n | n bytes: environment block, then standard input as it came
     answer    u8 exit status | u32 n | n bytes: standard output as it shall be

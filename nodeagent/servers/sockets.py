@@ -75,7 +75,10 @@ def caller_hung_up(transport: asyncio.BaseTransport | None) -> bool:
 
 
 def has_hung_up(connection: socket.socket) -> bool:
-    """Whether the peer has closed or shut down its side, which docs/cni.md takes for the same."""
+    """Whether the peer has closed or shut down its side.
+
+    Both mean the same (docs/reference/cni-executables.md, "Framing").
+    """
     return bool(hang_up_poll(connection).poll(0))
 
 

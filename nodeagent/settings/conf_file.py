@@ -60,7 +60,7 @@ class InjectConf(
 
 
 class ClusterIpConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """ClusterIPs for sockets of Pods, without kube-proxy (docs/clusterip.md)."""
+    """ClusterIPs for sockets of Pods, without kube-proxy (docs/concepts/clusterip.md)."""
 
     enabled: bool = False
     cgroup: str = ""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Exit(IntEnum):
-    """What a script can rely on (docs/orbctl.md)."""
+    """What a script can rely on (docs/reference/orbctl.md)."""
 
     OK = 0
     FAILED = 1

@@ -25,7 +25,7 @@ CART_SETTLED: Final = re.compile(r"cart +Deployment +9 +1 +10 +1 +settled")
 AGENT: Final = "SPIDERPOOL_NODE_NAME={} ORBWEAVER_ETCD_ENDPOINTS={} ... orbweaver-agent"
 TRY_AGAIN_LATER: Final = 11
 USED_OUT: Final = 110
-"""Codes of CNI errors (docs/agent.md)."""
+"""Codes of CNI errors (docs/reference/agent.md)."""
 
 
 def start(scene: DemoState) -> None:

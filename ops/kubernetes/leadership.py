@@ -1,8 +1,8 @@
 """Who leads, as a Lease of the API server says it: a report for people and tools, never the truth.
 
-The election is etcd's, and its epoch is what fences writes (docs/decisions/0017). The leader tells
-the API server under Spiderpool's name, keeps it told, and says when it goes. Nothing in here
-can end a term: a Lease that cannot be written is only late.
+The election is etcd's, and its epoch is what fences writes (docs/contributing/decisions/0017). The
+leader tells the API server under Spiderpool's name, keeps it told, and says when it goes. Nothing
+in here can end a term: a Lease that cannot be written is only late.
 """
 
 from __future__ import annotations

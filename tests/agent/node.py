@@ -1,7 +1,7 @@
 """A node as tests see it: one agent, the operator's commands, and a runtime's calls as raw bytes.
 
 It shares no code with the executables or with the agent's own framing: what both agree on is
-docs/cni.md.
+docs/reference/cni-executables.md.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ async def exchange(path: str, request: bytes) -> Reply:
 
 
 def frame(environment: dict[str, str], stdin: bytes) -> bytes:
-    """A request frame as docs/cni.md describes it."""
+    """A request frame as docs/reference/cni-executables.md describes it."""
     block = b"".join(f"{name}={value}\0".encode() for name, value in environment.items()) + b"\0"
     body = block + stdin
     return b"OWC1" + struct.pack(">I", len(body)) + body

@@ -1,4 +1,6 @@
-"""Golden scenarios of automatic pools (docs/compatibility.md, I00001 to I00024, T00001 to T00005).
+"""Golden scenarios of automatic pools.
+
+See docs/contributing/compatibility.md, I00001 to I00024, T00001 to T00005.
 
 A line that begins with "> " is a command, the lines below it are the answer.
 ``ORBWEAVER_REWRITE=1`` writes the answers anew: commit them only if you understand the difference.

@@ -1,7 +1,7 @@
 """Cases of Spiderpool about which Pod gets which address, told through a whole agent.
 
-Ids are those of docs/compatibility.md. Cases that a scenario of another folder tells already are
-not repeated here.
+Ids are those of docs/contributing/compatibility.md. Cases that a scenario of another folder tells
+already are not repeated here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A SpiderMultusConfig becomes a NAD, and real CNI plugins make of it what a Pod has.
 
-Ids are those of docs/compatibility.md. The plugins are Debian's and ours, run one after the other
-as a runtime does; what is asked is the kernel of the Pod's namespace.
+Ids are those of docs/contributing/compatibility.md. The plugins are Debian's and ours, run one
+after the other as a runtime does; what is asked is the kernel of the Pod's namespace.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Cases of Spiderpool about Pods with several NICs: which NIC a packet leaves by.
 
-Ids are those of docs/compatibility.md; the kernel of a Pod's namespace is asked.
+Ids are those of docs/contributing/compatibility.md; the kernel of a Pod's namespace is asked.
 """
 
 from __future__ import annotations

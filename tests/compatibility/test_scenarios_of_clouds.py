@@ -1,6 +1,6 @@
 """Scenarios S10 and S12: in a cloud, where every node has addresses of its own.
 
-See docs/compatibility-datapath.md.
+See docs/contributing/compatibility-datapath.md.
 
 Pools are default and bound to a node and a network; nobody annotates pools. The datapath of such
 Pods, ipvlan, is tried in ``tests/coordinator/test_on_other_links.py``.

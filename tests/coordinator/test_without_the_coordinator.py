@@ -1,6 +1,6 @@
 """Scenarios S04 and S05: only the IPAM plugin, beneath another CNI's main plugin.
 
-See docs/compatibility-datapath.md.
+See docs/contributing/compatibility-datapath.md.
 
 As in 10-calico.conflist and 10-weave.conflist: an old CNI version, no coordinator, a pool without a
 gateway. The main plugin is the standard bridge; two agents share a store in memory.

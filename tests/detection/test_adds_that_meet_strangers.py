@@ -1,7 +1,7 @@
 """ADD with detection switched on: a whole agent, real links, real strangers.
 
-Spiderpool's cases C00007, C00009, C00018 and C00019 (docs/compatibility.md, "Cases"), and
-what ours does more: the next address in the same ADD, quarantine of that address alone.
+Spiderpool's cases C00007, C00009, C00018 and C00019 (docs/contributing/compatibility.md, "Cases"),
+and what ours does more: the next address in the same ADD, quarantine of that address alone.
 """
 
 from __future__ import annotations

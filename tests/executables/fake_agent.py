@@ -1,4 +1,6 @@
-"""The other end of the frame, written from docs/cni.md alone, and the ways in which it may fail.
+"""The other end of the frame, and the ways in which it may fail.
+
+It is written from docs/reference/cni-executables.md alone.
 
 It shares no code with ``cni.ipam``: what both agree on is the document.
 """
@@ -25,7 +27,7 @@ class Request(NamedTuple):
 
 
 def read_request(connection: socket.socket, chunk_bytes: int = 1 << 16) -> Request:
-    """Read one request frame as docs/cni.md describes it."""
+    """Read one request frame as docs/reference/cni-executables.md describes it."""
     with connection.makefile("rb", buffering=chunk_bytes) as stream:
         magic, length = struct.unpack(">4sI", stream.read(8))
         assert magic == b"OWC1"

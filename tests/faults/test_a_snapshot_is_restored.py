@@ -1,4 +1,4 @@
-"""Backup and restore as docs/operations.md says it: a whole log, without what came later."""
+"""Backup and restore as docs/how-to/operations.md says it: a whole log, without what came later."""
 
 from __future__ import annotations
 

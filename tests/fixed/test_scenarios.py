@@ -1,6 +1,7 @@
 """Golden scenarios of fixed addresses.
 
-See docs/reference/fixed-address-rules.md; docs/compatibility.md, cases with replicas and VMs.
+See docs/reference/fixed-address-rules.md; docs/contributing/compatibility.md, cases with replicas
+and VMs.
 
 A line that begins with "> " is a command, the lines below it are the answer; ``expect`` fails by
 itself. ``ORBWEAVER_REWRITE=1`` writes the answers anew: commit them only if you understand the

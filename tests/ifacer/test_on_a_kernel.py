@@ -1,7 +1,7 @@
 """Bonds and VLANs for real, in user-mode Linux: most hosts' kernels for tests have neither.
 
-Spiderpool's cases N00001 to N00006 (docs/compatibility.md, "Others"), races, and what a
-crash leaves behind.
+Spiderpool's cases N00001 to N00006 (docs/contributing/compatibility.md, "Others"), races, and what
+a crash leaves behind.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Cases of Spiderpool about what a SpiderCoordinator finds, on a real API server.
 
-Ids are those of docs/compatibility.md.
+Ids are those of docs/contributing/compatibility.md.
 """
 
 from __future__ import annotations

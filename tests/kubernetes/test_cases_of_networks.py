@@ -1,7 +1,7 @@
 """Cases of Spiderpool about networks and SpiderCoordinators, on a real API server.
 
-Ids are those of docs/compatibility.md. What is refused is refused by the schema or by the webhook,
-as a user meets it; nothing but dry runs is written for those cases.
+Ids are those of docs/contributing/compatibility.md. What is refused is refused by the schema or by
+the webhook, as a user meets it; nothing but dry runs is written for those cases.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Cases of Spiderpool about Pods as an API server has them: long ones, networks by name.
 
-Ids are those of docs/compatibility.md. An agent with the facts of a cluster answers the runtime.
+Ids are those of docs/contributing/compatibility.md. An agent with the facts of a cluster answers
+the runtime.
 """
 
 from __future__ import annotations

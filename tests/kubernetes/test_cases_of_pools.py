@@ -1,6 +1,7 @@
 """Cases of Spiderpool about pools, subnets and reservations, on a real API server.
 
-Ids are those of docs/compatibility.md. Everything goes through the webhooks, as users meet it.
+Ids are those of docs/contributing/compatibility.md. Everything goes through the webhooks, as users
+meet it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What Kubernetes' own collectors do with our objects: owners, finalizers and namespaces that go.
 
-Ids are those of docs/compatibility.md. A kube-controller-manager runs with its garbage collector
-and its namespace controller alone; nobody starts Pods.
+Ids are those of docs/contributing/compatibility.md. A kube-controller-manager runs with its garbage
+collector and its namespace controller alone; nobody starts Pods.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""docs/quickstart.md says what works: its shell blocks are run, as one script, in their order."""
+"""The shell blocks of docs/tutorials/quickstart.md run as one script, in their order."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def place() -> Iterator[Path]:
 def test_the_lines_of_the_quickstart_run_as_they_are_written(place: Path, tmp_path: Path) -> None:
     identity = new_identity()
     client, peer = free_ports(2)
-    script = "\n".join(BLOCK.findall((ROOT / "docs" / "quickstart.md").read_text()))
+    script = "\n".join(BLOCK.findall((ROOT / "docs" / "tutorials" / "quickstart.md").read_text()))
     # Names and ports of this run alone, for two runs at a time.
     script = script.replace("quick-", identity.name("")).replace("12379", str(client))
     script = script.replace("12380", str(peer)).replace("mktemp -d", f"mktemp -d -p {place}")

@@ -28,7 +28,9 @@ def why_missing() -> str:
     if any((place / PROGRAM).exists() for place in PLUGIN_DIRECTORIES):
         return ""
     places = " and ".join(map(str, PLUGIN_DIRECTORIES))
-    return needs(MULTUS_PLUGIN, f"no {PROGRAM} in {places} (docs/kubernetes.md tells its source)")
+    return needs(
+        MULTUS_PLUGIN, f"no {PROGRAM} in {places} (docs/concepts/kubernetes.md tells its source)"
+    )
 
 
 class Multus:

@@ -1,7 +1,7 @@
 """Golden scenarios of reclaiming.
 
-See docs/reference/reclaim-rules.md, "Scan" and "Scenarios"; docs/compatibility.md, G00001 to
-G00012.
+See docs/reference/reclaim-rules.md, "Scan" and "Scenarios"; docs/contributing/compatibility.md,
+G00001 to G00012.
 
 A line that begins with "> " is a command, the lines below it are the answer; ``expect`` fails by
 itself. ``ORBWEAVER_REWRITE=1`` writes the answers anew: commit them only if you understand the

@@ -15,7 +15,7 @@ from typing import Final
 
 from tests.tidy.sources import PRODUCT, ROOT, Source, python_sources, text_files
 
-GLOSSARY: Final = "docs/glossary.md"
+GLOSSARY: Final = "docs/contributing/glossary.md"
 
 SHORT_MODULE_LINES: Final = 40
 """A module with fewer lines usually belongs to its neighbour."""

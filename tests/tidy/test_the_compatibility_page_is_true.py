@@ -1,4 +1,4 @@
-"""docs/compatibility.md: every case once, every test that it names there, every count right."""
+"""docs/contributing/compatibility.md: each case once, its tests exist, every count is right."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import msgspec
 from nodeagent.settings.conf_file import ConfFile
 from tests.tidy.sources import PRODUCT, ROOT, python_sources
 
-PAGE = ROOT / "docs" / "compatibility.md"
+PAGE = ROOT / "docs" / "contributing" / "compatibility.md"
 STATES = (
     "runs",
     "runs with an API server",

@@ -1,4 +1,4 @@
-"""docs/compatibility-datapath.md: every id once, every test that is named there, right counts."""
+"""docs/contributing/compatibility-datapath.md: each id once, its tests exist, right counts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from tests.tidy.sources import ROOT
 from tests.tidy.test_the_compatibility_page_is_true import NAMED, functions_of, texts_beside
 
-PAGE = ROOT / "docs" / "compatibility-datapath.md"
+PAGE = ROOT / "docs" / "contributing" / "compatibility-datapath.md"
 STATES = (
     *("runs", "runs in the machine", "runs with an API server", "runs with a kubelet"),
     *("not promised", "open"),
