@@ -1,64 +1,64 @@
-"""The error tree of Orbweaver: every failure that crosses a module boundary.
+"""Orbweaver's exception classes: every failure that crosses a module boundary.
 
     OrbweaverError
-    ├── Refused                     a rule said no; carries refusals as data
-    ├── BadInput                    a text or document from outside that cannot be read
-    │   └── MalformedReview         an admission review without an object of the kind asked about
-    ├── NotFound                    there is no object of the name somebody gave
+    ├── Refused                     a command breaks rules; carries each as a Refusal
+    ├── BadInput                    a text or document from outside cannot be parsed
+    │   └── MalformedReview         an admission review has no object of the kind it names
+    ├── NotFound                    no object has the given name
     ├── StoreError                  the key-value store
     │   ├── StoreUnavailable        nothing was written; try again          (retryable)
     │   │   └── StoreTimeout        a read did not answer in time           (retryable)
-    │   ├── OutcomeUnknown          a write whose answer was lost: read back first (retryable)
-    │   ├── StoreFull               its database is full: nothing was written  (retryable)
-    │   ├── LostRace                a guard no longer held; the truth was read  (retryable)
-    │   ├── StoreRejected           etcd refuses this request as it is
-    │   │   └── LeaseGone           it names a lease that has ended: grant another one
-    │   └── Compacted               the revision is gone: start again from a newer one (retryable)
+    │   ├── OutcomeUnknown          the answer of a write was lost: read back first (retryable)
+    │   ├── StoreFull               the database is full: nothing was written  (retryable)
+    │   ├── LostRace                a guard failed: another writer was faster  (retryable)
+    │   ├── StoreRejected           etcd rejects this request; repeating it fails again
+    │   │   └── LeaseGone           the lease has ended: grant another one
+    │   └── Compacted               the revision was compacted: read from a newer one (retryable)
     ├── LogError                    the event log
     │   ├── WriterFenced            another process writes under this writer's name
     │   ├── LogGap                  a segment is missing: read again        (retryable)
-    │   └── LogCorrupt              bytes that are no segment, or a broken hash chain
-    │       └── UnusableValue       a stored value that a worker of the engine cannot use
-    ├── RequestError                one request of a caller
+    │   └── LogCorrupt              a value cannot be decoded, or the hash chain is broken
+    │       └── UnusableValue       a worker of the engine cannot use a stored value
+    ├── RequestError                one request of a client
     │   ├── Overloaded              the named queue is full; try again      (retryable)
-    │   ├── DeadlineExceeded        the caller's time is over               (retryable)
-    │   ├── NotReady                the view has not caught up yet          (retryable)
-    │   └── CallerGone              its caller hung up before it was started  (retryable)
-    ├── AllocationError             an ADD that got no addresses
+    │   ├── DeadlineExceeded        the request's deadline has passed       (retryable)
+    │   ├── NotReady                the process does not serve yet          (retryable)
+    │   └── CallerGone              the client disconnected before the start  (retryable)
+    ├── AllocationError             an ADD got no addresses
     │   ├── WrongInput              "wrong input"
     │   ├── NoPoolAvailable         "no IPPool available"
-    │   │   └── PoolPending         the automatic pool is not there yet     (retryable)
+    │   │   └── PoolPending         the automatic pool does not exist yet   (retryable)
     │   ├── AddressesUsedOut        "all IP addresses used out"             (retryable)
     │   ├── AddressConflict         "ip conflict"                           (retryable)
     │   ├── GatewayUnreachable      "unreachable"                           (retryable)
-    │   ├── DetectionFailed         the link of a NIC could not be looked at
+    │   ├── DetectionFailed         the link of a NIC could not be probed
     │   └── RetriesExhausted        "exhaust all retries"                   (retryable)
     ├── DatapathError               the network stack of this node
-    │   ├── NamespaceGone           the network namespace is no more
-    │   ├── NetlinkRefused          the kernel refuses an operation, with its own words
-    │   ├── BpfRefused              the kernel refuses a map, program or link of eBPF
-    │   ├── NetlinkLost             answers of the kernel were lost, time and again  (retryable)
-    │   └── FirewallBusy            another program held the lock of iptables        (retryable)
-    ├── ApiError                    the API server of Kubernetes
-    │   ├── ApiUnavailable          it did not answer, or not now           (retryable)
-    │   ├── ApiConflict             the object was changed or made meanwhile  (retryable)
-    │   ├── ApiExpired              the version is gone: list again         (retryable)
-    │   ├── ApiNotFound             there is no such object
-    │   │   └── ApiNotServed        there is no such kind, or this is no API server
-    │   └── ApiRejected             it refuses this request as it is
+    │   ├── NamespaceGone           the network namespace does not exist
+    │   ├── NetlinkRefused          the kernel refused an operation; carries its errno
+    │   ├── BpfRefused              the kernel refused an eBPF map, program or link
+    │   ├── NetlinkLost             the kernel's answers were lost repeatedly  (retryable)
+    │   └── FirewallBusy            another program held the lock of iptables  (retryable)
+    ├── ApiError                    the Kubernetes API server
+    │   ├── ApiUnavailable          no answer, or a temporary failure       (retryable)
+    │   ├── ApiConflict             another client changed or created the object  (retryable)
+    │   ├── ApiExpired              the resourceVersion is too old: list again  (retryable)
+    │   ├── ApiNotFound             the object does not exist
+    │   │   └── ApiNotServed        the server does not serve this kind
+    │   └── ApiRejected             forbidden or invalid; repeating it fails again
     ├── TaskEnded                   an essential task ended and cannot be restarted  (retryable)
-    ├── ProviderError               the network provider: nobody knows what it did  (retryable)
-    │   └── ProviderRefused         it said no
-    └── ExecutionError              the durable execution of a workflow
-        ├── ExecutionNotFound       no execution of that id, or none that is open
-        ├── AlreadyStarted          the id is taken, by the policy asked for
+    ├── ProviderError               the network provider failed; outcome unknown  (retryable)
+    │   └── ProviderRefused         the network provider rejected the request
+    └── ExecutionError              a workflow execution
+        ├── ExecutionNotFound       no execution has this id, or none that is open
+        ├── AlreadyStarted          the workflow id is in use and the id policy forbids reuse
         ├── ExecutionFailed         closed without a result: failed, cancelled, terminated
-        ├── CallRejected            a query or update that the execution refused
+        ├── CallRejected            the execution rejected a query or an update
         └── SessionLost             the lease of this process has ended     (retryable)
 
-Each error says what happened, to which object, and what to do. Whether a retry can help is the
-class attribute ``retryable``, never a guess of the caller. A test compares this drawing with the
-classes.
+Each message states what happened to which object; ``remedy`` states what to do. The class attribute
+``retryable`` states whether a retry can succeed; callers do not guess. A test compares this tree
+with the classes.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ from typing import ClassVar
 
 
 class OrbweaverError(Exception):
-    """Base of the tree. ``subject`` names the object concerned, ``remedy`` what would help."""
+    """Base class. ``subject`` names the object concerned, ``remedy`` states what to do."""
 
     retryable: ClassVar[bool] = False
 
@@ -82,7 +82,7 @@ class OrbweaverError(Exception):
 
 
 class Refused(OrbweaverError):
-    """A command broke rules.
+    """A command breaks rules.
 
     ``refusals`` are ``core.domain.configuration.refusals.Refusal`` values, never empty.
     """
@@ -94,11 +94,11 @@ class Refused(OrbweaverError):
 
 
 class BadInput(OrbweaverError):
-    """A text or document from outside cannot be read; ``subject`` is the field."""
+    """A text or document from outside cannot be parsed; ``subject`` is the field."""
 
 
 class MalformedReview(BadInput):
-    """A review that asks about no object of the kind that is served; ``uid`` is the review's."""
+    """An admission review has no object of the served kind; ``uid`` is the review's."""
 
     def __init__(self, message: str, uid: str) -> None:
         super().__init__(message)
@@ -106,7 +106,7 @@ class MalformedReview(BadInput):
 
 
 class NotFound(OrbweaverError):
-    """There is no object of the name somebody gave."""
+    """No object has the given name."""
 
 
 class StoreError(OrbweaverError):
@@ -114,7 +114,7 @@ class StoreError(OrbweaverError):
 
 
 class StoreUnavailable(StoreError):
-    """The request certainly wrote nothing."""
+    """etcd is not reachable or not ready; the request wrote nothing."""
 
     retryable = True
 
@@ -124,7 +124,10 @@ class StoreTimeout(StoreUnavailable):
 
 
 class StoreFull(StoreError):
-    """The request wrote nothing, and none will until there is room: waiting does not help."""
+    """The database of etcd is full: no write succeeds until space is freed.
+
+    The request wrote nothing. A retry succeeds only after that, so retry policies do not wait.
+    """
 
     retryable = True
 
@@ -132,8 +135,8 @@ class StoreFull(StoreError):
 class OutcomeUnknown(StoreError):
     """A write may or may not have been committed (invariant I9).
 
-    A request that begins with a read can be repeated; the write itself never is. ``is_full``: etcd
-    has answered that its database is full, so that nothing is under way any more.
+    A request that begins with a read can be repeated; the write itself is never repeated.
+    ``is_full``: etcd has answered that its database is full, so no write is in flight any more.
     """
 
     retryable = True
@@ -141,17 +144,20 @@ class OutcomeUnknown(StoreError):
 
 
 class LostRace(StoreError):
-    """Somebody else was quicker; what is true now has been read, so the next try knows better."""
+    """A guard of the transaction failed: another writer changed one of its keys first.
+
+    Nothing was written. The failed transaction has read the current values for the next try.
+    """
 
     retryable = True
 
 
 class StoreRejected(StoreError):
-    """Too large, too many operations, permission denied, malformed: repeating it cannot help."""
+    """Too large, too many operations, permission denied or malformed; a retry fails again."""
 
 
 class LeaseGone(StoreRejected):
-    """A lease that the request names has ended; nothing was written."""
+    """The lease of the request has ended; nothing was written."""
 
 
 class Compacted(StoreError):
@@ -161,15 +167,15 @@ class Compacted(StoreError):
 
     def __init__(self, revision: int) -> None:
         super().__init__(
-            f"the asked revision was compacted; the oldest one left is {revision}",
+            f"the requested revision was compacted; the oldest available one is {revision}",
             subject=str(revision),
-            remedy="read the present state and go on from there",
+            remedy="read the current state and continue from its revision",
         )
         self.revision = revision
 
 
 class LogError(OrbweaverError):
-    """The event log is not as it must be; ``subject`` is the writer or file."""
+    """The event log is invalid or fenced; ``subject`` is the writer or file."""
 
 
 class WriterFenced(LogError):
@@ -177,61 +183,61 @@ class WriterFenced(LogError):
 
 
 class LogGap(LogError):
-    """A writer's sequence numbers are not contiguous in what was read."""
+    """The sequence numbers of a writer's segments are not contiguous."""
 
     retryable = True
 
 
 class LogCorrupt(LogError):
-    """Bytes that do not decode, or a hash that does not continue the chain."""
+    """A value cannot be decoded, or a segment's hash does not continue the chain."""
 
 
 class UnusableValue(LogCorrupt):
-    """A worker of the engine cannot use the value of ``key``; its object is left alone."""
+    """A worker of the engine cannot use the value of ``key`` and leaves its object unchanged."""
 
     REMEDY: ClassVar[str] = (
-        "run a version that knows this value, or delete the key if nothing of it is needed any more"
+        "run a version that can read this value, or delete the key if it is not needed any more"
     )
 
     def __init__(self, kind: str, key: bytes, why: object, remedy: str = REMEDY) -> None:
         name = key.decode(errors="backslashreplace")
         if isinstance(why, OrbweaverError):
-            why = why.message  # this error has a remedy of its own
+            why = why.message  # without the cause's remedy: this error has its own
         super().__init__(f"{kind} {name} cannot be used: {why}", subject=name, remedy=remedy)
         self.kind = kind
         self.key = key
 
 
 class RequestError(OrbweaverError):
-    """One request of a caller failed for a reason of its own."""
+    """One request of a client was not served; others are not affected."""
 
 
 class Overloaded(RequestError):
-    """``subject`` names the queue that is full."""
+    """A queue is full; ``subject`` names it."""
 
     retryable = True
 
 
 class DeadlineExceeded(RequestError):
-    """The caller's time is over; what the request had not committed by then is withdrawn."""
+    """The request's deadline has passed; what was not committed by then is withdrawn."""
 
     retryable = True
 
 
 class NotReady(RequestError):
-    """The process does not serve yet."""
+    """The process has started but does not serve requests yet."""
 
     retryable = True
 
 
 class CallerGone(RequestError):
-    """The caller hung up before its request was started; nothing was done."""
+    """The client closed the connection before its request was started; nothing was done."""
 
     retryable = True
 
 
 class AllocationError(OrbweaverError):
-    """An ADD that got no addresses.
+    """An ADD got no addresses.
 
     ``sentinel`` is the short text that users match on (docs/reference/pool-selection.md, "Error
     texts"). ``verdicts``: the ``core.domain.selection.request.CandidateVerdict`` of each pool.
@@ -252,32 +258,32 @@ class AllocationError(OrbweaverError):
 
 
 class WrongInput(AllocationError):
-    """An annotation or request that contradicts itself."""
+    """An annotation or request cannot be parsed or contradicts itself."""
 
     sentinel = "wrong input"
 
 
 class NoPoolAvailable(AllocationError):
-    """Nothing selects a pool, or every candidate was filtered out."""
+    """No source selects a pool, or every candidate was filtered out."""
 
     sentinel = "no IPPool available"
 
 
 class PoolPending(NoPoolAvailable):
-    """The application's automatic pool is not there yet; somebody may be about to make it."""
+    """The application's automatic pool does not exist yet; the controller may be creating it."""
 
     retryable = True
 
 
 class AddressesUsedOut(AllocationError):
-    """Every candidate pool is full, established by a read of the truth."""
+    """Every candidate pool is full, as a read of etcd has confirmed."""
 
     sentinel = "all IP addresses used out"
     retryable = True
 
 
 class AddressConflict(AllocationError):
-    """A stranger on the link uses an address of ours."""
+    """Another host on the link uses the address (RFC 5227, RFC 4862)."""
 
     sentinel = "ip conflict"
     retryable = True
@@ -291,11 +297,11 @@ class GatewayUnreachable(AllocationError):
 
 
 class DetectionFailed(AllocationError):
-    """Whether a stranger is there could not be found out, which never means that none is."""
+    """The link of a NIC could not be probed: whether an address conflicts is unknown."""
 
 
 class RetriesExhausted(AllocationError):
-    """Lost every race within the bound."""
+    """Other writers were faster in every try within the time limit."""
 
     sentinel = "exhaust all retries"
     retryable = True
@@ -306,7 +312,7 @@ class DatapathError(OrbweaverError):
 
 
 class NamespaceGone(DatapathError):
-    """There is no network namespace at the path; for a DEL that is success."""
+    """No network namespace exists at the path; a DEL counts this as success."""
 
 
 class NetlinkRefused(DatapathError):
@@ -326,79 +332,82 @@ class BpfRefused(DatapathError):
 
 
 class NetlinkLost(DatapathError):
-    """Answers were dropped or a reading was interrupted more often than the bound allows."""
+    """The kernel dropped answers or interrupted a dump more often than the limit allows."""
 
     retryable = True
 
 
 class FirewallBusy(DatapathError):
-    """Another program held the lock of iptables for longer than we wait."""
+    """Another program held the lock of iptables (xtables.lock) until the wait timed out."""
 
     retryable = True
 
 
 class ApiError(OrbweaverError):
-    """The API server failed us; ``subject`` is the path."""
+    """A request to the API server failed; ``subject`` is the path."""
 
 
 class ApiUnavailable(ApiError):
-    """No answer, an answer too late, or "not now" (429, 5xx): a write may have happened."""
+    """No answer in time, or 429 or 5xx: a write may or may not have happened."""
 
     retryable = True
 
 
 class ApiConflict(ApiError):
-    """409: somebody else was quicker."""
+    """409: another client changed or created the object first."""
 
     retryable = True
 
 
 class ApiExpired(ApiError):
-    """410: the server remembers nothing as old as that."""
+    """410: the resourceVersion is too old; list again."""
 
     retryable = True
 
 
 class ApiNotFound(ApiError):
-    """404."""
+    """404: the object does not exist."""
 
 
 class ApiNotServed(ApiNotFound):
-    """404 that names no object: nothing is known of any object of this kind."""
+    """404 without an object name: the server does not serve this kind or path."""
 
 
 class ApiRejected(ApiError):
-    """Forbidden, invalid, too large: repeating it cannot help."""
+    """Forbidden, invalid or too large; a retry fails again."""
 
 
 class TaskEnded(OrbweaverError):
-    """A supervised task ended and used up its restarts; ``subject`` is its name."""
+    """A supervised task ended and has no restarts left; ``subject`` is its name."""
 
     retryable = True
 
 
 class ProviderError(OrbweaverError):
-    """The network provider failed, or did not answer: what it did is not known."""
+    """The network provider failed or did not answer: whether it made the change is unknown."""
 
     retryable = True
 
 
 class ProviderRefused(ProviderError):
-    """The network provider said no."""
+    """The network provider rejected the request."""
 
     retryable = False
 
 
 class ExecutionError(OrbweaverError):
-    """Of the workflow engine; ``subject`` is the workflow id."""
+    """A request to a workflow execution failed; ``subject`` is the workflow id."""
 
 
 class ExecutionNotFound(ExecutionError):
-    """There is no such execution, or it is closed and the request needs an open one."""
+    """No execution has this id, or it is closed and the request needs an open one."""
 
 
 class AlreadyStarted(ExecutionError):
-    """An execution has the id, and the id policies of the request say no; ``run_id`` is its run."""
+    """The workflow id is in use and the request's id policy forbids reuse.
+
+    ``run_id`` is the run that has the id.
+    """
 
     def __init__(self, message: str, *, subject: str, remedy: str = "", run_id: str = "") -> None:
         super().__init__(message, subject=subject, remedy=remedy)
@@ -406,7 +415,7 @@ class AlreadyStarted(ExecutionError):
 
 
 class ExecutionFailed(ExecutionError):
-    """The execution closed without a result; ``status`` says how, ``cause`` is the failure."""
+    """The execution closed without a result; ``status`` is how, ``cause`` is the failure."""
 
     def __init__(self, message: str, *, subject: str, status: str, cause: object = None) -> None:
         super().__init__(message, subject=subject)
@@ -415,10 +424,10 @@ class ExecutionFailed(ExecutionError):
 
 
 class CallRejected(ExecutionError):
-    """The execution's code, or its validator, refused a query or an update."""
+    """The execution's handler or validator rejected a query or an update."""
 
 
 class SessionLost(ExecutionError):
-    """Another process may do this one's work by now; nothing more can be written under it."""
+    """The lease of this worker has ended: another may run its executions; writes are fenced."""
 
     retryable = True
