@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from core.allocation.allocator import Allocator, AllocatorSettings, Confirm
 from core.allocation.cooldown import CoolDown
 from core.allocation.pool_requests import PoolRequests
-from core.allocation.releaser import Releaser
+from core.allocation.releaser import HandOver, Releaser
 from core.configuration.configurator import Configurator
 from core.configuration.refusal_notes import Refusals
 from core.errors import WriterFenced
@@ -118,7 +118,7 @@ def compose(
     health = AgentHealth(store, keys, view, writer, watchdog, monotonic, supervisor)
     facts = sources.facts or StandaloneFacts(view, settings.node_name, settings.fixed)
     cooldown, binds = CoolDown(store, settings.cool_down_s), sources.networks is not None
-    releaser = _releaser(binds)(store, keys, writer, cooldown)
+    releaser = Releaser(store, keys, writer, cooldown, _hand_over(store, keys, binds=binds))
     allocating = AllocatorSettings(settings.address_order, settings.records_max, settings.selection)
     confirm = facts.confirm_current
     allocator = Allocator(store, keys, writer, view, releaser, cooldown, allocating, confirm)
@@ -182,12 +182,13 @@ def _writer(
     return TracedWriter(store, keys, name, tracer, on_fenced)
 
 
-def _releaser(binds: bool) -> type[Releaser]:  # noqa: FBT001  # whether there is a provider
+def _hand_over(store: KeyValueStore, keys: Keys, *, binds: bool) -> HandOver | None:
+    """``binds``: whether a network provider binds addresses."""
     if not binds:
-        return Releaser
-    from core.allocation.handover import HandingReleaser  # noqa: PLC0415  # costs only who binds
+        return None
+    from core.allocation.handover import Handover  # noqa: PLC0415  # loaded only with a provider
 
-    return HandingReleaser
+    return Handover(store, keys).hand_over
 
 
 def _binding(

@@ -11,12 +11,14 @@ Claims
     cooldown.py             released addresses rest before they are claimed again
     record_limit.py         SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS
 Releases
-    releaser.py             ends the claims of an endpoint
-    reclaimer.py            one step of a reclaim plan
-    endpoint_claims.py      endpoints whose claims this process knows without reading
+    endpoint_writer.py      reads an endpoint and its claims, decides, commits: the steps of each
+    releaser.py             releases of endpoints: DEL, GC, operators
+    claim_releases.py       releases of named claims: a reclaim step's, a network provider's
+    endpoint_cache.py       endpoints whose claims this process knows without reading
     handover.py             releases of endpoints that a network provider has bound
-External binding
-    bindings.py, binder.py  what agents request of a provider and what it chose
+Network provider
+    bindings.py             what agents request of a provider
+    provider_choices.py     the MAC addresses and VLANs that it chose
     provider_settings.py    the provider's address, credentials and limits
     retriever.py            a fixed endpoint passes to the next Pod of its name
 Shared

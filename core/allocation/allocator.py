@@ -291,14 +291,14 @@ class Allocator:
         if isinstance(outcome, Lost):
             raise await self._learn(progress, this, wanted, outcome)
         if progress.seen.endpoint is None:
-            self._releaser.own.claimed(event.endpoint, outcome.revision)
+            self._releaser.cache.put_claimed(event.endpoint, outcome.revision)
         return Added(event.endpoint, fresh=True, tries=progress.tries)
 
     async def _held(self, progress: _Progress, need: PoolRequest) -> tuple[Release, ...]:
         """The claims of what the request gives up or keeps on a NIC that is made anew."""
         listed = (pair for nic in need.listed for pair in nic.addresses())
-        pairs = (*need.give_up, *listed)
-        return await self._releaser.fences(pairs, progress.facts.pod.endpoint_key)
+        addresses = [address for address, _ in (*need.give_up, *listed)]
+        return await self._releaser.read_claims(progress.facts.pod.endpoint_key, addresses)
 
     def _round(self, progress: _Progress, need: PoolRequest) -> AllocationAttempt:
         """The round under way, else a new one that selects on the newest snapshot."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Final, Literal, NamedTuple
 
-from core.allocation.binder import Claims
+from core.allocation.endpoint_writer import ClaimRevisions
 from core.domain.addresses.ip_address import parse_address
 from core.domain.events import ReleaseReason
 from core.domain.evolution import EndpointKey
@@ -51,7 +51,7 @@ class BindingRequest(NamedTuple):
     uid: str
     node: str
     addresses: tuple[ProviderAddress, ...]
-    claims: Claims
+    claims: ClaimRevisions
     deadline_ms: int = 0
 
     @property

@@ -1,33 +1,34 @@
-"""The release of addresses: fenced, repeatable, never somebody else's loss (I3, I7).
+"""Releases: one path for DEL, GC, operators, reclaim and the network provider (I3, I6, I7).
 
-Every release reads the endpoint and its claims, decides, and commits under guards that name exactly
-what was read. Of what this process has claimed itself it knows both without a read
-(``core.allocation.endpoint_claims``). After a lost race it reads again; a claim that is gone needs
-no release, which is success.
+Each release is a decision about an endpoint and its claims, committed by ``EndpointWriter``. What a
+network provider has bound is handed over to it instead (``core.allocation.handover``). A claim that
+has ended needs no release, which is success.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from core.allocation.cooldown import CoolDown
-from core.allocation.endpoint_claims import EndpointClaims, KnownEndpoint
-from core.allocation.proposals import StoredEndpoint, endpoint_changed, release_proposal
+from core.allocation.endpoint_cache import EndpointCache
+from core.allocation.endpoint_writer import (
+    DecideChange,
+    EndpointState,
+    EndpointWriter,
+)
 from core.domain.claims.claim_decisions import ReleaseDecision
 from core.domain.events import AddressesReleased, Cause, Release, ReleaseReason
 from core.domain.evolution import EndpointKey
 from core.domain.model import Endpoint, Nic
-from core.eventstore.batch import Lost
-from core.eventstore.codec import CLAIM, EventDraft
 from core.eventstore.keys import Keys
-from core.eventstore.kv import Get, KeyValueStore, RangeResult
+from core.eventstore.kv import KeyValueStore
 from core.eventstore.retry_policies import racing
 from core.eventstore.writer import Writer
 
 
-class ReleaseOrder(NamedTuple):
-    """Why addresses are given up and what proves it (I6)."""
+class ReleaseRequest(NamedTuple):
+    """Why addresses are released and what proves it (I6); NICs to ``keep`` are not released."""
 
     reason: ReleaseReason
     evidence: str
@@ -36,117 +37,99 @@ class ReleaseOrder(NamedTuple):
 
 
 class Released(NamedTuple):
-    """What a release did; without addresses there was nothing (left) to do, and ``why`` tells."""
+    """The addresses released, at ``revision``; 0: nothing was written, for the reason ``why``."""
 
     addresses: tuple[str, ...]
     why: str
     revision: int = 0
 
 
-def releases_of(
-    addresses: Sequence[str], found: Sequence[RangeResult], key: EndpointKey
-) -> tuple[Release, ...]:
-    """The claims that were found of these addresses, as far as they belong to the endpoint."""
-    releases = []
-    for address, answer in zip(addresses, found, strict=True):
-        for kv in answer.kvs:
-            claim = CLAIM.decode(kv.value)
-            if (claim.namespace, claim.pod) == key:
-                releases.append(Release(address, claim.pool, claim.holder, kv.mod_revision))
-    return tuple(releases)
+DecideRelease = Callable[[Endpoint], ReleaseDecision]
+HandOver = Callable[[EndpointKey, DecideRelease, ReleaseReason, str], Awaitable[Released | None]]
 
 
-class Releaser:
-    """Releases endpoints."""
+class Releaser(EndpointWriter):
+    """Releases addresses under one writer; several calls may run at once.
+
+    ``provider`` hands over what a network provider has bound (``Handover.hand_over``); None: no
+    provider binds addresses. Every release raises what ``EndpointWriter.change`` does.
+    """
 
     def __init__(
-        self, store: KeyValueStore, keys: Keys, writer: Writer, cooldown: CoolDown
+        self,
+        store: KeyValueStore,
+        keys: Keys,
+        writer: Writer,
+        cooldown: CoolDown,
+        provider: HandOver | None = None,
     ) -> None:
-        self._store = store
-        self._keys = keys
-        self._writer = writer
-        self._cooldown = cooldown
-        self.own = EndpointClaims()
+        super().__init__(store, keys, writer, cooldown)
+        self._provider = provider
+        self.cache = EndpointCache()
         self.on_free: Callable[[Release], None] | None = None
         """Called for each address that this process has released and that does not rest."""
 
     async def release(
-        self,
-        key: EndpointKey,
-        decide: Callable[[Endpoint], ReleaseDecision],
-        order: ReleaseOrder,
+        self, key: EndpointKey, decide: DecideRelease, request: ReleaseRequest
     ) -> Released:
-        """Release the endpoint if ``decide`` says so about the one that is there.
+        """Release the endpoint, except for the NICs to keep, if ``decide`` says so about it."""
 
-        Raises StoreUnavailable, OutcomeUnknown, LostRace (after the bounded time of ``racing``).
-        """
-        return await racing()(self._once, key, decide, order)
+        def decide_kept(endpoint: Endpoint) -> ReleaseDecision:
+            decision = decide(endpoint)
+            return decision._replace(keep=request.keep or decision.keep)
 
-    async def fences(
-        self, pairs: Sequence[tuple[str, str]], key: EndpointKey
-    ) -> tuple[Release, ...]:
-        """For (address, pool) pairs of an endpoint: the claims to end, each with its revision.
+        handed = await self.hand_over(key, decide_kept, request.reason, request.evidence)
+        if handed is not None:
+            return handed
+        released: Released = await racing()(self._release_once, key, decide_kept, request)
+        return released
 
-        An address whose claim is gone or belongs to another endpoint is left alone.
-        """
-        gets = [Get(self._keys.ip_of(address)) for address, _ in pairs]
-        if not gets:
-            return ()
-        result = await self._store.read(gets)
-        return releases_of([address for address, _ in pairs], result.ranges, key)
+    async def hand_over(
+        self, key: EndpointKey, decide: DecideRelease, reason: ReleaseReason, evidence: str
+    ) -> Released | None:
+        """See ``Handover.hand_over``; None without a network provider."""
+        if self._provider is None:
+            return None
+        return await self._provider(key, decide, reason, evidence)
 
-    async def _once(
-        self,
-        key: EndpointKey,
-        decide: Callable[[Endpoint], ReleaseDecision],
-        order: ReleaseOrder,
+    async def release_claims(
+        self, key: EndpointKey, addresses: Sequence[str], decide: DecideChange, cause: Cause
     ) -> Released:
+        """End the claims of the AddressesReleased that ``decide`` returns for these addresses."""
+        event, revision, why = await self.change(key, addresses, decide, cause)
+        if event is None:
+            return Released((), why)
+        assert isinstance(event, AddressesReleased)
+        return Released(event.addresses(), event.evidence, revision)
+
+    async def _release_once(
+        self, key: EndpointKey, decide: DecideRelease, request: ReleaseRequest
+    ) -> Released:
+        """By the cache if it has the endpoint; only a read of etcd decides that nothing ends."""
         self._cooldown.grant_ahead()
-        known = self.own.take(key)
-        decision = None if known is None else _decided(known, decide)
-        if known is None or decision is None or not (decision.ends or decision.asks):
-            known = await self._read(key)  # only the truth says that nothing is to be released
-            decision = _decided(known, decide)
+        state = self.cache.pop(key)
+        decision = None if state is None else _decide(state, decide)
+        if state is None or decision is None or not (decision.ends or decision.asks):
+            state = await self.read(key)
+            decision = _decide(state, decide)
         if decision is None:
             return Released((), "there is no endpoint")
         if decision.asks:
-            self.own.put(key, known)  # read before the question, as its answer frees addresses (I6)
+            # What was read before the question is kept: the answer may free the addresses (I6).
+            self.cache.put(key, state)
         if not decision.ends:
             return Released((), decision.why)
-        return await self._end(key, known, decision, order)
-
-    async def _read(self, key: EndpointKey) -> KnownEndpoint:
-        """The endpoint and its claims, which may be newer: the release names their revisions."""
-        seen = StoredEndpoint.of(
-            (await self._store.read([Get(self._keys.endpoint(*key))])).ranges[0].first
-        )
-        if seen.endpoint is None:
-            return KnownEndpoint(seen, ())
-        return KnownEndpoint(seen, await self.fences(seen.endpoint.addresses(), key))
-
-    async def _end(
-        self, key: EndpointKey, known: KnownEndpoint, decision: ReleaseDecision, order: ReleaseOrder
-    ) -> Released:
-        keep = order.keep or decision.keep
-        kept = {address for nic in keep for address, _ in nic.addresses()}
-        releases = tuple(one for one in known.releases if one.address not in kept)
-        evidence = "; ".join(filter(None, (order.evidence, decision.evidence)))
-        event = AddressesReleased(*key, releases, keep, order.reason, evidence)
-        draft = EventDraft(self._writer.event_id(), order.cause, event)
-        outcome = await self._cooldown.append(
-            self._writer, lambda lease: release_proposal(self._keys, draft, known.seen, lease)
-        )
-        if isinstance(outcome, Lost):
-            raise endpoint_changed(key)
+        kept = {address for nic in decision.keep for address, _ in nic.addresses()}
+        ending = tuple(claim for claim in state.claims if claim.address not in kept)
+        evidence = "; ".join(filter(None, (request.evidence, decision.evidence)))
+        event = AddressesReleased(*key, ending, decision.keep, request.reason, evidence)
+        revision = await self.commit(key, state, event, request.cause)
         if self.on_free is not None and not self._cooldown.seconds:
-            for one in releases:
-                self.on_free(one)
-        return Released(tuple(one.address for one in releases), decision.why, outcome.revision)
+            for claim in ending:
+                self.on_free(claim)
+        return Released(event.addresses(), decision.why, revision)
 
 
-def _decided(
-    known: KnownEndpoint, decide: Callable[[Endpoint], ReleaseDecision]
-) -> ReleaseDecision | None:
+def _decide(state: EndpointState, decide: DecideRelease) -> ReleaseDecision | None:
     """None: there is no endpoint."""
-    endpoint = known.seen.endpoint
-    return None if endpoint is None else decide(endpoint)
+    return None if state.endpoint is None else decide(state.endpoint)

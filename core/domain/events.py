@@ -164,6 +164,10 @@ class AddressesReleased(NamedTuple):
     reason: ReleaseReason
     evidence: str = ""
 
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses whose claims end."""
+        return tuple(release.address for release in self.releases)
+
 
 Event = (
     PoolDefined

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from core.allocation.releaser import Released, ReleaseOrder, Releaser
+from core.allocation.releaser import Released, Releaser, ReleaseRequest
 from core.domain.claims.claim_decisions import ReleaseDecision, decide_release
 from core.domain.events import Cause
 from core.domain.facts import PodReference
@@ -56,7 +56,7 @@ class DeleteHandler:
         attachment = order.attachment
         evidence = f"CNI DEL of container {attachment.container}"
         cause = Cause(self._actor, attachment.container, "", order.traceparent)
-        release = ReleaseOrder("deleted", evidence, cause)
+        release = ReleaseRequest("deleted", evidence, cause)
         judge = _Judge(self._facts, order, migrating=pod.migrating)
         while True:
             released = await self._releaser.release(pod.endpoint_key, judge.decide, release)

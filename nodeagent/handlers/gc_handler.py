@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import Final, NamedTuple
 
-from core.allocation.releaser import ReleaseOrder, Releaser
+from core.allocation.releaser import Releaser, ReleaseRequest
 from core.domain.claims.claim_decisions import ReleaseDecision
 from core.domain.events import Cause
 from core.domain.model import Endpoint, Nic
@@ -118,7 +118,7 @@ class GcHandler:
 
     def _order(
         self, endpoint: Endpoint, gone: list[Nic], evidence: str, call: Call
-    ) -> ReleaseOrder:
+    ) -> ReleaseRequest:
         """Release the NICs that are gone; keep what is attached elsewhere, and its open NICs."""
         namespaces = {nic.netns for nic in gone if is_netns_gone(nic.netns)}
         keep = tuple(
@@ -127,9 +127,9 @@ class GcHandler:
         if not any(nic.container for nic in keep):
             keep = ()
         cause = Cause(self._actor, gone[0].container, "", call.traceparent)
-        return ReleaseOrder("gc", evidence, cause, keep)
+        return ReleaseRequest("gc", evidence, cause, keep)
 
-    async def _release(self, endpoint: Endpoint, order: ReleaseOrder) -> bool:
+    async def _release(self, endpoint: Endpoint, order: ReleaseRequest) -> bool:
         """Release, if the endpoint still is what the evidence is about."""
         wanted = await self._facts.confirm_wanted(endpoint)
         evidence = "" if wanted is None else wanted.why

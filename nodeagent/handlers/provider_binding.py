@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, Protocol
 from core.allocation.add_request import AddRequest
 from core.allocation.allocator import Added, Confirm
 from core.allocation.bindings import Binding, BindingRequest, Bindings
-from core.allocation.handover import Handover, claims_of
+from core.allocation.handover import Handover, read_revisions
 from core.domain.claims.claim_decisions import ReleaseDecision
 from core.domain.events import ReleaseReason
 from core.domain.facts import PodFacts, RequestFacts
@@ -116,7 +116,7 @@ class BindingAllocator:
         interfaces = tuple(nic.interface for nic in endpoint.nics if nic.interface and nic.ipv4)
         parents = parents_of(self._networks.nics(pod, interfaces))
         addresses = addresses_of(endpoint, parents)
-        claims = await claims_of(self._store, self._keys, endpoint) if addresses else ()
+        claims = await read_revisions(self._store, self._keys, endpoint) if addresses else ()
         return BindingRequest(
             *endpoint.key, pod.name, endpoint.uid, endpoint.node, addresses, claims
         )

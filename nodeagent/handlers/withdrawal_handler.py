@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Final
 
 from core.allocation.add_request import AddRequest
-from core.allocation.releaser import ReleaseOrder, Releaser
+from core.allocation.releaser import Releaser, ReleaseRequest
 from core.configuration.configurator import Configurator
 from core.domain.claims.claim_decisions import ReleaseDecision
 from core.domain.configuration.commands import QuarantineAddress
@@ -96,7 +96,7 @@ class WithdrawalHandler:
         if conflict:
             await self._quarantine(endpoint, container, cause)
         what = "conflict" if conflict else "failed detection"
-        order = ReleaseOrder("conflict", f"{what} reported for container {container}", cause)
+        order = ReleaseRequest("conflict", f"{what} reported for container {container}", cause)
 
         def decide(now: Endpoint) -> ReleaseDecision:
             return ReleaseDecision(now.uid == pod.uid, "the plugin gives these addresses back")
@@ -132,7 +132,7 @@ class WithdrawalHandler:
             ours = nic is not None and nic.container == attachment.container
             return ReleaseDecision(ours and now.uid == pod.uid, why, _others(now, attachment))
 
-        release = ReleaseOrder("conflict", why, cause)
+        release = ReleaseRequest("conflict", why, cause)
         await self._releaser.release(pod.endpoint_key, decide, release)
         return Withdrawal.TOO_MANY if too_many else Withdrawal.DONE
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from core.allocation.endpoint_claims import ENDPOINTS_MAX
-from core.allocation.releaser import ReleaseOrder
+from core.allocation.endpoint_cache import ENDPOINTS_MAX
+from core.allocation.releaser import ReleaseRequest
 from core.configuration.configurator import RANGE_GUARDS_MAX
 from core.domain.claims.claim_decisions import ReleaseDecision
 from core.domain.configuration.commands import ApplyPool, DeletePool, RetirePool
@@ -89,7 +89,7 @@ async def test_what_was_read_before_a_question_is_released_by_its_answer_without
         ReleaseDecision(True, "the Pod has ended"),
     ]
     async with Node(store, "node-b") as node:  # remembers nothing, as an agent that has restarted
-        order = ReleaseOrder("deleted", "CNI DEL", CAUSE)
+        order = ReleaseRequest("deleted", "CNI DEL", CAUSE)
         asked = await node.releaser.release(added.endpoint.key, lambda _: answers[0], order)
         store.reads = 0
 
@@ -152,7 +152,7 @@ async def test_an_agent_remembers_a_bounded_number_of_endpoints(node: Node) -> N
     for name in names:
         await node.add(pod(name))
 
-    known = [name for name in names if node.releaser.own.take(("shop", name)) is not None]
+    known = [name for name in names if node.releaser.cache.pop(("shop", name)) is not None]
 
     assert known == names[1:]
 

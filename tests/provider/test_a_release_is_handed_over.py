@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import pytest
 
 from core.allocation.cooldown import CoolDown
 from core.allocation.handover import HANDED_OVER, Handover
-from core.allocation.releaser import ReleaseOrder, Releaser
+from core.allocation.releaser import Releaser, ReleaseRequest
 from core.domain.claims.claim_decisions import ReleaseDecision
 from core.domain.configuration.commands import ApplyRecord
 from core.domain.events import Cause, RecordDefined
@@ -23,6 +26,17 @@ from workflows.jobs.writers import ShardWriters
 
 pytestmark = pytest.mark.etcd
 NEXT = "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0;K8S_POD_UID=uid-next"
+
+
+class _OperatorWriters(ShardWriters):
+    """Writers of a caller that is no activity."""
+
+    @asynccontextmanager
+    async def borrowed(self) -> AsyncIterator[tuple[Writer, Cause]]:
+        writer = Writer(self._store, self._keys, "operator")
+        await writer.open()
+        yield writer, Cause("test")
+        await writer.close()
 
 
 def paths(town: Town) -> list[str]:
@@ -139,7 +153,7 @@ async def test_what_is_reclaimed_is_handed_over_too(town: Town) -> None:
     endpoint = await town.node.endpoint()
     assert endpoint is not None
     store, keys = town.node.store, town.node.keys
-    releases = Releases(store, keys, ShardWriters(store, keys), Handover(store, keys))
+    releases = Releases(store, keys, _OperatorWriters(store, keys), Handover(store, keys))
     fence = ReclaimFence(endpoint.uid, endpoint.holder, containers_of(endpoint), ())
     evidence = Evidence("pod-gone", "there is no such Pod", "listing", 0, 0, 2)
     done = await releases.make(ReclaimStep(ObservationSubject(endpoint.key), (), evidence, fence))
@@ -157,7 +171,7 @@ async def test_claims_that_a_person_has_ended_are_taken_from_the_provider_too(to
     writer = Writer(store, keys, "operator")
     await writer.open()
     releaser = Releaser(store, keys, writer, CoolDown(store, 0))
-    order = ReleaseOrder("operator", "a person", Cause("test"))
+    order = ReleaseRequest("operator", "a person", Cause("test"))
     await releaser.release(("shop", "web-0"), lambda _: ReleaseDecision(True, ""), order)
     await writer.close()
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import shlex
 
 from core.allocation.allocator import AllocatorSettings
-from core.allocation.reclaimer import Reclaimer
+from core.allocation.claim_releases import reclaim
+from core.allocation.releaser import Releaser
 from core.domain.configuration.commands import DeletePool
 from core.domain.events import Cause
 from core.domain.fixed.owners import StatefulSetState, VmiState, VmState
@@ -348,8 +349,8 @@ class Stage:
 
     async def _carry_out(self, step: ReclaimStep) -> list[str]:
         agent = await self.agent("controller")
-        reclaimer = Reclaimer(self.store, agent.keys, agent.writer, agent.cooldown)
-        done = await reclaimer.reclaim(step, CAUSE)
+        releaser = Releaser(self.store, agent.keys, agent.writer, agent.cooldown)
+        done = await reclaim(releaser, step, CAUSE)
         self.released |= set(done.addresses)
         path = "/".join(step.key)
         if not done.revision:

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from core.allocation.reclaimer import DONE, LATE, Reclaimer
-from core.allocation.releaser import ReleaseOrder
+from core.allocation.claim_releases import CHANGED_SINCE, RECLAIMED, reclaim
+from core.allocation.releaser import Released, Releaser, ReleaseRequest
 from core.domain.claims.claim_decisions import ReleaseDecision
 from core.domain.events import AddressesReleased
 from core.domain.reclaim.evidence import Observation, ObservationSubject
@@ -28,8 +28,10 @@ async def node() -> AsyncIterator[Node]:
         yield made
 
 
-def reclaimer_of(node: Node) -> Reclaimer:
-    return Reclaimer(node.store, node.keys, node.writer, node.cooldown)
+async def reclaimed(node: Node, step: ReclaimStep) -> Released:
+    """As a controller reclaims: it has claimed nothing itself."""
+    releaser = Releaser(node.store, node.keys, node.writer, node.cooldown)
+    return await reclaim(releaser, step, CAUSE)
 
 
 async def steps_of(node: Node) -> tuple[ReclaimStep, ...]:
@@ -46,9 +48,9 @@ async def test_a_step_releases_its_addresses_and_says_why_in_the_log(node: Node)
     added = await node.add(WEB)
     (step,) = await steps_of(node)
 
-    done = await reclaimer_of(node).reclaim(step, CAUSE)
+    done = await reclaimed(node, step)
 
-    assert (set(done.addresses), done.why) == (addresses(added), DONE)
+    assert (set(done.addresses), done.why) == (addresses(added), RECLAIMED)
     event = (await node.log())[-1].event
     assert isinstance(event, AddressesReleased)
     assert event.reason == "reclaimed"
@@ -61,12 +63,12 @@ async def test_a_step_releases_its_addresses_and_says_why_in_the_log(node: Node)
 async def test_the_same_step_twice_is_a_no_op(node: Node) -> None:
     await node.add(WEB)
     (step,) = await steps_of(node)
-    await reclaimer_of(node).reclaim(step, CAUSE)
+    await reclaimed(node, step)
     events = len(await node.log())
 
-    again = await reclaimer_of(node).reclaim(step, CAUSE)
+    again = await reclaimed(node, step)
 
-    assert again == ((), LATE, 0)
+    assert again == ((), CHANGED_SINCE, 0)
     assert len(await node.log()) == events
 
 
@@ -111,9 +113,9 @@ async def test_a_late_step_is_a_no_op(
     await meanwhile(node)
     held = (await node.truth()).claims
 
-    done = await reclaimer_of(node).reclaim(step, CAUSE)
+    done = await reclaimed(node, step)
 
-    assert done == ((), LATE, 0)
+    assert done == ((), CHANGED_SINCE, 0)
     assert (await node.truth()).claims == held
 
 
@@ -128,7 +130,7 @@ async def test_a_step_ends_nothing_but_the_claims_it_names(node: Node) -> None:
     step = next(one for one in await steps_of(node) if one.ends_endpoint)
     assert step.addresses == ()
 
-    done = await reclaimer_of(node).reclaim(step, CAUSE)
+    done = await reclaimed(node, step)
 
     truth = await node.truth()
     assert done.revision > 0
@@ -142,7 +144,7 @@ async def test_claims_without_an_endpoint_are_ended_alone(node: Node) -> None:
     await _endpoint_lost(node)
     (stray, whole) = sorted(await steps_of(node), key=lambda step: step.ends_endpoint)
 
-    done = await reclaimer_of(node).reclaim(stray, CAUSE)
+    done = await reclaimed(node, stray)
 
     assert set(done.addresses) == set(stray.addresses)
     assert (await node.truth()).claims.keys() == set(whole.addresses)
@@ -156,7 +158,7 @@ async def test_claims_beside_an_endpoint_leave_it_as_it_is(node: Node) -> None:
     before = (await node.truth()).endpoints
     step = next(one for one in await steps_of(node) if not one.ends_endpoint)
 
-    done = await reclaimer_of(node).reclaim(step, CAUSE)
+    done = await reclaimed(node, step)
 
     assert done.addresses == ("10.6.0.200",)
     assert (await node.truth()).endpoints == before
@@ -168,8 +170,8 @@ async def test_a_del_that_wins_the_race_leaves_nothing_to_do(node: Node) -> None
     await node.releaser.release(
         WEB.endpoint_key,
         lambda _: ReleaseDecision(ends=True, why="the sandbox is gone"),
-        ReleaseOrder("deleted", "CNI DEL", CAUSE),
+        ReleaseRequest("deleted", "CNI DEL", CAUSE),
     )
 
-    assert (await reclaimer_of(node).reclaim(step, CAUSE)).why == LATE
+    assert (await reclaimed(node, step)).why == CHANGED_SINCE
     assert not (await check_everything(node)).claims

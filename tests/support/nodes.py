@@ -14,7 +14,7 @@ from typing import Self
 from core.allocation.add_request import AddRequest
 from core.allocation.allocator import Added, Allocator, AllocatorSettings
 from core.allocation.cooldown import CoolDown
-from core.allocation.releaser import Released, ReleaseOrder, Releaser
+from core.allocation.releaser import Released, Releaser, ReleaseRequest
 from core.configuration.configurator import Applied, Configurator
 from core.domain.checker import Violation, check_log
 from core.domain.claims.claim_decisions import decide_release
@@ -152,7 +152,7 @@ class Node:
                 wanted=wanted(endpoint),
                 migrating=who.migrating,
             ),
-            ReleaseOrder("deleted", "CNI DEL", CAUSE),
+            ReleaseRequest("deleted", "CNI DEL", CAUSE),
         )
 
     async def truth(self) -> Ledger:

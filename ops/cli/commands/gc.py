@@ -150,17 +150,16 @@ async def _release(
     session: ClusterSession, plan: ReclaimPlan
 ) -> list[tuple[ReclaimStep, Released]]:
     """Carry out the plan, a transaction for each step."""
-    from core.allocation.cooldown import CoolDown
-    from core.allocation.reclaimer import Reclaimer
+    from core.allocation.claim_releases import reclaim
     from core.eventstore.writer import Writer
 
     results: dict[int, Released] = {}
 
     async def steps(writer: Writer) -> None:
-        reclaimer = Reclaimer(session.store, session.keys, writer, CoolDown(session.store))
+        releaser = session.releaser(writer)
         for index, step in enumerate(plan.steps):
             if index not in results:
-                results[index] = await reclaimer.reclaim(step, session.cause)
+                results[index] = await reclaim(releaser, step, session.cause)
 
     await session.write(steps)
     return [(step, results[index]) for index, step in enumerate(plan.steps)]

@@ -80,7 +80,7 @@ async def find_endpoint(session: ClusterSession, text: str, namespace: str) -> E
 
 
 async def _release(session: ClusterSession, shown: Endpoint, reason: str) -> Released:
-    from core.allocation.releaser import ReleaseOrder
+    from core.allocation.releaser import ReleaseRequest
     from core.domain.claims.claim_decisions import ReleaseDecision
 
     def decide(endpoint: Endpoint) -> ReleaseDecision:
@@ -88,7 +88,7 @@ async def _release(session: ClusterSession, shown: Endpoint, reason: str) -> Rel
             return ReleaseDecision(ends=False, why=CHANGED)
         return ReleaseDecision(ends=True, why="an operator said so")
 
-    order = ReleaseOrder("operator", reason, session.cause)
+    order = ReleaseRequest("operator", reason, session.cause)
     return await session.write(
         lambda writer: session.releaser(writer).release(shown.key, decide, order)
     )

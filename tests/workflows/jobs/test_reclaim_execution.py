@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from core.allocation.reclaimer import Reclaimer
-from core.allocation.releaser import Released
+from core.allocation import claim_releases
+from core.allocation.releaser import Released, Releaser
 from core.domain.reclaim.deadlines import ReclaimDeadline
 from core.errors import StoreUnavailable
 from core.eventstore.kv import Get
@@ -78,15 +78,15 @@ async def test_status_and_search_attributes_tell_what_was_found(stage: JobStage)
 async def test_a_step_that_fails_blocks_no_other_and_comes_again(
     stage: JobStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = Reclaimer.reclaim
+    real = claim_releases.reclaim
     broken = {"shop/web-1"}
 
-    async def reclaim(self: Reclaimer, step: object, cause: object) -> Released:
+    async def reclaim(releaser: Releaser, step: object, cause: object) -> Released:
         if "/".join(step.key) in broken:  # type: ignore[attr-defined]
             raise StoreUnavailable("this one never works")
-        return await real(self, step, cause)  # type: ignore[arg-type]
+        return await real(releaser, step, cause)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Reclaimer, "reclaim", reclaim)
+    monkeypatch.setattr(claim_releases, "reclaim", reclaim)
     await stage.script("\n".join(LEAK.format(f"web-{number}") for number in range(3)))
     await stage.begin()
     await stage.tick("20s")

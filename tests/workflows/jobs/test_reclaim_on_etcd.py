@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from core.allocation import claim_releases
 from core.allocation.observer import Observer
-from core.allocation.reclaimer import Reclaimer
 from core.allocation.releaser import Released
 from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import AddressesReleased, RecordDefined
@@ -35,16 +35,16 @@ class Dying:
         self.at_work = asyncio.Event()
         self.calls = 0
         self.buried = False
-        real = Reclaimer.reclaim
+        real = claim_releases.reclaim
 
-        async def reclaim(self_: Reclaimer, *args: Any) -> Released:
+        async def reclaim(*args: Any) -> Released:
             self.calls += 1
             if self.calls > DIES_AT and not self.buried:
                 self.at_work.set()
                 await asyncio.Event().wait()
-            return await real(self_, *args)
+            return await real(*args)
 
-        monkeypatch.setattr(Reclaimer, "reclaim", reclaim)
+        monkeypatch.setattr(claim_releases, "reclaim", reclaim)
 
 
 async def _leak(node: Node) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from core.allocation.reclaimer import Reclaimer
-from core.allocation.releaser import Released
+from core.allocation import claim_releases
+from core.allocation.releaser import Released, Releaser
 from core.domain.fixed.owners import MissingOwner, StatefulSetState
 from core.domain.reclaim.cluster import ClusterSnapshot
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S
@@ -133,11 +133,11 @@ async def test_a_release_that_fails_is_tried_a_bounded_number_of_times(
 ) -> None:
     tries: list[float] = []
 
-    async def reclaim(self: Reclaimer, step: object, cause: object) -> Released:
+    async def reclaim(releaser: Releaser, step: object, cause: object) -> Released:
         tries.append(stage.cluster.now_s)
         raise StoreUnavailable("etcd is away")
 
-    monkeypatch.setattr(Reclaimer, "reclaim", reclaim)
+    monkeypatch.setattr(claim_releases, "reclaim", reclaim)
     await a_pod(stage)
     await hear(stage, "delete pod shop/web-0 how=lost")
     await stage.tick("2m")

@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
-from core.allocation.binder import Binder, ProviderChoice
 from core.allocation.bindings import BindingRequest, Bindings
+from core.allocation.claim_releases import end_claims
 from core.allocation.cooldown import COOL_DOWN_S, CoolDown
+from core.allocation.endpoint_writer import EndpointWriter
+from core.allocation.provider_choices import ProviderChoice, record_choices
 from core.allocation.releaser import Releaser
 from core.domain.provider.provider_nics import ProviderAddress
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
-from core.eventstore.writer import Writer
 from workflows.api import activity
 from workflows.jobs.provider.client import ProviderClient
 from workflows.jobs.provider.values import ProviderBinding, ProviderRelease
@@ -92,7 +93,8 @@ class ExternalActivities:
         """Put what the provider chose into the endpoint; False: its claims have ended."""
         choices = {one.address: ProviderChoice(one.mac, one.vlan) for one in bound}
         async with self._writers.borrowed() as (writer, cause):
-            recorded = await self._binder(writer).record(order.key, order.claims, choices, cause)
+            endpoints = EndpointWriter(self._store, self._keys, writer, self._cooldown)
+            recorded = await record_choices(endpoints, order.key, order.claims, choices, cause)
         if recorded:
             await self._settle(order, "bound", "")
         return recorded
@@ -107,8 +109,10 @@ class ExternalActivities:
         """End our claims; those that have ended are left alone."""
         order = back.order
         async with self._writers.borrowed() as (writer, cause):
-            binder = self._binder(writer)
-            done = await binder.release(order.key, order.claims, back.reason, back.evidence, cause)
+            releaser = Releaser(self._store, self._keys, writer, self._cooldown)
+            done = await end_claims(
+                releaser, order.key, order.claims, back.reason, back.evidence, cause
+            )
         while (found := await self._bindings.find(order.key)).binding is not None:
             if found.binding.order.uid != order.uid:
                 break
@@ -126,7 +130,3 @@ class ExternalActivities:
                 return
             if await self._bindings.write(found, binding._replace(state=state, why=why)):
                 return
-
-    def _binder(self, writer: Writer) -> Binder:
-        releaser = Releaser(self._store, self._keys, writer, self._cooldown)
-        return Binder(self._store, self._keys, writer, releaser, self._cooldown)

@@ -13,7 +13,7 @@ import logging
 from typing import Final
 
 from core.allocation.bindings import BINDINGS, Binding, Bindings, StoredBinding
-from core.allocation.releaser import releases_of
+from core.allocation.endpoint_writer import read_claims
 from core.domain.evolution import EndpointKey
 from core.errors import Compacted, ExecutionFailed, OrbweaverError
 from core.eventstore.faults import Faults
@@ -156,9 +156,9 @@ class ProviderDispatcher:
         assert found.binding is not None
         order = found.binding.order
         addresses = [address for address, _ in order.claims]
-        gets = [Get(self._keys.ip_of(address)) for address in addresses]
-        ranges = (await self._store.read(gets)).ranges if gets else ()
-        if found.binding.state == "bound" and not releases_of(addresses, ranges, order.key):
+        if found.binding.state != "bound":
+            return
+        if not await read_claims(self._store, self._keys, order.key, addresses):
             await self._bindings.write(found, Binding(order, "returning", ENDED))
 
 

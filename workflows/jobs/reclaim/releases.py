@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from core.allocation import claim_releases
 from core.allocation.cooldown import COOL_DOWN_S, CoolDown
 from core.allocation.handover import Handover
 from core.allocation.observer import Observer
-from core.allocation.reclaimer import LATE, Reclaimer
-from core.allocation.releaser import Released
-from core.domain.claims.claim_decisions import ReleaseDecision
-from core.domain.model import Endpoint
+from core.allocation.releaser import Released, Releaser
 from core.domain.reclaim.reclaim_plan import ReclaimStep
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import OrbweaverError, WriterFenced
@@ -51,33 +49,20 @@ class Releases:
         self.lost = 0
 
     async def make(self, step: ReclaimStep) -> Released:
-        """One release for the activity at work; raises what ``Reclaimer`` does, WriterFenced."""
+        """One release for the activity at work; raises what ``Releaser`` does, WriterFenced."""
+        hand_over = None if self._handover is None else self._handover.hand_over
         try:
-            done = await self._handed_over(step)
-            if done is not None:
-                return done
             async with self._writers.borrowed() as (writer, cause):
-                reclaimer = Reclaimer(self._store, self._keys, writer, self._cooldown)
+                releaser = Releaser(self._store, self._keys, writer, self._cooldown, hand_over)
                 try:
-                    done = await reclaimer.reclaim(step, cause)
+                    done = await claim_releases.reclaim(releaser, step, cause)
                 finally:
-                    self.lost += reclaimer.lost
+                    self.lost += releaser.lost_races
         except OrbweaverError:
             self.failed += 1
             raise
         self.released += len(done.addresses)
         return done
-
-    async def _handed_over(self, step: ReclaimStep) -> Released | None:
-        """None: nothing of it is a network provider's; its claims end here."""
-        if self._handover is None or not step.ends_endpoint:
-            return None
-
-        def decide(endpoint: Endpoint) -> ReleaseDecision:
-            return ReleaseDecision(step.fence.admits(endpoint), LATE)
-
-        evidence = str(step.evidence)
-        return await self._handover.hand_over(step.key, decide, "reclaimed", evidence)
 
 
 class ReclaimContext(NamedTuple):

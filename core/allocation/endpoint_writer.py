@@ -1,0 +1,161 @@
+"""One endpoint and its claims: read at their revisions, decided on, written in one transaction.
+
+The steps of every release and of every change of an endpoint: read the endpoint and the claims,
+decide, commit under guards that name the revisions read (I3), and read again after a lost race.
+The decision is a pure function of what was read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from core.allocation.cooldown import CoolDown
+from core.allocation.proposals import (
+    StoredEndpoint,
+    change_proposal,
+    endpoint_changed,
+    release_proposal,
+)
+from core.domain.events import AddressesReleased, Cause, EndpointChanged, Release
+from core.domain.evolution import EndpointKey
+from core.domain.model import Endpoint
+from core.eventstore.batch import Lost
+from core.eventstore.codec import CLAIM, EventDraft
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, KeyValueStore, RangeResult
+from core.eventstore.retry_policies import racing
+from core.eventstore.writer import Writer
+
+ClaimRevisions = tuple[tuple[str, int], ...]
+"""(address, revision of its claim), sorted."""
+
+
+class EndpointState(NamedTuple):
+    """An endpoint and those of the claims read that belong to it, each at its revision."""
+
+    stored: StoredEndpoint
+    claims: tuple[Release, ...] = ()
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """The endpoint; None: there is none."""
+        return self.stored.endpoint
+
+    @property
+    def claim_revisions(self) -> ClaimRevisions:
+        """The claims by revision."""
+        return claim_revisions(self.claims)
+
+
+Change = AddressesReleased | EndpointChanged
+DecideChange = Callable[[EndpointState], Change | str]
+"""Returns the event to write, or why nothing is to be written."""
+
+
+class Changed(NamedTuple):
+    """The event that was written at ``revision``; None and 0: nothing was, and ``why`` says why."""
+
+    event: Change | None
+    revision: int = 0
+    why: str = ""
+
+
+def claim_revisions(claims: Sequence[Release]) -> ClaimRevisions:
+    """The claims as (address, revision), sorted."""
+    return tuple(sorted((claim.address, claim.claim_revision) for claim in claims))
+
+
+def claims_in(
+    addresses: Sequence[str], ranges: Sequence[RangeResult], key: EndpointKey
+) -> tuple[Release, ...]:
+    """The claims of these addresses that belong to the endpoint. Raises LogCorrupt.
+
+    ``ranges``: what was read of the key of each address.
+    """
+    claims = []
+    for address, answer in zip(addresses, ranges, strict=True):
+        for kv in answer.kvs:
+            claim = CLAIM.decode(kv.value)
+            if (claim.namespace, claim.pod) == key:
+                claims.append(Release(address, claim.pool, claim.holder, kv.mod_revision))
+    return tuple(claims)
+
+
+async def read_claims(
+    store: KeyValueStore, keys: Keys, key: EndpointKey, addresses: Sequence[str]
+) -> tuple[Release, ...]:
+    """The claims that the endpoint has of these addresses. Raises StoreUnavailable, LogCorrupt."""
+    if not addresses:
+        return ()
+    result = await store.read([Get(keys.ip_of(address)) for address in addresses])
+    return claims_in(addresses, result.ranges, key)
+
+
+class EndpointWriter:
+    """Changes endpoints under one writer; several calls may run at once.
+
+    ``lost_races``: transactions that failed because another writer was faster.
+    """
+
+    def __init__(
+        self, store: KeyValueStore, keys: Keys, writer: Writer, cooldown: CoolDown
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._writer = writer
+        self._cooldown = cooldown
+        self.lost_races = 0
+
+    async def change(
+        self, key: EndpointKey, addresses: Sequence[str], decide: DecideChange, cause: Cause
+    ) -> Changed:
+        """Write what ``decide`` returns for the endpoint and the claims of these addresses.
+
+        Raises StoreUnavailable, OutcomeUnknown, LostRace (after the time limit of ``racing``).
+        """
+        changed: Changed = await racing()(self._change_once, key, addresses, decide, cause)
+        return changed
+
+    async def read_claims(self, key: EndpointKey, addresses: Sequence[str]) -> tuple[Release, ...]:
+        """The claims that the endpoint has of these addresses, each with its revision."""
+        return await read_claims(self._store, self._keys, key, addresses)
+
+    async def read(self, key: EndpointKey) -> EndpointState:
+        """The endpoint with all of its claims, which may be newer than the endpoint itself."""
+        result = await self._store.read([Get(self._keys.endpoint(*key))])
+        stored = StoredEndpoint.of(result.ranges[0].first)
+        if stored.endpoint is None:
+            return EndpointState(stored)
+        addresses = [address for address, _ in stored.endpoint.addresses()]
+        return EndpointState(stored, await self.read_claims(key, addresses))
+
+    async def commit(
+        self, key: EndpointKey, state: EndpointState, event: Change, cause: Cause
+    ) -> int:
+        """Write the event if nothing that it was decided on has changed; returns the revision.
+
+        Raises LostRace, StoreUnavailable, OutcomeUnknown.
+        """
+        draft = EventDraft(self._writer.event_id(), cause, event)
+        if isinstance(event, EndpointChanged):
+            outcome = await self._writer.append(change_proposal(self._keys, draft, state.stored))
+        else:
+            outcome = await self._cooldown.append(
+                self._writer, lambda lease: release_proposal(self._keys, draft, state.stored, lease)
+            )
+        if isinstance(outcome, Lost):
+            self.lost_races += 1
+            raise endpoint_changed(key)
+        return outcome.revision
+
+    async def _change_once(
+        self, key: EndpointKey, addresses: Sequence[str], decide: DecideChange, cause: Cause
+    ) -> Changed:
+        gets = [Get(self._keys.endpoint(*key)), *(Get(self._keys.ip_of(one)) for one in addresses)]
+        endpoint, *claims = (await self._store.read(gets)).ranges
+        state = EndpointState(StoredEndpoint.of(endpoint.first), claims_in(addresses, claims, key))
+        event = decide(state)
+        if isinstance(event, str):
+            return Changed(None, why=event)
+        return Changed(event, await self.commit(key, state, event, cause))

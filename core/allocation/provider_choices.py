@@ -1,0 +1,54 @@
+"""What a network provider chose for the NICs of an endpoint: its MAC addresses and VLANs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from core.allocation.endpoint_writer import (
+    ClaimRevisions,
+    EndpointState,
+    EndpointWriter,
+)
+from core.domain.events import Cause, EndpointChanged
+from core.domain.evolution import EndpointKey
+from core.domain.model import Nic
+
+_ENDED = "its claims have ended"
+_UNCHANGED = "the endpoint has these choices already"
+
+
+class ProviderChoice(NamedTuple):
+    """What the provider chose for a NIC; "" and 0: nothing."""
+
+    mac: str = ""
+    vlan: int = 0
+
+
+async def record_choices(
+    endpoints: EndpointWriter,
+    key: EndpointKey,
+    claims: ClaimRevisions,
+    choices: Mapping[str, ProviderChoice],
+    cause: Cause,
+) -> bool:
+    """Write the choices, by IPv4 address, into the endpoint; False: its claims have ended.
+
+    Raises StoreUnavailable, OutcomeUnknown, LostRace (after the time limit of ``racing``).
+    """
+
+    def decide(state: EndpointState) -> EndpointChanged | str:
+        endpoint = state.endpoint
+        if endpoint is None or state.claim_revisions != claims:
+            return _ENDED
+        after = endpoint._replace(nics=tuple(_chosen(nic, choices) for nic in endpoint.nics))
+        return _UNCHANGED if after == endpoint else EndpointChanged(after)
+
+    addresses = [address for address, _ in claims]
+    changed = await endpoints.change(key, addresses, decide, cause)
+    return changed.why != _ENDED
+
+
+def _chosen(nic: Nic, choices: Mapping[str, ProviderChoice]) -> Nic:
+    choice = choices.get(nic.ipv4.partition("/")[0], ProviderChoice())
+    return nic._replace(mac=choice.mac or nic.mac, vlan=choice.vlan or nic.vlan)
