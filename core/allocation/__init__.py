@@ -7,7 +7,7 @@ Claims
     address_finder.py       exact search for free addresses, by reading etcd
     free_addresses.py       lists of free addresses of nearly full pools
     claims_in_flight.py     addresses that requests of this process are claiming now
-    assigner.py             claims of named addresses
+    assigner.py             claims of named addresses: assigned, or lost by a fixed endpoint
     cooldown.py             released addresses rest before they are claimed again
     record_limit.py         SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS
 Releases
@@ -20,7 +20,6 @@ Network provider
     bindings.py             what agents request of a provider
     provider_choices.py     the MAC addresses and VLANs that it chose
     provider_settings.py    the provider's address, credentials and limits
-    retriever.py            a fixed endpoint passes to the next Pod of its name
 Shared
     proposals.py            from an event to a transaction: keys and guards
     pool_requests.py        requests for automatic pools, and their answers

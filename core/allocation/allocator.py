@@ -22,6 +22,7 @@ from core.allocation.allocation_attempt import (
     AttemptConstraints,
     WantedAddress,
 )
+from core.allocation.assigner import Assigner
 from core.allocation.claims_in_flight import AddressesBeingClaimed
 from core.allocation.cooldown import NO_LEASE, CoolDown
 from core.allocation.free_addresses import FreeAddresses
@@ -34,7 +35,6 @@ from core.allocation.proposals import (
 )
 from core.allocation.record_limit import RECORDS_MAX, RecordLimit
 from core.allocation.releaser import Releaser
-from core.allocation.retriever import Retriever
 from core.domain.addresses.choice import AddressOrder
 from core.domain.addresses.ip_address import Address
 from core.domain.claims.claim_decisions import (
@@ -145,7 +145,7 @@ class Allocator:
         self._finder = Finder(store, keys)
         self._free = FreeAddresses(self._finder, writer.name, time.monotonic)
         releaser.on_free = self._free.released
-        self._retriever = Retriever(store, keys, writer, view)
+        self._assigner = Assigner(store, keys, writer, view)
         limit = RecordLimit(self._finder, settings.records_max)
         self._sources = AddressSources(self._free, self._finder, limit)
         self._claiming = AddressesBeingClaimed()
@@ -218,7 +218,7 @@ class Allocator:
         lost: frozenset[int] = frozenset()
         if endpoint.uid != pod.uid:
             try:
-                progress.seen, lost = await self._retriever.make_whole(progress.seen, request.cause)
+                progress.seen, lost = await self._assigner.restore(progress.seen, request.cause)
             except LostRace:
                 await self._look(progress)
                 raise

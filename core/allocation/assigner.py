@@ -1,13 +1,13 @@
-"""Claims of named addresses: read, decide, commit, all addresses or none.
+"""Claims of named addresses: read, decide, commit, all addresses or none (I2, I4).
 
-Every try reads the endpoint and the claims on the wanted addresses first, because nobody waits for
-the microseconds that an ADD saves by guessing, and because a refusal must be exact. The guards are
-those of every claim (I2).
+Two callers name them: an assignment, by an operator or from another IPAM's records, and a fixed
+endpoint that shows addresses whose claims were lost. An ADD guesses which addresses are free; here
+every try reads the endpoint, the claims and the rest marks first, because a refusal must be exact.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from core.allocation.proposals import (
@@ -18,27 +18,38 @@ from core.allocation.proposals import (
 )
 from core.domain.addresses.ip_address import Address, parse_address
 from core.domain.claims.assignment import PoolOffer, Present, decide_assignment
-from core.domain.events import Cause
+from core.domain.events import AddressesClaimed, Cause
+from core.domain.evolution import EndpointKey
+from core.domain.fixed.retrieval import missing_of, retrieve
 from core.domain.model import Claim, Endpoint
 from core.errors import LostRace
 from core.eventstore.batch import Lost
 from core.eventstore.codec import CLAIM, EventDraft
 from core.eventstore.keys import Keys
-from core.eventstore.kv import Get, KeyValueStore
+from core.eventstore.kv import Get, KeyValueStore, Unchanged
 from core.eventstore.retry_policies import racing
 from core.eventstore.writer import Writer
-from core.projections.configuration_view import ConfigurationView
+from core.projections.configuration_view import ConfigurationSnapshot, ConfigurationView
 
 
 class Assigned(NamedTuple):
-    """The endpoint after the claim; ``revision`` 0: everything was so already."""
+    """The endpoint after the claim; ``revision`` 0: nothing had to be claimed."""
 
     endpoint: Endpoint
     revision: int
 
 
+class _AddressStates(NamedTuple):
+    """An endpoint, the claims of some addresses, and the revisions of claims and rest marks."""
+
+    stored: StoredEndpoint
+    claims: Mapping[Address, Claim]
+    claim_revisions: Mapping[Address, int]
+    rest_revisions: Mapping[Address, int]
+
+
 class Assigner:
-    """Gives endpoints the addresses that somebody names."""
+    """Claims named addresses for endpoints."""
 
     def __init__(
         self, store: KeyValueStore, keys: Keys, writer: Writer, view: ConfigurationView
@@ -48,57 +59,110 @@ class Assigner:
         self._writer = writer
         self._view = view
 
-    async def assign(self, wanted: Endpoint, cause: Cause) -> Assigned:
-        """Claim every address of ``wanted`` that it does not have yet.
+    async def assign(self, desired: Endpoint, cause: Cause) -> Assigned:
+        """Claim every address of ``desired`` that the endpoint does not have yet.
 
         Raises Refused, LostRace, NotReady, StoreUnavailable, OutcomeUnknown.
         """
-        assigned: Assigned = await racing()(self._once, wanted, cause)
+        assigned: Assigned = await racing()(self._assign_once, desired, cause)
         return assigned
 
-    async def _once(self, wanted: Endpoint, cause: Cause) -> Assigned:
+    async def restore(
+        self, stored: StoredEndpoint, cause: Cause
+    ) -> tuple[StoredEndpoint, frozenset[int]]:
+        """Claim again what the endpoint shows without a claim, where its pools still allow it.
+
+        Returns the endpoint after that, and the indexes of NICs that need other addresses. Raises
+        LostRace, NotReady, StoreUnavailable, OutcomeUnknown.
+        """
+        endpoint = stored.endpoint
+        assert endpoint is not None, "there is no endpoint to restore"
+        states = await self._read(endpoint.key, _addresses(endpoint.addresses()))
+        if not any(missing_of(nic, endpoint, states.claims) for nic in endpoint.nics):
+            return stored, frozenset()
+        await self._view.freshen()
+        offers = _offers(endpoint, self._view.current)
+        regain, lost = retrieve(endpoint, states.claims, offers)
+        if not regain:
+            return stored, lost
+        event = AddressesClaimed(endpoint, regain)
+        states = states._replace(stored=stored)  # what the caller has decided on
+        revision = await self._commit(states, event, self._view.current, cause)
+        return StoredEndpoint(endpoint, revision), lost
+
+    async def _assign_once(self, desired: Endpoint, cause: Cause) -> Assigned:
         await self._view.freshen()
         snapshot = self._view.current
-        addresses = [parse_address(text) for text, _ in wanted.addresses()]
-        present, seen, rests = await self._read(wanted, addresses)
-        offers = {
-            name: PoolOffer(snapshot.pools[name].pool, snapshot.usable(name))
-            for _, name in wanted.addresses()
-            if name in snapshot.pools
-        }
-        event = decide_assignment(wanted, present, offers)
+        states = await self._read(desired.key, _addresses(desired.addresses()))
+        endpoint = states.stored.endpoint
+        present = Present(endpoint, states.claims)
+        event = decide_assignment(desired, present, _offers(desired, snapshot))
         if event is None:
-            return Assigned(present.endpoint or wanted, 0)
-        new = [pair for index in event.new_nics for pair in event.endpoint.nics[index].addresses()]
+            return Assigned(endpoint or desired, 0)
+        return Assigned(event.endpoint, await self._commit(states, event, snapshot, cause))
+
+    async def _read(self, key: EndpointKey, addresses: Sequence[Address]) -> _AddressStates:
+        """All of it at one revision."""
+        keys = self._keys
+        gets = [
+            Get(keys.endpoint(*key)),
+            *(Get(keys.ip(*address)) for address in addresses),
+            *(Get(keys.rest(*address)) for address in addresses),
+        ]
+        endpoint, *values = (answer.first for answer in (await self._store.read(gets)).ranges)
+        claims = dict(zip(addresses, values[: len(addresses)], strict=True))
+        rests = dict(zip(addresses, values[len(addresses) :], strict=True))
+        return _AddressStates(
+            StoredEndpoint.of(endpoint),
+            {address: CLAIM.decode(kv.value) for address, kv in claims.items() if kv},
+            {address: kv.mod_revision for address, kv in claims.items() if kv},
+            {address: kv.mod_revision for address, kv in rests.items() if kv},
+        )
+
+    async def _commit(
+        self,
+        states: _AddressStates,
+        event: AddressesClaimed,
+        snapshot: ConfigurationSnapshot,
+        cause: Cause,
+    ) -> int:
+        """Claim the addresses of the event's NICs; those that have a claim keep it unchanged."""
+        pools = {
+            parse_address(text): pool
+            for index in event.new_nics
+            for text, pool in event.endpoint.nics[index].addresses()
+        }
+        unclaimed = [address for address in pools if address not in states.claims]
+        used = [(pools[address], address.family) for address in unclaimed]
+        guards = [
+            *configuration_guards(self._keys, snapshot, used),
+            *(
+                Unchanged(self._keys.ip(*address), states.claim_revisions[address])
+                for address in pools
+                if address in states.claims
+            ),
+        ]
         choices = [
-            AddressChoice(address, address.value, rests[address])
-            for address in (parse_address(text) for text, _ in new)
+            AddressChoice(address, address.value, states.rest_revisions.get(address, 0))
+            for address in unclaimed
         ]
         draft = EventDraft(self._writer.event_id(), cause, event)
-        used = ((name, parse_address(text).family) for text, name in new)
-        guards = configuration_guards(self._keys, snapshot, used)
-        outcome = await self._writer.append(
-            claim_proposal(self._keys, draft, seen, choices, guards)
-        )
+        proposal = claim_proposal(self._keys, draft, states.stored, choices, guards)
+        outcome = await self._writer.append(proposal)
         if isinstance(outcome, Lost):
-            raise LostRace(f"{', '.join(map(str, addresses))} changed", subject=wanted.name)
-        return Assigned(event.endpoint, outcome.revision)
+            name = event.endpoint.name
+            addresses = ", ".join(map(str, unclaimed))
+            raise LostRace(f"endpoint {name} or {addresses} changed meanwhile", subject=name)
+        return outcome.revision
 
-    async def _read(
-        self, wanted: Endpoint, addresses: Sequence[Address]
-    ) -> tuple[Present, StoredEndpoint, dict[Address, int]]:
-        """What is there, the endpoint's revision, and the rest marks of the addresses."""
-        keys = self._keys
-        gets = [Get(keys.endpoint(*wanted.key))]
-        gets += [Get(keys.ip(*address)) for address in addresses]
-        gets += [Get(keys.rest(*address)) for address in addresses]
-        own, *found = (each.first for each in (await self._store.read(gets)).ranges)
-        seen = StoredEndpoint.of(own)
-        claims: dict[Address, Claim] = {}
-        rests: dict[Address, int] = {}
-        for place, address in enumerate(addresses):
-            claimed, resting = found[place], found[place + len(addresses)]
-            if claimed is not None:
-                claims[address] = CLAIM.decode(claimed.value)
-            rests[address] = resting.mod_revision if resting else 0
-        return Present(seen.endpoint, claims), seen, rests
+
+def _addresses(pairs: Iterable[tuple[str, str]]) -> list[Address]:
+    return [parse_address(text) for text, _ in pairs]
+
+
+def _offers(endpoint: Endpoint, snapshot: ConfigurationSnapshot) -> dict[str, PoolOffer]:
+    return {
+        name: PoolOffer(snapshot.pools[name].pool, snapshot.usable(name))
+        for _, name in endpoint.addresses()
+        if name in snapshot.pools
+    }

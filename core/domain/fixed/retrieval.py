@@ -1,11 +1,11 @@
-"""What a stored endpoint is worth to the next Pod of its holder.
+"""Which addresses of a fixed endpoint the next Pod of its holder gets back.
 
 See docs/reference/fixed-address-rules.md, "Retrieval".
 
-The replica or VM gets back what its endpoint shows, without asking affinity, node or switches of
-the pools again, because the claims say that the addresses are its own. An address without a claim
-is nobody's: it is claimed again if its pool may hand it out, and if not, the NIC needs others (I2).
-Nothing here reads or writes.
+The replica or VM gets back what its endpoint shows. Affinity, node and switches of the pools are
+not checked again, because the claims prove that the addresses belong to it. An address without a
+claim belongs to no endpoint: it is claimed again if its pool may hand it out; if not, the NIC gets
+others (I2). Nothing here reads or writes.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from core.domain.model import Claim, Endpoint, Nic
 
 
 class Retrieval(NamedTuple):
-    """Indexes of the endpoint's NICs: whose missing claims are to be made again, and the lost."""
+    """Indexes of NICs: those to claim again for, and those that get other addresses."""
 
     regain: tuple[int, ...] = ()
     lost: frozenset[int] = frozenset()
 
 
 def retrieve(
-    endpoint: Endpoint, claims: Mapping[str, Claim], offers: Mapping[str, PoolOffer]
+    endpoint: Endpoint, claims: Mapping[Address, Claim], offers: Mapping[str, PoolOffer]
 ) -> Retrieval:
-    """What becomes of each NIC.
+    """Sort the endpoint's NICs that miss a claim.
 
-    ``claims``: those on the endpoint's addresses, whosever; ``offers``: the pools it names, as far
-    as they exist.
+    ``claims``: those of the endpoint's addresses, by any holder; ``offers``: the pools that it
+    names, as far as they exist.
     """
     regain: list[int] = []
     lost: list[int] = []
@@ -40,21 +40,22 @@ def retrieve(
         if not missing:
             continue
         free = all(
-            text not in claims and _is_offered(parse_address(text), offers.get(pool))
-            for text, pool in missing
+            address not in claims and _is_offered(address, offers.get(pool))
+            for address, pool in missing
         )
         (regain if free else lost).append(index)
     return Retrieval(tuple(regain), frozenset(lost))
 
 
 def missing_of(
-    nic: Nic, endpoint: Endpoint, claims: Mapping[str, Claim]
-) -> tuple[tuple[str, str], ...]:
-    """The (address, pool) pairs that the NIC shows and the endpoint's holder does not hold."""
+    nic: Nic, endpoint: Endpoint, claims: Mapping[Address, Claim]
+) -> tuple[tuple[Address, str], ...]:
+    """The (address, pool) pairs of the NIC of which the endpoint's holder has no claim."""
+    pairs = ((parse_address(text), pool) for text, pool in nic.addresses())
     return tuple(
         (address, pool)
-        for address, pool in nic.addresses()
-        if not _is_own(claims.get(address), endpoint, pool)
+        for address, pool in pairs
+        if not _is_of(endpoint, claims.get(address), pool)
     )
 
 
@@ -62,7 +63,7 @@ def _is_offered(address: Address, offer: PoolOffer | None) -> bool:
     return offer is not None and not offer.is_closed and offer.contains(address)
 
 
-def _is_own(claim: Claim | None, endpoint: Endpoint, pool: str) -> bool:
+def _is_of(endpoint: Endpoint, claim: Claim | None, pool: str) -> bool:
     return claim is not None and claim[:4] == (
         pool,
         endpoint.holder,
