@@ -23,7 +23,7 @@ from core.domain.model import Endpoint
 from nodeagent.container_lock import ContainerLock, require_caller
 from nodeagent.facts import FactsSource
 from nodeagent.gate import ADD_DEADLINE_S, BOUND_ADD_DEADLINE_S, DEL_DEADLINE_S, Gate
-from nodeagent.handlers.delete_handler import Deleted, DeleteHandler, DeleteOrder
+from nodeagent.handlers.delete_handler import Deleted, DeleteHandler, DeleteRequest
 from nodeagent.masters import master_addresses
 from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.telemetry.metrics import AgentMetrics, WorkCounts
@@ -51,9 +51,9 @@ class AddressService:
         metrics: AgentMetrics,
         tracer: Tracer | None,
         facts: FactsSource,
-        visitor: NetnsExecutor,
+        executor: NetnsExecutor,
         allocate: Allocate,
-        deleting: DeleteHandler,
+        delete_handler: DeleteHandler,
         *,
         binds: bool = False,
     ) -> None:
@@ -61,9 +61,9 @@ class AddressService:
         self._metrics = metrics
         self._tracer = tracer
         self._facts = facts
-        self._visitor = visitor
+        self._executor = executor
         self._allocate = allocate
-        self._deleting = deleting
+        self._delete_handler = delete_handler
         self.add_deadline_s = BOUND_ADD_DEADLINE_S if binds else ADD_DEADLINE_S
         # A DEL waits for its container's ADD: given up before, it would leave what that gets.
         self.delete_deadline_s = max(DEL_DEADLINE_S, self.add_deadline_s)
@@ -76,7 +76,7 @@ class AddressService:
         """
         attachment = request.attachment
         with (
-            self.lock.adding(attachment.container, request.has_hung_up),
+            self.lock.run_add(attachment.container, request.has_hung_up),
             _Measured(self._metrics.allocation, arrived) as measured,
             self._gate.admit(self.add_deadline_s),
             self._span("ADD", ALLOCATE, request, request.cause.traceparent) as span,
@@ -88,7 +88,7 @@ class AddressService:
             facts = self._facts.facts(request.pod)
             if request.selection.match_master_subnet:
                 netns, interface = attachment.netns, attachment.interface
-                found = await master_addresses(self._visitor, netns, interface)
+                found = await master_addresses(self._executor, netns, interface)
                 selection = request.selection._replace(master_addresses=found)
                 request = request._replace(selection=selection)
             require_caller(request.has_hung_up)  # it may have given up while the Pod was looked up
@@ -100,18 +100,18 @@ class AddressService:
                 _log_unmatched(facts.pod, added.endpoint)
             return added._replace(migrating=True) if facts.pod.migrating else added
 
-    async def serve_delete(self, order: DeleteOrder, arrived: float) -> Deleted:
+    async def serve_delete(self, order: DeleteRequest, arrived: float) -> Deleted:
         """``arrived`` as in ``serve_add``. Raises StoreError, RequestError, LogError."""
         with (
             _Measured(self._metrics.release, arrived) as measured,
             self._gate.admit(self.delete_deadline_s),
         ):
-            await self.lock.added(order.attachment.container)
+            await self.lock.wait_for_adds(order.attachment.container)
             with self._span("DEL", RELEASE, order, order.traceparent) as span:
                 traceparent = (
                     span.traceparent if span is not None else valid_traceparent(order.traceparent)
                 )
-                deleted = await self._deleting.delete(order._replace(traceparent=traceparent))
+                deleted = await self._delete_handler.delete(order._replace(traceparent=traceparent))
                 measured.tries = deleted.tries
                 if span is not None:
                     span.set_attribute("ipam.tries", deleted.tries)
@@ -119,7 +119,7 @@ class AddressService:
                 return deleted
 
     def _span(
-        self, command: str, step: str, request: AddRequest | DeleteOrder, traceparent: str
+        self, command: str, step: str, request: AddRequest | DeleteRequest, traceparent: str
     ) -> AbstractContextManager[Span | None]:
         if self._tracer is None:
             return _NO_SPAN
@@ -153,7 +153,7 @@ class _Measured:
 
 @contextmanager
 def _traced(
-    tracer: Tracer, command: str, step: str, request: AddRequest | DeleteOrder, traceparent: str
+    tracer: Tracer, command: str, step: str, request: AddRequest | DeleteRequest, traceparent: str
 ) -> Iterator[Span]:
     """The span of the request, and in it the one whose context the events keep."""
     attributes = _attributes(command, request)
@@ -169,7 +169,7 @@ def _describe_added(span: Span, added: Added) -> None:
     span.set_attribute("ipam.addresses", [address for address, _ in held])
 
 
-def _attributes(command: str, request: AddRequest | DeleteOrder) -> Attributes:
+def _attributes(command: str, request: AddRequest | DeleteRequest) -> Attributes:
     pod, attachment = request.pod, request.attachment
     named = {
         "cni.command": command,

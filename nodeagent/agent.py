@@ -80,13 +80,13 @@ class Agent:
             self._serve_cluster_ips()
             self._offer_devices()
             await self._sweep()
-            await self.open_doors()
+            await self.open_servers()
             await self.become_ready()
         except BaseException:
             await self.stop()
             raise
 
-    async def open_doors(self) -> None:
+    async def open_servers(self) -> None:
         """Listen. Raises BadInput."""
         settings, parts, opened = self.settings, self.parts, self._opened
         parts.plugin_log.start()
@@ -138,8 +138,8 @@ class Agent:
             opened.push_blocking("the tracer", parts.tracer.close)
         opened.push("the writer", parts.writer.close)
         opened.push("the configuration view", parts.view.close)
-        opened.push_blocking("the namespace thread", parts.visitor.close)
-        opened.push_blocking("the coordinator's workers", parts.coordinating.close)
+        opened.push_blocking("the namespace thread", parts.executor.close)
+        opened.push_blocking("the coordinator's workers", parts.coordinator_handler.close)
         opened.push("the detector", parts.detector.close)
         opened.push("supervised tasks", parts.supervisor.close)
 
@@ -153,7 +153,7 @@ class Agent:
     async def _sweep(self) -> None:
         """What cannot be read keeps no Pod from its addresses: the next start cleans it up."""
         try:
-            swept = await self.parts.coordinating.sweep()
+            swept = await self.parts.coordinator_handler.sweep()
         except DatapathError as error:
             _log.warning("stale attachments are not cleaned up: %s", error)
             return
@@ -173,7 +173,7 @@ class Agent:
             return
         from nodeagent.devices.device_setup import Devices  # noqa: PLC0415  # costs only who offers
 
-        known = (parts.facts, parts.visitor, parts.metrics, parts.supervisor)
+        known = (parts.facts, parts.executor, parts.metrics, parts.supervisor)
         self._opened.push("the device plugin", Devices.joined(settings, *known).close)
 
     async def _prepare_node(self) -> None:
@@ -185,8 +185,8 @@ class Agent:
             (6, enabled.ipv6_enabled),
         )
         families = tuple(family for family, is_wanted in wanted if is_wanted)
-        visitor = self.parts.visitor
-        await asyncio.to_thread(tune, visitor, visitor.home, families)
+        executor = self.parts.executor
+        await asyncio.to_thread(tune, executor, executor.home, families)
 
     async def _open_metrics(self, address: str) -> None:
         # Here, because OpenTelemetry costs a tenth of a second of the start.
@@ -208,7 +208,7 @@ class Agent:
         from nodeagent.rdma.rdma_exposition import RdmaExposition  # noqa: PLC0415  # costs only who asks
 
         node, parts = self.settings.node_name, self.parts
-        return RdmaExposition.over(node, parts.visitor, self._tenants, parts.metrics)
+        return RdmaExposition.over(node, parts.executor, self._tenants, parts.metrics)
 
     async def _become_ready(self) -> None:
         parts = self.parts

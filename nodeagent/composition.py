@@ -75,9 +75,9 @@ class AgentParts(NamedTuple):
     plugin_log: PluginLog
     framed: FramedServer
     http: HttpApi
-    visitor: NetnsExecutor
+    executor: NetnsExecutor
     detector: Detector
-    coordinating: CoordinatorHandler
+    coordinator_handler: CoordinatorHandler
     addresses: AddressService
     supervisor: Supervisor
     connections: ConnectionCounts
@@ -131,11 +131,11 @@ def compose(
         wait_s=min(settings.pool_wait_s, WAIT_S_MAX),
         refusals=Refusals(store, keys),
     )
-    visitor = NetnsExecutor()
+    executor = NetnsExecutor()
     allocate = _binding(waiting, store, keys, sources, confirm)
-    deleting, around = DeleteHandler(releaser, facts, settings.actor), (gate, metrics, tracer)
-    addresses = AddressService(*around, facts, visitor, allocate, deleting, binds=binds)
-    withdrawing = WithdrawalHandler(
+    delete_handler, around = DeleteHandler(releaser, facts, settings.actor), (gate, metrics, tracer)
+    addresses = AddressService(*around, facts, executor, allocate, delete_handler, binds=binds)
+    withdrawal_handler = WithdrawalHandler(
         store,
         keys,
         releaser,
@@ -145,27 +145,44 @@ def compose(
         settings.actor,
         allowed=settings.release_conflicts,
     )
-    detector, plugin_log = Detector(visitor), PluginLog()
-    verbs = CniHandlers(
-        AddHandler(addresses, gate, detector, withdrawing, facts, _switches(settings), tracer),
+    detector, plugin_log = Detector(executor), PluginLog()
+    handlers = CniHandlers(
+        AddHandler(
+            addresses, gate, detector, withdrawal_handler, facts, _switches(settings), tracer
+        ),
         addresses,
         CheckHandler(store, keys, facts),
         StatusHandler(store, keys, view, health, facts, _status_settings(settings), monotonic),
         GcHandler(store, keys, releaser, facts, settings.node_name, settings.actor, monotonic),
     )
     call_log = CallLog(plugin_log, settings.plugin_log_path)
-    coordinating = _coordinating(settings, visitor, facts, sources.coordinator, monotonic, faults)
+    coordinator_handler = _coordinator_handler(
+        settings, executor, facts, sources.coordinator, monotonic, faults
+    )
     coordinator_log = CallLog(plugin_log, settings.coordinator_log_path)
     chained: dict[str, ChainedPluginHandler] = {
-        ifacer.NAME: ifacer.Ifacer(gate, LinkConfigurator(visitor, visitor.home)),
-        coordinator.NAME: coordinator.Coordinator(gate, health, coordinating, coordinator_log),
+        ifacer.NAME: ifacer.Ifacer(gate, LinkConfigurator(executor, executor.home)),
+        coordinator.NAME: coordinator.Coordinator(
+            gate, health, coordinator_handler, coordinator_log
+        ),
     }
-    cni = CniServer(gate, health, verbs, call_log, chained, settings.actor)
-    http = HttpApi(settings, store, keys, gate, health, addresses, withdrawing, coordinating)
+    cni = CniServer(gate, health, handlers, call_log, chained, settings.actor)
+    http = HttpApi(
+        settings, store, keys, gate, health, addresses, withdrawal_handler, coordinator_handler
+    )
     framed = FramedServer(cni.answer_call, supervisor, connections)
-    doors = (plugin_log, framed, http, visitor, detector, coordinating, addresses, supervisor)
+    servers = (
+        plugin_log,
+        framed,
+        http,
+        executor,
+        detector,
+        coordinator_handler,
+        addresses,
+        supervisor,
+    )
     known = (store, keys, writer, view, facts, gate, health, metrics, tracer)
-    parts = AgentParts(*known, *doors, connections)
+    parts = AgentParts(*known, *servers, connections)
     _observe(parts)
     return parts
 
@@ -218,21 +235,21 @@ def _configurator(
     )
 
 
-def _coordinating(
+def _coordinator_handler(
     settings: Settings,
-    visitor: NetnsExecutor,
+    executor: NetnsExecutor,
     facts: FactsSource,
     cluster: CoordinatorDefaults | None,
     monotonic: Callable[[], float],
     faults: Faults,
 ) -> CoordinatorHandler:
     records = AttachmentRecords(settings.datapath_directory, faults)
-    announcer = Announcer(visitor)
+    announcer = Announcer(executor)
     engine = Engine(
-        visitor, visitor.home, PreferredReplyMarkRules(visitor), records, announcer, os.urandom
+        executor, executor.home, PreferredReplyMarkRules(executor), records, announcer, os.urandom
     )
     cluster = cluster or ConfiguredSettings(settings.coordinator)
-    return CoordinatorHandler(engine, records, announcer, visitor, facts, cluster, monotonic)
+    return CoordinatorHandler(engine, records, announcer, executor, facts, cluster, monotonic)
 
 
 def _switches(settings: Settings) -> DetectionSwitches:
@@ -255,7 +272,7 @@ def _observe(parts: AgentParts) -> None:
     metrics.gauge(
         "coordinator_ready",
         "1 while the cluster's settings for the coordinator are known and Synced",
-        lambda: int(parts.coordinating.fault() is None),
+        lambda: int(parts.coordinator_handler.fault() is None),
     )
     metrics.gauge("writer_queue_depth", "Proposals that wait for etcd", lambda: writer.depth)
     metrics.gauge("writer_epoch", "Epoch of this writer", lambda: writer.epoch)
@@ -291,9 +308,9 @@ def _observe(parts: AgentParts) -> None:
         lambda: parts.plugin_log.dropped,
     )
     detected = parts.detector.counts
-    metrics.counter("detection_looks", "NICs whose link was looked at", lambda: detected.looks)
+    metrics.counter("detection_looks", "NICs whose link was looked at", lambda: detected.probes)
     metrics.counter(
-        "detection_strangers", "Addresses found in use by strangers", lambda: detected.strangers
+        "detection_strangers", "Addresses found in use by strangers", lambda: detected.conflicts
     )
     metrics.counter(
         "detection_silent_gateways",

@@ -31,29 +31,29 @@ class ContainerLock:
     """Knows the containers that ADDs are under way for."""
 
     def __init__(self) -> None:
-        self._adding: dict[str, int] = {}
+        self._running_adds: dict[str, int] = {}
         self._waiting: dict[str, asyncio.Event] = {}
 
-    def adding(self, container: str, has_hung_up: HasHungUp = never_hung_up) -> _RunningAdd:
+    def run_add(self, container: str, has_hung_up: HasHungUp = never_hung_up) -> _RunningAdd:
         """While an ADD for the container is under way. Raises CallerGone instead of starting it."""
         return _RunningAdd(self, container, has_hung_up)
 
-    async def added(self, container: str) -> None:
+    async def wait_for_adds(self, container: str) -> None:
         """Return once no ADD for the container is under way."""
-        while container in self._adding:
+        while container in self._running_adds:
             await self._waiting.setdefault(container, asyncio.Event()).wait()
 
     def begin(self, container: str) -> None:
         """One more ADD for the container is under way."""
-        self._adding[container] = self._adding.get(container, 0) + 1
+        self._running_adds[container] = self._running_adds.get(container, 0) + 1
 
     def end(self, container: str) -> None:
         """One of them is over."""
-        left = self._adding[container] - 1
+        left = self._running_adds[container] - 1
         if left:
-            self._adding[container] = left
+            self._running_adds[container] = left
         else:
-            del self._adding[container]
+            del self._running_adds[container]
             waiting = self._waiting.pop(container, None)
             if waiting is not None:
                 waiting.set()

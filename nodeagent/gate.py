@@ -38,7 +38,7 @@ class Gate:
         self._idle = asyncio.Event()
         self._idle.set()
         self._closing = False
-        self._staying = 0
+        self._held = 0
         self._deadlines: dict[float, DeadlineSet] = {}
         self.under_way = 0
 
@@ -54,14 +54,14 @@ class Gate:
         return AdmittedRequest(self, deadlines)
 
     @contextmanager
-    def staying(self) -> Iterator[None]:
+    def hold_open(self) -> Iterator[None]:
         """While a request does one thing after the other: the drain waits for all of it."""
-        self._staying += 1
+        self._held += 1
         self._idle.clear()
         try:
             yield
         finally:
-            self._staying -= 1
+            self._held -= 1
             self._note_idle()
 
     async def drain(self, seconds: float) -> bool:
@@ -94,7 +94,7 @@ class Gate:
         self._note_idle()
 
     def _note_idle(self) -> None:
-        if not self.under_way and not self._staying:
+        if not self.under_way and not self._held:
             self._idle.set()
 
 

@@ -27,15 +27,15 @@ _log: Final = logging.getLogger(__name__)
 
 
 async def master_addresses(
-    visitor: NetnsExecutor, netns: str, interface: str
+    executor: NetnsExecutor, netns: str, interface: str
 ) -> tuple[str, ...] | None:
     """The addresses, as text, of the master of a VF in a Pod's namespace; None: not to be had."""
     try:
         async with asyncio.timeout(READ_S_MAX):
             with NetworkNamespace.open(netns) as namespace:
-                visit = visitor.submit(namespace, lambda: bus_device(interface))
-            device = await asyncio.wrap_future(visit)
-            return await asyncio.to_thread(_addresses_of_master, visitor, device)
+                call = executor.submit(namespace, lambda: bus_device(interface))
+            device = await asyncio.wrap_future(call)
+            return await asyncio.to_thread(_addresses_of_master, executor, device)
     except (OSError, DatapathError, Overloaded, TimeoutError) as error:
         _log.warning("the master of %s in %s cannot be read: %s", interface, netns, error)
         return None
@@ -56,15 +56,15 @@ def master_of(device: str, sysfs: Path = SYSFS) -> str | None:
     return min((link.name for link in links.iterdir()), default=None) if links.is_dir() else None
 
 
-def addresses_of(visitor: NetnsExecutor, name: str) -> tuple[str, ...]:
+def addresses_of(executor: NetnsExecutor, name: str) -> tuple[str, ...]:
     """The addresses of a link in the agent's own namespace. Raises DatapathError."""
-    with visitor.session(visitor.home) as session:
+    with executor.session(executor.home) as session:
         link = session.link(name)
         if link is None:
             return ()
         return tuple(str(one.address) for one in session.addresses() if one.link == link.number)
 
 
-def _addresses_of_master(visitor: NetnsExecutor, device: str) -> tuple[str, ...] | None:
+def _addresses_of_master(executor: NetnsExecutor, device: str) -> tuple[str, ...] | None:
     master = master_of(device)
-    return None if master is None else addresses_of(visitor, master)
+    return None if master is None else addresses_of(executor, master)

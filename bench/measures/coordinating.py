@@ -143,7 +143,7 @@ def _world() -> Iterator[World]:
 
 
 def _workers(world: World, count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count, initializer=world.visitor.travels)
+    return ThreadPoolExecutor(count, initializer=world.executor.run_directly)
 
 
 def _all_done(calls: Iterable[Future[object]]) -> None:
@@ -207,7 +207,7 @@ def _counted(node: Node, pods: Sequence[Pod]) -> dict[str, int]:
     for inside in (node.inside, *(pod.inside for pod in pods)):
         with (
             NetworkNamespace.open(str(inside.path)) as namespace,
-            node.world.visitor.session(namespace) as session,
+            node.world.executor.session(namespace) as session,
         ):
             stacks["links"] += len(session.links())
             stacks["rules"] += len(session.rules())

@@ -38,8 +38,8 @@ def measure(lab: Lab) -> list[Figure]:
 
 
 async def _measure(lab: Lab, netns: str) -> list[Figure]:
-    visitor = NetnsExecutor()
-    detector = Detector(visitor)
+    executor = NetnsExecutor()
+    detector = Detector(executor)
     lone: list[float] = []
     found: list[float] = []
     many: list[float] = []
@@ -53,7 +53,7 @@ async def _measure(lab: Lab, netns: str) -> list[Figure]:
             many.append(median(await asyncio.gather(*looks)) - window_ms)
     finally:
         await detector.close()
-        visitor.close()
+        executor.close()
     note = f"both families; the window itself is {window_ms:g} ms"
     return [
         median_figure("look_over_window_ms", lone, "ms", note=note),
@@ -65,5 +65,5 @@ async def _measure(lab: Lab, netns: str) -> list[Figure]:
 async def _look(detector: Detector, netns: str, nic: Nic) -> float:
     """The milliseconds of one look."""
     started = time.perf_counter()
-    await detector.look(netns, nic, SWITCHES)
+    await detector.probe(netns, nic, SWITCHES)
     return (time.perf_counter() - started) * 1_000

@@ -42,10 +42,10 @@ class ClusterIpSettings(NamedTuple):
 class ClusterIps:
     """A follower at work, and what it tells of itself."""
 
-    def __init__(self, follower: ClusterIpReconciler, supervisor: Supervisor) -> None:
-        self._follower = follower
+    def __init__(self, reconciler: ClusterIpReconciler, supervisor: Supervisor) -> None:
+        self._reconciler = reconciler
         self._supervisor = supervisor
-        supervisor.start(TaskSpec(TASK, follower.run))
+        supervisor.start(TaskSpec(TASK, reconciler.run))
 
     @classmethod
     def joined(
@@ -64,14 +64,14 @@ class ClusterIps:
             return None
         spared = 0 if settings.host_network else own_cookie()
         place = BpfLocation(Path(settings.bpffs), settings.cgroup, DesiredPrograms(spared))
-        follower = ClusterIpReconciler(source, place)
-        _observe(follower.counts, metrics)
-        return cls(follower, supervisor)
+        reconciler = ClusterIpReconciler(source, place)
+        _observe(reconciler.counts, metrics)
+        return cls(reconciler, supervisor)
 
     async def close(self) -> None:
         """End; what is pinned goes on serving."""
         await self._supervisor.end(TASK)
-        await asyncio.to_thread(self._follower.close)
+        await asyncio.to_thread(self._reconciler.close)
 
 
 def _switch_off(bpffs: Path) -> None:

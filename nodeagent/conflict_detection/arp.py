@@ -39,7 +39,7 @@ class ArpPacket(NamedTuple):
     target_ip: bytes
 
 
-def probe(mac: bytes, address: bytes) -> ArpPacket:
+def arp_probe(mac: bytes, address: bytes) -> ArpPacket:
     """Ask whether anybody uses this address (RFC 5227, 2.1.1).
 
     The sender's address is zero, so that no cache on the link learns from the question.
@@ -47,12 +47,12 @@ def probe(mac: bytes, address: bytes) -> ArpPacket:
     return ArpPacket(REQUEST, mac, NO_IP, NO_MAC, address)
 
 
-def request(mac: bytes, address: bytes, wanted: bytes) -> ArpPacket:
+def arp_request(mac: bytes, address: bytes, wanted: bytes) -> ArpPacket:
     """Ask who has ``wanted``, on behalf of ``address`` (RFC 826)."""
     return ArpPacket(REQUEST, mac, address, NO_MAC, wanted)
 
 
-def announcement(mac: bytes, address: bytes) -> ArpPacket:
+def arp_announcement(mac: bytes, address: bytes) -> ArpPacket:
     """Say that this address is mine: sender and target are the same (RFC 5227, 2.3).
 
     The target's hardware address is all ones, as Spiderpool sends it

@@ -19,22 +19,22 @@ from core.domain.addresses.ip_address import Family
 from core.domain.model import Nic
 from core.errors import DatapathError, DetectionFailed, OrbweaverError
 from core.process.supervision import BackgroundTasks
-from nodeagent.conflict_detection.local_addresses import own_addresses
+from nodeagent.conflict_detection.local_addresses import local_addresses
 from nodeagent.conflict_detection.packet_socket import (
     MasterSocket,
     PacketSocket,
     SocketCloser,
     announce,
-    converse,
+    collect_answers,
     open_in_pod,
     open_on_master,
-    open_speaker,
-    open_wires,
+    open_packet_sockets,
+    open_send_socket,
+    run_probe,
     set_up,
-    survey,
     wait_for_carrier,
 )
-from nodeagent.conflict_detection.probe_codecs import LANGUAGES, ProbeCodec, ProbeRequest
+from nodeagent.conflict_detection.probe_codecs import CODECS, ProbeCodec, ProbeRequest
 from nodeagent.conflict_detection.probe_session import ConflictFound, Finding, GatewaySilent
 from nodeagent.netlink.namespaces import OWN, NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.values import mac_text
@@ -63,7 +63,7 @@ class DetectionSwitches(NamedTuple):
     announce: bool = False
 
     @property
-    def looking(self) -> bool:
+    def needs_probe(self) -> bool:
         """Whether anything has to be found out."""
         return self.conflicts or self.gateway
 
@@ -72,8 +72,8 @@ class DetectionCounters:
     """What has come out so far."""
 
     def __init__(self) -> None:
-        self.looks = 0
-        self.strangers = 0
+        self.probes = 0
+        self.conflicts = 0
         self.silent_gateways = 0
         self.failures = 0
 
@@ -88,11 +88,11 @@ class ConflictingAddress(NamedTuple):
 class DetectionResult(NamedTuple):
     """What is wrong: strangers, and the gateways that did not answer. Nothing: all is well."""
 
-    strangers: tuple[ConflictingAddress, ...] = ()
+    conflicts: tuple[ConflictingAddress, ...] = ()
     silent_gateways: tuple[str, ...] = ()
 
 
-class _Asked(NamedTuple):
+class _NicAddress(NamedTuple):
     """One address of the NIC, without prefix length, and its gateway or ""."""
 
     family: Family
@@ -100,57 +100,59 @@ class _Asked(NamedTuple):
     gateway: str
 
     @property
-    def spoken(self) -> tuple[ProbeCodec, bytes]:
+    def target(self) -> tuple[ProbeCodec, bytes]:
         """The language to speak of it, and the address in it."""
-        return LANGUAGES[self.family], _packed(self.address)
+        return CODECS[self.family], _packed(self.address)
 
 
 class Detector:
     """Looks at NICs in network namespaces. Make it inside the event loop that runs it."""
 
-    def __init__(self, visitor: NetnsExecutor) -> None:
+    def __init__(self, executor: NetnsExecutor) -> None:
         self.counts = DetectionCounters()
-        self._visitor = visitor
+        self._executor = executor
         self._closer = SocketCloser()
         self._opening: set[asyncio.Future[Any]] = set()
         self._announcing = BackgroundTasks("announce")
 
-    async def look(self, netns: str, nic: Nic, switches: DetectionSwitches) -> DetectionResult:
+    async def probe(self, netns: str, nic: Nic, switches: DetectionSwitches) -> DetectionResult:
         """What the link of the NIC says about its addresses; if all is well, they are announced.
 
         Raises DetectionFailed where something had to be found out and could not, Overloaded.
         """
         try:
             async with asyncio.timeout(DETECTION_S_MAX):
-                found = await self._look(netns, nic, switches)
+                found = await self._probe(netns, nic, switches)
         except (OSError, DatapathError, TimeoutError) as error:
             self.counts.failures += 1
             raise _failed(netns, nic.interface, error) from error
-        self.counts.looks += 1
-        self.counts.strangers += len(found.strangers)
+        self.counts.probes += 1
+        self.counts.conflicts += len(found.conflicts)
         self.counts.silent_gateways += len(found.silent_gateways)
         return found
 
-    async def who_answers(self, interface: str, address: str, netns: str = OWN) -> tuple[str, ...]:
+    async def find_responders(
+        self, interface: str, address: str, netns: str = OWN
+    ) -> tuple[str, ...]:
         """The hardware addresses that answer for an address, as text: of the node's link mostly.
 
         The interface is left as it is. Raises DetectionFailed, Overloaded.
         """
-        language, packed = LANGUAGES[6 if ":" in address else 4], _packed(address)
+        codec, packed = CODECS[6 if ":" in address else 4], _packed(address)
 
         def opening() -> tuple[PacketSocket, ...]:
-            return open_wires(interface, [(language, packed)], self._closer)
+            return open_packet_sockets(interface, [(codec, packed)], self._closer)
 
         try:
             with NetworkNamespace.open(netns) as namespace:
                 async with (
                     asyncio.timeout(DETECTION_S_MAX),
-                    self._opened(namespace, opening, _sockets) as (wire,),
+                    self._opened(namespace, opening, _sockets) as (packet_socket,),
                 ):
-                    return tuple(map(mac_text, await survey(wire, packed)))
+                    return tuple(map(mac_text, await collect_answers(packet_socket, packed)))
         except (OSError, DatapathError, TimeoutError) as error:
             raise DetectionFailed(
-                f"cannot ask for {address} on {interface}: {_words(error)}", subject=interface
+                f"cannot ask for {address} on {interface}: {_text_of(error)}", subject=interface
             ) from error
 
     async def close(self) -> None:
@@ -159,47 +161,51 @@ class Detector:
         await asyncio.gather(*self._opening, return_exceptions=True)
         await asyncio.to_thread(self._closer.end)
 
-    async def _look(self, netns: str, nic: Nic, switches: DetectionSwitches) -> DetectionResult:
-        asked = _asked(nic)
+    async def _probe(self, netns: str, nic: Nic, switches: DetectionSwitches) -> DetectionResult:
+        nic_addresses = _nic_addresses(nic)
         if switches.conflicts:
-            visit = self._visitor.submit(
-                self._visitor.home, lambda: own_addresses(one.address for one in asked)
+            call = self._executor.submit(
+                self._executor.home, lambda: local_addresses(one.address for one in nic_addresses)
             )
-            own = await asyncio.wrap_future(visit)
-            if own:
+            local = await asyncio.wrap_future(call)
+            if local:
                 return DetectionResult(
-                    tuple(ConflictingAddress(address, mac) for address, mac in own.items())
+                    tuple(ConflictingAddress(address, mac) for address, mac in local.items())
                 )
         with NetworkNamespace.open(netns) as namespace:
-            async with self._wires(namespace, nic.interface, asked) as wires:
-                packets, interface = wires[0].socket, wires[0].interface
-                await wait_for_carrier(packets, interface)
-                found = _found(asked, await _converse_on_all(wires, asked, switches))
+            async with self._opened_packet_sockets(
+                namespace, nic.interface, nic_addresses
+            ) as packet_sockets:
+                raw_socket, interface = packet_sockets[0].socket, packet_sockets[0].interface
+                await wait_for_carrier(raw_socket, interface)
+                found = _result(
+                    nic_addresses, await _probe_all(packet_sockets, nic_addresses, switches)
+                )
                 if switches.announce and found == DetectionResult():
-                    _announce(packets, interface, asked)
+                    _announce(raw_socket, interface, nic_addresses)
                 return found
 
     @asynccontextmanager
-    async def _wires(
-        self, namespace: NetworkNamespace, interface: str, asked: tuple[_Asked, ...]
+    async def _opened_packet_sockets(
+        self, namespace: NetworkNamespace, interface: str, nic_addresses: tuple[_NicAddress, ...]
     ) -> AsyncIterator[tuple[PacketSocket, ...]]:
         """Wires on the NIC, or on its master where answers stay there."""
-        spoken, closer = [one.spoken for one in asked], self._closer
+        targets, closer = [one.target for one in nic_addresses], self._closer
 
         def inside() -> tuple[PacketSocket, ...] | MasterSocket:
-            return open_in_pod(interface, spoken, closer)
+            return open_in_pod(interface, targets, closer)
 
         async with self._opened(namespace, inside, _sockets) as opened:
             if not isinstance(opened, MasterSocket):
                 yield opened
                 return
-        way = opened
+        master = opened
 
         def outside() -> tuple[PacketSocket, ...]:
-            return open_on_master(way, spoken, closer)
+            return open_on_master(master, targets, closer)
 
-        async with self._opened(self._visitor.home, outside, _sockets) as wires:
-            yield wires
+        async with self._opened(self._executor.home, outside, _sockets) as packet_sockets:
+            yield packet_sockets
 
     def announce_later(self, netns: str, nic: Nic) -> None:
         """Nobody waits for it: without a look there is nothing to wait for."""
@@ -213,13 +219,15 @@ class Detector:
 
         def opening() -> socket:
             set_up(interface)
-            return open_speaker()
+            return open_send_socket()
 
         try:
             with NetworkNamespace.open(netns) as namespace:
-                async with self._opened(namespace, opening, lambda packets: (packets,)) as packets:
-                    await wait_for_carrier(packets, interface)
-                    _announce(packets, interface, _asked(nic))
+                async with self._opened(
+                    namespace, opening, lambda raw_socket: (raw_socket,)
+                ) as raw_socket:
+                    await wait_for_carrier(raw_socket, interface)
+                    _announce(raw_socket, interface, _nic_addresses(nic))
         except (OSError, OrbweaverError) as error:
             _log.info("%s in %s: addresses not announced: %s", interface, netns, error)
 
@@ -232,45 +240,51 @@ class Detector:
     ) -> AsyncIterator[T]:
         """What ``opening`` opens inside, closed late at the end, also if nobody waits any more."""
         self._closer.check_room()
-        visit = asyncio.wrap_future(self._visitor.submit(namespace, opening))
-        self._opening.add(visit)
-        visit.add_done_callback(self._opening.discard)
+        call = asyncio.wrap_future(self._executor.submit(namespace, opening))
+        self._opening.add(call)
+        call.add_done_callback(self._opening.discard)
 
         def close(_: object = None) -> None:
-            if not visit.cancelled() and visit.exception() is None:
-                for packets in sockets_of(visit.result()):
-                    self._closer.close(packets)
+            if not call.cancelled() and call.exception() is None:
+                for raw_socket in sockets_of(call.result()):
+                    self._closer.close(raw_socket)
 
         try:
-            yield await asyncio.shield(visit)
+            yield await asyncio.shield(call)
         finally:
-            if visit.done():
+            if call.done():
                 close()
             else:  # cancelled: the thread goes on without us
-                visit.add_done_callback(close)
+                call.add_done_callback(close)
 
 
 def _sockets(opened: tuple[PacketSocket, ...] | MasterSocket) -> Iterable[socket]:
-    return () if isinstance(opened, MasterSocket) else (wire.socket for wire in opened)
+    return (
+        ()
+        if isinstance(opened, MasterSocket)
+        else (packet_socket.socket for packet_socket in opened)
+    )
 
 
-def _announce(packets: socket, interface: str, asked: tuple[_Asked, ...]) -> None:
+def _announce(raw_socket: socket, interface: str, nic_addresses: tuple[_NicAddress, ...]) -> None:
     """What cannot be sent is only logged: neighbours then learn of the address by asking."""
     try:
-        announce(packets, interface, [one.spoken for one in asked])
+        announce(raw_socket, interface, [one.target for one in nic_addresses])
     except OSError as error:
         _log.info("%s: addresses not announced: %s", interface, error)
 
 
-async def _converse_on_all(
-    wires: tuple[PacketSocket, ...], asked: tuple[_Asked, ...], switches: DetectionSwitches
+async def _probe_all(
+    packet_sockets: tuple[PacketSocket, ...],
+    nic_addresses: tuple[_NicAddress, ...],
+    switches: DetectionSwitches,
 ) -> list[Finding]:
-    conversations = (
-        converse(wire, _question(one, wire.mac, switches))
-        for wire, one in zip(wires, asked, strict=True)
+    probe_runs = (
+        run_probe(packet_socket, _probe_request(one, packet_socket.mac, switches))
+        for packet_socket, one in zip(packet_sockets, nic_addresses, strict=True)
     )
     # With a failure the other family still ends by itself, before its wire is closed.
-    ends = await asyncio.gather(*conversations, return_exceptions=True)
+    ends = await asyncio.gather(*probe_runs, return_exceptions=True)
     findings: list[Finding] = []
     for end in ends:
         if isinstance(end, BaseException):
@@ -279,27 +293,31 @@ async def _converse_on_all(
     return findings
 
 
-def _asked(nic: Nic) -> tuple[_Asked, ...]:
+def _nic_addresses(nic: Nic) -> tuple[_NicAddress, ...]:
     both: tuple[tuple[Family, str, str], ...] = (
         (4, nic.ipv4, nic.ipv4_gateway),
         (6, nic.ipv6, nic.ipv6_gateway),
     )
     return tuple(
-        _Asked(family, cidr.partition("/")[0], gateway) for family, cidr, gateway in both if cidr
+        _NicAddress(family, cidr.partition("/")[0], gateway)
+        for family, cidr, gateway in both
+        if cidr
     )
 
 
-def _question(asked: _Asked, mac: bytes, switches: DetectionSwitches) -> ProbeRequest:
-    gateway = _packed(asked.gateway) if asked.gateway and switches.gateway else b""
-    return ProbeRequest(_packed(asked.address), mac, switches.conflicts, gateway)
+def _probe_request(
+    nic_addresses: _NicAddress, mac: bytes, switches: DetectionSwitches
+) -> ProbeRequest:
+    gateway = _packed(nic_addresses.gateway) if nic_addresses.gateway and switches.gateway else b""
+    return ProbeRequest(_packed(nic_addresses.address), mac, switches.conflicts, gateway)
 
 
 def _packed(address: str) -> bytes:
     return ip_address(address).packed
 
 
-def _found(asked: tuple[_Asked, ...], findings: list[Finding]) -> DetectionResult:
-    both = list(zip(asked, findings, strict=True))
+def _result(nic_addresses: tuple[_NicAddress, ...], findings: list[Finding]) -> DetectionResult:
+    both = list(zip(nic_addresses, findings, strict=True))
     return DetectionResult(
         tuple(
             ConflictingAddress(one.address, mac_text(finding.mac))
@@ -312,14 +330,14 @@ def _found(asked: tuple[_Asked, ...], findings: list[Finding]) -> DetectionResul
 
 def _failed(netns: str, interface: str, error: Exception) -> DetectionFailed:
     return DetectionFailed(
-        f"cannot look for conflicts and gateway on {interface} in {netns}: {_words(error)}",
+        f"cannot look for conflicts and gateway on {interface} in {netns}: {_text_of(error)}",
         subject=interface,
         remedy="the interface must be there, and be Ethernet, when addresses are handed out;"
         " where it cannot, switch enableIPConflictDetection and enableGatewayDetection off",
     )
 
 
-def _words(error: Exception) -> str:
+def _text_of(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return f"not done within {DETECTION_S_MAX:g} s"
     return (isinstance(error, OSError) and error.strerror) or str(error)

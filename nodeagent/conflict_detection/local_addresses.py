@@ -14,7 +14,7 @@ from nodeagent.netlink.session import NetlinkSession
 from nodeagent.netlink.values import mac_text
 
 
-def own_addresses(addresses: Iterable[str]) -> dict[str, str]:
+def local_addresses(addresses: Iterable[str]) -> dict[str, str]:
     """Those that are the node's own, with the hardware address of their link, "" for none.
 
     Runs in the node's namespace. Raises NetlinkRefused, NetlinkLost, OSError.
@@ -22,13 +22,13 @@ def own_addresses(addresses: Iterable[str]) -> dict[str, str]:
     with NetlinkSession.open() as session:
         parsed = {text: parse_address(text) for text in addresses}
         routes = {text: session.route_to(address) for text, address in parsed.items()}
-        own = [text for text, route in routes.items() if route and route.kind == RTN_LOCAL]
-        if not own:
+        local = [text for text, route in routes.items() if route and route.kind == RTN_LOCAL]
+        if not local:
             return {}
         macs = {link.number: link.mac for link in session.links()}
         return {
             text: mac_text(macs.get(one.link, b""))
-            for text in own
+            for text in local
             for one in session.addresses(parsed[text].family)
             if one.address == parsed[text]
         }

@@ -26,9 +26,9 @@ from nodeagent.conflict_detection.probe_session import (
     CONFLICT_WINDOW_S,
     Finding,
     ProbeStep,
-    begin,
-    hear,
-    tick,
+    advance,
+    receive_frame,
+    start_probe,
 )
 from nodeagent.netlink.session import NetlinkSession
 
@@ -76,10 +76,10 @@ class SocketCloser:
                 remedy="try again; the kernel of this node is busy",
             )
 
-    def close(self, packets: socket.socket) -> None:
+    def close(self, raw_socket: socket.socket) -> None:
         """Close it soon."""
         self._waiting += 1
-        self._threads.submit(packets.close).add_done_callback(self._closed)
+        self._threads.submit(raw_socket.close).add_done_callback(self._closed)
 
     def end(self) -> None:
         """Return once everything is closed and the threads have ended: for a thread to wait in."""
@@ -95,7 +95,7 @@ class PacketSocket(NamedTuple):
     socket: socket.socket
     interface: str
     mac: bytes
-    language: ProbeCodec
+    codec: ProbeCodec
 
     def send(self, frame: bytes) -> None:
         """Raises OSError."""
@@ -103,7 +103,7 @@ class PacketSocket(NamedTuple):
 
     def listen_to(self, address: bytes) -> None:
         """Let the NIC hear what concerns an address that is not on it. Raises OSError."""
-        if self.language.ethertype != ETHERTYPE_IPV6:
+        if self.codec.ethertype != ETHERTYPE_IPV6:
             return  # ARP is broadcast
         index = socket.if_nametoindex(self.interface)
         for group in (ALL_NODES, solicited_node(address)):
@@ -112,25 +112,25 @@ class PacketSocket(NamedTuple):
             self.socket.setsockopt(_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, request)
 
 
-def open_wires(
-    interface: str, asked: Sequence[tuple[ProbeCodec, bytes]], closer: SocketCloser
+def open_packet_sockets(
+    interface: str, targets: Sequence[tuple[ProbeCodec, bytes]], closer: SocketCloser
 ) -> tuple[PacketSocket, ...]:
     """A wire for each language, listening to what concerns the address beside it.
 
     Runs inside the NIC's namespace. Raises OSError, with nothing left open: no such NIC, one that
     is down or no Ethernet.
     """
-    wires: list[PacketSocket] = []
+    opened_sockets: list[PacketSocket] = []
     try:
-        for language, address in asked:
-            wire = _open(interface, language, closer)
-            wires.append(wire)
-            wire.listen_to(address)
+        for codec, address in targets:
+            opened = _open(interface, codec, closer)
+            opened_sockets.append(opened)
+            opened.listen_to(address)
     except OSError:
-        for wire in wires:
-            closer.close(wire.socket)
+        for opened in opened_sockets:
+            closer.close(opened.socket)
         raise
-    return tuple(wires)
+    return tuple(opened_sockets)
 
 
 class MasterSocket(NamedTuple):
@@ -141,9 +141,9 @@ class MasterSocket(NamedTuple):
 
 
 def open_in_pod(
-    interface: str, asked: Sequence[tuple[ProbeCodec, bytes]], closer: SocketCloser
+    interface: str, targets: Sequence[tuple[ProbeCodec, bytes]], closer: SocketCloser
 ) -> tuple[PacketSocket, ...] | MasterSocket:
-    """As ``open_wires``, on a NIC that is set up first.
+    """As ``open_packet_sockets``, on a NIC that is set up first.
 
     An ipvlan shares its master's hardware address, and gets only what is for an IP address that it
     has already: answers to questions about a new one stay with the master.
@@ -153,25 +153,25 @@ def open_in_pod(
         link = session.link(interface)
     if link is not None and link.kind == IPVLAN:
         return MasterSocket(link.parent, link.mac)
-    return open_wires(interface, asked, closer)
+    return open_packet_sockets(interface, targets, closer)
 
 
 def open_on_master(
-    way: MasterSocket, asked: Sequence[tuple[ProbeCodec, bytes]], closer: SocketCloser
+    master: MasterSocket, targets: Sequence[tuple[ProbeCodec, bytes]], closer: SocketCloser
 ) -> tuple[PacketSocket, ...]:
-    """As ``open_wires``, on the master, in the node's namespace."""
+    """As ``open_packet_sockets``, on the master, in the node's namespace."""
     try:
-        wires = open_wires(socket.if_indextoname(way.number), asked, closer)
+        opened_sockets = open_packet_sockets(socket.if_indextoname(master.number), targets, closer)
     except OSError as error:
-        raise OSError(f"its master, link {way.number}, cannot be asked: {error}") from error
-    if any(wire.mac != way.mac for wire in wires):
-        for wire in wires:
-            closer.close(wire.socket)
-        raise OSError(f"its master, link {way.number}, is not on this node")
-    return wires
+        raise OSError(f"its master, link {master.number}, cannot be asked: {error}") from error
+    if any(opened.mac != master.mac for opened in opened_sockets):
+        for opened in opened_sockets:
+            closer.close(opened.socket)
+        raise OSError(f"its master, link {master.number}, is not on this node")
+    return opened_sockets
 
 
-def open_speaker() -> socket.socket:
+def open_send_socket() -> socket.socket:
     """A packet socket that hears nothing, for ``announce``; of the calling thread's namespace.
 
     Raises OSError.
@@ -181,18 +181,18 @@ def open_speaker() -> socket.socket:
 
 
 def announce(
-    packets: socket.socket, interface: str, addresses: Sequence[tuple[ProbeCodec, bytes]]
+    raw_socket: socket.socket, interface: str, addresses: Sequence[tuple[ProbeCodec, bytes]]
 ) -> None:
     """Tell the neighbours that the addresses are at the NIC, as its hardware address is now.
 
     Raises OSError: the NIC is gone or down, or is no Ethernet.
     """
-    kind, mac = _hardware(packets, interface)
+    kind, mac = _hardware(raw_socket, interface)
     if kind != _ARPHRD_ETHER:
         raise _no_ethernet(interface, kind)
-    for language, address in addresses:
-        for frame in language.announcements(address, mac):
-            packets.sendto(frame, (interface, language.ethertype))
+    for codec, address in addresses:
+        for frame in codec.announcements(address, mac):
+            raw_socket.sendto(frame, (interface, codec.ethertype))
 
 
 def set_up(interface: str) -> None:
@@ -204,114 +204,114 @@ def set_up(interface: str) -> None:
             fcntl.ioctl(any_socket, _SIOCSIFFLAGS, request)
 
 
-async def wait_for_carrier(packets: socket.socket, interface: str) -> None:
+async def wait_for_carrier(raw_socket: socket.socket, interface: str) -> None:
     """Return once the NIC can send, and after ``CARRIER_S_MAX`` in any case."""
     loop = asyncio.get_running_loop()
     until = loop.time() + CARRIER_S_MAX
-    while not _flags(packets, interface) & _IFF_RUNNING:
+    while not _flags(raw_socket, interface) & _IFF_RUNNING:
         if loop.time() >= until:
             return
         await asyncio.sleep(CARRIER_POLL_S)
 
 
-async def survey(wire: PacketSocket, address: bytes) -> tuple[bytes, ...]:
+async def collect_answers(opened: PacketSocket, address: bytes) -> tuple[bytes, ...]:
     """Every hardware address that answers for ``address`` within one window. Raises OSError."""
-    question, heard = ProbeRequest(address, wire.mac), dict[bytes, None]()
+    request, heard = ProbeRequest(address, opened.mac), dict[bytes, None]()
 
     def listen() -> None:
-        for frame in _waiting_frames(wire.socket):
-            mac = wire.language.stranger_in(frame, question)
+        for frame in _waiting_frames(opened.socket):
+            mac = opened.codec.conflicting_mac(frame, request)
             if mac:
                 heard[mac] = None
 
     loop = asyncio.get_running_loop()
-    loop.add_reader(wire.socket, listen)
+    loop.add_reader(opened.socket, listen)
     try:
         for _ in range(CONFLICT_PROBES):
-            wire.send(wire.language.conflict_probe(question))
+            opened.send(opened.codec.conflict_probe(request))
             await asyncio.sleep(CONFLICT_WINDOW_S / CONFLICT_PROBES)
         listen()
     finally:
-        loop.remove_reader(wire.socket)
+        loop.remove_reader(opened.socket)
     return tuple(heard)
 
 
-async def converse(wire: PacketSocket, question: ProbeRequest) -> Finding:
+async def run_probe(opened: PacketSocket, request: ProbeRequest) -> Finding:
     """Hold the conversation. Raises OSError when not one frame could be sent."""
-    conversation = _Conversation(wire, question)
+    probe_run = _ProbeRun(opened, request)
     try:
-        return await conversation.over
+        return await probe_run.finished
     finally:
-        conversation.hang_up()
+        probe_run.stop()
 
 
-class _Conversation:
+class _ProbeRun:
     """One state machine on one wire."""
 
-    def __init__(self, wire: PacketSocket, question: ProbeRequest) -> None:
+    def __init__(self, opened: PacketSocket, request: ProbeRequest) -> None:
         self._loop = asyncio.get_running_loop()
-        self._wire = wire
+        self._packet_socket = opened
         self._timer: asyncio.TimerHandle | None = None
         self._sent = 0
         self._fault: OSError | None = None
-        self.over: asyncio.Future[Finding] = self._loop.create_future()
-        self._loop.add_reader(wire.socket, self._on_frames)
-        step = begin(question, wire.language, self._loop.time())
+        self.finished: asyncio.Future[Finding] = self._loop.create_future()
+        self._loop.add_reader(opened.socket, self._on_frames)
+        step = start_probe(request, opened.codec, self._loop.time())
         self._state = step.state
-        self._take(step)
+        self._follow(step)
 
-    def hang_up(self) -> None:
+    def stop(self) -> None:
         """Neither hear nor say anything more."""
-        self._loop.remove_reader(self._wire.socket)
+        self._loop.remove_reader(self._packet_socket.socket)
         if self._timer is not None:
             self._timer.cancel()
 
     def _on_frames(self) -> None:
-        for frame in _waiting_frames(self._wire.socket):
-            state = hear(self._state, self._wire.language, frame)
+        for frame in _waiting_frames(self._packet_socket.socket):
+            state = receive_frame(self._state, self._packet_socket.codec, frame)
             if state.finding is not None:
-                self._take(ProbeStep(state))
+                self._follow(ProbeStep(state))
                 return
 
     def _on_time(self) -> None:
         self._on_frames()
-        self._take(tick(self._state, self._wire.language, self._loop.time()))
+        self._follow(advance(self._state, self._packet_socket.codec, self._loop.time()))
 
-    def _take(self, step: ProbeStep) -> None:
-        if self.over.done():
+    def _follow(self, step: ProbeStep) -> None:
+        if self.finished.done():
             return
         self._state = step.state
         for frame in step.send:
-            self._say(frame)
+            self._send(frame)
         if self._timer is not None:
             self._timer.cancel()
         if step.state.finding is None:
             self._timer = self._loop.call_at(step.state.due, self._on_time)
         elif self._fault is not None and not self._sent:
-            self.over.set_exception(self._fault)
+            self.finished.set_exception(self._fault)
         else:
-            self.over.set_result(step.state.finding)
+            self.finished.set_result(step.state.finding)
 
-    def _say(self, frame: bytes) -> None:
+    def _send(self, frame: bytes) -> None:
         try:
-            self._wire.send(frame)
+            self._packet_socket.send(frame)
             self._sent += 1
         except OSError as error:
             self._fault = error
 
 
-def _open(interface: str, language: ProbeCodec, closer: SocketCloser) -> PacketSocket:
-    packets = open_speaker()
+def _open(interface: str, codec: ProbeCodec, closer: SocketCloser) -> PacketSocket:
+    raw_socket = open_send_socket()
     try:
-        if not _flags(packets, interface) & _IFF_UP:
+        if not _flags(raw_socket, interface) & _IFF_UP:
             raise OSError(ENETDOWN, os.strerror(ENETDOWN))
-        packets.bind((interface, language.ethertype))
-        *_, hardware, mac = packets.getsockname()
+        raw_socket.bind((interface, codec.ethertype))
+        *_, hardware, mac = raw_socket.getsockname()
         if hardware != _ARPHRD_ETHER or not is_station(mac):
             raise _no_ethernet(interface, hardware)
-        return PacketSocket(packets, interface, mac, language)
+        return PacketSocket(raw_socket, interface, mac, codec)
     except OSError:
-        closer.close(packets)
+        closer.close(raw_socket)
         raise
 
 
@@ -319,26 +319,26 @@ def _no_ethernet(interface: str, kind: int) -> OSError:
     return OSError(f"{interface} is no Ethernet: it has hardware type {kind}")
 
 
-def _hardware(packets: socket.socket, interface: str) -> tuple[int, bytes]:
+def _hardware(raw_socket: socket.socket, interface: str) -> tuple[int, bytes]:
     request = _IFREQ_HARDWARE.pack(interface.encode(), 0, b"")
-    answer = fcntl.ioctl(packets, _SIOCGIFHWADDR, request)
+    answer = fcntl.ioctl(raw_socket, _SIOCGIFHWADDR, request)
     _, kind, mac = _IFREQ_HARDWARE.unpack(answer)
     return kind, mac
 
 
-def _waiting_frames(packets: socket.socket) -> Iterator[bytes]:
+def _waiting_frames(raw_socket: socket.socket) -> Iterator[bytes]:
     """What has come in, as far as the loop can spare the time.
 
     An error of the socket says that the NIC went down: the next probe tells whether it matters.
     """
     for _ in range(FRAMES_A_WAKE_MAX):
         try:
-            yield packets.recv(FRAME_BYTES_MAX)
+            yield raw_socket.recv(FRAME_BYTES_MAX)
         except OSError:
             return
 
 
-def _flags(packets: socket.socket, interface: str) -> int:
+def _flags(raw_socket: socket.socket, interface: str) -> int:
     request = _IFREQ_FLAGS.pack(interface.encode(), 0)
-    flags: int = _IFREQ_FLAGS.unpack(fcntl.ioctl(packets, _SIOCGIFFLAGS, request))[1]
+    flags: int = _IFREQ_FLAGS.unpack(fcntl.ioctl(raw_socket, _SIOCGIFFLAGS, request))[1]
     return flags

@@ -15,11 +15,11 @@ from nodeagent.conflict_detection.arp import (
     NO_IP,
     REPLY,
     REQUEST,
-    announcement,
+    arp_announcement,
+    arp_probe,
+    arp_request,
     decode_arp,
     encode_arp,
-    probe,
-    request,
 )
 from nodeagent.conflict_detection.ethernet import ETHERTYPE_ARP, ETHERTYPE_IPV6, is_station
 from nodeagent.conflict_detection.ndp import (
@@ -54,19 +54,19 @@ class ProbeCodec(Protocol):
         """Of the frames to listen to."""
         ...
 
-    def conflict_probe(self, question: ProbeRequest) -> bytes:
+    def conflict_probe(self, request: ProbeRequest) -> bytes:
         """The frame that asks whether anybody uses the address."""
         ...
 
-    def gateway_probe(self, question: ProbeRequest) -> bytes:
+    def gateway_probe(self, request: ProbeRequest) -> bytes:
         """The frame that asks for the gateway."""
         ...
 
-    def stranger_in(self, frame: bytes, question: ProbeRequest) -> bytes:
+    def conflicting_mac(self, frame: bytes, request: ProbeRequest) -> bytes:
         """The hardware address of who else uses the address, as the frame shows; b"" for none."""
         ...
 
-    def gateway_in(self, frame: bytes, question: ProbeRequest) -> bytes:
+    def gateway_mac(self, frame: bytes, request: ProbeRequest) -> bytes:
         """The hardware address with which the gateway answers in this frame; b"" for none."""
         ...
 
@@ -80,33 +80,33 @@ class ArpProbe:
 
     ethertype: Final = ETHERTYPE_ARP
 
-    def conflict_probe(self, question: ProbeRequest) -> bytes:
+    def conflict_probe(self, request: ProbeRequest) -> bytes:
         """RFC 5227, 2.1.1."""
-        return encode_arp(probe(question.mac, question.address))
+        return encode_arp(arp_probe(request.mac, request.address))
 
-    def gateway_probe(self, question: ProbeRequest) -> bytes:
+    def gateway_probe(self, request: ProbeRequest) -> bytes:
         """RFC 826, from the address that is new."""
-        return encode_arp(request(question.mac, question.address, question.gateway))
+        return encode_arp(arp_request(request.mac, request.address, request.gateway))
 
-    def stranger_in(self, frame: bytes, question: ProbeRequest) -> bytes:
+    def conflicting_mac(self, frame: bytes, request: ProbeRequest) -> bytes:
         """RFC 5227, 2.1.1: any ARP packet from the address, or another host's probe for it."""
         heard = decode_arp(frame)
-        if heard is None or not is_station(heard.sender_mac) or heard.sender_mac == question.mac:
+        if heard is None or not is_station(heard.sender_mac) or heard.sender_mac == request.mac:
             return b""
         probing = (heard.operation, heard.sender_ip) == (REQUEST, NO_IP)
         claimed = heard.target_ip if probing else heard.sender_ip
-        return heard.sender_mac if claimed == question.address else b""
+        return heard.sender_mac if claimed == request.address else b""
 
-    def gateway_in(self, frame: bytes, question: ProbeRequest) -> bytes:
+    def gateway_mac(self, frame: bytes, request: ProbeRequest) -> bytes:
         """A reply whose sender is the gateway."""
         heard = decode_arp(frame)
-        if heard is None or heard.operation != REPLY or heard.sender_ip != question.gateway:
+        if heard is None or heard.operation != REPLY or heard.sender_ip != request.gateway:
             return b""
         return heard.sender_mac if is_station(heard.sender_mac) else b""
 
     def announcements(self, address: bytes, mac: bytes) -> tuple[bytes, ...]:
         """One gratuitous request (RFC 5227, 2.3)."""
-        return (encode_arp(announcement(mac, address)),)
+        return (encode_arp(arp_announcement(mac, address)),)
 
 
 class NdProbe:
@@ -114,29 +114,29 @@ class NdProbe:
 
     ethertype: Final = ETHERTYPE_IPV6
 
-    def conflict_probe(self, question: ProbeRequest) -> bytes:
+    def conflict_probe(self, request: ProbeRequest) -> bytes:
         """RFC 4862, 5.4.2: from the unspecified address, without a link-layer option."""
-        return encode_solicitation(Solicitation(UNSPECIFIED, question.address), question.mac)
+        return encode_solicitation(Solicitation(UNSPECIFIED, request.address), request.mac)
 
-    def gateway_probe(self, question: ProbeRequest) -> bytes:
+    def gateway_probe(self, request: ProbeRequest) -> bytes:
         """RFC 4861, 7.2.2, from the address that is new."""
-        said = Solicitation(question.address, question.gateway, question.mac)
-        return encode_solicitation(said, question.mac)
+        said = Solicitation(request.address, request.gateway, request.mac)
+        return encode_solicitation(said, request.mac)
 
-    def stranger_in(self, frame: bytes, question: ProbeRequest) -> bytes:
+    def conflicting_mac(self, frame: bytes, request: ProbeRequest) -> bytes:
         """RFC 4862, 5.4.3 and 5.4.4: an advertisement of the address, or another host's probe."""
         heard = decode_message(frame)
-        if heard is None or heard.message.target != question.address:
+        if heard is None or heard.message.target != request.address:
             return b""
         if isinstance(heard.message, Solicitation) and heard.message.source != UNSPECIFIED:
             return b""
         mac = heard.message.link or heard.sender
-        return mac if is_station(mac) and mac != question.mac else b""
+        return mac if is_station(mac) and mac != request.mac else b""
 
-    def gateway_in(self, frame: bytes, question: ProbeRequest) -> bytes:
+    def gateway_mac(self, frame: bytes, request: ProbeRequest) -> bytes:
         """An advertisement of the gateway's address."""
         heard = decode_message(frame)
-        if heard is None or heard.message.target != question.gateway:
+        if heard is None or heard.message.target != request.gateway:
             return b""
         said = heard.message
         mac = said.link or heard.sender
@@ -155,4 +155,4 @@ class NdProbe:
 
 ARP: Final = ArpProbe()
 ND: Final = NdProbe()
-LANGUAGES: Final[dict[Family, ProbeCodec]] = {4: ARP, 6: ND}
+CODECS: Final[dict[Family, ProbeCodec]] = {4: ARP, 6: ND}

@@ -50,11 +50,11 @@ Finding: TypeAlias = AddressFree | ConflictFound | GatewaySilent
 class ProbeState(NamedTuple):
     """Where the conversation is. ``finding`` is None until it is over.
 
-    ``due``: when ``tick`` has something to do; ``left``: probes still to be sent in this window,
+    ``due``: when ``advance`` has something to do; ``left``: probes still to be sent in this window,
     the next one at ``due``; with none left the window ends at ``due``.
     """
 
-    question: ProbeRequest
+    request: ProbeRequest
     at_gateway: bool
     due: float
     left: int
@@ -68,45 +68,45 @@ class ProbeStep(NamedTuple):
     send: tuple[bytes, ...] = ()
 
 
-def begin(question: ProbeRequest, language: ProbeCodec, now: float) -> ProbeStep:
+def start_probe(request: ProbeRequest, codec: ProbeCodec, now: float) -> ProbeStep:
     """Ask for the first time."""
-    if question.conflict:
-        return tick(ProbeState(question, False, now, CONFLICT_PROBES), language, now)
-    return _to_gateway(ProbeState(question, False, now, 0), language, now)
+    if request.conflict:
+        return advance(ProbeState(request, False, now, CONFLICT_PROBES), codec, now)
+    return _start_gateway_probe(ProbeState(request, False, now, 0), codec, now)
 
 
-def tick(state: ProbeState, language: ProbeCodec, now: float) -> ProbeStep:
+def advance(state: ProbeState, codec: ProbeCodec, now: float) -> ProbeStep:
     """Time has passed: the next probe, the other window, or the end. Early ticks do nothing."""
     if state.finding is not None or now < state.due:
         return ProbeStep(state)
     if state.left:
-        ask = language.gateway_probe if state.at_gateway else language.conflict_probe
-        after = state._replace(due=now + _pace(state), left=state.left - 1)
-        return ProbeStep(after, (ask(state.question),))
+        ask = codec.gateway_probe if state.at_gateway else codec.conflict_probe
+        after = state._replace(due=now + _interval_s(state), left=state.left - 1)
+        return ProbeStep(after, (ask(state.request),))
     if state.at_gateway:
         return ProbeStep(state._replace(finding=GatewaySilent()))
-    return _to_gateway(state, language, now)
+    return _start_gateway_probe(state, codec, now)
 
 
-def hear(state: ProbeState, language: ProbeCodec, frame: bytes) -> ProbeState:
+def receive_frame(state: ProbeState, codec: ProbeCodec, frame: bytes) -> ProbeState:
     """A frame came in: the same state, or the end."""
-    question = state.question
+    request = state.request
     if state.finding is not None:
         return state
-    stranger = language.stranger_in(frame, question) if question.conflict else b""
+    stranger = codec.conflicting_mac(frame, request) if request.conflict else b""
     if stranger:
         return state._replace(finding=ConflictFound(stranger))
-    gateway = language.gateway_in(frame, question) if state.at_gateway else b""
+    gateway = codec.gateway_mac(frame, request) if state.at_gateway else b""
     return state._replace(finding=AddressFree(gateway)) if gateway else state
 
 
-def _to_gateway(state: ProbeState, language: ProbeCodec, now: float) -> ProbeStep:
-    if not state.question.gateway:
+def _start_gateway_probe(state: ProbeState, codec: ProbeCodec, now: float) -> ProbeStep:
+    if not state.request.gateway:
         return ProbeStep(state._replace(finding=AddressFree()))
-    return tick(state._replace(at_gateway=True, due=now, left=GATEWAY_PROBES), language, now)
+    return advance(state._replace(at_gateway=True, due=now, left=GATEWAY_PROBES), codec, now)
 
 
-def _pace(state: ProbeState) -> float:
+def _interval_s(state: ProbeState) -> float:
     """Seconds between two probes, and between the last one and the end of the window."""
     if state.at_gateway:
         return GATEWAY_WINDOW_S / GATEWAY_PROBES

@@ -13,8 +13,8 @@ from typing import Final
 
 from core.domain.addresses.ip_address import Address
 from core.errors import OrbweaverError
-from nodeagent.conflict_detection.packet_socket import SocketCloser, announce, open_speaker
-from nodeagent.conflict_detection.probe_codecs import LANGUAGES
+from nodeagent.conflict_detection.packet_socket import SocketCloser, announce, open_send_socket
+from nodeagent.conflict_detection.probe_codecs import CODECS
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.requests import packed_address
 
@@ -24,20 +24,20 @@ _log: Final = logging.getLogger(__name__)
 class Announcer:
     """Announces addresses from inside a Pod."""
 
-    def __init__(self, visitor: NetnsExecutor) -> None:
-        self._visitor = visitor
+    def __init__(self, executor: NetnsExecutor) -> None:
+        self._executor = executor
         self._closer = SocketCloser()
 
     def announce(
         self, namespace: NetworkNamespace, interface: str, addresses: Iterable[Address]
     ) -> None:
         """Say it once for each address, with the MAC address that the NIC has by now."""
-        spoken = [(LANGUAGES[each.family], packed_address(each)) for each in addresses]
+        targets = [(CODECS[each.family], packed_address(each)) for each in addresses]
         try:
             self._closer.check_room()
-            packets = self._visitor.visit(namespace, open_speaker)
+            packets = self._executor.run(namespace, open_send_socket)
             try:
-                announce(packets, interface, spoken)
+                announce(packets, interface, targets)
             finally:
                 self._closer.close(packets)
         except (OSError, OrbweaverError) as error:

@@ -78,14 +78,14 @@ def plan(
     if settings.tune_pod_routes and (decision.mode == "overlay" or not decision.first):
         # In overlay these are routes of the first NIC, and may have to move with it.
         in_main = tuple(route for route in to_node if route.table == RT_TABLE_MAIN)
-        then = pod._replace(routes=(*pod.routes, *in_main))
-        steps += tuned(settings, decision, then, priorities, expected)
+        with_main = pod._replace(routes=(*pod.routes, *in_main))
+        steps += tuned(settings, decision, with_main, priorities, expected)
     steps += _policy_routes(settings, decision, pod)
     return AttachmentPlan(
         tuple(steps),
         tuple(_host_steps(settings, pod, veth)),
         _sysctls(settings, pod, VETH if underlay_first else ""),
-        marked=underlay_first,
+        reply_marks=underlay_first,
     )
 
 
@@ -198,9 +198,9 @@ def _host_steps(settings: CoordinatorSettings, pod: PodStack, veth: VethPair) ->
         yield route_step(_to_host(address, veth.host, settings.host_table, None))
 
 
-def _sysctls(settings: CoordinatorSettings, pod: PodStack, made: str) -> dict[str, str]:
+def _sysctls(settings: CoordinatorSettings, pod: PodStack, pair: str) -> dict[str, str]:
     links = [link.name for link in pod.links if not link.loopback]
-    links += [made] if made else []
+    links += [pair] if pair else []
     wanted: dict[str, str] = {}
     if 6 in pod.families:
         # The links follow when "all" changes; where it says so already, some may be off for all

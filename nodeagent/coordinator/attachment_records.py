@@ -1,12 +1,12 @@
-"""What was done for each attachment, on the node itself, until its DEL.
+"""Attachment records: files on the node that list what an ADD changed, kept until its DEL.
 
-Written before the kernel is changed, so that an agent that was killed in the middle leaves a
-trail: the next ADD goes on, the next DEL takes back. CHECK compares the kernel with it. Promise: a
-record is whole or not there (temporary file, rename). Nothing of it is worth an fsync, because the
-kernel's state is lost with the power too: the directory belongs on a tmpfs (below /run).
+A record is written before the kernel is changed. If the agent is killed during an ADD, the next ADD
+continues from the record and the next DEL reverts it. CHECK compares the kernel with it. A record
+is either complete or absent (temporary file, then rename). It is not synced to disk: a power loss
+also clears the kernel's state, so the directory belongs on a tmpfs (below /run).
 
-A file that cannot be read, or that a newer version wrote, is reported to the process' contained
-faults and kept: the version that wrote it takes back what it says.
+A record that cannot be read, or that a newer version wrote, is reported as a contained fault and
+kept: the version that wrote it can revert it.
 """
 
 from __future__ import annotations
@@ -26,28 +26,31 @@ from nodeagent.coordinator.steps import AttachmentPlan, PlanStep
 from nodeagent.netlink.requests import Request
 
 RECORDS_MAX: Final = 20_000
-"""Records that one GC looks at; a node holds hundreds."""
-
+"""Records that one GC reads; a node has hundreds."""
 
 CONTAINER_CHARACTERS_MAX: Final = 128
-"""Of the container id in a file name: a runtime's has 64."""
+"""Characters of the container id in a file name; container ids of runtimes have 64."""
 
 VERSION: Final = 1
 
 KIND: Final = "attachment record"
 REMEDY: Final = (
-    "run the agent's version that wrote it; once its Pod is gone, delete the file: a reboot ends"
-    " what is left of it in the kernel"
+    "run the agent version that wrote it; or, once its Pod is deleted, delete the file: a reboot"
+    " removes what is left in the kernel"
 )
-LIMIT_REMEDY: Final = "see why so many attachments are left: orbctl node, GC of the runtime"
+LIMIT_REMEDY: Final = (
+    "find out why so many attachments are left: `orbctl node`, and whether the runtime calls GC"
+)
 
 
 class AttachmentRecord(msgspec.Struct, frozen=True, array_like=True):
-    """One attachment as it was set up, or was to be. ``own_veth``: we made the pair.
+    """What an ADD set up for one attachment, or was about to set up.
 
-    ``inode`` and ``device`` tell the namespace, ``link`` the NIC, ``wire`` and ``peer`` the ends of
-    the wire in the Pod and on the host: with the same numbers it is the same Pod. ``order`` is a
-    fingerprint of what was asked for, ``mac`` the address the NIC was given, b"" for none.
+    ``device`` and ``inode`` identify the network namespace; ``link``, ``pod_veth`` and
+    ``host_veth`` are the interface indexes of the NIC and of both ends of the veth pair. With the
+    same numbers it is the same Pod. ``own_veth``: the coordinator created the pair.
+    ``fingerprint``: of the request (``AttachRequest.fingerprint``). ``mac``: the address that the
+    NIC was given, b"" for none.
     """
 
     network: str
@@ -57,15 +60,15 @@ class AttachmentRecord(msgspec.Struct, frozen=True, array_like=True):
     device: int
     inode: int
     link: int
-    wire: int
-    wire_name: str
-    peer: int
-    peer_name: str
+    pod_veth: int
+    pod_veth_name: str
+    host_veth: int
+    host_veth_name: str
     own_veth: bool
     families: tuple[Family, ...]
     mode: str
     table: int
-    order: bytes
+    fingerprint: bytes
     mac: bytes
     plan: AttachmentPlan
     version: int = VERSION
@@ -77,7 +80,7 @@ class AttachmentRecord(msgspec.Struct, frozen=True, array_like=True):
 
 
 class AttachmentRecords:
-    """The records of this node, a file each. Safe to use from several threads."""
+    """The attachment records of this node, one file each. Thread-safe."""
 
     def __init__(self, directory: Path, faults: Faults | None = None) -> None:
         self._directory = directory
@@ -85,12 +88,10 @@ class AttachmentRecords:
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(AttachmentRecord).decode
 
-    def put(self, undertaking: AttachmentRecord) -> None:
-        """Keep it. Raises DatapathError."""
-        data = self._encode(
-            msgspec.structs.replace(undertaking, plan=_plain_plan(undertaking.plan))
-        )
-        path = self._path(undertaking.container, undertaking.interface)
+    def put(self, record: AttachmentRecord) -> None:
+        """Write a record. Raises DatapathError when the file cannot be written."""
+        data = self._encode(msgspec.structs.replace(record, plan=_plain_plan(record.plan)))
+        path = self._path(record.container, record.interface)
         temporary = path.with_name(f".{path.name}")
         try:
             try:
@@ -103,41 +104,41 @@ class AttachmentRecords:
             raise DatapathError(
                 f"cannot write {path}: {error.strerror}",
                 subject=str(path),
-                remedy="the agent keeps there what it has set up; it needs some kilobytes a Pod",
+                remedy="make the directory writable; it needs a few kilobytes for each Pod",
             ) from error
 
     def get(self, container: str, interface: str) -> AttachmentRecord | None:
-        """What was undertaken; None: nothing, or (reported) nothing that can be read."""
-        found = self._read(self._path(container, interface))
-        if found is None or (found.container, found.interface) != (container, interface):
+        """The record of an attachment; None if there is none or it cannot be read (reported)."""
+        record = self._read(self._path(container, interface))
+        if record is None or (record.container, record.interface) != (container, interface):
             return None
-        return found
+        return record
 
     def remove(self, container: str, interface: str) -> None:
-        """Forget it; that there is none is fine."""
+        """Delete a record, if there is one."""
         path = self._path(container, interface)
         with suppress(OSError):
             path.unlink(missing_ok=True)
         self._faults.clear(_key(path))
 
     def all(self) -> Iterator[AttachmentRecord]:
-        """Every record that can be read, up to the bound; what is left out is reported."""
+        """Every readable record, up to ``RECORDS_MAX``; what is left out is reported."""
         self._faults.clear_kinds(KIND)
         paths: list[Path] = []
         with suppress(FileNotFoundError):
             paths = sorted(self._directory.iterdir())
         self._report_limit(len(paths))
         for path in paths[:RECORDS_MAX]:
-            found = None if path.name.startswith(".") else self._read(path)
-            if found is not None:
-                yield found
+            record = None if path.name.startswith(".") else self._read(path)
+            if record is not None:
+                yield record
 
     def _read(self, path: Path) -> AttachmentRecord | None:
         try:
-            found = self._decode(path.read_bytes())
-            if found.version != VERSION:
-                raise ValueError(f"version {found.version} is unknown")
-            if self._path(found.container, found.interface) != path:
+            record = self._decode(path.read_bytes())
+            if record.version != VERSION:
+                raise ValueError(f"version {record.version} is unknown")
+            if self._path(record.container, record.interface) != path:
                 raise ValueError("it belongs to another attachment")
         except FileNotFoundError:
             return None
@@ -146,13 +147,13 @@ class AttachmentRecords:
             self._faults.report(KIND, _key(path), LogCorrupt(why, remedy=REMEDY))
             return None
         self._faults.clear(_key(path))
-        return found
+        return record
 
     def _report_limit(self, count: int) -> None:
         if count <= RECORDS_MAX:
             self._faults.keep_within("RECORDS_MAX")
             return
-        why = f"{RECORDS_MAX} of {count} records in {self._directory} are looked at"
+        why = f"only {RECORDS_MAX} of {count} records in {self._directory} are read"
         self._faults.reach_limit("RECORDS_MAX", why, LIMIT_REMEDY)
 
     def _path(self, container: str, interface: str) -> Path:
@@ -173,6 +174,6 @@ def _plain(step: PlanStep) -> PlanStep:
 
 
 def _without_subject(request: Request) -> Request:
-    # The bytes say it all; values with 128 bits fit into no number of the file.
+    # The subject is only for error texts, and msgpack has no integers of 128 bits.
     kind, flags, body, verb, _, tolerated = request
     return Request(kind, flags, body, verb, "", tolerated)

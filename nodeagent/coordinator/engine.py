@@ -36,12 +36,12 @@ from nodeagent.netlink.requests import VethEnd
 from nodeagent.netlink.session import NetlinkSession, check
 from nodeagent.netlink.values import Mac
 
-HOST_END_PREFIX: Final = "veth"
-HOST_END_ID_CHARACTERS: Final = 11
+HOST_VETH_PREFIX: Final = "veth"
+HOST_VETH_ID_CHARACTERS: Final = 11
 MAC_BYTES: Final = 6
 FINGERPRINT_BYTES: Final = 16
-WIRE_LOOK_S: Final = 0.001
-WIRE_LOOKS_MAX: Final = 200
+CARRIER_POLL_S: Final = 0.001
+CARRIER_POLLS_MAX: Final = 200
 """Then it goes on: a first packet that is lost is sent again by whoever cares."""
 
 
@@ -94,16 +94,16 @@ class Engine:
 
     def __init__(
         self,
-        visitor: NetnsExecutor,
+        executor: NetnsExecutor,
         node: NetworkNamespace,
-        marks: ReplyMarkRules,
+        reply_mark_rules: ReplyMarkRules,
         records: AttachmentRecords,
         announcer: Announcer,
         random_bytes: Callable[[int], bytes],
     ) -> None:
-        self._visitor = visitor
+        self._executor = executor
         self._node = node
-        self._marks = marks
+        self._reply_mark_rules = reply_mark_rules
         self._records = records
         self._announcer = announcer
         self._random_bytes = random_bytes
@@ -117,50 +117,55 @@ class Engine:
             if namespace.identity == self._node.identity:
                 text = f"{attachment.netns} is the node's own network namespace"
                 raise BadInput(text, subject="CNI_NETNS", remedy="give the Pod one of its own")
-            with self._visitor.session(namespace) as pod, self._visitor.session(self._node) as host:
+            with (
+                self._executor.session(namespace) as pod,
+                self._executor.session(self._node) as host,
+            ):
                 stacks = PodStacks(namespace, pod, host)
                 recorded = self._records.get(attachment.container, attachment.interface)
                 if recorded is not None:
-                    if recorded.order == order.fingerprint and _is_same(recorded, stacks):
+                    if recorded.fingerprint == order.fingerprint and _is_same(recorded, stacks):
                         self._apply(recorded, stacks, [])
-                        return _done(recorded, stacks, repeated=True)
-                    self._take_back(recorded, host)
+                        return _attach_result(recorded, stacks, repeated=True)
+                    self._revert(recorded, host)
                 return self._add(order, stacks)
 
     def _add(self, order: AttachRequest, stacks: PodStacks) -> AttachResult:
         settings, interface = order.settings, order.attachment.interface
-        seen = read_pod(stacks.pod, interface)
-        decision = decide(settings, seen)
+        pod_stack = read_pod(stacks.pod, interface)
+        decision = decide(settings, pod_stack)
         owns = decision.mode == "underlay" and decision.first
-        if owns and seen.link(VETH) is not None:
+        if owns and pod_stack.link(VETH) is not None:
             # A pair that an ADD has left which nobody finished: its routes must not be read.
             self._remove_pair(order, stacks)
-            seen = read_pod(stacks.pod, interface)
-        mac = mac_of(settings, seen)
-        outside = read_host(stacks.host, seen, settings.host_table)
-        stacks.host.apply([requests.delete_neighbour(entry) for entry in outside.stale])
+            pod_stack = read_pod(stacks.pod, interface)
+        mac = mac_of(settings, pod_stack)
+        host_stack = read_host(stacks.host, pod_stack, settings.host_table)
+        stacks.host.apply([requests.delete_neighbour(entry) for entry in host_stack.stale])
         done: list[Change] = []
         try:
-            veth = self._wire(order, decision, stacks)
-            wanted = plan(settings, decision, seen, outside, veth, order.expected)
-            undertaking = _undertaking(order, decision, seen, veth, stacks.namespace, wanted, mac)
-            self._records.put(undertaking)
-            changed = self._apply(undertaking, stacks, done)
-            if changed != undertaking.plan:
+            veth = self._veth_pair(order, decision, stacks)
+            wanted = plan(settings, decision, pod_stack, host_stack, veth, order.expected)
+            record = _new_record(order, decision, pod_stack, veth, stacks.namespace, wanted, mac)
+            self._records.put(record)
+            changed = self._apply(record, stacks, done)
+            if changed != record.plan:
                 # What was there before is nobody's to take back.
-                self._records.put(msgspec.structs.replace(undertaking, plan=changed))
+                self._records.put(msgspec.structs.replace(record, plan=changed))
         except Exception:
             for session, step in reversed(done):
                 session.attempt(_undo([step]))
             if owns:
-                stacks.host.attempt([requests.delete_link(host_end(order.attachment.container))])
+                stacks.host.attempt(
+                    [requests.delete_link(host_veth_name(order.attachment.container))]
+                )
             self._records.remove(order.attachment.container, interface)
             raise
         if mac:
-            self._announcer.announce(stacks.namespace, interface, seen.current)
-        return _done(undertaking, stacks, repeated=False)
+            self._announcer.announce(stacks.namespace, interface, pod_stack.current)
+        return _attach_result(record, stacks, repeated=False)
 
-    def _wire(self, order: AttachRequest, decision: NicSetup, stacks: PodStacks) -> VethPair:
+    def _veth_pair(self, order: AttachRequest, decision: NicSetup, stacks: PodStacks) -> VethPair:
         if decision.mode == "overlay":
             return read_veth(stacks.pod, stacks.host, order.settings.first_nic)
         if decision.first:
@@ -168,7 +173,7 @@ class Engine:
         return read_veth(stacks.pod, stacks.host, VETH)
 
     def _make_pair(self, order: AttachRequest, stacks: PodStacks) -> VethPair:
-        name = host_end(order.attachment.container)
+        name = host_veth_name(order.attachment.container)
         near, far = VethEnd(name, self._mac()), VethEnd(VETH, self._mac())
         making = (
             requests.add_veth(
@@ -183,12 +188,12 @@ class Engine:
         for request, outcome in zip(making, outcomes, strict=True):
             check(request, outcome)
         made = replies.link(memoryview(outcomes[-1].answer))
-        write_sysctls(self._visitor, self._node, {f"net/ipv6/conf/{name}/accept_ra": "0"})
+        write_sysctls(self._executor, self._node, {f"net/ipv6/conf/{name}/accept_ra": "0"})
         return VethPair(made.parent, far.mac, made.number, near.mac, name)
 
     def _remove_pair(self, order: AttachRequest, stacks: PodStacks) -> None:
         pair = read_veth(stacks.pod, stacks.host, VETH)
-        name = host_end(order.attachment.container)
+        name = host_veth_name(order.attachment.container)
         if pair.host_name != name:
             text = f"container veth name {VETH} with peer {pair.host_name} already exists"
             raise DatapathError(text, subject=VETH, remedy="DEL the attachment that made it")
@@ -200,20 +205,20 @@ class Engine:
         return bytes([random[0] & 0xFE | 0x02]) + random[1:]
 
     def _apply(
-        self, undertaking: AttachmentRecord, stacks: PodStacks, done: list[Change]
+        self, record: AttachmentRecord, stacks: PodStacks, done: list[Change]
     ) -> AttachmentPlan:
         """Both sides and the marks; ``done`` is what has changed, also if one of them fails.
 
         The plan as it came out: what was there before is not to be taken back.
         """
-        wanted = undertaking.plan
-        write_sysctls(self._visitor, stacks.namespace, wanted.sysctls)
+        wanted = record.plan
+        write_sysctls(self._executor, stacks.namespace, wanted.sysctls)
         pod = _apply_steps(stacks.pod, wanted.pod, done)
         host = _apply_steps(stacks.host, wanted.host, done)
-        if wanted.marked:
-            self._marks.put(stacks.namespace, undertaking.families)
-        if undertaking.own_veth:
-            _await_wire(stacks.host, undertaking.peer)
+        if wanted.reply_marks:
+            self._reply_mark_rules.put(stacks.namespace, record.families)
+        if record.own_veth:
+            _await_carrier(stacks.host, record.host_veth)
         return wanted._replace(pod=pod, host=host)
 
     # -------------------------------------------------------------------------------- DEL
@@ -225,21 +230,21 @@ class Engine:
         """
         container, interface = attachment.container, attachment.interface
         recorded = self._records.get(container, interface)
-        with self._visitor.session(self._node) as host:
+        with self._executor.session(self._node) as host:
             if recorded is None:
                 if interface != first_nic:
                     return False
-                (outcome,) = host.attempt([requests.delete_link(host_end(container))])
+                (outcome,) = host.attempt([requests.delete_link(host_veth_name(container))])
                 return not outcome.number
-            self._take_back(recorded, host)
+            self._revert(recorded, host)
         return True
 
-    def _take_back(self, recorded: AttachmentRecord, host: NetlinkSession) -> None:
+    def _revert(self, recorded: AttachmentRecord, host: NetlinkSession) -> None:
         """Undo it on both sides, whatever the kernel says to parts of it, and forget it."""
         with (
             suppress(DatapathError),
             NetworkNamespace.open(recorded.netns) as namespace,
-            self._visitor.session(namespace) as pod,
+            self._executor.session(namespace) as pod,
         ):
             # Another Pod may have the path by now.
             if _has_wire(recorded, PodStacks(namespace, pod, host)):
@@ -247,23 +252,23 @@ class Engine:
         undoing = _undo(recorded.plan.host)
         if recorded.own_veth:
             # By its number, which no other link has had since; its name may have been changed.
-            undoing.append(requests.delete_link_number(recorded.peer))
+            undoing.append(requests.delete_link_number(recorded.host_veth))
         host.attempt(undoing)
         self._records.remove(recorded.container, recorded.interface)
 
-    def has_lost(self, recorded: AttachmentRecord) -> bool:
+    def is_orphaned(self, recorded: AttachmentRecord) -> bool:
         """Whether a Pod certainly has a record's NIC no more; what cannot be read proves nothing.
 
         A namespace that ends takes its wire along, so that the wire is asked for and not the
         namespace's path, which this process may merely not see. Raises DatapathError, OSError.
         """
-        with self._visitor.session(self._node) as host:
-            if host.ask(requests.get_link_number(recorded.peer)) is None:
+        with self._executor.session(self._node) as host:
+            if host.ask(requests.get_link_number(recorded.host_veth)) is None:
                 return True
         with (
             suppress(DatapathError),
             NetworkNamespace.open(recorded.netns) as namespace,
-            self._visitor.session(namespace) as pod,
+            self._executor.session(namespace) as pod,
         ):
             same = tuple(namespace.identity) == (recorded.device, recorded.inode)
             return same and pod.ask(requests.get_link_number(recorded.link)) is None
@@ -281,8 +286,8 @@ class Engine:
             return [f"nothing is recorded of interface {attachment.interface}"]
         with (
             NetworkNamespace.open(attachment.netns) as namespace,
-            self._visitor.session(namespace) as pod,
-            self._visitor.session(self._node) as host,
+            self._executor.session(namespace) as pod,
+            self._executor.session(self._node) as host,
         ):
             if not _is_same(recorded, PodStacks(namespace, pod, host)):
                 return [f"{attachment.netns}: another namespace, NIC or veth than ADD has set up"]
@@ -291,14 +296,14 @@ class Engine:
                 # Of rules and neighbours the kernel does not tell that a listing was interrupted.
                 again = _differences(recorded, pod, host)
                 found = [each for each in found if each in again]
-            if recorded.plan.marked:
-                found += self._marks.missing(namespace, recorded.families)
+            if recorded.plan.reply_marks:
+                found += self._reply_mark_rules.missing(namespace, recorded.families)
             return found
 
 
-def host_end(container: str) -> str:
+def host_veth_name(container: str) -> str:
     """The name of the host's end of an underlay Pod's pair."""
-    return HOST_END_PREFIX + container[:HOST_END_ID_CHARACTERS]
+    return HOST_VETH_PREFIX + container[:HOST_VETH_ID_CHARACTERS]
 
 
 def _apply_steps(
@@ -306,26 +311,26 @@ def _apply_steps(
 ) -> tuple[PlanStep, ...]:
     """One send; what it has changed is noted before a refusal is raised."""
     outcomes = session.attempt([step.do for step in steps])
-    came_out = []
+    kept_steps = []
     for step, outcome in zip(steps, outcomes, strict=True):
         if not outcome.number:
             done.append((session, step))
-        came_out.append(step._replace(undo=None) if outcome.number else step)
+        kept_steps.append(step._replace(undo=None) if outcome.number else step)
     for step, outcome in zip(steps, outcomes, strict=True):
         check(step.do, outcome)
-    return tuple(came_out)
+    return tuple(kept_steps)
 
 
-def _await_wire(host: NetlinkSession, number: int) -> None:
+def _await_carrier(host: NetlinkSession, number: int) -> None:
     """Until the host's end of a new wire carries packets: the kernel drops them a moment longer.
 
     Asking makes a kernel since 6.8 do at once what its watcher of links would do later.
     """
-    for _ in range(WIRE_LOOKS_MAX):
+    for _ in range(CARRIER_POLLS_MAX):
         answer = host.ask(requests.get_link_number(number))
         if answer is None or replies.link(memoryview(answer)).operstate == IF_OPER_UP:
             return
-        time.sleep(WIRE_LOOK_S)
+        time.sleep(CARRIER_POLL_S)
 
 
 def _differences(
@@ -352,21 +357,21 @@ def _has_wire(recorded: AttachmentRecord, stacks: PodStacks) -> bool:
     if tuple(stacks.namespace.identity) != (recorded.device, recorded.inode):
         return False
     try:
-        wire = read_veth(stacks.pod, stacks.host, recorded.wire_name)
+        veth = read_veth(stacks.pod, stacks.host, recorded.pod_veth_name)
     except DatapathError:
         return False
-    return (wire.pod, wire.host) == (recorded.wire, recorded.peer)
+    return (veth.pod, veth.host) == (recorded.pod_veth, recorded.host_veth)
 
 
-def _done(undertaking: AttachmentRecord, stacks: PodStacks, *, repeated: bool) -> AttachResult:
+def _attach_result(record: AttachmentRecord, stacks: PodStacks, *, repeated: bool) -> AttachResult:
     kernel_s = stacks.kernel_s
-    return AttachResult(undertaking.mode, undertaking.table, undertaking.mac, repeated, kernel_s)
+    return AttachResult(record.mode, record.table, record.mac, repeated, kernel_s)
 
 
-def _undertaking(
+def _new_record(
     order: AttachRequest,
     decision: NicSetup,
-    seen: PodStack,
+    pod_stack: PodStack,
     veth: VethPair,
     namespace: NetworkNamespace,
     wanted: AttachmentPlan,
@@ -381,16 +386,16 @@ def _undertaking(
         netns=attachment.netns,
         device=namespace.identity.device,
         inode=namespace.identity.inode,
-        link=seen.interface.number,
-        wire=veth.pod,
-        wire_name=order.settings.first_nic if overlay else VETH,
-        peer=veth.host,
-        peer_name=veth.host_name,
+        link=pod_stack.interface.number,
+        pod_veth=veth.pod,
+        pod_veth_name=order.settings.first_nic if overlay else VETH,
+        host_veth=veth.host,
+        host_veth_name=veth.host_name,
         own_veth=decision.first and not overlay,
-        families=seen.families,
+        families=pod_stack.families,
         mode=decision.mode,
         table=decision.table,
-        order=order.fingerprint,
+        fingerprint=order.fingerprint,
         mac=mac,
         plan=wanted,
     )

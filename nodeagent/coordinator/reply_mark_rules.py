@@ -111,11 +111,11 @@ class ReplyMarkRules(Protocol):
 class NftReplyMarkRules(ReplyMarkRules):
     """By nftables: a table of our own for each family."""
 
-    def __init__(self, visitor: NetnsExecutor) -> None:
-        self._visitor = visitor
+    def __init__(self, executor: NetnsExecutor) -> None:
+        self._executor = executor
 
     def put(self, namespace: NetworkNamespace, families: Iterable[Family]) -> None:
-        with nft.opened(self._visitor, namespace) as netlink:
+        with nft.opened(self._executor, namespace) as netlink:
             # Looking first costs little; a refusal makes the kernel wait.
             lacking = tuple(family for family in families if _rules_missing(netlink, family))
             if not lacking:
@@ -128,7 +128,7 @@ class NftReplyMarkRules(ReplyMarkRules):
                 nft.replace_tables(netlink, lacking, TABLE, _CHAINS)
 
     def missing(self, namespace: NetworkNamespace, families: Iterable[Family]) -> list[str]:
-        with nft.opened(self._visitor, namespace) as netlink:
+        with nft.opened(self._executor, namespace) as netlink:
             return [
                 f"IPv{family} rule `{rule}` of nftables table {TABLE}"
                 for family in families
@@ -139,8 +139,8 @@ class NftReplyMarkRules(ReplyMarkRules):
 class IptablesReplyMarkRules(ReplyMarkRules):
     """By the node's iptables, run inside: rules in its mangle table."""
 
-    def __init__(self, visitor: NetnsExecutor) -> None:
-        self._visitor = visitor
+    def __init__(self, executor: NetnsExecutor) -> None:
+        self._executor = executor
 
     def put(self, namespace: NetworkNamespace, families: Iterable[Family]) -> None:
         for family in families:
@@ -180,7 +180,7 @@ class IptablesReplyMarkRules(ReplyMarkRules):
             )
 
         try:
-            done = self._visitor.visit(namespace, run)
+            done = self._executor.run(namespace, run)
         except subprocess.TimeoutExpired:
             raise _busy(name, IPTABLES_S_MAX) from None
         if done.returncode == LOCKED:
@@ -191,9 +191,9 @@ class IptablesReplyMarkRules(ReplyMarkRules):
 class PreferredReplyMarkRules(ReplyMarkRules):
     """By nftables, or by iptables once the kernel has said that it has no nftables."""
 
-    def __init__(self, visitor: NetnsExecutor) -> None:
-        self._iptables = IptablesReplyMarkRules(visitor)
-        self._way: ReplyMarkRules = NftReplyMarkRules(visitor)
+    def __init__(self, executor: NetnsExecutor) -> None:
+        self._iptables = IptablesReplyMarkRules(executor)
+        self._way: ReplyMarkRules = NftReplyMarkRules(executor)
 
     def put(self, namespace: NetworkNamespace, families: Iterable[Family]) -> None:
         wanted = tuple(families)

@@ -133,10 +133,10 @@ def _is_of_node(session: NetlinkSession, number: int) -> bool:
 def _neighbours_for(session: NetlinkSession, addresses: Iterable[Address]) -> list[Neighbour]:
     """Entries for these addresses; a node may have thousands for others."""
     wanted = [packed_address(address) for address in addresses]
-    told = re.compile(b"|".join(map(re.escape, wanted))).search
+    mentions_wanted = re.compile(b"|".join(map(re.escape, wanted))).search
 
     def read(body: memoryview) -> Neighbour | None:
-        return replies.neighbour(body) if told(body) else None
+        return replies.neighbour(body) if mentions_wanted(body) else None
 
     entries = session.listing(requests.all_neighbours(), read)
     return [e for e in entries if e is not None and packed_address(e.address) in wanted]

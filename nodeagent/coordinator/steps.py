@@ -1,7 +1,7 @@
-"""A plan's steps: a request each, with the request that takes it back.
+"""The steps of an attachment plan: a netlink request each, with the request that undoes it.
 
-A step tells its links by their numbers, as the kernel does; ``told`` puts the names in their
-places, for logs and for the tests that compare whole plans.
+A step names links by interface index, as the kernel does; ``describe_step`` replaces the indexes by
+names, for logs and for tests that compare whole plans.
 """
 
 from __future__ import annotations
@@ -18,24 +18,27 @@ _LINK: Final = re.compile(r"\blink (\d+)\b")
 
 
 class PlanStep(NamedTuple):
-    """One change. ``undo`` None: what it changes is harmless, or ends with the Pod."""
+    """One change. ``undo`` None: nothing to undo, or it disappears with the Pod."""
 
     do: Request
     undo: Request | None = None
 
 
 class AttachmentPlan(NamedTuple):
-    """What one ADD changes. Sysctls come first; ``marked``: families of the reply path's marks."""
+    """What one ADD changes. Sysctls are set first.
+
+    ``reply_marks``: whether the Pod's namespace gets the reply-path firewall-mark rules.
+    """
 
     pod: tuple[PlanStep, ...]
     host: tuple[PlanStep, ...]
     sysctls: dict[str, str]
-    marked: bool = False
+    reply_marks: bool = False
 
 
 def route_step(route: KernelRoute) -> PlanStep:
     """Add a route."""
-    return _added(requests.add_route(route))
+    return _reversible(requests.add_route(route))
 
 
 def route_gone_step(route: KernelRoute) -> PlanStep:
@@ -45,18 +48,18 @@ def route_gone_step(route: KernelRoute) -> PlanStep:
 
 def rule_step(rule: RoutingRule) -> PlanStep:
     """Add a policy rule."""
-    return _added(requests.add_rule(rule))
+    return _reversible(requests.add_rule(rule))
 
 
 def neighbour_step(entry: Neighbour) -> PlanStep:
-    """Say who has an address."""
-    return _added(requests.set_neighbour(entry))
+    """Set the MAC address of a neighbour."""
+    return _reversible(requests.set_neighbour(entry))
 
 
-def _added(request: Request) -> PlanStep:
+def _reversible(request: Request) -> PlanStep:
     return PlanStep(request, requests.removal(request))
 
 
-def told(step: PlanStep, names: Mapping[int, str]) -> str:
-    """A step in words."""
-    return _LINK.sub(lambda found: names.get(int(found[1]), found[0]), step.do.what)
+def describe_step(step: PlanStep, names: Mapping[int, str]) -> str:
+    """A step as text; ``names`` are link names by interface index."""
+    return _LINK.sub(lambda match: names.get(int(match[1]), match[0]), step.do.what)

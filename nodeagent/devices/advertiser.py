@@ -39,7 +39,7 @@ class DeviceAdvertiser:
     """The plugins of one agent; ``run`` until cancelled, then ``close``."""
 
     def __init__(
-        self, rules: DeviceRules, directory: Path, sight: NodeView, look_s: float = LOOK_S
+        self, rules: DeviceRules, directory: Path, node_view: NodeView, look_s: float = LOOK_S
     ) -> None:
         self.counts = DevicePluginCounters()
         self.plugins: dict[str, DevicePlugin] = {}
@@ -47,7 +47,7 @@ class DeviceAdvertiser:
         self.rounds = 0
         self._rules = rules
         self._directory = directory
-        self._sight = sight
+        self._node_view = node_view
         self._look_s = look_s
 
     async def run(self) -> None:
@@ -64,8 +64,8 @@ class DeviceAdvertiser:
     async def _round(self) -> None:
         faults: dict[str, str] = {}
         try:
-            found = await asyncio.to_thread(self._sight.nics)
-            wanted = offers(self._rules, self._sight.labels(), found)
+            found = await asyncio.to_thread(self._node_view.nics)
+            wanted = offers(self._rules, self._node_view.labels(), found)
             if wanted is None:
                 faults[_NODE] = "its labels are not known yet"
             else:

@@ -20,36 +20,36 @@ TASK: Final = "device-plugin"
 class Devices:
     """An offering at work, and what it tells of itself."""
 
-    def __init__(self, offering: DeviceAdvertiser, supervisor: Supervisor) -> None:
-        self._offering = offering
+    def __init__(self, advertiser: DeviceAdvertiser, supervisor: Supervisor) -> None:
+        self._advertiser = advertiser
         self._supervisor = supervisor
-        supervisor.start(TaskSpec(TASK, offering.run))
+        supervisor.start(TaskSpec(TASK, advertiser.run))
 
     @classmethod
     def joined(
         cls,
         settings: DeviceSettings,
         facts: FactsSource,
-        visitor: NetnsExecutor,
+        executor: NetnsExecutor,
         metrics: AgentMetrics,
         supervisor: Supervisor,
     ) -> Self:
         """Begin; kubelet need not be there yet."""
-        sight = NodeView(
-            lambda: facts.node().labels if facts.node().known else None, lambda: nics(visitor)
+        node_view = NodeView(
+            lambda: facts.node().labels if facts.node().known else None, lambda: nics(executor)
         )
-        offering = DeviceAdvertiser(settings.rules, settings.kubelet / DIRECTORY, sight)
-        _observe(offering, metrics)
-        return cls(offering, supervisor)
+        advertiser = DeviceAdvertiser(settings.rules, settings.kubelet / DIRECTORY, node_view)
+        _observe(advertiser, metrics)
+        return cls(advertiser, supervisor)
 
     async def close(self) -> None:
         """End; Pods keep what they have."""
         await self._supervisor.end(TASK)
-        await self._offering.close()
+        await self._advertiser.close()
 
 
-def _observe(offering: DeviceAdvertiser, metrics: AgentMetrics) -> None:
-    plugins, counts = offering.plugins, offering.counts
+def _observe(advertiser: DeviceAdvertiser, metrics: AgentMetrics) -> None:
+    plugins, counts = advertiser.plugins, advertiser.counts
     metrics.gauge(
         "devices_resources",
         "Resources that kubelet has from this agent",
@@ -60,8 +60,8 @@ def _observe(offering: DeviceAdvertiser, metrics: AgentMetrics) -> None:
         "Slots of all of them",
         lambda: sum(one.slots for one in plugins.values() if one.is_registered),
     )
-    metrics.gauge("devices_faults", "What does not work now", lambda: len(offering.faults))
-    metrics.counter("devices_rounds", "Looks at labels and NICs", lambda: offering.rounds)
+    metrics.gauge("devices_faults", "What does not work now", lambda: len(advertiser.faults))
+    metrics.counter("devices_rounds", "Looks at labels and NICs", lambda: advertiser.rounds)
     metrics.counter(
         "devices_registrations", "Registrations at kubelet", lambda: counts.registrations
     )

@@ -14,9 +14,9 @@ from nodeagent.netlink.namespaces import NetnsExecutor
 LINKS: Final = Path("/sys/class/net")
 
 
-def nics(visitor: NetnsExecutor, links: Path = LINKS) -> list[HostNic]:
+def nics(executor: NetnsExecutor, links: Path = LINKS) -> list[HostNic]:
     """Every link of the node's own namespace. Raises DatapathError, OSError."""
-    with visitor.session(visitor.home) as session:
+    with executor.session(executor.home) as session:
         found = session.links()
     return [
         HostNic(one.name, (links / one.name / "device").exists(), one.loopback) for one in found

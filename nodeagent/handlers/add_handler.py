@@ -69,7 +69,7 @@ class AddHandler:
         addresses: AddressService,
         gate: Gate,
         detector: Detector,
-        withdrawing: WithdrawalHandler,
+        withdrawal_handler: WithdrawalHandler,
         facts: FactsSource,
         switches: DetectionSwitches,
         tracer: Tracer | None,
@@ -77,7 +77,7 @@ class AddHandler:
         self._addresses = addresses
         self._gate = gate
         self._detector = detector
-        self._withdrawing = withdrawing
+        self._withdrawal_handler = withdrawal_handler
         self._facts = facts
         self._switches = switches
         self._tracer = tracer
@@ -89,8 +89,8 @@ class AddHandler:
         """
         try:
             switches = self._switches_for(request.pod)
-            if switches.looking:
-                nic = await self._probed(request, switches, arrived)
+            if switches.needs_probe:
+                nic = await self._allocate_and_probe(request, switches, arrived)
             else:  # one allocation, which its own deadline bounds, and no word after it
                 added = await self._addresses.serve_add(request, arrived)
                 nic = _nic_of(added, request.attachment.interface)
@@ -100,63 +100,63 @@ class AddHandler:
             raise failure_of(error).prefixed(ALLOCATION_ERROR) from error
         return add_result(version, nic), {"addresses": nic.cidrs()}
 
-    async def _probed(
+    async def _allocate_and_probe(
         self, request: AddRequest, switches: DetectionSwitches, arrived: float
     ) -> Nic:
         deadline_s = self._addresses.add_deadline_s
         deadline = asyncio.timeout(deadline_s)
         try:
             container = request.attachment.container
-            under_way = self._addresses.lock.adding(container, request.has_hung_up)
-            with under_way, self._gate.staying():
+            under_way = self._addresses.lock.run_add(container, request.has_hung_up)
+            with under_way, self._gate.hold_open():
                 async with deadline:
-                    return await self._rounds(request, switches, arrived)
+                    return await self._retry_rounds(request, switches, arrived)
         except TimeoutError:
             if not deadline.expired():
                 raise  # of the work itself, such as ETIMEDOUT
             raise DeadlineExceeded(f"not done within {deadline_s:g} s") from None
 
-    async def _rounds(
+    async def _retry_rounds(
         self, request: AddRequest, switches: DetectionSwitches, arrived: float
     ) -> Nic:
-        strangers: tuple[ConflictingAddress, ...] = ()
+        conflicts: tuple[ConflictingAddress, ...] = ()
         for _ in range(ROUNDS_MAX):
-            nic = await self._allocate(request, arrived, strangers)
+            nic = await self._allocate(request, arrived, conflicts)
             try:
-                found = await self._look(request, nic, switches)
-                if found == DetectionResult():
+                detected = await self._probe(request, nic, switches)
+                if detected == DetectionResult():
                     return nic
-                strangers += found.strangers
-                await self._give_up(request, found)
+                conflicts += detected.conflicts
+                await self._withdraw_conflicts(request, detected)
             except asyncio.CancelledError:
-                await self._give_back(request)
+                await self._withdraw_all(request)
                 raise
             arrived = time.perf_counter()
-        raise _conflict(request, strangers, f"and {ROUNDS_MAX} addresses were tried")
+        raise _conflict(request, conflicts, f"and {ROUNDS_MAX} addresses were tried")
 
     async def _allocate(
-        self, request: AddRequest, arrived: float, strangers: Sequence[ConflictingAddress]
+        self, request: AddRequest, arrived: float, conflicts: Sequence[ConflictingAddress]
     ) -> Nic:
         try:
             added = await self._addresses.serve_add(request, arrived)
         except OrbweaverError as error:
-            if not strangers:
+            if not conflicts:
                 raise
-            then = f"and there is no other address: {error}"
-            raise _conflict(request, strangers, then) from error
+            outcome = f"and there is no other address: {error}"
+            raise _conflict(request, conflicts, outcome) from error
         return _nic_of(added, request.attachment.interface)
 
-    async def _look(
+    async def _probe(
         self, request: AddRequest, nic: Nic, switches: DetectionSwitches
     ) -> DetectionResult:
-        with self._span(request, nic):
+        with self._probe_span(request, nic):
             try:
-                return await self._detector.look(request.attachment.netns, nic, switches)
+                return await self._detector.probe(request.attachment.netns, nic, switches)
             except OrbweaverError as error:
-                await self._withdrawing.give_up(request, (), error.message)
+                await self._withdrawal_handler.give_up(request, (), error.message)
                 raise
 
-    def _span(self, request: AddRequest, nic: Nic) -> AbstractContextManager[object]:
+    def _probe_span(self, request: AddRequest, nic: Nic) -> AbstractContextManager[object]:
         if self._tracer is None:
             return nullcontext()
         attributes = {
@@ -165,24 +165,24 @@ class AddHandler:
         }
         return self._tracer.request(LOOK, request.cause.traceparent, attributes)
 
-    async def _give_up(self, request: AddRequest, found: DetectionResult) -> None:
+    async def _withdraw_conflicts(self, request: AddRequest, detected: DetectionResult) -> None:
         """Return when another allocation may help, raise where it cannot."""
-        why = _conflicts(request, found.strangers) or _silence(found)
-        how = await self._withdrawing.give_up(request, found.strangers, why)
-        if not found.strangers:
+        why = _conflict_texts(request, detected.conflicts) or _silent_gateway_texts(detected)
+        withdrawal = await self._withdrawal_handler.give_up(request, detected.conflicts, why)
+        if not detected.conflicts:
             raise GatewayUnreachable(
                 why,
-                subject=found.silent_gateways[0],
+                subject=detected.silent_gateways[0],
                 remedy="is the gateway of the pool right, and the interface on its link?",
             )
-        if how is not Withdrawal.DONE:
-            raise _conflict(request, found.strangers, how.value)
+        if withdrawal is not Withdrawal.DONE:
+            raise _conflict(request, detected.conflicts, withdrawal.value)
 
-    async def _give_back(self, request: AddRequest) -> None:
+    async def _withdraw_all(self, request: AddRequest) -> None:
         """The deadline has come, or the agent ends: what was allocated is on no link yet."""
         try:
             async with asyncio.timeout(GIVE_BACK_S_MAX):
-                await self._withdrawing.give_up(request, (), "the ADD was broken off")
+                await self._withdrawal_handler.give_up(request, (), "the ADD was broken off")
         except (OrbweaverError, TimeoutError) as error:
             fields = {"container": request.attachment.container}
             _log.warning("addresses are not given back: %s", error, extra={"fields": fields})
@@ -207,23 +207,23 @@ def _nic_of(added: Added, interface: str) -> Nic:
 
 
 def _conflict(
-    request: AddRequest, strangers: Sequence[ConflictingAddress], then: str
+    request: AddRequest, conflicts: Sequence[ConflictingAddress], outcome: str
 ) -> AddressConflict:
     return AddressConflict(
-        f"{_conflicts(request, strangers)}; {then}",
-        subject=strangers[0].address,
+        f"{_conflict_texts(request, conflicts)}; {outcome}",
+        subject=conflicts[0].address,
         remedy="find who has this hardware address, or reserve the address for it",
     )
 
 
-def _conflicts(request: AddRequest, strangers: Sequence[ConflictingAddress]) -> str:
+def _conflict_texts(request: AddRequest, conflicts: Sequence[ConflictingAddress]) -> str:
     """In Spiderpool's words, which its users and tests look for."""
     return "; ".join(
         f"ip conflict: pod's interface {request.attachment.interface} with an conflicting ip"
         f" {address}, {address} is located at {mac}"
-        for address, mac in strangers
+        for address, mac in conflicts
     )
 
 
-def _silence(found: DetectionResult) -> str:
-    return "; ".join(f"gateway {gateway} is unreachable" for gateway in found.silent_gateways)
+def _silent_gateway_texts(detected: DetectionResult) -> str:
+    return "; ".join(f"gateway {gateway} is unreachable" for gateway in detected.silent_gateways)

@@ -62,7 +62,7 @@ class CoordinatorHandler:
         engine: Engine,
         records: AttachmentRecords,
         announcer: Announcer,
-        visitor: NetnsExecutor,
+        executor: NetnsExecutor,
         facts: FactsSource,
         cluster: CoordinatorDefaults,
         monotonic: Callable[[], float],
@@ -73,7 +73,9 @@ class CoordinatorHandler:
         self._facts = facts
         self._cluster = cluster
         self._missing = MissingAttachments(monotonic)
-        self._workers = ThreadPoolExecutor(WORKERS, "coordinator", initializer=visitor.travels)
+        self._workers = ThreadPoolExecutor(
+            WORKERS, "coordinator", initializer=executor.run_directly
+        )
         self._turns = _Turns()
 
     async def add(self, call: Call, conf: WrittenSettings) -> AttachResult | None:
@@ -163,7 +165,7 @@ class CoordinatorHandler:
         swept = 0
         for each in known:
             try:
-                lost = await self._work(each.container, partial(self._engine.has_lost, each))
+                lost = await self._work(each.container, partial(self._engine.is_orphaned, each))
                 if lost:
                     await self._remove(each)
                     swept += 1

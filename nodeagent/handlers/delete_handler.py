@@ -29,7 +29,7 @@ class Deleted(NamedTuple):
     tries: int
 
 
-class DeleteOrder(NamedTuple):
+class DeleteRequest(NamedTuple):
     """One DEL, from whichever door."""
 
     pod: PodReference
@@ -37,9 +37,9 @@ class DeleteOrder(NamedTuple):
     traceparent: str = ""
 
 
-def delete_order(call: Call) -> DeleteOrder:
+def read_delete_request(call: Call) -> DeleteRequest:
     """The order of a CNI call."""
-    return DeleteOrder(call.pod, call.attachment, call.traceparent)
+    return DeleteRequest(call.pod, call.attachment, call.traceparent)
 
 
 class DeleteHandler:
@@ -50,7 +50,7 @@ class DeleteHandler:
         self._facts = facts
         self._actor = actor
 
-    async def delete(self, order: DeleteOrder) -> Deleted:
+    async def delete(self, order: DeleteRequest) -> Deleted:
         """Raises StoreError, LogError."""
         pod = self._facts.facts(order.pod).pod
         attachment = order.attachment
@@ -71,7 +71,7 @@ class _Judge:
     of truth about the endpoint that was there, and that one is judged by the answer (I6).
     """
 
-    def __init__(self, facts: FactsSource, order: DeleteOrder, *, migrating: bool) -> None:
+    def __init__(self, facts: FactsSource, order: DeleteRequest, *, migrating: bool) -> None:
         self._facts = facts
         self._order = order
         self._migrating = migrating

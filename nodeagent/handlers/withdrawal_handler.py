@@ -105,7 +105,7 @@ class WithdrawalHandler:
         return Withdrawal.DONE
 
     async def give_up(
-        self, request: AddRequest, strangers: Sequence[ConflictingAddress], why: str
+        self, request: AddRequest, conflicts: Sequence[ConflictingAddress], why: str
     ) -> Withdrawal:
         """After the agent's own detection: give back what the ADD has got for this interface.
 
@@ -113,7 +113,7 @@ class WithdrawalHandler:
         other interfaces, which may be on links already, keep theirs. Raises StoreError.
         """
         pod = self._facts.facts(request.pod).pod
-        if strangers and not self._allowed:
+        if conflicts and not self._allowed:
             return Withdrawal.SWITCHED_OFF
         endpoint = await self._endpoint(pod)
         # By the holder too: a Pod that was deleted meanwhile is not known to be fixed any more.
@@ -121,8 +121,8 @@ class WithdrawalHandler:
             return Withdrawal.STATEFUL
         attachment, cause = request.attachment, request.cause
         seen = f"container {attachment.container}"
-        too_many = any(self._has_many(mac) for _, mac in strangers)
-        for address, mac in () if too_many else strangers:
+        too_many = any(self._has_many(mac) for _, mac in conflicts)
+        for address, mac in () if too_many else conflicts:
             stranger = ConflictingHost(mac, self._actor, pod.node, attachment.interface, unix_ms())
             aside = QuarantineAddress(address, STRANGER, seen, stranger)
             await self._configurator.apply(aside, cause)
@@ -141,8 +141,8 @@ class WithdrawalHandler:
         return ENDPOINT.decode(found.kvs[0].value) if found.kvs else None
 
     def _has_many(self, mac: str) -> bool:
-        strangers = (one.stranger for one in self._view.current.quarantine.values())
-        theirs = sum(one is not None and one.mac == mac for one in strangers)
+        conflicts = (one.stranger for one in self._view.current.quarantine.values())
+        theirs = sum(one is not None and one.mac == mac for one in conflicts)
         return theirs >= ADDRESSES_OF_A_STRANGER_MAX
 
     async def _quarantine(self, endpoint: Endpoint, container: str, cause: Cause) -> None:

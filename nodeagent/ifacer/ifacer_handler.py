@@ -23,9 +23,9 @@ NAME: Final = "ifacer"
 class Ifacer:
     """Answers the calls of its executable."""
 
-    def __init__(self, gate: Gate, preparer: LinkConfigurator) -> None:
+    def __init__(self, gate: Gate, configurator: LinkConfigurator) -> None:
         self._gate = gate
-        self._preparer = preparer
+        self._configurator = configurator
 
     async def answer(self, verb: str, variables: dict[str, str], stdin: bytes) -> bytes:
         """Standard output. Raises CniFailure, NetlinkLost, RequestError."""
@@ -41,7 +41,7 @@ class Ifacer:
     async def _prepare(self, wanted: InterfaceConfig) -> None:
         try:
             with self._gate.admit(ADD_DEADLINE_S):
-                await self._preparer.prepare(wanted)
+                await self._configurator.prepare(wanted)
         except DatapathError as error:
             if error.retryable:
                 raise

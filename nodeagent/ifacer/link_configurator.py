@@ -29,8 +29,8 @@ _log: Final = logging.getLogger(__name__)
 class LinkConfigurator:
     """Prepares master interfaces in one namespace."""
 
-    def __init__(self, visitor: NetnsExecutor, namespace: NetworkNamespace) -> None:
-        self._visitor = visitor
+    def __init__(self, executor: NetnsExecutor, namespace: NetworkNamespace) -> None:
+        self._executor = executor
         self._namespace = namespace
         self._one_at_a_time = asyncio.Lock()
 
@@ -40,7 +40,7 @@ class LinkConfigurator:
             await asyncio.to_thread(self._prepare, wanted)
 
     def _prepare(self, wanted: InterfaceConfig) -> None:
-        with self._visitor.session(self._namespace) as session:
+        with self._executor.session(self._namespace) as session:
             had_bond = wanted.bond is not None and session.link(wanted.bond.name) is not None
             made = wanted.bond is not None and not had_bond
             for _ in range(ROUNDS_MAX):

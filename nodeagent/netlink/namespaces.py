@@ -1,10 +1,10 @@
-"""Network namespaces: held open by a descriptor, entered by threads that are there for it.
+"""Network namespaces: kept open by a file descriptor, entered by dedicated threads.
 
-A socket stays in the namespace it was opened in, and ``/proc/sys/net`` is that of whoever opens it:
-both need a thread that goes there. Python 3.11 has no ``os.setns``. Promise: no namespace is ever
-made by looking for one; only the visitor's own thread and those that ``travels`` was called in
-leave the agent's own namespace, and one that could not come back does nothing more elsewhere; what
-waits for a visit is bounded. It never forks.
+A socket stays in the namespace in which it was opened, and ``/proc/sys/net`` shows the namespace of
+the thread that opens it, so both need a thread inside the namespace (``setns``; Python 3.11 has no
+``os.setns``). Only the executor's own thread, and threads that called ``run_directly``, leave the
+agent's namespace. A thread that cannot return runs nothing else until it has. The queue is bounded.
+No namespace is created here, and no process is forked.
 """
 
 from __future__ import annotations
@@ -30,30 +30,30 @@ from nodeagent.netlink.session import NetlinkSession
 T = TypeVar("T")
 
 HOST_SYSCTLS: Final = Path("/host/proc/sys")
-"""Where a container finds the machine's, if it was given them: its own are read-only."""
+"""Where the chart mounts the host's /proc/sys: a container's own is read-only."""
 
 OWN_SYSCTLS: Final = Path("/proc/sys")
 SYSCTL_BYTES_MAX: Final = 4_096
 
 OWN: Final = "/proc/thread-self/ns/net"
-VISITS_MAX: Final = 1_024
-"""Visits that wait; the agent lets in fewer requests than that."""
+CALLS_MAX: Final = 1_024
+"""Calls in the queue; above ``REQUESTS_MAX`` of the gate."""
 
-VISIT_S_MAX: Final = 10.0
-"""How long a caller waits for its visit; one takes some twenty microseconds."""
+CALL_S_MAX: Final = 10.0
+"""Seconds that ``run`` waits for its call; a call takes about 20 microseconds."""
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
 class NamespaceIdentity(NamedTuple):
-    """What makes a namespace the same, whatever path leads to it."""
+    """Device and inode: the same for every path to one namespace."""
 
     device: int
     inode: int
 
 
 class NetworkNamespace:
-    """A network namespace that stays there while it is held, even if its path goes."""
+    """An open network namespace: it exists until closed, even if its path is removed."""
 
     def __init__(self, fd: int, path: str) -> None:
         self.fd = fd
@@ -63,7 +63,7 @@ class NetworkNamespace:
 
     @classmethod
     def open(cls, path: str) -> Self:
-        """Hold the namespace at a path, which must be one already.
+        """Open the namespace at a path.
 
         Raises NamespaceGone when there is none, DatapathError when it cannot be opened.
         """
@@ -72,17 +72,17 @@ class NetworkNamespace:
         except FileNotFoundError:
             raise _gone(path) from None
         except OSError as error:
-            # A process that has ended, or a directory on the way that is none.
+            # Such as the path of a process that has ended.
             text = f"network namespace {path} cannot be opened: {error.strerror}"
             raise DatapathError(text, subject=path) from error
         try:
             if fcntl.ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNET:
-                raise _not_one(path)
+                raise _not_network(path)
             return cls(fd, path)
         except OSError as error:
             os.close(fd)
             if error.errno in (ENOTTY, EINVAL):
-                # What `ip netns delete` leaves for a moment: the file without its mount.
+                # `ip netns delete` unmounts the namespace before it removes the file.
                 raise _gone(path) from None
             raise DatapathError(f"network namespace {path}: {error}", subject=path) from error
         except BaseException:
@@ -95,7 +95,7 @@ class NetworkNamespace:
         return cls.open(OWN)
 
     def close(self) -> None:
-        """Let go; twice is fine."""
+        """Close the descriptor; may be called twice."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
@@ -112,45 +112,45 @@ class NetworkNamespace:
         self.close()
 
 
-class _Visit(NamedTuple):
+class _NamespaceCall(NamedTuple):
     fd: int
     work: Callable[[], object]
     done: Future[object]
 
 
 class NetnsExecutor:
-    """Enters namespaces. Safe to call from any thread.
+    """Runs functions inside network namespaces. Thread-safe.
 
-    Make it in the namespace that is home: that is where its thread starts and returns to. Workers
-    that do nothing but set up networks go by themselves (``travels``), which spares two switches of
-    threads a visit; everybody else's visits are made by one thread of its own.
+    Create it in the agent's own namespace (``home``): its thread starts and returns there. One
+    dedicated thread runs the calls. A worker thread that only sets up networks may enter namespaces
+    itself (``run_directly``), which saves two thread switches for each call.
     """
 
     def __init__(self) -> None:
         self._home = NetworkNamespace.own()
-        self._visits: queue.Queue[_Visit | None] = queue.Queue(VISITS_MAX)
+        self._calls: queue.Queue[_NamespaceCall | None] = queue.Queue(CALLS_MAX)
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._closed = False
-        self._traveller = threading.local()
+        self._thread_state = threading.local()
 
-    def travels(self) -> None:
-        """Let the calling thread make its visits itself; it must be at home."""
-        self._traveller.home = True
+    def run_directly(self) -> None:
+        """From now on ``run`` enters namespaces in the calling thread, which is in ``home`` now."""
+        self._thread_state.home = True
 
     @property
     def home(self) -> NetworkNamespace:
-        """The namespace of the agent, which is the node's own."""
+        """The namespace of the agent, which is the node's."""
         return self._home
 
     def submit(self, namespace: NetworkNamespace, work: Callable[[], T]) -> Future[T]:
-        """Do ``work`` inside: short, and nothing that waits. Raises Overloaded.
+        """Queue ``work`` for the namespace; it must be short and must not wait.
 
-        The future fails with NamespaceGone, or with whatever ``work`` raises. What has begun is
-        done to its end; what is cancelled before is not done.
+        Raises Overloaded when the queue is full. The future fails with NamespaceGone, or with what
+        ``work`` raises; it can be cancelled until the call starts.
         """
         done: Future[T] = Future()
-        # A descriptor of its own: the caller may close the namespace meanwhile.
+        # A descriptor of its own: the caller may close the namespace before the call starts.
         try:
             fd = os.dup(namespace.fd)
         except OSError as error:
@@ -160,8 +160,8 @@ class NetnsExecutor:
         with self._lock:
             try:
                 if self._closed:
-                    raise DatapathError("no namespace is entered any more: the agent is ending")
-                self._visits.put_nowait(_Visit(fd, work, done))  # type: ignore[arg-type]
+                    raise DatapathError("cannot enter a network namespace: the agent is stopping")
+                self._calls.put_nowait(_NamespaceCall(fd, work, done))  # type: ignore[arg-type]
             except BaseException as error:
                 os.close(fd)
                 if isinstance(error, queue.Full):
@@ -171,70 +171,73 @@ class NetnsExecutor:
                 self._start()
         return done
 
-    def visit(self, namespace: NetworkNamespace, work: Callable[[], T]) -> T:
-        """As ``submit``, and wait for the result. Not for the event loop's thread.
+    def run(self, namespace: NetworkNamespace, work: Callable[[], T]) -> T:
+        """Run ``work`` in the namespace and return its result. Not for the event loop's thread.
 
-        Raises NetlinkLost when it takes too long, and as ``submit``.
+        Raises NetlinkLost when it does not return within ``CALL_S_MAX``, and as ``submit``.
         """
-        if hasattr(self._traveller, "home"):
-            return self._travel(namespace, work)
+        if hasattr(self._thread_state, "home"):
+            return self._run_directly(namespace, work)
         done = self.submit(namespace, work)
         try:
-            return done.result(VISIT_S_MAX)
+            return done.result(CALL_S_MAX)
         except TimeoutError:
-            done.cancel()  # nobody is there any more to close what it would open
-            text = f"network namespace {namespace.path} was not entered within {VISIT_S_MAX:g} s"
+            done.cancel()  # a late result would be a socket that nothing closes
+            text = f"network namespace {namespace.path} was not entered within {CALL_S_MAX:g} s"
             raise NetlinkLost(text, subject=namespace.path) from None
 
     def session(self, namespace: NetworkNamespace) -> NetlinkSession:
-        """An rtnetlink session inside. Raises as ``visit``."""
+        """An rtnetlink session in the namespace. Raises as ``run``."""
         if self._is_here(namespace):
             return NetlinkSession.open()
-        return self.visit(namespace, NetlinkSession.open)
+        return self.run(namespace, NetlinkSession.open)
 
     def socket(
         self, namespace: NetworkNamespace, family: int, kind: int, protocol: int
     ) -> socket.socket:
-        """A socket inside, such as of AF_PACKET; it belongs to the caller. Raises as ``visit``."""
-        return self.visit(namespace, lambda: socket.socket(family, kind, protocol))
+        """A socket in the namespace; the caller closes it. Raises as ``run``."""
+        return self.run(namespace, lambda: socket.socket(family, kind, protocol))
 
     def close(self) -> None:
-        """End the thread; what waits is done before."""
+        """Stop the thread after the queued calls."""
         with self._lock:
             self._closed = True
             thread, self._thread = self._thread, None
         if thread is not None:
-            self._visits.put(None)
-            thread.join(VISIT_S_MAX)
+            self._calls.put(None)
+            thread.join(CALL_S_MAX)
         self._home.close()
 
     def _is_here(self, namespace: NetworkNamespace) -> bool:
-        at_home = getattr(self._traveller, "home", True)
+        at_home = getattr(self._thread_state, "home", True)
         return at_home and namespace.identity == self._home.identity
 
-    def _travel(self, namespace: NetworkNamespace, work: Callable[[], T]) -> T:
-        """Go there, do the work, come back; a thread that is lost tries that first next time."""
+    def _run_directly(self, namespace: NetworkNamespace, work: Callable[[], T]) -> T:
+        """Enter the namespace, run ``work``, return home.
+
+        A thread that could not return home tries again at its next call.
+        """
         if self._is_here(namespace):
             return work()
         if namespace.fd < 0:
             raise _gone(namespace.path)
-        self._traveller.home = False
+        self._thread_state.home = False
         try:
             _enter(namespace.fd)
             return work()
         finally:
             _enter(self._home.fd)
-            self._traveller.home = True
+            self._thread_state.home = True
 
     def _start(self) -> None:
         self._thread = threading.Thread(target=self._serve, name="namespaces", daemon=True)
         self._thread.start()
 
     def _serve(self) -> None:
-        # A thread starts where the one is that started it, and that may be lost somewhere.
+        # A thread starts in the namespace of its parent, which may have failed to return home.
         _enter(self._home.fd)
-        while (visit := self._visits.get()) is not None:
-            finish = _visited(visit)
+        while (call := self._calls.get()) is not None:
+            finish = _run_call(call)
             try:
                 _enter(self._home.fd)
             except OSError:
@@ -245,39 +248,42 @@ class NetnsExecutor:
                 finish()
 
 
-def _visited(visit: _Visit) -> Callable[[], None]:
-    """Go there and do the work; what is returned tells the caller, once the thread is home."""
-    if not visit.done.set_running_or_notify_cancel():
-        os.close(visit.fd)
+def _run_call(call: _NamespaceCall) -> Callable[[], None]:
+    """Run one call in its namespace; returns a function that completes its future, for later."""
+    if not call.done.set_running_or_notify_cancel():
+        os.close(call.fd)
         return lambda: None
     try:
-        _enter(visit.fd)
-        result = visit.work()
-    except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits
+        _enter(call.fd)
+        result = call.work()
+    except BaseException as error:  # noqa: BLE001 - the future raises it at the caller
         failure = error
-        return lambda: visit.done.set_exception(failure)
+        return lambda: call.done.set_exception(failure)
     finally:
-        os.close(visit.fd)
-    return lambda: visit.done.set_result(result)
+        os.close(call.fd)
+    return lambda: call.done.set_result(result)
 
 
-def read_sysctl(visitor: NetnsExecutor, namespace: NetworkNamespace, name: str) -> str | None:
-    """The value of ``net/...`` inside; None: the kernel has no such key. Raises as ``visit``."""
+def read_sysctl(executor: NetnsExecutor, namespace: NetworkNamespace, name: str) -> str | None:
+    """The value of a ``net/...`` sysctl in the namespace; None: the kernel does not have it.
+
+    Raises as ``NetnsExecutor.run``.
+    """
 
     def read() -> str | None:
         with suppress(FileNotFoundError):
             return Path(_sysctl(name)).read_text().strip()
         return None
 
-    return visitor.visit(namespace, read)
+    return executor.run(namespace, read)
 
 
 def write_sysctls(
-    visitor: NetnsExecutor, namespace: NetworkNamespace, wanted: dict[str, str]
+    executor: NetnsExecutor, namespace: NetworkNamespace, wanted: dict[str, str]
 ) -> list[str]:
-    """Have ``net/...`` keys set inside, in order, in one visit; those the kernel does not have.
+    """Set ``net/...`` sysctls in the namespace, in order; returns those the kernel does not have.
 
-    Raises DatapathError when one cannot be written, and as ``visit``.
+    Raises DatapathError when one cannot be written, and as ``NetnsExecutor.run``.
     """
 
     def write() -> list[str]:
@@ -292,21 +298,21 @@ def write_sysctls(
                 raise DatapathError(text, subject=namespace.path) from error
         return missing
 
-    return visitor.visit(namespace, write)
+    return executor.run(namespace, write)
 
 
 def _sysctl(name: str) -> str:
     if not name.startswith("net/") or ".." in name:
-        raise BadInput(f"{name} is no network sysctl", subject=name)
+        raise BadInput(f"{name} is not a network sysctl", subject=name)
     root = HOST_SYSCTLS if HOST_SYSCTLS.is_dir() else OWN_SYSCTLS
     return f"{root}/{name}"
 
 
 def _set(path: str, value: str) -> None:
-    # Python's file objects would take several times as long as the kernel.
+    # Python's file objects cost several times as much as these system calls.
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
-        # A write may spin for the lock of all links, even one that changes nothing.
+        # The kernel takes the RTNL lock for a write even if the value does not change.
         if os.pread(fd, SYSCTL_BYTES_MAX, 0).strip() != value.encode():
             os.write(fd, value.encode())
     finally:
@@ -323,13 +329,13 @@ def _gone(path: str) -> NamespaceGone:
     return NamespaceGone(f"there is no network namespace {path}", subject=path)
 
 
-def _not_one(path: str) -> DatapathError:
-    return DatapathError(f"{path} is a namespace, but none of networks", subject=path)
+def _not_network(path: str) -> DatapathError:
+    return DatapathError(f"{path} is not a network namespace", subject=path)
 
 
 def _full() -> Overloaded:
     return Overloaded(
-        f"failed to queue correctly: queue is full with a maximum length of {VISITS_MAX}",
-        subject="namespace visits",
-        remedy="try again",
+        f"failed to queue correctly: queue is full with a maximum length of {CALLS_MAX}",
+        subject="network namespace calls",
+        remedy="try again; if it stays full, the kernel of this node is overloaded",
     )

@@ -78,11 +78,11 @@ class Chain(NamedTuple):
 
 
 @contextmanager
-def opened(visitor: NetnsExecutor, namespace: NetworkNamespace) -> Iterator[socket.socket]:
-    """A socket for the functions below. Raises NetlinkRefused, as ``visit``."""
+def opened(executor: NetnsExecutor, namespace: NetworkNamespace) -> Iterator[socket.socket]:
+    """A socket for the functions below. Raises NetlinkRefused, as ``NetnsExecutor.run``."""
     kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
     try:
-        netlink = visitor.socket(namespace, socket.AF_NETLINK, kind, NETLINK_NETFILTER)
+        netlink = executor.socket(namespace, socket.AF_NETLINK, kind, NETLINK_NETFILTER)
     except OSError as error:
         raise _refused(error.errno or EPROTONOSUPPORT) from error
     with netlink:

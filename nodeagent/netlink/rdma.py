@@ -78,11 +78,11 @@ class RdmaSocket:
         self._netlink = netlink
 
     @classmethod
-    def open(cls, visitor: NetnsExecutor, namespace: NetworkNamespace) -> Self | None:
-        """A socket inside; None where the kernel has no RDMA. Raises as ``NetnsExecutor.visit``."""
+    def open(cls, executor: NetnsExecutor, namespace: NetworkNamespace) -> Self | None:
+        """A socket inside; None where the kernel has no RDMA. Raises as ``NetnsExecutor.run``."""
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
         try:
-            return cls(visitor.socket(namespace, socket.AF_NETLINK, kind, NETLINK_RDMA))
+            return cls(executor.socket(namespace, socket.AF_NETLINK, kind, NETLINK_RDMA))
         except OSError:
             return None
 

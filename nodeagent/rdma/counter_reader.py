@@ -54,12 +54,12 @@ class CounterReader:
 
     def __init__(
         self,
-        visitor: NetnsExecutor,
+        executor: NetnsExecutor,
         directories: tuple[Path, ...] = DIRECTORIES,
         sysfs: Path = SYSFS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._visitor = visitor
+        self._executor = executor
         self._directories = directories
         self._sysfs = sysfs
         self._monotonic = monotonic
@@ -68,9 +68,9 @@ class CounterReader:
         """Everything, within the bounds above."""
         places: list[NamespacePorts] = []
         faults: dict[str, str] = {}
-        home = self._visitor.home
+        home = self._executor.home
         try:
-            kernel = RdmaSocket.open(self._visitor, home)
+            kernel = RdmaSocket.open(self._executor, home)
             if kernel is None:
                 return CounterRead((), {})
             with kernel:
@@ -84,7 +84,7 @@ class CounterReader:
 
     def _pods(self, faults: dict[str, str]) -> Iterator[NamespacePorts]:
         deadline = self._monotonic() + READ_S_MAX
-        seen = {self._visitor.home.identity}
+        seen = {self._executor.home.identity}
         for number, path in enumerate(_namespaces(self._directories)):
             if number == NAMESPACES_MAX or self._monotonic() > deadline:
                 bounds = f"{NAMESPACES_MAX} namespaces and {READ_S_MAX:g} s"
@@ -105,7 +105,7 @@ class CounterReader:
                 yield place
 
     def _pod(self, namespace: NetworkNamespace) -> NamespacePorts | None:
-        kernel = RdmaSocket.open(self._visitor, namespace)
+        kernel = RdmaSocket.open(self._executor, namespace)
         if kernel is None:
             return None
         with kernel:
@@ -114,7 +114,7 @@ class CounterReader:
 
     def _address(self, namespace: NetworkNamespace) -> str:
         """By which the Pod is known, "" if none can be told."""
-        with self._visitor.session(namespace) as session:
+        with self._executor.session(namespace) as session:
             for destination in ANYWHERE:
                 with suppress(OrbweaverError):
                     route = session.route_to(destination)
@@ -128,9 +128,9 @@ class CounterReader:
             return ()
         macs = self._macs(namespace) if any(not port.link for _, port in found) else {}
         kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC
-        with self._visitor.socket(namespace, socket.AF_INET, kind, 0) as inside:
+        with self._executor.socket(namespace, socket.AF_INET, kind, 0) as inside:
             named = ((d, p, p.link or macs.get(d.node_guid, "")) for d, p in found)
-            at_home = namespace is self._visitor.home
+            at_home = namespace is self._executor.home
             return tuple(
                 self._counted(kernel, inside, device, port._replace(link=link), at_home=at_home)
                 for device, port, link in named
@@ -172,7 +172,7 @@ class CounterReader:
 
     def _macs(self, namespace: NetworkNamespace) -> dict[int, str]:
         """Links by the GUID that their MAC address is made of."""
-        with self._visitor.session(namespace) as session:
+        with self._executor.session(namespace) as session:
             return {guid_of(link.mac): link.name for link in session.links() if link.mac}
 
 

@@ -72,12 +72,12 @@ class RdmaExposition:
     def over(
         cls,
         node: str,
-        visitor: NetnsExecutor,
+        executor: NetnsExecutor,
         tenants: Callable[[], Tenants] | None,
         metrics: AgentMetrics,
     ) -> RdmaExposition:
         """Of the machine itself; ``tenants`` None: outside Kubernetes."""
-        return cls(node, CounterReader(visitor), tenants or no_tenants, metrics)
+        return cls(node, CounterReader(executor), tenants or no_tenants, metrics)
 
     async def text(self) -> bytes:
         """All samples; none when nothing was read for too long."""

@@ -40,7 +40,7 @@ from nodeagent.cniwire.results import version_result
 from nodeagent.gate import CHECK_DEADLINE_S, GC_DEADLINE_S, STATUS_DEADLINE_S, Gate
 from nodeagent.handlers.add_handler import AddHandler, Done
 from nodeagent.handlers.check_handler import CheckHandler
-from nodeagent.handlers.delete_handler import delete_order
+from nodeagent.handlers.delete_handler import read_delete_request
 from nodeagent.handlers.gc_handler import GcHandler
 from nodeagent.handlers.status import StatusHandler
 from nodeagent.health import AgentHealth
@@ -58,11 +58,11 @@ Handler = Callable[[Call, float], Awaitable[Done]]
 class CniHandlers(NamedTuple):
     """What does the work."""
 
-    adding: AddHandler
+    add_handler: AddHandler
     addresses: AddressService
-    checking: CheckHandler
+    check_handler: CheckHandler
     status: StatusHandler
-    collecting: GcHandler
+    gc_handler: GcHandler
 
 
 class ChainedPluginHandler(Protocol):
@@ -80,7 +80,7 @@ class CniServer:
         self,
         gate: Gate,
         health: AgentHealth,
-        verbs: CniHandlers,
+        handlers: CniHandlers,
         call_log: CallLog,
         chained: Mapping[str, ChainedPluginHandler],
         actor: str,
@@ -88,7 +88,7 @@ class CniServer:
         self._actor = actor
         self._gate = gate
         self._health = health
-        self._verbs = verbs
+        self._cni_handlers = handlers
         self._call_log = call_log
         self._chained = chained
         self._handlers: dict[str, Handler] = {
@@ -114,7 +114,7 @@ class CniServer:
                 request = read_add_request(variables, conf, self._actor, has_hung_up)
                 logged = Logged(verb, conf, request.attachment, request.pod)
                 self._check_ready()
-                body, fields = await self._verbs.adding.handle_add(
+                body, fields = await self._cni_handlers.add_handler.handle_add(
                     request, conf.cni_version, arrived
                 )
             else:
@@ -145,7 +145,9 @@ class CniServer:
         if fault is not None:
             raise failure_of(fault).prefixed(UNHEALTHY)
         try:
-            deleted = await self._verbs.addresses.serve_delete(delete_order(call), arrived)
+            deleted = await self._cni_handlers.addresses.serve_delete(
+                read_delete_request(call), arrived
+            )
         except OrbweaverError as error:
             if error.retryable or isinstance(error, LogCorrupt):
                 raise CniFailure(TRY_AGAIN_LATER, error.message, error.remedy).prefixed(
@@ -159,13 +161,13 @@ class CniServer:
     async def _check(self, call: Call, _: float) -> Done:
         self._check_ready()
         with self._gate.admit(CHECK_DEADLINE_S):
-            await self._verbs.checking.check(call)
+            await self._cni_handlers.check_handler.check(call)
         return b"", {}
 
     async def _ask_status(self, call: Call, _: float) -> Done:
         try:
             with self._gate.admit(STATUS_DEADLINE_S):
-                await self._verbs.status.check(call.conf.ipam)
+                await self._cni_handlers.status.check(call.conf.ipam)
         except OrbweaverError as error:
             raise CniFailure(NOT_AVAILABLE, error.message, error.remedy) from error
         return b"", {}
@@ -173,7 +175,7 @@ class CniServer:
     async def _collect(self, call: Call, _: float) -> Done:
         self._check_ready()
         with self._gate.admit(GC_DEADLINE_S):
-            collected = await self._verbs.collecting.collect(call)
+            collected = await self._cni_handlers.gc_handler.collect(call)
         return b"", {"released": collected.released, "missing": collected.missing}
 
     def _check_ready(self) -> None:

@@ -59,11 +59,15 @@ class Coordinator:
     """Answers the calls of its executable."""
 
     def __init__(
-        self, gate: Gate, health: AgentHealth, coordinating: CoordinatorHandler, call_log: CallLog
+        self,
+        gate: Gate,
+        health: AgentHealth,
+        coordinator_handler: CoordinatorHandler,
+        call_log: CallLog,
     ) -> None:
         self._gate = gate
         self._health = health
-        self._coordinating = coordinating
+        self._coordinator_handler = coordinator_handler
         self._call_log = call_log
         self._handlers: dict[str, Handler] = {
             "ADD": self._add,
@@ -99,7 +103,7 @@ class Coordinator:
         if fault is not None:
             raise failure_of(fault).prefixed(UNHEALTHY)
         with self._gate.admit(ADD_DEADLINE_S):
-            done = await self._coordinating.add(call, conf)
+            done = await self._coordinator_handler.add(call, conf)
         result = {"cniVersion": call.conf.cni_version} | previous
         if done is None:
             return document(result), {"mode": "disable"}
@@ -112,12 +116,12 @@ class Coordinator:
 
     async def _delete(self, call: Call, conf: WrittenSettings) -> Done:
         with self._gate.admit(DEL_DEADLINE_S):
-            found = await self._coordinating.delete(call, conf)
+            found = await self._coordinator_handler.delete(call, conf)
         return b"", {"found": found}
 
     async def _check(self, call: Call, conf: WrittenSettings) -> Done:
         with self._gate.admit(CHECK_DEADLINE_S):
-            await self._coordinating.check(call, conf)
+            await self._coordinator_handler.check(call, conf)
         return b"", {}
 
     async def _status(self, call: Call, conf: WrittenSettings) -> Done:
@@ -128,7 +132,7 @@ class Coordinator:
 
     async def _collect(self, call: Call, conf: WrittenSettings) -> Done:
         with self._gate.admit(GC_DEADLINE_S):
-            collected = await self._coordinating.collect(call)
+            collected = await self._coordinator_handler.collect(call)
         return b"", {"removed": collected.removed, "missing": collected.missing}
 
 

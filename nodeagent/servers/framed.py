@@ -97,7 +97,7 @@ class FramedServer:
         if listening is not None:
             self._unwatch(listening)
             listening.close()
-        for connection in [each for each in self.connections if not each.is_asking]:
+        for connection in [each for each in self.connections if not each.has_request]:
             connection.abort()
 
     async def end(self) -> None:
@@ -127,9 +127,9 @@ class FramedServer:
                 loop = asyncio.get_running_loop()
                 self._pause = loop.call_later(ACCEPT_PAUSE_S, self._watch, listening)
                 return
-            self._take_up(FramedConnection(self, peer, self._answer), peer)
+            self._serve_peer(FramedConnection(self, peer, self._answer), peer)
 
-    def _take_up(self, connection: FramedConnection, peer: socket.socket) -> None:
+    def _serve_peer(self, connection: FramedConnection, peer: socket.socket) -> None:
         """Serve a caller that may call and has room."""
         if len(self.connections) >= CONNECTIONS_MAX:
             refusal = f"{CONNECTIONS_MAX} are open, as many as are allowed"
@@ -161,12 +161,12 @@ class FramedConnection:
     """One call. Its socket is watched only while bytes of it are missing."""
 
     __slots__ = (
-        *("_answer", "_bytes_held", "_door", "_hang_up", "_is_watched", "_length", "_received"),
+        *("_answer", "_bytes_held", "_server", "_hang_up", "_is_watched", "_length", "_received"),
         *("_socket", "_task", "_unsent", "since"),
     )
 
-    def __init__(self, door: FramedServer, peer: socket.socket, answer: Answering) -> None:
-        self._door = door
+    def __init__(self, server: FramedServer, peer: socket.socket, answer: Answering) -> None:
+        self._server = server
         self._socket = peer
         self._hang_up = hang_up_poll(peer)
         self._answer = answer
@@ -179,7 +179,7 @@ class FramedConnection:
         self.since = asyncio.get_running_loop().time()
 
     @property
-    def is_asking(self) -> bool:
+    def has_request(self) -> bool:
         """The whole request is there, and its answer is not yet sent."""
         return self._task is not None
 
@@ -199,7 +199,7 @@ class FramedConnection:
         if not data:  # the caller is gone: nothing was started, nothing is answered
             self.abort()
             return
-        if not self._hold(len(data)):
+        if not self._count_bytes(len(data)):
             return
         if not self._received:
             self._received = data
@@ -232,7 +232,7 @@ class FramedConnection:
         self._unwatch()
         self._socket.close()
         if self._task is None or self._unsent:
-            self._let_go()
+            self._forget()
 
     async def end(self) -> None:
         """Break off the work, if there is any, and close."""
@@ -250,23 +250,23 @@ class FramedConnection:
                 self.refuse("the environment block does not end")
                 return
         self._received = b""
-        self._task = self._door.tasks.start(self.serve_frame(environment, stdin))
+        self._task = self._server.tasks.start(self.serve_frame(environment, stdin))
 
-    def _hold(self, length: int) -> bool:
+    def _count_bytes(self, length: int) -> bool:
         """Count bytes that came; False, with an answer, when all requests hold too many."""
         self._bytes_held += length
-        self._door.bytes_held += length
-        if self._door.bytes_held <= REQUESTS_BYTES_MAX:
+        self._server.bytes_held += length
+        if self._server.bytes_held <= REQUESTS_BYTES_MAX:
             return True
-        self._door.counts.refuse(NAME, f"all requests hold {REQUESTS_BYTES_MAX} bytes")
+        self._server.counts.refuse(NAME, f"all requests hold {REQUESTS_BYTES_MAX} bytes")
         text = f"the requests under way hold {REQUESTS_BYTES_MAX} bytes, as many as are allowed"
         self._send(1, error_object(LATEST, CniFailure(TRY_AGAIN_LATER, text, "try again")))
         return False
 
-    def _let_go(self) -> None:
+    def _forget(self) -> None:
         """The connection holds nothing any more."""
-        self._door.connections.discard(self)
-        self._door.bytes_held -= self._bytes_held
+        self._server.connections.discard(self)
+        self._server.bytes_held -= self._bytes_held
         self._bytes_held = 0
         self._received = self._unsent = b""
 
@@ -289,7 +289,7 @@ class FramedConnection:
         """Answer one request, unless its caller is gone."""
         try:
             if self.has_hung_up():
-                self._door.counts.abandon(NAME)
+                self._server.counts.abandon(NAME)
             else:
                 status, body = await self._answer(environment, stdin, self.has_hung_up)
                 self._send(status, body)
@@ -298,7 +298,7 @@ class FramedConnection:
         finally:
             if not self._unsent:
                 self._socket.close()
-                self._let_go()
+                self._forget()
 
     def _send(self, status: int, body: bytes) -> None:
         """Send the answer and close; what the socket does not take at once follows."""
@@ -322,7 +322,7 @@ class FramedConnection:
             return
         self._unwatch()
         self._socket.close()
-        self._let_go()
+        self._forget()
 
     def _watch(self) -> None:
         if not self._is_watched:

@@ -36,7 +36,7 @@ from nodeagent.cniwire.failures import CniFailure
 from nodeagent.container_lock import require_caller
 from nodeagent.gate import DEL_DEADLINE_S, READ_DEADLINE_S, Gate
 from nodeagent.handlers.coordinator_handler import CoordinatorHandler
-from nodeagent.handlers.delete_handler import DeleteOrder
+from nodeagent.handlers.delete_handler import DeleteRequest
 from nodeagent.handlers.withdrawal_handler import Withdrawal, WithdrawalHandler
 from nodeagent.health import AgentHealth
 from nodeagent.servers.http_bodies import (
@@ -81,8 +81,8 @@ class HttpApi:
         gate: Gate,
         health: AgentHealth,
         addresses: AddressService,
-        withdrawing: WithdrawalHandler,
-        coordinating: CoordinatorHandler,
+        withdrawal_handler: WithdrawalHandler,
+        coordinator_handler: CoordinatorHandler,
     ) -> None:
         self._server: HttpServer | None = None
         self._settings = settings
@@ -91,8 +91,8 @@ class HttpApi:
         self._gate = gate
         self._health = health
         self._addresses = addresses
-        self._withdrawing = withdrawing
-        self._coordinating = coordinating
+        self._withdrawal_handler = withdrawal_handler
+        self._coordinator_handler = coordinator_handler
 
     async def open(
         self, listening: socket.socket, backlog: int, counts: ConnectionCounts | None = None
@@ -134,7 +134,7 @@ class HttpApi:
     async def _add(self, request: web.Request) -> web.Response:
         arrived = time.perf_counter()
         args = await read_body(request, AddArgs, "ipamAddArgs")
-        has_hung_up = self._take_up(request)
+        has_hung_up = self._admit(request)
         container = checked_container(args.container_id)
         add = AddRequest(
             _reference(args.pod_namespace, args.pod_name, args.pod_uid, args.container_id),
@@ -170,8 +170,8 @@ class HttpApi:
     async def _delete(self, request: web.Request) -> web.Response:
         arrived = time.perf_counter()
         args = await read_body(request, DelArgs, "ipamDelArgs")
-        self._take_up(request)
-        order = DeleteOrder(
+        self._admit(request)
+        order = DeleteRequest(
             _reference(args.pod_namespace, args.pod_name, args.pod_uid, args.container_id),
             Attachment(
                 checked_container(args.container_id),
@@ -189,10 +189,10 @@ class HttpApi:
 
     async def _delete_batch(self, request: web.Request) -> web.Response:
         args = await read_body(request, BatchDelArgs, "ipamBatchDelArgs")
-        self._take_up(request)
+        self._admit(request)
         pod = _reference(args.pod_namespace, args.pod_name, args.pod_uid, args.container_id)
         with self._gate.admit(DEL_DEADLINE_S):
-            how = await self._withdrawing.withdraw(pod, conflict=args.conflict)
+            how = await self._withdrawal_handler.withdraw(pod, conflict=args.conflict)
         if how is Withdrawal.DONE:
             return web.Response()
         return json_text(_STATUS[how], how.value)
@@ -216,9 +216,9 @@ class HttpApi:
         args = await read_body(request, CoordinatorArgs, "getCoordinatorConfig")
         self._check_ready()
         pod = _reference(args.pod_namespace, args.pod_name, "", args.pod_name)
-        return _json(200, coordinator_config(await self._coordinating.configuration(pod)))
+        return _json(200, coordinator_config(await self._coordinator_handler.configuration(pod)))
 
-    def _take_up(self, request: web.Request) -> HasHungUp:
+    def _admit(self, request: web.Request) -> HasHungUp:
         """Before a request changes anything. Raises CallerGone, NotReady and its like."""
 
         def has_hung_up() -> bool:

@@ -50,24 +50,26 @@ class SysctlValue(NamedTuple):
         return self.found in (None, self.wanted.value)
 
 
-def tune(visitor: NetnsExecutor, namespace: NetworkNamespace, families: tuple[Family, ...]) -> None:
+def tune(
+    executor: NetnsExecutor, namespace: NetworkNamespace, families: tuple[Family, ...]
+) -> None:
     """Set what is not as it shall be. Raises DatapathError with the key that cannot be written."""
-    readings = read(visitor, namespace, families)
+    readings = read(executor, namespace, families)
     for reading in readings:
         if reading.found is None:
             _log.warning("sysctl %s is not there, and is skipped", reading.wanted.key)
     wrong = {one.wanted.key: one.wanted.value for one in readings if not one.is_right}
-    write_sysctls(visitor, namespace, wanted=wrong)
+    write_sysctls(executor, namespace, wanted=wrong)
     for key, value in wrong.items():
         _log.info("sysctl %s is %s now", key, value)
 
 
 def read(
-    visitor: NetnsExecutor, namespace: NetworkNamespace, families: tuple[Family, ...]
+    executor: NetnsExecutor, namespace: NetworkNamespace, families: tuple[Family, ...]
 ) -> list[SysctlValue]:
     """How the keys that these families want are. Raises DatapathError and its kinds."""
     return [
-        SysctlValue(one, read_sysctl(visitor, namespace, one.key))
+        SysctlValue(one, read_sysctl(executor, namespace, one.key))
         for one in WANTED
         if set(one.families) & set(families)
     ]

@@ -17,8 +17,8 @@ class LinkProber:
     """Probes from one interface. Make it inside the event loop that runs it."""
 
     def __init__(self, interface: str, name: str, netns: str = OWN) -> None:
-        self._visitor = NetnsExecutor()
-        self._detector = Detector(self._visitor)
+        self._executor = NetnsExecutor()
+        self._detector = Detector(self._executor)
         self._interface = interface
         self._netns = netns
         self._name = name
@@ -42,9 +42,9 @@ class LinkProber:
     async def close(self) -> None:
         """Close every socket, end the thread."""
         await self._detector.close()
-        self._visitor.close()
+        self._executor.close()
 
     async def _ask(self, address: str) -> str:
         """The hardware address of who uses it, "" for nobody. Raises DetectionFailed."""
-        macs = await self._detector.who_answers(self._interface, address, self._netns)
+        macs = await self._detector.find_responders(self._interface, address, self._netns)
         return ", ".join(macs)

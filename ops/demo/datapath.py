@@ -34,13 +34,13 @@ ASKED: Final = 32
 
 def able() -> MissingCapability:
     """What can be shown, tried where nobody is disturbed."""
-    visitor = NetnsExecutor()
+    executor = NetnsExecutor()
     try:
-        found = {one.name: one.why_not for one in abilities(visitor)}
+        found = {one.name: one.why_not for one in abilities(executor)}
     except OSError as error:
         found = {"reply marks": str(error)}
     finally:
-        visitor.close()
+        executor.close()
     wires = next((why for name, why in found.items() if "reply marks" in name and why), "")
     return MissingCapability(wires, _no_services())
 

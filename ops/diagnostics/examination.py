@@ -55,8 +55,8 @@ class Examination(NamedTuple):
 class _Reader:
     """Reads part by part; a part that fails is a fault in words and otherwise empty."""
 
-    def __init__(self, visitor: NetnsExecutor) -> None:
-        self._visitor = visitor
+    def __init__(self, executor: NetnsExecutor) -> None:
+        self._executor = executor
         self.faults: list[str] = []
         self.ipv6 = False
         self.abilities: list[KernelFeature] = []
@@ -66,13 +66,13 @@ class _Reader:
 
     def read(self) -> None:
         """All parts. For a thread to wait in."""
-        visitor = self._visitor
+        executor = self._executor
         self.ipv6 = Path("/proc/net/if_inet6").exists()
-        self.abilities = self._try("the kernel's abilities", lambda: abilities(visitor))
-        self.sysctls = self._try("sysctls", lambda: sysctls.read(visitor, visitor.home, FAMILIES))
-        with visitor.session(visitor.home) as session:
+        self.abilities = self._try("the kernel's abilities", lambda: abilities(executor))
+        self.sysctls = self._try("sysctls", lambda: sysctls.read(executor, executor.home, FAMILIES))
+        with executor.session(executor.home) as session:
             nics = self._try("interfaces", lambda: master_nics(session))
-            self.nics = self._try("devices", lambda: _with_hardware(visitor, nics)) or nics
+            self.nics = self._try("devices", lambda: _with_hardware(executor, nics)) or nics
             self.gateways = self._try("routes", lambda: default_gateways(session))
 
     def _try(self, what: str, part: Callable[[], list[T]]) -> list[T]:
@@ -85,16 +85,16 @@ class _Reader:
 
 async def examine(gateways: Sequence[Gateway] = ()) -> Examination:
     """Look at this node, and at these gateways besides those of its default routes."""
-    visitor = NetnsExecutor()
-    detector = Detector(visitor)
-    reader = _Reader(visitor)
+    executor = NetnsExecutor()
+    detector = Detector(executor)
+    reader = _Reader(executor)
     try:
         await asyncio.to_thread(reader.read)
         asked = dict.fromkeys((*reader.gateways, *gateways))
         answers = await asyncio.gather(*(_ask(detector, gateway) for gateway in asked))
     finally:
         await detector.close()
-        await asyncio.to_thread(visitor.close)
+        await asyncio.to_thread(executor.close)
     return Examination(
         platform.release(),
         platform.machine(),
@@ -109,14 +109,14 @@ async def examine(gateways: Sequence[Gateway] = ()) -> Examination:
     )
 
 
-def _with_hardware(visitor: NetnsExecutor, nics: list[MasterNic]) -> list[MasterNic]:
-    behind = read_hardware(visitor, visitor.home, [nic.name for nic in nics])
+def _with_hardware(executor: NetnsExecutor, nics: list[MasterNic]) -> list[MasterNic]:
+    behind = read_hardware(executor, executor.home, [nic.name for nic in nics])
     return [nic._replace(**behind[nic.name]._asdict()) for nic in nics]
 
 
 async def _ask(detector: Detector, gateway: Gateway) -> GatewayAnswer:
     try:
-        macs = await detector.who_answers(gateway.interface, gateway.address)
+        macs = await detector.find_responders(gateway.interface, gateway.address)
     except OrbweaverError as error:
         return GatewayAnswer(gateway, (), error.message)
     return GatewayAnswer(gateway, macs)

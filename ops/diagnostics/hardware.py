@@ -29,12 +29,12 @@ class Hardware(NamedTuple):
 
 
 def read_hardware(
-    visitor: NetnsExecutor, namespace: NetworkNamespace, links: Iterable[str], sysfs: Path = SYSFS
+    executor: NetnsExecutor, namespace: NetworkNamespace, links: Iterable[str], sysfs: Path = SYSFS
 ) -> dict[str, Hardware]:
     """By link. Raises OSError."""
     wanted = tuple(links)
-    buses = visitor.visit(namespace, _buses_of(wanted))
-    rdma = _rdma_devices(visitor, namespace)
+    buses = executor.run(namespace, _buses_of(wanted))
+    rdma = _rdma_devices(executor, namespace)
     return {
         link: _behind(sysfs / "bus/pci/devices" / buses.get(link, ""), tuple(rdma.get(link, ())))
         for link in wanted
@@ -66,10 +66,10 @@ def _buses_of(links: tuple[str, ...]) -> Callable[[], dict[str, str]]:
     return read
 
 
-def _rdma_devices(visitor: NetnsExecutor, namespace: NetworkNamespace) -> dict[str, list[str]]:
+def _rdma_devices(executor: NetnsExecutor, namespace: NetworkNamespace) -> dict[str, list[str]]:
     """The names of RDMA devices, by link; none where the kernel has no RDMA."""
     found: dict[str, list[str]] = {}
-    kernel = RdmaSocket.open(visitor, namespace)
+    kernel = RdmaSocket.open(executor, namespace)
     if kernel is None:
         return found
     with kernel:

@@ -79,13 +79,13 @@ _KINDS: Final = (
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
-def abilities(visitor: NetnsExecutor) -> list[KernelFeature]:
+def abilities(executor: NetnsExecutor) -> list[KernelFeature]:
     """Every ability, each tried. Raises OSError where no namespace can be made at all."""
-    with _trial_namespace() as namespace, visitor.session(namespace) as session:
+    with _trial_namespace() as namespace, executor.session(namespace) as session:
         return [
             *_links(session),
             *(_rule(session, family) for family in _FAMILIES),
-            *_reply_marks(visitor, namespace),
+            *_reply_marks(executor, namespace),
             *_cluster_ips(),
         ]
 
@@ -113,11 +113,11 @@ def _rule(session: NetlinkSession, family: Family) -> KernelFeature:
     return KernelFeature(f"IPv{family} policy rules", "ipv6" if family == 6 else "", why)
 
 
-def _reply_marks(visitor: NetnsExecutor, namespace: NetworkNamespace) -> Iterator[KernelFeature]:
+def _reply_marks(executor: NetnsExecutor, namespace: NetworkNamespace) -> Iterator[KernelFeature]:
     """One of the two ways is enough (docs/reference/coordinator.md, "Reply path")."""
     ways: tuple[tuple[str, ReplyMarkRules], ...] = (
-        ("nftables", NftReplyMarkRules(visitor)),
-        ("iptables", IptablesReplyMarkRules(visitor)),
+        ("nftables", NftReplyMarkRules(executor)),
+        ("iptables", IptablesReplyMarkRules(executor)),
     )
     for family in _FAMILIES:
         words = []

@@ -156,11 +156,11 @@ def test_an_add_of_a_caller_that_is_gone_never_counts_as_under_way() -> None:
     """One step asks for the caller and notes the ADD: a later DEL waits, or the ADD is dropped."""
     lock = ContainerLock()
 
-    with pytest.raises(CallerGone), lock.adding("c-1", lambda: True):
+    with pytest.raises(CallerGone), lock.run_add("c-1", lambda: True):
         raise AssertionError("it started")
 
     with pytest.raises(StopIteration):
-        lock.added("c-1").__await__().__next__()
+        lock.wait_for_adds("c-1").__await__().__next__()
 
 
 def test_a_caller_has_hung_up_once_it_closes_or_ends_its_side() -> None:

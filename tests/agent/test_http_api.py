@@ -463,7 +463,7 @@ async def test_before_it_is_ready_every_request_says_so(
     settings: Settings, store: MemoryStore, method: str, url: str, body: object
 ) -> None:
     agent = Agent(settings, store)
-    await agent.open_doors()
+    await agent.open_servers()
 
     reply = await ask(Node(agent), method, url, body)
 

@@ -63,7 +63,7 @@ async def test_the_doors_are_open_before_the_agent_is_ready_and_say_so(
     settings: Settings, store: MemoryStore
 ) -> None:
     agent = Agent(settings, store)
-    await agent.open_doors()
+    await agent.open_servers()
     node = Node(agent)
     assert agent.health_port is not None
     port = agent.health_port.port
@@ -92,7 +92,7 @@ async def test_an_agent_waits_for_an_etcd_that_is_away_at_first(
     faulty = FaultyStore(store)
     faulty.is_unavailable = True
     agent = Agent(settings, faulty)
-    await agent.open_doors()
+    await agent.open_servers()
     starting = asyncio.ensure_future(agent.become_ready())
     node = Node(agent)
     away = await node.call("ADD")

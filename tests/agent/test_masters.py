@@ -16,7 +16,7 @@ from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 
 
 @pytest.fixture
-def visitor() -> Iterator[NetnsExecutor]:
+def executor() -> Iterator[NetnsExecutor]:
     made = NetnsExecutor()
     yield made
     made.close()
@@ -33,18 +33,18 @@ def namespace() -> Iterator[Path]:
 
 
 def test_the_driver_of_a_link_in_a_namespace_names_its_bus(
-    visitor: NetnsExecutor, namespace: Path
+    executor: NetnsExecutor, namespace: Path
 ) -> None:
     with NetworkNamespace.open(str(namespace)) as held:
-        assert visitor.visit(held, lambda: bus_device("net1")) == "N/A"
+        assert executor.run(held, lambda: bus_device("net1")) == "N/A"
 
 
 async def test_asking_leaves_the_agent_s_threads_in_their_own_namespace(
-    visitor: NetnsExecutor, namespace: Path
+    executor: NetnsExecutor, namespace: Path
 ) -> None:
     before = own_namespace()
 
-    await master_addresses(visitor, str(namespace), "net1")
+    await master_addresses(executor, str(namespace), "net1")
 
     assert own_namespace() == before
     assert await asyncio.to_thread(own_namespace) == before
@@ -65,27 +65,27 @@ def test_the_physical_function_of_a_vf_names_the_master(tmp_path: Path) -> None:
     assert master_of("N/A", tmp_path) is None
 
 
-def test_the_addresses_of_a_link_are_read_from_the_kernel(visitor: NetnsExecutor) -> None:
-    assert "127.0.0.1" in addresses_of(visitor, "lo")
-    assert addresses_of(visitor, "no-such-link") == ()
+def test_the_addresses_of_a_link_are_read_from_the_kernel(executor: NetnsExecutor) -> None:
+    assert "127.0.0.1" in addresses_of(executor, "lo")
+    assert addresses_of(executor, "no-such-link") == ()
 
 
 @pytest.mark.parametrize("interface", ["net9", "", "a-name-that-is-too-long"])
 async def test_what_cannot_be_read_is_none(
-    visitor: NetnsExecutor, namespace: Path, interface: str
+    executor: NetnsExecutor, namespace: Path, interface: str
 ) -> None:
-    assert await master_addresses(visitor, str(namespace), interface) is None
+    assert await master_addresses(executor, str(namespace), interface) is None
 
 
 async def test_a_link_that_is_no_vf_and_a_namespace_that_is_gone_have_no_master(
-    visitor: NetnsExecutor, namespace: Path
+    executor: NetnsExecutor, namespace: Path
 ) -> None:
-    assert await master_addresses(visitor, str(namespace), "net1") is None
-    assert await master_addresses(visitor, "/run/netns/gone", "net1") is None
+    assert await master_addresses(executor, str(namespace), "net1") is None
+    assert await master_addresses(executor, "/run/netns/gone", "net1") is None
 
 
 async def test_a_path_that_would_keep_its_reader_waiting_has_no_master(
-    visitor: NetnsExecutor, tmp_path: Path
+    executor: NetnsExecutor, tmp_path: Path
 ) -> None:
     os.mkfifo(tmp_path / "netns")
-    assert await master_addresses(visitor, str(tmp_path / "netns"), "net1") is None
+    assert await master_addresses(executor, str(tmp_path / "netns"), "net1") is None

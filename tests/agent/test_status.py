@@ -156,7 +156,7 @@ async def test_quarantined_addresses_that_nobody_here_uses_are_no_matter(
 
 async def test_an_agent_that_is_not_ready_is_50(settings: Settings, store: MemoryStore) -> None:
     agent = Agent(settings, store)
-    await agent.open_doors()
+    await agent.open_servers()
 
     code, text = await status(Node(agent))
 

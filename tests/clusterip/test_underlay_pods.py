@@ -72,7 +72,7 @@ def test_the_network_sees_the_backend_and_the_pods_own_address(
     serve(world, installation, family, target)
     server = datacentre.listen(backend.inside, target, 8080)
     with NetworkNamespace.open(str(datacentre.fabric.path)) as fabric:
-        wire = datacentre.visitor.socket(fabric, socket.AF_PACKET, socket.SOCK_RAW, 0)
+        wire = datacentre.executor.socket(fabric, socket.AF_PACKET, socket.SOCK_RAW, 0)
     with wire:
         wire.bind(("br0", ANY_PROTOCOL))
         wire.setblocking(False)

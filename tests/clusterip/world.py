@@ -42,8 +42,8 @@ class World:
     def __init__(self, directory: Path) -> None:
         self._stack = ExitStack()
         self.bpffs = directory / "bpf"
-        self.visitor = NetnsExecutor()
-        self._stack.callback(self.visitor.close)
+        self.executor = NetnsExecutor()
+        self._stack.callback(self.executor.close)
         name = f"owt-{os.getpid()}-{secrets.token_hex(3)}"
         self.named = Named(name)
         self.named.create()
@@ -75,7 +75,7 @@ class World:
         installation.write(steps)
 
     def socket(self, family: int, protocol: str = "TCP") -> sockets.socket:
-        made = self.visitor.socket(self.inside, AF[family], KINDS[protocol], 0)
+        made = self.executor.socket(self.inside, AF[family], KINDS[protocol], 0)
         self._stack.callback(made.close)
         made.settimeout(ANSWER_S)
         return made

@@ -161,7 +161,7 @@ def test_an_agent_killed_in_the_middle_is_repaired_by_the_next_del(
 
 
 def test_what_is_left_of_an_earlier_sandbox_gives_way(pod: Pod, node: Node) -> None:
-    node.inside.ip("link", "add", pod.host_end, "type", "veth", "peer", "name", "left")
+    node.inside.ip("link", "add", pod.host_veth_name, "type", "veth", "peer", "name", "left")
     pod.add(**SAID)
     assert pod.check() == []
     assert "left" not in node.inside.ip("link")
@@ -209,9 +209,9 @@ def test_del_without_a_record_removes_the_pair_of_the_first_nic(pod: Pod, node: 
     pod.add(**SAID)
     node.records.remove(pod.container, "eth0")
     assert not pod.delete("net1")
-    assert pod.host_end in node.inside.ip("link")
+    assert pod.host_veth_name in node.inside.ip("link")
     assert pod.delete()
-    assert pod.host_end not in node.inside.ip("link")
+    assert pod.host_veth_name not in node.inside.ip("link")
 
 
 def test_a_late_del_leaves_the_pod_that_has_the_path_by_now(
@@ -285,7 +285,7 @@ def test_overlay_needs_a_first_nic_that_is_a_veth(pod: Pod) -> None:
 def test_iptables_marks_where_there_is_no_nftables(
     pod: Pod, node: Node, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    marks = IptablesReplyMarkRules(world.visitor)
+    marks = IptablesReplyMarkRules(world.executor)
     held = world.hold(pod.inside)
     program = pod.require_iptables()
 
@@ -293,7 +293,7 @@ def test_iptables_marks_where_there_is_no_nftables(
         raise NetlinkRefused("nftables: not here", number=min(nftables.UNSUPPORTED))
 
     monkeypatch.setattr(NftReplyMarkRules, "put", none)
-    best = PreferredReplyMarkRules(world.visitor)
+    best = PreferredReplyMarkRules(world.executor)
     assert len(marks.missing(held, (4, 6))) == 6
     for _ in range(2):
         best.put(held, (4, 6))

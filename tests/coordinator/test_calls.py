@@ -93,7 +93,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def coordinating(world: World, node: Node, clock: Clock) -> AsyncIterator[CoordinatorHandler]:
+async def coordinator_handler(
+    world: World, node: Node, clock: Clock
+) -> AsyncIterator[CoordinatorHandler]:
     made = service(world, node, clock)
     yield made
     await asyncio.to_thread(made.close)
@@ -110,7 +112,7 @@ def service(
         node.engine,
         node.records,
         world.announcer,
-        world.visitor,
+        world.executor,
         Known(annotations or {}),
         cluster or ConfiguredSettings(read_settings(CLUSTER)),
         clock,
@@ -129,15 +131,15 @@ def collection(*valid: Pod) -> Call:
 
 
 async def test_the_cluster_says_what_the_network_configuration_does_not(
-    coordinating: CoordinatorHandler, pod: Pod
+    coordinator_handler: CoordinatorHandler, pod: Pod
 ) -> None:
-    await coordinating.add(call(pod), NOTHING)
+    await coordinator_handler.add(call(pod), NOTHING)
     assert "10.96.0.0/16 via 10.6.0.11" in pod.inside.ip("route")
-    await coordinating.check(call(pod, "CHECK"), NOTHING)
-    assert await coordinating.delete(call(pod, "DEL"), NOTHING)
-    assert not await coordinating.delete(call(pod, "DEL"), NOTHING)
+    await coordinator_handler.check(call(pod, "CHECK"), NOTHING)
+    assert await coordinator_handler.delete(call(pod, "DEL"), NOTHING)
+    assert not await coordinator_handler.delete(call(pod, "DEL"), NOTHING)
     with pytest.raises(CniFailure, match="nothing is recorded of interface eth0"):
-        await coordinating.check(call(pod, "CHECK"), NOTHING)
+        await coordinator_handler.check(call(pod, "CHECK"), NOTHING)
 
 
 async def test_the_pods_annotation_chooses_the_default_route(
@@ -155,64 +157,64 @@ async def test_the_pods_annotation_chooses_the_default_route(
     await asyncio.to_thread(made.close)
 
 
-async def test_disabled_changes_nothing(coordinating: CoordinatorHandler, pod: Pod) -> None:
+async def test_disabled_changes_nothing(coordinator_handler: CoordinatorHandler, pod: Pod) -> None:
     disabled = read_settings({"mode": "disabled"})
-    assert await coordinating.add(call(pod), disabled) is None
-    assert not await coordinating.delete(call(pod, "DEL"), disabled)
-    await coordinating.check(call(pod, "CHECK"), disabled)
+    assert await coordinator_handler.add(call(pod), disabled) is None
+    assert not await coordinator_handler.delete(call(pod, "DEL"), disabled)
+    await coordinator_handler.check(call(pod, "CHECK"), disabled)
     assert "veth0" not in pod.inside.ip("link")
 
 
 async def test_a_cluster_that_is_not_ready_blocks_adds_and_no_dels(
-    world: World, node: Node, pod: Pod, clock: Clock, coordinating: CoordinatorHandler
+    world: World, node: Node, pod: Pod, clock: Clock, coordinator_handler: CoordinatorHandler
 ) -> None:
-    await coordinating.add(call(pod), NOTHING)
+    await coordinator_handler.add(call(pod), NOTHING)
     unsynced = service(world, node, clock, cluster=Unsynced())
     with pytest.raises(NotReady, match="no ready"):
         await unsynced.add(call(pod), NOTHING)
     assert unsynced.fault() is not None
-    assert coordinating.fault() is None
+    assert coordinator_handler.fault() is None
     assert await unsynced.delete(call(pod, "DEL"), NOTHING)
     await asyncio.to_thread(unsynced.close)
 
 
 async def test_a_del_with_settings_that_cannot_be_used_succeeds(
-    coordinating: CoordinatorHandler, pod: Pod
+    coordinator_handler: CoordinatorHandler, pod: Pod
 ) -> None:
-    await coordinating.add(call(pod), NOTHING)
+    await coordinator_handler.add(call(pod), NOTHING)
     broken = read_settings({"hijackCIDR": ["nonsense"]})
     with pytest.raises(BadInput):
-        await coordinating.add(call(pod), broken)
-    assert await coordinating.delete(call(pod, "DEL"), broken)
+        await coordinator_handler.add(call(pod), broken)
+    assert await coordinator_handler.delete(call(pod, "DEL"), broken)
 
 
 async def test_gc_takes_back_at_the_second_miss(
-    coordinating: CoordinatorHandler, pod: Pod, node: Node, clock: Clock
+    coordinator_handler: CoordinatorHandler, pod: Pod, node: Node, clock: Clock
 ) -> None:
-    await coordinating.add(call(pod), NOTHING)
-    assert (await coordinating.collect(collection(pod))).missing == 0
+    await coordinator_handler.add(call(pod), NOTHING)
+    assert (await coordinator_handler.collect(collection(pod))).missing == 0
     for _ in range(2):
-        found = await coordinating.collect(collection())
+        found = await coordinator_handler.collect(collection())
         assert (found.removed, found.missing) == ((), 1)
     clock.now += GC_TWICE_S
-    found = await coordinating.collect(collection())
+    found = await coordinator_handler.collect(collection())
     assert found.removed == (f"{pod.container}/eth0",)
-    assert pod.host_end not in node.inside.ip("link")
+    assert pod.host_veth_name not in node.inside.ip("link")
     assert list(node.records.all()) == []
 
 
 async def test_gc_takes_back_at_once_where_the_namespace_is_gone(
-    coordinating: CoordinatorHandler, pod: Pod, node: Node
+    coordinator_handler: CoordinatorHandler, pod: Pod, node: Node
 ) -> None:
-    await coordinating.add(call(pod), NOTHING)
+    await coordinator_handler.add(call(pod), NOTHING)
     pod.inside.delete()
-    assert (await coordinating.collect(collection())).removed == (f"{pod.container}/eth0",)
+    assert (await coordinator_handler.collect(collection())).removed == (f"{pod.container}/eth0",)
     assert list(node.records.all()) == []
 
 
 async def test_gc_goes_on_after_what_cannot_be_taken_back(
     world: World,
-    coordinating: CoordinatorHandler,
+    coordinator_handler: CoordinatorHandler,
     pod: Pod,
     node: Node,
     monkeypatch: pytest.MonkeyPatch,
@@ -220,7 +222,7 @@ async def test_gc_goes_on_after_what_cannot_be_taken_back(
     second = world.pod(node, "second")
     second.macvlan("eth0", "10.6.0.102/24")
     for each in (pod, second):
-        await coordinating.add(call(each), NOTHING)
+        await coordinator_handler.add(call(each), NOTHING)
         each.inside.delete()
     stuck, other = sorted((pod.container, second.container))
     delete = node.engine.delete
@@ -232,34 +234,34 @@ async def test_gc_goes_on_after_what_cannot_be_taken_back(
 
     monkeypatch.setattr(node.engine, "delete", refused_once)
     with pytest.raises(CniFailure, match=f"GC failed for 1 attachments: {stuck}/eth0: netlink"):
-        await coordinating.collect(collection())
+        await coordinator_handler.collect(collection())
     assert [each.container for each in node.records.all()] == [stuck], f"{other} is taken back"
 
 
 async def test_a_thousand_leftovers_of_a_crashed_node_are_taken_back(
-    world: World, coordinating: CoordinatorHandler, pod: Pod, node: Node
+    world: World, coordinator_handler: CoordinatorHandler, pod: Pod, node: Node
 ) -> None:
-    await coordinating.add(call(pod), NOTHING)
+    await coordinator_handler.add(call(pod), NOTHING)
     (alive,) = node.records.all()
     # Their pairs have died with their namespaces; what they had on another wire has not.
     batch(node.inside, "link add cali-left type veth peer left", "link set cali-left up")
-    (wire,) = (link.number for link in links_of(world, node) if link.name == "cali-left")
+    (pod_veth,) = (link.number for link in links_of(world, node) if link.name == "cali-left")
     before = tables_of(node)
     for number in range(LEFTOVERS):
-        steps = left_behind(wire, f"10.9.{number // 200}.{number % 200 + 1}")
-        with world.visitor.session(node.held) as session:
+        steps = left_behind(pod_veth, f"10.9.{number // 200}.{number % 200 + 1}")
+        with world.executor.session(node.held) as session:
             session.apply([step.do for step in steps])
         node.records.put(
             structs.replace(
                 alive,
                 container=f"{number:064x}",
                 netns=f"/run/netns/owt-gone-{number}",
-                peer=NOWHERE + number,
+                host_veth=NOWHERE + number,
                 plan=AttachmentPlan((), steps, {}),
             )
         )
     assert len(node.inside.ip("route", "show", "table", "500").splitlines()) == LEFTOVERS + 1
-    found = await coordinating.collect(collection(pod))
+    found = await coordinator_handler.collect(collection(pod))
     assert len(found.removed) == LEFTOVERS
     assert list(node.records.all()) == [alive]
     assert tables_of(node) == before
@@ -267,7 +269,7 @@ async def test_a_thousand_leftovers_of_a_crashed_node_are_taken_back(
 
 
 def links_of(world: World, node: Node) -> list[Link]:
-    with world.visitor.session(node.held) as session:
+    with world.executor.session(node.held) as session:
         return session.links()
 
 
@@ -277,57 +279,59 @@ def tables_of(node: Node) -> tuple[list[str], list[str]]:
     return sorted(neighbours.splitlines()), sorted(routes.splitlines())
 
 
-def left_behind(wire: int, text: str) -> tuple[PlanStep, ...]:
+def left_behind(pod_veth: int, text: str) -> tuple[PlanStep, ...]:
     """A route and a neighbour entry of a Pod's address on the node."""
     address = parse_address(text)
-    route = KernelRoute(host_prefix(address), wire, table=500, scope=RT_SCOPE_LINK)
-    return neighbour_step(Neighbour(wire, address, bytes(5) + b"\x01")), route_step(route)
+    route = KernelRoute(host_prefix(address), pod_veth, table=500, scope=RT_SCOPE_LINK)
+    return neighbour_step(Neighbour(pod_veth, address, bytes(5) + b"\x01")), route_step(route)
 
 
 async def test_what_pods_have_lost_while_no_agent_was_there_is_taken_back(
-    world: World, coordinating: CoordinatorHandler, pod: Pod, node: Node
+    world: World, coordinator_handler: CoordinatorHandler, pod: Pod, node: Node
 ) -> None:
     gone, without = (world.pod(node, name) for name in ("gone", "without"))
     gone.macvlan("eth0", "10.6.0.102/24")
     without.macvlan("eth0", "10.6.0.103/24")
     for each in (pod, gone, without):
-        await coordinating.add(call(each), NOTHING)
+        await coordinator_handler.add(call(each), NOTHING)
     without.macvlan("net1", "10.7.0.103/24")
     default = read_settings({"podDefaultRouteNic": "net1"})
-    await coordinating.add(call(without, interface="net1"), default)
+    await coordinator_handler.add(call(without, interface="net1"), default)
 
     gone.inside.delete()
-    node.await_end(gone.host_end)
+    node.await_end(gone.host_veth_name)
     without.inside.ip("link", "delete", "net1")
 
-    assert await coordinating.sweep() == 2
+    assert await coordinator_handler.sweep() == 2
     kept = {(each.container, each.interface) for each in node.records.all()}
     assert kept == {(pod.container, "eth0"), (without.container, "eth0")}
     assert "default via 10.6.0.1 dev eth0" in without.inside.ip("route"), "given back"
     assert (pod.check(), without.check()) == ([], [])
-    assert await coordinating.sweep() == 0
+    assert await coordinator_handler.sweep() == 0
 
 
 async def test_a_namespace_that_an_agent_cannot_see_is_not_taken_for_gone(
-    coordinating: CoordinatorHandler, pod: Pod, node: Node
+    coordinator_handler: CoordinatorHandler, pod: Pod, node: Node
 ) -> None:
     """As with a mount that an upgrade has forgotten: all Pods would lose their wires."""
-    await coordinating.add(call(pod), NOTHING)
+    await coordinator_handler.add(call(pod), NOTHING)
     (record,) = node.records.all()
     node.records.put(structs.replace(record, netns="/run/netns/owt-not-seen-from-here"))
 
-    assert await coordinating.sweep() == 0
+    assert await coordinator_handler.sweep() == 0
     assert pod.pings(node.addresses[0])
 
 
-async def test_gc_without_a_list_takes_nothing(coordinating: CoordinatorHandler, pod: Pod) -> None:
-    await coordinating.add(call(pod), NOTHING)
+async def test_gc_without_a_list_takes_nothing(
+    coordinator_handler: CoordinatorHandler, pod: Pod
+) -> None:
+    await coordinator_handler.add(call(pod), NOTHING)
     with pytest.raises(CniFailure, match="valid-attachments is missing"):
-        await coordinating.collect(Call("GC", NetConf(cni_version="1.1.0", name="lab")))
+        await coordinator_handler.collect(Call("GC", NetConf(cni_version="1.1.0", name="lab")))
 
 
 async def test_calls_of_one_container_do_not_overlap(
-    coordinating: CoordinatorHandler, pod: Pod, node: Node, monkeypatch: pytest.MonkeyPatch
+    coordinator_handler: CoordinatorHandler, pod: Pod, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inside = 0
     most = 0
@@ -346,14 +350,14 @@ async def test_calls_of_one_container_do_not_overlap(
                 inside -= 1
 
     monkeypatch.setattr(node.engine, "delete", counted)
-    calls = (coordinating.delete(call(pod, "DEL"), NOTHING) for _ in range(16))
+    calls = (coordinator_handler.delete(call(pod, "DEL"), NOTHING) for _ in range(16))
     await asyncio.gather(*calls)
     assert most == 1
-    assert coordinating._turns._locks == {}
+    assert coordinator_handler._turns._locks == {}
 
 
 async def test_calls_of_one_container_that_wait_for_each_other_hold_up_no_other_container(
-    coordinating: CoordinatorHandler, pod: Pod, node: Node, monkeypatch: pytest.MonkeyPatch
+    coordinator_handler: CoordinatorHandler, pod: Pod, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = threading.Event()
 
@@ -364,11 +368,12 @@ async def test_calls_of_one_container_that_wait_for_each_other_hold_up_no_other_
     plain = call(pod, "DEL")
     stuck_call = plain._replace(attachment=plain.attachment._replace(container="stuck"))
     waiting = [
-        asyncio.create_task(coordinating.delete(stuck_call, NOTHING)) for _ in range(2 * WORKERS)
+        asyncio.create_task(coordinator_handler.delete(stuck_call, NOTHING))
+        for _ in range(2 * WORKERS)
     ]
     await asyncio.sleep(0)
     async with asyncio.timeout(20.0):
-        assert await coordinating.delete(call(pod, "DEL"), NOTHING)
+        assert await coordinator_handler.delete(call(pod, "DEL"), NOTHING)
 
     waiting[0].cancel()
     await asyncio.gather(waiting[0], return_exceptions=True)
@@ -379,13 +384,13 @@ async def test_calls_of_one_container_that_wait_for_each_other_hold_up_no_other_
 
 
 async def test_records_that_cannot_be_read_are_an_error_of_the_node(
-    coordinating: CoordinatorHandler, node: Node, monkeypatch: pytest.MonkeyPatch
+    coordinator_handler: CoordinatorHandler, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unreadable() -> None:
         raise OSError(EMFILE, "Too many open files")
 
     monkeypatch.setattr(node.records, "all", unreadable)
     with pytest.raises(DatapathError, match="Too many open files"):
-        await coordinating.sweep()
+        await coordinator_handler.sweep()
     with pytest.raises(DatapathError, match="Too many open files"):
-        await coordinating.collect(collection())
+        await coordinator_handler.collect(collection())

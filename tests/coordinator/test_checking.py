@@ -49,7 +49,7 @@ def test_what_is_missing_on_the_node_is_named(pod: Pod, node: Node) -> None:
     pod.add(**SAID)
     node.inside.ip("route", "flush", "table", "500")
     node.inside.ip(
-        "neigh", "replace", "10.6.0.101", "lladdr", "02:00:00:00:00:01", "dev", pod.host_end
+        "neigh", "replace", "10.6.0.101", "lladdr", "02:00:00:00:00:01", "dev", pod.host_veth_name
     )
     found = pod.check()
     assert len(found) == 2
@@ -77,7 +77,7 @@ def test_missing_marks_are_named(pod: Pod) -> None:
 
 def test_another_namespace_or_pair_is_named(pod: Pod, node: Node) -> None:
     pod.add(**SAID)
-    node.inside.ip("link", "delete", pod.host_end)
+    node.inside.ip("link", "delete", pod.host_veth_name)
     (difference,) = pod.check()
     assert "another namespace, NIC or veth" in difference
 

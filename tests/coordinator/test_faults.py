@@ -57,7 +57,7 @@ def test_a_nic_that_is_renamed_in_the_middle_is_set_up_and_taken_back(
 def test_a_wire_whose_end_on_the_node_was_renamed_is_taken_back(pod: Pod, node: Node) -> None:
     before = settled(node.inside)
     pod.add(**SAID)
-    node.inside.ip("link", "set", pod.host_end, "name", "enx-renamed")
+    node.inside.ip("link", "set", pod.host_veth_name, "name", "enx-renamed")
     assert pod.check() == []
     assert pod.delete()
     assert settled(node.inside) == before
@@ -81,7 +81,7 @@ def test_what_another_hand_sets_in_the_middle_is_no_error(
 ) -> None:
     def other_hand() -> None:
         node.inside.ip("rule", "add", "pref", "1000", "lookup", "500")
-        own = ("10.6.0.101", "dev", pod.host_end)
+        own = ("10.6.0.101", "dev", pod.host_veth_name)
         node.inside.ip("route", "add", *own, "scope", "link", "table", "500")
         node.inside.ip("neigh", "replace", *own, "lladdr", "02:00:00:00:00:99", "nud", "permanent")
         pod.inside.ip("link", "set", "veth0", "up")
@@ -98,7 +98,7 @@ def test_the_wire_that_goes_in_the_middle_fails_the_add_and_the_next_makes_anoth
 ) -> None:
     before = settled(pod.inside), settled(node.inside)
     with monkeypatch.context() as patch:
-        before_sending(patch, lambda: node.inside.ip("link", "delete", pod.host_end))
+        before_sending(patch, lambda: node.inside.ip("link", "delete", pod.host_veth_name))
         with pytest.raises(DatapathError):
             pod.add(**SAID)
     assert (settled(pod.inside), settled(node.inside)) == before
@@ -109,7 +109,7 @@ def test_the_wire_that_goes_in_the_middle_fails_the_add_and_the_next_makes_anoth
 
 def test_two_agents_at_once_end_with_one_of_everything(world: World, pod: Pod, node: Node) -> None:
     """As while a new agent starts and the old one still serves: what fails is tried again."""
-    other = node.engine_with(PreferredReplyMarkRules(world.visitor))
+    other = node.engine_with(PreferredReplyMarkRules(world.executor))
     order = engines.AttachRequest(pod.attachment(), node.settings(**SAID))
     together = threading.Barrier(2)
 
@@ -121,7 +121,7 @@ def test_two_agents_at_once_end_with_one_of_everything(world: World, pod: Pod, n
             return False
         return True
 
-    with ThreadPoolExecutor(2, initializer=world.visitor.travels) as workers:
+    with ThreadPoolExecutor(2, initializer=world.executor.run_directly) as workers:
         list(workers.map(add, (node.engine, other)))
     pod.add(**SAID)
     assert pod.check() == []
@@ -130,7 +130,7 @@ def test_two_agents_at_once_end_with_one_of_everything(world: World, pod: Pod, n
     assert pod.inside.ip("rule").count("fwmark") == 1
     assert node.inside.ip("rule").count("lookup 500") == 1
     assert pod.delete()
-    assert pod.host_end not in node.inside.ip("link")
+    assert pod.host_veth_name not in node.inside.ip("link")
 
 
 def test_answers_that_a_full_queue_has_lost_are_asked_for_again(

@@ -40,8 +40,8 @@ def rules(namespace: NamedNamespace, family: str = "-4") -> list[str]:
 def routes(namespace: NamedNamespace, table: str, family: str = "-4") -> set[str]:
     # A table that nothing was ever put into is none to the kernel.
     lines = namespace.attempt("ip", family, "route", "show", "table", table).stdout.splitlines()
-    told = {line.replace("metric 1024", "").replace("pref medium", "") for line in lines}
-    return {" ".join(line.split()) for line in told if not line.startswith("fe80::/64")}
+    describe_step = {line.replace("metric 1024", "").replace("pref medium", "") for line in lines}
+    return {" ".join(line.split()) for line in describe_step if not line.startswith("fe80::/64")}
 
 
 def test_one_underlay_nic(pod: Pod, node: Node) -> None:
@@ -56,7 +56,7 @@ def test_one_underlay_nic(pod: Pod, node: Node) -> None:
     assert routes(pod.inside, "100") == {"default via 10.6.0.11 dev veth0 src 10.6.0.101"}
     assert routes(pod.inside, "101") == {"10.6.0.11 dev veth0 scope link src 10.6.0.101"}
     assert rules(node.inside) == ["1000: from all lookup 500"]
-    assert routes(node.inside, "500") == {f"10.6.0.101 dev {pod.host_end} scope link"}
+    assert routes(node.inside, "500") == {f"10.6.0.101 dev {pod.host_veth_name} scope link"}
 
 
 def test_one_underlay_nic_in_ipv6(pod: Pod, node: Node) -> None:
@@ -69,18 +69,20 @@ def test_one_underlay_nic_in_ipv6(pod: Pod, node: Node) -> None:
         "fd00:96::/112 via fd00:6::11 dev veth0",
     }
     assert routes(pod.inside, "100", "-6") == {"default via fd00:6::11 dev veth0"}
-    assert routes(node.inside, "500", "-6") == {f"fd00:6::101 dev {pod.host_end}"}
+    assert routes(node.inside, "500", "-6") == {f"fd00:6::101 dev {pod.host_veth_name}"}
 
 
 def test_neighbours_are_permanent_on_both_sides(pod: Pod, node: Node) -> None:
     pod.add(**SAID)
-    wire = mac_of(pod.inside, "veth0")
-    far = mac_of(node.inside, pod.host_end)
-    assert wire != far
+    pod_veth = mac_of(pod.inside, "veth0")
+    far = mac_of(node.inside, pod.host_veth_name)
+    assert pod_veth != far
     for address in ("10.6.0.101", "fd00:6::101"):
-        assert f"{address} dev {pod.host_end} lladdr {wire} PERMANENT" in told(node.inside)
+        assert f"{address} dev {pod.host_veth_name} lladdr {pod_veth} PERMANENT" in describe_step(
+            node.inside
+        )
     for address in node.addresses:
-        assert f"{address} dev veth0 lladdr {far} PERMANENT" in told(pod.inside)
+        assert f"{address} dev veth0 lladdr {far} PERMANENT" in describe_step(pod.inside)
 
 
 def test_two_underlay_nics(pod: Pod, node: Node) -> None:
@@ -103,8 +105,8 @@ def test_two_underlay_nics(pod: Pod, node: Node) -> None:
         *hijacked("veth0", "10.6.0.101"),
     }
     assert routes(node.inside, "500") == {
-        f"10.6.0.101 dev {pod.host_end} scope link",
-        f"10.7.0.101 dev {pod.host_end} scope link",
+        f"10.6.0.101 dev {pod.host_veth_name} scope link",
+        f"10.7.0.101 dev {pod.host_veth_name} scope link",
     }
 
 
@@ -181,8 +183,8 @@ def test_overlay_with_one_more_nic(world: World, node: Node) -> None:
         "10.6.0.0/24 dev net1 scope link src 10.6.0.101",
         "10.6.0.11 dev eth0 scope link src 10.244.1.5",
     }
-    host_end = f"cali{pod.container[:11]}"
-    assert routes(node.inside, "500") == {f"10.6.0.101 dev {host_end} scope link"}
+    host_veth_name = f"cali{pod.container[:11]}"
+    assert routes(node.inside, "500") == {f"10.6.0.101 dev {host_veth_name} scope link"}
 
 
 def test_overlay_with_the_default_route_on_the_new_nic(world: World, node: Node) -> None:
@@ -265,18 +267,18 @@ def test_options_of_links_and_sysctls(pod: Pod, node: Node, world: World) -> Non
     assert "0a:1b" not in before
     assert "qlen 77" in link
     assert "mtu 1400" in pod.inside.ip("link", "show", "dev", "veth0")
-    assert "mtu 1400" in node.inside.ip("link", "show", "dev", pod.host_end)
+    assert "mtu 1400" in node.inside.ip("link", "show", "dev", pod.host_veth_name)
     assert "169.254.100.1/32" in pod.inside.ip("address", "show", "dev", "veth0")
     assert rules(node.inside) == ["1000: from all lookup 200"]
-    assert routes(node.inside, "200") == {f"10.6.0.101 dev {pod.host_end} scope link"}
+    assert routes(node.inside, "200") == {f"10.6.0.101 dev {pod.host_veth_name} scope link"}
     # The node's own eth0 keeps its queue.
     assert "qlen 77" not in node.inside.ip("link", "show", "dev", "eth0")
     held = world.hold(pod.inside)
     for name in ("all", "eth0", "veth0"):
         key = f"net/ipv4/conf/{name}/rp_filter"
-        assert read_sysctl(world.visitor, held, key) == "0"
-    ra = f"net/ipv6/conf/{pod.host_end}/accept_ra"
-    assert read_sysctl(world.visitor, node.held, ra) == "0"
+        assert read_sysctl(world.executor, held, key) == "0"
+    ra = f"net/ipv6/conf/{pod.host_veth_name}/accept_ra"
+    assert read_sysctl(world.executor, node.held, ra) == "0"
 
 
 def test_ipv4_alone_has_no_trace_of_ipv6(world: World, node: Node) -> None:
@@ -307,9 +309,9 @@ def test_dirt_for_the_pods_addresses_is_removed_from_the_node(pod: Pod, node: No
         node.inside.ip("neigh", "add", address, "lladdr", mac, "dev", "dirt")
         node.inside.ip("route", "add", address, "dev", "dirt", "table", "500")
     pod.add(**SAID)
-    assert "dirt" not in told(node.inside)
-    assert routes(node.inside, "500") == {f"10.6.0.101 dev {pod.host_end} scope link"}
-    assert routes(node.inside, "500", "-6") == {f"fd00:6::101 dev {pod.host_end}"}
+    assert "dirt" not in describe_step(node.inside)
+    assert routes(node.inside, "500") == {f"10.6.0.101 dev {pod.host_veth_name} scope link"}
+    assert routes(node.inside, "500", "-6") == {f"fd00:6::101 dev {pod.host_veth_name}"}
 
 
 def calico_pod(world: World, node: Node, address6: str = "", *more: str) -> Pod:
@@ -325,5 +327,5 @@ def mac_of(namespace: NamedNamespace, link: str) -> str:
     return namespace.ip("-brief", "link", "show", "dev", link).split()[2]
 
 
-def told(namespace: NamedNamespace) -> str:
+def describe_step(namespace: NamedNamespace) -> str:
     return namespace.ip("neigh") + namespace.ip("-6", "neigh")

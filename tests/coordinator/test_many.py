@@ -43,7 +43,7 @@ def test_thirty_two_pods_that_come_at_once_are_all_set_up(world: World, node: No
     pods = [world.pod(node, f"p{number}") for number in range(PODS)]
     for number, pod in enumerate(pods, 101):
         pod.macvlan("eth0", f"10.6.0.{number}/24", f"fd00:6::{number}/64")
-    with ThreadPoolExecutor(PODS, initializer=world.visitor.travels) as workers:
+    with ThreadPoolExecutor(PODS, initializer=world.executor.run_directly) as workers:
         list(workers.map(lambda pod: pod.add(**SAID), pods))
         assert list(workers.map(Pod.check, pods)) == [[]] * PODS
         assert len(node.inside.ip("route", "show", "table", "500").splitlines()) == PODS
@@ -53,7 +53,7 @@ def test_thirty_two_pods_that_come_at_once_are_all_set_up(world: World, node: No
 
 
 def test_adds_and_dels_leave_nothing(world: World, node: Node, pod: Pod) -> None:
-    with ThreadPoolExecutor(1, initializer=world.visitor.travels) as worker:
+    with ThreadPoolExecutor(1, initializer=world.executor.run_directly) as worker:
 
         def cycle() -> None:
             worker.submit(pod.add, **SAID).result()

@@ -58,8 +58,8 @@ def test_an_address_that_no_plugin_has_set_counts(world: World, node: Node, pod:
 
     pod.add(**SAID)
 
-    assert f"{found} dev {pod.host_end}" in routes(node.inside, "500", "-6")
-    assert f"{found} dev {pod.host_end} lladdr" in node.inside.ip("-6", "neigh")
+    assert f"{found} dev {pod.host_veth_name}" in routes(node.inside, "500", "-6")
+    assert f"{found} dev {pod.host_veth_name} lladdr" in node.inside.ip("-6", "neigh")
 
 
 def test_a_pod_with_ipv6_link_local_alone_is_one_of_ipv4(world: World, node: Node) -> None:
@@ -182,10 +182,10 @@ def advertise(world: World, network: str) -> None:
     prefix += socket.inet_pton(socket.AF_INET6, network)
     message = struct.pack("!BBHBBHII", ROUTER_ADVERTISEMENT, 0, 0, 64, 0, 0, 0, 0) + prefix
     with NetworkNamespace.open(str(world.fabric.path)) as fabric:
-        router = world.visitor.socket(
+        router = world.executor.socket(
             fabric, socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6
         )
-        number = world.visitor.visit(fabric, lambda: socket.if_nametoindex("br0"))
+        number = world.executor.run(fabric, lambda: socket.if_nametoindex("br0"))
     with router:
         router.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
         router.sendto(message, ("ff02::1", 0, 0, number))

@@ -124,9 +124,9 @@ def test_the_tables_of_an_ipvlan_pod_are_those_of_a_macvlan_pod(pods: Pods) -> N
     pod, node = pods.pods[0], pods.nodes[0]
     assert rules(pod.inside) == ["1000: from all fwmark 0x1 lookup 100"]
     assert routes(pod.inside, "100") == {"default via 10.6.0.11 dev veth0 src 10.6.0.101"}
-    assert routes(node.inside, "500") == {f"10.6.0.101 dev {pod.host_end} scope link"}
+    assert routes(node.inside, "500") == {f"10.6.0.101 dev {pod.host_veth_name} scope link"}
     assert pod.check() == []
-    another = node.engine_with(PreferredReplyMarkRules(pods.world.visitor))
+    another = node.engine_with(PreferredReplyMarkRules(pods.world.executor))
     assert another.check(pod.attachment()) == [], "an agent that has just started"
 
 
@@ -195,7 +195,7 @@ def prepare(node: Node, *interfaces: str, **fields: Any) -> str:
     conf = {"cniVersion": "1.0.0", "interfaces": interfaces} | fields
     wanted = read_conf(json.dumps(conf).encode()).wanted
     assert wanted is not None
-    asyncio.run(LinkConfigurator(node.world.visitor, node.held).prepare(wanted))
+    asyncio.run(LinkConfigurator(node.world.executor, node.held).prepare(wanted))
     return wanted.parent if not wanted.vlan else f"{wanted.parent}.{wanted.vlan}"
 
 

@@ -17,7 +17,7 @@ from nodeagent.coordinator.attachment_plan import mac_of, plan
 from nodeagent.coordinator.facts import HostStack, PodStack, VethPair
 from nodeagent.coordinator.modes import NicSetup, decide
 from nodeagent.coordinator.settings import WrittenSettings, effective, read_settings
-from nodeagent.coordinator.steps import AttachmentPlan, told
+from nodeagent.coordinator.steps import AttachmentPlan, describe_step
 from nodeagent.netlink.numbers import IFF_BROADCAST, IFF_LOOPBACK, IFF_MULTICAST, IFF_UP
 from nodeagent.netlink.values import Hop, KernelRoute, Link, LinkAddress, RoutingRule, everywhere
 
@@ -95,9 +95,9 @@ def written(pod: PodStack, decision: NicSetup, made: AttachmentPlan) -> str:
         names[9] = "eth0"
     lines = [f"{decision.mode}, {'first' if decision.first else 'later'}, table {decision.table}"]
     lines += [f"sysctl: {name} = {value}" for name, value in made.sysctls.items()]
-    lines += [f"pod: {told(step, names)}" for step in made.pod]
-    lines += ["pod: marks of the reply path"] if made.marked else []
-    lines += [f"host: {told(step, names)}" for step in made.host]
+    lines += [f"pod: {describe_step(step, names)}" for step in made.pod]
+    lines += ["pod: marks of the reply path"] if made.reply_marks else []
+    lines += [f"host: {describe_step(step, names)}" for step in made.host]
     return "\n".join(lines) + "\n"
 
 
@@ -181,7 +181,7 @@ def test_only_one_way_of_a_default_route_with_several_is_moved() -> None:
     both = KernelRoute(everywhere(4), hops=hops)
     single = tuple(r for r in pod.routes if not (r.is_default and r.family == 4))
     _, made = planned(pod._replace(routes=(*single, both)))
-    words = [told(step, {2: "eth0", 3: "net1"}) for step in made.pod]
+    words = [describe_step(step, {2: "eth0", 3: "net1"}) for step in made.pod]
     assert "replace route 0.0.0.0/0 via 10.6.0.1 on eth0 table 254" in words
     assert "add route 0.0.0.0/0 via 10.7.0.1 on net1 table 101" in words
     assert "add route 0.0.0.0/0 via 10.6.0.1 on eth0 table 100" in words

@@ -192,7 +192,7 @@ def test_a_redirected_connection_needs_an_address_on_veth0(world: World, node: N
 
 def test_a_new_mac_address_is_announced(world: World, pod: Pod) -> None:
     with NetworkNamespace.open(str(world.fabric.path)) as fabric:
-        listener = world.visitor.socket(fabric, socket.AF_PACKET, socket.SOCK_RAW, 0)
+        listener = world.executor.socket(fabric, socket.AF_PACKET, socket.SOCK_RAW, 0)
     mac = bytes.fromhex("0a1b0a060065")
     own, own6 = socket.inet_aton("10.6.0.101"), socket.inet_pton(socket.AF_INET6, "fd00:6::101")
     with listener:
@@ -218,14 +218,14 @@ def test_packets_of_a_pod_keep_the_mark_that_it_gives_them(
 ) -> None:
     if way is IptablesReplyMarkRules:
         pod.require_iptables()
-        monkeypatch.setattr(PreferredReplyMarkRules, "put", way(world.visitor).put)
+        monkeypatch.setattr(PreferredReplyMarkRules, "put", way(world.executor).put)
     pod.add(**SAID)
     chain = "type filter hook postrouting priority 300"
     rule = f"meta mark {OWN_MARK} udp dport 9 counter"
     pod.inside.run("nft", f"table inet own {{ chain post {{ {chain}; {rule}; }}; }}")
     kind = (socket.AF_INET, socket.AF_INET6)[family]
     with NetworkNamespace.open(str(pod.inside.path)) as inside:
-        sender = world.visitor.socket(inside, kind, socket.SOCK_DGRAM, 0)
+        sender = world.executor.socket(inside, kind, socket.SOCK_DGRAM, 0)
     with sender:
         sender.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, OWN_MARK)
         sender.sendto(b"hello", (GATEWAYS[family].partition("/")[0], 9))
@@ -242,7 +242,7 @@ def test_a_lock_of_iptables_that_another_program_holds_asks_for_another_try(
     with (tmp_path / "xtables.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(FirewallBusy, match="did not get its lock within 1 s"):
-            IptablesReplyMarkRules(world.visitor).put(world.hold(pod.inside), (4,))
+            IptablesReplyMarkRules(world.executor).put(world.hold(pod.inside), (4,))
 
 
 def test_an_iptables_that_does_not_end_asks_for_another_try(
@@ -251,14 +251,14 @@ def test_an_iptables_that_does_not_end_asks_for_another_try(
     pod.require_iptables()
     monkeypatch.setattr("nodeagent.coordinator.reply_mark_rules.IPTABLES_S_MAX", 0.0)
     with pytest.raises(FirewallBusy, match="another program changes rules"):
-        IptablesReplyMarkRules(world.visitor).put(world.hold(pod.inside), (4,))
+        IptablesReplyMarkRules(world.executor).put(world.hold(pod.inside), (4,))
 
 
 def test_check_accepts_the_reply_rules_of_earlier_versions(world: World, pod: Pod) -> None:
     """They served the Pods that live through an upgrade, and still do."""
     pod.add(**SAID)
     held = world.hold(pod.inside)
-    marks = NftReplyMarkRules(world.visitor)
+    marks = NftReplyMarkRules(world.executor)
     for table in ("ip", "ip6"):
         pod.inside.run("nft", f"flush chain {table} {TABLE} output")
     lacking = marks.missing(held, (4, 6))

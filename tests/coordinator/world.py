@@ -53,7 +53,7 @@ class Pod:
         self.inside = node.world.namespace(name)
 
     @property
-    def host_end(self) -> str:
+    def host_veth_name(self) -> str:
         return f"veth{self.container[:11]}"
 
     def require_iptables(self) -> str:
@@ -93,17 +93,17 @@ class Pod:
         self, address: str, address6: str = "", prefix: str = "cali", nic: str = "eth0"
     ) -> None:
         """Give it an eth0 as Calico does: a wire, a /32, and a gateway that only answers ARP."""
-        host_end = f"{prefix}{self.container[:11]}"
+        host_veth_name = f"{prefix}{self.container[:11]}"
         batch(
             self.node.inside,
-            f"link add {host_end} address {CALICO_MAC} type veth"
+            f"link add {host_veth_name} address {CALICO_MAC} type veth"
             f" peer {nic} netns {self.inside.name}",
-            f"link set {host_end} up",
-            f"route add {address}/32 dev {host_end} scope link",
-            *([f"address add fe80::ee/64 dev {host_end} nodad"] if address6 else []),
-            *([f"route add {address6}/128 dev {host_end}"] if address6 else []),
+            f"link set {host_veth_name} up",
+            f"route add {address}/32 dev {host_veth_name} scope link",
+            *([f"address add fe80::ee/64 dev {host_veth_name} nodad"] if address6 else []),
+            *([f"route add {address6}/128 dev {host_veth_name}"] if address6 else []),
         )
-        self.node.world.set(self.node.inside, {f"net/ipv4/conf/{host_end}/proxy_arp": "1"})
+        self.node.world.set(self.node.inside, {f"net/ipv4/conf/{host_veth_name}/proxy_arp": "1"})
         batch(
             self.inside,
             f"link set {nic} up",
@@ -161,11 +161,11 @@ class Node:
         self.held = world.hold(self.inside)
         self.records = AttachmentRecords(world.directory / name)
         self.cluster = WrittenSettings()
-        self.engine = self.engine_with(PreferredReplyMarkRules(world.visitor))
+        self.engine = self.engine_with(PreferredReplyMarkRules(world.executor))
 
     def engine_with(self, marks: ReplyMarkRules) -> Engine:
         world = self.world
-        return Engine(world.visitor, self.held, marks, self.records, world.announcer, os.urandom)
+        return Engine(world.executor, self.held, marks, self.records, world.announcer, os.urandom)
 
     def settings(self, **settings: Any) -> CoordinatorSettings:
         return effective(read_settings(dict(settings)), self.cluster)
@@ -210,10 +210,10 @@ class World:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.visitor = NetnsExecutor()
+        self.executor = NetnsExecutor()
         self._stack = ExitStack()
-        self._stack.callback(self.visitor.close)
-        self.announcer = Announcer(self.visitor)
+        self._stack.callback(self.executor.close)
+        self.announcer = Announcer(self.executor)
         self._stack.callback(self.announcer.close)
         self._prefix = f"owt-{os.getpid()}-{secrets.token_hex(2)}"
         self._made = 0
@@ -242,7 +242,7 @@ class World:
 
     def set(self, named: Named, sysctls: dict[str, str]) -> None:
         with NetworkNamespace.open(str(named.path)) as namespace:
-            write_sysctls(self.visitor, namespace, sysctls)
+            write_sysctls(self.executor, namespace, sysctls)
 
     def hold(self, named: Named) -> NetworkNamespace:
         return self._stack.enter_context(NetworkNamespace.open(str(named.path)))
@@ -285,7 +285,7 @@ class World:
         """A TCP server's socket inside."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with NetworkNamespace.open(str(named.path)) as namespace:
-            made = self.visitor.socket(namespace, family, socket.SOCK_STREAM, 0)
+            made = self.executor.socket(namespace, family, socket.SOCK_STREAM, 0)
         self._stack.callback(made.close)
         made.settimeout(ANSWER_S)
         made.bind((address, port))
@@ -303,7 +303,7 @@ class World:
         """Say hello from inside to a server; who the server saw, "" if nobody came through."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with NetworkNamespace.open(str(named.path)) as namespace:
-            client = self.visitor.socket(namespace, family, socket.SOCK_STREAM, 0)
+            client = self.executor.socket(namespace, family, socket.SOCK_STREAM, 0)
         with client:
             client.settimeout(patience_s)
             try:

@@ -31,8 +31,8 @@ def link(possible: None) -> Iterator[Link]:
 
 @pytest.fixture
 async def detector() -> AsyncIterator[Detector]:
-    visitor = NetnsExecutor()
-    made = Detector(visitor)
+    executor = NetnsExecutor()
+    made = Detector(executor)
     yield made
     await made.close()
-    visitor.close()
+    executor.close()

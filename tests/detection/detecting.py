@@ -15,9 +15,9 @@ async def detecting_on(node: Station) -> AsyncIterator[Detector]:
     """The detector of an agent that is at home on this node."""
     guide = NetnsExecutor()
     with NetworkNamespace.open(node.netns) as namespace:
-        visitor = guide.visit(namespace, NetnsExecutor)
-    detector = Detector(visitor)
+        executor = guide.run(namespace, NetnsExecutor)
+    detector = Detector(executor)
     yield detector
     await detector.close()
-    visitor.close()
+    executor.close()
     guide.close()

@@ -222,7 +222,7 @@ async def test_with_detection_off_nobody_looks_and_a_stranger_is_no_matter(
         await lan(node)
 
         assert await node.add(CNI_NETNS=pod.netns) == ["10.6.0.10/24"]
-        assert node.agent.parts.detector.counts.looks == 0
+        assert node.agent.parts.detector.counts.probes == 0
 
 
 async def test_a_pods_other_interfaces_keep_their_addresses(link: Link, agent: Running) -> None:
@@ -320,7 +320,7 @@ async def test_an_add_that_is_broken_off_while_it_looks_leaves_nothing(
     async with agent() as node:
         await lan(node)
         parts = node.agent.parts
-        monkeypatch.setattr(parts.detector, "look", look_for_ever)
+        monkeypatch.setattr(parts.detector, "probe", look_for_ever)
         if ended_by == "its deadline":
             monkeypatch.setattr(parts.addresses, "add_deadline_s", 1.0)
             reply = await node.call("ADD", CNI_NETNS=link.station(up=False).netns)

@@ -12,10 +12,10 @@ from nodeagent.conflict_detection.arp import (
     REPLY,
     REQUEST,
     ArpPacket,
-    announcement,
+    arp_announcement,
+    arp_probe,
     decode_arp,
     encode_arp,
-    probe,
 )
 from nodeagent.conflict_detection.ndp import (
     ALL_NODES,
@@ -37,9 +37,9 @@ from nodeagent.conflict_detection.probe_session import (
     GatewaySilent,
     ProbeState,
     ProbeStep,
-    begin,
-    hear,
-    tick,
+    advance,
+    receive_frame,
+    start_probe,
 )
 
 OURS = bytes.fromhex("020000000001")
@@ -54,7 +54,7 @@ ASKED = ProbeRequest(ADDRESS, OURS, conflict=True, gateway=GATEWAY)
 ASKED6 = ProbeRequest(ADDRESS6, OURS, conflict=True, gateway=GATEWAY6)
 
 BOTH = pytest.mark.parametrize(
-    ("language", "question", "stranger", "router"),
+    ("codec", "probe_request", "stranger", "router"),
     [
         (
             ARP,
@@ -75,13 +75,13 @@ BOTH = pytest.mark.parametrize(
 )
 
 
-def silence(step: ProbeStep, language: ProbeCodec) -> tuple[ProbeState, list[tuple[float, bytes]]]:
+def silence(step: ProbeStep, codec: ProbeCodec) -> tuple[ProbeState, list[tuple[float, bytes]]]:
     """Where nobody answering leads, and what was sent when."""
     sent = [(0.0, frame) for frame in step.send]
     state = step.state
     while state.finding is None:
         now = state.due
-        step = tick(state, language, now)
+        step = advance(state, codec, now)
         sent += [(round(now, 6), frame) for frame in step.send]
         state = step.state
     return state, sent
@@ -89,14 +89,14 @@ def silence(step: ProbeStep, language: ProbeCodec) -> tuple[ProbeState, list[tup
 
 @BOTH
 def test_silence_means_free_and_then_unreachable(
-    language: ProbeCodec, question: ProbeRequest, stranger: bytes, router: bytes
+    codec: ProbeCodec, probe_request: ProbeRequest, stranger: bytes, router: bytes
 ) -> None:
-    state, sent = silence(begin(question, language, 0.0), language)
+    state, sent = silence(start_probe(probe_request, codec, 0.0), codec)
 
     assert state.finding == GatewaySilent()
     assert state.due == pytest.approx(CONFLICT_WINDOW_S + GATEWAY_WINDOW_S)
-    probes = [when for when, frame in sent if frame == language.conflict_probe(question)]
-    asked = [when for when, frame in sent if frame == language.gateway_probe(question)]
+    probes = [when for when, frame in sent if frame == codec.conflict_probe(probe_request)]
+    asked = [when for when, frame in sent if frame == codec.gateway_probe(probe_request)]
     assert len(probes) == CONFLICT_PROBES
     assert len(asked) == GATEWAY_PROBES
     assert max(probes) < CONFLICT_WINDOW_S <= min(asked), "conflict before gateway"
@@ -104,9 +104,9 @@ def test_silence_means_free_and_then_unreachable(
 
 @BOTH
 def test_without_a_gateway_silence_means_free(
-    language: ProbeCodec, question: ProbeRequest, stranger: bytes, router: bytes
+    codec: ProbeCodec, probe_request: ProbeRequest, stranger: bytes, router: bytes
 ) -> None:
-    state, _ = silence(begin(question._replace(gateway=b""), language, 0.0), language)
+    state, _ = silence(start_probe(probe_request._replace(gateway=b""), codec, 0.0), codec)
 
     assert state.finding == AddressFree()
     assert state.due == pytest.approx(CONFLICT_WINDOW_S)
@@ -114,17 +114,17 @@ def test_without_a_gateway_silence_means_free(
 
 @BOTH
 def test_only_the_gateway_is_looked_for_where_conflicts_are_not(
-    language: ProbeCodec, question: ProbeRequest, stranger: bytes, router: bytes
+    codec: ProbeCodec, probe_request: ProbeRequest, stranger: bytes, router: bytes
 ) -> None:
-    step = begin(question._replace(conflict=False), language, 0.0)
+    step = start_probe(probe_request._replace(conflict=False), codec, 0.0)
 
-    assert step.send == (language.gateway_probe(question),)
-    assert hear(step.state, language, stranger).finding is None
-    assert hear(step.state, language, router).finding == AddressFree(ROUTERS)
+    assert step.send == (codec.gateway_probe(probe_request),)
+    assert receive_frame(step.state, codec, stranger).finding is None
+    assert receive_frame(step.state, codec, router).finding == AddressFree(ROUTERS)
 
 
 def test_with_both_switches_off_there_is_nothing_to_do() -> None:
-    step = begin(ProbeRequest(ADDRESS, OURS, conflict=False), ARP, 0.0)
+    step = start_probe(ProbeRequest(ADDRESS, OURS, conflict=False), ARP, 0.0)
 
     assert step == ProbeStep(step.state, ())
     assert step.state.finding == AddressFree()
@@ -132,54 +132,54 @@ def test_with_both_switches_off_there_is_nothing_to_do() -> None:
 
 @BOTH
 def test_a_stranger_ends_it_at_once(
-    language: ProbeCodec, question: ProbeRequest, stranger: bytes, router: bytes
+    codec: ProbeCodec, probe_request: ProbeRequest, stranger: bytes, router: bytes
 ) -> None:
-    state = hear(begin(question, language, 0.0).state, language, stranger)
+    state = receive_frame(start_probe(probe_request, codec, 0.0).state, codec, stranger)
 
     assert state.finding == ConflictFound(THEIRS)
-    assert tick(state, language, 1.0) == ProbeStep(state), "and nothing more is said"
-    assert hear(state, language, router) == state
+    assert advance(state, codec, 1.0) == ProbeStep(state), "and nothing more is said"
+    assert receive_frame(state, codec, router) == state
 
 
 @BOTH
 def test_a_stranger_is_heard_while_the_gateway_is_asked(
-    language: ProbeCodec, question: ProbeRequest, stranger: bytes, router: bytes
+    codec: ProbeCodec, probe_request: ProbeRequest, stranger: bytes, router: bytes
 ) -> None:
-    state = begin(question, language, 0.0).state
+    state = start_probe(probe_request, codec, 0.0).state
     while not state.at_gateway:
-        state = tick(state, language, state.due).state
+        state = advance(state, codec, state.due).state
 
-    assert hear(state, language, stranger).finding == ConflictFound(THEIRS)
+    assert receive_frame(state, codec, stranger).finding == ConflictFound(THEIRS)
 
 
 @BOTH
 def test_the_gateway_is_not_taken_for_an_answer_before_it_was_asked(
-    language: ProbeCodec, question: ProbeRequest, stranger: bytes, router: bytes
+    codec: ProbeCodec, probe_request: ProbeRequest, stranger: bytes, router: bytes
 ) -> None:
-    state = begin(question, language, 0.0).state
-    assert hear(state, language, router).finding is None
+    state = start_probe(probe_request, codec, 0.0).state
+    assert receive_frame(state, codec, router).finding is None
     while not state.at_gateway:
-        state = tick(state, language, state.due).state
+        state = advance(state, codec, state.due).state
 
-    assert hear(state, language, router).finding == AddressFree(ROUTERS)
+    assert receive_frame(state, codec, router).finding == AddressFree(ROUTERS)
 
 
 @BOTH
 def test_a_tick_too_early_does_nothing(
-    language: ProbeCodec, question: ProbeRequest, stranger: bytes, router: bytes
+    codec: ProbeCodec, probe_request: ProbeRequest, stranger: bytes, router: bytes
 ) -> None:
-    state = begin(question, language, 5.0).state
+    state = start_probe(probe_request, codec, 5.0).state
 
-    assert tick(state, language, 5.0 + CONFLICT_WINDOW_S / CONFLICT_PROBES / 2) == ProbeStep(state)
+    assert advance(state, codec, 5.0 + CONFLICT_WINDOW_S / CONFLICT_PROBES / 2) == ProbeStep(state)
 
 
 def test_a_late_loop_still_sends_every_probe_and_waits_after_the_last() -> None:
     """A busy machine wakes late: probes must not collapse into one instant at the window's end."""
-    state = begin(ASKED._replace(gateway=b""), ARP, 0.0).state
+    state = start_probe(ASKED._replace(gateway=b""), ARP, 0.0).state
     sent, now = 1, 0.0
     while state.finding is None:
         now = state.due + 10.0
-        step = tick(state, ARP, now)
+        step = advance(state, ARP, now)
         sent += len(step.send)
         state = step.state
         assert state.finding is not None or state.due > now
@@ -190,14 +190,14 @@ def test_a_late_loop_still_sends_every_probe_and_waits_after_the_last() -> None:
 STRANGERS_ARP = {
     "a reply from the address": ArpPacket(REPLY, THEIRS, ADDRESS, OURS, bytes(4)),
     "a request from the address": ArpPacket(REQUEST, THEIRS, ADDRESS, bytes(6), GATEWAY),
-    "a gratuitous announcement": announcement(THEIRS, ADDRESS),
-    "another host's probe": probe(THEIRS, ADDRESS),
+    "a gratuitous announcement": arp_announcement(THEIRS, ADDRESS),
+    "another host's probe": arp_probe(THEIRS, ADDRESS),
 }
 OTHERS_ARP = {
-    "our own probe, come back": probe(OURS, ADDRESS),
+    "our own probe, come back": arp_probe(OURS, ADDRESS),
     "our own address in a reply": ArpPacket(REPLY, OURS, ADDRESS, THEIRS, GATEWAY),
     "somebody asking for the address": ArpPacket(REQUEST, THEIRS, GATEWAY, bytes(6), ADDRESS),
-    "a probe for another address": probe(THEIRS, GATEWAY),
+    "a probe for another address": arp_probe(THEIRS, GATEWAY),
     "a reply from another address": ArpPacket(REPLY, THEIRS, GATEWAY, OURS, ADDRESS),
     "a group as the sender": ArpPacket(REPLY, b"\xff" * 6, ADDRESS, OURS, bytes(4)),
 }
@@ -205,17 +205,17 @@ OTHERS_ARP = {
 
 @pytest.mark.parametrize("packet", STRANGERS_ARP.values(), ids=STRANGERS_ARP)
 def test_arp_that_shows_a_stranger(packet: ArpPacket) -> None:
-    assert ARP.stranger_in(encode_arp(packet), ASKED) == THEIRS
+    assert ARP.conflicting_mac(encode_arp(packet), ASKED) == THEIRS
 
 
 @pytest.mark.parametrize("packet", OTHERS_ARP.values(), ids=OTHERS_ARP)
 def test_arp_that_shows_none(packet: ArpPacket) -> None:
-    assert ARP.stranger_in(encode_arp(packet), ASKED) == b""
+    assert ARP.conflicting_mac(encode_arp(packet), ASKED) == b""
 
 
 def test_an_advertisement_without_option_shows_the_frames_sender() -> None:
     said = Advertisement(ADDRESS6, ALL_NODES, ADDRESS6)
-    assert ND.stranger_in(encode_advertisement(said, THEIRS), ASKED6) == THEIRS
+    assert ND.conflicting_mac(encode_advertisement(said, THEIRS), ASKED6) == THEIRS
 
 
 def test_another_hosts_duplicate_address_detection_shows_a_stranger() -> None:
@@ -223,9 +223,9 @@ def test_another_hosts_duplicate_address_detection_shows_a_stranger() -> None:
     ours = encode_solicitation(Solicitation(UNSPECIFIED, ADDRESS6), OURS)
     asking = encode_solicitation(Solicitation(GATEWAY6, ADDRESS6, ROUTERS), ROUTERS)
 
-    assert ND.stranger_in(theirs, ASKED6) == THEIRS
-    assert ND.stranger_in(ours, ASKED6) == b"", "our own frame, come back (RFC 4862, 5.4.3)"
-    assert ND.stranger_in(asking, ASKED6) == b"", "who asks for it does not use it"
+    assert ND.conflicting_mac(theirs, ASKED6) == THEIRS
+    assert ND.conflicting_mac(ours, ASKED6) == b"", "our own frame, come back (RFC 4862, 5.4.3)"
+    assert ND.conflicting_mac(asking, ASKED6) == b"", "who asks for it does not use it"
 
 
 def test_the_gateway_question_carries_where_to_answer() -> None:
@@ -241,7 +241,7 @@ def test_addresses_are_announced_to_everybody() -> None:
     (arp,) = ARP.announcements(ADDRESS, OURS)
     advertised, solicited = (decode_message(one) for one in ND.announcements(ADDRESS6, OURS))
 
-    assert decode_arp(arp) == announcement(OURS, ADDRESS)
+    assert decode_arp(arp) == arp_announcement(OURS, ADDRESS)
     assert advertised is not None
     assert advertised.message == Advertisement(ADDRESS6, ALL_NODES, ADDRESS6, OURS, override=True)
     assert solicited is not None
@@ -270,18 +270,20 @@ def test_whatever_happens_it_ends_in_time_and_says_one_thing(
     conflict: bool,
     gateway: bool,
 ) -> None:
-    language, question = spoken
-    question = question._replace(conflict=conflict, gateway=question.gateway if gateway else b"")
+    codec, probe_request = spoken
+    probe_request = probe_request._replace(
+        conflict=conflict, gateway=probe_request.gateway if gateway else b""
+    )
     now, sent = 0.0, 0
-    step = begin(question, language, now)
+    step = start_probe(probe_request, codec, now)
     for thing in things:
         sent += len(step.send)
         if isinstance(thing, float):
             now += thing
-            step = tick(step.state, language, now)
+            step = advance(step.state, codec, now)
         else:
-            step = ProbeStep(hear(step.state, language, thing))
-    state, rest = silence(step, language)
+            step = ProbeStep(receive_frame(step.state, codec, thing))
+    state, rest = silence(step, codec)
 
     assert state.finding is not None
     assert sent + len(rest) <= CONFLICT_PROBES + GATEWAY_PROBES

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from nodeagent.conflict_detection.arp import (
     REPLY,
     ArpPacket,
-    announcement,
+    arp_announcement,
+    arp_probe,
+    arp_request,
     decode_arp,
     encode_arp,
-    probe,
-    request,
 )
 from nodeagent.conflict_detection.ethernet import BROADCAST, is_station
 from nodeagent.conflict_detection.ndp import (
@@ -40,7 +40,7 @@ GATEWAY6 = inet_pton(AF_INET6, "fd00:6::1")
 
 
 def test_an_arp_probe_comes_from_nowhere() -> None:
-    assert encode_arp(probe(OURS, ADDRESS)).hex(" ") == (
+    assert encode_arp(arp_probe(OURS, ADDRESS)).hex(" ") == (
         "ff ff ff ff ff ff 02 00 0a 06 00 11 08 06 "  # to all, from us, ARP
         "00 01 08 00 06 04 00 01 "  # Ethernet, IPv4, sizes, request
         "02 00 0a 06 00 11 00 00 00 00 "  # our hardware address, no IP address
@@ -49,14 +49,14 @@ def test_an_arp_probe_comes_from_nowhere() -> None:
 
 
 def test_a_request_for_the_gateway_comes_from_the_new_address() -> None:
-    assert encode_arp(request(OURS, ADDRESS, bytes((10, 6, 0, 1)))).hex(" ") == (
+    assert encode_arp(arp_request(OURS, ADDRESS, bytes((10, 6, 0, 1)))).hex(" ") == (
         "ff ff ff ff ff ff 02 00 0a 06 00 11 08 06 00 01 08 00 06 04 00 01 "
         "02 00 0a 06 00 11 0a 06 00 11 00 00 00 00 00 00 0a 06 00 01"
     )
 
 
 def test_an_announcement_asks_for_itself() -> None:
-    assert encode_arp(announcement(OURS, ADDRESS)).hex(" ") == (
+    assert encode_arp(arp_announcement(OURS, ADDRESS)).hex(" ") == (
         "ff ff ff ff ff ff 02 00 0a 06 00 11 08 06 00 01 08 00 06 04 00 01 "
         "02 00 0a 06 00 11 0a 06 00 11 ff ff ff ff ff ff 0a 06 00 11"
     )
@@ -125,8 +125,8 @@ def test_a_cut_arp_packet_is_none(packet: ArpPacket, length: int) -> None:
 
 
 def test_padding_of_short_frames_is_no_matter() -> None:
-    frame = encode_arp(probe(OURS, ADDRESS)) + bytes(18)
-    assert decode_arp(frame) == probe(OURS, ADDRESS)
+    frame = encode_arp(arp_probe(OURS, ADDRESS)) + bytes(18)
+    assert decode_arp(frame) == arp_probe(OURS, ADDRESS)
     solicitation = Solicitation(UNSPECIFIED, ADDRESS6)
     padded = encode_solicitation(solicitation, OURS) + bytes(8)
     assert decode_message(padded) == ReceivedMessage(solicitation, OURS)

@@ -14,7 +14,7 @@ import pytest
 
 from core.domain.model import Nic
 from core.errors import DetectionFailed
-from nodeagent.conflict_detection.arp import announcement, decode_arp
+from nodeagent.conflict_detection.arp import arp_announcement, decode_arp
 from nodeagent.conflict_detection.detector import (
     ConflictingAddress,
     DetectionResult,
@@ -42,7 +42,7 @@ async def test_free_addresses_with_a_gateway_that_answers_are_free(
     link.station("10.6.0.1/24", "fd00:6::1/64")
     pod = link.station(up=False)
 
-    assert await detector.look(pod.netns, DUAL, BOTH) == DetectionResult()
+    assert await detector.probe(pod.netns, DUAL, BOTH) == DetectionResult()
 
 
 async def test_a_stranger_is_found_with_its_hardware_address(
@@ -51,7 +51,7 @@ async def test_a_stranger_is_found_with_its_hardware_address(
     stranger = link.station("10.6.0.17/24")
     pod = link.station(up=False)
 
-    found = await detector.look(pod.netns, DUAL, CONFLICTS)
+    found = await detector.probe(pod.netns, DUAL, CONFLICTS)
 
     assert found == DetectionResult((ConflictingAddress("10.6.0.17", stranger.mac),))
 
@@ -62,7 +62,7 @@ async def test_a_stranger_of_ipv6_is_found_with_its_hardware_address(
     stranger = link.station("fd00:6::11/64")
     pod = link.station(up=False)
 
-    found = await detector.look(pod.netns, DUAL, CONFLICTS)
+    found = await detector.probe(pod.netns, DUAL, CONFLICTS)
 
     assert found == DetectionResult((ConflictingAddress("fd00:6::11", stranger.mac),))
 
@@ -71,9 +71,9 @@ async def test_strangers_of_both_families_are_told_at_once(link: Link, detector:
     first, second = link.station("10.6.0.17/24"), link.station("fd00:6::11/64")
     pod = link.station(up=False)
 
-    found = await detector.look(pod.netns, DUAL, BOTH)
+    found = await detector.probe(pod.netns, DUAL, BOTH)
 
-    assert found.strangers == (
+    assert found.conflicts == (
         ConflictingAddress("10.6.0.17", first.mac),
         ConflictingAddress("fd00:6::11", second.mac),
     )
@@ -83,11 +83,13 @@ async def test_a_gateway_that_is_not_there_is_silent(link: Link, detector: Detec
     link.station("10.6.0.1/24")
     pod = link.station(up=False)
 
-    assert await detector.look(pod.netns, DUAL, BOTH) == DetectionResult((), ("fd00:6::1",))
-    assert await detector.look(pod.netns, DUAL, CONFLICTS) == DetectionResult(), (
+    assert await detector.probe(pod.netns, DUAL, BOTH) == DetectionResult((), ("fd00:6::1",))
+    assert await detector.probe(pod.netns, DUAL, CONFLICTS) == DetectionResult(), (
         "nobody asked for gateways"
     )
-    assert await detector.look(pod.netns, DUAL._replace(ipv6_gateway=""), BOTH) == DetectionResult()
+    assert (
+        await detector.probe(pod.netns, DUAL._replace(ipv6_gateway=""), BOTH) == DetectionResult()
+    )
 
 
 async def test_without_ipv6_in_the_namespace_its_neighbours_are_still_heard(
@@ -98,11 +100,11 @@ async def test_without_ipv6_in_the_namespace_its_neighbours_are_still_heard(
     pod = link.station(up=False)
     set_inside(pod, "net/ipv6/conf/all/disable_ipv6", "1")
 
-    found = await detector.look(pod.netns, ONLY6, CONFLICTS)
+    found = await detector.probe(pod.netns, ONLY6, CONFLICTS)
 
     assert found == DetectionResult((ConflictingAddress("fd00:6::11", stranger.mac),))
     free = ONLY6._replace(ipv6="fd00:6::12/64")
-    assert await detector.look(pod.netns, free, GATEWAY) == DetectionResult()
+    assert await detector.probe(pod.netns, free, GATEWAY) == DetectionResult()
 
 
 async def test_a_macvlan_hears_answers_too(link: Link, detector: Detector) -> None:
@@ -115,10 +117,10 @@ async def test_a_macvlan_hears_answers_too(link: Link, detector: Detector) -> No
     ip("-n", Path(node.netns).name, "link", "add", *child)
     set_inside(pod, "net/ipv6/conf/all/disable_ipv6", "1")
 
-    found = await detector.look(pod.netns, DUAL, BOTH)
+    found = await detector.probe(pod.netns, DUAL, BOTH)
 
-    assert {one.address for one in found.strangers} == {"10.6.0.17", "fd00:6::11"}
-    assert {one.mac for one in found.strangers} == {stranger.mac}
+    assert {one.address for one in found.conflicts} == {"10.6.0.17", "fd00:6::11"}
+    assert {one.mac for one in found.conflicts} == {stranger.mac}
 
 
 async def test_the_nodes_own_address_is_taken_though_no_link_shows_it(link: Link) -> None:
@@ -130,11 +132,11 @@ async def test_the_nodes_own_address_is_taken_though_no_link_shows_it(link: Link
     ip("-n", Path(node.netns).name, "link", "add", *child)
 
     async with detecting_on(node) as detector:
-        found = await detector.look(pod.netns, DUAL, CONFLICTS)
+        found = await detector.probe(pod.netns, DUAL, CONFLICTS)
         other = DUAL._replace(ipv4="10.6.0.18/24", ipv6="fd00:6::12/64")
-        assert await detector.look(pod.netns, other, CONFLICTS) == DetectionResult()
+        assert await detector.probe(pod.netns, other, CONFLICTS) == DetectionResult()
 
-    assert found.strangers == (
+    assert found.conflicts == (
         ConflictingAddress("10.6.0.17", node.mac),
         ConflictingAddress("fd00:6::11", node.mac),
     )
@@ -146,8 +148,8 @@ async def test_many_looks_at_once_leave_nothing_open(link: Link) -> None:
     sockets, threads = open_sockets(), set(threading.enumerate())
 
     async with detecting_on(node) as detector:
-        looks = (detector.look(pod.netns, DUAL, CONFLICTS) for _ in range(64))
-        assert await asyncio.gather(*looks) == [DetectionResult()] * 64
+        probes = (detector.probe(pod.netns, DUAL, CONFLICTS) for _ in range(64))
+        assert await asyncio.gather(*probes) == [DetectionResult()] * 64
 
     assert open_sockets() - sockets == set()
     left = {one.name for one in set(threading.enumerate()) - threads}
@@ -162,7 +164,7 @@ async def test_nobody_learns_of_an_address_from_the_question(
     set_inside(neighbour, "net/ipv4/conf/all/arp_accept", "1")
     pod = link.station(up=False)
 
-    await detector.look(pod.netns, DUAL, CONFLICTS)
+    await detector.probe(pod.netns, DUAL, CONFLICTS)
 
     known = ip("-n", Path(neighbour.netns).name, "neighbour", "show")
     assert "10.6.0.17" not in known
@@ -176,12 +178,12 @@ async def test_of_two_that_probe_for_one_address_not_both_go_on(
     one, other = link.station(), link.station()
 
     finds = await asyncio.gather(
-        detector.look(one.netns, DUAL, CONFLICTS), detector.look(other.netns, DUAL, CONFLICTS)
+        detector.probe(one.netns, DUAL, CONFLICTS), detector.probe(other.netns, DUAL, CONFLICTS)
     )
 
-    strangers = {stranger for found in finds for stranger in found.strangers}
-    assert {stranger.address for stranger in strangers} == {"10.6.0.17", "fd00:6::11"}
-    assert {stranger.mac for stranger in strangers} <= {one.mac, other.mac}
+    conflicts = {stranger for found in finds for stranger in found.conflicts}
+    assert {stranger.address for stranger in conflicts} == {"10.6.0.17", "fd00:6::11"}
+    assert {stranger.mac for stranger in conflicts} <= {one.mac, other.mac}
 
 
 async def test_an_interface_that_is_not_there_is_a_failure_and_not_silence(
@@ -190,9 +192,9 @@ async def test_an_interface_that_is_not_there_is_a_failure_and_not_silence(
     pod = link.station()
 
     with pytest.raises(DetectionFailed, match=r"on net7 in .*No such device"):
-        await detector.look(pod.netns, DUAL._replace(interface="net7"), CONFLICTS)
+        await detector.probe(pod.netns, DUAL._replace(interface="net7"), CONFLICTS)
     with pytest.raises(DetectionFailed, match="no Ethernet"):
-        await detector.look(pod.netns, DUAL._replace(interface="lo"), CONFLICTS)
+        await detector.probe(pod.netns, DUAL._replace(interface="lo"), CONFLICTS)
 
 
 async def test_a_namespace_that_is_gone_is_a_failure_and_is_not_made_anew(
@@ -201,7 +203,7 @@ async def test_a_namespace_that_is_gone_is_a_failure_and_is_not_made_anew(
     gone = Path("/run/netns/ow-detect-gone")
 
     with pytest.raises(DetectionFailed, match="there is no network namespace"):
-        await detector.look(str(gone), DUAL, CONFLICTS)
+        await detector.probe(str(gone), DUAL, CONFLICTS)
     detector.announce_later(str(gone), DUAL)
     await detector.close()
 
@@ -212,7 +214,7 @@ async def test_a_namespace_that_vanishes_meanwhile_ends_the_look_in_time(
     link: Link, detector: Detector
 ) -> None:
     pod = link.station()
-    looking = asyncio.ensure_future(detector.look(pod.netns, DUAL, BOTH))
+    looking = asyncio.ensure_future(detector.probe(pod.netns, DUAL, BOTH))
     await asyncio.sleep(0)
     ip("-n", Path(pod.netns).name, "link", "delete", "eth0")
 
@@ -226,11 +228,11 @@ async def test_a_cancelled_look_leaves_no_socket_open(link: Link, detector: Dete
     before = open_sockets()
 
     for _ in range(5):
-        looking = asyncio.ensure_future(detector.look(pod.netns, DUAL, BOTH))
+        looking = asyncio.ensure_future(detector.probe(pod.netns, DUAL, BOTH))
         await asyncio.sleep(0)
         looking.cancel()
         await asyncio.gather(looking, return_exceptions=True)
-    await detector.look(pod.netns, DUAL, CONFLICTS)
+    await detector.probe(pod.netns, DUAL, CONFLICTS)
     await detector.close()
 
     assert open_sockets() - before == set()
@@ -240,7 +242,7 @@ async def test_threads_stay_in_the_agents_own_namespace(link: Link, detector: De
     pod = link.station()
     own = Path("/proc/thread-self/ns/net").readlink()
 
-    await detector.look(pod.netns, DUAL, CONFLICTS)
+    await detector.probe(pod.netns, DUAL, CONFLICTS)
 
     assert Path("/proc/thread-self/ns/net").readlink() == own
     tasks = Path("/proc/self/task").iterdir()
@@ -258,7 +260,7 @@ async def test_addresses_are_announced_on_the_link(
     mac = bytes.fromhex(pod.mac.replace(":", ""))
     six = socket.inet_pton(socket.AF_INET6, "fd00:6::11")
     wanted: list[object] = [
-        announcement(mac, socket.inet_aton("10.6.0.17")),
+        arp_announcement(mac, socket.inet_aton("10.6.0.17")),
         Advertisement(six, ALL_NODES, six, mac, override=True),
         Solicitation(six, six, mac),
     ]
@@ -303,13 +305,13 @@ def listener(heard_by: Station) -> Iterator[socket.socket]:
         packets.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 5, 0))
         return packets
 
-    visitor = NetnsExecutor()
+    executor = NetnsExecutor()
     with (
         NetworkNamespace.open(heard_by.netns) as namespace,
-        visitor.visit(namespace, make) as packets,
+        executor.run(namespace, make) as packets,
     ):
         yield packets
-    visitor.close()
+    executor.close()
 
 
 def set_inside(station: Station, sysctl: str, value: str) -> None:

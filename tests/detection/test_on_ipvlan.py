@@ -44,7 +44,7 @@ async def test_a_free_address_with_a_gateway_that_answers_is_free(link: Link) ->
     pod = ipvlan_on(node, link)
 
     async with detecting_on(node) as detector:
-        assert await detector.look(pod.netns, NIC, BOTH) == DetectionResult()
+        assert await detector.probe(pod.netns, NIC, BOTH) == DetectionResult()
 
 
 async def test_strangers_are_found_through_the_master(link: Link) -> None:
@@ -54,7 +54,7 @@ async def test_strangers_are_found_through_the_master(link: Link) -> None:
     pod = ipvlan_on(node, link)
 
     async with detecting_on(node) as detector:
-        found = await detector.look(pod.netns, NIC, BOTH)
+        found = await detector.probe(pod.netns, NIC, BOTH)
 
     assert found == DetectionResult(
         (
@@ -71,4 +71,4 @@ async def test_a_master_that_is_not_on_this_node_is_a_failure(
     pod = ipvlan_on(link.station(), link)
 
     with pytest.raises(DetectionFailed, match="master"):
-        await detector.look(pod.netns, NIC, BOTH)
+        await detector.probe(pod.netns, NIC, BOTH)

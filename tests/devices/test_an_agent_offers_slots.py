@@ -89,11 +89,11 @@ async def test_without_a_cluster_the_labels_are_those_of_the_nodes_record(
 
 
 def test_links_are_the_kernels_and_sys_tells_which_have_a_device(tmp_path: Path) -> None:
-    visitor = NetnsExecutor()
-    plain = next(one for one in nics(visitor, tmp_path) if one.name == "lo")
+    executor = NetnsExecutor()
+    plain = next(one for one in nics(executor, tmp_path) if one.name == "lo")
     (tmp_path / "lo" / "device").mkdir(parents=True)
-    real = next(one for one in nics(visitor, tmp_path) if one.name == "lo")
-    visitor.close()
+    real = next(one for one in nics(executor, tmp_path) if one.name == "lo")
+    executor.close()
 
     assert plain == HostNic("lo", has_device=False, is_loopback=True)
     assert real == plain._replace(has_device=True)

@@ -392,7 +392,7 @@ async def test_an_add_that_is_broken_off_gives_up_no_fixed_address_of_a_pod_that
     parts = node.agent.parts
     releaser = Releaser(node.store, node.keys, parts.writer, CoolDown(node.store, 0))
     configurator = Configurator(node.store, node.keys, parts.writer)
-    withdrawing = WithdrawalHandler(
+    withdrawal_handler = WithdrawalHandler(
         *(node.store, node.keys, releaser, configurator, parts.view, parts.facts, "test"),
         allowed=True,
     )
@@ -400,7 +400,7 @@ async def test_an_add_that_is_broken_off_gives_up_no_fixed_address_of_a_pod_that
     attachment, cause = Attachment("c-db-0", "eth0"), Cause("test")
     request = AddRequest(reference, attachment, SelectionRequest("eth0"), cause)
 
-    how = await withdrawing.give_up(request, (), "the ADD was broken off")
+    how = await withdrawal_handler.give_up(request, (), "the ADD was broken off")
 
     assert how is Withdrawal.STATEFUL
     assert set(await node.claims()) == {"10.6.0.10"}

@@ -35,11 +35,11 @@ _numbers = itertools.count()
 class Host:
     """A namespace with NICs, in which master interfaces are prepared."""
 
-    def __init__(self, name: str, visitor: NetnsExecutor, namespace: NetworkNamespace) -> None:
+    def __init__(self, name: str, executor: NetnsExecutor, namespace: NetworkNamespace) -> None:
         self.name = name
-        self._visitor = visitor
+        self._executor = executor
         self._namespace = namespace
-        self.preparer = LinkConfigurator(visitor, namespace)
+        self.preparer = LinkConfigurator(executor, namespace)
 
     async def prepare(self, *interfaces: str, **fields: Any) -> None:
         """As the plugin does for a configuration with these fields."""
@@ -50,7 +50,7 @@ class Host:
 
     def another_process(self) -> LinkConfigurator:
         """One that does not wait for the first."""
-        return LinkConfigurator(self._visitor, self._namespace)
+        return LinkConfigurator(self._executor, self._namespace)
 
     def ip(self, *arguments: str) -> str:
         done = subprocess.run(
@@ -71,13 +71,13 @@ class Host:
 def host() -> Iterator[Host]:
     name = f"host-{next(_numbers)}"
     subprocess.run(["ip", "netns", "add", name], check=True)
-    visitor = NetnsExecutor()
+    executor = NetnsExecutor()
     with NetworkNamespace.open(f"/run/netns/{name}") as namespace:
-        made = Host(name, visitor, namespace)
+        made = Host(name, executor, namespace)
         for nic in ("ens3", "ens4"):
             made.ip("link", "add", nic, "type", "dummy")
         yield made
-    visitor.close()
+    executor.close()
     subprocess.run(["ip", "netns", "delete", name], check=True)
 
 

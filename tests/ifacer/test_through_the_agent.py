@@ -100,14 +100,14 @@ def namespace() -> Iterator[Path]:
 
 
 async def test_a_kernel_without_vlans_says_which_module_is_missing(namespace: Path) -> None:
-    visitor = NetnsExecutor()
+    executor = NetnsExecutor()
     with NetworkNamespace.open(str(namespace)) as inside:
-        preparer = LinkConfigurator(visitor, inside)
+        preparer = LinkConfigurator(executor, inside)
         try:
             await preparer.prepare(InterfaceConfig(("ens3",), 5))
             words = "modprobe -a 8021q"  # this machine's kernel has them
         except DatapathError as error:
             words = error.remedy
-    visitor.close()
+    executor.close()
 
     assert "modprobe -a 8021q" in words

@@ -38,7 +38,7 @@ def other(possible: None) -> Iterator[NamedNamespace]:
 
 
 @pytest.fixture
-def visitor() -> Iterator[NetnsExecutor]:
+def executor() -> Iterator[NetnsExecutor]:
     made = NetnsExecutor()
     yield made
     made.close()
@@ -51,6 +51,6 @@ def namespace(named: NamedNamespace) -> Iterator[NetworkNamespace]:
 
 
 @pytest.fixture
-def session(visitor: NetnsExecutor, namespace: NetworkNamespace) -> Iterator[NetlinkSession]:
-    with visitor.session(namespace) as opened:
+def session(executor: NetnsExecutor, namespace: NetworkNamespace) -> Iterator[NetlinkSession]:
+    with executor.session(namespace) as opened:
         yield opened

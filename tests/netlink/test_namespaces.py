@@ -45,7 +45,7 @@ def test_a_file_that_is_no_namespace_is_none(tmp_path: Path) -> None:
 
 
 def test_a_namespace_of_another_kind_is_refused() -> None:
-    with pytest.raises(DatapathError, match="none of networks"):
+    with pytest.raises(DatapathError, match="not a network namespace"):
         NetworkNamespace.open("/proc/self/ns/uts")
 
 
@@ -57,27 +57,27 @@ def test_a_path_that_cannot_be_opened_says_why(tmp_path: Path) -> None:
 
 
 def test_the_thread_goes_there_and_comes_back(
-    visitor: NetnsExecutor, namespace: NetworkNamespace
+    executor: NetnsExecutor, namespace: NetworkNamespace
 ) -> None:
-    inside = visitor.visit(namespace, here)
+    inside = executor.run(namespace, here)
     assert inside != here()
     assert inside == f"net:[{namespace.identity.inode}]"
-    assert visitor.visit(visitor.home, here) == here()
+    assert executor.run(executor.home, here) == here()
 
 
 def test_what_fails_inside_fails_for_its_caller_alone(
-    visitor: NetnsExecutor, namespace: NetworkNamespace
+    executor: NetnsExecutor, namespace: NetworkNamespace
 ) -> None:
     def fail() -> None:
         raise ValueError("inside")
 
     with pytest.raises(ValueError, match="inside"):
-        visitor.visit(namespace, fail)
-    assert visitor.visit(visitor.home, here) == here()
+        executor.run(namespace, fail)
+    assert executor.run(executor.home, here) == here()
 
 
 def test_a_visit_that_is_called_off_is_not_made_and_harms_no_other(
-    visitor: NetnsExecutor, namespace: NetworkNamespace
+    executor: NetnsExecutor, namespace: NetworkNamespace
 ) -> None:
     at_work, go_on = threading.Event(), threading.Event()
     made: list[str] = []
@@ -86,21 +86,21 @@ def test_a_visit_that_is_called_off_is_not_made_and_harms_no_other(
         at_work.set()
         assert go_on.wait(60)
 
-    holding = visitor.submit(namespace, hold)
+    holding = executor.submit(namespace, hold)
     assert at_work.wait(60)
-    called_off = visitor.submit(namespace, lambda: made.append("called off"))
+    called_off = executor.submit(namespace, lambda: made.append("called off"))
     assert called_off.cancel()
     assert not holding.cancel(), "what has begun is done to its end"
     go_on.set()
 
-    assert visitor.visit(namespace, here) != here()
+    assert executor.run(namespace, here) != here()
     assert made == []
 
 
 def test_a_thread_that_cannot_come_back_is_replaced(
-    visitor: NetnsExecutor, namespace: NetworkNamespace, monkeypatch: pytest.MonkeyPatch
+    executor: NetnsExecutor, namespace: NetworkNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lost = visitor.visit(namespace, threading.get_ident)
+    lost = executor.run(namespace, threading.get_ident)
     enter = namespaces._enter
     calls = iter([True, False])
 
@@ -111,27 +111,27 @@ def test_a_thread_that_cannot_come_back_is_replaced(
             raise OSError(1, "not allowed")
 
     monkeypatch.setattr(namespaces, "_enter", stuck)
-    assert visitor.visit(namespace, threading.get_ident) == lost
-    assert visitor.visit(visitor.home, here) == here()
-    assert visitor.visit(visitor.home, threading.get_ident) != lost
+    assert executor.run(namespace, threading.get_ident) == lost
+    assert executor.run(executor.home, here) == here()
+    assert executor.run(executor.home, threading.get_ident) != lost
 
 
 def test_a_thread_that_travels_goes_itself_and_comes_back(
-    visitor: NetnsExecutor, namespace: NetworkNamespace
+    executor: NetnsExecutor, namespace: NetworkNamespace
 ) -> None:
-    with ThreadPoolExecutor(1, initializer=visitor.travels) as workers:
-        there = workers.submit(visitor.visit, namespace, here).result()
+    with ThreadPoolExecutor(1, initializer=executor.run_directly) as workers:
+        there = workers.submit(executor.run, namespace, here).result()
         own = workers.submit(here).result()
-        assert workers.submit(visitor.visit, visitor.home, here).result() == own
+        assert workers.submit(executor.run, executor.home, here).result() == own
         with pytest.raises(ZeroDivisionError):
-            workers.submit(visitor.visit, namespace, lambda: 1 // 0).result()
+            workers.submit(executor.run, namespace, lambda: 1 // 0).result()
         assert workers.submit(here).result() == own
     assert there == f"net:[{namespace.identity.inode}]"
-    assert visitor._thread is None
+    assert executor._thread is None
 
 
 def test_a_traveller_that_is_lost_opens_nothing_before_it_is_home(
-    visitor: NetnsExecutor, namespace: NetworkNamespace, monkeypatch: pytest.MonkeyPatch
+    executor: NetnsExecutor, namespace: NetworkNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enter = namespaces._enter
     calls = iter([True, False])
@@ -143,78 +143,78 @@ def test_a_traveller_that_is_lost_opens_nothing_before_it_is_home(
             raise OSError(1, "not allowed")
 
     def home_links() -> list[str]:
-        with visitor.session(visitor.home) as session:
+        with executor.session(executor.home) as session:
             return [link.name for link in session.links()]
 
     expected = home_links()
     monkeypatch.setattr(namespaces, "_enter", stuck)
-    with ThreadPoolExecutor(1, initializer=visitor.travels) as workers:
+    with ThreadPoolExecutor(1, initializer=executor.run_directly) as workers:
         with pytest.raises(OSError, match="not allowed"):
-            workers.submit(visitor.visit, namespace, here).result()
+            workers.submit(executor.run, namespace, here).result()
         assert workers.submit(home_links).result() == expected
 
 
 def test_a_namespace_that_is_held_outlives_its_name(
-    visitor: NetnsExecutor, namespace: NetworkNamespace, named: NamedNamespace
+    executor: NetnsExecutor, namespace: NetworkNamespace, named: NamedNamespace
 ) -> None:
     named.delete()
-    with visitor.session(namespace) as session:
+    with executor.session(namespace) as session:
         assert [link.name for link in session.links()] == ["lo"]
     with pytest.raises(NamespaceGone):
         NetworkNamespace.open(str(named.path))
 
 
-def test_a_closed_namespace_is_gone(visitor: NetnsExecutor, named: NamedNamespace) -> None:
+def test_a_closed_namespace_is_gone(executor: NetnsExecutor, named: NamedNamespace) -> None:
     held = NetworkNamespace.open(str(named.path))
     held.close()
     held.close()
     with pytest.raises(NamespaceGone):
-        visitor.visit(held, here)
+        executor.run(held, here)
 
 
 def test_nobody_is_let_in_after_the_end(namespace: NetworkNamespace) -> None:
-    visitor = NetnsExecutor()
-    visitor.visit(namespace, here)
-    visitor.close()
-    visitor.close()
-    with pytest.raises(DatapathError, match="ending"):
-        visitor.visit(namespace, here)
+    executor = NetnsExecutor()
+    executor.run(namespace, here)
+    executor.close()
+    executor.close()
+    with pytest.raises(DatapathError, match="stopping"):
+        executor.run(namespace, here)
 
 
 def test_visits_leave_no_descriptor_and_no_thread(namespace: NetworkNamespace) -> None:
     # What earlier tests left may be closed at any time, so only what is new counts.
     descriptors, threads = open_descriptors(), set(threading.enumerate())
-    visitor = NetnsExecutor()
+    executor = NetnsExecutor()
 
     def once(_: int) -> None:
-        with visitor.session(namespace) as session:
+        with executor.session(namespace) as session:
             session.links()
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(once, range(200)))
-    visitor.close()
+    executor.close()
     assert open_descriptors() - descriptors == set()
     assert set(threading.enumerate()) - threads == set()
 
 
-def test_the_own_namespace_needs_no_visit(visitor: NetnsExecutor) -> None:
-    with visitor.session(visitor.home) as session, NetlinkSession.open() as own:
+def test_the_own_namespace_needs_no_visit(executor: NetnsExecutor) -> None:
+    with executor.session(executor.home) as session, NetlinkSession.open() as own:
         assert session.links() == own.links()
-    assert visitor._thread is None
+    assert executor._thread is None
 
 
 def test_sysctls_are_those_of_the_namespace(
-    visitor: NetnsExecutor, namespace: NetworkNamespace
+    executor: NetnsExecutor, namespace: NetworkNamespace
 ) -> None:
     before = Path("/proc/sys", FORWARD).read_text()
     for value in ("1", "0"):
-        assert write_sysctls(visitor, namespace, {FORWARD: value}) == []
-        assert read_sysctl(visitor, namespace, FORWARD) == value
+        assert write_sysctls(executor, namespace, {FORWARD: value}) == []
+        assert read_sysctl(executor, namespace, FORWARD) == value
     assert Path("/proc/sys", FORWARD).read_text() == before
 
 
 def test_a_sysctl_that_is_as_wanted_is_not_written(
-    visitor: NetnsExecutor, namespace: NetworkNamespace, monkeypatch: pytest.MonkeyPatch
+    executor: NetnsExecutor, namespace: NetworkNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[bytes] = []
     write = os.write
@@ -225,44 +225,44 @@ def test_a_sysctl_that_is_as_wanted_is_not_written(
 
     monkeypatch.setattr(os, "write", noted)
     for value in ("1", "1", "0"):
-        write_sysctls(visitor, namespace, {FORWARD: value})
+        write_sysctls(executor, namespace, {FORWARD: value})
     assert written == [b"1", b"0"]
 
 
 def test_a_sysctl_the_kernel_does_not_have_is_named(
-    visitor: NetnsExecutor, namespace: NetworkNamespace
+    executor: NetnsExecutor, namespace: NetworkNamespace
 ) -> None:
     missing = "net/ipv4/conf/nowhere/rp_filter"
-    assert write_sysctls(visitor, namespace, {missing: "0", FORWARD: "1"}) == [missing]
-    assert read_sysctl(visitor, namespace, missing) is None
-    assert read_sysctl(visitor, namespace, FORWARD) == "1"
+    assert write_sysctls(executor, namespace, {missing: "0", FORWARD: "1"}) == [missing]
+    assert read_sysctl(executor, namespace, missing) is None
+    assert read_sysctl(executor, namespace, FORWARD) == "1"
 
 
 def test_a_sysctl_that_cannot_be_set_is_an_error(
-    visitor: NetnsExecutor, namespace: NetworkNamespace
+    executor: NetnsExecutor, namespace: NetworkNamespace
 ) -> None:
     with pytest.raises(DatapathError, match="cannot set net/ipv4/ip_forward to nonsense"):
-        write_sysctls(visitor, namespace, {FORWARD: "nonsense"})
+        write_sysctls(executor, namespace, {FORWARD: "nonsense"})
     with pytest.raises(BadInput):
-        read_sysctl(visitor, namespace, "kernel/hostname")
+        read_sysctl(executor, namespace, "kernel/hostname")
 
 
 def test_a_visit_that_nobody_waits_for_any_more_is_not_made(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What it opened would be nobody's, what it wrote would come too late."""
-    monkeypatch.setattr(namespaces, "VISIT_S_MAX", 0.01)
-    visitor, go_on = NetnsExecutor(), threading.Event()
+    monkeypatch.setattr(namespaces, "CALL_S_MAX", 0.01)
+    executor, go_on = NetnsExecutor(), threading.Event()
     made: list[int] = []
     try:
-        before = visitor.submit(visitor.home, go_on.wait)
+        before = executor.submit(executor.home, go_on.wait)
         with pytest.raises(NetlinkLost, match="was not entered within"):
-            visitor.visit(visitor.home, lambda: made.append(1))
-        after = visitor.submit(visitor.home, lambda: made.append(2))
+            executor.run(executor.home, lambda: made.append(1))
+        after = executor.submit(executor.home, lambda: made.append(2))
         go_on.set()
         before.result(20)
         after.result(20)
     finally:
         go_on.set()
-        visitor.close()
+        executor.close()
     assert made == [2]

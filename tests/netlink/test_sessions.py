@@ -62,9 +62,9 @@ def veth(session: NetlinkSession, other: NamedNamespace) -> Link:
 
 
 def test_a_pair_is_made_with_its_far_end_inside_the_other_namespace(
-    veth: Link, visitor: NetnsExecutor, other: NamedNamespace
+    veth: Link, executor: NetnsExecutor, other: NamedNamespace
 ) -> None:
-    with NetworkNamespace.open(str(other.path)) as held, visitor.session(held) as inside:
+    with NetworkNamespace.open(str(other.path)) as held, executor.session(held) as inside:
         far = inside.link("far")
     assert far is not None
     assert (veth.mac, far.mac) == (NEAR_MAC, FAR_MAC)
@@ -267,7 +267,7 @@ def test_a_full_queue_loses_answers_and_no_request(
 
 
 def test_a_listing_is_whole_while_others_change_what_it_lists(
-    session: NetlinkSession, visitor: NetnsExecutor, namespace: NetworkNamespace
+    session: NetlinkSession, executor: NetnsExecutor, namespace: NetworkNamespace
 ) -> None:
     """Interrupted for real: each listing tells all that stays, once, or is an error."""
     stays = [on_loopback(f"10.9.{number // 200}.{number % 200 + 1}") for number in range(600)]
@@ -275,13 +275,13 @@ def test_a_listing_is_whole_while_others_change_what_it_lists(
     passing = [on_loopback(f"10.8.0.{number + 1}") for number in range(100)]
 
     def change() -> None:
-        with visitor.session(namespace) as other:
+        with executor.session(namespace) as other:
             for _ in range(CHANGES):
                 other.apply([requests.add_address(each) for each in passing])
                 other.apply([requests.delete_address(each) for each in passing])
 
     wanted = [each.address for each in stays]
-    with ThreadPoolExecutor(1, initializer=visitor.travels) as worker:
+    with ThreadPoolExecutor(1, initializer=executor.run_directly) as worker:
         changing = worker.submit(change)
         listed = 0
         while not changing.done() or not listed:

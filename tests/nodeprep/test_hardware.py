@@ -16,32 +16,32 @@ DEVICE = "0000:03:00.0"
 
 
 @pytest.fixture
-def visitor() -> Iterator[NetnsExecutor]:
+def executor() -> Iterator[NetnsExecutor]:
     made = NetnsExecutor()
     yield made
     made.close()
 
 
-def test_a_link_without_a_device_has_nothing_behind_it(link: Link, visitor: NetnsExecutor) -> None:
+def test_a_link_without_a_device_has_nothing_behind_it(link: Link, executor: NetnsExecutor) -> None:
     with NetworkNamespace.open(link.station().netns) as namespace:
-        assert read_hardware(visitor, namespace, ["eth0", "gone"]) == {
+        assert read_hardware(executor, namespace, ["eth0", "gone"]) == {
             "eth0": Hardware(),
             "gone": Hardware(),
         }
 
 
 def test_a_device_tells_how_many_virtual_functions_it_has(
-    link: Link, visitor: NetnsExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    link: Link, executor: NetnsExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hardware, "driver_bus", lambda *_: DEVICE)
     directory = tmp_path / "bus/pci/devices" / DEVICE
     directory.mkdir(parents=True)
     (directory / "class").touch()
     with NetworkNamespace.open(link.station().netns) as namespace:
-        found = read_hardware(visitor, namespace, ["eth0"], tmp_path)
+        found = read_hardware(executor, namespace, ["eth0"], tmp_path)
         assert found == {"eth0": Hardware(DEVICE)}, "a card without virtual functions"
 
         (directory / "sriov_numvfs").write_text("2\n")
         (directory / "sriov_totalvfs").write_text("7\n")
-        found = read_hardware(visitor, namespace, ["eth0"], tmp_path)
+        found = read_hardware(executor, namespace, ["eth0"], tmp_path)
         assert found == {"eth0": Hardware(DEVICE, 2, 7)}

@@ -94,44 +94,44 @@ def test_a_gateway_that_is_none_is_refused_with_an_example(possible: None) -> No
 
 
 @pytest.fixture
-def visitor() -> Iterator[NetnsExecutor]:
+def executor() -> Iterator[NetnsExecutor]:
     made = NetnsExecutor()
     yield made
     made.close()
 
 
 def test_sysctls_are_set_and_what_is_right_is_left_alone(
-    link: Link, visitor: NetnsExecutor
+    link: Link, executor: NetnsExecutor
 ) -> None:
     with NetworkNamespace.open(link.station().netns) as namespace:
-        tune(visitor, namespace, (4,))
+        tune(executor, namespace, (4,))
 
-        assert read_sysctl(visitor, namespace, "net/ipv4/conf/all/forwarding") == "1"
-        assert read_sysctl(visitor, namespace, "net/ipv4/conf/all/arp_notify") == "1"
-        assert read_sysctl(visitor, namespace, "net/ipv6/conf/all/forwarding") == "0", "not asked"
-        assert all(one.is_right for one in read(visitor, namespace, (4,)))
+        assert read_sysctl(executor, namespace, "net/ipv4/conf/all/forwarding") == "1"
+        assert read_sysctl(executor, namespace, "net/ipv4/conf/all/arp_notify") == "1"
+        assert read_sysctl(executor, namespace, "net/ipv6/conf/all/forwarding") == "0", "not asked"
+        assert all(one.is_right for one in read(executor, namespace, (4,)))
 
-        tune(visitor, namespace, (4, 6))
-        assert read_sysctl(visitor, namespace, "net/ipv6/conf/all/forwarding") == "1"
+        tune(executor, namespace, (4, 6))
+        assert read_sysctl(executor, namespace, "net/ipv6/conf/all/forwarding") == "1"
 
 
 def test_a_key_the_kernel_does_not_have_is_skipped(
     link: Link,
-    visitor: NetnsExecutor,
+    executor: NetnsExecutor,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     strange = Sysctl("net/ipv4/conf/all/no_such_key", "1", (4,))
     monkeypatch.setattr("nodeagent.settings.sysctls.WANTED", (strange, WANTED[3]))
     with NetworkNamespace.open(link.station().netns) as namespace:
-        tune(visitor, namespace, (4,))
+        tune(executor, namespace, (4,))
 
-        assert read_sysctl(visitor, namespace, "net/ipv4/conf/all/forwarding") == "1"
+        assert read_sysctl(executor, namespace, "net/ipv4/conf/all/forwarding") == "1"
     assert "no_such_key is not there, and is skipped" in caplog.text
 
 
 def test_a_key_that_cannot_be_written_is_an_error_that_names_it(
-    link: Link, visitor: NetnsExecutor, monkeypatch: pytest.MonkeyPatch
+    link: Link, executor: NetnsExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     impossible = Sysctl("net/ipv4/conf/all/forwarding", "no number", (4,))
     monkeypatch.setattr("nodeagent.settings.sysctls.WANTED", (impossible,))
@@ -139,7 +139,7 @@ def test_a_key_that_cannot_be_written_is_an_error_that_names_it(
         NetworkNamespace.open(link.station().netns) as namespace,
         pytest.raises(DatapathError, match="net/ipv4/conf/all/forwarding"),
     ):
-        tune(visitor, namespace, (4,))
+        tune(executor, namespace, (4,))
 
 
 @pytest.mark.parametrize(
@@ -171,8 +171,8 @@ def can_nftables() -> bool:
 
 
 @pytest.mark.uml
-def test_a_kernel_with_modules_can_do_it_all(visitor: NetnsExecutor) -> None:
-    able = {one.name: one.why_not for one in abilities(visitor)}
+def test_a_kernel_with_modules_can_do_it_all(executor: NetnsExecutor) -> None:
+    able = {one.name: one.why_not for one in abilities(executor)}
 
     for kind in ("veth", "macvlan", "ipvlan", "vlan", "bond", "vrf"):
         assert able[f"{kind} links"] == ""
@@ -183,7 +183,7 @@ def test_a_kernel_with_modules_can_do_it_all(visitor: NetnsExecutor) -> None:
 
 
 @pytest.mark.uml
-async def test_an_agent_that_is_told_to_tunes_its_node(visitor: NetnsExecutor) -> None:
+async def test_an_agent_that_is_told_to_tunes_its_node(executor: NetnsExecutor) -> None:
     directory = Path(tempfile.mkdtemp(prefix="ow-"))
     settings = Settings(
         node_name="node-1",
@@ -194,7 +194,7 @@ async def test_an_agent_that_is_told_to_tunes_its_node(visitor: NetnsExecutor) -
         tune_sysctls=True,
     )
     async with running(settings, MemoryStore()):
-        values = {one.wanted.key: one.found for one in read(visitor, visitor.home, (4, 6))}
+        values = {one.wanted.key: one.found for one in read(executor, executor.home, (4, 6))}
     shutil.rmtree(directory)
 
     assert values == {one.key: one.value for one in WANTED}

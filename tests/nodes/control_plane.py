@@ -52,7 +52,7 @@ class FabricHome:
         self.address = laboratory.fabric.address
         self.etcd_endpoints = (laboratory.etcd.endpoint,)
         self._laboratory = laboratory
-        self._visitor = NetnsExecutor()
+        self._executor = NetnsExecutor()
         self._namespace = NetworkNamespace.open(str(laboratory.fabric.namespace.path))
 
     def open(self) -> None:
@@ -60,7 +60,7 @@ class FabricHome:
 
     def close(self) -> None:
         self._namespace.close()
-        self._visitor.close()
+        self._executor.close()
 
     def inside(self, command: Sequence[str]) -> list[str]:
         marked = ["env", f"{MARK}={self._laboratory.identity}", *command]
@@ -68,7 +68,7 @@ class FabricHome:
         return self._laboratory.fabric.namespace.inside(dying)
 
     def visit(self, work: Callable[[], T]) -> T:
-        return self._visitor.submit(self._namespace, work).result()
+        return self._executor.submit(self._namespace, work).result()
 
 
 class ControlPlane:

@@ -24,9 +24,9 @@ SERVICE: Final = ("10.96.0.10", "fd00:96::10")
 
 
 def traced(pod: Pod, destination: str) -> dict[str, PathSegment]:
-    visitor = pod.node.world.visitor
+    executor = pod.node.world.executor
     inside = pod.node.world.hold(pod.inside)
-    with visitor.session(inside) as in_pod, visitor.session(pod.node.held) as on_node:
+    with executor.session(inside) as in_pod, executor.session(pod.node.held) as on_node:
         stacks = Stack("pod", in_pod), Stack("node", on_node)
         return {leg.name: leg for leg in legs(*stacks, parse_address(destination))}
 
@@ -52,7 +52,7 @@ def test_pod_and_node_reach_each_other_by_the_wire(pod: Pod, family: int) -> Non
     ]
     assert found["there"].end == "arrives at the node"
     assert told(found["back"]) == [
-        f"node: 1000: lookup 500 | 500 | {OWN[family]} dev {pod.host_end}",
+        f"node: 1000: lookup 500 | 500 | {OWN[family]} dev {pod.host_veth_name}",
         f"pod: 0: lookup local | local | local {OWN[family]} dev eth0",
     ]
     assert found["back"].end == "arrives in the Pod"
@@ -88,7 +88,7 @@ def test_the_answer_to_what_came_in_by_the_node_goes_by_the_mark(pod: Pod, famil
         f"pod: 1000: fwmark 0x1 lookup 100 | 100 | default via {gateway} dev veth0"
     )
     assert marked.stops[0].packet.endswith("mark 0x1")
-    assert marked.stops[1].packet.endswith(f"in by {pod.host_end}")
+    assert marked.stops[1].packet.endswith(f"in by {pod.host_veth_name}")
     assert marked.end == "leaves the node by eth0"
 
 

@@ -38,4 +38,4 @@ async def test_adds_and_dels_go_the_way_that_they_went(settings: Settings) -> No
         service = node.agent.parts.addresses
 
         assert type(getattr(service._allocate, "__self__", None)) is WaitingAllocator
-        assert type(service._deleting._releaser) is Releaser
+        assert type(service._delete_handler._releaser) is Releaser

@@ -22,16 +22,16 @@ ON_THE_NODE = Device("mlx5_0", CARD, CARD, (Port(LINK, {"np_cnp_sent": 4}),))
 
 
 @pytest.fixture
-def visitor() -> Iterator[NetnsExecutor]:
+def executor() -> Iterator[NetnsExecutor]:
     made = NetnsExecutor()
     yield made
     made.close()
 
 
 @pytest.fixture
-def kernel(visitor: NetnsExecutor, monkeypatch: pytest.MonkeyPatch) -> Kernel:
+def kernel(executor: NetnsExecutor, monkeypatch: pytest.MonkeyPatch) -> Kernel:
     made = Kernel()
-    made.devices[visitor.home.identity] = (ON_THE_NODE,)
+    made.devices[executor.home.identity] = (ON_THE_NODE,)
     monkeypatch.setattr(RdmaSocket, "open", made.open)
     return made
 
@@ -51,8 +51,8 @@ class Pod:
         ip("-n", self.netns.name, "route", "add", "default", "via", gateway)
 
 
-def test_a_kernel_without_rdma_has_nothing_to_read(visitor: NetnsExecutor, tmp_path: Path) -> None:
-    reader = CounterReader(visitor, (tmp_path,), tmp_path)
+def test_a_kernel_without_rdma_has_nothing_to_read(executor: NetnsExecutor, tmp_path: Path) -> None:
+    reader = CounterReader(executor, (tmp_path,), tmp_path)
 
     found = reader.read()
 
@@ -61,9 +61,9 @@ def test_a_kernel_without_rdma_has_nothing_to_read(visitor: NetnsExecutor, tmp_p
 
 
 def test_the_nodes_own_devices_are_read_with_their_traffic_class(
-    visitor: NetnsExecutor, kernel: Kernel, tmp_path: Path
+    executor: NetnsExecutor, kernel: Kernel, tmp_path: Path
 ) -> None:
-    reader = CounterReader(visitor, (tmp_path,), tmp_path)
+    reader = CounterReader(executor, (tmp_path,), tmp_path)
     expected = RdmaPortLink("mlx5_0", LINK, CARD, CARD, {"np_cnp_sent": 4}, traffic_class=0)
     assert reader.read().places[0].ports == (expected,), "nobody has set one"
 
@@ -77,43 +77,43 @@ def test_the_nodes_own_devices_are_read_with_their_traffic_class(
 
 
 def test_a_virtual_function_has_no_traffic_class_of_its_own(
-    visitor: NetnsExecutor, kernel: Kernel, tmp_path: Path
+    executor: NetnsExecutor, kernel: Kernel, tmp_path: Path
 ) -> None:
-    kernel.devices[visitor.home.identity] = (ON_THE_NODE._replace(node_guid=1),)
+    kernel.devices[executor.home.identity] = (ON_THE_NODE._replace(node_guid=1),)
 
-    (port,) = CounterReader(visitor, (tmp_path,), tmp_path).read().places[0].ports
+    (port,) = CounterReader(executor, (tmp_path,), tmp_path).read().places[0].ports
 
     assert (port.is_root, port.traffic_class) == (False, None)
 
 
 def test_a_virtual_function_tells_its_parent(
-    visitor: NetnsExecutor, kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    executor: NetnsExecutor, kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ethtool, "driver_bus", lambda *_: "0000:03:00.1")
     (tmp_path / "bus/pci/devices/0000:03:00.1/physfn/net/ens1f0").mkdir(parents=True)
 
-    (port,) = CounterReader(visitor, (tmp_path,), tmp_path).read().places[0].ports
+    (port,) = CounterReader(executor, (tmp_path,), tmp_path).read().places[0].ports
 
     assert port.parent == "ens1f0"
 
 
 def test_counters_that_the_kernel_does_not_tell_are_read_from_sys(
-    visitor: NetnsExecutor, kernel: Kernel, tmp_path: Path
+    executor: NetnsExecutor, kernel: Kernel, tmp_path: Path
 ) -> None:
-    kernel.devices[visitor.home.identity] = (ON_THE_NODE._replace(ports=(Port(LINK, None),)),)
+    kernel.devices[executor.home.identity] = (ON_THE_NODE._replace(ports=(Port(LINK, None),)),)
     directory = tmp_path / "class/infiniband/mlx5_0/ports/1/hw_counters"
     directory.mkdir(parents=True)
     (directory / "np_cnp_sent").write_text("5\n")
     (directory / "lifespan").write_text("10\n")
     (directory / "odd").write_text("N/A\n")
 
-    (port,) = CounterReader(visitor, (tmp_path,), tmp_path).read().places[0].ports
+    (port,) = CounterReader(executor, (tmp_path,), tmp_path).read().places[0].ports
 
     assert port.counters == {"np_cnp_sent": 5}
 
 
 def test_a_device_over_no_link_is_left_out_unless_a_mac_address_is_made_of_its_guid(
-    visitor: NetnsExecutor, kernel: Kernel, link: Link, tmp_path: Path
+    executor: NetnsExecutor, kernel: Kernel, link: Link, tmp_path: Path
 ) -> None:
     kernel.mode = EXCLUSIVE
     pod = Pod(link, kernel, tmp_path, "10.6.0.17/24")
@@ -123,13 +123,13 @@ def test_a_device_over_no_link_is_left_out_unless_a_mac_address_is_made_of_its_g
         devices = (Device("mlx5_4", guid, CARD, ports), Device("mlx5_5", 9, CARD, ports))
         kernel.devices[namespace.identity] = devices
 
-    _, place = CounterReader(visitor, (tmp_path,), tmp_path).read().places
+    _, place = CounterReader(executor, (tmp_path,), tmp_path).read().places
 
     assert [(port.device, port.link) for port in place.ports] == [("mlx5_4", "eth0")]
 
 
 def test_pods_are_read_where_devices_are_theirs_alone(
-    visitor: NetnsExecutor, kernel: Kernel, link: Link, tmp_path: Path
+    executor: NetnsExecutor, kernel: Kernel, link: Link, tmp_path: Path
 ) -> None:
     pod = Pod(link, kernel, tmp_path, "10.6.0.17/24")
     pod.route("10.6.0.1")
@@ -139,7 +139,7 @@ def test_pods_are_read_where_devices_are_theirs_alone(
     (tmp_path / "default").symlink_to(link.station().netns)
     (tmp_path / "empty").symlink_to(link.station().netns)
     (tmp_path / "gone").symlink_to(NAMESPACES / "gone")
-    reader = CounterReader(visitor, (tmp_path, tmp_path / "no-docker"), tmp_path)
+    reader = CounterReader(executor, (tmp_path, tmp_path / "no-docker"), tmp_path)
 
     for shared in (SHARED, None):
         kernel.mode = shared
@@ -163,7 +163,7 @@ def test_pods_are_read_where_devices_are_theirs_alone(
 
 
 def test_a_namespace_that_cannot_be_read_costs_no_other(
-    visitor: NetnsExecutor,
+    executor: NetnsExecutor,
     kernel: Kernel,
     link: Link,
     tmp_path: Path,
@@ -174,35 +174,37 @@ def test_a_namespace_that_cannot_be_read_costs_no_other(
     good.route("10.6.0.1")
     (tmp_path / "no-namespace").write_text("")
 
-    def opened(visitor: NetnsExecutor, namespace: NetworkNamespace) -> RdmaSocket | None:
+    def opened(executor: NetnsExecutor, namespace: NetworkNamespace) -> RdmaSocket | None:
         if namespace.path == str(tmp_path / bad.netns.name):
             raise NetlinkLost("not entered")
-        return kernel.open(visitor, namespace)
+        return kernel.open(executor, namespace)
 
     monkeypatch.setattr(RdmaSocket, "open", opened)
-    found = CounterReader(visitor, (tmp_path,), tmp_path).read()
+    found = CounterReader(executor, (tmp_path,), tmp_path).read()
 
     assert [place.address for place in found.places] == ["", "10.6.0.18"]
     assert set(found.faults) == {str(tmp_path / bad.netns.name)}
 
 
 def test_a_reading_ends_after_its_time_and_says_so(
-    visitor: NetnsExecutor, kernel: Kernel, link: Link, tmp_path: Path
+    executor: NetnsExecutor, kernel: Kernel, link: Link, tmp_path: Path
 ) -> None:
     kernel.mode = EXCLUSIVE
     Pod(link, kernel, tmp_path, "10.6.0.17/24")
     moments = iter((0.0, READ_S_MAX + 1))
 
-    found = CounterReader(visitor, (tmp_path,), tmp_path, lambda: next(moments)).read()
+    found = CounterReader(executor, (tmp_path,), tmp_path, lambda: next(moments)).read()
 
     assert len(found.places) == 1
     assert "not all are read" in found.faults["Pods"]
 
 
-def test_statistics_and_speed_of_a_link_are_its_drivers(link: Link, visitor: NetnsExecutor) -> None:
+def test_statistics_and_speed_of_a_link_are_its_drivers(
+    link: Link, executor: NetnsExecutor
+) -> None:
     with (
         NetworkNamespace.open(link.station().netns) as namespace,
-        visitor.socket(namespace, 2, 2, 0) as inside,
+        executor.socket(namespace, 2, 2, 0) as inside,
     ):
         assert ethtool.statistics(inside, "eth0")["peer_ifindex"] > 0
         assert ethtool.speed_mbps(inside, "eth0") == 10_000

@@ -129,7 +129,7 @@ async def test_a_vf_takes_a_pool_of_its_masters_subnet_and_reaches_node_and_netw
         assert await answers(router, "vf-a")
     assert "dev veth0" in sh("ip", "-n", "vf-a", "route", "get", NODE[0])
     assert "dev eth0" in sh("ip", "-n", "vf-a", "route", "get", ROUTER[0])
-    assert f"dev {host_end('vf-a')}" in sh("ip", "route", "get", v4)
+    assert f"dev {host_veth_name('vf-a')}" in sh("ip", "route", "get", v4)
     assert "fwmark 0x1 lookup 100" in sh("ip", "-n", "vf-a", "rule")
 
 
@@ -287,7 +287,7 @@ def sysctl(netns: str, setting: str) -> None:
     sh("nsenter", f"--net=/run/netns/{netns}", "sysctl", "-q", "-w", setting)
 
 
-def host_end(pod: str) -> str:
+def host_veth_name(pod: str) -> str:
     return f"veth{f'c-{pod}'[:11]}"
 
 

@@ -159,12 +159,12 @@ def _traced(
     from ops.diagnostics.paths.path_trace import legs
     from ops.diagnostics.paths.route_lookup import Stack
 
-    visitor = NetnsExecutor()
+    executor = NetnsExecutor()
     try:
         with (
             NetworkNamespace.open(netns) as inside,
-            visitor.session(inside) as in_pod,
-            visitor.session(visitor.home) as on_node,
+            executor.session(inside) as in_pod,
+            executor.session(executor.home) as on_node,
         ):
             stacks = Stack(pod, in_pod), Stack("node", on_node)
             frontends = served(Path(bpffs))
@@ -174,7 +174,7 @@ def _traced(
                 found.append(Traced(target, backend, legs(*stacks, address)))
             return found
     finally:
-        visitor.close()
+        executor.close()
 
 
 def _backend(
