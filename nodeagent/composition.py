@@ -1,7 +1,4 @@
-"""The parts of an agent, made once and handed to each other.
-
-It decides nothing and waits for nothing.
-"""
+"""Builds the parts of an agent from its settings and connects them. It starts none of them."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from core.allocation.allocator import Allocator, AllocatorSettings, Confirm
+from core.allocation.allocator import Allocator, AllocatorSettings
 from core.allocation.cooldown import CoolDown
 from core.allocation.pool_requests import PoolRequests
 from core.allocation.releaser import HandOver, Releaser
@@ -24,7 +21,7 @@ from core.process.connections import ConnectionCounts
 from core.process.supervision import Supervisor
 from core.projections.configuration_view import ConfigurationView
 from nodeagent.address_service import AddressService, Allocate
-from nodeagent.conflict_detection.detector import DetectionSwitches, Detector
+from nodeagent.conflict_detection.detector import DetectionCounters, DetectionSwitches, Detector
 from nodeagent.coordinator.announcer import Announcer
 from nodeagent.coordinator.attachment_records import AttachmentRecords
 from nodeagent.coordinator.cluster import ConfiguredSettings, CoordinatorDefaults
@@ -61,7 +58,7 @@ if TYPE_CHECKING:
 
 
 class AgentParts(NamedTuple):
-    """What an agent is made of."""
+    """The parts of one agent."""
 
     store: KeyValueStore
     keys: Keys
@@ -84,10 +81,10 @@ class AgentParts(NamedTuple):
 
 
 class AgentSources(NamedTuple):
-    """Where an agent's facts come from. ``facts`` None: standalone.
+    """What Kubernetes supplies. ``facts`` None: standalone, facts come from applied records.
 
-    ``networks`` None: no provider binds. ``coordinator`` None: the settings of conf.yml alone.
-    ``supervisor`` runs the tasks that keep them up to date, and every other one of the agent.
+    ``networks`` None: no network provider. ``coordinator`` None: only the settings of conf.yml.
+    ``supervisor`` runs all long-lived tasks of the agent; None: the agent makes its own.
     """
 
     facts: FactsSource | None = None
@@ -97,7 +94,28 @@ class AgentSources(NamedTuple):
 
 
 STANDALONE: Final = AgentSources()
-"""No API server: records and conf.yml."""
+"""Without an API server: records and conf.yml."""
+
+
+class _Base(NamedTuple):
+    """What most parts are built from."""
+
+    settings: Settings
+    store: KeyValueStore
+    keys: Keys
+    writer: Writer
+    view: ConfigurationView
+    facts: FactsSource
+    gate: Gate
+    health: AgentHealth
+    metrics: AgentMetrics
+    tracer: Tracer | None
+    supervisor: Supervisor
+    monotonic: Callable[[], float]
+    executor: NetnsExecutor
+    plugin_log: PluginLog
+    releaser: Releaser
+    cooldown: CoolDown
 
 
 def compose(
@@ -108,83 +126,79 @@ def compose(
     on_fenced: Callable[[WriterFenced], None],
     monotonic: Callable[[], float],
 ) -> AgentParts:
-    """All parts, not started."""
+    """Build every part; none is started."""
+    base = _base(settings, plain_store, tracer, sources, on_fenced, monotonic)
+    detector, connections = Detector(base.executor), ConnectionCounts()
+    addresses = _address_service(base, sources)
+    withdrawal_handler = _withdrawal_handler(base)
+    coordinator_handler = _coordinator_handler(base, sources.coordinator)
+    handlers = _cni_handlers(base, addresses, withdrawal_handler, detector)
+    call_log = CallLog(base.plugin_log, settings.plugin_log_path)
+    chained = _chained_plugins(base, coordinator_handler)
+    cni = CniServer(base.gate, base.health, handlers, call_log, chained, settings.actor)
+    http = HttpApi(
+        *(settings, base.store, base.keys, base.gate, base.health, addresses),
+        withdrawal_handler,
+        coordinator_handler,
+    )
+    parts = AgentParts(
+        store=base.store,
+        keys=base.keys,
+        writer=base.writer,
+        view=base.view,
+        facts=base.facts,
+        gate=base.gate,
+        health=base.health,
+        metrics=base.metrics,
+        tracer=base.tracer,
+        plugin_log=base.plugin_log,
+        framed=FramedServer(cni.answer_call, base.supervisor, connections),
+        http=http,
+        executor=base.executor,
+        detector=detector,
+        coordinator_handler=coordinator_handler,
+        addresses=addresses,
+        supervisor=base.supervisor,
+        connections=connections,
+    )
+    _register_metrics(parts)
+    _register_server_metrics(parts.metrics, connections)
+    _register_detection_metrics(parts.metrics, detector.counts)
+    return parts
+
+
+def _base(
+    settings: Settings,
+    plain_store: KeyValueStore,
+    tracer: Tracer | None,
+    sources: AgentSources,
+    on_fenced: Callable[[WriterFenced], None],
+    monotonic: Callable[[], float],
+) -> _Base:
     metrics, watchdog = AgentMetrics(), StoreWatchdog()
-    gate, connections = Gate(), ConnectionCounts()
     store, keys = ObservedStore(plain_store, watchdog, metrics), Keys(settings.cluster)
     writer = _writer(store, keys, settings.node_name, tracer, on_fenced)
-    supervisor, faults = sources.supervisor or Supervisor(), Faults()
-    view = ConfigurationView(store, keys, supervisor, faults)
-    health = AgentHealth(store, keys, view, writer, watchdog, monotonic, supervisor)
-    facts = sources.facts or StandaloneFacts(view, settings.node_name, settings.fixed)
-    cooldown, binds = CoolDown(store, settings.cool_down_s), sources.networks is not None
-    releaser = Releaser(store, keys, writer, cooldown, _hand_over(store, keys, binds=binds))
-    allocating = AllocatorSettings(settings.address_order, settings.records_max, settings.selection)
-    confirm = facts.confirm_current
-    allocator = Allocator(store, keys, writer, view, releaser, cooldown, allocating, confirm)
-    waiting = WaitingAllocator(
-        allocator.allocate,
-        PoolRequests(store, keys),
-        view,
-        settings.selection,
-        on_wait=metrics.on_auto_pool_wait,
-        wait_s=min(settings.pool_wait_s, WAIT_S_MAX),
-        refusals=Refusals(store, keys),
-    )
-    executor = NetnsExecutor()
-    allocate = _binding(waiting, store, keys, sources, confirm)
-    delete_handler, around = DeleteHandler(releaser, facts, settings.actor), (gate, metrics, tracer)
-    addresses = AddressService(*around, facts, executor, allocate, delete_handler, binds=binds)
-    withdrawal_handler = WithdrawalHandler(
+    supervisor = sources.supervisor or Supervisor()
+    view = ConfigurationView(store, keys, supervisor, Faults())
+    cooldown = CoolDown(store, settings.cool_down_s)
+    return _Base(
+        settings,
         store,
         keys,
-        releaser,
-        _configurator(settings, store, keys, writer),
+        writer,
         view,
-        facts,
-        settings.actor,
-        allowed=settings.release_conflicts,
-    )
-    detector, plugin_log = Detector(executor), PluginLog()
-    handlers = CniHandlers(
-        AddHandler(
-            addresses, gate, detector, withdrawal_handler, facts, _switches(settings), tracer
-        ),
-        addresses,
-        CheckHandler(store, keys, facts),
-        StatusHandler(store, keys, view, health, facts, _status_settings(settings), monotonic),
-        GcHandler(store, keys, releaser, facts, settings.node_name, settings.actor, monotonic),
-    )
-    call_log = CallLog(plugin_log, settings.plugin_log_path)
-    coordinator_handler = _coordinator_handler(
-        settings, executor, facts, sources.coordinator, monotonic, faults
-    )
-    coordinator_log = CallLog(plugin_log, settings.coordinator_log_path)
-    chained: dict[str, ChainedPluginHandler] = {
-        ifacer.NAME: ifacer.Ifacer(gate, LinkConfigurator(executor, executor.home)),
-        coordinator.NAME: coordinator.Coordinator(
-            gate, health, coordinator_handler, coordinator_log
-        ),
-    }
-    cni = CniServer(gate, health, handlers, call_log, chained, settings.actor)
-    http = HttpApi(
-        settings, store, keys, gate, health, addresses, withdrawal_handler, coordinator_handler
-    )
-    framed = FramedServer(cni.answer_call, supervisor, connections)
-    servers = (
-        plugin_log,
-        framed,
-        http,
-        executor,
-        detector,
-        coordinator_handler,
-        addresses,
+        sources.facts or StandaloneFacts(view, settings.node_name, settings.fixed),
+        Gate(),
+        AgentHealth(store, keys, view, writer, watchdog, monotonic, supervisor),
+        metrics,
+        tracer,
         supervisor,
+        monotonic,
+        NetnsExecutor(),
+        PluginLog(),
+        Releaser(store, keys, writer, cooldown, _hand_over(store, keys, sources)),
+        cooldown,
     )
-    known = (store, keys, writer, view, facts, gate, health, metrics, tracer)
-    parts = AgentParts(*known, *servers, connections)
-    _observe(parts)
-    return parts
 
 
 def _writer(
@@ -199,124 +213,196 @@ def _writer(
     return TracedWriter(store, keys, name, tracer, on_fenced)
 
 
-def _hand_over(store: KeyValueStore, keys: Keys, *, binds: bool) -> HandOver | None:
-    """``binds``: whether a network provider binds addresses."""
-    if not binds:
+def _hand_over(store: KeyValueStore, keys: Keys, sources: AgentSources) -> HandOver | None:
+    if sources.networks is None:
         return None
-    from core.allocation.handover import Handover  # noqa: PLC0415  # loaded only with a provider
+    from core.allocation.handover import Handover  # noqa: PLC0415  # only with a provider
 
     return Handover(store, keys).hand_over
 
 
-def _binding(
-    waiting: WaitingAllocator,
-    store: KeyValueStore,
-    keys: Keys,
-    sources: AgentSources,
-    confirm: Confirm,
-) -> Allocate:
+def _address_service(base: _Base, sources: AgentSources) -> AddressService:
+    settings, facts = base.settings, base.facts
+    allocate = _allocate(base, sources)
+    delete_handler = DeleteHandler(base.releaser, facts, settings.actor)
+    return AddressService(
+        *(base.gate, base.metrics, base.tracer, facts, base.executor, allocate, delete_handler),
+        binds=sources.networks is not None,
+    )
+
+
+def _allocate(base: _Base, sources: AgentSources) -> Allocate:
+    """The function that allocates: from pools, after waiting for automatic ones, then bound."""
+    settings, store, keys = base.settings, base.store, base.keys
+    confirm = base.facts.confirm_current
+    allocator = Allocator(
+        *(store, keys, base.writer, base.view, base.releaser, base.cooldown),
+        AllocatorSettings(settings.address_order, settings.records_max, settings.selection),
+        confirm,
+    )
+    waiting = WaitingAllocator(
+        allocator.allocate,
+        PoolRequests(store, keys),
+        base.view,
+        settings.selection,
+        on_wait=base.metrics.on_auto_pool_wait,
+        wait_s=min(settings.pool_wait_s, WAIT_S_MAX),
+        refusals=Refusals(store, keys),
+    )
     if sources.networks is None:
         return waiting.allocate_or_wait
-    from nodeagent.handlers.provider_binding import BindingAllocator  # noqa: PLC0415  # costs only who binds
+    from nodeagent.handlers.provider_binding import BindingAllocator  # noqa: PLC0415  # only with a provider
 
     binding = BindingAllocator(waiting.allocate_or_wait, store, keys, sources.networks, confirm)
     return binding.allocate_and_bind
 
 
-def _configurator(
-    settings: Settings, store: KeyValueStore, keys: Keys, writer: Writer
-) -> Configurator:
-    return Configurator(
+def _withdrawal_handler(base: _Base) -> WithdrawalHandler:
+    settings, store, keys = base.settings, base.store, base.keys
+    configurator = Configurator(
         store,
         keys,
-        writer,
+        base.writer,
         ipv4_enabled=settings.selection.ipv4_enabled,
         ipv6_enabled=settings.selection.ipv6_enabled,
     )
+    return WithdrawalHandler(
+        *(store, keys, base.releaser, configurator, base.view, base.facts, settings.actor),
+        allowed=settings.release_conflicts,
+    )
 
 
-def _coordinator_handler(
-    settings: Settings,
-    executor: NetnsExecutor,
-    facts: FactsSource,
-    cluster: CoordinatorDefaults | None,
-    monotonic: Callable[[], float],
-    faults: Faults,
-) -> CoordinatorHandler:
-    records = AttachmentRecords(settings.datapath_directory, faults)
+def _coordinator_handler(base: _Base, defaults: CoordinatorDefaults | None) -> CoordinatorHandler:
+    executor = base.executor
+    records = AttachmentRecords(base.settings.datapath_directory, base.view.faults)
     announcer = Announcer(executor)
     engine = Engine(
         executor, executor.home, PreferredReplyMarkRules(executor), records, announcer, os.urandom
     )
-    cluster = cluster or ConfiguredSettings(settings.coordinator)
-    return CoordinatorHandler(engine, records, announcer, executor, facts, cluster, monotonic)
-
-
-def _switches(settings: Settings) -> DetectionSwitches:
-    return DetectionSwitches(
-        settings.detect_conflicts, settings.detect_gateway, settings.announce_addresses
+    return CoordinatorHandler(
+        *(engine, records, announcer, executor, base.facts),
+        defaults or ConfiguredSettings(base.settings.coordinator),
+        base.monotonic,
     )
 
 
-def _status_settings(settings: Settings) -> StatusSettings:
-    return StatusSettings(settings.node_name, settings.selection, settings.records_max)
+def _cni_handlers(
+    base: _Base,
+    addresses: AddressService,
+    withdrawal_handler: WithdrawalHandler,
+    detector: Detector,
+) -> CniHandlers:
+    settings, store, keys, facts = base.settings, base.store, base.keys, base.facts
+    switches = DetectionSwitches(
+        settings.detect_conflicts, settings.detect_gateway, settings.announce_addresses
+    )
+    status_settings = StatusSettings(settings.node_name, settings.selection, settings.records_max)
+    return CniHandlers(
+        AddHandler(
+            addresses, base.gate, detector, withdrawal_handler, facts, switches, base.tracer
+        ),
+        addresses,
+        CheckHandler(store, keys, facts),
+        StatusHandler(store, keys, base.view, base.health, facts, status_settings, base.monotonic),
+        GcHandler(
+            *(store, keys, base.releaser, facts, settings.node_name, settings.actor),
+            base.monotonic,
+        ),
+    )
 
 
-def _observe(parts: AgentParts) -> None:
-    """Gauges of what the parts know anyway, read when somebody scrapes."""
+def _chained_plugins(
+    base: _Base, coordinator_handler: CoordinatorHandler
+) -> dict[str, ChainedPluginHandler]:
+    configurator = LinkConfigurator(base.executor, base.executor.home)
+    call_log = CallLog(base.plugin_log, base.settings.coordinator_log_path)
+    return {
+        ifacer.NAME: ifacer.Ifacer(base.gate, configurator),
+        coordinator.NAME: coordinator.Coordinator(
+            base.gate, base.health, coordinator_handler, call_log
+        ),
+    }
+
+
+def _register_metrics(parts: AgentParts) -> None:
+    """Register metrics that are read from the parts at each scrape."""
     metrics, writer = parts.metrics, parts.writer
-    metrics.gauge("requests_under_way", "Requests let in", lambda: parts.gate.under_way)
     metrics.gauge(
-        "ready", "Whether this agent serves", lambda: int(parts.health.why_not_healthy() is None)
+        "requests_under_way",
+        "Requests in progress, waiting ones included",
+        lambda: parts.gate.under_way,
+    )
+    metrics.gauge(
+        "ready",
+        "1 if this agent serves CNI calls, else 0",
+        lambda: int(parts.health.why_not_healthy() is None),
     )
     metrics.gauge(
         "coordinator_ready",
-        "1 while the cluster's settings for the coordinator are known and Synced",
+        "1 if the SpiderCoordinator is known and its phase is Synced, else 0",
         lambda: int(parts.coordinator_handler.fault() is None),
     )
-    metrics.gauge("writer_queue_depth", "Proposals that wait for etcd", lambda: writer.depth)
-    metrics.gauge("writer_epoch", "Epoch of this writer", lambda: writer.epoch)
+    metrics.gauge(
+        "writer_queue_depth", "Proposals that wait to be committed to etcd", lambda: writer.depth
+    )
+    metrics.gauge("writer_epoch", "Epoch of this agent's writer", lambda: writer.epoch)
     metrics.counter(
-        "writer_transactions", "Transactions that carried events", lambda: writer.transactions
+        "writer_transactions", "etcd transactions with events", lambda: writer.transactions
     )
     metrics.counter(
         "task_restarts",
-        "Long-lived tasks that ended and were started again",
+        "Restarts of supervised tasks",
         lambda: parts.supervisor.restarts,
     )
     metrics.gauge_by(
-        *("kind", "contained_faults", "Objects that this process cannot read and goes on without"),
+        *("kind", "contained_faults", "Objects that this agent cannot read and skips"),
         parts.view.faults.by_kind,
     )
-    counts = parts.connections
-    metrics.counter(
-        "connections_refused", "Connections closed because of a bound", lambda: counts.refused
+    metrics.gauge(
+        "view_revision",
+        "etcd revision of the configuration view",
+        lambda: parts.view.current.revision,
     )
-    metrics.counter(
-        "connections_timed_out", "Connections closed without a request", lambda: counts.timed_out
-    )
-    metrics.counter("requests_malformed", "Requests that were no HTTP", lambda: counts.malformed)
-    metrics.counter(
-        "requests_abandoned",
-        "Requests dropped because their caller hung up before they were started",
-        lambda: counts.abandoned,
-    )
-    metrics.gauge("view_revision", "etcd revision of the view", lambda: parts.view.current.revision)
     metrics.counter(
         "plugin_log_dropped_lines",
-        "Lines of the plugin's log that came too fast to be written",
+        "Lines of the plugin log dropped because the queue was full",
         lambda: parts.plugin_log.dropped,
     )
-    detected = parts.detector.counts
-    metrics.counter("detection_looks", "NICs whose link was looked at", lambda: detected.probes)
+
+
+def _register_server_metrics(metrics: AgentMetrics, counts: ConnectionCounts) -> None:
     metrics.counter(
-        "detection_strangers", "Addresses found in use by strangers", lambda: detected.conflicts
+        "connections_refused",
+        "Connections refused because of a limit or missing rights",
+        lambda: counts.refused,
+    )
+    metrics.counter(
+        "connections_timed_out",
+        "Connections closed because no request arrived in time",
+        lambda: counts.timed_out,
+    )
+    metrics.counter(
+        "requests_malformed", "Requests that are not valid HTTP", lambda: counts.malformed
+    )
+    metrics.counter(
+        "requests_abandoned",
+        "Requests dropped because the caller closed its connection before they started",
+        lambda: counts.abandoned,
+    )
+
+
+def _register_detection_metrics(metrics: AgentMetrics, counts: DetectionCounters) -> None:
+    metrics.counter(
+        "detection_looks",
+        "NICs probed for address conflicts or their gateway",
+        lambda: counts.probes,
+    )
+    metrics.counter(
+        "detection_strangers", "Addresses in use by a conflicting host", lambda: counts.conflicts
     )
     metrics.counter(
         "detection_silent_gateways",
-        "Gateways that did not answer",
-        lambda: detected.silent_gateways,
+        "Gateways that did not answer a probe",
+        lambda: counts.silent_gateways,
     )
-    metrics.counter(
-        "detection_failures", "NICs that could not be looked at", lambda: detected.failures
-    )
+    metrics.counter("detection_failures", "NICs that could not be probed", lambda: counts.failures)
