@@ -8,6 +8,7 @@ from core.errors import AlreadyStarted, BadInput, ExecutionFailed, ExecutionNotF
 from tests.workflows.engine.sample import Basket, Chain, Counting, Poisoned, Sleeper
 from tests.workflows.engine.stage import Stage, within
 from workflows.engine.client.client import StartOptions
+from workflows.engine.store.keys import RUN_ID_CHARS, new_id, next_run_id
 from workflows.model.policies import ExecutionStatus, IdConflictPolicy, IdReusePolicy
 
 
@@ -147,3 +148,12 @@ async def test_a_run_ends_when_its_time_is_over(stage: Stage) -> None:
     with pytest.raises(ExecutionFailed) as ended:
         await within(handle.result())
     assert ended.value.status == "TimedOut"
+
+
+def test_a_continued_run_sorts_after_the_run_before_also_within_one_millisecond() -> None:
+    run_ids = [new_id(1_700_000_000_000)]
+    for now_ms in (1_700_000_000_000, 1_699_999_999_999, 1_700_000_000_001):
+        run_ids.append(next_run_id(run_ids[-1], now_ms))
+
+    assert run_ids == sorted(run_ids)
+    assert {len(run_id) for run_id in run_ids} == {RUN_ID_CHARS}

@@ -11,7 +11,7 @@ from typing import Any
 
 from workflows.engine.run.start_run import begun
 from workflows.engine.store.draft import HistoryDraft, RunClosure
-from workflows.engine.store.keys import new_id
+from workflows.engine.store.keys import new_id, next_run_id
 from workflows.engine.store.records import ChildRecord, RequestCancel, Sender, Signal, Start, Timer
 from workflows.model import events as ev
 from workflows.model import limits
@@ -142,7 +142,7 @@ def _cancel(draft: HistoryDraft, command: ev.WorkflowExecutionCanceled) -> None:
 
 def _continue_as_new(draft: HistoryDraft, command: ev.WorkflowExecutionContinuedAsNew) -> None:
     head = draft.head
-    run_id = new_id(draft.now_ms)
+    run_id = next_run_id(head.run_id, draft.now_ms)
     draft.add(command._replace(new_run_id=run_id))
     attributes = {**head.search_attributes, **command.search_attributes}
     timeout_s = (head.run_deadline_ms - head.started_ms) / 1000 if head.run_deadline_ms else 0.0

@@ -65,6 +65,12 @@ def new_id(now_ms: int, order: int = 0) -> str:
     return f"{now_ms & 0xFFFFFFFFFFFF:012x}{order & 0xFFFF:04x}{secrets.token_hex(8)}"
 
 
+def next_run_id(run_id: str, now_ms: int) -> str:
+    """The id of the run that continues ``run_id``: sorts after it, also within one millisecond."""
+    stamp = max(now_ms << 16, int(run_id[:16], 16) + 1)
+    return f"{stamp:016x}{secrets.token_hex(8)}"
+
+
 class WorkflowKeys:
     """The keys of one task queue of one cluster."""
 
