@@ -86,7 +86,7 @@ def _replay(lab: Lab) -> Figure:
 
 
 async def _long_history() -> list[HistoryEvent]:
-    environment = WorkflowEnvironment(REGISTRY)
-    handle = environment.start(Errands, HISTORY_EVENTS // EVENTS_PER_ERRAND)
-    await handle.result()
-    return list(handle.history)
+    async with WorkflowEnvironment(REGISTRY) as environment:
+        handle = await environment.start(Errands, HISTORY_EVENTS // EVENTS_PER_ERRAND)
+        await handle.result()
+        return list(await handle.history())

@@ -134,6 +134,7 @@ def _closed(number: int, next_event_id: int, size: int) -> RunHead:
 
 async def _history() -> list[HistoryEvent]:
     """That of a short execution."""
-    handle = WorkflowEnvironment(REGISTRY).start(Errand, 1)
-    await handle.result()
-    return list(handle.history)
+    async with WorkflowEnvironment(REGISTRY) as environment:
+        handle = await environment.start(Errand, 1)
+        await handle.result()
+        return list(await handle.history())

@@ -173,6 +173,11 @@ class MemoryStore:
         self._begin()
         return ()
 
+    @property
+    def is_followed(self) -> bool:
+        """Whether every watch under way has returned all that is committed."""
+        return all(position == self._revision for position in self._watching.values())
+
     async def close(self) -> None:
         """Later calls, and watches under way, raise StoreUnavailable."""
         self._closed = True

@@ -28,7 +28,8 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
             "workflows/jobs/provider/provider_dispatcher.py": "awaited when the dispatcher ends",
             "workflows/jobs/autopools/application_dispatcher.py": "awaited by its own round",
             "workflows/jobs/reclaim/change_listener.py": "a TaskGroup raises what ends a member",
-            "workflows/testing/clock.py": "awaited by the same function; tests only",
+            "workflows/testing/environment.py": "awaited by the same function; tests only",
+            "workflows/testing/skipping_clock.py": "awaited by the same function; tests only",
         }.items()
     },
     ("no_path_of_one_machine", "nodeagent/settings/settings_loader.py"): (

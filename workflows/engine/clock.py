@@ -7,6 +7,7 @@ is recorded in one history never goes back (``Draft.now_ms``).
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import NamedTuple, Protocol
 
@@ -23,7 +24,10 @@ class Clock(Protocol):
         ...
 
     async def wait(self, event: asyncio.Event, seconds: float) -> None:
-        """Return when the event is set, or after ``seconds`` of the steady clock."""
+        """Return when the event is set, or after ``seconds`` of the steady clock.
+
+        ``math.inf`` waits for the event alone.
+        """
         ...
 
 
@@ -51,9 +55,9 @@ class SystemClock:
         return time.monotonic()
 
     async def wait(self, event: asyncio.Event, seconds: float) -> None:
-        """Return when the event is set, or after ``seconds``."""
+        """Return when the event is set, or after ``seconds``; ``math.inf`` waits for the event."""
         try:
-            async with asyncio.timeout(max(seconds, 0)):
+            async with asyncio.timeout(max(seconds, 0) if math.isfinite(seconds) else None):
                 await event.wait()
         except TimeoutError:
             return

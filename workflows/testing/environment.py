@@ -1,47 +1,54 @@
-"""Workflows and activities run to completion in memory, in skipped time.
+"""Workflows and activities run to completion by the engine itself, in memory and in skipped time.
 
-    env = Environment(Registry([Reclaim], [release]))
-    assert await env.execute(Reclaim, "pod-1") == 3
+    async with WorkflowEnvironment(Registry([Release], [release])) as env:
+        assert await env.execute(Release, "10.6.0.17") == 3
 
-Nothing waits for real: when all that can happen now has happened, the clock jumps to what is due
-next. Activities run for real and at the same time, by the engine's own rules: slots, retries, the
-four timeouts, heartbeats. An activity of a test that shall take long says so with
-``await env.spend(seconds)``; one that waits for anything else is at work, and the clock waits for
-it. With ``replays=True`` every task replays its history first, which finds non-determinism in every
-test that uses it.
-
-No store and no owners: those are the engine's, and tested there.
+One worker of the engine serves a store in memory; its clock jumps to the next timer once nothing is
+under way. Activities run for real and at the same time, under the engine's slots, retries, timeouts
+and heartbeats. An activity that shall take long calls ``await env.spend(seconds)``; while one waits
+for anything else, the clock stands still. With ``replays=True`` every workflow task replays its
+history first, which finds non-determinism in every test.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
-from workflows.api.definitions import Registry, workflow_definition
-from workflows.engine.store.records import Attempt
-from workflows.engine.telemetry import Telemetry
-from workflows.engine.worker.activities import SLOTS, ActivityHost, Running
-from workflows.engine.worker.job import Job
-from workflows.model import events as ev
+from core.eventstore.keys import Keys
+from core.eventstore.memory import MemoryStore
+from workflows.api.definitions import Registry
+from workflows.engine.client.client import Client, StartOptions
+from workflows.engine.client.visibility import Visibility
+from workflows.engine.store.history_reader import read_heads
+from workflows.engine.store.records import RunHead
+from workflows.engine.worker.activities import SLOTS
+from workflows.engine.worker.worker import Worker, WorkerOptions
 from workflows.model.errors import WorkflowError
-from workflows.model.payloads import to_payloads
-from workflows.model.policies import ExecutionStatus, ParentClosePolicy
-from workflows.testing.clock import SkippedClock
-from workflows.testing.execution import SimulatedExecution
-from workflows.testing.handle import SimulatedHandle
+from workflows.model.limits import STICKY_CACHE_RUNS_MAX
+from workflows.testing.handle import TimeSkippingHandle
+from workflows.testing.skipping_clock import SkippingClock
 
 START_MS = 1_700_000_000_000
-"""When the clock of an environment starts, by default."""
+"""Where the clock of an environment starts, in milliseconds since 1970."""
+
+SESSION_TTL_S = 3_600
+"""Of the worker's lease: a test that is stopped in a debugger must not lose its worker."""
+
+REPLY_PASSES = 16
+"""Passes of the event loop in which an answer that is in the store reaches its caller."""
+
+T = TypeVar("T")
 
 
 class StuckError(WorkflowError):
-    """Nothing is left that could happen; the message says what is waited for."""
+    """Nothing is left that could happen; the message lists the open executions."""
 
 
 class WorkflowEnvironment:
-    """A small world of executions with one clock."""
+    """One worker, one client and one clock. ``slots``: async activities at once."""
 
     def __init__(
         self,
@@ -51,231 +58,145 @@ class WorkflowEnvironment:
         start_ms: int = START_MS,
         slots: int = SLOTS,
     ) -> None:
+        self._clock = SkippingClock(start_ms)
+        self._store = MemoryStore()
+        keys = Keys("test")
+        options = WorkerOptions(
+            ttl_s=SESSION_TTL_S,
+            slots=slots,
+            cached_runs=0 if replays else STICKY_CACHE_RUNS_MAX,
+        )
+        self._worker = Worker(
+            self._store, keys, registry, name="worker", options=options, clock=self._clock
+        )
         self.registry = registry
-        self.replays = replays
-        self._clock = SkippedClock(start_ms)
-        self._host = ActivityHost(registry, self._clock, Telemetry(), slots=slots)
-        self.runs: dict[str, list[SimulatedExecution]] = {}
+        self.client = Client(self._store, keys, clock=self._clock)
+        self.visibility = Visibility(self._store, self.client.keys)
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Start the worker."""
+        self._worker.start()
+        await self._worker.ready()
+
+    async def close(self) -> None:
+        """End the worker and everything under way in it."""
+        await self._worker.abandon()
+        await self.client.close()
 
     @property
     def now_ms(self) -> int:
-        """Milliseconds since 1970, by the clock of this world."""
+        """Milliseconds since 1970, by the environment's clock."""
         return self._clock.now_ms()
 
     async def spend(self, seconds: float) -> None:
-        """For activities: take this long, in skipped time; ``math.inf`` never comes back."""
+        """For activities: take this long, in skipped time; ``math.inf`` never returns."""
         await self._clock.wait(asyncio.Event(), seconds)
 
     async def execute(
         self, workflow: str | type[Any], *args: object, workflow_id: str = "workflow"
     ) -> Any:  # noqa: ANN401 - whatever the workflow returns
-        """Start a workflow and give its result, or raise what it failed with."""
-        return await self.start(workflow, *args, workflow_id=workflow_id).result()
+        """Start a workflow and skip time until it ends. Raises as ``TimeSkippingHandle.result``."""
+        return await (await self.start(workflow, *args, workflow_id=workflow_id)).result()
 
-    def start(
-        self, workflow: str | type[Any], *args: object, workflow_id: str = "workflow"
-    ) -> SimulatedHandle:
-        """Start a workflow; nothing of it runs before something is awaited."""
-        name = workflow if isinstance(workflow, str) else workflow_definition(workflow).name
-        payloads = to_payloads(args, what=f"the arguments of {name}")
-        self._begin(ev.WorkflowExecutionStarted(name, workflow_id, "", "test", payloads))
-        return SimulatedHandle(self, workflow_id)
+    async def start(
+        self,
+        workflow: str | type[Any],
+        *args: object,
+        workflow_id: str = "workflow",
+        options: StartOptions = StartOptions(),
+    ) -> TimeSkippingHandle:
+        """Start a workflow. Raises AlreadyStarted."""
+        await self.client.start(workflow, *args, id=workflow_id, options=options)
+        return TimeSkippingHandle(self, workflow_id)
 
-    def handle(self, workflow_id: str) -> SimulatedHandle:
-        """An execution that was started before, by a test or by a parent."""
-        return SimulatedHandle(self, workflow_id)
+    def handle(self, workflow_id: str) -> TimeSkippingHandle:
+        """An execution that a test or a parent has started."""
+        return TimeSkippingHandle(self, workflow_id)
+
+    async def is_open(self, workflow_id: str) -> bool:
+        """Whether the id has an open run."""
+        opened, _ = await read_heads(self._store, self.client.keys, workflow_id)
+        return opened is not None
+
+    async def runs(self, workflow_id: str) -> list[RunHead]:
+        """The heads of all runs of an id, the oldest first."""
+        opened, closed = await read_heads(self._store, self.client.keys, workflow_id)
+        return [*closed, *([opened] if opened is not None else [])]
 
     async def settle(self) -> None:
-        """Let everything happen that can happen without the clock moving on."""
+        """Return when nothing more can happen without the clock moving on."""
         while True:
-            while execution := next((each for each in self._running() if each.due), None):
-                execution.do_task()
-            awake = [task for task in self._tasks() if not self._clock.is_asleep(task)]
-            if not awake:
+            if not self._store.is_followed or self._clock.is_waking:
+                await asyncio.sleep(0)
+                continue
+            at_work = [task for task in self._worker.tasks() if not self._clock.is_asleep(task)]
+            if not at_work:
                 return
-            await self._clock.rest(awake)
+            await self._clock.until_idle(at_work)
 
     async def advance(self, seconds: float) -> None:
-        """Let ``seconds`` go by, with everything that falls due meanwhile."""
+        """Let ``seconds`` pass, with everything that is due meanwhile."""
         until_ms = self.now_ms + round(seconds * 1000)
         await self.settle()
-        while (due_ms := self._next_due_ms()) is not None and due_ms <= until_ms:
-            self._move_to(due_ms)
+        while (due_ms := self._clock.next_due_ms()) is not None and due_ms <= until_ms:
+            self._clock.move_to(due_ms)
             await self.settle()
         self._clock.move_to(until_ms)
 
     async def run_until(self, condition: Callable[[], bool]) -> None:
-        """Skip time until ``condition()`` holds; StuckError if it never will."""
+        """Skip time until ``condition()`` holds. Raises StuckError if it never will."""
         await self.settle()
         while not condition():
-            due_ms = self._next_due_ms()
+            due_ms = self._clock.next_due_ms()
             if due_ms is None:
-                raise StuckError("; ".join(self._waits()) or "nothing is running")
-            self._move_to(due_ms)
+                raise StuckError(await self._open_executions())
+            self._clock.move_to(due_ms)
             await self.settle()
 
-    # --------------------------------------------------------------------- what moves the world
+    async def call(self, request: Coroutine[Any, Any, T]) -> T:
+        """Skip time until a request of the client is answered. Raises StuckError."""
+        answer = asyncio.ensure_future(request)
 
-    def _running(self) -> list[SimulatedExecution]:
-        latest = [runs[-1] for runs in self.runs.values()]
-        return [execution for execution in latest if execution.status is ExecutionStatus.RUNNING]
+        async def answered() -> bool:
+            await self.settle()
+            for _ in range(REPLY_PASSES):
+                if answer.done():
+                    break
+                await asyncio.sleep(0)
+            return answer.done()
 
-    def _tasks(self) -> list[asyncio.Task[Any]]:
-        """All that may be at work."""
-        runs = (runs[-1] for runs in self.runs.values())
-        running = [one.task for run in runs for one in run.running.values()]
-        for failed in (task for task in running if task.done()):
-            failed.result()  # it reports before it ends, unless the engine has a fault
-        return [*running, *self._host.at_work]
-
-    def _next_due_ms(self) -> int | None:
-        timers = [due_ms for each in self._running() for due_ms in each.timers.values()]
-        asleep = self._clock.next_due_ms()
-        return min([*timers, *([] if asleep is None else [asleep])], default=None)
-
-    def _move_to(self, due_ms: int) -> None:
-        self._clock.move_to(due_ms)
-        for execution in self._running():
-            fired = [number for number, at in execution.timers.items() if at <= self.now_ms]
-            for number in fired:
-                del execution.timers[number]
-                execution.record(ev.TimerFired(number))
-
-    def _waits(self) -> list[str]:
-        latest = [runs[-1] for runs in self.runs.values()]
-        return [
-            f"{execution.started.workflow_id} ({execution.status}): "
-            + (execution.reason or ", ".join(execution.waiting_for) or "nothing")
-            for execution in latest
-            if execution.status.open
-        ]
-
-    # ---------------------------------------------------------------- between the executions
-
-    def launched(
-        self, execution: SimulatedExecution, scheduled: ev.ActivityTaskScheduled
-    ) -> Running:
-        """Begin an activity at its first attempt; it reports to the execution."""
-        here = execution.started
-        job = Job(
-            here.workflow_id,
-            here.run_id,
-            here.workflow_type,
-            scheduled,
-            self.now_ms,
-            Attempt(1),
-        )
-        return self._host.start(job, execution.report, _keep)
-
-    def _begin(self, started: ev.WorkflowExecutionStarted) -> None:
-        runs = self.runs.setdefault(started.workflow_id, [])
-        if runs and runs[-1].status.open:
-            raise WorkflowError(f"{started.workflow_id} is running already")
-        run_id = f"{started.workflow_id}-run-{len(runs) + 1}"
-        runs.append(SimulatedExecution(self, started._replace(run_id=run_id)))
-
-    def running(self, workflow_id: str) -> SimulatedExecution | None:
-        """The open run of an id."""
-        runs = self.runs.get(workflow_id)
-        return runs[-1] if runs and runs[-1].status.open else None
-
-    def started_child(
-        self, parent: SimulatedExecution, command: ev.StartChildWorkflowExecutionInitiated
-    ) -> None:
-        """Start it and tell the parent."""
-        here = parent.started
-        ref = ev.ParentRef(here.workflow_type, here.workflow_id, here.run_id, command.child_id)
         try:
-            self._begin(
-                ev.WorkflowExecutionStarted(
-                    command.workflow_type,
-                    command.workflow_id,
-                    "",
-                    here.task_queue,
-                    command.args,
-                    search_attributes=command.search_attributes,
-                    parent=ref,
+            while not await answered():
+                due_ms = self._clock.next_due_ms()
+                if due_ms is None:
+                    raise StuckError(await self._open_executions())
+                self._clock.move_to(due_ms)
+            return answer.result()
+        finally:
+            answer.cancel()
+
+    async def _open_executions(self) -> str:
+        """Each open execution with its status, reason or pending work."""
+        described = []
+        async for head in self.visibility.heads():
+            if head.is_open:
+                pending = (
+                    f"{len(head.activities)} activities, {len(head.timers)} timers and "
+                    f"{len(head.children)} children are pending"
                 )
-            )
-        except WorkflowError as error:
-            parent.record(ev.StartChildWorkflowExecutionFailed(command.child_id, str(error)))
-            return
-        run_id = self.runs[command.workflow_id][-1].started.run_id
-        parent.record(ev.ChildWorkflowExecutionStarted(command.child_id, run_id))
-
-    def signalled(
-        self, sender: SimulatedExecution, command: ev.SignalExternalWorkflowExecutionInitiated
-    ) -> None:
-        """Deliver it and tell the sender."""
-        target = self.running(command.workflow_id)
-        if target is None:
-            sender.record(ev.SignalExternalWorkflowExecutionFailed(command.request_id))
-            return
-        target.record(ev.WorkflowExecutionSignaled(command.signal_name, command.args))
-        sender.record(ev.ExternalWorkflowExecutionSignaled(command.request_id))
-
-    def cancel_wanted(
-        self,
-        sender: SimulatedExecution,
-        command: ev.RequestCancelExternalWorkflowExecutionInitiated,
-    ) -> None:
-        """Deliver it and tell the sender."""
-        target = self.running(command.workflow_id)
-        if target is None:
-            sender.record(ev.RequestCancelExternalWorkflowExecutionFailed(command.request_id))
-            return
-        target.record(ev.WorkflowExecutionCancelRequested())
-        sender.record(ev.ExternalWorkflowExecutionCancelRequested(command.request_id))
-
-    def closed(self, execution: SimulatedExecution) -> None:
-        """It has ended: parent, children and the next run have to know."""
-        end, started = execution.end, execution.started
-        assert end is not None, "closed by an event"
-        if isinstance(end, ev.WorkflowExecutionContinuedAsNew):
-            self._close_children(execution)
-            self._begin(
-                started._replace(
-                    workflow_type=end.workflow_type,
-                    args=end.args,
-                    search_attributes=end.search_attributes,
-                    first_run_id=started.first_run_id or started.run_id,
-                    continued_run_id=started.run_id,
+                described.append(
+                    f"{head.workflow_id} is {head.status.value}: {head.reason or pending}"
                 )
-            )
-            return
-        if started.parent is not None:
-            parent = self.running(started.parent.workflow_id)
-            if parent is not None and parent.started.run_id == started.parent.run_id:
-                parent.record(child_event(end, started.parent.child_id))
-        self._close_children(execution)
-
-    def _close_children(self, parent: SimulatedExecution) -> None:
-        for event in parent.history:
-            if not isinstance(event.attributes, ev.StartChildWorkflowExecutionInitiated):
-                continue
-            child = self.running(event.attributes.workflow_id)
-            ref = child.started.parent if child is not None else None
-            if child is None or ref is None or ref.run_id != parent.started.run_id:
-                continue
-            if event.attributes.parent_close_policy is ParentClosePolicy.TERMINATE:
-                child.record(ev.WorkflowExecutionTerminated("its parent closed"))
-            elif event.attributes.parent_close_policy is ParentClosePolicy.REQUEST_CANCEL:
-                child.record(ev.WorkflowExecutionCancelRequested("its parent closed"))
-
-
-async def _keep(_activity_id: int, _attempt: Attempt) -> None:
-    """Attempts are kept by the activity itself: no owner dies here."""
-
-
-def child_event(end: ev.Attributes, child_id: int) -> ev.Attributes:
-    """What a parent's history says of its child's last event."""
-    match end:
-        case ev.WorkflowExecutionCompleted():
-            return ev.ChildWorkflowExecutionCompleted(child_id, end.result)
-        case ev.WorkflowExecutionFailed():
-            return ev.ChildWorkflowExecutionFailed(child_id, end.failure)
-        case ev.WorkflowExecutionCanceled():
-            return ev.ChildWorkflowExecutionCanceled(child_id)
-        case ev.WorkflowExecutionTimedOut():
-            return ev.ChildWorkflowExecutionTimedOut(child_id)
-    return ev.ChildWorkflowExecutionTerminated(child_id)
+        return "; ".join(described) or "no execution is open"

@@ -1,8 +1,8 @@
-"""A clock that stands still while anybody is at work, and else jumps to the next awaited moment.
+"""A clock that jumps to the next awaited moment once nothing else is under way.
 
-It is the engine's clock (``workflows.engine.clock``) in the test environment: pauses, timeouts and
-queues of activities are the engine's own, and cost no time. A task that waits for anything else
-(a socket, a thread, ``asyncio.sleep``) is at work, and the clock waits for it.
+It takes the place of the engine's clock (``workflows.engine.clock``) in tests: timers, pauses,
+timeouts and queues are the engine's own and take no time. A task that waits for anything but this
+clock (a socket, a thread, ``asyncio.sleep``) is at work, and the clock stands still for it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class _Sleeper(NamedTuple):
     moment: asyncio.Future[None]
 
 
-class SkippedClock:
-    """Begins at ``start_ms``. One waiting place for each task."""
+class SkippingClock:
+    """Starts at ``start_ms`` (milliseconds since 1970). A task waits for one moment at a time."""
 
     def __init__(self, start_ms: int) -> None:
         self._start_ms = start_ms
@@ -46,12 +46,12 @@ class SkippedClock:
         assert task is not None, "a coroutine runs in a task"
         self._sleepers[task] = _Sleeper(self._now_ms + pause_ms, event, moment)
         self._stirred.set()
-        other = asyncio.ensure_future(event.wait())
-        either: set[asyncio.Future[Any]] = {moment, other}
+        event_set = asyncio.ensure_future(event.wait())
+        first: set[asyncio.Future[Any]] = {moment, event_set}
         try:
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            other.cancel()
+            event_set.cancel()
             self._sleepers.pop(task, None)
 
     def is_asleep(self, task: asyncio.Task[Any]) -> bool:
@@ -64,21 +64,28 @@ class SkippedClock:
             and not task.cancelling()
         )
 
+    @property
+    def is_waking(self) -> bool:
+        """Whether a task that has waited for this clock is about to go on."""
+        return not all(self.is_asleep(task) for task in self._sleepers)
+
     def next_due_ms(self) -> int | None:
-        """The first moment that somebody waits for."""
-        asleep = (each.due_ms for task, each in self._sleepers.items() if self.is_asleep(task))
+        """The first moment that a task waits for; None when no task waits for one."""
+        asleep = (
+            sleeper.due_ms for task, sleeper in self._sleepers.items() if self.is_asleep(task)
+        )
         due_ms = min(asleep, default=math.inf)
         return None if math.isinf(due_ms) else round(due_ms)
 
     def move_to(self, now_ms: int) -> None:
-        """Jump, never back, and wake those whose time has come."""
+        """Jump, never back, and wake the tasks that are due."""
         self._now_ms = max(self._now_ms, now_ms)
         for sleeper in self._sleepers.values():
             if sleeper.due_ms <= self._now_ms and not sleeper.moment.done():
                 sleeper.moment.set_result(None)
 
-    async def rest(self, tasks: Collection[asyncio.Task[Any]]) -> None:
-        """Return when one of these tasks, all of them at work, has ended or fallen asleep."""
+    async def until_idle(self, tasks: Collection[asyncio.Task[Any]]) -> None:
+        """Return when one of these tasks, all of them at work, has ended or begun to wait."""
         self._stirred.clear()
         stirred = asyncio.ensure_future(self._stirred.wait())
         await asyncio.wait({stirred, *tasks}, return_when=asyncio.FIRST_COMPLETED)

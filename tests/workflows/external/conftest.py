@@ -15,6 +15,7 @@ async def scene() -> AsyncIterator[Scene]:
     node = await town()
     async with FakeProvider() as provider:
         scene = Scene(provider, node)
+        await scene.env.open()
         yield scene
         await scene.check()
         await scene.close()

@@ -17,7 +17,7 @@ from workflows.jobs.provider.binding import GIVE_BACK, ExternalBinding
 from workflows.jobs.provider.client import ProviderClient
 from workflows.jobs.provider.values import ProviderRelease
 from workflows.jobs.writers import ShardWriters
-from workflows.testing import SimulatedHandle, WorkflowEnvironment
+from workflows.testing import TimeSkippingHandle, WorkflowEnvironment
 
 PARENTS = {"eth0": "0c:00:00:00:00:01", "net1": "0c:00:00:00:00:02"}
 REQUEST_S = 0.2
@@ -56,16 +56,20 @@ class Scene:
         where = (endpoint.namespace, endpoint.name, endpoint.name, endpoint.uid, endpoint.node)
         return BindingRequest(*where, bound, claims, deadline_ms)
 
-    def start(self, order: BindingRequest) -> SimulatedHandle:
+    async def start(self, order: BindingRequest) -> TimeSkippingHandle:
         """Begin to bind."""
-        return self.env.start(ExternalBinding, order, workflow_id=order.workflow_id)
+        return await self.env.start(ExternalBinding, order, workflow_id=order.workflow_id)
 
-    async def give_back(self, order: BindingRequest, evidence: str = "CNI DEL") -> SimulatedHandle:
-        """As signal_with_start does."""
-        run = self.env.running(order.workflow_id)
-        handle = self.env.handle(order.workflow_id) if run else self.start(order)
-        await handle.signal(GIVE_BACK, ProviderRelease(order, "deleted", evidence))
-        return handle
+    async def give_back(
+        self, order: BindingRequest, evidence: str = "CNI DEL"
+    ) -> TimeSkippingHandle:
+        """Signal the open execution, or start one with the signal."""
+        release = ProviderRelease(order, "deleted", evidence)
+        await self.env.client.signal_with_start(
+            ExternalBinding, order, id=order.workflow_id, signal=GIVE_BACK, signal_args=(release,)
+        )
+        await self.env.settle()
+        return self.env.handle(order.workflow_id)
 
     async def endpoint(self, name: str = "web") -> Endpoint | None:
         """As the store has it."""
@@ -83,6 +87,7 @@ class Scene:
 
     async def close(self) -> None:
         """End everything."""
+        await self.env.close()
         await self.client.close()
         await self.writers.close()
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 
 import pytest
 
+from core.errors import ExecutionFailed
 from tests.support.nodes import pod
 from tests.workflows.external.fake_provider import FakeProvider, Fault
 from tests.workflows.external.stage import PARENTS, Scene, town
 from workflows.jobs.provider.wire import ALLOCATE, RELEASE
-from workflows.model.errors import ApplicationError
 from workflows.model.policies import ExecutionStatus
 
 
 async def test_what_the_provider_chose_is_the_result_and_in_the_endpoint(scene: Scene) -> None:
     endpoint = await scene.claim("eth0", "net1")
     order = await scene.order(endpoint)
-    result = await scene.start(order).result()
+    result = await (await scene.start(order)).result()
     after = await scene.endpoint()
 
     assert after is not None
@@ -30,7 +31,7 @@ async def test_what_the_provider_chose_is_the_result_and_in_the_endpoint(scene: 
 async def test_the_provider_is_told_what_it_has_to_know(scene: Scene) -> None:
     endpoint = await scene.claim("eth0")
     order = await scene.order(endpoint)
-    await scene.start(order).result()
+    await (await scene.start(order)).result()
     back = await scene.give_back(order)
     await back.result()
     (allocate, bind, bind_ms), (release, free, _) = scene.provider.calls
@@ -55,7 +56,7 @@ async def test_a_call_that_failed_is_made_again_and_binds_once(scene: Scene, fau
     scene.provider.faults.extend([fault, fault])
     order = await scene.order(await scene.claim())
 
-    assert len((await scene.start(order).result()).bound) == 1
+    assert len((await (await scene.start(order)).result()).bound) == 1
     assert len(scene.provider.calls) == 3
 
 
@@ -65,10 +66,10 @@ async def test_what_cannot_be_bound_is_taken_back_and_its_claims_end(
 ) -> None:
     order = await scene.order(await scene.claim("eth0", "net1"))
     scene.provider.faults.extend([fault] * 12)
-    handle = scene.start(order)
+    handle = await scene.start(order)
     await scene.env.advance(52)  # no call begins when less than 48 s of the 100 s are left
     scene.provider.faults.clear()
-    with pytest.raises(ApplicationError, match="did not bind"):
+    with pytest.raises(ExecutionFailed, match="did not bind"):
         await handle.result()
 
     assert not await scene.claimed()
@@ -77,8 +78,8 @@ async def test_what_cannot_be_bound_is_taken_back_and_its_claims_end(
 
 async def test_without_time_for_a_call_none_is_made(scene: Scene) -> None:
     order = await scene.order(await scene.claim(), wait_s=47)
-    with pytest.raises(ApplicationError, match="parent budget insufficient"):
-        await scene.start(order).result()
+    with pytest.raises(ExecutionFailed, match="parent budget insufficient"):
+        await (await scene.start(order)).result()
 
     assert ALLOCATE not in [path for path, _, _ in scene.provider.calls]
 
@@ -86,13 +87,13 @@ async def test_without_time_for_a_call_none_is_made(scene: Scene) -> None:
 async def test_a_request_that_is_carried_out_late_is_taken_back_too(scene: Scene) -> None:
     order = await scene.order(await scene.claim())
     scene.provider.faults.extend([Fault.LATE] * 12)
-    handle = scene.start(order)
+    handle = await scene.start(order)
     await scene.env.advance(60)
     scene.provider.faults.clear()
     scene.provider.finish_late()
 
     assert scene.provider.bound
-    with pytest.raises(ApplicationError):
+    with pytest.raises(ExecutionFailed):
         await handle.result()
     assert not scene.provider.bound
 
@@ -100,21 +101,21 @@ async def test_a_request_that_is_carried_out_late_is_taken_back_too(scene: Scene
 async def test_a_claim_that_ended_meanwhile_is_not_left_bound(scene: Scene) -> None:
     order = await scene.order(await scene.claim())
     await scene.node.delete(pod("web"))
-    with pytest.raises(ApplicationError, match="claims ended"):
-        await scene.start(order).result()
+    with pytest.raises(ExecutionFailed, match="claims ended"):
+        await (await scene.start(order)).result()
 
     assert [path for path, _, _ in scene.provider.calls] == [ALLOCATE, RELEASE]
 
 
 async def test_an_address_stays_claimed_until_the_provider_has_let_go(scene: Scene) -> None:
     order = await scene.order(await scene.claim())
-    await scene.start(order).result()
+    await (await scene.start(order)).result()
     scene.provider.away = Fault.REQUEST_LOST
     back = await scene.give_back(order)
     await scene.env.advance(600)
 
     assert await scene.claimed() == set(scene.provider.bound)
-    assert back.status is ExecutionStatus.RUNNING
+    assert await back.status() is ExecutionStatus.RUNNING
     scene.provider.away = None
     assert (await back.result()).why == "given back"
     assert not await scene.claimed()
@@ -122,12 +123,12 @@ async def test_an_address_stays_claimed_until_the_provider_has_let_go(scene: Sce
 
 async def test_a_provider_that_does_not_come_back_is_left_to_a_human(scene: Scene) -> None:
     order = await scene.order(await scene.claim())
-    await scene.start(order).result()
+    await (await scene.start(order)).result()
     scene.provider.away = Fault.BROKEN
     back = await scene.give_back(order)
     await scene.env.advance(3 * 3600)
 
-    assert back.status is ExecutionStatus.PAUSED
+    assert await back.status() is ExecutionStatus.PAUSED
     assert await scene.claimed()
     scene.provider.away = None
     await back.retry()
@@ -146,7 +147,7 @@ async def test_what_is_not_bound_is_given_back_all_the_same(scene: Scene) -> Non
 async def test_giving_back_waits_for_the_bind_that_is_under_way(scene: Scene) -> None:
     order = await scene.order(await scene.claim())
     scene.provider.faults.extend([Fault.BROKEN] * 3)
-    scene.start(order)
+    await scene.start(order)
     await scene.env.settle()
     back = await scene.give_back(order)
     assert await back.query("doing") == "binding"
@@ -161,7 +162,7 @@ async def test_giving_back_again_takes_nothing_from_whoever_has_the_address_now(
     order = await scene.order(await scene.claim())
     await (await scene.give_back(order)).result()
     again = await scene.order(await scene.claim())
-    await scene.start(again).result()
+    await (await scene.start(again)).result()
     calls = len(scene.provider.calls)
     await (await scene.give_back(order)).result()
 
@@ -177,16 +178,18 @@ async def test_whatever_fails_what_is_bound_is_what_is_claimed(seed: int) -> Non
     faults = [each for each in Fault if each not in (Fault.LATE, Fault.SILENT)]
     async with FakeProvider() as provider:
         scene = Scene(provider, node, replays=False)
+        await scene.env.open()
         handles = []
         for number in range(5):
             order = await scene.order(await scene.claim("eth0", "net1", name=f"web-{number}"))
             provider.faults.extend(chance.choices(faults, k=chance.randrange(4)))
-            handles.append(scene.start(order))
+            handles.append(await scene.start(order))
             if chance.random() < 0.5:
                 await scene.env.advance(chance.choice([0, 1, 5]))
                 await scene.give_back(order)
         for handle in handles:
-            await scene.env.run_until(lambda handle=handle: not handle.status.open)  # type: ignore[misc]
+            with suppress(ExecutionFailed):
+                await handle.result()
         await scene.check()
         await scene.close()
     await node.__aexit__(None, None, None)

@@ -122,7 +122,9 @@ async def test_a_module_that_is_imported_while_the_guard_is_in_place_is_guarded_
 async def test_an_app_in_one_file_works(make: Make) -> None:
     app = make("app", ONE_FILE)
 
-    said = await WorkflowEnvironment(Registry([app.App], [app.stamp])).execute(app.App)
+    async with WorkflowEnvironment(Registry([app.App], [app.stamp])) as env:
+        said = await env.execute(app.App)
+
     assert said.endswith("True True True")
 
 

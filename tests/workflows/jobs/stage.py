@@ -69,7 +69,7 @@ class JobStage(Stage):
     async def begin(self, orders: ScanSettings = ScanSettings()) -> None:
         """Start the scan's execution; the first look is at once."""
         await self.prepare()
-        self.handle = self.environment.start(ReclaimScan, orders, workflow_id="reclaim")
+        self.handle = await self.environment.start(ReclaimScan, orders, workflow_id="reclaim")
         await self.environment.settle()
 
     async def prepare(self) -> None:
@@ -85,6 +85,7 @@ class JobStage(Stage):
         )
         start_ms = round(self.cluster.now_s * 1000)
         self.environment = WorkflowEnvironment(registry, replays=True, start_ms=start_ms)
+        await self.environment.open()
         self.is_prepared = True
 
     async def take_settings(self) -> None:
@@ -133,16 +134,17 @@ class JobStage(Stage):
 
     async def close(self) -> None:
         if self.is_prepared:
+            await self.environment.close()
             await self.writers.close()
         await super().close()
 
     async def _begin(self, one: ReclaimDeadline, origin: DeadlineCause = DeadlineCause()) -> None:
         name = workflow_id(one)
-        if self.environment.running(name) is not None:
+        if await self.environment.is_open(name):
             await self.environment.handle(name).signal(NEWS, one)
             return
         self.begun[name] = one
-        self.environment.start(ReclaimPod, one, 5.0, workflow_id=name)
+        await self.environment.start(ReclaimPod, one, 5.0, workflow_id=name)
 
     async def _nothing(self) -> None:
         pass

@@ -69,7 +69,7 @@ async def test_status_and_search_attributes_tell_what_was_found(stage: JobStage)
     assert status["next_scan"] == "2026-01-01T12:10:10+00:00"
     last = [
         each.attributes
-        for each in stage.handle.history
+        for each in await stage.handle.history()
         if each.event_type == "UpsertWorkflowSearchAttributes"
     ][-1]
     assert "ReclaimReleased" in repr(last)
@@ -95,7 +95,7 @@ async def test_a_step_that_fails_blocks_no_other_and_comes_again(
     paused = await stage.status()
     assert (paused["paused"], paused["released"]) == (1, 2)
     assert "this one never works" in str(paused["paused_steps"])
-    assert stage.handle.status is ExecutionStatus.RUNNING
+    assert await stage.handle.status() is ExecutionStatus.RUNNING
 
     broken.clear()
     await stage.tick("11m")
@@ -136,14 +136,14 @@ async def test_a_book_that_is_gone_only_costs_another_look(stage: JobStage) -> N
 async def test_what_was_seen_goes_over_into_the_next_run(
     stage: JobStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.testing.execution.HISTORY_EVENTS_SUGGEST", 5)
+    monkeypatch.setattr("workflows.model.limits.HISTORY_EVENTS_SUGGEST", 5)
     await stage.script(LEAK.format("web-0"))
     await stage.begin()
     await stage.tick("11s")
 
     assert await stage.held() == set()
     assert (await stage.status())["released"] == 1
-    assert len(stage.environment.runs["reclaim"]) > 1
+    assert len(await stage.environment.runs("reclaim")) > 1
 
 
 async def test_books_are_dropped_when_two_looks_have_gone_by(stage: JobStage) -> None:
@@ -163,5 +163,5 @@ async def test_a_cancelled_execution_ends_and_frees_nothing_more(stage: JobStage
     await stage.handle.cancel("enough")
     await stage.tick("1m")
 
-    assert stage.handle.status is ExecutionStatus.CANCELED
+    assert await stage.handle.status() is ExecutionStatus.CANCELED
     assert await stage.held() == {"10.6.0.11"}

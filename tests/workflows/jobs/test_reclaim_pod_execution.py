@@ -44,7 +44,7 @@ async def test_a_deleted_pod_is_free_at_once_though_its_del_was_lost(stage: JobS
     done = await stage.outcome(WEB)
     assert done.released == ("10.6.0.11",)
     assert done.why.startswith("deleted: Pod shop/web-0, UID 1, was deleted (event")
-    assert stage.environment.handle(WEB).event_types == [
+    assert await stage.environment.handle(WEB).event_types() == [
         "WorkflowExecutionStarted",
         "ActivityTaskScheduled",
         "ActivityTaskStarted",
@@ -88,7 +88,7 @@ async def test_a_deletion_ends_the_wait_for_a_termination(stage: JobStage) -> No
     await hear(stage, "delete pod shop/web-0 how=lost")
 
     assert await stage.held() == set()
-    assert len(stage.environment.runs[WEB]) == 1
+    assert len(await stage.environment.runs(WEB)) == 1
 
 
 async def test_a_termination_that_ends_well_leaves_an_execution_with_nothing_to_do(
@@ -143,7 +143,7 @@ async def test_a_release_that_fails_is_tried_a_bounded_number_of_times(
     await stage.tick("2m")
 
     assert [late - tries[0] for late in tries] == [0, 5, 10, 15, 20]
-    assert stage.environment.handle(WEB).status is ExecutionStatus.COMPLETED
+    assert await stage.environment.handle(WEB).status() is ExecutionStatus.COMPLETED
     assert "left to the scan after 5 tries" in (await stage.outcome(WEB)).why
 
 

@@ -11,6 +11,7 @@ from core.domain.reclaim.deadlines import ReclaimDeadline
 from tests.reclaim.scripted import News
 from tests.reclaim.test_scenarios import SCRIPTS, played
 from tests.workflows.jobs.stage import JobStage
+from workflows.jobs.reclaim.change_listener import DeadlineCause
 from workflows.jobs.reclaim.pod import ReclaimResult
 from workflows.jobs.reclaim.pod_activities import NOTHING_LEFT
 
@@ -28,6 +29,7 @@ class PodStage(JobStage):
         self.watching = True
         self._news: list[News] = []
         self._told: set[str] = set()
+        self._deferred: list[tuple[ReclaimDeadline, DeadlineCause]] = []
 
     async def play(self, line: str) -> str:
         if not self.is_prepared:
@@ -43,7 +45,14 @@ class PodStage(JobStage):
         await self.take_settings()
         return answer
 
+    async def _begin(self, one: ReclaimDeadline, origin: DeadlineCause = DeadlineCause()) -> None:
+        """A script lets executions go on with ``tick`` only."""
+        self._deferred.append((one, origin))
+
     async def tick(self, text: str) -> str:
+        deferred, self._deferred = self._deferred, []
+        for one, origin in deferred:
+            await super()._begin(one, origin)
         said: list[str] = []
         before_s = self.cluster.now_s
         for now_s in self.cluster.lasting(text):
@@ -53,7 +62,7 @@ class PodStage(JobStage):
         return "\n".join(said)
 
     async def _ended(self, name: str, one: ReclaimDeadline) -> str:
-        if self.environment.running(name) is not None or name in self._told:
+        if name in self._told or await self.environment.is_open(name):
             return ""
         self._told.add(name)
         found: ReclaimResult = await self.environment.handle(name).result()

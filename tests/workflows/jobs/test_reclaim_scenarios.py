@@ -118,7 +118,7 @@ async def test_many_leaks_are_released_in_chunks(stage: JobStage) -> None:
 
     assert len(await stage.held()) == 1
     assert (await stage.status())["released"] == 250
-    assert stage.handle.event_types.count("ActivityTaskScheduled") == 2 + 3
+    assert (await stage.handle.event_types()).count("ActivityTaskScheduled") == 2 + 3
 
 
 async def test_switched_off_rules_release_nothing(stage: JobStage) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Self
 
 from workflows.api import activity, workflow
 from workflows.api.definitions import Registry
@@ -52,141 +52,152 @@ class Play:
 
         self.env = WorkflowEnvironment(Registry([Asking], [act]), slots=slots)
 
+    async def __aenter__(self) -> Self:
+        await self.env.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.env.close()
+
     async def run(self, body: Body, count: int = 1, attempts: int = 0, **bounds: float) -> object:
         self.body = body
         return await self.env.execute(Asking, count, bounds, attempts)
 
 
 async def test_activities_run_at_the_same_time_and_take_skipped_time() -> None:
-    play = Play()
-    before = play.env.now_ms
+    async with Play() as play:
+        before = play.env.now_ms
 
-    async def take(number: int) -> int:
-        await play.env.spend(60 - number)
-        return number
+        async def take(number: int) -> int:
+            await play.env.spend(60 - number)
+            return number
 
-    assert await play.run(take, 3, start_to_close_s=100) == ["0", "1", "2"]
-    assert play.env.now_ms - before == 60_000
+        assert await play.run(take, 3, start_to_close_s=100) == ["0", "1", "2"]
+        assert play.env.now_ms - before == 60_000
 
 
 async def test_the_clock_waits_for_an_activity_that_really_works() -> None:
-    play = Play()
-    before = play.env.now_ms
+    async with Play() as play:
+        before = play.env.now_ms
 
-    async def work(number: int) -> int:
-        return await asyncio.to_thread(lambda: number + 1)
+        async def work(number: int) -> int:
+            return await asyncio.to_thread(lambda: number + 1)
 
-    assert await play.run(work, 2, start_to_close_s=1) == ["1", "2"]
-    assert play.env.now_ms == before
+        assert await play.run(work, 2, start_to_close_s=1) == ["1", "2"]
+        assert play.env.now_ms == before
 
 
 async def test_an_attempt_that_takes_too_long_is_made_again() -> None:
-    play = Play()
-    before = play.env.now_ms
+    async with Play() as play:
+        before = play.env.now_ms
 
-    async def slow_at_first(_: int) -> int:
-        await play.env.spend(math.inf if activity.info().attempt == 1 else 2)
-        return activity.info().attempt
+        async def slow_at_first(_: int) -> int:
+            await play.env.spend(math.inf if activity.info().attempt == 1 else 2)
+            return activity.info().attempt
 
-    assert await play.run(slow_at_first, start_to_close_s=10) == ["2"]
-    assert play.env.now_ms - before == 13_000
+        assert await play.run(slow_at_first, start_to_close_s=10) == ["2"]
+        assert play.env.now_ms - before == 13_000
 
 
 async def test_silence_ends_an_attempt_and_its_last_words_reach_the_next_one() -> None:
-    play = Play()
+    async with Play() as play:
 
-    async def fall_silent(_: int) -> object:
-        info = activity.info()
-        if info.heartbeat_details:
-            return info.heartbeat_details[0]
-        for step in range(5):
-            activity.heartbeat(f"step {step}")
-            await play.env.spend(2)
-        await play.env.spend(math.inf)
-        return "never"
+        async def fall_silent(_: int) -> object:
+            info = activity.info()
+            if info.heartbeat_details:
+                return info.heartbeat_details[0]
+            for step in range(5):
+                activity.heartbeat(f"step {step}")
+                await play.env.spend(2)
+            await play.env.spend(math.inf)
+            return "never"
 
-    before = play.env.now_ms
-    assert await play.run(fall_silent, start_to_close_s=60, heartbeat_s=3) == ["step 4"]
-    assert play.env.now_ms - before == (8 + 3 + 1) * 1000
+        before = play.env.now_ms
+        assert await play.run(fall_silent, start_to_close_s=60, heartbeat_s=3) == ["step 4"]
+        assert play.env.now_ms - before == (8 + 3 + 1) * 1000
 
 
 async def test_the_bound_of_all_attempts_is_an_answer() -> None:
-    play = Play()
+    async with Play() as play:
 
-    async def fail(_: int) -> None:
-        raise OSError("down")
+        async def fail(_: int) -> None:
+            raise OSError("down")
 
-    assert await play.run(fail, schedule_to_close_s=10) == ["ScheduleToClose"]
-    assert len(play.numbers) == 4  # at 0, 1, 3 and 7 s; the next one would be at 15 s
+        assert await play.run(fail, schedule_to_close_s=10) == ["ScheduleToClose"]
+        assert len(play.numbers) == 4  # at 0, 1, 3 and 7 s; the next one would be at 15 s
 
 
 async def test_who_waits_too_long_for_a_slot_is_told_so() -> None:
-    play = Play(slots=1)
+    async with Play(slots=1) as play:
 
-    async def take(number: int) -> int:
-        await play.env.spend(10)
-        return number
+        async def take(number: int) -> int:
+            await play.env.spend(10)
+            return number
 
-    found = await play.run(take, 3, schedule_to_start_s=15, start_to_close_s=20)
-    assert found == ["0", "1", "ScheduleToStart"]
-    assert play.numbers == [0, 1]
+        found = await play.run(take, 3, schedule_to_start_s=15, start_to_close_s=20)
+        assert found == ["0", "1", "ScheduleToStart"]
+        assert play.numbers == [0, 1]
 
 
 async def test_the_bound_of_all_attempts_counts_in_the_queue_too() -> None:
-    play = Play(slots=1)
+    async with Play(slots=1) as play:
 
-    async def take(number: int) -> int:
-        await play.env.spend(10)
-        return number
+        async def take(number: int) -> int:
+            await play.env.spend(10)
+            return number
 
-    assert await play.run(take, 2, schedule_to_close_s=10.5) == ["0", "ScheduleToClose"]
+        assert await play.run(take, 2, schedule_to_close_s=10.5) == ["0", "ScheduleToClose"]
 
 
 async def test_a_cancelled_execution_stops_what_is_at_work_and_what_waits_for_a_slot() -> None:
-    play = Play(slots=1)
+    async with Play(slots=1) as play:
+        stopped: list[int] = []
 
-    async def take(_: int) -> None:
-        await play.env.spend(math.inf)
+        async def take(number: int) -> None:
+            try:
+                await play.env.spend(math.inf)
+            finally:
+                stopped.append(number)
 
-    play.body = take
-    handle = play.env.start(Asking, 2, {"start_to_close_s": 100.0})
-    await play.env.settle()
-    await handle.cancel()
+        play.body = take
+        handle = await play.env.start(Asking, 2, {"start_to_close_s": 100.0})
+        await play.env.settle()
+        await handle.cancel()
 
-    assert handle.status is ExecutionStatus.CANCELED
-    assert play.numbers == [0]
+        assert await handle.status() is ExecutionStatus.CANCELED
+        assert stopped == play.numbers
 
 
 async def test_retry_makes_the_attempts_of_a_paused_execution_anew() -> None:
-    play = Play()
-    outage = [True]
+    async with Play() as play:
+        outage = [True]
 
-    async def fragile(number: int) -> int:
-        if outage and number:
-            raise OSError("down")
-        return number
+        async def fragile(number: int) -> int:
+            if outage and number:
+                raise OSError("down")
+            return number
 
-    play.body = fragile
-    handle = play.env.start(Asking, 2, {"start_to_close_s": 10.0}, 2)
-    await play.env.advance(5)
-    assert handle.status is ExecutionStatus.PAUSED
-    outage.clear()
-    await handle.retry()
+        play.body = fragile
+        handle = await play.env.start(Asking, 2, {"start_to_close_s": 10.0}, 2)
+        await play.env.advance(5)
+        assert await handle.status() is ExecutionStatus.PAUSED
+        outage.clear()
+        await handle.retry()
 
-    assert await handle.result() == ["0", "1"]
-    assert play.numbers == [0, 1, 1, 1]
+        assert await handle.result() == ["0", "1"]
+        assert play.numbers == [0, 1, 1, 1]
 
 
 async def test_a_paused_execution_that_is_cancelled_hears_that_its_activity_failed() -> None:
-    play = Play()
+    async with Play() as play:
 
-    async def fragile(_: int) -> int:
-        raise OSError("down")
+        async def fragile(_: int) -> int:
+            raise OSError("down")
 
-    play.body = fragile
-    handle = play.env.start(Asking, 1, {"start_to_close_s": 10.0}, 2)
-    await play.env.advance(5)
-    assert handle.status is ExecutionStatus.PAUSED
-    await handle.cancel()
+        play.body = fragile
+        handle = await play.env.start(Asking, 1, {"start_to_close_s": 10.0}, 2)
+        await play.env.advance(5)
+        assert await handle.status() is ExecutionStatus.PAUSED
+        await handle.cancel()
 
-    assert await handle.result() == ["OSError"]
+        assert await handle.result() == ["OSError"]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import pytest
 
+from core.errors import CallRejected, ExecutionFailed
 from tests.workflows.testing.sample import (
     REGISTRY,
     Basket,
@@ -19,19 +22,14 @@ from tests.workflows.testing.sample import (
 )
 from workflows.api import activity
 from workflows.api.definitions import Registry
-from workflows.model.errors import (
-    ApplicationError,
-    CancelledError,
-    QueryError,
-    TerminatedError,
-)
 from workflows.model.policies import ExecutionStatus, ParentClosePolicy
 from workflows.testing import StuckError, WorkflowEnvironment, replay
 
 
 @pytest.fixture(params=["warm", "replayed"])
-def env(request: pytest.FixtureRequest) -> WorkflowEnvironment:
-    return WorkflowEnvironment(REGISTRY, replays=request.param == "replayed")
+async def env(request: pytest.FixtureRequest) -> AsyncIterator[WorkflowEnvironment]:
+    async with WorkflowEnvironment(REGISTRY, replays=request.param == "replayed") as made:
+        yield made
 
 
 async def test_a_workflow_returns_what_its_activities_made(env: WorkflowEnvironment) -> None:
@@ -41,7 +39,7 @@ async def test_a_workflow_returns_what_its_activities_made(env: WorkflowEnvironm
 async def test_a_history_of_the_environment_can_be_replayed(env: WorkflowEnvironment) -> None:
     await env.execute(Doubling, 3, 2)
 
-    assert replay(REGISTRY, env.handle("workflow").history).closed
+    assert replay(REGISTRY, await env.handle("workflow").history()).closed
 
 
 async def test_retries_wait_in_skipped_time_and_leave_one_start_in_the_history(
@@ -52,7 +50,7 @@ async def test_retries_wait_in_skipped_time_and_leave_one_start_in_the_history(
     assert await env.execute(Failing, 3) == 4
 
     assert env.now_ms - before == (1 + 2 + 4) * 1000
-    assert env.handle("workflow").event_types.count("ActivityTaskStarted") == 1
+    assert (await env.handle("workflow").event_types()).count("ActivityTaskStarted") == 1
 
 
 async def test_after_the_last_attempt_the_execution_is_paused_until_somebody_says_retry() -> None:
@@ -64,16 +62,18 @@ async def test_after_the_last_attempt_the_execution_is_paused_until_somebody_say
             raise OSError("down")
         return times
 
-    env = WorkflowEnvironment(Registry([Failing], [fragile]))
-    handle = env.start(Failing, 7, "twice")
-    with pytest.raises(StuckError, match=r"Paused.*activity 1 failed in its last attempt.*down"):
-        await handle.result()
+    async with WorkflowEnvironment(Registry([Failing], [fragile])) as env:
+        handle = await env.start(Failing, 7, "twice")
+        with pytest.raises(
+            StuckError, match=r"Paused.*activity 1 failed in its last attempt.*down"
+        ):
+            await handle.result()
 
-    assert handle.status is ExecutionStatus.PAUSED
-    outage.clear()
-    await handle.retry()
-    assert await handle.result() == 7
-    assert "WorkflowExecutionFailed" not in handle.event_types
+        assert await handle.status() is ExecutionStatus.PAUSED
+        outage.clear()
+        await handle.retry()
+        assert await handle.result() == 7
+        assert "WorkflowExecutionFailed" not in await handle.event_types()
 
 
 async def test_a_type_that_is_not_retried_reaches_the_workflow_at_once(
@@ -88,7 +88,7 @@ async def test_a_type_that_is_not_retried_reaches_the_workflow_at_once(
 async def test_signals_queries_and_updates_reach_a_running_workflow(
     env: WorkflowEnvironment,
 ) -> None:
-    handle = env.start(Basket)
+    handle = await env.start(Basket)
     await handle.signal("put", "apple")
     await handle.signal("put", "pear")
 
@@ -100,26 +100,26 @@ async def test_signals_queries_and_updates_reach_a_running_workflow(
 
 
 async def test_a_refused_update_leaves_no_trace(env: WorkflowEnvironment) -> None:
-    handle = env.start(Basket)
-    with pytest.raises(ApplicationError, match="no plum here"):
+    handle = await env.start(Basket)
+    with pytest.raises(CallRejected, match="no plum here"):
         await handle.update("take", "plum")
-    with pytest.raises(ApplicationError, match=r"no update give.*take"):
+    with pytest.raises(CallRejected, match=r"no update give.*take"):
         await handle.update("give", "plum")
 
-    assert not [name for name in handle.event_types if "Update" in name]
+    assert not [name for name in await handle.event_types() if "Update" in name]
 
 
 async def test_a_query_that_asks_for_something_is_refused_and_changes_nothing(
     env: WorkflowEnvironment,
 ) -> None:
-    handle = env.start(Basket)
-    with pytest.raises(QueryError, match="may only look"):
+    handle = await env.start(Basket)
+    with pytest.raises(CallRejected, match="may only look"):
         await handle.query("meddle")
-    with pytest.raises(QueryError, match=r"no query size.*count"):
+    with pytest.raises(CallRejected, match=r"no query size.*count"):
         await handle.query("size")
 
     await env.settle()
-    assert "ActivityTaskScheduled" not in handle.event_types
+    assert "ActivityTaskScheduled" not in await handle.event_types()
 
 
 async def test_a_wait_with_a_timeout_ends_in_skipped_time(env: WorkflowEnvironment) -> None:
@@ -134,9 +134,9 @@ async def test_children_give_their_results_to_their_parent(env: WorkflowEnvironm
 
 
 async def test_a_child_whose_id_is_taken_fails_in_its_parent(env: WorkflowEnvironment) -> None:
-    env.start(Sleeper, workflow_id="other")
-    with pytest.raises(Exception, match="did not start"):
-        await env.start(Parent, 4, workflow_id="parent").result()
+    await env.start(Sleeper, workflow_id="other")
+    with pytest.raises(ExecutionFailed, match="did not start"):
+        await (await env.start(Parent, 4, workflow_id="parent")).result()
 
 
 @pytest.mark.parametrize(
@@ -154,44 +154,47 @@ async def test_a_closing_parent_treats_its_children_as_the_policy_says(
     await env.execute(Forgetful, policy, then)
     await env.settle()
 
-    assert env.handle("child").status is status
+    assert await env.handle("child").status() is status
 
 
 async def test_a_cancelled_workflow_cleans_up_and_ends_cancelled(env: WorkflowEnvironment) -> None:
-    handle = env.start(Sleeper)
+    handle = await env.start(Sleeper)
     await env.settle()
     await handle.cancel("enough")
-    with pytest.raises(CancelledError):
+    with pytest.raises(ExecutionFailed, match="Canceled"):
         await handle.result()
 
-    assert handle.status is ExecutionStatus.CANCELED
-    assert "ActivityTaskCompleted" in handle.event_types
+    assert await handle.status() is ExecutionStatus.CANCELED
+    assert "ActivityTaskCompleted" in await handle.event_types()
 
 
 async def test_a_terminated_workflow_is_not_asked(env: WorkflowEnvironment) -> None:
-    handle = env.start(Sleeper)
+    handle = await env.start(Sleeper)
     await env.settle()
-    handle.terminate("enough")
-    with pytest.raises(TerminatedError, match="enough"):
+    await handle.terminate("enough")
+    with pytest.raises(ExecutionFailed, match="Terminated: enough"):
         await handle.result()
 
-    assert "ActivityTaskScheduled" not in handle.event_types
+    assert "ActivityTaskScheduled" not in await handle.event_types()
 
 
 async def test_continue_as_new_goes_on_under_the_same_id(env: WorkflowEnvironment) -> None:
-    assert await env.execute(Counting, 2) == "workflow-run-2"
-    assert len(env.runs["workflow"]) == 3
+    continued_run_id = await env.execute(Counting, 2)
+
+    runs = await env.runs("workflow")
+    assert len(runs) == 3
+    assert continued_run_id == runs[1].run_id
 
 
 async def test_workflows_signal_and_cancel_each_other(env: WorkflowEnvironment) -> None:
-    basket = env.start(Basket, workflow_id="basket")
-    sleeper = env.start(Sleeper, workflow_id="sleeper")
+    basket = await env.start(Basket, workflow_id="basket")
+    sleeper = await env.start(Sleeper, workflow_id="sleeper")
 
     assert await env.execute(Courier, "basket", workflow_id="courier") == "delivered"
     assert await basket.result() == ["parcel"]
     await env.execute(Stopper, "sleeper", workflow_id="stopper")
     await env.settle()
-    assert sleeper.status is ExecutionStatus.CANCELED
+    assert await sleeper.status() is ExecutionStatus.CANCELED
 
 
 async def test_a_signal_to_nobody_is_a_failure_with_a_type(env: WorkflowEnvironment) -> None:
@@ -199,25 +202,25 @@ async def test_a_signal_to_nobody_is_a_failure_with_a_type(env: WorkflowEnvironm
 
 
 async def test_advance_lets_a_given_time_go_by(env: WorkflowEnvironment) -> None:
-    handle = env.start(Sleeper)
+    handle = await env.start(Sleeper)
     await env.advance(86_399)
-    assert handle.status is ExecutionStatus.RUNNING
+    assert await handle.status() is ExecutionStatus.RUNNING
 
     await env.advance(1)
     assert await handle.result() == "slept"
 
 
 async def test_waiting_for_what_never_comes_says_so(env: WorkflowEnvironment) -> None:
-    env.start("Basket")
-    with pytest.raises(StuckError, match="nothing is running"):
+    await env.start("Basket")
+    with pytest.raises(StuckError, match="no execution is open"):
         await env.run_until(lambda: False)
 
 
 async def test_an_activity_that_is_not_registered_is_tried_again() -> None:
-    env = WorkflowEnvironment(Registry([Failing]))
-    handle = env.start(Failing, 1)
-    await env.settle()
+    async with WorkflowEnvironment(Registry([Failing])) as env:
+        await env.start(Failing, 1)
+        await env.settle()
+        attempts = (await env.visibility.describe("workflow")).attempts
 
-    failure = handle.execution.running[1].state.last_failure
-    assert failure is not None
-    assert "fail is registered" in failure.message
+    assert attempts[1].last_failure is not None
+    assert "fail is registered" in attempts[1].last_failure.message

@@ -7,7 +7,6 @@ under way when a session was lost is unknown, and said so; nothing is written tw
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 
 from core.errors import OutcomeUnknown, SessionLost
@@ -58,11 +57,7 @@ class ClientSession:
         async with self._opening:
             if self._living is None or self._living[0].lost.is_set():
                 session = await open_session(
-                    self._store,
-                    self._keys,
-                    self._name,
-                    ttl_s=CLIENT_TTL_S,
-                    monotonic=time.monotonic,
+                    self._store, self._keys, self._name, ttl_s=CLIENT_TTL_S
                 )
                 self._living = session, Committer(self._store, session)
             return self._living

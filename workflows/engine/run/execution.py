@@ -99,7 +99,7 @@ class Execution:
         self._arrivals = RunInbox()
         self._again: list[int] = []
         self._expects_mail = 0
-        self._stepping: asyncio.Task[None] | None = None
+        self.step_under_way: asyncio.Task[None] | None = None
         self._stopped = False
         self._failures = 0
         self._is_stuck = False
@@ -138,22 +138,22 @@ class Execution:
 
     def wake(self) -> None:
         """There may be something to do."""
-        if self._stepping is None and not self._stopped and self._has_work:
-            self._stepping = asyncio.ensure_future(self._work())
+        if self.step_under_way is None and not self._stopped and self._has_work:
+            self.step_under_way = asyncio.ensure_future(self._work())
 
     def stop(self) -> None:
         """Somebody else's from now on: no further step, no activity."""
         self._stopped = True
         self.chores.stop()
         self._mended()
-        if self._stepping is not None and self._stepping is not asyncio.current_task():
-            self._stepping.cancel()  # a step that finds out that it is the last one goes on
+        if self.step_under_way is not None and self.step_under_way is not asyncio.current_task():
+            self.step_under_way.cancel()  # a step that finds out that it is the last one goes on
         self._code.drop()
 
     async def settled(self) -> None:
         """Return when no step is under way."""
-        if self._stepping is not None:
-            await asyncio.wait({self._stepping})
+        if self.step_under_way is not None:
+            await asyncio.wait({self.step_under_way})
 
     def take_letters(self) -> list[InboxMessage]:
         """What has not been taken in, for whoever follows."""
@@ -214,7 +214,7 @@ class Execution:
     def _try_again(self) -> None:
         self._is_for_others = self._is_stuck = False
         self.wake()
-        if self._stepping is None:
+        if self.step_under_way is None:
             self._mended()
 
     def _mended(self) -> None:
@@ -277,7 +277,7 @@ class Execution:
         except SessionLost:
             self._stopped = True
         finally:
-            self._stepping = None
+            self.step_under_way = None
             if not (self._is_stuck or self._is_for_others):
                 self._mended()
 
@@ -291,7 +291,7 @@ class Execution:
                 await self._get_stuck(error)
                 return
         pause_s = STORE_PAUSE_S * 2 ** min(self._failures - 1, 10)
-        await asyncio.sleep(min(pause_s, STORE_PAUSE_S_MAX))
+        await self._desk.clock.wait(asyncio.Event(), min(pause_s, STORE_PAUSE_S_MAX))
 
     async def _reset(self, letter: InboxMessage) -> None:
         """Until it is decided the request stays at the front of what has arrived."""

@@ -43,6 +43,8 @@ class WorkflowCode:
 
     def committed(self, events: Sequence[HistoryEvent]) -> None:
         """These are in the history now."""
+        if self._desk.cache.keeps_nothing:
+            self.drop()
         if self._interpreter is not None:
             fed = self._interpreter.last_event_id
             self._unfed.extend(event for event in events if event.event_id > fed)

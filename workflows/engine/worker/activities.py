@@ -43,10 +43,6 @@ HEARTBEAT_STORE_S = 30.0
 STOP_S_MAX = 5.0
 """How long an attempt may take to stop before it is left to itself."""
 
-
-WAIT_S_MAX = 3600.0
-"""The longest uninterrupted wait."""
-
 Report = Callable[[ActivityOutcome], None]
 Store = Callable[[int, Attempt], Awaitable[None]]
 Moment = tuple[TimeoutType, float]
@@ -218,7 +214,7 @@ class Running:
                 now = host.clock.monotonic()
                 if now >= at:
                     return _timed_out(kind)
-                await host.clock.wait(self.wake, min(at - now, WAIT_S_MAX))
+                await host.clock.wait(self.wake, at - now)
                 self.wake.clear()
                 if self.cancelled():
                     return _cancelled()
@@ -252,7 +248,7 @@ class Running:
                     inner.cancel()
                     await asyncio.wait({inner}, timeout=STOP_S_MAX)
                     return _timed_out(kind), None
-                await clock.wait(self.wake, min(at - now, WAIT_S_MAX))
+                await clock.wait(self.wake, at - now)
                 if not inner.done():
                     self.wake.clear()
             if inner.cancelled():
@@ -336,6 +332,7 @@ class ActivityHost:
         self.slots = Slots(slots)
         self.threads = Slots(threads)
         self.at_work: set[asyncio.Task[Payload]] = set()
+        self.running: set[asyncio.Task[None]] = set()
 
     async def idle(self) -> None:
         """Return when no attempt is under way."""
@@ -349,7 +346,10 @@ class ActivityHost:
 
     def start(self, job: Job, report: Report, store: Store) -> Running:
         """Begin or go on with an activity."""
-        return Running(self, job, report, store)
+        running = Running(self, job, report, store)
+        self.running.add(running.task)
+        running.task.add_done_callback(self.running.discard)
+        return running
 
 
 def _failure_of(error: BaseException) -> Failure:

@@ -16,9 +16,6 @@ from collections.abc import Callable
 
 from workflows.engine.clock import Clock
 
-SLEEP_S_MAX = 3600.0
-"""The longest uninterrupted sleep."""
-
 CANCELLED_MIN = 64
 """Cancelled alarms below which the heap is not rebuilt."""
 
@@ -79,8 +76,8 @@ class Deadlines:
             while self._heap and self._heap[0][0] <= now:
                 self._ring(heapq.heappop(self._heap)[2])
             self._sooner.clear()
-            pause = self._heap[0][0] - now if self._heap else SLEEP_S_MAX
-            await self._clock.wait(self._sooner, min(pause, SLEEP_S_MAX))
+            pause = self._heap[0][0] - now if self._heap else math.inf
+            await self._clock.wait(self._sooner, pause)
 
     def _ring(self, alarm: Deadline) -> None:
         ring, alarm.ring = alarm.ring, None

@@ -152,6 +152,11 @@ class Shard:
         for task in self._strangers:
             task.cancel()
 
+    def tasks_under_way(self) -> set[asyncio.Task[None]]:
+        """Steps and messages that have not ended."""
+        steps = (execution.step_under_way for execution in self.executions.values())
+        return {*self._strangers, *(step for step in steps if step is not None)}
+
     async def settled(self) -> None:
         """Return when no transaction of this shard is under way."""
         for execution in list(self.executions.values()):
@@ -306,8 +311,7 @@ class Shard:
         task.add_done_callback(self._strangers.discard)
         return task
 
-    @staticmethod
-    async def _guarded(work: Callable[[], Awaitable[None]]) -> None:
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         """Until it is done; the message stays in the inbox after a fault or the session's end."""
         while True:
             try:
@@ -318,7 +322,7 @@ class Shard:
                 if not (isinstance(error, OrbweaverError) and error.retryable):
                     _log.exception("a message to no open workflow could not be answered")
                     return
-                await asyncio.sleep(STORE_PAUSE_S)
+                await self._desk.clock.wait(asyncio.Event(), STORE_PAUSE_S)
             else:
                 return
 

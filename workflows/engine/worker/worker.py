@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from core.errors import Compacted, OrbweaverError, SessionLost, StoreUnavailable
 from core.eventstore.faults import Faults
@@ -52,7 +52,8 @@ _log = logging.getLogger(__name__)
 class WorkerOptions(NamedTuple):
     """How a worker works: async activities in ``slots``, plain ones in ``threads``.
 
-    ``archive`` None: closed executions stay in the store.
+    ``archive`` None: closed executions stay in the store. ``cached_runs`` 0: every workflow task
+    replays its history.
     """
 
     queue: str = DEFAULT_QUEUE
@@ -143,6 +144,12 @@ class WorkerTerm:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+
+    def tasks_under_way(self) -> set[asyncio.Task[Any]]:
+        """Steps, messages, replies and attempts that have not ended."""
+        activities = self.desk.activities
+        under_way = {*self.desk.background, *activities.running, *activities.at_work}
+        return under_way.union(*(shard.tasks_under_way() for shard in self.shards.values()))
 
     async def drain(self) -> None:
         """Take no more shards, and wait a while for what is at work."""
@@ -255,6 +262,10 @@ class Worker:
         """The shards it owns now."""
         return sorted(self.term.shards) if self.term is not None else []
 
+    def tasks(self) -> set[asyncio.Task[Any]]:
+        """Everything under way in its executions and activities at this moment."""
+        return self.term.tasks_under_way() if self.term is not None else set()
+
     def open_executions(self) -> Counter[ExecutionStatus]:
         """How many executions there are in its shards, by status."""
         shards = self.term.shards.values() if self.term is not None else ()
@@ -326,9 +337,7 @@ class Worker:
 
     async def _one_session(self) -> None:
         options, clock = self._options, self._clock
-        session = await open_session(
-            self._store, self._keys, self.name, ttl_s=options.ttl_s, monotonic=clock.monotonic
-        )
+        session = await open_session(self._store, self._keys, self.name, ttl_s=options.ttl_s)
         self.sessions += 1
         self.faults.clear_all()
         desk = WorkerContext(

@@ -32,11 +32,16 @@ class StickyCache:
     def __len__(self) -> int:
         return len(self._warm)
 
+    @property
+    def keeps_nothing(self) -> bool:
+        """Whether no interpreter outlives its workflow task."""
+        return not self._size
+
     def used(self, owner: Hashable, evict: Evict) -> None:
         """``owner`` has a warm interpreter; the coldest one may have to go."""
         self._warm[owner] = evict
         self._warm.move_to_end(owner)
-        if len(self._warm) > self._size:
+        if len(self._warm) > max(self._size, 1):
             _, evict_coldest = self._warm.popitem(last=False)
             evict_coldest()
 

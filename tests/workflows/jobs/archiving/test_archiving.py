@@ -28,7 +28,7 @@ from workflows.jobs.archive.archive import PRUNE_S, WORKFLOW_ID, ArchiveLog
 from workflows.jobs.archive.archive_interval import PAUSE_S_MAX
 from workflows.jobs.job_host import JobHost, JobSources
 from workflows.testing.environment import WorkflowEnvironment
-from workflows.testing.handle import SimulatedHandle
+from workflows.testing.handle import TimeSkippingHandle
 
 WRITES_MAX = 16
 
@@ -51,12 +51,14 @@ class Stage:
             Registry([ArchiveLog], list(self.activities.all)), replays=True
         )
 
-    async def begin(self) -> SimulatedHandle:
-        handle = self.environment.start(ArchiveLog, workflow_id=WORKFLOW_ID)
+    async def begin(self) -> TimeSkippingHandle:
+        await self.environment.open()
+        handle = await self.environment.start(ArchiveLog, workflow_id=WORKFLOW_ID)
         await self.environment.settle()
         return handle
 
     async def check(self) -> None:
+        await self.environment.close()
         assert (await verify(self.node.store, self.node.keys, self.files)).is_clean
 
     def _now_s(self) -> float:
@@ -150,15 +152,17 @@ async def test_what_is_too_old_is_given_up_once_an_hour(
 async def test_counts_go_over_into_the_next_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.testing.execution.HISTORY_EVENTS_SUGGEST", 40)
+    monkeypatch.setattr("workflows.model.limits.HISTORY_EVENTS_SUGGEST", 40)
     async with Node(MemoryStore()) as node:
         stage = Stage(node, tmp_path)
         await node.apply(*(pool(f"p{n}", f"10.6.{n}.1") for n in range(3)))
         handle = await stage.begin()
         await stage.environment.advance(1_200)
         status = await handle.query("status")
+        runs = await stage.environment.runs(WORKFLOW_ID)
+        await stage.environment.close()
 
-    assert len(stage.environment.runs[WORKFLOW_ID]) > 1
+    assert len(runs) > 1
     assert isinstance(status, dict)
     assert status["seals"] == 1
     assert status["looks"] >= 20

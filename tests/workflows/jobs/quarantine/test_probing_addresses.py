@@ -22,7 +22,7 @@ from workflows.jobs.quarantine.schedule import PAUSE_S, PAUSE_S_MAX
 from workflows.jobs.writers import ShardWriters
 from workflows.model.policies import ExecutionStatus
 from workflows.testing.environment import WorkflowEnvironment
-from workflows.testing.handle import SimulatedHandle
+from workflows.testing.handle import TimeSkippingHandle
 
 ADDRESS = "10.6.0.12"
 STRANGER = ConflictingHost("02:00:00:00:00:09", "agent/n1", "n1", "eth1", 1_767_268_800_000)
@@ -48,8 +48,9 @@ class Stage:
     def __init__(self, node: Node) -> None:
         self.node = node
         self.writers = ShardWriters(node.store, node.keys)
+        self.environment = WorkflowEnvironment(Registry([ProbeQuarantine]), replays=True)
 
-    async def begin(self, prober: Prober) -> SimulatedHandle:
+    async def begin(self, prober: Prober) -> TimeSkippingHandle:
         """What the leader does when it sees the quarantine."""
         activities = QuarantineActivities(self.node.store, self.node.keys, self.writers, prober)
         registry = Registry(
@@ -57,11 +58,16 @@ class Stage:
         )
         self.environment = WorkflowEnvironment(registry, replays=True)
         (notice,) = quarantine_notices(Projection(await self.node.truth()))
-        handle = self.environment.start(
+        await self.environment.open()
+        handle = await self.environment.start(
             notice.workflow, *notice.arguments, workflow_id=notice.workflow_id
         )
         await self.environment.settle()
         return handle
+
+    async def close(self) -> None:
+        await self.environment.close()
+        await self.writers.close()
 
     async def aside(self, stranger: ConflictingHost | None = STRANGER) -> None:
         await self.node.apply(QuarantineAddress(ADDRESS, "answered a probe", "", stranger))
@@ -76,7 +82,7 @@ async def stage() -> AsyncIterator[Stage]:
         await node.apply(pool("main", "10.6.0.10-10.6.0.20")._replace(gateway="10.6.0.1"))
         stage = Stage(node)
         yield stage
-        await stage.writers.close()
+        await stage.close()
         await check_everything(node)
 
 
@@ -145,7 +151,7 @@ async def test_a_prober_that_fails_never_brings_an_address_back(stage: Stage) ->
     await stage.environment.advance(86_400)
 
     assert await stage.is_aside()
-    assert handle.status is ExecutionStatus.RUNNING
+    assert await handle.status() is ExecutionStatus.RUNNING
 
 
 async def test_a_quarantine_that_a_person_lifts_ends_the_execution(stage: Stage) -> None:
@@ -175,7 +181,7 @@ async def test_another_stranger_is_another_execution(stage: Stage) -> None:
     await stage.aside(STRANGER._replace(seen_ms=STRANGER.seen_ms + 1))
     await handle.signal("look")
 
-    assert handle.status is ExecutionStatus.COMPLETED
+    assert await handle.status() is ExecutionStatus.COMPLETED
     assert await stage.is_aside()
 
 
@@ -186,7 +192,7 @@ async def test_a_probe_can_be_had_at_once(stage: Stage) -> None:
     await handle.signal("probe-now")
 
     assert len(prober.asked) == 1
-    assert handle.status is ExecutionStatus.RUNNING
+    assert await handle.status() is ExecutionStatus.RUNNING
 
 
 async def test_nobody_probes_what_a_person_has_set_aside(stage: Stage) -> None:
@@ -198,9 +204,9 @@ async def test_nobody_probes_what_a_person_has_set_aside(stage: Stage) -> None:
 async def test_counts_go_over_into_the_next_run(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.testing.execution.HISTORY_EVENTS_SUGGEST", 12)
+    monkeypatch.setattr("workflows.model.limits.HISTORY_EVENTS_SUGGEST", 12)
     await stage.aside()
     handle = await stage.begin(ScriptedProber(SILENT))
 
     assert await handle.result() == ProbeOutcome(returned=True)
-    assert len(stage.environment.runs[f"quarantine/{ADDRESS}"]) > 1
+    assert len(await stage.environment.runs(f"quarantine/{ADDRESS}")) > 1

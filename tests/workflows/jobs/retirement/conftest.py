@@ -13,6 +13,7 @@ from tests.workflows.jobs.retirement.stage import Stage
 async def stage() -> AsyncIterator[Stage]:
     stage = Stage()
     await stage.node.__aenter__()
+    await stage.environment.open()
     yield stage
     await stage.check()
     await stage.close()

@@ -18,7 +18,7 @@ from workflows.jobs.retirement.subnet import SubnetRetirement
 from workflows.jobs.writers import ShardWriters
 from workflows.model.payloads import Payload
 from workflows.testing.environment import WorkflowEnvironment
-from workflows.testing.handle import SimulatedHandle
+from workflows.testing.handle import TimeSkippingHandle
 
 
 class Stage:
@@ -51,14 +51,14 @@ class Stage:
             await self.node.delete(pod(name))
         await self.tell()
 
-    async def retire(self, name: str, order: RetirementRequest | None = None) -> SimulatedHandle:
+    async def retire(self, name: str, order: RetirementRequest | None = None) -> TimeSkippingHandle:
         """Retire a pool, and look for the first time."""
         await self.node.apply(RetirePool(name))
         return await self._started(PoolRetirement, "pool", order or RetirementRequest(name))
 
     async def retire_subnet(
         self, order: RetirementRequest = RetirementRequest("net")
-    ) -> SimulatedHandle:
+    ) -> TimeSkippingHandle:
         """Retire the subnet, and look for the first time."""
         await self.node.apply(RetireSubnet(order.name))
         return await self._started(SubnetRetirement, "subnet", order)
@@ -66,15 +66,15 @@ class Stage:
     async def tell(self) -> None:
         """Signal every execution that there must be and is; begin the others."""
         for notice in retirement_notices(Projection(await self.node.truth())):
-            if self.environment.running(notice.workflow_id) is None:
+            if not await self.environment.is_open(notice.workflow_id):
                 if not notice.begins:
                     continue
-                self.environment.start(
+                await self.environment.start(
                     notice.workflow, *notice.arguments, workflow_id=notice.workflow_id
                 )
             await self.environment.handle(notice.workflow_id).signal(notice.signal)
 
-    async def status(self, handle: SimulatedHandle) -> dict[str, Payload]:
+    async def status(self, handle: TimeSkippingHandle) -> dict[str, Payload]:
         """What the execution answers."""
         found: dict[str, Payload] = await handle.query("status")
         return found
@@ -92,14 +92,15 @@ class Stage:
         await check_everything(self.node)
 
     async def close(self) -> None:
+        await self.environment.close()
         await self.writers.close()
         await self.node.__aexit__(None, None, None)
 
     async def _started(
         self, workflow: type, kind: str, order: RetirementRequest
-    ) -> SimulatedHandle:
+    ) -> TimeSkippingHandle:
         workflow_id = retirement_id(kind, order.name)  # type: ignore[arg-type]  # one of the two
-        handle = self.environment.start(workflow, order, workflow_id=workflow_id)
+        handle = await self.environment.start(workflow, order, workflow_id=workflow_id)
         await self.environment.settle()
         return handle
 

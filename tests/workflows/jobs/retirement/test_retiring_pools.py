@@ -41,7 +41,7 @@ async def test_a_pool_in_use_goes_with_its_last_claim_and_gives_out_none_meanwhi
 
     await stage.end("web-1")
 
-    assert handle.status is ExecutionStatus.COMPLETED
+    assert await handle.status() is ExecutionStatus.COMPLETED
     assert await stage.retiring() == {}
 
 
@@ -82,7 +82,7 @@ async def test_a_cancelled_retirement_lets_the_pool_serve_again(stage: Stage) ->
     await stage.node.view.freshen()
     await stage.pods("web-1")
 
-    assert handle.status is ExecutionStatus.CANCELED
+    assert await handle.status() is ExecutionStatus.CANCELED
     assert await stage.retiring() == {"blue": False}
 
 
@@ -106,7 +106,7 @@ async def test_a_lost_word_costs_a_slow_look_and_nothing_else(stage: Stage) -> N
     assert await stage.retiring() == {"blue": True}
     await stage.environment.advance(2)
 
-    assert handle.status is ExecutionStatus.COMPLETED
+    assert await handle.status() is ExecutionStatus.COMPLETED
 
 
 async def test_days_without_news_costs_a_look_an_hour(stage: Stage) -> None:
@@ -114,10 +114,10 @@ async def test_days_without_news_costs_a_look_an_hour(stage: Stage) -> None:
     await stage.pods("web-0")
     handle = await stage.retire("blue")
     await stage.environment.advance(2 * 86_400)
-    looks = handle.event_types.count("ActivityTaskScheduled")
+    looks = (await handle.event_types()).count("ActivityTaskScheduled")
 
     assert looks <= 2 * 24 + 7
-    assert handle.status is ExecutionStatus.RUNNING
+    assert await handle.status() is ExecutionStatus.RUNNING
 
 
 def test_pauses_grow_from_a_minute_to_an_hour() -> None:
@@ -166,7 +166,9 @@ async def test_a_step_never_touches_a_pool_of_that_name_that_was_made_anew(stage
     handle = await stage.retire("blue")
     await handle.result()
     await stage.node.apply(blue())
-    late = stage.environment.start(PoolRetirement, RetirementRequest("blue"), workflow_id="late")
+    late = await stage.environment.start(
+        PoolRetirement, RetirementRequest("blue"), workflow_id="late"
+    )
 
     assert (await late.result()).state == "serving"
     assert await stage.retiring() == {"blue": False}
@@ -197,7 +199,7 @@ async def test_a_store_that_is_away_delays_and_is_told(
 async def test_the_next_run_goes_on_where_the_last_one_was(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.testing.execution.HISTORY_EVENTS_SUGGEST", 25)
+    monkeypatch.setattr("workflows.model.limits.HISTORY_EVENTS_SUGGEST", 25)
     await stage.node.apply(blue())
     await stage.pods("web-0")
     handle = await stage.retire("blue", RetirementRequest("blue", deadline_s=86_400))
@@ -206,7 +208,7 @@ async def test_the_next_run_goes_on_where_the_last_one_was(
     after = await stage.status(handle)
     await stage.end("web-0")
 
-    assert len(stage.environment.runs["retire/pool/blue"]) > 1
+    assert len(await stage.environment.runs("retire/pool/blue")) > 1
     assert (after["since"], after["deadline"]) == (before["since"], before["deadline"])
     assert (await handle.result()).took_s == 3_600
 

@@ -33,9 +33,9 @@ async def test_a_subnet_goes_when_the_last_of_its_pools_has_gone(stage: Stage) -
 
     await stage.end("web-0")
 
-    assert handle.status is ExecutionStatus.COMPLETED
+    assert await handle.status() is ExecutionStatus.COMPLETED
     assert (await stage.node.truth()).subnets == {}
-    assert stage.environment.handle("retire/pool/blue").status is ExecutionStatus.COMPLETED
+    assert await stage.environment.handle("retire/pool/blue").status() is ExecutionStatus.COMPLETED
     assert await stage.events(PoolDeleted) == 2
 
 
@@ -46,10 +46,10 @@ async def test_a_cancelled_subnet_serves_again_with_the_pools_it_took_along(stag
     await handle.cancel()
     truth = await stage.node.truth()
 
-    assert handle.status is ExecutionStatus.CANCELED
+    assert await handle.status() is ExecutionStatus.CANCELED
     assert not truth.subnets["net"].retiring
     assert await stage.retiring() == {"blue": False}
-    assert stage.environment.handle("retire/pool/blue").status is ExecutionStatus.CANCELED
+    assert await stage.environment.handle("retire/pool/blue").status() is ExecutionStatus.CANCELED
 
 
 async def test_a_pool_that_was_retiring_before_keeps_its_own_retirement(stage: Stage) -> None:
@@ -75,7 +75,7 @@ async def test_a_pool_alone_cannot_leave_the_retirement_of_its_subnet(stage: Sta
     assert (await stage.status(handle))["children"] == ["blue"], "another child goes on"
     await stage.end("web-0")
 
-    assert handle.status is ExecutionStatus.COMPLETED
+    assert await handle.status() is ExecutionStatus.COMPLETED
 
 
 async def test_a_deadline_can_give_the_whole_subnet_back(stage: Stage) -> None:
@@ -100,19 +100,19 @@ async def test_many_pools_have_children_some_at_a_time(
     assert list(await stage.retiring()) == ["p0"]
     await stage.end("web-0")
 
-    assert handle.status is ExecutionStatus.COMPLETED
+    assert await handle.status() is ExecutionStatus.COMPLETED
     assert await stage.events(PoolRetired) == 9
 
 
 async def test_the_next_run_still_knows_its_children(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.testing.execution.HISTORY_EVENTS_SUGGEST", 30)
+    monkeypatch.setattr("workflows.model.limits.HISTORY_EVENTS_SUGGEST", 30)
     await stage.subnet(blue())
     await stage.pods("web-0")
     handle = await stage.retire_subnet()
     await stage.environment.advance(7_200)
-    assert len(stage.environment.runs["retire/subnet/net"]) > 1
+    assert len(await stage.environment.runs("retire/subnet/net")) > 1
     assert (await stage.status(handle))["children"] == ["blue"]
     await handle.cancel()
     await stage.environment.advance(600)

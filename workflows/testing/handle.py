@@ -1,0 +1,85 @@
+"""An execution as a test holds it: send to it, wait for it, read its history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from workflows.engine.store.records import RunHead
+from workflows.model.events import HistoryEvent
+from workflows.model.payloads import Payload, from_payload
+from workflows.model.policies import ExecutionStatus
+
+if TYPE_CHECKING:
+    from workflows.testing.environment import WorkflowEnvironment
+
+
+class TimeSkippingHandle:
+    """The newest run of an id: it follows an execution that continues as new."""
+
+    def __init__(self, environment: WorkflowEnvironment, workflow_id: str) -> None:
+        self._environment = environment
+        self.workflow_id = workflow_id
+
+    async def head(self) -> RunHead:
+        """Where the newest run stands. Raises ExecutionNotFound."""
+        return (await self._environment.visibility.describe(self.workflow_id)).head
+
+    async def status(self) -> ExecutionStatus:
+        """Of the newest run."""
+        return (await self.head()).status
+
+    async def history(self) -> Sequence[HistoryEvent]:
+        """The events of the newest run."""
+        _, events = await self._environment.visibility.history(self.workflow_id)
+        return events
+
+    async def event_types(self) -> list[str]:
+        """The names of the newest run's events, without the workflow tasks."""
+        names = [event.event_type for event in await self.history()]
+        return [name for name in names if not name.startswith("WorkflowTask")]
+
+    async def result(self) -> Any:  # noqa: ANN401 - whatever the workflow returns
+        """Skip time until the execution has ended; its result.
+
+        Raises ExecutionFailed with what it failed with as cause, StuckError if it never ends or is
+        paused.
+        """
+        environment = self._environment
+        payload = await environment.call(environment.client.result(self.workflow_id))
+        name = (await self.head()).workflow_type  # a continued run may have another type
+        kind = environment.registry.workflows[name].run.result_type
+        return from_payload(payload, kind, what=f"the result of {name}")
+
+    async def signal(self, name: str, *args: object) -> None:
+        """Signal it, and return when nothing more happens without time passing."""
+        await self._environment.client.signal(self.workflow_id, name, *args)
+        await self._environment.settle()
+
+    async def query(self, name: str, *args: object) -> Payload:
+        """Query it, open or closed. Raises CallRejected."""
+        await self._environment.settle()
+        return await self._environment.client.query(self.workflow_id, name, *args)
+
+    async def update(self, name: str, *args: object) -> Payload:
+        """Update it, and skip time until the handler has returned.
+
+        Raises CallRejected, or what the handler failed with.
+        """
+        environment = self._environment
+        return await environment.call(environment.client.update(self.workflow_id, name, *args))
+
+    async def cancel(self, reason: str = "") -> None:
+        """Request its cancellation, and return when nothing more happens without time passing."""
+        await self._environment.client.cancel(self.workflow_id, reason)
+        await self._environment.settle()
+
+    async def terminate(self, reason: str = "") -> None:
+        """Terminate it."""
+        await self._environment.client.terminate(self.workflow_id, reason)
+        await self._environment.settle()
+
+    async def retry(self, reason: str = "") -> None:
+        """Let a paused execution go on. Raises CallRejected for one that is not paused."""
+        await self._environment.client.retry(self.workflow_id, reason)
+        await self._environment.settle()
