@@ -21,12 +21,12 @@ from core.archive.cursor import CURSOR, KeptCursor, cursor_key, read_cursor
 from core.archive.file_builder import FileBuilder
 from core.archive.files import Files
 from core.archive.leftovers import sweep
-from core.archive.live_log import RANGES_PER_READ_MAX
 from core.archive.replay import LogView, open_log
 from core.archive.sealed_log import SealedLog
 from core.errors import LogCorrupt, StoreFull
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Absent, Delete, Get, Guard, KeyValueStore, Put, TxnResult, Unchanged
+from core.eventstore.live_log import RANGES_PER_READ_MAX
 from core.eventstore.log import Segment
 from core.eventstore.writer import unix_ms
 

@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 from core.archive.cursor import CURSORS, NOTHING_SEALED, cursor_key
 from core.archive.files import Files
-from core.archive.live_log import LiveLog
 from core.archive.sealed_log import SealedLog, sealed_alone
 from core.domain.events import Recorded
 from core.errors import LogCorrupt, LogGap
@@ -25,6 +24,7 @@ from core.eventstore.faults import Faults
 from core.eventstore.heads import read_heads
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
+from core.eventstore.live_log import LiveLog
 from core.eventstore.log import Segment
 from core.eventstore.writer import unix_ms
 

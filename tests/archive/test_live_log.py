@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.archive import live_log as live_module
-from core.archive.live_log import LiveLog
 from core.archive.replay import open_log
 from core.errors import LogCorrupt, LogGap
+from core.eventstore import live_log as live_module
 from core.eventstore.codec import HEAD, WriterHead
 from core.eventstore.kv import Delete, KeyValueStore, Put
+from core.eventstore.live_log import LiveLog
 from core.eventstore.log import START, LogReader, Segment
 from core.eventstore.memory import MemoryStore
 from tests.archive.living import KEYS, Cluster
