@@ -11,7 +11,7 @@ from hashlib import sha256
 from struct import Struct
 from typing import Final
 
-from core.eventstore.log import Segment
+from core.eventstore.segments import Segment
 
 CHAIN_START: Final = bytes(32)
 """What the first segment of a log follows."""

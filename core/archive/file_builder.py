@@ -23,7 +23,7 @@ from core.archive.index import IndexBuilder
 from core.archive.snapshot import ArchiveSnapshot, encode_snapshot
 from core.errors import LogCorrupt, LogGap
 from core.eventstore.codec import SEGMENT_REMEDY, UNREADABLE, words_of
-from core.eventstore.log import Segment
+from core.eventstore.segments import Segment
 
 
 class BuiltFile(NamedTuple):

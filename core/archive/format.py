@@ -31,7 +31,7 @@ from core.archive.chain import chained
 from core.errors import LogCorrupt
 from core.eventstore.codec import UNREADABLE
 from core.eventstore.kv import REQUEST_BYTES_MAX
-from core.eventstore.log import Segment
+from core.eventstore.segments import Segment
 
 FORMAT_VERSION = 1
 BLOCK_BYTES = 128 * 1024

@@ -25,7 +25,7 @@ from core.eventstore.heads import read_heads
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
 from core.eventstore.live_log import LiveLog
-from core.eventstore.log import Segment
+from core.eventstore.segments import Segment
 from core.eventstore.writer import unix_ms
 
 
@@ -92,7 +92,7 @@ async def open_log(
                 subject=writer,
                 remedy="etcd was set back behind its archive: restore a newer copy of etcd",
             )
-    live = LiveLog(store, keys, result.revision, heads, cursor.seqs)
+    live = LiveLog(store, keys, result.revision, heads, cursor.seqs, faults)
     return LogView(SealedLog(files, cursor), live, now_ms)
 
 

@@ -28,7 +28,7 @@ from core.archive.format import FileLink, SealedFile
 from core.archive.index import MAGIC, find_blocks
 from core.archive.snapshot import ArchiveSnapshot, decode_snapshot, empty_snapshot
 from core.errors import LogCorrupt
-from core.eventstore.log import Segment
+from core.eventstore.segments import Segment
 
 
 class FileSummary(NamedTuple):

@@ -25,7 +25,7 @@ from core.domain.events import TYPE_NAMES, Recorded
 from core.domain.upcasters import VERSIONS
 from core.errors import BadInput, LogCorrupt
 from core.eventstore.kv import REQUEST_BYTES_MAX
-from core.eventstore.log import Segment
+from core.eventstore.segments import Segment
 
 RAW_FORMAT: Final = "orbweaver-log"
 RAW_VERSION: Final = 1

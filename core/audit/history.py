@@ -26,7 +26,7 @@ from core.domain.events import (
 from core.domain.evolution import EndpointKey
 from core.domain.model import Endpoint, Quarantine
 from core.domain.quarantine.quarantine_decisions import seen_in_words
-from core.eventstore.log import Segment
+from core.eventstore.segments import Segment
 
 
 async def history(view: LogView, subject: HistorySubject) -> History:

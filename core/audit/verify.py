@@ -31,7 +31,7 @@ from core.eventstore.faults import ContainedFault
 from core.eventstore.keys import Keys
 from core.eventstore.kinds import KeyKind
 from core.eventstore.kv import KeyValueStore
-from core.eventstore.log import Segment
+from core.eventstore.segments import Segment
 
 ROUNDS_MAX = 5
 """How often etcd may compact the revision under a run. Each round reads only what is new to it."""

@@ -1,57 +1,73 @@
-"""The live log as a stream in log order, whatever its size and however many writers it has.
+"""The live log in log order, whatever its size and however many writers it has.
 
-``LogReader.catch_up`` holds everything it reads; that suits a reader that is nearly up to date. The
-archiver and audits may meet a log that nobody has sealed for a week. So they read every writer a
-window ahead, all at one revision, and pass on what is certainly next: nothing of any writer can
-come before the end of the window that ends first. Never pages an open prefix: every range has both
-its bounds.
+Every writer is read a window ahead, all at one revision, and segments are yielded as soon as their
+order is certain: no segment of any writer can come before the end of the window that ends first.
+Every range has both its bounds: an open prefix is never paged.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import NamedTuple
 
-from core.errors import LogGap
+from core.eventstore.faults import Faults
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValue, KeyValueStore
-from core.eventstore.log import SEGMENTS_PER_READ_MAX, Segment, missing_segment
+from core.eventstore.segments import RESTORE, Segment, missing_segment, segments_in
+
+SEGMENTS_PER_READ_MAX = 2_000
+"""Segments in one read: at most some 60 MB, usually 1 MB."""
 
 WINDOW_SEGMENTS = 1_000
-"""Segments read ahead of what is passed on, over all writers.
+"""Segments read ahead over all writers.
 
 Measured with segments of 19 kB: 4,000 at a time take a fifth more processor time, because an answer
 of tens of megabytes fits into no cache; with segments of 300 B, 500 take a tenth more.
 """
 
 WINDOW_PER_WRITER_MIN = 8
-"""Segments read ahead of one writer at the least, so that thousands of writers take few reads."""
+"""Least segments read ahead of one writer, so that thousands of writers take few reads."""
 
 RANGES_PER_READ_MAX = 100
-"""Ranges of one read; etcd takes 128."""
+"""Ranges in one read; etcd takes 128."""
 
 
-class LiveLog(NamedTuple):
+class LiveLog:
     """The live log at one revision.
 
-    ``heads``: the last seq of each writer; ``sealed``: the last one that is in the archive.
+    ``heads``: the last seq of each writer; ``sealed``: the last one that is not to be read, because
+    it is in the archive or was read before. ``remedy``: what the LogGap of a missing segment
+    advises; None: gaps are allowed.
     """
 
-    store: KeyValueStore
-    keys: Keys
-    revision: int
-    heads: Mapping[str, int]
-    sealed: Mapping[str, int]
+    def __init__(
+        self,
+        store: KeyValueStore,
+        keys: Keys,
+        revision: int,
+        heads: Mapping[str, int],
+        sealed: Mapping[str, int],
+        faults: Faults | None = None,
+        remedy: str | None = RESTORE,
+    ) -> None:
+        self.store = store
+        self.revision = revision
+        self.heads = heads
+        self.sealed = sealed
+        self._keys = keys
+        self._faults = Faults() if faults is None else faults
+        self._remedy = remedy
 
     @property
     def size(self) -> int:
         """How many segments are live and not sealed."""
         return sum(head - self.sealed.get(writer, 0) for writer, head in self.heads.items())
 
-    async def segments(self, after: int, upto: int) -> AsyncIterator[list[Segment]]:
-        """The segments behind the archive with positions in (after, upto], in order.
+    async def segments(
+        self, after: int = 0, upto: int | None = None
+    ) -> AsyncIterator[list[Segment]]:
+        """The segments with positions in (after, upto], in order; None: up to ``revision``.
 
         Raises LogGap when one is missing, Compacted when the revision was compacted meanwhile.
         """
@@ -61,50 +77,74 @@ class LiveLog(NamedTuple):
             if head > self.sealed.get(writer, 0)
         }
         size = max(WINDOW_PER_WRITER_MIN, WINDOW_SEGMENTS // max(len(windows), 1))
+        last = self.revision if upto is None else min(upto, self.revision)
         certain = 0
-        while certain < min(upto, self.revision):
+        while certain < last:
             await self._fill(windows, size)
             ends = [window.end for window in windows.values() if window.has_more]
             certain = min([*ends, self.revision])
-            taken = [one for window in windows.values() for one in window.take(certain)]
-            found = sorted(one for one in taken if after < one.position <= upto)
-            for first in range(0, len(found), SEGMENTS_PER_READ_MAX):
-                yield found[first : first + SEGMENTS_PER_READ_MAX]
+            taken = [segment for window in windows.values() for segment in window.take(certain)]
+            batch = sorted(segment for segment in taken if after < segment.position <= last)
+            for first in range(0, len(batch), SEGMENTS_PER_READ_MAX):
+                yield batch[first : first + SEGMENTS_PER_READ_MAX]
 
     async def _fill(self, windows: Mapping[str, _Window], size: int) -> None:
-        """Read on for the writers whose windows are half empty."""
-        wanted = [
+        """Read the next segments of the writers whose windows are half empty."""
+        ranges = [
             _Range(writer, window.seq + 1, min(window.seq + size, window.head))
             for writer, window in windows.items()
             if window.has_more and 2 * len(window.segments) < size
         ]
-        for batch in _batches(wanted):
-            result = await self.store.read(
-                [self._get(one) for one in batch], revision=self.revision
-            )
-            for one, found in zip(batch, result.ranges, strict=True):
-                windows[one.writer].segments.extend(self._segments(one, found.kvs))
-                windows[one.writer].seq = one.last
+        for batch in _batches(ranges):
+            gets = [part.get(self._keys) for part in batch]
+            result = await self.store.read(gets, revision=self.revision)
+            for part, answer in zip(batch, result.ranges, strict=True):
+                windows[part.writer].segments.extend(self._read(part, answer.kvs))
+                windows[part.writer].seq = part.last
 
-    def _get(self, one: _Range) -> Get:
-        log = self.keys.log
-        return Get(log(one.writer, one.first), log(one.writer, one.last + 1))
-
-    def _segments(self, one: _Range, kvs: Sequence[KeyValue]) -> list[Segment]:
-        """The segments of a range. Raises LogGap unless every one of them is there."""
-        writer = one.writer
-        segments = []
-        for kv in kvs:
-            with suppress(ValueError):  # a key that no writer has written; ``verify`` names it
-                _, seq = self.keys.check_segment(kv.key)
-                segments.append(Segment(kv.mod_revision, writer, seq, kv.value))
-        expected = range(one.first, one.last + 1)
+    def _read(self, part: _Range, kvs: Sequence[KeyValue]) -> list[Segment]:
+        """The segments of a range. Raises LogGap if one is missing."""
+        segments = list(segments_in(self._keys, kvs, self._faults))
+        if self._remedy is None:
+            return segments
+        expected = range(part.first, part.last + 1)
         for seq, segment in zip(expected, segments, strict=False):
             if segment.seq != seq:
-                raise _gap(writer, seq, segment.seq)
+                raise missing_segment(part.writer, seq, segment.seq, self._remedy)
         if len(segments) < len(expected):
-            raise _gap(writer, one.first + len(segments), one.last)
+            first_missing = part.first + len(segments)
+            raise missing_segment(part.writer, first_missing, part.last, self._remedy)
         return segments
+
+
+async def first_live(
+    store: KeyValueStore, keys: Keys, heads: Mapping[str, int], revision: int
+) -> dict[str, int]:
+    """For each writer the number before its oldest segment in etcd, or its head without any.
+
+    Raises StoreUnavailable, Compacted.
+    """
+    before = dict(heads)
+    names = list(heads)
+    for start in range(0, len(names), RANGES_PER_READ_MAX):
+        writers = names[start : start + RANGES_PER_READ_MAX]
+        gets = [
+            Get(keys.log(writer, 1), keys.log(writer, heads[writer] + 1), 1, keys_only=True)
+            for writer in writers
+        ]
+        result = await store.read(gets, revision=revision)
+        for writer, answer in zip(writers, result.ranges, strict=True):
+            for kv in answer.kvs:
+                before[writer] = _seq_before(keys, kv.key)
+    return before
+
+
+def _seq_before(keys: Keys, key: bytes) -> int:
+    """The number before a segment's; 0 for a key that no writer has written."""
+    try:
+        return keys.check_segment(key)[1] - 1
+    except ValueError:
+        return 0
 
 
 class _Range(NamedTuple):
@@ -114,9 +154,13 @@ class _Range(NamedTuple):
     first: int
     last: int
 
+    def get(self, keys: Keys) -> Get:
+        """The read of this range."""
+        return Get(keys.log(self.writer, self.first), keys.log(self.writer, self.last + 1))
+
 
 class _Window:
-    """What was read ahead of one writer: up to ``seq``, of ``head`` segments in all."""
+    """Segments read ahead of one writer: up to ``seq`` of its ``head`` segments."""
 
     __slots__ = ("head", "segments", "seq")
 
@@ -132,31 +176,25 @@ class _Window:
 
     @property
     def end(self) -> int:
-        """The position up to which this writer is known."""
-        return self.segments[-1].position
+        """The position up to which this writer was read, 0 for an empty window."""
+        return self.segments[-1].position if self.segments else 0
 
     def take(self, certain: int) -> Iterator[Segment]:
-        """Pass on what lies up to a position."""
+        """Remove and yield the segments up to a position."""
         while self.segments and self.segments[0].position <= certain:
             yield self.segments.popleft()
 
 
 def _batches(ranges: Sequence[_Range]) -> Iterator[list[_Range]]:
-    """Ranges that go into one read; a large one is a batch of its own."""
+    """Split ranges into reads; a large range is a read of its own."""
     batch: list[_Range] = []
     total = 0
-    for one in ranges:
-        size = one.last - one.first + 1
+    for part in ranges:
+        size = part.last - part.first + 1
         if batch and (len(batch) >= RANGES_PER_READ_MAX or total + size > SEGMENTS_PER_READ_MAX):
             yield batch
             batch, total = [], 0
-        batch.append(one)
+        batch.append(part)
         total += size
     if batch:
         yield batch
-
-
-def _gap(writer: str, expected: int, found: int) -> LogGap:
-    return missing_segment(
-        writer, expected, found, "restore etcd or the archive from a copy; what it held is unknown"
-    )

@@ -12,8 +12,9 @@ from core.eventstore import live_log as live_module
 from core.eventstore.codec import HEAD, WriterHead
 from core.eventstore.kv import Delete, KeyValueStore, Put
 from core.eventstore.live_log import LiveLog
-from core.eventstore.log import START, LogReader, Segment
+from core.eventstore.log import START, LogReader
 from core.eventstore.memory import MemoryStore
+from core.eventstore.segments import Segment
 from tests.archive.living import KEYS, Cluster
 
 BOUNDS = {
@@ -63,7 +64,7 @@ async def test_a_segment_that_is_gone_is_a_gap(town: Cluster, seq: int) -> None:
     store = MemoryStore()
     await _append(store, ["a", "b", "a", "a"])
     await store.commit([], [Delete(KEYS.log("a", seq))])
-    with pytest.raises(LogGap, match=f"segment {seq} of writer a is not there"):
+    with pytest.raises(LogGap, match=f"segment {seq} of writer a is missing"):
         [some async for some in (await _live(store, town)).segments(0, 99)]
 
 

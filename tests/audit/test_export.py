@@ -11,7 +11,7 @@ import pytest
 from core.audit.export import export_lines, export_raw, import_log
 from core.domain.evolution import Ledger
 from core.errors import BadInput, LogCorrupt
-from core.eventstore.log import Segment
+from core.eventstore.segments import Segment
 from tests.archive.living import KEYS, Add, Cluster, Remove, same
 
 

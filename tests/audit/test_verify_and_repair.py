@@ -35,8 +35,8 @@ from core.eventstore.batch import Proposal
 from core.eventstore.codec import CLAIM, ENDPOINT, POOL, RESERVATION, EventDraft
 from core.eventstore.index import Index
 from core.eventstore.kv import Delete, Get, KeyValue, Put, ReadResult, Write
-from core.eventstore.log import Segment
 from core.eventstore.memory import MemoryStore
+from core.eventstore.segments import Segment
 from tests.archive.living import (
     KEYS,
     Add,

@@ -159,4 +159,25 @@ async def test_a_missing_segment_is_a_gap_and_not_skipped(log: Log) -> None:
         await LogReader(log.memory, log.keys).catch_up(START)
 
     assert error.value.subject == "writer-a"
-    assert "segment 2 of writer writer-a is not there" in str(error.value)
+    assert "segment 2 of writer writer-a is missing" in str(error.value)
+
+
+async def test_what_is_left_in_etcd_is_read_from_its_first_segment_on(log: Log) -> None:
+    for name in "abcd":
+        await log.writer.append(log.proposal(name))
+    await log.memory.commit([], [Delete(log.keys.log("writer-a", n)) for n in (1, 3)])
+
+    segments, cursor = await LogReader(log.memory, log.keys).live()
+
+    assert [segment.seq for segment in segments] == [2, 4]
+    assert cursor.seqs == {"writer-a": 4}
+
+
+async def test_a_writer_without_a_segment_in_etcd_has_none_to_read(log: Log) -> None:
+    await log.writer.append(log.proposal("a"))
+    await log.memory.commit([], [Delete(log.keys.log("writer-a", 1))])
+
+    segments, cursor = await LogReader(log.memory, log.keys).live()
+
+    assert segments == []
+    assert cursor.seqs == {"writer-a": 1}
