@@ -24,8 +24,8 @@ from nodeagent.container_lock import ContainerLock, require_caller
 from nodeagent.facts import FactsSource
 from nodeagent.gate import ADD_DEADLINE_S, BOUND_ADD_DEADLINE_S, DEL_DEADLINE_S, Gate
 from nodeagent.handlers.delete_handler import Deleted, DeleteHandler, DeleteRequest
-from nodeagent.masters import master_addresses
 from nodeagent.netlink.namespaces import NetnsExecutor
+from nodeagent.sriov_master import master_addresses
 from nodeagent.telemetry.metrics import AgentMetrics, WorkCounts
 from nodeagent.telemetry.tracing import Attributes, Span, Tracer, valid_traceparent
 

@@ -23,8 +23,8 @@ from core.errors import DatapathError, FirewallBusy, NetlinkRefused
 from nodeagent.coordinator.attachment_plan import MARK
 from nodeagent.coordinator.facts import VETH
 from nodeagent.netlink import nftables as nft
+from nodeagent.netlink.codec import U32
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
-from nodeagent.netlink.wire import U32
 
 T = TypeVar("T")
 

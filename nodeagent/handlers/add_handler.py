@@ -27,13 +27,13 @@ from core.domain.facts import PodReference
 from core.domain.model import Nic
 from core.errors import AddressConflict, DeadlineExceeded, GatewayUnreachable, OrbweaverError
 from nodeagent.address_service import AddressService
-from nodeagent.cniwire.failures import (
+from nodeagent.cni_protocol.failures import (
     ALLOCATION_ERROR,
     NO_ADDRESS_FOR_INTERFACE,
     CniFailure,
     failure_of,
 )
-from nodeagent.cniwire.results import add_result
+from nodeagent.cni_protocol.results import add_result
 from nodeagent.conflict_detection.detector import (
     ConflictingAddress,
     DetectionResult,

@@ -15,9 +15,9 @@ from core.domain.model import Attachment, Endpoint, Nic
 from core.eventstore.codec import CLAIM, ENDPOINT
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
-from nodeagent.cniwire.call import Call
-from nodeagent.cniwire.failures import CHECK_FAILED, CniFailure
-from nodeagent.cniwire.netconf import previous_addresses
+from nodeagent.cni_protocol.call import Call
+from nodeagent.cni_protocol.failures import CHECK_FAILED, CniFailure
+from nodeagent.cni_protocol.netconf import previous_addresses
 from nodeagent.facts import FactsSource
 
 REMEDY: Final = "DEL and ADD this attachment again; `orbctl history` tells what has happened"

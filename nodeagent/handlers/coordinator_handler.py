@@ -18,8 +18,8 @@ from typing import Any, Final, NamedTuple, TypeVar
 from core.domain.facts import PodReference
 from core.domain.model import Attachment
 from core.errors import BadInput, DatapathError, NotReady
-from nodeagent.cniwire.call import Call
-from nodeagent.cniwire.failures import CHECK_FAILED, CniFailure
+from nodeagent.cni_protocol.call import Call
+from nodeagent.cni_protocol.failures import CHECK_FAILED, CniFailure
 from nodeagent.coordinator.announcer import Announcer
 from nodeagent.coordinator.attachment_records import AttachmentRecord, AttachmentRecords
 from nodeagent.coordinator.cluster import CoordinatorDefaults

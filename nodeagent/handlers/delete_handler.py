@@ -15,7 +15,7 @@ from core.domain.events import Cause
 from core.domain.facts import PodReference
 from core.domain.fixed.validity import Validity
 from core.domain.model import Attachment, Endpoint
-from nodeagent.cniwire.call import Call
+from nodeagent.cni_protocol.call import Call
 from nodeagent.facts import FactsSource, Liveness
 
 ASKED_MAX: Final = 3

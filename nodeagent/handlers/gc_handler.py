@@ -19,7 +19,7 @@ from core.errors import BadInput, LogCorrupt, OrbweaverError
 from core.eventstore.keys import Keys
 from core.eventstore.kinds import ENDPOINTS
 from core.eventstore.kv import Get, KeyValueStore
-from nodeagent.cniwire.call import Call
+from nodeagent.cni_protocol.call import Call
 from nodeagent.facts import FactsSource
 from nodeagent.handlers.missing_attachments import (
     MissingAttachments,

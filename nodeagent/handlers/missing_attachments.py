@@ -14,8 +14,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from nodeagent.cniwire.failures import GC_INCOMPLETE, INVALID_CONFIG, CniFailure
-from nodeagent.cniwire.netconf import NetConf
+from nodeagent.cni_protocol.failures import GC_INCOMPLETE, INVALID_CONFIG, CniFailure
+from nodeagent.cni_protocol.netconf import NetConf
 
 GC_TWICE_S: Final = 60.0
 """Between two calls that both miss an attachment: longer than a runtime takes to make a sandbox."""

@@ -35,8 +35,8 @@ from core.eventstore.keys import Keys
 from core.eventstore.kinds import CLAIMS, ENDPOINTS, KeyKind
 from core.eventstore.kv import Get, KeyValueStore, RangeResult
 from core.projections.configuration_view import ConfigurationSnapshot, ConfigurationView
-from nodeagent.cniwire.failures import LIMITED, NOT_AVAILABLE, CniFailure
-from nodeagent.cniwire.netconf import IpamConf
+from nodeagent.cni_protocol.failures import LIMITED, NOT_AVAILABLE, CniFailure
+from nodeagent.cni_protocol.netconf import IpamConf
 from nodeagent.facts import FactsSource
 from nodeagent.health import AgentHealth
 

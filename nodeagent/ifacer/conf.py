@@ -13,9 +13,9 @@ from typing import Annotated, Any, Final, NamedTuple
 import msgspec
 
 from core.errors import BadInput
-from nodeagent.cniwire.call import INTERFACE_CHARACTERS_MAX, checked_interface
-from nodeagent.cniwire.failures import INCOMPATIBLE_VERSION, INVALID_CONFIG, CniFailure
-from nodeagent.cniwire.netconf import VERSIONS, by_field, folded, read_document
+from nodeagent.cni_protocol.call import INTERFACE_CHARACTERS_MAX, checked_interface
+from nodeagent.cni_protocol.failures import INCOMPATIBLE_VERSION, INVALID_CONFIG, CniFailure
+from nodeagent.cni_protocol.netconf import VERSIONS, by_field, folded, read_document
 from nodeagent.ifacer.options import BondOptions, read_options
 
 IFACER_VERSIONS: Final = ("0.1.0", "0.2.0", *VERSIONS)

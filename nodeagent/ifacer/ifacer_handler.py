@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from core.errors import DatapathError
-from nodeagent.cniwire.failures import NOT_PREPARED, CniFailure
+from nodeagent.cni_protocol.failures import NOT_PREPARED, CniFailure
 from nodeagent.gate import ADD_DEADLINE_S, Gate
 from nodeagent.ifacer.conf import InterfaceConfig, read_conf
 from nodeagent.ifacer.link_configurator import LinkConfigurator

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from core.errors import DatapathError
 from nodeagent.ifacer.conf import DesiredBond, InterfaceConfig
 from nodeagent.ifacer.options import MODE, active_member_data, bond_data
+from nodeagent.netlink.codec import attribute, attributes
 from nodeagent.netlink.requests import (
     EXISTS,
     Request,
@@ -24,7 +25,6 @@ from nodeagent.netlink.requests import (
     set_up,
 )
 from nodeagent.netlink.values import Link
-from nodeagent.netlink.wire import attribute, attributes
 
 VLAN: Final = "vlan"
 BOND: Final = "bond"

@@ -15,7 +15,7 @@ from ipaddress import IPv4Address
 from typing import Final, NamedTuple
 
 from core.errors import BadInput
-from nodeagent.netlink.wire import attribute, nested
+from nodeagent.netlink.codec import attribute, nested
 
 OPTIONS_CHARACTERS_MAX: Final = 4_096
 ARP_TARGETS_MAX: Final = 16

@@ -19,9 +19,7 @@ from typing import Final, NamedTuple
 from core.domain.addresses.ip_address import Family
 from core.errors import NetlinkLost, NetlinkRefused
 from nodeagent.netlink import numbers as n
-from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
-from nodeagent.netlink.requests import AF_OF
-from nodeagent.netlink.wire import (
+from nodeagent.netlink.codec import (
     I32,
     U32,
     attribute,
@@ -33,6 +31,8 @@ from nodeagent.netlink.wire import (
     nested,
     text,
 )
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
+from nodeagent.netlink.requests import AF_OF
 
 NETLINK_NETFILTER: Final = 12
 UNSUPPORTED: Final = frozenset({EAFNOSUPPORT, ENOENT, EOPNOTSUPP, EPROTONOSUPPORT})

@@ -14,8 +14,7 @@ from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 from nodeagent.netlink import numbers as n
-from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
-from nodeagent.netlink.wire import (
+from nodeagent.netlink.codec import (
     attribute_u32,
     attributes,
     elements,
@@ -24,6 +23,7 @@ from nodeagent.netlink.wire import (
     text,
     u32,
 )
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 
 NETLINK_RDMA: Final = 20
 ANSWER_S_MAX: Final = 2.0

@@ -10,6 +10,7 @@ from typing import Final
 
 from core.domain.addresses.ip_address import ADDRESS_BITS, Address, Cidr, Family
 from nodeagent.netlink import numbers as n
+from nodeagent.netlink.codec import U16, attributes, text, u32
 from nodeagent.netlink.requests import (
     FIB_RULE_HDR,
     IFADDRMSG,
@@ -20,7 +21,6 @@ from nodeagent.netlink.requests import (
     RTVIA,
 )
 from nodeagent.netlink.values import Hop, KernelRoute, Link, LinkAddress, Neighbour, RoutingRule
-from nodeagent.netlink.wire import U16, attributes, text, u32
 
 FAMILY_OF: Final[dict[int, Family]] = {2: 4, 10: 6}
 

@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 
 from core.domain.addresses.ip_address import ADDRESS_BITS, Address, Cidr, Family
 from nodeagent.netlink import numbers as n
+from nodeagent.netlink.codec import attribute, attribute_text, attribute_u32, nested
 from nodeagent.netlink.values import (
     Hop,
     KernelRoute,
@@ -30,7 +31,6 @@ from nodeagent.netlink.values import (
     RoutingRule,
     mac_text,
 )
-from nodeagent.netlink.wire import attribute, attribute_text, attribute_u32, nested
 
 IFINFOMSG: Final = Struct("=BxHiII")
 IFADDRMSG: Final = Struct("=BBBBI")

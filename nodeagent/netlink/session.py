@@ -25,9 +25,9 @@ from core.domain.addresses.ip_address import Address, Family
 from core.errors import NetlinkLost, NetlinkRefused
 from nodeagent.netlink import numbers as n
 from nodeagent.netlink import replies, requests
+from nodeagent.netlink.codec import HEADER, I32, attributes, message, messages, text
 from nodeagent.netlink.requests import Request
 from nodeagent.netlink.values import KernelRoute, Link, LinkAddress, Neighbour, RoutingRule
-from nodeagent.netlink.wire import HEADER, I32, attributes, message, messages, text
 
 T = TypeVar("T")
 

@@ -18,11 +18,11 @@ from typing import Final, NamedTuple
 
 from core.domain.addresses.ip_address import Address, parse_address
 from core.errors import NamespaceGone, OrbweaverError
-from nodeagent.masters import SYSFS, master_of
 from nodeagent.netlink import ethtool
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.rdma import RdmaDevice, RdmaPort, RdmaSocket
 from nodeagent.rdma.values import NOTHING, NamespacePorts, RdmaPortLink
+from nodeagent.sriov_master import SYSFS, master_of
 
 DIRECTORIES: Final = (Path("/var/run/netns"), Path("/var/run/docker/netns"))
 """Where runtimes put the network namespaces of Pods."""

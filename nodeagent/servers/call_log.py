@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 from core.domain.facts import PodReference
 from core.domain.model import Attachment
-from nodeagent.cniwire.failures import CniFailure
-from nodeagent.cniwire.netconf import IpamConf, NetConf
+from nodeagent.cni_protocol.failures import CniFailure
+from nodeagent.cni_protocol.netconf import IpamConf, NetConf
 from nodeagent.telemetry.plugin_log import (
     DAYS,
     FILES,

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, Protocol
 from core.allocation.add_request import HasHungUp
 from core.errors import LogCorrupt, OrbweaverError
 from nodeagent.address_service import AddressService
-from nodeagent.cniwire.call import (
+from nodeagent.cni_protocol.call import (
     Call,
     read_add_request,
     read_call,
@@ -26,7 +26,7 @@ from nodeagent.cniwire.call import (
     read_environment,
     read_verb,
 )
-from nodeagent.cniwire.failures import (
+from nodeagent.cni_protocol.failures import (
     NOT_AVAILABLE,
     RELEASE_ERROR,
     TRY_AGAIN_LATER,
@@ -35,8 +35,8 @@ from nodeagent.cniwire.failures import (
     error_object,
     failure_of,
 )
-from nodeagent.cniwire.netconf import version_in
-from nodeagent.cniwire.results import version_result
+from nodeagent.cni_protocol.netconf import version_in
+from nodeagent.cni_protocol.results import version_result
 from nodeagent.gate import CHECK_DEADLINE_S, GC_DEADLINE_S, STATUS_DEADLINE_S, Gate
 from nodeagent.handlers.add_handler import AddHandler, Done
 from nodeagent.handlers.check_handler import CheckHandler

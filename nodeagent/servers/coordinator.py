@@ -12,16 +12,16 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from nodeagent.cniwire.call import Call, read_call
-from nodeagent.cniwire.failures import (
+from nodeagent.cni_protocol.call import Call, read_call
+from nodeagent.cni_protocol.failures import (
     INVALID_CONFIG,
     NOT_AVAILABLE,
     UNHEALTHY,
     CniFailure,
     failure_of,
 )
-from nodeagent.cniwire.netconf import IpamConf
-from nodeagent.cniwire.results import document
+from nodeagent.cni_protocol.netconf import IpamConf
+from nodeagent.cni_protocol.results import document
 from nodeagent.coordinator.settings import WrittenSettings, read_settings
 from nodeagent.gate import (
     ADD_DEADLINE_S,

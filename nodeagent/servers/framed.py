@@ -23,13 +23,13 @@ from typing import Final
 from core.allocation.add_request import HasHungUp
 from core.process.connections import ConnectionCounts
 from core.process.supervision import RESTARTS_MAX, BackgroundTasks, Supervisor, TaskSpec
-from nodeagent.cniwire.failures import (
+from nodeagent.cni_protocol.failures import (
     FRAME_REFUSED,
     TRY_AGAIN_LATER,
     CniFailure,
     error_object,
 )
-from nodeagent.cniwire.netconf import LATEST
+from nodeagent.cni_protocol.netconf import LATEST
 from nodeagent.servers.sockets import hang_up_poll, may_call
 
 MAGIC: Final = b"OWC1"

@@ -30,9 +30,9 @@ from core.eventstore.kv import Get, KeyValueStore
 from core.process.bodies import BodyRefused
 from core.process.connections import ConnectionCounts, HttpServer
 from nodeagent.address_service import AddressService
-from nodeagent.cniwire.arguments import is_name
-from nodeagent.cniwire.call import checked_container, checked_interface
-from nodeagent.cniwire.failures import CniFailure
+from nodeagent.cni_protocol.arguments import is_name
+from nodeagent.cni_protocol.call import checked_container, checked_interface
+from nodeagent.cni_protocol.failures import CniFailure
 from nodeagent.container_lock import require_caller
 from nodeagent.gate import DEL_DEADLINE_S, READ_DEADLINE_S, Gate
 from nodeagent.handlers.coordinator_handler import CoordinatorHandler

@@ -13,10 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from nodeagent.masters import SYSFS
 from nodeagent.netlink.ethtool import driver_bus
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.rdma import RdmaSocket
+from nodeagent.sriov_master import SYSFS
 
 
 class Hardware(NamedTuple):

@@ -27,12 +27,12 @@ from nodeagent.coordinator.reply_mark_rules import (
     NftReplyMarkRules,
     ReplyMarkRules,
 )
+from nodeagent.netlink.codec import attribute
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.numbers import CLONE_NEWNET
 from nodeagent.netlink.requests import add_link, add_rule
 from nodeagent.netlink.session import NetlinkSession
 from nodeagent.netlink.values import RoutingRule
-from nodeagent.netlink.wire import attribute
 
 CLUSTER_IPS: Final = "ClusterIPs by sockets"
 PINS: Final = f"{CLUSTER_IPS}, outliving the agent"

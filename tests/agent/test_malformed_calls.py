@@ -25,9 +25,9 @@ from core.errors import (
     RetriesExhausted,
     WriterFenced,
 )
-from nodeagent.cniwire.arguments import read_arguments
-from nodeagent.cniwire.failures import _CODES, CniFailure, failure_of
-from nodeagent.cniwire.netconf import read_netconf
+from nodeagent.cni_protocol.arguments import read_arguments
+from nodeagent.cni_protocol.failures import _CODES, CniFailure, failure_of
+from nodeagent.cni_protocol.netconf import read_netconf
 from tests.agent.node import Node, frame
 
 T = TypeVar("T")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from nodeagent.masters import addresses_of, bus_device, master_addresses, master_of
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
+from nodeagent.sriov_master import addresses_of, bus_device, master_addresses, master_of
 
 
 @pytest.fixture

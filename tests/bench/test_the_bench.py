@@ -26,7 +26,7 @@ from bench.scale import FULL, QUICK
 from bench.table import TARGETS, chosen, measures_of
 from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.ip_address import parse_address, parse_cidr
-from nodeagent.cniwire.call import read_call, read_environment
+from nodeagent.cni_protocol.call import read_call, read_environment
 
 PROMISED = {
     "alloc_rate_32",

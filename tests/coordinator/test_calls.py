@@ -15,9 +15,9 @@ from core.domain.addresses.ip_address import parse_address
 from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, PodReference, RequestFacts
 from core.domain.model import Attachment, Endpoint
 from core.errors import BadInput, DatapathError, NetlinkLost, NotReady
-from nodeagent.cniwire.call import Call
-from nodeagent.cniwire.failures import CniFailure
-from nodeagent.cniwire.netconf import NetConf, ValidAttachment
+from nodeagent.cni_protocol.call import Call
+from nodeagent.cni_protocol.failures import CniFailure
+from nodeagent.cni_protocol.netconf import NetConf, ValidAttachment
 from nodeagent.coordinator.cluster import ConfiguredSettings, CoordinatorDefaults
 from nodeagent.coordinator.settings import WrittenSettings, read_settings
 from nodeagent.coordinator.steps import AttachmentPlan, PlanStep, neighbour_step, route_step

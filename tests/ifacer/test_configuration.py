@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nodeagent.cniwire.failures import CniFailure
+from nodeagent.cni_protocol.failures import CniFailure
 from nodeagent.ifacer.conf import DesiredBond, InterfaceConfig, read_conf
 from nodeagent.ifacer.options import BondOptions
 

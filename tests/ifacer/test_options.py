@@ -11,7 +11,7 @@ import pytest
 
 from core.errors import BadInput
 from nodeagent.ifacer.options import NUMBERS, BondOptions, bond_data, read_options
-from nodeagent.netlink.wire import attributes
+from nodeagent.netlink.codec import attributes
 
 READINGS = {
     "nothing": ("", BondOptions()),

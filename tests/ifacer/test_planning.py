@@ -10,9 +10,9 @@ from core.errors import DatapathError
 from nodeagent.ifacer.conf import DesiredBond, InterfaceConfig
 from nodeagent.ifacer.link_plan import LinkPlan, NodeLinks, next_steps
 from nodeagent.ifacer.options import BondOptions
+from nodeagent.netlink.codec import attribute
 from nodeagent.netlink.numbers import IFF_UP
 from nodeagent.netlink.values import Link
-from nodeagent.netlink.wire import attribute
 
 VLAN5 = attribute(1, (5).to_bytes(2, sys.byteorder))
 MODE1 = attribute(1, b"\1")

@@ -11,7 +11,7 @@ import pytest
 
 from core.errors import NotReady
 from core.kubernetes.api import Object
-from nodeagent.cniwire.failures import TRY_AGAIN_LATER, failure_of
+from nodeagent.cni_protocol.failures import TRY_AGAIN_LATER, failure_of
 from nodeagent.coordinator.settings import WrittenRoute, WrittenSettings, read_settings
 from nodeagent.kubernetes.cluster_connection import joined
 from nodeagent.kubernetes.coordinators import KubernetesCoordinator, kept_coordinator

@@ -9,9 +9,9 @@ from pyroute2.netlink.rtnl import fibmsg, ifaddrmsg, ifinfmsg, ndmsg, rtmsg
 
 from core.domain.addresses.ip_address import parse_address, parse_cidr
 from nodeagent.netlink import numbers, replies, requests
+from nodeagent.netlink.codec import message, messages
 from nodeagent.netlink.requests import Request, VethEnd
 from nodeagent.netlink.values import Hop, KernelRoute, LinkAddress, Neighbour, RoutingRule
-from nodeagent.netlink.wire import message, messages
 
 MAC = bytes.fromhex("0a1bac121e8b")
 PLACES = (pyroute2.netlink, pyroute2.netlink.rtnl, ifinfmsg)

@@ -10,9 +10,16 @@ import struct
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
+from nodeagent.netlink.codec import (
+    attribute,
+    attribute_text,
+    attribute_u32,
+    attributes,
+    nested,
+    u32,
+)
 from nodeagent.netlink.namespaces import NamespaceIdentity, NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.rdma import RdmaSocket
-from nodeagent.netlink.wire import attribute, attribute_text, attribute_u32, attributes, nested, u32
 
 DONE = 3
 ERROR = 2

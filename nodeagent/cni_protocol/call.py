@@ -14,13 +14,13 @@ from core.domain.events import Cause
 from core.domain.facts import PodReference
 from core.domain.model import Attachment
 from core.domain.selection.request import SelectionRequest
-from nodeagent.cniwire.arguments import is_name, read_arguments
-from nodeagent.cniwire.failures import (
+from nodeagent.cni_protocol.arguments import is_name, read_arguments
+from nodeagent.cni_protocol.failures import (
     INCOMPATIBLE_VERSION,
     INVALID_ENVIRONMENT,
     CniFailure,
 )
-from nodeagent.cniwire.netconf import (
+from nodeagent.cni_protocol.netconf import (
     WITHOUT_CHECK,
     WITHOUT_GC_AND_STATUS,
     NetConf,

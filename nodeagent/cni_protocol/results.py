@@ -14,7 +14,7 @@ import msgspec
 
 from core.domain.addresses.routes import answer_routes
 from core.domain.model import Nic, Route
-from nodeagent.cniwire.netconf import LATEST, VERSIONS, WITH_FAMILIES
+from nodeagent.cni_protocol.netconf import LATEST, VERSIONS, WITH_FAMILIES
 
 _encode: Final = msgspec.json.Encoder().encode
 _indent: Final = msgspec.json.format

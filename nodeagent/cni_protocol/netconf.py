@@ -13,8 +13,8 @@ from typing import Annotated, Any, Final, NamedTuple
 import msgspec
 
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_cidr
-from nodeagent.cniwire.arguments import is_name
-from nodeagent.cniwire.failures import (
+from nodeagent.cni_protocol.arguments import is_name
+from nodeagent.cni_protocol.failures import (
     INCOMPATIBLE_VERSION,
     INVALID_CONFIG,
     UNDECODABLE,

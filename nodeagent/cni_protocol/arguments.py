@@ -11,7 +11,7 @@ from typing import Final
 
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.domain.facts import PodReference
-from nodeagent.cniwire.failures import INVALID_ENVIRONMENT, CniFailure
+from nodeagent.cni_protocol.failures import INVALID_ENVIRONMENT, CniFailure
 
 ARGS_CHARACTERS_MAX: Final = 4096
 NAME_CHARACTERS_MAX: Final = 253
