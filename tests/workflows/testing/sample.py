@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from workflows.api import activity, workflow
 from workflows.api.definitions import Registry
 from workflows.model.errors import ApplicationError
@@ -176,10 +179,8 @@ class Stopper:
         await workflow.external("Sleeper", workflow_id).cancel()
 
 
-REGISTRY = Registry(
-    [
-        *(Doubling, Failing, Poisoned, Basket, Parent, Forgetful, Sleeper, Counting, Courier),
-        Stopper,
-    ],
-    [double, fail, poison],
-)
+WORKFLOWS: list[type[Any]] = [
+    *(Doubling, Failing, Poisoned, Basket, Parent, Forgetful, Sleeper, Counting, Courier, Stopper),
+]
+ACTIVITIES: list[Callable[..., Any]] = [double, fail, poison]
+REGISTRY = Registry(WORKFLOWS, ACTIVITIES)
