@@ -1,1 +1,4 @@
-"""What operators use: the command line, the controller process, the installer, the lab."""
+"""What operators use: the command line, the controller process, the installer.
+
+The laboratory and the demonstration run from a checkout; the wheel leaves them out.
+"""

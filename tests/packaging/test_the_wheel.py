@@ -13,6 +13,9 @@ import pytest
 import core
 from tests.packaging.project import PACKAGES, ROOT, scripts
 
+CHECKOUT_ONLY = ("ops/demo/", "ops/lab/")
+"""Folders that the wheel leaves out."""
+
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
@@ -30,6 +33,7 @@ def test_it_holds_every_module_and_a_mark_that_it_is_typed(wheel: zipfile.ZipFil
         for package in PACKAGES
         for path in (ROOT / package).rglob("*.py")
     }
+    ours = {path for path in ours if not path.startswith(CHECKOUT_ONLY)}
 
     assert ours | {f"{package}/py.typed" for package in PACKAGES} <= set(wheel.namelist())
 
@@ -39,6 +43,23 @@ def test_it_holds_nothing_else(wheel: zipfile.ZipFile) -> None:
 
     assert tops == {*PACKAGES, f"orbweaver_ipam-{core.__version__}.dist-info"}
     assert not [name for name in wheel.namelist() if "__pycache__" in name]
+
+
+def test_lab_and_demo_stay_in_the_checkout(wheel: zipfile.ZipFile) -> None:
+    assert not [name for name in wheel.namelist() if name.startswith(CHECKOUT_ONLY)]
+
+
+@pytest.mark.parametrize("folder", PACKAGES)
+def test_no_installed_module_imports_lab_or_demo(folder: str) -> None:
+    names = tuple(path.rstrip("/").replace("/", ".") for path in CHECKOUT_ONLY)
+    importers = [
+        path
+        for path in (ROOT / folder).rglob("*.py")
+        if not path.relative_to(ROOT).as_posix().startswith(CHECKOUT_ONLY)
+        and any(name in path.read_text(encoding="utf-8") for name in names)
+    ]
+
+    assert not importers
 
 
 def test_its_metadata_names_version_licence_and_commands(wheel: zipfile.ZipFile) -> None:
