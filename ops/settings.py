@@ -1,38 +1,24 @@
-"""Where etcd is, which cluster, where the archive lies: what orbctl and the controller share.
+"""One cluster as orbctl and the controller use it: etcd, its name there, its archive directory.
 
-The names are those of the agent (``ORBWEAVER_*``); an option given on the command line wins over
-its variable. Reads the environment it is given and the password file, nothing else, and imports no
-client: ``orbctl --help`` must not pay for gRPC.
+The variables are those of every process (``core.process.environment``). Reads the variables that it
+is given, and the files that they name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
-if TYPE_CHECKING:
-    from core.eventstore.etcd import EtcdSettings
+from core.eventstore.etcd import EtcdSettings
+from core.eventstore.etcd.access import ETCD_ENDPOINT, Access, etcd_settings
+from core.eventstore.keys import check_name
+from core.process.environment import CLUSTER_VARIABLES, ETCD_PASSWORD, EnvironmentVariables
 
 CLUSTER: Final = "default"
 ARCHIVE_DIRECTORY: Final = "/var/lib/orbweaver/archive"
 CONTROLLER_ROLE: Final = "controller"
-"""What controllers campaign for."""
-
-OPTIONS: Final = {
-    "etcd": "ORBWEAVER_ETCD_ENDPOINTS",
-    "ca_file": "ORBWEAVER_ETCD_CA_FILE",
-    "cert_file": "ORBWEAVER_ETCD_CERT_FILE",
-    "key_file": "ORBWEAVER_ETCD_KEY_FILE",
-    "user": "ORBWEAVER_ETCD_USER",
-    "password_file": "ORBWEAVER_ETCD_PASSWORD_FILE",
-    "cluster": "ORBWEAVER_CLUSTER",
-    "archive": "ORBWEAVER_ARCHIVE_DIR",
-}
-"""Option -> variable."""
-
-PASSWORD: Final = "ORBWEAVER_ETCD_PASSWORD"  # noqa: S105  # the name of a variable
-"""The password itself has no option: command lines are public."""
+"""The role that controllers campaign for."""
 
 
 class ClusterSettings(NamedTuple):
@@ -44,22 +30,23 @@ class ClusterSettings(NamedTuple):
 
 
 def cluster_settings(
-    variables: Mapping[str, str], options: Mapping[str, str] = {}
+    variables: Mapping[str, str],
+    options: Mapping[str, str] = {},
+    defaults: Mapping[str, str] = {},
 ) -> ClusterSettings:
-    """The settings; ``options`` by the names in ``OPTIONS``, "" for not given. Raises BadInput."""
-    from core.eventstore.etcd.access import ETCD_ENDPOINT, Access, etcd_settings
-    from core.eventstore.keys import check_name
+    """The settings: an option, else its variable, else the default. Raises BadInput.
 
-    said = {
-        name: options.get(name, "").strip() or variables.get(variable, "").strip()
-        for name, variable in OPTIONS.items()
-    }
+    ``options`` and ``defaults``: by the names in ``CLUSTER_VARIABLES``; "" means not given.
+    """
+    environment = EnvironmentVariables(variables)
+    given = {name: value.strip() for name, value in options.items() if value.strip()}
+    values = {**environment.texts(CLUSTER_VARIABLES, defaults), **given}
+    access = Access(*(values[name] for name in Access._fields))
+    if not access.endpoints:
+        access = access._replace(endpoints=ETCD_ENDPOINT)
+    names = Access("etcd", *Access._fields[1:])
     return ClusterSettings(
-        etcd_settings(
-            Access(said["etcd"] or ETCD_ENDPOINT, *(said[name] for name in Access._fields[1:])),
-            variables.get(PASSWORD, "").strip(),
-            Access("etcd", *Access._fields[1:]),
-        ),
-        check_name(said["cluster"] or CLUSTER, "cluster name"),
-        Path(said["archive"] or ARCHIVE_DIRECTORY),
+        etcd_settings(access, environment.text(ETCD_PASSWORD), names),
+        check_name(values["cluster"] or CLUSTER, "cluster name"),
+        Path(values["archive"] or ARCHIVE_DIRECTORY),
     )

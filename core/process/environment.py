@@ -23,6 +23,26 @@ KUBECONFIG: Final = "ORBWEAVER_KUBECONFIG"
 KUBERNETES: Final = "ORBWEAVER_KUBERNETES"
 """``true``: it works with the cluster it runs in."""
 
+ETCD_VARIABLES: Final = {
+    "endpoints": "ORBWEAVER_ETCD_ENDPOINTS",
+    "ca_file": "ORBWEAVER_ETCD_CA_FILE",
+    "cert_file": "ORBWEAVER_ETCD_CERT_FILE",
+    "key_file": "ORBWEAVER_ETCD_KEY_FILE",
+    "user": "ORBWEAVER_ETCD_USER",
+    "password_file": "ORBWEAVER_ETCD_PASSWORD_FILE",
+}
+"""etcd's endpoints and credentials, by the fields of ``core.eventstore.etcd.access.Access``."""
+
+CLUSTER_VARIABLES: Final = {
+    **ETCD_VARIABLES,
+    "cluster": "ORBWEAVER_CLUSTER",
+    "archive": "ORBWEAVER_ARCHIVE_DIR",
+}
+"""What names a cluster: its etcd, its name there, its archive directory."""
+
+ETCD_PASSWORD: Final = "ORBWEAVER_ETCD_PASSWORD"  # noqa: S105  # the name of a variable
+"""The password itself has no option: other users of the machine can read a command line."""
+
 LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "panic")
 
 
@@ -71,6 +91,15 @@ class EnvironmentVariables:
         """The kubeconfig; "" for the service account of the Pod; None: without Kubernetes."""
         path = self.text(KUBECONFIG)
         return path if path or self.truth(KUBERNETES, default=False) else None
+
+    def texts(
+        self, variables: Mapping[str, str], defaults: Mapping[str, str] = {}
+    ) -> dict[str, str]:
+        """Each variable of a table (name -> variable), else its default, else ""."""
+        return {
+            name: self.text(variable, defaults.get(name, ""))
+            for name, variable in variables.items()
+        }
 
     def level(self, name: str, default: str) -> str:
         """A log level."""

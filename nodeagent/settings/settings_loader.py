@@ -19,7 +19,12 @@ from core.errors import BadInput
 from core.eventstore.etcd import EtcdSettings
 from core.eventstore.etcd.access import ETCD_ENDPOINT, Access, etcd_settings
 from core.eventstore.keys import check_name
-from core.process.environment import EnvironmentVariables
+from core.process.environment import (
+    CLUSTER_VARIABLES,
+    ETCD_PASSWORD,
+    ETCD_VARIABLES,
+    EnvironmentVariables,
+)
 from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
 from nodeagent.clusterip.pods import BPFFS
 from nodeagent.coordinator.settings import WrittenSettings, effective, read_settings
@@ -65,7 +70,9 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
     ours, provider = conf.orbweaver, provider_of(conf)
     return Settings(
         node_name=_name(env.text("SPIDERPOOL_NODE_NAME", socket.gethostname(), required=True)),
-        cluster=check_name(env.text("ORBWEAVER_CLUSTER", ours.cluster or CLUSTER), "cluster"),
+        cluster=check_name(
+            env.text(CLUSTER_VARIABLES["cluster"], ours.cluster or CLUSTER), "cluster"
+        ),
         etcd=_etcd(ours.etcd, env),
         socket_path=env.text("ORBWEAVER_SOCKET_PATH", conf.socket_path or SOCKET_PATH),
         selection=SelectionSettings(
@@ -138,15 +145,13 @@ def _cluster_ip(conf: ClusterIpConf, env: EnvironmentVariables) -> ClusterIpSett
 
 
 def _etcd(conf: EtcdConf, env: EnvironmentVariables) -> EtcdSettings:
-    said = Access(
-        env.text("ORBWEAVER_ETCD_ENDPOINTS", ",".join(conf.endpoints or (ETCD_ENDPOINT,))),
-        env.text("ORBWEAVER_ETCD_CA_FILE", conf.ca_file),
-        env.text("ORBWEAVER_ETCD_CERT_FILE", conf.cert_file),
-        env.text("ORBWEAVER_ETCD_KEY_FILE", conf.key_file),
-        env.text("ORBWEAVER_ETCD_USER", conf.user),
-        env.text("ORBWEAVER_ETCD_PASSWORD_FILE", conf.password_file),
-    )
-    return etcd_settings(said, env.text("ORBWEAVER_ETCD_PASSWORD"), ETCD_NAMES)
+    file = {
+        "endpoints": ",".join(conf.endpoints or (ETCD_ENDPOINT,)),
+        **{name: getattr(conf, name) for name in Access._fields[1:]},
+    }
+    values = env.texts(ETCD_VARIABLES, file)
+    access = Access(*(values[name] for name in Access._fields))
+    return etcd_settings(access, env.text(ETCD_PASSWORD), ETCD_NAMES)
 
 
 def _name(name: str) -> str:

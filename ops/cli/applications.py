@@ -7,7 +7,7 @@ is known by its record, or by the pools it has. Pure: what is shown was read bef
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from core.domain.autopools.application_plan import ReconcileStep, plan_application, plan_departure
 from core.domain.autopools.applications import (
@@ -34,10 +34,8 @@ from core.errors import BadInput
 from ops.cli.listings import state_of
 from ops.cli.output import ObjectListing, TableColumn
 from ops.cli.pool_usage import claims_by_pool
+from ops.cli.workloads import Told
 from ops.manifests import Plain
-
-if TYPE_CHECKING:
-    from ops.cli.workloads import Told
 
 COLUMNS: Final = (
     TableColumn("NAME"),

@@ -1,6 +1,7 @@
-"""What the global options say, and how a command does its work with them.
+"""How a command does its work, reads its input and asks.
 
-A command parses its own options, then hands an action to ``perform``; its answer is the exit code.
+A command reads its own options, then passes an action to ``perform``; what the action returns is
+the exit code.
 """
 
 from __future__ import annotations
@@ -8,51 +9,41 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import typer
 
+from core.errors import BadInput
 from ops.cli.exits import Exit
-from ops.cli.output import Format
-from ops.cli.session import ClusterSession, ProcessContext, run
-from ops.settings import ClusterSettings, cluster_settings
+from ops.cli.global_options import globals_of
+from ops.cli.session import ClusterSession, run
+from ops.settings import cluster_settings
 
 Action = Callable[[ClusterSession], Coroutine[Any, Any, Exit]]
 
-
-class Globals(NamedTuple):
-    """The object of every command's context."""
-
-    options: dict[str, str]
-    output: Format
-    surroundings: ProcessContext
-
-    @property
-    def settings(self) -> ClusterSettings:
-        """The cluster of this run. Raises BadInput."""
-        return cluster_settings(os.environ, self.options)
-
-
-def globals_of(context: typer.Context) -> Globals:
-    """The global options of a run."""
-    found = context.obj
-    assert isinstance(found, Globals), "the application's callback has made it"
-    return found
+STANDARD_INPUT = "-"
 
 
 def perform(context: typer.Context, action: Action) -> None:
     """Do the action with a session; ends the command with its exit code. Raises BadInput."""
-    said = globals_of(context)
-    raise typer.Exit(run(said.settings, said.surroundings, action))
+    found = globals_of(context)
+    settings = cluster_settings(os.environ, found.options)
+    raise typer.Exit(run(settings, found.process, action))
 
 
-def stdin_text() -> str:
-    """All of standard input."""
-    return sys.stdin.read()
+def read_text(path: str) -> str:
+    """The text of a file; "-" for standard input. Raises BadInput."""
+    try:
+        return sys.stdin.read() if path == STANDARD_INPUT else Path(path).read_text("utf-8")
+    except OSError as error:
+        raise BadInput(f"cannot read {path}: {error.strerror}", subject=path) from None
+    except UnicodeDecodeError:
+        raise BadInput(f"cannot read {path}: it is not UTF-8 text", subject=path) from None
 
 
 def confirm(question: str, *, yes: bool) -> bool:
-    """Ask, unless the answer was given; without a terminal nobody can answer, which means no."""
+    """Ask, unless ``yes`` answers already; without a terminal the answer is no."""
     if yes:
         return True
     if not sys.stdin.isatty():

@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from core.errors import BadInput
-from ops.cli.context import stdin_text
-from ops.cli.session import read_text
-
-if TYPE_CHECKING:
-    from core.manifests.spiderpool import Dump
+from core.manifests.spiderpool import Dump, read_cluster, read_dump
+from ops.cli.context import read_text
+from ops.kubernetes.foreign import list_cluster
 
 KUBECONFIG: Final = "KUBECONFIG"
 """kubectl's variable: files, by colons; the first one is meant here."""
@@ -43,9 +41,7 @@ def default_kubeconfig() -> str:
 
 
 def _of_files(files: Sequence[str]) -> Reading:
-    from core.manifests.spiderpool import read_dump
-
-    dump = read_dump(read_text(path, stdin_text) for path in files)
+    dump = read_dump(read_text(path) for path in files)
 
     async def read() -> Dump:
         return dump
@@ -55,9 +51,6 @@ def _of_files(files: Sequence[str]) -> Reading:
 
 def _of_server(kubeconfig: str, context: str) -> Reading:
     async def read() -> Dump:
-        from core.manifests.spiderpool import read_cluster
-        from ops.kubernetes.foreign import list_cluster
-
         return read_cluster(await list_cluster(kubeconfig, context))
 
     return read

@@ -9,6 +9,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
+from core.domain.autopools.names import pool_name
+from core.domain.configuration import commands as wishes
 from core.errors import BadInput
 
 
@@ -113,9 +115,6 @@ def split_name(text: str, namespace: str) -> tuple[str, str]:
 
 def object_name(command: object) -> str:
     """The object of a configuration command, as ``kind/name``."""
-    from core.domain.autopools.names import pool_name
-    from core.domain.configuration import commands as wishes
-
     match command:
         case wishes.ApplyPool(pool):
             return f"{ObjectKind.POOL}/{pool.name}"

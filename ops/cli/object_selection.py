@@ -5,7 +5,7 @@ Pure: the ledger was read before.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from core.domain.addresses.ip_address import parse_address
 from core.domain.configuration.configuration_state import pool_addresses
@@ -15,13 +15,12 @@ from core.errors import NotFound
 from core.projections.fold import Projection
 from ops.cli import listings
 from ops.cli.applications import application_listing, lines_of
+from ops.cli.global_options import Format
 from ops.cli.kinds import NAMESPACED, RECORD_KINDS, ObjectKind, plural
-from ops.cli.output import Format, ObjectListing
+from ops.cli.output import ObjectListing
 from ops.cli.pool_usage import PoolUsage, claims_by_pool
+from ops.cli.workloads import Told
 from ops.manifests import pool_manifest, subnet_manifest
-
-if TYPE_CHECKING:
-    from ops.cli.workloads import Told
 
 
 class ObjectSelection(NamedTuple):

@@ -9,30 +9,19 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from core.manifests.manifest_writer import dump_yaml
+from ops.cli.global_options import Format
 
 MANIFEST_LIST: Final = {"apiVersion": "v1", "kind": "List"}
 PLAIN_WIDTH: Final = 10_000
 """Columns of a table that goes to a file or a pipe: it is never folded."""
-
-
-class Format(StrEnum):
-    """What ``-o`` takes."""
-
-    TABLE = "table"
-    WIDE = "wide"
-    JSON = "json"
-    YAML = "yaml"
-    NAME = "name"
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether programs read it."""
-        return self in (Format.JSON, Format.YAML)
 
 
 class TableColumn(NamedTuple):
@@ -72,8 +61,6 @@ def show_value(value: object, form: Format) -> None:
     if form is Format.JSON:
         print(json.dumps(value, indent=2, ensure_ascii=False))
     else:
-        from core.manifests.manifest_writer import dump_yaml
-
         assert isinstance(value, Mapping)
         sys.stdout.write(dump_yaml([value]))
 
@@ -82,9 +69,6 @@ def show_table(
     columns: Sequence[TableColumn], rows: Iterable[Sequence[str]], *, wide: bool = False
 ) -> None:
     """A table without lines, as kubectl prints it."""
-    from rich.table import Table
-    from rich.text import Text
-
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
     shown = [index for index, column in enumerate(columns) if wide or not column.wide]
     for index in shown:
@@ -109,8 +93,6 @@ def print_rich(thing: object) -> None:
 
 def console() -> Console:
     """The console of standard output."""
-    from rich.console import Console
-
     terminal = sys.stdout.isatty()
     return Console(
         file=sys.stdout,
@@ -123,8 +105,6 @@ def console() -> Console:
 
 def heading(text: str) -> None:
     """A line above a part of an answer."""
-    from rich.text import Text
-
     print_rich(Text(text, style="bold"))
 
 
@@ -155,8 +135,6 @@ def age(milliseconds: int) -> str:
 
 def moment(unix_ms: int) -> str:
     """A point of time in UTC, to the second."""
-    from datetime import UTC, datetime
-
     at = datetime.fromtimestamp(unix_ms // 1000, UTC)
     return at.isoformat(sep=" ").replace("+00:00", "Z")
 

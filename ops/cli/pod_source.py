@@ -10,17 +10,17 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
 
+from core.domain.evolution import Ledger
+from core.domain.reclaim.cluster import ClusterFacts
+from core.domain.reclaim.evidence import Moment
+from core.domain.reclaim.settings import ReclaimSettings
+from core.domain.reclaim.standalone import DeletionNotice
 from core.errors import BadInput
 from ops.cli.session import ClusterSession
-
-if TYPE_CHECKING:
-    from core.domain.evolution import Ledger
-    from core.domain.reclaim.cluster import ClusterFacts
-    from core.domain.reclaim.evidence import Moment
-    from core.domain.reclaim.settings import ReclaimSettings
-    from core.domain.reclaim.standalone import DeletionNotice
+from ops.kubernetes.settings import KubernetesSettings
+from ops.kubernetes.watches.cluster_watch import watch_of
+from workflows.jobs.reclaim.records import StandalonePodFacts
 
 Ask = Callable[["Ledger", "Moment"], Awaitable["ClusterFacts"]]
 
@@ -30,8 +30,6 @@ async def witness(
     session: ClusterSession, kubeconfig: str | None, word: DeletionNotice, settings: ReclaimSettings
 ) -> AsyncIterator[Ask]:
     """Whom to ask; ``kubeconfig`` None: no cluster, "": this Pod's. Raises BadInput, NotReady."""
-    from workflows.jobs.reclaim.records import StandalonePodFacts
-
     if kubeconfig is None:
         yield partial(StandalonePodFacts(session.store, session.keys).facts, word=word)
         return
@@ -41,8 +39,6 @@ async def witness(
             subject="gone",
             remedy="delete the Pods there, or leave --kubeconfig out",
         )
-    from ops.kubernetes.settings import KubernetesSettings
-    from ops.kubernetes.watches.cluster_watch import watch_of
 
     watch = await watch_of(KubernetesSettings(kubeconfig), settings)
     assert watch is not None, "a cluster was named"

@@ -1,9 +1,9 @@
-"""orbctl for a cluster that one cannot reach etcd of: it runs beside a controller, through kubectl.
+"""orbctl through kubectl: it runs in a controller's Pod, for people who cannot reach etcd.
 
-A controller's Pod has the program, the way to etcd, its certificates and the archive; who may
-``exec`` into it may do what orbctl does, and nobody carries etcd's keys about. Files that are named
-on this machine go along as standard input; output and exit code come back. Who it was is told and
-recorded in every event, as with a run on this machine: a claim like the user name of a shell.
+A controller's Pod has the program, the endpoints of etcd, its certificates and the archive. Who may
+``exec`` into it needs no certificates of etcd. Files of this machine are passed as standard input;
+output and exit code come back. User and host of this machine are passed along and recorded in every
+event, as with a local run: they are a claim, like the user name of a shell.
 """
 
 from __future__ import annotations
@@ -17,22 +17,28 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from core.errors import BadInput, NotFound, OrbweaverError
-from ops.cli.arguments import ParsedOption, parse_options, program_of
-from ops.cli.session import WHO
+from ops.cli.application import app
+from ops.cli.command_line import ParsedOption, parse_options, program_of
+from ops.cli.global_options import WHO
 
 OPTIONS: Final = ("--context", "--kubeconfig", "--system-namespace")
-"""Where the cluster is; anyone of them makes a run a remote one. Each takes a value."""
+"""They name the cluster; a run with any of them goes through kubectl. Each takes a value."""
 
 ETCD: Final = ("--etcd", "ORBWEAVER_ETCD_ENDPOINTS")
-"""The option and the variable with which a run goes to etcd by itself."""
+"""The option and the variable with which a run connects to etcd itself."""
 
-LOCAL: Final = frozenset(("crds", "install", "nad", "node", "replay", "trace-path", "version"))
-"""Commands that need no cluster, or are about this very machine."""
+LOCAL: Final = frozenset(
+    (
+        *("completion", "crds", "help", "install", "nad", "node", "replay", "trace-path"),
+        "version",
+    )
+)
+"""Commands that need no cluster, or are about this machine."""
 
 OWN_OPTIONS: Final = ("gc", "import")
-"""They ask an API server themselves, by options of the same names; the plugin asks for them."""
+"""They have options of the same names, with which they connect to an API server themselves."""
 
-FILE_OPTIONS: Final = ("-f", "--filename", "--request")
+FILE_OPTIONS: Final = ("--filename", "--request")
 SELECTOR: Final = "app.kubernetes.io/part-of=orbweaver,app.kubernetes.io/component=controller"
 FIND_DEADLINE_S: Final = 30
 
@@ -40,26 +46,26 @@ Finder = Callable[[Sequence[str]], str]
 
 
 class Remote(NamedTuple):
-    """What to run with kubectl, and what to give it as standard input; None for this one's."""
+    """The call of kubectl, and its standard input; None: the standard input of this process."""
 
     command: list[str]
     stdin: bytes | None
 
 
 def is_remote(arguments: Sequence[str], variables: Mapping[str, str], *, as_plugin: bool) -> bool:
-    """Whether a run goes through kubectl: as its plugin, or where an option says which cluster."""
+    """Whether a run goes through kubectl: as its plugin, or when an option names the cluster."""
     names = {option.name for option in _parsed(arguments)}
     command = _command(arguments)
-    goes_itself = ETCD[0] in names or bool(variables.get(ETCD[1]))
+    is_direct = ETCD[0] in names or bool(variables.get(ETCD[1]))
     if command in LOCAL or (command == "import" and not names & set(FILE_OPTIONS)):
         return False
     if names & set(OPTIONS) and command not in OWN_OPTIONS:
         return True
-    return as_plugin and bool(command) and not goes_itself and not names & {"-h", "--help"}
+    return as_plugin and bool(command) and not is_direct and not names & {"--help", "--version"}
 
 
 def run(arguments: Sequence[str], who: str) -> int:
-    """Run it beside a controller; its exit code. Raises BadInput, NotFound."""
+    """Run orbctl in a controller's Pod; its exit code. Raises BadInput, NotFound."""
     remote = prepare(arguments, who, is_terminal=sys.stdin.isatty() and sys.stdout.isatty())
     return subprocess.run(remote.command, input=remote.stdin, check=False).returncode
 
@@ -68,11 +74,11 @@ def prepare(
     arguments: Sequence[str], who: str, *, is_terminal: bool, find: Finder | None = None
 ) -> Remote:
     """The call of kubectl. Raises BadInput, NotFound."""
-    said, rest = _split(arguments)
-    kubectl = ["kubectl", *(f"{name}={said[name]}" for name in OPTIONS[:2] if name in said)]
+    options, rest = _split(arguments)
+    kubectl = ["kubectl", *(f"{name}={options[name]}" for name in OPTIONS[:2] if name in options)]
     rest, stdin = _with_files(rest)
-    namespace, pod = _controller(kubectl, said.get(OPTIONS[2], ""), find or _asked)
-    reads = stdin is not None or "-" in rest
+    namespace, pod = _controller(kubectl, options.get(OPTIONS[2], ""), find or _kubectl_output)
+    reads = stdin is not None or any(word == "-" or word.endswith("=-") for word in rest)
     flags = ["-i"] if reads else ["-it"] if is_terminal else []
     inside = ["env", f"{WHO}={who}", "orbctl", *rest]
     target = ["exec", *flags, "-n", namespace, pod, "-c", "controller", "--"]
@@ -80,32 +86,28 @@ def prepare(
 
 
 def _parsed(arguments: Sequence[str]) -> list[ParsedOption]:
-    from ops.cli.main import app  # which imports this module
-
-    return list(parse_options(arguments, program_of(app), OPTIONS))
+    return list(parse_options(arguments, program_of(app)))
 
 
 def _command(arguments: Sequence[str]) -> str:
-    """The word that says what to do; "" where there is none."""
+    """The name of the command; "" if there is none."""
     return next((option.words[0] for option in _parsed(arguments) if not option.name), "")
 
 
 def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Our options, wherever they stand, and the rest. Raises BadInput."""
+    """The options for kubectl, wherever they stand, and the rest of the line."""
     found: dict[str, str] = {}
     rest: list[str] = []
     for option in _parsed(arguments):
         if option.name not in OPTIONS:
             rest += option.words
-        elif not option.value:
-            raise BadInput(f"{option.name} needs a value", subject=option.name)
         else:
-            found[option.name] = option.value
+            found[option.name] = str(option.value)
     return found, rest
 
 
 def _with_files(arguments: Sequence[str]) -> tuple[list[str], bytes | None]:
-    """The arguments with files of this machine as standard input. Raises BadInput."""
+    """The line with files of this machine as standard input. Raises BadInput."""
     rest: list[str] = []
     files: list[Path] = []
     for option in _parsed(arguments):
@@ -113,9 +115,9 @@ def _with_files(arguments: Sequence[str]) -> tuple[list[str], bytes | None]:
             rest += option.words
             continue
         if not files:
-            rest += [option.name, "-"]  # once: several files become one text
+            rest.append(f"{option.name}=-")  # once: several files become one text
         if option.value not in (None, "-"):
-            files.append(Path(str(option.value)))
+            files.append(Path(option.value.removeprefix("=")))  # -f=FILE
     if not files:
         return rest, None
     try:
@@ -125,7 +127,7 @@ def _with_files(arguments: Sequence[str]) -> tuple[list[str], bytes | None]:
 
 
 def _controller(kubectl: Sequence[str], namespace: str, find: Finder) -> tuple[str, str]:
-    """Namespace and name of a controller's Pod, one that is ready if any is. Raises NotFound."""
+    """Namespace and name of a controller's Pod, a ready one if possible. Raises NotFound."""
     where = ["-n", namespace] if namespace else ["-A"]
     text = find([*kubectl, "get", "pods", *where, "-l", SELECTOR, "-o", "json"])
     found: list[dict[str, Any]] = json.loads(text)["items"]
@@ -135,7 +137,7 @@ def _controller(kubectl: Sequence[str], namespace: str, find: Finder) -> tuple[s
         raise NotFound(
             f"no controller runs {place}",
             subject=SELECTOR,
-            remedy=f"is it the right cluster? With access to etcd, name it: {ETCD[0]} host:port",
+            remedy=f"check the context, or connect to etcd directly: {ETCD[0]} host:port",
         )
     metadata = max(running, key=_is_ready)["metadata"]
     return str(metadata["namespace"]), str(metadata["name"])
@@ -146,8 +148,8 @@ def _is_ready(pod: Mapping[str, Any]) -> bool:
     return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
-def _asked(command: Sequence[str]) -> str:
-    """What kubectl answers. Raises OrbweaverError with its own words."""
+def _kubectl_output(command: Sequence[str]) -> str:
+    """The output of kubectl. Raises OrbweaverError with its error text."""
     if shutil.which(command[0]) is None:
         raise NotFound(f"{command[0]} is not on PATH", subject="PATH", remedy="install kubectl")
     done = subprocess.run(

@@ -14,22 +14,27 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.cli import get_docs_for_click
 
 from ops.cli import main as orbctl
+from ops.cli.application import options
+from ops.cli.command_group import CommandGroup
 from ops.cli.commands import assign, describe, gc, get, release
-from ops.cli.session import ProcessContext
+from ops.cli.global_options import ProcessContext
 
 PROGRAM = "spiderpoolctl"
 REASON = "spiderpoolctl ip release"
 
 app = typer.Typer(
+    cls=CommandGroup,
+    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="See and change addresses, by Spiderpool's names; orbctl can do more.",
 )
 ip = typer.Typer(no_args_is_help=True, help="Show, release or set an address.")
-app.callback()(orbctl.options)
+app.callback()(options)
 app.add_typer(ip, name="ip")
 
 Address = Annotated[str, typer.Option("--ip", help="the address")]
@@ -54,8 +59,6 @@ def generate_markdown(
     ],
 ) -> None:
     """Write the reference of this program."""
-    from typer.cli import get_docs_for_click
-
     program = context.find_root().command
     text = get_docs_for_click(obj=program, ctx=context, name=PROGRAM)
     (directory / f"{PROGRAM}.md").write_text(text)
@@ -94,9 +97,9 @@ def set_(
     assign.assign(context, [address], pod, node, containerid, interface, namespace=namespace)
 
 
-def run(arguments: Sequence[str], surroundings: ProcessContext) -> int:
+def run(arguments: Sequence[str], process: ProcessContext) -> int:
     """One run of the program; its exit code."""
-    return orbctl.run(arguments, surroundings, PROGRAM, app)
+    return orbctl.run(arguments, process, PROGRAM, app)
 
 
 def main() -> None:

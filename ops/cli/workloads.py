@@ -8,18 +8,19 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from core.domain.autopools.applications import Application
+from core.domain.autopools.names import ApplicationKey, application_of
+from core.domain.autopools.requests import asks_for_pools
+from core.domain.evolution import Ledger
+from core.domain.fixed.owners import MissingOwner
+from core.kubernetes.api import Api
+from core.kubernetes.connection import open_connection
 from core.process.environment import KUBECONFIG, EnvironmentVariables
-
-if TYPE_CHECKING:
-    from core.domain.autopools.applications import Application
-    from core.domain.autopools.names import ApplicationKey
-    from core.domain.evolution import Ledger
-    from core.domain.fixed.owners import MissingOwner
-    from ops.kubernetes.watches.applications import KubernetesApplications
+from ops.kubernetes.watches.applications import KubernetesApplications
 
 Kubeconfig = Annotated[
     str,
@@ -38,9 +39,6 @@ async def told_applications(kubeconfig: str, ledger: Ledger) -> Told | None:
     named = kubeconfig or EnvironmentVariables(os.environ).kubeconfig()
     if named is None:
         return None
-    from core.kubernetes.api import Api
-    from core.kubernetes.connection import open_connection
-    from ops.kubernetes.watches.applications import KubernetesApplications
 
     api = Api(await open_connection(named))
     source = KubernetesApplications(api)
@@ -55,10 +53,6 @@ async def told_applications(kubeconfig: str, ledger: Ledger) -> Told | None:
 
 
 async def _told(source: KubernetesApplications, ledger: Ledger) -> Told:
-    from core.domain.autopools.names import application_of
-    from core.domain.autopools.requests import asks_for_pools
-    from core.domain.fixed.owners import MissingOwner
-
     owners = {key for pool in ledger.pools.values() if (key := application_of(pool.labels))}
     told: dict[ApplicationKey, Application | MissingOwner] = {
         key: one

@@ -1,6 +1,8 @@
 """The process ``orbweaver-controller``: projector, archive, metrics; one replica leads.
 
-    main.py         settings, event loop, signals, exit codes
+    main.py         the entry point: daemon or hook
+    daemon.py       options, settings, event loop, signals, exit codes
+    hooks.py        commands that the chart's hooks run
     settings.py     what an operator decides
     controller.py   the parts, and how they start and end
     link_prober.py  asks on a link who uses a quarantined address

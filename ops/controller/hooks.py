@@ -19,20 +19,27 @@ import signal
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
 from core.errors import BadInput, OrbweaverError
+from core.eventstore.etcd.access_control import switch_on
+from core.eventstore.keys import Keys
+from core.eventstore.retry_policies import waiting_for_store
 from core.eventstore.roles import AGENT_USER, CONTROLLER_USER, roles_of
+from core.kubernetes.api import Api
+from core.kubernetes.connection import open_connection
 from core.process.environment import EnvironmentVariables
 from core.process.logs import set_up_logging
 from ops.controller.settings import NAMESPACE
+from ops.kubernetes import cleanup
+from ops.kubernetes.certificates.members import SecretNames, make_certificates
+from ops.kubernetes.cleanup import InstallationNames
+from ops.kubernetes.cni_files import mirror
+from ops.kubernetes.defaults import make_all, read_objects
 from ops.kubernetes.settings import LeaseSettings
 from ops.settings import cluster_settings
-
-if TYPE_CHECKING:
-    from core.kubernetes.api import Api
 
 EXIT_FAILED: Final = 1
 EXIT_SETTINGS: Final = 2
@@ -67,11 +74,11 @@ def clean(
     """Take our webhooks and finalizers away, so that nothing hangs. Objects stay."""
 
     async def work(api: Api) -> None:
-        from ops.kubernetes.cleanup import InstallationNames, clean
-
         namespace = _namespace()
         lease = LeaseSettings(namespace).name
-        freed = await clean(api, InstallationNames(namespace, lease, mutating, validate, secret))
+        freed = await cleanup.clean(
+            api, InstallationNames(namespace, lease, mutating, validate, secret)
+        )
         _log.info("%d objects have no finalizer of ours any more", freed)
 
     _with_api(work)
@@ -83,8 +90,6 @@ def make_defaults(
     """Make the objects of a file that are not there; what is there stays as it is."""
 
     async def work(api: Api) -> None:
-        from ops.kubernetes.defaults import make_all, read_objects
-
         objects = read_objects(file.read_text("utf-8"), str(file))
         async for one, made in make_all(api, objects):
             name = f"{one['kind']}/{one['metadata']['name']}"
@@ -106,8 +111,6 @@ def etcd_certificates(
     """Make the certificates of an embedded etcd that are missing or due."""
 
     async def work(api: Api) -> None:
-        from ops.kubernetes.certificates.members import SecretNames, make_certificates
-
         names = SecretNames(authority, member, agent, controller, root, metrics, domain)
         written = await make_certificates(api, namespace, names)
         _log.info("%d Secrets were written", len(written))
@@ -130,10 +133,6 @@ def etcd_access(
     set_up_logging("info")
 
     async def work() -> None:
-        from core.eventstore.etcd.access_control import switch_on
-        from core.eventstore.keys import Keys
-        from core.eventstore.retry_policies import waiting_for_store
-
         settings = cluster_settings(os.environ)
         roles = roles_of(Keys(settings.cluster), agent_user, controller_user)
         async for attempt in waiting_for_store(ETCD_WAIT_S):
@@ -150,8 +149,6 @@ def copy_cni(
     follow: Annotated[bool, typer.Option("--follow", help="Go on until a signal.")] = False,
 ) -> None:
     """Copy the node's CNI configurations to where a controller that is not root reads them."""
-    from ops.kubernetes.cni_files import mirror
-
     set_up_logging("info")
     target.mkdir(parents=True, exist_ok=True)
     ended = threading.Event()
@@ -185,9 +182,6 @@ def _with_api(work: Callable[[Api], Awaitable[None]]) -> None:
     set_up_logging("info")
 
     async def body() -> None:
-        from core.kubernetes.api import Api
-        from core.kubernetes.connection import open_connection
-
         api = Api(await open_connection(EnvironmentVariables(os.environ).kubeconfig() or ""))
         try:
             await work(api)

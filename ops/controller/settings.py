@@ -19,6 +19,7 @@ from core.domain.autopools.settings import AutoPoolSettings
 from core.domain.reclaim.settings import VARIABLES, ReclaimSettings
 from core.errors import BadInput
 from core.eventstore.election import LEASE_TTL_S
+from core.eventstore.etcd.access import Access
 from core.eventstore.keys import check_name
 from core.manifests.networks.slots import NAMESPACE_UNSAID, SlotSettings
 from core.process.environment import EnvironmentVariables
@@ -36,7 +37,7 @@ from ops.kubernetes.settings import (
     SecretSettings,
     WebhookSettings,
 )
-from ops.settings import OPTIONS, ClusterSettings, cluster_settings
+from ops.settings import ClusterSettings, cluster_settings
 
 HEALTH_PORT: Final = 5720
 METRICS_PORT: Final = 5721
@@ -98,7 +99,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSet
     listen = env.text("ORBWEAVER_LISTEN_ADDRESS", conf.orbweaver.listen_address or LISTEN_ADDRESS)
     return ControllerSettings(
         name=check_name(name, "SPIDERPOOL_POD_NAME"),
-        cluster=cluster_settings({**_of_file(conf), **variables}),
+        cluster=cluster_settings(variables, defaults=_of_file(conf)),
         listen_address=listen,
         health_port=env.port("SPIDERPOOL_HEALTH_PORT", HEALTH_PORT),
         metrics_enabled=env.truth("SPIDERPOOL_ENABLED_METRIC", default=False),
@@ -239,15 +240,10 @@ def _reclaim(conf: ConfFile, env: EnvironmentVariables) -> ReclaimSettings:
 
 
 def _of_file(conf: ConfFile) -> dict[str, str]:
-    """What the file says of the cluster, as the variables that say the same."""
-    ours = conf.orbweaver
-    said = {
-        "etcd": ",".join(ours.etcd.endpoints or ()),
-        "ca_file": ours.etcd.ca_file,
-        "cert_file": ours.etcd.cert_file,
-        "key_file": ours.etcd.key_file,
-        "user": ours.etcd.user,
-        "password_file": ours.etcd.password_file,
-        "cluster": ours.cluster,
+    """What the file says of the cluster, by the names in ``CLUSTER_VARIABLES``."""
+    etcd = conf.orbweaver.etcd
+    return {
+        "endpoints": ",".join(etcd.endpoints or ()),
+        **{name: getattr(etcd, name) for name in Access._fields[1:]},
+        "cluster": conf.orbweaver.cluster,
     }
-    return {OPTIONS[name]: value for name, value in said.items() if value}

@@ -15,8 +15,9 @@ from core.eventstore.etcd import EtcdSettings
 from core.eventstore.memory import MemoryStore
 from core.eventstore.writer import Writer
 from core.projections.fold import Projection
+from ops.cli.global_options import ProcessContext
 from ops.cli.pool_usage import count_pools
-from ops.cli.session import FENCED_TRIES_MAX, ClusterSession, ProcessContext
+from ops.cli.session import FENCED_TRIES_MAX, ClusterSession
 from ops.settings import ClusterSettings
 from tests.orbctl.world import World
 from tests.support.nodes import Node, pod, pool

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
+import core
 from ops.cli import spiderpoolctl
+from ops.cli.application import OrbctlCommands, app
+from ops.cli.command_line import program_of
 from ops.cli.exits import Exit
+from ops.cli.global_options import ProcessContext
 from ops.cli.main import run
-from ops.cli.session import ProcessContext
 from tests.support.etcd import EtcdCluster, free_ports
 
 DIRECTORY = Path(__file__).parent / "transcripts"
@@ -37,9 +40,10 @@ def orbctl(*arguments: str, stdin: str = "", **variables: str) -> subprocess.Com
 def test_help_imports_nothing_that_costs() -> None:
     code = f"""
 import sys
-from ops.cli.main import app
-import typer
-typer.main.get_command(app)
+from ops.cli.application import app
+from ops.cli.command_line import program_of
+import ops.cli.main
+program_of(app)
 print([name for name in {HEAVY!r} if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -53,6 +57,51 @@ def test_help_names_every_command_and_exit_code() -> None:
     assert done.returncode == 0
     for word in ("apply", "as-of", "explain", "history", "quarantine", "verify", "Exit codes"):
         assert word in done.stdout
+
+
+@pytest.mark.parametrize("name", sorted(OrbctlCommands.lazy_commands))
+def test_the_list_of_commands_repeats_the_first_line_of_their_help(name: str) -> None:
+    command = program_of(app).command(name)
+
+    listed = OrbctlCommands.lazy_commands[name].summary
+    assert command.help.strip().splitlines()[0] == listed
+    assert command.name == name
+
+
+def test_a_command_accepts_the_global_options_once() -> None:
+    for name in OrbctlCommands.lazy_commands:
+        options = [one for param in program_of(app).command(name).params for one in param.opts]
+        assert len(options) == len(set(options)), name
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [([], "get"), (["get"], "orbctl get"), (["workflow", "list"], "workflow list")],
+)
+def test_help_is_a_command_too(typed: list[str], shown: str) -> None:
+    asked = orbctl("help", *typed)
+
+    assert asked.stdout == orbctl(*typed, "--help").stdout
+    assert shown in asked.stdout
+
+
+def test_help_of_a_command_that_does_not_exist_is_not_found() -> None:
+    asked = orbctl("help", "workflow", "nonsense")
+
+    assert asked.returncode == Exit.NOT_FOUND
+    assert "nonsense" in asked.stderr
+
+
+def test_the_version_is_an_option_too() -> None:
+    assert orbctl("--version").stdout == f"orbctl {core.__version__}\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_gets_its_completion_script(shell: str) -> None:
+    script = orbctl("completion", shell).stdout
+
+    assert "_ORBCTL_COMPLETE" in script
+    assert f"complete_{shell}" in script
 
 
 def test_the_shell_completes_kinds() -> None:

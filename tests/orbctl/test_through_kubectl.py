@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 
 from core.errors import BadInput, NotFound
+from ops.cli.exits import Exit
+from ops.cli.global_options import ProcessContext
+from ops.cli.main import run
 from ops.cli.remote import Remote, is_remote, prepare
 from tests.support.etcd import EtcdCluster
 
@@ -80,7 +83,7 @@ def test_the_call_names_cluster_pod_and_person() -> None:
     assert found.command == [
         *("kubectl", "--context=north", "--kubeconfig=k.yaml"),
         *("exec", "-n", "net", "controller-a", "-c", "controller", "--"),
-        *("env", "ORBWEAVER_WHO=jo@desk", "orbctl", "get", "pools", "-A"),
+        *("env", "ORBWEAVER_WHO=jo@desk", "orbctl", "get", "--all-namespaces", "pools"),
     ]
     assert found.stdin == b""
 
@@ -91,30 +94,19 @@ def test_files_of_this_machine_go_along(tmp_path: Path) -> None:
     files = f"-f {tmp_path}/a.yaml --filename={tmp_path}/b.yaml".split()
     found = prepared("apply", *files, "--dry-run")
 
-    assert found.command[-4:] == ["apply", "-f", "-", "--dry-run"]
+    assert found.command[-3:] == ["apply", "--filename=-", "--dry-run"]
     assert "-i" in found.command
     assert found.stdin == b"name: a.yaml\n---\nname: b.yaml"
 
 
-@pytest.mark.parametrize(
-    ("option", "name"),
-    [
-        ("-f{}", "-f"),
-        ("-f={}", "-f"),
-        ("-f {}", "-f"),
-        ("--filename {}", "--filename"),
-        ("--filename={}", "--filename"),
-    ],
-)
-def test_a_file_goes_along_however_its_option_is_written(
-    tmp_path: Path, option: str, name: str
-) -> None:
+@pytest.mark.parametrize("option", ["-f{}", "-f={}", "-f {}", "--filename {}", "--filename={}"])
+def test_a_file_goes_along_however_its_option_is_written(tmp_path: Path, option: str) -> None:
     (tmp_path / "pool.yaml").write_text("name: blue")
     typed = option.format(tmp_path / "pool.yaml").split()
 
     found = prepared("apply", *typed)
 
-    assert found.command[-3:] == ["apply", name, "-"]
+    assert found.command[-2:] == ["apply", "--filename=-"]
     assert found.stdin == b"name: blue"
 
 
@@ -122,7 +114,7 @@ def test_what_is_the_value_of_an_option_is_none_itself() -> None:
     found = prepared("release", "web-0", "--reason", "--context", "--kubeconfig", "k.yaml")
 
     assert found.command[:2] == ["kubectl", "--kubeconfig=k.yaml"]
-    assert found.command[-3:] == ["web-0", "--reason", "--context"]
+    assert found.command[-3:] == ["release", "--reason=--context", "web-0"]
 
 
 def test_standard_input_is_passed_on_where_it_is_asked_for() -> None:
@@ -165,9 +157,13 @@ def test_a_cluster_without_a_controller_is_told() -> None:
         prepare(["status"], "jo@desk", is_terminal=False, find=find)
 
 
-def test_an_option_without_its_value_is_told() -> None:
-    with pytest.raises(BadInput, match="--context needs a value"):
-        prepared("status", "--context")
+def test_an_option_without_its_value_is_an_error_of_usage(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert not is_remote(["status", "--context"], {}, as_plugin=False)
+
+    assert run(["status", "--context"], ProcessContext()) == Exit.USAGE
+    assert "--context" in capsys.readouterr().err
 
 
 @pytest.mark.etcd

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import core
 from core.domain.configuration.refusals import Refusal
 from core.errors import (
     BadInput,
@@ -18,10 +21,12 @@ from core.errors import (
     StoreUnavailable,
 )
 from core.eventstore.keys import check_name
-from ops.cli.arguments import hoisted, program_of
+from ops.cli.application import app
+from ops.cli.command_line import parse_options, program_of
 from ops.cli.exits import Exit, exit_code
+from ops.cli.global_options import ProcessContext
 from ops.cli.kinds import ObjectKind, kind_of, split_name
-from ops.cli.main import app
+from ops.cli.main import run
 from ops.cli.output import age, moment
 from ops.cli.session import WRITERS_MAX, writer_name
 from ops.cli.times import parse_time
@@ -87,25 +92,41 @@ def test_an_age_has_two_units_at_most(seconds: int, text: str) -> None:
 @pytest.mark.parametrize(
     ("typed", "parsed"),
     [
-        ("get pools -o yaml", "-o yaml get pools"),
-        ("get pools -oyaml", "-o yaml get pools"),
-        ("get -o=json pools", "-o json get pools"),
-        ("get --output=json pools", "--output=json get pools"),
-        ("status --etcd a:1 --cluster x", "--etcd a:1 --cluster x status"),
-        ("release x --reason -- -o", "release x --reason -- -o"),
-        ("get pools -o", "-o"),
-        ("get pools -n ns", "get pools -n ns"),
-        ("get pools -Ao yaml", "-o yaml get pools -A"),
-        ("release x --reason -oops -y", "release x --reason -oops -y"),
-        ("release x --reason --cluster -o json", "-o json release x --reason --cluster"),
-        ("gc --gone -o --cluster blue", "--cluster blue gc --gone -o"),
-        ("apply -f -o", "apply -f -o"),
+        ("get pools -o yaml", "get --output=yaml pools"),
+        ("get pools -oyaml", "get --output=yaml pools"),
+        ("get --output=json pools", "get --output=json pools"),
+        ("--cluster x status --etcd a:1", "--cluster=x status --etcd=a:1"),
+        ("get pools -n ns", "get --namespace=ns pools"),
+        ("get pools -Ao yaml", "get --all-namespaces --output=yaml pools"),
+        ("release x --reason -oops -y", "release --reason=-oops --yes x"),
+        ("gc --gone -o --cluster blue", "gc --gone=-o --cluster=blue"),
+        ("apply -f a -f b", "apply --filename=a --filename=b"),
         ("get -- -o yaml", "get -- -o yaml"),
-        ("nonsense -o yaml", "-o yaml nonsense"),
+        ("workflow -o json list --queue x", "workflow --output=json list --queue=x"),
+        ("nonsense -o yaml", ""),
     ],
 )
-def test_global_options_may_stand_anywhere(typed: str, parsed: str) -> None:
-    assert hoisted(typed.split(), program_of(app)) == parsed.split()
+def test_a_line_is_parsed_by_the_commands_own_parser(typed: str, parsed: str) -> None:
+    found = parse_options(typed.split(), program_of(app))
+
+    assert [word for option in found for word in option.words] == parsed.split()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-o json version",
+        "--output=json version",
+        "version -o json",
+        "version -ojson",
+        "-o yaml version -o json",
+    ],
+)
+def test_global_options_may_stand_anywhere(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code = run(line.split(), ProcessContext())
+
+    assert code == Exit.OK
+    assert json.loads(capsys.readouterr().out)["version"] == core.__version__
 
 
 @pytest.mark.parametrize("word", ["pool", "Pools", "sp", "spiderippools", "ippool"])

@@ -22,8 +22,8 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import Delete, Get, KeyValueStore, Put
 from core.eventstore.memory import MemoryStore
 from ops.cli import spiderpoolctl
+from ops.cli.global_options import ProcessContext
 from ops.cli.main import run
-from ops.cli.session import ProcessContext
 from tests.support.nodes import Node, pod
 
 CLUSTER: Final = "default"
@@ -76,7 +76,7 @@ class World:
 
     def orbctl(self, *arguments: str, program: Program = run) -> Ran:
         """One run of the program, or of another one."""
-        surroundings = ProcessContext(self._open, lambda: self.now_ms, lambda: "ann@desk")
+        process = ProcessContext(self._open, lambda: self.now_ms, lambda: "ann@desk")
         terminal = io.StringIO()
         out, err = _Stream(terminal), _Stream(terminal)
         with (
@@ -84,7 +84,7 @@ class World:
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
         ):
-            code = program(arguments, surroundings)
+            code = program(arguments, process)
         return Ran(code, out.getvalue(), err.getvalue(), terminal.getvalue())
 
     def on_node(self, name: str, action: Callable[[Node], Awaitable[object]]) -> None:

@@ -13,7 +13,7 @@ from core.eventstore.election import LeaderTerm
 from core.eventstore.memory import MemoryStore
 from core.process import supervision
 from core.process.tcp_port import TcpPort
-from ops.controller import main
+from ops.controller import daemon
 from ops.controller.controller import Controller
 from ops.controller.settings import ControllerSettings, load_settings
 from tests.supervision.crashing import CrashingSupervisor
@@ -96,7 +96,7 @@ async def test_a_task_that_used_up_its_restarts_ends_the_controller_with_its_exi
     monkeypatch.setattr("core.projections.projector.Projector.run", fail)
     monkeypatch.setattr("core.eventstore.etcd.EtcdStore", lambda _: MemoryStore())
 
-    code = await main._serve(settings, None)
+    code = await daemon._serve(settings, None)
 
     assert code == supervision.EXIT_TASK_ENDED == 4
 

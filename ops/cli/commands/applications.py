@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from core.domain.autopools.applications import replicas_of, skip_reason
+from core.domain.evolution import Ledger
 from core.errors import ExecutionNotFound, NotFound
-from ops.cli.output import Format, heading, pairs, show_table, show_value
+from ops.cli.applications import POOL_COLUMNS, ApplicationLine, lines_of, plain, pool_rows, word_of
+from ops.cli.global_options import Format
+from ops.cli.output import heading, pairs, show_table, show_value
 from ops.cli.session import ClusterSession
-
-if TYPE_CHECKING:
-    from core.domain.evolution import Ledger
-    from ops.cli.applications import ApplicationLine
-    from ops.cli.workloads import Told
+from ops.cli.workloads import Told
+from workflows.engine.store.history_reader import find_run
+from workflows.engine.store.keys import WorkflowKeys
+from workflows.jobs.autopools.application import workflow_id
 
 LOOK: Final = "look at all of them: `orbctl get applications -A`"
 
@@ -23,8 +26,6 @@ async def describe_applications(
 
     Raises NotFound.
     """
-    from ops.cli.applications import lines_of, plain
-
     every = lines_of(ledger, told)
     lines = [line for line in every if (line.key.namespace, line.key.name) == key]
     if not lines:
@@ -46,9 +47,6 @@ def _not_found(name: str, told: Told | None) -> NotFound:
 
 
 async def _describe(session: ClusterSession, line: ApplicationLine) -> None:
-    from core.domain.autopools.applications import replicas_of, skip_reason
-    from ops.cli.applications import POOL_COLUMNS, pool_rows, word_of
-
     key, told = line.key, line.told
     pairs(
         (
@@ -76,10 +74,6 @@ async def _describe(session: ClusterSession, line: ApplicationLine) -> None:
 
 async def _workflow(session: ClusterSession, line: ApplicationLine) -> str:
     """The newest execution that looks after its pools."""
-    from workflows.engine.store.history_reader import find_run
-    from workflows.engine.store.keys import WorkflowKeys
-    from workflows.jobs.autopools.application import workflow_id
-
     name = workflow_id(line.key)
     try:
         head = await find_run(session.store, WorkflowKeys(session.keys), name)

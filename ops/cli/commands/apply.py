@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from core.domain.configuration.commands import (
+    ApplyPool,
+    ApplyRecord,
+    ApplyReservation,
+    ApplySubnet,
+    Command,
+)
+from core.domain.evolution import Ledger
 from core.errors import BadInput, Refused
-from ops.cli import apply_command
-from ops.cli.context import perform, stdin_text
+from core.eventstore.keys import Keys
+from core.eventstore.kv import TXN_OPERATIONS_MAX, Get
+from core.eventstore.state import read_ledger, take_in
+from core.manifests.commands import apply_command
+from core.manifests.manifest_parser import load_documents
+from core.projections.fork import Fork
+from ops.cli.configuration_writer import write_command
+from ops.cli.context import perform, read_text
 from ops.cli.exits import Exit, refusals_of, report_refusals, report_unread
 from ops.cli.kinds import object_name
-from ops.cli.session import ClusterSession, read_text
-
-if TYPE_CHECKING:
-    from core.domain.configuration.commands import Command
-    from core.domain.evolution import Ledger
-    from core.eventstore.keys import Keys
+from ops.cli.session import ClusterSession
 
 
 def apply(
@@ -26,7 +35,7 @@ def apply(
         bool, typer.Option("--dry-run", help="decide everything, write nothing")
     ] = False,
 ) -> None:
-    """Create or change pools, subnets, reservations and records (Pod, StatefulSet, Node, ...).
+    """Create or change objects from manifests.
 
     Objects are applied in the order of the text; one that is refused does not stop the others.
     """
@@ -40,13 +49,10 @@ def apply(
 
 def read_commands(paths: list[str]) -> list[Command]:
     """What the files ask for, in order. Raises BadInput, Refused."""
-    from core.manifests.commands import apply_command
-    from core.manifests.manifest_parser import load_documents
-
     commands: list[Command] = []
     for path in paths:
         try:
-            manifests = load_documents(read_text(path, stdin_text))
+            manifests = load_documents(read_text(path))
         except BadInput as error:
             message = error.message if len(paths) == 1 else f"{path}: {error.message}"
             raise BadInput(message, subject=error.subject, remedy=error.remedy) from None
@@ -61,7 +67,7 @@ async def _apply_all(session: ClusterSession, commands: list[Command]) -> Exit:
     worst = Exit.OK
     for command in commands:
         try:
-            made = await apply_command.apply(session, command)
+            made = await write_command(session, command)
         except Refused as error:
             report_refusals(refusals_of(error))
             worst = Exit.REFUSED
@@ -72,10 +78,6 @@ async def _apply_all(session: ClusterSession, commands: list[Command]) -> Exit:
 
 async def _present(session: ClusterSession, commands: list[Command]) -> Ledger:
     """Those objects of the commands that are there; nothing else is read."""
-    from core.domain.evolution import Ledger
-    from core.eventstore.kv import TXN_OPERATIONS_MAX, Get
-    from core.eventstore.state import take_in
-
     present = Ledger()
     gets = [Get(key) for command in commands if (key := _key_of(session.keys, command))]
     for start in range(0, len(gets), TXN_OPERATIONS_MAX):
@@ -86,13 +88,6 @@ async def _present(session: ClusterSession, commands: list[Command]) -> Ledger:
 
 
 def _key_of(keys: Keys, command: Command) -> bytes:
-    from core.domain.configuration.commands import (
-        ApplyPool,
-        ApplyRecord,
-        ApplyReservation,
-        ApplySubnet,
-    )
-
     match command:
         case ApplyPool(pool):
             return keys.pool(pool.name)
@@ -107,9 +102,6 @@ def _key_of(keys: Keys, command: Command) -> bytes:
 
 
 async def _try_all(session: ClusterSession, commands: list[Command]) -> Exit:
-    from core.eventstore.state import read_ledger
-    from core.projections.fork import Fork
-
     ledger = await read_ledger(session.store, session.keys)
     report_unread(ledger)
     fork = Fork(ledger)
@@ -133,13 +125,6 @@ def _outcome(before: Ledger, command: Command, *, changed: bool) -> str:
 
 
 def _exists(ledger: Ledger, command: Command) -> bool:
-    from core.domain.configuration.commands import (
-        ApplyPool,
-        ApplyRecord,
-        ApplyReservation,
-        ApplySubnet,
-    )
-
     match command:
         case ApplyPool(pool):
             return pool.name in ledger.pools

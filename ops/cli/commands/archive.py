@@ -5,22 +5,26 @@ All of it needs the archive directory, which is the controllers': run it where t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
+from core.archive.archiver import Archiver, Sealed
+from core.archive.cursor import read_cursor
+from core.archive.nospace import ROOT_REMEDY, FullLogArchiver
+from core.archive.pruner import Pruner, Retention, Sized, sized, surplus
+from core.archive.sealed_log import SealedLog
 from core.errors import BadInput
-from ops.cli.context import confirm, globals_of, perform
+from core.eventstore.alarms import NOSPACE
+from core.eventstore.etcd.maintenance import EtcdMaintenance
+from ops.cli.context import confirm, perform
 from ops.cli.exits import Exit, fail
+from ops.cli.global_options import Format, globals_of
 from ops.cli.output import TableColumn, counted, moment, pairs, show_table, show_value
 from ops.cli.session import ClusterSession
 from ops.cli.times import parse_length
 
-if TYPE_CHECKING:
-    from core.archive.archiver import Sealed
-    from core.archive.pruner import Sized
-
-app = typer.Typer(help="Seal the live log now, see the archive, give up its oldest files.")
+app = typer.Typer(help="Archive the live log now; show or shorten the archive.")
 
 _COLUMNS: Final = (
     TableColumn("NUMBER", right=True),
@@ -64,9 +68,6 @@ def seal(
 
 async def _seal(session: ClusterSession, upto: int | None) -> Sealed:
     """Seal, and make room first where etcd is full."""
-    from core.archive.archiver import Archiver
-    from core.eventstore.alarms import NOSPACE
-
     if NOSPACE in await session.store.alarms():
         return await _seal_full(session, upto)
     archiver = Archiver(session.store, session.keys, session.archive, now_ms=session.now_ms)
@@ -74,9 +75,6 @@ async def _seal(session: ClusterSession, upto: int | None) -> Sealed:
 
 
 async def _seal_full(session: ClusterSession, upto: int | None) -> Sealed:
-    from core.archive.nospace import ROOT_REMEDY, FullLogArchiver
-    from core.eventstore.etcd.maintenance import EtcdMaintenance
-
     typer.echo("etcd's database is full (alarm NOSPACE): making room for the archive", err=True)
     archiver = FullLogArchiver(
         *(session.store, session.keys, session.archive, EtcdMaintenance(session.settings.etcd)),
@@ -94,11 +92,6 @@ def list_(context: typer.Context) -> None:
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
-        from core.archive.cursor import read_cursor
-        from core.archive.pruner import sized
-        from core.archive.sealed_log import SealedLog
-        from ops.cli.output import Format
-
         cursor = (await read_cursor(session.store, session.keys)).cursor
         found = sized(SealedLog(session.archive, cursor))
         if output.is_plain:
@@ -130,10 +123,6 @@ def prune(
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
-        from core.archive.cursor import read_cursor
-        from core.archive.pruner import Pruner, Retention, sized, surplus
-        from core.archive.sealed_log import SealedLog
-
         retention = Retention(parse_length(older_than), keep_bytes)
         cursor = (await read_cursor(session.store, session.keys)).cursor
         found = sized(SealedLog(session.archive, cursor))

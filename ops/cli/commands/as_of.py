@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from core.archive.replay import open_log
+from core.audit.state_at import as_of_position, as_of_time
+from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
+from core.domain.evolution import Ledger
 from core.errors import BadInput, NotFound
 from ops.cli.commands.get import ALLOWED, complete_kind
-from ops.cli.context import globals_of, perform
+from ops.cli.context import perform
 from ops.cli.exits import Exit
+from ops.cli.global_options import Format, globals_of
 from ops.cli.kinds import ObjectKind, kind_of, plural, split_name
-from ops.cli.output import Format, heading, moment, show, show_value
+from ops.cli.object_selection import ObjectSelection, listing_of
+from ops.cli.output import heading, moment, show, show_value
 from ops.cli.session import ClusterSession
 from ops.cli.times import parse_time
-
-if TYPE_CHECKING:
-    from core.domain.evolution import Ledger
 
 
 def as_of(
@@ -28,7 +31,7 @@ def as_of(
     name: Annotated[str, typer.Argument(help="one object")] = "",
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="all if not given")] = "",
 ) -> None:
-    """Show pools, claims and the rest as they were, from the log and its archive."""
+    """Show objects as they were at a time or log position."""
     output = globals_of(context).output
     said = kind_of(kind, (*ALLOWED, ObjectKind.ADDRESS)) if kind else None
 
@@ -41,8 +44,6 @@ def as_of(
         elif said is ObjectKind.ADDRESS:
             _address(ledger, name)
         else:
-            from ops.cli.object_selection import ObjectSelection, listing_of
-
             space, plain_name = split_name(name, namespace)
             wish = ObjectSelection(said, plain_name, space, output)
             show(listing_of(ledger, wish), output, single=bool(name))
@@ -52,9 +53,6 @@ def as_of(
 
 
 async def _past(session: ClusterSession, when: str) -> tuple[Ledger, str]:
-    from core.archive.replay import open_log
-    from core.audit.state_at import as_of_position, as_of_time
-
     view = await open_log(session.store, session.keys, session.archive)
     if when.isdigit():
         position = int(when)
@@ -71,8 +69,6 @@ async def _past(session: ClusterSession, when: str) -> tuple[Ledger, str]:
 
 
 def _everything(ledger: Ledger, output: Format) -> None:
-    from ops.cli.object_selection import ObjectSelection, listing_of
-
     kinds = (
         ObjectKind.POOL,
         ObjectKind.SUBNET,
@@ -94,8 +90,6 @@ def _everything(ledger: Ledger, output: Format) -> None:
 
 
 def _address(ledger: Ledger, text: str) -> None:
-    from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
-
     try:
         address = str(parse_address(text))
     except AddressSyntaxError as error:

@@ -7,21 +7,24 @@ them or none. The Pod's next ADD finds them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from core.allocation.assigner import Assigned, Assigner
+from core.domain.addresses.ip_address import Address, AddressSyntaxError, parse_address
+from core.domain.claims.assignment import with_address
+from core.domain.claims.claim_decisions import holder_of
+from core.domain.configuration.configuration_state import pool_addresses
+from core.domain.facts import PodReference
+from core.domain.model import Endpoint, Nic
 from core.errors import BadInput, NotFound
+from core.projections.configuration_view import ConfigurationSnapshot, ConfigurationView
+from ops.cli import dry_run
 from ops.cli.context import perform
 from ops.cli.exits import Exit
 from ops.cli.kinds import split_name
 from ops.cli.session import ClusterSession
-
-if TYPE_CHECKING:
-    from core.allocation.assigner import Assigned
-    from core.domain.addresses.ip_address import Address
-    from core.domain.model import Endpoint, Nic
-    from core.projections.configuration_view import ConfigurationSnapshot
 
 
 def assign(
@@ -39,15 +42,10 @@ def assign(
     ] = None,
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="of the Pod")] = "default",
 ) -> None:
-    """Give a Pod addresses by name: free ones that their pools may hand out, all or none."""
+    """Assign given addresses to a Pod: all of them, or none."""
     key = split_name(pod, namespace)
 
     async def action(session: ClusterSession) -> Exit:
-        from core.domain.claims.claim_decisions import holder_of
-        from core.domain.facts import PodReference
-        from core.domain.model import Endpoint
-        from ops.cli import dry_run
-
         store, keys = session.store, session.keys
         snapshot = await dry_run.read_snapshot(store, keys, [])
         reference = PodReference(*key, uid or container, container)
@@ -69,9 +67,6 @@ def assign(
 
 
 async def _assign(session: ClusterSession, wanted: Endpoint) -> Assigned:
-    from core.allocation.assigner import Assigner
-    from core.projections.configuration_view import ConfigurationView
-
     view = ConfigurationView(session.store, session.keys)
     await view.start()
     try:
@@ -86,10 +81,6 @@ async def _assign(session: ClusterSession, wanted: Endpoint) -> Assigned:
 
 def _nic(texts: list[str], snapshot: ConfigurationSnapshot, pools: list[str]) -> Nic:
     """The NIC with these addresses, each of the pool that has it. Raises BadInput, NotFound."""
-    from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
-    from core.domain.claims.assignment import with_address
-    from core.domain.model import Nic
-
     nic = Nic("")
     for text in texts:
         try:
@@ -110,8 +101,6 @@ def _nic(texts: list[str], snapshot: ConfigurationSnapshot, pools: list[str]) ->
 
 def _pool_of(address: Address, snapshot: ConfigurationSnapshot, named: list[str]) -> str:
     """The one pool that may hand the address out, or has it at all. Raises NotFound, BadInput."""
-    from core.domain.configuration.configuration_state import pool_addresses
-
     found = [
         name
         for name, held in sorted(snapshot.pools.items())

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from core.manifests.crds.definitions import KINDS, definition_of
+from core.manifests.manifest_writer import dump_yaml
+
 
 def crds(
     directory: Annotated[
@@ -16,10 +19,7 @@ def crds(
         ),
     ] = None,
 ) -> None:
-    """Print the CustomResourceDefinitions of the group spiderpool.spidernet.io."""
-    from core.manifests.crds.definitions import KINDS, definition_of
-    from core.manifests.manifest_writer import dump_yaml
-
+    """Print the CustomResourceDefinitions."""
     if directory is None:
         print(dump_yaml(map(definition_of, KINDS)), end="")
         return

@@ -9,19 +9,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
+from core.configuration.command_scope import ScopeReader
+from core.domain.configuration.commands import (
+    Command,
+    DeletePool,
+    DeleteRecord,
+    DeleteReservation,
+    DeleteSubnet,
+    RetirePool,
+    RetireSubnet,
+)
+from core.domain.subnets.subnet_model import controlled
 from core.errors import BadInput, Refused
-from ops.cli import apply_command
-from ops.cli.context import perform, stdin_text
+from core.manifests.commands import delete_command
+from core.manifests.manifest_parser import load_documents
+from ops.cli.configuration_writer import write_command
+from ops.cli.context import perform, read_text
 from ops.cli.exits import Exit, exit_code, refusals_of, report_refusals
 from ops.cli.kinds import NAMESPACED, RECORD_KINDS, ObjectKind, kind_of, object_name, split_name
-from ops.cli.session import ClusterSession, read_text
-
-if TYPE_CHECKING:
-    from core.domain.configuration.commands import Command, DeletePool, DeleteSubnet
+from ops.cli.session import ClusterSession
 
 ALLOWED: Final = (
     *(ObjectKind.POOL, ObjectKind.SUBNET, ObjectKind.RESERVATION),
@@ -70,24 +80,12 @@ def delete(
 
 
 def _of_files(paths: list[str]) -> list[Command]:
-    from core.manifests.commands import delete_command
-    from core.manifests.manifest_parser import load_documents
-
     return [
-        delete_command(manifest)
-        for path in paths
-        for manifest in load_documents(read_text(path, stdin_text))
+        delete_command(manifest) for path in paths for manifest in load_documents(read_text(path))
     ]
 
 
 def _of_names(word: str, names: list[str], namespace: str) -> list[Command]:
-    from core.domain.configuration.commands import (
-        DeletePool,
-        DeleteRecord,
-        DeleteReservation,
-        DeleteSubnet,
-    )
-
     kind = kind_of(word, ALLOWED)
     if kind in INSTEAD:
         raise BadInput(f"{kind} is not deleted like this", subject=word, remedy=INSTEAD[kind])
@@ -106,13 +104,11 @@ def _of_names(word: str, names: list[str], namespace: str) -> list[Command]:
 
 
 async def _delete(session: ClusterSession, command: Command, drain_s: float | None) -> Exit:
-    from core.domain.configuration.commands import DeletePool, DeleteSubnet
-
     try:
         if drain_s is not None and isinstance(command, DeletePool | DeleteSubnet):
             await _drain(session, command, drain_s)
         else:
-            await apply_command.apply(session, command)
+            await write_command(session, command)
     except Refused as error:
         report_refusals(refusals_of(error))
         return exit_code(error)
@@ -124,18 +120,16 @@ async def _drain(
     session: ClusterSession, command: DeletePool | DeleteSubnet, drain_s: float
 ) -> None:
     """Retire, then delete as soon as nothing is left inside. Raises Refused when time is over."""
-    from core.domain.configuration.commands import DeletePool, RetirePool, RetireSubnet
-
     is_pool = isinstance(command, DeletePool)
     retire = RetirePool(command.name) if is_pool else RetireSubnet(command.name)
-    if await apply_command.apply(session, retire):
+    if await write_command(session, retire):
         print(f"{object_name(command)} retiring")
     deadline = time.monotonic() + drain_s
     while True:
         try:
             if not is_pool:
                 await _empty(session, command.name)
-            await apply_command.apply(session, command)
+            await write_command(session, command)
         except Refused:
             if time.monotonic() >= deadline:
                 raise
@@ -146,16 +140,12 @@ async def _drain(
 
 async def _empty(session: ClusterSession, subnet: str) -> None:
     """Delete the pools of a subnet in which nothing is claimed any more. Raises Refused."""
-    from core.configuration.command_scope import ScopeReader
-    from core.domain.configuration.commands import DeletePool, DeleteSubnet
-    from core.domain.subnets.subnet_model import controlled
-
     scopes = ScopeReader(session.store, session.keys)
     scope = await scopes.read(DeleteSubnet(subnet), may_write=False)
     refused: Refused | None = None
     for pool in controlled(subnet, scope.configuration.pools):
         try:
-            await apply_command.apply(session, DeletePool(pool.name))
+            await write_command(session, DeletePool(pool.name))
             print(f"{object_name(DeletePool(pool.name))} deleted")
         except Refused as error:
             refused = error

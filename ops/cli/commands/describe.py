@@ -3,24 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
+from core.archive.replay import open_log
+from core.audit.facts import parse_subject
+from core.audit.history import history
+from core.domain.addresses.address_set import AddressSet
+from core.domain.addresses.ip_address import (
+    Address,
+    AddressSyntaxError,
+    format_range,
+    parse_address,
+)
+from core.domain.autopools.names import application_of
+from core.domain.configuration.configuration_state import pool_addresses
+from core.domain.evolution import Ledger
+from core.domain.fixed.kinds import FixedSettings, kind_of_holder
+from core.domain.fixed.records import RecordOwners
+from core.domain.fixed.validity import validity_of
+from core.domain.model import Endpoint, Pool, Quarantine, Subnet
+from core.domain.patterns.labels import LabelSelector
+from core.domain.quarantine.quarantine_decisions import seen_in_words
+from core.domain.subnets.subnet_model import controlled, count, owner_of, shared_out, shares
 from core.errors import BadInput, NotFound
+from core.eventstore.kv import Get
+from core.eventstore.state import read_ledger
+from core.projections.fold import Projection
+from ops.cli.commands.applications import describe_applications
 from ops.cli.commands.get import complete_kind
-from ops.cli.context import globals_of, perform
+from ops.cli.commands.history import show_history
+from ops.cli.context import perform
 from ops.cli.exits import Exit, report_unread
+from ops.cli.global_options import Format, globals_of
 from ops.cli.kinds import ObjectKind, kind_of, split_name
-from ops.cli.output import Format, TableColumn, heading, pairs, show_table, show_value
+from ops.cli.listings import state_of
+from ops.cli.output import TableColumn, heading, pairs, show_table, show_value
+from ops.cli.pool_usage import claims_by_pool
 from ops.cli.session import ClusterSession
 from ops.cli.workloads import Kubeconfig, told_applications
-
-if TYPE_CHECKING:
-    from core.domain.addresses.ip_address import Address
-    from core.domain.evolution import Ledger
-    from core.domain.model import Endpoint, Pool, Quarantine, Subnet
-    from core.domain.patterns.labels import LabelSelector
+from ops.manifests import endpoint_manifest, pool_manifest, subnet_manifest
 
 DESCRIBED: Final = (
     *(ObjectKind.POOL, ObjectKind.SUBNET, ObjectKind.APPLICATION),
@@ -45,13 +68,11 @@ def describe(
     ] = "default",
     kubeconfig: Kubeconfig = "",
 ) -> None:
-    """Describe one object: what it is, who holds it or what it holds, how it came to be."""
+    """Show one object in detail, with its last events."""
     said = kind_of(kind, DESCRIBED)
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
-        from core.eventstore.state import read_ledger
-
         ledger = await read_ledger(session.store, session.keys)
         report_unread(ledger)
         if said is ObjectKind.POOL:
@@ -61,8 +82,6 @@ def describe(
         elif said is ObjectKind.ADDRESS:
             await _address(session, ledger, name, output)
         elif said is ObjectKind.APPLICATION:
-            from ops.cli.commands.applications import describe_applications
-
             told = await told_applications(kubeconfig, ledger)
             await describe_applications(session, ledger, told, split_name(name, namespace), output)
         else:
@@ -73,9 +92,6 @@ def describe(
 
 
 async def _pool(session: ClusterSession, ledger: Ledger, name: str, output: Format) -> None:
-    from ops.cli.pool_usage import claims_by_pool
-    from ops.manifests import pool_manifest
-
     pool = ledger.pools.get(name)
     if pool is None:
         raise NotFound(f"there is no pool {name}")
@@ -100,9 +116,6 @@ async def _pool(session: ClusterSession, ledger: Ledger, name: str, output: Form
 
 
 async def _subnet(session: ClusterSession, ledger: Ledger, name: str, output: Format) -> None:
-    from core.domain.subnets.subnet_model import shares
-    from ops.manifests import subnet_manifest
-
     subnet = ledger.subnets.get(name)
     if subnet is None:
         raise NotFound(f"there is no subnet {name}")
@@ -123,10 +136,6 @@ async def _subnet(session: ClusterSession, ledger: Ledger, name: str, output: Fo
 
 
 def _subnet_facts(subnet: Subnet, ledger: Ledger) -> list[tuple[str, str]]:
-    from core.domain.configuration.configuration_state import pool_addresses
-    from core.domain.subnets.subnet_model import controlled, count, shared_out
-    from ops.cli.listings import state_of
-
     left = pool_addresses(subnet) - shared_out(subnet, controlled(subnet.name, ledger.pools))
     counts = count(subnet, ledger.pools)
     return [
@@ -147,12 +156,6 @@ def _subnet_facts(subnet: Subnet, ledger: Ledger) -> list[tuple[str, str]]:
 
 
 def _pool_facts(pool: Pool, ledger: Ledger) -> list[tuple[str, str]]:
-    from core.domain.addresses.ip_address import format_range
-    from core.domain.autopools.names import application_of
-    from core.domain.subnets.subnet_model import owner_of
-    from core.projections.fold import Projection
-    from ops.cli.listings import state_of
-
     projection = Projection(ledger)
     tally = projection.tallies[pool.name]
     free = [format_range(pool.family, *pair) for pair in tally.free]
@@ -182,9 +185,6 @@ def _pool_facts(pool: Pool, ledger: Ledger) -> list[tuple[str, str]]:
 
 
 def _reservations_in(pool: Pool | Subnet, ledger: Ledger) -> str:
-    from core.domain.addresses.address_set import AddressSet
-    from core.domain.configuration.configuration_state import pool_addresses
-
     mine = pool_addresses(pool)
     lines = []
     for one in ledger.reservations.values():
@@ -196,9 +196,6 @@ def _reservations_in(pool: Pool | Subnet, ledger: Ledger) -> str:
 
 
 def _quarantine_in(pool: Pool, ledger: Ledger) -> str:
-    from core.domain.addresses.ip_address import parse_address
-    from core.domain.configuration.configuration_state import pool_addresses
-
     mine = pool_addresses(pool)
     found = (
         one
@@ -211,8 +208,6 @@ def _quarantine_in(pool: Pool, ledger: Ledger) -> str:
 async def _endpoint(
     session: ClusterSession, ledger: Ledger, key: tuple[str, str], output: Format
 ) -> None:
-    from ops.manifests import endpoint_manifest
-
     endpoint = ledger.endpoints.get(key)
     if endpoint is None:
         raise NotFound(
@@ -238,10 +233,6 @@ async def _endpoint(
 
 def _why_fixed(endpoint: Endpoint, ledger: Ledger) -> str:
     """Why these addresses outlive their Pod, or why not any more; "" for those of Pods."""
-    from core.domain.fixed.kinds import FixedSettings, kind_of_holder
-    from core.domain.fixed.records import RecordOwners
-    from core.domain.fixed.validity import validity_of
-
     kind = kind_of_holder(endpoint.holder, FixedSettings())
     if kind is None:
         return ""
@@ -279,8 +270,6 @@ def _nics(endpoint: Endpoint, ledger: Ledger) -> None:
 
 
 async def _address(session: ClusterSession, ledger: Ledger, text: str, output: Format) -> None:
-    from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
-
     try:
         address = parse_address(text)
     except AddressSyntaxError as error:
@@ -296,9 +285,6 @@ async def _address(session: ClusterSession, ledger: Ledger, text: str, output: F
 
 
 def _address_facts(address: Address, ledger: Ledger) -> list[tuple[str, str]]:
-    from core.domain.addresses.address_set import AddressSet
-    from core.domain.configuration.configuration_state import pool_addresses
-
     text = str(address)
     pools = [
         name
@@ -335,26 +321,17 @@ def _address_facts(address: Address, ledger: Ledger) -> list[tuple[str, str]]:
 
 
 def _quarantine_words(quarantine: Quarantine) -> str:
-    from core.domain.quarantine.quarantine_decisions import seen_in_words
-
     seen = seen_in_words(quarantine)
     return f"{quarantine.reason} ({seen})" if seen else quarantine.reason
 
 
 async def _rests(session: ClusterSession, address: Address) -> bool:
-    from core.eventstore.kv import Get
-
     found = await session.store.read([Get(session.keys.rest(*address))])
     return bool(found.ranges[0].kvs)
 
 
 async def _history(session: ClusterSession, kind: str, name: str) -> None:
     """The newest facts, below what is so now."""
-    from core.archive.replay import open_log
-    from core.audit.facts import parse_subject
-    from core.audit.history import history
-    from ops.cli.commands.history import show_history
-
     view = await open_log(session.store, session.keys, session.archive)
     found = await history(view, parse_subject(f"{kind}/{name}"))
     if found.facts:

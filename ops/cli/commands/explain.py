@@ -6,22 +6,27 @@ with the rule that took or dropped it, then the address that would be tried. Wri
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
+from core.domain.configuration.commands import ApplyRecord
+from core.domain.events import RecordDefined
+from core.domain.facts import PodReference
+from core.domain.selection.explanation import SOURCE_WORDS, describe_verdicts
+from core.domain.selection.request import FAMILY_NAMES, CandidateVerdict, SelectionRequest
 from core.errors import BadInput, NotFound
+from core.eventstore.codec import ENDPOINT
+from core.eventstore.kv import Get
+from ops.cli import dry_run
 from ops.cli.commands.apply import read_commands
-from ops.cli.context import globals_of, perform
+from ops.cli.context import perform
+from ops.cli.dry_run import Explanation, Trial
 from ops.cli.exits import Exit, report
+from ops.cli.global_options import globals_of
 from ops.cli.kinds import split_name
 from ops.cli.output import show_value
 from ops.cli.session import ClusterSession
-
-if TYPE_CHECKING:
-    from core.domain.events import RecordDefined
-    from core.domain.selection.request import CandidateVerdict
-    from ops.cli.dry_run import Explanation, Trial
 
 UID_UNSAID: Final = "not-given"
 """Stands for the UID that the Pod will have; it only decides where the search begins."""
@@ -45,7 +50,7 @@ def explain(
         list[str] | None, typer.Option(help="default_ipv6_ippool of the CNI configuration")
     ] = None,
 ) -> None:
-    """Explain which pools a Pod gets addresses from, which not and why, and what it would get.
+    """Explain which pools serve a Pod, and why others do not.
 
     The Pod is one that was applied as a record, or one of a YAML file that was not.
     """
@@ -57,10 +62,6 @@ def explain(
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
-        from core.domain.facts import PodReference
-        from core.domain.selection.request import SelectionRequest
-        from ops.cli import dry_run
-
         asked = SelectionRequest(interface, tuple(ipv4_pool or ()), tuple(ipv6_pool or ()))
         store, keys = session.store, session.keys
         snapshot = await dry_run.read_snapshot(store, keys, records)
@@ -87,8 +88,6 @@ def explain(
 
 
 def _records(paths: list[str]) -> list[RecordDefined]:
-    from core.domain.configuration.commands import ApplyRecord
-
     records = []
     for command in read_commands(paths):
         if not isinstance(command, ApplyRecord):
@@ -115,17 +114,11 @@ def _node_of(records: list[RecordDefined]) -> str:
 
 async def _uid_of_endpoint(session: ClusterSession, key: tuple[str, str]) -> str:
     """The UID of the Pod that has addresses under this name now."""
-    from core.eventstore.codec import ENDPOINT
-    from core.eventstore.kv import Get
-
     found = (await session.store.read([Get(session.keys.endpoint(*key))])).ranges[0].kvs
     return ENDPOINT.decode(found[0].value).uid if found else ""
 
 
 def _show(found: Explanation) -> None:
-    from core.domain.selection.explanation import SOURCE_WORDS, describe_verdicts
-    from core.domain.selection.request import FAMILY_NAMES
-
     pod = found.facts.pod
     unknown = "" if pod.known else " (no record: only its name is known)"
     print(f"Pod {pod.namespace}/{pod.name}{unknown}")

@@ -12,25 +12,30 @@ import asyncio
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
+from core.allocation.claim_releases import reclaim
+from core.allocation.observer import Observer
+from core.allocation.releaser import Released
+from core.domain.evolution import Ledger
+from core.domain.reclaim.decision_table import Rules
+from core.domain.reclaim.evidence import utc
+from core.domain.reclaim.reclaim_plan import KeptClaims, ReclaimPlan, ReclaimStep, plan_scan
+from core.domain.reclaim.settings import ReclaimSettings
+from core.domain.reclaim.standalone import DeletionNotice
 from core.errors import NotFound
+from core.eventstore.state import read_ledger
+from core.eventstore.writer import Writer
 from core.process.environment import KUBECONFIG, EnvironmentVariables
-from ops.cli.context import confirm, globals_of, perform
+from ops.cli.context import confirm, perform
 from ops.cli.exits import Exit, fail, report_unread
+from ops.cli.global_options import Format, globals_of
 from ops.cli.kinds import split_name
-from ops.cli.output import Format, TableColumn, counted, heading, show_table, show_value
+from ops.cli.output import TableColumn, counted, heading, show_table, show_value
 from ops.cli.pod_source import Ask, witness
 from ops.cli.session import ClusterSession
-
-if TYPE_CHECKING:
-    from core.allocation.releaser import Released
-    from core.domain.evolution import Ledger
-    from core.domain.reclaim.reclaim_plan import KeptClaims, ReclaimPlan, ReclaimStep
-    from core.domain.reclaim.settings import ReclaimSettings
-    from core.domain.reclaim.standalone import DeletionNotice
 
 SHOWN_MAX: Final = 50
 """Endpoints that are listed as kept; -o wide lists all."""
@@ -63,10 +68,7 @@ def gc(
     ] = "",
     yes: Annotated[bool, typer.Option("-y", "--yes", help="do not ask")] = False,
 ) -> None:
-    """Release leaked addresses, each with its evidence; show why others are kept."""
-    from core.domain.reclaim.settings import ReclaimSettings
-    from core.domain.reclaim.standalone import DeletionNotice
-
+    """Release leaked addresses; show why others are kept."""
     output = globals_of(context).output
     pods = frozenset(split_name(text, namespace) for text in gone or ())
     nodes = frozenset(gone_node or ())
@@ -105,8 +107,6 @@ class _Looks:
     def __init__(
         self, session: ClusterSession, word: DeletionNotice, settings: ReclaimSettings, ask: Ask
     ) -> None:
-        from core.allocation.observer import Observer
-
         self._session = session
         self._word = word
         self._settings = settings
@@ -115,10 +115,6 @@ class _Looks:
 
     async def look(self, before: ReclaimPlan | None = None) -> ReclaimPlan:
         """One look at everything. Raises NotFound when the operator names what is not there."""
-        from core.domain.reclaim.decision_table import Rules
-        from core.domain.reclaim.reclaim_plan import plan_scan
-        from core.eventstore.state import read_ledger
-
         claims_read = self._observer.moment()
         ledger = await read_ledger(self._session.store, self._session.keys)
         if before is None:
@@ -150,9 +146,6 @@ async def _release(
     session: ClusterSession, plan: ReclaimPlan
 ) -> list[tuple[ReclaimStep, Released]]:
     """Carry out the plan, a transaction for each step."""
-    from core.allocation.claim_releases import reclaim
-    from core.eventstore.writer import Writer
-
     results: dict[int, Released] = {}
 
     async def steps(writer: Writer) -> None:
@@ -205,8 +198,6 @@ def _who(one: ReclaimStep | KeptClaims) -> tuple[str, str]:
 
 
 def _why(one: KeptClaims) -> str:
-    from core.domain.reclaim.evidence import utc
-
     return f"{one.why} (until {utc(one.until_s)})" if one.until_s else one.why
 
 

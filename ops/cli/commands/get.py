@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
-from ops.cli.context import globals_of, perform
+from core.domain.configuration.configuration_state import pool_addresses
+from core.domain.evolution import Ledger
+from core.errors import NotFound
+from core.eventstore.state import read_configuration, read_ledger
+from ops.cli.context import perform
 from ops.cli.exits import Exit, report_unread
+from ops.cli.global_options import globals_of
 from ops.cli.kinds import KINDS, RECORD_KINDS, ObjectKind, kind_of, split_name
-from ops.cli.output import show
+from ops.cli.listings import pool_listing
+from ops.cli.object_selection import ObjectSelection, listing_of, nothing
+from ops.cli.output import ObjectListing, show
+from ops.cli.pool_usage import count_pools
 from ops.cli.session import ClusterSession
-from ops.cli.workloads import Kubeconfig, told_applications
-
-if TYPE_CHECKING:
-    from core.domain.evolution import Ledger
-    from ops.cli.object_selection import ObjectSelection
-    from ops.cli.output import ObjectListing
-    from ops.cli.workloads import Told
+from ops.cli.workloads import Kubeconfig, Told, told_applications
 
 ALLOWED: Final = (
     *(
@@ -57,13 +59,11 @@ def get(
     ] = False,
     kubeconfig: Kubeconfig = "",
 ) -> None:
-    """Show pools, subnets, reservations, endpoints, quarantined addresses or records."""
+    """Show objects in a table or as manifests."""
     said = kind_of(kind, ALLOWED)
     space, name = split_name(name, "" if all_namespaces else namespace)
 
     async def action(session: ClusterSession) -> Exit:
-        from ops.cli.object_selection import ObjectSelection, nothing
-
         wish = ObjectSelection(said, name, space, globals_of(context).output)
         ledger, listing, told = await _read(session, wish, kubeconfig)
         if listing.names or wish.output.is_plain:
@@ -80,10 +80,6 @@ async def _read(
     session: ClusterSession, wish: ObjectSelection, kubeconfig: str
 ) -> tuple[Ledger, ObjectListing, Told | None]:
     """The state as far as the wish needs it, the listing, and who told of applications."""
-    from core.domain.evolution import Ledger
-    from core.eventstore.state import read_configuration, read_ledger
-    from ops.cli.object_selection import listing_of
-
     if wish.kind in (ObjectKind.ENDPOINT, ObjectKind.APPLICATION) or (
         wish.kind is ObjectKind.POOL and wish.output.is_plain
     ):
@@ -103,11 +99,6 @@ async def _counted_pools(
     session: ClusterSession, ledger: Ledger, wish: ObjectSelection
 ) -> ObjectListing:
     """The table of pools, with claims counted by etcd and not read."""
-    from core.domain.configuration.configuration_state import pool_addresses
-    from core.errors import NotFound
-    from ops.cli.listings import pool_listing
-    from ops.cli.pool_usage import count_pools
-
     pools = [pool for name, pool in sorted(ledger.pools.items()) if wish.wants(name)]
     if wish.name and not pools:
         raise NotFound(f"there is no {wish.kind} {wish.full_name}")

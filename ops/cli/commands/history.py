@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from core.archive.replay import open_log
+from core.audit.facts import (
+    SUBJECTS,
+    Fact,
+    History,
+    HistorySubject,
+    Stamp,
+    SubjectKind,
+    parse_subject,
+)
+from core.audit.history import history as history_of
+from core.audit.object_history import LIVES
 from core.errors import NotFound
-from ops.cli.context import globals_of, perform
+from ops.cli.context import perform
 from ops.cli.exits import Exit
-from ops.cli.output import Format, TableColumn, age, moment, show_table, show_value
+from ops.cli.global_options import Format, globals_of
+from ops.cli.output import TableColumn, age, moment, show_table, show_value
 from ops.cli.session import ClusterSession
-
-if TYPE_CHECKING:
-    from core.audit.facts import Fact, History, HistorySubject, Stamp, SubjectKind
 
 
 def history(
@@ -30,7 +40,7 @@ def history(
         str, typer.Option("-n", "--namespace", help="of a Pod given without one")
     ] = "default",
 ) -> None:
-    """Tell the life of an address, a Pod's addresses or a pool, out of the log and its archive."""
+    """Show all events of an address, a Pod or a pool."""
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
@@ -48,10 +58,6 @@ def history(
 
 async def _find(session: ClusterSession, text: str, namespace: str) -> History:
     """The history; a single word that is no pool may be a Pod of the namespace, or else."""
-    from core.archive.replay import open_log
-    from core.audit.facts import SUBJECTS, HistorySubject, parse_subject
-    from core.audit.history import history as history_of
-
     view = await open_log(session.store, session.keys, session.archive)
     subject = parse_subject(text)
     found = await history_of(view, subject)
@@ -82,8 +88,6 @@ def show_history(found: History, now_ms: int) -> None:
 
 
 def _show(found: History, now_ms: int, *, wide: bool) -> None:
-    from core.audit.object_history import LIVES
-
     if found.dropped:
         typer.echo(f"{found.dropped:,} older facts are left out", err=True)
     if found.subject.kind in LIVES:

@@ -8,26 +8,28 @@ already changes nothing. At the end its cluster is read again, and every address
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
-from ops.cli.context import confirm, globals_of, perform
+from core.allocation.assigner import Assigner
+from core.allocation.takeover import TakeoverResult, TakeOverRun
+from core.domain.claims.takeover import TakeOver, plan_take_over, remaining
+from core.domain.configuration.commands import Command
+from core.domain.configuration.refusals import Refusal
+from core.eventstore.state import read_ledger
+from core.projections.configuration_view import ConfigurationView
+from core.projections.fork import Fork, SimulatedStep
+from ops.cli.context import confirm, perform
 from ops.cli.exits import Exit, fail, refusals_of, report_refusals, report_unread
 from ops.cli.foreign import reading
-from ops.cli.output import Format, TableColumn, counted, heading, show_table, show_value
+from ops.cli.global_options import Format, globals_of
+from ops.cli.output import TableColumn, counted, heading, show_table, show_value
 from ops.cli.session import ClusterSession
-
-if TYPE_CHECKING:
-    from core.allocation.takeover import TakeoverResult
-    from core.domain.claims.takeover import TakeOver
-    from core.domain.configuration.commands import Command
-    from core.domain.configuration.refusals import Refusal
-    from core.projections.fork import SimulatedStep
 
 FINDINGS_SHOWN_MAX: Final = 50
 
-app = typer.Typer(no_args_is_help=True, help="Take over the addresses of another IPAM.")
+app = typer.Typer(no_args_is_help=True, help="Import pools and addresses from another IPAM.")
 
 
 @app.command()
@@ -54,8 +56,6 @@ def spiderpool(
     yes: Annotated[bool, typer.Option("-y", "--yes", help="do not ask")] = False,
 ) -> None:
     """Take over pools, subnets, reservations and every address in use from a Spiderpool cluster."""
-    from core.domain.claims.takeover import plan_take_over
-
     output = globals_of(context).output
     read = reading(file or (), kubeconfig, kube_context)
 
@@ -88,10 +88,6 @@ def spiderpool(
 
 async def _rehearse(session: ClusterSession, whole: TakeOver) -> tuple[TakeOver, list[Refusal]]:
     """What is left to do, and what would be refused of it."""
-    from core.domain.claims.takeover import remaining
-    from core.eventstore.state import read_ledger
-    from core.projections.fork import Fork
-
     ledger = await read_ledger(session.store, session.keys)
     report_unread(ledger)
     plan = remaining(whole, ledger.pools, ledger.endpoints)
@@ -109,10 +105,6 @@ def _effective(steps: list[SimulatedStep]) -> tuple[Command, ...]:
 
 
 async def _carry_out(session: ClusterSession, plan: TakeOver) -> TakeoverResult:
-    from core.allocation.assigner import Assigner
-    from core.allocation.takeover import TakeOverRun
-    from core.projections.configuration_view import ConfigurationView
-
     view = ConfigurationView(session.store, session.keys)
     await view.start()
     try:
@@ -129,8 +121,6 @@ async def _carry_out(session: ClusterSession, plan: TakeOver) -> TakeoverResult:
 
 async def _missing(session: ClusterSession, plan: TakeOver) -> list[str]:
     """The addresses of the plan that are not claimed for whom it says."""
-    from core.eventstore.state import read_ledger
-
     claims = (await read_ledger(session.store, session.keys)).claims
     return [
         address

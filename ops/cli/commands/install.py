@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from core.errors import BadInput
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from ops.installer import FileChange
+from ops.installer import CONFLIST_NAME, FileChange, uninstall
+from ops.installer import install as put_in_place
 
 BIN_DIRECTORY = Path("/opt/cni/bin")
 CONF_DIRECTORY = Path("/etc/cni/net.d")
@@ -26,13 +25,10 @@ def install(
     ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="take away what was installed")] = False,
 ) -> None:
-    """Install the CNI executables on this node, and the network configuration last.
+    """Install the CNI executables on this node.
 
     A process that runs or reads a file meanwhile sees the old one or the new one, never a part.
     """
-    from ops.installer import CONFLIST_NAME, uninstall
-    from ops.installer import install as put_in_place
-
     if remove:
         _show(uninstall(bin_dir))
         return
@@ -42,8 +38,6 @@ def install(
 
 
 def _read(path: Path) -> dict[str, object]:
-    import json
-
     try:
         found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:

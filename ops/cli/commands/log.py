@@ -5,20 +5,23 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
+from core.archive.clock import ticked
+from core.archive.replay import LogView, open_log
+from core.audit.export import export_lines, export_raw, import_log
+from core.domain.checker import Checker
 from core.errors import BadInput, LogError
-from ops.cli.context import globals_of, perform
+from ops.cli.context import perform
 from ops.cli.exits import Exit, report
+from ops.cli.global_options import Format, globals_of
+from ops.cli.kinds import ObjectKind
+from ops.cli.object_selection import ObjectSelection, listing_of
 from ops.cli.output import counted, heading, pairs, show, show_value
 from ops.cli.session import ClusterSession
 from ops.cli.times import parse_time
-
-if TYPE_CHECKING:
-    from core.archive.replay import LogView
-    from core.domain.checker import Checker
 
 STANDARD_OUTPUT: Final = Path("-")
 
@@ -32,14 +35,12 @@ def export(
     after: Annotated[int, typer.Option(min=0, help="events after this position")] = 0,
     upto: Annotated[int | None, typer.Option(min=0, help="events up to this position")] = None,
 ) -> None:
-    """Write the log, archive included: one JSON object a line, or raw for `orbctl replay`."""
+    """Write the log to a file, as JSON lines or raw."""
     if raw and (after or upto is not None):
         raise BadInput("a raw export is the whole log", subject="raw")
     target = None if file == STANDARD_OUTPUT else file
 
     async def action(session: ClusterSession) -> Exit:
-        from core.archive.replay import open_log
-
         view = await open_log(session.store, session.keys, session.archive)
         if raw:
             count = await _export_raw(view, session.settings.cluster, target)
@@ -53,8 +54,6 @@ def export(
 
 
 async def _export_raw(view: LogView, cluster: str, file: Path | None) -> int:
-    from core.audit.export import export_raw
-
     if file is None:
         return await export_raw(view, cluster, sys.stdout.buffer)
     with file.open("xb") as out:
@@ -62,8 +61,6 @@ async def _export_raw(view: LogView, cluster: str, file: Path | None) -> int:
 
 
 async def _export_lines(view: LogView, file: Path | None, after: int, upto: int | None) -> int:
-    from core.audit.export import export_lines
-
     events = view.events(after, upto)
     if file is None:
         return await export_lines(events, sys.stdout)
@@ -76,9 +73,9 @@ def replay(
     file: Annotated[Path, typer.Argument(help="a raw export")],
     upto: Annotated[str, typer.Option(help="stop at a position, or at a time as in as-of")] = "",
 ) -> None:
-    """Fold a raw export without any etcd: check every rule, show the state at its end."""
+    """Replay a raw export without etcd, and check every rule."""
     said = globals_of(context)
-    now_ms = said.surroundings.now_ms()
+    now_ms = said.process.now_ms()
     position = int(upto) if upto.isdigit() else math.inf
     time_ms = parse_time(upto, now_ms) if upto and not upto.isdigit() else math.inf
     try:
@@ -100,10 +97,6 @@ def _fold(
     file: Path, position: float, time_ms: float, now_ms: int
 ) -> tuple[Checker, int, list[str]]:
     """Fold up to a position or a time by the log's clock; count events, collect violations."""
-    from core.archive.clock import ticked
-    from core.audit.export import import_log
-    from core.domain.checker import Checker
-
     if not file.is_file():
         raise BadInput(f"{file} is not a file", subject="file")
     checker, events, clock_ms = Checker(), 0, 0
@@ -120,10 +113,6 @@ def _fold(
 
 
 def _show_replayed(checker: Checker, events: int, broken: list[str]) -> None:
-    from ops.cli.kinds import ObjectKind
-    from ops.cli.object_selection import ObjectSelection, listing_of
-    from ops.cli.output import Format
-
     ledger = checker.ledger
     pairs(
         (

@@ -9,12 +9,18 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+import yaml
 
+from core.domain.validation.shared import REFUSALS_MAX
 from core.errors import BadInput
-from ops.cli.context import globals_of, stdin_text
+from core.manifests.networks.defaults import completed
+from core.manifests.networks.nad_renderer import render
+from core.manifests.networks.network_parser import networks
+from core.manifests.networks.rules import network_rules
+from ops.cli.context import read_text
 from ops.cli.exits import Exit, report_refusals
-from ops.cli.output import Format, show_value
-from ops.cli.session import read_text
+from ops.cli.global_options import Format, globals_of
+from ops.cli.output import show_value
 
 NAD = ("k8s.cni.cncf.io/v1", "NetworkAttachmentDefinition")
 
@@ -25,31 +31,23 @@ def nad(
         list[str], typer.Option("-f", "--filename", help="SpiderMultusConfigs; - for stdin")
     ],
 ) -> None:
-    """Show the NetworkAttachmentDefinitions that SpiderMultusConfigs become; changes nothing."""
+    """Print the networks that SpiderMultusConfigs become."""
     output = globals_of(context).output
     worst = Exit.OK
     made: list[dict[str, Any]] = []
     for path in file:
-        found, refused = _definitions(read_text(path, stdin_text))
+        found, refused = _definitions(read_text(path))
         made += found
         worst = Exit.REFUSED if refused else worst
     if output in (Format.JSON, Format.YAML):
         show_value(made, output)
     elif made:
-        import yaml
-
         print(yaml.safe_dump_all(made, sort_keys=False, width=1_000_000), end="")
     raise typer.Exit(worst)
 
 
 def _definitions(text: str) -> tuple[list[dict[str, Any]], bool]:
     """The manifests, and whether one was refused; refusals are told. Raises BadInput."""
-    from core.domain.validation.shared import REFUSALS_MAX
-    from core.manifests.networks.defaults import completed
-    from core.manifests.networks.nad_renderer import render
-    from core.manifests.networks.network_parser import networks
-    from core.manifests.networks.rules import network_rules
-
     made: list[dict[str, Any]] = []
     refused = False
     for network in networks(text):

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final
+import asyncio
+import os
+from typing import Annotated, Any, Final
 
 import typer
 
+from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.errors import BadInput
-from ops.cli.context import globals_of
 from ops.cli.exits import Exit
+from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, show_table, show_value
+from ops.diagnostics.diagnosis import Diagnosis, diagnose, worst
+from ops.diagnostics.examination import Examination, examine
+from ops.diagnostics.nics import Gateway, MasterNic
 
-if TYPE_CHECKING:
-    from ops.diagnostics.diagnosis import Diagnosis
-    from ops.diagnostics.examination import Examination
-    from ops.diagnostics.nics import Gateway, MasterNic
-
-app = typer.Typer(no_args_is_help=True, help="Look at the node that this runs on.")
+app = typer.Typer(no_args_is_help=True, help="Check this node.")
 
 _COLUMNS: Final = (
     TableColumn("CHECK"),
@@ -41,12 +42,6 @@ def doctor(context: typer.Context, gateway: Gateways = None) -> None:
 
     Changes nothing. Needs root. Ends with 1 when something has failed.
     """
-    import asyncio
-    import os
-
-    from ops.diagnostics.diagnosis import diagnose, worst
-    from ops.diagnostics.examination import examine
-
     if os.geteuid():
         raise BadInput("looking at a node takes root", subject="node doctor", remedy="use sudo")
     said = globals_of(context)
@@ -66,9 +61,6 @@ def _bounded(gateways: list[str]) -> list[str]:
 
 
 def _gateway(text: str) -> Gateway:
-    from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
-    from ops.diagnostics.nics import Gateway
-
     interface, _, address = text.partition("=")
     try:
         parsed = parse_address(address)

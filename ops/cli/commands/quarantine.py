@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
+from core.domain.configuration.commands import Command, LiftQuarantine, QuarantineAddress
+from core.domain.configuration.configuration_state import readable_addresses
+from core.domain.evolution import Ledger
+from core.domain.model import Quarantine
+from core.domain.quarantine.quarantine_decisions import seen_in_words
 from core.errors import BadInput, NotFound
-from ops.cli import apply_command
+from core.eventstore.codec import QUARANTINE
+from core.eventstore.kinds import CLAIMS
+from core.eventstore.kv import Get
+from core.eventstore.state import read_configuration
 from ops.cli.commands.get import get
-from ops.cli.context import globals_of, perform
+from ops.cli.configuration_writer import write_command
+from ops.cli.context import perform
 from ops.cli.exits import Exit
+from ops.cli.global_options import globals_of
 from ops.cli.output import show_value
 from ops.cli.session import ClusterSession
-
-if TYPE_CHECKING:
-    from core.domain.configuration.commands import Command
-    from core.domain.model import Quarantine
+from workflows.engine.client.client import Client
+from workflows.jobs.quarantine.probe import PROBE_NOW, probe_id
 
 app = typer.Typer(
-    no_args_is_help=True, help="Set addresses aside that a stranger uses, and take them back."
+    no_args_is_help=True, help="Keep addresses that another host uses from being used."
 )
 
 
@@ -34,12 +43,10 @@ def add(
 
     Who holds it keeps it.
     """
-    from core.domain.configuration.commands import QuarantineAddress
-
     command, done = QuarantineAddress(address, reason, evidence), f"{address} quarantined"
 
     async def action(session: ClusterSession) -> Exit:
-        print(done if await apply_command.apply(session, command) else f"{done} already")
+        print(done if await write_command(session, command) else f"{done} already")
         for note in await _notes(session, address):
             typer.echo(note, err=True)
         return Exit.OK
@@ -54,8 +61,6 @@ def lift(
     reason: Annotated[str, typer.Option("--reason", help="for people")] = "",
 ) -> None:
     """Let a quarantined address be handed out again."""
-    from core.domain.configuration.commands import LiftQuarantine
-
     _apply(context, LiftQuarantine(address, reason), f"{address} lifted")
 
 
@@ -67,9 +72,6 @@ def probe(
     """Probe an address now; one that a person has set aside is not probed."""
 
     async def action(session: ClusterSession) -> Exit:
-        from workflows.engine.client.client import Client
-        from workflows.jobs.quarantine.probe import PROBE_NOW, probe_id
-
         found = await _read(session, address)
         if found.stranger is None:
             raise BadInput(
@@ -94,10 +96,6 @@ def show(
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
-        from core.domain.quarantine.quarantine_decisions import seen_in_words
-        from workflows.engine.client.client import Client
-        from workflows.jobs.quarantine.probe import probe_id
-
         found = await _read(session, address)
         shown = {"address": found.address, "reason": found.reason, "seen": seen_in_words(found)}
         if found.stranger is None:
@@ -120,13 +118,6 @@ def list_(context: typer.Context) -> None:
 
 async def _notes(session: ClusterSession, text: str) -> list[str]:
     """What a person may not expect of an address that is set aside. The text is an address."""
-    from core.domain.addresses.ip_address import parse_address
-    from core.domain.configuration.configuration_state import readable_addresses
-    from core.domain.evolution import Ledger
-    from core.eventstore.kinds import CLAIMS
-    from core.eventstore.kv import Get
-    from core.eventstore.state import read_configuration
-
     address, ledger = parse_address(text), Ledger()
     await read_configuration(session.store, session.keys, ledger)
     pools = [pool for pool in ledger.pools.values() if pool.family == address.family]
@@ -145,10 +136,6 @@ async def _notes(session: ClusterSession, text: str) -> list[str]:
 
 async def _read(session: ClusterSession, text: str) -> Quarantine:
     """The quarantine of an address, however it is written. Raises BadInput, NotFound."""
-    from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
-    from core.eventstore.codec import QUARANTINE
-    from core.eventstore.kv import Get
-
     try:
         address = parse_address(text)
     except AddressSyntaxError as error:
@@ -161,7 +148,7 @@ async def _read(session: ClusterSession, text: str) -> Quarantine:
 
 def _apply(context: typer.Context, command: Command, done: str) -> None:
     async def action(session: ClusterSession) -> Exit:
-        print(done if await apply_command.apply(session, command) else f"{done} already")
+        print(done if await write_command(session, command) else f"{done} already")
         return Exit.OK
 
     perform(context, action)

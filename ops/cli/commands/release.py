@@ -7,21 +7,22 @@ came (I4).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from core.allocation.releaser import Released, ReleaseRequest
+from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
+from core.domain.claims.claim_decisions import ReleaseDecision
+from core.domain.model import Endpoint
 from core.errors import NotFound
+from core.eventstore.codec import CLAIM, ENDPOINT
+from core.eventstore.kv import Get
 from ops.cli.context import confirm, perform
 from ops.cli.exits import Exit, fail
 from ops.cli.kinds import split_name
 from ops.cli.output import counted
 from ops.cli.session import ClusterSession
-
-if TYPE_CHECKING:
-    from core.allocation.releaser import Released
-    from core.domain.claims.claim_decisions import ReleaseDecision
-    from core.domain.model import Endpoint
 
 CHANGED = "the addresses have changed since they were shown"
 
@@ -35,7 +36,7 @@ def release(
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="of the Pod")] = "default",
     yes: Annotated[bool, typer.Option("-y", "--yes", help="do not ask")] = False,
 ) -> None:
-    """Release all addresses of the Pod that has this name or holds this address."""
+    """Release all addresses of one Pod."""
 
     async def action(session: ClusterSession) -> Exit:
         endpoint = await find_endpoint(session, holder, namespace)
@@ -57,10 +58,6 @@ def release(
 
 async def find_endpoint(session: ClusterSession, text: str, namespace: str) -> Endpoint:
     """The endpoint of that name, or that holds that address. Raises NotFound."""
-    from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
-    from core.eventstore.codec import CLAIM, ENDPOINT
-    from core.eventstore.kv import Get
-
     key = split_name(text, namespace)
     try:
         address = str(parse_address(text))
@@ -80,9 +77,6 @@ async def find_endpoint(session: ClusterSession, text: str, namespace: str) -> E
 
 
 async def _release(session: ClusterSession, shown: Endpoint, reason: str) -> Released:
-    from core.allocation.releaser import ReleaseRequest
-    from core.domain.claims.claim_decisions import ReleaseDecision
-
     def decide(endpoint: Endpoint) -> ReleaseDecision:
         if endpoint != shown:
             return ReleaseDecision(ends=False, why=CHANGED)

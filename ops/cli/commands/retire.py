@@ -7,31 +7,38 @@ without one nothing is lost: the retirement begins as soon as a controller is th
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
+from core.domain.configuration.commands import Reinstate, Retirable
+from core.domain.configuration.retirement import InUse, deletion
+from core.domain.evolution import Ledger
 from core.errors import BadInput, ExecutionNotFound, NotFound
-from ops.cli import apply_command
-from ops.cli.context import globals_of, perform
+from core.eventstore.state import read_configuration
+from ops.cli.configuration_writer import write_command
+from ops.cli.context import perform
 from ops.cli.exits import Exit
+from ops.cli.global_options import Format, globals_of
 from ops.cli.kinds import ObjectKind, kind_of, object_name
-from ops.cli.output import Format, TableColumn, counted, pairs, show_table, show_value
+from ops.cli.output import TableColumn, counted, pairs, show_table, show_value
 from ops.cli.session import ClusterSession
 from ops.cli.times import parse_length
-
-if TYPE_CHECKING:
-    from core.domain.configuration.commands import Retirable
-    from core.domain.configuration.retirement import InUse
-    from workflows.jobs.retirement.retirement_values import (
-        AtDeadline,
-        RemainingClaims,
-        RetirementRequest,
-    )
-
-app = typer.Typer(
-    no_args_is_help=True, help="Let pools and subnets go when they are empty, and take it back."
+from workflows.engine.client.client import Client
+from workflows.engine.client.visibility import Visibility
+from workflows.engine.store.keys import WorkflowKeys
+from workflows.jobs.retirement.activities import look
+from workflows.jobs.retirement.retirement_values import (
+    ORDER,
+    POOL_WORKFLOW,
+    SUBNET_WORKFLOW,
+    AtDeadline,
+    RemainingClaims,
+    RetirementRequest,
+    retirement_id,
 )
+
+app = typer.Typer(no_args_is_help=True, help="Delete pools and subnets once they are empty.")
 
 _COLUMNS: Final = (
     TableColumn("OBJECT"),
@@ -139,10 +146,7 @@ def cancel(context: typer.Context, kind: KindWord, name: Name) -> None:
     what = _kind(kind)
 
     async def action(session: ClusterSession) -> Exit:
-        from core.domain.configuration.commands import Reinstate
-        from workflows.engine.client.client import Client
-
-        done = await apply_command.apply(session, Reinstate(what, name))
+        done = await write_command(session, Reinstate(what, name))
         async with Client(session.store, session.keys, name="orbctl") as client:
             with suppress(ExecutionNotFound):
                 await client.cancel(_id(what, name), f"taken back by {session.actor}")
@@ -165,13 +169,10 @@ def _retire(
         raise BadInput("--give-back needs a --deadline", subject="give-back")
 
     async def action(session: ClusterSession) -> Exit:
-        from core.domain.configuration.retirement import deletion
-        from workflows.jobs.retirement.retirement_values import RetirementRequest
-
         at_deadline: AtDeadline = "reinstate" if give_back else "wait"
         for name in names:
             command = deletion(kind, name, in_use)
-            done = await apply_command.apply(session, command)
+            done = await write_command(session, command)
             if in_use == REFUSE:
                 print(f"{object_name(command)} deleted")
                 continue
@@ -186,9 +187,6 @@ def _retire(
 
 async def _order(session: ClusterSession, kind: Retirable, order: RetirementRequest) -> None:
     """Begin the execution, or give the one that is there this order."""
-    from workflows.engine.client.client import Client
-    from workflows.jobs.retirement.retirement_values import ORDER, POOL_WORKFLOW, SUBNET_WORKFLOW
-
     workflow = POOL_WORKFLOW if kind == "pool" else SUBNET_WORKFLOW
     async with Client(session.store, session.keys, name="orbctl") as client:
         await client.signal_with_start(
@@ -197,9 +195,6 @@ async def _order(session: ClusterSession, kind: Retirable, order: RetirementRequ
 
 
 async def _all(session: ClusterSession) -> list[tuple[Retirable, str]]:
-    from core.domain.evolution import Ledger
-    from core.eventstore.state import read_configuration
-
     ledger = Ledger()
     await read_configuration(session.store, session.keys, ledger)
     subnets = sorted(name for name, one in ledger.subnets.items() if one.retiring)
@@ -211,10 +206,6 @@ async def _state(
     session: ClusterSession, kind: Retirable, name: str
 ) -> tuple[RemainingClaims, str]:
     """What is left, and the status of the execution ("": there is none)."""
-    from workflows.engine.client.visibility import Visibility
-    from workflows.engine.store.keys import WorkflowKeys
-    from workflows.jobs.retirement.activities import look
-
     left = await look(session.store, session.keys, kind, name)
     try:
         found = await Visibility(session.store, WorkflowKeys(session.keys)).describe(
@@ -243,8 +234,6 @@ def _kind(word: str) -> Retirable:
 
 
 def _id(kind: Retirable, name: str) -> str:
-    from workflows.jobs.retirement.retirement_values import retirement_id
-
     return retirement_id(kind, name)
 
 

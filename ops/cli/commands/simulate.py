@@ -6,23 +6,29 @@ The commands run on a fork of the present state through the real ``decide``. Wri
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 
+from core.domain.autopools.application_plan import ReconcileStep as PoolStep
+from core.domain.autopools.application_plan import refused_step
+from core.domain.configuration.commands import Command
+from core.domain.events import TYPE_NAMES
+from core.domain.evolution import Ledger
+from core.errors import Refused
+from core.eventstore.state import read_ledger
+from core.manifests.commands import delete_command
+from core.manifests.manifest_parser import load_documents
+from core.projections.fork import Fork, Holding, PoolEffect, SimulatedStep
+from core.projections.pool_tally import PoolCounts
+from ops.cli.applications import lines_of, word_of
 from ops.cli.commands.apply import read_commands
-from ops.cli.context import globals_of, perform
+from ops.cli.context import perform, read_text
 from ops.cli.exits import Exit, report_unread
+from ops.cli.global_options import Format, globals_of
 from ops.cli.kinds import object_name
-from ops.cli.output import Format, TableColumn, counted, heading, show_table, show_value
+from ops.cli.output import TableColumn, counted, heading, show_table, show_value
 from ops.cli.session import ClusterSession
-
-if TYPE_CHECKING:
-    from core.domain.autopools.application_plan import ReconcileStep as PoolStep
-    from core.domain.configuration.commands import Command
-    from core.domain.evolution import Ledger
-    from core.projections.fork import Fork, Holding, PoolEffect, SimulatedStep
-    from core.projections.pool_tally import PoolCounts
 
 HOLDINGS_SHOWN_MAX: Final = 1_000
 """Holders listed; beyond it their number alone is told."""
@@ -35,7 +41,7 @@ def simulate(
         bool, typer.Option("--delete", help="what deleting these objects would do")
     ] = False,
 ) -> None:
-    """Tell what applying (or deleting) these objects would do, and write nothing.
+    """Show what a change would do, without writing.
 
     Includes what controllers would do with the automatic pools of recorded applications.
     """
@@ -43,9 +49,6 @@ def simulate(
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
-        from core.eventstore.state import read_ledger
-        from core.projections.fork import Fork
-
         fork = Fork(await read_ledger(session.store, session.keys))
         report_unread(fork.ledger)
         already = set(_planned(fork.ledger))
@@ -87,8 +90,6 @@ class SimulationResult(NamedTuple):
 
 def _planned(ledger: Ledger) -> list[AutomaticPoolPlan]:
     """The steps for every application that has a record, as the controllers plan them."""
-    from ops.cli.applications import lines_of
-
     return [
         AutomaticPoolPlan(str(line.key), step) for line in lines_of(ledger) for step in line.steps
     ]
@@ -96,9 +97,6 @@ def _planned(ledger: Ledger) -> list[AutomaticPoolPlan]:
 
 def _carried_out(plan: AutomaticPoolPlan, fork: Fork) -> AutomaticPoolPlan:
     """The plan after it was tried; an application before it may have taken the addresses."""
-    from core.domain.autopools.application_plan import refused_step
-    from core.errors import Refused
-
     step = plan.step
     refusals = fork.apply(step.command).refusals if step.command is not None else ()
     if not refusals:
@@ -107,18 +105,11 @@ def _carried_out(plan: AutomaticPoolPlan, fork: Fork) -> AutomaticPoolPlan:
 
 
 def _deletions(paths: list[str]) -> list[Command]:
-    from core.manifests.commands import delete_command
-    from core.manifests.manifest_parser import load_documents
-    from ops.cli.context import stdin_text
-    from ops.cli.session import read_text
-
-    texts = (read_text(path, stdin_text) for path in paths)
+    texts = (read_text(path) for path in paths)
     return [delete_command(manifest) for text in texts for manifest in load_documents(text)]
 
 
 def _show(found: SimulationResult, fork: Fork, *, wide: bool) -> None:
-    from core.domain.events import TYPE_NAMES
-
     for step in found.steps:
         name = object_name(step.command)
         if step.refusals:
@@ -163,8 +154,6 @@ _PLAN_COLUMNS = (
 
 
 def _plan_row(plan: AutomaticPoolPlan) -> tuple[str, ...]:
-    from ops.cli.applications import word_of
-
     step = plan.step
     why = f"{step.reason} ({step.remedy})" if step.remedy else step.reason
     return plan.application, word_of(step), step.pool or "-", why
@@ -213,8 +202,6 @@ def _show_holdings(noticed: list[Holding]) -> None:
 
 
 def _plain(found: SimulationResult, effects: list[PoolEffect]) -> dict[str, Any]:
-    from core.domain.events import TYPE_NAMES
-
     return {
         "steps": [
             {

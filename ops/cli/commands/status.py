@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import typer
 
-from ops.cli.context import globals_of, perform
+from core.archive.archiver import LIVE_SEGMENTS_MAX
+from core.archive.cursor import CURSORS, ArchiveCursor, cursor_key
+from core.audit.scan import scan
+from core.eventstore.alarms import alarmed
+from core.eventstore.codec import WriterHead
+from core.eventstore.election import LEADERS, Leader
+from core.eventstore.faults import ContainedFault, Faults
+from core.eventstore.heads import read_heads
+from core.eventstore.kinds import KeyKind, key_text
+from core.eventstore.kv import Get, KeyValue, RangeResult
+from core.projections.checkpoint import CHECKPOINT, CHECKPOINT_KIND, Checkpoint
+from ops.cli.context import perform
 from ops.cli.exits import Exit
+from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, age, counted, heading, moment, pairs, show_table, show_value
 from ops.cli.session import ClusterSession
+from ops.kinds import STATUS_KINDS
 from ops.settings import CONTROLLER_ROLE
-
-if TYPE_CHECKING:
-    from core.archive.cursor import ArchiveCursor
-    from core.eventstore.codec import WriterHead
-    from core.eventstore.election import Leader
-    from core.eventstore.faults import ContainedFault
-    from core.eventstore.kinds import KeyKind
-    from core.eventstore.kv import KeyValue, RangeResult
-    from core.projections.checkpoint import Checkpoint
 
 T = TypeVar("T")
 
@@ -48,7 +52,7 @@ class ClusterStatus:
 
 
 def status(context: typer.Context) -> None:
-    """Show etcd, the writers with their epochs, the live log, the archive and the projector."""
+    """Show the state of etcd, writers, log, archive and projector."""
     said = globals_of(context)
 
     async def action(session: ClusterSession) -> Exit:
@@ -63,15 +67,6 @@ def status(context: typer.Context) -> None:
 
 
 async def _read(session: ClusterSession) -> ClusterStatus:
-    from core.archive.cursor import CURSORS, cursor_key
-    from core.audit.scan import scan
-    from core.eventstore.election import LEADERS
-    from core.eventstore.faults import Faults
-    from core.eventstore.heads import read_heads
-    from core.eventstore.kv import Get
-    from core.projections.checkpoint import CHECKPOINT, CHECKPOINT_KIND
-    from ops.kinds import STATUS_KINDS
-
     keys, found, faults = session.keys, ClusterStatus(), Faults(logged=False)
 
     def read(kind: KeyKind[T], answer: RangeResult) -> T | None:
@@ -112,9 +107,6 @@ async def _newest_event(
     session: ClusterSession, found: Sequence[KeyValue], heads: Mapping[str, WriterHead]
 ) -> int:
     """The newest live event: a head may also change without one, so its segment is asked for."""
-    from core.eventstore.kinds import key_text
-    from core.eventstore.kv import Get
-
     keys = session.keys
     newest = sorted(found, key=lambda kv: kv.mod_revision, reverse=True)[:NEWEST_HEADS_MAX]
     writers = [key_text(keys, kv.key).partition("/")[2] for kv in newest]
@@ -170,14 +162,10 @@ def _show_unreadable(faults: Sequence[ContainedFault]) -> None:
 
 
 def _alarm(alarms: Sequence[str]) -> str:
-    from core.eventstore.alarms import alarmed
-
     return str(alarmed(alarms)) if alarms else ""
 
 
 def _live(found: ClusterStatus) -> str:
-    from core.archive.archiver import LIVE_SEGMENTS_MAX
-
     share = 100 * found.live / LIVE_SEGMENTS_MAX
     return f"{counted(found.live, 'segment')}, {share:.0f} % of the bound of {LIVE_SEGMENTS_MAX:,}"
 

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+import os
+from pathlib import Path
+from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 
+from core.domain.addresses.ip_address import (
+    Address,
+    AddressSyntaxError,
+    format_address,
+    parse_address,
+)
 from core.errors import BadInput, NotFound
+from nodeagent.clusterip.frontends import PROTOCOLS as NUMBERS
+from nodeagent.clusterip.frontends import BackendGroup, Frontend, address_text, packed
+from nodeagent.clusterip.installation import served
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from ops.cli.commands.release import find_endpoint
-from ops.cli.context import globals_of, perform
+from ops.cli.context import perform
 from ops.cli.exits import Exit
-from ops.cli.output import Format, TableColumn, heading, show_table, show_value
+from ops.cli.global_options import Format, globals_of
+from ops.cli.output import TableColumn, heading, show_table, show_value
 from ops.cli.session import ClusterSession
-
-if TYPE_CHECKING:
-    from core.domain.addresses.ip_address import Address
-    from nodeagent.clusterip.frontends import BackendGroup, Frontend
-    from ops.diagnostics.paths.path_trace import PathHop, PathSegment
+from ops.diagnostics.paths.path_trace import PathHop, PathSegment, legs
+from ops.diagnostics.paths.pod_namespaces import namespace_of
+from ops.diagnostics.paths.route_lookup import Stack, route_text, rule_text, table_name
 
 COLUMNS: Final = tuple(
     map(TableColumn, ("LEG", "STACK", "PACKET", "RULE", "TABLE", "ROUTE", "NEIGHBOUR"))
@@ -34,8 +45,6 @@ class TraceTarget(NamedTuple):
     port: int = 0
 
     def __str__(self) -> str:
-        from core.domain.addresses.ip_address import format_address
-
         text = format_address(*self.address)
         if not self.port:
             return text
@@ -69,13 +78,11 @@ def trace_path(
         str, typer.Option("--bpffs", envvar="ORBWEAVER_CLUSTER_IP_BPFFS", help="pinned ClusterIPs")
     ] = BPFFS,
 ) -> None:
-    """Tell rule, table and route of packets from a Pod to DST, and of the answers.
+    """Show rules and routes of a Pod's packets.
 
     Run it on the Pod's node, as root. Nothing is sent: the kernel is asked what it would do. With
     --netns and an address no etcd is needed.
     """
-    import os
-
     if os.geteuid():
         raise BadInput("entering a Pod takes root", subject="trace-path", remedy="use sudo")
     if protocol not in PROTOCOLS:
@@ -96,8 +103,6 @@ def trace_path(
 
 def _target(text: str) -> TraceTarget | None:
     """The address that a text names; None: it names a Pod. Raises BadInput."""
-    from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
-
     head, _, port = text.rpartition(":")
     with_port = head.startswith("[") or "." in head
     written = head.strip("[]") if with_port else text.strip("[]")
@@ -113,18 +118,12 @@ def _target(text: str) -> TraceTarget | None:
 
 
 async def _namespace(session: ClusterSession, pod: str, namespace: str, socket: str) -> str:
-    from pathlib import Path
-
-    from ops.diagnostics.paths.pod_namespaces import namespace_of
-
     endpoint = await find_endpoint(session, pod, namespace)
     containers = {nic.container for nic in endpoint.nics if nic.container}
     return namespace_of(containers, Path(socket).with_name("datapath"))
 
 
 async def _addresses(session: ClusterSession, pod: str, namespace: str) -> list[TraceTarget]:
-    from core.domain.addresses.ip_address import parse_address
-
     endpoint = await find_endpoint(session, pod, namespace)
     found = [TraceTarget(parse_address(address)) for address, _ in endpoint.addresses()]
     if not found:
@@ -152,13 +151,6 @@ def _tell(
 def _traced(
     pod: str, netns: str, targets: list[TraceTarget], protocol: str, bpffs: str
 ) -> list[Traced]:
-    from pathlib import Path
-
-    from nodeagent.clusterip.installation import served
-    from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
-    from ops.diagnostics.paths.path_trace import legs
-    from ops.diagnostics.paths.route_lookup import Stack
-
     executor = NetnsExecutor()
     try:
         with (
@@ -181,10 +173,6 @@ def _backend(
     target: TraceTarget, protocol: str, frontends: dict[Frontend, BackendGroup]
 ) -> tuple[str, Address]:
     """What a socket that asks for the target is told, in words, and the address it goes to."""
-    from core.domain.addresses.ip_address import format_address, parse_address
-    from nodeagent.clusterip.frontends import PROTOCOLS as NUMBERS
-    from nodeagent.clusterip.frontends import address_text, packed
-
     asked, number = packed(format_address(*target.address)), NUMBERS[protocol.upper()]
     for frontend in sorted(frontends):
         is_it = (frontend.address, frontend.protocol) == (asked, number)
@@ -210,8 +198,6 @@ def _show(pod: str, traced: Traced, form: Format) -> None:
 
 
 def _row(leg: PathSegment, stop: PathHop) -> tuple[str, ...]:
-    from ops.diagnostics.paths.route_lookup import route_text, rule_text, table_name
-
     answer = stop.answer
     table = table_name(answer.route.table) if answer.route else "-"
     route = route_text(answer) or answer.why_not

@@ -6,20 +6,21 @@ carries it out, and then everything is read again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
-from ops.cli.context import globals_of, perform
+from core.audit.repair import Repaired, repair
+from core.audit.state import Difference
+from core.audit.verify import LogFault, VerificationReport
+from core.audit.verify import verify as verify_all
+from core.eventstore.faults import ContainedFault
+from ops.cli.context import perform
 from ops.cli.exits import Exit
-from ops.cli.output import Format, counted, heading, show_value
+from ops.cli.global_options import Format, globals_of
+from ops.cli.output import counted, heading, show_value
 from ops.cli.session import ClusterSession
-
-if TYPE_CHECKING:
-    from core.audit.repair import Repaired
-    from core.audit.state import Difference
-    from core.audit.verify import LogFault, VerificationReport
-    from core.eventstore.faults import ContainedFault
+from ops.kinds import ALL_KINDS
 
 SHOWN_MAX: Final = 50
 """Findings of each kind that are listed; -o wide lists all that the report has."""
@@ -31,13 +32,10 @@ def verify(
         bool, typer.Option("--repair", help="put the state keys back to what the log says")
     ] = False,
 ) -> None:
-    """Check the whole log, its archive and the state keys against each other."""
+    """Check log, archive and state keys against each other."""
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
-        from core.audit.verify import verify as verify_all
-        from ops.kinds import ALL_KINDS
-
         report = await verify_all(session.store, session.keys, session.archive, ALL_KINDS)
         repaired = None
         if repair and report.plan:
@@ -57,8 +55,6 @@ def verify(
 
 
 async def _repair(session: ClusterSession, report: VerificationReport) -> Repaired:
-    from core.audit.repair import repair
-
     return await session.write(
         lambda writer: repair(report.plan, session.store, session.keys, writer, session.cause)
     )

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import typer
 
-from ops.cli.context import globals_of
+from core import __version__
+from core.eventstore.codec import SEGMENT_VERSION, STATE_VERSION
+from core.eventstore.keys import LAYOUT
+from ops.cli.global_options import globals_of
 from ops.cli.output import show_value
 
 
 def version(context: typer.Context) -> None:
-    """Show the version of this program and what it reads and writes."""
-    from core import __version__
-    from core.eventstore.codec import SEGMENT_VERSION, STATE_VERSION
-    from core.eventstore.keys import LAYOUT
-
+    """Show the versions of program and formats."""
     output = globals_of(context).output
     facts = {
         "version": __version__,

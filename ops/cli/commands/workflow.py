@@ -5,22 +5,31 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
+from msgspec import DecodeError, json, to_builtins
 
-from ops.cli.context import globals_of, perform
+from core.domain.configuration.refusals import Refusal
+from core.errors import BadInput, OrbweaverError, Refused
+from ops.cli.context import perform
 from ops.cli.exits import Exit
-from ops.cli.output import Format, TableColumn, age, counted, moment, pairs, show_table, show_value
+from ops.cli.global_options import Format, globals_of
+from ops.cli.output import TableColumn, age, counted, moment, pairs, show_table, show_value
 from ops.cli.session import ClusterSession
+from workflows.engine.client.client import Client
+from workflows.engine.client.visibility import Description, Filter, Visibility
+from workflows.engine.store.archive_files import ARCHIVE_FOLDER, ExecutionFiles
+from workflows.engine.store.keys import WorkflowKeys
+from workflows.engine.store.records import RunHead
+from workflows.model.codec import to_json
+from workflows.model.errors import WorkflowError
+from workflows.model.events import HistoryEvent
+from workflows.model.policies import ExecutionStatus
 
-if TYPE_CHECKING:
-    from workflows.engine.client.client import Client
-    from workflows.engine.client.visibility import Description, Visibility
-    from workflows.engine.store.records import RunHead
-    from workflows.model.events import HistoryEvent
-
-app = typer.Typer(no_args_is_help=True, help="See durable executions, and speak to them.")
+app = typer.Typer(
+    no_args_is_help=True, help="Show, signal, query, cancel or reset workflow executions."
+)
 
 Queue = Annotated[str, typer.Option("--queue", help="task queue")]
 Id = Annotated[str, typer.Argument(help="workflow id")]
@@ -64,8 +73,6 @@ def list_(
     queue: Queue = "default",
 ) -> None:
     """List executions, the newest first."""
-    from workflows.engine.client.visibility import Filter
-
     wanted = Filter(workflow_type, _statuses(status or []), _attributes(attribute or []))
     output = globals_of(context).output
 
@@ -112,10 +119,6 @@ def history(
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
-        from msgspec import json
-
-        from workflows.model.codec import to_json
-
         head, events = await _visibility(session, queue).history(workflow_id, run)
         if output.is_plain:
             show_value({"runId": head.run_id, **json.decode(to_json(events))}, output)
@@ -322,31 +325,20 @@ def _describe(found: Description, now_ms: int) -> None:
 
 
 def _head_document(head: RunHead) -> dict[str, Any]:
-    from msgspec import to_builtins
-
     fields: dict[str, Any] = to_builtins(head._asdict())
     return {name: value for name, value in fields.items() if value not in ("", None, [], {}, 0)}
 
 
 def _visibility(session: ClusterSession, queue: str) -> Visibility:
-    from workflows.engine.client.visibility import Visibility
-    from workflows.engine.store.archive_files import ARCHIVE_FOLDER, ExecutionFiles
-    from workflows.engine.store.keys import WorkflowKeys
-
     files = ExecutionFiles(session.settings.archive / ARCHIVE_FOLDER)
     return Visibility(session.store, WorkflowKeys(session.keys, queue), files)
 
 
 def _client(session: ClusterSession, queue: str) -> Client:
-    from workflows.engine.client.client import Client
-
     return Client(session.store, session.keys, name="orbctl", queue=queue)
 
 
 def _unknown_type(name: str, queue: str, known: list[str]) -> Exception:
-    from core.domain.configuration.refusals import Refusal
-    from core.errors import Refused
-
     remedy = f"use one of {', '.join(known)}" if known else "start a controller: none has been here"
     message = f"no worker of queue {queue} has the workflow type {name!r}"
     refusal = Refusal("NotSupported", "workflow-type", f"Workflow/{name}", "type", message, remedy)
@@ -370,8 +362,6 @@ def _ask(context: typer.Context, queue: str, ask: Callable[[Client], Awaitable[o
     """Print the answer as JSON."""
 
     async def action(session: ClusterSession) -> Exit:
-        from msgspec import json
-
         with _told_as_errors():
             async with _client(session, queue) as client:
                 print(json.encode(await ask(client)).decode())
@@ -383,9 +373,6 @@ def _ask(context: typer.Context, queue: str, ask: Callable[[Client], Awaitable[o
 @contextmanager
 def _told_as_errors() -> Iterator[None]:
     """The engine's own errors (limits, payloads) as errors of this program."""
-    from core.errors import OrbweaverError
-    from workflows.model.errors import WorkflowError
-
     try:
         yield
     except WorkflowError as error:
@@ -393,9 +380,6 @@ def _told_as_errors() -> Iterator[None]:
 
 
 def _statuses(names: list[str]) -> tuple[Any, ...]:
-    from core.errors import BadInput
-    from workflows.model.policies import ExecutionStatus
-
     known = {status.value.lower(): status for status in ExecutionStatus}
     unknown = [name for name in names if name.lower() not in known]
     if unknown:
@@ -408,8 +392,6 @@ def _statuses(names: list[str]) -> tuple[Any, ...]:
 
 
 def _attributes(texts: list[str]) -> dict[str, Any]:
-    from core.errors import BadInput
-
     found = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -421,8 +403,6 @@ def _attributes(texts: list[str]) -> dict[str, Any]:
 
 def _value(text: str) -> Any:  # noqa: ANN401 - any JSON
     """JSON where it is JSON, else the text itself."""
-    from msgspec import DecodeError, json
-
     try:
         return json.decode(text)
     except DecodeError:

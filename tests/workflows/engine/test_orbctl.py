@@ -11,8 +11,8 @@ from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.kv import Put
 from core.eventstore.memory import MemoryStore
 from ops.cli.exits import Exit
+from ops.cli.global_options import ProcessContext
 from ops.cli.main import run
-from ops.cli.session import ProcessContext
 from tests.support.etcd import EtcdCluster
 from tests.workflows.engine.sample import Basket, Chain, Sleeper
 from tests.workflows.engine.stage import Stage, eventually, within

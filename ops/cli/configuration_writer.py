@@ -7,22 +7,21 @@ object is again as its custom resource says.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import typer
 
+from core.domain.configuration import commands as wishes
+from core.domain.configuration.commands import Command
+from core.domain.model import Pool, Reservation, Subnet
+from core.eventstore.codec import POOL, RESERVATION, SUBNET, StateCodec
+from core.eventstore.kv import Get
 from ops.cli.kinds import object_name
 from ops.cli.session import ClusterSession
+from ops.kubernetes.resources import source_of
 
-if TYPE_CHECKING:
-    from core.domain.configuration.commands import Command
-    from core.domain.model import Pool, Reservation, Subnet
-    from core.eventstore.codec import StateCodec
-
-    Stored = tuple[bytes, StateCodec[Pool] | StateCodec[Subnet] | StateCodec[Reservation]]
+Stored = tuple[bytes, StateCodec[Pool] | StateCodec[Subnet] | StateCodec[Reservation]]
 
 
-async def apply(session: ClusterSession, command: Command) -> int:
+async def write_command(session: ClusterSession, command: Command) -> int:
     """Decide and write; how many events it made. Raises Refused."""
     is_followed = await _is_followed(session, command)
     applied = await session.write(
@@ -39,9 +38,6 @@ async def apply(session: ClusterSession, command: Command) -> int:
 
 async def _is_followed(session: ClusterSession, command: Command) -> bool:
     """Whether the command's object was made from a custom resource."""
-    from core.eventstore.kv import Get
-    from ops.kubernetes.resources import source_of
-
     if (stored := _stored(session, command)) is None:
         return False
     key, codec = stored
@@ -51,9 +47,6 @@ async def _is_followed(session: ClusterSession, command: Command) -> bool:
 
 def _stored(session: ClusterSession, command: Command) -> Stored | None:
     """Where the state has the object, if custom resources can make such."""
-    from core.domain.configuration import commands as wishes
-    from core.eventstore.codec import POOL, RESERVATION, SUBNET
-
     match command:
         case wishes.ApplyPool(pool):
             return session.keys.pool(pool.name), POOL

@@ -1,0 +1,154 @@
+"""The application ``orbctl``: its commands and its global options."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Final
+
+import typer
+
+import core
+from core.process.environment import CLUSTER_VARIABLES
+from ops.cli.command_group import CommandGroup, LazyCommand
+from ops.cli.global_options import Format, Globals, ProcessContext
+
+HELP: Final = """Show, change and audit the addresses of a cluster.
+
+Every allocation is an event in etcd.
+
+Global options may stand anywhere on the line. With --etcd, orbctl connects to etcd itself. As the
+kubectl plugin, or with --context, --kubeconfig or --system-namespace, it runs in a controller's Pod
+of that cluster through `kubectl exec`.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or unreadable input, 3 refused by a rule, 4 not found,
+5 etcd unavailable, 6 verify found differences, 7 the outcome of a write is unknown.
+"""
+
+_PANELS: Final = {
+    "Show": {
+        "get": ("get:get", "Show objects in a table or as manifests."),
+        "describe": ("describe:describe", "Show one object in detail, with its last events."),
+        "explain": ("explain:explain", "Explain which pools serve a Pod, and why others do not."),
+        "simulate": ("simulate:simulate", "Show what a change would do, without writing."),
+        "status": ("status:status", "Show the state of etcd, writers, log, archive and projector."),
+    },
+    "Change": {
+        "apply": ("apply:apply", "Create or change objects from manifests."),
+        "delete": ("delete:delete", "Delete objects by kind and name, or those of a YAML file."),
+        "release": ("release:release", "Release all addresses of one Pod."),
+        "assign": ("assign:assign", "Assign given addresses to a Pod: all of them, or none."),
+        "gc": ("gc:gc", "Release leaked addresses; show why others are kept."),
+        "import": ("import_command:app", "Import pools and addresses from another IPAM."),
+        "retire": ("retire:app", "Delete pools and subnets once they are empty."),
+        "quarantine": ("quarantine:app", "Keep addresses that another host uses from being used."),
+    },
+    "Audit": {
+        "history": ("history:history", "Show all events of an address, a Pod or a pool."),
+        "as-of": ("as_of:as_of", "Show objects as they were at a time or log position."),
+        "verify": ("verify:verify", "Check log, archive and state keys against each other."),
+        "export": ("log:export", "Write the log to a file, as JSON lines or raw."),
+        "replay": ("log:replay", "Replay a raw export without etcd, and check every rule."),
+    },
+    "System": {
+        "archive": ("archive:app", "Archive the live log now; show or shorten the archive."),
+        "workflow": ("workflow:app", "Show, signal, query, cancel or reset workflow executions."),
+        "node": ("node:app", "Check this node."),
+        "trace-path": ("trace_path:trace_path", "Show rules and routes of a Pod's packets."),
+        "nad": ("nad:nad", "Print the networks that SpiderMultusConfigs become."),
+        "install": ("install:install", "Install the CNI executables on this node."),
+        "crds": ("crds:crds", "Print the CustomResourceDefinitions."),
+        "completion": ("completion:completion", "Print the completion script of a shell."),
+        "help": ("help_command:help_", "Show the help of orbctl or of one command."),
+        "version": ("version:version", "Show the versions of program and formats."),
+    },
+}
+"""Commands by the panel that lists them: module and function, and the first line of their help."""
+
+
+class OrbctlCommands(CommandGroup):
+    """The commands of orbctl."""
+
+    lazy_commands: ClassVar = {
+        name: LazyCommand(f"ops.cli.commands.{target}", panel, summary)
+        for panel, commands in _PANELS.items()
+        for name, (target, summary) in commands.items()
+    }
+
+
+app = typer.Typer(
+    cls=OrbctlCommands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=HELP,
+)
+
+
+def _cluster_option(setting: str, option: str, text: str, default: str = "") -> Any:  # noqa: ANN401  # typer says so
+    """The option of one setting in ``CLUSTER_VARIABLES``."""
+    return typer.Option(
+        option, envvar=CLUSTER_VARIABLES[setting], help=text, show_default=default or False
+    )
+
+
+_ENDPOINTS = _cluster_option(
+    "endpoints", "--etcd", "endpoints of etcd, host:port, separated by commas", "127.0.0.1:2379"
+)
+_CLUSTER = _cluster_option("cluster", "--cluster", "name of the cluster in etcd", "default")
+_CA = _cluster_option("ca_file", "--etcd-ca", "file with etcd's CA certificate")
+_CERTIFICATE = _cluster_option("cert_file", "--etcd-cert", "file with the client certificate")
+_KEY = _cluster_option("key_file", "--etcd-key", "file with its private key")
+_USER = _cluster_option("user", "--etcd-user", "user of etcd")
+_PASSWORD = _cluster_option("password_file", "--etcd-password-file", "file with its password")
+_ARCHIVE = _cluster_option("archive", "--archive-dir", "directory of the archive")
+_OUTPUT = typer.Option("-o", "--output", help="output format", show_default="table")
+_CONTEXT = typer.Option("--context", help="run in this context's cluster, through kubectl")
+_KUBECONFIG = typer.Option("--kubeconfig", help="run in this kubeconfig's cluster, through kubectl")
+_NAMESPACE = typer.Option(
+    "--system-namespace", help="namespace of the controllers; run there, through kubectl"
+)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        print(f"orbctl {core.__version__}")
+        raise typer.Exit
+
+
+_VERSION = typer.Option(
+    "--version", callback=_print_version, is_eager=True, help="print the version and exit"
+)
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    *,
+    endpoints: Annotated[str | None, _ENDPOINTS] = None,
+    cluster: Annotated[str | None, _CLUSTER] = None,
+    output: Annotated[Format | None, _OUTPUT] = None,
+    ca_file: Annotated[str | None, _CA] = None,
+    cert_file: Annotated[str | None, _CERTIFICATE] = None,
+    key_file: Annotated[str | None, _KEY] = None,
+    user: Annotated[str | None, _USER] = None,
+    password_file: Annotated[str | None, _PASSWORD] = None,
+    archive: Annotated[str | None, _ARCHIVE] = None,
+    kube_context: Annotated[str | None, _CONTEXT] = None,
+    kubeconfig: Annotated[str | None, _KUBECONFIG] = None,
+    system_namespace: Annotated[str | None, _NAMESPACE] = None,
+    version: Annotated[bool, _VERSION] = False,
+) -> None:
+    """Keep the global options for the command (HELP is what people read)."""
+    del kube_context, kubeconfig, system_namespace, version  # acted on before any command runs
+    given = {
+        "endpoints": endpoints,
+        "cluster": cluster,
+        "ca_file": ca_file,
+        "cert_file": cert_file,
+        "key_file": key_file,
+        "user": user,
+        "password_file": password_file,
+        "archive": archive,
+    }
+    process = context.obj if isinstance(context.obj, ProcessContext) else ProcessContext()
+    settings = {name: value for name, value in given.items() if value is not None}
+    context.obj = Globals(settings, output or Format.TABLE, process)

@@ -1,0 +1,109 @@
+"""A group of commands that imports a command when it is used, and whose options stand anywhere.
+
+The names of the commands, with one line for each, are a table: help and completion of the program
+import no command. Every command accepts the options of its group: ``orbctl get pools --cluster
+blue`` is ``orbctl --cluster blue get pools``; what stands last on the line counts.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any, ClassVar, Final, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup, TyperOption
+
+INHERITED: Final = "ops.cli.inherited_options"
+"""Key of ``context.meta``: the group's options that stand after a command, name -> value."""
+
+SHOWN_EVERYWHERE: Final = frozenset({"output"})
+"""Options of the group that the help of each command lists too."""
+
+_EXAMPLES: Final = re.compile(r"\n\nExamples:\n")
+
+
+class LazyCommand(NamedTuple):
+    """Where a command is defined, and its entry in the list of commands.
+
+    ``target``: ``module:name`` of a function or of a ``typer.Typer``; ``panel``: the heading that
+    it stands under; ``summary``: the first line of its help.
+    """
+
+    target: str
+    panel: str
+    summary: str
+
+
+class CommandGroup(TyperGroup):
+    """The group; a subclass lists its commands in ``lazy_commands``."""
+
+    lazy_commands: ClassVar[Mapping[str, LazyCommand]] = {}
+
+    def __init__(self, **attributes: Any) -> None:  # noqa: ANN401  # typer's, passed on
+        super().__init__(**attributes)
+        self._ready: set[str] = set()
+        for name, entry in self.lazy_commands.items():
+            self.add_command(TyperCommand(name, help=entry.summary, rich_help_panel=entry.panel))
+
+    def resolve_command(
+        self,
+        ctx: Any,  # noqa: ANN401  # typer does not export its type
+        args: list[str],
+    ) -> tuple[str | None, Any, list[str]]:
+        """The command that the arguments name, imported, and the arguments after its name."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command if name is None else self.command(name), rest
+
+    def command(self, name: str) -> Any:  # noqa: ANN401  # a TyperCommand or TyperGroup
+        """The command of that name, imported, with the options of this group. Raises KeyError."""
+        if name not in self._ready:
+            if entry := self.lazy_commands.get(name):
+                self.commands[name] = _import_command(name, entry)
+            _inherit(
+                self.commands[name], [one for one in self.params if isinstance(one, TyperOption)]
+            )
+            self._ready.add(name)
+        return self.commands[name]
+
+
+def _import_command(name: str, entry: LazyCommand) -> TyperCommand | TyperGroup:
+    module, _, attribute = entry.target.partition(":")
+    found = getattr(import_module(module), attribute)
+    if isinstance(found, typer.Typer):
+        command: TyperCommand | TyperGroup = typer.main.get_group(found)
+    else:
+        single = typer.Typer(add_completion=False)
+        single.command(name)(found)
+        made = typer.main.get_command(single)
+        assert isinstance(made, TyperCommand), "an application of one function is one command"
+        command = made
+    command.name, command.rich_help_panel = name, entry.panel
+    return command
+
+
+def _inherit(command: Any, options: Sequence[TyperOption]) -> None:  # noqa: ANN401  # as above
+    """Add the group's options to a command and to those below it; its own ones win."""
+    taken = {name for one in command.params for name in one.opts}
+    command.params += [_inherited(one) for one in options if not taken.intersection(one.opts)]
+    if command.help:
+        command.help = _EXAMPLES.sub("\n\n\b\nExamples:\n", command.help)
+    for below in getattr(command, "commands", {}).values():
+        _inherit(below, options)
+
+
+def _inherited(option: TyperOption) -> TyperOption:
+    """The option as a command accepts it: without a default, and kept in ``context.meta``."""
+    found = copy.copy(option)
+    found.default, found.envvar, found.expose_value = None, None, False
+    found.hidden = option.name not in SHOWN_EVERYWHERE
+    found.callback = _keep
+    return found
+
+
+def _keep(context: Any, option: Any, value: object) -> object:  # noqa: ANN401  # typer hides both
+    if value is not None:
+        context.meta.setdefault(INHERITED, {})[option.name] = value
+    return value

@@ -1,0 +1,83 @@
+"""The options on a command line, by the parser that the command itself uses.
+
+What runs elsewhere (``remote``) passes a command line on: without some options, and with the files
+of others as standard input. Nothing is converted or checked here: the other side does that.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import typer
+from typer.core import TyperGroup, TyperOption
+
+from ops.cli.command_group import CommandGroup
+
+END_OF_OPTIONS: Final = "--"
+
+
+class ParsedOption(NamedTuple):
+    """One option with its value, or an argument (``name`` "").
+
+    ``name``: the long form; ``value`` None: a flag. ``words``: what passes it on.
+    """
+
+    name: str
+    value: str | None
+    words: tuple[str, ...]
+
+
+@functools.cache
+def program_of(application: typer.Typer) -> CommandGroup:
+    """The group of an application's commands, made once."""
+    found = typer.main.get_command(application)
+    assert isinstance(found, CommandGroup), "the applications of this package are such groups"
+    return found
+
+
+def parse_options(arguments: Sequence[str], program: TyperGroup) -> Iterator[ParsedOption]:
+    """The options and arguments of a line, from left to right; ends where they cannot be parsed."""
+    command: Any = program
+    context: Any = None
+    rest = list(arguments)
+    while True:
+        context = command.context_class(
+            command, parent=context, resilient_parsing=True, **command.context_settings
+        )
+        values, rest, order = command.make_parser(context).parse_args(rest)
+        yield from _given(values, order)
+        if not isinstance(command, TyperGroup) or not rest:
+            yield from _arguments(rest)
+            return
+        name, command, rest = command.resolve_command(context, rest)
+        if command is None:
+            return
+        yield ParsedOption("", None, (str(name),))
+
+
+def _given(values: Mapping[str, Any], order: Sequence[Any]) -> Iterator[ParsedOption]:
+    """The options in their order, then the arguments of the command."""
+    repeated: dict[str, Iterator[Any]] = {}
+    arguments: list[str] = []
+    for parameter in order:
+        value = values.get(parameter.name)
+        if not isinstance(parameter, TyperOption):
+            arguments += [value] if isinstance(value, str) else value or ()
+            continue
+        name = max((*parameter.opts, *parameter.secondary_opts), key=len)
+        if parameter.multiple:
+            value = next(repeated.setdefault(parameter.name, iter(value or ())))
+        if parameter.is_flag or parameter.count:
+            chosen = parameter.opts if value else parameter.secondary_opts
+            yield ParsedOption(name, None, (max(chosen, key=len),))
+        else:
+            yield ParsedOption(name, value, (f"{name}={value}",))
+    yield from _arguments(arguments)
+
+
+def _arguments(words: Sequence[str]) -> Iterator[ParsedOption]:
+    if any(word.startswith("-") and word != "-" for word in words):
+        yield ParsedOption("", None, (END_OF_OPTIONS,))
+    yield from (ParsedOption("", None, (word,)) for word in words)

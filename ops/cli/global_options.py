@@ -1,0 +1,88 @@
+"""The global options of one run, and what the run takes from its process.
+
+Imported by help and completion: it imports no client of etcd and no printer.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import time
+from collections.abc import Callable
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import typer
+
+from core.process.environment import CLUSTER_VARIABLES
+from ops.cli.command_group import INHERITED
+
+if TYPE_CHECKING:
+    from core.eventstore.etcd import EtcdSettings
+    from core.eventstore.kv import KeyValueStore
+
+WHO: Final = "ORBWEAVER_WHO"
+"""The variable with user and host of the person for whom another machine runs orbctl."""
+
+WHO_CHARACTERS_MAX: Final = 128
+
+
+class Format(StrEnum):
+    """What ``-o`` takes."""
+
+    TABLE = "table"
+    WIDE = "wide"
+    JSON = "json"
+    YAML = "yaml"
+    NAME = "name"
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether programs read it."""
+        return self in (Format.JSON, Format.YAML)
+
+
+def unix_ms() -> int:
+    """The present, in Unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def user_and_host() -> str:
+    """``user@host`` of this process, or what ``ORBWEAVER_WHO`` says."""
+    if who := os.environ.get(WHO, "").strip():
+        return who[:WHO_CHARACTERS_MAX]
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"
+
+
+class ProcessContext(NamedTuple):
+    """What a run takes from its process; tests pass their own.
+
+    ``who``: user and host; ``open_store`` None: a client of etcd.
+    """
+
+    open_store: Callable[[EtcdSettings], KeyValueStore] | None = None
+    now_ms: Callable[[], int] = unix_ms
+    who: Callable[[], str] = user_and_host
+
+
+class Globals(NamedTuple):
+    """The global options of one run. ``options``: by the names in ``CLUSTER_VARIABLES``."""
+
+    options: dict[str, str]
+    output: Format
+    process: ProcessContext
+
+
+def globals_of(context: typer.Context) -> Globals:
+    """The global options of a run, wherever they stand on the line."""
+    found = context.obj
+    assert isinstance(found, Globals), "the callback of the application sets it"
+    inherited: dict[str, Any] = context.meta.get(INHERITED, {})
+    options = {name: value for name, value in inherited.items() if name in CLUSTER_VARIABLES}
+    output = inherited.get("output", found.output)
+    return found._replace(options={**found.options, **options}, output=output)

@@ -1,0 +1,133 @@
+"""The controller as a daemon: options, settings, event loop, signals, exit codes.
+
+Exit codes: 0 ended on a signal, 1 a failure that no retry resolves, 2 settings that cannot be used,
+4 a task ended and used up its restarts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from core.errors import BadInput, OrbweaverError, TaskEnded
+from core.eventstore.collector import freeze_modules
+from core.eventstore.etcd import EtcdStore
+from core.process.connections import raise_open_files_limit
+from core.process.environment import KUBECONFIG
+from core.process.event_loop import loop_factory
+from core.process.logs import set_up_logging
+from core.process.supervision import EXIT_TASK_ENDED
+from core.process.teardown import Teardown
+from nodeagent.settings.settings_loader import CONF_PATH
+from ops.controller.controller import Controller
+from ops.controller.main import COMMANDS, PROGRAM
+from ops.controller.settings import (
+    TLS_CERTIFICATE,
+    TLS_KEY,
+    ControllerSettings,
+    load_settings,
+)
+from ops.kubernetes.watches.cluster_watch import watch_of
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_SETTINGS: Final = 2
+
+_log: Final = logging.getLogger(__name__)
+
+
+def run(config_path: str, options: Mapping[str, str]) -> int:
+    """Keep reports, metrics and the archive up to date until a signal; the exit code.
+
+    ``options`` take the place of the environment variables of their names.
+    """
+    set_up_logging("info")
+    try:
+        settings = load_settings(config_path, {**os.environ, **options})
+        tracers = _tracers(settings)
+    except BadInput as error:
+        _log.critical("settings: %s", error, extra={"fields": {"key": error.subject}})
+        return EXIT_SETTINGS
+    set_up_logging(settings.log_level)
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        code = runner.run(_serve(settings, tracers))
+    if tracers is not None:
+        tracers.shutdown()
+    return code
+
+
+def main() -> None:
+    """Serve, by the options of the command line; ends the process."""
+    options = _parser().parse_args()
+    given = {
+        KUBECONFIG: options.kubeconfig,
+        TLS_CERTIFICATE: options.tls_server_cert,
+        TLS_KEY: options.tls_server_key,
+    }
+    sys.exit(run(options.config_path, given))
+
+
+def _parser() -> argparse.ArgumentParser:
+    """By the standard library: what typer needs for its options would stay in memory for good."""
+    parser = argparse.ArgumentParser(
+        PROGRAM,
+        allow_abbrev=False,
+        description="Keep reports, metrics and the archive up to date until a signal.",
+        epilog=f"Commands that do one thing and end: {', '.join(COMMANDS)}. See COMMAND --help.",
+    )
+    parser.add_argument("--config-path", default=CONF_PATH, help="The file conf.yml.")
+    for option, variable, text in (
+        ("--kubeconfig", KUBECONFIG, "Translate the custom resources of this cluster."),
+        ("--tls-server-cert", TLS_CERTIFICATE, "Certificate of the webhooks, a PEM file."),
+        ("--tls-server-key", TLS_KEY, "Its key; without both there are no webhooks."),
+    ):
+        default = os.environ.get(variable, "")
+        parser.add_argument(option, default=default, help=f"{text} By default {variable}.")
+    return parser
+
+
+def _tracers(settings: ControllerSettings) -> TracerProvider | None:
+    if not settings.otlp_endpoint:
+        return None
+    from ops.controller.tracing import exporting_to  # noqa: PLC0415  # needs the extra otlp
+
+    return exporting_to(settings.otlp_endpoint, settings.name)
+
+
+async def _serve(settings: ControllerSettings, tracers: TracerProvider | None) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    raise_open_files_limit()
+    opened = Teardown()
+    failures: list[str] = opened.failures
+    try:
+        store = EtcdStore(settings.cluster.etcd)
+        opened.push("the store", store.close)
+        cluster = await watch_of(settings.kubernetes, settings.reclaim)
+        if cluster is not None:
+            opened.push("the API server", cluster.close)
+        controller = Controller(settings, store, tracers, cluster)
+        failures = controller.stop_failures
+        # Modules live as long as the process.
+        freeze_modules()
+        await controller.run(stop)
+    except TaskEnded as error:
+        _log.critical("cannot go on: %s", error)
+        return EXIT_TASK_ENDED
+    except (OrbweaverError, OSError) as error:
+        _log.critical("cannot go on: %s", error)
+        return EXIT_FAILED
+    finally:
+        await opened.close()
+    return EXIT_FAILED if failures else EXIT_OK
