@@ -171,7 +171,7 @@ pip_install() { .venv/bin/python -m pip install -q --disable-pip-version-check -
 
 python=$(find_python) || fail "missing: a Python >= 3.11 with the venv module; install one and run again"
 # An environment names its own place in every script: one that was moved or broken is made anew.
-place=$(cat .venv/.stamp-* 2>/dev/null | head -n 1)
+place=$(cat .venv/.stamp-* 2>/dev/null | head -n 1 || true)
 place=${place:-$(pwd)}
 if [ "$place" != "$(pwd)" ] || ! .venv/bin/python -c '' 2>/dev/null; then
     say "making .venv with $python ($("$python" -c 'import platform; print(platform.python_version())'))"
