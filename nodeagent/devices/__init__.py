@@ -2,7 +2,6 @@
 
 See docs/how-to/limit-pods-by-nic.md.
 
-    messages.py       protobuf messages from a table
     kubelet_api.py    the messages of kubelet's device plugin API, v1beta1, and its names
     nic_inventory.py  the node's NICs
     plugin.py         one resource: its socket, its list of slots, its registration

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
-from nodeagent.devices.messages import Table, message_classes
+from core.protobuf import Table, message_classes
 
 VERSION: Final = "v1beta1"
 REGISTER: Final = f"/{VERSION}.Registration/Register"

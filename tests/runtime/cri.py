@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import grpc
 
-from nodeagent.devices.messages import Table, message_classes
+from core.protobuf import Table, message_classes
 
 CALL_DEADLINE_S = 60.0
 SERVICE = "/runtime.v1.RuntimeService"
