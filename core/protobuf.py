@@ -10,13 +10,19 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+
+__all__ = ["DecodeError", "Table", "message_classes"]
 
 Table = Mapping[str, Mapping[str, tuple[int, str]]]
 
 _Field: Final = descriptor_pb2.FieldDescriptorProto
 _SCALARS: Final = {
     "string": _Field.TYPE_STRING,
+    "bytes": _Field.TYPE_BYTES,
     "uint32": _Field.TYPE_UINT32,
+    "uint64": _Field.TYPE_UINT64,
+    "int64": _Field.TYPE_INT64,
     "bool": _Field.TYPE_BOOL,
     # An enumeration and an int32 look the same on the wire.
     "int32": _Field.TYPE_INT32,

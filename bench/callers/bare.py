@@ -2,9 +2,11 @@
 
 Three compares, three puts of 200 B, a failure branch with the reads of a lost race; grpc.aio over
 the packaged stubs, no batching, nothing of our client. This is what rates and times are compared
-with.
+with. The client "own" sends the same requests through our own channel of HTTP/2, on the daemons'
+event loop: what our client's part is of what an ADD costs.
 
-Order: ``endpoint``, ``callers``, ``count``, ``first`` (a number no earlier order had).
+Order: ``endpoint``, ``callers``, ``count``, ``first`` (a number no earlier order had), ``client``
+("grpc" or "own").
 Report: ``seconds``, ``latencies_ms``, ``cpu_ms`` (of this process, per transaction).
 """
 
@@ -14,11 +16,15 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
 from etcd3 import etcdrpc
+
+from core.eventstore.etcd.http2 import Channel
+from core.process.event_loop import loop_factory
 
 VALUE = b"v" * 200
 POOL = b"/bare/pool/wide"
@@ -49,11 +55,53 @@ def transaction(serial: int, pool_revision: int) -> Any:
     return request
 
 
+Transact = Callable[[Any], Awaitable[Any]]
+
+
+@asynccontextmanager
+async def grpc_client(endpoint: str) -> AsyncIterator[tuple[Transact, Transact]]:
+    """Put and Txn by grpc.aio."""
+    async with grpc.aio.insecure_channel(endpoint) as channel:
+        stub = etcdrpc.KVStub(channel)
+
+        async def put(request: Any) -> Any:
+            return await stub.Put(request, timeout=DEADLINE_S)
+
+        async def txn(request: Any) -> Any:
+            return await stub.Txn(request, timeout=DEADLINE_S)
+
+        yield put, txn
+
+
+@asynccontextmanager
+async def own_client(endpoint: str) -> AsyncIterator[tuple[Transact, Transact]]:
+    """The same by our own channel."""
+    channel = Channel(endpoint, None)
+    assert await channel.connect(), channel.failure
+
+    def method(name: str, answer: Any) -> Transact:
+        async def call(request: Any) -> Any:
+            content = await channel.unary(
+                name, request.SerializeToString(), timeout_s=DEADLINE_S, metadata=()
+            )
+            return answer.FromString(content)
+
+        return call
+
+    yield (
+        method("/etcdserverpb.KV/Put", etcdrpc.PutResponse),
+        method("/etcdserverpb.KV/Txn", etcdrpc.TxnResponse),
+    )
+    channel.close()
+
+
+CLIENTS = {"grpc": grpc_client, "own": own_client}
+
+
 async def measure(order: dict[str, Any]) -> dict[str, Any]:
     """Carry out an order."""
-    async with grpc.aio.insecure_channel(order["endpoint"]) as channel:
-        stub = etcdrpc.KVStub(channel)
-        stored = await stub.Put(etcdrpc.PutRequest(key=POOL, value=VALUE), timeout=DEADLINE_S)
+    async with CLIENTS[order["client"]](order["endpoint"]) as (put, txn):
+        stored = await put(etcdrpc.PutRequest(key=POOL, value=VALUE))
         serials = iter(range(order["first"], order["first"] + order["count"]))
         latencies_ms: list[float] = []
 
@@ -61,7 +109,7 @@ async def measure(order: dict[str, Any]) -> dict[str, Any]:
             for serial in remaining:
                 request = transaction(serial, stored.header.revision)
                 began = time.perf_counter()
-                answer = await stub.Txn(request, timeout=DEADLINE_S)
+                answer = await txn(request)
                 latencies_ms.append((time.perf_counter() - began) * 1e3)
                 assert answer.succeeded, "the order's numbers were used before"
 
@@ -73,4 +121,6 @@ async def measure(order: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    json.dump(asyncio.run(measure(json.load(sys.stdin))), sys.stdout)
+    order = json.load(sys.stdin)
+    with asyncio.Runner(loop_factory=loop_factory() if order["client"] == "own" else None) as loop:
+        json.dump(loop.run(measure(order)), sys.stdout)

@@ -34,6 +34,7 @@ def measure(lab: Lab) -> list[Figure]:
     lone: list[Calls] = []
     bare_many: list[Calls] = []
     bare_lone: list[Calls] = []
+    own_many: list[Calls] = []
     with lab.etcd() as etcd:
         lab.fill(etcd, define_wide_pool)
         with lab.agent(etcd, NODE, variables=RECORDS_MAX) as agent:
@@ -41,6 +42,7 @@ def measure(lab: Lab) -> list[Figure]:
             caller.warm_up()
             for _ in lab.rounds():
                 bare_many.append(bare.run(lab.scale.adds, CALLERS))
+                own_many.append(bare.run(lab.scale.adds, CALLERS, "own"))
                 before = _segments(lab, etcd)
                 many.append(caller.add(lab.scale.adds, CALLERS))
                 transactions += _segments(lab, etcd) - before
@@ -71,6 +73,7 @@ def measure(lab: Lab) -> list[Figure]:
             f"at {CALLERS} callers; reference: CPU of the bare client per transaction",
         ),
         *_ratios(many, bare_many, lone, bare_lone),
+        *_of_own_client(many, bare_many, own_many),
     ]
 
 
@@ -95,6 +98,30 @@ def _ratios(
             "alloc_cpu_of_bare",
             [calls.cpu_ms / bare.cpu_ms for calls, bare in turns],
             "the bare client's CPU",
+        ),
+    ]
+
+
+def _of_own_client(
+    many: list[Calls], bare_many: list[Calls], own_many: list[Calls]
+) -> list[Figure]:
+    """What is left of the ratios when the bare transactions go through our own client."""
+    turns = list(zip(many, bare_many, own_many, strict=True))
+    return [
+        ratio_figure(
+            "alloc_rate_of_client_32",
+            [calls.rate / own.rate for calls, _, own in turns],
+            "the rate of bare transactions by our own client",
+        ),
+        ratio_figure(
+            "alloc_cpu_of_client",
+            [calls.cpu_ms / own.cpu_ms for calls, _, own in turns],
+            "our own client's CPU per bare transaction",
+        ),
+        ratio_figure(
+            "client_cpu_of_grpc",
+            [own.cpu_ms / bare.cpu_ms for _, bare, own in turns],
+            "grpc.aio's CPU per bare transaction",
         ),
     ]
 

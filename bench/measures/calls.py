@@ -68,9 +68,9 @@ class Bare:
         self._endpoint = etcd.endpoints[0]
         self._next = 0
 
-    def run(self, count: int, callers: int) -> Calls:
-        """Transactions of the shape of an ADD."""
-        order: dict[str, Any] = {"endpoint": self._endpoint, "callers": callers}
+    def run(self, count: int, callers: int, client: str = "grpc") -> Calls:
+        """Transactions of the shape of an ADD; by "grpc", or by our "own" client."""
+        order: dict[str, Any] = {"endpoint": self._endpoint, "callers": callers, "client": client}
         report = self._lab.call("bare", order | {"first": self._next, "count": count})
         self._next += count
         return Calls(count / report["seconds"], report["latencies_ms"], report["cpu_ms"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from grpc import StatusCode
 
 from core.errors import (
     OutcomeUnknown,
@@ -12,12 +11,11 @@ from core.errors import (
     StoreTimeout,
     StoreUnavailable,
 )
-from core.eventstore.etcd.failures import CallState, classify, read_error, write_error
+from core.eventstore.etcd.failures import CallState, classify, judged, read_error, write_error
+from core.eventstore.etcd.http2 import RpcError, StatusCode
 
 CASES = [
-    # Certain: gRPC had no connection, or etcd answered before it looked at the request.
-    ("UNAVAILABLE", "failed to connect to all addresses; last error: refused", "NOTHING_WRITTEN"),
-    ("UNAVAILABLE", "errors resolving etcd:2379: Domain name not found", "NOTHING_WRITTEN"),
+    # Certain: etcd answered before it looked at the request.
     ("UNAVAILABLE", "etcdserver: no leader", "NOTHING_WRITTEN"),
     ("RESOURCE_EXHAUSTED", "etcdserver: too many requests", "NOTHING_WRITTEN"),
     ("FAILED_PRECONDITION", "etcdserver: rpc not supported for learner", "NOTHING_WRITTEN"),
@@ -65,6 +63,13 @@ WRITE_ERRORS: dict[CallState, type[StoreError]] = {
 @pytest.mark.parametrize(("code", "details", "nature"), CASES)
 def test_a_status_is_judged_by_what_it_proves(code: str, details: str, nature: str) -> None:
     assert classify(StatusCode[code], details).nature is CallState[nature]
+
+
+@pytest.mark.parametrize("code", StatusCode)
+def test_a_call_that_was_not_processed_wrote_nothing(code: StatusCode) -> None:
+    error = RpcError(code, "no connection", processed=False)
+
+    assert judged(error).failure.nature is CallState.NOTHING_WRITTEN
 
 
 @pytest.mark.parametrize("nature", CallState)

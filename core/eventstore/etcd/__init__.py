@@ -1,15 +1,18 @@
-"""The key-value store on etcd: a thin ``grpc.aio`` client of our own.
+"""The key-value store on etcd: a client of our own.
 
     client.py    EtcdStore, the ``KeyValueStore`` itself
     calls.py     one call: a ready endpoint, a token, a deadline, the right error
     reads.py     reading large ranges in pages at one revision
     watch.py     one watch over several ranges that survives its connection
-    channel.py   one gRPC channel per endpoint, rotation away from the ones that fail
+    channel.py   a channel to each endpoint, rotation away from the ones that fail
+    http2/       gRPC over HTTP/2: one channel, its connection, its calls
+    certificates.py  the files of the settings -> an SSL context
     access_control.py  roles, users and authentication, switched on by a hook of the chart
     auth.py      user and password -> token, renewed when etcd no longer takes it
     failures.py  what a failed call means: refused, nothing written, or unknown (invariant I9)
     wire.py      our values <-> protobuf messages
-    messages.py  the typed face of the packaged stubs
+    methods.py   etcd's methods: the path of each, the message of its answer
+    messages.py  etcd's messages, as far as they are used
     settings.py  addresses, credentials and every limit
     access.py    what a user said about etcd -> settings, or an error by the name of the setting
 

@@ -15,8 +15,8 @@ from typing import Any, Final
 from core.errors import StoreRejected
 from core.eventstore.etcd import messages
 from core.eventstore.etcd.calls import Calls
-from core.eventstore.etcd.channel import Method
 from core.eventstore.etcd.messages import ProtobufMessage
+from core.eventstore.etcd.methods import Method
 from core.eventstore.etcd.settings import EtcdSettings
 from core.eventstore.roles import ROOT_USER, EtcdRole, Permission
 

@@ -10,8 +10,8 @@ import asyncio
 
 from core.eventstore.etcd import messages
 from core.eventstore.etcd.channel import EndpointChannel
-from core.eventstore.etcd.failures import CALL_ERRORS, CallFailed, CallFailure, CallState, judged
-from core.eventstore.etcd.keep_alive import Metadata
+from core.eventstore.etcd.failures import CallFailed, CallFailure, CallState, judged
+from core.eventstore.etcd.http2 import Metadata, RpcError
 from core.eventstore.etcd.settings import EtcdSettings
 
 _AUTH_IS_OFF = "etcdserver: authentication is not enabled"
@@ -52,10 +52,11 @@ class Tokens:
 
     async def _authenticate(self, link: EndpointChannel) -> Metadata:
         request = messages.AuthenticateRequest(name=self._user, password=self._password)
-        authenticate = link.methods["authenticate"]
         try:
-            answer = await authenticate(request, timeout=self._timeout_s, metadata=_REQUIRE_LEADER)
-        except CALL_ERRORS as error:
+            answer = await link.call(
+                "authenticate", request, timeout_s=self._timeout_s, metadata=_REQUIRE_LEADER
+            )
+        except RpcError as error:
             failure = judged(error).failure
             if failure.text.startswith(_AUTH_IS_OFF):
                 return _REQUIRE_LEADER

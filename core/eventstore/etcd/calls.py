@@ -13,9 +13,8 @@ from typing import Any, Protocol
 from tenacity import AsyncRetrying, retry_if_exception, stop_before_delay, wait_random_exponential
 
 from core.eventstore.etcd.auth import Tokens
-from core.eventstore.etcd.channel import EndpointChannel, Endpoints, Method
+from core.eventstore.etcd.channel import EndpointChannel, Endpoints
 from core.eventstore.etcd.failures import (
-    CALL_ERRORS,
     CallFailed,
     CallFailure,
     CallState,
@@ -23,8 +22,9 @@ from core.eventstore.etcd.failures import (
     read_error,
     write_error,
 )
-from core.eventstore.etcd.keep_alive import Metadata
+from core.eventstore.etcd.http2 import Metadata, RpcError, StreamingCall
 from core.eventstore.etcd.messages import Request
+from core.eventstore.etcd.methods import Method
 from core.eventstore.etcd.settings import RETRY_WAIT_S_MAX, EtcdSettings
 
 _FIRST_WAIT_S = 0.02
@@ -92,12 +92,15 @@ class Calls:
         self.observe(method, started)
         return answer
 
-    async def open_watch(self) -> tuple[EndpointChannel, Any]:
+    async def open_watch(self) -> tuple[EndpointChannel, StreamingCall]:
         """A link and a new watch stream over it. Raises CallFailed."""
         self._check_open()
         link = await self._endpoints.ready()
         metadata = self._tokens.metadata or await self._tokens.renew(link, None)
-        return link, link.watch(metadata=metadata)
+        try:
+            return link, await link.open_watch(metadata)
+        except RpcError as error:
+            raise judged(error) from error
 
     def watch_failed(self, link: EndpointChannel, failure: CallFailure) -> None:
         """Make the next ``open_watch`` use another endpoint, or a new token."""
@@ -176,8 +179,8 @@ class Calls:
         metadata: Metadata,
     ) -> Any:
         try:
-            return await link.methods[method](request, timeout=timeout_s, metadata=metadata)
-        except CALL_ERRORS as error:
+            return await link.call(method, request, timeout_s=timeout_s, metadata=metadata)
+        except RpcError as error:
             raise judged(error) from error
 
     def _check_open(self) -> None:

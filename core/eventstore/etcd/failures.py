@@ -6,12 +6,8 @@ counts as unknown, so a new message of a new etcd can cost a read-back, never a 
 
 from __future__ import annotations
 
-import asyncio
 from enum import Enum
 from typing import Final, NamedTuple
-
-import grpc
-from grpc import StatusCode
 
 from core.errors import (
     LeaseGone,
@@ -22,6 +18,7 @@ from core.errors import (
     StoreUnavailable,
 )
 from core.eventstore.alarms import full
+from core.eventstore.etcd.http2 import RpcError, StatusCode
 
 
 class CallState(Enum):
@@ -48,7 +45,7 @@ NO_SPACE: Final = "etcdserver: mvcc: database space exceeded"
 
 
 class CallFailure(NamedTuple):
-    """One failed call: its nature, and etcd's or gRPC's own words."""
+    """One failed call: its nature, and etcd's or the transport's words."""
 
     nature: CallState
     text: str
@@ -68,10 +65,6 @@ _STALE_TOKEN = (
 )
 
 _NEVER_SENT = (
-    # gRPC gave up before it had a connection.
-    "failed to connect to all addresses",
-    "errors resolving ",
-    "DNS resolution failed",
     # etcd's interceptors, which run before the request is looked at.
     "etcdserver: no leader",
     "etcdserver: not capable",
@@ -126,28 +119,11 @@ class CallFailed(Exception):
         self.failure = failure
 
 
-CALL_ERRORS: Final = (
-    grpc.RpcError,
-    grpc.aio.UsageError,
-    asyncio.InvalidStateError,
-    asyncio.CancelledError,
-)
-"""Everything that gRPC raises when a call fails, for ``judged``."""
-
-
-def judged(error: BaseException) -> CallFailed:
-    """What gRPC raised, as a failure; a cancellation by our own caller is raised again."""
-    if isinstance(error, grpc.aio.AioRpcError):
-        return CallFailed(classify(error.code(), error.details() or ""))
-    if isinstance(error, asyncio.CancelledError):
-        # Closing a channel cancels its calls; that must not look like the caller's cancellation.
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise error
-        return CallFailed(CallFailure(CallState.UNKNOWN, "the connection was closed meanwhile"))
-    if isinstance(error, grpc.aio.UsageError):
-        return CallFailed(CallFailure(CallState.NOTHING_WRITTEN, "the connection is closed"))
-    return CallFailed(CallFailure(CallState.UNKNOWN, str(error)))
+def judged(error: RpcError) -> CallFailed:
+    """What a failed call means."""
+    if not error.processed:
+        return CallFailed(CallFailure(CallState.NOTHING_WRITTEN, error.details))
+    return CallFailed(classify(error.code, error.details))
 
 
 def write_error(failure: CallFailure, endpoint: str) -> StoreError:

@@ -9,64 +9,49 @@ answered late or is left by a cancelled caller is closed: its answers belong to 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
 
-import grpc
-
-from core.eventstore.etcd import messages
-
-Metadata = tuple[tuple[str, str], ...]
+from core.eventstore.etcd.http2 import Channel, Metadata, RpcError, StatusCode, StreamingCall
+from core.eventstore.etcd.methods import KEEP_ALIVE_PATH
 
 
 class KeepAlives:
-    """The stream of one endpoint. ``open_stream``: the method of etcd's lease stub."""
+    """The stream of one endpoint's channel."""
 
-    def __init__(self, open_stream: Callable[..., Any]) -> None:
-        self._open_stream = open_stream
-        self._call: Any = None
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._call: StreamingCall | None = None
         self._metadata: Metadata = ()
         self._turn = asyncio.Lock()
 
-    async def renew(
-        self,
-        request: messages.ProtobufMessage,
-        *,
-        timeout: float,  # noqa: ASYNC109  # the signature of gRPC's own unary calls
-        metadata: Metadata,
-    ) -> Any:
-        """Send one request and return its answer. Raises grpc.aio.AioRpcError."""
+    async def renew(self, request: bytes, *, timeout_s: float, metadata: Metadata) -> bytes:
+        """Send one request and return its answer. Raises RpcError."""
         try:
-            async with asyncio.timeout(timeout), self._turn:
+            async with asyncio.timeout(timeout_s), self._turn:
                 return await self._exchange(request, metadata)
         except TimeoutError:
-            raise _failed(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded") from None
+            raise RpcError(StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded") from None
 
-    async def _exchange(self, request: messages.ProtobufMessage, metadata: Metadata) -> Any:
-        call = self._opened(metadata)
+    async def _exchange(self, request: bytes, metadata: Metadata) -> bytes:
+        call = await self._opened(metadata)
         answer = None
         try:
-            await call.write(request)
-            answer = await call.read()
-            if answer is grpc.aio.EOF:
-                answer = None
-                raise _failed(await call.code(), await call.details())
-            return answer
+            call.send(request)
+            answer = await call.receive()
         finally:
             if answer is None:
                 self._close()
+        if answer is None:
+            raise RpcError(StatusCode.UNAVAILABLE, "etcd ended the stream of renewals")
+        return answer
 
-    def _opened(self, metadata: Metadata) -> Any:
-        if self._call is None or self._call.done() or self._metadata != metadata:
+    async def _opened(self, metadata: Metadata) -> StreamingCall:
+        if self._call is None or self._call.done or self._metadata != metadata:
             self._close()
-            self._call, self._metadata = self._open_stream(metadata=metadata), metadata
+            self._call = await self._channel.stream(KEEP_ALIVE_PATH, metadata=metadata)
+            self._metadata = metadata
         return self._call
 
     def _close(self) -> None:
         if self._call is not None:
             self._call.cancel()
             self._call = None
-
-
-def _failed(code: grpc.StatusCode, details: str | None) -> grpc.aio.AioRpcError:
-    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details)

@@ -23,16 +23,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from itertools import groupby
 from operator import attrgetter
-from typing import Any
-
-import grpc
 
 from core.errors import Compacted, StoreUnavailable
 from core.eventstore.etcd import messages
 from core.eventstore.etcd.calls import Calls
 from core.eventstore.etcd.channel import EndpointChannel
 from core.eventstore.etcd.failures import (
-    CALL_ERRORS,
     CallFailed,
     CallFailure,
     CallState,
@@ -40,6 +36,7 @@ from core.eventstore.etcd.failures import (
     judged,
     read_error,
 )
+from core.eventstore.etcd.http2 import RpcError, StatusCode, StreamingCall
 from core.eventstore.etcd.settings import (
     READ_ATTEMPT_S,
     WATCH_HELD_CHANGES_MAX,
@@ -55,9 +52,11 @@ from core.eventstore.kv import (
     WatchBatch,
 )
 from core.process.event_loop import until_tick_s
+from core.protobuf import DecodeError
 
 _FIRST_WAIT_S = 0.05
 _DOUBLINGS_MAX = 10
+_decode = messages.decoder("WatchResponse")
 
 Range = tuple[bytes, bytes]
 
@@ -179,7 +178,7 @@ class _Stream:
         self._early = early
         self._asking_at: asyncio.TimerHandle | None = None
         self._link: EndpointChannel | None = None
-        self._call: Any = None
+        self._call: StreamingCall | None = None
         self._merging = False
         self._held: list[KeyChange] = []
         self._ask_now = asyncio.Event()
@@ -192,7 +191,7 @@ class _Stream:
         try:
             async with asyncio.timeout(READ_ATTEMPT_S):
                 for start, end in ranges:
-                    await self._write(_create_request(start, end, after))
+                    self._send(_create_request(start, end, after))
                 missing = len(ranges)
                 while missing:
                     response = await self._receive()
@@ -243,23 +242,25 @@ class _Stream:
             raise CallFailed(CallFailure(CallState.UNKNOWN, text)) from error
 
     async def _receive(self) -> messages.WatchResponse:
+        assert self._call is not None, "the stream is open"
         try:
-            response = await self._call.read()
-        except CALL_ERRORS as error:
+            content = await self._call.receive()
+        except RpcError as error:
             raise judged(error) from error
-        if response is grpc.aio.EOF:
+        if content is None:
             raise CallFailed(CallFailure(CallState.UNKNOWN, "etcd ended the watch"))
+        response: messages.WatchResponse = _decoded(content)
         if response.compact_revision:
             raise Compacted(response.compact_revision)
         if response.canceled:
             raise CallFailed(_failure_of(response.cancel_reason))
-        received: messages.WatchResponse = response
-        return received
+        return response
 
-    async def _write(self, request: messages.ProtobufMessage) -> None:
+    def _send(self, request: messages.ProtobufMessage) -> None:
+        assert self._call is not None, "the stream is open"
         try:
-            await self._call.write(request)
-        except CALL_ERRORS as error:
+            self._call.send(request.SerializeToString())
+        except RpcError as error:
             raise judged(error) from error
 
     def _hold(self, changes: Sequence[KeyChange], newest: int) -> None:
@@ -317,7 +318,7 @@ class _Stream:
                     async with asyncio.timeout(pause_s):
                         await self._ask_now.wait()
                 self._ask_now.clear()
-                await self._write(request)
+                self._send(request)
 
 
 def _create_request(start: bytes, end: bytes, after: int) -> messages.ProtobufMessage:
@@ -329,6 +330,15 @@ def _create_request(start: bytes, end: bytes, after: int) -> messages.ProtobufMe
     return request
 
 
+def _decoded(content: bytes) -> messages.WatchResponse:
+    try:
+        response: messages.WatchResponse = _decode(content)
+    except DecodeError as error:
+        text = f"a message of a watch is not readable: {error}"
+        raise CallFailed(CallFailure(CallState.UNKNOWN, text)) from error
+    return response
+
+
 def _is_progress(response: messages.WatchResponse) -> bool:
     return response.watch_id == messages.PROGRESS_WATCH_ID and not response.created
 
@@ -337,7 +347,7 @@ def _failure_of(reason: str) -> CallFailure:
     """The reason of a cancelled watch, which etcd gives as the text of a gRPC status."""
     head, _, details = reason.rpartition("desc = ")
     refused = "PermissionDenied" in head
-    code = grpc.StatusCode.PERMISSION_DENIED if refused else grpc.StatusCode.UNKNOWN
+    code = StatusCode.PERMISSION_DENIED if refused else StatusCode.UNKNOWN
     return classify(code, details)
 
 

@@ -1,0 +1,50 @@
+"""The certificates that a store's settings name, as an SSL context.
+
+Files may be rotated while a process runs: their content is compared, so that a context is made anew
+only when something has changed.
+"""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from core.errors import BadInput
+from core.eventstore.etcd.settings import EtcdSettings
+from core.process.tls import not_strict
+
+
+class Certificates(NamedTuple):
+    """PEM texts; None where the settings name no file."""
+
+    ca: bytes | None
+    cert: bytes | None
+    key: bytes | None
+
+    @classmethod
+    def read(cls, settings: EtcdSettings) -> Self:
+        """Read the files of the settings. Raises OSError."""
+        names = (settings.ca_file, settings.cert_file, settings.key_file)
+        return cls(*(Path(name).read_bytes() if name else None for name in names))
+
+
+def ssl_context(settings: EtcdSettings) -> ssl.SSLContext | None:
+    """A context for the settings' endpoints; None without TLS. Raises BadInput, OSError.
+
+    Without a CA file the authorities of the system are trusted.
+    """
+    if not settings.secure:
+        return None
+    try:
+        context = not_strict(ssl.create_default_context(cafile=settings.ca_file or None))
+        if settings.cert_file:
+            context.load_cert_chain(settings.cert_file, settings.key_file)
+    except ssl.SSLError as error:
+        files = ", ".join(filter(None, (settings.ca_file, settings.cert_file, settings.key_file)))
+        raise BadInput(
+            f"etcd's certificates cannot be used: {error.reason or error}",
+            subject=files,
+            remedy="give PEM files, and the key that belongs to the certificate",
+        ) from error
+    return context

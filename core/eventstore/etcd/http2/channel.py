@@ -1,0 +1,164 @@
+"""A channel to one endpoint: connects when asked to, and makes calls on the connection that is up.
+
+A request is sent only over a connection whose server has sent its settings, so that "never sent" is
+known and not guessed. A connection that the server is closing finishes its calls while a new one
+takes the next ones. It must never repeat a call, nor connect without being asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from contextlib import suppress
+from typing import Final
+
+from core.eventstore.etcd.http2.connection import Http2Connection
+from core.eventstore.etcd.http2.headers import Metadata, request_headers
+from core.eventstore.etcd.http2.status import RpcError, StatusCode
+from core.eventstore.etcd.http2.stream import StreamingCall, UnaryCall
+from core.eventstore.etcd.settings import CONNECT_ATTEMPT_S, RECONNECT_MAX_S, RECONNECT_MIN_S
+
+DEFAULT_PORT: Final = 2379
+_ALPN: Final = "h2"
+_DOUBLINGS_MAX: Final = 10
+
+
+class Channel:
+    """Calls to ``target`` (``host:port``); with an SSL context over TLS."""
+
+    def __init__(self, target: str, context: ssl.SSLContext | None) -> None:
+        self.target = target
+        self._host, self._port = _address(target)
+        self._context = context
+        if context is not None:
+            context.set_alpn_protocols([_ALPN])
+        self._connection: Http2Connection | None = None
+        self._connections: set[Http2Connection] = set()
+        self._failures = 0
+        self._pause_until = 0.0
+        self._closed = False
+        self.failure = "not tried yet"
+        """Why the last attempt to connect failed."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a connection is up that takes calls."""
+        return self._connection is not None and self._connection.is_usable
+
+    async def connect(self) -> bool:
+        """Connect unless a connection is up; False when it failed or took too long.
+
+        After a failure it fails at once for a pause that grows up to ``RECONNECT_MAX_S``.
+        """
+        loop = asyncio.get_running_loop()
+        if self.is_ready:
+            return True
+        if self._closed or loop.time() < self._pause_until:
+            return False
+        connection = Http2Connection(loop)
+        try:
+            async with asyncio.timeout(CONNECT_ATTEMPT_S):
+                await loop.create_connection(
+                    lambda: connection,
+                    self._host,
+                    self._port,
+                    ssl=self._context,
+                    server_hostname=self._host if self._context is not None else None,
+                )
+                await connection.ready
+        except TimeoutError:
+            self._give_up(connection, f"no answer within {CONNECT_ATTEMPT_S:g} s")
+        except (OSError, RpcError, UnicodeError) as error:
+            self._give_up(connection, str(error))
+        except asyncio.CancelledError:
+            connection.close(_unsent("the channel was closed"))
+            raise
+        else:
+            self._take_up(connection)
+        return self.is_ready
+
+    async def unary(
+        self, path: str, request: bytes, *, timeout_s: float, metadata: Metadata
+    ) -> bytes:
+        """Send one request and return the answer. Raises RpcError."""
+        connection = self._usable()
+        if connection.is_full:
+            connection = await self._roomy(connection, timeout_s)
+        block = self._block(path, metadata, timeout_s)
+        call = UnaryCall(connection, asyncio.get_running_loop(), timeout_s)
+        try:
+            connection.open(call, block, request)
+        except RpcError as error:
+            call.on_end(error)
+        return await call.answer()
+
+    async def stream(self, path: str, *, metadata: Metadata) -> StreamingCall:
+        """Open a stream in both directions. Raises RpcError."""
+        connection = self._usable()
+        if connection.is_full:
+            connection = await self._roomy(connection, CONNECT_ATTEMPT_S)
+        call = StreamingCall(connection)
+        connection.open(call, self._block(path, metadata, 0), None)
+        return call
+
+    def close(self) -> None:
+        """Close every connection; calls under way fail."""
+        self._closed = True
+        for connection in self._connections:
+            connection.close(RpcError(StatusCode.CANCELLED, "the connection was closed meanwhile"))
+        self._connections.clear()
+
+    def _give_up(self, connection: Http2Connection, reason: str) -> None:
+        self.failure = reason
+        self._failures = min(self._failures + 1, _DOUBLINGS_MAX)
+        self._pause_until = asyncio.get_running_loop().time() + _pause_s(self._failures)
+        connection.close(_unsent(reason))
+
+    def _take_up(self, connection: Http2Connection) -> None:
+        if self._closed:
+            connection.close(_unsent("the channel was closed"))
+            return
+        self._failures = 0
+        self._connection = connection
+        self._connections = {each for each in self._connections if each.is_busy} | {connection}
+
+    def _usable(self) -> Http2Connection:
+        if self._connection is None or not self._connection.is_usable:
+            raise _unsent("no connection")
+        return self._connection
+
+    async def _roomy(self, connection: Http2Connection, timeout_s: float) -> Http2Connection:
+        """The connection, once its server takes a further stream."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await connection.room()
+        if connection.is_full:
+            raise _unsent("the server takes no further stream")
+        return connection
+
+    def _block(self, path: str, metadata: Metadata, timeout_s: float) -> bytes:
+        return request_headers(
+            path,
+            self.target,
+            metadata,
+            max(1, int(timeout_s * 1000)) if timeout_s else 0,
+            secure=self._context is not None,
+        )
+
+
+def _address(target: str) -> tuple[str, int]:
+    """Host and port of ``host:port``, ``[address]:port`` or a host alone."""
+    host, colon, port = target.rpartition(":")
+    if not colon or not port.isdecimal() or host.endswith(":"):
+        host, port = target, str(DEFAULT_PORT)
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _pause_s(failures: int) -> float:
+    longest = min(RECONNECT_MAX_S, RECONNECT_MIN_S * 2 ** (failures - 1))
+    return random.uniform(longest / 2, longest)  # noqa: S311  # spreads clients, guards nothing
+
+
+def _unsent(text: str) -> RpcError:
+    return RpcError(StatusCode.UNAVAILABLE, text, processed=False)

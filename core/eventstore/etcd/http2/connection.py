@@ -1,0 +1,307 @@
+"""One HTTP/2 connection of a client (RFC 9113): its settings, its streams, its end.
+
+A protocol of asyncio: what arrives is handled at once, in the event loop, and what is sent is
+written at once. Streams that the server certainly did not process end with an error that says so
+(``processed`` False): those after GOAWAY's last one, and those that it refused. It must never open
+anything by itself nor repeat a call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import ClassVar, Final, cast
+
+from core.eventstore.etcd.http2 import frames
+from core.eventstore.etcd.http2.flow_control import SendQueue
+from core.eventstore.etcd.http2.frames import ErrorCode, Frame, ProtocolError
+from core.eventstore.etcd.http2.headers import (
+    HEADER_LIST_BYTES_MAX,
+    BlockAssembler,
+    response_headers,
+)
+from core.eventstore.etcd.http2.keepalive import Keepalive
+from core.eventstore.etcd.http2.status import RpcError, StatusCode
+from core.eventstore.etcd.http2.stream import STREAM_WINDOW_BYTES, RpcCall
+from core.eventstore.etcd.http2.stream_table import StreamTable
+
+CONNECTION_WINDOW_BYTES: Final = 1 << 24
+"""What etcd may send on all streams together before the event loop has taken it in."""
+
+SILENT_S_MAX: Final = 0.5
+"""After this long without a byte the kernel is asked whether the peer has closed, before a call."""
+
+_TCP_ESTABLISHED: Final = 1  # first byte of TCP_INFO
+
+_OUR_SETTINGS: Final = (
+    (frames.HEADER_TABLE_SIZE, 0),
+    (frames.ENABLE_PUSH, 0),
+    (frames.INITIAL_WINDOW_SIZE, STREAM_WINDOW_BYTES),
+    (frames.MAX_HEADER_LIST_SIZE, HEADER_LIST_BYTES_MAX),
+)
+
+
+class Http2Connection(asyncio.Protocol):
+    """Made by ``loop.create_connection``; of use once ``ready`` has a result."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._transport: asyncio.Transport | None = None
+        self._rest = b""
+        self._blocks = BlockAssembler()
+        self._received = 0
+        self._streams = StreamTable()
+        self._queue = SendQueue(self._write)
+        self._keepalive = Keepalive(loop, self)
+        self._end: RpcError | None = None
+        self._is_draining = False
+        self.ready: asyncio.Future[None] = loop.create_future()
+        """Done when the server has sent its settings; an RpcError when it never will."""
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it takes new calls."""
+        return (
+            self._end is None
+            and not self._is_draining
+            and not self._streams.is_used_up
+            and self.ready.done()
+            and (self._keepalive.silent_s < SILENT_S_MAX or self._is_established())
+        )
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the server takes no further stream before one has ended."""
+        return self._streams.is_full
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a call is under way."""
+        return bool(self._streams.calls)
+
+    def open(self, call: RpcCall, block: bytes, message: bytes | None) -> None:
+        """Open a call's stream; with a message it is the only one. Raises RpcError."""
+        if not self.is_usable:
+            raise self._end or _unprocessed("the connection takes no new calls")
+        self._streams.add(call)
+        call.send_window = self._queue.stream_window
+        head = frames.frame(frames.HEADERS, frames.END_HEADERS, call.stream_id, block)
+        if message is None:
+            self._write(head)
+        else:
+            call.half_closed = True
+            self._queue.send(call, _prefixed(message), ends=True, before=head)
+        self._keepalive.start()
+
+    async def room(self) -> None:
+        """Wait until the server takes a further stream, or the connection ends."""
+        while self.is_full and self._end is None:
+            await self._streams.wait_for_change()
+
+    def close(self, error: RpcError) -> None:
+        """End every call with ``error`` and close; later calls have no effect."""
+        if self._end is not None:
+            return
+        self._end = error
+        self._keepalive.stop()
+        for call in self._streams.clear():
+            call.on_end(error)
+        if not self.ready.done():
+            self.ready.set_exception(error)
+            self.ready.exception()  # retrieved, even when nobody waits for the connection any more
+        if self._transport is not None:
+            # Not closed in good order: bytes that a dead peer never takes would keep it for ever.
+            self._transport.abort()
+            self._transport = None
+
+    # What calls need (stream.CallOwner)
+
+    def send(self, call: RpcCall, message: bytes, *, ends: bool) -> None:
+        """Send a message of an open stream."""
+        call.half_closed = ends
+        self._queue.send(call, _prefixed(message), ends=ends)
+
+    def grant(self, call: RpcCall, size: int) -> None:
+        """Permit ``size`` bytes more on the call's stream."""
+        if self._streams.get(call.stream_id) is call:
+            self._write(frames.window_update(call.stream_id, size))
+
+    def abort(self, call: RpcCall) -> None:
+        """End a stream on both sides, unless it has ended."""
+        if self._streams.get(call.stream_id) is call:
+            self._write(frames.rst_stream(call.stream_id, ErrorCode.CANCEL))
+            self._remove(call)
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the preface."""
+        self._transport = cast("asyncio.Transport", transport)
+        more = CONNECTION_WINDOW_BYTES - frames.WINDOW_INITIAL
+        ours = frames.settings(_OUR_SETTINGS) + frames.window_update(0, more)
+        self._write(frames.PREFACE + ours)
+
+    def data_received(self, data: bytes) -> None:
+        """Handle every frame that has arrived."""
+        if self._end is not None:
+            return
+        self._keepalive.on_received()
+        try:
+            received, self._rest = frames.split(self._rest + data if self._rest else data)
+            for one in received:
+                self._on_frame(one)
+        except ProtocolError as error:
+            self._write(frames.goaway(error.code))
+            self.close(_lost(f"etcd broke the HTTP/2 protocol: {error}"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End what is under way: nobody knows what became of it."""
+        self.close(_lost(f"connection lost: {exc}" if exc else "etcd closed the connection"))
+
+    # Keepalive's view
+
+    def ping(self) -> None:
+        """Send a PING."""
+        self._write(frames.frame(frames.PING, 0, 0, bytes(8)))
+
+    def on_silence(self, seconds: float) -> None:
+        """End a connection whose ping was not answered in ``seconds``."""
+        self.close(_lost(f"etcd did not answer a ping within {seconds:g} s"))
+
+    def _on_frame(self, received: Frame) -> None:
+        if self._blocks.is_open and received.kind != frames.CONTINUATION:
+            raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "a frame within a header block")
+        handler = self._HANDLERS.get(received.kind)
+        if handler is not None:
+            handler(self, received)
+
+    def _on_data(self, received: Frame) -> None:
+        size = len(received.payload)
+        self._received += size
+        if self._received >= CONNECTION_WINDOW_BYTES // 2:
+            self._write(frames.window_update(0, self._received))
+            self._received = 0
+        call = self._streams.get(received.stream_id)
+        if call is None:
+            return  # of a stream that we have reset
+        if size:
+            call.on_data(frames.without_padding(received), size)
+        if received.flags & frames.END_STREAM and self._streams.get(received.stream_id) is call:
+            self._finish(call)
+            call.on_end(RpcError(StatusCode.INTERNAL, "the answer has no trailers"))
+
+    def _on_headers(self, received: Frame) -> None:
+        block = self._blocks.add(received)
+        call = self._streams.get(block.stream_id) if block is not None else None
+        if block is None or call is None:
+            return
+        headers = response_headers(block.content)
+        if block.ends_stream:
+            self._finish(call)
+        call.on_headers(headers, ends=block.ends_stream)
+
+    def _on_window_update(self, received: Frame) -> None:
+        size = frames.read_number(received) & frames.WINDOW_MAX
+        if not received.stream_id:
+            self._queue.widen(size)
+        elif (call := self._streams.get(received.stream_id)) is not None:
+            self._queue.widen_stream(call, size)
+
+    def _on_reset(self, received: Frame) -> None:
+        code = frames.read_number(received)
+        call = self._streams.get(received.stream_id)
+        if call is None:
+            return
+        self._remove(call)
+        if code == ErrorCode.REFUSED_STREAM:
+            call.on_end(_unprocessed("etcd refused the stream"))
+        else:
+            call.on_end(RpcError(StatusCode.INTERNAL, f"etcd reset the stream with code {code}"))
+
+    def _on_ping(self, received: Frame) -> None:
+        if not received.flags & frames.ACK:
+            self._write(frames.frame(frames.PING, frames.ACK, 0, received.payload))
+
+    def _on_push(self, received: Frame) -> None:
+        raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE, which is disabled")
+
+    def _on_settings(self, received: Frame) -> None:
+        if received.flags & frames.ACK:
+            return
+        for name, value in frames.read_settings(received.payload):
+            if name == frames.INITIAL_WINDOW_SIZE:
+                if value > frames.WINDOW_MAX:
+                    raise ProtocolError(ErrorCode.FLOW_CONTROL_ERROR, f"a window of {value} bytes")
+                self._queue.set_stream_window(value, self._streams.calls)
+            elif name == frames.MAX_FRAME_SIZE:
+                self._queue.set_frame_max(value)
+            elif name == frames.MAX_CONCURRENT_STREAMS:
+                self._streams.set_size_max(value)
+        self._write(frames.frame(frames.SETTINGS, frames.ACK, 0))
+        if not self.ready.done():
+            self.ready.set_result(None)
+
+    def _on_goaway(self, received: Frame) -> None:
+        last, code, text = frames.read_goaway(received.payload)
+        self._is_draining = True
+        error = _unprocessed(f"etcd is closing the connection with code {code} {text}".strip())
+        for call in [each for each in self._streams.calls if each.stream_id > last]:
+            self._remove(call)
+            call.on_end(error)
+        self._close_when_drained()
+
+    def _finish(self, call: RpcCall) -> None:
+        """The server has ended the stream; so do we, if we have not."""
+        if not call.half_closed or self._queue.is_waiting(call):
+            self._write(frames.rst_stream(call.stream_id, ErrorCode.CANCEL))
+        self._remove(call)
+
+    def _remove(self, call: RpcCall) -> None:
+        if self._streams.remove(call):
+            self._queue.drop(call)
+            self._close_when_drained()
+
+    def _close_when_drained(self) -> None:
+        if self._is_draining and not self._streams.calls:
+            self._loop.call_soon(self.close, _unprocessed("etcd closed the connection"))
+
+    def _is_established(self) -> bool:
+        """Whether the peer has not closed; the event loop may not have been told yet."""
+        if self._transport is None:
+            return False
+        connected = self._transport.get_extra_info("socket")
+        try:
+            state = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+        except OSError:
+            return False
+        return bool(state == _TCP_ESTABLISHED)
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    _HANDLERS: ClassVar[dict[int, Callable[[Http2Connection, Frame], None]]] = {
+        frames.DATA: _on_data,
+        frames.HEADERS: _on_headers,
+        frames.CONTINUATION: _on_headers,
+        frames.RST_STREAM: _on_reset,
+        frames.SETTINGS: _on_settings,
+        frames.PUSH_PROMISE: _on_push,
+        frames.PING: _on_ping,
+        frames.GOAWAY: _on_goaway,
+        frames.WINDOW_UPDATE: _on_window_update,
+    }
+    """Frames of other types are ignored, as RFC 9113 demands."""
+
+
+def _prefixed(message: bytes) -> bytes:
+    return b"\0" + len(message).to_bytes(4, "big") + message
+
+
+def _lost(text: str) -> RpcError:
+    return RpcError(StatusCode.UNAVAILABLE, text)
+
+
+def _unprocessed(text: str) -> RpcError:
+    return RpcError(StatusCode.UNAVAILABLE, text, processed=False)

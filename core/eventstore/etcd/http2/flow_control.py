@@ -1,0 +1,127 @@
+"""What may be sent now: the windows of a connection and of its streams (RFC 9113, section 5.2).
+
+A message that fits into the windows is written at once. Of one that does not, what fits is written
+and the rest waits for the server's WINDOW_UPDATE; streams take turns, so that a large request does
+not hold up small ones. It must never let a window fall below zero but by the server's own settings.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from core.eventstore.etcd.http2 import frames
+from core.eventstore.etcd.http2.frames import ErrorCode, ProtocolError
+from core.eventstore.etcd.http2.stream import RpcCall
+
+_FRAMES_A_TURN: Final = 4
+"""Frames of one stream before the next one has its turn."""
+
+
+class _Waiting:
+    """What is left of one stream's messages."""
+
+    __slots__ = ("call", "content", "ends")
+
+    def __init__(self, call: RpcCall) -> None:
+        self.call = call
+        self.content = bytearray()
+        self.ends = False
+
+
+class SendQueue:
+    """The sending half of all streams. ``write`` takes bytes for the connection."""
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self._write = write
+        self._window = frames.WINDOW_INITIAL
+        self._frame_max = frames.FRAME_BYTES_MAX
+        self._waiting: deque[_Waiting] = deque()
+        self.stream_window = frames.WINDOW_INITIAL
+        """What a new stream may send."""
+
+    def send(self, call: RpcCall, content: bytes, *, ends: bool, before: bytes = b"") -> None:
+        """Send ``before`` (frames, which no window bounds) and the content of DATA frames."""
+        size = len(content)
+        if not self._waiting and size <= min(self._window, call.send_window, self._frame_max):
+            self._window -= size
+            call.send_window -= size
+            flags = frames.END_STREAM if ends else 0
+            head = frames.header(size, frames.DATA, flags, call.stream_id)
+            self._write(b"".join((before, head, content)))
+            return
+        if before:
+            self._write(before)
+        waiting = next((each for each in self._waiting if each.call is call), None)
+        if waiting is None:
+            waiting = _Waiting(call)
+            self._waiting.append(waiting)
+        waiting.content += content
+        waiting.ends = ends
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what the windows let through now."""
+        blocked = 0
+        while self._window > 0 and blocked < len(self._waiting):
+            waiting = self._waiting.popleft()
+            if self._send_turn(waiting):
+                self._waiting.append(waiting)
+                blocked = blocked + 1 if waiting.call.send_window <= 0 else 0
+            else:
+                blocked = 0
+
+    def is_waiting(self, call: RpcCall) -> bool:
+        """Whether something of a stream is still to be sent."""
+        return any(each.call is call for each in self._waiting)
+
+    def drop(self, call: RpcCall) -> None:
+        """Forget what a stream that has ended had still to send."""
+        if self._waiting:
+            self._waiting = deque(each for each in self._waiting if each.call is not call)
+
+    def widen(self, size: int) -> None:
+        """Add to the connection's window. Raises ProtocolError."""
+        self._window = _widened(self._window, size)
+        self.flush()
+
+    def widen_stream(self, call: RpcCall, size: int) -> None:
+        """Add to a stream's window. Raises ProtocolError."""
+        call.send_window = _widened(call.send_window, size)
+        self.flush()
+
+    def set_stream_window(self, size: int, calls: Iterable[RpcCall]) -> None:
+        """Take the server's INITIAL_WINDOW_SIZE, which moves every stream's window."""
+        moved = size - self.stream_window
+        self.stream_window = size
+        for call in calls:
+            call.send_window = _widened(call.send_window, moved)
+        self.flush()
+
+    def set_frame_max(self, size: int) -> None:
+        """Take the server's MAX_FRAME_SIZE, in bytes."""
+        self._frame_max = size
+
+    def _send_turn(self, waiting: _Waiting) -> bool:
+        """Write some frames of one stream; whether something of it is left."""
+        call, content = waiting.call, waiting.content
+        for _ in range(_FRAMES_A_TURN):
+            size = min(len(content), self._window, call.send_window, self._frame_max)
+            if size <= 0:
+                return True
+            is_last = size == len(content)
+            self._window -= size
+            call.send_window -= size
+            flags = frames.END_STREAM if is_last and waiting.ends else 0
+            self._write(frames.frame(frames.DATA, flags, call.stream_id, bytes(content[:size])))
+            del content[:size]
+            if is_last:
+                return False
+        return True
+
+
+def _widened(window: int, size: int) -> int:
+    if window + size > frames.WINDOW_MAX:
+        raise ProtocolError(ErrorCode.FLOW_CONTROL_ERROR, "a window beyond 2^31-1 bytes")
+    return window + size

@@ -1,0 +1,69 @@
+"""The status of a gRPC call, and the error of one that failed.
+
+Codes are those of gRPC (its statuscodes.md). Where no server gave one, the tables of gRPC's HTTP/2
+mapping apply. ``processed`` of an error is False only when the server certainly did not look at the
+request: that is what a caller may rely on before it repeats a write.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+
+class StatusCode(IntEnum):
+    """How a call ended."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+class RpcError(Exception):
+    """A call without a good end: its status, the server's words, and whether it was processed."""
+
+    def __init__(self, code: StatusCode, details: str, *, processed: bool = True) -> None:
+        super().__init__(f"{code.name}: {details}")
+        self.code = code
+        self.details = details
+        self.processed = processed
+
+
+_HTTP_STATUS: Final = {
+    400: StatusCode.INTERNAL,
+    401: StatusCode.UNAUTHENTICATED,
+    403: StatusCode.PERMISSION_DENIED,
+    404: StatusCode.UNIMPLEMENTED,
+    429: StatusCode.UNAVAILABLE,
+    502: StatusCode.UNAVAILABLE,
+    503: StatusCode.UNAVAILABLE,
+    504: StatusCode.UNAVAILABLE,
+}
+
+
+def status_code(number: int) -> StatusCode:
+    """The code of a number; UNKNOWN for one that gRPC does not define."""
+    try:
+        return StatusCode(number)
+    except ValueError:
+        return StatusCode.UNKNOWN
+
+
+def http_error(status: int) -> RpcError:
+    """The error of an answer that is not gRPC's, as that of a proxy."""
+    code = _HTTP_STATUS.get(status, StatusCode.UNKNOWN)
+    return RpcError(code, f"HTTP status {status} instead of a gRPC answer")

@@ -1,0 +1,247 @@
+"""One call on a connection: the bytes of its stream as gRPC messages, and how it ended.
+
+A gRPC message is a byte 0 (not compressed), four bytes of length, and the content; it may span
+frames, and a frame may hold several. ``UnaryCall`` is one answer; ``StreamingCall`` is a queue that
+is read message by message, and that grants the server more only as it is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections import deque
+from typing import Final, Protocol
+
+from core.eventstore.etcd.http2.headers import ResponseHeaders
+from core.eventstore.etcd.http2.status import RpcError, StatusCode, http_error, status_code
+
+PREFIX_BYTES: Final = 5
+"""Before each message: whether it is compressed, and its length."""
+
+STREAM_WINDOW_BYTES: Final = 1 << 20
+"""What etcd may send of one answer before we have read it: 1 GB/s at a round trip of 1 ms."""
+
+HTTP_OK: Final = 200
+_CONTENT_TYPE: Final = "application/grpc"
+
+
+class CallOwner(Protocol):
+    """The connection, as a call needs it."""
+
+    def send(self, call: RpcCall, message: bytes, *, ends: bool) -> None:
+        """Send one message of a call."""
+
+    def grant(self, call: RpcCall, size: int) -> None:
+        """Permit the server to send ``size`` bytes more on the call's stream."""
+
+    def abort(self, call: RpcCall) -> None:
+        """End the call's stream on both sides; without effect when it has ended."""
+
+
+class RpcCall(ABC):
+    """The receiving half of a stream. The connection calls ``on_*``; nobody else does."""
+
+    __slots__ = (
+        "_buffer",
+        "_owner",
+        "_received",
+        "answered",
+        "half_closed",
+        "send_window",
+        "stream_id",
+    )
+
+    def __init__(self, owner: CallOwner) -> None:
+        self._owner = owner
+        self._buffer = bytearray()
+        self._received = 0
+        self.answered = False
+        self.half_closed = False
+        """Whether we have sent everything."""
+        self.send_window = 0
+        """Bytes that the server takes of this stream now; the connection's send queue counts it."""
+        self.stream_id = 0
+
+    def on_headers(self, headers: ResponseHeaders, *, ends: bool) -> None:
+        """Take the headers or trailers of the answer."""
+        if ends:
+            self.on_end(self._outcome(headers))
+        elif not self.answered and not _is_informational(headers):
+            self.answered = True
+            if error := _refusal(headers):
+                self._owner.abort(self)
+                self.on_end(error)
+
+    def on_data(self, content: bytes, size: int) -> None:
+        """Take the content of a DATA frame that has used ``size`` bytes of the window."""
+        if not self._buffer and _is_whole_message(content):
+            self._on_message(content[PREFIX_BYTES:])
+        else:
+            self._buffer += content
+            self._take_messages()
+        self._received += size
+        self._grant()
+
+    @abstractmethod
+    def on_end(self, error: RpcError | None) -> None:
+        """The stream has ended, well (None) or not. Later calls have no effect."""
+
+    @abstractmethod
+    def _on_message(self, message: bytes) -> None: ...
+
+    def _wants_more(self) -> bool:
+        """Whether the server may go on sending."""
+        return True
+
+    def _grant(self) -> None:
+        if self._received >= STREAM_WINDOW_BYTES // 2 and self._wants_more():
+            self._owner.grant(self, self._received)
+            self._received = 0
+
+    def _take_messages(self) -> None:
+        buffer = self._buffer
+        while len(buffer) >= PREFIX_BYTES:
+            if buffer[0]:
+                self._owner.abort(self)
+                self.on_end(RpcError(StatusCode.INTERNAL, "the answer is compressed"))
+                return
+            end = PREFIX_BYTES + int.from_bytes(buffer[1:PREFIX_BYTES], "big")
+            if len(buffer) < end:
+                return
+            message = bytes(memoryview(buffer)[PREFIX_BYTES:end])
+            del buffer[:end]
+            self._on_message(message)
+
+    def _outcome(self, trailers: ResponseHeaders) -> RpcError | None:
+        if not self.answered and (error := _refusal(trailers)):
+            return error
+        if trailers.grpc_status is None:
+            return RpcError(StatusCode.UNKNOWN, "the answer has no gRPC status")
+        if trailers.grpc_status:
+            return RpcError(status_code(trailers.grpc_status), trailers.grpc_message)
+        if self._buffer:
+            return RpcError(StatusCode.INTERNAL, "the answer ends within a message")
+        return None
+
+
+class UnaryCall(RpcCall):
+    """One message up, one message down."""
+
+    __slots__ = ("_answer", "_message", "_timer")
+
+    def __init__(self, owner: CallOwner, loop: asyncio.AbstractEventLoop, timeout_s: float) -> None:
+        super().__init__(owner)
+        self._message: bytes | None = None
+        self._answer: asyncio.Future[bytes] = loop.create_future()
+        self._timer = loop.call_later(timeout_s, self._expire)
+
+    async def answer(self) -> bytes:
+        """The answer. Raises RpcError; a caller that is cancelled ends the call."""
+        try:
+            return await self._answer
+        finally:
+            self._timer.cancel()
+            if self._answer.cancelled():
+                self._owner.abort(self)
+
+    def on_end(self, error: RpcError | None) -> None:
+        """Resolve the answer."""
+        if self._answer.done():
+            return
+        if error is None and self._message is None:
+            error = RpcError(StatusCode.INTERNAL, "the answer has no message")
+        if error is not None:
+            self._answer.set_exception(error)
+        elif self._message is not None:
+            self._answer.set_result(self._message)
+
+    def _on_message(self, message: bytes) -> None:
+        if self._message is not None:
+            self._owner.abort(self)
+            self.on_end(RpcError(StatusCode.INTERNAL, "the answer has two messages"))
+        self._message = message
+
+    def _expire(self) -> None:
+        self._owner.abort(self)
+        self.on_end(RpcError(StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"))
+
+
+class StreamingCall(RpcCall):
+    """Messages in both directions until one side ends the stream."""
+
+    __slots__ = ("_end", "_messages", "_reader", "done")
+
+    def __init__(self, owner: CallOwner) -> None:
+        super().__init__(owner)
+        self._messages: deque[bytes] = deque()
+        self._reader: asyncio.Future[None] | None = None
+        self._end: RpcError | None = None
+        self.done = False
+
+    def send(self, message: bytes) -> None:
+        """Send one message. Raises RpcError when the stream has ended."""
+        if self.done:
+            raise self._end or RpcError(StatusCode.UNAVAILABLE, "the stream has ended")
+        self._owner.send(self, message, ends=False)
+
+    async def receive(self) -> bytes | None:
+        """The next message; None once the server has ended the stream well. Raises RpcError.
+
+        One reader at a time.
+        """
+        while not self._messages:
+            if self.done:
+                if self._end is not None:
+                    raise self._end
+                return None
+            self._reader = asyncio.get_running_loop().create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+        message = self._messages.popleft()
+        self._grant()
+        return message
+
+    def cancel(self) -> None:
+        """End the stream on both sides."""
+        self._owner.abort(self)
+        self.on_end(RpcError(StatusCode.CANCELLED, "the stream was closed"))
+
+    def on_end(self, error: RpcError | None) -> None:
+        """Let the reader see the end behind the last message."""
+        if not self.done:
+            self.done, self._end = True, error
+            self._wake()
+
+    def _on_message(self, message: bytes) -> None:
+        self._messages.append(message)
+        self._wake()
+
+    def _wants_more(self) -> bool:
+        return not self._messages and not self.done
+
+    def _wake(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+
+def _is_whole_message(content: bytes) -> bool:
+    return (
+        len(content) >= PREFIX_BYTES
+        and not content[0]
+        and int.from_bytes(content[1:PREFIX_BYTES], "big") == len(content) - PREFIX_BYTES
+    )
+
+
+def _is_informational(headers: ResponseHeaders) -> bool:
+    return headers.status is not None and headers.status < HTTP_OK
+
+
+def _refusal(headers: ResponseHeaders) -> RpcError | None:
+    """Why the headers are not those of a gRPC answer."""
+    if headers.status != HTTP_OK and headers.grpc_status is None:
+        return http_error(headers.status or 0)
+    if not headers.content_type.startswith(_CONTENT_TYPE):
+        return RpcError(StatusCode.UNKNOWN, f"content type {headers.content_type!r}")
+    return None

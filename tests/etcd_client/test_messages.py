@@ -1,0 +1,55 @@
+"""Our table of etcd's messages says what etcd's own definition says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from etcd3.etcdrpc import auth_pb2, kv_pb2, rpc_pb2
+from google.protobuf.descriptor import FieldDescriptor
+
+from core.eventstore.etcd import messages
+
+NEWER = {("StatusResponse", "errors")}
+"""Fields of etcd 3.4 and later, which the stubs are older than."""
+
+STUBS = {
+    name: message
+    for file in (rpc_pb2, kv_pb2, auth_pb2)
+    for name, message in file.DESCRIPTOR.message_types_by_name.items()
+}
+
+
+def described(field: FieldDescriptor) -> tuple[int, bool, str]:
+    """Number, whether repeated, and type: an enumeration is an int32 on the wire."""
+    if field.message_type is not None:
+        kind = str(field.message_type.name)
+    elif field.type == FieldDescriptor.TYPE_ENUM:
+        kind = str(FieldDescriptor.TYPE_INT32)
+    else:
+        kind = str(field.type)
+    return field.number, field.is_repeated, kind
+
+
+@pytest.mark.parametrize("name", sorted(messages.CLASSES))
+def test_a_message_has_the_numbers_and_types_of_etcd(name: str) -> None:
+    ours = messages.CLASSES[name].DESCRIPTOR.fields_by_name
+    if name == "EmptyResponse":
+        assert not ours
+        return
+    theirs = STUBS[name].fields_by_name
+    for field_name, field in ours.items():
+        if (name, field_name) not in NEWER:
+            assert described(field) == described(theirs[field_name]), field_name
+
+
+def test_the_client_does_not_load_grpcio() -> None:
+    program = (
+        "import sys, core.eventstore.etcd; print('grpc' in sys.modules, 'etcd3' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+
+    assert done.stdout == "False False\n"

@@ -1,0 +1,13 @@
+"""Both event loops: asyncio's own, and uvloop's, which the daemons use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import uvloop
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """What makes the loop of each coroutine test of this folder, which runs once with each."""
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}

@@ -1,0 +1,153 @@
+"""An HTTP/2 server that does what a test says, frame by frame: for what etcd does only at times.
+
+It answers PING and records what arrives. Header blocks are made by the ``hpack`` package with a
+table of no size, as a server does that has read our settings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+import hpack
+
+from core.eventstore.etcd.http2 import frames
+from core.eventstore.etcd.http2.frames import Frame
+
+DEADLINE_S: Final = 60.0
+GRPC_ANSWER: Final = ((":status", "200"), ("content-type", "application/grpc"))
+OK_TRAILERS: Final = (("grpc-status", "0"), ("grpc-message", ""))
+
+
+class Peer:
+    """The server's side of one connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._rest = b""
+        self.frames: list[Frame] = []
+        self.answers_pings = True
+        self._arrived = asyncio.Event()
+
+    def send(self, *content: bytes) -> None:
+        """Send bytes."""
+        self._writer.write(b"".join(content))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._writer.close()
+
+    async def wait_for(self, wanted: Callable[[Frame], bool], count: int = 1) -> list[Frame]:
+        """Wait until so many frames have arrived for which ``wanted`` holds; all of them."""
+        async with asyncio.timeout(DEADLINE_S):
+            while len(found := [each for each in self.frames if wanted(each)]) < count:
+                self._arrived.clear()
+                await self._arrived.wait()
+        return found
+
+    async def requests(self, count: int = 1) -> list[int]:
+        """The streams of the first so many requests, once their headers have arrived."""
+        return [each.stream_id for each in await self.wait_for(of_kind(frames.HEADERS), count)]
+
+    async def read(self) -> None:
+        """Record frames until the connection ends."""
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            await self._reader.readexactly(len(frames.PREFACE))
+            while data := await self._reader.read(1 << 16):
+                received, self._rest = frames.split(self._rest + data)
+                for each in received:
+                    if each.kind == frames.PING and self.answers_pings and not each.flags:
+                        self.send(frames.frame(frames.PING, frames.ACK, 0, each.payload))
+                self.frames += received
+                self._arrived.set()
+
+
+class Server:
+    """Listens on loopback; ``settings`` is the first thing that each connection gets."""
+
+    def __init__(self, settings: bytes | None) -> None:
+        self._settings = settings
+        self.peers: list[Peer] = []
+        self.target = ""
+        self._connected = asyncio.Event()
+
+    async def peer(self, number: int = 0) -> Peer:
+        """The connection of that number, once it is made."""
+        async with asyncio.timeout(DEADLINE_S):
+            while len(self.peers) <= number:
+                self._connected.clear()
+                await self._connected.wait()
+        return self.peers[number]
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection."""
+        peer = Peer(reader, writer)
+        if self._settings is not None:
+            peer.send(self._settings)
+        self.peers.append(peer)
+        self._connected.set()
+        await peer.read()
+        writer.close()
+
+
+@asynccontextmanager
+async def serving(
+    settings: Sequence[tuple[int, int]] = (), *, first: bytes | None = b""
+) -> AsyncIterator[Server]:
+    """A server with these settings; ``first`` is sent in their place, None: nothing."""
+    server = Server(first if first != b"" else frames.settings(settings))
+    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    server.target = f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    try:
+        yield server
+    finally:
+        for peer in server.peers:
+            peer.close()
+        listening.close()
+
+
+def of_kind(*kinds: int) -> Callable[[Frame], bool]:
+    """Whether a frame is of one of the types."""
+    return lambda received: received.kind in kinds
+
+
+def block(pairs: Sequence[tuple[str, str]]) -> bytes:
+    """A header block without a dynamic table."""
+    encoder = hpack.Encoder()
+    encoder.header_table_size = 0
+    return encoder.encode(pairs)
+
+
+def headers(
+    stream: int, pairs: Sequence[tuple[str, str]] = GRPC_ANSWER, *, ends: bool = False
+) -> bytes:
+    """A HEADERS frame."""
+    flags = frames.END_HEADERS | (frames.END_STREAM if ends else 0)
+    return frames.frame(frames.HEADERS, flags, stream, block(pairs))
+
+
+def data(stream: int, content: bytes, *, ends: bool = False) -> bytes:
+    """DATA frames of at most the size that is allowed."""
+    parts = [
+        content[at : at + frames.FRAME_BYTES_MAX]
+        for at in range(0, max(len(content), 1), frames.FRAME_BYTES_MAX)
+    ]
+    return b"".join(
+        frames.frame(
+            frames.DATA, frames.END_STREAM if ends and each is parts[-1] else 0, stream, each
+        )
+        for each in parts
+    )
+
+
+def message(content: bytes) -> bytes:
+    """A gRPC message."""
+    return b"\0" + len(content).to_bytes(4, "big") + content
+
+
+def answer(stream: int, content: bytes, trailers: Sequence[tuple[str, str]] = OK_TRAILERS) -> bytes:
+    """A whole answer."""
+    return headers(stream) + data(stream, message(content)) + headers(stream, trailers, ends=True)
