@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from core.allocation.address_finder import Finder, FreeAddress
 from core.allocation.free_addresses import FreeAddresses, Taken
-from core.allocation.proposals import AddressChoice, configuration_guards
+from core.allocation.proposals import AddressChoice, claim_window, configuration_guards, rest_window
 from core.allocation.record_limit import RecordLimit
 from core.domain.addresses.choice import AddressOrder, Search
 from core.domain.addresses.ip_address import Address, AddressSyntaxError, Family, parse_address
@@ -174,12 +174,13 @@ class AllocationAttempt:
         return distribute_routes(nics, pools, self.selection.routes)
 
     def learn(self, wanted: Iterable[WantedAddress], lost: Lost, free: FreeAddresses) -> None:
-        """Take in the windows that a failed transaction has read, two per address."""
-        windows = iter(lost.reads[1:])
+        """Take in what a failed transaction has read of each address and its window."""
         for one in wanted:
             if one.is_listed or lost.truth[self._keys.ip(*one.address)] is not None:
                 free.lost(one.pool, lost.revision, is_listed=one.is_listed)
-            self._learn_window(one, next(windows), next(windows))
+            choice = one.choice()
+            claims = lost.reads[claim_window(self._keys, choice)]
+            self._learn_window(one, claims, lost.reads[rest_window(self._keys, choice)])
 
     def is_outdated(self, wanted: Iterable[WantedAddress], lost: Lost) -> bool:
         """Whether the transaction found another configuration than this round's snapshot."""

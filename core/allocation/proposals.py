@@ -38,6 +38,20 @@ class AddressChoice(NamedTuple):
     claim_revision: int = 0
 
 
+def claim_window(keys: Keys, choice: AddressChoice) -> Get:
+    """The read of the claims from the chosen address to the end of its window."""
+    family, value = choice.address
+    end = keys.ip(family, choice.window_last) + b"\0"
+    return Get(keys.ip(family, value), end, WINDOW_KEYS_MAX, keys_only=True)
+
+
+def rest_window(keys: Keys, choice: AddressChoice) -> Get:
+    """The read of the rest marks of that window, each with the holder before."""
+    family, value = choice.address
+    end = keys.rest(family, choice.window_last) + b"\0"
+    return Get(keys.rest(family, value), end, WINDOW_KEYS_MAX)
+
+
 class StoredEndpoint(NamedTuple):
     """An endpoint as it was read; revision 0 and None: there is none."""
 
@@ -98,10 +112,7 @@ def claim_proposal(
         guards.append(Absent(keys.quarantine(family, value)))
         if choice.rest_revision:
             writes.append(Delete(rest))
-        end = keys.ip(family, choice.window_last) + b"\0"
-        reads.append(Get(ip, end, WINDOW_KEYS_MAX, keys_only=True))
-        end = keys.rest(family, choice.window_last) + b"\0"
-        reads.append(Get(rest, end, WINDOW_KEYS_MAX))  # the mark says whose it was
+        reads += (claim_window(keys, choice), rest_window(keys, choice))
     for address, claim in claims_made(event, draft.event_id):
         writes.append(Put(keys.ip_of(address), CLAIM.encode(claim)))
     if releasing is None:

@@ -7,11 +7,12 @@ stays within etcd's bounds. Pure: nothing here talks to the store.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from core.eventstore.codec import SEGMENT_EVENTS_MAX, EventDraft
 from core.eventstore.kv import (
+    NO_READS,
     REQUEST_BYTES_MAX,
     TXN_OPERATIONS_MAX,
     Absent,
@@ -40,9 +41,9 @@ OPERATION_BYTES = 128
 
 
 class Proposal(NamedTuple):
-    """Events with their guards and effects. ``reads`` are answered by ``Lost`` in the same order.
+    """Events with their guards and writes; ``Lost`` answers the ``reads`` if a guard fails.
 
-    A read that starts at a guarded key serves as that guard's truth too.
+    A read that starts at a guarded key also tells whether that guard failed.
     """
 
     drafts: tuple[EventDraft, ...]
@@ -52,15 +53,15 @@ class Proposal(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """A guard did not hold.
+    """A guard failed.
 
-    ``truth``: guarded key -> what is there; ``reads``: the proposal's own reads. All of it as of
-    ``revision``; empty when the proposal could not be read for (range guards).
+    ``truth``: the current value of each guarded key; ``reads``: the answers of the proposal's own
+    reads. Both as of ``revision``, and empty for a proposal with a range guard.
     """
 
     revision: int
     truth: dict[bytes, KeyValue | None]
-    reads: tuple[RangeResult, ...]
+    reads: Mapping[Get, RangeResult]
 
 
 class Prepared(NamedTuple):
@@ -103,7 +104,7 @@ class TransactionBatch:
 
     __slots__ = (
         "_bytes",
-        "_get_index",
+        "_gets",
         "_guarded",
         "_guards",
         "_members",
@@ -119,7 +120,7 @@ class TransactionBatch:
         self.alone = False
         self._members = 0
         self._guards: dict[Guard, None] = {}
-        self._get_index: dict[Get, int] = {}
+        self._gets: dict[Get, None] = {}
         self._written: set[bytes] = set()
         self._guarded: set[bytes] = set()
         self._bytes = 0
@@ -139,7 +140,7 @@ class TransactionBatch:
     @property
     def gets(self) -> list[Get]:
         """The failure reads, every one once."""
-        return list(self._get_index)
+        return list(self._gets)
 
     def add(self, one: Prepared) -> bool:
         """Join the proposal, unless it does not fit with those already in."""
@@ -155,13 +156,8 @@ class TransactionBatch:
         self._written |= one.written
         self._bytes += one.weight
         if not one.alone:
-            for get in one.gets:
-                self._get_index.setdefault(get, len(self._get_index))
+            self._gets.update(dict.fromkeys(one.gets))
         return True
-
-    def answers(self, one: Prepared, result: TxnResult) -> dict[Get, RangeResult]:
-        """What the failed transaction read for this proposal."""
-        return {get: result.reads[self._get_index[get]] for get in one.gets}
 
     def _fits(self, one: Prepared) -> bool:
         """Within etcd's bounds even if no guard and no read is shared, or by exact count if not."""
@@ -170,7 +166,7 @@ class TransactionBatch:
             and len(self.writes) + len(one.proposal.writes) <= WRITES_MAX
             and self._bytes + one.weight <= BATCH_BYTES_MAX
             and _fits_in(self._guards, one.proposal.guards, GUARDS_MAX)
-            and _fits_in(self._get_index, one.gets, GETS_MAX)
+            and _fits_in(self._gets, one.gets, GETS_MAX)
             and self._written.isdisjoint(one.written)
             and self._guarded.isdisjoint(one.written)
             and self._written.isdisjoint(one.guarded)
@@ -187,19 +183,19 @@ def sort_out(
 ) -> list[Lost | None]:
     """Per proposal: what it lost to, or None when it may try again as it is."""
     if batch.alone:
-        return [Lost(result.revision, {}, ())]
-    return [_judge(one.proposal, batch.answers(one, result), result) for one in members]
+        return [Lost(result.revision, {}, NO_READS)]
+    return [_judge(one.proposal, result) for one in members]
 
 
-def _judge(proposal: Proposal, answers: dict[Get, RangeResult], result: TxnResult) -> Lost | None:
+def _judge(proposal: Proposal, result: TxnResult) -> Lost | None:
     truth = {
-        guard.key: _truth(answers[_get_of(guard, proposal)], guard.key)
+        guard.key: _truth(result.reads[_get_of(guard, proposal)], guard.key)
         for guard in proposal.guards
         if not isinstance(guard, NothingNewer)
     }
     if all(_holds(guard, truth) for guard in proposal.guards):
         return None
-    return Lost(result.revision, truth, tuple(answers[get] for get in proposal.reads))
+    return Lost(result.revision, truth, {get: result.reads[get] for get in proposal.reads})
 
 
 def _get_of(guard: Absent | Unchanged, proposal: Proposal) -> Get:

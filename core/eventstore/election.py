@@ -137,17 +137,17 @@ class Election:
 
     async def _try(self, lease: int) -> tuple[int, int]:
         """One attempt: our epoch or 0, and the revision at which somebody else has the key."""
-        value = LEADER.encode(Leader(self.name, unix_ms()))
+        value, get = LEADER.encode(Leader(self.name, unix_ms())), Get(self._key)
         try:
             result = await self._store.commit(
-                [Absent(self._key)], [Put(self._key, value, lease)], [Get(self._key)]
+                [Absent(self._key)], [Put(self._key, value, lease)], [get]
             )
         except OutcomeUnknown:
-            found = (await self._store.read([Get(self._key)])).ranges[0].first
+            found = (await self._store.read([get])).ranges[0].first
             return self._own(found, lease), 0
         if result.succeeded:
             return result.revision, result.revision
-        found = result.reads[0].first
+        found = result.reads[get].first
         if found is not None and not found.lease:
             return await self._write_over(found, value, lease)
         return self._own(found, lease), result.revision

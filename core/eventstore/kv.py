@@ -7,8 +7,9 @@ logged and compared. This module never talks to anything.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, NamedTuple, Protocol
 
 TXN_OPERATIONS_MAX = 128
 """etcd's default ``--max-txn-ops``: the bound of guards, of writes and of failure reads alike."""
@@ -105,11 +106,14 @@ class RangeResult(NamedTuple):
 
 
 class TxnResult(NamedTuple):
-    """``reads`` answers the failure branch, in order; empty after success."""
+    """``reads``: the answers of the failure branch, by their ``Get``; empty after success."""
 
     succeeded: bool
     revision: int
-    reads: tuple[RangeResult, ...]
+    reads: Mapping[Get, RangeResult]
+
+
+NO_READS: Final[Mapping[Get, RangeResult]] = MappingProxyType({})
 
 
 class ReadResult(NamedTuple):

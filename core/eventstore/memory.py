@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from core.errors import Compacted, LeaseGone, StoreRejected, StoreUnavailable
 from core.eventstore.kv import (
+    NO_READS,
     REQUEST_BYTES_MAX,
     TXN_OPERATIONS_MAX,
     WATCH_PROGRESS_S,
@@ -80,7 +81,7 @@ class MemoryStore:
         self._begin()
         _check_request(guards, writes, otherwise)
         if not all(self._holds(guard) for guard in guards):
-            reads = tuple(self._range(get, self._revision) for get in otherwise)
+            reads = {get: self._range(get, self._revision) for get in otherwise}
             return TxnResult(succeeded=False, revision=self._revision, reads=reads)
         for write in writes:
             if isinstance(write, Put) and write.lease and write.lease not in self._leases:
@@ -89,7 +90,7 @@ class MemoryStore:
                     remedy="grant another lease and repeat the request with it",
                 )
         self._apply(writes)
-        return TxnResult(succeeded=True, revision=self._revision, reads=())
+        return TxnResult(succeeded=True, revision=self._revision, reads=NO_READS)
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
         """All ranges at one revision, 0 for the newest."""

@@ -30,7 +30,7 @@ from core.eventstore.group_commit import GroupCommit, Outcome
 from core.eventstore.heads import head_from_log
 from core.eventstore.keys import Keys, check_name
 from core.eventstore.kinds import HEADS
-from core.eventstore.kv import Get, KeyValue, KeyValueStore, Put, TxnResult, Unchanged
+from core.eventstore.kv import NO_READS, Get, KeyValue, KeyValueStore, Put, TxnResult, Unchanged
 from core.eventstore.retry_policies import settling
 
 QUEUE_DEPTH_MAX = 4096
@@ -150,6 +150,7 @@ class Writer:
         segment = encode_segment(self._now_ms(), batch.drafts)
         head = WriterHead(self._head.seq + 1, self._head.epoch)
         head_key = self._keys.head(self.name)
+        head_get = Get(head_key)
         guards = [Unchanged(head_key, self._head_revision), *batch.guards]
         writes = [
             Put(self._keys.log(self.name, head.seq), segment),
@@ -158,15 +159,15 @@ class Writer:
         ]
         self.transactions += 1
         try:
-            result = await self._store.commit(guards, writes, [Get(head_key), *batch.gets])
+            result = await self._store.commit(guards, writes, [head_get, *batch.gets])
         except OutcomeUnknown as unknown:
             settle = self._look_up if unknown.is_full else self._settle_lost
-            return TxnResult(True, await settle(segment, unknown), ())
+            return TxnResult(True, await settle(segment, unknown), NO_READS)
         if result.succeeded:
             self._head, self._head_revision = head, result.revision
             return result
-        self._check_head(result.reads[0].first)
-        return TxnResult(False, result.revision, result.reads[1:])
+        self._check_head(result.reads[head_get].first)
+        return result
 
     async def _settle_lost(self, segment: bytes, unknown: OutcomeUnknown) -> int:
         """The revision of a transaction whose answer was lost.
@@ -191,9 +192,9 @@ class Writer:
         """
         self._unsettled = segment
         head, log = self._keys.head(self.name), self._keys.log(self.name, self._head.seq + 1)
-        found = await self._store.read([Get(head), Get(log)])
+        head_now, log_now = (await self._store.read([Get(head), Get(log)])).ranges
         self._unsettled = None
-        revision = self._read_back(segment, TxnResult(False, found.revision, found.ranges))
+        revision = self._read_back(segment, head_now.first, log_now.first)
         if revision is None:
             raise StoreFull(unknown.message, subject=self.name, remedy=unknown.remedy) from unknown
         return revision
@@ -216,21 +217,23 @@ class Writer:
         """
         self._unsettled = segment
         head_key = self._keys.head(self.name)
-        log_key = self._keys.log(self.name, self._head.seq + 1)
+        head_get = Get(head_key)
+        log_get = Get(self._keys.log(self.name, self._head.seq + 1))
         result: TxnResult = await settling()(
             self._store.commit,
             [Unchanged(head_key, self._head_revision)],
             [Put(head_key, HEAD.encode(self._head))],
-            [Get(head_key), Get(log_key)],
+            [head_get, log_get],
         )
         self._unsettled = None
         if result.succeeded:
             self._head_revision = result.revision
             return None
-        return self._read_back(segment, result)
+        return self._read_back(segment, result.reads[head_get].first, result.reads[log_get].first)
 
-    def _read_back(self, segment: bytes, result: TxnResult) -> int | None:
-        head_now, log_now = result.reads[0].first, result.reads[1].first
+    def _read_back(
+        self, segment: bytes, head_now: KeyValue | None, log_now: KeyValue | None
+    ) -> int | None:
         if log_now is not None and log_now.value == segment:
             self._head = WriterHead(self._head.seq + 1, self._head.epoch)
             self._head_revision = log_now.mod_revision

@@ -99,7 +99,7 @@ class Publisher:
 
     async def _commit(self, fence: Unchanged, write: Write) -> int:
         """The revision of the commit, or 0 after taking in what is there instead."""
-        gets = [Get(fence.key), Get(self._key)]
+        lead_get, stored_get = gets = [Get(fence.key), Get(self._key)]
         guards = [fence, Unchanged(self._key, self._stored_revision)]
         try:
             result = await self._store.commit(guards, [write], gets)
@@ -108,8 +108,8 @@ class Publisher:
             answers = result.reads
         except OutcomeUnknown:
             # If it is still under way, its guards fail as soon as something newer is written.
-            answers = (await self._store.read(gets)).ranges
-        lead, stored = (answer.first for answer in answers)
+            answers = dict(zip(gets, (await self._store.read(gets)).ranges, strict=True))
+        lead, stored = answers[lead_get].first, answers[stored_get].first
         if (lead.mod_revision if lead else 0) != fence.mod_revision:
             raise LostRace("the lead was lost", subject=self._name)
         self._learn(stored)

@@ -97,8 +97,8 @@ async def test_a_read_that_starts_at_a_guarded_key_serves_as_its_truth(log: Log)
     lost = await log.writer.append(log.proposal("m1")._replace(reads=(window,)))
 
     assert isinstance(lost, Lost)
-    assert [kv.key for kv in lost.reads[0].kvs] == [log.keys.meta("m1"), log.keys.meta("m2")]
-    assert lost.truth[log.keys.meta("m1")] == lost.reads[0].kvs[0]
+    assert [kv.key for kv in lost.reads[window].kvs] == [log.keys.meta("m1"), log.keys.meta("m2")]
+    assert lost.truth[log.keys.meta("m1")] == lost.reads[window].kvs[0]
 
 
 async def test_a_range_guard_loses_to_anything_newer_in_its_range(log: Log) -> None:

@@ -150,7 +150,7 @@ async def test_abandoning_answers_everybody_and_ends_waiting_for_the_end() -> No
 
 async def test_a_fault_of_the_pump_itself_is_told_to_who_waits() -> None:
     town = Town()
-    untrue = TxnResult(False, 1, ())  # a failure that broke no guard and read nothing
+    untrue = TxnResult(False, 1, {})  # a failure that broke no guard and read nothing
 
     async def lie(_: TransactionBatch) -> TxnResult:
         return untrue

@@ -152,7 +152,7 @@ async def test_a_failed_commit_makes_no_revision(subject: Subject) -> None:
 
     result = await subject.store.commit([Absent(subject.key("a"))], [Put(subject.key("b"), b"")])
 
-    assert result == TxnResult(succeeded=False, revision=revision, reads=())
+    assert result == TxnResult(succeeded=False, revision=revision, reads={})
 
 
 async def test_the_reads_of_a_failed_commit_tell_the_truth_of_its_revision(
@@ -168,7 +168,7 @@ async def test_the_reads_of_a_failed_commit_tell_the_truth_of_its_revision(
     )
 
     assert result.revision == newest
-    one, missing, both = result.reads
+    one, missing, both = result.reads.values()
     assert one == RangeResult((KeyValue(subject.key("b"), b"b", newest, newest),), 1, more=False)
     assert missing == RangeResult((), 0, more=False)
     assert [(kv.key, kv.value) for kv in both.kvs] == [
@@ -181,7 +181,7 @@ async def test_a_successful_commit_answers_no_reads(subject: Subject) -> None:
     result = await subject.store.commit([], [Put(subject.key("a"), b"")], [Get(subject.key("a"))])
 
     assert result.succeeded
-    assert result.reads == ()
+    assert result.reads == {}
 
 
 async def test_a_commit_of_guards_alone_answers_without_making_a_revision(
@@ -190,10 +190,15 @@ async def test_a_commit_of_guards_alone_answers_without_making_a_revision(
     revision = await put(subject, "a")
 
     yes = await subject.store.commit([Unchanged(subject.key("a"), revision)], [])
-    no = await subject.store.commit([Absent(subject.key("a"))], [], [Get(subject.key("a"))])
+    get = Get(subject.key("a"))
+    no = await subject.store.commit([Absent(subject.key("a"))], [], [get])
 
-    assert yes == TxnResult(succeeded=True, revision=revision, reads=())
-    assert (no.succeeded, no.revision, no.reads[0].count) == (False, revision, 1)
+    assert yes == TxnResult(succeeded=True, revision=revision, reads={})
+    assert (no.succeeded, no.revision, no.reads[get].count) == (
+        False,
+        revision,
+        1,
+    )
 
 
 async def test_deleting_a_range_deletes_its_keys_and_no_others(subject: Subject) -> None:
@@ -212,7 +217,7 @@ async def test_deleting_what_is_not_there_succeeds_and_makes_no_revision(
 
     result = await subject.store.commit([], [Delete(subject.key("missing"))])
 
-    assert result == TxnResult(succeeded=True, revision=revision, reads=())
+    assert result == TxnResult(succeeded=True, revision=revision, reads={})
 
 
 async def test_keys_and_values_may_hold_any_bytes(subject: Subject) -> None:
@@ -240,7 +245,7 @@ async def test_as_many_operations_as_the_limit_says_are_accepted_in_every_list(
     read = await subject.store.read(gets)
 
     assert (first.succeeded, second.succeeded) == (True, False)
-    assert [each.kvs[0].key for each in second.reads] == keys
+    assert [each.kvs[0].key for each in second.reads.values()] == keys
     assert [each.kvs[0].key for each in read.ranges] == keys
 
 
@@ -297,4 +302,4 @@ async def test_of_two_commits_that_claim_one_key_exactly_one_succeeds(subject: S
     second = await subject.store.commit([Absent(key)], [Put(key, b"2")], [Get(key)])
 
     assert (first.succeeded, second.succeeded) == (True, False)
-    assert second.reads[0].kvs[0].value == b"1"
+    assert second.reads[Get(key)].kvs[0].value == b"1"

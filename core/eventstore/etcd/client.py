@@ -51,7 +51,7 @@ class EtcdStore:
         wire.check_operations(guards, writes, otherwise)
         request = encode_txn(guards, writes, otherwise)
         try:
-            return wire.txn_result(await self._calls.once("txn", request))
+            return wire.txn_result(await self._calls.once("txn", request), otherwise)
         except OutcomeUnknown as unknown:
             if unknown.is_full and await self._is_unwritten(guards, writes):
                 raise full(self.endpoint) from unknown

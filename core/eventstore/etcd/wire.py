@@ -12,6 +12,7 @@ from typing import Any
 from core.errors import StoreRejected
 from core.eventstore.etcd import messages
 from core.eventstore.kv import (
+    NO_READS,
     TXN_OPERATIONS_MAX,
     Get,
     KeyChange,
@@ -51,10 +52,12 @@ def range_request(get: Get, revision: int) -> messages.ProtobufMessage:
     return built
 
 
-def txn_result(response: messages.TxnResponse) -> TxnResult:
-    """The answer of a transaction."""
-    reads = () if response.succeeded else range_results(response)
-    return TxnResult(response.succeeded, response.header.revision, reads)
+def txn_result(response: messages.TxnResponse, otherwise: Sequence[Get]) -> TxnResult:
+    """The answer of a transaction whose failure branch has these reads."""
+    if response.succeeded:
+        return TxnResult(True, response.header.revision, NO_READS)
+    reads = dict(zip(otherwise, range_results(response), strict=True))
+    return TxnResult(False, response.header.revision, reads)
 
 
 def range_results(response: messages.TxnResponse) -> tuple[RangeResult, ...]:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from core.errors import OutcomeUnknown, SessionLost, StoreUnavailable
 from core.eventstore.batch import Proposal, TransactionBatch
 from core.eventstore.group_commit import GroupCommit, Outcome
-from core.eventstore.kv import Get, Guard, KeyValueStore, Put, TxnResult, Unchanged, Write
+from core.eventstore.kv import NO_READS, Get, Guard, KeyValueStore, Put, TxnResult, Unchanged, Write
 from workflows.engine.store.faults import UNREADABLE
 from workflows.engine.store.session import FENCE, SessionFence, WorkerSession
 
@@ -66,7 +66,7 @@ class Committer:
 
     async def _transact(self, batch: TransactionBatch) -> TxnResult:
         """The transaction's result; waits for a store that is away. Raises SessionLost."""
-        session = self._session
+        session, session_get = self._session, Get(self._session.key)
         tries = itertools.count()
         while True:
             session.check()
@@ -74,7 +74,7 @@ class Committer:
             guards = [Unchanged(session.key, session.revision), *batch.guards]
             writes = [Put(session.key, fence, session.lease), *batch.writes]
             try:
-                result = await self._store.commit(guards, writes, [Get(session.key), *batch.gets])
+                result = await self._store.commit(guards, writes, [session_get, *batch.gets])
             except StoreUnavailable:
                 await self._pause(next(tries))
                 continue
@@ -82,21 +82,21 @@ class Committer:
                 revision = await self._settle()
                 if revision is None:
                     continue
-                return TxnResult(True, revision, ())
+                return TxnResult(True, revision, NO_READS)
             if result.succeeded:
                 self._seq, session.revision = self._seq + 1, result.revision
                 return result
-            found = result.reads[0].kvs
-            if not found or found[0].mod_revision != session.revision:
+            fence_now = result.reads[session_get].first
+            if fence_now is None or fence_now.mod_revision != session.revision:
                 raise self._ended()
-            return TxnResult(False, result.revision, result.reads[1:])
+            return result
 
     async def _settle(self) -> int | None:
         """Whether an unanswered transaction is in the store: its revision, or None: never.
 
         Rewriting the fence makes a transaction that is still under way fail its own guard.
         """
-        session = self._session
+        session, session_get = self._session, Get(self._session.key)
         tries = itertools.count()
         while True:
             session.check()
@@ -105,23 +105,23 @@ class Committer:
                 session.key, FENCE.encode(SessionFence(session.lease, self._seq)), session.lease
             )
             try:
-                result = await self._store.commit([guard], [same], [Get(session.key)])
+                result = await self._store.commit([guard], [same], [session_get])
             except (StoreUnavailable, OutcomeUnknown):
                 await self._pause(next(tries))
                 continue
             if result.succeeded:
                 session.revision = result.revision
                 return None
-            found = result.reads[0].kvs
-            if not found:
+            fence_now = result.reads[session_get].first
+            if fence_now is None:
                 raise self._ended()
-            fence = _fence_of(found[0].value)
+            fence = _fence_of(fence_now.value)
             if fence not in (
                 SessionFence(session.lease, self._seq),
                 SessionFence(session.lease, self._seq + 1),
             ):
                 raise self._ended()  # somebody else has written there: nothing can be settled by it
-            session.revision = found[0].mod_revision
+            session.revision = fence_now.mod_revision
             if fence.seq == self._seq:
                 return None  # an earlier attempt to settle had gone through
             self._seq += 1
