@@ -63,7 +63,9 @@ def meet_the_node(scene: DemoState) -> None:
         return
     node = scene.node_a
     pod = scene.pods["web-0"].addresses[0]
-    stage.say("Pods and their own node, which macvlan keeps apart, by the coordinator's wire:")
+    stage.say(
+        "A Pod and its own node, which macvlan separates, through the coordinator's veth pair:"
+    )
     stage.command(f"ping {pod}", place=node.name)
     rows = [
         (f"{pod} from {node.name}", scene.pinged_from(node, pod)),
@@ -77,9 +79,9 @@ def serve(scene: DemoState) -> None:
     stage, laboratory = scene.stage, scene.laboratory
     stage.step(
         "A Service without kube-proxy",
-        """web-1 on node-a and web-2 on node-b say their names to whoever connects. A Service and
-        its endpoints are applied; the agent puts them into maps of the kernel, whose programs tell
-        web-0's sockets a backend before there is any packet.""",
+        """web-1 on node-a and web-2 on node-b return their names to each client. The agent writes
+        the Service and its endpoints into maps of the kernel. A program in the kernel replaces the
+        ClusterIP in the sockets of web-0 by a backend, before there is a packet.""",
     )
     if scene.able.no_services:
         stage.say(f"(Left out: {scene.able.no_services})")

@@ -34,10 +34,10 @@ def start(scene: DemoState) -> None:
     stage.step(
         "Two nodes on one network",
         """A bridge, an etcd and two nodes, each in a network namespace of its own; every node runs
-        an agent and has Debian's macvlan with our plugins beside it.""",
+        an agent, and has Debian's macvlan beside the plugins of Orbweaver.""",
     )
     for identity in laboratory.predecessors:
-        stage.say(f"(The remains of an interrupted run, {identity}, were removed.)")
+        stage.say(f"(Removed what an interrupted run left behind: {identity}.)")
     stage.command(f"etcd --listen-client-urls http://{laboratory.etcd.endpoint} ...", place="etcd")
     # Nobody waits for it before a node is lost: Pods need none (I8).
     laboratory.controller.start()
@@ -56,7 +56,7 @@ def apply(scene: DemoState) -> None:
     scene.stage.step(
         "Pools",
         """The same YAML as the custom resources: pools of both families, a pool of three addresses
-        that the firewall knows, and a reservation that takes one of them away.""",
+        that a firewall lets through, and a reservation of one of the three.""",
     )
     scene.orbctl("apply -f ops/demo/pools.yaml -f ops/demo/pods.yaml")
     scene.orbctl("get pools")
@@ -67,8 +67,8 @@ def attach(scene: DemoState) -> None:
     stage = scene.stage
     stage.step(
         "Pods that reach each other",
-        """A container runtime calls macvlan, macvlan calls spiderpool, spiderpool asks the agent:
-        one transaction in etcd for both addresses.""",
+        """The container runtime executes macvlan, macvlan executes spiderpool, and spiderpool sends
+        the request to the agent. One transaction in etcd claims both addresses.""",
     )
     placed = [("web-0", scene.node_a), ("web-1", scene.node_a), ("web-2", scene.node_b)]
     scene.show_call(scene.node_a, "ADD", "CNI_ARGS='K8S_POD_NAME=web-0;...' CNI_NETNS=...")
@@ -118,9 +118,9 @@ def crash(scene: DemoState) -> None:
     stage, node = scene.stage, scene.node_a
     stage.step(
         "An agent is killed in the middle of ADDs",
-        f"""{CRASH_PODS} Pods at once on node-a; its agent gets a kill -9 when the first one is
-        served. The runtime does what it always does: it makes a new sandbox for each Pod that
-        failed, and deletes the old one when it gets round to it.""",
+        f"""{CRASH_PODS} Pods at once on node-a; its agent gets a kill -9 after the first
+        one. The runtime creates a new sandbox for each Pod that failed, and deletes the old one
+        later.""",
     )
     sandboxes = [scene.make(f"batch-{number}") for number in range(CRASH_PODS)]
     scene.show_call(node, "ADD", f"CNI_ARGS='K8S_POD_NAME=batch-{{0..{CRASH_PODS - 1}}};...'")
@@ -131,7 +131,7 @@ def crash(scene: DemoState) -> None:
     message = next(iter(failures.values())).message
     stage.output(f"{len(failures)} of {CRASH_PODS} failed: {message}", style="yellow")
     unheard = sum(pod in committed for pod in failures)
-    stage.say(f"Committed all the same, so that only the answer was lost: {unheard} of them.")
+    stage.say(f"Committed although the answer was lost: {unheard} of them.")
     stage.command(AGENT.format(node.name, scene.laboratory.etcd.endpoint), place=node.name)
     node.start_agent()
     for sandbox in sandboxes:
@@ -155,10 +155,10 @@ def refuse(scene: DemoState) -> None:
     """A full pool says why."""
     stage = scene.stage
     stage.step(
-        "A full pool explains itself",
-        """Of the three firewalled addresses db-0 has one, payments takes another, the third is
-        reserved. refunds is refused; the error names the pool, describe its holders, and explain
-        every rule on the way.""",
+        "A full pool, and why a Pod fails",
+        """db-0 has one of the three addresses, payments gets another, the third is reserved. The
+        ADD of refunds fails. The error names the pool; describe shows its holders, and explain
+        every rule of the selection.""",
     )
     scene.attach(scene.node_a, "payments")
     refunds = scene.make("refunds")
@@ -175,9 +175,9 @@ def lose(scene: DemoState) -> None:
     stage = scene.stage
     stage.step(
         "A lost DEL",
-        """The network namespace of payments vanishes and nobody calls DEL: its addresses leak. GC
-        tells the agent which attachments its runtime still has; the rest is reclaimed, and refunds
-        gets what it was refused.""",
+        """The network namespace of payments disappears without a DEL, so its addresses leak. A CNI
+        GC lists the attachments that the runtime still has. The agent releases the others, and
+        refunds gets an address.""",
     )
     scene.remember()
     payments, refunds = scene.pods["payments"], scene.pods["refunds"]
@@ -201,10 +201,10 @@ def lose_node(scene: DemoState) -> None:
     """A node dies, and durable executions make its addresses free."""
     stage, laboratory = scene.stage, scene.laboratory
     stage.step(
-        "A lost node, healed by a workflow",
-        """node-b dies with its agent and all its Pods: no DEL will ever come. An operator says that
-        it is out. The controller, which nobody needed so far, hears that in the log and begins a
-        durable execution for every Pod of the node; what a StatefulSet wants stays.""",
+        "A lost node, and the workflows that release its addresses",
+        """node-b dies with its agent and all its Pods, so no DEL will arrive. An operator deletes
+        the record of the node. The controller, which no step needed so far, follows the log and
+        starts a durable execution for every Pod of the node. Addresses of a StatefulSet stay.""",
     )
     stage.command("kill -9 $(pidof orbweaver-agent)", place="node-b")
     stage.command(f"ip netns delete {scene.node_b.namespace.name}")
@@ -222,7 +222,7 @@ def lose_node(scene: DemoState) -> None:
     web, db = scene.pods["web-2"], scene.pods["db-0"]
     said = scene.orbctl(f"workflow history reclaim/{NAMESPACE}/web-2/{web.uid}")
     expect(web.addresses[0] in said, f"{web.addresses} are not free")
-    stage.say("db-0 is wanted: it comes back on node-a, with the addresses that it had.")
+    stage.say("The StatefulSet still wants db-0: it starts on node-a, with the same addresses.")
     again = scene.attach(scene.node_a, "db-0")
     expect(again.addresses == db.addresses, f"db-0 had {db.addresses}, has {again.addresses}")
     stage.table(("POD", "NODE", "IPV4", "IPV6"), [("db-0", "node-a", *again.addresses)])
@@ -233,9 +233,9 @@ def scale(scene: DemoState) -> None:
     stage = scene.stage
     stage.step(
         "A pool that follows its application",
-        """The network becomes a subnet: the pools above are shares of it. The Deployment cart asks
-        for a pool with one address more than it has replicas; a durable execution makes it, and
-        follows when cart is scaled.""",
+        """The network becomes a subnet: the pools above are shares of it. The Deployment cart
+        requests a pool with one address more than it has replicas. A durable execution creates
+        the pool, and enlarges it when cart is scaled.""",
     )
     scene.orbctl("apply -f ops/demo/subnet.yaml -f ops/demo/cart.yaml")
     cart = scene.attach(scene.node_a, "cart-1")
@@ -252,7 +252,7 @@ def look_back(scene: DemoState) -> None:
     """What the log knows."""
     stage = scene.stage
     stage.step(
-        "The log remembers",
+        "Questions to the log",
         "Who held that address, and when? And does everything in etcd agree with the log?",
     )
     address = scene.pods["refunds"].addresses[0]
