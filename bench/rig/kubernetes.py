@@ -52,7 +52,7 @@ def require_programs() -> None:
     """Raises NotTaken without them."""
     if missing := missing_programs():
         raise NotTaken(
-            f"no {' and no '.join(missing)} in {ASSETS}: see docs/concepts/kubernetes.md"
+            f"no {' and no '.join(missing)} in {ASSETS}: see docs/contributing/testing.md"
         )
 
 

@@ -23,7 +23,7 @@ from core.eventstore.writer import unix_ms
 
 ROOT_REMEDY: Final = (
     "as etcd's user root (Secret orbweaver-etcd-root) run `etcdctl defrag` for each member, then"
-    " run `orbctl archive` again (docs/how-to/operations.md, etcd is full)"
+    " run `orbctl archive` again (docs/how-to/recover-a-full-etcd.md)"
 )
 
 

@@ -10,7 +10,7 @@ from core.errors import StoreError, StoreFull, StoreUnavailable
 NOSPACE: Final = "NOSPACE"
 FULL_REMEDY: Final = (
     "run `orbctl archive`, which makes room and moves old events to the archive"
-    " (docs/how-to/operations.md, etcd is full)"
+    " (docs/how-to/recover-a-full-etcd.md)"
 )
 
 

@@ -3,5 +3,5 @@
 ``stack_reader`` gathers facts, ``attachment_plan`` turns them into netlink requests without any
 I/O, ``engine`` applies those in as few sends as possible, and takes back what a failure has left
 half done.
-Rules: docs/reference/coordinator.md; drawings: docs/concepts/datapath.md.
+Rules: docs/reference/coordinator.md; pictures: docs/concepts/datapath.md.
 """

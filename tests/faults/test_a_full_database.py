@@ -142,7 +142,7 @@ async def test_an_agent_goes_on_once_there_is_room_again(
 
 
 def make_room(etcd: EtcdCluster) -> None:
-    """What the runbook of docs/how-to/operations.md says, by etcd's own tool."""
+    """The steps of docs/how-to/recover-a-full-etcd.md, by etcd's own tool."""
 
     def etcdctl(*arguments: str) -> str:
         command = ["etcdctl", f"--endpoints={etcd.endpoints[0]}", *arguments]

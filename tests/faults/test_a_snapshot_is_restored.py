@@ -1,4 +1,4 @@
-"""Backup and restore as docs/how-to/operations.md says it: a whole log, without what came later."""
+"""Back-up and restore (docs/how-to/back-up-and-restore.md): a whole log, up to the copy."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The control plane: an API server, a controller manager and a scheduler in the fabric's namespace.
 
 Nodes reach it through the network, as in life. Everybody has an identity with the rights it has
-there: kubelets those of nodes, our processes those of docs/concepts/kubernetes.md, so that what is
+there: kubelets those of nodes, our processes those of docs/reference/rights.md, so that what is
 missing in that table shows. What our processes ask for is in the audit log.
 """
 

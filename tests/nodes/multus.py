@@ -29,7 +29,7 @@ def why_missing() -> str:
         return ""
     places = " and ".join(map(str, PLUGIN_DIRECTORIES))
     return needs(
-        MULTUS_PLUGIN, f"no {PROGRAM} in {places} (docs/concepts/kubernetes.md tells its source)"
+        MULTUS_PLUGIN, f"no {PROGRAM} in {places} (docs/contributing/testing.md has its source)"
     )
 
 
