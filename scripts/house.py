@@ -20,6 +20,7 @@ def main() -> None:
         ],
         "modules named by a participle or a mood": names.unreadable_modules(),
         "references to documents that are not in the repository": names.missing_documents(),
+        "paths and links of documents that lead nowhere": names.missing_paths(),
         f"modules under {names.SHORT_MODULE_LINES} lines": names.short_modules(),
     }
     for title, found in counted.items():

@@ -40,6 +40,10 @@ NAMED_BY_MOOD: Final = frozenset(
 """Module names that only their author could read."""
 
 _FILE = re.compile(r"(?<![\w/.-])(\w+\.py)\b")
+_NAMED_PATH = re.compile(
+    r"`((?:bench|cni|core|docs|nodeagent|ops|requirements|scripts|tests|workflows)/[\w./-]+)`"
+)
+_LINK = re.compile(r"\]\(([^)\s#:]+)(?:#[^)\s]*)?\)")
 _DOCUMENT = re.compile(r"(?<![\w/.-])((?:docs|spec|design|decisions)/[\w./-]+\.md)")
 
 
@@ -94,6 +98,21 @@ def missing_documents() -> list[str]:
         for page in _DOCUMENT.findall(text)
         if not (ROOT / page).exists() and not (ROOT / Path(path).parent / page).exists()
     )
+
+
+def missing_paths() -> list[str]:
+    """Paths in backquotes and targets of links that documents name and nobody can open."""
+    found = set()
+    for path, text in text_files():
+        if not path.endswith(".md"):
+            continue
+        for name in _NAMED_PATH.findall(text):
+            if not (ROOT / name).exists():
+                found.add(f"{path}: {name}")
+        for target in _LINK.findall(text):
+            if not (ROOT / path).parent.joinpath(target).exists():
+                found.add(f"{path}: {target}")
+    return sorted(found)
 
 
 def unknown_files() -> list[str]:

@@ -23,5 +23,9 @@ def test_every_document_that_is_named_is_in_the_repository() -> None:
     assert names.missing_documents() == []
 
 
+def test_every_path_and_link_of_a_document_leads_somewhere() -> None:
+    assert names.missing_paths() == []
+
+
 def test_every_file_that_a_package_lists_is_in_it() -> None:
     assert names.unknown_files() == []
