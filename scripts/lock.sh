@@ -17,21 +17,32 @@ python=.venv/bin/python
 oldest=$("$python" -c 'import sys; print(sys.version_info[:2] == (3, 11))')
 [ "$oldest" = True ] || { echo "lock: resolve with Python 3.11, the oldest one supported" >&2; exit 1; }
 
-compile() {  # compile OUTPUT [pip-compile options]
+source=pyproject.toml
+
+compile() {  # compile OUTPUT [pip-compile options]; reads $source
     local output=$1
     shift
     echo "lock: resolving $output"
     "$python" -m piptools compile --quiet --no-config --resolver backtracking \
         --generate-hashes --allow-unsafe --strip-extras \
         --no-header --no-emit-options --no-emit-index-url --no-emit-trusted-host \
-        --no-emit-find-links --output-file "$output" "$@" pyproject.toml
+        --no-emit-find-links --output-file "$output" "$@" "$source"
 }
 
 compile requirements/lock.txt --extra otlp --extra kubernetes "$@"
 compile requirements/build.txt --build-deps-for wheel --only-build-deps "$@"
 compile requirements/dev.txt --extra otlp --extra kubernetes --extra test --extra bench \
     --constraint requirements/lock.txt "$@"
-compile requirements/docs.txt --extra docs --constraint requirements/dev.txt "$@"
+# The site alone: building it imports nothing of the product.
+source=$(mktemp --suffix .in)
+trap 'rm -f "$source"' EXIT
+"$python" - >"$source" <<'PYTHON'
+import tomllib
+
+with open("pyproject.toml", "rb") as file:
+    print(*tomllib.load(file)["project"]["optional-dependencies"]["docs"], sep="\n")
+PYTHON
+compile requirements/docs.txt --constraint requirements/dev.txt --no-annotate "$@"
 
 if grep -nE '://|find-links|index-url|^-' requirements/*.txt; then
     echo "lock: the lines above name a place; they must not be committed" >&2
