@@ -1,8 +1,8 @@
-"""One ADD, as every step of its path sees it: the server that receives it makes it, once.
+"""One ADD request: the server that receives it creates it once, and every step reads it.
 
 Its path, by name: ``serve_frame`` (the socket), ``answer_call`` (the bytes), ``handle_add`` (probes
 for conflicts, the result), ``serve_add`` (deadline, spans, counts, facts), ``allocate_or_wait``
-(automatic pools), ``allocate``. It holds no rules.
+(automatic pools), ``allocate``.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from core.domain.model import Attachment
 from core.domain.selection.request import SelectionRequest
 
 HasHungUp = Callable[[], bool]
-"""Asks the kernel whether the caller of a request has closed its connection."""
+"""Returns whether the client of a request has closed its connection, according to the kernel."""
 
 
 def never_hung_up() -> bool:
-    """For requests that come over no connection."""
+    """For requests without a connection."""
     return False
 
 
 class AddRequest(NamedTuple):
-    """Which Pod asks, for which attachment, from which pools; ``cause`` goes into its events."""
+    """The Pod, its attachment and the pools it requests; ``cause`` is stored in its events."""
 
     pod: PodReference
     attachment: Attachment

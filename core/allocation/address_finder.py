@@ -1,10 +1,10 @@
-"""Finding free addresses by reading etcd: exact, and a few milliseconds for a /16.
+"""Search for free addresses by reading etcd: exact, in a few milliseconds for a /16.
 
-A pool of at most ``READ_ADDRESSES_MAX`` addresses is read. Of a larger one, claims and cool-down
-marks are counted in some sixty stretches at once (one read), and the first stretches with fewer of
-them than addresses are read; one with too many claims for that is counted again in parts. All
-reads of a search are of one revision: "none" means that no address was free at that revision.
-Nothing is expanded, nothing is guessed, and nothing is written.
+A pool of at most ``READ_ADDRESSES_MAX`` addresses is read whole. A larger one is split into about
+sixty stretches, whose claims and cool-down marks are counted in one read; then the first stretches
+that have more addresses than these are read, and one with too many claims for a read is split
+again. All reads of a search have one revision: "none" means that no address was free at that
+revision. Nothing is written.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import TXN_OPERATIONS_MAX, Get, KeyValueStore, RangeResult
 
 STRETCHES = 60
-"""Parts counted or read at once; two operations a part stay within etcd's 128."""
+"""Parts counted or read at once; two operations for each stay within etcd's 128."""
 
 READ_ADDRESSES_MAX = 1_200
-"""Keys read at once: stretches with more claims are counted again instead."""
+"""Keys read at once; a stretch with more claims is split and counted again."""
 
 RESTING_READ_MIN = 64
-"""Cool-down marks read first when nothing else is free; more only when none of them can be had."""
+"""Cool-down marks read first when no address is free; more only if none of them is usable."""
 
 RESTING_READ_GROWTH = 8
-"""How many times as many are read then."""
+"""Factor by which the next read of marks is larger."""
 
 VALUES_MAX = 256
-"""Free addresses that one search names at most."""
+"""Most free addresses that one search returns."""
 
 
 class FreeAddress(NamedTuple):
-    """A free address; ``rest_revision`` names the cool-down mark to end with it (0: none)."""
+    """A free address; ``rest_revision``: its cool-down mark, which the claim deletes (0: none)."""
 
     value: int
     rest_revision: int = 0
@@ -44,8 +44,8 @@ class FreeAddress(NamedTuple):
 class FreeRead(NamedTuple):
     """Addresses that were free at ``revision``, at most ``VALUES_MAX``.
 
-    ``about``: how many were free in all, about, 0 only if none was. ``passed_over``: some were free
-    that this process is claiming.
+    ``about``: roughly how many were free, 0 only if none was. ``passed_over``: some free addresses
+    were left out because this process is claiming them.
     """
 
     revision: int
@@ -55,14 +55,14 @@ class FreeRead(NamedTuple):
 
 
 class Resting(NamedTuple):
-    """Addresses that rest, the longest first; ``passed_over`` as in ``FreeRead``."""
+    """Addresses in cool-down, the longest first; ``passed_over`` as in ``FreeRead``."""
 
-    found: tuple[FreeAddress, ...]
+    addresses: tuple[FreeAddress, ...]
     passed_over: bool
 
 
 class _Scan:
-    """What one search has read so far, all of it as of ``revision`` (0: nothing yet)."""
+    """The free addresses that one search has found so far, as of ``revision`` (0: nothing read)."""
 
     __slots__ = ("avoid", "passed_over", "revision", "values")
 
@@ -73,7 +73,7 @@ class _Scan:
         self.passed_over = False
 
     def add_free(self, part: AddressSet, taken: Container[int]) -> None:
-        """Take in what is not taken of a part, of a huge one the first addresses."""
+        """Add the addresses of a part that are not taken, at most ``READ_ADDRESSES_MAX``."""
         left = READ_ADDRESSES_MAX
         for first, last in part:
             for value in range(first, last + 1):
@@ -96,24 +96,24 @@ class _Stretch(NamedTuple):
 
     @property
     def free(self) -> int:
-        """About how many addresses are free, 0 only if none is.
+        """Roughly how many addresses are free, 0 only if none is.
 
-        Claims of addresses that are reserved by now lie in the gaps of a part and count too: a part
-        with gaps is only known to be full once it was read.
+        Claims in the gaps of a part count too, as those of addresses that were reserved later: only
+        a read proves that a part with gaps is full.
         """
         has_gaps = len(self.part.intervals) > 1
         return max(self.part.size - self.taken, 1 if has_gaps else 0)
 
 
 class Finder:
-    """Looks for free addresses in etcd."""
+    """Searches etcd for free addresses."""
 
     def __init__(self, store: KeyValueStore, keys: Keys) -> None:
         self._store = store
         self._keys = keys
 
     async def find(self, search: Search, avoid: Container[int]) -> FreeAddress | None:
-        """A free address near the search's starting place, else the longest resting one.
+        """A free address near the start of the search, else the one longest in cool-down.
 
         ``avoid``: addresses being claimed by this process. Raises StoreUnavailable, LostRace.
         """
@@ -121,10 +121,10 @@ class Finder:
         if free.values:
             return FreeAddress(free.values[0])
         resting = await self.resting(search.usable, avoid, free.revision)
-        return resting.found[0] if resting.found else None
+        return resting.addresses[0] if resting.addresses else None
 
     async def free(self, usable: AddressSet, start: int, avoid: Container[int]) -> FreeRead:
-        """Addresses that neither are claimed nor rest, from about the one of rank ``start`` on.
+        """Addresses without claim and cool-down mark, from about the one of rank ``start`` on.
 
         Raises StoreUnavailable, LostRace.
         """
@@ -142,9 +142,9 @@ class Finder:
         return FreeRead(scan.revision, values, about if values else 0, scan.passed_over)
 
     async def count(self, addresses: AddressSet) -> int:
-        """Claims of these addresses; what lies between them may be other pools'.
+        """The number of claims of these addresses.
 
-        Of a set of more intervals than a read has room for, gaps between neighbours count too.
+        If the set has more intervals than one read takes, claims in the smallest gaps count too.
         """
         hulls = addresses.hulls(TXN_OPERATIONS_MAX)
         parts = (AddressSet(addresses.family, (hull,)) for hull in hulls)
@@ -152,7 +152,7 @@ class Finder:
         return sum(answer.count for answer in (await self._store.read(gets)).ranges)
 
     async def resting(self, usable: AddressSet, avoid: Container[int], revision: int) -> Resting:
-        """Those that had rested longest at ``revision`` among those that may be had.
+        """The usable addresses that were longest in cool-down at ``revision``.
 
         Raises StoreUnavailable, LostRace.
         """
@@ -164,72 +164,78 @@ class Finder:
         get = get._replace(oldest_first=True, limit=RESTING_READ_MIN)
         while True:
             marks = (await self._at([get], scan))[0]
-            found = []
+            addresses = []
             for mark in marks.kvs:
                 for _, value in self._keys.addresses_in([mark.key], "rest"):
                     if value in avoid:
                         passed_over = passed_over or value in usable
                     elif value in usable:
-                        found.append(FreeAddress(value, mark.mod_revision))
-            if found or not marks.more:
-                return Resting(tuple(found), passed_over)
+                        addresses.append(FreeAddress(value, mark.mod_revision))
+            if addresses or not marks.more:
+                return Resting(tuple(addresses), passed_over)
             get = get._replace(limit=get.limit * RESTING_READ_GROWTH)
 
     async def _in_parts(self, parts: Sequence[AddressSet], scan: _Scan) -> int:
-        """Count the parts, and read those with free addresses until enough are known.
+        """Count the parts and read those with free addresses until ``VALUES_MAX`` are known.
 
-        Returns about how many are free in all.
+        Returns roughly how many are free in all of them.
         """
-        gets = [self._get(room, part, count_only=True) for part in parts for room in ("ip", "rest")]
+        gets = [
+            self._get(prefix, part, count_only=True) for part in parts for prefix in ("ip", "rest")
+        ]
         counts = [answer.count for answer in await self._at(gets, scan)]
         taken = map(sum, zip(counts[::2], counts[1::2], strict=True))
-        stretches = [_Stretch(*one) for one in zip(parts, taken, strict=True)]
-        hopeful = [one for one in stretches if one.free]
-        for batch in _batches(hopeful):
+        stretches = [_Stretch(*stretch) for stretch in zip(parts, taken, strict=True)]
+        with_free = [stretch for stretch in stretches if stretch.free]
+        for batch in _batches(with_free):
             if batch[0].taken > READ_ADDRESSES_MAX:
                 await self._in_parts(batch[0].part.split(STRETCHES), scan)
             else:
-                await self._read([one.part for one in batch], scan)
+                await self._read([stretch.part for stretch in batch], scan)
             if len(scan.values) >= VALUES_MAX:
                 break
-        return sum(one.free for one in hopeful)
+        return sum(stretch.free for stretch in with_free)
 
     async def _read(self, parts: Sequence[AddressSet], scan: _Scan) -> None:
-        gets = [self._get(room, part, keys_only=True) for part in parts for room in ("ip", "rest")]
+        gets = [
+            self._get(prefix, part, keys_only=True) for part in parts for prefix in ("ip", "rest")
+        ]
         ranges = await self._at(gets, scan) if gets else ()
         for part, claims, rests in zip(parts, ranges[::2], ranges[1::2], strict=True):
             scan.add_free(part, self._values("ip", claims) | self._values("rest", rests))
 
     async def _at(self, gets: Sequence[Get], scan: _Scan) -> Sequence[RangeResult]:
-        """Read at the revision of the scan, which its first read says."""
+        """Read at the revision of the scan, which is that of its first read."""
         try:
             answer = await self._store.read(gets, revision=scan.revision)
         except Compacted as error:
-            raise LostRace(f"the search for a free address took too long: {error}") from error
+            raise LostRace(f"the search for a free address was too slow: {error}") from error
         scan.revision = answer.revision
         return answer.ranges
 
     def _get(
-        self, room: str, span: AddressSet, *, keys_only: bool = False, count_only: bool = False
+        self, prefix: str, span: AddressSet, *, keys_only: bool = False, count_only: bool = False
     ) -> Get:
-        key = self._keys.ip if room == "ip" else self._keys.rest
+        key = self._keys.ip if prefix == "ip" else self._keys.rest
         start = key(span.family, span.first())
         end = key(span.family, span.last()) + b"\0"
         return Get(start, end, keys_only=keys_only, count_only=count_only)
 
-    def _values(self, room: str, answer: RangeResult) -> set[int]:
-        return {value for _, value in self._keys.addresses_in((kv.key for kv in answer.kvs), room)}
+    def _values(self, prefix: str, answer: RangeResult) -> set[int]:
+        return {
+            value for _, value in self._keys.addresses_in((kv.key for kv in answer.kvs), prefix)
+        }
 
 
 def _batches(stretches: Sequence[_Stretch]) -> Iterator[list[_Stretch]]:
-    """Stretches to read at once: enough free addresses, and no more claims than a read has."""
+    """Group stretches into reads of enough free addresses and not too many claims."""
     batch: list[_Stretch] = []
     taken = free = 0
-    for one in stretches:
-        if batch and (taken + one.taken > READ_ADDRESSES_MAX or free >= VALUES_MAX):
+    for stretch in stretches:
+        if batch and (taken + stretch.taken > READ_ADDRESSES_MAX or free >= VALUES_MAX):
             yield batch
             batch, taken, free = [], 0, 0
-        batch.append(one)
-        taken, free = taken + one.taken, free + one.free
+        batch.append(stretch)
+        taken, free = taken + stretch.taken, free + stretch.free
     if batch:
         yield batch

@@ -1,8 +1,8 @@
-"""One round of an ADD: a decision on one snapshot of the configuration, and what its tries teach.
+"""One attempt of an ADD: the tries on one snapshot of the configuration.
 
-Selection, choice and guards of a round use the same snapshot; mixing two would guard a decision
-with revisions it was not made on (I2). A round ends when a guard shows that the configuration has
-changed.
+Selection, choice and guards of an attempt use the same snapshot: with two, the guards would have
+other revisions than the decision (I2). An attempt ends when a guard shows that the configuration
+has changed.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import Guard, RangeResult
 from core.projections.configuration_view import ConfigurationSnapshot
 
-Place = tuple[str, Family, str]
-"""(interface, family, pool): where an address is looked for."""
+SearchKey = tuple[str, Family, str]
+"""(interface, family, pool) of a search."""
 
 
-class WantedAddress(NamedTuple):
-    """One address of a try, and the search it came from.
+class PickedAddress(NamedTuple):
+    """One address of a try, and the search that picked it.
 
-    ``is_listed``: it was read to be free, so that a failed try need not read what is around it.
+    ``is_listed``: a read found it free, so that a failed try does not read the addresses around it.
     """
 
     demand: Demand
@@ -49,40 +49,39 @@ class WantedAddress(NamedTuple):
 
     @property
     def address(self) -> Address:
-        """The address wanted."""
+        """The address with its family."""
         return Address(self.demand.family, self.value)
 
     def choice(self) -> AddressChoice:
-        """What the transaction needs to know of it."""
+        """The address as the transaction claims it."""
         return AddressChoice(
             self.address, self.window_last, self.rest_revision, self.claim_revision
         )
 
     @property
     def window_last(self) -> int:
-        """Where a failed try has read up to."""
+        """The last address that a failed try reads."""
         return self.value if self.is_listed else self.search.window_last(self.value)
 
 
 class AttemptConstraints(NamedTuple):
-    """What one try may not take, and what it may take over.
+    """Addresses that a try may not pick, and those that it may take over.
 
-    ``avoid``: addresses that requests of this process are claiming, ``own``: this try's among them.
-    ``sibling_ends`` waits until one of these requests has an answer.
-    ``ending``: the claims that end with this try. Their addresses are free for it alone, and with
-    ``is_same_holder`` better than any other; else an older Pod's sandbox may still use them, so
-    that they come last.
+    ``avoid``: addresses that requests of this process are claiming, with ``own_values`` of this
+    try. ``sibling_ends`` waits until one of these requests ends. ``ending``: the claims that end
+    with this try. Only this try can take their addresses: first with ``is_same_holder``, else last,
+    because an older Pod's sandbox may still use them.
     """
 
     avoid: Container[int]
-    own: Container[int]
+    own_values: Container[int]
     sibling_ends: Callable[[], Awaitable[None]]
     ending: Sequence[Release] = ()
     is_same_holder: bool = False
 
 
 class AddressSources(NamedTuple):
-    """Where a round's choice may look: lists, the truth, and the bound of records in a pool."""
+    """The sources of addresses: lists, reads of etcd, and the limit of records in a pool."""
 
     free: FreeAddresses
     finder: Finder
@@ -90,7 +89,7 @@ class AddressSources(NamedTuple):
 
 
 class AllocationAttempt:
-    """Tries of one ADD on one snapshot. ``listed`` is what the Pod keeps (``claims.Need``)."""
+    """Tries of one ADD on one snapshot. ``listed``: NICs that the Pod keeps (``PoolRequest``)."""
 
     __slots__ = (
         "_full",
@@ -119,46 +118,46 @@ class AllocationAttempt:
         self._keys = keys
         self._order = order
         self._seed = seed
-        self._searches: dict[Place, Search] = {}
-        self._full: dict[Place, str] = {}
+        self._searches: dict[SearchKey, Search] = {}
+        self._full: dict[SearchKey, str] = {}
         self._rests: dict[Address, int] = {}
 
     async def pick(
-        self, demand: Demand, scene: AttemptConstraints, sources: AddressSources
-    ) -> WantedAddress:
-        """An address from the first of the demand's pools that has one.
+        self, demand: Demand, constraints: AttemptConstraints, sources: AddressSources
+    ) -> PickedAddress:
+        """Pick an address from the first of the demand's pools that has one.
 
-        Raises AddressesUsedOut (exact: every pool was read), LostRace when that is not known yet,
+        Raises AddressesUsedOut (every pool was read), LostRace when that is not certain yet,
         StoreUnavailable.
         """
-        taken_over = self._take_over(demand, scene)
-        if taken_over is not None and scene.is_same_holder:
+        taken_over = self._take_over(demand, constraints)
+        if taken_over is not None and constraints.is_same_holder:
             return taken_over
         for pool in demand.pools:
-            place = (demand.interface, demand.family, pool)
-            if place in self._full:
+            key = (demand.interface, demand.family, pool)
+            if key in self._full:
                 continue
             if not self._is_allowed(pool, sources.limit):
                 refusal = await self._refusal(pool, sources.limit)
                 if refusal:
-                    self._full[place] = refusal
+                    self._full[key] = refusal
                     continue
-            wanted = await self._choose(demand, pool, scene, sources)
-            if wanted is not None:
-                return wanted
-            self._full[place] = AddressesUsedOut.sentinel
+            picked = await self._choose(demand, pool, constraints, sources)
+            if picked is not None:
+                return picked
+            self._full[key] = AddressesUsedOut.sentinel
         if taken_over is not None:
             return taken_over
         raise self._used_out(demand)
 
-    def guards(self, wanted: Iterable[WantedAddress]) -> list[Guard]:
-        """The pools and reservations that the choice rests on, as this round saw them."""
-        used = ((one.pool, one.demand.family) for one in wanted)
+    def guards(self, picked: Iterable[PickedAddress]) -> list[Guard]:
+        """Guards of the pools and reservations of the choice, as in this attempt's snapshot."""
+        used = ((one.pool, one.demand.family) for one in picked)
         return configuration_guards(self._keys, self.snapshot, used)
 
-    def nics(self, wanted: Sequence[WantedAddress]) -> list[Nic]:
+    def nics(self, picked: Sequence[PickedAddress]) -> list[Nic]:
         """The NICs with their addresses, gateways and routes, in the user's order."""
-        placed = [(one.demand.interface, one.pool, one.value) for one in wanted]
+        placed = [(one.demand.interface, one.pool, one.value) for one in picked]
         for kept in self.listed:
             for address, pool in kept.addresses():
                 placed.append((kept.interface, pool, parse_address(address).value))
@@ -173,27 +172,27 @@ class AllocationAttempt:
                 nics.append(nic)
         return distribute_routes(nics, pools, self.selection.routes)
 
-    def learn(self, wanted: Iterable[WantedAddress], lost: Lost, free: FreeAddresses) -> None:
-        """Take in what a failed transaction has read of each address and its window."""
-        for one in wanted:
-            if one.is_listed or lost.truth[self._keys.ip(*one.address)] is not None:
-                free.lost(one.pool, lost.revision, is_listed=one.is_listed)
-            choice = one.choice()
+    def learn(self, picked: Iterable[PickedAddress], lost: Lost, free: FreeAddresses) -> None:
+        """Use what a failed transaction has read of each address and its window."""
+        for address in picked:
+            if address.is_listed or lost.truth[self._keys.ip(*address.address)] is not None:
+                free.lost(address.pool, lost.revision, is_listed=address.is_listed)
+            choice = address.choice()
             claims = lost.reads[claim_window(self._keys, choice)]
-            self._learn_window(one, claims, lost.reads[rest_window(self._keys, choice)])
+            self._learn_window(address, claims, lost.reads[rest_window(self._keys, choice)])
 
-    def is_outdated(self, wanted: Iterable[WantedAddress], lost: Lost) -> bool:
-        """Whether the transaction found another configuration than this round's snapshot."""
-        return not all(self._is_shown(self.snapshot, one, lost) for one in wanted)
+    def is_outdated(self, picked: Iterable[PickedAddress], lost: Lost) -> bool:
+        """Whether the transaction read a newer configuration than this attempt's snapshot."""
+        return not all(self._is_shown(self.snapshot, one, lost) for one in picked)
 
     def is_overtaken(
-        self, newest: ConfigurationSnapshot, wanted: Iterable[WantedAddress], lost: Lost
+        self, newest: ConfigurationSnapshot, picked: Iterable[PickedAddress], lost: Lost
     ) -> bool:
-        """Whether ``newest`` shows everything that the transaction found."""
-        return all(self._is_shown(newest, one, lost) for one in wanted)
+        """Whether ``newest`` is at least as new as the configuration that the transaction read."""
+        return all(self._is_shown(newest, one, lost) for one in picked)
 
     def _is_allowed(self, pool: str, limit: RecordLimit) -> bool:
-        """Whether nothing has to be read; where the pool cannot be read, ``_refusal`` says why."""
+        """Whether the limit allows it without a read; False for a pool that cannot be decoded."""
         try:
             return limit.allows(pool, self.snapshot.usable(pool))
         except (AddressSyntaxError, LogCorrupt):
@@ -202,90 +201,94 @@ class AllocationAttempt:
     async def _refusal(self, pool: str, limit: RecordLimit) -> str:
         try:
             return await limit.refusal(pool, self.snapshot.usable(pool))
-        except AddressSyntaxError as error:  # written past every rule: this pool fails, not the ADD
-            return f"IPPool {pool} cannot be read: {error}"
+        except AddressSyntaxError as error:  # written around the rules: the pool fails, not the ADD
+            return f"IPPool {pool} cannot be decoded: {error}"
         except LogCorrupt as error:
             return error.message
 
-    def _search(self, place: Place) -> Search:
-        search = self._searches.get(place)
+    def _search(self, key: SearchKey) -> Search:
+        search = self._searches.get(key)
         if search is None:
-            usable = self.snapshot.usable(place[2])
-            search = Search(usable, self._order, f"{self._seed} {place[0]}")
-            self._searches[place] = search
+            usable = self.snapshot.usable(key[2])
+            search = Search(usable, self._order, f"{self._seed} {key[0]}")
+            self._searches[key] = search
         return search
 
-    def _take_over(self, demand: Demand, scene: AttemptConstraints) -> WantedAddress | None:
-        """An address of these pools whose claim ends with this try."""
-        if not scene.ending:
+    def _take_over(self, demand: Demand, constraints: AttemptConstraints) -> PickedAddress | None:
+        """Pick an address of these pools whose claim ends with this try."""
+        if not constraints.ending:
             return None
         for pool in demand.pools:
-            for one in scene.ending:
-                family, value = parse_address(one.address)
-                if (one.pool, family) != (pool, demand.family) or value in scene.own:
+            for claim in constraints.ending:
+                family, value = parse_address(claim.address)
+                if (claim.pool, family) != (pool, demand.family) or value in constraints.own_values:
                     continue
-                with suppress(AddressSyntaxError):  # this pool cannot be read: ``_refusal``
+                with suppress(AddressSyntaxError):  # ``_refusal`` reports this pool
                     search = self._search((demand.interface, demand.family, pool))
                     if value in search.usable:
-                        return WantedAddress(demand, pool, search, value, 0, one.claim_revision)
+                        return PickedAddress(demand, pool, search, value, 0, claim.claim_revision)
         return None
 
-    def _known_free(self, search: Search, scene: AttemptConstraints) -> int | None:
-        """What the search names without a read; a claim that ends with this try is still there."""
-        value = search.next(scene.avoid)
-        if value is None or not scene.ending:
+    def _known_free(self, search: Search, constraints: AttemptConstraints) -> int | None:
+        """The next address of the search without a read; None if its claim ends with this try."""
+        value = search.next(constraints.avoid)
+        if value is None or not constraints.ending:
             return value
         address = str(Address(search.usable.family, value))
-        return None if any(one.address == address for one in scene.ending) else value
+        return None if any(claim.address == address for claim in constraints.ending) else value
 
     async def _choose(
-        self, demand: Demand, pool: str, scene: AttemptConstraints, sources: AddressSources
-    ) -> WantedAddress | None:
-        """An address of this pool; None: when it was read, none could be had."""
+        self, demand: Demand, pool: str, constraints: AttemptConstraints, sources: AddressSources
+    ) -> PickedAddress | None:
+        """Pick an address of this pool; None: a read found none."""
         search, free = self._search((demand.interface, demand.family, pool)), sources.free
-        is_spread = self._order == "spread"  # sequential order promises the lowest free address
+        is_spread = self._order == "spread"  # sequential order returns the lowest free address
         uses_list = is_spread and free.is_listed(pool)
         if search.has_offer or not uses_list:
-            value = self._known_free(search, scene)
+            value = self._known_free(search, constraints)
             if value is not None:
                 rest = self._rests.get(Address(demand.family, value), 0)
-                return WantedAddress(demand, pool, search, value, rest)
-        found = free.take(pool, search.usable, scene.avoid) if uses_list else None
-        if found is None:
-            found = await self._find(search, scene, sources, pool)
-        return found and WantedAddress(demand, pool, search, *found, is_listed=is_spread)
+                return PickedAddress(demand, pool, search, value, rest)
+        free_address = free.take(pool, search.usable, constraints.avoid) if uses_list else None
+        if free_address is None:
+            free_address = await self._find(search, constraints, sources, pool)
+        return free_address and PickedAddress(
+            demand, pool, search, *free_address, is_listed=is_spread
+        )
 
     async def _find(
-        self, search: Search, scene: AttemptConstraints, sources: AddressSources, pool: str
+        self, search: Search, constraints: AttemptConstraints, sources: AddressSources, pool: str
     ) -> FreeAddress | None:
-        """An address by a read of the truth. Raises StoreUnavailable, LostRace."""
+        """Read an address from etcd. Raises StoreUnavailable, LostRace."""
         if self._order == "spread":
-            taken = await sources.free.read_and_take(pool, search.usable, scene.avoid)
+            taken = await sources.free.read_and_take(pool, search.usable, constraints.avoid)
         else:
-            taken = Taken(await sources.finder.find(search, scene.avoid), passed_over=True)
-        if taken.found is not None or not taken.passed_over:
-            return taken.found
-        if await sources.finder.find(search, scene.own) is not None:
-            # Only siblings in this process stand in the way, and how their claims end is open.
-            await scene.sibling_ends()
-            raise LostRace(f"the last addresses of {pool} are being claimed", subject=pool)
+            taken = Taken(await sources.finder.find(search, constraints.avoid), passed_over=True)
+        if taken.address is not None or not taken.passed_over:
+            return taken.address
+        if await sources.finder.find(search, constraints.own_values) is not None:
+            # Only requests of this process are claiming the rest; their outcome is open.
+            await constraints.sibling_ends()
+            raise LostRace(
+                f"the last free addresses of IPPool {pool} are being claimed", subject=pool
+            )
         return None
 
-    def _learn_window(self, one: WantedAddress, claims: RangeResult, rests: RangeResult) -> None:
-        last = one.window_last
+    def _learn_window(self, picked: PickedAddress, claims: RangeResult, rests: RangeResult) -> None:
+        last = picked.window_last
         taken: list[int] = []
-        for room, answer in (("ip", claims), ("rest", rests)):
-            found = self._keys.addresses_in((kv.key for kv in answer.kvs), room)
-            values = [address.value for address in found]
+        for prefix, answer in (("ip", claims), ("rest", rests)):
+            addresses = self._keys.addresses_in((kv.key for kv in answer.kvs), prefix)
+            values = [address.value for address in addresses]
             taken += values
             if answer.more:
-                last = min(last, values[-1] if values else one.value)
-        one.search.learn(one.value, last, taken)
-        self._rests.pop(one.address, None)
-        self._prefer_own(one.search, rests)
+                last = min(last, values[-1] if values else picked.value)
+        picked.search.learn(picked.value, last, taken)
+        self._rests.pop(picked.address, None)
+        self._prefer_own(picked.search, rests)
 
     def _prefer_own(self, search: Search, rests: RangeResult) -> None:
-        """What the holder had before comes first: it rests for the sake of others."""
+        """Prefer the holder's previous address: its cool-down keeps only others from it."""
         for mark in rests.kvs:
             if mark.value != self._seed.encode():
                 continue
@@ -295,24 +298,24 @@ class AllocationAttempt:
                     search.offer(address.value)
                     return
 
-    def _is_shown(self, snapshot: ConfigurationSnapshot, one: WantedAddress, lost: Lost) -> bool:
-        held = snapshot.pools.get(one.pool)
-        pool_now = lost.truth[self._keys.pool(one.pool)]
+    def _is_shown(self, snapshot: ConfigurationSnapshot, picked: PickedAddress, lost: Lost) -> bool:
+        held = snapshot.pools.get(picked.pool)
+        pool_now = lost.truth[self._keys.pool(picked.pool)]
         if pool_now is None:
             return held is None or held.revision > lost.revision
-        topic = self._keys.guard("reservations", one.demand.family)
+        topic = self._keys.guard("reservations", picked.demand.family)
         topic_now = lost.truth[topic]
-        quarantined = lost.truth[self._keys.quarantine(*one.address)] is not None
-        unread = snapshot.unread.get(f"pool/{one.pool}")
-        seen_at = held.revision if held is not None else unread.revision if unread else 0
+        quarantined = lost.truth[self._keys.quarantine(*picked.address)] is not None
+        unread = snapshot.unread.get(f"pool/{picked.pool}")
+        known_revision = held.revision if held is not None else unread.revision if unread else 0
         return (
-            seen_at >= pool_now.mod_revision
+            known_revision >= pool_now.mod_revision
             and (topic_now is None or snapshot.guards.get(topic, 0) >= topic_now.mod_revision)
-            and (not quarantined or str(one.address) in snapshot.quarantine)
+            and (not quarantined or str(picked.address) in snapshot.quarantine)
         )
 
     def _used_out(self, demand: Demand) -> AllocationError:
-        """Every pool of the demand is full: which, and what would help.
+        """The error of a demand whose pools are all full.
 
         See docs/reference/pool-selection.md, "Trying pools" and "Error texts".
         """
@@ -322,6 +325,6 @@ class AllocationAttempt:
             f"failed to allocate any {family} IP address to NIC {demand.interface}"
             f" from IPPools {bracketed(demand.pools)}: {aggregate(reasons)}",
             subject=" ".join(demand.pools),
-            remedy="extend one of these pools, or let the Pod use another one",
+            remedy="add addresses to one of these pools, or add a pool to the Pod's annotation",
         )
         return in_standard_mode(error)

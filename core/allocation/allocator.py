@@ -1,10 +1,10 @@
-"""The ADD: from facts and a request to claimed addresses, in one transaction.
+"""ADD: claim the addresses of a request in one transaction.
 
-There is no read before it. The first try assumes that the endpoint does not exist and that the
-address it picked is free. If the guards say otherwise, the failed transaction has already read the
-truth about exactly those keys, and the next try knows it: the endpoint (a repeat, I7, or an older
-Pod's), the addresses around the one that was taken, or that the pools have changed. A pool is
-reported full only after a read of the truth. A failed request leaves nothing behind (I4).
+Nothing is read before it. The first try assumes that the endpoint does not exist and that the
+picked address is free. If a guard fails, the transaction has read the current values of the guarded
+keys, and the next try uses them: the endpoint (of a repeated ADD, I7, or of an older Pod), the
+addresses around the one that was taken, or the changed pools. A pool is reported full only after a
+read of etcd. A failed request leaves nothing behind (I4).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from core.allocation.allocation_attempt import (
     AddressSources,
     AllocationAttempt,
     AttemptConstraints,
-    WantedAddress,
+    PickedAddress,
 )
 from core.allocation.assigner import Assigner
 from core.allocation.claims_in_flight import AddressesBeingClaimed
@@ -67,16 +67,16 @@ from core.eventstore.retry_policies import racing
 from core.eventstore.writer import Writer
 from core.projections.configuration_view import ConfigurationView
 
-_ENDING_WORDS: Final[dict[Ending, str]] = {
+_ENDING_REASONS: Final[dict[Ending, str]] = {
     "superseded": "addresses under this name",
     "pools-changed": "addresses of other pools",
     "repair": "addresses in place of some that are not its own any more",
 }
-"""What the next Pod wants, by why the older claims end; kept in the log."""
+"""Evidence by the reason for which older claims end; it is stored in the log."""
 
 
 TRIES_AT_ONCE_MAX: Final = 16
-"""Tries after lost races before the next ones wait for random times."""
+"""Tries after lost races before the next ones wait a random time."""
 
 
 class AllocatorSettings(NamedTuple):
@@ -88,14 +88,14 @@ class AllocatorSettings(NamedTuple):
 
 
 Confirm = Callable[[PodReference], Awaitable[None]]
-"""Asks the source of truth whether this Pod is the one of its name, before what another Pod of that
-name holds is released. It raises NotReady or WrongInput when it is not sure."""
+"""Checks with the API server that the Pod has this UID, before claims of an older Pod of its name
+are released. Raises NotReady or WrongInput when that is not certain."""
 
 
 class Added(NamedTuple):
-    """The endpoint after the ADD; ``fresh``: this call claimed, in ``tries`` tries.
+    """The endpoint after the ADD; ``fresh``: this call claimed addresses, in ``tries`` tries.
 
-    ``migrating``: another launcher of the VM still uses the addresses, so that a probe for
+    ``migrating``: another virt-launcher of the VM still uses the addresses, so that a probe for
     conflicts would find it.
     """
 
@@ -106,21 +106,21 @@ class Added(NamedTuple):
 
 
 class _Progress:
-    """What one ADD has learnt over its tries; ``is_sure``: enough to say no."""
+    """The state of one ADD over its tries; ``is_sure``: certain enough to report a failure."""
 
-    __slots__ = ("facts", "is_sure", "request", "round", "seen", "tries")
+    __slots__ = ("attempt", "facts", "is_sure", "request", "stored", "tries")
 
     def __init__(self, request: AddRequest, facts: RequestFacts) -> None:
         self.request = request
         self.facts = facts
-        self.seen = StoredEndpoint()
+        self.stored = StoredEndpoint()
         self.is_sure = False
-        self.round: AllocationAttempt | None = None
+        self.attempt: AllocationAttempt | None = None
         self.tries = 0
 
 
 class Allocator:
-    """Claims addresses for Pods. ``confirm`` None: there is nothing to ask."""
+    """Claims addresses for Pods. ``confirm`` None: there is no API server to check with."""
 
     def __init__(
         self,
@@ -151,7 +151,7 @@ class Allocator:
         self._claiming = AddressesBeingClaimed()
 
     async def allocate(self, request: AddRequest, facts: RequestFacts) -> Added:
-        """Claim what the request needs, or answer what its endpoint already has.
+        """Claim the addresses that the request needs, or return those of its endpoint.
 
         Raises AllocationError and its kinds, StoreUnavailable, OutcomeUnknown, Overloaded,
         NotReady.
@@ -159,12 +159,12 @@ class Allocator:
         require_alive(facts.pod)
         progress = _Progress(request, facts)
         try:
-            return await self._try(progress)  # the common case pays for no retry policy
+            return await self._try(progress)  # a retry policy would slow the common case
         except (LostRace, StoreUnavailable):
             return await self._try_again(progress)
 
     async def _try_again(self, progress: _Progress) -> Added:
-        """Try again, at first without a wait: every lost race has read the truth."""
+        """Try again, at first without a wait: every lost race has read the current values."""
         for _ in range(TRIES_AT_ONCE_MAX):
             try:
                 return await self._try(progress)
@@ -178,22 +178,22 @@ class Allocator:
             raise RetriesExhausted(
                 f"exhaust all retries ({progress.tries} times): {error.message}",
                 subject=error.subject,
-                remedy="others claim from the same pools at this moment; try again",
+                remedy="many requests are claiming addresses of these pools; try again",
             ) from error
 
     async def _try(self, progress: _Progress) -> Added:
         progress.tries += 1
-        pod, endpoint = progress.facts.pod, progress.seen.endpoint
+        pod, endpoint = progress.facts.pod, progress.stored.endpoint
         if endpoint is None or pod.fixed is None or endpoint.holder != holder_of(pod):
-            need = decide_add(pod, progress.request.attachment, endpoint)
+            decision = decide_add(pod, progress.request.attachment, endpoint)
         else:
-            need = await self._retrieve(progress, endpoint)
-        if isinstance(need, Repeat):
-            return Added(need.endpoint, fresh=False, tries=progress.tries)
-        if isinstance(need, EndpointUpdate):
-            return await self._change(progress, need.event)
+            decision = await self._retrieve(progress, endpoint)
+        if isinstance(decision, Repeat):
+            return Added(decision.endpoint, fresh=False, tries=progress.tries)
+        if isinstance(decision, EndpointUpdate):
+            return await self._change(progress, decision.event)
         try:
-            return await self._claim(progress, need)
+            return await self._claim(progress, decision)
         except AllocationError:
             if progress.is_sure:
                 raise
@@ -201,16 +201,16 @@ class Allocator:
             return await self._try(progress)
 
     async def _make_sure(self, progress: _Progress) -> None:
-        """No is only said when the Pod has nothing yet (I7), by a view as new as etcd."""
-        await self._look(progress)
+        """Before a failure: the Pod has no addresses (I7), and the view is as new as etcd."""
+        await self._read_endpoint(progress)
         await self._view.freshen()
-        progress.round = None
+        progress.attempt = None
         progress.is_sure = True
 
     async def _retrieve(
         self, progress: _Progress, endpoint: Endpoint
     ) -> Repeat | EndpointUpdate | PoolRequest:
-        """What a replica or VM does with what it has.
+        """Decide for the next Pod of a fixed endpoint.
 
         See docs/reference/fixed-address-rules.md, "Retrieval" and "Changed pools".
         """
@@ -218,18 +218,18 @@ class Allocator:
         lost: frozenset[int] = frozenset()
         if endpoint.uid != pod.uid:
             try:
-                progress.seen, lost = await self._assigner.restore(progress.seen, request.cause)
+                progress.stored, lost = await self._assigner.restore(progress.stored, request.cause)
             except LostRace:
-                await self._look(progress)
+                await self._read_endpoint(progress)
                 raise
         if lost and self._candidates(progress).unnamed:
-            lost = frozenset(range(len(endpoint.nics)))  # their places say which item they are of
+            lost = frozenset(range(len(endpoint.nics)))  # a NIC belongs to the item of its index
         moved = await self._moved(progress, endpoint)
         named = self._candidates(progress) if moved or lost else None
         return decide_add(pod, request.attachment, endpoint, moved=moved, lost=lost, named=named)
 
     async def _moved(self, progress: _Progress, endpoint: Endpoint) -> frozenset[int]:
-        """NICs that go elsewhere, by a view that is as new as etcd; VMs keep what they have."""
+        """Indexes of NICs whose pools have changed, by a view as new as etcd; none for VMs."""
         attachment = progress.request.attachment
         if progress.facts.pod.fixed != "statefulset" or has_attached(endpoint, attachment):
             return frozenset()  # VMs: docs/reference/fixed-address-rules.md, "KubeVirt"
@@ -240,155 +240,166 @@ class Allocator:
         return moved_nics(endpoint, self._candidates(progress), attachment)
 
     def _candidates(self, progress: _Progress) -> Candidates:
-        """By the newest snapshot."""
+        """The candidate pools of the newest snapshot."""
         catalog, settings = self._view.current.catalog, self._settings.selection
         return candidates(progress.request.selection, progress.facts, catalog, settings)
 
     async def _change(self, progress: _Progress, event: EndpointChanged) -> Added:
         draft = EventDraft(self._writer.event_id(), progress.request.cause, event)
-        proposal = change_proposal(self._keys, draft, progress.seen)
+        proposal = change_proposal(self._keys, draft, progress.stored)
         outcome = await self._writer.append(proposal)
         if isinstance(outcome, Lost):
             raise self._learn_endpoint(progress, outcome)
         return Added(event.endpoint, fresh=False, tries=progress.tries)
 
-    async def _claim(self, progress: _Progress, need: PoolRequest) -> Added:
+    async def _claim(self, progress: _Progress, pool_request: PoolRequest) -> Added:
         pod, request = progress.facts.pod, progress.request
         held: tuple[Release, ...] = ()
-        if need.give_up or need.listed:
-            held = await self._held(progress, need)
-            need = need.with_claims({one.address: one.holder for one in held})
-        this = self._round(progress, need)
-        demands = unmet(this.selection, need.keep)
-        if not demands and not need.listed:
-            raise in_standard_mode(no_item_left(this.selection))
+        if pool_request.give_up or pool_request.listed:
+            held = await self._held(progress, pool_request)
+            pool_request = pool_request.with_claims({one.address: one.holder for one in held})
+        attempt = self._attempt(progress, pool_request)
+        demands = unmet(attempt.selection, pool_request.keep)
+        if not demands and not pool_request.listed:
+            raise in_standard_mode(no_item_left(attempt.selection))
         ending = held
         staying: list[Release] = []
-        if need.listed:
-            stays = {address for nic in need.listed for address, _ in nic.addresses()}
+        if pool_request.listed:
+            stays = {address for nic in pool_request.listed for address, _ in nic.addresses()}
             ending = tuple(one for one in held if one.address not in stays)
             staying = [one for one in held if one.address in stays]
-        mine: set[Address] = set()  # kept from other requests of this process until it is over
+        claiming: set[Address] = set()  # reserved until this try ends
         try:
-            wanted = [await self._pick(this, demand, mine, need, ending) for demand in demands]
-            event = claim(pod, request.attachment, need, this.nics(wanted))
+            picked = [
+                await self._pick(attempt, demand, claiming, pool_request, ending)
+                for demand in demands
+            ]
+            event = claim(pod, request.attachment, pool_request, attempt.nics(picked))
             draft = EventDraft(self._writer.event_id(), request.cause, event)
-            configuration = (*this.guards(wanted), *release_guards(self._keys, staying))
-            choices = [one.choice() for one in wanted]
+            configuration = (*attempt.guards(picked), *release_guards(self._keys, staying))
+            choices = [one.choice() for one in picked]
 
             def proposal(lease: int) -> Proposal:
-                older = self._ending(progress, need, ending, wanted, lease)
+                older = self._release_part(progress, pool_request, ending, picked, lease)
                 return claim_proposal(
-                    self._keys, draft, progress.seen, choices, configuration, older
+                    self._keys, draft, progress.stored, choices, configuration, older
                 )
 
-            if need.give_up or ending:
-                outcome = await self._append_ending(progress, proposal, need, ending)
+            if pool_request.give_up or ending:
+                outcome = await self._append_ending(progress, proposal, pool_request, ending)
             else:
                 outcome = await self._writer.append(proposal(NO_LEASE))
         finally:
-            self._claiming.remove(mine)
+            self._claiming.remove(claiming)
         if isinstance(outcome, Lost):
-            raise await self._learn(progress, this, wanted, outcome)
-        if progress.seen.endpoint is None:
+            raise await self._learn(progress, attempt, picked, outcome)
+        if progress.stored.endpoint is None:
             self._releaser.cache.put_claimed(event.endpoint, outcome.revision)
         return Added(event.endpoint, fresh=True, tries=progress.tries)
 
-    async def _held(self, progress: _Progress, need: PoolRequest) -> tuple[Release, ...]:
-        """The claims of what the request gives up or keeps on a NIC that is made anew."""
-        listed = (pair for nic in need.listed for pair in nic.addresses())
-        addresses = [address for address, _ in (*need.give_up, *listed)]
+    async def _held(self, progress: _Progress, pool_request: PoolRequest) -> tuple[Release, ...]:
+        """The claims that the request gives up, or keeps on a NIC that it creates again."""
+        listed = (pair for nic in pool_request.listed for pair in nic.addresses())
+        addresses = [address for address, _ in (*pool_request.give_up, *listed)]
         return await self._releaser.read_claims(progress.facts.pod.endpoint_key, addresses)
 
-    def _round(self, progress: _Progress, need: PoolRequest) -> AllocationAttempt:
-        """The round under way, else a new one that selects on the newest snapshot."""
-        if progress.round is None or progress.round.listed != need.listed:
+    def _attempt(self, progress: _Progress, pool_request: PoolRequest) -> AllocationAttempt:
+        """The current attempt, else a new one that selects on the newest snapshot."""
+        if progress.attempt is None or progress.attempt.listed != pool_request.listed:
             facts, settings, snapshot = progress.facts, self._settings, self._view.current
             selection = self._selections.select(
-                progress.request.selection, facts, snapshot.catalog, need.settled
+                progress.request.selection, facts, snapshot.catalog, pool_request.settled
             )
-            progress.round = AllocationAttempt(
+            progress.attempt = AllocationAttempt(
                 self._keys,
                 snapshot,
                 selection,
                 settings.order,
                 holder_of(facts.pod),
-                need.listed,
+                pool_request.listed,
             )
-        return progress.round
+        return progress.attempt
 
     async def _pick(
         self,
-        this: AllocationAttempt,
+        attempt: AllocationAttempt,
         demand: Demand,
-        mine: set[Address],
-        need: PoolRequest,
+        claiming: set[Address],
+        pool_request: PoolRequest,
         ending: Sequence[Release],
-    ) -> WantedAddress:
+    ) -> PickedAddress:
         avoid = self._claiming.values(demand.family)
-        own = {value for family, value in mine if family == demand.family}
-        is_same_holder = need.why != "superseded"
-        scene = AttemptConstraints(
-            avoid, own, self._claiming.next_end, ending, is_same_holder=is_same_holder
+        own_values = {value for family, value in claiming if family == demand.family}
+        is_same_holder = pool_request.why != "superseded"
+        constraints = AttemptConstraints(
+            avoid, own_values, self._claiming.next_end, ending, is_same_holder=is_same_holder
         )
-        wanted = await this.pick(demand, scene, self._sources)
-        self._claiming.add(wanted.address)
-        mine.add(wanted.address)
-        return wanted
+        picked = await attempt.pick(demand, constraints, self._sources)
+        self._claiming.add(picked.address)
+        claiming.add(picked.address)
+        return picked
 
     async def _append_ending(
         self,
         progress: _Progress,
         proposal: Callable[[int], Proposal],
-        need: PoolRequest,
+        pool_request: PoolRequest,
         ending: Sequence[Release],
     ) -> Outcome:
-        """Append; the addresses of an older Pod rest in any order, its sandbox may still run."""
-        endpoint = progress.seen.endpoint
+        """Append; addresses of an older Pod are cooled down in any order: its sandbox may run."""
+        endpoint = progress.stored.endpoint
         is_of_another = endpoint is not None and endpoint.uid != progress.facts.pod.uid
-        if is_of_another and need.give_up and self._confirm is not None:
-            # This Pod may be the older one, seen in a watch that lags (I6).
+        if is_of_another and pool_request.give_up and self._confirm is not None:
+            # This Pod may be the older one if the watch lags (I6).
             await self._confirm(progress.request.pod)
         if not ending:
             return await self._writer.append(proposal(NO_LEASE))
-        rest = self._cooldown.of_older_pods if need.why == "superseded" else self._cooldown
+        rest = self._cooldown.of_older_pods if pool_request.why == "superseded" else self._cooldown
         return await rest.append(self._writer, proposal)
 
-    def _ending(
+    def _release_part(
         self,
         progress: _Progress,
-        need: PoolRequest,
+        pool_request: PoolRequest,
         releases: tuple[Release, ...],
-        wanted: Sequence[WantedAddress],
+        picked: Sequence[PickedAddress],
         lease: int,
     ) -> Proposal | None:
-        """The claims that end together with the new one."""
-        endpoint = progress.seen.endpoint
-        is_plain = need.why == "superseded" and not need.give_up
+        """The part of the transaction that ends claims together with the new one."""
+        endpoint = progress.stored.endpoint
+        is_plain = pool_request.why == "superseded" and not pool_request.give_up
         if is_plain or endpoint is None:
             return None
-        evidence = f"Pod {progress.facts.pod.uid} asks for {_ENDING_WORDS[need.why]}"
-        event = AddressesReleased(*endpoint.key, releases, need.remaining, need.why, evidence)
+        evidence = f"Pod {progress.facts.pod.uid} asks for {_ENDING_REASONS[pool_request.why]}"
+        event = AddressesReleased(
+            *endpoint.key, releases, pool_request.remaining, pool_request.why, evidence
+        )
         draft = EventDraft(self._writer.event_id(), progress.request.cause, event)
-        taken_over = {str(one.address) for one in wanted if one.claim_revision}
+        taken_over = {str(one.address) for one in picked if one.claim_revision}
         return release_in_claim(self._keys, draft, lease, taken_over)
 
-    async def _look(self, progress: _Progress) -> None:
-        """Read the endpoint that the first try only guessed at."""
+    async def _read_endpoint(self, progress: _Progress) -> None:
+        """Read the endpoint, of which the first try assumed that it does not exist."""
         key = self._keys.endpoint(*progress.facts.pod.endpoint_key)
-        progress.seen = StoredEndpoint.of((await self._store.read([Get(key)])).ranges[0].first)
+        progress.stored = StoredEndpoint.of((await self._store.read([Get(key)])).ranges[0].first)
 
     def _learn_endpoint(self, progress: _Progress, lost: Lost) -> LostRace:
         key = progress.facts.pod.endpoint_key
-        progress.seen = StoredEndpoint.of(lost.truth[self._keys.endpoint(*key)])
+        progress.stored = StoredEndpoint.of(lost.truth[self._keys.endpoint(*key)])
         return LostRace(f"endpoint {key[0]}/{key[1]} or its addresses changed", subject=key[1])
 
     async def _learn(
-        self, progress: _Progress, this: AllocationAttempt, wanted: list[WantedAddress], lost: Lost
+        self,
+        progress: _Progress,
+        attempt: AllocationAttempt,
+        picked: list[PickedAddress],
+        lost: Lost,
     ) -> LostRace:
-        """Take in what the failed transaction has read; the caller raises the answer."""
-        this.learn(wanted, lost, self._free)
-        if this.is_outdated(wanted, lost):
-            progress.round = None
-            await self._view.wait_for(lambda: this.is_overtaken(self._view.current, wanted, lost))
+        """Use what the failed transaction has read; returns the error to raise."""
+        attempt.learn(picked, lost, self._free)
+        if attempt.is_outdated(picked, lost):
+            progress.attempt = None
+            await self._view.wait_for(
+                lambda: attempt.is_overtaken(self._view.current, picked, lost)
+            )
         return self._learn_endpoint(progress, lost)

@@ -1,13 +1,13 @@
-"""Bindings: what agents and controllers tell each other about addresses that a provider binds.
+"""Bindings: the state of addresses that a network provider binds, between agent and controller.
 
-One key for an endpoint, there from the moment the provider may know of it until it knows no more:
+One key for each endpoint, from before the provider is called until after it has unbound:
 
-    asked      an ADD waits for it, or did                     written by the agent
-    bound      the provider has said yes, the books have it    by the workflow
-    failed     it did not; what was done is being taken back   by the workflow
-    returning  it shall be given back, whoever wanted that     by whoever releases
+    asked      an ADD requests the bind                          written by the agent
+    bound      the provider has bound, the endpoint records it   by the workflow
+    failed     the bind failed and is being undone               by the workflow
+    returning  the provider is to unbind                         by the process that releases
 
-Every write names the revision that it has seen. Nothing here asks a provider or ends a claim.
+Every write is guarded by the revision that was read. Nothing here calls a provider or ends a claim.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ WHY_CHARS_MAX: Final = 1_000
 
 
 class BindingRequest(NamedTuple):
-    """One endpoint: ``addresses`` are bound outside, ``claims`` end together with them.
+    """One endpoint: the provider binds ``addresses``; their ``claims`` end after it has unbound.
 
-    ``deadline_ms``: how long the caller waits for a bind (Unix).
+    ``deadline_ms``: until when the ADD waits for the bind (Unix milliseconds).
     """
 
     namespace: str
@@ -61,18 +61,18 @@ class BindingRequest(NamedTuple):
 
     @property
     def workflow_id(self) -> str:
-        """One execution at a time for one Pod: binding and giving back never overlap."""
+        """One execution at a time for each Pod: binding and unbinding never overlap."""
         return f"external/{self.namespace}/{self.endpoint}/{self.uid}"
 
     def covers(self, other: BindingRequest) -> bool:
-        """Whether what binds this one binds the other."""
+        """Whether a bind of this request also binds the other one."""
         return self.uid == other.uid and (
             set(self.addresses) >= set(other.addresses) and set(self.claims) >= set(other.claims)
         )
 
 
 class Binding(NamedTuple):
-    """``why``: of a failure in words, or what proves that the addresses shall be given back.
+    """``why``: the failure, or the evidence for the release.
 
     ``gone``: sandboxes that have ended while another one had NICs of the endpoint.
     """
@@ -85,7 +85,7 @@ class Binding(NamedTuple):
 
     @property
     def is_ending(self) -> bool:
-        """Whether it is on its way to be no more."""
+        """Whether the addresses are being unbound."""
         return self.state in ("failed", "returning")
 
 
@@ -96,9 +96,9 @@ class StoredBinding(NamedTuple):
     revision: int = 0
 
     @classmethod
-    def of(cls, found: KeyValue | None) -> StoredBinding:
-        """What a binding's key says. Raises LogCorrupt."""
-        return cls() if found is None else cls(BINDING.decode(found.value), found.mod_revision)
+    def of(cls, kv: KeyValue | None) -> StoredBinding:
+        """Decode the value of a binding's key. Raises LogCorrupt."""
+        return cls() if kv is None else cls(BINDING.decode(kv.value), kv.mod_revision)
 
 
 def _check_binding(binding: Binding) -> None:
@@ -109,41 +109,41 @@ def _check_binding(binding: Binding) -> None:
 BINDING: Final = StateCodec(Binding, _check_binding)
 BINDINGS: Final[KeyKind[Binding]] = KeyKind(
     *("binding", "binding", BINDING.decode, ("agent", "controller", "worker", "orbctl")),
-    "see at the network provider what it has bound of this endpoint, give that back, then delete"
-    " the key: the Pod's next ADD writes another",
+    "unbind the addresses of this endpoint at the network provider, then delete the key: the next"
+    " ADD of the Pod writes another",
     key_of=lambda keys, binding: keys.binding(*binding.order.key),
 )
 
 
 class Bindings:
-    """Reads and writes them. Everything raises StoreUnavailable, a write OutcomeUnknown too."""
+    """Reads and writes bindings. All raise StoreUnavailable, writes OutcomeUnknown too."""
 
     def __init__(self, store: KeyValueStore, keys: Keys) -> None:
         self._store = store
         self._keys = keys
 
     async def find(self, key: EndpointKey) -> StoredBinding:
-        """As it is now."""
+        """Read the binding of an endpoint."""
         return StoredBinding.of(
             (await self._store.read([Get(self._keys.binding(*key))])).ranges[0].first
         )
 
-    async def write(self, seen: StoredBinding, binding: Binding, *guards: Guard) -> int:
-        """Replace what was seen; the revision of that, 0: it has changed meanwhile."""
+    async def write(self, stored: StoredBinding, binding: Binding, *guards: Guard) -> int:
+        """Replace the stored binding; returns the new revision, 0: another writer changed it."""
         name = self._keys.binding(*binding.order.key)
-        fence = Unchanged(name, seen.revision) if seen.revision else Absent(name)
+        fence = Unchanged(name, stored.revision) if stored.revision else Absent(name)
         value = BINDING.encode(binding._replace(why=binding.why[:WHY_CHARS_MAX]))
-        done = await self._store.commit([fence, *guards], [Put(name, value)])
-        return done.revision if done.succeeded else 0
+        result = await self._store.commit([fence, *guards], [Put(name, value)])
+        return result.revision if result.succeeded else 0
 
-    async def remove(self, key: EndpointKey, seen: StoredBinding) -> bool:
-        """Forget what was seen; False: it has changed meanwhile."""
+    async def remove(self, key: EndpointKey, stored: StoredBinding) -> bool:
+        """Delete the stored binding; False: another writer changed it."""
         name = self._keys.binding(*key)
-        fence = Unchanged(name, seen.revision)
+        fence = Unchanged(name, stored.revision)
         return (await self._store.commit([fence], [Delete(name)])).succeeded
 
     async def changes(self, key: EndpointKey, after: int) -> AsyncGenerator[Binding | None, None]:
-        """Every change of it after a revision; None: it is gone. Raises Compacted."""
+        """Every change of the binding after a revision; None: it was deleted. Raises Compacted."""
         name = self._keys.binding(*key)
         async for batch in self._store.watch([(name, name + b"\0")], after=after):
             for change in batch.changes:

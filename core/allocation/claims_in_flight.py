@@ -1,7 +1,7 @@
-"""Addresses that requests of this process are claiming at this moment.
+"""Addresses that requests of this process are claiming now.
 
-No two requests of one process try the same address, and one that only others stand in the way of
-waits for one of them to end. It decides nothing and reads nothing.
+Two requests of one process never try the same address; a request that finds no other address waits
+until one of them ends. Nothing here decides or reads.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from typing import Final
 from core.domain.addresses.ip_address import Address, Family
 
 END_S_MAX: Final = 0.25
-"""How long a request waits for the end of another one before it reads again."""
+"""How long a request waits for another one to end before it reads again."""
 
 
 class AddressesBeingClaimed:
-    """The addresses of all tries under way."""
+    """The addresses of all tries in flight."""
 
     def __init__(self) -> None:
         self._values: dict[Family, set[int]] = {4: set(), 6: set()}
         self._end: asyncio.Event | None = None
 
     def values(self, family: Family) -> Collection[int]:
-        """Those of one family; the answer changes with what is under way."""
+        """The addresses of one family; the collection changes as tries begin and end."""
         return self._values[family]
 
     def add(self, address: Address) -> None:
-        """A try has chosen this address."""
+        """Add the address that a try has picked."""
         self._values[address.family].add(address.value)
 
     def remove(self, addresses: Collection[Address]) -> None:
-        """The try that had chosen these is over."""
+        """Remove the addresses of a try that has ended."""
         for family, value in addresses:
             self._values[family].discard(value)
         if self._end is not None:
@@ -41,7 +41,7 @@ class AddressesBeingClaimed:
             self._end = None
 
     async def next_end(self) -> None:
-        """Wait until a try is over, for a bounded time."""
+        """Wait until a try ends, at most ``END_S_MAX``."""
         if self._end is None:
             self._end = asyncio.Event()
         with suppress(TimeoutError):

@@ -1,9 +1,9 @@
-"""Cool-down: released addresses rest before they are handed out again, while others are free.
+"""Cool-down: released addresses are not claimed again for a while, as long as others are free.
 
-A rest mark is a key under an etcd lease, so the rest ends by etcd's own clock: no agent's clock
-jump can shorten or prolong it, and nobody has to clean up. Releases of the same few seconds share
-one lease. A mark never blocks the last free addresses of a pool (``Finder`` takes the longest
-resting one then).
+A cool-down mark is a key under an etcd lease, so that it ends by etcd's clock: a wrong clock of an
+agent cannot shorten it, and nothing has to clean up. Releases of the same few seconds share a
+lease. A mark never blocks the last free addresses of a pool: ``Finder`` then takes the one that is
+longest in cool-down.
 """
 
 from __future__ import annotations
@@ -22,27 +22,28 @@ from core.process.concurrency import SharedWork
 from core.process.supervision import BackgroundTasks
 
 COOL_DOWN_S = 30
-"""Default rest of a released address: longer than neighbours keep an ARP entry they still use."""
+"""Default cool-down: longer than a neighbour keeps using a stale ARP entry."""
 
 OLDER_PODS_S = 300
-"""Least rest of what a Pod of the same name had before, in any order.
+"""Least cool-down of addresses of an older Pod of the same name.
 
-Its UID is gone from the API server, but no DEL has confirmed the end of its sandbox: after a force
-delete it runs on until its node obeys. This is the time that Kubernetes gives an unreachable node.
+The API server has no Pod of its UID any more, but no DEL has confirmed the end of its sandbox:
+after a forced deletion it runs until its kubelet stops it. Kubernetes waits as long for an
+unreachable node.
 """
 
 LEASE_SHARED_S = 10.0
-"""Releases within this time share a lease; marks live up to this much longer than the cool-down."""
+"""Releases within this time share a lease; a mark lasts up to this much longer."""
 
 AHEAD_S = 2.0
-"""Before the end of that time the next lease is granted, so that no release waits for it."""
+"""The next lease is granted this much before the end of that time, so that no release waits."""
 
 NO_LEASE: Final = 0
-"""In place of a lease: nothing rests."""
+"""In place of a lease: no cool-down."""
 
 
 class CoolDown:
-    """Hands out the lease for the next rest mark; ``seconds`` 0 switches the cool-down off.
+    """Grants the leases of cool-down marks; ``seconds`` 0 switches the cool-down off.
 
     ``of_older_pods`` is the cool-down of addresses that end with the ADD of another Pod.
     """
@@ -65,16 +66,16 @@ class CoolDown:
 
     @property
     def of_older_pods(self) -> CoolDown:
-        """The same, but never shorter than ``OLDER_PODS_S``."""
+        """The cool-down of at least ``OLDER_PODS_S``."""
         if self._of_older_pods is None:
             seconds = max(self.seconds, OLDER_PODS_S)
             self._of_older_pods = CoolDown(self._store, seconds, monotonic=self._monotonic)
         return self._of_older_pods
 
     async def append(self, writer: Writer, proposal: Callable[[int], Proposal]) -> Outcome:
-        """Append ``proposal(lease)``, whose rest marks have that lease. Raises as ``append`` does.
+        """Append ``proposal(lease)``, whose cool-down marks have that lease; see ``Writer.append``.
 
-        A lease that ended while it was kept here (this machine was suspended) is replaced once.
+        A lease that has ended early (this machine was suspended) is replaced once.
         """
         lease = await self.lease()
         try:
@@ -84,18 +85,18 @@ class CoolDown:
             return await writer.append(proposal(await self.lease()))
 
     async def lease(self) -> int:
-        """The lease for marks made now; 0 means that nothing rests. Raises StoreUnavailable."""
+        """The lease of marks made now; 0: no cool-down. Raises StoreUnavailable."""
         if self.seconds and self._lasts_s() <= 0:
             await self._grants.join(self.seconds, self._grant)
         return self._lease
 
     def grant_ahead(self) -> None:
-        """A release has begun: grant the lease that it or the next ones need, meanwhile."""
+        """Begin to grant the next lease, in parallel with the release that calls this."""
         if self.seconds and not self._ahead and self._lasts_s() <= AHEAD_S:
             self._ahead.start(self._try_to_grant())
 
     async def _try_to_grant(self) -> None:
-        with suppress(StoreError):  # the release that needs it asks itself, and reports the error
+        with suppress(StoreError):  # the release grants it itself then, and raises the error
             await self._grants.join(self.seconds, self._grant)
 
     async def _grant(self) -> None:
@@ -104,10 +105,10 @@ class CoolDown:
         self._until = now + LEASE_SHARED_S
 
     def _lasts_s(self) -> float:
-        """How long the lease may still be handed out."""
+        """How long new marks may still use the lease."""
         return self._until - self._monotonic()
 
     def _forget(self, lease: int) -> None:
-        """Hand this lease out no more."""
+        """Use this lease for no further mark."""
         if lease == self._lease:
             self._until = float("-inf")

@@ -1,13 +1,13 @@
-"""Free addresses of pools in which a blind choice misses, as this process has read them.
+"""Lists of free addresses of pools where an unread choice would usually be taken.
 
-That is so in a nearly full pool, the normal state of scarce addresses, and while many agents claim
-from one pool at once. Then the pool is read (``Finder``), once for all requests of this process
-that wait for it, and each of them and of the next ones takes another of the addresses that were
-read to be free. Every agent begins at a place of its own in that list, so that agents rarely meet.
+This is the case for a nearly full pool, and while many agents claim from one pool. Such a pool is
+read once (``Finder``) for all waiting requests of this process, and each request takes another
+address of the list. Every agent starts at another position of the list, so that agents rarely
+choose the same address.
 
-Promise: a list is never the truth. The transaction's guards decide, after a lost race the list is
-read again, and only a read that began after the request says that a pool has no free address. It
-watches nothing: an agent must not receive every allocation of every pool.
+A list is only a hint: the guards of the transaction decide, a lost race makes the next request read
+again, and only a read that began after the request proves that a pool has no free address. Nothing
+is watched, because an agent must not receive every allocation of every pool.
 """
 
 from __future__ import annotations
@@ -29,33 +29,33 @@ SCARCE_S: Final = 60.0
 """How long a pool counts as nearly full after the last read that says so."""
 
 CONTENDED_S: Final = 1.0
-"""How long a pool counts as contended after the last evidence of it."""
+"""How long a pool counts as contended after the last lost race in it."""
 
 LOSSES_MIN: Final = 3
-"""Blind tries lost within ``CONTENDED_S`` that make a pool contended: reading costs as much."""
+"""Unread choices lost within ``CONTENDED_S`` that make a pool contended: a read costs as much."""
 
 READS_MAX: Final = 8
-"""Lists that other requests may empty before one of them counts that as a lost race."""
+"""Lists that other requests may empty before the request counts as a lost race."""
 
 ADDRESSES_MAX: Final = 1_024
-"""Addresses in one list; of more, those that come first are forgotten."""
+"""Addresses in one list; beyond it the first ones are dropped."""
 
 POOLS_MAX: Final = 256
-"""Pools remembered at once; beyond it the oldest is forgotten."""
+"""Pools with a list at once; beyond it the oldest is dropped."""
 
 
 class Taken(NamedTuple):
-    """``found`` None: every address was claimed, but for those this process is claiming itself.
+    """``address`` None: every address is claimed, or is being claimed by this process.
 
-    ``passed_over``: there were such addresses.
+    ``passed_over``: some are being claimed by this process.
     """
 
-    found: FreeAddress | None
+    address: FreeAddress | None
     passed_over: bool
 
 
 class _Read(NamedTuple):
-    """Whether a read has found any address; ``passed_over`` as in ``Taken``."""
+    """Whether a read found any address; ``passed_over`` as in ``Taken``."""
 
     any_found: bool
     passed_over: bool
@@ -79,7 +79,7 @@ class _Pool:
 
 
 class FreeAddresses:
-    """The lists of one process. ``name`` is its writer's, by which agents spread."""
+    """The lists of one process. ``name``: its writer's, which sets its position in the lists."""
 
     def __init__(self, finder: Finder, name: str, monotonic: Callable[[], float]) -> None:
         self._finder = finder
@@ -89,14 +89,15 @@ class FreeAddresses:
         self._reads: SharedWork[tuple[str, int, AddressSet], _Read] = SharedWork()
 
     def is_listed(self, pool: str) -> bool:
-        """Whether requests take addresses of its list, because a blind choice mostly misses."""
+        """Whether requests take addresses from the pool's list instead of an unread choice."""
         known = self._pools.get(pool)
         return known is not None and self._monotonic() <= known.listed_until
 
     def take(self, pool: str, usable: AddressSet, avoid: Container[int]) -> FreeAddress | None:
-        """The next address of the list, which forgets it; None: there is none.
+        """Remove and return the next address of the list; None: there is none.
 
-        None that rests, for others may be free by now: ``read_and_take``.
+        An address in cool-down is not returned, because others may be free by now: see
+        ``read_and_take``.
         """
         known = self._pools.get(pool)
         if known is None or (known.addresses and known.addresses[0].rest_revision):
@@ -104,22 +105,22 @@ class FreeAddresses:
         return _next(known, usable, avoid)
 
     async def read_and_take(self, pool: str, usable: AddressSet, avoid: Container[int]) -> Taken:
-        """An address by a read that begins after this call, a resting one where none is free.
+        """An address from a read that begins after this call, in cool-down if none is free.
 
-        Raises StoreUnavailable, and LostRace when other requests of this process have taken all
-        that was found.
+        Raises StoreUnavailable, and LostRace when other requests of this process took all addresses
+        that were read.
         """
         known = self._pool(pool)
         for _ in range(READS_MAX):
-            next_read = pool, known.reads, usable  # not one under way: that may be too old
+            next_read = pool, known.reads, usable  # a read in flight began before this call
             read = await self._reads.join(next_read, lambda: self._read(pool, known, usable, avoid))
-            found = _next(known, usable, avoid)
-            if found is not None or not read.any_found:
-                return Taken(found, read.passed_over)
-        raise LostRace(f"the last addresses of {pool} are being claimed", subject=pool)
+            address = _next(known, usable, avoid)
+            if address is not None or not read.any_found:
+                return Taken(address, read.passed_over)
+        raise LostRace(f"the last free addresses of IPPool {pool} are being claimed", subject=pool)
 
     def lost(self, pool: str, revision: int, *, is_listed: bool) -> None:
-        """An address was found taken at ``revision``; of a list, the others may be taken, too."""
+        """Note an address that was taken at ``revision``; the others of its list may be, too."""
         known, now = self._pool(pool), self._monotonic()
         if is_listed and known.revision < revision:
             known.addresses.clear()
@@ -132,7 +133,7 @@ class FreeAddresses:
             known.listed_until = max(known.listed_until, now + CONTENDED_S)
 
     def released(self, release: Release) -> None:
-        """This process has released an address that does not rest."""
+        """Add an address that this process has released without a cool-down."""
         if self.is_listed(release.pool):
             value = parse_address(release.address).value
             self._pools[release.pool].addresses.append(FreeAddress(value))
@@ -142,23 +143,25 @@ class FreeAddresses:
     ) -> _Read:
         async with known.one_read:
             known.reads += 1
-            place = f"{self._name} {pool} {known.reads}"
-            start = spread_index(place, usable.size) if usable else 0
+            seed = f"{self._name} {pool} {known.reads}"
+            start = spread_index(seed, usable.size) if usable else 0
             free = await self._finder.free(usable, start, avoid)
-            found, passed_over = [FreeAddress(value) for value in free.values], free.passed_over
-            if not found:
+            addresses, passed_over = [FreeAddress(value) for value in free.values], free.passed_over
+            if not addresses:
                 resting = await self._finder.resting(usable, avoid, free.revision)
-                found, passed_over = [*resting.found], passed_over or resting.passed_over
+                addresses, passed_over = [*resting.addresses], passed_over or resting.passed_over
             known.revision = free.revision
             known.addresses.clear()
-            known.addresses.extend(found)
+            known.addresses.extend(addresses)
             now = self._monotonic()
             is_contended = now - known.lost_at <= CONTENDED_S
-            if found and (free.values or is_contended):  # else the longest resting one comes first
-                known.addresses.rotate(-spread_index(place, len(found)))
+            if addresses and (
+                free.values or is_contended
+            ):  # else the longest in cool-down is first
+                known.addresses.rotate(-spread_index(seed, len(addresses)))
             if is_scarce(free.about, usable.size):
                 known.listed_until = now + SCARCE_S
-            return _Read(bool(found), passed_over)
+            return _Read(bool(addresses), passed_over)
 
     def _pool(self, pool: str) -> _Pool:
         known = self._pools.get(pool)
@@ -171,7 +174,7 @@ class FreeAddresses:
 
 def _next(known: _Pool, usable: AddressSet, avoid: Container[int]) -> FreeAddress | None:
     while known.addresses:
-        found = known.addresses.popleft()
-        if found.value in usable and found.value not in avoid:
-            return found
+        address = known.addresses.popleft()
+        if address.value in usable and address.value not in avoid:
+            return address
     return None

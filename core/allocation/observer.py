@@ -1,7 +1,7 @@
-"""Who observes: one process with its calendar and its steady clock.
+"""The observer of reclaim observations: one process with its wall clock and its monotonic clock.
 
-The gap between two observations is measured here, so a calendar that is set shortens none, and
-neither does another machine whose calendar is ahead: its observer has another name.
+The time between two observations is measured by the monotonic clock of one observer, so that
+neither a clock that is set nor another machine's clock can shorten it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Final
 from core.domain.reclaim.evidence import Moment
 
 NAME_BYTES: Final = 8
-"""Of randomness: a process that was started again is another observer."""
+"""Random bytes of the name: a process that was restarted is another observer."""
 
 
 class Observer:
-    """``now_s``: Unix seconds by the calendar; ``steady_s``: seconds that only go forwards."""
+    """``now_s``: Unix seconds of the wall clock; ``steady_s``: monotonic seconds."""
 
     def __init__(
         self,
@@ -30,5 +30,5 @@ class Observer:
         self._steady_s = steady_s
 
     def moment(self) -> Moment:
-        """Now."""
+        """The current time by both clocks."""
         return Moment(self.now_s(), self.name, self._steady_s())

@@ -1,11 +1,11 @@
-"""Needs and reports: what agents and controllers tell each other about automatic pools.
+"""Requests for automatic pools and reports about them, between agents and controllers.
 
-An agent whose ADD cannot be served writes a need; whoever looks at the application for it writes a
-report of what was found. Both are hints on leases: a lost one costs time and never an address, and
-neither is on the path of an ADD that can be served (I8). Nothing here decides.
+An agent whose ADD has no pool writes a request; the controller that reconciles the application
+writes a report. Both are hints on leases: a lost one costs time and never an address, and neither
+is on the path of an ADD that can be served (I8). Nothing here decides.
 
-    need/<application>               what a Pod says of the application; rewritten by every ADD
-    view/application/<application>   the report, as of the revision that was looked at
+    need/<application>               the application as its Pod names it; rewritten by every ADD
+    view/application/<application>   the report, with the revision that was reconciled
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from core.eventstore.kinds import KeyKind
 from core.eventstore.kv import Get, KeyValueStore, Put
 
 NEED_TTL_S: Final = 60
-"""Longer than an ADD waits; a controller that starts within it still hears of the need."""
+"""Longer than an ADD waits; a controller that starts within it still reads the request."""
 
 REPORT_TTL_S: Final = 900
-"""An application that waits is looked at more often than that."""
+"""A waiting application is reconciled more often than that."""
 
 PROBLEM_CHARS_MAX: Final = 1_000
-"""Of one reason or remedy."""
+"""Characters of one reason or remedy."""
 
 PROBLEMS_MAX: Final = 64
-"""Of one report."""
+"""Problems in one report."""
 
 
 class Problem(NamedTuple):
-    """Why a pool is not as it should be. ``again``: it may pass without a person's help.
+    """Why a pool differs from the desired one. ``again``: the cause may pass by itself.
 
-    ``pool`` "" when it does not exist; ``subnet``: where addresses were looked for in vain.
+    ``pool`` "" when it does not exist; ``subnet``: the SpiderSubnet without enough free addresses.
     """
 
     pool: str
@@ -52,10 +52,10 @@ class Problem(NamedTuple):
 
 
 class ReconcileReport(NamedTuple):
-    """What a look found; without problems everything is as it should be.
+    """The result of a reconcile; no problems: the pools are as desired.
 
-    ``position``: the revision looked at, ``configuration``: that of the newest change of the
-    configuration then. ``workflow``: the execution that looks again.
+    ``position``: the revision that was reconciled, ``configuration``: that of the newest change of
+    the configuration then. ``workflow``: the execution that reconciles again.
     """
 
     position: int
@@ -82,34 +82,37 @@ REPORTS: Final[KeyKind[ReconcileReport]] = KeyKind(
 
 
 class PoolRequests:
-    """Writes and reads both."""
+    """Writes and reads requests and reports."""
 
     def __init__(self, store: KeyValueStore, keys: Keys) -> None:
         self._store = store
         self._keys = keys
 
-    async def tell(self, application: Application) -> int:
-        """Say that an ADD waits; the revision of that. Raises StoreUnavailable, OutcomeUnknown."""
+    async def put(self, application: Application) -> int:
+        """Request pools for an ADD that waits; returns the revision of the request.
+
+        Raises StoreUnavailable, OutcomeUnknown.
+        """
         lease = await self._store.grant_lease(NEED_TTL_S)
         put = Put(self._keys.need(str(application.key)), NEED.encode(application), lease)
         return (await self._store.commit([], [put])).revision
 
-    async def told(self, key: ApplicationKey) -> tuple[Application | None, int]:
-        """What Pods say of the application, if one waits, and the revision read at.
+    async def find(self, key: ApplicationKey) -> tuple[Application | None, int]:
+        """The request for the application, None without one, and the revision of the read.
 
         Raises StoreUnavailable.
         """
         result = await self._store.read([Get(self._keys.need(str(key)))])
-        found = result.ranges[0].kvs
-        return (NEED.decode(found[0].value) if found else None), result.revision
+        kvs = result.ranges[0].kvs
+        return (NEED.decode(kvs[0].value) if kvs else None), result.revision
 
     async def report(self, report: ReconcileReport) -> None:
-        """Say what a look found. Raises StoreUnavailable, OutcomeUnknown."""
+        """Write the result of a reconcile. Raises StoreUnavailable, OutcomeUnknown."""
         problems = tuple(
-            one._replace(
-                reason=one.reason[:PROBLEM_CHARS_MAX], remedy=one.remedy[:PROBLEM_CHARS_MAX]
+            problem._replace(
+                reason=problem.reason[:PROBLEM_CHARS_MAX], remedy=problem.remedy[:PROBLEM_CHARS_MAX]
             )
-            for one in report.problems[:PROBLEMS_MAX]
+            for problem in report.problems[:PROBLEMS_MAX]
         )
         lease = await self._store.grant_lease(REPORT_TTL_S)
         key = self._keys.application_view(str(report.key))
@@ -119,7 +122,7 @@ class PoolRequests:
     async def reports(
         self, key: ApplicationKey, after: int
     ) -> AsyncGenerator[ReconcileReport, None]:
-        """Every report from now on that looked at revision ``after`` or a newer one.
+        """Every report from now on about revision ``after`` or a newer one.
 
         Raises Compacted.
         """
@@ -132,7 +135,7 @@ class PoolRequests:
 
 
 def read_report(value: bytes | None) -> ReconcileReport | None:
-    """A report, None when it is gone or of another version: it is a hint."""
+    """Decode a report; None when it was deleted or has another version: it is only a hint."""
     if value is None:
         return None
     try:

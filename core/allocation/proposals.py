@@ -1,9 +1,9 @@
-"""From a domain event to a transaction: which keys it writes and which guards protect it.
+"""Transactions of domain events: the keys that an event writes and the guards that protect it.
 
-I5 lives here: the state keys are exactly what ``core.domain.evolution`` says the event makes. I2
-and I3 live in the guards: an address must be unclaimed, unquarantined and rested, its pool and the
-reservations as they were when the choice was made, and a release names the claim it ends. Nothing
-here talks to the store.
+The state keys are exactly those that ``core.domain.evolution`` derives from the event (I5). The
+guards ensure that an address is unclaimed, not quarantined and not in cool-down, that its pool and
+the reservations are those of the decision (I2), and that a release ends the claim that it names
+(I3). Nothing here calls the store.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from core.eventstore.kv import Absent, Delete, Get, Guard, KeyValue, Put, Unchan
 from core.projections.configuration_view import ConfigurationSnapshot
 
 WINDOW_KEYS_MAX = 64
-"""Keys a failed try reads from the address it wanted onwards."""
+"""Keys that a failed try reads from the picked address onwards."""
 
 
 class AddressChoice(NamedTuple):
-    """An address that an ADD wants: where a failed try reads up to, and the rest mark it would end.
+    """An address to claim. ``window_last``: the last address that a failed try reads.
 
-    ``claim_revision``: the claim of it that ends in the same transaction, 0 for none.
+    ``rest_revision``: its cool-down mark, which the claim deletes; ``claim_revision``: its claim,
+    which ends in the same transaction. 0 for none.
     """
 
     address: Address
@@ -59,21 +60,21 @@ class StoredEndpoint(NamedTuple):
     revision: int = 0
 
     @classmethod
-    def of(cls, found: KeyValue | None) -> StoredEndpoint:
-        """What an endpoint's key says. Raises LogCorrupt."""
-        return cls() if found is None else cls(ENDPOINT.decode(found.value), found.mod_revision)
+    def of(cls, kv: KeyValue | None) -> StoredEndpoint:
+        """Decode the value of an endpoint's key. Raises LogCorrupt."""
+        return cls() if kv is None else cls(ENDPOINT.decode(kv.value), kv.mod_revision)
 
 
 def endpoint_changed(key: EndpointKey) -> LostRace:
-    """The error of a proposal that lost to another one about its endpoint."""
+    """The error of a proposal whose endpoint another writer changed first."""
     subject = "/".join(key)
-    return LostRace(f"endpoint {subject} changed meanwhile", subject=subject)
+    return LostRace(f"another writer changed endpoint {subject} first", subject=subject)
 
 
-def endpoint_guard(keys: Keys, key: EndpointKey, seen: StoredEndpoint) -> Guard:
-    """The endpoint is still as it was seen."""
+def endpoint_guard(keys: Keys, key: EndpointKey, stored: StoredEndpoint) -> Guard:
+    """The endpoint is as it was read."""
     name = keys.endpoint(*key)
-    return Unchanged(name, seen.revision) if seen.revision else Absent(name)
+    return Unchanged(name, stored.revision) if stored.revision else Absent(name)
 
 
 def configuration_guards(
@@ -91,16 +92,16 @@ def configuration_guards(
 def claim_proposal(
     keys: Keys,
     draft: EventDraft,
-    seen: StoredEndpoint,
+    stored: StoredEndpoint,
     choices: Sequence[AddressChoice],
     configuration: Iterable[Guard],
     releasing: Proposal | None = None,
 ) -> Proposal:
-    """Claim the chosen addresses, all or none (I4); ``releasing`` ends an older holder's claims."""
+    """Claim the chosen addresses, all or none (I4); ``releasing`` ends claims in the same step."""
     event = draft.event
     assert isinstance(event, AddressesClaimed)
     key = keys.endpoint(*event.endpoint.key)
-    guards: list[Guard] = [endpoint_guard(keys, event.endpoint.key, seen), *configuration]
+    guards: list[Guard] = [endpoint_guard(keys, event.endpoint.key, stored), *configuration]
     writes: list[Write] = [Put(key, ENDPOINT.encode(event.endpoint))]
     reads = [Get(key)]
     for choice in choices:
@@ -125,26 +126,26 @@ def claim_proposal(
     )
 
 
-def change_proposal(keys: Keys, draft: EventDraft, seen: StoredEndpoint) -> Proposal:
+def change_proposal(keys: Keys, draft: EventDraft, stored: StoredEndpoint) -> Proposal:
     """Write a changed endpoint."""
     event = draft.event
     assert isinstance(event, EndpointChanged)
     key = keys.endpoint(*event.endpoint.key)
-    guard = endpoint_guard(keys, event.endpoint.key, seen)
+    guard = endpoint_guard(keys, event.endpoint.key, stored)
     return Proposal((draft,), (guard,), (Put(key, ENDPOINT.encode(event.endpoint)),), (Get(key),))
 
 
-def release_proposal(keys: Keys, draft: EventDraft, seen: StoredEndpoint, lease: int) -> Proposal:
-    """End the named claims (I3), let their addresses rest, and write or delete the endpoint."""
+def release_proposal(keys: Keys, draft: EventDraft, stored: StoredEndpoint, lease: int) -> Proposal:
+    """End the named claims (I3), mark their cool-down, and write or delete the endpoint."""
     event = draft.event
     assert isinstance(event, AddressesReleased)
     key = (event.namespace, event.name)
-    after = evolve_endpoint(seen.endpoint, event)
+    after = evolve_endpoint(stored.endpoint, event)
     released = release_writes(keys, event.releases, lease)
     name = keys.endpoint(*key)
-    own: Write = Delete(name) if after is None else Put(name, ENDPOINT.encode(after))
-    guards = (endpoint_guard(keys, key, seen), *release_guards(keys, event.releases))
-    return Proposal((draft,), guards, (*released, own))
+    endpoint_write: Write = Delete(name) if after is None else Put(name, ENDPOINT.encode(after))
+    guards = (endpoint_guard(keys, key, stored), *release_guards(keys, event.releases))
+    return Proposal((draft,), guards, (*released, endpoint_write))
 
 
 def release_in_claim(
@@ -152,26 +153,28 @@ def release_in_claim(
 ) -> Proposal:
     """The part of a claim that ends older claims; the claim itself writes the endpoint.
 
-    ``claimed``: addresses that the claim takes at once. Their keys are written by it alone.
+    ``claimed``: addresses that the claim takes over; it writes their keys.
     """
     event = draft.event
     assert isinstance(event, AddressesReleased)
-    free = [one for one in event.releases if one.address not in claimed]
+    free = [release for release in event.releases if release.address not in claimed]
     writes = release_writes(keys, free, lease)
     return Proposal((draft,), release_guards(keys, event.releases), writes)
 
 
 def release_guards(keys: Keys, releases: Sequence[Release]) -> tuple[Guard, ...]:
-    """Each claim is still the one that the release names."""
-    return tuple(Unchanged(keys.ip_of(one.address), one.claim_revision) for one in releases)
+    """Each claim has the revision that the release names."""
+    return tuple(
+        Unchanged(keys.ip_of(release.address), release.claim_revision) for release in releases
+    )
 
 
 def release_writes(keys: Keys, releases: Sequence[Release], lease: int) -> tuple[Write, ...]:
-    """Delete the claims; with a lease, mark the addresses as resting."""
+    """Delete the claims; with a lease, write a cool-down mark for each address."""
     writes: list[Write] = []
-    for one in releases:
-        family, value = parse_address(one.address)
+    for release in releases:
+        family, value = parse_address(release.address)
         writes.append(Delete(keys.ip(family, value)))
         if lease:
-            writes.append(Put(keys.rest(family, value), one.holder.encode(), lease))
+            writes.append(Put(keys.rest(family, value), release.holder.encode(), lease))
     return tuple(writes)

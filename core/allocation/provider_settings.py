@@ -1,9 +1,9 @@
-"""What operators say of the network provider.
+"""The settings of the network provider.
 
 See docs/reference/configuration.md, "conf.yml", ``iaasNetworkProvider``.
 
-Some clouds have to be told which address lies behind which NIC. Agents and controllers read the
-same keys of the ConfigMap; a value that cannot be used keeps both from starting. Pure.
+Some clouds require each address to be bound to its NIC through their API. Agents and controllers
+read the same keys of the ConfigMap and do not start with an invalid value. Pure.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ProviderSettings(NamedTuple):
 def provider_settings(
     server_url: str, request_timeout: str, *, verify_tls: bool = True, ca_file: str = ""
 ) -> ProviderSettings | None:
-    """The settings, None without a server. Raises BadInput, its subject the key."""
+    """Parse the settings; None without a server. Raises BadInput with the key as its subject."""
     if not server_url:
         return None
     timeout_s = _timeout_s(request_timeout) if request_timeout else REQUEST_TIMEOUT_S
@@ -49,7 +49,7 @@ def _checked_url(text: str) -> str:
     except ValueError:
         whole, extra = False, False
     if not whole or extra:
-        raise BadInput(f"{text!r} is no address of a provider", subject=key, remedy=remedy)
+        raise BadInput(f"{key} is not an http(s) URL: {text!r}", subject=key, remedy=remedy)
     return text.rstrip("/")
 
 
@@ -57,12 +57,14 @@ def _timeout_s(text: str) -> float:
     """A duration as Go writes it, such as ``1m30s``."""
     key = "iaasNetworkProvider.httpRequestTimeout"
     if not re.fullmatch(f"({_PART.pattern})+", text):
-        raise BadInput(f"{text!r} is no duration", subject=key, remedy="write it as 50s or 1m10s")
+        raise BadInput(
+            f"{key} is not a duration: {text!r}", subject=key, remedy="write it as 50s or 1m10s"
+        )
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
     if not 0 < seconds < REQUEST_TIMEOUT_S_MAX:
         raise BadInput(
-            f"{text} is not between 0 and {REQUEST_TIMEOUT_S_MAX:g} s",
+            f"{key} is {text}, not between 0 and {REQUEST_TIMEOUT_S_MAX:g} s",
             subject=key,
-            remedy="use 50s",
+            remedy=f"use a value below {REQUEST_TIMEOUT_S_MAX:g}s; the default is 50s",
         )
     return seconds

@@ -1,11 +1,11 @@
-"""The bound of records in a pool (SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS).
+"""The limit of allocations in a pool (SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS).
 
 See docs/reference/limits.md, "Records of a pool".
 
-The bound keeps status reports small; nothing in the log depends on it. A pool that cannot hold more
-than the bound is never counted. For others the claims are counted, and the count is believed for a
-while that shrinks as the bound comes near: near it every ADD counts. Nodes that count at the same
-moment may overshoot by a few records.
+The limit keeps status reports small; nothing in the log depends on it. A pool that has fewer
+addresses is never counted. Of others the claims are counted, and the count is valid for a number of
+claims that shrinks towards the limit, where every ADD counts. Nodes that count at the same time may
+exceed the limit by a few claims.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from core.domain.addresses.address_set import AddressSet
 from core.errors import AddressesUsedOut
 
 RECORDS_MAX = 5_000
-"""Default bound of claims in one pool."""
+"""Default limit of claims in one pool."""
 
 COUNT_SHARE = 16
-"""After a count, 1/16 of what is left may be claimed before the next count."""
+"""After a count, 1/16 of the rest may be claimed before the next count."""
 
 
 class RecordLimit:
-    """Says whether a pool may take one more record."""
+    """Checks whether a pool may get one more claim."""
 
     def __init__(self, finder: Finder, records_max: int) -> None:
         self._finder = finder
@@ -30,7 +30,7 @@ class RecordLimit:
         self._budget: dict[str, int] = {}
 
     def allows(self, pool: str, usable: AddressSet) -> bool:
-        """Whether one more record is within the bound by what is known; it is counted then."""
+        """Whether one more claim is within the limit without another count; uses it up."""
         if not self._records_max or usable.size <= self._records_max:
             return True
         left = self._budget.get(pool, 0)
@@ -39,7 +39,7 @@ class RecordLimit:
         return left > 0
 
     async def refusal(self, pool: str, usable: AddressSet) -> str:
-        """Why no more may be claimed, as users see it, or "". Raises StoreUnavailable."""
+        """The user's error text if the limit is reached, else "". Raises StoreUnavailable."""
         if self.allows(pool, usable):
             return ""
         left = self._records_max - await self._finder.count(usable)

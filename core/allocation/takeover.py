@@ -1,7 +1,7 @@
-"""Carries out the plan of a take-over: pools, then claims, then what would have forbidden them.
+"""Apply a takeover plan: pools, then claims, then what would have forbidden the claims.
 
-Every step is an ordinary command or claim under its ordinary guards, and one that was done already
-changes nothing: a take-over that broke off is simply run again. A refusal stops nothing else.
+Every step is an ordinary command or claim under its ordinary guards, and a repeated step changes
+nothing: run an interrupted takeover again. A refused step does not stop the others.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from core.domain.model import Endpoint
 from core.errors import Refused
 
 CLAIMING_MAX: Final = 128
-"""Endpoints that are claimed for at a time; they share transactions."""
+"""Endpoints claimed for at a time; they share transactions."""
 
 
 class TakeoverResult(NamedTuple):
-    """``commands`` and ``endpoints`` that changed something, and what was refused, as errors."""
+    """How many ``commands`` and ``endpoints`` changed something, and the refusals."""
 
     commands: int
     endpoints: int
@@ -40,7 +40,7 @@ class TakeOverRun:
         self._refused: list[Refused] = []
 
     async def carry_out(self, plan: TakeOver) -> TakeoverResult:
-        """Everything, in order. Raises StoreUnavailable, OutcomeUnknown, LostRace: run it again."""
+        """Apply all steps in order. Raises StoreUnavailable, OutcomeUnknown, LostRace: repeat."""
         commands = await self._apply(plan.first)
         endpoints = await self._claim(plan.endpoints)
         commands += await self._apply(plan.last)

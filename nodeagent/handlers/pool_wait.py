@@ -78,7 +78,7 @@ class WaitingAllocator:
     async def _allocate_from_automatic(self, request: AddRequest, facts: RequestFacts) -> Added:
         application = application_of_pod(facts.pod)
         if self._is_outdated(application, facts.pod):
-            await self._needs.tell(application)
+            await self._needs.put(application)
         try:
             return await self._allocate(request, facts)
         except (PoolPending, AddressesUsedOut) as error:
@@ -93,7 +93,7 @@ class WaitingAllocator:
         self._waiting += 1
         report: ReconcileReport | None = None
         try:
-            told = await self._needs.tell(application)
+            told = await self._needs.put(application)
             async with aclosing(self._reports(application, told)) as reports:
                 async for report in reports:
                     try:

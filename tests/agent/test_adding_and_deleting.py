@@ -200,7 +200,7 @@ async def test_a_full_pool_says_which_one_and_what_would_help(node: Node) -> Non
         "spiderpool IP allocation error: failed to allocate IP addresses in standard mode: failed"
         " to allocate any IPv4 IP address to NIC eth0 from IPPools [lan]: all IP addresses used out"
     )
-    assert "extend one of these pools" in error["details"]
+    assert "add addresses to one of these pools" in error["details"]
     assert len(await node.claims()) == 1
 
 

@@ -213,7 +213,7 @@ async def test_requests_that_wait_share_one_read_that_begins_after_they_came() -
     await asyncio.gather(*early, *late)
 
     assert store.reads == 2
-    values = [one.result().found for one in early]
+    values = [one.result().address for one in early]
     assert len(set(values)) == 2
 
 
@@ -226,8 +226,8 @@ async def test_requests_that_may_use_different_addresses_share_no_read() -> None
         found.read_and_take("blue", narrow, {BASE + 1}), found.read_and_take("blue", wide, ())
     )
 
-    assert first.found is None
-    assert second.found is not None
+    assert first.address is None
+    assert second.address is not None
 
 
 async def test_an_address_is_handed_out_once() -> None:
@@ -235,7 +235,7 @@ async def test_an_address_is_handed_out_once() -> None:
     first = await found.read_and_take("blue", USABLE, ())
     others = [found.take("blue", USABLE, ()) for _ in range(3)]
 
-    assert {first.found, *others} == {FreeAddress(BASE + one) for one in (1, 2, 3)} | {None}
+    assert {first.address, *others} == {FreeAddress(BASE + one) for one in (1, 2, 3)} | {None}
 
 
 async def test_addresses_of_a_list_that_cannot_be_used_any_more_are_passed_over() -> None:
@@ -284,10 +284,10 @@ async def test_an_address_that_rests_is_taken_after_a_read_only() -> None:
 
     taken = await found.read_and_take("blue", usable, ())
 
-    assert taken.found is not None
-    assert taken.found.value == BASE + 208, "it has rested longer"
+    assert taken.address is not None
+    assert taken.address.value == BASE + 208, "it has rested longer"
     assert found.take("blue", usable, ()) is None
-    assert (await found.read_and_take("blue", usable, ())).found is not None
+    assert (await found.read_and_take("blue", usable, ())).address is not None
 
 
 async def test_no_more_pools_are_remembered_than_the_bound(

@@ -132,7 +132,7 @@ class AutoPoolActivities:
     async def _plan(self, key: ApplicationKey) -> tuple[int, int, tuple[ReconcileStep, ...]]:
         """The steps, and as of which revisions (see ``ReconcileReport``)."""
         place, settings = self._place, self._place.settings
-        need, position = await self._needs.told(key)
+        need, position = await self._needs.find(key)
         found = await place.source.find(key)
         await place.view.freshen()
         changed_at = place.view.current.changed_at
