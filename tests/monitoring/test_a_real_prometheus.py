@@ -187,6 +187,21 @@ def test_every_metric_that_we_name_is_really_exposed(prometheus: Prometheus) -> 
     assert named - exposed <= LAZY
 
 
+def test_every_metric_that_is_exposed_is_on_the_reference_page(prometheus: Prometheus) -> None:
+    page = (ROOT / "docs" / "reference" / "metrics.md").read_text("utf-8")
+    exposed = set(prometheus.ask("/api/v1/label/__name__/values"))
+    undocumented = set()
+    for metric in exposed:
+        prefix, _, name = metric.partition("_")
+        name = re.sub(r"_(bucket|count|sum|total)$", "", name)
+        name = re.sub(r"_(max|min|latest)_", "_average_", name)
+        shown = {name, re.sub(r"^ipam_release", "ipam_allocation", name)}
+        if prefix in {"spiderpool", "orbweaver"} and not any(one in page for one in shown):
+            undocumented.add(metric)
+
+    assert undocumented == set()
+
+
 def test_every_counter_of_rdma_that_we_name_is_a_known_one() -> None:
     """This machine may have no device: `tests/vm` shows that they are exposed."""
     named = {name for expression in expressions() for name in RDMA.findall(expression)}

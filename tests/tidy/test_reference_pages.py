@@ -9,7 +9,7 @@ from tests.tidy.sources import ROOT
 
 
 def test_generated_pages_are_as_the_code_has_them() -> None:
-    command = [sys.executable, "scripts/reference.py", "--check"]
+    command = [sys.executable, "-m", "scripts.reference", "--check"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
-    assert done.returncode == 0, f"run scripts/reference.py: {done.stdout}{done.stderr}"
+    assert done.returncode == 0, f"run python -m scripts.reference: {done.stdout}{done.stderr}"

@@ -1,0 +1,9 @@
+"""Writes the reference pages that are data in the code.
+
+    .venv/bin/python -m scripts.reference            writes the pages
+    .venv/bin/python -m scripts.reference --check    exits 1 if a page differs from the code
+
+custom_resources.py   docs/reference/custom-resources.md, from the schemas of the kinds
+commands.py           docs/reference/orbctl-commands.md, from the commands of orbctl
+failures.py           a table of docs/reference/errors.md, from the exception classes
+"""

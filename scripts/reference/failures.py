@@ -1,0 +1,47 @@
+"""A table of ``docs/reference/errors.md``: every exception class with its code and its retries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from core import errors
+from nodeagent.cni_protocol.failures import failure_of
+
+_TABLE: Final = re.compile(r"(<!-- failures: generated -->\n).*?(<!-- end -->\n)", re.DOTALL)
+_DRAWN: Final = re.compile(r"^[ │├└─]+(?P<name>[A-Z]\w+) +(?P<text>.+?)(?: *\(retryable\))?$")
+
+
+_GROUPS: Final = "Error"
+"""How the names of classes end that only group others."""
+
+_NOT_IN_CNI: Final = 999
+"""The code of what no CNI call reports on purpose."""
+
+
+def with_failures(page: str) -> str:
+    """The page with the table as the code has it. Raises AssertionError without its markers."""
+    assert _TABLE.search(page), "errors.md has no place for the table"
+    rows = "\n".join(_rows())
+    return _TABLE.sub(lambda match: f"{match[1]}{rows}\n{match[2]}", page)
+
+
+def _rows() -> Iterator[str]:
+    yield "| failure | class | code in CNI | a retry can succeed |"
+    yield "|---|---|---|---|"
+    for line in (errors.__doc__ or "").splitlines():
+        match = _DRAWN.match(line)
+        if match and (match["name"] == "ProviderError" or not match["name"].endswith(_GROUPS)):
+            kind = getattr(errors, match["name"])
+            text = match["text"].strip().replace("|", "\\|")
+            retry = "yes" if kind.retryable else "no"
+            code = _code(kind)
+            shown = "-" if code == _NOT_IN_CNI else code
+            yield f"| {text} | `{match['name']}` | {shown} | {retry} |"
+
+
+def _code(kind: type[errors.OrbweaverError]) -> int:
+    found = kind.__new__(kind)
+    errors.OrbweaverError.__init__(found, "")
+    return failure_of(found).code

@@ -1,0 +1,100 @@
+"""The reference pages name what the code reads, and nothing that it does not read."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+import yaml
+
+from nodeagent.cni_protocol import failures
+from nodeagent.settings.conf_file import ConfFile, OrbweaverConf
+from tests.tidy.sources import PRODUCT, ROOT, python_sources
+
+REFERENCE: Final = ROOT / "docs" / "reference"
+VARIABLE: Final = re.compile(r"(?:SPIDERPOOL|ORBWEAVER|MULTUS)_[A-Z0-9_]+")
+IN_BACKQUOTES: Final = re.compile(r"`([^`]+)`")
+ROW_CODE: Final = re.compile(r"^\| ([\d, ]+) \|", re.MULTILINE)
+
+PRIVATE: Final = frozenset({"ORBWEAVER_LAB", "ORBWEAVER_PLUGIN", "ORBWEAVER_WHO"})
+"""Set by one of our programs for another."""
+
+OF_THE_EXECUTABLE: Final = frozenset({5, 100})
+"""Codes of the C program (``cni/plugin.c``)."""
+
+
+def page(name: str) -> str:
+    return (REFERENCE / name).read_text(encoding="utf-8")
+
+
+def variables_in_code() -> set[str]:
+    """Whole strings that are the name of a variable."""
+    return {
+        node.value
+        for source in python_sources()
+        if source.package in PRODUCT
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if VARIABLE.fullmatch(node.value)
+    }
+
+
+def test_every_environment_variable_is_on_a_page_and_every_one_on_a_page_is_read() -> None:
+    text = page("configuration.md") + page("orbctl.md") + page("orbctl-commands.md")
+
+    assert variables_in_code() - PRIVATE - set(VARIABLE.findall(text)) == set()
+    assert set(VARIABLE.findall(page("configuration.md"))) - variables_in_code() == set()
+
+
+def test_every_key_of_the_configuration_file_is_on_the_page() -> None:
+    named = {
+        part.strip(".")
+        for text in IN_BACKQUOTES.findall(page("configuration.md"))
+        for part in (text, text.rpartition(".")[2], text.partition(".")[0])
+    }
+    keys = {
+        field.encode_name
+        for model in (ConfFile, OrbweaverConf)
+        for field in msgspec.structs.fields(model)
+    }
+
+    assert keys - named == set()
+
+
+def test_every_code_of_the_agent_is_on_the_page_and_no_other() -> None:
+    codes = {value for value in vars(failures).values() if isinstance(value, int)}
+    named = {
+        int(code)
+        for cell in ROW_CODE.findall(page("errors.md").partition("## Exit")[0])
+        for code in cell.split(",")
+    }
+
+    assert named == codes | OF_THE_EXECUTABLE
+
+
+def leaves(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, (*above, name))
+        else:
+            yield (*above, name)
+
+
+def test_every_value_of_the_chart_is_on_the_page() -> None:
+    values = yaml.safe_load((ROOT / "ops/charts/orbweaver/values.yaml").read_text("utf-8"))
+    text = page("helm-values.md")
+    missing = []
+    for path in leaves(values):
+        _, _, section = text.partition(f"\n## {path[0]}\n")
+        words = {
+            word
+            for quoted in IN_BACKQUOTES.findall(section.partition("\n## ")[0])
+            for word in re.split(r"[.*]", quoted)
+        }
+        if not words.intersection(path[1:]):
+            missing.append(".".join(path))
+
+    assert missing == []
