@@ -6,7 +6,7 @@ its time as long as its status is the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final, Literal, NamedTuple
 
 from core.domain.configuration.refusals import Refusal
@@ -49,17 +49,6 @@ def draining(message: str) -> tuple[DesiredCondition, DesiredCondition]:
         DesiredCondition(READY, "False", "Draining", message),
         DesiredCondition(DRAINING, "True", "InUse", message),
     )
-
-
-def differ(one: Object, wanted: Sequence[DesiredCondition], types: Sequence[str]) -> bool:
-    """Whether the object says something else about these types, or of an older generation."""
-    generation = one["metadata"].get("generation", 0)
-    said = {
-        DesiredCondition(each["type"], each["status"], each["reason"], each["message"])
-        for each in _conditions(one)
-        if each["type"] in types and each.get("observedGeneration") == generation
-    }
-    return said != set(wanted)
 
 
 def is_news(one: Object, wanted: DesiredCondition) -> bool:

@@ -21,6 +21,7 @@ from ops.kubernetes.objects import ObjectWriter
 from ops.kubernetes.reporter import Reporter
 from ops.kubernetes.resources import TranslatedKind
 from ops.kubernetes.settings import KubernetesSettings
+from ops.kubernetes.status_writer import StatusWriter
 from ops.kubernetes.translator import Translator
 from ops.kubernetes.translator_commands import Commands
 
@@ -63,8 +64,9 @@ class KubernetesHost:
             await commands.open()
             objects = ObjectWriter(api, self._name)
             informers = {kind: Informer(api, kind.collection) for kind in TranslatedKind}
-            self.translator = Translator(informers, commands, objects)
-            self.reporter = Reporter(api, self._projector, informers)
+            status = StatusWriter(api, objects, informers)
+            self.translator = Translator(informers, commands, objects, status)
+            self.reporter = Reporter(api, self._projector, informers, status)
             for kind, informer in informers.items():
                 self.tasks.start(following(f"watch-{kind.value}", informer.run, [informer]))
             self.tasks.start(TaskSpec("status-reporter", self.reporter.run))

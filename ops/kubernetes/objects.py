@@ -1,25 +1,21 @@
-"""What the translator writes into custom resources.
+"""What the translator writes into custom resources besides their status, and Events.
 
-Two field managers keep apart what belongs to whom: server-side apply takes back what its manager no
-longer says, so conditions of the translator and counts of the reporter must not share one.
+Server-side apply takes back what its field manager no longer says: finalizer, labels and the IP
+version have a manager of their own, apart from that of the status (``status_writer``).
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from core.domain.configuration.commands import ApplyPool, ApplyReservation, ApplySubnet, Command
 from core.domain.validation.normalization import CIDR_LABEL, SUBNET_CIDR_LABEL, cidr_label
 from core.kubernetes.api import Api, Object
 from ops.kubernetes.conditions import (
-    TRANSLATED,
     DesiredCondition,
-    conditions,
-    differ,
     event,
-    is_news,
 )
 from ops.kubernetes.resources import FINALIZER, TranslatedKind
 
@@ -79,22 +75,6 @@ class ObjectWriter:
         body = {"metadata": {"finalizers": left, "resourceVersion": version}}
         self.writes += 1
         await self._api.merge(kind.path(metadata["name"]), body)
-
-    async def observe(
-        self, kind: TranslatedKind, one: Object, wanted: Sequence[DesiredCondition]
-    ) -> None:
-        """Write conditions if they say something new, and an Event about what is refused now."""
-        if not differ(one, wanted, TRANSLATED):
-            return
-        now = self._now()
-        news = [each for each in wanted if each.status == "False" and is_news(one, each)]
-        body = identity(kind, one)
-        stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
-        body["status"] = {"conditions": conditions(one, wanted, stamp)}
-        self.writes += 1
-        await self._api.apply(f"{kind.path(one['metadata']['name'])}/status", body, MANAGER)
-        for each in news:
-            await self.tell(one, each)
 
     async def delete(self, kind: TranslatedKind, one: Object) -> None:
         """Begin to delete exactly this object."""

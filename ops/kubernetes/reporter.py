@@ -6,10 +6,10 @@ and rounds have a pause between them: an object is written at most twice a secon
 addresses come and go, and nothing on the path of an ADD waits for it. What fails stays for the next
 round. No report is ever read back.
 
-A report names the version of the object that it was made from, and one that was not there is
-created: what a leader has sent that was cut off then is refused when it arrives. Creating and
-merging cost the API server less than applying. Status is applied all the same: others write
-conditions into it too.
+A SpiderEndpoint's report names the version of the object that it was made from, and one that was
+not there is created: what a leader has sent that was cut off then is refused when it arrives.
+Creating and merging cost the API server less than applying. The status of pools, subnets and
+reservations is applied all the same (``status_writer``): others write conditions into it too.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from functools import partial
 from typing import Final, NamedTuple, TypeVar
 
 import msgspec
@@ -32,11 +33,8 @@ from core.manifests.kinds.fields import API_VERSION
 from core.process.concurrency import until_first
 from core.projections.change_buffer import ChangeBuffer
 from core.projections.projector import Projector
-from ops.kubernetes.conditions import DesiredCondition, conditions, differ
 from ops.kubernetes.echoes import Echoes
-from ops.kubernetes.objects import Clock, identity, utc_now
 from ops.kubernetes.reports import (
-    OBSERVED,
     REPORT,
     auto_pool_report,
     endpoint_report,
@@ -45,8 +43,8 @@ from ops.kubernetes.reports import (
     subnet_report,
 )
 from ops.kubernetes.resources import FINALIZER, TranslatedKind, is_leaving
+from ops.kubernetes.status_writer import MANAGER, StatusWriter
 
-MANAGER: Final = "orbweaver-reporter"
 ENDPOINTS: Final = f"/apis/{API_VERSION}/spiderendpoints"
 
 ROUND_S: Final = 0.5
@@ -56,9 +54,6 @@ WRITES_AT_ONCE_MAX: Final = 8
 
 REJECTED_S: Final = 60.0
 """What the server rejects is tried again after this time: rights may be given later."""
-
-POOL_FIELDS: Final = ("allocatedIPs", "allocatedIPCount", "totalIPCount")
-SUBNET_FIELDS: Final = ("controlledIPPools", "allocatedIPCount", "totalIPCount")
 
 K = TypeVar("K")
 
@@ -106,38 +101,42 @@ class Reporter:
         api: Api,
         projector: Projector,
         informers: Mapping[TranslatedKind, Informer],
+        status: StatusWriter,
         *,
-        now: Clock = utc_now,
         round_s: float = ROUND_S,
     ) -> None:
-        self.writes = 0
         self.endpoints = Informer(api, ENDPOINTS, digested)
         self.pending = ChangeBuffer()
         self._api = api
         self._projector = projector
         self._informers = informers
-        self._now = now
+        self._status = status
+        self._own_writes = 0
         self._round_s = round_s
         self._rejected = ChangeBuffer()
         self._waiting = 0
         self._configuration = _Topic(lambda news: news.pools | news.subnets, asyncio.Event())
         self._claims = _Topic(lambda news: news.endpoints, asyncio.Event())
         self._endpoint_echoes = Echoes(self.endpoints)
-        self._echoes = {
-            kind: Echoes(informers[kind]) for kind in (TranslatedKind.POOL, TranslatedKind.SUBNET)
-        }
         self.endpoints.listen(self._note_endpoints)
-        informers[TranslatedKind.POOL].listen(
-            lambda keys: self._note(TranslatedKind.POOL, self.pending.pools, keys)
-        )
-        informers[TranslatedKind.SUBNET].listen(
-            lambda keys: self._note(TranslatedKind.SUBNET, self.pending.subnets, keys)
-        )
+        for kind, names in (
+            (TranslatedKind.POOL, self.pending.pools),
+            (TranslatedKind.SUBNET, self.pending.subnets),
+            (TranslatedKind.RESERVATION, status.pending[TranslatedKind.RESERVATION]),
+        ):
+            informers[kind].listen(partial(self._note, kind, names))
+        status.on_observed(self._configuration.noted.set)
+
+    @property
+    def writes(self) -> int:
+        """Requests that have written so far."""
+        return self._own_writes + self._status.writes
 
     @property
     def idle(self) -> bool:
         """Whether every report was made and the reporter waits for the next change."""
-        return self._waiting == len((self._configuration, self._claims))
+        is_waiting = self._waiting == len((self._configuration, self._claims))
+        return is_waiting and not any(self._status.pending.values())
 
     async def run(self) -> None:
         """Report until cancelled."""
@@ -153,9 +152,9 @@ class Reporter:
                 self._rounds(self._claims, news, self._held),
             )
 
-    def _note(self, kind: TranslatedKind, names: set[str], keys: Iterable[ObjectKey]) -> None:
-        if changed := self._echoes[kind].without(keys):
-            names.update(name for _, name in changed)
+    def _note(self, kind: TranslatedKind, names: set[str], keys: set[ObjectKey]) -> None:
+        if changed := self._status.changed_by_others(kind, keys):
+            names.update(changed)
             self._configuration.noted.set()
 
     def _note_endpoints(self, keys: Iterable[ObjectKey]) -> None:
@@ -184,7 +183,8 @@ class Reporter:
         """Return when there may be something to report, or a rejected report to retry."""
 
         def is_changed() -> bool:
-            return bool(topic.names(self.pending) or topic.names(news))
+            observed = topic is self._configuration and any(self._status.pending.values())
+            return bool(topic.names(self.pending) or topic.names(news) or observed)
 
         topic.noted.clear()
         if is_changed():
@@ -200,11 +200,16 @@ class Reporter:
             self._waiting -= 1
 
     async def _configured(self, news: ChangeBuffer, rejected: ChangeBuffer) -> None:
-        again = self.pending
-        pools = _taken(again.pools, news.pools, rejected.pools)
+        again, observed = self.pending, self._status.pending
+        pools = _taken(again.pools, news.pools, rejected.pools, observed[TranslatedKind.POOL])
         await self._each(self._pool, pools, again.pools, self._rejected.pools)
-        subnets = _taken(again.subnets, news.subnets, rejected.subnets)
+        subnets = _taken(
+            again.subnets, news.subnets, rejected.subnets, observed[TranslatedKind.SUBNET]
+        )
         await self._each(self._subnet, subnets, again.subnets, self._rejected.subnets)
+        waiting = observed[TranslatedKind.RESERVATION]
+        reservations = _taken(waiting)
+        await self._each(self._reservation, reservations, waiting, waiting)
 
     async def _held(self, news: ChangeBuffer, rejected: ChangeBuffer) -> None:
         again = self.pending
@@ -235,49 +240,22 @@ class Reporter:
 
     async def _pool(self, name: str) -> None:
         one = self._informers[TranslatedKind.POOL].objects.get(("", name))
-        said = pool_report(self._projector.projection, name)
+        report = pool_report(self._projector.projection, name)
         wanted = auto_pool_report(self._projector.projection.ledger, name)
         if wanted is not None and not says(one, wanted):
-            self.writes += 1
+            self._own_writes += 1
             await self._api.apply(TranslatedKind.POOL.path(name), wanted, MANAGER)
-        elif one is not None and said is not None:
-            await self._status(TranslatedKind.POOL, one, POOL_FIELDS, *said)
-        elif one is not None and REPORT in one["metadata"].get("annotations", {}):
+        elif report is None and one is not None and REPORT in _annotations(one):
             await self._drop(TranslatedKind.POOL.path(name), one)
+        else:
+            await self._status.write(TranslatedKind.POOL, name, report)
 
     async def _subnet(self, name: str) -> None:
-        one = self._informers[TranslatedKind.SUBNET].objects.get(("", name))
-        said = subnet_report(self._projector.projection.ledger, name)
-        if one is not None and said is not None:
-            await self._status(TranslatedKind.SUBNET, one, SUBNET_FIELDS, said, [])
+        report = subnet_report(self._projector.projection.ledger, name)
+        await self._status.write(TranslatedKind.SUBNET, name, report)
 
-    async def _status(
-        self,
-        kind: TranslatedKind,
-        one: Object,
-        fields: Iterable[str],
-        wanted: Object,
-        observed: Sequence[DesiredCondition],
-    ) -> None:
-        status = one.get("status", {})
-        is_so = all(status.get(name) == wanted.get(name) for name in fields)
-        if is_so and not differ(one, observed, OBSERVED):
-            return
-        now = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
-        body = identity(kind, one) | {"status": wanted}
-        body["metadata"] |= _version(one)
-        if observed:
-            body["status"] = {**wanted, "conditions": conditions(one, observed, now)}
-        path = f"{kind.path(one['metadata']['name'])}/status"
-        self.writes += 1
-        applied = await self._api.apply(path, body, MANAGER)
-        after = applied.get("status", {})
-        if foreign := [name for name in fields if name in after and name not in wanted]:
-            # Somebody else has written it: not said by us any more, it stays theirs.
-            self.writes += 1
-            rest = {"metadata": _version(applied), "status": dict.fromkeys(foreign)}
-            applied = await self._api.merge(path, rest)
-        self._echoes[kind].note(applied)
+    async def _reservation(self, name: str) -> None:
+        await self._status.write(TranslatedKind.RESERVATION, name, None)
 
     async def _endpoint(self, key: EndpointKey) -> None:
         one = self.endpoints.objects.get(key)
@@ -286,11 +264,11 @@ class Reporter:
             if one is not None and one["is_ours"]:
                 await self._drop(endpoint_path(key), one)
         elif one is None:
-            self.writes += 1
+            self._own_writes += 1
             created = await self._api.create(endpoints_path(key[0]), wanted, MANAGER)
             self._endpoint_echoes.note(created)
         elif not one["is_ours"] or _is_outdated(one, wanted):
-            self.writes += 1
+            self._own_writes += 1
             merged = await self._api.merge(endpoint_path(key), _merged(one, wanted), MANAGER)
             self._endpoint_echoes.note(merged)
 
@@ -302,11 +280,16 @@ class Reporter:
             if FINALIZER in finalizers:
                 left = [each for each in finalizers if each != FINALIZER]
                 body = {"metadata": {"finalizers": left} | _version(one)}
-                self.writes += 1
+                self._own_writes += 1
                 await self._api.merge(path, body)
             if not is_leaving(one):
-                self.writes += 1
+                self._own_writes += 1
                 await self._api.delete(path, metadata["uid"])
+
+
+def _annotations(one: Object) -> Mapping[str, str]:
+    found: Mapping[str, str] = one["metadata"].get("annotations", {})
+    return found
 
 
 def _version(one: Object) -> Object:

@@ -6,7 +6,8 @@ report is never read back: what it says is what the projection has.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from core.domain.autopools.names import OWNER_NAME
 from core.domain.evolution import EndpointKey, Ledger
@@ -37,8 +38,15 @@ REPORT: Final = "orbweaver.io/report"
 """An annotation of objects that we made: only these are ever deleted."""
 
 
-def pool_report(projection: Projection, name: str) -> tuple[Object, list[DesiredCondition]] | None:
-    """The status fields and conditions of a pool; None when the log does not know it."""
+class StatusReport(NamedTuple):
+    """What the projection has of an object: the fields of its status, and conditions."""
+
+    fields: Object
+    conditions: Sequence[DesiredCondition] = ()
+
+
+def pool_report(projection: Projection, name: str) -> StatusReport | None:
+    """The status of a pool; None when the log does not know it."""
     pool = projection.ledger.pools.get(name)
     if pool is None:
         return None
@@ -46,7 +54,7 @@ def pool_report(projection: Projection, name: str) -> tuple[Object, list[Desired
     shown = projection.addresses_in(name)[:ALLOCATIONS_SHOWN_MAX]
     status: Object = pool_manifest(pool, shown, projection.ledger)["status"]
     status["allocatedIPCount"] = counts.claimed
-    return status, _observed(counts)
+    return StatusReport(status, _observed(counts))
 
 
 def auto_pool_report(ledger: Ledger, name: str) -> Object | None:
@@ -76,13 +84,12 @@ def says(one: Object | None, wanted: Object) -> bool:
     return same or is_leaving(one)
 
 
-def subnet_report(ledger: Ledger, name: str) -> Object | None:
-    """The status fields of a subnet; None when the log does not know it."""
+def subnet_report(ledger: Ledger, name: str) -> StatusReport | None:
+    """The status of a subnet; None when the log does not know it."""
     subnet = ledger.subnets.get(name)
     if subnet is None:
         return None
-    status: Object = subnet_manifest(subnet, ledger)["status"]
-    return status
+    return StatusReport(subnet_manifest(subnet, ledger)["status"])
 
 
 def endpoint_report(ledger: Ledger, key: EndpointKey) -> Object | None:

@@ -35,6 +35,7 @@ from ops.kubernetes.resources import (
     stored,
     table,
 )
+from ops.kubernetes.status_writer import StatusWriter
 from ops.kubernetes.translator_commands import Commands
 
 RESYNC_S: Final = 300.0
@@ -56,6 +57,7 @@ class Translator:
         informers: Mapping[TranslatedKind, Informer],
         commands: Commands,
         objects: ObjectWriter,
+        status: StatusWriter,
     ) -> None:
         self.informers = informers
         for kind, informer in informers.items():
@@ -64,6 +66,7 @@ class Translator:
         self.draining: dict[Item, int] = {}
         self._commands = commands
         self._objects = objects
+        self._status = status
         self._drainer = ObjectFinalizer(self.informers, commands, objects)
         self._work = WorkQueue(self._look, "custom resources")
 
@@ -106,14 +109,14 @@ class Translator:
             self.refused.add(item)
             if item.kind is TranslatedKind.POOL:
                 await self._commands.note_refused(item.name, str(error))
-            await self._objects.observe(item.kind, one, [refused(error)])
+            self._status.observe(item.kind, one, [refused(error)])
             return
         if changed:
             self._work.add(self.refused | self._adopted(item, one))
         if item.kind is TranslatedKind.POOL:
             await self._commands.forget_refused(item.name)
             one = await self._inherited(one)
-        await self._objects.observe(item.kind, one, [APPLIED])
+        self._status.observe(item.kind, one, [APPLIED])
 
     def _adopted(self, item: Item, one: Object) -> set[Item]:
         """A subnet adopts some pools at a time: look at it again, and at those of its CIDR."""
@@ -141,12 +144,12 @@ class Translator:
             return False
         if why := await self._drain(item):
             message = f"what had this name before is being drained: {why}"
-            await self._objects.observe(item.kind, one, draining(message))
+            self._status.observe(item.kind, one, draining(message))
         return bool(why)
 
     async def _leaving(self, item: Item, one: Object) -> None:
         if why := await self._drain(item):
-            await self._objects.observe(item.kind, one, draining(why))
+            self._status.observe(item.kind, one, draining(why))
             return
         if item.kind is TranslatedKind.POOL:
             await self._commands.forget_refused(item.name)

@@ -11,8 +11,8 @@ import pytest
 from core.domain.configuration.commands import DeletePool
 from core.domain.model import Pool
 from core.errors import ApiConflict
-from ops.kubernetes.reporter import POOL_FIELDS, ROUND_S
-from ops.kubernetes.reports import REPORT
+from ops.kubernetes.reporter import ROUND_S
+from ops.kubernetes.reports import REPORT, StatusReport
 from ops.kubernetes.resources import FINALIZER, TranslatedKind
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.objects import Object, create, get, path_of, pool, subnet
@@ -314,14 +314,18 @@ async def test_a_report_that_arrives_after_a_later_one_is_refused(
 ) -> None:
     """A leader that was cut off has made it; its successor has reported since."""
     await cluster.until(lambda: counted(server, 0))
-    reporter = cluster.host.reporter
+    translator, reporter = cluster.host.translator, cluster.host.reporter
+    assert translator is not None
     assert reporter is not None
     late = get(server, "SpiderIPPool", "blue")
     await cluster.node.add(pod("web-0"))
     await cluster.until(lambda: counted(server, 1))
+    translator.informers[TranslatedKind.POOL].objects["", "blue"] = late
 
     with pytest.raises(ApiConflict):
-        await reporter._status(TranslatedKind.POOL, late, POOL_FIELDS, {"allocatedIPCount": 7}, [])
+        await reporter._status.write(
+            TranslatedKind.POOL, "blue", StatusReport({"allocatedIPCount": 7})
+        )
 
     assert counted(server, 1)
 
