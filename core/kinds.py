@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from core.allocation.bindings import BINDINGS
-from core.allocation.pool_requests import NEEDS, REPORTS
+from core.allocation.pool_requests import POOL_REQUESTS, REPORTS
 from core.archive.cursor import CURSORS
 from core.configuration.pending_admissions import ADMISSIONS
 from core.configuration.refusal_notes import REFUSALS
@@ -49,6 +49,6 @@ RESTS: Final[KeyKind[str]] = KeyKind(
 CORE_KINDS: Final[tuple[KeyKind[Any], ...]] = (
     *(POOLS, SUBNETS, RESERVATIONS, QUARANTINES, RECORDS, CLAIMS, ENDPOINTS, GUARDS),
     INDEXES,
-    *(HEADS, SEGMENTS, RESTS, LEADERS, CURSORS, CHECKPOINT_KIND, REPORTS, NEEDS),
+    *(HEADS, SEGMENTS, RESTS, LEADERS, CURSORS, CHECKPOINT_KIND, REPORTS, POOL_REQUESTS),
     *(BINDINGS, ADMISSIONS, REFUSALS, RESERVES),
 )

@@ -257,7 +257,7 @@ class Allocator:
         held: tuple[Release, ...] = ()
         if pool_request.give_up or pool_request.listed:
             held = await self._held(progress, pool_request)
-            pool_request = pool_request.with_claims({one.address: one.holder for one in held})
+            pool_request = pool_request.with_claims({claim.address: claim.holder for claim in held})
         attempt = self._attempt(progress, pool_request)
         demands = unmet(attempt.selection, pool_request.keep)
         if not demands and not pool_request.listed:
@@ -266,8 +266,8 @@ class Allocator:
         staying: list[Release] = []
         if pool_request.listed:
             stays = {address for nic in pool_request.listed for address, _ in nic.addresses()}
-            ending = tuple(one for one in held if one.address not in stays)
-            staying = [one for one in held if one.address in stays]
+            ending = tuple(claim for claim in held if claim.address not in stays)
+            staying = [claim for claim in held if claim.address in stays]
         claiming: set[Address] = set()  # reserved until this try ends
         try:
             picked = [
@@ -277,7 +277,7 @@ class Allocator:
             event = claim(pod, request.attachment, pool_request, attempt.nics(picked))
             draft = EventDraft(self._writer.event_id(), request.cause, event)
             configuration = (*attempt.guards(picked), *release_guards(self._keys, staying))
-            choices = [one.choice() for one in picked]
+            choices = [address.choice() for address in picked]
 
             def proposal(lease: int) -> Proposal:
                 older = self._release_part(progress, pool_request, ending, picked, lease)

@@ -21,7 +21,7 @@ from core.eventstore.keys import Keys
 from core.eventstore.kinds import KeyKind
 from core.eventstore.kv import Get, KeyValueStore, Put
 
-NEED_TTL_S: Final = 60
+POOL_REQUEST_TTL_S: Final = 60
 """Longer than an ADD waits; a controller that starts within it still reads the request."""
 
 REPORT_TTL_S: Final = 900
@@ -65,13 +65,15 @@ class ReconcileReport(NamedTuple):
     configuration: int = 0
 
 
-NEED: Final = StateCodec(Application)
+POOL_REQUEST: Final = StateCodec(Application)
 REPORT: Final = StateCodec(ReconcileReport)
 
-_NEED_REMEDY: Final = "nothing: it ends with its lease, and the Pod's next ADD writes another"
+_POOL_REQUEST_REMEDY: Final = (
+    "nothing: it ends with its lease, and the Pod's next ADD writes another"
+)
 _REPORT_REMEDY: Final = "nothing: it ends with its lease, and a controller writes another"
-NEEDS: Final[KeyKind[Application]] = KeyKind(
-    *("need", "need", NEED.decode, ("controller", "worker"), _NEED_REMEDY),
+POOL_REQUESTS: Final[KeyKind[Application]] = KeyKind(
+    *("need", "need", POOL_REQUEST.decode, ("controller", "worker"), _POOL_REQUEST_REMEDY),
     key_of=lambda keys, application: keys.need(str(application.key)),
 )
 REPORTS: Final[KeyKind[ReconcileReport]] = KeyKind(
@@ -93,8 +95,8 @@ class PoolRequests:
 
         Raises StoreUnavailable, OutcomeUnknown.
         """
-        lease = await self._store.grant_lease(NEED_TTL_S)
-        put = Put(self._keys.need(str(application.key)), NEED.encode(application), lease)
+        lease = await self._store.grant_lease(POOL_REQUEST_TTL_S)
+        put = Put(self._keys.need(str(application.key)), POOL_REQUEST.encode(application), lease)
         return (await self._store.commit([], [put])).revision
 
     async def find(self, key: ApplicationKey) -> tuple[Application | None, int]:
@@ -104,7 +106,7 @@ class PoolRequests:
         """
         result = await self._store.read([Get(self._keys.need(str(key)))])
         kvs = result.ranges[0].kvs
-        return (NEED.decode(kvs[0].value) if kvs else None), result.revision
+        return (POOL_REQUEST.decode(kvs[0].value) if kvs else None), result.revision
 
     async def report(self, report: ReconcileReport) -> None:
         """Write the result of a reconcile. Raises StoreUnavailable, OutcomeUnknown."""

@@ -12,7 +12,7 @@ import msgpack
 import zstandard
 
 from core.allocation.bindings import BINDING, Binding, BindingRequest
-from core.allocation.pool_requests import NEED, REPORT, ReconcileReport
+from core.allocation.pool_requests import POOL_REQUEST, REPORT, ReconcileReport
 from core.archive.chain import CHAIN_START
 from core.archive.cursor import CURSOR, ArchiveCursor
 from core.archive.format import NO_FILE
@@ -154,8 +154,8 @@ SAMPLES: Final[dict[str, Sample]] = {
     ),
     "need": Sample(
         lambda keys: keys.need(str(APPLICATION)),
-        NEED.encode(Application(APPLICATION, "uid")),
-        NEED.encode(Application(APPLICATION._replace(name="other"), "uid")),
+        POOL_REQUEST.encode(Application(APPLICATION, "uid")),
+        POOL_REQUEST.encode(Application(APPLICATION._replace(name="other"), "uid")),
     ),
     "binding": Sample(
         lambda keys: keys.binding("shop", "vic"),

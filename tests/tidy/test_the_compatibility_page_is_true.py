@@ -23,7 +23,7 @@ STATES = (
     "not applicable",
     "open",
 )
-NEEDS = {
+POOL_REQUESTS = {
     "vm": "runs in the machine",
     "nodes": "runs with a kubelet",
     "kubernetes": "runs with an API server",
@@ -126,7 +126,9 @@ def test_every_test_that_is_named_is_there() -> None:
 def test_a_state_says_what_the_tests_of_its_row_need() -> None:
     for case in cases():
         folders = {file.partition("/")[0] for file, _, _ in NAMED.findall(case.proof)}
-        needed = next((NEEDS[folder] for folder in NEEDS if folder in folders), "runs")
+        needed = next(
+            (POOL_REQUESTS[folder] for folder in POOL_REQUESTS if folder in folders), "runs"
+        )
         assert case.state in (needed, "not applicable", "open"), case.id
 
 

@@ -16,7 +16,7 @@ from functools import partial
 from itertools import islice
 from typing import Final, NamedTuple
 
-from core.allocation.pool_requests import NEEDS, REPORTS, ReconcileReport
+from core.allocation.pool_requests import POOL_REQUESTS, REPORTS, ReconcileReport
 from core.domain.autopools.application_plan import plan_application
 from core.domain.autopools.applications import Application
 from core.domain.autopools.names import ApplicationKey, application_of, is_reclaimable
@@ -124,7 +124,7 @@ class ApplicationDispatcher:
             faults.clear(key_text(keys, change.key))
         if change.key.startswith(keys.prefix("need")):
             if change.value is not None:
-                need = faults.read(NEEDS, keys, change.key, change.value)
+                need = faults.read(POOL_REQUESTS, keys, change.key, change.value)
                 if need is not None:
                     self._needed.add(need.key)
                     self._news.set()

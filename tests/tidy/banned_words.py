@@ -1,0 +1,68 @@
+"""Words and phrases that the product does not use, and the files that are free of them already.
+
+Each entry has what to write instead (CONTRIBUTING.md, "Names"). ``CLEAN`` lists the paths where the
+test holds them; add a path when it is free of them, and never remove one. Add a word when the last
+use of it in these paths is gone.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+CLEAN: Final = ("core/allocation/", "core/errors.py")
+"""Paths from the root of the repository; a folder ends with a slash."""
+
+VAGUE_NAMES: Final = frozenset(
+    {
+        *("each", "found", "given", "gone", "kept", "mine", "one", "own", "place", "room"),
+        *("said", "scene", "seen", "some", "this", "told", "truth", "wanted"),
+    }
+)
+"""Names that do not say what the value is: none for a variable that lives longer than two lines."""
+
+LINES_OF_A_VAGUE_NAME: Final = 3
+
+NAMES: Final = {
+    "look": "read, probe, reconcile, scan",
+    "looks": "scans",
+    "stranger": "conflicting host",
+    "strangers": "conflicting hosts",
+    "wish": "the desired object",
+    "wishes": "desired",
+    "need": "request",
+    "desk": "context",
+    "chores": "housekeeping",
+    "arrivals": "inbox",
+    "mail": "inbox",
+    "news": "changes",
+    "vigil": "wait",
+    "sighting": "observation",
+    "sightings": "observations",
+    "suspect": "the Pod to check",
+    "stray": "orphaned",
+    "doors": "servers",
+    "attend": "handle",
+    "follower": "reflector",
+}
+"""Parts of names of functions, classes, parameters and attributes, with the word of the field."""
+
+PHRASES: Final = {
+    r"\b[Ww]hoever\b": "name the subject",
+    r"\b[Nn]obody\b": "no process, no Pod, no user; or the passive",
+    r"\b[Ss]omebody\b": "another process, a user",
+    r"\b(is|are|was|were) told\b": "receives, returns, reports",
+    r"\b[Ww]ho asks\b": "the caller",
+    r"\b(is|are|was) (no|none) (number|address|list|text|name|duration|segment)\b": "is not a ...",
+    r"\bfor ever\b": "without a limit",
+    r"\bis no more\b": "does not exist, was deleted",
+    r"\bto be had\b": "available",
+    r"\bsays no\b": "refuses, rejects",
+    r"\bsaid no\b": "refused, rejected",
+    r"\bsays yes\b": "accepts",
+    r"\bthe truth\b": "the state in etcd",
+    r"\bsource of truth\b": "the API server, etcd",
+    r"\bat work\b": "running",
+    r"\bhangs? up\b": "closes the connection",
+    r"\bstrangers?\b": "another host, a conflicting host",
+}
+"""Regular expressions over docstrings, comments and messages, with what to write."""

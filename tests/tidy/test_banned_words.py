@@ -1,0 +1,50 @@
+"""The product is written in the words of the field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.tidy.banned_words import CLEAN
+from tests.tidy.sources import Source, python_sources, source
+from tests.tidy.words import banned_names, banned_phrases
+
+OFFENDER = '''
+def look(stranger, found):
+    """Whoever asks
+    is told."""
+    one = 1
+
+    # nobody
+    return one, found
+'''
+
+
+def _clean_files() -> list[Source]:
+    return [file for file in python_sources() if file.path.startswith(CLEAN)]
+
+
+@pytest.mark.parametrize("rule", [banned_names, banned_phrases])
+def test_no_clean_file_has_a_banned_word(rule: Callable[[Source], Iterator[str]]) -> None:
+    findings = [line for file in _clean_files() for line in rule(file)]
+
+    assert not findings, "\n".join(findings)
+
+
+def test_banned_words_are_found_in_names_and_texts() -> None:
+    file = source("core/offender.py", OFFENDER)
+
+    assert [line.split(":")[2].strip() for line in banned_names(file)] == [
+        "look",
+        "stranger",
+        "look",
+        "look",
+    ]
+    assert [line.split('"')[1] for line in banned_phrases(file)] == ["Whoever", "is told", "nobody"]
+
+
+def test_every_clean_path_exists() -> None:
+    paths = [file.path for file in python_sources()]
+
+    assert [path for path in CLEAN if not any(one.startswith(path) for one in paths)] == []

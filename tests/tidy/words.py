@@ -1,0 +1,69 @@
+"""Where a file uses a banned word: in a name, a docstring, a comment or a message."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from collections import defaultdict
+from collections.abc import Iterator
+
+from tests.tidy.banned_words import LINES_OF_A_VAGUE_NAME, NAMES, PHRASES, VAGUE_NAMES
+from tests.tidy.sources import Source
+
+_PHRASES = {re.compile(pattern): remedy for pattern, remedy in PHRASES.items()}
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def banned_names(file: Source) -> Iterator[str]:
+    """Definitions, parameters and attributes with a banned word, and vague names that live long."""
+    for name, line in _defined(file.tree):
+        for part in name.strip("_").lower().split("_"):
+            if part in NAMES:
+                yield f"{file.path}:{line}: {name}: write {NAMES[part]}"
+    for node in ast.walk(file.tree):
+        if isinstance(node, _FUNCTIONS):
+            yield from _vague(file, node)
+
+
+def banned_phrases(file: Source) -> Iterator[str]:
+    """Texts with a phrase that has to be read twice."""
+    for token in tokenize.generate_tokens(io.StringIO(file.text).readline):
+        if token.type in (tokenize.COMMENT, tokenize.STRING):
+            for phrase, remedy in _PHRASES.items():
+                match = phrase.search(" ".join(token.string.split()))
+                if match:
+                    yield f'{file.path}:{token.start[0]}: "{match[0]}": write {remedy}'
+
+
+def _defined(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(tree):
+        if isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
+            yield node.name, node.lineno
+        elif isinstance(node, ast.arg):
+            yield node.arg, node.lineno
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id, node.lineno
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr, node.lineno
+
+
+def _vague(file: Source, function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
+    inner = {
+        id(part)
+        for node in ast.walk(function)
+        if isinstance(node, _FUNCTIONS) and node is not function
+        for part in ast.walk(node)
+    }
+    lines: dict[str, list[int]] = defaultdict(list)
+    for node in ast.walk(function):
+        if id(node) in inner:
+            continue
+        if isinstance(node, ast.Name) and node.id.strip("_") in VAGUE_NAMES:
+            lines[node.id].append(node.lineno)
+        elif isinstance(node, ast.arg) and node.arg.strip("_") in VAGUE_NAMES:
+            lines[node.arg].append(node.lineno)
+    for name, where in lines.items():
+        if max(where) - min(where) >= LINES_OF_A_VAGUE_NAME:
+            yield f"{file.path}:{min(where)}: {function.name}: {name} does not say what it is"
