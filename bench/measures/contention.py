@@ -23,7 +23,7 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.log import START, LogReader
 from tests.support.etcd import EtcdCluster
-from tests.support.nodes import Node, addresses, gather, pod
+from tests.support.nodes import NodeHarness, addresses, gather, pod
 
 AGENTS = 8
 CALLERS = 64
@@ -95,7 +95,7 @@ async def _contend(lab: Lab, etcd: EtcdCluster, pods: int) -> Outcome:
         nodes = []
         for number in range(AGENTS):
             store = await stack.enter_async_context(lab.store(etcd))
-            node = Node(store, f"node-{number}", cluster=CLUSTER)
+            node = NodeHarness(store, f"node-{number}", cluster=CLUSTER)
             nodes.append(await stack.enter_async_context(node))
         adds = [nodes[serial % AGENTS].add(pod(f"web-{serial}")) for serial in range(pods)]
         began = time.perf_counter()

@@ -29,7 +29,7 @@ from nodeagent.netlink.numbers import NUD_PERMANENT
 from ops.lab.laboratory import Laboratory
 from ops.lab.node import Node as LabNode
 from ops.lab.sandbox import Sandbox
-from tests.coordinator.world import SERVICES, Node, Pod, World
+from tests.coordinator.world import SERVICES, NetworkHarness, NetworkNode, NetworkPod
 
 SAID: dict[str, Any] = {"serviceCIDR": list(SERVICES), "hijackCIDR": ["169.254.0.0/16"]}
 ADDS = 20
@@ -62,10 +62,10 @@ def measure(lab: Lab) -> list[Figure]:
     """coordinator_add_ms, coordinator_kernel_wait_ms, coordinator_del_ms."""
     adds: list[Took] = []
     dels: list[Took] = []
-    with _world() as world, _workers(world, 1) as worker:
-        node = world.node()
+    with _network() as network, _workers(network, 1) as worker:
+        node = network.node()
         for _ in lab.rounds():
-            pods = [_pod(world, node, number) for number in range(ADDS)]
+            pods = [_pod(network, node, number) for number in range(ADDS)]
             adds += [worker.submit(_timed, _adding(pod)).result() for pod in pods]
             dels += [worker.submit(_timed, pod.delete).result() for pod in pods]
     note = f"{len(adds)} Pods with one NIC of both families"
@@ -105,9 +105,9 @@ def measure_crowd(lab: Lab) -> list[Figure]:
     one Pod after the other would spend 30 ms a DEL in.
     """
     took: list[float] = []
-    with _world() as world, _workers(world, WORKERS) as workers:
-        node = world.node()
-        pods = [_pod(world, node, number) for number in range(CROWD)]
+    with _network() as network, _workers(network, WORKERS) as workers:
+        node = network.node()
+        pods = [_pod(network, node, number) for number in range(CROWD)]
 
         def cycle() -> None:
             began = time.perf_counter()
@@ -132,18 +132,18 @@ def measure_crowd(lab: Lab) -> list[Figure]:
 
 
 @contextmanager
-def _world() -> Iterator[World]:
+def _network() -> Iterator[NetworkHarness]:
     """Its records lie in memory, as a node's do below /run."""
     with TemporaryDirectory(prefix="ow-bench-", dir=MEMORY) as directory:
-        world = World(Path(directory))
+        network = NetworkHarness(Path(directory))
         try:
-            yield world
+            yield network
         finally:
-            world.close()
+            network.close()
 
 
-def _workers(world: World, count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count, initializer=world.executor.run_directly)
+def _workers(network: NetworkHarness, count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, initializer=network.executor.run_directly)
 
 
 def _all_done(calls: Iterable[Future[object]]) -> None:
@@ -151,13 +151,13 @@ def _all_done(calls: Iterable[Future[object]]) -> None:
         call.result()
 
 
-def _pod(world: World, node: Node, number: int) -> Pod:
-    pod = world.pod(node, f"p{number}")
+def _pod(network: NetworkHarness, node: NetworkNode, number: int) -> NetworkPod:
+    pod = network.pod(node, f"p{number}")
     pod.macvlan("eth0", f"10.6.0.{101 + number}/24", f"fd00:6::{101 + number:x}/64")
     return pod
 
 
-def _adding(pod: Pod) -> Callable[[], object]:
+def _adding(pod: NetworkPod) -> Callable[[], object]:
     return lambda: pod.add(**SAID)
 
 
@@ -201,13 +201,13 @@ def _executed(node: LabNode, sandbox: Sandbox, result: dict[str, Any]) -> float:
     return took_ms
 
 
-def _counted(node: Node, pods: Sequence[Pod]) -> dict[str, int]:
+def _counted(node: NetworkNode, pods: Sequence[NetworkPod]) -> dict[str, int]:
     """What may grow: in this process, and in the namespaces of the node and of all Pods."""
     stacks = Counter[str]()
     for inside in (node.inside, *(pod.inside for pod in pods)):
         with (
             NetworkNamespace.open(str(inside.path)) as namespace,
-            node.world.executor.session(namespace) as session,
+            node.network.executor.session(namespace) as session,
         ):
             stacks["links"] += len(session.links())
             stacks["rules"] += len(session.rules())

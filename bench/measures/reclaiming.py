@@ -39,7 +39,7 @@ from core.errors import ExecutionNotFound
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
 from tests.support.etcd import EtcdCluster
-from tests.support.nodes import CAUSE, Node, pod, pool
+from tests.support.nodes import CAUSE, NodeHarness, pod, pool
 from workflows.engine.client.client import Client
 from workflows.jobs.job_host import JobHost, JobSources
 from workflows.jobs.reclaim.facts import PodChange, ReclaimFactsSource
@@ -122,7 +122,7 @@ def _one(lab: Lab) -> Figure:
 async def _deleted_pods(lab: Lab, etcd: EtcdCluster, number: int) -> list[float]:
     async with (
         lab.store(etcd) as store,
-        Node(store, cluster=CLUSTER, cool_down_s=0) as node,
+        NodeHarness(store, cluster=CLUSTER, cool_down_s=0) as node,
         _hosted(store, lab.keys) as host,
     ):
         await node.apply(pool("narrow", "10.6.0.10-10.6.9.250"))
@@ -135,7 +135,7 @@ async def _deleted_pods(lab: Lab, etcd: EtcdCluster, number: int) -> list[float]
             return [await _until_free(node, name, gone) for name in names]
 
 
-async def _listening(node: Node, host: JobHost, name: str) -> None:
+async def _listening(node: NodeHarness, host: JobHost, name: str) -> None:
     """Return when the controller hears the log."""
     await node.add(pod(name))
     while not host.listener.heard:
@@ -163,7 +163,7 @@ async def _watched(store: KeyValueStore, keys: Keys) -> AsyncIterator[asyncio.Qu
     watching.cancel()
 
 
-async def _until_free(node: Node, name: str, gone: asyncio.Queue[bytes]) -> float:
+async def _until_free(node: NodeHarness, name: str, gone: asyncio.Queue[bytes]) -> float:
     """Milliseconds from the deletion to the end of the claim."""
     endpoint = node.keys.endpoint("shop", name)
     began = time.perf_counter()

@@ -17,7 +17,15 @@ from bench.rig.lab import Lab
 from nodeagent.clusterip.frontends import BackendGroup, Frontend, TransportAddress
 from nodeagent.clusterip.installation import Installation
 from nodeagent.clusterip.map_plan import Contents, plan
-from tests.clusterip.world import BACKEND_PORT, BACKENDS, PORT, SERVICE, World, frontend, places
+from tests.clusterip.world import (
+    BACKEND_PORT,
+    BACKENDS,
+    PORT,
+    SERVICE,
+    ClusterIPHarness,
+    frontend,
+    places,
+)
 
 SERVICES = 10_000
 BACKENDS_EACH = 10
@@ -34,7 +42,7 @@ RESET = struct.pack("ii", 1, 0)
 
 def measure(lab: Lab) -> list[Figure]:
     """clusterip_connect_ratio, clusterip_change_ms."""
-    bare = World(lab.room("bare"))
+    bare = ClusterIPHarness(lab.room("bare"))
     try:
         server = bare.server(BACKENDS[4][0])
         installation = bare.install()
@@ -70,9 +78,9 @@ def measure(lab: Lab) -> list[Figure]:
     ]
 
 
-def _rate(world: World, server: socket.socket, address: str, port: int) -> float:
+def _rate(services: ClusterIPHarness, server: socket.socket, address: str, port: int) -> float:
     """Connections a second of processor time, ours and the kernel's, one after the other."""
-    clients = [world.socket(4) for _ in range(CONNECTIONS)]
+    clients = [services.socket(4) for _ in range(CONNECTIONS)]
     began = time.thread_time()
     for client in clients:
         client.connect((address, port))

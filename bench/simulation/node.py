@@ -16,7 +16,7 @@ from core.domain.facts import PodReference
 from core.domain.model import Attachment
 from core.domain.selection.request import SelectionRequest
 from core.eventstore.etcd import EtcdSettings, EtcdStore
-from tests.support.nodes import Node, addresses
+from tests.support.nodes import NodeHarness, addresses
 
 INTERFACE: Final = "eth0"
 ACTOR: Final = "agent/simulated"
@@ -41,7 +41,7 @@ class SimulatedNode:
         """When the view has reached which revision."""
 
         self._store = EtcdStore(EtcdSettings((endpoint,)))
-        self._node = Node(self._store, node_name(number), cluster=cluster)
+        self._node = NodeHarness(self._store, node_name(number), cluster=cluster)
         self._following: asyncio.Task[None] | None = None
 
     async def open(self) -> None:

@@ -166,7 +166,7 @@ async def test_an_agent_does_all_its_work_with_its_role(
             await node.add("web-1")
             before = await node.claims()
             conflict = await over_socket(settings.socket_path, "DELETE", "/v1/ipam/ips", CONFLICT)
-            view = node.agent.parts.view
+            view = node.process.parts.view
             await view.wait_for(lambda: len(view.current.quarantine) == 1)
             after = await node.claims()
 

@@ -11,7 +11,7 @@ import pytest
 
 from core.eventstore.memory import MemoryStore
 from nodeagent.settings.values import Settings
-from tests.agent.node import Clock, Node, running
+from tests.agent.node import AgentHarness, ManualClock, running
 
 
 @pytest.fixture
@@ -39,11 +39,13 @@ async def store() -> MemoryStore:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-async def node(settings: Settings, store: MemoryStore, clock: Clock) -> AsyncIterator[Node]:
-    async with running(settings, store, monotonic=clock) as node:
-        yield node
+async def agent(
+    settings: Settings, store: MemoryStore, clock: ManualClock
+) -> AsyncIterator[AgentHarness]:
+    async with running(settings, store, monotonic=clock) as agent:
+        yield agent

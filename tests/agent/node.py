@@ -77,19 +77,21 @@ def frame(environment: dict[str, str], stdin: bytes) -> bytes:
 
 
 @asynccontextmanager
-async def running(settings: Settings, store: KeyValueStore, **options: Any) -> AsyncIterator[Node]:
+async def running(
+    settings: Settings, store: KeyValueStore, **options: Any
+) -> AsyncIterator[AgentHarness]:
     """A node whose agent serves; ``facts`` and its like are its sources."""
     named = {name: options.pop(name) for name in AgentSources._fields if name in options}
     sources = AgentSources(**named)
     agent = Agent(settings, store, sources=sources, **options)
     try:
         await agent.start()
-        yield Node(agent)
+        yield AgentHarness(agent)
     finally:
         await agent.stop()
 
 
-class Clock:
+class ManualClock:
     """Monotonic seconds that pass when a test says so."""
 
     def __init__(self) -> None:
@@ -99,11 +101,11 @@ class Clock:
         return self.now
 
 
-class Node:
+class AgentHarness:
     """One agent and those who call it."""
 
     def __init__(self, agent: Agent) -> None:
-        self.agent = agent
+        self.process = agent
         self.store = agent.parts.store
         self.keys = agent.parts.keys
 
@@ -118,8 +120,8 @@ class Node:
         for command in commands:
             revision = (await configurator.apply(command, Cause("test"))).revision
         await writer.close()
-        await self.agent.parts.view.wait_for(
-            lambda: self.agent.parts.view.current.revision >= revision
+        await self.process.parts.view.wait_for(
+            lambda: self.process.parts.view.current.revision >= revision
         )
 
     async def pool(self, name: str, subnet: str, *ips: str, **fields: Any) -> None:
@@ -154,7 +156,7 @@ class Node:
 
     def netconf(self, version: str = "1.1.0", /, **fields: Any) -> dict[str, Any]:
         """A network configuration; ``ipam`` is completed."""
-        ipam = {"type": "spiderpool", "log_file_path": self.agent.settings.plugin_log_path}
+        ipam = {"type": "spiderpool", "log_file_path": self.process.settings.plugin_log_path}
         ipam |= fields.pop("ipam", {})
         return {"cniVersion": version, "name": "lan", "type": "macvlan", "ipam": ipam} | fields
 
@@ -173,7 +175,7 @@ class Node:
 
     async def raw(self, request: bytes) -> Reply:
         """These bytes to the framed socket."""
-        return await exchange(self.agent.settings.framed_socket_path, request)
+        return await exchange(self.process.settings.framed_socket_path, request)
 
     async def add(self, pod: str = "web-0", **options: Any) -> list[str]:
         """The addresses an ADD answers, with prefix length."""

@@ -11,7 +11,7 @@ import pytest
 
 from nodeagent.servers import framed
 from nodeagent.telemetry.plugin_log import LogTarget, PluginLog
-from tests.agent.node import Node
+from tests.agent.node import AgentHarness
 
 NO_BOUND = None
 
@@ -46,9 +46,9 @@ def test_the_thread_of_the_plugins_log_sleeps_until_there_is_a_line(short_path: 
 
 
 async def test_the_framed_socket_looks_for_late_callers_only_while_there_are_callers(
-    node: Node, monkeypatch: pytest.MonkeyPatch
+    agent: AgentHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    door, path = node.agent.parts.framed, node.agent.settings.framed_socket_path
+    door, path = agent.process.parts.framed, agent.process.settings.framed_socket_path
     monkeypatch.setattr(framed, "SWEEP_S", 0.01)
     monkeypatch.setattr(framed, "REQUEST_S_MAX", 0.05)
     assert not door.occupied.is_set()

@@ -18,23 +18,23 @@ from core.errors import CallerGone
 from nodeagent.container_lock import ContainerLock
 from nodeagent.servers.sockets import has_hung_up
 from tests.agent.http_caller import over_socket
-from tests.agent.node import Node, frame
+from tests.agent.node import AgentHarness, frame
 
 ENDED_S = 20.0
 
 
-def framed(node: Node, verb: str) -> tuple[str, bytes]:
+def framed(agent: AgentHarness, verb: str) -> tuple[str, bytes]:
     """The framed socket, and a call for it."""
-    request = frame(node.environment(verb), json.dumps(node.netconf()).encode())
-    return node.agent.settings.framed_socket_path, request
+    request = frame(agent.environment(verb), json.dumps(agent.netconf()).encode())
+    return agent.process.settings.framed_socket_path, request
 
 
-def http(node: Node, verb: str) -> tuple[str, bytes]:
+def http(agent: AgentHarness, verb: str) -> tuple[str, bytes]:
     """The HTTP socket, and the same call for it."""
     body = json.dumps(http_body()).encode()
     head = f"{'POST' if verb == 'ADD' else 'DELETE'} /v1/ipam/ip HTTP/1.1\r\nHost: agent\r\n"
     head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    return node.agent.settings.socket_path, head.encode() + body
+    return agent.process.settings.socket_path, head.encode() + body
 
 
 def http_body() -> dict[str, str]:
@@ -49,7 +49,7 @@ def http_body() -> dict[str, str]:
     }
 
 
-Door = Callable[[Node, str], tuple[str, bytes]]
+Door = Callable[[AgentHarness, str], tuple[str, bytes]]
 DOORS = pytest.mark.parametrize("door", [framed, http])
 
 
@@ -60,12 +60,12 @@ async def abandon(path: str, request: bytes) -> None:
         caller.sendall(request)
 
 
-async def all_taken_up(node: Node) -> None:
+async def all_taken_up(agent: AgentHarness) -> None:
     """Return once each connection so far is served and closed, and nothing is under way."""
-    parts = node.agent.parts
+    parts = agent.process.parts
     # Connections of one socket are accepted in their order.
-    assert (await node.call("VERSION")).status == 0
-    await over_socket(node.agent.settings.socket_path, "GET", "/v1/ipam/healthy")
+    assert (await agent.call("VERSION")).status == 0
+    await over_socket(agent.process.settings.socket_path, "GET", "/v1/ipam/healthy")
     async with asyncio.timeout(ENDED_S):
         while parts.framed.connections or parts.gate.under_way:
             await asyncio.sleep(0)
@@ -73,50 +73,50 @@ async def all_taken_up(node: Node) -> None:
 
 @DOORS
 async def test_an_add_that_was_abandoned_before_the_agent_read_it_claims_nothing(
-    node: Node, door: Door
+    agent: AgentHarness, door: Door
 ) -> None:
-    await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
 
-    await abandon(*door(node, "ADD"))
-    await all_taken_up(node)
+    await abandon(*door(agent, "ADD"))
+    await all_taken_up(agent)
 
-    assert await node.claims() == {}
+    assert await agent.claims() == {}
 
 
 @DOORS
 async def test_a_delete_at_the_other_socket_overtakes_no_abandoned_add(
-    node: Node, door: Door
+    agent: AgentHarness, door: Door
 ) -> None:
-    await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
 
-    await abandon(*door(node, "ADD"))
+    await abandon(*door(agent, "ADD"))
     if door is framed:
-        path = node.agent.settings.socket_path
+        path = agent.process.settings.socket_path
         assert (await over_socket(path, "DELETE", "/v1/ipam/ip", http_body())).status == 200
     else:
-        await node.delete()
-    await all_taken_up(node)
+        await agent.delete()
+    await all_taken_up(agent)
 
-    assert await node.claims() == {}
+    assert await agent.claims() == {}
 
 
 @DOORS
 async def test_a_delete_that_was_abandoned_before_the_agent_read_it_releases_nothing(
-    node: Node, door: Door
+    agent: AgentHarness, door: Door
 ) -> None:
     """Its caller repeats it; until then nothing happens that no caller asks for any more."""
-    await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
-    await node.add()
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
+    await agent.add()
 
-    await abandon(*door(node, "DEL"))
-    await all_taken_up(node)
+    await abandon(*door(agent, "DEL"))
+    await all_taken_up(agent)
 
-    assert len(await node.claims()) == 1
+    assert len(await agent.claims()) == 1
 
 
 @DOORS
 async def test_an_add_whose_caller_hangs_up_while_its_pod_is_looked_up_claims_nothing(
-    node: Node, monkeypatch: pytest.MonkeyPatch, door: Door
+    agent: AgentHarness, monkeypatch: pytest.MonkeyPatch, door: Door
 ) -> None:
     asked, released = asyncio.Event(), asyncio.Event()
 
@@ -124,32 +124,32 @@ async def test_an_add_whose_caller_hangs_up_while_its_pod_is_looked_up_claims_no
         asked.set()
         await released.wait()
 
-    await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
-    monkeypatch.setattr(node.agent.parts.facts, "learn", learn)
-    transactions = node.agent.parts.writer.transactions
-    path, request = door(node, "ADD")
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
+    monkeypatch.setattr(agent.process.parts.facts, "learn", learn)
+    transactions = agent.process.parts.writer.transactions
+    path, request = door(agent, "ADD")
     with socket.socket(socket.AF_UNIX) as caller:
         caller.connect(path)
         caller.sendall(request)
         await asked.wait()
-    deleting = asyncio.ensure_future(node.delete())
+    deleting = asyncio.ensure_future(agent.delete())
     async with asyncio.timeout(ENDED_S):
-        while node.agent.parts.gate.under_way < 2:
+        while agent.process.parts.gate.under_way < 2:
             await asyncio.sleep(0)
 
     released.set()
     await deleting
-    await all_taken_up(node)
+    await all_taken_up(agent)
 
-    assert await node.claims() == {}
-    assert node.agent.parts.writer.transactions == transactions
+    assert await agent.claims() == {}
+    assert agent.process.parts.writer.transactions == transactions
 
 
-async def test_calls_that_were_abandoned_are_counted(node: Node) -> None:
-    await abandon(*framed(node, "VERSION"))
-    await all_taken_up(node)
+async def test_calls_that_were_abandoned_are_counted(agent: AgentHarness) -> None:
+    await abandon(*framed(agent, "VERSION"))
+    await all_taken_up(agent)
 
-    assert node.agent.parts.connections.abandoned == 1
+    assert agent.process.parts.connections.abandoned == 1
 
 
 def test_an_add_of_a_caller_that_is_gone_never_counts_as_under_way() -> None:

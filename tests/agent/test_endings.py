@@ -17,7 +17,7 @@ from nodeagent.health import StoreWatchdog
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.metrics import AgentMetrics
 from nodeagent.telemetry.observed import ObservedStore
-from tests.agent.node import Node
+from tests.agent.node import AgentHarness
 
 
 @pytest.mark.parametrize("binds", [False, True])
@@ -31,7 +31,7 @@ def test_a_delete_may_wait_for_as_long_as_an_add_may_take(
 
 
 async def test_a_request_that_does_not_end_does_not_keep_the_agent_from_ending(
-    node: Node, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    agent: AgentHarness, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inside = asyncio.Event()
 
@@ -39,14 +39,14 @@ async def test_a_request_that_does_not_end_does_not_keep_the_agent_from_ending(
         inside.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(node.agent.parts.health, "fault", ask_for_ever)
+    monkeypatch.setattr(agent.process.parts.health, "fault", ask_for_ever)
     reader, writer = await asyncio.open_unix_connection(settings.socket_path)
     writer.write(b"GET /v1/ipam/healthy HTTP/1.1\r\nHost: agent\r\n\r\n")
     await inside.wait()
 
-    await node.agent.parts.http.close()
+    await agent.process.parts.http.close()
     async with asyncio.timeout(20):  # supervisors wait 30 s for all of the end
-        await node.agent.parts.http.end()
+        await agent.process.parts.http.end()
     assert await reader.read() == b""
     writer.close()
 

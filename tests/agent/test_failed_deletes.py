@@ -19,7 +19,7 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, Put
 from core.eventstore.memory import MemoryStore
 from nodeagent.settings.values import Settings
-from tests.agent.node import Node, running
+from tests.agent.node import AgentHarness, running
 from tests.support.faulty_store import Fault, FaultyStore
 
 
@@ -63,40 +63,40 @@ async def test_a_delete_whose_requests_are_lost_fails_though_other_calls_are_ans
     ids=lambda error: type(error).__name__,
 )
 async def test_a_delete_that_fails_for_a_while_asks_to_be_repeated(
-    node: Node, monkeypatch: pytest.MonkeyPatch, error: OrbweaverError
+    agent: AgentHarness, monkeypatch: pytest.MonkeyPatch, error: OrbweaverError
 ) -> None:
     async def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(node.agent.parts.addresses, "serve_delete", fail)
+    monkeypatch.setattr(agent.process.parts.addresses, "serve_delete", fail)
 
-    assert (await node.call("DEL")).error["code"] == 11
+    assert (await agent.call("DEL")).error["code"] == 11
 
 
 async def test_a_delete_of_an_endpoint_that_cannot_be_read_is_repeated_until_it_can(
-    node: Node, settings: Settings, store: MemoryStore
+    agent: AgentHarness, settings: Settings, store: MemoryStore
 ) -> None:
-    await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
-    await node.add()
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
+    await agent.add()
     start, end = Keys(settings.cluster).room("endpoint")
     (kept,) = (await store.read([Get(start, end)])).ranges[0].kvs
     await store.commit([], [Put(kept.key, b"\x92\x63\x90")])
 
-    error = (await node.call("DEL")).error
+    error = (await agent.call("DEL")).error
     assert error["code"] == 11
     assert "Endpoint value does not decode" in error["msg"]
 
     await store.commit([], [Put(kept.key, kept.value)])
-    await node.delete()
-    assert await node.claims() == {}
+    await agent.delete()
+    assert await agent.claims() == {}
 
 
 async def test_a_delete_that_no_repetition_helps_succeeds_and_is_left_to_gc(
-    node: Node, monkeypatch: pytest.MonkeyPatch
+    agent: AgentHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: object) -> None:
         raise StoreRejected("permission denied")
 
-    monkeypatch.setattr(node.agent.parts.addresses, "serve_delete", fail)
+    monkeypatch.setattr(agent.process.parts.addresses, "serve_delete", fail)
 
-    assert (await node.call("DEL")).status == 0
+    assert (await agent.call("DEL")).status == 0

@@ -12,7 +12,7 @@ from core.eventstore.memory import MemoryStore
 from nodeagent.agent import Agent
 from nodeagent.settings.values import Settings
 from tests.agent.http_caller import HttpReply, over_socket
-from tests.agent.node import Node, running
+from tests.agent.node import AgentHarness, running
 
 ADD = {
     "containerID": "box-1",
@@ -26,19 +26,21 @@ DEL = ADD
 BATCH = {key: value for key, value in ADD.items() if key != "ifName"}
 
 
-async def ask(node: Node, method: str, url: str, body: object = None, **options: Any) -> HttpReply:
-    return await over_socket(node.agent.settings.socket_path, method, url, body, **options)
+async def ask(
+    agent: AgentHarness, method: str, url: str, body: object = None, **options: Any
+) -> HttpReply:
+    return await over_socket(agent.process.settings.socket_path, method, url, body, **options)
 
 
-async def lans(node: Node) -> None:
-    await node.pool("lan-4", "10.6.0.0/24", "10.6.0.10", gateway="10.6.0.1")
-    await node.pool("lan-6", "fd00:6::/64", "fd00:6::10")
+async def lans(agent: AgentHarness) -> None:
+    await agent.pool("lan-4", "10.6.0.0/24", "10.6.0.10", gateway="10.6.0.1")
+    await agent.pool("lan-6", "fd00:6::/64", "fd00:6::10")
 
 
-async def test_an_add_answers_addresses_and_routes(node: Node) -> None:
-    await lans(node)
+async def test_an_add_answers_addresses_and_routes(agent: AgentHarness) -> None:
+    await lans(agent)
 
-    reply = await ask(node, "POST", "/v1/ipam/ip", ADD)
+    reply = await ask(agent, "POST", "/v1/ipam/ip", ADD)
 
     assert reply.status == 200
     assert reply.headers["Content-Type"] == "application/json"
@@ -57,10 +59,10 @@ async def test_an_add_answers_addresses_and_routes(node: Node) -> None:
     }
 
 
-async def test_an_add_without_any_route_answers_null(node: Node) -> None:
-    await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
+async def test_an_add_without_any_route_answers_null(agent: AgentHarness) -> None:
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
 
-    assert (await ask(node, "POST", "/v1/ipam/ip", ADD)).json["routes"] is None
+    assert (await ask(agent, "POST", "/v1/ipam/ip", ADD)).json["routes"] is None
 
 
 async def test_the_answer_says_what_is_to_be_detected(
@@ -80,14 +82,14 @@ async def test_the_answer_says_what_is_to_be_detected(
     assert repeated == fresh
 
 
-async def test_the_answer_has_the_results_of_all_interfaces(node: Node) -> None:
-    await node.pool("a", "10.6.0.0/24", "10.6.0.10", default=False)
-    await node.pool("b", "10.7.0.0/24", "10.7.0.10", default=False, gateway="10.7.0.1")
-    await node.pod("web-0", {"ippools": [{"ipv4": ["a"]}, {"ipv4": ["b"]}]})
+async def test_the_answer_has_the_results_of_all_interfaces(agent: AgentHarness) -> None:
+    await agent.pool("a", "10.6.0.0/24", "10.6.0.10", default=False)
+    await agent.pool("b", "10.7.0.0/24", "10.7.0.10", default=False, gateway="10.7.0.1")
+    await agent.pod("web-0", {"ippools": [{"ipv4": ["a"]}, {"ipv4": ["b"]}]})
 
-    fresh = (await ask(node, "POST", "/v1/ipam/ip", ADD)).json
-    repeated = (await ask(node, "POST", "/v1/ipam/ip", ADD)).json
-    named = (await ask(node, "POST", "/v1/ipam/ip", ADD | {"ifName": "net1"})).json
+    fresh = (await ask(agent, "POST", "/v1/ipam/ip", ADD)).json
+    repeated = (await ask(agent, "POST", "/v1/ipam/ip", ADD)).json
+    named = (await ask(agent, "POST", "/v1/ipam/ip", ADD | {"ifName": "net1"})).json
 
     assert [entry["nic"] for entry in fresh["ips"]] == ["eth0", "1"]
     assert fresh["routes"] == [{"ifName": "1", "dst": "0.0.0.0/0", "gw": "10.7.0.1"}]
@@ -95,18 +97,20 @@ async def test_the_answer_has_the_results_of_all_interfaces(node: Node) -> None:
     assert [entry["nic"] for entry in named["ips"]] == ["eth0", "net1"]
 
 
-async def test_the_request_names_pools_and_whether_a_default_route_is_wanted(node: Node) -> None:
-    await node.pool("lan", "10.6.0.0/24", "10.6.0.10", default=False, gateway="10.6.0.1")
+async def test_the_request_names_pools_and_whether_a_default_route_is_wanted(
+    agent: AgentHarness,
+) -> None:
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10", default=False, gateway="10.6.0.1")
     wish = {"defaultIPv4IPPool": ["lan"], "defaultIPv6IPPool": [], "cleanGateway": True}
 
-    answer = (await ask(node, "POST", "/v1/ipam/ip", ADD | wish)).json
+    answer = (await ask(agent, "POST", "/v1/ipam/ip", ADD | wish)).json
 
     assert answer["routes"] is None
     assert answer["ips"][0]["gateway"] == "10.6.0.1"
 
 
-async def test_a_failed_add_is_500_with_the_reason_as_a_json_string(node: Node) -> None:
-    reply = await ask(node, "POST", "/v1/ipam/ip", ADD)
+async def test_a_failed_add_is_500_with_the_reason_as_a_json_string(agent: AgentHarness) -> None:
+    reply = await ask(agent, "POST", "/v1/ipam/ip", ADD)
 
     assert reply.status == 500
     assert reply.json == (
@@ -115,16 +119,16 @@ async def test_a_failed_add_is_500_with_the_reason_as_a_json_string(node: Node) 
     )
 
 
-async def test_a_delete_frees_and_can_be_repeated(node: Node) -> None:
-    await lans(node)
-    await ask(node, "POST", "/v1/ipam/ip", ADD)
+async def test_a_delete_frees_and_can_be_repeated(agent: AgentHarness) -> None:
+    await lans(agent)
+    await ask(agent, "POST", "/v1/ipam/ip", ADD)
 
-    first = await ask(node, "DELETE", "/v1/ipam/ip", DEL)
-    again = await ask(node, "DELETE", "/v1/ipam/ip", DEL)
+    first = await ask(agent, "DELETE", "/v1/ipam/ip", DEL)
+    again = await ask(agent, "DELETE", "/v1/ipam/ip", DEL)
 
     assert (first.status, first.body) == (200, b"")
     assert (again.status, again.body) == (200, b"")
-    assert await node.claims() == {}
+    assert await agent.claims() == {}
 
 
 @pytest.mark.parametrize(
@@ -140,15 +144,15 @@ async def test_a_delete_frees_and_can_be_repeated(node: Node) -> None:
     ],
 )
 async def test_values_that_name_nothing_are_500_and_claim_nothing(
-    node: Node, changes: dict[str, str]
+    agent: AgentHarness, changes: dict[str, str]
 ) -> None:
-    await lans(node)
+    await lans(agent)
 
-    reply = await ask(node, "POST", "/v1/ipam/ip", ADD | changes)
+    reply = await ask(agent, "POST", "/v1/ipam/ip", ADD | changes)
 
     assert reply.status == 500
     assert isinstance(reply.json, str)
-    assert await node.claims() == {}
+    assert await agent.claims() == {}
 
 
 @pytest.mark.parametrize(
@@ -175,11 +179,18 @@ async def test_values_that_name_nothing_are_500_and_claim_nothing(
     ],
 )
 async def test_bodies_that_are_none(
-    node: Node, method: str, url: str, name: str, data: bytes, status: int, code: int, text: str
+    agent: AgentHarness,
+    method: str,
+    url: str,
+    name: str,
+    data: bytes,
+    status: int,
+    code: int,
+    text: str,
 ) -> None:
     json_type = {"Content-Type": "application/json"}
 
-    reply = await ask(node, method, url, data=data, headers=json_type)
+    reply = await ask(agent, method, url, data=data, headers=json_type)
 
     assert reply.status == status
     assert list(reply.json) == ["code", "message"]
@@ -198,39 +209,39 @@ async def test_bodies_that_are_none(
     ],
 )
 async def test_the_first_missing_member_is_named(
-    node: Node, body: dict[str, Any], missing: str
+    agent: AgentHarness, body: dict[str, Any], missing: str
 ) -> None:
-    reply = await ask(node, "POST", "/v1/ipam/ip", body)
+    reply = await ask(agent, "POST", "/v1/ipam/ip", body)
 
     assert reply.status == 422
     assert reply.json == {"code": 602, "message": f"{missing} in body is required"}
 
 
-async def test_a_body_is_read_as_go_reads_it(node: Node) -> None:
-    await lans(node)
+async def test_a_body_is_read_as_go_reads_it(agent: AgentHarness) -> None:
+    await lans(agent)
     text = (
         b' {"CONTAINERID":"box-1","ifName":"nope","IFNAME":"eth0","netnamespace":"","x":{"y":[1]},'
         b'"podNamespace":"shop","podName":"web-0","podUID":"","cleanGateway":null} trailing'
     )
     headers = {"Content-Type": "application/json; charset=utf-8"}
 
-    reply = await ask(node, "POST", "/v1/ipam/ip", data=text, headers=headers)
+    reply = await ask(agent, "POST", "/v1/ipam/ip", data=text, headers=headers)
 
     assert reply.status == 200
     assert reply.json["ips"][0]["nic"] == "eth0"
 
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Type": "text/plain"}])
-async def test_another_content_type_is_415(node: Node, headers: dict[str, str]) -> None:
-    reply = await ask(node, "POST", "/v1/ipam/ip", ADD, headers=headers)
+async def test_another_content_type_is_415(agent: AgentHarness, headers: dict[str, str]) -> None:
+    reply = await ask(agent, "POST", "/v1/ipam/ip", ADD, headers=headers)
 
     assert reply.status == 415
     assert reply.json["code"] == 415
     assert "only [application/json] are allowed" in reply.json["message"]
 
 
-async def test_a_body_beyond_the_bound_is_413(node: Node) -> None:
-    reply = await ask(node, "POST", "/v1/ipam/ip", ADD | {"x": "x" * (1 << 20)})
+async def test_a_body_beyond_the_bound_is_413(agent: AgentHarness) -> None:
+    reply = await ask(agent, "POST", "/v1/ipam/ip", ADD | {"x": "x" * (1 << 20)})
 
     assert reply.status == 413
     assert reply.json["code"] == 413
@@ -247,40 +258,42 @@ async def test_a_body_beyond_the_bound_is_413(node: Node) -> None:
     ],
 )
 async def test_paths_and_methods_that_do_not_exist(
-    node: Node, method: str, url: str, status: int, message: str
+    agent: AgentHarness, method: str, url: str, status: int, message: str
 ) -> None:
-    reply = await ask(node, method, url)
+    reply = await ask(agent, method, url)
 
     assert reply.status == status
     assert reply.json == {"code": status, "message": message}
 
 
 @pytest.mark.parametrize("name", ["startup", "readiness", "liveness"])
-async def test_runtime_paths_are_not_implemented_on_the_socket(node: Node, name: str) -> None:
-    reply = await ask(node, "GET", f"/v1/runtime/{name}")
+async def test_runtime_paths_are_not_implemented_on_the_socket(
+    agent: AgentHarness, name: str
+) -> None:
+    reply = await ask(agent, "GET", f"/v1/runtime/{name}")
 
     assert reply.status == 501
     assert isinstance(reply.json, str)
 
 
-async def test_the_batch_add_is_a_no_op(node: Node) -> None:
-    reply = await ask(node, "POST", "/v1/ipam/ips")
+async def test_the_batch_add_is_a_no_op(agent: AgentHarness) -> None:
+    reply = await ask(agent, "POST", "/v1/ipam/ips")
 
     assert (reply.status, reply.body) == (200, b"")
 
 
-async def test_health_is_an_empty_answer(node: Node) -> None:
-    reply = await ask(node, "GET", "/v1/ipam/healthy")
+async def test_health_is_an_empty_answer(agent: AgentHarness) -> None:
+    reply = await ask(agent, "GET", "/v1/ipam/healthy")
 
     assert (reply.status, reply.body) == (200, b"")
 
 
-async def test_a_workload_endpoint_shows_what_is_held(node: Node) -> None:
-    await lans(node)
-    await node.pod("web-0", {"routes": [{"dst": "10.30.0.0/16", "gw": "10.6.0.3"}]})
-    await ask(node, "POST", "/v1/ipam/ip", ADD)
+async def test_a_workload_endpoint_shows_what_is_held(agent: AgentHarness) -> None:
+    await lans(agent)
+    await agent.pod("web-0", {"routes": [{"dst": "10.30.0.0/16", "gw": "10.6.0.3"}]})
+    await ask(agent, "POST", "/v1/ipam/ip", ADD)
 
-    reply = await ask(node, "GET", "/v1/workloadendpoint?podNamespace=shop&podName=web-0")
+    reply = await ask(agent, "GET", "/v1/workloadendpoint?podNamespace=shop&podName=web-0")
 
     assert reply.status == 200
     assert reply.json == {
@@ -303,8 +316,8 @@ async def test_a_workload_endpoint_shows_what_is_held(node: Node) -> None:
 
 
 @pytest.mark.parametrize("name", ["web-0", "..%2F..%2Fpool"])
-async def test_an_unknown_workload_endpoint_is_404(node: Node, name: str) -> None:
-    reply = await ask(node, "GET", f"/v1/workloadendpoint?podNamespace=shop&podName={name}")
+async def test_an_unknown_workload_endpoint_is_404(agent: AgentHarness, name: str) -> None:
+    reply = await ask(agent, "GET", f"/v1/workloadendpoint?podNamespace=shop&podName={name}")
 
     assert reply.status == 404
     assert reply.json.startswith("SpiderEndpoint not found for pod shop/")
@@ -320,17 +333,17 @@ async def test_an_unknown_workload_endpoint_is_404(node: Node, name: str) -> Non
         ("?podName=web-0&podNamespace=", "podNamespace"),
     ],
 )
-async def test_query_values_are_required(node: Node, query: str, missing: str) -> None:
-    reply = await ask(node, "GET", f"/v1/workloadendpoint{query}")
+async def test_query_values_are_required(agent: AgentHarness, query: str, missing: str) -> None:
+    reply = await ask(agent, "GET", f"/v1/workloadendpoint{query}")
 
     assert reply.status == 422
     assert reply.json == {"code": 602, "message": f"{missing} in query is required"}
 
 
-async def test_the_coordinators_settings_are_those_of_the_cluster(node: Node) -> None:
+async def test_the_coordinators_settings_are_those_of_the_cluster(agent: AgentHarness) -> None:
     body = {"podName": "web-0", "podNamespace": "shop"}
 
-    reply = await ask(node, "GET", "/v1/coordinator/config", body)
+    reply = await ask(agent, "GET", "/v1/coordinator/config", body)
 
     assert reply.status == 200
     assert reply.json == {
@@ -346,31 +359,31 @@ async def test_the_coordinators_settings_are_those_of_the_cluster(node: Node) ->
 # The batch release
 
 
-async def test_a_batch_release_gives_up_all_addresses(node: Node) -> None:
-    await lans(node)
-    await ask(node, "POST", "/v1/ipam/ip", ADD)
+async def test_a_batch_release_gives_up_all_addresses(agent: AgentHarness) -> None:
+    await lans(agent)
+    await ask(agent, "POST", "/v1/ipam/ip", ADD)
 
-    reply = await ask(node, "DELETE", "/v1/ipam/ips", BATCH)
+    reply = await ask(agent, "DELETE", "/v1/ipam/ips", BATCH)
 
     assert (reply.status, reply.body) == (200, b"")
-    assert await node.claims() == {}
-    assert node.agent.parts.view.current.quarantine == {}
+    assert await agent.claims() == {}
+    assert agent.process.parts.view.current.quarantine == {}
 
 
-async def test_a_conflict_quarantines_what_it_gives_up(node: Node) -> None:
-    await lans(node)
-    await ask(node, "POST", "/v1/ipam/ip", ADD)
+async def test_a_conflict_quarantines_what_it_gives_up(agent: AgentHarness) -> None:
+    await lans(agent)
+    await ask(agent, "POST", "/v1/ipam/ip", ADD)
 
-    reply = await ask(node, "DELETE", "/v1/ipam/ips", BATCH | {"isReleaseConflictIPs": True})
-    view = node.agent.parts.view
+    reply = await ask(agent, "DELETE", "/v1/ipam/ips", BATCH | {"isReleaseConflictIPs": True})
+    view = agent.process.parts.view
     await view.wait_for(lambda: len(view.current.quarantine) == 2)
-    again = await ask(node, "POST", "/v1/ipam/ip", ADD)
+    again = await ask(agent, "POST", "/v1/ipam/ip", ADD)
 
     assert reply.status == 200
-    assert await node.claims() == {}
+    assert await agent.claims() == {}
     assert set(view.current.quarantine) == {"10.6.0.10", "fd00:6::10"}
     assert "all IP addresses used out" in again.json
-    segments, _ = await LogReader(node.store, node.keys).catch_up(START)
+    segments, _ = await LogReader(agent.store, agent.keys).catch_up(START)
     event = [one.event for segment in segments for one in segment.events()][-1]
     assert isinstance(event, AddressesReleased)
     assert event.reason == "conflict"
@@ -394,54 +407,60 @@ async def test_a_conflict_release_that_is_switched_off_is_521(
 
 
 async def test_a_conflict_release_of_a_stateful_pod_is_522_and_it_keeps_its_address(
-    node: Node,
+    agent: AgentHarness,
 ) -> None:
-    await lans(node)
+    await lans(agent)
     owner = {"owner_kind": "StatefulSet", "owner_name": "web", "owner_api_version": "apps/v1"}
-    await node.pod("web-0", {}, **owner)
-    await ask(node, "POST", "/v1/ipam/ip", ADD)
+    await agent.pod("web-0", {}, **owner)
+    await ask(agent, "POST", "/v1/ipam/ip", ADD)
 
-    flagged = await ask(node, "DELETE", "/v1/ipam/ips", BATCH | {"isReleaseConflictIPs": True})
-    plain = await ask(node, "DELETE", "/v1/ipam/ips", BATCH)
+    flagged = await ask(agent, "DELETE", "/v1/ipam/ips", BATCH | {"isReleaseConflictIPs": True})
+    plain = await ask(agent, "DELETE", "/v1/ipam/ips", BATCH)
 
     assert flagged.status == 522
     assert flagged.json == "forbid releasing IPs for stateful workload"
     assert plain.status == 200
-    assert len(await node.claims()) == 2
+    assert len(await agent.claims()) == 2
 
 
-async def test_a_batch_release_for_another_pod_is_500_and_releases_nothing(node: Node) -> None:
-    await lans(node)
-    await ask(node, "POST", "/v1/ipam/ip", ADD)
+async def test_a_batch_release_for_another_pod_is_500_and_releases_nothing(
+    agent: AgentHarness,
+) -> None:
+    await lans(agent)
+    await ask(agent, "POST", "/v1/ipam/ip", ADD)
 
-    reply = await ask(node, "DELETE", "/v1/ipam/ips", BATCH | {"podUID": "another"})
+    reply = await ask(agent, "DELETE", "/v1/ipam/ips", BATCH | {"podUID": "another"})
 
     assert reply.status == 500
     assert "the endpoint belongs to Pod uid-1, not to another" in reply.json
-    assert len(await node.claims()) == 2
+    assert len(await agent.claims()) == 2
 
 
-async def test_a_batch_release_without_a_uid_of_a_pod_that_is_gone_does_nothing(node: Node) -> None:
-    await lans(node)
-    await ask(node, "POST", "/v1/ipam/ip", ADD)
+async def test_a_batch_release_without_a_uid_of_a_pod_that_is_gone_does_nothing(
+    agent: AgentHarness,
+) -> None:
+    await lans(agent)
+    await ask(agent, "POST", "/v1/ipam/ip", ADD)
 
-    reply = await ask(node, "DELETE", "/v1/ipam/ips", BATCH | {"podUID": ""})
+    reply = await ask(agent, "DELETE", "/v1/ipam/ips", BATCH | {"podUID": ""})
 
     assert reply.status == 200
-    assert len(await node.claims()) == 2
+    assert len(await agent.claims()) == 2
 
 
-async def test_a_fresh_answer_for_a_second_interface_has_the_first_one_too(node: Node) -> None:
-    await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
-    await ask(node, "POST", "/v1/ipam/ip", ADD)
+async def test_a_fresh_answer_for_a_second_interface_has_the_first_one_too(
+    agent: AgentHarness,
+) -> None:
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
+    await ask(agent, "POST", "/v1/ipam/ip", ADD)
 
-    second = (await ask(node, "POST", "/v1/ipam/ip", ADD | {"ifName": "net1"})).json["ips"]
+    second = (await ask(agent, "POST", "/v1/ipam/ip", ADD | {"ifName": "net1"})).json["ips"]
 
     assert [entry["nic"] for entry in second] == ["eth0", "net1"]
 
 
-async def test_a_batch_release_of_nothing_succeeds(node: Node) -> None:
-    reply = await ask(node, "DELETE", "/v1/ipam/ips", BATCH | {"podUID": ""})
+async def test_a_batch_release_of_nothing_succeeds(agent: AgentHarness) -> None:
+    reply = await ask(agent, "DELETE", "/v1/ipam/ips", BATCH | {"podUID": ""})
 
     assert reply.status == 200
 
@@ -465,7 +484,7 @@ async def test_before_it_is_ready_every_request_says_so(
     agent = Agent(settings, store)
     await agent.open_servers()
 
-    reply = await ask(Node(agent), method, url, body)
+    reply = await ask(AgentHarness(agent), method, url, body)
 
     await agent.stop()
     assert reply.status == 500

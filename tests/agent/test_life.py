@@ -21,7 +21,7 @@ from nodeagent.gate import Gate
 from nodeagent.health import PROBE_CACHED_S
 from nodeagent.settings.values import Settings
 from tests.agent.http_caller import over_socket, over_tcp
-from tests.agent.node import Clock, Node, exchange, frame, running
+from tests.agent.node import AgentHarness, ManualClock, exchange, frame, running
 from tests.support.faulty_store import FaultyStore
 
 
@@ -49,7 +49,7 @@ async def slow(store: MemoryStore) -> SlowStore:
 
 
 @pytest.fixture
-async def slow_node(settings: Settings, slow: SlowStore) -> AsyncIterator[Node]:
+async def slow_node(settings: Settings, slow: SlowStore) -> AsyncIterator[AgentHarness]:
     async with running(settings, slow) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
         yield node
@@ -64,7 +64,7 @@ async def test_the_doors_are_open_before_the_agent_is_ready_and_say_so(
 ) -> None:
     agent = Agent(settings, store)
     await agent.open_servers()
-    node = Node(agent)
+    node = AgentHarness(agent)
     assert agent.health_port is not None
     port = agent.health_port.port
 
@@ -94,7 +94,7 @@ async def test_an_agent_waits_for_an_etcd_that_is_away_at_first(
     agent = Agent(settings, faulty)
     await agent.open_servers()
     starting = asyncio.ensure_future(agent.become_ready())
-    node = Node(agent)
+    node = AgentHarness(agent)
     away = await node.call("ADD")
 
     faulty.is_unavailable = False
@@ -107,12 +107,12 @@ async def test_an_agent_waits_for_an_etcd_that_is_away_at_first(
 
 
 async def test_the_checks_are_listed_one_a_line(
-    settings: Settings, store: MemoryStore, clock: Clock
+    settings: Settings, store: MemoryStore, clock: ManualClock
 ) -> None:
     faulty = FaultyStore(store)
     async with running(settings, faulty, monotonic=clock) as node:
-        assert node.agent.health_port is not None
-        port = node.agent.health_port.port
+        assert node.process.health_port is not None
+        port = node.process.health_port.port
         ready = await over_tcp(port, "/readyz")
         faulty.is_unavailable = True
         clock.now += PROBE_CACHED_S
@@ -131,9 +131,9 @@ async def test_the_checks_are_listed_one_a_line(
     assert (alive.status, alive.body.decode()) == (200, "[+]fence ok\nlivez check passed\n")
 
 
-async def test_the_health_port_serves_nothing_else(node: Node) -> None:
-    assert node.agent.health_port is not None
-    port = node.agent.health_port.port
+async def test_the_health_port_serves_nothing_else(agent: AgentHarness) -> None:
+    assert agent.process.health_port is not None
+    port = agent.process.health_port.port
 
     replies = [
         await over_tcp(port, "/v1/ipam/ip", "POST"),
@@ -147,7 +147,7 @@ async def test_the_health_port_serves_nothing_else(node: Node) -> None:
 
 
 async def test_a_delete_without_etcd_fails_so_that_it_is_repeated(
-    settings: Settings, store: MemoryStore, clock: Clock
+    settings: Settings, store: MemoryStore, clock: ManualClock
 ) -> None:
     faulty = FaultyStore(store)
     async with running(settings, faulty, monotonic=clock) as node:
@@ -171,12 +171,12 @@ async def test_a_delete_without_etcd_fails_so_that_it_is_repeated(
 
 
 async def test_a_request_inside_is_answered_though_the_agent_stops(
-    slow_node: Node, slow: SlowStore, settings: Settings
+    slow_node: AgentHarness, slow: SlowStore, settings: Settings
 ) -> None:
     slow.open.clear()
     inside = asyncio.ensure_future(slow_node.add())
     await slow.waiting.wait()
-    stopping = asyncio.ensure_future(slow_node.agent.stop())
+    stopping = asyncio.ensure_future(slow_node.process.stop())
     await asyncio.sleep(0)
     with pytest.raises((ConnectionRefusedError, FileNotFoundError)):
         await slow_node.call("ADD", "web-1")
@@ -190,15 +190,17 @@ async def test_a_request_inside_is_answered_though_the_agent_stops(
     assert not Path(settings.socket_path).exists()
 
 
-async def test_many_requests_inside_are_all_answered(slow_node: Node, slow: SlowStore) -> None:
+async def test_many_requests_inside_are_all_answered(
+    slow_node: AgentHarness, slow: SlowStore
+) -> None:
     slow.open.clear()
     inside = [asyncio.ensure_future(slow_node.add(f"web-{n}")) for n in range(40)]
     await slow.waiting.wait()
-    gate = slow_node.agent.parts.gate
+    gate = slow_node.process.parts.gate
     async with asyncio.timeout(60):
         while gate.under_way < 40:
             await asyncio.sleep(0)
-    stopping = asyncio.ensure_future(slow_node.agent.stop())
+    stopping = asyncio.ensure_future(slow_node.process.stop())
     slow.open.set()
 
     answers = await asyncio.gather(*inside)
@@ -241,22 +243,22 @@ async def test_a_full_gate_refuses_by_name_with_the_remedy() -> None:
 
 
 async def test_at_its_deadline_a_request_ends_and_leaves_nothing(
-    slow_node: Node, slow: SlowStore
+    slow_node: AgentHarness, slow: SlowStore
 ) -> None:
     slow.open.clear()
     blocking = asyncio.ensure_future(slow_node.call("ADD", "blocker"))
     await slow.waiting.wait()
-    slow_node.agent.parts.addresses.add_deadline_s = 0.01
+    slow_node.process.parts.addresses.add_deadline_s = 0.01
 
     late = (await slow_node.call("ADD", "late")).error
     slow.open.set()
     await blocking
-    await slow_node.agent.parts.view.freshen()
+    await slow_node.process.parts.view.freshen()
 
     assert late["code"] == 11
     assert late["msg"] == "spiderpool IP allocation error: not done within 0.01 s"
     assert "late" not in {claim.pod for claim in (await slow_node.claims()).values()}
-    assert slow_node.agent.parts.gate.under_way == 0
+    assert slow_node.process.parts.gate.under_way == 0
 
 
 async def test_a_deadline_is_an_error_of_its_own() -> None:
@@ -265,17 +267,17 @@ async def test_a_deadline_is_an_error_of_its_own() -> None:
 
 
 async def test_a_delete_waits_for_the_add_whose_caller_went_away(
-    slow_node: Node, slow: SlowStore
+    slow_node: AgentHarness, slow: SlowStore
 ) -> None:
     slow.open.clear()
     request = frame(slow_node.environment("ADD"), json.dumps(slow_node.netconf()).encode())
-    _, writer = await asyncio.open_unix_connection(slow_node.agent.settings.framed_socket_path)
+    _, writer = await asyncio.open_unix_connection(slow_node.process.settings.framed_socket_path)
     writer.write(request)
     await slow.waiting.wait()
     writer.transport.abort()
     deleting = asyncio.ensure_future(slow_node.delete())
     async with asyncio.timeout(60):
-        while slow_node.agent.parts.gate.under_way < 2:
+        while slow_node.process.parts.gate.under_way < 2:
             await asyncio.sleep(0)
 
     slow.open.set()
@@ -288,13 +290,13 @@ async def test_a_delete_waits_for_the_add_whose_caller_went_away(
 
 
 async def test_a_second_agent_of_the_same_name_fences_the_first(
-    settings: Settings, store: MemoryStore, node: Node
+    settings: Settings, store: MemoryStore, agent: AgentHarness
 ) -> None:
-    await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
     there = settings._replace(socket_path=f"{settings.socket_path}2")
     async with running(there, store) as second:
-        error = (await node.call("ADD", "web-0")).error
-        port = node.agent.health_port
+        error = (await agent.call("ADD", "web-0")).error
+        port = agent.process.health_port
         assert port is not None
         alive = await over_tcp(port.port, "/v1/runtime/liveness")
         ready = await over_tcp(port.port, "/v1/runtime/readiness")
@@ -302,14 +304,14 @@ async def test_a_second_agent_of_the_same_name_fences_the_first(
         assert error["code"] == 131
         assert "writer node-1 is fenced" in error["msg"]
         assert "give every agent a node name of its own" in error["details"]
-        assert node.agent.ended.is_set()
+        assert agent.process.ended.is_set()
         assert (alive.status, ready.status) == (500, 500)
         assert await second.add("web-0")
-        assert {claim.pod for claim in (await node.claims()).values()} == {"web-0"}
+        assert {claim.pod for claim in (await agent.claims()).values()} == {"web-0"}
 
 
 async def test_a_second_agent_on_the_same_socket_does_not_start(
-    node: Node, settings: Settings, store: MemoryStore
+    agent: AgentHarness, settings: Settings, store: MemoryStore
 ) -> None:
     other = Agent(settings._replace(node_name="node-2"), store)
 
@@ -317,14 +319,14 @@ async def test_a_second_agent_on_the_same_socket_does_not_start(
         await other.start()
 
     await other.stop()
-    assert (await node.call("VERSION")).status == 0
+    assert (await agent.call("VERSION")).status == 0
 
 
 async def test_a_port_that_is_taken_is_named_by_its_setting(
-    node: Node, settings: Settings, store: MemoryStore
+    agent: AgentHarness, settings: Settings, store: MemoryStore
 ) -> None:
-    assert node.agent.health_port is not None
-    taken = node.agent.health_port.port
+    assert agent.process.health_port is not None
+    taken = agent.process.health_port.port
     other = Agent(settings._replace(node_name="node-2", health_port=taken), store)
 
     with pytest.raises(BadInput, match=f"cannot listen on 127.0.0.1 port {taken}") as refused:

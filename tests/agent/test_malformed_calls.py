@@ -28,16 +28,16 @@ from core.errors import (
 from nodeagent.cni_protocol.arguments import read_arguments
 from nodeagent.cni_protocol.failures import _CODES, CniFailure, failure_of
 from nodeagent.cni_protocol.netconf import read_netconf
-from tests.agent.node import Node, frame
+from tests.agent.node import AgentHarness, frame
 
 T = TypeVar("T")
 
 
-async def refused(node: Node, request: bytes) -> dict[str, Any]:
+async def refused(agent: AgentHarness, request: bytes) -> dict[str, Any]:
     """The error object of a request that must write nothing."""
-    await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
-    reply = await node.raw(request)
-    assert await node.claims() == {}
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
+    reply = await agent.raw(request)
+    assert await agent.claims() == {}
     error: dict[str, Any] = reply.error
     return error
 
@@ -76,12 +76,12 @@ async def refused(node: Node, request: bytes) -> dict[str, Any]:
     ],
 )
 async def test_a_wrong_environment_is_refused_by_variable(
-    node: Node, changes: dict[str, str], text: str
+    agent: AgentHarness, changes: dict[str, str], text: str
 ) -> None:
-    environment = node.environment("ADD") | changes
-    request = frame(environment, json.dumps(node.netconf()).encode())
+    environment = agent.environment("ADD") | changes
+    request = frame(environment, json.dumps(agent.netconf()).encode())
 
-    error = await refused(node, request)
+    error = await refused(agent, request)
 
     assert error["code"] == 4
     assert text in error["msg"]
@@ -98,10 +98,12 @@ async def test_a_wrong_environment_is_refused_by_variable(
         "K8S_POD_INFRA_CONTAINER_ID=c1",
     ],
 )
-async def test_other_arguments_are_taken_or_ignored_as_libcni_does(node: Node, args: str) -> None:
-    await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
+async def test_other_arguments_are_taken_or_ignored_as_libcni_does(
+    agent: AgentHarness, args: str
+) -> None:
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
 
-    assert await node.add(CNI_ARGS=args)
+    assert await agent.add(CNI_ARGS=args)
 
 
 @pytest.mark.parametrize(
@@ -132,32 +134,32 @@ async def test_other_arguments_are_taken_or_ignored_as_libcni_does(node: Node, a
     ],
 )
 async def test_a_wrong_netconf_is_refused_by_field(
-    node: Node, conf: bytes | dict[str, Any], code: int, text: str
+    agent: AgentHarness, conf: bytes | dict[str, Any], code: int, text: str
 ) -> None:
-    stdin = conf if isinstance(conf, bytes) else json.dumps(node.netconf() | conf).encode()
+    stdin = conf if isinstance(conf, bytes) else json.dumps(agent.netconf() | conf).encode()
 
-    error = await refused(node, frame(node.environment("ADD"), stdin))
+    error = await refused(agent, frame(agent.environment("ADD"), stdin))
 
     assert error["code"] == code
     assert text in error["msg"]
 
 
-async def test_a_wrong_netconf_fails_a_delete_too(node: Node) -> None:
-    await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
-    await node.add()
+async def test_a_wrong_netconf_fails_a_delete_too(agent: AgentHarness) -> None:
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
+    await agent.add()
 
-    error = (await node.call("DEL", conf=node.netconf("0.2.0"))).error
+    error = (await agent.call("DEL", conf=agent.netconf("0.2.0"))).error
 
     assert error["code"] == 1
-    assert len(await node.claims()) == 1
+    assert len(await agent.claims()) == 1
 
 
 @pytest.mark.parametrize("verb", ["CHECK", "STATUS", "GC"])
 @pytest.mark.parametrize("version", ["0.3.0", "0.3.1"])
 async def test_a_verb_that_the_version_does_not_know_is_refused(
-    node: Node, verb: str, version: str
+    agent: AgentHarness, verb: str, version: str
 ) -> None:
-    error = (await node.call(verb, conf=node.netconf(version))).error
+    error = (await agent.call(verb, conf=agent.netconf(version))).error
 
     assert (error["cniVersion"], error["code"]) == (version, 1)
     assert error["msg"] == f"config version {version} does not allow {verb}"
@@ -181,12 +183,12 @@ async def test_a_verb_that_the_version_does_not_know_is_refused(
     ],
 )
 async def test_a_wrong_annotation_is_refused_by_name(
-    node: Node, annotations: dict[str, Any], code: int, text: str
+    agent: AgentHarness, annotations: dict[str, Any], code: int, text: str
 ) -> None:
-    await node.pod("web-0", annotations)
-    request = frame(node.environment("ADD"), json.dumps(node.netconf()).encode())
+    await agent.pod("web-0", annotations)
+    request = frame(agent.environment("ADD"), json.dumps(agent.netconf()).encode())
 
-    error = await refused(node, request)
+    error = await refused(agent, request)
 
     assert error["code"] == code
     assert error["msg"].startswith("spiderpool IP allocation error: ")
@@ -205,46 +207,48 @@ async def test_a_wrong_annotation_is_refused_by_name(
     ],
 )
 async def test_bytes_that_are_no_request_are_answered_and_closed(
-    node: Node, request_bytes: bytes, text: str
+    agent: AgentHarness, request_bytes: bytes, text: str
 ) -> None:
-    error = await refused(node, request_bytes)
+    error = await refused(agent, request_bytes)
 
     assert error["code"] == 101
     assert text in error["msg"]
 
 
-async def test_an_environment_of_any_bytes_is_answered(node: Node) -> None:
+async def test_an_environment_of_any_bytes_is_answered(agent: AgentHarness) -> None:
     block = b"CNI_COMMAND=ADD\0\xff\xfe=\xff\0NOVALUE\0=\0\0"
     request = b"OWC1" + struct.pack(">I", len(block)) + block
 
-    error = await refused(node, request)
+    error = await refused(agent, request)
 
     assert error["code"] == 4
 
 
-async def test_a_caller_that_sends_half_a_request_and_leaves_changes_nothing(node: Node) -> None:
-    await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
-    request = frame(node.environment("ADD"), json.dumps(node.netconf()).encode())
+async def test_a_caller_that_sends_half_a_request_and_leaves_changes_nothing(
+    agent: AgentHarness,
+) -> None:
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
+    request = frame(agent.environment("ADD"), json.dumps(agent.netconf()).encode())
     with socket.socket(socket.AF_UNIX) as caller:
-        caller.connect(node.agent.settings.framed_socket_path)
+        caller.connect(agent.process.settings.framed_socket_path)
         caller.sendall(request[:-1])
 
-    await node.add("web-1")
+    await agent.add("web-1")
 
-    assert [claim.pod for claim in (await node.claims()).values()] == ["web-1"]
+    assert [claim.pod for claim in (await agent.claims()).values()] == ["web-1"]
 
 
-async def test_a_request_in_single_bytes_is_put_together(node: Node) -> None:
-    await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
-    request = frame(node.environment("ADD"), json.dumps(node.netconf()).encode())
-    reader, writer = await asyncio.open_unix_connection(node.agent.settings.framed_socket_path)
+async def test_a_request_in_single_bytes_is_put_together(agent: AgentHarness) -> None:
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
+    request = frame(agent.environment("ADD"), json.dumps(agent.netconf()).encode())
+    reader, writer = await asyncio.open_unix_connection(agent.process.settings.framed_socket_path)
     for byte in request:
         writer.write(bytes([byte]))
         await writer.drain()
 
     assert (await reader.read())[:1] == b"\0"
     writer.close()
-    assert len(await node.claims()) == 1
+    assert len(await agent.claims()) == 1
 
 
 def outcome(read: Callable[[], T]) -> tuple[int, T | None]:

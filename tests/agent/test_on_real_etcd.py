@@ -16,7 +16,7 @@ import pytest
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from nodeagent.settings.values import Settings
 from tests.agent.http_caller import over_tcp
-from tests.agent.node import Node, Reply, exchange, frame, running
+from tests.agent.node import AgentHarness, Reply, exchange, frame, running
 from tests.support.etcd import EtcdCluster, free_ports
 
 pytestmark = pytest.mark.etcd
@@ -30,7 +30,7 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
 
 
 @pytest.fixture
-async def etcd_node(etcd: EtcdCluster, settings: Settings) -> AsyncIterator[Node]:
+async def etcd_node(etcd: EtcdCluster, settings: Settings) -> AsyncIterator[AgentHarness]:
     """An agent of a cluster name of its own, so that tests share the etcd and nothing else."""
     store = EtcdStore(EtcdSettings(etcd.endpoints))
     cluster = f"c{os.urandom(4).hex()}"
@@ -106,7 +106,7 @@ def processes() -> Iterator[list[Process]]:
         each.process.wait()
 
 
-async def test_adds_and_deletes_leave_etcd_as_they_say(etcd_node: Node) -> None:
+async def test_adds_and_deletes_leave_etcd_as_they_say(etcd_node: AgentHarness) -> None:
     await etcd_node.pool("lan-4", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
     await etcd_node.pool("lan-6", "fd00:6::/64", "fd00:6::10-fd00:6::99")
 
@@ -120,7 +120,7 @@ async def test_adds_and_deletes_leave_etcd_as_they_say(etcd_node: Node) -> None:
     assert await etcd_node.claims() == {}
 
 
-async def test_the_last_address_is_found_and_then_the_pool_is_full(etcd_node: Node) -> None:
+async def test_the_last_address_is_found_and_then_the_pool_is_full(etcd_node: AgentHarness) -> None:
     await etcd_node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.41")
 
     replies = await asyncio.gather(*(etcd_node.call("ADD", f"web-{n}") for n in range(40)))
@@ -133,7 +133,7 @@ async def test_the_last_address_is_found_and_then_the_pool_is_full(etcd_node: No
     assert status.error["code"] == 50
 
 
-async def test_check_and_gc_read_the_truth(etcd_node: Node, short_path: Path) -> None:
+async def test_check_and_gc_read_the_truth(etcd_node: AgentHarness, short_path: Path) -> None:
     await etcd_node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
     netns = str(short_path / "gone")
     result = (await etcd_node.call("ADD", CNI_NETNS=netns)).result
@@ -147,9 +147,9 @@ async def test_check_and_gc_read_the_truth(etcd_node: Node, short_path: Path) ->
 
 
 async def test_the_daemon_serves_until_it_is_told_to_stop(
-    etcd: EtcdCluster, etcd_node: Node, short_path: Path, processes: list[Process]
+    etcd: EtcdCluster, etcd_node: AgentHarness, short_path: Path, processes: list[Process]
 ) -> None:
-    cluster = etcd_node.agent.settings.cluster
+    cluster = etcd_node.process.settings.cluster
     await etcd_node.pool("lan", "10.6.0.0/24", "10.6.0.10")
     daemon = Process(short_path, etcd, f"{cluster}", "daemon")
     processes.append(daemon)
@@ -165,9 +165,9 @@ async def test_the_daemon_serves_until_it_is_told_to_stop(
 
 
 async def test_of_two_daemons_with_one_name_the_first_ends_fenced(
-    etcd: EtcdCluster, etcd_node: Node, short_path: Path, processes: list[Process]
+    etcd: EtcdCluster, etcd_node: AgentHarness, short_path: Path, processes: list[Process]
 ) -> None:
-    cluster = etcd_node.agent.settings.cluster
+    cluster = etcd_node.process.settings.cluster
     await etcd_node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
     request = frame(etcd_node.environment("ADD"), json.dumps(etcd_node.netconf()).encode())
     first = Process(short_path, etcd, cluster, "first")
@@ -188,10 +188,10 @@ async def test_of_two_daemons_with_one_name_the_first_ends_fenced(
     assert len(await etcd_node.claims()) == 1
 
 
-async def served(node: Node) -> None:
+async def served(agent: AgentHarness) -> None:
     """Return once the agent says that an ADD can be served."""
     async with asyncio.timeout(WAIT_S):
-        while (await node.call("STATUS")).status:
+        while (await agent.call("STATUS")).status:
             await asyncio.sleep(0.05)
 
 
@@ -226,12 +226,12 @@ async def test_no_delete_succeeds_that_has_released_nothing_while_etcd_is_away(
             await asyncio.gather(*map(node.add, names))
             (member,) = etcd.members
             member.kill()
-            node.agent.parts.gate._requests_max = 5
+            node.process.parts.gate._requests_max = 5
             replies = await asyncio.gather(*(node.call("DEL", name) for name in names))
             etcd.restart(member)
             await served(node)
             held = await node.claims()
-            node.agent.parts.gate._requests_max = len(names)
+            node.process.parts.gate._requests_max = len(names)
             await asyncio.gather(*map(node.delete, names))
 
             assert {reply.error["code"] for reply in replies} == {11}

@@ -17,10 +17,10 @@ from core.eventstore.memory import MemoryStore
 from nodeagent.agent import Agent
 from nodeagent.servers.sockets import ListeningSocket
 from nodeagent.settings.values import Settings
-from tests.agent.node import Node, frame, running
+from tests.agent.node import AgentHarness, frame, running
 
 
-async def test_the_sockets_are_for_root_alone(node: Node, settings: Settings) -> None:
+async def test_the_sockets_are_for_root_alone(agent: AgentHarness, settings: Settings) -> None:
     for path in (settings.socket_path, settings.framed_socket_path):
         assert stat.S_IMODE(Path(path).stat().st_mode) == 0o600
 
@@ -105,7 +105,9 @@ def test_a_directory_that_cannot_be_made_is_refused_by_the_path(short_path: Path
         ListeningSocket(f"{short_path}/file/below/a.sock")
 
 
-async def test_a_caller_that_is_not_root_is_dropped(node: Node, settings: Settings) -> None:
+async def test_a_caller_that_is_not_root_is_dropped(
+    agent: AgentHarness, settings: Settings
+) -> None:
     if os.geteuid() != 0:
         pytest.fail("this test changes its user and needs root")
     for path in (settings.socket_path, settings.framed_socket_path):

@@ -21,7 +21,7 @@ from core.process.logs import JsonLines, set_up_logging
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.spans import SdkTracer
 from tests.agent.http_caller import over_tcp
-from tests.agent.node import Node, running
+from tests.agent.node import AgentHarness, running
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -56,10 +56,10 @@ DOCUMENTED = {
 Samples = dict[str, list[tuple[dict[str, str], float]]]
 
 
-async def scrape(node: Node) -> Samples:
+async def scrape(agent: AgentHarness) -> Samples:
     """Every sample of the metrics port, by name."""
-    assert node.agent.metrics_port is not None
-    reply = await over_tcp(node.agent.metrics_port.port, "/metrics")
+    assert agent.process.metrics_port is not None
+    reply = await over_tcp(agent.process.metrics_port.port, "/metrics")
     assert reply.status == 200
     assert reply.headers["Content-Type"].startswith("text/plain")
     samples: Samples = {}
@@ -70,12 +70,12 @@ async def scrape(node: Node) -> Samples:
 
 
 @pytest.fixture
-async def metered(settings: Settings, store: MemoryStore) -> AsyncIterator[Node]:
+async def metered(settings: Settings, store: MemoryStore) -> AsyncIterator[AgentHarness]:
     async with running(settings._replace(metrics_enabled=True), store) as node:
         yield node
 
 
-async def test_every_documented_name_is_served_from_the_start(metered: Node) -> None:
+async def test_every_documented_name_is_served_from_the_start(metered: AgentHarness) -> None:
     await metered.pool("lan", "10.6.0.0/24", "10.6.0.10")
     before = await scrape(metered)
     await metered.add()
@@ -97,7 +97,7 @@ def value(samples: Samples, name: str, **labels: str) -> float:
     return found
 
 
-async def test_requests_and_failures_are_counted_by_class(metered: Node) -> None:
+async def test_requests_and_failures_are_counted_by_class(metered: AgentHarness) -> None:
     await metered.call("ADD")
     await metered.pool("lan", "10.6.0.0/24", "10.6.0.10")
     await metered.add("web-0")
@@ -120,7 +120,7 @@ async def test_requests_and_failures_are_counted_by_class(metered: Node) -> None
     assert value(samples, "spiderpool_ipam_release_failure_counts_total") == 0
 
 
-async def test_histograms_have_the_documented_bounds(metered: Node) -> None:
+async def test_histograms_have_the_documented_bounds(metered: AgentHarness) -> None:
     await metered.call("ADD")
 
     samples = await scrape(metered)
@@ -134,7 +134,7 @@ async def test_histograms_have_the_documented_bounds(metered: Node) -> None:
 
 
 async def test_rdma_is_counted_only_where_it_is_asked_for(
-    metered: Node, settings: Settings, store: MemoryStore
+    metered: AgentHarness, settings: Settings, store: MemoryStore
 ) -> None:
     assert "orbweaver_rdma_reading_failures_total" not in await scrape(metered)
 
@@ -151,7 +151,7 @@ async def test_rdma_is_counted_only_where_it_is_asked_for(
     assert value(samples, "orbweaver_rdma_samples_left_out") == 0
 
 
-async def test_lost_races_store_calls_and_the_writer_are_measured(metered: Node) -> None:
+async def test_lost_races_store_calls_and_the_writer_are_measured(metered: AgentHarness) -> None:
     await metered.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
     before = await scrape(metered)
     await metered.add()
@@ -174,17 +174,17 @@ async def test_lost_races_store_calls_and_the_writer_are_measured(metered: Node)
     assert value(samples, "process_resident_memory_bytes") > 0
 
 
-async def test_without_the_setting_there_is_no_metrics_port(node: Node) -> None:
-    assert node.agent.metrics_port is None
-    assert node.agent.parts.metrics.allocation.histograms is None
+async def test_without_the_setting_there_is_no_metrics_port(agent: AgentHarness) -> None:
+    assert agent.process.metrics_port is None
+    assert agent.process.parts.metrics.allocation.histograms is None
 
 
 # Traces
 
 
-async def causes(node: Node) -> list[Cause]:
+async def causes(agent: AgentHarness) -> list[Cause]:
     """The causes of all events that the agent has written."""
-    segments, _ = await LogReader(node.store, node.keys).catch_up(START)
+    segments, _ = await LogReader(agent.store, agent.keys).catch_up(START)
     return [one.cause for s in segments if s.writer == "node-1" for one in s.events()]
 
 
@@ -201,14 +201,14 @@ async def causes(node: Node) -> list[Cause]:
     ],
 )
 async def test_without_tracing_the_runtimes_context_is_kept_in_the_events(
-    node: Node, said: str, kept: str
+    agent: AgentHarness, said: str, kept: str
 ) -> None:
-    await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
 
-    await node.add(TRACEPARENT=said)
-    await node.delete(TRACEPARENT=said)
+    await agent.add(TRACEPARENT=said)
+    await agent.delete(TRACEPARENT=said)
 
-    assert await causes(node) == [Cause("agent/node-1", "c-web-0", "", kept)] * 2
+    assert await causes(agent) == [Cause("agent/node-1", "c-web-0", "", kept)] * 2
 
 
 async def test_a_request_is_a_trace_from_the_call_to_the_transaction(

@@ -12,13 +12,13 @@ import pytest
 
 from core.allocation.add_request import AddRequest
 from core.domain.facts import PodFacts
-from tests.agent.node import Node
+from tests.agent.node import AgentHarness
 
 FRAMES_MAX = 8
 
 
 async def test_an_add_reaches_the_allocator_in_few_frames_with_one_request(
-    node: Node, monkeypatch: pytest.MonkeyPatch
+    agent: AgentHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames: list[FrameType] = []
 
@@ -29,8 +29,8 @@ async def test_an_add_reaches_the_allocator_in_few_frames_with_one_request(
             frame = frame.f_back
 
     monkeypatch.setattr("core.allocation.allocator.require_alive", note_path)
-    await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
-    await node.add()
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
+    await agent.add()
 
     names = [frame.f_code.co_name for frame in frames]
     assert (names[0], names[-1]) == ("serve_frame", "allocate")

@@ -22,12 +22,12 @@ from core.errors import AddressesUsedOut, NoPoolAvailable, RetriesExhausted, Wro
 from core.eventstore.kv import Get, Guard, KeyValueStore, Put, TxnResult, Write
 from core.eventstore.memory import MemoryStore
 from core.eventstore.retry_policies import racing
-from tests.support.nodes import Node, addresses, check_everything, pod, pool
+from tests.support.nodes import NodeHarness, addresses, check_everything, pod, pool
 
 IPPOOLS = "ipam.spidernet.io/ippools"
 
 
-async def test_an_add_claims_one_address_of_each_family_in_one_event(node: Node) -> None:
+async def test_an_add_claims_one_address_of_each_family_in_one_event(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"), pool("v6", "fd00:6::10-fd00:6::20"))
 
     added = await node.add(pod("web-0"))
@@ -42,7 +42,7 @@ async def test_an_add_claims_one_address_of_each_family_in_one_event(node: Node)
     assert set((await check_everything(node)).claims) == addresses(added)
 
 
-async def test_a_repeated_add_writes_nothing_and_answers_the_same(node: Node) -> None:
+async def test_a_repeated_add_writes_nothing_and_answers_the_same(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     first = await node.add(pod("web-0"))
     before = await node.log()
@@ -54,7 +54,7 @@ async def test_a_repeated_add_writes_nothing_and_answers_the_same(node: Node) ->
     assert await node.log() == before
 
 
-async def test_a_new_sandbox_of_the_same_pod_keeps_the_address(node: Node) -> None:
+async def test_a_new_sandbox_of_the_same_pod_keeps_the_address(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     first = await node.add(pod("web-0"), container="old")
 
@@ -65,7 +65,7 @@ async def test_a_new_sandbox_of_the_same_pod_keeps_the_address(node: Node) -> No
     assert isinstance((await node.log())[-1].event, EndpointChanged)
 
 
-async def test_a_fixed_pod_keeps_its_address_over_a_new_uid(node: Node) -> None:
+async def test_a_fixed_pod_keeps_its_address_over_a_new_uid(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     first = await node.add(pod("db-0", "uid-1", fixed="statefulset"))
 
@@ -77,7 +77,7 @@ async def test_a_fixed_pod_keeps_its_address_over_a_new_uid(node: Node) -> None:
 
 
 async def test_a_fixed_pod_moves_in_one_step_when_its_template_names_another_pool(
-    node: Node,
+    node: NodeHarness,
 ) -> None:
     await node.apply(
         pool("old", "10.6.0.10-10.6.0.20", default=False),
@@ -94,7 +94,7 @@ async def test_a_fixed_pod_moves_in_one_step_when_its_template_names_another_poo
     assert set((await check_everything(node)).claims) == addresses(moved)
 
 
-async def test_a_fixed_pod_keeps_its_address_when_the_new_pool_is_full(node: Node) -> None:
+async def test_a_fixed_pod_keeps_its_address_when_the_new_pool_is_full(node: NodeHarness) -> None:
     await node.apply(
         pool("old", "10.6.0.10-10.6.0.20", default=False), pool("new", "10.6.1.10", default=False)
     )
@@ -110,7 +110,7 @@ async def test_a_fixed_pod_keeps_its_address_when_the_new_pool_is_full(node: Nod
     assert addresses(first) <= set((await check_everything(node)).claims)
 
 
-async def test_named_multi_nic_claims_all_nics_with_the_first_add(node: Node) -> None:
+async def test_named_multi_nic_claims_all_nics_with_the_first_add(node: NodeHarness) -> None:
     await node.apply(
         pool("a", "10.6.0.10-10.6.0.20", default=False),
         pool("b", "10.6.1.10-10.6.1.20", default=False),
@@ -127,7 +127,7 @@ async def test_named_multi_nic_claims_all_nics_with_the_first_add(node: Node) ->
     await check_everything(node)
 
 
-async def test_unnamed_multi_nic_fills_in_names_as_the_nics_come(node: Node) -> None:
+async def test_unnamed_multi_nic_fills_in_names_as_the_nics_come(node: NodeHarness) -> None:
     await node.apply(
         pool("a", "10.6.0.10-10.6.0.20", default=False),
         pool("b", "10.6.1.10-10.6.1.20", default=False),
@@ -144,7 +144,7 @@ async def test_unnamed_multi_nic_fills_in_names_as_the_nics_come(node: Node) -> 
     await check_everything(node)
 
 
-async def test_two_nics_may_share_a_pool_and_get_two_addresses(node: Node) -> None:
+async def test_two_nics_may_share_a_pool_and_get_two_addresses(node: NodeHarness) -> None:
     await node.apply(pool("a", "10.6.0.10-10.6.0.11", default=False))
     both = {IPPOOLS: '[{"interface":"eth0","ipv4":["a"]},{"interface":"net1","ipv4":["a"]}]'}
 
@@ -155,7 +155,7 @@ async def test_two_nics_may_share_a_pool_and_get_two_addresses(node: Node) -> No
 
 
 async def test_a_pod_that_needs_two_addresses_of_a_pool_with_one_is_told_so_at_once(
-    node: Node,
+    node: NodeHarness,
 ) -> None:
     await node.apply(pool("a", "10.6.0.10", default=False))
     both = {IPPOOLS: '[{"interface":"eth0","ipv4":["a"]},{"interface":"net1","ipv4":["a"]}]'}
@@ -168,7 +168,7 @@ async def test_a_pod_that_needs_two_addresses_of_a_pool_with_one_is_told_so_at_o
 
 
 async def test_the_most_addresses_of_a_request_fit_into_one_transaction_with_what_they_replace(
-    node: Node,
+    node: NodeHarness,
 ) -> None:
     nics = range(ADDRESSES_MAX // 2)
     for n in nics:
@@ -185,7 +185,7 @@ async def test_the_most_addresses_of_a_request_fit_into_one_transaction_with_wha
     assert len((await check_everything(node)).claims) == ADDRESSES_MAX
 
 
-async def test_a_pod_has_no_more_nics_than_one_release_ends(node: Node) -> None:
+async def test_a_pod_has_no_more_nics_than_one_release_ends(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.1-10.6.0.200"), pool("v6", "fd00:6::1-fd00:6::200"))
     web = pod("web-0")
     for n in range(NICS_MAX):
@@ -198,7 +198,7 @@ async def test_a_pod_has_no_more_nics_than_one_release_ends(node: Node) -> None:
     assert not (await check_everything(node)).claims
 
 
-async def test_a_failed_second_family_leaves_nothing_of_the_first(node: Node) -> None:
+async def test_a_failed_second_family_leaves_nothing_of_the_first(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"), pool("v6", "fd00:6::10"))
     await node.add(pod("web-0"))
 
@@ -210,7 +210,7 @@ async def test_a_failed_second_family_leaves_nothing_of_the_first(node: Node) ->
     assert len((await check_everything(node)).claims) == 2
 
 
-async def test_a_full_pool_is_followed_by_the_next_one(node: Node) -> None:
+async def test_a_full_pool_is_followed_by_the_next_one(node: NodeHarness) -> None:
     await node.apply(pool("a", "10.6.0.10"), pool("b", "10.6.1.10-10.6.1.11"))
 
     pools = [(await node.add(pod(f"web-{n}"))).endpoint.nics[0].ipv4_pool for n in range(3)]
@@ -220,7 +220,7 @@ async def test_a_full_pool_is_followed_by_the_next_one(node: Node) -> None:
         await node.add(pod("web-3"))
 
 
-async def test_every_address_of_a_pool_can_be_claimed_at_once(node: Node) -> None:
+async def test_every_address_of_a_pool_can_be_claimed_at_once(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.1-10.6.0.200"))
 
     added = await asyncio.gather(*(node.add(pod(f"web-{n}")) for n in range(200)))
@@ -234,7 +234,7 @@ async def test_every_address_of_a_pool_can_be_claimed_at_once(node: Node) -> Non
 async def test_several_nodes_share_a_pool_to_its_last_address(
     store: KeyValueStore, cluster: str
 ) -> None:
-    nodes = [Node(store, f"node-{n}", cluster=cluster) for n in range(4)]
+    nodes = [NodeHarness(store, f"node-{n}", cluster=cluster) for n in range(4)]
     for one in nodes:
         await one.__aenter__()
     await nodes[0].apply(pool("v4", "10.6.0.1-10.6.0.40"))
@@ -252,7 +252,7 @@ async def test_sequential_order_takes_the_lowest_free_address(
     store: KeyValueStore, cluster: str
 ) -> None:
     settings = AllocatorSettings(order="sequential")
-    async with Node(store, cluster=cluster, settings=settings, cool_down_s=0) as node:
+    async with NodeHarness(store, cluster=cluster, settings=settings, cool_down_s=0) as node:
         await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
         taken = [addresses(await node.add(pod(f"web-{n}"))) for n in range(3)]
         await node.delete(pod("web-1"))
@@ -263,7 +263,9 @@ async def test_sequential_order_takes_the_lowest_free_address(
         assert addresses(again) == {"10.6.0.11"}
 
 
-async def test_reserved_excluded_and_quarantined_addresses_are_never_claimed(node: Node) -> None:
+async def test_reserved_excluded_and_quarantined_addresses_are_never_claimed(
+    node: NodeHarness,
+) -> None:
     wide = pool("v4", "10.6.0.10-10.6.0.15")._replace(exclude_ips=("10.6.0.10",))
     await node.apply(
         wide,
@@ -285,8 +287,8 @@ async def test_a_stale_view_costs_a_second_try_and_never_a_wrong_claim(
     store: KeyValueStore, cluster: str
 ) -> None:
     async with (
-        Node(store, cluster=cluster) as agent,
-        Node(store, "admin", cluster=cluster) as admin,
+        NodeHarness(store, cluster=cluster) as agent,
+        NodeHarness(store, "admin", cluster=cluster) as admin,
     ):
         await admin.apply(pool("a", "10.6.0.10-10.6.0.20"), pool("b", "10.6.1.10-10.6.1.20"))
         await agent.view.freshen()
@@ -301,7 +303,7 @@ async def test_a_stale_view_costs_a_second_try_and_never_a_wrong_claim(
         await check_everything(agent)
 
 
-async def _reopen_after_a_lost_race(agent: Node) -> None:
+async def _reopen_after_a_lost_race(agent: NodeHarness) -> None:
     seen = agent.writer.transactions
     while agent.writer.transactions == seen:
         await asyncio.sleep(0)
@@ -310,7 +312,7 @@ async def _reopen_after_a_lost_race(agent: Node) -> None:
 
 async def test_the_record_limit_reads_like_a_full_pool(store: KeyValueStore, cluster: str) -> None:
     settings = AllocatorSettings(records_max=3)
-    async with Node(store, cluster=cluster, settings=settings) as node:
+    async with NodeHarness(store, cluster=cluster, settings=settings) as node:
         await node.apply(pool("v4", "10.6.0.1-10.6.0.200"))
         for n in range(3):
             await node.add(pod(f"web-{n}"))
@@ -325,7 +327,7 @@ async def test_the_record_limit_counts_no_claims_of_a_pool_in_between(
     store: KeyValueStore, cluster: str
 ) -> None:
     settings = AllocatorSettings(records_max=3)
-    async with Node(store, cluster=cluster, settings=settings) as node:
+    async with NodeHarness(store, cluster=cluster, settings=settings) as node:
         await node.apply(pool("apart", "10.6.0.1-10.6.0.9", "10.6.9.1-10.6.9.9", default=False))
         await node.apply(pool("between", "10.6.5.1-10.6.5.3", default=False))
         for n in range(3):
@@ -357,7 +359,7 @@ async def test_who_loses_every_race_is_told_so_and_leaves_nothing(
 ) -> None:
     monkeypatch.setattr("core.allocation.allocator.racing", lambda: racing(0.05))
     store = _Rivals()
-    async with Node(store) as node:
+    async with NodeHarness(store) as node:
         await node.apply(pool("v4", "10.6.0.0-10.6.255.255"))
         store.rooms = node.keys.room("ip")
 
@@ -367,7 +369,7 @@ async def test_who_loses_every_race_is_told_so_and_leaves_nothing(
         assert not (await node.truth()).endpoints
 
 
-async def test_a_huge_pool_costs_what_a_small_one_costs(node: Node) -> None:
+async def test_a_huge_pool_costs_what_a_small_one_costs(node: NodeHarness) -> None:
     await node.apply(pool("v6", "fd00:6::1-fd00:6::ffff:ffff:ffff:fffe"))
 
     added = await asyncio.gather(*(node.add(pod(f"web-{n}")) for n in range(20)))
@@ -376,7 +378,9 @@ async def test_a_huge_pool_costs_what_a_small_one_costs(node: Node) -> None:
     assert max(one.tries for one in added) <= 2
 
 
-async def test_a_repeat_is_answered_although_no_pool_would_serve_it_any_more(node: Node) -> None:
+async def test_a_repeat_is_answered_although_no_pool_would_serve_it_any_more(
+    node: NodeHarness,
+) -> None:
     await node.apply(pool("pool-v4", "10.6.0.1-10.6.0.9"))
     first = await node.add(pod("web-0"))
     await node.apply(pool("pool-v4", "10.6.0.1-10.6.0.9")._replace(disabled=True))
@@ -384,7 +388,7 @@ async def test_a_repeat_is_answered_although_no_pool_would_serve_it_any_more(nod
     assert (await node.add(pod("web-0"))).endpoint == first.endpoint
 
 
-async def test_a_repeat_is_answered_although_the_pool_is_full(node: Node) -> None:
+async def test_a_repeat_is_answered_although_the_pool_is_full(node: NodeHarness) -> None:
     await node.apply(pool("pool-v4", "10.6.0.1"))
     first = await node.add(pod("web-0"))
 
@@ -395,8 +399,8 @@ async def test_a_pool_is_called_full_only_by_a_view_that_knows_of_lifted_quarant
     store: KeyValueStore, cluster: str
 ) -> None:
     async with (
-        Node(store, cluster=cluster) as agent,
-        Node(store, "admin", cluster=cluster) as admin,
+        NodeHarness(store, cluster=cluster) as agent,
+        NodeHarness(store, "admin", cluster=cluster) as admin,
     ):
         await admin.apply(
             pool("a", "10.6.0.10"),
@@ -412,8 +416,8 @@ async def test_freshening_a_view_waits_for_quarantines_too(
     store: KeyValueStore, cluster: str
 ) -> None:
     async with (
-        Node(store, cluster=cluster) as agent,
-        Node(store, "admin", cluster=cluster) as admin,
+        NodeHarness(store, cluster=cluster) as agent,
+        NodeHarness(store, "admin", cluster=cluster) as admin,
     ):
         for _ in range(20):
             await admin.apply(QuarantineAddress("10.6.0.10", "a stranger", "02:00:00:00:00:01"))

@@ -24,10 +24,10 @@ from core.eventstore.kv import (
 )
 from core.eventstore.memory import MemoryStore
 from core.eventstore.retry_policies import racing
-from tests.support.nodes import CAUSE, Node, addresses, check_everything, gather, pod, pool
+from tests.support.nodes import CAUSE, NodeHarness, addresses, check_everything, gather, pod, pool
 
 
-async def test_a_del_frees_every_address_of_the_endpoint(node: Node) -> None:
+async def test_a_del_frees_every_address_of_the_endpoint(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"), pool("v6", "fd00:6::10-fd00:6::20"))
     added = await node.add(pod("web-0"))
 
@@ -39,7 +39,7 @@ async def test_a_del_frees_every_address_of_the_endpoint(node: Node) -> None:
     assert not state.endpoints
 
 
-async def test_a_repeated_del_is_a_success_that_does_nothing(node: Node) -> None:
+async def test_a_repeated_del_is_a_success_that_does_nothing(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     await node.add(pod("web-0"))
     await node.delete(pod("web-0"))
@@ -63,7 +63,7 @@ class _Counting(MemoryStore):
 
 async def test_a_del_of_what_this_agent_has_claimed_reads_nothing() -> None:
     store = _Counting()
-    async with Node(store) as node:
+    async with NodeHarness(store) as node:
         await node.apply(pool("v4", "10.6.0.10-10.6.0.20"), pool("v6", "fd00:6::10-fd00:6::20"))
         added = await node.add(pod("web-0"))
         store.reads = 0
@@ -81,14 +81,16 @@ async def test_what_was_read_before_a_question_is_released_by_its_answer_without
     None
 ):
     store = _Counting()
-    async with Node(store, "node-a") as first:
+    async with NodeHarness(store, "node-a") as first:
         await first.apply(pool("v4", "10.6.0.10-10.6.0.20"))
         added = await first.add(pod("web-0"))
     answers = [
         ReleaseDecision(False, "the API server has to be asked", asks=True),
         ReleaseDecision(True, "the Pod has ended"),
     ]
-    async with Node(store, "node-b") as node:  # remembers nothing, as an agent that has restarted
+    async with NodeHarness(
+        store, "node-b"
+    ) as node:  # remembers nothing, as an agent that has restarted
         order = ReleaseRequest("deleted", "CNI DEL", CAUSE)
         asked = await node.releaser.release(added.endpoint.key, lambda _: answers[0], order)
         store.reads = 0
@@ -102,12 +104,12 @@ async def test_what_was_read_before_a_question_is_released_by_its_answer_without
 
 
 async def test_a_del_after_another_writer_changed_the_endpoint_reads_it_and_releases_it(
-    node: Node,
+    node: NodeHarness,
 ) -> None:
     """As an agent does that has claimed an address, which was then released and claimed again."""
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     await node.add(pod("web-0"))
-    async with Node(node.store, "node-b", cluster=node.keys.cluster) as other:
+    async with NodeHarness(node.store, "node-b", cluster=node.keys.cluster) as other:
         await other.delete(pod("web-0"))
         newer = await other.add(pod("web-0"))
 
@@ -118,11 +120,11 @@ async def test_a_del_after_another_writer_changed_the_endpoint_reads_it_and_rele
 
 
 async def test_a_late_del_by_what_an_agent_remembers_ends_nothing_of_the_next_pod(
-    node: Node,
+    node: NodeHarness,
 ) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     await node.add(pod("web-0", "uid-old"))
-    async with Node(node.store, "node-b", cluster=node.keys.cluster) as other:
+    async with NodeHarness(node.store, "node-b", cluster=node.keys.cluster) as other:
         kept = await other.add(pod("web-0", "uid-new"))
 
         late = await node.delete(pod("web-0", "uid-old"))
@@ -132,12 +134,12 @@ async def test_a_late_del_by_what_an_agent_remembers_ends_nothing_of_the_next_po
 
 
 async def test_a_del_that_the_remembered_endpoint_forbids_is_judged_by_the_truth(
-    node: Node,
+    node: NodeHarness,
 ) -> None:
     """The next Pod of the name came through another agent: its DEL arrives here."""
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     await node.add(pod("web-0", "uid-old"))
-    async with Node(node.store, "node-b", cluster=node.keys.cluster) as other:
+    async with NodeHarness(node.store, "node-b", cluster=node.keys.cluster) as other:
         newer = await other.add(pod("web-0", "uid-new"))
 
         released = await node.delete(pod("web-0", "uid-new"))
@@ -146,7 +148,7 @@ async def test_a_del_that_the_remembered_endpoint_forbids_is_judged_by_the_truth
     assert not (await check_everything(node)).claims
 
 
-async def test_an_agent_remembers_a_bounded_number_of_endpoints(node: Node) -> None:
+async def test_an_agent_remembers_a_bounded_number_of_endpoints(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.0-10.6.15.255"))
     names = [f"web-{number}" for number in range(ENDPOINTS_MAX + 1)]
     for name in names:
@@ -157,7 +159,7 @@ async def test_an_agent_remembers_a_bounded_number_of_endpoints(node: Node) -> N
     assert known == names[1:]
 
 
-async def test_a_late_del_of_an_older_sandbox_is_a_no_op(node: Node) -> None:
+async def test_a_late_del_of_an_older_sandbox_is_a_no_op(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     await node.add(pod("web-0"), container="old")
     kept = await node.add(pod("web-0"), container="new")
@@ -168,7 +170,7 @@ async def test_a_late_del_of_an_older_sandbox_is_a_no_op(node: Node) -> None:
     assert set((await check_everything(node)).claims) == addresses(kept)
 
 
-async def test_a_late_del_of_an_older_pod_is_a_no_op(node: Node) -> None:
+async def test_a_late_del_of_an_older_pod_is_a_no_op(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     await node.add(pod("web-0", "uid-old"))
     kept = await node.add(pod("web-0", "uid-new"))
@@ -179,7 +181,7 @@ async def test_a_late_del_of_an_older_pod_is_a_no_op(node: Node) -> None:
     assert set((await check_everything(node)).claims) == addresses(kept)
 
 
-async def test_a_del_of_a_living_pod_is_a_no_op(node: Node) -> None:
+async def test_a_del_of_a_living_pod_is_a_no_op(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     kept = await node.add(pod("web-0"))
 
@@ -189,7 +191,9 @@ async def test_a_del_of_a_living_pod_is_a_no_op(node: Node) -> None:
     assert set((await check_everything(node)).claims) == addresses(kept)
 
 
-async def test_a_release_of_a_claim_that_was_lost_ends_the_endpoint_alone(node: Node) -> None:
+async def test_a_release_of_a_claim_that_was_lost_ends_the_endpoint_alone(
+    node: NodeHarness,
+) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     added = await node.add(pod("web-0"))
     (address,) = addresses(added)
@@ -201,7 +205,7 @@ async def test_a_release_of_a_claim_that_was_lost_ends_the_endpoint_alone(node: 
     assert not (await node.truth()).endpoints
 
 
-async def test_a_released_address_rests_while_others_are_free(node: Node) -> None:
+async def test_a_released_address_rests_while_others_are_free(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.12"))
     resting = addresses(await node.add(pod("web-0")))
     await node.delete(pod("web-0"))
@@ -211,7 +215,7 @@ async def test_a_released_address_rests_while_others_are_free(node: Node) -> Non
     assert all(resting.isdisjoint(one) for one in taken)
 
 
-async def test_who_had_an_address_before_gets_it_again_although_it_rests(node: Node) -> None:
+async def test_who_had_an_address_before_gets_it_again_although_it_rests(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.250"), pool("v6", "fd00:6::10-fd00:6::ffff"))
     before = addresses(await node.add(pod("web-0")))
     await node.delete(pod("web-0"))
@@ -224,7 +228,7 @@ async def test_who_had_an_address_before_gets_it_again_although_it_rests(node: N
     await check_everything(node)
 
 
-async def test_what_was_taken_meanwhile_is_not_waited_for(node: Node) -> None:
+async def test_what_was_taken_meanwhile_is_not_waited_for(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.11"))
     before = addresses(await node.add(pod("web-0")))
     await node.delete(pod("web-0"))
@@ -238,7 +242,7 @@ async def test_what_was_taken_meanwhile_is_not_waited_for(node: Node) -> None:
     await check_everything(node)
 
 
-async def test_a_resting_address_is_used_when_nothing_else_is_free(node: Node) -> None:
+async def test_a_resting_address_is_used_when_nothing_else_is_free(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.11"))
     first = addresses(await node.add(pod("web-0")))
     await node.add(pod("web-1"))
@@ -252,7 +256,7 @@ async def test_a_resting_address_is_used_when_nothing_else_is_free(node: Node) -
     await check_everything(node)
 
 
-async def test_a_pool_in_use_cannot_be_shrunk_or_deleted(node: Node) -> None:
+async def test_a_pool_in_use_cannot_be_shrunk_or_deleted(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.11"))
     held = addresses(await node.add(pod("web-0"))) | addresses(await node.add(pod("web-1")))
     gone, rest = sorted(held)
@@ -286,7 +290,7 @@ async def test_claims_between_the_ranges_of_a_pool_do_not_hold_up_its_deletion(
     monkeypatch.setattr("core.configuration.configurator.racing", lambda: racing(0.05))
     together = [f"10.6.0.{2 * n}" for n in range(3 * (RANGE_GUARDS_MAX // 2))]
     store = _Busy()
-    async with Node(store) as node:
+    async with NodeHarness(store) as node:
         await node.apply(pool("holes", *together, "10.6.200.1"), pool("b", "10.6.100.1"))
         store.key = node.keys.ip_of("10.6.100.1")
 
@@ -295,7 +299,7 @@ async def test_claims_between_the_ranges_of_a_pool_do_not_hold_up_its_deletion(
         assert set(node.view.current.pools) == {"b"}
 
 
-async def test_a_retired_pool_gives_nothing_and_can_go_when_it_is_empty(node: Node) -> None:
+async def test_a_retired_pool_gives_nothing_and_can_go_when_it_is_empty(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.11"), pool("b", "10.6.1.10-10.6.1.20"))
     await node.add(pod("web-0", annotations={"ipam.spidernet.io/ippool": '{"ipv4":["v4"]}'}))
     await node.apply(RetirePool("v4"))
@@ -311,7 +315,7 @@ async def test_a_retired_pool_gives_nothing_and_can_go_when_it_is_empty(node: No
 async def test_two_overlapping_pools_created_at_once_have_one_winner(
     store: KeyValueStore, cluster: str
 ) -> None:
-    nodes = [Node(store, f"admin-{n}", cluster=cluster) for n in range(5)]
+    nodes = [NodeHarness(store, f"admin-{n}", cluster=cluster) for n in range(5)]
     for one in nodes:
         await one.__aenter__()
 
@@ -330,7 +334,7 @@ async def test_two_overlapping_pools_created_at_once_have_one_winner(
 
 
 async def test_the_first_del_of_a_sandbox_ends_all_also_for_a_nic_that_no_add_has_named(
-    node: Node,
+    node: NodeHarness,
 ) -> None:
     await node.apply(pool("a", "10.6.0.10", default=False), pool("b", "10.6.1.10", default=False))
     both = {"ipam.spidernet.io/ippools": '[{"ipv4":["a"]},{"ipv4":["b"]}]'}
@@ -346,7 +350,9 @@ async def test_the_first_del_of_a_sandbox_ends_all_also_for_a_nic_that_no_add_ha
 
 
 @pytest.mark.parametrize("how", ["DEL", "ADD"])
-async def test_a_lease_that_ended_while_it_was_kept_is_replaced(node: Node, how: str) -> None:
+async def test_a_lease_that_ended_while_it_was_kept_is_replaced(
+    node: NodeHarness, how: str
+) -> None:
     """As after a suspend: etcd has ended the lease of the cool-down, the agent still has it."""
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     for cooldown in (node.cooldown, node.cooldown.of_older_pods):

@@ -10,12 +10,12 @@ from core.allocation.allocator import AllocatorSettings
 from core.domain.events import AddressesReleased
 from core.errors import AddressesUsedOut
 from core.eventstore.kv import KeyValueStore
-from tests.support.nodes import Node, addresses, check_everything, pod, pool
+from tests.support.nodes import NodeHarness, addresses, check_everything, pod, pool
 
 IPPOOLS = "ipam.spidernet.io/ippools"
 
 
-async def test_a_new_pod_of_the_same_name_supersedes_the_old_one(node: Node) -> None:
+async def test_a_new_pod_of_the_same_name_supersedes_the_old_one(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     old = await node.add(pod("web-0", "uid-old"))
 
@@ -29,7 +29,7 @@ async def test_a_new_pod_of_the_same_name_supersedes_the_old_one(node: Node) -> 
 
 
 async def test_a_new_pod_of_the_same_name_in_a_full_pool_gets_the_address_that_its_add_ends(
-    node: Node,
+    node: NodeHarness,
 ) -> None:
     await node.apply(pool("v4", "10.6.0.10"), pool("v6", "fd00:6::10"))
     old = await node.add(pod("web-0", "uid-old"))
@@ -44,7 +44,7 @@ async def test_a_new_pod_of_the_same_name_in_a_full_pool_gets_the_address_that_i
         await node.add(pod("web-1"))
 
 
-async def test_a_full_pool_of_many_lets_every_pod_be_created_anew(node: Node) -> None:
+async def test_a_full_pool_of_many_lets_every_pod_be_created_anew(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.1-10.6.0.40"))
     old = await asyncio.gather(*(node.add(pod(f"web-{n}", f"old-{n}")) for n in range(40)))
 
@@ -55,7 +55,7 @@ async def test_a_full_pool_of_many_lets_every_pod_be_created_anew(node: Node) ->
 
 
 async def test_a_new_pod_of_the_same_name_takes_over_only_one_nic_s_address_each(
-    node: Node,
+    node: NodeHarness,
 ) -> None:
     await node.apply(pool("a", "10.6.0.10-10.6.0.11", default=False))
     both = {IPPOOLS: '[{"interface":"eth0","ipv4":["a"]},{"interface":"net1","ipv4":["a"]}]'}
@@ -71,7 +71,7 @@ async def test_the_record_limit_lets_a_new_pod_of_the_same_name_in(
     store: KeyValueStore, cluster: str
 ) -> None:
     settings = AllocatorSettings(records_max=1)
-    async with Node(store, cluster=cluster, settings=settings) as node:
+    async with NodeHarness(store, cluster=cluster, settings=settings) as node:
         await node.apply(pool("v4", "10.6.0.1-10.6.0.200"))
         old = await node.add(pod("web-0", "uid-old"))
 
@@ -82,7 +82,7 @@ async def test_the_addresses_of_a_pod_before_rest_in_sequential_order_too(
     store: KeyValueStore, cluster: str
 ) -> None:
     settings = AllocatorSettings(order="sequential")
-    async with Node(store, cluster=cluster, settings=settings, cool_down_s=0) as node:
+    async with NodeHarness(store, cluster=cluster, settings=settings, cool_down_s=0) as node:
         await node.apply(pool("v4", "10.6.0.10-10.6.0.12"))
         old = await node.add(pod("web-0", "uid-old"))
         new = await node.add(pod("web-0", "uid-new"))

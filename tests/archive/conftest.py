@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.archive.living import Cluster, cluster
+from tests.archive.living import ArchivedCluster, archived_cluster
 
 
 @pytest.fixture
-async def town(tmp_path: Path) -> AsyncIterator[Cluster]:
-    async with cluster(tmp_path / "archive") as one:
+async def cluster(tmp_path: Path) -> AsyncIterator[ArchivedCluster]:
+    async with archived_cluster(tmp_path / "archive") as one:
         yield one

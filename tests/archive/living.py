@@ -35,7 +35,7 @@ from core.eventstore.keys import Keys, controller_writer
 from core.eventstore.kv import Get, KeyValueStore
 from core.eventstore.memory import MemoryStore
 from core.eventstore.writer import Writer, unix_ms
-from tests.support.nodes import Node, pod, pool
+from tests.support.nodes import NodeHarness, pod, pool
 
 NODES = ("node-a", "node-b")
 KEYS = Keys("test")
@@ -84,14 +84,14 @@ moves: st.SearchStrategy[Move] = st.one_of(_adds, _adds, _removes, st.builds(Con
 lives = st.lists(moves, min_size=8, max_size=25)
 
 
-class Cluster:
+class ArchivedCluster:
     """Two nodes, and the directory their log is archived in; ``now_ms`` is everybody's clock."""
 
     def __init__(self, store: KeyValueStore, directory: Path) -> None:
         self.store = store
         self.directory = directory
         self.files = LocalFiles(directory)
-        self.nodes = {name: Node(store, name, cool_down_s=0) for name in NODES}
+        self.nodes = {name: NodeHarness(store, name, cool_down_s=0) for name in NODES}
         self.now_ms = unix_ms
         for node in self.nodes.values():
             node.writer._now_ms = self._now
@@ -100,7 +100,7 @@ class Cluster:
         return self.now_ms()
 
     @property
-    def node(self) -> Node:
+    def node(self) -> NodeHarness:
         """One of the nodes."""
         return self.nodes[NODES[0]]
 
@@ -151,9 +151,11 @@ class Cluster:
 
 
 @asynccontextmanager
-async def cluster(directory: Path, store: KeyValueStore | None = None) -> AsyncIterator[Cluster]:
+async def archived_cluster(
+    directory: Path, store: KeyValueStore | None = None
+) -> AsyncIterator[ArchivedCluster]:
     """A running cluster with two pools and nobody in them."""
-    one = Cluster(MemoryStore() if store is None else store, directory)
+    one = ArchivedCluster(MemoryStore() if store is None else store, directory)
     async with contextlib.AsyncExitStack() as stack:
         for node in one.nodes.values():
             await stack.enter_async_context(node)
@@ -164,9 +166,9 @@ async def cluster(directory: Path, store: KeyValueStore | None = None) -> AsyncI
 
 
 @asynccontextmanager
-async def orbctl_writer(town: Cluster) -> AsyncIterator[Writer]:
+async def orbctl_writer(cluster: ArchivedCluster) -> AsyncIterator[Writer]:
     """An open writer of an operator's command."""
-    writer = Writer(town.store, KEYS, controller_writer("orbctl-0"))
+    writer = Writer(cluster.store, KEYS, controller_writer("orbctl-0"))
     await writer.open()
     try:
         yield writer

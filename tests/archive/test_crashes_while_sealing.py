@@ -15,27 +15,27 @@ from core.domain.events import Recorded
 from core.errors import OutcomeUnknown
 from core.eventstore.memory import MemoryStore
 from tests.archive.breaking import BreakingFiles, BreakingStore, Crash, ForgetfulStore, Steps
-from tests.archive.living import KEYS, Cluster
+from tests.archive.living import KEYS, ArchivedCluster
 from tests.archive.synthetic import Shape, fill
 
 FILE_BYTES = 7_000
 STEPS_OF_A_SEAL = range(1, 20)
 
 
-async def _town(directory: Path) -> Cluster:
+async def _town(directory: Path) -> ArchivedCluster:
     store = MemoryStore()
     await fill(store, KEYS, Shape(60, per_segment=2, writers=2, held=10))
-    return Cluster(store, directory)
+    return ArchivedCluster(store, directory)
 
 
-async def _check_finished(town: Cluster, before: list[Recorded]) -> None:
-    assert await town.live_segments() == 0
-    assert await town.replayed() == before
-    sealed = (await town.view()).sealed
+async def _check_finished(cluster: ArchivedCluster, before: list[Recorded]) -> None:
+    assert await cluster.live_segments() == 0
+    assert await cluster.replayed() == before
+    sealed = (await cluster.view()).sealed
     own = {summary.link.base for summary in sealed.summaries()}
-    assert {name.partition(".")[0] for name in town.files.names()} == own
-    assert len(town.files.names()) == 3 * len(own)
-    assert town.files.partials() == []
+    assert {name.partition(".")[0] for name in cluster.files.names()} == own
+    assert len(cluster.files.names()) == 3 * len(own)
+    assert cluster.files.partials() == []
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -43,29 +43,29 @@ async def _check_finished(town: Cluster, before: list[Recorded]) -> None:
 async def test_a_crash_before_or_after_any_step_is_harmless(
     tmp_path: Path, step: int, *, after: bool
 ) -> None:
-    town = await _town(tmp_path)
-    before = await town.replayed()
+    cluster = await _town(tmp_path)
+    before = await cluster.replayed()
     steps = Steps(step, after=after)
     archiver = Archiver(
-        BreakingStore(town.store, steps),
+        BreakingStore(cluster.store, steps),
         KEYS,
-        BreakingFiles(town.files, steps),
+        BreakingFiles(cluster.files, steps),
         file_bytes_max=FILE_BYTES,
     )
     try:
         await archiver.seal()
     except Crash:
         assert not steps.is_over
-    assert await town.replayed() == before
-    await town.seal(file_bytes_max=FILE_BYTES)
-    await town.seal(file_bytes_max=FILE_BYTES)
-    await _check_finished(town, before)
+    assert await cluster.replayed() == before
+    await cluster.seal(file_bytes_max=FILE_BYTES)
+    await cluster.seal(file_bytes_max=FILE_BYTES)
+    await _check_finished(cluster, before)
 
 
 async def test_the_steps_tried_are_all_the_steps_there_are(tmp_path: Path) -> None:
-    town = await _town(tmp_path)
+    cluster = await _town(tmp_path)
     steps = Steps(STEPS_OF_A_SEAL.stop, after=False)
-    store, files = BreakingStore(town.store, steps), BreakingFiles(town.files, steps)
+    store, files = BreakingStore(cluster.store, steps), BreakingFiles(cluster.files, steps)
     sealed = await Archiver(store, KEYS, files, file_bytes_max=FILE_BYTES).seal()
     assert steps.is_over
     assert sealed.files > 1
@@ -73,31 +73,31 @@ async def test_the_steps_tried_are_all_the_steps_there_are(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("commit", range(4, 9))
 async def test_a_lost_answer_is_told_and_the_next_seal_goes_on(tmp_path: Path, commit: int) -> None:
-    town = await _town(tmp_path)
-    before = await town.replayed()
+    cluster = await _town(tmp_path)
+    before = await cluster.replayed()
     steps = Steps(commit, after=True)
-    store, files = ForgetfulStore(town.store, steps), BreakingFiles(town.files, steps)
+    store, files = ForgetfulStore(cluster.store, steps), BreakingFiles(cluster.files, steps)
     try:
         await Archiver(store, KEYS, files, file_bytes_max=FILE_BYTES).seal()
     except (OutcomeUnknown, Crash):
         assert not steps.is_over
-    await town.seal(file_bytes_max=FILE_BYTES)
-    await town.seal(file_bytes_max=FILE_BYTES)
-    await _check_finished(town, before)
+    await cluster.seal(file_bytes_max=FILE_BYTES)
+    await cluster.seal(file_bytes_max=FILE_BYTES)
+    await _check_finished(cluster, before)
 
 
 class _Meanwhile(LocalFiles):
     """Another archiver seals everything while this one writes its first file."""
 
-    def __init__(self, directory: Path, town: Cluster) -> None:
+    def __init__(self, directory: Path, cluster: ArchivedCluster) -> None:
         super().__init__(directory)
-        self._town = town
+        self._town = cluster
         self._loop = asyncio.get_running_loop()
 
     def write(self, name: str, chunks: Iterable[bytes]) -> None:
-        town, self._town = self._town, None  # type: ignore[assignment]  # once only
-        if town is not None:
-            other = Archiver(town.store, KEYS, town.files, file_bytes_max=FILE_BYTES // 2)
+        cluster, self._town = self._town, None  # type: ignore[assignment]  # once only
+        if cluster is not None:
+            other = Archiver(cluster.store, KEYS, cluster.files, file_bytes_max=FILE_BYTES // 2)
             asyncio.run_coroutine_threadsafe(other.seal(), self._loop).result()
         super().write(name, chunks)
 
@@ -105,22 +105,22 @@ class _Meanwhile(LocalFiles):
 async def test_of_two_archivers_at_once_one_wins_and_the_other_leaves_no_trace(
     tmp_path: Path,
 ) -> None:
-    town = await _town(tmp_path)
-    before = await town.replayed()
-    beaten = Archiver(town.store, KEYS, _Meanwhile(tmp_path, town), file_bytes_max=FILE_BYTES)
+    cluster = await _town(tmp_path)
+    before = await cluster.replayed()
+    beaten = Archiver(cluster.store, KEYS, _Meanwhile(tmp_path, cluster), file_bytes_max=FILE_BYTES)
     sealed = await beaten.seal()
     assert sealed.superseded
     assert sealed.files == 0
-    await _check_finished(town, before)
+    await _check_finished(cluster, before)
 
 
 async def test_archivers_that_run_together_seal_the_log_once(tmp_path: Path) -> None:
-    town = await _town(tmp_path)
-    before = await town.replayed()
+    cluster = await _town(tmp_path)
+    before = await cluster.replayed()
     await asyncio.gather(
-        *(town.seal(file_bytes_max=size) for size in (FILE_BYTES, FILE_BYTES // 2, 10_000))
+        *(cluster.seal(file_bytes_max=size) for size in (FILE_BYTES, FILE_BYTES // 2, 10_000))
     )
-    await town.seal()
-    await _check_finished(town, before)
-    cursor = (await read_cursor(town.store, KEYS)).cursor
-    assert cursor.position == max(event.position for event in await town.replayed())
+    await cluster.seal()
+    await _check_finished(cluster, before)
+    cursor = (await read_cursor(cluster.store, KEYS)).cursor
+    assert cursor.position == max(event.position for event in await cluster.replayed())

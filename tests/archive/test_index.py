@@ -15,7 +15,7 @@ from core.domain.configuration.commands import ApplyReservation
 from core.domain.events import PoolRetired
 from core.domain.model import Reservation
 from core.eventstore.memory import MemoryStore
-from tests.archive.living import KEYS, Cluster, Configure
+from tests.archive.living import KEYS, ArchivedCluster, Configure
 from tests.archive.synthetic import Shape, fill
 
 _names = st.text("abc", min_size=1, max_size=3)
@@ -41,21 +41,23 @@ def test_tokens_that_share_a_hash_lead_to_blocks_for_nothing_and_hide_none(
     assert find_blocks(memoryview(builder.finish()), "pool one") == [0, 3]
 
 
-async def test_a_file_that_speaks_of_nothing_indexed_has_a_whole_index(town: Cluster) -> None:
-    await town.seal()
-    await town.live([Configure(ApplyReservation(Reservation("dns", 4, ("10.6.0.1",))))])
-    await town.seal()
-    sealed = (await town.view()).sealed
+async def test_a_file_that_speaks_of_nothing_indexed_has_a_whole_index(
+    cluster: ArchivedCluster,
+) -> None:
+    await cluster.seal()
+    await cluster.live([Configure(ApplyReservation(Reservation("dns", 4, ("10.6.0.1",))))])
+    await cluster.seal()
+    sealed = (await cluster.view()).sealed
     assert sealed.index(sealed.cursor.last) is not None
-    assert (await verify(town.store, KEYS, town.files)).is_clean
+    assert (await verify(cluster.store, KEYS, cluster.files)).is_clean
 
 
 async def test_the_index_of_a_file_leads_to_every_event(tmp_path: Path) -> None:
     store = MemoryStore()
     await fill(store, KEYS, Shape(3_000, per_segment=20, held=300))
-    town = Cluster(store, tmp_path)
-    await town.seal()
-    sealed = (await town.view()).sealed
+    cluster = ArchivedCluster(store, tmp_path)
+    await cluster.seal()
+    sealed = (await cluster.view()).sealed
     link = sealed.cursor.last
     file, index = sealed.open(link), sealed.index(link)
     assert index is not None

@@ -15,7 +15,7 @@ from core.eventstore.live_log import LiveLog
 from core.eventstore.log import START, LogReader
 from core.eventstore.memory import MemoryStore
 from core.eventstore.segments import Segment
-from tests.archive.living import KEYS, Cluster
+from tests.archive.living import KEYS, ArchivedCluster
 
 BOUNDS = {
     "WINDOW_SEGMENTS": 8,
@@ -34,8 +34,8 @@ async def _append(store: KeyValueStore, writers: list[str]) -> None:
         await store.commit([], [segment, Put(KEYS.head(writer), HEAD.encode(WriterHead(seq, 1)))])
 
 
-async def _live(store: KeyValueStore, town: Cluster) -> LiveLog:
-    view = await open_log(store, KEYS, town.files)
+async def _live(store: KeyValueStore, cluster: ArchivedCluster) -> LiveLog:
+    view = await open_log(store, KEYS, cluster.files)
     assert view.live is not None
     return view.live
 
@@ -60,17 +60,19 @@ async def test_small_windows_read_the_same_log_as_one_large_one(
 
 
 @pytest.mark.parametrize("seq", [1, 2, 3])
-async def test_a_segment_that_is_gone_is_a_gap(town: Cluster, seq: int) -> None:
+async def test_a_segment_that_is_gone_is_a_gap(cluster: ArchivedCluster, seq: int) -> None:
     store = MemoryStore()
     await _append(store, ["a", "b", "a", "a"])
     await store.commit([], [Delete(KEYS.log("a", seq))])
     with pytest.raises(LogGap, match=f"segment {seq} of writer a is missing"):
-        [some async for some in (await _live(store, town)).segments(0, 99)]
+        [some async for some in (await _live(store, cluster)).segments(0, 99)]
 
 
-async def test_an_etcd_that_was_set_back_behind_its_archive_is_refused(town: Cluster) -> None:
-    await town.seal()
+async def test_an_etcd_that_was_set_back_behind_its_archive_is_refused(
+    cluster: ArchivedCluster,
+) -> None:
+    await cluster.seal()
     key = KEYS.head("node-a")
-    await town.store.commit([], [Put(key, HEAD.encode(WriterHead(1, 1)))])
+    await cluster.store.commit([], [Put(key, HEAD.encode(WriterHead(1, 1)))])
     with pytest.raises(LogCorrupt, match="set back behind its archive"):
-        await town.view()
+        await cluster.view()

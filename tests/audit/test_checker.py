@@ -32,7 +32,7 @@ from core.domain.events import (
 )
 from core.domain.evolution import Ledger
 from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
-from tests.archive.living import Move, cluster, lives, same
+from tests.archive.living import Move, archived_cluster, lives, same
 
 POOL = Pool("main", 4, "10.6.0.0/16", ("10.6.0.1-10.6.0.9",), ("10.6.0.5",))
 NET = Subnet("net", 4, "10.6.0.0/16", ("10.6.0.1-10.6.0.200",))
@@ -321,10 +321,10 @@ async def test_what_the_services_write_is_valid_and_the_checker_folds_it_as_read
     life: list[Move],
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
-        async with cluster(Path(directory)) as town:
-            await town.live(life)
+        async with archived_cluster(Path(directory)) as cluster:
+            await cluster.live(life)
             checker = Checker()
-            events = await town.replayed()
+            events = await cluster.replayed()
             assert [one for event in events for one in checker.check(event)] == []
             assert same(checker.ledger, Ledger().apply_all(events))
 
@@ -335,11 +335,11 @@ async def test_a_checker_that_starts_in_the_middle_agrees_with_one_that_began_at
     life: list[Move],
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
-        async with cluster(Path(directory)) as town:
-            await town.live(life)
-            events = await town.replayed()
+        async with archived_cluster(Path(directory)) as cluster:
+            await cluster.live(life)
+            events = await cluster.replayed()
             half = events[len(events) // 2].position
             late = Checker(Ledger().apply_all(one for one in events if one.position <= half))
             rest = [one for one in events if one.position > half]
             assert [one for event in rest for one in late.check(event)] == []
-            assert same(late.ledger, await town.node.truth())
+            assert same(late.ledger, await cluster.node.truth())

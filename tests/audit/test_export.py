@@ -12,25 +12,27 @@ from core.audit.export import export_lines, export_raw, import_log
 from core.domain.evolution import Ledger
 from core.errors import BadInput, LogCorrupt
 from core.eventstore.segments import Segment
-from tests.archive.living import KEYS, Add, Cluster, Remove, same
+from tests.archive.living import KEYS, Add, ArchivedCluster, Remove, same
 
 
 @pytest.fixture
-async def lived(town: Cluster) -> Cluster:
+async def lived(cluster: ArchivedCluster) -> ArchivedCluster:
     """Half of its log is sealed, half is live."""
-    await town.live([Add("node-a", "web-0", 0), Add("node-b", "web-1", 0, fixed=True)])
-    await town.seal()
-    await town.live([Remove("node-a", "web-0", 0), Add("node-a", "web-1", 1, fixed=True)])
-    return town
+    await cluster.live([Add("node-a", "web-0", 0), Add("node-b", "web-1", 0, fixed=True)])
+    await cluster.seal()
+    await cluster.live([Remove("node-a", "web-0", 0), Add("node-a", "web-1", 1, fixed=True)])
+    return cluster
 
 
-async def _raw(town: Cluster) -> bytes:
+async def _raw(cluster: ArchivedCluster) -> bytes:
     out = io.BytesIO()
-    await export_raw(await town.view(), KEYS.cluster, out)
+    await export_raw(await cluster.view(), KEYS.cluster, out)
     return out.getvalue()
 
 
-async def test_lines_are_one_json_object_for_each_event_with_named_fields(lived: Cluster) -> None:
+async def test_lines_are_one_json_object_for_each_event_with_named_fields(
+    lived: ArchivedCluster,
+) -> None:
     out = io.StringIO()
     count = await export_lines((await lived.view()).events(), out)
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
@@ -48,14 +50,14 @@ async def test_lines_are_one_json_object_for_each_event_with_named_fields(lived:
     }
 
 
-async def test_a_raw_export_reads_back_to_the_last_byte(lived: Cluster) -> None:
+async def test_a_raw_export_reads_back_to_the_last_byte(lived: ArchivedCluster) -> None:
     segments = list(import_log(io.BytesIO(await _raw(lived))))
     view = await lived.view()
     assert segments == [one async for batch in view.batches() for one in batch.segments]
 
 
 async def test_an_import_folds_to_the_state_of_the_cluster_without_any_etcd(
-    lived: Cluster,
+    lived: ArchivedCluster,
 ) -> None:
     ledger = Ledger()
     for segment in import_log(io.BytesIO(await _raw(lived))):
@@ -64,7 +66,7 @@ async def test_an_import_folds_to_the_state_of_the_cluster_without_any_etcd(
     assert same(ledger, Ledger().apply_all(await lived.replayed()))
 
 
-async def test_a_raw_export_needs_no_code_of_ours_to_be_read(lived: Cluster) -> None:
+async def test_a_raw_export_needs_no_code_of_ours_to_be_read(lived: ArchivedCluster) -> None:
     head, *items, end = msgpack.Unpacker(io.BytesIO(await _raw(lived)))
     assert head[:3] == ["orbweaver-log", 1, KEYS.cluster]
     assert end[0] == len(items)
@@ -74,7 +76,7 @@ async def test_a_raw_export_needs_no_code_of_ours_to_be_read(lived: Cluster) -> 
     assert records[0][1] == "endpoint-changed"
 
 
-async def test_an_export_that_was_changed_or_cut_is_refused(lived: Cluster) -> None:
+async def test_an_export_that_was_changed_or_cut_is_refused(lived: ArchivedCluster) -> None:
     whole = await _raw(lived)
     changed = [whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :] for place in (3, 300)]
     for data in (b"", b"\x80", b"\xc1", whole[:-1], whole[:400], whole + b"\x01", *changed):
@@ -82,7 +84,7 @@ async def test_an_export_that_was_changed_or_cut_is_refused(lived: Cluster) -> N
             list(import_log(io.BytesIO(data)))
 
 
-async def test_an_export_of_an_empty_log_is_empty_and_whole(lived: Cluster) -> None:
+async def test_an_export_of_an_empty_log_is_empty_and_whole(lived: ArchivedCluster) -> None:
     out = io.BytesIO()
     head, tail = msgpack.packb(["orbweaver-log", 1, "x", 1]), msgpack.packb([0, bytes(32)])
     out.write(head + tail)

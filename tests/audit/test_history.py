@@ -25,11 +25,11 @@ from core.eventstore.memory import MemoryStore
 from tests.archive.living import (
     KEYS,
     Add,
-    Cluster,
+    ArchivedCluster,
     Configure,
     Move,
     Remove,
-    cluster,
+    archived_cluster,
     lives,
 )
 from tests.archive.synthetic import Shape, address_of, fill, pod_of, uid_of
@@ -38,24 +38,26 @@ from tests.support.nodes import pod, pool
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-async def _ask(town: Cluster, subject: str) -> History:
-    return await history(await town.view(), parse_subject(subject))
+async def _ask(cluster: ArchivedCluster, subject: str) -> History:
+    return await history(await cluster.view(), parse_subject(subject))
 
 
-async def _address_of(town: Cluster, name: str) -> str:
-    endpoint = (await town.node.truth()).endpoints["shop", name]
+async def _address_of(cluster: ArchivedCluster, name: str) -> str:
+    endpoint = (await cluster.node.truth()).endpoints["shop", name]
     return endpoint.nics[0].ipv4.partition("/")[0]
 
 
-async def test_the_history_of_an_address_names_every_holder_in_order(town: Cluster) -> None:
-    await town.live([Configure(RetirePool("spare"))])
-    await town.live([Configure(ApplyPool(pool("main", "10.6.0.1")))])
-    await town.live([Add("node-a", "web-0", 0), Remove("node-a", "web-0", 0)])
-    await town.seal()
-    await town.live([Add("node-b", "web-1", 0)])
-    await town.seal()
-    await town.live([Remove("node-b", "web-1", 0), Add("node-a", "web-2", 7)])
-    first, second, third = (await _ask(town, "10.6.0.1")).facts
+async def test_the_history_of_an_address_names_every_holder_in_order(
+    cluster: ArchivedCluster,
+) -> None:
+    await cluster.live([Configure(RetirePool("spare"))])
+    await cluster.live([Configure(ApplyPool(pool("main", "10.6.0.1")))])
+    await cluster.live([Add("node-a", "web-0", 0), Remove("node-a", "web-0", 0)])
+    await cluster.seal()
+    await cluster.live([Add("node-b", "web-1", 0)])
+    await cluster.seal()
+    await cluster.live([Remove("node-b", "web-1", 0), Add("node-a", "web-2", 7)])
+    first, second, third = (await _ask(cluster, "10.6.0.1")).facts
     assert [fact.pod for fact in (first, second, third)] == ["web-0", "web-1", "web-2"]
     assert (second.uid, second.node, second.holder) == ("web-1-0", "node-b", "pod/web-1-0")
     assert (second.reason, second.evidence, second.pool) == ("deleted", "CNI DEL", "main")
@@ -64,11 +66,13 @@ async def test_the_history_of_an_address_names_every_holder_in_order(town: Clust
     assert (third.ended, third.reason) == (None, "")
 
 
-async def test_a_fact_carries_position_time_actor_event_and_trace(town: Cluster) -> None:
-    await town.live([Add("node-a", "web-0", 0)])
-    (recorded,) = [one for one in await town.replayed() if isinstance(one.event, AddressesClaimed)]
-    await town.seal()
-    began = (await _ask(town, "shop/web-0")).facts[0].began
+async def test_a_fact_carries_position_time_actor_event_and_trace(cluster: ArchivedCluster) -> None:
+    await cluster.live([Add("node-a", "web-0", 0)])
+    (recorded,) = [
+        one for one in await cluster.replayed() if isinstance(one.event, AddressesClaimed)
+    ]
+    await cluster.seal()
+    began = (await _ask(cluster, "shop/web-0")).facts[0].began
     assert began.position == recorded.position
     assert began.at_ms == recorded.recorded_at_ms
     assert began.event_id == recorded.event_id
@@ -85,39 +89,39 @@ def test_the_trace_id_is_taken_out_of_the_traceparent() -> None:
 
 
 async def test_a_replica_that_moves_keeps_its_address_and_each_pod_has_its_own_fact(
-    town: Cluster,
+    cluster: ArchivedCluster,
 ) -> None:
-    await town.live([Add("node-a", "web-0", 0, fixed=True)])
-    await town.seal()
-    await town.live([Add("node-b", "web-0", 1, fixed=True)])
-    address = await _address_of(town, "web-0")
-    before, after = (await _ask(town, address)).facts
+    await cluster.live([Add("node-a", "web-0", 0, fixed=True)])
+    await cluster.seal()
+    await cluster.live([Add("node-b", "web-0", 1, fixed=True)])
+    address = await _address_of(cluster, "web-0")
+    before, after = (await _ask(cluster, address)).facts
     assert (before.uid, before.node, before.reason) == ("web-0-0", "node-a", "moved")
     assert (after.uid, after.node, after.ended) == ("web-0-1", "node-b", None)
     assert before.ended == after.began
     assert before.holder == after.holder == "statefulset/shop/web-0"
-    of_uid = (await _ask(town, "uid/web-0-1")).facts
+    of_uid = (await _ask(cluster, "uid/web-0-1")).facts
     assert {fact.uid for fact in of_uid} == {"web-0-1"}
     assert after in of_uid
 
 
-async def test_a_pod_of_the_same_name_is_told_apart_by_its_uid(town: Cluster) -> None:
-    await town.live([Add("node-a", "web-0", 0)])
-    await town.seal()
-    await town.live([Add("node-a", "web-0", 1)])
-    by_name = (await _ask(town, "shop/web-0")).facts
+async def test_a_pod_of_the_same_name_is_told_apart_by_its_uid(cluster: ArchivedCluster) -> None:
+    await cluster.live([Add("node-a", "web-0", 0)])
+    await cluster.seal()
+    await cluster.live([Add("node-a", "web-0", 1)])
+    by_name = (await _ask(cluster, "shop/web-0")).facts
     assert {fact.uid for fact in by_name} == {"web-0-0", "web-0-1"}
-    old = (await _ask(town, "uid/web-0-0")).facts
+    old = (await _ask(cluster, "uid/web-0-0")).facts
     assert {fact.reason for fact in old} == {"superseded"}
     assert len(old) == 2  # one of each family
 
 
-async def test_quarantine_is_part_of_an_addresss_history(town: Cluster) -> None:
+async def test_quarantine_is_part_of_an_addresss_history(cluster: ArchivedCluster) -> None:
     quarantine = QuarantineAddress("10.6.0.3", "a stranger answered", "02:00:00:00:00:01")
-    await town.live([Configure(quarantine)])
-    await town.seal()
-    await town.live([Configure(LiftQuarantine("10.6.0.3")), Configure(quarantine)])
-    over, still = (await _ask(town, "10.6.0.3")).facts
+    await cluster.live([Configure(quarantine)])
+    await cluster.seal()
+    await cluster.live([Configure(LiftQuarantine("10.6.0.3")), Configure(quarantine)])
+    over, still = (await _ask(cluster, "10.6.0.3")).facts
     assert (over.kind, over.reason, over.evidence) == (
         "quarantined",
         "a stranger answered",
@@ -127,41 +131,41 @@ async def test_quarantine_is_part_of_an_addresss_history(town: Cluster) -> None:
     assert still.ended is None
 
 
-async def test_the_history_of_a_pool_tells_what_changed(town: Cluster) -> None:
-    await town.live([Configure(ApplyPool(pool("spare", "10.6.0.7-10.6.0.8", default=False)))])
-    await town.seal()
-    await town.live([Configure(RetirePool("spare")), Configure(DeletePool("spare"))])
-    facts = (await _ask(town, "spare")).facts
+async def test_the_history_of_a_pool_tells_what_changed(cluster: ArchivedCluster) -> None:
+    await cluster.live([Configure(ApplyPool(pool("spare", "10.6.0.7-10.6.0.8", default=False)))])
+    await cluster.seal()
+    await cluster.live([Configure(RetirePool("spare")), Configure(DeletePool("spare"))])
+    facts = (await _ask(cluster, "spare")).facts
     assert [fact.kind for fact in facts] == ["defined", "changed", "retired", "deleted"]
     assert facts[0].text == "10.6.0.0/16: 10.6.0.7-10.6.0.9"
     assert facts[1].text == "ips: 10.6.0.7-10.6.0.9 -> 10.6.0.7-10.6.0.8"
 
 
-async def test_what_nobody_has_heard_of_has_an_empty_history(town: Cluster) -> None:
-    await town.seal()
+async def test_what_nobody_has_heard_of_has_an_empty_history(cluster: ArchivedCluster) -> None:
+    await cluster.seal()
     for subject in ("10.6.0.1", "shop/web-0", "uid/x", "pool/none", "use/main"):
-        assert await _ask(town, subject) == History(parse_subject(subject), ())
+        assert await _ask(cluster, subject) == History(parse_subject(subject), ())
 
 
-async def test_a_lost_index_costs_time_and_no_fact(town: Cluster) -> None:
-    await town.live([Add("node-a", "web-0", 0), Remove("node-a", "web-0", 0)])
-    await town.seal()
-    before = await _ask(town, "shop/web-0")
-    for name in town.files.names():
+async def test_a_lost_index_costs_time_and_no_fact(cluster: ArchivedCluster) -> None:
+    await cluster.live([Add("node-a", "web-0", 0), Remove("node-a", "web-0", 0)])
+    await cluster.seal()
+    before = await _ask(cluster, "shop/web-0")
+    for name in cluster.files.names():
         if name.endswith(".index"):
-            town.files.remove(name)
+            cluster.files.remove(name)
     assert before.facts
-    assert await _ask(town, "shop/web-0") == before
+    assert await _ask(cluster, "shop/web-0") == before
 
 
 async def test_a_history_longer_than_its_bound_gives_the_newest_facts_and_the_count(
-    town: Cluster, monkeypatch: pytest.MonkeyPatch
+    cluster: ArchivedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(3):
-        await town.live([Add("node-a", "web-0", 0), Remove("node-a", "web-0", 0)])
-    whole = await _ask(town, "use/main")
+        await cluster.live([Add("node-a", "web-0", 0), Remove("node-a", "web-0", 0)])
+    whole = await _ask(cluster, "use/main")
     monkeypatch.setattr(facts_module, "FACTS_MAX", 2)
-    cut = await _ask(town, "use/main")
+    cut = await _ask(cluster, "use/main")
     assert cut.facts == whole.facts[-2:]
     assert cut.dropped == 1
 
@@ -172,14 +176,14 @@ async def test_history_across_seals_equals_a_walk_over_every_event(
     life: list[list[Move]],
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
-        async with cluster(Path(directory)) as town:
+        async with archived_cluster(Path(directory)) as cluster:
             for part in life:
-                await town.live(part)
-                await town.seal(file_bytes_max=1_500)
-            await town.live(life[0])
-            claims = _claims(await town.replayed())
+                await cluster.live(part)
+                await cluster.seal(file_bytes_max=1_500)
+            await cluster.live(life[0])
+            claims = _claims(await cluster.replayed())
             for address in {address for address, *_ in claims}:
-                facts = [f for f in (await _ask(town, address)).facts if f.kind == "held"]
+                facts = [f for f in (await _ask(cluster, address)).facts if f.kind == "held"]
                 assert _merged(facts) == [one for one in claims if one[0] == address]
 
 
@@ -217,9 +221,9 @@ def _merged(facts: list[Fact]) -> list[tuple[str, str, int, int]]:
 async def test_one_address_of_many_is_found_by_reading_a_few_blocks(tmp_path: Path) -> None:
     store = MemoryStore()
     await fill(store, KEYS, Shape(20_000, held=3_000))
-    town = Cluster(store, tmp_path)
-    await town.seal()
-    view = await town.view()
+    cluster = ArchivedCluster(store, tmp_path)
+    await cluster.seal()
+    view = await cluster.view()
     sealed = view.sealed
     blocks = sum(len(sealed.open(one.link).trailer.blocks) for one in sealed.summaries())
     read = list(sealed.speaking_of([f"address {address_of(4_000)}"]))
@@ -268,13 +272,15 @@ def test_pods_of_the_helpers_have_the_uids_that_these_tests_expect() -> None:
     assert pod("web-0", "web-0-0").uid == "web-0-0"
 
 
-async def test_a_replica_that_moves_is_in_the_history_of_both_nodes(town: Cluster) -> None:
-    await town.live([Add("node-a", "db-0", 0, fixed=True), Add("node-b", "db-0", 1, fixed=True)])
-    address = await _address_of(town, "db-0")
-    await town.seal()
+async def test_a_replica_that_moves_is_in_the_history_of_both_nodes(
+    cluster: ArchivedCluster,
+) -> None:
+    await cluster.live([Add("node-a", "db-0", 0, fixed=True), Add("node-b", "db-0", 1, fixed=True)])
+    address = await _address_of(cluster, "db-0")
+    await cluster.seal()
 
-    left = (await _ask(town, "node/node-a")).facts
-    came = (await _ask(town, "node/node-b")).facts
+    left = (await _ask(cluster, "node/node-a")).facts
+    came = (await _ask(cluster, "node/node-b")).facts
 
     assert address in [fact.subject for fact in left]
     assert [fact.subject for fact in left] == [fact.subject for fact in came]

@@ -14,7 +14,7 @@ from core.audit.state_at import as_of_position, as_of_time
 from core.domain.events import Cause, PoolRetired, Recorded
 from core.domain.evolution import Ledger
 from core.errors import BadInput
-from tests.archive.living import Add, Cluster, Move, Remove, cluster, lives, same
+from tests.archive.living import Add, ArchivedCluster, Move, Remove, archived_cluster, lives, same
 
 
 @given(lives, lives, st.integers(0, 100))
@@ -23,61 +23,65 @@ async def test_the_state_as_of_a_position_is_the_fold_up_to_it(
     sealed: list[Move], live: list[Move], percent: int
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
-        async with cluster(Path(directory)) as town:
-            await town.live(sealed)
-            await town.seal(file_bytes_max=1_000)
-            await town.live(live)
-            view = await town.view()
+        async with archived_cluster(Path(directory)) as cluster:
+            await cluster.live(sealed)
+            await cluster.seal(file_bytes_max=1_000)
+            await cluster.live(live)
+            view = await cluster.view()
             position = view.revision * percent // 100
-            past = [one for one in await town.replayed() if one.position <= position]
+            past = [one for one in await cluster.replayed() if one.position <= position]
             assert same(await as_of_position(view, position), Ledger().apply_all(past))
 
 
-async def test_a_position_the_log_has_not_reached_is_refused(town: Cluster) -> None:
-    view = await town.view()
+async def test_a_position_the_log_has_not_reached_is_refused(cluster: ArchivedCluster) -> None:
+    view = await cluster.view()
     for position in (-1, view.revision + 1):
         with pytest.raises(BadInput, match="the log has no position"):
             await as_of_position(view, position)
 
 
-def _set_clocks(town: Cluster, now_ms: int) -> None:
-    town.now_ms = lambda: now_ms
+def _set_clocks(cluster: ArchivedCluster, now_ms: int) -> None:
+    cluster.now_ms = lambda: now_ms
 
 
 @pytest.mark.parametrize("seals", [(), (1,), (1, 2, 3)])
 async def test_the_state_as_of_a_time_has_everything_stamped_until_then(
-    town: Cluster, seals: tuple[int, ...]
+    cluster: ArchivedCluster, seals: tuple[int, ...]
 ) -> None:
-    start = (await town.replayed())[-1].recorded_at_ms
+    start = (await cluster.replayed())[-1].recorded_at_ms
     for hour in (1, 2, 3):
-        _set_clocks(town, start + hour * 3_600_000)
-        await town.live([Add("node-a", f"web-{hour}", 0), Remove("node-a", f"web-{hour - 2}", 0)])
+        _set_clocks(cluster, start + hour * 3_600_000)
+        await cluster.live(
+            [Add("node-a", f"web-{hour}", 0), Remove("node-a", f"web-{hour - 2}", 0)]
+        )
         if hour in seals:
-            await town.seal()
+            await cluster.seal()
     for hour, names in ((0, set()), (1, {"web-1"}), (2, {"web-1", "web-2"})):
         for moment in (start + hour * 3_600_000, start + hour * 3_600_000 + 59_999):
-            past = await as_of_time(await town.view(), moment)
+            past = await as_of_time(await cluster.view(), moment)
             assert {name for _, name in past.endpoints} == names
-    now = await as_of_time(await town.view(), start + 3 * 3_600_000)
-    assert same(now, await town.node.truth())
+    now = await as_of_time(await cluster.view(), start + 3 * 3_600_000)
+    assert same(now, await cluster.node.truth())
 
 
-async def test_before_the_first_event_there_was_nothing(town: Cluster) -> None:
-    await town.seal()
-    assert same(await as_of_time(await town.view(), 0), Ledger())
+async def test_before_the_first_event_there_was_nothing(cluster: ArchivedCluster) -> None:
+    await cluster.seal()
+    assert same(await as_of_time(await cluster.view(), 0), Ledger())
 
 
-async def test_a_clock_that_runs_ahead_misleads_only_until_the_next_seal(town: Cluster) -> None:
-    start = (await town.replayed())[-1].recorded_at_ms
-    _set_clocks(town, start + 10**12)
-    await town.live([Add("node-a", "web-1", 0)])
-    _set_clocks(town, start + 1_000)
-    await town.seal()
-    _set_clocks(town, start + 60_000)
-    await town.live([Add("node-a", "web-2", 0)])
-    early = await as_of_time(await town.view(), start + 59_999)
+async def test_a_clock_that_runs_ahead_misleads_only_until_the_next_seal(
+    cluster: ArchivedCluster,
+) -> None:
+    start = (await cluster.replayed())[-1].recorded_at_ms
+    _set_clocks(cluster, start + 10**12)
+    await cluster.live([Add("node-a", "web-1", 0)])
+    _set_clocks(cluster, start + 1_000)
+    await cluster.seal()
+    _set_clocks(cluster, start + 60_000)
+    await cluster.live([Add("node-a", "web-2", 0)])
+    early = await as_of_time(await cluster.view(), start + 59_999)
     assert {name for _, name in early.endpoints} == {"web-1"}
-    late = await as_of_time(await town.view(), start + 60_000)
+    late = await as_of_time(await cluster.view(), start + 60_000)
     assert {name for _, name in late.endpoints} == {"web-1", "web-2"}
 
 

@@ -40,11 +40,11 @@ from core.eventstore.segments import Segment
 from tests.archive.living import (
     KEYS,
     Add,
-    Cluster,
+    ArchivedCluster,
     Configure,
     Move,
     Remove,
-    cluster,
+    archived_cluster,
     lives,
     orbctl_writer,
 )
@@ -53,44 +53,44 @@ from tests.support.nodes import pod, pool
 CAUSE = Cause("orbctl/someone")
 
 
-async def _verify(town: Cluster) -> VerificationReport:
-    return await verify(town.store, KEYS, town.files)
+async def _verify(cluster: ArchivedCluster) -> VerificationReport:
+    return await verify(cluster.store, KEYS, cluster.files)
 
 
-async def _repair(town: Cluster, report: VerificationReport) -> Repaired:
-    async with orbctl_writer(town) as writer:
-        return await repair(report.plan, town.store, KEYS, writer, CAUSE)
+async def _repair(cluster: ArchivedCluster, report: VerificationReport) -> Repaired:
+    async with orbctl_writer(cluster) as writer:
+        return await repair(report.plan, cluster.store, KEYS, writer, CAUSE)
 
 
-async def _edit(town: Cluster, *writes: Write) -> None:
+async def _edit(cluster: ArchivedCluster, *writes: Write) -> None:
     """What somebody does with etcdctl, past the log."""
-    assert (await town.store.commit([], writes)).succeeded
+    assert (await cluster.store.commit([], writes)).succeeded
 
 
-async def _key(town: Cluster, key: bytes) -> KeyValue | None:
-    found = (await town.store.read([Get(key)])).ranges[0].kvs
+async def _key(cluster: ArchivedCluster, key: bytes) -> KeyValue | None:
+    found = (await cluster.store.read([Get(key)])).ranges[0].kvs
     return found[0] if found else None
 
 
-async def _state(town: Cluster) -> dict[bytes, tuple[bytes, int]]:
+async def _state(cluster: ArchivedCluster) -> dict[bytes, tuple[bytes, int]]:
     rooms = ("pool", "reservation", "quarantine", "record", "ip", "endpoint")
-    result = await town.store.read([Get(*KEYS.room(room)) for room in rooms])
+    result = await cluster.store.read([Get(*KEYS.room(room)) for room in rooms])
     return {kv.key: (kv.value, kv.mod_revision) for found in result.ranges for kv in found.kvs}
 
 
 @pytest.fixture
-async def lived(town: Cluster) -> Cluster:
+async def lived(cluster: ArchivedCluster) -> ArchivedCluster:
     """Something of every kind; half of the log is sealed."""
-    await town.live([Add("node-a", "web-0", 0), Add("node-b", "web-1", 0, fixed=True)])
-    await town.live([Configure(QuarantineAddress("10.6.0.9", "a stranger answered"))])
-    await town.seal()
-    await town.live([Add("node-b", "web-2", 0)])
-    await town.live([Configure(ApplyReservation(Reservation("dns", 4, ("10.6.0.8",))))])
-    await town.live([Configure(ApplyRecord(RecordDefined("Node", "", "node-a")))])
-    return town
+    await cluster.live([Add("node-a", "web-0", 0), Add("node-b", "web-1", 0, fixed=True)])
+    await cluster.live([Configure(QuarantineAddress("10.6.0.9", "a stranger answered"))])
+    await cluster.seal()
+    await cluster.live([Add("node-b", "web-2", 0)])
+    await cluster.live([Configure(ApplyReservation(Reservation("dns", 4, ("10.6.0.8",))))])
+    await cluster.live([Configure(ApplyRecord(RecordDefined("Node", "", "node-a")))])
+    return cluster
 
 
-async def test_a_cluster_that_nobody_has_touched_is_clean(lived: Cluster) -> None:
+async def test_a_cluster_that_nobody_has_touched_is_clean(lived: ArchivedCluster) -> None:
     report = await _verify(lived)
     assert report.is_clean
     assert report.plan == ()
@@ -102,12 +102,12 @@ async def test_a_cluster_that_nobody_has_touched_is_clean(lived: Cluster) -> Non
 @settings(max_examples=15)
 async def test_whatever_the_services_do_verify_finds_nothing(life: list[list[Move]]) -> None:
     with tempfile.TemporaryDirectory() as directory:
-        async with cluster(Path(directory)) as town:
+        async with archived_cluster(Path(directory)) as cluster:
             for part in life:
-                await town.live(part)
-                await town.seal(file_bytes_max=2_000)
-                await town.live(part)
-            report = await _verify(town)
+                await cluster.live(part)
+                await cluster.seal(file_bytes_max=2_000)
+                await cluster.live(part)
+            report = await _verify(cluster)
             assert report.is_clean, report
             assert report.files > 0
 
@@ -115,90 +115,90 @@ async def test_whatever_the_services_do_verify_finds_nothing(life: list[list[Mov
 STRANGER = Claim("main", "pod/stranger", "shop", "stranger", "no-event")
 
 
-async def _claim_gone(town: Cluster) -> set[bytes]:
+async def _claim_gone(cluster: ArchivedCluster) -> set[bytes]:
     """One of the two addresses of a NIC; the other one's key is the same claim."""
-    endpoint = (await town.node.truth()).endpoints["shop", "web-0"]
+    endpoint = (await cluster.node.truth()).endpoints["shop", "web-0"]
     keys = [KEYS.ip_of(address) for address, _ in endpoint.addresses()]
-    await _edit(town, Delete(keys[0]))
+    await _edit(cluster, Delete(keys[0]))
     return {*keys, KEYS.endpoint("shop", "web-0")}
 
 
-async def _claim_of_another(town: Cluster) -> set[bytes]:
-    endpoint = (await town.node.truth()).endpoints["shop", "web-2"]
+async def _claim_of_another(cluster: ArchivedCluster) -> set[bytes]:
+    endpoint = (await cluster.node.truth()).endpoints["shop", "web-2"]
     keys = [KEYS.ip_of(address) for address, _ in endpoint.addresses()]
-    await _edit(town, Put(keys[1], CLAIM.encode(STRANGER)))
+    await _edit(cluster, Put(keys[1], CLAIM.encode(STRANGER)))
     return {*keys, KEYS.endpoint("shop", "web-2")}
 
 
-async def _claim_written_again(town: Cluster) -> set[bytes]:
-    endpoint = (await town.node.truth()).endpoints["shop", "web-1"]
+async def _claim_written_again(cluster: ArchivedCluster) -> set[bytes]:
+    endpoint = (await cluster.node.truth()).endpoints["shop", "web-1"]
     keys = [KEYS.ip_of(address) for address, _ in endpoint.addresses()]
-    found = await _key(town, keys[0])
+    found = await _key(cluster, keys[0])
     assert found is not None
-    await _edit(town, Put(keys[0], found.value))
+    await _edit(cluster, Put(keys[0], found.value))
     return {*keys, KEYS.endpoint("shop", "web-1")}
 
 
-async def _claim_out_of_nowhere(town: Cluster) -> set[bytes]:
+async def _claim_out_of_nowhere(cluster: ArchivedCluster) -> set[bytes]:
     key = KEYS.ip_of("10.6.0.7")
-    await _edit(town, Put(key, CLAIM.encode(STRANGER)))
+    await _edit(cluster, Put(key, CLAIM.encode(STRANGER)))
     return {key}
 
 
-async def _claim_unreadable(town: Cluster) -> set[bytes]:
+async def _claim_unreadable(cluster: ArchivedCluster) -> set[bytes]:
     key = KEYS.ip_of("10.6.0.7")
-    await _edit(town, Put(key, b"\xc1 what is this"))
+    await _edit(cluster, Put(key, b"\xc1 what is this"))
     return {key}
 
 
-async def _endpoint_gone(town: Cluster) -> set[bytes]:
+async def _endpoint_gone(cluster: ArchivedCluster) -> set[bytes]:
     key = KEYS.endpoint("shop", "web-0")
-    await _edit(town, Delete(key))
+    await _edit(cluster, Delete(key))
     return {key}
 
 
-async def _endpoint_out_of_nowhere(town: Cluster) -> set[bytes]:
+async def _endpoint_out_of_nowhere(cluster: ArchivedCluster) -> set[bytes]:
     key = KEYS.endpoint("shop", "stranger")
     endpoint = Endpoint("shop", "stranger", "u", "n", "pod/u", "Pod", "stranger")
-    await _edit(town, Put(key, ENDPOINT.encode(endpoint)))
+    await _edit(cluster, Put(key, ENDPOINT.encode(endpoint)))
     return {key}
 
 
-async def _pool_changed(town: Cluster) -> set[bytes]:
+async def _pool_changed(cluster: ArchivedCluster) -> set[bytes]:
     key = KEYS.pool("main")
-    await _edit(town, Put(key, POOL.encode(pool("main", "10.6.0.1-10.6.0.200"))))
+    await _edit(cluster, Put(key, POOL.encode(pool("main", "10.6.0.1-10.6.0.200"))))
     return {key}
 
 
-async def _pool_gone(town: Cluster) -> set[bytes]:
-    await _edit(town, Delete(KEYS.pool("six")))
+async def _pool_gone(cluster: ArchivedCluster) -> set[bytes]:
+    await _edit(cluster, Delete(KEYS.pool("six")))
     return {KEYS.pool("six")}
 
 
-async def _pool_unreadable(town: Cluster) -> set[bytes]:
-    await _edit(town, Put(KEYS.pool("junk"), b""))
+async def _pool_unreadable(cluster: ArchivedCluster) -> set[bytes]:
+    await _edit(cluster, Put(KEYS.pool("junk"), b""))
     return {KEYS.pool("junk")}
 
 
-async def _reservation_changed(town: Cluster) -> set[bytes]:
+async def _reservation_changed(cluster: ArchivedCluster) -> set[bytes]:
     key = KEYS.reservation("dns")
-    await _edit(town, Put(key, RESERVATION.encode(Reservation("dns", 4, ()))))
+    await _edit(cluster, Put(key, RESERVATION.encode(Reservation("dns", 4, ()))))
     return {key}
 
 
-async def _quarantine_gone(town: Cluster) -> set[bytes]:
+async def _quarantine_gone(cluster: ArchivedCluster) -> set[bytes]:
     key = KEYS.quarantine_of("10.6.0.9")
-    await _edit(town, Delete(key))
+    await _edit(cluster, Delete(key))
     return {key}
 
 
-async def _record_gone(town: Cluster) -> set[bytes]:
+async def _record_gone(cluster: ArchivedCluster) -> set[bytes]:
     key = KEYS.record("Node", "", "node-a")
-    await _edit(town, Delete(key))
+    await _edit(cluster, Delete(key))
     return {key}
 
 
-EDITS: list[Callable[[Cluster], Awaitable[set[bytes]]]] = [
+EDITS: list[Callable[[ArchivedCluster], Awaitable[set[bytes]]]] = [
     _claim_gone, _claim_of_another, _claim_written_again, _claim_out_of_nowhere, _claim_unreadable,
     _endpoint_gone, _endpoint_out_of_nowhere, _pool_changed, _pool_gone, _pool_unreadable,
     _reservation_changed, _quarantine_gone, _record_gone,
@@ -207,7 +207,7 @@ EDITS: list[Callable[[Cluster], Awaitable[set[bytes]]]] = [
 
 @pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.__name__.strip("_"))
 async def test_a_manual_edit_is_found_and_nothing_but_it_is_repaired(
-    lived: Cluster, edit: Callable[[Cluster], Awaitable[set[bytes]]]
+    lived: ArchivedCluster, edit: Callable[[ArchivedCluster], Awaitable[set[bytes]]]
 ) -> None:
     expected = await lived.node.truth()
     touchable = await edit(lived)
@@ -229,7 +229,7 @@ async def test_a_manual_edit_is_found_and_nothing_but_it_is_repaired(
     assert truth.claims.keys() == expected.claims.keys()
 
 
-async def test_all_edits_at_once_are_repaired_in_one_go(lived: Cluster) -> None:
+async def test_all_edits_at_once_are_repaired_in_one_go(lived: ArchivedCluster) -> None:
     for edit in EDITS:
         await edit(lived)
     report = await _verify(lived)
@@ -239,7 +239,7 @@ async def test_all_edits_at_once_are_repaired_in_one_go(lived: Cluster) -> None:
 
 
 async def test_a_claim_is_restated_as_an_event_and_can_be_released_afterwards(
-    lived: Cluster,
+    lived: ArchivedCluster,
 ) -> None:
     endpoint = (await lived.node.truth()).endpoints["shop", "web-0"]
     address = endpoint.nics[0].ipv4.partition("/")[0]
@@ -260,7 +260,7 @@ async def test_a_claim_is_restated_as_an_event_and_can_be_released_afterwards(
     ("edit", "topic"), [(_pool_changed, "pools"), (_quarantine_gone, "quarantine")]
 )
 async def test_a_repaired_key_changes_the_guard_that_decisions_on_it_rest_on(
-    lived: Cluster, edit: Callable[[Cluster], Awaitable[set[bytes]]], topic: str
+    lived: ArchivedCluster, edit: Callable[[ArchivedCluster], Awaitable[set[bytes]]], topic: str
 ) -> None:
     before = await _key(lived, KEYS.guard(topic, 4))
     await edit(lived)
@@ -273,7 +273,7 @@ async def test_a_repaired_key_changes_the_guard_that_decisions_on_it_rest_on(
     assert (await _verify(lived)).is_clean
 
 
-async def test_a_step_that_was_overtaken_writes_nothing(lived: Cluster) -> None:
+async def test_a_step_that_was_overtaken_writes_nothing(lived: ArchivedCluster) -> None:
     await _claim_out_of_nowhere(lived)
     await _pool_changed(lived)
     report = await _verify(lived)
@@ -288,7 +288,9 @@ async def test_a_step_that_was_overtaken_writes_nothing(lived: Cluster) -> None:
     assert (await _verify(lived)).is_clean
 
 
-async def test_a_release_that_could_not_name_its_claim_is_owed_and_written(lived: Cluster) -> None:
+async def test_a_release_that_could_not_name_its_claim_is_owed_and_written(
+    lived: ArchivedCluster,
+) -> None:
     """The key was deleted by hand, then the Pod went: the log never heard of the release."""
     endpoint = (await lived.node.truth()).endpoints["shop", "web-0"]
     address = endpoint.nics[0].ipv4.partition("/")[0]
@@ -309,7 +311,7 @@ async def test_a_release_that_could_not_name_its_claim_is_owed_and_written(lived
     assert fact.reason == "repair"
 
 
-async def test_what_the_log_contradicts_is_told_and_left_to_people(lived: Cluster) -> None:
+async def test_what_the_log_contradicts_is_told_and_left_to_people(lived: ArchivedCluster) -> None:
     """The log gives an address to an endpoint that does not show it, and somebody else has it."""
     endpoint = (await lived.node.truth()).endpoints["shop", "web-0"]
     node = lived.nodes["node-a"]
@@ -329,7 +331,7 @@ async def test_what_the_log_contradicts_is_told_and_left_to_people(lived: Cluste
 
 
 async def test_a_missing_live_segment_is_a_fault_and_the_state_is_compared_with_nothing(
-    lived: Cluster,
+    lived: ArchivedCluster,
 ) -> None:
     newest = (await lived.replayed())[-1]
     seqs = [one.seq async for one in _segments(lived) if one.writer == newest.writer]
@@ -341,7 +343,7 @@ async def test_a_missing_live_segment_is_a_fault_and_the_state_is_compared_with_
     assert report.differences == ()
 
 
-async def test_differences_read_as_sentences(lived: Cluster) -> None:
+async def test_differences_read_as_sentences(lived: ArchivedCluster) -> None:
     for edit in EDITS:
         await edit(lived)
     texts = "\n".join(str(one) for one in (await _verify(lived)).differences)
@@ -352,12 +354,14 @@ async def test_differences_read_as_sentences(lived: Cluster) -> None:
     assert "pool junk: the log knows nothing of it, found Unreadable(why=" in texts
 
 
-async def test_a_report_lists_findings_up_to_its_bound_and_counts_all(town: Cluster) -> None:
+async def test_a_report_lists_findings_up_to_its_bound_and_counts_all(
+    cluster: ArchivedCluster,
+) -> None:
     strays = FINDINGS_MAX + 5
     for number in range(strays):
         key = KEYS.record("Node", "", f"stray-{number}")
-        await _edit(town, Put(key, b"x"))
-    report = await _verify(town)
+        await _edit(cluster, Put(key, b"x"))
+    report = await _verify(cluster)
     assert len(report.differences) == FINDINGS_MAX
     assert report.difference_count == len(report.plan) == strays
     assert isinstance(report.differences[0].found, Unreadable)
@@ -381,45 +385,45 @@ async def test_a_compaction_under_verify_costs_a_second_look_and_nothing_else(
     tmp_path: Path, compactions: int
 ) -> None:
     store = _CompactingStore()
-    async with cluster(tmp_path, store) as town:
-        await town.live([Add("node-a", "web-0", 0)])
+    async with archived_cluster(tmp_path, store) as cluster:
+        await cluster.live([Add("node-a", "web-0", 0)])
         store.compactions = compactions
-        report = await _verify(town)
+        report = await _verify(cluster)
         assert store.compactions == 0
         assert report.is_clean
-        assert report.events == len(await town.replayed())
+        assert report.events == len(await cluster.replayed())
 
 
-async def test_verify_is_clean_at_any_moment_of_a_cluster_at_work(town: Cluster) -> None:
+async def test_verify_is_clean_at_any_moment_of_a_cluster_at_work(cluster: ArchivedCluster) -> None:
     async def work(node: str) -> None:
         for generation in range(15):
             names = [f"web-{node[-1]}{number}" for number in range(3)]
-            await town.live([Add(node, name, generation) for name in names])
-            await town.live([Remove(node, names[0], generation)])
+            await cluster.live([Add(node, name, generation) for name in names])
+            await cluster.live([Remove(node, names[0], generation)])
 
     async def look() -> list[VerificationReport]:
         reports = []
         for _ in range(6):
-            reports.append(await _verify(town))
-            await town.seal(file_bytes_max=4_000)
+            reports.append(await _verify(cluster))
+            await cluster.seal(file_bytes_max=4_000)
         return reports
 
     reports, *_ = await asyncio.gather(look(), work("node-a"), work("node-b"))
     assert [report for report in reports if not report.is_clean] == []
-    last = await _verify(town)
+    last = await _verify(cluster)
     assert last.is_clean
     assert reports[0].events < reports[-1].events <= last.events
 
 
 async def test_compactions_without_end_are_told(tmp_path: Path) -> None:
     store = _CompactingStore()
-    async with cluster(tmp_path, store) as town:
+    async with archived_cluster(tmp_path, store) as cluster:
         store.compactions = 1_000
         with pytest.raises(Compacted):
-            await _verify(town)
+            await _verify(cluster)
 
 
-async def test_a_cursor_that_cannot_be_read_is_a_fault(lived: Cluster) -> None:
+async def test_a_cursor_that_cannot_be_read_is_a_fault(lived: ArchivedCluster) -> None:
     await _edit(lived, Put(KEYS.meta("archive"), b"junk"))
     report = await _verify(lived)
     assert not report.folded
@@ -427,13 +431,15 @@ async def test_a_cursor_that_cannot_be_read_is_a_fault(lived: Cluster) -> None:
         await lived.view()
 
 
-async def _segments(town: Cluster) -> AsyncIterator[Segment]:
-    async for batch in (await town.view()).batches():
+async def _segments(cluster: ArchivedCluster) -> AsyncIterator[Segment]:
+    async for batch in (await cluster.view()).batches():
         for segment in batch.segments:
             yield segment
 
 
-async def test_an_index_that_lacks_an_entry_is_a_fault_and_is_built_anew(lived: Cluster) -> None:
+async def test_an_index_that_lacks_an_entry_is_a_fault_and_is_built_anew(
+    lived: ArchivedCluster,
+) -> None:
     index = Index(KEYS, "pools", 4)
     entries = (await lived.store.read([Get(*index.all())])).ranges[0].kvs
     await _edit(lived, Delete(entries[0].key))

@@ -38,12 +38,12 @@ from core.errors import OrbweaverError, Refused
 from core.eventstore.kv import KeyValueStore
 from nodeagent.handlers.pool_wait import WAIT_S_MAX, WaitingAllocator
 from tests.autopools.scripted import Applications, annotations_of, key_of, pod_of, scale_of
-from tests.support.nodes import Node, addresses, check_everything
+from tests.support.nodes import NodeHarness, addresses, check_everything
 from tests.workflows.engine.stage import eventually
 from workflows.jobs.job_host import JobHost, JobSettings, JobSources
 
 
-class Stage:
+class AutoPoolHarness:
     """One cluster: a node, and as many controllers as are begun; one of them leads."""
 
     def __init__(
@@ -59,7 +59,7 @@ class Stage:
         self.waits = 0
         selection = SelectionSettings(subnets_enabled=True, auto_pools_enabled=settings.enabled)
         allocating = AllocatorSettings("sequential", selection=selection)
-        self.node = Node(store, cluster=cluster, settings=allocating, cool_down_s=0)
+        self.node = NodeHarness(store, cluster=cluster, settings=allocating, cool_down_s=0)
         self.plain = self.node.allocate
         self._numbers = itertools.count()
         self._leader: JobHost | None = None

@@ -29,7 +29,7 @@ from core.domain.subnets.subnet_model import controlled, shared_out
 from core.errors import Refused
 from core.eventstore.kv import KeyValueStore
 from tests.autopools.samples import KEY, NAME, NET, PLACE, UID, template, wish
-from tests.support.nodes import CAUSE, Node, check_everything, gather
+from tests.support.nodes import CAUSE, NodeHarness, check_everything, gather
 
 WRITERS = 4
 TOGETHER = 100
@@ -41,17 +41,17 @@ WIDE = Subnet("net", 4, "10.7.0.0/16", ("10.7.0.10-10.7.0.159",))
 
 
 @pytest.fixture
-async def nodes(store: KeyValueStore, cluster: str) -> AsyncIterator[list[Node]]:
+async def nodes(store: KeyValueStore, cluster: str) -> AsyncIterator[list[NodeHarness]]:
     async with contextlib.AsyncExitStack() as stack:
         yield [
             await stack.enter_async_context(
-                Node(store, f"c-{number}", cluster=cluster, settings=SETTINGS, cool_down_s=0)
+                NodeHarness(store, f"c-{number}", cluster=cluster, settings=SETTINGS, cool_down_s=0)
             )
             for number in range(WRITERS)
         ]
 
 
-async def together(nodes: list[Node], commands: list[Command]) -> list[object]:
+async def together(nodes: list[NodeHarness], commands: list[Command]) -> list[object]:
     """Each command at the same time, by one writer after the other."""
     calls = [
         nodes[number % len(nodes)].configurator.apply(command, CAUSE)
@@ -86,7 +86,7 @@ def assert_shares_fit(truth: Ledger, subnet: Subnet) -> None:
     assert given.size == sum(pool_addresses(pool).size for pool in pools)
 
 
-async def test_of_a_hundred_that_make_one_pool_exactly_one_does(nodes: list[Node]) -> None:
+async def test_of_a_hundred_that_make_one_pool_exactly_one_does(nodes: list[NodeHarness]) -> None:
     await nodes[0].apply(ApplySubnet(NET))
 
     outcomes = await together(nodes, [ApplyAutoPool(wish(5))] * TOGETHER)
@@ -98,7 +98,9 @@ async def test_of_a_hundred_that_make_one_pool_exactly_one_does(nodes: list[Node
     }
 
 
-async def test_thirty_applications_share_a_subnet_to_its_last_address(nodes: list[Node]) -> None:
+async def test_thirty_applications_share_a_subnet_to_its_last_address(
+    nodes: list[NodeHarness],
+) -> None:
     """I00006 and I00008: five each; then half to three, half to one; then all gone."""
     await nodes[0].apply(ApplySubnet(WIDE))
     made = await together(nodes, [ApplyAutoPool(wish_of(n, 5)) for n in range(APPLICATIONS)])
@@ -124,7 +126,7 @@ UID_LABEL = "ipam.spidernet.io/owner-application-uid"
 
 
 async def test_more_applications_than_addresses_leave_the_late_ones_without(
-    nodes: list[Node],
+    nodes: list[NodeHarness],
 ) -> None:
     await nodes[0].apply(ApplySubnet(NET))
 
@@ -137,7 +139,7 @@ async def test_more_applications_than_addresses_leave_the_late_ones_without(
 
 
 async def test_a_reservation_that_comes_meanwhile_is_respected_or_came_later(
-    nodes: list[Node],
+    nodes: list[NodeHarness],
 ) -> None:
     await nodes[0].apply(ApplySubnet(NET))
     reserve = ApplyReservation(Reservation("kept", 4, ("10.7.0.10-10.7.0.12",)))
@@ -151,7 +153,7 @@ async def test_a_reservation_that_comes_meanwhile_is_respected_or_came_later(
 
 
 async def test_a_shrinking_pool_never_loses_an_address_that_is_being_claimed(
-    nodes: list[Node],
+    nodes: list[NodeHarness],
 ) -> None:
     await nodes[0].apply(ApplySubnet(NET), ApplyAutoPool(wish(8)))
     for node in nodes:
@@ -168,7 +170,7 @@ async def test_a_shrinking_pool_never_loses_an_address_that_is_being_claimed(
     assert len(truth.claims) == 4
 
 
-async def test_a_pool_is_dropped_or_claimed_from_and_never_both(nodes: list[Node]) -> None:
+async def test_a_pool_is_dropped_or_claimed_from_and_never_both(nodes: list[NodeHarness]) -> None:
     await nodes[0].apply(ApplySubnet(NET), ApplyAutoPool(wish(2)))
     for node in nodes:
         await node.view.freshen()
@@ -185,7 +187,9 @@ async def test_a_pool_is_dropped_or_claimed_from_and_never_both(nodes: list[Node
     assert bool(truth.claims) == (NAME in truth.pools)
 
 
-async def test_the_share_and_the_pool_are_one_event_in_one_transaction(nodes: list[Node]) -> None:
+async def test_the_share_and_the_pool_are_one_event_in_one_transaction(
+    nodes: list[NodeHarness],
+) -> None:
     await nodes[0].apply(ApplySubnet(NET))
     before = await nodes[0].log()
 

@@ -16,23 +16,23 @@ import pytest
 
 from core.domain.autopools.settings import AutoPoolSettings
 from core.eventstore.memory import MemoryStore
-from tests.autopools.stage import Stage
+from tests.autopools.stage import AutoPoolHarness
 
 SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
 
 
 async def played(text: str) -> str:
-    stage = Stage(MemoryStore(), settings=AutoPoolSettings("# feature off" not in text))
-    await stage.open()
+    harness = AutoPoolHarness(MemoryStore(), settings=AutoPoolSettings("# feature off" not in text))
+    await harness.open()
     lines: list[str] = []
     try:
         for line in text.splitlines():
             if line.startswith("#") or not line.strip():
                 lines.append(line)
             elif line.startswith("> "):
-                lines += [line, *(await stage.play(line[2:])).splitlines()]
+                lines += [line, *(await harness.play(line[2:])).splitlines()]
     finally:
-        await stage.close()
+        await harness.close()
     return "\n".join(lines) + "\n"
 
 

@@ -19,7 +19,7 @@ from core.manifests.commands import apply_command
 from core.manifests.manifest_parser import load_documents
 from nodeagent.settings.values import Settings
 from ops.lab import workloads
-from tests.agent.node import Node, running
+from tests.agent.node import AgentHarness, running
 from tests.workflows.engine.stage import eventually
 from workflows.jobs.job_host import JobHost
 
@@ -36,7 +36,7 @@ def short_path() -> Iterator[Path]:
 
 
 @pytest.fixture
-async def node(short_path: Path) -> AsyncIterator[Node]:
+async def agent(short_path: Path) -> AsyncIterator[AgentHarness]:
     """An agent and a controller's jobs over one store."""
     settings = Settings(
         node_name="node-1",
@@ -48,28 +48,28 @@ async def node(short_path: Path) -> AsyncIterator[Node]:
         cool_down_s=0,
     )
     store = MemoryStore()
-    async with running(settings, store) as node:
-        host = JobHost(store, node.keys, "controller")
+    async with running(settings, store) as agent:
+        host = JobHost(store, agent.keys, "controller")
         works = [asyncio.create_task(host.run()), asyncio.create_task(host.lead())]
-        yield node
+        yield agent
         for work in works:
             work.cancel()
         await asyncio.gather(*works, return_exceptions=True)
 
 
-async def apply(node: Node, *objects: workloads.Plain) -> None:
+async def apply(agent: AgentHarness, *objects: workloads.Plain) -> None:
     text = workloads.as_yaml(objects)
-    await node.apply(*(apply_command(one) for one in load_documents(text)))
+    await agent.apply(*(apply_command(one) for one in load_documents(text)))
 
 
-async def sizes(node: Node) -> dict[str, int]:
-    pools = (await read_ledger(node.store, node.keys)).pools
+async def sizes(agent: AgentHarness) -> dict[str, int]:
+    pools = (await read_ledger(agent.store, agent.keys)).pools
     return {name: pool_addresses(pool).size for name, pool in pools.items()}
 
 
-async def until(node: Node, wanted: dict[str, int]) -> None:
+async def until(agent: AgentHarness, wanted: dict[str, int]) -> None:
     async def is_so() -> bool:
-        return await sizes(node) == wanted
+        return await sizes(agent) == wanted
 
     await eventually(is_so)
 
@@ -88,43 +88,43 @@ def web_pod(number: int) -> workloads.Plain:
 POOL = "auto4-web-eth0-fa382"
 
 
-async def test_a_pool_follows_what_is_applied_scaled_and_deleted(node: Node) -> None:
-    await apply(node, RACKS, web(2), web_pod(0), web_pod(1))
-    assert await node.add("web-0") == ["10.7.0.10/16"]
-    await until(node, {POOL: 3})
+async def test_a_pool_follows_what_is_applied_scaled_and_deleted(agent: AgentHarness) -> None:
+    await apply(agent, RACKS, web(2), web_pod(0), web_pod(1))
+    assert await agent.add("web-0") == ["10.7.0.10/16"]
+    await until(agent, {POOL: 3})
 
-    await apply(node, web(5))
-    await until(node, {POOL: 6})
-    await apply(node, web(1))
-    await until(node, {POOL: 2})
-    assert await node.add("web-1") == ["10.7.0.15/16"], "the lowest unused ones went"
+    await apply(agent, web(5))
+    await until(agent, {POOL: 6})
+    await apply(agent, web(1))
+    await until(agent, {POOL: 2})
+    assert await agent.add("web-1") == ["10.7.0.15/16"], "the lowest unused ones went"
 
-    await node.apply(DeleteRecord("Deployment", "shop", "web"))
-    await node.delete("web-0")
-    await node.delete("web-1")
-    await until(node, {})
+    await agent.apply(DeleteRecord("Deployment", "shop", "web"))
+    await agent.delete("web-0")
+    await agent.delete("web-1")
+    await until(agent, {})
 
 
-async def test_a_pod_that_is_quicker_than_its_deployment_waits_for_it(node: Node) -> None:
-    await apply(node, RACKS, web_pod(0))
-    waiting = asyncio.ensure_future(node.add("web-0"))
-    metrics = node.agent.parts.metrics
+async def test_a_pod_that_is_quicker_than_its_deployment_waits_for_it(agent: AgentHarness) -> None:
+    await apply(agent, RACKS, web_pod(0))
+    waiting = asyncio.ensure_future(agent.add("web-0"))
+    metrics = agent.process.parts.metrics
 
     async def waits() -> bool:
         return metrics.auto_pool_waits == 1
 
     await eventually(waits)
-    await apply(node, web(1))
+    await apply(agent, web(1))
 
     assert await waiting == ["10.7.0.10/16"]
 
 
 async def test_what_no_waiting_helps_is_told_at_once_with_the_reason_and_the_remedy(
-    node: Node,
+    agent: AgentHarness,
 ) -> None:
-    await apply(node, web(1), web_pod(0))
+    await apply(agent, web(1), web_pod(0))
 
-    error: Any = (await node.call("ADD", "web-0")).error
+    error: Any = (await agent.call("ADD", "web-0")).error
 
     assert error["code"] == NO_POOL
     assert "there is no SpiderSubnet/racks" in error["msg"]
@@ -132,7 +132,7 @@ async def test_what_no_waiting_helps_is_told_at_once_with_the_reason_and_the_rem
     assert "orbctl workflow describe auto-pools/apps_v1_Deployment_shop_web" in error["details"]
 
 
-async def test_a_replica_set_in_between_is_not_the_application(node: Node) -> None:
+async def test_a_replica_set_in_between_is_not_the_application(agent: AgentHarness) -> None:
     between: workloads.Plain = {
         "apiVersion": "apps/v1",
         "kind": "ReplicaSet",
@@ -147,24 +147,24 @@ async def test_a_replica_set_in_between_is_not_the_application(node: Node) -> No
     }
     pod = workloads.pod("web-0", "web-77", "shop", ASKING)
     pod["metadata"]["ownerReferences"][0]["kind"] = "ReplicaSet"  # type: ignore[index]
-    await apply(node, RACKS, web(2), between, pod)
+    await apply(agent, RACKS, web(2), between, pod)
 
-    assert await node.add("web-0") == ["10.7.0.10/16"]
-    await until(node, {POOL: 3})
+    assert await agent.add("web-0") == ["10.7.0.10/16"]
+    await until(agent, {POOL: 3})
 
 
 async def test_a_third_party_gets_its_pool_by_its_pods_and_keeps_it_until_somebody_deletes_it(
-    node: Node,
+    agent: AgentHarness,
 ) -> None:
     said = workloads.asking(ipv4="racks", number="2")
     pod = workloads.pod("clone-0", "clone", "shop", said)
     owner = {"apiVersion": "apps.kruise.io/v1alpha1", "kind": "CloneSet", "name": "clone"}
     pod["metadata"]["ownerReferences"] = [{**owner, "controller": True}]  # type: ignore[index]
-    await apply(node, RACKS, pod)
+    await apply(agent, RACKS, pod)
 
-    await node.add("clone-0")
-    (name,) = await sizes(node)
-    await node.delete("clone-0")
+    await agent.add("clone-0")
+    (name,) = await sizes(agent)
+    await agent.delete("clone-0")
 
     assert name.startswith("auto4-clone-eth0-")
-    assert await sizes(node) == {name: 2}
+    assert await sizes(agent) == {name: 2}

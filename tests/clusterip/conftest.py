@@ -13,7 +13,7 @@ from nodeagent.clusterip.installation import Installation
 from nodeagent.clusterip.pods import cgroup2_mounts
 from nodeagent.clusterip.program_loader import trial
 from nodeagent.clusterip.programs import DesiredPrograms
-from tests.clusterip.world import World
+from tests.clusterip.world import ClusterIPHarness
 from tests.support.parts import CGROUPS, needs, require_namespaces
 
 
@@ -35,12 +35,12 @@ def possible() -> None:
 
 
 @pytest.fixture
-def world(possible: None, tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
+def services(possible: None, tmp_path: Path) -> Iterator[ClusterIPHarness]:
+    made = ClusterIPHarness(tmp_path)
     yield made
     made.close()
 
 
 @pytest.fixture
-def installation(world: World) -> Installation:
-    return world.install()
+def installation(services: ClusterIPHarness) -> Installation:
+    return services.install()

@@ -22,8 +22,8 @@ from nodeagent.clusterip.map_plan import MapPlan, fit
 from nodeagent.settings.values import Settings
 from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
 from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
-from tests.agent.node import Node, running
-from tests.clusterip.world import BACKENDS, PORT, SERVICE, World
+from tests.agent.node import AgentHarness, running
+from tests.clusterip.world import BACKENDS, PORT, SERVICE, ClusterIPHarness
 
 pytestmark = pytest.mark.netns
 
@@ -45,9 +45,9 @@ endpoints: [{{addresses: [{BACKENDS[4][0]}]}}]
 """
 
 
-def connects(world: World, address: str = SERVICE[4]) -> str:
+def connects(services: ClusterIPHarness, address: str = SERVICE[4]) -> str:
     """How a connection to the Service ends."""
-    with world.socket(6 if ":" in address else 4) as client:
+    with services.socket(6 if ":" in address else 4) as client:
         try:
             client.connect((address, PORT))
         except OSError as error:
@@ -63,10 +63,10 @@ async def until(holds: Callable[[], object]) -> None:
 
 @asynccontextmanager
 async def serving(
-    world: World, settings: Settings, store: MemoryStore, **changes: object
-) -> AsyncIterator[Node]:
+    services: ClusterIPHarness, settings: Settings, store: MemoryStore, **changes: object
+) -> AsyncIterator[AgentHarness]:
     said = ClusterIpSettings(
-        enabled=True, cgroup=str(world.cgroup), bpffs=str(world.bpffs), host_network=True
+        enabled=True, cgroup=str(services.cgroup), bpffs=str(services.bpffs), host_network=True
     )._replace(**changes)  # type: ignore[arg-type]
     async with running(settings._replace(cluster_ip=said), store) as node:
         yield node
@@ -78,49 +78,53 @@ async def store() -> MemoryStore:
 
 
 @pytest.fixture
-async def node(world: World, settings: Settings, store: MemoryStore) -> AsyncIterator[Node]:
+async def agent(
+    services: ClusterIPHarness, settings: Settings, store: MemoryStore
+) -> AsyncIterator[AgentHarness]:
     """An agent that serves Service ``web``, in a world with a bpffs."""
-    world.mount_bpffs()
-    world.server(BACKENDS[4][0])
-    async with serving(world, settings, store) as one:
+    services.mount_bpffs()
+    services.server(BACKENDS[4][0])
+    async with serving(services, settings, store) as one:
         await one.apply(*map(apply_command, load_documents(MANIFESTS)))
         await until(lambda: _counts(one)["frontends"]() == 2)
-        assert connects(world) == "served"
+        assert connects(services) == "served"
         yield one
 
 
-async def test_records_become_services_and_go_with_them(world: World, node: Node) -> None:
-    assert connects(world, SERVICE[6]) == "ConnectionRefusedError"
-    await node.apply(DeleteRecord("EndpointSlice", "shop", "web-1"))
-    await until(lambda: connects(world) == "ConnectionRefusedError")
-    await node.apply(DeleteRecord("Service", "shop", "web"))
-    await until(lambda: connects(world) == "OSError")
+async def test_records_become_services_and_go_with_them(
+    services: ClusterIPHarness, agent: AgentHarness
+) -> None:
+    assert connects(services, SERVICE[6]) == "ConnectionRefusedError"
+    await agent.apply(DeleteRecord("EndpointSlice", "shop", "web-1"))
+    await until(lambda: connects(services) == "ConnectionRefusedError")
+    await agent.apply(DeleteRecord("Service", "shop", "web"))
+    await until(lambda: connects(services) == "OSError")
 
 
 async def test_what_is_served_outlives_the_agent_and_is_brought_up_to_date_by_the_next(
-    world: World, settings: Settings, node: Node
+    services: ClusterIPHarness, settings: Settings, agent: AgentHarness
 ) -> None:
-    await node.agent.stop()
-    assert connects(world) == "served"
+    await agent.process.stop()
+    assert connects(services) == "served"
     another = MemoryStore()
-    async with serving(world, settings, another) as next_one:
+    async with serving(services, settings, another) as next_one:
         # It knows of no Service, and knows that it knows: the old one goes.
-        await until(lambda: connects(world) == "OSError")
+        await until(lambda: connects(services) == "OSError")
         await next_one.apply(*map(apply_command, load_documents(MANIFESTS)))
-        await until(lambda: connects(world) == "served")
+        await until(lambda: connects(services) == "served")
 
 
 async def test_an_agent_that_is_switched_off_takes_away_what_was_pinned(
-    world: World, settings: Settings, store: MemoryStore, node: Node
+    services: ClusterIPHarness, settings: Settings, store: MemoryStore, agent: AgentHarness
 ) -> None:
-    await node.agent.stop()
-    async with serving(world, settings, store, enabled=False):
-        assert connects(world) == "OSError"
-        assert not (world.bpffs / ROOM).exists()
+    await agent.process.stop()
+    async with serving(services, settings, store, enabled=False):
+        assert connects(services) == "OSError"
+        assert not (services.bpffs / ROOM).exists()
 
 
-async def test_counts_are_told_to_whoever_scrapes(node: Node) -> None:
-    counts = _counts(node)
+async def test_counts_are_told_to_whoever_scrapes(agent: AgentHarness) -> None:
+    counts = _counts(agent)
     assert counts["attached"]() == 1
     assert counts["backends"]() == 1
     assert counts["left_out"]() == 0
@@ -128,11 +132,14 @@ async def test_counts_are_told_to_whoever_scrapes(node: Node) -> None:
 
 
 async def test_a_control_group_that_comes_later_is_waited_for(
-    world: World, settings: Settings, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+    services: ClusterIPHarness,
+    settings: Settings,
+    store: MemoryStore,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reconciler, "PAUSE_S_MIN", 0.01)
-    later = world.cgroup.parent / f"{world.cgroup.name}-later"
-    async with serving(world, settings, store, cgroup=str(later)) as node:
+    later = services.cgroup.parent / f"{services.cgroup.name}-later"
+    async with serving(services, settings, store, cgroup=str(later)) as node:
         counts = _counts(node)
         await until(counts["failures"])
         assert counts["attached"]() == 0
@@ -147,7 +154,7 @@ async def test_a_control_group_that_comes_later_is_waited_for(
 
 
 async def test_what_the_kernel_refuses_is_tried_again_from_what_is_there(
-    world: World,
+    services: ClusterIPHarness,
     settings: Settings,
     store: MemoryStore,
     monkeypatch: pytest.MonkeyPatch,
@@ -163,23 +170,23 @@ async def test_what_the_kernel_refuses_is_tried_again_from_what_is_there(
         write(installation, steps)
 
     monkeypatch.setattr(Installation, "write", refuse_at_first)
-    world.server(BACKENDS[4][0])
-    async with serving(world, settings, store) as node:
+    services.server(BACKENDS[4][0])
+    async with serving(services, settings, store) as node:
         await node.apply(*map(apply_command, load_documents(MANIFESTS)))
-        await until(lambda: connects(world) == "served")
+        await until(lambda: connects(services) == "served")
         assert _counts(node)["failures"]() == 3
     assert caplog.text.count("out of sorts") == 1
 
 
 async def test_what_is_beyond_a_limit_is_told_by_its_name(
-    world: World,
+    services: ClusterIPHarness,
     settings: Settings,
     store: MemoryStore,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(reconciler, "fit", partial(fit, frontends_max=1))
-    async with serving(world, settings, store) as node:
+    async with serving(services, settings, store) as node:
         await node.apply(*map(apply_command, load_documents(MANIFESTS)))
         await until(lambda: _counts(node)["left_out"]() == 1)
         assert _counts(node)["frontends"]() == 1
@@ -187,14 +194,14 @@ async def test_what_is_beyond_a_limit_is_told_by_its_name(
     assert f"{SERVICE[6]}:{PORT} the first" in caplog.text
 
 
-async def test_other_records_do_not_matter(world: World, node: Node) -> None:
-    before = _counts(node)["map_writes"]()
-    await node.apply(ApplyRecord(RecordDefined("Pod", "shop", "web-0")))
-    assert connects(world) == "served"
-    assert _counts(node)["map_writes"]() == before
+async def test_other_records_do_not_matter(services: ClusterIPHarness, agent: AgentHarness) -> None:
+    before = _counts(agent)["map_writes"]()
+    await agent.apply(ApplyRecord(RecordDefined("Pod", "shop", "web-0")))
+    assert connects(services) == "served"
+    assert _counts(agent)["map_writes"]() == before
 
 
-def _counts(node: Node) -> dict[str, Callable[[], float]]:
+def _counts(agent: AgentHarness) -> dict[str, Callable[[], float]]:
     prefix = "orbweaver_clusterip_"
-    readings = node.agent.parts.metrics.readings
+    readings = agent.process.parts.metrics.readings
     return {one.name.removeprefix(prefix): one.value for one in readings if prefix in one.name}

@@ -24,7 +24,15 @@ from nodeagent.ebpf.numbers import (
     BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
 )
 from ops.lab.programs import ours
-from tests.clusterip.world import BACKEND_PORT, BACKENDS, PORT, SERVICE, World, frontend, places
+from tests.clusterip.world import (
+    BACKEND_PORT,
+    BACKENDS,
+    PORT,
+    SERVICE,
+    ClusterIPHarness,
+    frontend,
+    places,
+)
 
 pytestmark = pytest.mark.netns
 
@@ -40,9 +48,9 @@ sys.stdin.read()
 """
 
 
-def is_served(world: World) -> bool:
+def is_served(services: ClusterIPHarness) -> bool:
     """Whether a socket that is made now gets to the first backend."""
-    with world.socket(4) as client:
+    with services.socket(4) as client:
         try:
             client.connect((SERVICE[4], PORT))
         except OSError:
@@ -50,9 +58,9 @@ def is_served(world: World) -> bool:
     return True
 
 
-def another_agent(world: World) -> subprocess.Popen[bytes]:
+def another_agent(services: ClusterIPHarness) -> subprocess.Popen[bytes]:
     """A process that attaches, and holds what it has until it is told to end."""
-    arguments = [sys.executable, "-c", OTHER_AGENT, str(world.bpffs), str(world.cgroup)]
+    arguments = [sys.executable, "-c", OTHER_AGENT, str(services.bpffs), str(services.cgroup)]
     agent = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert agent.stdout is not None
     assert agent.stdout.readline() == b"attached\n"
@@ -65,23 +73,23 @@ def kill(agent: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.fixture
-def pinned(world: World) -> World:
+def pinned(services: ClusterIPHarness) -> ClusterIPHarness:
     """A world with a bpffs and a backend, whose agent was killed after it had served both."""
-    world.mount_bpffs()
-    world.server(BACKENDS[4][0])
-    installation = world.install()
-    world.serve(installation, {frontend(4): BackendGroup(places(4, 0))})
+    services.mount_bpffs()
+    services.server(BACKENDS[4][0])
+    installation = services.install()
+    services.serve(installation, {frontend(4): BackendGroup(places(4, 0))})
     installation.close()
-    agent = another_agent(world)
+    agent = another_agent(services)
     kill(agent)
-    return world
+    return services
 
 
-def test_pinned_programs_serve_while_no_agent_runs(pinned: World) -> None:
+def test_pinned_programs_serve_while_no_agent_runs(pinned: ClusterIPHarness) -> None:
     assert is_served(pinned)
 
 
-def test_the_next_agent_goes_on_from_what_it_finds(pinned: World) -> None:
+def test_the_next_agent_goes_on_from_what_it_finds(pinned: ClusterIPHarness) -> None:
     found = Installation.open(pinned.bpffs)
     assert understand(found.read()).entries[frontend(4)].balance == BackendGroup(places(4, 0))
     assert is_served(pinned)
@@ -92,7 +100,7 @@ def test_the_next_agent_goes_on_from_what_it_finds(pinned: World) -> None:
     found.close()
 
 
-def test_links_of_another_control_group_are_moved(pinned: World) -> None:
+def test_links_of_another_control_group_are_moved(pinned: ClusterIPHarness) -> None:
     inner = pinned.cgroup.parent / f"{pinned.cgroup.name}-inner"
     inner.mkdir()
     found = Installation.open(pinned.bpffs)
@@ -106,7 +114,7 @@ def test_links_of_another_control_group_are_moved(pinned: World) -> None:
     found.close()
 
 
-def test_maps_of_another_layout_go_once_ours_serve(pinned: World) -> None:
+def test_maps_of_another_layout_go_once_ours_serve(pinned: ClusterIPHarness) -> None:
     old = pinned.bpffs / ROOM / "v0"
     old.mkdir()
     installation = pinned.install()
@@ -117,7 +125,7 @@ def test_maps_of_another_layout_go_once_ours_serve(pinned: World) -> None:
     assert installation.is_pinned
 
 
-def test_what_is_served_is_told_to_whoever_traces_a_path(pinned: World) -> None:
+def test_what_is_served_is_told_to_whoever_traces_a_path(pinned: ClusterIPHarness) -> None:
     command = [ours("orbctl"), "trace-path", "web-0", f"{SERVICE[4]}:{PORT}"]
     command += ["--netns", str(pinned.named.path), "--bpffs", str(pinned.bpffs)]
     said = pinned.named.run(*command)
@@ -129,7 +137,7 @@ def test_what_is_served_is_told_to_whoever_traces_a_path(pinned: World) -> None:
     assert served(pinned.bpffs) == {}
 
 
-def test_switching_off_takes_all_of_it_away(pinned: World) -> None:
+def test_switching_off_takes_all_of_it_away(pinned: ClusterIPHarness) -> None:
     assert remove(pinned.bpffs)
     assert not is_served(pinned)
     assert not (pinned.bpffs / ROOM).exists()
@@ -137,25 +145,27 @@ def test_switching_off_takes_all_of_it_away(pinned: World) -> None:
 
 
 def test_without_a_bpffs_the_service_ends_with_the_agent_and_comes_back_with_it(
-    world: World,
+    services: ClusterIPHarness,
 ) -> None:
-    world.server(BACKENDS[4][0])
-    agent = another_agent(world)
+    services.server(BACKENDS[4][0])
+    agent = another_agent(services)
     kill(agent)
-    assert not is_served(world)
-    installation = world.install()
+    assert not is_served(services)
+    installation = services.install()
     assert not installation.is_pinned
-    world.serve(installation, {frontend(4): BackendGroup(places(4, 0))})
-    assert is_served(world)
+    services.serve(installation, {frontend(4): BackendGroup(places(4, 0))})
+    assert is_served(services)
 
 
-def test_only_a_bpffs_can_hold_pins(pinned: World, tmp_path: Path) -> None:
+def test_only_a_bpffs_can_hold_pins(pinned: ClusterIPHarness, tmp_path: Path) -> None:
     assert can_pin(pinned.bpffs / ROOM)
     assert not can_pin(tmp_path)
 
 
-def test_the_control_group_of_pods_is_one_of_version_2(world: World, tmp_path: Path) -> None:
-    assert pods_cgroup(str(world.cgroup)) == world.cgroup
+def test_the_control_group_of_pods_is_one_of_version_2(
+    services: ClusterIPHarness, tmp_path: Path
+) -> None:
+    assert pods_cgroup(str(services.cgroup)) == services.cgroup
     with pytest.raises(BadInput, match="no control group"):
         pods_cgroup(str(tmp_path))
     with pytest.raises(DatapathError, match="yet"):

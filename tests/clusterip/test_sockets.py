@@ -10,7 +10,15 @@ import pytest
 from nodeagent.clusterip.frontends import BackendGroup, Frontend
 from nodeagent.clusterip.installation import Installation
 from nodeagent.clusterip.programs import DesiredPrograms
-from tests.clusterip.world import BACKEND_PORT, BACKENDS, PORT, SERVICE, World, frontend, places
+from tests.clusterip.world import (
+    BACKEND_PORT,
+    BACKENDS,
+    PORT,
+    SERVICE,
+    ClusterIPHarness,
+    frontend,
+    places,
+)
 
 pytestmark = pytest.mark.netns
 
@@ -29,11 +37,11 @@ def asked(family: int, **affinity: int) -> dict[Frontend, BackendGroup]:
 @FAMILIES
 @PROTOCOLS
 def test_a_connected_socket_reaches_a_backend_and_sees_the_service(
-    world: World, installation: Installation, family: int, protocol: str
+    services: ClusterIPHarness, installation: Installation, family: int, protocol: str
 ) -> None:
-    server = world.server(BACKENDS[family][1], protocol)
-    world.serve(installation, {frontend(family, protocol): BackendGroup(places(family, 1))})
-    client = world.socket(family, protocol)
+    server = services.server(BACKENDS[family][1], protocol)
+    services.serve(installation, {frontend(family, protocol): BackendGroup(places(family, 1))})
+    client = services.socket(family, protocol)
     client.connect((SERVICE[family], PORT))
     assert client.getpeername()[:2] == (SERVICE[family], PORT)
     client.send(b"hello")
@@ -45,11 +53,11 @@ def test_a_connected_socket_reaches_a_backend_and_sees_the_service(
 
 @FAMILIES
 def test_an_unconnected_socket_is_answered_by_the_service(
-    world: World, installation: Installation, family: int
+    services: ClusterIPHarness, installation: Installation, family: int
 ) -> None:
-    server = world.server(BACKENDS[family][0], "UDP")
-    world.serve(installation, {frontend(family, "UDP"): BackendGroup(places(family, 0))})
-    client = world.socket(family, "UDP")
+    server = services.server(BACKENDS[family][0], "UDP")
+    services.serve(installation, {frontend(family, "UDP"): BackendGroup(places(family, 0))})
+    client = services.socket(family, "UDP")
     client.sendto(b"hello", (SERVICE[family], PORT))
     assert answer(server, "UDP") == b"hello"
     data, source = client.recvfrom(16)
@@ -58,11 +66,11 @@ def test_an_unconnected_socket_is_answered_by_the_service(
 
 @PROTOCOLS
 def test_an_ipv6_socket_reaches_an_ipv4_service_by_its_mapped_address(
-    world: World, installation: Installation, protocol: str
+    services: ClusterIPHarness, installation: Installation, protocol: str
 ) -> None:
-    server = world.server(BACKENDS[4][0], protocol)
-    world.serve(installation, {frontend(4, protocol): BackendGroup(places(4, 0))})
-    client = world.socket(6, protocol)
+    server = services.server(BACKENDS[4][0], protocol)
+    services.serve(installation, {frontend(4, protocol): BackendGroup(places(4, 0))})
+    client = services.socket(6, protocol)
     mapped = f"::ffff:{SERVICE[4]}"
     if protocol == "TCP":
         client.connect((mapped, PORT))
@@ -77,102 +85,106 @@ def test_an_ipv6_socket_reaches_an_ipv4_service_by_its_mapped_address(
 
 @FAMILIES
 def test_connections_are_shared_by_all_backends(
-    world: World, installation: Installation, family: int
+    services: ClusterIPHarness, installation: Installation, family: int
 ) -> None:
-    servers = [world.server(address) for address in BACKENDS[family]]
-    world.serve(installation, asked(family))
-    assert len({who(servers, world, family) for _ in range(PASSES)}) == len(servers)
+    servers = [services.server(address) for address in BACKENDS[family]]
+    services.serve(installation, asked(family))
+    assert len({who(servers, services, family) for _ in range(PASSES)}) == len(servers)
 
 
 @FAMILIES
 def test_a_client_with_affinity_stays_with_its_backend(
-    world: World, installation: Installation, family: int
+    services: ClusterIPHarness, installation: Installation, family: int
 ) -> None:
-    servers = [world.server(address) for address in BACKENDS[family]]
-    world.serve(installation, asked(family, affinity_s=600))
-    (first,) = {who(servers, world, family) for _ in range(PASSES)}
+    servers = [services.server(address) for address in BACKENDS[family]]
+    services.serve(installation, asked(family, affinity_s=600))
+    (first,) = {who(servers, services, family) for _ in range(PASSES)}
     left = [number for number in range(3) if number != first]
-    world.serve(installation, {frontend(family): BackendGroup(places(family, *left), 600)})
-    (second,) = {who(servers, world, family) for _ in range(PASSES)}
+    services.serve(installation, {frontend(family): BackendGroup(places(family, *left), 600)})
+    (second,) = {who(servers, services, family) for _ in range(PASSES)}
     assert second != first
-    world.serve(installation, asked(family, affinity_s=600))
-    assert {who(servers, world, family) for _ in range(PASSES)} == {second}
+    services.serve(installation, asked(family, affinity_s=600))
+    assert {who(servers, services, family) for _ in range(PASSES)} == {second}
 
 
-def test_affinity_ends_when_its_time_is_over(world: World, installation: Installation) -> None:
-    servers = [world.server(address) for address in BACKENDS[4]]
-    world.serve(installation, asked(4, affinity_s=1))
-    who(servers, world, 4)
+def test_affinity_ends_when_its_time_is_over(
+    services: ClusterIPHarness, installation: Installation
+) -> None:
+    servers = [services.server(address) for address in BACKENDS[4]]
+    services.serve(installation, asked(4, affinity_s=1))
+    who(servers, services, 4)
     affinity = installation._maps["affinity"]
     ((client, chosen),) = list(affinity.items())
     found = set()
     for _ in range(PASSES):
         affinity.put(client, chosen[:24] + bytes(8))  # last used when the machine was started
-        found.add(who(servers, world, 4))
+        found.add(who(servers, services, 4))
     assert len(found) == len(servers)
 
 
 @FAMILIES
 @PROTOCOLS
 def test_a_service_without_backends_refuses(
-    world: World, installation: Installation, family: int, protocol: str
+    services: ClusterIPHarness, installation: Installation, family: int, protocol: str
 ) -> None:
-    world.serve(installation, {frontend(family, protocol): BackendGroup()})
+    services.serve(installation, {frontend(family, protocol): BackendGroup()})
     with pytest.raises(ConnectionRefusedError):
-        world.socket(family, protocol).connect((SERVICE[family], PORT))
+        services.socket(family, protocol).connect((SERVICE[family], PORT))
     if protocol == "UDP":
         with pytest.raises(ConnectionRefusedError):
-            world.socket(family, protocol).sendto(b"hello", (SERVICE[family], PORT))
+            services.socket(family, protocol).sendto(b"hello", (SERVICE[family], PORT))
 
 
 def test_where_the_kernel_knows_no_other_word_refusing_is_a_lack_of_permission(
-    world: World,
+    services: ClusterIPHarness,
 ) -> None:
-    installation = world.install(DesiredPrograms(0, says_refused=False))
-    world.serve(installation, {frontend(4): BackendGroup()})
+    installation = services.install(DesiredPrograms(0, says_refused=False))
+    services.serve(installation, {frontend(4): BackendGroup()})
     with pytest.raises(PermissionError):
-        world.socket(4).connect((SERVICE[4], PORT))
+        services.socket(4).connect((SERVICE[4], PORT))
 
 
 @FAMILIES
 def test_what_is_no_service_passes_untouched(
-    world: World, installation: Installation, family: int
+    services: ClusterIPHarness, installation: Installation, family: int
 ) -> None:
-    world.serve(installation, asked(family))
-    server = world.server(BACKENDS[family][2], "UDP")
-    client = world.socket(family, "UDP")
+    services.serve(installation, asked(family))
+    server = services.server(BACKENDS[family][2], "UDP")
+    client = services.socket(family, "UDP")
     client.sendto(b"hello", (BACKENDS[family][2], BACKEND_PORT))
     assert answer(server, "UDP") == b"hello"
     assert client.recvfrom(16)[1][:2] == (BACKENDS[family][2], BACKEND_PORT)
     # Another port of the Service's address is no Service, and no route leads there.
     with pytest.raises(OSError, match="unreachable"):
-        world.socket(family, "UDP").connect((SERVICE[family], PORT + 1))
+        services.socket(family, "UDP").connect((SERVICE[family], PORT + 1))
 
 
-def test_tcp_and_udp_of_one_port_are_two_services(world: World, installation: Installation) -> None:
-    server = world.server(BACKENDS[4][0])
-    world.serve(
+def test_tcp_and_udp_of_one_port_are_two_services(
+    services: ClusterIPHarness, installation: Installation
+) -> None:
+    server = services.server(BACKENDS[4][0])
+    services.serve(
         installation, {frontend(4): BackendGroup(places(4, 0)), frontend(4, "UDP"): BackendGroup()}
     )
-    client = world.socket(4)
+    client = services.socket(4)
     client.connect((SERVICE[4], PORT))
     client.send(b"hello")
     assert answer(server, "TCP") == b"hello"
     with pytest.raises(ConnectionRefusedError):
-        world.socket(4, "UDP").connect((SERVICE[4], PORT))
+        services.socket(4, "UDP").connect((SERVICE[4], PORT))
 
 
 @FAMILIES
 def test_open_connections_outlive_a_change_of_backends(
-    world: World, installation: Installation, family: int
+    services: ClusterIPHarness, installation: Installation, family: int
 ) -> None:
-    first, second = world.server(BACKENDS[family][0]), world.server(BACKENDS[family][1])
-    world.serve(installation, {frontend(family): BackendGroup(places(family, 0))})
-    old = world.socket(family)
+    first, second = services.server(BACKENDS[family][0]), services.server(BACKENDS[family][1])
+    services.serve(installation, {frontend(family): BackendGroup(places(family, 0))})
+    old = services.socket(family)
     old.connect((SERVICE[family], PORT))
     accepted, _ = first.accept()
-    world.serve(installation, {frontend(family): BackendGroup(places(family, 1))})
-    new = world.socket(family)
+    services.serve(installation, {frontend(family): BackendGroup(places(family, 1))})
+    new = services.socket(family)
     new.connect((SERVICE[family], PORT))
     new.send(b"new")
     assert answer(second, "TCP") == b"new"
@@ -184,35 +196,37 @@ def test_open_connections_outlive_a_change_of_backends(
 
 @FAMILIES
 def test_an_open_udp_socket_goes_to_the_new_backend_at_once(
-    world: World, installation: Installation, family: int
+    services: ClusterIPHarness, installation: Installation, family: int
 ) -> None:
-    client = world.socket(family, "UDP")
+    client = services.socket(family, "UDP")
     for number in (0, 1):
-        server = world.server(BACKENDS[family][number], "UDP")
-        world.serve(installation, {frontend(family, "UDP"): BackendGroup(places(family, number))})
+        server = services.server(BACKENDS[family][number], "UDP")
+        services.serve(
+            installation, {frontend(family, "UDP"): BackendGroup(places(family, number))}
+        )
         client.sendto(b"hello", (SERVICE[family], PORT))
         assert answer(server, "UDP") == b"hello"
         assert client.recvfrom(16)[1][:2] == (SERVICE[family], PORT)
-    world.serve(installation, {frontend(family, "UDP"): BackendGroup()})
+    services.serve(installation, {frontend(family, "UDP"): BackendGroup()})
     with pytest.raises(ConnectionRefusedError):
         client.sendto(b"hello", (SERVICE[family], PORT))
 
 
 def test_a_removed_service_is_an_address_like_any_other(
-    world: World, installation: Installation
+    services: ClusterIPHarness, installation: Installation
 ) -> None:
-    world.serve(installation, asked(4))
-    world.serve(installation, {})
+    services.serve(installation, asked(4))
+    services.serve(installation, {})
     with pytest.raises(OSError, match="unreachable"):
-        world.socket(4).connect((SERVICE[4], PORT))
+        services.socket(4).connect((SERVICE[4], PORT))
 
 
-def test_sockets_of_a_spared_namespace_are_left_alone(world: World) -> None:
-    cookie = int.from_bytes(world.socket(4).getsockopt(socket.SOL_SOCKET, 71, 8), "little")
-    installation = world.install(DesiredPrograms(cookie))
-    world.serve(installation, asked(4))
+def test_sockets_of_a_spared_namespace_are_left_alone(services: ClusterIPHarness) -> None:
+    cookie = int.from_bytes(services.socket(4).getsockopt(socket.SOL_SOCKET, 71, 8), "little")
+    installation = services.install(DesiredPrograms(cookie))
+    services.serve(installation, asked(4))
     with pytest.raises(OSError, match="unreachable"):
-        world.socket(4).connect((SERVICE[4], PORT))
+        services.socket(4).connect((SERVICE[4], PORT))
 
 
 def answer(server: socket.socket, protocol: str) -> bytes:
@@ -226,9 +240,9 @@ def answer(server: socket.socket, protocol: str) -> bytes:
         return accepted.recv(16)
 
 
-def who(servers: list[socket.socket], world: World, family: int) -> int:
+def who(servers: list[socket.socket], services: ClusterIPHarness, family: int) -> int:
     """Connect once; the number of the server that was reached."""
-    with world.socket(family) as client:
+    with services.socket(family) as client:
         client.connect((SERVICE[family], PORT))
         return next(number for number, server in enumerate(servers) if came(server))
 

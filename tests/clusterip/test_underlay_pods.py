@@ -16,9 +16,9 @@ import pytest
 from nodeagent.clusterip.frontends import BackendGroup, Frontend, TransportAddress, packed
 from nodeagent.clusterip.installation import Installation
 from nodeagent.netlink.namespaces import NetworkNamespace
-from tests.clusterip.world import World
-from tests.coordinator.world import SERVICES, Pod
-from tests.coordinator.world import World as Datacentre
+from tests.clusterip.world import ClusterIPHarness
+from tests.coordinator.world import SERVICES, NetworkPod
+from tests.coordinator.world import NetworkHarness as Datacentre
 
 pytestmark = pytest.mark.netns
 
@@ -38,7 +38,7 @@ def datacentre(tmp_path: Path) -> Iterator[Datacentre]:
 
 
 @pytest.fixture
-def pods(datacentre: Datacentre) -> tuple[Pod, Pod]:
+def pods(datacentre: Datacentre) -> tuple[NetworkPod, NetworkPod]:
     """On two nodes, as the coordinator sets them up where the Services' networks are known."""
     made = []
     for number in (1, 2):
@@ -54,22 +54,26 @@ def addresses(number: int, *, with_length: bool = False) -> tuple[str, str]:
     return f"10.6.0.{100 + number}{lengths[0]}", f"fd00:6::{100 + number}{lengths[1]}"
 
 
-def serve(world: World, installation: Installation, family: int, backend: str) -> None:
+def serve(
+    services: ClusterIPHarness, installation: Installation, family: int, backend: str
+) -> None:
     frontend = Frontend(packed(CLUSTER_IPS[family]), 80, TCP)
-    world.serve(installation, {frontend: BackendGroup((TransportAddress(packed(backend), 8080),))})
+    services.serve(
+        installation, {frontend: BackendGroup((TransportAddress(packed(backend), 8080),))}
+    )
 
 
 @FAMILIES
 def test_the_network_sees_the_backend_and_the_pods_own_address(
-    world: World,
+    services: ClusterIPHarness,
     installation: Installation,
     datacentre: Datacentre,
-    pods: tuple[Pod, Pod],
+    pods: tuple[NetworkPod, NetworkPod],
     family: int,
 ) -> None:
     client, backend = pods
     own, target = addresses(1)[family], addresses(2)[family]
-    serve(world, installation, family, target)
+    serve(services, installation, family, target)
     server = datacentre.listen(backend.inside, target, 8080)
     with NetworkNamespace.open(str(datacentre.fabric.path)) as fabric:
         wire = datacentre.executor.socket(fabric, socket.AF_PACKET, socket.SOCK_RAW, 0)
@@ -85,28 +89,28 @@ def test_the_network_sees_the_backend_and_the_pods_own_address(
 
 @FAMILIES
 def test_a_pod_reaches_itself_by_its_service(
-    world: World,
+    services: ClusterIPHarness,
     installation: Installation,
     datacentre: Datacentre,
-    pods: tuple[Pod, Pod],
+    pods: tuple[NetworkPod, NetworkPod],
     family: int,
 ) -> None:
     own = addresses(1)[family]
-    serve(world, installation, family, own)
+    serve(services, installation, family, own)
     server = datacentre.listen(pods[0].inside, own, 8080)
     assert datacentre.connects(pods[0].inside, server, CLUSTER_IPS[family], 80) == own
 
 
 @FAMILIES
 def test_a_service_may_lead_to_the_pods_own_node(
-    world: World,
+    services: ClusterIPHarness,
     installation: Installation,
     datacentre: Datacentre,
-    pods: tuple[Pod, Pod],
+    pods: tuple[NetworkPod, NetworkPod],
     family: int,
 ) -> None:
     node = pods[0].node
-    serve(world, installation, family, node.addresses[family])
+    serve(services, installation, family, node.addresses[family])
     server = datacentre.listen(node.inside, node.addresses[family], 8080)
     seen = datacentre.connects(pods[0].inside, server, CLUSTER_IPS[family], 80)
     assert seen == addresses(1)[family]

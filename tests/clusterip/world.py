@@ -36,7 +36,7 @@ NUMBERS: Final = {"TCP": 6, "UDP": 17}
 AF: Final = {4: sockets.AF_INET, 6: sockets.AF_INET6}
 
 
-class World:
+class ClusterIPHarness:
     """The whole of it. ``bpffs`` is none until ``mount_bpffs``: then pins are possible."""
 
     def __init__(self, directory: Path) -> None:

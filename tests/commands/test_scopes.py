@@ -42,7 +42,7 @@ from core.eventstore.kv import Get, KeyValue, KeyValueStore, Put, ReadResult, Wr
 from core.eventstore.memory import MemoryStore
 from core.eventstore.state import read_configuration
 from tests.decisions.test_any_sequence_of_commands import COMMANDS, HOSTS, holds
-from tests.support.nodes import CAUSE, Node, check_everything, pool
+from tests.support.nodes import CAUSE, NodeHarness, check_everything, pool
 
 SUBNETS = st.sampled_from(
     [
@@ -88,13 +88,13 @@ def decided(configuration: Configuration, command: Command) -> tuple[Event, ...]
         return str(error)
 
 
-async def everything(node: Node) -> Configuration:
+async def everything(node: NodeHarness) -> Configuration:
     ledger = Ledger()
     await read_configuration(node.store, node.keys, ledger)
     return Configuration.of(ledger)
 
 
-async def apply_as_an_older_version(node: Node, command: Command) -> None:
+async def apply_as_an_older_version(node: NodeHarness, command: Command) -> None:
     """Write the state and the guard keys, and nothing of an index."""
     configuration = await everything(node)
     events = decided(configuration, command)
@@ -107,7 +107,7 @@ async def apply_as_an_older_version(node: Node, command: Command) -> None:
         await node.store.commit([], writes)
 
 
-async def assert_index_is_that_of_what_is_there(node: Node) -> None:
+async def assert_index_is_that_of_what_is_there(node: NodeHarness) -> None:
     configuration = await everything(node)
     for topic, family in INDEXES:
         index = Index(node.keys, topic, family)
@@ -129,7 +129,7 @@ def test_any_command_is_decided_on_its_scope_as_on_everything(
     commands: list[tuple[Command, int]],
 ) -> None:
     async def run() -> None:
-        async with Node(MemoryStore()) as node:
+        async with NodeHarness(MemoryStore()) as node:
             for command, chance in commands:
                 if chance == 0:
                     await apply_as_an_older_version(node, command)
@@ -161,7 +161,7 @@ def test_an_application_is_planned_and_an_address_found_as_on_everything(
     )
 
     async def run() -> None:
-        async with Node(MemoryStore()) as node:
+        async with NodeHarness(MemoryStore()) as node:
             for command in commands:
                 with contextlib.suppress(Refused):
                     await node.configurator.apply(command, CAUSE)
@@ -192,7 +192,7 @@ class _Counting(MemoryStore):
 
 async def test_a_command_reads_no_more_keys_however_many_pools_there_are() -> None:
     store = _Counting()
-    async with Node(store) as node:
+    async with NodeHarness(store) as node:
         answered = []
         for count in (10, 300):
             for n in range(count):
@@ -211,7 +211,7 @@ async def test_a_command_reads_no_more_keys_however_many_pools_there_are() -> No
 
 
 async def test_a_pool_of_more_blocks_than_the_index_has_for_one_is_not_overlapped() -> None:
-    async with Node(MemoryStore()) as node:
+    async with NodeHarness(MemoryStore()) as node:
         apart = [f"10.6.0.{2 * n}" for n in range(2 * BLOCKS_MAX)]
         await node.apply(pool("scattered", *apart))
 
@@ -226,7 +226,7 @@ async def test_a_pool_of_more_blocks_than_the_index_has_for_one_is_not_overlappe
 
 
 async def test_a_dry_run_writes_nothing_also_when_the_index_is_not_complete() -> None:
-    async with Node(MemoryStore()) as node:
+    async with NodeHarness(MemoryStore()) as node:
         await apply_as_an_older_version(node, ApplyPool(pool("old", "10.6.0.1-10.6.0.9")))
         before = await _all_of(node.store, node)
 
@@ -238,7 +238,7 @@ async def test_a_dry_run_writes_nothing_also_when_the_index_is_not_complete() ->
 
 @pytest.mark.parametrize("spoilt", [b"\xff\xfe", b"garbage", b"x y", b""])
 async def test_an_entry_that_nothing_has_written_stops_no_command(spoilt: bytes) -> None:
-    async with Node(MemoryStore()) as node:
+    async with NodeHarness(MemoryStore()) as node:
         await node.apply(pool("old", "10.6.0.1-10.6.0.9"))
         index = Index(node.keys, "pools", 4)
         (owner, *_) = index.owners(AddressSet.from_values(((10 << 24) + (6 << 16) + 1,), 4))
@@ -250,7 +250,7 @@ async def test_an_entry_that_nothing_has_written_stops_no_command(spoilt: bytes)
             await node.apply(pool("newer", "10.6.0.9-10.6.0.10"))
 
 
-async def _all_of(store: KeyValueStore, node: Node) -> tuple[KeyValue, ...]:
+async def _all_of(store: KeyValueStore, node: NodeHarness) -> tuple[KeyValue, ...]:
     return (await store.read([Get(*node.keys.room())])).ranges[0].kvs
 
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.agent.conftest import clock, node, settings, short_path, store
+from tests.agent.conftest import agent, clock, settings, short_path, store
 
-__all__ = ("clock", "node", "settings", "short_path", "store")
+__all__ = ("agent", "clock", "settings", "short_path", "store")

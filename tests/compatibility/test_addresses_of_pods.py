@@ -15,7 +15,7 @@ from core.domain.configuration.commands import ApplyReservation, DeleteReservati
 from core.domain.model import Reservation, Route, pod_holder
 from core.eventstore.memory import MemoryStore
 from nodeagent.settings.values import Settings
-from tests.agent.node import Node, running
+from tests.agent.node import AgentHarness, running
 
 KINDS = {
     "Pod": {},
@@ -29,63 +29,63 @@ V4 = "10.6.0.0/16"
 SUBNETS = {"v4": (V4, "10.6.0.10"), "v6": ("fd00:6::/64", "fd00:6::10")}
 
 
-async def recorded(node: Node) -> dict[str, str]:
+async def recorded(agent: AgentHarness) -> dict[str, str]:
     """Pool of each held address."""
-    return {address: claim.pool for address, claim in (await node.claims()).items()}
+    return {address: claim.pool for address, claim in (await agent.claims()).items()}
 
 
-async def routes_of(node: Node, pod: str) -> list[dict[str, str]]:
+async def routes_of(agent: AgentHarness, pod: str) -> list[dict[str, str]]:
     """What an ADD answers; a repeated one answers what the first one did."""
-    found: list[dict[str, str]] = (await node.call("ADD", pod)).result["routes"]
+    found: list[dict[str, str]] = (await agent.call("ADD", pod)).result["routes"]
     return found
 
 
 @pytest.mark.parametrize("families", [("v4",), ("v6",), ("v4", "v6")], ids="-".join)
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_pod_of_any_kind_gets_addresses_of_the_default_pools(
-    node: Node, kind: str, families: tuple[str, ...]
+    agent: AgentHarness, kind: str, families: tuple[str, ...]
 ) -> None:
     """E00001 to E00006."""
     for family in families:
-        await node.pool(f"default-{family}", *SUBNETS[family])
+        await agent.pool(f"default-{family}", *SUBNETS[family])
     owner: dict[str, Any] = KINDS[kind]
-    await node.pod("web-0", {}, **owner)
+    await agent.pod("web-0", {}, **owner)
 
-    held = await node.add("web-0")
+    held = await agent.add("web-0")
 
     assert len(held) == len(families)
-    claims = await node.claims()
+    claims = await agent.claims()
     assert set(claims) == {address.partition("/")[0] for address in held}
     assert {claim.pool for claim in claims.values()} == {f"default-{family}" for family in families}
 
 
-async def test_a_waiting_pod_gets_what_is_no_longer_excluded(node: Node) -> None:
+async def test_a_waiting_pod_gets_what_is_no_longer_excluded(agent: AgentHarness) -> None:
     """E00008, S00002."""
     ips = "10.6.0.10-10.6.0.11"
-    await node.pool("lan", V4, ips, exclude_ips=("10.6.0.11",))
-    await node.add("web-0")
+    await agent.pool("lan", V4, ips, exclude_ips=("10.6.0.11",))
+    await agent.add("web-0")
 
-    refused = await node.call("ADD", "web-1")
-    await node.pool("lan", V4, ips)
+    refused = await agent.call("ADD", "web-1")
+    await agent.pool("lan", V4, ips)
 
     assert "all IP addresses used out" in refused.error["msg"] + refused.error["details"]
-    assert await node.add("web-1") == ["10.6.0.11/16"]
+    assert await agent.add("web-1") == ["10.6.0.11/16"]
 
 
-async def test_a_waiting_pod_gets_what_is_no_longer_reserved(node: Node) -> None:
+async def test_a_waiting_pod_gets_what_is_no_longer_reserved(agent: AgentHarness) -> None:
     """S00001."""
-    await node.pool("lan", V4, "10.6.0.10")
-    await node.apply(ApplyReservation(Reservation("kept", 4, ("10.6.0.10",))))
+    await agent.pool("lan", V4, "10.6.0.10")
+    await agent.apply(ApplyReservation(Reservation("kept", 4, ("10.6.0.10",))))
 
-    refused = await node.call("ADD", "web-0")
-    await node.apply(DeleteReservation("kept"))
+    refused = await agent.call("ADD", "web-0")
+    await agent.apply(DeleteReservation("kept"))
 
     assert "spiderpool IP allocation error" in refused.error["msg"]
-    assert await node.add("web-0") == ["10.6.0.10/16"]
+    assert await agent.add("web-0") == ["10.6.0.10/16"]
 
 
 async def test_each_node_of_a_daemon_set_has_its_own_pool(
-    settings: Settings, node: Node, store: MemoryStore
+    settings: Settings, agent: AgentHarness, store: MemoryStore
 ) -> None:
     """L00007."""
     other = settings._replace(
@@ -93,65 +93,67 @@ async def test_each_node_of_a_daemon_set_has_its_own_pool(
         socket_path=f"{settings.socket_path}2",
         plugin_log_path=f"{settings.plugin_log_path}2",
     )
-    await node.pool("first", V4, "10.6.1.1-10.6.1.9", default=False, node_names=("node-1",))
-    await node.pool("second", V4, "10.6.2.1-10.6.2.9", default=False, node_names=("node-2",))
+    await agent.pool("first", V4, "10.6.1.1-10.6.1.9", default=False, node_names=("node-1",))
+    await agent.pool("second", V4, "10.6.2.1-10.6.2.9", default=False, node_names=("node-2",))
     wish = {"ippool": {"ipv4": ["first", "second"]}}
     async with running(other, store) as second:
         for pod in ("agent-a", "agent-b"):
-            await node.pod(pod, wish, owner_kind="DaemonSet", owner_name="agent")
-        await second.agent.parts.view.freshen()
+            await agent.pod(pod, wish, owner_kind="DaemonSet", owner_name="agent")
+        await second.process.parts.view.freshen()
 
-        (here,) = await node.add("agent-a")
+        (here,) = await agent.add("agent-a")
         (there,) = await second.add("agent-b")
-        await node.delete("agent-a")
+        await agent.delete("agent-a")
         await second.delete("agent-b")
 
     assert here.startswith("10.6.1.")
     assert there.startswith("10.6.2.")
-    assert not await node.claims()
+    assert not await agent.claims()
 
 
-async def test_namespaces_share_a_pool_and_have_several(node: Node) -> None:
+async def test_namespaces_share_a_pool_and_have_several(agent: AgentHarness) -> None:
     """L00009: one pool for two namespaces, and a further one for the second alone."""
-    await node.pool("shared", V4, "10.6.0.10-10.6.0.11", namespace_names=("shop", "bank"))
-    await node.pool("own", V4, "10.6.0.20", namespace_names=("bank",))
+    await agent.pool("shared", V4, "10.6.0.10-10.6.0.11", namespace_names=("shop", "bank"))
+    await agent.pool("own", V4, "10.6.0.20", namespace_names=("bank",))
 
     def of(namespace: str, pod: str) -> str:
         names = f"IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={pod}"
         return f"{names};K8S_POD_UID={namespace}-{pod}"
 
-    await node.add("a", CNI_ARGS=of("shop", "a"))
+    await agent.add("a", CNI_ARGS=of("shop", "a"))
     for pod in ("b", "c"):
-        await node.add(pod, CNI_ARGS=of("bank", pod))
-    refused = await node.call("ADD", "d", CNI_ARGS=of("shop", "d"))
+        await agent.add(pod, CNI_ARGS=of("bank", pod))
+    refused = await agent.call("ADD", "d", CNI_ARGS=of("shop", "d"))
 
-    assert sorted((await recorded(node)).values()) == ["own", "shared", "shared"]
+    assert sorted((await recorded(agent)).values()) == ["own", "shared", "shared"]
     assert "from IPPools [shared]: all IP addresses used out" in refused.error["msg"]
 
 
-async def test_a_deployment_with_another_annotation_moves_to_the_other_pool(node: Node) -> None:
+async def test_a_deployment_with_another_annotation_moves_to_the_other_pool(
+    agent: AgentHarness,
+) -> None:
     """A00009: a rolling restart; the old Pod's address comes back."""
-    await node.pool("old", V4, "10.6.1.1", default=False)
-    await node.pool("new", V4, "10.6.2.1", default=False)
+    await agent.pool("old", V4, "10.6.1.1", default=False)
+    await agent.pool("new", V4, "10.6.2.1", default=False)
     owner = KINDS["Deployment"]
-    await node.pod("web-a", {"ippool": {"ipv4": ["old"]}}, **owner)
-    await node.add("web-a")
+    await agent.pod("web-a", {"ippool": {"ipv4": ["old"]}}, **owner)
+    await agent.add("web-a")
 
-    await node.pod("web-b", {"ippool": {"ipv4": ["new"]}}, **owner)
-    moved = await node.add("web-b")
-    await node.delete("web-a")
+    await agent.pod("web-b", {"ippool": {"ipv4": ["new"]}}, **owner)
+    moved = await agent.add("web-b")
+    await agent.delete("web-a")
 
-    found = await node.endpoint("web-b")
+    found = await agent.endpoint("web-b")
     assert moved == ["10.6.2.1/16"]
-    assert await recorded(node) == {"10.6.2.1": "new"}
+    assert await recorded(agent) == {"10.6.2.1": "new"}
     assert found is not None
     assert (found.uid, found.owner_kind) == ("uid-web-b", "Deployment")
 
 
-async def test_retries_on_a_full_pool_do_not_eat_the_other_nics_pool(node: Node) -> None:
+async def test_retries_on_a_full_pool_do_not_eat_the_other_nics_pool(agent: AgentHarness) -> None:
     """A00016: two NICs, one pool of one address, two replicas."""
-    await node.pool("small", V4, "10.6.1.1", default=False)
-    await node.pool("large", "10.7.0.0/16", "10.7.1.1-10.7.1.9", default=False)
+    await agent.pool("small", V4, "10.6.1.1", default=False)
+    await agent.pool("large", "10.7.0.0/16", "10.7.1.1-10.7.1.9", default=False)
     wish = {
         "ippools": [
             {"interface": "eth0", "ipv4": ["small"]},
@@ -159,26 +161,30 @@ async def test_retries_on_a_full_pool_do_not_eat_the_other_nics_pool(node: Node)
         ]
     }
     for pod in ("web-0", "web-1"):
-        await node.pod(pod, wish)
-    await node.add("web-0")
+        await agent.pod(pod, wish)
+    await agent.add("web-0")
 
     for _ in range(5):
-        refused = await node.call("ADD", "web-1")
+        refused = await agent.call("ADD", "web-1")
         assert "all IP addresses used out" in refused.error["msg"] + refused.error["details"]
 
-    assert sorted((await recorded(node)).values()) == ["large", "small"]
+    assert sorted((await recorded(agent)).values()) == ["large", "small"]
 
 
-async def test_another_gateway_and_other_routes_are_for_later_pods(node: Node) -> None:
+async def test_another_gateway_and_other_routes_are_for_later_pods(agent: AgentHarness) -> None:
     """D00002, I00005."""
     ips = "10.6.0.10-10.6.0.19"
-    await node.pool("lan", V4, ips, gateway="10.6.0.1", routes=(Route("10.20.0.0/16", "10.6.0.2"),))
-    before = await routes_of(node, "web-0")
-    await node.pool("lan", V4, ips, gateway="10.6.0.3", routes=(Route("10.30.0.0/16", "10.6.0.4"),))
+    await agent.pool(
+        "lan", V4, ips, gateway="10.6.0.1", routes=(Route("10.20.0.0/16", "10.6.0.2"),)
+    )
+    before = await routes_of(agent, "web-0")
+    await agent.pool(
+        "lan", V4, ips, gateway="10.6.0.3", routes=(Route("10.30.0.0/16", "10.6.0.4"),)
+    )
 
-    after = await routes_of(node, "web-1")
+    after = await routes_of(agent, "web-1")
 
-    assert await routes_of(node, "web-0") == before
+    assert await routes_of(agent, "web-0") == before
     told = [{route["dst"]: route["gw"] for route in one} for one in (before, after)]
     assert told == [
         {"10.20.0.0/16": "10.6.0.2", "0.0.0.0/0": "10.6.0.1"},
@@ -186,10 +192,10 @@ async def test_another_gateway_and_other_routes_are_for_later_pods(node: Node) -
     ]
 
 
-async def test_forty_replicas_with_two_nics_come_restart_and_go(node: Node) -> None:
+async def test_forty_replicas_with_two_nics_come_restart_and_go(agent: AgentHarness) -> None:
     """P00002 without its clock: bench/ has the times."""
-    await node.pool("lan", V4, "10.6.0.1-10.6.0.80", default=False)
-    await node.pool("wan", "10.7.0.0/16", "10.7.0.1-10.7.0.80", default=False)
+    await agent.pool("lan", V4, "10.6.0.1-10.6.0.80", default=False)
+    await agent.pool("wan", "10.7.0.0/16", "10.7.0.1-10.7.0.80", default=False)
     wish = {
         "ippools": [
             {"interface": "eth0", "ipv4": ["lan"]},
@@ -198,19 +204,19 @@ async def test_forty_replicas_with_two_nics_come_restart_and_go(node: Node) -> N
     }
 
     async def attach(pod: str) -> None:
-        await node.pod(pod, wish, **KINDS["Deployment"])
-        first = await node.add(pod)
-        second = await node.add(pod, CNI_IFNAME="net1")
+        await agent.pod(pod, wish, **KINDS["Deployment"])
+        first = await agent.add(pod)
+        second = await agent.add(pod, CNI_IFNAME="net1")
         assert (len(first), len(second)) == (1, 1)
 
     async def restart(number: int) -> None:
         await attach(f"new-{number}")
-        await node.delete(f"old-{number}")
+        await agent.delete(f"old-{number}")
 
     await asyncio.gather(*(attach(f"old-{number}") for number in range(40)))
-    assert len(await node.claims()) == 80
+    assert len(await agent.claims()) == 80
     await asyncio.gather(*(restart(number) for number in range(40)))
-    holders = {claim.holder for claim in (await node.claims()).values()}
+    holders = {claim.holder for claim in (await agent.claims()).values()}
     assert holders == {pod_holder(f"uid-new-{number}") for number in range(40)}
-    await asyncio.gather(*(node.delete(f"new-{number}") for number in range(40)))
-    assert not await node.claims()
+    await asyncio.gather(*(agent.delete(f"new-{number}") for number in range(40)))
+    assert not await agent.claims()

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.coordinator.conftest import node, pod, world
+from tests.coordinator.conftest import network, node, pod
 from tests.coordinator.test_final_states import SAID
-from tests.coordinator.world import Node, Pod, World
+from tests.coordinator.world import NetworkHarness, NetworkNode, NetworkPod
 
-__all__ = ("node", "pod", "world")
+__all__ = ("network", "node", "pod")
 """Fixtures of the coordinator's own tests."""
 
 pytestmark = pytest.mark.netns
@@ -21,7 +21,7 @@ OUTSIDE = ("198.51.100.2", "fd00:99::2")
 NET1 = ("10.7.0.9", "fd00:7::9")
 
 
-def leaves_by(pod: Pod, *destinations: str) -> set[str]:
+def leaves_by(pod: NetworkPod, *destinations: str) -> set[str]:
     """The NICs that packets to these leave by."""
     found = set()
     for destination in destinations:
@@ -31,9 +31,11 @@ def leaves_by(pod: Pod, *destinations: str) -> set[str]:
 
 
 @pytest.fixture(params=["underlay", "overlay"])
-def two_nics(request: pytest.FixtureRequest, world: World, node: Node) -> Pod:
+def two_nics(
+    request: pytest.FixtureRequest, network: NetworkHarness, node: NetworkNode
+) -> NetworkPod:
     """A Pod with an eth0 of either kind that is set up, and a net1 that is not."""
-    made = world.pod(node)
+    made = network.pod(node)
     if request.param == "underlay":
         made.macvlan("eth0", "10.6.0.101/24", "fd00:6::101/64")
         made.add(**SAID)
@@ -43,7 +45,7 @@ def two_nics(request: pytest.FixtureRequest, world: World, node: Node) -> Pod:
     return made
 
 
-def test_without_a_word_the_default_route_stays_on_the_first_nic(two_nics: Pod) -> None:
+def test_without_a_word_the_default_route_stays_on_the_first_nic(two_nics: NetworkPod) -> None:
     """C00011, C00012: services and the node too."""
     two_nics.add("net1", **SAID)
 
@@ -54,7 +56,7 @@ def test_without_a_word_the_default_route_stays_on_the_first_nic(two_nics: Pod) 
     assert leaves_by(two_nics, two_nics.node.addresses[0]) <= {"eth0", "veth0"}
 
 
-def test_a_default_route_on_net1_leaves_services_where_they_were(two_nics: Pod) -> None:
+def test_a_default_route_on_net1_leaves_services_where_they_were(two_nics: NetworkPod) -> None:
     """C00005, C00006, C00020, A00012."""
     two_nics.add("net1", podDefaultRouteNic="net1", **SAID)
 
@@ -64,7 +66,7 @@ def test_a_default_route_on_net1_leaves_services_where_they_were(two_nics: Pod) 
 
 
 @pytest.mark.parametrize("name", ["k3j9x", "x-1", "fifteen-letters"])
-def test_a_nic_may_have_any_name(pod: Pod, node: Node, name: str) -> None:
+def test_a_nic_may_have_any_name(pod: NetworkPod, node: NetworkNode, name: str) -> None:
     """C00015."""
     pod.add(**SAID)
     pod.macvlan(name, "10.7.0.101/24", "fd00:7::101/64")
@@ -76,9 +78,11 @@ def test_a_nic_may_have_any_name(pod: Pod, node: Node, name: str) -> None:
     assert leaves_by(pod, *NET1) == {name}
 
 
-def test_three_nics_work_though_paths_back_are_filtered(world: World, pod: Pod, node: Node) -> None:
+def test_three_nics_work_though_paths_back_are_filtered(
+    network: NetworkHarness, pod: NetworkPod, node: NetworkNode
+) -> None:
     """C00021: ``rp_filter`` 1, and each NIC answers where it was asked."""
-    other = world.pod(world.node("n2"))
+    other = network.pod(network.node("n2"))
     other.macvlan("eth0", "10.6.0.102/24", "fd00:6::102/64")
     other.add(podRPFilter=1, **SAID)
     pod.add(podRPFilter=1, **SAID)

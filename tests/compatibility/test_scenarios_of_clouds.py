@@ -15,7 +15,7 @@ import pytest
 from core.domain.fixed.kinds import FixedSettings
 from core.eventstore.memory import MemoryStore
 from nodeagent.settings.values import Settings
-from tests.agent.node import Node, running
+from tests.agent.node import AgentHarness, running
 
 DEFAULT_NETWORK = "v1.multus-cni.io/default-network"
 NETWORKS = ("kube-system/ipvlan-eth0", "kube-system/ipvlan-eth1")
@@ -30,7 +30,7 @@ POOL_SIZE = 5
 
 
 @pytest.fixture
-async def nodes(settings: Settings) -> AsyncIterator[dict[str, Node]]:
+async def nodes(settings: Settings) -> AsyncIterator[dict[str, AgentHarness]]:
     store = MemoryStore()
     plain = settings._replace(fixed=FixedSettings(stateful_sets=False), cool_down_s=0)
     other = plain._replace(
@@ -46,17 +46,17 @@ async def nodes(settings: Settings) -> AsyncIterator[dict[str, Node]]:
         yield {"node-1": first, "node-2": second}
 
 
-async def placed(nodes: dict[str, Node], name: str, network: str, where: str) -> list[str]:
+async def placed(nodes: dict[str, AgentHarness], name: str, network: str, where: str) -> list[str]:
     """Record a Pod of a network, and ADD it on a node."""
     await nodes["node-1"].pod(name, {DEFAULT_NETWORK: network}, owner_kind="StatefulSet")
-    await nodes[where].agent.parts.view.freshen()
+    await nodes[where].process.parts.view.freshen()
     return await nodes[where].add(name)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("where", ["node-1", "node-2"])
 async def test_a_pods_addresses_are_those_of_its_node_and_network(
-    nodes: dict[str, Node], where: str, network: str
+    nodes: dict[str, AgentHarness], where: str, network: str
 ) -> None:
     v4, v6 = await placed(nodes, "web-0", network, where)
 
@@ -68,12 +68,12 @@ async def test_a_pods_addresses_are_those_of_its_node_and_network(
 
 
 async def test_a_node_that_has_no_more_refuses_and_the_other_does_not(
-    nodes: dict[str, Node],
+    nodes: dict[str, AgentHarness],
 ) -> None:
     for number in range(POOL_SIZE):
         await placed(nodes, f"web-{number}", NETWORKS[0], "node-1")
     await nodes["node-1"].pod("late", {DEFAULT_NETWORK: NETWORKS[0]})
-    await nodes["node-2"].agent.parts.view.freshen()
+    await nodes["node-2"].process.parts.view.freshen()
 
     refused = (await nodes["node-1"].call("ADD", "late")).error
 
@@ -82,7 +82,7 @@ async def test_a_node_that_has_no_more_refuses_and_the_other_does_not(
 
 
 async def test_a_replica_that_moves_gets_an_address_of_its_new_node(
-    nodes: dict[str, Node],
+    nodes: dict[str, AgentHarness],
 ) -> None:
     """enableStatefulSet: false, because no address can follow a Pod there."""
     await placed(nodes, "web-0", NETWORKS[0], "node-1")

@@ -28,7 +28,7 @@ from ops.kubernetes.admission.webhook_server import Admission, path_of
 from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
 from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
 from tests.agent.http_caller import over_socket, over_tcp
-from tests.agent.node import Node, frame, running
+from tests.agent.node import AgentHarness, frame, running
 from tests.agent.test_on_real_etcd import Process
 from tests.support.etcd import EtcdCluster
 
@@ -42,7 +42,7 @@ IDLE = 1_100
 
 
 @pytest.fixture
-async def node(settings: Settings) -> AsyncIterator[Node]:
+async def agent(settings: Settings) -> AsyncIterator[AgentHarness]:
     async with running(settings, MemoryStore()) as one:
         await one.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
         yield one
@@ -63,9 +63,9 @@ def connected(port: int) -> socket.socket:
     return one
 
 
-def health_port_of(node: Node) -> int:
-    assert node.agent.health_port is not None
-    return node.agent.health_port.port
+def health_port_of(agent: AgentHarness) -> int:
+    assert agent.process.health_port is not None
+    return agent.process.health_port.port
 
 
 async def is_closed(one: socket.socket) -> bool:
@@ -129,11 +129,11 @@ async def test_idle_connections_to_the_health_port_stop_no_add_and_no_del(
 
 
 async def test_a_port_closes_what_is_above_its_bound_and_says_so_once(
-    node: Node, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    agent: AgentHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    port = health_port_of(node)
-    assert node.agent.health_port is not None
-    monkeypatch.setattr(node.agent.health_port._server, "connections_max", 3)
+    port = health_port_of(agent)
+    assert agent.process.health_port is not None
+    monkeypatch.setattr(agent.process.health_port._server, "connections_max", 3)
     held = [await asyncio.to_thread(connected, port) for _ in range(3)]
     await asyncio.sleep(0)
     above = [await asyncio.to_thread(connected, port) for _ in range(4)]
@@ -141,40 +141,40 @@ async def test_a_port_closes_what_is_above_its_bound_and_says_so_once(
     assert [await is_closed(each) for each in above] == [True] * 4
     for each in held:
         each.close()
-    open_connections = node.agent.health_port._server.open_connections
+    open_connections = agent.process.health_port._server.open_connections
     await until(lambda: not open_connections)
     assert (await over_tcp(port, "/livez")).status == 200
-    assert node.agent.parts.connections.refused == 4
+    assert agent.process.parts.connections.refused == 4
     assert caplog.text.count("health port: a connection was refused: 3 are open") == 1
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /livez HTTP/1.1\r\nHost: a", b"POST / HT"])
 async def test_a_peer_that_sends_no_whole_head_is_closed(
-    node: Node, monkeypatch: pytest.MonkeyPatch, sent: bytes
+    agent: AgentHarness, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
     monkeypatch.setattr(connections, "HEAD_S_MAX", 0.1)
-    one = await asyncio.to_thread(connected, health_port_of(node))
+    one = await asyncio.to_thread(connected, health_port_of(agent))
     one.sendall(sent)
 
     assert await is_closed(one)
-    assert node.agent.parts.connections.timed_out == 1
+    assert agent.process.parts.connections.timed_out == 1
 
 
 async def test_a_connection_that_is_used_again_in_time_stays_open(
-    node: Node, monkeypatch: pytest.MonkeyPatch
+    agent: AgentHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "HEAD_S_MAX", 0.2)
-    reader, writer = await asyncio.open_connection("127.0.0.1", health_port_of(node))
+    reader, writer = await asyncio.open_connection("127.0.0.1", health_port_of(agent))
     for _ in range(3):
         writer.write(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
         assert b"200 OK" in await reader.readuntil(b"livez check passed\n")
     writer.close()
 
-    assert node.agent.parts.connections.timed_out == 0
+    assert agent.process.parts.connections.timed_out == 0
 
 
 async def test_a_body_that_does_not_arrive_is_408(
-    node: Node, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    agent: AgentHarness, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bodies, "BODY_S_MAX", 0.1)
     reader, writer = await asyncio.open_unix_connection(settings.socket_path)
@@ -201,10 +201,14 @@ GARBAGE = [
 @pytest.mark.parametrize("garbage", GARBAGE, ids=range(len(GARBAGE)))
 @pytest.mark.parametrize("where", ["health", "socket"])
 async def test_garbage_is_4xx_and_no_traceback(
-    node: Node, settings: Settings, caplog: pytest.LogCaptureFixture, garbage: bytes, where: str
+    agent: AgentHarness,
+    settings: Settings,
+    caplog: pytest.LogCaptureFixture,
+    garbage: bytes,
+    where: str,
 ) -> None:
     if where == "health":
-        opened = asyncio.open_connection("127.0.0.1", health_port_of(node))
+        opened = asyncio.open_connection("127.0.0.1", health_port_of(agent))
         reader, writer = await opened
     else:
         reader, writer = await asyncio.open_unix_connection(settings.socket_path)
@@ -223,10 +227,10 @@ def packed(method: str, data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("method", ["gzip", "deflate"])
-async def test_a_compressed_body_is_read_as_the_plain_one(node: Node, method: str) -> None:
+async def test_a_compressed_body_is_read_as_the_plain_one(agent: AgentHarness, method: str) -> None:
     body = {"podNamespace": "shop", "podName": "web-0"}
     headers = {"Content-Type": "application/json", "Content-Encoding": method}
-    path = node.agent.settings.socket_path
+    path = agent.process.settings.socket_path
     data = packed(method, json.dumps(body).encode())
 
     reply = await over_socket(path, "GET", "/v1/coordinator/config", data=data, headers=headers)
@@ -258,10 +262,10 @@ def test_a_bomb_is_refused_without_being_unpacked(method: str) -> None:
     ],
 )
 async def test_a_body_that_cannot_be_decoded_is_4xx(
-    node: Node, caplog: pytest.LogCaptureFixture, encoding: str, data: bytes, status: int
+    agent: AgentHarness, caplog: pytest.LogCaptureFixture, encoding: str, data: bytes, status: int
 ) -> None:
     headers = {"Content-Type": "application/json", "Content-Encoding": encoding}
-    path = node.agent.settings.socket_path
+    path = agent.process.settings.socket_path
 
     reply = await over_socket(path, "POST", "/v1/ipam/ip", data=data, headers=headers)
 
@@ -296,15 +300,15 @@ async def test_a_webhook_refuses_a_body_that_it_cannot_decode_within_its_bound(
 
 
 async def test_all_framed_requests_together_hold_a_bounded_number_of_bytes(
-    node: Node, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    agent: AgentHarness, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(framed, "REQUESTS_BYTES_MAX", 100_000)
     half = frame({"CNI_COMMAND": "VERSION"}, b" " * 60_000)
     reader, writer = await asyncio.open_unix_connection(settings.framed_socket_path)
     writer.write(half[:50_000])
-    await until(lambda: node.agent.parts.framed.bytes_held == 50_000)
+    await until(lambda: agent.process.parts.framed.bytes_held == 50_000)
 
-    refused = await node.raw(half)
+    refused = await agent.raw(half)
     writer.write(half[50_000:])
     served = await reader.read()
     writer.close()
@@ -312,17 +316,17 @@ async def test_all_framed_requests_together_hold_a_bounded_number_of_bytes(
     assert refused.error["code"] == 11
     assert "the requests under way hold 100000 bytes" in refused.error["msg"]
     assert served[0] == 0
-    assert node.agent.parts.framed.bytes_held == 0
-    assert node.agent.parts.connections.refused == 1
+    assert agent.process.parts.framed.bytes_held == 0
+    assert agent.process.parts.connections.refused == 1
 
 
-async def test_every_request_gives_its_bytes_back(node: Node) -> None:
-    replies = [await node.call("VERSION"), await node.raw(b"nonsense"), await node.call("ADD")]
-    replies += await asyncio.gather(*(node.call("VERSION") for _ in range(20)))
+async def test_every_request_gives_its_bytes_back(agent: AgentHarness) -> None:
+    replies = [await agent.call("VERSION"), await agent.raw(b"nonsense"), await agent.call("ADD")]
+    replies += await asyncio.gather(*(agent.call("VERSION") for _ in range(20)))
 
     assert len(replies) == 23
-    assert node.agent.parts.framed.bytes_held == 0
-    assert not node.agent.parts.framed.connections
+    assert agent.process.parts.framed.bytes_held == 0
+    assert not agent.process.parts.framed.connections
 
 
 def test_the_soft_limit_of_open_files_is_raised_to_the_hard_one() -> None:

@@ -27,7 +27,7 @@ from ops.controller.settings import ControllerSettings
 from ops.kinds import ALL_KINDS
 from ops.settings import ClusterSettings
 from tests.containment.samples import CASES, Case, case_id
-from tests.support.nodes import Node, pod, pool
+from tests.support.nodes import NodeHarness, pod, pool
 from workflows.engine.store.keys import WorkflowKeys
 
 CLUSTER: Final = "test"
@@ -82,7 +82,7 @@ async def test_a_controller_publishes_what_it_can_read_and_names_the_rest(
 ) -> None:
     monkeypatch.setattr(projector, "REBUILD_PAUSE_S", 0.01)
     store = KeptStore()
-    async with Node(store) as node:
+    async with NodeHarness(store) as node:
         await node.apply(pool("lan", "10.6.0.1-10.6.0.99"))
         async with controlling(store, tmp_path) as controller:
             await until(lambda: _is(claimed(controller), 0))
@@ -109,7 +109,7 @@ async def _is(value: Awaitable[int], wanted: int) -> bool:
     return await value == wanted
 
 
-async def _names(controller: Controller, case: Case, node: Node) -> bool:
+async def _names(controller: Controller, case: Case, node: NodeHarness) -> bool:
     return case.name(node.keys) in {fault.key for fault in controller.projector.faults}
 
 
@@ -123,7 +123,7 @@ async def test_an_execution_of_a_job_that_cannot_be_read_keeps_no_other_job_from
     workflow_id: str, tmp_path: Path
 ) -> None:
     store = KeptStore()
-    async with Node(store) as node:
+    async with NodeHarness(store) as node:
         await node.apply(pool("lan", "10.6.0.1-10.6.0.99"))
         key = WorkflowKeys(node.keys).open(workflow_id)
         await store.commit([], [Put(key, b"\xffgarbage")])
@@ -143,7 +143,7 @@ async def test_every_key_that_a_cluster_at_work_has_is_of_a_kind_in_the_table(
     tmp_path: Path,
 ) -> None:
     store = KeptStore()
-    async with Node(store) as node, controlling(store, tmp_path) as controller:
+    async with NodeHarness(store) as node, controlling(store, tmp_path) as controller:
         await node.apply(pool("lan", "10.6.0.1-10.6.0.99"))
         await node.apply(ApplyReservation(Reservation("dns", 4, ("10.6.0.9",))))
         await node.add(pod("web-0"))

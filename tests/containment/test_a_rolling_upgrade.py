@@ -28,7 +28,7 @@ from core.eventstore.memory import MemoryStore
 from core.projections import projector as projecting
 from core.projections.configuration_view import ConfigurationView
 from core.projections.projector import Projector
-from tests.support.nodes import Node, pod, pool
+from tests.support.nodes import NodeHarness, pod, pool
 
 NEW: Final = "Controller.new"
 CAUSE: Final = ["Controller.new", "", "", ""]
@@ -36,13 +36,15 @@ DEFINED: Final = pool("b", "10.6.1.1-10.6.1.9")
 
 
 @pytest.fixture
-async def node() -> AsyncIterator[Node]:
-    async with Node(MemoryStore()) as one:
+async def node() -> AsyncIterator[NodeHarness]:
+    async with NodeHarness(MemoryStore()) as one:
         await one.apply(pool("a", "10.6.0.1-10.6.0.99"))
         yield one
 
 
-async def newer(node: Node, name: str, version: int, body: list[Any], *writes: Write) -> None:
+async def newer(
+    node: NodeHarness, name: str, version: int, body: list[Any], *writes: Write
+) -> None:
     """An event of a newer process, with the state keys that it makes, in one transaction."""
     key = node.keys.head(NEW)
     head = (await node.store.read([Get(key)])).ranges[0].first
@@ -61,7 +63,9 @@ def longer(value: bytes) -> bytes:
 
 
 @asynccontextmanager
-async def projecting_of(node: Node, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Projector]:
+async def projecting_of(
+    node: NodeHarness, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Projector]:
     monkeypatch.setattr(projecting, "REBUILD_PAUSE_S", 0.001)
     projector = Projector(node.store, node.keys)
     running = asyncio.create_task(projector.run())
@@ -90,7 +94,7 @@ UNKNOWN: Final = pytest.mark.parametrize(
 
 @UNKNOWN
 async def test_an_event_that_cannot_be_folded_is_named_and_its_state_is_read_from_the_keys(
-    node: Node, monkeypatch: pytest.MonkeyPatch, name: str, version: int, body: list[Any]
+    node: NodeHarness, monkeypatch: pytest.MonkeyPatch, name: str, version: int, body: list[Any]
 ) -> None:
     async with projecting_of(node, monkeypatch) as projector:
         made = Put(node.keys.pool("b"), POOL.encode(DEFINED))
@@ -110,7 +114,7 @@ async def test_an_event_that_cannot_be_folded_is_named_and_its_state_is_read_fro
 
 @UNKNOWN
 async def test_the_archiver_seals_what_comes_before_it_and_waits_for_a_newer_one(
-    node: Node, tmp_path: Path, name: str, version: int, body: list[Any]
+    node: NodeHarness, tmp_path: Path, name: str, version: int, body: list[Any]
 ) -> None:
     files = LocalFiles(tmp_path)
     archiver = Archiver(node.store, node.keys, files)
@@ -130,7 +134,7 @@ async def test_the_archiver_seals_what_comes_before_it_and_waits_for_a_newer_one
 
 
 async def test_a_verify_names_the_event_and_the_values_that_it_does_not_know(
-    node: Node, tmp_path: Path
+    node: NodeHarness, tmp_path: Path
 ) -> None:
     await newer(node, "pool-painted", 1, ["b", "green"])
 
@@ -142,7 +146,7 @@ async def test_a_verify_names_the_event_and_the_values_that_it_does_not_know(
 
 
 async def test_fields_that_a_newer_version_adds_at_the_end_are_left_out(
-    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    node: NodeHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = await node.add(pod("web-0"))
     keys = [node.keys.pool("a"), node.keys.endpoint("shop", "web-0")]
@@ -163,7 +167,7 @@ async def test_fields_that_a_newer_version_adds_at_the_end_are_left_out(
 
 
 async def test_an_event_with_more_fields_is_folded_without_them(
-    node: Node, monkeypatch: pytest.MonkeyPatch
+    node: NodeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with projecting_of(node, monkeypatch) as projector:
         _, fields = msgpack.unpackb(POOL.encode(DEFINED))
@@ -186,7 +190,9 @@ def test_a_segment_with_more_fields_everywhere_is_read_without_them() -> None:
     assert Ledger().apply_all([event]).pools == {"b": DEFINED}
 
 
-async def test_a_newer_process_reads_what_this_one_writes_with_fewer_fields(node: Node) -> None:
+async def test_a_newer_process_reads_what_this_one_writes_with_fewer_fields(
+    node: NodeHarness,
+) -> None:
     """The other direction: fields that are missing at the end have their defaults."""
     version, fields = msgpack.unpackb(POOL.encode(DEFINED))
     shorter = msgpack.packb([version, fields[:4]])
@@ -199,17 +205,17 @@ async def test_a_newer_process_reads_what_this_one_writes_with_fewer_fields(node
 
 
 async def test_a_head_that_cannot_be_read_stops_its_own_writer_until_it_opens_again(
-    node: Node, tmp_path: Path
+    node: NodeHarness, tmp_path: Path
 ) -> None:
     await node.add(pod("web-0"))
     await node.store.commit([], [Put(node.keys.head("node-a"), b"\xff")])
-    async with Node(node.store, "node-b") as other:
+    async with NodeHarness(node.store, "node-b") as other:
         await other.add(pod("web-1"))
         _, heads = await LogReader(node.store, node.keys).heads()
         assert heads["node-a"].seq == len([e for e in await node.log() if e.writer == "node-a"])
         await Archiver(node.store, node.keys, LocalFiles(tmp_path)).live_segments()
 
-        async with Node(node.store, "node-a") as again:
+        async with NodeHarness(node.store, "node-a") as again:
             await again.add(pod("web-2"))
     segments, _ = await LogReader(node.store, node.keys).catch_up(START)
     ids = [one.event_id for segment in segments for one in segment.events()]

@@ -16,7 +16,7 @@ from core.eventstore.kv import Delete, KeyValueStore, Put
 from core.eventstore.memory import MemoryStore
 from nodeagent.settings.values import Settings
 from tests.agent.http_caller import over_tcp
-from tests.agent.node import Node, running
+from tests.agent.node import AgentHarness, running
 from tests.containment.samples import CASES, Case, case_id, spoiled
 
 FOLLOWED: Final = ("pool", "subnet", "reservation", "quarantine", "record", "guard")
@@ -33,15 +33,15 @@ async def _put(store: KeyValueStore, key: bytes, value: bytes) -> int:
     return (await store.commit([], [Put(key, value)])).revision
 
 
-async def _serves(node: Node, pod: str) -> None:
+async def _serves(agent: AgentHarness, pod: str) -> None:
     """Everything a runtime asks for works for this Pod."""
-    assert (await node.add(pod))[0].startswith("10.6.0.")
-    assert (await node.call("CHECK", pod)).status in (0, 1)
-    await node.delete(pod)
+    assert (await agent.add(pod))[0].startswith("10.6.0.")
+    assert (await agent.call("CHECK", pod)).status in (0, 1)
+    await agent.delete(pod)
 
 
-async def _metrics(node: Node) -> str:
-    port = node.agent.metrics_port
+async def _metrics(agent: AgentHarness) -> str:
+    port = agent.process.metrics_port
     assert port is not None
     return (await over_tcp(port.port, "/metrics")).body.decode()
 
@@ -54,7 +54,7 @@ async def test_an_agent_serves_other_pods_and_names_what_it_cannot_read(
     is_followed = case.kind.name in FOLLOWED
     async with running(settings, store) as node:
         await node.pool("lan", "10.6.0.0/16", "10.6.0.1-10.6.0.99")
-        key, view = case.key(node.keys), node.agent.parts.view
+        key, view = case.key(node.keys), node.process.parts.view
         for value in (case.readable, case.value):
             revision = await _put(store, key, value)
             await until(lambda: view.current.revision >= revision or not is_followed)  # noqa: B023
@@ -62,7 +62,7 @@ async def test_an_agent_serves_other_pods_and_names_what_it_cannot_read(
         await _serves(node, "web-0")
         await node.call("STATUS")
 
-        assert node.agent.parts.health.why_not_ready() is None
+        assert node.process.parts.health.why_not_ready() is None
         if is_followed:
             assert case.name(node.keys) in {fault.key for fault in view.faults}
             assert f'orbweaver_contained_faults{{kind="{case.kind.name}"' in await _metrics(node)
@@ -88,7 +88,7 @@ async def test_a_record_on_the_node_that_cannot_be_read_is_kept_and_named(
         await node.pool("lan", "10.6.0.0/16", "10.6.0.1-10.6.0.99")
         await _serves(node, "web-0")
 
-        assert [fault.key for fault in node.agent.parts.view.faults] == [
+        assert [fault.key for fault in node.process.parts.view.faults] == [
             "attachment record/c-vic@eth0"
         ]
         assert 'orbweaver_contained_faults{kind="attachment record"' in await _metrics(node)

@@ -15,7 +15,7 @@ from ops.controller import observer
 from ops.controller.observer import ControllerObserver
 from ops.settings import CONTROLLER_ROLE
 from tests.projections.conftest import following
-from tests.support.nodes import Node, pod, pool
+from tests.support.nodes import NodeHarness, pod, pool
 
 PERIOD_S = 0.01
 """Instead of two seconds; the quiet period stays as it is."""
@@ -47,7 +47,7 @@ async def test_the_observer_asks_often_only_while_something_is_wrong_or_moves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(observer, "OBSERVE_PERIOD_S", PERIOD_S)
-    async with Node(MemoryStore()) as node, following(node) as one:
+    async with NodeHarness(MemoryStore()) as node, following(node) as one:
         await node.apply(pool("blue", "10.6.0.10-10.6.0.19"))
         await one.level_with(node)
         found = CountedObserving(node.store, node.keys, one.projector, CONTROLLER_ROLE)

@@ -13,7 +13,7 @@ from core.domain.events import RecordDefined
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from tests.controller.processes import PATIENCE_S, ControllerProcess
 from tests.support.etcd import EtcdCluster
-from tests.support.nodes import Node, pod, pool
+from tests.support.nodes import NodeHarness, pod, pool
 
 pytestmark = pytest.mark.etcd
 
@@ -38,7 +38,7 @@ async def test_a_lost_del_is_made_good_and_told_in_metrics_and_probes(
     etcd: EtcdCluster, cluster_name: str, tmp_path: Path
 ) -> None:
     store = EtcdStore(EtcdSettings(etcd.endpoints))
-    async with Node(store, cluster=cluster_name) as node:
+    async with NodeHarness(store, cluster=cluster_name) as node:
         await node.apply(pool("blue", "10.6.0.10-10.6.0.19"))
         await node.apply(ApplyRecord(WEB))
         await node.add(pod("web-0"))

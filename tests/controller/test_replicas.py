@@ -14,17 +14,17 @@ from core.eventstore.kv import Get
 from core.projections.checkpoint import CHECKPOINT, CHECKPOINTS
 from tests.controller.processes import ControllerProcess
 from tests.support.etcd import EtcdCluster
-from tests.support.nodes import Node, pod, pool
+from tests.support.nodes import NodeHarness, pod, pool
 
 pytestmark = pytest.mark.etcd
 
 
 @pytest.fixture
-async def node(etcd: EtcdCluster, cluster_name: str) -> Node:
-    return Node(EtcdStore(EtcdSettings(etcd.endpoints)), cluster=cluster_name)
+async def node(etcd: EtcdCluster, cluster_name: str) -> NodeHarness:
+    return NodeHarness(EtcdStore(EtcdSettings(etcd.endpoints)), cluster=cluster_name)
 
 
-async def is_published(node: Node) -> bool:
+async def is_published(node: NodeHarness) -> bool:
     """Whether the checkpoint covers everything that this node has written."""
     found = (await node.store.read([Get(node.keys.meta(CHECKPOINT))])).ranges[0].kvs
     newest = max(event.position for event in await node.log())
@@ -32,7 +32,7 @@ async def is_published(node: Node) -> bool:
 
 
 async def test_another_replica_goes_on_when_the_leader_is_killed(
-    etcd: EtcdCluster, node: Node, tmp_path: Path
+    etcd: EtcdCluster, node: NodeHarness, tmp_path: Path
 ) -> None:
     endpoint, cluster = etcd.endpoints[0], node.keys.cluster
     with (
@@ -64,7 +64,7 @@ async def test_another_replica_goes_on_when_the_leader_is_killed(
 
 
 async def test_a_leader_that_is_told_to_end_hands_over_at_once(
-    etcd: EtcdCluster, node: Node, tmp_path: Path
+    etcd: EtcdCluster, node: NodeHarness, tmp_path: Path
 ) -> None:
     endpoint, cluster = etcd.endpoints[0], node.keys.cluster
     with ControllerProcess("c-1", endpoint, cluster, tmp_path) as first:
@@ -78,7 +78,7 @@ async def test_a_leader_that_is_told_to_end_hands_over_at_once(
 
 
 async def test_probes_and_metrics_say_what_is_so(
-    etcd: EtcdCluster, node: Node, tmp_path: Path
+    etcd: EtcdCluster, node: NodeHarness, tmp_path: Path
 ) -> None:
     endpoint, cluster = etcd.endpoints[0], node.keys.cluster
     with ControllerProcess("c-1", endpoint, cluster, tmp_path) as one:
@@ -126,7 +126,7 @@ async def test_a_controller_survives_an_etcd_that_crashes_and_comes_back(
     cluster_name: str, tmp_path: Path
 ) -> None:
     with EtcdCluster(tmp_path / "etcd") as own:
-        node = Node(EtcdStore(EtcdSettings(own.endpoints)), cluster=cluster_name)
+        node = NodeHarness(EtcdStore(EtcdSettings(own.endpoints)), cluster=cluster_name)
         with ControllerProcess("c-1", own.endpoints[0], cluster_name, tmp_path) as one:
             async with node:
                 await node.apply(pool("blue", "10.6.0.10-10.6.0.19"))

@@ -21,7 +21,7 @@ from nodeagent.coordinator.steps import PlanStep
 from nodeagent.netlink import nftables
 from nodeagent.netlink.namespaces import NetworkNamespace
 from ops.lab.namespaces import NamedNamespace as Named
-from tests.coordinator.world import SERVICES, Node, Pod, World
+from tests.coordinator.world import SERVICES, NetworkHarness, NetworkNode, NetworkPod
 
 pytestmark = pytest.mark.netns
 
@@ -65,7 +65,7 @@ class FailingMarks:
         return []
 
 
-def test_a_repeated_add_changes_nothing(pod: Pod, node: Node) -> None:
+def test_a_repeated_add_changes_nothing(pod: NetworkPod, node: NetworkNode) -> None:
     first = pod.add(**SAID)
     before = everything(pod.inside), everything(node.inside)
     again = pod.add(**SAID)
@@ -75,7 +75,7 @@ def test_a_repeated_add_changes_nothing(pod: Pod, node: Node) -> None:
     assert (everything(pod.inside), everything(node.inside)) == before
 
 
-def test_a_repeated_add_repairs(pod: Pod, node: Node) -> None:
+def test_a_repeated_add_repairs(pod: NetworkPod, node: NetworkNode) -> None:
     pod.add(**SAID)
     before = everything(pod.inside), everything(node.inside)
     pod.inside.ip("route", "delete", "10.96.0.0/16")
@@ -87,7 +87,9 @@ def test_a_repeated_add_repairs(pod: Pod, node: Node) -> None:
     assert pod.check() == []
 
 
-def test_an_add_that_asks_for_something_else_begins_anew(pod: Pod, node: Node) -> None:
+def test_an_add_that_asks_for_something_else_begins_anew(
+    pod: NetworkPod, node: NetworkNode
+) -> None:
     pod.add(**SAID)
     again = pod.add(serviceCIDR=["10.97.0.0/16"])
     assert not again.repeated
@@ -98,7 +100,7 @@ def test_an_add_that_asks_for_something_else_begins_anew(pod: Pod, node: Node) -
     assert pod.pings(node.addresses[0])
 
 
-def test_a_repeated_add_that_fails_harms_nothing(pod: Pod, node: Node) -> None:
+def test_a_repeated_add_that_fails_harms_nothing(pod: NetworkPod, node: NetworkNode) -> None:
     pod.add(**SAID)
     before = everything(pod.inside), everything(node.inside)
     failing = node.engine_with(FailingMarks())
@@ -108,7 +110,7 @@ def test_a_repeated_add_that_fails_harms_nothing(pod: Pod, node: Node) -> None:
     assert pod.check() == []
 
 
-def test_an_add_that_fails_leaves_nothing(pod: Pod, node: Node) -> None:
+def test_an_add_that_fails_leaves_nothing(pod: NetworkPod, node: NetworkNode) -> None:
     before = settled(pod.inside), settled(node.inside)
     failing = node.engine_with(FailingMarks())
     with pytest.raises(DatapathError, match="no marks today"):
@@ -119,7 +121,9 @@ def test_an_add_that_fails_leaves_nothing(pod: Pod, node: Node) -> None:
     assert pod.check() == []
 
 
-def test_a_refused_route_fails_the_add_and_takes_the_rest_back(pod: Pod, node: Node) -> None:
+def test_a_refused_route_fails_the_add_and_takes_the_rest_back(
+    pod: NetworkPod, node: NetworkNode
+) -> None:
     before = settled(pod.inside), settled(node.inside)
     routes = [{"dst": "10.9.0.0/16", "gw": "10.66.0.1"}]
     with pytest.raises(NetlinkRefused, match=r"cannot add route 10.9.0.0/16 via 10.66.0.1"):
@@ -127,7 +131,9 @@ def test_a_refused_route_fails_the_add_and_takes_the_rest_back(pod: Pod, node: N
     assert (settled(pod.inside), settled(node.inside)) == before
 
 
-def test_a_second_nic_that_fails_leaves_the_first_as_it_is(pod: Pod, node: Node) -> None:
+def test_a_second_nic_that_fails_leaves_the_first_as_it_is(
+    pod: NetworkPod, node: NetworkNode
+) -> None:
     pod.add(**SAID)
     pod.macvlan("net1", "10.7.0.101/24")
     before = settled(pod.inside), settled(node.inside)
@@ -141,7 +147,7 @@ def test_a_second_nic_that_fails_leaves_the_first_as_it_is(pod: Pod, node: Node)
 
 @pytest.mark.parametrize("killed_at", ["record", "pod", "host", "marks"])
 def test_an_agent_killed_in_the_middle_is_repaired_by_the_next_add(
-    pod: Pod, node: Node, killed_at: str, monkeypatch: pytest.MonkeyPatch
+    pod: NetworkPod, node: NetworkNode, killed_at: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kill(killed_at, pod, node, monkeypatch)
     pod.add(**SAID)
@@ -151,7 +157,7 @@ def test_an_agent_killed_in_the_middle_is_repaired_by_the_next_add(
 
 @pytest.mark.parametrize("killed_at", ["record", "pod", "host", "marks"])
 def test_an_agent_killed_in_the_middle_is_repaired_by_the_next_del(
-    pod: Pod, node: Node, killed_at: str, monkeypatch: pytest.MonkeyPatch
+    pod: NetworkPod, node: NetworkNode, killed_at: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = settled(node.inside)
     kill(killed_at, pod, node, monkeypatch)
@@ -160,14 +166,14 @@ def test_an_agent_killed_in_the_middle_is_repaired_by_the_next_del(
     assert list(node.records.all()) == []
 
 
-def test_what_is_left_of_an_earlier_sandbox_gives_way(pod: Pod, node: Node) -> None:
+def test_what_is_left_of_an_earlier_sandbox_gives_way(pod: NetworkPod, node: NetworkNode) -> None:
     node.inside.ip("link", "add", pod.host_veth_name, "type", "veth", "peer", "name", "left")
     pod.add(**SAID)
     assert pod.check() == []
     assert "left" not in node.inside.ip("link")
 
 
-def test_a_pair_of_somebody_else_is_an_error(pod: Pod, node: Node) -> None:
+def test_a_pair_of_somebody_else_is_an_error(pod: NetworkPod, node: NetworkNode) -> None:
     node.inside.ip(
         *("link", "add", "vethsomeone", "type", "veth"),
         *("peer", "name", "veth0", "netns", pod.inside.name),
@@ -176,7 +182,7 @@ def test_a_pair_of_somebody_else_is_an_error(pod: Pod, node: Node) -> None:
         pod.add(**SAID)
 
 
-def test_del_takes_everything_from_the_node_and_the_pod(pod: Pod, node: Node) -> None:
+def test_del_takes_everything_from_the_node_and_the_pod(pod: NetworkPod, node: NetworkNode) -> None:
     before = settled(pod.inside), settled(node.inside)
     pod.add(**SAID)
     pod.macvlan("net1", "10.7.0.101/24")
@@ -190,13 +196,13 @@ def test_del_takes_everything_from_the_node_and_the_pod(pod: Pod, node: Node) ->
     assert (settled(pod.inside), settled(node.inside)) == before
 
 
-def test_a_second_del_is_success(pod: Pod) -> None:
+def test_a_second_del_is_success(pod: NetworkPod) -> None:
     pod.add(**SAID)
     assert pod.delete()
     assert not pod.delete()
 
 
-def test_del_without_a_namespace_is_success(pod: Pod, node: Node) -> None:
+def test_del_without_a_namespace_is_success(pod: NetworkPod, node: NetworkNode) -> None:
     before = settled(node.inside)
     pod.add(**SAID)
     pod.inside.delete()
@@ -205,7 +211,9 @@ def test_del_without_a_namespace_is_success(pod: Pod, node: Node) -> None:
     assert list(node.records.all()) == []
 
 
-def test_del_without_a_record_removes_the_pair_of_the_first_nic(pod: Pod, node: Node) -> None:
+def test_del_without_a_record_removes_the_pair_of_the_first_nic(
+    pod: NetworkPod, node: NetworkNode
+) -> None:
     pod.add(**SAID)
     node.records.remove(pod.container, "eth0")
     assert not pod.delete("net1")
@@ -215,14 +223,14 @@ def test_del_without_a_record_removes_the_pair_of_the_first_nic(pod: Pod, node: 
 
 
 def test_a_late_del_leaves_the_pod_that_has_the_path_by_now(
-    pod: Pod, node: Node, world: World
+    pod: NetworkPod, node: NetworkNode, network: NetworkHarness
 ) -> None:
     pod.add(**SAID)
     # As main plugins do: a namespace goes in its own time, and two macvlans may not share a MAC.
     pod.inside.ip("link", "delete", "eth0")
     pod.inside.delete()
     pod.inside.create()
-    other = world.pod(node)
+    other = network.pod(node)
     other.inside = pod.inside
     other.macvlan("eth0", "10.6.0.101/24", "fd00:6::101/64")
     other.add(**SAID)
@@ -231,14 +239,14 @@ def test_a_late_del_leaves_the_pod_that_has_the_path_by_now(
     assert other.pings(node.addresses[0])
 
 
-def test_a_namespace_that_is_gone_fails_an_add(pod: Pod) -> None:
+def test_a_namespace_that_is_gone_fails_an_add(pod: NetworkPod) -> None:
     pod.inside.delete()
     with pytest.raises(NamespaceGone):
         pod.add(**SAID)
 
 
 def test_a_namespace_that_goes_in_the_middle_fails_nothing_else(
-    pod: Pod, node: Node, monkeypatch: pytest.MonkeyPatch
+    pod: NetworkPod, node: NetworkNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = settled(node.inside)
     apply = engines._apply_steps
@@ -253,47 +261,47 @@ def test_a_namespace_that_goes_in_the_middle_fails_nothing_else(
     assert settled(node.inside) == before
 
 
-def test_the_nodes_own_namespace_is_never_set_up(pod: Pod, node: Node) -> None:
+def test_the_nodes_own_namespace_is_never_set_up(pod: NetworkPod, node: NetworkNode) -> None:
     own = pod.attachment()._replace(netns=str(node.inside.path))
     with pytest.raises(BadInput, match="the node's own network namespace"):
         node.engine.add(AttachRequest(own, node.settings()))
 
 
-def test_a_nic_that_is_not_there_is_named(pod: Pod) -> None:
+def test_a_nic_that_is_not_there_is_named(pod: NetworkPod) -> None:
     with pytest.raises(DatapathError, match="there is no link net7 in the Pod"):
         pod.add("net7")
 
 
-def test_a_nic_without_a_usable_address_is_named(pod: Pod) -> None:
+def test_a_nic_without_a_usable_address_is_named(pod: NetworkPod) -> None:
     pod.inside.ip("address", "flush", "dev", "eth0", "scope", "global")
     with pytest.raises(DatapathError, match='no usable IP addresses on "eth0"'):
         pod.add(**SAID)
 
 
-def test_a_nic_that_is_down_is_switched_on(pod: Pod) -> None:
+def test_a_nic_that_is_down_is_switched_on(pod: NetworkPod) -> None:
     pod.inside.ip("link", "set", "eth0", "down")
     pod.add(serviceCIDR=["10.96.0.0/16"])
     assert "UP" in pod.inside.ip("-brief", "link", "show", "dev", "eth0")
 
 
-def test_overlay_needs_a_first_nic_that_is_a_veth(pod: Pod) -> None:
+def test_overlay_needs_a_first_nic_that_is_a_veth(pod: NetworkPod) -> None:
     pod.macvlan("net1", "10.7.0.101/24")
     with pytest.raises(DatapathError, match="eth0 of the Pod is no veth"):
         pod.add("net1", mode="overlay")
 
 
 def test_iptables_marks_where_there_is_no_nftables(
-    pod: Pod, node: Node, world: World, monkeypatch: pytest.MonkeyPatch
+    pod: NetworkPod, node: NetworkNode, network: NetworkHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    marks = IptablesReplyMarkRules(world.executor)
-    held = world.hold(pod.inside)
+    marks = IptablesReplyMarkRules(network.executor)
+    held = network.hold(pod.inside)
     program = pod.require_iptables()
 
     def none(*_: object) -> None:
         raise NetlinkRefused("nftables: not here", number=min(nftables.UNSUPPORTED))
 
     monkeypatch.setattr(NftReplyMarkRules, "put", none)
-    best = PreferredReplyMarkRules(world.executor)
+    best = PreferredReplyMarkRules(network.executor)
     assert len(marks.missing(held, (4, 6))) == 6
     for _ in range(2):
         best.put(held, (4, 6))
@@ -303,7 +311,7 @@ def test_iptables_marks_where_there_is_no_nftables(
     assert said.count("-A OUTPUT") == 1
 
 
-def kill(at: str, pod: Pod, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+def kill(at: str, pod: NetworkPod, node: NetworkNode, monkeypatch: pytest.MonkeyPatch) -> None:
     """Begin an ADD and die, as SIGKILL would: nothing is taken back."""
 
     class Killed(BaseException):

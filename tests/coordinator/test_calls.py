@@ -26,7 +26,7 @@ from nodeagent.handlers.coordinator_handler import WORKERS, CoordinatorHandler
 from nodeagent.handlers.missing_attachments import GC_TWICE_S
 from nodeagent.netlink.numbers import RT_SCOPE_LINK
 from nodeagent.netlink.values import KernelRoute, Link, Neighbour, host_prefix
-from tests.coordinator.world import Node, Pod, World, batch
+from tests.coordinator.world import NetworkHarness, NetworkNode, NetworkPod, batch
 
 pytestmark = pytest.mark.netns
 
@@ -94,16 +94,16 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def coordinator_handler(
-    world: World, node: Node, clock: Clock
+    network: NetworkHarness, node: NetworkNode, clock: Clock
 ) -> AsyncIterator[CoordinatorHandler]:
-    made = service(world, node, clock)
+    made = service(network, node, clock)
     yield made
     await asyncio.to_thread(made.close)
 
 
 def service(
-    world: World,
-    node: Node,
+    network: NetworkHarness,
+    node: NetworkNode,
     clock: Clock,
     annotations: dict[str, str] | None = None,
     cluster: CoordinatorDefaults | None = None,
@@ -111,27 +111,27 @@ def service(
     return CoordinatorHandler(
         node.engine,
         node.records,
-        world.announcer,
-        world.executor,
+        network.announcer,
+        network.executor,
         Known(annotations or {}),
         cluster or ConfiguredSettings(read_settings(CLUSTER)),
         clock,
     )
 
 
-def call(pod: Pod, verb: str = "ADD", interface: str = "eth0", **conf: Any) -> Call:
+def call(pod: NetworkPod, verb: str = "ADD", interface: str = "eth0", **conf: Any) -> Call:
     netconf = NetConf(cni_version="1.1.0", name="lab", **conf)
     attachment = Attachment(pod.container, interface, netconf.name, str(pod.inside.path))
     return Call(verb, netconf, attachment, PodReference("shop", "web-0"))
 
 
-def collection(*valid: Pod) -> Call:
+def collection(*valid: NetworkPod) -> Call:
     attachments = tuple(ValidAttachment(each.container, "eth0") for each in valid)
     return Call("GC", NetConf(cni_version="1.1.0", name="lab", valid_attachments=attachments))
 
 
 async def test_the_cluster_says_what_the_network_configuration_does_not(
-    coordinator_handler: CoordinatorHandler, pod: Pod
+    coordinator_handler: CoordinatorHandler, pod: NetworkPod
 ) -> None:
     await coordinator_handler.add(call(pod), NOTHING)
     assert "10.96.0.0/16 via 10.6.0.11" in pod.inside.ip("route")
@@ -143,13 +143,13 @@ async def test_the_cluster_says_what_the_network_configuration_does_not(
 
 
 async def test_the_pods_annotation_chooses_the_default_route(
-    world: World, node: Node, pod: Pod, clock: Clock
+    network: NetworkHarness, node: NetworkNode, pod: NetworkPod, clock: Clock
 ) -> None:
     wishes = {
         "ipam.spidernet.io/default-route-nic": "net1",
         "k8s.v1.cni.cncf.io/networks": "shop/lan",
     }
-    made = service(world, node, clock, wishes)
+    made = service(network, node, clock, wishes)
     await made.add(call(pod), NOTHING)
     pod.macvlan("net1", "10.7.0.101/24")
     await made.add(call(pod, interface="net1"), read_settings({"podDefaultRouteNic": "eth0"}))
@@ -157,7 +157,9 @@ async def test_the_pods_annotation_chooses_the_default_route(
     await asyncio.to_thread(made.close)
 
 
-async def test_disabled_changes_nothing(coordinator_handler: CoordinatorHandler, pod: Pod) -> None:
+async def test_disabled_changes_nothing(
+    coordinator_handler: CoordinatorHandler, pod: NetworkPod
+) -> None:
     disabled = read_settings({"mode": "disabled"})
     assert await coordinator_handler.add(call(pod), disabled) is None
     assert not await coordinator_handler.delete(call(pod, "DEL"), disabled)
@@ -166,10 +168,14 @@ async def test_disabled_changes_nothing(coordinator_handler: CoordinatorHandler,
 
 
 async def test_a_cluster_that_is_not_ready_blocks_adds_and_no_dels(
-    world: World, node: Node, pod: Pod, clock: Clock, coordinator_handler: CoordinatorHandler
+    network: NetworkHarness,
+    node: NetworkNode,
+    pod: NetworkPod,
+    clock: Clock,
+    coordinator_handler: CoordinatorHandler,
 ) -> None:
     await coordinator_handler.add(call(pod), NOTHING)
-    unsynced = service(world, node, clock, cluster=Unsynced())
+    unsynced = service(network, node, clock, cluster=Unsynced())
     with pytest.raises(NotReady, match="no ready"):
         await unsynced.add(call(pod), NOTHING)
     assert unsynced.fault() is not None
@@ -179,7 +185,7 @@ async def test_a_cluster_that_is_not_ready_blocks_adds_and_no_dels(
 
 
 async def test_a_del_with_settings_that_cannot_be_used_succeeds(
-    coordinator_handler: CoordinatorHandler, pod: Pod
+    coordinator_handler: CoordinatorHandler, pod: NetworkPod
 ) -> None:
     await coordinator_handler.add(call(pod), NOTHING)
     broken = read_settings({"hijackCIDR": ["nonsense"]})
@@ -189,7 +195,7 @@ async def test_a_del_with_settings_that_cannot_be_used_succeeds(
 
 
 async def test_gc_takes_back_at_the_second_miss(
-    coordinator_handler: CoordinatorHandler, pod: Pod, node: Node, clock: Clock
+    coordinator_handler: CoordinatorHandler, pod: NetworkPod, node: NetworkNode, clock: Clock
 ) -> None:
     await coordinator_handler.add(call(pod), NOTHING)
     assert (await coordinator_handler.collect(collection(pod))).missing == 0
@@ -204,7 +210,7 @@ async def test_gc_takes_back_at_the_second_miss(
 
 
 async def test_gc_takes_back_at_once_where_the_namespace_is_gone(
-    coordinator_handler: CoordinatorHandler, pod: Pod, node: Node
+    coordinator_handler: CoordinatorHandler, pod: NetworkPod, node: NetworkNode
 ) -> None:
     await coordinator_handler.add(call(pod), NOTHING)
     pod.inside.delete()
@@ -213,13 +219,13 @@ async def test_gc_takes_back_at_once_where_the_namespace_is_gone(
 
 
 async def test_gc_goes_on_after_what_cannot_be_taken_back(
-    world: World,
+    network: NetworkHarness,
     coordinator_handler: CoordinatorHandler,
-    pod: Pod,
-    node: Node,
+    pod: NetworkPod,
+    node: NetworkNode,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    second = world.pod(node, "second")
+    second = network.pod(node, "second")
     second.macvlan("eth0", "10.6.0.102/24")
     for each in (pod, second):
         await coordinator_handler.add(call(each), NOTHING)
@@ -239,17 +245,20 @@ async def test_gc_goes_on_after_what_cannot_be_taken_back(
 
 
 async def test_a_thousand_leftovers_of_a_crashed_node_are_taken_back(
-    world: World, coordinator_handler: CoordinatorHandler, pod: Pod, node: Node
+    network: NetworkHarness,
+    coordinator_handler: CoordinatorHandler,
+    pod: NetworkPod,
+    node: NetworkNode,
 ) -> None:
     await coordinator_handler.add(call(pod), NOTHING)
     (alive,) = node.records.all()
     # Their pairs have died with their namespaces; what they had on another wire has not.
     batch(node.inside, "link add cali-left type veth peer left", "link set cali-left up")
-    (pod_veth,) = (link.number for link in links_of(world, node) if link.name == "cali-left")
+    (pod_veth,) = (link.number for link in links_of(network, node) if link.name == "cali-left")
     before = tables_of(node)
     for number in range(LEFTOVERS):
         steps = left_behind(pod_veth, f"10.9.{number // 200}.{number % 200 + 1}")
-        with world.executor.session(node.held) as session:
+        with network.executor.session(node.held) as session:
             session.apply([step.do for step in steps])
         node.records.put(
             structs.replace(
@@ -268,12 +277,12 @@ async def test_a_thousand_leftovers_of_a_crashed_node_are_taken_back(
     assert pod.check() == []
 
 
-def links_of(world: World, node: Node) -> list[Link]:
-    with world.executor.session(node.held) as session:
+def links_of(network: NetworkHarness, node: NetworkNode) -> list[Link]:
+    with network.executor.session(node.held) as session:
         return session.links()
 
 
-def tables_of(node: Node) -> tuple[list[str], list[str]]:
+def tables_of(node: NetworkNode) -> tuple[list[str], list[str]]:
     """Neighbours and routes to Pods on the node; the kernel lists neighbours in any order."""
     neighbours, routes = node.inside.ip("neigh"), node.inside.ip("route", "show", "table", "500")
     return sorted(neighbours.splitlines()), sorted(routes.splitlines())
@@ -287,9 +296,12 @@ def left_behind(pod_veth: int, text: str) -> tuple[PlanStep, ...]:
 
 
 async def test_what_pods_have_lost_while_no_agent_was_there_is_taken_back(
-    world: World, coordinator_handler: CoordinatorHandler, pod: Pod, node: Node
+    network: NetworkHarness,
+    coordinator_handler: CoordinatorHandler,
+    pod: NetworkPod,
+    node: NetworkNode,
 ) -> None:
-    gone, without = (world.pod(node, name) for name in ("gone", "without"))
+    gone, without = (network.pod(node, name) for name in ("gone", "without"))
     gone.macvlan("eth0", "10.6.0.102/24")
     without.macvlan("eth0", "10.6.0.103/24")
     for each in (pod, gone, without):
@@ -311,7 +323,7 @@ async def test_what_pods_have_lost_while_no_agent_was_there_is_taken_back(
 
 
 async def test_a_namespace_that_an_agent_cannot_see_is_not_taken_for_gone(
-    coordinator_handler: CoordinatorHandler, pod: Pod, node: Node
+    coordinator_handler: CoordinatorHandler, pod: NetworkPod, node: NetworkNode
 ) -> None:
     """As with a mount that an upgrade has forgotten: all Pods would lose their wires."""
     await coordinator_handler.add(call(pod), NOTHING)
@@ -323,7 +335,7 @@ async def test_a_namespace_that_an_agent_cannot_see_is_not_taken_for_gone(
 
 
 async def test_gc_without_a_list_takes_nothing(
-    coordinator_handler: CoordinatorHandler, pod: Pod
+    coordinator_handler: CoordinatorHandler, pod: NetworkPod
 ) -> None:
     await coordinator_handler.add(call(pod), NOTHING)
     with pytest.raises(CniFailure, match="valid-attachments is missing"):
@@ -331,7 +343,10 @@ async def test_gc_without_a_list_takes_nothing(
 
 
 async def test_calls_of_one_container_do_not_overlap(
-    coordinator_handler: CoordinatorHandler, pod: Pod, node: Node, monkeypatch: pytest.MonkeyPatch
+    coordinator_handler: CoordinatorHandler,
+    pod: NetworkPod,
+    node: NetworkNode,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     inside = 0
     most = 0
@@ -357,7 +372,10 @@ async def test_calls_of_one_container_do_not_overlap(
 
 
 async def test_calls_of_one_container_that_wait_for_each_other_hold_up_no_other_container(
-    coordinator_handler: CoordinatorHandler, pod: Pod, node: Node, monkeypatch: pytest.MonkeyPatch
+    coordinator_handler: CoordinatorHandler,
+    pod: NetworkPod,
+    node: NetworkNode,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     slow = threading.Event()
 
@@ -384,7 +402,7 @@ async def test_calls_of_one_container_that_wait_for_each_other_hold_up_no_other_
 
 
 async def test_records_that_cannot_be_read_are_an_error_of_the_node(
-    coordinator_handler: CoordinatorHandler, node: Node, monkeypatch: pytest.MonkeyPatch
+    coordinator_handler: CoordinatorHandler, node: NetworkNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unreadable() -> None:
         raise OSError(EMFILE, "Too many open files")

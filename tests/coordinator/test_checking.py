@@ -9,19 +9,19 @@ import pytest
 from core.domain.addresses.ip_address import Family
 from nodeagent.netlink.session import NetlinkSession
 from nodeagent.netlink.values import RoutingRule
-from tests.coordinator.world import SERVICES, Node, Pod
+from tests.coordinator.world import SERVICES, NetworkNode, NetworkPod
 
 pytestmark = pytest.mark.netns
 
 SAID: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
 
 
-def test_what_was_just_set_up_is_right(pod: Pod) -> None:
+def test_what_was_just_set_up_is_right(pod: NetworkPod) -> None:
     pod.add(**SAID)
     assert pod.check() == []
 
 
-def test_a_second_nic_leaves_the_first_right(pod: Pod) -> None:
+def test_a_second_nic_leaves_the_first_right(pod: NetworkPod) -> None:
     pod.add(**SAID)
     pod.macvlan("net1", "10.7.0.101/24")
     pod.add("net1", podDefaultRouteNic="net1", **SAID)
@@ -38,14 +38,16 @@ def test_a_second_nic_leaves_the_first_right(pod: Pod) -> None:
         (("neigh", "delete", "10.6.0.11", "dev", "veth0"), "neighbour 10.6.0.11 on link"),
     ],
 )
-def test_what_is_missing_in_the_pod_is_named(pod: Pod, command: tuple[str, ...], text: str) -> None:
+def test_what_is_missing_in_the_pod_is_named(
+    pod: NetworkPod, command: tuple[str, ...], text: str
+) -> None:
     pod.add(**SAID)
     pod.inside.ip(*command)
     (difference,) = pod.check()
     assert text in difference
 
 
-def test_what_is_missing_on_the_node_is_named(pod: Pod, node: Node) -> None:
+def test_what_is_missing_on_the_node_is_named(pod: NetworkPod, node: NetworkNode) -> None:
     pod.add(**SAID)
     node.inside.ip("route", "flush", "table", "500")
     node.inside.ip(
@@ -57,7 +59,7 @@ def test_what_is_missing_on_the_node_is_named(pod: Pod, node: Node) -> None:
     assert "neighbour 10.6.0.101" in found[1]
 
 
-def test_a_default_route_that_came_back_is_named(pod: Pod) -> None:
+def test_a_default_route_that_came_back_is_named(pod: NetworkPod) -> None:
     pod.add(**SAID)
     pod.macvlan("net1", "10.7.0.101/24")
     pod.add("net1", **SAID)
@@ -67,7 +69,7 @@ def test_a_default_route_that_came_back_is_named(pod: Pod) -> None:
     assert "is there" in difference
 
 
-def test_missing_marks_are_named(pod: Pod) -> None:
+def test_missing_marks_are_named(pod: NetworkPod) -> None:
     pod.add(**SAID)
     pod.inside.run("nft", "flush", "chain", "ip", "orbweaver", "output")
     assert pod.check() == ["IPv4 rule `output ct cmp meta` of nftables table orbweaver"]
@@ -75,7 +77,7 @@ def test_missing_marks_are_named(pod: Pod) -> None:
     assert len(pod.check()) == 4
 
 
-def test_another_namespace_or_pair_is_named(pod: Pod, node: Node) -> None:
+def test_another_namespace_or_pair_is_named(pod: NetworkPod, node: NetworkNode) -> None:
     pod.add(**SAID)
     node.inside.ip("link", "delete", pod.host_veth_name)
     (difference,) = pod.check()
@@ -83,7 +85,7 @@ def test_another_namespace_or_pair_is_named(pod: Pod, node: Node) -> None:
 
 
 def test_what_one_listing_has_missed_is_no_difference(
-    pod: Pod, monkeypatch: pytest.MonkeyPatch
+    pod: NetworkPod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rules that others add and remove meanwhile make the kernel skip some, and it says nothing."""
     pod.add(**SAID)
@@ -99,5 +101,5 @@ def test_what_one_listing_has_missed_is_no_difference(
     assert next(skipping, None) is None
 
 
-def test_nothing_is_recorded_of_what_was_never_added(pod: Pod) -> None:
+def test_nothing_is_recorded_of_what_was_never_added(pod: NetworkPod) -> None:
     assert pod.check() == ["nothing is recorded of interface eth0"]

@@ -16,7 +16,7 @@ from nodeagent.coordinator.reply_mark_rules import PreferredReplyMarkRules
 from nodeagent.coordinator.steps import PlanStep
 from nodeagent.netlink.session import NetlinkSession, RequestOutcome
 from tests.coordinator.test_adding_and_deleting import settled
-from tests.coordinator.world import SERVICES, Node, Pod, World
+from tests.coordinator.world import SERVICES, NetworkHarness, NetworkNode, NetworkPod
 
 pytestmark = pytest.mark.netns
 
@@ -41,7 +41,7 @@ def before_sending(
 
 @pytest.mark.parametrize("send", [0, 1], ids=["before the Pod's side", "before the node's side"])
 def test_a_nic_that_is_renamed_in_the_middle_is_set_up_and_taken_back(
-    pod: Pod, node: Node, monkeypatch: pytest.MonkeyPatch, send: int
+    pod: NetworkPod, node: NetworkNode, monkeypatch: pytest.MonkeyPatch, send: int
 ) -> None:
     before = settled(node.inside)
     rename = ("link", "set", "eth0", "name", "was-eth0")
@@ -54,7 +54,9 @@ def test_a_nic_that_is_renamed_in_the_middle_is_set_up_and_taken_back(
     assert "1000:" not in pod.inside.ip("rule")
 
 
-def test_a_wire_whose_end_on_the_node_was_renamed_is_taken_back(pod: Pod, node: Node) -> None:
+def test_a_wire_whose_end_on_the_node_was_renamed_is_taken_back(
+    pod: NetworkPod, node: NetworkNode
+) -> None:
     before = settled(node.inside)
     pod.add(**SAID)
     node.inside.ip("link", "set", pod.host_veth_name, "name", "enx-renamed")
@@ -64,12 +66,12 @@ def test_a_wire_whose_end_on_the_node_was_renamed_is_taken_back(pod: Pod, node: 
 
 
 def test_an_uplink_that_is_renamed_between_two_adds_is_no_matter(
-    world: World, pod: Pod, node: Node
+    network: NetworkHarness, pod: NetworkPod, node: NetworkNode
 ) -> None:
     pod.add(**SAID)
     node.inside.ip("link", "set", "eth0", "name", "ens192")
     assert pod.add(**SAID).repeated
-    other = world.pod(node)
+    other = network.pod(node)
     other.child("eth0", "macvlan mode bridge", "ens192", "10.6.0.102/24", "fd00:6::102/64")
     other.add(**SAID)
     assert other.pings(node.addresses[0])
@@ -77,7 +79,7 @@ def test_an_uplink_that_is_renamed_between_two_adds_is_no_matter(
 
 
 def test_what_another_hand_sets_in_the_middle_is_no_error(
-    pod: Pod, node: Node, monkeypatch: pytest.MonkeyPatch
+    pod: NetworkPod, node: NetworkNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def other_hand() -> None:
         node.inside.ip("rule", "add", "pref", "1000", "lookup", "500")
@@ -94,7 +96,7 @@ def test_what_another_hand_sets_in_the_middle_is_no_error(
 
 
 def test_the_wire_that_goes_in_the_middle_fails_the_add_and_the_next_makes_another(
-    pod: Pod, node: Node, monkeypatch: pytest.MonkeyPatch
+    pod: NetworkPod, node: NetworkNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = settled(pod.inside), settled(node.inside)
     with monkeypatch.context() as patch:
@@ -107,9 +109,11 @@ def test_the_wire_that_goes_in_the_middle_fails_the_add_and_the_next_makes_anoth
     assert pod.check() == []
 
 
-def test_two_agents_at_once_end_with_one_of_everything(world: World, pod: Pod, node: Node) -> None:
+def test_two_agents_at_once_end_with_one_of_everything(
+    network: NetworkHarness, pod: NetworkPod, node: NetworkNode
+) -> None:
     """As while a new agent starts and the old one still serves: what fails is tried again."""
-    other = node.engine_with(PreferredReplyMarkRules(world.executor))
+    other = node.engine_with(PreferredReplyMarkRules(network.executor))
     order = engines.AttachRequest(pod.attachment(), node.settings(**SAID))
     together = threading.Barrier(2)
 
@@ -121,7 +125,7 @@ def test_two_agents_at_once_end_with_one_of_everything(world: World, pod: Pod, n
             return False
         return True
 
-    with ThreadPoolExecutor(2, initializer=world.executor.run_directly) as workers:
+    with ThreadPoolExecutor(2, initializer=network.executor.run_directly) as workers:
         list(workers.map(add, (node.engine, other)))
     pod.add(**SAID)
     assert pod.check() == []
@@ -134,7 +138,7 @@ def test_two_agents_at_once_end_with_one_of_everything(world: World, pod: Pod, n
 
 
 def test_answers_that_a_full_queue_has_lost_are_asked_for_again(
-    pod: Pod, monkeypatch: pytest.MonkeyPatch
+    pod: NetworkPod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A queue that keeps a few of the refusals that a repeated ADD tolerates.
     opened, exchange = NetlinkSession.open, NetlinkSession._exchange

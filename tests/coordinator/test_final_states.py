@@ -11,7 +11,7 @@ import pytest
 
 from nodeagent.netlink.namespaces import read_sysctl
 from ops.lab.namespaces import NamedNamespace
-from tests.coordinator.world import SERVICES, Node, Pod, World
+from tests.coordinator.world import SERVICES, NetworkHarness, NetworkNode, NetworkPod
 
 pytestmark = pytest.mark.netns
 
@@ -44,7 +44,7 @@ def routes(namespace: NamedNamespace, table: str, family: str = "-4") -> set[str
     return {" ".join(line.split()) for line in describe_step if not line.startswith("fe80::/64")}
 
 
-def test_one_underlay_nic(pod: Pod, node: Node) -> None:
+def test_one_underlay_nic(pod: NetworkPod, node: NetworkNode) -> None:
     pod.add(**SAID)
     assert rules(pod.inside) == ["1000: from all fwmark 0x1 lookup 100"]
     assert routes(pod.inside, "main") == {
@@ -59,7 +59,7 @@ def test_one_underlay_nic(pod: Pod, node: Node) -> None:
     assert routes(node.inside, "500") == {f"10.6.0.101 dev {pod.host_veth_name} scope link"}
 
 
-def test_one_underlay_nic_in_ipv6(pod: Pod, node: Node) -> None:
+def test_one_underlay_nic_in_ipv6(pod: NetworkPod, node: NetworkNode) -> None:
     pod.add(**SAID)
     assert rules(pod.inside, "-6") == ["1000: from all fwmark 0x1 lookup 100"]
     assert routes(pod.inside, "main", "-6") == {
@@ -72,7 +72,7 @@ def test_one_underlay_nic_in_ipv6(pod: Pod, node: Node) -> None:
     assert routes(node.inside, "500", "-6") == {f"fd00:6::101 dev {pod.host_veth_name}"}
 
 
-def test_neighbours_are_permanent_on_both_sides(pod: Pod, node: Node) -> None:
+def test_neighbours_are_permanent_on_both_sides(pod: NetworkPod, node: NetworkNode) -> None:
     pod.add(**SAID)
     pod_veth = mac_of(pod.inside, "veth0")
     far = mac_of(node.inside, pod.host_veth_name)
@@ -85,7 +85,7 @@ def test_neighbours_are_permanent_on_both_sides(pod: Pod, node: Node) -> None:
         assert f"{address} dev veth0 lladdr {far} PERMANENT" in describe_step(pod.inside)
 
 
-def test_two_underlay_nics(pod: Pod, node: Node) -> None:
+def test_two_underlay_nics(pod: NetworkPod, node: NetworkNode) -> None:
     pod.add(**SAID)
     pod.macvlan("net1", "10.7.0.101/24")
     pod.add("net1", **SAID)
@@ -110,7 +110,7 @@ def test_two_underlay_nics(pod: Pod, node: Node) -> None:
     }
 
 
-def test_two_underlay_nics_with_the_default_route_on_the_second(pod: Pod) -> None:
+def test_two_underlay_nics_with_the_default_route_on_the_second(pod: NetworkPod) -> None:
     pod.add(**SAID)
     pod.macvlan("net1", "10.7.0.101/24", "fd00:7::101/64")
     pod.add("net1", podDefaultRouteNic="net1", **SAID)
@@ -138,7 +138,7 @@ def test_two_underlay_nics_with_the_default_route_on_the_second(pod: Pod) -> Non
     assert {asked: link for asked, link in ways.items() if f"dev {link} " not in found[asked]} == {}
 
 
-def test_three_underlay_nics(pod: Pod, node: Node) -> None:
+def test_three_underlay_nics(pod: NetworkPod, node: NetworkNode) -> None:
     pod.add(**SAID)
     for number, interface in enumerate(("net1", "net2"), 101):
         pod.macvlan(interface, f"10.7.0.{number}/24", f"fd00:7::{number}/64")
@@ -163,8 +163,8 @@ def test_three_underlay_nics(pod: Pod, node: Node) -> None:
     assert len(own) == len([line for line in own if "table" not in line]) == 4
 
 
-def test_overlay_with_one_more_nic(world: World, node: Node) -> None:
-    pod = calico_pod(world, node)
+def test_overlay_with_one_more_nic(network: NetworkHarness, node: NetworkNode) -> None:
+    pod = calico_pod(network, node)
     pod.add("net1", **SAID)
     assert rules(pod.inside) == [
         "32764: from 10.244.1.5 lookup 100",
@@ -187,8 +187,10 @@ def test_overlay_with_one_more_nic(world: World, node: Node) -> None:
     assert routes(node.inside, "500") == {f"10.6.0.101 dev {host_veth_name} scope link"}
 
 
-def test_overlay_with_the_default_route_on_the_new_nic(world: World, node: Node) -> None:
-    pod = calico_pod(world, node)
+def test_overlay_with_the_default_route_on_the_new_nic(
+    network: NetworkHarness, node: NetworkNode
+) -> None:
+    pod = calico_pod(network, node)
     pod.add("net1", podDefaultRouteNic="net1", **SAID)
     assert rules(pod.inside) == ["32765: from 10.244.1.5 lookup 101"]
     main = routes(pod.inside, "main")
@@ -205,8 +207,8 @@ def test_overlay_with_the_default_route_on_the_new_nic(world: World, node: Node)
     assert routes(pod.inside, "100") == set()
 
 
-def test_overlay_in_both_families(world: World, node: Node) -> None:
-    pod = calico_pod(world, node, "fd00:244::5", "fd00:6::101/64")
+def test_overlay_in_both_families(network: NetworkHarness, node: NetworkNode) -> None:
+    pod = calico_pod(network, node, "fd00:244::5", "fd00:6::101/64")
     pod.add("net1", **SAID)
     assert rules(pod.inside, "-6") == [
         "32764: from fd00:244::5 lookup 100",
@@ -221,9 +223,9 @@ def test_overlay_in_both_families(world: World, node: Node) -> None:
 
 
 def test_a_default_route_nic_that_comes_later_takes_the_default_route(
-    world: World, node: Node
+    network: NetworkHarness, node: NetworkNode
 ) -> None:
-    pod = calico_pod(world, node)
+    pod = calico_pod(network, node)
     pod.add("net1", "net2", podDefaultRouteNic="net2", **SAID)
     pod.macvlan("net2", "10.7.0.101/24")
     pod.add("net2", "net1", "net2", podDefaultRouteNic="net2", **SAID)
@@ -233,26 +235,28 @@ def test_a_default_route_nic_that_comes_later_takes_the_default_route(
     assert "default via 169.254.1.1 dev eth0" in routes(pod.inside, "102")
 
 
-def test_untuned_routes_have_no_rules(world: World, node: Node) -> None:
-    pod = calico_pod(world, node)
+def test_untuned_routes_have_no_rules(network: NetworkHarness, node: NetworkNode) -> None:
+    pod = calico_pod(network, node)
     pod.add("net1", tunePodRoutes=False, **SAID)
     assert rules(pod.inside) == []
     assert "default via 10.6.0.1 dev net1 metric 100" in routes(pod.inside, "main")
 
 
 def test_policy_routes_are_in_main_for_the_first_underlay_nic_alone(
-    pod: Pod, world: World, node: Node
+    pod: NetworkPod, network: NetworkHarness, node: NetworkNode
 ) -> None:
     wanted: dict[str, Any] = {"policyRoutes": [{"dst": "10.9.0.7", "gw": "10.6.0.254"}]}
     pod.add(**wanted)
     assert "10.9.0.7 via 10.6.0.254 dev eth0" in routes(pod.inside, "main")
-    other = calico_pod(world, node, "", "10.6.0.102/24")
+    other = calico_pod(network, node, "", "10.6.0.102/24")
     other.add("net1", **wanted)
     assert "10.9.0.7 via 10.6.0.254 dev net1" in routes(other.inside, "101")
     assert "10.9.0.7 via 10.6.0.254 dev net1" not in routes(other.inside, "main")
 
 
-def test_options_of_links_and_sysctls(pod: Pod, node: Node, world: World) -> None:
+def test_options_of_links_and_sysctls(
+    pod: NetworkPod, node: NetworkNode, network: NetworkHarness
+) -> None:
     pod.inside.set("net/ipv4/conf/all/rp_filter", "1")
     before = pod.inside.ip("link", "show", "dev", "eth0")
     pod.add(
@@ -273,16 +277,16 @@ def test_options_of_links_and_sysctls(pod: Pod, node: Node, world: World) -> Non
     assert routes(node.inside, "200") == {f"10.6.0.101 dev {pod.host_veth_name} scope link"}
     # The node's own eth0 keeps its queue.
     assert "qlen 77" not in node.inside.ip("link", "show", "dev", "eth0")
-    held = world.hold(pod.inside)
+    held = network.hold(pod.inside)
     for name in ("all", "eth0", "veth0"):
         key = f"net/ipv4/conf/{name}/rp_filter"
-        assert read_sysctl(world.executor, held, key) == "0"
+        assert read_sysctl(network.executor, held, key) == "0"
     ra = f"net/ipv6/conf/{pod.host_veth_name}/accept_ra"
-    assert read_sysctl(world.executor, node.held, ra) == "0"
+    assert read_sysctl(network.executor, node.held, ra) == "0"
 
 
-def test_ipv4_alone_has_no_trace_of_ipv6(world: World, node: Node) -> None:
-    pod = world.pod(node)
+def test_ipv4_alone_has_no_trace_of_ipv6(network: NetworkHarness, node: NetworkNode) -> None:
+    pod = network.pod(node)
     pod.macvlan("eth0", "10.6.0.101/24")
     pod.add(**SAID)
     assert rules(pod.inside, "-6") == []
@@ -290,8 +294,10 @@ def test_ipv4_alone_has_no_trace_of_ipv6(world: World, node: Node) -> None:
     assert rules(node.inside, "-6") == []
 
 
-def test_ipv6_alone_works_where_it_was_switched_off(world: World, node: Node) -> None:
-    pod = world.pod(node)
+def test_ipv6_alone_works_where_it_was_switched_off(
+    network: NetworkHarness, node: NetworkNode
+) -> None:
+    pod = network.pod(node)
     pod.macvlan("eth0", "fd00:6::101/64")
     # Switched off for what comes: the pair would have no IPv6.
     pod.inside.set("net/ipv6/conf/default/disable_ipv6", "1")
@@ -301,7 +307,9 @@ def test_ipv6_alone_works_where_it_was_switched_off(world: World, node: Node) ->
     assert "169.254.100.1" not in pod.inside.ip("address", "show", "dev", "veth0")
 
 
-def test_dirt_for_the_pods_addresses_is_removed_from_the_node(pod: Pod, node: Node) -> None:
+def test_dirt_for_the_pods_addresses_is_removed_from_the_node(
+    pod: NetworkPod, node: NetworkNode
+) -> None:
     node.inside.ip("link", "add", "dirt", "type", "veth", "peer", "dirt-2")
     node.inside.ip("link", "set", "dirt", "up")
     mac = "02:00:00:00:00:99"
@@ -314,9 +322,11 @@ def test_dirt_for_the_pods_addresses_is_removed_from_the_node(pod: Pod, node: No
     assert routes(node.inside, "500", "-6") == {f"fd00:6::101 dev {pod.host_veth_name}"}
 
 
-def calico_pod(world: World, node: Node, address6: str = "", *more: str) -> Pod:
+def calico_pod(
+    network: NetworkHarness, node: NetworkNode, address6: str = "", *more: str
+) -> NetworkPod:
     """A Pod with an eth0 like Calico's, and a macvlan net1."""
-    pod = world.pod(node)
+    pod = network.pod(node)
     pod.calico("10.244.1.5", address6)
     own = [each for each in more if "." in each] or ["10.6.0.101/24"]
     pod.macvlan("net1", *own, *(each for each in more if ":" in each))

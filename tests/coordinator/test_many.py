@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from ops.lab.namespaces import NamedNamespace
-from tests.coordinator.world import SERVICES, Node, Pod, World
+from tests.coordinator.world import SERVICES, NetworkHarness, NetworkNode, NetworkPod
 from tests.support.descriptors import open_descriptors
 
 pytestmark = pytest.mark.netns
@@ -19,7 +19,7 @@ PODS: Final = 32
 CYCLES: Final = 40
 
 
-def counted(node: Node, pod: Pod) -> dict[str, int]:
+def counted(node: NetworkNode, pod: NetworkPod) -> dict[str, int]:
     """What may grow."""
     found = {"records": len(list(node.records.all()))}
     for name, inside in (("node", node.inside), ("pod", pod.inside)):
@@ -39,21 +39,25 @@ def in_kernel(inside: NamedNamespace) -> dict[str, int]:
     return {what: len(inside.ip(*command).splitlines()) for what, command in commands.items()}
 
 
-def test_thirty_two_pods_that_come_at_once_are_all_set_up(world: World, node: Node) -> None:
-    pods = [world.pod(node, f"p{number}") for number in range(PODS)]
+def test_thirty_two_pods_that_come_at_once_are_all_set_up(
+    network: NetworkHarness, node: NetworkNode
+) -> None:
+    pods = [network.pod(node, f"p{number}") for number in range(PODS)]
     for number, pod in enumerate(pods, 101):
         pod.macvlan("eth0", f"10.6.0.{number}/24", f"fd00:6::{number}/64")
-    with ThreadPoolExecutor(PODS, initializer=world.executor.run_directly) as workers:
+    with ThreadPoolExecutor(PODS, initializer=network.executor.run_directly) as workers:
         list(workers.map(lambda pod: pod.add(**SAID), pods))
-        assert list(workers.map(Pod.check, pods)) == [[]] * PODS
+        assert list(workers.map(NetworkPod.check, pods)) == [[]] * PODS
         assert len(node.inside.ip("route", "show", "table", "500").splitlines()) == PODS
-        list(workers.map(Pod.delete, pods))
+        list(workers.map(NetworkPod.delete, pods))
     assert node.inside.ip("route", "show", "table", "500") == ""
     assert node.inside.ip("rule").count("lookup 500") == 1
 
 
-def test_adds_and_dels_leave_nothing(world: World, node: Node, pod: Pod) -> None:
-    with ThreadPoolExecutor(1, initializer=world.executor.run_directly) as worker:
+def test_adds_and_dels_leave_nothing(
+    network: NetworkHarness, node: NetworkNode, pod: NetworkPod
+) -> None:
+    with ThreadPoolExecutor(1, initializer=network.executor.run_directly) as worker:
 
         def cycle() -> None:
             worker.submit(pod.add, **SAID).result()

@@ -11,7 +11,14 @@ import pytest
 from core.errors import NetlinkRefused
 from nodeagent.netlink.namespaces import NetworkNamespace
 from tests.coordinator.test_final_states import calico_pod, routes, rules
-from tests.coordinator.world import OUTSIDE, SERVICES, Node, Pod, World, batch
+from tests.coordinator.world import (
+    OUTSIDE,
+    SERVICES,
+    NetworkHarness,
+    NetworkNode,
+    NetworkPod,
+    batch,
+)
 from tests.support.deadlines import looks
 
 pytestmark = pytest.mark.netns
@@ -20,8 +27,10 @@ SAID: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
 ROUTER_ADVERTISEMENT: Final = 134
 
 
-def test_an_underlay_pods_first_nic_may_have_any_name(world: World, node: Node) -> None:
-    pod = world.pod(node)
+def test_an_underlay_pods_first_nic_may_have_any_name(
+    network: NetworkHarness, node: NetworkNode
+) -> None:
+    pod = network.pod(node)
     pod.macvlan("lan0", "10.6.0.101/24", "fd00:6::101/64")
     pod.macvlan("net1", "10.7.0.101/24")
     for nic in ("lan0", "net1"):
@@ -31,8 +40,10 @@ def test_an_underlay_pods_first_nic_may_have_any_name(world: World, node: Node) 
     assert all(pod.pings(address) for address in node.addresses)
 
 
-def test_an_overlay_pods_first_nic_may_have_any_name(world: World, node: Node) -> None:
-    pod = world.pod(node)
+def test_an_overlay_pods_first_nic_may_have_any_name(
+    network: NetworkHarness, node: NetworkNode
+) -> None:
+    pod = network.pod(node)
     pod.calico("10.244.1.5", nic="lan0")
     pod.macvlan("net1", "10.6.0.101/24")
     pod.add("net1", podDefaultCniNic="lan0", **SAID)
@@ -40,9 +51,9 @@ def test_an_overlay_pods_first_nic_may_have_any_name(world: World, node: Node) -
     assert routes(pod.inside, "100") == {"default via 169.254.1.1 dev lan0"}
 
 
-def test_a_further_nic_may_have_any_name(world: World, node: Node) -> None:
+def test_a_further_nic_may_have_any_name(network: NetworkHarness, node: NetworkNode) -> None:
     """C00015: name@interface in the networks annotation."""
-    pod = world.pod(node)
+    pod = network.pod(node)
     pod.calico("10.244.1.5")
     pod.macvlan("rail-7f3a", "10.6.0.101/24")
     pod.add("rail-7f3a", **SAID)
@@ -50,11 +61,13 @@ def test_a_further_nic_may_have_any_name(world: World, node: Node) -> None:
     assert pod.check("rail-7f3a") == []
 
 
-def test_an_address_that_no_plugin_has_set_counts(world: World, node: Node, pod: Pod) -> None:
+def test_an_address_that_no_plugin_has_set_counts(
+    network: NetworkHarness, node: NetworkNode, pod: NetworkPod
+) -> None:
     """One that a router has let the kernel make: its prefix is not that of the Pod's pool."""
-    network = "fd00:51ac::"
-    advertise(world, network)
-    found = own_address(pod, network)
+    subnet = "fd00:51ac::"
+    advertise(network, subnet)
+    found = own_address(pod, subnet)
 
     pod.add(**SAID)
 
@@ -62,8 +75,10 @@ def test_an_address_that_no_plugin_has_set_counts(world: World, node: Node, pod:
     assert f"{found} dev {pod.host_veth_name} lladdr" in node.inside.ip("-6", "neigh")
 
 
-def test_a_pod_with_ipv6_link_local_alone_is_one_of_ipv4(world: World, node: Node) -> None:
-    pod = world.pod(node)
+def test_a_pod_with_ipv6_link_local_alone_is_one_of_ipv4(
+    network: NetworkHarness, node: NetworkNode
+) -> None:
+    pod = network.pod(node)
     pod.macvlan("eth0", "10.6.0.101/24")
     assert "fe80::" in pod.inside.ip("-6", "address", "show", "dev", "eth0")
     pod.add(vethLinkAddress="169.254.100.1", **SAID)
@@ -71,9 +86,11 @@ def test_a_pod_with_ipv6_link_local_alone_is_one_of_ipv4(world: World, node: Nod
     assert "fd00:96" not in pod.inside.ip("-6", "route")
 
 
-def test_pods_of_ipv6_alone_reach_what_others_reach(world: World, node: Node) -> None:
-    outside = world.outside()
-    pods = [world.pod(one, "six") for one in (node, world.node("n2"))]
+def test_pods_of_ipv6_alone_reach_what_others_reach(
+    network: NetworkHarness, node: NetworkNode
+) -> None:
+    outside = network.outside()
+    pods = [network.pod(one, "six") for one in (node, network.node("n2"))]
     own = [f"fd00:6::{101 + number}" for number in range(2)]
     for pod, address in zip(pods, own, strict=True):
         pod.macvlan("eth0", f"{address}/64")
@@ -82,16 +99,18 @@ def test_pods_of_ipv6_alone_reach_what_others_reach(world: World, node: Node) ->
     first, second = pods
     node.service("fd00:96::10", 80, own[1], 8080)
     node.node_port(1, 30080, own[0], 8081)
-    there = {port: world.listen(first.inside, own[0], port) for port in (80, 8081)}
-    behind = world.listen(second.inside, own[1], 8080)
-    assert world.connects(node.inside, there[80], own[0], 80) == node.addresses[1]
-    assert world.connects(second.inside, there[80], own[0], 80) == own[1]
-    assert world.connects(first.inside, behind, "fd00:96::10", 80) == node.addresses[1]
-    assert world.connects(outside, there[8081], node.addresses[1], 30080) == OUTSIDE[1]
+    there = {port: network.listen(first.inside, own[0], port) for port in (80, 8081)}
+    behind = network.listen(second.inside, own[1], 8080)
+    assert network.connects(node.inside, there[80], own[0], 80) == node.addresses[1]
+    assert network.connects(second.inside, there[80], own[0], 80) == own[1]
+    assert network.connects(first.inside, behind, "fd00:96::10", 80) == node.addresses[1]
+    assert network.connects(outside, there[8081], node.addresses[1], 30080) == OUTSIDE[1]
     assert first.pings(node.addresses[1])
 
 
-def test_a_node_without_addresses_of_a_family_serves_the_other(node: Node, pod: Pod) -> None:
+def test_a_node_without_addresses_of_a_family_serves_the_other(
+    node: NetworkNode, pod: NetworkPod
+) -> None:
     # The kernel has no source towards the Pod: nothing is no address of the node.
     node.inside.ip("-4", "address", "flush", "dev", "eth0")
     node.inside.ip("route", "add", "10.6.0.0/24", "dev", "eth0")
@@ -102,7 +121,7 @@ def test_a_node_without_addresses_of_a_family_serves_the_other(node: Node, pod: 
 
 
 def test_addresses_of_bridges_and_tunnels_of_others_are_none_of_the_nodes(
-    node: Node, pod: Pod
+    node: NetworkNode, pod: NetworkPod
 ) -> None:
     """The gateway first, then the node's own in the order of its links.
 
@@ -129,7 +148,7 @@ def test_addresses_of_bridges_and_tunnels_of_others_are_none_of_the_nodes(
 
 
 def test_a_leftover_of_the_address_does_not_change_the_way_to_the_node(
-    world: World, node: Node, pod: Pod
+    network: NetworkHarness, node: NetworkNode, pod: NetworkPod
 ) -> None:
     # A dead Pod's route in table 500 would be asked first, and name another address of the node.
     batch(
@@ -145,19 +164,23 @@ def test_a_leftover_of_the_address_does_not_change_the_way_to_the_node(
     assert "10.96.0.0/16 via 10.6.0.11 dev veth0 src 10.6.0.101" in routes(pod.inside, "main")
 
 
-def test_tunnels_and_links_that_are_down_do_not_count(world: World, node: Node) -> None:
-    pod = calico_pod(world, node)
+def test_tunnels_and_links_that_are_down_do_not_count(
+    network: NetworkHarness, node: NetworkNode
+) -> None:
+    pod = calico_pod(network, node)
     batch(pod.inside, "link add off type veth peer off-2", "link add tun0 type vxlan id 7 dev eth0")
     assert pod.add("net1", **SAID).table == 101
 
 
-def test_a_veth_address_that_the_kernel_refuses_fails_the_add(pod: Pod) -> None:
+def test_a_veth_address_that_the_kernel_refuses_fails_the_add(pod: NetworkPod) -> None:
     with pytest.raises(NetlinkRefused, match="add address ff02::1"):
         pod.add(vethLinkAddress="ff02::1", **SAID)
     assert "veth0" not in pod.inside.ip("link")
 
 
-def test_what_somebody_else_has_set_already_is_no_error_and_stays(pod: Pod, node: Node) -> None:
+def test_what_somebody_else_has_set_already_is_no_error_and_stays(
+    pod: NetworkPod, node: NetworkNode
+) -> None:
     node.inside.ip("rule", "add", "pref", "1000", "lookup", "500")
     pod.inside.ip("rule", "add", "pref", "1000", "fwmark", "1", "lookup", "100")
     pod.add(**SAID)
@@ -166,36 +189,38 @@ def test_what_somebody_else_has_set_already_is_no_error_and_stays(pod: Pod, node
     assert rules(pod.inside) == ["1000: from all fwmark 0x1 lookup 100"]
 
 
-def test_a_hijacked_destination_goes_by_the_node(world: World, node: Node, pod: Pod) -> None:
+def test_a_hijacked_destination_goes_by_the_node(
+    network: NetworkHarness, node: NetworkNode, pod: NetworkPod
+) -> None:
     """As egress gateways want it: the outside sees an address of the node's choice."""
-    outside = world.outside()
+    outside = network.outside()
     pod.add(hijackCIDR=["198.51.100.2/32"], **SAID)
     masquerade = "type nat hook postrouting priority 100; ip saddr 10.6.0.101 masquerade;"
     node.inside.run("nft", f"table ip egress {{ chain post {{ {masquerade} }}; }}")
-    server = world.listen(outside, "198.51.100.2", 80)
-    assert world.connects(pod.inside, server, "198.51.100.2", 80) == node.addresses[0]
+    server = network.listen(outside, "198.51.100.2", 80)
+    assert network.connects(pod.inside, server, "198.51.100.2", 80) == node.addresses[0]
 
 
-def advertise(world: World, network: str) -> None:
+def advertise(network: NetworkHarness, subnet: str) -> None:
     """What the router says once: this prefix is on the link, make yourselves addresses."""
     prefix = struct.pack("!BBBBIII", 3, 4, 64, 0xC0, 3600, 3600, 0)
-    prefix += socket.inet_pton(socket.AF_INET6, network)
+    prefix += socket.inet_pton(socket.AF_INET6, subnet)
     message = struct.pack("!BBHBBHII", ROUTER_ADVERTISEMENT, 0, 0, 64, 0, 0, 0, 0) + prefix
-    with NetworkNamespace.open(str(world.fabric.path)) as fabric:
-        router = world.executor.socket(
+    with NetworkNamespace.open(str(network.fabric.path)) as fabric:
+        router = network.executor.socket(
             fabric, socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6
         )
-        number = world.executor.run(fabric, lambda: socket.if_nametoindex("br0"))
+        number = network.executor.run(fabric, lambda: socket.if_nametoindex("br0"))
     with router:
         router.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
         router.sendto(message, ("ff02::1", 0, 0, number))
 
 
-def own_address(pod: Pod, network: str) -> str:
+def own_address(pod: NetworkPod, subnet: str) -> str:
     """The address that the Pod has made itself."""
     for _ in looks():
         words = pod.inside.ip("-6", "address", "show", "dev", "eth0").split()
-        found = [word.partition("/")[0] for word in words if word.startswith(network)]
+        found = [word.partition("/")[0] for word in words if word.startswith(subnet)]
         if found:
             return found[0]
     raise AssertionError("the Pod has heard no router")

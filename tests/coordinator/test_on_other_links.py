@@ -20,7 +20,14 @@ from nodeagent.ifacer.conf import read_conf
 from nodeagent.ifacer.link_configurator import LinkConfigurator
 from ops.lab.namespaces import NamedNamespace
 from tests.coordinator.test_final_states import routes, rules
-from tests.coordinator.world import OUTSIDE, SERVICES, Node, Pod, World, batch
+from tests.coordinator.world import (
+    OUTSIDE,
+    SERVICES,
+    NetworkHarness,
+    NetworkNode,
+    NetworkPod,
+    batch,
+)
 
 pytestmark = pytest.mark.uml
 
@@ -35,11 +42,11 @@ _ports: Final = itertools.count(1_000)
 class Pods:
     """Two ipvlan Pods on two nodes, and a host behind the router."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.outside = world.outside()
-        self.nodes = (world.node("n1"), world.node("n2"))
-        self.pods = tuple(ipvlan_pod(world, node, 101 + i) for i, node in enumerate(self.nodes))
+    def __init__(self, network: NetworkHarness) -> None:
+        self.network = network
+        self.outside = network.outside()
+        self.nodes = (network.node("n1"), network.node("n2"))
+        self.pods = tuple(ipvlan_pod(network, node, 101 + i) for i, node in enumerate(self.nodes))
         for pod in self.pods:
             pod.add(**SAID)
 
@@ -52,17 +59,17 @@ class Pods:
         own = self.address(number, family)
         if at:
             translate(self.nodes[0], family, at, own, port)
-        server = self.world.listen(self.pods[number].inside, own, port)
-        return self.world.connects(source, server, at or own, port)
+        server = self.network.listen(self.pods[number].inside, own, port)
+        return self.network.connects(source, server, at or own, port)
 
 
-def ipvlan_pod(world: World, node: Node, number: int) -> Pod:
-    pod = world.pod(node)
+def ipvlan_pod(network: NetworkHarness, node: NetworkNode, number: int) -> NetworkPod:
+    pod = network.pod(node)
     pod.child("eth0", "ipvlan mode l2", "eth0", f"10.6.0.{number}/24", f"fd00:6::{number}/64")
     return pod
 
 
-def translate(node: Node, family: int, address: str, backend: str, port: int) -> None:
+def translate(node: NetworkNode, family: int, address: str, backend: str, port: int) -> None:
     """What kube-proxy does for a ClusterIP; of an address of the node, a NodePort of one node."""
     match = ("-d", address, "-p", "tcp", "--dport", str(port))
     table = (IPTABLES[family], "-t", "nat", "-A")
@@ -74,9 +81,9 @@ def translate(node: Node, family: int, address: str, backend: str, port: int) ->
 
 @pytest.fixture(scope="module")
 def pods(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pods]:
-    world = World(tmp_path_factory.mktemp("ipvlan"))
-    yield Pods(world)
-    world.close()
+    network = NetworkHarness(tmp_path_factory.mktemp("ipvlan"))
+    yield Pods(network)
+    network.close()
 
 
 @FAMILIES
@@ -126,13 +133,13 @@ def test_the_tables_of_an_ipvlan_pod_are_those_of_a_macvlan_pod(pods: Pods) -> N
     assert routes(pod.inside, "100") == {"default via 10.6.0.11 dev veth0 src 10.6.0.101"}
     assert routes(node.inside, "500") == {f"10.6.0.101 dev {pod.host_veth_name} scope link"}
     assert pod.check() == []
-    another = node.engine_with(PreferredReplyMarkRules(pods.world.executor))
+    another = node.engine_with(PreferredReplyMarkRules(pods.network.executor))
     assert another.check(pod.attachment()) == [], "an agent that has just started"
 
 
 def test_an_ipvlan_cannot_have_a_mac_address_of_its_own(pods: Pods) -> None:
     node = pods.nodes[0]
-    pod = ipvlan_pod(pods.world, node, 77)
+    pod = ipvlan_pod(pods.network, node, 77)
     before = node.inside.ip("-brief", "link")
     with pytest.raises(BadInput, match="podMACPrefix: eth0 is an ipvlan"):
         pod.add(podMACPrefix="0a:1b", **SAID)
@@ -140,16 +147,18 @@ def test_an_ipvlan_cannot_have_a_mac_address_of_its_own(pods: Pods) -> None:
     assert "veth0" not in pod.inside.ip("link")
 
 
-def test_a_switch_that_knows_only_the_nodes_carries_ipvlan_and_not_macvlan(world: World) -> None:
+def test_a_switch_that_knows_only_the_nodes_carries_ipvlan_and_not_macvlan(
+    network: NetworkHarness,
+) -> None:
     # As clouds and plain vSwitches do: what comes from another MAC address is dropped.
-    first, second = world.node("n1"), world.node("n2")
+    first, second = network.node("n1"), network.node("n2")
     for number, node in enumerate((first, second), 1):
         mac = node.inside.ip("-brief", "link", "show", "dev", "eth0").split()[2]
         port = f"to-{number}"
-        world.fabric.run("bridge", "link", "set", "dev", port, "learning", "off", "locked", "on")
-        world.fabric.run("bridge", "fdb", "replace", mac, "dev", port, "master", "static")
-    ipvlan = ipvlan_pod(world, first, 101)
-    macvlan = world.pod(second)
+        network.fabric.run("bridge", "link", "set", "dev", port, "learning", "off", "locked", "on")
+        network.fabric.run("bridge", "fdb", "replace", mac, "dev", port, "master", "static")
+    ipvlan = ipvlan_pod(network, first, 101)
+    macvlan = network.pod(second)
     macvlan.macvlan("eth0", "10.6.0.102/24")
     for pod in (ipvlan, macvlan):
         pod.add(**SAID)
@@ -162,40 +171,40 @@ def test_a_switch_that_knows_only_the_nodes_carries_ipvlan_and_not_macvlan(world
 class Rails:
     """A second network, with a NIC or two of each node on it, plain and as a VLAN."""
 
-    def __init__(self, world: World, *, tagged: bool) -> None:
-        self.world = world
+    def __init__(self, network: NetworkHarness, *, tagged: bool) -> None:
+        self.network = network
         self.nics = itertools.count()
-        batch(world.fabric, "link add br1 type bridge mcast_snooping 0", "link set br1 up")
+        batch(network.fabric, "link add br1 type bridge mcast_snooping 0", "link set br1 up")
         gateway = "br1"
         if tagged:
             gateway = f"br1.{VLAN}"
             batch(
-                world.fabric,
+                network.fabric,
                 f"link add link br1 name {gateway} type vlan id {VLAN}",
                 f"link set {gateway} up",
             )
         batch(
-            world.fabric,
+            network.fabric,
             f"address add 10.8.0.1/24 dev {gateway}",
             f"address add fd00:8::1/64 dev {gateway} nodad",
         )
 
-    def plug(self, node: Node, *names: str) -> None:
+    def plug(self, node: NetworkNode, *names: str) -> None:
         for name in names:
             port = f"rail-{next(self.nics)}"
             batch(
-                self.world.fabric,
+                self.network.fabric,
                 f"link add {port} type veth peer {name} netns {node.inside.name}",
                 f"link set {port} master br1 up",
             )
 
 
-def prepare(node: Node, *interfaces: str, **fields: Any) -> str:
+def prepare(node: NetworkNode, *interfaces: str, **fields: Any) -> str:
     """As ifacer does it for a configuration with these fields; the main plugin's master."""
     conf = {"cniVersion": "1.0.0", "interfaces": interfaces} | fields
     wanted = read_conf(json.dumps(conf).encode()).wanted
     assert wanted is not None
-    asyncio.run(LinkConfigurator(node.world.executor, node.held).prepare(wanted))
+    asyncio.run(LinkConfigurator(node.network.executor, node.held).prepare(wanted))
     return wanted.parent if not wanted.vlan else f"{wanted.parent}.{wanted.vlan}"
 
 
@@ -209,34 +218,36 @@ MASTERS: Final[dict[str, tuple[tuple[str, ...], dict[str, Any]]]] = {
 
 @pytest.mark.parametrize("kind", MASTERS)
 def test_pods_on_what_ifacer_has_made_reach_each_other_and_their_nodes(
-    world: World, kind: str
+    network: NetworkHarness, kind: str
 ) -> None:
     nics, fields = MASTERS[kind]
-    rails = Rails(world, tagged="vlanID" in fields)
-    nodes = (world.node("n1"), world.node("n2"))
+    rails = Rails(network, tagged="vlanID" in fields)
+    nodes = (network.node("n1"), network.node("n2"))
     made = []
     for number, node in enumerate(nodes, 101):
         rails.plug(node, *nics)
-        pod = world.pod(node)
+        pod = network.pod(node)
         parent = prepare(node, *nics, **fields)
         pod.macvlan("eth0", f"10.8.0.{number}/24", f"fd00:8::{number}/64", parent=parent)
         pod.add(**SAID)
         assert pod.check() == []
         made.append(pod)
-    outside = world.outside()
+    outside = network.outside()
     for family in (0, 1):
         first, second = (("10.8.0.101", "10.8.0.102"), ("fd00:8::101", "fd00:8::102"))[family]
         port = next(_ports)
-        server = world.listen(made[0].inside, first, port)
-        assert world.connects(made[1].inside, server, first, port) == second
-        assert world.connects(nodes[0].inside, server, first, port) == nodes[0].addresses[family]
-        assert world.connects(outside, server, first, port) == OUTSIDE[family]
+        server = network.listen(made[0].inside, first, port)
+        assert network.connects(made[1].inside, server, first, port) == second
+        assert network.connects(nodes[0].inside, server, first, port) == nodes[0].addresses[family]
+        assert network.connects(outside, server, first, port) == OUTSIDE[family]
         assert made[0].pings(nodes[0].addresses[family])
 
 
-def test_a_master_in_a_vrf_and_its_rule_leave_the_way_to_the_node_open(world: World) -> None:
-    rails = Rails(world, tagged=False)
-    node = world.node()
+def test_a_master_in_a_vrf_and_its_rule_leave_the_way_to_the_node_open(
+    network: NetworkHarness,
+) -> None:
+    rails = Rails(network, tagged=False)
+    node = network.node()
     rails.plug(node, "ens3")
     batch(
         node.inside,
@@ -247,7 +258,7 @@ def test_a_master_in_a_vrf_and_its_rule_leave_the_way_to_the_node_open(world: Wo
         "address add fd00:8::b/64 dev ens3 nodad",
     )
     before = routes(node.inside, "77")
-    pod = world.pod(node)
+    pod = network.pod(node)
     pod.macvlan("eth0", "10.8.0.101/24", "fd00:8::101/64", parent="ens3")
     pod.add(**SAID)
     # The kernel's rule for VRFs has the priority of ours: neither takes the other's place.
@@ -258,17 +269,19 @@ def test_a_master_in_a_vrf_and_its_rule_leave_the_way_to_the_node_open(world: Wo
     assert routes(node.inside, "77") == before
     for family, own in enumerate(("10.8.0.101", "fd00:8::101")):
         port = next(_ports)
-        server = world.listen(pod.inside, own, port)
-        assert world.connects(node.inside, server, own, port) == node.addresses[family]
+        server = network.listen(pod.inside, own, port)
+        assert network.connects(node.inside, server, own, port) == node.addresses[family]
         assert pod.pings(node.addresses[family])
     assert pod.pings("10.8.0.1")
     assert pod.delete()
     assert "[l3mdev-table]" in rules(node.inside)[0]
 
 
-def test_a_bond_that_somebody_has_put_into_a_vrf_is_used_where_it_is(world: World) -> None:
-    node = world.node()
-    Rails(world, tagged=True).plug(node, "ens3", "ens4")
+def test_a_bond_that_somebody_has_put_into_a_vrf_is_used_where_it_is(
+    network: NetworkHarness,
+) -> None:
+    node = network.node()
+    Rails(network, tagged=True).plug(node, "ens3", "ens4")
     prepare(node, "ens3", "ens4", **BOND)
     batch(
         node.inside,
@@ -278,7 +291,7 @@ def test_a_bond_that_somebody_has_put_into_a_vrf_is_used_where_it_is(world: Worl
     )
     parent = prepare(node, "ens3", "ens4", vlanID=VLAN, **BOND)
     assert "master storage" in node.inside.ip("link", "show", "dev", "bd0")
-    pod = world.pod(node)
+    pod = network.pod(node)
     pod.macvlan("eth0", "10.8.0.101/24", "fd00:8::101/64", parent=parent)
     pod.add(**SAID)
     assert pod.pings("10.8.0.1")

@@ -15,7 +15,14 @@ from typing import Any, Final
 import pytest
 
 from ops.lab.namespaces import NamedNamespace
-from tests.coordinator.world import OUTSIDE, SERVICES, Node, Pod, World, batch
+from tests.coordinator.world import (
+    OUTSIDE,
+    SERVICES,
+    NetworkHarness,
+    NetworkNode,
+    NetworkPod,
+    batch,
+)
 
 pytestmark = pytest.mark.netns
 
@@ -35,11 +42,11 @@ _ports: Final = itertools.count(2_000)
 class Overlay:
     """CM on the first node, C and M on the second; each node knows the way to the other's Pods."""
 
-    def __init__(self, world: World, default_nic: str) -> None:
-        self.world = world
+    def __init__(self, network: NetworkHarness, default_nic: str) -> None:
+        self.network = network
         self.default_nic = default_nic
-        self.outside = world.outside()
-        self.nodes = (world.node("n1"), world.node("n2"))
+        self.outside = network.outside()
+        self.nodes = (network.node("n1"), network.node("n2"))
         first, second = self.nodes
         for node, other, number in ((first, second, 2), (second, first, 1)):
             batch(
@@ -47,35 +54,35 @@ class Overlay:
                 f"route add 10.244.{number}.0/24 via {other.addresses[0]}",
                 f"route add fd00:244:0:{number}::/64 via {other.addresses[1]}",
             )
-        self.cm = world.pod(self.nodes[0], "cm")
+        self.cm = network.pod(self.nodes[0], "cm")
         self.cm.calico(*OF_CM)
         self.cm.macvlan("net1", f"{RAIL_OF_CM[0]}/24", f"{RAIL_OF_CM[1]}/64")
         self.cm.add("net1", podDefaultRouteNic=default_nic, **SAID)
-        self.c = world.pod(self.nodes[1], "c")
+        self.c = network.pod(self.nodes[1], "c")
         self.c.calico(*OF_C)
-        self.m = world.underlay(self.nodes[1], 102, **SAID)
+        self.m = network.underlay(self.nodes[1], 102, **SAID)
 
-    def seen(self, source: NamedNamespace, pod: Pod, own: str) -> str:
+    def seen(self, source: NamedNamespace, pod: NetworkPod, own: str) -> str:
         """Who a Pod sees that is said hello to at this address of its."""
         port = next(_ports)
-        server = self.world.listen(pod.inside, own, port)
-        return self.world.connects(source, server, own, port)
+        server = self.network.listen(pod.inside, own, port)
+        return self.network.connects(source, server, own, port)
 
-    def seen_behind(self, source: Pod, family: int, pod: Pod, own: str) -> str:
+    def seen_behind(self, source: NetworkPod, family: int, pod: NetworkPod, own: str) -> str:
         """As ``seen``, through a Service of the source's node."""
         port = next(_ports)
         source.node.service(CLUSTER_IPS[family], port, own, 8080 + port)
-        server = self.world.listen(pod.inside, own, 8080 + port)
-        return self.world.connects(source.inside, server, CLUSTER_IPS[family], port)
+        server = self.network.listen(pod.inside, own, 8080 + port)
+        return self.network.connects(source.inside, server, CLUSTER_IPS[family], port)
 
 
 @pytest.fixture(scope="module", params=["eth0", "net1"])
 def overlay(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Overlay]:
-    world = World(tmp_path_factory.mktemp("overlay"))
-    yield Overlay(world, request.param)
-    world.close()
+    network = NetworkHarness(tmp_path_factory.mktemp("overlay"))
+    yield Overlay(network, request.param)
+    network.close()
 
 
 @FAMILIES
@@ -104,7 +111,7 @@ def test_cm_is_reached_at_either_address_from_where_that_is_known(
 def test_m_and_cm_reach_services_by_their_nodes(
     overlay: Overlay, backend: str, family: int
 ) -> None:
-    pod: Pod = getattr(overlay, backend)
+    pod: NetworkPod = getattr(overlay, backend)
     own = {"m": OF_M, "c": OF_C, "cm": OF_CM}[backend][family]
     for source in (overlay.m, overlay.cm):
         seen = overlay.seen_behind(source, family, pod, own)
@@ -116,8 +123,8 @@ def test_a_node_port_of_cm_is_answered_by_eth0(overlay: Overlay, family: int) ->
     # The client's address is kept, and also with the default route on net1 nothing leaves there.
     node, port = overlay.nodes[0], next(_ports)
     node.node_port(family, port, OF_CM[family], port)
-    server = overlay.world.listen(overlay.cm.inside, OF_CM[family], port)
-    seen = overlay.world.connects(overlay.outside, server, node.addresses[family], port)
+    server = overlay.network.listen(overlay.cm.inside, OF_CM[family], port)
+    seen = overlay.network.connects(overlay.outside, server, node.addresses[family], port)
     assert seen == OUTSIDE[family]
 
 
@@ -142,13 +149,13 @@ def test_where_each_destination_goes(overlay: Overlay, family: int) -> None:
     ids=["two NICs", "three NICs, strict filter"],
 )
 def test_every_further_nic_is_answered_where_it_was_asked(
-    world: World, node: Node, further: int, settings: dict[str, Any]
+    network: NetworkHarness, node: NetworkNode, further: int, settings: dict[str, Any]
 ) -> None:
     """C00013, C00020, C00021."""
-    outside = world.outside()
-    pod = world.pod(node)
+    outside = network.outside()
+    pod = network.pod(node)
     pod.calico(*OF_CM)
-    other = world.underlay(world.node("n2"), 102, **SAID)
+    other = network.underlay(network.node("n2"), 102, **SAID)
     own = []
     for number in range(1, further + 1):
         # The second network, so that what is asked comes by way of the router.
@@ -158,15 +165,17 @@ def test_every_further_nic_is_answered_where_it_was_asked(
         own += [four, six]
     for address in own:
         port, family = next(_ports), int(":" in address)
-        server = world.listen(pod.inside, address, port)
-        assert world.connects(outside, server, address, port) == OUTSIDE[family]
-        assert world.connects(other.inside, server, address, port) == OF_M[family]
-        assert world.connects(node.inside, server, address, port) == node.addresses[family]
+        server = network.listen(pod.inside, address, port)
+        assert network.connects(outside, server, address, port) == OUTSIDE[family]
+        assert network.connects(other.inside, server, address, port) == OF_M[family]
+        assert network.connects(node.inside, server, address, port) == node.addresses[family]
 
 
-def test_an_eth0_of_another_overlay_is_a_wire_as_well(world: World, node: Node) -> None:
+def test_an_eth0_of_another_overlay_is_a_wire_as_well(
+    network: NetworkHarness, node: NetworkNode
+) -> None:
     """As Cilium makes it, whose ends on the node count for nothing as the node's addresses."""
-    pod = world.pod(node)
+    pod = network.pod(node)
     pod.calico(*OF_CM, prefix="lxc")
     pod.macvlan("net1", "10.6.0.101/24", "fd00:6::101/64")
     pod.add("net1", **SAID)

@@ -27,9 +27,9 @@ from core.eventstore.memory import MemoryStore
 from nodeagent.settings.values import Settings
 from ops import installer
 from ops.lab.programs import PLUGIN_DIRECTORIES
-from tests.agent.node import Node as Agent
+from tests.agent.node import AgentHarness as Agent
 from tests.agent.node import running
-from tests.coordinator.world import OUTSIDE, Node, World, batch
+from tests.coordinator.world import OUTSIDE, NetworkHarness, NetworkNode, batch
 
 pytestmark = pytest.mark.netns
 
@@ -52,10 +52,10 @@ SCENARIOS: Final = {
 }
 
 
-class Place:
+class BridgedNode:
     """A node whose Pods are on a bridge with its uplink, and its agent."""
 
-    def __init__(self, node: Node, agent: Agent, plugins: Path) -> None:
+    def __init__(self, node: NetworkNode, agent: Agent, plugins: Path) -> None:
         self.node = node
         self.agent = agent
         self.plugins = plugins
@@ -70,7 +70,7 @@ class Place:
         """What the runtime asks of the conflist's one plugin for a Pod of that name."""
         netns = f"/run/netns/{name}" if Path(f"/run/netns/{name}").exists() else ""
         variables = self.agent.environment(verb, name, CNI_NETNS=netns)
-        socket_path = self.agent.agent.settings.socket_path
+        socket_path = self.agent.process.settings.socket_path
         ipam = {"type": "spiderpool", "ipam_unix_socket_path": socket_path}
         conf = {"cniVersion": CNI_VERSION, "name": "k8s-pod-network", "type": "bridge"}
         done = await asyncio.to_thread(
@@ -92,13 +92,15 @@ def scenario(request: pytest.FixtureRequest) -> Scenario:
 
 
 @pytest.fixture
-async def places(world: World, scenario: Scenario) -> AsyncIterator[tuple[Place, Place]]:
+async def places(
+    network: NetworkHarness, scenario: Scenario
+) -> AsyncIterator[tuple[BridgedNode, BridgedNode]]:
     directory = Path(tempfile.mkdtemp(prefix="ow-"))
     plugins = directory / "bin"
     installer.install(plugins, directory / "net.d")
     (own,) = [each for each in PLUGIN_DIRECTORIES if (each / "bridge").exists()][:1]
     (plugins / "bridge").symlink_to(own / "bridge")
-    world.fabric.ip("address", "add", scenario.gateway, "dev", "br0")
+    network.fabric.ip("address", "add", scenario.gateway, "dev", "br0")
     store = MemoryStore()
     async with AsyncExitStack() as stack:
         made = []
@@ -111,26 +113,26 @@ async def places(world: World, scenario: Scenario) -> AsyncIterator[tuple[Place,
                 plugin_log_path=str(directory / f"{name}.log"),
             )
             agent = await stack.enter_async_context(running(settings, store))
-            made.append(Place(world.node(name), agent, plugins))
+            made.append(BridgedNode(network.node(name), agent, plugins))
         yield made[0], made[1]
     shutil.rmtree(directory)
 
 
 async def test_pods_of_another_main_plugin_get_addresses_of_a_pool_without_a_gateway(
-    world: World, places: tuple[Place, Place], scenario: Scenario
+    network: NetworkHarness, places: tuple[BridgedNode, BridgedNode], scenario: Scenario
 ) -> None:
     first, second = places
     # What is beyond the network, the pool may say itself.
-    outside = world.outside()
+    outside = network.outside()
     beyond = Route("198.51.100.0/24", scenario.gateway.partition("/")[0])
     pool = Pool("nginx", 4, scenario.subnet, (scenario.ips,), default=True, routes=(beyond,))
     assert pool_addresses(pool).size == scenario.total
     await first.agent.pool(pool.name, pool.subnet, *pool.ips, routes=(beyond,))
-    pods = [world.namespace(f"web-{number}") for number in range(3)]
+    pods = [network.namespace(f"web-{number}") for number in range(3)]
     homes = (first, second, first)
     for pod in pods:
         await first.agent.pod(pod.name, {}, owner_kind="Deployment", owner_name="nginx")
-    await second.agent.agent.parts.view.freshen()
+    await second.agent.process.parts.view.freshen()
 
     results = [await place.call("ADD", pod.name) for place, pod in zip(homes, pods, strict=True)]
 

@@ -44,13 +44,13 @@ CALICO_GATEWAY: Final = "169.254.1.1"
 CALICO_MAC: Final = "ee:ee:ee:ee:ee:ee"
 
 
-class Pod:
+class NetworkPod:
     """A Pod's namespace."""
 
-    def __init__(self, node: Node, name: str) -> None:
+    def __init__(self, node: NetworkNode, name: str) -> None:
         self.node = node
         self.container = secrets.token_hex(32)
-        self.inside = node.world.namespace(name)
+        self.inside = node.network.namespace(name)
 
     @property
     def host_veth_name(self) -> str:
@@ -103,7 +103,7 @@ class Pod:
             *([f"address add fe80::ee/64 dev {host_veth_name} nodad"] if address6 else []),
             *([f"route add {address6}/128 dev {host_veth_name}"] if address6 else []),
         )
-        self.node.world.set(self.node.inside, {f"net/ipv4/conf/{host_veth_name}/proxy_arp": "1"})
+        self.node.network.set(self.node.inside, {f"net/ipv4/conf/{host_veth_name}/proxy_arp": "1"})
         batch(
             self.inside,
             f"link set {nic} up",
@@ -136,16 +136,16 @@ class Pod:
         return done.returncode == 0
 
 
-class Node:
+class NetworkNode:
     """A node's namespace, with the coordinator's engine over it."""
 
-    def __init__(self, world: World, name: str, number: int) -> None:
-        self.world = world
-        self.inside = world.namespace(name)
+    def __init__(self, network: NetworkHarness, name: str, number: int) -> None:
+        self.network = network
+        self.inside = network.namespace(name)
         port = f"to-{number}"
         self.addresses = (f"10.6.0.{10 + number}", f"fd00:6::{10 + number}")
         batch(
-            world.fabric,
+            network.fabric,
             f"link add {port} type veth peer eth0 netns {self.inside.name}",
             f"link set {port} master br0 up",
         )
@@ -157,15 +157,17 @@ class Node:
             "route add default via 10.6.0.1",
             "route add default via fd00:6::1",
         )
-        world.set(self.inside, ROUTER | {"net/ipv4/conf/all/rp_filter": "0"})
-        self.held = world.hold(self.inside)
-        self.records = AttachmentRecords(world.directory / name)
+        network.set(self.inside, ROUTER | {"net/ipv4/conf/all/rp_filter": "0"})
+        self.held = network.hold(self.inside)
+        self.records = AttachmentRecords(network.directory / name)
         self.cluster = WrittenSettings()
-        self.engine = self.engine_with(PreferredReplyMarkRules(world.executor))
+        self.engine = self.engine_with(PreferredReplyMarkRules(network.executor))
 
     def engine_with(self, marks: ReplyMarkRules) -> Engine:
-        world = self.world
-        return Engine(world.executor, self.held, marks, self.records, world.announcer, os.urandom)
+        network = self.network
+        return Engine(
+            network.executor, self.held, marks, self.records, network.announcer, os.urandom
+        )
 
     def settings(self, **settings: Any) -> CoordinatorSettings:
         return effective(read_settings(dict(settings)), self.cluster)
@@ -186,7 +188,7 @@ class Node:
             }}
         }}
         """
-        path = self.world.directory / f"{self.inside.name}-{family}-{port}.nft"
+        path = self.network.directory / f"{self.inside.name}-{family}-{port}.nft"
         path.write_text(rules)
         self.inside.run("nft", "-f", str(path))
 
@@ -205,7 +207,7 @@ class Node:
         self.inside.run("nft", f"table {table} nodeport-{port} {{ chain pre {{ {chain} }}; }}")
 
 
-class World:
+class NetworkHarness:
     """The whole of it."""
 
     def __init__(self, directory: Path) -> None:
@@ -247,14 +249,14 @@ class World:
     def hold(self, named: Named) -> NetworkNamespace:
         return self._stack.enter_context(NetworkNamespace.open(str(named.path)))
 
-    def node(self, name: str = "n1") -> Node:
+    def node(self, name: str = "n1") -> NetworkNode:
         self._nodes += 1
-        return Node(self, name, self._nodes)
+        return NetworkNode(self, name, self._nodes)
 
-    def pod(self, node: Node, name: str = "pod") -> Pod:
-        return Pod(node, name)
+    def pod(self, node: NetworkNode, name: str = "pod") -> NetworkPod:
+        return NetworkPod(node, name)
 
-    def underlay(self, node: Node, number: int, **settings: Any) -> Pod:
+    def underlay(self, node: NetworkNode, number: int, **settings: Any) -> NetworkPod:
         """A Pod with a macvlan eth0 of both families, set up."""
         pod = self.pod(node)
         pod.macvlan("eth0", f"10.6.0.{number}/24", f"fd00:6::{number}/64")

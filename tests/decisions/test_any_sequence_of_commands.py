@@ -42,7 +42,7 @@ HOSTS = st.integers(0, 15)
 PAIRS = st.tuples(HOSTS, HOSTS).map(sorted)
 
 
-class World(NamedTuple):
+class FamilyTexts(NamedTuple):
     """Texts of one family that often concern the same addresses."""
 
     family: Family
@@ -53,15 +53,15 @@ class World(NamedTuple):
 
 V4_TEXTS = HOSTS.map("10.7.0.{}".format) | HOSTS.map("::ffff:10.7.0.{}".format)
 V6_TEXTS = HOSTS.map("fd00:7::{:x}".format) | HOSTS.map("FD00:7:0::{:x}".format)
-WORLDS = st.sampled_from(
+FAMILIES = st.sampled_from(
     [
-        World(
+        FamilyTexts(
             V4,
             st.sampled_from(["10.7.0.0/28", "10.7.0.0/28", "10.7.0.0/24", "0.0.0.0/0"]),
             V4_TEXTS,
             V4_TEXTS | PAIRS.map(lambda pair: "10.7.0.{}-10.7.0.{}".format(*pair)),
         ),
-        World(
+        FamilyTexts(
             V6,
             st.sampled_from(["fd00:7::/124", "fd00:7::/124", "fd00:7::/64", "::/0"]),
             V6_TEXTS,
@@ -79,13 +79,13 @@ REQUIREMENTS = st.tuples(GARBAGE, st.sampled_from(["In", "Exists", "x"])).map(
 def pools(draw: st.DrawFn, *, messy: bool | None = None) -> Pool:
     """Half of them good by themselves, half with garbage anywhere."""
     messy = draw(st.booleans()) if messy is None else messy
-    world = draw(WORLDS)
+    texts = draw(FAMILIES)
     noise = GARBAGE if messy else st.nothing()
-    items = st.lists(world.items | noise, max_size=4).map(tuple)
+    items = st.lists(texts.items | noise, max_size=4).map(tuple)
     pool = Pool(
         draw(NAMES | noise),
-        world.family,
-        draw(world.subnets | noise),
+        texts.family,
+        draw(texts.subnets | noise),
         draw(items),
         draw(items),
         draw(st.just("") | noise),
@@ -96,9 +96,9 @@ def pools(draw: st.DrawFn, *, messy: bool | None = None) -> Pool:
     )
     if not messy:
         return pool
-    routes = st.tuples(world.subnets | noise, world.addresses | noise)
+    routes = st.tuples(texts.subnets | noise, texts.addresses | noise)
     return pool._replace(
-        gateway=draw(world.addresses | noise),
+        gateway=draw(texts.addresses | noise),
         routes=tuple(Route(*pair) for pair in draw(st.lists(routes, max_size=2))),
         pod_affinity=LabelSelector(draw(LABELS), tuple(draw(st.lists(REQUIREMENTS, max_size=2)))),
     )
@@ -107,9 +107,9 @@ def pools(draw: st.DrawFn, *, messy: bool | None = None) -> Pool:
 @st.composite
 def reservations(draw: st.DrawFn) -> Reservation:
     """Some of them with an item of garbage."""
-    world = draw(WORLDS)
-    items = draw(st.lists(world.items, max_size=3)) + draw(st.lists(GARBAGE, max_size=1))
-    return Reservation(draw(NAMES), world.family, tuple(items), draw(LABELS))
+    texts = draw(FAMILIES)
+    items = draw(st.lists(texts.items, max_size=3)) + draw(st.lists(GARBAGE, max_size=1))
+    return Reservation(draw(NAMES), texts.family, tuple(items), draw(LABELS))
 
 
 @st.composite

@@ -25,7 +25,7 @@ from nodeagent.conflict_detection.detector import DetectionResult
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.spans import SdkTracer
 from nodeagent.telemetry.tracing import Tracer
-from tests.agent.node import Node, running
+from tests.agent.node import AgentHarness, running
 from tests.support.link import Link, Station, ip
 
 GATEWAY = "10.6.0.1"
@@ -33,7 +33,7 @@ REPLICA = {"owner_kind": "StatefulSet", "owner_name": "db", "owner_api_version":
 
 
 class Running(Protocol):
-    def __call__(self, **settings: Any) -> AbstractAsyncContextManager[Node]: ...
+    def __call__(self, **settings: Any) -> AbstractAsyncContextManager[AgentHarness]: ...
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def agent(directory: Path) -> Running:
     """An agent that detects, and hands out addresses in the order of the list."""
 
     @asynccontextmanager
-    async def serve(tracer: Tracer | None = None, **changes: Any) -> AsyncIterator[Node]:
+    async def serve(tracer: Tracer | None = None, **changes: Any) -> AsyncIterator[AgentHarness]:
         settings = Settings(
             node_name="node-1",
             socket_path=str(directory / "a.sock"),
@@ -65,13 +65,13 @@ def agent(directory: Path) -> Running:
     return serve
 
 
-async def lan(node: Node, *ips: str, **fields: Any) -> None:
-    await node.pool("lan", "10.6.0.0/24", *(ips or ("10.6.0.10-10.6.0.20",)), **fields)
+async def lan(agent: AgentHarness, *ips: str, **fields: Any) -> None:
+    await agent.pool("lan", "10.6.0.0/24", *(ips or ("10.6.0.10-10.6.0.20",)), **fields)
 
 
-async def quarantine_of(node: Node, address: str) -> str:
+async def quarantine_of(agent: AgentHarness, address: str) -> str:
     """The evidence."""
-    view = node.agent.parts.view
+    view = agent.process.parts.view
     await view.wait_for(lambda: address in view.current.quarantine)
     return seen_in_words(view.current.quarantine[address])
 
@@ -127,7 +127,7 @@ async def test_after_three_strangers_a_person_must_look(link: Link, agent: Runni
         assert "3 addresses were tried" in reply.error["msg"]
         assert await node.claims() == {}
         await quarantine_of(node, "10.6.0.12")
-        assert set(node.agent.parts.view.current.quarantine) == {
+        assert set(node.process.parts.view.current.quarantine) == {
             "10.6.0.10",
             "10.6.0.11",
             "10.6.0.12",
@@ -148,7 +148,7 @@ async def test_a_proxy_that_answers_for_everything_does_not_take_a_pool_away(
         assert {error["code"] for error in errors} == {116}
         assert "16 addresses are in quarantine because of it already" in errors[-1]["msg"]
         assert proxy.mac in errors[-1]["msg"]
-        assert len(node.agent.parts.view.current.quarantine) <= 18
+        assert len(node.process.parts.view.current.quarantine) <= 18
         assert await node.claims() == {}
 
 
@@ -166,7 +166,7 @@ async def test_a_replica_keeps_its_address_and_waits_for_the_stranger_to_leave(
         assert "ip conflict" in reply.error["msg"]
         assert "forbid releasing IPs for stateful workload" in reply.error["msg"]
         assert set(await node.claims()) == {"10.6.0.10"}
-        assert node.agent.parts.view.current.quarantine == {}
+        assert node.process.parts.view.current.quarantine == {}
 
         ip("-n", Path(stranger.netns).name, "address", "flush", "dev", "eth0")
         assert await node.add("db-0", CNI_NETNS=pod.netns) == ["10.6.0.10/24"]
@@ -184,7 +184,7 @@ async def test_where_releasing_is_switched_off_the_pod_keeps_a_conflicting_addre
 
         assert "forbid releasing IPs for stateless workload" in reply.error["msg"]
         assert set(await node.claims()) == {"10.6.0.10"}
-        assert node.agent.parts.view.current.quarantine == {}
+        assert node.process.parts.view.current.quarantine == {}
 
 
 async def test_a_silent_gateway_fails_the_add_and_gives_the_address_back(
@@ -199,7 +199,7 @@ async def test_a_silent_gateway_fails_the_add_and_gives_the_address_back(
         assert reply.error["code"] == 117
         assert "gateway 10.6.0.1 is unreachable" in reply.error["msg"]
         assert await node.claims() == {}
-        assert node.agent.parts.view.current.quarantine == {}
+        assert node.process.parts.view.current.quarantine == {}
 
         link.station("10.6.0.1/24")
         assert await node.add(CNI_NETNS=pod.netns) == ["10.6.0.10/24"]
@@ -222,7 +222,7 @@ async def test_with_detection_off_nobody_looks_and_a_stranger_is_no_matter(
         await lan(node)
 
         assert await node.add(CNI_NETNS=pod.netns) == ["10.6.0.10/24"]
-        assert node.agent.parts.detector.counts.probes == 0
+        assert node.process.parts.detector.counts.probes == 0
 
 
 async def test_a_pods_other_interfaces_keep_their_addresses(link: Link, agent: Running) -> None:
@@ -319,7 +319,7 @@ async def test_an_add_that_is_broken_off_while_it_looks_leaves_nothing(
 
     async with agent() as node:
         await lan(node)
-        parts = node.agent.parts
+        parts = node.process.parts
         monkeypatch.setattr(parts.detector, "probe", look_for_ever)
         if ended_by == "its deadline":
             monkeypatch.setattr(parts.addresses, "add_deadline_s", 1.0)

@@ -55,9 +55,9 @@ async def test_slots_are_there_as_long_as_the_agent_and_are_counted(
     async with running(offering, MemoryStore()) as node:
         await kubelet.until(lambda: len(kubelet.devices.get(SUB_ENI, ())) == 2)
         await kubelet.allocate(SUB_ENI, ["sub-eni-0"])
-        await kubelet.until(lambda: told(node.agent.parts.metrics)["rounds"])
+        await kubelet.until(lambda: told(node.process.parts.metrics)["rounds"])
 
-        now = told(node.agent.parts.metrics)
+        now = told(node.process.parts.metrics)
         assert now == {
             "resources": 1,
             "slots": 2,
@@ -81,7 +81,7 @@ async def test_without_a_cluster_the_labels_are_those_of_the_nodes_record(
     settings: Settings,
 ) -> None:
     async with running(settings, MemoryStore()) as node:
-        facts = node.agent.parts.facts
+        facts = node.process.parts.facts
         assert not facts.node().known
         await node.apply(ApplyRecord(RecordDefined("Node", "", "node-1", {"size": "large"}, {})))
 

@@ -26,7 +26,7 @@ RULES = DeviceRules(sub_eni=(SubEniRule(slots=2),), nics=(NicRule(slots=3, inclu
 LOOK_S = 0.02
 
 
-class World:
+class ScriptedNics:
     """What the offering sees; tests change it."""
 
     def __init__(self) -> None:
@@ -57,18 +57,16 @@ async def kubelet(directory: Path) -> AsyncIterator[Kubelet]:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def nics() -> ScriptedNics:
+    return ScriptedNics()
 
 
 @asynccontextmanager
 async def at_work(
-    directory: Path, world: World, rules: DeviceRules = RULES
+    directory: Path, nics: ScriptedNics, rules: DeviceRules = RULES
 ) -> AsyncIterator[DeviceAdvertiser]:
     """An offering that looks often."""
-    offering = DeviceAdvertiser(
-        rules, directory, NodeView(lambda: world.labels, world.nics), LOOK_S
-    )
+    offering = DeviceAdvertiser(rules, directory, NodeView(lambda: nics.labels, nics.nics), LOOK_S)
     task = asyncio.ensure_future(offering.run())
     try:
         yield offering
@@ -79,9 +77,9 @@ async def at_work(
 
 
 async def test_each_resource_is_registered_once_and_lists_its_slots(
-    kubelet: Kubelet, world: World
+    kubelet: Kubelet, nics: ScriptedNics
 ) -> None:
-    async with at_work(kubelet.directory, world) as offering:
+    async with at_work(kubelet.directory, nics) as offering:
         await kubelet.until(lambda: len(kubelet.devices) == 2)
 
         assert kubelet.devices == {
@@ -99,9 +97,9 @@ async def test_each_resource_is_registered_once_and_lists_its_slots(
 
 
 async def test_slots_that_are_offered_are_given_and_no_others(
-    kubelet: Kubelet, world: World
+    kubelet: Kubelet, nics: ScriptedNics
 ) -> None:
-    async with at_work(kubelet.directory, world) as offering:
+    async with at_work(kubelet.directory, nics) as offering:
         await kubelet.until(lambda: SUB_ENI in kubelet.devices)
 
         assert await kubelet.allocate(SUB_ENI, ["sub-eni-0"], ["sub-eni-1"]) == 2
@@ -113,8 +111,10 @@ async def test_slots_that_are_offered_are_given_and_no_others(
         assert (offering.counts.allocations, offering.counts.refusals) == (1, 6)
 
 
-async def test_a_kubelet_that_starts_again_is_told_again(kubelet: Kubelet, world: World) -> None:
-    async with at_work(kubelet.directory, world) as offering:
+async def test_a_kubelet_that_starts_again_is_told_again(
+    kubelet: Kubelet, nics: ScriptedNics
+) -> None:
+    async with at_work(kubelet.directory, nics) as offering:
         for restarts in range(1, 4):
             await kubelet.until(lambda: len(kubelet.devices) == 2)
             await kubelet.stop()
@@ -126,9 +126,9 @@ async def test_a_kubelet_that_starts_again_is_told_again(kubelet: Kubelet, world
 
 
 async def test_a_socket_that_somebody_removes_is_served_and_registered_again(
-    kubelet: Kubelet, world: World
+    kubelet: Kubelet, nics: ScriptedNics
 ) -> None:
-    async with at_work(kubelet.directory, world):
+    async with at_work(kubelet.directory, nics):
         await kubelet.until(lambda: len(kubelet.devices) == 2)
         kubelet.registered.clear()
         kubelet.devices.clear()
@@ -141,9 +141,9 @@ async def test_a_socket_that_somebody_removes_is_served_and_registered_again(
 
 
 async def test_a_kubelet_that_hangs_up_and_lives_on_is_told_again(
-    kubelet: Kubelet, world: World
+    kubelet: Kubelet, nics: ScriptedNics
 ) -> None:
-    async with at_work(kubelet.directory, world):
+    async with at_work(kubelet.directory, nics):
         await kubelet.until(lambda: len(kubelet.devices) == 2)
         kubelet.registered.clear()
 
@@ -154,11 +154,11 @@ async def test_a_kubelet_that_hangs_up_and_lives_on_is_told_again(
 
 
 async def test_an_agent_that_starts_before_kubelet_waits_for_it(
-    kubelet: Kubelet, world: World
+    kubelet: Kubelet, nics: ScriptedNics
 ) -> None:
     await kubelet.stop()
     shutil.rmtree(kubelet.directory)
-    async with at_work(kubelet.directory, world) as offering:
+    async with at_work(kubelet.directory, nics) as offering:
         await kubelet.until(lambda: "no directory" in offering.faults.get(ETH1, ""))
         kubelet.directory.mkdir()
         await kubelet.until(lambda: "kubelet.sock" in offering.faults.get(ETH1, ""))
@@ -171,10 +171,10 @@ async def test_an_agent_that_starts_before_kubelet_waits_for_it(
 
 
 async def test_what_kubelet_refuses_is_said_in_its_words_and_tried_again(
-    kubelet: Kubelet, world: World, caplog: pytest.LogCaptureFixture
+    kubelet: Kubelet, nics: ScriptedNics, caplog: pytest.LogCaptureFixture
 ) -> None:
     kubelet.refusal = "no such version"
-    async with at_work(kubelet.directory, world) as offering:
+    async with at_work(kubelet.directory, nics) as offering:
         await kubelet.until(lambda: "no such version" in offering.faults.get(SUB_ENI, ""))
         await rounds(offering)
         said = [one for one in caplog.messages if "no such version" in one and SUB_ENI in one]
@@ -186,12 +186,12 @@ async def test_what_kubelet_refuses_is_said_in_its_words_and_tried_again(
 
 
 async def test_a_nic_that_comes_is_offered_and_one_that_goes_is_withdrawn(
-    kubelet: Kubelet, world: World
+    kubelet: Kubelet, nics: ScriptedNics
 ) -> None:
-    async with at_work(kubelet.directory, world):
+    async with at_work(kubelet.directory, nics):
         await kubelet.until(lambda: ETH1 in kubelet.devices)
 
-        world.links = ["eth2"]
+        nics.links = ["eth2"]
 
         await kubelet.until(lambda: "spidernet.io/eth2-nic" in kubelet.devices)
         await kubelet.until(lambda: kubelet.told[ETH1] == [3, 0])
@@ -201,56 +201,60 @@ async def test_a_nic_that_comes_is_offered_and_one_that_goes_is_withdrawn(
 
 
 async def test_another_number_is_told_over_the_stream_that_is_open(
-    kubelet: Kubelet, world: World
+    kubelet: Kubelet, nics: ScriptedNics
 ) -> None:
     large = SubEniRule(slots=4, nodes=LabelSelector({"size": "large"}))
     rules = DeviceRules(sub_eni=(large, SubEniRule(slots=1)))
-    async with at_work(kubelet.directory, world, rules):
+    async with at_work(kubelet.directory, nics, rules):
         await kubelet.until(lambda: kubelet.devices.get(SUB_ENI) == ["sub-eni-0"])
 
-        world.labels = {"size": "large"}
+        nics.labels = {"size": "large"}
 
         await kubelet.until(lambda: len(kubelet.devices[SUB_ENI]) == 4)
         assert kubelet.registered == [SUB_ENI]
         assert kubelet.told[SUB_ENI] == [1, 4]
 
 
-async def test_what_is_not_known_now_withdraws_nothing(kubelet: Kubelet, world: World) -> None:
+async def test_what_is_not_known_now_withdraws_nothing(
+    kubelet: Kubelet, nics: ScriptedNics
+) -> None:
     rules = RULES._replace(nodes=LabelSelector({"fabric": "yes"}))
-    world.labels = None
-    async with at_work(kubelet.directory, world, rules) as offering:
+    nics.labels = None
+    async with at_work(kubelet.directory, nics, rules) as offering:
         await kubelet.until(lambda: "labels" in offering.faults.get("this node", ""))
         assert kubelet.registered == []
-        world.labels = {"fabric": "yes"}
+        nics.labels = {"fabric": "yes"}
         await kubelet.until(lambda: len(kubelet.devices) == 2)
 
-        world.labels, world.lost = None, True
+        nics.labels, nics.lost = None, True
 
         await kubelet.until(lambda: "lost" in offering.faults.get("this node", ""))
         await rounds(offering)
         assert sorted(map(len, kubelet.devices.values())) == [2, 3]
-        world.labels, world.lost = {}, False
+        nics.labels, nics.lost = {}, False
         await kubelet.until(lambda: not any(kubelet.devices.values()))
 
 
 async def test_an_agent_that_ends_takes_only_its_own_sockets_with_it(
-    kubelet: Kubelet, world: World
+    kubelet: Kubelet, nics: ScriptedNics
 ) -> None:
     path = kubelet.directory / "spiderpool-spidernet-io-sub-eni.sock"
-    async with at_work(kubelet.directory, world):
+    async with at_work(kubelet.directory, nics):
         await kubelet.until(lambda: len(kubelet.devices) == 2)
-        async with at_work(kubelet.directory, World()):
+        async with at_work(kubelet.directory, ScriptedNics()):
             await kubelet.until(lambda: len(kubelet.registered) >= 4)
         await kubelet.until(lambda: len(kubelet.devices) == 2 and path.exists())
     assert {one.name for one in kubelet.directory.iterdir()} == {"kubelet.sock"}
     assert kubelet.told[SUB_ENI][-1] == 2, "whoever has a slot keeps it"
 
 
-async def test_a_directory_too_deep_for_a_socket_is_said(directory: Path, world: World) -> None:
+async def test_a_directory_too_deep_for_a_socket_is_said(
+    directory: Path, nics: ScriptedNics
+) -> None:
     deep = directory / ("d" * PATH_BYTES_MAX)
     deep.mkdir(parents=True)
     kubelet = Kubelet(directory)
-    async with at_work(deep, world) as offering:
+    async with at_work(deep, nics) as offering:
         said = await kubelet.until(lambda: offering.faults.get(SUB_ENI))
 
     assert said is not None

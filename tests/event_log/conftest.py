@@ -16,7 +16,7 @@ from core.eventstore.writer import Writer
 from tests.support.faulty_store import FaultyStore
 
 
-class Log:
+class WriterHarness:
     """A writer, its store, and proposals made of little."""
 
     def __init__(self) -> None:
@@ -39,8 +39,8 @@ class Log:
 
 
 @pytest.fixture
-async def log() -> AsyncIterator[Log]:
-    one = Log()
+async def harness() -> AsyncIterator[WriterHarness]:
+    one = WriterHarness()
     await one.writer.open()
     yield one
     await one.writer.close()

@@ -13,7 +13,7 @@ from core.eventstore.kv import Absent, Get, Put, TxnResult
 from core.eventstore.memory import MemoryStore
 
 
-class Town:
+class GroupCommitHarness:
     """A store that refuses one key, and counts."""
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Town:
         self.gate = asyncio.Event()
         self.gate.set()
         self.pump = GroupCommit(
-            self.transact, ends=WriterFenced, name="town queue", depth_max=100, passes=1
+            self.transact, ends=WriterFenced, name="queue", depth_max=100, passes=1
         )
 
     async def transact(self, batch: TransactionBatch) -> TxnResult:
@@ -42,122 +42,122 @@ class Town:
 
 
 async def test_a_refused_proposal_takes_no_other_with_it() -> None:
-    town = Town()
-    answers = [town.put(key) for key in ("a", "refused", "b")]
+    harness = GroupCommitHarness()
+    answers = [harness.put(key) for key in ("a", "refused", "b")]
     results = await asyncio.gather(*answers, return_exceptions=True)
 
     assert [type(each) for each in results] == [Committed, StoreRejected, Committed]
 
 
 async def test_what_is_withdrawn_while_others_are_refused_is_not_written() -> None:
-    town = Town()
-    town.gate.clear()
-    refused, first, second = [town.put(key) for key in ("refused", "a", "b")]
-    while not town.transactions:
+    harness = GroupCommitHarness()
+    harness.gate.clear()
+    refused, first, second = [harness.put(key) for key in ("refused", "a", "b")]
+    while not harness.transactions:
         await asyncio.sleep(0)
     second.cancel()
-    town.gate.set()
+    harness.gate.set()
     await asyncio.gather(refused, first, second, return_exceptions=True)
-    await town.pump.drain()
+    await harness.pump.drain()
 
-    found = await town.store.read([Get(b"a"), Get(b"b")])
+    found = await harness.store.read([Get(b"a"), Get(b"b")])
     assert [each.count for each in found.ranges] == [1, 0]
 
 
 async def test_the_end_of_the_fence_ends_a_refused_batch_too() -> None:
-    town = Town()
-    town.failures += [StoreRejected("one of you"), WriterFenced("somebody else")]
-    answers = [town.put(key) for key in ("a", "b", "c")]
+    harness = GroupCommitHarness()
+    harness.failures += [StoreRejected("one of you"), WriterFenced("somebody else")]
+    answers = [harness.put(key) for key in ("a", "b", "c")]
     results = await asyncio.gather(*answers, return_exceptions=True)
 
     assert [type(each) for each in results] == [WriterFenced] * 3
-    assert town.transactions == 2
+    assert harness.transactions == 2
 
 
 async def test_a_failure_of_the_store_reaches_those_in_the_transaction_only() -> None:
-    town = Town()
-    town.failures.append(StoreUnavailable("away"))
-    first = town.put("a")
+    harness = GroupCommitHarness()
+    harness.failures.append(StoreUnavailable("away"))
+    first = harness.put("a")
     with pytest.raises(StoreUnavailable):
         await first
 
-    assert isinstance(await town.put("a"), Committed)
+    assert isinstance(await harness.put("a"), Committed)
 
 
 async def test_the_end_of_the_fence_reaches_everybody_who_waits() -> None:
-    town = Town()
-    town.failures.append(WriterFenced("somebody else"))
-    answers = [town.put("same") for _ in range(3)]  # one key: three transactions
+    harness = GroupCommitHarness()
+    harness.failures.append(WriterFenced("somebody else"))
+    answers = [harness.put("same") for _ in range(3)]  # one key: three transactions
     results = await asyncio.gather(*answers, return_exceptions=True)
 
     assert [type(each) for each in results] == [WriterFenced] * 3
-    assert town.transactions == 1
+    assert harness.transactions == 1
 
 
 async def test_who_lost_is_told_the_truth_and_the_others_go_again() -> None:
-    town = Town()
-    await town.put("taken")
-    answers = [town.put(key) for key in ("a", "taken", "b")]
+    harness = GroupCommitHarness()
+    await harness.put("taken")
+    answers = [harness.put(key) for key in ("a", "taken", "b")]
     found = await asyncio.gather(*answers)
 
     assert [type(each) for each in found] == [Committed, Lost, Committed]
-    assert town.transactions == 3
+    assert harness.transactions == 3
 
 
 async def test_draining_waits_for_all() -> None:
-    town = Town()
-    answers = [town.put("same") for _ in range(3)]
-    await town.pump.drain()
+    harness = GroupCommitHarness()
+    answers = [harness.put("same") for _ in range(3)]
+    await harness.pump.drain()
 
     assert all(answer.done() for answer in answers)
-    assert town.pump.depth == 0
+    assert harness.pump.depth == 0
 
 
-async def under_way(town: Town) -> tuple[asyncio.Future[Committed | Lost], ...]:
+async def under_way(harness: GroupCommitHarness) -> tuple[asyncio.Future[Committed | Lost], ...]:
     """One proposal in a transaction that the store does not answer, one in the queue behind it."""
-    town.gate.clear()
-    flying = town.put("same")
-    while not town.transactions:
+    harness.gate.clear()
+    flying = harness.put("same")
+    while not harness.transactions:
         await asyncio.sleep(0)
-    return flying, town.put("same")
+    return flying, harness.put("same")
 
 
 async def test_who_gives_up_waiting_for_the_end_ends_nothing() -> None:
-    town = Town()
-    answers = await under_way(town)
-    waiting = asyncio.ensure_future(town.pump.drain())
+    harness = GroupCommitHarness()
+    answers = await under_way(harness)
+    waiting = asyncio.ensure_future(harness.pump.drain())
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.wait({waiting})
-    town.gate.set()
-    await town.pump.drain()
+    harness.gate.set()
+    await harness.pump.drain()
 
     assert [type(each.result()) for each in answers] == [Committed, Lost]
 
 
 async def test_abandoning_answers_everybody_and_ends_waiting_for_the_end() -> None:
-    town = Town()
-    answers = await under_way(town)
-    waiting = asyncio.ensure_future(town.pump.drain())
+    harness = GroupCommitHarness()
+    answers = await under_way(harness)
+    waiting = asyncio.ensure_future(harness.pump.drain())
     await asyncio.sleep(0)
-    town.pump.abandon(SessionLost("gone"))
+    harness.pump.abandon(SessionLost("gone"))
     await waiting
     results = await asyncio.gather(*answers, return_exceptions=True)
 
     assert [type(each) for each in results] == [SessionLost] * 2
-    await town.pump.drain()
+    await harness.pump.drain()
 
 
 async def test_a_fault_of_the_pump_itself_is_told_to_who_waits() -> None:
-    town = Town()
+    harness = GroupCommitHarness()
     untrue = TxnResult(False, 1, {})  # a failure that broke no guard and read nothing
 
     async def lie(_: TransactionBatch) -> TxnResult:
         return untrue
 
-    town.pump = GroupCommit(lie, ends=WriterFenced, name="town queue", depth_max=100, passes=1)
-    results = await asyncio.gather(town.put("a"), town.put("a"), return_exceptions=True)
-    await town.pump.drain()
+    harness.pump = GroupCommit(lie, ends=WriterFenced, name="queue", depth_max=100, passes=1)
+    results = await asyncio.gather(harness.put("a"), harness.put("a"), return_exceptions=True)
+    await harness.pump.drain()
 
     assert all(isinstance(each, Exception) for each in results)
 
@@ -165,26 +165,26 @@ async def test_a_fault_of_the_pump_itself_is_told_to_who_waits() -> None:
 async def test_what_survives_a_failed_transaction_is_not_joined_by_others_that_would_fail_it() -> (
     None
 ):
-    town = Town()
-    await town.store.commit([], [Put(b"taken-1", b""), Put(b"taken-2", b"")])
-    town.gate.clear()
-    early = [town.put(key) for key in ("a", "taken-1", "b")]
-    while not town.transactions:
+    harness = GroupCommitHarness()
+    await harness.store.commit([], [Put(b"taken-1", b""), Put(b"taken-2", b"")])
+    harness.gate.clear()
+    early = [harness.put(key) for key in ("a", "taken-1", "b")]
+    while not harness.transactions:
         await asyncio.sleep(0)
-    late = [town.put(key) for key in ("taken-2", "c")]
-    town.gate.set()
+    late = [harness.put(key) for key in ("taken-2", "c")]
+    harness.gate.set()
     results = await asyncio.gather(*early, *late)
 
     assert [type(each) for each in results] == [Committed, Lost, Committed, Lost, Committed]
-    assert town.transactions == 4, "of each two lots one fails, and what is left of it succeeds"
+    assert harness.transactions == 4, "of each two lots one fails, and what is left of it succeeds"
 
 
 async def test_a_queue_that_is_failed_leaves_nothing_to_those_who_come_later() -> None:
-    town = Town()
-    await town.store.commit([], [Put(b"taken", b"")])
-    answers = [town.put(key) for key in ("a", "taken")]
+    harness = GroupCommitHarness()
+    await harness.store.commit([], [Put(b"taken", b"")])
+    answers = [harness.put(key) for key in ("a", "taken")]
     await answers[1]
-    town.pump.abandon(WriterFenced("somebody else"))
+    harness.pump.abandon(WriterFenced("somebody else"))
     await asyncio.gather(*answers, return_exceptions=True)
 
-    assert isinstance(await town.put("b"), Committed)
+    assert isinstance(await harness.put("b"), Committed)

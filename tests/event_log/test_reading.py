@@ -33,7 +33,7 @@ from core.errors import LogCorrupt, LogGap
 from core.eventstore.codec import EventDraft, decode_segment, encode_segment
 from core.eventstore.kv import Delete
 from core.eventstore.log import START, LogReader
-from tests.event_log.conftest import Log
+from tests.event_log.conftest import WriterHarness
 
 NIC = Nic("eth0", "10.6.0.9/16", "p", "10.6.0.1", routes=(Route("10.0.0.0/8", "10.6.0.1"),))
 ENDPOINT = Endpoint("shop", "web-0", "uid", "node-a", "pod/uid", "Pod", "web-0", (NIC,))
@@ -110,36 +110,38 @@ def test_old_bodies_are_lifted_version_by_version() -> None:
     assert lifted == ["p", "REASON UNKNOWN"]
 
 
-async def test_segments_of_several_writers_come_in_the_order_of_their_revisions(log: Log) -> None:
-    other = log.another("writer-b")
+async def test_segments_of_several_writers_come_in_the_order_of_their_revisions(
+    harness: WriterHarness,
+) -> None:
+    other = harness.another("writer-b")
     await other.open()
     for n in range(3):
-        await log.writer.append(log.proposal(f"a{n}"))
-        await other.append(log.proposal(f"b{n}", writer=other))
+        await harness.writer.append(harness.proposal(f"a{n}"))
+        await other.append(harness.proposal(f"b{n}", writer=other))
 
-    segments, cursor = await LogReader(log.memory, log.keys).catch_up(START)
+    segments, cursor = await LogReader(harness.memory, harness.keys).catch_up(START)
 
     assert [segment.writer[-1] for segment in segments] == list("ababab")
     assert [one.position for one in segments] == sorted(one.position for one in segments)
     assert cursor.seqs == {"writer-a": 3, "writer-b": 3}
 
 
-async def test_catching_up_again_reads_only_what_is_new(log: Log) -> None:
-    reader = LogReader(log.memory, log.keys)
-    await log.writer.append(log.proposal("a"))
+async def test_catching_up_again_reads_only_what_is_new(harness: WriterHarness) -> None:
+    reader = LogReader(harness.memory, harness.keys)
+    await harness.writer.append(harness.proposal("a"))
     _, cursor = await reader.catch_up(START)
-    await log.writer.append(log.proposal("b"))
+    await harness.writer.append(harness.proposal("b"))
 
     segments, _ = await reader.catch_up(cursor)
 
     assert [segment.seq for segment in segments] == [2]
 
 
-async def test_a_follower_sees_every_new_segment(log: Log) -> None:
-    reader = LogReader(log.memory, log.keys)
+async def test_a_follower_sees_every_new_segment(harness: WriterHarness) -> None:
+    reader = LogReader(harness.memory, harness.keys)
     _, cursor = await reader.catch_up(START)
-    await log.writer.append(log.proposal("a"))
-    await log.writer.append(log.proposal("b"))
+    await harness.writer.append(harness.proposal("a"))
+    await harness.writer.append(harness.proposal("b"))
 
     seen: list[int] = []
     async for segments, _ in reader.follow(cursor):
@@ -150,34 +152,36 @@ async def test_a_follower_sees_every_new_segment(log: Log) -> None:
     assert seen == [1, 2]
 
 
-async def test_a_missing_segment_is_a_gap_and_not_skipped(log: Log) -> None:
+async def test_a_missing_segment_is_a_gap_and_not_skipped(harness: WriterHarness) -> None:
     for name in "abc":
-        await log.writer.append(log.proposal(name))
-    await log.memory.commit([], [Delete(log.keys.log("writer-a", 2))])
+        await harness.writer.append(harness.proposal(name))
+    await harness.memory.commit([], [Delete(harness.keys.log("writer-a", 2))])
 
     with pytest.raises(LogGap) as error:
-        await LogReader(log.memory, log.keys).catch_up(START)
+        await LogReader(harness.memory, harness.keys).catch_up(START)
 
     assert error.value.subject == "writer-a"
     assert "segment 2 of writer writer-a is missing" in str(error.value)
 
 
-async def test_what_is_left_in_etcd_is_read_from_its_first_segment_on(log: Log) -> None:
+async def test_what_is_left_in_etcd_is_read_from_its_first_segment_on(
+    harness: WriterHarness,
+) -> None:
     for name in "abcd":
-        await log.writer.append(log.proposal(name))
-    await log.memory.commit([], [Delete(log.keys.log("writer-a", n)) for n in (1, 3)])
+        await harness.writer.append(harness.proposal(name))
+    await harness.memory.commit([], [Delete(harness.keys.log("writer-a", n)) for n in (1, 3)])
 
-    segments, cursor = await LogReader(log.memory, log.keys).live()
+    segments, cursor = await LogReader(harness.memory, harness.keys).live()
 
     assert [segment.seq for segment in segments] == [2, 4]
     assert cursor.seqs == {"writer-a": 4}
 
 
-async def test_a_writer_without_a_segment_in_etcd_has_none_to_read(log: Log) -> None:
-    await log.writer.append(log.proposal("a"))
-    await log.memory.commit([], [Delete(log.keys.log("writer-a", 1))])
+async def test_a_writer_without_a_segment_in_etcd_has_none_to_read(harness: WriterHarness) -> None:
+    await harness.writer.append(harness.proposal("a"))
+    await harness.memory.commit([], [Delete(harness.keys.log("writer-a", 1))])
 
-    segments, cursor = await LogReader(log.memory, log.keys).live()
+    segments, cursor = await LogReader(harness.memory, harness.keys).live()
 
     assert segments == []
     assert cursor.seqs == {"writer-a": 1}

@@ -20,7 +20,7 @@ from ops.settings import CONTROLLER_ROLE
 from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
 from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
 from tests.agent.http_caller import over_tcp
-from tests.agent.node import Node, running
+from tests.agent.node import AgentHarness, running
 from tests.support.deadlines import looks
 from tests.support.etcd import EtcdCluster
 
@@ -117,9 +117,9 @@ async def test_an_agent_of_a_full_etcd_says_so_and_answers_without_trying_again(
     assert "etcd's database is full" in ready
 
 
-async def readiness(node: Node) -> str:
-    assert node.agent.health_port is not None
-    reply = await over_tcp(node.agent.health_port.port, "/readyz")
+async def readiness(agent: AgentHarness) -> str:
+    assert agent.process.health_port is not None
+    reply = await over_tcp(agent.process.health_port.port, "/readyz")
     assert reply.status == 500
     return reply.body.decode()
 

@@ -10,7 +10,7 @@ import pytest
 
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from tests.support.etcd import EtcdCluster
-from tests.support.nodes import Node, addresses, check_everything, pod, pool
+from tests.support.nodes import NodeHarness, addresses, check_everything, pod, pool
 from tests.support.parts import needs
 
 BUMP = 1_000_000_000
@@ -44,7 +44,7 @@ async def test_a_restored_log_is_whole_and_goes_on(tmp_path: Path) -> None:
     snapshot = tmp_path / "snapshot.db"
     with EtcdCluster(tmp_path) as etcd:
         store = EtcdStore(EtcdSettings(etcd.endpoints))
-        async with Node(store, cool_down_s=0) as node:
+        async with NodeHarness(store, cool_down_s=0) as node:
             await node.apply(pool("lan", "10.6.0.1-10.6.0.9"))
             kept = [await node.add(pod(f"web-{number}")) for number in range(3)]
             await node.delete(pod("web-2"))
@@ -56,7 +56,7 @@ async def test_a_restored_log_is_whole_and_goes_on(tmp_path: Path) -> None:
         restore(etcd, snapshot)
 
         store = EtcdStore(EtcdSettings(etcd.endpoints))
-        async with Node(store, cool_down_s=0) as node:
+        async with NodeHarness(store, cool_down_s=0) as node:
             before = await check_everything(node)
             assert {claim.name for claim in before.endpoints.values()} == {"web-0", "web-1"}
             again = await node.add(pod("web-0"))

@@ -8,14 +8,14 @@ from core.allocation.cooldown import LEASE_SHARED_S, CoolDown
 from core.domain.events import AddressesClaimed, AddressesReleased
 from core.eventstore.memory import MemoryStore
 from core.eventstore.writer import Writer
-from tests.support.nodes import Node, addresses, check_everything, pod, pool
+from tests.support.nodes import NodeHarness, addresses, check_everything, pod, pool
 
 DAY_MS = 86_400_000
 
 
 async def test_wall_clocks_that_disagree_by_days_leave_order_and_invariants_alone() -> None:
     store = MemoryStore()
-    async with Node(store, "node-a") as ahead, Node(store, "node-b") as behind:
+    async with NodeHarness(store, "node-a") as ahead, NodeHarness(store, "node-b") as behind:
         ahead.writer._now_ms = itertools.count(10 * DAY_MS, -DAY_MS).__next__
         behind.writer._now_ms = itertools.repeat(0).__next__
         await ahead.apply(pool("v4", "10.6.0.1-10.6.0.3"))
@@ -36,7 +36,7 @@ async def test_wall_clocks_that_disagree_by_days_leave_order_and_invariants_alon
 async def test_the_cool_down_ends_by_the_store_s_clock_and_not_by_the_agent_s() -> None:
     now = [0.0]
     store = MemoryStore(lambda: now[0])
-    async with Node(store) as node:
+    async with NodeHarness(store) as node:
         agent_clock = itertools.count(0, -1_000.0)
         node.cooldown = CoolDown(store, 30, monotonic=agent_clock.__next__)
         node.releaser._cooldown = node.cooldown
@@ -57,7 +57,7 @@ async def test_the_cool_down_ends_by_the_store_s_clock_and_not_by_the_agent_s() 
 
 async def test_a_writer_whose_clock_stands_still_still_makes_distinct_events() -> None:
     store = MemoryStore()
-    async with Node(store) as node:
+    async with NodeHarness(store) as node:
         assert isinstance(node.writer, Writer)
         node.writer._now_ms = itertools.repeat(0).__next__
         await node.apply(pool("v4", "10.6.0.1-10.6.0.9"))

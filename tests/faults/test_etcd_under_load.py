@@ -17,7 +17,7 @@ import pytest
 from core.errors import OrbweaverError
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from tests.support.etcd import EtcdCluster
-from tests.support.nodes import Node, check_everything, pod, pool
+from tests.support.nodes import NodeHarness, check_everything, pod, pool
 
 NODES = 3
 CALLERS = 4
@@ -28,9 +28,9 @@ pytestmark = pytest.mark.etcd
 
 
 @asynccontextmanager
-async def three_nodes(etcd: EtcdCluster) -> AsyncIterator[list[Node]]:
+async def three_nodes(etcd: EtcdCluster) -> AsyncIterator[list[NodeHarness]]:
     stores = [EtcdStore(EtcdSettings(etcd.endpoints)) for _ in range(NODES)]
-    nodes = [Node(store, f"node-{n}") for n, store in enumerate(stores)]
+    nodes = [NodeHarness(store, f"node-{n}") for n, store in enumerate(stores)]
     for node in nodes:
         await node.__aenter__()
     await nodes[0].apply(pool("v4", "10.6.0.1-10.6.0.30"), pool("v6", "fd00:6::1-fd00:6::1e"))
@@ -40,7 +40,7 @@ async def three_nodes(etcd: EtcdCluster) -> AsyncIterator[list[Node]]:
         await store.close()
 
 
-async def act(node: Node, rng: random.Random) -> tuple[int, int]:
+async def act(node: NodeHarness, rng: random.Random) -> tuple[int, int]:
     """One caller's share of the load; (done, failed)."""
     done = failed = 0
     for _ in range(OPERATIONS):
@@ -74,7 +74,7 @@ async def operations_under(
                     await asyncio.sleep(0.01)
         await asyncio.to_thread(repair)
         results = await asyncio.gather(*load)
-        async with Node(nodes[0].store, "judge") as judge:
+        async with NodeHarness(nodes[0].store, "judge") as judge:
             await check_everything(judge)
         return sum(done for done, _ in results)
 

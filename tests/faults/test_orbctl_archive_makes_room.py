@@ -26,7 +26,7 @@ from core.eventstore.reserve import make_reserve
 from nodeagent.settings.values import Settings
 from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
 from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
-from tests.agent.node import Node, running
+from tests.agent.node import AgentHarness, running
 from tests.support.deadlines import looks
 from tests.support.etcd import EtcdCluster
 from workflows.jobs.archive.activities import ArchiveActivities
@@ -52,24 +52,24 @@ async def store(etcd: EtcdCluster) -> AsyncIterator[EtcdStore]:
     await one.close()
 
 
-async def fill(node: Node, store: EtcdStore) -> None:
+async def fill(agent: AgentHarness, store: EtcdStore) -> None:
     """Fill etcd with live segments alone: what compaction can free is compacted on the way."""
     for _ in looks():
         texts = {"text": secrets.token_hex(EVENT_BYTES // 2)}
         try:
-            await node.apply(ApplyRecord(RecordDefined("Node", "", "large", {}, texts)))
+            await agent.apply(ApplyRecord(RecordDefined("Node", "", "large", {}, texts)))
             await store.compact((await store.read([Get(b"/none")])).revision)
         except (StoreFull, OutcomeUnknown):
             return
     raise AssertionError("etcd is not full")
 
 
-def orbctl(etcd: EtcdCluster, node: Node, archive: Path, *arguments: str) -> str:
+def orbctl(etcd: EtcdCluster, agent: AgentHarness, archive: Path, *arguments: str) -> str:
     """Run the program; returns what it prints."""
     variables = {
         "PATH": os.environ["PATH"],
         "ORBWEAVER_ETCD_ENDPOINTS": ",".join(etcd.endpoints),
-        "ORBWEAVER_CLUSTER": node.keys.cluster,
+        "ORBWEAVER_CLUSTER": agent.keys.cluster,
         "ORBWEAVER_ARCHIVE_DIR": str(archive),
     }
     command = [sys.executable, "-m", "ops.cli.main", *arguments]

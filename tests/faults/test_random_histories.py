@@ -27,7 +27,7 @@ from core.domain.model import Pool, Reservation
 from core.errors import OrbweaverError
 from core.eventstore.memory import MemoryStore
 from tests.support.faulty_store import Fault, FaultyStore
-from tests.support.nodes import Node, check_everything, pod, pool
+from tests.support.nodes import NodeHarness, check_everything, pod, pool
 
 NODES = ("node-a", "node-b", "node-c")
 NAMES = [f"web-{n}" for n in range(6)]
@@ -76,7 +76,7 @@ class Histories(RuleBasedStateMachine):
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.store = FaultyStore(MemoryStore())
-        self.nodes: dict[str, Node] = {}
+        self.nodes: dict[str, NodeHarness] = {}
 
     @initialize(order=st.sampled_from(["spread", "sequential"]))
     def begin(self, order: Any) -> None:
@@ -127,7 +127,7 @@ class Histories(RuleBasedStateMachine):
         return self.loop.run_until_complete(work)
 
     async def start(self, name: str) -> None:
-        node = Node(self.store, name, settings=self.settings)
+        node = NodeHarness(self.store, name, settings=self.settings)
         await node.__aenter__()
         self.nodes[name] = node
 

@@ -18,7 +18,7 @@ from core.errors import AddressesUsedOut
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, Put, ReadResult
 from core.eventstore.memory import MemoryStore
-from tests.support.nodes import Node, addresses, check_everything, gather, pod, pool
+from tests.support.nodes import NodeHarness, addresses, check_everything, gather, pod, pool
 
 SIZE = 200
 FREE = 6
@@ -54,17 +54,19 @@ class Clock:
         return self.now
 
 
-async def filled(node: Node, count: int) -> None:
+async def filled(node: NodeHarness, count: int) -> None:
     """Claim ``count`` addresses."""
     await node.apply(POOL)
     await asyncio.gather(*(node.add(pod(f"old-{number}")) for number in range(count)))
 
 
 @asynccontextmanager
-async def nodes(store: MemoryStore, *, cool_down_s: int = 30) -> AsyncIterator[list[Node]]:
+async def nodes(store: MemoryStore, *, cool_down_s: int = 30) -> AsyncIterator[list[NodeHarness]]:
     """Eight nodes over one store, with the pool."""
     async with AsyncExitStack() as stack:
-        found = [Node(store, f"node-{number}", cool_down_s=cool_down_s) for number in range(NODES)]
+        found = [
+            NodeHarness(store, f"node-{number}", cool_down_s=cool_down_s) for number in range(NODES)
+        ]
         for one in found:
             await stack.enter_async_context(one)
         await found[0].apply(POOL)
@@ -75,7 +77,7 @@ async def nodes(store: MemoryStore, *, cool_down_s: int = 30) -> AsyncIterator[l
 
 async def test_after_one_miss_the_rest_is_claimed_without_a_read() -> None:
     store = CountingStore()
-    async with Node(store, "node-b") as other, Node(store, "node-a") as node:
+    async with NodeHarness(store, "node-b") as other, NodeHarness(store, "node-a") as node:
         await filled(other, SIZE - FREE)
         await node.view.freshen()
         missed = await node.add(pod("web-0"))
@@ -91,7 +93,7 @@ async def test_after_one_miss_the_rest_is_claimed_without_a_read() -> None:
 
 async def test_a_list_that_is_out_of_date_costs_one_try_and_one_read() -> None:
     store = CountingStore()
-    async with Node(store, "node-b") as other, Node(store, "node-a") as node:
+    async with NodeHarness(store, "node-b") as other, NodeHarness(store, "node-a") as node:
         await filled(other, SIZE - FREE)
         await node.view.freshen()
         await node.add(pod("web-0"))
@@ -110,7 +112,7 @@ async def test_a_list_that_is_out_of_date_costs_one_try_and_one_read() -> None:
 
 async def test_what_this_node_releases_it_gives_to_the_next_pod_at_once() -> None:
     store = CountingStore()
-    async with Node(store, "node-a", cool_down_s=0) as node:
+    async with NodeHarness(store, "node-a", cool_down_s=0) as node:
         await filled(node, SIZE)
         await node.delete(pod("old-1"))
         await node.add(pod("first"))  # misses, and finds the last one by reading
@@ -125,8 +127,8 @@ async def test_what_this_node_releases_it_gives_to_the_next_pod_at_once() -> Non
 
 async def test_what_another_node_releases_is_found_in_a_pool_that_was_full() -> None:
     async with (
-        Node(MemoryStore(), "node-b", cool_down_s=0) as other,
-        Node(other.store, "node-a") as node,
+        NodeHarness(MemoryStore(), "node-b", cool_down_s=0) as other,
+        NodeHarness(other.store, "node-a") as node,
     ):
         await filled(other, SIZE)
         await node.view.freshen()
@@ -165,7 +167,7 @@ async def test_every_pod_of_a_full_pool_is_replaced_on_eight_nodes_at_once(
         owners = [(all_nodes[number % NODES], number) for number in range(SIZE)]
         await asyncio.gather(*(node.add(pod(f"old-{number}")) for node, number in owners))
 
-        async def replace(node: Node, number: int) -> set[str]:
+        async def replace(node: NodeHarness, number: int) -> set[str]:
             await node.delete(pod(f"old-{number}"))
             return addresses(await node.add(pod(f"new-{number}")))
 
@@ -177,7 +179,7 @@ async def test_every_pod_of_a_full_pool_is_replaced_on_eight_nodes_at_once(
 
 async def test_in_sequential_order_the_lowest_free_address_is_taken_whatever_a_list_says() -> None:
     sequential = AllocatorSettings(order="sequential")
-    async with Node(MemoryStore(), settings=sequential, cool_down_s=0) as node:
+    async with NodeHarness(MemoryStore(), settings=sequential, cool_down_s=0) as node:
         await filled(node, SIZE - FREE)
         await node.delete(pod("old-3"))
 

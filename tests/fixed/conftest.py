@@ -11,7 +11,7 @@ from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.memory import MemoryStore
 from tests.support.etcd import EtcdCluster
-from tests.support.nodes import Node
+from tests.support.nodes import NodeHarness
 
 _numbers = itertools.count()
 
@@ -34,7 +34,7 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[KeyValueStore]:
 
 
 @pytest.fixture
-async def one(store: KeyValueStore) -> AsyncIterator[Node]:
+async def one(store: KeyValueStore) -> AsyncIterator[NodeHarness]:
     """A node of a cluster of its own."""
-    async with Node(store, cluster=f"fixed-{next(_numbers)}") as node:
+    async with NodeHarness(store, cluster=f"fixed-{next(_numbers)}") as node:
         yield node

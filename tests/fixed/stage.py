@@ -17,15 +17,15 @@ from core.domain.reclaim.cluster import ClusterSnapshot, ListedObjects, PodState
 from core.errors import OrbweaverError
 from core.eventstore.kv import KeyValueStore
 from tests.reclaim.scripted import facts_of, moment, split
-from tests.reclaim.stage import Stage
-from tests.support.nodes import Node, pool
+from tests.reclaim.stage import ReclaimHarness
+from tests.support.nodes import NodeHarness, pool
 
 IPPOOL = "ipam.spidernet.io/ippool"
 IPPOOLS = "ipam.spidernet.io/ippools"
 NOBODY = ClusterSnapshot(ListedObjects(), {}, moment(0))
 
 
-class FixedStage(Stage):
+class FixedAddressHarness(ReclaimHarness):
     """A cluster whose Pods have templates."""
 
     def __init__(self, store: KeyValueStore | None = None, cluster: str = "test") -> None:
@@ -96,10 +96,12 @@ class FixedStage(Stage):
         except OrbweaverError as error:
             return f"{type(error).__name__}: {error.message}"
 
-    async def agent(self, name: str) -> Node:
+    async def agent(self, name: str) -> NodeHarness:
         if name not in self.agents:
             order = AllocatorSettings(order="sequential")
-            node = Node(self.store, name, cluster=self.keys_of, settings=order, cool_down_s=0)
+            node = NodeHarness(
+                self.store, name, cluster=self.keys_of, settings=order, cool_down_s=0
+            )
             self.agents[name] = await node.__aenter__()
         await self.agents[name].view.freshen()
         return self.agents[name]

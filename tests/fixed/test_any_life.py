@@ -23,7 +23,7 @@ from core.errors import OrbweaverError
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.memory import MemoryStore
-from tests.fixed.stage import FixedStage
+from tests.fixed.stage import FixedAddressHarness
 from tests.reclaim.scripted import owner_of
 from tests.support.etcd import EtcdCluster
 from tests.support.faulty_store import Fault, FaultyStore
@@ -56,7 +56,7 @@ class Lives(RuleBasedStateMachine):
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.faults = FaultyStore(self.run(self.make_store()))
-        self.stage = FixedStage(self.faults, f"life-{next(_numbers)}")
+        self.harness = FixedAddressHarness(self.faults, f"life-{next(_numbers)}")
         self.template = 0
         self.uids = itertools.count(1)
         self.running: dict[str, tuple[str, set[str]]] = {}
@@ -133,7 +133,7 @@ class Lives(RuleBasedStateMachine):
         self.play("judge")
         self.together([self.made_again(name, node, "lost")])
         self.play("carry_out")
-        self.stage.plans.clear()
+        self.harness.plans.clear()
 
     @rule()
     def what_nobody_wants_is_free_after_two_looks(self) -> None:
@@ -142,7 +142,7 @@ class Lives(RuleBasedStateMachine):
             self.play("tick 10s")
         self.play("scan")
         truth = self.run(self.truth())
-        pods = self.stage.cluster.pods.values()
+        pods = self.harness.cluster.pods.values()
         there = {pod.owner.name if _is_launcher(pod) else pod.name for pod in pods if pod.owner}
         kept = {name for _, name in truth.endpoints}
         assert kept <= {one for one in (*REPLICAS, VM) if self.is_wanted(one)} | there
@@ -153,7 +153,7 @@ class Lives(RuleBasedStateMachine):
         node=nodes,
     )
     def answers_are_lost(self, faults: list[Fault], name: str, node: str) -> None:
-        self.run(self.stage.agent(node))
+        self.run(self.harness.agent(node))
         self.faults.fail_next_commits(*faults)
         self.together([self.made_again(name, node, "lost")])
         self.faults.heal()
@@ -184,10 +184,10 @@ class Lives(RuleBasedStateMachine):
         if old is not None and end == "del":
             await self.delete(self.pod(name, old[0]))
         pod = self.pod(name, str(next(self.uids)), node)
-        for key, other in list(self.stage.cluster.pods.items()):
+        for key, other in list(self.harness.cluster.pods.items()):
             if _is_launcher(other) if name == VM else key[1] == name:
-                self.stage.cluster.drop_pod(key)
-        self.stage.cluster.set_pod(pod)
+                self.harness.cluster.drop_pod(key)
+        self.harness.cluster.set_pod(pod)
         answer = await self.add(pod)
         if isinstance(answer, Added):
             self.given(name, pod, addresses(answer))
@@ -197,21 +197,21 @@ class Lives(RuleBasedStateMachine):
     async def migrated(self, node: str, *, fails: bool) -> None:
         uid, held = self.running[VM]
         source, target = self.pod(VM, uid), self.pod(VM, str(next(self.uids)), node)
-        self.stage.targets.add(target.uid)
-        self.stage.cluster.set_pod(target)
+        self.harness.targets.add(target.uid)
+        self.harness.cluster.set_pod(target)
         answer = await self.add(target)
         if isinstance(answer, Added):
             assert addresses(answer) == held
         ends = target if fails or not isinstance(answer, Added) else source
         await self.delete(ends)
-        self.stage.cluster.drop_pod((ends.namespace, ends.name))
+        self.harness.cluster.drop_pod((ends.namespace, ends.name))
         if ends is source:
             self.given(VM, target, held)
 
     def given(self, name: str, pod: PodState, held: set[str]) -> None:
         assert held == self.promised.get(name, held), f"{name} has lost its addresses"
         self.running[name] = (pod.uid, held)
-        self.stage.cluster.set_pod(pod._replace(ips=tuple(held)))
+        self.harness.cluster.set_pod(pod._replace(ips=tuple(held)))
         if self.is_wanted(name):
             self.promised[name] = held
 
@@ -223,53 +223,53 @@ class Lives(RuleBasedStateMachine):
         uid, _ = self.running.pop(name)
         pod = self.pod(name, uid)
         await self.delete(pod)
-        self.stage.cluster.drop_pod((pod.namespace, pod.name))
+        self.harness.cluster.drop_pod((pod.namespace, pod.name))
 
     async def add(self, pod: PodState) -> Added | OrbweaverError:
         try:
-            agent = await self.stage.agent(pod.node)
-            return await agent.add(self.stage.facts(pod))
+            agent = await self.harness.agent(pod.node)
+            return await agent.add(self.harness.facts(pod))
         except OrbweaverError as error:
             return error
 
     async def delete(self, pod: PodState) -> None:
-        agent = await self.stage.agent(pod.node)
-        await agent.delete(self.stage.facts(pod), wanted=self.stage.wanted)
+        agent = await self.harness.agent(pod.node)
+        await agent.delete(self.harness.facts(pod), wanted=self.harness.wanted)
 
     async def killed(self, name: str, node: str, steps: int) -> None:
         """An ADD that its process does not survive; nobody has heard an answer."""
-        agent = await self.stage.agent(node)
+        agent = await self.harness.agent(node)
         self.running.pop(name, None)
         pod = self.pod(name, str(next(self.uids)), node)
-        self.stage.cluster.set_pod(pod)
-        task = asyncio.ensure_future(agent.add(self.stage.facts(pod)))
+        self.harness.cluster.set_pod(pod)
+        task = asyncio.ensure_future(agent.add(self.harness.facts(pod)))
         for _ in range(steps):
             await asyncio.sleep(0)
         task.cancel()
         await agent.view.close()
         await asyncio.gather(task, return_exceptions=True)
-        del self.stage.agents[node]
+        del self.harness.agents[node]
 
     def pod(self, name: str, uid: str, node: str = "n1") -> PodState:
         """A VM's launchers have names of their own."""
-        known = self.stage.cluster.pods.values()
+        known = self.harness.cluster.pods.values()
         node = next((one.node for one in known if one.uid == uid), node)
         owner = owner_of("vm/vm-a" if name == VM else "StatefulSet/db")
         name = f"launcher-{uid}" if name == VM else name
         return PodState("shop", name, uid, node=node, owner=owner)
 
     def is_wanted(self, name: str) -> bool:
-        cluster = self.stage.cluster
+        cluster = self.harness.cluster
         if name == VM:
             return not (cluster.vms["shop", VM].deleting and cluster.vmis["shop", VM].deleting)
         owner = cluster.stateful_sets["shop", "db"]
         return owner.start <= int(name.removeprefix("db-")) < owner.start + owner.replicas
 
     async def truth(self) -> Any:
-        return await check_everything(await self.stage.agent("operator"))
+        return await check_everything(await self.harness.agent("operator"))
 
     def play(self, line: str) -> None:
-        self.run(self.stage.play(line))
+        self.run(self.harness.play(line))
 
     def play_template(self) -> None:
         words = " ".join(f"{key}='{text}'" for key, text in TEMPLATES[self.template].items())
@@ -293,7 +293,7 @@ class Lives(RuleBasedStateMachine):
         return self.loop.run_until_complete(work)
 
     def teardown(self) -> None:
-        self.run(self.stage.close())
+        self.run(self.harness.close())
         self.run(self.faults.close())
         self.loop.close()
 

@@ -30,7 +30,7 @@ from nodeagent.facts import Liveness, StandaloneFacts
 from nodeagent.handlers.withdrawal_handler import Withdrawal, WithdrawalHandler
 from nodeagent.settings.values import Settings
 from tests.agent.http_caller import over_socket
-from tests.agent.node import Node, running
+from tests.agent.node import AgentHarness, running
 from tests.support.faulty_store import FaultyStore
 
 VMI = {"owner_kind": "VirtualMachineInstance", "owner_name": "vm-a"}
@@ -54,19 +54,19 @@ def settings() -> Iterator[Settings]:
 
 
 @pytest.fixture
-async def node(settings: Settings) -> AsyncIterator[Node]:
-    async with running(settings, MemoryStore()) as node:
-        await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
-        yield node
+async def agent(settings: Settings) -> AsyncIterator[AgentHarness]:
+    async with running(settings, MemoryStore()) as agent:
+        await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
+        yield agent
 
 
-async def wanted(node: Node, replicas: int, start: int = 0) -> None:
+async def wanted(agent: AgentHarness, replicas: int, start: int = 0) -> None:
     record = RecordDefined("StatefulSet", "shop", "db", replicas=replicas, ordinals_start=start)
-    await node.apply(ApplyRecord(record))
+    await agent.apply(ApplyRecord(record))
 
 
-async def last_release(node: Node) -> AddressesReleased:
-    segments, _ = await LogReader(node.store, node.keys).catch_up(START)
+async def last_release(agent: AgentHarness) -> AddressesReleased:
+    segments, _ = await LogReader(agent.store, agent.keys).catch_up(START)
     events = [one.event for segment in segments for one in segment.events()]
     return next(one for one in reversed(events) if isinstance(one, AddressesReleased))
 
@@ -79,97 +79,99 @@ def as_pod(uid: str, box: str, pod: str = "db-0") -> dict[str, Any]:
     }
 
 
-async def test_a_del_keeps_a_wanted_replica_and_frees_one_that_was_scaled_away(node: Node) -> None:
-    await wanted(node, 2)
+async def test_a_del_keeps_a_wanted_replica_and_frees_one_that_was_scaled_away(
+    agent: AgentHarness,
+) -> None:
+    await wanted(agent, 2)
     for name in ("db-0", "db-1"):
-        await node.pod(name, {}, **SET)
-        await node.add(name)
-    await node.delete("db-1")
-    assert len(await node.claims()) == 2
+        await agent.pod(name, {}, **SET)
+        await agent.add(name)
+    await agent.delete("db-1")
+    assert len(await agent.claims()) == 2
 
-    await wanted(node, 1)
-    await node.delete("db-1")
-    await node.delete("db-0")
+    await wanted(agent, 1)
+    await agent.delete("db-1")
+    await agent.delete("db-0")
 
-    assert set(await node.claims()) == {"10.6.0.10"}
-    proof = (await last_release(node)).evidence
+    assert set(await agent.claims()) == {"10.6.0.10"}
+    proof = (await last_release(agent)).evidence
     assert proof == "CNI DEL of container c-db-1; StatefulSet shop/db wants replica 0"
 
 
-async def test_the_first_ordinal_counts(node: Node) -> None:
-    await wanted(node, 1, start=1)
+async def test_the_first_ordinal_counts(agent: AgentHarness) -> None:
+    await wanted(agent, 1, start=1)
     for name in ("db-0", "db-1"):
-        await node.pod(name, {}, **SET)
-        await node.add(name)
-        await node.delete(name)
+        await agent.pod(name, {}, **SET)
+        await agent.add(name)
+        await agent.delete(name)
 
-    assert {claim.pod for claim in (await node.claims()).values()} == {"db-1"}
+    assert {claim.pod for claim in (await agent.claims()).values()} == {"db-1"}
 
 
 async def test_a_replica_whose_pod_is_forgotten_before_its_del_keeps_its_address(
-    node: Node,
+    agent: AgentHarness,
 ) -> None:
     """As after a force delete: nobody can say any more whose Pod it was; the holder can."""
-    await wanted(node, 1)
-    await node.pod("db-0", {}, **SET)
-    await node.add("db-0")
+    await wanted(agent, 1)
+    await agent.pod("db-0", {}, **SET)
+    await agent.add("db-0")
 
-    await node.apply(DeleteRecord("Pod", "shop", "db-0"))
-    await node.delete("db-0")
+    await agent.apply(DeleteRecord("Pod", "shop", "db-0"))
+    await agent.delete("db-0")
 
-    assert set(await node.claims()) == {"10.6.0.10"}
+    assert set(await agent.claims()) == {"10.6.0.10"}
 
 
-async def test_the_next_pod_may_come_before_the_del_of_the_last(node: Node) -> None:
-    await wanted(node, 1)
-    await node.pod("db-0", {}, **SET)
-    first = await node.add("db-0", **as_pod("one", "box-1"))
-    second = await node.add("db-0", **as_pod("two", "box-2"))
-    await wanted(node, 0)
+async def test_the_next_pod_may_come_before_the_del_of_the_last(agent: AgentHarness) -> None:
+    await wanted(agent, 1)
+    await agent.pod("db-0", {}, **SET)
+    first = await agent.add("db-0", **as_pod("one", "box-1"))
+    second = await agent.add("db-0", **as_pod("two", "box-2"))
+    await wanted(agent, 0)
 
-    await node.delete("db-0", **as_pod("one", "box-1"))
+    await agent.delete("db-0", **as_pod("one", "box-1"))
 
     assert first == second == ["10.6.0.10/24"]
-    endpoint = await node.endpoint("db-0")
+    endpoint = await agent.endpoint("db-0")
     assert endpoint is not None
     assert endpoint.uid == "two"
 
 
-async def test_a_full_pool_gives_a_replica_its_own_address_again(node: Node) -> None:
-    await node.pool("one", "10.7.0.0/24", "10.7.0.10", default=False)
-    await node.pod("db-0", {"ippool": {"ipv4": ["one"]}}, **SET)
-    await node.add("db-0", **as_pod("one", "box-1"))
+async def test_a_full_pool_gives_a_replica_its_own_address_again(agent: AgentHarness) -> None:
+    await agent.pool("one", "10.7.0.0/24", "10.7.0.10", default=False)
+    await agent.pod("db-0", {"ippool": {"ipv4": ["one"]}}, **SET)
+    await agent.add("db-0", **as_pod("one", "box-1"))
 
-    assert await node.add("db-0", **as_pod("two", "box-2")) == ["10.7.0.10/24"]
+    assert await agent.add("db-0", **as_pod("two", "box-2")) == ["10.7.0.10/24"]
 
 
 async def test_a_repeated_add_keeps_what_the_sandbox_has_whatever_the_record_says_now(
-    node: Node,
+    agent: AgentHarness,
 ) -> None:
-    await node.pool("other", "10.7.0.0/24", "10.7.0.10", default=False)
-    await node.pod("db-0", {"ippool": {"ipv4": ["lan"]}}, **SET)
-    before = await node.add("db-0")
-    await node.pod("db-0", {"ippool": {"ipv4": ["other"]}}, **SET)
+    await agent.pool("other", "10.7.0.0/24", "10.7.0.10", default=False)
+    await agent.pod("db-0", {"ippool": {"ipv4": ["lan"]}}, **SET)
+    before = await agent.add("db-0")
+    await agent.pod("db-0", {"ippool": {"ipv4": ["other"]}}, **SET)
 
-    assert await node.add("db-0") == before
-    assert await node.add("db-0", **as_pod("two", "box-2")) == ["10.7.0.10/24"]
-    assert set(await node.claims()) == {"10.7.0.10"}
+    assert await agent.add("db-0") == before
+    assert await agent.add("db-0", **as_pod("two", "box-2")) == ["10.7.0.10/24"]
+    assert set(await agent.claims()) == {"10.7.0.10"}
 
 
-async def test_a_vm_hands_its_address_over_while_it_migrates(node: Node) -> None:
+async def test_a_vm_hands_its_address_over_while_it_migrates(agent: AgentHarness) -> None:
     source, target = as_pod("one", "box-1", "launcher-1"), as_pod("two", "box-2", "launcher-2")
-    await node.pod("launcher-1", {}, **VMI)
-    result = (await node.call("ADD", "launcher-1", **source)).result
-    await node.pod("launcher-2", MIGRATION, **VMI)
+    await agent.pod("launcher-1", {}, **VMI)
+    result = (await agent.call("ADD", "launcher-1", **source)).result
+    await agent.pod("launcher-2", MIGRATION, **VMI)
 
-    moved = (await node.call("ADD", "launcher-2", **target)).result
-    conf = node.netconf(prevResult=result)
-    still_good = await node.call("CHECK", "launcher-1", conf=conf, **source)
-    await node.delete("launcher-1", **source)
+    moved = (await agent.call("ADD", "launcher-2", **target)).result
+    conf = agent.netconf(prevResult=result)
+    still_good = await agent.call("CHECK", "launcher-1", conf=conf, **source)
+    await agent.delete("launcher-1", **source)
 
     assert moved["ips"] == result["ips"]
     assert still_good.status == 0, still_good.body
-    endpoint = await node.endpoint("vm-a")
+    endpoint = await agent.endpoint("vm-a")
     assert endpoint is not None
     assert (endpoint.holder, endpoint.uid) == ("vm/shop/vm-a", "two")
 
@@ -188,7 +190,7 @@ async def test_the_target_of_a_migration_is_told_not_to_look_for_conflicts(
     assert len({entry["address"] for entry in told}) == 1
 
 
-async def answered(node: Node, pod: str) -> Any:
+async def answered(agent: AgentHarness, pod: str) -> Any:
     body = {
         "containerID": f"box-{pod}",
         "ifName": "eth0",
@@ -197,20 +199,20 @@ async def answered(node: Node, pod: str) -> Any:
         "podName": pod,
         "podUID": f"uid-{pod}",
     }
-    reply = await over_socket(node.agent.settings.socket_path, "POST", "/v1/ipam/ip", body)
+    reply = await over_socket(agent.process.settings.socket_path, "POST", "/v1/ipam/ip", body)
     return reply.json["ips"][0]
 
 
-async def test_a_del_that_cannot_name_the_vm_leaves_its_address(node: Node) -> None:
-    await node.pod("launcher-1", {}, **VMI)
-    await node.add("launcher-1")
-    await node.delete("launcher-1")
-    assert set(await node.claims()) == {"10.6.0.10"}
+async def test_a_del_that_cannot_name_the_vm_leaves_its_address(agent: AgentHarness) -> None:
+    await agent.pod("launcher-1", {}, **VMI)
+    await agent.add("launcher-1")
+    await agent.delete("launcher-1")
+    assert set(await agent.claims()) == {"10.6.0.10"}
 
-    await node.apply(DeleteRecord("Pod", "shop", "launcher-1"))
-    await node.delete("launcher-1")
+    await agent.apply(DeleteRecord("Pod", "shop", "launcher-1"))
+    await agent.delete("launcher-1")
 
-    assert set(await node.claims()) == {"10.6.0.10"}
+    assert set(await agent.claims()) == {"10.6.0.10"}
 
 
 async def test_switched_off_they_are_pods_like_others(settings: Settings) -> None:
@@ -230,10 +232,12 @@ async def test_switched_off_they_are_pods_like_others(settings: Settings) -> Non
         assert await node.claims() == {}
 
 
-async def test_a_conflict_release_frees_no_replica_whose_pod_is_forgotten(node: Node) -> None:
-    await node.pod("db-0", {}, **SET)
-    await node.add("db-0")
-    await node.apply(DeleteRecord("Pod", "shop", "db-0"))
+async def test_a_conflict_release_frees_no_replica_whose_pod_is_forgotten(
+    agent: AgentHarness,
+) -> None:
+    await agent.pod("db-0", {}, **SET)
+    await agent.add("db-0")
+    await agent.apply(DeleteRecord("Pod", "shop", "db-0"))
     body = {
         "containerID": "c-db-0",
         "podNamespace": "shop",
@@ -242,10 +246,10 @@ async def test_a_conflict_release_frees_no_replica_whose_pod_is_forgotten(node: 
         "isReleaseConflictIPs": True,
     }
 
-    reply = await over_socket(node.agent.settings.socket_path, "DELETE", "/v1/ipam/ips", body)
+    reply = await over_socket(agent.process.settings.socket_path, "DELETE", "/v1/ipam/ips", body)
 
     assert reply.status == 522
-    assert set(await node.claims()) == {"10.6.0.10"}
+    assert set(await agent.claims()) == {"10.6.0.10"}
 
 
 class Watched(StandaloneFacts):
@@ -269,13 +273,13 @@ class Watched(StandaloneFacts):
 
 
 @pytest.fixture
-async def watched(settings: Settings) -> AsyncIterator[tuple[Node, Watched]]:
+async def watched(settings: Settings) -> AsyncIterator[tuple[AgentHarness, Watched]]:
     """A node that is told of Pods by something else than records."""
     store = MemoryStore()
     async with running(settings, store) as plain:
         await plain.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
         await plain.pod("db-0", {}, **SET)
-        view = plain.agent.parts.view
+        view = plain.process.parts.view
         source = Watched(view, "node-2", FixedSettings())
         other = settings._replace(
             node_name="node-2", socket_path=settings.socket_path.replace("a.sock", "b.sock")
@@ -284,7 +288,7 @@ async def watched(settings: Settings) -> AsyncIterator[tuple[Node, Watched]]:
             yield node, source
 
 
-async def test_a_dead_pod_gets_no_address(watched: tuple[Node, Watched]) -> None:
+async def test_a_dead_pod_gets_no_address(watched: tuple[AgentHarness, Watched]) -> None:
     node, source = watched
     source.alive = False
 
@@ -295,7 +299,7 @@ async def test_a_dead_pod_gets_no_address(watched: tuple[Node, Watched]) -> None
 
 
 async def test_a_living_pod_keeps_its_address_though_nobody_wants_the_replica(
-    watched: tuple[Node, Watched],
+    watched: tuple[AgentHarness, Watched],
 ) -> None:
     node, source = watched
     await node.add("db-0")
@@ -309,7 +313,7 @@ async def test_a_living_pod_keeps_its_address_though_nobody_wants_the_replica(
     assert await node.claims() == {}
 
 
-async def test_who_cannot_tell_keeps_the_address(watched: tuple[Node, Watched]) -> None:
+async def test_who_cannot_tell_keeps_the_address(watched: tuple[AgentHarness, Watched]) -> None:
     node, source = watched
     await node.add("db-0")
     source.alive, source.validity = False, Validity("unknown", "nobody has listed StatefulSets")
@@ -320,7 +324,7 @@ async def test_who_cannot_tell_keeps_the_address(watched: tuple[Node, Watched]) 
 
 
 async def test_gc_frees_a_replica_only_when_nobody_wants_it(
-    watched: tuple[Node, Watched], tmp_path: Path
+    watched: tuple[AgentHarness, Watched], tmp_path: Path
 ) -> None:
     node, source = watched
     await node.add("db-0", CNI_NETNS=str(tmp_path / "gone"))
@@ -383,17 +387,17 @@ async def test_a_del_reads_the_records_anew_before_it_frees_a_fixed_address(
 
 
 async def test_an_add_that_is_broken_off_gives_up_no_fixed_address_of_a_pod_that_went_meanwhile(
-    node: Node,
+    agent: AgentHarness,
 ) -> None:
-    await wanted(node, 1)
-    await node.pod("db-0", {}, **SET)
-    await node.add("db-0")
-    await node.apply(DeleteRecord("Pod", "shop", "db-0"))
-    parts = node.agent.parts
-    releaser = Releaser(node.store, node.keys, parts.writer, CoolDown(node.store, 0))
-    configurator = Configurator(node.store, node.keys, parts.writer)
+    await wanted(agent, 1)
+    await agent.pod("db-0", {}, **SET)
+    await agent.add("db-0")
+    await agent.apply(DeleteRecord("Pod", "shop", "db-0"))
+    parts = agent.process.parts
+    releaser = Releaser(agent.store, agent.keys, parts.writer, CoolDown(agent.store, 0))
+    configurator = Configurator(agent.store, agent.keys, parts.writer)
     withdrawal_handler = WithdrawalHandler(
-        *(node.store, node.keys, releaser, configurator, parts.view, parts.facts, "test"),
+        *(agent.store, agent.keys, releaser, configurator, parts.view, parts.facts, "test"),
         allowed=True,
     )
     reference = PodReference("shop", "db-0", "uid-db-0", "c-db-0")
@@ -403,4 +407,4 @@ async def test_an_add_that_is_broken_off_gives_up_no_fixed_address_of_a_pod_that
     how = await withdrawal_handler.give_up(request, (), "the ADD was broken off")
 
     assert how is Withdrawal.STATEFUL
-    assert set(await node.claims()) == {"10.6.0.10"}
+    assert set(await agent.claims()) == {"10.6.0.10"}

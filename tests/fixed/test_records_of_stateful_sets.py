@@ -22,8 +22,8 @@ from core.manifests.manifest_writer import dump_yaml, to_manifest
 from ops.cli.commands import gc
 from ops.cli.exits import Exit
 from tests.manifests.samples import record_of
-from tests.orbctl.world import CLUSTER, World
-from tests.support.nodes import Node, pod, pool
+from tests.orbctl.world import CLUSTER, OrbctlHarness
+from tests.support.nodes import NodeHarness, pod, pool
 from workflows.jobs.reclaim.records import StandalonePodFacts
 
 DB = RecordDefined("StatefulSet", "shop", "db", replicas=3, ordinals_start=1)
@@ -45,7 +45,7 @@ def test_a_manifest_says_which_replicas_are_wanted() -> None:
 
 
 async def test_a_number_that_kubernetes_could_not_have_is_refused() -> None:
-    async with Node(MemoryStore()) as node:
+    async with NodeHarness(MemoryStore()) as node:
         with pytest.raises(Refused, match=r"spec\.replicas"):
             await node.apply(ApplyRecord(DB._replace(replicas=-1)))
         with pytest.raises(Refused, match=r"spec\.ordinals\.start"):
@@ -53,7 +53,7 @@ async def test_a_number_that_kubernetes_could_not_have_is_refused() -> None:
 
 
 async def test_reclaiming_knows_a_set_by_its_record_and_its_end_by_the_log() -> None:
-    async with Node(MemoryStore()) as node:
+    async with NodeHarness(MemoryStore()) as node:
         await node.apply(pool("main", "10.6.0.1-10.6.0.9"))
         await node.add(pod("db-1", fixed="statefulset"))
         source = StandalonePodFacts(node.store, node.keys)
@@ -80,9 +80,9 @@ async def test_reclaiming_knows_a_set_by_its_record_and_its_end_by_the_log() -> 
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+def orbctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OrbctlHarness:
     """Three replicas on a node that is lost."""
-    made = World(tmp_path / "archive")
+    made = OrbctlHarness(tmp_path / "archive")
     made.on_node("n1", lambda node: node.apply(pool("main", "10.6.0.11-10.6.0.20")))
     owner = Owner("StatefulSet", "db", api_version="apps/v1")
     for name in ("db-0", "db-1", "db-2"):
@@ -98,21 +98,21 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def test_what_a_lost_node_had_is_freed_as_far_as_the_set_was_scaled_down(
-    world: World, tmp_path: Path
+    orbctl: OrbctlHarness, tmp_path: Path
 ) -> None:
     (tmp_path / "db.yaml").write_text(MANIFEST % 1, "utf-8")
-    applied = world.orbctl("apply", "-f", str(tmp_path / "db.yaml"))
-    shown = world.orbctl("get", "sts", "-n", "shop")
+    applied = orbctl.orbctl("apply", "-f", str(tmp_path / "db.yaml"))
+    shown = orbctl.orbctl("get", "sts", "-n", "shop")
 
-    done = world.orbctl("gc", "--gone-node", "n1", "--reason", "no power", "--yes")
+    done = orbctl.orbctl("gc", "--gone-node", "n1", "--reason", "no power", "--yes")
 
     assert (applied.code, shown.code, done.code) == (Exit.OK, Exit.OK, Exit.OK)
     assert "db" in shown.out
     assert "fixed: StatefulSet shop/db wants replica 0" in done.out
     assert "owner-gone" in done.out
-    assert asyncio.run(_held(world)) == {"db-0"}
+    assert asyncio.run(_held(orbctl)) == {"db-0"}
 
 
-async def _held(world: World) -> set[str]:
-    found = (await world.store.read([Get(*Keys(CLUSTER).room("ip"))])).ranges[0].kvs
+async def _held(orbctl: OrbctlHarness) -> set[str]:
+    found = (await orbctl.store.read([Get(*Keys(CLUSTER).room("ip"))])).ranges[0].kvs
     return {CLAIM.decode(kv.value).pod for kv in found}

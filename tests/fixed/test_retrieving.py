@@ -10,14 +10,14 @@ from core.domain.model import Claim, Reservation
 from core.errors import AddressesUsedOut
 from core.eventstore.codec import CLAIM
 from core.eventstore.kv import Delete, Put
-from tests.support.nodes import Node, addresses, pod, pool
+from tests.support.nodes import NodeHarness, addresses, pod, pool
 
 V4, V6 = "10.6.0.1", "fd00:6::1"
 STRANGER = CLAIM.encode(Claim("four", "pod/other", "shop", "other", "dirty.0.0"))
 
 
 @pytest.fixture
-async def node(one: Node) -> Node:
+async def node(one: NodeHarness) -> NodeHarness:
     """A replica with an address of each family, its IPv4 claim lost."""
     await one.apply(pool("four", V4, "10.6.0.8"), pool("six", V6, "fd00:6::8"))
     await one.apply(ApplyReservation(Reservation("later", 4, ("10.6.0.8",))))
@@ -34,11 +34,11 @@ def replica(uid: str) -> PodFacts:
     return pod("db-0", uid, fixed="statefulset")
 
 
-async def lose(node: Node, address: str) -> None:
+async def lose(node: NodeHarness, address: str) -> None:
     await node.store.commit([], [Delete(node.keys.ip_of(address))])
 
 
-async def test_a_missing_claim_is_made_again_and_the_other_family_stays(node: Node) -> None:
+async def test_a_missing_claim_is_made_again_and_the_other_family_stays(node: NodeHarness) -> None:
     added = await node.add(replica("2"))
 
     assert addresses(added) == {V4, V6}
@@ -50,7 +50,7 @@ async def test_a_missing_claim_is_made_again_and_the_other_family_stays(node: No
 
 
 async def test_an_address_that_somebody_gets_in_between_is_not_taken_from_him(
-    node: Node, monkeypatch: pytest.MonkeyPatch
+    node: NodeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the claims were read, before the transaction: its guards notice, the next try knows."""
     freshen = node.view.freshen
@@ -71,7 +71,7 @@ async def test_an_address_that_somebody_gets_in_between_is_not_taken_from_him(
 
 
 async def test_an_endpoint_that_is_freed_in_between_is_made_anew(
-    node: Node, monkeypatch: pytest.MonkeyPatch
+    node: NodeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As by reclaiming: the next try sees that there is nothing left to make whole."""
     freshen = node.view.freshen
@@ -91,7 +91,7 @@ async def test_an_endpoint_that_is_freed_in_between_is_made_anew(
     assert truth.endpoints["shop", "db-0"].uid == "2"
 
 
-async def test_what_was_set_aside_meanwhile_is_not_claimed_again(node: Node) -> None:
+async def test_what_was_set_aside_meanwhile_is_not_claimed_again(node: NodeHarness) -> None:
     await node.apply(QuarantineAddress(V4, "a stranger answers"))
 
     added = await node.add(replica("2"))
@@ -100,7 +100,7 @@ async def test_what_was_set_aside_meanwhile_is_not_claimed_again(node: Node) -> 
     assert (await node.truth()).claims.keys() == addresses(added)
 
 
-async def test_an_add_that_gets_nothing_in_its_place_keeps_the_rest(node: Node) -> None:
+async def test_an_add_that_gets_nothing_in_its_place_keeps_the_rest(node: NodeHarness) -> None:
     await node.apply(ApplyReservation(Reservation("later", 4, (V4, "10.6.0.8"))))
 
     with pytest.raises(AddressesUsedOut, match="all IP addresses used out"):
@@ -111,7 +111,7 @@ async def test_an_add_that_gets_nothing_in_its_place_keeps_the_rest(node: Node) 
     assert truth.endpoints["shop", "db-0"].uid == "1"
 
 
-async def test_an_unnamed_list_keeps_its_order_when_one_address_is_lost(one: Node) -> None:
+async def test_an_unnamed_list_keeps_its_order_when_one_address_is_lost(one: NodeHarness) -> None:
     """Its NICs are counted by place, so that all are made anew; what is not lost stays."""
     await one.apply(pool("a", "10.6.0.1-10.6.0.2"), pool("b", "10.6.1.1-10.6.1.2"))
     notes = {"ipam.spidernet.io/ippools": '[{"ipv4":["a"]},{"ipv4":["b"]}]'}

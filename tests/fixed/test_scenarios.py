@@ -16,22 +16,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixed.stage import FixedStage
+from tests.fixed.stage import FixedAddressHarness
 
 SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
 
 
 async def played(text: str) -> str:
-    stage = FixedStage()
+    harness = FixedAddressHarness()
     lines: list[str] = []
     try:
         for line in text.splitlines():
             if line.startswith("#") or not line.strip():
                 lines.append(line)
             elif line.startswith("> "):
-                lines += [line, *(await stage.play(line[2:])).splitlines()]
+                lines += [line, *(await harness.play(line[2:])).splitlines()]
     finally:
-        await stage.close()
+        await harness.close()
     return "\n".join(lines) + "\n"
 
 

@@ -17,14 +17,14 @@ from nodeagent.ifacer.conf import InterfaceConfig
 from nodeagent.ifacer.link_configurator import LinkConfigurator
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.settings.values import Settings
-from tests.agent.node import Node, Reply, running
+from tests.agent.node import AgentHarness, Reply, running
 from tests.support.parts import NAMESPACES, needs
 
 NOWHERE = "ow-nowhere0"
 
 
 @pytest.fixture
-async def node() -> AsyncIterator[Node]:
+async def agent() -> AsyncIterator[AgentHarness]:
     directory = Path(tempfile.mkdtemp(prefix="ow-"))
     settings = Settings(
         node_name="node-1",
@@ -33,56 +33,58 @@ async def node() -> AsyncIterator[Node]:
         health_port=0,
         metrics_port=0,
     )
-    async with running(settings, MemoryStore()) as node:
-        yield node
+    async with running(settings, MemoryStore()) as agent:
+        yield agent
     shutil.rmtree(directory)
 
 
-async def call(node: Node, verb: str = "ADD", **fields: object) -> Reply:
+async def call(agent: AgentHarness, verb: str = "ADD", **fields: object) -> Reply:
     conf: dict[str, object] = {"cniVersion": "1.0.0", "name": "lan", "type": "ifacer"}
-    return await node.call(verb, conf=conf | fields, ORBWEAVER_PLUGIN="ifacer")
+    return await agent.call(verb, conf=conf | fields, ORBWEAVER_PLUGIN="ifacer")
 
 
-async def test_with_nothing_to_do_the_result_is_empty(node: Node) -> None:
-    reply = await call(node, interfaces=[NOWHERE])
+async def test_with_nothing_to_do_the_result_is_empty(agent: AgentHarness) -> None:
+    reply = await call(agent, interfaces=[NOWHERE])
 
     assert reply.body == b'{\n    "cniVersion": "1.0.0",\n    "dns": {}\n}\n'
-    assert await node.claims() == {}, "it is not taken for an ADD of addresses"
+    assert await agent.claims() == {}, "it is not taken for an ADD of addresses"
 
 
-async def test_a_result_before_it_goes_on(node: Node) -> None:
+async def test_a_result_before_it_goes_on(agent: AgentHarness) -> None:
     previous = {"cniVersion": "1.0.0", "interfaces": [{"name": "eth0"}], "dns": {}}
 
-    assert (await call(node, interfaces=["a"], prevResult=previous)).result == previous
+    assert (await call(agent, interfaces=["a"], prevResult=previous)).result == previous
 
 
-async def test_a_master_that_is_not_there_is_named(node: Node) -> None:
-    error = (await call(node, interfaces=[NOWHERE], vlanID=5)).error
+async def test_a_master_that_is_not_there_is_named(agent: AgentHarness) -> None:
+    error = (await call(agent, interfaces=[NOWHERE], vlanID=5)).error
 
     assert error["code"] == 119
     assert error["msg"] == f"there is no interface {NOWHERE} on this node"
 
 
-async def test_a_configuration_that_cannot_be_is_refused_by_its_field(node: Node) -> None:
-    error = (await call(node, interfaces=[NOWHERE], vlanID=5000)).error
+async def test_a_configuration_that_cannot_be_is_refused_by_its_field(agent: AgentHarness) -> None:
+    error = (await call(agent, interfaces=[NOWHERE], vlanID=5000)).error
 
     assert error["code"] == 7
     assert "vlan tag must be in range [0,4094]" in error["msg"]
 
 
-async def test_an_executable_that_the_agent_does_not_know_gets_no_addresses(node: Node) -> None:
-    await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
+async def test_an_executable_that_the_agent_does_not_know_gets_no_addresses(
+    agent: AgentHarness,
+) -> None:
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
 
-    error = (await node.call("ADD", ORBWEAVER_PLUGIN="newer")).error
+    error = (await agent.call("ADD", ORBWEAVER_PLUGIN="newer")).error
 
     assert error["code"] == 11
     assert "does not know the executable 'newer'" in error["msg"]
-    assert await node.claims() == {}
+    assert await agent.claims() == {}
 
 
 @pytest.mark.parametrize("verb", ["DEL", "CHECK"])
-async def test_what_has_nothing_to_do_succeeds(node: Node, verb: str) -> None:
-    reply = await call(node, verb, interfaces=[NOWHERE], vlanID=5)
+async def test_what_has_nothing_to_do_succeeds(agent: AgentHarness, verb: str) -> None:
+    reply = await call(agent, verb, interfaces=[NOWHERE], vlanID=5)
 
     assert (reply.status, reply.body) == (0, b"")
 

@@ -19,14 +19,14 @@ from ops.kubernetes.kubernetes_host import KubernetesHost
 from ops.kubernetes.settings import KubernetesSettings
 from tests.kubernetes.objects import Object, get
 from tests.support.kubernetes import ApiServer
-from tests.support.nodes import Node
+from tests.support.nodes import NodeHarness
 
 T = TypeVar("T")
 PATIENCE_S = 60.0
 _numbers = itertools.count()
 
 
-class Cluster:
+class TranslatorHarness:
     """``node`` is one node's agent without sockets; the translator runs between start and stop.
 
     ``translates``: it is started with the cluster.
@@ -43,7 +43,7 @@ class Cluster:
         self.server = server
         self.settings = settings or KubernetesSettings(str(server.kubeconfig))
         self.store = EtcdStore(EtcdSettings(server.etcd_endpoints))
-        self.node = Node(
+        self.node = NodeHarness(
             self.store, cluster=f"kubernetes-{next(_numbers)}-{time.time_ns():x}", cool_down_s=0
         )
         self.keys = self.node.keys

@@ -33,7 +33,7 @@ from ops.kubernetes.watches.cluster_watch import ClusterWatch
 from tests.kubernetes.objects import Object
 from tests.kubernetes.workloads import PODS, create_pod, sweep
 from tests.support.kubernetes import ApiServer
-from tests.support.nodes import Node, check_everything, pool
+from tests.support.nodes import NodeHarness, check_everything, pool
 from tests.workflows.engine.stage import DEADLINE_S, eventually
 from workflows.engine.client.client import Client
 from workflows.jobs.job_host import JobHost, JobSettings, JobSources
@@ -53,7 +53,7 @@ class Replica(NamedTuple):
     works: list[asyncio.Task[None]]
 
 
-class Controllers:
+class ControllersHarness:
     """As a context manager a node is open, with the pool ``main``; controllers are begun."""
 
     def __init__(
@@ -67,7 +67,7 @@ class Controllers:
         selection = SelectionSettings(subnets_enabled=True, auto_pools_enabled=True)
         allocating = AllocatorSettings("sequential", selection=selection)
         name = f"controllers-{next(_numbers)}-{time.time_ns():x}"
-        self.node = Node(self.store, NODE, cluster=name, settings=allocating, cool_down_s=0)
+        self.node = NodeHarness(self.store, NODE, cluster=name, settings=allocating, cool_down_s=0)
         self.client = Client(self.store, self.node.keys)
         self.replicas: dict[str, Replica] = {}
         self._settings = JobSettings(settings, pools)

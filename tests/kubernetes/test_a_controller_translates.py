@@ -12,7 +12,7 @@ from tests.kubernetes.controllers import NODE
 from tests.kubernetes.objects import create, pool
 from tests.kubernetes.workloads import create_pod, delete_pod
 from tests.support.kubernetes import ApiServer
-from tests.support.nodes import Node, pod
+from tests.support.nodes import NodeHarness, pod
 from tests.support.nodes import pool as pool_of
 
 
@@ -53,7 +53,7 @@ async def test_a_controller_watches_the_cluster_and_says_so(
 async def leak(server: ApiServer, cluster: str) -> None:
     """A Pod gets an address, and is deleted while its DEL is lost."""
     store = EtcdStore(EtcdSettings(server.etcd_endpoints))
-    async with Node(store, NODE, cluster=cluster) as node:
+    async with NodeHarness(store, NODE, cluster=cluster) as node:
         await node.apply(pool_of("blue", "10.6.0.10"))
         metadata = create_pod(server, "web-0", NODE)["metadata"]
         await node.add(pod(metadata["name"], metadata["uid"]))

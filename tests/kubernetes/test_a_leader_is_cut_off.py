@@ -29,7 +29,7 @@ from tests.kubernetes.objects import create, get, pool
 from tests.support.audit import Asked, Audit
 from tests.support.cable import Cable
 from tests.support.kubernetes import ApiServer
-from tests.support.nodes import Node, check_everything, pod
+from tests.support.nodes import NodeHarness, check_everything, pod
 
 pytestmark = [pytest.mark.etcd, pytest.mark.slow]
 
@@ -39,7 +39,7 @@ LEASE_TTL_S = 4
 """Longer than the leader takes to hear of something and to write what follows from it."""
 
 
-class Side:
+class ConnectedController:
     """A controller and its two cables. It asks as a user of its own name."""
 
     def __init__(self, server: ApiServer, name: str) -> None:
@@ -68,13 +68,13 @@ class Side:
         return [one for one in mine if one.resource == "spiderippools/status"]
 
 
-class Scene:
+class PartitionHarness:
     """Two controllers over one log, and a node."""
 
-    def __init__(self, server: ApiServer, node: Node) -> None:
+    def __init__(self, server: ApiServer, node: NodeHarness) -> None:
         self.server = server
         self.node = node
-        self.sides = {name: Side(server, name) for name in CONTROLLERS}
+        self.sides = {name: ConnectedController(server, name) for name in CONTROLLERS}
         self._audit = Audit(server.directory, CONTROLLERS)
         self._added = 0
 
@@ -87,7 +87,7 @@ class Scene:
         found = await read_leader(self.node.store, self.node.keys, CONTROLLER_ROLE)
         return found[0] if found else None
 
-    async def lead(self, *names: str) -> Side:
+    async def lead(self, *names: str) -> ConnectedController:
         """Wait until one of these leads."""
         async with asyncio.timeout(30):
             while (found := await self.leader()) is None or found.name not in names:
@@ -130,20 +130,20 @@ class Scene:
 
 
 @pytest.fixture
-async def scene(
+async def partition(
     server: ApiServer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[Scene]:
+) -> AsyncIterator[PartitionHarness]:
     monkeypatch.setenv("SPIDERPOOL_POD_NAMESPACE", "default")
     monkeypatch.setenv(VARIABLES["enabled"], "false")  # Pods are in the log alone
     store = EtcdStore(EtcdSettings(server.etcd_endpoints))
-    node = Node(store, cluster=tmp_path.name)
+    node = NodeHarness(store, cluster=tmp_path.name)
     create(server, pool(ips=["10.6.0.10-10.6.0.29"], default=True))
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
         await stack.enter_async_context(node)
-        found = Scene(server, node)
+        found = PartitionHarness(server, node)
         for side in found.sides.values():
             await side.start(stack, tmp_path.name, tmp_path)
         yield found
@@ -152,48 +152,48 @@ async def scene(
 
 @pytest.mark.parametrize("everything", [False, True], ids=["etcd", "etcd_and_API_server"])
 async def test_who_is_cut_off_writes_no_more_and_its_late_words_count_for_nothing(
-    scene: Scene, everything: bool
+    partition: PartitionHarness, everything: bool
 ) -> None:
-    old = await scene.lead(*CONTROLLERS)
-    (name,) = scene.sides.keys() - {old.name}
-    await until(scene.status)
-    await scene.node.view.freshen()
-    await scene.one_more()
-    await scene.until_counted()
+    old = await partition.lead(*CONTROLLERS)
+    (name,) = partition.sides.keys() - {old.name}
+    await until(partition.status)
+    await partition.node.view.freshen()
+    await partition.one_more()
+    await partition.until_counted()
 
     # It hears that there is one more, and nobody hears what it makes of that.
-    checkpoint = scene.node.keys.meta(CHECKPOINT)
+    checkpoint = partition.node.keys.meta(CHECKPOINT)
     for cable in (old.etcd, old.api) if everything else (old.etcd,):
         cable.silence()
-    await scene.one_more()
+    await partition.one_more()
     await until(lambda: checkpoint in old.etcd.held)
-    new = await scene.lead(name)
+    new = await partition.lead(name)
     await old.process.until("orbweaver_leading", 0)
-    await scene.one_more()
-    await scene.until_counted()
-    taken_over = len(scene.asked())
+    await partition.one_more()
+    await partition.until_counted()
+    taken_over = len(partition.asked())
 
     # Its words arrive, and it is a standby that lacks nothing.
     for cable in (old.etcd, old.api):
         cable.mend()
     await old.process.until_ready()
     await old.process.until("orbweaver_projection_lag_events", 0)
-    create(scene.server, pool("green", ips=["10.6.0.40"]))
-    await scene.one_more()
-    await scene.until_counted()
-    await until(lambda: get(scene.server, "SpiderIPPool", "green").get("status"))
+    create(partition.server, pool("green", ips=["10.6.0.40"]))
+    await partition.one_more()
+    await partition.until_counted()
+    await until(lambda: get(partition.server, "SpiderIPPool", "green").get("status"))
 
-    since = scene.asked()[taken_over:]
+    since = partition.asked()[taken_over:]
     assert not old.reported(since)
     assert new.reported(since)
-    assert await scene.checkpointed_by() == new.name
-    assert scene.told() == new.name
+    assert await partition.checkpointed_by() == new.name
+    assert partition.told() == new.name
 
     # And back.
     assert await asyncio.to_thread(new.process.terminate) == 0
-    assert await scene.lead(old.name) is old
-    await scene.one_more()
-    await scene.until_counted()
-    await until(lambda: scene.told() == old.name)
-    ledger = await check_everything(scene.node)
-    await until(lambda: scene.endpoints() == set(ledger.claims))
+    assert await partition.lead(old.name) is old
+    await partition.one_more()
+    await partition.until_counted()
+    await until(lambda: partition.told() == old.name)
+    ledger = await check_everything(partition.node)
+    await until(lambda: partition.endpoints() == set(ledger.claims))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ops.kubernetes.resources import FINALIZER
-from tests.kubernetes.cluster import Cluster
+from tests.kubernetes.cluster import TranslatorHarness
 from tests.kubernetes.objects import Object, get, path_of
 from tests.support.kubernetes import MERGE, ApiServer
 from tests.support.nodes import addresses, check_everything, pod
@@ -56,10 +56,10 @@ def fill(server: ApiServer) -> None:
 
 
 @pytest.fixture
-async def cluster(server: ApiServer) -> AsyncIterator[Cluster]:
+async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
     """What is to take over; nothing of ours runs yet."""
     await asyncio.to_thread(fill, server)
-    async with Cluster(server, translates=False) as one:
+    async with TranslatorHarness(server, translates=False) as one:
         yield one
         await one.stop()
         await check_everything(one.node)
@@ -70,7 +70,7 @@ async def cluster(server: ApiServer) -> AsyncIterator[Cluster]:
         await asyncio.to_thread(server.request, "DELETE", path)
 
 
-async def orbctl(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:
+async def orbctl(cluster: TranslatorHarness, *arguments: str) -> subprocess.CompletedProcess[str]:
     server = cluster.server
     options = ["--etcd", ",".join(server.etcd_endpoints), "--cluster", cluster.keys.cluster]
     command = [sys.executable, "-m", "ops.cli.main", *options, *arguments]
@@ -79,12 +79,14 @@ async def orbctl(cluster: Cluster, *arguments: str) -> subprocess.CompletedProce
     )
 
 
-async def take_over(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:
+async def take_over(
+    cluster: TranslatorHarness, *arguments: str
+) -> subprocess.CompletedProcess[str]:
     access = ("--kubeconfig", str(cluster.server.kubeconfig), "--context", "here")
     return await orbctl(cluster, "import", "spiderpool", *access, *arguments)
 
 
-async def test_a_dry_run_says_what_there_is_and_writes_nothing(cluster: Cluster) -> None:
+async def test_a_dry_run_says_what_there_is_and_writes_nothing(cluster: TranslatorHarness) -> None:
     before = len(await cluster.node.log())
 
     done = await take_over(cluster, "--dry-run", "-o", "json")
@@ -95,7 +97,7 @@ async def test_a_dry_run_says_what_there_is_and_writes_nothing(cluster: Cluster)
     assert len(await cluster.node.log()) == before
 
 
-async def test_every_address_is_ours_and_every_pod_keeps_it(cluster: Cluster) -> None:
+async def test_every_address_is_ours_and_every_pod_keeps_it(cluster: TranslatorHarness) -> None:
     done = await take_over(cluster, "--yes")
 
     assert done.returncode == 0, done.stderr
@@ -109,7 +111,7 @@ async def test_every_address_is_ours_and_every_pod_keeps_it(cluster: Cluster) ->
 
 
 async def test_what_follows_the_take_over_is_reported_in_the_objects_there_are(
-    cluster: Cluster,
+    cluster: TranslatorHarness,
 ) -> None:
     server = cluster.server
     await take_over(cluster, "--yes")
@@ -134,7 +136,7 @@ async def test_what_follows_the_take_over_is_reported_in_the_objects_there_are(
     assert kept["status"]["current"]["uid"] == "uid-db-0"
 
 
-async def test_a_context_that_there_is_not_is_refused_by_name(cluster: Cluster) -> None:
+async def test_a_context_that_there_is_not_is_refused_by_name(cluster: TranslatorHarness) -> None:
     access = ("--kubeconfig", str(cluster.server.kubeconfig), "--context", "nowhere")
 
     done = await orbctl(cluster, "import", "spiderpool", *access, "--dry-run")

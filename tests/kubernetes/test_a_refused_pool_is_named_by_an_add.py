@@ -11,7 +11,7 @@ from core.configuration.refusal_notes import Refusals
 from core.domain.selection.request import SelectionSettings
 from core.errors import AllocationError
 from nodeagent.handlers.pool_wait import WaitingAllocator
-from tests.kubernetes.cluster import Cluster
+from tests.kubernetes.cluster import TranslatorHarness
 from tests.kubernetes.objects import create, pool, replace
 from tests.support.kubernetes import ApiServer
 from tests.support.nodes import pod
@@ -20,7 +20,7 @@ from tests.support.nodes import pod
 async def test_an_add_names_the_refusal_of_its_pool_until_the_pool_is_corrected(
     server: ApiServer,
 ) -> None:
-    async with Cluster(server) as cluster:
+    async with TranslatorHarness(server) as cluster:
         node = cluster.node
         waiting = WaitingAllocator(
             node.allocate,

@@ -9,7 +9,7 @@ import pytest
 
 from ops.kubernetes.resources import TranslatedKind
 from ops.kubernetes.status_writer import MANAGER
-from tests.kubernetes.cluster import Cluster
+from tests.kubernetes.cluster import TranslatorHarness
 from tests.kubernetes.objects import create, get, path_of, pool, replace, reservation, subnet
 from tests.support.kubernetes import ApiServer
 
@@ -20,8 +20,8 @@ BEFORE: str = "orbweaver-translator"
 
 
 @pytest.fixture
-async def cluster(server: ApiServer) -> AsyncIterator[Cluster]:
-    async with Cluster(server) as one:
+async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
+    async with TranslatorHarness(server) as one:
         yield one
         await one.stop()
 
@@ -40,7 +40,9 @@ def counted(server: ApiServer, kind: str, name: str) -> bool:
     return "totalIPCount" in get(server, kind, name).get("status", {})
 
 
-async def test_every_status_has_one_field_manager(server: ApiServer, cluster: Cluster) -> None:
+async def test_every_status_has_one_field_manager(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
     create(server, subnet(ips=["10.6.0.10-10.6.0.99"]))
     create(server, pool(ips=["10.6.0.12"]))
     create(server, reservation(ips=["10.6.0.10"]))
@@ -61,7 +63,7 @@ async def test_every_status_has_one_field_manager(server: ApiServer, cluster: Cl
 
 
 async def test_a_new_pool_costs_one_write_of_its_status(
-    server: ApiServer, cluster: Cluster
+    server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     await cluster.until_idle()
     translator, reporter = cluster.host.translator, cluster.host.reporter
@@ -80,7 +82,7 @@ async def test_a_new_pool_costs_one_write_of_its_status(
 
 
 async def test_what_a_part_has_not_looked_at_yet_stays_as_it_is(
-    server: ApiServer, cluster: Cluster
+    server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, pool())
     await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
@@ -98,7 +100,7 @@ async def test_what_a_part_has_not_looked_at_yet_stays_as_it_is(
 
 
 async def test_a_condition_of_an_older_controller_is_taken_back(
-    server: ApiServer, cluster: Cluster
+    server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, pool())
     await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")

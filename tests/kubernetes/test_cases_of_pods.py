@@ -16,7 +16,7 @@ import pytest
 from core.eventstore.memory import MemoryStore
 from nodeagent.kubernetes.cluster_connection import Cluster
 from nodeagent.settings.values import Settings
-from tests.agent.node import Node, running
+from tests.agent.node import AgentHarness, running
 from tests.kubernetes.objects import Object
 from tests.kubernetes.test_pods_become_facts import (
     NODE,
@@ -43,7 +43,7 @@ NAMED_LANS: Any = [{"name": "lan", "namespace": "shop"}, {"name": "wan", "namesp
 
 
 @pytest.fixture
-async def node(cluster: Cluster, settings: Settings) -> AsyncIterator[Node]:
+async def agent(cluster: Cluster, settings: Settings) -> AsyncIterator[AgentHarness]:
     """``lan`` is for one network only, ``wan`` for whoever names it."""
     async with running(settings, MemoryStore(), facts=cluster.facts) as one:
         await one.pool(
@@ -55,24 +55,26 @@ async def node(cluster: Cluster, settings: Settings) -> AsyncIterator[Node]:
 
 
 async def test_a_pod_with_a_very_long_manifest_is_a_pod_like_others(
-    shop: ApiServer, cluster: Cluster, node: Node
+    shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     """E00007."""
     told = {f"team/{number:03}": "x" * (LONG_BYTES // 100) for number in range(100)}
     labels = {f"label-{number}": "y" * 60 for number in range(100)}
     pod = create_pod(shop, "long", NODE, annotations=told, labels=labels)
 
-    (address,) = await node.add("long", CNI_ARGS=named(pod))
+    (address,) = await agent.add("long", CNI_ARGS=named(pod))
     delete_pod(shop, "long")
     await gone(cluster, "long")
-    await node.delete("long", CNI_ARGS=named(pod))
+    await agent.delete("long", CNI_ARGS=named(pod))
 
     assert address.startswith("10.8.1.")
     assert pod["metadata"]["annotations"] == told
-    assert not await node.claims()
+    assert not await agent.claims()
 
 
-async def test_a_pod_of_several_containers_has_one_address(shop: ApiServer, node: Node) -> None:
+async def test_a_pod_of_several_containers_has_one_address(
+    shop: ApiServer, agent: AgentHarness
+) -> None:
     """A00008."""
     containers = [{"name": f"c-{number}", "image": "none"} for number in range(4)]
     body = {
@@ -81,10 +83,10 @@ async def test_a_pod_of_several_containers_has_one_address(shop: ApiServer, node
     }
     answer = await asyncio.to_thread(shop.request, "POST", PODS, body)
 
-    held = await node.add("many", CNI_ARGS=named(answer.body))
+    held = await agent.add("many", CNI_ARGS=named(answer.body))
 
     assert [address[:7] for address in held] == ["10.7.1."]
-    assert len(await node.claims()) == 1
+    assert len(await agent.claims()) == 1
 
 
 def attached(server: ApiServer, name: str, **annotations: str) -> Object:
@@ -93,7 +95,9 @@ def attached(server: ApiServer, name: str, **annotations: str) -> Object:
     return create_pod(server, name, NODE, annotations=told)
 
 
-async def test_a_pool_serves_the_network_that_it_names(shop: ApiServer, node: Node) -> None:
+async def test_a_pool_serves_the_network_that_it_names(
+    shop: ApiServer, agent: AgentHarness
+) -> None:
     """D00009: the default network, and a further one, in a list with names and in one without."""
     lan = '{"ipv4":["lan"]}'
     first = attached(shop, "first", ippool=lan, default="shop/lan")
@@ -102,17 +106,17 @@ async def test_a_pool_serves_the_network_that_it_names(shop: ApiServer, node: No
     unnamed = [{"ipv4": ["any"]}, {"ipv4": ["lan"]}]
     unnamed_list = attached(shop, "third", ippools=json.dumps(unnamed), networks="shop/lan")
 
-    (address,) = await node.add("first", CNI_ARGS=named(first))
+    (address,) = await agent.add("first", CNI_ARGS=named(first))
     assert address.startswith("10.6.1.")
     for name, pod in (("second", named_list), ("third", unnamed_list)):
-        await node.add(name, CNI_ARGS=named(pod))
-        (address,) = await node.add(name, CNI_ARGS=named(pod), CNI_IFNAME="net1")
+        await agent.add(name, CNI_ARGS=named(pod))
+        (address,) = await agent.add(name, CNI_ARGS=named(pod), CNI_IFNAME="net1")
         assert address.startswith("10.6.1.")
 
 
 @pytest.mark.parametrize("list_", ["named", "unnamed", "none"])
 async def test_a_pool_of_another_network_is_refused_by_name(
-    shop: ApiServer, node: Node, list_: str
+    shop: ApiServer, agent: AgentHarness, list_: str
 ) -> None:
     """D00010."""
     items = [{"interface": "eth0", "ipv4": ["any"]}, {"interface": "net1", "ipv4": ["lan"]}]
@@ -123,14 +127,14 @@ async def test_a_pool_of_another_network_is_refused_by_name(
     else:
         pod = attached(shop, "web", ippools=json.dumps(items), networks="shop/wan")
 
-    refused = await node.call("ADD", "web", CNI_ARGS=named(pod))
+    refused = await agent.call("ADD", "web", CNI_ARGS=named(pod))
 
     nic = {"named": "net1", "unnamed": "1", "none": "eth0"}[list_]
     said = refused.error["msg"] + refused.error["details"]
     text = f"the spec.multusName [shop/lan] in the IPPool lan used by the Pod interface {nic}"
     assert f"{text} is not matched" in said
     assert "shop/wan" in said
-    assert not await node.claims()
+    assert not await agent.claims()
 
 
 @pytest.mark.parametrize(
@@ -139,7 +143,7 @@ async def test_a_pool_of_another_network_is_refused_by_name(
     ids=["M00036 compact", "M00037 indented"],
 )
 async def test_a_list_of_networks_is_read_however_its_json_is_written(
-    shop: ApiServer, node: Node, networks: str
+    shop: ApiServer, agent: AgentHarness, networks: str
 ) -> None:
     """Two networks: the first is net1, whose pool insists on its name."""
     items = [
@@ -150,7 +154,7 @@ async def test_a_list_of_networks_is_read_however_its_json_is_written(
     pod = attached(shop, "web", ippools=json.dumps(items), networks=networks)
 
     held = [
-        await node.add("web", CNI_ARGS=named(pod), CNI_IFNAME=nic)
+        await agent.add("web", CNI_ARGS=named(pod), CNI_IFNAME=nic)
         for nic in ("eth0", "net1", "net2")
     ]
 

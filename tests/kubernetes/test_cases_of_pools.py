@@ -21,7 +21,7 @@ from core.domain.autopools.pool_size import IpNumber
 from core.domain.configuration.commands import ApplyAutoPool
 from core.manifests.manifest_writer import dump_yaml
 from ops.kubernetes.resources import FINALIZER
-from tests.kubernetes.cluster import Cluster
+from tests.kubernetes.cluster import TranslatorHarness
 from tests.kubernetes.objects import Object, create, get, path_of, pool, reservation, subnet
 from tests.kubernetes.webhooks import Webhooks, asked
 from tests.support import nodes
@@ -41,7 +41,7 @@ async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]
 
 
 @pytest.fixture
-def cluster(webhooks: Webhooks) -> Cluster:
+def cluster(webhooks: Webhooks) -> TranslatorHarness:
     return webhooks.cluster
 
 
@@ -52,7 +52,9 @@ async def ready(webhooks: Webhooks, one: Object) -> None:
     await webhooks.cluster.node.view.freshen()
 
 
-async def status(cluster: Cluster, kind: str, name: str, holds: Callable[[Object], object]) -> None:
+async def status(
+    cluster: TranslatorHarness, kind: str, name: str, holds: Callable[[Object], object]
+) -> None:
     """Wait for a status; that of what is not there is empty."""
     await cluster.until(lambda: holds(get(cluster.server, kind, name).get("status") or {}))
 

@@ -22,7 +22,7 @@ from ops.kubernetes.certificates.authority import AUTHORITY_DAYS, read, split, v
 from ops.kubernetes.certificates.certificate_keeper import CertificateKeeper
 from ops.kubernetes.settings import KubernetesSettings, SecretSettings, WebhookSettings
 from tests.chart.rendering import NAMESPACE, objects
-from tests.kubernetes.cluster import Cluster, until
+from tests.kubernetes.cluster import TranslatorHarness, until
 from tests.kubernetes.identities import grant, kubeconfig_of
 from tests.kubernetes.webhooks import PATHS
 from tests.support.kubernetes import MERGE, ApiServer
@@ -217,7 +217,7 @@ async def test_webhooks_are_served_with_it_and_rotated_while_they_serve(
     secret = replicas[0].settings._replace(directory=tmp_path / "served")
     webhook = WebhookSettings(secret.files, "127.0.0.1", 0, secret=secret)
     settings = KubernetesSettings(str(server.kubeconfig), webhook=webhook)
-    async with Cluster(server) as cluster:
+    async with TranslatorHarness(server) as cluster:
         stored = cluster.store, cluster.keys, cluster.projector
         host = AdmissionHost(settings, webhook, *stored)
         running = asyncio.ensure_future(host.run())

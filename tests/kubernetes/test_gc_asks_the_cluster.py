@@ -12,17 +12,17 @@ from ops.cli.exits import Exit
 from tests.kubernetes.controllers import NODE, create_node
 from tests.kubernetes.objects import Object
 from tests.kubernetes.workloads import create_pod, delete_pod, sweep
-from tests.orbctl.world import World
+from tests.orbctl.world import OrbctlHarness
 from tests.support.kubernetes import ApiServer
 from tests.support.nodes import pod, pool
 
 
 @pytest.fixture
-def world(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+def orbctl(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OrbctlHarness:
     """Two Pods with addresses, of which one is gone; waiting moves the clock."""
     sweep(server)
     create_node(server, NODE)
-    made = World(tmp_path / "archive")
+    made = OrbctlHarness(tmp_path / "archive")
     made.on_node(NODE, lambda node: node.apply(pool("main", "10.6.0.11-10.6.0.20")))
     for name in ("web-0", "web-1"):
         facts = facts_of(create_pod(server, name, NODE))
@@ -41,25 +41,31 @@ def facts_of(one: Object) -> PodFacts:
     return pod(one["metadata"]["name"], one["metadata"]["uid"], node=NODE)
 
 
-def test_what_the_api_server_has_no_pod_for_is_released(server: ApiServer, world: World) -> None:
-    ran = world.orbctl("gc", "--yes", f"--kubeconfig={server.kubeconfig}")
+def test_what_the_api_server_has_no_pod_for_is_released(
+    server: ApiServer, orbctl: OrbctlHarness
+) -> None:
+    ran = orbctl.orbctl("gc", "--yes", f"--kubeconfig={server.kubeconfig}")
 
     assert ran.code == Exit.OK
     assert "pod-gone: Pod shop/web-1 is gone" in ran.out
     assert "shop/web-0" in ran.out.partition("Kept: 1 endpoint")[2]
 
 
-def test_a_dry_run_looks_once_and_releases_nothing(server: ApiServer, world: World) -> None:
-    ran = world.orbctl("gc", "--dry-run", f"--kubeconfig={server.kubeconfig}")
+def test_a_dry_run_looks_once_and_releases_nothing(
+    server: ApiServer, orbctl: OrbctlHarness
+) -> None:
+    ran = orbctl.orbctl("gc", "--dry-run", f"--kubeconfig={server.kubeconfig}")
 
     assert ran.code == Exit.OK
     assert "seen once: Pod shop/web-1 is gone" in ran.out
     assert "Nothing to release" in ran.out
 
 
-def test_nobodys_word_counts_against_the_api_server(server: ApiServer, world: World) -> None:
+def test_nobodys_word_counts_against_the_api_server(
+    server: ApiServer, orbctl: OrbctlHarness
+) -> None:
     said = ("--gone", "shop/web-0", "--reason", "I saw it go")
-    ran = world.orbctl("gc", "--yes", *said, f"--kubeconfig={server.kubeconfig}")
+    ran = orbctl.orbctl("gc", "--yes", *said, f"--kubeconfig={server.kubeconfig}")
 
     assert ran.code != Exit.OK
     assert "the API server says which Pods are gone" in ran.err

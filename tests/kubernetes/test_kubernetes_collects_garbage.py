@@ -17,7 +17,7 @@ from core.kubernetes.api import Api, Object
 from core.kubernetes.connection import open_connection
 from ops.kubernetes.attachments import Attachments
 from ops.kubernetes.objects import ObjectWriter
-from tests.kubernetes.cluster import Cluster, until
+from tests.kubernetes.cluster import TranslatorHarness, until
 from tests.kubernetes.networks import DEFINITION, PATH
 from tests.kubernetes.objects import create, get, network, path_of, pool
 from tests.kubernetes.workloads import create_pod, delete_pod, sweep
@@ -54,9 +54,9 @@ def collecting(
 
 
 @pytest.fixture
-async def cluster(server: ApiServer, collecting: ApiServer) -> AsyncIterator[Cluster]:
+async def cluster(server: ApiServer, collecting: ApiServer) -> AsyncIterator[TranslatorHarness]:
     sweep(server)
-    async with Cluster(server) as one:
+    async with TranslatorHarness(server) as one:
         create(server, pool(ips=["10.6.0.10-10.6.0.19"], default=True))
         await one.until_said("SpiderIPPool", "blue", "Ready", "True")
         await one.node.view.freshen()
@@ -70,7 +70,7 @@ def endpoint(server: ApiServer, name: str, namespace: str = "shop") -> Object:
 
 
 async def test_an_endpoint_goes_with_its_pod_and_not_before_its_addresses(
-    server: ApiServer, cluster: Cluster
+    server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     """The owner reference begins it, the finalizer holds it, the release ends it."""
     made = create_pod(server, "web-0", "node-1")
@@ -87,7 +87,7 @@ async def test_an_endpoint_goes_with_its_pod_and_not_before_its_addresses(
 
 
 async def test_the_endpoint_of_a_replica_stays_when_its_pod_goes(
-    server: ApiServer, cluster: Cluster
+    server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     """3.3, L00008: it has no owner that could go."""
     made = create_pod(server, "db-0", "node-1")
@@ -107,7 +107,7 @@ async def test_the_endpoint_of_a_replica_stays_when_its_pod_goes(
 
 
 async def test_a_namespace_goes_when_the_addresses_in_it_are_released(
-    server: ApiServer, cluster: Cluster
+    server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     """G00001."""
     server.request("POST", "/api/v1/namespaces", {"metadata": {"name": "fair"}})
@@ -129,7 +129,7 @@ async def test_a_namespace_goes_when_the_addresses_in_it_are_released(
 
 
 async def test_a_subnet_that_is_deleted_in_the_foreground_waits_for_its_pools(
-    server: ApiServer, cluster: Cluster
+    server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     """4.9: the pools have it as controller, and go first."""
     spec = {"subnet": "10.6.0.0/16", "ips": ["10.6.0.10-10.6.0.19"]}

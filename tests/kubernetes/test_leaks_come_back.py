@@ -11,7 +11,7 @@ from core.domain.events import AddressesReleased
 from core.domain.facts import PodFacts
 from core.domain.reclaim.evidence import Moment
 from core.errors import NotReady
-from tests.kubernetes.controllers import NODE, Controllers, create_node
+from tests.kubernetes.controllers import NODE, ControllersHarness, create_node
 from tests.kubernetes.workloads import (
     PODS,
     create_pod,
@@ -24,226 +24,232 @@ from tests.support.kubernetes import ApiServer
 
 
 @pytest.fixture
-async def town(server: ApiServer) -> AsyncIterator[Controllers]:
-    async with Controllers(server) as one:
+async def controllers(server: ApiServer) -> AsyncIterator[ControllersHarness]:
+    async with ControllersHarness(server) as one:
         yield one
         await one.check()
 
 
-async def evidence(town: Controllers) -> str:
+async def evidence(controllers: ControllersHarness) -> str:
     """What the log says of the last release."""
-    released = [one.event for one in await town.node.log()]
+    released = [one.event for one in await controllers.node.log()]
     return [one for one in released if isinstance(one, AddressesReleased)][-1].evidence
 
 
 async def test_a_pod_that_is_deleted_while_its_del_is_lost_gives_its_address_back(
-    server: ApiServer, town: Controllers
+    server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    await town.begin()
-    kept = await town.add(create_pod(server, "web-0", NODE))
-    await town.add(create_pod(server, "web-1", NODE))
+    await controllers.begin()
+    kept = await controllers.add(create_pod(server, "web-0", NODE))
+    await controllers.add(create_pod(server, "web-1", NODE))
 
     delete_pod(server, "web-1")
 
-    await town.until_held(*kept)
-    assert "deleted: Pod shop/web-1, UID" in await evidence(town)
-    assert "(event," in await evidence(town)
+    await controllers.until_held(*kept)
+    assert "deleted: Pod shop/web-1, UID" in await evidence(controllers)
+    assert "(event," in await evidence(controllers)
 
 
 async def test_a_pod_that_went_while_nobody_watched_is_found_by_two_looks(
-    server: ApiServer, town: Controllers
+    server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    kept = await town.add(create_pod(server, "web-0", NODE))
-    lost = await town.add(create_pod(server, "web-1", NODE))
+    kept = await controllers.add(create_pod(server, "web-0", NODE))
+    lost = await controllers.add(create_pod(server, "web-1", NODE))
     delete_pod(server, "web-1")
-    await town.begin()
+    await controllers.begin()
 
-    await town.until_status(lambda told: told["suspects"] == 1)
-    assert await town.held() == {*kept, *lost}
-    await town.look()
+    await controllers.until_status(lambda told: told["suspects"] == 1)
+    assert await controllers.held() == {*kept, *lost}
+    await controllers.look()
 
-    await town.until_held(*kept)
-    assert "pod-gone: Pod shop/web-1 is gone" in await evidence(town)
-    assert "(listing, seen" in await evidence(town)
+    await controllers.until_held(*kept)
+    assert "pod-gone: Pod shop/web-1 is gone" in await evidence(controllers)
+    assert "(listing, seen" in await evidence(controllers)
 
 
 async def test_another_pod_of_the_name_frees_what_the_one_before_it_held(
-    server: ApiServer, town: Controllers
+    server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    await town.add(create_pod(server, "web-0", NODE))
+    await controllers.add(create_pod(server, "web-0", NODE))
     delete_pod(server, "web-0")
     create_pod(server, "web-0", NODE)
-    await town.begin()
+    await controllers.begin()
 
-    await town.until_status(lambda told: told["suspects"] == 1)
-    await town.look()
+    await controllers.until_status(lambda told: told["suspects"] == 1)
+    await controllers.look()
 
-    await town.until_held()
-    assert "uid-changed" in await evidence(town)
+    await controllers.until_held()
+    assert "uid-changed" in await evidence(controllers)
 
 
 async def test_a_pod_that_no_watch_has_brought_yet_is_asked_for_and_kept(
-    server: ApiServer, town: Controllers
+    server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    replica = await town.begin()
-    await town.stop_watching("one")
-    held = await town.add(create_pod(server, "late", NODE))
+    replica = await controllers.begin()
+    await controllers.stop_watching("one")
+    held = await controllers.add(create_pod(server, "late", NODE))
     assert ("shop", "late") not in replica.watch.facts.pods.seen.objects
 
     for _ in range(3):
-        await town.look()
+        await controllers.look()
 
-    assert await town.held() == set(held)
+    assert await controllers.held() == set(held)
     assert replica.watch.facts.pods.reads >= 3
 
 
 async def test_an_api_server_that_is_away_frees_nothing_and_is_made_up_for(
-    server: ApiServer, town: Controllers
+    server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    replica = await town.begin()
-    gone = await town.add(create_pod(server, "web-0", NODE))
-    await town.stop_watching("one")
+    replica = await controllers.begin()
+    gone = await controllers.add(create_pod(server, "web-0", NODE))
+    await controllers.stop_watching("one")
     delete_pod(server, "web-0")
     server.kill()
 
     for _ in range(3):
-        await town.look()
-    during = await town.held()
+        await controllers.look()
+    during = await controllers.held()
     # Pods get addresses and give them back all the while.
     other = PodFacts("shop", "known", "uid-known")
-    added = await town.node.add(other)
-    await town.node.delete(other)
+    added = await controllers.node.add(other)
+    await controllers.node.delete(other)
 
     server.start()
-    town.watch_again("one")
-    await town.until(lambda: not replica.watch.facts.fault)
-    await town.look()
-    await town.look()
+    controllers.watch_again("one")
+    await controllers.until(lambda: not replica.watch.facts.fault)
+    await controllers.look()
+    await controllers.look()
 
     assert during == set(gone)
     assert added.endpoint.addresses()
-    await town.until_held()
+    await controllers.until_held()
 
 
-async def test_a_watch_that_breaks_loses_no_deletion(server: ApiServer, town: Controllers) -> None:
-    replica = await town.begin()
-    await town.add(create_pod(server, "web-0", NODE))
-    await town.stop_watching("one")
+async def test_a_watch_that_breaks_loses_no_deletion(
+    server: ApiServer, controllers: ControllersHarness
+) -> None:
+    replica = await controllers.begin()
+    await controllers.add(create_pod(server, "web-0", NODE))
+    await controllers.stop_watching("one")
     delete_pod(server, "web-0")
-    town.watch_again("one")
+    controllers.watch_again("one")
 
-    await town.until_held()
-    assert "(event," in await evidence(town)
+    await controllers.until_held()
+    assert "(event," in await evidence(controllers)
     assert replica.watch.facts.pods.seen.lists == 1
 
 
 async def test_a_cluster_that_shows_no_pods_at_all_frees_nothing(
-    server: ApiServer, town: Controllers
+    server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    held = await town.add(create_pod(server, "web-0", NODE))
+    held = await controllers.add(create_pod(server, "web-0", NODE))
     sweep(server)
-    replica = await town.begin()
+    replica = await controllers.begin()
 
     for _ in range(3):
-        await town.look()
+        await controllers.look()
 
     assert not replica.watch.facts.pods.seen.objects
-    assert await town.held() == set(held)
+    assert await controllers.held() == set(held)
 
 
-async def test_who_may_not_list_pods_frees_nothing(server: ApiServer, town: Controllers) -> None:
-    held = await town.add(create_pod(server, "web-0", NODE))
+async def test_who_may_not_list_pods_frees_nothing(
+    server: ApiServer, controllers: ControllersHarness
+) -> None:
+    held = await controllers.add(create_pod(server, "web-0", NODE))
     delete_pod(server, "web-0")
-    replica = await town.begin(anonymous=True)
+    replica = await controllers.begin(anonymous=True)
 
-    await town.until(lambda: "forbidden" in replica.watch.facts.fault)
+    await controllers.until(lambda: "forbidden" in replica.watch.facts.fault)
     with pytest.raises(NotReady, match="forbidden"):
-        await replica.watch.facts.facts(await town.node.truth(), Moment(0.0))
+        await replica.watch.facts.facts(await controllers.node.truth(), Moment(0.0))
 
-    assert await town.held() == set(held)
+    assert await controllers.held() == set(held)
 
 
 async def test_a_namespace_that_goes_takes_the_addresses_of_its_pods_along(
-    server: ApiServer, town: Controllers
+    server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    await town.begin()
-    kept = await town.add(create_pod(server, "web-0", NODE))
+    await controllers.begin()
+    kept = await controllers.add(create_pod(server, "web-0", NODE))
     server.request("POST", "/api/v1/namespaces", {"metadata": {"name": "fair"}})
     for number in range(5):
-        await town.add(create_pod(server, f"stall-{number}", NODE, namespace="fair"))
+        await controllers.add(create_pod(server, f"stall-{number}", NODE, namespace="fair"))
 
     # The namespace controller deletes what is in it, kubelets the Pods; no DEL arrives.
     server.request("DELETE", "/api/v1/namespaces/fair")
     server.request("DELETE", "/api/v1/namespaces/fair/pods?gracePeriodSeconds=0")
 
-    await town.until_held(*kept)
-    assert "deleted: Pod fair/stall-" in await evidence(town)
+    await controllers.until_held(*kept)
+    assert "deleted: Pod fair/stall-" in await evidence(controllers)
 
 
 @pytest.mark.slow
 async def test_pods_that_end_without_a_del_give_their_addresses_back_after_their_grace(
-    server: ApiServer, town: Controllers
+    server: ApiServer, controllers: ControllersHarness
 ) -> None:
     create_node(server, "node-down", ready=False)
-    await town.begin()
-    living = await town.add(create_pod(server, "living", NODE))
+    await controllers.begin()
+    living = await controllers.add(create_pod(server, "living", NODE))
     for name, node in (("stuck", NODE), ("stranded", "node-down"), ("nowhere", "node-unknown")):
         one = create_pod(server, name, node)
-        held = await town.add(one)
+        held = await controllers.add(one)
         set_status(server, name, phase="Running", podIP=held[0])
     for name in ("done", "evicted"):
-        await town.add(create_pod(server, name, NODE, spec={"terminationGracePeriodSeconds": 0}))
-    nowhere = await town.held_by("nowhere")
+        await controllers.add(
+            create_pod(server, name, NODE, spec={"terminationGracePeriodSeconds": 0})
+        )
+    nowhere = await controllers.held_by("nowhere")
 
     for name in ("stuck", "stranded", "nowhere"):
         server.request("DELETE", f"{PODS}/{name}?gracePeriodSeconds=1")
     set_status(server, "done", phase="Succeeded", containerStatuses=[ended_container()])
     set_status(server, "evicted", phase="Failed", reason="Evicted")
-    await town.until_begun("stuck", "stranded", "done")
-    before = await town.held()
+    await controllers.until_begun("stuck", "stranded", "done")
+    before = await controllers.held()
     # Nobody says when the containers of the evicted one ended, so that two looks have to.
-    await town.until_held(*living, *nowhere, *await town.held_by("evicted"))
+    await controllers.until_held(*living, *nowhere, *await controllers.held_by("evicted"))
     for _ in range(2):
-        await town.look()
+        await controllers.look()
 
     assert len(before) == 6
-    await town.until_held(*living, *nowhere)
+    await controllers.until_held(*living, *nowhere)
 
 
 async def test_a_node_that_goes_with_its_pods_leaves_nothing_behind(
-    server: ApiServer, town: Controllers
+    server: ApiServer, controllers: ControllersHarness
 ) -> None:
     create_node(server, "node-2")
-    await town.begin()
-    kept = await town.add(create_pod(server, "web-0", NODE))
+    await controllers.begin()
+    kept = await controllers.add(create_pod(server, "web-0", NODE))
     for number in range(1, 4):
-        await town.add(create_pod(server, f"web-{number}", "node-2"))
+        await controllers.add(create_pod(server, f"web-{number}", "node-2"))
 
     # The Pod garbage collector deletes by force what is bound to a Node that is no more.
     server.request("DELETE", "/api/v1/nodes/node-2")
     for number in range(1, 4):
         delete_pod(server, f"web-{number}")
 
-    await town.until_held(*kept)
-    assert "deleted: Pod shop/web-" in await evidence(town)
+    await controllers.until_held(*kept)
+    assert "deleted: Pod shop/web-" in await evidence(controllers)
 
 
 async def test_two_that_believe_to_lead_free_everything_once(
-    server: ApiServer, town: Controllers
+    server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    await town.begin("one")
-    await town.begin("two")
+    await controllers.begin("one")
+    await controllers.begin("two")
     pods = [create_pod(server, f"web-{number}", NODE) for number in range(20)]
     for pod in pods:
-        await town.add(pod)
+        await controllers.add(pod)
 
     for number in range(20):
         delete_pod(server, f"web-{number}")
 
-    await town.until_held()
+    await controllers.until_held()
     released = [
         address
-        for one in await town.node.log()
+        for one in await controllers.node.log()
         if isinstance(one.event, AddressesReleased)
         for address in one.event.releases
     ]
@@ -252,22 +258,24 @@ async def test_two_that_believe_to_lead_free_everything_once(
 
 @pytest.mark.slow
 async def test_a_thousand_pods_deleted_by_force_leave_no_address_behind(
-    server: ApiServer, town: Controllers
+    server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    await town.begin("one")
-    await town.begin("two", leads=False)
+    await controllers.begin("one")
+    await controllers.begin("two", leads=False)
     async with asyncio.TaskGroup() as group:
         for some in range(8):
-            group.create_task(thousandth(server, town, range(some, 1_000, 8)))
-    assert len(await town.held()) == 1_000
+            group.create_task(thousandth(server, controllers, range(some, 1_000, 8)))
+    assert len(await controllers.held()) == 1_000
 
     await asyncio.to_thread(sweep, server)
 
-    await town.until_held(patience_s=120)
+    await controllers.until_held(patience_s=120)
 
 
-async def thousandth(server: ApiServer, town: Controllers, numbers: Iterable[int]) -> None:
+async def thousandth(
+    server: ApiServer, controllers: ControllersHarness, numbers: Iterable[int]
+) -> None:
     """Some of a thousand Pods, each with an address."""
     for number in numbers:
         one = await asyncio.to_thread(create_pod, server, f"web-{number}", NODE)
-        await town.add(one)
+        await controllers.add(one)

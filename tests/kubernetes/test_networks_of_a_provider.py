@@ -26,7 +26,7 @@ from tests.agent.node import running
 from tests.kubernetes.cluster import until
 from tests.kubernetes.objects import create, network, path_of
 from tests.kubernetes.workloads import create_pod, named, sweep
-from tests.provider.town import Town, eventually
+from tests.provider.town import ProviderHarness, eventually
 from tests.support.kubernetes import MERGE, ApiServer
 from tests.workflows.external.fake_provider import FakeProvider
 from tests.workflows.external.fake_provider import mac_of as chosen_mac
@@ -149,15 +149,15 @@ async def test_an_agent_in_a_cluster_has_the_addresses_of_such_a_pod_bound(
         sources = {"facts": cluster.facts, "networks": cluster.networks}
         async with running(mine, MemoryStore(), **sources) as node:
             await node.pool("lan", "10.6.0.0/16", "10.6.0.10-10.6.0.20")
-            town = Town(node, provider)
-            await town.controller()
+            harness = ProviderHarness(node, provider)
+            await harness.controller()
             await until(lambda: bool(cluster.networks and cluster.networks.configs.objects))
             (address,) = [one.partition("/")[0] for one in await node.add(CNI_ARGS=named(pod))]
-            (nic,) = (await town.workload_endpoint())["interfaces"]
+            (nic,) = (await harness.workload_endpoint())["interfaces"]
             server.request("DELETE", "/api/v1/namespaces/shop/pods/web-0?gracePeriodSeconds=0")
             await node.delete(CNI_ARGS=named(pod))
-            await eventually(town.nothing_left)
-            await town.ends.aclose()
+            await eventually(harness.nothing_left)
+            await harness.ends.aclose()
         await cluster.leave()
     sweep(server)
 

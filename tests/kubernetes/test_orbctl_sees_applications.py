@@ -15,7 +15,7 @@ from ops.cli.applications import lines_of
 from ops.cli.exits import Exit
 from tests.kubernetes.objects import Object
 from tests.kubernetes.workloads import PARTS, create_set, sweep
-from tests.orbctl.world import CLUSTER, World
+from tests.orbctl.world import CLUSTER, OrbctlHarness
 from tests.support.kubernetes import ApiServer
 
 SUBNET = """
@@ -28,10 +28,10 @@ ASKS = {"ipam.spidernet.io/subnet": json.dumps({"ipv4": ["racks"]})}
 
 
 @pytest.fixture
-def world(server: ApiServer, tmp_path: Path) -> World:
+def orbctl(server: ApiServer, tmp_path: Path) -> OrbctlHarness:
     """A subnet, and applications in the cluster that ask for pools of it, or do not."""
     sweep(server)
-    made = World(tmp_path / "archive")
+    made = OrbctlHarness(tmp_path / "archive")
     (tmp_path / "subnet.yaml").write_text(SUBNET)
     assert made.orbctl("apply", "-f", str(tmp_path / "subnet.yaml")).code == Exit.OK
     create_set(server, "Deployment", "web", annotations=ASKS, replicas=3)
@@ -40,15 +40,15 @@ def world(server: ApiServer, tmp_path: Path) -> World:
     return made
 
 
-def settle(world: World, server: ApiServer, name: str) -> None:
+def settle(orbctl: OrbctlHarness, server: ApiServer, name: str) -> None:
     """Give a Deployment the pools that it asks for."""
     one = server.request("GET", f"{PARTS['Deployment']}/{name}").body
     found = application_of("Deployment", one)
-    ledger = asyncio.run(read_ledger(world.store, Keys(CLUSTER)))
+    ledger = asyncio.run(read_ledger(orbctl.store, Keys(CLUSTER)))
     (line,) = lines_of(ledger, {found.key: found})
     commands = [step.command for step in line.steps if step.command is not None]
     assert commands
-    world.on_node("node-1", lambda node: node.apply(*commands))
+    orbctl.on_node("node-1", lambda node: node.apply(*commands))
 
 
 def rows(text: str) -> dict[str, list[str]]:
@@ -58,11 +58,11 @@ def rows(text: str) -> dict[str, list[str]]:
 
 
 def test_applications_that_ask_for_pools_are_shown_and_others_are_not(
-    server: ApiServer, world: World
+    server: ApiServer, orbctl: OrbctlHarness
 ) -> None:
-    settle(world, server, "web")
+    settle(orbctl, server, "web")
 
-    ran = world.orbctl("get", "applications", "-A", f"--kubeconfig={server.kubeconfig}")
+    ran = orbctl.orbctl("get", "applications", "-A", f"--kubeconfig={server.kubeconfig}")
 
     assert (ran.code, ran.err) == (Exit.OK, "")
     assert rows(ran.out) == {
@@ -71,58 +71,58 @@ def test_applications_that_ask_for_pools_are_shown_and_others_are_not(
     }
 
 
-def test_without_a_cluster_records_tell(server: ApiServer, world: World) -> None:
-    ran = world.orbctl("get", "applications", "-n", "shop", "-o", "name")
+def test_without_a_cluster_records_tell(server: ApiServer, orbctl: OrbctlHarness) -> None:
+    ran = orbctl.orbctl("get", "applications", "-n", "shop", "-o", "name")
     assert ran.out == "", "by records, of which there are none"
 
     said = f"--kubeconfig={server.kubeconfig}"
-    ran = world.orbctl("get", "applications", "-n", "shop", "-o", "name", said)
+    ran = orbctl.orbctl("get", "applications", "-n", "shop", "-o", "name", said)
     assert ran.out.split() == ["application/CronJob/nightly", "application/Deployment/web"]
 
 
 def test_an_application_is_described_with_its_pool_and_what_is_to_be_done(
-    server: ApiServer, world: World
+    server: ApiServer, orbctl: OrbctlHarness
 ) -> None:
     said = f"--kubeconfig={server.kubeconfig}"
 
-    ran = world.orbctl("describe", "application", "shop/web", said)
+    ran = orbctl.orbctl("describe", "application", "shop/web", said)
     assert "State:      to do" in ran.out
     assert "create auto4-web-eth0" in ran.out
 
-    settle(world, server, "web")
-    ran = world.orbctl("describe", "application", "shop/web", said)
+    settle(orbctl, server, "web")
+    ran = orbctl.orbctl("describe", "application", "shop/web", said)
     assert "State:      settled" in ran.out
     assert "auto4-web-eth0" in ran.out.partition("Pools (1)")[2]
 
-    ran = world.orbctl("describe", "application", "shop/plain", said)
+    ran = orbctl.orbctl("describe", "application", "shop/plain", said)
     assert ran.code == Exit.NOT_FOUND
     assert "no application shop/plain asks for a pool of its own" in ran.err
 
 
 def test_a_pool_whose_application_is_gone_says_so_and_what_becomes_of_it(
-    server: ApiServer, world: World
+    server: ApiServer, orbctl: OrbctlHarness
 ) -> None:
-    settle(world, server, "web")
+    settle(orbctl, server, "web")
     gone: Object = server.request("DELETE", f"{PARTS['Deployment']}/web").body
     said = f"--kubeconfig={server.kubeconfig}"
 
-    ran = world.orbctl("describe", "application", "shop/web", said)
+    ran = orbctl.orbctl("describe", "application", "shop/web", said)
 
     assert gone["status"] == "Success"
     assert "State:      gone" in ran.out
     assert "delete auto4-web-eth0" in ran.out
-    assert rows(world.orbctl("get", "apps", "-A", said).out)["web"][-1].endswith("gone")
+    assert rows(orbctl.orbctl("get", "apps", "-A", said).out)["web"][-1].endswith("gone")
 
 
 def test_while_the_api_server_is_away_nothing_is_called_gone(
-    server: ApiServer, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: ApiServer, orbctl: OrbctlHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settle(world, server, "web")
+    settle(orbctl, server, "web")
     monkeypatch.setattr("ops.kubernetes.watches.applications.LISTED_S_MAX", 0.5)
     away = tmp_path / "away.kubeconfig"
     away.write_text(server.kubeconfig.read_text().replace(server.url, "https://127.0.0.1:9"))
 
-    ran = world.orbctl("get", "applications", "-A", f"--kubeconfig={away}")
+    ran = orbctl.orbctl("get", "applications", "-A", f"--kubeconfig={away}")
 
     assert ran.code == Exit.OK
     assert "not all applications can be seen" in ran.err

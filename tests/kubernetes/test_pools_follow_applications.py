@@ -20,9 +20,9 @@ from nodeagent.kubernetes.cluster_connection import joined
 from nodeagent.settings.values import Settings
 from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
 from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
-from tests.agent.node import Node as Agent
+from tests.agent.node import AgentHarness as Agent
 from tests.agent.node import running
-from tests.kubernetes.controllers import NODE, Controllers
+from tests.kubernetes.controllers import NODE, ControllersHarness
 from tests.kubernetes.objects import Object
 from tests.kubernetes.workloads import (
     PARTS,
@@ -41,38 +41,46 @@ CLONE_SETS = "/apis/apps.kruise.io/v1alpha1/namespaces/shop/clonesets"
 
 
 @pytest.fixture
-async def town(server: ApiServer) -> AsyncIterator[Controllers]:
-    async with Controllers(server) as one:
+async def controllers(server: ApiServer) -> AsyncIterator[ControllersHarness]:
+    async with ControllersHarness(server) as one:
         await one.node.apply(ApplySubnet(SUBNET))
         yield one
         await one.check()
 
 
 @pytest.fixture
-async def agent(server: ApiServer, settings: Settings, town: Controllers) -> AsyncIterator[Agent]:
+async def agent(
+    server: ApiServer, settings: Settings, controllers: ControllersHarness
+) -> AsyncIterator[Agent]:
     """The agent of the node, with facts of its own from the API server."""
-    ours = settings._replace(kubeconfig=str(server.kubeconfig), cluster=town.node.keys.cluster)
+    ours = settings._replace(
+        kubeconfig=str(server.kubeconfig), cluster=controllers.node.keys.cluster
+    )
     cluster = await joined(ours)
     assert cluster is not None
-    await town.until(cluster.facts.pods.listed.is_set)
-    async with running(ours, town.store, facts=cluster.facts) as one:
+    await controllers.until(cluster.facts.pods.listed.is_set)
+    async with running(ours, controllers.store, facts=cluster.facts) as one:
         yield one
         await cluster.leave()
 
 
-async def pools_of(town: Controllers, name: str, kind: str = "Deployment") -> list[Pool]:
+async def pools_of(
+    controllers: ControllersHarness, name: str, kind: str = "Deployment"
+) -> list[Pool]:
     wanted = (kind, name)
-    pools = (await town.node.truth()).pools.values()
+    pools = (await controllers.node.truth()).pools.values()
     return [
         one for one in pools if (one.labels.get(OWNER_KIND), one.labels.get(OWNER_NAME)) == wanted
     ]
 
 
-async def until_pools(town: Controllers, name: str, *ips: str, kind: str = "Deployment") -> None:
+async def until_pools(
+    controllers: ControllersHarness, name: str, *ips: str, kind: str = "Deployment"
+) -> None:
     """Wait until the application's pools have these addresses, one text a pool."""
 
     async def are_so() -> bool:
-        return [",".join(one.ips) for one in await pools_of(town, name, kind)] == list(ips)
+        return [",".join(one.ips) for one in await pools_of(controllers, name, kind)] == list(ips)
 
     await eventually(are_so)
 
@@ -93,55 +101,55 @@ def create_pod_of(server: ApiServer, deployment: Object, name: str) -> Object:
 
 
 async def test_a_deployment_gets_a_pool_that_grows_shrinks_and_goes_with_it(
-    server: ApiServer, town: Controllers, agent: Agent
+    server: ApiServer, controllers: ControllersHarness, agent: Agent
 ) -> None:
-    await town.begin()
+    await controllers.begin()
     web = create_set(server, "Deployment", "web", annotations=ASKS, replicas=2)
-    await until_pools(town, "web", "10.7.0.10-10.7.0.11")
+    await until_pools(controllers, "web", "10.7.0.10-10.7.0.11")
     pod = create_pod_of(server, web, "web-a")
     added = await agent.add("web-a", CNI_ARGS=named(pod))
 
     scale(server, "web", 5)
-    await until_pools(town, "web", "10.7.0.10-10.7.0.14")
+    await until_pools(controllers, "web", "10.7.0.10-10.7.0.14")
     scale(server, "web", 1)
-    await until_pools(town, "web", added[0].partition("/")[0])
+    await until_pools(controllers, "web", added[0].partition("/")[0])
     delete(server, "Deployment", "web")
     delete_pod(server, "web-a")  # the DEL is lost
-    await until_pools(town, "web")
+    await until_pools(controllers, "web")
 
     assert added[0].startswith("10.7.0.1")
-    assert not await town.held()
+    assert not await controllers.held()
 
 
 async def test_an_add_waits_for_the_pool_of_an_application_that_nobody_has_seen_yet(
-    server: ApiServer, town: Controllers, agent: Agent
+    server: ApiServer, controllers: ControllersHarness, agent: Agent
 ) -> None:
     web = create_set(server, "Deployment", "web", annotations=ASKS, replicas=1)
     pod = create_pod_of(server, web, "web-a")
     adding = asyncio.create_task(agent.add("web-a", CNI_ARGS=named(pod)))
-    await town.begin()
+    await controllers.begin()
 
     assert await adding == ["10.7.0.10/16"]
 
 
 async def test_what_was_created_scaled_and_deleted_meanwhile_is_made_up_for(
-    server: ApiServer, town: Controllers
+    server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    await town.begin()
+    await controllers.begin()
     create_set(server, "Deployment", "scaled", annotations=ASKS, replicas=2)
-    await until_pools(town, "scaled", "10.7.0.10-10.7.0.11")
+    await until_pools(controllers, "scaled", "10.7.0.10-10.7.0.11")
     create_set(server, "Deployment", "deleted", annotations=ASKS, replicas=2)
-    await until_pools(town, "deleted", "10.7.0.12-10.7.0.13")
-    await town.end("one")
+    await until_pools(controllers, "deleted", "10.7.0.12-10.7.0.13")
+    await controllers.end("one")
 
     scale(server, "scaled", 1)
     delete(server, "Deployment", "deleted")
     create_set(server, "Deployment", "created", annotations=ASKS, replicas=1)
-    await town.begin("two")
+    await controllers.begin("two")
 
-    await until_pools(town, "scaled", "10.7.0.11")
-    await until_pools(town, "deleted")
-    made = await eventually(partial(pools_of, town, "created"))
+    await until_pools(controllers, "scaled", "10.7.0.11")
+    await until_pools(controllers, "deleted")
+    made = await eventually(partial(pools_of, controllers, "created"))
     assert [size_of(one) for one in made] == [1]
 
 
@@ -156,9 +164,9 @@ SIZES: dict[str, tuple[dict[str, Any], int]] = {
 
 
 async def test_every_kind_of_application_gets_a_pool_of_its_size(
-    server: ApiServer, town: Controllers
+    server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    await town.begin()
+    await controllers.begin()
     for kind, (spec, _) in SIZES.items():
         create_set(server, kind, kind.lower(), annotations=ASKS, **spec)
     status = dict.fromkeys(("currentNumberScheduled", "numberMisscheduled", "numberReady"), 0)
@@ -166,7 +174,7 @@ async def test_every_kind_of_application_gets_a_pool_of_its_size(
     server.request("PATCH", f"{PARTS['DaemonSet']}/daemonset/status", said, content=MERGE)
 
     async def are_right() -> bool:
-        return await sizes(town) == {kind: size for kind, (_, size) in SIZES.items()}
+        return await sizes(controllers) == {kind: size for kind, (_, size) in SIZES.items()}
 
     await eventually(are_right)
     assert set(SIZES) == set(COLLECTIONS)
@@ -176,35 +184,35 @@ def size_of(pool: Pool) -> int:
     return pool_addresses(pool).size
 
 
-async def sizes(town: Controllers) -> dict[str, int]:
-    ledger = await town.node.truth()
+async def sizes(controllers: ControllersHarness) -> dict[str, int]:
+    ledger = await controllers.node.truth()
     owners = {one.labels.get(OWNER_KIND): one for one in ledger.pools.values()}
     return {kind: size_of(one) for kind, one in owners.items() if kind}
 
 
 async def test_the_replica_set_of_a_deployment_gets_no_pool_of_its_own(
-    server: ApiServer, town: Controllers
+    server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    await town.begin()
+    await controllers.begin()
     web = create_set(server, "Deployment", "web", annotations=ASKS, replicas=1)
     create_set(server, "ReplicaSet", "web-1", web, annotations=ASKS, replicas=1)
 
-    await until_pools(town, "web", "10.7.0.10")
+    await until_pools(controllers, "web", "10.7.0.10")
 
-    assert not await pools_of(town, "web-1", "ReplicaSet")
+    assert not await pools_of(controllers, "web-1", "ReplicaSet")
 
 
 async def test_nothing_is_taken_from_an_application_that_nobody_may_read(
-    server: ApiServer, town: Controllers
+    server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    await town.begin()
+    await controllers.begin()
     create_set(server, "Deployment", "web", annotations=ASKS, replicas=1)
-    await until_pools(town, "web", "10.7.0.10")
-    await town.end("one")
+    await until_pools(controllers, "web", "10.7.0.10")
+    await controllers.end("one")
     delete(server, "Deployment", "web")
 
-    blind = await town.begin("two", anonymous=True)
-    (pool,) = await pools_of(town, "web")
+    blind = await controllers.begin("two", anonymous=True)
+    (pool,) = await pools_of(controllers, "web")
     key = application_of(pool.labels)
     assert key is not None
     found = await blind.watch.applications.find(key)
@@ -212,14 +220,14 @@ async def test_nothing_is_taken_from_an_application_that_nobody_may_read(
     assert isinstance(found, MissingOwner)
     assert "forbidden" in found.why
     assert not found.certain
-    assert await pools_of(town, "web") == [pool]
+    assert await pools_of(controllers, "web") == [pool]
 
 
 async def test_the_pool_of_a_third_party_is_made_by_its_pod_and_goes_with_it(
-    server: ApiServer, town: Controllers, agent: Agent
+    server: ApiServer, controllers: ControllersHarness, agent: Agent
 ) -> None:
     define(server, "apps.kruise.io", "v1alpha1", "CloneSet", "clonesets")
-    await town.begin()
+    await controllers.begin()
     body = {
         "apiVersion": "apps.kruise.io/v1alpha1",
         "kind": "CloneSet",
@@ -232,7 +240,7 @@ async def test_the_pool_of_a_third_party_is_made_by_its_pod_and_goes_with_it(
     added = await agent.add("ads-x", CNI_ARGS=named(pod))
     server.request("DELETE", f"{CLONE_SETS}/ads")
     delete_pod(server, "ads-x")
-    await until_pools(town, "ads", kind="CloneSet")
+    await until_pools(controllers, "ads", kind="CloneSet")
 
     assert added == ["10.7.0.10/16"]
-    assert not await town.held()
+    assert not await controllers.held()

@@ -14,7 +14,7 @@ from core.errors import ApiConflict
 from ops.kubernetes.reporter import ROUND_S
 from ops.kubernetes.reports import REPORT, StatusReport
 from ops.kubernetes.resources import FINALIZER, TranslatedKind
-from tests.kubernetes.cluster import Cluster
+from tests.kubernetes.cluster import TranslatorHarness
 from tests.kubernetes.objects import Object, create, get, path_of, pool, subnet
 from tests.support import nodes
 from tests.support.kubernetes import MERGE, ApiServer
@@ -27,9 +27,9 @@ TEN = ["10.6.0.10-10.6.0.19"]
 
 
 @pytest.fixture
-async def cluster(server: ApiServer) -> AsyncIterator[Cluster]:
+async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
     """With one pool of ten addresses."""
-    async with Cluster(server) as one:
+    async with TranslatorHarness(server) as one:
         create(server, pool(ips=TEN, default=True))
         await one.until_said("SpiderIPPool", "blue", "Ready", "True")
         await one.node.view.freshen()
@@ -52,7 +52,9 @@ def counted(server: ApiServer, allocated: int) -> bool:
     return status_of(server).get("allocatedIPCount") == allocated
 
 
-async def test_a_new_pool_says_that_nothing_is_held(server: ApiServer, cluster: Cluster) -> None:
+async def test_a_new_pool_says_that_nothing_is_held(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
     await cluster.until(lambda: counted(server, 0))
 
     status = status_of(server)
@@ -60,7 +62,7 @@ async def test_a_new_pool_says_that_nothing_is_held(server: ApiServer, cluster: 
 
 
 @pytest.mark.simulated(lacks="kmock does not have: conditions that several write")
-async def test_a_pool_says_who_holds_what(server: ApiServer, cluster: Cluster) -> None:
+async def test_a_pool_says_who_holds_what(server: ApiServer, cluster: TranslatorHarness) -> None:
     (address,) = addresses(await cluster.node.add(pod("web-0")))
     await cluster.until(lambda: counted(server, 1))
 
@@ -73,7 +75,7 @@ async def test_a_pool_says_who_holds_what(server: ApiServer, cluster: Cluster) -
     assert {one["type"] for one in status_of(server)["conditions"]} >= {"Ready", "Exhausted"}
 
 
-async def test_a_pool_says_how_full_it_is(server: ApiServer, cluster: Cluster) -> None:
+async def test_a_pool_says_how_full_it_is(server: ApiServer, cluster: TranslatorHarness) -> None:
     async def fill(first: int, last: int) -> dict[str, str]:
         await asyncio.gather(*(cluster.node.add(pod(f"web-{n}")) for n in range(first, last)))
         await cluster.until(lambda: counted(server, last))
@@ -86,7 +88,9 @@ async def test_a_pool_says_how_full_it_is(server: ApiServer, cluster: Cluster) -
     assert (full["NearlyExhausted"], full["Exhausted"], full["Ready"]) == ("True", "True", "True")
 
 
-async def test_a_subnet_says_what_its_pools_have(server: ApiServer, cluster: Cluster) -> None:
+async def test_a_subnet_says_what_its_pools_have(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
     create(server, subnet(ips=["10.6.0.0-10.6.0.99"]))
 
     await cluster.until(
@@ -104,7 +108,7 @@ def automatic(*ips: str) -> Pool:
 
 
 async def test_an_automatic_pool_has_a_resource_that_follows_it(
-    server: ApiServer, cluster: Cluster
+    server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     await cluster.node.apply(automatic("10.6.0.50"))
     await cluster.until(lambda: status_of(server, "SpiderIPPool", AUTO).get("totalIPCount") == 1)
@@ -123,7 +127,7 @@ async def test_an_automatic_pool_has_a_resource_that_follows_it(
 
 
 async def test_an_automatic_pool_whose_resource_is_deleted_drains(
-    server: ApiServer, cluster: Cluster
+    server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     await cluster.node.apply(automatic("10.6.0.50"))
     await cluster.until(lambda: get(server, "SpiderIPPool", AUTO)["kind"] == "SpiderIPPool")
@@ -135,7 +139,7 @@ async def test_an_automatic_pool_whose_resource_is_deleted_drains(
 
 
 async def test_an_endpoint_is_there_as_long_as_addresses_are_held(
-    server: ApiServer, cluster: Cluster
+    server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     (address,) = addresses(await cluster.node.add(pod("web-0")))
     await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
@@ -158,7 +162,7 @@ async def test_an_endpoint_is_there_as_long_as_addresses_are_held(
 
 
 async def test_the_endpoint_of_a_fixed_address_outlives_its_pod(
-    server: ApiServer, cluster: Cluster
+    server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     await cluster.node.add(pod("db-0", fixed="statefulset"))
 
@@ -168,7 +172,7 @@ async def test_the_endpoint_of_a_fixed_address_outlives_its_pod(
 
 
 async def test_an_endpoint_in_deletion_stays_until_its_addresses_are_released(
-    server: ApiServer, cluster: Cluster
+    server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     await cluster.node.add(pod("web-0"))
     await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
@@ -183,7 +187,7 @@ async def test_an_endpoint_in_deletion_stays_until_its_addresses_are_released(
 
 
 async def test_an_endpoint_in_deletion_makes_room_for_the_next_pod_of_its_name(
-    server: ApiServer, cluster: Cluster
+    server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     await cluster.node.add(pod("web-0"))
     await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
@@ -199,7 +203,7 @@ async def test_an_endpoint_in_deletion_makes_room_for_the_next_pod_of_its_name(
 
 
 async def test_an_endpoint_that_is_reported_anew_keeps_what_others_have_put_on_it(
-    server: ApiServer, cluster: Cluster
+    server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     await cluster.node.add(pod("web-0"))
     await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
@@ -225,7 +229,7 @@ async def test_an_endpoint_that_is_reported_anew_keeps_what_others_have_put_on_i
 
 @pytest.mark.simulated(lacks="kmock does not have: names that are taken")
 async def test_an_endpoint_that_was_there_unseen_is_not_overwritten(
-    server: ApiServer, cluster: Cluster
+    server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     """A leader that was cut off has sent it; its successor has reported since."""
     await cluster.node.add(pod("web-0"))
@@ -241,7 +245,9 @@ async def test_an_endpoint_that_was_there_unseen_is_not_overwritten(
     assert endpoint(server)["metadata"]["resourceVersion"] == version
 
 
-async def test_a_foreign_endpoint_is_left_alone(server: ApiServer, cluster: Cluster) -> None:
+async def test_a_foreign_endpoint_is_left_alone(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
     ours = await cluster.node.add(pod("web-0"))
     await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
     foreign = endpoint(server)
@@ -261,7 +267,7 @@ async def test_a_foreign_endpoint_is_left_alone(server: ApiServer, cluster: Clus
 
 
 async def test_what_happened_in_a_downtime_is_reported_after_it(
-    server: ApiServer, cluster: Cluster
+    server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     await cluster.node.add(pod("web-0"))
     await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
@@ -279,7 +285,7 @@ async def test_what_happened_in_a_downtime_is_reported_after_it(
 
 
 async def test_without_an_api_server_pods_get_addresses_and_reports_follow(
-    server: ApiServer, cluster: Cluster
+    server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     await cluster.until(lambda: counted(server, 0))
     server.kill()
@@ -297,7 +303,7 @@ async def test_without_an_api_server_pods_get_addresses_and_reports_follow(
 
 
 async def test_a_report_that_somebody_else_wrote_is_put_right(
-    server: ApiServer, cluster: Cluster
+    server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     await cluster.until(lambda: counted(server, 0))
 
@@ -310,7 +316,7 @@ async def test_a_report_that_somebody_else_wrote_is_put_right(
 
 @pytest.mark.simulated(lacks="kmock does not have: versions of what is applied")
 async def test_a_report_that_arrives_after_a_later_one_is_refused(
-    server: ApiServer, cluster: Cluster
+    server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     """A leader that was cut off has made it; its successor has reported since."""
     await cluster.until(lambda: counted(server, 0))
@@ -332,7 +338,7 @@ async def test_a_report_that_arrives_after_a_later_one_is_refused(
 
 @pytest.mark.simulated(lacks="kmock does not have: namespaces that are not there")
 async def test_a_pod_of_a_namespace_that_is_not_there_holds_up_nobody(
-    server: ApiServer, cluster: Cluster
+    server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     await cluster.node.add(pod("ghost")._replace(namespace="nowhere"))
     await cluster.node.add(pod("web-0"))
@@ -344,7 +350,7 @@ async def test_a_pod_of_a_namespace_that_is_not_there_holds_up_nobody(
 
 
 async def test_a_reporter_begins_no_round_while_nothing_changes(
-    server: ApiServer, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+    server: ApiServer, cluster: TranslatorHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await cluster.node.add(pod("web-0"))
     await cluster.until(lambda: counted(server, 1))

@@ -12,7 +12,7 @@ from core.domain.model import Reservation
 from core.domain.subnets.subnet_model import controlled
 from core.errors import LostRace
 from ops.kubernetes.resources import FINALIZER, SOURCE
-from tests.kubernetes.cluster import PATIENCE_S, Cluster, events_about
+from tests.kubernetes.cluster import PATIENCE_S, TranslatorHarness, events_about
 from tests.kubernetes.objects import (
     create,
     get,
@@ -30,8 +30,8 @@ pytestmark = pytest.mark.simulated
 
 
 @pytest.fixture
-async def cluster(server: ApiServer) -> AsyncIterator[Cluster]:
-    async with Cluster(server) as one:
+async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
+    async with TranslatorHarness(server) as one:
         yield one
         await one.stop()
         await check_everything(one.node)
@@ -46,7 +46,7 @@ def is_said(server: ApiServer, kind: str, name: str, *types: str) -> bool:
     return is_new and {each["type"] for each in said} == set(types)
 
 
-def ips_of(cluster: Cluster) -> tuple[str, ...]:
+def ips_of(cluster: TranslatorHarness) -> tuple[str, ...]:
     blue = cluster.ledger.pools.get("blue")
     return blue.ips if blue else ()
 
@@ -60,7 +60,7 @@ def is_gone(server: ApiServer, kind: str, name: str) -> bool:
     return server.request("GET", path_of(kind, name)).status == 404
 
 
-async def test_what_is_created_is_in_force(server: ApiServer, cluster: Cluster) -> None:
+async def test_what_is_created_is_in_force(server: ApiServer, cluster: TranslatorHarness) -> None:
     create(server, subnet(ips=["10.6.0.10-10.6.0.99"], gateway="10.6.0.1"))
     await cluster.until_said("SpiderSubnet", "wide", "Ready", "True")
     create(server, pool(ips=["10.6.0.12", "10.6.0.10-10.6.0.11"], default=True))
@@ -80,7 +80,7 @@ async def test_what_is_created_is_in_force(server: ApiServer, cluster: Cluster) 
     assert addresses(await cluster.node.add(pod("web-0"))) <= {"10.6.0.11", "10.6.0.12"}
 
 
-async def test_what_is_changed_is_changed(server: ApiServer, cluster: Cluster) -> None:
+async def test_what_is_changed_is_changed(server: ApiServer, cluster: TranslatorHarness) -> None:
     create(server, pool())
     await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
 
@@ -91,7 +91,7 @@ async def test_what_is_changed_is_changed(server: ApiServer, cluster: Cluster) -
 
 
 async def test_a_refusal_is_told_in_a_condition_and_an_event(
-    server: ApiServer, cluster: Cluster
+    server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, pool("blue"))
     await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
@@ -108,7 +108,7 @@ async def test_a_refusal_is_told_in_a_condition_and_an_event(
 
 
 async def test_what_was_refused_is_tried_again_when_others_have_changed(
-    server: ApiServer, cluster: Cluster
+    server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, pool("blue"))
     await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
@@ -121,7 +121,9 @@ async def test_what_was_refused_is_tried_again_when_others_have_changed(
     assert cluster.ledger.pools["green"].ips == ("10.6.0.10",)
 
 
-async def test_a_deleted_pool_drains_and_then_goes(server: ApiServer, cluster: Cluster) -> None:
+async def test_a_deleted_pool_drains_and_then_goes(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
     create(server, pool(default=True))
     await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
     await cluster.node.view.freshen()
@@ -137,7 +139,9 @@ async def test_a_deleted_pool_drains_and_then_goes(server: ApiServer, cluster: C
     assert "blue" not in cluster.ledger.pools
 
 
-async def test_a_deleted_subnet_takes_its_pools_along(server: ApiServer, cluster: Cluster) -> None:
+async def test_a_deleted_subnet_takes_its_pools_along(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
     create(server, subnet(ips=["10.6.0.10-10.6.0.99"]))
     await cluster.until_said("SpiderSubnet", "wide", "Ready", "True")
     create(server, pool(default=True))
@@ -155,7 +159,9 @@ async def test_a_deleted_subnet_takes_its_pools_along(server: ApiServer, cluster
     assert not cluster.ledger.subnets
 
 
-async def test_a_deleted_reservation_is_lifted(server: ApiServer, cluster: Cluster) -> None:
+async def test_a_deleted_reservation_is_lifted(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
     create(server, reservation(ips=["10.6.0.10"]))
     await cluster.until_said("SpiderReservedIP", "kept", "Ready", "True")
 
@@ -165,7 +171,7 @@ async def test_a_deleted_reservation_is_lifted(server: ApiServer, cluster: Clust
 
 
 async def test_a_finalizer_removed_by_hand_frees_no_address(
-    server: ApiServer, cluster: Cluster
+    server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, pool(default=True))
     await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
@@ -188,7 +194,7 @@ async def test_a_finalizer_removed_by_hand_frees_no_address(
     assert cluster.ledger.pools["blue"].ips == ("10.6.0.30",)
 
 
-async def test_a_downtime_is_made_up_for(server: ApiServer, cluster: Cluster) -> None:
+async def test_a_downtime_is_made_up_for(server: ApiServer, cluster: TranslatorHarness) -> None:
     for one in (pool("kept"), pool("changed", ips=["10.6.0.20"]), pool("gone", ips=["10.6.0.30"])):
         create(server, one)
     create(server, reservation("lifted", ips=["10.6.0.99"]))
@@ -212,7 +218,7 @@ async def test_a_downtime_is_made_up_for(server: ApiServer, cluster: Cluster) ->
 
 
 async def test_an_api_server_that_comes_back_is_followed_again(
-    server: ApiServer, cluster: Cluster
+    server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, pool())
     await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
@@ -228,7 +234,7 @@ async def test_an_api_server_that_comes_back_is_followed_again(
 
 
 @pytest.mark.simulated(lacks="kmock does not have: writes that change nothing")
-async def test_looking_again_changes_nothing(server: ApiServer, cluster: Cluster) -> None:
+async def test_looking_again_changes_nothing(server: ApiServer, cluster: TranslatorHarness) -> None:
     create(server, subnet(ips=["10.6.0.10-10.6.0.99"], gateway="10.6.0.1"))
     create(server, pool(ips=["10.6.0.12", "10.6.0.11"]))
     types = ("Ready", "Exhausted", "NearlyExhausted", "Conflicted")
@@ -246,7 +252,9 @@ async def test_looking_again_changes_nothing(server: ApiServer, cluster: Cluster
     assert get(server, "SpiderIPPool", "blue")["metadata"]["resourceVersion"] == before
 
 
-async def test_what_no_resource_made_is_left_alone(server: ApiServer, cluster: Cluster) -> None:
+async def test_what_no_resource_made_is_left_alone(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
     await cluster.node.apply(
         nodes.pool("by-hand", "10.6.0.50"), ApplyReservation(Reservation("too", 4, ("10.6.0.60",)))
     )
@@ -260,7 +268,9 @@ async def test_what_no_resource_made_is_left_alone(server: ApiServer, cluster: C
     assert cluster.ledger.reservations.keys() == {"too"}
 
 
-async def test_a_pool_of_an_application_is_a_report(server: ApiServer, cluster: Cluster) -> None:
+async def test_a_pool_of_an_application_is_a_report(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
     one = pool("auto4-web-eth0-abcde")
     one["metadata"]["labels"] = {"ipam.spidernet.io/owner-application-name": "web"}
     create(server, one)
@@ -273,7 +283,7 @@ async def test_a_pool_of_an_application_is_a_report(server: ApiServer, cluster: 
 
 
 async def test_the_log_says_where_a_pool_comes_from_and_no_more(
-    server: ApiServer, cluster: Cluster
+    server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     one = pool()
     one["metadata"]["annotations"] = {
@@ -290,7 +300,7 @@ async def test_the_log_says_where_a_pool_comes_from_and_no_more(
 
 
 async def test_of_two_translators_only_the_newer_one_writes(
-    server: ApiServer, cluster: Cluster
+    server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, pool())
     await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")

@@ -14,7 +14,7 @@ from nodeagent.kubernetes.cluster_connection import joined
 from nodeagent.settings.values import Settings
 from ops.kubernetes.settings import CoordinatorReconcilerSettings, KubernetesSettings, LeaseSettings
 from tests.chart.rendering import NAMESPACE, objects
-from tests.kubernetes.cluster import Cluster, until
+from tests.kubernetes.cluster import TranslatorHarness, until
 from tests.kubernetes.identities import grant, kubeconfig_of, may
 from tests.kubernetes.networks import DEFINITION, PATH
 from tests.kubernetes.objects import coordinator, create, get, network, pool
@@ -105,7 +105,7 @@ def granted(granted_once: None, server: ApiServer) -> ApiServer:
 
 
 @pytest.fixture
-async def cluster(granted: ApiServer, tmp_path: Path) -> AsyncIterator[Cluster]:
+async def cluster(granted: ApiServer, tmp_path: Path) -> AsyncIterator[TranslatorHarness]:
     """Everything that a leading controller does, with the rights of its account."""
     await asyncio.to_thread(granted.kubectl, "apply", "--server-side", "-f", "-", stdin=DEFINITION)
     await asyncio.to_thread(granted.wait_served, PATH)
@@ -115,7 +115,7 @@ async def cluster(granted: ApiServer, tmp_path: Path) -> AsyncIterator[Cluster]:
         coordinator=CoordinatorReconcilerSettings(cni_directory=tmp_path),
         lease=LeaseSettings(NAMESPACE),
     )
-    found = Cluster(granted, settings)
+    found = TranslatorHarness(granted, settings)
     found.term = LeaderTerm("controller", "controller-0", 7, b"", 0)
     async with found:
         yield found
@@ -123,7 +123,9 @@ async def cluster(granted: ApiServer, tmp_path: Path) -> AsyncIterator[Cluster]:
         await asyncio.to_thread(granted.request, "DELETE", collection)
 
 
-async def test_a_controller_does_all_its_work_with_its_own_rights(cluster: Cluster) -> None:
+async def test_a_controller_does_all_its_work_with_its_own_rights(
+    cluster: TranslatorHarness,
+) -> None:
     server = cluster.server
     for one in (
         pool(default=True),

@@ -23,7 +23,7 @@ from ops.kubernetes.settings import (
     KubernetesSettings,
     WebhookSettings,
 )
-from tests.kubernetes.cluster import Cluster
+from tests.kubernetes.cluster import TranslatorHarness
 from tests.kubernetes.objects import create, made, path_of, replace
 from tests.support.kubernetes import ApiServer
 
@@ -37,7 +37,7 @@ PATHS = {
 class Webhooks:
     """The webhook server beside a cluster, and what the API server knows of it."""
 
-    def __init__(self, cluster: Cluster, directory: Path) -> None:
+    def __init__(self, cluster: TranslatorHarness, directory: Path) -> None:
         self.cluster = cluster
         self.authority = trustme.CA()
         self.files = CertificateFiles(directory / "tls.crt", directory / "tls.key")
@@ -163,7 +163,7 @@ async def asked(
 ) -> AsyncIterator[Webhooks]:
     """Webhooks that an API server asks, beside a cluster of their own."""
     settings = KubernetesSettings(str(server.kubeconfig), subnets_enabled=subnets_enabled)
-    async with Cluster(server, settings) as cluster:
+    async with TranslatorHarness(server, settings) as cluster:
         found = Webhooks(cluster, directory)
         found.write_certificate()
         await found.start()

@@ -22,7 +22,7 @@ from ops.controller.settings import TLS_CERTIFICATE, TLS_KEY
 from ops.kubernetes.admission.configurations import NAME, WebhookClientConfig, configurations
 from ops.kubernetes.settings import WEBHOOK_PORT, InjectionSettings
 from ops.lab.controller import LabController
-from tests.nodes.cluster import Cluster
+from tests.nodes.cluster import KubernetesCluster
 from tests.nodes.rights import CONTROLLER
 from tests.nodes.workloads import SHOP, Object
 from tests.workflows.external.fake_provider import FakeProvider
@@ -33,7 +33,7 @@ CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1"
 class Cloud:
     """``provider`` may be read from any thread: it is asked by one of its own."""
 
-    def __init__(self, cluster: Cluster, slots: int) -> None:
+    def __init__(self, cluster: KubernetesCluster, slots: int) -> None:
         self.provider: FakeProvider
         self._cluster = cluster
         self._slots = slots

@@ -79,7 +79,7 @@ class Pod(NamedTuple):
     ready: bool
 
 
-class Cluster:
+class KubernetesCluster:
     """All of it; enter it to start it."""
 
     def __init__(self) -> None:

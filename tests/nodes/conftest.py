@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.nodes.cluster import Cluster
+from tests.nodes.cluster import KubernetesCluster
 from tests.support.kubernetes import ASSETS, missing_programs
 from tests.support.parts import KUBELET, needs, require_containers
 
@@ -28,14 +28,14 @@ def possible() -> None:
 
 
 @pytest.fixture(scope="session")
-def running(possible: None) -> Iterator[Cluster]:
-    with Cluster() as cluster:
+def running(possible: None) -> Iterator[KubernetesCluster]:
+    with KubernetesCluster() as cluster:
         yield cluster
         cluster.check()
 
 
 @pytest.fixture
-def cluster(running: Cluster) -> Iterator[Cluster]:
+def cluster(running: KubernetesCluster) -> Iterator[KubernetesCluster]:
     yield running
     running.revive()
     running.sweep()

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from core.process.environment import KUBECONFIG
 from ops.cli.remote import SELECTOR
-from tests.nodes.cluster import Cluster
+from tests.nodes.cluster import KubernetesCluster
 from tests.nodes.rights import CONTROLLER
 from tests.nodes.workloads import SHOP, Object, made
 from tests.runtime.pause_image import NAME
@@ -24,7 +24,7 @@ SYSTEM: Final = ("/usr", "/bin", "/lib", "/lib64")
 PORT: Final = 5720
 
 
-def controller_pod(cluster: Cluster, node: str) -> Object:
+def controller_pod(cluster: KubernetesCluster, node: str) -> Object:
     """In the node's network, ready as soon as the controller says so."""
     kubeconfig = cluster.server.kubeconfig_of(CONTROLLER)
     places = list(_places(kubeconfig.parent))

@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 
 from core.manifests.kinds.fields import API_VERSION
 from ops.lab.programs import PLUGIN_DIRECTORIES, attempt, plugin
-from tests.nodes.cluster import Cluster
+from tests.nodes.cluster import KubernetesCluster
 from tests.nodes.control_plane import MULTUS
 from tests.nodes.workloads import SHOP, Object, made
 from tests.support.parts import MULTUS_PLUGIN, needs
@@ -36,7 +36,7 @@ def why_missing() -> str:
 class Multus:
     """As a context manager Pods of one node get their NICs by it."""
 
-    def __init__(self, cluster: Cluster, node: str) -> None:
+    def __init__(self, cluster: KubernetesCluster, node: str) -> None:
         self._cluster = cluster
         self._node = node
         self._lab = cluster.nodes[node].node

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.nodes.cluster import Cluster
+from tests.nodes.cluster import KubernetesCluster
 from tests.nodes.workloads import SHOP, asking, deployment, pool, stateful_set
 
 pytestmark = [
@@ -17,7 +17,7 @@ pytestmark = [
 
 
 def test_addresses_of_a_lost_node_come_back_without_a_del_and_its_return_changes_nothing(
-    cluster: Cluster,
+    cluster: KubernetesCluster,
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(deployment("web", 4, asking("green")))
@@ -41,7 +41,9 @@ def test_addresses_of_a_lost_node_come_back_without_a_del_and_its_return_changes
     assert len({one.addresses for one in cluster.running("web", 4)}) == 4
 
 
-def test_a_replica_of_a_lost_node_keeps_its_address_and_has_it_elsewhere(cluster: Cluster) -> None:
+def test_a_replica_of_a_lost_node_keeps_its_address_and_has_it_elsewhere(
+    cluster: KubernetesCluster,
+) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.server.kubectl("cordon", "node-a")
     cluster.apply(stateful_set("db", 1, asking("green")))

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from tests.nodes.cluster import Cluster
+from tests.nodes.cluster import KubernetesCluster
 from tests.nodes.workloads import SHOP, deployment, subnet
 
 pytestmark = [
@@ -25,13 +25,13 @@ OWNED: Final = {
 }
 
 
-def sizes(cluster: Cluster) -> list[tuple[str, str]]:
+def sizes(cluster: KubernetesCluster) -> list[tuple[str, str]]:
     """How many addresses each pool has, and how many of them are held."""
     return [(row["TOTAL-IP-COUNT"], row["ALLOCATED-IP-COUNT"]) for row in cluster.table("sp")]
 
 
 def test_a_deployment_gets_a_pool_that_grows_and_shrinks_and_goes_with_it(
-    cluster: Cluster,
+    cluster: KubernetesCluster,
 ) -> None:
     cluster.apply(subnet("wide", "10.6.0.20-10.6.0.39"))
     cluster.until(lambda: "wide" in cluster.truth.ledger().subnets, "the subnet")

@@ -15,7 +15,7 @@ import pytest
 
 from ops.cli.exits import Exit
 from ops.lab.programs import attempt
-from tests.nodes.cluster import Cluster
+from tests.nodes.cluster import KubernetesCluster
 from tests.nodes.controller_pod import APP, controller_pod
 from tests.nodes.workloads import SHOP, asking, pod, pool
 from tests.support.kubernetes import ASSETS
@@ -32,7 +32,7 @@ Orb = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def orb(cluster: Cluster) -> Orb:
+def orb(cluster: KubernetesCluster) -> Orb:
     """The plugin as a user calls it, who has kubectl, a kubeconfig and nothing else."""
     cluster.apply(controller_pod(cluster, "node-a"))
     cluster.running(APP, 1)
@@ -50,7 +50,7 @@ def orb(cluster: Cluster) -> Orb:
     return run
 
 
-def test_it_answers_with_the_controllers_way_to_etcd(cluster: Cluster, orb: Orb) -> None:
+def test_it_answers_with_the_controllers_way_to_etcd(cluster: KubernetesCluster, orb: Orb) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(pod("alpha", asking("green"), node="node-b"))
     cluster.until(lambda: len(cluster.claims()) == 1, "an address")
@@ -66,7 +66,7 @@ def test_it_answers_with_the_controllers_way_to_etcd(cluster: Cluster, orb: Orb)
 
 
 def test_its_files_are_those_of_this_machine_and_its_exit_code_comes_back(
-    cluster: Cluster, orb: Orb, tmp_path: Path
+    cluster: KubernetesCluster, orb: Orb, tmp_path: Path
 ) -> None:
     path = tmp_path / "pool.json"
     path.write_text(json.dumps(pool("own", "10.6.0.60")))
@@ -88,7 +88,7 @@ def test_its_files_are_those_of_this_machine_and_its_exit_code_comes_back(
     assert f"{me}@{socket.gethostname()}" in exported.stdout
 
 
-def test_without_a_controller_it_says_so(cluster: Cluster, orb: Orb) -> None:
+def test_without_a_controller_it_says_so(cluster: KubernetesCluster, orb: Orb) -> None:
     cluster.server.kubectl("delete", "pod", APP, "--namespace", SHOP, "--now", "--wait=true")
 
     done = orb("status")

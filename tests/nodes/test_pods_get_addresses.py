@@ -6,7 +6,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from tests.nodes.cluster import Cluster
+from tests.nodes.cluster import KubernetesCluster
 from tests.nodes.workloads import IPV6, SHOP, asking, deployment, pod, pool, subnet
 
 pytestmark = [
@@ -20,7 +20,7 @@ pytestmark = [
 
 @pytest.mark.parametrize("node", ["node-a", "node-b"])
 def test_pods_of_a_deployment_have_addresses_of_the_pool_they_ask_for(
-    cluster: Cluster, node: str
+    cluster: KubernetesCluster, node: str
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"), pool("blue", "10.6.0.40-10.6.0.49"))
     cluster.apply(deployment("web", 2, asking("blue"), node=node))
@@ -35,7 +35,9 @@ def test_pods_of_a_deployment_have_addresses_of_the_pool_they_ask_for(
     assert cluster.pings(first.name, "10.6.0.1")
 
 
-def test_pods_on_two_nodes_reach_each_other_over_macvlan_and_bridge(cluster: Cluster) -> None:
+def test_pods_on_two_nodes_reach_each_other_over_macvlan_and_bridge(
+    cluster: KubernetesCluster,
+) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(
         pod("alpha", asking("green"), node="node-a"), pod("beta", asking("green"), node="node-b")
@@ -49,7 +51,7 @@ def test_pods_on_two_nodes_reach_each_other_over_macvlan_and_bridge(cluster: Clu
 
 
 def test_a_macvlan_pod_and_its_node_reach_each_other_by_the_coordinators_wire(
-    cluster: Cluster,
+    cluster: KubernetesCluster,
 ) -> None:
     node = cluster.nodes["node-a"].node
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
@@ -65,7 +67,7 @@ def test_a_macvlan_pod_and_its_node_reach_each_other_by_the_coordinators_wire(
     assert cluster.pings("alpha", node.address)
 
 
-def test_a_pod_of_two_families_shows_both_addresses(cluster: Cluster) -> None:
+def test_a_pod_of_two_families_shows_both_addresses(cluster: KubernetesCluster) -> None:
     cluster.pools(
         pool("green", "10.6.0.20-10.6.0.29"), pool("grass", "fd00:6::20-fd00:6::2f", **IPV6)
     )
@@ -80,7 +82,7 @@ def test_a_pod_of_two_families_shows_both_addresses(cluster: Cluster) -> None:
 
 
 def test_kubectl_shows_pools_endpoints_and_subnets_with_the_documented_columns(
-    cluster: Cluster,
+    cluster: KubernetesCluster,
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29", default=True))
     cluster.apply(subnet("wide", "10.6.0.20-10.6.0.39"), deployment("web", 2, {}))
@@ -120,7 +122,9 @@ def test_kubectl_shows_pools_endpoints_and_subnets_with_the_documented_columns(
     assert cluster.until(lambda: cluster.table("ss") == [wide], "the subnet")
 
 
-def test_a_pool_of_twenty_five_thousand_addresses_is_counted_to_the_last(cluster: Cluster) -> None:
+def test_a_pool_of_twenty_five_thousand_addresses_is_counted_to_the_last(
+    cluster: KubernetesCluster,
+) -> None:
     cluster.pools(pool("calico", "10.244.100.0-10.244.200.1", subnet="10.244.0.0/16"))
     cluster.apply(deployment("nginx", 2, asking("calico"), node="node-b"))
     first, second = cluster.running("nginx", 2)

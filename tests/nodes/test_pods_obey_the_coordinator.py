@@ -11,7 +11,7 @@ import pytest
 from core.manifests.kinds.fields import API_VERSION
 from ops.lab.fabric import BRIDGE
 from ops.lab.http import get
-from tests.nodes.cluster import Cluster
+from tests.nodes.cluster import KubernetesCluster
 from tests.nodes.multus import DEFAULT_NETWORK, NETWORKS, Multus, macvlan, why_missing
 from tests.nodes.test_several_nics_by_multus import nads
 from tests.nodes.workloads import SHOP, asking, pod, pool
@@ -45,7 +45,7 @@ ASKED = "asked-about"
 
 
 @pytest.fixture
-def coordinated(cluster: Cluster) -> Iterator[Cluster]:
+def coordinated(cluster: KubernetesCluster) -> Iterator[KubernetesCluster]:
     """With a pool, and a SpiderCoordinator that is as before afterwards."""
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
     asked = pod(ASKED, {}, schedulingGates=[{"name": "example.org/never"}])
@@ -62,13 +62,13 @@ def coordinated(cluster: Cluster) -> Iterator[Cluster]:
     cluster.server.kubectl("delete", "pod", ASKED, "--namespace", "default", "--now")
 
 
-def say_cidrs(cluster: Cluster) -> None:
+def say_cidrs(cluster: KubernetesCluster) -> None:
     body = {"metadata": {"name": "kubeadm-config"}, "data": {"ClusterConfiguration": KUBEADM}}
     answer = cluster.server.request("POST", CONFIG_MAPS, body)
     assert answer.status == 201, answer.message
 
 
-def agent_has(cluster: Cluster, holds: Callable[[int, dict[str, Any]], bool]) -> None:
+def agent_has(cluster: KubernetesCluster, holds: Callable[[int, dict[str, Any]], bool]) -> None:
     """Wait until the agent of the node has seen the settings."""
     socket = cluster.nodes[NODE].node.socket
     question = json.dumps({"podNamespace": "default", "podName": ASKED})
@@ -80,16 +80,18 @@ def agent_has(cluster: Cluster, holds: Callable[[int, dict[str, Any]], bool]) ->
     cluster.until(is_so, "the settings of the agent")
 
 
-def way(cluster: Cluster, name: str, destination: str) -> str:
+def way(cluster: KubernetesCluster, name: str, destination: str) -> str:
     return cluster.inside(name, "ip", "route", "get", destination).stdout
 
 
-def link(cluster: Cluster, name: str, interface: str) -> dict[str, Any]:
+def link(cluster: KubernetesCluster, name: str, interface: str) -> dict[str, Any]:
     (found,) = json.loads(cluster.inside(name, "ip", "-json", "link", "show", interface).stdout)
     return dict(found)
 
 
-def test_every_setting_of_the_cluster_has_its_effect_in_a_pod(coordinated: Cluster) -> None:
+def test_every_setting_of_the_cluster_has_its_effect_in_a_pod(
+    coordinated: KubernetesCluster,
+) -> None:
     cluster, node = coordinated, coordinated.nodes[NODE].node
     say_cidrs(cluster)
     cluster.set_coordinator(podCIDRType="cluster", **SETTINGS)
@@ -119,7 +121,7 @@ def test_every_setting_of_the_cluster_has_its_effect_in_a_pod(coordinated: Clust
 
 
 def test_pods_wait_while_the_cidrs_are_not_known_and_their_events_say_so(
-    coordinated: Cluster,
+    coordinated: KubernetesCluster,
 ) -> None:
     cluster = coordinated
     cluster.set_coordinator("NotReady", podCIDRType="cluster")
@@ -139,7 +141,7 @@ def test_pods_wait_while_the_cidrs_are_not_known_and_their_events_say_so(
 
 @pytest.mark.skipif(bool(why_missing()), reason=why_missing())
 def test_a_network_goes_before_the_cluster_and_the_cluster_before_what_is_built_in(
-    coordinated: Cluster,
+    coordinated: KubernetesCluster,
 ) -> None:
     cluster = coordinated
     cluster.laboratory.fabric.namespace.ip("address", "add", "10.9.0.1/24", "dev", BRIDGE)
@@ -164,7 +166,9 @@ def test_a_network_goes_before_the_cluster_and_the_cluster_before_what_is_built_
 
 
 @pytest.mark.skipif(bool(why_missing()), reason=why_missing())
-def test_a_default_route_nic_that_there_is_not_is_named_in_an_event(coordinated: Cluster) -> None:
+def test_a_default_route_nic_that_there_is_not_is_named_in_an_event(
+    coordinated: KubernetesCluster,
+) -> None:
     cluster = coordinated
     cluster.set_coordinator(podDefaultRouteNIC="net9")
     agent_has(cluster, lambda _, settings: settings.get("podDefaultRouteNIC") == "net9")

@@ -11,7 +11,7 @@ import pytest
 
 from core.manifests.kinds.fields import API_VERSION
 from ops.lab.fabric import BRIDGE
-from tests.nodes.cluster import Cluster
+from tests.nodes.cluster import KubernetesCluster
 from tests.nodes.multus import (
     DEFAULT_NETWORK,
     NADS,
@@ -52,7 +52,7 @@ def gateway(name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def multus(running: Cluster) -> Iterator[None]:
+def multus(running: KubernetesCluster) -> Iterator[None]:
     """Multus on the node, and a network for each of the pools, the last pool for that alone."""
     for name in ("red", "blue"):
         address = f"{gateway(name)}/24"
@@ -64,7 +64,7 @@ def multus(running: Cluster) -> Iterator[None]:
 
 
 @pytest.fixture
-def networks(multus: None, cluster: Cluster) -> Cluster:
+def networks(multus: None, cluster: KubernetesCluster) -> KubernetesCluster:
     """The same, with the pools."""
     only = {"blue": {"multusName": [f"{SHOP}/third"]}}
     for name, subnet in SUBNETS.items():
@@ -74,12 +74,12 @@ def networks(multus: None, cluster: Cluster) -> Cluster:
     return cluster
 
 
-def nads(cluster: Cluster) -> set[str]:
+def nads(cluster: KubernetesCluster) -> set[str]:
     items = cluster.server.request("GET", NADS).body["items"]
     return {one["metadata"]["name"] for one in items}
 
 
-def nics_of(cluster: Cluster, name: str) -> list[Nic]:
+def nics_of(cluster: KubernetesCluster, name: str) -> list[Nic]:
     """As the Pod's SpiderEndpoint shows them."""
     path = f"/apis/{API_VERSION}/namespaces/{SHOP}/spiderendpoints/{name}"
     current: dict[str, Any] = (
@@ -92,7 +92,7 @@ def nics_of(cluster: Cluster, name: str) -> list[Nic]:
     return sorted(found)
 
 
-def told_by_multus(cluster: Cluster, name: str) -> dict[str, list[str]]:
+def told_by_multus(cluster: KubernetesCluster, name: str) -> dict[str, list[str]]:
     """NIC -> addresses, by the annotation that Multus writes."""
     metadata = cluster.server.request("GET", f"/api/v1/namespaces/{SHOP}/pods/{name}").body
     said = json.loads(metadata["metadata"]["annotations"].get(STATUS, "[]"))
@@ -123,7 +123,7 @@ UNSAID = {NETWORKS: f"{SHOP}/second, {SHOP}/third"}
     ids=["named", "unnamed", "pools_of_the_networks"],
 )
 def test_a_pod_has_addresses_routes_and_a_record_of_each_of_its_nics(
-    networks: Cluster, annotations: dict[str, str], second: str
+    networks: KubernetesCluster, annotations: dict[str, str], second: str
 ) -> None:
     cluster = networks
     cluster.apply(pod("web", {DEFAULT_NETWORK: f"{SHOP}/first", **annotations}, node=NODE))

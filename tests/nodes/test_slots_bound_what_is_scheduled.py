@@ -9,7 +9,7 @@ import pytest
 
 from core.domain.selection.multus import DEFAULT_NETWORK
 from tests.nodes.cloud import Cloud
-from tests.nodes.cluster import DEVICES, Cluster
+from tests.nodes.cluster import DEVICES, KubernetesCluster
 from tests.nodes.rights import with_a_provider
 from tests.nodes.workloads import SHOP, asking, deployment, pod, pool, with_slots
 from tests.workflows.external.fake_provider import mac_of
@@ -30,7 +30,7 @@ SUB_ENI = "sub-eni"
 NODE = "node-a"
 
 
-def settled(cluster: Cluster, conf: str, slots: int | None) -> None:
+def settled(cluster: KubernetesCluster, conf: str, slots: int | None) -> None:
     """One node's agent reads this conf.yml, and its kubelet knows what it offers by it."""
     node = cluster.nodes[NODE].node
     (node.directory / "conf.yml").write_text(conf)
@@ -48,7 +48,7 @@ def made_at(socket: Path) -> int:
 
 
 @pytest.fixture(scope="module")
-def provided(running: Cluster) -> Iterator[Cluster]:
+def provided(running: KubernetesCluster) -> Iterator[KubernetesCluster]:
     """A cluster with a network provider, whose slots are on one node."""
     running.apply(*with_a_provider())
     settled(running, DEVICES + PROVIDER, 2)
@@ -57,7 +57,7 @@ def provided(running: Cluster) -> Iterator[Cluster]:
 
 
 def test_a_node_shows_as_many_slots_as_are_configured_and_a_pod_that_asks_for_them_gets_them(
-    provided: Cluster, cluster: Cluster
+    provided: KubernetesCluster, cluster: KubernetesCluster
 ) -> None:
     status = cluster.server.request("GET", f"/api/v1/nodes/{NODE}").body["status"]
     assert status["capacity"]["spidernet.io/sub-eni"] == "2"
@@ -71,7 +71,7 @@ def test_a_node_shows_as_many_slots_as_are_configured_and_a_pod_that_asks_for_th
 
 
 def test_no_more_pods_run_than_there_are_slots_and_one_that_goes_frees_its_own(
-    provided: Cluster, cluster: Cluster
+    provided: KubernetesCluster, cluster: KubernetesCluster
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(with_slots(deployment("web", 3, asking("green")), SUB_ENI))
@@ -95,7 +95,7 @@ def test_no_more_pods_run_than_there_are_slots_and_one_that_goes_frees_its_own(
 
 
 def test_slots_come_back_with_the_agent_and_whoever_has_one_keeps_it(
-    provided: Cluster, cluster: Cluster
+    provided: KubernetesCluster, cluster: KubernetesCluster
 ) -> None:
     node = cluster.nodes[NODE].node
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
@@ -112,7 +112,7 @@ def test_slots_come_back_with_the_agent_and_whoever_has_one_keeps_it(
 
 
 def test_a_kubelet_that_starts_again_has_the_slots_again(
-    provided: Cluster, cluster: Cluster
+    provided: KubernetesCluster, cluster: KubernetesCluster
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(with_slots(pod("first", asking("green")), SUB_ENI))
@@ -134,7 +134,7 @@ def test_a_kubelet_that_starts_again_has_the_slots_again(
 
 
 def test_the_number_of_slots_follows_the_labels_of_a_node(
-    provided: Cluster, cluster: Cluster
+    provided: KubernetesCluster, cluster: KubernetesCluster
 ) -> None:
     cluster.server.kubectl("label", "node", NODE, "size=large")
     cluster.until(lambda: cluster.allocatable(NODE, SUB_ENI) == 5, "more slots")
@@ -145,7 +145,7 @@ def test_the_number_of_slots_follows_the_labels_of_a_node(
 
 
 def test_a_cloud_binds_what_is_scheduled_and_no_more_is_scheduled_than_it_binds(
-    provided: Cluster, cluster: Cluster
+    provided: KubernetesCluster, cluster: KubernetesCluster
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
     with Cloud(cluster, slots=2) as cloud:
@@ -168,7 +168,7 @@ def test_a_cloud_binds_what_is_scheduled_and_no_more_is_scheduled_than_it_binds(
         assert {path for path, *_ in cloud.provider.calls} == {ALLOCATE, RELEASE}
 
 
-def test_pods_that_ask_for_a_nic_run_only_on_nodes_that_have_it(cluster: Cluster) -> None:
+def test_pods_that_ask_for_a_nic_run_only_on_nodes_that_have_it(cluster: KubernetesCluster) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.until(lambda: cluster.allocatable("node-b", "eth1-nic") == 3, "the NIC")
     assert cluster.allocatable("node-a", "eth1-nic") is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.nodes.cluster import Cluster
+from tests.nodes.cluster import KubernetesCluster
 from tests.nodes.rights import AGENT, CONTROLLER
 from tests.nodes.workloads import SHOP, asking, deployment, pool
 from tests.support.audit import READING
@@ -18,7 +18,7 @@ pytestmark = [
 ]
 
 
-def test_pods_get_addresses_without_a_single_write_of_an_agent(cluster: Cluster) -> None:
+def test_pods_get_addresses_without_a_single_write_of_an_agent(cluster: KubernetesCluster) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.39"))
     begun = len(cluster.plane.audit.asked())
     cluster.apply(deployment("web", 10, asking("green")))
@@ -35,7 +35,7 @@ def test_pods_get_addresses_without_a_single_write_of_an_agent(cluster: Cluster)
 
 
 def test_nothing_that_our_processes_ask_is_forbidden_by_the_documented_rights(
-    cluster: Cluster,
+    cluster: KubernetesCluster,
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.39"))
     cluster.apply(deployment("web", 2, asking("green")))

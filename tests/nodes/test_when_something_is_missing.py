@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tests.nodes.cluster import Cluster
+from tests.nodes.cluster import KubernetesCluster
 from tests.nodes.workloads import SHOP, asking, deployment, pod, pool
 
 pytestmark = [
@@ -20,7 +20,7 @@ pytestmark = [
 
 
 def test_a_full_pool_is_named_in_an_event_of_the_pod_which_runs_as_soon_as_there_is_room(
-    cluster: Cluster,
+    cluster: KubernetesCluster,
 ) -> None:
     cluster.pools(pool("tiny", "10.6.0.20"))
     cluster.apply(pod("first", asking("tiny")))
@@ -39,7 +39,7 @@ def test_a_full_pool_is_named_in_an_event_of_the_pod_which_runs_as_soon_as_there
     assert second.addresses == ("10.6.0.20",)
 
 
-def test_a_pool_that_there_is_not_is_named_too(cluster: Cluster) -> None:
+def test_a_pool_that_there_is_not_is_named_too(cluster: KubernetesCluster) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(pod("lost", asking("nowhere")))
 
@@ -50,7 +50,7 @@ def test_a_pool_that_there_is_not_is_named_too(cluster: Cluster) -> None:
 
 
 def test_pods_start_and_end_without_any_controller_and_are_reported_by_the_next_one(
-    cluster: Cluster,
+    cluster: KubernetesCluster,
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.controller.process.kill()
@@ -66,7 +66,7 @@ def test_pods_start_and_end_without_any_controller_and_are_reported_by_the_next_
     cluster.until(lambda: len(cluster.table("se", "-n", SHOP)) == 2, "reports")
 
 
-def test_a_pod_waits_for_the_agent_of_its_node_and_says_so(cluster: Cluster) -> None:
+def test_a_pod_waits_for_the_agent_of_its_node_and_says_so(cluster: KubernetesCluster) -> None:
     node = cluster.nodes["node-a"].node
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(pod("alpha", asking("green"), node="node-a"))
@@ -84,7 +84,7 @@ def test_a_pod_waits_for_the_agent_of_its_node_and_says_so(cluster: Cluster) -> 
 
 
 def test_a_sandbox_that_dies_while_the_api_server_is_away_is_replaced_with_the_same_address(
-    cluster: Cluster,
+    cluster: KubernetesCluster,
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(pod("alpha", asking("green"), node="node-a"))
@@ -102,7 +102,7 @@ def test_a_sandbox_that_dies_while_the_api_server_is_away_is_replaced_with_the_s
 
 
 def test_pods_reach_each_other_while_the_api_server_is_away_and_reports_catch_up(
-    cluster: Cluster,
+    cluster: KubernetesCluster,
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(pod("alpha", asking("green"), node="node-a"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.nodes.cluster import Cluster
+from tests.nodes.cluster import KubernetesCluster
 from tests.nodes.workloads import (
     SHOP,
     asking,
@@ -26,11 +26,11 @@ pytestmark = [
 ]
 
 
-def of_shop(cluster: Cluster, *arguments: str) -> str:
+def of_shop(cluster: KubernetesCluster, *arguments: str) -> str:
     return cluster.server.kubectl("--namespace", SHOP, *arguments)
 
 
-def test_scaling_takes_addresses_and_gives_them_back(cluster: Cluster) -> None:
+def test_scaling_takes_addresses_and_gives_them_back(cluster: KubernetesCluster) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.22"))
     cluster.apply(deployment("web", 1, asking("green")))
     cluster.running("web", 1)
@@ -43,7 +43,7 @@ def test_scaling_takes_addresses_and_gives_them_back(cluster: Cluster) -> None:
     assert cluster.until(lambda: cluster.claims() == {left.addresses[0]: left.name})
 
 
-def test_a_rolling_restart_needs_one_spare_address(cluster: Cluster) -> None:
+def test_a_rolling_restart_needs_one_spare_address(cluster: KubernetesCluster) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.22"))
     cluster.apply(deployment("web", 2, asking("green")))
     before = cluster.running("web", 2)
@@ -58,7 +58,7 @@ def test_a_rolling_restart_needs_one_spare_address(cluster: Cluster) -> None:
 
 
 def test_replicas_of_a_stateful_set_keep_their_addresses_over_restarts_and_nodes(
-    cluster: Cluster,
+    cluster: KubernetesCluster,
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(stateful_set("db", 2, asking("green"), node="node-a"))
@@ -79,7 +79,7 @@ def test_replicas_of_a_stateful_set_keep_their_addresses_over_restarts_and_nodes
 
 
 def test_replicas_that_a_stateful_set_wants_no_longer_give_their_addresses_back(
-    cluster: Cluster,
+    cluster: KubernetesCluster,
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(stateful_set("db", 3, asking("green")))
@@ -93,7 +93,7 @@ def test_replicas_that_a_stateful_set_wants_no_longer_give_their_addresses_back(
 
 
 def test_a_job_that_has_finished_holds_no_address_while_its_pod_is_still_there(
-    cluster: Cluster,
+    cluster: KubernetesCluster,
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(job("once", asking("green")))
@@ -106,7 +106,9 @@ def test_a_job_that_has_finished_holds_no_address_while_its_pod_is_still_there(
     assert ended.addresses, "it had one"
 
 
-def test_pods_of_a_drained_node_start_elsewhere_and_leave_nothing_behind(cluster: Cluster) -> None:
+def test_pods_of_a_drained_node_start_elsewhere_and_leave_nothing_behind(
+    cluster: KubernetesCluster,
+) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(deployment("web", 3, asking("green")))
     cluster.running("web", 3)
@@ -120,7 +122,7 @@ def test_pods_of_a_drained_node_start_elsewhere_and_leave_nothing_behind(cluster
 
 
 def test_a_pod_that_kubelet_evicts_gives_its_address_back_and_its_successor_runs(
-    cluster: Cluster,
+    cluster: KubernetesCluster,
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(deployment("web", 1, asking("green"), scratch_mb=1))
@@ -137,7 +139,9 @@ def test_a_pod_that_kubelet_evicts_gives_its_address_back_and_its_successor_runs
     assert cluster.until(lambda: cluster.claims() == held)
 
 
-def test_pods_that_are_deleted_by_force_in_a_crowd_leave_nothing(cluster: Cluster) -> None:
+def test_pods_that_are_deleted_by_force_in_a_crowd_leave_nothing(
+    cluster: KubernetesCluster,
+) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.59"))
     cluster.apply(deployment("web", 12, asking("green")))
     cluster.until(lambda: len(cluster.claims()) >= 6, "some of them")

@@ -19,8 +19,8 @@ from ops.cli.global_options import ProcessContext
 from ops.cli.pool_usage import count_pools
 from ops.cli.session import FENCED_TRIES_MAX, ClusterSession
 from ops.settings import ClusterSettings
-from tests.orbctl.world import World
-from tests.support.nodes import Node, pod, pool
+from tests.orbctl.world import OrbctlHarness
+from tests.support.nodes import NodeHarness, pod, pool
 
 BLUE = """\
 apiVersion: spiderpool.spidernet.io/v2beta1
@@ -33,33 +33,33 @@ DIRECTORY = Path(__file__).parent / "transcripts"
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path / "archive")
+def orbctl(tmp_path: Path) -> OrbctlHarness:
+    return OrbctlHarness(tmp_path / "archive")
 
 
 @pytest.mark.parametrize("form", ["yaml", "json"])
 @pytest.mark.parametrize("kind", ["pools", "reservations", "records"])
 def test_what_get_prints_can_be_applied_again(
-    world: World, tmp_path: Path, kind: str, form: str
+    orbctl: OrbctlHarness, tmp_path: Path, kind: str, form: str
 ) -> None:
     files = [str(DIRECTORY / name) for name in ("pools.yaml", "records.yaml")]
-    assert world.orbctl("apply", "-f", files[0], "-f", files[1]).code == 0
-    world.on_node("n1", lambda node: node.add(pod("web-0")))
+    assert orbctl.orbctl("apply", "-f", files[0], "-f", files[1]).code == 0
+    orbctl.on_node("n1", lambda node: node.add(pod("web-0")))
     printed = tmp_path / "printed.yaml"
-    printed.write_text(world.orbctl("get", kind, "-A", "-o", form).out)
+    printed.write_text(orbctl.orbctl("get", kind, "-A", "-o", form).out)
 
-    again = world.orbctl("apply", "-f", str(printed))
+    again = orbctl.orbctl("apply", "-f", str(printed))
 
     assert again.code == 0
     assert again.out
     assert all(line.endswith(" unchanged") for line in again.out.splitlines())
 
 
-def test_a_pools_status_is_that_of_its_custom_resource(world: World) -> None:
-    world.orbctl("apply", "-f", str(DIRECTORY / "pools.yaml"))
-    world.on_node("n1", lambda node: node.add(pod("web-0")))
+def test_a_pools_status_is_that_of_its_custom_resource(orbctl: OrbctlHarness) -> None:
+    orbctl.orbctl("apply", "-f", str(DIRECTORY / "pools.yaml"))
+    orbctl.on_node("n1", lambda node: node.add(pod("web-0")))
 
-    status = json.loads(world.orbctl("get", "pool", "blue", "-o", "json").out)["status"]
+    status = json.loads(orbctl.orbctl("get", "pool", "blue", "-o", "json").out)["status"]
 
     assert (status["allocatedIPCount"], status["totalIPCount"]) == (1, 10)
     assert json.loads(status["allocatedIPs"]) == {
@@ -68,7 +68,7 @@ def test_a_pools_status_is_that_of_its_custom_resource(world: World) -> None:
 
 
 async def test_counting_by_etcd_equals_counting_claims() -> None:
-    async with Node(MemoryStore()) as node:
+    async with NodeHarness(MemoryStore()) as node:
         await node.apply(
             pool("blue", "10.6.0.10-10.6.0.19", "10.6.0.30-10.6.0.39", "10.6.0.50"),
             pool("green", "10.6.0.20-10.6.0.29"),
@@ -139,15 +139,15 @@ async def test_many_runs_at_once_all_get_through() -> None:
     assert await asyncio.gather(*(quarantine(number) for number in range(4))) == [1] * 4
 
 
-def test_a_node_is_installed_and_cleaned_again(world: World, tmp_path: Path) -> None:
+def test_a_node_is_installed_and_cleaned_again(orbctl: OrbctlHarness, tmp_path: Path) -> None:
     network = tmp_path / "10-blue.conflist"
     plugins = [{"type": "spiderpool"}]
     network.write_text(json.dumps({"cniVersion": "1.1.0", "name": "blue", "plugins": plugins}))
     places = ("--bin-dir", str(tmp_path / "bin"), "--conf-dir", str(tmp_path / "net.d"))
 
-    put = world.orbctl("install", *places, "--conflist", str(network))
-    again = world.orbctl("install", *places, "--conflist", str(network))
-    gone = world.orbctl("install", *places, "--remove")
+    put = orbctl.orbctl("install", *places, "--conflist", str(network))
+    again = orbctl.orbctl("install", *places, "--conflist", str(network))
+    gone = orbctl.orbctl("install", *places, "--remove")
 
     assert [ran.code for ran in (put, again, gone)] == [0, 0, 0]
     assert f"{tmp_path}/bin/spiderpool created" in put.out
@@ -156,11 +156,13 @@ def test_a_node_is_installed_and_cleaned_again(world: World, tmp_path: Path) -> 
     assert not list((tmp_path / "bin").glob("spiderpool"))
 
 
-def test_a_network_that_is_no_json_is_refused_by_name(world: World, tmp_path: Path) -> None:
+def test_a_network_that_is_no_json_is_refused_by_name(
+    orbctl: OrbctlHarness, tmp_path: Path
+) -> None:
     network = tmp_path / "10-blue.conflist"
     network.write_text("{")
 
-    ran = world.orbctl("install", "--bin-dir", str(tmp_path), "--conflist", str(network))
+    ran = orbctl.orbctl("install", "--bin-dir", str(tmp_path), "--conflist", str(network))
 
     assert ran.code == 2
     assert "10-blue.conflist" in ran.err
@@ -170,59 +172,59 @@ def test_a_network_that_is_no_json_is_refused_by_name(world: World, tmp_path: Pa
     "verb", [["apply", "-f", "{changed}"], ["retire", "pool", "blue"], ["delete", "pool", "blue"]]
 )
 def test_what_a_custom_resource_makes_again_is_said_to_be_so(
-    world: World, tmp_path: Path, verb: list[str]
+    orbctl: OrbctlHarness, tmp_path: Path, verb: list[str]
 ) -> None:
     changed = tmp_path / "changed.yaml"
     changed.write_text(BLUE.format(annotations="{team: shop}"))
     made = tmp_path / "made.yaml"
     made.write_text(BLUE.format(annotations="{orbweaver.io/kubernetes-uid: uid-1}"))
-    assert world.orbctl("apply", "-f", str(made)).err == ""
+    assert orbctl.orbctl("apply", "-f", str(made)).err == ""
 
-    ran = world.orbctl(*(word.format(changed=changed) for word in verb))
+    ran = orbctl.orbctl(*(word.format(changed=changed) for word in verb))
 
     assert ran.code == 0
     assert "spiderippool/blue is made from a custom resource" in ran.err
     assert "kubectl" in ran.err
 
 
-def test_of_what_orbctl_made_nothing_is_said(world: World, tmp_path: Path) -> None:
+def test_of_what_orbctl_made_nothing_is_said(orbctl: OrbctlHarness, tmp_path: Path) -> None:
     made = tmp_path / "made.yaml"
     made.write_text(BLUE.format(annotations="{team: shop}"))
-    world.orbctl("apply", "-f", str(made))
+    orbctl.orbctl("apply", "-f", str(made))
 
-    assert world.orbctl("retire", "pool", "blue").err == ""
+    assert orbctl.orbctl("retire", "pool", "blue").err == ""
 
 
 def test_a_broken_export_is_told_by_the_exit_code_of_differences(
-    world: World, tmp_path: Path
+    orbctl: OrbctlHarness, tmp_path: Path
 ) -> None:
-    world.orbctl("apply", "-f", str(DIRECTORY / "pools.yaml"))
+    orbctl.orbctl("apply", "-f", str(DIRECTORY / "pools.yaml"))
     file = tmp_path / "log"
-    assert world.orbctl("export", str(file), "--raw").code == 0
-    assert world.orbctl("replay", str(file)).code == 0
+    assert orbctl.orbctl("export", str(file), "--raw").code == 0
+    assert orbctl.orbctl("replay", str(file)).code == 0
     file.write_bytes(file.read_bytes()[:-9])
 
-    replayed = world.orbctl("replay", str(file))
+    replayed = orbctl.orbctl("replay", str(file))
 
     assert replayed.code == 6
     assert "its end is missing" in replayed.err
 
 
 def test_an_export_to_a_dash_goes_to_standard_output(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    orbctl: OrbctlHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    world.orbctl("apply", "-f", str(DIRECTORY / "pools.yaml"))
+    orbctl.orbctl("apply", "-f", str(DIRECTORY / "pools.yaml"))
 
-    assert len(world.orbctl("export", "-").out.splitlines()) == 3
+    assert len(orbctl.orbctl("export", "-").out.splitlines()) == 3
     assert not Path("-").exists()
 
 
-def test_a_wrong_archive_directory_is_named(world: World) -> None:
-    world.orbctl("apply", "-f", str(DIRECTORY / "pools.yaml"))
-    assert world.orbctl("archive").code == 0
+def test_a_wrong_archive_directory_is_named(orbctl: OrbctlHarness) -> None:
+    orbctl.orbctl("apply", "-f", str(DIRECTORY / "pools.yaml"))
+    assert orbctl.orbctl("archive").code == 0
 
     for command in (("history", "blue"), ("as-of", "1"), ("verify",)):
-        ran = world.orbctl("--archive-dir", "/nonexistent/archive", *command)
+        ran = orbctl.orbctl("--archive-dir", "/nonexistent/archive", *command)
         assert ran.code != 0
         assert "/nonexistent/archive" in ran.said

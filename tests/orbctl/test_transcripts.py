@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.orbctl.world import World
+from tests.orbctl.world import OrbctlHarness
 
 DIRECTORY = Path(__file__).parent / "transcripts"
 TRANSCRIPTS = sorted(path.name for path in DIRECTORY.glob("*.txt"))
@@ -22,22 +22,22 @@ def test_a_session_prints_what_its_transcript_says(
 ) -> None:
     monkeypatch.chdir(DIRECTORY)
     expected = (DIRECTORY / name).read_text("utf-8")
-    world = World(tmp_path / "archive")
+    orbctl = OrbctlHarness(tmp_path / "archive")
 
-    actual = replayed(world, expected)
+    actual = replayed(orbctl, expected)
 
     if os.environ.get("ORBCTL_REWRITE"):
         (DIRECTORY / name).write_text(actual, "utf-8")
     assert actual == expected
 
 
-def replayed(world: World, transcript: str) -> str:
+def replayed(orbctl: OrbctlHarness, transcript: str) -> str:
     """The transcript with every answer as it is now; lines beginning with # stay."""
     lines: list[str] = []
     for line in transcript.splitlines():
         if line.startswith("$ "):
             lines.append(line)
-            lines += (f"| {answer}".rstrip() for answer in world.type(line[2:]).splitlines())
+            lines += (f"| {answer}".rstrip() for answer in orbctl.type(line[2:]).splitlines())
         elif line.startswith("#") or not line:
             lines.append(line)
     return "\n".join(lines) + "\n"

@@ -24,7 +24,7 @@ from core.eventstore.memory import MemoryStore
 from ops.cli import spiderpoolctl
 from ops.cli.global_options import ProcessContext
 from ops.cli.main import run
-from tests.support.nodes import Node, pod
+from tests.support.nodes import NodeHarness, pod
 
 CLUSTER: Final = "default"
 START_MS: Final = 1_767_268_800_000
@@ -45,7 +45,7 @@ class KeptStore(MemoryStore):
         """Nothing: this store is the cluster."""
 
 
-class Ran(NamedTuple):
+class CommandResult(NamedTuple):
     """What one run left behind; ``said`` is both streams as a terminal shows them."""
 
     code: int
@@ -66,7 +66,7 @@ class _Stream(io.StringIO):
         return super().write(text)
 
 
-class World:
+class OrbctlHarness:
     """The cluster, the clock, and who types."""
 
     def __init__(self, archive: Path) -> None:
@@ -74,7 +74,7 @@ class World:
         self.store: KeyValueStore = KeptStore(lambda: self.now_ms / 1000)
         self.archive = archive
 
-    def orbctl(self, *arguments: str, program: Program = run) -> Ran:
+    def orbctl(self, *arguments: str, program: Program = run) -> CommandResult:
         """One run of the program, or of another one."""
         process = ProcessContext(self._open, lambda: self.now_ms, lambda: "ann@desk")
         terminal = io.StringIO()
@@ -85,13 +85,13 @@ class World:
             contextlib.redirect_stderr(err),
         ):
             code = program(arguments, process)
-        return Ran(code, out.getvalue(), err.getvalue(), terminal.getvalue())
+        return CommandResult(code, out.getvalue(), err.getvalue(), terminal.getvalue())
 
-    def on_node(self, name: str, action: Callable[[Node], Awaitable[object]]) -> None:
+    def on_node(self, name: str, action: Callable[[NodeHarness], Awaitable[object]]) -> None:
         """Let a node agent's services do something."""
 
         async def body() -> None:
-            node = Node(self.store, name, cluster=CLUSTER)
+            node = NodeHarness(self.store, name, cluster=CLUSTER)
             node.writer._now_ms = lambda: self.now_ms
             async with node:
                 await action(node)

@@ -12,7 +12,7 @@ from core.domain.addresses.ip_address import parse_address
 from ops.diagnostics.paths.path_trace import PathSegment, legs
 from ops.diagnostics.paths.route_lookup import Stack, route_text, rule_text, table_name
 from ops.lab.programs import ours
-from tests.coordinator.world import OUTSIDE, SERVICES, Node, Pod, World
+from tests.coordinator.world import OUTSIDE, SERVICES, NetworkHarness, NetworkNode, NetworkPod
 
 pytestmark = pytest.mark.netns
 
@@ -23,9 +23,9 @@ ROUTER: Final = ("10.6.0.1", "fd00:6::1")
 SERVICE: Final = ("10.96.0.10", "fd00:96::10")
 
 
-def traced(pod: Pod, destination: str) -> dict[str, PathSegment]:
-    executor = pod.node.world.executor
-    inside = pod.node.world.hold(pod.inside)
+def traced(pod: NetworkPod, destination: str) -> dict[str, PathSegment]:
+    executor = pod.node.network.executor
+    inside = pod.node.network.hold(pod.inside)
     with executor.session(inside) as in_pod, executor.session(pod.node.held) as on_node:
         stacks = Stack("pod", in_pod), Stack("node", on_node)
         return {leg.name: leg for leg in legs(*stacks, parse_address(destination))}
@@ -42,7 +42,7 @@ def told(leg: PathSegment) -> list[str]:
 
 
 @FAMILIES
-def test_pod_and_node_reach_each_other_by_the_wire(pod: Pod, family: int) -> None:
+def test_pod_and_node_reach_each_other_by_the_wire(pod: NetworkPod, family: int) -> None:
     pod.add(**SAID)
     node = pod.node.addresses[family]
     found = traced(pod, node)
@@ -61,7 +61,9 @@ def test_pod_and_node_reach_each_other_by_the_wire(pod: Pod, family: int) -> Non
 
 
 @FAMILIES
-def test_a_service_goes_to_the_node_and_the_outside_by_the_nic(pod: Pod, family: int) -> None:
+def test_a_service_goes_to_the_node_and_the_outside_by_the_nic(
+    pod: NetworkPod, family: int
+) -> None:
     pod.add(**SAID)
     service = traced(pod, SERVICE[family])
     network = SERVICES[family]
@@ -80,7 +82,9 @@ def test_a_service_goes_to_the_node_and_the_outside_by_the_nic(pod: Pod, family:
 
 
 @FAMILIES
-def test_the_answer_to_what_came_in_by_the_node_goes_by_the_mark(pod: Pod, family: int) -> None:
+def test_the_answer_to_what_came_in_by_the_node_goes_by_the_mark(
+    pod: NetworkPod, family: int
+) -> None:
     pod.add(**SAID)
     marked = traced(pod, OUTSIDE[family])["marked"]
     gateway = pod.node.addresses[family]
@@ -93,14 +97,18 @@ def test_the_answer_to_what_came_in_by_the_node_goes_by_the_mark(pod: Pod, famil
 
 
 @FAMILIES
-def test_without_the_coordinator_a_master_does_not_reach_its_child(pod: Pod, family: int) -> None:
+def test_without_the_coordinator_a_master_does_not_reach_its_child(
+    pod: NetworkPod, family: int
+) -> None:
     found = traced(pod, pod.node.addresses[family])
     assert found["there"].end == "leaves by eth0 onto the network of eth0, past the node"
     assert "marked" not in found
 
 
-def test_rules_of_the_source_choose_the_table_of_a_second_nic(world: World, node: Node) -> None:
-    pod = world.pod(node)
+def test_rules_of_the_source_choose_the_table_of_a_second_nic(
+    network: NetworkHarness, node: NetworkNode
+) -> None:
+    pod = network.pod(node)
     pod.calico("10.244.1.5")
     pod.macvlan("net1", "10.6.0.101/24")
     pod.add("net1", overlayPodCIDR=["10.244.0.0/16"], **SAID)
@@ -111,24 +119,24 @@ def test_rules_of_the_source_choose_the_table_of_a_second_nic(world: World, node
     assert overlay.stops[1].packet.endswith(f"in by cali{pod.container[:11]}")
 
 
-def test_what_is_dropped_is_told_in_words(world: World, pod: Pod) -> None:
+def test_what_is_dropped_is_told_in_words(network: NetworkHarness, pod: NetworkPod) -> None:
     pod.add(**SAID)
-    world.set(pod.node.inside, {"net/ipv4/conf/all/rp_filter": "1"})
+    network.set(pod.node.inside, {"net/ipv4/conf/all/rp_filter": "1"})
     pod.node.inside.ip("route", "del", OWN[0], "table", "500")
     assert traced(pod, OUTSIDE[0])["marked"].end.startswith("dropped as it comes in: rp_filter")
-    world.set(pod.node.inside, {"net/ipv4/ip_forward": "0"})
+    network.set(pod.node.inside, {"net/ipv4/ip_forward": "0"})
     assert "does not forward" in traced(pod, SERVICE[0])["there"].end
     pod.inside.ip("route", "del", "default")
     found = traced(pod, OUTSIDE[0])
     assert (list(found), found["there"].end) == (["there"], "no route")
 
 
-def test_a_packet_to_itself_stays_inside(pod: Pod) -> None:
+def test_a_packet_to_itself_stays_inside(pod: NetworkPod) -> None:
     pod.add(**SAID)
     assert traced(pod, OWN[0])["there"].end == "arrives in the Pod itself"
 
 
-def test_the_command_tells_it_to_people_and_to_programs(pod: Pod, tmp_path: Path) -> None:
+def test_the_command_tells_it_to_people_and_to_programs(pod: NetworkPod, tmp_path: Path) -> None:
     pod.add(**SAID)
     command = [ours("orbctl"), "trace-path", "web-0", f"{pod.node.addresses[0]}:80"]
     command += ["--netns", str(pod.inside.path), "--bpffs", str(tmp_path)]
@@ -150,7 +158,7 @@ def test_the_command_tells_it_to_people_and_to_programs(pod: Pod, tmp_path: Path
         (["10.6.0.11", "--protocol", "sctp"], "neither tcp nor udp"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(pod: Pod, arguments: list[str], words: str) -> None:
+def test_what_cannot_be_asked_is_refused(pod: NetworkPod, arguments: list[str], words: str) -> None:
     command = [ours("orbctl"), "trace-path", "web-0", *arguments, "--netns", str(pod.inside.path)]
     done = pod.node.inside.attempt(*command)
     assert (done.returncode, words in done.stderr) == (2, True), done.stderr

@@ -10,12 +10,12 @@ import pytest
 
 from core.eventstore.memory import MemoryStore
 from core.projections.projector import Projector
-from tests.support.nodes import Node
+from tests.support.nodes import NodeHarness
 
 PATIENCE_S = 60
 
 
-class Following:
+class RunningProjector:
     """A projector that runs, and a way to wait for what it must come to see."""
 
     def __init__(self, projector: Projector) -> None:
@@ -26,18 +26,18 @@ class Following:
         async with asyncio.timeout(PATIENCE_S):
             await self.projector.wait_for(condition)
 
-    async def level_with(self, node: Node) -> None:
+    async def level_with(self, node: NodeHarness) -> None:
         """Return once everything this node has written was seen."""
         position = (await node.truth()).position
         await self.until(lambda: self.projector.cursor.position >= position)
 
 
 @asynccontextmanager
-async def running(projector: Projector) -> AsyncIterator[Following]:
+async def running(projector: Projector) -> AsyncIterator[RunningProjector]:
     """The projector, run until the block ends."""
     task = asyncio.create_task(projector.run())
     try:
-        one = Following(projector)
+        one = RunningProjector(projector)
         await one.until(lambda: projector.ready)
         yield one
     finally:
@@ -46,13 +46,13 @@ async def running(projector: Projector) -> AsyncIterator[Following]:
 
 
 @asynccontextmanager
-async def following(node: Node) -> AsyncIterator[Following]:
+async def following(node: NodeHarness) -> AsyncIterator[RunningProjector]:
     """A new projector over the node's store, run until the block ends."""
     async with running(Projector(node.store, node.keys)) as one:
         yield one
 
 
 @pytest.fixture
-async def node() -> AsyncIterator[Node]:
-    async with Node(MemoryStore()) as one:
+async def node() -> AsyncIterator[NodeHarness]:
+    async with NodeHarness(MemoryStore()) as one:
         yield one

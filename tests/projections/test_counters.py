@@ -93,7 +93,7 @@ async def test_a_reservation_is_looked_up_in_the_pools_that_have_its_addresses_a
         return is_changed_by(tally, reservations)
 
     monkeypatch.setattr(PoolTally, "is_changed_by", noted)
-    async with nodes.Node(MemoryStore()) as node:
+    async with nodes.NodeHarness(MemoryStore()) as node:
         await node.apply(*(nodes.pool(f"p-{n}", f"10.6.{n}.1-10.6.{n}.9") for n in range(20)))
         await node.apply(ApplyReservation(Reservation("dns", 4, ("10.6.3.5",))))
         await node.apply(ApplyReservation(Reservation("dns", 4, ("10.6.4.5",))))

@@ -13,17 +13,17 @@ from core.domain.model import Subnet
 from core.eventstore.memory import MemoryStore
 from core.projections.change_buffer import ChangeBuffer
 from core.projections.projector import Projector
-from tests.support.nodes import Node, pod, pool
+from tests.support.nodes import NodeHarness, pod, pool
 
 
 @pytest.fixture
-async def node() -> AsyncIterator[Node]:
-    async with Node(MemoryStore(), cool_down_s=0) as one:
+async def node() -> AsyncIterator[NodeHarness]:
+    async with NodeHarness(MemoryStore(), cool_down_s=0) as one:
         yield one
 
 
 @pytest.fixture
-async def projector(node: Node) -> AsyncIterator[Projector]:
+async def projector(node: NodeHarness) -> AsyncIterator[Projector]:
     one = Projector(node.store, node.keys)
     running = asyncio.ensure_future(one.run())
     await one.wait_for(lambda: one.ready)
@@ -33,7 +33,7 @@ async def projector(node: Node) -> AsyncIterator[Projector]:
         await running
 
 
-async def told(node: Node, projector: Projector, news: ChangeBuffer) -> ChangeBuffer:
+async def told(node: NodeHarness, projector: Projector, news: ChangeBuffer) -> ChangeBuffer:
     """What there is to tell once the projection knows the whole log."""
     (revision, _) = max((one.position, one.place) for one in await node.log())
     await projector.wait_for(lambda: projector.projection.position >= revision)
@@ -41,7 +41,7 @@ async def told(node: Node, projector: Projector, news: ChangeBuffer) -> ChangeBu
 
 
 async def test_names_of_what_an_event_touches_are_told_once(
-    node: Node, projector: Projector
+    node: NodeHarness, projector: Projector
 ) -> None:
     with projector.follow() as news:
         await node.apply(pool("blue", "10.6.0.10"), pool("green", "10.6.0.20", default=False))
@@ -54,7 +54,7 @@ async def test_names_of_what_an_event_touches_are_told_once(
         assert not news.take().pools
 
 
-async def test_a_subnet_is_told_of_with_its_pools(node: Node, projector: Projector) -> None:
+async def test_a_subnet_is_told_of_with_its_pools(node: NodeHarness, projector: Projector) -> None:
     await node.apply(ApplySubnet(Subnet("wide", 4, "10.6.0.0/16", ("10.6.0.0-10.6.0.99",))))
     with projector.follow() as news:
         await told(node, projector, news)
@@ -67,7 +67,7 @@ async def test_a_subnet_is_told_of_with_its_pools(node: Node, projector: Project
 
 
 async def test_a_new_follower_and_a_new_projection_begin_with_everything(
-    node: Node, projector: Projector
+    node: NodeHarness, projector: Projector
 ) -> None:
     await node.apply(pool("blue", "10.6.0.10"))
     await node.add(pod("web-0"))
@@ -81,7 +81,7 @@ async def test_a_new_follower_and_a_new_projection_begin_with_everything(
         assert (one.pools, one.endpoints) == ({"blue"}, {("shop", "web-0")})
 
 
-async def test_who_follows_no_more_is_told_no_more(node: Node, projector: Projector) -> None:
+async def test_who_follows_no_more_is_told_no_more(node: NodeHarness, projector: Projector) -> None:
     with projector.follow() as news:
         pass
     await node.apply(pool("blue", "10.6.0.10"))
@@ -90,7 +90,7 @@ async def test_who_follows_no_more_is_told_no_more(node: Node, projector: Projec
 
 
 async def test_the_pools_of_a_replica_are_told_of_when_its_next_pod_takes_over(
-    node: Node, projector: Projector
+    node: NodeHarness, projector: Projector
 ) -> None:
     """No claim moves, but the report of the pool names the Pod's UID."""
     with projector.follow() as news:

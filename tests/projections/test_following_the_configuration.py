@@ -28,15 +28,15 @@ from core.eventstore.kv import Delete, IsWhole, Put, WatchBatch
 from core.eventstore.memory import MemoryStore
 from core.projections import configuration_view
 from core.projections.configuration_view import ConfigurationView, is_whole_command
-from tests.support.nodes import CAUSE, Node, pod, pool
+from tests.support.nodes import CAUSE, NodeHarness, pod, pool
 
 IN_B = {"ipam.spidernet.io/ippool": '{"ipv4": ["b"]}'}
 
 
 @pytest.fixture
-async def node(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Node]:
+async def node(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[NodeHarness]:
     monkeypatch.setattr(configuration_view, "RELOAD_PAUSE_S", 0)
-    async with Node(MemoryStore()) as one:
+    async with NodeHarness(MemoryStore()) as one:
         yield one
 
 
@@ -46,7 +46,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-async def test_each_command_changes_objects_and_their_guards_together(node: Node) -> None:
+async def test_each_command_changes_objects_and_their_guards_together(node: NodeHarness) -> None:
     lan, wide = Subnet("lan", 4, "10.6.0.0/16", ("10.6.0.1-10.6.0.99",)), pool("wide", "fd00:6::1")
     commands = (
         ApplyPool(pool("a", "10.6.0.1-10.6.0.9")),
@@ -79,7 +79,7 @@ async def test_each_command_changes_objects_and_their_guards_together(node: Node
 
 
 async def test_a_value_that_cannot_be_read_is_left_out_and_named_and_the_others_are_followed(
-    node: Node,
+    node: NodeHarness,
 ) -> None:
     key = node.keys.pool("strange")
     await node.store.commit([], [Put(key, b"of a version to come")])
@@ -98,7 +98,9 @@ async def test_a_value_that_cannot_be_read_is_left_out_and_named_and_the_others_
 
 
 @pytest.mark.parametrize("name", ["record/oops", "reservation/ghost", "guard/x", "pool/\xff/y"])
-async def test_a_stray_key_ends_neither_the_view_nor_a_new_one(node: Node, name: str) -> None:
+async def test_a_stray_key_ends_neither_the_view_nor_a_new_one(
+    node: NodeHarness, name: str
+) -> None:
     await node.store.commit([], [Put(node.keys.root + name.encode("latin-1"), b"\x00oops")])
     await until(lambda: bool(node.view.current.unread))
     await node.apply(pool("a", "10.6.0.1-10.6.0.9"))
@@ -114,7 +116,7 @@ async def test_a_stray_key_ends_neither_the_view_nor_a_new_one(node: Node, name:
 
 
 async def test_a_reservation_under_garbage_stays_reserved_and_closes_a_view_that_never_saw_it(
-    node: Node,
+    node: NodeHarness,
 ) -> None:
     await node.apply(pool("a", "10.6.0.1-10.6.0.9"))
     await node.apply(ApplyReservation(Reservation("dns", 4, ("10.6.0.1-10.6.0.5",))))
@@ -130,7 +132,7 @@ async def test_a_reservation_under_garbage_stays_reserved_and_closes_a_view_that
 
 
 async def test_a_reservation_that_a_newer_command_wrote_closes_every_pool_until_it_can_be_read(
-    node: Node,
+    node: NodeHarness,
 ) -> None:
     await node.apply(pool("a", "10.6.0.1-10.6.0.9"))
     held = await node.add(pod("web-0"))
@@ -151,7 +153,9 @@ async def test_a_reservation_that_a_newer_command_wrote_closes_every_pool_until_
     assert (await node.add(pod("web-1"))).endpoint.nics[0].ipv4
 
 
-async def test_an_address_whose_quarantine_cannot_be_read_stays_set_aside(node: Node) -> None:
+async def test_an_address_whose_quarantine_cannot_be_read_stays_set_aside(
+    node: NodeHarness,
+) -> None:
     await node.apply(pool("a", "10.6.0.1-10.6.0.2"))
     await node.store.commit([], [Put(node.keys.quarantine_of("10.6.0.1"), b"\xff")])
     await until(lambda: bool(node.view.current.unread))
@@ -162,7 +166,7 @@ async def test_an_address_whose_quarantine_cannot_be_read_stays_set_aside(node: 
 
 
 async def test_a_pod_whose_pool_cannot_be_read_is_told_so_and_others_get_addresses(
-    node: Node,
+    node: NodeHarness,
 ) -> None:
     await node.apply(pool("a", "10.6.0.1-10.6.0.9"))
     await node.apply(pool("b", "10.6.1.1-10.6.1.9", default=False))
@@ -175,7 +179,7 @@ async def test_a_pod_whose_pool_cannot_be_read_is_told_so_and_others_get_address
 
 
 async def test_a_watch_that_is_refused_is_opened_again(
-    node: Node, monkeypatch: pytest.MonkeyPatch
+    node: NodeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = 0
     watch = node.store.watch

@@ -12,13 +12,13 @@ from core.eventstore.memory import MemoryStore
 from core.projections.fold import Projection
 from core.projections.projector import LEVEL, Projector
 from tests.projections.conftest import following, running
-from tests.support.nodes import Node, pod, pool
+from tests.support.nodes import NodeHarness, pod, pool
 
 POOL = pool("blue", "10.6.0.10-10.6.0.19")
 SIX = pool("six", "fd00:6::1-fd00:6::9")
 
 
-async def test_what_was_there_before_it_started_counts(node: Node) -> None:
+async def test_what_was_there_before_it_started_counts(node: NodeHarness) -> None:
     await node.apply(POOL, SIX)
     await node.add(pod("web-0"))
 
@@ -28,7 +28,7 @@ async def test_what_was_there_before_it_started_counts(node: Node) -> None:
     assert (counts.total, counts.claimed, counts.free) == (10, 1, 9)
 
 
-async def test_claims_and_releases_are_seen_as_they_come(node: Node) -> None:
+async def test_claims_and_releases_are_seen_as_they_come(node: NodeHarness) -> None:
     await node.apply(POOL)
     async with following(node) as one:
         added = await node.add(pod("web-0"))
@@ -51,7 +51,7 @@ async def test_claims_and_releases_are_seen_as_they_come(node: Node) -> None:
     )
 )
 async def test_following_real_commands_equals_starting_anew(actions: list[str]) -> None:
-    async with Node(MemoryStore(), cool_down_s=0) as node:
+    async with NodeHarness(MemoryStore(), cool_down_s=0) as node:
         await node.apply(POOL, SIX)
         async with following(node) as one:
             for number, action in enumerate(actions):
@@ -67,7 +67,7 @@ async def test_following_real_commands_equals_starting_anew(actions: list[str]) 
                 assert followed.addresses_in(name) == anew.addresses_in(name)
 
 
-async def _act(node: Node, action: str, number: int) -> None:
+async def _act(node: NodeHarness, action: str, number: int) -> None:
     if action == "add":
         await node.add(pod(f"web-{number}"))
     elif action == "delete":
@@ -84,7 +84,7 @@ async def _act(node: Node, action: str, number: int) -> None:
             await node.apply(RetirePool("blue"), pool("red", "10.6.1.1-10.6.1.40"))
 
 
-async def test_a_segment_that_left_etcd_unseen_makes_it_start_anew(node: Node) -> None:
+async def test_a_segment_that_left_etcd_unseen_makes_it_start_anew(node: NodeHarness) -> None:
     await node.apply(POOL)
     async with following(node) as one:
         projector = one.projector
@@ -102,7 +102,7 @@ async def test_a_segment_that_left_etcd_unseen_makes_it_start_anew(node: Node) -
     assert counts.claimed == 2
 
 
-async def test_after_a_pause_it_goes_on_from_its_own_cursor(node: Node) -> None:
+async def test_after_a_pause_it_goes_on_from_its_own_cursor(node: NodeHarness) -> None:
     await node.apply(POOL)
     async with following(node) as one:
         projector = one.projector
@@ -115,7 +115,7 @@ async def test_after_a_pause_it_goes_on_from_its_own_cursor(node: Node) -> None:
     assert len(projector.projection.ledger.claims) == 1
 
 
-async def test_the_lag_says_how_many_segments_were_not_read(node: Node) -> None:
+async def test_the_lag_says_how_many_segments_were_not_read(node: NodeHarness) -> None:
     await node.apply(POOL)
     async with following(node) as one:
         await one.level_with(node)
@@ -127,7 +127,7 @@ async def test_the_lag_says_how_many_segments_were_not_read(node: Node) -> None:
     assert (await projector.measure_lag()).segments == 2
 
 
-async def test_a_projector_that_has_not_started_is_behind(node: Node) -> None:
+async def test_a_projector_that_has_not_started_is_behind(node: NodeHarness) -> None:
     await node.apply(POOL)
 
     assert (await Projector(node.store, node.keys).measure_lag()).segments == 1

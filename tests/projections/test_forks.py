@@ -25,7 +25,7 @@ from core.eventstore.state import read_ledger
 from core.projections.fold import Projection
 from core.projections.fork import Fork
 from tests.projections.histories import addresses, items, pool_values, pools, reservations
-from tests.support.nodes import CAUSE, Node, pod, pool
+from tests.support.nodes import CAUSE, NodeHarness, pod, pool
 
 commands: st.SearchStrategy[Command] = st.one_of(
     pool_values().map(ApplyPool),
@@ -42,7 +42,7 @@ commands: st.SearchStrategy[Command] = st.one_of(
 @settings(max_examples=40)
 @given(st.lists(commands, min_size=1, max_size=8))
 async def test_a_fork_answers_as_the_real_commands_do(wishes: list[Command]) -> None:
-    async with Node(MemoryStore()) as node:
+    async with NodeHarness(MemoryStore()) as node:
         await node.apply(pool("blue", "10.0.0.0-10.0.0.9", subnet="10.0.0.0/28"))
         await node.add(pod("web-0"))
         await node.add(pod("web-1"))
@@ -64,7 +64,7 @@ async def test_a_fork_answers_as_the_real_commands_do(wishes: list[Command]) -> 
 
 
 async def fork_of_two_pods() -> Fork:
-    async with Node(MemoryStore()) as node:
+    async with NodeHarness(MemoryStore()) as node:
         await node.apply(pool("blue", "10.6.0.10-10.6.0.11"))
         await asyncio.gather(node.add(pod("web-0")), node.add(pod("web-1")))
         return Fork(await read_ledger(node.store, node.keys))

@@ -10,28 +10,28 @@ from core.errors import LostRace
 from core.eventstore.kv import Delete, Get, Put, Unchanged
 from core.projections.checkpoint import CHECKPOINT, CHECKPOINTS, Checkpoint
 from core.projections.publisher import Publisher
-from tests.projections.conftest import Following, following
+from tests.projections.conftest import RunningProjector, following
 from tests.support.faulty_store import Fault, FaultyStore
-from tests.support.nodes import Node, pod, pool
+from tests.support.nodes import NodeHarness, pod, pool
 
 POOL = pool("blue", "10.6.0.10-10.6.0.19")
 
 
-def fence(node: Node) -> Unchanged:
+def fence(node: NodeHarness) -> Unchanged:
     """A fence that holds: there is no leader."""
     return Unchanged(node.keys.lease("controller"), 0)
 
 
-def publisher(node: Node, one: Following) -> Publisher:
-    return Publisher(node.store, node.keys, one.projector, "c-1", now_ms=lambda: 7)
+def publisher(node: NodeHarness, running: RunningProjector) -> Publisher:
+    return Publisher(node.store, node.keys, running.projector, "c-1", now_ms=lambda: 7)
 
 
-async def stored(node: Node) -> Checkpoint | None:
+async def stored(node: NodeHarness) -> Checkpoint | None:
     found = (await node.store.read([Get(node.keys.meta(CHECKPOINT))])).ranges[0].first
     return CHECKPOINTS.decode(found.value) if found else None
 
 
-async def test_the_checkpoint_says_how_far_the_projection_has_come(node: Node) -> None:
+async def test_the_checkpoint_says_how_far_the_projection_has_come(node: NodeHarness) -> None:
     await node.apply(POOL)
     await node.add(pod("web-0"))
     async with following(node) as one:
@@ -44,7 +44,7 @@ async def test_the_checkpoint_says_how_far_the_projection_has_come(node: Node) -
     assert one_publisher.unpublished == 0
 
 
-async def test_nothing_new_is_not_written_again(node: Node) -> None:
+async def test_nothing_new_is_not_written_again(node: NodeHarness) -> None:
     await node.apply(POOL)
     async with following(node) as one:
         first = publisher(node, one)
@@ -59,7 +59,7 @@ async def test_nothing_new_is_not_written_again(node: Node) -> None:
     assert second.published == 0
 
 
-async def test_an_older_position_never_overwrites_a_newer_one(node: Node) -> None:
+async def test_an_older_position_never_overwrites_a_newer_one(node: NodeHarness) -> None:
     await node.apply(POOL)
     async with following(node) as one:
         late = publisher(node, one)
@@ -75,7 +75,7 @@ async def test_an_older_position_never_overwrites_a_newer_one(node: Node) -> Non
     assert await stored(node) == newer
 
 
-async def test_a_checkpoint_that_vanished_is_written_again(node: Node) -> None:
+async def test_a_checkpoint_that_vanished_is_written_again(node: NodeHarness) -> None:
     await node.apply(POOL)
     async with following(node) as one:
         one_publisher = publisher(node, one)
@@ -90,7 +90,7 @@ async def test_a_checkpoint_that_vanished_is_written_again(node: Node) -> None:
     assert await stored(node) is not None
 
 
-async def test_views_that_older_versions_have_published_are_deleted(node: Node) -> None:
+async def test_views_that_older_versions_have_published_are_deleted(node: NodeHarness) -> None:
     view = node.keys.prefix("view", "pool") + b"blue"
     report = node.keys.application_view("Deployment/shop/web")
     await node.store.commit([], [Put(view, b""), Put(report, b"")])
@@ -102,7 +102,7 @@ async def test_views_that_older_versions_have_published_are_deleted(node: Node) 
     assert [one.count for one in found] == [0, 1]
 
 
-async def test_who_lost_the_lead_writes_nothing(node: Node) -> None:
+async def test_who_lost_the_lead_writes_nothing(node: NodeHarness) -> None:
     await node.apply(POOL)
     async with following(node) as one:
         one_publisher = publisher(node, one)
@@ -117,7 +117,7 @@ async def test_who_lost_the_lead_writes_nothing(node: Node) -> None:
 
 @pytest.mark.parametrize("fault", [Fault.ANSWER_LOST, Fault.REQUEST_LOST])
 async def test_a_lost_answer_is_read_back_and_the_next_time_is_right(
-    node: Node, fault: Fault
+    node: NodeHarness, fault: Fault
 ) -> None:
     await node.apply(POOL)
     async with following(node) as one:
@@ -134,7 +134,7 @@ async def test_a_lost_answer_is_read_back_and_the_next_time_is_right(
     assert found.position == position
 
 
-async def test_changes_between_two_rounds_are_one_write(node: Node) -> None:
+async def test_changes_between_two_rounds_are_one_write(node: NodeHarness) -> None:
     await node.apply(POOL)
     async with following(node) as one:
         calm = Publisher(node.store, node.keys, one.projector, "c-1", period_s=3600)

@@ -14,7 +14,7 @@ from core.eventstore import state
 from core.eventstore.faults import Faults
 from core.eventstore.memory import MemoryStore
 from core.eventstore.state import read_ledger
-from tests.support.nodes import Node, pod, pool
+from tests.support.nodes import NodeHarness, pod, pool
 
 AT_ONCE = 5
 PODS = 4 * AT_ONCE
@@ -22,7 +22,7 @@ PODS = 4 * AT_ONCE
 
 @pytest.fixture
 async def node() -> Any:
-    async with Node(MemoryStore()) as one:
+    async with NodeHarness(MemoryStore()) as one:
         await one.apply(pool("main", "10.6.0.10-10.6.0.250"))
         for number in range(PODS):
             await one.add(pod(f"web-{number}"))
@@ -32,7 +32,7 @@ async def node() -> Any:
 
 
 async def test_one_turn_of_the_event_loop_decodes_no_more_values_than_its_bound(
-    node: Node, monkeypatch: pytest.MonkeyPatch
+    node: NodeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(state, "DECODED_AT_ONCE_MAX", AT_ONCE)
     turn, decoded = 0, Counter[int]()

@@ -12,7 +12,7 @@ from nodeagent.settings.values import Settings
 from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
 from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
 from tests.agent.node import running
-from tests.provider.town import SaidNetworks, Town
+from tests.provider.town import ConfiguredNetworks, ProviderHarness
 from tests.support.etcd import EtcdCluster
 from tests.workflows.external.fake_provider import FakeProvider
 
@@ -24,14 +24,14 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
 
 
 @pytest.fixture
-async def town(etcd: EtcdCluster, settings: Settings) -> AsyncIterator[Town]:
+async def harness(etcd: EtcdCluster, settings: Settings) -> AsyncIterator[ProviderHarness]:
     """eth0 takes part; there is a pool and no controller yet."""
     store = EtcdStore(EtcdSettings(etcd.endpoints))
-    networks = SaidNetworks({"eth0": "auto"})
+    networks = ConfiguredNetworks({"eth0": "auto"})
     mine = settings._replace(cluster=f"c{os.urandom(4).hex()}", cool_down_s=0)
     async with FakeProvider() as provider, running(mine, store, networks=networks) as node:
         await node.pool("lan", "10.6.0.0/16", "10.6.0.10-10.6.0.20")
-        one = Town(node, provider, networks)
+        one = ProviderHarness(node, provider, networks)
         yield one
         await one.ends.aclose()
     await store.close()

@@ -17,7 +17,7 @@ from core.domain.reclaim.evidence import Evidence, ObservationSubject, ReclaimFe
 from core.domain.reclaim.reclaim_plan import ReclaimStep
 from core.eventstore.writer import Writer
 from tests.agent.node import running
-from tests.provider.town import Town, eventually
+from tests.provider.town import ProviderHarness, eventually
 from tests.workflows.external.fake_provider import Fault
 from workflows.engine.client.client import Client
 from workflows.jobs.provider.wire import ALLOCATE, RELEASE
@@ -39,135 +39,147 @@ class _OperatorWriters(ShardWriters):
         await writer.close()
 
 
-def paths(town: Town) -> list[str]:
-    return [path for path, _, _ in town.provider.calls]
+def paths(harness: ProviderHarness) -> list[str]:
+    return [path for path, _, _ in harness.provider.calls]
 
 
-async def test_a_del_gives_back_after_the_provider_has_let_go(town: Town) -> None:
-    await town.controller()
-    (address,) = await town.node.add()
-    await town.node.delete()
-    await eventually(town.nothing_left)
-    await town.node.delete()
+async def test_a_del_gives_back_after_the_provider_has_let_go(harness: ProviderHarness) -> None:
+    await harness.controller()
+    (address,) = await harness.node.add()
+    await harness.node.delete()
+    await eventually(harness.nothing_left)
+    await harness.node.delete()
 
-    assert paths(town) == [ALLOCATE, RELEASE]
-    assert town.provider.calls[1][1]["ipAddress"] == address.partition("/")[0]
+    assert paths(harness) == [ALLOCATE, RELEASE]
+    assert harness.provider.calls[1][1]["ipAddress"] == address.partition("/")[0]
 
 
-async def test_a_del_needs_no_controller_and_the_next_one_carries_it_out(town: Town) -> None:
-    end = await town.controller()
-    await town.node.add()
+async def test_a_del_needs_no_controller_and_the_next_one_carries_it_out(
+    harness: ProviderHarness,
+) -> None:
+    end = await harness.controller()
+    await harness.node.add()
     await end()
     for _ in range(2):
-        await town.node.delete()
+        await harness.node.delete()
 
-    assert await town.node.claims()
-    assert paths(town) == [ALLOCATE]
-    await town.controller("controller-1")
-    await eventually(town.nothing_left)
+    assert await harness.node.claims()
+    assert paths(harness) == [ALLOCATE]
+    await harness.controller("controller-1")
+    await eventually(harness.nothing_left)
 
 
-async def test_the_next_pod_of_the_name_waits_until_the_provider_has_let_go(town: Town) -> None:
-    await town.controller()
-    await town.node.add()
-    town.provider.away = Fault.BROKEN
-    error = (await town.node.call("ADD", CNI_ARGS=NEXT)).error  # its predecessor had no DEL
+async def test_the_next_pod_of_the_name_waits_until_the_provider_has_let_go(
+    harness: ProviderHarness,
+) -> None:
+    await harness.controller()
+    await harness.node.add()
+    harness.provider.away = Fault.BROKEN
+    error = (await harness.node.call("ADD", CNI_ARGS=NEXT)).error  # its predecessor had no DEL
 
     assert error["code"] == 11
     assert "are being given back to the network provider first" in error["msg"]
-    assert set(await town.node.claims()) == set(town.provider.bound)
-    town.provider.away = None
-    await eventually(town.nothing_left)
-    assert await town.node.add(CNI_ARGS=NEXT)
-    assert set(town.provider.bound.values()) == {"uid-next"}
+    assert set(await harness.node.claims()) == set(harness.provider.bound)
+    harness.provider.away = None
+    await eventually(harness.nothing_left)
+    assert await harness.node.add(CNI_ARGS=NEXT)
+    assert set(harness.provider.bound.values()) == {"uid-next"}
 
 
-async def test_nics_of_another_sandbox_are_given_back_with_the_last_one(town: Town) -> None:
-    town.networks.modes["net1"] = "auto"
-    await town.controller()
-    await town.node.add()
-    await town.node.add(CNI_IFNAME="net1", CNI_CONTAINERID="second")
-    await town.node.delete()
-    assert len(await town.node.claims()) == len(town.provider.bound) == 2
+async def test_nics_of_another_sandbox_are_given_back_with_the_last_one(
+    harness: ProviderHarness,
+) -> None:
+    harness.networks.modes["net1"] = "auto"
+    await harness.controller()
+    await harness.node.add()
+    await harness.node.add(CNI_IFNAME="net1", CNI_CONTAINERID="second")
+    await harness.node.delete()
+    assert len(await harness.node.claims()) == len(harness.provider.bound) == 2
 
-    await town.node.delete(CNI_IFNAME="net1", CNI_CONTAINERID="second")
-    await eventually(town.nothing_left)
+    await harness.node.delete(CNI_IFNAME="net1", CNI_CONTAINERID="second")
+    await eventually(harness.nothing_left)
 
 
-async def test_the_next_replica_on_the_same_nic_needs_no_other_bind(town: Town) -> None:
+async def test_the_next_replica_on_the_same_nic_needs_no_other_bind(
+    harness: ProviderHarness,
+) -> None:
     owner = {"owner_kind": "StatefulSet", "owner_name": "web", "owner_api_version": "apps/v1"}
-    await town.node.pod("web-0", {}, **owner)
-    await town.node.apply(
+    await harness.node.pod("web-0", {}, **owner)
+    await harness.node.apply(
         ApplyRecord(RecordDefined("StatefulSet", "shop", "web", {}, {}, replicas=1))
     )
-    await town.controller()
-    first = await town.node.add()
-    await town.node.delete()
+    await harness.controller()
+    first = await harness.node.add()
+    await harness.node.delete()
 
-    assert await town.node.add(CNI_ARGS=NEXT) == first
-    assert paths(town) == [ALLOCATE]
+    assert await harness.node.add(CNI_ARGS=NEXT) == first
+    assert paths(harness) == [ALLOCATE]
 
 
-async def test_a_replica_that_moves_takes_its_bind_along(town: Town) -> None:
+async def test_a_replica_that_moves_takes_its_bind_along(harness: ProviderHarness) -> None:
     owner = {"owner_kind": "StatefulSet", "owner_name": "web", "owner_api_version": "apps/v1"}
-    await town.node.pod("web-0", {}, **owner)
-    await town.node.apply(
+    await harness.node.pod("web-0", {}, **owner)
+    await harness.node.apply(
         ApplyRecord(RecordDefined("StatefulSet", "shop", "web", {}, {}, replicas=1))
     )
-    await town.controller()
-    await town.node.add()
-    await town.node.delete()
-    mine = town.node.agent.settings
+    await harness.controller()
+    await harness.node.add()
+    await harness.node.delete()
+    mine = harness.node.process.settings
     other = mine._replace(node_name="node-2", socket_path=f"{mine.socket_path}-2")
-    async with running(other, town.node.store, networks=town.networks) as second:
+    async with running(other, harness.node.store, networks=harness.networks) as second:
         error = (await second.call("ADD", CNI_ARGS=NEXT)).error
         assert "being given back to the network provider first" in error["msg"]
-        await eventually(town.nothing_left)
+        await eventually(harness.nothing_left)
         assert await second.add(CNI_ARGS=NEXT)
 
-    assert [body["nodeName"] for _, body, _ in town.provider.calls] == ["node-1"] * 2 + ["node-2"]
-    assert paths(town) == [ALLOCATE, RELEASE, ALLOCATE]
+    assert [body["nodeName"] for _, body, _ in harness.provider.calls] == ["node-1"] * 2 + [
+        "node-2"
+    ]
+    assert paths(harness) == [ALLOCATE, RELEASE, ALLOCATE]
 
 
-async def test_a_live_migration_leaves_its_source_the_bind(town: Town) -> None:
+async def test_a_live_migration_leaves_its_source_the_bind(harness: ProviderHarness) -> None:
     owner = {"owner_kind": "VirtualMachineInstance", "owner_name": "vm"}
     owner["owner_api_version"] = "kubevirt.io/v1"
-    await town.node.pod("source", {}, **owner)
-    await town.node.pod("target", {"kubevirt.io/migrationJobName": "job"}, **owner)
-    await town.controller()
-    first = await town.node.add("source")
-    mine = town.node.agent.settings
+    await harness.node.pod("source", {}, **owner)
+    await harness.node.pod("target", {"kubevirt.io/migrationJobName": "job"}, **owner)
+    await harness.controller()
+    first = await harness.node.add("source")
+    mine = harness.node.process.settings
     other = mine._replace(node_name="node-2", socket_path=f"{mine.socket_path}-2")
-    async with running(other, town.node.store, networks=town.networks) as second:
+    async with running(other, harness.node.store, networks=harness.networks) as second:
         assert await second.add("target") == first
 
-    assert paths(town) == [ALLOCATE]
-    binding = (await town.binding("vm")).binding
+    assert paths(harness) == [ALLOCATE]
+    binding = (await harness.binding("vm")).binding
     assert binding is not None
     assert (binding.state, binding.order.node) == ("bound", "node-1")
 
 
-async def test_what_is_reclaimed_is_handed_over_too(town: Town) -> None:
-    await town.controller()
-    await town.node.add()
-    endpoint = await town.node.endpoint()
+async def test_what_is_reclaimed_is_handed_over_too(harness: ProviderHarness) -> None:
+    await harness.controller()
+    await harness.node.add()
+    endpoint = await harness.node.endpoint()
     assert endpoint is not None
-    store, keys = town.node.store, town.node.keys
+    store, keys = harness.node.store, harness.node.keys
     releases = Releases(store, keys, _OperatorWriters(store, keys), Handover(store, keys))
     fence = ReclaimFence(endpoint.uid, endpoint.holder, containers_of(endpoint), ())
     evidence = Evidence("pod-gone", "there is no such Pod", "listing", 0, 0, 2)
     done = await releases.make(ReclaimStep(ObservationSubject(endpoint.key), (), evidence, fence))
 
     assert (done.addresses, done.why) == ((), HANDED_OVER)
-    await eventually(town.nothing_left)
-    assert paths(town) == [ALLOCATE, RELEASE]
+    await eventually(harness.nothing_left)
+    assert paths(harness) == [ALLOCATE, RELEASE]
 
 
-async def test_claims_that_a_person_has_ended_are_taken_from_the_provider_too(town: Town) -> None:
-    end = await town.controller()
-    await town.node.add()
+async def test_claims_that_a_person_has_ended_are_taken_from_the_provider_too(
+    harness: ProviderHarness,
+) -> None:
+    end = await harness.controller()
+    await harness.node.add()
     await end()
-    store, keys = town.node.store, town.node.keys
+    store, keys = harness.node.store, harness.node.keys
     writer = Writer(store, keys, "operator")
     await writer.open()
     releaser = Releaser(store, keys, writer, CoolDown(store, 0))
@@ -175,26 +187,28 @@ async def test_claims_that_a_person_has_ended_are_taken_from_the_provider_too(to
     await releaser.release(("shop", "web-0"), lambda _: ReleaseDecision(True, ""), order)
     await writer.close()
 
-    assert town.provider.bound
-    await town.controller("controller-1")
-    await eventually(town.nothing_left)
+    assert harness.provider.bound
+    await harness.controller("controller-1")
+    await eventually(harness.nothing_left)
 
 
-async def test_who_terminates_a_release_leaves_the_claims_to_a_person(town: Town) -> None:
-    await town.controller()
-    await town.node.add()
-    town.provider.away = Fault.SILENT
-    await town.node.delete()
+async def test_who_terminates_a_release_leaves_the_claims_to_a_person(
+    harness: ProviderHarness,
+) -> None:
+    await harness.controller()
+    await harness.node.add()
+    harness.provider.away = Fault.SILENT
+    await harness.node.delete()
 
     async def asked() -> bool:
-        return RELEASE in paths(town)
+        return RELEASE in paths(harness)
 
     await eventually(asked)
-    async with Client(town.node.store, town.node.keys) as client:
+    async with Client(harness.node.store, harness.node.keys) as client:
         await client.terminate("external/shop/web-0/uid-web-0", "the provider is sold")
 
     async def is_forgotten() -> bool:
-        return (await town.binding()).binding is None
+        return (await harness.binding()).binding is None
 
     await eventually(is_forgotten)
-    assert await town.node.claims()
+    assert await harness.node.claims()

@@ -14,7 +14,7 @@ from core.domain.provider.provider_nics import NicFacts
 from core.domain.reclaim.settings import ReclaimSettings
 from nodeagent.handlers.provider_binding import BindingAllocator, Times
 from tests.agent.http_caller import over_socket
-from tests.agent.node import Node
+from tests.agent.node import AgentHarness
 from tests.workflows.external.fake_provider import FakeProvider
 from workflows.jobs.job_host import JobHost, JobSettings
 
@@ -23,7 +23,7 @@ PARENT = "0c:00:00:00:00:01"
 T = TypeVar("T")
 
 
-class SaidNetworks:
+class ConfiguredNetworks:
     """Which NICs take part, as a test says it: interface -> vlanMode of a vlan network."""
 
     def __init__(self, modes: Mapping[str, str]) -> None:
@@ -37,15 +37,18 @@ class SaidNetworks:
         )
 
 
-class Town:
+class ProviderHarness:
     """``networks``: what the agent is told of NICs, where a test says it."""
 
     def __init__(
-        self, node: Node, provider: FakeProvider, networks: SaidNetworks | None = None
+        self,
+        agent: AgentHarness,
+        provider: FakeProvider,
+        networks: ConfiguredNetworks | None = None,
     ) -> None:
-        self.node = node
+        self.node = agent
         self.provider = provider
-        self.networks = networks or SaidNetworks({})
+        self.networks = networks or ConfiguredNetworks({})
         self.ends = AsyncExitStack()
         self._hosts: dict[str, tuple[JobHost, list[asyncio.Task[None]]]] = {}
 
@@ -81,7 +84,7 @@ class Town:
 
     def waits(self, bind_s: float) -> None:
         """How long the agent's ADDs wait for the provider."""
-        allocator = getattr(self.node.agent.parts.addresses._allocate, "__self__", None)
+        allocator = getattr(self.node.process.parts.addresses._allocate, "__self__", None)
         assert isinstance(allocator, BindingAllocator)
         allocator._times = Times(bind_s)
 
@@ -92,7 +95,7 @@ class Town:
     async def workload_endpoint(self, pod: str = "web-0") -> Any:
         """What a main plugin asks the agent's socket for."""
         path = f"/v1/workloadendpoint?podNamespace=shop&podName={pod}"
-        return (await over_socket(self.node.agent.settings.socket_path, "GET", path)).json
+        return (await over_socket(self.node.process.settings.socket_path, "GET", path)).json
 
     async def nothing_left(self) -> bool:
         """No claim, no bind, nothing under way."""

@@ -15,7 +15,7 @@ from nodeagent.rdma.counter_reader import CounterRead, CounterReader
 from nodeagent.rdma.rdma_exposition import STALE_S_MAX, RdmaExposition, no_tenants
 from nodeagent.rdma.values import NamespacePorts, RdmaPortLink, Tenant
 from nodeagent.telemetry.metrics import AgentMetrics
-from tests.agent.node import Clock
+from tests.agent.node import ManualClock
 
 
 class Scripted:
@@ -47,7 +47,7 @@ def reader() -> Iterator[Scripted]:
     made.goes_on.set()
 
 
-def exposition(reader: Scripted, metrics: AgentMetrics, clock: Clock) -> RdmaExposition:
+def exposition(reader: Scripted, metrics: AgentMetrics, clock: ManualClock) -> RdmaExposition:
     tenants = {"10.6.0.17": Tenant("shop", "train-0")}
     return RdmaExposition("node-1", cast("CounterReader", reader), lambda: tenants, metrics, clock)
 
@@ -64,7 +64,7 @@ def value_of(metrics: AgentMetrics, name: str) -> float:
 
 
 async def test_every_scrape_reads_anew(reader: Scripted) -> None:
-    exposed = exposition(reader, AgentMetrics(), Clock())
+    exposed = exposition(reader, AgentMetrics(), ManualClock())
 
     assert await counted(exposed) == ["1"]
     assert await counted(exposed) == ["2"]
@@ -76,7 +76,7 @@ async def test_a_reading_that_hangs_keeps_no_scrape_and_is_not_made_twice(
     reader: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rdma_exposition, "REFRESH_S_MAX", 0.01)
-    clock = Clock()
+    clock = ManualClock()
     exposed = exposition(reader, AgentMetrics(), clock)
     while await counted(exposed) == []:
         pass  # the first reading may take longer than that
@@ -100,7 +100,7 @@ async def test_nothing_was_ever_read_is_no_text(
 ) -> None:
     monkeypatch.setattr(rdma_exposition, "REFRESH_S_MAX", 0.01)
     reader.goes_on.clear()
-    exposed = exposition(reader, AgentMetrics(), Clock())
+    exposed = exposition(reader, AgentMetrics(), ManualClock())
 
     assert await exposed.text() == b""
     reader.goes_on.set()
@@ -111,7 +111,7 @@ async def test_what_cannot_be_read_is_counted_and_told_once(
     reader: Scripted, caplog: pytest.LogCaptureFixture
 ) -> None:
     metrics = AgentMetrics()
-    exposed = exposition(reader, metrics, Clock())
+    exposed = exposition(reader, metrics, ManualClock())
     reader.faults = {"/var/run/netns/a": "no"}
 
     with caplog.at_level(logging.WARNING):
@@ -129,7 +129,7 @@ async def test_a_reading_that_crashes_is_counted_and_logged_and_the_next_scrape_
     reader: Scripted, caplog: pytest.LogCaptureFixture
 ) -> None:
     metrics = AgentMetrics()
-    exposed = exposition(reader, metrics, Clock())
+    exposed = exposition(reader, metrics, ManualClock())
     reader.is_broken = True
 
     assert await counted(exposed) == []

@@ -42,7 +42,7 @@ def moment(at_s: float, observer: str = OBSERVER) -> Moment:
     return Moment(at_s, observer, at_s)
 
 
-class News(NamedTuple):
+class ObservedPod(NamedTuple):
     """What a watcher of Pods hears."""
 
     pod: PodState
@@ -55,7 +55,7 @@ class News(NamedTuple):
         return f"Pod {namespace}/{name}, UID {uid}, was deleted" if self.deleted else ""
 
 
-class Cluster:
+class ScriptedCluster:
     """The objects, the clock, and how the next listings fail."""
 
     def __init__(self) -> None:
@@ -86,14 +86,14 @@ class Cluster:
         listings = {kind: KindListing(taken, complete) for kind in KINDS}
         return ClusterSnapshot(objects, listings, claims_read)
 
-    def set_pod(self, pod: PodState) -> News:
+    def set_pod(self, pod: PodState) -> ObservedPod:
         """Create or change; a Pod of another UID replaces the one of its name."""
         self.pods[pod.namespace, pod.name] = pod
-        return News(pod)
+        return ObservedPod(pod)
 
-    def drop_pod(self, key: tuple[str, str]) -> News:
+    def drop_pod(self, key: tuple[str, str]) -> ObservedPod:
         """Its object is gone."""
-        return News(self.pods.pop(key), deleted=True)
+        return ObservedPod(self.pods.pop(key), deleted=True)
 
     def lasting(self, text: str) -> Iterator[float]:
         """Let time go on, in steps of the trace loop at most."""

@@ -31,19 +31,27 @@ from core.errors import OrbweaverError
 from core.eventstore.codec import CLAIM, ENDPOINT
 from core.eventstore.kv import Delete, Put
 from core.eventstore.memory import MemoryStore
-from tests.reclaim.scripted import Cluster, News, facts_of, moment, owner_of, seconds, split
-from tests.support.nodes import Node, check_everything, pool
+from tests.reclaim.scripted import (
+    ObservedPod,
+    ScriptedCluster,
+    facts_of,
+    moment,
+    owner_of,
+    seconds,
+    split,
+)
+from tests.support.nodes import NodeHarness, check_everything, pool
 
 CAUSE = Cause("reclaim-test")
 
 
-class Stage:
+class ReclaimHarness:
     """One cluster and one store."""
 
     def __init__(self) -> None:
-        self.cluster = Cluster()
+        self.cluster = ScriptedCluster()
         self.store = MemoryStore(lambda: self.cluster.now_s)
-        self.agents: dict[str, Node] = {}
+        self.agents: dict[str, NodeHarness] = {}
         self.settings = ReclaimSettings()
         self.book = ReclaimDeadlines(self.settings.traces_max)
         self.sightings: dict[ObservationSubject, Observation] = {}
@@ -295,10 +303,10 @@ class Stage:
         await (await self.agent("operator")).apply(DeletePool(name))
         return ""
 
-    async def agent(self, name: str) -> Node:
+    async def agent(self, name: str) -> NodeHarness:
         if name not in self.agents:
             settings = AllocatorSettings(order="sequential")
-            node = Node(self.store, name, settings=settings, cool_down_s=0)
+            node = NodeHarness(self.store, name, settings=settings, cool_down_s=0)
             self.agents[name] = await node.__aenter__()
         await self.agents[name].view.freshen()
         return self.agents[name]
@@ -311,7 +319,7 @@ class Stage:
         agent = await self.agent(pod.node)
         return (await agent.add(facts_of(pod, pod.fixed(self.settings)))).endpoint
 
-    def _hear(self, news: News) -> None:
+    def _hear(self, news: ObservedPod) -> None:
         if not self.watching:
             return
         now = moment(self.cluster.now_s)

@@ -16,25 +16,25 @@ from core.eventstore.codec import CLAIM, ENDPOINT
 from core.eventstore.kv import Delete, Put
 from core.eventstore.memory import MemoryStore
 from tests.reclaim.build import NOW_S, cluster, rules
-from tests.support.nodes import CAUSE, Node, addresses, check_everything, pod, pool
+from tests.support.nodes import CAUSE, NodeHarness, addresses, check_everything, pod, pool
 
 WEB = pod("web-0", "1")
 
 
 @pytest.fixture
-async def node() -> AsyncIterator[Node]:
-    async with Node(MemoryStore()) as made:
+async def node() -> AsyncIterator[NodeHarness]:
+    async with NodeHarness(MemoryStore()) as made:
         await made.apply(pool("main", "10.6.0.1-10.6.0.9"))
         yield made
 
 
-async def reclaimed(node: Node, step: ReclaimStep) -> Released:
+async def reclaimed(node: NodeHarness, step: ReclaimStep) -> Released:
     """As a controller reclaims: it has claimed nothing itself."""
     releaser = Releaser(node.store, node.keys, node.writer, node.cooldown)
     return await reclaim(releaser, step, CAUSE)
 
 
-async def steps_of(node: Node) -> tuple[ReclaimStep, ...]:
+async def steps_of(node: NodeHarness) -> tuple[ReclaimStep, ...]:
     """What two looks at a cluster without Pods of ours find."""
     before: dict[ObservationSubject, Observation] = {}
     steps: tuple[ReclaimStep, ...] = ()
@@ -44,7 +44,7 @@ async def steps_of(node: Node) -> tuple[ReclaimStep, ...]:
     return steps
 
 
-async def test_a_step_releases_its_addresses_and_says_why_in_the_log(node: Node) -> None:
+async def test_a_step_releases_its_addresses_and_says_why_in_the_log(node: NodeHarness) -> None:
     added = await node.add(WEB)
     (step,) = await steps_of(node)
 
@@ -60,7 +60,7 @@ async def test_a_step_releases_its_addresses_and_says_why_in_the_log(node: Node)
     assert not truth.endpoints
 
 
-async def test_the_same_step_twice_is_a_no_op(node: Node) -> None:
+async def test_the_same_step_twice_is_a_no_op(node: NodeHarness) -> None:
     await node.add(WEB)
     (step,) = await steps_of(node)
     await reclaimed(node, step)
@@ -72,26 +72,26 @@ async def test_the_same_step_twice_is_a_no_op(node: Node) -> None:
     assert len(await node.log()) == events
 
 
-async def _new_pod(node: Node) -> None:
+async def _new_pod(node: NodeHarness) -> None:
     await node.add(pod("web-0", "2"))
 
 
-async def _new_sandbox(node: Node) -> None:
+async def _new_sandbox(node: NodeHarness) -> None:
     await node.add(WEB, container="another box")
 
 
-async def _released_and_claimed_again(node: Node) -> None:
+async def _released_and_claimed_again(node: NodeHarness) -> None:
     await node.delete(WEB)
     await node.add(WEB)
 
 
-async def _moved_by_hand(node: Node) -> None:
+async def _moved_by_hand(node: NodeHarness) -> None:
     """The claim's key is written again, the endpoint stays: another revision, another claim."""
     ((address, held),) = (await node.truth()).claims.items()
     await node.store.commit([], [Put(node.keys.ip_of(address), CLAIM.encode(held.claim))])
 
 
-async def _endpoint_lost(node: Node) -> None:
+async def _endpoint_lost(node: NodeHarness) -> None:
     await node.store.commit([], [Delete(node.keys.endpoint("shop", "web-0"))])
 
 
@@ -106,7 +106,7 @@ async def _endpoint_lost(node: Node) -> None:
     ],
 )
 async def test_a_late_step_is_a_no_op(
-    node: Node, meanwhile: Callable[[Node], Awaitable[None]]
+    node: NodeHarness, meanwhile: Callable[[NodeHarness], Awaitable[None]]
 ) -> None:
     await node.add(WEB)
     (step,) = await steps_of(node)
@@ -119,7 +119,7 @@ async def test_a_late_step_is_a_no_op(
     assert (await node.truth()).claims == held
 
 
-async def test_a_step_ends_nothing_but_the_claims_it_names(node: Node) -> None:
+async def test_a_step_ends_nothing_but_the_claims_it_names(node: NodeHarness) -> None:
     """An endpoint left from an older Pod shows the address of the living one.
 
     See docs/reference/reclaim-rules.md, "Addresses in use".
@@ -138,7 +138,7 @@ async def test_a_step_ends_nothing_but_the_claims_it_names(node: Node) -> None:
     assert not truth.endpoints
 
 
-async def test_claims_without_an_endpoint_are_ended_alone(node: Node) -> None:
+async def test_claims_without_an_endpoint_are_ended_alone(node: NodeHarness) -> None:
     await node.add(WEB)
     await node.add(pod("web-1", "2"))
     await _endpoint_lost(node)
@@ -150,7 +150,7 @@ async def test_claims_without_an_endpoint_are_ended_alone(node: Node) -> None:
     assert (await node.truth()).claims.keys() == set(whole.addresses)
 
 
-async def test_claims_beside_an_endpoint_leave_it_as_it_is(node: Node) -> None:
+async def test_claims_beside_an_endpoint_leave_it_as_it_is(node: NodeHarness) -> None:
     await node.add(WEB)
     ((_, held),) = (await node.truth()).claims.items()
     stray = held.claim._replace(holder="pod/0")
@@ -164,7 +164,7 @@ async def test_claims_beside_an_endpoint_leave_it_as_it_is(node: Node) -> None:
     assert (await node.truth()).endpoints == before
 
 
-async def test_a_del_that_wins_the_race_leaves_nothing_to_do(node: Node) -> None:
+async def test_a_del_that_wins_the_race_leaves_nothing_to_do(node: NodeHarness) -> None:
     await node.add(WEB)
     (step,) = await steps_of(node)
     await node.releaser.release(

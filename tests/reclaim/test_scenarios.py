@@ -16,23 +16,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.reclaim.stage import Stage
+from tests.reclaim.stage import ReclaimHarness
 
 SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
 
 
-async def played(text: str, kind: type[Stage] = Stage) -> str:
+async def played(text: str, kind: type[ReclaimHarness] = ReclaimHarness) -> str:
     """The script with the answers of today."""
-    stage = kind()
+    harness = kind()
     lines: list[str] = []
     try:
         for line in text.splitlines():
             if line.startswith("#") or not line.strip():
                 lines.append(line)
             elif line.startswith("> "):
-                lines += [line, *(await stage.play(line[2:])).splitlines()]
+                lines += [line, *(await harness.play(line[2:])).splitlines()]
     finally:
-        await stage.close()
+        await harness.close()
     return "\n".join(lines) + "\n"
 
 

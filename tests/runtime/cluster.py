@@ -44,7 +44,7 @@ END_DEADLINE_S = 60.0
 POLL_S = 0.02
 
 
-class Cluster:
+class ContainerdHarness:
     """One node with containerd, and what etcd holds."""
 
     def __init__(self, laboratory: Laboratory, node: Node, containerd: Containerd) -> None:

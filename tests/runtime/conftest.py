@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from ops.lab.laboratory import Laboratory
-from tests.runtime.cluster import POOLS, Cluster
+from tests.runtime.cluster import POOLS, ContainerdHarness
 from tests.runtime.containerd import Containerd
 from tests.support.parts import require_containers
 
@@ -19,7 +19,7 @@ def possible() -> None:
 
 
 @pytest.fixture(scope="module")
-def running(possible: None) -> Iterator[Cluster]:
+def running(possible: None) -> Iterator[ContainerdHarness]:
     with Laboratory() as laboratory:
         node = laboratory.node("node-a")
         applied = laboratory.orbctl("apply", "-f", "-", stdin=POOLS)
@@ -27,7 +27,7 @@ def running(possible: None) -> Iterator[Cluster]:
         containerd = Containerd(laboratory, node)
         try:
             containerd.create()
-            cluster = Cluster(laboratory, node, containerd)
+            cluster = ContainerdHarness(laboratory, node, containerd)
             yield cluster
             cluster.close()
         finally:
@@ -35,7 +35,7 @@ def running(possible: None) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def cluster(running: Cluster) -> Iterator[Cluster]:
+def cluster(running: ContainerdHarness) -> Iterator[ContainerdHarness]:
     yield running
     running.revive()
     running.end_all()

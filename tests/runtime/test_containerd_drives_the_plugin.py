@@ -6,7 +6,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from tests.runtime.cluster import Cluster
+from tests.runtime.cluster import ContainerdHarness
 from tests.runtime.cri import RuntimeRefused
 
 pytestmark = [pytest.mark.etcd, pytest.mark.netns, pytest.mark.containerd, pytest.mark.slow]
@@ -14,7 +14,9 @@ pytestmark = [pytest.mark.etcd, pytest.mark.netns, pytest.mark.containerd, pytes
 UNHEALTHY = "unhealthy spiderpool-agent backend, failed to check: "
 
 
-def test_sandboxes_get_addresses_of_their_pools_and_reach_each_other(cluster: Cluster) -> None:
+def test_sandboxes_get_addresses_of_their_pools_and_reach_each_other(
+    cluster: ContainerdHarness,
+) -> None:
     first, second = cluster.run_together(["web-0", "web-1"])
 
     four, six = cluster.service.status(second).addresses
@@ -32,7 +34,9 @@ def test_sandboxes_get_addresses_of_their_pools_and_reach_each_other(cluster: Cl
     assert cluster.reaches(first, "10.6.0.1")
 
 
-def test_stopping_a_sandbox_frees_its_addresses_and_nobody_elses(cluster: Cluster) -> None:
+def test_stopping_a_sandbox_frees_its_addresses_and_nobody_elses(
+    cluster: ContainerdHarness,
+) -> None:
     first, second = cluster.run_together(["web-0", "web-1"])
 
     cluster.service.stop(first)
@@ -42,7 +46,9 @@ def test_stopping_a_sandbox_frees_its_addresses_and_nobody_elses(cluster: Cluste
     assert set(cluster.claims()) == set(cluster.service.status(second).addresses)
 
 
-def test_a_sandbox_is_stopped_after_its_agent_was_killed_and_came_back(cluster: Cluster) -> None:
+def test_a_sandbox_is_stopped_after_its_agent_was_killed_and_came_back(
+    cluster: ContainerdHarness,
+) -> None:
     sandbox = cluster.run("web-0")
     cluster.node.agent.kill()
     cluster.node.start_agent()
@@ -53,7 +59,7 @@ def test_a_sandbox_is_stopped_after_its_agent_was_killed_and_came_back(cluster: 
 
 
 def test_without_an_agent_a_sandbox_fails_with_our_words_and_runs_on_the_next_try(
-    cluster: Cluster,
+    cluster: ContainerdHarness,
 ) -> None:
     cluster.node.agent.kill()
 
@@ -67,7 +73,9 @@ def test_without_an_agent_a_sandbox_fails_with_our_words_and_runs_on_the_next_tr
     assert set(cluster.claims()) == set(cluster.service.status(sandbox).addresses)
 
 
-def test_a_full_pool_is_named_to_the_kubelet_and_nothing_stays_claimed(cluster: Cluster) -> None:
+def test_a_full_pool_is_named_to_the_kubelet_and_nothing_stays_claimed(
+    cluster: ContainerdHarness,
+) -> None:
     cluster.run("first", "tiny")
     held = cluster.claims()
 
@@ -78,7 +86,9 @@ def test_a_full_pool_is_named_to_the_kubelet_and_nothing_stays_claimed(cluster: 
     assert cluster.claims() == held
 
 
-def test_sandboxes_outlive_containerd_and_are_stopped_by_its_successor(cluster: Cluster) -> None:
+def test_sandboxes_outlive_containerd_and_are_stopped_by_its_successor(
+    cluster: ContainerdHarness,
+) -> None:
     first, second = cluster.run_together(["web-0", "web-1"])
     held = cluster.claims()
     cluster.containerd.kill()
@@ -92,7 +102,7 @@ def test_sandboxes_outlive_containerd_and_are_stopped_by_its_successor(cluster: 
 
 
 def test_a_pod_whose_containerd_died_meanwhile_holds_one_address_of_each_family_in_the_end(
-    cluster: Cluster,
+    cluster: ContainerdHarness,
 ) -> None:
     with cluster.run_until_claimed("web-0"):
         cluster.containerd.kill()
@@ -105,7 +115,9 @@ def test_a_pod_whose_containerd_died_meanwhile_holds_one_address_of_each_family_
     assert set(cluster.claims()) == set(cluster.service.status(sandbox).addresses)
 
 
-def test_a_pod_that_never_comes_back_after_that_is_released_by_hand(cluster: Cluster) -> None:
+def test_a_pod_that_never_comes_back_after_that_is_released_by_hand(
+    cluster: ContainerdHarness,
+) -> None:
     with cluster.run_until_claimed("web-0"):
         cluster.containerd.kill()
     cluster.containerd.start()
@@ -119,7 +131,7 @@ def test_a_pod_that_never_comes_back_after_that_is_released_by_hand(cluster: Clu
 
 
 def test_a_sandbox_that_is_stopped_without_etcd_gives_its_addresses_back_afterwards(
-    cluster: Cluster,
+    cluster: ContainerdHarness,
 ) -> None:
     sandbox = cluster.run("web-0")
     cluster.laboratory.etcd.kill()

@@ -27,19 +27,19 @@ from core.domain.facts import PodFacts
 from core.domain.model import FixedKind, Reservation
 from core.errors import OrbweaverError
 from core.eventstore.memory import MemoryStore
-from tests.support.nodes import Node, check_everything, pod, pool
+from tests.support.nodes import NodeHarness, check_everything, pod, pool
 
 SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
 IPPOOL = "ipam.spidernet.io/ippool"
 IPPOOLS = "ipam.spidernet.io/ippools"
 
 
-class Stage:
+class AllocationHarness:
     """Plays the commands of a script; a node is made when a command first names it."""
 
     def __init__(self) -> None:
         self.store = MemoryStore()
-        self.nodes: dict[str, Node] = {}
+        self.nodes: dict[str, NodeHarness] = {}
 
     async def play(self, line: str) -> str:
         verb, *words = shlex.split(line)
@@ -51,10 +51,10 @@ class Stage:
             answer = f"{type(error).__name__}: {error}"
         return answer
 
-    async def node(self, name: str) -> Node:
+    async def node(self, name: str) -> NodeHarness:
         if name not in self.nodes:
             settings = AllocatorSettings(order="sequential")
-            node = Node(self.store, name, settings=settings, cool_down_s=0)
+            node = NodeHarness(self.store, name, settings=settings, cool_down_s=0)
             self.nodes[name] = await node.__aenter__()
         await self.nodes[name].view.freshen()
         return self.nodes[name]
@@ -144,14 +144,14 @@ def commands_of(text: str) -> list[str]:
 
 
 async def played(text: str) -> str:
-    stage = Stage()
+    harness = AllocationHarness()
     lines: list[str] = []
     for line in text.splitlines():
         if line.startswith("#") or not line.strip():
             lines.append(line)
         elif line.startswith("> "):
-            lines += [line, *(await stage.play(line[2:])).splitlines()]
-    await stage.close()
+            lines += [line, *(await harness.play(line[2:])).splitlines()]
+    await harness.close()
     return "\n".join(lines) + "\n"
 
 

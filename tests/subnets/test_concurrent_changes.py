@@ -18,22 +18,22 @@ from core.domain.model import Pool
 from core.errors import Refused
 from core.eventstore.kv import Delete, KeyValueStore
 from tests.subnets.samples import BLUE, NET
-from tests.support.nodes import CAUSE, Node, check_everything, gather
+from tests.support.nodes import CAUSE, NodeHarness, check_everything, gather
 
 WRITERS = 4
 TOGETHER = 100
 
 
 @pytest.fixture
-async def nodes(store: KeyValueStore, cluster: str) -> AsyncIterator[list[Node]]:
+async def nodes(store: KeyValueStore, cluster: str) -> AsyncIterator[list[NodeHarness]]:
     async with contextlib.AsyncExitStack() as stack:
         yield [
-            await stack.enter_async_context(Node(store, f"c-{number}", cluster=cluster))
+            await stack.enter_async_context(NodeHarness(store, f"c-{number}", cluster=cluster))
             for number in range(WRITERS)
         ]
 
 
-async def together(nodes: list[Node], commands: list[Command]) -> list[object]:
+async def together(nodes: list[NodeHarness], commands: list[Command]) -> list[object]:
     """Each command at the same time, by one writer after the other."""
     calls = [
         nodes[number % len(nodes)].configurator.apply(command, CAUSE)
@@ -50,7 +50,7 @@ def successes(outcomes: list[object]) -> list[Applied]:
 
 
 async def test_of_a_hundred_identical_subnets_one_is_created_and_the_rest_find_it_done(
-    nodes: list[Node],
+    nodes: list[NodeHarness],
 ) -> None:
     outcomes = await together(nodes, [ApplySubnet(NET)] * TOGETHER)
 
@@ -61,7 +61,7 @@ async def test_of_a_hundred_identical_subnets_one_is_created_and_the_rest_find_i
 
 
 async def test_of_a_hundred_subnets_with_one_cidr_exactly_one_is_created(
-    nodes: list[Node],
+    nodes: list[NodeHarness],
 ) -> None:
     wishes: list[Command] = [ApplySubnet(NET._replace(name=f"n{n}")) for n in range(TOGETHER)]
 
@@ -73,7 +73,7 @@ async def test_of_a_hundred_subnets_with_one_cidr_exactly_one_is_created(
 
 
 async def test_of_a_hundred_pools_with_the_same_addresses_exactly_one_is_created(
-    nodes: list[Node],
+    nodes: list[NodeHarness],
 ) -> None:
     await nodes[0].apply(ApplySubnet(NET))
     wishes: list[Command] = [ApplyPool(BLUE._replace(name=f"p{n}")) for n in range(TOGETHER)]
@@ -85,7 +85,7 @@ async def test_of_a_hundred_pools_with_the_same_addresses_exactly_one_is_created
 
 
 async def test_a_pool_and_a_subnet_that_would_not_hold_it_never_both_come(
-    nodes: list[Node],
+    nodes: list[NodeHarness],
 ) -> None:
     small = NET._replace(ips=("10.7.0.10-10.7.0.12",))
 
@@ -96,7 +96,7 @@ async def test_a_pool_and_a_subnet_that_would_not_hold_it_never_both_come(
 
 
 async def test_a_pool_that_comes_while_its_subnet_goes_is_an_orphan_or_keeps_it(
-    nodes: list[Node],
+    nodes: list[NodeHarness],
 ) -> None:
     await nodes[0].apply(ApplySubnet(NET))
 
@@ -108,7 +108,7 @@ async def test_a_pool_that_comes_while_its_subnet_goes_is_an_orphan_or_keeps_it(
 
 
 async def test_a_subnet_and_the_pools_that_it_adopts_change_in_one_transaction(
-    nodes: list[Node],
+    nodes: list[NodeHarness],
 ) -> None:
     pools = [BLUE, Pool("green", 4, NET.subnet, ("10.7.0.40",))]
     await nodes[0].apply(*pools)
@@ -122,7 +122,7 @@ async def test_a_subnet_and_the_pools_that_it_adopts_change_in_one_transaction(
 
 
 async def test_verify_finds_a_lost_subnet_and_repair_writes_it_again(
-    nodes: list[Node], tmp_path: Path
+    nodes: list[NodeHarness], tmp_path: Path
 ) -> None:
     one = nodes[0]
     await one.apply(ApplySubnet(NET), BLUE)

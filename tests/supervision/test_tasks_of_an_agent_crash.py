@@ -70,7 +70,7 @@ async def test_each_task_of_an_agent_that_crashes_is_named_and_started_again(
         "supervisor": supervisor,
     }
     async with running(settings, MemoryStore(), **sources) as node:
-        health = node.agent.parts.health
+        health = node.process.parts.health
         await until(lambda: not any(each.fault for each in supervisor.health()))
         names = [each.name for each in supervisor.health()]
         for name in names:

@@ -66,7 +66,7 @@ def pool(name: str, *ips: str, subnet: str = "", default: bool = True) -> Pool:
     return Pool(name, 6 if v6 else 4, net, ips, default=default)
 
 
-class Node:
+class NodeHarness:
     """One writer with everything around it."""
 
     def __init__(
@@ -175,7 +175,7 @@ def addresses(added: Added | Endpoint) -> set[str]:
     return {address for address, _ in endpoint.addresses()}
 
 
-async def check_everything(node: Node) -> Ledger:
+async def check_everything(node: NodeHarness) -> Ledger:
     """I1 to I5 over the whole log; returns the state. What a test calls at its end."""
     events = await node.log()
     assert list(check_log(events)) == []

@@ -11,7 +11,7 @@ from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.memory import MemoryStore
 from tests.support.etcd import EtcdCluster
-from tests.support.nodes import Node
+from tests.support.nodes import NodeHarness
 
 _numbers = itertools.count()
 
@@ -40,6 +40,6 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[KeyValueStore]:
 
 
 @pytest.fixture
-async def node(store: KeyValueStore, cluster: str) -> AsyncIterator[Node]:
-    async with Node(store, cluster=cluster) as one:
+async def node(store: KeyValueStore, cluster: str) -> AsyncIterator[NodeHarness]:
+    async with NodeHarness(store, cluster=cluster) as one:
         yield one

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from core.allocation.assigner import Assigner
 from core.allocation.takeover import TakeoverResult, TakeOverRun
 from core.domain.claims.takeover import TakeOver, plan_take_over, remaining
-from tests.support.nodes import CAUSE, Node, addresses, check_everything, pod
+from tests.support.nodes import CAUSE, NodeHarness, addresses, check_everything, pod
 from tests.takeover.dumps import cluster, endpoint, nic, pool, reservation
 
 PODS = 300
@@ -33,7 +33,7 @@ def big() -> TakeOver:
 class Runner:
     """Carries plans out on a node."""
 
-    node: Node
+    node: NodeHarness
 
     async def run(self, plan: TakeOver) -> TakeoverResult:
         node = self.node
@@ -43,7 +43,7 @@ class Runner:
         return await TakeOverRun(node.configurator, assigner, CAUSE).carry_out(left)
 
 
-async def test_every_address_is_ours_afterwards(node: Node) -> None:
+async def test_every_address_is_ours_afterwards(node: NodeHarness) -> None:
     outcome = await Runner(node).run(big())
 
     assert (outcome.endpoints, outcome.refused) == (PODS, ())
@@ -53,7 +53,7 @@ async def test_every_address_is_ours_afterwards(node: Node) -> None:
     assert "later" in truth.reservations
 
 
-async def test_running_it_again_writes_nothing(node: Node) -> None:
+async def test_running_it_again_writes_nothing(node: NodeHarness) -> None:
     await Runner(node).run(big())
     before = len(await node.log())
 
@@ -61,7 +61,7 @@ async def test_running_it_again_writes_nothing(node: Node) -> None:
     assert len(await node.log()) == before
 
 
-async def test_a_take_over_that_broke_off_goes_on(node: Node) -> None:
+async def test_a_take_over_that_broke_off_goes_on(node: NodeHarness) -> None:
     whole = big()
     await Runner(node).run(whole._replace(endpoints=whole.endpoints[:100]))
     outcome = await Runner(node).run(whole)
@@ -70,7 +70,7 @@ async def test_a_take_over_that_broke_off_goes_on(node: Node) -> None:
     assert len((await check_everything(node)).claims) == PODS
 
 
-async def test_a_running_pod_keeps_its_address_and_gives_it_back(node: Node) -> None:
+async def test_a_running_pod_keeps_its_address_and_gives_it_back(node: NodeHarness) -> None:
     await Runner(node).run(big())
     web = pod("web-7", "uid-web-7")
 
@@ -79,7 +79,7 @@ async def test_a_running_pod_keeps_its_address_and_gives_it_back(node: Node) -> 
     assert len((await check_everything(node)).claims) == PODS - 1
 
 
-async def test_what_is_refused_stops_nothing_else(node: Node) -> None:
+async def test_what_is_refused_stops_nothing_else(node: NodeHarness) -> None:
     plan = plan_take_over(
         cluster(
             pool("p", "10.6.0.0/16", "10.6.1.0-10.6.1.9"),

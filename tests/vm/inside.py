@@ -27,7 +27,7 @@ from ops import installer
 from ops.diagnostics.diagnosis import diagnose
 from ops.diagnostics.examination import examine
 from tests.agent.http_caller import over_tcp
-from tests.agent.node import Node, running
+from tests.agent.node import AgentHarness, running
 from tests.support.vm import Finding, write_findings
 
 MODULES: Final = (
@@ -54,15 +54,15 @@ READY_TRIES: Final = 200
 class Machine:
     """The virtual machine as a node, with its agent."""
 
-    def __init__(self, node: Node, plugins: Path) -> None:
-        self.node = node
+    def __init__(self, agent: AgentHarness, plugins: Path) -> None:
+        self.node = agent
         self.plugins = plugins
         self.free_vfs = [vf_name(number) for number in range(VFS)]
 
     async def execute(self, plugin: str, verb: str, pod: str, conf: dict[str, Any]) -> Any:
         """One call of a runtime; what the executable has printed."""
         variables = self.node.environment(verb, pod, CNI_NETNS=f"/run/netns/{pod}")
-        socket_path = self.node.agent.settings.socket_path
+        socket_path = self.node.process.settings.socket_path
         ipam = {"type": "spiderpool", "ipam_unix_socket_path": socket_path, **conf.pop("ipam", {})}
         whole = {"cniVersion": "1.0.0", "name": "lan", "type": plugin, "ipam": ipam} | conf
         if plugin == "coordinator":
@@ -102,7 +102,7 @@ class Machine:
 
     async def scrape(self) -> dict[str, list[Sample]]:
         """What Prometheus would get, by name."""
-        port = self.node.agent.metrics_port
+        port = self.node.process.metrics_port
         assert port is not None
         text = (await over_tcp(port.port, "/metrics")).body.decode()
         found: dict[str, list[Sample]] = {}

@@ -40,7 +40,7 @@ def node(*, ready: bool) -> Object:
     return {"metadata": {"name": "n1"}, "status": {"conditions": [said]}}
 
 
-class Town:
+class WatchHarness:
     """A source over a scripted server that has listed everything once."""
 
     def __init__(self) -> None:
@@ -68,9 +68,9 @@ class Town:
 
 
 @pytest.fixture
-async def town(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Town]:
+async def harness(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[WatchHarness]:
     monkeypatch.setattr(pending_changes, "LOOK_GAP_S", 0.0)
-    one = Town()
+    one = WatchHarness()
     for number in range(3):
         one.api.put(PODS, pod(number, phase="Running"), seen=False)
     one.api.put(NODES, node(ready=True), seen=False)
@@ -82,67 +82,75 @@ async def town(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Town]:
     await one.close()
 
 
-async def test_a_deletion_that_a_watch_brings_is_told_with_the_last_state(town: Town) -> None:
-    town.api.objects[PODS]["shop/web-1"]["status"] = {"phase": "Failed", "reason": "Evicted"}
-    town.api.drop(PODS, "shop/web-1")
+async def test_a_deletion_that_a_watch_brings_is_told_with_the_last_state(
+    harness: WatchHarness,
+) -> None:
+    harness.api.objects[PODS]["shop/web-1"]["status"] = {"phase": "Failed", "reason": "Evicted"}
+    harness.api.drop(PODS, "shop/web-1")
 
-    change = await town.told()
+    change = await harness.told()
 
     assert isinstance(change, PodChange)
     assert change.deleted == "Pod shop/web-1, UID u1, was deleted"
     assert (change.pod.phase, change.pod.reason) == ("Failed", "Evicted")
 
 
-async def test_a_pod_that_a_new_list_shows_no_more_is_told_as_no_deletion(town: Town) -> None:
-    town.api.drop(PODS, "shop/web-1", seen=False)
-    town.api.expire(PODS)
+async def test_a_pod_that_a_new_list_shows_no_more_is_told_as_no_deletion(
+    harness: WatchHarness,
+) -> None:
+    harness.api.drop(PODS, "shop/web-1", seen=False)
+    harness.api.expire(PODS)
 
-    assert await town.told() == ScanRequest("Pod shop/web-1 is not listed any more")
+    assert await harness.told() == ScanRequest("Pod shop/web-1 is not listed any more")
 
 
-async def test_a_pod_that_came_in_the_place_of_another_is_told_as_no_deletion(town: Town) -> None:
+async def test_a_pod_that_came_in_the_place_of_another_is_told_as_no_deletion(
+    harness: WatchHarness,
+) -> None:
     other = pod(1)
     other["metadata"]["uid"] = "newer"
-    town.api.put(PODS, other, seen=False)
-    town.api.expire(PODS)
+    harness.api.put(PODS, other, seen=False)
+    harness.api.expire(PODS)
 
-    assert await town.told() == ScanRequest("Pod shop/web-1 is not listed any more")
+    assert await harness.told() == ScanRequest("Pod shop/web-1 is not listed any more")
 
 
-async def test_living_pods_are_no_news_and_ending_ones_are(town: Town) -> None:
-    town.api.put(PODS, pod(0, phase="Running", podIP="10.6.0.1"))
-    town.api.put(PODS, pod(1, phase="Succeeded"))
+async def test_living_pods_are_no_news_and_ending_ones_are(harness: WatchHarness) -> None:
+    harness.api.put(PODS, pod(0, phase="Running", podIP="10.6.0.1"))
+    harness.api.put(PODS, pod(1, phase="Succeeded"))
 
-    change = await town.told()
+    change = await harness.told()
 
     assert isinstance(change, PodChange)
     assert (change.pod.uid, change.pod.phase, change.deleted) == ("u1", "Succeeded", "")
 
 
-async def test_a_node_that_turns_is_told_as_a_change_of_what_ends_on_it(town: Town) -> None:
-    town.api.put(PODS, pod(1, phase="Failed"))
-    first = await town.told()
+async def test_a_node_that_turns_is_told_as_a_change_of_what_ends_on_it(
+    harness: WatchHarness,
+) -> None:
+    harness.api.put(PODS, pod(1, phase="Failed"))
+    first = await harness.told()
 
-    town.api.put(NODES, node(ready=False))
+    harness.api.put(NODES, node(ready=False))
 
-    assert await town.told() == first
+    assert await harness.told() == first
 
 
-async def test_a_set_that_wants_less_asks_for_a_look(town: Town) -> None:
+async def test_a_set_that_wants_less_asks_for_a_look(harness: WatchHarness) -> None:
     said: Object = {"metadata": {"namespace": "shop", "name": "db"}, "spec": {"replicas": 2}}
-    town.api.put(STATEFUL_SETS, said)
-    town.api.put(STATEFUL_SETS, said | {"spec": {"replicas": 5}})
-    town.api.put(STATEFUL_SETS, said | {"spec": {"replicas": 1}})
+    harness.api.put(STATEFUL_SETS, said)
+    harness.api.put(STATEFUL_SETS, said | {"spec": {"replicas": 5}})
+    harness.api.put(STATEFUL_SETS, said | {"spec": {"replicas": 1}})
 
-    assert await town.told() == ScanRequest("StatefulSet shop/db wants fewer replicas")
+    assert await harness.told() == ScanRequest("StatefulSet shop/db wants fewer replicas")
 
 
-async def test_a_deletion_that_was_lost_is_found_by_asking(town: Town) -> None:
-    town.api.drop(PODS, "shop/web-1", seen=False)
-    town.api.put(PODS, pod(1, phase="Failed"), seen=False)
-    ending = await town.pod(1, endpoint("web-1", "u1", "10.6.0.1"))
-    town.api.drop(PODS, "shop/web-1", seen=False)
-    gone = await town.pod(1, endpoint("web-1", "u1", "10.6.0.1"))
+async def test_a_deletion_that_was_lost_is_found_by_asking(harness: WatchHarness) -> None:
+    harness.api.drop(PODS, "shop/web-1", seen=False)
+    harness.api.put(PODS, pod(1, phase="Failed"), seen=False)
+    ending = await harness.pod(1, endpoint("web-1", "u1", "10.6.0.1"))
+    harness.api.drop(PODS, "shop/web-1", seen=False)
+    gone = await harness.pod(1, endpoint("web-1", "u1", "10.6.0.1"))
 
     assert isinstance(ending, PodState)
     assert ending.phase == "Failed"
@@ -151,24 +159,24 @@ async def test_a_deletion_that_was_lost_is_found_by_asking(town: Town) -> None:
 
 @pytest.mark.parametrize("reads_max", [200, 0], ids=["one by one", "in one list"])
 async def test_what_is_not_clear_is_asked_however_much_it_is(
-    town: Town, monkeypatch: pytest.MonkeyPatch, reads_max: int
+    harness: WatchHarness, monkeypatch: pytest.MonkeyPatch, reads_max: int
 ) -> None:
     monkeypatch.setattr(collection, "READS_MAX", reads_max)
     older = [endpoint("web-1", "older", "10.6.0.1"), endpoint("web-7", "u7", "10.6.0.7"), THREE[0]]
 
-    another = await town.pod(1, *older)
-    gone = await town.pod(7, *older)
+    another = await harness.pod(1, *older)
+    gone = await harness.pod(7, *older)
 
     assert isinstance(another, PodState)
     assert another.uid == "u1"
     assert gone == MissingOwner(certain=True, why="Pod shop/web-7 is gone")
-    assert ("/api/v1/namespaces/shop/pods/web-7" in town.api.asked) == bool(reads_max)
+    assert ("/api/v1/namespaces/shop/pods/web-7" in harness.api.asked) == bool(reads_max)
 
 
-async def test_while_the_server_is_away_nobody_can_tell(town: Town) -> None:
-    town.api.away = True
+async def test_while_the_server_is_away_nobody_can_tell(harness: WatchHarness) -> None:
+    harness.api.away = True
 
-    found = await town.pod(1, endpoint("web-1", "older", "10.6.0.1"))
+    found = await harness.pod(1, endpoint("web-1", "older", "10.6.0.1"))
 
     assert isinstance(found, MissingOwner)
     assert not found.certain
@@ -176,60 +184,60 @@ async def test_while_the_server_is_away_nobody_can_tell(town: Town) -> None:
 
 @pytest.mark.parametrize("collection_", [PODS, NODES])
 async def test_a_server_that_shows_nothing_at_all_proves_nothing(
-    town: Town, collection_: str
+    harness: WatchHarness, collection_: str
 ) -> None:
-    town.api.objects[collection_].clear()
-    town.api.expire(collection_)
-    while town.facts.pods.seen.objects and town.facts.nodes.seen.objects:
+    harness.api.objects[collection_].clear()
+    harness.api.expire(collection_)
+    while harness.facts.pods.seen.objects and harness.facts.nodes.seen.objects:
         await asyncio.sleep(0)
 
-    found = await town.pod(7, endpoint("web-7", "u7", "10.6.0.7"))
+    found = await harness.pod(7, endpoint("web-7", "u7", "10.6.0.7"))
 
     assert isinstance(found, MissingOwner)
     assert not found.certain
 
 
 async def test_an_empty_answer_to_many_questions_proves_nothing(
-    town: Town, monkeypatch: pytest.MonkeyPatch
+    harness: WatchHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(collection, "READS_MAX", 0)
-    town.api.objects[PODS].clear()  # and the watch says nothing of it
+    harness.api.objects[PODS].clear()  # and the watch says nothing of it
 
-    found = await town.pod(7, endpoint("web-7", "u7", "10.6.0.7"))
+    found = await harness.pod(7, endpoint("web-7", "u7", "10.6.0.7"))
 
     assert isinstance(found, MissingOwner)
     assert not found.certain
 
 
 async def test_before_anything_was_listed_nobody_answers() -> None:
-    town = Town()
+    harness = WatchHarness()
 
     with pytest.raises(NotReady):
-        await town.pod(1)
+        await harness.pod(1)
 
 
 async def test_a_server_that_is_away_is_asked_less_and_less_often(
-    town: Town, monkeypatch: pytest.MonkeyPatch
+    harness: WatchHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
 
     def no_pause(_: float, longest_s: float) -> float:
         pauses.append(longest_s)
         if len(pauses) == 10:
-            town.api.away = False
+            harness.api.away = False
         return 0.0
 
     monkeypatch.setattr("core.kubernetes.informer.random.uniform", no_pause)
-    town.api.away = True
-    town.api.hang_up(PODS)
+    harness.api.away = True
+    harness.api.hang_up(PODS)
     while len(pauses) < 10:
         await asyncio.sleep(0)
-    town.api.put(PODS, pod(1, phase="Failed"))
-    await town.told()
+    harness.api.put(PODS, pod(1, phase="Failed"))
+    await harness.told()
 
     assert pauses == sorted(pauses)
     assert (pauses[0], pauses[-1]) == (informer.PAUSE_S_MIN, informer.PAUSE_S_MAX)
-    assert not town.facts.fault
+    assert not harness.facts.fault
 
 
 async def test_a_server_that_ends_every_watch_at_once_is_not_asked_without_a_pause(
@@ -257,16 +265,18 @@ async def test_a_server_that_ends_every_watch_at_once_is_not_asked_without_a_pau
     assert watches == 1
 
 
-async def test_who_does_not_answer_may_answer_later_and_who_refuses_may_not(town: Town) -> None:
-    owners = town.facts.owners
-    town.api.away = True
+async def test_who_does_not_answer_may_answer_later_and_who_refuses_may_not(
+    harness: WatchHarness,
+) -> None:
+    owners = harness.facts.owners
+    harness.api.away = True
     away = await owners.sets.ask({("shop", "db")})
-    town.api.away = False
+    harness.api.away = False
 
     async def refuse(path: str) -> Object | None:
         raise ApiRejected("you may not read StatefulSets")
 
-    town.api.find = refuse  # type: ignore[method-assign]  # a server without rights for us
+    harness.api.find = refuse  # type: ignore[method-assign]  # a server without rights for us
     refused = await owners.sets.ask({("shop", "db")})
 
     for answers, unanswered in ((away, True), (refused, False)):
@@ -284,14 +294,14 @@ def launcher(name: str) -> Object:
 
 @pytest.mark.parametrize("vms", [True, False], ids=["fixed", "switched off"])
 async def test_a_vms_launcher_that_no_watch_has_brought_keeps_its_address(
-    town: Town,
+    harness: WatchHarness,
     vms: bool,  # a parameter of the test
 ) -> None:
-    town.facts._switches = FixedSettings(vms=vms)
-    town.api.put(PODS, launcher("launcher-1"), seen=False)
+    harness.facts._switches = FixedSettings(vms=vms)
+    harness.api.put(PODS, launcher("launcher-1"), seen=False)
     held = endpoint("vm-a", "uid-launcher-1", "10.6.0.9", "vm/shop/vm-a")
 
-    found = await town.facts.facts(ledger(held), CLAIMS_READ)
+    found = await harness.facts.facts(ledger(held), CLAIMS_READ)
 
     verdict = judge(
         SuspectPod("shop", "vm-a", "uid-launcher-1", "vm" if vms else None, ("10.6.0.9",)),
@@ -301,15 +311,15 @@ async def test_a_vms_launcher_that_no_watch_has_brought_keeps_its_address(
 
 
 async def test_while_the_pods_of_a_vm_cannot_be_listed_its_address_stays(
-    town: Town, monkeypatch: pytest.MonkeyPatch
+    harness: WatchHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse(namespace: str) -> list[PodState]:
         raise ApiRejected(f"the Pods of {namespace} may not be listed")
 
-    monkeypatch.setattr(town.facts.pods, "within", refuse)
+    monkeypatch.setattr(harness.facts.pods, "within", refuse)
     held = endpoint("vm-a", "uid-launcher-1", "10.6.0.9", "vm/shop/vm-a")
 
-    found = await town.facts.facts(ledger(held), CLAIMS_READ)
+    found = await harness.facts.facts(ledger(held), CLAIMS_READ)
 
     suspect = SuspectPod("shop", "vm-a", "uid-launcher-1", "vm", ("10.6.0.9",))
     rules = Rules(found, ReclaimSettings(), 0.0)

@@ -10,7 +10,7 @@ from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.memory import MemoryStore
 from tests.support.etcd import EtcdCluster
-from tests.workflows.engine.stage import Stage
+from tests.workflows.engine.stage import EngineHarness
 
 
 @pytest.fixture(scope="session")
@@ -20,16 +20,16 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
 
 
 @pytest.fixture(params=["memory", pytest.param("etcd", marks=pytest.mark.etcd)])
-async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
+async def engine(request: pytest.FixtureRequest) -> AsyncIterator[EngineHarness]:
     store: KeyValueStore
     if request.param == "memory":
         store = MemoryStore()
     else:
         cluster: EtcdCluster = request.getfixturevalue("etcd")
         store = EtcdStore(EtcdSettings(cluster.endpoints))
-    stage = Stage(store)
-    yield stage
-    executions, wrong = await stage.check()
-    await stage.close()
+    engine = EngineHarness(store)
+    yield engine
+    executions, wrong = await engine.check()
+    await engine.close()
     await store.close()
     assert not wrong, f"{len(wrong)} violations in {executions} executions"

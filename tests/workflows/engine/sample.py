@@ -23,7 +23,7 @@ THRICE = QUICK._replace(
 SOON_S = 0.05
 
 
-class World:
+class SampleActivities:
     """What the activities act upon; ``failures_left`` attempts of ``work`` fail first."""
 
     def __init__(self) -> None:
@@ -366,12 +366,19 @@ class Deadly:
         await workflow.execute_activity("deadly", options=options)
 
 
-def registry(world: World, *more: Callable[..., object]) -> Registry:
+def registry(activities: SampleActivities, *more: Callable[..., object]) -> Registry:
     """Everything in this module, and ``more`` activities."""
     return Registry(
         [
             *(Chain, Poisoned, Waiting, Basket, Parent, Forgetful, Sleeper, Counting, Courier),
             *(Endless, Greedy, Steady, Deadly, Dynasty, Hasty, Tally, Companion, Relay, Saga),
         ],
-        [world.work, world.poison, world.wait, world.work_or_wait, world.climb, *more],
+        [
+            activities.work,
+            activities.poison,
+            activities.wait,
+            activities.work_or_wait,
+            activities.climb,
+            *more,
+        ],
     )

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValue, KeyValueStore
-from tests.workflows.engine.sample import World, registry
+from tests.workflows.engine.sample import SampleActivities, registry
 from workflows.api.definitions import Registry
 from workflows.engine.client.client import Client, WorkflowHandle
 from workflows.engine.client.visibility import Visibility
@@ -29,14 +29,14 @@ _numbers = itertools.count()
 T = TypeVar("T")
 
 
-class Stage:
+class EngineHarness:
     """One cluster of a test. ``close`` ends whatever is still at work."""
 
     def __init__(self, store: KeyValueStore) -> None:
         self.store = store
         self.keys = Keys(f"test-{next(_numbers)}")
-        self.world = World()
-        self.registry: Registry = registry(self.world)
+        self.activities = SampleActivities()
+        self.registry: Registry = registry(self.activities)
         self.client = Client(store, self.keys)
         self.visibility = Visibility(store, self.client.keys)
         self.workers: list[Worker] = []
@@ -108,7 +108,7 @@ class Stage:
 
     async def close(self) -> None:
         """End everything."""
-        self.world.gate.set()
+        self.activities.gate.set()
         for worker in self.workers:
             await worker.close()
         await self.client.close()

@@ -15,7 +15,7 @@ from core.eventstore.kinds import key_text
 from core.eventstore.kv import Get, KeyValueStore, Put, ReadResult
 from tests.support.faulty_store import FaultyStore
 from tests.workflows.engine.sample import Chain
-from tests.workflows.engine.stage import Stage, eventually, within
+from tests.workflows.engine.stage import EngineHarness, eventually, within
 from workflows.engine.client.client import Client
 from workflows.engine.store.archive_files import DAY_MS, ExecutionFiles, file_name
 from workflows.engine.store.keys import WorkflowKeys, new_id, shard_of
@@ -81,17 +81,17 @@ class CountingStore(FaultyStore):
 
 
 async def test_retiring_costs_what_is_retired_and_lists_nothing(
-    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: EngineHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def names(_: LocalFiles) -> list[str]:
         raise AssertionError("the directory was listed")
 
     monkeypatch.setattr(LocalFiles, "names", names)
-    store = CountingStore(stage.store, stage.client.keys)
+    store = CountingStore(engine.store, engine.client.keys)
     archive = Archive(ExecutionFiles(tmp_path), retention_s=0.0, sweep_s=0.01)
-    worker = await stage.worker(store=store, options=WorkerOptions(archive=archive))
+    worker = await engine.worker(store=store, options=WorkerOptions(archive=archive))
     for number in range(6):
-        await stage.run(Chain, ["a"], id=f"closed-{number}")
+        await engine.run(Chain, ["a"], id=f"closed-{number}")
 
         async def archived(number: int = number) -> bool:
             return len(list(tmp_path.glob("*/*.zst"))) == number + 1
@@ -102,46 +102,46 @@ async def test_retiring_costs_what_is_retired_and_lists_nothing(
 
 
 async def test_the_result_of_an_archived_run_comes_from_the_archive(
-    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: EngineHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.engine.client.completions.ABSENT_S_MAX", 0.0)
     files = ExecutionFiles(tmp_path)
     archive = Archive(files, retention_s=0.0, sweep_s=0.01)
-    await stage.worker(options=WorkerOptions(archive=archive))
-    handle = await stage.client.start(Chain, ["a"], id="one")
+    await engine.worker(options=WorkerOptions(archive=archive))
+    handle = await engine.client.start(Chain, ["a"], id="one")
     await within(handle.result())
 
     async def gone() -> bool:
-        return not [head async for head in stage.visibility.heads()]
+        return not [head async for head in engine.visibility.heads()]
 
     await eventually(gone)
-    async with Client(stage.store, stage.keys, files=files) as client:
+    async with Client(engine.store, engine.keys, files=files) as client:
         assert await within(client.result("one", handle.run_id)) == ["A"]
     with pytest.raises(ExecutionNotFound, match="neither open nor closed"):
         await within(handle.result())
 
 
 async def test_a_closed_head_that_cannot_be_read_fails_its_result_and_keeps_no_other(
-    stage: Stage, tmp_path: Path
+    engine: EngineHarness, tmp_path: Path
 ) -> None:
-    await stage.worker()
-    handle = await stage.client.start(Chain, ["a"], id="one")
+    await engine.worker()
+    handle = await engine.client.start(Chain, ["a"], id="one")
     await within(handle.result())
-    key = stage.client.keys.closed("one", handle.run_id)
-    (whole,) = (await stage.store.read([Get(key)])).ranges[0].kvs
-    await stage.store.commit([], [Put(key, b"dust")])
-    await stage.workers[0].close()
+    key = engine.client.keys.closed("one", handle.run_id)
+    (whole,) = (await engine.store.read([Get(key)])).ranges[0].kvs
+    await engine.store.commit([], [Put(key, b"dust")])
+    await engine.workers[0].close()
     with pytest.raises(LogCorrupt, match="closed execution"):
         await within(handle.result())
 
     archive = Archive(ExecutionFiles(tmp_path), retention_s=0.0, sweep_s=0.01)
-    second = await stage.worker(options=WorkerOptions(archive=archive))
+    second = await engine.worker(options=WorkerOptions(archive=archive))
     beside = next(name for name in map(str, count()) if shard_of(name) == shard_of("one"))
-    await stage.run(Chain, ["a"], id=beside)
+    await engine.run(Chain, ["a"], id=beside)
 
     async def archived() -> bool:
         return len(list(tmp_path.glob("*/*.zst"))) == 1
 
     await eventually(archived)
-    assert [fault.key for fault in second.faults] == [key_text(stage.keys, key)]
-    await stage.store.commit([], [Put(key, whole.value)])
+    assert [fault.key for fault in second.faults] == [key_text(engine.keys, key)]
+    await engine.store.commit([], [Put(key, whole.value)])

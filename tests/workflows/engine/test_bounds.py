@@ -10,7 +10,7 @@ from core.errors import BadInput, CallRejected, DeadlineExceeded
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Delete, Put
 from tests.workflows.engine.sample import Basket, Courier, Endless, Parent, Sleeper
-from tests.workflows.engine.stage import Stage, eventually, within
+from tests.workflows.engine.stage import EngineHarness, eventually, within
 from workflows.engine.client.client import StartOptions
 from workflows.engine.clock import SystemClock
 from workflows.engine.run.calls import Updates
@@ -25,35 +25,35 @@ from workflows.model.policies import ExecutionStatus, IdConflictPolicy
 
 
 async def test_a_history_that_is_full_pauses_the_execution_by_name(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "HISTORY_EVENTS_MAX", 200)
-    await stage.worker()
-    handle = await stage.client.start(Endless, id="one")
-    head = await stage.until_status("one", ExecutionStatus.PAUSED)
+    await engine.worker()
+    handle = await engine.client.start(Endless, id="one")
+    head = await engine.until_status("one", ExecutionStatus.PAUSED)
 
     assert "HISTORY_EVENTS_MAX" in head.reason
-    assert len(await stage.history(handle)) in range(200, 205)
+    assert len(await engine.history(handle)) in range(200, 205)
 
 
 async def test_a_history_that_has_too_many_bytes_pauses_the_execution_by_name(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "HISTORY_BYTES_MAX", 4_000)
-    await stage.worker()
-    await stage.client.start(Endless, id="one")
-    head = await stage.until_status("one", ExecutionStatus.PAUSED)
+    await engine.worker()
+    await engine.client.start(Endless, id="one")
+    head = await engine.until_status("one", ExecutionStatus.PAUSED)
 
     assert "HISTORY_BYTES_MAX is 4000" in head.reason
 
 
-async def test_updates_that_are_on_their_way_are_bounded(stage: Stage) -> None:
-    await stage.worker()
-    basket = await stage.client.start(Basket, id="one")
+async def test_updates_that_are_on_their_way_are_bounded(engine: EngineHarness) -> None:
+    await engine.worker()
+    basket = await engine.client.start(Basket, id="one")
     brooding = [asyncio.ensure_future(basket.update("brood")) for _ in range(10)]
 
     async def all_accepted() -> bool:
-        return len((await stage.head("one")).updates) == limits.UPDATES_IN_FLIGHT_MAX
+        return len((await engine.head("one")).updates) == limits.UPDATES_IN_FLIGHT_MAX
 
     await eventually(all_accepted)
     with pytest.raises(CallRejected, match="UPDATES_IN_FLIGHT_MAX is 10"):
@@ -64,11 +64,11 @@ async def test_updates_that_are_on_their_way_are_bounded(stage: Stage) -> None:
 
 
 async def test_a_run_that_has_all_the_updates_it_may_have_refuses_more(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "UPDATES_MAX", 1)
-    await stage.worker()
-    basket = await stage.client.start(Basket, id="one")
+    await engine.worker()
+    basket = await engine.client.start(Basket, id="one")
     await basket.signal("put", "a")
     await basket.update("take", "a")
 
@@ -79,29 +79,31 @@ async def test_a_run_that_has_all_the_updates_it_may_have_refuses_more(
 
 
 async def test_a_run_that_has_all_the_signals_it_may_have_refuses_more(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.engine.client.client.SIGNALS_MAX", 1)
-    await stage.worker()
-    handle = await stage.client.signal_with_start(Basket, id="one", signal="put", signal_args=["a"])
+    await engine.worker()
+    handle = await engine.client.signal_with_start(
+        Basket, id="one", signal="put", signal_args=["a"]
+    )
     await handle.query("count")
 
     with pytest.raises(LimitExceeded, match="SIGNALS_MAX is 1"):
         await handle.signal("put", "b")
     with pytest.raises(LimitExceeded, match="SIGNALS_MAX is 1"):
-        await stage.client.signal_with_start(Basket, id="one", signal="close")
+        await engine.client.signal_with_start(Basket, id="one", signal="close")
 
 
 async def test_a_workflow_that_signals_too_often_is_refused(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.engine.run.intake.SIGNALS_MAX", 1)
-    await stage.worker()
-    await stage.client.start(Basket, id="basket")
-    courier = await stage.client.start(Courier, "basket", id="courier")
+    await engine.worker()
+    await engine.client.start(Basket, id="basket")
+    courier = await engine.client.start(Courier, "basket", id="courier")
 
     assert await within(courier.result()) == "ApplicationError"
-    assert (await stage.head("basket")).signals == 1
+    assert (await engine.head("basket")).signals == 1
 
 
 def test_updates_whose_transaction_was_lost_are_asked_again() -> None:
@@ -120,47 +122,47 @@ def test_updates_whose_transaction_was_lost_are_asked_again() -> None:
     assert len(asked[0]) == limits.UPDATES_IN_FLIGHT_MAX
 
 
-async def test_an_id_that_is_too_long_or_no_text_is_refused(stage: Stage) -> None:
+async def test_an_id_that_is_too_long_or_no_text_is_refused(engine: EngineHarness) -> None:
     for wrong in ("x" * (limits.ID_BYTES_MAX + 1), "", "line\nfeed"):
         with pytest.raises(BadInput, match="is no workflow id"):
-            await stage.client.start(Basket, id=wrong)
+            await engine.client.start(Basket, id=wrong)
 
 
-async def test_the_id_of_a_child_has_the_same_limit_as_any_other(stage: Stage) -> None:
-    await stage.worker()
+async def test_the_id_of_a_child_has_the_same_limit_as_any_other(engine: EngineHarness) -> None:
+    await engine.worker()
     for number, child_id in enumerate(("x" * (limits.ID_BYTES_MAX + 1), "é" * 200, "line\nfeed")):
-        handle = await stage.client.start(Parent, child_id, id=str(number))
-        head = await stage.until_status(str(number), ExecutionStatus.PAUSED)
+        handle = await engine.client.start(Parent, child_id, id=str(number))
+        head = await engine.until_status(str(number), ExecutionStatus.PAUSED)
         assert "ID_BYTES_MAX" in head.reason
         await handle.terminate()
-        await stage.until_status(str(number), ExecutionStatus.TERMINATED)
+        await engine.until_status(str(number), ExecutionStatus.TERMINATED)
 
 
 async def test_taking_the_place_of_a_run_that_nothing_ends_has_a_deadline(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.engine.client.client.TERMINATE_S_MAX", 0.05)
-    await stage.client.start(Sleeper, id="one")
+    await engine.client.start(Sleeper, id="one")
     options = StartOptions(conflict=IdConflictPolicy.TERMINATE_EXISTING)
 
     with pytest.raises(DeadlineExceeded, match="has not ended within"):
-        await within(stage.client.start(Sleeper, id="one", options=options))
+        await within(engine.client.start(Sleeper, id="one", options=options))
 
 
-async def test_messages_that_no_worker_takes_are_bounded(stage: Stage) -> None:
-    handle = await stage.client.start(Basket, id="one")
-    keys, message = stage.client.keys, encode_message(Signal("put", ("thing",)))
+async def test_messages_that_no_worker_takes_are_bounded(engine: EngineHarness) -> None:
+    handle = await engine.client.start(Basket, id="one")
+    keys, message = engine.client.keys, encode_message(Signal("put", ("thing",)))
     for batch in range(INBOX_MESSAGES_MAX // 100):
         puts = [Put(keys.inbox("one", new_id(batch, order)), message) for order in range(100)]
-        await stage.store.commit([], puts)
+        await engine.store.commit([], puts)
 
     for refused in (handle.signal("put", "one"), handle.query("count"), handle.update("brood")):
         with pytest.raises(LimitExceeded, match="INBOX_MESSAGES_MAX is 1000"):
             await refused
     await handle.terminate("enough")
-    await stage.client.start(Basket, id="one/beside")
-    await stage.client.signal("one/beside", "put", "thing")
-    await stage.store.commit([], [Delete(*keys.inbox_of("one"))])
+    await engine.client.start(Basket, id="one/beside")
+    await engine.client.signal("one/beside", "put", "thing")
+    await engine.store.commit([], [Delete(*keys.inbox_of("one"))])
 
 
 def test_cancelled_alarms_leave_the_heap() -> None:

@@ -17,7 +17,7 @@ from core.eventstore.kinds import key_text
 from core.eventstore.kv import Delete, Get, KeyValueStore, Put, ReadResult
 from tests.support.faulty_store import FaultyStore
 from tests.workflows.engine.sample import Basket, Chain, Companion, Dynasty, Sleeper
-from tests.workflows.engine.stage import Stage, eventually, within
+from tests.workflows.engine.stage import EngineHarness, eventually, within
 from workflows.api.definitions import Registry
 from workflows.engine.client.client import WorkflowHandle
 from workflows.engine.run import execution, intake
@@ -131,27 +131,27 @@ async def _unlisted(worker: Worker) -> None:
 
 @pytest.mark.parametrize(("row", "value"), CASES)
 async def test_a_value_that_cannot_be_used_stops_its_execution_until_it_can(
-    stage: Stage, row: Row, value: Callable[[bytes], bytes]
+    engine: EngineHarness, row: Row, value: Callable[[bytes], bytes]
 ) -> None:
-    first = await stage.worker(options=WorkerOptions(ttl_s=1))
-    handle = await stage.client.start(Companion, id="one")
-    await within(stage.world.begun.wait())
+    first = await engine.worker(options=WorkerOptions(ttl_s=1))
+    handle = await engine.client.start(Companion, id="one")
+    await within(engine.activities.begun.wait())
     await first.abandon()
-    key = row.key(stage.client.keys, handle)
-    whole = (await stage.store.read([Get(key)])).ranges[0].kvs
-    await stage.store.commit([], [Put(key, value(whole[0].value if whole else b""))])
-    second = await stage.worker()
+    key = row.key(engine.client.keys, handle)
+    whole = (await engine.store.read([Get(key)])).ranges[0].kvs
+    await engine.store.commit([], [Put(key, value(whole[0].value if whole else b""))])
+    second = await engine.worker()
 
-    assert await stage.run(Chain, ["a"], id=BESIDE) == ["A"]
-    heads = [head async for head in stage.visibility.heads()]
+    assert await engine.run(Chain, ["a"], id=BESIDE) == ["A"]
+    heads = [head async for head in engine.visibility.heads()]
     assert BESIDE in [head.workflow_id for head in heads]
     fault = await _listed(second, row.kind)
-    assert key_text(stage.keys, key).startswith(fault.key)
+    assert key_text(engine.keys, key).startswith(fault.key)
     assert fault.why
     assert fault.remedy
 
-    await stage.store.commit([], [Put(key, whole[0].value) if whole else Delete(key)])
-    stage.world.gate.set()
+    await engine.store.commit([], [Put(key, whole[0].value) if whole else Delete(key)])
+    engine.activities.gate.set()
     await handle.signal("tell")
     assert await within(handle.result()) == "waited"
     await _unlisted(second)
@@ -177,26 +177,28 @@ class _HeldReads(FaultyStore):
         return self.answers >= count
 
 
-async def test_a_signal_that_comes_while_a_head_is_read_again_is_not_lost(stage: Stage) -> None:
-    first = await stage.worker(options=WorkerOptions(ttl_s=1))
-    handle = await stage.client.start(Companion, id="one")
-    await within(stage.world.begun.wait())
+async def test_a_signal_that_comes_while_a_head_is_read_again_is_not_lost(
+    engine: EngineHarness,
+) -> None:
+    first = await engine.worker(options=WorkerOptions(ttl_s=1))
+    handle = await engine.client.start(Companion, id="one")
+    await within(engine.activities.begun.wait())
     await first.abandon()
-    key = stage.client.keys.open("one")
-    (whole,) = (await stage.store.read([Get(key)])).ranges[0].kvs
-    await stage.store.commit([], [Put(key, b"\xc1dust")])
-    held = _HeldReads(stage.store)
-    second = await stage.worker(store=held)
+    key = engine.client.keys.open("one")
+    (whole,) = (await engine.store.read([Get(key)])).ranges[0].kvs
+    await engine.store.commit([], [Put(key, b"\xc1dust")])
+    held = _HeldReads(engine.store)
+    second = await engine.worker(store=held)
     await _listed(second, "open execution")
 
     held.key = key
     await eventually(partial(held.has_answered, 1))
-    await stage.store.commit([], [Put(key, whole.value)])
+    await engine.store.commit([], [Put(key, whole.value)])
     held.steps.release()
     await eventually(partial(held.has_answered, 2))
-    stage.world.gate.set()
+    engine.activities.gate.set()
     await handle.signal("tell")
-    assert await stage.run(Chain, ["a"], id=BESIDE) == ["A"]  # the worker has seen the signal
+    assert await engine.run(Chain, ["a"], id=BESIDE) == ["A"]  # the worker has seen the signal
     for _ in range(10):
         held.steps.release()
 
@@ -205,108 +207,110 @@ async def test_a_signal_that_comes_while_a_head_is_read_again_is_not_lost(stage:
 
 @pytest.mark.parametrize("value", [*DUST.values(), _news], ids=[*DUST, "impossible"])
 async def test_a_message_that_cannot_be_used_stays_in_the_inbox_and_is_listed(
-    stage: Stage, value: Callable[[bytes], bytes]
+    engine: EngineHarness, value: Callable[[bytes], bytes]
 ) -> None:
-    worker = await stage.worker()
-    handle = await stage.client.start(Dynasty, 2, id="one")
+    worker = await engine.worker()
+    handle = await engine.client.start(Dynasty, 2, id="one")
 
     async def has_a_child() -> bool:
-        return any(child.run_id for child in (await stage.head("one")).children)
+        return any(child.run_id for child in (await engine.head("one")).children)
 
     await eventually(has_a_child)
-    key = stage.client.keys.inbox("one", new_id(0))
-    await stage.store.commit([], [Put(key, value(b""))])
+    key = engine.client.keys.inbox("one", new_id(0))
+    await engine.store.commit([], [Put(key, value(b""))])
     fault = await _listed(worker, "message")
 
-    assert fault.key == key_text(stage.keys, key)
-    await stage.client.signal("child-2", "put", "thing")
-    await stage.client.signal("child-2", "close")
+    assert fault.key == key_text(engine.keys, key)
+    await engine.client.signal("child-2", "put", "thing")
+    await engine.client.signal("child-2", "close")
     assert await within(handle.result()) == ["thing"]
-    await stage.store.commit([], [Delete(key)])
+    await engine.store.commit([], [Delete(key)])
     await _unlisted(worker)
 
 
 @pytest.mark.parametrize("key", [b"wake/inbox/zz/one/1", b"wake/inbox/00/\xff", b"wake/owner/zz"])
-async def test_a_key_that_cannot_be_read_stops_nothing(stage: Stage, key: bytes) -> None:
-    whole = stage.client.keys.root + key
-    worker = await stage.worker()
-    await stage.store.commit([], [Put(whole, b"dust")])
+async def test_a_key_that_cannot_be_read_stops_nothing(engine: EngineHarness, key: bytes) -> None:
+    whole = engine.client.keys.root + key
+    worker = await engine.worker()
+    await engine.store.commit([], [Put(whole, b"dust")])
 
     async def listed() -> bool:
         return bool(len(worker.faults))
 
     await eventually(listed)
-    assert await stage.run(Chain, ["a"]) == ["A"]
-    await stage.worker()
-    assert await stage.run(Chain, ["a"], id="two") == ["A"]
-    await stage.store.commit([], [Delete(whole)])
+    assert await engine.run(Chain, ["a"]) == ["A"]
+    await engine.worker()
+    assert await engine.run(Chain, ["a"], id="two") == ["A"]
+    await engine.store.commit([], [Delete(whole)])
 
 
 @pytest.mark.parametrize("value", [*DUST.values(), lambda _: HOLDER.encode(OwnerRecord("ghost"))])
 async def test_owners_and_workers_that_no_process_holds_keep_no_shard(
-    stage: Stage, value: Callable[[bytes], bytes]
+    engine: EngineHarness, value: Callable[[bytes], bytes]
 ) -> None:
-    keys = stage.client.keys
+    keys = engine.client.keys
     owner, ghost = keys.owner(shard_of("one")), keys.worker("ghost")
-    await stage.store.commit([], [Put(owner, value(b"")), Put(ghost, value(b""))])
-    worker = await stage.worker()
+    await engine.store.commit([], [Put(owner, value(b"")), Put(ghost, value(b""))])
+    worker = await engine.worker()
 
     assert worker.shards == list(range(SHARDS))
-    assert await stage.run(Chain, ["a"]) == ["A"]
-    assert (await _listed(worker, "worker")).key == key_text(stage.keys, ghost)
-    await stage.store.commit([], [Delete(ghost)])
+    assert await engine.run(Chain, ["a"]) == ["A"]
+    assert (await _listed(worker, "worker")).key == key_text(engine.keys, ghost)
+    await engine.store.commit([], [Delete(ghost)])
 
 
-async def test_an_owner_that_is_overwritten_is_taken_over(stage: Stage) -> None:
-    worker = await stage.worker()
-    owner = stage.client.keys.owner(shard_of("one"))
-    await stage.store.commit([], [Put(owner, b"dust")])
+async def test_an_owner_that_is_overwritten_is_taken_over(engine: EngineHarness) -> None:
+    worker = await engine.worker()
+    owner = engine.client.keys.owner(shard_of("one"))
+    await engine.store.commit([], [Put(owner, b"dust")])
 
-    assert await stage.run(Chain, ["a"]) == ["A"]
+    assert await engine.run(Chain, ["a"]) == ["A"]
     await _unlisted(worker)
 
 
-async def test_a_fence_that_is_overwritten_ends_the_session_and_no_more(stage: Stage) -> None:
-    worker = await stage.worker()
+async def test_a_fence_that_is_overwritten_ends_the_session_and_no_more(
+    engine: EngineHarness,
+) -> None:
+    worker = await engine.worker()
     assert worker.term is not None
-    await stage.store.commit([], [Put(worker.term.session.key, b"dust")])
+    await engine.store.commit([], [Put(worker.term.session.key, b"dust")])
 
-    assert await stage.run(Chain, ["a"]) == ["A"]
+    assert await engine.run(Chain, ["a"]) == ["A"]
     assert worker.sessions == 2
 
 
 async def test_a_worker_without_the_workflow_type_leaves_its_executions_to_others(
-    stage: Stage,
+    engine: EngineHarness,
 ) -> None:
-    old = await stage.worker(registry=Registry([Chain], [stage.world.work]))
-    handle = await stage.client.start(Basket, id="one")
+    old = await engine.worker(registry=Registry([Chain], [engine.activities.work]))
+    handle = await engine.client.start(Basket, id="one")
     await handle.signal("put", "thing")
     fault = await _listed(old, "open execution")
     with pytest.raises(CallRejected, match="no workflow type 'Basket'"):
         await handle.query("count")
-    assert await stage.run(Chain, ["a"], id=BESIDE) == ["A"]
+    assert await engine.run(Chain, ["a"], id=BESIDE) == ["A"]
     assert "it has Chain" in fault.why
-    head = await stage.head("one")
+    head = await engine.head("one")
     assert (head.status, head.signals) == (ExecutionStatus.RUNNING, 1)
 
     await old.close()
-    await stage.worker()
+    await engine.worker()
     await handle.signal("close")
     assert await within(handle.result()) == ["thing"]
 
 
-async def test_an_execution_of_an_unknown_type_can_be_terminated(stage: Stage) -> None:
-    worker = await stage.worker(registry=Registry([Chain], [stage.world.work]))
-    handle = await stage.client.start("bogus", id="one")
+async def test_an_execution_of_an_unknown_type_can_be_terminated(engine: EngineHarness) -> None:
+    worker = await engine.worker(registry=Registry([Chain], [engine.activities.work]))
+    handle = await engine.client.start("bogus", id="one")
     await _listed(worker, "open execution")
     await handle.terminate("never existed")
 
-    assert (await stage.until_status("one", ExecutionStatus.TERMINATED)).reason == "never existed"
+    assert (await engine.until_status("one", ExecutionStatus.TERMINATED)).reason == "never existed"
     await _unlisted(worker)
 
 
 async def test_a_step_that_fails_by_a_bug_pauses_the_execution_with_the_reason(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(execution, "STORE_PAUSE_S", 0.001)
     broken, real = True, intake.take_timer
@@ -317,14 +321,14 @@ async def test_a_step_that_fails_by_a_bug_pauses_the_execution_with_the_reason(
         real(draft, timer_id)
 
     monkeypatch.setattr(execution, "take_timer", take_timer)
-    worker = await stage.worker()
-    handle = await stage.client.start(Sleeper, 0.01, id="one")
-    head = await stage.until_status("one", ExecutionStatus.PAUSED)
+    worker = await engine.worker()
+    handle = await engine.client.start(Sleeper, 0.01, id="one")
+    head = await engine.until_status("one", ExecutionStatus.PAUSED)
     fault = await _listed(worker, "open execution")
 
     assert "a fault of our own" in head.reason
     assert "a fault of our own" in fault.why
     broken = False
-    await stage.client.retry("one")
+    await engine.client.retry("one")
     assert await within(handle.result()) == "slept"
     await _unlisted(worker)

@@ -18,7 +18,7 @@ from tests.workflows.engine.sample import (
     Parent,
     Sleeper,
 )
-from tests.workflows.engine.stage import Stage, eventually, within
+from tests.workflows.engine.stage import EngineHarness, eventually, within
 from workflows.engine.client.client import WorkflowHandle
 from workflows.engine.client.visibility import Visibility
 from workflows.engine.store.archive_files import ExecutionFiles
@@ -29,18 +29,18 @@ from workflows.engine.worker.worker import WorkerOptions
 from workflows.model.policies import ExecutionStatus, ParentClosePolicy
 
 
-async def test_a_parent_gets_the_result_of_its_child(stage: Stage) -> None:
-    await stage.worker()
+async def test_a_parent_gets_the_result_of_its_child(engine: EngineHarness) -> None:
+    await engine.worker()
 
-    assert await stage.run(Parent, "child") == ["A", "B"]
-    assert (await stage.head("child")).status is ExecutionStatus.COMPLETED
+    assert await engine.run(Parent, "child") == ["A", "B"]
+    assert (await engine.head("child")).status is ExecutionStatus.COMPLETED
 
 
-async def test_a_child_whose_id_is_taken_fails_in_the_parent(stage: Stage) -> None:
-    await stage.worker()
-    await stage.client.start(Basket, id="child")
+async def test_a_child_whose_id_is_taken_fails_in_the_parent(engine: EngineHarness) -> None:
+    await engine.worker()
+    await engine.client.start(Basket, id="child")
 
-    assert await stage.run(Parent, "child") in (["ChildWorkflowError"], ["ApplicationError"])
+    assert await engine.run(Parent, "child") in (["ChildWorkflowError"], ["ApplicationError"])
 
 
 @pytest.mark.parametrize(
@@ -52,178 +52,182 @@ async def test_a_child_whose_id_is_taken_fails_in_the_parent(stage: Stage) -> No
     ],
 )
 async def test_a_child_ends_with_its_parent_as_was_promised(
-    stage: Stage, policy: ParentClosePolicy, status: ExecutionStatus
+    engine: EngineHarness, policy: ParentClosePolicy, status: ExecutionStatus
 ) -> None:
-    await stage.worker()
-    await stage.run(Forgetful, policy)
+    await engine.worker()
+    await engine.run(Forgetful, policy)
 
-    assert (await stage.until_status("left-behind", status)).status is status
+    assert (await engine.until_status("left-behind", status)).status is status
 
 
 @pytest.mark.parametrize("policy", [ParentClosePolicy.TERMINATE, ParentClosePolicy.REQUEST_CANCEL])
 async def test_whoever_has_the_id_that_a_child_wanted_does_not_end_with_the_parent(
-    stage: Stage, policy: ParentClosePolicy
+    engine: EngineHarness, policy: ParentClosePolicy
 ) -> None:
-    await stage.worker()
-    basket = await stage.client.start(Basket, id="taken")
-    await stage.run(Hasty, policy)
+    await engine.worker()
+    basket = await engine.client.start(Basket, id="taken")
+    await engine.run(Hasty, policy)
     await basket.signal("put", "thing")
     await basket.signal("close")
 
     assert await within(basket.result()) == ["thing"]
 
 
-async def test_a_child_that_never_told_of_its_start_ends_with_its_parent(stage: Stage) -> None:
-    await stage.worker()
-    await stage.run(Hasty, ParentClosePolicy.TERMINATE)
+async def test_a_child_that_never_told_of_its_start_ends_with_its_parent(
+    engine: EngineHarness,
+) -> None:
+    await engine.worker()
+    await engine.run(Hasty, ParentClosePolicy.TERMINATE)
 
     async def ended() -> list[ExecutionStatus]:
-        found = await stage.visibility.newest_first()
+        found = await engine.visibility.newest_first()
         return [one.status for one in found if one.workflow_id == "taken" and not one.is_open]
 
     assert await eventually(ended) == [ExecutionStatus.TERMINATED]
 
 
 async def test_a_child_of_an_earlier_run_is_not_taken_for_one_of_the_present_run(
-    stage: Stage,
+    engine: EngineHarness,
 ) -> None:
-    await stage.worker()
-    handle = await stage.client.start(Dynasty, id="parent")
-    await eventually(lambda: _has(stage, handle, "child-2"))
+    await engine.worker()
+    handle = await engine.client.start(Dynasty, id="parent")
+    await eventually(lambda: _has(engine, handle, "child-2"))
     for name, thing in (("child-1", "old"), ("child-2", "new")):
-        await stage.client.signal(name, "put", thing)
-        await stage.client.signal(name, "close")
-        await within(stage.client.result(name))
+        await engine.client.signal(name, "put", thing)
+        await engine.client.signal(name, "close")
+        await within(engine.client.result(name))
 
     assert await within(handle.result()) == ["new"]
 
 
-async def _has(stage: Stage, handle: WorkflowHandle, child: str) -> bool:
+async def _has(engine: EngineHarness, handle: WorkflowHandle, child: str) -> bool:
     """Whether the newest run of a parent has been told that its child has started."""
-    found = (await stage.head(handle.workflow_id)).children
+    found = (await engine.head(handle.workflow_id)).children
     return any(one.workflow_id == child and one.run_id for one in found)
 
 
-async def test_a_run_that_was_reset_hears_of_the_children_it_still_waits_for(stage: Stage) -> None:
-    await stage.worker()
-    handle = await stage.client.start(Dynasty, 2, id="parent")
-    await eventually(lambda: _has(stage, handle, "child-2"))
-    started = [e.event_id for e in await stage.history(handle) if "TaskStarted" in e.event_type]
-    new_run = await stage.client.reset("parent", started[-1], reason="to see")
-    await stage.client.signal("child-2", "put", "thing")
-    await stage.client.signal("child-2", "close")
+async def test_a_run_that_was_reset_hears_of_the_children_it_still_waits_for(
+    engine: EngineHarness,
+) -> None:
+    await engine.worker()
+    handle = await engine.client.start(Dynasty, 2, id="parent")
+    await eventually(lambda: _has(engine, handle, "child-2"))
+    started = [e.event_id for e in await engine.history(handle) if "TaskStarted" in e.event_type]
+    new_run = await engine.client.reset("parent", started[-1], reason="to see")
+    await engine.client.signal("child-2", "put", "thing")
+    await engine.client.signal("child-2", "close")
 
-    assert await within(stage.client.result("parent", new_run)) == ["thing"]
+    assert await within(engine.client.result("parent", new_run)) == ["thing"]
 
 
-async def test_a_reset_does_everything_after_a_point_again(stage: Stage) -> None:
-    await stage.worker()
-    handle = await stage.client.start(Chain, ["a", "b"], id="one")
+async def test_a_reset_does_everything_after_a_point_again(engine: EngineHarness) -> None:
+    await engine.worker()
+    handle = await engine.client.start(Chain, ["a", "b"], id="one")
     await within(handle.result())
     tasks = [
         event.event_id
-        for event in await stage.history(handle)
+        for event in await engine.history(handle)
         if event.event_type == "WorkflowTaskStarted"
     ]
-    new_run = await stage.client.reset("one", tasks[1], reason="b was wrong")
+    new_run = await engine.client.reset("one", tasks[1], reason="b was wrong")
 
-    assert await within(stage.client.result("one", new_run)) == ["A", "B"]
-    assert stage.world.calls == ["a", "b", "b"]
+    assert await within(engine.client.result("one", new_run)) == ["A", "B"]
+    assert engine.activities.calls == ["a", "b", "b"]
 
 
-async def test_a_reset_ends_the_open_run_and_keeps_later_signals(stage: Stage) -> None:
-    await stage.worker()
-    handle = await stage.client.start(Basket, id="one")
+async def test_a_reset_ends_the_open_run_and_keeps_later_signals(engine: EngineHarness) -> None:
+    await engine.worker()
+    handle = await engine.client.start(Basket, id="one")
     await handle.signal("put", "thing")
-    await eventually(lambda: _signalled(stage))
-    new_run = await stage.client.reset("one", 1)
-    await eventually(lambda: _is_run(stage, new_run))
+    await eventually(lambda: _signalled(engine))
+    new_run = await engine.client.reset("one", 1)
+    await eventually(lambda: _is_run(engine, new_run))
     await handle.signal("close")
 
-    assert await within(stage.client.result("one", new_run)) == ["thing"]
-    assert (await stage.head("one", handle.run_id)).status is ExecutionStatus.TERMINATED
+    assert await within(engine.client.result("one", new_run)) == ["thing"]
+    assert (await engine.head("one", handle.run_id)).status is ExecutionStatus.TERMINATED
 
 
 async def test_a_run_that_was_reset_has_the_activities_it_waits_for_done_again(
-    stage: Stage,
+    engine: EngineHarness,
 ) -> None:
-    await stage.worker()
-    handle = await stage.client.start(Companion, id="one")
-    await within(stage.world.begun.wait())
+    await engine.worker()
+    handle = await engine.client.start(Companion, id="one")
+    await within(engine.activities.begun.wait())
     await handle.signal("tell")
 
     async def told() -> bool:
-        return (await stage.types(handle)).count("WorkflowTaskStarted") == 2
+        return (await engine.types(handle)).count("WorkflowTaskStarted") == 2
 
     await eventually(told)
-    stage.world.begun.clear()
-    new_run = await stage.client.reset("one", (await stage.head("one")).next_event_id)
-    await within(stage.world.begun.wait())
-    stage.world.gate.set()
+    engine.activities.begun.clear()
+    new_run = await engine.client.reset("one", (await engine.head("one")).next_event_id)
+    await within(engine.activities.begun.wait())
+    engine.activities.gate.set()
 
-    assert await within(stage.client.result("one", new_run)) == "waited"
-
-
-async def _signalled(stage: Stage) -> bool:
-    return (await stage.head("one")).signals == 1
+    assert await within(engine.client.result("one", new_run)) == "waited"
 
 
-async def _is_run(stage: Stage, run_id: str) -> bool:
-    return (await stage.head("one")).run_id == run_id
+async def _signalled(engine: EngineHarness) -> bool:
+    return (await engine.head("one")).signals == 1
+
+
+async def _is_run(engine: EngineHarness, run_id: str) -> bool:
+    return (await engine.head("one")).run_id == run_id
 
 
 async def test_closed_executions_leave_the_store_and_stay_readable(
-    stage: Stage, tmp_path: Path
+    engine: EngineHarness, tmp_path: Path
 ) -> None:
     files = ExecutionFiles(tmp_path)
     archive = Archive(files, retention_s=0.0, sweep_s=0.02)
-    await stage.worker(options=WorkerOptions(archive=archive))
-    handle = await stage.client.start(Chain, ["a"], id="one")
+    await engine.worker(options=WorkerOptions(archive=archive))
+    handle = await engine.client.start(Chain, ["a"], id="one")
     await within(handle.result())
-    keys = stage.client.keys
+    keys = engine.client.keys
 
     async def gone() -> bool:
-        return not await read_history(stage.store, keys, "one", handle.run_id)
+        return not await read_history(engine.store, keys, "one", handle.run_id)
 
     await eventually(gone)
-    head, events = await Visibility(stage.store, keys, files).history("one", handle.run_id)
+    head, events = await Visibility(engine.store, keys, files).history("one", handle.run_id)
     assert head.result == ["A"]
     assert events[-1].event_type == "WorkflowExecutionCompleted"
 
 
 async def test_a_history_that_nobody_can_read_keeps_no_other_from_the_archive(
-    stage: Stage, tmp_path: Path
+    engine: EngineHarness, tmp_path: Path
 ) -> None:
-    worker = await stage.worker()
-    keys = stage.client.keys
-    broken = await stage.client.start(Chain, ["a"], id="broken")
+    worker = await engine.worker()
+    keys = engine.client.keys
+    broken = await engine.client.start(Chain, ["a"], id="broken")
     await within(broken.result())
     key = keys.event("broken", broken.run_id, 1)
-    (whole,) = (await stage.store.read([Get(key)])).ranges[0].kvs
-    await stage.store.commit([], [Put(key, b"dust")])
+    (whole,) = (await engine.store.read([Get(key)])).ranges[0].kvs
+    await engine.store.commit([], [Put(key, b"dust")])
     await worker.close()
     archive = Archive(ExecutionFiles(tmp_path), retention_s=0.0, sweep_s=0.02)
-    await stage.worker(options=WorkerOptions(archive=archive))
+    await engine.worker(options=WorkerOptions(archive=archive))
     beside = next(name for name in map(str, count()) if shard_of(name) == shard_of("broken"))
-    await stage.run(Chain, ["a"], id=beside)
+    await engine.run(Chain, ["a"], id=beside)
 
     async def gone() -> bool:
-        left = await stage.visibility.newest_first()
+        left = await engine.visibility.newest_first()
         return [head.workflow_id for head in left] == ["broken"]
 
     assert await eventually(gone)
-    await stage.store.commit([], [Put(key, whole.value)])
+    await engine.store.commit([], [Put(key, whole.value)])
 
 
-async def test_an_open_execution_is_never_archived(stage: Stage, tmp_path: Path) -> None:
+async def test_an_open_execution_is_never_archived(engine: EngineHarness, tmp_path: Path) -> None:
     archive = Archive(ExecutionFiles(tmp_path), retention_s=0.0, sweep_s=0.01)
-    await stage.worker(options=WorkerOptions(archive=archive))
-    await stage.client.start(Sleeper, id="open")
+    await engine.worker(options=WorkerOptions(archive=archive))
+    await engine.client.start(Sleeper, id="open")
     for number in range(3):
-        await stage.run(Chain, ["a"], id=f"closed-{number}")
+        await engine.run(Chain, ["a"], id=f"closed-{number}")
 
     async def archived() -> bool:
         return len(list(tmp_path.glob("*/*.zst"))) == 3
 
     await eventually(archived)
-    assert (await stage.head("open")).status is ExecutionStatus.RUNNING
+    assert (await engine.head("open")).status is ExecutionStatus.RUNNING

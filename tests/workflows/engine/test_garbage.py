@@ -10,7 +10,7 @@ import pytest
 from core.eventstore.collector import freeze_modules
 from core.eventstore.memory import MemoryStore
 from tests.workflows.engine.sample import Chain, Sleeper, Steady
-from tests.workflows.engine.stage import Stage, eventually
+from tests.workflows.engine.stage import EngineHarness, eventually
 from workflows.engine.run.execution import Execution
 from workflows.interpreter.run import Run
 
@@ -25,19 +25,19 @@ async def test_an_execution_that_has_closed_is_gone_without_the_cycle_collector(
     async def gone() -> bool:
         return all(one() is None for one in made)
 
-    stage = Stage(MemoryStore())
-    await stage.worker()
+    engine = EngineHarness(MemoryStore())
+    await engine.worker()
     gc.collect()
     gc.disable()
     try:
-        await stage.run(Chain, ["a", "b"], id="chain")
-        await stage.run(Steady, ["a", "b"], id="steady")
-        await stage.run(Sleeper, 0.01, id="sleeper")
+        await engine.run(Chain, ["a", "b"], id="chain")
+        await engine.run(Steady, ["a", "b"], id="steady")
+        await engine.run(Sleeper, 0.01, id="sleeper")
         assert len(made) == 6
         await eventually(gone)
     finally:
         gc.enable()
-        await stage.close()
+        await engine.close()
 
 
 def _noted(begin: object, made: list[weakref.ref[object]]) -> object:

@@ -9,13 +9,13 @@ import pytest
 
 from core.errors import CallRejected, DeadlineExceeded, ExecutionFailed, ExecutionNotFound
 from tests.workflows.engine.sample import Basket, Chain, Courier, Relay, Sleeper, Tally
-from tests.workflows.engine.stage import Stage, eventually, within
+from tests.workflows.engine.stage import EngineHarness, eventually, within
 from workflows.model.policies import ExecutionStatus
 
 
-async def test_signals_arrive_in_the_order_in_which_they_were_sent(stage: Stage) -> None:
-    await stage.worker()
-    handle = await stage.client.start(Basket, id="one")
+async def test_signals_arrive_in_the_order_in_which_they_were_sent(engine: EngineHarness) -> None:
+    await engine.worker()
+    handle = await engine.client.start(Basket, id="one")
     for number in range(10):
         await handle.signal("put", f"thing-{number}")
     await handle.signal("close")
@@ -23,9 +23,9 @@ async def test_signals_arrive_in_the_order_in_which_they_were_sent(stage: Stage)
     assert await within(handle.result()) == [f"thing-{number}" for number in range(10)]
 
 
-async def test_many_senders_at_once_lose_nothing(stage: Stage) -> None:
-    await stage.worker()
-    handle = await stage.client.start(Basket, id="one")
+async def test_many_senders_at_once_lose_nothing(engine: EngineHarness) -> None:
+    await engine.worker()
+    handle = await engine.client.start(Basket, id="one")
     await asyncio.gather(*(handle.signal("put", f"{number}") for number in range(40)))
     await handle.signal("close")
 
@@ -34,14 +34,14 @@ async def test_many_senders_at_once_lose_nothing(stage: Stage) -> None:
 
 @pytest.mark.parametrize(("count", "size"), [(300, 1), (60, 15_000)])
 async def test_mail_that_no_transaction_could_carry_arrives_whole(
-    stage: Stage, count: int, size: int
+    engine: EngineHarness, count: int, size: int
 ) -> None:
-    handle = await stage.client.start(Tally, id="one")
+    handle = await engine.client.start(Tally, id="one")
     for _ in range(count):
         await handle.signal("add", "x" * size)
     updated = asyncio.ensure_future(handle.update("added"))
     await handle.signal("close")
-    await stage.worker()
+    await engine.worker()
 
     assert await within(handle.result()) == count
     with suppress(CallRejected):  # it may have come too late
@@ -49,11 +49,11 @@ async def test_mail_that_no_transaction_could_carry_arrives_whole(
 
 
 async def test_a_signal_that_was_accepted_is_in_the_history_even_of_a_closing_run(
-    stage: Stage,
+    engine: EngineHarness,
 ) -> None:
-    await stage.worker()
+    await engine.worker()
     for number in range(10):
-        handle = await stage.client.start(Basket, id=f"race-{number}")
+        handle = await engine.client.start(Basket, id=f"race-{number}")
         sent = await asyncio.gather(
             handle.signal("put", "first"),
             handle.signal("close"),
@@ -62,29 +62,29 @@ async def test_a_signal_that_was_accepted_is_in_the_history_even_of_a_closing_ru
         )
         accepted = sum(answer is None for answer in sent)
         await within(handle.result())
-        events = await stage.types(handle)
+        events = await engine.types(handle)
         assert events.count("WorkflowExecutionSignaled") == accepted
 
 
-async def test_a_signal_sent_twice_under_one_request_id_counts_once(stage: Stage) -> None:
-    await stage.worker()
-    handle = await stage.client.start(Basket, id="one")
+async def test_a_signal_sent_twice_under_one_request_id_counts_once(engine: EngineHarness) -> None:
+    await engine.worker()
+    handle = await engine.client.start(Basket, id="one")
     for _ in range(2):
-        await stage.client.signal("one", "put", "thing", request_id="same")
+        await engine.client.signal("one", "put", "thing", request_id="same")
     await handle.signal("close")
 
     assert await within(handle.result()) == ["thing"]
 
 
-async def test_a_signal_to_nobody_is_refused(stage: Stage) -> None:
+async def test_a_signal_to_nobody_is_refused(engine: EngineHarness) -> None:
     with pytest.raises(ExecutionNotFound):
-        await stage.client.signal("nobody", "put", "thing")
+        await engine.client.signal("nobody", "put", "thing")
 
 
-async def test_signal_with_start_begins_once_and_signals_every_time(stage: Stage) -> None:
-    await stage.worker()
+async def test_signal_with_start_begins_once_and_signals_every_time(engine: EngineHarness) -> None:
+    await engine.worker()
     handles = [
-        await stage.client.signal_with_start(Basket, id="one", signal="put", signal_args=[word])
+        await engine.client.signal_with_start(Basket, id="one", signal="put", signal_args=[word])
         for word in ("a", "b")
     ]
     await handles[0].signal("close")
@@ -93,24 +93,26 @@ async def test_signal_with_start_begins_once_and_signals_every_time(stage: Stage
     assert await within(handles[0].result()) == ["a", "b"]
 
 
-async def test_the_one_signal_that_began_an_execution_may_end_it(stage: Stage) -> None:
-    await stage.worker()
-    handle = await stage.client.signal_with_start(Basket, id="one", signal="close")
+async def test_the_one_signal_that_began_an_execution_may_end_it(engine: EngineHarness) -> None:
+    await engine.worker()
+    handle = await engine.client.signal_with_start(Basket, id="one", signal="close")
 
     assert await within(handle.result()) == []
 
 
-async def test_a_query_sees_what_the_signals_before_it_did(stage: Stage) -> None:
-    await stage.worker()
-    handle = await stage.client.start(Basket, id="one")
+async def test_a_query_sees_what_the_signals_before_it_did(engine: EngineHarness) -> None:
+    await engine.worker()
+    handle = await engine.client.start(Basket, id="one")
     await handle.signal("put", "thing")
 
     assert await handle.query("count") == 1
 
 
-async def test_a_closed_execution_answers_queries_as_it_was_in_the_end(stage: Stage) -> None:
-    await stage.worker()
-    handle = await stage.client.start(Basket, id="one")
+async def test_a_closed_execution_answers_queries_as_it_was_in_the_end(
+    engine: EngineHarness,
+) -> None:
+    await engine.worker()
+    handle = await engine.client.start(Basket, id="one")
     await handle.signal("put", "thing")
     await handle.signal("close")
     await within(handle.result())
@@ -118,83 +120,85 @@ async def test_a_closed_execution_answers_queries_as_it_was_in_the_end(stage: St
     assert await handle.query("count") == 1
 
 
-async def test_an_unknown_query_is_rejected_with_its_name(stage: Stage) -> None:
-    await stage.worker()
-    handle = await stage.client.start(Basket, id="one")
+async def test_an_unknown_query_is_rejected_with_its_name(engine: EngineHarness) -> None:
+    await engine.worker()
+    handle = await engine.client.start(Basket, id="one")
 
     with pytest.raises(CallRejected, match="weigh"):
         await handle.query("weigh")
 
 
 async def test_a_query_that_meets_a_run_as_it_ends_is_answered_by_the_next_one(
-    stage: Stage,
+    engine: EngineHarness,
 ) -> None:
-    handle = await stage.client.start(Relay, 2, id="one")
+    handle = await engine.client.start(Relay, 2, id="one")
     asking = asyncio.ensure_future(handle.query("left"))
 
     async def asked() -> bool:
-        return (await stage.visibility.describe("one")).inbox == 2
+        return (await engine.visibility.describe("one")).inbox == 2
 
     await eventually(asked)
-    await stage.worker()
+    await engine.worker()
 
     assert await within(asking) in (0, 1)
 
 
-async def test_without_a_worker_a_query_ends_at_its_deadline(stage: Stage) -> None:
-    await stage.client.start(Basket, id="one")
+async def test_without_a_worker_a_query_ends_at_its_deadline(engine: EngineHarness) -> None:
+    await engine.client.start(Basket, id="one")
 
     with pytest.raises(DeadlineExceeded):
-        await stage.client.query("one", "count", timeout_s=0.05)
+        await engine.client.query("one", "count", timeout_s=0.05)
 
 
-async def test_an_update_changes_something_and_returns_its_result(stage: Stage) -> None:
-    await stage.worker()
-    handle = await stage.client.start(Basket, id="one")
+async def test_an_update_changes_something_and_returns_its_result(engine: EngineHarness) -> None:
+    await engine.worker()
+    handle = await engine.client.start(Basket, id="one")
     await handle.signal("put", "thing")
     await handle.signal("put", "other")
 
     assert await within(handle.update("take", "thing")) == 1
-    assert "WorkflowExecutionUpdateCompleted" in await stage.types(handle)
+    assert "WorkflowExecutionUpdateCompleted" in await engine.types(handle)
 
 
-async def test_an_update_that_the_validator_refuses_leaves_no_trace(stage: Stage) -> None:
-    await stage.worker()
-    handle = await stage.client.start(Basket, id="one")
+async def test_an_update_that_the_validator_refuses_leaves_no_trace(engine: EngineHarness) -> None:
+    await engine.worker()
+    handle = await engine.client.start(Basket, id="one")
 
     with pytest.raises(CallRejected, match="no thing here"):
         await within(handle.update("take", "thing"))
-    assert not [name for name in await stage.types(handle) if "Update" in name]
+    assert not [name for name in await engine.types(handle) if "Update" in name]
 
 
 async def test_an_update_sent_again_under_its_id_happens_once_and_has_its_result_again(
-    stage: Stage,
+    engine: EngineHarness,
 ) -> None:
-    await stage.worker()
-    handle = await stage.client.start(Basket, id="one")
+    await engine.worker()
+    handle = await engine.client.start(Basket, id="one")
     for thing in ("thing", "other"):
         await handle.signal("put", thing)
     answers = await within(
         asyncio.gather(
-            *(stage.client.update("one", "take", "thing", update_id="same") for _ in range(2))
+            *(engine.client.update("one", "take", "thing", update_id="same") for _ in range(2))
         )
     )
     await handle.signal("close")
     left = await within(handle.result())
 
-    assert [*answers, await stage.client.update("one", "take", update_id="same")] == [1, 1, 1]
+    assert [*answers, await engine.client.update("one", "take", update_id="same")] == [1, 1, 1]
     assert left == ["other"]
-    assert (await stage.types(handle)).count("WorkflowExecutionUpdateAccepted") == 1
+    assert (await engine.types(handle)).count("WorkflowExecutionUpdateAccepted") == 1
 
 
-async def test_an_update_that_its_run_did_not_live_to_complete_is_refused(stage: Stage) -> None:
-    await stage.worker()
-    handle = await stage.client.start(Basket, id="one")
+async def test_an_update_that_its_run_did_not_live_to_complete_is_refused(
+    engine: EngineHarness,
+) -> None:
+    await engine.worker()
+    handle = await engine.client.start(Basket, id="one")
     await handle.signal("put", "thing")
-    asked = asyncio.ensure_future(stage.client.update("one", "brood", update_id="long"))
+    asked = asyncio.ensure_future(engine.client.update("one", "brood", update_id="long"))
 
     async def accepted() -> bool:
-        return bool((await stage.head("one")).updates)
+        return bool((await engine.head("one")).updates)
 
     await eventually(accepted)
     await handle.terminate("enough")
@@ -203,56 +207,58 @@ async def test_an_update_that_its_run_did_not_live_to_complete_is_refused(stage:
         await within(asked)
 
 
-async def test_a_cancelled_execution_tidies_up_before_it_ends(stage: Stage) -> None:
-    await stage.worker()
-    handle = await stage.client.start(Sleeper, id="one")
-    await eventually(lambda: _timers(stage))
+async def test_a_cancelled_execution_tidies_up_before_it_ends(engine: EngineHarness) -> None:
+    await engine.worker()
+    handle = await engine.client.start(Sleeper, id="one")
+    await eventually(lambda: _timers(engine))
     await handle.cancel("enough")
 
     with pytest.raises(ExecutionFailed) as ended:
         await within(handle.result())
     assert ended.value.status == "Canceled"
-    assert stage.world.calls == ["tidy"]
+    assert engine.activities.calls == ["tidy"]
 
 
-async def _timers(stage: Stage) -> bool:
-    return bool((await stage.head("one")).timers)
+async def _timers(engine: EngineHarness) -> bool:
+    return bool((await engine.head("one")).timers)
 
 
-async def test_a_terminated_execution_ends_without_being_asked(stage: Stage) -> None:
-    await stage.worker()
-    handle = await stage.client.start(Sleeper, id="one")
+async def test_a_terminated_execution_ends_without_being_asked(engine: EngineHarness) -> None:
+    await engine.worker()
+    handle = await engine.client.start(Sleeper, id="one")
     await handle.terminate("enough")
 
     with pytest.raises(ExecutionFailed, match="enough"):
         await within(handle.result())
-    assert stage.world.calls == []
+    assert engine.activities.calls == []
 
 
-async def test_one_execution_signals_another(stage: Stage) -> None:
-    await stage.worker()
-    basket = await stage.client.start(Basket, id="basket")
+async def test_one_execution_signals_another(engine: EngineHarness) -> None:
+    await engine.worker()
+    basket = await engine.client.start(Basket, id="basket")
 
-    assert await stage.run(Courier, "basket", id="courier") == "delivered"
+    assert await engine.run(Courier, "basket", id="courier") == "delivered"
     assert await within(basket.result()) == ["parcel"]
 
 
-async def test_a_signal_to_an_execution_that_is_not_there_fails_in_the_code(stage: Stage) -> None:
-    await stage.worker()
+async def test_a_signal_to_an_execution_that_is_not_there_fails_in_the_code(
+    engine: EngineHarness,
+) -> None:
+    await engine.worker()
 
-    assert await stage.run(Courier, "nobody", id="courier") == "ApplicationError"
+    assert await engine.run(Courier, "nobody", id="courier") == "ApplicationError"
 
 
-async def test_lists_find_executions_by_type_status_and_attributes(stage: Stage) -> None:
+async def test_lists_find_executions_by_type_status_and_attributes(engine: EngineHarness) -> None:
     from workflows.engine.client.visibility import Filter
 
-    await stage.worker()
-    await stage.client.start(Sleeper, id="s")
-    await stage.run(Chain, ["a"], id="c")
-    await eventually(lambda: _mood(stage))
+    await engine.worker()
+    await engine.client.start(Sleeper, id="s")
+    await engine.run(Chain, ["a"], id="c")
+    await eventually(lambda: _mood(engine))
 
     async def ids(**wanted: object) -> list[str]:
-        found = await stage.visibility.newest_first(Filter(**wanted))  # type: ignore[arg-type]
+        found = await engine.visibility.newest_first(Filter(**wanted))  # type: ignore[arg-type]
         return [head.workflow_id for head in found]
 
     assert await ids(attributes={"mood": "sleepy"}) == ["s"]
@@ -261,5 +267,5 @@ async def test_lists_find_executions_by_type_status_and_attributes(stage: Stage)
     assert sorted(await ids()) == ["c", "s"]
 
 
-async def _mood(stage: Stage) -> bool:
-    return bool((await stage.head("s")).search_attributes)
+async def _mood(engine: EngineHarness) -> bool:
+    return bool((await engine.head("s")).search_attributes)

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.workflows.engine.sample import Basket, Chain, Sleeper
-from tests.workflows.engine.stage import Stage, eventually, within
+from tests.workflows.engine.stage import EngineHarness, eventually, within
 from workflows.engine.store.keys import SHARDS, shard_of
 from workflows.engine.worker.ownership import plan
 from workflows.engine.worker.worker import WorkerOptions
@@ -34,9 +34,9 @@ def test_ids_spread_over_all_shards() -> None:
     assert {shard_of(f"id-{number}") for number in range(1_000)} == set(range(SHARDS))
 
 
-async def test_workers_that_come_and_go_share_all_shards(stage: Stage) -> None:
-    first = await stage.worker()
-    second = await stage.worker()
+async def test_workers_that_come_and_go_share_all_shards(engine: EngineHarness) -> None:
+    first = await engine.worker()
+    second = await engine.worker()
 
     async def shared() -> bool:
         return len(first.shards) == len(second.shards) == SHARDS // 2
@@ -51,14 +51,14 @@ async def test_workers_that_come_and_go_share_all_shards(stage: Stage) -> None:
     await eventually(alone)
 
 
-async def test_executions_go_on_while_shards_change_hands(stage: Stage) -> None:
-    await stage.worker()
+async def test_executions_go_on_while_shards_change_hands(engine: EngineHarness) -> None:
+    await engine.worker()
     handles = [
-        await stage.client.start(Chain, ["a", "b", "c"], 0.01, id=f"one-{number}")
+        await engine.client.start(Chain, ["a", "b", "c"], 0.01, id=f"one-{number}")
         for number in range(40)
     ]
-    second = await stage.worker()
-    third = await stage.worker()
+    second = await engine.worker()
+    third = await engine.worker()
     await second.close()
     results = await within(asyncio.gather(*(handle.result() for handle in handles)))
 
@@ -66,34 +66,34 @@ async def test_executions_go_on_while_shards_change_hands(stage: Stage) -> None:
     assert third.sessions == 1
 
 
-async def test_a_dead_workers_executions_are_taken_over(stage: Stage) -> None:
-    dead = await stage.worker(options=WorkerOptions(ttl_s=2))
-    basket = await stage.client.start(Basket, id="basket")
+async def test_a_dead_workers_executions_are_taken_over(engine: EngineHarness) -> None:
+    dead = await engine.worker(options=WorkerOptions(ttl_s=2))
+    basket = await engine.client.start(Basket, id="basket")
     await basket.signal("put", "thing")
     await dead.abandon()
-    await stage.worker()
+    await engine.worker()
     await basket.signal("close")
 
     assert await within(basket.result()) == ["thing"]
 
 
-async def test_timers_go_on_with_the_new_owner(stage: Stage) -> None:
-    dead = await stage.worker(options=WorkerOptions(ttl_s=2))
-    handle = await stage.client.start(Sleeper, 0.5, id="sleeper")
+async def test_timers_go_on_with_the_new_owner(engine: EngineHarness) -> None:
+    dead = await engine.worker(options=WorkerOptions(ttl_s=2))
+    handle = await engine.client.start(Sleeper, 0.5, id="sleeper")
 
     async def asleep() -> bool:
-        return bool((await stage.head("sleeper")).timers)
+        return bool((await engine.head("sleeper")).timers)
 
     await eventually(asleep)
     await dead.abandon()
-    await stage.worker()
+    await engine.worker()
 
     assert await within(handle.result()) == "slept"
 
 
-async def test_a_cold_execution_remembers_everything(stage: Stage) -> None:
-    worker = await stage.worker(options=WorkerOptions(cached_runs=1))
-    baskets = [await stage.client.start(Basket, id=f"basket-{number}") for number in range(5)]
+async def test_a_cold_execution_remembers_everything(engine: EngineHarness) -> None:
+    worker = await engine.worker(options=WorkerOptions(cached_runs=1))
+    baskets = [await engine.client.start(Basket, id=f"basket-{number}") for number in range(5)]
     for word in ("a", "b"):
         for basket in baskets:
             await basket.signal("put", word)
@@ -106,21 +106,21 @@ async def test_a_cold_execution_remembers_everything(stage: Stage) -> None:
     assert len(worker.term.desk.cache) <= 1
 
 
-async def test_a_worker_that_lost_its_shards_begins_anew(stage: Stage) -> None:
-    worker = await stage.worker()
+async def test_a_worker_that_lost_its_shards_begins_anew(engine: EngineHarness) -> None:
+    worker = await engine.worker()
     assert worker.term is not None
-    await stage.store.revoke_lease(worker.term.session.lease)
+    await engine.store.revoke_lease(worker.term.session.lease)
 
     async def back() -> bool:
         return worker.sessions > 1 and len(worker.shards) == SHARDS
 
     await eventually(back)
-    assert await stage.run(Chain, ["a"]) == ["A"]
+    assert await engine.run(Chain, ["a"]) == ["A"]
 
 
 @pytest.mark.parametrize("count", [1, 3])
-async def test_no_two_workers_own_a_shard(stage: Stage, count: int) -> None:
-    workers = [await stage.worker() for _ in range(count)]
+async def test_no_two_workers_own_a_shard(engine: EngineHarness, count: int) -> None:
+    workers = [await engine.worker() for _ in range(count)]
 
     async def settled() -> bool:
         owned = [shard for worker in workers for shard in worker.shards]

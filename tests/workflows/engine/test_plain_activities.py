@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.workflows.engine.sample import Chain, Waiting, registry
-from tests.workflows.engine.stage import Stage, eventually, within
+from tests.workflows.engine.stage import EngineHarness, eventually, within
 from workflows.api import activity, workflow
 from workflows.engine.worker.worker import WorkerOptions
 from workflows.model.policies import ExecutionStatus
@@ -47,15 +47,17 @@ class Blocking:
         return "done"
 
 
-async def test_a_blocking_activity_outlives_no_lease_and_is_done_once(stage: Stage) -> None:
+async def test_a_blocking_activity_outlives_no_lease_and_is_done_once(
+    engine: EngineHarness,
+) -> None:
     blocking = Blocking()
-    both = registry(stage.world, blocking.block)
-    worker = await stage.worker(registry=both, options=WorkerOptions(ttl_s=LEASE_S))
-    handle = await stage.client.start(Waiting, "block", [60, 0, 0, 3], id="one")
+    both = registry(engine.activities, blocking.block)
+    worker = await engine.worker(registry=both, options=WorkerOptions(ttl_s=LEASE_S))
+    handle = await engine.client.start(Waiting, "block", [60, 0, 0, 3], id="one")
     await asyncio.to_thread(blocking.begun.wait, 60)
     until = time.monotonic() + 1.5 * LEASE_S
     while time.monotonic() < until:
-        assert await stage.run(Chain, ["a"], id=f"beside-{time.monotonic_ns()}") == ["A"]
+        assert await engine.run(Chain, ["a"], id=f"beside-{time.monotonic_ns()}") == ["A"]
     blocking.gate.set()
 
     assert await within(handle.result()) == "attempt 1"
@@ -63,20 +65,22 @@ async def test_a_blocking_activity_outlives_no_lease_and_is_done_once(stage: Sta
     assert (len(blocking.calls), worker.sessions) == (1, 1)
 
 
-async def test_threads_are_bounded_and_one_that_is_late_keeps_its_own(stage: Stage) -> None:
+async def test_threads_are_bounded_and_one_that_is_late_keeps_its_own(
+    engine: EngineHarness,
+) -> None:
     blocking = Blocking()
-    both = registry(stage.world, blocking.block)
-    await stage.worker(registry=both, options=WorkerOptions(threads=2))
-    late = await stage.client.start(Waiting, "block", [0.5, 0, 0, 2], id="late")
-    head = await stage.until_status("late", ExecutionStatus.COMPLETED)
+    both = registry(engine.activities, blocking.block)
+    await engine.worker(registry=both, options=WorkerOptions(threads=2))
+    late = await engine.client.start(Waiting, "block", [0.5, 0, 0, 2], id="late")
+    head = await engine.until_status("late", ExecutionStatus.COMPLETED)
     assert head.result == "TimeoutError StartToClose"
-    third = await stage.client.start(Waiting, "block", [20, 0, 0, 0], id="third")
+    third = await engine.client.start(Waiting, "block", [20, 0, 0, 0], id="third")
 
     async def scheduled() -> bool:
-        return bool((await stage.head("third")).activities)
+        return bool((await engine.head("third")).activities)
 
     await eventually(scheduled)
-    assert await stage.run(Chain, ["a"], id="beside") == ["A"]
+    assert await engine.run(Chain, ["a"], id="beside") == ["A"]
     assert len(blocking.calls) == 2
     blocking.gate.set()
     assert await within(third.result()) == "attempt 1"
@@ -85,13 +89,13 @@ async def test_threads_are_bounded_and_one_that_is_late_keeps_its_own(stage: Sta
 
 @pytest.mark.parametrize("heartbeat_s", [0.0, 5.0])
 async def test_a_plain_activity_hears_of_its_cancellation_by_its_heartbeat(
-    stage: Stage, heartbeat_s: float
+    engine: EngineHarness, heartbeat_s: float
 ) -> None:
     blocking = Blocking()
-    await stage.worker(registry=registry(stage.world, blocking.beat))
-    handle = await stage.client.start(Waiting, "beat", [20, heartbeat_s, 0, 0], id="one")
+    await engine.worker(registry=registry(engine.activities, blocking.beat))
+    handle = await engine.client.start(Waiting, "beat", [20, heartbeat_s, 0, 0], id="one")
     await asyncio.to_thread(blocking.begun.wait, 20)
     await handle.cancel()
 
-    await stage.until_status("one", ExecutionStatus.CANCELED)
+    await engine.until_status("one", ExecutionStatus.CANCELED)
     assert blocking.beats == ["the run does not want this attempt any more"]

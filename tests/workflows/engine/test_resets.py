@@ -10,7 +10,7 @@ from core.errors import StoreUnavailable
 from core.eventstore.kv import Get, Guard, KeyValueStore, Put, ReadResult, TxnResult, Write
 from tests.support.faulty_store import FaultyStore
 from tests.workflows.engine.sample import Basket
-from tests.workflows.engine.stage import Stage, eventually, within
+from tests.workflows.engine.stage import EngineHarness, eventually, within
 from workflows.engine.run import execution
 from workflows.engine.store.keys import WorkflowKeys
 from workflows.engine.store.records import HEAD
@@ -45,52 +45,52 @@ class ResetStore(FaultyStore):
         return await super().commit(guards, writes, otherwise)
 
 
-async def _reset(stage: Stage, *, reads: int = 0, races: int = 0) -> int:
+async def _reset(engine: EngineHarness, *, reads: int = 0, races: int = 0) -> int:
     """Messages left in the inbox after a reset that met these faults was done."""
-    store = ResetStore(stage.store, stage.client.keys)
-    await stage.worker(store=store)
-    handle = await stage.client.start(Basket, id="one")
+    store = ResetStore(engine.store, engine.client.keys)
+    await engine.worker(store=store)
+    handle = await engine.client.start(Basket, id="one")
     await handle.signal("put", "thing")
     assert await within(handle.query("count")) == 1
     store.reads_to_fail, store.races_to_lose = reads, races
-    new_run = await stage.client.reset("one", 1)
+    new_run = await engine.client.reset("one", 1)
 
     async def done() -> bool:
-        return (await stage.head("one")).run_id == new_run
+        return (await engine.head("one")).run_id == new_run
 
     await eventually(done)
-    left = (await stage.store.read([Get(*stage.client.keys.inbox_of("one"))])).ranges[0]
-    assert await within(stage.client.query("one", "count")) == 1
-    assert (await stage.head("one", handle.run_id)).status is ExecutionStatus.TERMINATED
+    left = (await engine.store.read([Get(*engine.client.keys.inbox_of("one"))])).ranges[0]
+    assert await within(engine.client.query("one", "count")) == 1
+    assert (await engine.head("one", handle.run_id)).status is ExecutionStatus.TERMINATED
     return left.count
 
 
 async def test_a_reset_is_tried_again_after_a_failed_read(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(execution, "STORE_PAUSE_S", 0.01)
-    assert await _reset(stage, reads=2) == 0
+    assert await _reset(engine, reads=2) == 0
 
 
-async def test_a_reset_is_tried_again_after_a_lost_race(stage: Stage) -> None:
-    assert await _reset(stage, races=2) == 0
+async def test_a_reset_is_tried_again_after_a_lost_race(engine: EngineHarness) -> None:
+    assert await _reset(engine, races=2) == 0
 
 
-async def test_a_reset_that_cannot_be_done_is_taken_out_of_the_inbox(stage: Stage) -> None:
-    await stage.worker()
-    handle = await stage.client.start(Basket, id="one")
+async def test_a_reset_that_cannot_be_done_is_taken_out_of_the_inbox(engine: EngineHarness) -> None:
+    await engine.worker()
+    handle = await engine.client.start(Basket, id="one")
     assert await within(handle.query("count")) == 0
-    keys = stage.client.keys
+    keys = engine.client.keys
     key = keys.event("one", handle.run_id, 1)
-    (whole,) = (await stage.store.read([Get(key)])).ranges[0].kvs
-    await stage.store.commit([], [Put(key, b"dust")])
-    await stage.client.reset("one", 1)
+    (whole,) = (await engine.store.read([Get(key)])).ranges[0].kvs
+    await engine.store.commit([], [Put(key, b"dust")])
+    await engine.client.reset("one", 1)
 
     async def gone() -> bool:
-        left = (await stage.store.read([Get(*keys.inbox_of("one"))])).ranges[0]
+        left = (await engine.store.read([Get(*keys.inbox_of("one"))])).ranges[0]
         return left.count == 0
 
     await eventually(gone)
-    await stage.store.commit([], [Put(key, whole.value)])
-    assert HEAD.decode((await stage.store.read([Get(keys.open("one"))])).ranges[0].kvs[0].value)
-    assert (await stage.head("one")).run_id == handle.run_id
+    await engine.store.commit([], [Put(key, whole.value)])
+    assert HEAD.decode((await engine.store.read([Get(keys.open("one"))])).ranges[0].kvs[0].value)
+    assert (await engine.head("one")).run_id == handle.run_id

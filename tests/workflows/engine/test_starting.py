@@ -6,144 +6,146 @@ import pytest
 
 from core.errors import AlreadyStarted, BadInput, ExecutionFailed, ExecutionNotFound
 from tests.workflows.engine.sample import Basket, Chain, Counting, Poisoned, Sleeper
-from tests.workflows.engine.stage import Stage, within
+from tests.workflows.engine.stage import EngineHarness, within
 from workflows.engine.client.client import StartOptions
 from workflows.engine.store.keys import RUN_ID_CHARS, new_id, next_run_id
 from workflows.model.policies import ExecutionStatus, IdConflictPolicy, IdReusePolicy
 
 
-async def test_an_execution_runs_its_activities_and_returns(stage: Stage) -> None:
-    await stage.worker()
+async def test_an_execution_runs_its_activities_and_returns(engine: EngineHarness) -> None:
+    await engine.worker()
 
-    assert await stage.run(Chain, ["a", "b"], 0.01) == ["A", "B"]
-    assert (await stage.head("one")).status is ExecutionStatus.COMPLETED
+    assert await engine.run(Chain, ["a", "b"], 0.01) == ["A", "B"]
+    assert (await engine.head("one")).status is ExecutionStatus.COMPLETED
 
 
-async def test_an_execution_waits_for_a_worker_to_come(stage: Stage) -> None:
-    handle = await stage.client.start(Chain, ["a"], id="early")
-    await stage.worker()
+async def test_an_execution_waits_for_a_worker_to_come(engine: EngineHarness) -> None:
+    handle = await engine.client.start(Chain, ["a"], id="early")
+    await engine.worker()
 
     assert await within(handle.result()) == ["A"]
 
 
-async def test_an_id_of_an_open_execution_is_taken(stage: Stage) -> None:
-    await stage.worker()
-    first = await stage.client.start(Basket, id="one")
+async def test_an_id_of_an_open_execution_is_taken(engine: EngineHarness) -> None:
+    await engine.worker()
+    first = await engine.client.start(Basket, id="one")
 
     with pytest.raises(AlreadyStarted) as refused:
-        await stage.client.start(Basket, id="one")
+        await engine.client.start(Basket, id="one")
 
     assert refused.value.run_id == first.run_id
 
 
 @pytest.mark.parametrize("policy", list(IdReusePolicy))
 async def test_an_id_of_an_open_execution_is_taken_whatever_may_be_used_again(
-    stage: Stage, policy: IdReusePolicy
+    engine: EngineHarness, policy: IdReusePolicy
 ) -> None:
-    first = await stage.client.start(Basket, id="one")
+    first = await engine.client.start(Basket, id="one")
 
     with pytest.raises(AlreadyStarted) as refused:
-        await within(stage.client.start(Basket, id="one", options=StartOptions(reuse=policy)))
+        await within(engine.client.start(Basket, id="one", options=StartOptions(reuse=policy)))
 
     assert refused.value.run_id == first.run_id
 
 
-async def test_the_existing_execution_can_be_used_instead(stage: Stage) -> None:
-    await stage.worker()
-    first = await stage.client.start(Basket, id="one")
-    again = await stage.client.start(
+async def test_the_existing_execution_can_be_used_instead(engine: EngineHarness) -> None:
+    await engine.worker()
+    first = await engine.client.start(Basket, id="one")
+    again = await engine.client.start(
         Basket, id="one", options=StartOptions(conflict=IdConflictPolicy.USE_EXISTING)
     )
 
     assert again.run_id == first.run_id
 
 
-async def test_the_existing_execution_can_be_terminated_instead(stage: Stage) -> None:
-    await stage.worker()
-    first = await stage.client.start(Basket, id="one")
+async def test_the_existing_execution_can_be_terminated_instead(engine: EngineHarness) -> None:
+    await engine.worker()
+    first = await engine.client.start(Basket, id="one")
     options = StartOptions(conflict=IdConflictPolicy.TERMINATE_EXISTING)
-    again = await within(stage.client.start(Chain, ["a"], id="one", options=options))
+    again = await within(engine.client.start(Chain, ["a"], id="one", options=options))
 
     assert await within(again.result()) == ["A"]
-    assert (await stage.head("one", first.run_id)).status is ExecutionStatus.TERMINATED
+    assert (await engine.head("one", first.run_id)).status is ExecutionStatus.TERMINATED
 
 
-async def test_a_completed_id_may_be_used_again_by_default(stage: Stage) -> None:
-    await stage.worker()
+async def test_a_completed_id_may_be_used_again_by_default(engine: EngineHarness) -> None:
+    await engine.worker()
 
-    assert [await stage.run(Chain, ["a"]) for _ in range(2)] == [["A"], ["A"]]
+    assert [await engine.run(Chain, ["a"]) for _ in range(2)] == [["A"], ["A"]]
 
 
-async def test_a_completed_id_is_refused_when_only_failed_ones_may_return(stage: Stage) -> None:
-    await stage.worker()
-    await stage.run(Chain, ["a"])
+async def test_a_completed_id_is_refused_when_only_failed_ones_may_return(
+    engine: EngineHarness,
+) -> None:
+    await engine.worker()
+    await engine.run(Chain, ["a"])
     policy = StartOptions(reuse=IdReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY)
 
     with pytest.raises(AlreadyStarted):
-        await stage.client.start(Chain, ["b"], id="one", options=policy)
+        await engine.client.start(Chain, ["b"], id="one", options=policy)
 
 
-async def test_a_terminated_id_returns_when_only_failed_ones_may(stage: Stage) -> None:
-    await stage.worker()
-    first = await stage.client.start(Basket, id="one")
+async def test_a_terminated_id_returns_when_only_failed_ones_may(engine: EngineHarness) -> None:
+    await engine.worker()
+    first = await engine.client.start(Basket, id="one")
     await first.terminate("enough")
     with pytest.raises(ExecutionFailed):
         await within(first.result())
     policy = StartOptions(reuse=IdReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY)
-    again = await stage.client.start(Chain, ["b"], id="one", options=policy)
+    again = await engine.client.start(Chain, ["b"], id="one", options=policy)
 
     assert await within(again.result()) == ["B"]
 
 
-async def test_an_id_used_once_is_refused_for_ever_if_asked(stage: Stage) -> None:
-    await stage.worker()
+async def test_an_id_used_once_is_refused_for_ever_if_asked(engine: EngineHarness) -> None:
+    await engine.worker()
     policy = StartOptions(reuse=IdReusePolicy.REJECT_DUPLICATE)
-    first = await stage.client.start(Chain, ["a"], id="one", options=policy)
+    first = await engine.client.start(Chain, ["a"], id="one", options=policy)
     await within(first.result())
 
     with pytest.raises(AlreadyStarted):
-        await stage.client.start(Chain, ["a"], id="one", options=policy)
+        await engine.client.start(Chain, ["a"], id="one", options=policy)
 
 
-async def test_ids_may_hold_slashes_without_meeting_each_other(stage: Stage) -> None:
-    await stage.worker()
+async def test_ids_may_hold_slashes_without_meeting_each_other(engine: EngineHarness) -> None:
+    await engine.worker()
     for name in ("a", "a/b", "a/b/c"):
-        assert await stage.run(Chain, [name], id=name) == [name.upper()]
+        assert await engine.run(Chain, [name], id=name) == [name.upper()]
 
-    assert len(await stage.visibility.newest_first()) == 3
+    assert len(await engine.visibility.newest_first()) == 3
 
 
-async def test_an_empty_id_is_refused(stage: Stage) -> None:
+async def test_an_empty_id_is_refused(engine: EngineHarness) -> None:
     with pytest.raises(BadInput):
-        await stage.client.start(Chain, ["a"], id="")
+        await engine.client.start(Chain, ["a"], id="")
 
 
-async def test_waiting_for_nobody_is_an_error(stage: Stage) -> None:
+async def test_waiting_for_nobody_is_an_error(engine: EngineHarness) -> None:
     with pytest.raises(ExecutionNotFound):
-        await stage.client.result("nobody")
+        await engine.client.result("nobody")
 
 
-async def test_a_failure_that_is_not_retried_reaches_the_code(stage: Stage) -> None:
-    await stage.worker()
+async def test_a_failure_that_is_not_retried_reaches_the_code(engine: EngineHarness) -> None:
+    await engine.worker()
 
-    assert await stage.run(Poisoned) == "ApplicationError"
-    assert stage.world.calls == ["poison"]
+    assert await engine.run(Poisoned) == "ApplicationError"
+    assert engine.activities.calls == ["poison"]
 
 
-async def test_a_run_continues_as_new_with_the_same_id(stage: Stage) -> None:
-    await stage.worker()
-    handle = await stage.client.start(Counting, 3, id="one")
+async def test_a_run_continues_as_new_with_the_same_id(engine: EngineHarness) -> None:
+    await engine.worker()
+    handle = await engine.client.start(Counting, 3, id="one")
     continued_from = await within(handle.result())
 
-    runs = await stage.visibility.newest_first()
+    runs = await engine.visibility.newest_first()
     assert len(runs) == 4
     assert continued_from in {head.run_id for head in runs}
     assert sum(head.status is ExecutionStatus.CONTINUED_AS_NEW for head in runs) == 3
 
 
-async def test_a_run_ends_when_its_time_is_over(stage: Stage) -> None:
-    await stage.worker()
-    handle = await stage.client.start(Sleeper, id="one", options=StartOptions(run_timeout_s=0.05))
+async def test_a_run_ends_when_its_time_is_over(engine: EngineHarness) -> None:
+    await engine.worker()
+    handle = await engine.client.start(Sleeper, id="one", options=StartOptions(run_timeout_s=0.05))
 
     with pytest.raises(ExecutionFailed) as ended:
         await within(handle.result())

@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from tests.workflows.engine.sample import Basket, Chain
-from tests.workflows.engine.stage import Stage, within
+from tests.workflows.engine.stage import EngineHarness, within
 from workflows.engine.client.client import Client, StartOptions
 from workflows.engine.telemetry import Telemetry
 from workflows.engine.worker.worker import Worker
@@ -19,18 +19,18 @@ TRACEPARENT = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
 
 
 async def test_a_trace_leads_from_the_event_behind_a_start_into_the_activity(
-    stage: Stage,
+    engine: EngineHarness,
 ) -> None:
     exporter, reader = InMemorySpanExporter(), InMemoryMetricReader()
     tracers, meters = TracerProvider(), MeterProvider([reader])
     tracers.add_span_processor(SimpleSpanProcessor(exporter))
     telemetry = Telemetry(tracers=tracers, meters=meters)
-    stage.world.failures_left = 1
-    worker = Worker(stage.store, stage.keys, stage.registry, name="w", telemetry=telemetry)
-    stage.workers.append(worker)
+    engine.activities.failures_left = 1
+    worker = Worker(engine.store, engine.keys, engine.registry, name="w", telemetry=telemetry)
+    engine.workers.append(worker)
     worker.start()
     await within(worker.ready())
-    async with Client(stage.store, stage.keys, telemetry=telemetry) as client:
+    async with Client(engine.store, engine.keys, telemetry=telemetry) as client:
         options = StartOptions(traceparent=TRACEPARENT)
         await within((await client.start(Chain, ["a"], id="one", options=options)).result())
 
@@ -59,11 +59,13 @@ async def test_a_trace_leads_from_the_event_behind_a_start_into_the_activity(
     }
 
 
-async def test_what_is_said_to_an_execution_has_a_span_by_temporals_name(stage: Stage) -> None:
+async def test_what_is_said_to_an_execution_has_a_span_by_temporals_name(
+    engine: EngineHarness,
+) -> None:
     exporter, tracers = InMemorySpanExporter(), TracerProvider()
     tracers.add_span_processor(SimpleSpanProcessor(exporter))
-    await stage.worker()
-    async with Client(stage.store, stage.keys, telemetry=Telemetry(tracers=tracers)) as client:
+    await engine.worker()
+    async with Client(engine.store, engine.keys, telemetry=Telemetry(tracers=tracers)) as client:
         await client.signal_with_start(Basket, id="one", signal="put", signal_args=["a"])
         await client.signal("one", "put", "b")
         await client.update("one", "take", "a")
@@ -73,12 +75,12 @@ async def test_what_is_said_to_an_execution_has_a_span_by_temporals_name(stage: 
     }
 
 
-async def test_counts_of_closed_runs_begin_at_zero_with_the_worker(stage: Stage) -> None:
+async def test_counts_of_closed_runs_begin_at_zero_with_the_worker(engine: EngineHarness) -> None:
     reader = InMemoryMetricReader()
     telemetry = Telemetry(meters=MeterProvider([reader]))
 
-    stage.workers.append(
-        Worker(stage.store, stage.keys, stage.registry, name="w", telemetry=telemetry)
+    engine.workers.append(
+        Worker(engine.store, engine.keys, engine.registry, name="w", telemetry=telemetry)
     )
 
     data = reader.get_metrics_data()

@@ -13,40 +13,42 @@ from core.errors import CallRejected
 from core.eventstore.kv import Delete, Get, Guard, KeyValueStore, Put, TxnResult, Write
 from tests.support.faulty_store import FaultyStore
 from tests.workflows.engine.sample import Basket, Chain, Courier, Parent
-from tests.workflows.engine.stage import Stage, within
+from tests.workflows.engine.stage import EngineHarness, within
 from workflows.engine.store.keys import new_id, shard_of
 from workflows.engine.store.records import Signal, Start, encode_message
 from workflows.engine.worker import shard
 
 
-async def test_a_message_that_nobody_can_read_stops_nobody(stage: Stage) -> None:
-    keys = stage.client.keys
-    await stage.store.commit([], [Put(keys.inbox("one", new_id(0)), b"from the future")])
-    await stage.worker()
-    handle = await stage.client.start(Basket, id="one")
-    await stage.store.commit([], [Put(keys.inbox("one", new_id(1)), b"another one")])
+async def test_a_message_that_nobody_can_read_stops_nobody(engine: EngineHarness) -> None:
+    keys = engine.client.keys
+    await engine.store.commit([], [Put(keys.inbox("one", new_id(0)), b"from the future")])
+    await engine.worker()
+    handle = await engine.client.start(Basket, id="one")
+    await engine.store.commit([], [Put(keys.inbox("one", new_id(1)), b"another one")])
     await handle.signal("put", "thing")
     await handle.signal("close")
 
     assert await within(handle.result()) == ["thing"]
 
 
-async def test_a_head_that_nobody_can_read_is_left_alone_with_its_mail(stage: Stage) -> None:
-    keys = stage.client.keys
+async def test_a_head_that_nobody_can_read_is_left_alone_with_its_mail(
+    engine: EngineHarness,
+) -> None:
+    keys = engine.client.keys
     head, letter = keys.open("one"), keys.inbox("one", new_id(0))
     puts = [Put(head, b"from the future"), Put(letter, encode_message(Signal("put", ("thing",))))]
-    await stage.store.commit([], puts)
+    await engine.store.commit([], puts)
     beside = next(name for name in map(str, count()) if shard_of(name) == shard_of("one"))
-    await stage.worker()
+    await engine.worker()
 
-    assert await stage.run(Chain, ["a"], id=beside) == ["A"]
-    left = (await stage.store.read([Get(head), Get(letter)])).ranges
+    assert await engine.run(Chain, ["a"], id=beside) == ["A"]
+    left = (await engine.store.read([Get(head), Get(letter)])).ranges
     assert [one.count for one in left] == [1, 1]
-    await stage.store.commit([], [Delete(head), Delete(letter)])
+    await engine.store.commit([], [Delete(head), Delete(letter)])
 
 
 async def test_mail_to_a_child_that_cannot_begin_is_answered(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, broken = asyncio.Event(), asyncio.Event()
 
@@ -56,10 +58,10 @@ async def test_mail_to_a_child_that_cannot_begin_is_answered(
         raise RuntimeError("a fault of our own")
 
     monkeypatch.setattr(shard, "may_start", may_start)
-    await stage.worker()
-    await stage.client.start(Parent, "child", id="parent")
+    await engine.worker()
+    await engine.client.start(Parent, "child", id="parent")
     await within(asked.wait())
-    courier = await stage.client.start(Courier, "child", id="courier")
+    courier = await engine.client.start(Courier, "child", id="courier")
     broken.set()
 
     assert await within(courier.result()) == "ApplicationError"
@@ -85,17 +87,19 @@ class SlowStore(FaultyStore):
         return result
 
 
-async def test_a_question_to_a_run_that_another_one_follows_is_answered(stage: Stage) -> None:
-    store = SlowStore(stage.store)
-    await stage.worker(store=store)
-    handle = await stage.client.start(Basket, id="one")
+async def test_a_question_to_a_run_that_another_one_follows_is_answered(
+    engine: EngineHarness,
+) -> None:
+    store = SlowStore(engine.store)
+    await engine.worker(store=store)
+    handle = await engine.client.start(Basket, id="one")
     assert await within(handle.query("count")) == 0
     store.shall_wait = True
     await handle.signal("close")
     await within(store.closed.wait())
     asking = asyncio.ensure_future(handle.query("count"))
     await asyncio.sleep(0)
-    following = await stage.client.start(Chain, ["a"], id="one")
+    following = await engine.client.start(Chain, ["a"], id="one")
     store.released.set()
 
     with suppress(CallRejected):  # by the run that follows, which has no such query

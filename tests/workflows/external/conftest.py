@@ -7,16 +7,16 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.workflows.external.fake_provider import FakeProvider
-from tests.workflows.external.stage import Scene, town
+from tests.workflows.external.stage import BindingHarness, town
 
 
 @pytest.fixture
-async def scene() -> AsyncIterator[Scene]:
+async def harness() -> AsyncIterator[BindingHarness]:
     node = await town()
     async with FakeProvider() as provider:
-        scene = Scene(provider, node)
-        await scene.env.open()
-        yield scene
-        await scene.check()
-        await scene.close()
+        harness = BindingHarness(provider, node)
+        await harness.env.open()
+        yield harness
+        await harness.check()
+        await harness.close()
     await node.__aexit__(None, None, None)

@@ -9,7 +9,7 @@ from core.domain.provider.provider_nics import addresses_of
 from core.eventstore.codec import ENDPOINT
 from core.eventstore.kv import Get
 from core.eventstore.memory import MemoryStore
-from tests.support.nodes import Node, check_everything, pod, pool
+from tests.support.nodes import NodeHarness, check_everything, pod, pool
 from tests.workflows.external.fake_provider import FakeProvider
 from workflows.api.definitions import Registry
 from workflows.jobs.provider.activities import ExternalActivities
@@ -24,10 +24,10 @@ REQUEST_S = 0.2
 """Of real time: how long a provider that says nothing is listened to."""
 
 
-class Scene:
+class BindingHarness:
     """One Pod with an address on each of its NICs."""
 
-    def __init__(self, provider: FakeProvider, node: Node, *, replays: bool = True) -> None:
+    def __init__(self, provider: FakeProvider, node: NodeHarness, *, replays: bool = True) -> None:
         self.provider = provider
         self.node = node
         self.client = ProviderClient(
@@ -92,8 +92,8 @@ class Scene:
         await self.writers.close()
 
 
-async def town() -> Node:
+async def town() -> NodeHarness:
     """A node with a pool; entered already."""
-    node = await Node(MemoryStore(), cool_down_s=0).__aenter__()
+    node = await NodeHarness(MemoryStore(), cool_down_s=0).__aenter__()
     await node.apply(pool("lan", "10.6.0.10-10.6.0.20"))
     return node

@@ -8,20 +8,20 @@ import pytest
 
 from core.eventstore.memory import MemoryStore
 from tests.support.counters import Counters
-from tests.workflows.engine.stage import Stage
+from tests.workflows.engine.stage import EngineHarness
 
 
 @pytest.fixture
-async def stage() -> AsyncIterator[Stage]:
-    stage = Stage(MemoryStore())
-    yield stage
-    await judge(stage)
-    await stage.close()
+async def engine() -> AsyncIterator[EngineHarness]:
+    engine = EngineHarness(MemoryStore())
+    yield engine
+    await judge(engine)
+    await engine.close()
 
 
-async def judge(stage: Stage) -> None:
+async def judge(engine: EngineHarness) -> None:
     """Count, and fail on any violation."""
-    executions, wrong = await stage.check()
+    executions, wrong = await engine.check()
     Counters.executions += executions
     Counters.violations += len(wrong)
     assert not wrong, f"{len(wrong)} violations in {executions} executions"

@@ -17,7 +17,7 @@ from core.eventstore.kv import (
     Write,
 )
 from tests.support.counters import Counters
-from tests.workflows.engine.stage import Stage, within
+from tests.workflows.engine.stage import EngineHarness, within
 from workflows.engine.worker.worker import Worker
 
 
@@ -94,11 +94,11 @@ class KillingStore:
         await asyncio.Event().wait()
 
 
-async def bury(stage: Stage, worker: Worker) -> None:
+async def bury(engine: EngineHarness, worker: Worker) -> None:
     """What is left of a killed process goes: its tasks, and in time its lease."""
     Counters.kills += 1
     term = worker.term
     await worker.abandon()
-    stage.workers.remove(worker)
+    engine.workers.remove(worker)
     if term is not None:
-        await within(stage.store.revoke_lease(term.session.lease))
+        await within(engine.store.revoke_lease(term.session.lease))

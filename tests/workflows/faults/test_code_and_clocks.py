@@ -11,8 +11,8 @@ from core.errors import CallRejected
 from core.eventstore.kv import Get, Guard, KeyValueStore, TxnResult, Write
 from tests.support.faulty_store import FaultyStore
 from tests.workflows.engine.clocks import JumpingClock
-from tests.workflows.engine.sample import Basket, Steady, World
-from tests.workflows.engine.stage import Stage, eventually, within
+from tests.workflows.engine.sample import Basket, SampleActivities, Steady
+from tests.workflows.engine.stage import EngineHarness, eventually, within
 from workflows.api import workflow
 from workflows.api.definitions import Registry
 from workflows.engine.client.client import StartOptions
@@ -48,42 +48,42 @@ class Unpatched:
         return str(await workflow.execute_activity("work", "old", options=QUICK))
 
 
-def _registry(world: World, cls: type[Any]) -> Registry:
-    return Registry([cls], [world.work])
+def _registry(activities: SampleActivities, cls: type[Any]) -> Registry:
+    return Registry([cls], [activities.work])
 
 
-async def _asleep(stage: Stage) -> None:
+async def _asleep(engine: EngineHarness) -> None:
     async def timer() -> bool:
-        return bool((await stage.head("one")).timers)
+        return bool((await engine.head("one")).timers)
 
     await eventually(timer)
 
 
-async def test_patched_code_takes_over_a_sleeping_execution(stage: Stage) -> None:
-    old = await stage.worker(registry=_registry(stage.world, Before))
-    handle = await stage.client.start("Changing", id="one")
-    await _asleep(stage)
+async def test_patched_code_takes_over_a_sleeping_execution(engine: EngineHarness) -> None:
+    old = await engine.worker(registry=_registry(engine.activities, Before))
+    handle = await engine.client.start("Changing", id="one")
+    await _asleep(engine)
     await old.close()
-    await stage.worker(registry=_registry(stage.world, Patched))
+    await engine.worker(registry=_registry(engine.activities, Patched))
 
     assert await within(handle.result()) == "OLD"
-    assert stage.world.calls == ["old"]
-    assert await within((await stage.client.start("Changing", id="two")).result()) == "OLD"
-    assert stage.world.calls == ["old", "new", "old"]
+    assert engine.activities.calls == ["old"]
+    assert await within((await engine.client.start("Changing", id="two")).result()) == "OLD"
+    assert engine.activities.calls == ["old", "new", "old"]
 
 
 async def test_unpatched_code_pauses_a_sleeping_execution_until_better_code_comes(
-    stage: Stage,
+    engine: EngineHarness,
 ) -> None:
-    old = await stage.worker(registry=_registry(stage.world, Before))
-    handle = await stage.client.start("Changing", id="one")
-    await _asleep(stage)
+    old = await engine.worker(registry=_registry(engine.activities, Before))
+    handle = await engine.client.start("Changing", id="one")
+    await _asleep(engine)
     await old.close()
-    wrong = await stage.worker(registry=_registry(stage.world, Unpatched))
-    head = await stage.until_status("one", ExecutionStatus.PAUSED)
+    wrong = await engine.worker(registry=_registry(engine.activities, Unpatched))
+    head = await engine.until_status("one", ExecutionStatus.PAUSED)
     await wrong.close()
-    await stage.worker(registry=_registry(stage.world, Patched))
-    await stage.client.retry("one", "the change is patched")
+    await engine.worker(registry=_registry(engine.activities, Patched))
+    await engine.client.retry("one", "the change is patched")
 
     assert "NonDeterminismError" in head.reason
     assert "StartTimer" in head.reason
@@ -91,68 +91,70 @@ async def test_unpatched_code_pauses_a_sleeping_execution_until_better_code_come
 
 
 async def test_a_question_in_between_does_not_keep_better_code_from_going_on(
-    stage: Stage,
+    engine: EngineHarness,
 ) -> None:
-    old = await stage.worker(registry=_registry(stage.world, Before))
-    handle = await stage.client.start("Changing", id="one")
-    await _asleep(stage)
+    old = await engine.worker(registry=_registry(engine.activities, Before))
+    handle = await engine.client.start("Changing", id="one")
+    await _asleep(engine)
     await old.close()
-    changing = _registry(stage.world, Unpatched)
-    await stage.worker(registry=changing)
-    await stage.until_status("one", ExecutionStatus.PAUSED)
+    changing = _registry(engine.activities, Unpatched)
+    await engine.worker(registry=changing)
+    await engine.until_status("one", ExecutionStatus.PAUSED)
     with pytest.raises(CallRejected, match="the history expects"):
         await handle.query("anything")
-    changing.workflows.update(_registry(stage.world, Patched).workflows)
-    await stage.client.retry("one", "the change is patched")
+    changing.workflows.update(_registry(engine.activities, Patched).workflows)
+    await engine.client.retry("one", "the change is patched")
 
     assert await within(handle.result()) == "OLD"
 
 
-async def test_no_history_goes_back_in_time_when_the_clock_does(stage: Stage) -> None:
+async def test_no_history_goes_back_in_time_when_the_clock_does(engine: EngineHarness) -> None:
     clock = JumpingClock()
-    await stage.worker(clock=clock)
-    handle = await stage.client.start(Steady, ["a", "b", "c"], 0.02, id="one")
+    await engine.worker(clock=clock)
+    handle = await engine.client.start(Steady, ["a", "b", "c"], 0.02, id="one")
     for offset_ms in (-3_600_000, 7_200_000, -1):
         clock.offset_ms = offset_ms
-        calls = len(stage.world.calls)
+        calls = len(engine.activities.calls)
 
         async def went_on(calls: int = calls) -> bool:
-            return len(stage.world.calls) > calls or await _is_closed(stage)
+            return len(engine.activities.calls) > calls or await _is_closed(engine)
 
         await eventually(went_on)
 
     assert await within(handle.result()) == ["A", "B", "C"]
-    times = [event.event_time_ms for event in await stage.history(handle)]
+    times = [event.event_time_ms for event in await engine.history(handle)]
     assert times == sorted(times)
 
 
 @pytest.mark.parametrize("offset_ms", [-3_600_000, 3_600_000])
-async def test_a_run_has_its_time_whoever_sets_the_clock(stage: Stage, offset_ms: int) -> None:
+async def test_a_run_has_its_time_whoever_sets_the_clock(
+    engine: EngineHarness, offset_ms: int
+) -> None:
     clock = JumpingClock()
-    await stage.worker(clock=clock)
+    await engine.worker(clock=clock)
     whole = StartOptions(run_timeout_s=3_000.0)
-    await stage.client.start(Basket, id="long", options=whole)
-    await stage.client.start(Basket, id="short", options=StartOptions(run_timeout_s=0.2))
-    await _begun(stage, "long")
-    await _begun(stage, "short")
+    await engine.client.start(Basket, id="long", options=whole)
+    await engine.client.start(Basket, id="short", options=StartOptions(run_timeout_s=0.2))
+    await _begun(engine, "long")
+    await _begun(engine, "short")
     clock.offset_ms = offset_ms
-    await stage.client.signal("long", "put", "thing")
+    await engine.client.signal("long", "put", "thing")
 
     assert (
-        await stage.until_status("short", ExecutionStatus.TIMED_OUT)
+        await engine.until_status("short", ExecutionStatus.TIMED_OUT)
     ).status is ExecutionStatus.TIMED_OUT
-    assert await within(stage.client.query("long", "count")) == 1
+    assert await within(engine.client.query("long", "count")) == 1
 
 
-async def _begun(stage: Stage, workflow_id: str) -> None:
+async def _begun(engine: EngineHarness, workflow_id: str) -> None:
     async def there() -> bool:
-        return (await stage.head(workflow_id)).next_event_id > 1
+        return (await engine.head(workflow_id)).next_event_id > 1
 
     await eventually(there)
 
 
-async def _is_closed(stage: Stage) -> bool:
-    return not (await stage.head("one")).status.open
+async def _is_closed(engine: EngineHarness) -> bool:
+    return not (await engine.head("one")).status.open
 
 
 class JumpingStore(FaultyStore):
@@ -170,13 +172,15 @@ class JumpingStore(FaultyStore):
         return result
 
 
-async def test_a_clock_that_jumps_ahead_fires_no_timer_of_a_living_worker(stage: Stage) -> None:
+async def test_a_clock_that_jumps_ahead_fires_no_timer_of_a_living_worker(
+    engine: EngineHarness,
+) -> None:
     clock = JumpingClock()
-    await stage.worker(clock=clock, store=JumpingStore(stage.store, clock))
-    await stage.client.start(Steady, ["a"], 3_000.0, id="one")
-    await _asleep(stage)
-    await within((await stage.client.start(Steady, ["b"], id="two")).result())
+    await engine.worker(clock=clock, store=JumpingStore(engine.store, clock))
+    await engine.client.start(Steady, ["a"], 3_000.0, id="one")
+    await _asleep(engine)
+    await within((await engine.client.start(Steady, ["b"], id="two")).result())
 
-    head = await stage.head("one")
+    head = await engine.head("one")
     assert head.timers
     assert head.status is ExecutionStatus.RUNNING

@@ -12,7 +12,7 @@ import pytest
 from core.eventstore.memory import MemoryStore
 from tests.support.counters import Counters
 from tests.workflows.engine.sample import Basket, Chain, Deadly, Parent, Steady, registry
-from tests.workflows.engine.stage import Stage, eventually, within
+from tests.workflows.engine.stage import EngineHarness, eventually, within
 from tests.workflows.faults.conftest import judge
 from tests.workflows.faults.killing import KillingStore, Moment, bury
 from workflows.api import activity
@@ -28,13 +28,13 @@ WRITES_MAX = 60
 """More than any of these executions needs."""
 
 
-async def _story(stage: Stage) -> list[WorkflowHandle]:
+async def _story(engine: EngineHarness) -> list[WorkflowHandle]:
     """Activities, timers, a child, signals: what a worker may be killed in."""
-    basket = await stage.client.signal_with_start(
+    basket = await engine.client.signal_with_start(
         Basket, id="basket", signal="put", signal_args=["thing"]
     )
-    chain = await stage.client.start(Chain, ["a", "b"], 0.001, id="chain")
-    parent = await stage.client.start(Parent, "child", id="parent")
+    chain = await engine.client.start(Chain, ["a", "b"], 0.001, id="chain")
+    parent = await engine.client.start(Parent, "child", id="parent")
     await basket.signal("close")
     return [basket, chain, parent]
 
@@ -42,19 +42,19 @@ async def _story(stage: Stage) -> list[WorkflowHandle]:
 @pytest.mark.parametrize("moment", list(Moment))
 async def test_a_kill_at_any_write_loses_and_doubles_nothing(moment: Moment) -> None:
     for at in itertools.count(1):
-        stage = Stage(MemoryStore())
-        handles = await _story(stage)
-        store = KillingStore(stage.store, at, moment)
-        doomed = await _start_doomed(stage, store)
+        engine = EngineHarness(MemoryStore())
+        handles = await _story(engine)
+        store = KillingStore(engine.store, at, moment)
+        doomed = await _start_doomed(engine, store)
         results = asyncio.gather(*(handle.result() for handle in handles))
         await _died_or_done(store, results)
         killed = store.died.is_set()
         if killed:
-            await bury(stage, doomed)
-            await stage.worker("heir")
+            await bury(engine, doomed)
+            await engine.worker("heir")
         assert await within(results) == [["thing"], ["A", "B"], ["A", "B"]]
-        await judge(stage)
-        await stage.close()
+        await judge(engine)
+        await engine.close()
         assert at < WRITES_MAX
         if not killed:
             return
@@ -63,31 +63,33 @@ async def test_a_kill_at_any_write_loses_and_doubles_nothing(moment: Moment) -> 
 @pytest.mark.parametrize("moment", list(Moment))
 async def test_an_update_is_answered_and_happens_once_whoever_dies_over_it(moment: Moment) -> None:
     for at in itertools.count(1):
-        stage = Stage(MemoryStore())
-        basket = await stage.client.signal_with_start(
+        engine = EngineHarness(MemoryStore())
+        basket = await engine.client.signal_with_start(
             Basket, id="basket", signal="put", signal_args=["thing"]
         )
-        store = KillingStore(stage.store, at, moment)
-        doomed = await _start_doomed(stage, store)
+        store = KillingStore(engine.store, at, moment)
+        doomed = await _start_doomed(engine, store)
         update = asyncio.ensure_future(basket.update("take", "thing"))
         await _died_or_done(store, update)
         killed = store.died.is_set()
         if killed:
-            await bury(stage, doomed)
-            await stage.worker("heir")
+            await bury(engine, doomed)
+            await engine.worker("heir")
         assert await within(update) == 0
-        types = await stage.types(basket)
+        types = await engine.types(basket)
         assert types.count("WorkflowExecutionUpdateCompleted") == 1
-        await judge(stage)
-        await stage.close()
+        await judge(engine)
+        await engine.close()
         assert at < WRITES_MAX
         if not killed:
             return
 
 
-async def _start_doomed(stage: Stage, store: KillingStore, known: Registry | None = None) -> Worker:
-    worker = Worker(store, stage.keys, known or stage.registry, name="doomed")
-    stage.workers.append(worker)
+async def _start_doomed(
+    engine: EngineHarness, store: KillingStore, known: Registry | None = None
+) -> Worker:
+    worker = Worker(store, engine.keys, known or engine.registry, name="doomed")
+    engine.workers.append(worker)
     worker.start()
     return worker
 
@@ -98,35 +100,35 @@ async def _died_or_done(store: KillingStore, results: asyncio.Future[Any]) -> No
     died.cancel()
 
 
-async def test_many_executions_survive_many_kills(stage: Stage) -> None:
+async def test_many_executions_survive_many_kills(engine: EngineHarness) -> None:
     chance = random.Random(20)
     handles = [
-        await stage.client.start(Steady, list("abcdef"), 0.002, id=f"steady-{number}")
+        await engine.client.start(Steady, list("abcdef"), 0.002, id=f"steady-{number}")
         for number in range(300)
     ]
     results = asyncio.gather(*(handle.result() for handle in handles))
     while not results.done():
-        store = KillingStore(stage.store, chance.randrange(4, 16), chance.choice(list(Moment)))
-        worker = await _start_doomed(stage, store)
+        store = KillingStore(engine.store, chance.randrange(4, 16), chance.choice(list(Moment)))
+        worker = await _start_doomed(engine, store)
         await _died_or_done(store, results)
         if store.died.is_set():
-            await bury(stage, worker)
+            await bury(engine, worker)
 
     assert await within(results) == [list("ABCDEF")] * 300
     assert Counters.kills
 
 
-async def test_of_two_workers_that_both_believe_only_one_writes(stage: Stage) -> None:
-    old = await stage.worker("old")
-    basket = await stage.client.start(Basket, id="basket")
+async def test_of_two_workers_that_both_believe_only_one_writes(engine: EngineHarness) -> None:
+    old = await engine.worker("old")
+    basket = await engine.client.start(Basket, id="basket")
     assert old.term is not None
     term = old.term
     for shard in term.shards.values():
         for execution in shard.executions.values():
             execution.chores.stop()
     # The old owner's lease ends while it is sure of itself: its own clock has not told it yet.
-    await stage.store.revoke_lease(term.session.lease)
-    await stage.worker("new")
+    await engine.store.revoke_lease(term.session.lease)
+    await engine.worker("new")
     for word in ("a", "b"):
         await basket.signal("put", word)
     await basket.signal("close")
@@ -135,27 +137,27 @@ async def test_of_two_workers_that_both_believe_only_one_writes(stage: Stage) ->
     assert old.sessions >= 1
 
 
-async def test_a_stale_owner_cannot_write_even_if_it_tries(stage: Stage) -> None:
-    old = await stage.worker("old")
-    await stage.client.start(Basket, id="basket")
+async def test_a_stale_owner_cannot_write_even_if_it_tries(engine: EngineHarness) -> None:
+    old = await engine.worker("old")
+    await engine.client.start(Basket, id="basket")
 
     async def loaded() -> bool:
-        return (await stage.head("basket")).next_event_id > 1
+        return (await engine.head("basket")).next_event_id > 1
 
     await eventually(loaded)
     term = old.term
     assert term is not None
     shard = next(each for each in term.shards.values() if each.executions)
     execution = shard.executions["basket"]
-    await bury(stage, old)
-    await stage.worker("new")
-    before = await stage.head("basket")
-    stale = await stage.store.commit(
+    await bury(engine, old)
+    await engine.worker("new")
+    before = await engine.head("basket")
+    stale = await engine.store.commit(
         [shard.fence], execution._transaction(_empty_draft(execution), 0)[1]
     )
 
     assert not stale.succeeded
-    assert await stage.head("basket") == before
+    assert await engine.head("basket") == before
 
 
 def _empty_draft(execution: Execution) -> HistoryDraft:
@@ -164,7 +166,7 @@ def _empty_draft(execution: Execution) -> HistoryDraft:
     return draft
 
 
-async def test_an_activity_that_kills_its_worker_ends_up_paused(stage: Stage) -> None:
+async def test_an_activity_that_kills_its_worker_ends_up_paused(engine: EngineHarness) -> None:
     stores: list[KillingStore] = []
 
     @activity.defn(name="deadly")
@@ -172,15 +174,15 @@ async def test_an_activity_that_kills_its_worker_ends_up_paused(stage: Stage) ->
         stores[-1].died.set()
         await asyncio.Event().wait()
 
-    known = registry(stage.world, deadly)
-    handle = await stage.client.start(Deadly, 3, id="deadly")
+    known = registry(engine.activities, deadly)
+    handle = await engine.client.start(Deadly, 3, id="deadly")
     for _ in range(3):
-        stores.append(KillingStore(stage.store, 10_000, Moment.BEFORE))
-        worker = await _start_doomed(stage, stores[-1], known)
+        stores.append(KillingStore(engine.store, 10_000, Moment.BEFORE))
+        worker = await _start_doomed(engine, stores[-1], known)
         await within(stores[-1].died.wait())
-        await bury(stage, worker)
-    await stage.worker("survivor", registry=known)
-    head = await stage.until_status("deadly", ExecutionStatus.PAUSED)
+        await bury(engine, worker)
+    await engine.worker("survivor", registry=known)
+    head = await engine.until_status("deadly", ExecutionStatus.PAUSED)
 
     assert "lost in attempt 3" in head.reason
-    assert "ActivityTaskCompleted" not in await stage.types(handle)
+    assert "ActivityTaskCompleted" not in await engine.types(handle)

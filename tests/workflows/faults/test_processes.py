@@ -16,7 +16,7 @@ from core.eventstore.etcd import EtcdSettings, EtcdStore
 from tests.support.counters import Counters
 from tests.support.etcd import EtcdCluster
 from tests.workflows.engine.sample import Basket, Chain, Deadly, Parent, Steady
-from tests.workflows.engine.stage import Stage, eventually, within
+from tests.workflows.engine.stage import EngineHarness, eventually, within
 from tests.workflows.faults.conftest import judge
 from workflows.model.policies import ExecutionStatus
 
@@ -39,24 +39,26 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
 
 
 @pytest.fixture
-async def stage(etcd: EtcdCluster) -> AsyncIterator[Stage]:
-    stage = _stage(etcd)
-    yield stage
-    await judge(stage)
-    await stage.close()
-    await stage.store.close()
+async def engine(etcd: EtcdCluster) -> AsyncIterator[EngineHarness]:
+    engine = _stage(etcd)
+    yield engine
+    await judge(engine)
+    await engine.close()
+    await engine.store.close()
 
 
-def _stage(etcd: EtcdCluster) -> Stage:
-    return Stage(EtcdStore(EtcdSettings(etcd.endpoints)))
+def _stage(etcd: EtcdCluster) -> EngineHarness:
+    return EngineHarness(EtcdStore(EtcdSettings(etcd.endpoints)))
 
 
 class WorkerProcess:
     """One of them; at the end it is killed, if it lives."""
 
-    def __init__(self, stage: Stage, etcd: EtcdCluster, at: int = 0, moment: str = "-") -> None:
+    def __init__(
+        self, engine: EngineHarness, etcd: EtcdCluster, at: int = 0, moment: str = "-"
+    ) -> None:
         module = "tests.workflows.faults.worker_process"
-        self._arguments = ("-m", module, etcd.endpoints[0], stage.keys.cluster, str(at), moment)
+        self._arguments = ("-m", module, etcd.endpoints[0], engine.keys.cluster, str(at), moment)
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
@@ -88,27 +90,27 @@ class WorkerProcess:
 async def _killed_at(etcd: EtcdCluster, at: int, moment: str, gate: asyncio.Semaphore) -> bool:
     """A story whose first worker dies at a write; False: it was done before that write."""
     async with gate:
-        stage = _stage(etcd)
-        basket = await stage.client.signal_with_start(
+        engine = _stage(etcd)
+        basket = await engine.client.signal_with_start(
             Basket, id="basket", signal="put", signal_args=["thing"]
         )
-        chain = await stage.client.start(Chain, ["a", "b"], 0.01, id="chain")
-        parent = await stage.client.start(Parent, "child", id="parent")
+        chain = await engine.client.start(Chain, ["a", "b"], 0.01, id="chain")
+        parent = await engine.client.start(Parent, "child", id="parent")
         await basket.signal("close")
         handles = [basket, chain, parent]
         results = asyncio.gather(*(handle.result() for handle in handles))
-        async with WorkerProcess(stage, etcd, at, moment) as doomed:
+        async with WorkerProcess(engine, etcd, at, moment) as doomed:
             dying = asyncio.ensure_future(doomed.died())
             either: set[asyncio.Future[Any]] = {dying, results}
             await within(asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED))
             killed = dying.done() and dying.result() == signal.SIGKILL
             dying.cancel()
         if killed:
-            await stage.worker("heir")
+            await engine.worker("heir")
         assert await within(results) == [["thing"], ["A", "B"], ["A", "B"]]
-        await judge(stage)
-        await stage.close()
-        await stage.store.close()
+        await judge(engine)
+        await engine.close()
+        await engine.store.close()
         Counters.kills += killed
         return killed
 
@@ -124,25 +126,25 @@ async def test_a_process_killed_at_any_write_loses_and_doubles_nothing(
 
 
 async def test_a_process_that_hung_and_was_replaced_writes_nothing_when_it_wakes(
-    stage: Stage, etcd: EtcdCluster
+    engine: EngineHarness, etcd: EtcdCluster
 ) -> None:
     words = [str(number) for number in range(40)]
-    async with WorkerProcess(stage, etcd) as hung:
+    async with WorkerProcess(engine, etcd) as hung:
         await hung.ready()
         handles = [
-            await stage.client.start(Steady, words, 0.02, id=f"steady-{number}")
+            await engine.client.start(Steady, words, 0.02, id=f"steady-{number}")
             for number in range(10)
         ]
 
         async def under_way() -> bool:
-            return (await stage.head("steady-9")).next_event_id > 20
+            return (await engine.head("steady-9")).next_event_id > 20
 
         await eventually(under_way)
         os.kill(hung.process.pid, signal.SIGSTOP)
-        await stage.worker("heir")
+        await engine.worker("heir")
 
         async def taken_over() -> bool:
-            return bool(stage.world.calls)
+            return bool(engine.activities.calls)
 
         await eventually(taken_over)
         os.kill(hung.process.pid, signal.SIGCONT)  # it believes that it owns them all
@@ -152,15 +154,15 @@ async def test_a_process_that_hung_and_was_replaced_writes_nothing_when_it_wakes
 
 
 async def test_an_activity_that_kills_its_process_ends_up_paused(
-    stage: Stage, etcd: EtcdCluster
+    engine: EngineHarness, etcd: EtcdCluster
 ) -> None:
-    handle = await stage.client.start(Deadly, 2, id="deadly")
+    handle = await engine.client.start(Deadly, 2, id="deadly")
     for _ in range(2):
-        async with WorkerProcess(stage, etcd) as poisoned:
+        async with WorkerProcess(engine, etcd) as poisoned:
             assert await poisoned.died() == signal.SIGKILL
             Counters.kills += 1
-    await stage.worker("survivor")
-    head = await stage.until_status("deadly", ExecutionStatus.PAUSED)
+    await engine.worker("survivor")
+    head = await engine.until_status("deadly", ExecutionStatus.PAUSED)
 
     assert "lost in attempt 2" in head.reason
-    assert "ActivityTaskCompleted" not in await stage.types(handle)
+    assert "ActivityTaskCompleted" not in await engine.types(handle)

@@ -15,17 +15,17 @@ from core.eventstore.memory import MemoryStore
 from tests.support.etcd import EtcdCluster
 from tests.support.faulty_store import Fault, FaultyStore
 from tests.workflows.engine.sample import Basket, Sleeper, Steady
-from tests.workflows.engine.stage import Stage, eventually, within
+from tests.workflows.engine.stage import EngineHarness, eventually, within
 from tests.workflows.faults.conftest import judge
 from workflows.engine.worker.worker import WorkerOptions
 
 
 async def test_work_goes_on_after_the_store_was_away_for_longer_than_a_lease() -> None:
     store = FaultyStore(MemoryStore())
-    stage = Stage(store.store)
-    worker = await stage.worker(store=store, options=WorkerOptions(ttl_s=2))
+    engine = EngineHarness(store.store)
+    worker = await engine.worker(store=store, options=WorkerOptions(ttl_s=2))
     handles = [
-        await stage.client.start(Steady, ["a", "b"], 0.01, id=f"steady-{number}")
+        await engine.client.start(Steady, ["a", "b"], 0.01, id=f"steady-{number}")
         for number in range(20)
     ]
     assert worker.term is not None
@@ -38,15 +38,15 @@ async def test_work_goes_on_after_the_store_was_away_for_longer_than_a_lease() -
 
     assert results == [["A", "B"]] * 20
     assert worker.sessions > 1
-    await judge(stage)
-    await stage.close()
+    await judge(engine)
+    await engine.close()
 
 
 async def test_a_short_absence_of_the_store_costs_no_session() -> None:
     store = FaultyStore(MemoryStore())
-    stage = Stage(store.store)
-    worker = await stage.worker(store=store)
-    basket = await stage.client.start(Basket, id="basket")
+    engine = EngineHarness(store.store)
+    worker = await engine.worker(store=store)
+    basket = await engine.client.start(Basket, id="basket")
     store.is_unavailable = True
     await basket.signal("put", "thing")
     await basket.signal("close")
@@ -54,21 +54,21 @@ async def test_a_short_absence_of_the_store_costs_no_session() -> None:
 
     assert await within(basket.result()) == ["thing"]
     assert worker.sessions == 1
-    await judge(stage)
-    await stage.close()
+    await judge(engine)
+    await engine.close()
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_lost_answers_double_and_lose_nothing(seed: int) -> None:
     chance = random.Random(seed)
     store = FaultyStore(MemoryStore())
-    stage = Stage(store)
-    await stage.worker()
+    engine = EngineHarness(store)
+    await engine.worker()
     handles = []
     for number in range(20):
         store.fail_next_commits(*chance.choices(list(Fault), k=2))
-        handles.append(await stage.client.start(Steady, ["a", "b"], 0.001, id=f"steady-{number}"))
-        basket = await stage.client.start(Basket, id=f"basket-{number}")
+        handles.append(await engine.client.start(Steady, ["a", "b"], 0.001, id=f"steady-{number}"))
+        basket = await engine.client.start(Basket, id=f"basket-{number}")
         store.fail_next_commits(*chance.choices(list(Fault), k=2))
         await basket.signal("put", "once")
         await basket.signal("close")
@@ -77,8 +77,8 @@ async def test_lost_answers_double_and_lose_nothing(seed: int) -> None:
 
     assert results == [["A", "B"]] * 20
     store.heal()
-    await judge(stage)
-    await stage.close()
+    await judge(engine)
+    await engine.close()
 
 
 class Outage(Enum):
@@ -94,24 +94,24 @@ async def test_executions_outlive_an_etcd_that_is_away_for_longer_than_their_own
     tmp_path: Path, outage: Outage, caplog: pytest.LogCaptureFixture
 ) -> None:
     with EtcdCluster(tmp_path) as cluster:
-        stage = Stage(EtcdStore(EtcdSettings(cluster.endpoints)))
-        worker = await stage.worker(options=WorkerOptions(ttl_s=2))
+        engine = EngineHarness(EtcdStore(EtcdSettings(cluster.endpoints)))
+        worker = await engine.worker(options=WorkerOptions(ttl_s=2))
         handles = [
-            await stage.client.start(Steady, ["a", "b", "c"], 0.05, id=f"steady-{number}")
+            await engine.client.start(Steady, ["a", "b", "c"], 0.05, id=f"steady-{number}")
             for number in range(50)
         ]
-        sleeper = await stage.client.start(Sleeper, 1.0, id="sleeper")
-        basket = await stage.client.start(Basket, id="basket")
+        sleeper = await engine.client.start(Sleeper, 1.0, id="sleeper")
+        basket = await engine.client.start(Basket, id="basket")
 
         async def begun() -> bool:
-            return len(stage.world.calls) > 50
+            return len(engine.activities.calls) > 50
 
         await eventually(begun)
         assert worker.term is not None
         owned = worker.term.session
         (member,) = cluster.members
         member.pause() if outage is Outage.HUNG else member.kill()
-        signalling = asyncio.ensure_future(_fill(stage))
+        signalling = asyncio.ensure_future(_fill(engine))
         await within(owned.lost.wait())
 
         async def has_given_up() -> bool:
@@ -129,25 +129,25 @@ async def test_executions_outlive_an_etcd_that_is_away_for_longer_than_their_own
         assert await within(sleeper.result()) == "slept"
         assert (await within(basket.result())).count("thing") in accepted
         assert worker.sessions > 1
-        await judge(stage)
-        await stage.close()
-        await stage.store.close()
+        await judge(engine)
+        await engine.close()
+        await engine.store.close()
 
 
-async def _fill(stage: Stage) -> set[int]:
+async def _fill(engine: EngineHarness) -> set[int]:
     """Signal in the middle of an outage: how often that may have counted."""
     accepted = {1}
     try:
-        await stage.client.signal("basket", "put", "thing", request_id="only")
+        await engine.client.signal("basket", "put", "thing", request_id="only")
     except (StoreUnavailable, OutcomeUnknown) as error:
         accepted = {0, 1} if isinstance(error, OutcomeUnknown) else {0}
-    await eventually(lambda: _close(stage))
+    await eventually(lambda: _close(engine))
     return accepted
 
 
-async def _close(stage: Stage) -> bool:
+async def _close(engine: EngineHarness) -> bool:
     try:
-        await stage.client.signal("basket", "close", request_id="closing")
+        await engine.client.signal("basket", "close", request_id="closing")
     except (StoreUnavailable, OutcomeUnknown):
         return False
     except ExecutionNotFound:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, Guard, TxnResult, Write
-from tests.workflows.engine.sample import World, registry
+from tests.workflows.engine.sample import SampleActivities, registry
 from workflows.api import activity
 from workflows.engine.worker.worker import Worker, WorkerOptions
 
@@ -54,7 +54,7 @@ def deadly() -> None:
 
 async def work(endpoint: str, cluster: str, at: int, moment: str) -> None:
     store = MortalStore(endpoint, at, moment)
-    known = registry(World(), deadly)
+    known = registry(SampleActivities(), deadly)
     options = WorkerOptions(ttl_s=TTL_S)
     async with Worker(store, Keys(cluster), known, name="process", options=options):
         sys.stdout.write("ready\n")

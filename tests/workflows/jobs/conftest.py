@@ -11,22 +11,22 @@ from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.memory import MemoryStore
 from tests.support.etcd import EtcdCluster
-from tests.workflows.jobs.stage import JobStage
+from tests.workflows.jobs.stage import ReclaimJobHarness
 
 
 @pytest.fixture
-async def stage() -> AsyncIterator[JobStage]:
-    stage = JobStage()
-    await stage.script(
+async def harness() -> AsyncIterator[ReclaimJobHarness]:
+    harness = ReclaimJobHarness()
+    await harness.script(
         """
         pool main 10.6.0.11-10.6.0.60
         node n1 n3
         pod kube/controller uid=c add=no
         """
     )
-    yield stage
-    await stage.check()
-    await stage.close()
+    yield harness
+    await harness.check()
+    await harness.close()
 
 
 @pytest.fixture

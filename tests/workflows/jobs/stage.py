@@ -14,8 +14,8 @@ from core.domain.reclaim.cluster import ClusterFacts
 from core.domain.reclaim.deadlines import ReclaimDeadline
 from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.settings import ReclaimSettings
-from tests.reclaim.scripted import Cluster, News, seconds
-from tests.reclaim.stage import Stage
+from tests.reclaim.scripted import ObservedPod, ScriptedCluster, seconds
+from tests.reclaim.stage import ReclaimHarness
 from workflows.api.definitions import Registry
 from workflows.jobs.reclaim.change_listener import ChangeListener, DeadlineCause, ObservedChange
 from workflows.jobs.reclaim.facts import PodChange
@@ -32,7 +32,7 @@ from workflows.testing.environment import WorkflowEnvironment
 class ScriptedFacts:
     """What the scripted API server lists; it can be out of order for a while."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: ScriptedCluster) -> None:
         self.cluster = cluster
         self.fault: Exception | None = None
         self.asked = 0
@@ -50,7 +50,7 @@ class ScriptedFacts:
             yield change
 
 
-class JobStage(Stage):
+class ReclaimJobHarness(ReclaimHarness):
     """One cluster with the workflows at work in it. ``tick`` lets time go on."""
 
     def __init__(self, settings: ReclaimSettings = ReclaimSettings()) -> None:
@@ -122,7 +122,7 @@ class JobStage(Stage):
         """Addresses that are claimed."""
         return set((await (await self.agent("operator")).truth()).claims)
 
-    async def tell(self, news: News) -> None:
+    async def tell(self, news: ObservedPod) -> None:
         """What a watcher hears of a Pod goes to the listener; it may begin something."""
         change = PodChange(news.pod, news.report)
         await self.listener.take(ObservedChange(change, self.observer.moment()))

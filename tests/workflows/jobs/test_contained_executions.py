@@ -9,8 +9,8 @@ from core.domain.configuration.commands import ApplyPool, RetirePool
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore, Put
 from core.eventstore.memory import MemoryStore
-from tests.support.nodes import Node, pool
-from tests.workflows.jobs.town import Town
+from tests.support.nodes import NodeHarness, pool
+from tests.workflows.jobs.town import JobHostHarness
 from workflows.engine.store.keys import WorkflowKeys
 from workflows.jobs.reclaim.scan import WORKFLOW_ID as SCAN_ID
 from workflows.jobs.reclaim.scan_states import ScanStateRef, ScanStates
@@ -19,41 +19,41 @@ BLUE = ApplyPool(pool("blue", "10.6.0.1-10.6.0.9"))
 RED = ApplyPool(pool("red", "10.6.1.1-10.6.1.9"))
 
 
-async def _pools(node: Node) -> set[str]:
+async def _pools(node: NodeHarness) -> set[str]:
     return set((await node.truth()).pools)
 
 
 async def test_a_retirement_whose_execution_cannot_be_read_keeps_no_other_waiting() -> None:
     store: KeyValueStore = MemoryStore()
-    async with Town(store) as town:
-        await town.node.apply(BLUE, RED)
-        key = town.client.keys.open("retire/pool/blue")
+    async with JobHostHarness(store) as hosts:
+        await hosts.node.apply(BLUE, RED)
+        key = hosts.client.keys.open("retire/pool/blue")
         await store.commit([], [Put(key, b"dust")])
-        host = await town.host("one")
-        await town.node.apply(RetirePool("blue"))
-        await town.node.apply(RetirePool("red"))
+        host = await hosts.host("one")
+        await hosts.node.apply(RetirePool("blue"))
+        await hosts.node.apply(RetirePool("red"))
 
         async def red_is_gone() -> bool:
-            return await _pools(town.node) == {"blue"}
+            return await _pools(hosts.node) == {"blue"}
 
-        await town.until(red_is_gone)
+        await hosts.until(red_is_gone)
         assert [fault.kind for fault in host.worker.faults] == ["open execution"]
-        await town.check()
+        await hosts.check()
 
 
 async def test_a_scan_whose_execution_cannot_be_read_keeps_no_other_job_from_work() -> None:
     store: KeyValueStore = MemoryStore()
-    async with Town(store) as town:
-        await store.commit([], [Put(WorkflowKeys(town.node.keys).open(SCAN_ID), b"dust")])
-        await town.node.apply(BLUE)
-        await town.host("one")
-        await town.node.apply(RetirePool("blue"))
+    async with JobHostHarness(store) as hosts:
+        await store.commit([], [Put(WorkflowKeys(hosts.node.keys).open(SCAN_ID), b"dust")])
+        await hosts.node.apply(BLUE)
+        await hosts.host("one")
+        await hosts.node.apply(RetirePool("blue"))
 
         async def is_gone() -> bool:
-            return not await _pools(town.node)
+            return not await _pools(hosts.node)
 
-        await town.until(is_gone)
-        left = (await store.read([Get(WorkflowKeys(town.node.keys).open(SCAN_ID))])).ranges[0]
+        await hosts.until(is_gone)
+        left = (await store.read([Get(WorkflowKeys(hosts.node.keys).open(SCAN_ID))])).ranges[0]
         assert left.count == 1
 
 

@@ -15,7 +15,7 @@ from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import StoreUnavailable
 from core.eventstore.memory import MemoryStore
-from tests.support.nodes import Node, pod, pool
+from tests.support.nodes import NodeHarness, pod, pool
 from tests.workflows.engine.stage import eventually
 from workflows.jobs.reclaim import change_listener
 from workflows.jobs.reclaim.change_listener import ChangeListener, DeadlineCause
@@ -29,10 +29,10 @@ GONE = "it was deleted"
 LOOK = "look soon"
 
 
-class Tellers:
+class ScriptedChanges:
     """A source whose watch breaks off a few times, then tells some news and stays."""
 
-    def __init__(self, node: Node, breaks: int, news: list[str]) -> None:
+    def __init__(self, node: NodeHarness, breaks: int, news: list[str]) -> None:
         self._real = StandalonePodFacts(node.store, node.keys)
         self._breaks = breaks
         self._news = news
@@ -53,10 +53,12 @@ class Tellers:
         await asyncio.Event().wait()
 
 
-class Desk:
+class ListenerHarness:
     """A listener over a real store, and what it began."""
 
-    def __init__(self, node: Node, source: Tellers, settings: ReclaimSettings) -> None:
+    def __init__(
+        self, node: NodeHarness, source: ScriptedChanges, settings: ReclaimSettings
+    ) -> None:
         self.begun: list[str] = []
         self.scans = 0
         self.gate = asyncio.Event()
@@ -76,8 +78,8 @@ class Desk:
 
 
 @pytest.fixture
-async def node() -> AsyncIterator[Node]:
-    async with Node(MemoryStore()) as found:
+async def node() -> AsyncIterator[NodeHarness]:
+    async with NodeHarness(MemoryStore()) as found:
         await found.apply(pool("main", "10.6.0.10-10.6.0.40"))
         for number in range(4):
             await found.add(pod(f"web-{number}"))
@@ -85,52 +87,54 @@ async def node() -> AsyncIterator[Node]:
 
 
 async def test_a_watch_that_breaks_off_begins_again_and_each_time_a_scan_is_asked_for(
-    node: Node, monkeypatch: pytest.MonkeyPatch
+    node: NodeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(change_listener, "AWAY_PAUSE_S", 0.001)
-    source = Tellers(node, breaks=3, news=["web-0"])
-    desk = Desk(node, source, ReclaimSettings())
-    work = asyncio.ensure_future(desk.listener.run())
+    source = ScriptedChanges(node, breaks=3, news=["web-0"])
+    harness = ListenerHarness(node, source, ReclaimSettings())
+    work = asyncio.ensure_future(harness.listener.run())
 
     async def heard() -> bool:
-        return desk.begun == ["web-0"]
+        return harness.begun == ["web-0"]
 
     await eventually(heard)
     work.cancel()
 
-    assert (desk.scans, source.asked, desk.listener.listening) == (4, 4, True)
+    assert (harness.scans, source.asked, harness.listener.listening) == (4, 4, True)
 
 
-async def test_what_no_pod_tells_asks_for_a_scan_and_listening_goes_on(node: Node) -> None:
-    source = Tellers(node, breaks=0, news=[LOOK, "web-0"])
-    desk = Desk(node, source, ReclaimSettings())
-    work = asyncio.ensure_future(desk.listener.run())
+async def test_what_no_pod_tells_asks_for_a_scan_and_listening_goes_on(node: NodeHarness) -> None:
+    source = ScriptedChanges(node, breaks=0, news=[LOOK, "web-0"])
+    harness = ListenerHarness(node, source, ReclaimSettings())
+    work = asyncio.ensure_future(harness.listener.run())
 
     async def heard() -> bool:
-        return desk.begun == ["web-0"]
+        return harness.begun == ["web-0"]
 
     await eventually(heard)
     work.cancel()
 
-    assert (desk.scans, desk.listener.heard, source.asked) == (2, 1, 1)
+    assert (harness.scans, harness.listener.heard, source.asked) == (2, 1, 1)
 
 
-async def test_news_without_room_is_left_to_the_scan_and_counted(node: Node) -> None:
+async def test_news_without_room_is_left_to_the_scan_and_counted(node: NodeHarness) -> None:
     settings = ReclaimSettings(workers=1, queue_max=1, queue_wait_s=0.001)
-    desk = Desk(node, Tellers(node, 0, [f"web-{number}" for number in range(4)]), settings)
-    desk.gate.clear()
-    work = asyncio.ensure_future(desk.listener.run())
+    harness = ListenerHarness(
+        node, ScriptedChanges(node, 0, [f"web-{number}" for number in range(4)]), settings
+    )
+    harness.gate.clear()
+    work = asyncio.ensure_future(harness.listener.run())
 
     async def told() -> bool:
-        return desk.listener.heard == 4 and desk.listener.left > 0
+        return harness.listener.heard == 4 and harness.listener.left > 0
 
     await eventually(told)
-    desk.gate.set()
+    harness.gate.set()
 
     async def begun() -> bool:
-        return len(desk.begun) + desk.listener.left == 4
+        return len(harness.begun) + harness.listener.left == 4
 
     await eventually(begun)
     work.cancel()
 
-    assert desk.begun
+    assert harness.begun

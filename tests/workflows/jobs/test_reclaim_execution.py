@@ -9,7 +9,7 @@ from core.allocation.releaser import Released, Releaser
 from core.domain.reclaim.deadlines import ReclaimDeadline
 from core.errors import StoreUnavailable
 from core.eventstore.kv import Get
-from tests.workflows.jobs.stage import JobStage
+from tests.workflows.jobs.stage import ReclaimJobHarness
 from workflows.jobs.reclaim.scan import ScanSettings
 from workflows.model.errors import LimitExceeded
 from workflows.model.policies import ExecutionStatus
@@ -17,51 +17,53 @@ from workflows.model.policies import ExecutionStatus
 LEAK = "pod shop/{0} uid={0}\ndelete pod shop/{0} how=unseen"
 
 
-async def test_it_looks_every_interval_and_on_the_signal(stage: JobStage) -> None:
-    await stage.begin(ScanSettings(interval_s=60))
-    await stage.tick("190s")
-    assert stage.facts.asked == 4
+async def test_it_looks_every_interval_and_on_the_signal(harness: ReclaimJobHarness) -> None:
+    await harness.begin(ScanSettings(interval_s=60))
+    await harness.tick("190s")
+    assert harness.facts.asked == 4
 
-    await stage.handle.signal("scan-now")
-    assert stage.facts.asked == 5
-    await stage.handle.signal("scan-now")
-    assert stage.facts.asked == 5, "the gap between looks on demand goes by first"
-    await stage.tick("2s")
+    await harness.handle.signal("scan-now")
+    assert harness.facts.asked == 5
+    await harness.handle.signal("scan-now")
+    assert harness.facts.asked == 5, "the gap between looks on demand goes by first"
+    await harness.tick("2s")
 
-    assert stage.facts.asked == 6
+    assert harness.facts.asked == 6
 
 
 async def test_a_pod_that_takes_no_more_news_stops_no_look(
-    stage: JobStage, monkeypatch: pytest.MonkeyPatch
+    harness: ReclaimJobHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await stage.script("pod shop/web-0 uid=web-0\ndelete pod shop/web-0 grace=10m")
-    await stage.begin()
-    assert stage.begun
+    await harness.script("pod shop/web-0 uid=web-0\ndelete pod shop/web-0 grace=10m")
+    await harness.begin()
+    assert harness.begun
 
     async def refuse(_: ReclaimDeadline) -> None:
         raise LimitExceeded("SIGNALS_MAX")
 
-    monkeypatch.setattr(stage._scan, "_begin", refuse)
-    await stage.handle.signal("scan-now")
-    await stage.tick("2s")
+    monkeypatch.setattr(harness._scan, "_begin", refuse)
+    await harness.handle.signal("scan-now")
+    await harness.tick("2s")
 
-    assert (await stage.status())["looks"] == 2
-
-
-async def test_new_orders_change_the_rhythm_of_a_wait_that_has_begun(stage: JobStage) -> None:
-    await stage.begin(ScanSettings(interval_s=3_600))
-    await stage.tick("1m")
-    await stage.handle.signal("orders", ScanSettings(interval_s=90))
-    await stage.tick("31s")
-
-    assert stage.facts.asked == 2
+    assert (await harness.status())["looks"] == 2
 
 
-async def test_status_and_search_attributes_tell_what_was_found(stage: JobStage) -> None:
-    await stage.script(f"{LEAK.format('web-0')}\npod shop/alive uid=alive")
-    await stage.begin()
-    await stage.tick("11s")
-    status = await stage.status()
+async def test_new_orders_change_the_rhythm_of_a_wait_that_has_begun(
+    harness: ReclaimJobHarness,
+) -> None:
+    await harness.begin(ScanSettings(interval_s=3_600))
+    await harness.tick("1m")
+    await harness.handle.signal("orders", ScanSettings(interval_s=90))
+    await harness.tick("31s")
+
+    assert harness.facts.asked == 2
+
+
+async def test_status_and_search_attributes_tell_what_was_found(harness: ReclaimJobHarness) -> None:
+    await harness.script(f"{LEAK.format('web-0')}\npod shop/alive uid=alive")
+    await harness.begin()
+    await harness.tick("11s")
+    status = await harness.status()
 
     assert (status["phase"], status["kept"], status["released"]) == ("waiting", 1, 1)
     assert status["samples"] == ["10.6.0.12 of shop/alive: its Pod is living"]
@@ -69,14 +71,14 @@ async def test_status_and_search_attributes_tell_what_was_found(stage: JobStage)
     assert status["next_scan"] == "2026-01-01T12:10:10+00:00"
     last = [
         each.attributes
-        for each in await stage.handle.history()
+        for each in await harness.handle.history()
         if each.event_type == "UpsertWorkflowSearchAttributes"
     ][-1]
     assert "ReclaimReleased" in repr(last)
 
 
 async def test_a_step_that_fails_blocks_no_other_and_comes_again(
-    stage: JobStage, monkeypatch: pytest.MonkeyPatch
+    harness: ReclaimJobHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = claim_releases.reclaim
     broken = {"shop/web-1"}
@@ -87,81 +89,83 @@ async def test_a_step_that_fails_blocks_no_other_and_comes_again(
         return await real(releaser, step, cause)  # type: ignore[arg-type]
 
     monkeypatch.setattr(claim_releases, "reclaim", reclaim)
-    await stage.script("\n".join(LEAK.format(f"web-{number}") for number in range(3)))
-    await stage.begin()
-    await stage.tick("20s")
-    assert await stage.held() == {"10.6.0.12"}
-    await stage.tick("5m")
-    paused = await stage.status()
+    await harness.script("\n".join(LEAK.format(f"web-{number}") for number in range(3)))
+    await harness.begin()
+    await harness.tick("20s")
+    assert await harness.held() == {"10.6.0.12"}
+    await harness.tick("5m")
+    paused = await harness.status()
     assert (paused["paused"], paused["released"]) == (1, 2)
     assert "this one never works" in str(paused["paused_steps"])
-    assert await stage.handle.status() is ExecutionStatus.RUNNING
+    assert await harness.handle.status() is ExecutionStatus.RUNNING
 
     broken.clear()
-    await stage.tick("11m")
-    healed = await stage.status()
+    await harness.tick("11m")
+    healed = await harness.status()
 
-    assert await stage.held() == set()
+    assert await harness.held() == set()
     assert (healed["paused"], healed["paused_steps"], healed["released"]) == (0, [], 3)
 
 
-async def test_facts_that_cannot_be_had_fail_the_look_alone(stage: JobStage) -> None:
-    await stage.script(LEAK.format("web-0"))
-    stage.facts.fault = RuntimeError("the API server is away")
-    await stage.begin()
-    await stage.tick("6m")
-    away = await stage.status()
+async def test_facts_that_cannot_be_had_fail_the_look_alone(harness: ReclaimJobHarness) -> None:
+    await harness.script(LEAK.format("web-0"))
+    harness.facts.fault = RuntimeError("the API server is away")
+    await harness.begin()
+    await harness.tick("6m")
+    away = await harness.status()
     assert (away["looks"], away["failed_looks"]) == (0, 1)
     assert "the API server is away" in away["fault"]
 
-    stage.facts.fault = None
-    await stage.tick("11m")
+    harness.facts.fault = None
+    await harness.tick("11m")
 
-    assert await stage.held() == set()
-    assert (await stage.status())["fault"] == ""
+    assert await harness.held() == set()
+    assert (await harness.status())["fault"] == ""
 
 
-async def test_a_book_that_is_gone_only_costs_another_look(stage: JobStage) -> None:
-    await stage.script(LEAK.format("web-0"))
-    await stage.begin()
-    for lease in list(stage.store._leases):
-        await stage.store.revoke_lease(lease)
-    await stage.tick("11s")
-    assert await stage.held() == {"10.6.0.11"}, "seen once, as far as anybody knows"
-    await stage.tick("11s")
+async def test_a_book_that_is_gone_only_costs_another_look(harness: ReclaimJobHarness) -> None:
+    await harness.script(LEAK.format("web-0"))
+    await harness.begin()
+    for lease in list(harness.store._leases):
+        await harness.store.revoke_lease(lease)
+    await harness.tick("11s")
+    assert await harness.held() == {"10.6.0.11"}, "seen once, as far as anybody knows"
+    await harness.tick("11s")
 
-    assert await stage.held() == set()
+    assert await harness.held() == set()
 
 
 async def test_what_was_seen_goes_over_into_the_next_run(
-    stage: JobStage, monkeypatch: pytest.MonkeyPatch
+    harness: ReclaimJobHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.model.limits.HISTORY_EVENTS_SUGGEST", 5)
-    await stage.script(LEAK.format("web-0"))
-    await stage.begin()
-    await stage.tick("11s")
+    await harness.script(LEAK.format("web-0"))
+    await harness.begin()
+    await harness.tick("11s")
 
-    assert await stage.held() == set()
-    assert (await stage.status())["released"] == 1
-    assert len(await stage.environment.runs("reclaim")) > 1
+    assert await harness.held() == set()
+    assert (await harness.status())["released"] == 1
+    assert len(await harness.environment.runs("reclaim")) > 1
 
 
-async def test_books_are_dropped_when_two_looks_have_gone_by(stage: JobStage) -> None:
-    await stage.script(LEAK.format("web-0"))
-    await stage.begin()
-    await stage.tick("31m")
-    agent = await stage.agent("operator")
+async def test_books_are_dropped_when_two_looks_have_gone_by(harness: ReclaimJobHarness) -> None:
+    await harness.script(LEAK.format("web-0"))
+    await harness.begin()
+    await harness.tick("31m")
+    agent = await harness.agent("operator")
     room = agent.keys.root + b"job/"
-    found = await stage.store.read([Get(room, agent.keys.root + b"job0")])
+    found = await harness.store.read([Get(room, agent.keys.root + b"job0")])
 
     assert found.ranges[0].kvs == ()
 
 
-async def test_a_cancelled_execution_ends_and_frees_nothing_more(stage: JobStage) -> None:
-    await stage.script(LEAK.format("web-0"))
-    await stage.begin()
-    await stage.handle.cancel("enough")
-    await stage.tick("1m")
+async def test_a_cancelled_execution_ends_and_frees_nothing_more(
+    harness: ReclaimJobHarness,
+) -> None:
+    await harness.script(LEAK.format("web-0"))
+    await harness.begin()
+    await harness.handle.cancel("enough")
+    await harness.tick("1m")
 
-    assert await stage.handle.status() is ExecutionStatus.CANCELED
-    assert await stage.held() == {"10.6.0.11"}
+    assert await harness.handle.status() is ExecutionStatus.CANCELED
+    assert await harness.held() == {"10.6.0.11"}

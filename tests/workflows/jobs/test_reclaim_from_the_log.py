@@ -15,7 +15,7 @@ from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.memory import MemoryStore
 from tests.support.etcd import EtcdCluster
-from tests.support.nodes import Node, check_everything, pod, pool
+from tests.support.nodes import NodeHarness, check_everything, pod, pool
 from tests.workflows.engine.stage import eventually
 from workflows.engine.client.visibility import Filter, Visibility
 from workflows.engine.store.keys import WorkflowKeys
@@ -36,7 +36,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 @asynccontextmanager
-async def leading(node: Node, telemetry: Telemetry | None = None) -> AsyncIterator[JobHost]:
+async def leading(node: NodeHarness, telemetry: Telemetry | None = None) -> AsyncIterator[JobHost]:
     """A controller at work that hears the log."""
     host = JobHost(node.store, node.keys, "one", telemetry=telemetry)
     works = [asyncio.ensure_future(host.run()), asyncio.ensure_future(host.lead())]
@@ -56,14 +56,14 @@ async def leading(node: Node, telemetry: Telemetry | None = None) -> AsyncIterat
         await asyncio.wait(works)
 
 
-async def held(node: Node) -> set[str]:
+async def held(node: NodeHarness) -> set[str]:
     return {one.claim.pod for one in (await node.truth()).claims.values()}
 
 
 async def test_a_deleted_node_and_a_deleted_pod_free_what_they_held_and_no_more(
     store: KeyValueStore,
 ) -> None:
-    async with Node(store) as node, Node(store, "node-b") as other:
+    async with NodeHarness(store) as node, NodeHarness(store, "node-b") as other:
         await node.apply(pool("main", "10.6.0.10-10.6.0.200"))
         await other.view.freshen()
         for name in ("web-0", "web-1", "web-2"):

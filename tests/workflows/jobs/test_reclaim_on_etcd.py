@@ -18,7 +18,7 @@ from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.memory import MemoryStore
 from tests.support.etcd import EtcdCluster
-from tests.support.nodes import Node, check_everything, pod, pool
+from tests.support.nodes import NodeHarness, check_everything, pod, pool
 from tests.workflows.engine.stage import eventually, within
 from workflows.engine.client.client import Client
 from workflows.jobs.job_host import JobHost
@@ -47,7 +47,7 @@ class Dying:
         monkeypatch.setattr(claim_releases, "reclaim", reclaim)
 
 
-async def _leak(node: Node) -> None:
+async def _leak(node: NodeHarness) -> None:
     await node.apply(pool("main", "10.6.0.10-10.6.0.200"))
     await node.add(pod("alive"))
     for number in range(LEAKS):
@@ -63,7 +63,7 @@ async def _play(store: KeyValueStore, dying: Dying) -> None:
     def later() -> float:
         return time.monotonic() + skew[0]
 
-    async with Node(store) as node:
+    async with NodeHarness(store) as node:
         await _leak(node)
         hosts = [
             JobHost(store, node.keys, name, observer=Observer(time.time, later))
@@ -121,7 +121,7 @@ async def _bury(store: KeyValueStore, hosts: list[JobHost]) -> None:
     raise AssertionError("nobody owns the execution")
 
 
-async def _judge(node: Node) -> None:
+async def _judge(node: NodeHarness) -> None:
     released = [
         one.address
         for recorded in await node.log()

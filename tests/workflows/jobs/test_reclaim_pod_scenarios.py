@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from core.domain.reclaim.deadlines import ReclaimDeadline
-from tests.reclaim.scripted import News
+from tests.reclaim.scripted import ObservedPod
 from tests.reclaim.test_scenarios import SCRIPTS, played
-from tests.workflows.jobs.stage import JobStage
+from tests.workflows.jobs.stage import ReclaimJobHarness
 from workflows.jobs.reclaim.change_listener import DeadlineCause
 from workflows.jobs.reclaim.pod import ReclaimResult
 from workflows.jobs.reclaim.pod_activities import NOTHING_LEFT
@@ -21,13 +21,13 @@ FORGETFUL = "> restart\n"
 PLAYED = [script for script in SCRIPTS if FORGETFUL not in script.read_text()]
 
 
-class PodStage(JobStage):
+class PodReclaimHarness(ReclaimJobHarness):
     """Plays scripts: ``tick`` answers what the executions that ended meanwhile came to."""
 
     def __init__(self) -> None:
         super().__init__()
         self.watching = True
-        self._news: list[News] = []
+        self._news: list[ObservedPod] = []
         self._told: set[str] = set()
         self._deferred: list[tuple[ReclaimDeadline, DeadlineCause]] = []
 
@@ -77,7 +77,7 @@ class PodStage(JobStage):
         self.kept |= dict.fromkeys(addresses, found.why)
         return f"kept {' '.join(addresses) or '-'} of {path}: {found.why}"
 
-    def _hear(self, news: News) -> None:
+    def _hear(self, news: ObservedPod) -> None:
         if self.watching:
             self._news.append(news)
 
@@ -89,4 +89,4 @@ class PodStage(JobStage):
 def test_a_scenario_goes_as_written_with_an_execution_for_every_pod(script: Path) -> None:
     expected = script.read_text()
 
-    assert asyncio.run(played(expected, PodStage)) == expected
+    assert asyncio.run(played(expected, PodReclaimHarness)) == expected

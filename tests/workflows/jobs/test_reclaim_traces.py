@@ -13,7 +13,7 @@ from core.domain.evolution import RevisedClaim
 from core.eventstore.memory import MemoryStore
 from ops.controller.tracing import tracers
 from tests.support import nodes
-from tests.support.nodes import CAUSE, Node, pod, pool
+from tests.support.nodes import CAUSE, NodeHarness, pod, pool
 from tests.workflows.engine.stage import eventually
 from tests.workflows.jobs.test_reclaim_from_the_log import held, leading
 from workflows.engine.telemetry import Telemetry
@@ -27,7 +27,7 @@ async def test_the_spans_of_a_reclaim_are_linked_to_the_add_and_named_by_the_rel
 ) -> None:
     exporter = InMemorySpanExporter()
     telemetry = Telemetry(tracers=tracers(SimpleSpanProcessor(exporter), "one"))
-    async with Node(MemoryStore()) as node:
+    async with NodeHarness(MemoryStore()) as node:
         await node.apply(pool("main", "10.6.0.10-10.6.0.200"))
         await node.apply(ApplyRecord(RecordDefined("Pod", "shop", "web-0")))
         monkeypatch.setattr(nodes, "CAUSE", CAUSE._replace(traceparent=TRACEPARENT))
@@ -63,7 +63,7 @@ async def test_the_spans_of_a_reclaim_are_linked_to_the_add_and_named_by_the_rel
 
 
 async def test_the_cause_of_a_claim_is_found_by_the_claim_alone() -> None:
-    async with Node(MemoryStore()) as node:
+    async with NodeHarness(MemoryStore()) as node:
         await node.apply(pool("main", "10.6.0.10-10.6.0.200"))
         for name in ("web-0", "web-1", "web-2"):
             await node.add(pod(name))

@@ -18,7 +18,7 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, ReadResult
 from core.eventstore.log import START, Cursor, LogReader
 from core.eventstore.memory import MemoryStore
-from tests.support.nodes import Node, check_everything, pod, pool
+from tests.support.nodes import NodeHarness, check_everything, pod, pool
 from tests.workflows.engine.stage import eventually, within
 from workflows.jobs import deletions
 from workflows.jobs.reclaim.facts import PodChange
@@ -34,19 +34,19 @@ NODE = RecordDefined("Node", "", "node-a")
 FORGET_NODE = DeleteRecord("Node", "", "node-a")
 
 
-class Desk(NamedTuple):
+class StandaloneHarness(NamedTuple):
     """A node, and the look at it."""
 
-    node: Node
-    other: Node
+    node: NodeHarness
+    other: NodeHarness
     activities: ReclaimActivities
     facts: StandalonePodFacts
 
 
 @pytest.fixture
-async def desk() -> AsyncIterator[Desk]:
+async def harness() -> AsyncIterator[StandaloneHarness]:
     store = MemoryStore()
-    async with Node(store) as node, Node(store, "node-b") as other:
+    async with NodeHarness(store) as node, NodeHarness(store, "node-b") as other:
         await node.apply(pool("main", "10.6.0.10-10.6.0.40"))
         keys = Keys("test")
         facts = StandalonePodFacts(store, keys)
@@ -56,129 +56,143 @@ async def desk() -> AsyncIterator[Desk]:
         async def begin(one: ReclaimDeadline) -> None:
             raise AssertionError(f"no deadline is known without Kubernetes: {one}")
 
-        yield Desk(node, other, ReclaimActivities(means, begin), facts)
+        yield StandaloneHarness(node, other, ReclaimActivities(means, begin), facts)
         await check_everything(node)
 
 
-async def suspects(desk: Desk) -> int:
-    return (await desk.activities.observe(EMPTY, EMPTY)).suspects
+async def suspects(harness: StandaloneHarness) -> int:
+    return (await harness.activities.observe(EMPTY, EMPTY)).suspects
 
 
-async def test_a_pod_without_a_record_is_no_suspect(desk: Desk) -> None:
-    await desk.node.add(pod("web-0"))
+async def test_a_pod_without_a_record_is_no_suspect(harness: StandaloneHarness) -> None:
+    await harness.node.add(pod("web-0"))
 
-    assert await suspects(desk) == 0
-
-
-async def test_a_pod_whose_record_was_deleted_is_a_suspect(desk: Desk) -> None:
-    await desk.node.apply(ApplyRecord(RECORD))
-    await desk.node.add(pod("web-0"))
-    assert await suspects(desk) == 0
-
-    await desk.node.apply(FORGET)
-
-    assert await suspects(desk) == 1
+    assert await suspects(harness) == 0
 
 
-async def test_a_record_that_is_made_again_takes_the_suspicion_away(desk: Desk) -> None:
-    await desk.node.apply(ApplyRecord(RECORD))
-    await desk.node.add(pod("web-0"))
-    await desk.node.apply(FORGET)
-    assert await suspects(desk) == 1
+async def test_a_pod_whose_record_was_deleted_is_a_suspect(harness: StandaloneHarness) -> None:
+    await harness.node.apply(ApplyRecord(RECORD))
+    await harness.node.add(pod("web-0"))
+    assert await suspects(harness) == 0
 
-    await desk.node.apply(ApplyRecord(RECORD))
+    await harness.node.apply(FORGET)
 
-    assert await suspects(desk) == 0
-
-
-async def test_an_address_that_is_newer_than_the_deletion_is_no_suspect(desk: Desk) -> None:
-    await desk.node.apply(ApplyRecord(RECORD))
-    await desk.node.apply(FORGET)
-    await desk.node.add(pod("web-0"))
-
-    assert await suspects(desk) == 0
+    assert await suspects(harness) == 1
 
 
-async def test_a_fixed_pod_stays_whatever_happens_to_its_record(desk: Desk) -> None:
-    await desk.node.apply(ApplyRecord(RECORD))
-    await desk.node.add(pod("web-0", fixed="statefulset"))
-    await desk.node.apply(FORGET)
+async def test_a_record_that_is_made_again_takes_the_suspicion_away(
+    harness: StandaloneHarness,
+) -> None:
+    await harness.node.apply(ApplyRecord(RECORD))
+    await harness.node.add(pod("web-0"))
+    await harness.node.apply(FORGET)
+    assert await suspects(harness) == 1
 
-    assert await suspects(desk) == 0
+    await harness.node.apply(ApplyRecord(RECORD))
+
+    assert await suspects(harness) == 0
+
+
+async def test_an_address_that_is_newer_than_the_deletion_is_no_suspect(
+    harness: StandaloneHarness,
+) -> None:
+    await harness.node.apply(ApplyRecord(RECORD))
+    await harness.node.apply(FORGET)
+    await harness.node.add(pod("web-0"))
+
+    assert await suspects(harness) == 0
+
+
+async def test_a_fixed_pod_stays_whatever_happens_to_its_record(harness: StandaloneHarness) -> None:
+    await harness.node.apply(ApplyRecord(RECORD))
+    await harness.node.add(pod("web-0", fixed="statefulset"))
+    await harness.node.apply(FORGET)
+
+    assert await suspects(harness) == 0
 
 
 async def test_beyond_the_bound_the_oldest_deletion_is_forgotten(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    harness: StandaloneHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deletions, "DELETIONS_MAX", 1)
-    await desk.node.apply(ApplyRecord(RECORD), ApplyRecord(RECORD._replace(name="web-1")))
-    await desk.node.add(pod("web-0"))
-    await desk.node.apply(FORGET, FORGET._replace(name="web-1"))
+    await harness.node.apply(ApplyRecord(RECORD), ApplyRecord(RECORD._replace(name="web-1")))
+    await harness.node.add(pod("web-0"))
+    await harness.node.apply(FORGET, FORGET._replace(name="web-1"))
 
-    assert await suspects(desk) == 0
-
-
-async def test_a_node_whose_record_was_deleted_takes_its_pods_with_it(desk: Desk) -> None:
-    await desk.node.apply(ApplyRecord(NODE))
-    await desk.node.add(pod("web-0"))
-    await desk.other.add(pod("web-1"))
-    await desk.node.add(pod("db-0", fixed="statefulset"))
-    assert await suspects(desk) == 0
-
-    await desk.node.apply(FORGET_NODE)
-    assert await suspects(desk) == 1
-    await desk.node.apply(ApplyRecord(NODE))
-
-    assert await suspects(desk) == 0
+    assert await suspects(harness) == 0
 
 
-async def heard(desk: Desk, *commands: ApplyRecord | DeleteRecord) -> list[PodChange]:
+async def test_a_node_whose_record_was_deleted_takes_its_pods_with_it(
+    harness: StandaloneHarness,
+) -> None:
+    await harness.node.apply(ApplyRecord(NODE))
+    await harness.node.add(pod("web-0"))
+    await harness.other.add(pod("web-1"))
+    await harness.node.add(pod("db-0", fixed="statefulset"))
+    assert await suspects(harness) == 0
+
+    await harness.node.apply(FORGET_NODE)
+    assert await suspects(harness) == 1
+    await harness.node.apply(ApplyRecord(NODE))
+
+    assert await suspects(harness) == 0
+
+
+async def heard(
+    harness: StandaloneHarness, *commands: ApplyRecord | DeleteRecord
+) -> list[PodChange]:
     """What is told of these commands, between news of two Pods that mark begin and end."""
     for name in ("begin", "end"):
-        await desk.other.add(pod(name))
-    changes = desk.facts.changes()
+        await harness.other.add(pod(name))
+    changes = harness.facts.changes()
     first = asyncio.ensure_future(anext(changes))
 
     async def is_listening() -> bool:
         record = RECORD._replace(name="begin")
-        await desk.other.apply(ApplyRecord(record), FORGET._replace(name="begin"))
+        await harness.other.apply(ApplyRecord(record), FORGET._replace(name="begin"))
         return first.done()
 
     await eventually(is_listening)
     end = RECORD._replace(name="end")
-    await desk.node.apply(*commands, ApplyRecord(end), FORGET._replace(name="end"))
+    await harness.node.apply(*commands, ApplyRecord(end), FORGET._replace(name="end"))
     found = [await first]
     while found[-1].pod.name != "end":
         found.append(await within(anext(changes)))
     return [change for change in found if change.pod.name not in ("begin", "end")]
 
 
-async def test_a_deleted_record_is_told_with_the_pod_it_speaks_of(desk: Desk) -> None:
-    await desk.node.apply(ApplyRecord(RECORD))
-    endpoint = (await desk.node.add(pod("web-0"))).endpoint
+async def test_a_deleted_record_is_told_with_the_pod_it_speaks_of(
+    harness: StandaloneHarness,
+) -> None:
+    await harness.node.apply(ApplyRecord(RECORD))
+    endpoint = (await harness.node.add(pod("web-0"))).endpoint
 
-    (change,) = await heard(desk, FORGET)
+    (change,) = await heard(harness, FORGET)
 
     assert (change.pod.name, change.pod.uid, change.pod.node) == ("web-0", endpoint.uid, "node-a")
     assert "deleted the record of Pod shop/web-0" in change.deleted
     assert change.trigger
 
 
-async def test_a_deleted_node_is_told_as_a_deletion_of_each_pod_on_it(desk: Desk) -> None:
-    for name, node in (("web-0", desk.node), ("web-1", desk.other), ("web-2", desk.node)):
+async def test_a_deleted_node_is_told_as_a_deletion_of_each_pod_on_it(
+    harness: StandaloneHarness,
+) -> None:
+    for name, node in (("web-0", harness.node), ("web-1", harness.other), ("web-2", harness.node)):
         await node.add(pod(name))
-    await desk.node.apply(ApplyRecord(NODE))
+    await harness.node.apply(ApplyRecord(NODE))
 
-    changes = await heard(desk, FORGET_NODE)
+    changes = await heard(harness, FORGET_NODE)
 
     assert {change.pod.name for change in changes} == {"web-0", "web-2"}
     assert all("deleted the record of Node node-a" in change.deleted for change in changes)
 
 
-async def test_records_that_are_made_and_pods_without_addresses_are_no_news(desk: Desk) -> None:
-    await desk.node.apply(ApplyRecord(RECORD))
+async def test_records_that_are_made_and_pods_without_addresses_are_no_news(
+    harness: StandaloneHarness,
+) -> None:
+    await harness.node.apply(ApplyRecord(RECORD))
 
-    assert await heard(desk, ApplyRecord(NODE), FORGET, FORGET_NODE) == []
+    assert await heard(harness, ApplyRecord(NODE), FORGET, FORGET_NODE) == []
 
 
 class CountingStore(MemoryStore):
@@ -200,7 +214,7 @@ async def test_nodes_whose_records_are_deleted_together_cost_one_read_of_all_end
     monkeypatch.setattr(LogReader, "cursor_now", from_the_start)
     store, names = CountingStore(), ("node-a", "node-b", "node-c")
     async with AsyncExitStack() as stack:
-        nodes = [await stack.enter_async_context(Node(store, name)) for name in names]
+        nodes = [await stack.enter_async_context(NodeHarness(store, name)) for name in names]
         await nodes[0].apply(pool("main", "10.6.0.10-10.6.0.40"))
         for node in nodes:
             await node.view.freshen()

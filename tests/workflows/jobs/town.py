@@ -12,7 +12,7 @@ from core.errors import CallRejected, DeadlineExceeded
 from core.eventstore.kv import Get, KeyValueStore
 from core.projections.projector import Projector
 from tests.support.counters import Counters
-from tests.support.nodes import Node, check_everything
+from tests.support.nodes import NodeHarness, check_everything
 from tests.workflows.engine.stage import eventually, within
 from tests.workflows.faults.killing import KillingStore
 from workflows.engine.client.client import Client
@@ -25,12 +25,12 @@ ANSWER_S_MAX = 0.5
 SWITCHED_OFF = JobSettings(ReclaimSettings(enabled=False))
 
 
-class Town:
+class JobHostHarness:
     """One cluster. As a context manager its node is open and a leader notices."""
 
     def __init__(self, store: KeyValueStore, make: Callable[..., JobHost] = JobHost) -> None:
         self.store = store
-        self.node = Node(store)
+        self.node = NodeHarness(store)
         self.client = Client(store, self.node.keys)
         self._make = make
         self._works: dict[str, tuple[JobHost, asyncio.Task[None]]] = {}

@@ -20,15 +20,15 @@ from core.allocation import claim_releases
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import ExecutionFailed, StoreUnavailable
 from core.eventstore.memory import MemoryStore
-from tests.reclaim.scripted import News
-from tests.support.nodes import Node, pool
+from tests.reclaim.scripted import ObservedPod
+from tests.support.nodes import NodeHarness, pool
 from tests.workflows.external.fake_provider import FakeProvider, Fault
-from tests.workflows.external.stage import Scene, town
-from tests.workflows.jobs.archiving.test_archiving import Stage as ArchiveStage
+from tests.workflows.external.stage import BindingHarness, town
+from tests.workflows.jobs.archiving.test_archiving import ArchiveJobHarness as ArchiveStage
 from tests.workflows.jobs.quarantine import test_probing_addresses as quarantine
-from tests.workflows.jobs.retirement.stage import Stage as RetirementStage
+from tests.workflows.jobs.retirement.stage import RetirementHarness as RetirementStage
 from tests.workflows.jobs.retirement.stage import blue, red
-from tests.workflows.jobs.stage import JobStage
+from tests.workflows.jobs.stage import ReclaimJobHarness
 from tests.workflows.testing.sample import REGISTRY, Basket, Doubling, Failing, Parent, Poisoned
 from tests.workflows.testing.sample import Sleeper as SleeperWorkflow
 from workflows.jobs.archive import activities as archive_activities
@@ -72,23 +72,23 @@ async def bindings(write: Write) -> None:
     """The network provider's: bound, given back, not bound."""
     node = await town()
     async with FakeProvider() as provider:
-        scene = Scene(provider, node)
-        await scene.env.open()
-        order = await scene.order(await scene.claim())
-        bound = await scene.start(order)
+        harness = BindingHarness(provider, node)
+        await harness.env.open()
+        order = await harness.order(await harness.claim())
+        bound = await harness.start(order)
         await bound.result()
         await write("jobs/external-binding", bound)
-        given_back = await scene.give_back(order)
+        given_back = await harness.give_back(order)
         await write("jobs/external-binding-given-back", given_back)
-        order = await scene.order(await scene.claim("eth0", "net1"))
+        order = await harness.order(await harness.claim("eth0", "net1"))
         provider.faults.extend([Fault.NONSENSE] * 12)
-        not_bound = await scene.start(order)
-        await scene.env.advance(60)
+        not_bound = await harness.start(order)
+        await harness.env.advance(60)
         provider.faults.clear()
         with suppress(ExecutionFailed):
             await not_bound.result()
         await write("jobs/external-binding-not-bound", not_bound)
-        await scene.close()
+        await harness.close()
     await node.__aexit__(None, None, None)
 
 
@@ -98,61 +98,61 @@ async def archive(write: Write) -> None:
         patch.object(archive_activities, "needs_sealing", lambda live: live >= 3),
         tempfile.TemporaryDirectory() as directory,
     ):
-        async with Node(MemoryStore()) as node:
-            stage = ArchiveStage(node, Path(directory))
+        async with NodeHarness(MemoryStore()) as node:
+            harness = ArchiveStage(node, Path(directory))
             await node.apply(*(pool(f"p{n}", f"10.6.{n}.1") for n in range(3)))
-            handle = await stage.begin()
-            await stage.environment.advance(200)
+            handle = await harness.begin()
+            await harness.environment.advance(200)
             await handle.cancel()
             await write("jobs/archive-log", handle)
-            await stage.environment.close()
+            await harness.environment.close()
 
 
 async def quarantines(write: Write) -> None:
     """An address that answers once and then is silent."""
-    async with Node(MemoryStore()) as node:
+    async with NodeHarness(MemoryStore()) as node:
         await node.apply(pool("main", "10.6.0.10-10.6.0.20")._replace(gateway="10.6.0.1"))
-        stage = quarantine.Stage(node)
-        await stage.aside()
+        harness = quarantine.ProbeJobHarness(node)
+        await harness.aside()
         prober = quarantine.ScriptedProber(
             quarantine.SILENT, quarantine.ANSWERED, quarantine.SILENT
         )
-        handle = await stage.begin(prober)
+        handle = await harness.begin(prober)
         await handle.signal("look")
         await handle.result()
         await write("jobs/quarantine-probe", handle)
-        await stage.close()
+        await harness.close()
 
 
 async def retirements(write: Write) -> None:
     """Pools and subnets, to the end and cancelled."""
 
-    async def pool_cancelled(stage: RetirementStage) -> TimeSkippingHandle:
-        await stage.node.apply(blue())
-        await stage.pods("web-0")
-        handle = await stage.retire("blue")
+    async def pool_cancelled(harness: RetirementStage) -> TimeSkippingHandle:
+        await harness.node.apply(blue())
+        await harness.pods("web-0")
+        handle = await harness.retire("blue")
         await handle.cancel("changed our minds")
         return handle
 
-    async def pool_overdue(stage: RetirementStage) -> TimeSkippingHandle:
-        await stage.node.apply(blue())
-        await stage.pods("web-0")
-        handle = await stage.retire("blue", RetirementRequest("blue", 90.0, "wait", "orbctl/ann"))
-        await stage.environment.advance(200)
-        await stage.end("web-0")
+    async def pool_overdue(harness: RetirementStage) -> TimeSkippingHandle:
+        await harness.node.apply(blue())
+        await harness.pods("web-0")
+        handle = await harness.retire("blue", RetirementRequest("blue", 90.0, "wait", "orbctl/ann"))
+        await harness.environment.advance(200)
+        await harness.end("web-0")
         return handle
 
-    async def subnet(stage: RetirementStage) -> TimeSkippingHandle:
-        await stage.subnet(blue(), red())
-        await stage.pods("web-0")
-        handle = await stage.retire_subnet()
-        await stage.end("web-0")
+    async def subnet(harness: RetirementStage) -> TimeSkippingHandle:
+        await harness.subnet(blue(), red())
+        await harness.pods("web-0")
+        handle = await harness.retire_subnet()
+        await harness.end("web-0")
         return handle
 
-    async def subnet_cancelled(stage: RetirementStage) -> TimeSkippingHandle:
-        await stage.subnet(blue(), red())
-        await stage.pods("web-0")
-        handle = await stage.retire_subnet()
+    async def subnet_cancelled(harness: RetirementStage) -> TimeSkippingHandle:
+        await harness.subnet(blue(), red())
+        await harness.pods("web-0")
+        handle = await harness.retire_subnet()
         await handle.cancel()
         return handle
 
@@ -162,11 +162,11 @@ async def retirements(write: Write) -> None:
         "subnet-retirement": subnet,
         "subnet-retirement-cancelled": subnet_cancelled,
     }.items():
-        stage = RetirementStage()
-        await stage.node.__aenter__()
-        await stage.environment.open()
-        await write(f"jobs/{name}", await play(stage))
-        await stage.close()
+        harness = RetirementStage()
+        await harness.node.__aenter__()
+        await harness.environment.open()
+        await write(f"jobs/{name}", await play(harness))
+        await harness.close()
 
 
 async def reclaims(write: Write) -> None:
@@ -175,73 +175,73 @@ async def reclaims(write: Write) -> None:
     await _pod(write, "pod-on-a-lost-node", "delete pod shop/web-0 grace=30s", "61s")
     with patch.object(claim_releases, "reclaim", side_effect=StoreUnavailable("etcd is away")):
         await _pod(write, "pod-left-to-the-scan", "delete pod shop/web-0 how=lost", "1m")
-    stage = await _job_stage(ReclaimSettings(extra_delay_s=20.0))
-    await _play(stage, "delete pod shop/web-0 grace=30s")
-    await stage.tick("10s")
-    await _play(stage, "delete pod shop/web-0 how=lost")
-    await stage.tick("21s")
-    await write("reclaims/pod-deleted-while-terminating", _web(stage))
-    await stage.close()
-    stage = await _job_stage(ReclaimSettings())
-    await _play(stage, "delete pod shop/web-0 grace=30s")
-    await stage.tick("59s")
-    stage.observer = stage.new_observer(ahead_s=1.0)
-    await stage.take_settings()
-    await stage.tick("12s")
-    await write("reclaims/pod-seen-by-another-controller", _web(stage))
-    await stage.close()
+    harness = await _job_stage(ReclaimSettings(extra_delay_s=20.0))
+    await _play(harness, "delete pod shop/web-0 grace=30s")
+    await harness.tick("10s")
+    await _play(harness, "delete pod shop/web-0 how=lost")
+    await harness.tick("21s")
+    await write("reclaims/pod-deleted-while-terminating", _web(harness))
+    await harness.close()
+    harness = await _job_stage(ReclaimSettings())
+    await _play(harness, "delete pod shop/web-0 grace=30s")
+    await harness.tick("59s")
+    harness.observer = harness.new_observer(ahead_s=1.0)
+    await harness.take_settings()
+    await harness.tick("12s")
+    await write("reclaims/pod-seen-by-another-controller", _web(harness))
+    await harness.close()
     await _scan(write)
 
 
 async def _pod(write: Write, name: str, line: str, wait: str) -> None:
     """One Pod that ends like this."""
-    stage = await _job_stage(ReclaimSettings())
-    await _play(stage, line)
-    await stage.tick(wait)
-    await write(f"reclaims/{name}", _web(stage))
-    await stage.close()
+    harness = await _job_stage(ReclaimSettings())
+    await _play(harness, line)
+    await harness.tick(wait)
+    await write(f"reclaims/{name}", _web(harness))
+    await harness.close()
 
 
-async def _job_stage(settings: ReclaimSettings) -> JobStage:
-    stage = JobStage(settings)
-    await stage.script(CLUSTER)
-    await stage.script("pod shop/web-0 uid=1 node=n3")
-    await stage.prepare()
-    return stage
+async def _job_stage(settings: ReclaimSettings) -> ReclaimJobHarness:
+    harness = ReclaimJobHarness(settings)
+    await harness.script(CLUSTER)
+    await harness.script("pod shop/web-0 uid=1 node=n3")
+    await harness.prepare()
+    return harness
 
 
-async def _play(stage: JobStage, line: str) -> None:
-    last = stage.cluster.pods["shop", "web-0"]
-    await stage.script(line)
-    there = stage.cluster.pods.get(("shop", "web-0"))
-    await stage.tell(News(there or last, deleted=there is None))
-    await stage.environment.settle()
+async def _play(harness: ReclaimJobHarness, line: str) -> None:
+    last = harness.cluster.pods["shop", "web-0"]
+    await harness.script(line)
+    there = harness.cluster.pods.get(("shop", "web-0"))
+    await harness.tell(ObservedPod(there or last, deleted=there is None))
+    await harness.environment.settle()
 
 
-def _web(stage: JobStage) -> TimeSkippingHandle:
-    return stage.environment.handle("reclaim/shop/web-0/1")
+def _web(harness: ReclaimJobHarness) -> TimeSkippingHandle:
+    return harness.environment.handle("reclaim/shop/web-0/1")
 
 
 async def _scan(write: Write) -> None:
-    stage = JobStage()
-    await stage.script(CLUSTER)
+    harness = ReclaimJobHarness()
+    await harness.script(CLUSTER)
     for number in range(3):
-        await stage.script(
+        await harness.script(
             f"pod shop/web-{number} uid={number}\ndelete pod shop/web-{number} how=unseen"
         )
-    await stage.begin(ScanSettings(60, 1.0, 3))
-    await stage.tick("70s")
-    await stage.handle.signal("scan-now")
-    await stage.tick("5s")
-    await stage.handle.signal("orders", ScanSettings(90, 1.0, 3))
-    await stage.tick("120s")
-    stage.facts.fault = RuntimeError("the API server is away")
-    await stage.tick("6m")
-    stage.facts.fault = None
-    await stage.tick("5m")
-    await stage.handle.cancel("enough")
-    await write("reclaims/scan", stage.handle)
-    await stage.close()
+    await harness.begin(ScanSettings(60, 1.0, 3))
+    await harness.tick("70s")
+    await harness.handle.signal("scan-now")
+    await harness.tick("5s")
+    await harness.handle.signal("orders", ScanSettings(90, 1.0, 3))
+    await harness.tick("120s")
+    harness.facts.fault = RuntimeError("the API server is away")
+    await harness.tick("6m")
+    harness.facts.fault = None
+    await harness.tick("5m")
+    await harness.handle.cancel("enough")
+    await write("reclaims/scan", harness.handle)
+    await harness.close()
 
 
 async def record(version: int) -> None:
@@ -254,8 +254,8 @@ async def record(version: int) -> None:
             broken = text.replace('"activity_type": "double"', '"activity_type": "treble"', 1)
             (HERE / "histories/non-deterministic.json").write_text(broken, encoding="utf-8")
 
-    for scene in (samples, bindings, archive, quarantines, retirements, reclaims):
-        await scene(write)
+    for harness in (samples, bindings, archive, quarantines, retirements, reclaims):
+        await harness(write)
 
 
 if __name__ == "__main__":

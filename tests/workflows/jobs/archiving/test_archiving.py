@@ -17,9 +17,9 @@ from core.audit.history import history
 from core.audit.verify import verify
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.memory import MemoryStore
-from tests.support.nodes import Node, addresses, pod, pool
+from tests.support.nodes import NodeHarness, addresses, pod, pool
 from tests.workflows.faults.killing import KillingStore, Moment
-from tests.workflows.jobs.town import Town
+from tests.workflows.jobs.town import JobHostHarness
 from workflows.api.definitions import Registry
 from workflows.jobs.archive import activities as activities_module
 from workflows.jobs.archive import archive_interval
@@ -38,10 +38,12 @@ def low_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(activities_module, "needs_sealing", lambda live: live >= 3)
 
 
-class Stage:
+class ArchiveJobHarness:
     """One node, its archive, and the execution in skipped time."""
 
-    def __init__(self, node: Node, directory: Path, retention: Retention = Retention()) -> None:
+    def __init__(
+        self, node: NodeHarness, directory: Path, retention: Retention = Retention()
+    ) -> None:
         self.node = node
         self.files = LocalFiles(directory)
         self.activities = ArchiveActivities(
@@ -66,22 +68,22 @@ class Stage:
 
 
 async def test_a_log_at_its_bound_is_sealed_and_history_reads_on(tmp_path: Path) -> None:
-    async with Node(MemoryStore()) as node:
-        stage = Stage(node, tmp_path)
+    async with NodeHarness(MemoryStore()) as node:
+        harness = ArchiveJobHarness(node, tmp_path)
         await node.apply(pool("blue", "10.6.0.10-10.6.0.19"))
-        handle = await stage.begin()
-        assert stage.activities.sealed_segments == 0
+        handle = await harness.begin()
+        assert harness.activities.sealed_segments == 0
         held = await node.add(pod("web-0"))
         await node.delete(pod("web-0"))
-        await stage.environment.advance(PAUSE_S_MAX)
+        await harness.environment.advance(PAUSE_S_MAX)
         (address,) = addresses(held)
         found = await history(
-            await open_log(node.store, node.keys, stage.files), parse_subject(address)
+            await open_log(node.store, node.keys, harness.files), parse_subject(address)
         )
         status = await handle.query("status")
-        await stage.check()
+        await harness.check()
 
-    assert (stage.activities.sealed_segments, stage.activities.live_segments) == (3, 0)
+    assert (harness.activities.sealed_segments, harness.activities.live_segments) == (3, 0)
     assert [fact.pod for fact in found.facts] == ["web-0"]
     assert isinstance(status, dict)
     assert (status["seals"], status["segments"], status["live"]) == (1, 3, 0)
@@ -90,59 +92,59 @@ async def test_a_log_at_its_bound_is_sealed_and_history_reads_on(tmp_path: Path)
 async def test_a_disk_that_refuses_is_told_and_tried_again(tmp_path: Path) -> None:
     blocked = tmp_path / "archive"
     blocked.write_text("a file where the directory should be")
-    async with Node(MemoryStore()) as node:
-        stage = Stage(node, blocked)
+    async with NodeHarness(MemoryStore()) as node:
+        harness = ArchiveJobHarness(node, blocked)
         await node.apply(pool("blue", "10.6.0.10-10.6.0.19"))
         await node.add(pod("web-0"))
         await node.add(pod("web-1"))
-        handle = await stage.begin()
-        await stage.environment.advance(1_000)
+        handle = await harness.begin()
+        await harness.environment.advance(1_000)
         told = await handle.query("status")
         blocked.unlink()
-        await stage.environment.advance(1_000)
+        await harness.environment.advance(1_000)
         healed = await handle.query("status")
-        await stage.check()
+        await harness.check()
 
     assert isinstance(told, dict)
     assert isinstance(healed, dict)
     assert str(blocked) in str(told["fault"])
     assert (healed["fault"], healed["segments"]) == ("", 3)
-    assert stage.activities.failures > 1
+    assert harness.activities.failures > 1
 
 
 async def test_a_broken_archive_needs_a_person_and_is_told_at_once(tmp_path: Path) -> None:
-    async with Node(MemoryStore()) as node:
-        stage = Stage(node, tmp_path)
+    async with NodeHarness(MemoryStore()) as node:
+        harness = ArchiveJobHarness(node, tmp_path)
         await node.apply(*(pool(f"p{n}", f"10.6.{n}.1") for n in range(3)))
-        handle = await stage.begin()
+        handle = await harness.begin()
         (segments,) = tmp_path.glob("*.segments")
         whole = segments.read_bytes()
         segments.write_bytes(whole[:-50] + b"x" * 50)
         await node.apply(*(pool(f"q{n}", f"10.6.{n}.2") for n in range(3)))
-        await stage.environment.advance(PAUSE_S_MAX)
+        await harness.environment.advance(PAUSE_S_MAX)
         told = await handle.query("status")
         segments.write_bytes(whole)
-        await stage.environment.advance(PAUSE_S_MAX)
-        await stage.check()
+        await harness.environment.advance(PAUSE_S_MAX)
+        await harness.check()
 
     assert isinstance(told, dict)
     assert segments.name.partition(".")[0] in str(told["fault"])
-    assert stage.activities.sealed_segments == 6
+    assert harness.activities.sealed_segments == 6
 
 
 async def test_what_is_too_old_is_given_up_once_an_hour(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archive_interval, "PAUSE_S_MAX", PRUNE_S / 2)
-    async with Node(MemoryStore()) as node:
-        stage = Stage(node, tmp_path, Retention(age_s=2 * PRUNE_S, bytes_max=0))
-        handle = await stage.begin()
+    async with NodeHarness(MemoryStore()) as node:
+        harness = ArchiveJobHarness(node, tmp_path, Retention(age_s=2 * PRUNE_S, bytes_max=0))
+        handle = await harness.begin()
         for round_ in range(3):
             await node.apply(*(pool(f"p{round_}{n}", f"10.6.{round_}.{n}") for n in range(3)))
-            await stage.environment.advance(PRUNE_S)
+            await harness.environment.advance(PRUNE_S)
         cursor = (await read_cursor(node.store, node.keys)).cursor
         status = await handle.query("status")
-        await stage.check()
+        await harness.check()
 
     assert (cursor.files, cursor.pruned.files) == (3, 1)
     assert isinstance(status, dict)
@@ -153,14 +155,14 @@ async def test_counts_go_over_into_the_next_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.model.limits.HISTORY_EVENTS_SUGGEST", 40)
-    async with Node(MemoryStore()) as node:
-        stage = Stage(node, tmp_path)
+    async with NodeHarness(MemoryStore()) as node:
+        harness = ArchiveJobHarness(node, tmp_path)
         await node.apply(*(pool(f"p{n}", f"10.6.{n}.1") for n in range(3)))
-        handle = await stage.begin()
-        await stage.environment.advance(1_200)
+        handle = await harness.begin()
+        await harness.environment.advance(1_200)
         status = await handle.query("status")
-        runs = await stage.environment.runs(WORKFLOW_ID)
-        await stage.environment.close()
+        runs = await harness.environment.runs(WORKFLOW_ID)
+        await harness.environment.close()
 
     assert len(runs) > 1
     assert isinstance(status, dict)
@@ -177,19 +179,19 @@ def _made(files: LocalFiles) -> Callable[..., JobHost]:
     return make
 
 
-async def _seal_is_done(town: Town) -> bool:
-    cursor = (await read_cursor(town.store, town.node.keys)).cursor
+async def _seal_is_done(hosts: JobHostHarness) -> bool:
+    cursor = (await read_cursor(hosts.store, hosts.node.keys)).cursor
     return cursor.files > 0
 
 
 async def test_controllers_keep_the_log_short(store: KeyValueStore, tmp_path: Path) -> None:
     files = LocalFiles(tmp_path / "archive")
-    async with Town(store, _made(files)) as town:
-        await town.node.apply(*(pool(f"p{n}", f"10.6.{n}.1") for n in range(3)))
-        await town.host("one")
-        await town.host("two")
-        await town.until_found(WORKFLOW_ID, seals=1)
-        report = await verify(store, town.node.keys, files)
+    async with JobHostHarness(store, _made(files)) as hosts:
+        await hosts.node.apply(*(pool(f"p{n}", f"10.6.{n}.1") for n in range(3)))
+        await hosts.host("one")
+        await hosts.host("two")
+        await hosts.until_found(WORKFLOW_ID, seals=1)
+        report = await verify(store, hosts.node.keys, files)
 
     assert report.is_clean
     assert report.files == 1
@@ -201,14 +203,14 @@ async def test_a_controller_killed_at_any_write_leaves_the_log_to_the_next_one(
     at: int, moment: Moment, tmp_path: Path
 ) -> None:
     files = LocalFiles(tmp_path)
-    async with Town(MemoryStore(), _made(files)) as town:
-        await town.node.apply(*(pool(f"p{n}", f"10.6.{n}.1") for n in range(3)))
-        killing = KillingStore(town.store, at, moment)
-        await town.host("dying", killing)
-        await town.bury_if_dead("dying", killing, lambda: town.has(WORKFLOW_ID, seals=1))
-        await town.host("heir")
-        await town.until(lambda: _seal_is_done(town))
-        report = await verify(town.store, town.node.keys, files)
+    async with JobHostHarness(MemoryStore(), _made(files)) as hosts:
+        await hosts.node.apply(*(pool(f"p{n}", f"10.6.{n}.1") for n in range(3)))
+        killing = KillingStore(hosts.store, at, moment)
+        await hosts.host("dying", killing)
+        await hosts.bury_if_dead("dying", killing, lambda: hosts.has(WORKFLOW_ID, seals=1))
+        await hosts.host("heir")
+        await hosts.until(lambda: _seal_is_done(hosts))
+        report = await verify(hosts.store, hosts.node.keys, files)
 
     assert report.is_clean
     assert report.events == 3

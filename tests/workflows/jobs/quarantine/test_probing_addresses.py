@@ -12,7 +12,7 @@ from core.domain.model import ConflictingHost
 from core.errors import StoreUnavailable
 from core.eventstore.memory import MemoryStore
 from core.projections.fold import Projection
-from tests.support.nodes import Node, check_everything, pool
+from tests.support.nodes import NodeHarness, check_everything, pool
 from workflows.api.definitions import Registry
 from workflows.jobs.quarantine.activities import QuarantineActivities
 from workflows.jobs.quarantine.notices import quarantine_notices
@@ -42,10 +42,10 @@ class ScriptedProber:
         return self.script.pop(0) if len(self.script) > 1 else self.script[0]
 
 
-class Stage:
+class ProbeJobHarness:
     """One node, one address aside, and its execution in skipped time."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: NodeHarness) -> None:
         self.node = node
         self.writers = ShardWriters(node.store, node.keys)
         self.environment = WorkflowEnvironment(Registry([ProbeQuarantine]), replays=True)
@@ -77,136 +77,144 @@ class Stage:
 
 
 @pytest.fixture
-async def stage() -> AsyncIterator[Stage]:
-    async with Node(MemoryStore()) as node:
+async def harness() -> AsyncIterator[ProbeJobHarness]:
+    async with NodeHarness(MemoryStore()) as node:
         await node.apply(pool("main", "10.6.0.10-10.6.0.20")._replace(gateway="10.6.0.1"))
-        stage = Stage(node)
-        yield stage
-        await stage.close()
+        harness = ProbeJobHarness(node)
+        yield harness
+        await harness.close()
         await check_everything(node)
 
 
 async def test_three_silent_probes_bring_the_address_back_with_their_evidence(
-    stage: Stage,
+    harness: ProbeJobHarness,
 ) -> None:
-    await stage.aside()
-    handle = await stage.begin(ScriptedProber(SILENT))
-    await stage.environment.advance(2 * PAUSE_S)
-    assert await stage.is_aside()
+    await harness.aside()
+    handle = await harness.begin(ScriptedProber(SILENT))
+    await harness.environment.advance(2 * PAUSE_S)
+    assert await harness.is_aside()
     assert await handle.result() == ProbeOutcome(returned=True)
-    (lifted,) = [one for one in await stage.node.log() if isinstance(one.event, QuarantineLifted)]
+    (lifted,) = [one for one in await harness.node.log() if isinstance(one.event, QuarantineLifted)]
 
     assert lifted.event == QuarantineLifted(ADDRESS, f"silent 3 times, {SILENT.text}")
     assert lifted.cause.actor == "orbweaver-controller/quarantine-probe"
 
 
-async def test_the_prober_is_told_the_gateway_of_the_pool_as_its_witness(stage: Stage) -> None:
-    await stage.aside()
+async def test_the_prober_is_told_the_gateway_of_the_pool_as_its_witness(
+    harness: ProbeJobHarness,
+) -> None:
+    await harness.aside()
     prober = ScriptedProber(SILENT)
-    await (await stage.begin(prober)).result()
+    await (await harness.begin(prober)).result()
 
     assert prober.asked[0] == ProbeTarget(ADDRESS, "10.6.0.1")
 
 
-async def test_a_stranger_that_goes_on_answering_keeps_the_address_aside(stage: Stage) -> None:
-    await stage.aside()
+async def test_a_stranger_that_goes_on_answering_keeps_the_address_aside(
+    harness: ProbeJobHarness,
+) -> None:
+    await harness.aside()
     prober = ScriptedProber(ANSWERED)
-    handle = await stage.begin(prober)
-    await stage.environment.advance(7 * 86_400)
+    handle = await harness.begin(prober)
+    await harness.environment.advance(7 * 86_400)
     status = await handle.query("status")
 
-    assert await stage.is_aside()
+    assert await harness.is_aside()
     assert isinstance(status, dict)
     assert (status["silent"], status["last"], status["last_mac"]) == (0, "answered", STRANGER.mac)
     assert len(prober.asked) <= 7 * 86_400 / PAUSE_S_MAX + 10
 
 
-async def test_one_answer_among_silences_starts_the_count_anew(stage: Stage) -> None:
-    await stage.aside()
+async def test_one_answer_among_silences_starts_the_count_anew(harness: ProbeJobHarness) -> None:
+    await harness.aside()
     prober = ScriptedProber(SILENT, SILENT, ANSWERED, SILENT)
-    outcome = await (await stage.begin(prober)).result()
+    outcome = await (await harness.begin(prober)).result()
 
     assert outcome == ProbeOutcome(returned=True, answers=1)
     assert len(prober.asked) == 6
 
 
-async def test_a_prober_that_cannot_ask_never_brings_an_address_back(stage: Stage) -> None:
-    await stage.aside()
-    handle = await stage.begin(NoProber())
-    await stage.environment.advance(30 * 86_400)
+async def test_a_prober_that_cannot_ask_never_brings_an_address_back(
+    harness: ProbeJobHarness,
+) -> None:
+    await harness.aside()
+    handle = await harness.begin(NoProber())
+    await harness.environment.advance(30 * 86_400)
     status = await handle.query("status")
 
-    assert await stage.is_aside()
+    assert await harness.is_aside()
     assert isinstance(status, dict)
     assert (status["silent"], status["text"]) == (0, NO_PROBER)
 
 
-async def test_a_prober_that_fails_never_brings_an_address_back(stage: Stage) -> None:
+async def test_a_prober_that_fails_never_brings_an_address_back(harness: ProbeJobHarness) -> None:
     class Broken:
         async def probe(self, target: ProbeTarget) -> ProbeResult:
             raise StoreUnavailable("the cable is out")
 
-    await stage.aside()
-    handle = await stage.begin(Broken())
-    await stage.environment.advance(86_400)
+    await harness.aside()
+    handle = await harness.begin(Broken())
+    await harness.environment.advance(86_400)
 
-    assert await stage.is_aside()
+    assert await harness.is_aside()
     assert await handle.status() is ExecutionStatus.RUNNING
 
 
-async def test_a_quarantine_that_a_person_lifts_ends_the_execution(stage: Stage) -> None:
-    await stage.aside()
+async def test_a_quarantine_that_a_person_lifts_ends_the_execution(
+    harness: ProbeJobHarness,
+) -> None:
+    await harness.aside()
     prober = ScriptedProber(SILENT)
-    handle = await stage.begin(prober)
-    await stage.node.apply(LiftQuarantine(ADDRESS, "it was my laptop"))
+    handle = await harness.begin(prober)
+    await harness.node.apply(LiftQuarantine(ADDRESS, "it was my laptop"))
 
     assert await handle.result() == ProbeOutcome(returned=False)
     assert prober.asked == []
 
 
-async def test_a_person_who_takes_an_address_over_keeps_it(stage: Stage) -> None:
-    await stage.aside()
-    handle = await stage.begin(ScriptedProber(SILENT))
-    await stage.environment.advance(2 * PAUSE_S)
-    await stage.aside(None)
+async def test_a_person_who_takes_an_address_over_keeps_it(harness: ProbeJobHarness) -> None:
+    await harness.aside()
+    handle = await harness.begin(ScriptedProber(SILENT))
+    await harness.environment.advance(2 * PAUSE_S)
+    await harness.aside(None)
 
     assert await handle.result() == ProbeOutcome(returned=False)
-    assert await stage.is_aside()
+    assert await harness.is_aside()
 
 
-async def test_another_stranger_is_another_execution(stage: Stage) -> None:
-    await stage.aside()
-    handle = await stage.begin(ScriptedProber(SILENT))
-    await stage.node.apply(LiftQuarantine(ADDRESS))
-    await stage.aside(STRANGER._replace(seen_ms=STRANGER.seen_ms + 1))
+async def test_another_stranger_is_another_execution(harness: ProbeJobHarness) -> None:
+    await harness.aside()
+    handle = await harness.begin(ScriptedProber(SILENT))
+    await harness.node.apply(LiftQuarantine(ADDRESS))
+    await harness.aside(STRANGER._replace(seen_ms=STRANGER.seen_ms + 1))
     await handle.signal("look")
 
     assert await handle.status() is ExecutionStatus.COMPLETED
-    assert await stage.is_aside()
+    assert await harness.is_aside()
 
 
-async def test_a_probe_can_be_had_at_once(stage: Stage) -> None:
-    await stage.aside()
+async def test_a_probe_can_be_had_at_once(harness: ProbeJobHarness) -> None:
+    await harness.aside()
     prober = ScriptedProber(ANSWERED)
-    handle = await stage.begin(prober)
+    handle = await harness.begin(prober)
     await handle.signal("probe-now")
 
     assert len(prober.asked) == 1
     assert await handle.status() is ExecutionStatus.RUNNING
 
 
-async def test_nobody_probes_what_a_person_has_set_aside(stage: Stage) -> None:
-    await stage.aside(None)
+async def test_nobody_probes_what_a_person_has_set_aside(harness: ProbeJobHarness) -> None:
+    await harness.aside(None)
 
-    assert list(quarantine_notices(Projection(await stage.node.truth()))) == []
+    assert list(quarantine_notices(Projection(await harness.node.truth()))) == []
 
 
 async def test_counts_go_over_into_the_next_run(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    harness: ProbeJobHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.model.limits.HISTORY_EVENTS_SUGGEST", 12)
-    await stage.aside()
-    handle = await stage.begin(ScriptedProber(SILENT))
+    await harness.aside()
+    handle = await harness.begin(ScriptedProber(SILENT))
 
     assert await handle.result() == ProbeOutcome(returned=True)
-    assert len(await stage.environment.runs(f"quarantine/{ADDRESS}")) > 1
+    assert len(await harness.environment.runs(f"quarantine/{ADDRESS}")) > 1

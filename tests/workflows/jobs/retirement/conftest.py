@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.workflows.jobs.retirement.stage import Stage
+from tests.workflows.jobs.retirement.stage import RetirementHarness
 
 
 @pytest.fixture
-async def stage() -> AsyncIterator[Stage]:
-    stage = Stage()
-    await stage.node.__aenter__()
-    await stage.environment.open()
-    yield stage
-    await stage.check()
-    await stage.close()
+async def harness() -> AsyncIterator[RetirementHarness]:
+    harness = RetirementHarness()
+    await harness.node.__aenter__()
+    await harness.environment.open()
+    yield harness
+    await harness.check()
+    await harness.close()

@@ -8,7 +8,7 @@ from core.domain.model import Pool, Subnet
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.memory import MemoryStore
 from core.projections.fold import Projection
-from tests.support.nodes import Node, check_everything, pod, pool
+from tests.support.nodes import NodeHarness, check_everything, pod, pool
 from workflows.api.definitions import Registry
 from workflows.jobs.retirement.activities import RetirementActivities
 from workflows.jobs.retirement.notices import retirement_notices
@@ -21,11 +21,11 @@ from workflows.testing.environment import WorkflowEnvironment
 from workflows.testing.handle import TimeSkippingHandle
 
 
-class Stage:
+class RetirementHarness:
     """``tell`` does what the leader does when its projection has moved."""
 
     def __init__(self, store: KeyValueStore | None = None) -> None:
-        self.node = Node(store or MemoryStore())
+        self.node = NodeHarness(store or MemoryStore())
         self.writers = ShardWriters(self.node.store, self.node.keys)
         activities = RetirementActivities(self.node.store, self.node.keys, self.writers)
         registry = Registry(

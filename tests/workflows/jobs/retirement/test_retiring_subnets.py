@@ -7,7 +7,7 @@ import pytest
 from core.domain.events import PoolDeleted, PoolRetired
 from tests.support.nodes import pool
 from tests.workflows.interpreter.script import Script
-from tests.workflows.jobs.retirement.stage import Stage, blue, red
+from tests.workflows.jobs.retirement.stage import RetirementHarness, blue, red
 from workflows.jobs.retirement import retirement_values
 from workflows.jobs.retirement.retirement_values import RetirementRequest, RetirementResult
 from workflows.jobs.retirement.subnet import SubnetRetirement
@@ -15,109 +15,119 @@ from workflows.model import events as ev
 from workflows.model.policies import ExecutionStatus
 
 
-async def test_a_subnet_without_pools_is_deleted_at_once(stage: Stage) -> None:
-    await stage.subnet()
-    handle = await stage.retire_subnet()
+async def test_a_subnet_without_pools_is_deleted_at_once(harness: RetirementHarness) -> None:
+    await harness.subnet()
+    handle = await harness.retire_subnet()
 
     assert await handle.result() == RetirementResult("deleted", 0.0)
-    assert (await stage.node.truth()).subnets == {}
+    assert (await harness.node.truth()).subnets == {}
 
 
-async def test_a_subnet_goes_when_the_last_of_its_pools_has_gone(stage: Stage) -> None:
-    await stage.subnet(blue(), red())
-    await stage.pods("web-0")
-    handle = await stage.retire_subnet()
-    status = await stage.status(handle)
-    assert await stage.retiring() == {"blue": True}
+async def test_a_subnet_goes_when_the_last_of_its_pools_has_gone(
+    harness: RetirementHarness,
+) -> None:
+    await harness.subnet(blue(), red())
+    await harness.pods("web-0")
+    handle = await harness.retire_subnet()
+    status = await harness.status(handle)
+    assert await harness.retiring() == {"blue": True}
     assert (status["pools"], status["pool_names"], status["children"]) == (1, ["blue"], ["blue"])
 
-    await stage.end("web-0")
+    await harness.end("web-0")
 
     assert await handle.status() is ExecutionStatus.COMPLETED
-    assert (await stage.node.truth()).subnets == {}
-    assert await stage.environment.handle("retire/pool/blue").status() is ExecutionStatus.COMPLETED
-    assert await stage.events(PoolDeleted) == 2
+    assert (await harness.node.truth()).subnets == {}
+    assert (
+        await harness.environment.handle("retire/pool/blue").status() is ExecutionStatus.COMPLETED
+    )
+    assert await harness.events(PoolDeleted) == 2
 
 
-async def test_a_cancelled_subnet_serves_again_with_the_pools_it_took_along(stage: Stage) -> None:
-    await stage.subnet(blue(), red())
-    await stage.pods("web-0")
-    handle = await stage.retire_subnet()
+async def test_a_cancelled_subnet_serves_again_with_the_pools_it_took_along(
+    harness: RetirementHarness,
+) -> None:
+    await harness.subnet(blue(), red())
+    await harness.pods("web-0")
+    handle = await harness.retire_subnet()
     await handle.cancel()
-    truth = await stage.node.truth()
+    truth = await harness.node.truth()
 
     assert await handle.status() is ExecutionStatus.CANCELED
     assert not truth.subnets["net"].retiring
-    assert await stage.retiring() == {"blue": False}
-    assert await stage.environment.handle("retire/pool/blue").status() is ExecutionStatus.CANCELED
+    assert await harness.retiring() == {"blue": False}
+    assert await harness.environment.handle("retire/pool/blue").status() is ExecutionStatus.CANCELED
 
 
-async def test_a_pool_that_was_retiring_before_keeps_its_own_retirement(stage: Stage) -> None:
-    await stage.subnet(blue(), red())
-    await stage.pods("web-0")
-    own = await stage.retire("blue")
-    handle = await stage.retire_subnet()
-    assert (await stage.status(handle))["children"] == []
+async def test_a_pool_that_was_retiring_before_keeps_its_own_retirement(
+    harness: RetirementHarness,
+) -> None:
+    await harness.subnet(blue(), red())
+    await harness.pods("web-0")
+    own = await harness.retire("blue")
+    handle = await harness.retire_subnet()
+    assert (await harness.status(handle))["children"] == []
     await handle.cancel()
-    assert await stage.retiring() == {"blue": True}
-    await stage.end("web-0")
+    assert await harness.retiring() == {"blue": True}
+    await harness.end("web-0")
 
     assert (await own.result()).state == "deleted"
 
 
-async def test_a_pool_alone_cannot_leave_the_retirement_of_its_subnet(stage: Stage) -> None:
-    await stage.subnet(blue())
-    await stage.pods("web-0")
-    handle = await stage.retire_subnet()
-    child = stage.environment.handle("retire/pool/blue")
+async def test_a_pool_alone_cannot_leave_the_retirement_of_its_subnet(
+    harness: RetirementHarness,
+) -> None:
+    await harness.subnet(blue())
+    await harness.pods("web-0")
+    handle = await harness.retire_subnet()
+    child = harness.environment.handle("retire/pool/blue")
     await child.cancel()
-    assert await stage.retiring() == {"blue": True}
-    assert (await stage.status(handle))["children"] == ["blue"], "another child goes on"
-    await stage.end("web-0")
+    assert await harness.retiring() == {"blue": True}
+    assert (await harness.status(handle))["children"] == ["blue"], "another child goes on"
+    await harness.end("web-0")
 
     assert await handle.status() is ExecutionStatus.COMPLETED
 
 
-async def test_a_deadline_can_give_the_whole_subnet_back(stage: Stage) -> None:
-    await stage.subnet(blue())
-    await stage.pods("web-0")
-    handle = await stage.retire_subnet(RetirementRequest("net", 600, "reinstate"))
-    await stage.environment.advance(601)
+async def test_a_deadline_can_give_the_whole_subnet_back(harness: RetirementHarness) -> None:
+    await harness.subnet(blue())
+    await harness.pods("web-0")
+    handle = await harness.retire_subnet(RetirementRequest("net", 600, "reinstate"))
+    await harness.environment.advance(601)
 
     assert (await handle.result()).state == "serving"
-    assert await stage.retiring() == {"blue": False}
+    assert await harness.retiring() == {"blue": False}
 
 
 async def test_many_pools_have_children_some_at_a_time(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    harness: RetirementHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retirement_values, "POOLS_NAMED_MAX", 3)
     monkeypatch.setattr("workflows.jobs.retirement.activities.POOLS_NAMED_MAX", 3)
     pools = [pool(f"p{n}", f"10.6.{n}.10-10.6.{n}.19", subnet="10.6.0.0/16") for n in range(9)]
-    await stage.subnet(*pools)
-    await stage.pods("web-0")
-    handle = await stage.retire_subnet()
-    assert list(await stage.retiring()) == ["p0"]
-    await stage.end("web-0")
+    await harness.subnet(*pools)
+    await harness.pods("web-0")
+    handle = await harness.retire_subnet()
+    assert list(await harness.retiring()) == ["p0"]
+    await harness.end("web-0")
 
     assert await handle.status() is ExecutionStatus.COMPLETED
-    assert await stage.events(PoolRetired) == 9
+    assert await harness.events(PoolRetired) == 9
 
 
 async def test_the_next_run_still_knows_its_children(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    harness: RetirementHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.model.limits.HISTORY_EVENTS_SUGGEST", 30)
-    await stage.subnet(blue())
-    await stage.pods("web-0")
-    handle = await stage.retire_subnet()
-    await stage.environment.advance(7_200)
-    assert len(await stage.environment.runs("retire/subnet/net")) > 1
-    assert (await stage.status(handle))["children"] == ["blue"]
+    await harness.subnet(blue())
+    await harness.pods("web-0")
+    handle = await harness.retire_subnet()
+    await harness.environment.advance(7_200)
+    assert len(await harness.environment.runs("retire/subnet/net")) > 1
+    assert (await harness.status(handle))["children"] == ["blue"]
     await handle.cancel()
-    await stage.environment.advance(600)
+    await harness.environment.advance(600)
 
-    assert await stage.retiring() == {"blue": False}
+    assert await harness.retiring() == {"blue": False}
 
 
 def test_a_pool_whose_child_was_about_to_start_serves_again_too() -> None:

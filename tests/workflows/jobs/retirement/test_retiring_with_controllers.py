@@ -8,62 +8,62 @@ from core.domain.configuration.commands import Reinstate, RetirePool, RetireSubn
 from core.domain.events import PoolDeleted
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.memory import MemoryStore
-from tests.support.nodes import Node, pod
+from tests.support.nodes import NodeHarness, pod
 from tests.workflows.faults.killing import KillingStore, Moment
 from tests.workflows.jobs.retirement.stage import blue, net, red
-from tests.workflows.jobs.town import Town
+from tests.workflows.jobs.town import JobHostHarness
 
 WRITES_OF_A_RETIREMENT = 12
 """A host that lives writes about so often from its start to the pool's end."""
 
 
-async def _is_gone(node: Node) -> bool:
+async def _is_gone(node: NodeHarness) -> bool:
     truth = await node.truth()
     return not truth.pools and not truth.subnets
 
 
 async def test_a_pool_that_somebody_retired_goes_with_its_last_claim(store: KeyValueStore) -> None:
-    async with Town(store) as town:
-        await town.node.apply(blue())
-        await town.node.add(pod("web-0"))
-        await town.node.apply(RetirePool("blue"))
-        await town.host("one")
+    async with JobHostHarness(store) as hosts:
+        await hosts.node.apply(blue())
+        await hosts.node.add(pod("web-0"))
+        await hosts.node.apply(RetirePool("blue"))
+        await hosts.host("one")
 
-        await town.until_found("retire/pool/blue", claims=1)
-        await town.node.delete(pod("web-0"))
-        await town.until(lambda: _is_gone(town.node))
-        await town.check()
+        await hosts.until_found("retire/pool/blue", claims=1)
+        await hosts.node.delete(pod("web-0"))
+        await hosts.until(lambda: _is_gone(hosts.node))
+        await hosts.check()
 
 
 async def test_a_subnet_goes_with_its_pools(store: KeyValueStore) -> None:
-    async with Town(store) as town:
-        await town.node.apply(net())
-        await town.node.apply(blue(), red())
-        await town.node.add(pod("web-0"))
-        await town.host("one")
-        await town.host("two")
-        await town.node.apply(RetireSubnet("net"))
-        await town.until_open("retire/subnet/net")
-        await town.node.delete(pod("web-0"))
-        await town.until(lambda: _is_gone(town.node))
-        await town.check()
+    async with JobHostHarness(store) as hosts:
+        await hosts.node.apply(net())
+        await hosts.node.apply(blue(), red())
+        await hosts.node.add(pod("web-0"))
+        await hosts.host("one")
+        await hosts.host("two")
+        await hosts.node.apply(RetireSubnet("net"))
+        await hosts.until_open("retire/subnet/net")
+        await hosts.node.delete(pod("web-0"))
+        await hosts.until(lambda: _is_gone(hosts.node))
+        await hosts.check()
 
 
 async def test_a_cancelled_one_serves_again(store: KeyValueStore) -> None:
-    async with Town(store) as town:
-        await town.node.apply(blue())
-        await town.node.add(pod("web-0"))
-        await town.node.apply(RetirePool("blue"))
-        await town.host("one")
-        await town.until_found("retire/pool/blue", claims=1)
-        await town.client.cancel("retire/pool/blue")
+    async with JobHostHarness(store) as hosts:
+        await hosts.node.apply(blue())
+        await hosts.node.add(pod("web-0"))
+        await hosts.node.apply(RetirePool("blue"))
+        await hosts.host("one")
+        await hosts.until_found("retire/pool/blue", claims=1)
+        await hosts.client.cancel("retire/pool/blue")
 
         async def is_serving() -> bool:
-            return not (await town.node.truth()).pools["blue"].retiring
+            return not (await hosts.node.truth()).pools["blue"].retiring
 
-        await town.until(is_serving)
-        await town.node.apply(Reinstate("pool", "blue"))
-        await town.check()
+        await hosts.until(is_serving)
+        await hosts.node.apply(Reinstate("pool", "blue"))
+        await hosts.check()
 
 
 @pytest.mark.parametrize("moment", Moment, ids=lambda moment: moment.name.lower())
@@ -71,18 +71,18 @@ async def test_a_cancelled_one_serves_again(store: KeyValueStore) -> None:
 async def test_a_controller_killed_at_any_write_leaves_the_pool_to_the_next_one(
     at: int, moment: Moment
 ) -> None:
-    async with Town(MemoryStore()) as town:
-        await town.node.apply(blue())
-        await town.node.add(pod("web-0"))
-        await town.node.apply(RetirePool("blue"))
-        killing = KillingStore(town.store, at, moment)
-        await town.host("dying", killing)
-        await town.until_open("retire/pool/blue")
-        await town.node.delete(pod("web-0"))
-        await town.bury_if_dead("dying", killing, lambda: _is_gone(town.node))
-        await town.host("heir")
-        await town.until(lambda: _is_gone(town.node))
-        await town.check()
-        deleted = [one for one in await town.node.log() if isinstance(one.event, PoolDeleted)]
+    async with JobHostHarness(MemoryStore()) as hosts:
+        await hosts.node.apply(blue())
+        await hosts.node.add(pod("web-0"))
+        await hosts.node.apply(RetirePool("blue"))
+        killing = KillingStore(hosts.store, at, moment)
+        await hosts.host("dying", killing)
+        await hosts.until_open("retire/pool/blue")
+        await hosts.node.delete(pod("web-0"))
+        await hosts.bury_if_dead("dying", killing, lambda: _is_gone(hosts.node))
+        await hosts.host("heir")
+        await hosts.until(lambda: _is_gone(hosts.node))
+        await hosts.check()
+        deleted = [one for one in await hosts.node.log() if isinstance(one.event, PoolDeleted)]
 
     assert len(deleted) == 1
