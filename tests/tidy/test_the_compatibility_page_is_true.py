@@ -18,13 +18,13 @@ PAGE = ROOT / "docs" / "contributing" / "compatibility.md"
 STATES = (
     "runs",
     "runs with an API server",
-    "runs in the machine",
+    "runs in a virtual machine",
     "runs with a kubelet",
     "not applicable",
     "open",
 )
 POOL_REQUESTS = {
-    "vm": "runs in the machine",
+    "vm": "runs in a virtual machine",
     "nodes": "runs with a kubelet",
     "kubernetes": "runs with an API server",
 }

@@ -10,8 +10,8 @@ from tests.tidy.test_the_compatibility_page_is_true import NAMED, functions_of, 
 
 PAGE = ROOT / "docs" / "contributing" / "compatibility-datapath.md"
 STATES = (
-    *("runs", "runs in the machine", "runs with an API server", "runs with a kubelet"),
-    *("not promised", "open"),
+    *("runs", "runs in a virtual machine", "runs with an API server", "runs with a kubelet"),
+    *("not guaranteed", "open"),
 )
 SCENARIOS = (*range(1, 8), *range(10, 16))
 """The scenarios of the datapath; missing numbers are scenarios of installations."""
@@ -52,7 +52,7 @@ def test_everything_has_one_row_with_a_known_state() -> None:
 def test_everything_that_runs_names_tests_that_are_there() -> None:
     for row in rows():
         named = NAMED.findall(row.proof)
-        assert named or row.state in {"not promised", "open"}, row.id
+        assert named or row.state in {"not guaranteed", "open"}, row.id
         for file, name, variant in named:
             path = ROOT / "tests" / file
             assert name in functions_of(path), f"{row.id}: {file}::{name}"
