@@ -1,9 +1,9 @@
-"""The agent's life: the order in which its parts start, and the order in which they end.
+"""Starts and stops the parts of an agent.
 
-Start: servers (callers get "not ready" rather than a refused connection), writer, view; ready when
-all are there. Each part is closed in the reverse order of its opening, whatever fails at start or
-stop: no new callers, those inside finish within ``DRAIN_S_MAX``, then view, writer, telemetry. It
-decides nothing.
+Start: servers first (callers get "not ready" instead of a refused connection), then writer and
+view; then the agent is ready. Stop, in the reverse order: no new requests, running ones finish
+within ``DRAIN_S_MAX``, then view, writer, telemetry. After a failure at start or stop all other
+parts are closed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from core.eventstore.kv import KeyValueStore
 from core.eventstore.retry_policies import waiting_for_store
 from core.process.tcp_port import TcpPort
 from core.process.teardown import Teardown
-from nodeagent.clusterip.clusterip_setup import ClusterIps
+from nodeagent.clusterip.clusterip_setup import start_cluster_ips
 from nodeagent.clusterip.sources import RecordSource, ServiceSource
 from nodeagent.composition import STANDALONE, AgentParts, AgentSources, compose
 from nodeagent.servers.sockets import BACKLOG, ListeningSocket
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
     from nodeagent.rdma.values import Tenants
 
 DRAIN_S_MAX: Final = 20.0
-"""How long callers inside may take after SIGTERM: below the 30 s that supervisors wait."""
+"""Seconds that running requests have after SIGTERM; below the 30 s that supervisors wait."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class Agent:
-    """One node agent over one store. Make it inside the event loop that runs it.
+    """One node agent over one store. Create it inside the event loop that runs it.
 
-    ``ended`` is set when it cannot go on by itself, ``parts.health.fenced`` says why then.
+    ``ended`` is set when the agent must stop; ``parts.health.fenced`` is the reason.
     """
 
     def __init__(
@@ -69,17 +69,17 @@ class Agent:
         self._services = services or RecordSource(self.parts.view, settings.node_name)
 
     async def start(self) -> None:
-        """Open the doors, then become ready, however long etcd takes.
+        """Open the servers, then become ready, however long etcd takes.
 
-        What was opened is closed again if any of it fails. Raises BadInput (a socket or port that
-        cannot be had), DatapathError (a sysctl that cannot be set, a kernel too old for what is
-        switched on), WriterFenced, StoreRejected.
+        If a step fails, what was opened is closed. Raises BadInput (a socket or port is not
+        available), DatapathError (a sysctl cannot be set, the kernel is too old for an enabled
+        feature), WriterFenced, StoreRejected.
         """
         try:
             await self._prepare_node()
-            self._serve_cluster_ips()
-            self._offer_devices()
-            await self._sweep()
+            self._start_cluster_ips()
+            self._start_device_plugin()
+            await self._remove_stale_attachments()
             await self.open_servers()
             await self.become_ready()
         except BaseException:
@@ -87,7 +87,7 @@ class Agent:
             raise
 
     async def open_servers(self) -> None:
-        """Listen. Raises BadInput."""
+        """Listen on all sockets and ports. Raises BadInput."""
         settings, parts, opened = self.settings, self.parts, self._opened
         parts.plugin_log.start()
         address = settings.listen_address
@@ -98,7 +98,7 @@ class Agent:
             await self._open_metrics(address)
         opened.push("calls on the framed socket", parts.framed.end)
         opened.push("calls on the HTTP socket", parts.http.end)
-        opened.push("requests under way", self._drain)
+        opened.push("running requests", self._drain)
         framed = self._listen(settings.framed_socket_path)
         opened.push("the framed socket", parts.framed.close)
         await parts.framed.open(framed.socket, BACKLOG)
@@ -108,30 +108,30 @@ class Agent:
         opened.push("readiness", self._end_readiness)
 
     async def become_ready(self) -> None:
-        """Take the writer's name over and load the view. Raises WriterFenced, StoreRejected."""
+        """Open the writer and load the view. Raises WriterFenced, StoreRejected."""
         while not self.parts.health.started:
             try:
                 async for attempt in waiting_for_store():
                     with attempt:
-                        await self._become_ready()
+                        await self._open_writer_and_view()
             except (StoreUnavailable, OutcomeUnknown) as error:
                 _log.warning("waiting for etcd: %s", error)
 
     async def stop(self) -> None:
-        """Drain and close everything but the store, which belongs to whoever made it.
+        """Drain and close all parts; the store is the caller's.
 
-        A step that fails is logged, and everything else is closed; ``stop_failures`` names it.
+        A step that fails is logged and listed in ``stop_failures``; the others are executed.
         """
         self.parts.health.stopping = True
         await self._opened.close()
 
     @property
     def stop_failures(self) -> list[str]:
-        """What could not be closed."""
+        """The steps of ``stop`` that failed."""
         return self._opened.failures
 
     def _close_parts_at_the_end(self) -> None:
-        """What exists before anything is started."""
+        """Register the parts that exist before the start."""
         parts, opened = self.parts, self._opened
         opened.push_blocking("the plugin log", parts.plugin_log.close)
         if parts.tracer is not None:
@@ -147,49 +147,54 @@ class Agent:
         self.parts.health.stopping = True
 
     async def _drain(self) -> None:
-        if not await self.parts.gate.drain(DRAIN_S_MAX):
-            _log.warning("%d requests did not end in time", self.parts.gate.under_way)
+        if not await self.parts.runner.drain(DRAIN_S_MAX):
+            _log.warning(
+                "stopped with %d running requests: they did not end within %g s",
+                *(self.parts.runner.under_way, DRAIN_S_MAX),
+            )
 
-    async def _sweep(self) -> None:
-        """What cannot be read keeps no Pod from its addresses: the next start cleans it up."""
+    async def _remove_stale_attachments(self) -> None:
+        """Errors do not stop the start: the next one tries again."""
         try:
-            swept = await self.parts.coordinator_handler.sweep()
+            count = await self.parts.coordinator_handler.remove_stale()
         except DatapathError as error:
-            _log.warning("stale attachments are not cleaned up: %s", error)
+            _log.warning("cannot clean up stale attachments: %s", error)
             return
-        if swept:
-            _log.info("cleaned up %d stale attachments left from before the restart", swept)
+        if count:
+            _log.info("cleaned up %d stale attachments left from before the restart", count)
 
-    def _serve_cluster_ips(self) -> None:
+    def _start_cluster_ips(self) -> None:
         parts, settings = self.parts, self.settings.cluster_ip
-        serving = ClusterIps.joined(settings, self._services, parts.metrics, parts.supervisor)
-        if serving is not None:
-            self._opened.push("cluster IPs", serving.close)
+        cluster_ips = start_cluster_ips(settings, self._services, parts.metrics, parts.supervisor)
+        if cluster_ips is not None:
+            self._opened.push("cluster IPs", cluster_ips.close)
 
-    def _offer_devices(self) -> None:
-        """Before this agent is ready: after a boot kubelet starts no Pod whose slot it lacks."""
+    def _start_device_plugin(self) -> None:
+        """Before the agent is ready: after a boot kubelet starts no Pod without its slot."""
         settings, parts = self.settings.devices, self.parts
         if settings is None:
             return
-        from nodeagent.devices.device_setup import Devices  # noqa: PLC0415  # costs only who offers
+        from nodeagent.devices.device_setup import start_device_plugin  # noqa: PLC0415  # if enabled
 
-        known = (parts.facts, parts.executor, parts.metrics, parts.supervisor)
-        self._opened.push("the device plugin", Devices.joined(settings, *known).close)
+        device_plugin = start_device_plugin(
+            settings, parts.facts, parts.executor, parts.metrics, parts.supervisor
+        )
+        self._opened.push("the device plugin", device_plugin.close)
 
     async def _prepare_node(self) -> None:
         if not self.settings.tune_sysctls:
             return
-        enabled = self.settings.selection
-        wanted: tuple[tuple[Family, bool], ...] = (
-            (4, enabled.ipv4_enabled),
-            (6, enabled.ipv6_enabled),
+        selection = self.settings.selection
+        switches: tuple[tuple[Family, bool], ...] = (
+            (4, selection.ipv4_enabled),
+            (6, selection.ipv6_enabled),
         )
-        families = tuple(family for family, is_wanted in wanted if is_wanted)
+        families = tuple(family for family, is_enabled in switches if is_enabled)
         executor = self.parts.executor
         await asyncio.to_thread(tune, executor, executor.home, families)
 
     async def _open_metrics(self, address: str) -> None:
-        # Here, because OpenTelemetry costs a tenth of a second of the start.
+        # Imported here, because OpenTelemetry adds 0.1 s to the start.
         from nodeagent.telemetry.exposition import CONTENT_TYPE, Exposition  # noqa: PLC0415
 
         rdma = self._rdma_exposition()
@@ -205,12 +210,12 @@ class Agent:
     def _rdma_exposition(self) -> RdmaExposition | None:
         if not self.settings.rdma_metrics_enabled:
             return None
-        from nodeagent.rdma.rdma_exposition import RdmaExposition  # noqa: PLC0415  # costs only who asks
+        from nodeagent.rdma.rdma_exposition import RdmaExposition  # noqa: PLC0415  # if enabled
 
         node, parts = self.settings.node_name, self.parts
         return RdmaExposition.over(node, parts.executor, self._tenants, parts.metrics)
 
-    async def _become_ready(self) -> None:
+    async def _open_writer_and_view(self) -> None:
         parts = self.parts
         if not parts.writer.epoch:
             await parts.writer.open()
@@ -225,6 +230,6 @@ class Agent:
         return listening
 
     def _on_fenced(self, error: WriterFenced) -> None:
-        """Another process has this node's name: end, rather than fail every request."""
+        """Another process has taken over this node's writer: stop, since no request can succeed."""
         self.parts.health.fenced = error
         self.ended.set()

@@ -20,7 +20,6 @@ from core.eventstore.writer import Writer
 from core.process.connections import ConnectionCounts
 from core.process.supervision import Supervisor
 from core.projections.configuration_view import ConfigurationView
-from nodeagent.address_service import AddressService, Allocate
 from nodeagent.conflict_detection.detector import DetectionCounters, DetectionSwitches, Detector
 from nodeagent.coordinator.announcer import Announcer
 from nodeagent.coordinator.attachment_records import AttachmentRecords
@@ -28,24 +27,25 @@ from nodeagent.coordinator.cluster import ConfiguredSettings, CoordinatorDefault
 from nodeagent.coordinator.engine import Engine
 from nodeagent.coordinator.reply_mark_rules import PreferredReplyMarkRules
 from nodeagent.facts import FactsSource, StandaloneFacts
-from nodeagent.gate import Gate
-from nodeagent.handlers.add_handler import AddHandler
+from nodeagent.handlers.add_handler import AddHandler, Allocate
 from nodeagent.handlers.check_handler import CheckHandler
+from nodeagent.handlers.conflict_probe import ConflictProbe
 from nodeagent.handlers.coordinator_handler import CoordinatorHandler
 from nodeagent.handlers.delete_handler import DeleteHandler
 from nodeagent.handlers.gc_handler import GcHandler
 from nodeagent.handlers.pool_wait import WAIT_S_MAX, WaitingAllocator
-from nodeagent.handlers.status import StatusHandler, StatusSettings
+from nodeagent.handlers.status_handler import StatusHandler, StatusSettings
 from nodeagent.handlers.withdrawal_handler import WithdrawalHandler
 from nodeagent.health import AgentHealth, StoreWatchdog
 from nodeagent.ifacer import ifacer_handler as ifacer
 from nodeagent.ifacer.link_configurator import LinkConfigurator
 from nodeagent.netlink.namespaces import NetnsExecutor
+from nodeagent.request_runner import RequestRunner
 from nodeagent.servers import coordinator
 from nodeagent.servers.call_log import CallLog
 from nodeagent.servers.cni import ChainedPluginHandler, CniHandlers, CniServer
 from nodeagent.servers.framed import FramedServer
-from nodeagent.servers.http_api import HttpApi
+from nodeagent.servers.http_api import HttpApi, HttpHandlers
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.metrics import AgentMetrics
 from nodeagent.telemetry.observed import ObservedStore
@@ -65,7 +65,7 @@ class AgentParts(NamedTuple):
     writer: Writer
     view: ConfigurationView
     facts: FactsSource
-    gate: Gate
+    runner: RequestRunner
     health: AgentHealth
     metrics: AgentMetrics
     tracer: Tracer | None
@@ -75,7 +75,7 @@ class AgentParts(NamedTuple):
     executor: NetnsExecutor
     detector: Detector
     coordinator_handler: CoordinatorHandler
-    addresses: AddressService
+    handlers: CniHandlers
     supervisor: Supervisor
     connections: ConnectionCounts
 
@@ -106,7 +106,7 @@ class _Base(NamedTuple):
     writer: Writer
     view: ConfigurationView
     facts: FactsSource
-    gate: Gate
+    runner: RequestRunner
     health: AgentHealth
     metrics: AgentMetrics
     tracer: Tracer | None
@@ -129,17 +129,15 @@ def compose(
     """Build every part; none is started."""
     base = _base(settings, plain_store, tracer, sources, on_fenced, monotonic)
     detector, connections = Detector(base.executor), ConnectionCounts()
-    addresses = _address_service(base, sources)
     withdrawal_handler = _withdrawal_handler(base)
     coordinator_handler = _coordinator_handler(base, sources.coordinator)
-    handlers = _cni_handlers(base, addresses, withdrawal_handler, detector)
+    handlers = _cni_handlers(base, sources, detector, withdrawal_handler)
     call_log = CallLog(base.plugin_log, settings.plugin_log_path)
     chained = _chained_plugins(base, coordinator_handler)
-    cni = CniServer(base.gate, base.health, handlers, call_log, chained, settings.actor)
+    cni = CniServer(base.runner, base.health, handlers, call_log, chained, settings.actor)
     http = HttpApi(
-        *(settings, base.store, base.keys, base.gate, base.health, addresses),
-        withdrawal_handler,
-        coordinator_handler,
+        *(settings, base.store, base.keys, base.runner, base.health),
+        HttpHandlers(handlers.add, handlers.delete, withdrawal_handler, coordinator_handler),
     )
     parts = AgentParts(
         store=base.store,
@@ -147,7 +145,7 @@ def compose(
         writer=base.writer,
         view=base.view,
         facts=base.facts,
-        gate=base.gate,
+        runner=base.runner,
         health=base.health,
         metrics=base.metrics,
         tracer=base.tracer,
@@ -157,7 +155,7 @@ def compose(
         executor=base.executor,
         detector=detector,
         coordinator_handler=coordinator_handler,
-        addresses=addresses,
+        handlers=handlers,
         supervisor=base.supervisor,
         connections=connections,
     )
@@ -188,7 +186,7 @@ def _base(
         writer,
         view,
         sources.facts or StandaloneFacts(view, settings.node_name, settings.fixed),
-        Gate(),
+        RequestRunner(),
         AgentHealth(store, keys, view, writer, watchdog, monotonic, supervisor),
         metrics,
         tracer,
@@ -219,16 +217,6 @@ def _hand_over(store: KeyValueStore, keys: Keys, sources: AgentSources) -> HandO
     from core.allocation.handover import Handover  # noqa: PLC0415  # only with a provider
 
     return Handover(store, keys).hand_over
-
-
-def _address_service(base: _Base, sources: AgentSources) -> AddressService:
-    settings, facts = base.settings, base.facts
-    allocate = _allocate(base, sources)
-    delete_handler = DeleteHandler(base.releaser, facts, settings.actor)
-    return AddressService(
-        *(base.gate, base.metrics, base.tracer, facts, base.executor, allocate, delete_handler),
-        binds=sources.networks is not None,
-    )
 
 
 def _allocate(base: _Base, sources: AgentSources) -> Allocate:
@@ -287,21 +275,23 @@ def _coordinator_handler(base: _Base, defaults: CoordinatorDefaults | None) -> C
 
 
 def _cni_handlers(
-    base: _Base,
-    addresses: AddressService,
-    withdrawal_handler: WithdrawalHandler,
-    detector: Detector,
+    base: _Base, sources: AgentSources, detector: Detector, withdrawal_handler: WithdrawalHandler
 ) -> CniHandlers:
     settings, store, keys, facts = base.settings, base.store, base.keys, base.facts
-    switches = DetectionSwitches(
-        settings.detect_conflicts, settings.detect_gateway, settings.announce_addresses
+    add_handler = AddHandler(
+        *(base.runner, base.metrics.allocation, base.tracer, facts, base.executor),
+        _allocate(base, sources),
+        _conflict_probe(base, detector, withdrawal_handler),
+        binds=sources.networks is not None,
+    )
+    delete_handler = DeleteHandler(
+        *(base.runner, base.metrics.release, base.tracer, base.releaser, facts, settings.actor),
+        add_handler.deadline_s,
     )
     status_settings = StatusSettings(settings.node_name, settings.selection, settings.records_max)
     return CniHandlers(
-        AddHandler(
-            addresses, base.gate, detector, withdrawal_handler, facts, switches, base.tracer
-        ),
-        addresses,
+        add_handler,
+        delete_handler,
         CheckHandler(store, keys, facts),
         StatusHandler(store, keys, base.view, base.health, facts, status_settings, base.monotonic),
         GcHandler(
@@ -311,15 +301,27 @@ def _cni_handlers(
     )
 
 
+def _conflict_probe(
+    base: _Base, detector: Detector, withdrawal_handler: WithdrawalHandler
+) -> ConflictProbe:
+    settings = base.settings
+    switches = DetectionSwitches(
+        settings.detect_conflicts, settings.detect_gateway, settings.announce_addresses
+    )
+    return ConflictProbe(
+        base.runner, detector, withdrawal_handler, base.facts, switches, base.tracer
+    )
+
+
 def _chained_plugins(
     base: _Base, coordinator_handler: CoordinatorHandler
 ) -> dict[str, ChainedPluginHandler]:
     configurator = LinkConfigurator(base.executor, base.executor.home)
     call_log = CallLog(base.plugin_log, base.settings.coordinator_log_path)
     return {
-        ifacer.NAME: ifacer.Ifacer(base.gate, configurator),
-        coordinator.NAME: coordinator.Coordinator(
-            base.gate, base.health, coordinator_handler, call_log
+        ifacer.NAME: ifacer.Ifacer(base.runner, configurator),
+        coordinator.NAME: coordinator.CoordinatorServer(
+            base.runner, base.health, coordinator_handler, call_log
         ),
     }
 
@@ -330,7 +332,7 @@ def _register_metrics(parts: AgentParts) -> None:
     metrics.gauge(
         "requests_under_way",
         "Requests in progress, waiting ones included",
-        lambda: parts.gate.under_way,
+        lambda: parts.runner.under_way,
     )
     metrics.gauge(
         "ready",

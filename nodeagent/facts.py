@@ -1,9 +1,8 @@
-"""Facts about the Pod of a request, behind one small interface.
+"""Facts about the Pod of a request: the interface, and the source of standalone agents.
 
-Standalone: names from CNI_ARGS, the rest from the records that an operator applied (manifests of
-Pod, StatefulSet, Namespace and Node). ``nodeagent.kubernetes`` is another ``FactsSource``, over
-watched objects. A source never decides, and waits only in ``learn``, ``confirm`` and
-``confirm_wanted``.
+Standalone, names come from CNI_ARGS and the rest from records that an operator applied (manifests
+of Pod, StatefulSet, Namespace and Node). ``nodeagent.kubernetes`` has the ``FactsSource`` of
+clusters. A source waits only in ``learn``, ``confirm_current``, ``confirm`` and ``confirm_wanted``.
 """
 
 from __future__ import annotations
@@ -28,15 +27,15 @@ from core.domain.model import Endpoint, FixedKind, Owner
 from core.errors import LogCorrupt, OrbweaverError
 from core.projections.configuration_view import ConfigurationView, Unread
 
-NAMESPACE_UNSAID = "default"
+DEFAULT_NAMESPACE: Final = "default"
 CONFIRM_S_MAX: Final = 2.0
-"""How long the source of truth may take to confirm what would free an address."""
+"""Seconds that the API server has to confirm what releases an address."""
 
 MIGRATION: Final = "kubevirt.io/migrationJobName"
-"""The annotation of a launcher that a live migration goes to (docs/reference/annotations.md)."""
+"""The annotation of a live migration's target launcher (docs/reference/annotations.md)."""
 
 _API_VERSIONS: Final = {STATEFUL_SET: "apps/v1", VM_INSTANCE: "kubevirt.io/v1"}
-"""Of owners whose record says none. Other groups have kinds of these names too."""
+"""For owners whose record has no API version. Other groups have kinds of these names too."""
 
 Records = Mapping[tuple[str, str, str], RecordDefined]
 
@@ -44,7 +43,7 @@ Records = Mapping[tuple[str, str, str], RecordDefined]
 class Liveness(NamedTuple):
     """Whether a Pod runs. ``alive`` None: only the runtime can tell.
 
-    ``doubt``: why the source of truth could not be asked, "" where it was; a doubt frees nothing.
+    ``doubt``: why the API server did not answer, "" if it did; with a doubt nothing is released.
     """
 
     alive: bool | None
@@ -54,58 +53,57 @@ class Liveness(NamedTuple):
 class FactsSource(Protocol):
     """Where facts come from.
 
-    What a source knows may be old. It is enough to keep an address; before one is freed the source
-    of truth is asked (``confirm``, ``confirm_wanted``), within ``CONFIRM_S_MAX`` (I6).
+    Cached facts may be old. They are enough to keep an address; before an address is released the
+    API server confirms it (``confirm``, ``confirm_wanted``) within ``CONFIRM_S_MAX`` (I6).
     """
 
     async def learn(self, reference: PodReference) -> None:
-        """Before an ADD: see to it that what ``facts`` says of its Pod is all there is to know.
+        """Make the Pod of an ADD known, so that ``facts`` is complete.
 
-        Raises WrongInput when there is no such Pod, NotReady when nobody can tell now.
+        Raises WrongInput if there is no such Pod, NotReady if that cannot be read now.
         """
         ...
 
     async def confirm_current(self, reference: PodReference) -> None:
-        """Ask whether this Pod has the name, before an ADD frees what another one of it holds.
+        """Confirm that this Pod has its name, before an ADD takes over another Pod's addresses.
 
-        Raises WrongInput when another Pod has it or none, NotReady without an answer.
+        Raises WrongInput if another Pod has the name or none does, NotReady without an answer.
         """
         ...
 
     def liveness(self, reference: PodReference) -> Liveness | None:
-        """What is certain without asking; None: ``confirm`` has to ask."""
+        """Whether a Pod runs, if that is certain without a request; else None."""
         ...
 
     async def confirm(self, reference: PodReference) -> Liveness:
-        """Ask the source of truth whether the Pod of a DEL runs. Never fails."""
+        """Ask the API server whether the Pod of a DEL runs. Never fails."""
         ...
 
     def facts(self, reference: PodReference) -> RequestFacts:
-        """Everything one request may be judged by, as far as it is known."""
+        """The known facts for one request."""
         ...
 
     def node(self) -> NodeFacts:
-        """This node, as far as it is known."""
+        """The known facts of this node."""
         ...
 
     def wanted(self, endpoint: Endpoint) -> Validity | None:
-        """Whether the replica or VM behind these addresses is wanted; None: they are not fixed.
+        """Whether the replica or VM that holds an endpoint is wanted; None if it is not fixed.
 
-        By who holds them, not by a Pod, which may be gone already. Only "valid" can be relied on.
+        It depends on the holder, because the Pod may be gone. Only "valid" is certain.
         """
         ...
 
     async def confirm_wanted(self, endpoint: Endpoint) -> Validity | None:
-        """The same, asking the source of truth unless it is known to be valid. Never fails."""
+        """As ``wanted``; asks the API server unless it is known to be valid. Never fails."""
         ...
 
 
 class StandaloneFacts:
     """Facts from the request and from applied records.
 
-    Without a name a Pod is called as its container, without a UID the container's id is its UID,
-    without a namespace it is in ``default``. Whether it lives nobody knows: the runtime's word
-    counts.
+    The container id stands in for a missing Pod name and for a missing UID; a missing namespace is
+    ``default``. Only the runtime knows whether a Pod runs.
     """
 
     def __init__(self, view: ConfigurationView, node: str, fixed: FixedSettings) -> None:
@@ -114,10 +112,10 @@ class StandaloneFacts:
         self._fixed = fixed
 
     async def learn(self, reference: PodReference) -> None:
-        """Records are there or they are not, or cannot be read. Raises LogCorrupt."""
+        """Raise LogCorrupt if a record of the Pod or its namespace cannot be read."""
         if not self._view.current.unread:
             return
-        namespace = reference.namespace or NAMESPACE_UNSAID
+        namespace = reference.namespace or DEFAULT_NAMESPACE
         pod = f"record/Pod/{namespace}/{reference.name or reference.container}"
         for key in (pod, f"record/Namespace/-/{namespace}"):
             unread = self._view.current.unread.get(key)
@@ -126,20 +124,20 @@ class StandaloneFacts:
                 raise LogCorrupt(why, subject=key, remedy=remedy)
 
     async def confirm_current(self, reference: PodReference) -> None:
-        """Only the runtime knows which Pod came last."""
+        """Do nothing: only the runtime knows which Pod is current."""
 
     def liveness(self, reference: PodReference) -> Liveness:
-        """Only the runtime knows whether a Pod runs."""
+        """Unknown: only the runtime knows whether a Pod runs."""
         return Liveness(None)
 
     async def confirm(self, reference: PodReference) -> Liveness:
-        """There is nothing to ask."""
+        """As ``liveness``: there is no API server."""
         return self.liveness(reference)
 
     def facts(self, reference: PodReference) -> RequestFacts:
         """The facts as of the view's revision."""
         namespace, name, uid, container = reference
-        namespace = namespace or NAMESPACE_UNSAID
+        namespace = namespace or DEFAULT_NAMESPACE
         name = name or container
         records: Records = self._view.current.records
         pod = PodFacts(namespace, name, uid or container, self._node, known=False)
@@ -149,7 +147,7 @@ class StandaloneFacts:
         return RequestFacts(pod, _namespace(records, namespace), self.node())
 
     def node(self) -> NodeFacts:
-        """By its record."""
+        """From its record."""
         records: Records = self._view.current.records
         record = records.get(("Node", "", self._node)) if records else None
         if record is None:
@@ -157,46 +155,45 @@ class StandaloneFacts:
         return NodeFacts(self._node, record.labels, known=True)
 
     def wanted(self, endpoint: Endpoint) -> Validity | None:
-        """By the StatefulSet's record; without one, as long as a Pod's record makes it so."""
+        """From the record of the StatefulSet or VM; else from a Pod's record of the same kind."""
         kind = kind_of_holder(endpoint.holder, self._fixed)
         if kind is None:
             return None
         unread = self._unread_record(kind, endpoint)
         if unread is not None:
             return Validity("unknown", unread.fault.why)
-        found = validity_of(kind, *endpoint.key, RecordOwners(self._view.current.records))
-        if found.state != "unknown":
-            return found
+        validity = validity_of(kind, *endpoint.key, RecordOwners(self._view.current.records))
+        if validity.state != "unknown":
+            return validity
         for record in self._pods_of(kind, endpoint):
             if kind_of_pod(record.name, _owner(record), self._fixed) == kind:
-                return Validity(
-                    "valid", f"the record of Pod {record.namespace}/{record.name} says so"
-                )
+                pod = f"{record.namespace}/{record.name}"
+                return Validity("valid", f"the record of Pod {pod} makes it fixed")
         return Validity("invalid", f"no record makes {'/'.join(endpoint.key)} fixed")
 
     async def confirm_wanted(self, endpoint: Endpoint) -> Validity | None:
-        """By records that are as new as etcd."""
-        found = self.wanted(endpoint)
-        if found is None or found.state == "valid":
-            return found
+        """From records that are as new as etcd."""
+        validity = self.wanted(endpoint)
+        if validity is None or validity.state == "valid":
+            return validity
         try:
             async with asyncio.timeout(CONFIRM_S_MAX):
                 await self._view.freshen()
         except (OrbweaverError, TimeoutError) as error:
             why = str(error) or f"no answer within {CONFIRM_S_MAX:g} s"
-            return Validity("unknown", f"the records could not be read: {why}", unanswered=True)
+            return Validity("unknown", f"cannot read the records: {why}", unanswered=True)
         return self.wanted(endpoint)
 
     def _unread_record(self, kind: FixedKind, endpoint: Endpoint) -> Unread | None:
-        """A record that cannot be read and may say that the endpoint is wanted (I6)."""
+        """An unreadable record that may make the endpoint wanted (I6)."""
         unread = self._view.current.unread
         if not unread:
             return None
         namespace, name = endpoint.key
         owner = name.rpartition("-")[0]
         prefix = f"record/Pod/{namespace}/"
-        if kind == "vm":  # the names of its launchers tell nothing
-            return next((one for key, one in unread.items() if key.startswith(prefix)), None)
+        if kind == "vm":  # names of launcher Pods do not contain the VM's name
+            return next((entry for key, entry in unread.items() if key.startswith(prefix)), None)
         return unread.get(prefix + name) or unread.get(f"record/{STATEFUL_SET}/{namespace}/{owner}")
 
     def _described(self, pod: PodFacts, record: RecordDefined) -> PodFacts:
@@ -213,14 +210,14 @@ class StandaloneFacts:
         )
 
     def _pods_of(self, kind: FixedKind, endpoint: Endpoint) -> Iterable[RecordDefined]:
-        """The replica's record, or those of the VM's launchers, whose names tell nothing."""
+        """The records of Pods that may hold an endpoint: the replica, or launchers of the VM."""
         records: Records = self._view.current.records
         if kind == "vm":
-            wanted = VM_INSTANCE, endpoint.namespace, endpoint.name
+            owner = VM_INSTANCE, endpoint.namespace, endpoint.name
             return (
-                one
-                for one in records.values()
-                if (one.owner_kind, one.namespace, one.owner_name) == wanted
+                record
+                for record in records.values()
+                if (record.owner_kind, record.namespace, record.owner_name) == owner
             )
         replica = records.get(("Pod", *endpoint.key))
         return () if replica is None else (replica,)

@@ -1,9 +1,9 @@
-"""Whether this agent can serve, and whether all of it is well.
+"""Whether this agent can serve requests, and whether all its parts work.
 
-A request needs an open writer and a view that was loaded; checking that costs nothing. A probe
-of readiness also asks etcd, at most once in ``PROBE_CACHED_S``, and every supervised task: one that
-ended, or that heard nothing for too long, makes the agent unready, while ADD and DEL go on with
-what is there. Health judges this process alone, never a pool.
+A request needs an open writer and a loaded view, which is checked without I/O. A readiness probe
+also reads etcd, at most once in ``PROBE_CACHED_S``, and checks the supervised tasks: a task that
+ended, or that received nothing for too long, makes the agent unready, while ADD and DEL continue
+with what they have. Health describes this process only, not pools.
 """
 
 from __future__ import annotations
@@ -26,34 +26,34 @@ PROBE_CACHED_S: Final = 1.0
 _AWAY: Final = frozenset(
     {"StoreUnavailable", "StoreTimeout", "OutcomeUnknown", "CancelledError", "TimeoutError"}
 )
-"""Outcomes of calls after which nobody knows whether etcd is there."""
+"""Outcomes of calls after which etcd may be unavailable."""
 
 
 class StoreWatchdog:
-    """Remembers how the last call to the store ended (a ``CallObserver``)."""
+    """Remembers how the last call to the store ended (a ``CniCallObserver``)."""
 
     def __init__(self) -> None:
         self.outcome = "ok"
 
     @property
     def is_away(self) -> bool:
-        """Whether the last call found no etcd."""
+        """Whether the last call got no answer from etcd."""
         return self.outcome in _AWAY
 
     def on_call(self, method: str, seconds: float, outcome: str) -> None:
-        """See ``CallObserver``."""
+        """See ``CniCallObserver``."""
         self.outcome = outcome
 
 
 class Check(NamedTuple):
-    """One thing that must be so: ``fault`` None, or what is wrong."""
+    """One named check; ``fault`` None if it passes."""
 
     name: str
     fault: OrbweaverError | None
 
 
 class AgentHealth:
-    """Knows what is wrong."""
+    """The health of one agent."""
 
     def __init__(
         self,
@@ -80,37 +80,37 @@ class AgentHealth:
         self.fenced: WriterFenced | None = None
 
     def why_not_ready(self) -> OrbweaverError | None:
-        """What keeps this agent from serving, by what is known; None for nothing."""
+        """Why this agent cannot serve, without I/O; None if it can."""
         if self._writer.epoch and self._view.ready and not (self.stopping or self.fenced):
-            return None  # every request asks: the common answer costs nothing
-        for check in self._known():
+            return None  # called by every request: the usual case costs little
+        for check in self._local_checks():
             if check.fault is not None:
                 return check.fault
         return None
 
     def why_not_healthy(self) -> OrbweaverError | None:
-        """As ``why_not_ready``, and etcd did not answer the last time that anybody asked."""
+        """As ``why_not_ready``, or that etcd did not answer the last call."""
         return self.why_not_ready() or self._store_fault()
 
     async def checks(self) -> list[Check]:
-        """Everything, etcd probed."""
+        """All checks; reads etcd."""
         tasks = self._supervisor.health()
-        served = await self._serving()
-        return [*served, *(Check(f"task/{name}", fault) for name, fault in tasks)]
+        serving_checks = await self._serving_checks()
+        return [*serving_checks, *(Check(f"task/{name}", fault) for name, fault in tasks)]
 
     async def fault(self) -> OrbweaverError | None:
-        """The first thing that keeps requests from being served, etcd probed."""
-        return _first(await self._serving())
+        """Why requests cannot be served; reads etcd. None if they can."""
+        return _first(await self._serving_checks())
 
     async def readiness_fault(self) -> OrbweaverError | None:
-        """The first of ``checks`` that fails."""
+        """The fault of the first of ``checks`` that fails; None if all pass."""
         return _first(await self.checks())
 
-    async def _serving(self) -> list[Check]:
+    async def _serving_checks(self) -> list[Check]:
         await self._probe()
-        return [*self._known(), Check("etcd", self._store_fault())]
+        return [*self._local_checks(), Check("etcd", self._store_fault())]
 
-    def _known(self) -> list[Check]:
+    def _local_checks(self) -> list[Check]:
         return [
             Check("fence", self.fenced),
             Check("serving", self._serving_fault()),
@@ -120,7 +120,7 @@ class AgentHealth:
 
     def _serving_fault(self) -> OrbweaverError | None:
         if self.stopping:
-            return NotReady("the agent is shutting down", remedy="try again when it is back")
+            return NotReady("the agent is shutting down", remedy="try again after its restart")
         return None
 
     def _writer_fault(self) -> OrbweaverError | None:
@@ -145,7 +145,7 @@ class AgentHealth:
         )
 
     async def _probe(self) -> None:
-        """Read one key, unless somebody just did; the watchdog learns how it went."""
+        """Read one key, at most once in ``PROBE_CACHED_S``; the watchdog records the outcome."""
         async with self._probing:
             if self._monotonic() - self._probed_at < PROBE_CACHED_S:
                 return

@@ -1,10 +1,10 @@
-"""The addresses of an SR-IOV VF's master: facts for ``match_master_subnet``.
+"""The addresses of an SR-IOV virtual function's master: facts for ``match_master_subnet``.
 
 See docs/reference/pool-selection.md, "Filters".
 
-In the Pod's network namespace the driver names the VF's PCI device; on the host that device's
-physical function names the master link, whose addresses the kernel tells. Reads only. What cannot
-be read in time is None, never a guess.
+In the Pod's network namespace the driver returns the PCI address of the virtual function; on the
+host /sys names the link of its physical function, and the kernel lists that link's addresses. What
+cannot be read in time is None.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 
 SYSFS: Final = Path("/sys")
 READ_S_MAX: Final = 2.0
-"""How long an ADD waits for these facts."""
+"""Seconds that an ADD waits for these facts."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ _log: Final = logging.getLogger(__name__)
 async def master_addresses(
     executor: NetnsExecutor, netns: str, interface: str
 ) -> tuple[str, ...] | None:
-    """The addresses, as text, of the master of a VF in a Pod's namespace; None: not to be had."""
+    """The addresses of the master of a VF in a Pod's namespace; None if they cannot be read."""
     try:
         async with asyncio.timeout(READ_S_MAX):
             with NetworkNamespace.open(netns) as namespace:
@@ -37,21 +37,18 @@ async def master_addresses(
             device = await asyncio.wrap_future(call)
             return await asyncio.to_thread(_addresses_of_master, executor, device)
     except (OSError, DatapathError, Overloaded, TimeoutError) as error:
-        _log.warning("the master of %s in %s cannot be read: %s", interface, netns, error)
+        _log.warning("cannot read the master of %s in %s: %s", interface, netns, error)
         return None
 
 
 def bus_device(interface: str) -> str:
-    """The PCI address of a link of the calling thread's namespace, as its driver tells it.
-
-    Raises OSError.
-    """
+    """The PCI address of a link in the calling thread's namespace. Raises OSError."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as inside:
         return driver_bus(inside, interface)
 
 
 def master_of(device: str, sysfs: Path = SYSFS) -> str | None:
-    """The link of a VF's physical function; None when the device is no VF."""
+    """The link of a VF's physical function; None if the device is not a VF."""
     links = sysfs / "bus/pci/devices" / device / "physfn/net"
     return min((link.name for link in links.iterdir()), default=None) if links.is_dir() else None
 
@@ -62,7 +59,9 @@ def addresses_of(executor: NetnsExecutor, name: str) -> tuple[str, ...]:
         link = session.link(name)
         if link is None:
             return ()
-        return tuple(str(one.address) for one in session.addresses() if one.link == link.number)
+        return tuple(
+            str(address.address) for address in session.addresses() if address.link == link.number
+        )
 
 
 def _addresses_of_master(executor: NetnsExecutor, device: str) -> tuple[str, ...] | None:

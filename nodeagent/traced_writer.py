@@ -1,7 +1,4 @@
-"""The writer of an agent that traces: its appends are spans.
-
-It changes nothing about what is written.
-"""
+"""The writer of an agent that exports traces: each append is a span."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ class TracedWriter(Writer):
         self._tracer = tracer
 
     async def append(self, proposal: Proposal) -> Outcome:
-        """See ``Writer``. The span lasts from the queue to etcd's answer."""
+        """See ``Writer.append``. The span lasts from the queue to etcd's answer."""
         with self._tracer.step("etcd.txn") as span:
             span.set_attribute("db.system.name", "etcd")
             span.set_attribute("ipam.events", len(proposal.drafts))

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import sys
 
+from scripts.add_path import measure_add
+from scripts.reclaim_modules import measure_reclaim
 from tests.tidy import names
 
 
 def main() -> None:
     """Print each measure, and with ``--list`` below it what it counts."""
     repeated = names.repeated_classes()
+    add_path = measure_add()
     counted = {
         "public classes defined more than once": [
             f"{name}: {', '.join(paths)}" for name, paths in repeated.items()
@@ -22,11 +25,16 @@ def main() -> None:
         "references to documents that are not in the repository": names.missing_documents(),
         "paths and links of documents that lead nowhere": names.missing_paths(),
         f"modules under {names.SHORT_MODULE_LINES} lines": names.short_modules(),
+        "module switches of an ADD": [
+            f"{'.'.join(caller)} -> {'.'.join(callee)}" for caller, callee in add_path.switches
+        ],
+        "modules touched by the reclaim of one deleted Pod": sorted(measure_reclaim()),
     }
     for title, found in counted.items():
         print(f"{len(found):6}  {title}")
         if "--list" in sys.argv[1:]:
             print("".join(f"        {line}\n" for line in found), end="")
+    print(f"{add_path.frames_to_the_allocator:6}  frames from the socket to the allocator")
     print(f"{names.glossary_rows():6}  rows in the glossary")
     print(f"{names.product_lines():6}  lines of the product, empty ones aside")
 

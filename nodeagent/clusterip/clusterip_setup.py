@@ -1,7 +1,4 @@
-"""From settings to a follower at work: what is decided once, at the agent's start.
-
-Switched off means off: what an agent before has pinned is taken away then.
-"""
+"""Starts ClusterIPs from their settings; if they are disabled, removes what was pinned before."""
 
 from __future__ import annotations
 
@@ -10,10 +7,11 @@ import logging
 import socket
 import sys
 from pathlib import Path
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
 from core.errors import DatapathError
 from core.process.supervision import Supervisor, TaskSpec
+from nodeagent.background_service import BackgroundService
 from nodeagent.clusterip.installation import remove
 from nodeagent.clusterip.pods import BPFFS
 from nodeagent.clusterip.programs import DesiredPrograms
@@ -25,13 +23,16 @@ from nodeagent.telemetry.metrics import AgentMetrics
 COOKIE_BYTES: Final = 8
 
 TASK: Final = "cluster-ips"
-"""Its name at the supervisor."""
+"""The name of its supervised task."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class ClusterIpSettings(NamedTuple):
-    """What an operator can set of it. ``cgroup`` "": kubelet's group of Pods."""
+    """The settings of ClusterIPs. ``cgroup`` "": kubelet's control group of Pods.
+
+    ``host_network``: whether Pods of the host network are served too.
+    """
 
     enabled: bool = False
     cgroup: str = ""
@@ -39,75 +40,71 @@ class ClusterIpSettings(NamedTuple):
     host_network: bool = False
 
 
-class ClusterIps:
-    """A follower at work, and what it tells of itself."""
+def start_cluster_ips(
+    settings: ClusterIpSettings,
+    source: ServiceSource,
+    metrics: AgentMetrics,
+    supervisor: Supervisor,
+) -> BackgroundService | None:
+    """Start to serve ClusterIPs; None if they are disabled. Pinned programs outlive ``close``.
 
-    def __init__(self, reconciler: ClusterIpReconciler, supervisor: Supervisor) -> None:
-        self._reconciler = reconciler
-        self._supervisor = supervisor
-        supervisor.start(TaskSpec(TASK, reconciler.run))
+    Call it in the node's network namespace. Raises DatapathError if the kernel is too old.
+    """
+    if not settings.enabled:
+        _remove_pinned(Path(settings.bpffs))
+        return None
+    excluded = 0 if settings.host_network else own_cookie()
+    location = BpfLocation(Path(settings.bpffs), settings.cgroup, DesiredPrograms(excluded))
+    reconciler = ClusterIpReconciler(source, location)
+    _register_metrics(reconciler.counts, metrics)
 
-    @classmethod
-    def joined(
-        cls,
-        settings: ClusterIpSettings,
-        source: ServiceSource,
-        metrics: AgentMetrics,
-        supervisor: Supervisor,
-    ) -> Self | None:
-        """Begin, in the node's own namespace; None: switched off.
+    async def close() -> None:
+        await asyncio.to_thread(reconciler.close)
 
-        Raises DatapathError on a kernel that is too old.
-        """
-        if not settings.enabled:
-            _switch_off(Path(settings.bpffs))
-            return None
-        spared = 0 if settings.host_network else own_cookie()
-        place = BpfLocation(Path(settings.bpffs), settings.cgroup, DesiredPrograms(spared))
-        reconciler = ClusterIpReconciler(source, place)
-        _observe(reconciler.counts, metrics)
-        return cls(reconciler, supervisor)
-
-    async def close(self) -> None:
-        """End; what is pinned goes on serving."""
-        await self._supervisor.end(TASK)
-        await asyncio.to_thread(self._reconciler.close)
+    return BackgroundService(supervisor, TaskSpec(TASK, reconciler.run), close)
 
 
-def _switch_off(bpffs: Path) -> None:
+def _remove_pinned(bpffs: Path) -> None:
     try:
         if remove(bpffs):
-            _log.info("ClusterIPs are not served any more: orbweaver.clusterIP is off")
+            _log.info("removed the pinned ClusterIP programs: orbweaver.clusterIP is disabled")
     except OSError as error:
-        _log.warning("orbweaver.clusterIP is off, but what was pinned stays: %s", error)
+        _log.warning(
+            "cannot remove the pinned ClusterIP programs (orbweaver.clusterIP is disabled): %s",
+            error,
+        )
 
 
 def own_cookie() -> int:
-    """What programs call the network namespace of this thread. Raises DatapathError."""
+    """The cookie by which BPF programs identify this thread's netns. Raises DatapathError."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         try:
-            said = any_socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, COOKIE_BYTES)
+            cookie = any_socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, COOKIE_BYTES)
         except OSError as error:
             raise DatapathError(
-                f"this kernel names no network namespaces to programs: {error.strerror}",
+                f"the kernel has no cookies of network namespaces: {error.strerror}",
                 subject="orbweaver.clusterIP",
-                remedy="it takes Linux 5.14 or newer",
+                remedy="ClusterIPs need Linux 5.14 or newer",
             ) from None
-    return int.from_bytes(said, sys.byteorder)
+    return int.from_bytes(cookie, sys.byteorder)
 
 
-def _observe(counts: ClusterIpCounters, metrics: AgentMetrics) -> None:
+def _register_metrics(counts: ClusterIpCounters, metrics: AgentMetrics) -> None:
     metrics.gauge(
-        "clusterip_attached", "Whether sockets of Pods are served", lambda: counts.attached
+        "clusterip_attached",
+        "1 if the programs are attached to the Pods' control group, else 0",
+        lambda: counts.attached,
     )
     metrics.gauge(
-        "clusterip_frontends", "ClusterIPs with a port that are served", lambda: counts.frontends
+        "clusterip_frontends", "Served pairs of ClusterIP and port", lambda: counts.frontends
     )
-    metrics.gauge("clusterip_backends", "Backends of all of them", lambda: counts.backends)
+    metrics.gauge(
+        "clusterip_backends", "Backends of all served ClusterIPs", lambda: counts.backends
+    )
     metrics.gauge(
         "clusterip_left_out",
-        "ClusterIPs with a port beyond FRONTENDS_MAX or BACKENDS_MAX",
+        "Pairs of ClusterIP and port left out because of FRONTENDS_MAX or BACKENDS_MAX",
         lambda: counts.left_out,
     )
-    metrics.counter("clusterip_map_writes", "Entries written and removed", lambda: counts.writes)
-    metrics.counter("clusterip_failures", "Rounds that the kernel refused", lambda: counts.failures)
+    metrics.counter("clusterip_map_writes", "Map entries written or removed", lambda: counts.writes)
+    metrics.counter("clusterip_failures", "Reconciliations that failed", lambda: counts.failures)

@@ -1,10 +1,9 @@
-"""What the CNI protocol says, as values: environment and configuration in, results out.
+"""The CNI protocol as values: variables and configuration in, results and errors out.
 
-    failures.py    CNI error objects and their codes
-    arguments.py   CNI_ARGS
+    call.py        a call: variables, CNI_ARGS and configuration, checked
     netconf.py     the network configuration on standard input
-    call.py        one call: environment, arguments and configuration, checked
+    failures.py    CNI error objects and their codes
     results.py     the JSON of a result
 
-Pure: nothing here waits, knows etcd, or decides about addresses.
+Pure: nothing here waits or reads etcd.
 """

@@ -1,7 +1,7 @@
-"""One CNI call as the executable sends it, checked as libcni's skel does.
+"""CNI calls as the executable sends them, checked as libcni's ``skel`` does.
 
-Promise: what ``read_call`` returns is complete for its verb, and every name in it can be part of a
-key. It must never look at the node: whether a network namespace exists is not its business.
+A call that is returned here has everything that its command needs, and each of its names can be
+part of an etcd key. Whether the network namespace exists is not checked.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import re
 from typing import Final, NamedTuple
 
 from core.allocation.add_request import AddRequest, HasHungUp
+from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.domain.events import Cause
 from core.domain.facts import PodReference
 from core.domain.model import Attachment
 from core.domain.selection.request import SelectionRequest
-from nodeagent.cni_protocol.arguments import is_name, read_arguments
 from nodeagent.cni_protocol.failures import (
     INCOMPATIBLE_VERSION,
     INVALID_ENVIRONMENT,
@@ -24,15 +24,29 @@ from nodeagent.cni_protocol.netconf import (
     WITHOUT_CHECK,
     WITHOUT_GC_AND_STATUS,
     NetConf,
+    is_name,
     read_netconf,
 )
 from nodeagent.telemetry.tracing import valid_traceparent
 
 VERBS: Final = ("ADD", "DEL", "CHECK", "STATUS", "GC", "VERSION")
 INTERFACE_CHARACTERS_MAX: Final = 15
-"""IFNAMSIZ without its NUL (CNI: an interface name as Linux takes it)."""
+"""IFNAMSIZ without the NUL."""
 
 NETNS_CHARACTERS_MAX: Final = 4096
+
+ARGS_CHARACTERS_MAX: Final = 4096
+
+POD_NAME: Final = "K8S_POD_NAME"
+POD_NAMESPACE: Final = "K8S_POD_NAMESPACE"
+POD_UID: Final = "K8S_POD_UID"
+INFRA_CONTAINER: Final = "K8S_POD_INFRA_CONTAINER_ID"
+IGNORE_UNKNOWN: Final = "IgnoreUnknown"
+ADDRESS: Final = "IP"
+
+_TRUE: Final = ("1", "true")
+_FALSE: Final = ("0", "false")
+_KNOWN_ARGS: Final = frozenset((POD_NAME, POD_NAMESPACE, POD_UID, INFRA_CONTAINER))
 
 _BAD_INTERFACE: Final = re.compile(r"[/:\s]")
 
@@ -47,13 +61,13 @@ _REQUIRED: Final[dict[str, tuple[str, ...]]] = {
 
 
 NO_ATTACHMENT: Final = Attachment("", "")
-"""Of the commands that name none: GC and STATUS."""
+"""The attachment of GC and STATUS, which name none."""
 
 
 class Call(NamedTuple):
-    """One call, but for an ADD of addresses, which is an ``AddRequest``.
+    """One CNI call; an ADD of the IPAM plugin is an ``AddRequest`` instead.
 
-    ``traceparent`` is the runtime's trace context, "" for none.
+    ``traceparent``: the runtime's trace context, "" for none.
     """
 
     verb: str
@@ -64,9 +78,9 @@ class Call(NamedTuple):
 
 
 def read_environment(block: bytes) -> dict[str, str]:
-    """NAME=value entries, each closed by a NUL (docs/reference/cni-executables.md)."""
+    """NAME=value entries, each followed by a NUL (docs/reference/cni-executables.md)."""
     entries = block.decode(errors="replace").split("\0")
-    # Slices of a list comprehension: half the time of a loop that unpacks.
+    # Half the time of a loop with tuple unpacking.
     return dict([entry.partition("=")[::2] for entry in entries if entry])
 
 
@@ -83,7 +97,7 @@ def read_verb(environment: dict[str, str]) -> str:
 
 
 def read_conf(verb: str, environment: dict[str, str], stdin: bytes) -> NetConf:
-    """The configuration of a call that has all that its verb needs.
+    """The configuration of a call, after checking the variables of its command.
 
     Raises CniFailure with code 1, 4, 6 or 7.
     """
@@ -96,7 +110,7 @@ def read_conf(verb: str, environment: dict[str, str], stdin: bytes) -> NetConf:
 
 
 def read_call(verb: str, environment: dict[str, str], stdin: bytes) -> Call:
-    """The call, complete for its verb. Raises CniFailure with code 1, 4, 6 or 7."""
+    """The call. Raises CniFailure with code 1, 4, 6 or 7."""
     conf = read_conf(verb, environment, stdin)
     traceparent = environment.get("TRACEPARENT", "")
     if verb not in _REQUIRED:
@@ -109,7 +123,7 @@ def read_call(verb: str, environment: dict[str, str], stdin: bytes) -> Call:
 def read_add_request(
     environment: dict[str, str], conf: NetConf, actor: str, has_hung_up: HasHungUp
 ) -> AddRequest:
-    """The ADD that variables and configuration ask for. Raises CniFailure with code 4."""
+    """The request of an ADD. Raises CniFailure with code 4."""
     attachment = read_attachment(environment, conf)
     container, interface, *_ = attachment
     traceparent = environment.get("TRACEPARENT", "")
@@ -140,7 +154,7 @@ def read_attachment(environment: dict[str, str], conf: NetConf) -> Attachment:
 
 
 def checked_container(container: str) -> str:
-    """The container id, if it is one. Raises CniFailure with code 4."""
+    """The container id. Raises CniFailure with code 4 if it is invalid."""
     if not is_name(container):
         raise CniFailure(
             INVALID_ENVIRONMENT, f"{_CONTAINER}: invalid characters in {container[:64]!r}"
@@ -149,13 +163,13 @@ def checked_container(container: str) -> str:
 
 
 def checked_interface(name: str) -> str:
-    """The interface name, if Linux takes it. Raises CniFailure with code 4."""
+    """The interface name. Raises CniFailure with code 4 if Linux does not allow it."""
     if len(name) > INTERFACE_CHARACTERS_MAX:
         fault = f"more than {INTERFACE_CHARACTERS_MAX} characters"
     elif name in ("", ".", ".."):
         fault = "not a name"
     elif _BAD_INTERFACE.search(name) or not name.isprintable():
-        fault = "'/', ':' and white space are impossible"
+        fault = "'/', ':' and white space are not allowed"
     else:
         return name
     raise CniFailure(INVALID_ENVIRONMENT, f"{_INTERFACE} {name[:64]!r}: {fault}")
@@ -181,3 +195,53 @@ def _check_version(verb: str, version: str) -> None:
             f"config version {version} does not allow {verb}",
             "raise cniVersion in the network configuration",
         )
+
+
+def read_arguments(text: str, container: str = "") -> PodReference:
+    """The Pod that CNI_ARGS names: ``KEY=value`` pairs joined by ``;``, as libcni reads them.
+
+    Raises CniFailure with code 4.
+    """
+    if not text:
+        return PodReference(container=container)
+    if len(text) > ARGS_CHARACTERS_MAX:
+        raise _bad_args(f"{len(text)} characters, more than {ARGS_CHARACTERS_MAX}")
+    known: dict[str, str] = {}
+    others: dict[str, str] = {}
+    for pair in text.split(";"):
+        key, equals, value = pair.partition("=")
+        if not equals or "=" in value:
+            raise _bad_args(f"invalid pair {pair!r}")
+        (known if key in _KNOWN_ARGS else others)[key] = value
+    if others:
+        _check_others(others)
+    for key, value in known.items():
+        if value and not is_name(value):
+            raise _bad_args(f"{key} {value[:64]!r} is not a name")
+    names = known.get(POD_NAMESPACE, ""), known.get(POD_NAME, ""), known.get(POD_UID, "")
+    return PodReference(*names, container)
+
+
+def _check_others(others: dict[str, str]) -> None:
+    address = others.pop(ADDRESS, "")
+    if address:
+        try:
+            parse_address(address)
+        except AddressSyntaxError as error:
+            raise _bad_args(f"{ADDRESS}: {error}") from None
+    if others and not _is_true(others.pop(IGNORE_UNKNOWN, "0")) and others:
+        names = ", ".join(sorted(others))
+        raise _bad_args(f"unknown args [{names}]", "remove them, or add IgnoreUnknown=1")
+
+
+def _is_true(value: str) -> bool:
+    lowered = value.lower()
+    if lowered in _TRUE:
+        return True
+    if lowered in _FALSE or not lowered:
+        return False
+    raise _bad_args(f"{IGNORE_UNKNOWN} {value[:64]!r} must be 1, 0, true or false")
+
+
+def _bad_args(what: str, details: str = "") -> CniFailure:
+    return CniFailure(INVALID_ENVIRONMENT, f"CNI_ARGS: {what}", details)

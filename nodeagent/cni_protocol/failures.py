@@ -1,7 +1,7 @@
-"""CNI error objects: the codes of the specification, ours from 100 on, and which failure has which.
+"""CNI error objects: codes of the specification, codes of this project from 100 on.
 
-Promise: every error that can leave a verb has a code and a text; none shows a traceback. The table
-of docs/reference/agent.md is this module in words. It decides nothing but codes and texts.
+Every error of a command has a code and a text, and none shows a traceback. The table of
+docs/reference/agent.md lists the codes.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ INTERNAL: Final = 999
 UNHEALTHY: Final = "unhealthy spiderpool-agent backend, failed to check: "
 ALLOCATION_ERROR: Final = "spiderpool IP allocation error: "
 RELEASE_ERROR: Final = "spiderpool IP release error: "
-"""Texts that users and other systems' tests match on.
+"""Texts that users and other systems match.
 
 See docs/reference/pool-selection.md, "Error texts".
 """
@@ -75,13 +75,13 @@ _CODES: Final[tuple[tuple[type[OrbweaverError], int], ...]] = (
     (DatapathError, DATAPATH_FAILED),
     (BadInput, INVALID_CONFIG),
 )
-"""First match wins. Retryable errors are "try again later" in any case, but for the kinds of
-``AllocationError`` that are listed: users match on the codes of those.
+"""The first match counts. A retryable error has the code "try again later" instead, except kinds
+of ``AllocationError`` in this list, whose codes users match.
 """
 
 
 class CniFailure(Exception):
-    """A CNI error object in the making: ``code``, what happened, and what would help."""
+    """A CNI error object: ``code``, what happened, and what to do."""
 
     def __init__(self, code: int, message: str, details: str = "") -> None:
         super().__init__(message)
@@ -95,11 +95,13 @@ class CniFailure(Exception):
 
 
 def failure_of(error: Exception) -> CniFailure:
-    """The CNI failure that says what ``error`` says."""
+    """The CNI failure of an error."""
     if isinstance(error, CniFailure):
         return error
     if not isinstance(error, OrbweaverError):
-        return CniFailure(INTERNAL, f"{type(error).__name__}: {error}", "the agent's log says more")
+        return CniFailure(
+            INTERNAL, f"{type(error).__name__}: {error}", "see the agent's log for the traceback"
+        )
     return CniFailure(_code(error), error.message, error.remedy)
 
 

@@ -1,19 +1,18 @@
-"""The network configuration on standard input: what of it an IPAM plugin reads.
+"""The network configuration on standard input: the fields that an IPAM plugin reads.
 
-Promise: read as Go's JSON does where that is cheap (names match whatever their case, null means not
-said, unknown members are ignored), every other fault is refused by the name of the field. A runtime
-sends the same bytes for every Pod of a network, so what was read is remembered. It never looks at
-Pods.
+It is read as Go's JSON package would: member names are case-insensitive, null counts as absent,
+unknown members are ignored. An error names its field. A runtime sends the same bytes for every Pod
+of a network, so parsed configurations are cached.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_cidr
-from nodeagent.cni_protocol.arguments import is_name
 from nodeagent.cni_protocol.failures import (
     INCOMPATIBLE_VERSION,
     INVALID_CONFIG,
@@ -28,17 +27,21 @@ WITHOUT_GC_AND_STATUS: Final = VERSIONS[:-1]
 WITH_FAMILIES: Final = ("0.3.0", "0.3.1", "0.4.0")
 """Results of these versions say ``version`` "4" or "6" with every address."""
 
+NAME_CHARACTERS_MAX: Final = 253
+"""A DNS subdomain (RFC 1123), the longest name in Kubernetes."""
+
 LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "panic")
 POOLS_MAX: Final = 256
 """Names in one list of pools."""
 
 ATTACHMENTS_MAX: Final = 20_000
-"""Attachments of one GC; a request frame holds no more than about as many."""
+"""Attachments of one GC; a request frame has room for about as many."""
 
-REMEMBERED_MAX: Final = 64
-REMEMBERED_BYTES_MAX: Final = 16_384
-"""Configurations remembered, and the longest one: a few networks on a node."""
+CACHED_MAX: Final = 64
+CACHED_BYTES_MAX: Final = 16_384
+"""Cached configurations, and the longest one; a node has a few networks."""
 
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
 _Name = Annotated[str, msgspec.Meta(max_length=253)]
 _PoolNames = Annotated[tuple[_Name, ...], msgspec.Meta(max_length=POOLS_MAX)]
 _Path = Annotated[str, msgspec.Meta(max_length=4096)]
@@ -46,7 +49,7 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 31)]
 
 
 class IpamConf(msgspec.Struct, frozen=True):
-    """The ``ipam`` object. Sizes and counts 0 mean not said.
+    """The ``ipam`` object. Sizes and counts 0: not set.
 
     See docs/reference/cni-configuration.md, "spiderpool".
     """
@@ -65,7 +68,7 @@ class IpamConf(msgspec.Struct, frozen=True):
 
 
 class ValidAttachment(msgspec.Struct, frozen=True, rename={"container_id": "containerID"}):
-    """One attachment that a runtime still knows."""
+    """One attachment that the runtime lists as valid."""
 
     container_id: str = ""
     ifname: str = ""
@@ -84,7 +87,7 @@ class NetConf(
         "attachments": "cni.dev/attachments",
     },
 ):
-    """A network configuration. ``previous`` is the result of ADD as CHECK brings it."""
+    """A network configuration. ``previous``: prevResult, None if it is absent."""
 
     cni_version: str = "0.1.0"
     name: str = ""
@@ -95,7 +98,7 @@ class NetConf(
 
 
 class PreviousAddress(NamedTuple):
-    """An address of prevResult, canonical with prefix length; ``interface`` "" where unsaid."""
+    """An address of prevResult with its prefix length; ``interface`` "" if it names none."""
 
     cidr: str
     interface: str
@@ -104,24 +107,29 @@ class PreviousAddress(NamedTuple):
 _NETCONF_NAMES: Final = {n.lower(): n for n in NetConf.__struct_encode_fields__}
 _IPAM_NAMES: Final = {n.lower(): n for n in IpamConf.__struct_encode_fields__}
 _ATTACHMENT_NAMES: Final = {n.lower(): n for n in ValidAttachment.__struct_encode_fields__}
-_remembered: dict[bytes, NetConf] = {}
+_cache: dict[bytes, NetConf] = {}
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can name a Pod, a namespace, a UID, a container or a network."""
+    return len(text) <= NAME_CHARACTERS_MAX and _NAME.match(text) is not None
 
 
 def read_netconf(data: bytes) -> NetConf:
     """The configuration, its fields checked. Raises CniFailure with code 1, 6 or 7."""
-    found = _remembered.get(data)
-    if found is not None:
-        return found
+    cached = _cache.get(data)
+    if cached is not None:
+        return cached
     conf = _read(data)
-    if len(data) <= REMEMBERED_BYTES_MAX and conf.previous is None:
-        if len(_remembered) >= REMEMBERED_MAX:
-            _remembered.clear()
-        _remembered[bytes(data)] = conf
+    if len(data) <= CACHED_BYTES_MAX and conf.previous is None:
+        if len(_cache) >= CACHED_MAX:
+            _cache.clear()
+        _cache[bytes(data)] = conf
     return conf
 
 
 def version_in(data: bytes) -> str:
-    """The version to answer an error in, whatever else is wrong with the configuration."""
+    """The CNI version for an error object; the latest if the configuration cannot be read."""
     try:
         document = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -199,9 +207,9 @@ def _check(conf: NetConf) -> None:
 
 
 def folded(document: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    """The members with names of ours as we spell them; null ones are left out."""
-    spelled = {names.get(key.lower(), key): value for key, value in document.items()}
-    return {key: value for key, value in spelled.items() if value is not None}
+    """The members, known names in their usual case, without null ones."""
+    members = {names.get(key.lower(), key): value for key, value in document.items()}
+    return {key: value for key, value in members.items() if value is not None}
 
 
 def _folded_attachment(entry: object) -> object:
@@ -209,7 +217,7 @@ def _folded_attachment(entry: object) -> object:
 
 
 def by_field(error: msgspec.ValidationError) -> str:
-    """What is wrong, the field first; msgspec says ``Expected `int`, got `str` - at `$.x```."""
+    """The text of an error with the field first: msgspec appends the path (``- at `$.x```)."""
     text, _, path = str(error).partition(" - at ")
     field = path.strip("`").removeprefix("$").removeprefix(".")
     text = text[:1].lower() + text[1:]

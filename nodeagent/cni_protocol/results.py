@@ -1,12 +1,13 @@
-"""The JSON of results: what standard output of the executable shall be, byte for byte.
+"""CNI results as JSON, as the executable prints them.
 
-Shapes: docs/reference/cni-configuration.md, "Plugins" and "spiderpool": four spaces of indent, only
-entries of the interface that was asked for, no ``interfaces``, ``version`` with every address
-before 1.0.0, ``dns`` always and always empty.
+See docs/reference/cni-configuration.md, "Plugins" and "spiderpool": four spaces of indent, only the
+addresses of the requested interface, no ``interfaces``, ``version`` with each address before 1.0.0,
+``dns`` always and empty.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -20,16 +21,16 @@ _encode: Final = msgspec.json.Encoder().encode
 _indent: Final = msgspec.json.format
 
 SHAPES_MAX: Final = 256
-"""Results remembered but for their addresses; a node's networks and pools have some."""
+"""Cached results without their addresses; there is one for each network and pool of the node."""
 
 _ADDRESS: Final = "<address>"
 
 
-def add_result(version: str, nic: Nic) -> bytes:
-    """The result of an ADD for one NIC."""
+def add_result(version: str, nic: Nic, cidrs: Sequence[str]) -> bytes:
+    """The result of an ADD for one NIC; ``cidrs``: its ``Nic.cidrs``."""
     has, gateways = (bool(nic.ipv4), bool(nic.ipv6)), (nic.ipv4_gateway, nic.ipv6_gateway)
     shape = _shape(version, has, gateways, nic.clean_gateway, nic.routes)
-    return shape % tuple([cidr.encode() for cidr in nic.cidrs()])
+    return shape % tuple([cidr.encode() for cidr in cidrs])
 
 
 @lru_cache(maxsize=SHAPES_MAX)
@@ -40,11 +41,8 @@ def _shape(
     clean_gateway: bool,  # noqa: FBT001  # as the NIC has it
     routes: tuple[Route, ...],
 ) -> bytes:
-    """The result for a NIC whose addresses are still to be filled in, as ``%b``.
-
-    Pods of one pool differ in nothing else.
-    """
-    ipv4, ipv6 = (_ADDRESS if each else "" for each in has)
+    """The result of a NIC with ``%b`` in place of its addresses: all that differs in a pool."""
+    ipv4, ipv6 = (_ADDRESS if has_family else "" for has_family in has)
     nic = Nic("", ipv4, "", gateways[0], ipv6, "", gateways[1], clean_gateway, routes)
     document = _result(version, nic).replace(b"%", b"%%")
     return document.replace(_ADDRESS.encode(), b"%b")
@@ -71,13 +69,13 @@ def _result(version: str, nic: Nic) -> bytes:
     return _indent(_encode(result), indent=4) + b"\n"
 
 
-def document(result: dict[str, Any]) -> bytes:
-    """A result that others have made, such as prevResult."""
+def encode_result(result: dict[str, Any]) -> bytes:
+    """The JSON of another plugin's result, such as prevResult."""
     return _indent(_encode(result), indent=4) + b"\n"
 
 
-def version_result(asked: str) -> bytes:
-    """The result of VERSION, in the caller's version where we speak it."""
-    version = asked if asked in VERSIONS else LATEST
+def version_result(requested: str) -> bytes:
+    """The result of VERSION, in the requested version if it is supported."""
+    version = requested if requested in VERSIONS else LATEST
     document = {"cniVersion": version, "supportedVersions": VERSIONS}
     return _indent(_encode(document), indent=4) + b"\n"

@@ -110,8 +110,8 @@ class Engine:
 
     # -------------------------------------------------------------------------------- ADD
 
-    def add(self, order: AttachRequest) -> AttachResult:
-        """Set one NIC up. Raises BadInput, DatapathError and its kinds."""
+    def attach(self, order: AttachRequest) -> AttachResult:
+        """Set up one NIC (ADD). Raises BadInput, DatapathError and its kinds."""
         attachment = order.attachment
         with NetworkNamespace.open(attachment.netns) as namespace:
             if namespace.identity == self._node.identity:
@@ -128,9 +128,9 @@ class Engine:
                         self._apply(recorded, stacks, [])
                         return _attach_result(recorded, stacks, repeated=True)
                     self._revert(recorded, host)
-                return self._add(order, stacks)
+                return self._set_up(order, stacks)
 
-    def _add(self, order: AttachRequest, stacks: PodStacks) -> AttachResult:
+    def _set_up(self, order: AttachRequest, stacks: PodStacks) -> AttachResult:
         settings, interface = order.settings, order.attachment.interface
         pod_stack = read_pod(stacks.pod, interface)
         decision = decide(settings, pod_stack)
@@ -223,10 +223,11 @@ class Engine:
 
     # -------------------------------------------------------------------------------- DEL
 
-    def delete(self, attachment: Attachment, first_nic: str) -> bool:
-        """Take everything of an attachment back; whether there was something.
+    def detach(self, attachment: Attachment, first_nic: str) -> bool:
+        """Revert what was set up for an attachment (DEL); whether there was something.
 
-        Without a record, by its name: ``first_nic`` owns the pair. Raises NetlinkLost, OSError.
+        Without a record the veth pair of ``first_nic`` is removed by its name. Raises NetlinkLost,
+        OSError.
         """
         container, interface = attachment.container, attachment.interface
         recorded = self._records.get(container, interface)
@@ -276,8 +277,8 @@ class Engine:
 
     # ------------------------------------------------------------------------------ CHECK
 
-    def check(self, attachment: Attachment) -> list[str]:
-        """What in the kernel is not as ADD has set it up, in words.
+    def find_differences(self, attachment: Attachment) -> list[str]:
+        """How the kernel differs from what ADD set up, one text a difference (CHECK).
 
         Raises DatapathError and its kinds.
         """

@@ -1,69 +1,75 @@
-"""From settings to a device plugin at work: what is decided once, at the agent's start."""
+"""Starts the device plugin from its settings, and reads the node's NICs for its rules."""
 
 from __future__ import annotations
 
-from typing import Final, Self
+from pathlib import Path
+from typing import Final
 
+from core.domain.devices import HostNic
 from core.process.supervision import Supervisor, TaskSpec
+from nodeagent.background_service import BackgroundService
 from nodeagent.devices.advertiser import DeviceAdvertiser, NodeView
 from nodeagent.devices.kubelet_api import DIRECTORY
-from nodeagent.devices.nic_inventory import nics
 from nodeagent.facts import FactsSource
 from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.settings.devices import DeviceSettings
 from nodeagent.telemetry.metrics import AgentMetrics
 
 TASK: Final = "device-plugin"
-"""Its name at the supervisor."""
+"""The name of its supervised task."""
+
+LINKS: Final = Path("/sys/class/net")
 
 
-class Devices:
-    """An offering at work, and what it tells of itself."""
-
-    def __init__(self, advertiser: DeviceAdvertiser, supervisor: Supervisor) -> None:
-        self._advertiser = advertiser
-        self._supervisor = supervisor
-        supervisor.start(TaskSpec(TASK, advertiser.run))
-
-    @classmethod
-    def joined(
-        cls,
-        settings: DeviceSettings,
-        facts: FactsSource,
-        executor: NetnsExecutor,
-        metrics: AgentMetrics,
-        supervisor: Supervisor,
-    ) -> Self:
-        """Begin; kubelet need not be there yet."""
-        node_view = NodeView(
-            lambda: facts.node().labels if facts.node().known else None, lambda: nics(executor)
-        )
-        advertiser = DeviceAdvertiser(settings.rules, settings.kubelet / DIRECTORY, node_view)
-        _observe(advertiser, metrics)
-        return cls(advertiser, supervisor)
-
-    async def close(self) -> None:
-        """End; Pods keep what they have."""
-        await self._supervisor.end(TASK)
-        await self._advertiser.close()
+def start_device_plugin(
+    settings: DeviceSettings,
+    facts: FactsSource,
+    executor: NetnsExecutor,
+    metrics: AgentMetrics,
+    supervisor: Supervisor,
+) -> BackgroundService:
+    """Start to advertise; kubelet may start later. After ``close`` Pods keep their slots."""
+    node_view = NodeView(
+        lambda: facts.node().labels if facts.node().known else None, lambda: host_nics(executor)
+    )
+    advertiser = DeviceAdvertiser(settings.rules, settings.kubelet / DIRECTORY, node_view)
+    _register_metrics(advertiser, metrics)
+    return BackgroundService(supervisor, TaskSpec(TASK, advertiser.run), advertiser.close)
 
 
-def _observe(advertiser: DeviceAdvertiser, metrics: AgentMetrics) -> None:
+def host_nics(executor: NetnsExecutor, links: Path = LINKS) -> list[HostNic]:
+    """Every link of the node, with or without a device in /sys. Raises DatapathError, OSError."""
+    with executor.session(executor.home) as session:
+        return [
+            HostNic(link.name, (links / link.name / "device").exists(), link.loopback)
+            for link in session.links()
+        ]
+
+
+def _register_metrics(advertiser: DeviceAdvertiser, metrics: AgentMetrics) -> None:
     plugins, counts = advertiser.plugins, advertiser.counts
     metrics.gauge(
         "devices_resources",
-        "Resources that kubelet has from this agent",
-        lambda: sum(one.is_registered for one in plugins.values()),
+        "Resources of this agent that are registered at kubelet",
+        lambda: sum(plugin.is_registered for plugin in plugins.values()),
     )
     metrics.gauge(
         "devices_slots",
-        "Slots of all of them",
-        lambda: sum(one.slots for one in plugins.values() if one.is_registered),
+        "Slots of all registered resources",
+        lambda: sum(plugin.slots for plugin in plugins.values() if plugin.is_registered),
     )
-    metrics.gauge("devices_faults", "What does not work now", lambda: len(advertiser.faults))
-    metrics.counter("devices_rounds", "Looks at labels and NICs", lambda: advertiser.rounds)
+    metrics.gauge(
+        "devices_faults", "Faults of the device plugin now", lambda: len(advertiser.faults)
+    )
+    metrics.counter(
+        "devices_rounds", "Reads of the node's labels and NICs", lambda: advertiser.rounds
+    )
     metrics.counter(
         "devices_registrations", "Registrations at kubelet", lambda: counts.registrations
     )
-    metrics.counter("devices_allocations", "Pods that got slots", lambda: counts.allocations)
-    metrics.counter("devices_refusals", "Slots asked for that are none", lambda: counts.refusals)
+    metrics.counter(
+        "devices_allocations", "Pods that were allocated slots", lambda: counts.allocations
+    )
+    metrics.counter(
+        "devices_refusals", "Allocations refused for unknown slots", lambda: counts.refusals
+    )

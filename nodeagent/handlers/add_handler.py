@@ -1,229 +1,146 @@
-"""The CNI ADD whole: addresses, a look at the link before they are on it, and what follows from it.
+"""ADD: allocates addresses for one attachment, for CNI calls and for the HTTP API.
 
-    allocate ──▶ look ──all is well──▶ announce, answer
-       ▲          ├─ stranger ──▶ quarantine the address, release, allocate again
-       │          │                 (or keep and fail: fixed addresses, or switched off)
-       └──────────┘
-                  └─ silent gateway ──▶ release, fail
-
-The HTTP API answers its callers with flags instead, because they look for themselves
-(docs/reference/address-assignment.md, "Batch release"). Promise: at most ``ROUNDS_MAX`` allocations
-and the gate's deadline in all; a DEL of the same container waits for the end; what an ADD that
-fails or is broken off here has got is given back, unless it is fixed.
+CNI callers get a result in the version of CNI that they request; where conflict detection is on,
+the addresses are probed first (``conflict_probe``). HTTP callers get the endpoint with flags and
+probe by themselves (docs/reference/address-assignment.md, "Batch release"). An ADD is idempotent
+by holder and attachment (I7); one that fails or expires leaves nothing allocated (I4).
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from core.allocation.add_request import AddRequest
 from core.allocation.allocator import Added
-from core.domain.facts import PodReference
-from core.domain.model import Nic
-from core.errors import AddressConflict, DeadlineExceeded, GatewayUnreachable, OrbweaverError
-from nodeagent.address_service import AddressService
-from nodeagent.cni_protocol.failures import (
-    ALLOCATION_ERROR,
-    NO_ADDRESS_FOR_INTERFACE,
-    CniFailure,
-    failure_of,
-)
+from core.domain.addresses.routes import requested_routes, unmatched_routes
+from core.domain.facts import PodFacts, RequestFacts
+from core.domain.model import Endpoint
+from core.errors import OrbweaverError
+from nodeagent.cni_protocol.failures import ALLOCATION_ERROR, CniFailure, failure_of
 from nodeagent.cni_protocol.results import add_result
-from nodeagent.conflict_detection.detector import (
-    ConflictingAddress,
-    DetectionResult,
-    DetectionSwitches,
-    Detector,
-)
 from nodeagent.facts import FactsSource
-from nodeagent.gate import Gate
-from nodeagent.handlers.withdrawal_handler import Withdrawal, WithdrawalHandler
-from nodeagent.telemetry.tracing import Tracer
+from nodeagent.handlers.conflict_probe import ConflictProbe, nic_of
+from nodeagent.netlink.namespaces import NetnsExecutor
+from nodeagent.request_runner import (
+    ADD_DEADLINE_S,
+    BOUND_ADD_DEADLINE_S,
+    RequestRunner,
+    require_caller,
+)
+from nodeagent.sriov_master import master_addresses
+from nodeagent.telemetry.metrics import WorkCounts
+from nodeagent.telemetry.tracing import NO_SPAN, Span, Tracer, request_span
 
-ROUNDS_MAX: Final = 3
-"""Allocations of one ADD, each after the first because of a stranger. More strangers than that mean
-that the pool is somebody else's, and a person must look."""
+ALLOCATE: Final = "ipam.allocate"
 
-GIVE_BACK_S_MAX: Final = 5.0
-"""What an ADD that is broken off may take beyond its deadline to leave nothing behind."""
+Allocate = Callable[[AddRequest, RequestFacts], Awaitable[Added]]
+"""Claims the addresses of an ADD: ``Allocator.allocate``, or a wait for pools or bindings first."""
 
-LOOK: Final = "ipam.look"
-"""The span of a look, under the runtime's own."""
+Done = tuple[bytes, dict[str, object]]
+"""Standard output of a CNI call, and the fields of its line in the plugin log."""
 
 _log: Final = logging.getLogger(__name__)
 
-Done = tuple[bytes, dict[str, object]]
-"""Standard output, and what the plugin's log shall say of it."""
-
 
 class AddHandler:
-    """Handles ADDs of the executables."""
+    """Handles ADDs. ``binds``: some ADDs wait for a network provider."""
 
     def __init__(
         self,
-        addresses: AddressService,
-        gate: Gate,
-        detector: Detector,
-        withdrawal_handler: WithdrawalHandler,
-        facts: FactsSource,
-        switches: DetectionSwitches,
+        runner: RequestRunner,
+        counts: WorkCounts,
         tracer: Tracer | None,
+        facts: FactsSource,
+        executor: NetnsExecutor,
+        allocate: Allocate,
+        conflict_probe: ConflictProbe,
+        *,
+        binds: bool = False,
     ) -> None:
-        self._addresses = addresses
-        self._gate = gate
-        self._detector = detector
-        self._withdrawal_handler = withdrawal_handler
-        self._facts = facts
-        self._switches = switches
+        self._runner = runner
+        self._counts = counts
         self._tracer = tracer
+        self._facts = facts
+        self._executor = executor
+        self._allocate = allocate
+        self._conflict_probe = conflict_probe
+        self.deadline_s = BOUND_ADD_DEADLINE_S if binds else ADD_DEADLINE_S
 
     async def handle_add(self, request: AddRequest, version: str, arrived: float) -> Done:
-        """The result with addresses that nobody else uses, in this version of CNI.
+        """The result of a CNI ADD in ``version``; ``arrived`` as in ``allocate_addresses``.
 
-        ``arrived`` as in ``AddressService.serve_add``. Raises CniFailure.
+        Raises CniFailure.
         """
+        probe = self._conflict_probe
         try:
-            switches = self._switches_for(request.pod)
-            if switches.needs_probe:
-                nic = await self._allocate_and_probe(request, switches, arrived)
-            else:  # one allocation, which its own deadline bounds, and no word after it
-                added = await self._addresses.serve_add(request, arrived)
-                nic = _nic_of(added, request.attachment.interface)
-                if switches.announce:
-                    self._detector.announce_later(request.attachment.netns, nic)
+            if probe.is_enabled and (switches := probe.switches_for(request.pod)).needs_probe:
+                nic = await probe.allocate_and_probe(
+                    self.allocate_addresses, request, switches, arrived, self.deadline_s
+                )
+            else:
+                added = await self.allocate_addresses(request, arrived)
+                nic = nic_of(added, request.attachment.interface)
+                if probe.announces:
+                    probe.announce_later(request.attachment.netns, nic)
         except (OrbweaverError, CniFailure) as error:
             raise failure_of(error).prefixed(ALLOCATION_ERROR) from error
-        return add_result(version, nic), {"addresses": nic.cidrs()}
+        cidrs = nic.cidrs()
+        return add_result(version, nic, cidrs), {"addresses": cidrs}
 
-    async def _allocate_and_probe(
-        self, request: AddRequest, switches: DetectionSwitches, arrived: float
-    ) -> Nic:
-        deadline_s = self._addresses.add_deadline_s
-        deadline = asyncio.timeout(deadline_s)
-        try:
-            container = request.attachment.container
-            under_way = self._addresses.lock.run_add(container, request.has_hung_up)
-            with under_way, self._gate.hold_open():
-                async with deadline:
-                    return await self._retry_rounds(request, switches, arrived)
-        except TimeoutError:
-            if not deadline.expired():
-                raise  # of the work itself, such as ETIMEDOUT
-            raise DeadlineExceeded(f"not done within {deadline_s:g} s") from None
+    async def allocate_addresses(self, request: AddRequest, arrived: float) -> Added:
+        """Claim the addresses of one request; ``arrived``: by ``time.perf_counter``.
 
-    async def _retry_rounds(
-        self, request: AddRequest, switches: DetectionSwitches, arrived: float
-    ) -> Nic:
-        conflicts: tuple[ConflictingAddress, ...] = ()
-        for _ in range(ROUNDS_MAX):
-            nic = await self._allocate(request, arrived, conflicts)
-            try:
-                detected = await self._probe(request, nic, switches)
-                if detected == DetectionResult():
-                    return nic
-                conflicts += detected.conflicts
-                await self._withdraw_conflicts(request, detected)
-            except asyncio.CancelledError:
-                await self._withdraw_all(request)
-                raise
-            arrived = time.perf_counter()
-        raise _conflict(request, conflicts, f"and {ROUNDS_MAX} addresses were tried")
+        Raises AllocationError and its kinds, StoreError, RequestError, LogError, CallerGone.
+        """
+        pod, attachment, has_hung_up = request.pod, request.attachment, request.has_hung_up
+        with (
+            self._runner.run_add(
+                self.deadline_s, self._counts, arrived, attachment.container, has_hung_up
+            ) as running,
+            NO_SPAN
+            if self._tracer is None
+            else request_span(
+                self._tracer, "ADD", ALLOCATE, pod, attachment, request.cause.traceparent
+            ) as span,
+        ):
+            if span is not None:
+                cause = request.cause._replace(traceparent=span.traceparent)
+                request = request._replace(cause=cause)
+            await self._facts.learn(pod)
+            facts = self._facts.facts(pod)
+            if request.selection.match_master_subnet:
+                request = await self._with_master_addresses(request)
+            require_caller(has_hung_up)  # it may have given up while the Pod was looked up
+            added = await self._allocate(request, facts)
+            running.tries = added.tries
+            if span is not None:
+                _describe_added(span, added)
+            if added.fresh:
+                _log_unmatched(facts.pod, added.endpoint)
+            return added._replace(migrating=True) if facts.pod.migrating else added
 
-    async def _allocate(
-        self, request: AddRequest, arrived: float, conflicts: Sequence[ConflictingAddress]
-    ) -> Nic:
-        try:
-            added = await self._addresses.serve_add(request, arrived)
-        except OrbweaverError as error:
-            if not conflicts:
-                raise
-            outcome = f"and there is no other address: {error}"
-            raise _conflict(request, conflicts, outcome) from error
-        return _nic_of(added, request.attachment.interface)
-
-    async def _probe(
-        self, request: AddRequest, nic: Nic, switches: DetectionSwitches
-    ) -> DetectionResult:
-        with self._probe_span(request, nic):
-            try:
-                return await self._detector.probe(request.attachment.netns, nic, switches)
-            except OrbweaverError as error:
-                await self._withdrawal_handler.give_up(request, (), error.message)
-                raise
-
-    def _probe_span(self, request: AddRequest, nic: Nic) -> AbstractContextManager[object]:
-        if self._tracer is None:
-            return nullcontext()
-        attributes = {
-            "cni.container_id": request.attachment.container,
-            "network.interface.name": nic.interface,
-        }
-        return self._tracer.request(LOOK, request.cause.traceparent, attributes)
-
-    async def _withdraw_conflicts(self, request: AddRequest, detected: DetectionResult) -> None:
-        """Return when another allocation may help, raise where it cannot."""
-        why = _conflict_texts(request, detected.conflicts) or _silent_gateway_texts(detected)
-        withdrawal = await self._withdrawal_handler.give_up(request, detected.conflicts, why)
-        if not detected.conflicts:
-            raise GatewayUnreachable(
-                why,
-                subject=detected.silent_gateways[0],
-                remedy="is the gateway of the pool right, and the interface on its link?",
-            )
-        if withdrawal is not Withdrawal.DONE:
-            raise _conflict(request, detected.conflicts, withdrawal.value)
-
-    async def _withdraw_all(self, request: AddRequest) -> None:
-        """The deadline has come, or the agent ends: what was allocated is on no link yet."""
-        try:
-            async with asyncio.timeout(GIVE_BACK_S_MAX):
-                await self._withdrawal_handler.give_up(request, (), "the ADD was broken off")
-        except (OrbweaverError, TimeoutError) as error:
-            fields = {"container": request.attachment.container}
-            _log.warning("addresses are not given back: %s", error, extra={"fields": fields})
-
-    def _switches_for(self, pod: PodReference) -> DetectionSwitches:
-        switches = self._switches
-        if switches.conflicts and self._facts.facts(pod).pod.migrating:
-            return switches._replace(conflicts=False)  # the source has the addresses on its link
-        return switches
+    async def _with_master_addresses(self, request: AddRequest) -> AddRequest:
+        netns, interface = request.attachment.netns, request.attachment.interface
+        addresses = await master_addresses(self._executor, netns, interface)
+        return request._replace(selection=request.selection._replace(master_addresses=addresses))
 
 
-def _nic_of(added: Added, interface: str) -> Nic:
-    """What the requesting interface has. Raises CniFailure when that is nothing."""
-    nic = added.endpoint.find(interface)
-    if nic is None or not (nic.ipv4 or nic.ipv6):
-        raise CniFailure(
-            NO_ADDRESS_FOR_INTERFACE,
-            f"no Interface {interface} IP allocation found",
-            "the Pod's annotation must list this interface",
+def _describe_added(span: Span, added: Added) -> None:
+    held = added.endpoint.addresses()
+    span.set_attribute("ipam.tries", added.tries)
+    span.set_attribute("ipam.fresh", added.fresh)
+    span.set_attribute("ipam.pool.names", sorted({pool for _, pool in held}))
+    span.set_attribute("ipam.addresses", [address for address, _ in held])
+
+
+def _log_unmatched(pod: PodFacts, endpoint: Endpoint) -> None:
+    """Log the Pod's routes whose gateway is in no subnet yet: a later NIC may have it."""
+    requested = requested_routes(pod)
+    for route in unmatched_routes(endpoint.nics, requested) if requested else ():
+        fields = {"pod": f"{pod.namespace}/{pod.name}", "route": f"{route.dst} via {route.gw}"}
+        _log.info(
+            "skipped a route of the Pod: its gateway is in no subnet of the NICs so far",
+            extra={"fields": fields},
         )
-    return nic
-
-
-def _conflict(
-    request: AddRequest, conflicts: Sequence[ConflictingAddress], outcome: str
-) -> AddressConflict:
-    return AddressConflict(
-        f"{_conflict_texts(request, conflicts)}; {outcome}",
-        subject=conflicts[0].address,
-        remedy="find who has this hardware address, or reserve the address for it",
-    )
-
-
-def _conflict_texts(request: AddRequest, conflicts: Sequence[ConflictingAddress]) -> str:
-    """In Spiderpool's words, which its users and tests look for."""
-    return "; ".join(
-        f"ip conflict: pod's interface {request.attachment.interface} with an conflicting ip"
-        f" {address}, {address} is located at {mac}"
-        for address, mac in conflicts
-    )
-
-
-def _silent_gateway_texts(detected: DetectionResult) -> str:
-    return "; ".join(f"gateway {gateway} is unreachable" for gateway in detected.silent_gateways)

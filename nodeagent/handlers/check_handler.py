@@ -1,7 +1,7 @@
-"""CHECK that checks: etcd still says what the result of the ADD has said.
+"""CHECK: compares the result of the ADD with etcd.
 
-Promise: every difference is named, all of them at once. It reads the truth and repairs nothing;
-what the kernel has is the main plugin's and the datapath's to check.
+All differences are reported at once; nothing is repaired. The state of the kernel is checked by the
+main plugin and by the coordinator.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from nodeagent.cni_protocol.failures import CHECK_FAILED, CniFailure
 from nodeagent.cni_protocol.netconf import previous_addresses
 from nodeagent.facts import FactsSource
 
-REMEDY: Final = "DEL and ADD this attachment again; `orbctl history` tells what has happened"
+REMEDY: Final = "DEL and ADD this attachment again; `orbctl history` lists what happened"
 
 
 class CheckHandler:
-    """Does CHECKs."""
+    """Handles CHECKs."""
 
     def __init__(self, store: KeyValueStore, keys: Keys, facts: FactsSource) -> None:
         self._store = store
         self._keys = keys
         self._facts = facts
 
-    async def check(self, call: Call) -> None:
-        """Raises CniFailure with what differs, StoreError when the truth cannot be read."""
+    async def handle_check(self, call: Call) -> None:
+        """Raise CniFailure with all differences; raises StoreError when etcd cannot be read."""
         pod = self._facts.facts(call.pod).pod
         differences = await self._differences(call, pod)
         if differences:
@@ -41,45 +41,48 @@ class CheckHandler:
     async def _differences(self, call: Call, pod: PodFacts) -> list[str]:
         key = pod.endpoint_key
         name = "/".join(key)
-        found = (await self._store.read([Get(self._keys.endpoint(*key))])).ranges[0].kvs
-        if not found:
+        kvs = (await self._store.read([Get(self._keys.endpoint(*key))])).ranges[0].kvs
+        if not kvs:
             return [f"there is no endpoint {name}"]
-        endpoint = ENDPOINT.decode(found[0].value)
+        endpoint = ENDPOINT.decode(kvs[0].value)
         nic = endpoint.find(call.attachment.interface)
         if nic is None:
             return [f"endpoint {name} has no interface {call.attachment.interface}"]
-        of_pod = [*_of_holder(endpoint, pod), *_of_attachment(nic, call.attachment)]
+        of_pod = [
+            *_holder_differences(endpoint, pod),
+            *_attachment_differences(nic, call.attachment),
+        ]
         return [
             *([] if _is_handed_over(endpoint, pod) else of_pod),
-            *_of_result(nic, call),
-            *await self._of_claims(endpoint, nic),
+            *_result_differences(nic, call),
+            *await self._claim_differences(endpoint, nic),
         ]
 
-    async def _of_claims(self, endpoint: Endpoint, nic: Nic) -> Sequence[str]:
+    async def _claim_differences(self, endpoint: Endpoint, nic: Nic) -> Sequence[str]:
         pairs = nic.addresses()
         if not pairs:
             return [f"interface {nic.interface} has no address"]
         gets = [Get(self._keys.ip_of(address)) for address, _ in pairs]
         ranges = (await self._store.read(gets)).ranges
         differences = []
-        for (address, pool), found in zip(pairs, ranges, strict=True):
-            if not found.kvs:
+        for (address, pool), result in zip(pairs, ranges, strict=True):
+            if not result.kvs:
                 differences.append(f"address {address} is not claimed")
                 continue
-            claim = CLAIM.decode(found.kvs[0].value)
+            claim = CLAIM.decode(result.kvs[0].value)
             if claim.holder != endpoint.holder:
                 differences.append(f"address {address} is held by {claim.holder}")
             if claim.pool != pool:
-                differences.append(f"address {address} is of pool {claim.pool}, not of {pool}")
+                differences.append(f"address {address} is from pool {claim.pool}, not from {pool}")
         return differences
 
 
 def _is_handed_over(endpoint: Endpoint, pod: PodFacts) -> bool:
-    """Whether another launcher of the VM has come: both hold the addresses while it migrates."""
+    """Whether the endpoint belongs to another launcher of a VM that migrates: both hold it."""
     return pod.fixed == "vm" and endpoint.holder == holder_of(pod) and endpoint.uid != pod.uid
 
 
-def _of_holder(endpoint: Endpoint, pod: PodFacts) -> Iterator[str]:
+def _holder_differences(endpoint: Endpoint, pod: PodFacts) -> Iterator[str]:
     if endpoint.uid == pod.uid:
         return
     if endpoint.holder != holder_of(pod):
@@ -88,25 +91,25 @@ def _of_holder(endpoint: Endpoint, pod: PodFacts) -> Iterator[str]:
         yield f"the endpoint belongs to Pod {endpoint.uid}, not to {pod.uid}"
 
 
-def _of_attachment(nic: Nic, attachment: Attachment) -> Iterator[str]:
+def _attachment_differences(nic: Nic, attachment: Attachment) -> Iterator[str]:
     if nic.container != attachment.container:
         held = f"container {nic.container}" if nic.container else "no container"
         yield f"interface {nic.interface} belongs to {held}, not to {attachment.container}"
     if nic.network and nic.network != attachment.network:
-        yield f"interface {nic.interface} is of network {nic.network}, not of {attachment.network}"
+        yield f"interface {nic.interface} is in network {nic.network}, not in {attachment.network}"
 
 
-def _of_result(nic: Nic, call: Call) -> Iterator[str]:
-    """What the runtime remembers of the ADD, for this interface, against what is claimed."""
+def _result_differences(nic: Nic, call: Call) -> Iterator[str]:
+    """The runtime's result of the ADD (prevResult) against the endpoint, for this interface."""
     if call.conf.previous is None:
         return
-    said = {
+    in_result = {
         address.cidr
         for address in previous_addresses(call.conf.previous)
         if address.interface in ("", call.attachment.interface)
     }
     held = {cidr for cidr in (nic.ipv4, nic.ipv6) if cidr}
-    for cidr in sorted(said - held):
+    for cidr in sorted(in_result - held):
         yield f"prevResult has {cidr}, which interface {nic.interface} does not hold"
-    for cidr in sorted(held - said):
+    for cidr in sorted(held - in_result):
         yield f"interface {nic.interface} holds {cidr}, which prevResult does not have"

@@ -1,8 +1,7 @@
-"""The coordinator's verbs for the doors: in worker threads, one call of a container at a time.
+"""Handles the coordinator's commands in worker threads, one call of a container at a time.
 
-Promise: the event loop never waits for the kernel; a call that its caller has given up goes on to
-its end before the next one of its container begins. It decides nothing: ``nodeagent.coordinator``
-does.
+The event loop never waits for the kernel. A call whose caller has given up runs to its end before
+the next call of its container begins. What to change is decided by ``nodeagent.coordinator``.
 """
 
 from __future__ import annotations
@@ -39,8 +38,8 @@ from nodeagent.netlink.namespaces import NetnsExecutor
 T = TypeVar("T")
 
 WORKERS: Final = 8
-"""Calls in the kernel at once. Its own lock lets one of them change links and routes at a time, but
-what a DEL does is mostly waiting outside it; ADDs gain and lose little."""
+"""Calls in the kernel at once. The kernel's RTNL lock allows one change at a time, but a DEL mostly
+waits outside that lock."""
 
 REMEDY: Final = "DEL and ADD this attachment again"
 
@@ -48,14 +47,14 @@ _log: Final = logging.getLogger(__name__)
 
 
 class AttachmentGcResult(NamedTuple):
-    """What one GC did: attachments taken back, and how many were not in the list."""
+    """The attachments that a GC removed, and the number that were not listed."""
 
     removed: tuple[str, ...]
     missing: int
 
 
 class CoordinatorHandler:
-    """Does the coordinator's ADDs, DELs, CHECKs and GCs."""
+    """Handles the coordinator's ADDs, DELs, CHECKs and GCs."""
 
     def __init__(
         self,
@@ -76,22 +75,23 @@ class CoordinatorHandler:
         self._workers = ThreadPoolExecutor(
             WORKERS, "coordinator", initializer=executor.run_directly
         )
-        self._turns = _Turns()
+        self._container_locks = _ContainerLocks()
 
-    async def add(self, call: Call, conf: WrittenSettings) -> AttachResult | None:
-        """Set a NIC up; None where the mode is disabled. Raises BadInput, DatapathError, NotReady.
+    async def handle_add(self, call: Call, conf: WrittenSettings) -> AttachResult | None:
+        """Set up a NIC; None where the mode is disabled. Raises BadInput, DatapathError, NotReady.
 
-        The Pod's annotation goes before the network configuration, and that before the cluster.
+        The Pod's annotation overrides the network configuration, which overrides the cluster's
+        settings.
         """
         annotations = await self._annotations(call.pod)
         settings = effective(conf, self._cluster.written(), default_route_nic(annotations))
         if settings.mode == "disable":
             return None
-        order = AttachRequest(call.attachment, settings, expected_nics(annotations))
-        return await self._work(call.attachment.container, lambda: self._engine.add(order))
+        request = AttachRequest(call.attachment, settings, expected_nics(annotations))
+        return await self._run(call.attachment.container, lambda: self._engine.attach(request))
 
     def fault(self) -> NotReady | None:
-        """Why no ADD can be set up now, by the cluster's settings as last seen; None: none."""
+        """Why an ADD cannot be handled now; None if it can."""
         try:
             self._cluster.written()
         except NotReady as error:
@@ -99,163 +99,165 @@ class CoordinatorHandler:
         return None
 
     async def configuration(self, pod: PodReference) -> WrittenSettings:
-        """The settings that a network configuration may leave out for this Pod.
+        """The settings of this Pod that its network configuration may leave out.
 
         Raises NotReady, and WrongInput when the API server has no such Pod.
         """
         annotations = await self._annotations(pod)
-        wish = WrittenSettings(pod_default_route_nic=default_route_nic(annotations))
-        return fallen_back(wish, self._cluster.written())
+        of_pod = WrittenSettings(pod_default_route_nic=default_route_nic(annotations))
+        return fallen_back(of_pod, self._cluster.written())
 
-    async def delete(self, call: Call, conf: WrittenSettings) -> bool:
-        """Take a NIC's set-up back; whether there was something. Raises DatapathError."""
-        settings = self._lenient(conf)
+    async def handle_delete(self, call: Call, conf: WrittenSettings) -> bool:
+        """Revert what was set up for a NIC; whether there was something. Raises DatapathError."""
+        settings = self._settings_or_default(conf)
         if settings.mode == "disable":
             return False
         attachment, first = call.attachment, settings.first_nic
-        return await self._work(
-            attachment.container, lambda: self._engine.delete(attachment, first)
-        )
+        return await self._run(attachment.container, lambda: self._engine.detach(attachment, first))
 
-    async def check(self, call: Call, conf: WrittenSettings) -> None:
-        """Raises CniFailure with every difference, DatapathError when the kernel cannot be read."""
-        if self._lenient(conf).mode == "disable":
+    async def handle_check(self, call: Call, conf: WrittenSettings) -> None:
+        """Raise CniFailure with all differences, DatapathError if the kernel cannot be read."""
+        if self._settings_or_default(conf).mode == "disable":
             return
         attachment = call.attachment
-        found = await self._work(attachment.container, lambda: self._engine.check(attachment))
-        if found:
-            raise CniFailure(CHECK_FAILED, f"CHECK failed: {'; '.join(found)}", REMEDY)
+        differences = await self._run(
+            attachment.container, lambda: self._engine.find_differences(attachment)
+        )
+        if differences:
+            raise CniFailure(CHECK_FAILED, f"CHECK failed: {'; '.join(differences)}", REMEDY)
 
-    async def collect(self, call: Call) -> AttachmentGcResult:
-        """Take back what the runtime no longer knows, on evidence only (invariant I6).
+    async def handle_gc(self, call: Call) -> AttachmentGcResult:
+        """Remove attachments that the runtime no longer lists, on evidence only (I6).
 
-        It goes on after what cannot be taken back. Raises CniFailure when the list of valid
-        attachments is missing, or with what failed.
+        It continues after errors. Raises CniFailure when the list of valid attachments is missing,
+        or with all errors at the end.
         """
         valid = valid_attachments(call.conf)
-        known = await self._known()
         suspects = [
-            each
-            for each in known
-            if each.network == call.conf.name and (each.container, each.interface) not in valid
+            record
+            for record in await self._all_records()
+            if record.network == call.conf.name
+            and (record.container, record.interface) not in valid
         ]
-        look = self._missing.look(call.conf.name)
+        gc_pass = self._missing.start(call.conf.name)
         removed: list[str] = []
         errors: list[str] = []
-        for each in suspects:
-            if look.evidence((each.container, each.interface), each.netns):
-                name = f"{each.container}/{each.interface}"
+        for record in suspects:
+            if gc_pass.evidence((record.container, record.interface), record.netns):
+                name = f"{record.container}/{record.interface}"
                 try:
-                    await self._remove(each)
+                    await self._remove(record)
                     removed.append(name)
                 except DatapathError as error:
                     errors.append(f"{name}: {error}")
-        look.remember()
+        gc_pass.end()
         if errors:
             raise incomplete("attachments", errors, len(removed))
         return AttachmentGcResult(tuple(removed), len(suspects))
 
-    async def sweep(self) -> int:
-        """Take back what Pods have lost while no agent was there to hear of it; how many NICs.
+    async def remove_stale(self) -> int:
+        """Remove attachments whose NIC disappeared while no agent ran; returns their number.
 
-        Evidence is a wire that is gone, or a namespace without the NIC. What fails is logged.
-        Raises DatapathError when the records cannot be read.
+        Evidence is a missing host veth, or a namespace without the NIC. Failures are logged. Raises
+        DatapathError when the records cannot be read.
         """
-        known = await self._known()
-        swept = 0
-        for each in known:
+        count = 0
+        for record in await self._all_records():
             try:
-                lost = await self._work(each.container, partial(self._engine.is_orphaned, each))
-                if lost:
-                    await self._remove(each)
-                    swept += 1
+                is_stale = partial(self._engine.is_orphaned, record)
+                if await self._run(record.container, is_stale):
+                    await self._remove(record)
+                    count += 1
             except DatapathError as error:
-                _log.warning("%s/%s is not taken back: %s", each.container, each.interface, error)
-        return swept
+                name = f"{record.container}/{record.interface}"
+                _log.warning("cannot remove the stale attachment %s: %s", name, error)
+        return count
 
     def close(self) -> None:
-        """Let the workers end what they do."""
+        """Wait for the calls in the workers, and stop them."""
         self._workers.shutdown(wait=True, cancel_futures=True)
         self._announcer.close()
 
     async def _annotations(self, pod: PodReference) -> Mapping[str, str]:
-        """The annotations of a Pod, once Pod and cluster are known. Raises NotReady, WrongInput."""
+        """The annotations of a Pod, after learning of it. Raises NotReady, WrongInput."""
         await self._cluster.learn()
         await self._facts.learn(pod)
         return self._facts.facts(pod).pod.annotations
 
-    async def _remove(self, each: AttachmentRecord) -> None:
-        attachment = Attachment(each.container, each.interface, each.network, each.netns)
-        await self._work(each.container, lambda: self._engine.delete(attachment, ""))
+    async def _remove(self, record: AttachmentRecord) -> None:
+        attachment = Attachment(record.container, record.interface, record.network, record.netns)
+        await self._run(record.container, lambda: self._engine.detach(attachment, ""))
 
-    def _lenient(self, conf: WrittenSettings) -> CoordinatorSettings:
-        """The settings for a DEL: what nobody could have set up with does not hinder it."""
+    def _settings_or_default(self, conf: WrittenSettings) -> CoordinatorSettings:
+        """The settings for DEL and CHECK; the built-in ones where they are invalid or unknown."""
         try:
             return effective(conf, self._cluster.written())
         except (BadInput, NotReady):
             return effective(BUILT_IN, BUILT_IN)
 
-    async def _known(self) -> list[AttachmentRecord]:
+    async def _all_records(self) -> list[AttachmentRecord]:
         """Every record on the node. Raises DatapathError."""
-        return await self._submitted(lambda: list(self._records.all()), "records of attachments")
+        return await self._submit(lambda: list(self._records.all()), "records of attachments")
 
-    async def _work(self, container: str, do: Callable[[], T]) -> T:
-        """One call of a container after the other; those that wait take no worker."""
-        async with self._turns.turn(container) as turn:
-            return await self._submitted(do, container, turn)
+    async def _run(self, container: str, call: Callable[[], T]) -> T:
+        """Run one call of a container after the other; a waiting call occupies no worker."""
+        async with self._container_locks.hold(container) as held:
+            return await self._submit(call, container, held)
 
-    async def _submitted(self, do: Callable[[], T], subject: str, turn: _Turn | None = None) -> T:
+    async def _submit(
+        self, call: Callable[[], T], subject: str, held: _HeldLock | None = None
+    ) -> T:
         try:
-            work = self._workers.submit(do)
+            work = self._workers.submit(call)
         except RuntimeError:
             raise NotReady("the agent is shutting down", remedy="try again later") from None
-        if turn is not None:
-            turn.work = work
+        if held is not None:
+            held.work = work
         try:
             return await asyncio.wrap_future(work)
         except OSError as error:
-            # Such as descriptors or memory that the kernel has no more of.
-            raise DatapathError(f"the kernel refuses: {error}", subject=subject) from error
+            # Such as EMFILE or ENOMEM.
+            raise DatapathError(f"the kernel refused a call: {error}", subject=subject) from error
 
 
-class _Turn:
-    """``work`` is what the turn lasts for, though its caller may have given it up."""
+class _HeldLock:
+    """``work``: the call that the lock is held for, even if its caller has given up."""
 
     work: Future[Any] | None = None
 
 
-class _Turns:
-    """One turn at a time for each container."""
+class _ContainerLocks:
+    """One lock for each container that has calls."""
 
     def __init__(self) -> None:
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
 
     @asynccontextmanager
-    async def turn(self, container: str) -> AsyncIterator[_Turn]:
-        """Wait for a turn; it is over when its work is, in a worker thread."""
+    async def hold(self, container: str) -> AsyncIterator[_HeldLock]:
+        """Hold the lock of a container until its work ends in a worker thread."""
         lock, users = self._locks.get(container, (asyncio.Lock(), 0))
         self._locks[container] = (lock, users + 1)
         try:
             await lock.acquire()
         except BaseException:
-            self._leave(container)
+            self._forget(container)
             raise
-        turn = _Turn()
+        held = _HeldLock()
         try:
-            yield turn
+            yield held
         finally:
-            if turn.work is None or turn.work.done():
-                self._end(container)
+            if held.work is None or held.work.done():
+                self._release(container)
             else:
                 loop = asyncio.get_running_loop()
-                end = partial(loop.call_soon_threadsafe, self._end, container)
-                turn.work.add_done_callback(lambda _: end())
+                release = partial(loop.call_soon_threadsafe, self._release, container)
+                held.work.add_done_callback(lambda _: release())
 
-    def _end(self, container: str) -> None:
+    def _release(self, container: str) -> None:
         self._locks[container][0].release()
-        self._leave(container)
+        self._forget(container)
 
-    def _leave(self, container: str) -> None:
+    def _forget(self, container: str) -> None:
         lock, users = self._locks.pop(container)
         if users > 1:
             self._locks[container] = (lock, users - 1)

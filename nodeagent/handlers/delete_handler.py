@@ -1,8 +1,9 @@
-"""DEL: release what an attachment held, once, and only what it held.
+"""DEL: releases the addresses of one attachment, once, and no others.
 
-Promise: nothing left to do is success (I7); a late DEL of an older sandbox ends nothing (I3). That
-a Pod has ended, or that its fixed address is not wanted any more, is believed only when it is
-certain: what a watch lacks is asked of the source of truth, and a doubt keeps the address (I6).
+A DEL succeeds when nothing is left to release (I7). A late DEL of an older sandbox releases nothing
+(I3). Addresses are released only when it is certain that the Pod has ended, or that its fixed
+address is no longer wanted: if the watch does not prove it, the API server is asked, and without
+its answer the address is kept (I6).
 """
 
 from __future__ import annotations
@@ -17,20 +18,25 @@ from core.domain.fixed.validity import Validity
 from core.domain.model import Attachment, Endpoint
 from nodeagent.cni_protocol.call import Call
 from nodeagent.facts import FactsSource, Liveness
+from nodeagent.request_runner import DEL_DEADLINE_S, RequestRunner
+from nodeagent.telemetry.metrics import WorkCounts
+from nodeagent.telemetry.tracing import NO_SPAN, Tracer, request_span, valid_traceparent
 
-ASKED_MAX: Final = 3
-"""Endpoints of one DEL that the source of truth is asked about, each after a change by another."""
+RELEASE: Final = "ipam.release"
+
+CONFIRMATIONS_MAX: Final = 3
+"""Times that one DEL asks the API server, each after another writer changed the endpoint."""
 
 
 class Deleted(NamedTuple):
-    """What a DEL did; ``tries`` 1 if no race was lost."""
+    """What a DEL did; ``tries``: transactions, 1 if no other writer interfered."""
 
     released: Released
     tries: int
 
 
 class DeleteRequest(NamedTuple):
-    """One DEL, from whichever door."""
+    """One DEL, from any server. ``traceparent`` is the runtime's, "" for none."""
 
     pod: PodReference
     attachment: Attachment
@@ -38,87 +44,123 @@ class DeleteRequest(NamedTuple):
 
 
 def read_delete_request(call: Call) -> DeleteRequest:
-    """The order of a CNI call."""
+    """The request of a CNI DEL."""
     return DeleteRequest(call.pod, call.attachment, call.traceparent)
 
 
 class DeleteHandler:
-    """Does DELs."""
+    """Handles DELs. ``add_deadline_s``: how long an ADD may take, which a DEL waits for."""
 
-    def __init__(self, releaser: Releaser, facts: FactsSource, actor: str) -> None:
+    def __init__(
+        self,
+        runner: RequestRunner,
+        counts: WorkCounts,
+        tracer: Tracer | None,
+        releaser: Releaser,
+        facts: FactsSource,
+        actor: str,
+        add_deadline_s: float = DEL_DEADLINE_S,
+    ) -> None:
+        self._runner = runner
+        self._counts = counts
+        self._tracer = tracer
         self._releaser = releaser
         self._facts = facts
         self._actor = actor
+        # With a shorter deadline than its ADD, a DEL would leave what that ADD allocates.
+        self.deadline_s = max(DEL_DEADLINE_S, add_deadline_s)
 
-    async def delete(self, order: DeleteRequest) -> Deleted:
-        """Raises StoreError, LogError."""
-        pod = self._facts.facts(order.pod).pod
-        attachment = order.attachment
+    async def handle_delete(self, request: DeleteRequest, arrived: float) -> Deleted:
+        """Release the addresses of an attachment; ``arrived``: by ``time.perf_counter``.
+
+        Raises StoreError, RequestError, LogError.
+        """
+        pod, attachment = request.pod, request.attachment
+        traceparent = request.traceparent
+        with self._runner.measure(self.deadline_s, self._counts, arrived) as measured:
+            await self._runner.wait_for_adds(attachment.container)
+            tracer = self._tracer
+            with (
+                NO_SPAN
+                if tracer is None
+                else request_span(tracer, "DEL", RELEASE, pod, attachment, traceparent)
+            ) as span:
+                traceparent = valid_traceparent(traceparent) if span is None else span.traceparent
+                deleted = await self._release(request, traceparent)
+                measured.tries = deleted.tries
+                if span is not None:
+                    span.set_attribute("ipam.tries", deleted.tries)
+                    span.set_attribute("ipam.addresses", list(deleted.released.addresses))
+                return deleted
+
+    async def _release(self, request: DeleteRequest, traceparent: str) -> Deleted:
+        pod = self._facts.facts(request.pod).pod
+        attachment = request.attachment
         evidence = f"CNI DEL of container {attachment.container}"
-        cause = Cause(self._actor, attachment.container, "", order.traceparent)
+        cause = Cause(self._actor, attachment.container, "", traceparent)
         release = ReleaseRequest("deleted", evidence, cause)
-        judge = _Judge(self._facts, order, migrating=pod.migrating)
+        judge = _Judge(self._facts, request, migrating=pod.migrating)
         while True:
             released = await self._releaser.release(pod.endpoint_key, judge.decide, release)
-            if not await judge.answer_open_question():
+            if not await judge.confirm_undecided():
                 return Deleted(released, max(judge.tries, 1))
 
 
 class _Judge:
-    """Judges the endpoint of one DEL.
+    """Decides whether a DEL releases an endpoint.
 
-    By what is known, if that keeps it or is certain; else ``answer_open_question`` asks the source
-    of truth about the endpoint that was there, and that one is judged by the answer (I6).
+    It decides by what the watch shows, if that is certain or keeps the addresses. Otherwise
+    ``confirm_undecided`` asks the API server about the endpoint, and the answer decides (I6).
     """
 
-    def __init__(self, facts: FactsSource, order: DeleteRequest, *, migrating: bool) -> None:
+    def __init__(self, facts: FactsSource, request: DeleteRequest, *, migrating: bool) -> None:
         self._facts = facts
-        self._order = order
+        self._request = request
         self._migrating = migrating
-        self._open: Endpoint | None = None
+        self._undecided: Endpoint | None = None
         self._answers: dict[Endpoint, tuple[Liveness, Validity | None]] = {}
         self.tries = 0
 
     def decide(self, endpoint: Endpoint) -> ReleaseDecision:
         """See ``Releaser.release``."""
         self.tries += 1
-        self._open = None
-        late = self._decided(endpoint, Liveness(alive=False), None)
-        if not late.ends:
-            return late
+        self._undecided = None
+        if_dead = self._decide(endpoint, Liveness(alive=False), None)
+        if not if_dead.ends:
+            return if_dead
         if endpoint in self._answers:
-            return self._decided(endpoint, *self._answers[endpoint])
-        liveness, wanted = self._facts.liveness(self._order.pod), self._facts.wanted(endpoint)
+            return self._decide(endpoint, *self._answers[endpoint])
+        liveness, wanted = self._facts.liveness(self._request.pod), self._facts.wanted(endpoint)
         if wanted is not None and wanted.state == "valid":
-            return self._decided(endpoint, Liveness(None), wanted)
+            return self._decide(endpoint, Liveness(None), wanted)
         if liveness is not None and wanted is None:
-            return self._decided(endpoint, liveness, None)
-        if len(self._answers) >= ASKED_MAX:
+            return self._decide(endpoint, liveness, None)
+        if len(self._answers) >= CONFIRMATIONS_MAX:
             return ReleaseDecision(False, "it changed each time that the API server was asked")
-        self._open = endpoint
-        return ReleaseDecision(False, "the source of truth has to be asked", asks=True)
+        self._undecided = endpoint
+        return ReleaseDecision(False, "the API server has to confirm it first", asks=True)
 
-    async def answer_open_question(self) -> bool:
-        """Ask, if something has to be asked: then the endpoint can be judged again."""
-        endpoint = self._open
+    async def confirm_undecided(self) -> bool:
+        """Ask the API server about an undecided endpoint; True if ``decide`` can decide again."""
+        endpoint = self._undecided
         if endpoint is None:
             return False
-        liveness = await self._facts.confirm(self._order.pod)
+        liveness = await self._facts.confirm(self._request.pod)
         keeps = liveness.alive or liveness.doubt
         wanted = None if keeps else await self._facts.confirm_wanted(endpoint)
         self._answers[endpoint] = liveness, wanted
         return True
 
-    def _decided(
+    def _decide(
         self, endpoint: Endpoint, liveness: Liveness, wanted: Validity | None
     ) -> ReleaseDecision:
         if liveness.doubt:
             return ReleaseDecision(False, liveness.doubt)
-        order = self._order
+        request = self._request
         return decide_release(
             endpoint,
-            order.attachment,
-            order.pod.uid,  # as the runtime says it: without one, the container fences
+            request.attachment,
+            request.pod.uid,  # from the runtime; without a UID the container id is compared
             alive=liveness.alive,
             wanted=wanted,
             migrating=self._migrating,

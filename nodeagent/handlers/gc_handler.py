@@ -1,9 +1,9 @@
-"""GC: release what the runtime no longer knows, on evidence only (CNI 1.1.0; I6).
+"""GC: releases addresses of attachments that the runtime no longer lists (CNI 1.1.0; I6).
 
-Looked at: NICs of endpoints of this node and of the network that the call names, attached for a
-container that is not in the list of valid ones, and what that proves is in
-``missing_attachments``. Releases are fenced as a DEL's are (I3). It goes on after errors and
-reports them at the end, and never touches another node or network.
+It considers NICs of this node's endpoints in the network of the call whose container is not in the
+list of valid attachments; ``missing_attachments`` decides what that proves. Releases are fenced as
+those of DEL (I3). GC continues after errors and reports them at the end. It never changes endpoints
+of another node or network.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from nodeagent.handlers.missing_attachments import (
 
 PAGE_ENDPOINTS: Final = 2_000
 ENDPOINTS_MAX: Final = 1_000_000
-"""Endpoints of the cluster that one call reads; beyond it the call fails by name."""
+"""Endpoints of the cluster that one call reads; with more it fails."""
 
 
 class EndpointGcResult(NamedTuple):
-    """What one GC did: the endpoints released, and how many attachments were not in the list."""
+    """The endpoints that a GC released, and the number of attachments that were not listed."""
 
     released: tuple[str, ...]
     missing: int
 
 
 class GcHandler:
-    """Does GCs."""
+    """Handles GCs."""
 
     def __init__(
         self,
@@ -62,47 +62,50 @@ class GcHandler:
         self._actor = actor
         self._missing = MissingAttachments(monotonic)
 
-    async def collect(self, call: Call) -> EndpointGcResult:
-        """Raises CniFailure when the list is missing or something could not be released."""
+    async def handle_gc(self, call: Call) -> EndpointGcResult:
+        """Release what is not listed.
+
+        Raises CniFailure when the list is missing, or when an endpoint could not be released.
+        """
         valid = valid_attachments(call.conf)
         network = call.conf.name
-        look = self._missing.look(network)
+        gc_pass = self._missing.start(network)
         released: list[str] = []
         errors: list[str] = []
         async for endpoint in self._endpoints(errors):
             suspects = _suspects(endpoint, network, valid)
-            evidence = [look.evidence(_sandbox(nic), nic.netns) for nic in suspects]
+            evidence = [gc_pass.evidence(_sandbox(nic), nic.netns) for nic in suspects]
             if not any(evidence):
                 continue
-            gone = [nic for nic, words in zip(suspects, evidence, strict=True) if words]
-            order = self._order(endpoint, gone, "; ".join(filter(None, evidence)), call)
+            gone = [nic for nic, proof in zip(suspects, evidence, strict=True) if proof]
+            release = self._release_request(endpoint, gone, "; ".join(filter(None, evidence)), call)
             try:
-                if await self._release(endpoint, order):
+                if await self._release(endpoint, release):
                     released.append("/".join(endpoint.key))
             except OrbweaverError as error:
                 errors.append(f"{'/'.join(endpoint.key)}: {error}")
-        look.remember()
+        gc_pass.end()
         if errors:
             raise incomplete("endpoints", errors, len(released))
-        return EndpointGcResult(tuple(released), len(look.missed))
+        return EndpointGcResult(tuple(released), len(gc_pass.missed))
 
     async def _endpoints(self, errors: list[str]) -> AsyncIterator[Endpoint]:
-        """This node's endpoints, page by page at one revision, so that memory stays bounded.
+        """This node's endpoints, page by page at one revision, which bounds memory.
 
-        ``errors`` receives those that cannot be read.
+        ``errors`` receives a text for each that cannot be read.
         """
         start, end = self._keys.room("endpoint")
         node = self._node.encode()
-        revision, seen = 0, 0
+        revision, count = 0, 0
         while True:
             result = await self._store.read([Get(start, end, PAGE_ENDPOINTS)], revision=revision)
             revision = result.revision
             page = result.ranges[0]
-            seen += len(page.kvs)
-            if seen > ENDPOINTS_MAX:
+            count += len(page.kvs)
+            if count > ENDPOINTS_MAX:
                 raise BadInput(f"more than {ENDPOINTS_MAX} endpoints", subject="endpoints")
             for kv in page.kvs:
-                # Most endpoints are of other nodes, and those need no decoding.
+                # Most endpoints belong to other nodes; decoding them would cost more than this.
                 if node not in kv.value:
                     continue
                 try:
@@ -116,10 +119,10 @@ class GcHandler:
                 return
             start = page.kvs[-1].key + b"\0"
 
-    def _order(
+    def _release_request(
         self, endpoint: Endpoint, gone: list[Nic], evidence: str, call: Call
     ) -> ReleaseRequest:
-        """Release the NICs that are gone; keep what is attached elsewhere, and its open NICs."""
+        """Release the NICs that are gone; keep NICs of other sandboxes and unnamed ones."""
         namespaces = {nic.netns for nic in gone if is_netns_gone(nic.netns)}
         keep = tuple(
             nic for nic in endpoint.nics if nic not in gone and nic.netns not in namespaces
@@ -129,24 +132,24 @@ class GcHandler:
         cause = Cause(self._actor, gone[0].container, "", call.traceparent)
         return ReleaseRequest("gc", evidence, cause, keep)
 
-    async def _release(self, endpoint: Endpoint, order: ReleaseRequest) -> bool:
-        """Release, if the endpoint still is what the evidence is about."""
+    async def _release(self, endpoint: Endpoint, release: ReleaseRequest) -> bool:
+        """Release an endpoint unless it has changed or is wanted; whether it was released."""
         wanted = await self._facts.confirm_wanted(endpoint)
         evidence = "" if wanted is None else wanted.why
 
-        def decide(found: Endpoint) -> ReleaseDecision:
+        def decide(current: Endpoint) -> ReleaseDecision:
             if wanted is not None and wanted.keeps:
                 return ReleaseDecision(False, f"fixed: {wanted.why}")
-            if found != endpoint:
+            if current != endpoint:
                 return ReleaseDecision(False, "it changed")
-            return ReleaseDecision(True, "the runtime no longer knows it", evidence=evidence)
+            return ReleaseDecision(True, "the runtime no longer lists it", evidence=evidence)
 
-        released = await self._releaser.release(endpoint.key, decide, order)
+        released = await self._releaser.release(endpoint.key, decide, release)
         return bool(released.addresses)
 
 
 def _suspects(endpoint: Endpoint, network: str, valid: frozenset[Sandbox]) -> list[Nic]:
-    """The NICs of this network that were attached for a container and are not valid any more."""
+    """The NICs of this network whose container is not in the list."""
     return [
         nic
         for nic in endpoint.nics

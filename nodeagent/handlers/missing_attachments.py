@@ -1,8 +1,8 @@
-"""What a GC's list of valid attachments lacks, and when that is evidence (CNI 1.1.0; I6).
+"""Attachments missing from a GC's list, and when that is evidence that they are gone (I6).
 
-Absence from a list proves nothing, be it once or empty. Evidence is that the network namespace is
-gone, or that two calls in a row at least ``GC_TWICE_S`` apart both missed the attachment. What was
-missed once is remembered by this process alone: a restart starts anew.
+Being missing once proves nothing, and an empty list proves nothing. Evidence is that the network
+namespace is gone, or that the attachment is missing from consecutive GC calls at least
+``GC_TWICE_S`` apart. What was missing is kept in memory only: a restart of the agent starts anew.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from nodeagent.cni_protocol.failures import GC_INCOMPLETE, INVALID_CONFIG, CniFa
 from nodeagent.cni_protocol.netconf import NetConf
 
 GC_TWICE_S: Final = 60.0
-"""Between two calls that both miss an attachment: longer than a runtime takes to make a sandbox."""
+"""Seconds between two GC calls that miss an attachment; longer than creating a sandbox takes."""
 
 MISSED_MAX: Final = 10_000
-"""Attachments remembered as missed once; a node holds hundreds."""
+"""Missing attachments that are remembered; a node has hundreds of attachments."""
 
 ERRORS_SHOWN_MAX: Final = 10
 
@@ -32,31 +32,31 @@ Sandbox = tuple[str, str]
 
 
 class MissingAttachments:
-    """Remembers, by network, what the last GC missed and since when."""
+    """Remembers, by network, what was missing from the last GC and since when."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._missed: dict[str, dict[Sandbox, float]] = {}
 
-    def look(self, network: str) -> GcPass:
-        """One GC's look at a network."""
+    def start(self, network: str) -> GcPass:
+        """Begin one GC of a network."""
         return GcPass(self, network, self._missed.get(network, {}), self._monotonic())
 
     def remember(self, network: str, missed: dict[Sandbox, float]) -> None:
-        """Keep what this GC has missed, as far as there is room."""
+        """Keep what was missing from this GC, up to ``MISSED_MAX`` in all networks."""
         self._missed.pop(network, None)
-        room = max(MISSED_MAX - sum(len(each) for each in self._missed.values()), 0)
-        if len(missed) > room:
+        left = max(MISSED_MAX - sum(map(len, self._missed.values())), 0)
+        if len(missed) > left:
             _log.warning(
-                "GC of network %s missed %d attachments and remembers %d of them: the limit of all"
-                " networks is %d; the others count as missed from a later GC on",
-                *(network, len(missed), room, MISSED_MAX),
+                "GC of network %s: %d attachments are missing, and only %d of them are remembered"
+                " (the limit for all networks is %d); the others are released by a later GC",
+                *(network, len(missed), left, MISSED_MAX),
             )
-        self._missed[network] = dict(islice(missed.items(), room))
+        self._missed[network] = dict(islice(missed.items(), left))
 
 
 class GcPass:
-    """One GC: ``missed`` is when each attachment was missed first."""
+    """One GC; ``missed``: when each missing attachment was missing for the first time."""
 
     def __init__(
         self, memory: MissingAttachments, network: str, before: dict[Sandbox, float], now: float
@@ -68,51 +68,51 @@ class GcPass:
         self.missed: dict[Sandbox, float] = {}
 
     def evidence(self, sandbox: Sandbox, netns: str) -> str:
-        """What proves that a missing attachment is gone, in words; "" for nothing yet."""
+        """The text of the proof that a missing attachment is gone; "" if there is none yet."""
         since = self.missed[sandbox] = self._before.get(sandbox, self._now)
         container, interface = sandbox
-        what = f"container {container} interface {interface}"
+        subject = f"container {container} interface {interface}"
         if is_netns_gone(netns):
-            return f"{what}: network namespace {netns} is gone"
+            return f"{subject}: network namespace {netns} is gone"
         if self._now - since >= GC_TWICE_S:
-            return f"{what}: missing from GC calls {self._now - since:.0f} s apart"
+            return f"{subject}: missing from GC calls {self._now - since:.0f} s apart"
         return ""
 
-    def remember(self) -> None:
-        """The look is over."""
+    def end(self) -> None:
+        """Remember what was missing."""
         self._memory.remember(self._network, self.missed)
 
 
 def valid_attachments(conf: NetConf) -> frozenset[Sandbox]:
-    """Both spellings of the list, joined: libcni sends both (SPEC.md 1.1.0, GC)."""
+    """The union of both lists that libcni sends (SPEC.md 1.1.0, GC). Raises CniFailure."""
     if conf.valid_attachments is None and conf.attachments is None:
         raise CniFailure(
             INVALID_CONFIG,
             "cni.dev/valid-attachments is missing",
-            "GC without the list of valid attachments would end them all",
+            "without the list of valid attachments GC would release all of them",
         )
     both = (*(conf.valid_attachments or ()), *(conf.attachments or ()))
-    return frozenset((each.container_id, each.ifname) for each in both)
+    return frozenset((attachment.container_id, attachment.ifname) for attachment in both)
 
 
 def incomplete(what: str, errors: list[str], done: int) -> CniFailure:
-    """The failure of a GC that went on after errors: "endpoints" are ``what`` it looked at."""
+    """The failure of a GC with errors; ``what``: the kind of objects, such as "endpoints"."""
     shown = "; ".join(errors[:ERRORS_SHOWN_MAX])
     more = len(errors) - ERRORS_SHOWN_MAX
     rest = f"; and {more} more" if more > 0 else ""
     return CniFailure(
         GC_INCOMPLETE,
         f"GC failed for {len(errors)} {what}: {shown}{rest}",
-        f"{done} {what} were released; the next GC tries the others again",
+        f"{done} {what} were released; the next GC tries the rest again",
     )
 
 
 def is_netns_gone(path: str) -> bool:
-    """Whether the namespace certainly is no more.
+    """Whether a network namespace certainly does not exist any more.
 
-    Only where we would see it: its directory is there for us and it is not. Paths below /proc are
-    of another PID namespace's processes as often as not, and prove nothing; neither does a path
-    that cannot be looked up.
+    True only if its directory exists for this process and the path does not. A path below /proc
+    proves nothing, because it may belong to a process of another PID namespace; neither does a path
+    whose lookup fails.
     """
     if not path.startswith("/") or path.startswith("/proc/"):
         return False

@@ -28,7 +28,7 @@ from core.domain.selection.explanation import missing_pool_of
 from core.domain.selection.request import SelectionSettings
 from core.errors import AddressesUsedOut, AllocationError, Compacted, PoolPending, WrongInput
 from core.projections.configuration_view import ConfigurationView
-from nodeagent.address_service import Allocate
+from nodeagent.handlers.add_handler import Allocate
 
 WAIT_S_MAX: Final = 25.0
 """Below the deadline of an ADD, so that the caller hears what was waited for."""

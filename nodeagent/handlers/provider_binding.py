@@ -29,7 +29,7 @@ from core.eventstore.codec import ENDPOINT
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
 from core.eventstore.retry_policies import racing
-from nodeagent.address_service import Allocate
+from nodeagent.handlers.add_handler import Allocate
 
 BIND_S_MAX: Final = 90.0
 """From the beginning of an ADD to its answer, below ``BOUND_ADD_DEADLINE_S`` of the gate."""

@@ -1,11 +1,12 @@
-"""Giving addresses back after a failed detection.
+"""Releases addresses after a failed conflict detection.
 
 See docs/reference/address-assignment.md, "Batch release".
 
-``withdraw`` is ``DELETE /v1/ipam/ips`` for callers that look for themselves, ``give_up`` is for the
-agent's own detection, which knows more. Where a stranger uses an address it is quarantined first,
-so that nobody gets it in between, then released. Fixed addresses are never given up this way. Only
-what the Pod of that UID holds is released.
+``withdraw_endpoint`` is ``DELETE /v1/ipam/ips``, for callers that probe by themselves;
+``withdraw_nic`` is for the agent's own probe, which knows the addresses and MAC addresses. An
+address that a conflicting host uses is quarantined before it is released, so that it is not
+allocated again in between. Fixed addresses are never released here. Only addresses of the Pod with
+the given UID are released.
 """
 
 from __future__ import annotations
@@ -31,12 +32,14 @@ from core.projections.configuration_view import ConfigurationView
 from nodeagent.conflict_detection.detector import ConflictingAddress
 from nodeagent.facts import FactsSource
 
-REASON: Final = "in use by a stranger, as the plugin on this node has seen"
-STRANGER: Final = "in use by a stranger, who answered before the address was on a link"
+REPORTED: Final = "in use by a conflicting host, as the CNI plugin on this node reported"
+PROBED: Final = (
+    "in use by a conflicting host, which answered a probe before the Pod had the address"
+)
 
-ADDRESSES_OF_A_STRANGER_MAX: Final = 16
-"""In quarantine because of one hardware address, in the whole cluster. A proxy that answers for
-every address would otherwise take a pool away, address by address."""
+ADDRESSES_OF_A_HOST_MAX: Final = 16
+"""Addresses in quarantine because of one MAC address, in the whole cluster. A proxy that answers
+for every address would otherwise use up a pool, address by address."""
 
 
 class Withdrawal(Enum):
@@ -46,13 +49,13 @@ class Withdrawal(Enum):
     SWITCHED_OFF = "forbid releasing IPs for stateless workload"
     STATEFUL = "forbid releasing IPs for stateful workload"
     TOO_MANY = (
-        f"{ADDRESSES_OF_A_STRANGER_MAX} addresses are in quarantine because of it already, and no"
-        " more will be: is it a proxy that answers for all of them?"
+        f"{ADDRESSES_OF_A_HOST_MAX} addresses are in quarantine because of this MAC address, the"
+        " limit for one host; it may be a proxy that answers for every address"
     )
 
 
 class WithdrawalHandler:
-    """Does batch releases; ``allowed``: SPIDERPOOL_ENABLED_RELEASE_CONFLICT_IPS."""
+    """Releases addresses in use elsewhere; ``allowed``: SPIDERPOOL_ENABLED_RELEASE_CONFLICT_IPS."""
 
     def __init__(
         self,
@@ -75,8 +78,11 @@ class WithdrawalHandler:
         self._actor = actor
         self._allowed = allowed
 
-    async def withdraw(self, reference: PodReference, *, conflict: bool) -> Withdrawal:
-        """Raises Refused when the endpoint is of another Pod, StoreError."""
+    async def withdraw_endpoint(self, reference: PodReference, *, conflict: bool) -> Withdrawal:
+        """Release a Pod's addresses; with ``conflict`` quarantine all of them first.
+
+        Raises Refused when the endpoint belongs to another Pod, StoreError.
+        """
         pod = self._facts.facts(reference).pod
         if conflict and not self._allowed:
             return Withdrawal.SWITCHED_OFF
@@ -85,84 +91,85 @@ class WithdrawalHandler:
         endpoint = await self._endpoint(pod)
         if endpoint is None:
             return Withdrawal.DONE
-        if self._facts.wanted(endpoint) is not None:  # fixed, though its Pod is not known any more
+        if self._facts.wanted(endpoint) is not None:  # fixed, though its Pod is not known
             return Withdrawal.STATEFUL if conflict else Withdrawal.DONE
         if endpoint.uid != pod.uid:
             if not (pod.known or reference.uid):
-                return Withdrawal.DONE  # of no UID, and no Pod to learn it from
+                return Withdrawal.DONE  # the request has no UID, and there is no such Pod
             raise Refused((f"the endpoint belongs to Pod {endpoint.uid}, not to {pod.uid}",))
         container = reference.container
         cause = Cause(self._actor, container)
         if conflict:
             await self._quarantine(endpoint, container, cause)
         what = "conflict" if conflict else "failed detection"
-        order = ReleaseRequest("conflict", f"{what} reported for container {container}", cause)
+        release = ReleaseRequest("conflict", f"{what} reported for container {container}", cause)
 
-        def decide(now: Endpoint) -> ReleaseDecision:
-            return ReleaseDecision(now.uid == pod.uid, "the plugin gives these addresses back")
+        def decide(current: Endpoint) -> ReleaseDecision:
+            return ReleaseDecision(current.uid == pod.uid, "the CNI plugin released its addresses")
 
-        await self._releaser.release(endpoint.key, decide, order)
+        await self._releaser.release(endpoint.key, decide, release)
         return Withdrawal.DONE
 
-    async def give_up(
+    async def withdraw_nic(
         self, request: AddRequest, conflicts: Sequence[ConflictingAddress], why: str
     ) -> Withdrawal:
-        """After the agent's own detection: give back what the ADD has got for this interface.
+        """Release what an ADD allocated for its interface, after the agent's own probe.
 
-        Addresses that strangers use are quarantined, with who uses them, and no others. The Pod's
-        other interfaces, which may be on links already, keep theirs. Raises StoreError.
+        Only the addresses in ``conflicts`` are quarantined. The Pod's other interfaces, which may
+        be in use, keep their addresses. Raises StoreError.
         """
         pod = self._facts.facts(request.pod).pod
         if conflicts and not self._allowed:
             return Withdrawal.SWITCHED_OFF
         endpoint = await self._endpoint(pod)
-        # By the holder too: a Pod that was deleted meanwhile is not known to be fixed any more.
+        # The holder counts too: of a Pod that was just deleted, the facts no longer say "fixed".
         if pod.fixed or (endpoint is not None and self._facts.wanted(endpoint) is not None):
             return Withdrawal.STATEFUL
         attachment, cause = request.attachment, request.cause
-        seen = f"container {attachment.container}"
-        too_many = any(self._has_many(mac) for _, mac in conflicts)
+        evidence = f"container {attachment.container}"
+        too_many = any(self._is_at_limit(mac) for _, mac in conflicts)
         for address, mac in () if too_many else conflicts:
-            stranger = ConflictingHost(mac, self._actor, pod.node, attachment.interface, unix_ms())
-            aside = QuarantineAddress(address, STRANGER, seen, stranger)
-            await self._configurator.apply(aside, cause)
+            host = ConflictingHost(mac, self._actor, pod.node, attachment.interface, unix_ms())
+            command = QuarantineAddress(address, PROBED, evidence, host)
+            await self._configurator.apply(command, cause)
 
-        def decide(now: Endpoint) -> ReleaseDecision:
-            nic = now.find(attachment.interface)
-            ours = nic is not None and nic.container == attachment.container
-            return ReleaseDecision(ours and now.uid == pod.uid, why, _others(now, attachment))
+        def decide(current: Endpoint) -> ReleaseDecision:
+            nic = current.find(attachment.interface)
+            is_ours = nic is not None and nic.container == attachment.container
+            keep = _other_nics(current, attachment)
+            return ReleaseDecision(is_ours and current.uid == pod.uid, why, keep)
 
         release = ReleaseRequest("conflict", why, cause)
         await self._releaser.release(pod.endpoint_key, decide, release)
         return Withdrawal.TOO_MANY if too_many else Withdrawal.DONE
 
     async def _endpoint(self, pod: PodFacts) -> Endpoint | None:
-        found = (await self._store.read([Get(self._keys.endpoint(*pod.endpoint_key))])).ranges[0]
-        return ENDPOINT.decode(found.kvs[0].value) if found.kvs else None
+        result = (await self._store.read([Get(self._keys.endpoint(*pod.endpoint_key))])).ranges[0]
+        return ENDPOINT.decode(result.kvs[0].value) if result.kvs else None
 
-    def _has_many(self, mac: str) -> bool:
-        conflicts = (one.stranger for one in self._view.current.quarantine.values())
-        theirs = sum(one is not None and one.mac == mac for one in conflicts)
-        return theirs >= ADDRESSES_OF_A_STRANGER_MAX
+    def _is_at_limit(self, mac: str) -> bool:
+        hosts = (entry.stranger for entry in self._view.current.quarantine.values())
+        count = sum(host is not None and host.mac == mac for host in hosts)
+        return count >= ADDRESSES_OF_A_HOST_MAX
 
     async def _quarantine(self, endpoint: Endpoint, container: str, cause: Cause) -> None:
-        """Set all addresses aside: the caller does not say which of them the stranger uses."""
+        """Quarantine all addresses: the caller does not say which one is in use elsewhere."""
         addresses = [address for address, _ in endpoint.addresses()]
         for address in addresses:
             evidence = f"container {container}, one of {' '.join(addresses)}"
-            stranger = ConflictingHost("", self._actor, endpoint.node, "", unix_ms())
-            aside = QuarantineAddress(address, REASON, evidence, stranger)
-            await self._configurator.apply(aside, cause)
+            host = ConflictingHost("", self._actor, endpoint.node, "", unix_ms())
+            command = QuarantineAddress(address, REPORTED, evidence, host)
+            await self._configurator.apply(command, cause)
 
 
-def _others(endpoint: Endpoint, attachment: Attachment) -> tuple[Nic, ...]:
-    """The NICs that stay: those before this one, and those behind it that have a name.
+def _other_nics(endpoint: Endpoint, attachment: Attachment) -> tuple[Nic, ...]:
+    """The NICs to keep: all before this one, and the named ones after it.
 
-    What is behind and open belongs to later items of an unnamed list
-    (docs/reference/pool-selection.md, "Several NICs"). Those are counted from the front, so that a
-    hole in the middle would shift them.
+    Unnamed NICs after it belong to later entries of an unnamed list
+    (docs/reference/pool-selection.md, "Several NICs"), which are counted from the front: with one
+    entry removed from the middle they would shift.
     """
     names = [nic.interface for nic in endpoint.nics]
-    place = names.index(attachment.interface) if attachment.interface in names else len(names)
-    behind = (nic for nic in endpoint.nics[place + 1 :] if nic.interface)
-    return (*endpoint.nics[:place], *behind)
+    index = names.index(attachment.interface) if attachment.interface in names else len(names)
+    named_after = (nic for nic in endpoint.nics[index + 1 :] if nic.interface)
+    return (*endpoint.nics[:index], *named_after)

@@ -13,9 +13,9 @@ import msgspec
 
 from core.errors import DatapathError
 from nodeagent.cni_protocol.failures import NOT_PREPARED, CniFailure
-from nodeagent.gate import ADD_DEADLINE_S, Gate
 from nodeagent.ifacer.conf import InterfaceConfig, read_conf
 from nodeagent.ifacer.link_configurator import LinkConfigurator
+from nodeagent.request_runner import ADD_DEADLINE_S, RequestRunner
 
 NAME: Final = "ifacer"
 
@@ -23,11 +23,11 @@ NAME: Final = "ifacer"
 class Ifacer:
     """Answers the calls of its executable."""
 
-    def __init__(self, gate: Gate, configurator: LinkConfigurator) -> None:
-        self._gate = gate
+    def __init__(self, runner: RequestRunner, configurator: LinkConfigurator) -> None:
+        self._runner = runner
         self._configurator = configurator
 
-    async def answer(self, verb: str, variables: dict[str, str], stdin: bytes) -> bytes:
+    async def answer_chained(self, verb: str, variables: dict[str, str], stdin: bytes) -> bytes:
         """Standard output. Raises CniFailure, NetlinkLost, RequestError."""
         if verb != "ADD":
             return b""
@@ -40,7 +40,7 @@ class Ifacer:
 
     async def _prepare(self, wanted: InterfaceConfig) -> None:
         try:
-            with self._gate.admit(ADD_DEADLINE_S):
+            with self._runner.admit(ADD_DEADLINE_S):
                 await self._configurator.prepare(wanted)
         except DatapathError as error:
             if error.retryable:

@@ -25,7 +25,7 @@ from core.kubernetes.work_queue import WorkQueue
 from core.kubernetes.workloads.owners import stateful_set_state
 from core.kubernetes.workloads.pods import controller_of, is_alive, kept
 from core.process.concurrency import until_all
-from nodeagent.facts import CONFIRM_S_MAX, MIGRATION, NAMESPACE_UNSAID, Liveness
+from nodeagent.facts import CONFIRM_S_MAX, DEFAULT_NAMESPACE, MIGRATION, Liveness
 from nodeagent.kubernetes.owners import OwnerCache
 
 SEEN_S_MAX: Final = 2.0
@@ -144,7 +144,7 @@ class KubernetesFacts:
 
     def facts(self, reference: PodReference) -> RequestFacts:
         """What is known now; of a Pod that is not there, only what the request says."""
-        key = _key(reference) or (reference.namespace or NAMESPACE_UNSAID, reference.container)
+        key = _key(reference) or (reference.namespace or DEFAULT_NAMESPACE, reference.container)
         one = self._known(key, reference.uid)
         namespace = self._namespace(key[0])
         if one is None:

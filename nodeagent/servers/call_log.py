@@ -1,34 +1,71 @@
-"""One line of the plugin's log for each call: what was asked, how it ended, how long it took.
+"""One line of the plugin log for each call: its arguments, its result, its duration.
 
-File, level and rotation are the netconf's (docs/reference/cni-configuration.md, "spiderpool"), the
-file within one directory. It costs a call next to nothing: lines are made here and written
-elsewhere. It never fails a call.
+The network configuration sets file, level and rotation (docs/reference/cni-configuration.md,
+"spiderpool"); the file must be in one directory. Lines are composed here and written by the thread
+of ``telemetry.plugin_log``. Logging never fails a call.
 """
 
 from __future__ import annotations
 
+import logging
+import os
 import time
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from core.domain.facts import PodReference
 from core.domain.model import Attachment
+from core.process.logs import LEVELS
 from nodeagent.cni_protocol.failures import CniFailure
 from nodeagent.cni_protocol.netconf import IpamConf, NetConf
-from nodeagent.telemetry.plugin_log import (
-    DAYS,
-    FILES,
-    MEGABYTES,
-    LogDirectory,
-    LogTarget,
-    PluginLog,
-    is_logged,
-)
+from nodeagent.telemetry.plugin_log import DAYS, FILES, MEGABYTES, LogTarget, PluginLog
+
+NETWORK_FILES_MAX: Final = 64
+"""Files that network configurations may name while an agent runs; further ones log to the default.
+"""
+
+WARNED_MAX: Final = 64
+"""Refused paths that are logged, each once."""
 
 _MILLISECONDS: Final = 1_000
+_log: Final = logging.getLogger(__name__)
 
 
-class Logged(NamedTuple):
-    """What a line says of every call, whatever its command."""
+class LogDirectory:
+    """The directory of the ``default`` file; network configurations may name files in it only."""
+
+    def __init__(self, default: str) -> None:
+        self._default = os.path.normpath(default)
+        self._directory = Path(self._default).parent
+        self._files: set[str] = set()
+        self._warned: set[str] = set()
+
+    def file_for(self, path: str) -> str:
+        """The file that a network configuration names, if it is allowed; else the default."""
+        if not path:
+            return self._default
+        path = os.path.normpath(path)
+        if path == self._default or path in self._files:
+            return path
+        if Path(path).parent != self._directory or not Path(path).name:
+            self._warn(path, f"it is not a file in {self._directory}")
+        elif len(self._files) >= NETWORK_FILES_MAX:
+            limit = f"the limit of {NETWORK_FILES_MAX} files is reached"
+            self._warn(path, f"network configurations name too many files: {limit}")
+        else:
+            self._files.add(path)
+            return path
+        return self._default
+
+    def _warn(self, path: str, why: str) -> None:
+        if path in self._warned or len(self._warned) >= WARNED_MAX:
+            return
+        self._warned.add(path)
+        _log.warning("wrote the plugin log to %s instead of %s: %s", self._default, path, why)
+
+
+class LoggedCall(NamedTuple):
+    """What the line of every call contains."""
 
     verb: str
     conf: NetConf
@@ -37,24 +74,26 @@ class Logged(NamedTuple):
 
 
 class CallLog:
-    """Writes lines about calls."""
+    """Logs calls."""
 
     def __init__(self, log: PluginLog, default_path: str) -> None:
         self._log = log
         self._directory = LogDirectory(default_path)
 
-    def done(self, logged: Logged, arrived: float, fields: dict[str, object]) -> None:
-        """The call has succeeded."""
-        if is_logged("info", logged.conf.ipam.log_level):
+    def log_success(self, logged: LoggedCall, arrived: float, fields: dict[str, object]) -> None:
+        """Log a call that succeeded; ``arrived``: by ``time.perf_counter``."""
+        if LEVELS["info"] >= LEVELS[logged.conf.ipam.log_level.lower()]:
             self._write(logged, "info", arrived, {"msg": f"{logged.verb} done"} | fields)
 
-    def failed(self, logged: Logged, failure: CniFailure, arrived: float) -> None:
-        """The call has failed."""
-        if is_logged("error", logged.conf.ipam.log_level):
+    def log_failure(self, logged: LoggedCall, failure: CniFailure, arrived: float) -> None:
+        """Log a call that failed."""
+        if LEVELS["error"] >= LEVELS[logged.conf.ipam.log_level.lower()]:
             fields: dict[str, object] = {"msg": failure.message, "code": failure.code}
             self._write(logged, "error", arrived, fields)
 
-    def _write(self, logged: Logged, level: str, arrived: float, fields: dict[str, object]) -> None:
+    def _write(
+        self, logged: LoggedCall, level: str, arrived: float, fields: dict[str, object]
+    ) -> None:
         verb, conf, attachment, pod = logged
         fields["cmd"] = verb
         fields["network"] = conf.name

@@ -1,11 +1,11 @@
-"""CNI calls: from the bytes of a request to the bytes of its answer, for every verb.
+"""CNI calls: from the bytes of a request to the bytes of its answer, for every command.
 
-Promise: always an answer, and every failure a CNI error object. ADD's failures carry the prefix
-that users match on. A DEL whose own error is retryable answers "try again later", so that the
-runtime repeats it, and so does one of an endpoint that cannot be read: a newer agent or a repair
-makes it readable, and until then its addresses are held. Any other failed release is logged and DEL
-succeeds (docs/reference/cni-configuration.md, "spiderpool"), because a runtime that cannot delete
-never ends a Pod, and GC finds what is left. It must never wait longer than the gate allows.
+Each call gets an answer, and each failure is a CNI error object. Failures of ADD have the prefix
+that users match. A DEL that fails with a retryable error answers "try again later", so that the
+runtime repeats it; so does the DEL of an endpoint that cannot be read, because a newer agent or a
+repair can make it readable, and until then it keeps its addresses. Any other failed release is
+logged and DEL succeeds (docs/reference/cni-configuration.md, "spiderpool"): a runtime that cannot
+delete a sandbox never ends its Pod, and GC releases what is left.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Final, NamedTuple, Protocol
 
 from core.allocation.add_request import HasHungUp
 from core.errors import LogCorrupt, OrbweaverError
-from nodeagent.address_service import AddressService
 from nodeagent.cni_protocol.call import (
     Call,
     read_add_request,
@@ -37,48 +36,56 @@ from nodeagent.cni_protocol.failures import (
 )
 from nodeagent.cni_protocol.netconf import version_in
 from nodeagent.cni_protocol.results import version_result
-from nodeagent.gate import CHECK_DEADLINE_S, GC_DEADLINE_S, STATUS_DEADLINE_S, Gate
 from nodeagent.handlers.add_handler import AddHandler, Done
 from nodeagent.handlers.check_handler import CheckHandler
-from nodeagent.handlers.delete_handler import read_delete_request
+from nodeagent.handlers.delete_handler import DeleteHandler, read_delete_request
 from nodeagent.handlers.gc_handler import GcHandler
-from nodeagent.handlers.status import StatusHandler
+from nodeagent.handlers.status_handler import StatusHandler
 from nodeagent.health import AgentHealth
-from nodeagent.servers.call_log import CallLog, Logged
+from nodeagent.request_runner import (
+    CHECK_DEADLINE_S,
+    GC_DEADLINE_S,
+    STATUS_DEADLINE_S,
+    RequestRunner,
+)
+from nodeagent.servers.call_log import CallLog, LoggedCall
 from nodeagent.servers.framed import Answer
 
 _log: Final = logging.getLogger(__name__)
 
 PLUGIN: Final = "ORBWEAVER_PLUGIN"
-"""Which executable calls; ``spiderpool`` does not say it (docs/reference/cni-executables.md)."""
+"""The variable with the executable's name; ``spiderpool`` does not set it.
+
+See docs/reference/cni-executables.md.
+"""
 
 Handler = Callable[[Call, float], Awaitable[Done]]
 
 
 class CniHandlers(NamedTuple):
-    """What does the work."""
+    """One handler for each command."""
 
-    add_handler: AddHandler
-    addresses: AddressService
-    check_handler: CheckHandler
+    add: AddHandler
+    delete: DeleteHandler
+    check: CheckHandler
     status: StatusHandler
-    gc_handler: GcHandler
+    gc: GcHandler
 
 
 class ChainedPluginHandler(Protocol):
-    """What answers the calls of an executable that is no IPAM plugin."""
+    """Answers the calls of an executable that is not an IPAM plugin."""
 
-    async def answer(self, verb: str, variables: dict[str, str], stdin: bytes) -> bytes:
-        """Standard output of a success; failures are raised."""
+    async def answer_chained(self, verb: str, variables: dict[str, str], stdin: bytes) -> bytes:
+        """Standard output of a success. Raises CniFailure, OrbweaverError."""
         ...
 
 
 class CniServer:
-    """Answers the calls of the executables; ``chained`` by the names that they call themselves."""
+    """Answers the calls of the executables; ``chained``: those that are not ``spiderpool``."""
 
     def __init__(
         self,
-        gate: Gate,
+        runner: RequestRunner,
         health: AgentHealth,
         handlers: CniHandlers,
         call_log: CallLog,
@@ -86,16 +93,16 @@ class CniServer:
         actor: str,
     ) -> None:
         self._actor = actor
-        self._gate = gate
+        self._runner = runner
         self._health = health
         self._cni_handlers = handlers
         self._call_log = call_log
         self._chained = chained
         self._handlers: dict[str, Handler] = {
-            "DEL": self._delete,
-            "CHECK": self._check,
-            "STATUS": self._ask_status,
-            "GC": self._collect,
+            "DEL": self._answer_delete,
+            "CHECK": self._answer_check,
+            "STATUS": self._answer_status,
+            "GC": self._answer_gc,
         }
 
     async def answer_call(self, environment: bytes, stdin: bytes, has_hung_up: HasHungUp) -> Answer:
@@ -108,44 +115,45 @@ class CniServer:
             if verb == "VERSION":
                 return 0, version_result(version_in(stdin))
             if PLUGIN in variables:
-                return 0, await self._chained_one(variables[PLUGIN]).answer(verb, variables, stdin)
+                plugin = self._chained_plugin(variables[PLUGIN])
+                return 0, await plugin.answer_chained(verb, variables, stdin)
             if verb == "ADD":
                 conf = read_conf(verb, variables, stdin)
                 request = read_add_request(variables, conf, self._actor, has_hung_up)
-                logged = Logged(verb, conf, request.attachment, request.pod)
+                logged = LoggedCall(verb, conf, request.attachment, request.pod)
                 self._check_ready()
-                body, fields = await self._cni_handlers.add_handler.handle_add(
+                body, fields = await self._cni_handlers.add.handle_add(
                     request, conf.cni_version, arrived
                 )
             else:
                 call = read_call(verb, variables, stdin)
-                logged = Logged(verb, call.conf, call.attachment, call.pod)
+                logged = LoggedCall(verb, call.conf, call.attachment, call.pod)
                 body, fields = await self._handlers[verb](call, arrived)
         except Exception as error:  # noqa: BLE001  # a runtime reads error objects, not tracebacks
             failure = failure_of(error)
             if not isinstance(error, OrbweaverError | CniFailure):
-                _log.exception("a bug in the agent")
+                _log.exception("unexpected error in a CNI call (a bug in the agent)")
             if logged is not None:
-                self._call_log.failed(logged, failure, arrived)
+                self._call_log.log_failure(logged, failure, arrived)
             return 1, error_object(version_in(stdin), failure)
-        self._call_log.done(logged, arrived, fields)
+        self._call_log.log_success(logged, arrived, fields)
         return 0, body
 
-    def _chained_one(self, name: str) -> ChainedPluginHandler:
-        found = self._chained.get(name)
-        if found is None:
-            # Never taken for an IPAM plugin: its ADD would be given addresses.
-            text = f"this agent does not know the executable {name[:64]!r}"
+    def _chained_plugin(self, name: str) -> ChainedPluginHandler:
+        plugin = self._chained.get(name)
+        if plugin is None:
+            # Not answered as an IPAM plugin: an ADD would allocate addresses.
+            text = f"this agent does not support the executable {name[:64]!r}"
             raise CniFailure(TRY_AGAIN_LATER, text, "upgrade the agent, or the executables")
-        return found
+        return plugin
 
-    async def _delete(self, call: Call, arrived: float) -> Done:
-        # Fails at once while etcd is away; the probe of ``fault`` notices that it is back.
+    async def _answer_delete(self, call: Call, arrived: float) -> Done:
+        # Fails at once while etcd is away; ``fault`` probes whether it is back.
         fault = self._health.why_not_healthy() and await self._health.fault()
         if fault is not None:
             raise failure_of(fault).prefixed(UNHEALTHY)
         try:
-            deleted = await self._cni_handlers.addresses.serve_delete(
+            deleted = await self._cni_handlers.delete.handle_delete(
                 read_delete_request(call), arrived
             )
         except OrbweaverError as error:
@@ -154,29 +162,32 @@ class CniServer:
                     RELEASE_ERROR
                 ) from error
             container, interface, *_ = call.attachment
-            _log.warning("DEL %s %s: not released: %s", container, interface, error)
+            _log.warning(
+                "DEL of container %s, interface %s: cannot release its addresses: %s",
+                *(container, interface, error),
+            )
             return b"", {"released": [], "error": str(error)}
         return b"", {"released": deleted.released.addresses, "why": deleted.released.why}
 
-    async def _check(self, call: Call, _: float) -> Done:
+    async def _answer_check(self, call: Call, _: float) -> Done:
         self._check_ready()
-        with self._gate.admit(CHECK_DEADLINE_S):
-            await self._cni_handlers.check_handler.check(call)
+        with self._runner.admit(CHECK_DEADLINE_S):
+            await self._cni_handlers.check.handle_check(call)
         return b"", {}
 
-    async def _ask_status(self, call: Call, _: float) -> Done:
+    async def _answer_status(self, call: Call, _: float) -> Done:
         try:
-            with self._gate.admit(STATUS_DEADLINE_S):
-                await self._cni_handlers.status.check(call.conf.ipam)
+            with self._runner.admit(STATUS_DEADLINE_S):
+                await self._cni_handlers.status.handle_status(call.conf.ipam)
         except OrbweaverError as error:
             raise CniFailure(NOT_AVAILABLE, error.message, error.remedy) from error
         return b"", {}
 
-    async def _collect(self, call: Call, _: float) -> Done:
+    async def _answer_gc(self, call: Call, _: float) -> Done:
         self._check_ready()
-        with self._gate.admit(GC_DEADLINE_S):
-            collected = await self._cni_handlers.gc_handler.collect(call)
-        return b"", {"released": collected.released, "missing": collected.missing}
+        with self._runner.admit(GC_DEADLINE_S):
+            result = await self._cni_handlers.gc.handle_gc(call)
+        return b"", {"released": result.released, "missing": result.missing}
 
     def _check_ready(self) -> None:
         fault = self._health.why_not_ready()

@@ -1,7 +1,7 @@
-"""The calls of the executable ``coordinator``: each verb's answer, and a line in its own log.
+"""Calls of the executable ``coordinator``, each with a line in the coordinator's log.
 
-ADD answers prevResult, in which nothing is new but a MAC address that it has changed. DEL and CHECK
-need neither etcd nor the view; ADD needs the view, which knows what a Pod asks for.
+ADD answers prevResult; only a MAC address that it changed is different. DEL and CHECK need neither
+etcd nor the configuration view; ADD needs the view for the Pod's annotations.
 """
 
 from __future__ import annotations
@@ -21,24 +21,23 @@ from nodeagent.cni_protocol.failures import (
     failure_of,
 )
 from nodeagent.cni_protocol.netconf import IpamConf
-from nodeagent.cni_protocol.results import document
+from nodeagent.cni_protocol.results import encode_result
 from nodeagent.coordinator.settings import WrittenSettings, read_settings
-from nodeagent.gate import (
+from nodeagent.handlers.add_handler import Done
+from nodeagent.handlers.coordinator_handler import CoordinatorHandler
+from nodeagent.health import AgentHealth
+from nodeagent.netlink.values import mac_text
+from nodeagent.request_runner import (
     ADD_DEADLINE_S,
     CHECK_DEADLINE_S,
     DEL_DEADLINE_S,
     GC_DEADLINE_S,
-    Gate,
+    RequestRunner,
 )
-from nodeagent.handlers.coordinator_handler import CoordinatorHandler
-from nodeagent.health import AgentHealth
-from nodeagent.netlink.values import mac_text
-from nodeagent.servers.call_log import CallLog, Logged
+from nodeagent.servers.call_log import CallLog, LoggedCall
 
 NAME: Final = "coordinator"
 
-Done = tuple[bytes, dict[str, object]]
-"""Standard output, and what the plugin's log shall say of it."""
 
 Handler = Callable[[Call, WrittenSettings], Awaitable[Done]]
 
@@ -46,7 +45,7 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 31)]
 
 
 class LogOptions(msgspec.Struct, frozen=True, rename="camel"):
-    """``logOptions`` of a network configuration; 0 is not said."""
+    """``logOptions`` of a network configuration; 0: not set."""
 
     log_level: str = "debug"
     log_file: str = ""
@@ -55,112 +54,106 @@ class LogOptions(msgspec.Struct, frozen=True, rename="camel"):
     log_max_count: _Count = 0
 
 
-class Coordinator:
+class CoordinatorServer:
     """Answers the calls of its executable."""
 
     def __init__(
         self,
-        gate: Gate,
+        runner: RequestRunner,
         health: AgentHealth,
         coordinator_handler: CoordinatorHandler,
         call_log: CallLog,
     ) -> None:
-        self._gate = gate
+        self._runner = runner
         self._health = health
         self._coordinator_handler = coordinator_handler
         self._call_log = call_log
         self._handlers: dict[str, Handler] = {
-            "ADD": self._add,
-            "DEL": self._delete,
-            "CHECK": self._check,
-            "STATUS": self._status,
-            "GC": self._collect,
+            "ADD": self._answer_add,
+            "DEL": self._answer_delete,
+            "CHECK": self._answer_check,
+            "STATUS": self._answer_status,
+            "GC": self._answer_gc,
         }
 
-    async def answer(self, verb: str, variables: dict[str, str], stdin: bytes) -> bytes:
+    async def answer_chained(self, verb: str, variables: dict[str, str], stdin: bytes) -> bytes:
         """Standard output of a success. Raises CniFailure, OrbweaverError."""
         arrived = time.perf_counter()
         call = read_call(verb, variables, stdin)
-        said = msgspec.json.decode(stdin, type=dict[str, Any])
-        call = _with_log(call, said)
+        conf = msgspec.json.decode(stdin, type=dict[str, Any])
+        call = _with_log(call, conf)
+        logged = LoggedCall(call.verb, call.conf, call.attachment, call.pod)
         try:
-            body, fields = await self._handlers[verb](call, read_settings(said))
+            body, fields = await self._handlers[verb](call, read_settings(conf))
         except Exception as error:
-            self._call_log.failed(_logged(call), failure_of(error), arrived)
+            self._call_log.log_failure(logged, failure_of(error), arrived)
             raise
-        self._call_log.done(_logged(call), arrived, fields)
+        self._call_log.log_success(logged, arrived, fields)
         return body
 
-    async def _add(self, call: Call, conf: WrittenSettings) -> Done:
+    async def _answer_add(self, call: Call, conf: WrittenSettings) -> Done:
         previous = call.conf.previous
         if previous is None:
             raise CniFailure(
                 INVALID_CONFIG,
-                "prevResult is missing: the coordinator runs behind a main plugin",
-                "list it behind the main plugin in the network configuration",
+                "prevResult is missing: the coordinator has to run after a main plugin",
+                "list the coordinator after the main plugin in the network configuration",
             )
         fault = self._health.why_not_ready()
         if fault is not None:
             raise failure_of(fault).prefixed(UNHEALTHY)
-        with self._gate.admit(ADD_DEADLINE_S):
-            done = await self._coordinator_handler.add(call, conf)
+        with self._runner.admit(ADD_DEADLINE_S):
+            attached = await self._coordinator_handler.handle_add(call, conf)
         result = {"cniVersion": call.conf.cni_version} | previous
-        if done is None:
-            return document(result), {"mode": "disable"}
-        return document(_with_mac(result, call, done.mac)), {
-            "mode": done.mode,
-            "table": done.table,
-            "repeated": done.repeated,
-            "kernel_s": round(done.kernel_s, 6),
+        if attached is None:
+            return encode_result(result), {"mode": "disable"}
+        return encode_result(_with_mac(result, call, attached.mac)), {
+            "mode": attached.mode,
+            "table": attached.table,
+            "repeated": attached.repeated,
+            "kernel_s": round(attached.kernel_s, 6),
         }
 
-    async def _delete(self, call: Call, conf: WrittenSettings) -> Done:
-        with self._gate.admit(DEL_DEADLINE_S):
-            found = await self._coordinator_handler.delete(call, conf)
-        return b"", {"found": found}
+    async def _answer_delete(self, call: Call, conf: WrittenSettings) -> Done:
+        with self._runner.admit(DEL_DEADLINE_S):
+            was_attached = await self._coordinator_handler.handle_delete(call, conf)
+        return b"", {"found": was_attached}
 
-    async def _check(self, call: Call, conf: WrittenSettings) -> Done:
-        with self._gate.admit(CHECK_DEADLINE_S):
-            await self._coordinator_handler.check(call, conf)
+    async def _answer_check(self, call: Call, conf: WrittenSettings) -> Done:
+        with self._runner.admit(CHECK_DEADLINE_S):
+            await self._coordinator_handler.handle_check(call, conf)
         return b"", {}
 
-    async def _status(self, call: Call, conf: WrittenSettings) -> Done:
+    async def _answer_status(self, call: Call, conf: WrittenSettings) -> Done:
         fault = self._health.why_not_ready()
         if fault is not None:
             raise CniFailure(NOT_AVAILABLE, fault.message, fault.remedy)
         return b"", {}
 
-    async def _collect(self, call: Call, conf: WrittenSettings) -> Done:
-        with self._gate.admit(GC_DEADLINE_S):
-            collected = await self._coordinator_handler.collect(call)
-        return b"", {"removed": collected.removed, "missing": collected.missing}
-
-
-def _logged(call: Call) -> Logged:
-    return Logged(call.verb, call.conf, call.attachment, call.pod)
+    async def _answer_gc(self, call: Call, conf: WrittenSettings) -> Done:
+        with self._runner.admit(GC_DEADLINE_S):
+            result = await self._coordinator_handler.handle_gc(call)
+        return b"", {"removed": result.removed, "missing": result.missing}
 
 
 def _with_mac(result: dict[str, Any], call: Call, mac: bytes) -> dict[str, Any]:
-    """The result as it came, but for a MAC address that is another one now.
-
-    The main plugin's CHECK compares that with the link.
-    """
+    """The result with the NIC's new MAC address, which the main plugin's CHECK compares."""
     interfaces, name = result.get("interfaces"), call.attachment.interface
     if not mac or not isinstance(interfaces, list):
         return result
-    told = [
-        each | {"mac": mac_text(mac)}
-        if isinstance(each, dict) and each.get("name") == name and each.get("sandbox")
-        else each
-        for each in interfaces
+    changed = [
+        entry | {"mac": mac_text(mac)}
+        if isinstance(entry, dict) and entry.get("name") == name and entry.get("sandbox")
+        else entry
+        for entry in interfaces
     ]
-    return result | {"interfaces": told}
+    return result | {"interfaces": changed}
 
 
-def _with_log(call: Call, said: dict[str, Any]) -> Call:
-    """The call with what ``logOptions`` says, where the call log looks for it."""
+def _with_log(call: Call, conf: dict[str, Any]) -> Call:
+    """The call with ``logOptions`` of its configuration where the call log reads them."""
     try:
-        options = msgspec.convert(said.get("logOptions") or {}, LogOptions)
+        options = msgspec.convert(conf.get("logOptions") or {}, LogOptions)
     except msgspec.ValidationError as error:
         raise CniFailure(INVALID_CONFIG, f"logOptions: {error}") from None
     log = IpamConf(

@@ -3,13 +3,13 @@
 See docs/reference/cni-executables.md.
 
     request   "OWC1" | u32 n | n bytes: environment block, then standard input as it came
-    answer    u8 exit status | u32 n | n bytes: standard output as it shall be
+    answer    u8 exit status | u32 n | n bytes: standard output
 
-No streams, no transports and no HTTP: this is the path of every Pod. Mostly the request is there
-when its connection is accepted, so that one read and one write serve it, and nothing is watched.
-Promise: whatever comes in, one answer goes out or the connection is closed; no request is larger
-than the bound; a request whose caller has hung up is not started, and one that is started goes on
-to its end, caller or no caller. It knows frames and nothing of CNI: ``answer`` does the work.
+Every Pod is created through this socket, so it uses no streams, transports or HTTP. Usually the
+request has arrived when its connection is accepted: one read and one write serve it. Each
+connection gets one answer or is closed, and requests are limited in size. A request whose caller
+has hung up is not started; a started one runs to its end, even if its caller hangs up. The content
+of frames is handled by the function ``answer``.
 """
 
 from __future__ import annotations
@@ -36,33 +36,33 @@ MAGIC: Final = b"OWC1"
 HEAD_BYTES: Final = 8
 REQUEST_BYTES_MAX: Final = 1 << 20
 REQUEST_S_MAX: Final = 10.0
-"""From the connection to the last byte of the request."""
+"""Seconds from the connection to the last byte of the request."""
 
 CONNECTIONS_MAX: Final = 4_096
-"""Open connections; one more is closed at once. Requests have a tighter bound of their own."""
+"""Open connections; one more is closed at once. The number of requests has a lower limit."""
 
 REQUESTS_BYTES_MAX: Final = 64 << 20
-"""Bytes of all requests together, unfinished and under way; a request above it is refused."""
+"""Bytes of all incomplete and running requests; a request beyond it is refused."""
 
 RECEIVE_BYTES: Final = 65_536
-"""Of one read; most requests are some hundred bytes."""
+"""Bytes of one read; most requests have some hundred bytes."""
 
 ACCEPTS_MAX: Final = 64
-"""Connections accepted at once, before requests under way go on."""
+"""Connections accepted in a row, before running requests continue."""
 
 ACCEPT_PAUSE_S: Final = 1.0
-"""Before the next try to accept where this process has no descriptor or memory for one."""
+"""Seconds until the next accept after one failed for lack of descriptors or memory."""
 
 NAME: Final = "framed socket"
-SWEEP_S: Final = 1.0
-"""Between two looks for such callers, while there are connections."""
+TIMEOUT_CHECK_S: Final = 1.0
+"""Seconds between two checks for late callers, while there are connections."""
 
-SWEEPER: Final = "cni-request-timeouts"
-"""The name at the supervisor of the task that closes them."""
+TIMEOUT_TASK: Final = "cni-request-timeouts"
+"""The supervised task that closes the connections of late callers."""
 
 Answer = tuple[int, bytes]
-Answering = Callable[[bytes, bytes, HasHungUp], Awaitable[Answer]]
-"""(environment block, standard input, whether the caller is gone) -> (exit status, standard
+AnswerCall = Callable[[bytes, bytes, HasHungUp], Awaitable[Answer]]
+"""(environment block, standard input, whether the caller has hung up) -> (exit status, standard
 output); must not raise."""
 
 _log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class FramedServer:
     """Serves the framed protocol on one listening socket."""
 
     def __init__(
-        self, answer: Answering, supervisor: Supervisor, counts: ConnectionCounts | None = None
+        self, answer: AnswerCall, supervisor: Supervisor, counts: ConnectionCounts | None = None
     ) -> None:
         self._answer = answer
         self._supervisor = supervisor
@@ -89,20 +89,21 @@ class FramedServer:
         listening.listen(backlog)
         self._listening = listening
         self._watch(listening)
-        self._supervisor.start(TaskSpec(SWEEPER, self._sweep, RESTARTS_MAX))
+        self._supervisor.start(TaskSpec(TIMEOUT_TASK, self._close_late, RESTARTS_MAX))
 
     def close(self) -> None:
-        """Accept no more; connections that wait for their answer go on."""
+        """Accept no more connections; running requests continue."""
         listening, self._listening = self._listening, None
         if listening is not None:
             self._unwatch(listening)
             listening.close()
-        for connection in [each for each in self.connections if not each.has_request]:
-            connection.abort()
+        for connection in list(self.connections):
+            if not connection.has_request:
+                connection.abort()
 
     async def end(self) -> None:
-        """Drop every connection that is left."""
-        await self._supervisor.end(SWEEPER)
+        """Close all remaining connections."""
+        await self._supervisor.end(TIMEOUT_TASK)
         await asyncio.gather(*(connection.end() for connection in list(self.connections)))
 
     def _watch(self, listening: socket.socket) -> None:
@@ -115,14 +116,14 @@ class FramedServer:
         asyncio.get_running_loop().remove_reader(listening.fileno())
 
     def _accept(self, listening: socket.socket) -> None:
-        """Take the connections that wait, with the bytes that are there already."""
+        """Accept the waiting connections, and read what has arrived on them."""
         for _ in range(ACCEPTS_MAX):
             try:
                 peer, _address = listening.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
-            except OSError as error:  # no descriptor or memory left: ask again, not at once
-                self.counts.refuse(NAME, f"it cannot be accepted: {error.strerror}")
+            except OSError as error:  # no descriptor or memory left: try again after a pause
+                self.counts.refuse(NAME, f"cannot accept a connection: {error.strerror}")
                 self._unwatch(listening)
                 loop = asyncio.get_running_loop()
                 self._pause = loop.call_later(ACCEPT_PAUSE_S, self._watch, listening)
@@ -130,9 +131,9 @@ class FramedServer:
             self._serve_peer(FramedConnection(self, peer, self._answer), peer)
 
     def _serve_peer(self, connection: FramedConnection, peer: socket.socket) -> None:
-        """Serve a caller that may call and has room."""
+        """Serve a connection, or refuse it."""
         if len(self.connections) >= CONNECTIONS_MAX:
-            refusal = f"{CONNECTIONS_MAX} are open, as many as are allowed"
+            refusal = f"the limit of {CONNECTIONS_MAX} open connections is reached"
         elif not may_call(peer):
             refusal = "the caller is neither root nor this agent's user"
         else:
@@ -143,12 +144,12 @@ class FramedServer:
         self.counts.refuse(NAME, refusal)
         connection.abort()
 
-    async def _sweep(self) -> None:
-        """Close callers that do not finish their request; one clock instead of one timer each."""
+    async def _close_late(self) -> None:
+        """Close connections whose request is late; one task instead of a timer for each."""
         loop = asyncio.get_running_loop()
         while True:
             await self.occupied.wait()
-            await asyncio.sleep(SWEEP_S)
+            await asyncio.sleep(TIMEOUT_CHECK_S)
             oldest = loop.time() - REQUEST_S_MAX
             for connection in list(self.connections):
                 if connection.since < oldest:
@@ -158,14 +159,14 @@ class FramedServer:
 
 
 class FramedConnection:
-    """One call. Its socket is watched only while bytes of it are missing."""
+    """One call. Its socket is watched only while bytes of the request are missing."""
 
     __slots__ = (
         *("_answer", "_bytes_held", "_server", "_hang_up", "_is_watched", "_length", "_received"),
         *("_socket", "_task", "_unsent", "since"),
     )
 
-    def __init__(self, server: FramedServer, peer: socket.socket, answer: Answering) -> None:
+    def __init__(self, server: FramedServer, peer: socket.socket, answer: AnswerCall) -> None:
         self._server = server
         self._socket = peer
         self._hang_up = hang_up_poll(peer)
@@ -180,15 +181,15 @@ class FramedConnection:
 
     @property
     def has_request(self) -> bool:
-        """The whole request is there, and its answer is not yet sent."""
+        """Whether the whole request has arrived and its answer is not sent yet."""
         return self._task is not None
 
     def has_hung_up(self) -> bool:
-        """The caller has closed its connection."""
+        """Whether the caller has closed its connection."""
         return self._socket.fileno() < 0 or bool(self._hang_up.poll(0))
 
     def receive(self) -> None:
-        """Collect the request; start once it is whole."""
+        """Read bytes of the request; start it once it is complete."""
         try:
             data = self._socket.recv(RECEIVE_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -196,7 +197,7 @@ class FramedConnection:
             return
         except OSError:
             data = b""
-        if not data:  # the caller is gone: nothing was started, nothing is answered
+        if not data:  # the caller has hung up before its request was complete
             self.abort()
             return
         if not self._count_bytes(len(data)):
@@ -216,26 +217,26 @@ class FramedConnection:
         self._start(bytes(self._received[HEAD_BYTES : HEAD_BYTES + self._length]))
 
     def time_out(self) -> None:
-        """Close where the request was not there in time, or the caller does not read its answer."""
+        """Close if the request is incomplete, or if the caller does not read its answer."""
         if self._unsent:
             self.abort()
         elif self._task is None:
             self.refuse(f"the request did not arrive within {REQUEST_S_MAX:g} s")
 
     def refuse(self, why: str) -> None:
-        """Answer that these bytes are no request, and close."""
-        failure = CniFailure(FRAME_REFUSED, f"not a request of the executable: {why}")
+        """Answer that the bytes are not a valid request, and close."""
+        failure = CniFailure(FRAME_REFUSED, f"not a valid request frame: {why}")
         self._send(1, error_object(LATEST, failure))
 
     def abort(self) -> None:
-        """Close without an answer, or without the rest of it; a request that is served goes on."""
+        """Close without an answer, or without the rest of it; a running request continues."""
         self._unwatch()
         self._socket.close()
         if self._task is None or self._unsent:
             self._forget()
 
     async def end(self) -> None:
-        """Break off the work, if there is any, and close."""
+        """Cancel the running request, if any, and close."""
         self.abort()
         if self._task is not None:
             self._task.cancel()
@@ -253,18 +254,18 @@ class FramedConnection:
         self._task = self._server.tasks.start(self.serve_frame(environment, stdin))
 
     def _count_bytes(self, length: int) -> bool:
-        """Count bytes that came; False, with an answer, when all requests hold too many."""
+        """Count received bytes; answers and returns False if all requests have too many."""
         self._bytes_held += length
         self._server.bytes_held += length
         if self._server.bytes_held <= REQUESTS_BYTES_MAX:
             return True
         self._server.counts.refuse(NAME, f"all requests hold {REQUESTS_BYTES_MAX} bytes")
-        text = f"the requests under way hold {REQUESTS_BYTES_MAX} bytes, as many as are allowed"
+        text = f"the running requests have {REQUESTS_BYTES_MAX} bytes, the limit of all together"
         self._send(1, error_object(LATEST, CniFailure(TRY_AGAIN_LATER, text, "try again")))
         return False
 
     def _forget(self) -> None:
-        """The connection holds nothing any more."""
+        """Remove the connection and its bytes from the server's counts."""
         self._server.connections.discard(self)
         self._server.bytes_held -= self._bytes_held
         self._bytes_held = 0
@@ -280,28 +281,28 @@ class FramedConnection:
             return False
         length = int.from_bytes(head[4:HEAD_BYTES], "big")
         if length > REQUEST_BYTES_MAX:
-            self.refuse(f"it announces {length} bytes, {REQUEST_BYTES_MAX} are possible")
+            self.refuse(f"its length is {length} bytes, the limit is {REQUEST_BYTES_MAX}")
             return False
         self._length = length
         return True
 
     async def serve_frame(self, environment: bytes, stdin: bytes) -> None:
-        """Answer one request, unless its caller is gone."""
+        """Answer one request, unless its caller has hung up."""
         try:
             if self.has_hung_up():
                 self._server.counts.abandon(NAME)
             else:
                 status, body = await self._answer(environment, stdin, self.has_hung_up)
                 self._send(status, body)
-        except Exception:  # noqa: BLE001  # the caller must not wait for what will never come
-            _log.exception("a call without an answer")
+        except Exception:  # noqa: BLE001  # the finally clause closes the caller's connection
+            _log.exception("cannot answer a CNI call (a bug in the agent)")
         finally:
             if not self._unsent:
                 self._socket.close()
                 self._forget()
 
     def _send(self, status: int, body: bytes) -> None:
-        """Send the answer and close; what the socket does not take at once follows."""
+        """Send the answer and close; the rest is sent when the socket is writable."""
         self._unsent = b"%c%b%b" % (status, len(body).to_bytes(4, "big"), body)
         self._unwatch()
         self._send_rest()
@@ -311,7 +312,7 @@ class FramedConnection:
             sent = self._socket.send(self._unsent, socket.MSG_DONTWAIT)
         except BlockingIOError:
             sent = 0
-        except OSError:  # the caller is gone, which is no order: what was done is done
+        except OSError:  # the caller has hung up; what was done stays done
             sent = len(self._unsent)
         self._unsent = self._unsent[sent:]
         loop = asyncio.get_running_loop()

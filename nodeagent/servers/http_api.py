@@ -3,8 +3,8 @@
 See docs/reference/http-api.md, "Agent"; bodies: docs/reference/address-assignment.md, "Request
 bodies".
 
-For callers of Spiderpool; our executables use the framed socket. Promise: status codes and
-shapes of the table, bounded bodies, callers checked as at the framed door. It decides nothing.
+For clients of Spiderpool's API; the CNI executables use the framed socket. Status codes and JSON
+shapes are Spiderpool's, bodies are limited, and callers are checked as on the framed socket.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from aiohttp import web
@@ -29,16 +29,20 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
 from core.process.bodies import BodyRefused
 from core.process.connections import ConnectionCounts, HttpServer
-from nodeagent.address_service import AddressService
-from nodeagent.cni_protocol.arguments import is_name
 from nodeagent.cni_protocol.call import checked_container, checked_interface
 from nodeagent.cni_protocol.failures import CniFailure
-from nodeagent.container_lock import require_caller
-from nodeagent.gate import DEL_DEADLINE_S, READ_DEADLINE_S, Gate
+from nodeagent.cni_protocol.netconf import is_name
+from nodeagent.handlers.add_handler import AddHandler
 from nodeagent.handlers.coordinator_handler import CoordinatorHandler
-from nodeagent.handlers.delete_handler import DeleteRequest
+from nodeagent.handlers.delete_handler import DeleteHandler, DeleteRequest
 from nodeagent.handlers.withdrawal_handler import Withdrawal, WithdrawalHandler
 from nodeagent.health import AgentHealth
+from nodeagent.request_runner import (
+    DEL_DEADLINE_S,
+    READ_DEADLINE_S,
+    RequestRunner,
+    require_caller,
+)
 from nodeagent.servers.http_bodies import (
     BODY_BYTES_MAX,
     REQUIRED,
@@ -57,10 +61,11 @@ from nodeagent.telemetry.tracing import valid_traceparent
 BASE: Final = "/v1"
 SWITCHED_OFF: Final = 521
 STATEFUL: Final = 522
-NETWORK_UNSAID: Final = ""
+NO_NETWORK: Final = ""
+"""HTTP requests name no network."""
 
 CONNECTIONS_MAX: Final = 128
-"""Open connections to the HTTP socket; each may hold a body of ``BODY_BYTES_MAX``."""
+"""Open connections to the HTTP socket; each may have a body of ``BODY_BYTES_MAX``."""
 
 _STATUS: Final = {
     Withdrawal.DONE: 200,
@@ -68,6 +73,15 @@ _STATUS: Final = {
     Withdrawal.STATEFUL: STATEFUL,
 }
 _log: Final = logging.getLogger(__name__)
+
+
+class HttpHandlers(NamedTuple):
+    """The handlers that serve HTTP requests."""
+
+    add: AddHandler
+    delete: DeleteHandler
+    withdrawal: WithdrawalHandler
+    coordinator: CoordinatorHandler
 
 
 class HttpApi:
@@ -78,21 +92,17 @@ class HttpApi:
         settings: Settings,
         store: KeyValueStore,
         keys: Keys,
-        gate: Gate,
+        runner: RequestRunner,
         health: AgentHealth,
-        addresses: AddressService,
-        withdrawal_handler: WithdrawalHandler,
-        coordinator_handler: CoordinatorHandler,
+        handlers: HttpHandlers,
     ) -> None:
         self._server: HttpServer | None = None
         self._settings = settings
         self._store = store
         self._keys = keys
-        self._gate = gate
+        self._runner = runner
         self._health = health
-        self._addresses = addresses
-        self._withdrawal_handler = withdrawal_handler
-        self._coordinator_handler = coordinator_handler
+        self._handlers = handlers
 
     async def open(
         self, listening: socket.socket, backlog: int, counts: ConnectionCounts | None = None
@@ -102,46 +112,46 @@ class HttpApi:
         await self._server.listen_on(listening, backlog)
 
     async def close(self) -> None:
-        """Accept no more; requests under way go on."""
+        """Accept no more connections; requests in progress continue."""
         if self._server is not None:
             self._server.close()
 
     async def end(self) -> None:
-        """Drop every connection that is left."""
+        """Close all remaining connections."""
         if self._server is not None:
             await self._server.end()
 
     def application(self) -> web.Application:
         """The routes."""
         app = web.Application(
-            middlewares=[_only_trusted, _in_shape], client_max_size=BODY_BYTES_MAX
+            middlewares=[_check_caller, _shape_errors], client_max_size=BODY_BYTES_MAX
         )
-        app.router.add_get(f"{BASE}/ipam/healthy", self._healthy, allow_head=False)
-        app.router.add_post(f"{BASE}/ipam/ip", self._add)
-        app.router.add_delete(f"{BASE}/ipam/ip", self._delete)
-        app.router.add_post(f"{BASE}/ipam/ips", self._add_batch)
-        app.router.add_delete(f"{BASE}/ipam/ips", self._delete_batch)
-        app.router.add_get(f"{BASE}/workloadendpoint", self._endpoint, allow_head=False)
-        app.router.add_get(f"{BASE}/coordinator/config", self._coordinator, allow_head=False)
+        app.router.add_get(f"{BASE}/ipam/healthy", self._get_health, allow_head=False)
+        app.router.add_post(f"{BASE}/ipam/ip", self._post_ip)
+        app.router.add_delete(f"{BASE}/ipam/ip", self._delete_ip)
+        app.router.add_post(f"{BASE}/ipam/ips", self._post_ips)
+        app.router.add_delete(f"{BASE}/ipam/ips", self._delete_ips)
+        app.router.add_get(f"{BASE}/workloadendpoint", self._get_endpoint, allow_head=False)
+        app.router.add_get(f"{BASE}/coordinator/config", self._get_coordinator, allow_head=False)
         for name in ("startup", "readiness", "liveness"):
             app.router.add_get(f"{BASE}/runtime/{name}", not_implemented, allow_head=False)
         return app
 
-    async def _healthy(self, _: web.Request) -> web.Response:
+    async def _get_health(self, _: web.Request) -> web.Response:
         fault = await self._health.fault()
         return web.Response() if fault is None else json_text(500, str(fault))
 
-    async def _add(self, request: web.Request) -> web.Response:
+    async def _post_ip(self, request: web.Request) -> web.Response:
         arrived = time.perf_counter()
         args = await read_body(request, AddArgs, "ipamAddArgs")
-        has_hung_up = self._admit(request)
+        has_hung_up = self._check_request(request)
         container = checked_container(args.container_id)
         add = AddRequest(
             _reference(args.pod_namespace, args.pod_name, args.pod_uid, args.container_id),
             Attachment(
                 container,
                 checked_interface(args.if_name),
-                NETWORK_UNSAID,
+                NO_NETWORK,
                 args.net_namespace,
             ),
             SelectionRequest(
@@ -159,7 +169,7 @@ class HttpApi:
             ),
             has_hung_up,
         )
-        added = await self._addresses.serve_add(add, arrived)
+        added = await self._handlers.add.allocate_addresses(add, arrived)
         document = add_response(
             added.endpoint,
             detect_conflicts=self._settings.detect_conflicts and not added.migrating,
@@ -167,37 +177,39 @@ class HttpApi:
         )
         return _json(200, document)
 
-    async def _delete(self, request: web.Request) -> web.Response:
+    async def _delete_ip(self, request: web.Request) -> web.Response:
         arrived = time.perf_counter()
         args = await read_body(request, DelArgs, "ipamDelArgs")
-        self._admit(request)
-        order = DeleteRequest(
+        self._check_request(request)
+        delete = DeleteRequest(
             _reference(args.pod_namespace, args.pod_name, args.pod_uid, args.container_id),
             Attachment(
                 checked_container(args.container_id),
                 args.if_name,
-                NETWORK_UNSAID,
+                NO_NETWORK,
                 args.net_namespace,
             ),
             request.headers.get("traceparent", ""),
         )
-        await self._addresses.serve_delete(order, arrived)
+        await self._handlers.delete.handle_delete(delete, arrived)
         return web.Response()
 
-    async def _add_batch(self, _: web.Request) -> web.Response:
+    async def _post_ips(self, _: web.Request) -> web.Response:
         return web.Response()
 
-    async def _delete_batch(self, request: web.Request) -> web.Response:
+    async def _delete_ips(self, request: web.Request) -> web.Response:
         args = await read_body(request, BatchDelArgs, "ipamBatchDelArgs")
-        self._admit(request)
+        self._check_request(request)
         pod = _reference(args.pod_namespace, args.pod_name, args.pod_uid, args.container_id)
-        with self._gate.admit(DEL_DEADLINE_S):
-            how = await self._withdrawal_handler.withdraw(pod, conflict=args.conflict)
-        if how is Withdrawal.DONE:
+        with self._runner.admit(DEL_DEADLINE_S):
+            withdrawal = await self._handlers.withdrawal.withdraw_endpoint(
+                pod, conflict=args.conflict
+            )
+        if withdrawal is Withdrawal.DONE:
             return web.Response()
-        return json_text(_STATUS[how], how.value)
+        return json_text(_STATUS[withdrawal], withdrawal.value)
 
-    async def _endpoint(self, request: web.Request) -> web.Response:
+    async def _get_endpoint(self, request: web.Request) -> web.Response:
         for name in ("podName", "podNamespace"):
             if not request.query.get(name):
                 raise HttpRefusal(422, f"{name} in query is required", REQUIRED)
@@ -205,21 +217,21 @@ class HttpApi:
         if is_name(namespace) and is_name(name):
             self._check_ready()
             get = Get(self._keys.endpoint(namespace, name))
-            with self._gate.admit(READ_DEADLINE_S):
-                found = await self._store.read([get])
-            kvs = found.ranges[0].kvs
+            with self._runner.admit(READ_DEADLINE_S):
+                result = await self._store.read([get])
+            kvs = result.ranges[0].kvs
             if kvs:
                 return _json(200, workload_endpoint(ENDPOINT.decode(kvs[0].value)))
         return json_text(404, f"SpiderEndpoint not found for pod {namespace}/{name}")
 
-    async def _coordinator(self, request: web.Request) -> web.Response:
+    async def _get_coordinator(self, request: web.Request) -> web.Response:
         args = await read_body(request, CoordinatorArgs, "getCoordinatorConfig")
         self._check_ready()
         pod = _reference(args.pod_namespace, args.pod_name, "", args.pod_name)
-        return _json(200, coordinator_config(await self._coordinator_handler.configuration(pod)))
+        return _json(200, coordinator_config(await self._handlers.coordinator.configuration(pod)))
 
-    def _admit(self, request: web.Request) -> HasHungUp:
-        """Before a request changes anything. Raises CallerGone, NotReady and its like."""
+    def _check_request(self, request: web.Request) -> HasHungUp:
+        """Check that the caller is there and the agent is ready. Raises CallerGone, NotReady."""
 
         def has_hung_up() -> bool:
             return caller_hung_up(request.transport)
@@ -237,7 +249,7 @@ class HttpApi:
 
 
 @web.middleware
-async def _only_trusted(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _check_caller(request: web.Request, handler: Handler) -> web.StreamResponse:
     peer = request.transport.get_extra_info("socket") if request.transport else None
     if peer is None or not may_call(peer):
         raise web.HTTPForbidden
@@ -245,8 +257,8 @@ async def _only_trusted(request: web.Request, handler: Handler) -> web.StreamRes
 
 
 @web.middleware
-async def _in_shape(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every failure in Spiderpool's shape."""
+async def _shape_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer each failure in Spiderpool's shape."""
     try:
         return await handler(request)
     except HttpRefusal as refusal:
@@ -258,7 +270,7 @@ async def _in_shape(request: web.Request, handler: Handler) -> web.StreamRespons
     except (OrbweaverError, CniFailure) as error:
         return json_text(500, error.message)
     except Exception as error:  # noqa: BLE001  # a caller gets an answer, the log the traceback
-        _log.exception("a bug in the agent")
+        _log.exception("unexpected error in an HTTP request (a bug in the agent)")
         return json_text(500, f"{type(error).__name__}: {error}")
 
 
@@ -273,12 +285,12 @@ def _router_refusal(request: web.Request, error: web.HTTPException) -> web.Respo
 
 
 async def not_implemented(request: web.Request) -> web.Response:
-    """A path that belongs to another port."""
+    """Answer 501 for a path that another port serves."""
     return json_text(501, f"{request.method} {request.path} is not served here")
 
 
 def json_text(status: int, text: str) -> web.Response:
-    """A JSON string, Spiderpool's way to say what went wrong."""
+    """A response with a JSON string, which is Spiderpool's form of an error text."""
     return _json(status, text)
 
 
@@ -299,12 +311,14 @@ def _json(status: int, document: object, headers: dict[str, str] | None = None) 
 
 
 def _reference(namespace: str, name: str, uid: str, container: str) -> PodReference:
-    """The Pod as this API names it: always by name.
+    """The Pod of a request, which this API always names.
 
-    See docs/reference/address-assignment.md, "ADD".
+    See docs/reference/address-assignment.md, "ADD". Raises BadInput.
     """
     if not (is_name(namespace) and is_name(name)):
-        raise BadInput(f"failed to get Pod {namespace[:253]}/{name[:253]}: it has no such name")
+        text = f"failed to get Pod {namespace[:253]}/{name[:253]}: not a valid name"
+        raise BadInput(text, remedy="podNamespace and podName must be DNS names")
     if uid and not is_name(uid):
-        raise BadInput(f"failed to get Pod {namespace}/{name}: podUID {uid[:64]!r} is no UID")
+        text = f"failed to get Pod {namespace}/{name}: podUID {uid[:64]!r} is not a valid UID"
+        raise BadInput(text)
     return PodReference(namespace, name, uid, checked_container(container))

@@ -1,9 +1,9 @@
-"""Bodies of the HTTP API, read as Spiderpool reads them.
+"""Request bodies of the HTTP API, read as Spiderpool reads them.
 
-Rules: docs/reference/http-api.md, "Agent", docs/reference/address-assignment.md, "Request bodies".
-Names match whatever their case, the last of a repeated name wins, what follows the document and
-unknown names are ignored. Every refusal has Spiderpool's status and shape. It never looks at
-what the values mean.
+See docs/reference/http-api.md, "Agent", docs/reference/address-assignment.md, "Request bodies".
+Member names are case-insensitive, the last of repeated members counts, unknown members and text
+after the document are ignored. Errors have Spiderpool's status and shape. Values are not
+interpreted here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _WHITE: Final = " \t\r\n"
 
 
 class HttpRefusal(Exception):
-    """An answer of the shape ``{"code":…,"message":…}``; ``code`` is the status, or above 600."""
+    """An error answered as ``{"code":…,"message":…}``; ``code``: the status, or above 600."""
 
     def __init__(self, status: int, message: str, code: int = 0) -> None:
         super().__init__(message)
@@ -82,12 +82,12 @@ Body = TypeVar("Body", bound=msgspec.Struct)
 
 
 async def read_body(request: web.Request, kind: type[Body], name: str) -> Body:
-    """The body as ``kind``; ``name`` is the parameter's name. Raises HttpRefusal, BodyRefused."""
+    """The body as ``kind``; ``name`` is for error texts. Raises HttpRefusal, BodyRefused."""
     data = await whole_body(request, BODY_BYTES_MAX)
     if data and request.content_type != JSON_TYPE:
-        said = request.headers.get("Content-Type", "")
+        media_type = request.headers.get("Content-Type", "")[:100]
         raise HttpRefusal(
-            415, f'unsupported media type "{said[:100]}", only [{JSON_TYPE}] are allowed'
+            415, f'unsupported media type "{media_type}", only [{JSON_TYPE}] are allowed'
         )
     if not data:
         raise _required(name)
@@ -95,7 +95,7 @@ async def read_body(request: web.Request, kind: type[Body], name: str) -> Body:
 
 
 def parse_body(data: bytes, kind: type[Body], name: str) -> Body:
-    """The same for bytes. Raises HttpRefusal."""
+    """As ``read_body``, from bytes. Raises HttpRefusal."""
     fields = msgspec.structs.fields(kind)
     members = _members(
         data, name, {field.encode_name.lower(): field.encode_name for field in fields}
@@ -114,7 +114,7 @@ def parse_body(data: bytes, kind: type[Body], name: str) -> Body:
 
 
 def _members(data: bytes, name: str, known: dict[str, str]) -> dict[str, object]:
-    """The known members that are not null; nested values keep no order, and need none."""
+    """The known members that are not null."""
     try:
         text = data.decode().lstrip(_WHITE)
         document, _ = _decoder.raw_decode(text)
@@ -129,14 +129,14 @@ def _members(data: bytes, name: str, known: dict[str, str]) -> dict[str, object]
 
 
 class _Pairs:
-    """A JSON object with its members in order, repeated ones too."""
+    """The members of a JSON object in order, with repeated ones."""
 
     def __init__(self, pairs: list[tuple[str, object]]) -> None:
         self.pairs = pairs
 
 
 def _refuse_constant(text: str) -> object:
-    raise ValueError(f"{text} is no JSON")
+    raise ValueError(f"{text} is not valid JSON")
 
 
 _decoder = json.JSONDecoder(object_pairs_hook=_Pairs, parse_constant=_refuse_constant)

@@ -1,9 +1,7 @@
-"""Documents of the HTTP API: an ADD, an endpoint, the coordinator's settings.
+"""Response documents of the HTTP API: an ADD, an endpoint, the coordinator's settings.
 
-See docs/reference/http-api.md, "Agent".
-
-Members that are empty or zero are left out, as Spiderpool does; the lists it sends as null
-are null.
+See docs/reference/http-api.md, "Agent". As in Spiderpool, empty and zero members are left out, and
+some empty lists are null.
 """
 
 from __future__ import annotations
@@ -18,16 +16,16 @@ Document = dict[str, object]
 
 
 def add_response(endpoint: Endpoint, *, detect_conflicts: bool, detect_gateway: bool) -> Document:
-    """IpamAddResponse: the results of all NICs of the endpoint."""
+    """IpamAddResponse: the addresses and routes of all NICs of the endpoint."""
     ips: list[Document] = []
     routes: list[Document] = []
     for index, nic in enumerate(endpoint.nics):
-        # An open entry of the unnamed mode is called by its index, fresh or repeated alike.
+        # An unnamed NIC is named by its index.
         name = nic.interface or str(index)
         for entry in _addresses(nic, name):
             entry["enableGatewayDetection"] = detect_gateway and "gateway" in entry
             entry["enableIPConflictDetection"] = detect_conflicts
-            ips.append(_said(entry))
+            ips.append(_without_empty(entry))
         routes += [{"ifName": name, "dst": dst, "gw": gw} for dst, gw in answer_routes(nic)]
     return {"ips": ips, "routes": routes or None}
 
@@ -44,11 +42,11 @@ def workload_endpoint(endpoint: Endpoint) -> Document:
 
 
 def coordinator_config(written: WrittenSettings) -> Document:
-    """CoordinatorConfig. Both lists of the cluster's networks are always lists."""
-    optional = _said(
+    """CoordinatorConfig. The two lists of cluster networks are never null."""
+    optional = _without_empty(
         {
             "hijackCIDR": written.hijack_cidr,
-            "policyRoutes": [{"dst": each.dst, "gw": each.gw} for each in written.policy_routes],
+            "policyRoutes": [{"dst": route.dst, "gw": route.gw} for route in written.policy_routes],
             "podMACPrefix": written.pod_mac_prefix,
             "podDefaultRouteNIC": written.pod_default_route_nic,
             "hostRuleTable": written.host_rule_table,
@@ -73,7 +71,7 @@ def _addresses(nic: Nic, name: str) -> Iterator[Document]:
         (6, nic.ipv6, nic.ipv6_pool, nic.ipv6_gateway),
     ):
         if address:
-            yield _said(
+            yield _without_empty(
                 {
                     "version": version,
                     "address": address,
@@ -87,7 +85,7 @@ def _addresses(nic: Nic, name: str) -> Iterator[Document]:
 
 
 def _interface(nic: Nic) -> Document:
-    said = _said(
+    fields = _without_empty(
         {
             "ipv4": nic.ipv4,
             "ipv6": nic.ipv6,
@@ -100,8 +98,8 @@ def _interface(nic: Nic) -> Document:
         }
     )
     routes = [{"dst": dst, "gw": gw, "ifName": None} for dst, gw in nic.routes]
-    return {"interface": nic.interface, **said, "routes": routes or None}
+    return {"interface": nic.interface, **fields, "routes": routes or None}
 
 
-def _said(document: Document) -> Document:
+def _without_empty(document: Document) -> Document:
     return {key: value for key, value in document.items() if value}

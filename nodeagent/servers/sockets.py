@@ -1,10 +1,10 @@
-"""Unix sockets of the agent: for root alone, and never two agents on one path.
+"""Unix sockets of the agent: for root only, and one agent for each path.
 
-The socket file is made with mode 0600, and only our own is removed. Whoever holds the lock of the
-file beside it (``<path>.lock``, flock(2)) owns the path for as long as the process lives; a stale
-socket file is replaced under that lock, a live one is left alone. The lock file stays: removing it
-would let two processes hold locks of two files of that name. Callers are checked by the peer
-credentials of the kernel, not by the file's mode alone.
+The socket file is created with mode 0600, and a process removes only its own. The process that
+holds the lock of ``<path>.lock`` (flock(2)) owns the path while it runs: it replaces a stale socket
+file, and never one that another process listens on. The lock file is not removed, because two
+processes could then hold locks of two files of that name. Callers are checked by the kernel's peer
+credentials (SO_PEERCRED) as well as by the file's mode.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ListeningSocket:
             raise
 
     def remove(self) -> None:
-        """Close it and remove the file, unless another process's is there by now."""
+        """Close the socket and remove its file, unless another process has replaced the file."""
         self.socket.close()
         path = Path(self.path)
         try:
@@ -61,14 +61,14 @@ class ListeningSocket:
 
 
 def may_call(connection: socket.socket) -> bool:
-    """Whether the peer is root or runs as we do (SO_PEERCRED)."""
+    """Whether the peer is root or the agent's own user (SO_PEERCRED)."""
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     _, uid, _ = _CREDENTIALS.unpack(raw)
     return uid in (0, os.geteuid())
 
 
 def caller_hung_up(transport: asyncio.BaseTransport | None) -> bool:
-    """Whether the caller at the other end has closed, also where no one has read its end yet."""
+    """Whether the peer of a transport has closed, even if its EOF has not been read yet."""
     if transport is None or transport.is_closing():
         return True
     return has_hung_up(transport.get_extra_info("socket"))
@@ -83,14 +83,14 @@ def has_hung_up(connection: socket.socket) -> bool:
 
 
 def hang_up_poll(connection: socket.socket) -> select.poll:
-    """What tells, as often as it is asked, whether the peer of an open connection has hung up."""
+    """A poll object whose ``poll(0)`` is not empty once the peer of the connection has hung up."""
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLRDHUP)
     return poll
 
 
 def _locked(path: str) -> int:
-    """A descriptor that holds the lock of a socket path. Raises BadInput."""
+    """Lock a socket path; the descriptor holds the lock. Raises BadInput."""
     _check_path(path)
     name = f"{path}{LOCK_SUFFIX}"
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -141,7 +141,7 @@ def _remove_stale(path: str) -> None:
         return
     if not stat.S_ISSOCK(mode):
         raise BadInput(
-            f"{path} exists and is no socket", subject=path, remedy="move it out of the way"
+            f"{path} exists and is not a socket", subject=path, remedy="move or delete this file"
         )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(_CONNECT_S)
@@ -153,7 +153,7 @@ def _remove_stale(path: str) -> None:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise BadInput(f"cannot tell who owns {path}: {error}", subject=path) from error
+            raise BadInput(f"cannot connect to {path}: {error}", subject=path) from error
     raise _in_use(path)
 
 
@@ -161,5 +161,5 @@ def _in_use(path: str) -> BadInput:
     return BadInput(
         f"another process listens on {path}",
         subject=path,
-        remedy="stop it first, or give this agent another ipamUnixSocketPath",
+        remedy="stop that process, or set another ipamUnixSocketPath for this agent",
     )

@@ -1,9 +1,9 @@
-"""An agent's TCP ports: health for probes, metrics for scrapers. Both change nothing.
+"""The agent's TCP ports: health and metrics. Both are read-only.
 
-Health (docs/reference/configuration.md, "Ports and health paths"): ``/v1/runtime/startup`` 200 once
-started, ``readiness`` when every check of ``/readyz`` passes. ``liveness`` fails only where a
-restart would help: an agent that waits for etcd is alive, a fenced one is not. ``/livez`` and
-``/readyz`` list the checks one a line.
+Health (docs/reference/configuration.md, "Ports and health paths"): ``/v1/runtime/startup`` is 200
+once the agent has started, ``readiness`` if every check of ``/readyz`` passes. ``liveness`` fails
+only if a restart would help: an agent that waits for etcd is alive, a fenced one is not. ``/livez``
+and ``/readyz`` list one check a line.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ANY: Final = "/{path:.*}"
 
 
 def health_port(health: AgentHealth, counts: ConnectionCounts | None = None) -> TcpPort:
-    """The port that probes ask."""
+    """The port with the health endpoints."""
 
     async def startup(_: web.Request) -> web.Response:
         return web.Response(status=200 if health.started else 500)
@@ -53,7 +53,7 @@ def health_port(health: AgentHealth, counts: ConnectionCounts | None = None) -> 
 def metrics_port(
     text: Callable[[], Awaitable[bytes]], content_type: str, counts: ConnectionCounts | None = None
 ) -> TcpPort:
-    """The port that Prometheus scrapes: any path."""
+    """The port that Prometheus scrapes; every path returns the metrics."""
 
     async def exposition(_: web.Request) -> web.Response:
         return web.Response(body=await text(), headers={"Content-Type": content_type})

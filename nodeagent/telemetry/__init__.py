@@ -1,8 +1,9 @@
-"""What an operator sees of a running agent: metrics, traces, its log, and the plugin's log.
+"""Metrics, traces and the plugin log.
 
-metrics.py       every instrument and its name
-durations.py     last, least, greatest and mean of a duration
-observed.py      a store that reports its calls
-tracing.py       spans, and the traceparent that events keep
-plugin_log.py    the file that the executables' configuration names
+metrics.py         every metric and its name
+exposition.py      the metrics as Prometheus text
+observed.py        a store that reports its calls
+tracing.py         spans, and the traceparent that events keep
+spans.py           spans by OpenTelemetry's SDK
+plugin_log.py      the log file of the CNI executables
 """

@@ -1,9 +1,8 @@
-"""What is counted: the documented names of docs/reference/metrics.md, and ours.
+"""Metrics of the agent: Spiderpool's names and ours (docs/reference/metrics.md).
 
-Counts are plain integers that are read when somebody scrapes, so that an ADD pays for additions and
-not for instruments; histograms are recorded as they happen, and only where somebody has put them
-here (``nodeagent.telemetry.exposition``). Labels never hold Pod names. It decides nothing and never
-raises into the work that it counts.
+Counts are plain integers that a scrape reads, so that an ADD costs additions and no calls of
+instruments. Histograms are recorded as values occur, and only where ``telemetry.exposition`` has
+set them. Labels never contain Pod names.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import Final, Literal, NamedTuple, Protocol
 
 from core.errors import AddressesUsedOut, NoPoolAvailable, RetriesExhausted, WrongInput
-from nodeagent.telemetry.durations import Durations
 
 COMPATIBLE: Final = "spiderpool-agent"
 OURS: Final = "orbweaver-agent"
@@ -28,34 +26,64 @@ _CLASSES: Final[tuple[tuple[type[Exception], str], ...]] = (
 
 
 class Histogram(Protocol):
-    """Takes values as they happen."""
+    """Records values as they occur."""
 
     def record(self, amount: float, attributes: Mapping[str, str] | None = None) -> None:
-        """One value with its labels."""
+        """Record one value with its labels."""
         ...
 
 
 class ObservedMetric(NamedTuple):
-    """A metric that is read when somebody scrapes; counters get ``_total`` behind their name."""
+    """A metric that is read at each scrape; names of counters get the suffix ``_total``."""
 
     scope: Scope
     kind: Kind
     name: str
-    words: str
+    help: str
     value: Callable[[], float]
 
 
 class LabelledGauge(NamedTuple):
-    """A gauge of ours with one label: ``values`` returns the value of each label value."""
+    """A gauge with one label; ``values`` returns a number for each value of the label."""
 
     name: str
-    words: str
+    help: str
     label: str
     values: Callable[[], Mapping[str, int]]
 
 
+class Durations:
+    """Last, shortest, longest and mean of a duration, in seconds; all 0 before the first one.
+
+    Spiderpool's dashboards draw these; a histogram contains more.
+    """
+
+    __slots__ = ("count", "greatest", "latest", "least", "total")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.latest = 0.0
+        self.least = 0.0
+        self.greatest = 0.0
+        self.total = 0.0
+
+    def record(self, seconds: float) -> None:
+        """Add one duration."""
+        if not self.count or seconds < self.least:
+            self.least = seconds
+        self.greatest = max(self.greatest, seconds)
+        self.count += 1
+        self.latest = seconds
+        self.total += seconds
+
+    @property
+    def mean(self) -> float:
+        """The mean, 0 before the first one."""
+        return self.total / self.count if self.count else 0.0
+
+
 class WorkCounts:
-    """Counts of one kind of work, ADDs or DELs; ``histograms``: of durations and of waits."""
+    """Counts of ADDs or of DELs; ``histograms``: of durations and of waiting times."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -68,7 +96,7 @@ class WorkCounts:
         self.histograms: tuple[Histogram, Histogram] | None = None
 
     def record(self, seconds: float, waited: float, tries: int, error: Exception | None) -> None:
-        """One more is over, after this time and that wait before its work began."""
+        """Count one request that took ``seconds``, after ``waited`` seconds before it started."""
         self.count += 1
         self.durations.record(seconds)
         self.waits.record(waited)
@@ -85,7 +113,7 @@ class WorkCounts:
 
 
 class AgentMetrics:
-    """The counts of one agent. ``readings`` and ``labelled``: what there is to be read."""
+    """The metrics of one agent; ``readings`` and ``labelled`` are those that a scrape reads."""
 
     def __init__(self) -> None:
         self.allocation = WorkCounts()
@@ -104,46 +132,46 @@ class AgentMetrics:
                 COMPATIBLE,
                 "counter",
                 "spiderpool_debug_auto_pool_waited_for_available_counts",
-                "Waits for an automatic pool",
+                "ADDs that waited for an automatic pool",
                 lambda: self.auto_pool_waits,
             ),
         ]
         self.counter(
             "allocation_tries",
-            "Transactions that successful ADDs needed",
+            "etcd transactions of ADDs, retries included",
             lambda: self.allocation.tries,
         )
         self.counter(
             "allocation_conflicts",
-            "Races for an address or endpoint that ADDs of this agent have lost",
+            "Transactions of ADDs that failed because another writer was faster",
             lambda: self.allocation.conflicts,
         )
         self.counter(
             "allocation_wrong_input",
-            "ADDs refused because an annotation or request contradicts itself",
+            "ADDs refused because of an invalid annotation or request",
             lambda: self.allocation.by_class.get("wrong_input", 0),
         )
 
-    def gauge(self, name: str, words: str, value: Callable[[], float]) -> None:
-        """A gauge of ours, ``orbweaver_<name>``."""
-        self.readings.append(ObservedMetric(OURS, "gauge", f"orbweaver_{name}", words, value))
+    def gauge(self, name: str, help_: str, value: Callable[[], float]) -> None:
+        """Register the gauge ``orbweaver_<name>``."""
+        self.readings.append(ObservedMetric(OURS, "gauge", f"orbweaver_{name}", help_, value))
 
-    def counter(self, name: str, words: str, value: Callable[[], int]) -> None:
-        """A counter of ours, ``orbweaver_<name>_total``."""
-        self.readings.append(ObservedMetric(OURS, "counter", f"orbweaver_{name}", words, value))
+    def counter(self, name: str, help_: str, value: Callable[[], int]) -> None:
+        """Register the counter ``orbweaver_<name>_total``."""
+        self.readings.append(ObservedMetric(OURS, "counter", f"orbweaver_{name}", help_, value))
 
     def gauge_by(
-        self, label: str, name: str, words: str, values: Callable[[], Mapping[str, int]]
+        self, label: str, name: str, help_: str, values: Callable[[], Mapping[str, int]]
     ) -> None:
-        """A gauge of ours, ``orbweaver_<name>``, with one series for each value of the label."""
-        self.labelled.append(LabelledGauge(f"orbweaver_{name}", words, label, values))
+        """Register the gauge ``orbweaver_<name>`` with one series for each value of the label."""
+        self.labelled.append(LabelledGauge(f"orbweaver_{name}", help_, label, values))
 
     def on_auto_pool_wait(self) -> None:
-        """An ADD waits for an automatic pool."""
+        """Count an ADD that waits for an automatic pool."""
         self.auto_pool_waits += 1
 
     def on_call(self, method: str, seconds: float, outcome: str) -> None:
-        """One call to the store is over (a ``CallObserver``)."""
+        """Record a finished call to etcd (see ``CniCallObserver``)."""
         if self.store_calls is not None:
             self.store_calls.record(seconds, {"method": method, "outcome": outcome})
 
@@ -156,15 +184,15 @@ def _of_work(name: str, verb: str, work: WorkCounts) -> list[ObservedMetric]:
     prefix = f"spiderpool_ipam_{name}"
     waits = f"waits of {verb} requests"
 
-    def counter(suffix: str, words: str, value: Callable[[], float]) -> ObservedMetric:
-        return ObservedMetric(COMPATIBLE, "counter", f"{prefix}_{suffix}", words, value)
+    def counter(suffix: str, help_: str, value: Callable[[], float]) -> ObservedMetric:
+        return ObservedMetric(COMPATIBLE, "counter", f"{prefix}_{suffix}", help_, value)
 
     return [
         counter("counts", f"Number of {verb} requests", lambda: work.count),
         counter("failure_counts", f"Failed {verb} requests", lambda: work.failures),
         counter(
             "update_ippool_conflict_counts",
-            f"Races that {verb} requests have lost",
+            f"Transactions of {verb} requests that failed because another writer was faster",
             lambda: work.conflicts,
         ),
         _of_class(name, "err_internal", work),
@@ -186,9 +214,9 @@ def _of_class(name: str, kind: str, work: WorkCounts) -> ObservedMetric:
 
 
 def _of_durations(pattern: str, what: str, durations: Durations) -> list[ObservedMetric]:
-    def gauge(word: str, words: str, value: Callable[[], float]) -> ObservedMetric:
+    def gauge(word: str, help_: str, value: Callable[[], float]) -> ObservedMetric:
         return ObservedMetric(
-            COMPATIBLE, "gauge", pattern.format(word), f"{words} of {what}", value
+            COMPATIBLE, "gauge", pattern.format(word), f"{help_} of {what}", value
         )
 
     return [

@@ -1,10 +1,10 @@
-"""The plugin's log file: lines that the agent writes on behalf of the executables.
+"""The plugin log: a file that the agent writes on behalf of the CNI executables.
 
-The netconf names file, level and rotation (docs/reference/cni-configuration.md, "spiderpool"). The
-agent is root and the author of a netconf may be a user, so files are regular files of one
-directory, and links are not followed. Lines wait, boundedly, for a thread that writes them: a slow
-disk delays no Pod, and what does not fit is dropped and counted. A file that cannot be written is
-reported once and tried again later; it never fails a request.
+The network configuration sets file, level and rotation (docs/reference/cni-configuration.md,
+"spiderpool"). The agent runs as root and a network configuration may be written by a user, so only
+regular files of one directory are written, and symbolic links are not followed. A thread writes the
+lines from a queue of limited length: a slow disk delays no Pod, and lines that do not fit are
+dropped and counted. A file that cannot be written is reported once and tried again later.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from core.process.logs import LEVELS, timestamp
+from core.process.logs import timestamp
 
 MEGABYTES: Final = 100
 DAYS: Final = 30
 FILES: Final = 10
-"""Rotation where the netconf says nothing (docs/reference/cni-configuration.md, "spiderpool")."""
+"""Default rotation (docs/reference/cni-configuration.md, "spiderpool")."""
 
 FLUSH_S: Final = 0.2
-"""From the first line that waits to the writing of all that came meanwhile."""
+"""Seconds from the first queued line until all queued lines are written."""
 
 CLOSE_S_MAX: Final = 5.0
 LINES_WAITING_MAX: Final = 10_000
@@ -40,17 +40,11 @@ BATCH_LINES_MAX: Final = 500
 """Lines written at once; a file is rotated between two batches."""
 
 FILES_MAX: Final = 1_000
-"""Old parts of a file, whatever the netconf says: each rotation renames them all."""
+"""Upper limit of old files: each rotation renames all of them."""
 
 FILES_OPEN_MAX: Final = 16
 RETRY_S: Final = 60.0
-"""How long a file that could not be opened is left alone."""
-
-NETWORK_FILES_MAX: Final = 64
-"""Files that netconfs may name while an agent runs; lines of more networks go to the default."""
-
-WARNED_MAX: Final = 64
-"""Paths whose refusal is logged, each once."""
+"""Seconds until a file that could not be written is tried again."""
 
 _DAY_S: Final = 86_400.0
 _PRIVATE: Final = 0o600
@@ -59,44 +53,12 @@ _log: Final = logging.getLogger(__name__)
 
 
 class LogTarget(NamedTuple):
-    """A file and its rotation: megabytes a file, days and number of old ones."""
+    """A file and its rotation: megabytes for each file, days and number of old files."""
 
     path: str
     megabytes: int = MEGABYTES
     days: int = DAYS
     files: int = FILES
-
-
-class LogDirectory:
-    """The directory of the ``default`` file: netconfs may name files in it, and no others."""
-
-    def __init__(self, default: str) -> None:
-        self._default = os.path.normpath(default)
-        self._directory = Path(self._default).parent
-        self._files: set[str] = set()
-        self._warned: set[str] = set()
-
-    def file_for(self, path: str) -> str:
-        """The file that a netconf names, if it may; else the default."""
-        if not path:
-            return self._default
-        path = os.path.normpath(path)
-        if path == self._default or path in self._files:
-            return path
-        if Path(path).parent != self._directory or not Path(path).name:
-            self._warn(path, f"it is not a file in {self._directory}")
-        elif len(self._files) >= NETWORK_FILES_MAX:
-            self._warn(path, f"netconfs name {NETWORK_FILES_MAX} other files already, the limit")
-        else:
-            self._files.add(path)
-            return path
-        return self._default
-
-    def _warn(self, path: str, why: str) -> None:
-        if path in self._warned or len(self._warned) >= WARNED_MAX:
-            return
-        self._warned.add(path)
-        _log.warning("wrote the plugin's log to %s instead of %s: %s", self._default, path, why)
 
 
 class _Line(NamedTuple):
@@ -110,11 +72,11 @@ _encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 
 
 class PluginLog:
-    """Takes lines and writes them in the background, ``FLUSH_S`` after the first that waits."""
+    """Writes lines in the background, ``FLUSH_S`` after the first queued one."""
 
     def __init__(self) -> None:
-        # A deque and a clock, not a queue that wakes its reader: that would cost each ADD a switch
-        # of threads. Only the first line of a batch wakes the thread.
+        # Only the first line of a batch wakes the thread: a queue.Queue would cost each ADD a
+        # thread switch.
         self._lines: deque[_Line] = deque()
         self._is_waiting = threading.Event()
         self._ending = threading.Event()
@@ -124,12 +86,12 @@ class PluginLog:
         self.dropped = 0
 
     def start(self) -> None:
-        """Begin to write."""
+        """Start the thread."""
         self._thread = threading.Thread(target=self._run, name="plugin-log", daemon=True)
         self._thread.start()
 
     def write(self, target: LogTarget, level: str, fields: dict[str, object]) -> None:
-        """Take one line; never waits."""
+        """Queue one line; does not wait."""
         if len(self._lines) >= LINES_WAITING_MAX:
             self.dropped += 1
             return
@@ -138,7 +100,7 @@ class PluginLog:
             self._is_waiting.set()
 
     def close(self, seconds: float = CLOSE_S_MAX) -> None:
-        """Write what is there, for at most so long, and close the files."""
+        """Write the queued lines, for at most ``seconds``, and close the files."""
         self._ending.set()
         self._is_waiting.set()
         if self._thread is not None:
@@ -149,14 +111,14 @@ class PluginLog:
         while not self._ending.is_set():
             self._is_waiting.wait()
             self._ending.wait(FLUSH_S)
-            self._is_waiting.clear()  # before the lines are taken: none that comes now is forgotten
+            self._is_waiting.clear()  # before the lines are taken, so that a new one wakes it again
             self._flush()
         self._flush()
         for handler in self._handlers.values():
             handler.close()
 
     def _flush(self) -> None:
-        """Write the lines that are there, a file's together."""
+        """Write the queued lines, grouped by file."""
         batch: dict[LogTarget, list[bytes]] = {}
         for _ in range(len(self._lines)):
             line = self._lines.popleft()
@@ -172,12 +134,12 @@ class PluginLog:
             handler = self._handler(target)
             handler.handle(logging.makeLogRecord({"msg": text, "levelno": logging.INFO}))
             self._unusable.pop(target.path, None)
-        except (OSError, ValueError) as error:  # a path may have characters that no file has
+        except (OSError, ValueError) as error:  # ValueError: the path contains a NUL
             self._unusable[target.path] = time.monotonic() + RETRY_S
-            _log.warning("the plugin's log %s cannot be written: %s", target.path, error)
+            _log.warning("cannot write the plugin log %s: %s", target.path, error)
 
     def _handler(self, target: LogTarget) -> RotatingFile:
-        """One for each file: of two, one would write on into what the other has put aside."""
+        """The handler of a file. Two would write into each other's rotated files."""
         handler = self._handlers.get(target.path)
         if handler is None:
             while len(self._handlers) >= FILES_OPEN_MAX:
@@ -189,7 +151,7 @@ class PluginLog:
 
 
 class RotatingFile(logging.handlers.RotatingFileHandler):
-    """A rotated file, private to root, whose old parts also end by age."""
+    """A rotated file, readable by root only, whose old files are also deleted by age."""
 
     def __init__(self, target: LogTarget) -> None:
         path = Path(target.path)
@@ -199,16 +161,16 @@ class RotatingFile(logging.handlers.RotatingFileHandler):
         self.rotate_as(target)
 
     def rotate_as(self, target: LogTarget) -> None:
-        """From now on: the networks of a node may share a file and differ in this."""
+        """Change the rotation: networks of a node may share a file with different settings."""
         self.maxBytes = target.megabytes << 20
         self.backupCount = min(target.files, FILES_MAX)
         self._days = target.days
 
     def _open(self) -> TextIOWrapper:
-        return open(self.baseFilename, "a", encoding=self.encoding, opener=_at_once)
+        return open(self.baseFilename, "a", encoding=self.encoding, opener=_open_regular)
 
     def doRollover(self) -> None:  # noqa: N802  # the standard library's name
-        """Rotate, and remove old parts that are past their days."""
+        """Rotate, and remove old files that are past their days."""
         super().doRollover()
         oldest = time.time() - self._days * _DAY_S
         for number in range(1, self.backupCount + 1):
@@ -217,24 +179,19 @@ class RotatingFile(logging.handlers.RotatingFileHandler):
                 part.unlink()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the library's name
-        """Let the writer know, which reports it once."""
+        """Raise the error to ``_append``, which reports it."""
         error = sys.exc_info()[1]
         if error is not None:
             raise error
 
 
-def _at_once(path: str, flags: int) -> int:
-    """Open a regular file, no link to one, without waiting: it may be a FIFO that nobody reads."""
+def _open_regular(path: str, flags: int) -> int:
+    """Open a regular file; not a symbolic link, and without blocking on a FIFO."""
     file = os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW, _PRIVATE)
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
         raise OSError(EINVAL, "not a regular file", path)
     return file
-
-
-def is_logged(level: str, configured: str) -> bool:
-    """Whether a line of this level is wanted; the configured one in any case."""
-    return LEVELS[level] >= LEVELS[configured.lower()]
 
 
 def _encoded(line: _Line) -> bytes:

@@ -1,21 +1,24 @@
-"""Spans of a request as the agent sees them, and the traceparent that its events keep.
+"""Spans of a request, and the traceparent that its events keep.
 
     CNI ADD            parent: the runtime's TRACEPARENT, where it sets one
       ipam.allocate    the traceparent recorded in the events
-        etcd.txn       from the queue of the writer to etcd's answer
-    ipam.look          beside it: a look at the link, where detection is on
+        etcd.txn       from the writer's queue to etcd's answer
+    ipam.look          a sibling: the probe of the link, where conflict detection is on
 
-Whoever traces has a ``Tracer`` (``nodeagent.telemetry.spans``); who has none makes no span, and the
-runtime's own traceparent goes into the events as it came. Attribute names follow the conventions of
-OpenTelemetry where there are any; ours begin with ``cni.`` and ``ipam.``.
+An agent that exports traces has a ``Tracer`` (``telemetry.spans``). Without it no span is made and
+the events keep the traceparent of the runtime. Attribute names follow the semantic conventions of
+OpenTelemetry; names of this project begin with ``cni.`` and ``ipam.``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final, Protocol
+
+from core.domain.facts import PodReference
+from core.domain.model import Attachment
 
 _TRACEPARENT: Final = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z"
@@ -34,12 +37,12 @@ class Span(Protocol):
         ...
 
     def set_attribute(self, key: str, value: AttributeValue) -> None:
-        """Say more about it."""
+        """Add an attribute."""
         ...
 
 
 class Tracer(Protocol):
-    """Makes spans; a span ends with its ``with`` block and is marked by an error that leaves it."""
+    """Makes spans. A span ends with its ``with`` block; an exception marks it as failed."""
 
     def request(
         self, name: str, traceparent: str, attributes: Attributes
@@ -48,14 +51,42 @@ class Tracer(Protocol):
         ...
 
     def step(self, name: str) -> AbstractContextManager[Span]:
-        """A span inside the present one."""
+        """A child of the current span."""
         ...
 
     def close(self) -> None:
-        """Send what is left and stop."""
+        """Export the remaining spans and stop."""
         ...
 
 
+NO_SPAN: Final[AbstractContextManager[Span | None]] = nullcontext()
+"""In place of ``request_span`` where nothing traces."""
+
+
+@contextmanager
+def request_span(
+    tracer: Tracer,
+    command: str,
+    step: str,
+    pod: PodReference,
+    attachment: Attachment,
+    traceparent: str,
+) -> Iterator[Span]:
+    """The spans of a CNI command and, inside it, of a step, whose context the events keep."""
+    named = {
+        "cni.command": command,
+        "cni.container_id": attachment.container,
+        "cni.network.name": attachment.network,
+        "network.interface.name": attachment.interface,
+        "k8s.namespace.name": pod.namespace,
+        "k8s.pod.name": pod.name,
+        "k8s.pod.uid": pod.uid,
+    }
+    attributes = {name: value for name, value in named.items() if value}
+    with tracer.request(f"CNI {command}", traceparent, attributes), tracer.step(step) as span:
+        yield span
+
+
 def valid_traceparent(text: str) -> str:
-    """The text if it is a W3C traceparent, else "": what events keep must be readable."""
+    """The text if it is a W3C traceparent, else ""."""
     return text if _TRACEPARENT.match(text) else ""

@@ -94,11 +94,11 @@ async def test_a_route_that_no_nic_can_take_is_logged(
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
     await agent.pod("web-0", {"routes": [{"dst": "10.30.0.0/16", "gw": "10.7.0.3"}]})
-    caplog.set_level("INFO", "nodeagent.address_service")
+    caplog.set_level("INFO", "nodeagent.handlers.add_handler")
 
     assert "routes" not in (await agent.call("ADD")).result
 
-    (told,) = [each for each in caplog.records if each.name == "nodeagent.address_service"]
+    (told,) = [each for each in caplog.records if each.name == "nodeagent.handlers.add_handler"]
     assert told.__dict__["fields"] == {"pod": "shop/web-0", "route": "10.30.0.0/16 via 10.7.0.3"}
 
 

@@ -49,7 +49,7 @@ async def test_the_framed_socket_looks_for_late_callers_only_while_there_are_cal
     agent: AgentHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     door, path = agent.process.parts.framed, agent.process.settings.framed_socket_path
-    monkeypatch.setattr(framed, "SWEEP_S", 0.01)
+    monkeypatch.setattr(framed, "TIMEOUT_CHECK_S", 0.01)
     monkeypatch.setattr(framed, "REQUEST_S_MAX", 0.05)
     assert not door.occupied.is_set()
 

@@ -15,8 +15,9 @@ import pytest
 
 from core.domain.facts import PodReference
 from core.errors import CallerGone
-from nodeagent.container_lock import ContainerLock
+from nodeagent.request_runner import RequestRunner
 from nodeagent.servers.sockets import has_hung_up
+from nodeagent.telemetry.metrics import WorkCounts
 from tests.agent.http_caller import over_socket
 from tests.agent.node import AgentHarness, frame
 
@@ -67,7 +68,7 @@ async def all_taken_up(agent: AgentHarness) -> None:
     assert (await agent.call("VERSION")).status == 0
     await over_socket(agent.process.settings.socket_path, "GET", "/v1/ipam/healthy")
     async with asyncio.timeout(ENDED_S):
-        while parts.framed.connections or parts.gate.under_way:
+        while parts.framed.connections or parts.runner.under_way:
             await asyncio.sleep(0)
 
 
@@ -134,7 +135,7 @@ async def test_an_add_whose_caller_hangs_up_while_its_pod_is_looked_up_claims_no
         await asked.wait()
     deleting = asyncio.ensure_future(agent.delete())
     async with asyncio.timeout(ENDED_S):
-        while agent.process.parts.gate.under_way < 2:
+        while agent.process.parts.runner.under_way < 2:
             await asyncio.sleep(0)
 
     released.set()
@@ -154,13 +155,14 @@ async def test_calls_that_were_abandoned_are_counted(agent: AgentHarness) -> Non
 
 def test_an_add_of_a_caller_that_is_gone_never_counts_as_under_way() -> None:
     """One step asks for the caller and notes the ADD: a later DEL waits, or the ADD is dropped."""
-    lock = ContainerLock()
+    runner, counts = RequestRunner(), WorkCounts()
 
-    with pytest.raises(CallerGone), lock.run_add("c-1", lambda: True):
+    with pytest.raises(CallerGone), runner.run_add(30.0, counts, 0.0, "c-1", lambda: True):
         raise AssertionError("it started")
 
     with pytest.raises(StopIteration):
-        lock.wait_for_adds("c-1").__await__().__next__()
+        runner.wait_for_adds("c-1").__await__().__next__()
+    assert counts.count == 0
 
 
 def test_a_caller_has_hung_up_once_it_closes_or_ends_its_side() -> None:

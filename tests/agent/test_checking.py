@@ -103,7 +103,7 @@ async def test_a_network_that_is_not_the_one_of_the_add_is_named(
 ) -> None:
     reply = await agent.call("CHECK", conf=agent.netconf(name="other", prevResult=added))
 
-    assert "interface eth0 is of network lan, not of other" in reply.error["msg"]
+    assert "interface eth0 is in network lan, not in other" in reply.error["msg"]
 
 
 async def test_after_a_delete_there_is_no_endpoint(
@@ -136,7 +136,7 @@ async def test_a_claim_of_somebody_else_is_named(
     _, text = await check(agent, added)
 
     assert "address 10.6.0.10 is held by pod/thief" in text
-    assert "address 10.6.0.10 is of pool other-pool, not of lan-4" in text
+    assert "address 10.6.0.10 is from pool other-pool, not from lan-4" in text
 
 
 @pytest.mark.parametrize(

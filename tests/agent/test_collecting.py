@@ -258,4 +258,6 @@ async def test_attachments_that_find_no_room_to_be_remembered_are_told(
     await collect(agent)
 
     assert len(await pods(agent)) == len(before) - 1
-    assert f"missed {len(before)} attachments and remembers 1 of them" in caplog.text
+    assert (
+        f"{len(before)} attachments are missing, and only 1 of them are remembered" in caplog.text
+    )

@@ -11,23 +11,29 @@ import pytest
 from core.errors import DeadlineExceeded
 from core.eventstore.kv import TxnResult
 from core.eventstore.memory import MemoryStore
-from nodeagent.address_service import AddressService
-from nodeagent.gate import Gate
+from nodeagent.agent import Agent
+from nodeagent.composition import AgentSources
 from nodeagent.health import StoreWatchdog
+from nodeagent.request_runner import ADD_DEADLINE_S, RequestRunner
 from nodeagent.settings.values import Settings
-from nodeagent.telemetry.metrics import AgentMetrics
 from nodeagent.telemetry.observed import ObservedStore
 from tests.agent.node import AgentHarness
 
 
 @pytest.mark.parametrize("binds", [False, True])
-def test_a_delete_may_wait_for_as_long_as_an_add_may_take(
+async def test_a_delete_may_wait_for_as_long_as_an_add_may_take(
     binds: bool,  # whether there is a provider
+    settings: Settings,
+    store: MemoryStore,
 ) -> None:
-    """Given up before, it would succeed and leave to nobody what the ADD then gets."""
-    unasked: Any = None
-    service = AddressService(Gate(), AgentMetrics(), None, *[unasked] * 4, binds=binds)
-    assert service.delete_deadline_s >= service.add_deadline_s
+    """With a shorter deadline it would succeed and leave what the ADD then allocates."""
+    networks: Any = object() if binds else None
+    agent = Agent(settings, store, sources=AgentSources(networks=networks))
+    handlers = agent.parts.handlers
+    await agent.stop()
+
+    assert handlers.delete.deadline_s >= handlers.add.deadline_s
+    assert (handlers.add.deadline_s > ADD_DEADLINE_S) == binds
 
 
 async def test_a_request_that_does_not_end_does_not_keep_the_agent_from_ending(
@@ -67,13 +73,13 @@ async def test_a_call_that_its_caller_gave_up_tells_of_an_etcd_that_may_be_away(
 
 
 async def test_a_time_out_of_the_work_itself_is_not_taken_for_the_deadline() -> None:
-    with pytest.raises(TimeoutError, match="Connection timed out"), Gate().admit(30.0):
+    with pytest.raises(TimeoutError, match="Connection timed out"), RequestRunner().admit(30.0):
         raise TimeoutError(ETIMEDOUT, "Connection timed out")
 
 
 async def test_a_request_that_is_cancelled_before_its_deadline_stays_cancelled() -> None:
     async def work() -> None:
-        with Gate().admit(30.0):
+        with RequestRunner().admit(30.0):
             await asyncio.Event().wait()
 
     task = asyncio.create_task(work())
@@ -85,10 +91,10 @@ async def test_a_request_that_is_cancelled_before_its_deadline_stays_cancelled()
 
 async def test_one_that_ends_before_its_deadline_does_not_end_the_ones_after_it() -> None:
     """They share one timer, which the first one has set."""
-    gate, first_is_over = Gate(), asyncio.Event()
+    runner, first_is_over = RequestRunner(), asyncio.Event()
 
     async def work(over: asyncio.Event) -> None:
-        with gate.admit(0.05):
+        with runner.admit(0.05):
             await over.wait()
 
     first = asyncio.create_task(work(first_is_over))
@@ -98,9 +104,9 @@ async def test_one_that_ends_before_its_deadline_does_not_end_the_ones_after_it(
     await first
     with pytest.raises(DeadlineExceeded):
         await second
-    assert gate.under_way == 0
+    assert runner.under_way == 0
 
 
 async def test_work_that_takes_longer_than_its_deadline_is_told_so() -> None:
-    with pytest.raises(DeadlineExceeded, match="not done within 0 s"), Gate().admit(0.0):
+    with pytest.raises(DeadlineExceeded, match="not done within 0 s"), RequestRunner().admit(0.0):
         await asyncio.Event().wait()

@@ -68,7 +68,7 @@ async def test_a_delete_that_fails_for_a_while_asks_to_be_repeated(
     async def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(agent.process.parts.addresses, "serve_delete", fail)
+    monkeypatch.setattr(agent.process.parts.handlers.delete, "handle_delete", fail)
 
     assert (await agent.call("DEL")).error["code"] == 11
 
@@ -97,6 +97,6 @@ async def test_a_delete_that_no_repetition_helps_succeeds_and_is_left_to_gc(
     async def fail(*_: object) -> None:
         raise StoreRejected("permission denied")
 
-    monkeypatch.setattr(agent.process.parts.addresses, "serve_delete", fail)
+    monkeypatch.setattr(agent.process.parts.handlers.delete, "handle_delete", fail)
 
     assert (await agent.call("DEL")).status == 0

@@ -17,8 +17,8 @@ from core.errors import BadInput, DeadlineExceeded, Overloaded
 from core.eventstore.kv import Get, Guard, KeyValueStore, TxnResult, Write
 from core.eventstore.memory import MemoryStore
 from nodeagent.agent import Agent
-from nodeagent.gate import Gate
 from nodeagent.health import PROBE_CACHED_S
+from nodeagent.request_runner import RequestRunner
 from nodeagent.settings.values import Settings
 from tests.agent.http_caller import over_socket, over_tcp
 from tests.agent.node import AgentHarness, ManualClock, exchange, frame, running
@@ -196,9 +196,9 @@ async def test_many_requests_inside_are_all_answered(
     slow.open.clear()
     inside = [asyncio.ensure_future(slow_node.add(f"web-{n}")) for n in range(40)]
     await slow.waiting.wait()
-    gate = slow_node.process.parts.gate
+    runner = slow_node.process.parts.runner
     async with asyncio.timeout(60):
-        while gate.under_way < 40:
+        while runner.under_way < 40:
             await asyncio.sleep(0)
     stopping = asyncio.ensure_future(slow_node.process.stop())
     slow.open.set()
@@ -210,22 +210,22 @@ async def test_many_requests_inside_are_all_answered(
 
 
 async def test_once_draining_nobody_is_let_in() -> None:
-    gate = Gate()
-    assert await gate.drain(1.0)
+    runner = RequestRunner()
+    assert await runner.drain(1.0)
 
     with pytest.raises(Exception, match="the agent is shutting down"):
-        gate.admit(1.0).__enter__()
+        runner.admit(1.0).__enter__()
 
 
 # Limits
 
 
 async def test_a_full_gate_refuses_by_name_with_the_remedy() -> None:
-    gate = Gate(requests_max=1)
+    runner = RequestRunner(requests_max=1)
     hold = asyncio.Event()
 
     async def wait_inside(seconds: float) -> None:
-        with gate.admit(seconds):
+        with runner.admit(seconds):
             await hold.wait()
 
     first = asyncio.ensure_future(wait_inside(60.0))
@@ -248,7 +248,7 @@ async def test_at_its_deadline_a_request_ends_and_leaves_nothing(
     slow.open.clear()
     blocking = asyncio.ensure_future(slow_node.call("ADD", "blocker"))
     await slow.waiting.wait()
-    slow_node.process.parts.addresses.add_deadline_s = 0.01
+    slow_node.process.parts.handlers.add.deadline_s = 0.01
 
     late = (await slow_node.call("ADD", "late")).error
     slow.open.set()
@@ -258,11 +258,11 @@ async def test_at_its_deadline_a_request_ends_and_leaves_nothing(
     assert late["code"] == 11
     assert late["msg"] == "spiderpool IP allocation error: not done within 0.01 s"
     assert "late" not in {claim.pod for claim in (await slow_node.claims()).values()}
-    assert slow_node.process.parts.gate.under_way == 0
+    assert slow_node.process.parts.runner.under_way == 0
 
 
 async def test_a_deadline_is_an_error_of_its_own() -> None:
-    with pytest.raises(DeadlineExceeded, match="not done within"), Gate().admit(0.001):
+    with pytest.raises(DeadlineExceeded, match="not done within"), RequestRunner().admit(0.001):
         await asyncio.Event().wait()
 
 
@@ -277,7 +277,7 @@ async def test_a_delete_waits_for_the_add_whose_caller_went_away(
     writer.transport.abort()
     deleting = asyncio.ensure_future(slow_node.delete())
     async with asyncio.timeout(60):
-        while slow_node.process.parts.gate.under_way < 2:
+        while slow_node.process.parts.runner.under_way < 2:
             await asyncio.sleep(0)
 
     slow.open.set()

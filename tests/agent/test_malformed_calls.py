@@ -25,7 +25,7 @@ from core.errors import (
     RetriesExhausted,
     WriterFenced,
 )
-from nodeagent.cni_protocol.arguments import read_arguments
+from nodeagent.cni_protocol.call import read_arguments
 from nodeagent.cni_protocol.failures import _CODES, CniFailure, failure_of
 from nodeagent.cni_protocol.netconf import read_netconf
 from tests.agent.node import AgentHarness, frame
@@ -70,7 +70,7 @@ async def refused(agent: AgentHarness, request: bytes) -> dict[str, Any]:
         ({"CNI_ARGS": "K8S_POD_UID=a b"}, "K8S_POD_UID 'a b' is not a name"),
         ({"CNI_ARGS": "FOO=1;BAR=2"}, "unknown args [BAR, FOO]"),
         ({"CNI_ARGS": "FOO=1;IgnoreUnknown=0"}, "unknown args [FOO]"),
-        ({"CNI_ARGS": "FOO=1;IgnoreUnknown=maybe"}, "IgnoreUnknown 'maybe' is neither"),
+        ({"CNI_ARGS": "FOO=1;IgnoreUnknown=maybe"}, "IgnoreUnknown 'maybe' must be"),
         ({"CNI_ARGS": "IP=10.6.0.300"}, "IP: '10.6.0.300'"),
         ({"CNI_ARGS": "K8S_POD_NAME=" + "a" * 5000}, "CNI_ARGS: 5013 characters"),
     ],
@@ -201,7 +201,7 @@ async def test_a_wrong_annotation_is_refused_by_name(
         (b"GET / HTTP/1.1\r\n\r\n", "does not begin with OWC1"),
         (b"OWC2" + bytes(4), "does not begin with OWC1"),
         (b"\0", "does not begin with OWC1"),
-        (b"OWC1" + struct.pack(">I", (1 << 20) + 1), "announces 1048577 bytes"),
+        (b"OWC1" + struct.pack(">I", (1 << 20) + 1), "its length is 1048577 bytes"),
         (b"OWC1" + struct.pack(">I", 3) + b"A=B", "the environment block does not end"),
         (b"OWC1" + struct.pack(">I", 0), "the environment block does not end"),
     ],

@@ -226,12 +226,12 @@ async def test_no_delete_succeeds_that_has_released_nothing_while_etcd_is_away(
             await asyncio.gather(*map(node.add, names))
             (member,) = etcd.members
             member.kill()
-            node.process.parts.gate._requests_max = 5
+            node.process.parts.runner._requests_max = 5
             replies = await asyncio.gather(*(node.call("DEL", name) for name in names))
             etcd.restart(member)
             await served(node)
             held = await node.claims()
-            node.process.parts.gate._requests_max = len(names)
+            node.process.parts.runner._requests_max = len(names)
             await asyncio.gather(*map(node.delete, names))
 
             assert {reply.error["code"] for reply in replies} == {11}

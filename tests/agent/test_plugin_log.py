@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from core.eventstore.memory import MemoryStore
+from nodeagent.servers.call_log import LogDirectory
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.plugin_log import (
     FILES_MAX,
-    LogDirectory,
     LogTarget,
     PluginLog,
     RotatingFile,
@@ -68,7 +68,9 @@ async def test_a_log_that_cannot_be_written_fails_no_call(
         assert await node.add(conf=conf)
         assert await node.add(conf=conf)
 
-    warnings = [record for record in caplog.records if "cannot be written" in record.message]
+    warnings = [
+        record for record in caplog.records if "cannot write the plugin log" in record.message
+    ]
     assert len(warnings) == 1
 
 
@@ -183,14 +185,14 @@ async def test_a_netconf_names_no_log_file_outside_the_logs_directory(
 
     assert [each.name for each in tmp_path.rglob("*.log")] == ["plugin.log"]
     assert len((directory / "plugin.log").read_text().splitlines()) == 2
-    (warning,) = (one.message for one in caplog.records if "wrote the plugin's log" in one.message)
+    (warning,) = (one.message for one in caplog.records if "wrote the plugin log" in one.message)
     assert warning.endswith(f"it is not a file in {directory}")
 
 
 def test_netconfs_name_no_more_files_than_the_bound(
     short_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("nodeagent.telemetry.plugin_log.NETWORK_FILES_MAX", 2)
+    monkeypatch.setattr("nodeagent.servers.call_log.NETWORK_FILES_MAX", 2)
     default = str(short_path / "plugin.log")
     directory = LogDirectory(default)
     wanted = [str(short_path / f"{name}.log") for name in "abca"]

@@ -31,7 +31,7 @@ async def test_an_agent_whose_records_cannot_be_read_starts_and_serves(
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
         assert await node.add() == ["10.6.0.10/24"]
 
-    assert "stale attachments are not cleaned up: the kernel refuses: [Errno 13]" in caplog.text
+    assert "cannot clean up stale attachments: the kernel refused a call: [Errno 13]" in caplog.text
 
 
 async def test_a_gc_whose_records_cannot_be_read_fails_with_an_error_object(

@@ -40,7 +40,7 @@ async def test_a_file_that_is_no_socket_is_left_alone(
     Path(settings.framed_socket_path).write_text("precious")
     agent = Agent(settings, store)
 
-    with pytest.raises(BadInput, match="exists and is no socket"):
+    with pytest.raises(BadInput, match="exists and is not a socket"):
         await agent.start()
 
     await agent.stop()
@@ -73,7 +73,7 @@ def test_a_socket_that_does_not_listen_yet_is_not_taken_by_a_second_agent(
         ListeningSocket(str(path))
 
     assert path.stat().st_ino == inode
-    assert "stop it first" in refused.value.remedy
+    assert "stop that process" in refused.value.remedy
     first.remove()
     ListeningSocket(str(path)).remove()
 

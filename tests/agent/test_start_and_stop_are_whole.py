@@ -13,8 +13,8 @@ import pytest
 
 from core.eventstore.memory import MemoryStore
 from core.process import connections, tcp_port
+from nodeagent import agent as agent_module
 from nodeagent.agent import Agent
-from nodeagent.clusterip.clusterip_setup import ClusterIps
 from nodeagent.settings.values import Settings
 from tests.agent.node import running
 from tests.support.descriptors import open_descriptors
@@ -66,14 +66,14 @@ def port(_: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def cluster_ips(_: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ClusterIps, "joined", fails)
+    monkeypatch.setattr(agent_module, "start_cluster_ips", fails)
 
 
 STARTS: dict[str, Break] = {
     "sysctls": own("_prepare_node", fails_later),
     "cluster IPs": cluster_ips,
-    "device plugin": own("_offer_devices"),
-    "sweep": part("coordinator_handler", "sweep"),
+    "device plugin": own("_start_device_plugin"),
+    "sweep": part("coordinator_handler", "remove_stale"),
     "plugin log": own("open_servers", fails_later),
     "TCP port": port,
     "metrics": own("_open_metrics", fails_later),
@@ -95,7 +95,7 @@ STOPS: dict[str, tuple[str, str]] = {
     "supervised tasks": ("supervisor", "close"),
     "framed calls": ("framed", "end"),
     "HTTP calls": ("http", "end"),
-    "drain": ("gate", "drain"),
+    "drain": ("runner", "drain"),
     "framed socket": ("framed", "close"),
     "HTTP socket": ("http", "close"),
 }

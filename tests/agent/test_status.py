@@ -12,7 +12,7 @@ from core.domain.model import Pool
 from core.domain.patterns.labels import LabelSelector
 from core.eventstore.memory import MemoryStore
 from nodeagent.agent import Agent
-from nodeagent.handlers.status import STATUS_CACHED_S
+from nodeagent.handlers.status_handler import STATUS_CACHED_S
 from nodeagent.settings.values import Settings
 from tests.agent.node import AgentHarness, ManualClock, running
 from tests.support.faulty_store import FaultyStore

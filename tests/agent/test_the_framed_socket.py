@@ -70,7 +70,7 @@ async def test_a_caller_that_does_not_read_its_answer_is_closed_in_time(
     door: FramedServer, short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(framed, "REQUEST_S_MAX", 0.0)
-    monkeypatch.setattr(framed, "SWEEP_S", 0.01)
+    monkeypatch.setattr(framed, "TIMEOUT_CHECK_S", 0.01)
     with socket.socket(socket.AF_UNIX) as caller:
         caller.connect(str(short_path / "s"))
         caller.sendall(REQUEST)

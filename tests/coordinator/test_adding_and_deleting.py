@@ -105,7 +105,7 @@ def test_a_repeated_add_that_fails_harms_nothing(pod: NetworkPod, node: NetworkN
     before = everything(pod.inside), everything(node.inside)
     failing = node.engine_with(FailingMarks())
     with pytest.raises(DatapathError, match="no marks today"):
-        failing.add(AttachRequest(pod.attachment(), node.settings(**SAID)))
+        failing.attach(AttachRequest(pod.attachment(), node.settings(**SAID)))
     assert (everything(pod.inside), everything(node.inside)) == before
     assert pod.check() == []
 
@@ -114,7 +114,7 @@ def test_an_add_that_fails_leaves_nothing(pod: NetworkPod, node: NetworkNode) ->
     before = settled(pod.inside), settled(node.inside)
     failing = node.engine_with(FailingMarks())
     with pytest.raises(DatapathError, match="no marks today"):
-        failing.add(AttachRequest(pod.attachment(), node.settings(**SAID)))
+        failing.attach(AttachRequest(pod.attachment(), node.settings(**SAID)))
     assert (settled(pod.inside), settled(node.inside)) == before
     assert list(node.records.all()) == []
     pod.add(**SAID)
@@ -264,7 +264,7 @@ def test_a_namespace_that_goes_in_the_middle_fails_nothing_else(
 def test_the_nodes_own_namespace_is_never_set_up(pod: NetworkPod, node: NetworkNode) -> None:
     own = pod.attachment()._replace(netns=str(node.inside.path))
     with pytest.raises(BadInput, match="the node's own network namespace"):
-        node.engine.add(AttachRequest(own, node.settings()))
+        node.engine.attach(AttachRequest(own, node.settings()))
 
 
 def test_a_nic_that_is_not_there_is_named(pod: NetworkPod) -> None:

@@ -133,13 +133,13 @@ def collection(*valid: NetworkPod) -> Call:
 async def test_the_cluster_says_what_the_network_configuration_does_not(
     coordinator_handler: CoordinatorHandler, pod: NetworkPod
 ) -> None:
-    await coordinator_handler.add(call(pod), NOTHING)
+    await coordinator_handler.handle_add(call(pod), NOTHING)
     assert "10.96.0.0/16 via 10.6.0.11" in pod.inside.ip("route")
-    await coordinator_handler.check(call(pod, "CHECK"), NOTHING)
-    assert await coordinator_handler.delete(call(pod, "DEL"), NOTHING)
-    assert not await coordinator_handler.delete(call(pod, "DEL"), NOTHING)
+    await coordinator_handler.handle_check(call(pod, "CHECK"), NOTHING)
+    assert await coordinator_handler.handle_delete(call(pod, "DEL"), NOTHING)
+    assert not await coordinator_handler.handle_delete(call(pod, "DEL"), NOTHING)
     with pytest.raises(CniFailure, match="nothing is recorded of interface eth0"):
-        await coordinator_handler.check(call(pod, "CHECK"), NOTHING)
+        await coordinator_handler.handle_check(call(pod, "CHECK"), NOTHING)
 
 
 async def test_the_pods_annotation_chooses_the_default_route(
@@ -150,9 +150,11 @@ async def test_the_pods_annotation_chooses_the_default_route(
         "k8s.v1.cni.cncf.io/networks": "shop/lan",
     }
     made = service(network, node, clock, wishes)
-    await made.add(call(pod), NOTHING)
+    await made.handle_add(call(pod), NOTHING)
     pod.macvlan("net1", "10.7.0.101/24")
-    await made.add(call(pod, interface="net1"), read_settings({"podDefaultRouteNic": "eth0"}))
+    await made.handle_add(
+        call(pod, interface="net1"), read_settings({"podDefaultRouteNic": "eth0"})
+    )
     assert "default via 10.7.0.1 dev net1" in pod.inside.ip("route")
     await asyncio.to_thread(made.close)
 
@@ -161,9 +163,9 @@ async def test_disabled_changes_nothing(
     coordinator_handler: CoordinatorHandler, pod: NetworkPod
 ) -> None:
     disabled = read_settings({"mode": "disabled"})
-    assert await coordinator_handler.add(call(pod), disabled) is None
-    assert not await coordinator_handler.delete(call(pod, "DEL"), disabled)
-    await coordinator_handler.check(call(pod, "CHECK"), disabled)
+    assert await coordinator_handler.handle_add(call(pod), disabled) is None
+    assert not await coordinator_handler.handle_delete(call(pod, "DEL"), disabled)
+    await coordinator_handler.handle_check(call(pod, "CHECK"), disabled)
     assert "veth0" not in pod.inside.ip("link")
 
 
@@ -174,36 +176,36 @@ async def test_a_cluster_that_is_not_ready_blocks_adds_and_no_dels(
     clock: Clock,
     coordinator_handler: CoordinatorHandler,
 ) -> None:
-    await coordinator_handler.add(call(pod), NOTHING)
+    await coordinator_handler.handle_add(call(pod), NOTHING)
     unsynced = service(network, node, clock, cluster=Unsynced())
     with pytest.raises(NotReady, match="no ready"):
-        await unsynced.add(call(pod), NOTHING)
+        await unsynced.handle_add(call(pod), NOTHING)
     assert unsynced.fault() is not None
     assert coordinator_handler.fault() is None
-    assert await unsynced.delete(call(pod, "DEL"), NOTHING)
+    assert await unsynced.handle_delete(call(pod, "DEL"), NOTHING)
     await asyncio.to_thread(unsynced.close)
 
 
 async def test_a_del_with_settings_that_cannot_be_used_succeeds(
     coordinator_handler: CoordinatorHandler, pod: NetworkPod
 ) -> None:
-    await coordinator_handler.add(call(pod), NOTHING)
+    await coordinator_handler.handle_add(call(pod), NOTHING)
     broken = read_settings({"hijackCIDR": ["nonsense"]})
     with pytest.raises(BadInput):
-        await coordinator_handler.add(call(pod), broken)
-    assert await coordinator_handler.delete(call(pod, "DEL"), broken)
+        await coordinator_handler.handle_add(call(pod), broken)
+    assert await coordinator_handler.handle_delete(call(pod, "DEL"), broken)
 
 
 async def test_gc_takes_back_at_the_second_miss(
     coordinator_handler: CoordinatorHandler, pod: NetworkPod, node: NetworkNode, clock: Clock
 ) -> None:
-    await coordinator_handler.add(call(pod), NOTHING)
-    assert (await coordinator_handler.collect(collection(pod))).missing == 0
+    await coordinator_handler.handle_add(call(pod), NOTHING)
+    assert (await coordinator_handler.handle_gc(collection(pod))).missing == 0
     for _ in range(2):
-        found = await coordinator_handler.collect(collection())
+        found = await coordinator_handler.handle_gc(collection())
         assert (found.removed, found.missing) == ((), 1)
     clock.now += GC_TWICE_S
-    found = await coordinator_handler.collect(collection())
+    found = await coordinator_handler.handle_gc(collection())
     assert found.removed == (f"{pod.container}/eth0",)
     assert pod.host_veth_name not in node.inside.ip("link")
     assert list(node.records.all()) == []
@@ -212,9 +214,9 @@ async def test_gc_takes_back_at_the_second_miss(
 async def test_gc_takes_back_at_once_where_the_namespace_is_gone(
     coordinator_handler: CoordinatorHandler, pod: NetworkPod, node: NetworkNode
 ) -> None:
-    await coordinator_handler.add(call(pod), NOTHING)
+    await coordinator_handler.handle_add(call(pod), NOTHING)
     pod.inside.delete()
-    assert (await coordinator_handler.collect(collection())).removed == (f"{pod.container}/eth0",)
+    assert (await coordinator_handler.handle_gc(collection())).removed == (f"{pod.container}/eth0",)
     assert list(node.records.all()) == []
 
 
@@ -228,19 +230,19 @@ async def test_gc_goes_on_after_what_cannot_be_taken_back(
     second = network.pod(node, "second")
     second.macvlan("eth0", "10.6.0.102/24")
     for each in (pod, second):
-        await coordinator_handler.add(call(each), NOTHING)
+        await coordinator_handler.handle_add(call(each), NOTHING)
         each.inside.delete()
     stuck, other = sorted((pod.container, second.container))
-    delete = node.engine.delete
+    delete = node.engine.detach
 
     def refused_once(attachment: Attachment, first_nic: str) -> bool:
         if attachment.container == stuck:
             raise NetlinkLost("netlink: 1 of 1 answers did not arrive")
         return delete(attachment, first_nic)
 
-    monkeypatch.setattr(node.engine, "delete", refused_once)
+    monkeypatch.setattr(node.engine, "detach", refused_once)
     with pytest.raises(CniFailure, match=f"GC failed for 1 attachments: {stuck}/eth0: netlink"):
-        await coordinator_handler.collect(collection())
+        await coordinator_handler.handle_gc(collection())
     assert [each.container for each in node.records.all()] == [stuck], f"{other} is taken back"
 
 
@@ -250,7 +252,7 @@ async def test_a_thousand_leftovers_of_a_crashed_node_are_taken_back(
     pod: NetworkPod,
     node: NetworkNode,
 ) -> None:
-    await coordinator_handler.add(call(pod), NOTHING)
+    await coordinator_handler.handle_add(call(pod), NOTHING)
     (alive,) = node.records.all()
     # Their pairs have died with their namespaces; what they had on another wire has not.
     batch(node.inside, "link add cali-left type veth peer left", "link set cali-left up")
@@ -270,7 +272,7 @@ async def test_a_thousand_leftovers_of_a_crashed_node_are_taken_back(
             )
         )
     assert len(node.inside.ip("route", "show", "table", "500").splitlines()) == LEFTOVERS + 1
-    found = await coordinator_handler.collect(collection(pod))
+    found = await coordinator_handler.handle_gc(collection(pod))
     assert len(found.removed) == LEFTOVERS
     assert list(node.records.all()) == [alive]
     assert tables_of(node) == before
@@ -305,41 +307,41 @@ async def test_what_pods_have_lost_while_no_agent_was_there_is_taken_back(
     gone.macvlan("eth0", "10.6.0.102/24")
     without.macvlan("eth0", "10.6.0.103/24")
     for each in (pod, gone, without):
-        await coordinator_handler.add(call(each), NOTHING)
+        await coordinator_handler.handle_add(call(each), NOTHING)
     without.macvlan("net1", "10.7.0.103/24")
     default = read_settings({"podDefaultRouteNic": "net1"})
-    await coordinator_handler.add(call(without, interface="net1"), default)
+    await coordinator_handler.handle_add(call(without, interface="net1"), default)
 
     gone.inside.delete()
     node.await_end(gone.host_veth_name)
     without.inside.ip("link", "delete", "net1")
 
-    assert await coordinator_handler.sweep() == 2
+    assert await coordinator_handler.remove_stale() == 2
     kept = {(each.container, each.interface) for each in node.records.all()}
     assert kept == {(pod.container, "eth0"), (without.container, "eth0")}
     assert "default via 10.6.0.1 dev eth0" in without.inside.ip("route"), "given back"
     assert (pod.check(), without.check()) == ([], [])
-    assert await coordinator_handler.sweep() == 0
+    assert await coordinator_handler.remove_stale() == 0
 
 
 async def test_a_namespace_that_an_agent_cannot_see_is_not_taken_for_gone(
     coordinator_handler: CoordinatorHandler, pod: NetworkPod, node: NetworkNode
 ) -> None:
     """As with a mount that an upgrade has forgotten: all Pods would lose their wires."""
-    await coordinator_handler.add(call(pod), NOTHING)
+    await coordinator_handler.handle_add(call(pod), NOTHING)
     (record,) = node.records.all()
     node.records.put(structs.replace(record, netns="/run/netns/owt-not-seen-from-here"))
 
-    assert await coordinator_handler.sweep() == 0
+    assert await coordinator_handler.remove_stale() == 0
     assert pod.pings(node.addresses[0])
 
 
 async def test_gc_without_a_list_takes_nothing(
     coordinator_handler: CoordinatorHandler, pod: NetworkPod
 ) -> None:
-    await coordinator_handler.add(call(pod), NOTHING)
+    await coordinator_handler.handle_add(call(pod), NOTHING)
     with pytest.raises(CniFailure, match="valid-attachments is missing"):
-        await coordinator_handler.collect(Call("GC", NetConf(cni_version="1.1.0", name="lab")))
+        await coordinator_handler.handle_gc(Call("GC", NetConf(cni_version="1.1.0", name="lab")))
 
 
 async def test_calls_of_one_container_do_not_overlap(
@@ -351,7 +353,7 @@ async def test_calls_of_one_container_do_not_overlap(
     inside = 0
     most = 0
     guard = threading.Lock()
-    delete = node.engine.delete
+    delete = node.engine.detach
 
     def counted(*arguments: Any) -> bool:
         nonlocal inside, most
@@ -364,11 +366,11 @@ async def test_calls_of_one_container_do_not_overlap(
             with guard:
                 inside -= 1
 
-    monkeypatch.setattr(node.engine, "delete", counted)
-    calls = (coordinator_handler.delete(call(pod, "DEL"), NOTHING) for _ in range(16))
+    monkeypatch.setattr(node.engine, "detach", counted)
+    calls = (coordinator_handler.handle_delete(call(pod, "DEL"), NOTHING) for _ in range(16))
     await asyncio.gather(*calls)
     assert most == 1
-    assert coordinator_handler._turns._locks == {}
+    assert coordinator_handler._container_locks._locks == {}
 
 
 async def test_calls_of_one_container_that_wait_for_each_other_hold_up_no_other_container(
@@ -382,16 +384,16 @@ async def test_calls_of_one_container_that_wait_for_each_other_hold_up_no_other_
     def stuck(attachment: Attachment, first_nic: str) -> bool:
         return attachment.container != "stuck" or slow.wait(30.0)
 
-    monkeypatch.setattr(node.engine, "delete", stuck)
+    monkeypatch.setattr(node.engine, "detach", stuck)
     plain = call(pod, "DEL")
     stuck_call = plain._replace(attachment=plain.attachment._replace(container="stuck"))
     waiting = [
-        asyncio.create_task(coordinator_handler.delete(stuck_call, NOTHING))
+        asyncio.create_task(coordinator_handler.handle_delete(stuck_call, NOTHING))
         for _ in range(2 * WORKERS)
     ]
     await asyncio.sleep(0)
     async with asyncio.timeout(20.0):
-        assert await coordinator_handler.delete(call(pod, "DEL"), NOTHING)
+        assert await coordinator_handler.handle_delete(call(pod, "DEL"), NOTHING)
 
     waiting[0].cancel()
     await asyncio.gather(waiting[0], return_exceptions=True)
@@ -409,6 +411,6 @@ async def test_records_that_cannot_be_read_are_an_error_of_the_node(
 
     monkeypatch.setattr(node.records, "all", unreadable)
     with pytest.raises(DatapathError, match="Too many open files"):
-        await coordinator_handler.sweep()
+        await coordinator_handler.remove_stale()
     with pytest.raises(DatapathError, match="Too many open files"):
-        await coordinator_handler.collect(collection())
+        await coordinator_handler.handle_gc(collection())

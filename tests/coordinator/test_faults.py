@@ -120,7 +120,7 @@ def test_two_agents_at_once_end_with_one_of_everything(
     def add(engine: engines.Engine) -> bool:
         together.wait()
         try:
-            engine.add(order)
+            engine.attach(order)
         except (DatapathError, BadInput):
             return False
         return True

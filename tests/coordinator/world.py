@@ -122,13 +122,13 @@ class NetworkPod:
         order = AttachRequest(
             self.attachment(interface), self.node.settings(**settings), frozenset(expected)
         )
-        return self.node.engine.add(order)
+        return self.node.engine.attach(order)
 
     def delete(self, interface: str = "eth0") -> bool:
-        return self.node.engine.delete(self.attachment(interface), "eth0")
+        return self.node.engine.detach(self.attachment(interface), "eth0")
 
     def check(self, interface: str = "eth0") -> list[str]:
-        return self.node.engine.check(self.attachment(interface))
+        return self.node.engine.find_differences(self.attachment(interface))
 
     def pings(self, address: str) -> bool:
         """Whether it answers, asked until it does: a busy kernel may lose the first question."""

@@ -146,7 +146,7 @@ async def test_a_proxy_that_answers_for_everything_does_not_take_a_pool_away(
         errors = [(await node.call("ADD", CNI_NETNS=pod.netns)).error for _ in range(8)]
 
         assert {error["code"] for error in errors} == {116}
-        assert "16 addresses are in quarantine because of it already" in errors[-1]["msg"]
+        assert "16 addresses are in quarantine because of this MAC address" in errors[-1]["msg"]
         assert proxy.mac in errors[-1]["msg"]
         assert len(node.process.parts.view.current.quarantine) <= 18
         assert await node.claims() == {}
@@ -322,7 +322,7 @@ async def test_an_add_that_is_broken_off_while_it_looks_leaves_nothing(
         parts = node.process.parts
         monkeypatch.setattr(parts.detector, "probe", look_for_ever)
         if ended_by == "its deadline":
-            monkeypatch.setattr(parts.addresses, "add_deadline_s", 1.0)
+            monkeypatch.setattr(parts.handlers.add, "deadline_s", 1.0)
             reply = await node.call("ADD", CNI_NETNS=link.station(up=False).netns)
             assert "not done within 1 s" in reply.error["msg"]
         else:

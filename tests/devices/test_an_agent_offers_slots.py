@@ -11,8 +11,8 @@ from core.domain.configuration.commands import ApplyRecord
 from core.domain.devices import DeviceRules, HostNic, SubEniRule
 from core.domain.events import RecordDefined
 from core.eventstore.memory import MemoryStore
+from nodeagent.devices.device_setup import host_nics
 from nodeagent.devices.kubelet_api import DIRECTORY
-from nodeagent.devices.nic_inventory import nics
 from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.settings.devices import DeviceSettings
 from nodeagent.settings.values import Settings
@@ -90,9 +90,9 @@ async def test_without_a_cluster_the_labels_are_those_of_the_nodes_record(
 
 def test_links_are_the_kernels_and_sys_tells_which_have_a_device(tmp_path: Path) -> None:
     executor = NetnsExecutor()
-    plain = next(one for one in nics(executor, tmp_path) if one.name == "lo")
+    plain = next(one for one in host_nics(executor, tmp_path) if one.name == "lo")
     (tmp_path / "lo" / "device").mkdir(parents=True)
-    real = next(one for one in nics(executor, tmp_path) if one.name == "lo")
+    real = next(one for one in host_nics(executor, tmp_path) if one.name == "lo")
     executor.close()
 
     assert plain == HostNic("lo", has_device=False, is_loopback=True)

@@ -404,7 +404,7 @@ async def test_an_add_that_is_broken_off_gives_up_no_fixed_address_of_a_pod_that
     attachment, cause = Attachment("c-db-0", "eth0"), Cause("test")
     request = AddRequest(reference, attachment, SelectionRequest("eth0"), cause)
 
-    how = await withdrawal_handler.give_up(request, (), "the ADD was broken off")
+    how = await withdrawal_handler.withdraw_nic(request, (), "the ADD was broken off")
 
     assert how is Withdrawal.STATEFUL
     assert set(await agent.claims()) == {"10.6.0.10"}

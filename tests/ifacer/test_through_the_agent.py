@@ -78,7 +78,7 @@ async def test_an_executable_that_the_agent_does_not_know_gets_no_addresses(
     error = (await agent.call("ADD", ORBWEAVER_PLUGIN="newer")).error
 
     assert error["code"] == 11
-    assert "does not know the executable 'newer'" in error["msg"]
+    assert "does not support the executable 'newer'" in error["msg"]
     assert await agent.claims() == {}
 
 

@@ -139,7 +139,7 @@ async def test_a_late_add_of_an_older_pod_gives_back_nothing_that_the_newer_one_
     async def refuse(_: PodReference) -> None:
         raise WrongInput("Pod shop/web-0, UID older, does not exist any more")
 
-    allocator = getattr(harness.node.process.parts.addresses._allocate, "__self__", None)
+    allocator = getattr(harness.node.process.parts.handlers.add._allocate, "__self__", None)
     monkeypatch.setattr(allocator, "_confirm", refuse)
     args = "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0;K8S_POD_UID=older"
     late = await harness.node.call("ADD", CNI_CONTAINERID="c-older", CNI_ARGS=args)

@@ -35,7 +35,7 @@ def test_the_daemon_does_not_even_load_what_binds() -> None:
 
 async def test_adds_and_dels_go_the_way_that_they_went(settings: Settings) -> None:
     async with running(settings, MemoryStore()) as node:
-        service = node.process.parts.addresses
+        handlers = node.process.parts.handlers
 
-        assert type(getattr(service._allocate, "__self__", None)) is WaitingAllocator
-        assert type(service._delete_handler._releaser) is Releaser
+        assert type(getattr(handlers.add._allocate, "__self__", None)) is WaitingAllocator
+        assert type(handlers.delete._releaser) is Releaser

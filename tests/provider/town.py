@@ -84,7 +84,7 @@ class ProviderHarness:
 
     def waits(self, bind_s: float) -> None:
         """How long the agent's ADDs wait for the provider."""
-        allocator = getattr(self.node.process.parts.addresses._allocate, "__self__", None)
+        allocator = getattr(self.node.process.parts.handlers.add._allocate, "__self__", None)
         assert isinstance(allocator, BindingAllocator)
         allocator._times = Times(bind_s)
 

@@ -31,7 +31,7 @@ from core.eventstore.log import START, LogReader
 from core.eventstore.state import read_ledger
 from core.eventstore.writer import Writer
 from core.projections.configuration_view import ConfigurationView
-from nodeagent.address_service import Allocate
+from nodeagent.handlers.add_handler import Allocate
 
 CAUSE = Cause("test")
 

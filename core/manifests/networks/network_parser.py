@@ -15,7 +15,7 @@ from core.manifests.kinds.records import OpenMetadata
 from core.manifests.manifest_parser import objects
 from core.manifests.networks.rules import KIND, ReviewedNetwork
 
-NAMESPACE_UNSAID: Final = "default"
+DEFAULT_NAMESPACE: Final = "default"
 
 
 class _Manifest(Struct, rename="camel", frozen=True):
@@ -42,7 +42,7 @@ def network_of(value: Mapping[str, object], place: str = "object") -> ReviewedNe
         raise BadInput(f"{place}: apiVersion: {KIND} has {API_VERSION}", subject="apiVersion")
     metadata = manifest.metadata
     return ReviewedNetwork(
-        metadata.namespace or NAMESPACE_UNSAID,
+        metadata.namespace or DEFAULT_NAMESPACE,
         metadata.name,
         metadata.annotations or {},
         manifest.spec,

@@ -20,7 +20,7 @@ from core.domain.selection.multus import DEFAULT_NETWORK, NETWORKS, parse_networ
 from core.errors import BadInput
 from core.manifests.networks.injection import Injected, Plain
 
-NAMESPACE_UNSAID: Final = "kube-system"
+DEFAULT_NAMESPACE: Final = "kube-system"
 
 
 class SlotSettings(NamedTuple):
@@ -31,7 +31,7 @@ class SlotSettings(NamedTuple):
 
     nics: bool = False
     sub_eni: str = ""
-    namespace: str = NAMESPACE_UNSAID
+    namespace: str = DEFAULT_NAMESPACE
 
 
 def may_need_slots(pod: Plain, settings: SlotSettings) -> bool:

@@ -1,13 +1,12 @@
-"""STATUS: whether an ADD can be served now, exhaustion included (CNI 1.1.0).
+"""STATUS: whether an ADD can succeed now, with exhausted pools taken into account (CNI 1.1.0).
 
-    50   not ready, etcd away, no usable pool, or every pool of a family that is asked for is full
-    51   an address claimed on this node is quarantined: a stranger uses it, so that containers
-    which
-         are there may be limited
+    50   not ready, etcd unavailable, no usable pool, or all pools of a requested family are full
+    51   an address held on this node is quarantined: a conflicting host uses it, and containers
+         that run here may be limited
 
-Which pools: those of the configuration, else the default ones, else, since Pods name them then,
-all. "Full" is established by reading etcd; the verdict is remembered for ``STATUS_CACHED_S``,
-because runtimes ask every few seconds. It changes nothing.
+The pools are those of the network configuration, else the default pools, else all pools (Pods then
+name them). Whether a pool is full is read from etcd; the result is cached for ``STATUS_CACHED_S``,
+because runtimes call STATUS every few seconds.
 """
 
 from __future__ import annotations
@@ -44,22 +43,22 @@ T = TypeVar("T")
 
 STATUS_CACHED_S: Final = 2.0
 NETWORKS_MAX: Final = 64
-"""Verdicts remembered: one for each network of the node."""
+"""Cached results: one for each network of the node."""
 
 QUARANTINED_A_READ: Final = 120
 QUARANTINED_MAX: Final = 1_200
-"""Quarantined addresses that one STATUS looks up; the log tells when there are more."""
+"""Quarantined addresses that one STATUS reads; with more, a contained fault is reported."""
 
-_NOBODY: Final = PodReference(container="status")
+_NO_POD: Final = PodReference(container="status")
 
 
-class _Verdict(NamedTuple):
+class _CachedStatus(NamedTuple):
     until: float
     failure: CniFailure | None
 
 
 class StatusSettings(NamedTuple):
-    """``records_max`` as for the allocator: a pool with so many claims counts as full."""
+    """``records_max``: the allocator's limit; a pool with so many claims counts as full."""
 
     node: str
     selection: SelectionSettings
@@ -67,7 +66,7 @@ class StatusSettings(NamedTuple):
 
 
 class StatusHandler:
-    """Answers STATUS."""
+    """Handles STATUS."""
 
     def __init__(
         self,
@@ -87,29 +86,29 @@ class StatusHandler:
         self._settings = settings
         self._monotonic = monotonic
         self._finder = Finder(store, keys)
-        self._asking = asyncio.Lock()
-        self._verdicts: dict[IpamConf, _Verdict] = {}
+        self._lock = asyncio.Lock()
+        self._cache: dict[IpamConf, _CachedStatus] = {}
 
-    async def check(self, ipam: IpamConf) -> None:
-        """Raises CniFailure with code 50 or 51."""
-        failure = self._remembered(ipam)
-        if failure is None:
-            async with self._asking:
-                failure = self._remembered(ipam)
-                if failure is None:
-                    failure = _Verdict(0.0, await self._judge(ipam))
-                    if len(self._verdicts) >= NETWORKS_MAX:
-                        self._verdicts.clear()
-                    until = self._monotonic() + STATUS_CACHED_S
-                    self._verdicts[ipam] = failure._replace(until=until)
-        if failure.failure is not None:
-            raise failure.failure
+    async def handle_status(self, ipam: IpamConf) -> None:
+        """Raise CniFailure with code 50 or 51 if an ADD cannot succeed."""
+        status = self._cached(ipam)
+        if status is None:
+            async with self._lock:
+                status = self._cached(ipam)
+                if status is None:
+                    failure = await self._find_failure(ipam)
+                    status = _CachedStatus(self._monotonic() + STATUS_CACHED_S, failure)
+                    if len(self._cache) >= NETWORKS_MAX:
+                        self._cache.clear()
+                    self._cache[ipam] = status
+        if status.failure is not None:
+            raise status.failure
 
-    def _remembered(self, ipam: IpamConf) -> _Verdict | None:
-        found = self._verdicts.get(ipam)
-        return found if found is not None and found.until > self._monotonic() else None
+    def _cached(self, ipam: IpamConf) -> _CachedStatus | None:
+        status = self._cache.get(ipam)
+        return status if status is not None and status.until > self._monotonic() else None
 
-    async def _judge(self, ipam: IpamConf) -> CniFailure | None:
+    async def _find_failure(self, ipam: IpamConf) -> CniFailure | None:
         fault = await self._health.fault()
         if fault is not None:
             return _not_available(fault)
@@ -123,18 +122,18 @@ class StatusHandler:
             return CniFailure(
                 LIMITED,
                 "; ".join(text for text in texts if text),
-                "a stranger uses them: `orbctl get quarantine` says who saw what",
+                "conflicting hosts use them; `orbctl get quarantine` lists their MAC addresses",
             )
         if exhausted:
-            return CniFailure(NOT_AVAILABLE, exhausted, "extend one of these pools, or add another")
+            return CniFailure(NOT_AVAILABLE, exhausted, "add ranges to a pool, or add a pool")
         return None
 
     # Exhaustion
 
     async def _exhaustion(self, ipam: IpamConf) -> str:
-        """Why no ADD of this network can succeed, "" if one can."""
+        """Why no ADD of this network can succeed; "" if one can."""
         snapshot = self._view.current
-        facts = self._facts.facts(_NOBODY)
+        facts = self._facts.facts(_NO_POD)
         named = self._named(ipam, snapshot)
         if named is None:
             return await self._all_exhausted(facts, snapshot)
@@ -150,7 +149,7 @@ class StatusHandler:
         return ""
 
     async def _all_exhausted(self, facts: RequestFacts, snapshot: ConfigurationSnapshot) -> str:
-        """Nothing is named: Pods do it, and one usable pool with a free address is a chance."""
+        """Without named pools Pods name them: one usable pool with a free address is enough."""
         usable = [name for name in snapshot.pools if self._is_usable(name, facts, snapshot)]
         if not usable:
             return "no IPPool available, there is none that can be used on this node"
@@ -168,48 +167,48 @@ class StatusHandler:
         return resolved.nics[0]
 
     def _is_usable(self, name: str, facts: RequestFacts, snapshot: ConfigurationSnapshot) -> bool:
-        held = snapshot.pools.get(name)
-        if held is None or not self._settings.selection.enabled(held.pool.family):
+        stored = snapshot.pools.get(name)
+        if stored is None or not self._settings.selection.enabled(stored.pool.family):
             return False
         request = SelectionRequest(CLUSTER_INTERFACE)
-        scene = filters.FilterInput(
+        filter_input = filters.FilterInput(
             CLUSTER_INTERFACE,
-            held.pool.family,
+            stored.pool.family,
             request,
             facts,
             self._settings.selection,
             asked=True,
         )
         rules = (filters.alive, filters.node_fits)
-        return all(rule(held.pool, scene) is None for rule in rules)
+        return all(rule(stored.pool, filter_input) is None for rule in rules)
 
     async def _any_free(self, names: list[str], snapshot: ConfigurationSnapshot) -> bool:
         for name in names:
             usable = snapshot.usable(name)
-            bound = self._settings.records_max
-            if bound and usable.size > bound and await self._finder.count(usable) >= bound:
+            limit = self._settings.records_max
+            if limit and usable.size > limit and await self._finder.count(usable) >= limit:
                 continue
             if await self._finder.find(Search(usable, "sequential", ""), ()) is not None:
                 return True
         return False
 
-    # Strangers
+    # Conflicting hosts
 
     async def _quarantined_here(self) -> list[str]:
         """Quarantined addresses that endpoints of this node hold."""
         quarantine = sorted(self._view.current.quarantine)
-        self._report_unread(len(quarantine))
-        found: list[str] = []
+        self._report_limit(len(quarantine))
+        addresses: list[str] = []
         for first in range(0, min(len(quarantine), QUARANTINED_MAX), QUARANTINED_A_READ):
-            found += await self._held_here(quarantine[first : first + QUARANTINED_A_READ])
-        return found
+            addresses += await self._held_here(quarantine[first : first + QUARANTINED_A_READ])
+        return addresses
 
     async def _held_here(self, quarantine: list[str]) -> list[str]:
         gets = [Get(self._keys.ip_of(address)) for address in quarantine]
         holders: dict[str, Get] = {}
         ranges = (await self._store.read(gets)).ranges
-        for address, found in zip(quarantine, ranges, strict=True):
-            claim = self._read(CLAIMS, found)
+        for address, result in zip(quarantine, ranges, strict=True):
+            claim = self._read(CLAIMS, result)
             if claim is not None:
                 holders[address] = Get(self._keys.endpoint(claim.namespace, claim.pod))
         if not holders:
@@ -217,25 +216,25 @@ class StatusHandler:
         ranges = (await self._store.read(list(holders.values()))).ranges
         return [
             address
-            for address, found in zip(holders, ranges, strict=True)
-            if (endpoint := self._read(ENDPOINTS, found)) and endpoint.node == self._settings.node
+            for address, result in zip(holders, ranges, strict=True)
+            if (endpoint := self._read(ENDPOINTS, result)) and endpoint.node == self._settings.node
         ]
 
-    def _read(self, kind: KeyKind[T], found: RangeResult) -> T | None:
-        """What a key says; None where there is nothing, or nothing that can be read."""
-        kv = found.first
+    def _read(self, kind: KeyKind[T], result: RangeResult) -> T | None:
+        """The value of a key; None if there is none, or if it cannot be read (reported)."""
+        kv = result.first
         return None if kv is None else self._view.faults.read(kind, self._keys, kv.key, kv.value)
 
-    def _report_unread(self, count: int) -> None:
+    def _report_limit(self, count: int) -> None:
         faults = self._view.faults
         if count <= QUARANTINED_MAX:
             faults.keep_within("QUARANTINED_MAX")
             return
-        why = f"STATUS looks at {QUARANTINED_MAX} of {count} quarantined addresses"
+        why = f"STATUS checks only {QUARANTINED_MAX} of {count} quarantined addresses"
         faults.reach_limit(
             "QUARANTINED_MAX",
             why,
-            "`orbctl get quarantine` lists all; find the conflicting hosts, and lift what is over",
+            "find the conflicting hosts (`orbctl get quarantine`), then lift old quarantines",
         )
 
 

@@ -1,0 +1,224 @@
+"""Conflict detection of an ADD: probe the addresses on the link before the Pod uses them.
+
+    allocate ──▶ probe ──no conflict──▶ announce, answer
+       ▲           ├─ conflicting host ──▶ quarantine the address, release, allocate again
+       │           │                        (fixed addresses, or releasing is off: keep and fail)
+       └───────────┘
+                   └─ silent gateway ──▶ release, fail
+
+At most ``ROUNDS_MAX`` allocations, within one deadline; a DEL of the same container waits for the
+end. What an ADD that fails or is cancelled here was given is released, unless it is fixed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Final
+
+from core.allocation.add_request import AddRequest
+from core.allocation.allocator import Added
+from core.domain.facts import PodReference
+from core.domain.model import Nic
+from core.errors import AddressConflict, DeadlineExceeded, GatewayUnreachable, OrbweaverError
+from nodeagent.cni_protocol.failures import NO_ADDRESS_FOR_INTERFACE, CniFailure
+from nodeagent.conflict_detection.detector import (
+    ConflictingAddress,
+    DetectionResult,
+    DetectionSwitches,
+    Detector,
+)
+from nodeagent.facts import FactsSource
+from nodeagent.handlers.withdrawal_handler import Withdrawal, WithdrawalHandler
+from nodeagent.request_runner import RequestRunner
+from nodeagent.telemetry.tracing import Tracer
+
+ROUNDS_MAX: Final = 3
+"""Allocations of one ADD, each after the first because of a conflicting host. With more conflicts
+than that the pool probably belongs to another network, which an operator has to find out."""
+
+WITHDRAW_S_MAX: Final = 5.0
+"""Seconds beyond its deadline in which a cancelled ADD releases what it was given."""
+
+PROBE_SPAN: Final = "ipam.look"
+"""The span of a probe, a sibling of the allocation's."""
+
+AllocateAddresses = Callable[[AddRequest, float], Awaitable[Added]]
+
+_log: Final = logging.getLogger(__name__)
+
+
+class ConflictProbe:
+    """Probes the addresses of ADDs."""
+
+    def __init__(
+        self,
+        runner: RequestRunner,
+        detector: Detector,
+        withdrawal_handler: WithdrawalHandler,
+        facts: FactsSource,
+        switches: DetectionSwitches,
+        tracer: Tracer | None,
+    ) -> None:
+        self._runner = runner
+        self._detector = detector
+        self._withdrawal_handler = withdrawal_handler
+        self._facts = facts
+        self._switches = switches
+        self._tracer = tracer
+        self.is_enabled = switches.needs_probe
+        self.announces = switches.announce
+
+    def switches_for(self, pod: PodReference) -> DetectionSwitches:
+        """The switches for a Pod: in a live migration the source has its addresses on the link."""
+        switches = self._switches
+        if switches.conflicts and self._facts.facts(pod).pod.migrating:
+            return switches._replace(conflicts=False)
+        return switches
+
+    def announce_later(self, netns: str, nic: Nic) -> None:
+        """Announce addresses that were not probed; the ADD does not wait for it."""
+        self._detector.announce_later(netns, nic)
+
+    async def allocate_and_probe(
+        self,
+        allocate: AllocateAddresses,
+        request: AddRequest,
+        switches: DetectionSwitches,
+        arrived: float,
+        deadline_s: float,
+    ) -> Nic:
+        """The NIC of the request with addresses that no other host uses.
+
+        Raises AddressConflict, GatewayUnreachable, DetectionFailed, DeadlineExceeded, and as
+        ``allocate``.
+        """
+        deadline = asyncio.timeout(deadline_s)
+        try:
+            with self._runner.hold(request.attachment.container, request.has_hung_up):
+                async with deadline:
+                    return await self._try_addresses(allocate, request, switches, arrived)
+        except TimeoutError:
+            if not deadline.expired():
+                raise  # of the work itself, such as ETIMEDOUT
+            raise DeadlineExceeded(f"not done within {deadline_s:g} s") from None
+
+    async def _try_addresses(
+        self,
+        allocate: AllocateAddresses,
+        request: AddRequest,
+        switches: DetectionSwitches,
+        arrived: float,
+    ) -> Nic:
+        conflicts: tuple[ConflictingAddress, ...] = ()
+        for _ in range(ROUNDS_MAX):
+            nic = await _allocate_next(allocate, request, arrived, conflicts)
+            try:
+                result = await self._probe(request, nic, switches)
+                if result == DetectionResult():
+                    return nic
+                conflicts += result.conflicts
+                await self._withdraw(request, result)
+            except asyncio.CancelledError:
+                await self._withdraw_cancelled(request)
+                raise
+            arrived = time.perf_counter()
+        raise _conflict(request, conflicts, f"and {ROUNDS_MAX} addresses were tried")
+
+    async def _probe(
+        self, request: AddRequest, nic: Nic, switches: DetectionSwitches
+    ) -> DetectionResult:
+        with self._span(request, nic):
+            try:
+                return await self._detector.probe(request.attachment.netns, nic, switches)
+            except OrbweaverError as error:
+                await self._withdrawal_handler.withdraw_nic(request, (), error.message)
+                raise
+
+    def _span(self, request: AddRequest, nic: Nic) -> AbstractContextManager[object]:
+        if self._tracer is None:
+            return nullcontext()
+        attributes = {
+            "cni.container_id": request.attachment.container,
+            "network.interface.name": nic.interface,
+        }
+        return self._tracer.request(PROBE_SPAN, request.cause.traceparent, attributes)
+
+    async def _withdraw(self, request: AddRequest, result: DetectionResult) -> None:
+        """Release what was found in use; raise where another allocation cannot help."""
+        why = _conflict_texts(request, result.conflicts) or _silent_gateway_texts(result)
+        withdrawal = await self._withdrawal_handler.withdraw_nic(request, result.conflicts, why)
+        if not result.conflicts:
+            raise GatewayUnreachable(
+                why,
+                subject=result.silent_gateways[0],
+                remedy="check the pool's gateway, and that the interface is on the gateway's link",
+            )
+        if withdrawal is not Withdrawal.DONE:
+            raise _conflict(request, result.conflicts, withdrawal.value)
+
+    async def _withdraw_cancelled(self, request: AddRequest) -> None:
+        """After the deadline, or while the agent stops: the addresses are on no link yet."""
+        try:
+            async with asyncio.timeout(WITHDRAW_S_MAX):
+                await self._withdrawal_handler.withdraw_nic(request, (), "the ADD was cancelled")
+        except (OrbweaverError, TimeoutError) as error:
+            fields = {"container": request.attachment.container}
+            _log.warning(
+                "cannot release the addresses of a cancelled ADD: %s",
+                error,
+                extra={"fields": fields},
+            )
+
+
+async def _allocate_next(
+    allocate: AllocateAddresses,
+    request: AddRequest,
+    arrived: float,
+    conflicts: Sequence[ConflictingAddress],
+) -> Nic:
+    try:
+        added = await allocate(request, arrived)
+    except OrbweaverError as error:
+        if not conflicts:
+            raise
+        raise _conflict(request, conflicts, f"and there is no other address: {error}") from error
+    return nic_of(added, request.attachment.interface)
+
+
+def nic_of(added: Added, interface: str) -> Nic:
+    """The NIC of the requesting interface. Raises CniFailure when it has no address."""
+    nic = added.endpoint.find(interface)
+    if nic is None or not (nic.ipv4 or nic.ipv6):
+        raise CniFailure(
+            NO_ADDRESS_FOR_INTERFACE,
+            f"no Interface {interface} IP allocation found",
+            "the Pod's annotation must list this interface",
+        )
+    return nic
+
+
+def _conflict(
+    request: AddRequest, conflicts: Sequence[ConflictingAddress], outcome: str
+) -> AddressConflict:
+    return AddressConflict(
+        f"{_conflict_texts(request, conflicts)}; {outcome}",
+        subject=conflicts[0].address,
+        remedy="find the host with this MAC address, or reserve the address for it",
+    )
+
+
+def _conflict_texts(request: AddRequest, conflicts: Sequence[ConflictingAddress]) -> str:
+    """In Spiderpool's words, which users and their tests match."""
+    return "; ".join(
+        f"ip conflict: pod's interface {request.attachment.interface} with an conflicting ip"
+        f" {address}, {address} is located at {mac}"
+        for address, mac in conflicts
+    )
+
+
+def _silent_gateway_texts(result: DetectionResult) -> str:
+    return "; ".join(f"gateway {gateway} is unreachable" for gateway in result.silent_gateways)

@@ -1,0 +1,336 @@
+"""Runs requests: limits their number and time, orders those of one container, drains them.
+
+An admitted request is counted until it ends, and ends by its deadline; what it had not committed by
+then is withdrawn. Once draining, no request is admitted.
+
+A DEL waits for the ADDs of its container that are in progress. A runtime may give up on an ADD and
+send a DEL while the ADD's transaction is on its way; a DEL that did not wait would find nothing,
+and the address would stay allocated. ADDs do not wait for each other: the guards of their
+transactions decide which one succeeds.
+
+An ADD may have waited unread at its socket while its DEL came through another connection, so
+the caller is checked in the same step that counts the ADD as in progress. If the caller is there,
+its DEL is sent later, and waits; if it has hung up, the ADD is not started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Final, Self
+
+from core.allocation.add_request import HasHungUp, never_hung_up
+from core.errors import CallerGone, DeadlineExceeded, NotReady, Overloaded
+from nodeagent.telemetry.metrics import WorkCounts
+
+REQUESTS_MAX: Final = 1_000
+"""Requests in progress or waiting, of all servers together."""
+
+ADD_DEADLINE_S: Final = 30.0
+"""Below the executables' 100 s and the runtimes' two minutes: the caller gets the reason."""
+BOUND_ADD_DEADLINE_S: Final = 95.0
+"""With a network provider, which is not called when less than 48 s are left for its answer."""
+DEL_DEADLINE_S: Final = 30.0
+CHECK_DEADLINE_S: Final = 15.0
+STATUS_DEADLINE_S: Final = 8.0
+GC_DEADLINE_S: Final = 90.0
+READ_DEADLINE_S: Final = 15.0
+"""HTTP requests that only read."""
+
+
+def require_caller(has_hung_up: HasHungUp) -> None:
+    """Raise CallerGone if the caller has closed its connection."""
+    if has_hung_up():
+        raise CallerGone(
+            "the caller closed its connection before its request started",
+            remedy="nothing was changed; repeat the request if it is still needed",
+        )
+
+
+class RequestRunner:
+    """Admits, limits and orders the requests of one agent."""
+
+    def __init__(self, requests_max: int = REQUESTS_MAX) -> None:
+        self._requests_max = requests_max
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._draining = False
+        self._held = 0
+        self._deadlines: dict[float, DeadlineSet] = {}
+        self._running_adds: dict[str, int] = {}
+        self._adds_ended: dict[str, asyncio.Event] = {}
+        self.under_way = 0
+
+    def admit(self, deadline_s: float) -> AdmittedRequest:
+        """A context manager that admits one request and limits its time.
+
+        Entering raises Overloaded, NotReady; leaving raises DeadlineExceeded in place of the
+        cancellation that the deadline caused.
+        """
+        return AdmittedRequest(self, self._deadlines_of(deadline_s))
+
+    def measure(self, deadline_s: float, work: WorkCounts, arrived: float) -> MeasuredRequest:
+        """As ``admit``, with its duration and result counted in ``work``.
+
+        ``arrived``: when the request was received, by ``time.perf_counter``.
+        """
+        return MeasuredRequest(self, self._deadlines_of(deadline_s), work, arrived)
+
+    def run_add(
+        self,
+        deadline_s: float,
+        work: WorkCounts,
+        arrived: float,
+        container: str,
+        has_hung_up: HasHungUp,
+    ) -> RunningAdd:
+        """As ``measure``, and DELs of the container wait until it ends.
+
+        Entering raises CallerGone too, which is not counted.
+        """
+        return RunningAdd(
+            self, self._deadlines_of(deadline_s), work, arrived, container, has_hung_up
+        )
+
+    @contextmanager
+    def hold(self, container: str, has_hung_up: HasHungUp = never_hung_up) -> Iterator[None]:
+        """While a request allocates several times: the drain and DELs of its container wait.
+
+        Raises CallerGone.
+        """
+        require_caller(has_hung_up)
+        self.begin_add(container)
+        self._held += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._held -= 1
+            self.end_add(container)
+            self._set_if_idle()
+
+    async def wait_for_adds(self, container: str) -> None:
+        """Return once no ADD for the container is in progress."""
+        while container in self._running_adds:
+            await self._adds_ended.setdefault(container, asyncio.Event()).wait()
+
+    async def drain(self, seconds: float) -> bool:
+        """Admit no more requests and wait; False when some are in progress after ``seconds``."""
+        self._draining = True
+        try:
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def enter(self) -> None:
+        """Count one request. Raises Overloaded, NotReady."""
+        if self._draining:
+            raise NotReady("the agent is shutting down", remedy="try again when it is back")
+        if self.under_way >= self._requests_max:
+            raise Overloaded(
+                "failed to queue correctly: queue is full with a maximum length of"
+                f" {self._requests_max}",
+                subject="requests",
+                remedy="try again; if it stays full, etcd is too slow for this load",
+            )
+        self.under_way += 1
+        self._idle.clear()
+
+    def leave(self) -> None:
+        """One request has ended."""
+        self.under_way -= 1
+        self._set_if_idle()
+
+    def begin_add(self, container: str) -> None:
+        """One more ADD for the container is in progress."""
+        self._running_adds[container] = self._running_adds.get(container, 0) + 1
+
+    def end_add(self, container: str) -> None:
+        """One ADD for the container has ended."""
+        left = self._running_adds[container] - 1
+        if left:
+            self._running_adds[container] = left
+            return
+        del self._running_adds[container]
+        ended = self._adds_ended.pop(container, None)
+        if ended is not None:
+            ended.set()
+
+    def _deadlines_of(self, deadline_s: float) -> DeadlineSet:
+        deadlines = self._deadlines.get(deadline_s)
+        if deadlines is None:
+            deadlines = self._deadlines[deadline_s] = DeadlineSet(deadline_s)
+        return deadlines
+
+    def _set_if_idle(self) -> None:
+        if not self.under_way and not self._held:
+            self._idle.set()
+
+
+class AdmittedRequest:
+    """One admitted request: ``asyncio.timeout`` without a timer of its own."""
+
+    __slots__ = ("_cancelling", "_deadlines", "_runner", "_task", "ends_at", "has_expired")
+
+    def __init__(self, runner: RequestRunner, deadlines: DeadlineSet) -> None:
+        self._runner = runner
+        self._deadlines = deadlines
+        self._cancelling = 0
+        self._task: asyncio.Task[Any] | None = None
+        self.ends_at = 0.0
+        self.has_expired = False
+
+    def __enter__(self) -> Self:
+        self._runner.enter()
+        task = asyncio.current_task()
+        assert task is not None, "requests are served by tasks"
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._deadlines.add(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._deadlines.discard(self)
+        self._runner.leave()
+        if not self.has_expired or self._task is None:
+            return
+        # As in ``asyncio.timeout``: a cancellation from elsewhere remains one.
+        if self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+            raise DeadlineExceeded(
+                f"not done within {self._deadlines.seconds:g} s",
+                remedy="what was not committed is withdrawn; the request can be repeated",
+            ) from None
+
+    def expire(self) -> None:
+        """The deadline has passed: cancel the request's task."""
+        self.has_expired = True
+        if self._task is not None:
+            self._task.cancel()
+
+
+class MeasuredRequest(AdmittedRequest):
+    """An admitted request whose duration and result are counted; ``tries`` is set by its work."""
+
+    __slots__ = ("_arrived", "_started", "_work", "tries")
+
+    def __init__(
+        self, runner: RequestRunner, deadlines: DeadlineSet, work: WorkCounts, arrived: float
+    ) -> None:
+        super().__init__(runner, deadlines)
+        self._work = work
+        self._arrived = arrived
+        self._started = 0.0
+        self.tries = 0
+
+    def __enter__(self) -> Self:
+        self._started = time.perf_counter()
+        try:
+            return super().__enter__()
+        except Exception as error:
+            self._record(error)
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            super().__exit__(kind, error, trace)
+        except DeadlineExceeded as exceeded:
+            error = exceeded
+            raise
+        finally:
+            self._record(error)
+
+    def _record(self, error: BaseException | None) -> None:
+        seconds, waited = time.perf_counter() - self._started, self._started - self._arrived
+        self._work.record(
+            seconds, waited, self.tries, error if isinstance(error, Exception) else None
+        )
+
+
+class RunningAdd(MeasuredRequest):
+    """A measured ADD that DELs of its container wait for."""
+
+    __slots__ = ("_container", "_has_hung_up")
+
+    def __init__(
+        self,
+        runner: RequestRunner,
+        deadlines: DeadlineSet,
+        work: WorkCounts,
+        arrived: float,
+        container: str,
+        has_hung_up: HasHungUp,
+    ) -> None:
+        super().__init__(runner, deadlines, work, arrived)
+        self._container = container
+        self._has_hung_up = has_hung_up
+
+    def __enter__(self) -> Self:
+        require_caller(self._has_hung_up)
+        self._runner.begin_add(self._container)
+        try:
+            return super().__enter__()
+        except BaseException:
+            self._runner.end_add(self._container)
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            super().__exit__(kind, error, trace)
+        finally:
+            self._runner.end_add(self._container)
+
+
+class DeadlineSet:
+    """Requests with the same time limit: the first to come is the first to expire.
+
+    One timer serves all of them, because a timer for each request costs more than counting it.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._pending: dict[AdmittedRequest, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, request: AdmittedRequest) -> None:
+        """Start the time of a request."""
+        loop = asyncio.get_running_loop()
+        request.ends_at = loop.time() + self.seconds
+        self._pending[request] = None
+        if self._timer is None:
+            self._timer = loop.call_at(request.ends_at, self._expire)
+
+    def discard(self, request: AdmittedRequest) -> None:
+        """Remove a request that has ended."""
+        self._pending.pop(request, None)
+
+    def _expire(self) -> None:
+        """Expire what is late, and set the timer for the next one."""
+        self._timer = None
+        loop = asyncio.get_running_loop()
+        while self._pending:
+            first = next(iter(self._pending))
+            if first.ends_at > loop.time():
+                self._timer = loop.call_at(first.ends_at, self._expire)
+                return
+            del self._pending[first]
+            first.expire()

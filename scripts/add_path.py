@@ -1,0 +1,134 @@
+"""The path of one ADD through a real agent on the memory store: calls between modules, frames.
+
+.venv/bin/python -m scripts.add_path      each call into another module, then the measures
+
+The path is what runs below the frame that serves the socket, without tasks that it wakes. A module
+switch is a call from a function of the product to a function of another module of it; the same pair
+of functions counts once, because a reader follows it once. A warm-up ADD comes first, so that
+caches and imports do not count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+from types import FrameType
+from typing import Final, NamedTuple
+
+from core.eventstore.memory import MemoryStore
+from nodeagent.settings.values import Settings
+from tests.agent.node import Node, running
+from tests.tidy.sources import PRODUCT, ROOT
+
+SERVE: Final = "serve_frame"
+ALLOCATE: Final = ("core.allocation.allocator", "allocate")
+
+Function = tuple[str, str]
+"""A module and the name of a function in it."""
+
+
+class AddPath(NamedTuple):
+    """The calls of one ADD, each once, in order, with the frames from the socket to the callee."""
+
+    calls: dict[tuple[Function, Function], int]
+
+    @property
+    def switches(self) -> list[tuple[Function, Function]]:
+        """The calls into another module."""
+        return [(caller, callee) for caller, callee in self.calls if caller[0] != callee[0]]
+
+    @property
+    def frames_to_the_allocator(self) -> int:
+        """Frames from the socket to the allocator, both included."""
+        return next(frames for (_, callee), frames in self.calls.items() if callee == ALLOCATE)
+
+
+def measure_add() -> AddPath:
+    """Serve two ADDs in an agent of this process; the path of the second one."""
+    with tempfile.TemporaryDirectory() as directory:
+        return asyncio.run(_measure(Path(directory)))
+
+
+def product_module(frame: FrameType) -> str | None:
+    """The module of the product that a frame runs; None for any other code."""
+    path = Path(frame.f_code.co_filename)
+    if not path.is_relative_to(ROOT):
+        return None
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts) if parts[0] in PRODUCT else None
+
+
+async def _measure(directory: Path) -> AddPath:
+    settings = Settings(
+        "node-1",
+        socket_path=str(directory / "agent.sock"),
+        health_port=0,
+        metrics_port=0,
+        plugin_log_path=str(directory / "plugin.log"),
+        announce_addresses=False,
+    )
+    async with running(settings, MemoryStore()) as node:
+        await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
+        await node.add("first")
+        return await _record(node)
+
+
+async def _record(node: Node) -> AddPath:
+    recorder = _Recorder()
+    sys.setprofile(recorder.on_event)
+    try:
+        await node.add("second")
+    finally:
+        sys.setprofile(None)
+    return AddPath(recorder.calls)
+
+
+class _Recorder:
+    """Records the calls of the product below the frame that serves the socket."""
+
+    def __init__(self) -> None:
+        self.calls: dict[tuple[Function, Function], int] = {}
+        self._serving: FrameType | None = None
+
+    def on_event(self, frame: FrameType, event: str, _: object) -> None:
+        """See ``sys.setprofile``."""
+        module = product_module(frame) if event == "call" else None
+        if module is None:
+            return
+        if self._serving is None and frame.f_code.co_name == SERVE:
+            self._serving = frame
+        if self._serving is None or frame is self._serving:
+            return
+        callers = _callers(frame, self._serving)
+        if callers:
+            pair = callers[0], (module, frame.f_code.co_name)
+            self.calls.setdefault(pair, len(callers) + 1)
+
+
+def _callers(frame: FrameType, outermost: FrameType) -> list[Function]:
+    """The product's functions from the caller out to ``outermost``; none if it is not below it."""
+    callers: list[Function] = []
+    current: FrameType | None = frame.f_back
+    while current is not None:
+        module = product_module(current)
+        if module is not None:
+            callers.append((module, current.f_code.co_name))
+        if current is outermost:
+            return callers
+        current = current.f_back
+    return []
+
+
+def main() -> None:
+    """Print each switch, and then the measures."""
+    path = measure_add()
+    for (caller, function), callee in path.switches:
+        print(f"{caller}.{function} -> {'.'.join(callee)}")
+    print(f"{len(path.switches):6}  module switches of an ADD")
+    print(f"{path.frames_to_the_allocator:6}  frames from the socket to the allocator")
+
+
+if __name__ == "__main__":
+    main()
