@@ -24,7 +24,7 @@ def with_failures(page: str) -> str:
     """The page with the table as the code has it. Raises AssertionError without its markers."""
     assert _TABLE.search(page), "errors.md has no place for the table"
     rows = "\n".join(_rows())
-    return _TABLE.sub(lambda match: f"{match[1]}{rows}\n{match[2]}", page)
+    return _TABLE.sub(lambda match: f"{match[1]}\n{rows}\n\n{match[2]}", page)
 
 
 def _rows() -> Iterator[str]:

@@ -23,7 +23,7 @@ STATES = (
     "not applicable",
     "open",
 )
-POOL_REQUESTS = {
+NEEDED_STATES = {
     "vm": "runs in a virtual machine",
     "nodes": "runs with a kubelet",
     "kubernetes": "runs with an API server",
@@ -127,7 +127,7 @@ def test_a_state_says_what_the_tests_of_its_row_need() -> None:
     for case in cases():
         folders = {file.partition("/")[0] for file, _, _ in NAMED.findall(case.proof)}
         needed = next(
-            (POOL_REQUESTS[folder] for folder in POOL_REQUESTS if folder in folders), "runs"
+            (NEEDED_STATES[folder] for folder in NEEDED_STATES if folder in folders), "runs"
         )
         assert case.state in (needed, "not applicable", "open"), case.id
 
