@@ -95,12 +95,16 @@ class Server:
 
 @asynccontextmanager
 async def serving(
-    settings: Sequence[tuple[int, int]] = (), *, first: bytes | None = b""
+    settings: Sequence[tuple[int, int]] = (), *, first: bytes | None = b"", path: str = ""
 ) -> AsyncIterator[Server]:
     """A server with these settings; ``first`` is sent in their place, None: nothing."""
     server = Server(first if first != b"" else frames.settings(settings))
-    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-    server.target = f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    if path:
+        listening = await asyncio.start_unix_server(server.serve, path)
+        server.target = f"unix:{path}"
+    else:
+        listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+        server.target = f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
     try:
         yield server
     finally:

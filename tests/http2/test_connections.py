@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from pathlib import Path
 
 import pytest
 
@@ -138,6 +139,18 @@ async def test_after_a_failure_the_next_attempt_waits() -> None:
 
     assert channel.failure == refused
     channel.close()
+
+
+async def test_a_server_on_a_unix_socket_is_reached(tmp_path: Path) -> None:
+    async with serving(path=str(tmp_path / "s")) as server:
+        channel, peer = await connected(server)
+        for number in range(2):
+            call = calling(channel)
+            peer.send(answer((await peer.requests(number + 1))[number], b"fine"))
+
+            assert await call == b"fine"
+            channel._connection._keepalive._received_at -= 60  # type: ignore[union-attr]  # long ago
+        channel.close()
 
 
 async def test_a_ping_of_the_server_is_answered() -> None:

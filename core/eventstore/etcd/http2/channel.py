@@ -21,15 +21,15 @@ from core.eventstore.etcd.settings import CONNECT_ATTEMPT_S, RECONNECT_MAX_S, RE
 
 DEFAULT_PORT: Final = 2379
 _ALPN: Final = "h2"
+_UNIX: Final = "unix:"
 _DOUBLINGS_MAX: Final = 10
 
 
 class Channel:
-    """Calls to ``target`` (``host:port``); with an SSL context over TLS."""
+    """Calls to ``target``, ``host:port`` or ``unix:path``; with an SSL context over TLS."""
 
     def __init__(self, target: str, context: ssl.SSLContext | None) -> None:
         self.target = target
-        self._host, self._port = _address(target)
         self._context = context
         if context is not None:
             context.set_alpn_protocols([_ALPN])
@@ -59,13 +59,7 @@ class Channel:
         connection = Http2Connection(loop)
         try:
             async with asyncio.timeout(CONNECT_ATTEMPT_S):
-                await loop.create_connection(
-                    lambda: connection,
-                    self._host,
-                    self._port,
-                    ssl=self._context,
-                    server_hostname=self._host if self._context is not None else None,
-                )
+                await self._open(connection)
                 await connection.ready
         except TimeoutError:
             self._give_up(connection, f"no answer within {CONNECT_ATTEMPT_S:g} s")
@@ -109,6 +103,22 @@ class Channel:
             connection.close(RpcError(StatusCode.CANCELLED, "the connection was closed meanwhile"))
         self._connections.clear()
 
+    async def _open(self, connection: Http2Connection) -> None:
+        """Make the transport of a connection. Raises OSError, UnicodeError."""
+        loop = asyncio.get_running_loop()
+        if self.target.startswith(_UNIX):
+            path = self.target.removeprefix(_UNIX).removeprefix("//")
+            await loop.create_unix_connection(lambda: connection, path)
+            return
+        host, port = _address(self.target)
+        await loop.create_connection(
+            lambda: connection,
+            host,
+            port,
+            ssl=self._context,
+            server_hostname=host if self._context is not None else None,
+        )
+
     def _give_up(self, connection: Http2Connection, reason: str) -> None:
         self.failure = reason
         self._failures = min(self._failures + 1, _DOUBLINGS_MAX)
@@ -140,7 +150,7 @@ class Channel:
     def _block(self, path: str, metadata: Metadata, timeout_s: float) -> bytes:
         return request_headers(
             path,
-            self.target,
+            "localhost" if self.target.startswith(_UNIX) else self.target,
             metadata,
             max(1, int(timeout_s * 1000)) if timeout_s else 0,
             secure=self._context is not None,

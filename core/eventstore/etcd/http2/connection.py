@@ -9,7 +9,7 @@ anything by itself nor repeat a call.
 from __future__ import annotations
 
 import asyncio
-import socket
+import select
 from collections.abc import Callable
 from typing import ClassVar, Final, cast
 
@@ -29,10 +29,8 @@ from core.eventstore.etcd.http2.stream_table import StreamTable
 CONNECTION_WINDOW_BYTES: Final = 1 << 24
 """What etcd may send on all streams together before the event loop has taken it in."""
 
-SILENT_S_MAX: Final = 0.5
+SILENT_S_MAX: Final = 0.02
 """After this long without a byte the kernel is asked whether the peer has closed, before a call."""
-
-_TCP_ESTABLISHED: Final = 1  # first byte of TCP_INFO
 
 _OUR_SETTINGS: Final = (
     (frames.HEADER_TABLE_SIZE, 0),
@@ -67,7 +65,7 @@ class Http2Connection(asyncio.Protocol):
             and not self._is_draining
             and not self._streams.is_used_up
             and self.ready.done()
-            and (self._keepalive.silent_s < SILENT_S_MAX or self._is_established())
+            and (self._keepalive.silent_s < SILENT_S_MAX or self._is_open())
         )
 
     @property
@@ -266,16 +264,16 @@ class Http2Connection(asyncio.Protocol):
         if self._is_draining and not self._streams.calls:
             self._loop.call_soon(self.close, _unprocessed("etcd closed the connection"))
 
-    def _is_established(self) -> bool:
+    def _is_open(self) -> bool:
         """Whether the peer has not closed; the event loop may not have been told yet."""
         if self._transport is None:
             return False
-        connected = self._transport.get_extra_info("socket")
-        try:
-            state = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
-        except OSError:
+        descriptor = self._transport.get_extra_info("socket").fileno()
+        if descriptor < 0:
             return False
-        return bool(state == _TCP_ESTABLISHED)
+        poll = select.poll()
+        poll.register(descriptor, select.POLLRDHUP)
+        return not poll.poll(0)
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None:

@@ -51,26 +51,27 @@ class SendQueue:
             head = frames.header(size, frames.DATA, flags, call.stream_id)
             self._write(b"".join((before, head, content)))
             return
-        if before:
-            self._write(before)
         waiting = next((each for each in self._waiting if each.call is call), None)
         if waiting is None:
             waiting = _Waiting(call)
             self._waiting.append(waiting)
         waiting.content += content
         waiting.ends = ends
-        self.flush()
+        self.flush(before)
 
-    def flush(self) -> None:
-        """Write what the windows let through now."""
+    def flush(self, before: bytes = b"") -> None:
+        """Write ``before`` and what the windows let through now, all at once."""
+        parts = [before] if before else []
         blocked = 0
         while self._window > 0 and blocked < len(self._waiting):
             waiting = self._waiting.popleft()
-            if self._send_turn(waiting):
+            if self._take_turn(waiting, parts):
                 self._waiting.append(waiting)
                 blocked = blocked + 1 if waiting.call.send_window <= 0 else 0
             else:
                 blocked = 0
+        if parts:
+            self._write(b"".join(parts))
 
     def is_waiting(self, call: RpcCall) -> bool:
         """Whether something of a stream is still to be sent."""
@@ -103,8 +104,8 @@ class SendQueue:
         """Take the server's MAX_FRAME_SIZE, in bytes."""
         self._frame_max = size
 
-    def _send_turn(self, waiting: _Waiting) -> bool:
-        """Write some frames of one stream; whether something of it is left."""
+    def _take_turn(self, waiting: _Waiting, parts: list[bytes]) -> bool:
+        """Add some frames of one stream to ``parts``; whether something of it is left."""
         call, content = waiting.call, waiting.content
         for _ in range(_FRAMES_A_TURN):
             size = min(len(content), self._window, call.send_window, self._frame_max)
@@ -114,7 +115,8 @@ class SendQueue:
             self._window -= size
             call.send_window -= size
             flags = frames.END_STREAM if is_last and waiting.ends else 0
-            self._write(frames.frame(frames.DATA, flags, call.stream_id, bytes(content[:size])))
+            parts.append(frames.header(size, frames.DATA, flags, call.stream_id))
+            parts.append(bytes(content[:size]))
             del content[:size]
             if is_last:
                 return False
