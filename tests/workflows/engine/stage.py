@@ -15,7 +15,7 @@ from workflows.api.definitions import Registry
 from workflows.engine.client.client import Client, WorkflowHandle
 from workflows.engine.client.visibility import Visibility
 from workflows.engine.clock import Clock
-from workflows.engine.run.checker import violations
+from workflows.engine.run.history_checker import violations
 from workflows.engine.store.history_reader import history_of, read_history
 from workflows.engine.store.records import HEAD, RunHead
 from workflows.engine.worker.worker import Worker, WorkerOptions

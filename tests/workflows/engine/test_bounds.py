@@ -13,7 +13,7 @@ from tests.workflows.engine.sample import Basket, Courier, Endless, Parent, Slee
 from tests.workflows.engine.stage import EngineHarness, eventually, within
 from workflows.engine.client.client import StartOptions
 from workflows.engine.clock import SystemClock
-from workflows.engine.run.calls import Updates
+from workflows.engine.run.call_replies import Updates
 from workflows.engine.store.draft import HistoryDraft
 from workflows.engine.store.inboxes import INBOX_MESSAGES_MAX
 from workflows.engine.store.keys import WorkflowKeys, new_id

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from core.errors import CallRejected, Compacted
 from core.eventstore.kv import Get, KeyValueStore
-from workflows.engine.run.calls import refusal
+from workflows.engine.run.call_replies import refusal
 from workflows.engine.store.history_reader import read_heads, read_history
 from workflows.engine.store.keys import WorkflowKeys
 from workflows.engine.store.records import REPLY, Reply

@@ -39,7 +39,7 @@ from workflows.engine.client.client_session import ClientSession
 from workflows.engine.client.completions import Completions
 from workflows.engine.clock import Clock, SystemClock
 from workflows.engine.run.start_run import reserved_head
-from workflows.engine.run.undeliverable import reuse_allowed
+from workflows.engine.run.undeliverable_messages import reuse_allowed
 from workflows.engine.store.archive_files import ExecutionFiles
 from workflows.engine.store.history_reader import closed_heads, find_run, head_of
 from workflows.engine.store.inboxes import (

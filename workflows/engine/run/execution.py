@@ -19,9 +19,9 @@ from core.eventstore.group_commit import Committed
 from core.eventstore.group_commit import Outcome as CommitOutcome
 from core.eventstore.kv import Delete, Get, Guard, KeyValue, Unchanged, Write
 from workflows.engine.clock import instant
-from workflows.engine.run.calls import Updates, refusal, write_reply
-from workflows.engine.run.housekeeping import Housekeeping
-from workflows.engine.run.intake import (
+from workflows.engine.run.call_replies import Updates, refusal, write_reply
+from workflows.engine.run.pending_activities import Housekeeping
+from workflows.engine.run.received_events import (
     ActivityOutcome,
     pause_for_code,
     take_deadline,
@@ -30,7 +30,7 @@ from workflows.engine.run.intake import (
     take_timer,
 )
 from workflows.engine.run.run_inbox import InboxBatch, RunInbox
-from workflows.engine.run.tasks import WorkflowCode
+from workflows.engine.run.run_interpreter import WorkflowCode
 from workflows.engine.store.draft import HistoryDraft, PendingReply
 from workflows.engine.store.faults import LOOK_AGAIN_S
 from workflows.engine.store.history_reader import attempts_of
@@ -46,7 +46,7 @@ from workflows.engine.store.records import (
     Terminate,
 )
 from workflows.engine.worker.deadlines import Deadline
-from workflows.engine.worker.worker_context import WorkerContext
+from workflows.engine.worker.interpreter_cache import WorkerContext
 from workflows.model.commands import UpdateRejection
 from workflows.model.errors import LimitExceeded, WorkflowError
 from workflows.model.failures import failure_of

@@ -18,7 +18,7 @@ from workflows.engine.run.head_projection import fold
 from workflows.engine.store.draft import HistoryDraft, RunClosure
 from workflows.engine.store.history_reader import find_run, read_whole_history
 from workflows.engine.store.records import HEAD, InboxMessage, Reset, RunHead
-from workflows.engine.worker.worker_context import WorkerContext
+from workflows.engine.worker.interpreter_cache import WorkerContext
 from workflows.model import events as ev
 from workflows.model.codec import encode_history
 from workflows.model.policies import ExecutionStatus

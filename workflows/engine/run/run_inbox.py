@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
-from workflows.engine.run.intake import ActivityOutcome
+from workflows.engine.run.received_events import ActivityOutcome
 from workflows.engine.store.records import InboxMessage, Query, Reset, Update
 from workflows.model.payloads import payload_bytes
 

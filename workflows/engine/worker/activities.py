@@ -19,7 +19,7 @@ from core.errors import OrbweaverError
 from workflows.api import activity as api
 from workflows.api.definitions import ActivityDefinition, Registry
 from workflows.engine.clock import Clock
-from workflows.engine.run.intake import ActivityOutcome
+from workflows.engine.run.received_events import ActivityOutcome
 from workflows.engine.run.retries import RetryAfter, after_failure
 from workflows.engine.store.records import Attempt
 from workflows.engine.telemetry import Telemetry

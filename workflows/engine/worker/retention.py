@@ -19,7 +19,7 @@ from core.eventstore.kv import Delete, Get, KeyValue, Unchanged
 from workflows.engine.store.archive_files import ExecutionFiles
 from workflows.engine.store.history_reader import closed_head_of, read_whole_history
 from workflows.engine.store.records import RunHead
-from workflows.engine.worker.worker_context import WorkerContext
+from workflows.engine.worker.interpreter_cache import WorkerContext
 
 RETENTION_S = 24 * 3600.0
 """How long a closed execution stays in the store."""

@@ -19,12 +19,12 @@ from core.eventstore.kv import Get, KeyValue, Unchanged
 from workflows.engine.run.execution import STORE_PAUSE_S, Execution
 from workflows.engine.run.resets import reset_run
 from workflows.engine.run.start_run import reserved_head
-from workflows.engine.run.undeliverable import answer_stranger, may_start
+from workflows.engine.run.undeliverable_messages import answer_stranger, may_start
 from workflows.engine.store.faults import LOOK_AGAIN_S, UNREADABLE
 from workflows.engine.store.history_reader import owned_head_of
 from workflows.engine.store.records import InboxMessage, RunHead, Start, decode_message
+from workflows.engine.worker.interpreter_cache import WorkerContext
 from workflows.engine.worker.retention import ClosedRuns
-from workflows.engine.worker.worker_context import WorkerContext
 
 _log = logging.getLogger(__name__)
 

@@ -30,11 +30,11 @@ from workflows.engine.store.session import WORKER_TTL_S, WorkerSession, open_ses
 from workflows.engine.telemetry import Telemetry
 from workflows.engine.worker.activities import SLOTS, ActivityHost
 from workflows.engine.worker.deadlines import Deadlines
+from workflows.engine.worker.interpreter_cache import StickyCache, WorkerContext
 from workflows.engine.worker.ownership import Ownership
 from workflows.engine.worker.retention import Archive, prune, retire
 from workflows.engine.worker.shard import Shard
 from workflows.engine.worker.threads import ACTIVITY_THREADS_MAX
-from workflows.engine.worker.worker_context import StickyCache, WorkerContext
 from workflows.model.limits import STICKY_CACHE_RUNS_MAX
 from workflows.model.policies import ExecutionStatus
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from core.errors import ExecutionNotFound
 from core.eventstore.kv import Delete, Put, Unchanged
-from workflows.engine.run.calls import refusal, write_reply
-from workflows.engine.run.tasks import WorkflowCode
+from workflows.engine.run.call_replies import refusal, write_reply
+from workflows.engine.run.run_interpreter import WorkflowCode
 from workflows.engine.store.draft import PendingReply
 from workflows.engine.store.history_reader import find_run, read_heads
 from workflows.engine.store.keys import new_id
@@ -24,7 +24,7 @@ from workflows.engine.store.records import (
     Update,
     encode_message,
 )
-from workflows.engine.worker.worker_context import WorkerContext
+from workflows.engine.worker.interpreter_cache import WorkerContext
 from workflows.model.errors import WorkflowError
 from workflows.model.policies import ExecutionStatus, IdReusePolicy
 

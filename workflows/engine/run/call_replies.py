@@ -16,7 +16,7 @@ from core.errors import StoreError
 from core.eventstore.kv import Put
 from workflows.engine.store.draft import HistoryDraft, PendingReply
 from workflows.engine.store.records import REPLY, InboxMessage, Reply, RunHead, Update
-from workflows.engine.worker.worker_context import WorkerContext
+from workflows.engine.worker.interpreter_cache import WorkerContext
 from workflows.model import limits
 from workflows.model.commands import UpdateRejection, UpdateRequest
 from workflows.model.events import WorkflowExecutionUpdateCompleted

@@ -13,15 +13,15 @@ from core.errors import UnusableValue
 from core.eventstore.kv import Put, Unchanged
 from core.eventstore.retry_policies import waiting_for_store
 from workflows.engine.clock import Instant, instant
-from workflows.engine.run.intake import ActivityOutcome
+from workflows.engine.run.received_events import ActivityOutcome
 from workflows.engine.run.retries import RetryAfter, after_failure
 from workflows.engine.store.draft import HistoryDraft
 from workflows.engine.store.history_reader import HISTORY_REMEDY, read_whole_history
 from workflows.engine.store.records import ATTEMPT, Attempt, RunHead
 from workflows.engine.worker.activities import Running
 from workflows.engine.worker.deadlines import Deadline
+from workflows.engine.worker.interpreter_cache import WorkerContext
 from workflows.engine.worker.job import Job
-from workflows.engine.worker.worker_context import WorkerContext
 from workflows.model.events import (
     ActivityTaskCancelRequested,
     ActivityTaskScheduled,

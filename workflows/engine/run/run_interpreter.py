@@ -10,11 +10,11 @@ import time
 from collections.abc import Sequence
 
 from core.errors import UnusableValue
-from workflows.engine.run.effects import apply_commands
+from workflows.engine.run.command_effects import apply_commands
 from workflows.engine.store.draft import BYTES_MAX, WRITES_MAX, HistoryDraft
 from workflows.engine.store.history_reader import read_whole_history
 from workflows.engine.store.records import RunHead
-from workflows.engine.worker.worker_context import WorkerContext
+from workflows.engine.worker.interpreter_cache import WorkerContext
 from workflows.interpreter import Interpreter
 from workflows.model import limits
 from workflows.model.commands import UpdateRejection, UpdateRequest
