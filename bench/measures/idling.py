@@ -48,6 +48,6 @@ async def _begin(lab: Lab, etcd: EtcdCluster, count: int) -> None:
                 await client.start(Sleeper, id=f"sleeper-{number}")
 
         await asyncio.gather(*(caller() for _ in range(BEGUN_AT_ONCE)))
-        inbox = Get(*WorkflowKeys(lab.keys, DEFAULT_QUEUE).room("wake/inbox"), count_only=True)
+        inbox = Get(*WorkflowKeys(lab.keys, DEFAULT_QUEUE).range_of("wake/inbox"), count_only=True)
         while (await store.read([inbox])).ranges[0].count:
             await asyncio.sleep(POLL_S)

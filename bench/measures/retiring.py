@@ -58,7 +58,7 @@ class Retirement:
         assert term is not None, "the worker is at work"
         began, retired = time.perf_counter(), 0
         for shard in term.shards.values():
-            retired += await retire(term.desk, shard.closed_runs, shard.fence, archive)
+            retired += await retire(term.parts.store, shard.closed_runs, shard.fence, archive)
         assert retired == count, (retired, count)
         return time.perf_counter() - began
 

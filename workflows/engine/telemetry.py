@@ -1,9 +1,9 @@
-"""Metrics and spans under Temporal's names. Costs nothing where nobody listens.
+"""Metrics and spans under Temporal's names. Costs nothing without a provider.
 
-Spans of a workflow open and close at once, for a long span does not survive a takeover; they link
-to the trace that started the execution instead of living inside it:
-StartWorkflow, SignalWithStartWorkflow, RunWorkflow, SignalWorkflow, StartWorkflowUpdate,
-StartActivity, RunActivity, each with ``:`` and the type or name.
+Spans of a workflow open and close at once, because a long span does not survive a takeover. They
+are linked to the trace that started the execution: StartWorkflow, SignalWithStartWorkflow,
+RunWorkflow, SignalWorkflow, StartWorkflowUpdate, StartActivity, RunActivity, each followed by ``:``
+and the type or name.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ from typing import Protocol
 from opentelemetry import metrics, trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from workflows.engine.worker.job import Job
+from workflows.api.activity import ActivityInfo
 
 Attributes = Mapping[str, str]
 _PROPAGATOR = TraceContextTextMapPropagator()
 
 
-_CLOSED = {
-    "Completed": ("workflow_completed", "returned"),
+_ENDS = {
+    "Completed": ("workflow_completed", "completed"),
     "Failed": ("workflow_failed", "failed"),
-    "Canceled": ("workflow_canceled", "ended because they were asked to"),
-    "ContinuedAsNew": ("workflow_continue_as_new", "went on in a new run"),
-    "Terminated": ("workflow_terminated", "were ended without being asked"),
-    "TimedOut": ("workflow_timeout", "ran out of time"),
-    "Paused": ("workflow_paused", "began to wait for a person"),
+    "Canceled": ("workflow_canceled", "were cancelled"),
+    "ContinuedAsNew": ("workflow_continue_as_new", "continued as new"),
+    "Terminated": ("workflow_terminated", "were terminated"),
+    "TimedOut": ("workflow_timeout", "timed out"),
+    "Paused": ("workflow_paused", "were paused until a person acts"),
 }
-"""By status: the metric, and what it counts."""
+"""By status: the metric, and the end of its description."""
 
 
 class TracerProvider(Protocol):
-    """Where spans go."""
+    """The part of OpenTelemetry's tracer provider that is used."""
 
     def get_tracer(self, name: str, /) -> trace.Tracer:
-        """A tracer under this name."""
+        """A tracer of this name."""
         ...
 
 
 class Telemetry:
-    """What a worker and a client tell the operators. None: that part is not told."""
+    """Metrics and spans of a worker or client. None: no spans, or no metrics."""
 
     def __init__(
         self,
@@ -58,89 +58,90 @@ class Telemetry:
             return
         counter = meter.create_counter
         self._closed = {
-            status: counter(name, description=f"Runs that {what}")
-            for status, (name, what) in _CLOSED.items()
+            status: counter(name, description=f"Workflow runs that {end}")
+            for status, (name, end) in _ENDS.items()
         }
         self._task_failed = counter(
-            "workflow_task_execution_failed", description="Tasks whose code could not go on"
+            "workflow_task_execution_failed", description="Workflow tasks that failed"
         )
         self._activity_failed = counter(
-            "activity_execution_failed", description="Attempts that failed"
+            "activity_execution_failed", description="Failed attempts of activities"
         )
-        self._cache_hit = counter("sticky_cache_hit", description="Tasks of warm runs")
-        self._cache_miss = counter("sticky_cache_miss", description="Histories replayed")
-        self._shards_taken = counter("shard_taken_over", description="Shards this worker got")
+        self._cache_hit = counter("sticky_cache_hit", description="Workflow tasks of cached runs")
+        self._cache_miss = counter("sticky_cache_miss", description="Replayed histories")
+        self._shards_taken = counter("shard_taken_over", description="Shards taken over")
         histogram = meter.create_histogram
         self._end_to_end = histogram(
-            "workflow_endtoend_latency", unit="s", description="From start to end of a run"
+            "workflow_endtoend_latency",
+            unit="s",
+            description="Time from start to end of a run",
         )
         self._task = histogram(
-            "workflow_task_execution_latency", unit="s", description="Of one workflow task"
+            "workflow_task_execution_latency", unit="s", description="Time of one workflow task"
         )
         self._activity = histogram(
-            "activity_execution_latency", unit="s", description="Of one attempt"
+            "activity_execution_latency", unit="s", description="Time of one attempt of an activity"
         )
 
-    def introduce(self, workflow_types: Iterable[str]) -> None:
-        """Begin the counts of closed runs of these types at 0.
+    def register_types(self, workflow_types: Iterable[str]) -> None:
+        """Start the counters of these types at 0.
 
-        A rate needs a sample from before: of a series that is born with its first run, that run is
-        never seen.
+        A rate needs an earlier sample, so a series that starts with its first run shows no rate.
         """
         if self._meter is None:
             return
         for workflow_type in workflow_types:
-            for counted in self._closed.values():
-                counted.add(0, {"workflow_type": workflow_type})
+            for counter in self._closed.values():
+                counter.add(0, {"workflow_type": workflow_type})
 
     @property
     def traces(self) -> bool:
-        """Whether anybody listens to spans."""
+        """Whether spans are recorded."""
         return self._tracer is not None
 
-    def closed(self, workflow_type: str, status: str, lasted_s: float) -> None:
-        """A run closed, or was paused."""
+    def record_end(self, workflow_type: str, status: str, duration_s: float) -> None:
+        """A run has closed, or was paused."""
         if self._meter is None or status not in self._closed:
             return
         attributes = {"workflow_type": workflow_type}
         self._closed[status].add(1, attributes)
         if status != "Paused":
-            self._end_to_end.record(lasted_s, attributes)
+            self._end_to_end.record(duration_s, attributes)
 
-    def task_done(self, workflow_type: str, seconds: float) -> None:
+    def record_task(self, workflow_type: str, seconds: float) -> None:
         """A workflow task was executed."""
         if self._meter is not None:
             self._task.record(seconds, {"workflow_type": workflow_type})
 
-    def task_failed(self, workflow_type: str, why: str) -> None:
-        """A workflow task failed: the code could not go on."""
+    def count_task_failure(self, workflow_type: str, why: str) -> None:
+        """A workflow task failed."""
         if self._meter is not None:
             attributes = {"workflow_type": workflow_type, "failure_reason": why}
             self._task_failed.add(1, attributes)
 
-    def activity_failed(self, workflow_type: str, activity_type: str) -> None:
-        """An attempt failed."""
+    def count_activity_failure(self, workflow_type: str, activity_type: str) -> None:
+        """An attempt of an activity failed."""
         if self._meter is not None:
             attributes = {"workflow_type": workflow_type, "activity_type": activity_type}
             self._activity_failed.add(1, attributes)
 
-    def warm(self) -> None:
-        """The interpreter of a run was still there."""
+    def count_cache_hit(self) -> None:
+        """The interpreter of a run was cached."""
         if self._meter is not None:
             self._cache_hit.add(1)
 
-    def cold(self) -> None:
-        """A history had to be replayed."""
+    def count_cache_miss(self) -> None:
+        """A history was replayed."""
         if self._meter is not None:
             self._cache_miss.add(1)
 
-    def shard_taken(self) -> None:
-        """A shard is this worker's now."""
+    def count_shard_takeover(self) -> None:
+        """This worker has taken over a shard."""
         if self._meter is not None:
             self._shards_taken.add(1)
 
-    def moment(self, name: str, traceparent: str, attributes: Attributes) -> str:
-        """A span that opens and closes at once; the traceparent of whatever follows from it."""
+    def record_span(self, name: str, traceparent: str, attributes: Attributes) -> str:
+        """Record a span that opens and closes at once; the traceparent for what follows from it."""
         if self._tracer is None:
             return traceparent
         links = _links(traceparent)
@@ -148,33 +149,33 @@ class Telemetry:
             return current_traceparent() or traceparent
 
     @contextmanager
-    def run_activity(self, job: Job, attempt: int) -> Iterator[None]:
-        """Around one attempt."""
+    def attempt(self, info: ActivityInfo, traceparent: str) -> Iterator[None]:
+        """The span and latency of one attempt of an activity."""
         started = time.perf_counter()
         try:
             if self._tracer is None:
                 yield
                 return
-            name = f"RunActivity:{job.scheduled.activity_type}"
+            name = f"RunActivity:{info.activity_type}"
             attributes = {
-                "workflow.id": job.workflow_id,
-                "workflow.run_id": job.run_id,
-                "activity.attempt": str(attempt),
+                "workflow.id": info.workflow_id,
+                "workflow.run_id": info.run_id,
+                "activity.attempt": str(info.attempt),
             }
-            links = _links(job.traceparent)
+            links = _links(traceparent)
             with self._tracer.start_as_current_span(name, links=links, attributes=attributes):
                 yield
         finally:
             if self._meter is not None:
                 labels = {
-                    "workflow_type": job.workflow_type,
-                    "activity_type": job.scheduled.activity_type,
+                    "workflow_type": info.workflow_type,
+                    "activity_type": info.activity_type,
                 }
                 self._activity.record(time.perf_counter() - started, labels)
 
 
 def current_traceparent() -> str:
-    """The context of the span at work, as W3C text; "" for none."""
+    """The W3C traceparent of the present span; "" if there is none."""
     carrier: dict[str, str] = {}
     _PROPAGATOR.inject(carrier)
     return carrier.get("traceparent", "")
@@ -183,6 +184,6 @@ def current_traceparent() -> str:
 def _links(traceparent: str) -> list[trace.Link]:
     if not traceparent:
         return []
-    found = trace.get_current_span(_PROPAGATOR.extract({"traceparent": traceparent}))
-    context = found.get_span_context()
+    span = trace.get_current_span(_PROPAGATOR.extract({"traceparent": traceparent}))
+    context = span.get_span_context()
     return [trace.Link(context)] if context.is_valid else []

@@ -94,7 +94,7 @@ class EngineHarness:
     async def check(self) -> tuple[int, list[str]]:
         """Executions, and everything that is wrong with their histories, as of one revision."""
         keys = self.client.keys
-        rooms = [Get(*keys.room(kind)) for kind in ("open", "closed", "event")]
+        rooms = [Get(*keys.range_of(kind)) for kind in ("open", "closed", "event")]
         opened, closed, segments = (each.kvs for each in (await self.store.read(rooms)).ranges)
         by_run: dict[str, list[KeyValue]] = defaultdict(list)
         for kv in segments:

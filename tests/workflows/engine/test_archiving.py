@@ -72,7 +72,7 @@ class CountingStore(FaultyStore):
 
     def __init__(self, store: KeyValueStore, keys: WorkflowKeys) -> None:
         super().__init__(store)
-        self._rooms = [Get(*keys.room("closed", shard)) for shard in range(16)]
+        self._rooms = [Get(*keys.range_of("closed", shard)) for shard in range(16)]
         self.whole_reads = 0
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:

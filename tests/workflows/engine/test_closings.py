@@ -30,7 +30,7 @@ class ForgetfulStore(MemoryStore):
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
         found = await super().read(gets, revision=revision)
-        if gets == [Get(*KEYS.room("closed"))]:
+        if gets == [Get(*KEYS.range_of("closed"))]:
             await self.commit([], [Put(KEYS.closed("one", RUN), HEAD.encode(ENDED))])
         elif Get(KEYS.closed("one", RUN)) in gets:
             self._is_waited_for.set()

@@ -20,8 +20,7 @@ from tests.workflows.engine.sample import Basket, Chain, Companion, Dynasty, Sle
 from tests.workflows.engine.stage import EngineHarness, eventually, within
 from workflows.api.definitions import Registry
 from workflows.engine.client.client import WorkflowHandle
-from workflows.engine.run import execution
-from workflows.engine.run import received_events as intake
+from workflows.engine.run import execution, run_inbox, run_obstacle
 from workflows.engine.store.draft import HistoryDraft
 from workflows.engine.store.keys import SHARDS, WorkflowKeys, new_id, shard_of
 from workflows.engine.store.records import (
@@ -112,8 +111,8 @@ CASES = [
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execution, "LOOK_AGAIN_S", 0.05)
-    monkeypatch.setattr(shard, "LOOK_AGAIN_S", 0.05)
+    monkeypatch.setattr(run_obstacle, "RETRY_UNUSABLE_S", 0.05)
+    monkeypatch.setattr(shard, "RETRY_UNUSABLE_S", 0.05)
 
 
 async def _listed(worker: Worker, kind: str) -> ContainedFault:
@@ -287,7 +286,7 @@ async def test_a_worker_without_the_workflow_type_leaves_its_executions_to_other
     handle = await engine.client.start(Basket, id="one")
     await handle.signal("put", "thing")
     fault = await _listed(old, "open execution")
-    with pytest.raises(CallRejected, match="no workflow type 'Basket'"):
+    with pytest.raises(CallRejected, match="workflow type 'Basket' is not registered"):
         await handle.query("count")
     assert await engine.run(Chain, ["a"], id=BESIDE) == ["A"]
     assert "it has Chain" in fault.why
@@ -313,10 +312,10 @@ async def test_an_execution_of_an_unknown_type_can_be_terminated(engine: EngineH
 async def test_a_step_that_fails_by_a_bug_pauses_the_execution_with_the_reason(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(execution, "STORE_PAUSE_S", 0.001)
-    broken, real = True, intake.take_timer
+    monkeypatch.setattr(execution, "STEP_PAUSE_S", 0.001)
+    broken, real = True, run_inbox.record_timer_fired
 
-    def take_timer(draft: HistoryDraft, timer_id: int) -> None:
+    def record_timer_fired(draft: HistoryDraft, timer_id: int) -> None:
         if broken:
             raise RuntimeError("a fault of our own")
         real(draft, timer_id)

@@ -103,7 +103,7 @@ async def test_a_cold_execution_remembers_everything(engine: EngineHarness) -> N
     for basket in baskets:
         assert await within(basket.result()) == ["a", "b"]
     assert worker.term is not None
-    assert len(worker.term.desk.cache) <= 1
+    assert len(worker.term.parts.interpreters.cache) <= 1
 
 
 async def test_a_worker_that_lost_its_shards_begins_anew(engine: EngineHarness) -> None:

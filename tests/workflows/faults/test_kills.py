@@ -125,7 +125,8 @@ async def test_of_two_workers_that_both_believe_only_one_writes(engine: EngineHa
     term = old.term
     for shard in term.shards.values():
         for execution in shard.executions.values():
-            execution.chores.stop()
+            execution.activities.stop()
+            execution.timers.stop()
     # The old owner's lease ends while it is sure of itself: its own clock has not told it yet.
     await engine.store.revoke_lease(term.session.lease)
     await engine.worker("new")
@@ -161,7 +162,7 @@ async def test_a_stale_owner_cannot_write_even_if_it_tries(engine: EngineHarness
 
 
 def _empty_draft(execution: Execution) -> HistoryDraft:
-    draft = HistoryDraft(execution._desk.keys, execution.head, 0)
+    draft = HistoryDraft(execution._store.keys, execution.head, 0)
     draft.add(WorkflowExecutionSignaled("put", ("stolen",)))
     return draft
 

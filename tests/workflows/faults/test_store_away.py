@@ -115,7 +115,7 @@ async def test_executions_outlive_an_etcd_that_is_away_for_longer_than_their_own
         await within(owned.lost.wait())
 
         async def has_given_up() -> bool:
-            return "waits for the store" in caplog.text
+            return "opens a new session" in caplog.text
 
         if outage is Outage.HUNG:
             member.resume()

@@ -223,4 +223,4 @@ async def test_an_activity_that_is_not_registered_is_tried_again() -> None:
         attempts = (await env.visibility.describe("workflow")).attempts
 
     assert attempts[1].last_failure is not None
-    assert "fail is registered" in attempts[1].last_failure.message
+    assert "fail is not registered" in attempts[1].last_failure.message

@@ -34,7 +34,7 @@ from core.eventstore.kv import (
     Write,
 )
 from workflows.api.definitions import workflow_definition
-from workflows.engine.client.call_results import Look, await_reply, recorded_update, result_of
+from workflows.engine.client.call_results import Poll, await_reply, recorded_update, result_of
 from workflows.engine.client.client_session import ClientSession
 from workflows.engine.client.completions import Completions
 from workflows.engine.clock import Clock, SystemClock
@@ -132,7 +132,7 @@ class WorkflowHandle(NamedTuple):
 
 
 class Client:
-    """Speaks to the executions of one task queue. ``closings`` may be shared with a worker's.
+    """Speaks to the executions of one task queue. ``completions`` may be shared with a worker's.
 
     ``files``: the archive, where results of runs that have left the store are looked up.
     """
@@ -151,7 +151,7 @@ class Client:
         self.store = store
         self.keys = WorkflowKeys(keys, queue)
         self.identity = name
-        self.closings = Completions(store, self.keys, files)
+        self.completions = Completions(store, self.keys, files)
         self._clock = clock or SystemClock()
         self._telemetry = telemetry or Telemetry()
         self._session = ClientSession(store, self.keys, name)
@@ -169,7 +169,7 @@ class Client:
 
     async def close(self) -> None:
         """Give the session back."""
-        self.closings.close()
+        self.completions.close()
         await self._session.close()
 
     # ---------------------------------------------------------------------------- beginning
@@ -190,7 +190,9 @@ class Client:
         name, result_type = _named(workflow)
         payloads = to_payloads(args, what=f"arguments of {name}")
         verb = "StartWorkflow" if signal is None else "SignalWithStartWorkflow"
-        trace = self._telemetry.moment(f"{verb}:{name}", options.traceparent, {"workflow.id": id})
+        trace = self._telemetry.record_span(
+            f"{verb}:{name}", options.traceparent, {"workflow.id": id}
+        )
         while True:
             now_ms = self._clock.now_ms()
             started = WorkflowExecutionStarted(
@@ -252,7 +254,7 @@ class Client:
         messages: list[Message] = [Start(started, reserved=True, at_ms=now_ms)]
         if signal is not None:
             messages.append(signal)
-            writes.append(Put(self.keys.mail(workflow_id), b""))
+            writes.append(Put(self.keys.signal_fence(workflow_id), b""))
         for order, message in enumerate(messages):
             inbox = self.keys.inbox(workflow_id, new_id(now_ms, order))
             writes.append(Put(inbox, encode_message(message)))
@@ -277,7 +279,7 @@ class Client:
         await self._send(workflow_id, Terminate(reason, self.identity, head.run_id))
         try:
             async with asyncio.timeout(TERMINATE_S_MAX):
-                await self.closings.of(workflow_id, head.run_id)
+                await self.completions.of(workflow_id, head.run_id)
         except TimeoutError:
             raise DeadlineExceeded(
                 f"run {head.run_id} of {workflow_id} has not ended within {TERMINATE_S_MAX:g} s",
@@ -340,10 +342,10 @@ class Client:
         again under its ``update_id``, an update that was accepted is waited for, not repeated.
         """
         payloads = to_payloads(args, what=f"arguments of update {name}")
-        self._telemetry.moment(f"StartWorkflowUpdate:{name}", "", {"workflow.id": workflow_id})
+        self._telemetry.record_span(f"StartWorkflowUpdate:{name}", "", {"workflow.id": workflow_id})
         number = update_id or new_id(self._clock.now_ms())
-        look = partial(recorded_update, self.store, self.keys, workflow_id, number)
-        reply = await look() if update_id else None
+        poll = partial(recorded_update, self.store, self.keys, workflow_id, number)
+        reply = await poll() if update_id else None
         if reply is None:
             await self._open_head(workflow_id)
             reply = await self._call(
@@ -351,7 +353,7 @@ class Client:
                 lambda lease: Update(number, name, payloads, self.identity, lease),
                 name,
                 timeout_s,
-                look,
+                poll,
             )
         return result_of(reply, workflow_id, name)
 
@@ -399,7 +401,7 @@ class Client:
         """
         wanted = run_id or (await find_run(self.store, self.keys, workflow_id)).run_id
         while True:
-            head = await self.closings.of(workflow_id, wanted, opened_at)
+            head = await self.completions.of(workflow_id, wanted, opened_at)
             if head.status is ExecutionStatus.COMPLETED:
                 return from_payload(head.result, kind, what=f"the result of {workflow_id}")
             if head.status is not ExecutionStatus.CONTINUED_AS_NEW:
@@ -420,7 +422,7 @@ class Client:
         message: Callable[[int], Message],
         name: str,
         timeout_s: float,
-        look: Look | None = None,
+        poll: Poll | None = None,
     ) -> Reply:
         await check_inbox(self.store, self.keys, workflow_id)
         number, lease = new_id(self._clock.now_ms()), await self._session.lease()
@@ -430,7 +432,7 @@ class Client:
         try:
             async with asyncio.timeout(timeout_s):
                 return await await_reply(
-                    self.store, self.keys, number, after=outcome.revision, look=look
+                    self.store, self.keys, number, after=outcome.revision, poll=poll
                 )
         except TimeoutError:
             pass
@@ -444,7 +446,7 @@ class Client:
 
     def _signal(self, name: str, args: Sequence[object], request_id: str) -> Signal:
         payloads = to_payloads(args, what=f"arguments of signal {name}")
-        trace = self._telemetry.moment(f"SignalWorkflow:{name}", "", {})
+        trace = self._telemetry.record_span(f"SignalWorkflow:{name}", "", {})
         return Signal(name, payloads, self.identity, request_id, trace)
 
     async def _try_signal(self, head: RunHead, signal: Signal) -> bool:
@@ -460,7 +462,7 @@ class Client:
         inbox = keys.inbox(workflow_id, new_id(self._clock.now_ms()))
         outcome = await self._session.propose(
             [Absent(keys.closed(workflow_id, head.run_id))],
-            [Put(inbox, encode_message(signal)), Put(keys.mail(workflow_id), b"")],
+            [Put(inbox, encode_message(signal)), Put(keys.signal_fence(workflow_id), b"")],
         )
         return isinstance(outcome, Committed)
 

@@ -165,7 +165,7 @@ class Completions:
             self._fail(run_id, error)
 
     async def _watch(self) -> None:
-        room = self._keys.room("closed")
+        room = self._keys.range_of("closed")
         self._followed = (await self._store.read([Get(*room, count_only=True)])).revision
         self._since.set()
         while True:
@@ -180,7 +180,7 @@ class Completions:
 
     def _see(self, kv: KeyValue) -> None:
         with contextlib.suppress(ValueError):  # a key that is no run's is nobody's answer
-            run_id = self._keys.closed_name(kv.key)[1]
+            run_id = self._keys.closed_parts(kv.key)[1]
             if run_id not in self._waiting:
                 return
             try:
@@ -195,7 +195,7 @@ class Completions:
 
     async def _look_again(self) -> None:
         """The watch fell too far behind: read all that is closed, and let waiters look again."""
-        found: ReadResult = await self._store.read([Get(*self._keys.room("closed"))])
+        found: ReadResult = await self._store.read([Get(*self._keys.range_of("closed"))])
         self._followed = found.revision
         for kv in found.ranges[0].kvs:
             self._see(kv)

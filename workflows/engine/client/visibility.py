@@ -78,7 +78,7 @@ class Visibility:
         kinds = (["open"] if open_too else []) + (["closed"] if closed_too else [])
         for kind in kinds:
             for shard in range(SHARDS):
-                found = await self._store.read([Get(*self._keys.room(kind, shard))])
+                found = await self._store.read([Get(*self._keys.range_of(kind, shard))])
                 for kv in found.ranges[0].kvs:
                     try:
                         head = (head_of if kind == "open" else closed_head_of)(self._keys, kv)
@@ -91,7 +91,7 @@ class Visibility:
 
     async def types(self) -> list[str]:
         """The workflow types that workers of this queue have had. Raises StoreUnavailable."""
-        start, end = self._keys.room("type")
+        start, end = self._keys.range_of("type")
         found = (await self._store.read([Get(start, end, keys_only=True)])).ranges[0].kvs
         return [kv.key[len(start) :].decode(errors="replace") for kv in found]
 
@@ -116,7 +116,7 @@ class Visibility:
         return Description(
             head,
             attempts_of(keys, attempts, head.activities),
-            sum(keys.inbox_name(kv.key)[1] == workflow_id for kv in letters),
+            sum(keys.inbox_parts(kv.key)[1] == workflow_id for kv in letters),
             _session_of(owner[0]) if owner else "",
         )
 

@@ -1,9 +1,9 @@
-"""Queries and updates: calls of an execution that get an answer.
+"""Replies to queries and updates.
 
-Replies lie under the caller's lease, so one that nobody fetches goes by itself.
-Answers are written beside the group commit, for a caller's lease that is gone must spoil nothing.
-A reply that is lost is no lost update: its caller finds the result in the history
-(``call_results.recorded_update``), and so does whoever sends an update again.
+A reply is written under the caller's lease, so that one that is not read expires. It is written
+outside the group commit, where the expired lease of one caller would fail the transaction of all
+others. A lost reply loses no update: its caller finds the result in the history
+(``call_results.recorded_update``).
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from core.errors import StoreError
-from core.eventstore.kv import Put
+from core.eventstore.kv import KeyValueStore, Put
 from workflows.engine.store.draft import HistoryDraft, PendingReply
+from workflows.engine.store.keys import WorkflowKeys
 from workflows.engine.store.records import REPLY, InboxMessage, Reply, RunHead, Update
-from workflows.engine.worker.interpreter_cache import WorkerContext
 from workflows.model import limits
 from workflows.model.commands import UpdateRejection, UpdateRequest
 from workflows.model.events import WorkflowExecutionUpdateCompleted
@@ -24,76 +24,90 @@ from workflows.model.failures import Failure, FailureKind
 from workflows.model.policies import ExecutionStatus
 
 
-def refusal(why: str, kind: str = "Refused") -> Reply:
-    """The answer to a call that the code was not asked."""
+def rejection(why: str, kind: str = "Refused") -> Reply:
+    """The reply to a call that was not executed."""
     failure = Failure(FailureKind.APPLICATION, why, kind)
     return Reply(failure=failure, rejected=True)
 
 
-def write_reply(desk: WorkerContext, answer: PendingReply) -> None:
-    """Answer a caller; one that is gone does not matter."""
+class ReplyWriter:
+    """Writes replies in the background; ``tasks`` are under way."""
 
-    async def write() -> None:
+    def __init__(self, store: KeyValueStore, keys: WorkflowKeys) -> None:
+        self._store = store
+        self._keys = keys
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    def write(self, pending: PendingReply) -> None:
+        """Reply to a caller; a caller whose lease has expired gets none."""
+        if pending.lease:
+            task = asyncio.ensure_future(self._write(pending))
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+
+    async def _write(self, pending: PendingReply) -> None:
+        key = self._keys.reply(pending.message_id)
         with suppress(StoreError):
-            put = Put(desk.keys.reply(answer.message), REPLY.encode(answer.reply), answer.lease)
-            await desk.store.commit([], [put])
-
-    if answer.lease:
-        task = asyncio.ensure_future(write())
-        desk.background.add(task)
-        task.add_done_callback(desk.background.discard)
+            await self._store.commit([], [Put(key, REPLY.encode(pending.reply), pending.lease)])
 
 
 class Updates:
-    """The updates of one run that are on their way."""
+    """The updates of one run that have no reply yet."""
 
     def __init__(self) -> None:
         self._callers: dict[str, tuple[str, int]] = {}
 
     def clear(self) -> None:
-        """The run is closed: callers find it out."""
+        """Forget all callers: the run is closed, and they read its history."""
         self._callers.clear()
 
-    def requests(self, letters: Sequence[InboxMessage], draft: HistoryDraft) -> list[UpdateRequest]:
-        """What is to be validated; updates that cannot be asked now are answered."""
-        found: dict[str, UpdateRequest] = {}
-        for letter in letters:
-            update = letter.message
-            if not isinstance(update, Update) or update.update_id in (*draft.head.updates, *found):
+    def requests(
+        self, messages: Sequence[InboxMessage], draft: HistoryDraft
+    ) -> list[UpdateRequest]:
+        """The updates for the next workflow task; those beyond a limit are rejected."""
+        requests: dict[str, UpdateRequest] = {}
+        for message in messages:
+            update = message.body
+            known = (*draft.head.updates, *requests)
+            if not isinstance(update, Update) or update.update_id in known:
                 continue
             self._callers.pop(update.update_id, None)  # of a task whose transaction was lost
-            why = self._refused(draft.head, len(found))
+            why = self._rejected(draft.head, len(requests))
             if why:
-                draft.answers.append(PendingReply(letter.name, update.lease, refusal(why)))
+                draft.replies.append(PendingReply(message.message_id, update.lease, rejection(why)))
                 continue
-            self._callers[update.update_id] = (letter.name, update.lease)
-            found[update.update_id] = UpdateRequest(
+            self._callers[update.update_id] = (message.message_id, update.lease)
+            requests[update.update_id] = UpdateRequest(
                 update.update_id, update.name, update.args, update.identity
             )
-        return list(found.values())
+        return list(requests.values())
 
-    def answer(self, draft: HistoryDraft, rejections: Sequence[UpdateRejection]) -> None:
-        """Add the answers of a task to its draft."""
-        for rejection in rejections:
-            self._answer(draft, rejection.update_id, Reply(None, rejection.failure, rejected=True))
+    def add_replies(self, draft: HistoryDraft, rejections: Sequence[UpdateRejection]) -> None:
+        """Add the replies of a workflow task to its draft."""
+        for rejected in rejections:
+            self._reply(draft, rejected.update_id, Reply(None, rejected.failure, rejected=True))
         for event in draft.events:
-            done = event.attributes
-            if isinstance(done, WorkflowExecutionUpdateCompleted):
-                self._answer(draft, done.update_id, Reply(done.result, done.failure))
+            completed = event.attributes
+            if isinstance(completed, WorkflowExecutionUpdateCompleted):
+                reply = Reply(completed.result, completed.failure)
+                self._reply(draft, completed.update_id, reply)
 
-    def _answer(self, draft: HistoryDraft, update_id: str, reply: Reply) -> None:
+    def _reply(self, draft: HistoryDraft, update_id: str, reply: Reply) -> None:
         caller = self._callers.pop(update_id, None)
         if caller is not None:
-            draft.answers.append(PendingReply(*caller, reply))
+            draft.replies.append(PendingReply(*caller, reply))
 
-    def _refused(self, head: RunHead, before: int) -> str:
-        """Why an update is not even asked, after ``before`` others of the same task."""
+    def _rejected(self, head: RunHead, in_this_task: int) -> str:
+        """Why an update is rejected after ``in_this_task`` others of the same task; "" if not."""
         if head.status is not ExecutionStatus.RUNNING:
             return f"the execution is {head.status.value}"
-        flying, most = len(self._callers), limits.UPDATES_IN_FLIGHT_MAX
-        if flying >= most:
-            return f"{flying} are on their way, UPDATES_IN_FLIGHT_MAX is {most}: await some first"
-        taken, most = len(head.updates) + before, limits.UPDATES_MAX
-        if taken >= most:
-            return f"the run has {taken}, UPDATES_MAX is {most}: it should continue as new"
+        in_flight, most = len(self._callers), limits.UPDATES_IN_FLIGHT_MAX
+        if in_flight >= most:
+            return f"{in_flight} updates are in flight, UPDATES_IN_FLIGHT_MAX is {most}: await some"
+        accepted, most = len(head.updates) + in_this_task, limits.UPDATES_MAX
+        if accepted >= most:
+            return (
+                f"the run has accepted {accepted} updates, UPDATES_MAX is {most}: "
+                "it should continue as new"
+            )
         return ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from workflows.engine.run.start_run import begun
+from workflows.engine.run.start_run import continued_run
 from workflows.engine.store.draft import HistoryDraft, RunClosure
 from workflows.engine.store.keys import new_id, next_run_id
 from workflows.engine.store.records import ChildRecord, RequestCancel, Sender, Signal, Start, Timer
@@ -41,12 +41,12 @@ def _schedule(draft: HistoryDraft, command: ev.ActivityTaskScheduled) -> None:
     pending = (*draft.head.activities, command.activity_id)
     _bounded(len(pending), "PENDING_ACTIVITIES_MAX", limits.PENDING_ACTIVITIES_MAX)
     draft.change(activities=pending)
-    draft.launch.append(command)
+    draft.activities_to_start.append(command)
 
 
 def _cancel_activity(draft: HistoryDraft, command: ev.ActivityTaskCancelRequested) -> None:
     if command.activity_id in draft.head.activities:
-        draft.stop.append(command.activity_id)
+        draft.activities_to_cancel.append(command.activity_id)
 
 
 def _start_timer(draft: HistoryDraft, command: ev.TimerStarted) -> None:
@@ -162,7 +162,7 @@ def _continue_as_new(draft: HistoryDraft, command: ev.WorkflowExecutionContinued
         traceparent=head.traceparent,
     )
     draft.close(RunClosure(ExecutionStatus.CONTINUED_AS_NEW, new_run_id=run_id))
-    successor, first = begun(started, draft.now_ms, head.execution_deadline_ms)
+    successor, first = continued_run(started, draft.now_ms, head.execution_deadline_ms)
     draft.successor, draft.successor_events = successor, [first]
 
 

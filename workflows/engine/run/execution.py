@@ -1,40 +1,35 @@
-"""One execution in the hands of its owner: it takes what arrived, runs the code, commits, goes on.
+"""One open execution in its owner's process: it records inputs, runs the code, and commits.
 
-A step is one transaction: events of what arrived, the workflow task they cause, its commands, the
-new head. Steps of one execution never overlap. What a step took in is put back if its transaction
-is lost, so nothing is consumed without being in the history.
-It never waits for an activity or timer: those report here and wake it.
+A step is one transaction: the events of the inputs, the workflow task that they cause, its
+commands, the new head. Steps of one execution never overlap. The inputs of a step are put back if
+its transaction is lost, so nothing is consumed without being in the history. A step waits for no
+activity and no timer: these report to the execution, which starts the next step.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
 
 from core.errors import OrbweaverError, SessionLost, StoreRejected, UnusableValue
 from core.eventstore.batch import Lost
 from core.eventstore.group_commit import Committed
 from core.eventstore.group_commit import Outcome as CommitOutcome
 from core.eventstore.kv import Delete, Get, Guard, KeyValue, Unchanged, Write
+from core.process.retry import pause_s
 from workflows.engine.clock import instant
-from workflows.engine.run.call_replies import Updates, refusal, write_reply
-from workflows.engine.run.pending_activities import Housekeeping
-from workflows.engine.run.received_events import (
-    ActivityOutcome,
-    pause_for_code,
-    take_deadline,
-    take_message,
-    take_outcome,
-    take_timer,
-)
-from workflows.engine.run.run_inbox import InboxBatch, RunInbox
-from workflows.engine.run.run_interpreter import WorkflowCode
+from workflows.engine.run.call_replies import ReplyWriter, Updates, rejection
+from workflows.engine.run.pending_activities import PendingActivities
+from workflows.engine.run.received_events import ActivityOutcome, pause_for_failed_task
+from workflows.engine.run.run_inbox import InboxBatch, RunInbox, record_batch
+from workflows.engine.run.run_interpreter import Interpreters, RunInterpreter
+from workflows.engine.run.run_obstacle import RunObstacle
+from workflows.engine.run.run_timers import RunTimers
 from workflows.engine.store.draft import HistoryDraft, PendingReply
-from workflows.engine.store.faults import LOOK_AGAIN_S
+from workflows.engine.store.execution_store import ExecutionStore
 from workflows.engine.store.history_reader import attempts_of
-from workflows.engine.store.keys import shard_of
 from workflows.engine.store.records import (
     InboxMessage,
     Query,
@@ -45,8 +40,8 @@ from workflows.engine.store.records import (
     RunHead,
     Terminate,
 )
-from workflows.engine.worker.deadlines import Deadline
-from workflows.engine.worker.interpreter_cache import WorkerContext
+from workflows.engine.worker.activities import ActivityHost
+from workflows.engine.worker.deadlines import Deadlines
 from workflows.model.commands import UpdateRejection
 from workflows.model.errors import LimitExceeded, WorkflowError
 from workflows.model.failures import failure_of
@@ -55,99 +50,108 @@ from workflows.model.policies import ExecutionStatus
 
 _log = logging.getLogger(__name__)
 
-STORE_PAUSE_S = 0.5
-"""Before a step that could not read the store is tried again; doubled with every further try."""
+STEP_PAUSE_S = 0.5
+"""Before a failed step is tried again; doubled with every further failure."""
 
-STORE_PAUSE_S_MAX = 30.0
+STEP_PAUSE_S_MAX = 30.0
 
 STEP_FAILURES_MAX = 5
-"""Steps in a row that failed by a bug or a refused transaction; then the execution is paused."""
+"""Failures in a row, by a bug or a rejected transaction, after which the execution is paused."""
 
-STUCK_REMEDY = "mend the cause, then `orbctl workflow retry`, `reset` or `terminate`"
+FAILING_REMEDY = "fix the cause, then run `orbctl workflow retry`, `reset` or `terminate`"
 
 
-class ShardView(Protocol):
-    """The shard, as its executions see it."""
+class ExecutionParts(NamedTuple):
+    """What the executions of one worker session share."""
+
+    store: ExecutionStore
+    interpreters: Interpreters
+    activities: ActivityHost
+    deadlines: Deadlines
+    replies: ReplyWriter
+
+
+class ExecutionOwner(NamedTuple):
+    """The shard of an execution: the fence of its writes, and what it is asked to decide.
+
+    ``run_closed``: the run has closed. ``write_lost``: the store holds something else than this
+    owner expected. ``reset``: make a run that continues an older one; Lost: the store has changed.
+    """
 
     fence: Unchanged
-
-    def closed(self, execution: Execution, head: RunHead) -> None:
-        """A run is closed; without a successor the execution is over."""
-        ...
-
-    async def lost(self, execution: Execution, lost: Lost) -> None:
-        """The store holds something else than this owner knows: find out what."""
-        ...
-
-    async def reset(self, execution: Execution, letter: InboxMessage) -> Lost | None:
-        """A reset makes another run; Lost: the store holds something else than was known."""
-        ...
+    run_closed: Callable[[Execution, RunHead], None]
+    write_lost: Callable[[Execution, Lost], Awaitable[None]]
+    reset: Callable[[Execution, InboxMessage], Awaitable[Lost | None]]
 
 
 class Execution:
-    """The open run of one id. ``revision`` is that of its head's key, 0: there is none yet."""
+    """The open run of one id. ``revision``: that of its head's key, 0 while there is none."""
 
-    def __init__(self, desk: WorkerContext, room: ShardView, head: RunHead, revision: int) -> None:
+    def __init__(
+        self, parts: ExecutionParts, owner: ExecutionOwner, head: RunHead, revision: int
+    ) -> None:
         self.head = head
         self.revision = revision
-        self.mail_revision = 0
-        self.chores = Housekeeping(desk, room.fence, self)
-        self._desk = desk
-        self._room = room
-        self._code = WorkflowCode(desk)
+        self.signal_revision = 0
+        self._store = store = parts.store
+        self._owner = owner
+        self._replies = parts.replies
+        self._telemetry = parts.interpreters.telemetry
+        self.activities = PendingActivities(store, owner.fence, parts.activities, self.report)
+        self.timers = RunTimers(store.clock, parts.deadlines, self.timer_due)
+        self._code = RunInterpreter(store, parts.interpreters)
         self._updates = Updates()
-        self._arrivals = RunInbox()
-        self._again: list[int] = []
-        self._expects_mail = 0
+        self._inbox = RunInbox()
+        self._obstacle = RunObstacle(store.faults, parts.deadlines)
+        self._to_restart: list[int] = []
+        self._awaited_signal = 0
         self.step_under_way: asyncio.Task[None] | None = None
         self._stopped = False
         self._failures = 0
-        self._is_stuck = False
-        self._is_for_others = False
         self._must_resume = False
-        self._found: UnusableValue | None = None
-        self._look: Deadline | None = None
-        self._drafted = instant(desk.clock)
+        self._drafted = instant(store.clock)
 
-    # ------------------------------------------------------------------- what reaches it
+    # ------------------------------------------------------------------------------- inputs
 
-    def deliver(self, letter: InboxMessage) -> None:
+    def deliver(self, message: InboxMessage) -> None:
         """A message arrived."""
-        self._arrivals.letters.append(letter)
-        if isinstance(letter.message, Retry | Reset | Terminate | RequestCancel):
-            self._is_stuck = False  # a person wants something: try again
+        self._inbox.messages.append(message)
+        if isinstance(message.body, Retry | Reset | Terminate | RequestCancel):
+            self._obstacle.stops_steps = False  # a person acts: try again
         self.wake()
 
-    def mail(self, revision: int) -> None:
-        """A client has signalled, as of this revision; the message comes in the same one."""
-        self.mail_revision = max(self.mail_revision, revision)
-        if self._expects_mail <= self.mail_revision:
-            self._expects_mail = 0
+    def note_signal(self, revision: int) -> None:
+        """A client has signalled, as of this revision; the message has the same one."""
+        self.signal_revision = max(self.signal_revision, revision)
+        if self._awaited_signal <= self.signal_revision:
+            self._awaited_signal = 0
             self.wake()
 
     def report(self, outcome: ActivityOutcome) -> None:
-        """An activity came to an end."""
-        self._arrivals.outcomes.append(outcome)
+        """An activity ended."""
+        self._inbox.outcomes.append(outcome)
         self.wake()
 
-    def ring(self, run_id: str, number: int) -> None:
-        """A timer is due, or a deadline of the run: that moment (ms), negative."""
+    def timer_due(self, run_id: str, number: int) -> None:
+        """A timer of a run is due, or a timeout: its milliseconds, negative."""
         if run_id == self.head.run_id:
-            self._arrivals.fired.append(number)
+            self._inbox.fired.append(number)
             self.wake()
 
     def wake(self) -> None:
-        """There may be something to do."""
+        """Start a step if there is something to do and none is under way."""
         if self.step_under_way is None and not self._stopped and self._has_work:
             self.step_under_way = asyncio.ensure_future(self._work())
 
     def stop(self) -> None:
-        """Somebody else's from now on: no further step, no activity."""
+        """The execution has another owner: no further step, no activity."""
         self._stopped = True
-        self.chores.stop()
-        self._mended()
-        if self.step_under_way is not None and self.step_under_way is not asyncio.current_task():
-            self.step_under_way.cancel()  # a step that finds out that it is the last one goes on
+        self.activities.stop()
+        self.timers.stop()
+        self._obstacle.clear()
+        step = self.step_under_way
+        if step is not None and step is not asyncio.current_task():
+            step.cancel()  # a step that stops its own execution runs to its end
         self._code.drop()
 
     async def settled(self) -> None:
@@ -155,33 +159,35 @@ class Execution:
         if self.step_under_way is not None:
             await asyncio.wait({self.step_under_way})
 
-    def take_letters(self) -> list[InboxMessage]:
-        """What has not been taken in, for whoever follows."""
-        return self._arrivals.take_letters()
+    def take_messages(self) -> list[InboxMessage]:
+        """Remove and return the messages that are not recorded, for the run that follows."""
+        return self._inbox.take_messages()
 
-    def begin_again(self) -> None:
-        """After a reset: its activities are done again, then it goes on."""
-        self.chores.arm(self.head)
-        self._again = list(self.head.activities)
+    # ----------------------------------------------------------------------------- starting
+
+    def start_after_reset(self) -> None:
+        """Start the activities that its history has pending, and proceed."""
+        self.timers.arm(self.head)
+        self._to_restart = list(self.head.activities)
         self.wake()
 
     async def resume(self, attempts: tuple[KeyValue, ...]) -> None:
-        """Go on where the owner before us stopped, with the stored attempts of the run."""
-        self.chores.arm(self.head)
+        """Proceed from where the previous owner stopped, with the stored attempts of the run."""
+        self.timers.arm(self.head)
         if self.head.activities:
             self._must_resume = True
             try:
                 await self._resume_activities(attempts)
             except SessionLost:
                 raise
-            except Exception as error:  # noqa: BLE001 - it must not keep the shard from the others
+            except Exception as error:  # noqa: BLE001 - the other executions of the shard proceed
                 if not (isinstance(error, OrbweaverError) and error.retryable):
-                    await self._get_stuck(error)
+                    await self._block(error)
         self.wake()  # what was not resumed is tried again as a step
 
-    def go_on(self) -> None:
-        """The same, as its next step."""
-        self.chores.arm(self.head)
+    def resume_in_step(self) -> None:
+        """The same, as the next step."""
+        self.timers.arm(self.head)
         self._must_resume = bool(self.head.activities)
         self.wake()
 
@@ -189,80 +195,66 @@ class Execution:
         head = self.head
         try:
             self._code.check_type(head)
-            known = attempts_of(self._desk.keys, attempts, head.activities)
-            await self.chores.relaunch(head.activities, known, interrupted=True)
-        except UnusableValue as found:
-            self._leave_to_others(found)
+            known = attempts_of(self._store.keys, attempts, head.activities)
+            await self.activities.restart(head, head.activities, known, interrupted=True)
+        except UnusableValue as error:
+            self._leave_to_others(error)
         else:
             self._must_resume = False
 
-    # ------------------------------------------------------------------------ what is in its way
+    # ---------------------------------------------------------------------------- obstacles
 
-    def _leave_to_others(self, found: UnusableValue) -> None:
-        """Record what arrives; code and activities wait for a worker or a value of another kind."""
-        self._is_for_others = True
+    def _leave_to_others(self, error: UnusableValue) -> None:
+        """Record inputs only; the code and its activities are left to another worker."""
+        self._obstacle.stops_code = True
         self._code.drop()
-        self._look_again_at(found)
-
-    def _look_again_at(self, found: UnusableValue) -> None:
-        """List what is in the way, and try again in a while."""
-        self._mended()
-        self._found = found
-        self._desk.faults.add(found, shard=shard_of(self.head.workflow_id))
-        self._look = self._desk.alarms.after(LOOK_AGAIN_S, self._try_again)
+        self._obstacle.note(error, self.head.workflow_id, self._try_again)
 
     def _try_again(self) -> None:
-        self._is_for_others = self._is_stuck = False
+        self._obstacle.lift()
         self.wake()
         if self.step_under_way is None:
-            self._mended()
+            self._obstacle.clear()
 
-    def _mended(self) -> None:
-        """Nothing is in the way any more, as far as is known."""
-        if self._look is not None:
-            self._look.cancel()
-        if self._found is not None:
-            self._desk.faults.clear(self._found.key)
-        self._look = self._found = None
-
-    async def _get_stuck(self, error: Exception) -> None:
-        """Its steps fail: pause the run if it can be, and wait for a person. Raises SessionLost."""
-        head = self.head
-        _log.error("workflow %s is stuck", head.workflow_id, exc_info=error)
-        self._is_stuck = True
+    async def _block(self, error: Exception) -> None:
+        """Its steps fail: pause the run if possible, and stop its steps. Raises SessionLost."""
+        head, obstacle = self.head, self._obstacle
+        _log.error("steps of workflow %s fail", head.workflow_id, exc_info=error)
+        obstacle.stops_steps = True
         why = f"its steps fail: {type(error).__name__}: {error}"
-        key = self._desk.keys.open(head.workflow_id)
-        self._look_again_at(UnusableValue("open execution", key, why, STUCK_REMEDY))
+        key = self._store.keys.open(head.workflow_id)
+        value = UnusableValue("open execution", key, why, FAILING_REMEDY)
+        obstacle.note(value, head.workflow_id, self._try_again)
         try:
             await self._pause(error)
         except SessionLost:
             raise
-        except Exception:  # noqa: BLE001 - logged; it stays stuck without being paused
-            _log.exception("workflow %s cannot be paused", head.workflow_id)
+        except Exception:  # noqa: BLE001 - logged; its steps stay stopped without a pause
+            _log.exception("cannot pause workflow %s", head.workflow_id)
 
     async def _pause(self, error: Exception) -> None:
-        """With the reason, if the run has begun. Raises SessionLost, StoreRejected."""
+        """Pause a run that has started. Raises SessionLost, StoreRejected."""
         if self.head.status is not ExecutionStatus.RUNNING or self.head.next_event_id == 1:
             return
-        draft = HistoryDraft(self._desk.keys, self.head, self._desk.clock.now_ms())
-        pause_for_code(draft, failure_of(error))
-        outcome = await self._desk.committer.propose(*self._transaction(draft, 0))
+        draft = self._store.draft(self.head)
+        pause_for_failed_task(draft, failure_of(error))
+        outcome = await self._store.committer.propose(*self._transaction(draft, 0))
         if isinstance(outcome, Lost):
-            await self._lost(outcome)
+            await self._note_lost(outcome)
         else:
-            self._go_on_from(draft, outcome.revision)
+            self._apply(draft, outcome.revision)
 
-    # --------------------------------------------------------------------------- the steps
+    # -------------------------------------------------------------------------------- steps
 
     @property
     def _has_work(self) -> bool:
-        if self._expects_mail or self._is_stuck:
+        if self._awaited_signal or self._obstacle.stops_steps:
             return False
-        if self._arrivals:
+        if self._inbox:
             return True
         head = self.head
         due = head.due and head.status is ExecutionStatus.RUNNING and head.next_event_id > 1
-        return not self._is_for_others and bool(self._again or self._must_resume or due)
+        return not self._obstacle.stops_code and bool(self._to_restart or self._must_resume or due)
 
     async def _work(self) -> None:
         try:
@@ -272,155 +264,120 @@ class Execution:
                     self._failures = 0
                 except SessionLost:
                     self._stopped = True  # the worker gives up everything it owns
-                except Exception as error:  # noqa: BLE001 - a fault of our own must not end the execution's owner
+                except Exception as error:  # noqa: BLE001 - retried, then the execution is paused
                     await self._after_failure(error)
         except SessionLost:
             self._stopped = True
         finally:
             self.step_under_way = None
-            if not (self._is_stuck or self._is_for_others):
-                self._mended()
+            if not (self._obstacle.stops_steps or self._obstacle.stops_code):
+                self._obstacle.clear()
 
     async def _after_failure(self, error: Exception) -> None:
-        """Wait before the next try; after the last one the execution is stuck."""
+        """Wait before the next try; after ``STEP_FAILURES_MAX`` stop the steps."""
         self._failures += 1
         if not (isinstance(error, OrbweaverError) and error.retryable):
             _log.error("a step of workflow %s failed", self.head.workflow_id, exc_info=error)
             if self._failures >= STEP_FAILURES_MAX:
                 self._failures = 0
-                await self._get_stuck(error)
+                await self._block(error)
                 return
-        pause_s = STORE_PAUSE_S * 2 ** min(self._failures - 1, 10)
-        await self._desk.clock.wait(asyncio.Event(), min(pause_s, STORE_PAUSE_S_MAX))
-
-    async def _reset(self, letter: InboxMessage) -> None:
-        """Until it is decided the request stays at the front of what has arrived."""
-        lost: Lost | None = None
-        try:
-            lost = await self._room.reset(self, letter)
-        except BaseException:
-            self._arrivals.put_back_reset(letter)
-            raise
-        if lost is not None:
-            self._arrivals.put_back_reset(letter)
-            self._code.drop()
-            await self._room.lost(self, lost)
+        wait_s = pause_s(self._failures, STEP_PAUSE_S, STEP_PAUSE_S_MAX)
+        await self._store.clock.wait(asyncio.Event(), wait_s)
 
     async def _step(self) -> None:
-        reset = self._arrivals.take_reset()
+        reset = self._inbox.take_reset()
         if reset is not None:
             await self._reset(reset)
             return
-        if self._must_resume and not self._is_for_others:
-            keys, head = self._desk.keys, self.head
-            attempts = Get(*keys.attempts(head.workflow_id, head.run_id))
-            found = await self._desk.store.read([attempts])
-            await self._resume_activities(found.ranges[0].kvs)
+        if self._must_resume and not self._obstacle.stops_code:
+            store, head = self._store, self.head
+            attempts = Get(*store.keys.attempts(head.workflow_id, head.run_id))
+            result = await store.kv.read([attempts])
+            await self._resume_activities(result.ranges[0].kvs)
             return
-        if self._again and not self._is_for_others:
-            await self.chores.relaunch(self._again, {}, interrupted=False)
-            self._again = []
+        if self._to_restart and not self._obstacle.stops_code:
+            await self.activities.restart(self.head, self._to_restart, {}, interrupted=False)
+            self._to_restart = []
             return
-        taken = self._arrivals.take(self.mail_revision)
+        batch = self._inbox.take(self.signal_revision)
         try:
-            draft = await self._draft(taken)
-            outcome = None if draft.is_empty else await self._commit(draft, taken.mail)
+            draft = await self._draft(batch)
+            outcome = None if draft.is_empty else await self._commit(draft, batch.signal_revision)
         except BaseException:
-            self._arrivals.put_back(taken)
+            self._inbox.put_back(batch)
             raise
         if isinstance(outcome, Lost):
-            self._arrivals.put_back(taken)
-            await self._lost(outcome)
+            self._inbox.put_back(batch)
+            await self._note_lost(outcome)
             return
         if isinstance(outcome, Committed):
-            self._go_on_from(draft, outcome.revision)
-        await self._answer_queries(taken.letters)
+            self._apply(draft, outcome.revision)
+        await self._reply_to_queries(batch.messages)
 
-    async def _draft(self, taken: InboxBatch) -> HistoryDraft:
-        """The transaction of what was taken, with the workflow task it causes."""
-        draft = self._take_in(taken)
-        updates = self._updates.requests(taken.letters, draft)
+    async def _reset(self, message: InboxMessage) -> None:
+        """The request stays first in the inbox until it is decided."""
+        lost: Lost | None = None
+        try:
+            lost = await self._owner.reset(self, message)
+        except BaseException:
+            self._inbox.put_back_reset(message)
+            raise
+        if lost is not None:
+            self._inbox.put_back_reset(message)
+            self._code.drop()
+            await self._owner.write_lost(self, lost)
+
+    async def _draft(self, batch: InboxBatch) -> HistoryDraft:
+        """The transaction of a batch, with the workflow task that it causes."""
+        self._drafted = instant(self._store.clock)
+        draft = record_batch(self._store, self.head, batch, self._drafted.wall_ms)
+        updates = self._updates.requests(batch.messages, draft)
         head = draft.head
         if (
             head.status is not ExecutionStatus.RUNNING
-            or not taken.is_whole
+            or not batch.is_whole
             or not (head.due or updates)
         ):
             return draft
         rejections: Sequence[UpdateRejection]
         try:
-            await self._bring_up()
-            rejections = self._code.run_task(draft, updates)
-        except UnusableValue as found:
-            rejections = [UpdateRejection(one.update_id, failure_of(found)) for one in updates]
+            await self._load_code()
+            rejections = self._code.execute_task(draft, updates)
+        except UnusableValue as error:
+            rejections = [
+                UpdateRejection(update.update_id, failure_of(error)) for update in updates
+            ]
         except WorkflowError as error:
             self._code.drop()
-            self._desk.telemetry.task_failed(head.workflow_type, type(error).__name__)
+            self._telemetry.count_task_failure(head.workflow_type, type(error).__name__)
             failure = failure_of(error)._replace(type=type(error).__name__)
-            answers = draft.answers
-            draft = self._take_in(taken)
-            draft.answers = answers
-            pause_for_code(draft, failure)
+            replies = draft.replies
+            draft = record_batch(self._store, self.head, batch, self._drafted.wall_ms)
+            draft.replies = replies
+            pause_for_failed_task(draft, failure)
             rejections = [UpdateRejection(update.update_id, failure) for update in updates]
-        self._updates.answer(draft, rejections)
+        self._updates.add_replies(draft, rejections)
         return draft
 
-    async def _bring_up(self) -> None:
-        """The code, with all that is stored. Raises UnusableValue: it is not for this worker."""
-        if self._is_for_others and self._found is not None:
-            raise self._found
+    async def _load_code(self) -> None:
+        """Raises UnusableValue when the code is left to another worker, StoreUnavailable."""
+        if self._obstacle.stops_code and self._obstacle.value is not None:
+            raise self._obstacle.value
         try:
-            await self._code.bring_up(self.head)
-        except UnusableValue as found:
-            self._leave_to_others(found)
+            await self._code.load(self.head)
+        except UnusableValue as error:
+            self._leave_to_others(error)
             raise
 
-    def _take_in(self, taken: InboxBatch) -> HistoryDraft:
-        desk = self._desk
-        self._drafted = instant(desk.clock)
-        while True:
-            draft = HistoryDraft(
-                desk.keys, self.head, self._drafted.wall_ms, identity=desk.identity
-            )
-            impossible = self._take_letters(draft, taken.letters)
-            if impossible is None:
-                break
-            taken.letters.remove(impossible)
-        for outcome in taken.outcomes:
-            take_outcome(draft, outcome)
-        for number in taken.fired:
-            if number > 0:
-                take_timer(draft, number)
-            else:
-                take_deadline(draft, -number)
-        return draft
+    # -------------------------------------------------------------------------- transaction
 
-    def _take_letters(
-        self, draft: HistoryDraft, letters: Sequence[InboxMessage]
-    ) -> InboxMessage | None:
-        """Record messages; one that cannot be recorded stays in the inbox and is given back."""
-        for letter in letters:
-            draft.put(Delete(letter.key))
-            try:
-                if draft.head.is_open:
-                    take_message(draft, letter.message)
-            except Exception as error:  # noqa: BLE001 - listed; the messages beside it go on
-                why = f"it cannot be recorded: {type(error).__name__}: {error}"
-                shard = shard_of(self.head.workflow_id)
-                self._desk.faults.note(
-                    "message", letter.key, why, UnusableValue.REMEDY, shard=shard
-                )
-                return letter
-        return None
-
-    # ------------------------------------------------------------------------ the transaction
-
-    async def _commit(self, draft: HistoryDraft, mail: int) -> CommitOutcome:
-        """Raises SessionLost."""
+    async def _commit(self, draft: HistoryDraft, signal_revision: int) -> CommitOutcome:
+        """Raises SessionLost, StoreRejected."""
         try:
-            return await self._desk.committer.propose(*self._transaction(draft, mail))
+            return await self._store.committer.propose(*self._transaction(draft, signal_revision))
         except StoreRejected as error:
-            # The bounds of a draft are below those of etcd, so this is a surprise to look into.
+            # The limits of a draft are below those of etcd, so this is a bug.
             self._code.drop()
             await self._pause(LimitExceeded(error.message))
             raise
@@ -428,73 +385,78 @@ class Execution:
             self._code.drop()
             raise
 
-    def _transaction(self, draft: HistoryDraft, mail: int) -> tuple[list[Guard], list[Write]]:
-        guards = draft.guards(self._room.fence, self.revision)
+    def _transaction(
+        self, draft: HistoryDraft, signal_revision: int
+    ) -> tuple[list[Guard], list[Write]]:
+        guards = draft.guards(self._owner.fence, self.revision)
         writes = draft.writes()
         if not draft.head.is_open and draft.successor is None:
-            key = self._desk.keys.mail(draft.head.workflow_id)
-            guards.append(Unchanged(key, mail))
-            if mail:
+            key = self._store.keys.signal_fence(draft.head.workflow_id)
+            guards.append(Unchanged(key, signal_revision))
+            if signal_revision:
                 writes.append(Delete(key))
         return guards, writes
 
-    async def _lost(self, lost: Lost) -> None:
-        """A signal that came before the end belongs into the history; all else is the shard's."""
+    async def _note_lost(self, lost: Lost) -> None:
+        """Wait for a signal that came before the run closed; else the shard decides."""
         self._code.drop()
-        truth, keys = lost.truth, self._desk.keys
-        head, fence = truth[keys.open(self.head.workflow_id)], truth[self._room.fence.key]
-        is_ours = fence is not None and fence.mod_revision == self._room.fence.mod_revision
-        if not is_ours or (head.mod_revision if head is not None else 0) != self.revision:
-            await self._room.lost(self, lost)
+        truth, keys, fence = lost.truth, self._store.keys, self._owner.fence
+        stored_head, stored_fence = truth[keys.open(self.head.workflow_id)], truth[fence.key]
+        is_owned = stored_fence is not None and stored_fence.mod_revision == fence.mod_revision
+        head_revision = stored_head.mod_revision if stored_head is not None else 0
+        if not is_owned or head_revision != self.revision:
+            await self._owner.write_lost(self, lost)
             return
-        mail = truth.get(keys.mail(self.head.workflow_id))
-        if mail is None:
-            self.mail_revision = 0  # somebody has deleted it by hand
-        elif mail.mod_revision > self.mail_revision:
-            self._expects_mail = mail.mod_revision
+        signalled = truth.get(keys.signal_fence(self.head.workflow_id))
+        if signalled is None:
+            self.signal_revision = 0  # a person has deleted the key
+        elif signalled.mod_revision > self.signal_revision:
+            self._awaited_signal = signalled.mod_revision
 
-    def _go_on_from(self, draft: HistoryDraft, revision: int) -> None:
+    def _apply(self, draft: HistoryDraft, revision: int) -> None:
+        """Do what a committed draft requests."""
         before, self.head, self.revision = self.head, draft.head, revision
-        telemetry, closed = self._desk.telemetry, draft.head
-        for answer in draft.answers:
-            write_reply(self._desk, answer)
-        for event, size in draft.heavy:
+        telemetry, head = self._telemetry, draft.head
+        for reply in draft.replies:
+            self._replies.write(reply)
+        for event, size in draft.large_events:
             _log.warning(
-                "event %d of workflow %s, %s, has %d bytes, PAYLOAD_WARN_BYTES is %d: keep what is "
-                "large elsewhere and pass a reference",
-                *(event.event_id, closed.workflow_id, event.event_type, size, PAYLOAD_WARN_BYTES),
+                "event %d of workflow %s, %s, has %d bytes, PAYLOAD_WARN_BYTES is %d: store large "
+                "values elsewhere and pass a reference",
+                *(event.event_id, head.workflow_id, event.event_type, size, PAYLOAD_WARN_BYTES),
             )
-        if before.status is not ExecutionStatus.PAUSED and closed.status is ExecutionStatus.PAUSED:
-            telemetry.closed(closed.workflow_type, closed.status.value, 0.0)
-        self.chores.follow(draft)
-        if closed.is_open:
-            self._code.committed(draft.events)
-            self.chores.arm(self.head, self._drafted)
-            self._again += draft.again
+        if before.status is not ExecutionStatus.PAUSED and head.status is ExecutionStatus.PAUSED:
+            telemetry.record_end(head.workflow_type, head.status.value, 0.0)
+        self.activities.apply(draft)
+        if head.is_open:
+            self._code.note_committed(draft.events)
+            self.timers.arm(self.head, self._drafted)
+            self._to_restart += draft.activities_to_restart
             return
-        lasted_s = (closed.closed_ms - closed.started_ms) / 1000
-        telemetry.closed(closed.workflow_type, closed.status.value, lasted_s)
+        duration_s = (head.closed_ms - head.started_ms) / 1000
+        telemetry.record_end(head.workflow_type, head.status.value, duration_s)
         self._code.drop()
         self._updates.clear()
+        self.timers.stop()
         if draft.successor is not None:
             self.head = draft.successor
-            self.chores.arm(self.head, self._drafted)
+            self.timers.arm(self.head, self._drafted)
         else:
             self._stopped = True
-        self._room.closed(self, closed)
+        self._owner.run_closed(self, head)
 
-    async def _answer_queries(self, letters: Sequence[InboxMessage]) -> None:
-        for letter in letters:
-            query = letter.message
+    async def _reply_to_queries(self, messages: Sequence[InboxMessage]) -> None:
+        for message in messages:
+            query = message.body
             if not isinstance(query, Query):
                 continue
             is_new = self.head.due and self.head.status is ExecutionStatus.RUNNING
-            if is_new and not self._is_for_others:
-                self._arrivals.letters.append(letter)  # a new run has nothing to tell yet
+            if is_new and not self._obstacle.stops_code:
+                self._inbox.messages.append(message)  # answered after its first workflow task
                 continue
             try:
-                await self._bring_up()
+                await self._load_code()
                 reply = Reply(self._code.query(query.name, query.args))
             except (WorkflowError, UnusableValue) as error:
-                reply = refusal(str(error), type(error).__name__)
-            write_reply(self._desk, PendingReply(letter.name, query.lease, reply))
+                reply = rejection(str(error), type(error).__name__)
+            self._replies.write(PendingReply(message.message_id, query.lease, reply))

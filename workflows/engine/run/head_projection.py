@@ -27,7 +27,7 @@ _NO_NEWS = (
 )
 
 
-def fold(events: Sequence[ev.HistoryEvent]) -> RunHead:
+def fold_head(events: Sequence[ev.HistoryEvent]) -> RunHead:
     """Head of a history that begins with its start; sizes, results and reasons are left out."""
     first = events[0].attributes
     assert isinstance(first, ev.WorkflowExecutionStarted), "a history begins with its start"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from workflows.engine.run.head_projection import CLOSED_AS, fold
+from workflows.engine.run.head_projection import CLOSED_AS, fold_head
 from workflows.engine.store.records import RunHead
 from workflows.model import events as ev
 
@@ -106,7 +106,7 @@ def _tasks(history: Sequence[ev.HistoryEvent]) -> Iterator[str]:
 
 
 def _against(head: RunHead, history: Sequence[ev.HistoryEvent]) -> Iterator[str]:
-    folded = fold(history)
+    folded = fold_head(history)
     if folded.status is not head.status:
         yield f"the head says {head.status.value}, the history {folded.status.value}"
     for name in _COMPARED:

@@ -1,27 +1,22 @@
-"""What goes on beside a run's code: its activities at work and the alarms of its timers.
-
-Outcomes and due timers are reported to the execution; nothing here writes histories.
-"""
+"""The pending activities of one execution as its worker runs them. It writes no history."""
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple, Protocol
+from functools import partial
+from typing import NamedTuple
+from weakref import WeakMethod
 
 from core.errors import UnusableValue
 from core.eventstore.kv import Put, Unchanged
 from core.eventstore.retry_policies import waiting_for_store
-from workflows.engine.clock import Instant, instant
 from workflows.engine.run.received_events import ActivityOutcome
 from workflows.engine.run.retries import RetryAfter, after_failure
 from workflows.engine.store.draft import HistoryDraft
-from workflows.engine.store.history_reader import HISTORY_REMEDY, read_whole_history
+from workflows.engine.store.execution_store import ExecutionStore
+from workflows.engine.store.history_reader import HISTORY_REMEDY
 from workflows.engine.store.records import ATTEMPT, Attempt, RunHead
-from workflows.engine.worker.activities import Running
-from workflows.engine.worker.deadlines import Deadline
-from workflows.engine.worker.interpreter_cache import WorkerContext
-from workflows.engine.worker.job import Job
+from workflows.engine.worker.activities import ActivityHost, ActivityTask, RunningActivity
 from workflows.model.events import (
     ActivityTaskCancelRequested,
     ActivityTaskScheduled,
@@ -31,132 +26,94 @@ from workflows.model.events import (
 from workflows.model.failures import Failure, FailureKind
 from workflows.model.policies import RetryState, TimeoutType
 
-
-class HousekeepingTarget(Protocol):
-    """The execution."""
-
-    head: RunHead
-
-    def report(self, outcome: ActivityOutcome) -> None:
-        """An activity came to an end."""
-        ...
-
-    def ring(self, run_id: str, number: int) -> None:
-        """A timer of that run is due; a negative number is a deadline of the run."""
-        ...
+OnOutcome = Callable[[ActivityOutcome], None]
 
 
-class _Asked(NamedTuple):
-    """An activity that a run has asked for; ``since_ms``: from then on its time is counted."""
+class _Scheduled(NamedTuple):
+    """A scheduled activity; its timeouts count from ``since_ms``."""
 
     scheduled: ActivityTaskScheduled
     since_ms: int
-    is_taken_back: bool = False
+    is_cancelled: bool = False
 
 
-class Housekeeping:
-    """Of one execution, from run to run.
+class PendingActivities:
+    """Of one execution, from run to run. ``on_outcome`` is a method of it and is not kept alive."""
 
-    The execution owns it and is only referred to: it stops its chores before it goes.
-    """
-
-    def __init__(self, desk: WorkerContext, fence: Unchanged, listener: HousekeepingTarget) -> None:
-        self._desk = desk
+    def __init__(
+        self, store: ExecutionStore, fence: Unchanged, host: ActivityHost, on_outcome: OnOutcome
+    ) -> None:
+        self._store = store
         self._fence = fence
-        self._listener: HousekeepingTarget = weakref.proxy(listener)
-        self._running: dict[int, Running] = {}
-        self._armed: dict[int, Deadline] = {}
+        self._host = host
+        self._on_outcome = WeakMethod(on_outcome)
+        self._running: dict[int, RunningActivity] = {}
 
     def stop(self) -> None:
-        """Leave everything: the run is closed, or somebody else's."""
+        """Abandon all: the run is closed, or has another owner."""
         for running in self._running.values():
             running.abandon()
         self._running.clear()
-        for alarm in self._armed.values():
-            alarm.cancel()
-        self._armed.clear()
 
-    def follow(self, draft: HistoryDraft) -> None:
-        """Do what a committed draft asks for."""
+    def apply(self, draft: HistoryDraft) -> None:
+        """Start and cancel the activities of a committed draft."""
         head = draft.head
         if not head.is_open:
             self.stop()
             return
-        for scheduled in draft.launch:
+        for scheduled in draft.activities_to_start:
             if scheduled.activity_id in head.activities:
-                self._launch(scheduled, draft.now_ms, Attempt(1))
-        for activity_id in draft.stop:
-            self._cancel(activity_id)
+                self._start(head, scheduled, draft.now_ms, Attempt(1))
+        for activity_id in draft.activities_to_cancel:
+            running = self._running.get(activity_id)
+            if running is not None:
+                running.cancel()
+            else:
+                self._report_cancelled(activity_id, "it waited for a person")
 
-    def arm(self, head: RunHead, since: Instant | None = None) -> None:
-        """Set an alarm for every timer and deadline that has none, and take back all others.
-
-        ``since``: when the head was made, by default now. What is left is counted from the run's
-        own time then and by the steady clock from there on: a wall clock that is set meanwhile
-        makes no timer longer or shorter than it is.
-        """
-        if not head.is_open:
-            return
-        clock = self._desk.clock
-        wall_ms, steady_s = since or instant(clock)
-        now_ms = max(wall_ms, head.last_ms)
-        gone_s = clock.monotonic() - steady_s
-        due = {timer.timer_id: timer.fire_ms for timer in head.timers}
-        for at_ms in (head.run_deadline_ms, head.execution_deadline_ms):
-            if at_ms:
-                due[-at_ms] = at_ms
-        for number in self._armed.keys() - due.keys():
-            self._armed.pop(number).cancel()
-        for number, at_ms in due.items():
-            if number not in self._armed:
-                ring = self._alarm(head.run_id, number)
-                wait_s = (at_ms - now_ms) / 1000 - gone_s
-                self._armed[number] = self._desk.alarms.after(wait_s, ring)
-
-    async def relaunch(
+    async def restart(
         self,
+        head: RunHead,
         activity_ids: Iterable[int],
         attempts: Mapping[int, Attempt],
         *,
         interrupted: bool,
     ) -> None:
-        """Begin again with activities whose attributes lie in the history.
+        """Start activities again that the history has scheduled.
 
-        ``interrupted``: an owner before us may have died in the middle of an attempt, which counts.
+        ``interrupted``: the previous owner may have died during an attempt, which then counts.
         Raises UnusableValue, StoreUnavailable.
         """
-        head, desk = self._listener.head, self._desk
-        wanted = [each for each in activity_ids if each not in self._running]
+        wanted = [number for number in activity_ids if number not in self._running]
         if not wanted:
             return
-        history: list[HistoryEvent] = await waiting_for_store()(
-            read_whole_history, desk.store, desk.keys, head
-        )
-        asked = _asked_for(history, head)
-        unknown = [number for number in wanted if number not in asked]
+        history: list[HistoryEvent] = await waiting_for_store()(self._store.history, head)
+        scheduled = _scheduled_activities(history, head)
+        unknown = [number for number in wanted if number not in scheduled]
         if unknown:
-            key = desk.keys.open(head.workflow_id)
+            key = self._store.keys.open(head.workflow_id)
             why = f"its history does not schedule the activities {unknown}"
             raise UnusableValue("open execution", key, why, HISTORY_REMEDY)
         for number in wanted:
-            scheduled, since_ms, is_taken_back = asked[number]
-            if is_taken_back:
+            activity = scheduled[number]
+            if activity.is_cancelled:
                 self._report_cancelled(number, "its worker was lost")
             elif interrupted:
-                await self._after_interruption(scheduled, since_ms, attempts.get(number))
+                await self._restart_interrupted(head, activity, attempts.get(number))
             else:
-                self._launch(scheduled, desk.clock.now_ms(), Attempt(1))
+                now_ms = self._store.clock.now_ms()
+                self._start(head, activity.scheduled, now_ms, Attempt(1))
 
-    async def _after_interruption(
-        self, scheduled: ActivityTaskScheduled, since_ms: int, stored: Attempt | None
+    async def _restart_interrupted(
+        self, head: RunHead, activity: _Scheduled, stored: Attempt | None
     ) -> None:
-        now_ms = self._desk.clock.now_ms()
+        now_ms, scheduled = self._store.clock.now_ms(), activity.scheduled
+        policy = scheduled.retry_policy
         before = stored or Attempt(1)
-        maximum = scheduled.retry_policy.maximum_attempts
-        if maximum and before.attempt > maximum:
-            return  # it had failed for the last time: it waits for a human
+        if policy.maximum_attempts and before.attempt > policy.maximum_attempts:
+            return  # its last attempt has failed: it waits for a person
         if before.not_before_ms > now_ms:
-            self._launch(scheduled, since_ms, before, recorded=True)
+            self._start(head, scheduled, activity.since_ms, before, recorded=True)
             return
         failure = Failure(
             FailureKind.TIMEOUT,
@@ -164,42 +121,39 @@ class Housekeeping:
             TimeoutType.START_TO_CLOSE,
             cause=before.last_failure,
         )
-        age_s = (now_ms - since_ms) / 1000
+        age_s = (now_ms - activity.since_ms) / 1000
         verdict = after_failure(
-            scheduled.retry_policy,
-            scheduled.timeouts,
-            failure,
-            attempt=before.attempt,
-            age_s=age_s,
+            policy, scheduled.timeouts, failure, attempt=before.attempt, age_s=age_s
         )
-        number = scheduled.activity_id
         if not isinstance(verdict, RetryAfter):
             outcome = ActivityOutcome(
-                number,
+                scheduled.activity_id,
                 before.attempt,
                 failure=failure,
                 state=verdict.state,
                 recorded=stored is not None,
-                pauses=scheduled.retry_policy.pauses,
+                pauses=policy.pauses,
             )
-            self._listener.report(outcome)
+            self._report(outcome)
             return
-        again = Attempt(before.attempt + 1, 0, failure._replace(cause=None), before.details)
-        await self._store(number, again)
-        self._launch(scheduled, since_ms, again, recorded=True)
+        following = Attempt(before.attempt + 1, 0, failure._replace(cause=None), before.details)
+        await self._store_attempt(head, scheduled.activity_id, following)
+        self._start(head, scheduled, activity.since_ms, following, recorded=True)
 
-    def _launch(
+    def _start(
         self,
+        head: RunHead,
         scheduled: ActivityTaskScheduled,
         scheduled_ms: int,
         attempt: Attempt,
         *,
         recorded: bool = False,
     ) -> None:
-        head, desk = self._listener.head, self._desk
         name = f"StartActivity:{scheduled.activity_type}"
-        trace = desk.telemetry.moment(name, head.traceparent, {"workflow.id": head.workflow_id})
-        job = Job(
+        trace = self._host.telemetry.record_span(
+            name, head.traceparent, {"workflow.id": head.workflow_id}
+        )
+        task = ActivityTask(
             head.workflow_id,
             head.run_id,
             head.workflow_type,
@@ -209,49 +163,43 @@ class Housekeeping:
             recorded,
             trace,
         )
-        self._running[scheduled.activity_id] = desk.activities.start(job, self._report, self._store)
+        self._running[scheduled.activity_id] = self._host.start(
+            task, self._note_end, partial(self._store_attempt, head)
+        )
 
-    def _report(self, outcome: ActivityOutcome) -> None:
+    def _note_end(self, outcome: ActivityOutcome) -> None:
         if self._running.pop(outcome.activity_id, None) is not None:
-            self._listener.report(outcome)
-
-    def _cancel(self, activity_id: int) -> None:
-        running = self._running.get(activity_id)
-        if running is not None:
-            running.cancel()
-            return
-        self._report_cancelled(activity_id, "it waited for a human")
+            self._report(outcome)
 
     def _report_cancelled(self, activity_id: int, why: str) -> None:
         failure = Failure(FailureKind.CANCELED, f"cancelled: {why}")
         state = RetryState.CANCEL_REQUESTED
-        self._listener.report(
-            ActivityOutcome(activity_id, 1, failure=failure, state=state, recorded=True)
-        )
+        self._report(ActivityOutcome(activity_id, 1, failure=failure, state=state, recorded=True))
 
-    async def _store(self, activity_id: int, attempt: Attempt) -> None:
-        head, desk = self._listener.head, self._desk
-        key = desk.keys.attempt(head.workflow_id, head.run_id, activity_id)
-        await desk.committer.propose([self._fence], [Put(key, ATTEMPT.encode(attempt))])
+    def _report(self, outcome: ActivityOutcome) -> None:
+        on_outcome = self._on_outcome()
+        if on_outcome is not None:
+            on_outcome(outcome)
 
-    def _alarm(self, run_id: str, number: int) -> Callable[[], None]:
-        return lambda: self._listener.ring(run_id, number)
+    async def _store_attempt(self, head: RunHead, activity_id: int, attempt: Attempt) -> None:
+        key = self._store.keys.attempt(head.workflow_id, head.run_id, activity_id)
+        await self._store.committer.propose([self._fence], [Put(key, ATTEMPT.encode(attempt))])
 
 
-def _asked_for(history: Iterable[HistoryEvent], head: RunHead) -> dict[int, _Asked]:
-    """The activities of a run.
-
-    A human who lets a run go on, or resets it, gives all of them their time anew.
-    """
-    found: dict[int, _Asked] = {}
+def _scheduled_activities(history: Iterable[HistoryEvent], head: RunHead) -> dict[int, _Scheduled]:
+    """The activities of a run; their timeouts start again when a person resumes or resets it."""
+    scheduled: dict[int, _Scheduled] = {}
     for event in history:
         match event.attributes:
-            case ActivityTaskScheduled(number) as scheduled:
-                found[number] = _Asked(scheduled, max(event.event_time_ms, head.started_ms))
+            case ActivityTaskScheduled(number) as activity:
+                scheduled[number] = _Scheduled(activity, max(event.event_time_ms, head.started_ms))
             case ActivityTaskCancelRequested(number):
-                if number in found:
-                    found[number] = found[number]._replace(is_taken_back=True)
+                if number in scheduled:
+                    scheduled[number] = scheduled[number]._replace(is_cancelled=True)
             case WorkflowExecutionUnpaused():
                 at_ms = event.event_time_ms
-                found = {number: one._replace(since_ms=at_ms) for number, one in found.items()}
-    return found
+                scheduled = {
+                    number: activity._replace(since_ms=at_ms)
+                    for number, activity in scheduled.items()
+                }
+    return scheduled

@@ -1,8 +1,8 @@
-"""What reaches a run becomes events: messages, outcomes of activities, due timers. Pure.
+"""Inputs of a run become events: messages, outcomes of activities, due timers. Pure.
 
-Whatever arrives is recorded at once, also while the run is paused; the workflow's code learns of it
-in the next workflow task (``RunHead.due``). Queries and updates are not for this module: they need
-the code.
+Inputs are recorded immediately, also while the run is paused; the workflow's code processes them in
+the next workflow task (``RunHead.due``). Queries and updates need the code and are handled
+elsewhere (``call_replies``).
 """
 
 from __future__ import annotations
@@ -33,15 +33,14 @@ from workflows.model.limits import SIGNALS_MAX
 from workflows.model.payloads import Payload
 from workflows.model.policies import ExecutionStatus, RetryState, TimeoutType
 
-REQUESTS_KEPT_MAX = 32
-"""Request ids of signals that a run remembers, so that one sent twice counts once."""
+REQUEST_IDS_MAX = 32
+"""Request ids of signals in a head: a signal that is sent twice is recorded once."""
 
 
 class ActivityOutcome(NamedTuple):
-    """What an activity came to: ``failure`` None is success, ``state`` says why no more attempts.
+    """How an activity ended. ``failure`` None: it succeeded; ``state``: why it is not retried.
 
-    ``recorded``: an attempt's record lies in the store. ``pauses``: the execution pauses if there
-    are no more attempts.
+    ``recorded``: an attempt is stored. ``pauses``: the execution pauses after the last attempt.
     """
 
     activity_id: int
@@ -56,11 +55,11 @@ class ActivityOutcome(NamedTuple):
 
     @property
     def is_pause(self) -> bool:
-        """Whether a person has to look before anything goes on."""
+        """Whether the execution waits for a person."""
         return self.pauses and self.state is RetryState.MAXIMUM_ATTEMPTS_REACHED
 
 
-def take_message(draft: HistoryDraft, message: Message) -> None:
+def record_message(draft: HistoryDraft, message: Message) -> None:
     """Record one message to an open run."""
     match message:
         case Start():
@@ -76,62 +75,62 @@ def take_message(draft: HistoryDraft, message: Message) -> None:
         case Retry():
             _retry(draft, message)
         case ChildEvent():
-            _child_news(draft, message)
+            _record_child_event(draft, message)
         case ExternalEvent():
-            _external_news(draft, message)
+            _record_external_event(draft, message)
 
 
-def take_timer(draft: HistoryDraft, timer_id: int) -> None:
-    """The time of a timer is over; one that is not pending any more stays silent."""
-    timer = next((each for each in draft.head.timers if each.timer_id == timer_id), None)
+def record_timer_fired(draft: HistoryDraft, timer_id: int) -> None:
+    """Record that a timer has fired, if it is still pending."""
+    timer = next((timer for timer in draft.head.timers if timer.timer_id == timer_id), None)
     if timer is None:
         return
-    # The run's time has passed as its timer says, also when the wall clock was set back meanwhile.
+    # The run's time follows its timers, also when the wall clock was set back meanwhile.
     draft.now_ms = max(draft.now_ms, timer.fire_ms)
     draft.add(ev.TimerFired(timer_id))
-    left = tuple(each for each in draft.head.timers if each.timer_id != timer_id)
+    left = tuple(timer for timer in draft.head.timers if timer.timer_id != timer_id)
     draft.change(timers=left, due=True)
 
 
-def take_deadline(draft: HistoryDraft, at_ms: int) -> None:
-    """End the run if that is a deadline of it, and it has not ended."""
+def record_timeout(draft: HistoryDraft, at_ms: int) -> None:
+    """Close the run if ``at_ms`` is its run or execution timeout."""
     head = draft.head
     if not head.is_open or at_ms not in (head.run_deadline_ms, head.execution_deadline_ms):
         return
-    draft.now_ms = max(draft.now_ms, at_ms)  # as of a timer
+    draft.now_ms = max(draft.now_ms, at_ms)  # as for a timer
     name = "run" if at_ms == head.run_deadline_ms else "execution"
     message = f"the {name} timeout was reached"
     draft.add(ev.WorkflowExecutionTimedOut(message))
     draft.close(RunClosure(ExecutionStatus.TIMED_OUT, reason=message))
 
 
-def take_outcome(draft: HistoryDraft, outcome: ActivityOutcome) -> None:
-    """Record how an activity ended, or pause for it; one that is not pending stays silent."""
+def record_outcome(draft: HistoryDraft, outcome: ActivityOutcome) -> None:
+    """Record how a pending activity ended, or pause the run after its last attempt."""
     if outcome.activity_id not in draft.head.activities:
         return
     if outcome.is_pause:
-        _exhausted(draft, outcome)
+        _pause_for_attempts(draft, outcome)
         return
-    left = tuple(each for each in draft.head.activities if each != outcome.activity_id)
+    left = tuple(number for number in draft.head.activities if number != outcome.activity_id)
     draft.change(activities=left, due=True)
     if outcome.recorded:
-        draft.forget_attempt(outcome.activity_id)
-    for event in events_of(outcome, draft.identity):
+        draft.delete_attempt(outcome.activity_id)
+    for event in _closing_events(outcome, draft.identity):
         draft.add(event)
 
 
-def events_of(outcome: ActivityOutcome, identity: str = "") -> tuple[ev.Attributes, ev.Attributes]:
-    """What the history says of an activity that has ended: its start is written with its end."""
+def _closing_events(outcome: ActivityOutcome, identity: str) -> tuple[ev.Attributes, ev.Attributes]:
+    """The two events of an activity that has ended: its start is recorded with its end."""
     started = ev.ActivityTaskStarted(
         outcome.activity_id, outcome.attempt, identity, outcome.last_failure
     )
     return started, _closing_of(outcome)
 
 
-def exhausted(outcome: ActivityOutcome) -> ev.WorkflowExecutionPaused:
-    """That was the last attempt: a human has to look."""
+def _paused_event(outcome: ActivityOutcome) -> ev.WorkflowExecutionPaused:
+    """The run pauses after the last attempt of an activity."""
     failure = outcome.failure
-    assert failure is not None, "an activity without a failure needs no further attempt"
+    assert failure is not None, "only a failure pauses a run"
     reason = (
         f"activity {outcome.activity_id} failed in its last attempt, number {outcome.attempt}: "
         f"{failure.type}: {failure.message}"
@@ -139,8 +138,8 @@ def exhausted(outcome: ActivityOutcome) -> ev.WorkflowExecutionPaused:
     return ev.WorkflowExecutionPaused(reason, outcome.activity_id, failure)
 
 
-def pause_for_code(draft: HistoryDraft, failure: Failure) -> None:
-    """The workflow's code could not go on: wait for better code."""
+def pause_for_failed_task(draft: HistoryDraft, failure: Failure) -> None:
+    """Record a failed workflow task, and pause the run until the code is fixed."""
     draft.add(ev.WorkflowTaskFailed(failure, draft.identity))
     reason = f"{failure.type}: {failure.message}"
     draft.add(ev.WorkflowExecutionPaused(reason, 0, failure))
@@ -149,10 +148,10 @@ def pause_for_code(draft: HistoryDraft, failure: Failure) -> None:
     )
 
 
-def reply_to_sender(draft: HistoryDraft, sender: Sender, kind: str, refused: str = "") -> None:
-    """Tell another execution what became of its request."""
-    news = ExternalEvent(sender.request_id, kind, refused, sender.run_id)
-    draft.send(sender.workflow_id, news)
+def notify_sender(draft: HistoryDraft, sender: Sender, kind: str, refused: str = "") -> None:
+    """Notify another execution of the outcome of its request; ``refused``: why it failed."""
+    event = ExternalEvent(sender.request_id, kind, refused, sender.run_id)
+    draft.send(sender.workflow_id, event)
 
 
 def _start(draft: HistoryDraft, start: Start) -> None:
@@ -163,14 +162,14 @@ def _start(draft: HistoryDraft, start: Start) -> None:
     parent = start.started.parent
     if parent is not None and not start.reserved:
         run_id = start.started.run_id
-        news = ChildEvent(
+        event = ChildEvent(
             parent.child_id,
             run_id,
             ExecutionStatus.RUNNING,
             parent_run_id=parent.run_id,
             workflow_id=start.started.workflow_id,
         )
-        draft.send(parent.workflow_id, news)
+        draft.send(parent.workflow_id, event)
 
 
 def _for_this_run(draft: HistoryDraft, run_id: str, parents: tuple[str, ...] = ()) -> bool:
@@ -184,45 +183,45 @@ def _signal(draft: HistoryDraft, signal: Signal) -> None:
     head = draft.head
     if not _for_this_run(draft, signal.run_id):
         if signal.sender is not None:
-            reply_to_sender(draft, signal.sender, "signal", "that run is closed")
+            notify_sender(draft, signal.sender, "signal", "that run is closed")
         return
     is_new = not (signal.request_id and signal.request_id in head.requests)
     if is_new and signal.sender is not None and head.signals >= SIGNALS_MAX:
         why = f"it has {head.signals} signals, SIGNALS_MAX is {SIGNALS_MAX}"
-        reply_to_sender(draft, signal.sender, "signal", why)
+        notify_sender(draft, signal.sender, "signal", why)
         return
     if is_new:
         event = ev.WorkflowExecutionSignaled(
             signal.name, signal.args, signal.identity, signal.request_id, signal.traceparent
         )
         draft.add(event)
-        kept = (*head.requests, signal.request_id) if signal.request_id else head.requests
-        draft.change(due=True, signals=head.signals + 1, requests=kept[-REQUESTS_KEPT_MAX:])
+        request_ids = (*head.requests, signal.request_id) if signal.request_id else head.requests
+        draft.change(due=True, signals=head.signals + 1, requests=request_ids[-REQUEST_IDS_MAX:])
     if signal.sender is not None:
-        reply_to_sender(draft, signal.sender, "signal")
+        notify_sender(draft, signal.sender, "signal")
 
 
 def _request_cancel(draft: HistoryDraft, request: RequestCancel) -> None:
-    fits = _for_this_run(draft, request.run_id, request.parents)
-    if fits and not draft.head.cancelling:
+    is_for_run = _for_this_run(draft, request.run_id, request.parents)
+    if is_for_run and not draft.head.cancelling:
         draft.add(ev.WorkflowExecutionCancelRequested(request.reason, request.identity))
         draft.change(cancelling=True, due=True)
-    if fits and draft.head.status is ExecutionStatus.PAUSED:
-        _go_on_to_cancel(draft, request)
+    if is_for_run and draft.head.status is ExecutionStatus.PAUSED:
+        _resume_to_cancel(draft, request)
     if request.sender is not None:
-        reply_to_sender(draft, request.sender, "cancel", "" if fits else "that run is closed")
+        notify_sender(draft, request.sender, "cancel", "" if is_for_run else "that run is closed")
 
 
-def _go_on_to_cancel(draft: HistoryDraft, request: RequestCancel) -> None:
-    """The code hears of the cancellation, and that the activity it was paused for has failed."""
+def _resume_to_cancel(draft: HistoryDraft, request: RequestCancel) -> None:
+    """Resume a paused run: the code gets the cancellation, and the failure it was paused for."""
     activity_id, failure = draft.head.paused_activity, draft.head.failure
     _unpause(
         draft, f"cancelled: {request.reason}" if request.reason else "cancelled", request.identity
     )
     if activity_id in draft.head.activities and failure is not None:
-        draft.again.remove(activity_id)
+        draft.activities_to_restart.remove(activity_id)
         state = RetryState.MAXIMUM_ATTEMPTS_REACHED
-        take_outcome(
+        record_outcome(
             draft, ActivityOutcome(activity_id, 0, failure=failure, state=state, recorded=True)
         )
 
@@ -233,22 +232,22 @@ def _retry(draft: HistoryDraft, retry: Retry) -> None:
 
 
 def _unpause(draft: HistoryDraft, reason: str, identity: str) -> None:
-    """Attempts begin again for every activity that waits for a person."""
+    """Resume the run; the attempts of its activities start again."""
     draft.add(ev.WorkflowExecutionUnpaused(reason, identity))
     draft.change(status=ExecutionStatus.RUNNING, reason="", failure=None, paused_activity=0)
     for activity_id in draft.head.activities:
-        draft.again.append(activity_id)
-        draft.forget_attempt(activity_id)
+        draft.activities_to_restart.append(activity_id)
+        draft.delete_attempt(activity_id)
 
 
-def _exhausted(draft: HistoryDraft, outcome: ActivityOutcome) -> None:
+def _pause_for_attempts(draft: HistoryDraft, outcome: ActivityOutcome) -> None:
     head, failure = draft.head, outcome.failure
     key = draft.keys.attempt(head.workflow_id, head.run_id, outcome.activity_id)
     record = Attempt(outcome.attempt + 1, 0, failure, outcome.details)
     draft.put(Put(key, ATTEMPT.encode(record)))
     if head.status is ExecutionStatus.PAUSED:
         return
-    paused = exhausted(outcome)
+    paused = _paused_event(outcome)
     draft.add(paused)
     draft.change(
         status=ExecutionStatus.PAUSED,
@@ -262,7 +261,7 @@ def _closing_of(outcome: ActivityOutcome) -> ev.Attributes:
     failure, state = outcome.failure, outcome.state
     if failure is None:
         return ev.ActivityTaskCompleted(outcome.activity_id, outcome.result)
-    assert state is not None, "a failure without a verdict"
+    assert state is not None, "a failure has a retry state"
     if failure.kind is FailureKind.CANCELED:
         return ev.ActivityTaskCanceled(outcome.activity_id, failure.details)
     if failure.kind is FailureKind.TIMEOUT or state is RetryState.TIMEOUT:
@@ -274,39 +273,39 @@ def _closing_of(outcome: ActivityOutcome) -> ev.Attributes:
     return ev.ActivityTaskFailed(outcome.activity_id, failure, state)
 
 
-def _child_news(draft: HistoryDraft, news: ChildEvent) -> None:
+def _record_child_event(draft: HistoryDraft, event: ChildEvent) -> None:
     children = {child.child_id: child for child in draft.head.children}
-    child = children.get(news.child_id)
-    if child is None or not _is_about(draft.head, child, news) or (child.run_id and news.refused):
+    child = children.get(event.child_id)
+    if child is None or not _is_about(draft.head, child, event) or (child.run_id and event.refused):
         return
-    if news.status is ExecutionStatus.RUNNING and not news.refused:
+    if event.status is ExecutionStatus.RUNNING and not event.refused:
         if not child.run_id:
-            children[news.child_id] = child._replace(run_id=news.run_id)
-            draft.add(ev.ChildWorkflowExecutionStarted(news.child_id, news.run_id))
+            children[event.child_id] = child._replace(run_id=event.run_id)
+            draft.add(ev.ChildWorkflowExecutionStarted(event.child_id, event.run_id))
             draft.change(children=tuple(children.values()), due=True)
         return
-    _child_over(draft, news, child)
-    left = tuple(each for each in children.values() if each.child_id != news.child_id)
+    _record_child_end(draft, event, child)
+    left = tuple(each for each in children.values() if each.child_id != event.child_id)
     draft.change(children=left, due=True)
 
 
-def _is_about(head: RunHead, child: ChildRecord, news: ChildEvent) -> bool:
-    """Whether news is about this very child: every run counts its children from one."""
+def _is_about(head: RunHead, child: ChildRecord, event: ChildEvent) -> bool:
+    """Whether an event is about this child: every run numbers its children from one."""
     ours = ("", head.run_id, *head.bases)
-    return news.parent_run_id in ours and news.workflow_id in ("", child.workflow_id)
+    return event.parent_run_id in ours and event.workflow_id in ("", child.workflow_id)
 
 
-def _child_over(draft: HistoryDraft, news: ChildEvent, child: ChildRecord) -> None:
-    number = news.child_id
-    if news.refused:
-        draft.add(ev.StartChildWorkflowExecutionFailed(number, news.refused))
+def _record_child_end(draft: HistoryDraft, event: ChildEvent, child: ChildRecord) -> None:
+    number = event.child_id
+    if event.refused:
+        draft.add(ev.StartChildWorkflowExecutionFailed(number, event.refused))
         return
     if not child.run_id:
-        draft.add(ev.ChildWorkflowExecutionStarted(number, news.run_id))
-    failure = news.failure
-    match news.status:
+        draft.add(ev.ChildWorkflowExecutionStarted(number, event.run_id))
+    failure = event.failure
+    match event.status:
         case ExecutionStatus.COMPLETED:
-            draft.add(ev.ChildWorkflowExecutionCompleted(number, news.result))
+            draft.add(ev.ChildWorkflowExecutionCompleted(number, event.result))
         case ExecutionStatus.CANCELED:
             draft.add(ev.ChildWorkflowExecutionCanceled(number))
         case ExecutionStatus.TIMED_OUT:
@@ -314,20 +313,20 @@ def _child_over(draft: HistoryDraft, news: ChildEvent, child: ChildRecord) -> No
         case ExecutionStatus.TERMINATED:
             draft.add(ev.ChildWorkflowExecutionTerminated(number))
         case _:
-            assert failure is not None, "a child that failed says why"
+            assert failure is not None, "a failed child has a failure"
             draft.add(ev.ChildWorkflowExecutionFailed(number, failure))
 
 
-def _external_news(draft: HistoryDraft, news: ExternalEvent) -> None:
-    if news.run_id and news.run_id != draft.head.run_id:
+def _record_external_event(draft: HistoryDraft, event: ExternalEvent) -> None:
+    if event.run_id and event.run_id != draft.head.run_id:
         return
-    match news.kind, news.refused:
+    match event.kind, event.refused:
         case "signal", "":
-            draft.add(ev.ExternalWorkflowExecutionSignaled(news.request_id))
+            draft.add(ev.ExternalWorkflowExecutionSignaled(event.request_id))
         case "signal", why:
-            draft.add(ev.SignalExternalWorkflowExecutionFailed(news.request_id, why))
+            draft.add(ev.SignalExternalWorkflowExecutionFailed(event.request_id, why))
         case _, "":
-            draft.add(ev.ExternalWorkflowExecutionCancelRequested(news.request_id))
+            draft.add(ev.ExternalWorkflowExecutionCancelRequested(event.request_id))
         case _, why:
-            draft.add(ev.RequestCancelExternalWorkflowExecutionFailed(news.request_id, why))
+            draft.add(ev.RequestCancelExternalWorkflowExecutionFailed(event.request_id, why))
     draft.change(due=True)

@@ -1,24 +1,24 @@
-"""Resetting: a new run goes on from a point in the history of another one.
+"""Resets: a new run continues from a point in the history of another run.
 
 The history is kept up to the last workflow task that was started at or before the point; that task
-is done again, by the code of today. Signals that came later are given to the new run too. A run
-that is open is terminated in the same transaction.
+is executed again, by the present code. Later signals are added to the new run. An open run is
+terminated in the same transaction.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import NamedTuple
 
 from core.errors import ExecutionNotFound, UnusableValue
 from core.eventstore.batch import Lost
 from core.eventstore.kv import Delete, Guard, Put, Unchanged, Write
-from workflows.engine.run.head_projection import fold
+from workflows.engine.run.head_projection import fold_head
 from workflows.engine.store.draft import HistoryDraft, RunClosure
-from workflows.engine.store.history_reader import find_run, read_whole_history
+from workflows.engine.store.execution_store import ExecutionStore
+from workflows.engine.store.history_reader import find_run
 from workflows.engine.store.records import HEAD, InboxMessage, Reset, RunHead
-from workflows.engine.worker.interpreter_cache import WorkerContext
 from workflows.model import events as ev
 from workflows.model.codec import encode_history
 from workflows.model.policies import ExecutionStatus
@@ -26,27 +26,30 @@ from workflows.model.policies import ExecutionStatus
 _log = logging.getLogger(__name__)
 
 SEGMENT_EVENTS_MAX = 256
-"""Events of one copied segment."""
+"""Events of one segment that is copied."""
 
 BASES_MAX = 16
-"""Runs that a run remembers to go on from: resets of resets."""
+"""Runs that ``RunHead.bases`` names: resets of resets."""
 
 
-class OpenExecution(Protocol):
-    """The open execution of the id, if there is one."""
+class StoredHead(NamedTuple):
+    """A head, and the revision of its key."""
 
     head: RunHead
     revision: int
 
 
-Made = tuple[RunHead, int, RunHead | None]
-"""The new head, its revision, and the head of the run that was closed for it."""
+class ResetRun(NamedTuple):
+    """The new run, and the head of the run that was terminated for it."""
+
+    created: StoredHead
+    terminated: RunHead | None
 
 
 def cut(history: Sequence[ev.HistoryEvent], event_id: int) -> list[ev.HistoryEvent]:
-    """What is kept: everything before the last task started at or before ``event_id``.
+    """The events before the last workflow task that was started at or before ``event_id``.
 
-    Without one, the first task is done again.
+    If there is none, the first task is executed again.
     """
     tasks = [e.event_id for e in history if isinstance(e.attributes, ev.WorkflowTaskStarted)]
     if not tasks:
@@ -58,7 +61,7 @@ def cut(history: Sequence[ev.HistoryEvent], event_id: int) -> list[ev.HistoryEve
 def with_later_signals(
     kept: list[ev.HistoryEvent], history: Sequence[ev.HistoryEvent]
 ) -> list[ev.HistoryEvent]:
-    """The kept events, and the signals that came after them."""
+    """The kept events and the signals after them."""
     events = list(kept)
     last_ms = events[-1].event_time_ms
     for event in history[len(kept) :]:
@@ -69,52 +72,53 @@ def with_later_signals(
 
 
 async def reset_run(
-    desk: WorkerContext, fence: Unchanged, opened: OpenExecution | None, letter: InboxMessage
-) -> Made | Lost | None:
-    """Make the new run; None: the request is void and taken away. Raises SessionLost.
+    store: ExecutionStore, fence: Unchanged, opened: StoredHead | None, message: InboxMessage
+) -> ResetRun | Lost | None:
+    """Create the new run. None: the request was refused and deleted.
 
-    Lost, or any error: nothing was decided and the request stays for another try.
+    After Lost and after any error the request is still stored, for another try. Raises SessionLost.
     """
-    reset = letter.message
+    reset = message.body
     assert isinstance(reset, Reset)
-    _, workflow_id, _ = desk.keys.inbox_name(letter.key)
+    keys = store.keys
+    _, workflow_id, _ = keys.inbox_parts(message.key)
     try:
-        base = await find_run(desk.store, desk.keys, workflow_id, reset.run_id)
-        history = await read_whole_history(desk.store, desk.keys, base)
+        base = await find_run(store.kv, keys, workflow_id, reset.run_id)
+        history = await store.history(base)
     except (ExecutionNotFound, UnusableValue) as error:
-        _log.warning("the reset of workflow %s is refused: %s", workflow_id, error)
-        return await _take_away(desk, fence, letter)
+        _log.warning("reset of workflow %s refused: %s", workflow_id, error)
+        return await _delete(store, fence, message)
     if not history:
-        return await _take_away(desk, fence, letter)
+        return await _delete(store, fence, message)
     events = with_later_signals(cut(history, reset.event_id), history)
-    now_ms = desk.clock.now_ms()
+    now_ms = store.clock.now_ms()
     head = _head(events, base, reset, now_ms)
-    # Segments of a run without a head are seen by nobody, so they need no part in the transaction.
-    for put in _segments(desk, head, events):
-        await desk.committer.propose([fence], [put])
-    key = desk.keys.open(workflow_id)
+    # Nothing reads the segments of a run without a head, so they are written beforehand.
+    for put in _segments(store, head, events):
+        await store.committer.propose([fence], [put])
+    key = keys.open(workflow_id)
     guards: list[Guard] = [fence, Unchanged(key, opened.revision if opened is not None else 0)]
-    writes: list[Write] = [Delete(letter.key), Put(key, HEAD.encode(head))]
-    closed: RunHead | None = None
+    writes: list[Write] = [Delete(message.key), Put(key, HEAD.encode(head))]
+    terminated: RunHead | None = None
     if opened is not None:
-        ending = _ending(desk, opened.head, reset, now_ms)
-        own = (key, letter.key)
+        ending = _ending(store, opened.head, reset, now_ms)
+        own = (key, message.key)
         writes += [w for w in ending.writes() if not (isinstance(w, Delete) and w.start in own)]
-        closed = ending.head
-    outcome = await desk.committer.propose(guards, writes)
+        terminated = ending.head
+    outcome = await store.committer.propose(guards, writes)
     if isinstance(outcome, Lost):
         return outcome
-    return head, outcome.revision, closed
+    return ResetRun(StoredHead(head, outcome.revision), terminated)
 
 
-async def _take_away(desk: WorkerContext, fence: Unchanged, letter: InboxMessage) -> Lost | None:
-    outcome = await desk.committer.propose([fence], [Delete(letter.key)])
+async def _delete(store: ExecutionStore, fence: Unchanged, message: InboxMessage) -> Lost | None:
+    outcome = await store.committer.propose([fence], [Delete(message.key)])
     return outcome if isinstance(outcome, Lost) else None
 
 
-def _ending(desk: WorkerContext, head: RunHead, reset: Reset, now_ms: int) -> HistoryDraft:
-    """The end of the open run; parent and children stay with the id."""
-    ending = HistoryDraft(desk.keys, head, now_ms, identity=desk.identity)
+def _ending(store: ExecutionStore, head: RunHead, reset: Reset, now_ms: int) -> HistoryDraft:
+    """The end of the open run; its parent and children are taken over by the new run."""
+    ending = store.draft(head, now_ms)
     reason = f"reset to event {reset.event_id}: {reset.reason}"
     ending.add(ev.WorkflowExecutionTerminated(reason, reset.identity))
     ending.change(parent=None, children=())
@@ -123,8 +127,8 @@ def _ending(desk: WorkerContext, head: RunHead, reset: Reset, now_ms: int) -> Hi
 
 
 def _head(events: Sequence[ev.HistoryEvent], base: RunHead, reset: Reset, now_ms: int) -> RunHead:
-    """Runs again whatever it was when it stood here; its time begins anew."""
-    head = fold(events)
+    """The head of the new run: running, with timeouts that start now."""
+    head = fold_head(events)
     span_ms = base.run_deadline_ms - base.started_ms if base.run_deadline_ms else 0
     return head._replace(
         run_id=reset.new_run_id,
@@ -141,9 +145,9 @@ def _head(events: Sequence[ev.HistoryEvent], base: RunHead, reset: Reset, now_ms
 
 
 def _segments(
-    desk: WorkerContext, head: RunHead, events: Sequence[ev.HistoryEvent]
+    store: ExecutionStore, head: RunHead, events: Sequence[ev.HistoryEvent]
 ) -> Iterator[Put]:
     for first in range(0, len(events), SEGMENT_EVENTS_MAX):
         part = events[first : first + SEGMENT_EVENTS_MAX]
-        key = desk.keys.event(head.workflow_id, head.run_id, part[0].event_id)
+        key = store.keys.event(head.workflow_id, head.run_id, part[0].event_id)
         yield Put(key, encode_history(part))

@@ -1,8 +1,8 @@
 """What has reached an execution and is not in its history yet: the queue in front of its steps.
 
-A step takes a portion of it: what one transaction of etcd carries, with room left for what the code
-asks for. While messages are left behind the code does not run (``InboxBatch.is_whole``), so a run
-never ends on half of its inbox. Messages that ask something are taken after all others.
+A step takes a portion: what one transaction of etcd holds, with room for the commands of the
+workflow task. While messages are left the code does not run (``InboxBatch.is_whole``), so a run
+never closes on a part of its inbox. Queries and updates are taken after all other messages.
 """
 
 from __future__ import annotations
@@ -10,31 +10,41 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
-from workflows.engine.run.received_events import ActivityOutcome
-from workflows.engine.store.records import InboxMessage, Query, Reset, Update
+from core.errors import UnusableValue
+from core.eventstore.kv import Delete
+from workflows.engine.run.received_events import (
+    ActivityOutcome,
+    record_message,
+    record_outcome,
+    record_timeout,
+    record_timer_fired,
+)
+from workflows.engine.store.draft import HistoryDraft
+from workflows.engine.store.execution_store import ExecutionStore
+from workflows.engine.store.keys import shard_of
+from workflows.engine.store.records import InboxMessage, Query, Reset, RunHead, Update
 from workflows.model.payloads import payload_bytes
 
 PORTION_MAX = 24
-"""Messages of one step, and as many ends of activities; each may cost two writes."""
+"""Messages of one step, and as many outcomes of activities; each may cost two writes."""
 
 PORTION_BYTES_MAX = 128 * 1024
-"""Of one step's messages, and as much of its ends of activities; one alone may be larger."""
+"""Bytes of one step's messages, and as many of its outcomes; a single one may be larger."""
 
 T = TypeVar("T")
 
 
 class InboxBatch(NamedTuple):
-    """What one step works on; ``mail``: the mail key was seen up to this revision.
+    """What one step processes; ``signal_revision``: that of the newest signal it may include.
 
-    ``fired``: timers that are due, and deadlines of the run as negative milliseconds.
-
-    ``is_whole`` False: more messages are waiting, which the code must see before it goes on.
+    ``fired``: ids of timers that are due, and timeouts of the run as negative milliseconds.
+    ``is_whole`` False: more messages wait, which must be recorded before the code runs.
     """
 
-    letters: list[InboxMessage]
+    messages: list[InboxMessage]
     outcomes: list[ActivityOutcome]
     fired: list[int]
-    mail: int
+    signal_revision: int
     is_whole: bool = True
 
 
@@ -42,54 +52,101 @@ class RunInbox:
     """In order of arrival."""
 
     def __init__(self) -> None:
-        self.letters: list[InboxMessage] = []
+        self.messages: list[InboxMessage] = []
         self.outcomes: list[ActivityOutcome] = []
         self.fired: list[int] = []
 
     def __bool__(self) -> bool:
-        return bool(self.letters or self.outcomes or self.fired)
+        return bool(self.messages or self.outcomes or self.fired)
 
     def take_reset(self) -> InboxMessage | None:
-        """A reset, which comes before everything else."""
-        found = next((each for each in self.letters if isinstance(each.message, Reset)), None)
-        if found is not None:
-            self.letters.remove(found)
-        return found
+        """A reset request, which comes before everything else."""
+        reset = next(
+            (message for message in self.messages if isinstance(message.body, Reset)), None
+        )
+        if reset is not None:
+            self.messages.remove(reset)
+        return reset
 
-    def take(self, mail: int) -> InboxBatch:
-        """A portion."""
-        asking = [each for each in self.letters if isinstance(each.message, Query | Update)]
-        telling = [each for each in self.letters if not isinstance(each.message, Query | Update)]
-        told, left = _portion(telling, lambda letter: letter.size)
-        asked, waiting = ([], asking) if left else _portion(asking, lambda letter: letter.size)
-        outcomes, later = _portion(self.outcomes, payload_bytes)
-        taken = InboxBatch([*told, *asked], outcomes, self.fired, mail, not left)
-        self.letters, self.outcomes, self.fired = [*left, *waiting], later, []
-        return taken
+    def take(self, signal_revision: int) -> InboxBatch:
+        """The next portion."""
+        calls = [message for message in self.messages if _is_call(message)]
+        others = [message for message in self.messages if not _is_call(message)]
+        taken, left = _portion(others, lambda message: message.size)
+        taken_calls, left_calls = (
+            ([], calls) if left else _portion(calls, lambda message: message.size)
+        )
+        outcomes, left_outcomes = _portion(self.outcomes, payload_bytes)
+        batch = InboxBatch(
+            [*taken, *taken_calls], outcomes, self.fired, signal_revision, is_whole=not left
+        )
+        self.messages, self.outcomes, self.fired = [*left, *left_calls], left_outcomes, []
+        return batch
 
-    def put_back(self, taken: InboxBatch) -> None:
-        """It is not in the history after all."""
-        self.letters = taken.letters + self.letters
-        self.outcomes = taken.outcomes + self.outcomes
-        self.fired = taken.fired + self.fired
+    def put_back(self, batch: InboxBatch) -> None:
+        """The step was not committed."""
+        self.messages = batch.messages + self.messages
+        self.outcomes = batch.outcomes + self.outcomes
+        self.fired = batch.fired + self.fired
 
-    def put_back_reset(self, letter: InboxMessage) -> None:
-        """It has not been decided yet."""
-        self.letters.insert(0, letter)
+    def put_back_reset(self, message: InboxMessage) -> None:
+        """The reset was not committed."""
+        self.messages.insert(0, message)
 
-    def take_letters(self) -> list[InboxMessage]:
-        """All messages, for whoever follows."""
-        letters, self.letters = self.letters, []
-        return letters
+    def take_messages(self) -> list[InboxMessage]:
+        """Remove and return all messages, for the run that follows."""
+        messages, self.messages = self.messages, []
+        return messages
+
+
+def record_batch(
+    store: ExecutionStore, head: RunHead, batch: InboxBatch, now_ms: int
+) -> HistoryDraft:
+    """A draft with the events of a batch; removes messages from it that cannot be recorded."""
+    while True:
+        draft = store.draft(head, now_ms)
+        unusable = _record_messages(store, draft, batch.messages)
+        if unusable is None:
+            break
+        batch.messages.remove(unusable)
+    for outcome in batch.outcomes:
+        record_outcome(draft, outcome)
+    for number in batch.fired:
+        if number > 0:
+            record_timer_fired(draft, number)
+        else:
+            record_timeout(draft, -number)
+    return draft
+
+
+def _record_messages(
+    store: ExecutionStore, draft: HistoryDraft, messages: Sequence[InboxMessage]
+) -> InboxMessage | None:
+    """Record messages; returns one that cannot be recorded: it is listed and stays stored."""
+    for message in messages:
+        draft.put(Delete(message.key))
+        try:
+            if draft.head.is_open:
+                record_message(draft, message.body)
+        except Exception as error:  # noqa: BLE001 - listed; the other messages are recorded
+            why = f"it cannot be recorded: {type(error).__name__}: {error}"
+            shard = shard_of(draft.head.workflow_id)
+            store.faults.note("message", message.key, why, UnusableValue.REMEDY, shard=shard)
+            return message
+    return None
+
+
+def _is_call(message: InboxMessage) -> bool:
+    return isinstance(message.body, Query | Update)
 
 
 def _portion(arrived: Sequence[T], size: Callable[[T], int]) -> tuple[list[T], list[T]]:
-    """The first of them, within the bounds but at least one, and the rest."""
+    """The first items within the limits, at least one, and the rest."""
     if len(arrived) <= 1:
         return list(arrived), []
     total = 0
-    for index, one in enumerate(arrived):
-        total += size(one)
+    for index, item in enumerate(arrived):
+        total += size(item)
         if index and (index == PORTION_MAX or total > PORTION_BYTES_MAX):
             return list(arrived[:index]), list(arrived[index:])
     return list(arrived), []

@@ -1,20 +1,23 @@
-"""One workflow task: the interpreter, warm or brought up from the history, and its decision.
+"""The interpreter of one run: replays the history when it is not cached, executes workflow tasks.
 
-The interpreter is thrown away whenever what it knows may differ from what is stored: after an error
-and when a transaction was not committed. It never writes.
+The interpreter is dropped whenever its state may differ from the store: after an error, and when a
+transaction was not committed. It writes nothing.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from core.errors import UnusableValue
+from workflows.api.definitions import Registry
 from workflows.engine.run.command_effects import apply_commands
+from workflows.engine.run.interpreter_cache import InterpreterCache
 from workflows.engine.store.draft import BYTES_MAX, WRITES_MAX, HistoryDraft
-from workflows.engine.store.history_reader import read_whole_history
+from workflows.engine.store.execution_store import ExecutionStore
 from workflows.engine.store.records import RunHead
-from workflows.engine.worker.interpreter_cache import WorkerContext
+from workflows.engine.telemetry import Telemetry
 from workflows.interpreter import Interpreter
 from workflows.model import limits
 from workflows.model.commands import UpdateRejection, UpdateRequest
@@ -25,66 +28,76 @@ from workflows.model.payloads import Payload
 TYPE_REMEDY = "run a worker that has it, or end the execution with `orbctl workflow terminate`"
 
 
-class WorkflowCode:
-    """The workflow code of one run, as far as it has been brought up."""
+class Interpreters(NamedTuple):
+    """What the interpreters of a worker share."""
 
-    def __init__(self, desk: WorkerContext) -> None:
-        self._desk = desk
+    registry: Registry
+    cache: InterpreterCache
+    telemetry: Telemetry
+
+
+class RunInterpreter:
+    """The workflow code of one run."""
+
+    def __init__(self, store: ExecutionStore, interpreters: Interpreters) -> None:
+        self._store = store
+        self._registry, self._cache, self._telemetry = interpreters
         self._interpreter: Interpreter | None = None
-        self._unfed: list[HistoryEvent] = []
+        self._unprocessed: list[HistoryEvent] = []
 
     def drop(self) -> None:
-        """Forget the interpreter; the next task replays the history."""
+        """Drop the interpreter; the next workflow task replays the history."""
         interpreter, self._interpreter = self._interpreter, None
-        self._unfed.clear()
-        self._desk.cache.forget(self)
+        self._unprocessed.clear()
+        self._cache.remove(self)
         if interpreter is not None:
             interpreter.close()
 
-    def committed(self, events: Sequence[HistoryEvent]) -> None:
-        """These are in the history now."""
-        if self._desk.cache.keeps_nothing:
+    def note_committed(self, events: Sequence[HistoryEvent]) -> None:
+        """These events were committed."""
+        if self._cache.keeps_nothing:
             self.drop()
         if self._interpreter is not None:
-            fed = self._interpreter.last_event_id
-            self._unfed.extend(event for event in events if event.event_id > fed)
+            processed = self._interpreter.last_event_id
+            self._unprocessed.extend(event for event in events if event.event_id > processed)
 
-    def check_type(self, stored: RunHead) -> None:
-        """Raises UnusableValue for a workflow type that this worker does not have."""
-        known = self._desk.registry.workflows
-        if stored.workflow_type not in known:
+    def check_type(self, head: RunHead) -> None:
+        """Raises UnusableValue for a workflow type that is not registered with this worker."""
+        known = self._registry.workflows
+        if head.workflow_type not in known:
             why = (
-                f"this worker has no workflow type {stored.workflow_type!r}; it has "
-                f"{', '.join(sorted(known)) or 'none'}"
+                f"workflow type {head.workflow_type!r} is not registered with this worker, which "
+                f"has {', '.join(sorted(known)) or 'none'}"
             )
-            key = self._desk.keys.open(stored.workflow_id)
+            key = self._store.keys.open(head.workflow_id)
             raise UnusableValue("open execution", key, why, TYPE_REMEDY)
 
-    async def bring_up(self, stored: RunHead) -> None:
-        """Make sure that the interpreter has all that is stored.
+    async def load(self, head: RunHead) -> None:
+        """Read the history unless the interpreter is cached.
 
-        Raises UnusableValue when that is not for this worker, StoreUnavailable.
+        Raises UnusableValue for a type or history that this worker cannot use, StoreUnavailable.
         """
-        desk = self._desk
-        self.check_type(stored)
+        self.check_type(head)
         if self._interpreter is not None:
-            desk.telemetry.warm()
+            self._telemetry.count_cache_hit()
         else:
-            interpreter = Interpreter(desk.registry)
             events: list[HistoryEvent] = []
-            if stored.next_event_id > 1:
-                desk.telemetry.cold()
-                events = await read_whole_history(desk.store, desk.keys, stored)
-            self._interpreter, self._unfed = interpreter, events
-        desk.cache.used(self, self.drop)
+            if head.next_event_id > 1:
+                self._telemetry.count_cache_miss()
+                events = await self._store.history(head)
+            self._interpreter, self._unprocessed = Interpreter(self._registry), events
+        self._cache.note_use(self, self.drop)
 
-    def run_task(
+    def execute_task(
         self, draft: HistoryDraft, updates: Sequence[UpdateRequest]
     ) -> Sequence[UpdateRejection]:
-        """Do a task on top of the draft's events. Raises WorkflowTaskError, LimitExceeded."""
-        assert self._interpreter is not None, "bring_up comes first"
+        """Execute a workflow task on top of the draft's events and add its commands to the draft.
+
+        ``load`` comes first. Raises WorkflowTaskError, LimitExceeded.
+        """
+        assert self._interpreter is not None, "load comes first"
         started_at = time.perf_counter()
-        head, desk = draft.head, self._desk
+        head, telemetry = draft.head, self._telemetry
         if head.next_event_id > limits.HISTORY_EVENTS_MAX:
             raise LimitExceeded(
                 f"the history has {head.next_event_id - 1} events, HISTORY_EVENTS_MAX is "
@@ -94,53 +107,54 @@ class WorkflowCode:
             head.next_event_id > limits.HISTORY_EVENTS_SUGGEST
             or head.history_bytes > limits.HISTORY_BYTES_SUGGEST
         )
-        if desk.telemetry.traces and self._interpreter.last_event_id == 0 and not self._unfed:
+        if telemetry.traces and not self._interpreter.last_event_id and not self._unprocessed:
             name = f"RunWorkflow:{head.workflow_type}"
-            desk.telemetry.moment(name, head.traceparent, {"workflow.id": head.workflow_id})
+            telemetry.record_span(name, head.traceparent, {"workflow.id": head.workflow_id})
         draft.add(WorkflowTaskStarted(draft.identity, head.history_bytes, suggest))
-        news = [*self._unfed, *draft.events]
-        self._unfed.clear()
-        decision = self._interpreter.activate(news, updates=updates)
+        events = [*self._unprocessed, *draft.events]
+        self._unprocessed.clear()
+        decision = self._interpreter.activate(events, updates=updates)
         draft.add(WorkflowTaskCompleted(draft.identity))
         apply_commands(draft, decision.commands)
-        _check_bounds(draft)
+        _check_limits(draft)
         draft.change(due=False)
-        desk.telemetry.task_done(head.workflow_type, time.perf_counter() - started_at)
+        telemetry.record_task(head.workflow_type, time.perf_counter() - started_at)
         return decision.rejections
 
     def query(self, name: str, args: Sequence[Payload]) -> Payload:
-        """The answer as of the last committed event. Raises QueryError, WorkflowTaskError."""
-        assert self._interpreter is not None, "bring_up comes first"
+        """The result as of the last committed event. Raises QueryError, WorkflowTaskError."""
+        assert self._interpreter is not None, "load comes first"
         try:
-            if self._unfed:
-                self._interpreter.activate(self._unfed)
-                self._unfed.clear()
+            if self._unprocessed:
+                self._interpreter.activate(self._unprocessed)
+                self._unprocessed.clear()
             return self._interpreter.query(name, args)
         except WorkflowTaskError:
-            self.drop()  # what failed once is worthless for the next task
+            self.drop()  # its state is undefined after a failed task
             raise
 
 
-def _check_bounds(draft: HistoryDraft) -> None:
+def _check_limits(draft: HistoryDraft) -> None:
+    """Raises LimitExceeded."""
     head = draft.head
     if head.next_event_id - 1 > limits.HISTORY_EVENTS_MAX and head.is_open:
         raise LimitExceeded(
             f"the task would make a history of {head.next_event_id - 1} events, "
-            f"HISTORY_EVENTS_MAX is {limits.HISTORY_EVENTS_MAX}: continue as new before"
+            f"HISTORY_EVENTS_MAX is {limits.HISTORY_EVENTS_MAX}: continue as new earlier"
         )
-    writes, size = draft.weight
+    writes, size = draft.size
     if writes > WRITES_MAX:
         raise LimitExceeded(
-            f"one task addresses {writes} other executions and records, WRITES_MAX is "
-            f"{WRITES_MAX}: await some of them before asking for more"
+            f"one task makes {writes} writes to other executions and records, WRITES_MAX is "
+            f"{WRITES_MAX}: await some of them before requesting more"
         )
     if size > BYTES_MAX:
         raise LimitExceeded(
             f"one task writes {size} bytes, BYTES_MAX is {BYTES_MAX}: pass references, "
-            "or await some activities before asking for more"
+            "or await some activities before requesting more"
         )
     if head.history_bytes > limits.HISTORY_BYTES_MAX and head.is_open:
         raise LimitExceeded(
             f"the history has {head.history_bytes} bytes, HISTORY_BYTES_MAX is "
-            f"{limits.HISTORY_BYTES_MAX}: continue as new before"
+            f"{limits.HISTORY_BYTES_MAX}: continue as new earlier"
         )

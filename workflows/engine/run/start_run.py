@@ -1,4 +1,4 @@
-"""How a run begins: its head and first event, for starts, children and continued runs. Pure."""
+"""The first head and event of a run: for starts, children and continued runs. Pure."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from workflows.model.policies import ExecutionStatus
 
 
 def deadline_ms(start_ms: int, seconds: float) -> int:
-    """When a bound of ``seconds`` after ``start_ms`` is reached; 0 for none."""
+    """When a timeout of ``seconds`` after ``start_ms`` is due, in ms since 1970; 0: none."""
     return start_ms + round(seconds * 1000) if seconds else 0
 
 
 def reserved_head(started: WorkflowExecutionStarted, now_ms: int) -> RunHead:
-    """The head that takes the id: no event yet, the start lies in the inbox."""
+    """The head that reserves the id: it has no event yet, the start is in the inbox."""
     return RunHead(
         started.workflow_id,
         started.run_id,
@@ -32,10 +32,10 @@ def reserved_head(started: WorkflowExecutionStarted, now_ms: int) -> RunHead:
     )
 
 
-def begun(
+def continued_run(
     started: WorkflowExecutionStarted, now_ms: int, execution_deadline_ms: int = 0
 ) -> tuple[RunHead, HistoryEvent]:
-    """Head and first event of a run that goes on from another one."""
+    """Head and first event of a run that continues another one as new."""
     head = reserved_head(started, now_ms)._replace(next_event_id=2)
     if execution_deadline_ms:
         head = head._replace(execution_deadline_ms=execution_deadline_ms)

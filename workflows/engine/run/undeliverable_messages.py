@@ -1,12 +1,13 @@
-"""Messages to an id without an open run: refused, told so, or answered from a closed run."""
+"""Messages to an id without an open run: deleted, with a notification or reply to the sender."""
 
 from __future__ import annotations
 
 from core.errors import ExecutionNotFound
 from core.eventstore.kv import Delete, Put, Unchanged
-from workflows.engine.run.call_replies import refusal, write_reply
-from workflows.engine.run.run_interpreter import WorkflowCode
+from workflows.engine.run.call_replies import ReplyWriter, rejection
+from workflows.engine.run.run_interpreter import Interpreters, RunInterpreter
 from workflows.engine.store.draft import PendingReply
+from workflows.engine.store.execution_store import ExecutionStore
 from workflows.engine.store.history_reader import find_run, read_heads
 from workflows.engine.store.keys import new_id
 from workflows.engine.store.records import (
@@ -24,7 +25,6 @@ from workflows.engine.store.records import (
     Update,
     encode_message,
 )
-from workflows.engine.worker.interpreter_cache import WorkerContext
 from workflows.model.errors import WorkflowError
 from workflows.model.policies import ExecutionStatus, IdReusePolicy
 
@@ -32,7 +32,7 @@ NO_RUN = "there is no open execution of that id"
 
 
 def reuse_allowed(policy: IdReusePolicy, last: ExecutionStatus | None) -> bool:
-    """Whether an id may be used again after a run that closed like this; None: there was none."""
+    """Whether an id may be used again after a run with status ``last``; None: there was none."""
     if last is None or policy is IdReusePolicy.ALLOW_DUPLICATE:
         return True
     if policy is IdReusePolicy.REJECT_DUPLICATE:
@@ -40,51 +40,76 @@ def reuse_allowed(policy: IdReusePolicy, last: ExecutionStatus | None) -> bool:
     return last not in {ExecutionStatus.COMPLETED, ExecutionStatus.CONTINUED_AS_NEW}
 
 
-async def may_start(desk: WorkerContext, start: Start) -> bool:
+async def may_start(store: ExecutionStore, start: Start) -> bool:
     """Whether the closed runs of an id allow a child under it. Raises StoreUnavailable."""
     if start.reuse is IdReusePolicy.ALLOW_DUPLICATE:
         return True
-    _, closed = await read_heads(desk.store, desk.keys, start.started.workflow_id)
+    _, closed = await read_heads(store.kv, store.keys, start.started.workflow_id)
     return reuse_allowed(start.reuse, closed[-1].status if closed else None)
 
 
-async def answer_stranger(
-    desk: WorkerContext, fence: Unchanged, letter: InboxMessage
-) -> InboxMessage | None:
-    """Take the message away and tell its sender; a reset of a closed run is handed back."""
-    message = letter.message
-    _, workflow_id, _ = desk.keys.inbox_name(letter.key)
-    if isinstance(message, Reset):
-        return letter
-    if isinstance(message, Query):
-        reply = await _ask_closed(desk, workflow_id, message)
-        write_reply(desk, PendingReply(letter.name, message.lease, reply))
-    elif isinstance(message, Update):
-        write_reply(desk, PendingReply(letter.name, message.lease, refusal(NO_RUN)))
-    writes: list[Delete | Put] = [Delete(letter.key)]
-    told = _told(message)
-    if told is not None:
-        receiver, news = told
-        key = desk.keys.inbox(receiver, new_id(desk.clock.now_ms()))
-        writes.append(Put(key, encode_message(news)))
-    await desk.committer.propose([fence], writes)
-    return None
+class UndeliverableMessages:
+    """Handles the messages of a worker whose ids have no open run."""
+
+    def __init__(
+        self, store: ExecutionStore, interpreters: Interpreters, replies: ReplyWriter
+    ) -> None:
+        self._store = store
+        self._interpreters = interpreters
+        self._replies = replies
+
+    async def reject(self, fence: Unchanged, message: InboxMessage) -> bool:
+        """Delete the message and notify its sender. False for a reset, which is left alone.
+
+        A query is answered from the newest closed run. Raises SessionLost, StoreUnavailable.
+        """
+        store, body = self._store, message.body
+        _, workflow_id, _ = store.keys.inbox_parts(message.key)
+        if isinstance(body, Reset):
+            return False
+        if isinstance(body, Query):
+            reply = await self._query_closed(workflow_id, body)
+            self._replies.write(PendingReply(message.message_id, body.lease, reply))
+        elif isinstance(body, Update):
+            reply = rejection(NO_RUN)
+            self._replies.write(PendingReply(message.message_id, body.lease, reply))
+        writes: list[Delete | Put] = [Delete(message.key)]
+        notification = _notification(body)
+        if notification is not None:
+            receiver, event = notification
+            key = store.keys.inbox(receiver, new_id(store.clock.now_ms()))
+            writes.append(Put(key, encode_message(event)))
+        await store.committer.propose([fence], writes)
+        return True
+
+    async def _query_closed(self, workflow_id: str, query: Query) -> Reply:
+        """The reply of the newest closed run."""
+        code = RunInterpreter(self._store, self._interpreters)
+        try:
+            head = await find_run(self._store.kv, self._store.keys, workflow_id)
+            await code.load(head)
+            return Reply(code.query(query.name, query.args))
+        except (ExecutionNotFound, WorkflowError) as error:
+            return rejection(str(error), type(error).__name__)
+        finally:
+            code.drop()
 
 
-def _told(message: Message) -> tuple[str, Message] | None:
-    match message:
-        case Start() if message.started.parent is not None:
-            parent = message.started.parent
-            why = f"the id {message.started.workflow_id} is taken"
-            news = ChildEvent(
+def _notification(body: Message) -> tuple[str, Message] | None:
+    """Who is notified of an undeliverable message, and with what."""
+    match body:
+        case Start() if body.started.parent is not None:
+            parent = body.started.parent
+            why = f"the id {body.started.workflow_id} is taken"
+            event = ChildEvent(
                 parent.child_id,
                 "",
                 ExecutionStatus.FAILED,
                 why,
                 parent_run_id=parent.run_id,
-                workflow_id=message.started.workflow_id,
+                workflow_id=body.started.workflow_id,
             )
-            return parent.workflow_id, news
+            return parent.workflow_id, event
         case Signal(sender=Sender() as sender):
             return sender.workflow_id, ExternalEvent(
                 sender.request_id, "signal", NO_RUN, sender.run_id
@@ -94,16 +119,3 @@ def _told(message: Message) -> tuple[str, Message] | None:
                 sender.request_id, "cancel", NO_RUN, sender.run_id
             )
     return None
-
-
-async def _ask_closed(desk: WorkerContext, workflow_id: str, query: Query) -> Reply:
-    """A closed run answers as it was in the end."""
-    code = WorkflowCode(desk)
-    try:
-        head = await find_run(desk.store, desk.keys, workflow_id)
-        await code.bring_up(head)
-        return Reply(code.query(query.name, query.args))
-    except (ExecutionNotFound, WorkflowError) as error:
-        return refusal(str(error), type(error).__name__)
-    finally:
-        code.drop()

@@ -1,7 +1,7 @@
-"""One transaction in the making: events, the head they lead to, and what goes with them.
+"""The draft of one transaction: new events, the head that follows from them, and other writes.
 
-Intake and effects write into a draft; the execution commits it as a whole or throws it away as a
-whole. A draft reads nothing and waits for nothing.
+Received events and commands are added to a draft; the execution commits all of it or none. A draft
+reads nothing and waits for nothing.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from workflows.model.limits import PAYLOAD_WARN_BYTES
 from workflows.model.policies import ExecutionStatus, ParentClosePolicy
 
 WRITES_MAX = 110
-"""Of one workflow task; a transaction of etcd takes 128, some are the engine's own."""
+"""Writes of one workflow task; a transaction of etcd takes 128, and the engine adds its own."""
 
 BYTES_MAX = 640 * 1024
-"""Of one workflow task's events and messages; a transaction of etcd takes 1.5 MiB."""
+"""Bytes of one workflow task's events and messages; a transaction of etcd takes 1.5 MiB."""
 
 
 class PendingReply(NamedTuple):
     """A reply to write once the draft is committed."""
 
-    message: str
+    message_id: str
     lease: int
     reply: Reply
 
 
 class RunClosure(NamedTuple):
-    """How a run ends."""
+    """How a run closes."""
 
     status: ExecutionStatus
     result: object = None
@@ -51,7 +51,7 @@ class RunClosure(NamedTuple):
 
 
 class HistoryDraft:
-    """Begins at a head; ``now_ms`` never goes back behind the run's last event."""
+    """Starts at a head. ``now_ms`` is never before the run's last event."""
 
     def __init__(
         self, keys: WorkflowKeys, head: RunHead, now_ms: int, *, identity: str = ""
@@ -63,11 +63,11 @@ class HistoryDraft:
         self.now_ms = max(now_ms, head.last_ms)
         self.identity = identity
         self.events: list[ev.HistoryEvent] = []
-        self._extra: dict[bytes, Write] = {}
-        self.answers: list[PendingReply] = []
-        self.launch: list[ev.ActivityTaskScheduled] = []
-        self.stop: list[int] = []
-        self.again: list[int] = []
+        self._writes: dict[bytes, Write] = {}
+        self.replies: list[PendingReply] = []
+        self.activities_to_start: list[ev.ActivityTaskScheduled] = []
+        self.activities_to_cancel: list[int] = []
+        self.activities_to_restart: list[int] = []
         self.successor: RunHead | None = None
         self.successor_events: list[ev.HistoryEvent] = []
         self._first = head.next_event_id
@@ -75,10 +75,10 @@ class HistoryDraft:
 
     @property
     def head(self) -> RunHead:
-        """The head as it will be.
+        """The head after all changes.
 
-        It has some thirty fields, and a task changes most of those that it changes more than once:
-        changes are put together, and made when somebody looks.
+        A workflow task changes some fields many times: changes are collected, and applied when the
+        head is read.
         """
         if self._changes:
             self._head = self._head._replace(**self._changes)
@@ -87,8 +87,8 @@ class HistoryDraft:
 
     @property
     def is_empty(self) -> bool:
-        """Nothing would be written."""
-        return not (self.events or self._extra)
+        """Whether nothing would be written."""
+        return not (self.events or self._writes)
 
     def add(self, attributes: ev.Attributes) -> ev.HistoryEvent:
         """Append one event."""
@@ -99,29 +99,29 @@ class HistoryDraft:
         self._changes["last_ms"] = self.now_ms
         return event
 
-    def change(self, **fields: Any) -> None:  # noqa: ANN401 - the fields of Head
-        """Change the head."""
+    def change(self, **fields: Any) -> None:  # noqa: ANN401 - the fields of RunHead
+        """Change fields of the head."""
         self._changes.update(fields)
 
     def put(self, write: Write) -> None:
-        """Write something along with the head; of several writes of a key the last one counts."""
-        self._extra[write.key if isinstance(write, Put) else write.start] = write
+        """Add a write; it replaces an earlier one of the same key."""
+        self._writes[write.key if isinstance(write, Put) else write.start] = write
 
     def send(self, workflow_id: str, message: Message) -> None:
         """Put a message into an execution's inbox."""
-        key = self.keys.inbox(workflow_id, new_id(self.now_ms, len(self._extra)))
+        key = self.keys.inbox(workflow_id, new_id(self.now_ms, len(self._writes)))
         self.put(Put(key, encode_message(message)))
 
-    def forget_attempt(self, activity_id: int) -> None:
-        """The attempt's record is not needed any more."""
+    def delete_attempt(self, activity_id: int) -> None:
+        """Delete the stored attempt of an activity."""
         head = self.head
         self.put(Delete(self.keys.attempt(head.workflow_id, head.run_id, activity_id)))
 
     def close(self, closing: RunClosure) -> None:
-        """End the run: tell the parent, and the children as they were promised."""
+        """Close the run: notify its parent, and treat its children by their close policy."""
         head = self.head
         if head.parent is not None and closing.status is not ExecutionStatus.CONTINUED_AS_NEW:
-            news = ChildEvent(
+            event = ChildEvent(
                 head.parent.child_id,
                 head.run_id,
                 closing.status,
@@ -130,17 +130,17 @@ class HistoryDraft:
                 parent_run_id=head.parent.run_id,
                 workflow_id=head.workflow_id,
             )
-            self.send(head.parent.workflow_id, news)
+            self.send(head.parent.workflow_id, event)
         reason = f"its parent {head.workflow_id} is {closing.status.value}"
         for child in head.children:
             parents = () if child.run_id else (head.run_id, *head.bases)
             if child.policy is ParentClosePolicy.TERMINATE:
-                end = Terminate(reason, run_id=child.run_id, parents=parents)
-                self.send(child.workflow_id, end)
+                terminate = Terminate(reason, run_id=child.run_id, parents=parents)
+                self.send(child.workflow_id, terminate)
             elif child.policy is ParentClosePolicy.REQUEST_CANCEL:
-                ask = RequestCancel(reason, run_id=child.run_id, parents=parents)
-                self.send(child.workflow_id, ask)
-        self.stop.extend(head.activities)
+                cancel = RequestCancel(reason, run_id=child.run_id, parents=parents)
+                self.send(child.workflow_id, cancel)
+        self.activities_to_cancel.extend(head.activities)
         self.change(
             status=closing.status,
             result=closing.result,
@@ -154,36 +154,36 @@ class HistoryDraft:
             children=(),
         )
 
-    def seal(self) -> None:
-        """Encode the new events; the head knows how long the history is from here on."""
+    def encode(self) -> None:
+        """Encode the new events, and add their bytes to the head."""
         if self._segment is None and self.events:
             self._segment = encode_history(self.events)
             self.change(history_bytes=self.head.history_bytes + len(self._segment))
 
     @property
-    def heavy(self) -> list[tuple[ev.HistoryEvent, int]]:
-        """Events with payloads that belong elsewhere, and their bytes."""
+    def large_events(self) -> list[tuple[ev.HistoryEvent, int]]:
+        """Events of at least ``PAYLOAD_WARN_BYTES``, and their bytes."""
         if len(self._segment or b"") < PAYLOAD_WARN_BYTES:
             return []
         sizes = ((event, len(encode_event(event))) for event in self.events)
         return [(event, size) for event, size in sizes if size >= PAYLOAD_WARN_BYTES]
 
     @property
-    def weight(self) -> tuple[int, int]:
+    def size(self) -> tuple[int, int]:
         """(writes, bytes) of the transaction."""
-        self.seal()
-        sizes = (len(write.value) for write in self._extra.values() if isinstance(write, Put))
-        return len(self._extra), sum(sizes) + len(self._segment or b"")
+        self.encode()
+        sizes = (len(write.value) for write in self._writes.values() if isinstance(write, Put))
+        return len(self._writes), sum(sizes) + len(self._segment or b"")
 
     def guards(self, fence: Unchanged, revision: int) -> list[Guard]:
-        """The shard is still ours, and the head is as the draft found it."""
+        """The shard is still owned, and the head has not changed since the draft started."""
         return [fence, Unchanged(self.keys.open(self.head.workflow_id), revision)]
 
     def writes(self) -> list[Write]:
-        """Everything, in one transaction."""
-        self.seal()
+        """All writes of the transaction."""
+        self.encode()
         head, keys = self.head, self.keys
-        writes = list(self._extra.values())
+        writes = list(self._writes.values())
         if self._segment is not None:
             writes.append(
                 Put(keys.event(head.workflow_id, head.run_id, self._first), self._segment)

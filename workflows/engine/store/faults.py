@@ -1,7 +1,7 @@
 """Stored values that this worker cannot use: which ones, why, and what to do about each.
 
 A fault belongs to one key. The object of that key is left alone, everything else goes on, and after
-``LOOK_AGAIN_S`` the key is read again. They are reported to the registry of the process
+``RETRY_UNUSABLE_S`` the key is read again. They are reported to the registry of the process
 (``core.eventstore.faults``), whose metric, health and commands show them.
 """
 
@@ -15,7 +15,7 @@ from core.eventstore.keys import Keys
 from core.eventstore.kinds import key_text
 from workflows.model.errors import LimitExceeded
 
-LOOK_AGAIN_S = 60.0
+RETRY_UNUSABLE_S = 60.0
 """Between two reads of a value that could not be used."""
 
 UNREADABLE = (LogCorrupt, ValueError, RecursionError)

@@ -113,7 +113,7 @@ def attempts_of(
     wanted, found = set(pending), {}
     for kv in kvs:
         try:
-            _, activity_id = keys.attempt_name(kv.key)
+            _, activity_id = keys.attempt_parts(kv.key)
             if activity_id not in wanted:
                 continue
             attempt = ATTEMPT.decode(kv.value)

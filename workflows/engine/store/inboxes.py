@@ -25,7 +25,7 @@ async def check_inbox(
     if (await store.read([count_inbox(keys, workflow_id)])).ranges[0].count < most:
         return
     found = (await store.read([Get(*keys.inbox_of(workflow_id), keys_only=True)])).ranges[0].kvs
-    count = sum(keys.inbox_name(kv.key)[1] == workflow_id for kv in found)
+    count = sum(keys.inbox_parts(kv.key)[1] == workflow_id for kv in found)
     if count >= most:
         raise LimitExceeded(
             f"{count} messages wait for {workflow_id}, INBOX_MESSAGES_MAX is {most}: see with "

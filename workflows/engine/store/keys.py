@@ -1,20 +1,21 @@
-"""Where executions lie: every key of the engine is made and read here.
+"""Every key of the engine is built and parsed here.
 
-    workflow/<queue>/wake/inbox/<shard>/<id>/<message>   what reaches an execution from outside
-    workflow/<queue>/wake/mail/<shard>/<id>              changes with every signal of a client
-    workflow/<queue>/wake/owner/<shard>                  who owns the shard, under a lease
-    workflow/<queue>/wake/worker/<name>                  who is there, under a lease
+    workflow/<queue>/wake/inbox/<shard>/<id>/<message>   a message to an execution
+    workflow/<queue>/wake/mail/<shard>/<id>              signal fence: rewritten with every signal
+    workflow/<queue>/wake/owner/<shard>                  the owner of the shard, under its lease
+    workflow/<queue>/wake/worker/<name>                  a worker that runs, under its lease
     workflow/<queue>/open/<shard>/<id>                   head of the open run of an id
     workflow/<queue>/closed/<shard>/<id>/<run>           head of a closed run, until retention
     workflow/<queue>/event/<shard>/<run>/<first event>   segment: the events of one transaction
     workflow/<queue>/attempt/<shard>/<run>/<event>       an activity after its first attempt
-    workflow/<queue>/reply/<message>                     answer to a query or update, under a lease
-    workflow/<queue>/commit/<session>                    fence and settling point of one process
+    workflow/<queue>/reply/<message>                     reply to a query or update, under a lease
+    workflow/<queue>/commit/<session>                    the fence of one process
     workflow/<queue>/type/<name>                         a workflow type that a worker has had
 
-Shards are two hexadecimal digits, event ids eight, runs and messages are time-ordered hexadecimal
-ids of 32. An id may hold "/", so it is cut from the right. Everything a worker watches begins with
-``wake/``: one watch over one range, and none of its own writes of heads and histories come back.
+Shards have two hexadecimal digits, event ids eight; ids of runs and messages have 32 and sort by
+time. A workflow id may contain "/", so keys are parsed from the right. Everything that a worker
+watches begins with ``wake/``: one watch of one range, which does not return the worker's own writes
+of heads and histories.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ from core.eventstore.keys import Keys, check_name, range_end
 from workflows.model.ids import ID_RULE, is_id
 
 SHARDS = 16
-"""Executions are hashed into this many shards; part of the layout, so it never changes."""
+"""Executions are hashed into this many shards. It is part of the keys, so it never changes."""
 
-SHARDS_KNOWN_MAX = 4_096
-"""Ids whose shard is remembered: every key of an execution asks for it."""
+SHARD_CACHE_MAX = 4_096
+"""Workflow ids whose shard is cached: every key of an execution contains it."""
 
 DEFAULT_QUEUE = "default"
 RUN_ID_CHARS = 32
-"""Of a run or message id."""
+"""Characters of a run or message id."""
 
 _TAIL = 1 + RUN_ID_CHARS
 """A slash and a run or message id."""
@@ -44,24 +45,24 @@ Range = tuple[bytes, bytes]
 
 
 def check_id(workflow_id: str) -> str:
-    """The id, if it can name an execution. Raises BadInput."""
+    """Return a valid workflow id unchanged. Raises BadInput."""
     if not is_id(workflow_id):
         raise BadInput(
-            f"{workflow_id[:64]!r} is no workflow id",
+            f"{workflow_id[:64]!r} is not a valid workflow id",
             subject="workflow id",
             remedy=f"use {ID_RULE}",
         )
     return workflow_id
 
 
-@lru_cache(SHARDS_KNOWN_MAX)
+@lru_cache(SHARD_CACHE_MAX)
 def shard_of(workflow_id: str) -> int:
     """The shard of an execution; the same in every process and version."""
     return blake2b(workflow_id.encode(), digest_size=1).digest()[0] % SHARDS
 
 
 def new_id(now_ms: int, order: int = 0) -> str:
-    """A run or message id: 12 digits of time, 4 of an order within it, 16 random ones."""
+    """A run or message id: 12 digits of milliseconds, 4 of ``order``, 16 random ones."""
     return f"{now_ms & 0xFFFFFFFFFFFF:012x}{order & 0xFFFF:04x}{secrets.token_hex(8)}"
 
 
@@ -86,20 +87,20 @@ class WorkflowKeys:
         return self.root + f"wake/inbox/{shard:02x}/{workflow_id}/{message}".encode()
 
     def inbox_of(self, workflow_id: str) -> Range:
-        """[start, end) of the messages to an execution; those to longer ids may lie in it too."""
+        """[start, end) of the messages to an execution; may include those to longer ids."""
         prefix = self.inbox(workflow_id, "")
         return prefix, range_end(prefix)
 
-    def mail(self, workflow_id: str) -> bytes:
-        """Written with every signal of a client: closing a run compares it, so none is lost."""
+    def signal_fence(self, workflow_id: str) -> bytes:
+        """Rewritten with every signal of a client; closing a run compares it, so none is lost."""
         return self.root + f"wake/mail/{shard_of(workflow_id):02x}/{workflow_id}".encode()
 
     def owner(self, shard: int) -> bytes:
-        """Who owns a shard."""
+        """The owner of a shard."""
         return self.root + b"wake/owner/%02x" % shard
 
     def worker(self, name: str) -> bytes:
-        """A worker that is there."""
+        """A worker that runs."""
         return self.root + f"wake/worker/{name}".encode()
 
     def open(self, workflow_id: str) -> bytes:
@@ -115,23 +116,23 @@ class WorkflowKeys:
         return self.root + f"event/{shard_of(workflow_id):02x}/{run_id}/{first:08x}".encode()
 
     def attempt(self, workflow_id: str, run_id: str, event_id: int) -> bytes:
-        """The state of an activity that is not in its first attempt."""
+        """The state of an activity after its first attempt."""
         return self.root + f"attempt/{shard_of(workflow_id):02x}/{run_id}/{event_id:08x}".encode()
 
     def reply(self, message: str) -> bytes:
-        """The answer to a query or update."""
+        """The reply to a query or update."""
         return self.root + f"reply/{message}".encode()
 
     def commit(self, session: str) -> bytes:
-        """Fence and settling point of a session."""
+        """The fence of a session: every transaction of the session rewrites it."""
         return self.root + f"commit/{session}".encode()
 
     def type(self, name: str) -> bytes:
-        """A workflow type that workers have; its value is never read."""
+        """A workflow type that a worker has had; the value is not read."""
         return self.root + f"type/{name}".encode()
 
-    def room(self, kind: str, shard: int | None = None) -> Range:
-        """[start, end) of a kind of keys, of one shard or of all."""
+    def range_of(self, kind: str, shard: int | None = None) -> Range:
+        """[start, end) of one kind of keys, in one shard or in all."""
         tail = "" if shard is None else f"{shard:02x}/"
         prefix = self.root + f"{kind}/{tail}".encode()
         return prefix, range_end(prefix)
@@ -147,34 +148,34 @@ class WorkflowKeys:
         return prefix, range_end(prefix)
 
     def closed_runs(self, workflow_id: str) -> Range:
-        """[start, end) in which the closed runs of an id lie, oldest first.
+        """[start, end) of the closed runs of an id, oldest first.
 
-        Runs of longer ids may lie in it too; ``closed_name`` tells them apart.
+        May include runs of longer ids; ``closed_parts`` returns the id of each.
         """
         prefix = self.closed(workflow_id, "")
         return prefix, range_end(prefix)
 
-    def inbox_name(self, key: bytes) -> tuple[int, str, str]:
+    def inbox_parts(self, key: bytes) -> tuple[int, str, str]:
         """(shard, workflow id, message) of an inbox key."""
         start = len(self.root) + len("wake/inbox/")
         shard = int(key[start : start + 2], 16)
         return shard, key[start + 3 : -_TAIL].decode(), key[-_TAIL + 1 :].decode()
 
-    def mail_name(self, key: bytes) -> tuple[int, str]:
-        """(shard, workflow id) of a mail key."""
+    def signal_fence_parts(self, key: bytes) -> tuple[int, str]:
+        """(shard, workflow id) of a signal fence."""
         start = len(self.root) + len("wake/mail/")
         return int(key[start : start + 2], 16), key[start + 3 :].decode()
 
-    def open_name(self, key: bytes) -> str:
+    def open_id(self, key: bytes) -> str:
         """The workflow id of an open head's key."""
         return key[len(self.root) + len("open/00/") :].decode()
 
-    def closed_name(self, key: bytes) -> tuple[str, str]:
+    def closed_parts(self, key: bytes) -> tuple[str, str]:
         """(workflow id, run) of a closed head's key."""
         start = len(self.root) + len("closed/00/")
         return key[start:-_TAIL].decode(), key[-_TAIL + 1 :].decode()
 
-    def attempt_name(self, key: bytes) -> tuple[str, int]:
+    def attempt_parts(self, key: bytes) -> tuple[str, int]:
         """(run, event id) of an attempt's key."""
         run_id, event_id = key[len(self.root) + len("attempt/00/") :].decode().split("/")
         return run_id, int(event_id, 16)

@@ -1,8 +1,8 @@
 """What the engine stores beside histories: heads, messages, attempts, replies.
 
-Plain named tuples, encoded as msgpack arrays with a version first (``core.eventstore.codec``). New
-fields go to the end, with a default. A message is stored with the name of its kind, so that kinds
-can be added.
+Named tuples, encoded as msgpack arrays that begin with a version (``core.eventstore.codec``). New
+fields are added at the end, with a default. A message is stored with the name of its class, so
+that classes can be added.
 """
 
 # ruff: noqa: RUF012 - a mapping defaults to {}; no record is ever changed in place
@@ -21,7 +21,7 @@ from workflows.model.policies import ExecutionStatus, IdReusePolicy, ParentClose
 
 
 class ChildRecord(NamedTuple):
-    """A child that has not closed; ``run_id`` "" until it has told that it started."""
+    """A child that has not closed; ``run_id`` is "" until its start was reported."""
 
     child_id: int
     workflow_id: str
@@ -30,20 +30,20 @@ class ChildRecord(NamedTuple):
 
 
 class Timer(NamedTuple):
-    """A timer that has not fired: due at ``fire_ms`` by the wall clock of its start."""
+    """A timer that has not fired; due at ``fire_ms``, by the wall clock when it was started."""
 
     timer_id: int
     fire_ms: int
 
 
 class RunHead(NamedTuple):
-    """Where a run stands: written with every change of its history, in one transaction.
+    """The state of a run, written in one transaction with every change of its history.
 
-    ``next_event_id`` 1: no task has been done yet, the start lies in the inbox. ``due``: something
-    is in the history that the workflow's code has not been told yet. ``activities``, ``timers`` and
-    ``children`` are what is pending, so that a new owner goes on without reading histories.
-    ``result`` and ``failure`` are those of a closed run. ``bases``: the runs whose histories a
-    reset run goes on from; what they have begun may still be its own.
+    ``next_event_id`` 1: no workflow task was executed yet, the start is in the inbox. ``due``: the
+    history has events that the workflow's code has not processed. ``activities``, ``timers`` and
+    ``children`` are pending, so that a new owner continues without reading histories. ``result``
+    and ``failure`` belong to a closed run. ``bases``: the runs whose histories a reset run
+    continues; children and requests of these may still be pending. Times: ms since 1970.
     """
 
     workflow_id: str
@@ -79,15 +79,15 @@ class RunHead(NamedTuple):
 
     @property
     def is_open(self) -> bool:
-        """Whether something can still happen to it."""
+        """Whether the run has not closed."""
         return self.status in {ExecutionStatus.RUNNING, ExecutionStatus.PAUSED}
 
 
 class Attempt(NamedTuple):
-    """An activity after its first attempt, or with progress to keep.
+    """The stored state of an activity after its first attempt, or with heartbeat details.
 
-    ``attempt`` is the number of the next or present one, not before ``not_before_ms``;
-    ``details`` came with the last heartbeat.
+    ``attempt``: the number of the next or current attempt, which starts at ``not_before_ms`` at the
+    earliest; ``details``: those of the last heartbeat.
     """
 
     attempt: int
@@ -100,7 +100,7 @@ class Attempt(NamedTuple):
 
 
 class Start(NamedTuple):
-    """Begin a run. From a client the head is there already (``reserved``); a parent asks only."""
+    """Start a run. A client has already written the head (``reserved``), a parent has not."""
 
     started: WorkflowExecutionStarted
     reserved: bool
@@ -109,7 +109,7 @@ class Start(NamedTuple):
 
 
 class Signal(NamedTuple):
-    """A signal; ``sender`` is told when it is in the history."""
+    """A signal; ``sender`` is notified once it is in the history."""
 
     name: str
     args: tuple[Payload, ...] = ()
@@ -121,7 +121,7 @@ class Signal(NamedTuple):
 
 
 class Sender(NamedTuple):
-    """The execution that waits for an answer, and its number of the request."""
+    """The execution that waits for the outcome, and its id of the request."""
 
     workflow_id: str
     run_id: str
@@ -129,7 +129,7 @@ class Sender(NamedTuple):
 
 
 class RequestCancel(NamedTuple):
-    """Ask the run to end in an orderly way. ``parents``: see ``Terminate``."""
+    """Request cancellation of the run. ``parents``: see ``Terminate``."""
 
     reason: str = ""
     identity: str = ""
@@ -139,10 +139,10 @@ class RequestCancel(NamedTuple):
 
 
 class Terminate(NamedTuple):
-    """End the run; its code is not asked.
+    """End the run without running its code.
 
-    ``parents``, where given: runs of which one must have begun it. A parent that ends before it
-    has heard of its child's start knows nothing else that tells its child from a stranger.
+    ``parents``, if given: one of these runs must have started it. A parent that closes before its
+    child's start was reported does not know the child's run id.
     """
 
     reason: str
@@ -152,14 +152,14 @@ class Terminate(NamedTuple):
 
 
 class Retry(NamedTuple):
-    """Let a paused run go on; the attempts of its activity begin again."""
+    """Resume a paused run; the attempts of its activities start again."""
 
     reason: str = ""
     identity: str = ""
 
 
 class Reset(NamedTuple):
-    """Go on in a new run from the history up to ``event_id``."""
+    """Continue in a new run from the history up to ``event_id``."""
 
     run_id: str
     event_id: int
@@ -169,7 +169,7 @@ class Reset(NamedTuple):
 
 
 class Query(NamedTuple):
-    """Ask the code; the answer lies at the message's reply key under ``lease``."""
+    """Query the code; the reply is written to the message's reply key under ``lease``."""
 
     name: str
     args: tuple[Payload, ...] = ()
@@ -177,7 +177,7 @@ class Query(NamedTuple):
 
 
 class Update(NamedTuple):
-    """Ask the code to change something; ``lease`` as of a query."""
+    """Update the execution; ``lease`` as in ``Query``."""
 
     update_id: str
     name: str
@@ -187,9 +187,9 @@ class Update(NamedTuple):
 
 
 class ChildEvent(NamedTuple):
-    """A child started (RUNNING), could not start (``refused``) or closed.
+    """A child started (RUNNING), could not be started (``refused``: why) or closed.
 
-    ``child_id`` is the number that the parent's run ``parent_run_id`` gave it.
+    ``child_id``: its id in the parent's run ``parent_run_id``.
     """
 
     child_id: int
@@ -203,7 +203,7 @@ class ChildEvent(NamedTuple):
 
 
 class ExternalEvent(NamedTuple):
-    """What became of a signal or cancel request to another execution; ``refused`` "" means well."""
+    """The outcome of a signal or cancel request to another execution; ``refused``: why, or ""."""
 
     request_id: int
     kind: str
@@ -227,20 +227,20 @@ _MESSAGES: dict[str, type[Message]] = {kind.__name__: kind for kind in Message._
 
 
 class InboxMessage(NamedTuple):
-    """A message with its key and the revision at which it came; never stored like this.
+    """A received message with its key and revision; not stored in this form.
 
-    ``size``: its bytes in the store.
+    ``size``: bytes of its stored value.
     """
 
     key: bytes
-    name: str
+    message_id: str
     revision: int
-    message: Message
+    body: Message
     size: int = 0
 
 
 class Reply(NamedTuple):
-    """Answer to a query or update: a result or a failure. ``rejected``: by name or validator."""
+    """Reply to a query or update: a result or a failure. ``rejected``: it was not executed."""
 
     result: Payload = None
     failure: Failure | None = None
@@ -258,17 +258,17 @@ _VERSION = 1
 
 
 def encode_message(message: Message) -> bytes:
-    """``[version, kind, body]``."""
+    """Encode as ``[version, class name, fields]``."""
     return _encoder.encode((_VERSION, type(message).__name__, message))
 
 
 def decode_message(data: bytes) -> Message:
-    """The message of these bytes; raises LogCorrupt."""
+    """Decode a message. Raises LogCorrupt."""
     try:
         version, kind, body = _envelope.decode(data)
         if version != _VERSION:
-            raise LogCorrupt(f"message version {version} is unknown", subject=kind)
+            raise LogCorrupt(f"unknown message version {version}", subject=kind)
         message: Message = _bodies[kind].decode(body)
     except (msgspec.MsgspecError, KeyError, ValueError) as error:  # no UTF-8 is a ValueError
-        raise LogCorrupt(f"a workflow message does not decode: {error}") from error
+        raise LogCorrupt(f"cannot decode a workflow message: {error}") from error
     return message

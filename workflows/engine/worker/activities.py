@@ -1,9 +1,9 @@
-"""Attempts of activities: slots, the four timeouts, heartbeats, pauses and cancellation.
+"""Attempts of activities: slots, the four timeouts, heartbeats, retries and cancellation.
 
-An activity runs in the process that owns its execution. Attempts leave no trace in the history:
-between two of them an ``Attempt`` is stored, and the first needs none. An attempt may be made
-twice (its worker died after it did its work), never recorded twice.
-This module never decides what an outcome means for the execution.
+An activity runs in the process that owns its execution. The history does not record attempts:
+before every attempt but the first an ``Attempt`` is stored. An attempt may be made twice (its
+worker died after the work and before the commit), but its outcome is recorded once. What an outcome
+means for the execution is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import inspect
 import math
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from core.errors import OrbweaverError
 from workflows.api import activity as api
@@ -23,39 +23,57 @@ from workflows.engine.run.received_events import ActivityOutcome
 from workflows.engine.run.retries import RetryAfter, after_failure
 from workflows.engine.store.records import Attempt
 from workflows.engine.telemetry import Telemetry
-from workflows.engine.worker.job import Job
 from workflows.engine.worker.slots import Slots
 from workflows.engine.worker.threads import ACTIVITY_THREADS_MAX, run_in_thread
 from workflows.model.errors import CancelledError, LimitExceeded, PayloadError
+from workflows.model.events import ActivityTaskScheduled
 from workflows.model.failures import Failure, FailureKind, failure_of
 from workflows.model.payloads import Payload, to_payload
 from workflows.model.policies import TimeoutType
 
 SLOTS = 100
-"""Attempts that one worker runs at once."""
+"""Attempts of async activities that one worker runs at once."""
 
 HEARTBEAT_SHARE = 0.8
-"""Of the heartbeat timeout: how often progress is stored at most."""
+"""Share of the heartbeat timeout: heartbeat details are stored at most once in that time."""
 
 HEARTBEAT_STORE_S = 30.0
-"""The same without a heartbeat timeout."""
+"""Seconds between two writes of heartbeat details of an activity without heartbeat timeout."""
 
 STOP_S_MAX = 5.0
-"""How long an attempt may take to stop before it is left to itself."""
+"""Seconds that a cancelled attempt may take to stop before it is abandoned."""
 
 Report = Callable[[ActivityOutcome], None]
-Store = Callable[[int, Attempt], Awaitable[None]]
-Moment = tuple[TimeoutType, float]
-"""A bound, and when it is reached by the steady clock."""
+StoreAttempt = Callable[[int, Attempt], Awaitable[None]]
+Timeout = tuple[TimeoutType, float]
+"""A timeout, and when it is reached by the steady clock."""
 
 
-class Running:
-    """One activity at work. ``cancel`` asks it to stop, ``abandon`` forgets it."""
+class ActivityTask(NamedTuple):
+    """One activity of one run, from its next attempt on.
 
-    def __init__(self, host: ActivityHost, job: Job, report: Report, store: Store) -> None:
-        self.job = job
-        self.state = job.attempt
-        self.recorded = job.recorded
+    ``recorded``: ``attempt`` is stored. ``scheduled_ms``: milliseconds since 1970.
+    """
+
+    workflow_id: str
+    run_id: str
+    workflow_type: str
+    scheduled: ActivityTaskScheduled
+    scheduled_ms: int
+    attempt: Attempt
+    recorded: bool = False
+    traceparent: str = ""
+
+
+class RunningActivity:
+    """One activity. ``cancel`` requests that it stops; ``abandon`` stops it without an outcome."""
+
+    def __init__(
+        self, host: ActivityHost, task: ActivityTask, report: Report, store: StoreAttempt
+    ) -> None:
+        self._activity = task
+        self.state = task.attempt
+        self.recorded = task.recorded
         self.wake = asyncio.Event()
         self._cancelled = False
         self.beat_at = 0.0
@@ -68,18 +86,18 @@ class Running:
         self._is_in_thread = False
         self._loop = asyncio.get_running_loop()
         clock = host.clock
-        self._age_s = max(clock.now_ms() - job.scheduled_ms, 0) / 1000
+        self._age_s = max(clock.now_ms() - task.scheduled_ms, 0) / 1000
         self._since = clock.monotonic()
         self.task = asyncio.ensure_future(self._run())
 
     def cancelled(self) -> bool:
-        """Whether nobody wants it any more."""
+        """Whether it was cancelled or abandoned."""
         return self._cancelled
 
     def cancel(self) -> None:
-        """Ask it to stop; its outcome tells what it made of that.
+        """Cancel the attempt; the outcome may still be a result.
 
-        A plain function hears of it at its next heartbeat, or ends by itself.
+        A plain function raises CancelledError at its next heartbeat, or runs to its end.
         """
         self._cancelled = True
         self.wake.set()
@@ -87,42 +105,42 @@ class Running:
             self._inner.cancel()
 
     def abandon(self) -> None:
-        """The run is closed or somebody else's: stop, and tell nobody."""
+        """Stop without an outcome: the run is closed, or has another owner."""
         self._cancelled = True
         for task in (self._inner, self.task, self._storing):
             if task is not None:
                 task.cancel()
 
     def heartbeat(self, details: tuple[object, ...]) -> None:
-        """The attempt is alive; ``details`` reach the next attempt if this one fails."""
+        """Record a heartbeat; ``details`` are passed to the next attempt if this one fails."""
         now = self._host.clock.monotonic()
         self.beat_at = now
-        said = tuple(to_payload(each, what="heartbeat details") for each in details)
-        timeout_s = self.job.scheduled.timeouts.heartbeat_s
+        payloads = _detail_payloads(details)
+        timeout_s = self._activity.scheduled.timeouts.heartbeat_s
         every_s = timeout_s * HEARTBEAT_SHARE if timeout_s else HEARTBEAT_STORE_S
-        self.state = self.state._replace(details=said)
+        self.state = self.state._replace(details=payloads)
         is_due = not self._stored_at or now - self._stored_at >= every_s
-        if is_due and said and (self._storing is None or self._storing.done()):
+        if is_due and payloads and (self._storing is None or self._storing.done()):
             self._stored_at = now
-            self._storing = asyncio.ensure_future(self._keep())
+            self._storing = asyncio.ensure_future(self._store_state())
 
-    async def _keep(self) -> None:
+    async def _store_state(self) -> None:
         try:
-            await self._store(self.job.scheduled.activity_id, self.state)
+            await self._store(self._activity.scheduled.activity_id, self.state)
             self.recorded = True
         except OrbweaverError:
-            return  # the session is over, and with it this attempt
+            return  # the session has ended, and this attempt with it
 
     async def _run(self) -> None:
         outcome = await self._until_closed()
-        self._cancelled = True  # an attempt that was left to itself hears so from its heartbeat
+        self._cancelled = True  # the heartbeat of an abandoned thread raises CancelledError
         if self._storing is not None:
-            await self._storing  # its record must be there before the outcome takes it away
+            await self._storing  # the attempt must be stored before the outcome deletes it
             outcome = outcome._replace(recorded=self.recorded)
         self._report(outcome)
 
     async def _until_closed(self) -> ActivityOutcome:
-        host, job = self._host, self.job
+        host, task = self._host, self._activity
         await self._pause((self.state.not_before_ms - host.clock.now_ms()) / 1000)
         while True:
             if self.cancelled():
@@ -133,50 +151,50 @@ class Running:
             if self.cancelled() and failure.kind is not FailureKind.TIMEOUT:
                 return self._outcome(failure=failure)
             verdict = after_failure(
-                job.scheduled.retry_policy,
-                job.scheduled.timeouts,
+                task.scheduled.retry_policy,
+                task.scheduled.timeouts,
                 failure,
                 attempt=self.state.attempt,
                 age_s=self.age_s(),
             )
-            host.telemetry.activity_failed(job.workflow_type, job.scheduled.activity_type)
+            host.telemetry.count_activity_failure(task.workflow_type, task.scheduled.activity_type)
             if not isinstance(verdict, RetryAfter):
                 return self._outcome(failure=failure)
             not_before = host.clock.now_ms() + round(verdict.pause_s * 1000)
             attempt = self.state.attempt + 1
             self.state = Attempt(attempt, not_before, failure, self.state.details)
-            await self._keep()
+            await self._store_state()
             await self._pause(verdict.pause_s)
 
     def _outcome(
         self, *, result: Payload = None, failure: Failure | None = None
     ) -> ActivityOutcome:
-        job, state = self.job, self.state
-        verdict = None
+        task, state = self._activity, self.state
+        stop = None
         if failure is not None:
-            decided = after_failure(
-                job.scheduled.retry_policy,
-                job.scheduled.timeouts,
+            verdict = after_failure(
+                task.scheduled.retry_policy,
+                task.scheduled.timeouts,
                 failure._replace(non_retryable=True) if self.cancelled() else failure,
                 attempt=state.attempt,
                 age_s=self.age_s(),
             )
-            assert not isinstance(decided, RetryAfter), "there would be another attempt"
-            verdict = decided.state
+            assert not isinstance(verdict, RetryAfter), "another attempt follows"
+            stop = verdict.state
         return ActivityOutcome(
-            job.scheduled.activity_id,
+            task.scheduled.activity_id,
             state.attempt,
             result,
             failure,
-            verdict,
+            stop,
             state.last_failure,
             state.details,
             self.recorded,
-            job.scheduled.retry_policy.pauses,
+            task.scheduled.retry_policy.pauses,
         )
 
     def age_s(self) -> float:
-        """Since it was scheduled, by the steady clock as far as this process can tell."""
+        """Seconds since it was scheduled, by the steady clock since this process has it."""
         return self._age_s + self._host.clock.monotonic() - self._since
 
     async def _pause(self, seconds: float) -> None:
@@ -185,29 +203,29 @@ class Running:
             await self._host.clock.wait(self.wake, seconds)
 
     async def _in_slot(self) -> tuple[Failure | None, Payload]:
-        """One attempt, once there is a slot."""
+        """One attempt, once a slot is free."""
         host = self._host
-        slots = host.slots_for(self.job.scheduled.activity_type)
+        slots = host.slots_for(self._activity.scheduled.activity_type)
         failure = await self._take_slot(slots)
         if failure is not None:
             return failure, None
         self._is_in_thread = False
         try:
-            with host.telemetry.run_activity(self.job, self.state.attempt):
+            with host.telemetry.attempt(self._info(), self._activity.traceparent):
                 return await self._attempt()
         finally:
-            if not self._is_in_thread:  # a thread has the slot as long as it runs
-                slots.give_back()
+            if not self._is_in_thread:  # a thread keeps its slot until it ends
+                slots.release()
 
     async def _take_slot(self, slots: Slots) -> Failure | None:
-        """Wait for a slot; the wait has bounds of its own, and can be cancelled."""
-        host, timeouts = self._host, self.job.scheduled.timeouts
-        asked = host.clock.monotonic()
+        """Wait for a slot, at most until a timeout or a cancellation."""
+        host, timeouts = self._host, self._activity.scheduled.timeouts
+        started = host.clock.monotonic()
         queue_s = timeouts.schedule_to_start_s or math.inf
         kind, at = min(
-            (TimeoutType.SCHEDULE_TO_START, asked + queue_s),
-            self._schedule_to_close(asked),
-            key=_moment,
+            (TimeoutType.SCHEDULE_TO_START, started + queue_s),
+            self._schedule_to_close(started),
+            key=_due,
         )
         try:
             while not slots.take(self.wake):
@@ -230,20 +248,20 @@ class Running:
         self._inner = inner
         self._host.at_work.add(inner)
         inner.add_done_callback(self._host.at_work.discard)
-        close_s = self.job.scheduled.timeouts.start_to_close_s or math.inf
-        bounds = [
+        close_s = self._activity.scheduled.timeouts.start_to_close_s or math.inf
+        timeouts = [
             (TimeoutType.START_TO_CLOSE, started + close_s),
             self._schedule_to_close(started),
         ]
-        silence_s = self.job.scheduled.timeouts.heartbeat_s or math.inf
+        heartbeat_s = self._activity.scheduled.timeouts.heartbeat_s or math.inf
         try:
-            await asyncio.sleep(0)  # one that ends at once needs no timer
+            await asyncio.sleep(0)  # an activity that returns immediately needs no timer
             if not inner.done():
                 inner.add_done_callback(lambda _: self.wake.set())
             while not inner.done():
                 now = clock.monotonic()
-                silent = (TimeoutType.HEARTBEAT, self.beat_at + silence_s)
-                kind, at = min(*bounds, silent, key=_moment)
+                heartbeat = (TimeoutType.HEARTBEAT, self.beat_at + heartbeat_s)
+                kind, at = min(*timeouts, heartbeat, key=_due)
                 if now >= at:
                     inner.cancel()
                     await asyncio.wait({inner}, timeout=STOP_S_MAX)
@@ -255,23 +273,23 @@ class Running:
                 return _cancelled() if self.cancelled() else _cancelled_itself(), None
             return None, inner.result()
         except asyncio.CancelledError:
-            raise  # nobody wants to know any more: ``abandon``
-        except BaseException as error:  # noqa: BLE001 - whatever it raises is its failure
+            raise  # abandoned
+        except BaseException as error:  # noqa: BLE001 - every exception of an activity is its failure
             return _failure_of(error), None
         finally:
             self._inner = None
 
-    def _schedule_to_close(self, now: float) -> Moment:
-        bound_s = self.job.scheduled.timeouts.schedule_to_close_s or math.inf
-        return TimeoutType.SCHEDULE_TO_CLOSE, now + bound_s - self.age_s()
+    def _schedule_to_close(self, now: float) -> Timeout:
+        timeout_s = self._activity.scheduled.timeouts.schedule_to_close_s or math.inf
+        return TimeoutType.SCHEDULE_TO_CLOSE, now + timeout_s - self.age_s()
 
     async def _call(self) -> Payload:
-        name = self.job.scheduled.activity_type
+        name = self._activity.scheduled.activity_type
         definition = self._host.registry.activities.get(name)
         if definition is None:
-            raise LookupError(f"no activity {name} is registered with this worker")
+            raise LookupError(f"activity {name} is not registered with this worker")
         api.enter(self._info(), partial(self._beat, self.state.attempt))
-        arguments = definition.handler.arguments(self.job.scheduled.args)
+        arguments = definition.handler.arguments(self._activity.scheduled.args)
         result: Any
         if definition.is_plain:
             result = await self._in_thread(definition, arguments)
@@ -285,37 +303,37 @@ class Running:
         slots = self._host.threads
         self._is_in_thread = True
         name, function = definition.name, definition.handler.function
-        return await run_in_thread(function, arguments, name=name, ended=slots.give_back)
+        return await run_in_thread(function, arguments, name=name, ended=slots.release)
 
     def _beat(self, attempt: int, *details: object) -> None:
-        """The heartbeat of an attempt, from the event loop or from its thread."""
+        """A heartbeat from the event loop or from a thread. Raises CancelledError."""
         if self.cancelled() or attempt != self.state.attempt:
-            raise CancelledError("the run does not want this attempt any more")
+            raise CancelledError("the attempt was cancelled or replaced by another one")
         if self._is_in_thread:
-            said = tuple(to_payload(each, what="heartbeat details") for each in details)
-            self._loop.call_soon_threadsafe(self._beat_later, attempt, said)
+            payloads = _detail_payloads(details)
+            self._loop.call_soon_threadsafe(self._beat_in_loop, attempt, payloads)
         else:
             self.heartbeat(details)
 
-    def _beat_later(self, attempt: int, details: tuple[Payload, ...]) -> None:
+    def _beat_in_loop(self, attempt: int, details: tuple[Payload, ...]) -> None:
         if not self.cancelled() and attempt == self.state.attempt:
             self.heartbeat(details)
 
     def _info(self) -> api.ActivityInfo:
-        job, state, scheduled = self.job, self.state, self.job.scheduled
+        task, state, scheduled = self._activity, self.state, self._activity.scheduled
         return api.ActivityInfo(
             scheduled.activity_id,
             scheduled.activity_type,
-            job.workflow_type,
-            job.workflow_id,
-            job.run_id,
+            task.workflow_type,
+            task.workflow_id,
+            task.run_id,
             state.attempt,
             state.details,
         )
 
 
 class ActivityHost:
-    """Runs the activities of one worker."""
+    """Runs the activities of one worker. ``at_work``: attempts, ``running``: whole activities."""
 
     def __init__(
         self,
@@ -340,27 +358,31 @@ class ActivityHost:
             await asyncio.wait(self.at_work)
 
     def slots_for(self, activity_type: str) -> Slots:
-        """Plain activities have slots of their own: threads."""
+        """The slots of an activity type: plain activities have threads."""
         definition = self.registry.activities.get(activity_type)
         return self.threads if definition is not None and definition.is_plain else self.slots
 
-    def start(self, job: Job, report: Report, store: Store) -> Running:
-        """Begin or go on with an activity."""
-        running = Running(self, job, report, store)
+    def start(self, task: ActivityTask, report: Report, store: StoreAttempt) -> RunningActivity:
+        """Start an activity at its next attempt."""
+        running = RunningActivity(self, task, report, store)
         self.running.add(running.task)
         running.task.add_done_callback(self.running.discard)
         return running
 
 
+def _detail_payloads(details: tuple[object, ...]) -> tuple[Payload, ...]:
+    return tuple(to_payload(detail, what="heartbeat details") for detail in details)
+
+
 def _failure_of(error: BaseException) -> Failure:
     failure = failure_of(error)
     if isinstance(error, PayloadError | LimitExceeded):
-        return failure._replace(non_retryable=True)  # the same value again would not fit either
+        return failure._replace(non_retryable=True)  # the same value would fail again
     return failure
 
 
-def _moment(bound: Moment) -> float:
-    return bound[1]
+def _due(timeout: Timeout) -> float:
+    return timeout[1]
 
 
 def _cancelled() -> Failure:
@@ -368,7 +390,7 @@ def _cancelled() -> Failure:
 
 
 def _cancelled_itself() -> Failure:
-    why = "it let through a cancellation that nobody had asked for"
+    why = "the activity raised CancelledError without a cancel request"
     return Failure(FailureKind.APPLICATION, why, asyncio.CancelledError.__name__)
 
 

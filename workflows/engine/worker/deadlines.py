@@ -1,9 +1,9 @@
-"""What is due when: one time-ordered heap for all executions of a worker.
+"""The deadlines of all executions of a worker, in one heap ordered by time.
 
-The durable truth are the timers and deadlines in the heads; the heap is made from them when a shard
-is loaded and kept up by every commit. It sleeps until the first entry, so that ten thousand
-sleeping executions cost nothing. A cancelled alarm drops at once what it would ring; the heap is
-rebuilt when more than half of it is cancelled.
+Timers and timeouts are stored in the heads; the heap is built from them when a shard is loaded and
+updated by every commit. It sleeps until the first entry, so sleeping executions cost no CPU. A
+cancelled deadline releases its function at once; the heap is rebuilt when more than half of it is
+cancelled.
 """
 
 from __future__ import annotations
@@ -17,71 +17,71 @@ from collections.abc import Callable
 from workflows.engine.clock import Clock
 
 CANCELLED_MIN = 64
-"""Cancelled alarms below which the heap is not rebuilt."""
+"""Cancelled deadlines below which the heap is not rebuilt."""
 
-Ring = Callable[[], None]
+OnDue = Callable[[], None]
 
 
 class Deadline:
-    """One alarm; ``cancel`` takes it back."""
+    """One deadline; ``on_due`` is None once it is due or cancelled."""
 
-    __slots__ = ("_alarms", "ring")
+    __slots__ = ("_deadlines", "on_due")
 
-    def __init__(self, alarms: Deadlines, ring: Ring) -> None:
-        self._alarms = alarms
-        self.ring: Ring | None = ring
+    def __init__(self, deadlines: Deadlines, on_due: OnDue) -> None:
+        self._deadlines = deadlines
+        self.on_due: OnDue | None = on_due
 
     def cancel(self) -> None:
-        """Never ring. One that has rung stays as it is."""
-        if self.ring is not None:
-            self.ring = None
-            self._alarms.cancelled()
+        """Do not call ``on_due``. Does nothing after it was called."""
+        if self.on_due is not None:
+            self.on_due = None
+            self._deadlines.note_cancelled()
 
 
 class Deadlines:
-    """Rings functions at their time."""
+    """Calls functions when they are due, by the steady clock."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._heap: list[tuple[float, int, Deadline]] = []
         self._cancelled = 0
         self._numbers = itertools.count()
-        self._sooner = asyncio.Event()
+        self._changed = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._heap)
 
-    def after(self, seconds: float, ring: Ring) -> Deadline:
-        """Ring after this time."""
-        alarm = Deadline(self, ring)
+    def after(self, seconds: float, on_due: OnDue) -> Deadline:
+        """Call ``on_due`` after this time."""
+        deadline = Deadline(self, on_due)
         due = self._clock.monotonic() + max(seconds, 0.0)
         first = self._heap[0][0] if self._heap else math.inf
-        heapq.heappush(self._heap, (due, next(self._numbers), alarm))
+        heapq.heappush(self._heap, (due, next(self._numbers), deadline))
         if due < first:
-            self._sooner.set()
-        return alarm
+            self._changed.set()
+        return deadline
 
-    def cancelled(self) -> None:
-        """One more entry of the heap is of no use; rebuild the heap when most of it is."""
+    def note_cancelled(self) -> None:
+        """One more entry is cancelled; rebuild the heap when most of it is."""
         self._cancelled += 1
         if self._cancelled >= CANCELLED_MIN and self._cancelled * 2 > len(self._heap):
-            self._heap = [entry for entry in self._heap if entry[2].ring is not None]
+            self._heap = [entry for entry in self._heap if entry[2].on_due is not None]
             heapq.heapify(self._heap)
             self._cancelled = 0
 
     async def run(self) -> None:
-        """Ring for ever."""
+        """Call functions until cancelled."""
         while True:
             now = self._clock.monotonic()
             while self._heap and self._heap[0][0] <= now:
-                self._ring(heapq.heappop(self._heap)[2])
-            self._sooner.clear()
+                self._call(heapq.heappop(self._heap)[2])
+            self._changed.clear()
             pause = self._heap[0][0] - now if self._heap else math.inf
-            await self._clock.wait(self._sooner, pause)
+            await self._clock.wait(self._changed, pause)
 
-    def _ring(self, alarm: Deadline) -> None:
-        ring, alarm.ring = alarm.ring, None
-        if ring is None:
+    def _call(self, deadline: Deadline) -> None:
+        on_due, deadline.on_due = deadline.on_due, None
+        if on_due is None:
             self._cancelled -= 1
         else:
-            ring()
+            on_due()

@@ -1,16 +1,15 @@
-"""Which worker owns which shard: fair shares, takeover, and giving up what is too much.
+"""Which worker owns which shard: equal shares, takeover, and release of what is above the share.
 
-``wake/worker/<name>`` says who is there and ``wake/owner/<shard>`` who owns, both under the
-worker's lease: when a worker dies they vanish in one revision, and the others share its shards.
-An owner's key is written once a term, so its revision is the term's epoch and a guard in every
-write for the shard. Only an absent key is ever taken.
-This module never touches an execution.
+``wake/worker/<name>`` exists while a worker runs and ``wake/owner/<shard>`` names an owner, both
+under the worker's lease: when a worker dies they are deleted in one revision, and the others take
+over its shards. An owner's key is written once, so its revision guards every write for the shard.
+Only an absent key is claimed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import NamedTuple
 
 from core.eventstore.codec import StateCodec
 from core.eventstore.group_commit import Committed
@@ -33,107 +32,105 @@ KINDS = {"owner": "shard owner", "worker": "worker"}
 """Kinds of keys, as ``workflows.engine.store.kinds`` names them."""
 
 UNREADABLE_OWNER = "?"
-"""Stands for an owner whose key cannot be read."""
+"""In place of an owner whose key cannot be read."""
 
-HOLDER_REMEDY = "end the process of a newer version that wrote it, or delete the key"
+HOLDER_REMEDY = "stop the process of a newer version that wrote it, or delete the key"
 
 
-class Shards(Protocol):
-    """What gains and loses shards."""
+Gain = Callable[[int, Unchanged], Awaitable[None]]
+"""Loads a shard that is owned now; the fence guards its writes."""
 
-    async def gain(self, shard: int, fence: Unchanged) -> None:
-        """The shard is ours: load it and go on."""
-        ...
-
-    async def give_up(self, shard: int) -> None:
-        """Stop all work of the shard; when this returns nothing of it is in flight."""
-        ...
+GiveUp = Callable[[int], Awaitable[None]]
+"""Stops all work of a shard; nothing of it is in flight when this returns."""
 
 
 class ShardPlan(NamedTuple):
-    """What a worker should do now."""
+    """The shards that a worker should claim and release."""
 
     claim: tuple[int, ...]
     release: tuple[int, ...]
 
 
 def plan(owners: Mapping[int, str], workers: Iterable[str], me: str) -> ShardPlan:
-    """Take what is vacant up to a fair share, give up what is above it.
+    """Claim shards without owner up to an equal share, release those above it.
 
-    The shares of all workers together are all shards, so none stays vacant.
+    The shares of all workers add up to all shards, so none stays without owner.
     """
-    there = sorted({*workers, me})
-    rank = there.index(me)
-    share = SHARDS // len(there) + (rank < SHARDS % len(there))
+    names = sorted({*workers, me})
+    rank = names.index(me)
+    share = SHARDS // len(names) + (rank < SHARDS % len(names))
     mine = sorted(shard for shard, owner in owners.items() if owner == me)
     vacant = [shard for shard in range(SHARDS) if shard not in owners]
-    # Every worker begins at another place, so that two rarely reach for the same shard.
-    start = rank * SHARDS // len(there)
+    # Every worker starts at another shard, so that two rarely claim the same one.
+    start = rank * SHARDS // len(names)
     vacant.sort(key=lambda shard: (shard - start) % SHARDS)
     return ShardPlan(tuple(vacant[: max(share - len(mine), 0)]), tuple(mine[share:]))
 
 
 class Ownership:
-    """One worker's view of all owners, fed by its watch."""
+    """One worker's view of all owners, updated by its watch."""
 
     def __init__(
         self,
         keys: WorkflowKeys,
         session: WorkerSession,
         committer: Committer,
-        shards: Shards,
         faults: WorkerFaults,
+        *,
+        gain: Gain,
+        give_up: GiveUp,
     ) -> None:
         self._faults = faults
+        self._gain = gain
+        self._give_up = give_up
         self._left_over: dict[int, int] = {}
         self._keys = keys
         self._session = session
         self._committer = committer
-        self._shards = shards
         self._owners: dict[int, str] = {}
         self._workers: set[str] = set()
         self.epochs: dict[int, int] = {}
 
     async def join(self) -> None:
-        """Say that this worker is there. Raises SessionLost."""
+        """Register this worker. Raises SessionLost."""
         key = self._keys.worker(self._session.name)
         value = HOLDER.encode(OwnerRecord(self._session.name))
         await self._committer.propose([Absent(key)], [Put(key, value, self._session.lease)])
 
-    def learn(self, found: Iterable[KeyValue]) -> None:
-        """All keys that are there. One without a lease is no process's: it counts for nothing."""
+    def load(self, stored: Iterable[KeyValue]) -> None:
+        """Take in all stored keys. A key without a lease belongs to no process and is left out."""
         self._owners.clear()
         self._workers.clear()
         self._left_over.clear()
-        for kv in found:
+        for kv in stored:
             self._note(kv.key, kv.value)
             if not kv.lease:
                 self._leave_out(kv)
 
     def observe(self, change: KeyChange) -> bool:
-        """A change of an owner's or worker's key; whether anything is different now."""
+        """Take in a change of an owner's or worker's key; whether it changed anything."""
         before = dict(self._owners), set(self._workers)
         self._note(change.key, change.value)
         return before != (self._owners, self._workers)
 
-    async def balance(self, found: Iterable[KeyValue]) -> None:
-        """Claim and give up until the plan is empty; ``found``: the keys that are there now.
+    async def balance(self, stored: Iterable[KeyValue]) -> None:
+        """Claim and release until the plan is empty; ``stored``: all owners and workers now.
 
         Raises SessionLost, what loading raises.
         """
-        self.learn(found)
+        self.load(stored)
         while True:
-            wanted = plan(self._owners, self._workers, self._session.name)
-            if not (wanted.claim or wanted.release):
+            steps = plan(self._owners, self._workers, self._session.name)
+            if not (steps.claim or steps.release):
                 return
-            for shard in wanted.release:
+            for shard in steps.release:
                 await self._release(shard)
-            await self._claim(wanted.claim)
+            await self._claim(steps.claim)
 
     def _leave_out(self, kv: KeyValue) -> None:
-        """An owner's or worker's key that no process holds; an owner's may be taken over."""
+        """List an owner's or worker's key without a lease; the shard of an owner may be claimed."""
         kind, rest = self._keys.tail(kv.key)
-        remedy = "delete the key: processes write theirs under a lease"
+        remedy = "delete the key: processes write such keys under a lease"
         self._faults.note(KINDS.get(kind, kind), kv.key, "it is held by no process", remedy)
         if kind == "worker":
             self._workers.discard(rest)
@@ -157,9 +154,9 @@ class Ownership:
             self._faults.note(KINDS.get(kind, kind), key, error, HOLDER_REMEDY)
 
     def _note_owner(self, shard: int, value: bytes | None) -> None:
-        """An owner that cannot be read may be of a newer version: its shard is left to it."""
+        """An owner that cannot be read may have a newer version, and keeps its shard."""
         if not 0 <= shard < SHARDS:
-            raise ValueError(f"there are {SHARDS} shards")
+            raise ValueError(f"the shard is not one of {SHARDS}")
         self._left_over.pop(shard, None)
         if value is None:
             self._owners.pop(shard, None)
@@ -167,31 +164,31 @@ class Ownership:
         self._owners[shard] = UNREADABLE_OWNER
         self._owners[shard] = HOLDER.decode(value).session or UNREADABLE_OWNER
 
-    async def _claim(self, wanted: Iterable[int]) -> None:
+    async def _claim(self, shards: Iterable[int]) -> None:
         value = HOLDER.encode(OwnerRecord(self._session.name))
-        asked = []
-        for shard in wanted:
+        proposals = []
+        for shard in shards:
             key = self._keys.owner(shard)
             left_over = self._left_over.get(shard)
             free = Absent(key) if left_over is None else Unchanged(key, left_over)
             put = Put(key, value, self._session.lease)
-            asked.append((shard, self._committer.propose([free], [put])))
-        for shard, answer in asked:
-            outcome = await answer
+            proposals.append((shard, self._committer.propose([free], [put])))
+        for shard, proposal in proposals:
+            outcome = await proposal
             key = self._keys.owner(shard)
             if isinstance(outcome, Committed):
                 self._owners[shard] = self._session.name
                 self.epochs[shard] = outcome.revision
                 self._faults.clear(key)
-                await self._shards.gain(shard, Unchanged(key, outcome.revision))
+                await self._gain(shard, Unchanged(key, outcome.revision))
                 continue
-            found = outcome.truth[key]
+            stored = outcome.truth[key]
             self._owners.pop(shard, None)
-            self._note(key, found.value if found is not None else None)
+            self._note(key, stored.value if stored is not None else None)
 
     async def _release(self, shard: int) -> None:
         key = self._keys.owner(shard)
-        await self._shards.give_up(shard)
+        await self._give_up(shard)
         fence = Unchanged(key, self.epochs.pop(shard))
         await self._committer.propose([fence], [Delete(key)])
         self._owners.pop(shard, None)

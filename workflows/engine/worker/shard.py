@@ -1,8 +1,9 @@
-"""The executions of one shard, from taking it over to giving it up.
+"""The executions of one shard, from its takeover until it is given up.
 
-Loading reads three ranges: open heads, attempts, inbox. From then on the watch tells what is new,
-and everything else this owner did itself. What comes while the shard is loading waits.
-It never writes for a shard whose fence is broken: every transaction carries it.
+Loading reads four ranges: open heads, attempts, inboxes, signal fences. From then on the watch
+delivers new messages; everything else in the shard is written by this owner. What the watch
+delivers during the loading is queued. Every transaction carries the shard's fence, so nothing is
+written for a shard that has another owner.
 """
 
 from __future__ import annotations
@@ -13,368 +14,425 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from core.errors import LostRace, OrbweaverError, SessionLost, UnusableValue
+from core.errors import LostRace, SessionLost, UnusableValue
 from core.eventstore.batch import Lost
 from core.eventstore.kv import Get, KeyValue, Unchanged
-from workflows.engine.run.execution import STORE_PAUSE_S, Execution
-from workflows.engine.run.resets import reset_run
+from core.process.retry import is_retryable
+from workflows.engine.run.execution import STEP_PAUSE_S, Execution, ExecutionOwner, ExecutionParts
+from workflows.engine.run.resets import ResetRun, StoredHead, reset_run
 from workflows.engine.run.start_run import reserved_head
-from workflows.engine.run.undeliverable_messages import answer_stranger, may_start
-from workflows.engine.store.faults import LOOK_AGAIN_S, UNREADABLE
+from workflows.engine.run.undeliverable_messages import UndeliverableMessages, may_start
+from workflows.engine.store.faults import RETRY_UNUSABLE_S, UNREADABLE
 from workflows.engine.store.history_reader import owned_head_of
 from workflows.engine.store.records import InboxMessage, RunHead, Start, decode_message
-from workflows.engine.worker.interpreter_cache import WorkerContext
 from workflows.engine.worker.retention import ClosedRuns
 
 _log = logging.getLogger(__name__)
 
-RESUMES_AT_ONCE = 32
+CONCURRENT_RESUMES_MAX = 32
 """Executions that read their histories at the same time while a shard is loaded."""
 
 
-class Shard:
-    """One shard under one fence."""
+class UnusableHeads:
+    """Executions of a shard whose heads cannot be used, by workflow id.
 
-    def __init__(self, desk: WorkerContext, number: int, fence: Unchanged) -> None:
+    What arrives for one of them stays in its inbox and is read with the head when it is read again.
+    """
+
+    def __init__(self) -> None:
+        self._keys: dict[str, bytes] = {}
+        self._skipped: dict[str, int] = {}
+        self._read_at: dict[str, int] = {}
+
+    def __contains__(self, workflow_id: str) -> bool:
+        return workflow_id in self._keys
+
+    def add(self, workflow_id: str, key: bytes) -> None:
+        """The head at ``key`` cannot be used."""
+        self._keys[workflow_id] = key
+
+    def key_of(self, workflow_id: str) -> bytes:
+        """The key of the head."""
+        return self._keys[workflow_id]
+
+    def skips(self, workflow_id: str, revision: int) -> bool:
+        """Whether a message or signal of this revision is left for later."""
+        if workflow_id not in self._keys:
+            return False
+        self._skipped[workflow_id] = max(revision, self._skipped.get(workflow_id, 0))
+        return True
+
+    def has_skipped_after(self, workflow_id: str, revision: int) -> bool:
+        """Whether something newer than ``revision`` was skipped."""
+        return self._skipped.get(workflow_id, 0) > revision
+
+    def remove(self, workflow_id: str, revision: int) -> None:
+        """The head was read again at ``revision``, with the inbox."""
+        del self._keys[workflow_id]
+        self._skipped.pop(workflow_id, None)
+        self._read_at[workflow_id] = revision
+
+    @property
+    def has_read_again(self) -> bool:
+        """Whether any head was read again."""
+        return bool(self._read_at)
+
+    def was_read(self, workflow_id: str, revision: int) -> bool:
+        """Whether a message of this revision was read with the head."""
+        return revision <= self._read_at.get(workflow_id, 0)
+
+
+class Shard:
+    """One shard under one fence. ``run_closed`` and ``lost`` notify the worker."""
+
+    def __init__(
+        self,
+        parts: ExecutionParts,
+        number: int,
+        fence: Unchanged,
+        *,
+        run_closed: Callable[[RunHead], None],
+        lost: Callable[[int], None],
+    ) -> None:
         self.number = number
         self.fence = fence
         self.executions: dict[str, Execution] = {}
-        self.closed_runs = ClosedRuns(desk, number)
-        self._desk = desk
+        self.closed_runs = ClosedRuns(parts.store, number)
+        self._parts = parts
+        self._store = parts.store
+        self._owner = ExecutionOwner(fence, self._note_closed, self._note_lost, self._reset)
+        self._undeliverable = UndeliverableMessages(parts.store, parts.interpreters, parts.replies)
+        self._on_run_closed = run_closed
+        self._on_lost = lost
         self._loaded_at = 0
-        self._early: list[tuple[bytes, bytes, int]] = []
-        self._early_mail: list[tuple[str, int]] = []
-        self._strangers: set[asyncio.Task[None]] = set()
+        self._early_messages: list[tuple[bytes, bytes, int]] = []
+        self._early_signals: list[tuple[str, int]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
         self._starting: dict[str, list[InboxMessage]] = {}
-        self._unread: dict[str, bytes] = {}
-        self._skipped: dict[str, int] = {}
-        """Newest revision of a message or signal that came while a head could not be used."""
-        self._floors: dict[str, int] = {}
+        self._unusable = UnusableHeads()
         self._stopped = False
 
+    # ------------------------------------------------------------------------------ loading
+
     async def load(self) -> None:
-        """Read what is there and go on with it. Raises StoreUnavailable."""
-        keys = self._desk.keys
-        result = await self._desk.store.read(
+        """Read the shard and proceed with its executions. Raises StoreUnavailable."""
+        keys = self._store.keys
+        result = await self._store.kv.read(
             [
-                Get(*keys.room("open", self.number)),
-                Get(*keys.room("attempt", self.number)),
-                Get(*keys.room("wake/inbox", self.number)),
-                Get(*keys.room("wake/mail", self.number)),
+                Get(*keys.range_of("open", self.number)),
+                Get(*keys.range_of("attempt", self.number)),
+                Get(*keys.range_of("wake/inbox", self.number)),
+                Get(*keys.range_of("wake/mail", self.number)),
             ]
         )
-        opened, attempts, inbox, mail = (answer.kvs for answer in result.ranges)
+        heads, attempts, inbox, signal_fences = (answer.kvs for answer in result.ranges)
         for execution in self.executions.values():
             execution.stop()  # of a load that was not finished
         self.executions.clear()
-        for kv in opened:
+        for kv in heads:
             self._open(kv)
-        for kv in mail:
-            self._contained(kv.key, partial(self._take_mail, kv))
+        for kv in signal_fences:
+            self._contained(kv.key, partial(self._read_signal_fence, kv))
         await self._resume(attempts)
         for kv in sorted(inbox, key=lambda kv: (kv.mod_revision, kv.key)):
             self._deliver(kv.key, kv.value, kv.mod_revision)
         self._loaded_at = result.revision
-        early, self._early = self._early, []
+        early, self._early_messages = self._early_messages, []
         for key, value, revision in early:
             self.message(key, value, revision)
-        for workflow_id, revision in self._early_mail:
-            self._mail(workflow_id, revision)
+        for workflow_id, revision in self._early_signals:
+            self._note_signal(workflow_id, revision)
 
-    def _take_mail(self, kv: KeyValue) -> None:
-        self._mail(self._desk.keys.mail_name(kv.key)[1], kv.mod_revision)
+    def _read_signal_fence(self, kv: KeyValue) -> None:
+        _, workflow_id = self._store.keys.signal_fence_parts(kv.key)
+        self._note_signal(workflow_id, kv.mod_revision)
 
     def _open(self, kv: KeyValue) -> Execution | None:
-        """The execution of an open head; one that cannot be used is left alone with its mail."""
+        """The execution of an open head; None if the head cannot be used."""
         try:
-            head = owned_head_of(self._desk.keys, kv)
-        except UnusableValue as found:
-            self._leave_alone(kv.key, found)
+            head = owned_head_of(self._store.keys, kv)
+        except UnusableValue as error:
+            self._note_unusable(kv.key, error)
             return None
-        execution = Execution(self._desk, self, head, kv.mod_revision)
+        execution = Execution(self._parts, self._owner, head, kv.mod_revision)
         self.executions[head.workflow_id] = execution
         return execution
 
-    def _leave_alone(self, key: bytes, found: UnusableValue) -> None:
-        """A newer version may know the head. It is read again in a while."""
-        self._desk.faults.add(found, shard=self.number)
-        workflow_id = key[len(self._desk.keys.room("open", self.number)[0]) :].decode(
-            errors="replace"
-        )
-        self._unread[workflow_id] = key
-        self._desk.alarms.after(LOOK_AGAIN_S, partial(self._look_again, workflow_id))
+    def _note_unusable(self, key: bytes, error: UnusableValue) -> None:
+        """List a head that cannot be used, and read it again in a while."""
+        self._store.faults.add(error, shard=self.number)
+        start, _ = self._store.keys.range_of("open", self.number)
+        workflow_id = key[len(start) :].decode(errors="replace")
+        self._unusable.add(workflow_id, key)
+        self._parts.deadlines.after(RETRY_UNUSABLE_S, partial(self._retry_unusable, workflow_id))
 
-    def _look_again(self, workflow_id: str) -> None:
+    def _retry_unusable(self, workflow_id: str) -> None:
         if not self._stopped:
             self._spawn(partial(self._read_again, workflow_id))
 
     async def _read_again(self, workflow_id: str) -> None:
-        """See whether a head can be used now; then go on with it and with its mail."""
-        keys, key = self._desk.keys, self._unread[workflow_id]
-        gets = [Get(key), Get(keys.mail(workflow_id)), Get(*keys.inbox_of(workflow_id))]
-        found = await self._desk.store.read(gets)
-        while self._skipped.get(workflow_id, 0) > found.revision:  # it came during the read
-            found = await self._desk.store.read(gets)
-        head, mail, letters = (answer.kvs for answer in found.ranges)
-        del self._unread[workflow_id]
-        self._skipped.pop(workflow_id, None)
-        self._floors[workflow_id] = found.revision
+        """Read an unusable head again; if it can be used now, proceed with it and its inbox."""
+        keys, key = self._store.keys, self._unusable.key_of(workflow_id)
+        gets = [Get(key), Get(keys.signal_fence(workflow_id)), Get(*keys.inbox_of(workflow_id))]
+        result = await self._store.kv.read(gets)
+        while self._unusable.has_skipped_after(workflow_id, result.revision):
+            result = await self._store.kv.read(gets)
+        head, signal_fence, inbox = (answer.kvs for answer in result.ranges)
+        self._unusable.remove(workflow_id, result.revision)
         execution = self._open(head[0]) if head else None
-        if workflow_id in self._unread:
+        if workflow_id in self._unusable:
             return
-        self._desk.faults.clear(key)
-        for kv in letters:
-            if keys.inbox_name(kv.key)[1] == workflow_id:
+        self._store.faults.clear(key)
+        for kv in inbox:
+            if keys.inbox_parts(kv.key)[1] == workflow_id:
                 self._deliver(kv.key, kv.value, 0)
         if execution is not None:
-            execution.mail(mail[0].mod_revision if mail else 0)
-            execution.go_on()
+            execution.note_signal(signal_fence[0].mod_revision if signal_fence else 0)
+            execution.resume_in_step()
+
+    async def _resume(self, attempts: tuple[KeyValue, ...]) -> None:
+        by_run: dict[bytes, list[KeyValue]] = defaultdict(list)
+        for kv in attempts:
+            by_run[kv.key.rpartition(b"/")[0]].append(kv)
+        limit = asyncio.Semaphore(CONCURRENT_RESUMES_MAX)
+
+        async def resume(execution: Execution) -> None:
+            head = execution.head
+            run = self._store.keys.attempts(head.workflow_id, head.run_id)[0].rstrip(b"/")
+            async with limit:
+                await execution.resume(tuple(by_run.get(run, ())))
+
+        executions = list(self.executions.values())
+        for execution in executions:
+            if not execution.head.activities:
+                await execution.resume(())
+        await asyncio.gather(
+            *(resume(execution) for execution in executions if execution.head.activities)
+        )
+
+    # ------------------------------------------------------------------- what the watch delivers
 
     def message(self, key: bytes, value: bytes, revision: int) -> None:
-        """The watch saw a message."""
+        """A message was written."""
         if not self._loaded_at:
-            self._early.append((key, value, revision))
+            self._early_messages.append((key, value, revision))
         elif revision > self._loaded_at:
-            self._contained(key, lambda: self._hand_in_new(key, value, revision))
+            self._contained(key, lambda: self._deliver_new(key, value, revision))
 
-    def mail(self, workflow_id: str, revision: int) -> None:
-        """The watch saw that a client has signalled."""
+    def signalled(self, workflow_id: str, revision: int) -> None:
+        """A client has signalled an execution."""
         if self._loaded_at:
-            self._mail(workflow_id, revision)
+            self._note_signal(workflow_id, revision)
         else:
-            self._early_mail.append((workflow_id, revision))
+            self._early_signals.append((workflow_id, revision))
+
+    def _note_signal(self, workflow_id: str, revision: int) -> None:
+        if self._unusable.skips(workflow_id, revision):
+            return
+        execution = self.executions.get(workflow_id)
+        if execution is not None:
+            execution.note_signal(revision)
+
+    # ------------------------------------------------------------------------------- ending
 
     def stop(self) -> None:
-        """Nothing more is done for this shard here."""
+        """Stop all work of the shard."""
         self._stopped = True
         for execution in self.executions.values():
             execution.stop()
-        for task in self._strangers:
+        for task in self._tasks:
             task.cancel()
 
     def tasks_under_way(self) -> set[asyncio.Task[None]]:
         """Steps and messages that have not ended."""
         steps = (execution.step_under_way for execution in self.executions.values())
-        return {*self._strangers, *(step for step in steps if step is not None)}
+        return {*self._tasks, *(step for step in steps if step is not None)}
 
     async def settled(self) -> None:
         """Return when no transaction of this shard is under way."""
         for execution in list(self.executions.values()):
             await execution.settled()
 
-    # -------------------------------------------------------------- what executions report
+    # ------------------------------------------------------------------ what executions report
 
-    def closed(self, execution: Execution, head: RunHead) -> None:
-        """A run is closed; without a successor the id is free."""
-        self._desk.closings(head)
+    def _note_closed(self, execution: Execution, head: RunHead) -> None:
+        """A run has closed; without a successor the id is free."""
+        self._on_run_closed(head)
         self.closed_runs.add(head)
         if not execution.head.is_open:
             self.executions.pop(head.workflow_id, None)
-            for letter in execution.take_letters():
-                self._to_stranger(letter)
+            for message in execution.take_messages():
+                self._reject(message)
 
-    async def lost(self, execution: Execution, lost: Lost) -> None:
-        """Either the shard has another owner, or a client was quicker with this id."""
-        found = lost.truth.get(self.fence.key)
-        if found is None or found.mod_revision != self.fence.mod_revision:
+    async def _note_lost(self, execution: Execution, lost: Lost) -> None:
+        """Either the shard has another owner, or a client has written the head of this id."""
+        fence = lost.truth.get(self.fence.key)
+        if fence is None or fence.mod_revision != self.fence.mod_revision:
             self.stop()
-            self._desk.dispossessed(self.number)
+            self._on_lost(self.number)
             return
         await self._reload(execution)
 
-    async def reset(self, execution: Execution | None, letter: InboxMessage) -> Lost | None:
-        """Another run takes over from a point in a history; Lost: try again, the store changed."""
-        made = await reset_run(self._desk, self.fence, execution, letter)
-        if made is None or isinstance(made, Lost):
-            return made
-        head, revision, closed = made
+    async def _reload(self, execution: Execution) -> None:
+        """Replace the execution by what is stored. Raises StoreUnavailable."""
+        workflow_id = execution.head.workflow_id
+        get = Get(self._store.keys.open(workflow_id))
+        stored = (await self._store.kv.read([get])).ranges[0].kvs
+        execution.stop()
+        self.executions.pop(workflow_id, None)
+        messages = execution.take_messages()
+        following = self._open(stored[0]) if stored else None
+        if following is not None:
+            following.note_signal(execution.signal_revision)
+            following.resume_in_step()
+        for message in messages:
+            if isinstance(message.body, Start):
+                self._start(self.executions.get(workflow_id), message, message.body)
+            else:
+                self._forward(workflow_id, message)
+
+    async def _reset(self, execution: Execution | None, message: InboxMessage) -> Lost | None:
+        """Create a run that continues an older one; Lost: try again, the store has changed."""
+        opened = StoredHead(execution.head, execution.revision) if execution is not None else None
+        result = await reset_run(self._store, self.fence, opened, message)
+        if not isinstance(result, ResetRun):
+            return result
+        head, revision = result.created
         if execution is not None:
             execution.stop()
-        if closed is not None:
-            self._desk.closings(closed)
-            self.closed_runs.add(closed)
-        following = Execution(self._desk, self, head, revision)
+        if result.terminated is not None:
+            self._on_run_closed(result.terminated)
+            self.closed_runs.add(result.terminated)
+        following = Execution(self._parts, self._owner, head, revision)
         self.executions[head.workflow_id] = following
         if execution is not None:
-            following.mail(execution.mail_revision)
-            for left in execution.take_letters():
+            following.note_signal(execution.signal_revision)
+            for left in execution.take_messages():
                 following.deliver(left)
-        following.begin_again()
+        following.start_after_reset()
         return None
 
-    # --------------------------------------------------------------------------- messages
+    # ----------------------------------------------------------------------------- messages
 
     def _deliver(self, key: bytes, value: bytes, revision: int) -> None:
-        """Hand a message over; one that cannot be read stays where it is, and stops no other."""
-        self._contained(key, lambda: self._hand_in(key, value, revision))
+        """Deliver a message; one that cannot be read is listed and stays stored."""
+        self._contained(key, lambda: self._deliver_decoded(key, value, revision))
 
     def _contained(self, key: bytes, work: Callable[[], None]) -> None:
         try:
             work()
         except UNREADABLE as error:
-            self._desk.faults.note("message", key, error, UnusableValue.REMEDY, shard=self.number)
+            remedy = UnusableValue.REMEDY
+            self._store.faults.note("message", key, error, remedy, shard=self.number)
 
-    def _hand_in_new(self, key: bytes, value: bytes, revision: int) -> None:
-        """Unless it was read with a head that was read again."""
-        if self._floors:
-            workflow_id = self._desk.keys.inbox_name(key)[1]
-            if revision <= self._floors.get(workflow_id, 0):
+    def _deliver_new(self, key: bytes, value: bytes, revision: int) -> None:
+        """Deliver a message unless it was read with a head that was read again."""
+        if self._unusable.has_read_again:
+            workflow_id = self._store.keys.inbox_parts(key)[1]
+            if self._unusable.was_read(workflow_id, revision):
                 return
-        self._hand_in(key, value, revision)
+        self._deliver_decoded(key, value, revision)
 
-    def _hand_in(self, key: bytes, value: bytes, revision: int) -> None:
-        _, workflow_id, name = self._desk.keys.inbox_name(key)
-        if self._stopped or self._is_unread(workflow_id, revision):
+    def _deliver_decoded(self, key: bytes, value: bytes, revision: int) -> None:
+        _, workflow_id, message_id = self._store.keys.inbox_parts(key)
+        if self._stopped or self._unusable.skips(workflow_id, revision):
             return
-        letter = InboxMessage(key, name, revision, decode_message(value), len(value))
+        body = decode_message(value)
+        message = InboxMessage(key, message_id, revision, body, len(value))
         execution = self.executions.get(workflow_id)
-        message = letter.message
-        if isinstance(message, Start):
-            if message.started.workflow_id != workflow_id:
-                raise ValueError(f"it starts workflow {message.started.workflow_id!r}")
-            self._start(execution, letter, message)
+        if isinstance(body, Start):
+            if body.started.workflow_id != workflow_id:
+                raise ValueError(f"it starts workflow {body.started.workflow_id!r}")
+            self._start(execution, message, body)
         elif execution is not None:
-            execution.deliver(letter)
+            execution.deliver(message)
         elif workflow_id in self._starting:
-            self._starting[workflow_id].append(letter)
+            self._starting[workflow_id].append(message)
         else:
-            self._to_stranger(letter)
+            self._reject(message)
 
-    def _start(self, execution: Execution | None, letter: InboxMessage, start: Start) -> None:
+    def _start(self, execution: Execution | None, message: InboxMessage, start: Start) -> None:
         if execution is not None and start.started.run_id == execution.head.run_id:
-            execution.deliver(letter)
+            execution.deliver(message)
         elif start.reserved:
-            # The client has put the head in the same transaction, under the same revision. An older
-            # run of this id is closed then, even if its owner has not yet been told so.
+            # The client has written the head in the same transaction, at the same revision. An
+            # older run of this id is closed then, even if its owner has not noticed it yet.
             head = reserved_head(start.started, start.at_ms)
-            self._begin(head, letter.revision, letter, execution)
+            self._begin(head, message.revision, message, execution)
         elif execution is not None:
-            self._to_stranger(letter)
+            self._reject(message)
         else:
             workflow_id = start.started.workflow_id
             self._starting.setdefault(workflow_id, [])
-            starting = self._spawn(partial(self._start_child, letter, start))
-            # After a fault of our own too: no mail waits for a child that does not start.
-            starting.add_done_callback(lambda _: self._let_mail_go(workflow_id))
+            starting = self._spawn(partial(self._start_child, message, start))
+            # After a failure too: no message waits for a child that does not start.
+            starting.add_done_callback(lambda _: self._deliver_waiting(workflow_id))
 
     def _begin(
-        self, head: RunHead, revision: int, letter: InboxMessage, before: Execution | None = None
+        self, head: RunHead, revision: int, message: InboxMessage, before: Execution | None = None
     ) -> None:
-        execution = Execution(self._desk, self, head, revision)
+        execution = Execution(self._parts, self._owner, head, revision)
         if before is not None:
             before.stop()
-            for letter_before in before.take_letters():
-                self._to_stranger(letter_before)
+            for left in before.take_messages():
+                self._reject(left)
         self.executions[head.workflow_id] = execution
-        execution.chores.arm(head)
-        execution.deliver(letter)
+        execution.timers.arm(head)
+        execution.deliver(message)
 
-    async def _start_child(self, letter: InboxMessage, start: Start) -> None:
-        """A parent only asks; whether the id is free is found out here."""
+    async def _start_child(self, message: InboxMessage, start: Start) -> None:
+        """Start a child if its id is free; a parent has not checked that."""
         workflow_id = start.started.workflow_id
-        allowed = await may_start(self._desk, start)
+        allowed = await may_start(self._store, start)
         if allowed and workflow_id not in self.executions:
-            self._begin(reserved_head(start.started, self._desk.clock.now_ms()), 0, letter)
+            head = reserved_head(start.started, self._store.clock.now_ms())
+            self._begin(head, 0, message)
         else:
-            await answer_stranger(self._desk, self.fence, letter)
-        self._let_mail_go(workflow_id)
+            await self._undeliverable.reject(self.fence, message)
+        self._deliver_waiting(workflow_id)
 
-    def _let_mail_go(self, workflow_id: str) -> None:
-        """What came while a child was about to start, to whoever has the id now."""
-        for waiting in () if self._stopped else self._starting.pop(workflow_id, ()):
-            self._hand_over(workflow_id, waiting)
+    def _deliver_waiting(self, workflow_id: str) -> None:
+        """Deliver what arrived while a child was being started."""
+        for message in () if self._stopped else self._starting.pop(workflow_id, ()):
+            self._forward(workflow_id, message)
 
-    def _to_stranger(self, letter: InboxMessage) -> None:
-        self._spawn(partial(self._stranger, letter))
-
-    async def _stranger(self, letter: InboxMessage) -> None:
-        """A message to an id without an open run. Raises LostRace: there is one by now."""
-        again = await answer_stranger(self._desk, self.fence, letter)
-        if again is None:
-            return
-        _, workflow_id, _ = self._desk.keys.inbox_name(letter.key)
-        if workflow_id in self.executions:
-            self.executions[workflow_id].deliver(letter)
-        elif await self.reset(None, again) is not None:
-            raise LostRace(f"a run of {workflow_id} has begun while an older one was to be reset")
-
-    def _hand_over(self, workflow_id: str, letter: InboxMessage) -> None:
+    def _forward(self, workflow_id: str, message: InboxMessage) -> None:
         execution = self.executions.get(workflow_id)
         if execution is not None:
-            execution.deliver(letter)
+            execution.deliver(message)
         else:
-            self._to_stranger(letter)
+            self._reject(message)
+
+    def _reject(self, message: InboxMessage) -> None:
+        self._spawn(partial(self._reject_undeliverable, message))
+
+    async def _reject_undeliverable(self, message: InboxMessage) -> None:
+        """Handle a message without an open run. Raises LostRace: there is one now."""
+        if await self._undeliverable.reject(self.fence, message):
+            return
+        _, workflow_id, _ = self._store.keys.inbox_parts(message.key)
+        if workflow_id in self.executions:
+            self.executions[workflow_id].deliver(message)
+        elif await self._reset(None, message) is not None:
+            raise LostRace(f"a run of {workflow_id} has started while an older one was to be reset")
 
     def _spawn(self, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
-        task = asyncio.ensure_future(self._guarded(work))
-        self._strangers.add(task)
-        task.add_done_callback(self._strangers.discard)
+        task = asyncio.ensure_future(self._retried(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Until it is done; the message stays in the inbox after a fault or the session's end."""
+    async def _retried(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Until it is done; after a bug or the end of the session the message stays stored."""
         while True:
             try:
                 await work()
             except SessionLost:
                 return
-            except Exception as error:  # noqa: BLE001 - logged; one message must not end the shard
-                if not (isinstance(error, OrbweaverError) and error.retryable):
-                    _log.exception("a message to no open workflow could not be answered")
+            except Exception as error:  # noqa: BLE001 - logged; the shard proceeds
+                if not is_retryable(error):
+                    _log.exception("a message without an open workflow could not be handled")
                     return
-                await self._desk.clock.wait(asyncio.Event(), STORE_PAUSE_S)
+                await self._store.clock.wait(asyncio.Event(), STEP_PAUSE_S)
             else:
                 return
-
-    def _is_unread(self, workflow_id: str, revision: int) -> bool:
-        """Whether its head cannot be used; what came at this revision is read with the head."""
-        if workflow_id not in self._unread:
-            return False
-        self._skipped[workflow_id] = max(revision, self._skipped.get(workflow_id, 0))
-        return True
-
-    def _mail(self, workflow_id: str, revision: int) -> None:
-        if self._is_unread(workflow_id, revision):
-            return
-        execution = self.executions.get(workflow_id)
-        if execution is not None:
-            execution.mail(revision)
-
-    # ---------------------------------------------------------------------------- loading
-
-    async def _resume(self, attempts: tuple[KeyValue, ...]) -> None:
-        by_run: dict[bytes, list[KeyValue]] = defaultdict(list)
-        for kv in attempts:
-            by_run[kv.key.rpartition(b"/")[0]].append(kv)
-        gate = asyncio.Semaphore(RESUMES_AT_ONCE)
-
-        async def resume(execution: Execution) -> None:
-            head = execution.head
-            run = self._desk.keys.attempts(head.workflow_id, head.run_id)[0].rstrip(b"/")
-            async with gate:
-                await execution.resume(tuple(by_run.get(run, ())))
-
-        every = list(self.executions.values())
-        busy = [each for each in every if each.head.activities]
-        for execution in every:
-            if not execution.head.activities:
-                await execution.resume(())
-        await asyncio.gather(*(resume(execution) for execution in busy))
-
-    async def _reload(self, execution: Execution) -> None:
-        """Somebody else has written the head: believe the store. Raises StoreUnavailable."""
-        workflow_id = execution.head.workflow_id
-        found = (await self._desk.store.read([Get(self._desk.keys.open(workflow_id))])).ranges[0]
-        execution.stop()
-        self.executions.pop(workflow_id, None)
-        letters = execution.take_letters()
-        following = self._open(found.kvs[0]) if found.kvs else None
-        if following is not None:
-            following.mail(execution.mail_revision)
-            following.go_on()
-        for letter in letters:
-            following_one = self.executions.get(workflow_id)
-            if isinstance(letter.message, Start):
-                self._start(following_one, letter, letter.message)
-            else:
-                self._hand_over(workflow_id, letter)

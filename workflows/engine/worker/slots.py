@@ -1,6 +1,6 @@
-"""Slots: a bounded number of attempts at once; whoever waits for one is woken in order of arrival.
+"""Slots: a limited number of attempts at once, granted in order of arrival.
 
-It never waits itself: waiting goes by the engine's clock, so that it can be bounded and skipped.
+Callers wait by the engine's clock, so that their waits have timeouts and can be skipped in tests.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections import deque
 
 
 class Slots:
-    """``count`` of them."""
+    """``count`` slots."""
 
     def __init__(self, count: int) -> None:
         self._free = count
         self._queue: deque[asyncio.Event] = deque()
 
     def take(self, wake: asyncio.Event) -> bool:
-        """Take one. If it is not ``wake``'s turn: False, and ``wake`` is set when it is."""
+        """Take a slot. False if there is none for this caller yet: then ``wake`` is set later."""
         if self._free and (not self._queue or self._queue[0] is wake):
             self._free -= 1
             self.leave(wake)
@@ -27,16 +27,16 @@ class Slots:
         return False
 
     def leave(self, wake: asyncio.Event) -> None:
-        """Wait no longer."""
+        """Stop waiting."""
         if wake in self._queue:
             self._queue.remove(wake)
-        self._call_next()
+        self._wake_next()
 
-    def give_back(self) -> None:
-        """One is free again."""
+    def release(self) -> None:
+        """Return a slot."""
         self._free += 1
-        self._call_next()
+        self._wake_next()
 
-    def _call_next(self) -> None:
+    def _wake_next(self) -> None:
         if self._free and self._queue:
             self._queue[0].set()

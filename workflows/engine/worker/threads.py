@@ -1,7 +1,7 @@
-"""Plain (not async) activities run in threads, so that none of them holds up the event loop.
+"""Plain (not async) activities run in threads, so that they do not block the event loop.
 
-A thread cannot be stopped from outside: one that is not wanted any more runs to its end or to its
-next heartbeat, and occupies its slot until then.
+A thread cannot be stopped: a cancelled activity runs to its end or to its next heartbeat, and
+occupies its slot until then.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def run_in_thread(
     name: str,
     ended: Callable[[], None],
 ) -> asyncio.Future[Any]:
-    """What the function returns or raises; ``ended`` is called in the loop when its thread ends."""
+    """Run the function in a thread; ``ended`` is called in the event loop when the thread ends."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Any] = loop.create_future()
     context = copy_context()
@@ -45,9 +45,9 @@ def run_in_thread(
             result = context.run(function, *arguments)
         except StopIteration as error:
             failed = RuntimeError(f"{name} raised {error!r}")
-        except BaseException as error:  # noqa: BLE001 - whoever awaits the future gets it
+        except BaseException as error:  # noqa: BLE001 - raised by the future
             failed = error
-        with suppress(RuntimeError):  # the loop is closed: the process ends
+        with suppress(RuntimeError):  # the event loop is closed: the process ends
             loop.call_soon_threadsafe(deliver, result, failed)
 
     threading.Thread(target=work, name=f"activity {name}", daemon=True).start()

@@ -1,0 +1,208 @@
+"""One session of a worker: it watches, claims its share of the shards, and runs their executions.
+
+Everything in it ends with the session. A worker that is out of date writes nothing, because all
+writes go through the session's committer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from core.errors import StoreUnavailable
+from core.eventstore.kv import Absent, Get, KeyChange, Put, ReadResult, Unchanged
+from core.eventstore.retry_policies import waiting_for_store
+from workflows.engine.run.execution import ExecutionParts
+from workflows.engine.store.faults import UNREADABLE
+from workflows.engine.store.records import RunHead
+from workflows.engine.store.session import WorkerSession
+from workflows.engine.worker.ownership import Ownership
+from workflows.engine.worker.retention import Archive, prune, retire
+from workflows.engine.worker.shard import Shard
+
+DRAIN_S_MAX = 5.0
+"""Seconds that a closing worker waits for its activities to end, and then for its steps."""
+
+_log = logging.getLogger(__name__)
+
+
+class WorkerTerm:
+    """One session. ``ready`` is set once it has its share of the shards."""
+
+    def __init__(
+        self,
+        parts: ExecutionParts,
+        session: WorkerSession,
+        *,
+        on_closed: Callable[[RunHead], None],
+        ready: asyncio.Event,
+        archive: Archive | None,
+    ) -> None:
+        self.parts = parts
+        self.session = session
+        self.shards: dict[int, Shard] = {}
+        self._on_closed = on_closed
+        self._ready = ready
+        self._archive = archive
+        self._owners_changed = asyncio.Event()
+        self._store = store = parts.store
+        self._telemetry = parts.interpreters.telemetry
+        self._owners = [
+            Get(*store.keys.range_of("wake/owner")),
+            Get(*store.keys.range_of("wake/worker")),
+        ]
+        self._ownership = Ownership(
+            store.keys,
+            session,
+            store.committer,
+            store.faults,
+            gain=self._gain,
+            give_up=self._give_up,
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # ------------------------------------------------------------------------------- shards
+
+    async def _gain(self, shard: int, fence: Unchanged) -> None:
+        """Load a shard and proceed with its executions."""
+        if shard in self.shards:  # its owner's key was overwritten, and claimed again
+            await self._give_up(shard)
+        loaded = Shard(
+            self.parts, shard, fence, run_closed=self._on_closed, lost=self._note_lost_shard
+        )
+        self.shards[shard] = loaded
+        self._telemetry.count_shard_takeover()
+        await waiting_for_store()(loaded.load)
+
+    async def _give_up(self, shard: int) -> None:
+        """Stop a shard; nothing of it is in flight afterwards."""
+        stopped = self.shards.pop(shard)
+        stopped.stop()
+        await stopped.settled()
+        self._store.faults.clear_shard(shard)
+
+    def _note_lost_shard(self, shard: int) -> None:
+        """Another process has a shard's key, so this session's view of the owners is wrong: end."""
+        self.shards.pop(shard, None)
+        self._store.faults.clear_shard(shard)
+        self.session.lose()
+
+    # ------------------------------------------------------------------------------ running
+
+    async def run(self) -> None:
+        """Work until the session is lost. Raises errors that are not retried."""
+        stored: ReadResult = await waiting_for_store()(self._store.kv.read, self._owners)
+        await self._ownership.join()
+        await self._record_types()
+        self._owners_changed.set()
+        work = [
+            self._watch(stored.revision),
+            self._balance(),
+            self.parts.deadlines.run(),
+            self._retire(),
+        ]
+        self._tasks = [asyncio.ensure_future(part) for part in work]
+        lost = asyncio.ensure_future(self.session.lost.wait())
+        try:
+            done, _ = await asyncio.wait({lost, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {lost}:
+                task.result()
+        finally:
+            lost.cancel()
+            await self.end()
+
+    async def _record_types(self) -> None:
+        """Record the workflow types of this worker; the keys stay."""
+        store = self._store
+        keys = [store.keys.type(name) for name in self.parts.interpreters.registry.workflows]
+        writes = [store.committer.propose([Absent(key)], [Put(key, b"")]) for key in keys]
+        await asyncio.gather(*writes)
+
+    async def end(self) -> None:
+        """Stop everything."""
+        self.session.abandon()
+        for shard in list(self.shards.values()):
+            shard.stop()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def tasks_under_way(self) -> set[asyncio.Task[Any]]:
+        """Steps, messages, replies and attempts that have not ended."""
+        activities = self.parts.activities
+        under_way = {*self.parts.replies.tasks, *activities.running, *activities.at_work}
+        return under_way.union(*(shard.tasks_under_way() for shard in self.shards.values()))
+
+    async def drain(self) -> None:
+        """Wait for attempts and then for steps, at most ``DRAIN_S_MAX`` each."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S_MAX):
+                await self.parts.activities.idle()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S_MAX):
+                for shard in list(self.shards.values()):
+                    await shard.settled()
+
+    async def _watch(self, revision: int) -> None:
+        keys = self._store.keys.range_of("wake")
+        async for batch in self._store.kv.watch([keys], after=revision):
+            # By key within a revision: the start of an execution sorts before the signal fence
+            # that was written with it.
+            changes = sorted(batch.changes, key=lambda change: (change.mod_revision, change.key))
+            for change in changes:
+                self._process(change)
+
+    def _process(self, change: KeyChange) -> None:
+        """Process one change; a key that cannot be read is listed."""
+        try:
+            self._dispatch(change)
+        except UNREADABLE as error:
+            remedy = "delete the key: nothing reads it"
+            self._store.faults.note("key", change.key, error, remedy)
+
+    def _dispatch(self, change: KeyChange) -> None:
+        kind, rest = self._store.keys.tail(change.key)
+        if kind in ("owner", "worker"):
+            if self._ownership.observe(change):
+                self._owners_changed.set()
+            return
+        if change.value is None:
+            self._store.faults.clear(change.key)
+            return
+        shard = self.shards.get(int(rest[:2], 16))
+        if shard is None:
+            return
+        if kind == "inbox":
+            shard.message(change.key, change.value, change.mod_revision)
+        else:
+            shard.signalled(rest[3:], change.mod_revision)
+
+    async def _balance(self) -> None:
+        while True:
+            await self._owners_changed.wait()
+            self._owners_changed.clear()
+            stored: ReadResult = await waiting_for_store()(self._store.kv.read, self._owners)
+            await self._ownership.balance(kv for answer in stored.ranges for kv in answer.kvs)
+            self._ready.set()
+
+    async def _retire(self) -> None:
+        archive = self._archive
+        if archive is None:
+            await asyncio.Event().wait()
+            return
+        while True:
+            await asyncio.sleep(archive.sweep_s)
+            try:
+                for shard in list(self.shards.values()):
+                    while await retire(self._store, shard.closed_runs, shard.fence, archive):
+                        pass
+                while await prune(self._store, archive):
+                    pass
+            except OSError as error:
+                _log.warning("cannot write the archive; closed executions stay in etcd: %s", error)
+            except StoreUnavailable as error:
+                _log.warning("closed executions are archived later: %s", error)
