@@ -313,7 +313,7 @@ async def test_a_step_that_fails_by_a_bug_pauses_the_execution_with_the_reason(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(execution, "STEP_PAUSE_S", 0.001)
-    broken, real = True, run_inbox.record_timer_fired
+    broken, real = True, received_events.record_timer_fired
 
     def record_timer_fired(draft: HistoryDraft, timer_id: int) -> None:
         if broken:
