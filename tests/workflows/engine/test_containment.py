@@ -20,7 +20,7 @@ from tests.workflows.engine.sample import Basket, Chain, Companion, Dynasty, Sle
 from tests.workflows.engine.stage import EngineHarness, eventually, within
 from workflows.api.definitions import Registry
 from workflows.engine.client.client import WorkflowHandle
-from workflows.engine.run import execution, run_inbox, run_obstacle
+from workflows.engine.run import execution, received_events, run_inbox, run_obstacle
 from workflows.engine.store.draft import HistoryDraft
 from workflows.engine.store.keys import SHARDS, WorkflowKeys, new_id, shard_of
 from workflows.engine.store.records import (
