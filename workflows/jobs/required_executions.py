@@ -20,7 +20,8 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
 from core.projections.fold import Projection
 from core.projections.projector import Projector
-from workflows.engine.client.client import Client, StartOptions
+from workflows.engine.client.client import Client
+from workflows.engine.client.start_transactions import StartOptions
 from workflows.engine.store.kinds import OPEN_HEADS
 from workflows.model.errors import LimitExceeded
 from workflows.model.policies import IdConflictPolicy

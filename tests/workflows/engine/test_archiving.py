@@ -117,7 +117,7 @@ async def test_the_result_of_an_archived_run_comes_from_the_archive(
     await eventually(gone)
     async with Client(engine.store, engine.keys, files=files) as client:
         assert await within(client.result("one", handle.run_id)) == ["A"]
-    with pytest.raises(ExecutionNotFound, match="neither open nor closed"):
+    with pytest.raises(ExecutionNotFound, match="neither in the store nor in the archive"):
         await within(handle.result())
 
 

@@ -152,7 +152,7 @@ def test_an_execution_can_be_started_once(harness: WorkflowCliHarness) -> None:
     assert code == 0
     assert said.startswith("started run ")
     assert again != 0
-    assert "belongs to an open execution" in refusal
+    assert "is already open" in refusal
 
 
 def test_a_type_that_no_worker_has_is_refused_with_those_that_there_are(
@@ -195,4 +195,4 @@ def test_nobody_cannot_be_signalled(harness: WorkflowCliHarness) -> None:
     code, said = harness.say("signal", "nobody", "put", "thing")
 
     assert code == 4
-    assert "there is no open execution nobody" in said
+    assert "workflow nobody has no open execution" in said

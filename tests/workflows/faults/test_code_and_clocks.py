@@ -15,7 +15,7 @@ from tests.workflows.engine.sample import Basket, SampleActivities, Steady
 from tests.workflows.engine.stage import EngineHarness, eventually, within
 from workflows.api import workflow
 from workflows.api.definitions import Registry
-from workflows.engine.client.client import StartOptions
+from workflows.engine.client.start_transactions import StartOptions
 from workflows.model.policies import ExecutionStatus
 
 QUICK = workflow.ActivityOptions(start_to_close_s=20)

@@ -1,9 +1,8 @@
-"""The client: begin executions, talk to them, look at them.
+"""The client: starts executions, sends messages to them, and waits for their results.
 
-Everything that reaches an execution is a message under a key of its own, so clients never contend
-with the worker or with each other. A signal that was accepted will be in the history: its
-transaction holds only while the run is not closed, and closing a run compares the mail key.
-It never writes to a history.
+Every message has a key of its own, so clients contend neither with the worker nor with each other.
+An accepted signal is recorded in the history: its transaction fails once the run is closed, and
+closing a run compares the signal fence. A client writes no history.
 """
 
 from __future__ import annotations
@@ -26,22 +25,17 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import (
     Absent,
     Get,
-    Guard,
-    KeyValue,
     KeyValueStore,
-    NothingNewer,
     Put,
-    Write,
 )
 from workflows.api.definitions import workflow_definition
 from workflows.engine.client.call_results import Poll, await_reply, recorded_update, result_of
 from workflows.engine.client.client_session import ClientSession
 from workflows.engine.client.completions import Completions
+from workflows.engine.client.start_transactions import NO_WORKER, StartOptions, StartTransactions
 from workflows.engine.clock import Clock, SystemClock
-from workflows.engine.run.start_run import reserved_head
-from workflows.engine.run.undeliverable_messages import reuse_allowed
 from workflows.engine.store.archive_files import ExecutionFiles
-from workflows.engine.store.history_reader import closed_heads, find_run, head_of
+from workflows.engine.store.history_reader import find_run, head_of
 from workflows.engine.store.inboxes import (
     INBOX_MESSAGES_MAX,
     INBOX_URGENT_MAX,
@@ -50,7 +44,6 @@ from workflows.engine.store.inboxes import (
 )
 from workflows.engine.store.keys import DEFAULT_QUEUE, WorkflowKeys, check_id, new_id
 from workflows.engine.store.records import (
-    HEAD,
     Message,
     Query,
     Reply,
@@ -59,45 +52,28 @@ from workflows.engine.store.records import (
     Retry,
     RunHead,
     Signal,
-    Start,
     Terminate,
     Update,
     encode_message,
 )
 from workflows.engine.telemetry import Telemetry
 from workflows.model.errors import LimitExceeded
-from workflows.model.events import SearchAttributes, WorkflowExecutionStarted
+from workflows.model.events import WorkflowExecutionStarted
 from workflows.model.failures import Failure, error_of
 from workflows.model.limits import SIGNALS_MAX
 from workflows.model.payloads import Payload, from_payload, to_payloads
-from workflows.model.policies import ExecutionStatus, IdConflictPolicy, IdReusePolicy
+from workflows.model.policies import ExecutionStatus
 
 REPLY_S = 10.0
-"""How long a query or update waits for its answer by default."""
+"""Seconds that a query or update waits for its reply by default."""
 
-TERMINATE_S_MAX = 10.0
-"""How long a start waits for the run that it takes the place of."""
-
-NO_OPEN = "look at `orbctl workflow describe`: only open executions can be asked for this"
-
-
-class StartOptions(NamedTuple):
-    """How an execution begins. Times in seconds, 0: unbounded. ``trigger``: the event behind it."""
-
-    reuse: IdReusePolicy = IdReusePolicy.ALLOW_DUPLICATE
-    conflict: IdConflictPolicy = IdConflictPolicy.FAIL
-    run_timeout_s: float = 0.0
-    execution_timeout_s: float = 0.0
-    search_attributes: SearchAttributes = {}  # noqa: RUF012 - never changed in place
-    memo: dict[str, Payload] = {}  # noqa: RUF012 - never changed in place
-    traceparent: str = ""
-    trigger: str = ""
+NOT_OPEN = "check `orbctl workflow describe`: only an open execution can receive this"
 
 
 class WorkflowHandle(NamedTuple):
-    """An execution: ``run_id`` is that of the run that was started or found.
+    """An execution. ``run_id``: the run that was started or found.
 
-    ``opened_at``: the store's revision at which it was started, 0 if it was found.
+    ``opened_at``: the revision of the store at which it was started, 0 if it was found.
     """
 
     client: Client
@@ -107,7 +83,7 @@ class WorkflowHandle(NamedTuple):
     opened_at: int = 0
 
     async def result(self) -> Any:  # noqa: ANN401 - of the workflow's own type
-        """Wait for the end of the execution, also over continued runs. Raises ExecutionFailed."""
+        """Wait for the end of the execution, over continued runs. Raises ExecutionFailed."""
         return await self.client.result(*self[1:])
 
     async def signal(self, name: str, *args: object) -> None:
@@ -132,9 +108,9 @@ class WorkflowHandle(NamedTuple):
 
 
 class Client:
-    """Speaks to the executions of one task queue. ``completions`` may be shared with a worker's.
+    """A client of the executions of one task queue. ``completions`` may be shared with a worker's.
 
-    ``files``: the archive, where results of runs that have left the store are looked up.
+    ``files``: the archive, for the results of runs that have left the store.
     """
 
     def __init__(
@@ -155,6 +131,9 @@ class Client:
         self._clock = clock or SystemClock()
         self._telemetry = telemetry or Telemetry()
         self._session = ClientSession(store, self.keys, name)
+        self._starts = StartTransactions(
+            store, self.keys, self._session, self.completions, self._clock, name
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -168,7 +147,7 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """Give the session back."""
+        """Release the session."""
         self.completions.close()
         await self._session.close()
 
@@ -182,9 +161,10 @@ class Client:
         options: StartOptions = StartOptions(),
         signal: Signal | None = None,
     ) -> WorkflowHandle:
-        """Begin an execution; with ``signal``, it is signalled at once.
+        """Start an execution; ``signal`` is sent in the same transaction.
 
-        Raises AlreadyStarted by the id policies, StoreUnavailable, OutcomeUnknown, PayloadError.
+        Raises AlreadyStarted by the id policies, DeadlineExceeded, StoreUnavailable,
+        OutcomeUnknown, PayloadError.
         """
         check_id(id)
         name, result_type = _named(workflow)
@@ -209,9 +189,9 @@ class Client:
                 traceparent=trace,
                 trigger=options.trigger,
             )
-            found = await self._try_start(started, now_ms, options, signal)
-            if found is not None:
-                return WorkflowHandle(self, id, found[0], result_type, found[1])
+            run = await self._starts.try_start(started, now_ms, options, signal)
+            if run is not None:
+                return WorkflowHandle(self, id, run[0], result_type, run[1])
 
     async def signal_with_start(
         self,
@@ -222,7 +202,7 @@ class Client:
         signal_args: Sequence[object] = (),
         options: StartOptions = StartOptions(),
     ) -> WorkflowHandle:
-        """Signal the open execution of the id, or begin one and signal it; atomic either way."""
+        """Signal the open execution of the id, or start one with the signal; atomic either way."""
         _, result_type = _named(workflow)
         message = self._signal(signal, signal_args, "")
         while True:
@@ -237,77 +217,12 @@ class Client:
                 if not error.run_id:
                     raise
 
-    async def _try_start(
-        self,
-        started: WorkflowExecutionStarted,
-        now_ms: int,
-        options: StartOptions,
-        signal: Signal | None,
-    ) -> tuple[str, int] | None:
-        """The run that was started, with its revision, or found, with 0; None: look again."""
-        workflow_id = started.workflow_id
-        key = self.keys.open(workflow_id)
-        guards: list[Guard] = [Absent(key)]
-        if options.reuse is not IdReusePolicy.ALLOW_DUPLICATE:
-            guards.append(await self._check_reuse(workflow_id, options.reuse))
-        writes: list[Write] = [Put(key, HEAD.encode(reserved_head(started, now_ms)))]
-        messages: list[Message] = [Start(started, reserved=True, at_ms=now_ms)]
-        if signal is not None:
-            messages.append(signal)
-            writes.append(Put(self.keys.signal_fence(workflow_id), b""))
-        for order, message in enumerate(messages):
-            inbox = self.keys.inbox(workflow_id, new_id(now_ms, order))
-            writes.append(Put(inbox, encode_message(message)))
-        outcome = await self._session.propose(guards, writes)
-        if isinstance(outcome, Committed):
-            return started.run_id, outcome.revision
-        # A guard on a range is lost without a truth about the others.
-        found = outcome.truth.get(key) or await self._read(key)
-        if found is None:
-            return None
-        head = head_of(self.keys, found)
-        if options.conflict is IdConflictPolicy.USE_EXISTING:
-            return head.run_id, 0
-        if options.conflict is IdConflictPolicy.FAIL:
-            raise AlreadyStarted(
-                f"the id {workflow_id} belongs to an open execution",
-                subject=workflow_id,
-                remedy="use another id, or the conflict policy UseExisting",
-                run_id=head.run_id,
-            )
-        reason = f"another execution takes the id {workflow_id}"
-        await self._send(workflow_id, Terminate(reason, self.identity, head.run_id))
-        try:
-            async with asyncio.timeout(TERMINATE_S_MAX):
-                await self.completions.of(workflow_id, head.run_id)
-        except TimeoutError:
-            raise DeadlineExceeded(
-                f"run {head.run_id} of {workflow_id} has not ended within {TERMINATE_S_MAX:g} s",
-                subject=workflow_id,
-                remedy="see whether workers are there: `orbctl workflow describe`",
-            ) from None
-        return None
-
-    async def _check_reuse(self, workflow_id: str, policy: IdReusePolicy) -> Guard:
-        """The guard that keeps what was found true. Raises AlreadyStarted."""
-        start, end = self.keys.closed_runs(workflow_id)
-        result = await self.store.read([Get(start, end)])
-        closed = closed_heads(self.keys, result.ranges[0].kvs, workflow_id)
-        last = max(closed, key=lambda head: head.closed_ms).status if closed else None
-        if not reuse_allowed(policy, last):
-            raise AlreadyStarted(
-                f"the id {workflow_id} belongs to an execution that is {last} ({policy.value})",
-                subject=workflow_id,
-                remedy="use another id, or another reuse policy",
-            )
-        return NothingNewer(start, end, result.revision)
-
-    # ------------------------------------------------------------------------------ talking
+    # ------------------------------------------------------------------------------ messages
 
     async def signal(
         self, workflow_id: str, name: str, *args: object, request_id: str = ""
     ) -> None:
-        """Signal the open execution. ``request_id``: sent twice, it counts once.
+        """Signal the open execution. Two signals with one ``request_id`` are recorded once.
 
         Raises ExecutionNotFound, LimitExceeded.
         """
@@ -320,7 +235,7 @@ class Client:
     async def query(
         self, workflow_id: str, name: str, *args: object, timeout_s: float = REPLY_S
     ) -> Payload:
-        """Ask the code. Raises CallRejected, DeadlineExceeded."""
+        """Query the code. Raises CallRejected, DeadlineExceeded."""
         payloads = to_payloads(args, what=f"arguments of query {name}")
         reply = await self._call(
             workflow_id, lambda lease: Query(name, payloads, lease), name, timeout_s
@@ -335,11 +250,11 @@ class Client:
         update_id: str = "",
         timeout_s: float = REPLY_S,
     ) -> Payload:
-        """Ask the code to change something, and wait for the result.
+        """Update the execution and wait for the result.
 
-        Raises CallRejected when the validator says no, the handler's own failure, and
-        DeadlineExceeded: then it may still happen, and its result will be in the history. Sent
-        again under its ``update_id``, an update that was accepted is waited for, not repeated.
+        An accepted update that is sent again with its ``update_id`` is not repeated. Raises
+        CallRejected by the validator, the handler's failure, and DeadlineExceeded: then the update
+        may still be executed, and its result will be in the history.
         """
         payloads = to_payloads(args, what=f"arguments of update {name}")
         self._telemetry.record_span(f"StartWorkflowUpdate:{name}", "", {"workflow.id": workflow_id})
@@ -358,28 +273,28 @@ class Client:
         return result_of(reply, workflow_id, name)
 
     async def cancel(self, workflow_id: str, reason: str = "") -> None:
-        """Ask the execution to end in an orderly way. Raises ExecutionNotFound."""
+        """Request cancellation. Raises ExecutionNotFound."""
         await self._open_head(workflow_id, INBOX_URGENT_MAX)
         await self._send(workflow_id, RequestCancel(reason, self.identity))
 
     async def terminate(self, workflow_id: str, reason: str = "") -> None:
-        """End the execution; its code is not asked. Raises ExecutionNotFound."""
+        """End the execution without running its code. Raises ExecutionNotFound."""
         head = await self._open_head(workflow_id, INBOX_URGENT_MAX)
         await self._send(workflow_id, Terminate(reason, self.identity, head.run_id))
 
     async def retry(self, workflow_id: str, reason: str = "") -> None:
-        """Let a paused execution go on. Raises ExecutionNotFound, CallRejected."""
+        """Resume a paused execution. Raises ExecutionNotFound, CallRejected."""
         head = await self._open_head(workflow_id, INBOX_URGENT_MAX)
         if head.status is not ExecutionStatus.PAUSED:
             raise CallRejected(
-                f"{workflow_id} is {head.status.value}, not paused", subject=workflow_id
+                f"workflow {workflow_id} is {head.status.value}, not paused", subject=workflow_id
             )
         await self._send(workflow_id, Retry(reason, self.identity))
 
     async def reset(
         self, workflow_id: str, event_id: int, *, run_id: str = "", reason: str = ""
     ) -> str:
-        """Go on in a new run, from the workflow task at or before an event; the new run's id.
+        """Continue in a new run from the workflow task at or before an event; the new run id.
 
         Raises ExecutionNotFound.
         """
@@ -395,21 +310,21 @@ class Client:
     async def result(
         self, workflow_id: str, run_id: str = "", kind: object = Any, opened_at: int = 0
     ) -> Any:  # noqa: ANN401
-        """Wait for the end, over continued runs. Raises ExecutionFailed, ExecutionNotFound.
+        """Wait for the result, over continued runs. Raises ExecutionFailed, ExecutionNotFound.
 
-        ``opened_at``: a revision of the store at which the run was open, 0 if none is known.
+        ``opened_at``: a revision of the store at which the run was open, 0 if unknown.
         """
-        wanted = run_id or (await find_run(self.store, self.keys, workflow_id)).run_id
+        current = run_id or (await find_run(self.store, self.keys, workflow_id)).run_id
         while True:
-            head = await self.completions.of(workflow_id, wanted, opened_at)
+            head = await self.completions.of(workflow_id, current, opened_at)
             if head.status is ExecutionStatus.COMPLETED:
                 return from_payload(head.result, kind, what=f"the result of {workflow_id}")
             if head.status is not ExecutionStatus.CONTINUED_AS_NEW:
                 break
-            wanted, opened_at = head.new_run_id, 0
+            current, opened_at = head.new_run_id, 0
         failure = head.failure if isinstance(head.failure, Failure) else None
         error = ExecutionFailed(
-            f"{workflow_id} is {head.status.value}: {head.reason or 'no reason was given'}",
+            f"workflow {workflow_id} is {head.status.value}: {head.reason or 'no reason given'}",
             subject=workflow_id,
             status=head.status.value,
             cause=failure,
@@ -428,7 +343,7 @@ class Client:
         number, lease = new_id(self._clock.now_ms()), await self._session.lease()
         put = Put(self.keys.inbox(workflow_id, number), encode_message(message(lease)))
         outcome = await self._session.propose([], [put])
-        assert isinstance(outcome, Committed), "a proposal without guards loses to nobody"
+        assert isinstance(outcome, Committed), "a proposal without guards is not lost"
         try:
             async with asyncio.timeout(timeout_s):
                 return await await_reply(
@@ -437,9 +352,9 @@ class Client:
         except TimeoutError:
             pass
         raise DeadlineExceeded(
-            f"no worker has answered {name} of {workflow_id} within {timeout_s:g} s",
+            f"no worker replied to {name} of workflow {workflow_id} within {timeout_s:g} s",
             subject=workflow_id,
-            remedy="see whether workers are there: `orbctl workflow describe`",
+            remedy=NO_WORKER,
         )
 
     # ------------------------------------------------------------------------------ writing
@@ -450,13 +365,11 @@ class Client:
         return Signal(name, payloads, self.identity, request_id, trace)
 
     async def _try_signal(self, head: RunHead, signal: Signal) -> bool:
-        """Whether the run was open; its owner will have the signal in the history then.
-
-        Raises LimitExceeded.
-        """
+        """Whether the run was open: then the signal will be recorded. Raises LimitExceeded."""
         if head.signals >= SIGNALS_MAX:
             raise LimitExceeded(
-                f"{head.workflow_id} has {head.signals} signals, SIGNALS_MAX is {SIGNALS_MAX}"
+                f"workflow {head.workflow_id} has {head.signals} signals, SIGNALS_MAX is "
+                f"{SIGNALS_MAX}"
             )
         keys, workflow_id = self.keys, head.workflow_id
         inbox = keys.inbox(workflow_id, new_id(self._clock.now_ms()))
@@ -470,16 +383,14 @@ class Client:
         key = self.keys.inbox(workflow_id, new_id(self._clock.now_ms()))
         await self._session.propose([], [Put(key, encode_message(message))])
 
-    async def _read(self, key: bytes) -> KeyValue | None:
-        found = (await self.store.read([Get(key)])).ranges[0].kvs
-        return found[0] if found else None
-
     async def _open_head(self, workflow_id: str, most: int = INBOX_MESSAGES_MAX) -> RunHead:
         """Raises ExecutionNotFound, and as ``_find_open``."""
         head = await self._find_open(workflow_id, most)
         if head is None:
             raise ExecutionNotFound(
-                f"there is no open execution {workflow_id}", subject=workflow_id, remedy=NO_OPEN
+                f"workflow {workflow_id} has no open execution",
+                subject=workflow_id,
+                remedy=NOT_OPEN,
             )
         return head
 

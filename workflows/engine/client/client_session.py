@@ -1,7 +1,7 @@
-"""The session of a client: opened when it writes first, and anew after one was lost.
+"""The session of a client: opened with its first write, and again after it was lost.
 
-A client keeps nothing alive between its calls but a lease, under which its answers lie. What was
-under way when a session was lost is unknown, and said so; nothing is written twice.
+Between calls a client keeps a lease alive, under which replies to it are written. The outcome of
+what was in flight when a session was lost is unknown (OutcomeUnknown); nothing is written twice.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from workflows.engine.store.session import CLIENT_TTL_S, WorkerSession, open_ses
 
 
 class ClientSession:
-    """Writes for one client, under ``name``."""
+    """The writes of one client, which is named ``name``."""
 
     def __init__(self, store: KeyValueStore, keys: WorkflowKeys, name: str) -> None:
         self._store = store
         self._keys = keys
         self._name = name
-        self._living: tuple[WorkerSession, Committer] | None = None
+        self._current: tuple[WorkerSession, Committer] | None = None
         self._opening = asyncio.Lock()
 
     async def close(self) -> None:
-        """Wait for what is under way, and give the lease back."""
-        if self._living is not None:
-            session, committer = self._living
+        """Wait for writes in flight, and revoke the lease."""
+        if self._current is not None:
+            session, committer = self._current
             await committer.close()
             await session.close()
 
     async def lease(self) -> int:
-        """The lease under which answers to this client lie. Raises StoreUnavailable."""
+        """The lease under which replies to this client are written. Raises StoreUnavailable."""
         session, _ = await self._ready()
         return session.lease
 
@@ -47,17 +47,17 @@ class ClientSession:
             outcome: Committed | Lost = await committer.propose(guards, writes)
         except SessionLost as error:
             raise OutcomeUnknown(
-                "the store was away for too long to know whether this was written",
+                "the client's session was lost before the store confirmed the write",
                 subject=error.subject,
-                remedy="look before you repeat it",
+                remedy="check whether it was written before you repeat it",
             ) from error
         return outcome
 
     async def _ready(self) -> tuple[WorkerSession, Committer]:
         async with self._opening:
-            if self._living is None or self._living[0].lost.is_set():
+            if self._current is None or self._current[0].lost.is_set():
                 session = await open_session(
                     self._store, self._keys, self._name, ttl_s=CLIENT_TTL_S
                 )
-                self._living = session, Committer(self._store, session)
-            return self._living
+                self._current = session, Committer(self._store, session)
+            return self._current

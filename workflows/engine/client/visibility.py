@@ -1,4 +1,4 @@
-"""Looking at executions: lists, descriptions, histories, also of archived ones. Reads only."""
+"""Lists, descriptions and histories of executions, also of archived ones. Reads only."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LIST_MAX = 10_000
 
 
 class Filter(NamedTuple):
-    """What to list; empty parts match everything. ``attributes``: all must be equal."""
+    """What to list; empty fields match everything. ``attributes``: all must be equal."""
 
     workflow_type: str = ""
     statuses: tuple[ExecutionStatus, ...] = ()
@@ -36,7 +36,7 @@ class Filter(NamedTuple):
     id_prefix: str = ""
 
     def matches(self, head: RunHead) -> bool:
-        """Whether the execution belongs into the list."""
+        """Whether the execution matches."""
         return (
             self.workflow_type in ("", head.workflow_type)
             and (not self.statuses or head.status in self.statuses)
@@ -48,7 +48,7 @@ class Filter(NamedTuple):
 
 
 class Description(NamedTuple):
-    """One run with what is pending. ``owner`` "" means that no worker has its shard now."""
+    """One run with what is pending. ``owner`` "": no worker owns its shard."""
 
     head: RunHead
     attempts: Mapping[int, Attempt]
@@ -57,7 +57,7 @@ class Description(NamedTuple):
 
 
 class Visibility:
-    """What is there, for people and programs. ``left_out``: what lists could not show."""
+    """Reads executions. ``left_out``: heads that lists had to leave out as unusable."""
 
     def __init__(
         self, store: KeyValueStore, keys: WorkflowKeys, files: ExecutionFiles | None = None
@@ -67,14 +67,14 @@ class Visibility:
         self._files = files
         self.left_out: list[UnusableValue] = []
 
-    async def heads(self, wanted: Filter = Filter()) -> AsyncIterator[RunHead]:
+    async def heads(self, query: Filter = Filter()) -> AsyncIterator[RunHead]:
         """Open executions, then closed ones, shard by shard; at most ``LIST_MAX``.
 
         A head that cannot be read is left out (``left_out``).
         """
         left = LIST_MAX
-        closed_too = not wanted.statuses or any(not status.open for status in wanted.statuses)
-        open_too = not wanted.statuses or any(status.open for status in wanted.statuses)
+        closed_too = not query.statuses or any(not status.open for status in query.statuses)
+        open_too = not query.statuses or any(status.open for status in query.statuses)
         kinds = (["open"] if open_too else []) + (["closed"] if closed_too else [])
         for kind in kinds:
             for shard in range(SHARDS):
@@ -85,7 +85,7 @@ class Visibility:
                     except UnusableValue as error:
                         self.left_out.append(error)
                         continue
-                    if left and wanted.matches(head):
+                    if left and query.matches(head):
                         left -= 1
                         yield head
 
@@ -95,9 +95,9 @@ class Visibility:
         found = (await self._store.read([Get(start, end, keys_only=True)])).ranges[0].kvs
         return [kv.key[len(start) :].decode(errors="replace") for kv in found]
 
-    async def newest_first(self, wanted: Filter = Filter()) -> list[RunHead]:
+    async def newest_first(self, query: Filter = Filter()) -> list[RunHead]:
         """The same, the newest first. Raises StoreUnavailable."""
-        found = [head async for head in self.heads(wanted)]
+        found = [head async for head in self.heads(query)]
         return sorted(found, key=lambda head: head.started_ms, reverse=True)
 
     async def describe(self, workflow_id: str, run_id: str = "") -> Description:

@@ -22,7 +22,8 @@ from core.eventstore.kinds import key_text
 from core.eventstore.kv import Get, KeyValueStore
 from core.eventstore.retry_policies import waiting_for_store
 from core.process.concurrency import until_all
-from workflows.engine.client.client import Client, StartOptions, WorkflowHandle
+from workflows.engine.client.client import Client, WorkflowHandle
+from workflows.engine.client.start_transactions import StartOptions
 from workflows.jobs.provider.binding import GIVE_BACK, ExternalBinding
 from workflows.jobs.provider.values import ProviderRelease
 from workflows.model.policies import ExecutionStatus, IdConflictPolicy

@@ -20,7 +20,8 @@ from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import AlreadyStarted, ExecutionNotFound, OrbweaverError
 from core.eventstore.state import read_endpoint
-from workflows.engine.client.client import Client, StartOptions
+from workflows.engine.client.client import Client
+from workflows.engine.client.start_transactions import StartOptions
 from workflows.jobs.reclaim.facts import PodChange, ScanRequest
 from workflows.jobs.reclaim.pod import NEWS, ReclaimPod, workflow_id
 from workflows.jobs.reclaim.releases import ReclaimContext

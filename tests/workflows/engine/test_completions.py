@@ -53,10 +53,10 @@ class ForgetfulStore(MemoryStore):
 
 async def test_a_run_that_ends_while_the_watch_begins_anew_is_heard_of() -> None:
     store = ForgetfulStore()
-    closings = Completions(store, KEYS)
+    completions = Completions(store, KEYS)
 
-    assert await within(closings.of("one", RUN)) == ENDED
-    closings.close()
+    assert await within(completions.of("one", RUN)) == ENDED
+    completions.close()
     await store.close()
 
 
@@ -101,28 +101,28 @@ async def _opened(store: MemoryStore) -> int:
 
 async def test_the_end_of_a_run_that_began_after_what_the_watch_has_told_is_not_looked_up() -> None:
     store = CountingStore()
-    closings = Completions(store, KEYS)
+    completions = Completions(store, KEYS)
     first = await _closed(store, "1" * 32)
-    assert await within(closings.of("one", "1" * 32)) == first
+    assert await within(completions.of("one", "1" * 32)) == first
     before = store.reads
     store.lets_through.clear()
 
-    waiting = asyncio.ensure_future(closings.of("one", RUN, await _opened(store)))
+    waiting = asyncio.ensure_future(completions.of("one", RUN, await _opened(store)))
     await asyncio.sleep(0)
     ended = await _closed(store, RUN)
     store.lets_through.set()
     assert await within(waiting) == ended
     assert store.reads == before
-    closings.close()
+    completions.close()
     await store.close()
 
 
 async def test_an_end_before_the_wait_is_found_however_far_the_watch_has_come() -> None:
     for is_held_up in (False, True):
         store = CountingStore()
-        closings = Completions(store, KEYS)
+        completions = Completions(store, KEYS)
         first = await _closed(store, "1" * 32)
-        assert await within(closings.of("one", "1" * 32)) == first
+        assert await within(completions.of("one", "1" * 32)) == first
         if is_held_up:
             store.lets_through.clear()
         opened_at = await _opened(store)
@@ -130,9 +130,9 @@ async def test_an_end_before_the_wait_is_found_however_far_the_watch_has_come() 
         while not is_held_up and store.told <= opened_at:
             await asyncio.sleep(0)
 
-        waiting = asyncio.ensure_future(closings.of("one", RUN, opened_at))
+        waiting = asyncio.ensure_future(completions.of("one", RUN, opened_at))
         await asyncio.sleep(0)
         store.lets_through.set()
         assert await within(waiting) == ended
-        closings.close()
+        completions.close()
         await store.close()
