@@ -11,7 +11,7 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import Delete, Put
 from tests.workflows.engine.sample import Basket, Courier, Endless, Parent, Sleeper
 from tests.workflows.engine.stage import EngineHarness, eventually, within
-from workflows.engine.client.client import StartOptions
+from workflows.engine.client.start_transactions import StartOptions
 from workflows.engine.clock import SystemClock
 from workflows.engine.run.call_replies import Updates
 from workflows.engine.store.draft import HistoryDraft
@@ -97,7 +97,7 @@ async def test_a_run_that_has_all_the_signals_it_may_have_refuses_more(
 async def test_a_workflow_that_signals_too_often_is_refused(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.engine.run.intake.SIGNALS_MAX", 1)
+    monkeypatch.setattr("workflows.engine.run.received_events.SIGNALS_MAX", 1)
     await engine.worker()
     await engine.client.start(Basket, id="basket")
     courier = await engine.client.start(Courier, "basket", id="courier")
@@ -124,7 +124,7 @@ def test_updates_whose_transaction_was_lost_are_asked_again() -> None:
 
 async def test_an_id_that_is_too_long_or_no_text_is_refused(engine: EngineHarness) -> None:
     for wrong in ("x" * (limits.ID_BYTES_MAX + 1), "", "line\nfeed"):
-        with pytest.raises(BadInput, match="is no workflow id"):
+        with pytest.raises(BadInput, match="is not a valid workflow id"):
             await engine.client.start(Basket, id=wrong)
 
 
@@ -141,11 +141,11 @@ async def test_the_id_of_a_child_has_the_same_limit_as_any_other(engine: EngineH
 async def test_taking_the_place_of_a_run_that_nothing_ends_has_a_deadline(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.engine.client.client.TERMINATE_S_MAX", 0.05)
+    monkeypatch.setattr("workflows.engine.client.start_transactions.TERMINATE_S_MAX", 0.05)
     await engine.client.start(Sleeper, id="one")
     options = StartOptions(conflict=IdConflictPolicy.TERMINATE_EXISTING)
 
-    with pytest.raises(DeadlineExceeded, match="has not ended within"):
+    with pytest.raises(DeadlineExceeded, match="did not end within"):
         await within(engine.client.start(Sleeper, id="one", options=options))
 
 

@@ -320,7 +320,7 @@ async def test_a_step_that_fails_by_a_bug_pauses_the_execution_with_the_reason(
             raise RuntimeError("a fault of our own")
         real(draft, timer_id)
 
-    monkeypatch.setattr(execution, "take_timer", take_timer)
+    monkeypatch.setattr(run_inbox, "record_timer_fired", record_timer_fired)
     worker = await engine.worker()
     handle = await engine.client.start(Sleeper, 0.01, id="one")
     head = await engine.until_status("one", ExecutionStatus.PAUSED)

@@ -98,4 +98,4 @@ async def test_a_plain_activity_hears_of_its_cancellation_by_its_heartbeat(
     await handle.cancel()
 
     await engine.until_status("one", ExecutionStatus.CANCELED)
-    assert blocking.beats == ["the run does not want this attempt any more"]
+    assert blocking.beats == ["the attempt was cancelled or replaced by another one"]

@@ -68,7 +68,7 @@ async def _reset(engine: EngineHarness, *, reads: int = 0, races: int = 0) -> in
 async def test_a_reset_is_tried_again_after_a_failed_read(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(execution, "STORE_PAUSE_S", 0.01)
+    monkeypatch.setattr(execution, "STEP_PAUSE_S", 0.01)
     assert await _reset(engine, reads=2) == 0
 
 

@@ -10,7 +10,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from tests.workflows.engine.sample import Basket, Chain
 from tests.workflows.engine.stage import EngineHarness, within
-from workflows.engine.client.client import Client, StartOptions
+from workflows.engine.client.client import Client
+from workflows.engine.client.start_transactions import StartOptions
 from workflows.engine.telemetry import Telemetry
 from workflows.engine.worker.worker import Worker
 
