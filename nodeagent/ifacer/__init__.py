@@ -2,9 +2,10 @@
 
 See docs/how-to/create-vlans-and-bonds.md.
 
-conf.py      the network configuration of the plugin
-options.py   the text of bond options
-link_plan.py  what is still to be done, from what is wanted and what is there  (pure)
-link_configurator.py reading, doing, reading again, one call at a time
-ifacer_handler.py a call of the executable
+    conf.py               the network configuration of the plugin
+    options.py            the text of bond options
+    link_messages.py      messages of bonds and VLANs, by pyroute2
+    link_plan.py          the next requests, from the desired links and the node's  (pure)
+    link_configurator.py  reads, applies and repeats, one call at a time
+    ifacer_handler.py     a call of the executable
 """

@@ -1,9 +1,7 @@
-"""The network configuration of ``ifacer``: read, checked, and nothing else.
+"""The network configuration of ``ifacer``, read and checked.
 
-See docs/reference/cni-configuration.md, "ifacer".
-
-Promise: what ``read_conf`` returns can be wanted of a node; every fault is refused by the name of
-its field, before anything is looked at or touched.
+See docs/reference/cni-configuration.md, "ifacer". An error names its field; nothing of the node is
+read or changed before the configuration is valid.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ NO_BOND: Final = None
 
 
 class DesiredBond(NamedTuple):
-    """A bond that is wanted."""
+    """A bond that the node is to have."""
 
     name: str
     mode: int
@@ -35,7 +33,7 @@ class DesiredBond(NamedTuple):
 
 
 class InterfaceConfig(NamedTuple):
-    """What the node shall have. ``vlan`` 0: none. ``bond`` None: none, and one interface."""
+    """The links that the node is to have. ``vlan`` 0: no VLAN; ``bond`` None: one interface."""
 
     interfaces: tuple[str, ...]
     vlan: int = 0
@@ -43,17 +41,17 @@ class InterfaceConfig(NamedTuple):
 
     @property
     def parent(self) -> str:
-        """What a VLAN stands on."""
+        """The link below the VLAN."""
         return self.interfaces[0] if self.bond is None else self.bond.name
 
     @property
     def vlan_name(self) -> str:
-        """What the VLAN is called."""
+        """The name of the VLAN."""
         return f"{self.parent}.{self.vlan}"
 
 
 class IfacerConf(NamedTuple):
-    """A configuration. ``wanted`` None: there is nothing to do. ``previous``: its prevResult."""
+    """A configuration. ``wanted`` None: nothing to create. ``previous``: its prevResult."""
 
     cni_version: str
     wanted: InterfaceConfig | None
@@ -83,7 +81,7 @@ _BOND_NAMES: Final = {name: name for name in _Bond.__struct_encode_fields__}
 
 
 def read_conf(stdin: bytes) -> IfacerConf:
-    """Raises CniFailure with code 1, 6 or 7."""
+    """The configuration on standard input. Raises CniFailure with code 1, 6 or 7."""
     document = folded(read_document(stdin), _NAMES)
     if isinstance(document.get("bond"), dict):
         document["bond"] = folded(document["bond"], _BOND_NAMES)
@@ -123,17 +121,17 @@ def _wanted(conf: _Conf) -> InterfaceConfig | None:
     return wanted
 
 
-def _bond(said: _Bond) -> DesiredBond:
+def _bond(bond: _Bond) -> DesiredBond:
     try:
-        options = read_options(said.options)
+        options = read_options(bond.options)
     except BadInput as error:
         raise CniFailure(INVALID_CONFIG, error.message, error.remedy) from None
-    return DesiredBond(_name("bond.name", said.name or BOND_NAME), said.mode, options)
+    return DesiredBond(_name("bond.name", bond.name or BOND_NAME), bond.mode, options)
 
 
 def _name(field: str, name: str) -> str:
     try:
         return checked_interface(name)
     except CniFailure as fault:
-        _, _, what = fault.message.partition(" ")
-        raise CniFailure(INVALID_CONFIG, f"{field} {what}") from None
+        _, _, text = fault.message.partition(" ")
+        raise CniFailure(INVALID_CONFIG, f"{field} {text}") from None

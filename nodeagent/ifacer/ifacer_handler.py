@@ -1,8 +1,8 @@
-"""A call of the executable ``ifacer``: the configuration in, an empty result out.
+"""Calls of the executable ``ifacer``: the configuration in, an empty result out.
 
-DEL, CHECK, GC and STATUS are answered by the executable itself, because nothing is ever removed and
-nothing is remembered; here they succeed as well. It needs neither etcd nor the view: a node can be
-prepared before the agent can hand out addresses.
+The executable answers DEL, CHECK, GC and STATUS itself, because no link is ever removed; here they
+succeed too. ADD needs neither etcd nor the configuration view: links can be created before the
+agent is ready to allocate addresses.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Ifacer:
         conf = read_conf(stdin)
         if conf.wanted is not None:
             await self._prepare(conf.wanted)
-        # What an earlier plugin of the chain said goes on; mostly there is none, and no result.
+        # The result of an earlier plugin in the chain is passed on; usually there is none.
         result = conf.previous or {"cniVersion": conf.cni_version, "dns": {}}
         return msgspec.json.format(msgspec.json.encode(result), indent=4) + b"\n"
 

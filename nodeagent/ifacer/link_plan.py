@@ -1,40 +1,36 @@
-"""What is still to be done for what is wanted, given what is there. Pure.
+"""The next netlink requests that lead from the node's links to the desired ones. Pure.
 
-The plan is made anew from the kernel's facts after every send, until nothing is left: so a repeated
-call does nothing, two calls at once do it together, and whatever a crash left behind is finished.
-Refusals come before anything is touched. Nothing is ever removed, and what exists under the wanted
-name is used as it is; only a bond that lacks members gets them, where that takes nothing away.
+The plan is computed from the kernel's state after every send, until no step is left. So a repeated
+call does nothing, two concurrent calls complete each other's work, and the work of a crashed call
+is finished. Conflicts are reported before anything is changed. Nothing is ever removed, and an
+existing link of the desired name is used as it is; only a bond that lacks members gets them, if
+that takes nothing away from other links.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from core.errors import DatapathError
 from nodeagent.ifacer.conf import DesiredBond, InterfaceConfig
-from nodeagent.ifacer.options import MODE, active_member_data, bond_data
-from nodeagent.netlink.codec import attribute, attributes
-from nodeagent.netlink.requests import (
-    EXISTS,
-    Request,
-    add_link,
-    change_link,
-    set_master,
-    set_up,
+from nodeagent.ifacer.link_messages import (
+    BOND,
+    VLAN,
+    add_bond,
+    add_vlan,
+    read_bond_mode,
+    read_vlan_id,
+    set_active_member,
 )
+from nodeagent.netlink.requests import EXISTS, Request, set_master, set_up
 from nodeagent.netlink.values import Link
-
-VLAN: Final = "vlan"
-BOND: Final = "bond"
-_VLAN_ID: Final = 1  # IFLA_VLAN_ID of include/uapi/linux/if_link.h
 
 
 class NodeLinks(NamedTuple):
-    """What the node has. ``in_use``: indexes of links with addresses beyond link-local ones.
+    """The node's links. ``in_use``: indexes of links with addresses that are not link-local.
 
-    ``made``: this call has made the bond, so that its members are not looked at as somebody's.
+    ``made``: the bond was created by this call, so that its members belong to it.
     """
 
     links: tuple[Link, ...]
@@ -47,14 +43,14 @@ class NodeLinks(NamedTuple):
 
 
 class LinkPlan(NamedTuple):
-    """What to do now; ``steps`` () when nothing is left. ``left_out``: what is not, in words."""
+    """The next requests; none when nothing is left. ``left_out``: texts of skipped bond members."""
 
     steps: tuple[Request, ...] = ()
     left_out: tuple[str, ...] = ()
 
 
 def next_steps(wanted: InterfaceConfig, facts: NodeLinks) -> LinkPlan:
-    """The next plan. Raises DatapathError for what cannot be had."""
+    """The next plan. Raises DatapathError if the desired links conflict with existing ones."""
     if wanted.vlan:
         _check_vlan(wanted, facts)
     plan = LinkPlan()
@@ -66,23 +62,12 @@ def next_steps(wanted: InterfaceConfig, facts: NodeLinks) -> LinkPlan:
     return plan
 
 
-def vlan_id(link: Link) -> int:
-    """The VLAN id of a link of that kind."""
-    value = attributes(link.data).get(_VLAN_ID, b"\0\0")
-    return int.from_bytes(value[:2], sys.byteorder)
-
-
-def bond_mode(link: Link) -> int:
-    """The mode of a bond."""
-    return attributes(link.data).get(MODE, b"\0")[0]
-
-
-# ----------------------------------------------------------------------------------- refusals
+# ---------------------------------------------------------------------------------- conflicts
 
 
 def _check_vlan(wanted: InterfaceConfig, facts: NodeLinks) -> None:
     for link in facts.links:
-        same_id = link.kind == VLAN and vlan_id(link) == wanted.vlan
+        same_id = link.kind == VLAN and read_vlan_id(link) == wanted.vlan
         if same_id and link.name != wanted.vlan_name:
             raise DatapathError(
                 "cannot have multiple different vlan interfaces with the same vlanId"
@@ -92,8 +77,8 @@ def _check_vlan(wanted: InterfaceConfig, facts: NodeLinks) -> None:
             )
     existing = facts.find(wanted.vlan_name)
     if existing is not None and (existing.kind, _id_of(existing)) != (VLAN, wanted.vlan):
-        what = f"VLAN {_id_of(existing)}" if existing.kind == VLAN else existing.kind or "a NIC"
-        raise _taken(wanted.vlan_name, f"is {what} and not VLAN {wanted.vlan}")
+        kind = f"VLAN {_id_of(existing)}" if existing.kind == VLAN else existing.kind or "a NIC"
+        raise _taken(wanted.vlan_name, f"is {kind} and not VLAN {wanted.vlan}")
     parent = facts.find(wanted.parent)
     if existing is not None and parent is not None and existing.parent != parent.number:
         raise _taken(wanted.vlan_name, f"is a VLAN, but not on {wanted.parent}")
@@ -145,8 +130,8 @@ def _bond_plan(wanted: InterfaceConfig, bond: DesiredBond, facts: NodeLinks) -> 
         for name in wanted.interfaces:
             _check_member(name, bond, facts)
         indexes = {link.name: link.number for link in facts.links}
-        made = add_link(bond.name, BOND, data=bond_data(bond.mode, bond.options, indexes))
-        return LinkPlan((made._replace(tolerated=EXISTS),))
+        add = add_bond(bond.name, bond.mode, bond.options, indexes)
+        return LinkPlan((add._replace(tolerated=EXISTS),))
     steps: list[Request] = []
     left_out: list[str] = []
     for name in wanted.interfaces:
@@ -166,7 +151,7 @@ def _bond_plan(wanted: InterfaceConfig, bond: DesiredBond, facts: NodeLinks) -> 
 
 def _enslave(member: Link, bond: Link) -> Iterator[Request]:
     if member.up:
-        yield set_up(member.number, up=False)  # the kernel enslaves nothing that is up
+        yield set_up(member.number, up=False)  # the kernel adds no link that is up
     yield set_master(member.number, bond.number)
     yield set_up(member.number)
 
@@ -174,10 +159,10 @@ def _enslave(member: Link, bond: Link) -> Iterator[Request]:
 def _why_not_to_join(
     member: Link | None, bond: DesiredBond, existing: Link, facts: NodeLinks
 ) -> str:
-    """Why a bond that was there before is not given this member; "" if it may be.
+    """Why a member is not added to a bond that existed before this call; "" if it can be added.
 
-    It may be a half-made one of an earlier call, or somebody's own: so only in the wanted mode, and
-    only a NIC that is free and that nothing is lost by taking down.
+    The bond may be an incomplete one of an earlier call, or one of an administrator. So it must
+    have the desired mode, and the NIC must have no master and no addresses.
     """
     if member is None:
         return "is not there"
@@ -185,8 +170,9 @@ def _why_not_to_join(
         return "belongs to another"
     if member.number in facts.in_use:
         return "has addresses"
-    if bond_mode(existing) != bond.mode:
-        return f"is not taken into a bond of mode {bond_mode(existing)} where {bond.mode} is asked"
+    mode = read_bond_mode(existing)
+    if mode != bond.mode:
+        return f"cannot be added: the bond has mode {mode} and not {bond.mode}"
     return ""
 
 
@@ -197,20 +183,19 @@ def _vlan_steps(wanted: InterfaceConfig, facts: NodeLinks) -> Iterator[Request]:
     if not parent.up:
         yield set_up(parent.number)
     if existing is None:
-        data = attribute(_VLAN_ID, wanted.vlan.to_bytes(2, sys.byteorder))
-        made = add_link(wanted.vlan_name, VLAN, parent=parent.number, data=data)
-        yield made._replace(tolerated=EXISTS)  # another call may be quicker
+        add = add_vlan(wanted.vlan_name, parent.number, wanted.vlan)
+        yield add._replace(tolerated=EXISTS)  # another process may have been faster
     elif not existing.up:
         yield set_up(existing.number)
 
 
 def choosing_active(bond: DesiredBond, facts: NodeLinks) -> tuple[Request, ...]:
-    """The active member of a bond that was just made: it has to be a member first."""
+    """The request that chooses the active member of a new bond, once it is a member."""
     existing, member = facts.find(bond.name), facts.find(bond.options.active)
     if existing is None or member is None or member.master != existing.number:
         return ()
-    return (change_link(existing.number, BOND, active_member_data(member.number)),)
+    return (set_active_member(existing.number, member.number),)
 
 
 def _id_of(link: Link) -> int:
-    return vlan_id(link) if link.kind == VLAN else 0
+    return read_vlan_id(link) if link.kind == VLAN else 0

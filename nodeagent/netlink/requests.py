@@ -103,20 +103,6 @@ def get_link_number(number: int) -> Request:
     return Request(n.RTM_GETLINK, 0, body, "read link", number)
 
 
-def add_link(
-    name: str, kind: str, *, parent: int = 0, mtu: int = 0, mac: Mac = b"", data: bytes = b""
-) -> Request:
-    """Make a link of a kind (``vlan``, ``bond``, ``macvlan``, ...); ``data``: packed attributes."""
-    details = [attribute(n.IFLA_INFO_KIND, kind.encode())]
-    if data:
-        details.append(nested(n.IFLA_INFO_DATA, data))
-    body = IFINFOMSG.pack(0, 0, 0, 0, 0) + _link_attributes(name, mtu, mac)
-    if parent:
-        body += attribute_u32(n.IFLA_LINK, parent)
-    body += nested(n.IFLA_LINKINFO, *details)
-    return Request(n.RTM_NEWLINK, NEW, body, f"add {kind} link", name)
-
-
 class VethEnd(NamedTuple):
     """One end of a veth pair that is to be made."""
 
@@ -163,13 +149,6 @@ def set_master(link: int, master: int) -> Request:
     """Make a link a member of a bridge or bond; 0 takes it out."""
     body = IFINFOMSG.pack(0, 0, link, 0, 0) + attribute_u32(n.IFLA_MASTER, master)
     return Request(n.RTM_NEWLINK, 0, body, f"set master {master} of link", link)
-
-
-def change_link(link: int, kind: str, data: bytes) -> Request:
-    """Change what is special to a link's kind; ``data``: packed attributes."""
-    details = attribute(n.IFLA_INFO_KIND, kind.encode()), nested(n.IFLA_INFO_DATA, data)
-    body = IFINFOMSG.pack(0, 0, link, 0, 0) + nested(n.IFLA_LINKINFO, *details)
-    return Request(n.RTM_NEWLINK, 0, body, f"change {kind} link", link)
 
 
 def delete_link(name: str) -> Request:

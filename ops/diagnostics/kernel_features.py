@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -27,10 +26,10 @@ from nodeagent.coordinator.reply_mark_rules import (
     NftReplyMarkRules,
     ReplyMarkRules,
 )
-from nodeagent.netlink.codec import attribute
+from nodeagent.ifacer.link_messages import NO_ATTRIBUTES, Attributes, add_link
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.numbers import CLONE_NEWNET
-from nodeagent.netlink.requests import add_link, add_rule
+from nodeagent.netlink.requests import add_rule
 from nodeagent.netlink.session import NetlinkSession
 from nodeagent.netlink.values import RoutingRule
 
@@ -41,8 +40,6 @@ TRIAL_MARK: Final = 1
 TRIAL_VLAN: Final = 5
 
 _FAMILIES: Final[tuple[Family, ...]] = (4, 6)
-_IFLA_VLAN_ID: Final = 1
-_IFLA_VRF_TABLE: Final = 1
 
 
 class KernelFeature(NamedTuple):
@@ -59,7 +56,7 @@ class _Kind(NamedTuple):
     kind: str
     module: str
     parent: bool = False
-    data: bytes = b""
+    data: Attributes = NO_ATTRIBUTES
 
 
 _KINDS: Final = (
@@ -67,14 +64,9 @@ _KINDS: Final = (
     _Kind("bridge", "bridge"),
     _Kind("macvlan", "macvlan", parent=True),
     _Kind("ipvlan", "ipvlan", parent=True),
-    _Kind(
-        "vlan",
-        "8021q",
-        parent=True,
-        data=attribute(_IFLA_VLAN_ID, TRIAL_VLAN.to_bytes(2, sys.byteorder)),
-    ),
+    _Kind("vlan", "8021q", parent=True, data={"IFLA_VLAN_ID": TRIAL_VLAN}),
     _Kind("bond", "bonding"),
-    _Kind("vrf", "vrf", data=attribute(_IFLA_VRF_TABLE, TRIAL_TABLE.to_bytes(4, sys.byteorder))),
+    _Kind("vrf", "vrf", data={"IFLA_VRF_TABLE": TRIAL_TABLE}),
 )
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 

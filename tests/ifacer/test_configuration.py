@@ -12,7 +12,7 @@ import pytest
 
 from nodeagent.cni_protocol.failures import CniFailure
 from nodeagent.ifacer.conf import DesiredBond, InterfaceConfig, read_conf
-from nodeagent.ifacer.options import BondOptions
+from nodeagent.ifacer.options import NUMBERS, BondOptions
 
 
 def conf(**fields: Any) -> bytes:
@@ -40,7 +40,9 @@ MEANINGS: dict[str, tuple[dict[str, Any], InterfaceConfig | None]] = {
     ),
     "a VLAN on a bond": (
         {"interfaces": ["a", "b"], "vlanID": 100, "bond": BOND | {"options": "miimon=100"}},
-        InterfaceConfig(("a", "b"), 100, DesiredBond("bd0", 1, BondOptions((("miimon", 100),)))),
+        InterfaceConfig(
+            ("a", "b"), 100, DesiredBond("bd0", 1, BondOptions(((NUMBERS["miimon"], 100),)))
+        ),
     ),
     "names in any case, null is not said": (
         {"INTERFACES": ["ens3"], "vlanid": 5, "Bond": None},

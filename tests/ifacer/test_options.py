@@ -10,23 +10,30 @@ import sys
 import pytest
 
 from core.errors import BadInput
-from nodeagent.ifacer.options import NUMBERS, BondOptions, bond_data, read_options
-from nodeagent.netlink.codec import attributes
+from nodeagent.ifacer.link_messages import add_bond, add_vlan, read_bond_mode, read_vlan_id
+from nodeagent.ifacer.options import NUMBERS, BondOptions, read_options
+from nodeagent.netlink.codec import attribute, attributes, elements
+from nodeagent.netlink.numbers import IFLA_INFO_DATA, IFLA_LINKINFO
+from nodeagent.netlink.requests import IFINFOMSG, Request
+from nodeagent.netlink.values import Link
 
 READINGS = {
     "nothing": ("", BondOptions()),
-    "a number": ("miimon=100", BondOptions((("miimon", 100),))),
+    "a number": ("miimon=100", BondOptions(((NUMBERS["miimon"], 100),))),
     "several, with blanks": (
         " miimon = 100 ; lacp_rate=1;",
-        BondOptions((("miimon", 100), ("lacp_rate", 1))),
+        BondOptions(((NUMBERS["miimon"], 100), (NUMBERS["lacp_rate"], 1))),
     ),
     "zero says nothing": ("miimon=0;use_carrier=-1", BondOptions()),
     "unknown keys say nothing": ("updelay=5;colour=red", BondOptions()),
     "pieces without one equals sign say nothing": (
         "miimon;=;a=b=c;up_delay=7",
-        BondOptions((("up_delay", 7),)),
+        BondOptions(((NUMBERS["up_delay"], 7),)),
     ),
-    "an invalid first piece spoils nothing": ("nonsense;miimon=1", BondOptions((("miimon", 1),))),
+    "an invalid first piece spoils nothing": (
+        "nonsense;miimon=1",
+        BondOptions(((NUMBERS["miimon"], 1),)),
+    ),
     "interfaces": ("primary=ens3;active_slave=ens4", BondOptions(primary="ens3", active="ens4")),
     "a list": (
         'arp_ip_target=["10.0.0.1","10.0.0.2"]',
@@ -63,21 +70,50 @@ def test_a_value_of_the_wrong_kind_is_refused_by_its_key(text: str, key: str) ->
     assert refused.value.subject == key
 
 
-def test_every_number_has_the_size_that_the_kernel_reads() -> None:
+def link_info(request: Request) -> dict[int, memoryview]:
+    """The attributes of IFLA_INFO_DATA, by the numbers of include/uapi/linux/if_link.h."""
+    info = attributes(attributes(request.body[IFINFOMSG.size :])[IFLA_LINKINFO])
+    return attributes(info[IFLA_INFO_DATA])
+
+
+BOND_NUMBERS = {
+    "miimon": 3, "up_delay": 4, "downdelay": 5, "use_carrier": 6, "arp_interval": 7,
+    "arp_validate": 9, "arp_all_targets": 10, "primary_reselect": 12, "fail_over_mac": 13,
+    "xmit_hash_policy": 14, "resend_igmp": 15, "peer_notif_delay": 16, "all_slaves_active": 17,
+    "min_links": 18, "lp_interval": 19, "packets_per_slave": 20, "lacp_rate": 21, "ad_select": 22,
+    "ad_actor_sys_prio": 24, "ad_user_port_key": 25, "tlb_dynamic_lb": 27,
+}  # fmt: skip
+"""The kernel's numbers of the attributes: a second source beside pyroute2's names."""
+
+
+def test_every_number_has_the_place_and_the_size_that_the_kernel_reads() -> None:
     text = ";".join(f"{key}=1" for key in NUMBERS)
 
-    packed = attributes(bond_data(4, read_options(text), {}))
+    packed = link_info(add_bond("bd0", 4, read_options(text), {}))
 
-    for kind, size in NUMBERS.values():
-        assert bytes(packed[kind]) == (1).to_bytes(size, sys.byteorder)
+    assert BOND_NUMBERS.keys() == NUMBERS.keys()
+    for key, option in NUMBERS.items():
+        size = option.bits // 8
+        assert bytes(packed[BOND_NUMBERS[key]]) == (1).to_bytes(size, sys.byteorder)
     assert bytes(packed[1]) == b"\4", "the mode"
 
 
-def test_lists_and_interfaces_are_packed_as_the_kernel_reads_them() -> None:
-    options = read_options('arp_ip_target=["10.0.0.1","10.0.0.2"];primary=ens4')
+def test_lists_and_addresses_are_packed_as_the_kernel_reads_them() -> None:
+    text = 'arp_ip_target=["10.0.0.1","10.0.0.2"];primary=ens4;ad_actor_system=02:00:00:00:00:01'
 
-    packed = attributes(bond_data(1, options, {"ens4": 7}))
+    packed = link_info(add_bond("bd0", 1, read_options(text), {"ens4": 7}))
 
-    targets = attributes(packed[8])
-    assert [bytes(targets[place]) for place in (0, 1)] == [b"\x0a\0\0\1", b"\x0a\0\0\2"]
+    assert [bytes(target) for target in elements(packed[8])] == [b"\x0a\0\0\1", b"\x0a\0\0\2"]
     assert bytes(packed[11]) == (7).to_bytes(4, sys.byteorder)
+    assert bytes(packed[26]) == b"\2\0\0\0\0\1"
+
+
+def test_what_the_kernel_reports_of_a_vlan_and_a_bond_is_read() -> None:
+    vlan = attribute(1, (5).to_bytes(2, sys.byteorder))
+    bond = attribute(1, b"\4") + attribute(3, (100).to_bytes(4, sys.byteorder))
+
+    assert read_vlan_id(Link(3, "ens3.5", kind="vlan", data=vlan)) == 5
+    assert read_bond_mode(Link(4, "bd0", kind="bond", data=bond)) == 4
+    assert read_vlan_id(Link(3, "ens3.5", kind="vlan")) == 0
+    packed = link_info(add_vlan("ens3.5", 3, 5))
+    assert bytes(packed[1]) == (5).to_bytes(2, sys.byteorder)

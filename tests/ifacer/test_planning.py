@@ -69,7 +69,7 @@ LEFT_OUT: dict[str, tuple[tuple[Link, ...], str]] = {
     "in use": ((ENS3, MEMBERS[1], BD0), "ens3, which has addresses"),
     "another mode": (
         (Link(5, "ens3"), MEMBERS[1], BD0._replace(data=MODE4)),
-        "ens3, which is not taken into a bond of mode 4 where 1 is asked",
+        "ens3, which cannot be added: the bond has mode 4 and not 1",
     ),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -113,3 +114,14 @@ async def test_a_kernel_without_vlans_says_which_module_is_missing(namespace: Pa
     executor.close()
 
     assert "modprobe -a 8021q" in words
+
+
+def test_an_agent_loads_pyroute2_only_for_links_that_it_creates() -> None:
+    """It costs 13 MB, which most agents never need."""
+    program = "import sys, nodeagent.main; print('pyroute2' in sys.modules)"
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    ).stdout
+
+    assert loaded == "False\n"

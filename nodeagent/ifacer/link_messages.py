@@ -1,0 +1,97 @@
+"""Netlink messages of bonds, VLANs and other kinds of links, packed and read by pyroute2.
+
+Imported only where such a link is created: pyroute2 adds 13 MB to the process and 0.1 s to the
+first use. The messages of every ADD are packed by ``nodeagent.netlink`` instead
+(docs/contributing/decisions/0009-netlink-messages-by-hand.md), whose sessions also send these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.ifinfmsg.plugins.bond import bond
+from pyroute2.netlink.rtnl.ifinfmsg.plugins.vlan import vlan
+
+from nodeagent.ifacer.options import BondOptions
+from nodeagent.netlink.codec import HEADER, attribute
+from nodeagent.netlink.numbers import RTM_NEWLINK
+from nodeagent.netlink.requests import NEW, Request
+from nodeagent.netlink.values import Link
+
+Attributes = Mapping[str, object]
+"""Attributes by pyroute2's names, which are the kernel's (include/uapi/linux/if_link.h)."""
+
+NO_ATTRIBUTES: Final[Attributes] = MappingProxyType({})
+
+VLAN: Final = "vlan"
+BOND: Final = "bond"
+
+
+def add_link(name: str, kind: str, *, parent: int = 0, data: Attributes = NO_ATTRIBUTES) -> Request:
+    """Create a link of a kind; ``parent``: the index of the link below it, 0 for none."""
+    attributes: list[tuple[str, Any]] = [("IFLA_IFNAME", name)]
+    if parent:
+        attributes.append(("IFLA_LINK", parent))
+    body = _packed(0, [*attributes, _link_info(kind, data)])
+    return Request(RTM_NEWLINK, NEW, body, f"add {kind} link", name)
+
+
+def add_vlan(name: str, parent: int, vlan_id: int) -> Request:
+    """Create a VLAN on a link."""
+    return add_link(name, VLAN, parent=parent, data={"IFLA_VLAN_ID": vlan_id})
+
+
+def add_bond(name: str, mode: int, options: BondOptions, index_of: Mapping[str, int]) -> Request:
+    """Create a bond, without its active member, which has to be a member first.
+
+    ``index_of``: interface indexes by name, for the option ``primary``.
+    """
+    data: dict[str, object] = {"IFLA_BOND_MODE": mode}
+    data |= {option.attribute: value for option, value in options.numbers}
+    if options.arp_targets:
+        data["IFLA_BOND_ARP_IP_TARGET"] = list(options.arp_targets)
+    if options.actor:
+        data["IFLA_BOND_AD_ACTOR_SYSTEM"] = options.actor
+    if options.primary:
+        data["IFLA_BOND_PRIMARY"] = index_of[options.primary]
+    return add_link(name, BOND, data=data)
+
+
+def set_active_member(bond_index: int, member_index: int) -> Request:
+    """Choose the active member of a bond."""
+    info = _link_info(BOND, {"IFLA_BOND_ACTIVE_SLAVE": member_index})
+    return Request(RTM_NEWLINK, 0, _packed(bond_index, [info]), "change bond link", bond_index)
+
+
+def read_vlan_id(link: Link) -> int:
+    """The VLAN id of a link of kind ``vlan``; 0 if the kernel does not report it."""
+    return _read(vlan, link, "IFLA_VLAN_ID")
+
+
+def read_bond_mode(link: Link) -> int:
+    """The mode of a link of kind ``bond``; 0 if the kernel does not report it."""
+    return _read(bond, link, "IFLA_BOND_MODE")
+
+
+def _link_info(kind: str, data: Attributes) -> tuple[str, Any]:
+    info: list[tuple[str, Any]] = [("IFLA_INFO_KIND", kind)]
+    if data:
+        info.append(("IFLA_INFO_DATA", {"attrs": list(data.items())}))
+    return "IFLA_LINKINFO", {"attrs": info}
+
+
+def _packed(index: int, attributes: list[tuple[str, Any]]) -> bytes:
+    message = ifinfmsg()
+    message["index"] = index
+    message["attrs"] = attributes
+    message.encode()
+    return bytes(message.data[HEADER.size :])
+
+
+def _read(kind: Any, link: Link, name: str) -> int:  # noqa: ANN401  # pyroute2 has no types
+    attributes = kind(data=bytearray(attribute(0, link.data)))
+    attributes.decode()
+    return int(attributes.get_attr(name) or 0)
