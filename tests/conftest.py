@@ -1,4 +1,4 @@
-"""What every test shares: how hypothesis searches. Fixtures live beside the behaviour they serve.
+"""What every test shares: fixtures, the hooks of the suite, and how hypothesis searches.
 
 A missing program (etcd, containerd) fails a test rather than skipping it: a green run means that
 everything was tried. The exceptions are the optional parts of ``tests/support/parts.py``, such as
@@ -21,6 +21,16 @@ from tests.support.counters import (
 from tests.support.folders import pytest_collection_modifyitems, pytest_xdist_make_scheduler
 from tests.support.parts import UntriedTable
 from tests.support.uml import pytest_runtest_protocol, record_inside
+
+pytest_plugins = (
+    "tests.fixtures.agents",
+    "tests.fixtures.kubernetes",
+    "tests.fixtures.logs",
+    "tests.fixtures.namespaces",
+    "tests.fixtures.stores",
+    "tests.fixtures.workflows",
+)
+"""Fixtures that several folders use; a folder's own are in its conftest."""
 
 __all__ = (
     "pytest_collection_modifyitems",

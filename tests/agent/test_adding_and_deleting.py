@@ -259,9 +259,9 @@ async def test_version_is_answered_whatever_else_is_said(agent: AgentHarness) ->
 
 
 async def test_in_sequential_order_an_add_gets_the_lowest_free_address(
-    settings: Settings, store: MemoryStore
+    settings: Settings, memory_store: MemoryStore
 ) -> None:
-    async with running(settings._replace(address_order="sequential"), store) as node:
+    async with running(settings._replace(address_order="sequential"), memory_store) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
 
         answers = [await node.add(f"web-{n}") for n in range(3)]
@@ -270,24 +270,24 @@ async def test_in_sequential_order_an_add_gets_the_lowest_free_address(
 
 
 async def test_a_switched_off_family_is_not_handed_out(
-    settings: Settings, store: MemoryStore
+    settings: Settings, memory_store: MemoryStore
 ) -> None:
     selection = settings.selection._replace(ipv6_enabled=False)
-    async with running(settings._replace(selection=selection), store) as node:
+    async with running(settings._replace(selection=selection), memory_store) as node:
         await node.pool("lan-4", "10.6.0.0/24", "10.6.0.10")
         writer_of_ipv6 = settings._replace(
             node_name="node-2", socket_path=f"{settings.socket_path}2"
         )
-        async with running(writer_of_ipv6, store) as other:
+        async with running(writer_of_ipv6, memory_store) as other:
             await other.pool("lan-6", "fd00:6::/64", "fd00:6::10")
 
             assert await node.add() == ["10.6.0.10/24"]
 
 
 async def test_a_pool_counts_as_full_at_the_bound_of_records(
-    settings: Settings, store: MemoryStore
+    settings: Settings, memory_store: MemoryStore
 ) -> None:
-    async with running(settings._replace(records_max=2), store) as node:
+    async with running(settings._replace(records_max=2), memory_store) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
         await node.add("web-0")
         await node.add("web-1")

@@ -145,10 +145,10 @@ async def test_another_network_is_not_touched(agent: AgentHarness, lan: Path) ->
 
 
 async def test_another_node_is_not_touched(
-    agent: AgentHarness, lan: Path, settings: Settings, store: MemoryStore
+    agent: AgentHarness, lan: Path, settings: Settings, memory_store: MemoryStore
 ) -> None:
     there = settings._replace(node_name="node-10", socket_path=f"{settings.socket_path}2")
-    async with running(there, store) as other:
+    async with running(there, memory_store) as other:
         await other.add("far-0", CNI_NETNS=str(lan / "never-there"))
 
     await collect(agent, "web-0", "web-1", "web-2")

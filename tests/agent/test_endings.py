@@ -58,7 +58,7 @@ async def test_a_request_that_does_not_end_does_not_keep_the_agent_from_ending(
 
 
 async def test_a_call_that_its_caller_gave_up_tells_of_an_etcd_that_may_be_away(
-    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+    memory_store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watchdog = StoreWatchdog()
 
@@ -66,9 +66,9 @@ async def test_a_call_that_its_caller_gave_up_tells_of_an_etcd_that_may_be_away(
         await asyncio.Event().wait()
         raise AssertionError
 
-    monkeypatch.setattr(store, "commit", never_answer)
+    monkeypatch.setattr(memory_store, "commit", never_answer)
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(ObservedStore(store, watchdog).commit([], []), 0.01)
+        await asyncio.wait_for(ObservedStore(memory_store, watchdog).commit([], []), 0.01)
     assert watchdog.is_away
 
 

@@ -24,10 +24,10 @@ from tests.support.faulty_store import Fault, FaultyStore
 
 
 async def test_a_delete_whose_requests_are_lost_fails_though_other_calls_are_answered(
-    settings: Settings, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, memory_store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.eventstore.retry_policies.SETTLE_S_MAX", 0.2)
-    faulty = FaultyStore(store)
+    faulty = FaultyStore(memory_store)
     async with running(settings, faulty) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
         await node.add()
@@ -74,19 +74,19 @@ async def test_a_delete_that_fails_for_a_while_asks_to_be_repeated(
 
 
 async def test_a_delete_of_an_endpoint_that_cannot_be_read_is_repeated_until_it_can(
-    agent: AgentHarness, settings: Settings, store: MemoryStore
+    agent: AgentHarness, settings: Settings, memory_store: MemoryStore
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
     await agent.add()
     start, end = Keys(settings.cluster).room("endpoint")
-    (kept,) = (await store.read([Get(start, end)])).ranges[0].kvs
-    await store.commit([], [Put(kept.key, b"\x92\x63\x90")])
+    (kept,) = (await memory_store.read([Get(start, end)])).ranges[0].kvs
+    await memory_store.commit([], [Put(kept.key, b"\x92\x63\x90")])
 
     error = (await agent.call("DEL")).error
     assert error["code"] == 11
     assert "Endpoint value does not decode" in error["msg"]
 
-    await store.commit([], [Put(kept.key, kept.value)])
+    await memory_store.commit([], [Put(kept.key, kept.value)])
     await agent.delete()
     assert await agent.claims() == {}
 

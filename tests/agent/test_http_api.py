@@ -66,10 +66,10 @@ async def test_an_add_without_any_route_answers_null(agent: AgentHarness) -> Non
 
 
 async def test_the_answer_says_what_is_to_be_detected(
-    settings: Settings, store: MemoryStore
+    settings: Settings, memory_store: MemoryStore
 ) -> None:
     detecting = settings._replace(detect_conflicts=True, detect_gateway=True)
-    async with running(detecting, store) as node:
+    async with running(detecting, memory_store) as node:
         await lans(node)
 
         fresh = (await ask(node, "POST", "/v1/ipam/ip", ADD)).json["ips"]
@@ -390,9 +390,9 @@ async def test_a_conflict_quarantines_what_it_gives_up(agent: AgentHarness) -> N
 
 
 async def test_a_conflict_release_that_is_switched_off_is_521(
-    settings: Settings, store: MemoryStore
+    settings: Settings, memory_store: MemoryStore
 ) -> None:
-    async with running(settings._replace(release_conflicts=False), store) as node:
+    async with running(settings._replace(release_conflicts=False), memory_store) as node:
         await lans(node)
         await ask(node, "POST", "/v1/ipam/ip", ADD)
 
@@ -479,9 +479,9 @@ async def test_a_batch_release_of_nothing_succeeds(agent: AgentHarness) -> None:
     ],
 )
 async def test_before_it_is_ready_every_request_says_so(
-    settings: Settings, store: MemoryStore, method: str, url: str, body: object
+    settings: Settings, memory_store: MemoryStore, method: str, url: str, body: object
 ) -> None:
-    agent = Agent(settings, store)
+    agent = Agent(settings, memory_store)
     await agent.open_servers()
 
     reply = await ask(AgentHarness(agent), method, url, body)

@@ -44,8 +44,8 @@ class SlowStore(FaultyStore):
 
 
 @pytest.fixture
-async def slow(store: MemoryStore) -> SlowStore:
-    return SlowStore(store)
+async def slow(memory_store: MemoryStore) -> SlowStore:
+    return SlowStore(memory_store)
 
 
 @pytest.fixture
@@ -60,9 +60,9 @@ async def slow_node(settings: Settings, slow: SlowStore) -> AsyncIterator[AgentH
 
 
 async def test_the_doors_are_open_before_the_agent_is_ready_and_say_so(
-    settings: Settings, store: MemoryStore
+    settings: Settings, memory_store: MemoryStore
 ) -> None:
-    agent = Agent(settings, store)
+    agent = Agent(settings, memory_store)
     await agent.open_servers()
     node = AgentHarness(agent)
     assert agent.health_port is not None
@@ -87,9 +87,9 @@ PROBES = ("startup", "readiness", "liveness")
 
 
 async def test_an_agent_waits_for_an_etcd_that_is_away_at_first(
-    settings: Settings, store: MemoryStore
+    settings: Settings, memory_store: MemoryStore
 ) -> None:
-    faulty = FaultyStore(store)
+    faulty = FaultyStore(memory_store)
     faulty.is_unavailable = True
     agent = Agent(settings, faulty)
     await agent.open_servers()
@@ -107,9 +107,9 @@ async def test_an_agent_waits_for_an_etcd_that_is_away_at_first(
 
 
 async def test_the_checks_are_listed_one_a_line(
-    settings: Settings, store: MemoryStore, clock: ManualClock
+    settings: Settings, memory_store: MemoryStore, clock: ManualClock
 ) -> None:
-    faulty = FaultyStore(store)
+    faulty = FaultyStore(memory_store)
     async with running(settings, faulty, monotonic=clock) as node:
         assert node.process.health_port is not None
         port = node.process.health_port.port
@@ -147,9 +147,9 @@ async def test_the_health_port_serves_nothing_else(agent: AgentHarness) -> None:
 
 
 async def test_a_delete_without_etcd_fails_so_that_it_is_repeated(
-    settings: Settings, store: MemoryStore, clock: ManualClock
+    settings: Settings, memory_store: MemoryStore, clock: ManualClock
 ) -> None:
-    faulty = FaultyStore(store)
+    faulty = FaultyStore(memory_store)
     async with running(settings, faulty, monotonic=clock) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
         await node.add()
@@ -290,11 +290,11 @@ async def test_a_delete_waits_for_the_add_whose_caller_went_away(
 
 
 async def test_a_second_agent_of_the_same_name_fences_the_first(
-    settings: Settings, store: MemoryStore, agent: AgentHarness
+    settings: Settings, memory_store: MemoryStore, agent: AgentHarness
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
     there = settings._replace(socket_path=f"{settings.socket_path}2")
-    async with running(there, store) as second:
+    async with running(there, memory_store) as second:
         error = (await agent.call("ADD", "web-0")).error
         port = agent.process.health_port
         assert port is not None
@@ -311,9 +311,9 @@ async def test_a_second_agent_of_the_same_name_fences_the_first(
 
 
 async def test_a_second_agent_on_the_same_socket_does_not_start(
-    agent: AgentHarness, settings: Settings, store: MemoryStore
+    agent: AgentHarness, settings: Settings, memory_store: MemoryStore
 ) -> None:
-    other = Agent(settings._replace(node_name="node-2"), store)
+    other = Agent(settings._replace(node_name="node-2"), memory_store)
 
     with pytest.raises(BadInput, match="another process listens on"):
         await other.start()
@@ -323,11 +323,11 @@ async def test_a_second_agent_on_the_same_socket_does_not_start(
 
 
 async def test_a_port_that_is_taken_is_named_by_its_setting(
-    agent: AgentHarness, settings: Settings, store: MemoryStore
+    agent: AgentHarness, settings: Settings, memory_store: MemoryStore
 ) -> None:
     assert agent.process.health_port is not None
     taken = agent.process.health_port.port
-    other = Agent(settings._replace(node_name="node-2", health_port=taken), store)
+    other = Agent(settings._replace(node_name="node-2", health_port=taken), memory_store)
 
     with pytest.raises(BadInput, match=f"cannot listen on 127.0.0.1 port {taken}") as refused:
         await other.start()

@@ -16,13 +16,6 @@ from nodeagent.sriov_master import addresses_of, bus_device, master_addresses, m
 
 
 @pytest.fixture
-def executor() -> Iterator[NetnsExecutor]:
-    made = NetnsExecutor()
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def namespace() -> Iterator[Path]:
     """A network namespace with a bridge, the plainest link whose driver answers."""
     name = f"ow-master-{uuid.uuid4().hex[:8]}"

@@ -23,12 +23,6 @@ pytestmark = pytest.mark.etcd
 WAIT_S = 60.0
 
 
-@pytest.fixture(scope="module")
-def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
-    with EtcdCluster(tmp_path_factory.mktemp("etcd")) as cluster:
-        yield cluster
-
-
 @pytest.fixture
 async def etcd_node(etcd: EtcdCluster, settings: Settings) -> AsyncIterator[AgentHarness]:
     """An agent of a cluster name of its own, so that tests share the etcd and nothing else."""

@@ -35,11 +35,11 @@ async def plugin_lines(settings: Settings, store: MemoryStore, **ipam: Any) -> l
 
 
 async def test_every_call_leaves_a_line_in_the_plugins_log(
-    settings: Settings, store: MemoryStore, short_path: Path
+    settings: Settings, memory_store: MemoryStore, short_path: Path
 ) -> None:
     path = short_path / "lan.log"
 
-    good, bad = await plugin_lines(settings, store, log_file_path=str(path))
+    good, bad = await plugin_lines(settings, memory_store, log_file_path=str(path))
 
     assert (good["level"], good["msg"]) == ("INFO", "ADD done")
     assert good["addresses"] == ["10.6.0.10/24"]
@@ -53,16 +53,19 @@ async def test_every_call_leaves_a_line_in_the_plugins_log(
 
 @pytest.mark.parametrize(("level", "lines"), [("DEBUG", 2), ("info", 2), ("warn", 1), ("fatal", 0)])
 async def test_the_level_of_the_netconf_is_obeyed(
-    settings: Settings, store: MemoryStore, level: str, lines: int
+    settings: Settings, memory_store: MemoryStore, level: str, lines: int
 ) -> None:
-    assert len(await plugin_lines(settings, store, log_level=level)) == lines
+    assert len(await plugin_lines(settings, memory_store, log_level=level)) == lines
 
 
 async def test_a_log_that_cannot_be_written_fails_no_call(
-    settings: Settings, store: MemoryStore, short_path: Path, caplog: pytest.LogCaptureFixture
+    settings: Settings,
+    memory_store: MemoryStore,
+    short_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     (short_path / "lan.log").mkdir()
-    async with running(settings, store) as node:
+    async with running(settings, memory_store) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
         conf = node.netconf(ipam={"log_file_path": str(short_path / "lan.log")})
         assert await node.add(conf=conf)
@@ -170,14 +173,14 @@ def test_a_rotation_is_bounded_whatever_the_netconf_asks_for(short_path: Path) -
 @pytest.mark.parametrize("path", ["{}.log", "{}/../outside.log", "{}/deep/lan.log", "lan.log", "/"])
 async def test_a_netconf_names_no_log_file_outside_the_logs_directory(
     settings: Settings,
-    store: MemoryStore,
+    memory_store: MemoryStore,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     path: str,
 ) -> None:
     directory = tmp_path / "log"
     settings = settings._replace(plugin_log_path=str(directory / "plugin.log"))
-    async with running(settings, store) as node:
+    async with running(settings, memory_store) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
         conf = node.netconf(ipam={"log_file_path": path.format(directory)})
         assert await node.add(conf=conf)

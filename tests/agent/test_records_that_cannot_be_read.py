@@ -21,13 +21,13 @@ def broken(*_: object) -> Any:
 
 async def test_an_agent_whose_records_cannot_be_read_starts_and_serves(
     settings: Settings,
-    store: MemoryStore,
+    memory_store: MemoryStore,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(AttachmentRecords, "all", broken)
 
-    async with running(settings, store) as node:
+    async with running(settings, memory_store) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
         assert await node.add() == ["10.6.0.10/24"]
 
@@ -35,9 +35,9 @@ async def test_an_agent_whose_records_cannot_be_read_starts_and_serves(
 
 
 async def test_a_gc_whose_records_cannot_be_read_fails_with_an_error_object(
-    settings: Settings, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, memory_store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with running(settings, store) as node:
+    async with running(settings, memory_store) as node:
         monkeypatch.setattr(AttachmentRecords, "all", broken)
         variables = {"CNI_COMMAND": "GC", "CNI_PATH": "/opt", "ORBWEAVER_PLUGIN": "coordinator"}
         conf = {"cniVersion": "1.1.0", "name": "lan", "cni.dev/valid-attachments": []}

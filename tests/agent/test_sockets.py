@@ -25,20 +25,22 @@ async def test_the_sockets_are_for_root_alone(agent: AgentHarness, settings: Set
         assert stat.S_IMODE(Path(path).stat().st_mode) == 0o600
 
 
-async def test_a_stale_socket_file_is_replaced(settings: Settings, store: MemoryStore) -> None:
+async def test_a_stale_socket_file_is_replaced(
+    settings: Settings, memory_store: MemoryStore
+) -> None:
     for path in (settings.socket_path, settings.framed_socket_path):
         with socket.socket(socket.AF_UNIX) as dead:
             dead.bind(path)
 
-    async with running(settings, store) as node:
+    async with running(settings, memory_store) as node:
         assert (await node.call("VERSION")).status == 0
 
 
 async def test_a_file_that_is_no_socket_is_left_alone(
-    settings: Settings, store: MemoryStore
+    settings: Settings, memory_store: MemoryStore
 ) -> None:
     Path(settings.framed_socket_path).write_text("precious")
-    agent = Agent(settings, store)
+    agent = Agent(settings, memory_store)
 
     with pytest.raises(BadInput, match="exists and is not a socket"):
         await agent.start()

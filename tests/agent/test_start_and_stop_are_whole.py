@@ -134,11 +134,11 @@ def quick_end(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_start_that_fails_leaves_nothing_open(
     name: str,
     settings: Settings,
-    store: MemoryStore,
+    memory_store: MemoryStore,
     left: Left,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    agent = Agent(settings._replace(metrics_enabled=name == "metrics"), store)
+    agent = Agent(settings._replace(metrics_enabled=name == "metrics"), memory_store)
     STARTS[name](agent, monkeypatch)
 
     with pytest.raises(Broken):
@@ -148,7 +148,7 @@ async def test_a_start_that_fails_leaves_nothing_open(
     assert left.now() == []
     assert not Path(settings.framed_socket_path).exists()
     assert not Path(settings.socket_path).exists()
-    async with running(settings, store) as node:  # its names and sockets are free
+    async with running(settings, memory_store) as node:  # its names and sockets are free
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
         assert await node.add() == ["10.6.0.10/24"]
 
@@ -157,12 +157,12 @@ async def test_a_start_that_fails_leaves_nothing_open(
 async def test_a_step_of_the_stop_that_fails_keeps_nothing_else_open(
     name: str,
     settings: Settings,
-    store: MemoryStore,
+    memory_store: MemoryStore,
     left: Left,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    agent = Agent(settings, store)
+    agent = Agent(settings, memory_store)
     whole, method = STOPS[name]
     target = getattr(agent.parts, whole)
     close = getattr(target, method)
@@ -194,9 +194,9 @@ async def test_a_step_of_the_stop_that_fails_keeps_nothing_else_open(
 
 
 async def test_a_start_that_is_broken_off_leaves_nothing_open(
-    settings: Settings, store: MemoryStore, left: Left, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, memory_store: MemoryStore, left: Left, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    agent = Agent(settings, store)
+    agent = Agent(settings, memory_store)
     inside = asyncio.Event()
 
     async def wait_for_ever() -> None:

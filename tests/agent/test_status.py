@@ -127,8 +127,10 @@ async def test_the_verdict_is_remembered_for_a_moment(
     assert (full[0], at_once[0], later[0]) == (50, 50, 0)
 
 
-async def test_a_pool_at_its_bound_of_records_is_50(settings: Settings, store: MemoryStore) -> None:
-    async with running(settings._replace(records_max=1), store) as node:
+async def test_a_pool_at_its_bound_of_records_is_50(
+    settings: Settings, memory_store: MemoryStore
+) -> None:
+    async with running(settings._replace(records_max=1), memory_store) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
         await node.add()
 
@@ -148,20 +150,22 @@ async def test_a_quarantined_address_in_use_on_this_node_is_51(agent: AgentHarne
 
 
 async def test_quarantined_addresses_that_nobody_here_uses_are_no_matter(
-    agent: AgentHarness, settings: Settings, store: MemoryStore
+    agent: AgentHarness, settings: Settings, memory_store: MemoryStore
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
     await agent.apply(QuarantineAddress("10.6.0.19", "seen on the wire"))
     there = settings._replace(node_name="node-2", socket_path=f"{settings.socket_path}2")
-    async with running(there, store) as other:
+    async with running(there, memory_store) as other:
         (address,) = await other.add("web-9")
     await agent.apply(QuarantineAddress(address.partition("/")[0], "seen on the wire"))
 
     assert await status(agent) == (0, "")
 
 
-async def test_an_agent_that_is_not_ready_is_50(settings: Settings, store: MemoryStore) -> None:
-    agent = Agent(settings, store)
+async def test_an_agent_that_is_not_ready_is_50(
+    settings: Settings, memory_store: MemoryStore
+) -> None:
+    agent = Agent(settings, memory_store)
     await agent.open_servers()
 
     code, text = await status(AgentHarness(agent))
@@ -170,8 +174,8 @@ async def test_an_agent_that_is_not_ready_is_50(settings: Settings, store: Memor
     assert (code, text) == (50, "the writer is not open yet")
 
 
-async def test_an_agent_without_etcd_is_50(settings: Settings, store: MemoryStore) -> None:
-    faulty = FaultyStore(store)
+async def test_an_agent_without_etcd_is_50(settings: Settings, memory_store: MemoryStore) -> None:
+    faulty = FaultyStore(memory_store)
     async with running(settings, faulty) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
         faulty.is_unavailable = True

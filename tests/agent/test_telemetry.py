@@ -70,8 +70,8 @@ async def scrape(agent: AgentHarness) -> Samples:
 
 
 @pytest.fixture
-async def metered(settings: Settings, store: MemoryStore) -> AsyncIterator[AgentHarness]:
-    async with running(settings._replace(metrics_enabled=True), store) as node:
+async def metered(settings: Settings, memory_store: MemoryStore) -> AsyncIterator[AgentHarness]:
+    async with running(settings._replace(metrics_enabled=True), memory_store) as node:
         yield node
 
 
@@ -134,7 +134,7 @@ async def test_histograms_have_the_documented_bounds(metered: AgentHarness) -> N
 
 
 async def test_rdma_is_counted_only_where_it_is_asked_for(
-    metered: AgentHarness, settings: Settings, store: MemoryStore
+    metered: AgentHarness, settings: Settings, memory_store: MemoryStore
 ) -> None:
     assert "orbweaver_rdma_reading_failures_total" not in await scrape(metered)
 
@@ -144,7 +144,7 @@ async def test_rdma_is_counted_only_where_it_is_asked_for(
         metrics_enabled=True,
         rdma_metrics_enabled=True,
     )
-    async with running(node, store) as counting:
+    async with running(node, memory_store) as counting:
         samples = await scrape(counting)
 
     assert value(samples, "orbweaver_rdma_reading_failures_total") == 0
@@ -212,11 +212,11 @@ async def test_without_tracing_the_runtimes_context_is_kept_in_the_events(
 
 
 async def test_a_request_is_a_trace_from_the_call_to_the_transaction(
-    settings: Settings, store: MemoryStore
+    settings: Settings, memory_store: MemoryStore
 ) -> None:
     exporter = InMemorySpanExporter()
     tracer = SdkTracer(SimpleSpanProcessor(exporter), "node-1")
-    async with running(settings, store, tracer=tracer) as node:
+    async with running(settings, memory_store, tracer=tracer) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
         await node.add(TRACEPARENT=PARENT)
         await node.delete()

@@ -232,9 +232,9 @@ async def test_every_address_of_a_pool_can_be_claimed_at_once(node: NodeHarness)
 
 
 async def test_several_nodes_share_a_pool_to_its_last_address(
-    store: KeyValueStore, cluster: str
+    store: KeyValueStore, cluster_name: str
 ) -> None:
-    nodes = [NodeHarness(store, f"node-{n}", cluster=cluster) for n in range(4)]
+    nodes = [NodeHarness(store, f"node-{n}", cluster=cluster_name) for n in range(4)]
     for one in nodes:
         await one.__aenter__()
     await nodes[0].apply(pool("v4", "10.6.0.1-10.6.0.40"))
@@ -249,10 +249,10 @@ async def test_several_nodes_share_a_pool_to_its_last_address(
 
 
 async def test_sequential_order_takes_the_lowest_free_address(
-    store: KeyValueStore, cluster: str
+    store: KeyValueStore, cluster_name: str
 ) -> None:
     settings = AllocatorSettings(order="sequential")
-    async with NodeHarness(store, cluster=cluster, settings=settings, cool_down_s=0) as node:
+    async with NodeHarness(store, cluster=cluster_name, settings=settings, cool_down_s=0) as node:
         await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
         taken = [addresses(await node.add(pod(f"web-{n}"))) for n in range(3)]
         await node.delete(pod("web-1"))
@@ -284,11 +284,11 @@ async def test_reserved_excluded_and_quarantined_addresses_are_never_claimed(
 
 
 async def test_a_stale_view_costs_a_second_try_and_never_a_wrong_claim(
-    store: KeyValueStore, cluster: str
+    store: KeyValueStore, cluster_name: str
 ) -> None:
     async with (
-        NodeHarness(store, cluster=cluster) as agent,
-        NodeHarness(store, "admin", cluster=cluster) as admin,
+        NodeHarness(store, cluster=cluster_name) as agent,
+        NodeHarness(store, "admin", cluster=cluster_name) as admin,
     ):
         await admin.apply(pool("a", "10.6.0.10-10.6.0.20"), pool("b", "10.6.1.10-10.6.1.20"))
         await agent.view.freshen()
@@ -310,9 +310,11 @@ async def _reopen_after_a_lost_race(agent: NodeHarness) -> None:
     await agent.view.start()
 
 
-async def test_the_record_limit_reads_like_a_full_pool(store: KeyValueStore, cluster: str) -> None:
+async def test_the_record_limit_reads_like_a_full_pool(
+    store: KeyValueStore, cluster_name: str
+) -> None:
     settings = AllocatorSettings(records_max=3)
-    async with NodeHarness(store, cluster=cluster, settings=settings) as node:
+    async with NodeHarness(store, cluster=cluster_name, settings=settings) as node:
         await node.apply(pool("v4", "10.6.0.1-10.6.0.200"))
         for n in range(3):
             await node.add(pod(f"web-{n}"))
@@ -324,10 +326,10 @@ async def test_the_record_limit_reads_like_a_full_pool(store: KeyValueStore, clu
 
 
 async def test_the_record_limit_counts_no_claims_of_a_pool_in_between(
-    store: KeyValueStore, cluster: str
+    store: KeyValueStore, cluster_name: str
 ) -> None:
     settings = AllocatorSettings(records_max=3)
-    async with NodeHarness(store, cluster=cluster, settings=settings) as node:
+    async with NodeHarness(store, cluster=cluster_name, settings=settings) as node:
         await node.apply(pool("apart", "10.6.0.1-10.6.0.9", "10.6.9.1-10.6.9.9", default=False))
         await node.apply(pool("between", "10.6.5.1-10.6.5.3", default=False))
         for n in range(3):
@@ -396,11 +398,11 @@ async def test_a_repeat_is_answered_although_the_pool_is_full(node: NodeHarness)
 
 
 async def test_a_pool_is_called_full_only_by_a_view_that_knows_of_lifted_quarantines(
-    store: KeyValueStore, cluster: str
+    store: KeyValueStore, cluster_name: str
 ) -> None:
     async with (
-        NodeHarness(store, cluster=cluster) as agent,
-        NodeHarness(store, "admin", cluster=cluster) as admin,
+        NodeHarness(store, cluster=cluster_name) as agent,
+        NodeHarness(store, "admin", cluster=cluster_name) as admin,
     ):
         await admin.apply(
             pool("a", "10.6.0.10"),
@@ -413,11 +415,11 @@ async def test_a_pool_is_called_full_only_by_a_view_that_knows_of_lifted_quarant
 
 
 async def test_freshening_a_view_waits_for_quarantines_too(
-    store: KeyValueStore, cluster: str
+    store: KeyValueStore, cluster_name: str
 ) -> None:
     async with (
-        NodeHarness(store, cluster=cluster) as agent,
-        NodeHarness(store, "admin", cluster=cluster) as admin,
+        NodeHarness(store, cluster=cluster_name) as agent,
+        NodeHarness(store, "admin", cluster=cluster_name) as admin,
     ):
         for _ in range(20):
             await admin.apply(QuarantineAddress("10.6.0.10", "a stranger", "02:00:00:00:00:01"))

@@ -313,9 +313,9 @@ async def test_a_retired_pool_gives_nothing_and_can_go_when_it_is_empty(node: No
 
 
 async def test_two_overlapping_pools_created_at_once_have_one_winner(
-    store: KeyValueStore, cluster: str
+    store: KeyValueStore, cluster_name: str
 ) -> None:
-    nodes = [NodeHarness(store, f"admin-{n}", cluster=cluster) for n in range(5)]
+    nodes = [NodeHarness(store, f"admin-{n}", cluster=cluster_name) for n in range(5)]
     for one in nodes:
         await one.__aenter__()
 

@@ -68,10 +68,10 @@ async def test_a_new_pod_of_the_same_name_takes_over_only_one_nic_s_address_each
 
 
 async def test_the_record_limit_lets_a_new_pod_of_the_same_name_in(
-    store: KeyValueStore, cluster: str
+    store: KeyValueStore, cluster_name: str
 ) -> None:
     settings = AllocatorSettings(records_max=1)
-    async with NodeHarness(store, cluster=cluster, settings=settings) as node:
+    async with NodeHarness(store, cluster=cluster_name, settings=settings) as node:
         await node.apply(pool("v4", "10.6.0.1-10.6.0.200"))
         old = await node.add(pod("web-0", "uid-old"))
 
@@ -79,10 +79,10 @@ async def test_the_record_limit_lets_a_new_pod_of_the_same_name_in(
 
 
 async def test_the_addresses_of_a_pod_before_rest_in_sequential_order_too(
-    store: KeyValueStore, cluster: str
+    store: KeyValueStore, cluster_name: str
 ) -> None:
     settings = AllocatorSettings(order="sequential")
-    async with NodeHarness(store, cluster=cluster, settings=settings, cool_down_s=0) as node:
+    async with NodeHarness(store, cluster=cluster_name, settings=settings, cool_down_s=0) as node:
         await node.apply(pool("v4", "10.6.0.10-10.6.0.12"))
         old = await node.add(pod("web-0", "uid-old"))
         new = await node.add(pod("web-0", "uid-new"))

@@ -42,14 +42,14 @@ def test_tokens_that_share_a_hash_lead_to_blocks_for_nothing_and_hide_none(
 
 
 async def test_a_file_that_speaks_of_nothing_indexed_has_a_whole_index(
-    cluster: ArchivedCluster,
+    archived_cluster: ArchivedCluster,
 ) -> None:
-    await cluster.seal()
-    await cluster.live([Configure(ApplyReservation(Reservation("dns", 4, ("10.6.0.1",))))])
-    await cluster.seal()
-    sealed = (await cluster.view()).sealed
+    await archived_cluster.seal()
+    await archived_cluster.live([Configure(ApplyReservation(Reservation("dns", 4, ("10.6.0.1",))))])
+    await archived_cluster.seal()
+    sealed = (await archived_cluster.view()).sealed
     assert sealed.index(sealed.cursor.last) is not None
-    assert (await verify(cluster.store, KEYS, cluster.files)).is_clean
+    assert (await verify(archived_cluster.store, KEYS, archived_cluster.files)).is_clean
 
 
 async def test_the_index_of_a_file_leads_to_every_event(tmp_path: Path) -> None:

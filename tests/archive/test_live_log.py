@@ -60,19 +60,19 @@ async def test_small_windows_read_the_same_log_as_one_large_one(
 
 
 @pytest.mark.parametrize("seq", [1, 2, 3])
-async def test_a_segment_that_is_gone_is_a_gap(cluster: ArchivedCluster, seq: int) -> None:
+async def test_a_segment_that_is_gone_is_a_gap(archived_cluster: ArchivedCluster, seq: int) -> None:
     store = MemoryStore()
     await _append(store, ["a", "b", "a", "a"])
     await store.commit([], [Delete(KEYS.log("a", seq))])
     with pytest.raises(LogGap, match=f"segment {seq} of writer a is missing"):
-        [some async for some in (await _live(store, cluster)).segments(0, 99)]
+        [some async for some in (await _live(store, archived_cluster)).segments(0, 99)]
 
 
 async def test_an_etcd_that_was_set_back_behind_its_archive_is_refused(
-    cluster: ArchivedCluster,
+    archived_cluster: ArchivedCluster,
 ) -> None:
-    await cluster.seal()
+    await archived_cluster.seal()
     key = KEYS.head("node-a")
-    await cluster.store.commit([], [Put(key, HEAD.encode(WriterHead(1, 1)))])
+    await archived_cluster.store.commit([], [Put(key, HEAD.encode(WriterHead(1, 1)))])
     with pytest.raises(LogCorrupt, match="set back behind its archive"):
-        await cluster.view()
+        await archived_cluster.view()

@@ -72,20 +72,20 @@ async def test_replay_between_any_two_positions_is_a_cut_of_the_whole(
 
 
 async def test_segments_up_to_the_named_position_leave_etcd_and_later_ones_stay(
-    cluster: ArchivedCluster,
+    archived_cluster: ArchivedCluster,
 ) -> None:
-    await cluster.live([Add("node-a", f"web-{number}", 0) for number in range(3)])
-    positions = sorted({event.position for event in await cluster.replayed()})
-    await cluster.seal(positions[3])
-    assert await cluster.live_segments() == len(positions) - 4
-    cursor = (await read_cursor(cluster.store, KEYS)).cursor
+    await archived_cluster.live([Add("node-a", f"web-{number}", 0) for number in range(3)])
+    positions = sorted({event.position for event in await archived_cluster.replayed()})
+    await archived_cluster.seal(positions[3])
+    assert await archived_cluster.live_segments() == len(positions) - 4
+    cursor = (await read_cursor(archived_cluster.store, KEYS)).cursor
     assert cursor.position == positions[3]
 
 
-async def test_sealing_a_quiet_log_again_makes_no_file(cluster: ArchivedCluster) -> None:
-    assert await cluster.seal() == 1
-    assert await cluster.seal() == 0
-    assert len(cluster.files.names()) == 3
+async def test_sealing_a_quiet_log_again_makes_no_file(archived_cluster: ArchivedCluster) -> None:
+    assert await archived_cluster.seal() == 1
+    assert await archived_cluster.seal() == 0
+    assert len(archived_cluster.files.names()) == 3
 
 
 async def test_sealing_an_empty_cluster_makes_nothing_and_is_fine(tmp_path: Path) -> None:
@@ -96,17 +96,21 @@ async def test_sealing_an_empty_cluster_makes_nothing_and_is_fine(tmp_path: Path
 
 
 async def test_every_snapshot_is_the_fold_of_the_log_up_to_its_file(
-    cluster: ArchivedCluster,
+    archived_cluster: ArchivedCluster,
 ) -> None:
-    await cluster.live([Add("node-a", f"web-{number}", 0) for number in range(5)])
-    await cluster.live([Remove("node-b", f"web-{number}", 0) for number in range(3)])
-    await cluster.seal(file_bytes_max=600)
-    sealed = (await cluster.view()).sealed
+    await archived_cluster.live([Add("node-a", f"web-{number}", 0) for number in range(5)])
+    await archived_cluster.live([Remove("node-b", f"web-{number}", 0) for number in range(3)])
+    await archived_cluster.seal(file_bytes_max=600)
+    sealed = (await archived_cluster.view()).sealed
     assert len(sealed.summaries()) > 2
     for summary in sealed.summaries():
         snapshot = sealed.snapshot(summary.link)
         assert snapshot is not None
-        cut = [one for one in await cluster.replayed() if one.position <= summary.last_position]
+        cut = [
+            one
+            for one in await archived_cluster.replayed()
+            if one.position <= summary.last_position
+        ]
         assert same(snapshot.ledger, Ledger().apply_all(cut))
         assert snapshot.ledger.position == summary.last_position
 
@@ -126,19 +130,19 @@ async def test_the_chain_is_that_of_the_log_whatever_the_sizes_of_the_files(tmp_
 
 
 async def test_a_lost_snapshot_is_passed_over_and_the_fold_goes_on_from_an_older_one(
-    cluster: ArchivedCluster,
+    archived_cluster: ArchivedCluster,
 ) -> None:
-    await cluster.live([Add("node-a", f"web-{number}", 0) for number in range(4)])
-    await cluster.seal(file_bytes_max=600)
-    snapshots = sorted(name for name in cluster.files.names() if name.endswith(".ledger"))
-    cluster.files.remove(snapshots[-1])
-    cluster.files.remove(snapshots[-2])
-    await cluster.live([Remove("node-a", "web-1", 0)])
-    await cluster.seal()
-    sealed = (await cluster.view()).sealed
+    await archived_cluster.live([Add("node-a", f"web-{number}", 0) for number in range(4)])
+    await archived_cluster.seal(file_bytes_max=600)
+    snapshots = sorted(name for name in archived_cluster.files.names() if name.endswith(".ledger"))
+    archived_cluster.files.remove(snapshots[-1])
+    archived_cluster.files.remove(snapshots[-2])
+    await archived_cluster.live([Remove("node-a", "web-1", 0)])
+    await archived_cluster.seal()
+    sealed = (await archived_cluster.view()).sealed
     newest = sealed.snapshot(sealed.cursor.last)
     assert newest is not None
-    assert same(newest.ledger, await cluster.node.truth())
+    assert same(newest.ledger, await archived_cluster.node.truth())
 
 
 async def test_sealed_segments_are_deleted_in_bounded_transactions(tmp_path: Path) -> None:
@@ -152,12 +156,14 @@ async def test_sealed_segments_are_deleted_in_bounded_transactions(tmp_path: Pat
     assert await cluster.live_segments() == 0
 
 
-async def test_the_archive_is_readable_without_its_etcd(cluster: ArchivedCluster) -> None:
-    await cluster.live([Add("node-a", "web-1", 0), Remove("node-a", "web-1", 0)])
-    await cluster.seal(file_bytes_max=600)
-    view = open_archive(cluster.files, KEYS.cluster)
-    assert [one async for batch in view.events() for one in batch] == await cluster.replayed()
-    assert view.sealed.cursor == (await read_cursor(cluster.store, KEYS)).cursor
+async def test_the_archive_is_readable_without_its_etcd(archived_cluster: ArchivedCluster) -> None:
+    await archived_cluster.live([Add("node-a", "web-1", 0), Remove("node-a", "web-1", 0)])
+    await archived_cluster.seal(file_bytes_max=600)
+    view = open_archive(archived_cluster.files, KEYS.cluster)
+    assert [
+        one async for batch in view.events() for one in batch
+    ] == await archived_cluster.replayed()
+    assert view.sealed.cursor == (await read_cursor(archived_cluster.store, KEYS)).cursor
 
 
 async def test_two_clusters_in_one_directory_leave_each_other_alone(tmp_path: Path) -> None:
@@ -182,8 +188,10 @@ def test_sealing_is_due_at_the_bound_of_segments_or_of_events() -> None:
     assert needs_sealing(1, LIVE_EVENTS_MAX)
 
 
-async def test_the_archiver_knows_how_many_segments_are_live(cluster: ArchivedCluster) -> None:
-    archiver = Archiver(cluster.store, KEYS, cluster.files)
-    assert await archiver.live_segments() == await cluster.live_segments()
+async def test_the_archiver_knows_how_many_segments_are_live(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    archiver = Archiver(archived_cluster.store, KEYS, archived_cluster.files)
+    assert await archiver.live_segments() == await archived_cluster.live_segments()
     await archiver.seal()
     assert await archiver.live_segments() == 0

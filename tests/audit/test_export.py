@@ -16,12 +16,14 @@ from tests.archive.living import KEYS, Add, ArchivedCluster, Remove, same
 
 
 @pytest.fixture
-async def lived(cluster: ArchivedCluster) -> ArchivedCluster:
+async def lived(archived_cluster: ArchivedCluster) -> ArchivedCluster:
     """Half of its log is sealed, half is live."""
-    await cluster.live([Add("node-a", "web-0", 0), Add("node-b", "web-1", 0, fixed=True)])
-    await cluster.seal()
-    await cluster.live([Remove("node-a", "web-0", 0), Add("node-a", "web-1", 1, fixed=True)])
-    return cluster
+    await archived_cluster.live([Add("node-a", "web-0", 0), Add("node-b", "web-1", 0, fixed=True)])
+    await archived_cluster.seal()
+    await archived_cluster.live(
+        [Remove("node-a", "web-0", 0), Add("node-a", "web-1", 1, fixed=True)]
+    )
+    return archived_cluster
 
 
 async def _raw(cluster: ArchivedCluster) -> bytes:

@@ -48,16 +48,16 @@ async def _address_of(cluster: ArchivedCluster, name: str) -> str:
 
 
 async def test_the_history_of_an_address_names_every_holder_in_order(
-    cluster: ArchivedCluster,
+    archived_cluster: ArchivedCluster,
 ) -> None:
-    await cluster.live([Configure(RetirePool("spare"))])
-    await cluster.live([Configure(ApplyPool(pool("main", "10.6.0.1")))])
-    await cluster.live([Add("node-a", "web-0", 0), Remove("node-a", "web-0", 0)])
-    await cluster.seal()
-    await cluster.live([Add("node-b", "web-1", 0)])
-    await cluster.seal()
-    await cluster.live([Remove("node-b", "web-1", 0), Add("node-a", "web-2", 7)])
-    first, second, third = (await _ask(cluster, "10.6.0.1")).facts
+    await archived_cluster.live([Configure(RetirePool("spare"))])
+    await archived_cluster.live([Configure(ApplyPool(pool("main", "10.6.0.1")))])
+    await archived_cluster.live([Add("node-a", "web-0", 0), Remove("node-a", "web-0", 0)])
+    await archived_cluster.seal()
+    await archived_cluster.live([Add("node-b", "web-1", 0)])
+    await archived_cluster.seal()
+    await archived_cluster.live([Remove("node-b", "web-1", 0), Add("node-a", "web-2", 7)])
+    first, second, third = (await _ask(archived_cluster, "10.6.0.1")).facts
     assert [fact.pod for fact in (first, second, third)] == ["web-0", "web-1", "web-2"]
     assert (second.uid, second.node, second.holder) == ("web-1-0", "node-b", "pod/web-1-0")
     assert (second.reason, second.evidence, second.pool) == ("deleted", "CNI DEL", "main")
@@ -66,13 +66,15 @@ async def test_the_history_of_an_address_names_every_holder_in_order(
     assert (third.ended, third.reason) == (None, "")
 
 
-async def test_a_fact_carries_position_time_actor_event_and_trace(cluster: ArchivedCluster) -> None:
-    await cluster.live([Add("node-a", "web-0", 0)])
+async def test_a_fact_carries_position_time_actor_event_and_trace(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    await archived_cluster.live([Add("node-a", "web-0", 0)])
     (recorded,) = [
-        one for one in await cluster.replayed() if isinstance(one.event, AddressesClaimed)
+        one for one in await archived_cluster.replayed() if isinstance(one.event, AddressesClaimed)
     ]
-    await cluster.seal()
-    began = (await _ask(cluster, "shop/web-0")).facts[0].began
+    await archived_cluster.seal()
+    began = (await _ask(archived_cluster, "shop/web-0")).facts[0].began
     assert began.position == recorded.position
     assert began.at_ms == recorded.recorded_at_ms
     assert began.event_id == recorded.event_id
@@ -89,39 +91,41 @@ def test_the_trace_id_is_taken_out_of_the_traceparent() -> None:
 
 
 async def test_a_replica_that_moves_keeps_its_address_and_each_pod_has_its_own_fact(
-    cluster: ArchivedCluster,
+    archived_cluster: ArchivedCluster,
 ) -> None:
-    await cluster.live([Add("node-a", "web-0", 0, fixed=True)])
-    await cluster.seal()
-    await cluster.live([Add("node-b", "web-0", 1, fixed=True)])
-    address = await _address_of(cluster, "web-0")
-    before, after = (await _ask(cluster, address)).facts
+    await archived_cluster.live([Add("node-a", "web-0", 0, fixed=True)])
+    await archived_cluster.seal()
+    await archived_cluster.live([Add("node-b", "web-0", 1, fixed=True)])
+    address = await _address_of(archived_cluster, "web-0")
+    before, after = (await _ask(archived_cluster, address)).facts
     assert (before.uid, before.node, before.reason) == ("web-0-0", "node-a", "moved")
     assert (after.uid, after.node, after.ended) == ("web-0-1", "node-b", None)
     assert before.ended == after.began
     assert before.holder == after.holder == "statefulset/shop/web-0"
-    of_uid = (await _ask(cluster, "uid/web-0-1")).facts
+    of_uid = (await _ask(archived_cluster, "uid/web-0-1")).facts
     assert {fact.uid for fact in of_uid} == {"web-0-1"}
     assert after in of_uid
 
 
-async def test_a_pod_of_the_same_name_is_told_apart_by_its_uid(cluster: ArchivedCluster) -> None:
-    await cluster.live([Add("node-a", "web-0", 0)])
-    await cluster.seal()
-    await cluster.live([Add("node-a", "web-0", 1)])
-    by_name = (await _ask(cluster, "shop/web-0")).facts
+async def test_a_pod_of_the_same_name_is_told_apart_by_its_uid(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    await archived_cluster.live([Add("node-a", "web-0", 0)])
+    await archived_cluster.seal()
+    await archived_cluster.live([Add("node-a", "web-0", 1)])
+    by_name = (await _ask(archived_cluster, "shop/web-0")).facts
     assert {fact.uid for fact in by_name} == {"web-0-0", "web-0-1"}
-    old = (await _ask(cluster, "uid/web-0-0")).facts
+    old = (await _ask(archived_cluster, "uid/web-0-0")).facts
     assert {fact.reason for fact in old} == {"superseded"}
     assert len(old) == 2  # one of each family
 
 
-async def test_quarantine_is_part_of_an_addresss_history(cluster: ArchivedCluster) -> None:
+async def test_quarantine_is_part_of_an_addresss_history(archived_cluster: ArchivedCluster) -> None:
     quarantine = QuarantineAddress("10.6.0.3", "a stranger answered", "02:00:00:00:00:01")
-    await cluster.live([Configure(quarantine)])
-    await cluster.seal()
-    await cluster.live([Configure(LiftQuarantine("10.6.0.3")), Configure(quarantine)])
-    over, still = (await _ask(cluster, "10.6.0.3")).facts
+    await archived_cluster.live([Configure(quarantine)])
+    await archived_cluster.seal()
+    await archived_cluster.live([Configure(LiftQuarantine("10.6.0.3")), Configure(quarantine)])
+    over, still = (await _ask(archived_cluster, "10.6.0.3")).facts
     assert (over.kind, over.reason, over.evidence) == (
         "quarantined",
         "a stranger answered",
@@ -131,41 +135,45 @@ async def test_quarantine_is_part_of_an_addresss_history(cluster: ArchivedCluste
     assert still.ended is None
 
 
-async def test_the_history_of_a_pool_tells_what_changed(cluster: ArchivedCluster) -> None:
-    await cluster.live([Configure(ApplyPool(pool("spare", "10.6.0.7-10.6.0.8", default=False)))])
-    await cluster.seal()
-    await cluster.live([Configure(RetirePool("spare")), Configure(DeletePool("spare"))])
-    facts = (await _ask(cluster, "spare")).facts
+async def test_the_history_of_a_pool_tells_what_changed(archived_cluster: ArchivedCluster) -> None:
+    await archived_cluster.live(
+        [Configure(ApplyPool(pool("spare", "10.6.0.7-10.6.0.8", default=False)))]
+    )
+    await archived_cluster.seal()
+    await archived_cluster.live([Configure(RetirePool("spare")), Configure(DeletePool("spare"))])
+    facts = (await _ask(archived_cluster, "spare")).facts
     assert [fact.kind for fact in facts] == ["defined", "changed", "retired", "deleted"]
     assert facts[0].text == "10.6.0.0/16: 10.6.0.7-10.6.0.9"
     assert facts[1].text == "ips: 10.6.0.7-10.6.0.9 -> 10.6.0.7-10.6.0.8"
 
 
-async def test_what_nobody_has_heard_of_has_an_empty_history(cluster: ArchivedCluster) -> None:
-    await cluster.seal()
+async def test_what_nobody_has_heard_of_has_an_empty_history(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    await archived_cluster.seal()
     for subject in ("10.6.0.1", "shop/web-0", "uid/x", "pool/none", "use/main"):
-        assert await _ask(cluster, subject) == History(parse_subject(subject), ())
+        assert await _ask(archived_cluster, subject) == History(parse_subject(subject), ())
 
 
-async def test_a_lost_index_costs_time_and_no_fact(cluster: ArchivedCluster) -> None:
-    await cluster.live([Add("node-a", "web-0", 0), Remove("node-a", "web-0", 0)])
-    await cluster.seal()
-    before = await _ask(cluster, "shop/web-0")
-    for name in cluster.files.names():
+async def test_a_lost_index_costs_time_and_no_fact(archived_cluster: ArchivedCluster) -> None:
+    await archived_cluster.live([Add("node-a", "web-0", 0), Remove("node-a", "web-0", 0)])
+    await archived_cluster.seal()
+    before = await _ask(archived_cluster, "shop/web-0")
+    for name in archived_cluster.files.names():
         if name.endswith(".index"):
-            cluster.files.remove(name)
+            archived_cluster.files.remove(name)
     assert before.facts
-    assert await _ask(cluster, "shop/web-0") == before
+    assert await _ask(archived_cluster, "shop/web-0") == before
 
 
 async def test_a_history_longer_than_its_bound_gives_the_newest_facts_and_the_count(
-    cluster: ArchivedCluster, monkeypatch: pytest.MonkeyPatch
+    archived_cluster: ArchivedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(3):
-        await cluster.live([Add("node-a", "web-0", 0), Remove("node-a", "web-0", 0)])
-    whole = await _ask(cluster, "use/main")
+        await archived_cluster.live([Add("node-a", "web-0", 0), Remove("node-a", "web-0", 0)])
+    whole = await _ask(archived_cluster, "use/main")
     monkeypatch.setattr(facts_module, "FACTS_MAX", 2)
-    cut = await _ask(cluster, "use/main")
+    cut = await _ask(archived_cluster, "use/main")
     assert cut.facts == whole.facts[-2:]
     assert cut.dropped == 1
 
@@ -273,14 +281,16 @@ def test_pods_of_the_helpers_have_the_uids_that_these_tests_expect() -> None:
 
 
 async def test_a_replica_that_moves_is_in_the_history_of_both_nodes(
-    cluster: ArchivedCluster,
+    archived_cluster: ArchivedCluster,
 ) -> None:
-    await cluster.live([Add("node-a", "db-0", 0, fixed=True), Add("node-b", "db-0", 1, fixed=True)])
-    address = await _address_of(cluster, "db-0")
-    await cluster.seal()
+    await archived_cluster.live(
+        [Add("node-a", "db-0", 0, fixed=True), Add("node-b", "db-0", 1, fixed=True)]
+    )
+    address = await _address_of(archived_cluster, "db-0")
+    await archived_cluster.seal()
 
-    left = (await _ask(cluster, "node/node-a")).facts
-    came = (await _ask(cluster, "node/node-b")).facts
+    left = (await _ask(archived_cluster, "node/node-a")).facts
+    came = (await _ask(archived_cluster, "node/node-b")).facts
 
     assert address in [fact.subject for fact in left]
     assert [fact.subject for fact in left] == [fact.subject for fact in came]

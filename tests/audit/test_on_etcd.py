@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -19,12 +19,6 @@ from tests.archive.living import KEYS, Add, Remove, archived_cluster, orbctl_wri
 from tests.support.etcd import EtcdCluster
 
 pytestmark = pytest.mark.etcd
-
-
-@pytest.fixture(scope="module")
-def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
-    with EtcdCluster(tmp_path_factory.mktemp("etcd")) as one:
-        yield one
 
 
 @pytest.fixture

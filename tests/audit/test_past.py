@@ -33,8 +33,10 @@ async def test_the_state_as_of_a_position_is_the_fold_up_to_it(
             assert same(await as_of_position(view, position), Ledger().apply_all(past))
 
 
-async def test_a_position_the_log_has_not_reached_is_refused(cluster: ArchivedCluster) -> None:
-    view = await cluster.view()
+async def test_a_position_the_log_has_not_reached_is_refused(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    view = await archived_cluster.view()
     for position in (-1, view.revision + 1):
         with pytest.raises(BadInput, match="the log has no position"):
             await as_of_position(view, position)
@@ -46,42 +48,42 @@ def _set_clocks(cluster: ArchivedCluster, now_ms: int) -> None:
 
 @pytest.mark.parametrize("seals", [(), (1,), (1, 2, 3)])
 async def test_the_state_as_of_a_time_has_everything_stamped_until_then(
-    cluster: ArchivedCluster, seals: tuple[int, ...]
+    archived_cluster: ArchivedCluster, seals: tuple[int, ...]
 ) -> None:
-    start = (await cluster.replayed())[-1].recorded_at_ms
+    start = (await archived_cluster.replayed())[-1].recorded_at_ms
     for hour in (1, 2, 3):
-        _set_clocks(cluster, start + hour * 3_600_000)
-        await cluster.live(
+        _set_clocks(archived_cluster, start + hour * 3_600_000)
+        await archived_cluster.live(
             [Add("node-a", f"web-{hour}", 0), Remove("node-a", f"web-{hour - 2}", 0)]
         )
         if hour in seals:
-            await cluster.seal()
+            await archived_cluster.seal()
     for hour, names in ((0, set()), (1, {"web-1"}), (2, {"web-1", "web-2"})):
         for moment in (start + hour * 3_600_000, start + hour * 3_600_000 + 59_999):
-            past = await as_of_time(await cluster.view(), moment)
+            past = await as_of_time(await archived_cluster.view(), moment)
             assert {name for _, name in past.endpoints} == names
-    now = await as_of_time(await cluster.view(), start + 3 * 3_600_000)
-    assert same(now, await cluster.node.truth())
+    now = await as_of_time(await archived_cluster.view(), start + 3 * 3_600_000)
+    assert same(now, await archived_cluster.node.truth())
 
 
-async def test_before_the_first_event_there_was_nothing(cluster: ArchivedCluster) -> None:
-    await cluster.seal()
-    assert same(await as_of_time(await cluster.view(), 0), Ledger())
+async def test_before_the_first_event_there_was_nothing(archived_cluster: ArchivedCluster) -> None:
+    await archived_cluster.seal()
+    assert same(await as_of_time(await archived_cluster.view(), 0), Ledger())
 
 
 async def test_a_clock_that_runs_ahead_misleads_only_until_the_next_seal(
-    cluster: ArchivedCluster,
+    archived_cluster: ArchivedCluster,
 ) -> None:
-    start = (await cluster.replayed())[-1].recorded_at_ms
-    _set_clocks(cluster, start + 10**12)
-    await cluster.live([Add("node-a", "web-1", 0)])
-    _set_clocks(cluster, start + 1_000)
-    await cluster.seal()
-    _set_clocks(cluster, start + 60_000)
-    await cluster.live([Add("node-a", "web-2", 0)])
-    early = await as_of_time(await cluster.view(), start + 59_999)
+    start = (await archived_cluster.replayed())[-1].recorded_at_ms
+    _set_clocks(archived_cluster, start + 10**12)
+    await archived_cluster.live([Add("node-a", "web-1", 0)])
+    _set_clocks(archived_cluster, start + 1_000)
+    await archived_cluster.seal()
+    _set_clocks(archived_cluster, start + 60_000)
+    await archived_cluster.live([Add("node-a", "web-2", 0)])
+    early = await as_of_time(await archived_cluster.view(), start + 59_999)
     assert {name for _, name in early.endpoints} == {"web-1"}
-    late = await as_of_time(await cluster.view(), start + 60_000)
+    late = await as_of_time(await archived_cluster.view(), start + 60_000)
     assert {name for _, name in late.endpoints} == {"web-1", "web-2"}
 
 

@@ -79,15 +79,15 @@ async def _state(cluster: ArchivedCluster) -> dict[bytes, tuple[bytes, int]]:
 
 
 @pytest.fixture
-async def lived(cluster: ArchivedCluster) -> ArchivedCluster:
+async def lived(archived_cluster: ArchivedCluster) -> ArchivedCluster:
     """Something of every kind; half of the log is sealed."""
-    await cluster.live([Add("node-a", "web-0", 0), Add("node-b", "web-1", 0, fixed=True)])
-    await cluster.live([Configure(QuarantineAddress("10.6.0.9", "a stranger answered"))])
-    await cluster.seal()
-    await cluster.live([Add("node-b", "web-2", 0)])
-    await cluster.live([Configure(ApplyReservation(Reservation("dns", 4, ("10.6.0.8",))))])
-    await cluster.live([Configure(ApplyRecord(RecordDefined("Node", "", "node-a")))])
-    return cluster
+    await archived_cluster.live([Add("node-a", "web-0", 0), Add("node-b", "web-1", 0, fixed=True)])
+    await archived_cluster.live([Configure(QuarantineAddress("10.6.0.9", "a stranger answered"))])
+    await archived_cluster.seal()
+    await archived_cluster.live([Add("node-b", "web-2", 0)])
+    await archived_cluster.live([Configure(ApplyReservation(Reservation("dns", 4, ("10.6.0.8",))))])
+    await archived_cluster.live([Configure(ApplyRecord(RecordDefined("Node", "", "node-a")))])
+    return archived_cluster
 
 
 async def test_a_cluster_that_nobody_has_touched_is_clean(lived: ArchivedCluster) -> None:
@@ -355,13 +355,13 @@ async def test_differences_read_as_sentences(lived: ArchivedCluster) -> None:
 
 
 async def test_a_report_lists_findings_up_to_its_bound_and_counts_all(
-    cluster: ArchivedCluster,
+    archived_cluster: ArchivedCluster,
 ) -> None:
     strays = FINDINGS_MAX + 5
     for number in range(strays):
         key = KEYS.record("Node", "", f"stray-{number}")
-        await _edit(cluster, Put(key, b"x"))
-    report = await _verify(cluster)
+        await _edit(archived_cluster, Put(key, b"x"))
+    report = await _verify(archived_cluster)
     assert len(report.differences) == FINDINGS_MAX
     assert report.difference_count == len(report.plan) == strays
     assert isinstance(report.differences[0].found, Unreadable)
@@ -394,23 +394,25 @@ async def test_a_compaction_under_verify_costs_a_second_look_and_nothing_else(
         assert report.events == len(await cluster.replayed())
 
 
-async def test_verify_is_clean_at_any_moment_of_a_cluster_at_work(cluster: ArchivedCluster) -> None:
+async def test_verify_is_clean_at_any_moment_of_a_cluster_at_work(
+    archived_cluster: ArchivedCluster,
+) -> None:
     async def work(node: str) -> None:
         for generation in range(15):
             names = [f"web-{node[-1]}{number}" for number in range(3)]
-            await cluster.live([Add(node, name, generation) for name in names])
-            await cluster.live([Remove(node, names[0], generation)])
+            await archived_cluster.live([Add(node, name, generation) for name in names])
+            await archived_cluster.live([Remove(node, names[0], generation)])
 
     async def look() -> list[VerificationReport]:
         reports = []
         for _ in range(6):
-            reports.append(await _verify(cluster))
-            await cluster.seal(file_bytes_max=4_000)
+            reports.append(await _verify(archived_cluster))
+            await archived_cluster.seal(file_bytes_max=4_000)
         return reports
 
     reports, *_ = await asyncio.gather(look(), work("node-a"), work("node-b"))
     assert [report for report in reports if not report.is_clean] == []
-    last = await _verify(cluster)
+    last = await _verify(archived_cluster)
     assert last.is_clean
     assert reports[0].events < reports[-1].events <= last.events
 

@@ -35,8 +35,8 @@ WAKES_TOO_MANY = 2
 
 
 @pytest.fixture
-async def harness(store: KeyValueStore, cluster: str) -> AsyncIterator[AutoPoolHarness]:
-    harness = AutoPoolHarness(store, cluster)
+async def harness(store: KeyValueStore, cluster_name: str) -> AsyncIterator[AutoPoolHarness]:
+    harness = AutoPoolHarness(store, cluster_name)
     await harness.open(controllers=0)
     await harness.node.apply(ApplySubnet(WIDE))
     yield harness

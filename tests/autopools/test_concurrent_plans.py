@@ -41,11 +41,13 @@ WIDE = Subnet("net", 4, "10.7.0.0/16", ("10.7.0.10-10.7.0.159",))
 
 
 @pytest.fixture
-async def nodes(store: KeyValueStore, cluster: str) -> AsyncIterator[list[NodeHarness]]:
+async def nodes(store: KeyValueStore, cluster_name: str) -> AsyncIterator[list[NodeHarness]]:
     async with contextlib.AsyncExitStack() as stack:
         yield [
             await stack.enter_async_context(
-                NodeHarness(store, f"c-{number}", cluster=cluster, settings=SETTINGS, cool_down_s=0)
+                NodeHarness(
+                    store, f"c-{number}", cluster=cluster_name, settings=SETTINGS, cool_down_s=0
+                )
             )
             for number in range(WRITERS)
         ]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +23,6 @@ from workflows.jobs.job_host import JobHost
 
 ASKING = workloads.asking(ipv4="racks", number="+1")
 NO_POOL = 111
-
-
-@pytest.fixture
-def short_path() -> Iterator[Path]:
-    """Paths of sockets have 107 bytes; pytest's own directories may be longer."""
-    path = Path(tempfile.mkdtemp(prefix="ow-"))
-    yield path
-    shutil.rmtree(path)
 
 
 @pytest.fixture

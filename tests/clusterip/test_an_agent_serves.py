@@ -20,8 +20,6 @@ from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
 from nodeagent.clusterip.installation import ROOM, Installation
 from nodeagent.clusterip.map_plan import MapPlan, fit
 from nodeagent.settings.values import Settings
-from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
-from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
 from tests.agent.node import AgentHarness, running
 from tests.clusterip.world import BACKENDS, PORT, SERVICE, ClusterIPHarness
 

@@ -85,7 +85,7 @@ async def test_a_waiting_pod_gets_what_is_no_longer_reserved(agent: AgentHarness
 
 
 async def test_each_node_of_a_daemon_set_has_its_own_pool(
-    settings: Settings, agent: AgentHarness, store: MemoryStore
+    settings: Settings, agent: AgentHarness, memory_store: MemoryStore
 ) -> None:
     """L00007."""
     other = settings._replace(
@@ -96,7 +96,7 @@ async def test_each_node_of_a_daemon_set_has_its_own_pool(
     await agent.pool("first", V4, "10.6.1.1-10.6.1.9", default=False, node_names=("node-1",))
     await agent.pool("second", V4, "10.6.2.1-10.6.2.9", default=False, node_names=("node-2",))
     wish = {"ippool": {"ipv4": ["first", "second"]}}
-    async with running(other, store) as second:
+    async with running(other, memory_store) as second:
         for pod in ("agent-a", "agent-b"):
             await agent.pod(pod, wish, owner_kind="DaemonSet", owner_name="agent")
         await second.process.parts.view.freshen()

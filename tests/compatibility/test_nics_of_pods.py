@@ -7,12 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.coordinator.conftest import network, node, pod
 from tests.coordinator.test_final_states import SAID
 from tests.coordinator.world import NetworkHarness, NetworkNode, NetworkPod
-
-__all__ = ("network", "node", "pod")
-"""Fixtures of the coordinator's own tests."""
 
 pytestmark = pytest.mark.netns
 
@@ -32,10 +28,10 @@ def leaves_by(pod: NetworkPod, *destinations: str) -> set[str]:
 
 @pytest.fixture(params=["underlay", "overlay"])
 def two_nics(
-    request: pytest.FixtureRequest, network: NetworkHarness, node: NetworkNode
+    request: pytest.FixtureRequest, network: NetworkHarness, network_node: NetworkNode
 ) -> NetworkPod:
     """A Pod with an eth0 of either kind that is set up, and a net1 that is not."""
-    made = network.pod(node)
+    made = network.pod(network_node)
     if request.param == "underlay":
         made.macvlan("eth0", "10.6.0.101/24", "fd00:6::101/64")
         made.add(**SAID)
@@ -66,30 +62,32 @@ def test_a_default_route_on_net1_leaves_services_where_they_were(two_nics: Netwo
 
 
 @pytest.mark.parametrize("name", ["k3j9x", "x-1", "fifteen-letters"])
-def test_a_nic_may_have_any_name(pod: NetworkPod, node: NetworkNode, name: str) -> None:
+def test_a_nic_may_have_any_name(
+    network_pod: NetworkPod, network_node: NetworkNode, name: str
+) -> None:
     """C00015."""
-    pod.add(**SAID)
-    pod.macvlan(name, "10.7.0.101/24", "fd00:7::101/64")
+    network_pod.add(**SAID)
+    network_pod.macvlan(name, "10.7.0.101/24", "fd00:7::101/64")
 
-    pod.add(name, **SAID)
+    network_pod.add(name, **SAID)
 
-    assert f"{name}@" in pod.inside.ip("-o", "link")
-    assert pod.check(name) == []
-    assert leaves_by(pod, *NET1) == {name}
+    assert f"{name}@" in network_pod.inside.ip("-o", "link")
+    assert network_pod.check(name) == []
+    assert leaves_by(network_pod, *NET1) == {name}
 
 
 def test_three_nics_work_though_paths_back_are_filtered(
-    network: NetworkHarness, pod: NetworkPod, node: NetworkNode
+    network: NetworkHarness, network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
     """C00021: ``rp_filter`` 1, and each NIC answers where it was asked."""
     other = network.pod(network.node("n2"))
     other.macvlan("eth0", "10.6.0.102/24", "fd00:6::102/64")
     other.add(podRPFilter=1, **SAID)
-    pod.add(podRPFilter=1, **SAID)
+    network_pod.add(podRPFilter=1, **SAID)
     for number, nic in enumerate(("net1", "net2"), 1):
-        pod.macvlan(nic, f"10.7.0.{100 + number}/24", f"fd00:7::{100 + number}/64")
-        pod.add(nic, podRPFilter=1, **SAID)
+        network_pod.macvlan(nic, f"10.7.0.{100 + number}/24", f"fd00:7::{100 + number}/64")
+        network_pod.add(nic, podRPFilter=1, **SAID)
 
-    assert pod.inside.run("sysctl", "-n", "net.ipv4.conf.all.rp_filter").strip() == "1"
+    assert network_pod.inside.run("sysctl", "-n", "net.ipv4.conf.all.rp_filter").strip() == "1"
     for address in ("10.6.0.101", "10.7.0.101", "10.7.0.102", "fd00:6::101", "fd00:7::102"):
         assert other.pings(address), address

@@ -25,8 +25,6 @@ from nodeagent.servers import framed, http_api
 from nodeagent.servers.http_bodies import BODY_BYTES_MAX
 from nodeagent.settings.values import Settings
 from ops.kubernetes.admission.webhook_server import Admission, path_of
-from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
-from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
 from tests.agent.http_caller import over_socket, over_tcp
 from tests.agent.node import AgentHarness, frame, running
 from tests.agent.test_on_real_etcd import Process

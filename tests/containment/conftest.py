@@ -1,11 +1,6 @@
-"""Settings of an agent over a store in memory, with its real sockets."""
+"""Agents whose metrics can be read."""
 
 from __future__ import annotations
-
-import shutil
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -13,15 +8,6 @@ from nodeagent.settings.values import Settings
 
 
 @pytest.fixture
-def settings() -> Iterator[Settings]:
-    """Paths of sockets have 107 bytes; pytest's own directories may be longer."""
-    path = Path(tempfile.mkdtemp(prefix="ow-"))
-    yield Settings(
-        node_name="node-1",
-        socket_path=str(path / "a.sock"),
-        health_port=0,
-        metrics_port=0,
-        metrics_enabled=True,
-        plugin_log_path=str(path / "plugin.log"),
-    )
-    shutil.rmtree(path)
+def settings(settings: Settings) -> Settings:
+    """The usual settings, with a port for metrics."""
+    return settings._replace(metrics_enabled=True)

@@ -14,7 +14,7 @@ from core.projections.projector import Projector
 from ops.controller import observer
 from ops.controller.observer import ControllerObserver
 from ops.settings import CONTROLLER_ROLE
-from tests.projections.conftest import following
+from tests.projections.running_projector import following
 from tests.support.nodes import NodeHarness, pod, pool
 
 PERIOD_S = 0.01

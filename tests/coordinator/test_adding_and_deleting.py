@@ -65,237 +65,262 @@ class FailingMarks:
         return []
 
 
-def test_a_repeated_add_changes_nothing(pod: NetworkPod, node: NetworkNode) -> None:
-    first = pod.add(**SAID)
-    before = everything(pod.inside), everything(node.inside)
-    again = pod.add(**SAID)
+def test_a_repeated_add_changes_nothing(network_pod: NetworkPod, network_node: NetworkNode) -> None:
+    first = network_pod.add(**SAID)
+    before = everything(network_pod.inside), everything(network_node.inside)
+    again = network_pod.add(**SAID)
     assert not first.repeated
     assert again.repeated
     assert (again.mode, again.table) == (first.mode, first.table)
-    assert (everything(pod.inside), everything(node.inside)) == before
+    assert (everything(network_pod.inside), everything(network_node.inside)) == before
 
 
-def test_a_repeated_add_repairs(pod: NetworkPod, node: NetworkNode) -> None:
-    pod.add(**SAID)
-    before = everything(pod.inside), everything(node.inside)
-    pod.inside.ip("route", "delete", "10.96.0.0/16")
-    pod.inside.ip("rule", "delete", "pref", "1000")
-    pod.inside.run("nft", "delete", "table", "ip", "orbweaver")
-    node.inside.ip("route", "flush", "table", "500")
-    pod.add(**SAID)
-    assert (everything(pod.inside), everything(node.inside)) == before
-    assert pod.check() == []
+def test_a_repeated_add_repairs(network_pod: NetworkPod, network_node: NetworkNode) -> None:
+    network_pod.add(**SAID)
+    before = everything(network_pod.inside), everything(network_node.inside)
+    network_pod.inside.ip("route", "delete", "10.96.0.0/16")
+    network_pod.inside.ip("rule", "delete", "pref", "1000")
+    network_pod.inside.run("nft", "delete", "table", "ip", "orbweaver")
+    network_node.inside.ip("route", "flush", "table", "500")
+    network_pod.add(**SAID)
+    assert (everything(network_pod.inside), everything(network_node.inside)) == before
+    assert network_pod.check() == []
 
 
 def test_an_add_that_asks_for_something_else_begins_anew(
-    pod: NetworkPod, node: NetworkNode
+    network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
-    pod.add(**SAID)
-    again = pod.add(serviceCIDR=["10.97.0.0/16"])
+    network_pod.add(**SAID)
+    again = network_pod.add(serviceCIDR=["10.97.0.0/16"])
     assert not again.repeated
-    assert pod.check() == []
-    main = pod.inside.ip("route")
+    assert network_pod.check() == []
+    main = network_pod.inside.ip("route")
     assert "10.97.0.0/16" in main
     assert "10.96.0.0/16" not in main
-    assert pod.pings(node.addresses[0])
+    assert network_pod.pings(network_node.addresses[0])
 
 
-def test_a_repeated_add_that_fails_harms_nothing(pod: NetworkPod, node: NetworkNode) -> None:
-    pod.add(**SAID)
-    before = everything(pod.inside), everything(node.inside)
-    failing = node.engine_with(FailingMarks())
+def test_a_repeated_add_that_fails_harms_nothing(
+    network_pod: NetworkPod, network_node: NetworkNode
+) -> None:
+    network_pod.add(**SAID)
+    before = everything(network_pod.inside), everything(network_node.inside)
+    failing = network_node.engine_with(FailingMarks())
     with pytest.raises(DatapathError, match="no marks today"):
-        failing.attach(AttachRequest(pod.attachment(), node.settings(**SAID)))
-    assert (everything(pod.inside), everything(node.inside)) == before
-    assert pod.check() == []
+        failing.attach(AttachRequest(network_pod.attachment(), network_node.settings(**SAID)))
+    assert (everything(network_pod.inside), everything(network_node.inside)) == before
+    assert network_pod.check() == []
 
 
-def test_an_add_that_fails_leaves_nothing(pod: NetworkPod, node: NetworkNode) -> None:
-    before = settled(pod.inside), settled(node.inside)
-    failing = node.engine_with(FailingMarks())
+def test_an_add_that_fails_leaves_nothing(
+    network_pod: NetworkPod, network_node: NetworkNode
+) -> None:
+    before = settled(network_pod.inside), settled(network_node.inside)
+    failing = network_node.engine_with(FailingMarks())
     with pytest.raises(DatapathError, match="no marks today"):
-        failing.attach(AttachRequest(pod.attachment(), node.settings(**SAID)))
-    assert (settled(pod.inside), settled(node.inside)) == before
-    assert list(node.records.all()) == []
-    pod.add(**SAID)
-    assert pod.check() == []
+        failing.attach(AttachRequest(network_pod.attachment(), network_node.settings(**SAID)))
+    assert (settled(network_pod.inside), settled(network_node.inside)) == before
+    assert list(network_node.records.all()) == []
+    network_pod.add(**SAID)
+    assert network_pod.check() == []
 
 
 def test_a_refused_route_fails_the_add_and_takes_the_rest_back(
-    pod: NetworkPod, node: NetworkNode
+    network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
-    before = settled(pod.inside), settled(node.inside)
+    before = settled(network_pod.inside), settled(network_node.inside)
     routes = [{"dst": "10.9.0.0/16", "gw": "10.66.0.1"}]
     with pytest.raises(NetlinkRefused, match=r"cannot add route 10.9.0.0/16 via 10.66.0.1"):
-        pod.add(policyRoutes=routes, **SAID)
-    assert (settled(pod.inside), settled(node.inside)) == before
+        network_pod.add(policyRoutes=routes, **SAID)
+    assert (settled(network_pod.inside), settled(network_node.inside)) == before
 
 
 def test_a_second_nic_that_fails_leaves_the_first_as_it_is(
-    pod: NetworkPod, node: NetworkNode
+    network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
-    pod.add(**SAID)
-    pod.macvlan("net1", "10.7.0.101/24")
-    before = settled(pod.inside), settled(node.inside)
+    network_pod.add(**SAID)
+    network_pod.macvlan("net1", "10.7.0.101/24")
+    before = settled(network_pod.inside), settled(network_node.inside)
     with pytest.raises(BadInput, match="podDefaultRouteNIC: net9 don't exist in pod"):
-        pod.add("net1", podDefaultRouteNic="net9")
+        network_pod.add("net1", podDefaultRouteNic="net9")
     with pytest.raises(NetlinkRefused):
-        pod.add("net1", policyRoutes=[{"dst": "10.9.0.0/16", "gw": "10.66.0.1"}])
-    assert (settled(pod.inside), settled(node.inside)) == before
-    assert pod.check() == []
+        network_pod.add("net1", policyRoutes=[{"dst": "10.9.0.0/16", "gw": "10.66.0.1"}])
+    assert (settled(network_pod.inside), settled(network_node.inside)) == before
+    assert network_pod.check() == []
 
 
 @pytest.mark.parametrize("killed_at", ["record", "pod", "host", "marks"])
 def test_an_agent_killed_in_the_middle_is_repaired_by_the_next_add(
-    pod: NetworkPod, node: NetworkNode, killed_at: str, monkeypatch: pytest.MonkeyPatch
+    network_pod: NetworkPod,
+    network_node: NetworkNode,
+    killed_at: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    kill(killed_at, pod, node, monkeypatch)
-    pod.add(**SAID)
-    assert pod.check() == []
-    assert pod.pings(node.addresses[0])
+    kill(killed_at, network_pod, network_node, monkeypatch)
+    network_pod.add(**SAID)
+    assert network_pod.check() == []
+    assert network_pod.pings(network_node.addresses[0])
 
 
 @pytest.mark.parametrize("killed_at", ["record", "pod", "host", "marks"])
 def test_an_agent_killed_in_the_middle_is_repaired_by_the_next_del(
-    pod: NetworkPod, node: NetworkNode, killed_at: str, monkeypatch: pytest.MonkeyPatch
+    network_pod: NetworkPod,
+    network_node: NetworkNode,
+    killed_at: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    before = settled(node.inside)
-    kill(killed_at, pod, node, monkeypatch)
-    assert pod.delete()
-    assert settled(node.inside) == before
-    assert list(node.records.all()) == []
+    before = settled(network_node.inside)
+    kill(killed_at, network_pod, network_node, monkeypatch)
+    assert network_pod.delete()
+    assert settled(network_node.inside) == before
+    assert list(network_node.records.all()) == []
 
 
-def test_what_is_left_of_an_earlier_sandbox_gives_way(pod: NetworkPod, node: NetworkNode) -> None:
-    node.inside.ip("link", "add", pod.host_veth_name, "type", "veth", "peer", "name", "left")
-    pod.add(**SAID)
-    assert pod.check() == []
-    assert "left" not in node.inside.ip("link")
+def test_what_is_left_of_an_earlier_sandbox_gives_way(
+    network_pod: NetworkPod, network_node: NetworkNode
+) -> None:
+    network_node.inside.ip(
+        "link", "add", network_pod.host_veth_name, "type", "veth", "peer", "name", "left"
+    )
+    network_pod.add(**SAID)
+    assert network_pod.check() == []
+    assert "left" not in network_node.inside.ip("link")
 
 
-def test_a_pair_of_somebody_else_is_an_error(pod: NetworkPod, node: NetworkNode) -> None:
-    node.inside.ip(
+def test_a_pair_of_somebody_else_is_an_error(
+    network_pod: NetworkPod, network_node: NetworkNode
+) -> None:
+    network_node.inside.ip(
         *("link", "add", "vethsomeone", "type", "veth"),
-        *("peer", "name", "veth0", "netns", pod.inside.name),
+        *("peer", "name", "veth0", "netns", network_pod.inside.name),
     )
     with pytest.raises(DatapathError, match="container veth name veth0 with peer vethsomeone"):
-        pod.add(**SAID)
+        network_pod.add(**SAID)
 
 
-def test_del_takes_everything_from_the_node_and_the_pod(pod: NetworkPod, node: NetworkNode) -> None:
-    before = settled(pod.inside), settled(node.inside)
-    pod.add(**SAID)
-    pod.macvlan("net1", "10.7.0.101/24")
-    with_two = settled(pod.inside), settled(node.inside)
-    pod.add("net1", podDefaultRouteNic="net1", **SAID)
-    assert pod.delete("net1")
+def test_del_takes_everything_from_the_node_and_the_pod(
+    network_pod: NetworkPod, network_node: NetworkNode
+) -> None:
+    before = settled(network_pod.inside), settled(network_node.inside)
+    network_pod.add(**SAID)
+    network_pod.macvlan("net1", "10.7.0.101/24")
+    with_two = settled(network_pod.inside), settled(network_node.inside)
+    network_pod.add("net1", podDefaultRouteNic="net1", **SAID)
+    assert network_pod.delete("net1")
     # MAC prefix and all: a NIC that stays could be used without the coordinator.
-    assert (settled(pod.inside), settled(node.inside)) == with_two
-    pod.inside.ip("link", "delete", "net1")
-    assert pod.delete()
-    assert (settled(pod.inside), settled(node.inside)) == before
+    assert (settled(network_pod.inside), settled(network_node.inside)) == with_two
+    network_pod.inside.ip("link", "delete", "net1")
+    assert network_pod.delete()
+    assert (settled(network_pod.inside), settled(network_node.inside)) == before
 
 
-def test_a_second_del_is_success(pod: NetworkPod) -> None:
-    pod.add(**SAID)
-    assert pod.delete()
-    assert not pod.delete()
+def test_a_second_del_is_success(network_pod: NetworkPod) -> None:
+    network_pod.add(**SAID)
+    assert network_pod.delete()
+    assert not network_pod.delete()
 
 
-def test_del_without_a_namespace_is_success(pod: NetworkPod, node: NetworkNode) -> None:
-    before = settled(node.inside)
-    pod.add(**SAID)
-    pod.inside.delete()
-    pod.delete()
-    assert settled(node.inside) == before
-    assert list(node.records.all()) == []
+def test_del_without_a_namespace_is_success(
+    network_pod: NetworkPod, network_node: NetworkNode
+) -> None:
+    before = settled(network_node.inside)
+    network_pod.add(**SAID)
+    network_pod.inside.delete()
+    network_pod.delete()
+    assert settled(network_node.inside) == before
+    assert list(network_node.records.all()) == []
 
 
 def test_del_without_a_record_removes_the_pair_of_the_first_nic(
-    pod: NetworkPod, node: NetworkNode
+    network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
-    pod.add(**SAID)
-    node.records.remove(pod.container, "eth0")
-    assert not pod.delete("net1")
-    assert pod.host_veth_name in node.inside.ip("link")
-    assert pod.delete()
-    assert pod.host_veth_name not in node.inside.ip("link")
+    network_pod.add(**SAID)
+    network_node.records.remove(network_pod.container, "eth0")
+    assert not network_pod.delete("net1")
+    assert network_pod.host_veth_name in network_node.inside.ip("link")
+    assert network_pod.delete()
+    assert network_pod.host_veth_name not in network_node.inside.ip("link")
 
 
 def test_a_late_del_leaves_the_pod_that_has_the_path_by_now(
-    pod: NetworkPod, node: NetworkNode, network: NetworkHarness
+    network_pod: NetworkPod, network_node: NetworkNode, network: NetworkHarness
 ) -> None:
-    pod.add(**SAID)
+    network_pod.add(**SAID)
     # As main plugins do: a namespace goes in its own time, and two macvlans may not share a MAC.
-    pod.inside.ip("link", "delete", "eth0")
-    pod.inside.delete()
-    pod.inside.create()
-    other = network.pod(node)
-    other.inside = pod.inside
+    network_pod.inside.ip("link", "delete", "eth0")
+    network_pod.inside.delete()
+    network_pod.inside.create()
+    other = network.pod(network_node)
+    other.inside = network_pod.inside
     other.macvlan("eth0", "10.6.0.101/24", "fd00:6::101/64")
     other.add(**SAID)
-    pod.delete()
+    network_pod.delete()
     assert other.check() == []
-    assert other.pings(node.addresses[0])
+    assert other.pings(network_node.addresses[0])
 
 
-def test_a_namespace_that_is_gone_fails_an_add(pod: NetworkPod) -> None:
-    pod.inside.delete()
+def test_a_namespace_that_is_gone_fails_an_add(network_pod: NetworkPod) -> None:
+    network_pod.inside.delete()
     with pytest.raises(NamespaceGone):
-        pod.add(**SAID)
+        network_pod.add(**SAID)
 
 
 def test_a_namespace_that_goes_in_the_middle_fails_nothing_else(
-    pod: NetworkPod, node: NetworkNode, monkeypatch: pytest.MonkeyPatch
+    network_pod: NetworkPod, network_node: NetworkNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = settled(node.inside)
+    before = settled(network_node.inside)
     apply = engines._apply_steps
 
     def vanish(*arguments: Any) -> tuple[PlanStep, ...]:
-        pod.inside.delete()
+        network_pod.inside.delete()
         return apply(*arguments)
 
     monkeypatch.setattr(engines, "_apply_steps", vanish)
-    pod.add(**SAID)
-    pod.delete()
-    assert settled(node.inside) == before
+    network_pod.add(**SAID)
+    network_pod.delete()
+    assert settled(network_node.inside) == before
 
 
-def test_the_nodes_own_namespace_is_never_set_up(pod: NetworkPod, node: NetworkNode) -> None:
-    own = pod.attachment()._replace(netns=str(node.inside.path))
+def test_the_nodes_own_namespace_is_never_set_up(
+    network_pod: NetworkPod, network_node: NetworkNode
+) -> None:
+    own = network_pod.attachment()._replace(netns=str(network_node.inside.path))
     with pytest.raises(BadInput, match="the node's own network namespace"):
-        node.engine.attach(AttachRequest(own, node.settings()))
+        network_node.engine.attach(AttachRequest(own, network_node.settings()))
 
 
-def test_a_nic_that_is_not_there_is_named(pod: NetworkPod) -> None:
+def test_a_nic_that_is_not_there_is_named(network_pod: NetworkPod) -> None:
     with pytest.raises(DatapathError, match="there is no link net7 in the Pod"):
-        pod.add("net7")
+        network_pod.add("net7")
 
 
-def test_a_nic_without_a_usable_address_is_named(pod: NetworkPod) -> None:
-    pod.inside.ip("address", "flush", "dev", "eth0", "scope", "global")
+def test_a_nic_without_a_usable_address_is_named(network_pod: NetworkPod) -> None:
+    network_pod.inside.ip("address", "flush", "dev", "eth0", "scope", "global")
     with pytest.raises(DatapathError, match='no usable IP addresses on "eth0"'):
-        pod.add(**SAID)
+        network_pod.add(**SAID)
 
 
-def test_a_nic_that_is_down_is_switched_on(pod: NetworkPod) -> None:
-    pod.inside.ip("link", "set", "eth0", "down")
-    pod.add(serviceCIDR=["10.96.0.0/16"])
-    assert "UP" in pod.inside.ip("-brief", "link", "show", "dev", "eth0")
+def test_a_nic_that_is_down_is_switched_on(network_pod: NetworkPod) -> None:
+    network_pod.inside.ip("link", "set", "eth0", "down")
+    network_pod.add(serviceCIDR=["10.96.0.0/16"])
+    assert "UP" in network_pod.inside.ip("-brief", "link", "show", "dev", "eth0")
 
 
-def test_overlay_needs_a_first_nic_that_is_a_veth(pod: NetworkPod) -> None:
-    pod.macvlan("net1", "10.7.0.101/24")
+def test_overlay_needs_a_first_nic_that_is_a_veth(network_pod: NetworkPod) -> None:
+    network_pod.macvlan("net1", "10.7.0.101/24")
     with pytest.raises(DatapathError, match="eth0 of the Pod is no veth"):
-        pod.add("net1", mode="overlay")
+        network_pod.add("net1", mode="overlay")
 
 
 def test_iptables_marks_where_there_is_no_nftables(
-    pod: NetworkPod, node: NetworkNode, network: NetworkHarness, monkeypatch: pytest.MonkeyPatch
+    network_pod: NetworkPod,
+    network_node: NetworkNode,
+    network: NetworkHarness,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     marks = IptablesReplyMarkRules(network.executor)
-    held = network.hold(pod.inside)
-    program = pod.require_iptables()
+    held = network.hold(network_pod.inside)
+    program = network_pod.require_iptables()
 
     def none(*_: object) -> None:
         raise NetlinkRefused("nftables: not here", number=min(nftables.UNSUPPORTED))
@@ -306,7 +331,7 @@ def test_iptables_marks_where_there_is_no_nftables(
     for _ in range(2):
         best.put(held, (4, 6))
     assert best.missing(held, (4, 6)) == marks.missing(held, (4, 6)) == []
-    said = pod.inside.run(program, "-t", "mangle", "-S")
+    said = network_pod.inside.run(program, "-t", "mangle", "-S")
     assert said.count("-A PREROUTING") == 2
     assert said.count("-A OUTPUT") == 1
 

@@ -94,9 +94,9 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def coordinator_handler(
-    network: NetworkHarness, node: NetworkNode, clock: Clock
+    network: NetworkHarness, network_node: NetworkNode, clock: Clock
 ) -> AsyncIterator[CoordinatorHandler]:
-    made = service(network, node, clock)
+    made = service(network, network_node, clock)
     yield made
     await asyncio.to_thread(made.close)
 
@@ -131,138 +131,147 @@ def collection(*valid: NetworkPod) -> Call:
 
 
 async def test_the_cluster_says_what_the_network_configuration_does_not(
-    coordinator_handler: CoordinatorHandler, pod: NetworkPod
+    coordinator_handler: CoordinatorHandler, network_pod: NetworkPod
 ) -> None:
-    await coordinator_handler.handle_add(call(pod), NOTHING)
-    assert "10.96.0.0/16 via 10.6.0.11" in pod.inside.ip("route")
-    await coordinator_handler.handle_check(call(pod, "CHECK"), NOTHING)
-    assert await coordinator_handler.handle_delete(call(pod, "DEL"), NOTHING)
-    assert not await coordinator_handler.handle_delete(call(pod, "DEL"), NOTHING)
+    await coordinator_handler.handle_add(call(network_pod), NOTHING)
+    assert "10.96.0.0/16 via 10.6.0.11" in network_pod.inside.ip("route")
+    await coordinator_handler.handle_check(call(network_pod, "CHECK"), NOTHING)
+    assert await coordinator_handler.handle_delete(call(network_pod, "DEL"), NOTHING)
+    assert not await coordinator_handler.handle_delete(call(network_pod, "DEL"), NOTHING)
     with pytest.raises(CniFailure, match="nothing is recorded of interface eth0"):
-        await coordinator_handler.handle_check(call(pod, "CHECK"), NOTHING)
+        await coordinator_handler.handle_check(call(network_pod, "CHECK"), NOTHING)
 
 
 async def test_the_pods_annotation_chooses_the_default_route(
-    network: NetworkHarness, node: NetworkNode, pod: NetworkPod, clock: Clock
+    network: NetworkHarness, network_node: NetworkNode, network_pod: NetworkPod, clock: Clock
 ) -> None:
     wishes = {
         "ipam.spidernet.io/default-route-nic": "net1",
         "k8s.v1.cni.cncf.io/networks": "shop/lan",
     }
-    made = service(network, node, clock, wishes)
-    await made.handle_add(call(pod), NOTHING)
-    pod.macvlan("net1", "10.7.0.101/24")
+    made = service(network, network_node, clock, wishes)
+    await made.handle_add(call(network_pod), NOTHING)
+    network_pod.macvlan("net1", "10.7.0.101/24")
     await made.handle_add(
-        call(pod, interface="net1"), read_settings({"podDefaultRouteNic": "eth0"})
+        call(network_pod, interface="net1"), read_settings({"podDefaultRouteNic": "eth0"})
     )
-    assert "default via 10.7.0.1 dev net1" in pod.inside.ip("route")
+    assert "default via 10.7.0.1 dev net1" in network_pod.inside.ip("route")
     await asyncio.to_thread(made.close)
 
 
 async def test_disabled_changes_nothing(
-    coordinator_handler: CoordinatorHandler, pod: NetworkPod
+    coordinator_handler: CoordinatorHandler, network_pod: NetworkPod
 ) -> None:
     disabled = read_settings({"mode": "disabled"})
-    assert await coordinator_handler.handle_add(call(pod), disabled) is None
-    assert not await coordinator_handler.handle_delete(call(pod, "DEL"), disabled)
-    await coordinator_handler.handle_check(call(pod, "CHECK"), disabled)
-    assert "veth0" not in pod.inside.ip("link")
+    assert await coordinator_handler.handle_add(call(network_pod), disabled) is None
+    assert not await coordinator_handler.handle_delete(call(network_pod, "DEL"), disabled)
+    await coordinator_handler.handle_check(call(network_pod, "CHECK"), disabled)
+    assert "veth0" not in network_pod.inside.ip("link")
 
 
 async def test_a_cluster_that_is_not_ready_blocks_adds_and_no_dels(
     network: NetworkHarness,
-    node: NetworkNode,
-    pod: NetworkPod,
+    network_node: NetworkNode,
+    network_pod: NetworkPod,
     clock: Clock,
     coordinator_handler: CoordinatorHandler,
 ) -> None:
-    await coordinator_handler.handle_add(call(pod), NOTHING)
-    unsynced = service(network, node, clock, cluster=Unsynced())
+    await coordinator_handler.handle_add(call(network_pod), NOTHING)
+    unsynced = service(network, network_node, clock, cluster=Unsynced())
     with pytest.raises(NotReady, match="no ready"):
-        await unsynced.handle_add(call(pod), NOTHING)
+        await unsynced.handle_add(call(network_pod), NOTHING)
     assert unsynced.fault() is not None
     assert coordinator_handler.fault() is None
-    assert await unsynced.handle_delete(call(pod, "DEL"), NOTHING)
+    assert await unsynced.handle_delete(call(network_pod, "DEL"), NOTHING)
     await asyncio.to_thread(unsynced.close)
 
 
 async def test_a_del_with_settings_that_cannot_be_used_succeeds(
-    coordinator_handler: CoordinatorHandler, pod: NetworkPod
+    coordinator_handler: CoordinatorHandler, network_pod: NetworkPod
 ) -> None:
-    await coordinator_handler.handle_add(call(pod), NOTHING)
+    await coordinator_handler.handle_add(call(network_pod), NOTHING)
     broken = read_settings({"hijackCIDR": ["nonsense"]})
     with pytest.raises(BadInput):
-        await coordinator_handler.handle_add(call(pod), broken)
-    assert await coordinator_handler.handle_delete(call(pod, "DEL"), broken)
+        await coordinator_handler.handle_add(call(network_pod), broken)
+    assert await coordinator_handler.handle_delete(call(network_pod, "DEL"), broken)
 
 
 async def test_gc_takes_back_at_the_second_miss(
-    coordinator_handler: CoordinatorHandler, pod: NetworkPod, node: NetworkNode, clock: Clock
+    coordinator_handler: CoordinatorHandler,
+    network_pod: NetworkPod,
+    network_node: NetworkNode,
+    clock: Clock,
 ) -> None:
-    await coordinator_handler.handle_add(call(pod), NOTHING)
-    assert (await coordinator_handler.handle_gc(collection(pod))).missing == 0
+    await coordinator_handler.handle_add(call(network_pod), NOTHING)
+    assert (await coordinator_handler.handle_gc(collection(network_pod))).missing == 0
     for _ in range(2):
         found = await coordinator_handler.handle_gc(collection())
         assert (found.removed, found.missing) == ((), 1)
     clock.now += GC_TWICE_S
     found = await coordinator_handler.handle_gc(collection())
-    assert found.removed == (f"{pod.container}/eth0",)
-    assert pod.host_veth_name not in node.inside.ip("link")
-    assert list(node.records.all()) == []
+    assert found.removed == (f"{network_pod.container}/eth0",)
+    assert network_pod.host_veth_name not in network_node.inside.ip("link")
+    assert list(network_node.records.all()) == []
 
 
 async def test_gc_takes_back_at_once_where_the_namespace_is_gone(
-    coordinator_handler: CoordinatorHandler, pod: NetworkPod, node: NetworkNode
+    coordinator_handler: CoordinatorHandler, network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
-    await coordinator_handler.handle_add(call(pod), NOTHING)
-    pod.inside.delete()
-    assert (await coordinator_handler.handle_gc(collection())).removed == (f"{pod.container}/eth0",)
-    assert list(node.records.all()) == []
+    await coordinator_handler.handle_add(call(network_pod), NOTHING)
+    network_pod.inside.delete()
+    assert (await coordinator_handler.handle_gc(collection())).removed == (
+        f"{network_pod.container}/eth0",
+    )
+    assert list(network_node.records.all()) == []
 
 
 async def test_gc_goes_on_after_what_cannot_be_taken_back(
     network: NetworkHarness,
     coordinator_handler: CoordinatorHandler,
-    pod: NetworkPod,
-    node: NetworkNode,
+    network_pod: NetworkPod,
+    network_node: NetworkNode,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    second = network.pod(node, "second")
+    second = network.pod(network_node, "second")
     second.macvlan("eth0", "10.6.0.102/24")
-    for each in (pod, second):
+    for each in (network_pod, second):
         await coordinator_handler.handle_add(call(each), NOTHING)
         each.inside.delete()
-    stuck, other = sorted((pod.container, second.container))
-    delete = node.engine.detach
+    stuck, other = sorted((network_pod.container, second.container))
+    delete = network_node.engine.detach
 
     def refused_once(attachment: Attachment, first_nic: str) -> bool:
         if attachment.container == stuck:
             raise NetlinkLost("netlink: 1 of 1 answers did not arrive")
         return delete(attachment, first_nic)
 
-    monkeypatch.setattr(node.engine, "detach", refused_once)
+    monkeypatch.setattr(network_node.engine, "detach", refused_once)
     with pytest.raises(CniFailure, match=f"GC failed for 1 attachments: {stuck}/eth0: netlink"):
         await coordinator_handler.handle_gc(collection())
-    assert [each.container for each in node.records.all()] == [stuck], f"{other} is taken back"
+    assert [each.container for each in network_node.records.all()] == [stuck], (
+        f"{other} is taken back"
+    )
 
 
 async def test_a_thousand_leftovers_of_a_crashed_node_are_taken_back(
     network: NetworkHarness,
     coordinator_handler: CoordinatorHandler,
-    pod: NetworkPod,
-    node: NetworkNode,
+    network_pod: NetworkPod,
+    network_node: NetworkNode,
 ) -> None:
-    await coordinator_handler.handle_add(call(pod), NOTHING)
-    (alive,) = node.records.all()
+    await coordinator_handler.handle_add(call(network_pod), NOTHING)
+    (alive,) = network_node.records.all()
     # Their pairs have died with their namespaces; what they had on another wire has not.
-    batch(node.inside, "link add cali-left type veth peer left", "link set cali-left up")
-    (pod_veth,) = (link.number for link in links_of(network, node) if link.name == "cali-left")
-    before = tables_of(node)
+    batch(network_node.inside, "link add cali-left type veth peer left", "link set cali-left up")
+    (pod_veth,) = (
+        link.number for link in links_of(network, network_node) if link.name == "cali-left"
+    )
+    before = tables_of(network_node)
     for number in range(LEFTOVERS):
         steps = left_behind(pod_veth, f"10.9.{number // 200}.{number % 200 + 1}")
-        with network.executor.session(node.held) as session:
+        with network.executor.session(network_node.held) as session:
             session.apply([step.do for step in steps])
-        node.records.put(
+        network_node.records.put(
             structs.replace(
                 alive,
                 container=f"{number:064x}",
@@ -271,12 +280,14 @@ async def test_a_thousand_leftovers_of_a_crashed_node_are_taken_back(
                 plan=AttachmentPlan((), steps, {}),
             )
         )
-    assert len(node.inside.ip("route", "show", "table", "500").splitlines()) == LEFTOVERS + 1
-    found = await coordinator_handler.handle_gc(collection(pod))
+    assert (
+        len(network_node.inside.ip("route", "show", "table", "500").splitlines()) == LEFTOVERS + 1
+    )
+    found = await coordinator_handler.handle_gc(collection(network_pod))
     assert len(found.removed) == LEFTOVERS
-    assert list(node.records.all()) == [alive]
-    assert tables_of(node) == before
-    assert pod.check() == []
+    assert list(network_node.records.all()) == [alive]
+    assert tables_of(network_node) == before
+    assert network_pod.check() == []
 
 
 def links_of(network: NetworkHarness, node: NetworkNode) -> list[Link]:
@@ -300,60 +311,60 @@ def left_behind(pod_veth: int, text: str) -> tuple[PlanStep, ...]:
 async def test_what_pods_have_lost_while_no_agent_was_there_is_taken_back(
     network: NetworkHarness,
     coordinator_handler: CoordinatorHandler,
-    pod: NetworkPod,
-    node: NetworkNode,
+    network_pod: NetworkPod,
+    network_node: NetworkNode,
 ) -> None:
-    gone, without = (network.pod(node, name) for name in ("gone", "without"))
+    gone, without = (network.pod(network_node, name) for name in ("gone", "without"))
     gone.macvlan("eth0", "10.6.0.102/24")
     without.macvlan("eth0", "10.6.0.103/24")
-    for each in (pod, gone, without):
+    for each in (network_pod, gone, without):
         await coordinator_handler.handle_add(call(each), NOTHING)
     without.macvlan("net1", "10.7.0.103/24")
     default = read_settings({"podDefaultRouteNic": "net1"})
     await coordinator_handler.handle_add(call(without, interface="net1"), default)
 
     gone.inside.delete()
-    node.await_end(gone.host_veth_name)
+    network_node.await_end(gone.host_veth_name)
     without.inside.ip("link", "delete", "net1")
 
     assert await coordinator_handler.remove_stale() == 2
-    kept = {(each.container, each.interface) for each in node.records.all()}
-    assert kept == {(pod.container, "eth0"), (without.container, "eth0")}
+    kept = {(each.container, each.interface) for each in network_node.records.all()}
+    assert kept == {(network_pod.container, "eth0"), (without.container, "eth0")}
     assert "default via 10.6.0.1 dev eth0" in without.inside.ip("route"), "given back"
-    assert (pod.check(), without.check()) == ([], [])
+    assert (network_pod.check(), without.check()) == ([], [])
     assert await coordinator_handler.remove_stale() == 0
 
 
 async def test_a_namespace_that_an_agent_cannot_see_is_not_taken_for_gone(
-    coordinator_handler: CoordinatorHandler, pod: NetworkPod, node: NetworkNode
+    coordinator_handler: CoordinatorHandler, network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
     """As with a mount that an upgrade has forgotten: all Pods would lose their wires."""
-    await coordinator_handler.handle_add(call(pod), NOTHING)
-    (record,) = node.records.all()
-    node.records.put(structs.replace(record, netns="/run/netns/owt-not-seen-from-here"))
+    await coordinator_handler.handle_add(call(network_pod), NOTHING)
+    (record,) = network_node.records.all()
+    network_node.records.put(structs.replace(record, netns="/run/netns/owt-not-seen-from-here"))
 
     assert await coordinator_handler.remove_stale() == 0
-    assert pod.pings(node.addresses[0])
+    assert network_pod.pings(network_node.addresses[0])
 
 
 async def test_gc_without_a_list_takes_nothing(
-    coordinator_handler: CoordinatorHandler, pod: NetworkPod
+    coordinator_handler: CoordinatorHandler, network_pod: NetworkPod
 ) -> None:
-    await coordinator_handler.handle_add(call(pod), NOTHING)
+    await coordinator_handler.handle_add(call(network_pod), NOTHING)
     with pytest.raises(CniFailure, match="valid-attachments is missing"):
         await coordinator_handler.handle_gc(Call("GC", NetConf(cni_version="1.1.0", name="lab")))
 
 
 async def test_calls_of_one_container_do_not_overlap(
     coordinator_handler: CoordinatorHandler,
-    pod: NetworkPod,
-    node: NetworkNode,
+    network_pod: NetworkPod,
+    network_node: NetworkNode,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     inside = 0
     most = 0
     guard = threading.Lock()
-    delete = node.engine.detach
+    delete = network_node.engine.detach
 
     def counted(*arguments: Any) -> bool:
         nonlocal inside, most
@@ -366,8 +377,10 @@ async def test_calls_of_one_container_do_not_overlap(
             with guard:
                 inside -= 1
 
-    monkeypatch.setattr(node.engine, "detach", counted)
-    calls = (coordinator_handler.handle_delete(call(pod, "DEL"), NOTHING) for _ in range(16))
+    monkeypatch.setattr(network_node.engine, "detach", counted)
+    calls = (
+        coordinator_handler.handle_delete(call(network_pod, "DEL"), NOTHING) for _ in range(16)
+    )
     await asyncio.gather(*calls)
     assert most == 1
     assert coordinator_handler._container_locks._locks == {}
@@ -375,8 +388,8 @@ async def test_calls_of_one_container_do_not_overlap(
 
 async def test_calls_of_one_container_that_wait_for_each_other_hold_up_no_other_container(
     coordinator_handler: CoordinatorHandler,
-    pod: NetworkPod,
-    node: NetworkNode,
+    network_pod: NetworkPod,
+    network_node: NetworkNode,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     slow = threading.Event()
@@ -384,8 +397,8 @@ async def test_calls_of_one_container_that_wait_for_each_other_hold_up_no_other_
     def stuck(attachment: Attachment, first_nic: str) -> bool:
         return attachment.container != "stuck" or slow.wait(30.0)
 
-    monkeypatch.setattr(node.engine, "detach", stuck)
-    plain = call(pod, "DEL")
+    monkeypatch.setattr(network_node.engine, "detach", stuck)
+    plain = call(network_pod, "DEL")
     stuck_call = plain._replace(attachment=plain.attachment._replace(container="stuck"))
     waiting = [
         asyncio.create_task(coordinator_handler.handle_delete(stuck_call, NOTHING))
@@ -393,7 +406,7 @@ async def test_calls_of_one_container_that_wait_for_each_other_hold_up_no_other_
     ]
     await asyncio.sleep(0)
     async with asyncio.timeout(20.0):
-        assert await coordinator_handler.handle_delete(call(pod, "DEL"), NOTHING)
+        assert await coordinator_handler.handle_delete(call(network_pod, "DEL"), NOTHING)
 
     waiting[0].cancel()
     await asyncio.gather(waiting[0], return_exceptions=True)
@@ -404,12 +417,14 @@ async def test_calls_of_one_container_that_wait_for_each_other_hold_up_no_other_
 
 
 async def test_records_that_cannot_be_read_are_an_error_of_the_node(
-    coordinator_handler: CoordinatorHandler, node: NetworkNode, monkeypatch: pytest.MonkeyPatch
+    coordinator_handler: CoordinatorHandler,
+    network_node: NetworkNode,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def unreadable() -> None:
         raise OSError(EMFILE, "Too many open files")
 
-    monkeypatch.setattr(node.records, "all", unreadable)
+    monkeypatch.setattr(network_node.records, "all", unreadable)
     with pytest.raises(DatapathError, match="Too many open files"):
         await coordinator_handler.remove_stale()
     with pytest.raises(DatapathError, match="Too many open files"):

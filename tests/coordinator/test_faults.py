@@ -41,80 +41,86 @@ def before_sending(
 
 @pytest.mark.parametrize("send", [0, 1], ids=["before the Pod's side", "before the node's side"])
 def test_a_nic_that_is_renamed_in_the_middle_is_set_up_and_taken_back(
-    pod: NetworkPod, node: NetworkNode, monkeypatch: pytest.MonkeyPatch, send: int
+    network_pod: NetworkPod, network_node: NetworkNode, monkeypatch: pytest.MonkeyPatch, send: int
 ) -> None:
-    before = settled(node.inside)
+    before = settled(network_node.inside)
     rename = ("link", "set", "eth0", "name", "was-eth0")
-    before_sending(monkeypatch, lambda: pod.inside.ip(*rename), send)
-    pod.add(**SAID)
-    assert all(pod.pings(address) for address in node.addresses)
-    assert pod.check() != [], "the NIC of that name is not the one that was set up"
-    assert pod.delete()
-    assert settled(node.inside) == before
-    assert "1000:" not in pod.inside.ip("rule")
+    before_sending(monkeypatch, lambda: network_pod.inside.ip(*rename), send)
+    network_pod.add(**SAID)
+    assert all(network_pod.pings(address) for address in network_node.addresses)
+    assert network_pod.check() != [], "the NIC of that name is not the one that was set up"
+    assert network_pod.delete()
+    assert settled(network_node.inside) == before
+    assert "1000:" not in network_pod.inside.ip("rule")
 
 
 def test_a_wire_whose_end_on_the_node_was_renamed_is_taken_back(
-    pod: NetworkPod, node: NetworkNode
+    network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
-    before = settled(node.inside)
-    pod.add(**SAID)
-    node.inside.ip("link", "set", pod.host_veth_name, "name", "enx-renamed")
-    assert pod.check() == []
-    assert pod.delete()
-    assert settled(node.inside) == before
+    before = settled(network_node.inside)
+    network_pod.add(**SAID)
+    network_node.inside.ip("link", "set", network_pod.host_veth_name, "name", "enx-renamed")
+    assert network_pod.check() == []
+    assert network_pod.delete()
+    assert settled(network_node.inside) == before
 
 
 def test_an_uplink_that_is_renamed_between_two_adds_is_no_matter(
-    network: NetworkHarness, pod: NetworkPod, node: NetworkNode
+    network: NetworkHarness, network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
-    pod.add(**SAID)
-    node.inside.ip("link", "set", "eth0", "name", "ens192")
-    assert pod.add(**SAID).repeated
-    other = network.pod(node)
+    network_pod.add(**SAID)
+    network_node.inside.ip("link", "set", "eth0", "name", "ens192")
+    assert network_pod.add(**SAID).repeated
+    other = network.pod(network_node)
     other.child("eth0", "macvlan mode bridge", "ens192", "10.6.0.102/24", "fd00:6::102/64")
     other.add(**SAID)
-    assert other.pings(node.addresses[0])
+    assert other.pings(network_node.addresses[0])
     assert other.pings("10.6.0.101")
 
 
 def test_what_another_hand_sets_in_the_middle_is_no_error(
-    pod: NetworkPod, node: NetworkNode, monkeypatch: pytest.MonkeyPatch
+    network_pod: NetworkPod, network_node: NetworkNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def other_hand() -> None:
-        node.inside.ip("rule", "add", "pref", "1000", "lookup", "500")
-        own = ("10.6.0.101", "dev", pod.host_veth_name)
-        node.inside.ip("route", "add", *own, "scope", "link", "table", "500")
-        node.inside.ip("neigh", "replace", *own, "lladdr", "02:00:00:00:00:99", "nud", "permanent")
-        pod.inside.ip("link", "set", "veth0", "up")
-        pod.inside.ip("route", "add", node.addresses[0], "dev", "veth0", "src", "10.6.0.101")
+        network_node.inside.ip("rule", "add", "pref", "1000", "lookup", "500")
+        own = ("10.6.0.101", "dev", network_pod.host_veth_name)
+        network_node.inside.ip("route", "add", *own, "scope", "link", "table", "500")
+        network_node.inside.ip(
+            "neigh", "replace", *own, "lladdr", "02:00:00:00:00:99", "nud", "permanent"
+        )
+        network_pod.inside.ip("link", "set", "veth0", "up")
+        network_pod.inside.ip(
+            "route", "add", network_node.addresses[0], "dev", "veth0", "src", "10.6.0.101"
+        )
 
     before_sending(monkeypatch, other_hand)
-    pod.add(**SAID)
-    assert pod.check() == [], "its neighbour entry has been replaced"
-    assert all(pod.pings(address) for address in node.addresses)
+    network_pod.add(**SAID)
+    assert network_pod.check() == [], "its neighbour entry has been replaced"
+    assert all(network_pod.pings(address) for address in network_node.addresses)
 
 
 def test_the_wire_that_goes_in_the_middle_fails_the_add_and_the_next_makes_another(
-    pod: NetworkPod, node: NetworkNode, monkeypatch: pytest.MonkeyPatch
+    network_pod: NetworkPod, network_node: NetworkNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = settled(pod.inside), settled(node.inside)
+    before = settled(network_pod.inside), settled(network_node.inside)
     with monkeypatch.context() as patch:
-        before_sending(patch, lambda: node.inside.ip("link", "delete", pod.host_veth_name))
+        before_sending(
+            patch, lambda: network_node.inside.ip("link", "delete", network_pod.host_veth_name)
+        )
         with pytest.raises(DatapathError):
-            pod.add(**SAID)
-    assert (settled(pod.inside), settled(node.inside)) == before
-    assert list(node.records.all()) == []
-    pod.add(**SAID)
-    assert pod.check() == []
+            network_pod.add(**SAID)
+    assert (settled(network_pod.inside), settled(network_node.inside)) == before
+    assert list(network_node.records.all()) == []
+    network_pod.add(**SAID)
+    assert network_pod.check() == []
 
 
 def test_two_agents_at_once_end_with_one_of_everything(
-    network: NetworkHarness, pod: NetworkPod, node: NetworkNode
+    network: NetworkHarness, network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
     """As while a new agent starts and the old one still serves: what fails is tried again."""
-    other = node.engine_with(PreferredReplyMarkRules(network.executor))
-    order = engines.AttachRequest(pod.attachment(), node.settings(**SAID))
+    other = network_node.engine_with(PreferredReplyMarkRules(network.executor))
+    order = engines.AttachRequest(network_pod.attachment(), network_node.settings(**SAID))
     together = threading.Barrier(2)
 
     def add(engine: engines.Engine) -> bool:
@@ -126,19 +132,19 @@ def test_two_agents_at_once_end_with_one_of_everything(
         return True
 
     with ThreadPoolExecutor(2, initializer=network.executor.run_directly) as workers:
-        list(workers.map(add, (node.engine, other)))
-    pod.add(**SAID)
-    assert pod.check() == []
-    links = node.inside.ip("-brief", "link").splitlines()
+        list(workers.map(add, (network_node.engine, other)))
+    network_pod.add(**SAID)
+    assert network_pod.check() == []
+    links = network_node.inside.ip("-brief", "link").splitlines()
     assert len([line for line in links if line.startswith("veth")]) == 1
-    assert pod.inside.ip("rule").count("fwmark") == 1
-    assert node.inside.ip("rule").count("lookup 500") == 1
-    assert pod.delete()
-    assert pod.host_veth_name not in node.inside.ip("link")
+    assert network_pod.inside.ip("rule").count("fwmark") == 1
+    assert network_node.inside.ip("rule").count("lookup 500") == 1
+    assert network_pod.delete()
+    assert network_pod.host_veth_name not in network_node.inside.ip("link")
 
 
 def test_answers_that_a_full_queue_has_lost_are_asked_for_again(
-    pod: NetworkPod, monkeypatch: pytest.MonkeyPatch
+    network_pod: NetworkPod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A queue that keeps a few of the refusals that a repeated ADD tolerates.
     opened, exchange = NetlinkSession.open, NetlinkSession._exchange
@@ -159,8 +165,8 @@ def test_answers_that_a_full_queue_has_lost_are_asked_for_again(
 
     monkeypatch.setattr(NetlinkSession, "open", narrow)
     monkeypatch.setattr(NetlinkSession, "_exchange", counted)
-    pod.add(**SAID)
-    assert pod.add(**SAID).repeated
+    network_pod.add(**SAID)
+    assert network_pod.add(**SAID).repeated
     assert lost
-    assert pod.check() == []
-    assert pod.delete()
+    assert network_pod.check() == []
+    assert network_pod.delete()

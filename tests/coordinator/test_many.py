@@ -40,35 +40,35 @@ def in_kernel(inside: NamedNamespace) -> dict[str, int]:
 
 
 def test_thirty_two_pods_that_come_at_once_are_all_set_up(
-    network: NetworkHarness, node: NetworkNode
+    network: NetworkHarness, network_node: NetworkNode
 ) -> None:
-    pods = [network.pod(node, f"p{number}") for number in range(PODS)]
+    pods = [network.pod(network_node, f"p{number}") for number in range(PODS)]
     for number, pod in enumerate(pods, 101):
         pod.macvlan("eth0", f"10.6.0.{number}/24", f"fd00:6::{number}/64")
     with ThreadPoolExecutor(PODS, initializer=network.executor.run_directly) as workers:
         list(workers.map(lambda pod: pod.add(**SAID), pods))
         assert list(workers.map(NetworkPod.check, pods)) == [[]] * PODS
-        assert len(node.inside.ip("route", "show", "table", "500").splitlines()) == PODS
+        assert len(network_node.inside.ip("route", "show", "table", "500").splitlines()) == PODS
         list(workers.map(NetworkPod.delete, pods))
-    assert node.inside.ip("route", "show", "table", "500") == ""
-    assert node.inside.ip("rule").count("lookup 500") == 1
+    assert network_node.inside.ip("route", "show", "table", "500") == ""
+    assert network_node.inside.ip("rule").count("lookup 500") == 1
 
 
 def test_adds_and_dels_leave_nothing(
-    network: NetworkHarness, node: NetworkNode, pod: NetworkPod
+    network: NetworkHarness, network_node: NetworkNode, network_pod: NetworkPod
 ) -> None:
     with ThreadPoolExecutor(1, initializer=network.executor.run_directly) as worker:
 
         def cycle() -> None:
-            worker.submit(pod.add, **SAID).result()
-            worker.submit(pod.delete).result()
+            worker.submit(network_pod.add, **SAID).result()
+            worker.submit(network_pod.delete).result()
 
         # What is made once stays: threads, the node's rules, tables that were used.
         cycle()
-        before = counted(node, pod)
+        before = counted(network_node, network_pod)
         descriptors, threads = open_descriptors(), set(threading.enumerate())
         for _ in range(CYCLES):
             cycle()
-        assert counted(node, pod) == before
+        assert counted(network_node, network_pod) == before
         assert open_descriptors() - descriptors == set()
         assert set(threading.enumerate()) - threads == set()

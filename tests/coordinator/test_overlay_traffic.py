@@ -149,11 +149,11 @@ def test_where_each_destination_goes(overlay: Overlay, family: int) -> None:
     ids=["two NICs", "three NICs, strict filter"],
 )
 def test_every_further_nic_is_answered_where_it_was_asked(
-    network: NetworkHarness, node: NetworkNode, further: int, settings: dict[str, Any]
+    network: NetworkHarness, network_node: NetworkNode, further: int, settings: dict[str, Any]
 ) -> None:
     """C00013, C00020, C00021."""
     outside = network.outside()
-    pod = network.pod(node)
+    pod = network.pod(network_node)
     pod.calico(*OF_CM)
     other = network.underlay(network.node("n2"), 102, **SAID)
     own = []
@@ -168,19 +168,22 @@ def test_every_further_nic_is_answered_where_it_was_asked(
         server = network.listen(pod.inside, address, port)
         assert network.connects(outside, server, address, port) == OUTSIDE[family]
         assert network.connects(other.inside, server, address, port) == OF_M[family]
-        assert network.connects(node.inside, server, address, port) == node.addresses[family]
+        assert (
+            network.connects(network_node.inside, server, address, port)
+            == network_node.addresses[family]
+        )
 
 
 def test_an_eth0_of_another_overlay_is_a_wire_as_well(
-    network: NetworkHarness, node: NetworkNode
+    network: NetworkHarness, network_node: NetworkNode
 ) -> None:
     """As Cilium makes it, whose ends on the node count for nothing as the node's addresses."""
-    pod = network.pod(node)
+    pod = network.pod(network_node)
     pod.calico(*OF_CM, prefix="lxc")
     pod.macvlan("net1", "10.6.0.101/24", "fd00:6::101/64")
     pod.add("net1", **SAID)
-    assert f"dev lxc{pod.container[:11]}" in node.inside.ip("route", "get", "10.6.0.101")
-    for address in node.addresses:
+    assert f"dev lxc{pod.container[:11]}" in network_node.inside.ip("route", "get", "10.6.0.101")
+    for address in network_node.addresses:
         assert pod.pings(address)
 
 

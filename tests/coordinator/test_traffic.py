@@ -197,19 +197,21 @@ def test_a_second_underlay_nic_is_answered_where_it_was_asked(
 
 
 def test_a_redirected_connection_needs_an_address_on_veth0(
-    network: NetworkHarness, node: NetworkNode
+    network: NetworkHarness, network_node: NetworkNode
 ) -> None:
     # As Istio does: REDIRECT goes to the address of the link that a packet came in by.
-    pod = network.pod(node)
+    pod = network.pod(network_node)
     pod.macvlan("eth0", "10.6.0.101/24")
     pod.add(vethLinkAddress="169.254.100.1")
     rules = "type nat hook prerouting priority -100; tcp dport 80 redirect to :8080;"
     pod.inside.run("nft", f"table ip istio {{ chain pre {{ {rules} }}; }}")
     server = network.listen(pod.inside, "0.0.0.0", 8080)
-    assert network.connects(node.inside, server, "10.6.0.101", 80) == node.addresses[0]
+    assert (
+        network.connects(network_node.inside, server, "10.6.0.101", 80) == network_node.addresses[0]
+    )
 
 
-def test_a_new_mac_address_is_announced(network: NetworkHarness, pod: NetworkPod) -> None:
+def test_a_new_mac_address_is_announced(network: NetworkHarness, network_pod: NetworkPod) -> None:
     with NetworkNamespace.open(str(network.fabric.path)) as fabric:
         listener = network.executor.socket(fabric, socket.AF_PACKET, socket.SOCK_RAW, 0)
     mac = bytes.fromhex("0a1b0a060065")
@@ -217,7 +219,7 @@ def test_a_new_mac_address_is_announced(network: NetworkHarness, pod: NetworkPod
     with listener:
         listener.bind(("br0", 3))  # ETH_P_ALL
         listener.settimeout(ANSWER_S)
-        pod.add(podMACPrefix="0a:1b", **SAID)
+        network_pod.add(podMACPrefix="0a:1b", **SAID)
 
         def heard(kind: bytes, what: bytes) -> bytes:
             while True:
@@ -234,64 +236,67 @@ def test_a_new_mac_address_is_announced(network: NetworkHarness, pod: NetworkPod
 @pytest.mark.parametrize("way", [NftReplyMarkRules, IptablesReplyMarkRules])
 def test_packets_of_a_pod_keep_the_mark_that_it_gives_them(
     network: NetworkHarness,
-    pod: NetworkPod,
+    network_pod: NetworkPod,
     way: type[ReplyMarkRules],
     family: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if way is IptablesReplyMarkRules:
-        pod.require_iptables()
+        network_pod.require_iptables()
         monkeypatch.setattr(PreferredReplyMarkRules, "put", way(network.executor).put)
-    pod.add(**SAID)
+    network_pod.add(**SAID)
     chain = "type filter hook postrouting priority 300"
     rule = f"meta mark {OWN_MARK} udp dport 9 counter"
-    pod.inside.run("nft", f"table inet own {{ chain post {{ {chain}; {rule}; }}; }}")
+    network_pod.inside.run("nft", f"table inet own {{ chain post {{ {chain}; {rule}; }}; }}")
     kind = (socket.AF_INET, socket.AF_INET6)[family]
-    with NetworkNamespace.open(str(pod.inside.path)) as inside:
+    with NetworkNamespace.open(str(network_pod.inside.path)) as inside:
         sender = network.executor.socket(inside, kind, socket.SOCK_DGRAM, 0)
     with sender:
         sender.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, OWN_MARK)
         sender.sendto(b"hello", (GATEWAYS[family].partition("/")[0], 9))
 
-    assert "counter packets 1 " in pod.inside.run("nft", "list table inet own")
+    assert "counter packets 1 " in network_pod.inside.run("nft", "list table inet own")
 
 
 def test_a_lock_of_iptables_that_another_program_holds_asks_for_another_try(
-    network: NetworkHarness, pod: NetworkPod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    network: NetworkHarness,
+    network_pod: NetworkPod,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pod.require_iptables()
+    network_pod.require_iptables()
     monkeypatch.setattr("nodeagent.coordinator.reply_mark_rules.LOCK_S_MAX", 1)
     monkeypatch.setenv("XTABLES_LOCKFILE", str(tmp_path / "xtables.lock"))
     with (tmp_path / "xtables.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(FirewallBusy, match="did not get its lock within 1 s"):
-            IptablesReplyMarkRules(network.executor).put(network.hold(pod.inside), (4,))
+            IptablesReplyMarkRules(network.executor).put(network.hold(network_pod.inside), (4,))
 
 
 def test_an_iptables_that_does_not_end_asks_for_another_try(
-    network: NetworkHarness, pod: NetworkPod, monkeypatch: pytest.MonkeyPatch
+    network: NetworkHarness, network_pod: NetworkPod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pod.require_iptables()
+    network_pod.require_iptables()
     monkeypatch.setattr("nodeagent.coordinator.reply_mark_rules.IPTABLES_S_MAX", 0.0)
     with pytest.raises(FirewallBusy, match="another program changes rules"):
-        IptablesReplyMarkRules(network.executor).put(network.hold(pod.inside), (4,))
+        IptablesReplyMarkRules(network.executor).put(network.hold(network_pod.inside), (4,))
 
 
 def test_check_accepts_the_reply_rules_of_earlier_versions(
-    network: NetworkHarness, pod: NetworkPod
+    network: NetworkHarness, network_pod: NetworkPod
 ) -> None:
     """They served the Pods that live through an upgrade, and still do."""
-    pod.add(**SAID)
-    held = network.hold(pod.inside)
+    network_pod.add(**SAID)
+    held = network.hold(network_pod.inside)
     marks = NftReplyMarkRules(network.executor)
     for table in ("ip", "ip6"):
-        pod.inside.run("nft", f"flush chain {table} {TABLE} output")
+        network_pod.inside.run("nft", f"flush chain {table} {TABLE} output")
     lacking = marks.missing(held, (4, 6))
     for table in ("ip", "ip6"):
-        pod.inside.run("nft", f"add rule {table} {TABLE} output meta mark set ct mark")
-    older = marks.missing(held, (4, 6)), pod.check()
+        network_pod.inside.run("nft", f"add rule {table} {TABLE} output meta mark set ct mark")
+    older = marks.missing(held, (4, 6)), network_pod.check()
     marks.put(held, (4, 6))
 
     assert len(lacking) == 2
     assert older == ([], [])
-    assert "ct mark 0x00000001" in pod.inside.run("nft", f"list table ip {TABLE}")
+    assert "ct mark 0x00000001" in network_pod.inside.run("nft", f"list table ip {TABLE}")

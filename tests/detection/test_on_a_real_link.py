@@ -198,7 +198,7 @@ async def test_an_interface_that_is_not_there_is_a_failure_and_not_silence(
 
 
 async def test_a_namespace_that_is_gone_is_a_failure_and_is_not_made_anew(
-    detector: Detector, possible: None
+    detector: Detector, namespaces: None
 ) -> None:
     gone = Path("/run/netns/ow-detect-gone")
 

@@ -17,8 +17,6 @@ from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.settings.devices import DeviceSettings
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.metrics import AgentMetrics
-from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
-from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
 from tests.agent.node import running
 from tests.devices.kubelet import Kubelet
 

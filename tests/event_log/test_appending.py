@@ -20,7 +20,7 @@ from core.eventstore.group_commit import Committed
 from core.eventstore.kv import Get, Guard, NothingNewer, TxnResult, Unchanged, Write
 from core.eventstore.log import START, LogReader
 from core.eventstore.writer import GATHERING_PASSES_MAX, QUEUE_DEPTH_MAX
-from tests.event_log.conftest import WriterHarness
+from tests.event_log.writer_harness import WriterHarness
 from tests.support.faulty_store import Fault
 
 

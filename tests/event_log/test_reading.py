@@ -33,7 +33,7 @@ from core.errors import LogCorrupt, LogGap
 from core.eventstore.codec import EventDraft, decode_segment, encode_segment
 from core.eventstore.kv import Delete
 from core.eventstore.log import START, LogReader
-from tests.event_log.conftest import WriterHarness
+from tests.event_log.writer_harness import WriterHarness
 
 NIC = Nic("eth0", "10.6.0.9/16", "p", "10.6.0.1", routes=(Route("10.0.0.0/8", "10.6.0.1"),))
 ENDPOINT = Endpoint("shop", "web-0", "uid", "node-a", "pod/uid", "Pod", "web-0", (NIC,))

@@ -1,9 +1,7 @@
-"""Fixtures of the executables: a directory with a short name and an executable installed in it."""
+"""An executable installed in a directory of its own."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,15 +11,8 @@ from tests.executables.plugin import LOGS, Spiderpool
 
 
 @pytest.fixture
-def short_path() -> Iterator[Path]:
-    """A directory whose name leaves room in the 107 bytes of a socket's path."""
-    directory = Path(tempfile.mkdtemp(prefix="cni-"))
-    yield directory
-    shutil.rmtree(directory)
-    for log in LOGS.glob(f"{directory.name}-*.log"):
+def spiderpool(short_path: Path) -> Iterator[Spiderpool]:
+    """The installed executable; the logs that it leaves where no agent could log go."""
+    yield Spiderpool(short_path)
+    for log in LOGS.glob(f"{short_path.name}-*.log"):
         log.unlink()
-
-
-@pytest.fixture
-def spiderpool(short_path: Path) -> Spiderpool:
-    return Spiderpool(short_path)

@@ -17,8 +17,6 @@ from core.projections.projector import Projector
 from nodeagent.settings.values import Settings
 from ops.controller.observer import ControllerObserver
 from ops.settings import CONTROLLER_ROLE
-from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
-from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
 from tests.agent.http_caller import over_tcp
 from tests.agent.node import AgentHarness, running
 from tests.support.deadlines import looks

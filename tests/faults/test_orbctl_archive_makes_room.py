@@ -24,8 +24,6 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import Get
 from core.eventstore.reserve import make_reserve
 from nodeagent.settings.values import Settings
-from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
-from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
 from tests.agent.node import AgentHarness, running
 from tests.support.deadlines import looks
 from tests.support.etcd import EtcdCluster

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,18 +37,8 @@ MIGRATION: dict[str, Any] = {"kubevirt.io/migrationJobName": "job-1"}
 
 
 @pytest.fixture
-def settings() -> Iterator[Settings]:
-    path = Path(tempfile.mkdtemp(prefix="ow-"))
-    yield Settings(
-        node_name="node-1",
-        socket_path=str(path / "a.sock"),
-        health_port=0,
-        metrics_port=0,
-        plugin_log_path=str(path / "plugin.log"),
-        address_order="sequential",
-        cool_down_s=0,
-    )
-    shutil.rmtree(path)
+def settings(settings: Settings) -> Settings:
+    return settings._replace(address_order="sequential", cool_down_s=0)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from core.manifests.crds.definitions import KINDS
 from core.manifests.kinds.fields import API_VERSION
-from tests.kubernetes.conftest import GROUP_PATH
+from tests.fixtures.kubernetes import GROUP_PATH
 from tests.support.kubernetes import Answer, ApiServer
 
 Object = dict[str, Any]

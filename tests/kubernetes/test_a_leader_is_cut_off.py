@@ -23,8 +23,8 @@ from core.manifests.kinds.fields import API_VERSION
 from core.projections.checkpoint import CHECKPOINT, CHECKPOINTS
 from ops.settings import CONTROLLER_ROLE
 from tests.controller.processes import ControllerProcess
+from tests.fixtures.kubernetes import CONTROLLERS
 from tests.kubernetes.cluster import until
-from tests.kubernetes.conftest import CONTROLLERS
 from tests.kubernetes.objects import create, get, pool
 from tests.support.audit import Asked, Audit
 from tests.support.cable import Cable

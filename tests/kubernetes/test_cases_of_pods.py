@@ -22,14 +22,12 @@ from tests.kubernetes.test_pods_become_facts import (
     NODE,
     cluster,
     gone,
-    settings,
     shop,
-    short_path,
 )
 from tests.kubernetes.workloads import CONTAINERS, PODS, create_pod, delete_pod, named
 from tests.support.kubernetes import ApiServer
 
-__all__ = ("cluster", "settings", "shop", "short_path")
+__all__ = ("cluster", "shop")
 """Fixtures of the tests next door."""
 
 IPPOOL = "ipam.spidernet.io/ippool"

@@ -20,8 +20,6 @@ from core.manifests.networks.nad_renderer import CR_NAME
 from nodeagent.kubernetes.cluster_connection import joined
 from nodeagent.kubernetes.networks import KubernetesNetworks, mac_of
 from nodeagent.settings.values import Settings
-from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
-from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
 from tests.agent.node import running
 from tests.kubernetes.cluster import until
 from tests.kubernetes.objects import create, network, path_of

@@ -8,8 +8,6 @@ import pytest
 
 from nodeagent.kubernetes.cluster_connection import Cluster
 from nodeagent.settings.values import Settings
-from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
-from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
 from tests.agent.node import AgentHarness
 from tests.kubernetes.cluster import until
 from tests.kubernetes.objects import Object

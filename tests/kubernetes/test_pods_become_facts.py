@@ -16,8 +16,6 @@ from core.kubernetes.workloads.pods import is_alive
 from nodeagent.kubernetes.cluster_connection import Cluster, joined
 from nodeagent.kubernetes.facts import KubernetesFacts
 from nodeagent.settings.values import Settings
-from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
-from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
 from tests.agent.http_caller import HttpReply, over_socket
 from tests.agent.node import AgentHarness, running
 from tests.kubernetes.cluster import until

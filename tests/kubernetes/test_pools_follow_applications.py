@@ -18,8 +18,6 @@ from core.domain.model import Pool, Subnet
 from core.kubernetes.workloads.applications import COLLECTIONS
 from nodeagent.kubernetes.cluster_connection import joined
 from nodeagent.settings.values import Settings
-from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
-from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
 from tests.agent.node import AgentHarness as Agent
 from tests.agent.node import running
 from tests.kubernetes.controllers import NODE, ControllersHarness

@@ -1,12 +1,10 @@
-"""A machine on which laboratories can be made, or the reason why this is none."""
+"""Every test of the laboratory makes network namespaces."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.support.parts import require_namespaces
-
 
 @pytest.fixture(autouse=True, scope="session")
-def possible() -> None:
-    require_namespaces()
+def possible(namespaces: None) -> None:
+    """Network namespaces can be made on this machine."""

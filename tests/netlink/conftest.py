@@ -11,16 +11,10 @@ import pytest
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.session import NetlinkSession
 from ops.lab.namespaces import NamedNamespace
-from tests.support.parts import require_namespaces
-
-
-@pytest.fixture(scope="session")
-def possible() -> None:
-    require_namespaces()
 
 
 @pytest.fixture
-def named(possible: None) -> Iterator[NamedNamespace]:
+def named(namespaces: None) -> Iterator[NamedNamespace]:
     """A namespace with a name, and nothing in it but ``lo``."""
     made = NamedNamespace(f"owt-{os.getpid()}-{secrets.token_hex(3)}")
     made.create()
@@ -29,19 +23,12 @@ def named(possible: None) -> Iterator[NamedNamespace]:
 
 
 @pytest.fixture
-def other(possible: None) -> Iterator[NamedNamespace]:
+def other(namespaces: None) -> Iterator[NamedNamespace]:
     """A second one."""
     made = NamedNamespace(f"owt-{os.getpid()}-{secrets.token_hex(3)}")
     made.create()
     yield made
     made.delete()
-
-
-@pytest.fixture
-def executor() -> Iterator[NetnsExecutor]:
-    made = NetnsExecutor()
-    yield made
-    made.close()
 
 
 @pytest.fixture

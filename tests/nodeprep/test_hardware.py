@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,13 +12,6 @@ from ops.diagnostics.hardware import Hardware, read_hardware
 from tests.support.link import Link
 
 DEVICE = "0000:03:00.0"
-
-
-@pytest.fixture
-def executor() -> Iterator[NetnsExecutor]:
-    made = NetnsExecutor()
-    yield made
-    made.close()
 
 
 def test_a_link_without_a_device_has_nothing_behind_it(link: Link, executor: NetnsExecutor) -> None:

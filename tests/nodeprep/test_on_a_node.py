@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,19 +84,12 @@ def test_a_gateway_nobody_has_and_an_interface_nobody_has_are_told_apart(link: L
     assert "No such device" in found["gateway 10.6.0.1 on eth9"]
 
 
-def test_a_gateway_that_is_none_is_refused_with_an_example(possible: None) -> None:
+def test_a_gateway_that_is_none_is_refused_with_an_example(namespaces: None) -> None:
     command = [sys.executable, "-m", "ops.cli.main", "node", "doctor", "--gateway", "10.6.0.1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
     assert done.returncode == 2
     assert "ens3=10.6.0.1" in done.stderr
-
-
-@pytest.fixture
-def executor() -> Iterator[NetnsExecutor]:
-    made = NetnsExecutor()
-    yield made
-    made.close()
 
 
 def test_sysctls_are_set_and_what_is_right_is_left_alone(

@@ -42,17 +42,17 @@ def told(leg: PathSegment) -> list[str]:
 
 
 @FAMILIES
-def test_pod_and_node_reach_each_other_by_the_wire(pod: NetworkPod, family: int) -> None:
-    pod.add(**SAID)
-    node = pod.node.addresses[family]
-    found = traced(pod, node)
+def test_pod_and_node_reach_each_other_by_the_wire(network_pod: NetworkPod, family: int) -> None:
+    network_pod.add(**SAID)
+    node = network_pod.node.addresses[family]
+    found = traced(network_pod, node)
     assert told(found["there"]) == [
         f"pod: 32766: lookup main | main | {node} dev veth0",
         f"node: 0: lookup local | local | local {node} dev eth0",
     ]
     assert found["there"].end == "arrives at the node"
     assert told(found["back"]) == [
-        f"node: 1000: lookup 500 | 500 | {OWN[family]} dev {pod.host_veth_name}",
+        f"node: 1000: lookup 500 | 500 | {OWN[family]} dev {network_pod.host_veth_name}",
         f"pod: 0: lookup local | local | local {OWN[family]} dev eth0",
     ]
     assert found["back"].end == "arrives in the Pod"
@@ -62,18 +62,18 @@ def test_pod_and_node_reach_each_other_by_the_wire(pod: NetworkPod, family: int)
 
 @FAMILIES
 def test_a_service_goes_to_the_node_and_the_outside_by_the_nic(
-    pod: NetworkPod, family: int
+    network_pod: NetworkPod, family: int
 ) -> None:
-    pod.add(**SAID)
-    service = traced(pod, SERVICE[family])
+    network_pod.add(**SAID)
+    service = traced(network_pod, SERVICE[family])
     network = SERVICES[family]
-    gateway = pod.node.addresses[family]
+    gateway = network_pod.node.addresses[family]
     assert told(service["there"])[0] == (
         f"pod: 32766: lookup main | main | {network} via {gateway} dev veth0"
     )
     assert service["there"].end == "leaves the node by eth0"
     assert told(service["back"])[0].startswith("node: 1000: lookup 500 | 500 | ")
-    outside = traced(pod, OUTSIDE[family])
+    outside = traced(network_pod, OUTSIDE[family])
     assert told(outside["there"]) == [
         f"pod: 32766: lookup main | main | default via {ROUTER[family]} dev eth0"
     ]
@@ -83,32 +83,32 @@ def test_a_service_goes_to_the_node_and_the_outside_by_the_nic(
 
 @FAMILIES
 def test_the_answer_to_what_came_in_by_the_node_goes_by_the_mark(
-    pod: NetworkPod, family: int
+    network_pod: NetworkPod, family: int
 ) -> None:
-    pod.add(**SAID)
-    marked = traced(pod, OUTSIDE[family])["marked"]
-    gateway = pod.node.addresses[family]
+    network_pod.add(**SAID)
+    marked = traced(network_pod, OUTSIDE[family])["marked"]
+    gateway = network_pod.node.addresses[family]
     assert told(marked)[0] == (
         f"pod: 1000: fwmark 0x1 lookup 100 | 100 | default via {gateway} dev veth0"
     )
     assert marked.stops[0].packet.endswith("mark 0x1")
-    assert marked.stops[1].packet.endswith(f"in by {pod.host_veth_name}")
+    assert marked.stops[1].packet.endswith(f"in by {network_pod.host_veth_name}")
     assert marked.end == "leaves the node by eth0"
 
 
 @FAMILIES
 def test_without_the_coordinator_a_master_does_not_reach_its_child(
-    pod: NetworkPod, family: int
+    network_pod: NetworkPod, family: int
 ) -> None:
-    found = traced(pod, pod.node.addresses[family])
+    found = traced(network_pod, network_pod.node.addresses[family])
     assert found["there"].end == "leaves by eth0 onto the network of eth0, past the node"
     assert "marked" not in found
 
 
 def test_rules_of_the_source_choose_the_table_of_a_second_nic(
-    network: NetworkHarness, node: NetworkNode
+    network: NetworkHarness, network_node: NetworkNode
 ) -> None:
-    pod = network.pod(node)
+    pod = network.pod(network_node)
     pod.calico("10.244.1.5")
     pod.macvlan("net1", "10.6.0.101/24")
     pod.add("net1", overlayPodCIDR=["10.244.0.0/16"], **SAID)
@@ -119,31 +119,35 @@ def test_rules_of_the_source_choose_the_table_of_a_second_nic(
     assert overlay.stops[1].packet.endswith(f"in by cali{pod.container[:11]}")
 
 
-def test_what_is_dropped_is_told_in_words(network: NetworkHarness, pod: NetworkPod) -> None:
-    pod.add(**SAID)
-    network.set(pod.node.inside, {"net/ipv4/conf/all/rp_filter": "1"})
-    pod.node.inside.ip("route", "del", OWN[0], "table", "500")
-    assert traced(pod, OUTSIDE[0])["marked"].end.startswith("dropped as it comes in: rp_filter")
-    network.set(pod.node.inside, {"net/ipv4/ip_forward": "0"})
-    assert "does not forward" in traced(pod, SERVICE[0])["there"].end
-    pod.inside.ip("route", "del", "default")
-    found = traced(pod, OUTSIDE[0])
+def test_what_is_dropped_is_told_in_words(network: NetworkHarness, network_pod: NetworkPod) -> None:
+    network_pod.add(**SAID)
+    network.set(network_pod.node.inside, {"net/ipv4/conf/all/rp_filter": "1"})
+    network_pod.node.inside.ip("route", "del", OWN[0], "table", "500")
+    assert traced(network_pod, OUTSIDE[0])["marked"].end.startswith(
+        "dropped as it comes in: rp_filter"
+    )
+    network.set(network_pod.node.inside, {"net/ipv4/ip_forward": "0"})
+    assert "does not forward" in traced(network_pod, SERVICE[0])["there"].end
+    network_pod.inside.ip("route", "del", "default")
+    found = traced(network_pod, OUTSIDE[0])
     assert (list(found), found["there"].end) == (["there"], "no route")
 
 
-def test_a_packet_to_itself_stays_inside(pod: NetworkPod) -> None:
-    pod.add(**SAID)
-    assert traced(pod, OWN[0])["there"].end == "arrives in the Pod itself"
+def test_a_packet_to_itself_stays_inside(network_pod: NetworkPod) -> None:
+    network_pod.add(**SAID)
+    assert traced(network_pod, OWN[0])["there"].end == "arrives in the Pod itself"
 
 
-def test_the_command_tells_it_to_people_and_to_programs(pod: NetworkPod, tmp_path: Path) -> None:
-    pod.add(**SAID)
-    command = [ours("orbctl"), "trace-path", "web-0", f"{pod.node.addresses[0]}:80"]
-    command += ["--netns", str(pod.inside.path), "--bpffs", str(tmp_path)]
-    table = pod.node.inside.run(*command)
+def test_the_command_tells_it_to_people_and_to_programs(
+    network_pod: NetworkPod, tmp_path: Path
+) -> None:
+    network_pod.add(**SAID)
+    command = [ours("orbctl"), "trace-path", "web-0", f"{network_pod.node.addresses[0]}:80"]
+    command += ["--netns", str(network_pod.inside.path), "--bpffs", str(tmp_path)]
+    table = network_pod.node.inside.run(*command)
     assert "there    web-0   10.6.0.101 → 10.6.0.11" in table
     assert "back: arrives in the Pod" in table
-    document = json.loads(pod.node.inside.run(*command, "-o", "json"))
+    document = json.loads(network_pod.node.inside.run(*command, "-o", "json"))
     (path,) = document["paths"]
     assert path["destination"] == "10.6.0.11:80"
     assert [leg["name"] for leg in path["legs"]] == ["there", "back", "marked"]
@@ -158,7 +162,16 @@ def test_the_command_tells_it_to_people_and_to_programs(pod: NetworkPod, tmp_pat
         (["10.6.0.11", "--protocol", "sctp"], "neither tcp nor udp"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(pod: NetworkPod, arguments: list[str], words: str) -> None:
-    command = [ours("orbctl"), "trace-path", "web-0", *arguments, "--netns", str(pod.inside.path)]
-    done = pod.node.inside.attempt(*command)
+def test_what_cannot_be_asked_is_refused(
+    network_pod: NetworkPod, arguments: list[str], words: str
+) -> None:
+    command = [
+        ours("orbctl"),
+        "trace-path",
+        "web-0",
+        *arguments,
+        "--netns",
+        str(network_pod.inside.path),
+    ]
+    done = network_pod.node.inside.attempt(*command)
     assert (done.returncode, words in done.stderr) == (2, True), done.stderr

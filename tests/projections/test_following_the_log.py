@@ -11,7 +11,7 @@ from core.eventstore.kv import Delete
 from core.eventstore.memory import MemoryStore
 from core.projections.fold import Projection
 from core.projections.projector import LEVEL, Projector
-from tests.projections.conftest import following, running
+from tests.projections.running_projector import following, run_projector
 from tests.support.nodes import NodeHarness, pod, pool
 
 POOL = pool("blue", "10.6.0.10-10.6.0.19")
@@ -94,7 +94,7 @@ async def test_a_segment_that_left_etcd_unseen_makes_it_start_anew(node: NodeHar
     await node.store.compact((await node.truth()).position)
     rebuilds = projector.rebuilds
 
-    async with running(projector) as one:
+    async with run_projector(projector) as one:
         await one.level_with(node)
         counts = projector.projection.tallies["blue"].counts
 
@@ -108,7 +108,7 @@ async def test_after_a_pause_it_goes_on_from_its_own_cursor(node: NodeHarness) -
         projector = one.projector
     await node.add(pod("web-0"))
 
-    async with running(projector) as one:
+    async with run_projector(projector) as one:
         await one.level_with(node)
 
     assert projector.rebuilds == 1

@@ -10,7 +10,7 @@ from core.errors import LostRace
 from core.eventstore.kv import Delete, Get, Put, Unchanged
 from core.projections.checkpoint import CHECKPOINT, CHECKPOINTS, Checkpoint
 from core.projections.publisher import Publisher
-from tests.projections.conftest import RunningProjector, following
+from tests.projections.running_projector import RunningProjector, following
 from tests.support.faulty_store import Fault, FaultyStore
 from tests.support.nodes import NodeHarness, pod, pool
 

@@ -9,8 +9,6 @@ from core.allocation.releaser import Releaser
 from core.eventstore.memory import MemoryStore
 from nodeagent.handlers.pool_wait import WaitingAllocator
 from nodeagent.settings.values import Settings
-from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
-from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
 from tests.agent.node import running
 
 MODULES = (

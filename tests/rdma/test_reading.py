@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,13 +18,6 @@ from tests.support.link import NAMESPACES, Link, ip
 CARD = 0x506B4B0300AABBCC
 LINK = "no-link-0"
 ON_THE_NODE = Device("mlx5_0", CARD, CARD, (Port(LINK, {"np_cnp_sent": 4}),))
-
-
-@pytest.fixture
-def executor() -> Iterator[NetnsExecutor]:
-    made = NetnsExecutor()
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -25,10 +25,10 @@ TOGETHER = 100
 
 
 @pytest.fixture
-async def nodes(store: KeyValueStore, cluster: str) -> AsyncIterator[list[NodeHarness]]:
+async def nodes(store: KeyValueStore, cluster_name: str) -> AsyncIterator[list[NodeHarness]]:
     async with contextlib.AsyncExitStack() as stack:
         yield [
-            await stack.enter_async_context(NodeHarness(store, f"c-{number}", cluster=cluster))
+            await stack.enter_async_context(NodeHarness(store, f"c-{number}", cluster=cluster_name))
             for number in range(WRITERS)
         ]
 

@@ -30,7 +30,6 @@ from core.kubernetes.informer import Informer, following
 from core.process.supervision import Supervisor
 from core.projections import configuration_view
 from core.projections.configuration_view import TASK, ConfigurationView
-from tests.kubernetes.conftest import bare_server as bare_server  # noqa: PLC0414  # a fixture
 from tests.support.cable import Cable
 from tests.support.etcd import EtcdCluster
 from tests.support.kubernetes import ApiServer, missing_programs

@@ -27,15 +27,13 @@ from ops.kubernetes.settings import (
     WebhookSettings,
 )
 from ops.kubernetes.watches.cluster_watch import watch_of
-from tests.kubernetes import conftest as kubernetes
+from tests.fixtures.kubernetes import MISSING
 from tests.supervision.crashing import CrashingSupervisor
 from tests.supervision.supervised import KUBERNETES, LEADER, REPLICA, WEBHOOKS
 from tests.support.kubernetes import ApiServer, missing_programs
 
-pytestmark = pytest.mark.skipif(bool(missing_programs()), reason=kubernetes.MISSING)
+pytestmark = pytest.mark.skipif(bool(missing_programs()), reason=MISSING)
 
-bare_server = kubernetes.bare_server
-server_with_crds = kubernetes.server_with_crds
 
 NAMESPACE = "shop"
 GROUPS = {"replica": REPLICA, "leader": LEADER, "kubernetes": KUBERNETES, "webhooks": WEBHOOKS}

@@ -16,16 +16,10 @@ from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
 from nodeagent.kubernetes.cluster_connection import joined
 from nodeagent.settings.devices import DeviceSettings
 from nodeagent.settings.values import Settings
-from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
-from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
 from tests.agent.node import running
-from tests.kubernetes import conftest as kubernetes
 from tests.supervision.crashing import CrashingSupervisor, HeldClock
 from tests.supervision.supervised import AGENT
 from tests.support.kubernetes import ApiServer
-
-bare_server = kubernetes.bare_server
-server_with_crds = kubernetes.server_with_crds
 
 
 async def until(condition: Callable[[], bool]) -> None:

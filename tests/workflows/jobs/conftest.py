@@ -1,16 +1,11 @@
-"""A stage for every test; at its end the log must keep every invariant. And both stores."""
+"""The reclaim jobs on a scripted cluster; in the end the log must keep every invariant."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 
-from core.eventstore.etcd import EtcdSettings, EtcdStore
-from core.eventstore.kv import KeyValueStore
-from core.eventstore.memory import MemoryStore
-from tests.support.etcd import EtcdCluster
 from tests.workflows.jobs.stage import ReclaimJobHarness
 
 
@@ -27,21 +22,3 @@ async def harness() -> AsyncIterator[ReclaimJobHarness]:
     yield harness
     await harness.check()
     await harness.close()
-
-
-@pytest.fixture
-def etcd(tmp_path: Path) -> Iterator[EtcdCluster]:
-    with EtcdCluster(tmp_path) as cluster:
-        yield cluster
-
-
-@pytest.fixture(params=["memory", pytest.param("etcd", marks=pytest.mark.etcd)])
-async def store(request: pytest.FixtureRequest) -> AsyncIterator[KeyValueStore]:
-    """An empty store of its own for each test."""
-    if request.param == "memory":
-        yield MemoryStore()
-        return
-    cluster: EtcdCluster = request.getfixturevalue("etcd")
-    one = EtcdStore(EtcdSettings(cluster.endpoints))
-    yield one
-    await one.close()

@@ -5,16 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
-
-import pytest
 
 from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import AddressesReleased, RecordDefined
-from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.kv import KeyValueStore
-from core.eventstore.memory import MemoryStore
-from tests.support.etcd import EtcdCluster
 from tests.support.nodes import NodeHarness, check_everything, pod, pool
 from tests.workflows.engine.stage import eventually
 from workflows.engine.client.visibility import Filter, Visibility
@@ -22,17 +16,6 @@ from workflows.engine.store.keys import WorkflowKeys
 from workflows.engine.telemetry import Telemetry
 from workflows.jobs.job_host import JobHost
 from workflows.model.policies import ExecutionStatus
-
-
-@pytest.fixture(params=["memory", pytest.param("etcd", marks=pytest.mark.etcd)])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[KeyValueStore]:
-    if request.param == "memory":
-        yield MemoryStore()
-        return
-    with EtcdCluster(tmp_path) as cluster:
-        found = EtcdStore(EtcdSettings(cluster.endpoints))
-        yield found
-        await found.close()
 
 
 @asynccontextmanager

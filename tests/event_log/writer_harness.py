@@ -1,0 +1,34 @@
+"""Writers over the memory store with faults."""
+
+from __future__ import annotations
+
+from core.domain.events import Cause, PoolRetired
+from core.eventstore.batch import Proposal
+from core.eventstore.codec import EventDraft
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Absent, Guard, Put
+from core.eventstore.memory import MemoryStore
+from core.eventstore.writer import Writer
+from tests.support.faulty_store import FaultyStore
+
+
+class WriterHarness:
+    """A writer, its store, and proposals made of little."""
+
+    def __init__(self) -> None:
+        self.memory = MemoryStore()
+        self.store = FaultyStore(self.memory)
+        self.keys = Keys("test")
+        self.writer = self.another("writer-a")
+
+    def another(self, name: str) -> Writer:
+        """A writer on the same store, not open yet."""
+        return Writer(self.store, self.keys, name, now_ms=lambda: 1_000)
+
+    def proposal(
+        self, name: str, *guards: Guard, writer: Writer | None = None, size: int = 1
+    ) -> Proposal:
+        """Claims the key ``name`` by writing it; guarded by its absence unless guards are given."""
+        key = self.keys.meta(name)
+        draft = EventDraft((writer or self.writer).event_id(), Cause("test"), PoolRetired(name))
+        return Proposal((draft,), guards or (Absent(key),), (Put(key, b"x" * size),))
