@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from scripts.reference import commands, custom_resources, failures
+from scripts.reference import chart_values, commands, custom_resources, failures
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "docs" / "reference"
 
@@ -17,6 +17,7 @@ def pages() -> dict[Path, str]:
     return {
         FOLDER / "custom-resources.md": custom_resources.custom_resources(),
         FOLDER / "orbctl-commands.md": commands.commands(),
+        FOLDER / "chart-values.md": chart_values.chart_values(),
         errors: failures.with_failures(errors.read_text(encoding="utf-8")),
     }
 
