@@ -9,7 +9,8 @@ import typer
 import core
 from core.process.environment import CLUSTER_VARIABLES
 from ops.cli.command_group import CommandGroup, LazyCommand
-from ops.cli.global_options import Format, Globals, ProcessContext
+from ops.cli.formats import TABLE, complete_output, parse_output
+from ops.cli.global_options import Globals, ProcessContext
 
 HELP: Final = """Show, change and audit the addresses of a cluster.
 
@@ -100,7 +101,13 @@ _KEY = _cluster_option("key_file", "--etcd-key", "file with its private key")
 _USER = _cluster_option("user", "--etcd-user", "user of etcd")
 _PASSWORD = _cluster_option("password_file", "--etcd-password-file", "file with its password")
 _ARCHIVE = _cluster_option("archive", "--archive-dir", "directory of the archive")
-_OUTPUT = typer.Option("-o", "--output", help="output format", show_default="table")
+_OUTPUT = typer.Option(
+    "-o",
+    "--output",
+    help="table, wide, csv, name, json, yaml, jsonpath=... or custom-columns=...",
+    autocompletion=complete_output,
+    show_default="table",
+)
 _CONTEXT = typer.Option("--context", help="run in this context's cluster, through kubectl")
 _KUBECONFIG = typer.Option("--kubeconfig", help="run in this kubeconfig's cluster, through kubectl")
 _NAMESPACE = typer.Option(
@@ -125,7 +132,7 @@ def options(
     *,
     endpoints: Annotated[str | None, _ENDPOINTS] = None,
     cluster: Annotated[str | None, _CLUSTER] = None,
-    output: Annotated[Format | None, _OUTPUT] = None,
+    output: Annotated[str | None, _OUTPUT] = None,
     ca_file: Annotated[str | None, _CA] = None,
     cert_file: Annotated[str | None, _CERTIFICATE] = None,
     key_file: Annotated[str | None, _KEY] = None,
@@ -151,4 +158,4 @@ def options(
     }
     process = context.obj if isinstance(context.obj, ProcessContext) else ProcessContext()
     settings = {name: value for name, value in given.items() if value is not None}
-    context.obj = Globals(settings, output or Format.TABLE, process)
+    context.obj = Globals(settings, parse_output(output) if output else TABLE, process)

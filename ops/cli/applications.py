@@ -34,7 +34,7 @@ from core.errors import BadInput
 from ops.cli.listings import state_of
 from ops.cli.output import ObjectListing, TableColumn
 from ops.cli.pool_usage import claims_by_pool
-from ops.cli.workloads import Told
+from ops.cli.workloads import Applications
 from ops.manifests import Plain
 
 COLUMNS: Final = (
@@ -63,11 +63,11 @@ POOL_COLUMNS: Final = (
 class ApplicationLine(NamedTuple):
     """One application. ``steps``: what is to be done.
 
-    ``told`` None: there is no record of it, or it is ``missing`` in the cluster.
+    ``application`` None: there is no record of it, or it is ``missing`` in the cluster.
     """
 
     key: ApplicationKey
-    told: Application | None
+    application: Application | None
     pools: tuple[Pool, ...]
     held: Mapping[str, int]
     steps: tuple[ReconcileStep, ...]
@@ -78,9 +78,9 @@ class ApplicationLine(NamedTuple):
         """In a word or two; the steps say more."""
         if self.missing is not None:
             return _word_of_missing(self.key, self.missing)
-        if self.told is None:
+        if self.application is None:
             return "no record"
-        if skip_reason(self.told):
+        if skip_reason(self.application):
             return "skipped"
         if any(step.action == "refuse" and not step.again for step in self.steps):
             return "refused"
@@ -94,13 +94,13 @@ class ApplicationLine(NamedTuple):
         return ", ".join({one.annotations.get(IP_NUMBER, ""): None for one in self.pools}) or "-"
 
 
-def lines_of(ledger: Ledger, told: Told | None = None) -> list[ApplicationLine]:
+def lines_of(ledger: Ledger, applications: Applications | None = None) -> list[ApplicationLine]:
     """Every application that was told of or has a pool, by namespace and name.
 
-    ``told`` None: by records.
+    ``applications`` None: by records.
     """
-    if told is None:
-        told = _recorded(ledger)
+    if applications is None:
+        applications = _recorded(ledger)
     pools: dict[ApplicationKey, list[Pool]] = {}
     for pool in ledger.pools.values():
         key = application_of(pool.labels)
@@ -110,9 +110,11 @@ def lines_of(ledger: Ledger, told: Told | None = None) -> list[ApplicationLine]:
     configuration = Configuration.of(ledger)
     claimed = {address: one.claim for address, one in ledger.claims.items()}
     lines = []
-    for key in sorted(told.keys() | pools.keys(), key=lambda key: (key.namespace, key.name, key)):
+    for key in sorted(
+        applications.keys() | pools.keys(), key=lambda key: (key.namespace, key.name, key)
+    ):
         own = sorted(pools.get(key, []), key=lambda pool: pool.name)
-        found = told.get(key)
+        found = applications.get(key)
         steps: tuple[ReconcileStep, ...] = ()
         missing = found if isinstance(found, MissingOwner) else None
         application = None if isinstance(found, MissingOwner) else found
@@ -125,7 +127,7 @@ def lines_of(ledger: Ledger, told: Told | None = None) -> list[ApplicationLine]:
     return lines
 
 
-def _recorded(ledger: Ledger) -> Told:
+def _recorded(ledger: Ledger) -> Applications:
     return {
         found.key: found
         for record in ledger.records.values()
@@ -143,7 +145,7 @@ def application_listing(lines: list[ApplicationLine], *, namespaced: bool) -> Ob
     """A table, and manifests of our own."""
     rows = []
     for line in lines:
-        replicas = str(replicas_of(line.told)) if line.told else "-"
+        replicas = str(replicas_of(line.application)) if line.application else "-"
         sizes = sum(pool_addresses(pool).size for pool in line.pools)
         row = (
             line.key.name,
@@ -154,7 +156,7 @@ def application_listing(lines: list[ApplicationLine], *, namespaced: bool) -> Ob
             str(sum(line.held.get(pool.name, 0) for pool in line.pools)),
             line.state,
             line.number,
-            line.told.uid if line.told else "-",
+            line.application.uid if line.application else "-",
         )
         rows.append((line.key.namespace, *row) if namespaced else row)
     columns = (TableColumn("NAMESPACE"), *COLUMNS) if namespaced else COLUMNS
@@ -197,8 +199,8 @@ def plain(line: ApplicationLine) -> Plain:
         "kind": key.kind,
         "namespace": key.namespace,
         "name": key.name,
-        "uid": line.told.uid if line.told else "",
-        "replicas": replicas_of(line.told) if line.told else None,
+        "uid": line.application.uid if line.application else "",
+        "replicas": replicas_of(line.application) if line.application else None,
         "state": line.state,
         "pools": [
             {

@@ -9,7 +9,7 @@ from typing import Final
 
 from core.errors import BadInput
 from core.manifests.spiderpool import Dump, read_cluster, read_dump
-from ops.cli.context import read_text
+from ops.cli.input_files import read_texts
 from ops.kubernetes.foreign import list_cluster
 
 KUBECONFIG: Final = "KUBECONFIG"
@@ -41,7 +41,7 @@ def default_kubeconfig() -> str:
 
 
 def _of_files(files: Sequence[str]) -> Reading:
-    dump = read_dump(read_text(path) for path in files)
+    dump = read_dump(text for _, text in read_texts(files))
 
     async def read() -> Dump:
         return dump

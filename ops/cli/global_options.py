@@ -10,13 +10,13 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import typer
 
 from core.process.environment import CLUSTER_VARIABLES
 from ops.cli.command_group import INHERITED
+from ops.cli.formats import Output, parse_output
 
 if TYPE_CHECKING:
     from core.eventstore.etcd import EtcdSettings
@@ -26,21 +26,6 @@ WHO: Final = "ORBWEAVER_WHO"
 """The variable with user and host of the person for whom another machine runs orbctl."""
 
 WHO_CHARACTERS_MAX: Final = 128
-
-
-class Format(StrEnum):
-    """What ``-o`` takes."""
-
-    TABLE = "table"
-    WIDE = "wide"
-    JSON = "json"
-    YAML = "yaml"
-    NAME = "name"
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether programs read it."""
-        return self in (Format.JSON, Format.YAML)
 
 
 def unix_ms() -> int:
@@ -74,15 +59,15 @@ class Globals(NamedTuple):
     """The global options of one run. ``options``: by the names in ``CLUSTER_VARIABLES``."""
 
     options: dict[str, str]
-    output: Format
+    output: Output
     process: ProcessContext
 
 
 def globals_of(context: typer.Context) -> Globals:
-    """The global options of a run, wherever they stand on the line."""
+    """The global options of a run, wherever they stand on the line. Raises BadInput."""
     found = context.obj
     assert isinstance(found, Globals), "the callback of the application sets it"
     inherited: dict[str, Any] = context.meta.get(INHERITED, {})
     options = {name: value for name, value in inherited.items() if name in CLUSTER_VARIABLES}
-    output = inherited.get("output", found.output)
+    output = parse_output(inherited["output"]) if "output" in inherited else found.output
     return found._replace(options={**found.options, **options}, output=output)

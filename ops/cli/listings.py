@@ -126,15 +126,16 @@ def reservation_listing(reservations: Sequence[Reservation]) -> ObjectListing:
 def endpoint_listing(
     endpoints: Sequence[Endpoint], *, namespaced: bool, every_nic: bool = False
 ) -> ObjectListing:
-    """Endpoints: the first NIC each, as the CRD does, or a row for every NIC."""
-    rows = []
+    """Endpoints: a row for the first NIC of each, as the CRD has, or for every NIC."""
+    rows, shown = [], []
     for one in endpoints:
         for nic in one.nics if every_nic else one.nics[:1]:
             row = _endpoint_row(one, nic)
             rows.append((one.namespace, *row) if namespaced else row)
+            shown.append(one)
     columns = (TableColumn("NAMESPACE"), *ENDPOINT_COLUMNS) if namespaced else ENDPOINT_COLUMNS
-    names = [f"{ObjectKind.ENDPOINT}.{GROUP}/{one.name}" for one in endpoints]
-    return ObjectListing(columns, rows, names, [endpoint_manifest(one) for one in endpoints])
+    names = [f"{ObjectKind.ENDPOINT}.{GROUP}/{one.name}" for one in shown]
+    return ObjectListing(columns, rows, names, [endpoint_manifest(one) for one in shown])
 
 
 def quarantine_listing(quarantines: Sequence[Quarantine]) -> ObjectListing:

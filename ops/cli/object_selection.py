@@ -15,11 +15,11 @@ from core.errors import NotFound
 from core.projections.fold import Projection
 from ops.cli import listings
 from ops.cli.applications import application_listing, lines_of
-from ops.cli.global_options import Format
+from ops.cli.formats import Output
 from ops.cli.kinds import NAMESPACED, RECORD_KINDS, ObjectKind, plural
 from ops.cli.output import ObjectListing
 from ops.cli.pool_usage import PoolUsage, claims_by_pool
-from ops.cli.workloads import Told
+from ops.cli.workloads import Applications
 from ops.manifests import pool_manifest, subnet_manifest
 
 
@@ -29,9 +29,15 @@ class ObjectSelection(NamedTuple):
     kind: ObjectKind
     name: str
     namespace: str
-    output: Format
+    output: Output
+    needs_manifests: bool = False
 
-    def wants(self, name: str, namespace: str = "") -> bool:
+    @property
+    def with_manifests(self) -> bool:
+        """Whether the manifests of a listing are filled in."""
+        return self.needs_manifests or self.output.is_plain
+
+    def selects(self, name: str, namespace: str = "") -> bool:
         """Whether an object is meant; objects without a namespace are in every one."""
         return self.name in ("", name) and (not namespace or self.namespace in ("", namespace))
 
@@ -45,93 +51,105 @@ class ObjectSelection(NamedTuple):
         return f"{self.namespace}/{self.name}" if spaced else self.name
 
 
-def listing_of(ledger: Ledger, wish: ObjectSelection, told: Told | None = None) -> ObjectListing:
+def listing_of(
+    ledger: Ledger, selection: ObjectSelection, applications: Applications | None = None
+) -> ObjectListing:
     """The objects meant. The ledger holds what the kind needs: for pools and endpoints all of it.
 
-    ``told``: of applications, as ``lines_of`` takes it.
+    ``applications``: of applications, as ``lines_of`` takes it.
 
     Raises NotFound for a name that nothing has.
     """
-    match wish.kind:
+    match selection.kind:
         case ObjectKind.POOL:
-            listing = _pools(ledger, wish)
+            listing = _pools(ledger, selection)
         case ObjectKind.SUBNET:
-            listing = _subnets(ledger, wish)
+            listing = _subnets(ledger, selection)
         case ObjectKind.RESERVATION:
-            found = [one for name, one in sorted(ledger.reservations.items()) if wish.wants(name)]
+            found = [
+                one for name, one in sorted(ledger.reservations.items()) if selection.selects(name)
+            ]
             listing = listings.reservation_listing(found)
         case ObjectKind.ENDPOINT:
-            listing = _endpoints(ledger, wish)
+            listing = _endpoints(ledger, selection)
         case ObjectKind.APPLICATION:
-            listing = _applications(ledger, wish, told)
+            listing = _applications(ledger, selection, applications)
         case ObjectKind.QUARANTINE:
             aside = sorted(ledger.quarantine.values(), key=lambda one: parse_address(one.address))
-            listing = listings.quarantine_listing([q for q in aside if wish.wants(q.address)])
+            listing = listings.quarantine_listing(
+                [q for q in aside if selection.selects(q.address)]
+            )
         case _:
-            listing = _records(ledger, wish)
-    if wish.name and not listing.names:
-        raise NotFound(f"there is no {wish.kind} {wish.full_name}")
+            listing = _records(ledger, selection)
+    if selection.name and not listing.names:
+        raise NotFound(f"there is no {selection.kind} {selection.full_name}")
     return listing
 
 
-def nothing(ledger: Ledger, wish: ObjectSelection, told: Told | None = None) -> str:
-    """What to say when nothing was found, with a hint to other namespaces."""
-    everywhere = listing_of(ledger, wish._replace(namespace=""), told)
+def empty_message(
+    ledger: Ledger, selection: ObjectSelection, applications: Applications | None = None
+) -> str:
+    """The message that nothing was found, with a hint to other namespaces."""
+    everywhere = listing_of(ledger, selection._replace(namespace=""), applications)
     if everywhere.names:
         return (
-            f"there are no {plural(wish.kind)} in namespace {wish.namespace};"
+            f"there are no {plural(selection.kind)} in namespace {selection.namespace};"
             f" {len(everywhere.names)} in others (-A shows all)"
         )
-    return f"there are no {plural(wish.kind)}"
+    return f"there are no {plural(selection.kind)}"
 
 
-def _pools(ledger: Ledger, wish: ObjectSelection) -> ObjectListing:
-    pools = [pool for name, pool in sorted(ledger.pools.items()) if wish.wants(name)]
+def _pools(ledger: Ledger, selection: ObjectSelection) -> ObjectListing:
+    pools = [pool for name, pool in sorted(ledger.pools.items()) if selection.selects(name)]
     held = claims_by_pool(ledger)
-    tallies = {} if wish.output.is_plain else Projection(ledger).tallies
+    tallies = {} if selection.output.is_plain else Projection(ledger).tallies
     counts = {
         pool.name: PoolUsage(len(held[pool.name]), tallies[pool.name].free.size if tallies else 0)
         for pool in pools
     }
     manifests = [
-        pool_manifest(pool, held[pool.name], ledger) for pool in pools if wish.output.is_plain
+        pool_manifest(pool, held[pool.name], ledger) for pool in pools if selection.with_manifests
     ]
     totals = {pool.name: pool_addresses(pool).clamped_size for pool in pools}
     return listings.pool_listing(pools, counts, totals, manifests)
 
 
-def _subnets(ledger: Ledger, wish: ObjectSelection) -> ObjectListing:
-    found = [one for name, one in sorted(ledger.subnets.items()) if wish.wants(name)]
+def _subnets(ledger: Ledger, selection: ObjectSelection) -> ObjectListing:
+    found = [one for name, one in sorted(ledger.subnets.items()) if selection.selects(name)]
     lines = [
         listings.SubnetLine(one, count(one, ledger.pools), len(controlled(one.name, ledger.pools)))
         for one in found
     ]
-    manifests = [subnet_manifest(one, ledger) for one in found if wish.output.is_plain]
+    manifests = [subnet_manifest(one, ledger) for one in found if selection.with_manifests]
     return listings.subnet_listing(lines, manifests)
 
 
-def _endpoints(ledger: Ledger, wish: ObjectSelection) -> ObjectListing:
+def _endpoints(ledger: Ledger, selection: ObjectSelection) -> ObjectListing:
     found = [
         one
         for (namespace, name), one in sorted(ledger.endpoints.items())
-        if wish.wants(name, namespace)
+        if selection.selects(name, namespace)
     ]
-    every_nic = wish.output is Format.WIDE
-    return listings.endpoint_listing(found, namespaced=not wish.namespace, every_nic=every_nic)
+    every_nic = selection.output.is_wide
+    return listings.endpoint_listing(found, namespaced=not selection.namespace, every_nic=every_nic)
 
 
-def _applications(ledger: Ledger, wish: ObjectSelection, told: Told | None) -> ObjectListing:
-    every = lines_of(ledger, told)
-    lines = [line for line in every if wish.wants(line.key.name, line.key.namespace)]
-    return application_listing(lines, namespaced=not wish.namespace)
+def _applications(
+    ledger: Ledger, selection: ObjectSelection, applications: Applications | None
+) -> ObjectListing:
+    every = lines_of(ledger, applications)
+    lines = [line for line in every if selection.selects(line.key.name, line.key.namespace)]
+    return application_listing(lines, namespaced=not selection.namespace)
 
 
-def _records(ledger: Ledger, wish: ObjectSelection) -> ObjectListing:
-    kinds = [RECORD_KINDS[wish.kind]] if wish.kind in RECORD_KINDS else RECORD_KINDS.values()
+def _records(ledger: Ledger, selection: ObjectSelection) -> ObjectListing:
+    kinds = (
+        [RECORD_KINDS[selection.kind]] if selection.kind in RECORD_KINDS else RECORD_KINDS.values()
+    )
     return listings.record_listing(
         [
             record
             for _, record in sorted(ledger.records.items())
-            if record.kind in kinds and wish.wants(record.name, record.namespace)
+            if record.kind in kinds and selection.selects(record.name, record.namespace)
         ]
     )

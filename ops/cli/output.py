@@ -1,12 +1,14 @@
-"""What goes to standard output: tables for people, json and yaml for programs, names for pipes.
+"""What goes to standard output: tables for people, other formats for programs.
 
-Machine-readable forms are stable and complete; tables say what fits on a line. A value of a table
-is text; numbers are aligned to the right. Nothing here knows etcd.
+Formats for programs are stable and complete; a table shows what fits on a line. A value of a table
+is text; numbers are aligned to the right. Nothing here reads etcd.
 """
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,8 +18,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from core.errors import BadInput
 from core.manifests.manifest_writer import dump_yaml
-from ops.cli.global_options import Format
+from ops.cli import jsonpath
+from ops.cli.formats import TABLE, Format, Output
 
 MANIFEST_LIST: Final = {"apiVersion": "v1", "kind": "List"}
 PLAIN_WIDTH: Final = 10_000
@@ -45,38 +49,79 @@ class ObjectListing(NamedTuple):
     manifests: Sequence[Mapping[str, Any]] = ()
 
 
-def show(listing: ObjectListing, form: Format, *, single: bool = False) -> None:
-    """The listing in the wanted form; ``single``: one object was asked for by name."""
-    if form is Format.NAME:
+def show(listing: ObjectListing, output: Output, *, single: bool = False) -> None:
+    """Print a listing; ``single``: one object was asked for by name. Raises BadInput."""
+    if output.is_name:
         print("\n".join(listing.names))
-    elif form.is_plain:
+    elif output.format is Format.CUSTOM_COLUMNS:
+        show_table(*_custom_columns(listing.manifests, output.template))
+    elif output.is_plain:
         manifests = list(listing.manifests)
-        show_value(manifests[0] if single else {**MANIFEST_LIST, "items": manifests}, form)
+        show_value(manifests[0] if single else {**MANIFEST_LIST, "items": manifests}, output)
     else:
-        show_table(listing.columns, listing.rows, wide=form is Format.WIDE)
+        show_table(listing.columns, listing.rows, output)
 
 
-def show_value(value: object, form: Format) -> None:
-    """A value as JSON or YAML; other forms mean YAML here."""
-    if form is Format.JSON:
-        print(json.dumps(value, indent=2, ensure_ascii=False))
-    else:
-        assert isinstance(value, Mapping)
-        sys.stdout.write(dump_yaml([value]))
+def show_value(value: object, output: Output) -> None:
+    """Print a value; formats of tables mean YAML here. Raises BadInput."""
+    match output.format:
+        case Format.JSON:
+            print(json.dumps(value, indent=2, ensure_ascii=False))
+        case Format.JSONPATH:
+            sys.stdout.write(jsonpath.render(output.template, value))
+        case Format.CUSTOM_COLUMNS:
+            show_table(*_custom_columns([value], output.template))
+        case _:
+            assert isinstance(value, Mapping)
+            sys.stdout.write(dump_yaml([value]))
 
 
 def show_table(
-    columns: Sequence[TableColumn], rows: Iterable[Sequence[str]], *, wide: bool = False
+    columns: Sequence[TableColumn],
+    rows: Iterable[Sequence[str]],
+    output: Output = TABLE,
+    *,
+    header: bool = True,
 ) -> None:
-    """A table without lines, as kubectl prints it."""
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
-    shown = [index for index, column in enumerate(columns) if wide or not column.wide]
+    """Print a table without lines, as kubectl does, or as CSV."""
+    shown = [index for index, one in enumerate(columns) if output.is_wide or not one.wide]
+    if output.format is Format.CSV:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        if header:
+            writer.writerow([columns[index].title for index in shown])
+        writer.writerows([row[index] for index in shown] for row in rows)
+        return
+    table = Table(
+        box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold", show_header=header
+    )
     for index in shown:
         column = columns[index]
         table.add_column(column.title, justify="right" if column.right else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(row[index]) for index in shown))
     print_rich(table)
+
+
+def _custom_columns(
+    values: Sequence[object], template: str
+) -> tuple[list[TableColumn], list[list[str]]]:
+    """Columns and rows of ``NAME:.metadata.name,...``. Raises BadInput."""
+    columns, paths = [], []
+    for part in re.split(r",(?![^\[(]*[\])])", template):
+        title, colon, path = part.partition(":")
+        if not (title and colon and path):
+            raise BadInput(
+                f"-o custom-columns: {part[:64]!r} is not TITLE:PATH",
+                subject="--output",
+                remedy="such as custom-columns=NAME:.metadata.name,SUBNET:.spec.subnet",
+            )
+        columns.append(TableColumn(title))
+        paths.append(path)
+    rows = [
+        [",".join(map(jsonpath.text_of, jsonpath.find(path, one))) or "<none>" for path in paths]
+        for one in values
+    ]
+    return columns, rows
 
 
 def print_rich(thing: object) -> None:

@@ -13,13 +13,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from core.errors import BadInput, NotFound, OrbweaverError
+from core.errors import NotFound, OrbweaverError
 from ops.cli.application import app
 from ops.cli.command_line import ParsedOption, parse_options, program_of
 from ops.cli.global_options import WHO
+from ops.cli.input_files import STANDARD_INPUT, read_texts
 
 OPTIONS: Final = ("--context", "--kubeconfig", "--system-namespace")
 """They name the cluster; a run with any of them goes through kubectl. Each takes a value."""
@@ -39,6 +39,7 @@ OWN_OPTIONS: Final = ("gc", "import")
 """They have options of the same names, with which they connect to an API server themselves."""
 
 FILE_OPTIONS: Final = ("--filename", "--request")
+RECURSIVE: Final = "--recursive"
 SELECTOR: Final = "app.kubernetes.io/part-of=orbweaver,app.kubernetes.io/component=controller"
 FIND_DEADLINE_S: Final = 30
 
@@ -108,22 +109,24 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 
 def _with_files(arguments: Sequence[str]) -> tuple[list[str], bytes | None]:
     """The line with files of this machine as standard input. Raises BadInput."""
+    options = _parsed(arguments)
+    recursive = any(option.name == RECURSIVE for option in options)
     rest: list[str] = []
-    files: list[Path] = []
-    for option in _parsed(arguments):
+    files: list[str] = []
+    for option in options:
+        if option.name == RECURSIVE:
+            continue
         if option.name not in FILE_OPTIONS:
             rest += option.words
             continue
-        if not files:
+        if f"{option.name}=-" not in rest:
             rest.append(f"{option.name}=-")  # once: several files become one text
-        if option.value not in (None, "-"):
-            files.append(Path(option.value.removeprefix("=")))  # -f=FILE
+        if option.value not in {None, STANDARD_INPUT}:
+            files.append(str(option.value))
     if not files:
         return rest, None
-    try:
-        return rest, b"\n---\n".join(path.read_bytes() for path in files)
-    except OSError as error:
-        raise BadInput(f"cannot read {error.filename}: {error.strerror}", subject="-f") from None
+    texts = [text for _, text in read_texts(files, recursive=recursive)]
+    return rest, "\n---\n".join(texts).encode()
 
 
 def _controller(kubectl: Sequence[str], namespace: str, find: Finder) -> tuple[str, str]:

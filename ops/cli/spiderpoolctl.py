@@ -70,7 +70,7 @@ def show(context: typer.Context, address: Address = "") -> None:
     if address:
         describe.describe(context, "address", address)
     else:
-        get.get(context, "endpoints", all_namespaces=True)
+        get.get(context, ["endpoints"], all_namespaces=True)
 
 
 @ip.command(name="release")

@@ -1,6 +1,6 @@
-"""Who tells ``orbctl`` of applications: records, or a cluster's API server.
+"""Where ``orbctl`` reads applications from: the API server of a cluster, or records.
 
-In a cluster there are no records: the API server is asked, as the controllers ask it.
+In a cluster there are no records: orbctl lists the workloads as controllers do.
 """
 
 from __future__ import annotations
@@ -27,41 +27,43 @@ Kubeconfig = Annotated[
     typer.Option(envvar=KUBECONFIG, help="ask this cluster's API server about applications"),
 ]
 
-Told = Mapping["ApplicationKey", "Application | MissingOwner"]
-"""Every application that asks for pools or has some; Missing: what is known of its absence."""
+Applications = Mapping["ApplicationKey", "Application | MissingOwner"]
+"""Every application that asks for pools or has some; MissingOwner: why it was not found."""
 
 
-async def told_applications(kubeconfig: str, ledger: Ledger) -> Told | None:
-    """As a cluster has them; None: no cluster is named, here or by the environment.
+async def read_applications(kubeconfig: str, ledger: Ledger) -> Applications | None:
+    """The applications of a cluster; None: no cluster is named, here or by the environment.
 
-    Raises BadInput without credentials. What cannot be seen is said, and is not called gone.
+    A kind that cannot be listed is reported, and its applications do not count as gone. Raises
+    BadInput without credentials.
     """
     named = kubeconfig or EnvironmentVariables(os.environ).kubeconfig()
     if named is None:
         return None
-
     api = Api(await open_connection(named))
     source = KubernetesApplications(api)
     watching = asyncio.ensure_future(source.run())
     try:
         await source.listed()
-        return await _told(source, ledger)
+        return await _seen_applications(source, ledger)
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
         await api.close()
 
 
-async def _told(source: KubernetesApplications, ledger: Ledger) -> Told:
+async def _seen_applications(source: KubernetesApplications, ledger: Ledger) -> Applications:
     owners = {key for pool in ledger.pools.values() if (key := application_of(pool.labels))}
-    told: dict[ApplicationKey, Application | MissingOwner] = {
+    applications: dict[ApplicationKey, Application | MissingOwner] = {
         key: one
         for key, one in source.known().items()
         if key in owners or asks_for_pools(one.annotations)
     }
     fault = source.fault
     if fault:
-        typer.echo(f"not all applications can be seen: {fault}", err=True)
-    for key in sorted(owners - told.keys()):
-        told[key] = MissingOwner(certain=False, why=fault) if fault else await source.find(key)
-    return told
+        typer.echo(f"warning: not all applications can be listed: {fault}", err=True)
+    for key in sorted(owners - applications.keys()):
+        applications[key] = (
+            MissingOwner(certain=False, why=fault) if fault else await source.find(key)
+        )
+    return applications

@@ -8,10 +8,10 @@ from core.domain.autopools.applications import replicas_of, skip_reason
 from core.domain.evolution import Ledger
 from core.errors import ExecutionNotFound, NotFound
 from ops.cli.applications import POOL_COLUMNS, ApplicationLine, lines_of, plain, pool_rows, word_of
-from ops.cli.global_options import Format
+from ops.cli.formats import Output
 from ops.cli.output import heading, pairs, show_table, show_value
 from ops.cli.session import ClusterSession
-from ops.cli.workloads import Told
+from ops.cli.workloads import Applications
 from workflows.engine.store.history_reader import find_run
 from workflows.engine.store.keys import WorkflowKeys
 from workflows.jobs.autopools.application import workflow_id
@@ -20,16 +20,20 @@ LOOK: Final = "look at all of them: `orbctl get applications -A`"
 
 
 async def describe_applications(
-    session: ClusterSession, ledger: Ledger, told: Told | None, key: tuple[str, str], output: Format
+    session: ClusterSession,
+    ledger: Ledger,
+    applications: Applications | None,
+    key: tuple[str, str],
+    output: Output,
 ) -> None:
-    """All applications of that namespace and name, whatever their kind; ``told`` None: by records.
+    """Describe all applications of that namespace and name, whatever their kind.
 
-    Raises NotFound.
+    ``applications`` None: those of records. Raises NotFound.
     """
-    every = lines_of(ledger, told)
+    every = lines_of(ledger, applications)
     lines = [line for line in every if (line.key.namespace, line.key.name) == key]
     if not lines:
-        raise _not_found("/".join(key), told)
+        raise _not_found("/".join(key), applications)
     if output.is_plain:
         items = [plain(line) for line in lines]
         show_value(items[0] if len(items) == 1 else {"items": items}, output)
@@ -40,24 +44,24 @@ async def describe_applications(
         await _describe(session, line)
 
 
-def _not_found(name: str, told: Told | None) -> NotFound:
-    if told is None:
+def _not_found(name: str, applications: Applications | None) -> NotFound:
+    if applications is None:
         return NotFound(f"there is no application {name}", remedy=f"apply its manifest, or {LOOK}")
     return NotFound(f"no application {name} asks for a pool of its own, or has one", remedy=LOOK)
 
 
 async def _describe(session: ClusterSession, line: ApplicationLine) -> None:
-    key, told = line.key, line.told
+    key, application = line.key, line.application
     pairs(
         (
             ("Name", key.name),
             ("Namespace", key.namespace),
             ("Kind", f"{key.kind} ({key.api_version})"),
-            ("UID", told.uid if told else ""),
-            ("Replicas", str(replicas_of(told)) if told else "unknown"),
+            ("UID", application.uid if application else ""),
+            ("Replicas", str(replicas_of(application)) if application else "unknown"),
             ("State", line.state),
             ("Why", line.missing.why if line.missing else ""),
-            ("Skipped", skip_reason(told) if told else ""),
+            ("Skipped", skip_reason(application) if application else ""),
             ("Workflow", await _workflow(session, line)),
         )
     )

@@ -22,24 +22,37 @@ from core.manifests.commands import apply_command
 from core.manifests.manifest_parser import load_documents
 from core.projections.fork import Fork
 from ops.cli.configuration_writer import write_command
-from ops.cli.context import perform, read_text
+from ops.cli.context import perform
 from ops.cli.exits import Exit, refusals_of, report_refusals, report_unread
+from ops.cli.input_files import Recursive, input_files, read_text
 from ops.cli.kinds import object_name
 from ops.cli.session import ClusterSession
 
 
 def apply(
     context: typer.Context,
-    file: Annotated[list[str], typer.Option("-f", "--filename", help="YAML; - for standard input")],
+    file: Annotated[
+        list[str],
+        typer.Option("-f", "--filename", help="YAML file or folder; - for standard input"),
+    ],
+    recursive: Recursive = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="decide everything, write nothing")
     ] = False,
 ) -> None:
     """Create or change objects from manifests.
 
-    Objects are applied in the order of the text; one that is refused does not stop the others.
+    Pools, subnets and reservations of SpiderIPPool, SpiderSubnet and SpiderReservedIP, and records
+    of Pods, Namespaces, Nodes, workloads and Services. Objects are applied in the order of the
+    text; one that is refused does not stop the others.
+
+    Examples:
+      orbctl apply -f pool.yaml
+      orbctl apply -f pool.yaml --dry-run
+      orbctl apply -R -f manifests/
+      orbctl apply -f - < pool.yaml
     """
-    commands = read_commands(file)
+    commands = read_commands(file, recursive=recursive)
 
     async def action(session: ClusterSession) -> Exit:
         return await (_try_all if dry_run else _apply_all)(session, commands)
@@ -47,14 +60,15 @@ def apply(
     perform(context, action)
 
 
-def read_commands(paths: list[str]) -> list[Command]:
-    """What the files ask for, in order. Raises BadInput, Refused."""
+def read_commands(paths: list[str], *, recursive: bool = False) -> list[Command]:
+    """The commands of all objects in these files, in order. Raises BadInput, Refused."""
     commands: list[Command] = []
-    for path in paths:
+    files = list(input_files(paths, recursive=recursive))
+    for path in files:
         try:
             manifests = load_documents(read_text(path))
         except BadInput as error:
-            message = error.message if len(paths) == 1 else f"{path}: {error.message}"
+            message = error.message if len(files) == 1 else f"{path}: {error.message}"
             raise BadInput(message, subject=error.subject, remedy=error.remedy) from None
         commands += [apply_command(manifest) for manifest in manifests]
     if not commands:

@@ -19,7 +19,7 @@ from core.eventstore.alarms import NOSPACE
 from core.eventstore.etcd.maintenance import EtcdMaintenance
 from ops.cli.context import confirm, perform
 from ops.cli.exits import Exit, fail
-from ops.cli.global_options import Format, globals_of
+from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, counted, moment, pairs, show_table, show_value
 from ops.cli.session import ClusterSession
 from ops.cli.times import parse_length
@@ -44,6 +44,10 @@ def seal(
     """Seal the live log into archive files now; the controller does so when it grows too long.
 
     Makes room first where etcd is full (alarm NOSPACE), which takes etcd's user root.
+
+    Examples:
+      orbctl archive
+      orbctl archive --upto 5000
     """
     if context.invoked_subcommand is not None:
         return
@@ -88,7 +92,11 @@ async def _seal_full(session: ClusterSession, upto: int | None) -> Sealed:
 
 @app.command(name="list")
 def list_(context: typer.Context) -> None:
-    """Show the files of the archive, and what was given up before them."""
+    """Show the files of the archive, and what was given up before them.
+
+    Examples:
+      orbctl archive list
+    """
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
@@ -97,7 +105,7 @@ def list_(context: typer.Context) -> None:
         if output.is_plain:
             show_value({"pruned": cursor.pruned.position, "files": _documents(found)}, output)
             return Exit.OK
-        show_table(_COLUMNS, map(_row, found), wide=output is Format.WIDE)
+        show_table(_COLUMNS, map(_row, found), output)
         pruned = f"{counted(cursor.pruned.files, 'file')}, up to {cursor.pruned.position}"
         pairs(
             (
@@ -117,7 +125,12 @@ def prune(
     keep_bytes: Annotated[int, typer.Option("--keep-bytes", min=0, help="at most so many")] = 0,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="do not ask")] = False,
 ) -> None:
-    """Give up the oldest files for good: what was before them can be asked no more."""
+    """Give up the oldest files for good: what was before them can be asked no more.
+
+    Examples:
+      orbctl archive prune --older-than 400d
+      orbctl archive prune --keep-bytes 1000000000 --yes
+    """
     if not (older_than or keep_bytes):
         raise BadInput("give --older-than or --keep-bytes", subject="retention")
     output = globals_of(context).output

@@ -11,11 +11,13 @@ from core.audit.state_at import as_of_position, as_of_time
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.domain.evolution import Ledger
 from core.errors import BadInput, NotFound
-from ops.cli.commands.get import ALLOWED, complete_kind
+from ops.cli.commands.get import ALLOWED
 from ops.cli.context import perform
 from ops.cli.exits import Exit
-from ops.cli.global_options import Format, globals_of
+from ops.cli.formats import Output
+from ops.cli.global_options import globals_of
 from ops.cli.kinds import ObjectKind, kind_of, plural, split_name
+from ops.cli.name_completion import complete_kind, complete_names
 from ops.cli.object_selection import ObjectSelection, listing_of
 from ops.cli.output import heading, moment, show, show_value
 from ops.cli.session import ClusterSession
@@ -28,16 +30,23 @@ def as_of(
     kind: Annotated[
         str, typer.Argument(help="as for get, or address", autocompletion=complete_kind)
     ] = "",
-    name: Annotated[str, typer.Argument(help="one object")] = "",
+    name: Annotated[str, typer.Argument(help="one object", autocompletion=complete_names)] = "",
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="all if not given")] = "",
 ) -> None:
-    """Show objects as they were at a time or log position."""
+    """Show objects as they were at a time or log position.
+
+    Examples:
+      orbctl as-of 14:03
+      orbctl as-of '15m ago' pools
+      orbctl as-of 2026-03-01T14:03:00Z endpoint shop/web-0
+      orbctl as-of 1234 address 10.6.0.17
+    """
     output = globals_of(context).output
     said = kind_of(kind, (*ALLOWED, ObjectKind.ADDRESS)) if kind else None
 
     async def action(session: ClusterSession) -> Exit:
         ledger, stood = await session.read(lambda: _past(session, when))
-        if output is not Format.NAME and not output.is_plain:
+        if not output.is_name and not output.is_plain:
             typer.echo(stood, err=bool(said))
         if said is None:
             _everything(ledger, output)
@@ -45,8 +54,8 @@ def as_of(
             _address(ledger, name)
         else:
             space, plain_name = split_name(name, namespace)
-            wish = ObjectSelection(said, plain_name, space, output)
-            show(listing_of(ledger, wish), output, single=bool(name))
+            selection = ObjectSelection(said, plain_name, space, output)
+            show(listing_of(ledger, selection), output, single=bool(name))
         return Exit.OK
 
     perform(context, action)
@@ -68,7 +77,7 @@ async def _past(session: ClusterSession, when: str) -> tuple[Ledger, str]:
     return ledger, f"as of {moment(time_ms)}, position {ledger.position}"
 
 
-def _everything(ledger: Ledger, output: Format) -> None:
+def _everything(ledger: Ledger, output: Output) -> None:
     kinds = (
         ObjectKind.POOL,
         ObjectKind.SUBNET,
@@ -84,7 +93,7 @@ def _everything(ledger: Ledger, output: Format) -> None:
     for kind, listing in found.items():
         if not listing.names:
             continue
-        if output is not Format.NAME:
+        if not output.is_name:
             heading(f"\n{plural(kind).capitalize()}")
         show(listing, output)
 

@@ -42,7 +42,12 @@ def assign(
     ] = None,
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="of the Pod")] = "default",
 ) -> None:
-    """Assign given addresses to a Pod: all of them, or none."""
+    """Assign given addresses to a Pod: all of them, or none.
+
+    Examples:
+      orbctl assign 10.6.0.17 --pod shop/web-0 --node node-a --container 4f5e6d
+      orbctl assign 10.6.0.17 fd00:6::17 --pod web-0 -n shop --node node-a --container 4f5e6d
+    """
     key = split_name(pod, namespace)
 
     async def action(session: ClusterSession) -> Exit:

@@ -19,7 +19,11 @@ def crds(
         ),
     ] = None,
 ) -> None:
-    """Print the CustomResourceDefinitions."""
+    """Print the CustomResourceDefinitions.
+
+    Examples:
+      orbctl crds > crds.yaml
+    """
     if directory is None:
         print(dump_yaml(map(definition_of, KINDS)), end="")
         return

@@ -28,9 +28,11 @@ from core.errors import BadInput, Refused
 from core.manifests.commands import delete_command
 from core.manifests.manifest_parser import load_documents
 from ops.cli.configuration_writer import write_command
-from ops.cli.context import perform, read_text
+from ops.cli.context import perform
 from ops.cli.exits import Exit, exit_code, refusals_of, report_refusals
+from ops.cli.input_files import Recursive, read_texts
 from ops.cli.kinds import NAMESPACED, RECORD_KINDS, ObjectKind, kind_of, object_name, split_name
+from ops.cli.name_completion import complete_kind, complete_names
 from ops.cli.session import ClusterSession
 
 ALLOWED: Final = (
@@ -49,12 +51,20 @@ INSTEAD: Final = {
 def delete(
     context: typer.Context,
     kind: Annotated[
-        str, typer.Argument(help="pool, subnet, reservation, pod, namespace or node")
+        str,
+        typer.Argument(
+            help="pool, subnet, reservation or a kind of record, or KIND/NAME",
+            autocompletion=complete_kind,
+        ),
     ] = "",
-    names: Annotated[list[str] | None, typer.Argument(help="names")] = None,
-    file: Annotated[
-        list[str] | None, typer.Option("-f", "--filename", help="YAML; - for standard input")
+    names: Annotated[
+        list[str] | None, typer.Argument(help="names", autocompletion=complete_names)
     ] = None,
+    file: Annotated[
+        list[str] | None,
+        typer.Option("-f", "--filename", help="YAML file or folder; - for standard input"),
+    ] = None,
+    recursive: Recursive = False,
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="of Pods")] = "default",
     drain: Annotated[
         bool,
@@ -64,10 +74,19 @@ def delete(
         float, typer.Option(min=0, help="seconds to wait for a drained pool to be empty")
     ] = DRAIN_S_DEFAULT,
 ) -> None:
-    """Delete objects by kind and name, or those of a YAML file."""
+    """Delete objects by kind and name, or those of a YAML file.
+
+    Examples:
+      orbctl delete pool lan
+      orbctl delete pool/lan subnet/office
+      orbctl delete pool lan --drain --timeout 300
+      orbctl delete -f pool.yaml
+    """
     if bool(file) == bool(kind):
         raise BadInput("give a kind and names, or -f FILE", subject="filename")
-    commands = _of_files(file) if file else _of_names(kind, names or [], namespace)
+    commands = (
+        _of_files(file, recursive=recursive) if file else _of_names(kind, names or [], namespace)
+    )
 
     async def action(session: ClusterSession) -> Exit:
         worst = Exit.OK
@@ -79,18 +98,23 @@ def delete(
     perform(context, action)
 
 
-def _of_files(paths: list[str]) -> list[Command]:
+def _of_files(paths: list[str], *, recursive: bool) -> list[Command]:
     return [
-        delete_command(manifest) for path in paths for manifest in load_documents(read_text(path))
+        delete_command(manifest)
+        for _, text in read_texts(paths, recursive=recursive)
+        for manifest in load_documents(text)
     ]
 
 
 def _of_names(word: str, names: list[str], namespace: str) -> list[Command]:
+    if "/" in word:
+        pairs = [each.partition("/") for each in (word, *names)]
+        return [one for kind, _, name in pairs for one in _of_names(kind, [name], namespace)]
     kind = kind_of(word, ALLOWED)
     if kind in INSTEAD:
         raise BadInput(f"{kind} is not deleted like this", subject=word, remedy=INSTEAD[kind])
-    if not names:
-        raise BadInput(f"which {kind}? give a name", subject=word)
+    if not any(names):
+        raise BadInput(f"no name of a {kind} is given", subject=word)
     if kind is ObjectKind.POOL:
         return [DeletePool(name) for name in names]
     if kind is ObjectKind.RESERVATION:

@@ -32,17 +32,18 @@ from core.eventstore.kv import Get
 from core.eventstore.state import read_ledger
 from core.projections.fold import Projection
 from ops.cli.commands.applications import describe_applications
-from ops.cli.commands.get import complete_kind
 from ops.cli.commands.history import show_history
 from ops.cli.context import perform
 from ops.cli.exits import Exit, report_unread
-from ops.cli.global_options import Format, globals_of
+from ops.cli.formats import Output
+from ops.cli.global_options import globals_of
 from ops.cli.kinds import ObjectKind, kind_of, split_name
 from ops.cli.listings import state_of
+from ops.cli.name_completion import complete_kind, complete_names
 from ops.cli.output import TableColumn, heading, pairs, show_table, show_value
 from ops.cli.pool_usage import claims_by_pool
 from ops.cli.session import ClusterSession
-from ops.cli.workloads import Kubeconfig, told_applications
+from ops.cli.workloads import Kubeconfig, read_applications
 from ops.manifests import endpoint_manifest, pool_manifest, subnet_manifest
 
 DESCRIBED: Final = (
@@ -62,13 +63,21 @@ def describe(
             help="pool, subnet, application, endpoint, address", autocompletion=complete_kind
         ),
     ],
-    name: Annotated[str, typer.Argument(help="which one")],
+    name: Annotated[str, typer.Argument(help="which one", autocompletion=complete_names)],
     namespace: Annotated[
         str, typer.Option("-n", "--namespace", help="of an endpoint or application")
     ] = "default",
     kubeconfig: Kubeconfig = "",
 ) -> None:
-    """Show one object in detail, with its last events."""
+    """Show one object in detail, with its last events.
+
+    Examples:
+      orbctl describe pool lan
+      orbctl describe pool lan -o wide
+      orbctl describe address 10.6.0.17
+      orbctl describe pod shop/web-0
+      orbctl describe application shop/web
+    """
     said = kind_of(kind, DESCRIBED)
     output = globals_of(context).output
 
@@ -82,8 +91,10 @@ def describe(
         elif said is ObjectKind.ADDRESS:
             await _address(session, ledger, name, output)
         elif said is ObjectKind.APPLICATION:
-            told = await told_applications(kubeconfig, ledger)
-            await describe_applications(session, ledger, told, split_name(name, namespace), output)
+            applications = await read_applications(kubeconfig, ledger)
+            await describe_applications(
+                session, ledger, applications, split_name(name, namespace), output
+            )
         else:
             await _endpoint(session, ledger, split_name(name, namespace), output)
         return Exit.OK
@@ -91,7 +102,7 @@ def describe(
     perform(context, action)
 
 
-async def _pool(session: ClusterSession, ledger: Ledger, name: str, output: Format) -> None:
+async def _pool(session: ClusterSession, ledger: Ledger, name: str, output: Output) -> None:
     pool = ledger.pools.get(name)
     if pool is None:
         raise NotFound(f"there is no pool {name}")
@@ -102,7 +113,7 @@ async def _pool(session: ClusterSession, ledger: Ledger, name: str, output: Form
     pairs(_pool_facts(pool, ledger))
     if held:
         heading(f"\nHolders ({len(held):,})")
-        shown = held if output is Format.WIDE else held[:HOLDERS_SHOWN_MAX]
+        shown = held if output.is_wide else held[:HOLDERS_SHOWN_MAX]
         columns = (
             TableColumn("ADDRESS"),
             TableColumn("HELD BY"),
@@ -115,7 +126,7 @@ async def _pool(session: ClusterSession, ledger: Ledger, name: str, output: Form
     await _history(session, "pool", name)
 
 
-async def _subnet(session: ClusterSession, ledger: Ledger, name: str, output: Format) -> None:
+async def _subnet(session: ClusterSession, ledger: Ledger, name: str, output: Output) -> None:
     subnet = ledger.subnets.get(name)
     if subnet is None:
         raise NotFound(f"there is no subnet {name}")
@@ -128,7 +139,7 @@ async def _subnet(session: ClusterSession, ledger: Ledger, name: str, output: Fo
         heading(f"\nPools ({len(found):,})")
         columns = (TableColumn("POOL"), TableColumn("ADDRESSES"), TableColumn("APPLICATION"))
         rows = [(one.pool, _shortened(one.ips), one.application or "-") for one in found]
-        shown = rows if output is Format.WIDE else rows[:HOLDERS_SHOWN_MAX]
+        shown = rows if output.is_wide else rows[:HOLDERS_SHOWN_MAX]
         show_table(columns, shown)
         if len(shown) < len(rows):
             print(f"... {len(rows) - len(shown):,} more (-o wide shows all)")
@@ -206,7 +217,7 @@ def _quarantine_in(pool: Pool, ledger: Ledger) -> str:
 
 
 async def _endpoint(
-    session: ClusterSession, ledger: Ledger, key: tuple[str, str], output: Format
+    session: ClusterSession, ledger: Ledger, key: tuple[str, str], output: Output
 ) -> None:
     endpoint = ledger.endpoints.get(key)
     if endpoint is None:
@@ -269,7 +280,7 @@ def _nics(endpoint: Endpoint, ledger: Ledger) -> None:
         )
 
 
-async def _address(session: ClusterSession, ledger: Ledger, text: str, output: Format) -> None:
+async def _address(session: ClusterSession, ledger: Ledger, text: str, output: Output) -> None:
     try:
         address = parse_address(text)
     except AddressSyntaxError as error:

@@ -53,6 +53,11 @@ def explain(
     """Explain which pools serve a Pod, and why others do not.
 
     The Pod is one that was applied as a record, or one of a YAML file that was not.
+
+    Examples:
+      orbctl explain shop/web-0
+      orbctl explain --request pod.yaml
+      orbctl explain shop/web-0 --ipv4-pool lan --node node-a
     """
     if bool(pod) == bool(request):
         raise BadInput("give a Pod, or --request FILE", subject="pod")
@@ -73,10 +78,8 @@ def explain(
             show_value(_plain(found), output)
         else:
             _show(found)
-        if not found.served:
-            return Exit.REFUSED
         if found.facts.pod.known or found.held is not None:
-            return Exit.OK
+            return Exit.OK if found.served else Exit.REFUSED
         return report(
             NotFound(
                 f"Pod {'/'.join(key)} has no record and holds no address",

@@ -31,7 +31,7 @@ from core.eventstore.writer import Writer
 from core.process.environment import KUBECONFIG, EnvironmentVariables
 from ops.cli.context import confirm, perform
 from ops.cli.exits import Exit, fail, report_unread
-from ops.cli.global_options import Format, globals_of
+from ops.cli.global_options import globals_of
 from ops.cli.kinds import split_name
 from ops.cli.output import TableColumn, counted, heading, show_table, show_value
 from ops.cli.pod_source import Ask, witness
@@ -68,7 +68,13 @@ def gc(
     ] = "",
     yes: Annotated[bool, typer.Option("-y", "--yes", help="do not ask")] = False,
 ) -> None:
-    """Release leaked addresses; show why others are kept."""
+    """Release leaked addresses; show why others are kept.
+
+    Examples:
+      orbctl gc --dry-run
+      orbctl gc --kubeconfig ~/.kube/config
+      orbctl gc --gone shop/web-0 --reason 'deleted by hand'
+    """
     output = globals_of(context).output
     pods = frozenset(split_name(text, namespace) for text in gone or ())
     nodes = frozenset(gone_node or ())
@@ -86,7 +92,7 @@ def gc(
             if not dry_run and len(plan.sightings) > len(plan.steps):
                 plan = await looks.look_again(plan)
         if not output.is_plain:
-            _show(plan, wide=output is Format.WIDE)
+            _show(plan, wide=output.is_wide)
         results: list[tuple[ReclaimStep, Released]] = []
         if plan.steps and not dry_run:
             if not confirm(f"Release {_counted(plan)}?", yes=yes):

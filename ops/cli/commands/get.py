@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+import asyncio
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Final, NamedTuple
 
 import typer
 
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.evolution import Ledger
-from core.errors import NotFound
-from core.eventstore.state import read_configuration, read_ledger
+from core.errors import BadInput, NotFound
+from core.eventstore.state import STATE_KINDS, read_configuration, read_ledger
 from ops.cli.context import perform
-from ops.cli.exits import Exit, report_unread
+from ops.cli.exits import Exit, report, report_unread
+from ops.cli.formats import Format, Output
 from ops.cli.global_options import globals_of
-from ops.cli.kinds import KINDS, RECORD_KINDS, ObjectKind, kind_of, split_name
+from ops.cli.kinds import RECORD_KINDS, ObjectKind, kind_of, split_name
 from ops.cli.listings import pool_listing
-from ops.cli.object_selection import ObjectSelection, listing_of, nothing
-from ops.cli.output import ObjectListing, show
+from ops.cli.name_completion import complete_objects
+from ops.cli.object_selection import ObjectSelection, empty_message, listing_of
+from ops.cli.output import MANIFEST_LIST, ObjectListing, show, show_table, show_value
 from ops.cli.pool_usage import count_pools
+from ops.cli.selectors import Selectors, read_selectors
 from ops.cli.session import ClusterSession
-from ops.cli.workloads import Kubeconfig, Told, told_applications
+from ops.cli.workloads import Kubeconfig, read_applications
 
 ALLOWED: Final = (
     *(
@@ -33,75 +39,217 @@ ALLOWED: Final = (
     *RECORD_KINDS,
     ObjectKind.APPLICATION,
 )
+WATCH_PAUSE_S: Final = 0.5
+"""Between two readings of a watch: changes in between are shown together."""
 
 
-def complete_kind(incomplete: str) -> list[str]:
-    """Words for the kind, for shell completion."""
-    return [word for word in KINDS if word.startswith(incomplete)]
+class GetQuery(NamedTuple):
+    """What one run shows: names by kind (none: all of the kind), and how."""
+
+    names: dict[ObjectKind, list[str]]
+    namespace: str
+    selectors: Selectors
+    output: Output
+    kubeconfig: str
 
 
 def get(
     context: typer.Context,
-    kind: Annotated[
-        str,
+    resources: Annotated[
+        list[str],
         typer.Argument(
+            metavar="KIND [NAME]",
             help="pools, subnets, reservations, endpoints, quarantine, records, applications,"
             " or a kind of record: pods, nodes, deployments, ...",
-            autocompletion=complete_kind,
+            autocompletion=complete_objects,
         ),
     ],
-    name: Annotated[str, typer.Argument(help="one object")] = "",
     namespace: Annotated[
         str, typer.Option("-n", "--namespace", help="of endpoints, Pods and applications")
     ] = "default",
     all_namespaces: Annotated[
         bool, typer.Option("-A", "--all-namespaces", help="of endpoints and Pods")
     ] = False,
+    selector: Annotated[
+        str, typer.Option("-l", "--selector", help="only objects with these labels")
+    ] = "",
+    field_selector: Annotated[
+        str, typer.Option(help="only objects with these fields, such as spec.ipVersion=4")
+    ] = "",
+    sort_by: Annotated[str, typer.Option(help="sort by this JSONPath of the manifest")] = "",
+    watch: Annotated[
+        bool, typer.Option("-w", "--watch", help="then show what changes, until interrupted")
+    ] = False,
     kubeconfig: Kubeconfig = "",
 ) -> None:
-    """Show objects in a table or as manifests."""
-    said = kind_of(kind, ALLOWED)
-    space, name = split_name(name, "" if all_namespaces else namespace)
+    r"""Show objects in a table or as manifests.
+
+    Examples:
+      orbctl get pools
+      orbctl get pools,subnets -o wide
+      orbctl get pool/lan subnet/office -o yaml
+      orbctl get endpoints -A -l app=web
+      orbctl get pools --field-selector spec.ipVersion=6 --sort-by .status.allocatedIPCount
+      orbctl get pools -o custom-columns=NAME:.metadata.name,SUBNET:.spec.subnet
+      orbctl get pools -o jsonpath='{range .items[*]}{.metadata.name}{"\n"}{end}'
+      orbctl get pools --watch
+    """
+    query = GetQuery(
+        read_resources(resources),
+        "" if all_namespaces else namespace,
+        read_selectors(selector, field_selector, sort_by),
+        globals_of(context).output,
+        kubeconfig,
+    )
 
     async def action(session: ClusterSession) -> Exit:
-        wish = ObjectSelection(said, name, space, globals_of(context).output)
-        ledger, listing, told = await _read(session, wish, kubeconfig)
-        if listing.names or wish.output.is_plain:
-            show(listing, wish.output, single=bool(wish.name))
+        ledger, listings, missing = await _read(session, query)
+        if query.output.is_plain and query.output.format is not Format.CUSTOM_COLUMNS:
+            _show_manifests(query, [*listings.values()])
         else:
-            typer.echo(nothing(ledger, wish, told), err=True)
+            _show_tables(query, listings)
+        worst = max((report(error) for error in missing), default=Exit.OK)
         report_unread(ledger)
-        return Exit.OK
+        if watch:
+            await _watch(session, query, listings, ledger.position)
+        return worst
 
     perform(context, action)
 
 
+def read_resources(words: Sequence[str]) -> dict[ObjectKind, list[str]]:
+    """``pools,subnets``, ``pool lan office`` or ``pool/lan subnet/office``. Raises BadInput."""
+    first, *rest = words
+    if "/" not in first:
+        kinds = [kind_of(word, ALLOWED) for word in first.split(",") if word]
+        if len(kinds) > 1 and rest:
+            raise BadInput(
+                "names belong to one kind",
+                subject="name",
+                remedy="write them as KIND/NAME, such as pool/lan subnet/office",
+            )
+        return dict.fromkeys(kinds, rest)
+    found: dict[ObjectKind, list[str]] = {}
+    for word in words:
+        kind, slash, name = word.partition("/")
+        if not (slash and name):
+            raise BadInput(
+                f"{word[:64]!r} is not KIND/NAME", subject="name", remedy="such as pool/lan"
+            )
+        found.setdefault(kind_of(kind, ALLOWED), []).append(name)
+    return found
+
+
 async def _read(
-    session: ClusterSession, wish: ObjectSelection, kubeconfig: str
-) -> tuple[Ledger, ObjectListing, Told | None]:
-    """The state as far as the wish needs it, the listing, and who told of applications."""
-    if wish.kind in (ObjectKind.ENDPOINT, ObjectKind.APPLICATION) or (
-        wish.kind is ObjectKind.POOL and wish.output.is_plain
+    session: ClusterSession, query: GetQuery
+) -> tuple[Ledger, dict[ObjectKind, ObjectListing], list[NotFound]]:
+    """The state as far as the query needs it, a listing of each kind, and names not found."""
+    needs_manifests = query.output.is_plain or not query.selectors.is_empty
+    kinds = query.names.keys()
+    if kinds & {ObjectKind.ENDPOINT, ObjectKind.APPLICATION} or (
+        ObjectKind.POOL in kinds and needs_manifests
     ):
         ledger = await read_ledger(session.store, session.keys)
-        told = None
-        if wish.kind is ObjectKind.APPLICATION:
-            told = await told_applications(kubeconfig, ledger)
-        return ledger, listing_of(ledger, wish, told), told
-    ledger = Ledger()
-    await read_configuration(session.store, session.keys, ledger)
-    if wish.kind is ObjectKind.POOL:
-        return ledger, await _counted_pools(session, ledger, wish), None
-    return ledger, listing_of(ledger, wish), None
+    else:
+        ledger = Ledger()
+        await read_configuration(session.store, session.keys, ledger)
+    applications = None
+    if ObjectKind.APPLICATION in kinds:
+        applications = await read_applications(query.kubeconfig, ledger)
+    listings, missing = {}, []
+    for kind, names in query.names.items():
+        parts = []
+        for name in names or [""]:
+            space, plain_name = split_name(name, query.namespace)
+            selection = ObjectSelection(
+                kind, plain_name, space, query.output, needs_manifests=needs_manifests
+            )
+            try:
+                if kind is ObjectKind.POOL and not needs_manifests:
+                    parts.append(await _counted_pools(session, ledger, selection))
+                else:
+                    parts.append(listing_of(ledger, selection, applications))
+            except NotFound as error:
+                missing.append(error)
+                continue
+            if not parts[-1].names and not query.output.is_plain:
+                typer.echo(empty_message(ledger, selection, applications), err=True)
+        if parts:
+            whole = _joined(parts)
+            listings[kind] = whole if query.selectors.is_empty else query.selectors.apply(whole)
+    return ledger, listings, missing
 
 
 async def _counted_pools(
-    session: ClusterSession, ledger: Ledger, wish: ObjectSelection
+    session: ClusterSession, ledger: Ledger, selection: ObjectSelection
 ) -> ObjectListing:
-    """The table of pools, with claims counted by etcd and not read."""
-    pools = [pool for name, pool in sorted(ledger.pools.items()) if wish.wants(name)]
-    if wish.name and not pools:
-        raise NotFound(f"there is no {wish.kind} {wish.full_name}")
+    """The table of pools, with claims counted by etcd and not read. Raises NotFound."""
+    pools = [pool for name, pool in sorted(ledger.pools.items()) if selection.selects(name)]
+    if selection.name and not pools:
+        raise NotFound(f"there is no {selection.kind} {selection.full_name}")
     counts = await count_pools(session.store, session.keys, ledger, pools)
     totals = {pool.name: pool_addresses(pool).clamped_size for pool in pools}
     return pool_listing(pools, counts, totals)
+
+
+def _joined(parts: Sequence[ObjectListing]) -> ObjectListing:
+    first = parts[0]
+    return ObjectListing(
+        first.columns,
+        [row for part in parts for row in part.rows],
+        [name for part in parts for name in part.names],
+        [manifest for part in parts for manifest in part.manifests],
+    )
+
+
+def _show_manifests(query: GetQuery, listings: Sequence[ObjectListing]) -> None:
+    manifests = [manifest for listing in listings for manifest in listing.manifests]
+    is_one = sum(len(names) or 2 for names in query.names.values()) == 1
+    if is_one and not manifests:
+        return  # it was not found, which is reported
+    show_value(manifests[0] if is_one else {**MANIFEST_LIST, "items": manifests}, query.output)
+
+
+def _show_tables(query: GetQuery, listings: dict[ObjectKind, ObjectListing]) -> None:
+    shown = [listing for listing in listings.values() if listing.names]
+    for index, listing in enumerate(shown):
+        if index and not query.output.is_name:
+            print()
+        show(listing, query.output)
+
+
+async def _watch(
+    session: ClusterSession,
+    query: GetQuery,
+    before: dict[ObjectKind, ObjectListing],
+    position: int,
+) -> None:
+    """Show the rows that change, until interrupted; changes that come together once."""
+    ranges = [kind.range(session.keys) for kind in STATE_KINDS]
+    async for batch in session.store.watch(ranges, after=position):
+        if not batch.changes or batch.revision <= position:
+            continue
+        ledger, after, _ = await _read(session, query)
+        position = ledger.position
+        for kind, listing in after.items():
+            _show_changed(query.output, before.get(kind), listing)
+        before = after
+        await asyncio.sleep(WATCH_PAUSE_S)
+
+
+def _show_changed(output: Output, before: ObjectListing | None, listing: ObjectListing) -> None:
+    known = set(map(tuple, before.rows)) if before else set()
+    changed = [index for index, row in enumerate(listing.rows) if tuple(row) not in known]
+    if not changed:
+        return
+    if output.is_name:
+        print("\n".join(listing.names[index] for index in changed))
+    elif output.is_plain and output.format is not Format.CUSTOM_COLUMNS:
+        for index in changed:
+            show_value(listing.manifests[index], output)
+    elif output.format is Format.CUSTOM_COLUMNS:
+        show(listing._replace(manifests=[listing.manifests[index] for index in changed]), output)
+    else:
+        rows = [listing.rows[index] for index in changed]
+        show_table(listing.columns, rows, output, header=before is None)
+    sys.stdout.flush()

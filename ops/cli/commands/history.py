@@ -21,7 +21,8 @@ from core.audit.object_history import LIVES
 from core.errors import NotFound
 from ops.cli.context import perform
 from ops.cli.exits import Exit
-from ops.cli.global_options import Format, globals_of
+from ops.cli.formats import TABLE, Output
+from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, age, moment, show_table, show_value
 from ops.cli.session import ClusterSession
 
@@ -40,17 +41,24 @@ def history(
         str, typer.Option("-n", "--namespace", help="of a Pod given without one")
     ] = "default",
 ) -> None:
-    """Show all events of an address, a Pod or a pool."""
+    """Show all events of an address, a Pod or a pool.
+
+    Examples:
+      orbctl history 10.6.0.17
+      orbctl history shop/web-0 -o wide
+      orbctl history 10.6.0.0/24
+      orbctl history lan
+    """
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
         found = await session.read(lambda: _find(session, subject, namespace))
         if output.is_plain:
             show_value(_plain(found), output)
-        elif output is Format.NAME:
+        elif output.is_name:
             print("\n".join(dict.fromkeys(fact.subject for fact in found.facts)))
         else:
-            _show(found, session.now_ms(), wide=output is Format.WIDE)
+            _show(found, session.now_ms(), output)
         return Exit.OK
 
     perform(context, action)
@@ -84,18 +92,18 @@ def _others(subject: HistorySubject, text: str, namespace: str) -> list[tuple[Su
 
 def show_history(found: History, now_ms: int) -> None:
     """A history as part of another answer."""
-    _show(found, now_ms, wide=False)
+    _show(found, now_ms, TABLE)
 
 
-def _show(found: History, now_ms: int, *, wide: bool) -> None:
+def _show(found: History, now_ms: int, output: Output) -> None:
     if found.dropped:
         typer.echo(f"{found.dropped:,} older facts are left out", err=True)
     if found.subject.kind in LIVES:
-        show_table(_POOL_COLUMNS, [_pool_row(fact, now_ms) for fact in found.facts], wide=wide)
+        show_table(_POOL_COLUMNS, [_pool_row(fact, now_ms) for fact in found.facts], output)
     else:
         rows = [_holding_row(fact, now_ms) for fact in found.facts]
         first = 1 if found.subject.kind == "address" else 0
-        show_table(_HOLDING_COLUMNS[first:], [row[first:] for row in rows], wide=wide)
+        show_table(_HOLDING_COLUMNS[first:], [row[first:] for row in rows], output)
 
 
 _HOLDING_COLUMNS = (

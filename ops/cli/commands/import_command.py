@@ -23,7 +23,7 @@ from core.projections.fork import Fork, SimulatedStep
 from ops.cli.context import confirm, perform
 from ops.cli.exits import Exit, fail, refusals_of, report_refusals, report_unread
 from ops.cli.foreign import reading
-from ops.cli.global_options import Format, globals_of
+from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, counted, heading, show_table, show_value
 from ops.cli.session import ClusterSession
 
@@ -55,7 +55,13 @@ def spiderpool(
     ] = False,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="do not ask")] = False,
 ) -> None:
-    """Take over pools, subnets, reservations and every address in use from a Spiderpool cluster."""
+    """Take over pools, subnets, reservations and every address in use from a Spiderpool cluster.
+
+    Examples:
+      orbctl import spiderpool --dry-run
+      orbctl import spiderpool --context old-cluster --yes
+      orbctl import spiderpool -f spiderpool.json
+    """
     output = globals_of(context).output
     read = reading(file or (), kubeconfig, kube_context)
 
@@ -64,7 +70,7 @@ def spiderpool(
         plan, refusals = await _rehearse(session, plan_take_over(dump.cluster))
         said = _plain(plan, refusals, dump.passed_over)
         if not output.is_plain:
-            _show(plan, dump.passed_over, wide=output is Format.WIDE)
+            _show(plan, dump.passed_over, wide=output.is_wide)
         if dry_run:
             if output.is_plain:
                 show_value(said, output)

@@ -28,6 +28,11 @@ def install(
     """Install the CNI executables on this node.
 
     A process that runs or reads a file meanwhile sees the old one or the new one, never a part.
+
+    Examples:
+      orbctl install
+      orbctl install --conflist network.conflist
+      orbctl install --remove
     """
     if remove:
         _show(uninstall(bin_dir))

@@ -16,7 +16,8 @@ from core.domain.checker import Checker
 from core.errors import BadInput, LogError
 from ops.cli.context import perform
 from ops.cli.exits import Exit, report
-from ops.cli.global_options import Format, globals_of
+from ops.cli.formats import TABLE
+from ops.cli.global_options import globals_of
 from ops.cli.kinds import ObjectKind
 from ops.cli.object_selection import ObjectSelection, listing_of
 from ops.cli.output import counted, heading, pairs, show, show_value
@@ -35,7 +36,13 @@ def export(
     after: Annotated[int, typer.Option(min=0, help="events after this position")] = 0,
     upto: Annotated[int | None, typer.Option(min=0, help="events up to this position")] = None,
 ) -> None:
-    """Write the log to a file, as JSON lines or raw."""
+    """Write the log to a file, as JSON lines or raw.
+
+    Examples:
+      orbctl export events.jsonl
+      orbctl export --after 1000 --upto 2000
+      orbctl export --raw log.raw
+    """
     if raw and (after or upto is not None):
         raise BadInput("a raw export is the whole log", subject="raw")
     target = None if file == STANDARD_OUTPUT else file
@@ -73,7 +80,12 @@ def replay(
     file: Annotated[Path, typer.Argument(help="a raw export")],
     upto: Annotated[str, typer.Option(help="stop at a position, or at a time as in as-of")] = "",
 ) -> None:
-    """Replay a raw export without etcd, and check every rule."""
+    """Replay a raw export without etcd, and check every rule.
+
+    Examples:
+      orbctl replay log.raw
+      orbctl replay log.raw --upto 2026-03-01
+    """
     said = globals_of(context)
     now_ms = said.process.now_ms()
     position = int(upto) if upto.isdigit() else math.inf
@@ -125,6 +137,4 @@ def _show_replayed(checker: Checker, events: int, broken: list[str]) -> None:
         print(f"  {line}")
     if ledger.pools:
         heading("\nPools")
-        show(
-            listing_of(ledger, ObjectSelection(ObjectKind.POOL, "", "", Format.TABLE)), Format.TABLE
-        )
+        show(listing_of(ledger, ObjectSelection(ObjectKind.POOL, "", "", TABLE)), TABLE)

@@ -17,9 +17,9 @@ from core.manifests.networks.defaults import completed
 from core.manifests.networks.nad_renderer import render
 from core.manifests.networks.network_parser import networks
 from core.manifests.networks.rules import network_rules
-from ops.cli.context import read_text
 from ops.cli.exits import Exit, report_refusals
-from ops.cli.global_options import Format, globals_of
+from ops.cli.global_options import globals_of
+from ops.cli.input_files import Recursive, read_texts
 from ops.cli.output import show_value
 
 NAD = ("k8s.cni.cncf.io/v1", "NetworkAttachmentDefinition")
@@ -28,18 +28,27 @@ NAD = ("k8s.cni.cncf.io/v1", "NetworkAttachmentDefinition")
 def nad(
     context: typer.Context,
     file: Annotated[
-        list[str], typer.Option("-f", "--filename", help="SpiderMultusConfigs; - for stdin")
+        list[str],
+        typer.Option(
+            "-f", "--filename", help="file or folder of SpiderMultusConfigs; - for standard input"
+        ),
     ],
+    recursive: Recursive = False,
 ) -> None:
-    """Print the networks that SpiderMultusConfigs become."""
+    """Print the networks that SpiderMultusConfigs become.
+
+    Examples:
+      orbctl nad -f networks.yaml
+      orbctl nad -f networks.yaml -o json
+    """
     output = globals_of(context).output
     worst = Exit.OK
     made: list[dict[str, Any]] = []
-    for path in file:
-        found, refused = _definitions(read_text(path))
+    for _, text in read_texts(file, recursive=recursive):
+        found, refused = _definitions(text)
         made += found
         worst = Exit.REFUSED if refused else worst
-    if output in (Format.JSON, Format.YAML):
+    if output.is_plain:
         show_value(made, output)
     elif made:
         print(yaml.safe_dump_all(made, sort_keys=False, width=1_000_000), end="")

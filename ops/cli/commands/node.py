@@ -41,6 +41,10 @@ def doctor(context: typer.Context, gateway: Gateways = None) -> None:
     """Tell what this node can do for Pods: kernel, sysctls, interfaces, gateways.
 
     Changes nothing. Needs root. Ends with 1 when something has failed.
+
+    Examples:
+      orbctl node doctor
+      orbctl node doctor --gateway ens3=10.6.0.1
     """
     if os.geteuid():
         raise BadInput("looking at a node takes root", subject="node doctor", remedy="use sudo")

@@ -42,6 +42,10 @@ def add(
     """Set an address aside: it is not handed out until the quarantine is lifted.
 
     Who holds it keeps it.
+
+    Examples:
+      orbctl quarantine add 10.6.0.17 --reason 'a printer uses it'
+      orbctl quarantine add 10.6.0.17 --reason printer --evidence 02:42:ac:11:00:02
     """
     command, done = QuarantineAddress(address, reason, evidence), f"{address} quarantined"
 
@@ -60,7 +64,11 @@ def lift(
     address: Annotated[str, typer.Argument(help="the address")],
     reason: Annotated[str, typer.Option("--reason", help="for people")] = "",
 ) -> None:
-    """Let a quarantined address be handed out again."""
+    """Let a quarantined address be handed out again.
+
+    Examples:
+      orbctl quarantine lift 10.6.0.17 --reason 'the printer was moved'
+    """
     _apply(context, LiftQuarantine(address, reason), f"{address} lifted")
 
 
@@ -69,7 +77,11 @@ def probe(
     context: typer.Context,
     address: Annotated[str, typer.Argument(help="the address")],
 ) -> None:
-    """Probe an address now; one that a person has set aside is not probed."""
+    """Probe an address now; one that a person has set aside is not probed.
+
+    Examples:
+      orbctl quarantine probe 10.6.0.17
+    """
 
     async def action(session: ClusterSession) -> Exit:
         found = await _read(session, address)
@@ -92,7 +104,11 @@ def show(
     context: typer.Context,
     address: Annotated[str, typer.Argument(help="the address")],
 ) -> None:
-    """Show why an address is set aside, what its probes have said, and when the next one comes."""
+    """Show why an address is set aside, what its probes have said, and when the next one comes.
+
+    Examples:
+      orbctl quarantine show 10.6.0.17
+    """
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
@@ -112,8 +128,13 @@ def show(
 
 @app.command(name="list")
 def list_(context: typer.Context) -> None:
-    """Show the addresses that are set aside."""
-    get(context, "quarantine")
+    """Show the addresses that are set aside.
+
+    Examples:
+      orbctl quarantine list
+      orbctl quarantine list -o json
+    """
+    get(context, ["quarantine"])
 
 
 async def _notes(session: ClusterSession, text: str) -> list[str]:

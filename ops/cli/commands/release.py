@@ -36,7 +36,12 @@ def release(
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="of the Pod")] = "default",
     yes: Annotated[bool, typer.Option("-y", "--yes", help="do not ask")] = False,
 ) -> None:
-    """Release all addresses of one Pod."""
+    """Release all addresses of one Pod.
+
+    Examples:
+      orbctl release shop/web-0 --reason 'node-a was reinstalled'
+      orbctl release 10.6.0.17 --reason 'its DEL was lost' --yes
+    """
 
     async def action(session: ClusterSession) -> Exit:
         endpoint = await find_endpoint(session, holder, namespace)

@@ -19,7 +19,7 @@ from core.eventstore.state import read_configuration
 from ops.cli.configuration_writer import write_command
 from ops.cli.context import perform
 from ops.cli.exits import Exit
-from ops.cli.global_options import Format, globals_of
+from ops.cli.global_options import globals_of
 from ops.cli.kinds import ObjectKind, kind_of, object_name
 from ops.cli.output import TableColumn, counted, pairs, show_table, show_value
 from ops.cli.session import ClusterSession
@@ -72,7 +72,12 @@ def pool(
     give_back: GiveBack = False,
     in_use: IfInUse = WAIT,
 ) -> None:
-    """Retire pools: no new claims; each is deleted when its last claim has ended."""
+    """Retire pools: no new claims; each is deleted when its last claim has ended.
+
+    Examples:
+      orbctl retire pool lan
+      orbctl retire pool lan wan
+    """
     _retire(context, "pool", names, _said(deadline, in_use), give_back=give_back)
 
 
@@ -84,13 +89,21 @@ def subnet(
     give_back: GiveBack = False,
     in_use: IfInUse = WAIT,
 ) -> None:
-    """Retire subnets with all their pools; each is deleted when its last pool has gone."""
+    """Retire subnets with all their pools; each is deleted when its last pool has gone.
+
+    Examples:
+      orbctl retire subnet office
+    """
     _retire(context, "subnet", names, _said(deadline, in_use), give_back=give_back)
 
 
 @app.command(name="list")
 def list_(context: typer.Context) -> None:
-    """Show what is retiring, and what is in its way."""
+    """Show what is retiring, and what is in its way.
+
+    Examples:
+      orbctl retire list
+    """
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
@@ -100,14 +113,14 @@ def list_(context: typer.Context) -> None:
         if output.is_plain:
             items = [_document(kind, name, left, ran) for kind, name, left, ran in found]
             show_value({"retirements": items}, output)
-        elif output is Format.NAME:
+        elif output.is_name:
             print("\n".join(f"{kind}/{name}" for kind, name, _, _ in found))
         else:
             rows = [
                 (f"{kind}/{name}", _left(kind, left), ran or "none yet", _id(kind, name))
                 for kind, name, left, ran in found
             ]
-            show_table(_COLUMNS, rows, wide=output is Format.WIDE)
+            show_table(_COLUMNS, rows, output)
         return Exit.OK
 
     perform(context, action)
@@ -115,7 +128,11 @@ def list_(context: typer.Context) -> None:
 
 @app.command()
 def show(context: typer.Context, kind: KindWord, name: Name) -> None:
-    """Show who is in the way of one retirement."""
+    """Show who is in the way of one retirement.
+
+    Examples:
+      orbctl retire show pool lan
+    """
     what, output = _kind(kind), globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
@@ -142,7 +159,11 @@ def show(context: typer.Context, kind: KindWord, name: Name) -> None:
 
 @app.command()
 def cancel(context: typer.Context, kind: KindWord, name: Name) -> None:
-    """Let a pool or subnet serve again."""
+    """Let a pool or subnet serve again.
+
+    Examples:
+      orbctl retire cancel pool lan
+    """
     what = _kind(kind)
 
     async def action(session: ClusterSession) -> Exit:

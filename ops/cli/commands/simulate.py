@@ -23,9 +23,11 @@ from core.projections.fork import Fork, Holding, PoolEffect, SimulatedStep
 from core.projections.pool_tally import PoolCounts
 from ops.cli.applications import lines_of, word_of
 from ops.cli.commands.apply import read_commands
-from ops.cli.context import perform, read_text
+from ops.cli.context import perform
 from ops.cli.exits import Exit, report_unread
-from ops.cli.global_options import Format, globals_of
+from ops.cli.formats import Output
+from ops.cli.global_options import globals_of
+from ops.cli.input_files import Recursive, read_texts
 from ops.cli.kinds import object_name
 from ops.cli.output import TableColumn, counted, heading, show_table, show_value
 from ops.cli.session import ClusterSession
@@ -36,7 +38,11 @@ HOLDINGS_SHOWN_MAX: Final = 1_000
 
 def simulate(
     context: typer.Context,
-    file: Annotated[list[str], typer.Option("-f", "--filename", help="YAML; - for standard input")],
+    file: Annotated[
+        list[str],
+        typer.Option("-f", "--filename", help="YAML file or folder; - for standard input"),
+    ],
+    recursive: Recursive = False,
     delete: Annotated[
         bool, typer.Option("--delete", help="what deleting these objects would do")
     ] = False,
@@ -44,8 +50,14 @@ def simulate(
     """Show what a change would do, without writing.
 
     Includes what controllers would do with the automatic pools of recorded applications.
+
+    Examples:
+      orbctl simulate -f pool.yaml
+      orbctl simulate -f pool.yaml --delete
+      orbctl simulate -f manifests/ -R -o json
     """
-    commands = _deletions(file) if delete else read_commands(file)
+    read = _deletions if delete else read_commands
+    commands = read(file, recursive=recursive)
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
@@ -60,7 +72,7 @@ def simulate(
         if output.is_plain:
             show_value(_plain(found, fork.effects()), output)
         else:
-            _show(found, fork, wide=output is Format.WIDE)
+            _show(found, fork, output)
         return Exit.REFUSED if found.is_refused else Exit.OK
 
     perform(context, action)
@@ -104,12 +116,12 @@ def _carried_out(plan: AutomaticPoolPlan, fork: Fork) -> AutomaticPoolPlan:
     return plan._replace(step=refused_step(step.pool, Refused(refusals), step.subnet))
 
 
-def _deletions(paths: list[str]) -> list[Command]:
-    texts = (read_text(path) for path in paths)
-    return [delete_command(manifest) for text in texts for manifest in load_documents(text)]
+def _deletions(paths: list[str], *, recursive: bool) -> list[Command]:
+    texts = read_texts(paths, recursive=recursive)
+    return [delete_command(manifest) for _, text in texts for manifest in load_documents(text)]
 
 
-def _show(found: SimulationResult, fork: Fork, *, wide: bool) -> None:
+def _show(found: SimulationResult, fork: Fork, output: Output) -> None:
     for step in found.steps:
         name = object_name(step.command)
         if step.refusals:
@@ -124,7 +136,7 @@ def _show(found: SimulationResult, fork: Fork, *, wide: bool) -> None:
     effects = fork.effects()
     if effects:
         heading("\nAddresses")
-        show_table(_EFFECT_COLUMNS, [_effect_row(effect) for effect in effects], wide=wide)
+        show_table(_EFFECT_COLUMNS, [_effect_row(effect) for effect in effects], output)
     if found.noticed:
         heading("\nHolders that would notice")
         _show_holdings(found.noticed)

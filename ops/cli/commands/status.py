@@ -52,7 +52,12 @@ class ClusterStatus:
 
 
 def status(context: typer.Context) -> None:
-    """Show the state of etcd, writers, log, archive and projector."""
+    """Show the state of etcd, writers, log, archive and projector.
+
+    Examples:
+      orbctl status
+      orbctl status -o json
+    """
     said = globals_of(context)
 
     async def action(session: ClusterSession) -> Exit:

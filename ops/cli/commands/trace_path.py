@@ -22,7 +22,8 @@ from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from ops.cli.commands.release import find_endpoint
 from ops.cli.context import perform
 from ops.cli.exits import Exit
-from ops.cli.global_options import Format, globals_of
+from ops.cli.formats import Output
+from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, heading, show_table, show_value
 from ops.cli.session import ClusterSession
 from ops.diagnostics.paths.path_trace import PathHop, PathSegment, legs
@@ -82,6 +83,11 @@ def trace_path(
 
     Run it on the Pod's node, as root. Nothing is sent: the kernel is asked what it would do. With
     --netns and an address no etcd is needed.
+
+    Examples:
+      orbctl trace-path shop/web-0 10.6.0.1
+      orbctl trace-path shop/web-0 10.96.0.10:80 --protocol tcp
+      orbctl trace-path shop/web-0 shop/web-1
     """
     if os.geteuid():
         raise BadInput("entering a Pod takes root", subject="trace-path", remedy="use sudo")
@@ -187,12 +193,12 @@ def _backend(
     return "", target.address
 
 
-def _show(pod: str, traced: Traced, form: Format) -> None:
+def _show(pod: str, traced: Traced, form: Output) -> None:
     heading(f"{pod} → {traced.target}")
     if traced.backend:
         print(traced.backend)
     rows = [_row(leg, stop) for leg in traced.legs for stop in leg.stops]
-    show_table(COLUMNS, rows, wide=form is Format.WIDE)
+    show_table(COLUMNS, rows, form)
     for leg in traced.legs:
         print(f"{leg.name}: {leg.end}")
 

@@ -17,7 +17,7 @@ from core.audit.verify import verify as verify_all
 from core.eventstore.faults import ContainedFault
 from ops.cli.context import perform
 from ops.cli.exits import Exit
-from ops.cli.global_options import Format, globals_of
+from ops.cli.global_options import globals_of
 from ops.cli.output import counted, heading, show_value
 from ops.cli.session import ClusterSession
 from ops.kinds import ALL_KINDS
@@ -32,7 +32,13 @@ def verify(
         bool, typer.Option("--repair", help="put the state keys back to what the log says")
     ] = False,
 ) -> None:
-    """Check log, archive and state keys against each other."""
+    """Check log, archive and state keys against each other.
+
+    Examples:
+      orbctl verify
+      orbctl verify -o json
+      orbctl verify --repair
+    """
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
@@ -40,7 +46,7 @@ def verify(
         repaired = None
         if repair and report.plan:
             if not output.is_plain:
-                _show(report, wide=output is Format.WIDE)
+                _show(report, wide=output.is_wide)
             repaired = await _repair(session, report)
             report = await verify_all(session.store, session.keys, session.archive, ALL_KINDS)
         if output.is_plain:
@@ -48,7 +54,7 @@ def verify(
         else:
             if repaired is not None:
                 _show_repaired(repaired)
-            _show(report, wide=output is Format.WIDE)
+            _show(report, wide=output.is_wide)
         return Exit.OK if report.is_clean else Exit.DIFFERENT
 
     perform(context, action)

@@ -12,7 +12,12 @@ from ops.cli.output import show_value
 
 
 def version(context: typer.Context) -> None:
-    """Show the versions of program and formats."""
+    """Show the versions of program and formats.
+
+    Examples:
+      orbctl version
+      orbctl version -o json
+    """
     output = globals_of(context).output
     facts = {
         "version": __version__,

@@ -14,7 +14,7 @@ from core.domain.configuration.refusals import Refusal
 from core.errors import BadInput, OrbweaverError, Refused
 from ops.cli.context import perform
 from ops.cli.exits import Exit
-from ops.cli.global_options import Format, globals_of
+from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, age, counted, moment, pairs, show_table, show_value
 from ops.cli.session import ClusterSession
 from workflows.engine.client.client import Client
@@ -72,7 +72,13 @@ def list_(
     ] = None,
     queue: Queue = "default",
 ) -> None:
-    """List executions, the newest first."""
+    """List executions, the newest first.
+
+    Examples:
+      orbctl workflow list
+      orbctl workflow list --type Reclaim --status Running
+      orbctl workflow list --status Paused -o wide
+    """
     wanted = Filter(workflow_type, _statuses(status or []), _attributes(attribute or []))
     output = globals_of(context).output
 
@@ -81,11 +87,11 @@ def list_(
         heads = await visibility.newest_first(wanted)
         if output.is_plain:
             show_value({"executions": [_head_document(head) for head in heads]}, output)
-        elif output is Format.NAME:
+        elif output.is_name:
             print("\n".join(head.workflow_id for head in heads))
         else:
             rows = [_row(head, session.now_ms()) for head in heads]
-            show_table(_COLUMNS, rows, wide=output is Format.WIDE)
+            show_table(_COLUMNS, rows, output)
         for error in visibility.left_out:
             print(f"left out: {error}", file=sys.stderr)
         return Exit.OK
@@ -97,7 +103,11 @@ def list_(
 def describe(
     context: typer.Context, workflow_id: Id, run: Run = "", queue: Queue = "default"
 ) -> None:
-    """Show where an execution stands and what it waits for."""
+    """Show where an execution stands and what it waits for.
+
+    Examples:
+      orbctl workflow describe reclaim
+    """
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
@@ -115,7 +125,12 @@ def describe(
 def history(
     context: typer.Context, workflow_id: Id, run: Run = "", queue: Queue = "default"
 ) -> None:
-    """Show the timeline of one run; of an archived one by its run id."""
+    """Show the timeline of one run; of an archived one by its run id.
+
+    Examples:
+      orbctl workflow history reclaim
+      orbctl workflow history reclaim -o json
+    """
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
@@ -123,8 +138,7 @@ def history(
         if output.is_plain:
             show_value({"runId": head.run_id, **json.decode(to_json(events))}, output)
         else:
-            wide = output is Format.WIDE
-            show_table(_EVENT_COLUMNS, timeline(events, wide=wide), wide=wide)
+            show_table(_EVENT_COLUMNS, timeline(events, wide=output.is_wide), output)
         return Exit.OK
 
     perform(context, action)
@@ -138,7 +152,11 @@ def start(
     arguments: Arguments = None,
     queue: Queue = "default",
 ) -> None:
-    """Begin an execution of a type that workers have; the id must not belong to an open one."""
+    """Begin an execution of a type that workers have; the id must not belong to an open one.
+
+    Examples:
+      orbctl workflow start RetirePool retire/lan '"lan"'
+    """
     values = [_value(text) for text in arguments or []]
 
     async def action(session: ClusterSession) -> Exit:
@@ -162,7 +180,11 @@ def signal(
     arguments: Arguments = None,
     queue: Queue = "default",
 ) -> None:
-    """Send a signal to an open execution."""
+    """Send a signal to an open execution.
+
+    Examples:
+      orbctl workflow signal reclaim scan-now
+    """
     values = [_value(text) for text in arguments or []]
     _change(context, queue, lambda client: client.signal(workflow_id, name, *values), "signalled")
 
@@ -175,7 +197,11 @@ def query(
     arguments: Arguments = None,
     queue: Queue = "default",
 ) -> None:
-    """Ask the code of an execution; a worker must be there."""
+    """Ask the code of an execution; a worker must be there.
+
+    Examples:
+      orbctl workflow query reclaim status
+    """
     values = [_value(text) for text in arguments or []]
     _ask(context, queue, lambda client: client.query(workflow_id, name, *values))
 
@@ -191,7 +217,11 @@ def update(
     ] = "",
     queue: Queue = "default",
 ) -> None:
-    """Ask the code to change something, and print the result; a worker must be there."""
+    """Ask the code to change something, and print the result; a worker must be there.
+
+    Examples:
+      orbctl workflow update reclaim pause true --update-id 1
+    """
     values = [_value(text) for text in arguments or []]
     _ask(
         context,
@@ -204,7 +234,11 @@ def update(
 def cancel(
     context: typer.Context, workflow_id: Id, reason: Reason = "", queue: Queue = "default"
 ) -> None:
-    """Ask an execution to end in an orderly way."""
+    """Ask an execution to end in an orderly way.
+
+    Examples:
+      orbctl workflow cancel reclaim --reason maintenance
+    """
     _change(context, queue, lambda client: client.cancel(workflow_id, reason), "asked to end")
 
 
@@ -212,7 +246,11 @@ def cancel(
 def terminate(
     context: typer.Context, workflow_id: Id, reason: Reason = "", queue: Queue = "default"
 ) -> None:
-    """End an execution without asking its code."""
+    """End an execution without asking its code.
+
+    Examples:
+      orbctl workflow terminate reclaim --reason 'it does not end'
+    """
     _change(context, queue, lambda client: client.terminate(workflow_id, reason), "terminated")
 
 
@@ -220,7 +258,11 @@ def terminate(
 def retry(
     context: typer.Context, workflow_id: Id, reason: Reason = "", queue: Queue = "default"
 ) -> None:
-    """Let a paused execution go on; the attempts of its activities begin again."""
+    """Let a paused execution go on; the attempts of its activities begin again.
+
+    Examples:
+      orbctl workflow retry reclaim --reason 'etcd is back'
+    """
     _change(context, queue, lambda client: client.retry(workflow_id, reason), "goes on")
 
 
@@ -233,7 +275,11 @@ def reset(
     reason: Reason = "",
     queue: Queue = "default",
 ) -> None:
-    """Go on in a new run from an earlier point of the history."""
+    """Go on in a new run from an earlier point of the history.
+
+    Examples:
+      orbctl workflow reset reclaim --event 12
+    """
     _change(
         context,
         queue,

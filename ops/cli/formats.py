@@ -1,0 +1,77 @@
+"""Output formats: what ``-o`` accepts.
+
+See docs/reference/orbctl.md. ``jsonpath`` and ``custom-columns`` take a template after an equals
+sign, as with kubectl.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from core.errors import BadInput
+
+
+class Format(StrEnum):
+    """The kind of an output."""
+
+    TABLE = "table"
+    WIDE = "wide"
+    JSON = "json"
+    YAML = "yaml"
+    NAME = "name"
+    CSV = "csv"
+    JSONPATH = "jsonpath"
+    CUSTOM_COLUMNS = "custom-columns"
+
+
+WITH_TEMPLATE: Final = (Format.JSONPATH, Format.CUSTOM_COLUMNS)
+
+
+class Output(NamedTuple):
+    """An output format with its template."""
+
+    format: Format
+    template: str = ""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is made from the whole value, and not from a table."""
+        return self.format in (Format.JSON, Format.YAML, *WITH_TEMPLATE)
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether a table has all its columns."""
+        return self.format in (Format.WIDE, Format.CSV)
+
+    @property
+    def is_name(self) -> bool:
+        """Whether only names are printed."""
+        return self.format is Format.NAME
+
+
+TABLE: Final = Output(Format.TABLE)
+
+
+def parse_output(text: str) -> Output:
+    """What was given with ``-o``. Raises BadInput."""
+    name, _, template = text.removeprefix("=").partition("=")
+    formats = [one.value for one in Format]
+    if name not in formats:
+        raise BadInput(
+            f"{name[:64]!r} is not an output format",
+            subject="--output",
+            remedy=f"use one of {', '.join(formats)}",
+        )
+    found = Output(Format(name), template)
+    if (found.format in WITH_TEMPLATE) != bool(template):
+        example = "jsonpath='{.metadata.name}' or custom-columns=NAME:.metadata.name"
+        what = "needs a template" if not template else "takes no template"
+        raise BadInput(f"-o {name} {what}", subject="--output", remedy=f"such as {example}")
+    return found
+
+
+def complete_output(incomplete: str) -> list[str]:
+    """Formats, for the completion of a shell."""
+    formats = [f"{one}=" if one in WITH_TEMPLATE else one.value for one in Format]
+    return [one for one in formats if one.startswith(incomplete)]

@@ -1,0 +1,61 @@
+"""Files that a command reads: what ``-f`` names, folders included.
+
+Light, since a run through kubectl reads the files too, before it knows any command.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from core.errors import BadInput
+
+STANDARD_INPUT: Final = "-"
+SUFFIXES: Final = (".yaml", ".yml", ".json")
+"""Files of a folder that are read, as with kubectl."""
+
+Recursive = Annotated[
+    bool, typer.Option("-R", "--recursive", help="read the folders of -f with all below them")
+]
+
+
+def read_texts(paths: Sequence[str], *, recursive: bool = False) -> Iterator[tuple[str, str]]:
+    """Path and text of each file, in order; "-" is standard input. Raises BadInput."""
+    for path in input_files(paths, recursive=recursive):
+        yield path, read_text(path)
+
+
+def input_files(paths: Sequence[str], *, recursive: bool = False) -> Iterator[str]:
+    """The files that these paths name; a folder names its manifests. Raises BadInput."""
+    for text in paths:
+        path = text.removeprefix("=")  # -f=FILE
+        if path == STANDARD_INPUT or not Path(path).is_dir():
+            yield path
+            continue
+        folder = Path(path)
+        found = sorted(
+            str(one)
+            for one in (folder.rglob("*") if recursive else folder.iterdir())
+            if one.suffix in SUFFIXES and one.is_file()
+        )
+        if not found:
+            raise BadInput(
+                f"no manifest in {path}",
+                subject=path,
+                remedy=f"files of {', '.join(SUFFIXES)} are read; -R reads folders below too",
+            )
+        yield from found
+
+
+def read_text(path: str) -> str:
+    """The text of a file; "-" for standard input. Raises BadInput."""
+    try:
+        return sys.stdin.read() if path == STANDARD_INPUT else Path(path).read_text("utf-8")
+    except OSError as error:
+        raise BadInput(f"cannot read {path}: {error.strerror}", subject=path) from None
+    except UnicodeDecodeError:
+        raise BadInput(f"cannot read {path}: it is not UTF-8 text", subject=path) from None

@@ -1,0 +1,142 @@
+"""JSONPath templates as kubectl has them: ``{.items[*].metadata.name}``, ``{range ...}{end}``.
+
+Fields, indexes, slices, wildcards, recursive descent and comparisons in filters are supported; what
+a path does not find is left out. Pure. Source: Kubernetes' documentation, "JSONPath Support".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from core.errors import BadInput
+
+_BLOCK: Final = re.compile(r"\{((?:[^{}'\"]|'[^']*'|\"[^\"]*\")*)\}")
+_STEP: Final = re.compile(
+    r"""\.\.(?P<deep>[\w-]+)
+    | \.?\[(?:
+        (?P<index>-?\d+)
+        | (?P<start>-?\d*):(?P<stop>-?\d*)
+        | (?P<any>\*)
+        | (?P<quote>['"])(?P<key>.*?)(?P=quote)
+        | \?\(\s*@(?P<path>[^=!<>]+?)\s*(?P<operator>==|!=)\s*(?P<value>"[^"]*"|'[^']*'|[^)]+?)\s*\)
+      )\]
+    | \.(?P<field>\*|(?:\\.|[^.\[\]\\])+)""",
+    re.VERBOSE,
+)
+_LITERAL: Final = re.compile(r"\s*(?:'([^']*)'|\"([^\"]*)\")\s*\Z")
+_RANGE: Final = re.compile(r"\s*range\s+(.+?)\s*\Z", re.DOTALL)
+
+
+def find(path: str, value: object) -> list[Any]:
+    """All values at a path, such as ``.metadata.labels``. Raises BadInput."""
+    text = path.strip().removeprefix("{").removesuffix("}").strip()
+    text = text.removeprefix("$").removeprefix("@")
+    if text and not text.startswith((".", "[")):
+        text = f".{text}"
+    found = [value]
+    position = 0
+    while position < len(text) and text[position:] != ".":
+        step = _STEP.match(text, position)
+        if step is None:
+            raise _unreadable(path, position)
+        found = [below for one in found for below in _below(one, step)]
+        position = step.end()
+    return found
+
+
+def render(template: str, value: object) -> str:
+    """The text of a template. Raises BadInput."""
+    parts: list[tuple[str, str]] = []
+    position = 0
+    for block in _BLOCK.finditer(template):
+        parts += [("text", template[position : block.start()]), ("block", block[1])]
+        position = block.end()
+    parts.append(("text", template[position:]))
+    if any(kind == "text" and set(text) & set("{}") for kind, text in parts):
+        raise _unreadable(template, position)
+    return "".join(_rendered(parts, value, template))
+
+
+def text_of(value: object) -> str:
+    """A value in a line of text: JSON, but for texts."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _rendered(parts: Sequence[tuple[str, str]], value: object, template: str) -> Iterator[str]:
+    index = 0
+    while index < len(parts):
+        kind, text = parts[index]
+        index += 1
+        if kind == "text":
+            yield text
+        elif literal := _LITERAL.match(text):
+            yield (literal[1] or literal[2] or "").encode().decode("unicode_escape")
+        elif ranged := _RANGE.match(text):
+            end = _end_of_range(parts, index, template)
+            for one in find(ranged[1], value):
+                yield from _rendered(parts[index:end], one, template)
+            index = end + 1
+        else:
+            yield " ".join(text_of(one) for one in find(text, value))
+
+
+def _end_of_range(parts: Sequence[tuple[str, str]], start: int, template: str) -> int:
+    depth = 1
+    for index in range(start, len(parts)):
+        kind, text = parts[index]
+        if kind == "block":
+            depth += bool(_RANGE.match(text)) - (text.strip() == "end")
+            if depth == 0:
+                return index
+    raise BadInput(f"{template[:200]!r}: a range without its {{end}}", subject="jsonpath")
+
+
+def _below(value: object, step: re.Match[str]) -> Iterator[object]:
+    """What one step finds in a value."""
+    field = step["field"]
+    if step["deep"]:
+        yield from _deep(value, step["deep"])
+    elif step["any"] or field == "*":
+        yield from _children(value)
+    elif field or step["key"] is not None:
+        name = step["key"] if field is None else re.sub(r"\\(.)", r"\1", field)
+        if isinstance(value, Mapping) and name in value:
+            yield value[name]
+    elif not isinstance(value, Sequence) or isinstance(value, str):
+        return
+    elif step["index"]:
+        yield from value[int(step["index"]) :][:1]
+    elif step["operator"]:
+        wanted = step["value"].strip("'\"")
+        for one in value:
+            texts = [text_of(each) for each in find(step["path"], one)]
+            if (wanted in texts) == (step["operator"] == "=="):
+                yield one
+    else:
+        start, stop = (int(step[name]) if step[name] else None for name in ("start", "stop"))
+        yield from value[start:stop]
+
+
+def _children(value: object) -> Iterator[object]:
+    if isinstance(value, Mapping):
+        yield from value.values()
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        yield from value
+
+
+def _deep(value: object, name: str) -> Iterator[object]:
+    if isinstance(value, Mapping) and name in value:
+        yield value[name]
+    for child in _children(value):
+        yield from _deep(child, name)
+
+
+def _unreadable(path: str, position: int) -> BadInput:
+    return BadInput(
+        f"{path[:200]!r} is not a JSONPath (position {position})",
+        subject="jsonpath",
+        remedy="write it as {.metadata.name} or {.items[*].metadata.name}",
+    )

@@ -1,0 +1,40 @@
+"""``kubectl_complete-orb``: completions for ``kubectl orb``, which kubectl asks for.
+
+kubectl calls it with the words after ``kubectl orb`` and reads one completion a line, then a line
+with a directive. Source: Kubernetes' documentation, "Extend kubectl with plugins".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shlex
+import sys
+from typing import Final
+
+from ops.cli.commands.completion import COMPLETE_VARIABLE
+from ops.cli.global_options import ProcessContext
+from ops.cli.main import run
+
+NO_FILES: Final = ":4"
+"""The shell completes no file names instead."""
+
+FILES: Final = ":0"
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    words = ["orbctl", *sys.argv[1:]]
+    os.environ[COMPLETE_VARIABLE] = "complete_bash"
+    os.environ["COMP_WORDS"] = shlex.join(words)
+    os.environ["COMP_CWORD"] = str(len(words) - 1)
+    found = io.StringIO()
+    with contextlib.redirect_stdout(found):
+        run([], ProcessContext())
+    completions = found.getvalue().rstrip("\n")
+    print(f"{completions}\n{NO_FILES}" if completions else FILES)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""Names of objects for the completion of a shell: read from etcd, within a second, or none."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any, Final
+
+import typer
+
+from core.domain.evolution import Ledger
+from core.errors import OrbweaverError
+from core.eventstore.etcd import EtcdStore
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get
+from core.eventstore.state import read_configuration
+from ops.cli.command_group import INHERITED
+from ops.cli.kinds import KINDS, RECORD_KINDS, ObjectKind
+from ops.settings import ClusterSettings, cluster_settings
+
+COMPLETION_S_MAX: Final = 1.0
+"""A shell waits this long for names; then it gets none."""
+
+NAMES_MAX: Final = 2_000
+
+
+def complete_kind(incomplete: str) -> list[str]:
+    """Words for a kind."""
+    return [word for word in KINDS if word.startswith(incomplete)]
+
+
+def complete_objects(context: typer.Context, incomplete: str) -> list[str]:
+    """Completions of ``KIND NAME...`` and ``KIND/NAME...``."""
+    typed = context.params.get("resources") or ()
+    kind, slash, start = incomplete.rpartition("/")
+    if slash:
+        return [f"{kind}/{name}" for name in _names(context, kind) if name.startswith(start)]
+    if not typed:
+        *before, last = incomplete.split(",")
+        return [",".join((*before, word)) for word in complete_kind(last)]
+    return [name for name in _names(context, typed[0]) if name.startswith(incomplete)]
+
+
+def complete_names(context: typer.Context, incomplete: str) -> list[str]:
+    """Completions of the names that follow the argument ``kind``."""
+    names = _names(context, context.params.get("kind") or "")
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def _names(context: typer.Context, word: str) -> list[str]:
+    """The names of a kind's objects; none when etcd does not answer in time."""
+    kind = KINDS.get(word.lower())
+    if kind is None:
+        return []
+    parent: dict[str, Any] = context.find_root().params
+    options = {
+        name: text
+        for name, text in {**parent, **context.meta.get(INHERITED, {})}.items()
+        if isinstance(text, str)
+    }
+    namespace = context.params.get("namespace") or "default"
+    try:
+        settings = cluster_settings(os.environ, options)
+        return asyncio.run(asyncio.wait_for(_read(settings, kind, namespace), COMPLETION_S_MAX))
+    except (OrbweaverError, OSError, TimeoutError):
+        return []
+
+
+async def _read(settings: ClusterSettings, kind: ObjectKind, namespace: str) -> list[str]:
+    store, keys = EtcdStore(settings.etcd), Keys(settings.cluster)
+    try:
+        if kind in (ObjectKind.ENDPOINT, ObjectKind.POD):
+            start = keys.prefix("endpoint", namespace)
+            get = Get(*keys.room("endpoint", namespace), limit=NAMES_MAX, keys_only=True)
+            found = (await store.read([get])).ranges[0].kvs
+            return [kv.key.removeprefix(start).decode() for kv in found]
+        ledger = Ledger()
+        await read_configuration(store, keys, ledger)
+        return sorted(_names_in(ledger, kind, namespace))[:NAMES_MAX]
+    finally:
+        await store.close()
+
+
+def _names_in(ledger: Ledger, kind: ObjectKind, namespace: str) -> list[str]:
+    match kind:
+        case ObjectKind.POOL:
+            return list(ledger.pools)
+        case ObjectKind.SUBNET:
+            return list(ledger.subnets)
+        case ObjectKind.RESERVATION:
+            return list(ledger.reservations)
+        case ObjectKind.QUARANTINE | ObjectKind.ADDRESS:
+            return list(ledger.quarantine)
+        case _:
+            wanted = RECORD_KINDS.get(kind)
+            return [
+                one.name
+                for one in ledger.records.values()
+                if one.kind == wanted and one.namespace in ("", namespace)
+            ]

@@ -1,0 +1,123 @@
+"""Selectors on a command line, as kubectl reads them: ``-l``, ``--field-selector``, ``--sort-by``.
+
+All three look at the manifests of objects. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from core.domain.patterns.labels import (
+    DOES_NOT_EXIST,
+    EXISTS,
+    IN,
+    NOT_IN,
+    LabelSelector,
+    Requirement,
+    matches,
+    problems,
+)
+from core.errors import BadInput
+from ops.cli.jsonpath import find, text_of
+from ops.cli.output import ObjectListing
+
+_SET: Final = re.compile(r"\s*([^\s=!,()]+)\s+(in|notin)\s*\(([^()]*)\)\s*\Z")
+_EQUAL: Final = re.compile(r"\s*([^\s=!,()]+)\s*(==|=|!=)\s*([^\s=!,()]*)\s*\Z")
+_EXISTS: Final = re.compile(r"\s*(!?)\s*([^\s=!,()]+)\s*\Z")
+_FIELD: Final = re.compile(r"\s*([^=!]+?)\s*(==|=|!=)\s*(.*?)\s*\Z")
+
+
+class FieldRequirement(NamedTuple):
+    """The value at ``path`` is ``value``, or with ``negated`` is not."""
+
+    path: str
+    value: str
+    negated: bool
+
+
+class Selectors(NamedTuple):
+    """Which objects of a listing are shown, and in which order. ``sort_by`` "": as they are."""
+
+    labels: LabelSelector = LabelSelector()
+    fields: tuple[FieldRequirement, ...] = ()
+    sort_by: str = ""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether a listing stays as it is."""
+        return self.labels.is_empty() and not self.fields and not self.sort_by
+
+    def apply(self, listing: ObjectListing) -> ObjectListing:
+        """The listing with the objects that are selected, sorted. Raises BadInput."""
+        chosen = [index for index, one in enumerate(listing.manifests) if self._selects(one)]
+        if self.sort_by:
+            chosen.sort(key=lambda index: _sort_key(self.sort_by, listing.manifests[index]))
+        return listing._replace(
+            rows=[listing.rows[index] for index in chosen],
+            names=[listing.names[index] for index in chosen],
+            manifests=[listing.manifests[index] for index in chosen],
+        )
+
+    def _selects(self, manifest: Mapping[str, Any]) -> bool:
+        labels = manifest.get("metadata", {}).get("labels") or {}
+        return matches(self.labels, labels) and all(
+            (one.value in map(text_of, find(one.path, manifest) or [""])) != one.negated
+            for one in self.fields
+        )
+
+
+def read_selectors(labels: str, fields: str, sort_by: str) -> Selectors:
+    """What the options say; "" for none. Raises BadInput."""
+    return Selectors(_label_selector(labels), _field_selector(fields), sort_by)
+
+
+def _label_selector(text: str) -> LabelSelector:
+    """``app=web,tier!=db,env in (a,b),!canary``. Raises BadInput."""
+    parts = re.split(r",(?![^()]*\))", text) if text.strip() else []
+    selector = LabelSelector(match_expressions=tuple(_requirement(part) for part in parts))
+    for problem in problems(selector, "selector"):
+        raise BadInput(f"-l {text[:200]}: {problem.message}", subject="--selector")
+    return selector
+
+
+def _requirement(text: str) -> Requirement:
+    if found := _SET.match(text):
+        values = tuple(value.strip() for value in found[3].split(","))
+        return Requirement(found[1], IN if found[2] == "in" else NOT_IN, values)
+    if found := _EQUAL.match(text):
+        return Requirement(found[1], NOT_IN if found[2] == "!=" else IN, (found[3],))
+    if found := _EXISTS.match(text):
+        return Requirement(found[2], DOES_NOT_EXIST if found[1] else EXISTS)
+    raise BadInput(
+        f"-l: {text[:64]!r} is not a label selector",
+        subject="--selector",
+        remedy="write app=web, app!=web, 'app in (web,db)', app or !app",
+    )
+
+
+def _field_selector(text: str) -> tuple[FieldRequirement, ...]:
+    """``spec.ipVersion=4,metadata.name!=blue``. Raises BadInput."""
+    found = []
+    for part in text.split(",") if text.strip() else ():
+        read = _FIELD.match(part)
+        if read is None:
+            raise BadInput(
+                f"--field-selector: {part[:64]!r} is not a field selector",
+                subject="--field-selector",
+                remedy="write spec.ipVersion=4 or metadata.name!=blue",
+            )
+        found.append(FieldRequirement(read[1], read[3], read[2] == "!="))
+    return tuple(found)
+
+
+def _sort_key(path: str, manifest: object) -> tuple[int, float, str]:
+    """Objects without the field first, then numbers, then texts."""
+    values = find(path, manifest)
+    if not values:
+        return 0, 0.0, ""
+    value = values[0]
+    if isinstance(value, int | float):
+        return 1, float(value), ""
+    return 2, 0.0, text_of(value)
