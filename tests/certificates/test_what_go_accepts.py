@@ -18,8 +18,7 @@ from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from tests.support.authorities import PlainAuthority
 from tests.workflows.external.fake_provider import FakeProvider
-from workflows.jobs.provider.client import ProviderClient
-from workflows.jobs.provider.wire import ProviderReleaseRequest
+from workflows.jobs.provider.client import ProviderClient, ProviderReleaseRequest
 
 FREE = ProviderReleaseRequest("web", "shop", "node-a", "10.6.0.0/16", "10.6.0.9")
 

@@ -28,7 +28,7 @@ from tests.provider.town import ProviderHarness, eventually
 from tests.support.kubernetes import MERGE, ApiServer
 from tests.workflows.external.fake_provider import FakeProvider
 from tests.workflows.external.fake_provider import mac_of as chosen_mac
-from workflows.jobs.provider.wire import ALLOCATE, RELEASE
+from workflows.jobs.provider.client import ALLOCATE, RELEASE
 
 AUTO = {"master": ["uplink"], "vlanMode": "auto"}
 MACS = {"uplink": "0c:00:00:00:00:01", "bond7": "0c:00:00:00:00:07"}

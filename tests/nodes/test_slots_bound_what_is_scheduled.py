@@ -13,7 +13,7 @@ from tests.nodes.cluster import DEVICES, KubernetesCluster
 from tests.nodes.rights import with_a_provider
 from tests.nodes.workloads import SHOP, asking, deployment, pod, pool, with_slots
 from tests.workflows.external.fake_provider import mac_of
-from workflows.jobs.provider.wire import ALLOCATE, RELEASE
+from workflows.jobs.provider.client import ALLOCATE, RELEASE
 
 pytestmark = [
     pytest.mark.etcd,

@@ -20,7 +20,7 @@ from tests.agent.node import running
 from tests.provider.town import ProviderHarness, eventually
 from tests.workflows.external.fake_provider import Fault
 from workflows.engine.client.client import Client
-from workflows.jobs.provider.wire import ALLOCATE, RELEASE
+from workflows.jobs.provider.client import ALLOCATE, RELEASE
 from workflows.jobs.reclaim.releases import Releases
 from workflows.jobs.writers import ShardWriters
 

@@ -10,7 +10,7 @@ from core.domain.facts import PodReference
 from core.errors import WrongInput
 from tests.provider.town import PARENT, ProviderHarness, eventually
 from tests.workflows.external.fake_provider import Fault, mac_of
-from workflows.jobs.provider.wire import ALLOCATE, RELEASE
+from workflows.jobs.provider.client import ALLOCATE, RELEASE
 
 pytestmark = pytest.mark.etcd
 

@@ -26,7 +26,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
             "workflows/engine/worker/shard.py": "guarded, and awaited when the term drains",
             "workflows/engine/worker/term.py": "the term awaits its parts",
             "workflows/engine/worker/worker.py": "the worker awaits it when it is closed",
-            "workflows/jobs/provider/provider_dispatcher.py": "awaited when the dispatcher ends",
+            "workflows/jobs/provider/binding_dispatcher.py": "awaited when the dispatcher ends",
             "workflows/jobs/autopools/application_dispatcher.py": "awaited by its own round",
             "workflows/jobs/reclaim/change_listener.py": "a TaskGroup raises what ends a member",
             "workflows/testing/environment.py": "awaited by the same function; tests only",

@@ -23,17 +23,19 @@ from core.audit.claim_cause import cause_of
 from core.domain.autopools.settings import AutoPoolSettings
 from core.domain.reclaim.deadlines import ReclaimDeadline
 from core.domain.reclaim.settings import ReclaimSettings
-from core.errors import ExecutionNotFound, LogCorrupt, StoreUnavailable
+from core.errors import ExecutionNotFound, LogCorrupt
 from core.eventstore.faults import Faults
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.retry_policies import waiting_for_store
 from core.process.concurrency import until_all
+from core.process.retry import Backoff, until_done
 from core.process.supervision import RESTARTS_MAX, Supervisor, TaskSpec
 from core.process.teardown import Teardown
 from core.projections.configuration_view import ConfigurationView
 from workflows.api.definitions import Registry
 from workflows.engine.client.client import Client
+from workflows.engine.client.start_transactions import USE_EXISTING
 from workflows.engine.store.kinds import OPEN_HEADS
 from workflows.engine.telemetry import Telemetry
 from workflows.engine.worker.worker import Worker, WorkerOptions
@@ -44,10 +46,10 @@ from workflows.jobs.autopools.application import AutoPools
 from workflows.jobs.autopools.application_dispatcher import ApplicationDispatcher
 from workflows.jobs.autopools.applications import ApplicationsSource, RecordedApplications
 from workflows.jobs.autopools.pool_activities import AutoPoolActivities, PoolPlanner
-from workflows.jobs.provider.activities import ExternalActivities
+from workflows.jobs.provider.activities import ProviderActivities
 from workflows.jobs.provider.binding import ExternalBinding
+from workflows.jobs.provider.binding_dispatcher import BindingDispatcher
 from workflows.jobs.provider.client import ProviderClient
-from workflows.jobs.provider.provider_dispatcher import ProviderDispatcher as BindingDispatcher
 from workflows.jobs.quarantine.activities import QuarantineActivities
 from workflows.jobs.quarantine.notices import quarantine_notices
 from workflows.jobs.quarantine.probe import ProbeQuarantine
@@ -60,7 +62,7 @@ from workflows.jobs.reclaim.records import StandalonePodFacts
 from workflows.jobs.reclaim.releases import ReclaimContext, Releases
 from workflows.jobs.reclaim.scan import ORDERS, SCAN_NOW, WORKFLOW_ID, ReclaimScan, orders_of
 from workflows.jobs.reclaim.scan_activities import ReclaimActivities
-from workflows.jobs.required_executions import IF_GONE
+from workflows.jobs.required_executions import RequiredExecution, ensure_execution
 from workflows.jobs.retirement.activities import RetirementActivities
 from workflows.jobs.retirement.notices import retirement_notices
 from workflows.jobs.retirement.pool import PoolRetirement
@@ -69,6 +71,10 @@ from workflows.jobs.writers import ShardWriters
 
 NOTICES: Final = (retirement_notices, quarantine_notices)
 """What the leader's ``ExecutionKeeper`` asks which executions there must be."""
+
+VIEW_PAUSE_S: Final = 0.2
+VIEW_PAUSE_S_MAX: Final = 5.0
+"""Seconds between two tries to load the configuration when etcd is away; doubled up to the max."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -136,10 +142,10 @@ class JobHost:
         pools = AutoPoolActivities(place, self.writers)
         self._dispatcher = ApplicationDispatcher(place, self._client)
         self._bindings = BindingDispatcher(store, keys, self._client, self._view.faults)
-        self._external: ExternalActivities | None = None
+        self._external: ProviderActivities | None = None
         if provider is not None:
             asking = ProviderClient(provider)
-            self._external = ExternalActivities(
+            self._external = ProviderActivities(
                 store, keys, self.writers, asking, cool_down_s=cool_down_s
             )
         bound = ([ExternalBinding], self._external.all) if self._external else ([], ())
@@ -206,13 +212,11 @@ class JobHost:
         await opened.close()
 
     async def _begin_viewing(self) -> None:
-        """However long etcd takes to be there."""
-        while not self._is_viewing.is_set():
-            try:
-                await waiting_for_store()(self._view.start)
-                self._is_viewing.set()
-            except StoreUnavailable as error:
-                _log.warning("waiting for etcd: %s", error)
+        """Start the view, however long etcd takes."""
+        if not self._is_viewing.is_set():
+            backoff = Backoff(VIEW_PAUSE_S, VIEW_PAUSE_S_MAX)
+            await until_done(self._view.start, "the start of the configuration view", backoff)
+            self._is_viewing.set()
 
     async def lead(self) -> None:
         """What only one replica does, until cancelled. Raises what no retry helps."""
@@ -239,7 +243,9 @@ class JobHost:
     async def _begin(self) -> None:
         """See that the executions are there; one that cannot be read keeps no other from it."""
         if self._archive is not None:
-            await self._contained(self._client.start(ArchiveLog, id=ARCHIVE_ID, options=IF_GONE))
+            await self._contained(
+                self._client.start(ArchiveLog, id=ARCHIVE_ID, options=USE_EXISTING)
+            )
         await self._contained(self._begin_reclaiming())
 
     async def _contained(self, work: Awaitable[object]) -> None:
@@ -267,7 +273,8 @@ class JobHost:
 
     async def _scan_now(self) -> None:
         orders = orders_of(self._settings)
-        await self._client.signal_with_start(ReclaimScan, orders, id=WORKFLOW_ID, signal=SCAN_NOW)
+        scan = RequiredExecution(ReclaimScan, WORKFLOW_ID, (orders,), SCAN_NOW)
+        await ensure_execution(self._client, scan)
 
 
 class _WatchedWorker(Worker):

@@ -1,9 +1,9 @@
-"""Required executions: starts those that do not run, and signals them when something changed.
+"""Required executions: starts those that do not run, and signals them when their subject changed.
 
-What there must be is a pure function of the projection. The leader runs this: whenever the
-projection moves, an execution whose news has changed is signalled, and begun if it is not there;
-now and then those without news are begun again if somebody has ended them by hand.
-It never decides what an execution does with the news.
+Which executions are required is a pure function of the projection. The leader runs the
+``ExecutionKeeper``: when the projection moves, it signals every execution whose ``version`` has
+changed, and starts it if it is not open. From time to time it starts the others again, which a
+person may have ended.
 """
 
 from __future__ import annotations
@@ -21,132 +21,141 @@ from core.eventstore.kv import KeyValueStore
 from core.projections.fold import Projection
 from core.projections.projector import Projector
 from workflows.engine.client.client import Client
-from workflows.engine.client.start_transactions import StartOptions
+from workflows.engine.client.start_transactions import USE_EXISTING
 from workflows.engine.store.kinds import OPEN_HEADS
 from workflows.model.errors import LimitExceeded
-from workflows.model.policies import IdConflictPolicy
 
-NOTICE_PERIOD_S: Final = 0.2
-"""Between two looks at a projection that moves all the time."""
+PERIOD_S: Final = 0.2
+"""Seconds between two passes over a projection that moves all the time."""
 
-AGAIN_S: Final = 600.0
-"""After so long all executions are looked for, whether there is news or not."""
-
-IF_GONE: Final = StartOptions(conflict=IdConflictPolicy.USE_EXISTING)
+RESTART_PERIOD_S: Final = 600.0
+"""Seconds after which unchanged executions are started again if they are not open."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class RequiredExecution(NamedTuple):
-    """An execution that must be there. Its signal has no arguments; ``news`` decides when.
+    """An execution that must run. Its signal has no arguments and is sent when ``version`` changes.
 
-    ``begins`` False: another execution begins it as its child; it is only told, if it is there.
+    ``starts`` False: another execution starts it as its child; it is only signalled.
     """
 
     workflow: type[Any]
     workflow_id: str
     arguments: tuple[object, ...]
     signal: str
-    news: object = None
-    begins: bool = True
+    version: object = None
+    starts: bool = True
 
 
-Notices = Callable[[Projection], Iterable[RequiredExecution]]
+RequiredExecutions = Callable[[Projection], Iterable[RequiredExecution]]
+
+
+async def ensure_execution(client: Client, required: RequiredExecution) -> None:
+    """Signal an execution, and start it if it is not open; a child is only signalled.
+
+    Raises LogCorrupt and LimitExceeded of this execution alone, StoreUnavailable, OutcomeUnknown.
+    """
+    if required.starts:
+        await client.signal_with_start(
+            required.workflow,
+            *required.arguments,
+            id=required.workflow_id,
+            signal=required.signal,
+        )
+        return
+    with suppress(ExecutionNotFound):  # a child that starts later reads its subject itself
+        await client.signal(required.workflow_id, required.signal)
 
 
 class ExecutionKeeper:
-    """Tells what one projector sees. ``told``: notices that were given so far."""
+    """Ensures what ``sources`` require of one projection. ``signalled``: since the start."""
 
     def __init__(
         self,
         store: KeyValueStore,
         keys: Keys,
         projector: Projector,
-        sources: Sequence[Notices],
+        sources: Sequence[RequiredExecutions],
         name: str,
         *,
-        period_s: float = NOTICE_PERIOD_S,
-        again_s: float = AGAIN_S,
+        period_s: float = PERIOD_S,
+        restart_period_s: float = RESTART_PERIOD_S,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.told = 0
+        self.signalled = 0
         self._store = store
         self._keys = keys
         self._projector = projector
         self._sources = sources
         self._name = name
         self._period_s = period_s
-        self._again_s = again_s
+        self._restart_period_s = restart_period_s
         self._monotonic = monotonic
-        self._known: dict[str, object] = {}
-        self._sought: set[str] = set()
+        self._versions: dict[str, object] = {}
+        self._to_restart: set[str] = set()
 
     async def run(self) -> None:
-        """Tell until cancelled. Raises what no retry helps."""
+        """Ensure executions until cancelled. Raises errors that are not retried."""
         await self._projector.wait_for(lambda: self._projector.ready)
-        self._known.clear()
+        self._versions.clear()
         async with Client(self._store, self._keys, name=self._name) as client:
-            again_at = self._monotonic() + self._again_s
+            restart_at = self._monotonic() + self._restart_period_s
             while True:
-                seen = self._projector.projection.position
-                is_all_told = await self._tell(client)
-                wait_s = again_at - self._monotonic() if is_all_told else self._period_s
-                await self._until_news(seen, max(wait_s, self._period_s))
-                if self._monotonic() >= again_at:
-                    self._sought.update(self._known)
-                    again_at = self._monotonic() + self._again_s
+                position = self._projector.projection.position
+                is_complete = await self._ensure_all(client)
+                wait_s = restart_at - self._monotonic() if is_complete else self._period_s
+                await self._until_moved(position, max(wait_s, self._period_s))
+                if self._monotonic() >= restart_at:
+                    self._to_restart.update(self._versions)
+                    restart_at = self._monotonic() + self._restart_period_s
 
-    async def _tell(self, client: Client) -> bool:
-        """Tell all news; whether everybody could be told."""
+    async def _ensure_all(self, client: Client) -> bool:
+        """Ensure all executions; False if one of them has to be tried again."""
         projection = self._projector.projection
-        notices = [notice for source in self._sources for notice in source(projection)]
-        is_all_told = True
-        ids = {notice.workflow_id for notice in notices}
-        self._known = {key: news for key, news in self._known.items() if key in ids}
-        self._sought &= ids
-        for notice in notices:
+        required = [execution for source in self._sources for execution in source(projection)]
+        is_complete = True
+        ids = {execution.workflow_id for execution in required}
+        self._versions = {
+            workflow_id: version
+            for workflow_id, version in self._versions.items()
+            if workflow_id in ids
+        }
+        self._to_restart &= ids
+        for execution in required:
             try:
-                await self._give(client, notice)
-            except LogCorrupt as error:  # of this execution alone; the next round tries again
-                is_all_told = False
+                await self._ensure(client, execution)
+            except LogCorrupt as error:  # of this execution alone; the next pass tries it again
+                is_complete = False
                 key = error.subject.removeprefix(self._keys.root.decode())
                 self._projector.faults.report(OPEN_HEADS.name, key, error)
-            except LimitExceeded as error:  # its inbox is full of news that it has not taken yet
-                _log.warning("%s was not told: %s", notice.workflow_id, error)
-                self._known[notice.workflow_id] = notice.news
+            except LimitExceeded as error:  # its inbox is full of the same signals
+                _log.warning("workflow %s was not signalled: %s", execution.workflow_id, error)
+                self._versions[execution.workflow_id] = execution.version
             except OrbweaverError as error:
                 if not error.retryable:
                     raise
-                _log.warning("%s was not told, it will be again: %s", notice.workflow_id, error)
+                _log.warning("workflow %s is signalled later: %s", execution.workflow_id, error)
                 return False
-        return is_all_told
+        return is_complete
 
-    async def _give(self, client: Client, notice: RequiredExecution) -> None:
-        workflow_id, news = notice.workflow_id, notice.news
-        if workflow_id not in self._known or self._known[workflow_id] != news:
-            await self._tell_one(client, notice)
-            self.told += 1
-        elif workflow_id in self._sought and notice.begins:
-            await client.start(notice.workflow, *notice.arguments, id=workflow_id, options=IF_GONE)
-        self._known[workflow_id] = news
-        self._sought.discard(workflow_id)
-
-    @staticmethod
-    async def _tell_one(client: Client, notice: RequiredExecution) -> None:
-        workflow_id = notice.workflow_id
-        if notice.begins:
-            await client.signal_with_start(
-                notice.workflow, *notice.arguments, id=workflow_id, signal=notice.signal
+    async def _ensure(self, client: Client, execution: RequiredExecution) -> None:
+        workflow_id, version = execution.workflow_id, execution.version
+        if workflow_id not in self._versions or self._versions[workflow_id] != version:
+            await ensure_execution(client, execution)
+            self.signalled += 1
+        elif workflow_id in self._to_restart and execution.starts:
+            await client.start(
+                execution.workflow, *execution.arguments, id=workflow_id, options=USE_EXISTING
             )
-            return
-        with suppress(ExecutionNotFound):  # a child that begins later sees by itself what is so
-            await client.signal(workflow_id, notice.signal)
+        self._versions[workflow_id] = version
+        self._to_restart.discard(workflow_id)
 
-    async def _until_news(self, seen: int, wait_s: float) -> None:
-        """Until the projection has moved, and a little longer; at most ``wait_s``."""
+    async def _until_moved(self, position: int, wait_s: float) -> None:
+        """Wait until the projection has moved and ``period_s`` more; at most ``wait_s``."""
 
         def has_moved() -> bool:
-            return self._projector.projection.position != seen
+            return self._projector.projection.position != position
 
         try:
             async with asyncio.timeout(wait_s):

@@ -15,7 +15,7 @@ from typing import Final
 from core.configuration.configurator import Applied, Configurator
 from core.domain.configuration.commands import Command
 from core.domain.events import Cause
-from core.errors import Refused, WriterFenced
+from core.errors import LostRace, Refused, WriterFenced
 from core.eventstore.keys import Keys, controller_writer
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.writer import Writer
@@ -42,8 +42,8 @@ class ShardWriters:
     async def apply(self, command: Command) -> Applied:
         """Decide and commit a command, signed with the present execution.
 
-        Raises StoreUnavailable, OutcomeUnknown, LostRace, WriterFenced: another attempt may help;
-        ApplicationError of type ``REFUSED``: none will.
+        Raises StoreUnavailable, OutcomeUnknown, LostRace, which are retryable, and ApplicationError
+        of type ``REFUSED``, which is not.
         """
         try:
             async with self.borrowed() as (writer, cause):
@@ -53,9 +53,9 @@ class ShardWriters:
 
     @asynccontextmanager
     async def borrowed(self) -> AsyncIterator[tuple[Writer, Cause]]:
-        """The writer of the present execution, and what its events are signed with.
+        """The writer of the present execution, and the cause of its events.
 
-        WriterFenced that leaves the block makes the next attempt open the writer anew.
+        Raises LostRace in place of WriterFenced: the next attempt opens the writer again.
         """
         info = activity.info()
         shard = shard_of(info.workflow_id)
@@ -67,9 +67,11 @@ class ShardWriters:
         )
         try:
             yield await self._of(shard), cause
-        except WriterFenced:
+        except WriterFenced as error:
             await self._forget(shard)
-            raise
+            raise LostRace(
+                f"another worker writes for shard {shard}", subject=info.workflow_id
+            ) from error
 
     async def close(self) -> None:
         """Give all of them back."""

@@ -289,7 +289,7 @@ async def test_a_worker_without_the_workflow_type_leaves_its_executions_to_other
     with pytest.raises(CallRejected, match="workflow type 'Basket' is not registered"):
         await handle.query("count")
     assert await engine.run(Chain, ["a"], id=BESIDE) == ["A"]
-    assert "it has Chain" in fault.why
+    assert "which has Chain" in fault.why
     head = await engine.head("one")
     assert (head.status, head.signals) == (ExecutionStatus.RUNNING, 1)
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from workflows.jobs.provider.wire import ALLOCATE, RELEASE, TIMEOUT_HEADER
+from workflows.jobs.provider.client import ALLOCATE, RELEASE, TIMEOUT_HEADER
 
 
 class Fault(Enum):

@@ -12,10 +12,9 @@ from core.eventstore.memory import MemoryStore
 from tests.support.nodes import NodeHarness, check_everything, pod, pool
 from tests.workflows.external.fake_provider import FakeProvider
 from workflows.api.definitions import Registry
-from workflows.jobs.provider.activities import ExternalActivities
+from workflows.jobs.provider.activities import ProviderActivities, ProviderRelease
 from workflows.jobs.provider.binding import GIVE_BACK, ExternalBinding
 from workflows.jobs.provider.client import ProviderClient
-from workflows.jobs.provider.values import ProviderRelease
 from workflows.jobs.writers import ShardWriters
 from workflows.testing import TimeSkippingHandle, WorkflowEnvironment
 
@@ -34,7 +33,7 @@ class BindingHarness:
             ProviderSettings(provider.url, REQUEST_S), now_s=lambda: self.env.now_ms / 1000
         )
         self.writers = ShardWriters(node.store, node.keys)
-        acts = ExternalActivities(node.store, node.keys, self.writers, self.client, cool_down_s=0)
+        acts = ProviderActivities(node.store, node.keys, self.writers, self.client, cool_down_s=0)
         self.env = WorkflowEnvironment(Registry([ExternalBinding], acts.all), replays=replays)
 
     async def claim(self, *interfaces: str, name: str = "web") -> Endpoint:

@@ -11,7 +11,7 @@ from core.errors import ExecutionFailed
 from tests.support.nodes import pod
 from tests.workflows.external.fake_provider import FakeProvider, Fault
 from tests.workflows.external.stage import PARENTS, BindingHarness, town
-from workflows.jobs.provider.wire import ALLOCATE, RELEASE
+from workflows.jobs.provider.client import ALLOCATE, RELEASE
 from workflows.model.policies import ExecutionStatus
 
 

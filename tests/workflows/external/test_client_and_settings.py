@@ -12,9 +12,9 @@ from core.allocation.provider_settings import ProviderSettings, provider_setting
 from core.domain.provider.provider_nics import NicFacts, parents_of
 from core.errors import BadInput, DeadlineExceeded, ProviderError, ProviderRefused
 from tests.workflows.external.fake_provider import FakeProvider, Fault
-from workflows.jobs.provider.client import ProviderClient
-from workflows.jobs.provider.wire import (
+from workflows.jobs.provider.client import (
     ProviderAllocateRequest,
+    ProviderClient,
     ProviderReleaseRequest,
     RequestedAddress,
 )

@@ -89,7 +89,7 @@ async def node() -> AsyncIterator[NodeHarness]:
 async def test_a_watch_that_breaks_off_begins_again_and_each_time_a_scan_is_asked_for(
     node: NodeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(change_listener, "AWAY_PAUSE_S", 0.001)
+    monkeypatch.setattr(change_listener, "WATCH_PAUSE_S", 0.001)
     source = ScriptedChanges(node, breaks=3, news=["web-0"])
     harness = ListenerHarness(node, source, ReclaimSettings())
     work = asyncio.ensure_future(harness.listener.run())

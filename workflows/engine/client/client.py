@@ -217,6 +217,32 @@ class Client:
                 if not error.run_id:
                     raise
 
+    async def start_or_signal(
+        self,
+        workflow: str | type[Any],
+        *args: object,
+        id: str,  # noqa: A002 - Temporal's word
+        signal: str,
+        signal_args: Sequence[object] = (),
+        options: StartOptions = StartOptions(),
+    ) -> None:
+        """Start an execution, or signal it if it is open already.
+
+        Raises AlreadyStarted by the reuse policy, LimitExceeded, StoreUnavailable, OutcomeUnknown.
+        """
+        message = self._signal(signal, signal_args, "")
+        while True:
+            try:
+                await self.start(workflow, *args, id=id, options=options)
+            except AlreadyStarted as error:
+                if not error.run_id:
+                    raise
+            else:
+                return
+            opened = await self._find_open(id)
+            if opened is not None and await self._try_signal(opened, message):
+                return
+
     # ------------------------------------------------------------------------------ messages
 
     async def signal(

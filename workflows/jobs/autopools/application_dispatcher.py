@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from typing import Final, NamedTuple
@@ -28,17 +28,21 @@ from core.eventstore.kinds import key_text
 from core.eventstore.kv import Get, KeyChange
 from core.eventstore.retry_policies import waiting_for_store
 from core.process.concurrency import until_all
+from core.process.retry import Backoff, until_done
 from core.projections.configuration_view import ConfigurationSnapshot
 from workflows.engine.client.client import Client
 from workflows.engine.store.faults import OF_ONE_EXECUTION
 from workflows.jobs.autopools.application import WAKE, AutoPools, workflow_id
 from workflows.jobs.autopools.pool_activities import PoolPlanner
+from workflows.jobs.required_executions import RequiredExecution, ensure_execution
 
 GAP_S: Final = 0.05
 """Between two sweeps: what changes together is looked at together."""
 
-AWAY_PAUSE_S: Final = 0.5
-"""Before a part that failed begins anew."""
+RETRY_PAUSE_S: Final = 0.5
+"""Before a part that failed is started again."""
+
+WHAT: Final = "the watch for automatic pools"
 
 RANGES_MAX: Final = 512
 """Pools whose releases are watched; executions about others wait for ``LOOK_AGAIN_S``."""
@@ -91,7 +95,7 @@ class ApplicationDispatcher:
             self._follow_hints,
             self._follow_releases,
         )
-        await until_all(*(_lasting(part) for part in parts))
+        await until_all(*(until_done(part, WHAT, Backoff(RETRY_PAUSE_S)) for part in parts))
 
     # ------------------------------------------------------------------------ what is heard of
 
@@ -153,7 +157,9 @@ class ApplicationDispatcher:
                 if wanted != ranges:
                     ranges = wanted
                     await _stop(watch)
-                    watch = asyncio.create_task(_lasting(partial(self._watch, ranges)))
+                    watch = asyncio.create_task(
+                        until_done(partial(self._watch, ranges), WHAT, Backoff(RETRY_PAUSE_S))
+                    )
                 await self._waits_changed.wait()
                 self._waits_changed.clear()
         finally:
@@ -226,9 +232,8 @@ class ApplicationDispatcher:
     async def _wake(self, key: ApplicationKey) -> None:
         """One execution that takes no signal must not keep the others asleep."""
         try:
-            await waiting_for_store()(
-                self._client.signal_with_start, AutoPools, key, id=workflow_id(key), signal=WAKE
-            )
+            required = RequiredExecution(AutoPools, workflow_id(key), (key,), WAKE)
+            await waiting_for_store()(ensure_execution, self._client, required)
         except OF_ONE_EXECUTION as error:
             _log.error("the automatic pools of %s are not looked at: %s", key, error)
 
@@ -316,19 +321,6 @@ def _stamp(snapshot: ConfigurationSnapshot, topics: tuple[str, ...]) -> tuple[in
 def _chunks(keys: list[ApplicationKey]) -> Iterator[list[ApplicationKey]]:
     for start in range(0, len(keys), TOGETHER_MAX):
         yield keys[start : start + TOGETHER_MAX]
-
-
-async def _lasting(part: Callable[[], Awaitable[None]]) -> None:
-    """Do it until cancelled, anew after what a retry helps."""
-    while True:
-        try:
-            await part()
-            return
-        except OrbweaverError as error:
-            if not error.retryable:
-                raise  # all that is written here are signals, and one too many is harmless
-            _log.warning("watching for automatic pools begins anew: %s", error)
-        await asyncio.sleep(AWAY_PAUSE_S)
 
 
 async def _stop(task: asyncio.Task[None] | None) -> None:

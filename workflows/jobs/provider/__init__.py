@@ -1,14 +1,13 @@
-"""Addresses that a network provider has to bind: its API, and the workflow that keeps promises.
+"""Addresses that a network provider binds: its API, and the workflow that binds and releases them.
 
-    wire.py                 requests to the provider and its responses
-    client.py               the HTTP client: deadlines, what a failure means
-    values.py               arguments and results of the workflow's activities
-    activities.py           one call each, and one entry in the books each
-    binding.py              the workflow: allocate after our claim, release before our release
-    provider_dispatcher.py  starts an execution for each binding that an agent requests
+    client.py              the provider's HTTP API and its client
+    activities.py          requests to the provider, and records in endpoints and claims
+    binding.py             the workflow: bind after the claim, release before the claim is released
+    binding_dispatcher.py  starts an execution for each binding that an agent requests
 
 See docs/reference/http-api.md, "Network provider".
 
-Agents speak to nobody here: they write a binding (core/allocation/bindings.py) and follow it.
-Nothing stays bound without a claim, and no claim stays without a bind or its release under way.
+Agents do not use this package: they write a binding (core/allocation/bindings.py) and follow it.
+No address stays bound without a claim, and no claim stays while its address is not bound, unless
+its release is under way.
 """

@@ -1,13 +1,12 @@
-"""The activities of external binding: calls of the provider, and entries in our books.
+"""The activities of a provider binding: requests to the provider, and the endpoints and claims.
 
-Each may be made twice and changes nothing the second time: the provider's calls name addresses, the
-entries name claims by their revision.
+All are idempotent: requests name addresses, and claims are named by their revision.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from core.allocation.bindings import BindingRequest, Bindings
 from core.allocation.claim_releases import end_claims
@@ -15,22 +14,45 @@ from core.allocation.cooldown import COOL_DOWN_S, CoolDown
 from core.allocation.endpoint_writer import EndpointWriter
 from core.allocation.provider_choices import ProviderChoice, record_choices
 from core.allocation.releaser import Releaser
+from core.domain.events import ReleaseReason
 from core.domain.provider.provider_nics import ProviderAddress
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
 from workflows.api import activity
-from workflows.jobs.provider.client import ProviderClient
-from workflows.jobs.provider.values import ProviderBinding, ProviderRelease
-from workflows.jobs.provider.wire import (
+from workflows.jobs.provider.client import (
     ProviderAllocateRequest,
+    ProviderClient,
     ProviderReleaseRequest,
     RequestedAddress,
 )
 from workflows.jobs.writers import ShardWriters
 
 
-class ExternalActivities:
-    """One controller's."""
+class ProviderRelease(NamedTuple):
+    """The addresses to release, and why."""
+
+    order: BindingRequest
+    reason: ReleaseReason
+    evidence: str
+
+
+class ProviderBinding(NamedTuple):
+    """One bound address; "" and 0: the provider chose no MAC address or VLAN."""
+
+    address: str
+    mac: str = ""
+    vlan: int = 0
+
+
+class ProviderResult(NamedTuple):
+    """``bound``: the bound addresses, empty after a release; ``why``: the reason of a release."""
+
+    bound: tuple[ProviderBinding, ...]
+    why: str = ""
+
+
+class ProviderActivities:
+    """The activities of one controller."""
 
     def __init__(
         self,
@@ -50,8 +72,8 @@ class ExternalActivities:
 
     @property
     def all(self) -> tuple[Callable[..., Any], ...]:
-        """What a registry needs."""
-        return self.allocate, self.release, self.record, self.tell, self.end
+        """For the registry of a worker."""
+        return self.allocate, self.release, self.record, self.report_failure, self.end
 
     async def close(self) -> None:
         """Close the connections to the provider."""
@@ -59,74 +81,81 @@ class ExternalActivities:
 
     @activity.defn(name="allocate-ips")
     async def allocate(self, order: BindingRequest) -> list[ProviderBinding]:
-        """Bind all addresses of an order, or fail."""
-        asked = tuple(
-            RequestedAddress(one.address, one.subnet, one.parent_mac) for one in order.addresses
+        """Bind all addresses of a request, or fail. Raises as ``ProviderClient.allocate``."""
+        addresses = tuple(
+            RequestedAddress(address.address, address.subnet, address.parent_mac)
+            for address in order.addresses
         )
-        request = ProviderAllocateRequest(order.pod, order.namespace, order.node, asked, order.uid)
-        found = await self._provider.allocate(request, deadline_s=order.deadline_ms / 1000)
-        return [ProviderBinding(one.ip_address, one.mac_address, one.vlan_id) for one in found]
+        request = ProviderAllocateRequest(
+            order.pod, order.namespace, order.node, addresses, order.uid
+        )
+        bound = await self._provider.allocate(request, deadline_s=order.deadline_ms / 1000)
+        return [
+            ProviderBinding(address.ip_address, address.mac_address, address.vlan_id)
+            for address in bound
+        ]
 
     @activity.defn(name="release-ip")
-    async def release(self, order: BindingRequest, one: ProviderAddress) -> None:
-        """Return when the address is not bound any more.
+    async def release(self, order: BindingRequest, bound: ProviderAddress) -> None:
+        """Release one address at the provider.
 
-        The provider knows nothing of claims: an address that another claim has by now is that
-        claim's to bind, and is left alone. Raises ProviderError, StoreUnavailable.
+        An address that has another claim by now belongs to that claim and is left alone. Raises
+        ProviderError, StoreUnavailable.
         """
-        found = (await self._store.read([Get(self._keys.ip_of(one.address))])).ranges[0].kvs
-        if found and (one.address, found[0].mod_revision) not in order.claims:
+        get = Get(self._keys.ip_of(bound.address))
+        claim = (await self._store.read([get])).ranges[0].kvs
+        if claim and (bound.address, claim[0].mod_revision) not in order.claims:
             return
         request = ProviderReleaseRequest(
             order.pod,
             order.namespace,
             order.node,
-            one.subnet,
-            one.address,
+            bound.subnet,
+            bound.address,
             order.uid,
-            one.parent_mac,
+            bound.parent_mac,
         )
         await self._provider.release(request)
 
     @activity.defn(name="record-bound")
     async def record(self, order: BindingRequest, bound: list[ProviderBinding]) -> bool:
-        """Put what the provider chose into the endpoint; False: its claims have ended."""
-        choices = {one.address: ProviderChoice(one.mac, one.vlan) for one in bound}
+        """Record MAC addresses and VLANs in the endpoint; False: its claims have ended."""
+        choices = {address.address: ProviderChoice(address.mac, address.vlan) for address in bound}
         async with self._writers.borrowed() as (writer, cause):
             endpoints = EndpointWriter(self._store, self._keys, writer, self._cooldown)
             recorded = await record_choices(endpoints, order.key, order.claims, choices, cause)
         if recorded:
-            await self._settle(order, "bound", "")
+            await self._write_state(order, "bound", "")
         return recorded
 
     @activity.defn(name="tell-failure")
-    async def tell(self, order: BindingRequest, why: str) -> None:
-        """Let whoever waits hear that it will not be bound; it is not taken back yet."""
-        await self._settle(order, "failed", why)
+    async def report_failure(self, order: BindingRequest, why: str) -> None:
+        """Report to the agent that the addresses are not bound; they are not released yet."""
+        await self._write_state(order, "failed", why)
 
     @activity.defn(name="release-claims")
     async def end(self, back: ProviderRelease) -> tuple[str, ...]:
-        """End our claims; those that have ended are left alone."""
+        """Release the claims; those that have ended are left alone."""
         order = back.order
         async with self._writers.borrowed() as (writer, cause):
             releaser = Releaser(self._store, self._keys, writer, self._cooldown)
             done = await end_claims(
                 releaser, order.key, order.claims, back.reason, back.evidence, cause
             )
-        while (found := await self._bindings.find(order.key)).binding is not None:
-            if found.binding.order.uid != order.uid:
+        while (stored := await self._bindings.find(order.key)).binding is not None:
+            if stored.binding.order.uid != order.uid:
                 break
-            if await self._bindings.remove(order.key, found):
+            if await self._bindings.remove(order.key, stored):
                 break
         return done.addresses
 
-    async def _settle(
+    async def _write_state(
         self, order: BindingRequest, state: Literal["bound", "failed"], why: str
     ) -> None:
-        """Answer the agent, unless it asks for more by now, or wants it back."""
-        while (found := await self._bindings.find(order.key)).binding is not None:
-            binding = found.binding
+        """Write the state for the agent, unless it has requested more or a release by now."""
+        while (stored := await self._bindings.find(order.key)).binding is not None:
+            binding = stored.binding
             if binding.state != "asked" or not order.covers(binding.order):
                 return
-            if await self._bindings.write(found, binding._replace(state=state, why=why)):
+            if await self._bindings.write(stored, binding._replace(state=state, why=why)):
                 return

@@ -1,12 +1,13 @@
-"""External binding as a durable workflow: the provider knows an address exactly as long as we do.
+"""The workflow of a provider binding: an address is bound at the provider while it is claimed.
 
-Binding: our claim is there; the provider is asked; what it chose goes into the books. If it does
-not work in time, or the claim has ended meanwhile, everything is taken back. Giving back: the
-provider lets go of every address, then our claims end. While the provider is away the claims stay,
-so nobody else gets the addresses; after the last attempt the execution is paused for a human.
+Binding: the addresses are claimed; the provider binds them; MAC addresses and VLANs are recorded in
+the endpoint. If that fails or takes too long, or the claims have ended meanwhile, everything is
+released. Releasing: the provider releases every address, then the claims are released. While the
+provider fails the claims stay, so that no other Pod gets the addresses; after the last attempt the
+execution is paused.
 
-One execution at a time has a Pod's id, so that binding and giving back never overlap: a Pod that is
-given back while it is being bound is given back by the same run.
+A Pod has one execution at a time, so binding and releasing do not overlap: a release that is
+requested during the binding is done by the same run.
 """
 
 from __future__ import annotations
@@ -15,22 +16,28 @@ from typing import Final
 
 from core.allocation.bindings import BindingRequest
 from workflows.api import workflow
-from workflows.jobs.provider.activities import ExternalActivities
-from workflows.jobs.provider.values import ProviderBinding, ProviderRelease, ProviderResult
+from workflows.jobs.provider.activities import (
+    ProviderActivities,
+    ProviderBinding,
+    ProviderRelease,
+    ProviderResult,
+)
 from workflows.model.errors import ApplicationError
 
 GIVE_BACK: Final = "give_back"
-"""Signal: take everything back."""
+"""Signal: release everything."""
 
 CALL_S_MAX: Final = 110.0
-"""One call with all around it; a request itself is bounded by the settings, below 100 s."""
+"""Seconds of one attempt; the request itself has the timeout of the settings, below 100 s."""
 
-BOOK_S_MAX: Final = 30.0
+RECORD_S_MAX: Final = 30.0
+"""Seconds of one attempt to write to etcd."""
+
 AFTERMATH_S: Final = 100.0
-"""How long a request without an answer may still be worked on: no request is allowed more."""
+"""Seconds that the provider may still process a request that had no response."""
 
 RELEASE_ATTEMPTS_MAX: Final = 16
-"""Some three quarters of an hour; then a human has to look."""
+"""About 45 minutes; then the execution is paused."""
 
 RELEASING: Final = workflow.ActivityOptions(
     start_to_close_s=CALL_S_MAX,
@@ -40,80 +47,84 @@ RELEASING: Final = workflow.ActivityOptions(
         pause_when_exhausted=True,
     ),
 )
-BOOKING: Final = workflow.ActivityOptions(
-    start_to_close_s=BOOK_S_MAX, retry=workflow.RetryPolicy(maximum_interval_s=30)
+RECORDING: Final = workflow.ActivityOptions(
+    start_to_close_s=RECORD_S_MAX, retry=workflow.RetryPolicy(maximum_interval_s=30)
 )
-DEFINITE: Final = ("ProviderRefused", "DeadlineExceeded")
-"""Failures that need no second try: the provider said no, or there is no time left to ask."""
+NOT_RETRIED: Final = ("ProviderRefused", "DeadlineExceeded")
+"""Failures that are not retried: the provider rejected the request, or no time is left."""
 
 
-@workflow.defn()
+@workflow.defn(name="ExternalBinding")
 class ExternalBinding:
-    """Binds an order, unless it is told to give back."""
+    """Binds the addresses of a request until it gets the signal to release them."""
 
     def __init__(self) -> None:
-        self._back: ProviderRelease | None = None
+        self._release: ProviderRelease | None = None
         self._doing = "binding"
 
     @workflow.signal
-    def give_back(self, back: ProviderRelease) -> None:
-        """The first one counts; it may be sent again."""
-        self._back = self._back or back
+    def give_back(self, release: ProviderRelease) -> None:
+        """Release everything. Only the first signal counts."""
+        self._release = self._release or release
 
     @workflow.query
     def doing(self) -> str:
-        """Binding or giving back."""
+        """``binding`` or ``giving back``."""
         return self._doing
 
     @workflow.run
     async def run(self, order: BindingRequest) -> ProviderResult:
-        """What was bound. Fails if it could not be, once everything is taken back."""
+        """The bound addresses. Fails, after everything is released, if they cannot be bound."""
         why = ""
-        if self._back is None:
+        if self._release is None:
             bound, why = await self._bind(order)
-            if not why and self._back is None:
+            if not why and self._release is None:
                 return ProviderResult(tuple(bound))
         self._doing = "giving back"
-        await self._release(self._back or ProviderRelease(order, "unbound", why))
+        await self._release_all(self._release or ProviderRelease(order, "unbound", why))
         if why:
             raise ApplicationError(why, type="NotBound", non_retryable=True)
         return ProviderResult((), "given back")
 
     async def _bind(self, order: BindingRequest) -> tuple[list[ProviderBinding], str]:
-        """What was bound, and why it must not stay so; "" if it may."""
+        """The bound addresses, and why they must be released; "" if they need not."""
         left_s = order.deadline_ms / 1000 - workflow.now().timestamp()
         if left_s <= 0:
-            return [], await self._told(order, "the time to bind was over before it began")
+            return [], await self._report(order, "the deadline of the binding has passed")
         options = workflow.ActivityOptions(
             start_to_close_s=CALL_S_MAX,
             schedule_to_close_s=left_s,
-            retry=workflow.RetryPolicy(non_retryable=DEFINITE),
+            retry=workflow.RetryPolicy(non_retryable=NOT_RETRIED),
         )
         try:
             bound = await workflow.execute_activity(
-                ExternalActivities.allocate, order, options=options
+                ProviderActivities.allocate, order, options=options
             )
         except workflow.ActivityError as error:
-            why = await self._told(order, f"the provider did not bind: {error.__cause__ or error}")
+            why = await self._report(
+                order, f"the provider did not bind: {error.__cause__ or error}"
+            )
             refused = getattr(error.__cause__, "type", "") == "ProviderRefused"
             if not refused:
                 await workflow.sleep(AFTERMATH_S)
             return [], why
         recorded = await workflow.execute_activity(
-            ExternalActivities.record, order, bound, options=BOOKING
+            ProviderActivities.record, order, bound, options=RECORDING
         )
         if recorded:
             return bound, ""
-        return bound, "its claims ended while it was bound"
+        return bound, "the claims ended while the addresses were being bound"
 
-    async def _told(self, order: BindingRequest, why: str) -> str:
-        """Nobody shall wait until everything is taken back."""
-        await workflow.execute_activity(ExternalActivities.tell, order, why, options=BOOKING)
+    async def _report(self, order: BindingRequest, why: str) -> str:
+        """Report the failure to the agent before everything is released."""
+        await workflow.execute_activity(
+            ProviderActivities.report_failure, order, why, options=RECORDING
+        )
         return why
 
-    async def _release(self, back: ProviderRelease) -> None:
-        for one in back.order.addresses:
+    async def _release_all(self, release: ProviderRelease) -> None:
+        for address in release.order.addresses:
             await workflow.execute_activity(
-                ExternalActivities.release, back.order, one, options=RELEASING
+                ProviderActivities.release, release.order, address, options=RELEASING
             )
-        await workflow.execute_activity(ExternalActivities.end, back, options=BOOKING)
+        await workflow.execute_activity(ProviderActivities.end, release, options=RECORDING)

@@ -1,7 +1,8 @@
-"""The provider's HTTP client: one request at a time, bounded, and never repeated by itself.
+"""The HTTP API of a network provider, and its client. See docs/reference/http-api.md.
 
-A failure says whether the provider can have done something: ``ProviderRefused`` means that it said
-no, any other ``ProviderError`` that nobody knows. TLS is verified unless an operator forbids it.
+Requests have a timeout and are not retried here. ``ProviderRefused``: the provider rejected the
+request and did nothing; any other ``ProviderError``: the outcome is unknown. TLS certificates are
+verified unless the settings switch that off. Unknown fields of responses are ignored.
 """
 
 from __future__ import annotations
@@ -20,29 +21,68 @@ import msgspec
 from core.allocation.provider_settings import ProviderSettings
 from core.errors import DeadlineExceeded, ProviderError, ProviderRefused
 from core.process.tls import not_strict
-from workflows.jobs.provider.wire import (
-    ALLOCATE,
-    ANSWER_BYTES_MAX,
-    RELEASE,
-    TIMEOUT_HEADER,
-    BoundAddress,
-    ProviderAllocateRequest,
-    ProviderReleaseRequest,
-    read_answer,
-)
+
+ALLOCATE: Final = "/v1/apis/network.iaas.io/ipam/allocate-ips"
+RELEASE: Final = "/v1/apis/network.iaas.io/ipam/release-ip"
+TIMEOUT_HEADER: Final = "X-Request-Timeout-Ms"
+RESPONSE_BYTES_MAX: Final = 1 << 20
 
 BUDGET_S_MIN: Final = 48.0
-"""A caller whose deadline is nearer than this is not worth a call: it would leave an unknown."""
+"""Seconds that a caller must have left: a shorter call could end with an unknown outcome."""
 
-SAID_CHARS_MAX: Final = 200
-"""Of a refusal's text."""
+ERROR_CHARS_MAX: Final = 200
+"""Characters of an error response that a message quotes."""
 
 GONE: Final = frozenset({404, 410})
-"""Answers to a release that mean: nothing is bound there."""
+"""Status codes of a release that mean: the address is not bound."""
+
+
+class RequestedAddress(msgspec.Struct, frozen=True, rename="camel"):
+    """One address to bind."""
+
+    ip_address: str
+    subnet: str
+    parent_nic_mac: str
+
+
+class ProviderAllocateRequest(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """All addresses of one Pod, bound together."""
+
+    pod_name: str
+    pod_namespace: str
+    node_name: str
+    addresses: tuple[RequestedAddress, ...] = msgspec.field(name="iaasIPsAllocationRequest")
+    pod_uid: str = msgspec.field(name="podUID", default="")
+
+
+class BoundAddress(msgspec.Struct, frozen=True, rename="camel"):
+    """One bound address; "" and 0: the provider chose no MAC address or VLAN."""
+
+    ip_address: str
+    mac_address: str = ""
+    vlan_id: int = 0
+
+
+class ProviderAllocateResponse(msgspec.Struct, frozen=True, rename="camel"):
+    """The response to a ``ProviderAllocateRequest``."""
+
+    addresses: tuple[BoundAddress, ...] = msgspec.field(name="iaasIPsAllocationResponse")
+
+
+class ProviderReleaseRequest(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """One address to release."""
+
+    pod_name: str
+    pod_namespace: str
+    node_name: str
+    subnet: str
+    ip_address: str
+    pod_uid: str = msgspec.field(name="podUID", default="")
+    parent_nic_mac: str = ""
 
 
 class ProviderClient:
-    """Speaks to one provider. Make it inside the event loop; ``close`` it, or use it in a with."""
+    """The client of one provider. Create it inside the event loop, and close it."""
 
     def __init__(
         self, settings: ProviderSettings, *, now_s: Callable[[], float] = time.time
@@ -65,26 +105,26 @@ class ProviderClient:
     async def allocate(
         self, request: ProviderAllocateRequest, *, deadline_s: float
     ) -> tuple[BoundAddress, ...]:
-        """Bind all or fail; ``deadline_s`` is the caller's, in Unix seconds.
+        """Bind all addresses, or fail. ``deadline_s``: that of the caller, in Unix seconds.
 
         Raises DeadlineExceeded (no call was made), ProviderRefused, ProviderError.
         """
         left_s = deadline_s - self._now_s()
         if left_s < BUDGET_S_MIN:
             raise DeadlineExceeded(
-                f"parent budget insufficient: {left_s:.1f} s are left, a call takes up to "
+                f"parent budget insufficient: {left_s:.1f} s are left, a call may take "
                 f"{BUDGET_S_MIN:g} s",
                 subject=f"{request.pod_namespace}/{request.pod_name}",
-                remedy="the runtime tries again",
+                remedy="the container runtime retries the ADD",
             )
         timeout_s = min(left_s, self._settings.request_timeout_s)
-        _, data = await self._post(ALLOCATE, msgspec.json.encode(request), timeout_s)
-        return read_answer(data, request)
+        data = await self._post(ALLOCATE, msgspec.json.encode(request), timeout_s)
+        return read_response(data, request)
 
     async def release(self, request: ProviderReleaseRequest) -> None:
         """Return when nothing is bound to the address. Raises ProviderRefused, ProviderError."""
         body = msgspec.json.encode(request)
-        await self._post(RELEASE, body, self._settings.request_timeout_s, fine=GONE)
+        await self._post(RELEASE, body, self._settings.request_timeout_s, accepted=GONE)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -92,8 +132,8 @@ class ProviderClient:
             await self._session.close()
 
     async def _post(
-        self, path: str, body: bytes, timeout_s: float, *, fine: frozenset[int] = frozenset()
-    ) -> tuple[int, bytes]:
+        self, path: str, body: bytes, timeout_s: float, *, accepted: frozenset[int] = frozenset()
+    ) -> bytes:
         url = self._settings.server_url + path
         headers = {
             "Content-Type": "application/json",
@@ -104,24 +144,24 @@ class ProviderClient:
                 asyncio.timeout(timeout_s),
                 self._connected().post(
                     url, data=body, headers=headers, allow_redirects=False
-                ) as answer,
+                ) as response,
             ):
-                data = await _bounded(answer.content)
+                data = await _read_limited(response.content)
         except TimeoutError as error:
             raise ProviderError(
-                f"provider-interaction timeout: {url} did not answer within {timeout_s:g} s",
+                f"provider-interaction timeout: {url} did not respond within {timeout_s:g} s",
                 subject=url,
             ) from error
         except (aiohttp.ClientError, OSError) as error:
-            said = str(error) or type(error).__name__
-            raise ProviderError(f"{url}: {said}", subject=url) from error
-        _judge(answer.status, data, url, fine)
-        return answer.status, data
+            reason = str(error) or type(error).__name__
+            raise ProviderError(f"cannot reach {url}: {reason}", subject=url) from error
+        _check_status(response.status, data, url, accepted)
+        return data
 
     def _connected(self) -> aiohttp.ClientSession:
         if self._session is None:
-            limits = aiohttp.TCPConnector(ssl=self._tls())
-            self._session = aiohttp.ClientSession(connector=limits)
+            connector = aiohttp.TCPConnector(ssl=self._tls())
+            self._session = aiohttp.ClientSession(connector=connector)
         return self._session
 
     def _tls(self) -> ssl.SSLContext | bool:
@@ -130,19 +170,40 @@ class ProviderClient:
         return not_strict(ssl.create_default_context(cafile=self._settings.ca_file or None))
 
 
-async def _bounded(content: aiohttp.StreamReader) -> bytes:
+async def _read_limited(content: aiohttp.StreamReader) -> bytes:
     parts = bytearray()
     async for part in content.iter_chunked(1 << 16):
         parts += part
-        if len(parts) > ANSWER_BYTES_MAX:
-            raise ProviderError(f"the answer has more than {ANSWER_BYTES_MAX} bytes")
+        if len(parts) > RESPONSE_BYTES_MAX:
+            raise ProviderError(f"the response has more than {RESPONSE_BYTES_MAX} bytes")
     return bytes(parts)
 
 
-def _judge(status: int, data: bytes, url: str, fine: frozenset[int]) -> None:
-    """Any 2xx is a success; a client error is a no, everything else is unknown."""
-    if 200 <= status < 300 or status in fine:
+def _check_status(status: int, data: bytes, url: str, accepted: frozenset[int]) -> None:
+    """Raises ProviderRefused for a client error, ProviderError for everything but 2xx."""
+    if 200 <= status < 300 or status in accepted:
         return
-    said = data[:SAID_CHARS_MAX].decode(errors="replace")
+    text = data[:ERROR_CHARS_MAX].decode(errors="replace")
     kind = ProviderRefused if 400 <= status < 500 else ProviderError
-    raise kind(f"{url} answers {status}: {said}", subject=url, remedy="look at the provider's log")
+    raise kind(f"{url} responded {status}: {text}", subject=url, remedy="check the provider's log")
+
+
+_responses = msgspec.json.Decoder(ProviderAllocateResponse)
+
+
+def read_response(data: bytes, request: ProviderAllocateRequest) -> tuple[BoundAddress, ...]:
+    """The bound addresses, exactly those of the request. Raises ProviderError."""
+    try:
+        bound = _responses.decode(data).addresses
+    except msgspec.MsgspecError as error:
+        raise ProviderError(f"cannot read the provider's response: {error}") from error
+    requested = sorted(address.ip_address for address in request.addresses)
+    answered = sorted(address.ip_address for address in bound)
+    if answered != requested:
+        raise ProviderError(
+            f"the provider bound {', '.join(answered) or 'nothing'}, requested were "
+            f"{', '.join(requested)}",
+            subject=f"{request.pod_namespace}/{request.pod_name}",
+            remedy="check the provider's log",
+        )
+    return bound

@@ -1,9 +1,9 @@
-"""Hears what happens to Pods, and begins an execution for each whose addresses may be free.
+"""Follows changes of Pods, and starts an execution for each Pod whose addresses may be free.
 
-One controller listens, the one that leads. Nothing heard is ever evidence by being missing: what
-was not heard (nobody led, the watch broke, the queue was full) is found by the next scan, and one
-is asked for whenever listening begins. News without addresses behind it begins nothing, so that a
-Pod whose DEL arrived costs one read.
+Only the leader runs it. A change that is missed (there was no leader, the watch failed, the queue
+was full) is found by the next scan, and a scan is requested whenever the watch starts. A missing
+change is never evidence. A change without addresses starts nothing: a Pod whose DEL arrived costs
+one read.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from core.domain.evolution import RevisedClaim
 from core.domain.reclaim.deadlines import NoDeadline, ReclaimDeadline, ReclaimDeadlines, trace
 from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.settings import ReclaimSettings
-from core.errors import AlreadyStarted, ExecutionNotFound, OrbweaverError
+from core.errors import OrbweaverError
 from core.eventstore.state import read_endpoint
+from core.process.retry import Backoff
 from workflows.engine.client.client import Client
 from workflows.engine.client.start_transactions import StartOptions
 from workflows.jobs.reclaim.facts import PodChange, ScanRequest
@@ -27,16 +28,13 @@ from workflows.jobs.reclaim.pod import NEWS, ReclaimPod, workflow_id
 from workflows.jobs.reclaim.releases import ReclaimContext
 from workflows.model.errors import WorkflowError
 
-AWAY_PAUSE_S: Final = 0.5
-AWAY_PAUSE_S_MAX: Final = 60.0
-"""Before listening begins anew after it broke off: each time twice as long, since each time a scan
-is asked for, until something is heard."""
-
-BEGINS_MAX: Final = 3
-"""Attempts to tell an execution that closes and begins at the same time."""
+WATCH_PAUSE_S: Final = 0.5
+WATCH_PAUSE_S_MAX: Final = 60.0
+"""Before the watch starts again after a failure; doubled until a change is received, because each
+start requests a scan."""
 
 FAULTS: Final = (OrbweaverError, WorkflowError)
-"""Of the store, of the source, of an execution that takes no more signals."""
+"""Failures of the store, of the source, and of an execution that accepts no more signals."""
 
 FindCause = Callable[[RevisedClaim], Awaitable[Cause | None]]
 
@@ -44,7 +42,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class DeadlineCause(NamedTuple):
-    """What is behind a trace: the event that was heard, and one of the Pod's claims."""
+    """The cause of a deadline: the event of the change, and one of the Pod's claims."""
 
     trigger: str = ""
     traceparent: str = ""
@@ -52,7 +50,7 @@ class DeadlineCause(NamedTuple):
 
 
 class WorkflowStarter:
-    """Begins executions through a client of the jobs' queue.
+    """Starts executions of Pods.
 
     With ``find_cause`` an execution is linked to the CNI call that claimed the addresses.
     """
@@ -61,36 +59,35 @@ class WorkflowStarter:
         self, client: Client, settings: ReclaimSettings, find_cause: FindCause | None = None
     ) -> None:
         self._client = client
-        self._retry_s = max(settings.trace_interval_s, AWAY_PAUSE_S)
+        self._retry_s = max(settings.trace_interval_s, WATCH_PAUSE_S)
         self._find_cause = find_cause
 
-    async def begin(self, one: ReclaimDeadline, origin: DeadlineCause = DeadlineCause()) -> None:
-        """See that the Pod's execution is there and knows this. Raises what the client raises."""
+    async def begin(
+        self, deadline: ReclaimDeadline, origin: DeadlineCause = DeadlineCause()
+    ) -> None:
+        """Start the Pod's execution, or signal it. Raises as ``Client.start_or_signal``."""
         traceparent = origin.traceparent
         if self._find_cause is not None and origin.held is not None:
             cause = await self._find_cause(origin.held)
             traceparent = (cause.traceparent if cause is not None else "") or traceparent
         options = StartOptions(
-            search_attributes={"ReclaimReason": one.reason, "ReclaimNode": one.node},
+            search_attributes={"ReclaimReason": deadline.reason, "ReclaimNode": deadline.node},
             trigger=origin.trigger,
             traceparent=traceparent,
         )
-        name = workflow_id(one)
-        for attempt in range(1, BEGINS_MAX + 1):
-            try:
-                await self._client.start(ReclaimPod, one, self._retry_s, id=name, options=options)
-            except AlreadyStarted:
-                try:
-                    await self._client.signal(name, NEWS, one)
-                except ExecutionNotFound:
-                    if attempt == BEGINS_MAX:
-                        raise
-                    continue
-            return
+        await self._client.start_or_signal(
+            ReclaimPod,
+            deadline,
+            self._retry_s,
+            id=workflow_id(deadline),
+            signal=NEWS,
+            signal_args=[deadline],
+            options=options,
+        )
 
 
 class ObservedChange(NamedTuple):
-    """A change, and when it was heard: the first observation."""
+    """A change, and when it was received: the first observation."""
 
     change: PodChange
     seen: Moment
@@ -109,96 +106,95 @@ class ChangeListener:
         self._settings = means.settings
         self._begin = begin
         self._scan_now = scan_now
-        self._book = ReclaimDeadlines(means.settings.traces_max)
+        self._deadlines = ReclaimDeadlines(means.settings.traces_max)
         self.heard = 0
         self.begun = 0
         self.left = 0
         self.listening = False
-        self._pause_s = AWAY_PAUSE_S
+        self._backoff = Backoff(WATCH_PAUSE_S, WATCH_PAUSE_S_MAX)
 
     @property
     def waiting(self) -> int:
-        """Pods whose time has not come yet, as far as this listener has begun them."""
-        return len(self._book)
+        """Pods with a deadline that has not passed, as far as this listener has started them."""
+        return len(self._deadlines)
 
     async def run(self) -> NoReturn:
-        """Listen until cancelled. Raises what no retry helps."""
+        """Follow changes until cancelled. Raises errors that are not retried."""
         queue: asyncio.Queue[ObservedChange] = asyncio.Queue(max(self._settings.queue_max, 1))
         async with asyncio.TaskGroup() as group:
             for _ in range(max(self._settings.workers, 1)):
-                group.create_task(self._act(queue))
+                group.create_task(self._work(queue))
             while True:
-                await self._hear(queue)
+                await self._watch(queue)
 
-    async def _hear(self, queue: asyncio.Queue[ObservedChange]) -> None:
-        """Until the changes break off."""
-        await self._make_up()
+    async def _watch(self, queue: asyncio.Queue[ObservedChange]) -> None:
+        """Queue changes until the watch fails."""
+        await self._request_scan()
         try:
             self.listening = True
-            _log.info("listening to news of Pods")
+            _log.info("following changes of Pods")
             async for change in self._means.facts.changes():
-                self._pause_s = AWAY_PAUSE_S
+                self._backoff.reset()
                 if isinstance(change, ScanRequest):
-                    _log.info("a scan is asked for: %s", change.why)
-                    await self._make_up()
+                    _log.info("a scan is requested: %s", change.why)
+                    await self._request_scan()
                     continue
                 self.heard += 1
                 await self._queue(queue, ObservedChange(change, self._means.observer.moment()))
         except FAULTS as error:
-            _log.warning("news of Pods broke off, a scan makes up for it: %s", error)
+            _log.warning("the watch of Pods failed; a scan finds what it misses: %s", error)
         finally:
             self.listening = False
-        await asyncio.sleep(self._pause_s)
-        self._pause_s = min(2 * self._pause_s, AWAY_PAUSE_S_MAX)
+        await self._backoff.wait()
 
-    async def _make_up(self) -> None:
-        """Ask for a scan, for whatever nobody has heard. Without it the next one finds it."""
+    async def _request_scan(self) -> None:
+        """Request a scan for changes that were missed. If that fails the regular scan follows."""
         try:
             await self._scan_now()
         except FAULTS as error:
-            _log.warning("no scan could be asked for: %s", error)
+            _log.warning("cannot request a scan: %s", error)
 
-    async def _queue(self, queue: asyncio.Queue[ObservedChange], one: ObservedChange) -> None:
+    async def _queue(self, queue: asyncio.Queue[ObservedChange], observed: ObservedChange) -> None:
         try:
             async with asyncio.timeout(self._settings.queue_wait_s):
-                await queue.put(one)
+                await queue.put(observed)
         except TimeoutError:
-            self._leave(one, "the queue is full (SPIDERPOOL_GC_CHANNEL_BUFFER)")
+            self._leave(observed, "the queue is full (SPIDERPOOL_GC_CHANNEL_BUFFER)")
 
-    async def _act(self, queue: asyncio.Queue[ObservedChange]) -> NoReturn:
+    async def _work(self, queue: asyncio.Queue[ObservedChange]) -> NoReturn:
         while True:
-            one = await queue.get()
+            observed = await queue.get()
             try:
-                await self.take(one)
+                await self.take(observed)
             except FAULTS as error:
-                self._leave(one, str(error))
+                self._leave(observed, str(error))
 
-    async def take(self, one: ObservedChange) -> None:
-        """Begin what the news calls for. Raises StoreUnavailable, and what beginning raises."""
-        change, pod = one.change, one.change.pod
+    async def take(self, observed: ObservedChange) -> None:
+        """Start an execution if the change needs one. Raises ``FAULTS``."""
+        change, pod = observed.change, observed.change.pod
         key = pod.endpoint_key(self._settings)
         ledger = await read_endpoint(self._means.store, self._means.keys, key)
         endpoint = ledger.endpoints.get(key)
         if endpoint is None or endpoint.uid != pod.uid:
             return
         facts = await self._means.facts.facts(ledger, self._means.observer.moment())
-        found = trace(pod, facts, self._settings, one.seen, deleted=change.deleted)
-        if isinstance(found, NoDeadline):
+        deadline = trace(pod, facts, self._settings, observed.seen, deleted=change.deleted)
+        if isinstance(deadline, NoDeadline):
             return
-        self._forget_what_is_over()
-        if not self._book.put(found):
-            self._leave(one, "no trace has room (SPIDERPOOL_GC_MAX_PODENTRY_DB_CAP)")
+        self._forget_passed()
+        if not self._deadlines.put(deadline):
+            self._leave(observed, "too many Pods are tracked (SPIDERPOOL_GC_MAX_PODENTRY_DB_CAP)")
             return
         held = next(iter(ledger.claims.values()), None)
-        await self._begin(found, DeadlineCause(change.trigger, change.traceparent, held))
+        await self._begin(deadline, DeadlineCause(change.trigger, change.traceparent, held))
         self.begun += 1
 
-    def _forget_what_is_over(self) -> None:
-        if len(self._book) >= self._settings.traces_max:
-            for one in self._book.due(self._means.observer.now_s()):
-                self._book.forget(one.uid)
+    def _forget_passed(self) -> None:
+        if len(self._deadlines) >= self._settings.traces_max:
+            for deadline in self._deadlines.due(self._means.observer.now_s()):
+                self._deadlines.forget(deadline.uid)
 
-    def _leave(self, one: ObservedChange, why: str) -> None:
+    def _leave(self, observed: ObservedChange, why: str) -> None:
         self.left += 1
-        pod = one.change.pod
-        _log.warning("%s/%s is left to the scan: %s", pod.namespace, pod.name, why)
+        pod = observed.change.pod
+        _log.warning("Pod %s/%s is left to the scan: %s", pod.namespace, pod.name, why)

@@ -17,7 +17,7 @@ from core.domain.reclaim.reclaim_plan import KeptClaims, resolve
 from core.errors import NotReady, OrbweaverError
 from core.eventstore.state import read_endpoint
 from workflows.api import activity
-from workflows.jobs.reclaim.releases import ReclaimContext, can_be_retried
+from workflows.jobs.reclaim.releases import ReclaimContext
 
 NOTHING_LEFT = "nothing of it is left: its addresses were released"
 
@@ -56,7 +56,7 @@ class PodActivities:
         except OrbweaverError as error:
             self.failed += 1
             attempt = activity.info().attempt
-            if can_be_retried(error) and attempt < self._means.settings.tries_max:
+            if error.retryable and attempt < self._means.settings.tries_max:
                 raise
             _log.warning("reclaiming %s was left to the scan: %s", "/".join(one.endpoint), error)
             return PodResolution((), f"left to the scan after {attempt} tries: {error}")

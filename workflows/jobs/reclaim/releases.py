@@ -15,16 +15,11 @@ from core.allocation.observer import Observer
 from core.allocation.releaser import Released, Releaser
 from core.domain.reclaim.reclaim_plan import ReclaimStep
 from core.domain.reclaim.settings import ReclaimSettings
-from core.errors import OrbweaverError, WriterFenced
+from core.errors import OrbweaverError
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
 from workflows.jobs.reclaim.facts import ReclaimFactsSource
 from workflows.jobs.writers import ShardWriters
-
-
-def can_be_retried(error: OrbweaverError) -> bool:
-    """Whether another attempt may succeed; a fenced writer is opened anew by it."""
-    return error.retryable or isinstance(error, WriterFenced)
 
 
 class Releases:

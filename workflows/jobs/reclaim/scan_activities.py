@@ -21,7 +21,7 @@ from core.eventstore.collector import collector_paused
 from core.eventstore.state import read_ledger
 from workflows.api import activity
 from workflows.engine.store.faults import OF_ONE_EXECUTION
-from workflows.jobs.reclaim.releases import ReclaimContext, can_be_retried
+from workflows.jobs.reclaim.releases import ReclaimContext
 from workflows.jobs.reclaim.scan_states import ScanStateRef, ScanStates
 from workflows.model.errors import ApplicationError
 
@@ -165,7 +165,7 @@ class ReclaimActivities:
 
 
 def _raise_if_a_retry_helps(failed: dict[int, OrbweaverError], done: dict[int, int]) -> None:
-    again = next((each for each in failed.values() if can_be_retried(each)), None)
+    again = next((error for error in failed.values() if error.retryable), None)
     if again is not None and activity.info().attempt < ATTEMPTS_MAX:
         activity.heartbeat(list(done.items()))
         raise again

@@ -40,5 +40,5 @@ def retirement_notices(projection: Projection) -> Iterator[RequiredExecution]:
             (RetirementRequest(name),),
             LOOK,
             is_empty,
-            begins=owner_of(pool) not in going,
+            starts=owner_of(pool) not in going,
         )

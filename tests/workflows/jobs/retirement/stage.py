@@ -67,7 +67,7 @@ class RetirementHarness:
         """Signal every execution that there must be and is; begin the others."""
         for notice in retirement_notices(Projection(await self.node.truth())):
             if not await self.environment.is_open(notice.workflow_id):
-                if not notice.begins:
+                if not notice.starts:
                     continue
                 await self.environment.start(
                     notice.workflow, *notice.arguments, workflow_id=notice.workflow_id

@@ -1,0 +1,51 @@
+"""Pauses between tries grow to a limit, and only failures that another try can help are retried."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.errors import BadInput, StoreUnavailable
+from core.process.retry import Backoff, is_retryable, pause_s, until_done
+from tests.workflows.engine.sample import Basket
+from tests.workflows.engine.stage import EngineHarness
+
+
+def test_pauses_double_up_to_their_limit() -> None:
+    assert [pause_s(failures, 0.5, 3.0) for failures in (0, 1, 2, 3, 4, 10_000)] == [
+        *(0.5, 0.5, 1.0, 2.0),
+        *(3.0, 3.0),
+    ]
+
+
+def test_an_error_states_whether_a_retry_can_help() -> None:
+    assert is_retryable(StoreUnavailable("etcd is away"))
+    assert not is_retryable(BadInput("no such pool"))
+    assert not is_retryable(ValueError("a bug"))
+
+
+async def test_work_is_repeated_until_it_is_done_or_fails_for_good() -> None:
+    failures: list[Exception] = [StoreUnavailable("away"), StoreUnavailable("away")]
+    calls = 0
+
+    async def work() -> None:
+        nonlocal calls
+        calls += 1
+        if failures:
+            raise failures.pop()
+
+    await until_done(work, "the work", Backoff(0.0))
+    assert calls == 3
+
+    failures.append(BadInput("no such pool"))
+    with pytest.raises(BadInput):
+        await until_done(work, "the work", Backoff(0.0))
+
+
+async def test_an_execution_is_started_or_signalled_whichever_it_needs(
+    engine: EngineHarness,
+) -> None:
+    await engine.worker()
+    for word in ("first", "second", "third"):
+        await engine.client.start_or_signal(Basket, id="one", signal="put", signal_args=[word])
+
+    assert (await engine.head("one")).signals == 2

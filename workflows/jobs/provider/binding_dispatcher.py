@@ -1,0 +1,163 @@
+"""Starts and signals the executions that bind addresses at a network provider; run by the leader.
+
+It follows the bindings that agents write (``core.allocation.bindings``). Every ``CLAIM_CHECK_S`` it
+also checks the claims of all bound addresses, and requests a release where they have ended (a
+person released them, another Pod of the name replaced them). A start too many changes nothing, and
+a missed one is made up for by the next leader. It sends no request to a provider and releases no
+claim.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from core.allocation.bindings import BINDINGS, Binding, Bindings, StoredBinding
+from core.allocation.endpoint_writer import read_claims
+from core.domain.evolution import EndpointKey
+from core.errors import ExecutionFailed
+from core.eventstore.faults import Faults
+from core.eventstore.keys import Keys
+from core.eventstore.kinds import key_text
+from core.eventstore.kv import Get, KeyValueStore
+from core.eventstore.retry_policies import waiting_for_store
+from core.process.concurrency import until_all
+from core.process.retry import Backoff, until_done
+from workflows.engine.client.client import Client, WorkflowHandle
+from workflows.engine.client.start_transactions import USE_EXISTING
+from workflows.jobs.provider.activities import ProviderRelease
+from workflows.jobs.provider.binding import GIVE_BACK, ExternalBinding
+from workflows.model.policies import ExecutionStatus
+
+WATCH_PAUSE_S: Final = 0.5
+"""Before the watch of the bindings is started again."""
+
+UNCHANGED_PAUSE_S: Final = 1.0
+"""Before a binding that its execution has not changed gets another one, and after a failure."""
+
+CLAIM_CHECK_S: Final = 300.0
+"""Between two checks of the claims of everything that is bound."""
+
+CLAIMS_ENDED: Final = "its claims have ended without a release at the provider"
+
+_log: Final = logging.getLogger(__name__)
+
+
+class BindingDispatcher:
+    """Of one cluster."""
+
+    def __init__(
+        self, store: KeyValueStore, keys: Keys, client: Client, faults: Faults | None = None
+    ) -> None:
+        self._faults = Faults() if faults is None else faults
+        self._store = store
+        self._keys = keys
+        self._client = client
+        self._bindings = Bindings(store, keys)
+        self._changed: set[EndpointKey] = set()
+        self._tasks: dict[EndpointKey, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """Follow the bindings until cancelled. Raises errors that are not retried."""
+        try:
+            await until_all(
+                until_done(self._watch, "the watch of the bindings", Backoff(WATCH_PAUSE_S)),
+                until_done(self._check_claims, "the check of claims", Backoff(CLAIM_CHECK_S)),
+            )
+        finally:
+            tasks = list(self._tasks.values())
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        keys = self._keys.room("binding")
+        while True:
+            result = await self._store.read([Get(*keys)])
+            for kv in result.ranges[0].kvs:
+                self._note(kv.key, kv.value)
+            async for batch in self._store.watch([keys], after=result.revision):
+                for change in batch.changes:
+                    self._note(change.key, change.value)
+            await asyncio.sleep(WATCH_PAUSE_S)
+
+    def _note(self, name: bytes, value: bytes | None) -> None:
+        """Handle a changed binding; a deleted or unreadable one needs no execution."""
+        if value is None:
+            self._faults.clear(key_text(self._keys, name))
+            return
+        binding = self._faults.read(BINDINGS, self._keys, name, value)
+        if binding is not None:
+            self._changed.add(binding.order.key)
+            self._start_task(binding.order.key)
+
+    def _start_task(self, key: EndpointKey) -> None:
+        if key not in self._tasks:
+            task = self._tasks[key] = asyncio.create_task(self._handle(key))
+            task.add_done_callback(lambda ended: self._note_end(key, ended))
+
+    def _note_end(self, key: EndpointKey, task: asyncio.Task[None]) -> None:
+        del self._tasks[key]
+        if task.cancelled():
+            return
+        if (error := task.exception()) is not None:
+            _log.error("cannot handle the binding of %s/%s: %s", *key, error)
+        elif key in self._changed:
+            self._start_task(key)
+
+    async def _handle(self, key: EndpointKey) -> None:
+        """Keep an execution running until the binding needs none."""
+        what = f"handling the binding of {'/'.join(key)}"
+        await until_done(lambda: self._run_executions(key), what, Backoff(UNCHANGED_PAUSE_S))
+
+    async def _run_executions(self, key: EndpointKey) -> None:
+        last_revision = 0
+        while True:
+            self._changed.discard(key)
+            stored: StoredBinding = await waiting_for_store()(self._bindings.find, key)
+            if stored.binding is None or stored.binding.state == "bound":
+                return
+            if stored.revision == last_revision:
+                await asyncio.sleep(UNCHANGED_PAUSE_S)
+            last_revision = stored.revision
+            status = await _status(await self._start(stored.binding))
+            if status == ExecutionStatus.TERMINATED:
+                await self._bindings.remove(key, stored)
+
+    async def _start(self, binding: Binding) -> WorkflowHandle:
+        order = binding.order
+        if binding.state == "asked":
+            return await self._client.start(
+                ExternalBinding, order, id=order.workflow_id, options=USE_EXISTING
+            )
+        release = ProviderRelease(order, binding.reason, binding.why)
+        return await self._client.signal_with_start(
+            ExternalBinding, order, id=order.workflow_id, signal=GIVE_BACK, signal_args=[release]
+        )
+
+    async def _check_claims(self) -> None:
+        """Request the release of addresses that are bound and not claimed."""
+        while True:
+            result = await self._store.read([Get(*self._keys.room("binding"))])
+            for kv in result.ranges[0].kvs:
+                binding = self._faults.read(BINDINGS, self._keys, kv.key, kv.value)
+                if binding is not None and binding.state == "bound":
+                    await self._check_binding(binding, kv.mod_revision)
+            await asyncio.sleep(CLAIM_CHECK_S)
+
+    async def _check_binding(self, binding: Binding, revision: int) -> None:
+        order = binding.order
+        addresses = [address for address, _ in order.claims]
+        if not await read_claims(self._store, self._keys, order.key, addresses):
+            released = Binding(order, "returning", CLAIMS_ENDED)
+            await self._bindings.write(StoredBinding(binding, revision), released)
+
+
+async def _status(handle: WorkflowHandle) -> str:
+    """Wait for the end of an execution; its status."""
+    try:
+        await handle.result()
+    except ExecutionFailed as error:
+        return error.status
+    return ExecutionStatus.COMPLETED
