@@ -24,6 +24,7 @@ def main() -> None:
         "modules named by a participle or a mood": names.unreadable_modules(),
         "references to documents that are not in the repository": names.missing_documents(),
         "paths and links of documents that lead nowhere": names.missing_paths(),
+        "sections that are cited and do not exist": names.missing_sections(),
         f"modules under {names.SHORT_MODULE_LINES} lines": names.short_modules(),
         "module switches of an ADD": [
             f"{'.'.join(caller)} -> {'.'.join(callee)}" for caller, callee in add_path.switches

@@ -44,6 +44,10 @@ _NAMED_PATH = re.compile(
     r"`((?:bench|cni|core|docs|nodeagent|ops|requirements|scripts|tests|workflows)/[\w./-]+)`"
 )
 _LINK = re.compile(r"\]\(([^)\s#:]+)(?:#[^)\s]*)?\)")
+_CITED = re.compile(r'(docs/[a-z-]+/[a-z-]+\.md), "([^"]+)"((?:(?:,| and|,? or) "[^"]+")*)')
+"""A page and the sections of it that a text refers to, on one line."""
+
+_LINE_BREAK = re.compile(r"\n[ \t]*(?:[#*][ \t]*)?")
 _DOCUMENT = re.compile(r"(?<![\w/.-])((?:docs|spec|design|decisions)/[\w./-]+\.md)")
 
 
@@ -112,6 +116,20 @@ def missing_paths() -> list[str]:
         for target in _LINK.findall(text):
             if not (ROOT / path).parent.joinpath(target).exists():
                 found.add(f"{path}: {target}")
+    return sorted(found)
+
+
+def missing_sections() -> list[str]:
+    """Sections of pages that a text refers to and the page does not have."""
+    found = set()
+    for path, text in [*((file.path, file.text) for file in python_sources()), *text_files()]:
+        for page, first, more in _CITED.findall(_LINE_BREAK.sub(" ", text)):
+            if not (ROOT / page).exists():
+                continue  # missing_documents reports it
+            lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
+            headings = {line.lstrip("# ").replace("`", "") for line in lines if line[:1] == "#"}
+            cited = [first, *re.findall(r'"([^"]+)"', more)]
+            found |= {f"{path}: {page}, {name}" for name in cited if name not in headings}
     return sorted(found)
 
 

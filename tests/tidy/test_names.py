@@ -27,5 +27,9 @@ def test_every_path_and_link_of_a_document_leads_somewhere() -> None:
     assert names.missing_paths() == []
 
 
+def test_every_section_that_a_text_refers_to_is_on_its_page() -> None:
+    assert names.missing_sections() == []
+
+
 def test_every_file_that_a_package_lists_is_in_it() -> None:
     assert names.unknown_files() == []
