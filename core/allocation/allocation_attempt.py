@@ -175,7 +175,7 @@ class AllocationAttempt:
     def learn(self, picked: Iterable[PickedAddress], lost: Lost, free: FreeAddresses) -> None:
         """Use what a failed transaction has read of each address and its window."""
         for address in picked:
-            if address.is_listed or lost.truth[self._keys.ip(*address.address)] is not None:
+            if address.is_listed or lost.current[self._keys.ip(*address.address)] is not None:
                 free.lost(address.pool, lost.revision, is_listed=address.is_listed)
             choice = address.choice()
             claims = lost.reads[claim_window(self._keys, choice)]
@@ -300,12 +300,12 @@ class AllocationAttempt:
 
     def _is_shown(self, snapshot: ConfigurationSnapshot, picked: PickedAddress, lost: Lost) -> bool:
         held = snapshot.pools.get(picked.pool)
-        pool_now = lost.truth[self._keys.pool(picked.pool)]
+        pool_now = lost.current[self._keys.pool(picked.pool)]
         if pool_now is None:
             return held is None or held.revision > lost.revision
         topic = self._keys.guard("reservations", picked.demand.family)
-        topic_now = lost.truth[topic]
-        quarantined = lost.truth[self._keys.quarantine(*picked.address)] is not None
+        topic_now = lost.current[topic]
+        quarantined = lost.current[self._keys.quarantine(*picked.address)] is not None
         unread = snapshot.unread.get(f"pool/{picked.pool}")
         known_revision = held.revision if held is not None else unread.revision if unread else 0
         return (

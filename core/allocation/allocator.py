@@ -385,7 +385,7 @@ class Allocator:
 
     def _learn_endpoint(self, progress: _Progress, lost: Lost) -> LostRace:
         key = progress.facts.pod.endpoint_key
-        progress.stored = StoredEndpoint.of(lost.truth[self._keys.endpoint(*key)])
+        progress.stored = StoredEndpoint.of(lost.current[self._keys.endpoint(*key)])
         return LostRace(f"endpoint {key[0]}/{key[1]} or its addresses changed", subject=key[1])
 
     async def _learn(

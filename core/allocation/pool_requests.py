@@ -74,7 +74,7 @@ _POOL_REQUEST_REMEDY: Final = (
 _REPORT_REMEDY: Final = "nothing: it ends with its lease, and a controller writes another"
 POOL_REQUESTS: Final[KeyKind[Application]] = KeyKind(
     *("need", "need", POOL_REQUEST.decode, ("controller", "worker"), _POOL_REQUEST_REMEDY),
-    key_of=lambda keys, application: keys.need(str(application.key)),
+    key_of=lambda keys, application: keys.pool_request(str(application.key)),
 )
 REPORTS: Final[KeyKind[ReconcileReport]] = KeyKind(
     *("application view", "view/application", REPORT.decode, ("agent", "controller")),
@@ -96,7 +96,9 @@ class PoolRequests:
         Raises StoreUnavailable, OutcomeUnknown.
         """
         lease = await self._store.grant_lease(POOL_REQUEST_TTL_S)
-        put = Put(self._keys.need(str(application.key)), POOL_REQUEST.encode(application), lease)
+        put = Put(
+            self._keys.pool_request(str(application.key)), POOL_REQUEST.encode(application), lease
+        )
         return (await self._store.commit([], [put])).revision
 
     async def find(self, key: ApplicationKey) -> tuple[Application | None, int]:
@@ -104,7 +106,7 @@ class PoolRequests:
 
         Raises StoreUnavailable.
         """
-        result = await self._store.read([Get(self._keys.need(str(key)))])
+        result = await self._store.read([Get(self._keys.pool_request(str(key)))])
         kvs = result.ranges[0].kvs
         return (POOL_REQUEST.decode(kvs[0].value) if kvs else None), result.revision
 

@@ -79,7 +79,7 @@ async def open_log(
     faults: Faults | None = None,
 ) -> LogView:
     """The whole log as of now. Raises StoreUnavailable, LogCorrupt."""
-    result = await store.read([Get(cursor_key(keys)), Get(*keys.room("head"))])
+    result = await store.read([Get(cursor_key(keys)), Get(*keys.range("head"))])
     kept, heads_found = (found.kvs for found in result.ranges)
     cursor = CURSORS.decode(keys, kept[0].key, kept[0].value) if kept else NOTHING_SEALED
     faults = Faults() if faults is None else faults

@@ -229,7 +229,7 @@ class _Loading:
         await self._read(
             *self._named("subnet", place.subnet),
             *chain.from_iterable(self._named("pool", name) for name in tried),
-            Get(*keys.room("reservation")),
+            Get(*keys.range("reservation")),
         )
         subnet = self.ledger.subnets.get(place.subnet)
         if subnet is not None:
@@ -250,7 +250,7 @@ class _Loading:
         both = self._index("pools", 4), self._index("pools", 6)
         found = await self._read(
             *(pools.of_application(application) for pools in both),
-            Get(*self._keys.room("reservation")),
+            Get(*self._keys.range("reservation")),
             *chain.from_iterable(self._named("subnet", name) for name in subnets),
         )
         self._require(*both)
@@ -290,7 +290,7 @@ class _Loading:
     def _named(self, room: str, name: str) -> Iterator[Get]:
         """The key of an object; none for a name that nothing can have."""
         if name and _can_be_keys(name):
-            yield Get(self._keys.room(room)[0] + name.encode())
+            yield Get(self._keys.range(room)[0] + name.encode())
 
     def _index(self, topic: Topic, family: Family) -> Index:
         return Index(self._keys, topic, family)

@@ -1,4 +1,4 @@
-"""Alarms of the store as errors, for whatever reports that it does not work."""
+"""The alarms of etcd as errors."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from core.errors import StoreError, StoreFull, StoreUnavailable
 
 NOSPACE: Final = "NOSPACE"
 FULL_REMEDY: Final = (
-    "run `orbctl archive`, which makes room and moves old events to the archive"
+    "run `orbctl archive`, which frees space and moves old events to the archive"
     " (docs/how-to/recover-a-full-etcd.md)"
 )
 
 
 def full(subject: str = "etcd") -> StoreFull:
-    """The error of a request that certainly wrote nothing because there is no room."""
-    text = f"etcd's database is full (alarm {NOSPACE}): it refuses every write"
+    """The error of a request that wrote nothing because the database of etcd is full."""
+    text = f"etcd's database is full (alarm {NOSPACE}) and rejects every write"
     return StoreFull(text, subject=subject, remedy=FULL_REMEDY)
 
 
 def alarmed(alarms: Sequence[str]) -> StoreError:
-    """What alarms that are on mean."""
+    """The error for the active alarms."""
     if NOSPACE in alarms:
         return full()
     return StoreUnavailable(

@@ -1,8 +1,8 @@
-"""One transaction made of several proposals, and who lost when it failed.
+"""One transaction of several proposals, and which of them lost when it failed.
 
-A proposal brings its events, the guards they were decided on, the state they make, and the reads
-whose answers it wants if it loses. A batch joins proposals that do not touch each other's keys and
-stays within etcd's bounds. Pure: nothing here talks to the store.
+A proposal has events, the guards that they were decided on, the state that they write, and the
+reads whose answers it gets if it loses. A batch joins proposals that do not touch each other's keys
+and stays within etcd's limits. Pure: nothing here calls the store.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ GUARDS_MAX = TXN_OPERATIONS_MAX - 1
 WRITES_MAX = TXN_OPERATIONS_MAX - 2
 GETS_MAX = TXN_OPERATIONS_MAX - 1
 BATCH_BYTES_MAX = REQUEST_BYTES_MAX // 2
-"""Events are in the request twice (segment and state), so half of what etcd takes."""
+"""Half of etcd's limit, because events are in the request twice (segment and state)."""
 
 OPERATION_BYTES = 128
-"""What a key and its frame weigh in a request, roughly."""
+"""Rough size of a key and its operation in a request."""
 
 
 class Proposal(NamedTuple):
@@ -55,17 +55,17 @@ class Proposal(NamedTuple):
 class Lost(NamedTuple):
     """A guard failed.
 
-    ``truth``: the current value of each guarded key; ``reads``: the answers of the proposal's own
+    ``current``: the value of each guarded key; ``reads``: the answers of the proposal's own
     reads. Both as of ``revision``, and empty for a proposal with a range guard.
     """
 
     revision: int
-    truth: dict[bytes, KeyValue | None]
+    current: dict[bytes, KeyValue | None]
     reads: Mapping[Get, RangeResult]
 
 
 class Prepared(NamedTuple):
-    """A proposal with what batching asks of it, worked out once."""
+    """A proposal with the keys, reads and size that batching compares, computed once."""
 
     proposal: Proposal
     gets: tuple[Get, ...]
@@ -76,7 +76,7 @@ class Prepared(NamedTuple):
 
 
 def prepare(proposal: Proposal) -> Prepared:
-    """Work out which keys a proposal touches, what it reads if it loses, and how much it weighs."""
+    """Compute which keys a proposal touches, what it reads if it loses, and its size in bytes."""
     _, guards, writes, reads = proposal
     starts = {get.start for get in reads}
     gets, guarded, written = list(reads), set(), set()
@@ -127,88 +127,88 @@ class TransactionBatch:
 
     @property
     def full(self) -> bool:
-        """Nothing more can be added."""
+        """Whether no further proposal can be added."""
         return (
             self.alone or len(self.drafts) >= SEGMENT_EVENTS_MAX or len(self.writes) >= WRITES_MAX
         )
 
     @property
     def guards(self) -> list[Guard]:
-        """Every guard once."""
+        """The guards of all proposals, without duplicates."""
         return list(self._guards)
 
     @property
     def gets(self) -> list[Get]:
-        """The failure reads, every one once."""
+        """The failure reads of all proposals, without duplicates."""
         return list(self._gets)
 
-    def add(self, one: Prepared) -> bool:
-        """Join the proposal, unless it does not fit with those already in."""
+    def add(self, prepared: Prepared) -> bool:
+        """Add the proposal; False if it does not fit with those already in the batch."""
         if not self._members:
-            self.alone = one.alone
-        elif one.alone or not self._fits(one):
+            self.alone = prepared.alone
+        elif prepared.alone or not self._fits(prepared):
             return False
         self._members += 1
-        self.drafts.extend(one.proposal.drafts)
-        self.writes.extend(one.proposal.writes)
-        self._guards.update(dict.fromkeys(one.proposal.guards))
-        self._guarded |= one.guarded
-        self._written |= one.written
-        self._bytes += one.weight
-        if not one.alone:
-            self._gets.update(dict.fromkeys(one.gets))
+        self.drafts.extend(prepared.proposal.drafts)
+        self.writes.extend(prepared.proposal.writes)
+        self._guards.update(dict.fromkeys(prepared.proposal.guards))
+        self._guarded |= prepared.guarded
+        self._written |= prepared.written
+        self._bytes += prepared.weight
+        if not prepared.alone:
+            self._gets.update(dict.fromkeys(prepared.gets))
         return True
 
-    def _fits(self, one: Prepared) -> bool:
-        """Within etcd's bounds even if no guard and no read is shared, or by exact count if not."""
+    def _fits(self, prepared: Prepared) -> bool:
+        """Whether the batch stays within etcd's limits and no key is in conflict."""
         return (
-            len(self.drafts) + len(one.proposal.drafts) <= SEGMENT_EVENTS_MAX
-            and len(self.writes) + len(one.proposal.writes) <= WRITES_MAX
-            and self._bytes + one.weight <= BATCH_BYTES_MAX
-            and _fits_in(self._guards, one.proposal.guards, GUARDS_MAX)
-            and _fits_in(self._gets, one.gets, GETS_MAX)
-            and self._written.isdisjoint(one.written)
-            and self._guarded.isdisjoint(one.written)
-            and self._written.isdisjoint(one.guarded)
+            len(self.drafts) + len(prepared.proposal.drafts) <= SEGMENT_EVENTS_MAX
+            and len(self.writes) + len(prepared.proposal.writes) <= WRITES_MAX
+            and self._bytes + prepared.weight <= BATCH_BYTES_MAX
+            and _fits_in(self._guards, prepared.proposal.guards, GUARDS_MAX)
+            and _fits_in(self._gets, prepared.gets, GETS_MAX)
+            and self._written.isdisjoint(prepared.written)
+            and self._guarded.isdisjoint(prepared.written)
+            and self._written.isdisjoint(prepared.guarded)
         )
 
 
 def _fits_in(have: dict[K, V], new: Sequence[K], limit: int) -> bool:
-    room = limit - len(have)
-    return len(new) <= room or sum(one not in have for one in new) <= room
+    free = limit - len(have)
+    return len(new) <= free or sum(one not in have for one in new) <= free
 
 
 def sort_out(
     batch: TransactionBatch, members: Sequence[Prepared], result: TxnResult
 ) -> list[Lost | None]:
-    """Per proposal: what it lost to, or None when it may try again as it is."""
+    """For each proposal: ``Lost`` if a guard of it failed, None if it can be retried unchanged."""
     if batch.alone:
         return [Lost(result.revision, {}, NO_READS)]
-    return [_judge(one.proposal, result) for one in members]
+    return [_judge(member.proposal, result) for member in members]
 
 
 def _judge(proposal: Proposal, result: TxnResult) -> Lost | None:
-    truth = {
-        guard.key: _truth(result.reads[_get_of(guard, proposal)], guard.key)
+    current = {
+        guard.key: _current(result.reads[_get_of(guard, proposal)], guard.key)
         for guard in proposal.guards
         if not isinstance(guard, NothingNewer)
     }
-    if all(_holds(guard, truth) for guard in proposal.guards):
+    if all(_holds(guard, current) for guard in proposal.guards):
         return None
-    return Lost(result.revision, truth, {get: result.reads[get] for get in proposal.reads})
+    return Lost(result.revision, current, {get: result.reads[get] for get in proposal.reads})
 
 
 def _get_of(guard: Absent | Unchanged, proposal: Proposal) -> Get:
     return next((get for get in proposal.reads if get.start == guard.key), Get(guard.key))
 
 
-def _truth(answer: RangeResult, key: bytes) -> KeyValue | None:
-    found = answer.first
-    return found if found is not None and found.key == key else None
+def _current(answer: RangeResult, key: bytes) -> KeyValue | None:
+    kv = answer.first
+    return kv if kv is not None and kv.key == key else None
 
 
-def _holds(guard: Guard, truth: dict[bytes, KeyValue | None]) -> bool:
+def _holds(guard: Guard, current: dict[bytes, KeyValue | None]) -> bool:
     assert not isinstance(guard, NothingNewer)
-    found = truth[guard.key]
-    revision = found.mod_revision if found is not None else 0
+    kv = current[guard.key]
+    revision = kv.mod_revision if kv is not None else 0
     return revision == (guard.mod_revision if isinstance(guard, Unchanged) else 0)

@@ -1,10 +1,10 @@
-"""Bytes of values and segments: msgpack arrays, a schema version first.
+"""Encoding of stored values and segments: msgpack arrays that begin with a schema version.
 
 A segment is ``[version, recorded_at_ms, [record, ...]]`` and a record ``[event_id, type,
 schema_version, [actor, correlation_id, causation_id, traceparent], body]``: readable by any msgpack
-reader. A state value is ``[version, value]``. Decoding is strict: bytes that do not fit, or a value
-that cannot be, raise LogCorrupt and nothing else, never a half-filled value. Only fields that a
-newer version has added at the end of an array are left out.
+reader. A state value is ``[version, value]``. Decoding is strict: malformed bytes and impossible
+values raise LogCorrupt and nothing else. Only fields that a newer version has added at the end of
+an array are ignored.
 """
 
 from __future__ import annotations
@@ -30,19 +30,21 @@ UNREADABLE: Final = (
     *(ValueError, KeyError, IndexError, TypeError, AttributeError),
     *(OverflowError, RecursionError),
 )
-"""What reading strange bytes may raise; msgspec's errors and UnicodeDecodeError are ValueErrors."""
+"""Errors of decoding malformed bytes; msgspec's and UnicodeDecodeError are ValueErrors."""
 
 SEGMENT_REMEDY: Final = (
-    "run a version that knows this event type, or restore the log from its archive"
+    "run a version that can decode this event type, or restore the log from its archive"
 )
-UPGRADE: Final = "run a version that knows it; garbage is put right by `orbctl verify --repair`"
+UPGRADE: Final = (
+    "if a newer version wrote it, upgrade this process; else run `orbctl verify --repair`"
+)
 
 T = TypeVar("T")
 _encoder = msgspec.msgpack.Encoder()
 
 
 class EventDraft(NamedTuple):
-    """An event about to be appended."""
+    """An event to append."""
 
     event_id: str
     cause: Cause
@@ -50,7 +52,7 @@ class EventDraft(NamedTuple):
 
 
 class WriterHead(NamedTuple):
-    """``seq`` of a writer's last segment, ``epoch`` of the process that owns it."""
+    """``seq`` of a writer's last segment, ``epoch`` of the process that owns the name."""
 
     seq: int
     epoch: int
@@ -79,7 +81,7 @@ _body_decoders = {
 
 
 def encode_segment(recorded_at_ms: int, drafts: Sequence[EventDraft]) -> bytes:
-    """The bytes of one group commit."""
+    """Encode the events of one group commit."""
     assert 0 < len(drafts) <= SEGMENT_EVENTS_MAX, len(drafts)
     records = []
     for draft in drafts:
@@ -89,7 +91,7 @@ def encode_segment(recorded_at_ms: int, drafts: Sequence[EventDraft]) -> bytes:
 
 
 def decode_segment(data: bytes, *, writer: str, position: int) -> list[Recorded]:
-    """The events of a segment that etcd keeps at revision ``position``. Raises LogCorrupt."""
+    """Decode the segment that etcd has at revision ``position``. Raises LogCorrupt."""
     try:
         segment = _segment_of(data)
         if segment.version != SEGMENT_VERSION:
@@ -97,14 +99,15 @@ def decode_segment(data: bytes, *, writer: str, position: int) -> list[Recorded]
         return _events_of(segment, writer, position)
     except UNREADABLE as error:
         raise LogCorrupt(
-            f"the segment of {writer} at revision {position} does not decode: {words_of(error)}",
+            f"the segment of writer {writer} at revision {position} cannot be decoded:"
+            f" {words_of(error)}",
             subject=writer,
             remedy=SEGMENT_REMEDY,
         ) from error
 
 
 def words_of(error: Exception) -> str:
-    """An error of ``UNREADABLE`` in words; some of them say only a key or nothing."""
+    """The text of an error of ``UNREADABLE``, with its type where the text alone is unclear."""
     if isinstance(error, ValueError | OSError):
         return str(error)
     return f"{type(error).__name__}: {error}"
@@ -116,7 +119,7 @@ def _segment_of(data: bytes) -> _Segment:
     except msgspec.ValidationError:
         version, at, records = trimmed(_raw_decoder.decode(data), _Segment)
         raw = [[*record[:-1], msgspec.Raw(_encoder.encode(record[-1]))] for record in records]
-        return _Segment(version, at, [_record_of(one) for one in raw])
+        return _Segment(version, at, [_record_of(record) for record in raw])
 
 
 def _record_of(fields: list[Any]) -> _Record:
@@ -126,10 +129,10 @@ def _record_of(fields: list[Any]) -> _Record:
 
 
 def _events_of(segment: _Segment, writer: str, position: int) -> list[Recorded]:
-    """One loop and no call of ours for an event: replay spends most of its time here."""
+    """Decode the records. No function of ours is called for each: replay spends its time here."""
     at, decoders, make = segment.recorded_at_ms, _body_decoders, tuple.__new__
     events = []
-    for place, (event_id, name, version, cause, body) in enumerate(segment.records):
+    for index, (event_id, name, version, cause, body) in enumerate(segment.records):
         if name not in decoders:
             raise ValueError(f"event type {name!r} is unknown")
         known, decode = decoders[name]
@@ -137,7 +140,7 @@ def _events_of(segment: _Segment, writer: str, position: int) -> list[Recorded]:
             event = decode(body) if version == known else _upcast(name, version, body)
         except msgspec.ValidationError:
             event = _newer(name, version, body)
-        events.append(make(Recorded, (position, place, event_id, at, writer, cause, event)))
+        events.append(make(Recorded, (position, index, event_id, at, writer, cause, event)))
     return events
 
 
@@ -148,16 +151,16 @@ def _upcast(name: str, version: int, body: msgspec.Raw) -> Event:
 
 
 def _newer(name: str, version: int, body: msgspec.Raw) -> Event:
-    """An event of this version to which another process adds fields."""
+    """Decode an event of a known version to which a newer process has added fields."""
     kind = EVENT_TYPES[name]
     fields = upcast(name, version, _raw_decoder.decode(body))
     return msgspec.convert(trimmed(fields, kind), kind)
 
 
 class StateCodec(Generic[T]):
-    """Bytes of one kind of state value: ``[version, value]``.
+    """Encoding of one kind of state value: ``[version, value]``.
 
-    ``check`` raises ValueError for a value of the right type that cannot be.
+    ``check`` raises ValueError for a value of the right type that is impossible.
     """
 
     __slots__ = ("_check", "_decoder", "_kind", "_what")
@@ -166,15 +169,15 @@ class StateCodec(Generic[T]):
         self._what = kind.__name__
         self._kind = kind
         self._check = check
-        # msgspec wants the concrete type; mypy cannot follow a type variable into it.
+        # msgspec needs the concrete type, which mypy cannot express by a type variable.
         self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(tuple[int, kind])  # type: ignore[valid-type]
 
     def encode(self, value: T) -> bytes:
-        """Bytes of the value."""
+        """Encode the value."""
         return _encoder.encode((STATE_VERSION, value))
 
     def decode(self, data: bytes) -> T:
-        """The value of these bytes; raises LogCorrupt."""
+        """Decode the bytes; raises LogCorrupt."""
         try:
             try:
                 version, value = self._decoder.decode(data)
@@ -187,14 +190,14 @@ class StateCodec(Generic[T]):
                 self._check(result)
         except UNREADABLE as error:
             raise LogCorrupt(
-                f"a {self._what} value does not decode: {words_of(error)}",
+                f"a {self._what} value cannot be decoded: {words_of(error)}",
                 subject=self._what,
                 remedy=UPGRADE,
             ) from error
         return result
 
     def _decode_newer(self, data: bytes) -> tuple[int, T]:
-        """The value of a process that adds fields, or what is wrong with it."""
+        """Decode a value to which a newer process has added fields."""
         version, value = _raw_decoder.decode(data)
         if version != STATE_VERSION:
             raise ValueError(f"version {version} is unknown")

@@ -1,12 +1,11 @@
-"""The cycle collector, kept off work that makes many values and no cycles.
+"""Settings of Python's garbage collector for work that creates many objects and no cycles.
 
-Decoding a large state makes hundreds of thousands of values and drops none, which the collector
-takes for a reason to run over and over: it doubles the time. What is paused here lasts seconds.
-Folding a log, values come and go by the hundred, and at Python's default every segment brings it: a
-sixth of a replay's time. ``collect_seldom`` spares the agent and ``orbctl`` that. Controllers do
-not ask for it: an API server's answers leave cycles, which would take a fifth more memory. What
-they do is ``freeze_modules``: a full collection looks at some 50,000 objects of imported modules,
-which takes 30 to 80 ms of the event loop and finds nothing.
+``collector_paused``: decoding a large state creates hundreds of thousands of objects, which makes
+the collector run again and again and doubles the time; a pause lasts seconds. ``collect_seldom``:
+folding a log would run the collector for every segment at Python's default, a sixth of a replay's
+time; the agent and ``orbctl`` use it. Controllers do not: answers of the API server leave cycles,
+which would take a fifth more memory. ``freeze_modules``: a full collection traverses some 50,000
+objects of imported modules, which blocks the event loop for 30 to 80 ms and frees nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ COLLECT_AFTER_OBJECTS: Final = 20_000
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """No cycles are collected inside. It may be nested, and others may run in between."""
+    """Disable the collector inside the block; blocks may be nested."""
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -33,14 +32,14 @@ def collector_paused() -> Iterator[None]:
 
 
 def freeze_modules() -> None:
-    """Take all that there is now out of the collector's sight; for a process that has begun.
+    """Exclude all current objects from collection; call it once after the start of a process.
 
-    What is frozen still goes when nothing refers to it, but never as a part of a cycle.
+    A frozen object is still freed when nothing refers to it, but never as a part of a cycle.
     """
     gc.collect()
     gc.freeze()
 
 
 def collect_seldom() -> None:
-    """Set the collector of this process to ``COLLECT_AFTER_OBJECTS``; for those who own it."""
+    """Set the threshold of the collector to ``COLLECT_AFTER_OBJECTS``, for the whole process."""
     gc.set_threshold(COLLECT_AFTER_OBJECTS)

@@ -1,10 +1,10 @@
-"""Leader election: one process at a time does a role's work, and a late one cannot write.
+"""Leader election: one process at a time does a role's work, and a former leader cannot write.
 
-``lease/<role>`` exists under an etcd lease of whoever leads. It is written once a term, so its
+``lease/<role>`` exists under an etcd lease of the leader. It is written once a term, so that its
 revision is the term's epoch and ``LeaderTerm.fence`` a guard: a transaction with it commits only
-while that term lasts, however long its process was paused. A leader stops by its own clock before
-etcd's lease can have ended; a standby watches the key and takes over when it goes.
-This module never decides what the work is, and never retries a write whose outcome is unknown.
+during that term, however long its process was paused. A leader stops by its own clock before its
+lease in etcd can have ended; a standby watches the key and takes over when it is deleted. A write
+with an unknown outcome is never retried.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from core.eventstore.writer import unix_ms
 from core.process.event_loop import until_tick_s
 
 LEASE_TTL_S = 6
-"""After a crash of the leader, a standby takes over within this time (and a second of etcd's)."""
+"""A standby takes over within this time after a crash of the leader, and a second of etcd's."""
 
 RENEWALS_PER_TTL = 3
 CAMPAIGN_PAUSE_S = 0.5
-"""Between two attempts while etcd is away, and after work that failed."""
+"""Pause between two attempts while etcd is not available, and after work that failed."""
 
 WORK_STOP_S_MAX = 5.0
-"""How long the work of a term that has ended may take to stop."""
+"""How long the work may take to stop after its term has ended."""
 
 
 class Leader(NamedTuple):
-    """What the key says: who leads, and since when by its own clock."""
+    """The value of the key: the leader's name, and since when by its own clock (Unix ms)."""
 
     name: str
     since_ms: int
 
 
 class LeaderTerm(NamedTuple):
-    """One time of leading. ``epoch`` grows from term to term, whoever leads."""
+    """One term of a leader. ``epoch`` grows from term to term."""
 
     role: str
     name: str
@@ -52,14 +52,14 @@ class LeaderTerm(NamedTuple):
 
     @property
     def fence(self) -> Unchanged:
-        """Holds while this term lasts."""
+        """The guard that holds during this term."""
         return Unchanged(self.key, self.epoch)
 
 
 LEADER = StateCodec(Leader, lambda leader: check_counts(leader.since_ms))
 LEADERS: KeyKind[Leader] = KeyKind(
     *("leader", "lease", LEADER.decode, ("controller", "orbctl")),
-    "nothing: a key without a lease is no leader's, and the next candidate writes over it",
+    "nothing: a key without a lease is not a leader's, and the next candidate overwrites it",
     check_key=lambda keys, key: keys.check_parts(key, 2),
 )
 
@@ -67,13 +67,13 @@ Work = Callable[[LeaderTerm], Awaitable[None]]
 
 
 async def read_leader(store: KeyValueStore, keys: Keys, role: str) -> tuple[Leader, int] | None:
-    """Who leads and the epoch, or None. Raises StoreUnavailable, LogCorrupt."""
-    found = (await store.read([Get(keys.lease(role))])).ranges[0].first
-    return (LEADERS.decode(keys, found.key, found.value), found.mod_revision) if found else None
+    """The leader of a role and its epoch, None without one. Raises StoreUnavailable, LogCorrupt."""
+    kv = (await store.read([Get(keys.lease(role))])).ranges[0].first
+    return (LEADERS.decode(keys, kv.key, kv.value), kv.mod_revision) if kv else None
 
 
 class Election:
-    """Campaigns for one role under one name."""
+    """The candidate of one role under one name."""
 
     def __init__(
         self,
@@ -94,10 +94,10 @@ class Election:
         self._monotonic = monotonic
 
     async def lead(self, work: Work) -> None:
-        """Campaign, do the work while leading, and so on, until cancelled or the work returns.
+        """Campaign and do the work while leading, again and again, until the work returns.
 
-        ``work`` is cancelled when the term ends. Work that fails in a way that a retry can help
-        ends the term and another one is campaigned for; any other error is raised.
+        ``work`` is cancelled when the term ends. A retryable error of the work ends the term and a
+        new campaign begins; any other error is raised.
         """
         while True:
             try:
@@ -120,59 +120,59 @@ class Election:
             await asyncio.sleep(CAMPAIGN_PAUSE_S)
 
     async def _campaign(self) -> tuple[LeaderTerm, float]:
-        """Wait until the role is ours: the term, and until when it lasts by our own clock."""
+        """Wait to become the leader: the term, and until when it lasts by the monotonic clock."""
         while True:
-            asked = self._monotonic()
+            requested_at = self._monotonic()
             lease = await self._store.grant_lease(self._ttl_s)
             won = None
             try:
                 epoch, holder = await self._try(lease)
                 if epoch:
                     won = LeaderTerm(self.role, self.name, epoch, self._key, lease)
-                    return won, asked + self._ttl_s
+                    return won, requested_at + self._ttl_s
             finally:
                 if won is None:
                     await self._end(lease)
             await self._until_vacant(holder)
 
     async def _try(self, lease: int) -> tuple[int, int]:
-        """One attempt: our epoch or 0, and the revision at which somebody else has the key."""
+        """One attempt: our epoch, else 0 and the revision at which another candidate leads."""
         value, get = LEADER.encode(Leader(self.name, unix_ms())), Get(self._key)
         try:
             result = await self._store.commit(
                 [Absent(self._key)], [Put(self._key, value, lease)], [get]
             )
         except OutcomeUnknown:
-            found = (await self._store.read([get])).ranges[0].first
-            return self._own(found, lease), 0
+            kv = (await self._store.read([get])).ranges[0].first
+            return self._own(kv, lease), 0
         if result.succeeded:
             return result.revision, result.revision
-        found = result.reads[get].first
-        if found is not None and not found.lease:
-            return await self._write_over(found, value, lease)
-        return self._own(found, lease), result.revision
+        kv = result.reads[get].first
+        if kv is not None and not kv.lease:
+            return await self._write_over(kv, value, lease)
+        return self._own(kv, lease), result.revision
 
-    async def _write_over(self, found: KeyValue, value: bytes, lease: int) -> tuple[int, int]:
-        """As ``_try``, over a key that no candidate has written: it would be there for ever."""
+    async def _write_over(self, kv: KeyValue, value: bytes, lease: int) -> tuple[int, int]:
+        """As ``_try``, over a key without a lease: no candidate wrote it, and it never expires."""
         result = await self._store.commit(
-            [Unchanged(self._key, found.mod_revision)], [Put(self._key, value, lease)]
+            [Unchanged(self._key, kv.mod_revision)], [Put(self._key, value, lease)]
         )
         return (result.revision, result.revision) if result.succeeded else (0, 0)
 
     @staticmethod
-    def _own(found: KeyValue | None, lease: int) -> int:
-        return found.mod_revision if found and found.lease == lease else 0
+    def _own(kv: KeyValue | None, lease: int) -> int:
+        return kv.mod_revision if kv and kv.lease == lease else 0
 
-    async def _until_vacant(self, seen: int) -> None:
-        """Return when the key that was there at revision ``seen`` is gone."""
-        if not seen:
+    async def _until_vacant(self, revision: int) -> None:
+        """Return when the key that existed at this revision is deleted."""
+        if not revision:
             return
-        async for batch in self._store.watch([(self._key, self._key + b"\0")], after=seen):
+        async for batch in self._store.watch([(self._key, self._key + b"\0")], after=revision):
             if any(change.value is None for change in batch.changes):
                 return
 
     async def _serve(self, term: LeaderTerm, valid_until: float, work: Work) -> bool:
-        """Work while the lease is renewed; whether the work came to its own end."""
+        """Work while the lease is renewed; returns whether the work has ended by itself."""
         working = asyncio.ensure_future(work(term))
         keeping = asyncio.ensure_future(self._keep(term.lease, valid_until))
         finished = False
@@ -187,13 +187,13 @@ class Election:
         return finished
 
     async def _keep(self, lease: int, valid_until: float) -> None:
-        """Renew; returns when the lease is gone, or may be by the time another renewal answers."""
+        """Renew the lease; returns when it has ended, or may end before another renewal."""
         pause = until_tick_s(self._ttl_s / RENEWALS_PER_TTL)
         while True:
             await asyncio.sleep(pause)
-            asked = self._monotonic()
+            requested_at = self._monotonic()
             try:
-                async with asyncio.timeout(valid_until - asked):
+                async with asyncio.timeout(valid_until - requested_at):
                     remaining_s = await self._store.keep_lease(lease)
             except TimeoutError:
                 return
@@ -205,10 +205,10 @@ class Election:
             if not remaining_s:
                 return
             pause = until_tick_s(self._ttl_s / RENEWALS_PER_TTL)
-            valid_until = asked + self._ttl_s
+            valid_until = requested_at + self._ttl_s
 
     async def _end(self, lease: int) -> None:
-        """Give the lease back at once; if etcd does not hear it, it ends by itself."""
+        """Revoke the lease; it expires by itself if etcd cannot be reached."""
         try:
             async with asyncio.timeout(self._ttl_s):
                 await self._store.revoke_lease(lease)

@@ -1,8 +1,8 @@
-"""Contained faults: what could not be read, by key, while everything else goes on.
+"""Contained faults: stored values that cannot be decoded, by key, while all others are used.
 
-Every reader of stored values reports here what it had to leave out; metrics, health and commands
-show it. One registry for a process. A fault goes when its key is read well again, or is gone.
-Bounded: what does not fit is counted. It decides nothing.
+Every reader of stored values reports here which keys it skipped; metrics, health and commands show
+them. There is one registry for each process. A fault is removed when its key is decoded again or
+deleted. Beyond ``FAULTS_MAX``, faults are only counted.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from core.eventstore.kinds import KeyKind, key_text
 T = TypeVar("T")
 
 FAULTS_MAX: Final = 1_000
-"""Faults that one process names; of more it knows only how many there were."""
+"""Faults that one process lists; more are only counted."""
 
 LIMIT: Final = "limit"
-"""The kind of a fault that is a bound which was reached."""
+"""The kind of a fault that is a limit which was reached."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class ContainedFault(NamedTuple):
-    """One object that cannot be read: its kind and key, why, and what to do."""
+    """One object that cannot be decoded: its kind and key, the cause, and what to do."""
 
     kind: str
     key: str
@@ -40,9 +40,9 @@ class ContainedFault(NamedTuple):
 
 
 class Faults:
-    """The contained faults of one process. ``unnamed``: how many found no room.
+    """The contained faults of one process. ``unnamed``: how many are only counted.
 
-    ``logged`` False: for a reader whose caller says itself what is left out.
+    ``logged`` False: for a reader whose caller reports them itself.
     """
 
     def __init__(self, *, logged: bool = True) -> None:
@@ -57,48 +57,48 @@ class Faults:
         return len(self._faults)
 
     def get(self, key: str) -> ContainedFault | None:
-        """The fault of a key, if there is one."""
+        """The fault of a key, None without one."""
         return self._faults.get(key)
 
     def by_kind(self) -> Mapping[str, int]:
-        """How many there are of each kind; kinds without any are not in it."""
+        """The number of faults by kind, without kinds that have none."""
         counts = Counter(fault.kind for fault in self._faults.values())
         if self.unnamed:
             counts["unnamed"] += self.unnamed
         return counts
 
     def report(self, kind: str, key: str, error: OrbweaverError) -> ContainedFault:
-        """Keep the fault, and log it when it is new or another one than before."""
+        """Add the fault, and log it if it is new or has changed."""
         return self._keep(ContainedFault(kind, key, error.message, error.remedy))
 
     def reach_limit(self, name: str, why: str, remedy: str) -> None:
-        """A bound was reached, and something is left out for it; ``name`` is the constant's."""
+        """A limit was reached and something is skipped; ``name``: the name of the constant."""
         self._keep(ContainedFault(LIMIT, f"{LIMIT}/{name}", f"{why} ({name})", remedy))
 
     def keep_within(self, name: str) -> None:
-        """The bound is not reached any more."""
+        """The limit is not reached any more."""
         self.clear(f"{LIMIT}/{name}")
 
     def clear(self, key: str) -> None:
-        """The key can be read, or is gone."""
+        """Remove the fault: the key can be decoded, or was deleted."""
         self._faults.pop(key, None)
 
     def clear_kinds(self, *kinds: str) -> None:
-        """Everything of these kinds is about to be read anew."""
-        gone = [key for key, fault in self._faults.items() if fault.kind in kinds]
-        for key in gone:
+        """Remove all faults of these kinds, before all of their keys are read again."""
+        keys = [key for key, fault in self._faults.items() if fault.kind in kinds]
+        for key in keys:
             del self._faults[key]
 
     def read(self, kind: KeyKind[T], keys: Keys, key: bytes, value: bytes) -> T | None:
-        """What the key says; None after reporting that it cannot be read."""
+        """Decode the value of a key; None after reporting that it cannot be decoded."""
         try:
-            found = kind.decode(keys, key, value)
+            decoded = kind.decode(keys, key, value)
         except OrbweaverError as error:
             self.report(kind.name, key_text(keys, key), error)
             return None
         if self._faults:
             self.clear(key_text(keys, key))
-        return found
+        return decoded
 
     def _keep(self, fault: ContainedFault) -> ContainedFault:
         kind, key, *_ = fault
@@ -106,10 +106,14 @@ class Faults:
             return fault
         if key not in self._faults and len(self._faults) >= FAULTS_MAX:
             if not self.unnamed:
-                _log.log(self._level, "more than %d objects cannot be read", FAULTS_MAX)
+                _log.log(
+                    self._level,
+                    "more than %d stored objects cannot be decoded; further ones are only counted",
+                    FAULTS_MAX,
+                )
             self.unnamed += 1
             return fault
         self._faults[key] = fault
         fields = {"kind": kind, "key": key}
-        _log.log(self._level, "left out: %s", fault, extra={"fields": fields})
+        _log.log(self._level, "skipped an object: %s", fault, extra={"fields": fields})
         return fault

@@ -1,15 +1,14 @@
-"""Group commit: proposals wait in a queue, one transaction at a time carries what fits together.
+"""Group commit: proposals wait in a queue and are committed together, one transaction at a time.
 
-What arrives while a transaction is in flight goes into the next one, with what the event loop has
-ready at that moment; a lone caller waits for nobody. Each proposal keeps its own guards. When a
-transaction fails, its failure branch has read the truth about exactly the guarded keys: proposals
-whose guards are broken are told so (``Lost``), the others go into the next transaction at once, by
-themselves. One that the store refuses takes no other with it.
+Proposals that arrive while a transaction is in flight go into the next one; a lone proposal is
+committed at once. Each proposal keeps its own guards. When a transaction fails, its failure branch
+has read the guarded keys: proposals whose guards failed get ``Lost``, the others form the next
+transaction at once. A proposal that the store rejects does not affect the others.
 
-Promises: every proposal is answered, once, also when the pump is abandoned or fails itself; waiting
-for the end neither ends anything nor raises. The pump never decides anything, never retries a lost
-race, and knows neither how a transaction is fenced nor how a lost answer is settled: ``transact``
-does, which the log's writer and the engine's committer each bring.
+Every proposal gets exactly one answer, also when the queue is abandoned or fails itself; ``drain``
+neither ends anything nor raises. The queue decides nothing and never retries a lost race. How a
+transaction is fenced and how a lost answer is settled is up to ``transact``, which the log's writer
+and the engine's committer each provide.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ from core.eventstore.batch import Lost, Prepared, Proposal, TransactionBatch, pr
 from core.eventstore.kv import TxnResult
 
 LEFT_OVER_MAX = 8
-"""Proposals that did not fit before a batch counts as full: it keeps filling linear."""
+"""A batch counts as full after this many proposals that did not fit, so that filling is linear."""
 
 
 class Committed(NamedTuple):
-    """All that was proposed is in the store, at this revision."""
+    """The proposal was committed at this revision."""
 
     revision: int
 
@@ -47,9 +46,9 @@ class _Waiting(NamedTuple):
 class GroupCommit:
     """One queue, one transaction in flight.
 
-    ``ends`` is the error after which nothing can be written any more: everybody who waits gets it.
-    ``name`` and ``depth_max`` (proposals) are those of the queue; ``passes`` of the event loop are
-    waited at most before a transaction, while callers that are ready bring more.
+    ``ends`` is the error after which nothing can be written any more: every waiting proposal gets
+    it. ``name`` and ``depth_max`` (proposals) are those of the queue. ``passes``: how many passes
+    of the event loop a transaction waits at most, while more proposals arrive.
     """
 
     def __init__(
@@ -73,11 +72,11 @@ class GroupCommit:
 
     @property
     def depth(self) -> int:
-        """Proposals waiting."""
+        """The number of waiting proposals."""
         return len(self._queue)
 
     def put(self, proposal: Proposal) -> asyncio.Future[Outcome]:
-        """Queue one proposal; the future tells what became of it, or raises what ``transact`` did.
+        """Queue one proposal; the future has its outcome, or raises what ``transact`` raised.
 
         Raises Overloaded. Cancelling the future before its transaction starts withdraws the
         proposal.
@@ -95,15 +94,15 @@ class GroupCommit:
         return waiting.answer
 
     async def drain(self) -> None:
-        """Wait for what is queued and in flight; whoever gives up waiting ends nothing by it."""
+        """Wait for all queued proposals; cancelling the wait does not cancel them."""
         if self._running is not None:
             await asyncio.wait({self._running})
 
     def abandon(self, error: OrbweaverError) -> None:
-        """Stop as a killed process does: everybody gets the error, what is in flight is unknown."""
+        """Stop like a killed process: each proposal gets the error, in-flight ones unknown."""
         if self._running is not None:
             self._running.cancel()
-            self._running = None  # cancelled before its first step, it never says so itself
+            self._running = None  # a task cancelled before its first step does not reset it
         self._fail_all(error)
 
     async def _run(self) -> None:
@@ -114,14 +113,14 @@ class GroupCommit:
                 if self._in_flight:
                     await self._commit(batch, self._in_flight)
         except Exception as error:
-            self._fail_all(error)  # a fault of our own; it is told to whoever waits, and logged
+            self._fail_all(error)  # a bug here; every waiting proposal gets it, and it is logged
             raise
         finally:
             if self._running is asyncio.current_task():
                 self._running = None
 
     async def _gather(self) -> None:
-        """Let callers that are ready join: passes of the loop while they bring more, never time."""
+        """Let ready callers add proposals: passes of the event loop, no waiting time."""
         for _ in range(self._passes):
             waiting = len(self._queue)
             await asyncio.sleep(0)
@@ -129,10 +128,10 @@ class GroupCommit:
                 return
 
     def _take(self) -> tuple[TransactionBatch, list[_Waiting]]:
-        """Fill a batch from the queue, keeping the order of what does not fit together.
+        """Fill a batch from the queue, keeping the order of proposals that do not fit.
 
-        What has survived a failed transaction holds by what that one has read. It is committed by
-        itself: joined by others that would lose, it would fail with them again.
+        Proposals whose guards held in a failed transaction are committed by themselves: with others
+        that lose, they would fail again.
         """
         batch = TransactionBatch()
         members: list[_Waiting] = []
@@ -148,12 +147,12 @@ class GroupCommit:
         return batch, members
 
     async def _commit(self, batch: TransactionBatch, members: Sequence[_Waiting]) -> None:
-        """One transaction; answers every member or puts it back at the front of the queue."""
+        """Commit one transaction; answer every member or put it back at the front of the queue."""
         try:
             result = await self._transact(batch)
         except StoreRejected as error:
             await self._one_by_one(members, error)
-        except Exception as error:  # noqa: BLE001 - no caller may wait for an answer nobody gives
+        except Exception as error:  # noqa: BLE001 - every caller must get an answer
             _fail(members, error)
             if isinstance(error, self._ends):
                 self._fail_all(error)
@@ -178,13 +177,13 @@ class GroupCommit:
                 _answer(member, lost)
 
     async def _one_by_one(self, members: Sequence[_Waiting], error: StoreRejected) -> None:
-        """One member that the store refuses must not take the others with it."""
+        """Commit each member alone, so that one that the store rejects does not fail the others."""
         if len(members) == 1:
             _fail(members, error)
             return
         for member in members:
             if member.answer.done():
-                continue  # withdrawn meanwhile, or told that nothing can be written any more
+                continue  # withdrawn, or failed because nothing can be written any more
             batch = TransactionBatch()
             batch.add(member.prepared)
             await self._commit(batch, [member])
@@ -204,4 +203,4 @@ def _fail(members: Sequence[_Waiting], error: BaseException) -> None:
     for member in members:
         if not member.answer.done():
             member.answer.set_exception(error)
-            member.answer.exception()  # whoever awaits it still gets it; nobody may be left to
+            member.answer.exception()  # no warning if the caller has stopped waiting

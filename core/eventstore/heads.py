@@ -1,8 +1,8 @@
-"""Where each writer stands, also where its head cannot be read.
+"""The head of each writer, also if its value cannot be decoded.
 
-A head counts its writer's segments, so the log says the same: of a head that cannot be read, the
-number of the last live segment is taken, or that of the last one in the archive (``sealed``). One
-head harms no other writer's part of the log then; its own writer is fenced, and opens anew.
+A head counts its writer's segments, so that the log replaces one that cannot be decoded: by the
+number of the last live segment, or of the last one in the archive (``sealed``). Other writers are
+not affected; the head's own writer is fenced and opens again.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ SEQ_MAX: Final = 2**64 - 1
 async def read_heads(
     store: KeyValueStore,
     keys: Keys,
-    found: Sequence[KeyValue],
+    kvs: Sequence[KeyValue],
     revision: int,
     faults: Faults,
     sealed: Mapping[str, int] | None = None,
 ) -> dict[str, WriterHead]:
-    """The heads among these keys as of a revision. Raises StoreUnavailable, Compacted."""
+    """Decode the heads among these keys as of a revision. Raises StoreUnavailable, Compacted."""
     heads: dict[str, WriterHead] = {}
-    for kv in found:
+    for kv in kvs:
         head = faults.read(HEADS, keys, kv.key, kv.value)
         writer = key_text(keys, kv.key).partition("/")[2]
         if head is None and keys.is_writer(writer):
@@ -40,14 +40,14 @@ async def read_heads(
 
 
 async def head_from_log(
-    store: KeyValueStore, keys: Keys, found: KeyValue, revision: int = 0, sealed: int = 0
+    store: KeyValueStore, keys: Keys, kv: KeyValue, revision: int = 0, sealed: int = 0
 ) -> WriterHead:
-    """The head as the writer's segments say. Raises StoreUnavailable, Compacted.
+    """The head that follows from the writer's segments. Raises StoreUnavailable, Compacted.
 
-    Its epoch is the revision of the key: larger than any before, since each took a revision.
+    Its epoch is the revision of the key, which is larger than any epoch before.
     """
-    writer = key_text(keys, found.key).partition("/")[2]
+    writer = key_text(keys, kv.key).partition("/")[2]
     get = Get(keys.log(writer, sealed + 1), keys.log(writer, SEQ_MAX), keys_only=True)
     segments = (await store.read([get], revision=revision)).ranges[0].kvs
     seq = max((keys.check_segment(kv.key)[1] for kv in segments), default=sealed)
-    return WriterHead(seq, found.mod_revision)
+    return WriterHead(seq, kv.mod_revision)

@@ -1,20 +1,19 @@
-"""The index of pools and subnets: which keys find them by CIDR, by address and by application.
+"""The index of pools and subnets: keys that find them by CIDR, by address and by application.
 
-A command reads what it touches through these keys, whatever else exists. They follow from the pools
-and subnets alone and are written in the transaction that changes those; the guard key of the topic
-says whether they are complete (``COMPLETE``). A version that does not know the index writes another
-value there, and then the index is built anew (``core.configuration.indexer``). Nothing here talks
-to the store.
+A command reads through these keys only what it touches, however many objects exist. They follow
+from the pools and subnets alone and are written in the transaction that changes those. The value of
+the topic's guard key is ``COMPLETE`` while the index is; a version without the index writes another
+value, and then the index is rebuilt (``core.configuration.indexer``). Nothing here calls the store.
 
     index/<topic>/<family>/network/<first address>/<prefix length>/<name>
     index/pools/<family>/block/<first address>/<prefix length>/<pool>
     index/pools/<family>/application/<group and version>/<kind>/<namespace>/<application>/<pool>
 
-A pool's addresses are covered by aligned blocks, as a routing table would have them. What contains
-an address is found by one key for each prefix length, and what begins in a range by the range of
-keys: etcd counts every key of a range that it reads, so no range may hold more than is wanted. A
-pool that would need more than ``BLOCKS_MAX`` is covered by fewer, larger blocks: a look-up may then
-name it although it has none of the addresses, and never misses it.
+A pool's addresses are covered by aligned blocks, like prefixes of a routing table. The blocks that
+contain an address are found by one key for each prefix length, the blocks that begin in a range by
+a range of keys. etcd counts every key of a range that it reads, so no range may have other keys. A
+pool that needs more than ``BLOCKS_MAX`` blocks is covered by fewer, larger ones: a look-up may then
+return it although it has none of the addresses, but never misses it.
 """
 
 from __future__ import annotations
@@ -40,24 +39,24 @@ from core.eventstore.kv import Get, RangeResult
 Topic = Literal["pools", "subnets"]
 
 COMPLETE: Final = b"indexed"
-"""Value of a topic's guard key while its index has everything."""
+"""Value of a topic's guard key while its index is complete."""
 
 BLOCKS_MAX: Final = 48
-"""Blocks of one pool: its old and its new ones fit into one transaction."""
+"""Blocks of one pool: the old and the new ones fit into one transaction."""
 
 HULLS_MAX: Final = 24
-"""Ranges looked up for one pool; of more of them neighbours share a look-up."""
+"""Ranges looked up for one pool; with more of them, neighbouring ranges share a look-up."""
 
 TOPICS: Final[tuple[Topic, ...]] = get_args(Topic)
 FAMILIES: Final[tuple[Family, ...]] = get_args(Family)
 
 _DIGITS: Final = 32
 _PARTS: Final = {"network": 3, "block": 3}
-"""Parts of a key behind its sort; those of an application are labels, which may be anything."""
+"""Parts of a key after its sort; an application's parts are labels of any form."""
 
 
-class IndexIncomplete(Exception):  # a state of the index, met and mended
-    """The index of a topic and family lacks something or cannot be read: build it anew."""
+class IndexIncomplete(Exception):  # caught where the index is rebuilt
+    """The index of a topic and family is incomplete or cannot be decoded: rebuild it."""
 
     def __init__(self, topic: Topic, family: Family) -> None:
         super().__init__(topic, family)
@@ -76,14 +75,11 @@ class Index:
         self.family = family
 
     def all(self) -> tuple[bytes, bytes]:
-        """[start, end) of all of it."""
+        """[start, end) of all keys."""
         return self._prefix, range_end(self._prefix)
 
     def entries(self, value: Pool | Subnet | None) -> dict[bytes, bytes]:
-        """The keys that find this pool or subnet, with their values.
-
-        None for one that cannot be read: what ``decide`` lets in can be.
-        """
+        """The keys that find this pool or subnet, with their values; none for invalid addresses."""
         if value is None or value.family != self.family:
             return {}
         try:
@@ -99,11 +95,11 @@ class Index:
         return {prefix + value.name.encode(): b"" for prefix in prefixes}
 
     def named(self, cidr: Cidr) -> Get:
-        """Everything of exactly this CIDR; each of these is for ``names_in``."""
+        """Objects of exactly this CIDR; ``names_in`` reads the answer."""
         return self._under(self._block("network", cidr.first, cidr.prefix_length))
 
     def overlapping(self, cidr: Cidr) -> list[Get]:
-        """Everything of a CIDR that overlaps this one and is another."""
+        """Objects of a CIDR that overlaps this one and differs from it."""
         longer = self._block("network", cidr.first, cidr.prefix_length + 1)
         return [
             *self._containing("network", cidr.first, range(cidr.prefix_length)),
@@ -111,7 +107,7 @@ class Index:
         ]
 
     def containing(self, value: int) -> list[Get]:
-        """Everything whose CIDR contains an address."""
+        """Objects whose CIDR contains an address."""
         return self._containing("network", value, range(ADDRESS_BITS[self.family] + 1))
 
     def owners(self, addresses: AddressSet, cidr: Cidr | None = None) -> list[Get]:
@@ -130,10 +126,10 @@ class Index:
         """The automatic pools of an application."""
         return self._under(self._application(application))
 
-    def names_in(self, *found: RangeResult) -> list[str]:
-        """The names at the end of keys, each once. Raises IndexIncomplete."""
+    def names_in(self, *answers: RangeResult) -> list[str]:
+        """The names at the end of the keys, without duplicates. Raises IndexIncomplete."""
         try:
-            names = [kv.key.rpartition(b"/")[2].decode() for one in found for kv in one.kvs]
+            names = [kv.key.rpartition(b"/")[2].decode() for answer in answers for kv in answer.kvs]
         except UnicodeDecodeError as error:
             raise IndexIncomplete(self.topic, self.family) from error
         return list(dict.fromkeys(names))
@@ -163,7 +159,7 @@ class Index:
 def blocks_of(addresses: AddressSet) -> list[tuple[int, int]]:
     """(first address, prefix length) of at most ``BLOCKS_MAX`` aligned blocks that cover the set.
 
-    Exactly the set where that many are enough, else the least more by doubling the smallest block.
+    Exactly the set if that many are enough; else the smallest blocks are doubled until they are.
     """
     bits = ADDRESS_BITS[addresses.family]
     for low in range(bits + 1):
@@ -178,7 +174,7 @@ def blocks_of(addresses: AddressSet) -> list[tuple[int, int]]:
 
 
 def _aligned(addresses: AddressSet, bits: int) -> Iterator[tuple[int, int]]:
-    """The aligned blocks of which a set consists, the largest ones possible."""
+    """The largest possible aligned blocks that make up the set."""
     for start, last in addresses:
         first = start
         while first <= last:
@@ -190,18 +186,18 @@ def _aligned(addresses: AddressSet, bits: int) -> Iterator[tuple[int, int]]:
 
 
 def check_entry(keys: Keys, key: bytes) -> None:
-    """Raises ValueError for a key that is not one of ``Index.entries``."""
+    """Raise ValueError for a key that is not one of ``Index.entries``."""
     topic, family, what, *rest = key.removeprefix(keys.prefix("index")).decode().split("/")
     is_shaped = what == "application" or len(rest) == _PARTS.get(what)
     if topic not in TOPICS or family not in ("4", "6") or not is_shaped:
-        raise ValueError("the key is not one of an index")
+        raise ValueError("the key is not an index entry")
     if what in _PARTS:
         int(rest[0], 16)
         int(rest[1])
 
 
 def read_entry(value: bytes) -> bytes:
-    """The key says all. Raises ValueError."""
+    """Check that the value is empty. Raises ValueError."""
     if value:
-        raise ValueError("an entry has no value")
+        raise ValueError("an index entry must have an empty value")
     return value

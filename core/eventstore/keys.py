@@ -1,25 +1,25 @@
-"""Where things lie in etcd: every key under ``/orbweaver/v1/<cluster>/`` is made and read here.
+"""The layout of etcd: all keys under ``/orbweaver/v1/<cluster>/`` are built and parsed here.
 
 Addresses and sequence numbers are fixed-width hexadecimal, so that a range of addresses is a range
 of keys. Names never contain "/" (Kubernetes names cannot; writer names are checked).
 
     log/<writer>/<seq>               segment, 16 hex digits
-    head/<writer>                    where the writer stands
+    head/<writer>                    number of the writer's last segment, and its epoch
     ip/<4|6>/<address>               claim, 32 hex digits
     rest/<4|6>/<address>             cool-down mark, under a lease
     quarantine/<4|6>/<address>       quarantine
     endpoint/<namespace>/<name>      endpoint
     pool/<name>, subnet/<name>       configuration
     reservation/<name>               configuration
-    record/<kind>/<namespace>/<name> standalone facts
-    guard/<topic>/<4|6>              changes with its topic; says whether its index is complete
+    record/<kind>/<namespace>/<name> facts of Pods, owners and nodes without Kubernetes
+    guard/<topic>/<4|6>              changes with its topic; value: whether the index is complete
     index/<topic>/<4|6>/...          finds pools and subnets (``core.eventstore.index``)
-    view/application/<application>   what the last look at its automatic pools found, under a lease
-    admitted/<kind>/<name>/<review>  a webhook has admitted a pool or subnet that the log may lack
-    refused/<name>                   a pool that Kubernetes has and the log refuses
-    need/<application>               an ADD waits for such a pool, under a lease
-    binding/<namespace>/<name>       what a network provider has bound of an endpoint, or shall
-    meta/<name>, lease/<role>        one of a kind
+    view/application/<application>   report of the last reconcile of automatic pools, under a lease
+    admitted/<kind>/<name>/<review>  pool or subnet that a webhook has admitted, not yet in the log
+    refused/<name>                   pool that Kubernetes has and the rules refuse
+    need/<application>               request of an ADD for an automatic pool, under a lease
+    binding/<namespace>/<name>       binding of an endpoint by a network provider
+    meta/<name>, lease/<role>        single keys: archive cursor, checkpoint, ...; leaders
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from core.errors import BadInput
 
 LAYOUT = "v1"
 GUARD_TOPICS: Final = ("pools", "subnets", "reservations", "quarantine", "records")
-"""What has a guard key; ``records`` have one of family 4 alone."""
+"""Topics with a guard key; ``records`` have one of family 4 only."""
 
 _ADDRESS_BITS: Final = {"4": 32, "6": 128}
 _FAMILY_BITS: Final = {b"4/": 32, b"6/": 128}
@@ -45,15 +45,15 @@ _SEQ_DIGITS: Final = 16
 _HEXADECIMAL: Final = frozenset("0123456789abcdef")
 
 CONTROLLER_WRITERS = "Controller."
-"""What the writer names of controllers and of orbctl begin with.
+"""Prefix of the writer names of controllers and of orbctl.
 
-Kubernetes' node names, after which agents name their writers, are lower-case (RFC 1123). So no node
-can collide with a controller, and etcd's roles can tell the two apart by a range of keys.
+Agents name their writers by Kubernetes' node names, which are lower-case (RFC 1123). So a node
+cannot collide with a controller, and a role in etcd separates the two by a range of keys.
 """
 
 
 def check_name(name: str, what: str) -> str:
-    """The name of a writer, node or cluster, if it can be part of a key."""
+    """Return the name of a writer, node or cluster; BadInput if it cannot be part of a key."""
     if len(name) > SUBDOMAIN_CHARS_MAX or not is_name(name):
         raise BadInput(
             f"{what} {name[:64]!r} is not a name",
@@ -83,15 +83,15 @@ class Keys:
         self.root = f"/orbweaver/{LAYOUT}/{cluster}/".encode()
 
     def prefix(self, *parts: str) -> bytes:
-        """``<root>part/part/``: a whole room of keys."""
+        """``<root>part/part/``, the prefix of all keys of a kind."""
         return self.root + "".join(f"{part}/" for part in parts).encode()
 
-    def room(self, *parts: str) -> tuple[bytes, bytes]:
+    def range(self, *parts: str) -> tuple[bytes, bytes]:
         """[start, end) of every key under ``prefix(*parts)``."""
         prefix = self.prefix(*parts)
         return prefix, range_end(prefix)
 
-    def room_of(self, key: bytes) -> str:
+    def prefix_of(self, key: bytes) -> str:
         """The first part of a key behind the root: its kind."""
         return key[len(self.root) :].partition(b"/")[0].decode()
 
@@ -132,7 +132,7 @@ class Keys:
         return self.root + f"reservation/{name}".encode()
 
     def record(self, kind: str, namespace: str, name: str) -> bytes:
-        """What an operator says of a Pod, StatefulSet, Namespace or Node."""
+        """The record of a Pod, StatefulSet, Namespace or Node that an operator has applied."""
         return self.root + f"record/{kind}/{namespace or '-'}/{name}".encode()
 
     def guard(self, topic: str, family: Family) -> bytes:
@@ -140,11 +140,11 @@ class Keys:
         return self.root + f"guard/{topic}/{family}".encode()
 
     def application_view(self, application: str) -> bytes:
-        """What the last look at an application's automatic pools found."""
+        """The report of the last reconcile of an application's automatic pools."""
         return self.root + f"view/application/{application}".encode()
 
-    def need(self, application: str) -> bytes:
-        """An ADD waits for an automatic pool of the application."""
+    def pool_request(self, application: str) -> bytes:
+        """The request of an ADD for an automatic pool of the application."""
         return self.root + f"need/{application}".encode()
 
     def admitted(self, kind: str, name: str, review: str) -> bytes:
@@ -152,11 +152,11 @@ class Keys:
         return self.root + f"admitted/{kind}/{name}/{review}".encode()
 
     def refused(self, name: str) -> bytes:
-        """A pool that Kubernetes has and the log refuses."""
+        """A pool that Kubernetes has and the rules refuse."""
         return self.root + f"refused/{name}".encode()
 
     def binding(self, namespace: str, name: str) -> bytes:
-        """What a network provider has bound of an endpoint, or shall."""
+        """The binding of an endpoint by a network provider."""
         return self.root + f"binding/{namespace}/{name}".encode()
 
     def record_path(self, key: bytes) -> tuple[str, str, str]:
@@ -165,15 +165,15 @@ class Keys:
         return kind, "" if namespace == "-" else namespace, name
 
     def meta(self, name: str) -> bytes:
-        """One of a kind: schema version, archive cursor, projection checkpoint."""
+        """A single key: schema version, archive cursor, projection checkpoint."""
         return self.root + f"meta/{name}".encode()
 
     def lease(self, role: str) -> bytes:
-        """Who leads in a role."""
+        """The leader of a role."""
         return self.root + f"lease/{role}".encode()
 
     def tail(self, key: bytes, *parts: str) -> tuple[str, ...]:
-        """The parts of a key behind ``prefix(*parts)``."""
+        """The parts of a key after ``prefix(*parts)``."""
         return tuple(key[len(self.prefix(*parts)) :].decode().split("/"))
 
     def ip_of(self, address: str) -> bytes:
@@ -190,46 +190,46 @@ class Keys:
         """The parts of a key below the root. Raises ValueError unless there are ``count``."""
         parts = key.removeprefix(self.root).decode().split("/")
         if len(parts) != count or not all(parts):
-            raise ValueError(f"a key of {len(parts)} parts where it has {count}")
+            raise ValueError(f"the key has {len(parts)} parts instead of {count}")
         return parts
 
-    def check_address(self, key: bytes, room: str) -> Address:
+    def check_address(self, key: bytes, prefix: str) -> Address:
         """The address of an ``ip/``, ``rest/`` or ``quarantine/`` key. Raises ValueError."""
-        start = self.root + room.encode() + b"/"
-        tail = key[len(start) :]  # a scan asks for every claim: no parts are made
+        start = self.root + prefix.encode() + b"/"
+        tail = key[len(start) :]  # not split into parts: a scan checks every claim
         family, digits = tail[:2], tail[2:]
         bits = _FAMILY_BITS.get(family)
         malformed = len(digits) != _ADDRESS_DIGITS or digits.translate(None, _HEXADECIMAL_BYTES)
         if bits is None or malformed or not key.startswith(start):
-            raise ValueError("the key names no address")
+            raise ValueError("the key is not an address's")
         value = int(digits, 16)
         if value >> bits:
-            raise ValueError("the key names an address out of its family")
+            raise ValueError("the address is too large for its family")
         return Address(4 if bits == 32 else 6, value)
 
     def check_segment(self, key: bytes) -> tuple[str, int]:
         """Writer and number of a ``log/`` key. Raises ValueError."""
         _, writer, digits = self.check_parts(key, 3)
         if len(digits) != _SEQ_DIGITS or not _HEXADECIMAL.issuperset(digits):
-            raise ValueError("the key names no segment")
+            raise ValueError("the key is not a segment's")
         return writer, int(digits, 16)
 
     @staticmethod
     def is_writer(name: str) -> bool:
-        """Whether a writer may have the name."""
+        """Whether the name is valid for a writer."""
         return len(name) <= SUBDOMAIN_CHARS_MAX and is_name(name)
 
     def check_guard(self, key: bytes) -> None:
-        """Raises ValueError unless the key is one that ``guard`` makes."""
+        """Raise ValueError unless ``guard`` can build the key."""
         _, topic, family = self.check_parts(key, 3)
         if topic not in GUARD_TOPICS or family not in _ADDRESS_BITS:
-            raise ValueError("no change ever writes such a guard")
+            raise ValueError("the key is not a guard's: unknown topic or family")
 
-    def addresses_in(self, keys: Iterable[bytes], room: str) -> Iterator[Address]:
-        """The addresses of these keys; one that names none is passed over (``verify`` tells)."""
+    def addresses_in(self, keys: Iterable[bytes], prefix: str) -> Iterator[Address]:
+        """The addresses of these keys; malformed keys are skipped, ``verify`` reports them."""
         for key in keys:
             with suppress(ValueError):
-                yield self.check_address(key, room)
+                yield self.check_address(key, prefix)
 
     @staticmethod
     def address_in(key: bytes) -> Address:
@@ -239,7 +239,7 @@ class Keys:
 
     @staticmethod
     def address_text_in(key: bytes) -> str:
-        """The same as canonical text; a look at everything asks for every claim."""
+        """The same as canonical text, without an ``Address``: a ledger has one for every claim."""
         if key[-34:-33] == b"4":
             return inet_ntop(AF_INET, bytes.fromhex(key[-8:].decode()))
         return format_address(6, int(key[-32:], 16))

@@ -1,8 +1,8 @@
-"""The key-value protocol: what the event log needs of its store, and no more.
+"""The key-value protocol: the operations of a store that the event log uses.
 
-Two stores speak it, etcd (``core.eventstore.etcd``) and memory (``core.eventstore.memory``); one
-contract suite runs over both. Everything is plain data so that a transaction can be inspected,
-logged and compared. This module never talks to anything.
+Two stores implement it, etcd (``core.eventstore.etcd``) and memory (``core.eventstore.memory``);
+one contract suite tests both. Everything is plain data so that a transaction can be inspected,
+logged and compared.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
 TXN_OPERATIONS_MAX = 128
-"""etcd's default ``--max-txn-ops``: the bound of guards, of writes and of failure reads alike."""
+"""etcd's default ``--max-txn-ops``, the limit of guards, of writes and of failure reads each."""
 
 REQUEST_BYTES_MAX = 1_500_000
 """Just under etcd's default ``--max-request-bytes`` (1.5 MiB)."""
 
 
 WATCH_PROGRESS_S = 7.0
-"""An idle watch yields a batch without changes this often, so that its reader knows its age."""
+"""An idle watch yields a batch without changes this often, as a proof that it is alive."""
 
 WATCH_SILENT_S_MAX = 15.0
 """A watch that yields nothing for this long is stale: its connection is dead or half open."""
@@ -49,7 +49,7 @@ class Unchanged(NamedTuple):
 
 
 class NothingNewer(NamedTuple):
-    """Guard: no key in [start, end) was written after ``revision``; true for an empty range."""
+    """Guard: no key in [start, end) was written after ``revision``; holds for an empty range."""
 
     start: bytes
     end: bytes
@@ -60,7 +60,7 @@ Guard = Absent | Unchanged | NothingNewer
 
 
 class Put(NamedTuple):
-    """Write one key; with a lease the key vanishes when the lease ends."""
+    """Write one key; with a lease, etcd deletes the key when the lease ends."""
 
     key: bytes
     value: bytes
@@ -96,12 +96,12 @@ class RangeResult(NamedTuple):
     """Answer of one ``Get``: ``count`` counts the whole range, also past ``limit``."""
 
     kvs: tuple[KeyValue, ...]
-    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody calls here
+    count: int  # type: ignore[assignment]  # hides tuple.count, which is not called here
     more: bool
 
     @property
     def first(self) -> KeyValue | None:
-        """The key that was asked for, or the first of a range; None if there is none."""
+        """The requested key, or the first of a range; None if there is none."""
         return self.kvs[0] if self.kvs else None
 
 
@@ -132,9 +132,9 @@ class KeyChange(NamedTuple):
 
 
 class WatchBatch(NamedTuple):
-    """Whole revisions up to ``revision``, in order; no changes means progress only.
+    """Whole revisions up to ``revision``, in order; without changes it reports progress only.
 
-    With ``is_whole`` changes may be newer than ``revision``, up to which nothing is missing.
+    With ``is_whole``, changes may be newer than ``revision``, up to which the watch is complete.
     """
 
     revision: int
@@ -142,23 +142,23 @@ class WatchBatch(NamedTuple):
 
 
 IsWhole = Callable[[Sequence[KeyChange]], bool]
-"""Whether these changes of one revision, as far as they are known, are all that it has."""
+"""Returns whether these known changes of one revision are all of its changes."""
 
 
 class KeyValueStore(Protocol):
-    """The store. Every call has a deadline of its own; none retries a write."""
+    """The store. Every call has its own deadline; none retries a write."""
 
     async def commit(
         self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
     ) -> TxnResult:
-        """Apply all writes if all guards hold, else answer ``otherwise``: one atomic step.
+        """Apply all writes if all guards hold, else answer the reads ``otherwise``, atomically.
 
         Raises StoreUnavailable (nothing was written), OutcomeUnknown, StoreRejected.
         """
         ...
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
-        """Read all ranges at one revision, the newest (linearizable) unless one is named.
+        """Read all ranges at one revision, the newest (linearizable) by default.
 
         Raises StoreUnavailable, Compacted, StoreRejected.
         """
@@ -174,30 +174,30 @@ class KeyValueStore(Protocol):
         """Yield every change of the ranges after revision ``after``; resumes after a disconnect.
 
         Yields a batch without changes every ``WATCH_PROGRESS_S`` while nothing changes.
-        ``is_whole`` saves a question to the store for each revision: a revision that it accepts may
-        come before older ones of other ranges, in a batch whose ``revision`` is an older one.
-        Raises Compacted when ``after`` is too old to resume from.
+        ``is_whole`` saves a request to the store for each revision: a revision that it accepts may
+        be yielded before older ones of other ranges, in a batch with an older ``revision``. Raises
+        Compacted when ``after`` is too old to resume from.
         """
         ...
 
     async def grant_lease(self, ttl_s: int) -> int:
-        """Make a lease of ``ttl_s`` seconds and return its id."""
+        """Grant a lease of ``ttl_s`` seconds and return its id."""
         ...
 
     async def keep_lease(self, lease: int) -> int:
-        """Renew the lease once; returns the seconds it now has, 0 when it is gone."""
+        """Renew the lease once; returns its remaining seconds, 0 if it has ended."""
         ...
 
     async def revoke_lease(self, lease: int) -> None:
-        """End the lease and delete its keys; a lease that is gone already is fine."""
+        """End the lease and delete its keys; no error if it has ended already."""
         ...
 
     async def compact(self, revision: int) -> None:
-        """Forget history before ``revision``; compacting again is fine."""
+        """Discard the history before ``revision``; no error if it was compacted already."""
         ...
 
     async def alarms(self) -> tuple[str, ...]:
-        """The names of alarms that keep the store from working, as NOSPACE.
+        """The names of active alarms that prevent writes, such as NOSPACE.
 
         Raises StoreUnavailable.
         """

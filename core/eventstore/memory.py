@@ -44,7 +44,7 @@ LEASE_TTL_S_MIN = 2
 
 
 class _Version(NamedTuple):
-    """What one revision made of a key; ``kv`` None means deleted."""
+    """The value of a key since one revision; ``kv`` None: it was deleted."""
 
     mod_revision: int
     kv: KeyValue | None
@@ -60,7 +60,7 @@ class _Lease:
 
 
 class MemoryStore:
-    """A ``KeyValueStore``. ``clock`` returns seconds that never go back."""
+    """A ``KeyValueStore`` in memory. ``clock`` returns monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -108,9 +108,9 @@ class MemoryStore:
         ranges: Sequence[tuple[bytes, bytes]],
         *,
         after: int,
-        is_whole: IsWhole | None = None,  # every revision is whole here
+        is_whole: IsWhole | None = None,  # unused: a batch has whole revisions
     ) -> AsyncIterator[WatchBatch]:
-        """Every change after ``after``, one batch a revision, or the progress made without any."""
+        """Every change after ``after``, one batch for each revision; progress without changes."""
         wake = asyncio.Event()
         position = after
         if max(after, 1) < self._compacted:
@@ -118,13 +118,15 @@ class MemoryStore:
         try:
             while True:
                 self._begin()
-                # History that a live watch has still to see outlasts a compaction, as etcd's
-                # messages under way do.
+                # A compaction keeps history that an open watch has not returned yet, as etcd does
+                # with messages in flight.
                 self._watching[wake] = position
                 wake.clear()
                 newest = self._revision
                 for batch in self._batches_after(position):
-                    changes = tuple(each for each in batch.changes if _within(each.key, ranges))
+                    changes = tuple(
+                        change for change in batch.changes if _within(change.key, ranges)
+                    )
                     if changes:
                         position = batch.revision
                         self._watching[wake] = position
@@ -147,7 +149,7 @@ class MemoryStore:
         return self._last_lease
 
     async def keep_lease(self, lease: int) -> int:
-        """Renew once; the seconds left, 0 when it is gone."""
+        """Renew once; the remaining seconds, 0 if it has ended."""
         self._begin()
         held = self._leases.get(lease)
         if held is None:
@@ -161,7 +163,7 @@ class MemoryStore:
         self._end_lease(lease)
 
     async def compact(self, revision: int) -> None:
-        """Forget history before ``revision``."""
+        """Discard the history before ``revision``."""
         self._begin()
         if revision > self._revision:
             raise _rejected("required revision is a future revision")
@@ -170,29 +172,29 @@ class MemoryStore:
             self._forget()
 
     async def alarms(self) -> tuple[str, ...]:
-        """None ever."""
+        """Never any."""
         self._begin()
         return ()
 
     @property
     def is_followed(self) -> bool:
-        """Whether every watch under way has returned all that is committed."""
+        """Whether every open watch has returned all committed changes."""
         return all(position == self._revision for position in self._watching.values())
 
     async def close(self) -> None:
-        """Later calls, and watches under way, raise StoreUnavailable."""
+        """Close the store: later calls and open watches raise StoreUnavailable."""
         self._closed = True
         self._wake_watches()
 
     def expire(self) -> None:
-        """End every lease whose time is over, each in a revision of its own."""
+        """End every expired lease, each in a revision of its own."""
         now = self._clock()
-        for lease in [each for each, held in self._leases.items() if held.ends_at <= now]:
+        for lease in [lease_id for lease_id, held in self._leases.items() if held.ends_at <= now]:
             self._end_lease(lease)
 
     def _begin(self) -> None:
         if self._closed:
-            raise StoreUnavailable("the store is closed", remedy="open a new one")
+            raise StoreUnavailable("the store was closed", remedy="open a new one")
         self.expire()
 
     def _holds(self, guard: Guard) -> bool:
@@ -221,15 +223,15 @@ class MemoryStore:
                 yield kv
 
     def _range(self, get: Get, revision: int) -> RangeResult:
-        found = list(self._live(get.start, get.end, revision))
+        live = list(self._live(get.start, get.end, revision))
         if get.count_only:
-            return RangeResult((), len(found), more=False)
+            return RangeResult((), len(live), more=False)
         if get.oldest_first:
-            found.sort(key=lambda kv: kv.mod_revision)
-        kvs = found[: get.limit] if get.limit else found
+            live.sort(key=lambda kv: kv.mod_revision)
+        kvs = live[: get.limit] if get.limit else live
         if get.keys_only:
             kvs = [kv._replace(value=b"") for kv in kvs]
-        return RangeResult(tuple(kvs), len(found), more=len(kvs) < len(found))
+        return RangeResult(tuple(kvs), len(live), more=len(kvs) < len(live))
 
     def _apply(self, writes: Sequence[Write]) -> None:
         revision = self._revision + 1
@@ -239,8 +241,8 @@ class MemoryStore:
                 changes.append(self._put(write, revision))
             else:
                 doomed = list(self._live(write.start, write.end, self._revision))
-                gone = {change.key for change in changes}
-                changes += [self._delete(kv, revision) for kv in doomed if kv.key not in gone]
+                deleted = {change.key for change in changes}
+                changes += [self._delete(kv, revision) for kv in doomed if kv.key not in deleted]
         if changes:
             self._revision = revision
             self._log.append(WatchBatch(revision, tuple(changes)))
@@ -277,12 +279,14 @@ class MemoryStore:
         return self._log[first:]
 
     def _forget(self) -> None:
-        seen = min(self._watching.values(), default=math.inf)
-        kept = bisect_right(self._log, min(seen, self._compacted), key=lambda each: each.revision)
-        del self._log[:kept]
+        watched = min(self._watching.values(), default=math.inf)
+        passed = bisect_right(
+            self._log, min(watched, self._compacted), key=lambda entry: entry.revision
+        )
+        del self._log[:passed]
         for key in list(self._versions):
             versions = self._versions[key]
-            last = bisect_right(versions, self._compacted, key=lambda each: each.mod_revision) - 1
+            last = bisect_right(versions, self._compacted, key=lambda entry: entry.mod_revision) - 1
             if last >= 0 and versions[last].kv is None:
                 last += 1
             del versions[: max(last, 0)]
@@ -296,7 +300,7 @@ class MemoryStore:
 
 
 async def _woken(wake: asyncio.Event) -> bool:
-    """Wait for a change; False when it is time to report progress, as etcd does."""
+    """Wait for a change; False after ``WATCH_PROGRESS_S``, when etcd reports progress."""
     try:
         async with asyncio.timeout(WATCH_PROGRESS_S):
             await wake.wait()
@@ -313,7 +317,7 @@ def _check_request(guards: Sequence[Guard], writes: Sequence[Write], gets: Seque
     longest = max(len(guards), len(writes), len(gets))
     if longest > TXN_OPERATIONS_MAX:
         raise _rejected(f"{longest} operations in one list of a transaction")
-    size = sum(len(each.key) + len(each.value) for each in writes if isinstance(each, Put))
+    size = sum(len(write.key) + len(write.value) for write in writes if isinstance(write, Put))
     if size > REQUEST_BYTES_MAX:
         raise _rejected(f"the request is too large: {size} bytes")
     keys = [guard.start if isinstance(guard, NothingNewer) else guard.key for guard in guards]
@@ -325,8 +329,8 @@ def _check_request(guards: Sequence[Guard], writes: Sequence[Write], gets: Seque
 
 def _check_puts(writes: Sequence[Write]) -> None:
     puts = sorted(write.key for write in writes if isinstance(write, Put))
-    ranges = [(each.start, each.end) for each in writes if isinstance(each, Delete)]
-    twice = any(one == other for one, other in pairwise(puts))
+    ranges = [(write.start, write.end) for write in writes if isinstance(write, Delete)]
+    twice = any(first == second for first, second in pairwise(puts))
     if twice or any(_within(key, ranges) for key in puts):
         raise _rejected("one key is written twice in a transaction")
 

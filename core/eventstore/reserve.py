@@ -1,7 +1,8 @@
-"""The reserve: one key whose only purpose is its size, so that a full etcd can be archived.
+"""The reserve: one large key, deleted to free the space that archiving a full etcd needs.
 
-A full etcd refuses every put, and archiving puts its cursor. Deleting the reserve, compacting and
-defragmenting gives that room. A controller makes the reserve; ``core.archive.nospace`` deletes it.
+A full etcd rejects every put, and archiving puts its cursor. Deleting the reserve, compacting and
+defragmenting frees the space for it. A controller creates the reserve; ``core.archive.nospace``
+deletes it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ RESERVES: Final[KeyKind[bytes]] = KeyKind(
 
 
 async def make_reserve(store: KeyValueStore, keys: Keys) -> None:
-    """Make the reserve where there is none.
+    """Create the reserve if it does not exist.
 
     Raises StoreUnavailable, StoreFull, OutcomeUnknown (calling again is harmless).
     """

@@ -1,7 +1,6 @@
-"""Retry policies (tenacity): every retry in the process is one of these, bounded in time.
+"""Retry policies (tenacity), each with a time limit.
 
-Which failures are retried is the errors' own property (``retryable``), never a list at the call
-site.
+Whether a failure is retried is a property of its class (``retryable``), not a list at the call.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ from core.errors import (
 )
 
 SETTLE_S_MAX = 8.0
-"""How long a lost answer is read back before the callers are told that the outcome is unknown."""
+"""How long a lost answer is read back before the caller gets OutcomeUnknown."""
 
 LOST_RACE_S_MAX = 8.0
-"""How long an allocation goes on after lost races; every try has read the truth before it."""
+"""How long a command is retried after lost races; every try reads the current state first."""
 
 STORE_AWAY_S_MAX = 5.0
-"""How long a read or a command waits for etcd to come back."""
+"""How long a read or a command is retried while etcd is not available."""
 
 
 def _is_retryable(error: BaseException) -> bool:
@@ -37,12 +36,12 @@ def _is_retryable(error: BaseException) -> bool:
 
 
 def _is_full(error: BaseException) -> bool:
-    """A full store stays full until a person has made room: waiting for it only takes time."""
+    """A full etcd needs an administrator to free space, so retries do not help."""
     return isinstance(error, StoreFull) or (isinstance(error, OutcomeUnknown) and error.is_full)
 
 
 def settling() -> AsyncRetrying:
-    """For reading back an unknown outcome: idempotent, so its own loss is retried too."""
+    """For reading back an unknown outcome, which is idempotent: its own loss is retried too."""
     return AsyncRetrying(
         retry=retry_if_exception(
             lambda error: (
@@ -56,7 +55,7 @@ def settling() -> AsyncRetrying:
 
 
 def racing(seconds: float = LOST_RACE_S_MAX) -> AsyncRetrying:
-    """For lost races; the waits are random so that two losers do not meet again."""
+    """For lost races; the waits are random so that two losers do not collide again."""
     return AsyncRetrying(
         retry=retry_if_exception(lambda error: isinstance(error, LostRace | StoreUnavailable)),
         wait=wait_random_exponential(multiplier=0.002, max=0.25),
@@ -66,7 +65,7 @@ def racing(seconds: float = LOST_RACE_S_MAX) -> AsyncRetrying:
 
 
 def waiting_for_store(seconds: float = STORE_AWAY_S_MAX) -> AsyncRetrying:
-    """For reads and idempotent steps while etcd is away."""
+    """For reads and idempotent steps while etcd is not available."""
     return AsyncRetrying(
         retry=retry_if_exception(_is_retryable),
         wait=wait_exponential_jitter(multiplier=0.05, max=1.0, jitter=0.1),

@@ -1,10 +1,10 @@
-"""What each kind of process may read and write in etcd, as ranges of keys.
+"""The etcd roles of agents and controllers, as ranges of keys.
 
-Promise: plain data from the key layout alone. An agent reads everything of its cluster and writes
-what serving CNI calls takes; a controller (and orbctl) writes everything of its cluster. etcd tells
-the processes apart by the common name of their client certificate, which all agents share: it
-cannot keep one node's agent off another node's log, claims or endpoints. ``orbctl verify`` shows a
-change that an agent made in another node's name (``core.audit.ownership``).
+An agent reads all keys of its cluster and writes those that CNI calls change; a controller (and
+orbctl) writes all keys of its cluster. etcd identifies a process by the common name of its client
+certificate, which all agents share: a role cannot prevent one node's agent from writing another
+node's log, claims or endpoints. ``orbctl verify`` reports such changes (``core.audit.ownership``).
+Pure: the roles follow from the key layout alone.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Final, NamedTuple
 from core.eventstore.keys import Keys, range_end
 
 AGENT_USER: Final = "orbweaver-agent"
-"""The common name of the agents' client certificate, and so their user in etcd."""
+"""The common name of the agents' client certificate, which is their user in etcd."""
 
 CONTROLLER_USER: Final = "orbweaver-controller"
-"""The same of controllers, hooks of the chart, and orbctl where it runs in their Pods."""
+"""The same of controllers, of the chart's hooks, and of orbctl in their Pods."""
 
 ROOT_USER: Final = "root"
-"""etcd's own name of the user, and of the role, without which authentication cannot be on."""
+"""The name of the user and role that etcd requires to enable authentication."""
 
-_AGENT_ROOMS: Final = (
+_AGENT_PREFIXES: Final = (
     ("ip",),
     ("endpoint",),
     ("rest",),
@@ -31,18 +31,18 @@ _AGENT_ROOMS: Final = (
     ("need",),
     ("binding",),
 )
-"""What an agent writes beside its log and head: claims, endpoints, cool-downs, a quarantined
-address of a conflicting host, the request for an automatic pool, and that for a provider's binding.
+"""What an agent writes besides its log and head: claims, endpoints, cool-down marks, quarantines of
+addresses in conflict, requests for automatic pools and for bindings by a network provider.
 """
 
 _NODE_NAMES: Final = ((b"0", b":"), (b"a", b"{"))
-"""First characters of a node's name, as [first, after the last): digits and lower-case letters.
-Writers of controllers begin with an upper-case letter (``CONTROLLER_WRITERS``).
+"""First characters of node names, as [first, after the last): digits and lower-case letters.
+Writer names of controllers begin with an upper-case letter (``CONTROLLER_WRITERS``).
 """
 
 
 class Permission(NamedTuple):
-    """What a role may do with the keys of [start, end)."""
+    """The permission of a role for the keys of [start, end)."""
 
     start: bytes
     end: bytes
@@ -50,7 +50,7 @@ class Permission(NamedTuple):
 
 
 class EtcdRole(NamedTuple):
-    """A role of one cluster, and the etcd user that has it."""
+    """A role of one cluster and the etcd user that has it."""
 
     name: str
     user: str
@@ -63,12 +63,12 @@ def roles_of(
     """The roles of agents and of controllers."""
     whole = keys.root, range_end(keys.root)
     writable = [
-        (keys.root + room + first, keys.root + room + last)
-        for room in (b"log/", b"head/")
+        (keys.root + prefix + first, keys.root + prefix + last)
+        for prefix in (b"log/", b"head/")
         for first, last in _NODE_NAMES
     ]
-    writable += [keys.room(*room) for room in _AGENT_ROOMS]
-    agent = (Permission(*whole, may_write=False), *(Permission(*one, True) for one in writable))
+    writable += [keys.range(*parts) for parts in _AGENT_PREFIXES]
+    agent = (Permission(*whole, may_write=False), *(Permission(*span, True) for span in writable))
     return (
         EtcdRole(f"orbweaver-{keys.cluster}-agent", agent_user, agent),
         EtcdRole(

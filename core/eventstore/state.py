@@ -1,10 +1,10 @@
-"""The state keys as a ledger: what etcd says is true, at one revision.
+"""Read the state keys of etcd into a ledger, at one revision.
 
-By I5 this equals the fold of the log up to that revision; ``orbctl verify`` compares the two. A
-projection starts from here and then follows the log. A key or value that cannot be read is left
-out, reported to ``faults`` and named in ``Ledger.unread``: what rests on its absence must look
-there. Decoding gives the event loop back after ``DECODED_AT_ONCE_MAX`` values, because leases are
-renewed there. This module only reads.
+The ledger equals the fold of the log up to that revision (I5); ``orbctl verify`` compares the two.
+A projection starts from it and then follows the log. A key or value that cannot be decoded is
+skipped, reported to ``faults`` and listed in ``Ledger.unread``: code that relies on its absence
+must check there. Decoding yields to the event loop after ``DECODED_AT_ONCE_MAX`` values, so that
+leases are renewed in time. This module only reads.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ T = TypeVar("T")
 STATE_KINDS = (*CONFIGURATION_KINDS, CLAIMS, ENDPOINTS)
 
 DECODED_AT_ONCE_MAX: Final = 2_000
-"""Values decoded in one turn of the event loop, some 10 ms."""
+"""Values decoded in one pass of the event loop, some 10 ms."""
 
 
 async def read_configuration(
@@ -52,61 +52,63 @@ async def read_configuration(
     revision: int = 0,
     faults: Faults | None = None,
 ) -> int:
-    """Fill in everything but claims and endpoints; returns the revision read at."""
+    """Read everything but claims and endpoints; returns the revision of the read."""
     gets = [Get(*kind.range(keys)) for kind in CONFIGURATION_KINDS]
     result = await store.read(gets, revision=revision)
-    for found in result.ranges:
-        async for some in _turns(found.kvs):
-            take_in(keys, ledger, some, faults)
+    for answer in result.ranges:
+        async for kvs in _turns(answer.kvs):
+            take_in(keys, ledger, kvs, faults)
     ledger.position = result.revision
     return result.revision
 
 
 def take_in(
-    keys: Keys, ledger: Ledger, found: Sequence[KeyValue], faults: Faults | None = None
+    keys: Keys, ledger: Ledger, kvs: Sequence[KeyValue], faults: Faults | None = None
 ) -> None:
-    """Fill in the configuration among these keys."""
+    """Add the configuration among these keys to the ledger."""
     reading = _Reading(keys, ledger, faults)
-    ranges: dict[str, list[KeyValue]] = {kind.room: [] for kind in CONFIGURATION_KINDS}
-    for kv in found:
-        ranges.get(keys.room_of(kv.key), []).append(kv)
-    ledger.pools.update((pool.name, pool) for pool in reading.all(POOLS, ranges[POOLS.room]))
-    ledger.subnets.update((one.name, one) for one in reading.all(SUBNETS, ranges[SUBNETS.room]))
-    for reservation in reading.all(RESERVATIONS, ranges[RESERVATIONS.room]):
+    ranges: dict[str, list[KeyValue]] = {kind.prefix: [] for kind in CONFIGURATION_KINDS}
+    for kv in kvs:
+        ranges.get(keys.prefix_of(kv.key), []).append(kv)
+    ledger.pools.update((pool.name, pool) for pool in reading.all(POOLS, ranges[POOLS.prefix]))
+    ledger.subnets.update(
+        (subnet.name, subnet) for subnet in reading.all(SUBNETS, ranges[SUBNETS.prefix])
+    )
+    for reservation in reading.all(RESERVATIONS, ranges[RESERVATIONS.prefix]):
         ledger.reservations[reservation.name] = reservation
-    for record in reading.all(RECORDS, ranges[RECORDS.room]):
+    for record in reading.all(RECORDS, ranges[RECORDS.prefix]):
         ledger.records[record.kind, record.namespace, record.name] = record
-    _set_aside(keys, ledger, ranges[QUARANTINES.room])
-    for quarantine in reading.all(QUARANTINES, ranges[QUARANTINES.room]):
+    _set_aside(keys, ledger, ranges[QUARANTINES.prefix])
+    for quarantine in reading.all(QUARANTINES, ranges[QUARANTINES.prefix]):
         ledger.quarantine[quarantine.address] = quarantine
 
 
-def _set_aside(keys: Keys, ledger: Ledger, found: Iterable[KeyValue]) -> None:
-    """An address whose quarantine cannot be read stays set aside: the key names it."""
-    for address in keys.addresses_in((kv.key for kv in found), "quarantine"):
+def _set_aside(keys: Keys, ledger: Ledger, kvs: Iterable[KeyValue]) -> None:
+    """Keep an address in quarantine if only its value cannot be decoded: the key names it."""
+    for address in keys.addresses_in((kv.key for kv in kvs), "quarantine"):
         text = str(address)
         ledger.quarantine[text] = Quarantine(text, address.family, "cannot be read")
 
 
 class _Reading:
-    """Reads values into one ledger."""
+    """Decodes values for one ledger."""
 
     def __init__(self, keys: Keys, ledger: Ledger, faults: Faults | None) -> None:
         self._keys = keys
         self._ledger = ledger
         self._faults = Faults(logged=False) if faults is None else faults
 
-    def one(self, kind: KeyKind[T], kv: KeyValue) -> T | None:
-        found = self._faults.read(kind, self._keys, kv.key, kv.value)
-        if found is None:
+    def value(self, kind: KeyKind[T], kv: KeyValue) -> T | None:
+        decoded = self._faults.read(kind, self._keys, kv.key, kv.value)
+        if decoded is None:
             self._ledger.unread.add(key_text(self._keys, kv.key))
-        return found
+        return decoded
 
     def all(self, kind: KeyKind[T], kvs: Iterable[KeyValue]) -> Iterator[T]:
         for kv in kvs:
-            found = self.one(kind, kv)
-            if found is not None:
-                yield found
+            decoded = self.value(kind, kv)
+            if decoded is not None:
+                yield decoded
 
 
 async def read_claims(
@@ -114,15 +116,15 @@ async def read_claims(
 ) -> dict[str, Claim]:
     """The claims of these addresses, at one revision.
 
-    Raises StoreUnavailable, Compacted, LogCorrupt: a claim that cannot be read is one nonetheless.
+    Raises StoreUnavailable, Compacted, LogCorrupt: an undecodable claim still holds its address.
     """
     if not addresses:
         return {}
     family = addresses.family
     get = Get(keys.ip(family, addresses.first()), keys.ip(family, addresses.last()) + b"\0")
-    found = (await store.read([get], revision=revision)).ranges[0].kvs
+    kvs = (await store.read([get], revision=revision)).ranges[0].kvs
     claims = {}
-    for kv in found:
+    for kv in kvs:
         for _, value in keys.addresses_in([kv.key], "ip"):
             if value in addresses:
                 claims[format_address(family, value)] = CLAIMS.decode(keys, kv.key, kv.value)
@@ -132,49 +134,49 @@ async def read_claims(
 async def read_ledger(
     store: KeyValueStore, keys: Keys, *, revision: int = 0, faults: Faults | None = None
 ) -> Ledger:
-    """Everything, at one revision (the newest unless one is named). Raises Compacted."""
+    """Read all state keys at one revision, the newest by default. Raises Compacted."""
     ledger = Ledger()
     if faults is not None:
         faults.clear_kinds(*(kind.name for kind in STATE_KINDS))
     with collector_paused():
         at = await read_configuration(store, keys, ledger, revision=revision, faults=faults)
-        # Both at once: while one is decoded, etcd reads the other.
+        # In parallel: etcd reads one while the other is decoded.
         claims, endpoints = await asyncio.gather(
             *(store.read([Get(*kind.range(keys))], revision=at) for kind in (CLAIMS, ENDPOINTS))
         )
         reading = _Reading(keys, ledger, faults)
-        async for some in _turns(claims.ranges[0].kvs):
-            for kv in some:
-                claim = reading.one(CLAIMS, kv)
+        async for kvs in _turns(claims.ranges[0].kvs):
+            for kv in kvs:
+                claim = reading.value(CLAIMS, kv)
                 if claim is not None:
                     ledger.claims[keys.address_text_in(kv.key)] = RevisedClaim(
                         claim, kv.mod_revision
                     )
-        async for some in _turns(endpoints.ranges[0].kvs):
-            for endpoint in reading.all(ENDPOINTS, some):
+        async for kvs in _turns(endpoints.ranges[0].kvs):
+            for endpoint in reading.all(ENDPOINTS, kvs):
                 ledger.endpoints[endpoint.key] = endpoint
     return ledger
 
 
 async def _turns(kvs: Sequence[KeyValue]) -> AsyncIterator[Sequence[KeyValue]]:
-    """As many at once as one turn of the event loop may decode."""
+    """Split keys into parts that one pass of the event loop decodes."""
     for first in range(0, len(kvs), DECODED_AT_ONCE_MAX):
         await asyncio.sleep(0)
         yield kvs[first : first + DECODED_AT_ONCE_MAX]
 
 
 async def read_endpoint(store: KeyValueStore, keys: Keys, key: EndpointKey) -> Ledger:
-    """One endpoint, with its claims and the records of its Pod, owner and node; else nothing.
+    """Read one endpoint with its claims and the records of its Pod, owner and node.
 
-    The claims may be newer than the endpoint: whoever acts on them names their revisions (I3).
-    Raises StoreUnavailable, LogCorrupt when one of them cannot be read.
+    The claims may be newer than the endpoint, so a release must name their revisions (I3). Raises
+    StoreUnavailable, LogCorrupt when one of them cannot be decoded.
     """
     ledger = Ledger()
-    found = await store.read([Get(keys.endpoint(*key)), Get(keys.record("Pod", *key))])
-    ledger.position = found.revision
-    if not found.ranges[0].kvs:
+    result = await store.read([Get(keys.endpoint(*key)), Get(keys.record("Pod", *key))])
+    ledger.position = result.revision
+    if not result.ranges[0].kvs:
         return ledger
-    endpoint = ENDPOINT.decode(found.ranges[0].kvs[0].value)
+    endpoint = ENDPOINT.decode(result.ranges[0].kvs[0].value)
     ledger.endpoints[endpoint.key] = endpoint
     addresses = [address for address, _ in endpoint.addresses()]
     records = [Get(keys.record("Node", "", endpoint.node))]
@@ -182,11 +184,11 @@ async def read_endpoint(store: KeyValueStore, keys: Keys, key: EndpointKey) -> L
     if replica is not None:
         records.append(Get(keys.record(STATEFUL_SET, endpoint.namespace, replica.stateful_set)))
     more = await store.read([*records, *(Get(keys.ip_of(address)) for address in addresses)])
-    for one in (found.ranges[1], *more.ranges[: len(records)]):
-        for kv in one.kvs:
+    for answer in (result.ranges[1], *more.ranges[: len(records)]):
+        for kv in answer.kvs:
             record = RECORD.decode(kv.value)
             ledger.records[record.kind, record.namespace, record.name] = record
-    for address, one in zip(addresses, more.ranges[len(records) :], strict=True):
-        for kv in one.kvs:
+    for address, answer in zip(addresses, more.ranges[len(records) :], strict=True):
+        for kv in answer.kvs:
             ledger.claims[address] = RevisedClaim(CLAIM.decode(kv.value), kv.mod_revision)
     return ledger

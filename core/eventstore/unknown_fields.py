@@ -1,8 +1,8 @@
-"""Values of a newer version, read without the fields that this version does not know.
+"""Decode values of a newer version without the fields that this version does not have.
 
-Fields are only ever added at the end of an array, with a default (CONTRIBUTING.md), so an older
-process may leave them out and reads the rest. Whatever else differs stays an error. This is the
-slow way: decoders take it after the quick one has failed.
+Fields are only added at the end of an array, with a default (CONTRIBUTING.md), so that an older
+process ignores them and reads the rest. Every other difference is an error. This is slow: decoders
+use it after the fast path has failed.
 """
 
 # ruff: noqa: ANN401 - plain data is of any type, and so is a type hint
@@ -15,12 +15,12 @@ from typing import Any
 
 
 def trimmed(value: Any, kind: Any) -> Any:
-    """``value``, as msgpack gives it, without what ``kind`` does not know at the ends of arrays."""
+    """``value`` as msgpack decodes it, without trailing array items that ``kind`` does not have."""
     if isinstance(value, dict):
         arguments = typing.get_args(kind)
         if len(arguments) != 2:
             return value
-        return {key: trimmed(one, arguments[1]) for key, one in value.items()}
+        return {key: trimmed(item, arguments[1]) for key, item in value.items()}
     if not isinstance(value, list):
         return value
     return _trimmed_array(value, _array_kind(kind))
@@ -29,22 +29,22 @@ def trimmed(value: Any, kind: Any) -> Any:
 def _trimmed_array(value: list[Any], kind: Any) -> list[Any]:
     fields = _fields(kind)
     if fields is not None:
-        return [trimmed(one, field) for one, field in zip(value, fields, strict=False)]
+        return [trimmed(item, field) for item, field in zip(value, fields, strict=False)]
     arguments = typing.get_args(kind)
     if not arguments:
         return value
     if typing.get_origin(kind) is tuple and arguments[-1] is not Ellipsis:
-        known = [trimmed(one, field) for one, field in zip(value, arguments, strict=False)]
+        known = [trimmed(item, field) for item, field in zip(value, arguments, strict=False)]
         return known + value[len(known) :]
-    return [trimmed(one, arguments[0]) for one in value]
+    return [trimmed(item, arguments[0]) for item in value]
 
 
 def _array_kind(kind: Any) -> Any:
-    """The option of a union that is an array; a union has one at the most."""
+    """The member of a union that is an array; a union has at most one."""
     if not isinstance(kind, types.UnionType) and typing.get_origin(kind) is not typing.Union:
         return kind
     options = typing.get_args(kind)
-    return next((one for one in options if _is_array(one)), kind)
+    return next((option for option in options if _is_array(option)), kind)
 
 
 def _is_array(kind: Any) -> bool:

@@ -1,12 +1,11 @@
-"""The writer: appends events to the log and writes the state they make, in one transaction each.
+"""The writer: appends events to the log and writes their state in the same transaction.
 
 Appends go through group commit (``core.eventstore.group_commit``): one transaction is in flight,
 and appends that arrive meanwhile go into the next one. This module adds the segment and the fence.
 
-Promises: an append is answered ``Committed`` only if it is in etcd and ``Lost`` only if it is not
-and never will be (I9: a lost answer is settled by fencing the head and reading back). A second
-process under the same name is fenced by the head's epoch. The writer never decides anything and
-never retries a lost race.
+An append returns ``Committed`` only if it is in etcd, and ``Lost`` only if it is not and never will
+be (I9: a lost answer is settled by fencing the head and reading back). A second process under the
+same name is fenced by the head's epoch. The writer decides nothing and never retries a lost race.
 """
 
 from __future__ import annotations
@@ -37,16 +36,16 @@ QUEUE_DEPTH_MAX = 4096
 """Proposals that may wait for the next transaction."""
 
 GATHERING_PASSES_MAX = 8
-"""Passes of the event loop in which callers that are ready now may still join a transaction.
+"""Passes of the event loop in which ready callers may still add proposals to a transaction.
 
-A transaction costs the agent as much CPU as some three claims. Measured at 32 callers with two busy
-cores: 7 claims a transaction become 15, which is a fifth more claims a second; the time of a lone
-caller does not change measurably.
+A transaction costs the agent as much CPU as about three claims. Measured with 32 callers on two
+busy cores: 15 claims in a transaction instead of 7, which is a fifth more claims a second; the time
+of a lone caller does not change measurably.
 """
 
 
 def unix_ms() -> int:
-    """The clock events are stamped with; order never depends on it."""
+    """The wall clock that stamps events (Unix ms); their order never depends on it."""
     return time.time_ns() // 1_000_000
 
 
@@ -70,7 +69,7 @@ class Writer:
         self._store = store
         self._keys = keys
         self._now_ms = now_ms
-        self._pump = GroupCommit(
+        self._queue = GroupCommit(
             self._transact,
             ends=WriterFenced,
             name="writer queue",
@@ -91,42 +90,42 @@ class Writer:
 
     @property
     def depth(self) -> int:
-        """Proposals waiting."""
-        return self._pump.depth
+        """The number of waiting proposals."""
+        return self._queue.depth
 
     async def open(self) -> None:
-        """Take the name over: from here on, a process that had it before is fenced.
+        """Take over the name; a process that had it before is fenced.
 
-        A head that cannot be read is written as the live log says. Raises StoreUnavailable,
-        WriterFenced when another process takes it at the same moment, LogCorrupt when no live
-        segment says what the head did.
+        A head that cannot be decoded is restored from the live log. Raises StoreUnavailable,
+        WriterFenced when another process takes the name at the same time, LogCorrupt when the head
+        cannot be decoded and no segment is live.
         """
         key = self._keys.head(self.name)
-        found = (await self._store.read([Get(key)])).ranges[0].first
-        before = await self._before(found) if found else WriterHead(0, 0)
-        revision = found.mod_revision if found else 0
+        kv = (await self._store.read([Get(key)])).ranges[0].first
+        before = await self._before(kv) if kv else WriterHead(0, 0)
+        revision = kv.mod_revision if kv else 0
         head = WriterHead(before.seq, before.epoch + 1)
         result = await self._store.commit([Unchanged(key, revision)], [Put(key, HEAD.encode(head))])
         if not result.succeeded:
-            raise self._fence("another process opened it at the same moment")
+            raise self._fence("another process opened it at the same time")
         self._head, self._head_revision = head, result.revision
 
-    async def _before(self, found: KeyValue) -> WriterHead:
+    async def _before(self, kv: KeyValue) -> WriterHead:
         try:
-            return HEADS.decode(self._keys, found.key, found.value)
+            return HEADS.decode(self._keys, kv.key, kv.value)
         except LogCorrupt:
-            head = await head_from_log(self._store, self._keys, found)
+            head = await head_from_log(self._store, self._keys, kv)
             if not head.seq:
                 raise
             return head
 
     def event_id(self) -> str:
-        """A new event id: writer, epoch and a counter, unique for ever."""
+        """A new event id, unique in the log: writer, epoch and a counter."""
         self._event_counter += 1
         return f"{self.name}.{self._head.epoch:x}.{self._event_counter:x}"
 
     def append(self, proposal: Proposal) -> Awaitable[Outcome]:
-        """Append one proposal; a future, because a coroutine more costs each ADD a microsecond.
+        """Append one proposal; returns a future, because a coroutine costs an ADD a microsecond.
 
         Raises Overloaded, StoreUnavailable (nothing was written), OutcomeUnknown (could not be
         settled in time), WriterFenced. Cancelling the call before its transaction starts withdraws
@@ -136,15 +135,15 @@ class Writer:
             raise self._fenced
         if self._head_revision < 0:
             raise NotReady("the writer is not open", subject=self.name)
-        return self._pump.put(proposal)
+        return self._queue.put(proposal)
 
     async def close(self) -> None:
         """Wait for what is in flight; nothing may be appended afterwards."""
-        await self._pump.drain()
+        await self._queue.drain()
         self._head_revision = -1
 
     async def _transact(self, batch: TransactionBatch) -> TxnResult:
-        """The batch with its segment, under the head. Raises what ``append`` does."""
+        """Commit the batch with its segment, guarded by the head. Raises what ``append`` does."""
         if self._unsettled is not None:
             await self._settle_earlier(self._unsettled)
         segment = encode_segment(self._now_ms(), batch.drafts)
@@ -161,7 +160,7 @@ class Writer:
         try:
             result = await self._store.commit(guards, writes, [head_get, *batch.gets])
         except OutcomeUnknown as unknown:
-            settle = self._look_up if unknown.is_full else self._settle_lost
+            settle = self._read_outcome if unknown.is_full else self._settle_lost
             return TxnResult(True, await settle(segment, unknown), NO_READS)
         if result.succeeded:
             self._head, self._head_revision = head, result.revision
@@ -172,8 +171,8 @@ class Writer:
     async def _settle_lost(self, segment: bytes, unknown: OutcomeUnknown) -> int:
         """The revision of a transaction whose answer was lost.
 
-        Raises StoreUnavailable if it never will have one, and ``unknown`` itself while etcd does
-        not tell: that the question has failed says nothing about the transaction.
+        Raises StoreUnavailable if it was not and never will be applied, and ``unknown`` itself as
+        long as etcd does not answer: a failed read proves nothing about the transaction.
         """
         try:
             revision = await self._settle(segment)
@@ -181,14 +180,14 @@ class Writer:
             raise unknown from error
         if revision is None:
             raise StoreUnavailable(
-                "etcd did not take the transaction", subject=self.name, remedy="try again"
+                "etcd did not apply the transaction", subject=self.name, remedy="try again"
             ) from None
         return revision
 
-    async def _look_up(self, segment: bytes, unknown: OutcomeUnknown) -> int:
-        """The revision of a transaction that a full etcd has answered for.
+    async def _read_outcome(self, segment: bytes, unknown: OutcomeUnknown) -> int:
+        """The revision of a transaction that a full etcd has answered.
 
-        It is not under way any more, so a read decides. Raises StoreFull if it was not applied.
+        It is not in flight any more, so a read decides. Raises StoreFull if it was not applied.
         """
         self._unsettled = segment
         head, log = self._keys.head(self.name), self._keys.log(self.name, self._head.seq + 1)
@@ -200,7 +199,7 @@ class Writer:
         return revision
 
     async def _settle_earlier(self, segment: bytes) -> None:
-        """What an earlier transaction has left open. Of the next one nothing is written yet."""
+        """Settle an earlier transaction with an unknown outcome, before the next one is sent."""
         try:
             await self._settle(segment)
         except OutcomeUnknown as error:
@@ -211,9 +210,9 @@ class Writer:
             ) from error
 
     async def _settle(self, segment: bytes) -> int | None:
-        """Whether an unanswered transaction is in the log: its revision, or None: never.
+        """The revision of an unanswered transaction; None: it will never be applied.
 
-        Rewriting the head makes a transaction that is still under way fail its own guard.
+        Rewriting the head makes the guard of a transaction that is still in flight fail.
         """
         self._unsettled = segment
         head_key = self._keys.head(self.name)
@@ -241,27 +240,27 @@ class Writer:
             if head_now is not None and shown is not None and shown.epoch == self._head.epoch:
                 self._head_revision = head_now.mod_revision
             return log_now.mod_revision
-        # If the head is ours, an earlier attempt to settle had gone through.
+        # If the head has our value, an earlier attempt to settle was applied.
         self._head_revision = self._check_head(head_now)
         return None
 
-    def _check_head(self, found: KeyValue | None) -> int:
-        """The revision of the head. Raises WriterFenced if it is not as we left it."""
-        if found is None or self._shown(found) != self._head:
+    def _check_head(self, kv: KeyValue | None) -> int:
+        """The revision of the head. Raises WriterFenced if another process has changed it."""
+        if kv is None or self._shown(kv) != self._head:
             raise self._fence("another process writes under this name")
-        return found.mod_revision
+        return kv.mod_revision
 
-    def _shown(self, found: KeyValue | None) -> WriterHead | None:
-        """What the head says now; None for nothing that can be read."""
+    def _shown(self, kv: KeyValue | None) -> WriterHead | None:
+        """The decoded head; None if it does not exist or cannot be decoded."""
         with suppress(LogCorrupt):
-            return None if found is None else HEAD.decode(found.value)
+            return None if kv is None else HEAD.decode(kv.value)
         return None
 
     def _fence(self, what: str) -> WriterFenced:
         self._fenced = WriterFenced(
             f"writer {self.name} is fenced: {what}",
             subject=self.name,
-            remedy="give every agent a node name of its own, then restart this one",
+            remedy="give each agent its own node name, then restart this one",
         )
         if self._on_fenced is not None:
             self._on_fenced(self._fenced)

@@ -226,7 +226,7 @@ class ConfigurationView:
 
         Raises NotReady, StoreUnavailable.
         """
-        found = (await self._store.read([Get(*self._keys.room("guard"))])).ranges[0].kvs
+        found = (await self._store.read([Get(*self._keys.range("guard"))])).ranges[0].kvs
         newest = {kv.key: kv.mod_revision for kv in found}
 
         def is_behind() -> bool:
@@ -238,7 +238,7 @@ class ConfigurationView:
         return True
 
     async def _load(self) -> None:
-        result = await self._store.read([Get(*self._keys.room(room)) for room in ROOMS])
+        result = await self._store.read([Get(*self._keys.range(room)) for room in ROOMS])
         loaded = ConfigurationSnapshot()
         for found in reversed(result.ranges):  # the guards first: they tell commands from strays
             for kv in found.kvs:
@@ -254,7 +254,7 @@ class ConfigurationView:
         self.ready = True
 
     async def _follow(self) -> None:
-        rooms = [self._keys.room(room) for room in ROOMS]
+        rooms = [self._keys.range(room) for room in ROOMS]
         is_whole = partial(is_whole_command, self._keys)
         while True:
             try:

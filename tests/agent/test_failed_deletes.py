@@ -84,7 +84,7 @@ async def test_a_delete_of_an_endpoint_that_cannot_be_read_is_repeated_until_it_
 
     error = (await agent.call("DEL")).error
     assert error["code"] == 11
-    assert "Endpoint value does not decode" in error["msg"]
+    assert "Endpoint value cannot be decoded" in error["msg"]
 
     await memory_store.commit([], [Put(kept.key, kept.value)])
     await agent.delete()

@@ -373,7 +373,7 @@ class _CompactingStore(MemoryStore):
     compactions = 0
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
-        if revision and self.compactions and gets[0].start == KEYS.room("pool")[0]:
+        if revision and self.compactions and gets[0].start == KEYS.range("pool")[0]:
             self.compactions -= 1
             await self.commit([], [Put(b"/other", b"")])
             await self.compact(self._revision)

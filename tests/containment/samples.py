@@ -153,7 +153,7 @@ SAMPLES: Final[dict[str, Sample]] = {
         REPORT.encode(ReconcileReport(1, "workflow", APPLICATION._replace(name="other"))),
     ),
     "need": Sample(
-        lambda keys: keys.need(str(APPLICATION)),
+        lambda keys: keys.pool_request(str(APPLICATION)),
         POOL_REQUEST.encode(Application(APPLICATION, "uid")),
         POOL_REQUEST.encode(Application(APPLICATION._replace(name="other"), "uid")),
     ),

@@ -109,7 +109,7 @@ async def test_an_event_that_cannot_be_folded_is_named_and_its_state_is_read_fro
         assert projector.ready
         named = [fault for fault in projector.faults if fault.kind == "segment"]
         assert {fault.key for fault in named} == {f"log/{NEW}/{seq:016x}" for seq in (1, 2)}
-        assert "run a version that knows this event type" in named[0].remedy
+        assert "run a version that can decode this event type" in named[0].remedy
 
 
 @UNKNOWN
@@ -142,7 +142,7 @@ async def test_a_verify_names_the_event_and_the_values_that_it_does_not_know(
 
     assert not report.folded
     assert "event type 'pool-painted' is unknown" in report.faults[0].text
-    assert "run a version that knows this event type" in report.faults[0].remedy
+    assert "run a version that can decode this event type" in report.faults[0].remedy
 
 
 async def test_fields_that_a_newer_version_adds_at_the_end_are_left_out(

@@ -65,15 +65,15 @@ async def test_each_command_changes_objects_and_their_guards_together(node: Node
     for command in commands:
         assert (await node.configurator.apply(command, CAUSE)).events, command
 
-    rooms = [node.keys.room(room) for room in configuration_view.ROOMS]
+    rooms = [node.keys.range(room) for room in configuration_view.ROOMS]
     seen = 0
     async for batch in node.store.watch(rooms, after=0):
         if not batch.changes:
             break
         seen += 1
         assert is_whole_command(node.keys, batch.changes)
-        for room in {node.keys.room_of(change.key) for change in batch.changes}:
-            part = [one for one in batch.changes if node.keys.room_of(one.key) != room]
+        for room in {node.keys.prefix_of(change.key) for change in batch.changes}:
+            part = [one for one in batch.changes if node.keys.prefix_of(one.key) != room]
             assert not is_whole_command(node.keys, part)
     assert seen == len(commands)
 

@@ -9,7 +9,33 @@ from __future__ import annotations
 
 from typing import Final
 
-CLEAN: Final = ("core/allocation/", "core/errors.py")
+CLEAN: Final = (
+    "core/allocation/",
+    "core/errors.py",
+    "core/eventstore/__init__.py",
+    "core/eventstore/alarms.py",
+    "core/eventstore/batch.py",
+    "core/eventstore/codec.py",
+    "core/eventstore/collector.py",
+    "core/eventstore/election.py",
+    "core/eventstore/faults.py",
+    "core/eventstore/group_commit.py",
+    "core/eventstore/heads.py",
+    "core/eventstore/index.py",
+    "core/eventstore/keys.py",
+    "core/eventstore/kinds.py",
+    "core/eventstore/kv.py",
+    "core/eventstore/live_log.py",
+    "core/eventstore/log.py",
+    "core/eventstore/memory.py",
+    "core/eventstore/reserve.py",
+    "core/eventstore/retry_policies.py",
+    "core/eventstore/roles.py",
+    "core/eventstore/segments.py",
+    "core/eventstore/state.py",
+    "core/eventstore/unknown_fields.py",
+    "core/eventstore/writer.py",
+)
 """Paths from the root of the repository; a folder ends with a slash."""
 
 VAGUE_NAMES: Final = frozenset(

@@ -113,7 +113,7 @@ class ApplicationDispatcher:
 
     async def _follow_hints(self) -> None:
         """Needs and reports."""
-        rooms = [self._place.keys.room("need"), self._place.keys.room("view", "application")]
+        rooms = [self._place.keys.range("need"), self._place.keys.range("view", "application")]
         found = await self._place.store.read([Get(*room) for room in rooms])
         for answer in found.ranges:
             for kv in answer.kvs:
