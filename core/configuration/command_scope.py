@@ -150,7 +150,7 @@ class _Loading:
             case ApplySubnet(subnet):
                 await self._around_subnet(subnet)
             case ApplyAutoPool(wish):
-                await self._around_wish(wish)
+                await self._around_desired(wish)
             case RetireSubnet(name) | DeleteSubnet(name) | AdvanceRetirement("subnet", name):
                 await self._subnet_with_pools(name)
             case Reinstate("pool", name):
@@ -222,16 +222,16 @@ class _Loading:
         others = found[len(in_pools) :][: len(in_subnets)]
         await self._objects("subnet", subnets.names_in(*others))
 
-    async def _around_wish(self, wish: DesiredPool) -> None:
+    async def _around_desired(self, desired: DesiredPool) -> None:
         """The subnet of an automatic pool with its pools, reservations and quarantine."""
-        place, keys = wish.place, self._keys
-        tried = (pool_name(place, wish.uid, n) for n in range(1, NAMES_TRIED_MAX + 1))
+        scope, keys = desired.scope, self._keys
+        tried = (pool_name(scope, desired.uid, n) for n in range(1, NAMES_TRIED_MAX + 1))
         await self._read(
-            *self._named("subnet", place.subnet),
+            *self._named("subnet", scope.subnet),
             *chain.from_iterable(self._named("pool", name) for name in tried),
             Get(*keys.range("reservation")),
         )
-        subnet = self.ledger.subnets.get(place.subnet)
+        subnet = self.ledger.subnets.get(scope.subnet)
         if subnet is not None:
             await self._all_in(subnet)
 

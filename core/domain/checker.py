@@ -329,25 +329,25 @@ class _Offers:
 
     def of_pool(self, pool: Pool) -> AddressSet:
         """The addresses of this version of the pool; none if its texts are no addresses."""
-        kept = self._pools.get(pool.name)
-        if kept is None or kept[0] is not pool:
+        cached = self._pools.get(pool.name)
+        if cached is None or cached[0] is not pool:
             try:
-                kept = (pool, pool_addresses(pool))
+                cached = (pool, pool_addresses(pool))
             except AddressSyntaxError:  # reported where the pool was defined
-                kept = (pool, AddressSet(pool.family))
-            self._pools[pool.name] = kept
-        return kept[1]
+                cached = (pool, AddressSet(pool.family))
+            self._pools[pool.name] = cached
+        return cached[1]
 
     def reserved(self, family: Family) -> AddressSet:
         """The addresses that all reservations of a family keep back."""
-        kept = self._reserved.get(family)
-        if kept is None:
-            kept = self._reserved[family] = AddressSet(family)
+        cached = self._reserved.get(family)
+        if cached is None:
+            cached = self._reserved[family] = AddressSet(family)
             for one in self._ledger.reservations.values():
                 with suppress(AddressSyntaxError):  # reported where the reservation was defined
-                    kept |= reserved_addresses({one.name: one}, family)
-            self._reserved[family] = kept
-        return kept
+                    cached |= reserved_addresses({one.name: one}, family)
+            self._reserved[family] = cached
+        return cached
 
     def forget(self, event: Event) -> None:
         """Drop what this event has changed."""
@@ -412,10 +412,10 @@ def _epoch(recorded: Recorded) -> int | None:
         return None
 
 
-def _discard(room: dict[K, dict[str, None]], key: K, address: str) -> None:
+def _discard(holders: dict[K, dict[str, None]], key: K, address: str) -> None:
     """Drop one member, and the whole entry when it was the last one."""
-    members = room.get(key)
+    members = holders.get(key)
     if members is not None:
         members.pop(address, None)
         if not members:
-            del room[key]
+            del holders[key]

@@ -118,24 +118,26 @@ def offers(
         labels = {}
     if not matches(rules.nodes, labels):
         return {}
-    found = _offers_of_nics([one for one in rules.nics if matches(one.nodes, labels)], rules, nics)
+    offered = _offers_of_nics(
+        [one for one in rules.nics if matches(one.nodes, labels)], rules, nics
+    )
     for rule in rules.sub_eni:
         if matches(rule.nodes, labels):
-            found.setdefault(rule.resource, SlotResource(_SUB_ENI_SLOT, rule.slots))
-    return found
+            offered.setdefault(rule.resource, SlotResource(_SUB_ENI_SLOT, rule.slots))
+    return offered
 
 
 def _offers_of_nics(
     matching: list[NicRule], rules: DeviceRules, nics: Iterable[HostNic]
 ) -> dict[str, SlotResource]:
     """Of several rules for one NIC the greatest number counts."""
-    found = {}
+    offered = {}
     for link in _masters(rules, nics):
         slots = [rule.slots for rule in matching if _is_named(rule, link)]
         resource = nic_resource(link)
         if slots and resource:
-            found[resource] = SlotResource(f"{link}-nic", max(slots))
-    return found
+            offered[resource] = SlotResource(f"{link}-nic", max(slots))
+    return offered
 
 
 def _masters(rules: DeviceRules, nics: Iterable[HostNic]) -> Iterator[str]:

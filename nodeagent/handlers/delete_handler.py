@@ -162,6 +162,6 @@ class _Judge:
             request.attachment,
             request.pod.uid,  # from the runtime; without a UID the container id is compared
             alive=liveness.alive,
-            wanted=wanted,
+            validity=wanted,
             migrating=self._migrating,
         )

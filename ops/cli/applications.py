@@ -21,7 +21,7 @@ from core.domain.autopools.names import (
     OWNER_UID,
     ApplicationKey,
     application_of,
-    place_of,
+    scope_of,
 )
 from core.domain.autopools.pool_size import NO_MORE, IpNumber, read_number
 from core.domain.autopools.records import application_in
@@ -168,7 +168,7 @@ def pool_rows(line: ApplicationLine) -> list[tuple[str, ...]]:
     """A row of ``POOL_COLUMNS`` for each pool."""
     rows: list[tuple[str, ...]] = []
     for pool in line.pools:
-        place = place_of(pool.labels, pool.family)
+        place = scope_of(pool.labels, pool.family)
         rows.append(
             (
                 pool.name,

@@ -120,8 +120,8 @@ def object_name(command: object) -> str:
             return f"{ObjectKind.POOL}/{pool.name}"
         case wishes.RetirePool(name) | wishes.DeletePool(name) | wishes.DropAutoPool(name):
             return f"{ObjectKind.POOL}/{name}"
-        case wishes.ApplyAutoPool(wish):
-            return f"{ObjectKind.POOL}/{pool_name(wish.place, wish.uid)}"
+        case wishes.ApplyAutoPool(desired):
+            return f"{ObjectKind.POOL}/{pool_name(desired.scope, desired.uid)}"
         case wishes.ApplySubnet(subnet):
             return f"{ObjectKind.SUBNET}/{subnet.name}"
         case wishes.RetireSubnet(name) | wishes.DeleteSubnet(name):

@@ -13,8 +13,8 @@ from core.domain.autopools.names import (
     ApplicationKey,
     PoolScope,
     application_of,
-    place_of,
     pool_name,
+    scope_of,
 )
 from core.domain.names import SUBDOMAIN_CHARS_MAX
 from tests.autopools.samples import KEY, NAME, NET, PLACE, UID, settled, web
@@ -97,6 +97,6 @@ def test_the_labels_of_a_pool_say_whose_it_is_and_where_it_serves() -> None:
     pool = settled(State(NET), web())
 
     assert application_of(pool.labels) == KEY
-    assert place_of(pool.labels, pool.family) == PLACE
+    assert scope_of(pool.labels, pool.family) == PLACE
     assert application_of({}) is None
-    assert place_of({}, 4) is None
+    assert scope_of({}, 4) is None

@@ -228,7 +228,7 @@ def test_the_applications_own_pool_comes_before_one_it_could_adopt() -> None:
 def test_a_number_that_is_written_otherwise_is_refreshed_without_moving_an_address() -> None:
     state = State(NET, auto(3))
     command = auto(3, number=IpNumber(1, is_flexible=True))
-    plan = plan_pool(command.wish, state.configuration, {})
+    plan = plan_pool(command.desired, state.configuration, {})
 
     state.do(command)
 

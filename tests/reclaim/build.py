@@ -82,7 +82,7 @@ def twice(
         plan = plan_scan(
             ledger, rules(cluster(*pods, at_s=at_s, stateful_sets=sets), settings), before
         )
-        before = plan.sightings
+        before = plan.observations
     return plan
 
 

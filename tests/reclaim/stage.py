@@ -337,7 +337,7 @@ class ReclaimHarness:
     async def _plan(self) -> ReclaimPlan:
         ledger = await (await self.agent("operator")).truth()
         plan = plan_scan(ledger, await self._rules(), self.sightings)
-        self.sightings = plan.sightings
+        self.sightings = plan.observations
         return plan
 
     async def _follow(self, one: ReclaimDeadline) -> None:

@@ -135,7 +135,7 @@ def test_deciding_twice_on_the_same_facts_is_the_same(
     first = plan_scan(ledger, rules(facts), {})
 
     assert plan_scan(ledger, rules(facts), {}) == first
-    again = plan_scan(ledger, rules(facts), first.sightings)
+    again = plan_scan(ledger, rules(facts), first.observations)
     assert again == first
     assert not again.steps
 
@@ -144,7 +144,7 @@ def test_deciding_twice_on_the_same_facts_is_the_same(
 def test_a_listing_that_cannot_be_trusted_frees_nothing(
     ledger: Ledger, listed: list[PodState], fault: str
 ) -> None:
-    before = plan_scan(ledger, rules(cluster(*listed)), {}).sightings
+    before = plan_scan(ledger, rules(cluster(*listed)), {}).observations
     for round_ in (1, 2, 3):
         at_s = NOW_S + 1_000 * round_
         facts = {
@@ -153,10 +153,10 @@ def test_a_listing_that_cannot_be_trusted_frees_nothing(
             "stale": cluster(*listed, at_s=at_s, read_s=at_s + 1),
         }[fault]
         plan = plan_scan(ledger, rules(facts), before)
-        before = plan.sightings
+        before = plan.observations
 
         assert plan.steps == ()
-        assert plan.sightings == {}
+        assert plan.observations == {}
 
 
 def test_one_observation_is_not_enough_and_two_must_be_apart() -> None:
@@ -167,14 +167,14 @@ def test_one_observation_is_not_enough_and_two_must_be_apart() -> None:
     soon = twice(ledger, gap_s=OBSERVATION_GAP_S - 0.001)
 
     assert first.steps == soon.steps == ()
-    assert first.look_again_s == NOW_S + OBSERVATION_GAP_S
+    assert first.next_scan_s == NOW_S + OBSERVATION_GAP_S
     assert released(twice(ledger)) == {IPS[0]}
 
 
 def test_anything_that_changes_in_between_starts_anew() -> None:
     ledger = Ledger()
     hold(ledger, "web-0", "1", IPS[0])
-    before = plan_scan(ledger, rules(cluster()), {}).sightings
+    before = plan_scan(ledger, rules(cluster()), {}).observations
     hold(ledger, "web-0", "1", IPS[0], box="a new sandbox")
 
     plan = plan_scan(ledger, rules(cluster(at_s=NOW_S + 60)), before)
@@ -185,11 +185,11 @@ def test_anything_that_changes_in_between_starts_anew() -> None:
 def test_a_clock_that_runs_backwards_starts_anew() -> None:
     ledger = Ledger()
     hold(ledger, "web-0", "1", IPS[0])
-    before = plan_scan(ledger, rules(cluster()), {}).sightings
+    before = plan_scan(ledger, rules(cluster()), {}).observations
     back = plan_scan(ledger, rules(cluster(at_s=NOW_S - 3_600)), before)
 
     assert back.steps == ()
-    assert back.look_again_s == NOW_S - 3_600 + OBSERVATION_GAP_S
+    assert back.next_scan_s == NOW_S - 3_600 + OBSERVATION_GAP_S
 
 
 def test_a_claim_left_behind_by_an_older_pod_is_known_without_any_pod() -> None:
@@ -197,7 +197,7 @@ def test_a_claim_left_behind_by_an_older_pod_is_known_without_any_pod() -> None:
     claim_alone(ledger, "web-0", "pod/old", IPS[0])
     hold(ledger, "web-0", "new", IPS[1])
     claim_alone(ledger, "web-0", "pod/newer", IPS[2])
-    before = plan_scan(ledger, rules(cluster(complete=False)), {}).sightings
+    before = plan_scan(ledger, rules(cluster(complete=False)), {}).observations
 
     plan = plan_scan(ledger, rules(cluster(at_s=NOW_S + 10, complete=False)), before)
 

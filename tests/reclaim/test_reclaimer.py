@@ -40,7 +40,7 @@ async def steps_of(node: NodeHarness) -> tuple[ReclaimStep, ...]:
     steps: tuple[ReclaimStep, ...] = ()
     for at_s in (NOW_S, NOW_S + 60):
         plan = plan_scan(await node.truth(), rules(cluster(at_s=at_s)), before)
-        before, steps = plan.sightings, plan.steps
+        before, steps = plan.observations, plan.steps
     return steps
 
 

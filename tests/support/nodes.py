@@ -149,7 +149,7 @@ class NodeHarness:
                 attachment,
                 who.uid,
                 alive=who.alive,
-                wanted=wanted(endpoint),
+                validity=wanted(endpoint),
                 migrating=who.migrating,
             ),
             ReleaseRequest("deleted", "CNI DEL", CAUSE),

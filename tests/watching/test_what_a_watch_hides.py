@@ -11,7 +11,7 @@ import pytest
 from core.domain.fixed.kinds import FixedSettings
 from core.domain.fixed.owners import MissingOwner
 from core.domain.reclaim.cluster import PodState
-from core.domain.reclaim.decision_table import Rules, SuspectPod, judge, judge_deleted
+from core.domain.reclaim.decision_table import PodToVerify, Rules, judge, judge_deleted
 from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import ApiRejected, NotReady
@@ -304,7 +304,7 @@ async def test_a_vms_launcher_that_no_watch_has_brought_keeps_its_address(
     found = await harness.facts.facts(ledger(held), CLAIMS_READ)
 
     verdict = judge(
-        SuspectPod("shop", "vm-a", "uid-launcher-1", "vm" if vms else None, ("10.6.0.9",)),
+        PodToVerify("shop", "vm-a", "uid-launcher-1", "vm" if vms else None, ("10.6.0.9",)),
         Rules(found, ReclaimSettings(), 0.0),
     )
     assert (verdict.finding, verdict.why) == (None, "its Pod is living")
@@ -321,7 +321,7 @@ async def test_while_the_pods_of_a_vm_cannot_be_listed_its_address_stays(
 
     found = await harness.facts.facts(ledger(held), CLAIMS_READ)
 
-    suspect = SuspectPod("shop", "vm-a", "uid-launcher-1", "vm", ("10.6.0.9",))
+    suspect = PodToVerify("shop", "vm-a", "uid-launcher-1", "vm", ("10.6.0.9",))
     rules = Rules(found, ReclaimSettings(), 0.0)
     assert judge(suspect, rules).finding is None
     assert judge_deleted(suspect, "its Pod was deleted", rules).finding is None

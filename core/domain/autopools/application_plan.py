@@ -72,16 +72,16 @@ def plan_application(
     leave. A template that cannot be read changes nothing.
     """
     try:
-        wishes = _wishes(application, default, enabled=enabled)
+        desired_pools = _desired_pools(application, default, enabled=enabled)
     except WrongInput as error:
         return (refused_step("", error),)
-    steps = list(_leftovers(application, configuration, claimed, wishes))
-    gone = {step.pool for step in steps if step.action == "delete"}
-    pools = {name: pool for name, pool in configuration.pools.items() if name not in gone}
+    steps = list(_leftovers(application, configuration, claimed, desired_pools))
+    deleted = {step.pool for step in steps if step.action == "delete"}
+    pools = {name: pool for name, pool in configuration.pools.items() if name not in deleted}
     left = configuration._replace(pools=pools)
-    for wish in wishes:
-        if configuration.enabled(wish.place.family):
-            steps += _step(wish, left, claimed)
+    for desired in desired_pools:
+        if configuration.enabled(desired.scope.family):
+            steps += _step(desired, left, claimed)
     return tuple(steps)
 
 
@@ -114,7 +114,7 @@ def plan_departure(
     return tuple(_drop(pool, claimed, "its application is gone", retire=True) for pool in going)
 
 
-def _wishes(
+def _desired_pools(
     application: Application, default: IpNumber, *, enabled: bool
 ) -> tuple[DesiredPool, ...]:
     """A pool for each NIC and family. Raises WrongInput."""
@@ -145,14 +145,14 @@ def _leftovers(
     application: Application,
     configuration: Configuration,
     claimed: Mapping[str, Claim],
-    wishes: tuple[DesiredPool, ...],
+    desired_pools: tuple[DesiredPool, ...],
 ) -> Iterator[ReconcileStep]:
     """Pools of the application that no wish is about any more."""
     pools = configuration.pools
     serving = {
         pool.name
-        for wish in wishes
-        if (pool := find_pool(wish.place, wish.uid, pools.values())) is not None
+        for desired in desired_pools
+        if (pool := find_pool(desired.scope, desired.uid, pools.values())) is not None
     }
     for name, pool in sorted(pools.items()):
         if application_of(pool.labels) != application.key or name in serving:
@@ -161,7 +161,7 @@ def _leftovers(
             if is_reclaimable(pool.labels):
                 yield _drop(pool, claimed, "its application was replaced", retire=True)
             continue
-        goes = wishes[0].reclaim if wishes else is_reclaimable(pool.labels)
+        goes = desired_pools[0].reclaim if desired_pools else is_reclaimable(pool.labels)
         if goes or pool.retiring:
             yield _drop(pool, claimed, "the Pod template asks for it no more", retire=False)
 
@@ -171,32 +171,32 @@ def _drop(pool: Pool, claimed: Mapping[str, Claim], reason: str, *, retire: bool
     command = DropAutoPool(pool.name, pool.labels[OWNER_UID], retire)
     if not held:
         return ReconcileStep("delete", pool.name, reason, command, pool.ips)
-    told = f"{reason}; addresses still held: {held}"
+    explanation = f"{reason}; addresses still held: {held}"
     if retire and not pool.retiring:
-        return ReconcileStep("retire", pool.name, told, command, again=True)
-    return ReconcileStep("wait", pool.name, told, again=True)
+        return ReconcileStep("retire", pool.name, explanation, command, again=True)
+    return ReconcileStep("wait", pool.name, explanation, again=True)
 
 
 def _step(
-    wish: DesiredPool, configuration: Configuration, claimed: Mapping[str, Claim]
+    desired: DesiredPool, configuration: Configuration, claimed: Mapping[str, Claim]
 ) -> tuple[ReconcileStep, ...]:
     try:
-        plan = plan_pool(wish, configuration, claimed)
+        plan = plan_pool(desired, configuration, claimed)
     except Refused as error:
-        known = find_pool(wish.place, wish.uid, configuration.pools.values())
-        return (refused_step(known.name if known else "", error, wish.place.subnet),)
+        known = find_pool(desired.scope, desired.uid, configuration.pools.values())
+        return (refused_step(known.name if known else "", error, desired.scope.subnet),)
     if plan.action == "none":
         return ()
-    reason = _REASONS[plan.action].format(wish=wish, place=wish.place)
+    reason = _REASONS[plan.action].format(desired=desired, scope=desired.scope)
     items = tuple(plan.addresses.to_items())
-    command, subnet = ApplyAutoPool(wish), wish.place.subnet
+    command, subnet = ApplyAutoPool(desired), desired.scope.subnet
     return (ReconcileStep(plan.action, plan.pool.name, reason, command, items, subnet=subnet),)
 
 
 _REASONS: Final[Mapping[Action, str]] = {
-    "create": "{wish.size} addresses of {place.subnet} for {place.interface} IPv{place.family}",
-    "grow": "to {wish.size} addresses of {place.subnet}",
-    "shrink": "to {wish.size} addresses",
+    "create": "{desired.size} addresses of {scope.subnet} for {scope.interface} IPv{scope.family}",
+    "grow": "to {desired.size} addresses of {scope.subnet}",
+    "shrink": "to {desired.size} addresses",
     "adopt": "the application is back under another UID",
     "refresh": "labels and number follow the Pod template",
 }
@@ -204,10 +204,12 @@ _REASONS: Final[Mapping[Action, str]] = {
 
 def refused_step(pool: str, error: OrbweaverError, subnet: str = "") -> ReconcileStep:
     """A step that cannot be made, with what would help."""
-    refusals = [one for one in getattr(error, "refusals", ()) if isinstance(one, Refusal)]
-    rules = {one.rule for one in refusals}
-    text = "; ".join(one.message for one in refusals) or error.message
-    remedy = "; ".join(one.remedy for one in refusals if one.remedy) or error.remedy
+    refusals = [
+        refusal for refusal in getattr(error, "refusals", ()) if isinstance(refusal, Refusal)
+    ]
+    rules = {refusal.rule for refusal in refusals}
+    text = "; ".join(refusal.message for refusal in refusals) or error.message
+    remedy = "; ".join(refusal.remedy for refusal in refusals if refusal.remedy) or error.remedy
     again = bool(rules) and rules <= RETRIED_RULES
     where = subnet if INSUFFICIENT in rules else ""
     return ReconcileStep("refuse", pool, text, again=again, remedy=remedy, subnet=where)

@@ -63,17 +63,17 @@ class PoolScope(NamedTuple):
     subnet: str
 
 
-def place_labels(place: PoolScope) -> dict[str, str]:
+def scope_labels(scope: PoolScope) -> dict[str, str]:
     """The labels by which the pools of a place are found, whatever the application's UID."""
-    application = place.application
+    application = scope.application
     return {
-        OWNER_SUBNET: place.subnet,
+        OWNER_SUBNET: scope.subnet,
         OWNER_GV: application.api_version.replace("/", "_"),
         OWNER_KIND: application.kind,
         OWNER_NAMESPACE: application.namespace,
         OWNER_NAME: application.name,
-        INTERFACE: place.interface,
-        IP_VERSION: _IP_VERSIONS[place.family],
+        INTERFACE: scope.interface,
+        IP_VERSION: _IP_VERSIONS[scope.family],
     }
 
 
@@ -89,16 +89,16 @@ def affinity(application: ApplicationKey) -> LabelSelector:
     return LabelSelector(dict(zip(APPLICATION_KEYS, parts, strict=True)))
 
 
-def pool_name(place: PoolScope, uid: str, attempt: int = 1) -> str:
+def pool_name(scope: PoolScope, uid: str, attempt: int = 1) -> str:
     """``auto4-web-eth0-1f2e3``; the second and later attempts end in ``-2``, ``-3``, ...
 
     The application's name is cut so that the whole is a DNS subdomain.
     """
-    suffix = f"-{place.interface}-{uid.rpartition('-')[2][:UID_CHARS_MAX]}".lower()
+    suffix = f"-{scope.interface}-{uid.rpartition('-')[2][:UID_CHARS_MAX]}".lower()
     suffix = suffix.rstrip("-") + (f"-{attempt}" if attempt > 1 else "")
-    prefix = f"auto{place.family}-"
-    room = SUBDOMAIN_CHARS_MAX - len(prefix) - len(suffix)
-    return prefix + place.application.name.lower()[:room].rstrip("-.") + suffix
+    prefix = f"auto{scope.family}-"
+    length = SUBDOMAIN_CHARS_MAX - len(prefix) - len(suffix)
+    return prefix + scope.application.name.lower()[:length].rstrip("-.") + suffix
 
 
 def application_of(labels: Mapping[str, str]) -> ApplicationKey | None:
@@ -110,7 +110,7 @@ def application_of(labels: Mapping[str, str]) -> ApplicationKey | None:
     return ApplicationKey(gv, *(labels.get(key, "") for key in keys))
 
 
-def place_of(labels: Mapping[str, str], family: Family) -> PoolScope | None:
+def scope_of(labels: Mapping[str, str], family: Family) -> PoolScope | None:
     """Where an automatic pool with these labels serves; None when they do not say so."""
     application = application_of(labels)
     if application is None or INTERFACE not in labels or OWNER_SUBNET not in labels:

@@ -20,8 +20,8 @@ from core.domain.autopools.names import (
     affinity,
     is_reclaimable,
     owner_labels,
-    place_labels,
     pool_name,
+    scope_labels,
 )
 from core.domain.autopools.pool_size import IpNumber
 from core.domain.configuration.configuration_state import (
@@ -50,7 +50,7 @@ Action = Literal["create", "grow", "shrink", "adopt", "refresh", "none"]
 class DesiredPool(NamedTuple):
     """The pool of an application at a place: ``size`` addresses, counted by ``pool_size``."""
 
-    place: PoolScope
+    scope: PoolScope
     uid: str
     size: int
     number: IpNumber
@@ -74,84 +74,86 @@ class PoolPlan(NamedTuple):
         return (after - before) | (before - after)
 
 
-def find_pool(place: PoolScope, uid: str, pools: Iterable[Pool]) -> Pool | None:
+def find_pool(scope: PoolScope, uid: str, pools: Iterable[Pool]) -> Pool | None:
     """The pool that serves a place now: the application's own, else one it may adopt.
 
     One that goes with an application of another UID is about to vanish and is passed over.
     """
-    labels = place_labels(place)
-    found = [
+    labels = scope_labels(scope)
+    serving = [
         pool
         for pool in pools
         if not pool.retiring
         and all(pool.labels.get(key) == value for key, value in labels.items())
         and (pool.labels.get(OWNER_UID) == uid or not is_reclaimable(pool.labels))
     ]
-    return min(found, key=lambda pool: (pool.labels.get(OWNER_UID) != uid, pool.name), default=None)
+    return min(
+        serving, key=lambda pool: (pool.labels.get(OWNER_UID) != uid, pool.name), default=None
+    )
 
 
 def plan_pool(
-    wish: DesiredPool, configuration: Configuration, claimed: Mapping[str, Claim]
+    desired: DesiredPool, configuration: Configuration, claimed: Mapping[str, Claim]
 ) -> PoolPlan:
     """What to make of the pool. ``claimed``: at least the claims in it. Raises Refused."""
-    subnet = _subnet(wish, configuration)
-    existing = find_pool(wish.place, wish.uid, configuration.pools.values())
+    subnet = _subnet(desired, configuration)
+    existing = find_pool(desired.scope, desired.uid, configuration.pools.values())
     if existing is None:
-        pool = _new_pool(wish, subnet, configuration)
+        pool = _new_pool(desired, subnet, configuration)
         return PoolPlan("create", None, pool)
-    surplus = pool_addresses(existing).size - wish.size
-    pool = _labelled(existing, wish)
+    surplus = pool_addresses(existing).size - desired.size
+    pool = _labelled(existing, desired)
     if surplus > 0:
         return PoolPlan("shrink", existing, _shrunk(pool, surplus, claimed))
     if surplus < 0:
-        more = _take(-surplus, wish, subnet, configuration, existing.name)
+        more = _take(-surplus, desired, subnet, configuration, existing.name)
         return PoolPlan("grow", existing, _with_addresses(pool, pool_addresses(pool) | more))
-    if existing.labels.get(OWNER_UID) != wish.uid:
+    if existing.labels.get(OWNER_UID) != desired.uid:
         return PoolPlan("adopt", existing, pool)
     return PoolPlan("none" if pool == existing else "refresh", existing, pool)
 
 
-def _subnet(wish: DesiredPool, configuration: Configuration) -> Subnet:
-    place = wish.place
-    subnet = configuration.subnets.get(place.subnet)
-    subject = ObjectReference("SpiderSubnet", place.subnet)
+def _subnet(desired: DesiredPool, configuration: Configuration) -> Subnet:
+    scope = desired.scope
+    subnet = configuration.subnets.get(scope.subnet)
+    subject = ObjectReference("SpiderSubnet", scope.subnet)
     if subnet is None:
-        message = f"there is no SpiderSubnet/{place.subnet}"
+        message = f"there is no SpiderSubnet/{scope.subnet}"
         remedy = "create it, or correct the annotation in the Pod template"
         raise _refused(subject, "NotFound", "unknown-name", message, remedy)
-    if subnet.family != place.family:
-        message = f"SpiderSubnet/{place.subnet} is of IPv{subnet.family}"
-        message += f", the Pod template names it for IPv{place.family}"
+    if subnet.family != scope.family:
+        message = f"SpiderSubnet/{scope.subnet} is of IPv{subnet.family}"
+        message += f", the Pod template names it for IPv{scope.family}"
         raise _refused(subject, "Invalid", "subnet-family", message)
     if subnet.retiring:
-        message = f"SpiderSubnet/{place.subnet} is being retired"
+        message = f"SpiderSubnet/{scope.subnet} is being retired"
         message += ": no automatic pool is made or changed in it"
         raise _refused(subject, "Forbidden", "retiring", message, "name another SpiderSubnet")
     return subnet
 
 
-def _new_pool(wish: DesiredPool, subnet: Subnet, configuration: Configuration) -> Pool:
+def _new_pool(desired: DesiredPool, subnet: Subnet, configuration: Configuration) -> Pool:
     """Gateway and routes are those of the subnet at this moment, and stay so."""
-    name = _free_name(wish, configuration.pools)
-    addresses = _take(wish.size, wish, subnet, configuration, name)
+    name = _free_name(desired, configuration.pools)
+    addresses = _take(desired.size, desired, subnet, configuration, name)
     pool = Pool(
         name,
         subnet.family,
         subnet.subnet,
         gateway=subnet.gateway,
         routes=subnet.routes,
-        pod_affinity=affinity(wish.place.application),
+        pod_affinity=affinity(desired.scope.application),
     )
-    return normalise_pool(_with_addresses(_labelled(pool, wish), addresses))
+    return normalise_pool(_with_addresses(_labelled(pool, desired), addresses))
 
 
-def _free_name(wish: DesiredPool, pools: Mapping[str, Pool]) -> str:
+def _free_name(desired: DesiredPool, pools: Mapping[str, Pool]) -> str:
     """The first name that nothing has; an older pool of this place may still have the best one."""
     for attempt in range(1, NAMES_TRIED_MAX + 1):
-        name = pool_name(wish.place, wish.uid, attempt)
+        name = pool_name(desired.scope, desired.uid, attempt)
         if name not in pools:
             return name
-    name = pool_name(wish.place, wish.uid)
+    name = pool_name(desired.scope, desired.uid)
     message = f"this and {NAMES_TRIED_MAX - 1} further names are taken by other pools"
     remedy = "delete the pools of these names that nobody needs"
     raise _refused(
@@ -160,14 +162,14 @@ def _free_name(wish: DesiredPool, pools: Mapping[str, Pool]) -> str:
 
 
 def _take(
-    count: int, wish: DesiredPool, subnet: Subnet, configuration: Configuration, name: str
+    count: int, desired: DesiredPool, subnet: Subnet, configuration: Configuration, name: str
 ) -> AddressSet:
     """The lowest addresses that no pool has, nobody reserved and no stranger uses."""
     family = subnet.family
     aside = (
-        parse_address(one.address).value
-        for one in configuration.quarantine.values()
-        if one.family == family
+        parse_address(quarantine.address).value
+        for quarantine in configuration.quarantine.values()
+        if quarantine.family == family
     )
     free = pool_addresses(subnet) - shared_out(subnet, same_cidr(subnet, configuration.pools))
     free -= reserved_addresses(configuration.reservations, family)
@@ -175,7 +177,7 @@ def _take(
     if free.size < count:
         message = (
             f"insufficient subnet FreeIPs, required '{count}' but only left '{free.size}'"
-            f" in SpiderSubnet/{wish.place.subnet}"
+            f" in SpiderSubnet/{desired.scope.subnet}"
         )
         remedy = "add addresses to the subnet, or take some from its other pools"
         raise _refused(
@@ -203,10 +205,12 @@ def _shrunk(pool: Pool, surplus: int, claimed: Mapping[str, Claim]) -> Pool:
     return _with_addresses(pool, addresses - unused.window(0, surplus))
 
 
-def _labelled(pool: Pool, wish: DesiredPool) -> Pool:
+def _labelled(pool: Pool, desired: DesiredPool) -> Pool:
     """Whose it is; the annotations are ours alone, labels of others stay."""
-    ours = {**place_labels(wish.place), **owner_labels(wish.uid, reclaim=wish.reclaim)}
-    return pool._replace(labels={**pool.labels, **ours}, annotations={IP_NUMBER: str(wish.number)})
+    ours = {**scope_labels(desired.scope), **owner_labels(desired.uid, reclaim=desired.reclaim)}
+    return pool._replace(
+        labels={**pool.labels, **ours}, annotations={IP_NUMBER: str(desired.number)}
+    )
 
 
 def _with_addresses(pool: Pool, addresses: AddressSet) -> Pool:

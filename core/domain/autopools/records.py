@@ -28,15 +28,15 @@ def derived_uid(key: ApplicationKey) -> str:
 
 def application_in(record: RecordDefined) -> Application | None:
     """The application that a record is about, None for any other record."""
-    said = record.workload
-    if said is None:
+    workload = record.workload
+    if workload is None:
         return None
     key = ApplicationKey(record.api_version, record.kind, record.namespace, record.name)
     parent = (record.owner_api_version, record.owner_kind) if record.owner_name else ("", "")
-    uid, scale = record.uid or derived_uid(key), said.scale
+    uid, scale = record.uid or derived_uid(key), workload.scale
     if record.kind in REPLICATED:
         scale = scale._replace(replicas=record.replicas)
-    return Application(key, uid, said.annotations, scale, said.host_network, parent)
+    return Application(key, uid, workload.annotations, scale, workload.host_network, parent)
 
 
 def record_key(key: ApplicationKey) -> tuple[str, str, str] | None:

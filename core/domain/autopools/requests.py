@@ -99,7 +99,7 @@ def _read_list(text: str) -> tuple[NicSubnets, ...]:
     nics = [_nic(entry, "each item") for entry in entries]
     if len(nics) == 1 and not nics[0].interface:
         nics = [nics[0]._replace(interface=CLUSTER_INTERFACE)]
-    seen: set[tuple[Family, str]] = set()
+    named: set[tuple[Family, str]] = set()
     names: set[str] = set()
     for nic in nics:
         if not nic.interface:
@@ -107,10 +107,12 @@ def _read_list(text: str) -> tuple[NicSubnets, ...]:
         if nic.interface in names:
             raise BadInput(f"duplicate interface {nic.interface}")
         names.add(nic.interface)
-        for place in nic.families():
-            if place in seen:
-                raise BadInput(f"duplicate {FAMILY_NAMES[place[0]]} subnet {place[1]}")
-            seen.add(place)
+        for family_subnet in nic.families():
+            if family_subnet in named:
+                raise BadInput(
+                    f"duplicate {FAMILY_NAMES[family_subnet[0]]} subnet {family_subnet[1]}"
+                )
+            named.add(family_subnet)
     return tuple(nics)
 
 

@@ -60,28 +60,28 @@ def _prefix_length(subnet: str) -> int:
 
 
 def decide_assignment(
-    wanted: Endpoint, present: Present, offers: Mapping[str, PoolOffer]
+    desired: Endpoint, present: Present, offers: Mapping[str, PoolOffer]
 ) -> AddressesClaimed | None:
     """The claim that makes ``wanted`` true, or None when it is true already.
 
     NICs that the endpoint has and ``wanted`` does not name stay. Raises Refused.
     """
     endpoint = present.endpoint
-    if endpoint is not None and endpoint.holder != wanted.holder:
-        raise Refused((_of_another_pod(wanted, endpoint),))
+    if endpoint is not None and endpoint.holder != desired.holder:
+        raise Refused((_of_another_pod(desired, endpoint),))
     nics = () if endpoint is None else endpoint.nics
-    missing = [nic for nic in wanted.nics if not _is_there(nic, nics)]
+    missing = [nic for nic in desired.nics if not _is_there(nic, nics)]
     refusals = [
         refusal
         for nic in missing
-        for refusal in _nic_refusals(wanted, nic, nics, present.claims, offers)
+        for refusal in _nic_refusals(desired, nic, nics, present.claims, offers)
     ]
-    refusals += _wanted_twice(wanted, missing)
+    refusals += _wanted_twice(desired, missing)
     if refusals:
         raise Refused(tuple(refusals))
     if not missing:
         return None
-    after = wanted._replace(nics=(*nics, *missing))
+    after = desired._replace(nics=(*nics, *missing))
     return AddressesClaimed(after, tuple(range(len(nics), len(after.nics))))
 
 
@@ -89,41 +89,42 @@ def _subject(endpoint: Endpoint) -> ObjectReference:
     return ObjectReference("SpiderEndpoint", endpoint.name, endpoint.namespace)
 
 
-def _of_another_pod(wanted: Endpoint, present: Endpoint) -> Refusal:
-    message = f"these are addresses of Pod {present.uid}, not of {wanted.uid}"
+def _of_another_pod(desired: Endpoint, present: Endpoint) -> Refusal:
+    message = f"these are addresses of Pod {present.uid}, not of {desired.uid}"
     remedy = "release them first, or name the Pod's UID"
-    return _subject(wanted).refuse("AlreadyExists", "endpoint-in-use", "uid", message, remedy)
+    return _subject(desired).refuse("AlreadyExists", "endpoint-in-use", "uid", message, remedy)
 
 
 def _is_there(nic: Nic, nics: tuple[Nic, ...]) -> bool:
     return any(
-        each.interface == nic.interface and each.addresses() == nic.addresses() for each in nics
+        present.interface == nic.interface and present.addresses() == nic.addresses()
+        for present in nics
     )
 
 
-def _wanted_twice(wanted: Endpoint, missing: Iterable[Nic]) -> Iterator[Refusal]:
+def _wanted_twice(desired: Endpoint, missing: Iterable[Nic]) -> Iterator[Refusal]:
     """A claim is one NIC's."""
     counts = Counter(address for nic in missing for address, _ in nic.addresses())
     for address, count in counts.items():
         if count > 1:
             message = f"{address} is asked for by {count} NICs"
             remedy = "give each NIC an address of its own"
-            yield _subject(wanted).refuse("Invalid", "address-twice", "ip", message, remedy)
+            yield _subject(desired).refuse("Invalid", "address-twice", "ip", message, remedy)
 
 
 def _nic_refusals(
-    wanted: Endpoint,
+    desired: Endpoint,
     nic: Nic,
     present: tuple[Nic, ...],
     claims: Mapping[Address, Claim],
     offers: Mapping[str, PoolOffer],
 ) -> list[Refusal]:
-    subject = _subject(wanted)
-    if any(each.interface == nic.interface for each in present):
+    subject = _subject(desired)
+    if any(other.interface == nic.interface for other in present):
         message = f"{nic.interface} has other addresses already"
         remedy = "release the Pod's addresses first"
         return [subject.refuse("AlreadyExists", "nic-in-use", "interface", message, remedy)]
-    found = []
+    refusals = []
     for text, name in nic.addresses():
         refusal = _address_refusal(subject, parse_address(text), offers.get(name), name)
         claim = claims.get(parse_address(text))
@@ -132,8 +133,8 @@ def _nic_refusals(
             remedy = "release it there first"
             refusal = subject.refuse("AlreadyExists", "address-in-use", "ip", message, remedy)
         if refusal is not None:
-            found.append(refusal)
-    return found
+            refusals.append(refusal)
+    return refusals
 
 
 def _address_refusal(

@@ -263,7 +263,7 @@ def unmet(selection: Selection, keep: tuple[Nic, ...]) -> tuple[Demand, ...]:
 def claim(
     pod: PodFacts,
     attachment: Attachment,
-    need: PoolRequest,
+    request: PoolRequest,
     chosen: Sequence[Nic],
 ) -> AddressesClaimed:
     """The event of a claim: ``chosen`` are the new NICs with their addresses.
@@ -272,22 +272,22 @@ def claim(
     others stay open ("") until an ADD names them, and the request's own interface takes the first
     open one. Raises WrongInput for more NICs than one release could end.
     """
-    if len(need.keep) + len(chosen) > NICS_MAX:
+    if len(request.keep) + len(chosen) > NICS_MAX:
         raise WrongInput(
             f"wrong input, Pod {pod.namespace}/{pod.name} has more than {NICS_MAX} NICs",
             subject=pod.name,
             remedy="ask for fewer NICs",
         )
-    nics = [*need.keep, *map(_with_stored_name, chosen)]
+    nics = [*request.keep, *map(_with_stored_name, chosen)]
     position = _position(tuple(nics), attachment.interface)
     if position is not None:
         nics[position] = nics[position].attached(attachment)
     namespace, name = pod.endpoint_key
     owner_kind, owner_name = ("Pod", pod.name) if pod.owner is None else pod.owner[:2]
     endpoint = Endpoint(
-        namespace, name, pod.uid, pod.node, need.holder, owner_kind, owner_name, tuple(nics)
+        namespace, name, pod.uid, pod.node, request.holder, owner_kind, owner_name, tuple(nics)
     )
-    return AddressesClaimed(endpoint, tuple(range(len(need.keep), len(nics))))
+    return AddressesClaimed(endpoint, tuple(range(len(request.keep), len(nics))))
 
 
 class ReleaseDecision(NamedTuple):
@@ -310,7 +310,7 @@ def decide_release(
     uid: str,
     *,
     alive: bool | None,
-    wanted: Validity | None = None,
+    validity: Validity | None = None,
     migrating: bool = False,
 ) -> ReleaseDecision:
     """Whether a DEL of this attachment ends the endpoint.
@@ -327,13 +327,13 @@ def decide_release(
     """
     if alive:
         return ReleaseDecision(False, "the Pod is alive")
-    if wanted is None:
+    if validity is None:
         return _released_by(endpoint, attachment, uid)
-    if wanted.keeps:
-        return ReleaseDecision(False, f"fixed: {wanted.why}")
+    if validity.keeps:
+        return ReleaseDecision(False, f"fixed: {validity.why}")
     if migrating:
-        return ReleaseDecision(False, f"{wanted.why}, but the source may still use the addresses")
-    return _released_by(endpoint, attachment, uid)._replace(evidence=wanted.why)
+        return ReleaseDecision(False, f"{validity.why}, but the source may still use the addresses")
+    return _released_by(endpoint, attachment, uid)._replace(evidence=validity.why)
 
 
 def _released_by(endpoint: Endpoint, attachment: Attachment, uid: str) -> ReleaseDecision:
@@ -341,15 +341,15 @@ def _released_by(endpoint: Endpoint, attachment: Attachment, uid: str) -> Releas
         return ReleaseDecision(False, f"the endpoint belongs to Pod {endpoint.uid}")
     nic = endpoint.find(attachment.interface)
     ours = attachment.container or (nic.container if nic else "")
-    if nic is None and all(each.container != ours for each in endpoint.nics if ours):
+    if nic is None and all(other.container != ours for other in endpoint.nics if ours):
         return ReleaseDecision(False, f"the endpoint has no NIC {attachment.interface}")
     if nic is not None and nic.container not in ("", ours):
         return ReleaseDecision(False, f"NIC {nic.interface} belongs to sandbox {nic.container}")
-    if all(each.container in ("", ours) for each in endpoint.nics):
+    if all(other.container in ("", ours) for other in endpoint.nics):
         return ReleaseDecision(True, "the sandbox is gone")
     if nic is not None and not nic.container:
         return ReleaseDecision(False, f"NIC {nic.interface} waits for another sandbox")
-    keep = tuple(each for each in endpoint.nics if each.container != ours)
+    keep = tuple(other for other in endpoint.nics if other.container != ours)
     return ReleaseDecision(True, "the sandbox is gone, another one has the other NICs", keep)
 
 

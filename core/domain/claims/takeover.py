@@ -122,12 +122,12 @@ def remaining(
     A pool that is there is opened again only for the sake of a claim that is not.
     """
     left = tuple(
-        wanted
-        for wanted in plan.endpoints
-        if (present := endpoints.get(wanted.key)) is None
-        or not set(wanted.addresses()) <= set(present.addresses())
+        endpoint
+        for endpoint in plan.endpoints
+        if (present := endpoints.get(endpoint.key)) is None
+        or not set(endpoint.addresses()) <= set(present.addresses())
     )
-    used = {pool for wanted in left for _, pool in wanted.addresses()}
+    used = {pool for endpoint in left for _, pool in endpoint.addresses()}
     first = tuple(
         command
         for command in plan.first
@@ -186,20 +186,20 @@ def _with_every_address_once(endpoint: Endpoint, findings: list[Finding]) -> End
 
     See docs/reference/address-assignment.md, "Choosing an address".
     """
-    seen: set[str] = set()
+    used: set[str] = set()
     nics: list[Nic] = []
     for nic in endpoint.nics:
-        kept = nic
+        remaining_nic = nic
         for address, _ in nic.addresses():
-            if address in seen:
-                kept = _without(kept, address)
+            if address in used:
+                remaining_nic = _without(remaining_nic, address)
                 subject = f"SpiderEndpoint/{endpoint.namespace}/{endpoint.name}"
                 what = f"has {address} on another NIC too: {nic.interface or 'one without a name'}"
                 done = "taken over for the first one: restart this Pod, the other gets its own"
                 findings.append(Finding(subject, what, done))
-            seen.add(address)
-        if kept is nic or kept.addresses():
-            nics.append(kept)
+            used.add(address)
+        if remaining_nic is nic or remaining_nic.addresses():
+            nics.append(remaining_nic)
     return endpoint._replace(nics=tuple(nics))
 
 
@@ -268,8 +268,8 @@ def _nics(records: Iterable[Record], pools: dict[str, Pool]) -> Iterator[Nic]:
         families[parse_address(record.address).family].append(record)
     for index in range(max(len(families[4]), len(families[6]))):
         nic = Nic("")
-        for own in families.values():
-            if index < len(own):
-                pool = pools[own[index].pool]
-                nic = with_address(nic, pool, parse_address(own[index].address).value)
+        for per_family in families.values():
+            if index < len(per_family):
+                pool = pools[per_family[index].pool]
+                nic = with_address(nic, pool, parse_address(per_family[index].address).value)
         yield nic

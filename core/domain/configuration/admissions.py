@@ -93,14 +93,14 @@ def related(command: Command, pending: Iterable[PendingAdmission]) -> list[Pendi
         case _:
             return []
     cidr = cidr_of_subnet(value.subnet)
-    found = []
-    for one in pending:
-        theirs = cidr_of_subnet(one.value.subnet)
+    affected = []
+    for admission in pending:
+        theirs = cidr_of_subnet(admission.value.subnet)
         overlaps = theirs.first <= cidr.last and cidr.first <= theirs.last
-        is_itself = (one.kind, one.value.name) == (kind, value.name)
+        is_itself = (admission.kind, admission.value.name) == (kind, value.name)
         if theirs.family == cidr.family and overlaps and not is_itself:
-            found.append(one)
-    return found
+            affected.append(admission)
+    return affected
 
 
 def with_admitted(
@@ -108,18 +108,18 @@ def with_admitted(
 ) -> Iterator[Configuration]:
     """The configuration with the admissions in it; more than one if an object has several."""
     layers: list[tuple[dict[str, Pool], dict[str, Subnet]]] = []
-    for one in pending:
-        name = one.value.name
+    for admission in pending:
+        name = admission.value.name
         for pools, subnets in layers:
-            if name not in (pools if one.pool is not None else subnets):
+            if name not in (pools if admission.pool is not None else subnets):
                 break
         else:
             pools, subnets = {}, {}
             layers.append((pools, subnets))
-        if one.pool is not None:
-            pools[name] = one.pool
-        elif one.subnet is not None:
-            subnets[name] = one.subnet
+        if admission.pool is not None:
+            pools[name] = admission.pool
+        elif admission.subnet is not None:
+            subnets[name] = admission.subnet
     for pools, subnets in layers:
         yield configuration._replace(
             pools={**configuration.pools, **pools},

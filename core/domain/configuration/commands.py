@@ -79,7 +79,7 @@ class AdvanceRetirement(NamedTuple):
 class ApplyAutoPool(NamedTuple):
     """Make, resize or adopt an application's pool; its addresses are found when it is decided."""
 
-    wish: DesiredPool
+    desired: DesiredPool
 
 
 class DropAutoPool(NamedTuple):

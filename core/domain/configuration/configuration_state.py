@@ -89,11 +89,11 @@ def readable_addresses(pool: Pool | Subnet) -> AddressSet:
 
 
 def _readable(family: Family, items: tuple[str, ...]) -> AddressSet:
-    found = AddressSet.from_items((), family)
+    readable = AddressSet.from_items((), family)
     for item in items:
         with suppress(AddressSyntaxError):
-            found |= AddressSet.from_items((item,), family)
-    return found
+            readable |= AddressSet.from_items((item,), family)
+    return readable
 
 
 def reserved_addresses(reservations: Mapping[str, Reservation], family: Family) -> AddressSet:

@@ -97,15 +97,15 @@ def given_up(configuration: Configuration, command: Command) -> AddressSet | Non
     if existing is None or existing.family != command.pool.family:
         return None
     try:
-        kept = pool_addresses(normalise_pool(command.pool))
+        remaining = pool_addresses(normalise_pool(command.pool))
     except AddressSyntaxError:
         return None
-    return (readable_addresses(existing) - kept) or None
+    return (readable_addresses(existing) - remaining) or None
 
 
 def _perhaps_given_up(configuration: Configuration, command: ApplyAutoPool) -> AddressSet | None:
     """A pool that shrinks gives up its lowest unused addresses: all of them may be some."""
-    place, uid, size = command.wish[:3]
+    place, uid, size = command.desired[:3]
     pool = find_pool(place, uid, configuration.pools.values())
     if pool is None or pool_addresses(pool).size <= size:
         return None
@@ -118,12 +118,12 @@ def left_behind(configuration: Configuration, events: Iterable[Event]) -> Addres
     for event in events:
         match event:
             case PoolDefined(pool) if pool.name in configuration.pools:
-                gone = readable_addresses(configuration.pools[pool.name]) - pool_addresses(pool)
+                removed = readable_addresses(configuration.pools[pool.name]) - pool_addresses(pool)
             case PoolDeleted(name):
-                gone = readable_addresses(configuration.pools[name])
+                removed = readable_addresses(configuration.pools[name])
             case _:
                 continue
-        lost = gone if lost is None else lost | gone
+        lost = removed if lost is None else lost | removed
     return lost or None
 
 
@@ -176,14 +176,14 @@ def _decide_pool(
 
 
 def _apply_pool(
-    configuration: Configuration, wanted: Pool, claimed: Mapping[str, Claim]
+    configuration: Configuration, desired: Pool, claimed: Mapping[str, Claim]
 ) -> tuple[Event, ...]:
-    subject = ObjectReference("SpiderIPPool", wanted.name)
+    subject = ObjectReference("SpiderIPPool", desired.name)
     require(object_name_rule(subject))
-    require(size_rule(subject, wanted, wanted.labels, wanted.annotations))
-    existing = configuration.pools.get(wanted.name)
+    require(size_rule(subject, desired, desired.labels, desired.annotations))
+    existing = configuration.pools.get(desired.name)
     subnets = configuration.owning_subnets
-    pool = adopt(normalise_pool(wanted), subnets, existing)
+    pool = adopt(normalise_pool(desired), subnets, existing)
     if existing is None:
         pool = pool._replace(retiring=False)
         _judge_new_pool(configuration, subject, pool)
@@ -211,7 +211,7 @@ def _decide_auto_pool(
     """
     if isinstance(command, DropAutoPool):
         return _drop_auto_pool(configuration, command, claimed)
-    _, before, pool = plan_pool(command.wish, configuration, claimed)
+    _, before, pool = plan_pool(command.desired, configuration, claimed)
     if pool == before:
         return ()
     subject = ObjectReference("SpiderIPPool", pool.name)
@@ -277,13 +277,13 @@ def _delete_pool(
     return (PoolDeleted(pool.name),)
 
 
-def _apply_reservation(configuration: Configuration, wanted: Reservation) -> tuple[Event, ...]:
+def _apply_reservation(configuration: Configuration, desired: Reservation) -> tuple[Event, ...]:
     """See docs/reference/admission.md, "SpiderReservedIP"."""
-    subject = ObjectReference("SpiderReservedIP", wanted.name)
+    subject = ObjectReference("SpiderReservedIP", desired.name)
     require(object_name_rule(subject))
-    require(size_rule(subject, wanted, wanted.labels, wanted.annotations))
-    reservation = normalise_reservation(wanted)
-    existing = configuration.reservations.get(wanted.name)
+    require(size_rule(subject, desired, desired.labels, desired.annotations))
+    reservation = normalise_reservation(desired)
+    existing = configuration.reservations.get(desired.name)
     if reservation == existing:
         return ()
     if existing is not None:

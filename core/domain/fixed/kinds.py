@@ -60,10 +60,10 @@ class Replica(NamedTuple):
 
 def replica_of(name: str) -> Replica | None:
     """A name read as ``<StatefulSet>-<ordinal>``; None if it is not one."""
-    found = _REPLICA.match(name)
-    if found is None or len(found[2]) > ORDINAL_DIGITS_MAX:
+    match = _REPLICA.match(name)
+    if match is None or len(match[2]) > ORDINAL_DIGITS_MAX:
         return None
-    return Replica(found[1], int(found[2]))
+    return Replica(match[1], int(match[2]))
 
 
 def kind_of_pod(name: str, owner: Owner | None, switches: FixedAddressSwitches) -> FixedKind | None:

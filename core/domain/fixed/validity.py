@@ -70,7 +70,7 @@ def _machine(namespace: str, name: str, facts: OwnerFacts) -> Validity:
     return Validity("valid", f"VM {namespace}/{name} exists")
 
 
-def _missing(found: MissingOwner) -> Validity:
-    if found.certain:
-        return Validity("invalid", found.why)
-    return Validity("unknown", found.why, found.unanswered)
+def _missing(missing: MissingOwner) -> Validity:
+    if missing.certain:
+        return Validity("invalid", missing.why)
+    return Validity("unknown", missing.why, missing.unanswered)

@@ -71,10 +71,10 @@ def match(pattern: str, name: str) -> bool:
         is_last = index == len(chunks) - 1
         if chunk.floating and not chunk.elements:
             return SEPARATOR not in name[start:]
-        place = _place(chunk, name, start, at_end=is_last)
-        if place < 0:
+        position = _place(chunk, name, start, at_end=is_last)
+        if position < 0:
             return False
-        start = place + len(chunk.elements)
+        start = position + len(chunk.elements)
     return start == len(name)
 
 

@@ -84,13 +84,13 @@ def problems(selector: LabelSelector, path: str) -> list[LabelProblem]:
     Keys and values of ``match_labels`` are all reported at ``path.matchLabels``. One text may have
     several problems (an empty key has two).
     """
-    found = []
+    faults = []
     for key, value in sorted(selector.match_labels.items()):
         texts = [*key_faults(key), *_value_faults(value)]
-        found += [LabelProblem("Invalid", f"{path}.matchLabels", text) for text in texts]
+        faults += [LabelProblem("Invalid", f"{path}.matchLabels", text) for text in texts]
     for index, requirement in enumerate(selector.match_expressions):
-        found += _requirement_problems(requirement, f"{path}.matchExpressions[{index}]")
-    return found
+        faults += _requirement_problems(requirement, f"{path}.matchExpressions[{index}]")
+    return faults
 
 
 def key_faults(key: str) -> Iterator[str]:

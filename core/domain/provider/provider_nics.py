@@ -40,7 +40,7 @@ def takes_part(cni_type: str, vlan_mode: str) -> bool:
 
 def parents_of(nics: Iterable[NicFacts]) -> dict[str, str]:
     """Interface -> MAC of its master, of the NICs that take part. Raises BadInput."""
-    found = {}
+    parents = {}
     for nic in nics:
         if not takes_part(nic.cni_type, nic.vlan_mode):
             continue
@@ -50,8 +50,8 @@ def parents_of(nics: Iterable[NicFacts]) -> dict[str, str]:
                 subject=nic.interface,
                 remedy="see that the master that the SpiderMultusConfig names exists there",
             )
-        found[nic.interface] = nic.parent_mac
-    return found
+        parents[nic.interface] = nic.parent_mac
+    return parents
 
 
 def addresses_of(endpoint: Endpoint, parents: Mapping[str, str]) -> tuple[ProviderAddress, ...]:

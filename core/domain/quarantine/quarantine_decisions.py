@@ -28,12 +28,12 @@ SEEN_MS_MAX: Final = 253_402_300_799_999
 
 def seen_in_words(quarantine: Quarantine) -> str:
     """All the evidence of a quarantine, for people."""
-    stranger = quarantine.stranger
-    if stranger is None:
+    host = quarantine.stranger
+    if host is None:
         return quarantine.evidence
-    where = "/".join(filter(None, (stranger.node, stranger.interface)))
-    said = (("MAC", stranger.mac), ("on", where), ("seen by", stranger.seen_by))
-    words = " ".join(f"{word} {text}" for word, text in said if text)
+    where = "/".join(filter(None, (host.node, host.interface)))
+    fields = (("MAC", host.mac), ("on", where), ("seen by", host.seen_by))
+    words = " ".join(f"{word} {text}" for word, text in fields if text)
     return "; ".join(filter(None, (quarantine.evidence, words)))
 
 
@@ -52,22 +52,22 @@ def decide_quarantine(
 
 def _set_aside(configuration: Configuration, command: QuarantineAddress) -> tuple[Event, ...]:
     subject = ObjectReference("Quarantine", command.address)
-    stranger = command.stranger
+    host = command.stranger
     require(
         chain(
             address_rule(subject, command.address),
             reason_rule(subject, command.reason),
             note_rule(subject, "reason", command.reason),
             note_rule(subject, "evidence", command.evidence),
-            _stranger_rule(subject, stranger) if stranger else (),
+            _host_rule(subject, host) if host else (),
         )
     )
     address = parse_address(command.address)
     existing = configuration.quarantine.get(str(address))
-    if existing is not None and (existing.stranger is None or stranger is not None):
+    if existing is not None and (existing.stranger is None or host is not None):
         return ()
     family, reason, evidence = address.family, command.reason, command.evidence
-    return (AddressQuarantined(Quarantine(str(address), family, reason, evidence, stranger)),)
+    return (AddressQuarantined(Quarantine(str(address), family, reason, evidence, host)),)
 
 
 def _lift(configuration: Configuration, command: LiftQuarantine) -> tuple[Event, ...]:
@@ -93,9 +93,9 @@ def _named(command: LiftQuarantine | ReturnAddress) -> str:
     return str(parse_address(command.address))
 
 
-def _stranger_rule(subject: ObjectReference, stranger: ConflictingHost) -> Iterator[Refusal]:
+def _host_rule(subject: ObjectReference, host: ConflictingHost) -> Iterator[Refusal]:
     """Every text of the evidence is bounded, and its time is one."""
     for field in ("mac", "seen_by", "node", "interface"):
-        yield from note_rule(subject, field, getattr(stranger, field))
-    if not 0 <= stranger.seen_ms <= SEEN_MS_MAX:
+        yield from note_rule(subject, field, getattr(host, field))
+    if not 0 <= host.seen_ms <= SEEN_MS_MAX:
         yield subject.refuse("Invalid", "time", "seen_ms", "is no time in Unix milliseconds")

@@ -210,26 +210,26 @@ class ClusterSnapshot:
         found = self._vms.get((namespace, name))
         return self._answer("VirtualMachine", found, f"{namespace}/{name}")
 
-    def _answer(self, kind: Kind, found: T | None, name: str) -> T | MissingOwner:
+    def _answer(self, kind: Kind, entry: T | None, name: str) -> T | MissingOwner:
         doubt = self._doubts[kind]
         if doubt:
             return MissingOwner(certain=False, why=doubt)
-        if found is not None:
-            return found
+        if entry is not None:
+            return entry
         return MissingOwner(certain=True, why=f"{kind} {name} is gone")
 
 
 def _launchers(pods: Iterable[PodState]) -> dict[tuple[str, str], PodState]:
     """By the VM instance: the Pod that runs it, or one that is still ending."""
-    found: dict[tuple[str, str], PodState] = {}
+    launchers: dict[tuple[str, str], PodState] = {}
     for pod in pods:
         owner = pod.owner
         if owner is None or owner.kind != VM_INSTANCE or pod.is_final:
             continue
         key = pod.namespace, owner.name
-        if pod.is_living or key not in found:
-            found[key] = pod
-    return found
+        if pod.is_living or key not in launchers:
+            launchers[key] = pod
+    return launchers
 
 
 def doubt_of(kind: Kind, size: int, listing: KindListing | None, claims_read: Moment) -> str:

@@ -58,7 +58,7 @@ def trace(
     pod: PodState,
     facts: ClusterFacts,
     settings: ReclaimSettings,
-    seen: Moment,
+    observed: Moment,
     *,
     deleted: str = "",
 ) -> ReclaimDeadline | NoDeadline:
@@ -76,7 +76,7 @@ def trace(
         validity = validity_of(fixed, namespace, name, facts)
         if validity.keeps and not validity.unanswered:
             return NoDeadline(f"fixed: {validity.why}")
-    deadline = _deadline(pod, settings, seen.unix_s, deleted=bool(deleted))
+    deadline = _deadline(pod, settings, observed.unix_s, deleted=bool(deleted))
     if isinstance(deadline, NoDeadline):
         return deadline
     reason, deadline_s = deadline
@@ -84,7 +84,7 @@ def trace(
         allowed, words = node_says(pod, facts, settings)
         if not allowed:
             return NoDeadline(words)
-    return ReclaimDeadline(key, pod.name, pod.uid, pod.node, reason, seen, deadline_s, deleted)
+    return ReclaimDeadline(key, pod.name, pod.uid, pod.node, reason, observed, deadline_s, deleted)
 
 
 def _deadline(

@@ -22,7 +22,7 @@ from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Finding, utc
 from core.domain.reclaim.settings import ReclaimSettings
 
 
-class SuspectPod(NamedTuple):
+class PodToVerify(NamedTuple):
     """Who holds the addresses. ``uid`` "": only the name is known (a fixed holder's claim).
 
     ``addresses``: those that would be released. ``claimed_by``: the UID that the claims themselves
@@ -54,7 +54,7 @@ class ReclaimVerdict(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """What a verdict depends on besides the suspect. Times are Unix seconds."""
+    """What a verdict depends on besides the to_verify. Times are Unix seconds."""
 
     facts: ClusterFacts
     settings: ReclaimSettings
@@ -77,84 +77,84 @@ def holder_uid(holder: str) -> str:
     return uid if kind == "pod" else ""
 
 
-def judge(suspect: SuspectPod, rules: Rules) -> ReclaimVerdict:
-    """Whether the suspect's addresses are free, by what is known now."""
-    return unless_in_use(_by_name(suspect, rules), suspect, rules.facts)
+def judge(to_verify: PodToVerify, rules: Rules) -> ReclaimVerdict:
+    """Whether the to_verify's addresses are free, by what is known now."""
+    return unless_in_use(_by_name(to_verify, rules), to_verify, rules.facts)
 
 
-def judge_deleted(suspect: SuspectPod, words: str, rules: Rules) -> ReclaimVerdict:
-    """The same when the API has reported the deletion of the suspect's Pod."""
-    if suspect.fixed is not None:
-        validity = validity_of(suspect.fixed, suspect.namespace, suspect.name, rules.facts)
+def judge_deleted(to_verify: PodToVerify, words: str, rules: Rules) -> ReclaimVerdict:
+    """The same when the API has reported the deletion of the to_verify's Pod."""
+    if to_verify.fixed is not None:
+        validity = validity_of(to_verify.fixed, to_verify.namespace, to_verify.name, rules.facts)
         if validity.keeps:
             return _keep_fixed(validity)
-    if suspect.fixed == "vm":
-        other = rules.facts.launcher(suspect.namespace, suspect.name)
-        if other is not None and other.uid != suspect.uid:
+    if to_verify.fixed == "vm":
+        other = rules.facts.launcher(to_verify.namespace, to_verify.name)
+        if other is not None and other.uid != to_verify.uid:
             return keep(f"Pod {_path(other)} of the same VM is still there")
-    return unless_in_use(ReclaimVerdict("deleted", words, direct=True), suspect, rules.facts)
+    return unless_in_use(ReclaimVerdict("deleted", words, direct=True), to_verify, rules.facts)
 
 
 def unless_in_use(
-    verdict: ReclaimVerdict, suspect: SuspectPod, facts: ClusterFacts
+    verdict: ReclaimVerdict, to_verify: PodToVerify, facts: ClusterFacts
 ) -> ReclaimVerdict:
-    """The verdict, unless a living Pod reports the address or is the suspect's own."""
+    """The verdict, unless a living Pod reports the address or is the to_verify's own."""
     if verdict.finding is None:
         return verdict
-    for address in suspect.addresses:
+    for address in to_verify.addresses:
         user = facts.reporter(address)
-        if user is not None and user.uid != suspect.uid:
+        if user is not None and user.uid != to_verify.uid:
             return keep(f"living Pod {_path(user)} reports {address} as its own")
     if verdict.finding == "no-address":
         return verdict
-    for uid in (suspect.uid, suspect.claimed_by):
+    for uid in (to_verify.uid, to_verify.claimed_by):
         own = facts.pod_of_uid(uid) if uid else None
         if own is not None and own.is_living:
             return keep(f"Pod {_path(own)} of UID {uid} is living")
     return verdict
 
 
-def _by_name(suspect: SuspectPod, rules: Rules) -> ReclaimVerdict:
-    pod = rules.facts.pod(suspect.namespace, suspect.name)
+def _by_name(to_verify: PodToVerify, rules: Rules) -> ReclaimVerdict:
+    pod = rules.facts.pod(to_verify.namespace, to_verify.name)
     if isinstance(pod, MissingOwner):
         if not pod.certain:
             return ReclaimVerdict(None, pod.why, unanswered=pod.unanswered)
         # A VM's launcher is not named as its endpoint is, and the one that had the last ADD may
         # have ended before the one that a migration was to leave.
-        launcher = rules.facts.pod_of_uid(suspect.uid) if suspect.uid else None
-        if launcher is None and suspect.fixed == "vm":
-            launcher = rules.facts.launcher(suspect.namespace, suspect.name)
+        launcher = rules.facts.pod_of_uid(to_verify.uid) if to_verify.uid else None
+        if launcher is None and to_verify.fixed == "vm":
+            launcher = rules.facts.launcher(to_verify.namespace, to_verify.name)
         if launcher is None:
-            return _absent(suspect, pod, rules)
+            return _absent(to_verify, pod, rules)
         pod = launcher
-    if suspect.uid and pod.uid != suspect.uid:
-        return _other_uid(suspect, pod, rules)
+    if to_verify.uid and pod.uid != to_verify.uid:
+        return _other_uid(to_verify, pod, rules)
     if pod.is_living:
         return _living(pod, rules)
-    fixed = pod.fixed(rules.settings) or suspect.fixed
+    fixed = pod.fixed(rules.settings) or to_verify.fixed
     if fixed is None:
         return _stateless(pod, rules)
-    return _fixed(suspect, fixed, pod, rules)
+    return _fixed(to_verify, fixed, pod, rules)
 
 
-def _absent(suspect: SuspectPod, missing: MissingOwner, rules: Rules) -> ReclaimVerdict:
+def _absent(to_verify: PodToVerify, missing: MissingOwner, rules: Rules) -> ReclaimVerdict:
     """There is no Pod: the owner decides about fixed addresses, nobody about others."""
-    if suspect.fixed is None:
+    if to_verify.fixed is None:
         return ReclaimVerdict("pod-gone", missing.why, direct=missing.direct)
-    validity = validity_of(suspect.fixed, suspect.namespace, suspect.name, rules.facts)
+    validity = validity_of(to_verify.fixed, to_verify.namespace, to_verify.name, rules.facts)
     if validity.keeps:
         return _keep_fixed(validity)
     return ReclaimVerdict("owner-gone", f"{missing.why}, {validity.why}")
 
 
-def _other_uid(suspect: SuspectPod, pod: PodState, rules: Rules) -> ReclaimVerdict:
-    fixed = pod.fixed(rules.settings) or suspect.fixed
-    words = f"Pod {_path(pod)} has UID {pod.uid} now, the address belongs to UID {suspect.uid}"
+def _other_uid(to_verify: PodToVerify, pod: PodState, rules: Rules) -> ReclaimVerdict:
+    fixed = pod.fixed(rules.settings) or to_verify.fixed
+    words = f"Pod {_path(pod)} has UID {pod.uid} now, the address belongs to UID {to_verify.uid}"
     if fixed is None:
         return ReclaimVerdict("uid-changed", words)
-    if set(pod.ips) & set(suspect.addresses):
+    if set(pod.ips) & set(to_verify.addresses):
         return keep(f"fixed: Pod {_path(pod)} reports the address")
-    validity = validity_of(fixed, suspect.namespace, suspect.name, rules.facts)
+    validity = validity_of(fixed, to_verify.namespace, to_verify.name, rules.facts)
     if fixed == "vm" and not validity.keeps:
         # It may report other networks alone, and use the address until it has ended.
         return keep(f"{validity.why}, but Pod {_path(pod)} of the same VM is still there")
@@ -174,9 +174,9 @@ def _living(pod: PodState, rules: Rules) -> ReclaimVerdict:
     return ReclaimVerdict("no-address", f"Pod {_path(pod)} is running and reports no address")
 
 
-def _fixed(suspect: SuspectPod, fixed: FixedKind, pod: PodState, rules: Rules) -> ReclaimVerdict:
+def _fixed(to_verify: PodToVerify, fixed: FixedKind, pod: PodState, rules: Rules) -> ReclaimVerdict:
     """A fixed Pod that is being deleted or has finished."""
-    validity = validity_of(fixed, suspect.namespace, suspect.name, rules.facts)
+    validity = validity_of(fixed, to_verify.namespace, to_verify.name, rules.facts)
     if validity.keeps:
         return _keep_fixed(validity)
     if pod.deletion_s is None or pod.is_final:

@@ -93,10 +93,10 @@ class ReclaimFence(NamedTuple):
 
 
 class ObservationSubject(NamedTuple):
-    """What a sighting is about: a whole endpoint, or the claims beside it of one holder."""
+    """What a observation is about: a whole endpoint, or the claims beside it of one holder."""
 
     key: EndpointKey
-    stray: str = ""
+    orphan: str = ""
     """The holder of claims that no endpoint shows; "" for the endpoint itself."""
 
     part: int = 0
@@ -149,7 +149,7 @@ def fence_of(
 
 def containers_of(endpoint: Endpoint) -> tuple[str, ...]:
     """Every sandbox that has a NIC of the endpoint."""
-    if len(endpoint.nics) == 1:  # nearly all; a scan asks for every suspect
+    if len(endpoint.nics) == 1:  # nearly all; a scan asks for every to_verify
         only = endpoint.nics[0].container
         return (only,) if only else ()
     return tuple(sorted({nic.container for nic in endpoint.nics if nic.container}))

@@ -3,7 +3,7 @@
 ``plan_scan`` looks at every endpoint and claim once, linear in their number; ``resolve`` looks at
 one Pod whose trace is over. Both are pure: the same input gives the same plan. A plan names only
 claims that exist, each with the revision that fences its release (I3), and a step exists only with
-evidence (I6). What was seen once goes to ``sightings``, to be given to the next plan.
+evidence (I6). What was seen once goes to ``observations``, to be given to the next plan.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from core.domain.model import Claim, Endpoint
 from core.domain.reclaim.cluster import PodState
 from core.domain.reclaim.deadlines import ReclaimDeadline, trace
 from core.domain.reclaim.decision_table import (
+    PodToVerify,
     ReclaimVerdict,
     Rules,
-    SuspectPod,
     holder_uid,
     judge,
     judge_deleted,
@@ -47,10 +47,10 @@ STEPS_MAX: Final = 50_000
 CLAIMS_A_STEP_MAX: Final = 32
 """Claims beside an endpoint that one step ends: one transaction has room for them."""
 
-SIGHTINGS_MAX: Final = 100_000
+OBSERVATIONS_MAX: Final = 100_000
 """Subjects remembered as seen; others begin anew with the next scan."""
 
-Sightings = Mapping[ObservationSubject, Observation]
+Observations = Mapping[ObservationSubject, Observation]
 Claims = tuple[tuple[str, RevisedClaim], ...]
 
 PLAN_FULL: Final = "the plan is full, the next scan looks again"
@@ -59,7 +59,7 @@ PLAN_FULL: Final = "the plan is full, the next scan looks again"
 class ReclaimStep(NamedTuple):
     """One release to be made: the addresses of an endpoint, or claims that no endpoint shows.
 
-    ``subject.stray`` says which. ``fence``: what must still be so when it is made.
+    ``subject.orphan`` says which. ``fence``: what must still be so when it is made.
     """
 
     subject: ObservationSubject
@@ -75,7 +75,7 @@ class ReclaimStep(NamedTuple):
     @property
     def ends_endpoint(self) -> bool:
         """Whether the endpoint itself goes."""
-        return not self.subject.stray
+        return not self.subject.orphan
 
 
 class KeptClaims(NamedTuple):
@@ -94,15 +94,15 @@ class KeptClaims(NamedTuple):
 class ReclaimPlan(NamedTuple):
     """What one scan found.
 
-    ``traces``: Pods whose deadline runs. ``look_again_s``: the first moment at which another
+    ``traces``: Pods whose deadline runs. ``next_scan_s``: the first moment at which another
     scan could release more, None if nothing is waiting that has no trace.
     """
 
     steps: tuple[ReclaimStep, ...]
     kept: tuple[KeptClaims, ...]
     traces: tuple[ReclaimDeadline, ...]
-    sightings: dict[ObservationSubject, Observation]
-    look_again_s: float | None = None
+    observations: dict[ObservationSubject, Observation]
+    next_scan_s: float | None = None
 
 
 class _Holding(NamedTuple):
@@ -122,11 +122,11 @@ class _Holding(NamedTuple):
     @property
     def holder(self) -> str:
         """Who is judged."""
-        if self.subject.stray or self.endpoint is None:
-            return self.subject.stray
+        if self.subject.orphan or self.endpoint is None:
+            return self.subject.orphan
         return self.endpoint.holder
 
-    def suspect(self, settings: ReclaimSettings) -> SuspectPod:
+    def to_verify(self, settings: ReclaimSettings) -> PodToVerify:
         """As ``decision_table`` wants it."""
         holder, endpoint = self.holder, self.endpoint
         known = endpoint is not None and endpoint.holder == holder
@@ -134,105 +134,107 @@ class _Holding(NamedTuple):
         uid = endpoint.uid if endpoint is not None and known else by
         fixed = kind_of_holder(holder, settings)
         claimed = self.addresses if self.claims else ()
-        return SuspectPod(*self.subject.key, uid, fixed, claimed, by)
+        return PodToVerify(*self.subject.key, uid, fixed, claimed, by)
 
 
-def plan_scan(ledger: Ledger, rules: Rules, before: Sightings) -> ReclaimPlan:
-    """One observation of everything. ``before``: the sightings of the scans before."""
+def plan_scan(ledger: Ledger, rules: Rules, before: Observations) -> ReclaimPlan:
+    """One observation of everything. ``before``: the observations of the scans before."""
     scan = _Scan(rules, before)
     if rules.settings.enabled:
         for holding in _holdings(ledger):
-            scan.look(holding)
+            scan.judge(holding)
     return scan.plan()
 
 
-def resolve(one: ReclaimDeadline, ledger: Ledger, rules: Rules) -> ReclaimStep | KeptClaims | None:
+def resolve(
+    deadline: ReclaimDeadline, ledger: Ledger, rules: Rules
+) -> ReclaimStep | KeptClaims | None:
     """What becomes of a Pod whose trace is over; None when nothing of it is left.
 
     A reported deletion is evidence by itself; else the news was the first observation, and this is
     the second.
     """
-    endpoint = ledger.endpoints.get(one.endpoint)
+    endpoint = ledger.endpoints.get(deadline.endpoint)
     if endpoint is None:
         return None
     holding = _holding(endpoint, ledger.claims)
-    if endpoint.uid != one.uid:
-        return _kept(holding, keep(f"the endpoint belongs to UID {endpoint.uid} now"))
-    if rules.now_s < one.stop_s:
-        return _kept(holding, keep("its deadline runs", one.stop_s))
-    suspect = holding.suspect(rules.settings)
-    last, times = one.seen, 1
+    if endpoint.uid != deadline.uid:
+        return _kept_claims(holding, keep(f"the endpoint belongs to UID {endpoint.uid} now"))
+    if rules.now_s < deadline.stop_s:
+        return _kept_claims(holding, keep("its deadline runs", deadline.stop_s))
+    to_verify = holding.to_verify(rules.settings)
+    last, times = deadline.seen, 1
     source: Source = "event"
-    if one.reason == "deleted":
-        verdict = judge_deleted(suspect, one.words, rules)
+    if deadline.reason == "deleted":
+        verdict = judge_deleted(to_verify, deadline.words, rules)
     else:
-        verdict = judge(suspect, rules)
+        verdict = judge(to_verify, rules)
         source = "listing"
         last, times = rules.facts.seen, OBSERVATIONS_MIN
-        missing_s = verdict.span_s - last.since(one.seen)
+        missing_s = verdict.span_s - last.since(deadline.seen)
         if verdict.finding is not None and missing_s > 0:
             verdict = keep(f"seen once: {verdict.why}", rules.now_s + missing_s)
     if verdict.finding is None:
-        return _kept(holding, verdict)
-    when = one.seen.unix_s, last.unix_s, times
+        return _kept_claims(holding, verdict)
+    when = deadline.seen.unix_s, last.unix_s, times
     return _step(holding, Evidence(verdict.finding, verdict.why, source, *when))
 
 
 class _Scan:
     """Collects what one scan finds."""
 
-    def __init__(self, rules: Rules, before: Sightings) -> None:
+    def __init__(self, rules: Rules, before: Observations) -> None:
         self._rules = rules
         self._before = before
         self._steps: list[ReclaimStep] = []
         self._kept: list[KeptClaims] = []
         self._traces: list[ReclaimDeadline] = []
-        self._sightings: dict[ObservationSubject, Observation] = {}
+        self._observations: dict[ObservationSubject, Observation] = {}
         self._waits_until_s: list[float] = []
 
-    def look(self, holding: _Holding) -> None:
+    def judge(self, holding: _Holding) -> None:
         """Judge one holding."""
-        suspect = holding.suspect(self._rules.settings)
-        verdict = _inconsistency(holding, suspect, self._rules) or judge(suspect, self._rules)
+        to_verify = holding.to_verify(self._rules.settings)
+        verdict = _inconsistency(holding, to_verify, self._rules) or judge(to_verify, self._rules)
         if verdict.finding is None:
-            self._keep(holding, verdict, traced=bool(verdict.until_s) and self._follow(suspect))
+            self._keep(holding, verdict, traced=bool(verdict.until_s) and self._follow(to_verify))
             return
-        sighting = self._see(holding, verdict.finding)
-        if not verdict.direct and not sighting.is_enough(verdict.span_s):
-            again_s = self._rules.now_s + max(verdict.span_s - sighting.span_s, 0.0)
-            self._keep(holding, keep(f"seen {_times(sighting.times)}: {verdict.why}", again_s))
+        observation = self._observe(holding, verdict.finding)
+        if not verdict.direct and not observation.is_enough(verdict.span_s):
+            again_s = self._rules.now_s + max(verdict.span_s - observation.span_s, 0.0)
+            self._keep(holding, keep(f"seen {_times(observation.times)}: {verdict.why}", again_s))
         elif len(self._steps) >= STEPS_MAX:
             self._keep(holding, keep(PLAN_FULL, self._rules.now_s))
         else:
             source: Source = "operator" if verdict.direct else "listing"
-            seen = sighting.first.unix_s, sighting.last.unix_s, sighting.times
+            seen = observation.first.unix_s, observation.last.unix_s, observation.times
             evidence = Evidence(verdict.finding, verdict.why, source, *seen)
-            self._steps.append(_step(holding, evidence, sighting.fence))
+            self._steps.append(_step(holding, evidence, observation.fence))
 
     def plan(self) -> ReclaimPlan:
         """Everything found."""
         again = min(self._waits_until_s, default=None)
         found = tuple(self._steps), tuple(self._kept), tuple(self._traces)
-        return ReclaimPlan(*found, self._sightings, again)
+        return ReclaimPlan(*found, self._observations, again)
 
-    def _see(self, holding: _Holding, finding: Finding) -> Observation:
+    def _observe(self, holding: _Holding, finding: Finding) -> Observation:
         fence = fence_of(holding.endpoint, holding.claims)
         before = self._before.get(holding.subject)
-        sighting = sighted(before, finding, fence, self._rules.facts.seen)
-        if len(self._sightings) < SIGHTINGS_MAX:
-            self._sightings[holding.subject] = sighting
-        return sighting
+        observation = sighted(before, finding, fence, self._rules.facts.seen)
+        if len(self._observations) < OBSERVATIONS_MAX:
+            self._observations[holding.subject] = observation
+        return observation
 
     def _keep(self, holding: _Holding, verdict: ReclaimVerdict, *, traced: bool = False) -> None:
-        self._kept.append(_kept(holding, verdict))
+        self._kept.append(_kept_claims(holding, verdict))
         if verdict.until_s and not traced:
             self._waits_until_s.append(verdict.until_s)
 
-    def _follow(self, suspect: SuspectPod) -> bool:
+    def _follow(self, to_verify: PodToVerify) -> bool:
         """A deadline runs: tell whoever keeps traces. Whether there is one."""
         facts, settings, _ = self._rules
-        pod = facts.pod(suspect.namespace, suspect.name)
-        if isinstance(pod, PodState) and pod.uid == suspect.uid:
+        pod = facts.pod(to_verify.namespace, to_verify.name)
+        if isinstance(pod, PodState) and pod.uid == to_verify.uid:
             found = trace(pod, facts, settings, facts.seen)
             if isinstance(found, ReclaimDeadline):
                 self._traces.append(found)
@@ -252,22 +254,22 @@ def _holdings(ledger: Ledger) -> Iterator[_Holding]:
         yield holding
     if len(shown) == len(ledger.claims):
         return
-    strays: defaultdict[ObservationSubject, list[tuple[str, RevisedClaim]]] = defaultdict(list)
+    orphans: defaultdict[ObservationSubject, list[tuple[str, RevisedClaim]]] = defaultdict(list)
     for address, held in ledger.claims.items():
         if address not in shown:
             claim = held.claim
             if f"endpoint/{claim.namespace}/{claim.pod}" in ledger.unread:
                 continue  # its endpoint may show it (I6)
             subject = ObservationSubject((claim.namespace, claim.pod), claim.holder)
-            strays[subject].append((address, held))
-    for subject, found in strays.items():
+            orphans[subject].append((address, held))
+    for subject, pairs in orphans.items():
         endpoint_there = ledger.endpoints.get(subject.key)
         superseded = endpoint_there is not None and _is_superseded(
-            found, endpoint_there, _shown(endpoint_there, ledger.claims)
+            pairs, endpoint_there, _shown(endpoint_there, ledger.claims)
         )
-        found.sort()
-        for part, start in enumerate(range(0, len(found), CLAIMS_A_STEP_MAX)):
-            claims = tuple(found[start : start + CLAIMS_A_STEP_MAX])
+        pairs.sort()
+        for part, start in enumerate(range(0, len(pairs), CLAIMS_A_STEP_MAX)):
+            claims = tuple(pairs[start : start + CLAIMS_A_STEP_MAX])
             addresses = tuple(address for address, _ in claims)
             yield _Holding(
                 ObservationSubject(*subject[:2], part),
@@ -287,40 +289,40 @@ def _has_unread_claim(endpoint: Endpoint, unread: Collection[str]) -> bool:
 
 
 def _is_superseded(
-    strays: list[tuple[str, RevisedClaim]], endpoint: Endpoint, claims: Claims
+    orphans: list[tuple[str, RevisedClaim]], endpoint: Endpoint, claims: Claims
 ) -> bool:
     """Whether stateless claims are older than those of another Pod that has the name now.
 
     Not for VMs, whose endpoint has no Pod's name.
     """
-    holder = strays[0][1].claim.holder
+    holder = orphans[0][1].claim.holder
     if not holder_uid(holder) or holder == endpoint.holder or endpoint.holder.startswith("vm/"):
         return False
-    newest = max(held.revision for _, held in strays)
+    newest = max(held.revision for _, held in orphans)
     return bool(claims) and newest < min(held.revision for _, held in claims)
 
 
 def _holding(endpoint: Endpoint, claims: Mapping[str, RevisedClaim]) -> _Holding:
     """An endpoint as it is judged."""
-    own = _shown(endpoint, claims)
-    if own:
-        addresses = tuple([address for address, _ in own])
+    shown = _shown(endpoint, claims)
+    if shown:
+        addresses = tuple([address for address, _ in shown])
     else:
         addresses = tuple([address for address, _ in endpoint.addresses()])
     return _Holding(
-        ObservationSubject((endpoint.namespace, endpoint.name)), endpoint, own, addresses
+        ObservationSubject((endpoint.namespace, endpoint.name)), endpoint, shown, addresses
     )
 
 
 def _shown(endpoint: Endpoint, claims: Mapping[str, RevisedClaim]) -> Claims:
     """The claims that an endpoint shows and its holder has."""
-    found: dict[str, RevisedClaim] = {}
+    shown: dict[str, RevisedClaim] = {}
     for nic in endpoint.nics:
         for cidr in (nic.ipv4, nic.ipv6):
             held = claims.get(cidr.partition("/")[0]) if cidr else None
             if held is not None and _is_of(held.claim, endpoint):
-                found[cidr.partition("/")[0]] = held
-    return tuple(found.items())
+                shown[cidr.partition("/")[0]] = held
+    return tuple(shown.items())
 
 
 def _is_of(claim: Claim, endpoint: Endpoint) -> bool:
@@ -331,7 +333,9 @@ def _is_of(claim: Claim, endpoint: Endpoint) -> bool:
     )
 
 
-def _inconsistency(holding: _Holding, suspect: SuspectPod, rules: Rules) -> ReclaimVerdict | None:
+def _inconsistency(
+    holding: _Holding, to_verify: PodToVerify, rules: Rules
+) -> ReclaimVerdict | None:
     """What the state keys say against each other, whatever the Pods do; None if nothing.
 
     An endpoint without any claim holds nothing. A claim that another Pod of the same name has left
@@ -346,7 +350,7 @@ def _inconsistency(holding: _Holding, suspect: SuspectPod, rules: Rules) -> Recl
         return None
     newer = f"Pod {'/'.join(endpoint.key)}, UID {endpoint.uid}, has come after it"
     verdict = ReclaimVerdict("uid-changed", f"{newer}; the claim belongs to {holding.holder}")
-    return unless_in_use(verdict, suspect, rules.facts)
+    return unless_in_use(verdict, to_verify, rules.facts)
 
 
 def _step(holding: _Holding, evidence: Evidence, fence: ReclaimFence | None = None) -> ReclaimStep:
@@ -355,7 +359,7 @@ def _step(holding: _Holding, evidence: Evidence, fence: ReclaimFence | None = No
     return ReclaimStep(holding.subject, claimed, evidence, fence)
 
 
-def _kept(holding: _Holding, verdict: ReclaimVerdict) -> KeptClaims:
+def _kept_claims(holding: _Holding, verdict: ReclaimVerdict) -> KeptClaims:
     said = verdict.why, verdict.until_s, verdict.unanswered
     return KeptClaims(holding.subject.key, holding.addresses, *said)
 

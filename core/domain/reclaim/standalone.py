@@ -31,11 +31,11 @@ class StandaloneCluster(RecordOwners):
 
     __slots__ = ("_endpoints", "_word", "seen")
 
-    def __init__(self, ledger: Ledger, word: DeletionNotice, seen: Moment) -> None:
+    def __init__(self, ledger: Ledger, word: DeletionNotice, observed: Moment) -> None:
         super().__init__(ledger.records)
         self._endpoints = ledger.endpoints
         self._word = word
-        self.seen = seen
+        self.seen = observed
 
     def pod(self, namespace: str, name: str) -> PodState | MissingOwner:
         """Gone if the operator says so, else nobody can tell."""

@@ -100,12 +100,12 @@ def _ippools(document: str, interface: str) -> PodPools:
 def _check_names(named: list[str], count: int, interface: str) -> None:
     if len(named) < count:
         raise BadInput("NIC should be either all specified or all unspecified")
-    seen: set[str] = set()
+    names: set[str] = set()
     for name in named:
-        if name in seen:
+        if name in names:
             raise BadInput(f"duplicate interface {name}")
-        seen.add(name)
-    if interface not in seen:
+        names.add(name)
+    if interface not in names:
         raise BadInput(f"interface {interface} must be specified")
 
 

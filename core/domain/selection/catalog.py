@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Final, TypeVar, overload
 
 from core.domain.addresses.ip_address import V4, V6, Family
-from core.domain.autopools.names import PoolScope, place_of
+from core.domain.autopools.names import PoolScope, scope_of
 from core.domain.model import Pool
 from core.domain.patterns import globs
 
@@ -65,12 +65,12 @@ class PoolCatalog(Mapping[str, Pool]):
     @cached_property
     def automatic(self) -> dict[PoolScope, tuple[str, ...]]:
         """Names of the automatic pools that are not on their way out, by place, sorted."""
-        found: dict[PoolScope, list[str]] = {}
+        names_by_scope: dict[PoolScope, list[str]] = {}
         for name, pool in sorted(self._pools.items()):
-            place = None if pool.retiring else place_of(pool.labels, pool.family)
-            if place is not None:
-                found.setdefault(place, []).append(name)
-        return {place: tuple(names) for place, names in found.items()}
+            scope = None if pool.retiring else scope_of(pool.labels, pool.family)
+            if scope is not None:
+                names_by_scope.setdefault(scope, []).append(name)
+        return {scope: tuple(names) for scope, names in names_by_scope.items()}
 
     @cached_property
     def names(self) -> dict[Family, tuple[str, ...]]:
@@ -88,10 +88,10 @@ class PoolCatalog(Mapping[str, Pool]):
         Raises globs.BadPattern, unless the family has no pool at all.
         """
         key = (pattern, family)
-        found = self._matches.get(key)
-        if found is None:
-            found = tuple(name for name in self.names[family] if globs.match(pattern, name))
+        names = self._matches.get(key)
+        if names is None:
+            names = tuple(name for name in self.names[family] if globs.match(pattern, name))
             if len(self._matches) >= PATTERNS_MAX:
                 self._matches.clear()
-            self._matches[key] = found
-        return found
+            self._matches[key] = names
+        return names

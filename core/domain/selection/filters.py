@@ -69,10 +69,10 @@ class FilterInput:
 Rule: TypeAlias = Callable[[Pool, FilterInput], FilterDecision | None]
 
 
-def judge(pool: Pool, scene: FilterInput) -> FilterDecision:
+def judge(pool: Pool, filter_input: FilterInput) -> FilterDecision:
     """What the first rule with an opinion says; accepted if none has one."""
     for rule in RULES:
-        decision = rule(pool, scene)
+        decision = rule(pool, filter_input)
         if decision is not None:
             return decision
     return ACCEPTED
@@ -87,29 +87,31 @@ def alive(pool: Pool, _: FilterInput) -> FilterDecision | None:
     return None
 
 
-def right_family(pool: Pool, scene: FilterInput) -> FilterDecision | None:
+def right_family(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
     """Rules c and d."""
-    if pool.family == scene.family:
+    if pool.family == filter_input.family:
         return None
     if pool.family not in FAMILY_NAMES:
         return _rejected("no-version", "nil ippool ipVersion", f"IPPool {pool.name}")
-    wanted, actual = FAMILY_NAMES[scene.family], FAMILY_NAMES[pool.family]
+    expected, actual = FAMILY_NAMES[filter_input.family], FAMILY_NAMES[pool.family]
     return _rejected(
         "other-version",
-        f"expect an {wanted} IPPool, but the version of the IPPool {pool.name} is {actual}",
+        f"expect an {expected} IPPool, but the version of the IPPool {pool.name} is {actual}",
     )
 
 
-def node_fits(pool: Pool, scene: FilterInput) -> FilterDecision | None:
+def node_fits(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
     """Rule e. An unknown node has no labels."""
     if pool.node_names:
-        if scene.facts.pod.node in pool.node_names:
+        if filter_input.facts.pod.node in pool.node_names:
             return None
-        detail = f"nodeName {bracketed(pool.node_names)}, the Pod is on '{scene.facts.pod.node}'"
+        detail = (
+            f"nodeName {bracketed(pool.node_names)}, the Pod is on '{filter_input.facts.pod.node}'"
+        )
         return _rejected("node-name", f"unmatched Node name of IPPool {pool.name}", detail)
     if pool.node_affinity is None:
         return None
-    node = scene.facts.node
+    node = filter_input.facts.node
     if labels.matches(pool.node_affinity, node.labels):
         return None
     detail = labels.explain_mismatch(pool.node_affinity, node.labels)
@@ -118,19 +120,19 @@ def node_fits(pool: Pool, scene: FilterInput) -> FilterDecision | None:
     return _rejected("node-affinity", f"unmatched Node affinity of IPPool {pool.name}", detail)
 
 
-def namespace_fits(pool: Pool, scene: FilterInput) -> FilterDecision | None:
+def namespace_fits(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
     """Rule f. An unknown namespace has no labels."""
     if pool.namespace_names:
-        if scene.facts.pod.namespace in pool.namespace_names:
+        if filter_input.facts.pod.namespace in pool.namespace_names:
             return None
         wanted = bracketed(pool.namespace_names)
-        detail = f"namespaceName {wanted}, the Pod is in '{scene.facts.pod.namespace}'"
+        detail = f"namespaceName {wanted}, the Pod is in '{filter_input.facts.pod.namespace}'"
         return _rejected(
             "namespace-name", f"unmatched Namespace name of IPPool {pool.name}", detail
         )
     if pool.namespace_affinity is None:
         return None
-    namespace = scene.facts.namespace
+    namespace = filter_input.facts.namespace
     if labels.matches(pool.namespace_affinity, namespace.labels):
         return None
     return _rejected(
@@ -140,33 +142,33 @@ def namespace_fits(pool: Pool, scene: FilterInput) -> FilterDecision | None:
     )
 
 
-def pod_fits(pool: Pool, scene: FilterInput) -> FilterDecision | None:
+def pod_fits(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
     """Rule g. An automatic pool goes by the application alone and skips what follows."""
     if pool.pod_affinity is None:
         return None
-    pod = scene.facts.pod
+    pod = filter_input.facts.pod
     if OWNER_NAME not in pool.labels:
         if labels.matches(pool.pod_affinity, pod.labels):
             return None
         detail = labels.explain_mismatch(pool.pod_affinity, pod.labels)
         return _rejected("pod-affinity", f"unmatched Pod affinity of IPPool {pool.name}", detail)
-    wanted = [pool.pod_affinity.match_labels.get(key, "") for key in APPLICATION_KEYS]
+    expected = [pool.pod_affinity.match_labels.get(key, "") for key in APPLICATION_KEYS]
     actual = list(affinity(application_key(pod)).match_labels.values())
-    if wanted == actual:
+    if expected == actual:
         return _ACCEPTED_AUTO_POOL
     return _rejected(
         "auto-pool",
         # This spelling is what users find in their logs and search for.
         f"unmatched Pod annifity of auto-created IPool {pool.name}",
-        f"made for {_application(wanted)}, the Pod belongs to {_application(actual)}",
+        f"made for {_application(expected)}, the Pod belongs to {_application(actual)}",
     )
 
 
-def multus_fits(pool: Pool, scene: FilterInput) -> FilterDecision | None:
+def multus_fits(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
     """Rule h. Without ``multusName`` nobody asks which net-attach-def the NIC has."""
     if not pool.multus_names:
         return None
-    network, problem = scene.network
+    network, problem = filter_input.network
     if problem:
         return _rejected("multus-network", problem, f"multusName {bracketed(pool.multus_names)}")
     names = bracketed(pool.multus_names)
@@ -176,25 +178,25 @@ def multus_fits(pool: Pool, scene: FilterInput) -> FilterDecision | None:
             "cluster-network multus isn't set, "
             f"the IPPool {pool.name} specified multusName {names} unmatched",
         )
-    namespace = scene.settings.agent_namespace
+    namespace = filter_input.settings.agent_namespace
     if any(multus.qualified(name, namespace) == network for name in pool.multus_names):
         return _ACCEPTED_MULTUS_NAME
     return _rejected(
         "multus-name",
         f"the spec.multusName {names} in the IPPool {pool.name} used by the Pod interface "
-        f"{scene.interface} is not matched, the net-attach-def found is {network}",
+        f"{filter_input.interface} is not matched, the net-attach-def found is {network}",
     )
 
 
-def master_fits(pool: Pool, scene: FilterInput) -> FilterDecision | None:
+def master_fits(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
     """Rule i. Only the NIC being set up has a master that the agent could read."""
-    request = scene.request
-    if not request.match_master_subnet or not scene.asked:
+    request = filter_input.request
+    if not request.match_master_subnet or not filter_input.asked:
         return None
     if request.master_addresses is None:
         return _rejected(
             "master-subnet",
-            f"unknown addresses of the master of NIC {scene.interface}, "
+            f"unknown addresses of the master of NIC {filter_input.interface}, "
             f"IPPool {pool.name} cannot be matched with its subnet",
         )
     try:
@@ -206,7 +208,7 @@ def master_fits(pool: Pool, scene: FilterInput) -> FilterDecision | None:
     return _rejected(
         "master-subnet",
         f"unmatched master subnet of IPPool {pool.name}: no address "
-        f"{bracketed(request.master_addresses)} of the master of NIC {scene.interface} "
+        f"{bracketed(request.master_addresses)} of the master of NIC {filter_input.interface} "
         f"is in {pool.subnet}",
     )
 

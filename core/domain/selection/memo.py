@@ -46,11 +46,11 @@ class SelectionMemo:
             self._catalog = catalog
             self._selections = {}
         key = _key(request, facts)
-        found = self._selections.get(key)
-        if found is None:
-            found = select(request, facts, catalog, self._settings)
-            self._selections[key] = found
-        return found
+        selection = self._selections.get(key)
+        if selection is None:
+            selection = select(request, facts, catalog, self._settings)
+            self._selections[key] = selection
+        return selection
 
 
 def _key(request: SelectionRequest, facts: RequestFacts) -> Hashable:

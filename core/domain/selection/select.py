@@ -77,18 +77,18 @@ def _candidates(context: Context) -> Candidates:
 
 def _select(context: Context, settled: Container[tuple[str, Family]]) -> Selection:
     routes = requested_routes(context.facts.pod)
-    found = _candidates(context)
-    _check_asked(found, context)
+    candidate_pools = _candidates(context)
+    _check_asked(candidate_pools, context)
     named = [
         (nic, family, _existing(nic.interface, family, names, context))
-        for nic in found.nics
+        for nic in candidate_pools.nics
         for family, names in nic.lists()
         if (nic.interface, family) not in settled
     ]
     demands: list[Demand] = []
     verdicts: list[CandidateVerdict] = []
     lost: list[CandidateVerdict] = []
-    asked = found.asked(context.request)
+    asked = candidate_pools.asked(context.request)
     for nic, family, pools in named:
         judged, survivors = _judge(nic, family, pools, context, asked=nic is asked)
         verdicts += judged
@@ -100,25 +100,25 @@ def _select(context: Context, settled: Container[tuple[str, Family]]) -> Selecti
     if lost:
         raise explanation.all_filtered_out(context.facts.pod, lost, tuple(verdicts))
     return Selection(
-        found.source,
-        found.unnamed,
+        candidate_pools.source,
+        candidate_pools.unnamed,
         tuple(demands),
         tuple(verdicts),
-        found.nics,
-        found.notes,
+        candidate_pools.nics,
+        candidate_pools.notes,
         routes,
     )
 
 
-def _check_asked(found: Candidates, context: Context) -> None:
+def _check_asked(named: Candidates, context: Context) -> None:
     """The NIC that is being set up must be among those that get something."""
-    asked = found.asked(context.request)
-    relevant = found.nics if asked is None else (asked,)
+    asked = named.asked(context.request)
+    relevant = named.nics if asked is None else (asked,)
     if not any(nic.ipv4 or nic.ipv6 for nic in relevant):
         names = {nic.interface for nic in relevant}
-        notes = tuple(note for note in found.notes if note.interface in names)
+        notes = tuple(note for note in named.notes if note.interface in names)
         interface = context.request.interface
-        raise explanation.no_candidate(context.facts.pod, interface, found._replace(notes=notes))
+        raise explanation.no_candidate(context.facts.pod, interface, named._replace(notes=notes))
 
 
 def _existing(
@@ -143,11 +143,11 @@ def _judge(
 ) -> tuple[list[CandidateVerdict], list[Pool]]:
     """The verdict on each pool, and the pools that were accepted."""
     request, facts, _, settings = context
-    scene = filters.FilterInput(nic.interface, family, request, facts, settings, asked=asked)
+    filter_input = filters.FilterInput(nic.interface, family, request, facts, settings, asked=asked)
     verdicts: list[CandidateVerdict] = []
     survivors: list[Pool] = []
     for pool in pools:
-        decision = filters.judge(pool, scene)
+        decision = filters.judge(pool, filter_input)
         verdicts.append(CandidateVerdict(nic.interface, family, pool.name, *decision))
         if decision.accepted:
             survivors.append(pool)

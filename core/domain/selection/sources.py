@@ -91,14 +91,14 @@ def from_pod_subnets(context: Context) -> Candidates | None:
         )
     try:
         nic = _asked_nic(context)
-        found = {
+        by_family = {
             family: _automatic(context, nic.interface, family, subnet)
             for family, subnet in nic.families()
             if settings.enabled(family)
         }
     except (NoPoolAvailable, WrongInput) as error:
         raise explanation.prefixed(error, FROM_SUBNET) from None
-    pools = (found.get(V4, ()), found.get(V6, ()))
+    pools = (by_family.get(V4, ()), by_family.get(V6, ()))
     clean_gateway = context.request.clean_gateway
     return Candidates(SOURCE_POD_SUBNETS, (NicPools(nic.interface, *pools, clean_gateway),))
 
@@ -126,11 +126,11 @@ def _automatic(context: Context, interface: str, family: Family, subnet: str) ->
     """The one automatic pool of the application at this place, of its UID where that is known."""
     pod = context.facts.pod
     application = application_key(pod)
-    place = PoolScope(application, interface, family, subnet)
+    scope = PoolScope(application, interface, family, subnet)
     uid = pod.owner.uid if pod.owner else ""
     names = tuple(
         name
-        for name in context.catalog.automatic.get(place, ())
+        for name in context.catalog.automatic.get(scope, ())
         if not uid or context.catalog[name].labels.get(OWNER_UID) == uid
     )
     if len(names) == 1:

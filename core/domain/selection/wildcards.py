@@ -76,12 +76,12 @@ def _expand(
         if not globs.is_pattern(name):
             expanded.append(name)
             continue
-        found = _matching(name, family, catalog)
-        if not found:
+        matches = _matching(name, family, catalog)
+        if not matches:
             text = f"pattern '{name}' matches no {FAMILY_NAMES[family]} IPPool"
             notes.append(Note(interface, text))
-        expanded += [one for one in found if one not in taken]
-        taken.update(found)
+        expanded += [one for one in matches if one not in taken]
+        taken.update(matches)
     return tuple(expanded)
 
 

@@ -42,11 +42,11 @@ def judge_share(pool: Pool, ledger: Ledger) -> Iterator[Finding]:
 
 def judge_subnet(subnet: Subnet, ledger: Ledger) -> Iterator[Finding]:
     """A subnet that is created or changed."""
-    mine = _cidr(subnet)
+    cidr = _cidr(subnet)
     for other in ledger.subnets.values():
         if other.name != subnet.name and other.family == subnet.family:
             theirs = _cidr(other)
-            if mine is not None and theirs is not None and not mine.isdisjoint(theirs):
+            if cidr is not None and theirs is not None and not cidr.isdisjoint(theirs):
                 text = f"{subnet.subnet} overlaps {other.subnet} of subnet {other.name}"
                 yield SUBNET_OVERLAP, subnet.name, text
     for pool in controlled(subnet.name, ledger.pools):

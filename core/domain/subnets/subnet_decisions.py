@@ -71,13 +71,13 @@ def wants_more(command: Command, events: tuple[Event, ...]) -> bool:
     return is_bounded and any(isinstance(event, pools) for event in events)
 
 
-def _apply(configuration: Configuration, wanted: Subnet) -> tuple[Event, ...]:
+def _apply(configuration: Configuration, desired: Subnet) -> tuple[Event, ...]:
     """Create or change, and adopt orphans of its CIDR."""
-    subject = ObjectReference("SpiderSubnet", wanted.name)
+    subject = ObjectReference("SpiderSubnet", desired.name)
     require(object_name_rule(subject))
-    require(size_rule(subject, wanted, wanted.labels, wanted.annotations))
-    subnet = normalise_subnet(wanted)
-    existing = configuration.subnets.get(wanted.name)
+    require(size_rule(subject, desired, desired.labels, desired.annotations))
+    subnet = normalise_subnet(desired)
+    existing = configuration.subnets.get(desired.name)
     if existing is None:
         subnet = subnet._replace(retiring=False)
         _judge_new(configuration, subject, subnet)

@@ -30,12 +30,12 @@ def immutable(subject: ObjectReference, field: str, value: object) -> Refusal:
 
 
 def immutable_network_rule(
-    subject: ObjectReference, existing: Pool | Subnet, wanted: Pool | Subnet
+    subject: ObjectReference, existing: Pool | Subnet, desired: Pool | Subnet
 ) -> Iterator[Refusal]:
     """IP version and CIDR of a pool or subnet stay what they were."""
-    if wanted.family != existing.family:
+    if desired.family != existing.family:
         yield immutable(subject, "spec.ipVersion", existing.family)
-    elif wanted.subnet != existing.subnet:
+    elif desired.subnet != existing.subnet:
         yield immutable(subject, "spec.subnet", existing.subnet)
 
 

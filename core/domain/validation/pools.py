@@ -122,12 +122,12 @@ def _disjoint_rule(
     subject: ObjectReference, pool: Pool, pools: Mapping[str, Pool]
 ) -> Iterator[Refusal]:
     """3(b): no address belongs to another pool of the subnet; the first one by name is reported."""
-    own = pool_addresses(pool)
+    addresses = pool_addresses(pool)
     for name in sorted(other.name for other in pools.values() if other.subnet == pool.subnet):
         if name == pool.name:
             continue
         try:
-            common = own & pool_addresses(pools[name])
+            common = addresses & pool_addresses(pools[name])
         except AddressSyntaxError as error:
             message = f"SpiderIPPool/{name}, of the same subnet, cannot be read: {error}"
             remedy = f"correct the addresses of SpiderIPPool/{name}, or delete it"
@@ -163,22 +163,22 @@ def gateway_rule(subject: ObjectReference, pool: Pool | Subnet, cidr: Cidr) -> I
 
 def routes_rule(subject: ObjectReference, pool: Pool | Subnet, cidr: Cidr) -> Iterator[Refusal]:
     """3(d): no default route, no destination twice, destinations of the family, gateways near."""
-    seen: set[str] = set()
+    destinations: set[str] = set()
     for index, route in enumerate(pool.routes or ()):
         field = f"spec.routes[{index}]"
-        message = _fault_of_destination(route, seen, cidr)
+        message = _fault_of_destination(route, destinations, cidr)
         if message:
             yield subject.refuse("Invalid", "route-dst", f"{field}.dst", message)
-        seen.add(route.dst)
+        destinations.add(route.dst)
         message = _fault_of_address(route.gw, cidr)
         if message:
             yield subject.refuse("Invalid", "route-gw", f"{field}.gw", message)
 
 
-def _fault_of_destination(route: Route, seen: set[str], cidr: Cidr) -> str:
+def _fault_of_destination(route: Route, destinations: set[str], cidr: Cidr) -> str:
     if route.dst in DEFAULT_ROUTES:
         return f"{route.dst} is the default route: use spec.gateway"
-    if route.dst in seen:
+    if route.dst in destinations:
         return f"{shortened(route.dst)} has a route already"
     try:
         family = parse_cidr(route.dst).family

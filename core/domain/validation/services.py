@@ -55,10 +55,10 @@ def _address(subject: ObjectReference, field: str, text: str, family: int = 0) -
 
 
 def _ports(subject: ObjectReference, field: str, ports: Sequence[ServicePort]) -> Iterator[Refusal]:
-    for one in ports:
-        if not 1 <= one.port <= PORT_MAX:
-            message = f"{one.port} is not between 1 and {PORT_MAX}"
+    for port in ports:
+        if not 1 <= port.port <= PORT_MAX:
+            message = f"{port.port} is not between 1 and {PORT_MAX}"
             yield subject.refuse("Invalid", "service-port", field, message)
-        if one.protocol not in PROTOCOLS:
-            message = f"{shortened(one.protocol)!r} is not one of {', '.join(PROTOCOLS)}"
+        if port.protocol not in PROTOCOLS:
+            message = f"{shortened(port.protocol)!r} is not one of {', '.join(PROTOCOLS)}"
             yield subject.refuse("NotSupported", "service-protocol", field, message)

@@ -103,10 +103,10 @@ def shares_kept_rule(
     subject: ObjectReference, subnet: Subnet, pools: Mapping[str, Pool]
 ) -> Iterator[Refusal]:
     """Addresses that a pool has cannot be removed from its subnet; the first pool by name."""
-    kept = pool_addresses(subnet)
+    addresses = pool_addresses(subnet)
     for pool in same_cidr(subnet, pools):
         try:
-            lost = pool_addresses(pool) - kept
+            lost = pool_addresses(pool) - addresses
         except AddressSyntaxError as error:
             yield _unreadable(subject, f"SpiderIPPool/{pool.name}", error)
             return
@@ -138,11 +138,11 @@ def owner_rules(
     A pool without addresses passes without a look when it is created.
     """
     subnet = subnet_for(pool, subnets)
-    own = pool_addresses(pool)
-    if subnet is None or not (own or existing):
+    addresses = pool_addresses(pool)
+    if subnet is None or not (addresses or existing):
         return
     try:
-        outside = own - pool_addresses(subnet)
+        outside = addresses - pool_addresses(subnet)
     except AddressSyntaxError as error:
         yield _unreadable(subject, f"SpiderSubnet/{subnet.name}", error)
         return

@@ -89,7 +89,7 @@ def gc(
         async with witness(session, cluster, word, settings) as ask:
             looks = _Looks(session, word, settings, ask)
             plan = await looks.look()
-            if not dry_run and len(plan.sightings) > len(plan.steps):
+            if not dry_run and len(plan.observations) > len(plan.steps):
                 plan = await looks.look_again(plan)
         if not output.is_plain:
             _show(plan, wide=output.is_wide)
@@ -128,11 +128,11 @@ class _Looks:
             _check_names(ledger, self._word)
         facts = await self._ask(ledger, claims_read)
         rules = Rules(facts, self._settings, self._observer.now_s())
-        return plan_scan(ledger, rules, before.sightings if before else {})
+        return plan_scan(ledger, rules, before.observations if before else {})
 
     async def look_again(self, plan: ReclaimPlan) -> ReclaimPlan:
         """The second look, when it can be evidence."""
-        wait_s = max((plan.look_again_s or 0.0) - self._observer.now_s(), 0.0)
+        wait_s = max((plan.next_scan_s or 0.0) - self._observer.now_s(), 0.0)
         print(f"looking again in {wait_s:.0f} s, since one look is no evidence", file=sys.stderr)
         await pause(wait_s)
         return await self.look(plan)

@@ -109,7 +109,7 @@ class ReclaimActivities:
         sightings = await self._books.sightings(before)
         # A large cluster takes seconds, in which the worker must keep its leases.
         plan = await asyncio.to_thread(plan_scan, ledger, rules, sightings)
-        book = await self._books.write(plan.sightings, plan.steps)
+        book = await self._books.write(plan.observations, plan.steps)
         await self._begin_all(plan.traces[: means.settings.queue_max])
         return ScanObservation(
             book,
@@ -119,8 +119,8 @@ class ReclaimActivities:
             len(ledger.claims),
             len(plan.steps),
             len(plan.kept),
-            len(plan.sightings) - len(plan.steps),
-            plan.look_again_s or 0.0,
+            len(plan.observations) - len(plan.steps),
+            plan.next_scan_s or 0.0,
             _why_kept(plan),
         )
 
