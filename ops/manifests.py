@@ -57,7 +57,7 @@ def quarantine_manifest(quarantine: Quarantine) -> Plain:
         "ipVersion": quarantine.family,
         "reason": quarantine.reason,
         "evidence": quarantine.evidence,
-        "stranger": quarantine.stranger._asdict() if quarantine.stranger else None,
+        "stranger": quarantine.conflicting_host._asdict() if quarantine.conflicting_host else None,
     }
 
 

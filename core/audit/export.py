@@ -35,6 +35,9 @@ ITEM_BYTES_MAX = 2 * REQUEST_BYTES_MAX
 _json = msgspec.json.Encoder()
 _raw = msgspec.msgpack.Encoder()
 
+_EXPORTED: Final = {"conflicting_host": "stranger"}
+"""Field -> its name in an export, where a field was renamed: exports keep the first name."""
+
 
 async def export_lines(events: AsyncIterator[list[Recorded]], out: TextIO) -> int:
     """Write one line for each event; returns how many."""
@@ -135,11 +138,13 @@ def _segment(item: list[object]) -> Segment:
 
 
 def _named(value: object) -> object:
-    """Tuples with field names as objects, all the way down."""
+    """Named tuples as objects with their field names, recursively."""
     if isinstance(value, tuple):
         fields = getattr(value, "_fields", None)
         parts = [_named(part) for part in value]
-        return parts if fields is None else dict(zip(fields, parts, strict=True))
+        if fields is None:
+            return parts
+        return dict(zip((_EXPORTED.get(name, name) for name in fields), parts, strict=True))
     return value
 
 

@@ -1,23 +1,23 @@
-"""The history checker: whether a log keeps the invariants that it promises.
+"""The history checker: checks the invariants of a log.
 
-Each event is judged against the state before it, then folded; nothing is taken on trust, not even
-that an event is well formed. A violation is data and never stops the check, because the log is what
-it is: the ledger goes on as every reader's ledger does. Pure: any log (an archive, a live one, a
-recorded test run) gets the same answer. It must never repair, skip or reorder anything.
+Each event is checked against the state before it, then folded; nothing is assumed, not even that an
+event is well formed. A violation is data and never stops the check: the ledger continues as every
+reader's ledger does. Pure: an archive, a live log and a recorded test run get the same result.
+Nothing is repaired, skipped or reordered.
 
-    order         positions and places grow; a segment has one writer; no writer's epoch comes back
-    shape         an event contradicts itself (a NIC that is not there, a text that is no address)
+    order         positions and places grow; a segment has one writer; a writer's epochs grow
+    shape         an event contradicts itself (an unknown NIC index, an invalid address)
     I1            an address is claimed while another holder has it
     I2            an address is claimed that its pool does not offer at that moment
     I3            a release does not name a claim that exists, by its revision
     I4            the addresses of an endpoint's NICs and its claims differ
-    pool-empty    a pool is deleted while claims exist in it, or is not there at all
-    pool-shrink   a pool gives up addresses that are claimed in it
+    pool-empty    a pool is deleted that has claims or does not exist
+    pool-shrink   claimed addresses are removed from a pool
     pool-overlap  two pools of a family offer the same address
     subnet-...    see ``core.domain.subnets.subnet_checks``
 
-A claim of an address by the endpoint that holds it already is no violation: two NICs may share an
-address, and a repair restates a claim whose key was lost (docs/how-to/audit.md).
+A repeated claim by the endpoint that holds the address is not a violation: two NICs may share an
+address, and a repair writes a lost claim again (docs/how-to/audit.md).
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ _EVENT_ID_PARTS: Final = 3
 
 
 class Violation(NamedTuple):
-    """One broken rule: at which event, about which object, in words."""
+    """One violated rule: the position of the event, the object, and a text."""
 
     position: int
     place: int
@@ -181,7 +181,7 @@ class Checker:
             held = None if address in named else self.ledger.claims.get(address)
             named.add(address)
             if held is None:
-                yield NAMED_CLAIM, address, "a release of an address that nobody holds"
+                yield NAMED_CLAIM, address, "a release of an address without a claim"
             elif held.revision != revision:
                 text = f"the release names the claim of revision {revision}, not {held.revision}"
                 yield NAMED_CLAIM, address, text

@@ -1,10 +1,10 @@
-"""Slots: what a node has so many of that only so many Pods fit.
+"""Slots: extended resources that limit the number of Pods on a node.
 
 See docs/reference/configuration.md, "conf.yml", docs/reference/networks.md, "Slots".
 
-Agents offer them to kubelet, the Pod webhook asks for them, and Kubernetes puts a Pod only where
-one is free. A NIC's slots say that the node has it; a network provider's bound how many addresses
-it binds there. Both sides take the names from here. Pure: whoever asks brings the node's labels and
+Agents advertise them to kubelet, the Pod webhook adds requests for them, and Kubernetes schedules a
+Pod only to a node with a free one. The slots of a NIC show that the node has it; those of a network
+provider limit how many addresses it binds there. Pure: the caller passes the node's labels and
 NICs.
 """
 
@@ -111,7 +111,7 @@ def resource_fault(name: str) -> str:
 def offers(
     rules: DeviceRules, labels: Mapping[str, str] | None, nics: Iterable[HostNic]
 ) -> dict[str, SlotResource] | None:
-    """Resource -> what a node offers. None: its labels decide, and nobody knows them yet."""
+    """Resource -> slots of a node. None: its labels decide and are not known yet."""
     if labels is None:
         if rules.ask_labels():
             return None
@@ -141,7 +141,7 @@ def _offers_of_nics(
 
 
 def _masters(rules: DeviceRules, nics: Iterable[HostNic]) -> Iterator[str]:
-    """Links that rules speak of: unless one of them names links, only those with a device."""
+    """The links of the rules; only those with a device, unless a rule names links."""
     only_devices = not any(rule.include for rule in rules.nics)
     for nic in nics:
         is_master = not nic.is_loopback and not nic.name.startswith(_PASSED_OVER)

@@ -1,9 +1,9 @@
-"""What has happened: the event types of the log, and the metadata each carries.
+"""The event types of the log and the metadata of each event.
 
-An event is a past-tense fact and never changes. Its wire name is ``TYPE_NAMES[type(event)]`` and
-its schema version ``SCHEMA_VERSION``; a field may be added at the end with a default, anything else
-is a new version with an upcaster (``core.domain.upcasters``). Events carry what a reader needs to
-fold them without looking anything up.
+An event is an immutable fact in the past tense. Its wire name is ``TYPE_NAMES[type(event)]`` and
+its schema version ``SCHEMA_VERSION``; a field may be added at the end with a default, any other
+change is a new version with an upcaster (``core.domain.upcasters``). Events have all data that a
+reader needs to fold them.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from core.domain.services import EndpointSlice, Service
 
 ReleaseReason = Literal[
     "deleted",  # CNI DEL, or the Pod object is gone
-    "superseded",  # a new Pod of the same name asked for addresses
+    "superseded",  # a new Pod of the same name requested addresses
     "pools-changed",  # a fixed Pod's template names other pools
-    "conflict",  # a stranger uses the address
-    "gc",  # the runtime no longer knows the attachment
-    "operator",  # a person said so
+    "conflict",  # another host uses the address
+    "gc",  # the attachment is not in the runtime's list of valid ones
+    "operator",  # a user released it
     "reclaimed",  # the reclaim workflow found it leaked
     "unbound",  # the network provider did not bind them
-    "repair",  # the state contradicted itself: verify --repair, or an ADD that met it
+    "repair",  # the state was inconsistent: verify --repair, or an ADD that found it
 ]
 
 
@@ -33,13 +33,13 @@ class PoolDefined(NamedTuple):
 
 
 class PoolRetired(NamedTuple):
-    """Deletion has begun: no new claims, releases go on."""
+    """Deletion has begun: new claims are refused, releases are not."""
 
     name: str
 
 
 class PoolDeleted(NamedTuple):
-    """The pool is gone; nothing was claimed in it."""
+    """The pool was deleted; it had no claims."""
 
     name: str
 
@@ -51,13 +51,13 @@ class SubnetDefined(NamedTuple):
 
 
 class SubnetRetired(NamedTuple):
-    """Deletion has begun: its pools go, no automatic pool is made in it any more."""
+    """Deletion has begun: its pools retire, and no automatic pool is created in it."""
 
     name: str
 
 
 class SubnetDeleted(NamedTuple):
-    """The subnet is gone; no pool belonged to it."""
+    """The subnet was deleted; no pool belonged to it."""
 
     name: str
 
@@ -69,31 +69,32 @@ class ReservationDefined(NamedTuple):
 
 
 class ReservationDeleted(NamedTuple):
-    """A reservation is gone."""
+    """A reservation was deleted."""
 
     name: str
 
 
 class AddressQuarantined(NamedTuple):
-    """An address was set aside because a stranger uses it."""
+    """An address was quarantined, because another host uses it or by a user."""
 
     quarantine: Quarantine
 
 
 class QuarantineLifted(NamedTuple):
-    """The address may be handed out again."""
+    """The address can be claimed again."""
 
     address: str
     reason: str = ""
 
 
 class RecordDefined(NamedTuple):
-    """What an operator says of a Pod, Namespace, Node, application or Service in standalone mode.
+    """A Pod, Namespace, Node, application or Service was recorded in standalone mode.
 
     ``kind`` is ``Pod``, ``Namespace``, ``Node``, a built-in kind of application, ``Service`` or
-    ``EndpointSlice``. ``owner`` is the controller of a Pod or application, "" for none;
-    ``replicas`` and ``ordinals_start`` are what an application wants that says so. Applications
-    alone have ``uid`` and ``workload``, Services and their slices the fields of their names.
+    ``EndpointSlice``. ``owner_*``: the controller of a Pod or application, "" for none.
+    ``replicas`` and ``ordinals_start``: those of an application that specifies them. Only
+    applications have ``uid`` and ``workload``; Services and their slices have the fields of their
+    names.
     """
 
     kind: str
@@ -114,7 +115,7 @@ class RecordDefined(NamedTuple):
 
 
 class RecordDeleted(NamedTuple):
-    """The record is gone."""
+    """The record was deleted."""
 
     kind: str
     namespace: str
@@ -133,16 +134,16 @@ class AddressesClaimed(NamedTuple):
 
 
 class EndpointChanged(NamedTuple):
-    """The endpoint changed, its addresses did not; ``endpoint`` is the state after it.
+    """The endpoint changed without its addresses; ``endpoint`` is the state after the event.
 
-    A new sandbox, a NIC name filled in, or a fixed Pod that moved to a new UID and node.
+    A new sandbox, a NIC that got its name, or a fixed Pod with a new UID and node.
     """
 
     endpoint: Endpoint
 
 
 class Release(NamedTuple):
-    """One address that was given up, and the claim that ended (its revision, I3)."""
+    """One released address and the revision of its ended claim (I3)."""
 
     address: str
     pool: str
@@ -153,8 +154,8 @@ class Release(NamedTuple):
 class AddressesReleased(NamedTuple):
     """Addresses of one endpoint were released.
 
-    ``nics``: the NICs the endpoint keeps; an endpoint that keeps none is gone. ``evidence`` is what
-    proves that the holder is gone (I6).
+    ``nics``: the NICs that the endpoint keeps; without any, the endpoint is deleted. ``evidence``:
+    the proof that the holder does not use them (I6).
     """
 
     namespace: str
@@ -188,7 +189,7 @@ Event = (
 )
 
 SCHEMA_VERSION = 1
-"""Schema version of every type below; types get versions of their own when one first changes."""
+"""Schema version of every type below, until one of them changes."""
 
 EVENT_TYPES: dict[str, type[Event]] = {
     "pool-defined": PoolDefined,
@@ -207,13 +208,13 @@ EVENT_TYPES: dict[str, type[Event]] = {
     "subnet-retired": SubnetRetired,
     "subnet-deleted": SubnetDeleted,
 }
-"""Wire name -> type. Names are for ever: logs hold them."""
+"""Wire name -> type. Names never change, because logs store them."""
 
 TYPE_NAMES: dict[type[Event], str] = {kind: name for name, kind in EVENT_TYPES.items()}
 
 
 class Cause(NamedTuple):
-    """Who wanted it and why: the metadata that the caller knows."""
+    """The actor and the origin of an event, as its caller passes them."""
 
     actor: str
     correlation_id: str = ""

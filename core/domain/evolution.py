@@ -1,10 +1,9 @@
-"""The fold: what is true after an event.
+"""The fold: the state after an event.
 
-``evolve_endpoint`` and ``claims_made`` are pure and used by the writer (to make the state keys of a
-transaction) and by the ``Ledger`` (to fold a log): one definition, so that I5 can hold at all. The
-ledger is the only mutable thing here; it is a container of immutable values and applies events in
-log order. It trusts the log. Whether the log keeps the invariants is ``core.domain.checker``'s
-question.
+``evolve_endpoint`` and ``claims_made`` are pure. The writer uses them for the state keys of a
+transaction, and the ``Ledger`` to fold a log: one definition ensures I5. The ledger is a mutable
+container of immutable values and applies events in log order, without checking them; the invariants
+are checked in ``core.domain.checker``.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ RecordKey = tuple[str, str, str]
 
 
 class RevisedClaim(NamedTuple):
-    """A claim and the revision that made it: what a release must name (I3)."""
+    """A claim and its revision, which a release must name (I3)."""
 
     claim: Claim
     revision: int
@@ -79,7 +78,7 @@ def evolve_subnet(
 def claims_made(event: AddressesClaimed, event_id: str) -> tuple[tuple[str, Claim], ...]:
     """The (address, claim) pairs that this event makes."""
     endpoint = event.endpoint
-    # A list as in ``Nic.addresses``: a replay asks it of every claim that there ever was.
+    # A list as in ``Nic.addresses``: a replay calls this for every claim of the log.
     return tuple(
         [
             (address, Claim(pool, endpoint.holder, endpoint.namespace, endpoint.name, event_id))
@@ -90,10 +89,10 @@ def claims_made(event: AddressesClaimed, event_id: str) -> tuple[tuple[str, Clai
 
 
 class Ledger:
-    """The state of everything after a prefix of the log.
+    """All state after a prefix of the log.
 
-    ``unread``: state keys that could not be read where it was read from keys, as text below the
-    cluster's root: of these objects nothing is known, which is not that they are not there (I6).
+    ``unread``: state keys that could not be decoded, as text below the cluster's root. These
+    objects exist, but nothing else is known of them (I6).
     """
 
     __slots__ = (

@@ -1,8 +1,7 @@
-"""What the rules need to know of Pod, Namespace and Node, as plain values.
+"""Facts about Pod, Namespace and Node that the rules use, as plain values.
 
-Kubernetes fills them from objects it watches, standalone mode from CNI_ARGS and from records
-(``orbctl apply`` of a Pod, Namespace or Node manifest). Rules see no difference.
-This module knows neither; it never fetches anything.
+With Kubernetes they come from watched objects, in standalone mode from CNI_ARGS and from records
+(``orbctl apply`` of a Pod, Namespace or Node manifest). The rules are the same for both.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from core.domain.model import FixedKind, Owner
 
 
 class PodReference(NamedTuple):
-    """How a request names its Pod; "" where it does not. A CNI call names a container always."""
+    """The Pod of a request; "" for what it does not name. A CNI call always names a container."""
 
     namespace: str = ""
     name: str = ""
@@ -24,11 +23,11 @@ class PodReference(NamedTuple):
 class PodFacts(NamedTuple):
     """One Pod.
 
-    ``alive`` as in docs/reference/pool-selection.md, "Living Pods"; None when nobody can tell (the
-    runtime's word counts). ``owner`` is the top controller (Deployment, not ReplicaSet). ``fixed``
-    says how the Pod's addresses are fixed, None if they are not; ``endpoint_name`` is the VM's name
-    where they are a VM's, else "". ``migrating``: it is the target of a live migration, whose
-    source still uses the addresses.
+    ``alive`` as in docs/reference/pool-selection.md, "Living Pods"; None if unknown (then the
+    request of the runtime decides). ``owner`` is the top controller (Deployment, not ReplicaSet).
+    ``fixed``: the kind of its fixed addresses, None if they are not fixed; ``endpoint_name``: the
+    name of the VM for a VM's Pod, else "". ``migrating``: it is the target of a live migration,
+    whose source still uses the addresses.
     """
 
     namespace: str
@@ -68,7 +67,7 @@ class NodeFacts(NamedTuple):
 
 
 class RequestFacts(NamedTuple):
-    """All that one request may be judged by."""
+    """All facts about one request."""
 
     pod: PodFacts
     namespace: NamespaceFacts

@@ -1,9 +1,8 @@
-"""The nouns: pool, subnet, reservation, quarantine, claim, NIC, endpoint, holder.
+"""The domain objects: pool, subnet, reservation, quarantine, claim, NIC, endpoint, holder.
 
 Plain immutable values (``NamedTuple``: the codec writes them as msgpack arrays). New fields go to
-the end and have a default, so that old logs stay readable. Addresses are kept as canonical text
-because that is what people search for; arithmetic happens in
-``core.domain.addresses.address_set``. Nothing here decides anything.
+the end and have a default, so that old logs stay readable. Addresses are stored as canonical text,
+which users search for; arithmetic is in ``core.domain.addresses.address_set``.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from core.domain.addresses.ip_address import Family
 from core.domain.patterns.labels import LabelSelector
 
 FixedKind = Literal["statefulset", "vm"]
-"""What keeps its addresses across its Pods."""
+"""Owners whose Pods keep their addresses."""
 
 
 class Route(NamedTuple):
@@ -29,8 +28,8 @@ class Pool(NamedTuple):
 
     See docs/reference/custom-resources.md, "SpiderIPPool".
 
-    ``routes`` None means "not given" (a subnet may pass on its own), () means "none, on purpose".
-    ``retiring``: deletion has begun, no new claims, releases go on.
+    ``routes`` None: not specified, so that a subnet's routes are used; (): no routes.
+    ``retiring``: deletion has begun; new claims are refused, releases are not.
     """
 
     name: str
@@ -54,13 +53,12 @@ class Pool(NamedTuple):
 
 
 class Subnet(NamedTuple):
-    """A SpiderSubnet: addresses that its pools share out among themselves.
+    """A SpiderSubnet: addresses that are divided among its pools.
 
     See docs/reference/custom-resources.md, "SpiderSubnet".
 
-    Texts are as stored, ``routes`` as in a pool. What each pool has of it is nowhere written twice:
-    it is the pool's own addresses (``core.domain.subnets.subnet_model``). ``retiring``: deletion
-    has begun.
+    Texts are as stored, ``routes`` as in a pool. The share of a pool is stored only as the pool's
+    own addresses (``core.domain.subnets.subnet_model``). ``retiring``: deletion has begun.
     """
 
     name: str
@@ -76,7 +74,7 @@ class Subnet(NamedTuple):
 
 
 class Reservation(NamedTuple):
-    """A SpiderReservedIP: addresses never handed out of any pool of the family."""
+    """A SpiderReservedIP: addresses that are never claimed from any pool of the family."""
 
     name: str
     family: Family
@@ -86,10 +84,10 @@ class Reservation(NamedTuple):
 
 
 class ConflictingHost(NamedTuple):
-    """Who uses an address of ours, and how that is known.
+    """Another host that uses an address of a pool, as a probe has observed it.
 
-    ``mac`` as the stranger answered, ``seen_by`` the actor that saw it, from which ``node`` and
-    ``interface``, and when (Unix milliseconds by its clock); "" and 0 for what nobody knows.
+    ``mac`` of its answer; ``seen_by``: the actor that observed it, from which ``node`` and
+    ``interface``, and when (Unix milliseconds by its clock). "" and 0 for what is unknown.
     """
 
     mac: str = ""
@@ -100,20 +98,20 @@ class ConflictingHost(NamedTuple):
 
 
 class Quarantine(NamedTuple):
-    """An address seen in use by a stranger. ``evidence`` says who saw what (a MAC, a node).
+    """An address that is not claimed any more; ``evidence``: what was observed (a MAC, a node).
 
-    ``stranger`` None: a person has set it aside, and nothing but a person lifts it.
+    ``conflicting_host`` None for a quarantine by a user, which only a user lifts.
     """
 
     address: str
     family: Family
     reason: str
     evidence: str = ""
-    stranger: ConflictingHost | None = None
+    conflicting_host: ConflictingHost | None = None
 
 
 class Attachment(NamedTuple):
-    """One CNI attachment: what the runtime names in DEL and GC."""
+    """One CNI attachment, as the runtime names it in DEL and GC."""
 
     container: str
     interface: str
@@ -122,7 +120,7 @@ class Attachment(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """An address held; the etcd revision of its key is the fence of its release (I3).
+    """The claim of an address; the etcd revision of its key fences its release (I3).
 
     ``pod`` is the endpoint's name (the VM's for VMs), ``event`` the id of the event that made the
     claim.
@@ -141,8 +139,7 @@ class Nic(NamedTuple):
     See docs/reference/custom-resource-rules.md, "SpiderEndpoint", ``current.ips[]``.
 
     ``ipv4``/``ipv6``: address with prefix length, "" for none. ``interface`` is "" for an open
-    entry of the unnamed multi-NIC mode. ``container`` "" means that no runtime has asked for this
-    NIC yet.
+    entry of the unnamed multi-NIC mode. ``container`` "": no ADD for this NIC has come yet.
     """
 
     interface: str
@@ -160,7 +157,7 @@ class Nic(NamedTuple):
     network: str = ""
     netns: str = ""
 
-    # Made in one step, because ``_replace`` takes three times as long and every ADD needs both.
+    # Not ``_replace``, which takes three times as long: every ADD calls both.
 
     def holding(self, family: Family, cidr: str, pool: str, gateway: str) -> Nic:
         """The same NIC with this address of a family."""
@@ -180,12 +177,12 @@ class Nic(NamedTuple):
     def addresses(self) -> tuple[tuple[str, str], ...]:
         """The (address, pool) pairs this NIC holds; addresses without prefix length."""
         pairs = ((self.ipv4, self.ipv4_pool), (self.ipv6, self.ipv6_pool))
-        # A list, because a scan asks for every NIC there is and generators take twice as long.
+        # A list, because a generator takes twice as long and a scan calls this for every NIC.
         return tuple([(cidr.partition("/")[0], pool) for cidr, pool in pairs if cidr])
 
 
 class Scale(NamedTuple):
-    """What a workload says of its size; None where it does not.
+    """The size of a workload; None for fields that it does not specify.
 
     ``desired``: ``status.desiredNumberScheduled`` of a DaemonSet. ``completions`` and
     ``parallelism`` of a CronJob are those of its Job template.
@@ -198,7 +195,7 @@ class Scale(NamedTuple):
 
 
 class Workload(NamedTuple):
-    """What an application's object says of its Pods: ``annotations`` of the innermost template."""
+    """The Pod template of an application's object; ``annotations`` of the innermost template."""
 
     annotations: dict[str, str] = {}
     scale: Scale = Scale()
@@ -206,7 +203,7 @@ class Workload(NamedTuple):
 
 
 class Owner(NamedTuple):
-    """A controller; ``api_version`` as in ``apps/v1``. A Pod without one owns itself."""
+    """A controller; ``api_version`` as in ``apps/v1``. A Pod without a controller owns itself."""
 
     kind: str
     name: str
@@ -229,7 +226,7 @@ class Endpoint(NamedTuple):
 
     @property
     def key(self) -> tuple[str, str]:
-        """(namespace, name): how an endpoint is found."""
+        """(namespace, name) of the endpoint."""
         return self.namespace, self.name
 
     def addresses(self) -> tuple[tuple[str, str], ...]:
@@ -245,10 +242,10 @@ class Endpoint(NamedTuple):
 
 
 def pod_holder(uid: str) -> str:
-    """Who owns the addresses of a stateless Pod: its UID, never its name."""
+    """The holder of a stateless Pod's addresses: its UID, never its name."""
     return f"pod/{uid}"
 
 
 def stateful_holder(kind: FixedKind, namespace: str, name: str) -> str:
-    """Who owns fixed addresses: the replica or the VM by name, across its Pods."""
+    """The holder of fixed addresses: the replica or VM by name, across its Pods."""
     return f"{kind}/{namespace}/{name}"

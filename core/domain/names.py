@@ -1,6 +1,6 @@
-"""Names as Kubernetes spells them: labels, objects, and what becomes part of a key.
+"""Syntax of Kubernetes names: labels, objects, and parts of keys.
 
-Character sets and not patterns: time stays linear in a text of any length.
+Checked by character sets instead of regular expressions, in linear time for any text.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import string
 from typing import Final
 
 SUBDOMAIN_CHARS_MAX: Final = 253
-"""Of a DNS subdomain (RFC 1123): names of objects, prefixes of label keys, names in our keys."""
+"""Length of a DNS subdomain (RFC 1123): names of objects and in keys, prefixes of label keys."""
 
 _ALPHANUMERIC: Final = frozenset(string.ascii_letters + string.digits)
 _NAME_CHARS: Final = _ALPHANUMERIC | frozenset("-_.")
@@ -28,7 +28,7 @@ def is_name(text: str) -> bool:
 
 
 def is_dns_label(text: str) -> bool:
-    """One part of a DNS name, in lower case; its length is not judged."""
+    """One part of a DNS name, in lower case; its length is not checked."""
     return (
         bool(text)
         and text[0] in _LOWER_ALPHANUMERIC

@@ -1,7 +1,7 @@
-"""Whether a stored value can be at all: its addresses are addresses, its numbers count something.
+"""Check that a stored value is possible: its addresses parse, its counts are not negative.
 
-Rules of configuration (overlaps, sizes, names) are ``core.domain.validation``'s; what is refused
-here cannot be computed with. Everything raises ValueError (AddressSyntaxError is one).
+The rules of configuration (overlaps, sizes, names) are in ``core.domain.validation``. Each function
+raises ValueError (AddressSyntaxError is one).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def check_pool(pool: Pool | Subnet) -> None:
 
 
 def check_reservation(reservation: Reservation) -> None:
-    """Its list."""
+    """Its addresses."""
     reserved_addresses({reservation.name: reservation}, reservation.family)
 
 
@@ -44,14 +44,14 @@ def check_endpoint(endpoint: Endpoint) -> None:
 
 
 def check_counts(*counts: int) -> None:
-    """Numbers of what there is."""
+    """Numbers that cannot be negative."""
     for count in counts:
         if count < 0:
-            raise ValueError(f"{count} is less than nothing")
+            raise ValueError(f"{count} is negative")
 
 
 def _family_of(cidr: str) -> Family:
-    """The family of an address with its prefix length; a scan asks for every NIC there is."""
+    """The family of an address with prefix length; fast, because a scan calls it for every NIC."""
     address, _, length = cidr.partition("/")
     family = parse_address(address).family
     if length and not 0 <= int(length) <= ADDRESS_BITS[family]:

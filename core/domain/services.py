@@ -1,4 +1,4 @@
-"""Services and their endpoints, as far as a ClusterIP goes; the words are Kubernetes'."""
+"""Services and their endpoints, as far as ClusterIPs need them; field names as in Kubernetes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from core.domain.addresses.ip_address import Family
 
 
 class ServicePort(NamedTuple):
-    """A port of a Service or of its endpoints; ``name`` is what makes them the same."""
+    """A port of a Service or of its endpoints, matched by ``name``."""
 
     port: int
     protocol: str = "TCP"
@@ -18,7 +18,7 @@ class ServicePort(NamedTuple):
 class Service(NamedTuple):
     """``addresses``: its ClusterIPs, none for a headless one.
 
-    ``affinity_s``: how long a client stays with a backend, 0 for not at all. ``local``: only
+    ``affinity_s``: how long a client keeps its backend, 0 without session affinity. ``local``: only
     backends on the client's node.
     """
 
@@ -29,7 +29,7 @@ class Service(NamedTuple):
 
 
 class SliceEndpoint(NamedTuple):
-    """Who is behind a Service, as one of its Pods says."""
+    """One endpoint of an EndpointSlice, usually a Pod."""
 
     addresses: tuple[str, ...]
     ready: bool = True

@@ -1,9 +1,9 @@
-"""Old events in today's words: one chain of functions per event type, for ever.
+"""Upcasters: convert the bodies of old event versions to the current one.
 
 An event is stored with its wire name and schema version. When a type changes in a way that a
 trailing default cannot express, its version in ``VERSIONS`` goes up and the function from the old
 body (plain msgpack data: lists, maps, texts) to the new one is added to ``UPCASTERS``. Recorded
-logs of every version are test fixtures. Nothing here is ever removed.
+logs of every version are test fixtures. An upcaster is never removed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from core.domain.events import EVENT_TYPES, SCHEMA_VERSION
 
 VERSIONS: dict[str, int] = dict.fromkeys(EVENT_TYPES, SCHEMA_VERSION)
-"""Wire name -> the schema version that is written today."""
+"""Wire name -> the current schema version."""
 
 Upcaster = Callable[[list[object]], list[object]]
 UPCASTERS: dict[tuple[str, int], Upcaster] = {}
@@ -28,7 +28,7 @@ def upcast(
     today: Mapping[str, int] = VERSIONS,
     chain: Mapping[tuple[str, int], Upcaster] = UPCASTERS,
 ) -> list[object]:
-    """The body as today's version has it. Raises KeyError naming the step that is missing."""
+    """The body in the current version. Raises KeyError with the missing step."""
     while version < today[name]:
         body = chain[name, version](body)
         version += 1

@@ -152,7 +152,7 @@ def quarantine_listing(quarantines: Sequence[Quarantine]) -> ObjectListing:
 
 
 def _returns(quarantine: Quarantine) -> str:
-    return "by hand" if quarantine.stranger is None else "when silent"
+    return "by hand" if quarantine.conflicting_host is None else "when silent"
 
 
 def record_listing(records: Sequence[RecordDefined]) -> ObjectListing:

@@ -8,8 +8,10 @@ import json
 import msgpack
 import pytest
 
-from core.audit.export import export_lines, export_raw, import_log
+from core.audit.export import export_lines, export_raw, import_log, line_of
+from core.domain.events import AddressQuarantined, Cause, Recorded
 from core.domain.evolution import Ledger
+from core.domain.model import ConflictingHost, Quarantine
 from core.errors import BadInput, LogCorrupt
 from core.eventstore.segments import Segment
 from tests.archive.living import KEYS, Add, ArchivedCluster, Remove, same
@@ -97,3 +99,11 @@ def test_a_file_of_another_kind_is_told_from_a_broken_export() -> None:
     for other in (b"", b'{"position":18}\n', b"\x93\x01\x02\x03"):
         with pytest.raises(BadInput, match="no raw export"):
             list(import_log(io.BytesIO(other)))
+
+
+def test_a_renamed_field_keeps_its_first_name_in_an_export() -> None:
+    quarantine = Quarantine("10.6.0.9", 4, "in use", "", ConflictingHost("02:00:00:00:00:01"))
+    recorded = Recorded(7, 0, "w.1.1", 0, "w", Cause("test"), AddressQuarantined(quarantine))
+
+    (body,) = json.loads(line_of(recorded))["body"].values()
+    assert body["stranger"]["mac"] == "02:00:00:00:00:01"

@@ -43,7 +43,7 @@ def test_a_quarantine_is_lifted_by_any_spelling_of_the_address() -> None:
 
 
 MET = ConflictingHost("02:00:00:00:00:09", "agent/n1", "n1", "eth1", 1_767_268_800_000)
-ASIDE = SEEN._replace(stranger=MET)
+ASIDE = SEEN._replace(conflicting_host=MET)
 WITH_STRANGER = EMPTY._replace(quarantine={SEEN.address: ASIDE})
 
 
@@ -51,7 +51,9 @@ def test_a_stranger_is_kept_as_it_was_seen_first() -> None:
     command = QuarantineAddress(SEEN.address, SEEN.reason, SEEN.evidence, MET)
 
     assert decide(EMPTY, command, {}) == (AddressQuarantined(ASIDE),)
-    assert decide(WITH_STRANGER, command._replace(stranger=MET._replace(node="n2")), {}) == ()
+    assert (
+        decide(WITH_STRANGER, command._replace(conflicting_host=MET._replace(node="n2")), {}) == ()
+    )
 
 
 def test_a_persons_word_wins_over_a_machines() -> None:
@@ -60,14 +62,14 @@ def test_a_persons_word_wins_over_a_machines() -> None:
     assert decide(WITH_STRANGER, by_hand, {}) == (
         AddressQuarantined(Quarantine(SEEN.address, V6, "keep it away")),
     )
-    assert decide(CONFIGURATION, by_hand._replace(stranger=MET), {}) == ()
+    assert decide(CONFIGURATION, by_hand._replace(conflicting_host=MET), {}) == ()
 
 
 def test_an_address_is_returned_from_the_very_stranger_alone() -> None:
     back = ReturnAddress(SEEN.address, MET, "silent 3 times")
 
     assert decide(WITH_STRANGER, back, {}) == (QuarantineLifted(SEEN.address, "silent 3 times"),)
-    assert decide(WITH_STRANGER, back._replace(stranger=MET._replace(seen_ms=1)), {}) == ()
+    assert decide(WITH_STRANGER, back._replace(conflicting_host=MET._replace(seen_ms=1)), {}) == ()
     assert decide(CONFIGURATION, back, {}) == (), "set aside by hand"
     assert decide(EMPTY, back, {}) == ()
 

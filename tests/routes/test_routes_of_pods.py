@@ -85,7 +85,7 @@ def test_mapped_texts_count_as_ipv4() -> None:
         ("", "unexpected end of JSON input"),
         ("{}", "value must be a list, not an object"),
         ('["a"]', "each route must be an object, not a text"),
-        ('[{"dst": 1, "gw": "10.0.0.1"}]', "dst must be a text, not a number"),
+        ('[{"dst": 1, "gw": "10.0.0.1"}]', "dst must be a string, not a number"),
         (
             '[{"dst": "10.9.0.0/16", "gw": "fd00::1"}]',
             "route 10.9.0.0/16 via fd00::1 mixes IPv4 and IPv6",

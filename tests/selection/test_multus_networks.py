@@ -38,11 +38,11 @@ WRONG = [
     ("b@a/b", "interface name 'a/b' has a '/' or white space"),
     ("b@a b", "interface name 'a b' has a '/' or white space"),
     ("b@abcdefghijklmnop", "interface name 'abcdefghijklmnop' exceeds 15 characters"),
-    ("a,,b", "a network without a name"),
-    ("ns/", "a network without a name"),
+    ("a,,b", "a network has no name"),
+    ("ns/", "a network has no name"),
     ('{"name":"blue"}', "the list of networks must be a list, not an object"),
     ('["blue"]', "each network must be an object, not a text"),
-    ('[{"name":7}]', "name must be a text, not a number"),
+    ('[{"name":7}]', "name must be a string, not a number"),
     ('"blue"', "the list of networks must be a list, not a text"),
 ]
 

@@ -50,7 +50,7 @@ def test_a_document_that_is_too_long_is_not_read() -> None:
 
 
 def test_a_document_that_is_too_deep_is_refused_and_not_a_crash() -> None:
-    assert refusal("[" * 200_000) == "JSON that is nested too deeply"
+    assert refusal("[" * 200_000) == "JSON is nested too deeply"
 
 
 def test_a_number_of_any_length_can_stand_where_nobody_looks() -> None:

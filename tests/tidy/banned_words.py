@@ -11,6 +11,7 @@ from typing import Final
 
 CLEAN: Final = (
     "core/allocation/",
+    "core/domain/",
     "core/errors.py",
     "core/eventstore/__init__.py",
     "core/eventstore/alarms.py",

@@ -1,10 +1,9 @@
 """Sets of addresses as sorted, disjoint, non-adjacent closed intervals.
 
-Promise: a set is never expanded. What costs time and space is the number of intervals, so a /10, a
-/64 or all of IPv6 costs what a /30 costs. Values are immutable and hashable; every operation is
-linear in the intervals it is given, or logarithmic. The list syntax is docs/reference/admission.md,
-"Addresses and ranges". Must never: mix families, hold an address twice, or choose an address
-(core.domain.addresses.choice does).
+A set is never expanded: time and space depend on the number of intervals, so that all of IPv6 costs
+as little as a /30. Values are immutable and hashable; every operation is linear in the number of
+intervals, or logarithmic. The list syntax is docs/reference/admission.md, "Addresses and ranges".
+A set has one family. Addresses are chosen in ``core.domain.addresses.choice``.
 """
 
 from __future__ import annotations
@@ -170,8 +169,8 @@ class AddressSet:
     def window(self, index: int, count: int) -> AddressSet:
         """The members with ranks ``index`` to ``index + count - 1``, cut off at the set's end.
 
-        A caller that wants to wrap around asks again from 0 for what is missing.
-        Raises ValueError for negative arguments.
+        To wrap around, call it again with ``index`` 0 for the missing ones. Raises ValueError for
+        negative arguments.
         """
         if index < 0 or count < 0:
             raise ValueError(f"no window of {count} members from {index}")

@@ -1,10 +1,9 @@
-"""Choosing an address inside a pool, without knowing who holds what.
+"""The choice of an address in a pool, without reading which addresses are claimed.
 
-``spread`` (the default): the holder's hash names a place in the pool's set, so that writers on many
-nodes do not meet; ``sequential``: the lowest free address, as Spiderpool does. Both learn
-from what failed transactions and reads have told (``Search.learn``), and both say honestly when
-they do not know enough to name an address (``Search.next`` answers None: read the truth). Pure: the
-hash is the only chance there is.
+``spread`` (the default): the hash of the holder is the start of the search in the pool, so that
+writers on many nodes rarely choose the same address; ``sequential``: the lowest free address, as in
+Spiderpool. Both use what failed transactions and reads have returned (``Search.learn``), and
+``Search.next`` returns None when that is not enough: then read etcd. Pure and deterministic.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ def is_scarce(free: int, size: int) -> bool:
 
 
 def spread_index(seed: str, size: int) -> int:
-    """A place in [0, size) that depends on nothing but the seed."""
+    """An index in [0, size) that depends only on the seed."""
     digest = blake2b(seed.encode(), digest_size=16).digest()
     return int.from_bytes(digest, "big") % size
 
@@ -45,7 +44,7 @@ class Search:
         self.order = order
         self.seed = seed
         self.is_taught = False
-        """Whether the truth about some addresses was read."""
+        """Whether some addresses were read and found free."""
         self.has_offer = False
         """Whether one address is known that comes before any other."""
         self._start = spread_index(seed, usable.size) if order == "spread" and usable else 0
@@ -59,10 +58,10 @@ class Search:
         return self._start
 
     def next(self, avoid: Container[int]) -> int | None:
-        """An address that nothing known speaks against, or None: read the truth first.
+        """An address that is not known to be taken; None: read etcd first.
 
-        In ``spread`` order nothing is named where few are free: others choose among the same few.
-        ``avoid``: addresses that other requests of this process are claiming right now.
+        In ``spread`` order the result is None if few addresses are free, because others choose
+        among the same ones. ``avoid``: addresses that requests of this process are claiming.
         """
         known = self._known
         if not self.is_taught or known is None:
@@ -97,7 +96,7 @@ class Search:
         self._known = self.usable & AddressSet(self.usable.family, ((first, last),))
 
     def offer(self, value: int) -> None:
-        """A read of the truth found this one free."""
+        """Add an address that a read found free."""
         self.has_offer = True
         self.is_taught = True
         self._taken.discard(value)

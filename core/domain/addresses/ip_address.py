@@ -1,8 +1,7 @@
 """Addresses, ranges and prefixes as plain integers, and their texts.
 
-Promise: one spelling in, one canonical spelling out, and the same strictness as Spiderpool's
-parser: no spaces, no leading zeros in IPv4 octets, no zones (docs/reference/admission.md,
-"Addresses and ranges"). Never guesses, never resolves names, never enumerates.
+Each address has one canonical text. The parser is as strict as Spiderpool's: no spaces, no leading
+zeros in IPv4 octets, no zones (docs/reference/admission.md, "Addresses and ranges").
 
 An IPv4-mapped text (``::ffff:a.b.c.d``, RFC 4291 section 2.5.5.2) is an IPv4 address here. So the
 family 6 values of ``::ffff:0:0/96`` have no text that reads back as family 6. The coordinator's
@@ -43,7 +42,7 @@ class SyntaxFault(StrEnum):
 
 
 class AddressSyntaxError(ValueError):
-    """A text that is no address, range or prefix: ``text`` as given, ``fault`` tells why."""
+    """A text is not an address, range or prefix; ``text`` is the input, ``fault`` the cause."""
 
     def __init__(self, text: str, fault: SyntaxFault) -> None:
         shown = text if len(text) <= _QUOTED_CHARS_MAX else text[:_QUOTED_CHARS_MAX] + "..."
@@ -53,7 +52,7 @@ class AddressSyntaxError(ValueError):
 
     @property
     def reason(self) -> str:
-        """The fault as words that follow the text in a sentence."""
+        """The fault as the end of a sentence that begins with the text."""
         return str(self.fault)
 
 

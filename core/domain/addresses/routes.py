@@ -1,12 +1,10 @@
-"""Routes of a Pod: what the annotation asks for, which NIC gets what, what an ADD answers.
+"""Routes of a Pod: those of the annotation, their NICs, and the routes in the result of an ADD.
 
-Promise: docs/reference/pool-selection.md, "Routes" and docs/reference/annotations.md, "Annotations
-of Pods". Texts stay as written: host bits, duplicates and a default route by annotation are kept
-(docs/reference/pool-selection.md, "Routes"). The answer has one order, be it fresh or repeated, so
-that nobody can tell them apart: per NIC IPv4 before IPv6, and in each family the pool's routes, the
-annotation's, then the default route by the gateway. An endpoint stores the first two; the default
-route follows from its gateway and ``clean_gateway`` (docs/reference/pool-selection.md, "Routes").
-Must never know how a route gets into a Pod.
+See docs/reference/pool-selection.md, "Routes" and docs/reference/annotations.md, "Annotations of
+Pods". Texts stay as written: host bits, duplicates and a default route by annotation are kept. A
+first and a repeated ADD return the same order: for each NIC IPv4 before IPv6, and in each family
+the pool's routes, the annotation's, then the default route by the gateway. An endpoint stores the
+first two; the default route follows from its gateway and ``clean_gateway``.
 """
 
 from __future__ import annotations
@@ -43,10 +41,10 @@ def requested_routes(pod: PodFacts) -> tuple[Route, ...]:
 def distribute_routes(
     nics: Sequence[Nic], pools: Mapping[str, Pool], requested: Iterable[Route]
 ) -> list[Nic]:
-    """The NICs with the routes to be stored: those of their pools, then what the Pod asks for.
+    """Add to the NICs the routes of their pools, then those of the Pod's annotation.
 
-    A requested route goes to the first NIC with an address whose subnet has the gateway; one that
-    fits nowhere goes nowhere (``unmatched_routes``). ``pools`` has every pool of the NICs.
+    A route of the annotation goes to the first NIC with an address whose subnet has the gateway;
+    without such a NIC it is dropped (``unmatched_routes``). ``pools`` has every pool of the NICs.
     """
     requested = tuple(requested)
     if not (

@@ -1,9 +1,9 @@
-"""All automatic pools of an application: the steps that make them what its template asks for.
+"""The steps that bring all automatic pools of an application to the desired state.
 
-Pure and repeatable: the steps are commands, each decided anew under guards when it is carried out,
-and an application whose steps are done has none. What an older template or an older application of
-the name has left behind goes as soon as nothing is held in it: the subnet may change, the interface
-may change, and neither loops nor leaks (docs/reference/automatic-pool-rules.md).
+Pure and repeatable: the steps are commands, each decided again under guards when it is applied, and
+an application in the desired state has none. Pools of an older template or an older application of
+the name are deleted when none of their addresses is claimed, also after a change of subnet or
+interface (docs/reference/automatic-pool-rules.md).
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ StepAction = Literal[Action, "delete", "retire", "wait", "refuse"]
 
 
 class ReconcileStep(NamedTuple):
-    """One thing to do, or the reason why it is not done.
+    """One step, or the reason why it cannot be made.
 
-    ``command`` is None for ``wait`` (addresses of a pool that goes are still held) and ``refuse``.
-    ``again``: trying later may help without anybody changing the template or the subnet.
-    ``subnet``: where its addresses come from, or were looked for in vain.
+    ``command`` is None for ``wait`` (addresses of a deleted pool are still claimed) and ``refuse``.
+    ``again``: a later try may succeed without a change of the template or the subnet. ``subnet``:
+    the SpiderSubnet of its addresses, or the one without enough free addresses.
     """
 
     action: StepAction
@@ -64,12 +64,12 @@ def plan_application(
     *,
     enabled: bool = True,
 ) -> tuple[ReconcileStep, ...]:
-    """The steps for a living application, none when everything is so already.
+    """The steps for an existing application, none if it is in the desired state.
 
-    ``claimed``: the claims by address inside its pools; more do no harm. ``default``: the cluster's
-    number of addresses. ``enabled``: the cluster makes automatic pools. What goes comes before what
-    comes, and what it gives up may come again: each step is planned on what the ones before it
-    leave. A template that cannot be read changes nothing.
+    ``claimed``: the claims by address inside its pools; further ones are ignored. ``default``: the
+    cluster's number of addresses. ``enabled``: whether the cluster creates automatic pools. Pools
+    are deleted first, and each step is planned on the result of those before it, so that their
+    addresses can be used again. A template that cannot be parsed changes nothing.
     """
     try:
         desired_pools = _desired_pools(application, default, enabled=enabled)
@@ -86,7 +86,7 @@ def plan_application(
 
 
 def named_subnets(application: Application | None) -> frozenset[str]:
-    """The subnets that its template names; none when it cannot be read."""
+    """The subnets that its template names; none if it cannot be parsed."""
     try:
         request = application and read_request(application.annotations, str(application))
     except WrongInput:
@@ -99,9 +99,9 @@ def named_subnets(application: Application | None) -> frozenset[str]:
 def plan_departure(
     uid: str, configuration: Configuration, claimed: Mapping[str, Claim]
 ) -> tuple[ReconcileStep, ...]:
-    """The steps for an application that is gone: pools that go with it retire, and go when free.
+    """The steps for a deleted application: its reclaimable pools retire, then are deleted.
 
-    Whoever asks has seen that no controller of the application lives on in its place.
+    The caller has checked that no other controller has replaced the application.
     """
     pools = (pool for _, pool in sorted(configuration.pools.items()))
     going = [
@@ -117,7 +117,7 @@ def plan_departure(
 def _desired_pools(
     application: Application, default: IpNumber, *, enabled: bool
 ) -> tuple[DesiredPool, ...]:
-    """A pool for each NIC and family. Raises WrongInput."""
+    """The desired pool of each NIC and family. Raises WrongInput."""
     if skip_reason(application):
         return ()
     request = read_request(application.annotations, str(application))
@@ -135,7 +135,7 @@ def _desired_pools(
 
 
 def places(application: Application, request: SubnetRequest) -> Iterator[PoolScope]:
-    """Where its pools serve, IPv4 before IPv6 for each NIC."""
+    """The scope of each of its pools, IPv4 before IPv6 for each NIC."""
     for nic in request.nics:
         for family, subnet in nic.families():
             yield PoolScope(application.key, nic.interface, family, subnet)
@@ -147,7 +147,7 @@ def _leftovers(
     claimed: Mapping[str, Claim],
     desired_pools: tuple[DesiredPool, ...],
 ) -> Iterator[ReconcileStep]:
-    """Pools of the application that no wish is about any more."""
+    """The steps for pools of the application that are not desired any more."""
     pools = configuration.pools
     serving = {
         pool.name
@@ -163,7 +163,7 @@ def _leftovers(
             continue
         goes = desired_pools[0].reclaim if desired_pools else is_reclaimable(pool.labels)
         if goes or pool.retiring:
-            yield _drop(pool, claimed, "the Pod template asks for it no more", retire=False)
+            yield _drop(pool, claimed, "the Pod template no longer requests it", retire=False)
 
 
 def _drop(pool: Pool, claimed: Mapping[str, Claim], reason: str, *, retire: bool) -> ReconcileStep:
@@ -171,7 +171,7 @@ def _drop(pool: Pool, claimed: Mapping[str, Claim], reason: str, *, retire: bool
     command = DropAutoPool(pool.name, pool.labels[OWNER_UID], retire)
     if not held:
         return ReconcileStep("delete", pool.name, reason, command, pool.ips)
-    explanation = f"{reason}; addresses still held: {held}"
+    explanation = f"{reason}; addresses still claimed: {held}"
     if retire and not pool.retiring:
         return ReconcileStep("retire", pool.name, explanation, command, again=True)
     return ReconcileStep("wait", pool.name, explanation, again=True)
@@ -203,7 +203,7 @@ _REASONS: Final[Mapping[Action, str]] = {
 
 
 def refused_step(pool: str, error: OrbweaverError, subnet: str = "") -> ReconcileStep:
-    """A step that cannot be made, with what would help."""
+    """The step for a refused pool, with what to do."""
     refusals = [
         refusal for refusal in getattr(error, "refusals", ()) if isinstance(refusal, Refusal)
     ]

@@ -1,8 +1,8 @@
-"""Applications: the controllers whose Pods automatic pools serve, as plain facts.
+"""Applications: the controllers whose Pods use automatic pools, as plain facts.
 
-Six built-in kinds say how many replicas they want; any other owner is a third party, whose replicas
-nobody can know; a Pod without owner is an orphan (docs/reference/automatic-pool-rules.md, "Size"
-and "Who creates pools"). Fetches nothing.
+Six built-in kinds specify their number of replicas; any other owner is a third-party controller,
+whose replicas are unknown; a Pod without owner is an orphan Pod
+(docs/reference/automatic-pool-rules.md, "Size" and "Who creates pools"). Fetches nothing.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def application_key(pod: PodFacts) -> ApplicationKey:
 
 
 def application_of_pod(pod: PodFacts) -> Application:
-    """The same as far as the Pod can tell of it."""
+    """The application as far as it follows from one of its Pods."""
     said = {key: text for key, text in pod.annotations.items() if key.startswith(PREFIX)}
     uid = pod.owner.uid if pod.owner is not None else ""
     return Application(application_key(pod), uid, said)
@@ -71,7 +71,7 @@ def is_built_in(key: ApplicationKey) -> bool:
 
 
 def replicas_of(application: Application) -> int:
-    """How many Pods it wants; 0 for a third party, since nobody can tell."""
+    """The number of Pods that it specifies; 0 for a third-party controller."""
     kind, scale = application.key.kind, application.scale
     if not is_built_in(application.key):
         return 0

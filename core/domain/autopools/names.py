@@ -1,9 +1,9 @@
-"""What an automatic pool is called, labelled and selected by.
+"""The names, labels and affinities of automatic pools.
 
 See docs/reference/automatic-pool-rules.md, "Names and labels", docs/reference/annotations.md,
 "Labels of pools and subnets".
 
-Promise: texts only. The labels say whose a pool is; its name is for people and proves nothing.
+The labels identify the application of a pool; its name is only for people.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _IP_VERSIONS: Final[Mapping[Family, str]] = {4: "IPv4", 6: "IPv6"}
 
 
 class ApplicationKey(NamedTuple):
-    """An application as people name it; one of another UID may come back under it."""
+    """An application by name; another UID may have the same name later."""
 
     api_version: str
     kind: str
@@ -111,7 +111,7 @@ def application_of(labels: Mapping[str, str]) -> ApplicationKey | None:
 
 
 def scope_of(labels: Mapping[str, str], family: Family) -> PoolScope | None:
-    """Where an automatic pool with these labels serves; None when they do not say so."""
+    """The scope of an automatic pool with these labels; None without complete labels."""
     application = application_of(labels)
     if application is None or INTERFACE not in labels or OWNER_SUBNET not in labels:
         return None

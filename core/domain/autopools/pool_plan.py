@@ -1,9 +1,9 @@
-"""One automatic pool as it should be: what exists, what is missing, what can be given back.
+"""The plan of one automatic pool: create it, or add, remove and relabel its addresses.
 
-Pure (docs/reference/automatic-pool-rules.md, "Planning"). The share of a subnet and the pool are
-one value, so nothing is allocated before the pool is written and nothing can leak. Asked again with
-what came of it, a plan changes nothing; asked under the guards of a transaction
-(``core.domain.configuration.decisions``), two of them never take the same address.
+Pure (docs/reference/automatic-pool-rules.md, "Planning"). The addresses that a pool takes from its
+subnet are those of the pool itself, so that none can leak. A repeated plan changes nothing, and two
+plans under the guards of a transaction (``core.domain.configuration.decisions``) never take the
+same address.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ from core.domain.validation.shared import ObjectReference
 from core.errors import Refused
 
 NAMES_TRIED_MAX: Final = 16
-"""Names that are tried for a new pool: others may have the first ones."""
+"""Names tried for a new pool, as other pools may have the first ones."""
 
 INSUFFICIENT: Final = "insufficient-subnet"
 SCALE_DOWN: Final = "scale-down"
 RETRIED_RULES: Final = frozenset({INSUFFICIENT, SCALE_DOWN})
-"""Refusals that pass when addresses become free; any other one waits for a person."""
+"""Refusals that end when addresses are released; any other one needs a change by the user."""
 
 Action = Literal["create", "grow", "shrink", "adopt", "refresh", "none"]
 
 
 class DesiredPool(NamedTuple):
-    """The pool of an application at a place: ``size`` addresses, counted by ``pool_size``."""
+    """The desired pool of an application in a scope; ``size``: addresses, see ``pool_size``."""
 
     scope: PoolScope
     uid: str
@@ -58,7 +58,7 @@ class DesiredPool(NamedTuple):
 
 
 class PoolPlan(NamedTuple):
-    """``before`` None: there is no such pool yet. ``action`` names the most that changes."""
+    """``before`` None: the pool does not exist yet. ``action``: the largest of the changes."""
 
     action: Action
     before: Pool | None
@@ -66,7 +66,7 @@ class PoolPlan(NamedTuple):
 
     @property
     def addresses(self) -> AddressSet:
-        """The addresses that come to the pool or leave it."""
+        """The addresses that are added to the pool or removed from it."""
         after = pool_addresses(self.pool)
         if self.before is None:
             return after
@@ -75,9 +75,9 @@ class PoolPlan(NamedTuple):
 
 
 def find_pool(scope: PoolScope, uid: str, pools: Iterable[Pool]) -> Pool | None:
-    """The pool that serves a place now: the application's own, else one it may adopt.
+    """The current pool of a scope: the application's own, else one that it may adopt.
 
-    One that goes with an application of another UID is about to vanish and is passed over.
+    A reclaimable pool of another UID is skipped, because it is deleted with that application.
     """
     labels = scope_labels(scope)
     serving = [
@@ -95,7 +95,7 @@ def find_pool(scope: PoolScope, uid: str, pools: Iterable[Pool]) -> Pool | None:
 def plan_pool(
     desired: DesiredPool, configuration: Configuration, claimed: Mapping[str, Claim]
 ) -> PoolPlan:
-    """What to make of the pool. ``claimed``: at least the claims in it. Raises Refused."""
+    """Plan the pool. ``claimed``: at least the claims in it. Raises Refused."""
     subnet = _subnet(desired, configuration)
     existing = find_pool(desired.scope, desired.uid, configuration.pools.values())
     if existing is None:
@@ -127,13 +127,13 @@ def _subnet(desired: DesiredPool, configuration: Configuration) -> Subnet:
         raise _refused(subject, "Invalid", "subnet-family", message)
     if subnet.retiring:
         message = f"SpiderSubnet/{scope.subnet} is being retired"
-        message += ": no automatic pool is made or changed in it"
+        message += ": automatic pools in it are not created or changed"
         raise _refused(subject, "Forbidden", "retiring", message, "name another SpiderSubnet")
     return subnet
 
 
 def _new_pool(desired: DesiredPool, subnet: Subnet, configuration: Configuration) -> Pool:
-    """Gateway and routes are those of the subnet at this moment, and stay so."""
+    """A new pool with the subnet's current gateway and routes, which it keeps."""
     name = _free_name(desired, configuration.pools)
     addresses = _take(desired.size, desired, subnet, configuration, name)
     pool = Pool(
@@ -148,14 +148,14 @@ def _new_pool(desired: DesiredPool, subnet: Subnet, configuration: Configuration
 
 
 def _free_name(desired: DesiredPool, pools: Mapping[str, Pool]) -> str:
-    """The first name that nothing has; an older pool of this place may still have the best one."""
+    """The first unused name; an older pool of the scope may still have the preferred one."""
     for attempt in range(1, NAMES_TRIED_MAX + 1):
         name = pool_name(desired.scope, desired.uid, attempt)
         if name not in pools:
             return name
     name = pool_name(desired.scope, desired.uid)
-    message = f"this and {NAMES_TRIED_MAX - 1} further names are taken by other pools"
-    remedy = "delete the pools of these names that nobody needs"
+    message = f"other pools have this name and {NAMES_TRIED_MAX - 1} further ones"
+    remedy = "delete pools of these names that are not needed"
     raise _refused(
         ObjectReference("SpiderIPPool", name), "Forbidden", "name-taken", message, remedy
     )
@@ -164,7 +164,7 @@ def _free_name(desired: DesiredPool, pools: Mapping[str, Pool]) -> str:
 def _take(
     count: int, desired: DesiredPool, subnet: Subnet, configuration: Configuration, name: str
 ) -> AddressSet:
-    """The lowest addresses that no pool has, nobody reserved and no stranger uses."""
+    """The lowest addresses that no pool has and that are neither reserved nor quarantined."""
     family = subnet.family
     aside = (
         parse_address(quarantine.address).value
@@ -187,7 +187,7 @@ def _take(
 
 
 def _shrunk(pool: Pool, surplus: int, claimed: Mapping[str, Claim]) -> Pool:
-    """Without its lowest unused addresses; never a part of what was asked for."""
+    """The pool without ``surplus`` of its lowest unclaimed addresses. Raises Refused."""
     addresses = pool_addresses(pool)
     held = [parse_address(address) for address in claimed]
     used = AddressSet.from_values(
@@ -199,7 +199,7 @@ def _shrunk(pool: Pool, surplus: int, claimed: Mapping[str, Claim]) -> Pool:
             f"failed to scale down by {surplus}: IPPool available free IPs are not enough,"
             f" {unused.size} of {addresses.size} addresses are free"
         )
-        remedy = "it is done as soon as enough of its Pods are gone"
+        remedy = "it is retried when Pods of the application have ended"
         subject = ObjectReference("SpiderIPPool", pool.name)
         raise _refused(subject, "Forbidden", SCALE_DOWN, message, remedy)
     return _with_addresses(pool, addresses - unused.window(0, surplus))

@@ -1,8 +1,7 @@
-"""How many addresses an automatic pool has: one arithmetic for agents and controllers.
+"""The size of an automatic pool, computed in the same way by agents and controllers.
 
-docs/reference/automatic-pool-rules.md, "Annotations of the Pod template" and "Size". The public
-system lets its two processes disagree about the default; here both ask ``default_number`` and
-``pool_size``.
+docs/reference/automatic-pool-rules.md, "Annotations of the Pod template" and "Size". In Spiderpool
+the two processes can have different defaults; here both call ``default_number`` and ``pool_size``.
 """
 
 from __future__ import annotations

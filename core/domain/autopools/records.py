@@ -1,7 +1,7 @@
-"""Applications as records tell them: what takes the place of API objects in standalone mode.
+"""Applications from records, which replace API objects in standalone mode.
 
-A record is of one of the six built-in kinds; what operators leave out of a manifest, an API server
-would have filled in. Other owners are known by the ownerReferences of Pods alone.
+A record is of one of the six built-in kinds; fields that its manifest lacks get the API server's
+defaults. Other owners are only known by the ownerReferences of Pods.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Records = Mapping[tuple[str, str, str], RecordDefined]
 
 
 def derived_uid(key: ApplicationKey) -> str:
-    """The UID of an application to which nobody gave one: the same under the same name."""
+    """The UID of an application without one, derived from its name."""
     return blake2b(str(key).encode(), digest_size=8).hexdigest()
 
 
@@ -49,7 +49,7 @@ def record_key(key: ApplicationKey) -> tuple[str, str, str] | None:
 def top_controller(owner: Owner, records: Records) -> Owner:
     """The controller at the end of the chain that begins with ``owner``, with its UID.
 
-    A link of which there is no record is the end (docs/reference/pool-selection.md, "Top
+    The chain ends at an owner without a record (docs/reference/pool-selection.md, "Top
     controller").
     """
     for _ in range(OWNERS_MAX):

@@ -1,9 +1,8 @@
-"""What a Pod template asks of subnets: ``subnets``, ``subnet``, ``ippool-ip-number`` and so on.
+"""Parse the subnet annotations of a Pod template: ``subnets``, ``subnet`` and ``ippool-ip-number``.
 
-Promise: docs/reference/automatic-pool-rules.md, "Annotations of the Pod template", JSON as
-tolerantly as everywhere (``core.domain.selection.jsontext``). The rules about the texts alone are
-here; whether the subnets exist is found out later. An agent reads a Pod by the same function as the
-controller reads a template.
+See docs/reference/automatic-pool-rules.md, "Annotations of the Pod template"; JSON is parsed by
+``core.domain.selection.jsontext``. Only the texts are checked; whether the subnets exist is checked
+later. The agent parses a Pod, and the controller a template, by the same function.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ _FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 
 
 class NicSubnets(NamedTuple):
-    """The subnets of one NIC, "" for a family that is not asked for."""
+    """The subnets of one NIC, "" for a family that is not requested."""
 
     interface: str
     ipv4: str = ""
     ipv6: str = ""
 
     def families(self) -> Iterator[tuple[Family, str]]:
-        """(family, subnet) of each family that is asked for, IPv4 first."""
+        """(family, subnet) of each requested family, IPv4 first."""
         if self.ipv4:
             yield V4, self.ipv4
         if self.ipv6:
@@ -56,9 +55,9 @@ def asks_for_pools(annotations: Mapping[str, str]) -> bool:
 
 
 def read_request(annotations: Mapping[str, str], subject: str) -> SubnetRequest | None:
-    """The request of a Pod or its template; None without one. ``subnets`` hides ``subnet``.
+    """The request of a Pod or template, None without one; ``subnets`` overrides ``subnet``.
 
-    ``subject`` is whom an error speaks of. Raises WrongInput.
+    ``subject`` is the subject of errors. Raises WrongInput.
     """
     if POD_SUBNETS in annotations:
         key, read = POD_SUBNETS, _read_list

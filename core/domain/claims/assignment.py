@@ -1,9 +1,8 @@
-"""Addresses that somebody names: an operator's hand, or the records of another IPAM.
+"""Assignments: claims of addresses that an operator or the records of another IPAM name.
 
-An assignment says who is to hold which addresses of which pools. It bends no rule of an ordinary
-claim: the addresses are usable ones of their pools, free, and all are claimed or none (I2, I4).
-Affinity alone is not asked; whoever names an address has decided where it belongs.
-Nothing here reads or writes; the answers that it needs from the store are arguments.
+The rules of an ordinary claim hold: the addresses are usable ones of their pools, free, and all are
+claimed or none (I2, I4). Only affinity is not checked, because the caller has chosen the pool.
+Nothing here reads or writes; the caller passes what the store has.
 """
 
 from __future__ import annotations
@@ -22,27 +21,27 @@ from core.domain.validation.shared import ObjectReference
 from core.errors import Refused
 
 SUBNETS_MAX: Final = 1_024
-"""Subnets of pools whose prefix lengths are remembered; every ADD asks for one."""
+"""Subnets of pools whose prefix lengths are cached; every ADD uses one."""
 
 
 class PoolOffer(NamedTuple):
-    """A pool, and what may be handed out of it: not excluded, reserved or quarantined."""
+    """A pool and its usable addresses: not excluded, reserved or quarantined."""
 
     pool: Pool
     usable: AddressSet
 
     @property
     def is_closed(self) -> bool:
-        """Whether it hands out nothing at all."""
+        """Whether no address of it can be claimed."""
         return self.pool.disabled or self.pool.retiring
 
     def contains(self, address: Address) -> bool:
-        """Whether the address is one that it may hand out while it is open."""
+        """Whether the address is usable while the pool is open."""
         return self.pool.family == address.family and address.value in self.usable
 
 
 class Present(NamedTuple):
-    """What is there now: the endpoint of that name, and the claims on the wanted addresses."""
+    """What is stored now: the endpoint of that name, and the claims of the desired addresses."""
 
     endpoint: Endpoint | None
     claims: Mapping[Address, Claim]
@@ -62,9 +61,9 @@ def _prefix_length(subnet: str) -> int:
 def decide_assignment(
     desired: Endpoint, present: Present, offers: Mapping[str, PoolOffer]
 ) -> AddressesClaimed | None:
-    """The claim that makes ``wanted`` true, or None when it is true already.
+    """The claim of the addresses that the endpoint lacks; None if it has them all.
 
-    NICs that the endpoint has and ``wanted`` does not name stay. Raises Refused.
+    NICs of the endpoint that ``desired`` does not list stay. Raises Refused.
     """
     endpoint = present.endpoint
     if endpoint is not None and endpoint.holder != desired.holder:
@@ -90,8 +89,8 @@ def _subject(endpoint: Endpoint) -> ObjectReference:
 
 
 def _of_another_pod(desired: Endpoint, present: Endpoint) -> Refusal:
-    message = f"these are addresses of Pod {present.uid}, not of {desired.uid}"
-    remedy = "release them first, or name the Pod's UID"
+    message = f"the endpoint belongs to Pod UID {present.uid}, not to {desired.uid}"
+    remedy = "release its addresses first, or assign with the Pod's UID"
     return _subject(desired).refuse("AlreadyExists", "endpoint-in-use", "uid", message, remedy)
 
 
@@ -103,12 +102,12 @@ def _is_there(nic: Nic, nics: tuple[Nic, ...]) -> bool:
 
 
 def _wanted_twice(desired: Endpoint, missing: Iterable[Nic]) -> Iterator[Refusal]:
-    """A claim is one NIC's."""
+    """An address belongs to one NIC."""
     counts = Counter(address for nic in missing for address, _ in nic.addresses())
     for address, count in counts.items():
         if count > 1:
-            message = f"{address} is asked for by {count} NICs"
-            remedy = "give each NIC an address of its own"
+            message = f"{count} NICs request {address}"
+            remedy = "assign another address to each NIC"
             yield _subject(desired).refuse("Invalid", "address-twice", "ip", message, remedy)
 
 
@@ -129,8 +128,8 @@ def _nic_refusals(
         refusal = _address_refusal(subject, parse_address(text), offers.get(name), name)
         claim = claims.get(parse_address(text))
         if claim is not None:
-            message = f"{text} is held by {claim.namespace}/{claim.pod} ({claim.holder})"
-            remedy = "release it there first"
+            message = f"{text} is claimed by {claim.namespace}/{claim.pod} ({claim.holder})"
+            remedy = f"release it first: orbctl release {text}"
             refusal = subject.refuse("AlreadyExists", "address-in-use", "ip", message, remedy)
         if refusal is not None:
             refusals.append(refusal)
@@ -141,13 +140,13 @@ def _address_refusal(
     subject: ObjectReference, address: Address, offer: PoolOffer | None, name: str
 ) -> Refusal | None:
     if offer is None:
-        message = f"there is no IPPool {name} for {address}"
-        return subject.refuse("NotFound", "no-pool", "pool", message, "apply the pool first")
+        message = f"IPPool {name} of {address} does not exist"
+        return subject.refuse("NotFound", "no-pool", "pool", message, "create the pool first")
     if offer.is_closed:
         what = "retiring" if offer.pool.retiring else "disabled"
         return subject.refuse("Forbidden", "pool-closed", "pool", f"IPPool {name} is {what}")
     if not offer.contains(address):
-        message = f"{address} is not an address that IPPool {name} may hand out"
+        message = f"{address} is not a usable address of IPPool {name}"
         remedy = "it is outside the pool, excluded, reserved or quarantined"
         return subject.refuse("Forbidden", "address-not-usable", "ip", message, remedy)
     return None

@@ -1,9 +1,9 @@
-"""What an ADD and a DEL mean for an endpoint: pure decisions.
+"""Pure decisions of ADD and DEL about an endpoint.
 
-``decide_add`` looks at the endpoint that is there (or none) and says which of four things the
-request is: a repeat, a change without addresses (new sandbox, open NIC), a claim of addresses, or a
-refusal. ``claim`` then makes the event from the addresses that were chosen. ``decide_release`` says
-whether a DEL ends anything (I3, I7). Nothing here chooses addresses, knows revisions, or waits.
+``decide_add`` classifies a request by the stored endpoint: a repeat, a change without addresses
+(new sandbox, open NIC), a claim of addresses, or a refusal. ``claim`` makes the event of the chosen
+addresses. ``decide_release`` decides which claims a DEL ends (I3, I7). Nothing here chooses
+addresses, uses revisions, or waits.
 """
 
 from __future__ import annotations
@@ -55,15 +55,15 @@ class EndpointUpdate(NamedTuple):
 
 
 class PoolRequest(NamedTuple):
-    """Addresses are to be claimed.
+    """The ADD claims addresses.
 
-    ``keep``: the endpoint's NICs that stay. ``holder``: who holds all addresses afterwards.
+    ``keep``: the endpoint's NICs that stay. ``holder``: the holder of all addresses afterwards.
     ``give_up``: (address, pool) pairs whose claims end in the same transaction, and ``why``: the
-    endpoint belonged to an older Pod (``superseded``), names pools that the Pod's template no
-    longer lists (``pools-changed``), or shows addresses that cannot be had again (``repair``).
-    ``listed``: of the NICs that are made anew, those addresses whose pools the template still lists
-    for the same NIC. They stay, and are not asked of a pool again. Each is under the interface that
-    the selection calls the NIC ("0", "1", ... in the unnamed mode).
+    endpoint belonged to an older Pod (``superseded``), has pools that the Pod's template no longer
+    lists (``pools-changed``), or shows addresses that cannot be claimed again (``repair``).
+    ``listed``: of the NICs that are created again, the addresses whose pools the template still
+    lists for the same NIC. They stay and need no pool. Each has the interface name of the selection
+    ("0", "1", ... in the unnamed mode).
     """
 
     keep: tuple[Nic, ...]
@@ -131,14 +131,13 @@ def decide_add(
     lost: frozenset[int] = frozenset(),
     named: Candidates | None = None,
 ) -> Repeat | EndpointUpdate | PoolRequest:
-    """Which kind of ADD this is.
+    """Classify an ADD.
 
-    ``moved``: indexes of the endpoint's NICs whose pools the Pod no longer asks for
-    (``moved_nics``), ``lost``: of those whose addresses cannot be had again
-    (``core.domain.fixed.retrieval``). What they hold is given up when the replacement is certain,
-    never before, except the addresses of pools that ``named`` still lists: those stay. A Pod that
-    asks again keeps its addresses, whoever they are held for: the switches of fixed addresses may
-    have been turned since.
+    ``moved``: indexes of the endpoint's NICs whose pools the Pod does not request any more
+    (``moved_nics``), ``lost``: of those whose addresses cannot be claimed again
+    (``core.domain.fixed.retrieval``). Their claims end in the transaction of the replacement;
+    addresses of pools that ``named`` still lists stay. A Pod that repeats its ADD keeps its
+    addresses under any holder, because the settings of fixed addresses may have changed.
     """
     if endpoint is None:
         return PoolRequest((), holder_of(pod))
@@ -158,7 +157,7 @@ def decide_add(
 def _renewal(
     endpoint: Endpoint, going: frozenset[int], named: Candidates | None, why: Ending
 ) -> PoolRequest:
-    """Make the NICs of these indexes anew, with those of their addresses that are still listed."""
+    """Create the NICs of these indexes again, with their addresses that are still listed."""
     keep: list[Nic] = []
     listed: list[Nic] = []
     give_up: list[tuple[str, str]] = []
@@ -276,7 +275,7 @@ def claim(
         raise WrongInput(
             f"wrong input, Pod {pod.namespace}/{pod.name} has more than {NICS_MAX} NICs",
             subject=pod.name,
-            remedy="ask for fewer NICs",
+            remedy="request fewer NICs in the Pod's annotations",
         )
     nics = [*request.keep, *map(_with_stored_name, chosen)]
     position = _position(tuple(nics), attachment.interface)
@@ -291,10 +290,10 @@ def claim(
 
 
 class ReleaseDecision(NamedTuple):
-    """``ends``: the DEL ends claims of the endpoint, all but those of the NICs to ``keep``.
+    """``ends``: the claims of the endpoint end, except for those of the NICs to ``keep``.
 
-    ``evidence``: what proves that nobody wants them, beside the call itself. ``asks``: it is not
-    decided yet, because the source of truth has to be asked first.
+    ``evidence``: the proof that the addresses are not needed, besides the call itself. ``asks``:
+    not decided yet; the caller has to check with the API server first.
     """
 
     ends: bool
@@ -313,17 +312,17 @@ def decide_release(
     validity: Validity | None = None,
     migrating: bool = False,
 ) -> ReleaseDecision:
-    """Whether a DEL of this attachment ends the endpoint.
+    """Decide whether a DEL of this attachment ends claims of the endpoint.
 
     See docs/reference/address-assignment.md, "DEL".
 
-    ``uid``: the Pod's, "" when nobody knows it. ``alive`` None: nobody knows; the runtime's word
-    counts. ``wanted`` None: the addresses are not fixed; fixed ones stay unless it is certain that
-    nobody wants them, and those of a migration's target until reclaiming finds that the source has
-    ended too. A DEL for another UID or an older sandbox is late and ends nothing (I3).
-    The first DEL of a sandbox ends all that it has, also one of a NIC that no ADD has named yet.
-    While another sandbox has NICs of the Pod, only those of the named one end: a late DEL of a NIC
-    that the new sandbox has not come to yet must not take away those that it uses.
+    ``uid``: the Pod's, "" if unknown. ``alive`` None: unknown, so the DEL of the runtime decides.
+    ``validity`` None: the addresses are not fixed. Fixed addresses stay unless their owner is
+    certainly gone, and those of a migration's target until reclaim finds that the source has ended
+    too. A DEL for another UID or an older sandbox is late and ends nothing (I3). The first DEL of a
+    sandbox ends all of its claims, also one for a NIC without an ADD. While another sandbox has
+    NICs of the Pod, only those of the named sandbox end: a late DEL of a NIC that the new sandbox
+    has not attached yet must not release the NICs that it uses.
     """
     if alive:
         return ReleaseDecision(False, "the Pod is alive")

@@ -1,11 +1,10 @@
-"""Another IPAM's addresses become ours: what to do, and what was wrong over there.
+"""The plan of a takeover from another IPAM: commands, claims, and findings about its data.
 
-The other system keeps an address in two places, the pool's records and the Pod's endpoint, and they
-may disagree. A plan takes over what can be true: no address twice, nothing that somebody may be
-using is left free (I1, I6). Every disagreement is a finding, for people.
-Pools are made open first and get their switches, like the reservations, after the claims: a running
-Pod may well hold an address of a disabled pool, or one that was reserved later.
-Nothing here reads or writes.
+The other system stores an address twice, in the pool's records and in the Pod's endpoint, and they
+may differ. A plan takes over every address that a Pod may use, and none twice (I1, I6). Each
+difference is a finding to report. Pools are created open and are disabled after the claims, when
+reservations are created too: a running Pod may have an address of a disabled pool, or one that was
+reserved later. Nothing here reads or writes.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ class Record(NamedTuple):
 
 
 class ForeignPool(NamedTuple):
-    """A pool with its records; ``deleting``: somebody has begun to delete it."""
+    """A pool with its records; ``deleting``: it has a deletionTimestamp."""
 
     pool: Pool
     records: tuple[Record, ...] = ()

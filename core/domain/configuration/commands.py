@@ -1,8 +1,7 @@
-"""What a user or operator wants of the configuration: one value per command.
+"""Commands that change the configuration, as plain values.
 
-Commands are wishes: they carry what was asked for and prove nothing.
 ``core.domain.configuration.decisions`` turns a command into events or refuses it. Allocation and
-release are ``core.domain.claims.claim_decisions``.
+release are in ``core.domain.claims.claim_decisions``.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ class ApplyPool(NamedTuple):
 
 
 class RetirePool(NamedTuple):
-    """Begin deletion: no new claims, releases go on."""
+    """Begin deletion: new claims are refused, releases are not."""
 
     name: str
 
@@ -35,8 +34,8 @@ class DeletePool(NamedTuple):
 class ApplySubnet(NamedTuple):
     """Create the subnet, or change it to be exactly this; ``subnet.retiring`` is ignored.
 
-    Pools of its CIDR that belong to nobody are adopted: a bounded number at a time, so whoever
-    wants all of them repeats the command until it makes no event.
+    Pools of its CIDR without a subnet are adopted, a limited number at a time: repeat the command
+    until it makes no event to adopt them all.
     """
 
     subnet: Subnet
@@ -65,11 +64,11 @@ class Reinstate(NamedTuple):
 
 
 class AdvanceRetirement(NamedTuple):
-    """Go on with a retirement as far as it goes, and never begin one.
+    """Continue a retirement; it never begins one.
 
-    A retiring pool is deleted when nothing is claimed in it, a retiring subnet when no pool belongs
-    to it; its pools retire first, a bounded number at a time as above. Otherwise there is no event,
-    also when it is not retiring or not there at all.
+    A retiring pool is deleted if it has no claims, a retiring subnet if no pool belongs to it; its
+    pools retire first, a limited number at a time. Otherwise there is no event, also if the object
+    is not retiring or does not exist.
     """
 
     kind: Retirable
@@ -83,9 +82,9 @@ class ApplyAutoPool(NamedTuple):
 
 
 class DropAutoPool(NamedTuple):
-    """Delete an automatic pool as far as nothing is claimed in it and it is still that ``uid``'s.
+    """Delete an automatic pool if it has no claims and still belongs to this ``uid``.
 
-    Otherwise there is no event; with ``retire`` a pool in use stops handing out addresses.
+    Otherwise there is no event; with ``retire``, a pool with claims begins to retire.
     """
 
     name: str
@@ -100,40 +99,40 @@ class ApplyReservation(NamedTuple):
 
 
 class DeleteReservation(NamedTuple):
-    """Remove the reservation; its addresses may be handed out again."""
+    """Delete the reservation; its addresses can be claimed again."""
 
     name: str
 
 
 class QuarantineAddress(NamedTuple):
-    """Set an address aside. ``reason`` for people, ``evidence`` who saw what (a MAC, a node).
+    """Quarantine an address; ``evidence``: what was observed (a MAC address, a node).
 
-    Without a ``stranger`` a person says so, and nothing but a person lifts it.
+    ``conflicting_host`` None for a quarantine by a user, which only a user lifts.
     """
 
     address: str
     reason: str
     evidence: str = ""
-    stranger: ConflictingHost | None = None
+    conflicting_host: ConflictingHost | None = None
 
 
 class LiftQuarantine(NamedTuple):
-    """Let the address be handed out again."""
+    """Lift the quarantine; the address can be claimed again."""
 
     address: str
     reason: str = ""
 
 
 class ReturnAddress(NamedTuple):
-    """Lift the quarantine that was made because of this very stranger; otherwise no event."""
+    """Lift the quarantine if it was made because of this conflicting host; otherwise no event."""
 
     address: str
-    stranger: ConflictingHost
+    conflicting_host: ConflictingHost
     reason: str = ""
 
 
 class ApplyRecord(NamedTuple):
-    """Say what is known of a Pod, Namespace, Node or application (standalone mode)."""
+    """Record a Pod, Namespace, Node or application (standalone mode)."""
 
     record: RecordDefined
 

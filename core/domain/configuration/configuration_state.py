@@ -1,8 +1,8 @@
-"""The configuration a command is decided on, and the address arithmetic of pools.
+"""The configuration that commands are decided on, and the address sets of pools.
 
-Promise: values only. The sets are memoised by what they are made of (the texts of the lists), never
-by a name, so a changed pool cannot meet an old set; the memory is bounded. Must never enumerate
-addresses: ranges of any size cost the same (docs/reference/admission.md, "Addresses and ranges").
+Address sets are cached by the texts that they are made of, not by name, so that a changed pool
+never gets an old set; the cache is bounded. Addresses are never enumerated: ranges of any size cost
+the same (docs/reference/admission.md, "Addresses and ranges").
 """
 
 from __future__ import annotations
@@ -103,9 +103,9 @@ def reserved_addresses(reservations: Mapping[str, Reservation], family: Family) 
 
 
 def usable(pool: Pool, reservations: Mapping[str, Reservation]) -> AddressSet:
-    """What may be handed out of the pool: its addresses without the reserved ones of its family.
+    """The pool's addresses without the reserved ones; claims and quarantine are not considered.
 
-    Claims and quarantine are not looked at. Raises AddressSyntaxError.
+    Raises AddressSyntaxError.
     """
     lists = tuple(one.ips for one in reservations.values() if one.family == pool.family)
     return _usable(pool.family, pool.ips, pool.exclude_ips, lists)
@@ -114,7 +114,7 @@ def usable(pool: Pool, reservations: Mapping[str, Reservation]) -> AddressSet:
 def offered(
     pool: Pool, reservations: Mapping[str, Reservation], quarantine: Mapping[str, Quarantine]
 ) -> AddressSet:
-    """What may be claimed in the pool, if nobody has it: usable, and not quarantined."""
+    """The pool's addresses that can be claimed: neither reserved nor quarantined."""
     set_aside = [one.address for one in quarantine.values() if one.family == pool.family]
     return usable(pool, reservations) - AddressSet.from_items(set_aside, pool.family)
 

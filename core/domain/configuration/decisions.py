@@ -1,11 +1,10 @@
-"""Decide about a configuration command: the events it causes, or the refusals.
+"""Decide a configuration command: its events, or its refusals.
 
-Pure. The admission webhook, ``apply --dry-run``, ``simulate`` and the real command call the same
-``decide``; everything that can be refused is refused here, once, and nothing but ``Refused`` is
-raised. What a command would take out of a pool is asked of ``given_up`` first: the shell reads the
-claims inside, passes them, and guards the same range in its transaction (I2).
-Repeating a command is no event: applying an unchanged object, retiring a retiring pool,
-quarantining a quarantined address. Deleting what is not there is refused, since a name was wrong.
+Pure. The admission webhook, ``apply --dry-run``, ``simulate`` and the command itself call the same
+``decide``, which raises only ``Refused``. The caller gets the addresses that a command removes from
+a pool from ``given_up``, reads their claims, passes them, and guards the same range in its
+transaction (I2). A repeated command has no event: applying an unchanged object, retiring a retiring
+pool, quarantining a quarantined address. Deleting an unknown object is refused.
 """
 
 from __future__ import annotations
@@ -80,9 +79,9 @@ from core.domain.validation.subnets import owner_rules
 
 
 def given_up(configuration: Configuration, command: Command) -> AddressSet | None:
-    """The addresses that a command would take out of a pool, None when there are none.
+    """The addresses that a command removes from a pool; None if there are none.
 
-    Also None when the command cannot be read well enough to tell; ``decide`` refuses it then.
+    None for a malformed command too, which ``decide`` refuses.
     """
     if isinstance(command, DeletePool | DropAutoPool):
         pool = configuration.pools.get(command.name)
@@ -104,7 +103,7 @@ def given_up(configuration: Configuration, command: Command) -> AddressSet | Non
 
 
 def _perhaps_given_up(configuration: Configuration, command: ApplyAutoPool) -> AddressSet | None:
-    """A pool that shrinks gives up its lowest unused addresses: all of them may be some."""
+    """For a pool that shrinks: all of its addresses, because the unclaimed ones are unknown yet."""
     place, uid, size = command.desired[:3]
     pool = find_pool(place, uid, configuration.pools.values())
     if pool is None or pool_addresses(pool).size <= size:
@@ -113,7 +112,7 @@ def _perhaps_given_up(configuration: Configuration, command: ApplyAutoPool) -> A
 
 
 def left_behind(configuration: Configuration, events: Iterable[Event]) -> AddressSet | None:
-    """The addresses that these events take out of pools: what their transaction has to guard."""
+    """The addresses that these events remove from pools, which their transaction must guard."""
     lost: AddressSet | None = None
     for event in events:
         match event:
@@ -205,7 +204,7 @@ def _decide_auto_pool(
     command: ApplyAutoPool | DropAutoPool,
     claimed: Mapping[str, Claim],
 ) -> tuple[Event, ...]:
-    """Planned anew on this configuration, then judged as any other pool.
+    """Plan the automatic pool on this configuration, then validate it like any other pool.
 
     See docs/reference/automatic-pool-rules.md, "Planning".
     """

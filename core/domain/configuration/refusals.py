@@ -1,4 +1,4 @@
-"""A refusal as data: which rule said no, about which field of which object, and what would help.
+"""A refusal as data: the rule, the object and its field, the message and the remedy.
 
 The admission webhook, ``orbctl apply --dry-run``, ``simulate`` and the real command all show the
 same refusals. ``kind`` is the Kubernetes cause type, so that a webhook can answer with it

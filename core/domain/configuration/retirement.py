@@ -1,9 +1,8 @@
-"""Decide how a retirement goes on and ends: the pool or subnet is deleted, or it serves again.
+"""Decide how a retirement continues and ends: the pool or subnet is deleted, or serves again.
 
-Part of ``core.domain.configuration.decisions``, with the same promises. Beginning a retirement is
-``RetirePool`` and ``RetireSubnet``. What ends one is repeated by machines and late by nature, so
-it never touches an object that is not retiring: a name that was given anew is safe from the
-retirement of the old.
+Part of ``core.domain.configuration.decisions``; ``RetirePool`` and ``RetireSubnet`` begin a
+retirement. The commands here are repeated by controllers and may be late, so they never change an
+object that is not retiring: a new object of the same name is not affected.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What the rules may know of StatefulSets and VMs: plain values behind one small interface.
+"""Facts about StatefulSets and VMs as plain values, behind a small interface.
 
-A question has three answers: the object, "it is gone", or "nobody can tell"; only the first two
-are evidence (I6). Nothing here fetches, decides, or knows Kubernetes' own objects.
+A lookup has three results: the object, "certainly gone", or "unknown"; only the first two are
+evidence (I6). Nothing here fetches, decides, or uses Kubernetes' own objects.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class VmState(NamedTuple):
 
 
 class MissingOwner(NamedTuple):
-    """An object that was not found. ``certain``: it is gone; else nobody can tell.
+    """An object that was not found. ``certain``: it is gone; else that is unknown.
 
-    ``direct``: somebody who must know said so (an operator), so that one observation is enough.
-    ``unanswered``: who must know did not answer, and may if it is asked again.
+    ``direct``: an authoritative report (of an operator), so that one observation is enough.
+    ``unanswered``: the API server did not answer; a later request may succeed.
     """
 
     certain: bool
@@ -65,7 +65,7 @@ class OwnerFacts(Protocol):
         ...
 
 
-UNASKED: Final = MissingOwner(certain=False, why="its owner was not asked for")
+UNASKED: Final = MissingOwner(certain=False, why="its owner was not requested")
 
 T = TypeVar("T")
 Found = Mapping[tuple[str, str], T | MissingOwner]
@@ -73,7 +73,7 @@ Found = Mapping[tuple[str, str], T | MissingOwner]
 
 
 class KnownOwners:
-    """``OwnerFacts`` of one moment: what was asked, or what was seen."""
+    """``OwnerFacts`` of one moment, as requested or watched."""
 
     __slots__ = ("_sets", "_vmis", "_vms")
 

@@ -1,6 +1,6 @@
-"""What records tell of owners, without Kubernetes: StatefulSets alone, and those by their word.
+"""Facts about owners from records, without Kubernetes: StatefulSets only.
 
-A StatefulSet without a record was never promised to have one: nobody can tell (I6).
+A StatefulSet may exist without a record, so that a missing record proves nothing (I6).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from core.domain.evolution import RecordKey
 from core.domain.fixed.kinds import STATEFUL_SET
 from core.domain.fixed.owners import MissingOwner, StatefulSetState, VmiState, VmState
 
-UNLISTED: Final = MissingOwner(certain=False, why="nobody lists owners here")
+UNLISTED: Final = MissingOwner(certain=False, why="owners are unknown in standalone mode")
 
 
 class RecordOwners:
@@ -32,9 +32,9 @@ class RecordOwners:
         return StatefulSetState(namespace, name, record.replicas, record.ordinals_start)
 
     def vmi(self, namespace: str, name: str) -> VmiState | MissingOwner:
-        """Nobody knows."""
+        """Always unknown."""
         return UNLISTED
 
     def vm(self, namespace: str, name: str) -> VmState | MissingOwner:
-        """Nobody knows."""
+        """Always unknown."""
         return UNLISTED

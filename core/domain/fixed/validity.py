@@ -1,9 +1,8 @@
-"""Whether a fixed address still has an owner: the replica or the VM may come back (I6).
+"""Whether a fixed address still has an owner: its replica or VM may be started again (I6).
 
 A replica is found by its name, not by its owner reference: ``<StatefulSet>-<ordinal>`` with the
-ordinal in the wanted range (docs/reference/fixed-address-rules.md, "Wanted addresses"). A VM is
-found by the name of its instance. What nobody can tell is neither valid nor invalid, and keeps
-everything.
+ordinal in the desired range (docs/reference/fixed-address-rules.md, "Wanted addresses"). A VM is
+found by the name of its instance. If the owner is unknown, the address is kept.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from core.domain.model import FixedKind
 
 
 class Validity(NamedTuple):
-    """``state``, and why, in words for the evidence. ``unanswered`` as in ``MissingOwner``."""
+    """``state`` and its reason as text for the evidence; ``unanswered`` as in ``MissingOwner``."""
 
     state: Literal["valid", "invalid", "unknown"]
     why: str
@@ -24,7 +23,7 @@ class Validity(NamedTuple):
 
     @property
     def keeps(self) -> bool:
-        """Whether the address stays: it is owned, or nobody can tell."""
+        """Whether the address is kept: its owner exists or is unknown."""
         return self.state != "invalid"
 
 
@@ -37,7 +36,7 @@ def validity_of(kind: FixedKind, namespace: str, name: str, facts: OwnerFacts) -
 def _replica(namespace: str, name: str, facts: OwnerFacts) -> Validity:
     replica = replica_of(name)
     if replica is None:
-        return Validity("invalid", f"{name} is no name of a replica")
+        return Validity("invalid", f"{name} is not the name of a replica")
     owner = facts.stateful_set(namespace, replica.stateful_set)
     if isinstance(owner, MissingOwner):
         return _missing(owner)

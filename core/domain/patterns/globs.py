@@ -1,15 +1,14 @@
 r"""Wildcards in pool names, with the meaning of Go's ``path/filepath.Match`` on Unix.
 
-Promise: the same answers as Spiderpool gives (docs/reference/pool-selection.md, "Families
-and wildcards"): ``*`` and ``?`` do not cross ``/``, ``[a-z]`` and ``[^a-z]`` may match one, ``\``
-escapes. A pattern that is malformed is refused whatever it is matched with, as Go's ``path.Match``
-does: its filepath twin overlooks a fault behind a star when the part before the star already
-differs, and then the same annotation would fail or pass by the names of the pools. Characters count
-here where Go counts bytes after a ``*``; object names are ASCII, so nobody can tell. Must never
-list or read anything.
+The results are those of Spiderpool (docs/reference/pool-selection.md, "Families and wildcards"):
+``*`` and ``?`` do not match ``/``, ``[a-z]`` and ``[^a-z]`` match one character, ``\`` escapes. A
+malformed pattern is refused for every name, as in Go's ``path.Match``: ``filepath.Match`` misses a
+fault after a star if the part before the star already differs, so that the same annotation would
+fail or pass depending on the pools' names. Characters are counted where Go counts bytes after a
+``*``, which makes no difference for object names, as they are ASCII.
 
-How a pattern is read: it is cut at its stars into chunks; each element of a chunk matches exactly
-one character. A chunk takes the leftmost place where it fits, once and for all.
+A pattern is split at its stars into chunks; each element of a chunk matches exactly one character.
+A chunk takes the leftmost position where it matches.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Label selectors as plain values: do they match, why not, and are they well formed.
+"""Label selectors as plain values: matching, the unmet condition, and validation.
 
-Promise: the meaning and the validation rules of Kubernetes' own selectors (its "Labels and
-Selectors" and "Object Names" rules; docs/reference/admission.md, "SpiderIPPool", rule 4). An absent
-selector is the caller's business, an empty one matches everything. Must never: know what is being
-selected.
+Meaning and validation are those of Kubernetes' selectors (its "Labels and Selectors" and "Object
+Names" rules; docs/reference/admission.md, "SpiderIPPool", rule 4). An empty selector matches
+everything; a missing one is handled by the caller.
 """
 
 from __future__ import annotations
@@ -39,13 +38,13 @@ class Requirement(NamedTuple):
 
 
 class LabelSelector(NamedTuple):
-    """All conditions must hold. ``match_labels`` asks for equality, key by key."""
+    """All conditions must hold. ``match_labels`` requires equality for each key."""
 
     match_labels: Mapping[str, str] = {}
     match_expressions: tuple[Requirement, ...] = ()
 
     def is_empty(self) -> bool:
-        """Whether there is no condition at all."""
+        """Whether the selector has no condition."""
         return not self.match_labels and not self.match_expressions
 
 

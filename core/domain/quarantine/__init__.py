@@ -1,1 +1,1 @@
-"""Quarantine: addresses that conflicting hosts use are set aside and returned. Pure."""
+"""Quarantine of addresses that conflicting hosts use. Pure."""

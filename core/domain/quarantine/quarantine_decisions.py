@@ -1,10 +1,9 @@
-"""Decide about addresses that strangers use: set aside, lift, return.
+"""Decide about quarantines of addresses: begin, lift, end on evidence.
 
-Part of ``core.domain.configuration.decisions``, with the same promises. A quarantine with a
-``stranger`` was made on evidence, and may end on evidence: ``ReturnAddress`` names the very
-stranger whose silence was proven, so a late one ends nothing else. A quarantine without was made
-by a person, and only a person lifts it. A person's word wins: setting aside what a machine has set
-aside keeps it there.
+Part of ``core.domain.configuration.decisions``. A quarantine with a ``conflicting_host`` was made on
+evidence and can end on evidence: ``ReturnAddress`` names the host that does not answer any more, so
+that a late command ends no other quarantine. A quarantine without one was made by a user, and only
+a user lifts it. A user's quarantine replaces one that was made on evidence.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ SEEN_MS_MAX: Final = 253_402_300_799_999
 
 
 def seen_in_words(quarantine: Quarantine) -> str:
-    """All the evidence of a quarantine, for people."""
-    host = quarantine.stranger
+    """The evidence of a quarantine as text."""
+    host = quarantine.conflicting_host
     if host is None:
         return quarantine.evidence
     where = "/".join(filter(None, (host.node, host.interface)))
@@ -52,7 +51,7 @@ def decide_quarantine(
 
 def _set_aside(configuration: Configuration, command: QuarantineAddress) -> tuple[Event, ...]:
     subject = ObjectReference("Quarantine", command.address)
-    host = command.stranger
+    host = command.conflicting_host
     require(
         chain(
             address_rule(subject, command.address),
@@ -64,7 +63,7 @@ def _set_aside(configuration: Configuration, command: QuarantineAddress) -> tupl
     )
     address = parse_address(command.address)
     existing = configuration.quarantine.get(str(address))
-    if existing is not None and (existing.stranger is None or host is not None):
+    if existing is not None and (existing.conflicting_host is None or host is not None):
         return ()
     family, reason, evidence = address.family, command.reason, command.evidence
     return (AddressQuarantined(Quarantine(str(address), family, reason, evidence, host)),)
@@ -80,7 +79,7 @@ def _lift(configuration: Configuration, command: LiftQuarantine) -> tuple[Event,
 def _return(configuration: Configuration, command: ReturnAddress) -> tuple[Event, ...]:
     address = _named(command)
     existing = configuration.quarantine.get(address)
-    if existing is None or existing.stranger != command.stranger:
+    if existing is None or existing.conflicting_host != command.conflicting_host:
         return ()
     return (QuarantineLifted(address, command.reason),)
 
@@ -94,8 +93,8 @@ def _named(command: LiftQuarantine | ReturnAddress) -> str:
 
 
 def _host_rule(subject: ObjectReference, host: ConflictingHost) -> Iterator[Refusal]:
-    """Every text of the evidence is bounded, and its time is one."""
+    """Every text of the evidence is bounded, and its time is valid."""
     for field in ("mac", "seen_by", "node", "interface"):
         yield from note_rule(subject, field, getattr(host, field))
     if not 0 <= host.seen_ms <= SEEN_MS_MAX:
-        yield subject.refuse("Invalid", "time", "seen_ms", "is no time in Unix milliseconds")
+        yield subject.refuse("Invalid", "time", "seen_ms", "is not a time in Unix milliseconds")

@@ -1,13 +1,14 @@
-"""Reclaiming, the pure part: which addresses may be taken back, on what evidence, and why not.
+"""Reclaim, the pure part: which addresses are released, on what evidence, and why others are not.
 
-    settings        what operators may change
-    cluster         what the rules may know of Pods, Nodes and owners, and how far to trust it
-    deadlines       which event about a Pod starts a deadline
+    settings        settings and their environment variables
+    cluster         facts about Pods, Nodes and owners, and when a listing is trusted
+    standalone      the same facts without Kubernetes
+    deadlines       which change of a Pod starts a deadline
     decision_table  the decision table of a scan, for one subject
-    evidence        what was seen, when, how often: two observations, or one report (I6)
-    reclaim_plan    from the whole state to steps, and a reason for everything that stays
+    evidence        observations and reports: two observations, or one report (I6)
+    reclaim_plan    from the whole state to steps, with a reason for everything that stays
 
 See docs/reference/reclaim-rules.md, "Settings", "Deadlines" and "Scan".
 
-Nothing here frees an address; ``core.allocation.reclaimer`` carries out one step at a time.
+Nothing here releases an address; ``core.allocation.claim_releases`` carries out the steps.
 """

@@ -1,11 +1,10 @@
-"""What reclaiming may know of the cluster: plain values behind one small interface.
+"""Facts about the cluster for reclaim: plain values behind a small interface.
 
-Questions are answered as those about owners are (``core.domain.fixed.owners``): the object, "it is
-gone", or "nobody can tell", which is no evidence (I6). ``ClusterSnapshot`` answers from listings
-and trusts one only if it is complete, was taken after the claims were read, and is not empty where
-no cluster's is: a Pod exists before its ADD, so whoever held an address when the claims were read
-and still lives must be in a listing that is newer. Nothing here fetches, decides, or knows
-Kubernetes' own objects.
+The results are those of ``core.domain.fixed.owners``: the object, "certainly gone", or "unknown",
+which is not evidence (I6). ``ClusterSnapshot`` reads listings. It trusts one only if it is
+complete, was taken after the claims were read, and is not empty for a kind that every cluster has:
+a Pod exists before its ADD, so that every living holder of a claim is in a newer listing. Nothing
+here fetches, decides, or uses Kubernetes' own objects.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ Kind = Literal["Pod", "Node", "StatefulSet", "VirtualMachineInstance", "VirtualM
 
 EVICTED: Final = "Evicted"
 NEVER_EMPTY: Final[frozenset[Kind]] = frozenset({"Pod", "Node"})
-"""The controller that asks is a Pod on a Node: a listing without any is wrong."""
+"""The controller itself is a Pod on a Node: an empty listing is wrong."""
 
 
 class PodState(NamedTuple):
@@ -51,17 +50,17 @@ class PodState(NamedTuple):
 
     @property
     def is_final(self) -> bool:
-        """Whether the phase is one that Kubernetes never takes back."""
+        """Whether the phase never changes again."""
         return self.phase in ("Succeeded", "Failed")
 
     @property
     def is_living(self) -> bool:
-        """Neither being deleted nor finished: its addresses are never taken away."""
+        """Neither being deleted nor finished: its addresses are never released."""
         return self.deletion_s is None and not self.is_final
 
     @property
     def may_restart(self) -> bool:
-        """Finished by its phase, yet alive: its restart policy says go on.
+        """Finished by its phase, but alive: its restart policy starts it again.
 
         See docs/reference/pool-selection.md, "Living Pods".
         """
@@ -95,11 +94,11 @@ class KindListing(NamedTuple):
 
 
 class ClusterFacts(OwnerFacts, Protocol):
-    """What the rules may ask, of owners too. Answers never change while one plan is made."""
+    """The facts that the rules use. They do not change while a plan is made."""
 
     @property
     def seen(self) -> Moment:
-        """When this was so: the time of the observation."""
+        """The time of the observation."""
         ...
 
     def pod(self, namespace: str, name: str) -> PodState | MissingOwner:
@@ -107,15 +106,15 @@ class ClusterFacts(OwnerFacts, Protocol):
         ...
 
     def pod_of_uid(self, uid: str) -> PodState | None:
-        """The Pod of that UID, from whatever was seen: it can only keep addresses."""
+        """The Pod of that UID, from any listing: it can only keep addresses."""
         ...
 
     def launcher(self, namespace: str, name: str) -> PodState | None:
-        """A Pod of the VM instance of that name that has not ended, from whatever was seen."""
+        """A Pod of the VM instance of that name that has not ended, from any listing."""
         ...
 
     def reporter(self, address: str) -> PodState | None:
-        """A living Pod that reports the address as its own, from whatever was seen."""
+        """A living Pod that has the address in its status, from any listing."""
         ...
 
     def node(self, name: str) -> NodeState | MissingOwner:
@@ -139,8 +138,8 @@ T = TypeVar("T")
 class ClusterSnapshot:
     """Facts from one round of listings.
 
-    ``listings``: one for each kind that was asked for. ``claims_read``: when the claims were read
-    that will be judged by it, by the clock of the same observer.
+    ``listings``: one for each kind that was listed. ``claims_read``: when the claims were read, by
+    the clock of the same observer.
     """
 
     __slots__ = (
@@ -152,10 +151,12 @@ class ClusterSnapshot:
         self, objects: ListedObjects, listings: Mapping[Kind, KindListing], claims_read: Moment
     ) -> None:
         self._pods = {(pod.namespace, pod.name): pod for pod in objects.pods}
-        self._nodes = {one.name: one for one in objects.nodes}
-        self._stateful_sets = {(one.namespace, one.name): one for one in objects.stateful_sets}
-        self._vmis = {(one.namespace, one.name): one for one in objects.vmis}
-        self._vms = {(one.namespace, one.name): one for one in objects.vms}
+        self._nodes = {node.name: node for node in objects.nodes}
+        self._stateful_sets = {
+            (owner.namespace, owner.name): owner for owner in objects.stateful_sets
+        }
+        self._vmis = {(vmi.namespace, vmi.name): vmi for vmi in objects.vmis}
+        self._vms = {(vm.namespace, vm.name): vm for vm in objects.vms}
         self._by_uid = {pod.uid: pod for pod in self._pods.values()}
         self._reporters = {
             ip: pod for pod in self._pods.values() if pod.is_living for ip in pod.ips
@@ -176,7 +177,7 @@ class ClusterSnapshot:
         self.seen = claims_read if pods is None else pods.taken
 
     def pod(self, namespace: str, name: str) -> PodState | MissingOwner:
-        """Only from a listing that is trusted, else nobody can tell."""
+        """Only from a trusted listing, else unknown."""
         return self._answer("Pod", self._pods.get((namespace, name)), f"{namespace}/{name}")
 
     def pod_of_uid(self, uid: str) -> PodState | None:
@@ -192,21 +193,21 @@ class ClusterSnapshot:
         return self._reporters.get(address)
 
     def node(self, name: str) -> NodeState | MissingOwner:
-        """Only from a listing that is trusted."""
+        """Only from a trusted listing."""
         return self._answer("Node", self._nodes.get(name), name)
 
     def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner:
-        """Only from a listing that is trusted."""
+        """Only from a trusted listing."""
         found = self._stateful_sets.get((namespace, name))
         return self._answer("StatefulSet", found, f"{namespace}/{name}")
 
     def vmi(self, namespace: str, name: str) -> VmiState | MissingOwner:
-        """Only from a listing that is trusted."""
+        """Only from a trusted listing."""
         found = self._vmis.get((namespace, name))
         return self._answer("VirtualMachineInstance", found, f"{namespace}/{name}")
 
     def vm(self, namespace: str, name: str) -> VmState | MissingOwner:
-        """Only from a listing that is trusted."""
+        """Only from a trusted listing."""
         found = self._vms.get((namespace, name))
         return self._answer("VirtualMachine", found, f"{namespace}/{name}")
 
@@ -220,7 +221,7 @@ class ClusterSnapshot:
 
 
 def _launchers(pods: Iterable[PodState]) -> dict[tuple[str, str], PodState]:
-    """By the VM instance: the Pod that runs it, or one that is still ending."""
+    """By VM instance: the Pod that runs it, or one that is terminating."""
     launchers: dict[tuple[str, str], PodState] = {}
     for pod in pods:
         owner = pod.owner
@@ -233,13 +234,13 @@ def _launchers(pods: Iterable[PodState]) -> dict[tuple[str, str], PodState]:
 
 
 def doubt_of(kind: Kind, size: int, listing: KindListing | None, claims_read: Moment) -> str:
-    """Why a listing proves nothing; "" when it can be trusted."""
+    """Why a listing is not trusted; "" if it is."""
     if listing is None:
-        return f"nobody has listed {kind} objects"
+        return f"{kind} objects were not listed"
     if not listing.complete:
-        return f"the listing of {kind} objects is not complete"
+        return f"the listing of {kind} objects is incomplete"
     if listing.taken.is_before(claims_read):
         return f"the listing of {kind} objects is older than the claims"
     if not size and kind in NEVER_EMPTY:
-        return f"the listing of {kind} objects is empty, which no cluster's is"
+        return f"the listing of {kind} objects is empty, although every cluster has some"
     return ""

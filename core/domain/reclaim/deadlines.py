@@ -1,12 +1,12 @@
-"""Reclaim deadlines: which change of a Pod starts one, and when it is over.
+"""Reclaim deadlines: which change of a Pod starts one, and when it expires.
 
 See docs/reference/reclaim-rules.md, "Deadlines".
 
-``trace`` judges every add, update and delete of a Pod, ``ReclaimDeadlines`` keeps the results up to
-a capacity, ``due`` returns those that are over. Fixed addresses that are still needed get no
+``trace`` decides for every add, update and delete of a Pod, ``ReclaimDeadlines`` stores the results
+up to a capacity, ``due`` returns the expired ones. Fixed addresses whose owner exists get no
 deadline, by the VM instance's name for VMs (docs/reference/fixed-address-rules.md, "KubeVirt"),
-unless that is unknown. A deadline is a reason to look, never a reason to release by itself:
-``reclaim_plan.resolve`` looks again when its time has come.
+unless that is unknown. A deadline never releases an address by itself: ``reclaim_plan.resolve``
+checks the Pod again when it expires.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ TraceReason = Literal["deleted", "deleting", "finished"]
 
 
 class ReclaimDeadline(NamedTuple):
-    """A Pod whose addresses may be free from ``stop_s`` on. Times are Unix seconds.
+    """A Pod whose addresses may be released from ``stop_s`` on. Times are Unix seconds.
 
-    ``seen``: when the news first came, which is the first observation. ``deadline_s``: when its
-    grace ends. ``words``: what was reported, for the evidence.
+    ``seen``: when the change was first observed. ``deadline_s``: when its grace period ends.
+    ``words``: what was reported, for the evidence.
     """
 
     endpoint: EndpointKey
@@ -62,9 +62,9 @@ def trace(
     *,
     deleted: str = "",
 ) -> ReclaimDeadline | NoDeadline:
-    """What this news of a Pod starts.
+    """The deadline that a change of a Pod starts, or why it starts none.
 
-    ``deleted``: who has reported that its object is gone, in words; ``pod`` is its last state.
+    ``deleted``: the report that its object was deleted, as text; ``pod`` is its last state.
     """
     if not settings.enabled:
         return NoDeadline("reclaiming is switched off")
@@ -99,7 +99,7 @@ def _deadline(
         return NoDeadline("its Pod is living")
     started_s = finished_at(pod)
     if started_s is None:
-        return NoDeadline("nobody says when its containers ended")
+        return NoDeadline("it is unknown when its containers ended")
     return "finished", started_s + pod.grace_s + settings.extra_delay_s
 
 
@@ -115,7 +115,7 @@ class ReclaimDeadlines:
         self._traces: dict[str, ReclaimDeadline] = {}
         self._traces_max = traces_max
         self.dropped = 0
-        """Pods that found no room, ever."""
+        """Pods dropped since the start because the capacity was reached."""
 
     def __len__(self) -> int:
         return len(self._traces)
@@ -124,9 +124,9 @@ class ReclaimDeadlines:
         return iter(self._traces.values())
 
     def put(self, new: ReclaimDeadline) -> bool:
-        """Keep it; a trace of the same Pod is replaced but for when it was first seen.
+        """Store a deadline; one of the same Pod is replaced, but keeps when it was first seen.
 
-        False when there is no room. A deletion that was reported is never taken back.
+        False if the capacity is reached. A reported deletion is never replaced.
         """
         old = self._traces.get(new.uid)
         if old is None and len(self._traces) >= self._traces_max:
@@ -139,10 +139,10 @@ class ReclaimDeadlines:
         return True
 
     def forget(self, uid: str) -> None:
-        """The Pod is dealt with, or living after all."""
+        """Remove the deadline of a Pod that was released or is alive."""
         self._traces.pop(uid, None)
 
     def due(self, now_s: float) -> list[ReclaimDeadline]:
-        """Whose time has come, the oldest first. Linear in what is kept."""
+        """The expired deadlines, the oldest first; linear in the number of deadlines."""
         over = [one for one in self._traces.values() if one.stop_s <= now_s]
         return sorted(over, key=lambda one: one.stop_s)

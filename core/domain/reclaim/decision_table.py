@@ -1,9 +1,9 @@
 """The decision table of a scan (docs/reference/reclaim-rules.md, "Scan"), for one subject.
 
-A subject is what holds addresses: an endpoint, or claims that no endpoint shows. The verdict says
-"release", with the finding that is the evidence, or "keep", with the reason. It is one observation;
-whether that is enough is ``evidence``'s question. A living Pod's own addresses are never released,
-whatever its endpoint says (docs/reference/reclaim-rules.md, "Addresses in use").
+A subject is an endpoint, or claims that no endpoint shows. The verdict is "release", with the
+finding as evidence, or "keep", with the reason. It is one observation; ``evidence`` decides whether
+that is enough. Addresses of a living Pod are never released, whatever its endpoint shows
+(docs/reference/reclaim-rules.md, "Addresses in use").
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from core.domain.reclaim.settings import ReclaimSettings
 
 
 class PodToVerify(NamedTuple):
-    """Who holds the addresses. ``uid`` "": only the name is known (a fixed holder's claim).
+    """The holder to verify. ``uid`` "": only the name is known (of a fixed holder's claim).
 
-    ``addresses``: those that would be released. ``claimed_by``: the UID that the claims themselves
-    name, "" for fixed ones.
+    ``addresses``: those that would be released. ``claimed_by``: the UID in the claims, "" for fixed
+    ones.
     """
 
     namespace: str
@@ -40,9 +40,9 @@ class PodToVerify(NamedTuple):
 class ReclaimVerdict(NamedTuple):
     """One observation; ``finding`` None means keep.
 
-    ``until_s``: when it may look different (Unix seconds), 0 if nobody can say. ``direct``: one is
-    enough. ``span_s``: else the first and the last observation must be this far apart.
-    ``unanswered``: kept because who must know did not answer.
+    ``until_s``: when the verdict may change (Unix seconds), 0 if unknown. ``direct``: one
+    observation is enough. ``span_s``: else the least time between the first and the last one.
+    ``unanswered``: kept because the API server did not answer.
     """
 
     finding: Finding | None
@@ -67,7 +67,7 @@ def keep(why: str, until_s: float = 0.0) -> ReclaimVerdict:
 
 
 def _keep_fixed(validity: Validity) -> ReclaimVerdict:
-    """The address stays with its owner, or because nobody can tell."""
+    """The address is kept: its owner exists or is unknown."""
     return ReclaimVerdict(None, f"fixed: {validity.why}", unanswered=validity.unanswered)
 
 
@@ -98,13 +98,13 @@ def judge_deleted(to_verify: PodToVerify, words: str, rules: Rules) -> ReclaimVe
 def unless_in_use(
     verdict: ReclaimVerdict, to_verify: PodToVerify, facts: ClusterFacts
 ) -> ReclaimVerdict:
-    """The verdict, unless a living Pod reports the address or is the to_verify's own."""
+    """The verdict, unless a living Pod has the address in its status or has the holder's UID."""
     if verdict.finding is None:
         return verdict
     for address in to_verify.addresses:
         user = facts.reporter(address)
         if user is not None and user.uid != to_verify.uid:
-            return keep(f"living Pod {_path(user)} reports {address} as its own")
+            return keep(f"living Pod {_path(user)} has {address} in its status")
     if verdict.finding == "no-address":
         return verdict
     for uid in (to_verify.uid, to_verify.claimed_by):
@@ -138,7 +138,7 @@ def _by_name(to_verify: PodToVerify, rules: Rules) -> ReclaimVerdict:
 
 
 def _absent(to_verify: PodToVerify, missing: MissingOwner, rules: Rules) -> ReclaimVerdict:
-    """There is no Pod: the owner decides about fixed addresses, nobody about others."""
+    """There is no Pod: for fixed addresses the owner decides."""
     if to_verify.fixed is None:
         return ReclaimVerdict("pod-gone", missing.why, direct=missing.direct)
     validity = validity_of(to_verify.fixed, to_verify.namespace, to_verify.name, rules.facts)
@@ -166,7 +166,7 @@ def _other_uid(to_verify: PodToVerify, pod: PodState, rules: Rules) -> ReclaimVe
 
 
 def _living(pod: PodState, rules: Rules) -> ReclaimVerdict:
-    """Only one setting, off by default, can take addresses from a living Pod."""
+    """Release addresses of a living Pod only by one setting, which is off by default."""
     if pod.ips or pod.phase != "Running" or pod.fixed(rules.settings) is not None:
         return keep("its Pod is living")
     if not rules.settings.running_without_address:
@@ -206,12 +206,12 @@ def _finished(pod: PodState, rules: Rules) -> ReclaimVerdict:
     grace_s = pod.grace_s + rules.settings.extra_delay_s
     if ended_s is None:
         if pod.may_restart:
-            return keep(f"{words}, but nobody says when its containers ended")
+            return keep(f"{words}, but it is unknown when its containers ended")
         span_s = max(grace_s, OBSERVATION_GAP_S)
         return _if_node_allows(pod, ReclaimVerdict("finished", words, span_s=span_s), rules)
     until_s = ended_s + grace_s
     if rules.now_s < until_s:
-        return keep(f"{words}, its grace goes on", until_s)
+        return keep(f"{words}, its grace period has not ended", until_s)
     return _if_node_allows(pod, ReclaimVerdict("finished", f"{words} by {utc(ended_s)}"), rules)
 
 
@@ -258,7 +258,7 @@ def deletion_deadline(pod: PodState, deletion_s: float, settings: ReclaimSetting
 
 
 def finished_at(pod: PodState) -> float | None:
-    """When the last container ended; None if nobody says."""
+    """When the last container ended; None if unknown."""
     return max(pod.finished_s, default=None)
 
 

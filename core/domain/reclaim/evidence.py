@@ -1,10 +1,9 @@
-"""Evidence: what was seen, when and how often, and when that is enough (I6).
+"""Evidence for a release: reports and observations, and when they are enough (I6).
 
-One report is enough when it comes from somebody who must know: the API's delete event, a person.
-Everything else is an observation, and it takes two of the same finding, about the same claims,
-``OBSERVATION_GAP_S`` apart by the steady clock of one observer. What changes in between (another
-UID, another sandbox, a new claim, another observer) starts the count anew. Pure values; what an
-observation finds is ``decision_table``'s business.
+One authoritative report is enough: the API server's delete event, or an operator's. Otherwise two
+observations of the same finding about the same claims are required, ``OBSERVATION_GAP_S`` apart by
+the monotonic clock of one observer. A change in between (another UID, another sandbox, a new claim,
+another observer) starts the count again. Pure values; ``decision_table`` makes the findings.
 """
 
 from __future__ import annotations
@@ -36,9 +35,9 @@ Source = Literal["event", "listing", "operator"]
 
 
 class Moment(NamedTuple):
-    """When somebody looked: by the calendar for people (Unix seconds), by a steady clock for gaps.
+    """The time of an observation: by the wall clock (Unix seconds), by a monotonic clock for gaps.
 
-    Calendars may be set, and steady clocks of two observers say nothing about each other.
+    The wall clock may be set; monotonic clocks of two observers cannot be compared.
     """
 
     unix_s: float
@@ -52,7 +51,7 @@ class Moment(NamedTuple):
         return max(self.steady_s - earlier.steady_s, 0.0)
 
     def is_before(self, other: Moment) -> bool:
-        """Whether it may have been before; two observers cannot tell."""
+        """Whether it may have been earlier; True for two observers, whose clocks differ."""
         return self.observer != other.observer or self.steady_s < other.steady_s
 
 
@@ -74,10 +73,10 @@ class Evidence(NamedTuple):
 
 
 class ReclaimFence(NamedTuple):
-    """What exactly was judged: the endpoint's Pod and sandboxes, and the claims by revision.
+    """What was judged: the endpoint's Pod and sandboxes, and the claims by revision.
 
-    ``uid`` "" and no containers: there was no endpoint. A release whose fence no longer holds is
-    late, and does nothing (I3).
+    ``uid`` "" and no containers: there was no endpoint. A release whose fence does not hold any
+    more is late and does nothing (I3).
     """
 
     uid: str
@@ -93,14 +92,14 @@ class ReclaimFence(NamedTuple):
 
 
 class ObservationSubject(NamedTuple):
-    """What a observation is about: a whole endpoint, or the claims beside it of one holder."""
+    """The subject of an observation: an endpoint, or one holder's claims that it does not show."""
 
     key: EndpointKey
     orphan: str = ""
     """The holder of claims that no endpoint shows; "" for the endpoint itself."""
 
     part: int = 0
-    """Such claims come in parts that fit into one transaction."""
+    """The index of the part, as such claims are split to fit into one transaction."""
 
 
 class Observation(NamedTuple):
@@ -156,7 +155,7 @@ def containers_of(endpoint: Endpoint) -> tuple[str, ...]:
 
 
 def utc(unix_s: float) -> str:
-    """A point of time in words, to the second; what no calendar has, as a number."""
+    """A time as text in UTC, to the second; a number if it is out of the calendar's range."""
     try:
         at = datetime.fromtimestamp(int(unix_s), UTC)
     except (OverflowError, ValueError, OSError):

@@ -1,9 +1,9 @@
-"""From the state and the cluster to a plan: what is released, and why everything else stays.
+"""The reclaim plan of a state and a cluster: what is released, and why everything else stays.
 
-``plan_scan`` looks at every endpoint and claim once, linear in their number; ``resolve`` looks at
-one Pod whose trace is over. Both are pure: the same input gives the same plan. A plan names only
-claims that exist, each with the revision that fences its release (I3), and a step exists only with
-evidence (I6). What was seen once goes to ``observations``, to be given to the next plan.
+``plan_scan`` judges every endpoint and claim once, linear in their number; ``resolve`` judges one
+Pod whose deadline has expired. Both are pure. A plan has only existing claims, each with the
+revision that fences its release (I3), and every step has evidence (I6). First observations go to
+``observations``, which the next scan gets.
 """
 
 from __future__ import annotations
@@ -42,24 +42,24 @@ from core.domain.reclaim.evidence import (
 from core.domain.reclaim.settings import ReclaimSettings
 
 STEPS_MAX: Final = 50_000
-"""Steps of one plan; the next scan goes on."""
+"""Steps of one plan; the next scan makes the others."""
 
 CLAIMS_A_STEP_MAX: Final = 32
-"""Claims beside an endpoint that one step ends: one transaction has room for them."""
+"""Claims without an endpoint that one step ends; they fit into one transaction."""
 
 OBSERVATIONS_MAX: Final = 100_000
-"""Subjects remembered as seen; others begin anew with the next scan."""
+"""Subjects with an observation; further ones start again with the next scan."""
 
 Observations = Mapping[ObservationSubject, Observation]
 Claims = tuple[tuple[str, RevisedClaim], ...]
 
-PLAN_FULL: Final = "the plan is full, the next scan looks again"
+PLAN_FULL: Final = "the plan has its largest number of steps; the next scan continues"
 
 
 class ReclaimStep(NamedTuple):
-    """One release to be made: the addresses of an endpoint, or claims that no endpoint shows.
+    """One release: the addresses of an endpoint, or claims that no endpoint shows.
 
-    ``subject.orphan`` says which. ``fence``: what must still be so when it is made.
+    ``subject.orphan`` distinguishes them. ``fence``: what must be unchanged when it is made.
     """
 
     subject: ObservationSubject
@@ -74,14 +74,14 @@ class ReclaimStep(NamedTuple):
 
     @property
     def ends_endpoint(self) -> bool:
-        """Whether the endpoint itself goes."""
+        """Whether the endpoint itself is deleted."""
         return not self.subject.orphan
 
 
 class KeptClaims(NamedTuple):
-    """What stays, and why. ``until_s``: when it may be different (Unix seconds), 0 if unknown.
+    """Claims that stay, and why; ``until_s``: when that may change (Unix seconds), 0 if unknown.
 
-    ``unanswered``: who must know did not answer, and may if it is asked again.
+    ``unanswered``: the API server did not answer; a later request may succeed.
     """
 
     key: EndpointKey
@@ -92,10 +92,10 @@ class KeptClaims(NamedTuple):
 
 
 class ReclaimPlan(NamedTuple):
-    """What one scan found.
+    """The result of one scan.
 
-    ``traces``: Pods whose deadline runs. ``next_scan_s``: the first moment at which another
-    scan could release more, None if nothing is waiting that has no trace.
+    ``traces``: running deadlines of Pods. ``next_scan_s``: when another scan could release more,
+    None if only deadlines are waited for.
     """
 
     steps: tuple[ReclaimStep, ...]
@@ -121,13 +121,13 @@ class _Holding(NamedTuple):
 
     @property
     def holder(self) -> str:
-        """Who is judged."""
+        """The holder to verify."""
         if self.subject.orphan or self.endpoint is None:
             return self.subject.orphan
         return self.endpoint.holder
 
     def to_verify(self, settings: ReclaimSettings) -> PodToVerify:
-        """As ``decision_table`` wants it."""
+        """The holder as ``decision_table`` judges it."""
         holder, endpoint = self.holder, self.endpoint
         known = endpoint is not None and endpoint.holder == holder
         by = holder_uid(holder)
@@ -138,7 +138,7 @@ class _Holding(NamedTuple):
 
 
 def plan_scan(ledger: Ledger, rules: Rules, before: Observations) -> ReclaimPlan:
-    """One observation of everything. ``before``: the observations of the scans before."""
+    """Judge all endpoints and claims. ``before``: the observations of the previous scans."""
     scan = _Scan(rules, before)
     if rules.settings.enabled:
         for holding in _holdings(ledger):
@@ -149,10 +149,10 @@ def plan_scan(ledger: Ledger, rules: Rules, before: Observations) -> ReclaimPlan
 def resolve(
     deadline: ReclaimDeadline, ledger: Ledger, rules: Rules
 ) -> ReclaimStep | KeptClaims | None:
-    """What becomes of a Pod whose trace is over; None when nothing of it is left.
+    """Judge a Pod whose deadline has expired; None if its endpoint does not exist any more.
 
-    A reported deletion is evidence by itself; else the news was the first observation, and this is
-    the second.
+    A reported deletion is evidence by itself; else the change was the first observation, and this
+    is the second.
     """
     endpoint = ledger.endpoints.get(deadline.endpoint)
     if endpoint is None:
@@ -181,7 +181,7 @@ def resolve(
 
 
 class _Scan:
-    """Collects what one scan finds."""
+    """Collects the results of one scan."""
 
     def __init__(self, rules: Rules, before: Observations) -> None:
         self._rules = rules
@@ -212,7 +212,7 @@ class _Scan:
             self._steps.append(_step(holding, evidence, observation.fence))
 
     def plan(self) -> ReclaimPlan:
-        """Everything found."""
+        """The plan of everything judged so far."""
         again = min(self._waits_until_s, default=None)
         found = tuple(self._steps), tuple(self._kept), tuple(self._traces)
         return ReclaimPlan(*found, self._observations, again)
@@ -231,7 +231,7 @@ class _Scan:
             self._waits_until_s.append(verdict.until_s)
 
     def _follow(self, to_verify: PodToVerify) -> bool:
-        """A deadline runs: tell whoever keeps traces. Whether there is one."""
+        """Add the running deadline of a Pod to the plan; False without one."""
         facts, settings, _ = self._rules
         pod = facts.pod(to_verify.namespace, to_verify.name)
         if isinstance(pod, PodState) and pod.uid == to_verify.uid:
@@ -281,7 +281,7 @@ def _holdings(ledger: Ledger) -> Iterator[_Holding]:
 
 
 def _has_unread_claim(endpoint: Endpoint, unread: Collection[str]) -> bool:
-    """Whether a claim that cannot be read may be this endpoint's: it is not one without any."""
+    """Whether an undecodable claim may be this endpoint's, so that it is not without claims."""
     return any(
         "ip/{}/{:032x}".format(*parse_address(address)) in unread
         for address, _ in endpoint.addresses()
@@ -291,9 +291,9 @@ def _has_unread_claim(endpoint: Endpoint, unread: Collection[str]) -> bool:
 def _is_superseded(
     orphans: list[tuple[str, RevisedClaim]], endpoint: Endpoint, claims: Claims
 ) -> bool:
-    """Whether stateless claims are older than those of another Pod that has the name now.
+    """Whether stateless claims are older than those of the Pod that has the name now.
 
-    Not for VMs, whose endpoint has no Pod's name.
+    False for VMs, whose endpoint does not have the name of a Pod.
     """
     holder = orphans[0][1].claim.holder
     if not holder_uid(holder) or holder == endpoint.holder or endpoint.holder.startswith("vm/"):
@@ -303,7 +303,7 @@ def _is_superseded(
 
 
 def _holding(endpoint: Endpoint, claims: Mapping[str, RevisedClaim]) -> _Holding:
-    """An endpoint as it is judged."""
+    """The endpoint with the claims and addresses to judge."""
     shown = _shown(endpoint, claims)
     if shown:
         addresses = tuple([address for address, _ in shown])
@@ -315,7 +315,7 @@ def _holding(endpoint: Endpoint, claims: Mapping[str, RevisedClaim]) -> _Holding
 
 
 def _shown(endpoint: Endpoint, claims: Mapping[str, RevisedClaim]) -> Claims:
-    """The claims that an endpoint shows and its holder has."""
+    """The claims of the endpoint's addresses that belong to its holder."""
     shown: dict[str, RevisedClaim] = {}
     for nic in endpoint.nics:
         for cidr in (nic.ipv4, nic.ipv6):
@@ -336,10 +336,10 @@ def _is_of(claim: Claim, endpoint: Endpoint) -> bool:
 def _inconsistency(
     holding: _Holding, to_verify: PodToVerify, rules: Rules
 ) -> ReclaimVerdict | None:
-    """What the state keys say against each other, whatever the Pods do; None if nothing.
+    """The verdict of inconsistent state keys, independent of Pods; None if they are consistent.
 
-    An endpoint without any claim holds nothing. A claim that another Pod of the same name has left
-    behind should have been ended by that Pod's ADD.
+    An endpoint without claims holds nothing. A claim of an older Pod of the same name should have
+    ended with the ADD of the newer one.
     """
     endpoint = holding.endpoint
     if endpoint is None:

@@ -1,4 +1,4 @@
-"""What operators may change about reclaiming, with its defaults.
+"""The settings of reclaim and their defaults.
 
 See docs/reference/reclaim-rules.md, "Settings".
 

@@ -1,7 +1,7 @@
-"""What is known without Kubernetes: nothing of Pods, but for what an operator says.
+"""Facts without Kubernetes: Pods are unknown, except for deletions that an operator reports.
 
-Nobody lists Pods there, so nothing is released for being unseen. An operator may say that a Pod is
-gone, or a node with all that ran on it: a report of somebody who must know, one is enough.
+There is no listing of Pods, so that no address is released for a missing Pod. An operator can
+report that a Pod is gone, or a node with all of its Pods; one such report is enough.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from core.domain.fixed.records import UNLISTED, RecordOwners
 from core.domain.reclaim.cluster import NodeState, PodState
 from core.domain.reclaim.evidence import Moment
 
-UNSEEN: Final = "nobody lists Pods here: its DEL, the runtime's GC or an operator's word ends it"
+UNSEEN: Final = "Pods are not listed in standalone mode: DEL, GC or an operator ends its claims"
 
 
 class DeletionNotice(NamedTuple):
-    """What an operator says is gone, and why; ``who`` goes into the evidence."""
+    """Pods and nodes that an operator reports as gone; ``who`` and why go into the evidence."""
 
     who: str
     reason: str
@@ -27,7 +27,7 @@ class DeletionNotice(NamedTuple):
 
 
 class StandaloneCluster(RecordOwners):
-    """Facts of standalone mode; the ledger's endpoints tell who is where, its records who wants."""
+    """Facts of standalone mode: nodes of Pods from the endpoints, owners from the records."""
 
     __slots__ = ("_endpoints", "_word", "seen")
 
@@ -38,30 +38,30 @@ class StandaloneCluster(RecordOwners):
         self.seen = observed
 
     def pod(self, namespace: str, name: str) -> PodState | MissingOwner:
-        """Gone if the operator says so, else nobody can tell."""
+        """Gone if the operator reports it, else unknown."""
         who, reason, pods, nodes = self._word
         key = namespace, name
         if key in pods:
-            why = f"{who} says that Pod {namespace}/{name} is gone: {reason}"
+            why = f"{who} reports that Pod {namespace}/{name} is gone: {reason}"
             return MissingOwner(certain=True, why=why, direct=True)
         endpoint = self._endpoints.get(key)
         if endpoint is not None and endpoint.node in nodes:
-            why = f"{who} says that node {endpoint.node} is gone: {reason}"
+            why = f"{who} reports that node {endpoint.node} is gone: {reason}"
             return MissingOwner(certain=True, why=why, direct=True)
         return MissingOwner(certain=False, why=UNSEEN)
 
     def pod_of_uid(self, uid: str) -> PodState | None:
-        """Nobody knows."""
+        """Always unknown."""
         return None
 
     def launcher(self, namespace: str, name: str) -> PodState | None:
-        """Nobody knows."""
+        """Always unknown."""
         return None
 
     def reporter(self, address: str) -> PodState | None:
-        """Nobody reports."""
+        """Always unknown: no Pod has a status."""
         return None
 
     def node(self, name: str) -> NodeState | MissingOwner:
-        """Nobody knows."""
+        """Always unknown."""
         return UNLISTED

@@ -1,7 +1,7 @@
-"""The annotations that name pools: their keys, their forms, and what is wrong with a bad one.
+"""Parse the annotations that name pools, with the faults of malformed ones.
 
-Promise: docs/reference/pool-selection.md, "Annotations". The rules about one text alone are here;
-whether the pools exist or fit is decided later. Must never look at a pool.
+See docs/reference/pool-selection.md, "Annotations". Only the texts are checked here; whether the
+pools exist and match is decided later.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ AUTO_POOLS_DISABLED: Final = (
     f"it's invalid to use '{POD_SUBNETS}' or '{POD_SUBNET}' annotation when Auto-Pool feature is"
     " disabled"
 )
-"""In the words of Spiderpool; scripts of users look for it."""
+"""Spiderpool's text, which users' scripts match."""
 
 POD_IPPOOLS: Final = "ipam.spidernet.io/ippools"
 POD_IPPOOL: Final = "ipam.spidernet.io/ippool"

@@ -1,8 +1,8 @@
-"""All pools, arranged for selection: by name, the defaults, and by family.
+"""The catalog of all pools for selection: by name, the defaults, and by family.
 
-Promise: finding a named pool looks at that pool alone. Sorted lists and the matches of a wildcard
-are found when they are first asked for, once per catalog. The mapping that a catalog was made of
-must not change afterwards: on a change of any pool the owner makes a new catalog.
+A lookup by name reads only that pool. Sorted lists and the matches of a wildcard are computed on
+first use, once for each catalog. The mapping that a catalog was made of must not change afterwards:
+a change of a pool needs a new catalog.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The words of selection: errors as users know them, and the whole reasoning as text.
+"""The texts of selection: its errors, and the explanation of each decision.
 
-Promise: the texts of docs/reference/pool-selection.md, "Error texts" and "Filters", made only when
-something failed or someone asks. Decides nothing.
+The texts are those of docs/reference/pool-selection.md, "Error texts" and "Filters". They are only
+built for a failure or on request. Decides nothing.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def no_rule(unreadable: Mapping[str, str] | None = None) -> NoPoolAvailable:
     """No level names any pool. ``unreadable``: stored pools that may be default ones, and why."""
     remedy = "name IPPools in an annotation or the CNI configuration, or mark one as default"
     if unreadable:
-        remedy = f"{remedy}; `orbctl verify` tells about {aggregate(unreadable.values())}"
+        remedy = f"{remedy}; `orbctl verify` lists {aggregate(unreadable.values())}"
     return NoPoolAvailable(
         "no IPPool available, no pool selection rules of any type are specified", remedy=remedy
     )
@@ -104,7 +104,7 @@ def no_candidate(pod: PodFacts, interface: str, candidates: Candidates) -> NoPoo
 
 
 def no_item_left(selection: Selection) -> NoPoolAvailable:
-    """The endpoint has the NICs of all items, and one more asks."""
+    """The endpoint has the NICs of all items, and an ADD requests another NIC."""
     source, count = SOURCE_WORDS[selection.source], len(selection.nics)
     return NoPoolAvailable(
         f"no IPPool available, {source} has {count} items, and NICs of the Pod use them all",

@@ -1,8 +1,8 @@
-"""May this pool serve this NIC: the rules that look at one pool, in their order.
+"""The filters of pools: the rules that accept or reject one pool for one NIC, in their order.
 
-Promise: docs/reference/pool-selection.md, "Filters". The first rule with an opinion
-decides; a pool with malformed data is rejected and harms no other. No text is built for a pool that
-passes. That a pool is full is found out by trying, never here.
+See docs/reference/pool-selection.md, "Filters". The first rule that rejects decides; a pool with
+malformed data is rejected and affects no other. No text is built for an accepted pool. Whether a
+pool is full is not checked here, but by the claim.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _ACCEPTED_MULTUS_NAME: Final = FilterDecision(accepted=True, rule="multus-name")
 
 
 class FilterInput:
-    """One NIC and family of one request, with all that the rules look at.
+    """One NIC and family of one request, with everything that the rules read.
 
-    ``asked``: the request is about this very NIC, not one that is allocated along with it.
+    ``asked``: the request is for this NIC, not for one that is allocated together with it.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ def pod_fits(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
 
 
 def multus_fits(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
-    """Rule h. Without ``multusName`` nobody asks which net-attach-def the NIC has."""
+    """Rule h. The net-attach-def of the NIC is only read for pools with ``multusName``."""
     if not pool.multus_names:
         return None
     network, problem = filter_input.network

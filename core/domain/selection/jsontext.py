@@ -1,9 +1,8 @@
-"""Reading the JSON that users put into annotations, as tolerantly as Spiderpool does.
+"""Parse the JSON of annotations, as tolerantly as Spiderpool does.
 
-Promise: keys match in any letter case, the last of several equal ones wins, unknown ones are left
-alone, and null stands for "nothing" (docs/reference/pool-selection.md, "Annotations"). Numbers that
-JSON does not know (NaN, Infinity) are refused. Every fault is a BadInput that says where. Must
-never know which annotation it reads: whoever calls says that.
+Keys match in any letter case, the last of several equal ones wins, unknown ones are ignored, and
+null means "nothing" (docs/reference/pool-selection.md, "Annotations"). NaN and Infinity, which are
+not JSON, are refused. Every fault is a BadInput with its position; the caller adds the annotation.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ _KINDS: Final[dict[type, str]] = {
 def parse(text: str) -> object:
     """The document; keys of objects in lower case. Raises BadInput."""
     if len(text) > JSON_CHARS_MAX:
-        raise BadInput(f"{len(text)} characters of JSON, at most {JSON_CHARS_MAX} are read")
+        raise BadInput(f"JSON has {len(text)} characters, more than {JSON_CHARS_MAX}")
     try:
         return _decode(text)
     except json.JSONDecodeError as error:
         raise BadInput(_fault(text, error)) from None
     except RecursionError:
-        raise BadInput("JSON that is nested too deeply") from None
+        raise BadInput("JSON is nested too deeply") from None
 
 
 def items(value: object, what: str) -> list[object]:
@@ -61,7 +60,7 @@ def text(value: object, what: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise BadInput(f"{what} must be a text, not {_kind(value)}")
+        raise BadInput(f"{what} must be a string, not {_kind(value)}")
     if value.isascii():
         return value
     # An escaped half of a surrogate pair has no UTF-8 form, so nothing could ever print it.

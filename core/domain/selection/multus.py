@@ -1,8 +1,8 @@
-"""Which net-attach-def a NIC of the Pod is attached to, as far as annotations tell.
+"""The net-attach-def of a NIC of the Pod, according to its annotations.
 
-Promise: docs/reference/pool-selection.md, "Multus network" and docs/reference/annotations.md,
-"Networks of interfaces". Read only for a pool that has ``multusName``. Whether the named
-net-attach-def exists is not asked.
+See docs/reference/pool-selection.md, "Multus network" and docs/reference/annotations.md, "Networks
+of interfaces". Read only for a pool with ``multusName``. Whether the net-attach-def exists is not
+checked.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class NetworkSelectionElement(NamedTuple):
 class Resolution(NamedTuple):
     """The net-attach-def of a NIC (``namespace/name``), or why there is none.
 
-    Both are empty for the cluster network's NIC when nothing says which network that is.
+    Both are empty for the cluster network's NIC if the network is not configured.
     """
 
     network: str = ""
@@ -117,7 +117,7 @@ def _from_object(entry: object, default_namespace: str) -> NetworkSelectionEleme
 
 def _check(network: NetworkSelectionElement) -> None:
     if not network.name:
-        raise BadInput("a network without a name")
+        raise BadInput("a network has no name")
     interface = network.interface
     if len(interface) > INTERFACE_CHARS_MAX:
         raise BadInput(f"interface name '{interface}' exceeds {INTERFACE_CHARS_MAX} characters")

@@ -1,9 +1,8 @@
-"""The order in which surviving pools are tried: the more specific a pool, the earlier.
+"""The order in which accepted pools are tried: more specific pools first.
 
-Promise: docs/reference/pool-selection.md, "Order of pools". The six traits are compared one after
-the other, the first difference decides; pools that do not differ keep the user's order. A trait
-counts when it is set, also where a filter ignored it (nodeAffinity beside nodeName) or it matches
-everything (docs/reference/pool-selection.md, "Order of pools").
+See docs/reference/pool-selection.md, "Order of pools". Six fields are compared one after the other,
+and the first difference decides; pools without a difference keep the user's order. A field counts
+if it is set, also if a filter ignored it (nodeAffinity beside nodeName) or it matches everything.
 """
 
 from __future__ import annotations

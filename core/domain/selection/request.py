@@ -1,7 +1,6 @@
-"""The values of pool selection: what is asked, what was named, what was decided.
+"""The values of pool selection: the request, the named pools, the decision.
 
-Promise: plain immutable values; a list of pool names is always in the order of trial.
-They decide nothing themselves.
+Plain immutable values; a list of pool names is always in the order of trial.
 """
 
 from __future__ import annotations
@@ -36,10 +35,10 @@ SOURCE_DEFAULT_POOLS: Final = "default-pools"
 
 
 class SelectionRequest(NamedTuple):
-    """One CNI ADD, as far as selection cares.
+    """The part of a CNI ADD that selection uses.
 
     ``master_addresses``: addresses of the SR-IOV master as the agent read them, with or without
-    prefix length; None when they could not be read. Looked at with ``match_master_subnet`` only.
+    prefix length; None if they could not be read. Only used with ``match_master_subnet``.
     """
 
     interface: str
@@ -69,7 +68,7 @@ class SelectionSettings(NamedTuple):
 
 
 class NicPools(NamedTuple):
-    """The pools named for one NIC, before any is judged. Empty list: that family is not asked."""
+    """The pools named for one NIC, unfiltered; an empty list: the family is not requested."""
 
     interface: str
     ipv4: tuple[str, ...] = ()
@@ -77,7 +76,7 @@ class NicPools(NamedTuple):
     clean_gateway: bool = False
 
     def lists(self) -> Iterator[tuple[Family, tuple[str, ...]]]:
-        """(family, names) of each family that is asked for, IPv4 first."""
+        """(family, names) of each requested family, IPv4 first."""
         if self.ipv4:
             yield V4, self.ipv4
         if self.ipv6:
@@ -108,7 +107,7 @@ class Candidates(NamedTuple):
         return next((nic for nic in self.nics if nic.interface == interface), None)
 
     def asked(self, request: SelectionRequest) -> NicPools | None:
-        """The NIC this request is about; None where unnamed mode cannot tell."""
+        """The NIC of this request; None if it is unknown in the unnamed mode."""
         if not self.unnamed:
             return self.find(request.interface)
         return self.nics[0] if request.interface == CLUSTER_INTERFACE else None
@@ -140,10 +139,10 @@ class CandidateVerdict(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """The result: every demand has a pool. ``nics`` are the candidates before they were judged.
+    """The result: every demand has a pool. ``nics``: the unfiltered candidates.
 
     ``demands`` by NIC in the user's order, IPv4 before IPv6; ``verdicts`` in the user's order too.
-    ``routes``: what the Pod's annotation asks for, still to be distributed over the NICs.
+    ``routes``: those of the Pod's annotation, not yet distributed over the NICs.
     """
 
     source: str

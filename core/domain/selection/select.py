@@ -1,11 +1,9 @@
-"""Pool selection: from a request to the pools that may serve it, with every reason on the way.
+"""Pool selection: the pools that can serve a request, with the reason for each decision.
 
-Promise: docs/reference/pool-selection.md. The result depends on the
-request and on the pools it names; others are not even looked at, unless a wildcard or the default
-level asks.
-Every demand of the result has at least one pool, and the requesting NIC has a demand unless what it
-needs is settled.
-Must never ask whether a pool has a free address: that is found out by trying.
+See docs/reference/pool-selection.md. The result depends on the request and on the pools that it
+names; other pools are only read for a wildcard or the default level. Every demand of the result has
+at least one pool, and the requesting NIC has a demand unless its addresses are settled. Whether a
+pool has a free address is not checked here, but by the claim.
 
     collect -> family switch, wildcards -> precheck -> filter -> order
 """

@@ -1,8 +1,8 @@
-"""Where the names of pools come from: six levels, the first that yields something wins.
+"""The sources of pool names: six levels, of which the first that applies is used.
 
-Promise: docs/reference/pool-selection.md, "Precedence". Levels are never mixed, not even per
-family. Each level is one function in ``LEVELS`` that answers None when it does not apply. Names are
-taken as written: wildcards, disabled families and the pools themselves are looked at later.
+See docs/reference/pool-selection.md, "Precedence". Levels are never mixed, not even per family.
+Each level is one function in ``LEVELS`` that returns None if it does not apply. Names are returned
+as written: wildcards, disabled families and the pools themselves are handled later.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ FROM_SUBNET: Final = "failed to get IPPool candidates from Subnet: "
 
 
 class Context(NamedTuple):
-    """Everything that selection may look at."""
+    """Everything that selection reads."""
 
     request: SelectionRequest
     facts: RequestFacts
@@ -153,7 +153,7 @@ def _automatic(context: Context, interface: str, family: Family, subnet: str) ->
 
 
 def from_pod_ippools(context: Context) -> Candidates | None:
-    """Level 2: a list of NICs, which are all allocated with the first one that asks."""
+    """Level 2: a list of NICs, which are all allocated by the first ADD."""
     pod = context.facts.pod
     if POD_IPPOOLS not in pod.annotations:
         return None

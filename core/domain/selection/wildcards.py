@@ -1,10 +1,10 @@
-"""Turning the names a user wrote into names of pools: disabled families out, patterns replaced.
+"""Expand the pool names of a user: drop disabled families, replace patterns by matching pools.
 
-Promise: docs/reference/pool-selection.md, "Families and wildcards". A family that is switched off
-is not looked at, not even for a bad pattern. A pattern becomes the matching pools of its family, by
-name, at its place in the list; a name that is also written out keeps the place where it is written,
-and a pool that two patterns match stands where the first of them does. A literal name stays,
-existing or not, so that a literal duplicate stays one.
+See docs/reference/pool-selection.md, "Families and wildcards". A disabled family is ignored, also
+if it has a malformed pattern. A pattern is replaced by the matching pools of its family, sorted by
+name; a pool that is also listed by name keeps that position, and a pool that two patterns match
+gets the position of the first one. Literal names stay, also if they do not exist or are listed
+twice.
 """
 
 from __future__ import annotations

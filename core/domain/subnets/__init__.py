@@ -1,1 +1,1 @@
-"""Subnets: the model, the decisions, and what the history checker asks of them. Pure."""
+"""Subnets: the model, the decisions, and their rules in the history checker. Pure."""

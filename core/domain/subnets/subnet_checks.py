@@ -1,11 +1,11 @@
-"""What the history checker asks of subnets: the part of ``core.domain.checker`` about them.
+"""The rules about subnets in the history checker (``core.domain.checker``).
 
-    subnet-share    a pool has addresses outside of its subnet, or its label names no such subnet
-    subnet-overlap  two subnets of a family have an address of their CIDRs in common
-    subnet-empty    a subnet is deleted while pools belong to it, or is not there at all
+    subnet-share    a pool has addresses outside of its subnet, or its label names another subnet
+    subnet-overlap  the CIDRs of two subnets of a family have an address in common
+    subnet-empty    a subnet is deleted that has pools or does not exist
 
-That no two shares have an address in common is ``pool-overlap``: a share is its pool's addresses.
-Each function judges one event against the ledger before it. Pure, repairs nothing.
+Shares with an address in common violate ``pool-overlap``: a share is its pool's addresses. Each
+function checks one event against the ledger before it. Pure, repairs nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Decide about a subnet: the events of ApplySubnet, RetireSubnet and DeleteSubnet, or refusals.
 
-Part of ``core.domain.configuration.decisions``, with the same promises. A subnet and the pools
-that come to it or go with it change in one transaction; where there are more of them than it
-holds, the command is repeated (``wants_more``), and what is left over keeps every rule meanwhile.
+Part of ``core.domain.configuration.decisions``. A subnet and the pools that it adopts or retires
+change in one transaction; if they do not fit into one, the command is repeated (``wants_more``),
+and no rule is violated in between.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Subnets and their pools: whose a pool is, what it has of its subnet, what is left.
+"""Subnets and their pools: the subnet of a pool, its share, and what is left of the subnet.
 
-The share of a pool is its own addresses, and nothing else says so: there is no second record that
-could differ from the pool, so share and pool are written together by being the same value. A pool
-belongs to the subnet that has its CIDR (no two of them have), and its label says which one.
-Pure interval arithmetic; must never enumerate addresses.
+The share of a pool is the pool's own addresses: there is no second record that could differ. A pool
+belongs to the subnet with its CIDR, of which there is at most one, and its label names that subnet.
+Pure interval arithmetic; addresses are never enumerated.
 """
 
 from __future__ import annotations

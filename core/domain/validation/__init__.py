@@ -1,7 +1,7 @@
-"""The rules of configuration objects, as refusals that are data.
+"""The validation rules of configuration objects; refusals are data.
 
 See docs/reference/admission.md, "SpiderIPPool" and "SpiderReservedIP".
 
-Every rule is a pure function from values to refusals; ``core.domain.configuration.decisions`` says
-which rules a command meets and in which order. Nothing here knows of claims, of events or of YAML.
+Every rule is a pure function from values to refusals; ``core.domain.configuration.decisions``
+defines which rules apply to a command, and in which order.
 """

@@ -1,8 +1,8 @@
-"""What a change may not do to what exists: the rules of UPDATE and DELETE.
+"""The validation rules of UPDATE and DELETE.
 
 See docs/reference/admission.md, "SpiderIPPool" and "SpiderReservedIP".
 
-Claims arrive as values; whoever asks has read all of those inside the addresses concerned.
+Claims are arguments; the caller has read all claims of the removed addresses.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from core.domain.model import Claim, Pool, Reservation, Subnet
 from core.domain.validation.shared import ObjectReference
 
 REFUSAL_ADDRESSES_MAX: Final = 8
-"""How many of the addresses in use a refusal names; the count is always told."""
+"""Addresses in use that a refusal lists; it always states their number."""
 
 RETIRE_FIRST: Final = "retire the pool first and wait until it is empty, or `orbctl delete --drain`"
 
 
 def immutable(subject: ObjectReference, field: str, value: object) -> Refusal:
-    """A field that keeps the value it was created with, in the words of Spiderpool."""
+    """The refusal of a change of an immutable field, with Spiderpool's text."""
     message = f"is not changeable; it is {value}"
     remedy = "create an object of another name"
     return subject.refuse("Forbidden", "immutable", field, message, remedy)

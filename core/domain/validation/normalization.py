@@ -1,10 +1,10 @@
-"""What the mutating webhook does to an object before it is judged.
+"""Normalization: the changes that the mutating webhook makes before validation.
 
 See docs/reference/admission.md, "SpiderIPPool", "SpiderSubnet" and "SpiderReservedIP".
 
-Never refuses: what cannot be read stays as it was written, and the rules speak about it.
-Left to the Kubernetes controller: the finalizer, which only an API server knows. The adoption by a
-SpiderSubnet is in ``core.domain.subnets.subnet_model``.
+Never refuses: a malformed field stays as written, and validation reports it. The Kubernetes
+controller adds the finalizer. The adoption by a SpiderSubnet is in
+``core.domain.subnets.subnet_model``.
 """
 
 from __future__ import annotations

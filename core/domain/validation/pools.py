@@ -1,12 +1,11 @@
 """The rules of a pool: docs/reference/admission.md, "SpiderIPPool", rules 2 to 4.
 
-Each rule is a generator of refusals; its docstring names the part of the spec. Fields are those of
-the spec, also where they surprise: a bad item of ``ips`` is reported at ``spec.subnet``. Addresses
-are compared parsed, ranges are never enumerated. Two comparisons stay textual because the spec says
-so: what a default route is, and when two ``dst`` are the same.
-Rule 5 (SpiderSubnet) is in ``core.domain.validation.subnets``, which shares the rules of a CIDR, a
-gateway and routes with this module. A stored pool that cannot be read stops those of its subnet
-alone.
+Each rule is a generator of refusals; its docstring names the part of the page. Fields are those of
+Spiderpool: a malformed item of ``ips`` is reported at ``spec.subnet``. Addresses are compared
+parsed, ranges are never enumerated. Two comparisons are textual, as in Spiderpool: what a default
+route is, and when two ``dst`` are the same. Rule 5 (SpiderSubnet) is in
+``core.domain.validation.subnets``, which shares the rules of a CIDR, a gateway and routes with this
+module. A stored pool that cannot be decoded only blocks those of its subnet.
 """
 
 from __future__ import annotations
@@ -90,7 +89,7 @@ def content_rules(
 def _address_rules(
     subject: ObjectReference, pool: Pool, pools: Mapping[str, Pool]
 ) -> Iterator[Refusal]:
-    """Rule 3. Each part relies on those before it: whoever reads on after a refusal may crash."""
+    """Rule 3. Each part needs the ones before it: stop at the first refusal."""
     cidr = cidr_of_subnet(pool.subnet)
     yield from _items_rule(subject, pool, cidr)
     yield from _disjoint_rule(subject, pool, pools)

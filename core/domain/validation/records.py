@@ -64,9 +64,9 @@ def address_rule(subject: ObjectReference, address: str) -> Iterator[Refusal]:
 
 
 def reason_rule(subject: ObjectReference, reason: str) -> Iterator[Refusal]:
-    """Whoever sets an address aside says why."""
+    """A quarantine needs a reason."""
     if not reason:
-        yield subject.refuse("Required", "reason", "reason", "say why the address is set aside")
+        yield subject.refuse("Required", "reason", "reason", "a quarantine needs a reason")
 
 
 def note_rule(subject: ObjectReference, field: str, note: str) -> Iterator[Refusal]:

@@ -1,6 +1,6 @@
 """The rules of a reservation: docs/reference/admission.md, "SpiderReservedIP".
 
-An empty list is allowed, overlaps are nobody's business, and addresses that are held stay held.
+An empty list and overlaps are allowed; claimed addresses stay claimed.
 """
 
 from __future__ import annotations

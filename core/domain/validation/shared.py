@@ -1,8 +1,8 @@
-"""Rules that every object has: its name, its IP version, its size, its labels and annotations.
+"""Validation rules of every object: name, IP version, size, labels and annotations.
 
-The sizes make I10 true for configuration: what is accepted fits into the transaction of its event,
-which holds it twice (segment and state key). In a cluster the API server has enforced most of this
-before anybody asks; standalone mode has nobody else.
+The size limits ensure I10 for configuration: an accepted object fits into the transaction of its
+event, which has it twice (segment and state key). In a cluster the API server has checked most of
+this before; in standalone mode nothing else does.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SUBDOMAIN_SYNTAX: Final = (
     " and must start and end with an alphanumeric character (e.g. 'example.com', regex used for"
     r" validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
 )
-"""What Kubernetes answers about such a name; scripts of users look for it."""
+"""Kubernetes' text about an invalid name, which users' scripts match."""
 
 _QUOTED_CHARS_MAX: Final = 80
 _MESSAGE_CHARS_MAX: Final = 1000
@@ -46,7 +46,7 @@ _VALUE_OVERHEAD_BYTES: Final = 5
 
 
 class ObjectReference(NamedTuple):
-    """The object that refusals speak of; ``str()`` is ``Kind/name`` or ``Kind/namespace/name``."""
+    """The object of a refusal; ``str()`` is ``Kind/name`` or ``Kind/namespace/name``."""
 
     kind: str
     name: str
@@ -99,13 +99,13 @@ def family_of_item(text: str) -> Family | None:
 def resolve_family(
     ip_version: int | None, derived: Family | None, subject: ObjectReference, source: str
 ) -> Family:
-    """``spec.ipVersion`` as given, else ``derived``: first half of rule 1.
+    """``spec.ipVersion`` if specified, else ``derived``: first half of rule 1.
 
     See docs/reference/admission.md, "SpiderIPPool".
 
-    ``source`` says where it would have been derived from: a field, and what it holds.
-    Whoever makes a Pool or Reservation from a text asks here, because those values always have a
-    family. Raises Refused: Invalid when there is none, NotSupported for anything but 4 and 6.
+    ``source``: the field that it is derived from, and its value. Called for every Pool and
+    Reservation that is made from a text, because these values always have a family. Raises Refused:
+    Invalid without a family, NotSupported for any but 4 and 6.
     """
     family = derived if ip_version is None else ip_version
     if family == V4:
@@ -138,7 +138,7 @@ def family_enabled_rule(
 
 
 def object_name_rule(subject: ObjectReference) -> Iterator[Refusal]:
-    """The name of a pool or reservation: a DNS subdomain, in the words of Kubernetes."""
+    """The name of a pool or reservation is a DNS subdomain; refused with Kubernetes' text."""
     name, field = subject.name, "metadata.name"
     if len(name) > SUBDOMAIN_CHARS_MAX:
         message = f"{shortened(name)!r} must be no more than {SUBDOMAIN_CHARS_MAX} characters"

@@ -31,7 +31,7 @@ from core.domain.validation.pools import (
 from core.domain.validation.shared import ObjectReference
 
 POOLS_SHOWN_MAX: Final = 8
-"""How many pools a refusal names; their number is always told."""
+"""Pools that a refusal lists; it always states their number."""
 
 
 def subnets_apart_rule(
@@ -95,7 +95,7 @@ def retiring_subnet_rule(
     """Of a retiring subnet only labels and annotations may change."""
     if existing._replace(labels=subnet.labels, annotations=subnet.annotations) != subnet:
         message = "the subnet is being retired: only its labels and annotations may change"
-        remedy = "wait until it is gone, then create it anew"
+        remedy = "wait until it is deleted, then create it again"
         yield subject.refuse("Forbidden", "retiring", "spec", message, remedy)
 
 

@@ -85,7 +85,7 @@ def probe(
 
     async def action(session: ClusterSession) -> Exit:
         found = await _read(session, address)
-        if found.stranger is None:
+        if found.conflicting_host is None:
             raise BadInput(
                 f"{found.address} was set aside by a person, so nobody probes it",
                 subject="address",
@@ -114,7 +114,7 @@ def show(
     async def action(session: ClusterSession) -> Exit:
         found = await _read(session, address)
         shown = {"address": found.address, "reason": found.reason, "seen": seen_in_words(found)}
-        if found.stranger is None:
+        if found.conflicting_host is None:
             show_value({**shown, "probes": "none: a person has set it aside"}, output)
             return Exit.OK
         async with Client(session.store, session.keys, name="orbctl") as client:

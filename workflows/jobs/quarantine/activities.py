@@ -38,7 +38,7 @@ class QuarantineActivities:
     async def check(self, address: str, stranger: ConflictingHost) -> bool:
         """Whether the address is still set aside for this stranger. Raises StoreUnavailable."""
         found = (await self._store.read([Get(self._keys.quarantine_of(address))])).ranges[0].kvs
-        return bool(found) and QUARANTINE.decode(found[0].value).stranger == stranger
+        return bool(found) and QUARANTINE.decode(found[0].value).conflicting_host == stranger
 
     @activity.defn(name="quarantine-probe")
     async def probe(self, address: str, stranger: ConflictingHost) -> ProbeResult:

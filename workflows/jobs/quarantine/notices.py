@@ -15,8 +15,8 @@ from workflows.jobs.required_executions import RequiredExecution
 def quarantine_notices(projection: Projection) -> Iterator[RequiredExecution]:
     """An execution for each, told when the stranger is another one."""
     for address, one in projection.ledger.quarantine.items():
-        if one.stranger is not None:
-            suspect = QuarantinedAddress(address, one.stranger)
+        if one.conflicting_host is not None:
+            suspect = QuarantinedAddress(address, one.conflicting_host)
             yield RequiredExecution(
-                ProbeQuarantine, probe_id(address), (suspect,), LOOK, one.stranger
+                ProbeQuarantine, probe_id(address), (suspect,), LOOK, one.conflicting_host
             )
