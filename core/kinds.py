@@ -1,8 +1,8 @@
-"""The table of key kinds: everything of core that can lie in etcd, and how it is read.
+"""The table of key kinds: all keys of core in etcd, with their decoders.
 
 A new method of ``Keys`` needs a row here (a test compares); the workflow engine's rows are in
-``workflows.engine.store.kinds``. ``orbctl verify`` and ``orbctl status`` read what the table says,
-and the tests of containment (tests/containment) spoil every kind of it.
+``workflows.engine.store.kinds``. ``orbctl verify`` and ``orbctl status`` read the kinds of the
+table, and the tests of containment (tests/containment) corrupt a key of each.
 """
 
 from __future__ import annotations

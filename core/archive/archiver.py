@@ -1,13 +1,12 @@
 """The archiver: moves the old part of the log from etcd into files, so that etcd stays small.
 
-The seal of one file goes: read; write index, snapshot and segments file; commit the cursor, guarded
-by its revision; delete the sealed segments in bounded transactions. After the last file: compact.
-A crash between any two steps loses nothing, and leaves nothing that the next seal does not finish
-or sweep: until the cursor is committed the files are leftovers, after it the segments in etcd are.
-Of two archivers at once the cursor's guard lets one win; the loser's files are leftovers too.
-
-It never deletes a segment that the committed cursor does not cover, and no file that may hold what
-the log does not (``core.archive.leftovers``).
+One file is sealed in these steps: read the segments; write index, snapshot and segments file;
+commit the cursor, guarded by its revision; delete the sealed segments in bounded transactions.
+After the last file, compact. A crash between two steps loses nothing, and the next seal finishes or
+removes what it left: files without the cursor, or sealed segments in etcd. If two archivers run at
+once, the guard of the cursor fails for one of them, whose files are leftovers. Only segments that
+the committed cursor covers are deleted, and only files that have nothing besides the log
+(``core.archive.leftovers``).
 """
 
 from __future__ import annotations
@@ -44,9 +43,9 @@ DELETED_SEGMENTS_MAX = 1_000
 
 
 class Sealed(NamedTuple):
-    """What one call of ``seal`` did; ``superseded``: another archiver was quicker, and has done it.
+    """The result of one ``seal``; ``superseded``: another archiver has committed the cursor first.
 
-    ``position``: everything up to it is sealed now. Counts are of this call alone.
+    ``position``: everything up to it is sealed. The counts are those of this call.
     """
 
     position: int
@@ -58,14 +57,14 @@ class Sealed(NamedTuple):
 
 
 def needs_sealing(live_segments: int, live_events: int = 0) -> bool:
-    """Whether the live log has reached its bound (I10); 0 for a count that nobody knows."""
+    """Whether the live log has reached its limit (I10); 0 for an unknown count."""
     return live_segments >= LIVE_SEGMENTS_MAX or live_events >= LIVE_EVENTS_MAX
 
 
 class Archiver:
     """Seals the log of one cluster.
 
-    ``make_room``: called when the store is too full for the cursor, which is then put once more.
+    ``make_room``: called if etcd is too full for the cursor, which is then put again.
     """
 
     def __init__(
@@ -92,16 +91,16 @@ class Archiver:
         return view.live.size
 
     async def seal(self, upto: int | None = None) -> Sealed:
-        """Seal every segment up to a revision (the newest), and finish what a crash left undone.
+        """Seal every segment up to a revision (the newest), and finish an interrupted seal.
 
         Raises StoreUnavailable, OutcomeUnknown and Compacted (call again), LogGap, OSError, and
         LogCorrupt for a segment that this version cannot fold, after sealing what is before it.
         """
-        kept = await read_cursor(self._store, self._keys)
-        run = _Run(kept)
-        run.add_deleted(await self._delete(kept, _first_seqs(kept)))
+        stored = await read_cursor(self._store, self._keys)
+        run = _Run(stored)
+        run.add_deleted(await self._delete(stored, _first_seqs(stored)))
         view = await open_log(self._store, self._keys, self._files)
-        if view.sealed.cursor != kept.cursor:
+        if view.sealed.cursor != stored.cursor:
             return run.report(superseded=True)
         await asyncio.to_thread(sweep, self._files, view.sealed, self._keys.cluster)
         if not await self._seal_files(run, view, view.revision if upto is None else upto):
@@ -111,19 +110,19 @@ class Archiver:
         return run.report()
 
     async def _seal_files(self, run: _Run, view: LogView, upto: int) -> bool:
-        """File after file; False when another archiver is quicker."""
+        """Seal file after file; False if another archiver has committed the cursor first."""
         assert view.live is not None
         now_ms = self._now_ms()
         builder: FileBuilder | None = None
         async for segments in view.live.segments(0, upto):
-            rest: Sequence[Segment] = segments
-            while rest:
+            remaining: Sequence[Segment] = segments
+            while remaining:
                 if builder is None:
                     builder = await asyncio.to_thread(self._begin, run.kept)
                 try:
-                    rest = await asyncio.to_thread(builder.take, rest, now_ms)
+                    remaining = await asyncio.to_thread(builder.take, remaining, now_ms)
                 except LogCorrupt:
-                    if builder.is_usable:  # what is before it need not wait
+                    if builder.is_usable:  # seal the segments before it
                         await self._finish(run, builder, now_ms)
                     raise
                 if builder.is_full:
@@ -132,10 +131,10 @@ class Archiver:
                     builder = None
         return builder is None or await self._finish(run, builder, now_ms)
 
-    def _begin(self, kept: KeptCursor) -> FileBuilder:
-        """A file that continues the archive; its snapshot continues the fold."""
-        before = SealedLog(self._files, kept.cursor).fold()
-        return FileBuilder(self._keys.cluster, kept.cursor, before, self._file_bytes_max)
+    def _begin(self, stored: KeptCursor) -> FileBuilder:
+        """Begin the next file of the archive; its snapshot continues the fold."""
+        before = SealedLog(self._files, stored.cursor).fold()
+        return FileBuilder(self._keys.cluster, stored.cursor, before, self._file_bytes_max)
 
     async def _finish(self, run: _Run, builder: FileBuilder, now_ms: int) -> bool:
         """Store the files, commit the cursor, delete the segments; False if the cursor moved."""
@@ -153,29 +152,29 @@ class Archiver:
         return True
 
     async def _commit(self, revision: int, cursor: bytes) -> TxnResult:
-        """Put the cursor over that of ``revision``; 0 for the first one."""
+        """Replace the cursor of ``revision``; 0: there is none yet."""
         key = cursor_key(self._keys)
         guard: Guard = Unchanged(key, revision) if revision else Absent(key)
         try:
             return await self._store.commit([guard], [Put(key, cursor)])
-        except StoreFull:  # certainly not written, so the guard still decides the next try
+        except StoreFull:  # not written, so the guard still holds for the next try
             if self._make_room is None:
                 raise
             await self._make_room()
             return await self._store.commit([guard], [Put(key, cursor)])
 
-    async def _delete(self, kept: KeptCursor, firsts: Mapping[str, int]) -> tuple[int, int]:
-        """Delete sealed segments of these writers; how many, and the last revision it took.
+    async def _delete(self, stored: KeptCursor, firsts: Mapping[str, int]) -> tuple[int, int]:
+        """Delete sealed segments of these writers; returns their number and the last revision.
 
-        The cursor's guard makes it certain that what goes is in the archive of this very etcd.
+        The guard of the cursor ensures that the archive of this etcd has them.
         """
         deleted = revision = 0
-        for batch in _bounded(await self._still_there(kept, firsts)):
+        for batch in _bounded(await self._still_there(stored, firsts)):
             writes = [
                 Delete(self._keys.log(writer, first), self._keys.log(writer, last + 1))
                 for writer, first, last in batch
             ]
-            guard = Unchanged(cursor_key(self._keys), kept.revision)
+            guard = Unchanged(cursor_key(self._keys), stored.revision)
             result = await self._store.commit([guard], writes)
             if not result.succeeded:
                 break
@@ -184,29 +183,29 @@ class Archiver:
         return deleted, revision
 
     async def _still_there(
-        self, kept: KeptCursor, firsts: Mapping[str, int]
+        self, stored: KeptCursor, firsts: Mapping[str, int]
     ) -> list[tuple[str, int, int]]:
         """(writer, first, last) of sealed segments that are still in etcd."""
         writers = list(firsts)
         ranges: list[tuple[str, int, int]] = []
         for start in range(0, len(writers), RANGES_PER_READ_MAX):
-            some = writers[start : start + RANGES_PER_READ_MAX]
-            log, seqs = self._keys.log, kept.cursor.seqs
+            batch = writers[start : start + RANGES_PER_READ_MAX]
+            log, seqs = self._keys.log, stored.cursor.seqs
             gets = [
-                Get(log(one, firsts[one]), log(one, seqs[one] + 1), limit=1, keys_only=True)
-                for one in some
+                Get(log(name, firsts[name]), log(name, seqs[name] + 1), limit=1, keys_only=True)
+                for name in batch
             ]
-            for writer, found in zip(some, (await self._store.read(gets)).ranges, strict=True):
-                if found.kvs:
+            for writer, answer in zip(batch, (await self._store.read(gets)).ranges, strict=True):
+                if answer.kvs:
                     first = firsts[writer]
                     with suppress(ValueError):  # a key that no writer has written
-                        _, first = self._keys.check_segment(found.kvs[0].key)
+                        _, first = self._keys.check_segment(answer.kvs[0].key)
                     ranges.append((writer, first, seqs[writer]))
         return ranges
 
 
 class _Run:
-    """What one call has done so far."""
+    """The counts of one call."""
 
     def __init__(self, kept: KeptCursor) -> None:
         self.kept = kept
@@ -229,12 +228,12 @@ class _Run:
         return Sealed(self.kept.cursor.position, *counts, superseded)
 
 
-def _first_seqs(kept: KeptCursor) -> dict[str, int]:
-    return dict.fromkeys(kept.cursor.seqs, 1)
+def _first_seqs(stored: KeptCursor) -> dict[str, int]:
+    return dict.fromkeys(stored.cursor.seqs, 1)
 
 
 def _bounded(ranges: list[tuple[str, int, int]]) -> Iterator[list[tuple[str, int, int]]]:
-    """The ranges, cut and grouped so that no group deletes too much at once."""
+    """Split and group the ranges into transactions of ``DELETED_SEGMENTS_MAX`` segments."""
     batch: list[tuple[str, int, int]] = []
     size = 0
     for writer, first, last in ranges:

@@ -1,4 +1,4 @@
-"""The hash chain over segments: nobody can change, drop, add or reorder one unseen.
+"""The hash chain over segments: it detects a changed, missing, added or reordered segment.
 
 The chain runs over the log itself and not over files: re-sealing the same log into files of other
 sizes gives the same hashes, and the live log continues where the archive ends. Pure.
@@ -14,7 +14,7 @@ from typing import Final
 from core.eventstore.segments import Segment
 
 CHAIN_START: Final = bytes(32)
-"""What the first segment of a log follows."""
+"""The hash before the first segment of a log."""
 
 _PLACE: Final = Struct(">QQH")
 

@@ -1,9 +1,9 @@
-"""The log's clock: what time it is at a position, although every writer has a clock of its own.
+"""The log's clock: the time at a position of the log, from the clocks of all writers.
 
-The order of the log is that of revisions and never of clocks. To ask for the state at a time, the
-log's clock is the highest stamp so far, and a stamp counts at most as the time at which somebody
-read it: an event cannot have been recorded after it was sealed. So a clock that runs ahead, even by
-years, misleads only until the next seal, and a clock that runs behind misleads nobody. Pure.
+The order of the log is that of revisions, never of clocks. For a state at a time, the log's clock
+is the highest stamp so far, limited to the time at which the event was read: an event cannot have
+been recorded after it was sealed. So a clock that is ahead affects the log's clock only until the
+next seal, and a clock that is behind never does. Pure.
 """
 
 from __future__ import annotations

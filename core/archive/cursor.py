@@ -1,8 +1,8 @@
-"""The archive cursor: one key in etcd that says what has left etcd, and the names of the files.
+"""The archive cursor: one key in etcd with the end of the archive and the name of its last file.
 
-The cursor is the truth about the archive. A file belongs to it if the cursor names it, or a file
-that belongs names it; everything else in the directory is a leftover. The cursor only ever moves
-forward, in one guarded transaction, after the files are durable and before any segment is deleted.
+The cursor defines the archive. A file belongs to it if the cursor or a file of the archive names
+it; every other file of the directory is a leftover. The cursor only moves forward, in one guarded
+transaction, after the files are durable and before any segment is deleted.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _LOG_ID_DIGITS: Final = 8
 
 
 class PrunedPart(NamedTuple):
-    """What the archive has given up: its first ``files`` files, ``last`` the last one of them.
+    """The pruned part of the archive: its first ``files`` files, up to ``last``.
 
-    Nothing up to ``position`` can be asked any more. ``chain``: the hash chain after it;
-    ``snapshot_digest``: of the snapshot beside ``last``, which stays: the archive begins with it.
+    States up to ``position`` cannot be read any more. ``chain``: the hash chain after it;
+    ``snapshot_digest``: that of the snapshot of ``last``, with which the archive begins.
     """
 
     files: int
@@ -46,10 +46,10 @@ NOTHING_PRUNED: Final = PrunedPart(0, NO_FILE, 0, CHAIN_START, b"")
 
 
 class ArchiveCursor(NamedTuple):
-    """What is sealed: everything up to ``position``, in ``files`` files, the last one ``last``.
+    """The sealed part of the log: everything up to ``position``, in ``files`` files up to ``last``.
 
     ``seqs``: the last sealed seq of each writer. ``chain`` and ``clock_ms``: the hash chain and the
-    log's clock after the last sealed segment. ``pruned``: how much of that is there no more.
+    log's clock after the last sealed segment. ``pruned``: the part that was deleted.
     """
 
     files: int
@@ -68,8 +68,8 @@ CURSOR: Final = StateCodec(
 )
 CURSORS: Final[KeyKind[ArchiveCursor]] = KeyKind(
     *("archive cursor", "meta/archive", CURSOR.decode, ("controller", "worker", "orbctl")),
-    "restore the key from a backup of etcd; nothing is sealed or asked of the log until then, and"
-    " the files of the archive stay as they are",
+    "restore the key from a backup of etcd; until then nothing is sealed and the log cannot be read"
+    " whole; the files of the archive are not changed",
 )
 
 
@@ -81,21 +81,21 @@ class KeptCursor(NamedTuple):
 
 
 def cursor_key(keys: Keys) -> bytes:
-    """Where the cursor is kept."""
+    """The key of the cursor."""
     return keys.meta("archive")
 
 
 async def read_cursor(store: KeyValueStore, keys: Keys, *, revision: int = 0) -> KeptCursor:
     """The cursor, now or as of a revision. Raises StoreUnavailable, LogCorrupt."""
     result = await store.read([Get(cursor_key(keys))], revision=revision)
-    found = result.ranges[0].first
-    if found is None:
+    kv = result.ranges[0].first
+    if kv is None:
         return KeptCursor(NOTHING_SEALED, 0)
-    return KeptCursor(CURSORS.decode(keys, found.key, found.value), found.mod_revision)
+    return KeptCursor(CURSORS.decode(keys, kv.key, kv.value), kv.mod_revision)
 
 
 def file_prefix(cluster: str) -> str:
-    """What the files of a cluster begin with, so that two clusters never touch each other's."""
+    """The prefix of a cluster's files, so that clusters can share a directory."""
     return f"{sha256(cluster.encode()).hexdigest()[:_LOG_ID_DIGITS]}-"
 
 
@@ -106,6 +106,6 @@ def new_base(cluster: str, number: int, position: int) -> str:
 
 
 def number_of(name: str) -> int:
-    """The file number in a name; -1 for a name that is none of ours."""
-    found = _NAME.match(name)
-    return int(found["number"]) if found else -1
+    """The file number in a name; -1 for a name of another form."""
+    match = _NAME.match(name)
+    return int(match["number"]) if match else -1

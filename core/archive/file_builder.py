@@ -1,7 +1,7 @@
-"""Making one archive file, its index and its snapshot from segments, in memory and bounded.
+"""Builds one archive file, its index and its snapshot from segments, in bounded memory.
 
-Every segment is decoded and folded on its way in, so nothing is sealed that cannot be read back,
-and the snapshot continues the one before. Who stores the bytes is the archiver's business.
+Every added segment is decoded and folded, so that only readable segments are sealed and the
+snapshot continues the one before. The archiver stores the bytes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from core.eventstore.segments import Segment
 
 
 class BuiltFile(NamedTuple):
-    """What is to be stored, in this order, and the cursor that names it afterwards."""
+    """The files to store, in this order, and the cursor to commit after them."""
 
     parts: tuple[tuple[str, list[bytes]], ...]
     cursor: ArchiveCursor
@@ -125,9 +125,10 @@ class FileBuilder:
         expected = self._seqs.get(writer, 0) + 1
         if seq != expected or segment.position <= self._ledger.position:
             raise LogGap(
-                f"writer {writer}: segment {seq} at {segment.position} comes where {expected} does",
+                f"writer {writer}: expected segment {expected}, got {seq} at position"
+                f" {segment.position}; nothing was sealed",
                 subject=writer,
-                remedy="nothing was sealed; look for the segment with orbctl verify",
+                remedy="run `orbctl verify`, then restore etcd or the archive from a copy",
             )
         events = segment.events()
         block = self._blocks.block

@@ -1,7 +1,7 @@
-"""Where archive files lie: four verbs, so that an object store can take the directory's place.
+"""The directory of archive files, behind four methods that an object store could implement too.
 
-Promise: ``write`` is all or nothing and durable when it returns, and a name is written once; a file
-that is there is whole. Nothing here knows what is in the files.
+``write`` is atomic and durable when it returns, and never replaces a file: an existing file is
+complete. The content of the files is not interpreted.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class LocalFiles:
                 file.writelines(chunks)
                 file.flush()
                 os.fsync(file.fileno())
-            # A link, unlike a rename, never replaces a file that somebody already relies on.
+            # A link, unlike a rename, never replaces an existing file.
             os.link(partial, self._directory / name)
         finally:
             partial.unlink(missing_ok=True)

@@ -7,13 +7,13 @@
     footer       offset and length of the trailer (8 and 4 bytes), sha256 over header and trailer
     magic        8 bytes, ``ORBSEGEN``
 
-Numbers outside msgpack are big-endian. ``data`` is the segment exactly as it lay in etcd
+Numbers outside msgpack are big-endian. ``data`` is the segment exactly as it was in etcd
 (``core.eventstore.codec``), so any msgpack reader with zstd can read a file without this code.
 
-Promise: what is read is what was sealed. The digest in the footer is the file's identity: the next
-file's header and in the end the cursor in etcd name it. It covers the table of blocks, the table
-holds the chain before each block, and every block that is read is chained again; so a byte that was
-changed anywhere is found when it is read, and no reader needs to read a whole file to be sure.
+The digest in the footer identifies the file: the next file's header, or the cursor in etcd, has it.
+It covers the table of blocks, the table has the chain before each block, and every block that is
+read is chained again. So a changed byte is detected when its block is read, without reading the
+whole file.
 """
 
 from __future__ import annotations
@@ -178,16 +178,16 @@ class SealedFile:
     """A file opened for reading: its header and table proven, its blocks proven when read."""
 
     def __init__(self, view: memoryview, link: FileLink) -> None:
-        """Raises LogCorrupt when header, table and ``link.digest`` do not agree.
+        """Open a file. Raises LogCorrupt if header, table and ``link.digest`` do not match.
 
-        A link without a digest is believed on the word of the file's own footer.
+        A link without a digest is checked against the file's own footer.
         """
         self.base = link.base
         self._view = view
         footer_at = len(view) - _FOOTER.size
         start = len(_MAGIC) + _LENGTH.size
         if footer_at < start or bytes(view[: len(_MAGIC)]) != _MAGIC:
-            self._corrupt("is no archive file, or its end is missing")
+            self._corrupt("is not an archive file, or its end is missing")
         trailer_at, size, digest, magic = _FOOTER.unpack(view[footer_at:])
         head = bytes(view[start : start + _LENGTH.unpack(view[len(_MAGIC) : start])[0]])
         self._trailer = bytes(view[trailer_at : trailer_at + size])

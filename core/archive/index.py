@@ -1,9 +1,9 @@
-"""The index beside an archive file: in which blocks something is spoken of.
+"""The index of an archive file: the blocks that have events about a subject.
 
 Eight bytes ``ORBIDX01``, then a sorted list of 8-byte big-endian numbers: 44 bits of blake2b over
-the token, 20 bits of block number. It is searched in place, by bisection in the map. Two tokens
-with the same 44 bits lead to a block for nothing, which is harmless, because what is found is
-filtered after decoding. Without an index every block is read: slower, never wrong.
+the token, 20 bits of block number. It is searched in place, by bisection in the mapped file. A
+collision of two tokens only reads a block in vain, because events are filtered after decoding.
+Without an index every block is read, which is slower.
 
 Tokens: ``address A``; ``pod NS/NAME`` (the endpoint); ``uid UID``; ``pool NAME``, ``subnet NAME``
 (its own life); ``use NAME`` (claims and releases in the pool).
@@ -40,7 +40,7 @@ BLOCKS_MAX: Final = 1 << BLOCK_BITS
 """Blocks a file may have for its index to name them."""
 
 MAGIC: Final = b"ORBIDX01"
-"""So that no index is empty, and another layout can be told."""
+"""Identifies the layout; an index is never empty."""
 
 _HASH_BYTES: Final = 6
 _HASH_SHIFT: Final = 48 - 44
@@ -49,7 +49,7 @@ _UID_HOLDER: Final = "pod/"
 
 
 def tokens_of(event: Event) -> Iterator[str]:
-    """What an event speaks of."""
+    """The tokens of an event's subjects."""
     match event:
         case AddressesClaimed(endpoint) | EndpointChanged(endpoint):
             yield f"pod {endpoint.namespace}/{endpoint.name}"
@@ -83,7 +83,7 @@ class IndexBuilder:
         self._tokens: set[str] = set()
 
     def add(self, block: int, event: Event) -> None:
-        """Note what the block speaks of with this event."""
+        """Add the tokens of an event to its block."""
         if block != self._block:
             self._close()
             self._block = block
@@ -105,20 +105,20 @@ class IndexBuilder:
 
 
 def token_key(token: str) -> int:
-    """The token's 44 bits, in the place they have in an entry."""
+    """The token's 44 bits, shifted to their position in an entry."""
     digest = blake2b(token.encode(), digest_size=_HASH_BYTES).digest()
     return int.from_bytes(digest, "big") >> _HASH_SHIFT << BLOCK_BITS
 
 
 def find_blocks(index: memoryview, token: str) -> list[int]:
-    """The blocks that may speak of the token, ascending."""
+    """The blocks that may have events of the token, ascending."""
 
-    def entry(place: int) -> int:
-        start = len(MAGIC) + place * _ENTRY_BYTES
+    def entry(position: int) -> int:
+        start = len(MAGIC) + position * _ENTRY_BYTES
         return int.from_bytes(index[start : start + _ENTRY_BYTES], "big")
 
-    places = range((len(index) - len(MAGIC)) // _ENTRY_BYTES)
+    positions = range((len(index) - len(MAGIC)) // _ENTRY_BYTES)
     key = token_key(token)
-    first = bisect_left(places, key, key=entry)
-    last = bisect_left(places, key + BLOCKS_MAX, lo=first, key=entry)
-    return [entry(place) - key for place in range(first, last)]
+    first = bisect_left(positions, key, key=entry)
+    last = bisect_left(positions, key + BLOCKS_MAX, lo=first, key=entry)
+    return [entry(position) - key for position in range(first, last)]

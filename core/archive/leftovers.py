@@ -1,9 +1,9 @@
-"""Leftovers: files that crashed or beaten archivers have left behind, and which of them may go.
+"""Leftovers: files of interrupted or superseded archivers, and which of them can be deleted.
 
-A leftover may go when it certainly holds nothing of its own. The number in its name must be one
-that the cursor has passed (a higher one may be a seal under way), and a segments file must lie on
-this log's chain: the log passes through the file's last hash at the file's last position. Anything
-else (a file from before etcd was set back to an older copy, say) is somebody's history and stays.
+A leftover is deleted only if the log certainly has all of its segments: the cursor has passed the
+number in its name (a higher one may be a seal in progress), and a segments file is on this log's
+chain, which has the file's last hash at the file's last position. Any other file is kept, such as
+one from before etcd was restored from an older backup.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class LeftoverFiles(NamedTuple):
 def find_leftovers(files: Files, sealed: SealedLog, cluster: str) -> LeftoverFiles:
     """Sort out what lies beside the archive's own files. Raises LogCorrupt."""
     prefix = file_prefix(cluster)
-    own = {summary.link.base for summary in sealed.summaries()}
+    chain_files = {summary.link.base for summary in sealed.summaries()}
     given_up = _given_up(files, sealed)
     pruned = sealed.cursor.pruned
     kept_name = pruned.last.base + SNAPSHOT_SUFFIX
@@ -39,7 +39,7 @@ def find_leftovers(files: Files, sealed: SealedLog, cluster: str) -> LeftoverFil
         base = name.partition(".")[0]
         if name == kept_name:
             continue
-        if name.startswith(prefix) and base not in own and number_of(base) in passed:
+        if name.startswith(prefix) and base not in chain_files and number_of(base) in passed:
             strays.setdefault(base, []).append(name)
     worthless: list[str] = []
     foreign: list[str] = []
@@ -63,7 +63,7 @@ def sweep(files: Files, sealed: SealedLog, cluster: str) -> None:
 
 def _given_up(files: Files, sealed: SealedLog) -> set[str]:
     """The pruned files that are still there, found from the last one backwards by their digests."""
-    found: set[str] = set()
+    pruned_files: set[str] = set()
     link, number = sealed.cursor.pruned.last, sealed.cursor.pruned.files
     names = set(files.names())
     while number and link.base + SEGMENTS_SUFFIX in names:
@@ -71,9 +71,9 @@ def _given_up(files: Files, sealed: SealedLog) -> set[str]:
             file = sealed.open(link)
         except LogCorrupt:
             break
-        found.add(link.base)
+        pruned_files.add(link.base)
         link, number = file.header.previous, number - 1
-    return found
+    return pruned_files
 
 
 def _is_on_the_chain(files: Files, sealed: SealedLog, base: str) -> bool:

@@ -72,9 +72,9 @@ class FullLogArchiver:
         )
 
     async def seal(self, upto: int | None = None) -> SealedFull:
-        """Make room, seal, defragment again and make the reserve anew.
+        """Free space, seal, defragment again and create the reserve again.
 
-        Raises as ``Archiver.seal``, and StoreFull when there is still no room: the remedy says why.
+        Raises as ``Archiver.seal``, and StoreFull with a remedy if there is still no space.
         """
         before = (await read_cursor(self._store, self._keys)).cursor
         try:
@@ -109,7 +109,7 @@ class FullLogArchiver:
         await self._maintenance.disarm()
 
     async def _defragment(self) -> None:
-        """Without the right to, go on: an operator may have defragmented by hand before."""
+        """Continue without the permission: an administrator may have defragmented by hand."""
         try:
             await self._maintenance.defragment()
         except StoreRejected:

@@ -1,10 +1,10 @@
-"""Pruning: the archive gives up its oldest files, by age and by size, and stays provable.
+"""Pruning: deletes the oldest files of the archive, by age and by size; the rest stays verifiable.
 
-The state after the last file given up stays as a snapshot, and the cursor names it with its digest
-and the chain at that point: what is left is verified from there, and nothing before it can be asked
-any more. First the cursor is committed, guarded by its revision, then the files go, the oldest
-first; a crash in between leaves leftovers that the next prune or seal sweeps. It never touches a
-file that is not certainly this log's, nor the newest one.
+The snapshot after the last deleted file stays, and the cursor has its digest and the chain at that
+point: the rest is verified from there, and states before it cannot be read any more. The cursor is
+committed first, guarded by its revision, then the files are deleted, the oldest first; the next
+prune or seal removes what a crash in between leaves. Only files that are certainly this log's are
+deleted, and never the newest one.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore, Put, Unchanged
 
 ARCHIVE_BYTES_MAX: Final = 64 * 1024**3
-"""On disk, by default: some two billion events, years of a large cluster."""
+"""Default limit on disk: some two billion events, years of a large cluster."""
 
 FILES_KEPT_MIN: Final = 1
-"""However old and large: the newest file stays."""
+"""The newest file is never deleted."""
 
 
 class Retention(NamedTuple):
-    """How much is kept: files sealed within ``age_s``, ``bytes_max`` on disk; 0 for no bound."""
+    """The files to keep: those sealed within ``age_s``, ``bytes_max`` on disk; 0: no limit."""
 
     age_s: float = 0.0
     bytes_max: int = ARCHIVE_BYTES_MAX
 
 
 class Pruned(NamedTuple):
-    """What one call did: ``files`` given up, ``bytes_freed`` on disk.
+    """The result of one call: ``files`` deleted, ``bytes_freed`` on disk.
 
-    ``position``: nothing up to it can be asked any more. ``superseded``: the cursor moved
-    meanwhile, so nothing was given up; call again.
+    ``position``: states up to it cannot be read any more. ``superseded``: another process has
+    changed the cursor, so nothing was deleted; call again.
     """
 
     position: int
@@ -67,15 +67,15 @@ def surplus(files: Sequence[Sized], retention: Retention, now_ms: int) -> int:
     """How many of the oldest files are to go; ``files`` oldest first. Pure."""
     total = sum(file.size for file in files)
     before_ms = now_ms - retention.age_s * 1000
-    gone = 0
+    count = 0
     for file in files[: max(len(files) - FILES_KEPT_MIN, 0)]:
         is_old = bool(retention.age_s) and file.summary.sealed_at_ms < before_ms
         is_too_much = bool(retention.bytes_max) and total > retention.bytes_max
         if not (is_old or is_too_much):
             break
         total -= file.size
-        gone += 1
-    return gone
+        count += 1
+    return count
 
 
 def sized(sealed: SealedLog) -> list[Sized]:
@@ -96,20 +96,20 @@ class Pruner:
 
         Raises StoreUnavailable, OutcomeUnknown (call again), LogCorrupt, OSError.
         """
-        kept = await read_cursor(self._store, self._keys)
-        sealed = SealedLog(self._files, kept.cursor)
+        stored = await read_cursor(self._store, self._keys)
+        sealed = SealedLog(self._files, stored.cursor)
         await asyncio.to_thread(sweep, self._files, sealed, self._keys.cluster)
-        found = await asyncio.to_thread(sized, sealed)
-        most = max(len(found) - FILES_KEPT_MIN, 0)
-        count = surplus(found, retention, now_ms) if files is None else min(files, most)
+        sized_files = await asyncio.to_thread(sized, sealed)
+        most = max(len(sized_files) - FILES_KEPT_MIN, 0)
+        count = surplus(sized_files, retention, now_ms) if files is None else min(files, most)
         if not count:
-            return Pruned(kept.cursor.pruned.position)
-        mark = await asyncio.to_thread(self._mark, sealed, found[count - 1].summary)
-        moved = await self._commit(kept, mark)
+            return Pruned(stored.cursor.pruned.position)
+        mark = await asyncio.to_thread(self._mark, sealed, sized_files[count - 1].summary)
+        moved = await self._commit(stored, mark)
         if moved is None:
-            return Pruned(kept.cursor.pruned.position, superseded=True)
+            return Pruned(stored.cursor.pruned.position, superseded=True)
         await asyncio.to_thread(sweep, self._files, moved, self._keys.cluster)
-        return Pruned(mark.position, count, sum(one.size for one in found[:count]))
+        return Pruned(mark.position, count, sum(one.size for one in sized_files[:count]))
 
     def _mark(self, sealed: SealedLog, last: FileSummary) -> PrunedPart:
         """Where the archive is to begin. Raises LogCorrupt without a whole snapshot there."""
@@ -124,9 +124,9 @@ class Pruner:
         digest = sha256(data).digest()
         return PrunedPart(last.number, last.link, last.last_position, file.chain_end, digest)
 
-    async def _commit(self, kept: KeptCursor, mark: PrunedPart) -> SealedLog | None:
+    async def _commit(self, stored: KeptCursor, mark: PrunedPart) -> SealedLog | None:
         key = cursor_key(self._keys)
-        cursor = kept.cursor._replace(pruned=mark)
-        guard = Unchanged(key, kept.revision)
+        cursor = stored.cursor._replace(pruned=mark)
+        guard = Unchanged(key, stored.revision)
         result = await self._store.commit([guard], [Put(key, CURSOR.encode(cursor))])
         return SealedLog(self._files, cursor) if result.succeeded else None

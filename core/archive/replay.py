@@ -1,13 +1,13 @@
-"""Replay: archive and live log as one ordered stream, proven as it is read.
+"""Replay: archive and live log as one ordered stream, verified as it is read.
 
 A ``LogView`` is the whole log as of one revision: the cursor and every writer's head are read at
-that revision, so nothing can be between the two parts, however busy the cluster or the archiver is.
-Blocks of the archive are proven by the hash chain, live segments by their sequence numbers. To
-begin in the middle, fold from ``sealed.snapshot_before``. This module only reads.
+that revision, so that no segment is missed between the two parts. Blocks of the archive are
+verified by the hash chain, live segments by their sequence numbers. To begin in the middle, fold
+from ``sealed.snapshot_before``. This module only reads.
 
-Read in batches, decode a segment at a time: its events are still in the processor's cache when they
-are folded, and gone before the collector of cycles comes to look at them. Thousands decoded at once
-take twice as long, on a busy machine three times.
+Segments are read in batches and decoded one at a time: their events are folded while they are in
+the processor's cache, and freed before the garbage collector traverses them. Decoding thousands at
+once takes two to three times as long.
 """
 
 from __future__ import annotations
@@ -80,17 +80,23 @@ async def open_log(
 ) -> LogView:
     """The whole log as of now. Raises StoreUnavailable, LogCorrupt."""
     result = await store.read([Get(cursor_key(keys)), Get(*keys.range("head"))])
-    kept, heads_found = (found.kvs for found in result.ranges)
-    cursor = CURSORS.decode(keys, kept[0].key, kept[0].value) if kept else NOTHING_SEALED
+    cursor_kvs, head_kvs = (answer.kvs for answer in result.ranges)
+    cursor = (
+        CURSORS.decode(keys, cursor_kvs[0].key, cursor_kvs[0].value)
+        if cursor_kvs
+        else NOTHING_SEALED
+    )
     faults = Faults() if faults is None else faults
-    found = await read_heads(store, keys, heads_found, result.revision, faults, cursor.seqs)
-    heads = {writer: head.seq for writer, head in found.items()}
+    by_writer = await read_heads(store, keys, head_kvs, result.revision, faults, cursor.seqs)
+    heads = {writer: head.seq for writer, head in by_writer.items()}
     for writer, seq in cursor.seqs.items():
         if heads.get(writer, 0) < seq:
             raise LogCorrupt(
-                f"writer {writer} is at segment {heads.get(writer, 0)}, the archive has {seq}",
+                f"the head of writer {writer} in etcd is segment {heads.get(writer, 0)}, but the"
+                f" archive has segment {seq}",
                 subject=writer,
-                remedy="etcd was set back behind its archive: restore a newer copy of etcd",
+                remedy="etcd was restored from a backup that is older than the archive: restore a"
+                " newer one",
             )
     live = LiveLog(store, keys, result.revision, heads, cursor.seqs, faults)
     return LogView(SealedLog(files, cursor), live, now_ms)
@@ -107,7 +113,7 @@ def _check_order(seqs: dict[str, int], segments: list[Segment]) -> None:
         expected = seqs.get(writer, 0) + 1
         if seq != expected:
             raise LogGap(
-                f"writer {writer}: segment {expected} is not in the archive, {seq} is the next",
+                f"writer {writer}: expected segment {expected} in the archive, got {seq}",
                 subject=writer,
                 remedy="restore the archive from a copy",
             )

@@ -55,8 +55,8 @@ class SealedLog:
     def summaries(self) -> list[FileSummary]:
         """Every file of the chain, oldest first. Raises LogCorrupt."""
         if self._summaries is None:
-            found = [_summary(file) for file in self._back_from_the_end()]
-            self._summaries = found[::-1]
+            summaries = [_summary(file) for file in self._back_from_the_end()]
+            self._summaries = summaries[::-1]
         return self._summaries
 
     def open(self, link: FileLink) -> SealedFile:
@@ -65,11 +65,11 @@ class SealedLog:
 
     def seqs(self) -> dict[str, int]:
         """The last seq of each writer, as the files' headers say."""
-        found = dict(self.base().seqs)
+        seqs = dict(self.base().seqs)
         for summary in self.summaries():
             ranges = self.open(summary.link).header.ranges
-            found.update((writer, last) for writer, (_, last) in ranges.items())
-        return found
+            seqs.update((writer, last) for writer, (_, last) in ranges.items())
+        return seqs
 
     def base(self) -> ArchiveSnapshot:
         """The state before the first segment that is there. Raises LogCorrupt when it is lost."""
@@ -124,7 +124,7 @@ class SealedLog:
     def snapshot_before(self, position: int) -> ArchiveSnapshot:
         """The newest snapshot that holds nothing after ``position``; ``base`` if none does.
 
-        One that is lost or was changed is passed over (``verify`` tells); an older one serves.
+        A missing or changed snapshot is skipped (``verify`` reports it) in favour of an older one.
         """
         return self._newest([one for one in self.summaries() if one.last_position <= position])
 
@@ -145,7 +145,7 @@ class SealedLog:
                 yield summary, segments
 
     def speaking_of(self, tokens: list[str]) -> Iterator[list[Segment]]:
-        """The blocks that may speak of one of the tokens, in log order."""
+        """The blocks that may have events of one of the tokens, in log order."""
         for summary in self.summaries():
             file = self.open(summary.link)
             index = self.index(summary.link)
@@ -157,9 +157,9 @@ class SealedLog:
 
     def _newest(self, candidates: list[FileSummary]) -> ArchiveSnapshot:
         for summary in reversed(candidates):
-            found = self.snapshot(summary.link)
-            if found is not None:
-                return found
+            snapshot = self.snapshot(summary.link)
+            if snapshot is not None:
+                return snapshot
         return self.base()
 
     def _back_from_the_end(self) -> Iterator[SealedFile]:
@@ -169,7 +169,7 @@ class SealedLog:
             file = self.open(link)
             if file.header.number != expected or file.chain_end != chain:
                 raise LogCorrupt(
-                    f"archive file {link.base} does not fit the one after it",
+                    f"archive file {link.base} is not the one that the next file names",
                     subject=link.base,
                     remedy="restore it from a copy of the archive",
                 )
@@ -178,15 +178,16 @@ class SealedLog:
             expected -= 1
         if chain != pruned.chain or link.base != pruned.last.base:
             raise LogCorrupt(
-                "the archive's chain does not begin at the log's start, or where it was pruned",
+                "the hash chain of the archive does not begin at the start of the log or at the"
+                " pruned position",
                 subject="archive",
             )
 
 
 def sealed_alone(files: Files, cluster: str) -> SealedLog:
-    """The archive of a cluster without its etcd, as its newest file says: for audits of a copy.
+    """The archive of a cluster without its etcd, up to its newest file: for audits of a copy.
 
-    Raises LogCorrupt when two files claim to be the newest one; etcd's cursor would tell.
+    Raises LogCorrupt if two files have the newest number, which only the cursor in etcd decides.
     """
     prefix = file_prefix(cluster)
     bases = [
@@ -200,7 +201,7 @@ def sealed_alone(files: Files, cluster: str) -> SealedLog:
     newest = [base for base in bases if number_of(base) == number]
     if len(newest) > 1:
         raise LogCorrupt(
-            f"archive files {' and '.join(newest)} both claim to be number {number}",
+            f"archive files {' and '.join(newest)} have the same number {number}",
             subject=newest[0],
             remedy="remove the one that the archive cursor in etcd does not name",
         )
@@ -215,9 +216,9 @@ def sealed_alone(files: Files, cluster: str) -> SealedLog:
 
 
 def _pruned_before(files: Files, log: SealedLog) -> PrunedPart:
-    """What was pruned of an archive whose cursor nobody has: a snapshot without its file tells.
+    """The pruned part of an archive without its cursor, from a snapshot without its file.
 
-    The chain of the first file that is there proves that the snapshot is the one before it.
+    The chain of the first existing file proves that the snapshot is the one before it.
     """
     file = log.open(log.cursor.last)
     there = set(files.names())
@@ -230,7 +231,9 @@ def _pruned_before(files: Files, log: SealedLog) -> PrunedPart:
         data = files.view(name)
         snapshot = decode_snapshot(data, name=name)
         if snapshot.chain != file.header.chain_start:
-            raise LogCorrupt(f"snapshot {name} is not what comes before", subject=name)
+            raise LogCorrupt(
+                f"snapshot {name} does not have the chain of the file after it", subject=name
+            )
         digest = sha256(data).digest()
         position = snapshot.ledger.position
         return PrunedPart(file.header.number - 1, link, position, snapshot.chain, digest)

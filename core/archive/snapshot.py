@@ -1,8 +1,8 @@
-"""The ledger at a seal, as a file: where folding may start.
+"""Snapshots: the ledger at a seal, as a file from which a fold can start.
 
 A zstd frame around the msgpack of ``_Stored``. It is made by folding the snapshot before it and
-the segments just sealed, so each seal checks the one before; its digest is in the trailer of the
-archive file it belongs to. It holds what the log says and never what the state keys say.
+the segments just sealed, so that each seal checks the one before; its digest is in the trailer of
+its archive file. It is made from the log, never from the state keys.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class ArchiveSnapshot(NamedTuple):
 
 
 def empty_snapshot() -> ArchiveSnapshot:
-    """Before the first segment."""
+    """The snapshot before the first segment."""
     return ArchiveSnapshot(Ledger(), {}, CHAIN_START, 0)
 
 
@@ -83,20 +83,22 @@ def encode_snapshot(snapshot: ArchiveSnapshot) -> bytes:
 
 
 def decode_snapshot(data: memoryview | bytes, *, name: str) -> ArchiveSnapshot:
-    """The snapshot of these bytes. Raises LogCorrupt, naming the file."""
+    """Decode a snapshot. Raises LogCorrupt with the name of the file."""
     try:
         if not 0 < zstandard.frame_content_size(data) <= SNAPSHOT_BYTES_MAX:
-            raise LogCorrupt(f"snapshot {name} is larger than a snapshot can be", subject=name)
+            raise LogCorrupt(
+                f"snapshot {name} is empty or larger than {SNAPSHOT_BYTES_MAX} bytes", subject=name
+            )
         raw = zstandard.ZstdDecompressor().decompress(data)
         stored = _decoder.decode(raw)
     except (zstandard.ZstdError, *UNREADABLE) as error:
         raise LogCorrupt(
-            f"snapshot {name} does not decode: {error}",
+            f"snapshot {name} cannot be decoded: {error}",
             subject=name,
-            remedy="restore it from a copy of the archive, or remove it: an older one will serve",
+            remedy="restore it from a copy of the archive, or delete it: an older one is used then",
         ) from error
     if stored.version != SNAPSHOT_VERSION:
-        raise LogCorrupt(f"snapshot {name} has version {stored.version}", subject=name)
+        raise LogCorrupt(f"snapshot {name} has unknown version {stored.version}", subject=name)
     return ArchiveSnapshot(_ledger(stored), stored.seqs, stored.chain, stored.clock_ms)
 
 
@@ -104,9 +106,9 @@ def _ledger(stored: _Stored) -> Ledger:
     ledger = Ledger()
     ledger.position = stored.position
     ledger.pools = {pool.name: pool for pool in stored.pools}
-    ledger.reservations = {one.name: one for one in stored.reservations}
-    ledger.quarantine = {one.address: one for one in stored.quarantine}
-    ledger.records = {(one.kind, one.namespace, one.name): one for one in stored.records}
+    ledger.reservations = {item.name: item for item in stored.reservations}
+    ledger.quarantine = {item.address: item for item in stored.quarantine}
+    ledger.records = {(item.kind, item.namespace, item.name): item for item in stored.records}
     ledger.endpoints = {endpoint.key: endpoint for endpoint in stored.endpoints}
     ledger.claims = {
         address: RevisedClaim(claim, revision) for address, claim, revision in stored.claims

@@ -1,7 +1,7 @@
-"""Who made a claim: the cause of the event behind it, found by the claim alone.
+"""The cause of a claim: that of the event which made it, found from the claim alone.
 
-A claim names its event, and its revision is that of the event's segment; the writer's head as of
-that revision says which segment it was. Two small reads, whatever the length of the log.
+A claim has the id of its event, and its revision is that of the event's segment; the writer's head
+as of that revision has the number of the segment. Two small reads, for a log of any length.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ async def export_raw(view: LogView, cluster: str, out: BinaryIO) -> int:
     """
     if view.sealed.cursor.pruned.files:
         raise BadInput(
-            "a raw export is the whole log, and the beginning of this one was pruned",
+            "a raw export needs the whole log, but the beginning of this one was pruned",
             subject="raw",
             remedy="export it as JSON lines, or from a copy of the archive",
         )
@@ -90,9 +90,8 @@ async def export_raw(view: LogView, cluster: str, out: BinaryIO) -> int:
 def import_log(source: BinaryIO) -> Iterator[Segment]:
     """The segments of a raw export, one by one.
 
-    What was yielded is proven when the iteration ends: only then count and chain are compared.
-    Raises BadInput for a file of another kind, LogCorrupt for an export that is not whole or was
-    changed.
+    Count and chain are compared when the iteration ends. Raises BadInput for a file of another
+    kind, LogCorrupt for an incomplete or changed export.
     """
     items = _items(source)
     try:
@@ -101,7 +100,7 @@ def import_log(source: BinaryIO) -> Iterator[Segment]:
         head = None
     if head is None or head[:2] != [RAW_FORMAT, RAW_VERSION]:
         raise BadInput(
-            "the file is no raw export of a log",
+            "the file is not a raw export of a log",
             subject="raw export",
             remedy="`orbctl export --raw` makes one",
         )
@@ -124,17 +123,17 @@ def _items(source: BinaryIO) -> Iterator[list[object]]:
     try:
         for item in unpacker:
             if not isinstance(item, list):
-                raise _corrupt("holds something that is no array")
+                raise _corrupt("has an item that is not an array")
             yield item
     except (ValueError, msgpack.UnpackException) as error:
-        raise _corrupt(f"is no msgpack: {error}") from error
+        raise _corrupt(f"is not msgpack: {error}") from error
 
 
 def _segment(item: list[object]) -> Segment:
     try:
         return msgspec.convert(item, Segment)
     except msgspec.ValidationError as error:
-        raise _corrupt(f"holds something that is no segment: {error}") from error
+        raise _corrupt(f"has an item that is not a segment: {error}") from error
 
 
 def _named(value: object) -> object:

@@ -49,9 +49,9 @@ _LIFE: Final[dict[str, tuple[type[Event], ...]]] = {
     "record": (RecordDefined, RecordDeleted),
     "application": (RecordDefined, RecordDeleted, PoolDefined, PoolRetired, PoolDeleted),
 }
-"""Subjects with a life of their own, and the events that tell it."""
+"""Subjects that are created and deleted, with their events."""
 FACTS_MAX = 100_000
-"""Facts of one answer; of a longer history the newest are given, and how many are not is told."""
+"""Facts in one history; of a longer one the newest are returned, with the number of the others."""
 
 _UNNAMED: Final = frozenset(("cidr", "node"))
 """Subjects that events need not name: a release names no node, an address no CIDR."""
@@ -74,13 +74,13 @@ _TRACE_ID: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-")
 
 
 class HistorySubject(NamedTuple):
-    """What history is asked about.
+    """The subject of a history.
 
-    ``address``: who held it, and its quarantines. ``pod``: the addresses of an endpoint, by
-    ``namespace/name``; ``uid``: the same for one Pod of that name. ``pool``, ``subnet``: its own
-    life; ``use``: every holding in a pool, which may be long; ``node`` and ``cidr``: the same on a
+    ``address``: its claims and quarantines. ``pod``: the addresses of an endpoint, by
+    ``namespace/name``; ``uid``: the same for one Pod of that name. ``pool``, ``subnet``: its
+    changes; ``use``: every claim in a pool, which may be long; ``node`` and ``cidr``: the same on a
     node, and of the addresses in a CIDR. ``reservation``, ``record`` (``Kind/NAME`` or
-    ``Kind/NAMESPACE/NAME``): its own life; ``application`` (``NAMESPACE/NAME``): that of its record
+    ``Kind/NAMESPACE/NAME``): its changes; ``application`` (``NAMESPACE/NAME``): those of its record
     and of its automatic pools.
     """
 
@@ -96,7 +96,7 @@ class HistorySubject(NamedTuple):
         return f"{self.kind} {self.name}"
 
     def may_be_in(self, data: bytes) -> bool:
-        """Whether a segment can speak of it: msgpack holds texts as they are, so a search tells."""
+        """Whether a segment may be about it: msgpack has texts unchanged, so a search suffices."""
         if self.kind in _UNNAMED:
             return True
         if self.name.rpartition("/")[2].encode() not in data:
@@ -119,12 +119,12 @@ class Stamp(NamedTuple):
 
 
 class Fact(NamedTuple):
-    """Something that was so from ``began`` to ``ended``; None: it still is, or happened at once.
+    """A state from ``began`` to ``ended``; None: it lasts, or it is a single change.
 
     ``subject``: the address or the pool. ``reason`` and ``evidence``: why it ended (held) or began
-    (quarantined). ``reason`` is an event's reason, or ``moved`` when the same holder went on with
-    another Pod or node, or ``taken`` when the log gives the address to somebody else (I1 broken).
-    ``text`` says in words what a pool is, or what changed in it.
+    (quarantined). ``reason`` is an event's reason, or ``moved`` if the same holder continued with
+    another Pod or node, or ``taken`` if the log has a claim of another holder (I1 is violated).
+    ``text`` describes a pool, or what changed in it.
     """
 
     kind: FactKind
@@ -174,7 +174,7 @@ class FactList:
 
 
 def parse_subject(text: str) -> HistorySubject:
-    """Read what a person types.
+    """Parse the subject that a user types.
 
     An address or a CIDR; ``NS/NAME`` or ``pod/NS/NAME``; a UID or ``uid/UID``; ``pool/NAME``,
     ``use/NAME``, ``subnet/NAME``, ``reservation/NAME``, ``node/NAME``, ``application/NS/NAME``,

@@ -1,9 +1,9 @@
-"""History: who held an address, what a Pod held, how a pool came to be.
+"""History: the holders of an address, the addresses of a Pod, the changes of a pool.
 
-The archive's index names the blocks, a search for the subject's text in the undecoded segments
-leaves a handful, and only those are decoded and followed. So the answer takes milliseconds however
-long the log is; subjects that the index does not know (``INDEXED``) take a search of the whole log.
-Archive and live log are read as one, the state keys not at all. Only reads.
+The archive's index lists the blocks, a search for the subject's text in the undecoded segments
+selects a few of them, and only those are decoded and folded. So a history takes milliseconds for a
+log of any length; subjects without an index (other than ``INDEXED``) need a search of the whole
+log. Archive and live log are read, the state keys are not. Only reads.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from core.eventstore.segments import Segment
 
 
 async def history(view: LogView, subject: HistorySubject) -> History:
-    """What the log tells about the subject. Raises LogCorrupt, LogGap, Compacted."""
+    """Read the history of the subject. Raises LogCorrupt, LogGap, Compacted."""
     if subject.kind == "uid":
         return await _history_of_uid(view, subject)
-    follower = ObjectHistory(subject) if subject.kind in LIVES else _Holdings(subject)
+    collector = ObjectHistory(subject) if subject.kind in LIVES else _Holdings(subject)
     async for recorded in _events_about(view, subject):
-        follower.take(recorded)
-    return follower.answer()
+        collector.take(recorded)
+    return collector.answer()
 
 
 async def _history_of_uid(view: LogView, subject: HistorySubject) -> History:
-    """Releases of a replica name no UID, so its endpoint is followed and the UID's part taken."""
+    """The history of a UID: a part of its endpoint's, because releases of a replica have no UID."""
     keys: dict[EndpointKey, None] = {}
     async for recorded in _events_about(view, subject):
         match recorded.event:
@@ -59,7 +59,7 @@ async def _history_of_uid(view: LogView, subject: HistorySubject) -> History:
 
 
 async def _events_about(view: LogView, subject: HistorySubject) -> AsyncIterator[Recorded]:
-    """The events that may speak of the subject, in log order."""
+    """The events that may be about the subject, in log order."""
     sealed = (
         view.sealed.speaking_of([subject.token])
         if subject.kind in INDEXED
@@ -162,7 +162,7 @@ class _Holdings(FactList):
                 self._end(address, ended, event.reason, event.evidence)
 
     def _move(self, endpoint: Endpoint, recorded: Recorded) -> None:
-        """The holder may go on with another Pod or on another node (a replica, a VM)."""
+        """A holder that continues with another Pod or on another node (a replica, a VM)."""
         stamp = stamp_of(recorded)
         for address, pool in endpoint.addresses():
             held = self._open.get(address)

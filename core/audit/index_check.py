@@ -1,7 +1,8 @@
-"""Whether an index that is called complete has exactly what the pools and subnets make.
+"""Checks that a complete index has exactly the entries of the pools and subnets.
 
-It is written with them, so that only a hand can have changed it; a pool that it lacks could be
-overlapped. A repair takes the word back that it is complete, and the next command builds it anew.
+The index is written together with them, so that only a manual change makes a difference; a pool
+without its entries could be overlapped. A repair marks the index as incomplete, and the next
+command rebuilds it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from core.eventstore.kv import Get, KeyValueStore, Put, Unchanged
 
 
 class IndexFault(NamedTuple):
-    """An index that differs, and the step that has it built anew."""
+    """An index that differs, and the step that makes the next command rebuild it."""
 
     subject: str
     text: str
@@ -37,17 +38,19 @@ async def check_index(
         for family in FAMILIES:
             index, guarded = Index(keys, topic, family), keys.guard(topic, family)
             gets = [Get(guarded), Get(*index.all(), keys_only=True)]
-            guard, found = (await store.read(gets, revision=revision)).ranges
+            guard, entries = (await store.read(gets, revision=revision)).ranges
             if guard.first is None or guard.first.value != COMPLETE:
                 continue
-            wanted = {key for value in values for key in index.entries(value)}
-            there = {kv.key for kv in found.kvs}
-            if wanted == there:
+            expected = {key for value in values for key in index.entries(value)}
+            there = {kv.key for kv in entries.kvs}
+            if expected == there:
                 continue
             name = f"index/{topic}/{family}"
-            text = f"lacks {len(wanted - there)} keys, and has {len(there - wanted)} of no object"
+            text = (
+                f"lacks {len(expected - there)} keys, and has {len(there - expected)} of no object"
+            )
             step = RepairStep(
-                f"have {name} built anew by the next command",
+                f"mark {name} as incomplete, so that the next command rebuilds it",
                 (Unchanged(guarded, guard.first.mod_revision),),
                 (Put(guarded, b""),),
             )

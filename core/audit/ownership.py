@@ -1,12 +1,12 @@
-"""Whose claims an agent may change: those of its own node.
+"""Finds changes by an agent to claims of another node.
 
-All agents share one etcd role (``core.eventstore.roles``), so etcd cannot keep one node's agent off
-another node's claims. The log can: every change of a claim or an endpoint has its event (I5), in
-the log of the writer that made it, and an agent's writer is named after its node. Controllers and
-orbctl change the claims of every node. Pure; it judges one segment at a time.
+All agents share one etcd role (``core.eventstore.roles``), so that etcd cannot prevent such a
+change. The log shows it: every change of a claim or an endpoint has its event (I5), in the log of
+its writer, and an agent's writer is named after its node. Controllers and orbctl change the claims
+of every node. Pure; checks one segment at a time.
 
-A forged event in the log of *another* agent is not found here: it fences that agent, which ends and
-says so.
+A forged event in the log of *another* agent is not found here: it fences that agent, which ends
+with an error.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def foreign_changes(events: Sequence[Recorded], before: Ledger) -> list[Violatio
     if not events or _is_controller(events[0].writer):
         return []
     taken = {
-        one.event.endpoint.key
-        for one in events
-        if isinstance(one.event, AddressesClaimed | EndpointChanged)
+        recorded.event.endpoint.key
+        for recorded in events
+        if isinstance(recorded.event, AddressesClaimed | EndpointChanged)
     }
-    found = []
-    for one in events:
-        event = one.event
+    violations = []
+    for recorded in events:
+        event = recorded.event
         if isinstance(event, AddressesClaimed | EndpointChanged):
             key, node = event.endpoint.key, event.endpoint.node
         elif isinstance(event, AddressesReleased) and (event.namespace, event.name) not in taken:
@@ -51,10 +51,12 @@ def foreign_changes(events: Sequence[Recorded], before: Ledger) -> list[Violatio
             node = "" if endpoint is None else endpoint.node
         else:
             continue
-        if node and node != one.writer:
-            text = f"an event of the agent on {one.writer} changes an endpoint of node {node}"
-            found.append(Violation(one.position, one.place, WRITER, "/".join(key), text))
-    return found
+        if node and node != recorded.writer:
+            text = f"an event of the agent on {recorded.writer} changes an endpoint of node {node}"
+            violations.append(
+                Violation(recorded.position, recorded.place, WRITER, "/".join(key), text)
+            )
+    return violations
 
 
 def _is_controller(writer: str) -> bool:

@@ -1,21 +1,20 @@
-"""Repair: the state keys are put back to what the log says, never the other way round.
+"""Repair: restores the state keys from the log, never the other way round.
 
-One step for each thing that differs, each one transaction, guarded by what was found: a step whose
-key has changed meanwhile does nothing and says so, and the next ``verify`` looks again. Nothing
-that agrees with the log is written.
+Each difference is one step and one transaction, guarded by the value that was found: a step whose
+key has changed in the meantime does nothing and reports that; run ``verify`` again. Keys that equal
+the log are not written.
 
-Which steps owe the log an event? Pools, subnets, reservations, records, quarantines and endpoints:
-none. The log has said it already; the key is only made to say it too, and the guard keys of the
-topic change with it, so that no allocation is decided on the wrong value. A key the log knows
-nothing of: none; it never was a fact. A claim: one. Its key's revision is the fence that its
-release must name (I3), and a key that is written again has a new revision; so the claim is restated
-as an event, by ``AddressesClaimed`` with the same endpoint and holder, at the revision its key then
-has. Nobody gains or loses an address by it. The checker and history know a restated claim from a
-new one.
+Steps for pools, subnets, reservations, records, quarantines and endpoints have no event, because
+the log has it: the key is restored together with the guard keys of its topic, so that no allocation
+is decided on the wrong value. A key without an event in the log is deleted, without an event. The
+step of a claim has one: the revision of the key fences its release (I3), and a rewritten key has a
+new revision; so ``AddressesClaimed`` restates the claim with the same endpoint and holder at the
+new revision. No address changes its holder. The checker and history distinguish restated claims
+from new ones.
 
-One contradiction lies in the log itself: a claim whose endpoint has been released without naming
-it, because its key had been deleted by hand by then. Key and endpoint being gone, the release that
-is owed is written, for the reason ``repair``. Any other contradiction is told and left to people.
+One inconsistency is in the log itself: a claim whose endpoint was released without it, because its
+key had been deleted by hand. Key and endpoint do not exist any more, so the missing release is
+written, with the reason ``repair``. Every other inconsistency is reported and left to the user.
 """
 
 from __future__ import annotations
@@ -48,10 +47,10 @@ _FAMILIES: Final[tuple[Family, ...]] = (4, 6)
 
 
 class RepairStep(NamedTuple):
-    """One transaction of a repair; ``text`` says what it does.
+    """One transaction of a repair; ``text`` describes it.
 
-    ``event``: what the log is owed. A step with neither writes nor event cannot be done by a
-    program; the text says why.
+    ``event``: the event that the log lacks. A step with neither writes nor event must be done by
+    the user; the text states why.
     """
 
     text: str
@@ -79,19 +78,21 @@ def plan_repair(
     """The steps that make the state what the ledger says."""
     steps: list[RepairStep] = []
     lost: dict[EndpointKey, list[Difference]] = {}
-    for one in differences:
-        if one.kind == "ip" and isinstance(one.expected, Claim):
-            lost.setdefault((one.expected.namespace, one.expected.pod), []).append(one)
-        elif one.kind != "endpoint":
-            steps.append(_put_back(one, keys))
+    for difference in differences:
+        if difference.kind == "ip" and isinstance(difference.expected, Claim):
+            lost.setdefault((difference.expected.namespace, difference.expected.pod), []).append(
+                difference
+            )
+        elif difference.kind != "endpoint":
+            steps.append(_put_back(difference, keys))
     for key, claims in lost.items():
         steps += _restate(ledger, key, claims, state, keys)
     # An endpoint whose claims are restated is written with them.
     written = {write.key for step in steps for write in step.writes if isinstance(write, Put)}
     steps += [
-        _put_back(one, keys)
-        for one in differences
-        if one.kind == "endpoint" and one.key not in written
+        _put_back(difference, keys)
+        for difference in differences
+        if difference.kind == "endpoint" and difference.key not in written
     ]
     return tuple(steps)
 
@@ -124,17 +125,17 @@ async def repair(
 
     Raises StoreUnavailable, OutcomeUnknown, WriterFenced; what is done stays done.
     """
-    done: list[str] = []
+    applied: list[str] = []
     overtaken: list[str] = []
     impossible: list[str] = []
     for step in plan:
         if not step.is_possible:
             impossible.append(step.text)
         elif await _do(step, store, keys, writer, cause):
-            done.append(step.text)
+            applied.append(step.text)
         else:
             overtaken.append(step.text)
-    return Repaired(tuple(done), tuple(overtaken), tuple(impossible))
+    return Repaired(tuple(applied), tuple(overtaken), tuple(impossible))
 
 
 async def _do(
@@ -150,16 +151,18 @@ async def _do(
     return not isinstance(await writer.append(proposal), Lost)
 
 
-def _put_back(one: Difference, keys: Keys) -> RepairStep:
+def _put_back(difference: Difference, keys: Keys) -> RepairStep:
     """Write or delete one key that no release depends on."""
-    guard = _guard(one.key, one.found_revision)
-    topics = _topics(one, keys)
-    if one.expected is None:
-        text = f"delete {one.kind} {one.name}, of which the log knows nothing"
-        return RepairStep(text, (guard,), (Delete(one.key), *topics))
-    verb = "write" if one.found is None else "correct"
-    write = Put(one.key, CODECS[one.kind].encode(one.expected))
-    return RepairStep(f"{verb} {one.kind} {one.name} as the log says", (guard,), (write, *topics))
+    guard = _guard(difference.key, difference.found_revision)
+    topics = _topics(difference, keys)
+    if difference.expected is None:
+        text = f"delete {difference.kind} {difference.name}, which has no event in the log"
+        return RepairStep(text, (guard,), (Delete(difference.key), *topics))
+    verb = "write" if difference.found is None else "correct"
+    write = Put(difference.key, CODECS[difference.kind].encode(difference.expected))
+    return RepairStep(
+        f"{verb} {difference.kind} {difference.name} as the log says", (guard,), (write, *topics)
+    )
 
 
 def _restate(
@@ -167,23 +170,25 @@ def _restate(
 ) -> list[RepairStep]:
     """Say the claims of one endpoint again, and write its key with them."""
     endpoint = ledger.endpoints.get(key)
-    wanted = {one.name for one in claims}
+    claimed = {claim.name for claim in claims}
     nics: list[int] = []
     shown: set[str] = set()
     for index, nic in enumerate(endpoint.nics if endpoint else ()):
         addresses = {address for address, _ in nic.addresses()}
-        if addresses & wanted and _is_agreed(ledger, endpoint, nic):
+        if addresses & claimed and _is_agreed(ledger, endpoint, nic):
             nics.append(index)
             shown |= addresses
     steps = [
-        _release_owed(ledger, key, one, state, keys) for one in claims if one.name not in shown
+        _release_owed(ledger, key, claim, state, keys)
+        for claim in claims
+        if claim.name not in shown
     ]
     if endpoint is None or not nics:
         return steps
     touched = [keys.endpoint(*key), *(keys.ip_of(address) for address in sorted(shown))]
     step = RepairStep(
-        f"restate the claim of {', '.join(sorted(wanted & shown))} by {'/'.join(key)}",
-        tuple(_guard(one, _revision(state, one)) for one in touched),
+        f"restate the claim of {', '.join(sorted(claimed & shown))} by {'/'.join(key)}",
+        tuple(_guard(claim, _revision(state, claim)) for claim in touched),
         (Put(touched[0], ENDPOINT.encode(endpoint)),),
         AddressesClaimed(endpoint, tuple(nics)),
     )
@@ -191,31 +196,32 @@ def _restate(
 
 
 def _release_owed(
-    ledger: Ledger, key: EndpointKey, one: Difference, state: State, keys: Keys
+    ledger: Ledger, key: EndpointKey, difference: Difference, state: State, keys: Keys
 ) -> RepairStep:
     """A claim that its endpoint does not agree with: ended if nothing is left of it."""
     endpoint = ledger.endpoints.get(key)
     shown = dict(endpoint.addresses()) if endpoint is not None else {}
     path = "/".join(key)
-    if one.found is not None or one.name in shown:
+    if difference.found is not None or difference.name in shown:
         return RepairStep(
-            f"claim of {one.name}: the log gives it to {path} and contradicts itself there; see the"
-            " violations, find out who uses the address, and release it by hand"
+            f"claim of {difference.name}: the log has a claim by {path}, which contradicts other"
+            " events; see the violations, find out which Pod uses the address, and release it by"
+            " hand"
         )
-    held = ledger.claims[one.name]
-    release = Release(one.name, held.claim.pool, held.claim.holder, held.revision)
+    held = ledger.claims[difference.name]
+    release = Release(difference.name, held.claim.pool, held.claim.holder, held.revision)
     nics = endpoint.nics if endpoint is not None else ()
     evidence = "its key and its endpoint are gone"
     name = keys.endpoint(*key)
     return RepairStep(
-        f"release {one.name}, which {path} has given up without naming it",
-        (Absent(one.key), _guard(name, _revision(state, name))),
+        f"release {difference.name}, which {path} has given up without naming it",
+        (Absent(difference.key), _guard(name, _revision(state, name))),
         event=AddressesReleased(*key, (release,), nics, "repair", evidence),
     )
 
 
 def _is_agreed(ledger: Ledger, endpoint: Endpoint | None, nic: Nic) -> bool:
-    """Every address of the NIC is this endpoint's in the log; else restating would claim anew."""
+    """Whether the log has every address of the NIC as this endpoint's: only those are restated."""
     for address, pool in nic.addresses():
         held = ledger.claims.get(address)
         if held is None or endpoint is None:
@@ -226,17 +232,17 @@ def _is_agreed(ledger: Ledger, endpoint: Endpoint | None, nic: Nic) -> bool:
     return True
 
 
-def _topics(one: Difference, keys: Keys) -> tuple[Write, ...]:
+def _topics(difference: Difference, keys: Keys) -> tuple[Write, ...]:
     """Return the writes of the guard keys that a change of this key must change too.
 
     ``core.configuration.configurator`` writes the same ones.
     """
-    topic = _TOPICS.get(one.kind)
+    topic = _TOPICS.get(difference.kind)
     if topic is None:
         return ()
     if topic == "records":
         return (Put(keys.guard(topic, 4), b""),)
-    values = (one.expected, one.found)
+    values = (difference.expected, difference.found)
     known = Pool | Quarantine | Reservation | Subnet
     families = {value.family for value in values if isinstance(value, known)}
     return tuple(Put(keys.guard(topic, family), b"") for family in families or set(_FAMILIES))

@@ -1,7 +1,7 @@
-"""A scan: every key of every kind, read as a process would read it, and what cannot be read.
+"""A scan: decodes every key of every kind as its readers do, and returns the faults.
 
-It tells what no reader may have met yet. One read for each kind, at one revision; memory holds one
-kind at a time. It never writes.
+It also finds faults of keys that no process has read yet. One read for each kind, at one revision;
+memory has one kind at a time. It never writes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from core.eventstore.kv import Get, KeyValueStore
 async def scan(
     store: KeyValueStore, keys: Keys, kinds: Iterable[KeyKind[Any]], revision: int = 0
 ) -> list[ContainedFault]:
-    """What cannot be read, in the order of kinds and keys. Raises StoreUnavailable, Compacted."""
+    """The keys that cannot be decoded, by kind and key. Raises StoreUnavailable, Compacted."""
     faults: list[ContainedFault] = []
     for kind in kinds:
         result = await store.read([Get(*kind.range(keys))], revision=revision)

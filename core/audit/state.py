@@ -1,7 +1,7 @@
-"""The state keys that a ledger makes, the ones that are in etcd, and where the two differ.
+"""Compares the state keys in etcd with those that follow from a ledger (I5).
 
-By I5 they never do. Keys are compared as they lie there, so a value that nobody can read, or a key
-that nobody could have written, is a difference like any other. Pure but for one read.
+Keys are compared as stored, so that an undecodable value or a malformed key is a difference like
+any other. Pure except for one read.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Difference(NamedTuple):
 
     def __str__(self) -> str:
         if self.expected is None:
-            return f"{self.kind} {self.name}: the log knows nothing of it, found {self.found}"
+            return f"{self.kind} {self.name}: no event in the log, found {self.found}"
         if self.found is None:
             return f"{self.kind} {self.name}: missing, the log says {self.expected}"
         if self.expected == self.found:
@@ -82,25 +82,25 @@ State = Mapping[bytes, KeyValue]
 
 async def read_state(store: KeyValueStore, keys: Keys, revision: int) -> State:
     """Every state key as of a revision. Raises Compacted, StoreUnavailable."""
-    found: dict[bytes, KeyValue] = {}
+    kvs: dict[bytes, KeyValue] = {}
     for room in CODECS:
         result = await store.read([Get(*keys.range(room))], revision=revision)
-        found.update((kv.key, kv) for kv in result.ranges[0].kvs)
-    return found
+        kvs.update((kv.key, kv) for kv in result.ranges[0].kvs)
+    return kvs
 
 
 def compare(ledger: Ledger, state: State, keys: Keys) -> list[Difference]:
     """Where the state is not what the ledger says, in the order of rooms and then of keys."""
     expected = dict(expected_state(ledger, keys))
     differences = [
-        _difference(key, one, state.get(key), keys)
-        for key, one in expected.items()
-        if not _agrees(one, state.get(key))
+        _difference(key, item, state.get(key), keys)
+        for key, item in expected.items()
+        if not _agrees(item, state.get(key))
     ]
     strays = [kv for key, kv in state.items() if key not in expected]
     differences += [_difference(kv.key, None, kv, keys) for kv in strays]
     rooms = list(CODECS)
-    differences.sort(key=lambda one: (rooms.index(one.kind), one.key))
+    differences.sort(key=lambda item: (rooms.index(item.kind), item.key))
     return differences
 
 
@@ -130,18 +130,18 @@ def _keyed(address: str, expected: Expected, keys: Keys) -> Iterator[tuple[bytes
         return
 
 
-def _agrees(expected: Expected, found: KeyValue | None) -> bool:
-    if found is None or expected.revision not in {0, found.mod_revision}:
+def _agrees(expected: Expected, kv: KeyValue | None) -> bool:
+    if kv is None or expected.revision not in {0, kv.mod_revision}:
         return False
     codec = CODECS[expected.kind]
     # Bytes may differ and mean the same, when an older version wrote fewer fields.
-    return found.value == codec.encode(expected.value) or _decoded(expected.kind, found) == (
+    return kv.value == codec.encode(expected.value) or _decoded(expected.kind, kv) == (
         expected.value
     )
 
 
 def _difference(
-    key: bytes, expected: Expected | None, found: KeyValue | None, keys: Keys
+    key: bytes, expected: Expected | None, kv: KeyValue | None, keys: Keys
 ) -> Difference:
     kind = key[len(keys.root) :].partition(b"/")[0].decode()
     return Difference(
@@ -149,9 +149,9 @@ def _difference(
         key,
         _name(key, kind, keys),
         None if expected is None else expected.value,
-        None if found is None else _decoded(kind, found),
+        None if kv is None else _decoded(kind, kv),
         0 if expected is None else expected.revision,
-        0 if found is None else found.mod_revision,
+        0 if kv is None else kv.mod_revision,
     )
 
 

@@ -1,7 +1,7 @@
-"""The past: everything that was true at a position or a time, from the nearest snapshot on.
+"""The state at a position or a time, folded from the nearest snapshot.
 
-A time is asked of the log's clock (``core.archive.clock``): the answer is the state just before the
-first event that the clock had after that time. This module only reads.
+A time is that of the log's clock (``core.archive.clock``): the result is the state before the first
+event with a later clock. This module only reads.
 """
 
 from __future__ import annotations
@@ -57,5 +57,5 @@ def _require_kept(view: LogView, position: int) -> None:
         raise BadInput(
             f"the archive was pruned: nothing before position {pruned.position} is known any more",
             subject="position",
-            remedy=f"name position {pruned.position} or a later one, or ask a copy of the archive",
+            remedy=f"use position {pruned.position} or a later one, or a copy of the archive",
         )

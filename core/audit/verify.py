@@ -1,9 +1,9 @@
-"""Verify: the log is whole and keeps its rules, and the state keys are its fold (I5).
+"""Verify: the log is complete and keeps its invariants, and the state keys are its fold (I5).
 
-Everything is read: each archive file with its index and snapshot, the chain, the live log, and at
-the very revision up to which the log was folded the state keys. Every other kind of key is read as
-its readers read it. So it works on a live system and slows nobody down. It never writes;
-``core.audit.repair`` does, by the plan in the report.
+Everything is read: each archive file with its index and snapshot, the chain, the live log, and the
+state keys at the revision up to which the log was folded. Every other kind of key is decoded as its
+readers decode it. It works on a running system, without locks. It never writes; the plan in the
+report is for ``core.audit.repair``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ FINDINGS_MAX = 1_000
 """Violations, and differences, that a report lists; it counts all of them."""
 
 
-INDEX_REMEDY: Final = "`orbctl verify --repair` has the next command build it anew"
+INDEX_REMEDY: Final = "run `orbctl verify --repair`: the next command rebuilds it then"
 
 
 class LogFault(NamedTuple):
@@ -52,12 +52,12 @@ class LogFault(NamedTuple):
 
 
 class VerificationReport(NamedTuple):
-    """What was found, as of ``revision``.
+    """The result, as of ``revision``.
 
-    ``folded``: the log could be read to its end; if not, the state keys were compared with nothing.
-    ``violations`` and ``differences`` list ``FINDINGS_MAX`` at most; the counts are of all.
-    ``notes``: what is no fault but worth knowing. ``unreadable``: keys of any kind that their
-    readers leave out.
+    ``folded``: the log was read to its end; if not, the state keys were not compared.
+    ``violations`` and ``differences`` list at most ``FINDINGS_MAX``; the counts are of all.
+    ``notes``: remarks that are not faults. ``unreadable``: keys of any kind that cannot be decoded,
+    which their readers skip.
     """
 
     revision: int
@@ -153,7 +153,7 @@ class _Run:
             self._checker = Checker(sealed.base().ledger)
 
     def _fold_file(self, sealed: SealedLog, summary: FileSummary) -> None:
-        """Fold one file; behind a broken one the fold goes on from the snapshot beside it."""
+        """Fold one file; after a corrupt one the fold continues from its snapshot."""
         after = self._checker.ledger.position
         try:
             for _, segments in sealed.segments(after, summary.last_position):
@@ -176,10 +176,10 @@ class _Run:
             for recorded in events:
                 self._note(self._check(recorded))
 
-    def _note(self, found: list[Violation]) -> None:
-        if found:
-            self._violation_count += len(found)
-            self._violations += found[: FINDINGS_MAX - len(self._violations)]
+    def _note(self, violations: list[Violation]) -> None:
+        if violations:
+            self._violation_count += len(violations)
+            self._violations += violations[: FINDINGS_MAX - len(self._violations)]
 
     def _check(self, recorded: Recorded) -> list[Violation]:
         """Raises LogCorrupt for an event that cannot be."""
@@ -221,7 +221,7 @@ class _Run:
         differences: list[Difference] | None = None,
         plan: tuple[RepairStep, ...] = (),
     ) -> VerificationReport:
-        found = differences or []
+        all_differences = differences or []
         return VerificationReport(
             revision,
             self._files_seen,
@@ -231,8 +231,8 @@ class _Run:
             tuple(self._faults),
             tuple(self._violations),
             self._violation_count,
-            tuple(found[:FINDINGS_MAX]),
-            len(found),
+            tuple(all_differences[:FINDINGS_MAX]),
+            len(all_differences),
             plan,
             self._notes,
             self._unreadable,

@@ -1,7 +1,7 @@
-"""Reads what one command is decided on, and no more: by name, by CIDR, by address range.
+"""Reads the objects that one command is decided on: by name, by CIDR, by address range.
 
-A command costs what it touches: the object of its name, and what that may overlap. A command whose
-texts cannot be read is decided on everything. All reads are at one revision.
+The cost of a command depends on what it touches: the object of its name, and those that it may
+overlap. A malformed command is decided on all objects. All reads are at one revision.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Scope(NamedTuple):
 
 
 class _TooMuch(Exception):
-    """What the command touches cannot be told from its texts: decide it on everything."""
+    """The command is malformed, so that what it touches is unknown: decide it on all objects."""
 
 
 class ScopeReader:
@@ -196,30 +196,33 @@ class _Loading:
             case _:
                 raise _TooMuch
 
-    async def _around_pool(self, wanted: Pool) -> None:
+    async def _around_pool(self, desired: Pool) -> None:
         """The pool of this name, the subnet of its CIDR, and the pools that it may overlap."""
-        pool, cidr = _read_well(wanted)
+        pool, cidr = _read_well(desired)
         pools, subnets = self._index("pools", pool.family), self._index("subnets", pool.family)
         own = pool_addresses(pool)
         around = [*pools.overlapping(cidr), *pools.owners(own, cidr)]
-        at_cidr, *found = await self._read(
+        at_cidr, *answers = await self._read(
             subnets.named(cidr), *around, *self._named("pool", pool.name)
         )
         self._require(pools, subnets)
         await self._objects("subnet", subnets.names_in(at_cidr))
-        await self._objects("pool", pools.names_in(*found[: len(around)]))
+        await self._objects("pool", pools.names_in(*answers[: len(around)]))
 
-    async def _around_subnet(self, wanted: Subnet) -> None:
+    async def _around_subnet(self, desired: Subnet) -> None:
         """The subnet of this name, and what its CIDR overlaps."""
-        cidr = _cidr_of(wanted)
-        pools, subnets = self._index("pools", wanted.family), self._index("subnets", wanted.family)
+        cidr = _cidr_of(desired)
+        pools, subnets = (
+            self._index("pools", desired.family),
+            self._index("subnets", desired.family),
+        )
         in_pools, in_subnets = (
             [one.named(cidr), *one.overlapping(cidr)] for one in (pools, subnets)
         )
-        found = await self._read(*in_pools, *in_subnets, *self._named("subnet", wanted.name))
+        answers = await self._read(*in_pools, *in_subnets, *self._named("subnet", desired.name))
         self._require(pools, subnets)
-        await self._objects("pool", pools.names_in(*found[: len(in_pools)]))
-        others = found[len(in_pools) :][: len(in_subnets)]
+        await self._objects("pool", pools.names_in(*answers[: len(in_pools)]))
+        others = answers[len(in_pools) :][: len(in_subnets)]
         await self._objects("subnet", subnets.names_in(*others))
 
     async def _around_desired(self, desired: DesiredPool) -> None:
@@ -239,22 +242,22 @@ class _Loading:
         """The pools that may have the address, and the subnets around it."""
         family, value = address
         pools, subnets = self._index("pools", family), self._index("subnets", family)
-        own = pools.owners(AddressSet.from_values((value,), family))
-        found = await self._read(*own, *subnets.containing(value))
+        owner_gets = pools.owners(AddressSet.from_values((value,), family))
+        answers = await self._read(*owner_gets, *subnets.containing(value))
         self._require(pools, subnets)
-        await self._objects("pool", pools.names_in(*found[: len(own)]))
-        await self._objects("subnet", subnets.names_in(*found[len(own) :]))
+        await self._objects("pool", pools.names_in(*answers[: len(owner_gets)]))
+        await self._objects("subnet", subnets.names_in(*answers[len(owner_gets) :]))
 
     async def of_application(self, application: ApplicationKey, subnets: Sequence[str]) -> None:
         """Its automatic pools, these subnets with all their pools, reservations and quarantine."""
         both = self._index("pools", 4), self._index("pools", 6)
-        found = await self._read(
+        answers = await self._read(
             *(pools.of_application(application) for pools in both),
             Get(*self._keys.range("reservation")),
             *chain.from_iterable(self._named("subnet", name) for name in subnets),
         )
         self._require(*both)
-        for pools, names in zip(both, found, strict=False):
+        for pools, names in zip(both, answers, strict=False):
             await self._objects("pool", pools.names_in(names))
         for subnet in list(self.ledger.subnets.values()):
             await self._all_in(subnet)
@@ -263,7 +266,7 @@ class _Loading:
         """Every pool that its CIDR overlaps, and the quarantine there."""
         cidr, pools = _cidr_of(subnet), self._index("pools", subnet.family)
         self._require(pools)
-        *found, _ = await self._read(
+        *answers, _ = await self._read(
             pools.named(cidr),
             *pools.overlapping(cidr),
             Get(
@@ -271,7 +274,7 @@ class _Loading:
                 self._keys.quarantine(subnet.family, cidr.last) + b"\0",
             ),
         )
-        await self._objects("pool", pools.names_in(*found))
+        await self._objects("pool", pools.names_in(*answers))
 
     async def _subnet_with_pools(self, name: str) -> None:
         """A subnet and the pools that belong to it: those of its CIDR."""
@@ -284,13 +287,13 @@ class _Loading:
         found = await self._read(pools.named(_cidr_of(subnet)))
         await self._objects("pool", pools.names_in(*found))
 
-    async def _objects(self, room: str, names: Iterable[str]) -> None:
-        await self._read(*chain.from_iterable(self._named(room, name) for name in names))
+    async def _objects(self, prefix: str, names: Iterable[str]) -> None:
+        await self._read(*chain.from_iterable(self._named(prefix, name) for name in names))
 
-    def _named(self, room: str, name: str) -> Iterator[Get]:
+    def _named(self, prefix: str, name: str) -> Iterator[Get]:
         """The key of an object; none for a name that nothing can have."""
         if name and _can_be_keys(name):
-            yield Get(self._keys.range(room)[0] + name.encode())
+            yield Get(self._keys.range(prefix)[0] + name.encode())
 
     def _index(self, topic: Topic, family: Family) -> Index:
         return Index(self._keys, topic, family)

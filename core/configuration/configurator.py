@@ -1,11 +1,10 @@
 """Commands about pools, subnets, reservations, quarantine and records: read, decide, commit.
 
-The read, the decision and the commit are one optimistic step under guards. What is read is what the
-command touches (``core.configuration.command_scope``). A pool, subnet or
-reservation changes the guard key of its topic and family, and guards the topics that its rules look
-at, so that of two that overlap exactly one is created, and what a pool has of its subnet is decided
-once. Addresses that events take out of a pool are guarded as a range of keys that may not have been
-touched since the read (I2).
+The read, the decision and the commit are one optimistic step under guards. Only objects that the
+command touches are read (``core.configuration.command_scope``). A pool, subnet or reservation
+changes the guard key of its topic and family, and guards the topics that its rules read, so that of
+two overlapping objects exactly one is created. Addresses that events remove from a pool are guarded
+as a range of keys that must not have changed since the read (I2).
 """
 
 from __future__ import annotations
@@ -48,10 +47,10 @@ _RELIED_ON: Final[Mapping[str, tuple[str, ...]]] = {
     "pools": ("pools", "subnets", "reservations"),
     "subnets": ("subnets", "pools"),
 }
-"""Topic -> the topics that its rules look at, which may not have changed since they were read.
+"""Topic -> the topics that its rules read, which must not have changed since.
 
-Of the other topics an object is judged by itself: those that change others at once do not disturb.
-An automatic pool takes no reserved address, so reservations count for pools too.
+Rules of other topics only read the object itself, so that commands on different objects do not
+conflict. An automatic pool takes no reserved address, so pools depend on reservations too.
 """
 
 
@@ -84,8 +83,8 @@ class Configurator:
     async def apply(self, command: Command, cause: Cause) -> Applied:
         """Decide and commit. Raises Refused, StoreUnavailable, OutcomeUnknown, LostRace.
 
-        A command that reaches more pools than one transaction holds is repeated until it is done;
-        an error in between leaves a part of them as they were, and applying it again goes on.
+        A command that changes more pools than fit into one transaction is repeated until it is
+        done; after an error in between, applying it again continues.
         """
         last: Applied = await racing()(self._once, command, cause)
         events = last.events
@@ -137,7 +136,9 @@ class Configurator:
         proposal = Proposal(drafts, tuple(guards), tuple(writes.values()))
         outcome = await self._writer.append(proposal)
         if isinstance(outcome, Lost):
-            raise LostRace("the configuration changed meanwhile", subject=type(command).__name__)
+            raise LostRace(
+                "another command changed the configuration first", subject=type(command).__name__
+            )
         return Applied(events, outcome.revision)
 
     async def _claimed(self, leaving: AddressSet | None, at: int) -> Mapping[str, Claim]:

@@ -1,8 +1,7 @@
-"""Builds the index of pools or subnets anew: once, when a version without an index has written.
+"""Rebuilds the index of pools or subnets, after a version without an index has written.
 
 The guard key of the topic is written first, so that of two builders only the later one continues,
-and any change of the topic ends the build; its value says that the index is complete only at the
-end.
+and any change of the topic ends the build; the key marks the index as complete at the end.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ WRITES_PER_STEP_MAX: Final = 120
 async def build_index(store: KeyValueStore, keys: Keys, topic: Topic, family: Family) -> None:
     """Write the whole index of a topic and family.
 
-    Raises LostRace when the topic changes meanwhile, StoreUnavailable, OutcomeUnknown.
+    Raises LostRace if the topic changes during the build, StoreUnavailable, OutcomeUnknown.
     """
     index, guarded = Index(keys, topic, family), keys.guard(topic, family)
     kind: KeyKind[Pool] | KeyKind[Subnet] = POOLS if topic == "pools" else SUBNETS

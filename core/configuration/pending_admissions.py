@@ -57,13 +57,13 @@ class Admissions:
     async def read(self) -> PendingAdmissions:
         """All of them, newest state. Raises StoreError."""
         result = await self._store.read([Get(*self._keys.range(ROOM))])
-        found = []
+        admissions = []
         for kv in result.ranges[0].kvs:
             try:
-                found.append(ADMISSIONS.decode(self._keys, kv.key, kv.value))
+                admissions.append(ADMISSIONS.decode(self._keys, kv.key, kv.value))
             except LogCorrupt as error:
                 _log.warning("%s, and is ignored: %s", error.message, error.remedy)
-        return PendingAdmissions(tuple(found), result.revision)
+        return PendingAdmissions(tuple(admissions), result.revision)
 
     async def add(self, admission: PendingAdmission, since: PendingAdmissions) -> None:
         """Write one. Raises LostRace if another one was written since; NotReady at the limit."""
@@ -75,14 +75,14 @@ class Admissions:
         guard = NothingNewer(*self._keys.range(ROOM), since.revision)
         write = Put(self._key(admission), ADMISSION.encode(admission))
         if not (await self._store.commit([guard], [write])).succeeded:
-            raise LostRace("another object was admitted meanwhile", subject=ROOM)
+            raise LostRace("another object was admitted first", subject=ROOM)
 
     async def remove(self, admission: PendingAdmission) -> None:
         """Delete one; it may be gone already. Raises StoreError."""
         await self._store.commit([], [Delete(self._key(admission))])
 
     async def settle(self, value: Pool | Subnet) -> None:
-        """Delete those of an object that say what the log has now. Raises StoreError."""
+        """Delete the admissions of an object that the log has now. Raises StoreError."""
         kind = "pool" if isinstance(value, Pool) else "subnet"
         result = await self._store.read([Get(*self._keys.range(ROOM, kind, value.name))])
         for kv in result.ranges[0].kvs:
@@ -95,21 +95,21 @@ class Admissions:
 
     async def in_log(self, admissions: Sequence[PendingAdmission]) -> list[PendingAdmission]:
         """Those that the log has as they were admitted. Raises StoreError, LogCorrupt."""
-        found = []
-        for one in admissions:
-            stored = await self._stored(one)
-            if stored is not None and extent_of(stored) == extent_of(one.value):
-                found.append(one)
-        return found
+        in_log = []
+        for admission in admissions:
+            stored = await self._stored(admission)
+            if stored is not None and extent_of(stored) == extent_of(admission.value):
+                in_log.append(admission)
+        return in_log
 
-    async def _stored(self, one: PendingAdmission) -> Pool | Subnet | None:
+    async def _stored(self, admission: PendingAdmission) -> Pool | Subnet | None:
         """The log's pool or subnet of that name."""
-        name = one.value.name
-        key = self._keys.pool(name) if one.pool is not None else self._keys.subnet(name)
+        name = admission.value.name
+        key = self._keys.pool(name) if admission.pool is not None else self._keys.subnet(name)
         kv = (await self._store.read([Get(key)])).ranges[0].first
         if kv is None:
             return None
-        stored: Pool | Subnet = (POOL if one.pool is not None else SUBNET).decode(kv.value)
+        stored: Pool | Subnet = (POOL if admission.pool is not None else SUBNET).decode(kv.value)
         return stored
 
     def _key(self, one: PendingAdmission) -> bytes:

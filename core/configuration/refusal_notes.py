@@ -18,7 +18,7 @@ TEXT_CHARS_MAX: Final = 1_000
 
 
 class RefusedPool(NamedTuple):
-    """``why``: the refusals in words."""
+    """``why``: the refusals as text."""
 
     name: str
     why: str

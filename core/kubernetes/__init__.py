@@ -1,12 +1,14 @@
-"""Speaking with a Kubernetes API server: plain objects in, plain objects out.
+"""The client of a Kubernetes API server; objects are plain mappings.
 
     connection.py   one server with one identity
-    credentials.py  inside a Pod, or a kubeconfig; alone imports the ``kubernetes`` package
-    api.py          get, list, watch, create, apply, merge, delete, and refusals as errors
-    discovery.py    where a server keeps the objects of a kind
-    informer.py     a copy of a collection that follows the server, and which objects changed
-    work_queue.py   what has to be looked at, one item at a time
-    workloads/       what Pods, Nodes and their owners mean to the rules; alone knows any meaning
+    credentials.py  those of a Pod, or a kubeconfig; the only import of the ``kubernetes`` package
+    kubeconfig.py   server, identity and TLS of a kubeconfig or of a Pod
+    tokens.py       the ``Authorization`` header, from a file, a plugin or a constant
+    api.py          get, list, watch, create, apply, merge, delete; failures as errors
+    discovery.py    the path of a kind's objects
+    informer.py     a watched copy of a collection, and which objects changed
+    work_queue.py   keys to reconcile, one at a time
+    workloads/      facts from Pods, Nodes and their owners
 
-Nothing here decides, and nothing on the path of an ADD waits for it (I8).
+Nothing here decides, and no ADD waits for it (I8).
 """

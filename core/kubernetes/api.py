@@ -1,7 +1,7 @@
-"""Requests to an API server, with its refusals as errors of our tree.
+"""Requests to an API server; its failures are ApiErrors (``core.errors``).
 
-Objects are plain mappings as in JSON: what we do not know of passes through. Every request has a
-deadline; a list is read in pages; nothing is retried here.
+Objects are plain mappings as in JSON, with unknown fields unchanged. Every request has a deadline;
+a list is read in pages; nothing is retried here.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ T = TypeVar("T")
 
 REQUEST_DEADLINE_S: Final = 30.0
 PAGE_OBJECTS: Final = 200
-"""Objects of a list that are asked for at once: the room of a page stays ours when it is read."""
+"""Objects in one page of a list: Python keeps the memory of a page after it is read."""
 
 WATCH_S: Final = 40
 """The server ends a watch after this long; the informer begins the next one."""
 
 SILENCE_S_MAX: Final = WATCH_S + 5.0
-"""A watch that receives nothing for this long, not even its end, is half open: it is made anew.
+"""A watch that receives nothing for this long, not even its end, is half open and restarted.
 
-As long as client-go takes (30 s without a frame, 15 s for the answer of a ping). A peer that is
-gone for the kernel too is found sooner, by ``DEAD_PEER_S``.
+As long as in client-go (30 s without a frame, 15 s for the answer of a ping). A dead peer that the
+kernel detects is found sooner, by ``DEAD_PEER_S``.
 """
 
 WATCH_OPEN_S_MAX: Final = 10.0
-"""How long the server may take to answer that a watch has begun."""
+"""How long the server may take to answer the request of a watch."""
 
 MESSAGE_CHARS_MAX: Final = 1_000
 NAME_CHARS_MAX: Final = 64
@@ -135,9 +135,9 @@ class Api:
         return await self._request("GET", path)
 
     async def find(self, path: str) -> Object | None:
-        """One object; None only if the server says that it has none of this name.
+        """Get one object; None only if the server answers that the object does not exist.
 
-        A path that it does not know proves nothing about objects: ApiNotServed.
+        Raises ApiNotServed for a path that the server does not serve.
         """
         try:
             return await self.get(path)
@@ -170,10 +170,10 @@ class Api:
         return await self._request("POST", _with(path, _managed_by(manager)), body)
 
     async def apply(self, path: str, body: Mapping[str, object], manager: str) -> Object:
-        """Server-side apply: these fields are the manager's, and what it had before goes.
+        """Server-side apply: the manager owns these fields, and fields that it drops are removed.
 
-        Created when it is not there, unless ``body`` has a UID. What others want of these fields is
-        overruled: the manager must own only fields that are its own business.
+        Creates a missing object, unless ``body`` has a UID. Conflicts are forced: other managers
+        lose these fields.
         """
         query = _managed_by(manager) | {"force": "true"}
         return await self._request("PATCH", _with(path, query), body, _APPLY)
@@ -247,7 +247,7 @@ class Api:
         return text
 
     def _set_clock(self, date: str) -> None:
-        """Answers tell whole seconds, so the greatest difference is the nearest to the truth.
+        """Answers have whole seconds, so the greatest difference is the most exact one.
 
         It is that of the first answer of a second.
         """
@@ -268,7 +268,7 @@ def segment(name: str) -> str:
 
 
 def _hang_up(response: aiohttp.ClientResponse) -> None:
-    """End a watch that is not over: nobody waits for the farewells of TLS, which nobody hears."""
+    """Close a running watch without waiting for the closing handshake of TLS."""
     connection = response.connection
     if connection is not None and connection.transport is not None:
         connection.transport.abort()
@@ -284,10 +284,10 @@ def _managed_by(manager: str) -> dict[str, str]:
 
 def _change(line: bytes, path: str) -> WatchEvent:
     """One line of a watch. Raises ApiExpired and its like when the server ends it with an error."""
-    said = _WATCH_LINE.decode(line)
-    if said.type == "ERROR":
-        raise _failure(said.object.get("code", 500), said.object, path)
-    return WatchEvent(said.type, said.object)
+    body = _WATCH_LINE.decode(line)
+    if body.type == "ERROR":
+        raise _failure(body.object.get("code", 500), body.object, path)
+    return WatchEvent(body.type, body.object)
 
 
 def _read(decoder: msgspec.json.Decoder[T], text: bytes, path: str) -> T:
@@ -301,18 +301,18 @@ def _read(decoder: msgspec.json.Decoder[T], text: bytes, path: str) -> T:
 
 def _raise(status: int, text: bytes, path: str) -> NoReturn:
     try:
-        said = _OBJECT.decode(text)
+        body = _OBJECT.decode(text)
     except msgspec.DecodeError:
-        said = {"message": text.decode("utf-8", "replace")}
-    raise _failure(status, said, path)
+        body = {"message": text.decode("utf-8", "replace")}
+    raise _failure(status, body, path)
 
 
-def _failure(status: int, said: Mapping[str, Any], path: str) -> OrbweaverError:
+def _failure(status: int, body: Mapping[str, Any], path: str) -> OrbweaverError:
     unfit = ApiUnavailable if status >= 500 else ApiRejected
     kind = _FAILURES.get(status, unfit)
-    if kind is ApiNotFound and not (said.get("details") or {}).get("name"):
+    if kind is ApiNotFound and not (body.get("details") or {}).get("name"):
         kind = ApiNotServed
-    message = str(said.get("message", ""))[:MESSAGE_CHARS_MAX]
+    message = str(body.get("message", ""))[:MESSAGE_CHARS_MAX]
     return kind(f"{status}: {message}", subject=path.partition("?")[0])
 
 

@@ -1,4 +1,4 @@
-"""Credentials for an API server, and the TLS that they ask for (docs/contributing/decisions/0011).
+"""Credentials for an API server, and their TLS settings (docs/contributing/decisions/0011).
 
 Certificates are verified as kubectl verifies them. A key is never written to a disk.
 """

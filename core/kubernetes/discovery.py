@@ -30,10 +30,10 @@ async def served_kind(api: Api, api_version: str, kind: str) -> Served | None:
     """None: the server does not have this kind. Raises ApiError."""
     group = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
     try:
-        said = await api.get(group)
+        resources = await api.get(group)
     except ApiNotFound:
         return None
-    for one in said.get("resources") or ():
+    for one in resources.get("resources") or ():
         if one["kind"] == kind and "/" not in one["name"]:
             return Served(group, str(one["name"]), bool(one["namespaced"]))
     return None

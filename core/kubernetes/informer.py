@@ -1,10 +1,10 @@
-"""An informer: a copy of one collection that follows the server, and what changed in it.
+"""An informer: a watched copy of one collection, and the objects that changed in it.
 
-Level-triggered: listeners are told *which* objects differ from what was there before, never what
-happened to them, so that nothing is lost when a watch breaks, and a relist after any downtime tells
-exactly the difference. Who must know whether an object was *reported* to be deleted or is only seen
-no more attends to transitions. A collection that does not exist (its definition is not installed)
-is not an empty one: the informer waits for it and says so (``fault``).
+Level-triggered: listeners receive *which* objects have changed, not how, so that nothing is lost
+when a watch ends, and a relist after any downtime returns exactly the difference. Handlers of
+transitions also receive whether a deletion was *reported* by a watch or found by a list. A
+collection that does not exist (its CRD is not installed) is not an empty one: the informer waits
+for it and reports that in ``fault``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ and half of it is chance.
 """
 
 STALE_S_MAX: Final = SILENCE_S_MAX + PAUSE_S_MAX
-"""A follower that has neither heard nor tried anything for this long is stuck."""
+"""A reflector that has neither received nor requested anything for this long is stuck."""
 
 OBJECTS_MAX: Final = 100_000
 """Of one collection; more are refused rather than swallowed."""
@@ -47,17 +47,17 @@ def key_of(one: Object) -> ObjectKey:
     return metadata.get("namespace", ""), metadata["name"]
 
 
-def unmanaged(one: Object) -> Object:
-    """An object without the half of its size that says who wrote which field."""
-    one["metadata"].pop("managedFields", None)
-    return one
+def unmanaged(item: Object) -> Object:
+    """An object without ``managedFields``, which are half of its size."""
+    item["metadata"].pop("managedFields", None)
+    return item
 
 
 class Transition(NamedTuple, Generic[T]):
-    """What was kept of an object, and what is; None: nothing.
+    """The stored object before and after a change; None: it does not exist.
 
-    ``reported``: an event of a watch says so. Otherwise a list shows it so, and that an object is
-    missing there is no report of its deletion.
+    ``reported``: by an event of a watch. Else by a list, in which a missing object is not a report
+    of its deletion.
     """
 
     key: ObjectKey
@@ -67,10 +67,10 @@ class Transition(NamedTuple, Generic[T]):
 
 
 class Reflector(Generic[T]):
-    """``objects`` is what the server has, whole once ``listed`` is set; ask for it each time.
+    """Keeps ``objects``, a copy of the collection, which is complete once ``listed`` is set.
 
-    Listeners are called with the keys that differ, in the event loop, after ``objects`` is new.
-    ``keep`` makes of an object what is kept of it.
+    Listeners are called with the changed keys, in the event loop, after ``objects`` has changed.
+    ``keep`` reduces an object to the fields to store.
     """
 
     def __init__(self, api: Api, path: str, keep: Callable[[Object], T]) -> None:
@@ -82,28 +82,28 @@ class Reflector(Generic[T]):
         self._api = api
         self._keep = keep
         self._listeners: list[Callable[[set[ObjectKey]], None]] = []
-        self._attending: list[Callable[[Transition[T]], None]] = []
+        self._handlers: list[Callable[[Transition[T]], None]] = []
         self._versions: dict[ObjectKey, str] = {}
         self._version = ""
         self._pause_s = PAUSE_S_MIN
-        self._heard_at = -math.inf
+        self._answered_at = -math.inf
 
     def age_s(self) -> float:
-        """Seconds since the server last answered or was last asked in vain."""
-        return time.monotonic() - self._heard_at
+        """Seconds since the server last answered, or the last failed request."""
+        return time.monotonic() - self._answered_at
 
     def listen(self, listener: Callable[[set[ObjectKey]], None]) -> None:
-        """Be told of what differs from now on."""
+        """Call the listener with the keys that change from now on."""
         self._listeners.append(listener)
 
-    def attend(self, attendant: Callable[[Transition[T]], None]) -> None:
-        """Be told of every transition from now on, one at a time."""
-        self._attending.append(attendant)
+    def add_handler(self, handler: Callable[[Transition[T]], None]) -> None:
+        """Call the handler with each transition from now on, one at a time."""
+        self._handlers.append(handler)
 
     async def run(self) -> None:
-        """Follow the collection until cancelled.
+        """List and watch the collection until cancelled.
 
-        Nothing is raised: rights that are missing now may be given later, and ``fault`` says so.
+        Nothing is raised: a missing permission may be granted later; ``fault`` reports it.
         """
         while True:
             try:
@@ -117,7 +117,7 @@ class Reflector(Generic[T]):
                 await self._pause()
             except ApiError as error:
                 self.fault = str(error)
-                self._heard_at = time.monotonic()
+                self._answered_at = time.monotonic()
                 _log.warning("%s is not followed: %s", self.path, error)
                 await self._pause()
 
@@ -128,7 +128,7 @@ class Reflector(Generic[T]):
 
     def _opened(self) -> None:
         self._pause_s = PAUSE_S_MIN
-        self._heard_at = time.monotonic()
+        self._answered_at = time.monotonic()
         self.fault = ""
 
     async def _list(self) -> None:
@@ -136,11 +136,11 @@ class Reflector(Generic[T]):
         versions: dict[ObjectKey, str] = {}
         version = ""
         async for page in self._api.pages(self.path):
-            self._heard_at = time.monotonic()
-            for one in page.objects():
-                key = key_of(one)
-                versions[key] = _version(one)
-                objects[key] = self._keep(one)
+            self._answered_at = time.monotonic()
+            for item in page.objects():
+                key = key_of(item)
+                versions[key] = _version(item)
+                objects[key] = self._keep(item)
             version = page.version
             if len(objects) > OBJECTS_MAX:
                 message = f"more objects than the limit of {OBJECTS_MAX}"
@@ -153,12 +153,14 @@ class Reflector(Generic[T]):
         different = {
             key for key in older.keys() | versions.keys() if older.get(key) != versions.get(key)
         }
-        for key in different if self._attending else ():
-            self._attend(Transition(key, before.get(key), objects.get(key), reported=False))
-        self._tell(different)
+        for key in different if self._handlers else ():
+            self._handle_transitions(
+                Transition(key, before.get(key), objects.get(key), reported=False)
+            )
+        self._notify(different)
 
     def _take(self, change: WatchEvent) -> None:
-        self._heard_at = time.monotonic()
+        self._answered_at = time.monotonic()
         self._version = version = _version(change.object)
         if change.kind == "BOOKMARK":
             return
@@ -166,36 +168,36 @@ class Reflector(Generic[T]):
         before = self.objects.get(key)
         last = self._keep(change.object)
         self.objects[key], self._versions[key] = last, version
-        self._attend(Transition(key, before, last, reported=True))
-        if change.kind == "DELETED":  # with its last state, which nobody may have seen yet
+        self._handle_transitions(Transition(key, before, last, reported=True))
+        if change.kind == "DELETED":  # with its last state, which no handler may have received yet
             del self.objects[key], self._versions[key]
-            self._attend(Transition(key, last, None, reported=True))
-        self._tell({key})
+            self._handle_transitions(Transition(key, last, None, reported=True))
+        self._notify({key})
 
-    def _attend(self, transition: Transition[T]) -> None:
-        for attendant in self._attending:
-            attendant(transition)
+    def _handle_transitions(self, transition: Transition[T]) -> None:
+        for handler in self._handlers:
+            handler(transition)
 
-    def _tell(self, keys: set[ObjectKey]) -> None:
+    def _notify(self, keys: set[ObjectKey]) -> None:
         for listener in self._listeners if keys else ():
             listener(keys)
 
 
 def following(
-    name: str, run: Callable[[], Coroutine[Any, Any, object]], followers: Sequence[Reflector[Any]]
+    name: str, run: Callable[[], Coroutine[Any, Any, object]], reflectors: Sequence[Reflector[Any]]
 ) -> TaskSpec:
-    """The supervised task of these followers, which ``run`` runs: not well while one is not."""
+    """The supervised task of these reflectors, which ``run`` runs; failed while one of them is."""
     return TaskSpec(
         name,
         run,
-        age_s=lambda: max(each.age_s() for each in followers),
+        age_s=lambda: max(reflector.age_s() for reflector in reflectors),
         stale_s=STALE_S_MAX,
-        fault=lambda: next((each.fault for each in followers if each.fault), ""),
+        fault=lambda: next((reflector.fault for reflector in reflectors if reflector.fault), ""),
     )
 
 
 class Informer(Reflector[Object]):
-    """A follower that keeps objects as they are."""
+    """A reflector that stores objects as they are."""
 
     def __init__(self, api: Api, path: str, keep: Callable[[Object], Object] = unmanaged) -> None:
         super().__init__(api, path, keep)

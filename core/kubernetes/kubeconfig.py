@@ -1,7 +1,7 @@
-"""Where an API server is and who we are to it: by a kubeconfig, or as the Pod that this runs in.
+"""The address of an API server and the identity to use: from a kubeconfig, or of this Pod.
 
-Reads files and sends nothing. What a kubeconfig asks for and this cannot do is refused by name,
-never passed over: another identity than the one asked for must not be taken.
+Reads files and sends nothing. A setting of a kubeconfig that is not supported is refused by name,
+because ignoring it could use another identity than the configured one.
 """
 
 from __future__ import annotations

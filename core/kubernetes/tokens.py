@@ -1,7 +1,7 @@
-"""What a request says of who we are: the ``Authorization`` header, from where it comes fresh.
+"""The ``Authorization`` header of requests, with a current token.
 
-A service account's token is rotated in its file, a plugin's expires: both are asked again in time.
-No text of an error shows a token.
+A service account's token is rotated in its file, a plugin's expires: both are read again in time.
+No error text has a token.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TOKEN_FILE_S: Final = 60.0
 """A token is read from its file this often; kubelet rotates one long before it expires."""
 
 PLUGIN_S_MAX: Final = 60.0
-"""How long a plugin may take to print a credential: it may ask a server, but no person."""
+"""How long a plugin may take to print a credential; it may call a server, but not prompt a user."""
 
 EXPIRES_EARLY: Final = timedelta(seconds=10)
 """A plugin's token is renewed so long before its end: requests take time too."""
@@ -36,7 +36,7 @@ class NoAccess(OSError):
 
 
 class TokenSource(Protocol):
-    """Who we are, for each request anew."""
+    """The header for the next request."""
 
     async def authorization(self) -> str:
         """The header's value, "" for none. Raises NoAccess."""
@@ -44,7 +44,7 @@ class TokenSource(Protocol):
 
 
 class FixedToken:
-    """The same for ever; "" where a certificate or nothing says who we are."""
+    """A constant header; "" with a client certificate or without an identity."""
 
     def __init__(self, value: str = "") -> None:
         self._value = value
@@ -60,7 +60,7 @@ def basic(user: str, password: str) -> FixedToken:
 
 
 class FileToken:
-    """A token in a file that somebody else renews."""
+    """A token in a file that another process renews."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -163,7 +163,7 @@ class CredentialPlugin:
         except msgspec.DecodeError:
             raise self._failed("printed no ExecCredential") from None
         if credential.api_version != self._version:
-            raise self._failed(f"speaks {credential.api_version}, not {self._version}")
+            raise self._failed(f"has apiVersion {credential.api_version}, not {self._version}")
         status = credential.status
         if not status.token and not (status.client_certificate_data and status.client_key_data):
             raise self._failed("printed neither a token nor a certificate with its key")

@@ -1,7 +1,7 @@
-"""What has to be looked at: one item at a time, again later when it fails, never two of the same.
+"""The work queue of a level-triggered controller: keys to reconcile, one at a time.
 
-The heart of a level-triggered controller. Items say *that* something may differ; whoever looks
-finds out what. An item that fails is tried again after a growing pause and holds up no other.
+A key means that its object may have changed; the reconciler reads how. A key is queued once. A
+failed key is retried after a growing pause and does not delay others.
 """
 
 from __future__ import annotations
@@ -26,50 +26,52 @@ _log: Final = logging.getLogger(__name__)
 
 
 class WorkQueue(Generic[T]):
-    """``look`` does what is missing for an item. ``failing``: item -> tries so far."""
+    """``reconcile`` brings a key to its desired state. ``failing``: key -> failed tries."""
 
-    def __init__(self, look: Callable[[T], Awaitable[None]], what: str) -> None:
+    def __init__(self, reconcile: Callable[[T], Awaitable[None]], what: str) -> None:
         self.failing: dict[T, int] = {}
-        self._look = look
+        self._reconcile = reconcile
         self._what = what
         self._dirty: dict[T, None] = {}
-        self._news = asyncio.Event()
+        self._wake = asyncio.Event()
 
     @property
     def empty(self) -> bool:
-        """Whether everything was looked at, and nothing has to be tried again."""
+        """Whether every key was reconciled, and none waits for a retry."""
         return not self._dirty and not self.failing
 
     def add(self, items: Iterable[T]) -> None:
-        """These may differ."""
+        """Queue these keys."""
         self._dirty.update(dict.fromkeys(items))
-        self._news.set()
+        self._wake.set()
 
     def __contains__(self, item: T) -> bool:
         return item in self._dirty
 
     async def run(self, ends: Callable[[], bool] = lambda: False) -> None:
-        """Work until cancelled. ``ends``: whether a failure ends everything; it is raised then."""
+        """Reconcile until cancelled. ``ends``: whether a failure ends the queue and is raised."""
         while True:
             while self._dirty:
                 item = next(iter(self._dirty))
                 del self._dirty[item]
                 try:
-                    await self._look(item)
+                    await self._reconcile(item)
                 except Exception as error:
-                    # Also one that is a fault of ours: it is about this item, and stops no other.
+                    # A bug too: it must not stop the reconciliation of other keys.
                     if ends():
                         raise
                     self._again(item, error)
                 else:
                     self.failing.pop(item, None)
-            self._news.clear()
-            await self._news.wait()
+            self._wake.clear()
+            await self._wake.wait()
 
     def _again(self, item: T, error: Exception) -> None:
         tries = self.failing[item] = self.failing.get(item, 0) + 1
         pause_s = min(RETRY_S_MIN * 2 ** min(tries - 1, DOUBLINGS_MAX), RETRY_S_MAX)
         fields = {"what": self._what, "item": str(item), "tries": tries}
         unexpected = None if isinstance(error, OrbweaverError) else error
-        _log.warning("not done yet: %s", error, exc_info=unexpected, extra={"fields": fields})
+        _log.warning(
+            "reconcile failed, will retry: %s", error, exc_info=unexpected, extra={"fields": fields}
+        )
         asyncio.get_running_loop().call_later(pause_s, self.add, [item])

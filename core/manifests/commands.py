@@ -59,7 +59,7 @@ DEFAULT_NAMESPACE: Final = "default"
 
 
 def apply_command(manifest: Manifest) -> Command:
-    """What ``apply`` asks for. Raises Refused: no IP version 4 or 6, or an empty gateway."""
+    """The command of ``apply``. Raises Refused: no IP version 4 or 6, or an empty gateway."""
     body = manifest.body
     match body:
         case PoolManifest():
@@ -73,7 +73,7 @@ def apply_command(manifest: Manifest) -> Command:
 
 
 def delete_command(manifest: Manifest) -> Command:
-    """What ``delete`` asks for: only kind, namespace and name count."""
+    """The command of ``delete``, from kind, namespace and name."""
     body = manifest.body
     match body:
         case PoolManifest():

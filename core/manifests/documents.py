@@ -1,9 +1,8 @@
-"""YAML text -> plain documents, within bounds.
+"""Parse YAML text into plain documents of bounded size.
 
-The YAML that Kubernetes reads and nothing more: strings, numbers, booleans, null, lists, mappings.
-Dates stay strings. A key given twice is an error, because one of the two would be lost in silence.
-Aliases count as often as they are used, so that a small text cannot become a large document.
-Promise: ``BadInput`` and nothing else is raised, whatever the text.
+Only the YAML of Kubernetes: strings, numbers, booleans, null, lists, mappings. Dates stay strings.
+A duplicate key is an error. Aliases count as often as they are used, so that a small text cannot
+become a large document. Raises only ``BadInput``.
 """
 
 from __future__ import annotations
@@ -83,7 +82,7 @@ class _Loader(Composer, yaml.CSafeLoader):
         self._weights: dict[str | None, int] = {}
 
     def compose_document(self) -> Node | None:
-        """Compose one document; its counters start anew."""
+        """Compose one document, with new counters."""
         self._values = 0
         self._weights.clear()
         return super().compose_document()
@@ -129,12 +128,12 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def _require_distinct_keys(node: MappingNode) -> None:
-    seen = set()
+    keys = set()
     for key, _ in node.value:
         if isinstance(key, ScalarNode) and key.tag != _MERGE_KEY:
-            if key.value in seen:
+            if key.value in keys:
                 raise _fault(f"the key {key.value[:_QUOTED_CHARS_MAX]!r} is given twice", key)
-            seen.add(key.value)
+            keys.add(key.value)
 
 
 class _FaultError(yaml.YAMLError):

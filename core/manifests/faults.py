@@ -1,7 +1,7 @@
-"""A schema fault in words: which field, what is wrong, and which name may have been meant.
+"""The text of a schema fault: the field, the fault, and a similar field name.
 
 Turns the decoder's message (``Expected `str`, got `int` - at `$.spec.ips[1]` ``) into a field path
-and a sentence. A test holds every message the decoder can give for our schemas against this.
+and a sentence. A test covers every message that the decoder has for these schemas.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ def explain(
     error: msgspec.ValidationError, schema: type[msgspec.Struct], value: object
 ) -> FieldFault:
     """The fault that the decoder found in ``value``."""
-    found = _PLACE.match(str(error))
-    text = found["text"] if found else str(error)
-    path = found["path"] if found else ""
-    if found and found["key"]:
+    match = _PLACE.match(str(error))
+    text = match["text"] if match else str(error)
+    path = match["path"] if match else ""
+    if match and match["key"]:
         return FieldFault(path, "a key is not a string", "put it into quotes")
     if path.endswith(_SOME_VALUE):
         path = _offending_key(path.removesuffix(_SOME_VALUE), value)
@@ -66,10 +66,10 @@ def explain(
     return FieldFault(path, text)
 
 
-def _mismatch(wanted: str, given: str | None) -> str:
-    kinds = [_WORDS.get(kind, kind) for kind in wanted.split(" | ") if kind != "null"]
+def _mismatch(expected: str, actual: str | None) -> str:
+    kinds = [_WORDS.get(kind, kind) for kind in expected.split(" | ") if kind != "null"]
     message = f"expected {' or '.join(kinds)}"
-    return f"{message}, got {_WORDS.get(given, given)}" if given else message
+    return f"{message}, got {_WORDS.get(actual, actual)}" if actual else message
 
 
 def _unknown_field(path: str, name: str, schema: type[msgspec.Struct]) -> FieldFault:
@@ -93,10 +93,10 @@ def known_paths(schema: type[msgspec.Struct]) -> tuple[str, ...]:
 
 def _paths(schema: type[msgspec.Struct], parent: str) -> Iterator[str]:
     fields = msgspec.structs.fields(schema)
-    yield from (_joined(parent, one.encode_name) for one in fields)
-    for one in fields:
-        for inner in _structs_in(one.type):
-            yield from _paths(inner, _joined(parent, one.encode_name))
+    yield from (_joined(parent, field.encode_name) for field in fields)
+    for field in fields:
+        for inner in _structs_in(field.type):
+            yield from _paths(inner, _joined(parent, field.encode_name))
 
 
 def _structs_in(annotation: object) -> Iterator[type[msgspec.Struct]]:
@@ -108,7 +108,7 @@ def _structs_in(annotation: object) -> Iterator[type[msgspec.Struct]]:
 
 
 def _offending_key(path: str, value: object) -> str:
-    """The decoder hides which value of a mapping is wrong: the first one that is no string."""
+    """The key of the wrong value, which the decoder does not report: the first one not a string."""
     for part in path.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     pairs = value.items() if isinstance(value, Mapping) else ()

@@ -1,7 +1,7 @@
-"""Text -> typed manifests: which kind, which name, are the fields there and of the right type.
+"""Parse text into typed manifests: kind, name, and fields of the right type.
 
-Strict for our kinds, open for records (Pod, Node, ...). A ``List`` (as ``kubectl get -o yaml``
-prints it) counts as its items. Promise: ``BadInput`` and nothing else; it names document and field.
+Strict for the custom resources, open for records (Pod, Node, ...). A ``List`` (as ``kubectl get -o
+yaml`` prints it) counts as its items. Raises only ``BadInput``, with document and field.
 """
 
 from __future__ import annotations
@@ -44,30 +44,30 @@ class Manifest(NamedTuple):
 def load_documents(text: str) -> list[Manifest]:
     """Every object of a YAML text, in order. Raises BadInput."""
     manifests: list[Manifest] = []
-    for place, value in objects(text):
+    for location, value in objects(text):
         if len(manifests) == MANIFESTS_MAX:
             message = f"more objects than the limit of {MANIFESTS_MAX}"
             raise BadInput(message, remedy="split the file")
-        manifests.append(Manifest(place, read_object(value, place)))
+        manifests.append(Manifest(location, read_object(value, location)))
     return manifests
 
 
-def read_object(value: object, place: str = "object") -> Body:
+def read_object(value: object, location: str = "object") -> Body:
     """One object that came as plain values, from YAML or from an API server.
 
     ``place`` begins every message. Raises BadInput.
     """
-    kind = _text_of(value, "kind", place)
-    api_version = _text_of(value, "apiVersion", place)
-    wanted, schema = _schema_of(kind, place)
+    kind = _text_of(value, "kind", location)
+    api_version = _text_of(value, "apiVersion", location)
+    wanted, schema = _schema_of(kind, location)
     if api_version != wanted:
-        message = f"{place}: apiVersion: {kind} has {wanted}, not {_quoted(api_version)}"
+        message = f"{location}: apiVersion: {kind} has {wanted}, not {_quoted(api_version)}"
         raise BadInput(message, subject="apiVersion")
     try:
         return msgspec.convert(value, schema)
     except msgspec.ValidationError as error:
         fault = explain(error, schema, value)
-        where = f"{place} ({kind}): " + (f"{fault.path}: " if fault.path else "")
+        where = f"{location} ({kind}): " + (f"{fault.path}: " if fault.path else "")
         message = where + fault.message
         raise BadInput(message, subject=fault.path, remedy=fault.remedy) from None
 
@@ -75,36 +75,36 @@ def read_object(value: object, place: str = "object") -> Body:
 def objects(text: str) -> Iterator[tuple[str, object]]:
     """Every object of a YAML text with its place, lists taken apart. Raises BadInput."""
     for number, value in load_yaml(text):
-        place = f"document {number}"
+        location = f"document {number}"
         if not (isinstance(value, Mapping) and value.get("kind") == "List"):
-            yield place, value
+            yield location, value
             continue
         items = value.get("items")
         if value.get("apiVersion") != CORE_API_VERSION or not isinstance(items, list):
-            message = f"{place}: a List has apiVersion {CORE_API_VERSION} and a list of items"
+            message = f"{location}: a List has apiVersion {CORE_API_VERSION} and a list of items"
             raise BadInput(message, subject="items")
         for index, item in enumerate(items):
-            yield f"{place}, items[{index}]", item
+            yield f"{location}, items[{index}]", item
 
 
-def _text_of(value: object, field: str, place: str) -> str:
+def _text_of(value: object, field: str, location: str) -> str:
     if not isinstance(value, Mapping):
-        raise BadInput(f"{place}: expected an object with apiVersion, kind and metadata")
+        raise BadInput(f"{location}: expected an object with apiVersion, kind and metadata")
     text = value.get(field)
     if not isinstance(text, str) or not text:
-        raise BadInput(f"{place}: {field}: expected a string", subject=field)
+        raise BadInput(f"{location}: {field}: expected a string", subject=field)
     return text
 
 
-def _schema_of(kind: str, place: str) -> tuple[str, type[Body]]:
+def _schema_of(kind: str, location: str) -> tuple[str, type[Body]]:
     if kind in SCHEMAS:
         return SCHEMAS[kind]
     if kind in KINDS_NOT_SUPPORTED:
-        message = f"{place}: kind: {kind} is not supported by this version"
+        message = f"{location}: kind: {kind} is not supported by this version"
         raise BadInput(message, subject="kind", remedy=f"supported: {', '.join(SCHEMAS)}")
     close = get_close_matches(kind, SCHEMAS, n=1)
     remedy = f"did you mean {close[0]}?" if close else f"supported: {', '.join(SCHEMAS)}"
-    raise BadInput(f"{place}: kind: {_quoted(kind)} is unknown", subject="kind", remedy=remedy)
+    raise BadInput(f"{location}: kind: {_quoted(kind)} is unknown", subject="kind", remedy=remedy)
 
 
 def _quoted(text: str) -> str:

@@ -61,7 +61,7 @@ def to_manifest(value: Value, status: PoolStatus | SubnetStatus | None = None) -
         case Subnet():
             return _subnet_manifest(value, status if isinstance(status, SubnetStatus) else None)
         case Reservation():
-            spec = _given(ipVersion=value.family, ips=list(value.ips))
+            spec = _non_empty(ipVersion=value.family, ips=list(value.ips))
             return _resource("SpiderReservedIP", value, spec=spec)
         case RecordDefined():
             return _record_manifest(value)
@@ -87,7 +87,7 @@ class _Dumper(yaml.CSafeDumper):
 
 def _metadata(value: Value) -> Plain:
     labels, annotations = dict(value.labels), dict(value.annotations)
-    return {"name": value.name} | _given(labels=labels, annotations=annotations)
+    return {"name": value.name} | _non_empty(labels=labels, annotations=annotations)
 
 
 def _resource(kind: str, value: Value, **parts: Plain) -> Plain:
@@ -103,7 +103,7 @@ def _pool_manifest(pool: Pool, status: PoolStatus | None) -> Plain:
     ):
         if selector is not None:
             spec[field] = _selector(selector)
-    spec |= _given(
+    spec |= _non_empty(
         namespaceName=list(pool.namespace_names),
         nodeName=list(pool.node_names),
         multusName=list(pool.multus_names),
@@ -133,7 +133,7 @@ def controlled_pools(shares: Sequence[Share]) -> str:
     See docs/reference/custom-resource-rules.md, "SpiderSubnet".
     """
     text = {
-        one.pool: {"ips": list(one.ips)} | _given(application=one.application) for one in shares
+        one.pool: {"ips": list(one.ips)} | _non_empty(application=one.application) for one in shares
     }
     return msgspec.json.encode(text, order="sorted").decode()
 
@@ -141,7 +141,9 @@ def controlled_pools(shares: Sequence[Share]) -> str:
 def _network(value: Pool | Subnet) -> Plain:
     """The part of a spec that pools and subnets have in common."""
     spec: Plain = {"ipVersion": value.family, "subnet": value.subnet}
-    spec |= _given(ips=list(value.ips), excludeIPs=list(value.exclude_ips), gateway=value.gateway)
+    spec |= _non_empty(
+        ips=list(value.ips), excludeIPs=list(value.exclude_ips), gateway=value.gateway
+    )
     if value.routes is not None:
         spec["routes"] = [{"dst": route.dst, "gw": route.gw} for route in value.routes]
     return spec
@@ -166,10 +168,10 @@ def _status(pool: Pool, status: PoolStatus) -> Plain:
 
 
 def _record_manifest(record: RecordDefined) -> Plain:
-    owner = _given(
+    owner = _non_empty(
         apiVersion=record.owner_api_version, kind=record.owner_kind, name=record.owner_name
     )
-    metadata = _metadata(record) | _given(
+    metadata = _metadata(record) | _non_empty(
         namespace=record.namespace,
         uid=record.uid,
         ownerReferences=[{**owner, "controller": True}] if owner else [],
@@ -191,23 +193,25 @@ def _workload(record: RecordDefined, workload: Workload) -> Plain:
         "completions": scale.completions,
         "parallelism": scale.parallelism,
     }
-    pod = _given(hostNetwork=workload.host_network)
-    template = {"metadata": _given(annotations=workload.annotations), "spec": pod}
+    pod = _non_empty(hostNetwork=workload.host_network)
+    template = {"metadata": _non_empty(annotations=workload.annotations), "spec": pod}
     spec: Plain = {name: value for name, value in numbers.items() if value is not None}
-    spec |= _given(ordinals=_given(start=record.ordinals_start), template=_given(**template))
+    spec |= _non_empty(
+        ordinals=_non_empty(start=record.ordinals_start), template=_non_empty(**template)
+    )
     if record.kind == CRON_JOB:
         spec = {"jobTemplate": {"spec": spec}}
-    return {"spec": spec} | _given(status=_given(desiredNumberScheduled=scale.desired))
+    return {"spec": spec} | _non_empty(status=_non_empty(desiredNumberScheduled=scale.desired))
 
 
 def _selector(selector: LabelSelector) -> Plain:
     expressions = [
-        {"key": one.key, "operator": one.operator} | _given(values=list(one.values))
+        {"key": one.key, "operator": one.operator} | _non_empty(values=list(one.values))
         for one in selector.match_expressions
     ]
-    return _given(matchLabels=dict(selector.match_labels), matchExpressions=expressions)
+    return _non_empty(matchLabels=dict(selector.match_labels), matchExpressions=expressions)
 
 
-def _given(**fields: object) -> Plain:
+def _non_empty(**fields: object) -> Plain:
     """The fields that have a value."""
     return {name: value for name, value in fields.items() if value}

@@ -1,10 +1,9 @@
-"""Which kinds can be read, and the fields of each (``core.manifests.kinds``).
+"""The kinds that can be parsed, and the fields of each (``core.manifests.kinds``).
 
-Our kinds are strict: a field that is not there is an error. Of Pod, Namespace and Node only the
-metadata matters, of applications their template and size too, of Services and their slices what
-a ClusterIP needs; everything else passes. ``null`` means "not given" wherever Kubernetes says so.
-Defaults of the schema that have a meaning (``default`` and ``disable`` are false) are filled in
-where the domain value is made.
+The custom resources are strict: an unknown field is an error. Of Pod, Namespace and Node only the
+metadata is used, of applications their template and size too, of Services and their slices what
+ClusterIPs need; all else is ignored. ``null`` means "not specified", as in Kubernetes. Defaults of
+the schema (``default`` and ``disable`` are false) are set when the domain value is made.
 """
 
 from __future__ import annotations

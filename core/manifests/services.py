@@ -16,7 +16,7 @@ OWNER: Final = "kubernetes.io/service-name"
 """The label of a slice that names its Service."""
 
 AFFINITY_S: Final = 10_800
-"""How long a client stays with its backend where affinity is asked for and no time is said."""
+"""How long a client keeps its backend by default, with session affinity."""
 
 NO_ADDRESS: Final = ("", "None")
 CLIENT: Final = "ClientIP"
@@ -41,7 +41,7 @@ def service_of(spec: ServiceSpec) -> Service:
 
 
 def slice_of(body: SliceBody, labels: Mapping[str, str]) -> EndpointSlice | None:
-    """What a slice means; None: it is one of names, which no socket asks for."""
+    """The domain value of a slice; None for one of addressType FQDN."""
     family = _FAMILIES.get(body.address_type)
     if family is None:
         return None
@@ -87,10 +87,10 @@ def _affinity_s(spec: ServiceSpec) -> int:
 
 
 def _endpoint(spec: EndpointSpec) -> SliceEndpoint:
-    said = spec.conditions
-    ready = said is None or said.ready is not False
-    serving = ready if said is None or said.serving is None else said.serving
-    terminating = bool(said and said.terminating)
+    conditions = spec.conditions
+    ready = conditions is None or conditions.ready is not False
+    serving = ready if conditions is None or conditions.serving is None else conditions.serving
+    terminating = bool(conditions and conditions.terminating)
     return SliceEndpoint(tuple(spec.addresses), ready, serving, terminating, spec.node_name or "")
 
 

@@ -1,9 +1,8 @@
-"""What a Spiderpool cluster has, as kubectl prints it or its API server lists it -> domain values.
+"""Parse the objects of a Spiderpool cluster, from kubectl's output or its API server.
 
-Pools, subnets and reservations are the manifests that ``apply`` reads; here their status counts as
-well, and SpiderEndpoints are read (docs/reference/custom-resources.md, "SpiderIPPool" to
-"SpiderEndpoint"). Kinds that have nothing to do with addresses are passed over and counted.
-Promise: ``BadInput`` and nothing else; it names the document and the field.
+Pools, subnets and reservations are the manifests of ``apply``; here their status is read too, and
+SpiderEndpoints (docs/reference/custom-resources.md, "SpiderIPPool" to "SpiderEndpoint"). Kinds
+without addresses are skipped and counted. Raises only ``BadInput``, with document and field.
 """
 
 from __future__ import annotations
@@ -82,17 +81,17 @@ def read_cluster(values: Iterable[tuple[str, object]]) -> Dump:
     reservations: list[Reservation] = []
     endpoints: list[Endpoint] = []
     passed_over: Counter[str] = Counter()
-    for place, value in values:
+    for location, value in values:
         kind = value.get("kind") if isinstance(value, Mapping) else None
         if kind == "SpiderEndpoint":
-            endpoints.append(_endpoint(value, place))
+            endpoints.append(_endpoint(value, location))
         elif kind not in READ_KINDS:
             passed_over[str(kind)[:80]] += 1
         else:
-            match _applied(value, place):
+            match _applied(value, location):
                 case PoolManifest() as body, Pool() as pool:
                     deleting = body.metadata.deletion_timestamp is not None
-                    pools.append(ForeignPool(pool, _records(pool, body.status, place), deleting))
+                    pools.append(ForeignPool(pool, _records(pool, body.status, location), deleting))
                 case _, Subnet() as subnet:
                     subnets.append(subnet)
                 case _, Reservation() as reservation:
@@ -127,11 +126,11 @@ def _parts(text: str) -> list[str]:
     return text.split(SEPARATOR) if text.lstrip().startswith("{") else [text]
 
 
-def _applied(value: object, place: str) -> tuple[object, object]:
+def _applied(value: object, location: str) -> tuple[object, object]:
     """The manifest, and the pool, subnet or reservation that it is. Raises BadInput."""
-    body = read_object(value, place)
+    body = read_object(value, location)
     try:
-        match apply_command(Manifest(place, body)):
+        match apply_command(Manifest(location, body)):
             case ApplyPool(pool):
                 return body, pool
             case ApplySubnet(subnet):
@@ -139,7 +138,7 @@ def _applied(value: object, place: str) -> tuple[object, object]:
             case ApplyReservation(reservation):
                 return body, reservation
     except Refused as error:
-        raise BadInput(f"{place}: {error}") from None
+        raise BadInput(f"{location}: {error}") from None
     raise AssertionError("READ_KINDS are these three")
 
 
@@ -163,10 +162,10 @@ def _records(pool: Pool, status: object, place: str) -> tuple[Record, ...]:
     return tuple(records)
 
 
-def _endpoint(value: object, place: str) -> Endpoint:
-    body = _convert(value, _EndpointManifest, f"{place} (SpiderEndpoint)")
+def _endpoint(value: object, location: str) -> Endpoint:
+    body = _convert(value, _EndpointManifest, f"{location} (SpiderEndpoint)")
     metadata, status = body.metadata, body.status
-    where = f"{place} (SpiderEndpoint {metadata.namespace}/{metadata.name})"
+    where = f"{location} (SpiderEndpoint {metadata.namespace}/{metadata.name})"
     namespace, current = metadata.namespace or "default", status.current
     fixed = FIXED_KINDS.get(status.owner_controller_type)
     if any(owner.kind == "Pod" for owner in metadata.owner_references or ()):
@@ -188,19 +187,19 @@ def _endpoint(value: object, place: str) -> Endpoint:
     )
 
 
-def _nic(one: EndpointNic, where: str) -> Nic:
+def _nic(nic: EndpointNic, where: str) -> Nic:
     return Nic(
-        one.interface,
-        _cidr(one.ipv4, where),
-        one.ipv4_pool or "",
-        one.ipv4_gateway or "",
-        _cidr(one.ipv6, where),
-        one.ipv6_pool or "",
-        one.ipv6_gateway or "",
-        clean_gateway=bool(one.clean_gateway),
-        routes=tuple(Route(route.dst, route.gw) for route in one.routes or ()),
-        vlan=one.vlan or 0,
-        mac=one.mac or "",
+        nic.interface,
+        _cidr(nic.ipv4, where),
+        nic.ipv4_pool or "",
+        nic.ipv4_gateway or "",
+        _cidr(nic.ipv6, where),
+        nic.ipv6_pool or "",
+        nic.ipv6_gateway or "",
+        clean_gateway=bool(nic.clean_gateway),
+        routes=tuple(Route(route.dst, route.gw) for route in nic.routes or ()),
+        vlan=nic.vlan or 0,
+        mac=nic.mac or "",
     )
 
 

@@ -1,4 +1,4 @@
-"""What every long-lived process shares: tasks, shutdown, logs, environment, TCP ports.
+"""Shared parts of the long-lived processes: tasks, shutdown, logs, environment, TCP ports.
 
 supervision.py   one supervisor for every long-lived task
 concurrency.py   several tasks at once: none is left behind when one fails

@@ -51,14 +51,14 @@ def decompressed(data: bytes, encoding: str, bytes_max: int) -> bytes:
         raise BodyRefused(415, f"unsupported Content-Encoding {encoding[:100]!r}, use {known}")
     reader = zlib.decompressobj(_WINDOW_BITS[name])
     try:
-        found = reader.decompress(data, bytes_max + 1)
+        body = reader.decompress(data, bytes_max + 1)
     except zlib.error as error:
         raise BodyRefused(400, f"the body is not {name}: {error}") from None
-    if len(found) > bytes_max:
+    if len(body) > bytes_max:
         raise _too_large(bytes_max)
     if not reader.eof or reader.unused_data:
         raise BodyRefused(400, f"the body is not one whole {name} stream")
-    return found
+    return body
 
 
 def _too_large(bytes_max: int) -> BodyRefused:

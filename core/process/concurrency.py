@@ -36,10 +36,10 @@ async def until_all(*works: Work) -> None:
 
 
 class SharedWork(Generic[K, T]):
-    """At most one work under way for each key: who asks meanwhile gets what it brings or raises.
+    """Runs one call at a time for each key; callers in the meantime get its result or error.
 
-    Nothing is remembered when it is over. A caller that is cancelled stops nobody else's work, and
-    the last one takes it along: there are never more works than callers that wait.
+    Nothing is cached afterwards. A cancelled caller does not cancel the call for the others; the
+    last cancelled one does.
     """
 
     def __init__(self) -> None:

@@ -26,7 +26,7 @@ HEAD_S_MAX: Final = 10.0
 """From the connection, or the end of the TLS handshake, to the end of the request's head."""
 
 IDLE_S_MAX: Final = 30.0
-"""Between a response and the next request; the client reads the response meanwhile."""
+"""Time between a response and the next request, in which the client reads the response."""
 
 HANDSHAKE_S_MAX: Final = 5.0
 """How long a TLS handshake may take."""
@@ -136,7 +136,7 @@ class HttpServer:
         )
 
     def close(self) -> None:
-        """Accept no more; requests under way go on."""
+        """Accept no further connections; requests in flight continue."""
         if self._server is not None:
             self._server.close()
 

@@ -1,10 +1,9 @@
-"""Environment variables, read as Spiderpool reads them.
+"""Environment variables, parsed as in Spiderpool.
 
 See docs/reference/configuration.md, "Environment variables".
 
-Values are trimmed; an empty one of a required variable, a number that is none and a truth value
-that Go's ParseBool does not know are refused by the variable's name. It reads nothing but the
-mapping it is given.
+Values are trimmed. An empty required variable, a malformed number and a boolean that Go's ParseBool
+rejects are refused with the variable's name. Reads only the mapping that it gets.
 """
 
 from __future__ import annotations
@@ -106,7 +105,7 @@ class EnvironmentVariables:
         value = self.text(name, default, required=True).lower()
         if value not in LEVELS:
             raise BadInput(
-                f"{name} {value[:64]!r} is no level",
+                f"{name} {value[:64]!r} is not a log level",
                 subject=name,
                 remedy=f"use {', '.join(LEVELS)}",
             )

@@ -1,13 +1,12 @@
 """One supervisor for every long-lived task of a process.
 
 A task that ends before the supervisor is closed has ended unexpectedly, whether it raised, returned
-or cancelled itself. It is started again after a pause that doubles with each end, and counts as
-failed until it has run for as long as that pause. A task whose restarts are used up is fatal:
-``wait_failed`` raises ``TaskEnded``, and the process ends with ``EXIT_TASK_ENDED``. A task that
-follows a remote source may name the age of what it has: above ``stale_s`` it counts as failed. It
-has until ``STUCK_FACTOR`` times that to connect anew by itself, then it is cancelled and started
-again.
-``BackgroundTasks`` holds short-lived tasks that end by themselves.
+or cancelled itself. It is restarted after a pause that doubles each time, and counts as failed
+until it has run for as long as that pause. A task without restarts left is fatal: ``wait_failed``
+raises ``TaskEnded``, and the process ends with ``EXIT_TASK_ENDED``. A task that follows a remote
+source may report the age of its data: above ``stale_s`` it counts as failed. It has
+``STUCK_FACTOR`` times that to reconnect by itself, then it is cancelled and restarted.
+``BackgroundTasks`` has short-lived tasks that end by themselves.
 """
 
 from __future__ import annotations
@@ -48,12 +47,12 @@ _log: Final = logging.getLogger(__name__)
 
 
 class TaskSpec(NamedTuple):
-    """What to run and how to judge it.
+    """What to run, and when it counts as failed.
 
-    ``run`` makes the coroutine of one life. ``restarts_max`` counts restarts in a row (None: no
-    bound), and no restart follows an error of ``fatal``. ``age_s`` returns the seconds since the
-    task last heard from what it follows, and ``fault`` why it does not follow it now ("" for no
-    reason).
+    ``run`` makes the coroutine of one start. ``restarts_max`` counts restarts in a row (None: no
+    limit); an error of ``fatal`` is not followed by a restart. ``age_s`` returns the seconds since
+    the task last received data from its source, and ``fault`` why it does not receive any now ("":
+    it does).
     """
 
     name: str
@@ -181,7 +180,7 @@ class _Life:
     def note_end(self, error: BaseException | None, now: float, *, stale: bool = False) -> None:
         if now - self._began >= STEADY_S:
             self.ends = 0
-        if not stale:  # a source that is away takes no longer to come back when it is asked again
+        if not stale:  # retrying does not delay the return of an unavailable source
             self.ends += 1
         self.pause_s = min(BACKOFF_S_MIN * 2 ** min(max(self.ends - 1, 0), 10), BACKOFF_S_MAX)
         self._running, self._last = False, _reason(error)
@@ -205,7 +204,7 @@ class _Life:
         return None if left_s == math.inf else max(left_s, STALE_CHECK_S)
 
     def _stuck_in_s(self, now: float) -> float:
-        """Seconds until it is stuck if it receives nothing meanwhile."""
+        """Seconds until it counts as stuck if it receives nothing."""
         if self.spec.age_s is None:
             return math.inf
         silent_s = min(self.spec.age_s(), now - self._began)
@@ -218,11 +217,11 @@ class _Life:
 
 
 class _Stale(Exception):
-    """A run that heard nothing for too long and was cancelled for it."""
+    """A run was cancelled because it received nothing for too long."""
 
 
 class BackgroundTasks:
-    """Short-lived tasks: a failure that nobody awaits is logged, ``close`` leaves none behind."""
+    """Short-lived tasks: failures are logged, and ``close`` cancels the running ones."""
 
     def __init__(self, name: str) -> None:
         self._name = name

@@ -46,5 +46,5 @@ class TcpPort:
         return self._server.port
 
     async def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         await self._server.end()

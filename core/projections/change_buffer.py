@@ -1,7 +1,7 @@
-"""News of a projection: the names of what differs since they were last taken, for one follower.
+"""Changes of a projection: the names of changed objects since they were last taken.
 
-Names, not differences: a follower looks at what is true now, so that it may come late, come often,
-or begin anew without missing anything. Bounded by what exists.
+For one listener. It gets names, not differences, and reads the current state, so that it may be
+late, be called repeatedly, or start again without missing a change. Bounded by the objects.
 """
 
 from __future__ import annotations

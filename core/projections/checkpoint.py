@@ -1,6 +1,6 @@
-"""The checkpoint: how far the projection of the controller that leads has come.
+"""The checkpoint: the position of the leading controller's projection.
 
-It is a report for people (``orbctl status``), never the truth. Nothing here reads or writes.
+It is only a report for users (``orbctl status``). Nothing here reads or writes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Checkpoint(NamedTuple):
 
 CHECKPOINTS = StateCodec(Checkpoint, lambda one: check_counts(one.position, one.at_ms))
 
-REWRITTEN: Final = "nothing: the controller that leads writes it anew"
+REWRITTEN: Final = "nothing: the leading controller writes it again"
 CHECKPOINT_KIND: Final[KeyKind[Checkpoint]] = KeyKind(
     "projector checkpoint", f"meta/{CHECKPOINT}", CHECKPOINTS.decode, ("controller", "orbctl"),
     REWRITTEN,

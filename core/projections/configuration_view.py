@@ -40,15 +40,15 @@ from core.process.supervision import Supervisor, TaskSpec
 K = TypeVar("K")
 V = TypeVar("V")
 
-ROOMS = ("pool", "subnet", "reservation", "quarantine", "record", "guard")
-GUARDED_ROOMS: Final = {
+PREFIXES = ("pool", "subnet", "reservation", "quarantine", "record", "guard")
+GUARDED_PREFIXES: Final = {
     "pools": "pool",
     "subnets": "subnet",
     "reservations": "reservation",
     "quarantine": "quarantine",
     "records": "record",
 }
-"""Topic of a guard key -> the room whose changes go with it."""
+"""Topic of a guard key -> the prefix whose objects change with it."""
 
 CATCH_UP_S_MAX = 5.0
 """How long a request waits for the view to see what a lost race has shown."""
@@ -79,9 +79,9 @@ class Unread(NamedTuple):
 class ConfigurationSnapshot:
     """The configuration at one revision; its mappings never change once it is published.
 
-    ``unread``: keys that cannot be read, as text below the cluster's root. ``closing``: those of
-    them that are reservations whose addresses are not known; while there is one, no pool hands out
-    a new address, because it might be reserved (I2, docs/contributing/decisions/0022).
+    ``unread``: keys that cannot be decoded, as text below the cluster's root. ``closing``: those of
+    them that are reservations, whose addresses are unknown; while there is one, no address of any
+    pool is allocated, because it might be reserved (I2, docs/contributing/decisions/0022).
     """
 
     __slots__ = (
@@ -113,7 +113,7 @@ class ConfigurationSnapshot:
 
     @property
     def catalog(self) -> PoolCatalog:
-        """The pools to select from; made when it is first asked for, as many changes come alone."""
+        """The pools to select from; built on first use, because most snapshots are never used."""
         if self._catalog is None:
             unreadable = {
                 key.partition("/")[2]: one.fault.why
@@ -131,22 +131,22 @@ class ConfigurationSnapshot:
         return max(self.guards.values(), default=0)
 
     def usable(self, name: str) -> AddressSet:
-        """What may be handed out of the pool: not excluded, not reserved, not quarantined.
+        """The usable addresses of the pool: not excluded, not reserved, not quarantined.
 
         Raises LogCorrupt while the reserved addresses are unknown (``closing``).
         """
         for fault in self.closing.values():
             raise LogCorrupt(
-                f"IPPool {name} hands out no new address: {fault.why}",
+                f"IPPool {name} allocates no address: {fault.why}",
                 subject=fault.key,
                 remedy=fault.remedy,
             )
-        found = self._usable.get(name)
-        if found is None:
+        usable = self._usable.get(name)
+        if usable is None:
             pool = self.pools[name].pool
-            found = offered(pool, self.reservations, self.quarantine)
-            self._usable[name] = found
-        return found
+            usable = offered(pool, self.reservations, self.quarantine)
+            self._usable[name] = usable
+        return usable
 
     def successor(self) -> ConfigurationSnapshot:
         """A copy that may be changed until it is published."""
@@ -182,7 +182,7 @@ class ConfigurationView:
         self._intake = _Intake(keys, self.faults)
         self._changed = asyncio.Condition()
         self._supervisor = supervisor or Supervisor()
-        self._heard_at = -math.inf
+        self._answered_at = -math.inf
         self._confirmed = 0
         """Where a watch begins: nothing that is older is missing."""
 
@@ -201,7 +201,7 @@ class ConfigurationView:
 
     def age_s(self) -> float:
         """Seconds since etcd last said how far it is."""
-        return time.monotonic() - self._heard_at
+        return time.monotonic() - self._answered_at
 
     async def wait_for(self, condition: Callable[[], bool]) -> None:
         """Return once ``condition`` holds for the newest snapshot; raises NotReady in time."""
@@ -238,10 +238,11 @@ class ConfigurationView:
         return True
 
     async def _load(self) -> None:
-        result = await self._store.read([Get(*self._keys.range(room)) for room in ROOMS])
+        result = await self._store.read([Get(*self._keys.range(prefix)) for prefix in PREFIXES])
         loaded = ConfigurationSnapshot()
-        for found in reversed(result.ranges):  # the guards first: they tell commands from strays
-            for kv in found.kvs:
+        # The guards first: they distinguish commands from manual changes.
+        for answer in reversed(result.ranges):
+            for kv in answer.kvs:
                 is_first = kv.create_revision == kv.mod_revision
                 self._intake.put(
                     loaded,
@@ -249,16 +250,16 @@ class ConfigurationView:
                     before_is_known=is_first,
                 )
         loaded.revision = self._confirmed = result.revision
-        self._heard_at = time.monotonic()
+        self._answered_at = time.monotonic()
         await self._publish(loaded)
         self.ready = True
 
     async def _follow(self) -> None:
-        rooms = [self._keys.range(room) for room in ROOMS]
+        ranges = [self._keys.range(prefix) for prefix in PREFIXES]
         is_whole = partial(is_whole_command, self._keys)
         while True:
             try:
-                watching = self._store.watch(rooms, after=self._confirmed, is_whole=is_whole)
+                watching = self._store.watch(ranges, after=self._confirmed, is_whole=is_whole)
                 async for batch in watching:
                     await self._advance(batch)
             except Compacted:
@@ -268,7 +269,7 @@ class ConfigurationView:
             await self._reload()
 
     async def _advance(self, batch: WatchBatch) -> None:
-        self._heard_at = time.monotonic()
+        self._answered_at = time.monotonic()
         self._confirmed = batch.revision
         if not batch.changes:
             self.current.revision = max(self.current.revision, batch.revision)
@@ -280,10 +281,10 @@ class ConfigurationView:
         await self._publish(following)
 
     async def _reload(self) -> None:
-        """Load again, however long it takes: the agent stays up, not ready, without etcd.
+        """Load again without a time limit: without etcd the agent runs on, not ready.
 
-        Nor does what only a person can mend end it (a right that was taken away, a value of a newer
-        version): a view that has stopped would look like one of which nothing changes.
+        Errors that only an administrator can correct (a missing permission, a value of a newer
+        version) do not end it either: a stopped view would look like one without changes.
         """
         while not self.ready:
             try:
@@ -303,21 +304,21 @@ class ConfigurationView:
 
 
 def is_whole_command(keys: Keys, changes: Iterable[KeyChange]) -> bool:
-    """Whether these changes of one revision are all that it has in ``ROOMS``.
+    """Whether these changes of one revision are all that it has in ``PREFIXES``.
 
-    A command changes a kind of object and the guard of its topic in one transaction, and changes of
-    one room come together. So a room without its guard, or a guard alone, say that something is
-    still to come, or that no command wrote it.
+    A command changes a kind of object and the guard of its topic in one transaction, and changes
+    under one prefix come together. So an object without its guard, or a guard alone, means that
+    further changes follow, or that no command wrote it.
     """
     changed: set[str] = set()
     guarded: set[str] = set()
     for change in changes:
-        room, _, name = change.key[len(keys.root) :].partition(b"/")
-        if room == b"guard":
+        prefix, _, name = change.key[len(keys.root) :].partition(b"/")
+        if prefix == b"guard":
             topic = name.partition(b"/")[0].decode("utf-8", "replace")
-            guarded.add(GUARDED_ROOMS.get(topic, ""))
+            guarded.add(GUARDED_PREFIXES.get(topic, ""))
         else:
-            changed.add(room.decode("utf-8", "replace"))
+            changed.add(prefix.decode("utf-8", "replace"))
     return changed == guarded
 
 
@@ -330,7 +331,7 @@ class _Intake:
         self._guards = keys.prefix("guard")
 
     def in_order(self, changes: Sequence[KeyChange]) -> list[KeyChange]:
-        """The guards first: they tell what a command wrote from what it did not."""
+        """The guards first: they distinguish changes by commands from manual ones."""
         return sorted(changes, key=lambda change: not change.key.startswith(self._guards))
 
     def put(
@@ -361,8 +362,8 @@ class _Intake:
         """Read the value into its place; the fault if that cannot be done."""
         keys, faults = self._keys, self._faults
         text = key_text(keys, key)
-        room, _, name = text.partition("/")
-        match room:
+        prefix, _, name = text.partition("/")
+        match prefix:
             case "pool":
                 pool = faults.read(POOLS, keys, key, value)
                 _set(into.pools, name, pool and HeldPool(pool, revision))
@@ -382,15 +383,17 @@ class _Intake:
                 faults.read(GUARDS, keys, key, value)
         return faults.get(text)
 
-    def _set_aside(self, into: ConfigurationSnapshot, key: bytes, found: Quarantine | None) -> None:
-        """An address whose quarantine cannot be read stays set aside: the key names it."""
+    def _set_aside(
+        self, into: ConfigurationSnapshot, key: bytes, quarantine: Quarantine | None
+    ) -> None:
+        """Keep an address in quarantine if only its value cannot be decoded: the key names it."""
         for address in self._keys.addresses_in([key], "quarantine"):
             text = str(address)
-            into.quarantine[text] = found or Quarantine(text, address.family, "cannot be read")
+            into.quarantine[text] = quarantine or Quarantine(text, address.family, "cannot be read")
 
     def _remove(self, into: ConfigurationSnapshot, key: bytes, text: str) -> None:
-        room, _, name = text.partition("/")
-        match room:
+        prefix, _, name = text.partition("/")
+        match prefix:
             case "pool":
                 into.pools.pop(name, None)
             case "subnet":

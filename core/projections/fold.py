@@ -1,8 +1,8 @@
-"""The projection: everything that is true, counted, one event after the other.
+"""The projection: the state with counters of each pool, folded event by event.
 
-Pure. Folds events with the ``Ledger`` and keeps beside it a tally per pool. An event costs what it
-touches: no claim is looked at that it does not name, except when a pool's own addresses change.
-Built at once from a ledger or event by event, the result is the same (a property test).
+Pure. Folds events with the ``Ledger`` and has a tally for each pool. The cost of an event depends
+on what it changes: only its own claims are read, except when the addresses of a pool change. A
+projection built from a ledger equals one built event by event (a property test).
 """
 
 from __future__ import annotations
@@ -93,21 +93,30 @@ class Projection:
         for address, before in zip(addresses, held_before, strict=True):
             self._claim_moved(address, before, ledger.claims.get(address))
         self._handed_over(endpoint_before, ledger.endpoints.get(key))
-        for news in self.followers:
-            news.endpoints.add(key)
+        for changes in self.followers:
+            changes.endpoints.add(key)
 
     def _apply_reservation(
         self, recorded: Recorded, event: ReservationDefined | ReservationDeleted
     ) -> None:
-        """Recount the pools whose addresses it reserves or returns; others are not looked into."""
+        """Recount the pools whose addresses it reserves or frees, and no others."""
         name = event.reservation.name if isinstance(event, ReservationDefined) else event.name
         before = self.ledger.reservations.get(name)
         self.ledger.apply(recorded)
-        values = [one for one in (before, self.ledger.reservations.get(name)) if one is not None]
-        concerned = [reserved_addresses({name: one}, one.family) for one in values]
+        values = [
+            reservation
+            for reservation in (before, self.ledger.reservations.get(name))
+            if reservation is not None
+        ]
+        concerned = [
+            reserved_addresses({name: reservation}, reservation.family) for reservation in values
+        ]
         for pool_name, tally in list(self.tallies.items()):
             own = pool_addresses(tally.pool)
-            is_near = any(one.family == own.family and not own.isdisjoint(one) for one in concerned)
+            is_near = any(
+                changed.family == own.family and not own.isdisjoint(changed)
+                for changed in concerned
+            )
             if is_near and tally.is_changed_by(self.ledger.reservations):
                 self._recount(pool_name)
 
@@ -165,12 +174,12 @@ class Projection:
         self._recount(name)
 
     def _touch(self, pool: str) -> None:
-        for news in self.followers:
-            news.pools.add(pool)
+        for changes in self.followers:
+            changes.pools.add(pool)
 
     def _touch_subnet(self, name: str) -> None:
-        for news in self.followers:
-            news.subnets.add(name)
+        for changes in self.followers:
+            changes.subnets.add(name)
 
     def _recount(self, name: str) -> None:
         self._touch(name)

@@ -1,8 +1,8 @@
-"""A fork of the state: what commands would do, tried with the real ``decide`` and never written.
+"""A fork of the state: decides commands with the real ``decide`` and never writes.
 
-``apply --dry-run`` and ``simulate`` are this: each command is decided on what the ones before it
-would leave, its events are folded, and at the end the fork says how counters move and which holders
-notice. Pure; the ledger it is given belongs to it from then on.
+``apply --dry-run`` and ``simulate`` use it: each command is decided on the result of those before
+it, its events are folded, and the fork returns the changed counters and the affected holders. Pure;
+it modifies the ledger that it gets.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _CAUSE = Cause("fork")
 
 
 class SimulatedStep(NamedTuple):
-    """What one command would do: events, or refusals and the holders that stand in the way.
+    """The result of one command: events, or refusals and the claims that prevent it.
 
     ``changed``: the fields of a pool or reservation that would differ; none for a new one.
     """
@@ -49,7 +49,7 @@ class SimulatedStep(NamedTuple):
 
 
 class Holding(NamedTuple):
-    """Who holds an address; ``why`` says what it would notice."""
+    """The holder of an address; ``why``: how it is affected."""
 
     address: str
     pool: str
@@ -104,41 +104,41 @@ class Fork:
         leaving = given_up(configuration, command)
         holdings = tuple(self._inside(leaving))
         ledger = self._projection.ledger
-        claimed = {one.address: ledger.claims[one.address].claim for one in holdings}
+        claimed = {refusal.address: ledger.claims[refusal.address].claim for refusal in holdings}
         try:
             events = decide(configuration, command, claimed)
         except Refused as error:
-            refusals = tuple(one for one in error.refusals if isinstance(one, Refusal))
+            refusals = tuple(refusal for refusal in error.refusals if isinstance(refusal, Refusal))
             return SimulatedStep(command, (), refusals, holdings)
         changed = tuple(field for event in events for field in _fields_changed(ledger, event))
         for event in events:
             self._fold(event)
         return SimulatedStep(command, events, changed=changed)
 
-    def assign(self, wanted: Endpoint) -> tuple[Refusal, ...]:
-        """Try a claim of named addresses; why it would be refused, nothing if it would not."""
+    def assign(self, desired: Endpoint) -> tuple[Refusal, ...]:
+        """Try a claim of named addresses; returns its refusals, none if it would succeed."""
         ledger = self._projection.ledger
         offers = {
             name: PoolOffer(pool, offered(pool, ledger.reservations, ledger.quarantine))
-            for _, name in wanted.addresses()
+            for _, name in desired.addresses()
             if (pool := ledger.pools.get(name)) is not None
         }
         claims = {
             parse_address(text): ledger.claims[text].claim
-            for text, _ in wanted.addresses()
+            for text, _ in desired.addresses()
             if text in ledger.claims
         }
-        present = Present(ledger.endpoints.get(wanted.key), claims)
+        present = Present(ledger.endpoints.get(desired.key), claims)
         try:
-            event = decide_assignment(wanted, present, offers)
+            event = decide_assignment(desired, present, offers)
         except Refused as error:
-            return tuple(one for one in error.refusals if isinstance(one, Refusal))
+            return tuple(refusal for refusal in error.refusals if isinstance(refusal, Refusal))
         if event is not None:
             self._fold(event)
         return ()
 
     def effects(self) -> list[PoolEffect]:
-        """Every pool whose counters differ from those at the beginning, by name."""
+        """The pools whose counters have changed, by name."""
         after = {name: tally.counts for name, tally in self._projection.tallies.items()}
         before = self._counts_before
         return [
@@ -148,14 +148,14 @@ class Fork:
         ]
 
     def noticed(self) -> Iterator[Holding]:
-        """Holders that would notice: their address is set aside, or what came with it differs.
+        """Affected holders: those whose address, gateway or routes change by a command.
 
-        Nobody loses an address by configuration; ``why`` says what is different from now on.
+        No holder loses an address by configuration; ``why`` states the difference.
         """
         ledger = self._projection.ledger
         for family in (V4, V6):
             reserved = _newly_reserved(family, self._reservations_before, ledger.reservations)
-            why = "reserved from now on: kept, and not handed out again after its release"
+            why = "reserved: stays claimed, and cannot be claimed again after its release"
             yield from self._inside(reserved, why)
         for address in sorted(ledger.quarantine.keys() - self._quarantine_before.keys()):
             held = ledger.claims.get(address)
@@ -213,12 +213,12 @@ def _newly_reserved(
 
 
 def _what_came_with_it(before: Pool, after: Pool) -> str:
-    kept = []
+    parts = []
     if before.gateway != after.gateway:
-        kept.append(f"gateway {before.gateway}" if before.gateway else "no gateway")
+        parts.append(f"gateway {before.gateway}" if before.gateway else "no gateway")
     if before.routes != after.routes:
-        kept.append("its old routes")
-    return f"keeps {' and '.join(kept)} until its Pod is made anew" if kept else ""
+        parts.append("its old routes")
+    return f"keeps {' and '.join(parts)} until its Pod is created again" if parts else ""
 
 
 def _holding(address: str, held: RevisedClaim, why: str) -> Holding:

@@ -1,8 +1,7 @@
-"""The counters and free addresses of one pool, kept up to date claim by claim.
+"""The counters and free addresses of one pool, updated claim by claim.
 
-Promise: a claim, a release and a quarantine cost a look-up, not a scan. Only a change of the pool
-itself, or of reservations inside it, makes a new tally, from this pool's claims and nobody else's.
-Pure: no clock, no I/O.
+A claim, a release and a quarantine cost a look-up, not a scan. Only a change of the pool itself, or
+of reservations inside it, makes a new tally, from this pool's claims alone. Pure: no clock, no I/O.
 
     total = reserved + quarantined + usable        usable = free + claimed among them
 """
@@ -21,8 +20,9 @@ from core.projections.free import FreeIntervals
 class PoolCounts(NamedTuple):
     """Addresses by state, each 2**63 - 1 at most.
 
-    ``total``: ips without excludeIPs. ``claimed``: held, wherever they are by now. ``reserved``: of
-    the total. ``quarantined``: of the total and not reserved. ``free``: may be handed out.
+    ``total``: ips without excludeIPs. ``claimed``: also outside of the pool's current addresses.
+    ``reserved``: of the total. ``quarantined``: of the total and not reserved. ``free``: can be
+    claimed.
     """
 
     total: int

@@ -1,15 +1,13 @@
-"""The projector: keeps a ``Projection`` level with the log.
+"""The projector: keeps a ``Projection`` up to date with the log.
 
-It starts from the state keys at one revision (by I5 they are the fold of the log up to there, so no
-older checkpoint can save it anything) and follows the log from there. After an interruption it goes
-on from its own cursor by key bounds; when what it has not seen has left etcd, it starts anew.
-Every replica of the controller runs one, so that a new leader is level at once. It never writes:
-publishing is ``core.projections.publisher``.
+It starts from the state keys at one revision, which equal the fold of the log up to there (I5), and
+follows the log from there. After an interruption it continues from its own cursor; if the next
+segments have left etcd, it starts again. Every replica of the controller runs one, so that a new
+leader is up to date at once. It never writes: ``core.projections.publisher`` does.
 
-An event that this version cannot fold (garbage, or of a type that a newer version writes) is named
-in ``faults``, and the state is read from its keys again, which the event's own transaction has
-written: so the projection stays true, up to ``REBUILD_PAUSE_S`` late
-(docs/contributing/decisions/0022).
+An event that this version cannot fold (malformed, or of a newer version) is listed in ``faults``,
+and the state is read from its keys again, which the event's transaction has written: so the
+projection stays correct, at most ``REBUILD_PAUSE_S`` late (docs/contributing/decisions/0022).
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ from core.projections.change_buffer import ChangeBuffer
 from core.projections.fold import Projection
 
 AWAY_PAUSE_S = 0.5
-"""Between two attempts to go on while etcd is away."""
+"""Pause between two attempts while etcd is not available."""
 
 REBUILD_PAUSE_S = 2.0
 """Between two starts from the state keys for the sake of events that cannot be folded."""
@@ -51,9 +49,9 @@ LEVEL = Lag(0, 0.0)
 
 
 class Projector:
-    """``projection`` may be replaced by a new one after a gap; ask for it each time.
+    """Keeps ``projection``, which is replaced after a gap: do not keep a reference to it.
 
-    ``rebuilds`` counts starts from the state keys, ``events`` what was folded since.
+    ``rebuilds``: starts from the state keys, ``events``: events folded since.
     """
 
     def __init__(
@@ -102,18 +100,18 @@ class Projector:
     @contextmanager
     def follow(self) -> Iterator[ChangeBuffer]:
         """News of the projection, whichever it is at a time: at first everything."""
-        news = ChangeBuffer()
-        news.add_all(self.projection.ledger)
+        changes = ChangeBuffer()
+        changes.add_all(self.projection.ledger)
         # One list for all projections: a new one takes it over.
         followers = self.projection.followers
-        followers.append(news)
+        followers.append(changes)
         try:
-            yield news
+            yield changes
         finally:
-            followers.remove(news)
+            followers.remove(changes)
 
     async def wait_for(self, condition: Callable[[], bool]) -> None:
-        """Return once the condition holds; it is asked after every step."""
+        """Return once the condition holds; it is checked after every step."""
         async with self._moved:
             await self._moved.wait_for(condition)
 
@@ -129,7 +127,7 @@ class Projector:
         return Lag(max(behind, 0), now - self._level_at)
 
     async def _resume(self) -> None:
-        """Go on from the cursor, or start from the state keys."""
+        """Continue from the cursor, or start from the state keys."""
         if self.ready and not self._is_stale:
             await self._advance(*await self._reader.catch_up(self.cursor))
         else:
@@ -141,9 +139,9 @@ class Projector:
         before = self.projection
         projection = Projection(ledger)
         projection.followers = before.followers
-        for news in projection.followers:
-            news.add_all(before.ledger)
-            news.add_all(ledger)
+        for changes in projection.followers:
+            changes.add_all(before.ledger)
+            changes.add_all(ledger)
         self.projection = projection
         self.cursor = Cursor(revision, {writer: head.seq for writer, head in heads.items()})
         self.rebuilds += 1
@@ -160,7 +158,7 @@ class Projector:
         await self._tell()
 
     def _fold(self, segment: Segment) -> None:
-        """Raises LogCorrupt; the projection must be built anew then."""
+        """Fold the segments. Raises LogCorrupt; then the projection must be rebuilt."""
         try:
             events = segment.events()
             self.projection.apply_all(events)

@@ -1,10 +1,9 @@
 """The publisher: writes the checkpoint, coalesced, and never over a newer one.
 
-It is written at most once per ``CHECKPOINT_PERIOD_S``, and only when the projection has come
-further. A write is guarded by the revision of the checkpoint it replaces and by the leader's fence:
-a publisher that was paused and lost its lead writes nothing any more. What a failed guard shows is
-taken in; a newer checkpoint is left alone until this projection has passed it. One that cannot be
-read is named, and written over. It reads nothing of the log and decides nothing.
+It is written at most once per ``CHECKPOINT_PERIOD_S``, and only if the projection has advanced. A
+write is guarded by the revision of the checkpoint it replaces and by the leader's fence, so that a
+paused former leader writes nothing. A failed guard reads the stored checkpoint; a newer one is not
+replaced until this projection has passed it. One that cannot be decoded is reported and replaced.
 """
 
 from __future__ import annotations
@@ -78,9 +77,9 @@ class Publisher:
             await self._commit(fence, Delete(*views))
 
     async def publish(self, fence: Unchanged) -> None:
-        """Write how far the projection has come.
+        """Write the position of the projection.
 
-        A checkpoint that another process wrote meanwhile is left for the next time. Raises LostRace
+        If another process has written the checkpoint first, the next call writes. Raises LostRace
         when the fence does not hold, StoreUnavailable, StoreRejected.
         """
         position, events = self._projector.projection.position, self._projector.events
@@ -98,7 +97,7 @@ class Publisher:
         return self._projector.projection.position > self._stored.position
 
     async def _commit(self, fence: Unchanged, write: Write) -> int:
-        """The revision of the commit, or 0 after taking in what is there instead."""
+        """The revision of the commit; 0 after reading another checkpoint instead."""
         lead_get, stored_get = gets = [Get(fence.key), Get(self._key)]
         guards = [fence, Unchanged(self._key, self._stored_revision)]
         try:
@@ -116,7 +115,7 @@ class Publisher:
         return 0
 
     def _learn(self, kv: KeyValue | None) -> None:
-        """Take in what lies under the checkpoint's key."""
+        """Use the stored checkpoint."""
         faults = self._projector.faults
         if kv is None:
             faults.clear(key_text(self._keys, self._key))

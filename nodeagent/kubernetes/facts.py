@@ -59,7 +59,7 @@ class KubernetesFacts:
         self._seen = asyncio.Condition()
         self._arrivals = asyncio.Event()
         self.pods.listen(self._on_pods)
-        self.pods.attend(self._on_pod)
+        self.pods.add_handler(self._on_pod)
 
     async def run(self) -> None:
         """Watch until cancelled."""

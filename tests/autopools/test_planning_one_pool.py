@@ -109,7 +109,7 @@ REFUSALS: dict[str, tuple[State, ApplyAutoPool, tuple[str, str], str]] = {
     ),
     "a subnet that is being retired": (
         State(NET, RetireSubnet("net")), auto(1), ("Forbidden", "retiring"),
-        "SpiderSubnet/net is being retired: no automatic pool is made or changed in it",
+        "SpiderSubnet/net is being retired: automatic pools in it are not created or changed",
     ),
     "too few addresses": (
         State(NET, Pool("blue", V4, NET.subnet, ("10.7.0.10-10.7.0.27",))), auto(3),

@@ -46,7 +46,7 @@ def test_a_second_document_behind_the_first_is_refused() -> None:
 def test_a_document_that_is_too_long_is_not_read() -> None:
     document = " " * jsontext.JSON_CHARS_MAX + "1"
 
-    assert refusal(document) == "262145 characters of JSON, at most 262144 are read"
+    assert refusal(document) == "JSON has 262145 characters, more than 262144"
 
 
 def test_a_document_that_is_too_deep_is_refused_and_not_a_crash() -> None:

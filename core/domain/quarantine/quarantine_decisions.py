@@ -1,6 +1,6 @@
 """Decide about quarantines of addresses: begin, lift, end on evidence.
 
-Part of ``core.domain.configuration.decisions``. A quarantine with a ``conflicting_host`` was made on
+Part of ``core.domain.configuration.decisions``. A quarantine with ``conflicting_host`` was made on
 evidence and can end on evidence: ``ReturnAddress`` names the host that does not answer any more, so
 that a late command ends no other quarantine. A quarantine without one was made by a user, and only
 a user lifts it. A user's quarantine replaces one that was made on evidence.

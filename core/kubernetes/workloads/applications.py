@@ -1,4 +1,4 @@
-"""What of an application is kept: its template's words to us, its size, its controller. Pure."""
+"""The stored part of an application's object: annotations of its template, size, owner. Pure."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ COLLECTIONS: Final[Mapping[str, str]] = {
 _SILENT: Final[dict[str, str]] = {}
 
 
-def application_of(kind: str, one: Object) -> Application:
+def application_of(kind: str, item: Object) -> Application:
     """An object of a built-in kind. Objects of a list do not say their kind themselves."""
-    metadata = one["metadata"]
+    metadata = item["metadata"]
     key = ApplicationKey(BUILT_IN[kind], kind, metadata["namespace"], metadata["name"])
-    spec = one.get("spec") or {}
+    spec = item.get("spec") or {}
     inner = (spec.get("jobTemplate") or {}).get("spec") or spec
     template = inner.get("template") or {}
-    desired = (one.get("status") or {}).get("desiredNumberScheduled") or 0
-    owner = controller_of(one)
+    desired = (item.get("status") or {}).get("desiredNumberScheduled") or 0
+    owner = controller_of(item)
     return Application(
         key,
         metadata["uid"],

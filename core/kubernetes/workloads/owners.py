@@ -16,10 +16,10 @@ def stateful_set_state(one: Object) -> StatefulSetState:
     return StatefulSetState(metadata["namespace"], metadata["name"], spec.get("replicas", 1), start)
 
 
-def vmi_state(one: Object) -> VmiState:
+def vmi_state(vmi: Object) -> VmiState:
     """A VirtualMachineInstance, and whether a VirtualMachine controls it."""
-    owner = controller_of(one)
-    return VmiState(*_named(one), of_vm=owner is not None and owner.kind == VM)
+    owner = controller_of(vmi)
+    return VmiState(*_named(vmi), of_vm=owner is not None and owner.kind == VM)
 
 
 def vm_state(one: Object) -> VmState:

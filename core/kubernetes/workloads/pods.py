@@ -23,17 +23,17 @@ _PHASES: Final = frozenset(get_args(Phase))
 _STATUSES: Final = ("initContainerStatuses", "containerStatuses")
 
 
-def kept(one: Object) -> Object:
-    """Any object without what no rule asks for: of a Pod, its containers and most of its status."""
-    metadata = {name: one["metadata"][name] for name in _METADATA if name in one["metadata"]}
-    policy = one.get("spec", {}).get("restartPolicy", "Always")
-    status = one.get("status", {})
+def kept(pod: Object) -> Object:
+    """An object without fields that no rule reads: of a Pod, containers and most of its status."""
+    metadata = {name: pod["metadata"][name] for name in _METADATA if name in pod["metadata"]}
+    policy = pod.get("spec", {}).get("restartPolicy", "Always")
+    status = pod.get("status", {})
     phase = {name: status[name] for name in ("phase", "reason") if name in status}
     return {"metadata": metadata, "restartPolicy": policy, "status": phase}
 
 
 def is_alive(pod: Object) -> bool:
-    """Whether a Pod that exists still runs or will.
+    """Whether an existing Pod runs or will run.
 
     See docs/reference/pool-selection.md, "Living Pods".
     """
@@ -62,9 +62,9 @@ def controller_of(one: Object) -> Owner | None:
     return None
 
 
-def pod_state(one: Object) -> PodState:
+def pod_state(pod: Object) -> PodState:
     """A Pod as reclaiming sees it."""
-    metadata, spec, status = one["metadata"], one.get("spec") or {}, one.get("status") or {}
+    metadata, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
     phase = status.get("phase", "Pending")
     deletion = metadata.get("deletionTimestamp")
     grace = spec.get("terminationGracePeriodSeconds")
@@ -75,7 +75,7 @@ def pod_state(one: Object) -> PodState:
         phase=cast("Phase", sys.intern(phase)) if phase in _PHASES else "Unknown",
         node=sys.intern(spec.get("nodeName", "")),
         ips=tuple(addresses_of(status)),
-        owner=controller_of(one),
+        owner=controller_of(pod),
         deletion_s=unix_s(deletion) if deletion else None,
         deletion_grace_s=float(metadata.get("deletionGracePeriodSeconds") or 0),
         grace_s=GRACE_S if grace is None else float(grace),
@@ -86,11 +86,11 @@ def pod_state(one: Object) -> PodState:
     )
 
 
-def node_state(one: Object) -> NodeState:
-    """A Node, ready if its condition says so."""
-    conditions = (one.get("status") or {}).get("conditions") or ()
+def node_state(node: Object) -> NodeState:
+    """A Node; ``ready`` is its condition Ready."""
+    conditions = (node.get("status") or {}).get("conditions") or ()
     ready = any(said["type"] == "Ready" and said["status"] == "True" for said in conditions)
-    return NodeState(sys.intern(one["metadata"]["name"]), ready)
+    return NodeState(sys.intern(node["metadata"]["name"]), ready)
 
 
 def unix_s(text: str) -> float:
@@ -99,7 +99,7 @@ def unix_s(text: str) -> float:
 
 
 def addresses_of(status: dict[str, Any]) -> Iterator[str]:
-    """A Pod's addresses, from its status, as claims have them; what is no address is nobody's."""
+    """The addresses in a Pod's status as canonical text; malformed ones are skipped."""
     said = [one.get("ip") for one in status.get("podIPs") or ()] or [status.get("podIP")]
     for text in said:
         if not text:

@@ -189,14 +189,14 @@ def definition_of(kind: CustomResourceKind) -> Schema:
 
 
 def _version(kind: CustomResourceKind) -> Schema:
-    found: Schema = {"name": VERSION, "served": True, "storage": True}
+    version: Schema = {"name": VERSION, "served": True, "storage": True}
     if kind.columns:
-        found["additionalPrinterColumns"] = [column.shown() for column in kind.columns]
+        version["additionalPrinterColumns"] = [column.shown() for column in kind.columns]
     if kind.selectable:
-        found["selectableFields"] = [{"jsonPath": path} for path in kind.selectable]
+        version["selectableFields"] = [{"jsonPath": path} for path in kind.selectable]
     if kind.subresource:
-        found["subresources"] = {"status": {}}
-    return found | {"schema": {"openAPIV3Schema": _root(kind)}}
+        version["subresources"] = {"status": {}}
+    return version | {"schema": {"openAPIV3Schema": _root(kind)}}
 
 
 def _root(kind: CustomResourceKind) -> Schema:
@@ -208,9 +208,9 @@ def _root(kind: CustomResourceKind) -> Schema:
     for name, part in (("spec", kind.spec), ("status", kind.status)):
         if part is not None:
             properties[name] = part
-    found: Schema = {
+    root: Schema = {
         "description": kind.description,
         "type": "object",
         "properties": properties,
     }
-    return found | ({"required": list(kind.required)} if kind.required else {})
+    return root | ({"required": list(kind.required)} if kind.required else {})

@@ -1,8 +1,8 @@
 """A struct of ``core.manifests.kinds`` -> a structural schema (OpenAPI v3 as Kubernetes has it).
 
-Types, required fields and bounds follow from the struct, the rest from what ``told`` hung on the
-fields. Structural schemas know no references and no null: structs are written out where they are
-used, and ``X | None`` is a field that need not be there.
+Types, required fields and bounds follow from the struct, the rest from what ``described`` adds to
+the fields. Structural schemas have no references and no null: structs are written out where they
+are used, and ``X | None`` is an optional field.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _schema(node: inspect.Type) -> Schema:
 def _object(fields: tuple[inspect.Field, ...]) -> Schema:
     properties = {one.encode_name: _schema(one.type) for one in fields}
     required = [one.encode_name for one in fields if one.required]
-    found: Schema = {"type": "object", "properties": properties}
+    schema: Schema = {"type": "object", "properties": properties}
     if required:
-        found["required"] = required
-    return found
+        schema["required"] = required
+    return schema

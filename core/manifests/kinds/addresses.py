@@ -12,7 +12,13 @@ from typing import Annotated, Final
 
 from msgspec import Struct
 
-from core.manifests.kinds.fields import ROUTE_CHARS_MAX, ROUTES_MAX, Int64, ValidationRule, told
+from core.manifests.kinds.fields import (
+    ROUTE_CHARS_MAX,
+    ROUTES_MAX,
+    Int64,
+    ValidationRule,
+    described,
+)
 
 ITEMS_MAX: Final = 8192
 """Items of ``ips`` or ``excludeIPs``; an item may be a range of any size."""
@@ -48,7 +54,7 @@ ITEM_RULE: Final = ValidationRule(
 )
 Item = Annotated[
     str,
-    told(
+    described(
         "An address, or a range of addresses as first-last.",
         rules=(ITEM_RULE,),
         maxLength=ITEM_CHARS_MAX,
@@ -120,7 +126,7 @@ class RouteSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True)
 
     dst: Annotated[
         str,
-        told(
+        described(
             "The destination as a CIDR, not a default route.",
             rules=(DEFAULT_ROUTE_RULE,),
             maxLength=ROUTE_CHARS_MAX,
@@ -128,7 +134,7 @@ class RouteSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True)
     ]
     gw: Annotated[
         str,
-        told(
+        described(
             "The next hop, an address inside the subnet.",
             rules=(ValidationRule(is_address("self"), "must be an address"),),
             maxLength=ADDRESS_CHARS_MAX,
@@ -138,11 +144,13 @@ class RouteSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True)
 
 IpVersion = Annotated[
     Int64 | None,
-    told("The IP version, 4 or 6; without it that of the addresses.", enum=[4, 6], format="int64"),
+    described(
+        "The IP version, 4 or 6; without it that of the addresses.", enum=[4, 6], format="int64"
+    ),
 ]
 SubnetText = Annotated[
     str,
-    told(
+    described(
         "The CIDR that all addresses lie in, in canonical form, such as 10.6.0.0/16.",
         rules=SUBNET_RULES,
         maxLength=CIDR_CHARS_MAX,
@@ -150,7 +158,7 @@ SubnetText = Annotated[
 ]
 Gateway = Annotated[
     str | None,
-    told(
+    described(
         "The default gateway of the interface; it may not be among the addresses handed out.",
         rules=(GATEWAY_RULE,),
         maxLength=ADDRESS_CHARS_MAX,
@@ -158,13 +166,13 @@ Gateway = Annotated[
 ]
 Ips = Annotated[
     list[Item] | None,
-    told("The addresses that may be handed out.", maxItems=ITEMS_MAX),
+    described("The addresses that may be handed out.", maxItems=ITEMS_MAX),
 ]
 ExcludedIps = Annotated[
     list[Item] | None,
-    told("Addresses taken out of ips again.", maxItems=ITEMS_MAX),
+    described("Addresses taken out of ips again.", maxItems=ITEMS_MAX),
 ]
 Routes = Annotated[
     list[RouteSpec] | None,
-    told("Routes beside the default one.", maxItems=ROUTES_MAX),
+    described("Routes beside the default one.", maxItems=ROUTES_MAX),
 ]

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 from msgspec import Struct, field
 
 from core.manifests.kinds.addresses import ADDRESS_CHARS_MAX, CIDR_CHARS_MAX, is_address
-from core.manifests.kinds.fields import ROUTES_MAX, ValidationRule, told
+from core.manifests.kinds.fields import ROUTES_MAX, ValidationRule, described
 
 NETWORKS_MAX: Final = 256
 _NETWORK_RULE: Final = ValidationRule(
@@ -23,7 +23,7 @@ class PolicyRoute(Struct, rename="camel", frozen=True):
 
     dst: Annotated[
         str,
-        told(
+        described(
             "The destination: an address or a CIDR.",
             rules=(_NETWORK_RULE,),
             maxLength=CIDR_CHARS_MAX,
@@ -31,7 +31,7 @@ class PolicyRoute(Struct, rename="camel", frozen=True):
     ]
     gw: Annotated[
         str,
-        told(
+        described(
             "The next hop.",
             rules=(ValidationRule(is_address("self"), "must be an address"),),
             maxLength=ADDRESS_CHARS_MAX,
@@ -40,7 +40,7 @@ class PolicyRoute(Struct, rename="camel", frozen=True):
 
 
 Network = Annotated[
-    str, told("An address or a CIDR.", rules=(_NETWORK_RULE,), maxLength=CIDR_CHARS_MAX)
+    str, described("An address or a CIDR.", rules=(_NETWORK_RULE,), maxLength=CIDR_CHARS_MAX)
 ]
 
 
@@ -49,7 +49,7 @@ class CoordinatorSpec(Struct, rename="camel", frozen=True):
 
     mode: Annotated[
         str | None,
-        told(
+        described(
             "How Pods are tuned: underlay, overlay, found out (auto), or not at all (disabled).",
             default="auto",
             enum=["auto", "underlay", "overlay", "disabled"],
@@ -57,22 +57,22 @@ class CoordinatorSpec(Struct, rename="camel", frozen=True):
     ] = None
     pod_cidr_type: Annotated[
         str | None,
-        told(
+        described(
             "Where the overlay network's Pod CIDRs are found.",
             enum=["auto", "cluster", "calico", "cilium", "none"],
         ),
     ] = field(default=None, name="podCIDRType")
     hijack_cidr: Annotated[
         list[Network] | None,
-        told("Further destinations sent through the host's stack.", maxItems=NETWORKS_MAX),
+        described("Further destinations sent through the host's stack.", maxItems=NETWORKS_MAX),
     ] = field(default=None, name="hijackCIDR")
     policy_routes: Annotated[
         list[PolicyRoute] | None,
-        told("Static routes of the interface's policy table.", maxItems=ROUTES_MAX),
+        described("Static routes of the interface's policy table.", maxItems=ROUTES_MAX),
     ] = None
     pod_mac_prefix: Annotated[
         str | None,
-        told(
+        described(
             "The first two bytes of Pods' MAC addresses, such as 0a:1b; the rest follows from the"
             " address. Empty: MAC addresses are left alone.",
             pattern="^([0-9A-Fa-f][02468ACEace]:[0-9A-Fa-f]{2})?$",
@@ -80,18 +80,18 @@ class CoordinatorSpec(Struct, rename="camel", frozen=True):
     ] = field(default=None, name="podMACPrefix")
     tune_pod_routes: Annotated[
         bool | None,
-        told("Whether routes of further interfaces move into policy tables.", default=True),
+        described("Whether routes of further interfaces move into policy tables.", default=True),
     ] = None
     pod_default_route_nic: Annotated[
-        str | None, told("The interface that keeps the default route; empty: the first one.")
+        str | None, described("The interface that keeps the default route; empty: the first one.")
     ] = field(default=None, name="podDefaultRouteNIC")
     host_rule_table: Annotated[
         int | None,
-        told("The host's policy table for routes to Pods.", default=500, format="int64"),
+        described("The host's policy table for routes to Pods.", default=500, format="int64"),
     ] = None
     pod_rp_filter: Annotated[
         int | None,
-        told(
+        described(
             "rp_filter inside Pods: 0, 1 or 2; negative: left alone.",
             default=0,
             format="int64",
@@ -100,7 +100,7 @@ class CoordinatorSpec(Struct, rename="camel", frozen=True):
     ] = field(default=None, name="podRPFilter")
     tx_queue_len: Annotated[
         int | None,
-        told(
+        described(
             "The length of the interface's transmit queue; 0: left alone.",
             default=0,
             format="int64",
@@ -109,14 +109,14 @@ class CoordinatorSpec(Struct, rename="camel", frozen=True):
     ] = None
     veth_link_address: Annotated[
         str | None,
-        told(
+        described(
             "An address for veth0 inside Pods; empty: none.",
             rules=(ValidationRule(f"self == '' || {is_address('self')}", "must be an address"),),
             maxLength=ADDRESS_CHARS_MAX,
         ),
     ] = None
     veth_mtu: Annotated[
-        int | None, told("The MTU of the veth pair.", format="int64", minimum=1)
+        int | None, described("The MTU of the veth pair.", format="int64", minimum=1)
     ] = field(default=None, name="vethMTU")
 
 
@@ -126,11 +126,13 @@ CLUSTER_RULES: Final = (ValidationRule("has(self.podCIDRType)", "podCIDRType is 
 class CoordinatorReport(Struct, rename="camel", frozen=True):
     """``status`` of a SpiderCoordinator."""
 
-    phase: Annotated[str, told("Synced, or NotReady while the CIDRs below could not be found out.")]
-    reason: Annotated[str | None, told("Why it is NotReady.")] = None
-    overlay_pod_cidr: Annotated[list[str] | None, told("The Pod CIDRs of the overlay network.")] = (
-        field(default=None, name="overlayPodCIDR")
-    )
-    service_cidr: Annotated[list[str] | None, told("The Service CIDRs of the cluster.")] = field(
-        default=None, name="serviceCIDR"
+    phase: Annotated[
+        str, described("Synced, or NotReady while the CIDRs below could not be found out.")
+    ]
+    reason: Annotated[str | None, described("Why it is NotReady.")] = None
+    overlay_pod_cidr: Annotated[
+        list[str] | None, described("The Pod CIDRs of the overlay network.")
+    ] = field(default=None, name="overlayPodCIDR")
+    service_cidr: Annotated[list[str] | None, described("The Service CIDRs of the cluster.")] = (
+        field(default=None, name="serviceCIDR")
     )

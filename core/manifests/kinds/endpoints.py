@@ -1,4 +1,4 @@
-"""SpiderEndpoint: the report of what one Pod (or virtual machine) holds; nobody writes it by hand.
+"""SpiderEndpoint: the report of the addresses of one Pod or VM; users do not write it.
 
 ``status`` is an ordinary field of this kind, as in Spiderpool: there is no subresource.
 """
@@ -9,14 +9,14 @@ from typing import Annotated
 
 from msgspec import Struct, field
 
-from core.manifests.kinds.fields import told
+from core.manifests.kinds.fields import described
 
 
 class EndpointRoute(Struct, rename="camel", frozen=True):
     """A route that the interface has got."""
 
-    dst: Annotated[str, told("The destination as a CIDR.")]
-    gw: Annotated[str, told("The next hop.")]
+    dst: Annotated[str, described("The destination as a CIDR.")]
+    gw: Annotated[str, described("The next hop.")]
 
 
 class EndpointNic(Struct, rename="camel", frozen=True):
@@ -24,46 +24,50 @@ class EndpointNic(Struct, rename="camel", frozen=True):
 
     interface: Annotated[
         str,
-        told("The interface's name; empty as long as no runtime has asked for it by name."),
+        described("The interface's name; empty as long as no runtime has asked for it by name."),
     ]
-    ipv4: Annotated[str | None, told("The IPv4 address with prefix length.")] = None
-    ipv4_pool: Annotated[str | None, told("The SpiderIPPool of the IPv4 address.")] = field(
+    ipv4: Annotated[str | None, described("The IPv4 address with prefix length.")] = None
+    ipv4_pool: Annotated[str | None, described("The SpiderIPPool of the IPv4 address.")] = field(
         default=None, name="ipv4Pool"
     )
-    ipv6: Annotated[str | None, told("The IPv6 address with prefix length.")] = None
-    ipv6_pool: Annotated[str | None, told("The SpiderIPPool of the IPv6 address.")] = field(
+    ipv6: Annotated[str | None, described("The IPv6 address with prefix length.")] = None
+    ipv6_pool: Annotated[str | None, described("The SpiderIPPool of the IPv6 address.")] = field(
         default=None, name="ipv6Pool"
     )
     vlan: Annotated[
         int | None,
-        told("The VLAN; 0 for none.", default=0, format="int64", minimum=0, maximum=4094),
+        described("The VLAN; 0 for none.", default=0, format="int64", minimum=0, maximum=4094),
     ] = None
-    ipv4_gateway: Annotated[str | None, told("The IPv4 default gateway.")] = field(
+    ipv4_gateway: Annotated[str | None, described("The IPv4 default gateway.")] = field(
         default=None, name="ipv4Gateway"
     )
-    ipv6_gateway: Annotated[str | None, told("The IPv6 default gateway.")] = field(
+    ipv6_gateway: Annotated[str | None, described("The IPv6 default gateway.")] = field(
         default=None, name="ipv6Gateway"
     )
     clean_gateway: Annotated[
-        bool | None, told("Whether the interface gets no default route in spite of a gateway.")
+        bool | None, described("Whether the interface gets no default route in spite of a gateway.")
     ] = None
-    routes: Annotated[list[EndpointRoute] | None, told("Further routes of the interface.")] = None
-    mac: Annotated[str | None, told("The MAC address, where a network provider chose it.")] = None
+    routes: Annotated[list[EndpointRoute] | None, described("Further routes of the interface.")] = (
+        None
+    )
+    mac: Annotated[str | None, described("The MAC address, where a network provider chose it.")] = (
+        None
+    )
 
 
 class EndpointCurrent(Struct, rename="camel", frozen=True):
     """What is held now."""
 
-    uid: Annotated[str, told("The UID of the Pod.")]
-    node: Annotated[str, told("The node of the Pod.")]
-    ips: Annotated[list[EndpointNic], told("The interfaces, in the order of allocation.")]
+    uid: Annotated[str, described("The UID of the Pod.")]
+    node: Annotated[str, described("The node of the Pod.")]
+    ips: Annotated[list[EndpointNic], described("The interfaces, in the order of allocation.")]
 
 
 class EndpointReport(Struct, rename="camel", frozen=True):
     """``status`` of a SpiderEndpoint."""
 
-    current: Annotated[EndpointCurrent, told("What the Pod holds now.")]
+    current: Annotated[EndpointCurrent, described("What the Pod holds now.")]
     owner_controller_type: Annotated[
-        str, told("The kind of the Pod's top controller; Pod for a Pod of its own.")
+        str, described("The kind of the Pod's top controller; Pod for a Pod of its own.")
     ]
-    owner_controller_name: Annotated[str, told("The name of the Pod's top controller.")]
+    owner_controller_name: Annotated[str, described("The name of the Pod's top controller.")]

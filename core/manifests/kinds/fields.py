@@ -1,8 +1,8 @@
-"""How a field is described, and the structs that several kinds share.
+"""Descriptions of fields, and the structs that several kinds share.
 
-``told`` hangs a description, bounds and CEL rules on a field. The decoder ignores all of it: what a
-field may hold is decided by the API server (from the CRD) and by the domain, which also serves
-standalone mode and words its refusals better.
+``described`` adds a description, bounds and CEL rules to a field. The decoder ignores them: values
+are validated by the API server (from the CRD) and by the domain, which also validates in standalone
+mode, with better texts.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ INT64_MAX: Final = 2**63 - 1
 
 
 class ValidationRule(NamedTuple):
-    """A CEL expression over ``self`` that must hold, and what to tell when it does not."""
+    """A CEL expression over ``self`` that must hold, and the message if it does not."""
 
     expression: str
     message: str
 
 
-def told(description: str, *, rules: Sequence[ValidationRule] = (), **schema: object) -> Meta:
-    """Say what a field means; ``schema`` are OpenAPI keywords."""
+def described(description: str, *, rules: Sequence[ValidationRule] = (), **schema: object) -> Meta:
+    """The description of a field; ``schema``: further OpenAPI keywords."""
     if rules:
         schema[RULES] = [{"rule": one.expression, "message": one.message} for one in rules]
     return Meta(description=description, extra_json_schema=schema)
@@ -70,12 +70,13 @@ class StrictMetadata(Struct, rename="camel", frozen=True, forbid_unknown_fields=
 class ExpressionSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
     """One requirement of a label selector."""
 
-    key: Annotated[str, told("The label's key.")]
+    key: Annotated[str, described("The label's key.")]
     operator: Annotated[
-        str, told("How the label is compared with values: In, NotIn, Exists or DoesNotExist.")
+        str, described("How the label is compared with values: In, NotIn, Exists or DoesNotExist.")
     ]
     values: Annotated[
-        list[str] | None, told("What the label is compared with; empty for Exists, DoesNotExist.")
+        list[str] | None,
+        described("What the label is compared with; empty for Exists, DoesNotExist."),
     ] = None
 
 
@@ -83,11 +84,11 @@ class SelectorSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=Tr
     """A Kubernetes label selector."""
 
     match_labels: Annotated[
-        dict[str, str] | None, told("Labels that must be there with exactly these values.")
+        dict[str, str] | None, described("Labels that must be there with exactly these values.")
     ] = None
     match_expressions: Annotated[
         list[ExpressionSpec] | None,
-        told("Requirements that must all be met.", maxItems=EXPRESSIONS_MAX),
+        described("Requirements that must all be met.", maxItems=EXPRESSIONS_MAX),
     ] = None
 
 
@@ -95,26 +96,29 @@ class Condition(Struct, rename="camel", frozen=True):
     """One observation of an object, as Kubernetes' API conventions have it."""
 
     type: Annotated[
-        str, told("What is observed, such as Ready or Exhausted.", maxLength=316, minLength=1)
+        str, described("What is observed, such as Ready or Exhausted.", maxLength=316, minLength=1)
     ]
     status: Annotated[
-        str, told("Whether it is so: True, False or Unknown.", enum=["True", "False", "Unknown"])
+        str,
+        described("Whether it is so: True, False or Unknown.", enum=["True", "False", "Unknown"]),
     ]
     reason: Annotated[
         str,
-        told("Why, as one word for programs.", maxLength=1024, pattern="^[A-Za-z][A-Za-z0-9]*$"),
+        described(
+            "Why, as one word for programs.", maxLength=1024, pattern="^[A-Za-z][A-Za-z0-9]*$"
+        ),
     ]
-    message: Annotated[str, told("Why, in words for people.", maxLength=32768)]
-    last_transition_time: Annotated[str, told("When status last changed.", format="date-time")]
+    message: Annotated[str, described("Why, in words for people.", maxLength=32768)]
+    last_transition_time: Annotated[str, described("When status last changed.", format="date-time")]
     observed_generation: Annotated[
         int | None,
-        told("The metadata.generation that was judged.", format="int64", minimum=0),
+        described("The metadata.generation that was judged.", format="int64", minimum=0),
     ] = None
 
 
 Conditions = Annotated[
     list[Condition] | None,
-    told(
+    described(
         "What is observed of the object, one entry of each type.",
         maxItems=CONDITIONS_MAX,
         **{"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 from msgspec import Struct, field
 
 from core.manifests.kinds.coordinators import CoordinatorSpec
-from core.manifests.kinds.fields import NAME_CHARS_MAX, ValidationRule, told
+from core.manifests.kinds.fields import NAME_CHARS_MAX, ValidationRule, described
 
 POOLS_MAX: Final = 256
 MASTERS_MAX: Final = 64
@@ -29,13 +29,13 @@ TYPES: Final = {
 }
 """``cniType`` -> the block that belongs to it; ``custom`` has ``customCNI``."""
 
-PoolName = Annotated[str, told("A SpiderIPPool.", maxLength=NAME_CHARS_MAX)]
+PoolName = Annotated[str, described("A SpiderIPPool.", maxLength=NAME_CHARS_MAX)]
 VlanId = Annotated[
     int | None,
-    told("The VLAN; 0 for none.", format="int32", minimum=0, maximum=VLAN_MAX),
+    described("The VLAN; 0 for none.", format="int32", minimum=0, maximum=VLAN_MAX),
 ]
 Mtu = Annotated[
-    int | None, told("The MTU; 0: that of the master.", default=0, format="int32", minimum=0)
+    int | None, described("The MTU; 0: that of the master.", default=0, format="int32", minimum=0)
 ]
 Rate = {"format": "int64", "minimum": 0}
 
@@ -45,17 +45,17 @@ class NetworkPools(Struct, rename="camel", frozen=True):
 
     match_master_subnet: Annotated[
         bool | None,
-        told(
+        described(
             "Whether a pool must be of a subnet that the master has an address in.", default=False
         ),
     ] = None
-    ipv4: Annotated[list[PoolName] | None, told("IPv4 pools.", maxItems=POOLS_MAX)] = None
-    ipv6: Annotated[list[PoolName] | None, told("IPv6 pools.", maxItems=POOLS_MAX)] = None
+    ipv4: Annotated[list[PoolName] | None, described("IPv4 pools.", maxItems=POOLS_MAX)] = None
+    ipv6: Annotated[list[PoolName] | None, described("IPv6 pools.", maxItems=POOLS_MAX)] = None
 
 
-Pools = Annotated[NetworkPools | None, told("The default pools of the network.")]
+Pools = Annotated[NetworkPools | None, described("The default pools of the network.")]
 ResourceName = Annotated[
-    str | None, told("The extended resource of the device plugin.", maxLength=317)
+    str | None, described("The extended resource of the device plugin.", maxLength=317)
 ]
 _UNMATCHED: Final = ValidationRule(
     "!has(self.ippools) || !has(self.ippools.matchMasterSubnet) || !self.ippools.matchMasterSubnet",
@@ -71,21 +71,23 @@ LINK_RULES: Final = (_UNMATCHED, _BONDED)
 class Bond(Struct, rename="camel", frozen=True):
     """The bond made of several masters."""
 
-    name: Annotated[str, told("The interface's name.", maxLength=15)]
-    mode: Annotated[int, told("The bonding mode, 0 to 6.", format="int32", minimum=0, maximum=6)]
-    options: Annotated[str | None, told("Options as key=value;key=value.")] = None
+    name: Annotated[str, described("The interface's name.", maxLength=15)]
+    mode: Annotated[
+        int, described("The bonding mode, 0 to 6.", format="int32", minimum=0, maximum=6)
+    ]
+    options: Annotated[str | None, described("Options as key=value;key=value.")] = None
 
 
 class LinkSpec(Struct, rename="camel", frozen=True):
     """``macvlan`` and ``ipvlan``; ``vlan`` has one field more."""
 
     master: Annotated[
-        list[Annotated[str, told("A host interface.", maxLength=15)]],
-        told("The host interfaces; several are bonded.", minItems=1, maxItems=MASTERS_MAX),
+        list[Annotated[str, described("A host interface.", maxLength=15)]],
+        described("The host interfaces; several are bonded.", minItems=1, maxItems=MASTERS_MAX),
     ]
     mtu: Mtu = None
     vlan_id: VlanId = field(default=None, name="vlanID")
-    bond: Annotated[Bond | None, told("The bond of several masters.")] = None
+    bond: Annotated[Bond | None, described("The bond of several masters.")] = None
     rdma_resource_name: ResourceName = None
     ippools: Pools = None
 
@@ -95,7 +97,7 @@ class VlanSpec(LinkSpec, rename="camel", frozen=True):
 
     vlan_mode: Annotated[
         str | None,
-        told(
+        described(
             "Who chooses the VLAN: vlanID (manual) or the network provider (auto).",
             default="manual",
             enum=["manual", "auto"],
@@ -119,14 +121,14 @@ class SriovSpec(Struct, rename="camel", frozen=True):
     vlan_id: VlanId = field(default=None, name="vlanID")
     mtu: Mtu = None
     min_tx_rate_mbps: Annotated[
-        int | None, told("The least transmit rate in Mbit/s; 0: none.", **Rate)
+        int | None, described("The least transmit rate in Mbit/s; 0: none.", **Rate)
     ] = None
     max_tx_rate_mbps: Annotated[
-        int | None, told("The greatest transmit rate in Mbit/s; 0: none.", **Rate)
+        int | None, described("The greatest transmit rate in Mbit/s; 0: none.", **Rate)
     ] = None
     rdma_isolation: Annotated[
         bool | None,
-        told("Whether the RDMA device moves into the Pod.", default=False),
+        described("Whether the RDMA device moves into the Pod.", default=False),
     ] = None
     ippools: Pools = None
 
@@ -148,10 +150,10 @@ class IbSriovSpec(Struct, rename="camel", frozen=True):
     """``ibsriov``."""
 
     resource_name: ResourceName = None
-    pkey: Annotated[str | None, told("The partition key.")] = None
+    pkey: Annotated[str | None, described("The partition key.")] = None
     link_state: Annotated[
         str | None,
-        told(
+        described(
             "The state of the virtual function's link.",
             default="enable",
             enum=["auto", "enable", "disable"],
@@ -159,10 +161,10 @@ class IbSriovSpec(Struct, rename="camel", frozen=True):
     ] = None
     rdma_isolation: Annotated[
         bool | None,
-        told("Whether the RDMA device moves into the Pod.", default=True),
+        described("Whether the RDMA device moves into the Pod.", default=True),
     ] = None
     enable_ib_kubernetes: Annotated[
-        bool | None, told("Whether ib-kubernetes gives out GUIDs.", default=False)
+        bool | None, described("Whether ib-kubernetes gives out GUIDs.", default=False)
     ] = None
     ippools: Pools = None
 
@@ -173,7 +175,7 @@ IB_SRIOV_RULES: Final = (_RESOURCE_RULE,)
 class IpoibSpec(Struct, rename="camel", frozen=True):
     """``ipoib``."""
 
-    master: Annotated[str | None, told("The host's InfiniBand interface.")] = None
+    master: Annotated[str | None, described("The host's InfiniBand interface.")] = None
     ippools: Pools = None
 
 
@@ -201,13 +203,13 @@ TRUNK_RULES: Final = (
 class OvsSpec(Struct, rename="camel", frozen=True):
     """``ovs``."""
 
-    bridge: Annotated[str, told("The Open vSwitch bridge.")]
-    vlan: Annotated[int | None, told("The VLAN; 0 for none.", format="int32")] = None
+    bridge: Annotated[str, described("The Open vSwitch bridge.")]
+    vlan: Annotated[int | None, described("The VLAN; 0 for none.", format="int32")] = None
     trunk: Annotated[
-        list[Annotated[Trunk, told("VLANs that pass.", rules=TRUNK_RULES)]] | None,
-        told("VLANs that pass tagged.", maxItems=TRUNKS_MAX),
+        list[Annotated[Trunk, described("VLANs that pass.", rules=TRUNK_RULES)]] | None,
+        described("VLANs that pass tagged.", maxItems=TRUNKS_MAX),
     ] = None
-    device_id: Annotated[str | None, told("The PCI address of an offloaded device.")] = field(
+    device_id: Annotated[str | None, described("The PCI address of an offloaded device.")] = field(
         default=None, name="deviceID"
     )
     ippools: Pools = None
@@ -218,33 +220,33 @@ class MultusConfigSpec(Struct, rename="camel", frozen=True):
 
     cni_type: Annotated[
         str | None,
-        told("The main plugin.", default="custom", enum=[*TYPES, "custom"]),
+        described("The main plugin.", default="custom", enum=[*TYPES, "custom"]),
     ] = None
-    macvlan: Annotated[LinkSpec | None, told("Of cniType macvlan.", rules=LINK_RULES)] = None
-    ipvlan: Annotated[LinkSpec | None, told("Of cniType ipvlan.", rules=LINK_RULES)] = None
-    vlan: Annotated[VlanSpec | None, told("Of cniType vlan.", rules=VLAN_RULES)] = None
-    sriov: Annotated[SriovSpec | None, told("Of cniType sriov.", rules=SRIOV_RULES)] = None
-    ovs: Annotated[OvsSpec | None, told("Of cniType ovs.")] = None
-    ibsriov: Annotated[IbSriovSpec | None, told("Of cniType ib-sriov.", rules=IB_SRIOV_RULES)] = (
-        None
-    )
-    ipoib: Annotated[IpoibSpec | None, told("Of cniType ipoib.", rules=IPOIB_RULES)] = None
+    macvlan: Annotated[LinkSpec | None, described("Of cniType macvlan.", rules=LINK_RULES)] = None
+    ipvlan: Annotated[LinkSpec | None, described("Of cniType ipvlan.", rules=LINK_RULES)] = None
+    vlan: Annotated[VlanSpec | None, described("Of cniType vlan.", rules=VLAN_RULES)] = None
+    sriov: Annotated[SriovSpec | None, described("Of cniType sriov.", rules=SRIOV_RULES)] = None
+    ovs: Annotated[OvsSpec | None, described("Of cniType ovs.")] = None
+    ibsriov: Annotated[
+        IbSriovSpec | None, described("Of cniType ib-sriov.", rules=IB_SRIOV_RULES)
+    ] = None
+    ipoib: Annotated[IpoibSpec | None, described("Of cniType ipoib.", rules=IPOIB_RULES)] = None
     enable_coordinator: Annotated[
         bool | None,
-        told("Whether the coordinator plugin follows; never with custom.", default=True),
+        described("Whether the coordinator plugin follows; never with custom.", default=True),
     ] = None
     disable_ipam: Annotated[
-        bool | None, told("Whether interfaces get no addresses.", default=False)
+        bool | None, described("Whether interfaces get no addresses.", default=False)
     ] = field(default=None, name="disableIPAM")
     coordinator: Annotated[
-        CoordinatorSpec | None, told("What the coordinator plugin does on this network.")
+        CoordinatorSpec | None, described("What the coordinator plugin does on this network.")
     ] = None
     chain_cni_json_data: Annotated[
-        list[Annotated[str, told("A plugin's configuration as JSON.", minLength=1)]] | None,
-        told("Further plugins of the chain.", maxItems=PLUGINS_MAX),
+        list[Annotated[str, described("A plugin's configuration as JSON.", minLength=1)]] | None,
+        described("Further plugins of the chain.", maxItems=PLUGINS_MAX),
     ] = field(default=None, name="chainCNIJsonData")
     custom_cni: Annotated[
-        str | None, told("A whole CNI configuration as JSON; of cniType custom.")
+        str | None, described("A whole CNI configuration as JSON; of cniType custom.")
     ] = field(default=None, name="customCNI")
 
 

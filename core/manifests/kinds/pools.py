@@ -1,6 +1,6 @@
-"""SpiderIPPool, SpiderSubnet and SpiderReservedIP: what a user writes, and what we report.
+"""SpiderIPPool, SpiderSubnet and SpiderReservedIP: the user's spec and the reported status.
 
-``status`` is never read: it is a report of the projection, not the truth.
+``status`` is never read: it is a report of the projection.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from core.manifests.kinds.fields import (
     SelectorSpec,
     StrictMetadata,
     ValidationRule,
-    told,
+    described,
 )
 
-Names = list[Annotated[str, told("A name.", maxLength=NAME_CHARS_MAX)]]
+Names = list[Annotated[str, described("A name.", maxLength=NAME_CHARS_MAX)]]
 Count = {"format": "int64", "minimum": 0}
 
 SELECTOR_OPERATORS_RULE: Final = ValidationRule(
@@ -52,7 +52,7 @@ class PoolSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
     routes: Routes = None
     pod_affinity: Annotated[
         SelectorSpec | None,
-        told(
+        described(
             "Which Pods may use the pool, by their labels.",
             rules=(SELECTOR_OPERATORS_RULE,),
             **{"x-kubernetes-map-type": "atomic"},
@@ -60,21 +60,21 @@ class PoolSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
     ] = None
     namespace_affinity: Annotated[
         SelectorSpec | None,
-        told("Which namespaces may use the pool; ignored when namespaceName names some."),
+        described("Which namespaces may use the pool; ignored when namespaceName names some."),
     ] = None
     namespace_name: Annotated[
-        Names | None, told("The namespaces that may use the pool.", maxItems=NAMES_MAX)
+        Names | None, described("The namespaces that may use the pool.", maxItems=NAMES_MAX)
     ] = None
     node_affinity: Annotated[
         SelectorSpec | None,
-        told("Which nodes' Pods may use the pool; ignored when nodeName names some."),
+        described("Which nodes' Pods may use the pool; ignored when nodeName names some."),
     ] = None
     node_name: Annotated[
-        Names | None, told("The nodes whose Pods may use the pool.", maxItems=NAMES_MAX)
+        Names | None, described("The nodes whose Pods may use the pool.", maxItems=NAMES_MAX)
     ] = None
     multus_name: Annotated[
         Names | None,
-        told(
+        described(
             "The NetworkAttachmentDefinitions whose interfaces may use the pool,"
             " as namespace/name or name.",
             maxItems=NAMES_MAX,
@@ -82,11 +82,11 @@ class PoolSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
     ] = None
     default: Annotated[
         bool | None,
-        told("Whether Pods that ask for no pool may use this one.", default=False),
+        described("Whether Pods that ask for no pool may use this one.", default=False),
     ] = None
     disable: Annotated[
         bool | None,
-        told("Whether the pool hands out nothing; what is held stays held.", default=False),
+        described("Whether the pool hands out nothing; what is held stays held.", default=False),
     ] = None
 
 
@@ -95,17 +95,17 @@ class PoolReport(Struct, rename="camel", frozen=True):
 
     allocated_ips: Annotated[
         str | None,
-        told(
+        described(
             "Who holds which address, as JSON by address: the Pod as namespace/name and its UID."
             " Absent when nothing is held."
         ),
     ] = field(default=None, name="allocatedIPs")
     total_ip_count: Annotated[
-        int | None, told("How many addresses ips without excludeIPs are.", **Count)
+        int | None, described("How many addresses ips without excludeIPs are.", **Count)
     ] = field(default=None, name="totalIPCount")
-    allocated_ip_count: Annotated[int | None, told("How many addresses are held.", **Count)] = (
-        field(default=None, name="allocatedIPCount")
-    )
+    allocated_ip_count: Annotated[
+        int | None, described("How many addresses are held.", **Count)
+    ] = field(default=None, name="allocatedIPCount")
     conditions: Conditions = None
 
 
@@ -125,17 +125,17 @@ class SubnetReport(Struct, rename="camel", frozen=True):
 
     controlled_ip_pools: Annotated[
         str | None,
-        told(
+        described(
             "What each pool has of the subnet, as JSON by pool: its addresses, and for an"
             " automatic pool the application. Absent when there is no pool."
         ),
     ] = field(default=None, name="controlledIPPools")
     total_ip_count: Annotated[
-        int | None, told("How many addresses ips without excludeIPs are.", **Count)
+        int | None, described("How many addresses ips without excludeIPs are.", **Count)
     ] = field(default=None, name="totalIPCount")
-    allocated_ip_count: Annotated[int | None, told("How many addresses pools have.", **Count)] = (
-        field(default=None, name="allocatedIPCount")
-    )
+    allocated_ip_count: Annotated[
+        int | None, described("How many addresses pools have.", **Count)
+    ] = field(default=None, name="allocatedIPCount")
     conditions: Conditions = None
 
 
@@ -145,7 +145,7 @@ class ReservationSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields
     ip_version: IpVersion = None
     ips: Annotated[
         list[Item] | None,
-        told("Addresses that no pool of the IP version hands out.", maxItems=ITEMS_MAX),
+        described("Addresses that no pool of the IP version hands out.", maxItems=ITEMS_MAX),
     ] = None
 
 

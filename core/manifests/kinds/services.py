@@ -60,7 +60,7 @@ class ServiceManifest(Struct, rename="camel", frozen=True):
 
 
 class Conditions(Struct, rename="camel", frozen=True):
-    """What is known of an endpoint; ``ready`` counts as true where nobody says."""
+    """The conditions of an endpoint; a missing ``ready`` counts as true."""
 
     ready: bool | None = None
     serving: bool | None = None

@@ -43,11 +43,11 @@ def chain_item(text: str) -> Json:
 def _check_inner(known: Mapping[str, Json]) -> None:
     capabilities = known.get("capabilities")
     if isinstance(capabilities, Mapping) and not all(
-        isinstance(one, bool) for one in capabilities.values()
+        isinstance(value, bool) for value in capabilities.values()
     ):
         raise BadInput("capabilities are true or false")
     ipam = known.get("ipam")
     if isinstance(ipam, Mapping):
-        inner = {key.lower(): one for key, one in ipam.items()}
+        inner = {key.lower(): value for key, value in ipam.items()}
         if not isinstance(inner.get("type", ""), str):
             raise BadInput("ipam.type has the wrong type")

@@ -1,11 +1,11 @@
-"""What a SpiderMultusConfig means where it says nothing: the mutating webhook.
+"""The defaults of a SpiderMultusConfig: the mutating webhook.
 
 See docs/reference/admission.md, "SpiderMultusConfig".
 
-The block of the chosen cniType is completed, the others are left alone: the rules refuse them. Only
-fields that are not given are filled in, so completing a completed spec changes nothing, but for one
-quirk of Spiderpool that NADs show: a coordinator block that was absent the first time gets
-its txQueueLen the second time.
+The block of the chosen cniType is completed; the others are not changed, and validation refuses
+them. Only missing fields are set, so that completing a completed spec changes nothing, with one
+exception as in Spiderpool, visible in NADs: a coordinator block that was missing the first time
+gets its txQueueLen the second time.
 """
 
 from __future__ import annotations
@@ -94,19 +94,19 @@ def _with_bond(block: T) -> T:
     return structs.replace(block, bond=_complete(bond, options="")) if bond is not None else block
 
 
-def _coordinator(given: CoordinatorSpec | None) -> CoordinatorSpec:
+def _coordinator(spec: CoordinatorSpec | None) -> CoordinatorSpec:
     """A given block and an absent one differ in two fields.
 
     See docs/reference/admission.md, "SpiderMultusConfig".
     """
-    if given is None:
-        given = CoordinatorSpec(veth_link_address="")
+    if spec is None:
+        spec = CoordinatorSpec(veth_link_address="")
     else:
-        given = _complete(given, tx_queue_len=0)
-    given = _complete(given, hijack_cidr=[], policy_routes=[], pod_mac_prefix="")
+        spec = _complete(spec, tx_queue_len=0)
+    spec = _complete(spec, hijack_cidr=[], policy_routes=[], pod_mac_prefix="")
     # The schema's default of tunePodRoutes has been there before any webhook.
-    given = _complete(given, tune_pod_routes=True, pod_default_route_nic="")
-    return _complete(given, mode="auto", pod_rp_filter=0)
+    spec = _complete(spec, tune_pod_routes=True, pod_default_route_nic="")
+    return _complete(spec, mode="auto", pod_rp_filter=0)
 
 
 def _complete(struct: T, **values: Any) -> T:  # noqa: ANN401  # fields of any type

@@ -48,26 +48,26 @@ class Injected(NamedTuple):
 
 def asks(pod: Plain, namespace: Plain) -> bool:
     """Whether there is anything to inject."""
-    return (_wish(pod) or _wish(namespace)) is not None
+    return (_requested(pod) or _requested(namespace)) is not None
 
 
 def inject(pod: Plain, namespace: Plain, networks: Sequence[Injected]) -> dict[str, Any]:
-    """The Pod with the networks and devices that it asks for. Raises BadInput."""
-    wish = _wish(pod) or _wish(namespace)
+    """The Pod with the networks and devices that it requests. Raises BadInput."""
+    request = _requested(pod) or _requested(namespace)
     after = copy.deepcopy(dict(pod))
-    if wish is None:
+    if request is None:
         return after
-    key, value = wish
-    chosen = [one for one in networks if one.labels.get(key) == value]
+    key, value = request
+    chosen = [network for network in networks if network.labels.get(key) == value]
     if not chosen:
         raise BadInput(f"no SpiderMultusConfig has the label {key}={value}", subject=key)
     if len(chosen) > INJECTED_MAX:
         raise BadInput(f"{len(chosen)} networks are more than {INJECTED_MAX}", subject=key)
-    found = sorted(_sorted_as(one, _block(one, key)) for one in chosen)
+    sorted_names = sorted(_sorted_as(network, _block(network, key)) for network in chosen)
     metadata = after.setdefault("metadata", {})
-    names = ",".join(name for _, name, _ in found)
+    names = ",".join(name for _, name, _ in sorted_names)
     metadata["annotations"] = (metadata.get("annotations") or {}) | {NETWORKS: names}
-    resources = (resource for _, _, resource in found)
+    resources = (resource for _, _, resource in sorted_names)
     _limit(after["spec"]["containers"], dict.fromkeys(filter(None, resources)))
     return after
 
@@ -77,7 +77,7 @@ def _sorted_as(network: Injected, block: Block) -> tuple[str, str, str]:
     return _interface(block), f"{network.namespace}/{network.name}", _resource(block)
 
 
-def _wish(one: Plain) -> tuple[str, str] | None:
+def _requested(one: Plain) -> tuple[str, str] | None:
     """The first key that the object has, with its value."""
     annotations = one.get("metadata", {}).get("annotations") or {}
     return next(((key, annotations[key]) for key in INJECTIONS if key in annotations), None)

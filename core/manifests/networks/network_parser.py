@@ -32,14 +32,14 @@ def networks(text: str) -> Iterator[ReviewedNetwork]:
             yield network_of(value, place)
 
 
-def network_of(value: Mapping[str, object], place: str = "object") -> ReviewedNetwork:
+def network_of(value: Mapping[str, object], location: str = "object") -> ReviewedNetwork:
     """One that came as plain values, from YAML or from an API server."""
     try:
         manifest = msgspec.convert(value, _Manifest)
     except msgspec.ValidationError as error:
-        raise BadInput(f"{place} ({KIND}): {error}") from None
+        raise BadInput(f"{location} ({KIND}): {error}") from None
     if manifest.api_version != API_VERSION:
-        raise BadInput(f"{place}: apiVersion: {KIND} has {API_VERSION}", subject="apiVersion")
+        raise BadInput(f"{location}: apiVersion: {KIND} has {API_VERSION}", subject="apiVersion")
     metadata = manifest.metadata
     return ReviewedNetwork(
         metadata.namespace or DEFAULT_NAMESPACE,

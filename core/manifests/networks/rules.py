@@ -1,10 +1,10 @@
-"""What a SpiderMultusConfig must be: the validating webhook.
+"""The validation rules of a SpiderMultusConfig: the validating webhook.
 
 See docs/reference/admission.md, "SpiderMultusConfig".
 
-One refusal at a time, in Spiderpool's order and at its paths, so that a manifest which was
-refused there is refused here with the same words to look for. Where that system crashes or accepts
-what no network can use, this refuses. The spec is judged as the defaults have completed it.
+One refusal at a time, in Spiderpool's order, at its paths and with its texts, which users may
+match. A spec that crashes Spiderpool, or that no network can use, is refused too. The spec is
+validated after the defaults have completed it.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def network_rules(network: ReviewedNetwork) -> Iterator[Refusal]:
 
 
 def owned_attachment(namespace: str, name: str, owner: str) -> str:
-    """Why a NAD of another network is left alone, in the words of Spiderpool."""
+    """Why a NAD of another network is not changed, with Spiderpool's text."""
     return (
         f"the net-attach-def {namespace}/{name} already exists and is managed by"
         f" {KIND} {namespace}/{owner}."
@@ -113,19 +113,19 @@ def _type_rules(judge: _Judge) -> Iterator[Refusal]:
             link = {"macvlan": spec.macvlan, "ipvlan": spec.ipvlan, "vlan": spec.vlan}[judge.kind]
             rules = (judge.block(link, judge.link), judge.foreign(), judge.injections(link))
         case "sriov":
-            own = judge.block(spec.sriov, judge.sriov)
-            rules = (own, judge.foreign(), judge.injections(spec.sriov))
+            block = judge.block(spec.sriov, judge.sriov)
+            rules = (block, judge.foreign(), judge.injections(spec.sriov))
         case "ib-sriov":
-            own = judge.block(
+            block = judge.block(
                 spec.ibsriov, lambda ib: judge.named(ib.resource_name, "resourceName")
             )
-            rules = (own, judge.foreign(), judge.injections(spec.ibsriov))
+            rules = (block, judge.foreign(), judge.injections(spec.ibsriov))
         case "ipoib":
-            own = judge.block(spec.ipoib, lambda ipoib: judge.named(ipoib.master, "master"))
-            rules = (own, judge.foreign(), judge.injections(spec.ipoib))
+            block = judge.block(spec.ipoib, lambda ipoib: judge.named(ipoib.master, "master"))
+            rules = (block, judge.foreign(), judge.injections(spec.ipoib))
         case "ovs":
-            own = judge.block(spec.ovs, judge.ovs)
-            rules = (judge.injections(None), own, judge.foreign())
+            block = judge.block(spec.ovs, judge.ovs)
+            rules = (judge.injections(None), block, judge.foreign())
         case "custom":
             rules = (judge.injections(None), judge.foreign(), judge.custom())
         case other:

@@ -1,11 +1,11 @@
-"""Slots that a Pod is made to ask for: steps B and C of the Pod webhook.
+"""Requests for slots that the webhook adds to a Pod: steps B and C of the Pod webhook.
 
 See docs/reference/admission.md, "Pods".
 
-A Pod on networks of NICs fits only where those NICs are, and one on networks of a provider only
-where the provider still binds. Networks are found by the Pod's annotations as they are after step
-A; those that nobody knows, and annotations that cannot be read, are left to Multus to complain of.
-It never refuses. The Pod is copied, never changed.
+A Pod with networks on NICs fits only on nodes with these NICs, and one with networks of a provider
+only where the provider can bind more addresses. Networks are those of the Pod's annotations after
+step A; unknown networks and malformed annotations are ignored here, and Multus reports them. It
+never refuses. The Pod is copied, never changed.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class SlotSettings(NamedTuple):
     namespace: str = DEFAULT_NAMESPACE
 
 
-def may_need_slots(pod: Plain, settings: SlotSettings) -> bool:
-    """Whether the Pod names any network, and there are slots to ask for."""
+def may_request_slots(pod: Plain, settings: SlotSettings) -> bool:
+    """Whether the Pod names any network, and slots are configured."""
     annotations = pod.get("metadata", {}).get("annotations") or {}
     names_any = bool(annotations.get(DEFAULT_NETWORK) or annotations.get(NETWORKS))
     return names_any and bool(settings.nics or settings.sub_eni)
@@ -44,20 +44,20 @@ def may_need_slots(pod: Plain, settings: SlotSettings) -> bool:
 def with_slots(
     pod: Plain, namespace: str, networks: Sequence[Injected], settings: SlotSettings
 ) -> dict[str, Any]:
-    """The Pod, of this namespace, with the slots that it needs and no container asks for yet."""
+    """The Pod with the slots that it needs and that no container requests yet."""
     after = copy.deepcopy(dict(pod))
-    if not may_need_slots(pod, settings):
+    if not may_request_slots(pod, settings):
         return after
-    known = {(one.namespace, one.nad or one.name): one for one in networks}
+    known = {(network.namespace, network.nad or network.name): network for network in networks}
     names = dict.fromkeys(_named(pod, namespace, settings.namespace))
-    found = [known[name] for name in names if name in known]
-    wanted: dict[str, int] = {}
+    chosen = [known[name] for name in names if name in known]
+    slots: dict[str, int] = {}
     if settings.nics:
-        masters = (nic_resource(link) for one in found for link in _masters(one))
-        wanted |= {resource: 1 for resource in masters if resource}
-    if settings.sub_eni and (bound := sum(map(_is_bound, found))):
-        wanted[settings.sub_eni] = bound
-    _request(after["spec"]["containers"], wanted)
+        masters = (nic_resource(link) for network in chosen for link in _masters(network))
+        slots |= {resource: 1 for resource in masters if resource}
+    if settings.sub_eni and (bound := sum(map(_is_bound, chosen))):
+        slots[settings.sub_eni] = bound
+    _request(after["spec"]["containers"], slots)
     return after
 
 

@@ -19,7 +19,7 @@ from core.kubernetes.informer import Informer
 from core.manifests.networks.injection import Injected, asks, inject
 from core.manifests.networks.nad_renderer import attachment_name
 from core.manifests.networks.network_parser import network_of
-from core.manifests.networks.slots import SlotSettings, may_need_slots, with_slots
+from core.manifests.networks.slots import SlotSettings, may_request_slots, with_slots
 from ops.kubernetes.admission.reviews import AdmissionRequest, allowed, denied, patch_between
 from ops.kubernetes.attachments import NETWORKS
 
@@ -45,7 +45,7 @@ class PodInjection:
     async def mutate(self, question: AdmissionRequest) -> bytes:
         """The Pod with what it asks for, or why not. Raises ApiError."""
         pod, namespace = question.object, await self._namespace(question.namespace)
-        if not (asks(pod, namespace) or may_need_slots(pod, self._slots)):
+        if not (asks(pod, namespace) or may_request_slots(pod, self._slots)):
             return allowed(question.uid)
         try:
             async with asyncio.timeout(LISTED_S_MAX):

@@ -41,7 +41,7 @@ class KubernetesApplications:
             kind: Collection(api, kind, _path(kind), partial(_own, kind)) for kind in COLLECTIONS
         }
         for each in self.kinds.values():
-            each.seen.attend(self._on_change)
+            each.seen.add_handler(self._on_change)
         self._third_parties = ThirdParties(api, self._note_change)
         self._known: dict[ApplicationKey, Application] = {}
         self._unknown: dict[ApplicationKey, tuple[float, MissingOwner]] = {}

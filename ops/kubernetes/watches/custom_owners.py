@@ -72,7 +72,7 @@ class ThirdParties:
         if served is None or not served.namespaced:
             return None
         found = Collection(self._api, kind[1], served.collection, _uid)
-        found.seen.attend(self._on_change)
+        found.seen.add_handler(self._on_change)
         self._new.set()
         return self._kinds.setdefault(kind, found)
 

@@ -46,8 +46,8 @@ class ApiServerFacts:
         self.table = PodTable(self.pods.seen)
         self._switches = switches
         self._listeners: set[PendingChanges] = set()
-        self.pods.seen.attend(self._on_pod)
-        self.nodes.seen.attend(self._on_node)
+        self.pods.seen.add_handler(self._on_pod)
+        self.nodes.seen.add_handler(self._on_node)
 
     @property
     def fault(self) -> str:

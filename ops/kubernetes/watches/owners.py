@@ -35,9 +35,9 @@ class OwnerWatch:
         )
         self.vms = Collection(api, "VirtualMachine", VMS, vm_state, optional=True)
         self._look_soon = look_soon
-        self.sets.seen.attend(self._on_set)
-        self.vmis.seen.attend(self._on_instance)
-        self.vms.seen.attend(self._on_vm)
+        self.sets.seen.add_handler(self._on_set)
+        self.vmis.seen.add_handler(self._on_instance)
+        self.vms.seen.add_handler(self._on_vm)
 
     async def run(self) -> None:
         """Watch until cancelled."""

@@ -34,7 +34,7 @@ class PodTable:
         self._uids: Index[str] = {}
         self._reporters: Index[str] = {}
         self._launchers: Index[ObjectKey] = {}
-        pods.attend(self._take)
+        pods.add_handler(self._take)
 
     def named(self, key: ObjectKey) -> PodState | None:
         """The Pod of that name."""
