@@ -148,7 +148,7 @@ async def _listening(node: NodeHarness, host: JobHost, name: str) -> None:
 async def _watched(store: KeyValueStore, keys: Keys) -> AsyncIterator[asyncio.Queue[bytes]]:
     """The claims' ends as they happen: a watch that is there before is not late by itself."""
     gone: asyncio.Queue[bytes] = asyncio.Queue()
-    room = keys.range("endpoint")
+    room = keys.range_of("endpoint")
     revision = (await store.read([Get(*room, count_only=True)])).revision
 
     async def watch() -> None:
@@ -207,7 +207,7 @@ async def _all_released(lab: Lab, etcd: EtcdCluster) -> float:
 
     observer = Observer(time.time, steady_s)
     async with lab.store(etcd) as store, Client(store, lab.keys) as client:
-        claims = Get(*lab.keys.range("ip"), count_only=True)
+        claims = Get(*lab.keys.range_of("ip"), count_only=True)
         began = time.perf_counter()
         async with (
             asyncio.timeout(WAIT_S_MAX),
@@ -259,7 +259,7 @@ async def _looks(lab: Lab, etcd: EtcdCluster) -> tuple[list[float], list[float]]
         for _ in lab.rounds():
             began = time.perf_counter()
             await asyncio.gather(
-                *(store.read([Get(*lab.keys.range(room))]) for room in ("ip", "endpoint"))
+                *(store.read([Get(*lab.keys.range_of(room))]) for room in ("ip", "endpoint"))
             )
             read = time.perf_counter()
             found = await activities.observe(EMPTY, EMPTY)

@@ -59,5 +59,5 @@ async def judge(store: KeyValueStore, keys: Keys, expected: int) -> Verdict:
 
 
 async def _mean_bytes(store: KeyValueStore, keys: Keys, room: str) -> float:
-    found = (await store.read([Get(*keys.range(room))])).ranges[0].kvs
+    found = (await store.read([Get(*keys.range_of(room))])).ranges[0].kvs
     return sum(len(kv.key) + len(kv.value) for kv in found) / max(len(found), 1)

@@ -79,7 +79,7 @@ async def open_log(
     faults: Faults | None = None,
 ) -> LogView:
     """The whole log as of now. Raises StoreUnavailable, LogCorrupt."""
-    result = await store.read([Get(cursor_key(keys)), Get(*keys.range("head"))])
+    result = await store.read([Get(cursor_key(keys)), Get(*keys.range_of("head"))])
     cursor_kvs, head_kvs = (answer.kvs for answer in result.ranges)
     cursor = (
         CURSORS.decode(keys, cursor_kvs[0].key, cursor_kvs[0].value)

@@ -102,7 +102,7 @@ async def plan_heads(
 ) -> tuple[RepairStep, ...]:
     """The steps that write heads that cannot be read as the log says. Raises StoreUnavailable."""
     steps: list[RepairStep] = []
-    for kv in (await store.read([Get(*keys.range("head"))], revision=revision)).ranges[0].kvs:
+    for kv in (await store.read([Get(*keys.range_of("head"))], revision=revision)).ranges[0].kvs:
         try:
             HEADS.decode(keys, kv.key, kv.value)
         except LogCorrupt:

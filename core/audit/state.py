@@ -84,7 +84,7 @@ async def read_state(store: KeyValueStore, keys: Keys, revision: int) -> State:
     """Every state key as of a revision. Raises Compacted, StoreUnavailable."""
     kvs: dict[bytes, KeyValue] = {}
     for room in CODECS:
-        result = await store.read([Get(*keys.range(room))], revision=revision)
+        result = await store.read([Get(*keys.range_of(room))], revision=revision)
         kvs.update((kv.key, kv) for kv in result.ranges[0].kvs)
     return kvs
 

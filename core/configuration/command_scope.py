@@ -232,7 +232,7 @@ class _Loading:
         await self._read(
             *self._named("subnet", scope.subnet),
             *chain.from_iterable(self._named("pool", name) for name in tried),
-            Get(*keys.range("reservation")),
+            Get(*keys.range_of("reservation")),
         )
         subnet = self.ledger.subnets.get(scope.subnet)
         if subnet is not None:
@@ -253,7 +253,7 @@ class _Loading:
         both = self._index("pools", 4), self._index("pools", 6)
         answers = await self._read(
             *(pools.of_application(application) for pools in both),
-            Get(*self._keys.range("reservation")),
+            Get(*self._keys.range_of("reservation")),
             *chain.from_iterable(self._named("subnet", name) for name in subnets),
         )
         self._require(*both)
@@ -293,7 +293,7 @@ class _Loading:
     def _named(self, prefix: str, name: str) -> Iterator[Get]:
         """The key of an object; none for a name that nothing can have."""
         if name and _can_be_keys(name):
-            yield Get(self._keys.range(prefix)[0] + name.encode())
+            yield Get(self._keys.range_of(prefix)[0] + name.encode())
 
     def _index(self, topic: Topic, family: Family) -> Index:
         return Index(self._keys, topic, family)

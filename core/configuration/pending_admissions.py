@@ -56,7 +56,7 @@ class Admissions:
 
     async def read(self) -> PendingAdmissions:
         """All of them, newest state. Raises StoreError."""
-        result = await self._store.read([Get(*self._keys.range(ROOM))])
+        result = await self._store.read([Get(*self._keys.range_of(ROOM))])
         admissions = []
         for kv in result.ranges[0].kvs:
             try:
@@ -72,7 +72,7 @@ class Admissions:
                 f"{PENDING_MAX} admitted objects wait to be translated",
                 remedy="is a controller leading?",
             )
-        guard = NothingNewer(*self._keys.range(ROOM), since.revision)
+        guard = NothingNewer(*self._keys.range_of(ROOM), since.revision)
         write = Put(self._key(admission), ADMISSION.encode(admission))
         if not (await self._store.commit([guard], [write])).succeeded:
             raise LostRace("another object was admitted first", subject=ROOM)
@@ -84,7 +84,7 @@ class Admissions:
     async def settle(self, value: Pool | Subnet) -> None:
         """Delete the admissions of an object that the log has now. Raises StoreError."""
         kind = "pool" if isinstance(value, Pool) else "subnet"
-        result = await self._store.read([Get(*self._keys.range(ROOM, kind, value.name))])
+        result = await self._store.read([Get(*self._keys.range_of(ROOM, kind, value.name))])
         for kv in result.ranges[0].kvs:
             try:
                 admitted = ADMISSIONS.decode(self._keys, kv.key, kv.value).value

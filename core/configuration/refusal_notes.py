@@ -50,7 +50,7 @@ class Refusals:
 
     async def names(self) -> set[str]:
         """The pools that have a note, readable or not."""
-        found = await self._store.read([Get(*self._keys.range(ROOM), keys_only=True)])
+        found = await self._store.read([Get(*self._keys.range_of(ROOM), keys_only=True)])
         return {kv.key.rpartition(b"/")[2].decode(errors="replace") for kv in found.ranges[0].kvs}
 
     async def explained(self, error: AllocationError, name: str) -> AllocationError:

@@ -86,7 +86,7 @@ class Keys:
         """``<root>part/part/``, the prefix of all keys of a kind."""
         return self.root + "".join(f"{part}/" for part in parts).encode()
 
-    def range(self, *parts: str) -> tuple[bytes, bytes]:
+    def range_of(self, *parts: str) -> tuple[bytes, bytes]:
         """[start, end) of every key under ``prefix(*parts)``."""
         prefix = self.prefix(*parts)
         return prefix, range_end(prefix)

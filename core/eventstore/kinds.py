@@ -92,7 +92,7 @@ class KeyKind(Generic[T]):
         if self.prefix.startswith("meta/"):
             key = keys.root + self.prefix.encode()
             return key, key + b"\0"
-        return keys.range(*self.prefix.split("/"))
+        return keys.range_of(*self.prefix.split("/"))
 
     def _error(self, keys: Keys, key: bytes, why: str) -> LogCorrupt:
         name = key_text(keys, key)

@@ -39,7 +39,7 @@ class LogReader:
 
     async def heads(self, *, revision: int = 0) -> tuple[int, dict[str, WriterHead]]:
         """Every writer's head, and the revision at which they were read."""
-        result = await self._store.read([Get(*self._keys.range("head"))], revision=revision)
+        result = await self._store.read([Get(*self._keys.range_of("head"))], revision=revision)
         kvs = result.ranges[0].kvs
         heads = await read_heads(self._store, self._keys, kvs, result.revision, self._faults)
         return result.revision, heads
@@ -74,7 +74,7 @@ class LogReader:
         Raises LogGap and Compacted: then catch up again.
         """
         seqs = dict(cursor.seqs)
-        async for batch in self._store.watch([self._keys.range("log")], after=cursor.position):
+        async for batch in self._store.watch([self._keys.range_of("log")], after=cursor.position):
             segments = list(segments_in(self._keys, batch.changes, self._faults))
             for segment in segments:
                 advance(seqs, segment)

@@ -67,7 +67,7 @@ def roles_of(
         for prefix in (b"log/", b"head/")
         for first, last in _NODE_NAMES
     ]
-    writable += [keys.range(*parts) for parts in _AGENT_PREFIXES]
+    writable += [keys.range_of(*parts) for parts in _AGENT_PREFIXES]
     agent = (Permission(*whole, may_write=False), *(Permission(*span, True) for span in writable))
     return (
         EtcdRole(f"orbweaver-{keys.cluster}-agent", agent_user, agent),

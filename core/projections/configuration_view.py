@@ -226,7 +226,7 @@ class ConfigurationView:
 
         Raises NotReady, StoreUnavailable.
         """
-        found = (await self._store.read([Get(*self._keys.range("guard"))])).ranges[0].kvs
+        found = (await self._store.read([Get(*self._keys.range_of("guard"))])).ranges[0].kvs
         newest = {kv.key: kv.mod_revision for kv in found}
 
         def is_behind() -> bool:
@@ -238,7 +238,7 @@ class ConfigurationView:
         return True
 
     async def _load(self) -> None:
-        result = await self._store.read([Get(*self._keys.range(prefix)) for prefix in PREFIXES])
+        result = await self._store.read([Get(*self._keys.range_of(prefix)) for prefix in PREFIXES])
         loaded = ConfigurationSnapshot()
         # The guards first: they distinguish commands from manual changes.
         for answer in reversed(result.ranges):
@@ -255,7 +255,7 @@ class ConfigurationView:
         self.ready = True
 
     async def _follow(self) -> None:
-        ranges = [self._keys.range(prefix) for prefix in PREFIXES]
+        ranges = [self._keys.range_of(prefix) for prefix in PREFIXES]
         is_whole = partial(is_whole_command, self._keys)
         while True:
             try:

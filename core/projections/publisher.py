@@ -69,7 +69,7 @@ class Publisher:
 
         Raises LostRace when the fence does not hold, StoreError.
         """
-        views = self._keys.range("view", "pool")
+        views = self._keys.range_of("view", "pool")
         gets = [Get(self._key), Get(*views, limit=1, keys_only=True)]
         stored, old = (await self._store.read(gets)).ranges
         self._learn(stored.first)

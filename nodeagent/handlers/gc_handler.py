@@ -94,7 +94,7 @@ class GcHandler:
 
         ``errors`` receives a text for each that cannot be read.
         """
-        start, end = self._keys.range("endpoint")
+        start, end = self._keys.range_of("endpoint")
         node = self._node.encode()
         revision, count = 0, 0
         while True:

@@ -148,7 +148,7 @@ class WithdrawalHandler:
         return ENDPOINT.decode(result.kvs[0].value) if result.kvs else None
 
     def _is_at_limit(self, mac: str) -> bool:
-        hosts = (entry.stranger for entry in self._view.current.quarantine.values())
+        hosts = (entry.conflicting_host for entry in self._view.current.quarantine.values())
         count = sum(host is not None and host.mac == mac for host in hosts)
         return count >= ADDRESSES_OF_A_HOST_MAX
 

@@ -191,7 +191,7 @@ class AgentHarness:
 
     async def claims(self) -> dict[str, Claim]:
         """Every claim in the store, by address."""
-        found = await self.store.read([Get(*self.keys.range("ip"))])
+        found = await self.store.read([Get(*self.keys.range_of("ip"))])
         return {
             str(self.keys.address_in(kv.key)): CLAIM.decode(kv.value) for kv in found.ranges[0].kvs
         }

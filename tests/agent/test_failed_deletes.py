@@ -78,7 +78,7 @@ async def test_a_delete_of_an_endpoint_that_cannot_be_read_is_repeated_until_it_
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
     await agent.add()
-    start, end = Keys(settings.cluster).room("endpoint")
+    start, end = Keys(settings.cluster).range_of("endpoint")
     (kept,) = (await memory_store.read([Get(start, end)])).ranges[0].kvs
     await memory_store.commit([], [Put(kept.key, b"\x92\x63\x90")])
 

@@ -363,7 +363,7 @@ async def test_who_loses_every_race_is_told_so_and_leaves_nothing(
     store = _Rivals()
     async with NodeHarness(store) as node:
         await node.apply(pool("v4", "10.6.0.0-10.6.255.255"))
-        store.rooms = node.keys.range("ip")
+        store.rooms = node.keys.range_of("ip")
 
         with pytest.raises(RetriesExhausted, match=r"^exhaust all retries \(\d+ times\)"):
             await node.add(pod("web-0"))

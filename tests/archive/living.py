@@ -133,7 +133,7 @@ class ArchivedCluster:
 
     async def live_segments(self) -> int:
         """How many segments etcd still has."""
-        found = await self.store.read([Get(*KEYS.range("log"), count_only=True)])
+        found = await self.store.read([Get(*KEYS.range_of("log"), count_only=True)])
         return found.ranges[0].count
 
     async def _make(self, move: Move) -> None:

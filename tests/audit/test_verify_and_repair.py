@@ -74,7 +74,7 @@ async def _key(cluster: ArchivedCluster, key: bytes) -> KeyValue | None:
 
 async def _state(cluster: ArchivedCluster) -> dict[bytes, tuple[bytes, int]]:
     rooms = ("pool", "reservation", "quarantine", "record", "ip", "endpoint")
-    result = await cluster.store.read([Get(*KEYS.room(room)) for room in rooms])
+    result = await cluster.store.read([Get(*KEYS.range_of(room)) for room in rooms])
     return {kv.key: (kv.value, kv.mod_revision) for found in result.ranges for kv in found.kvs}
 
 
@@ -373,7 +373,7 @@ class _CompactingStore(MemoryStore):
     compactions = 0
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
-        if revision and self.compactions and gets[0].start == KEYS.range("pool")[0]:
+        if revision and self.compactions and gets[0].start == KEYS.range_of("pool")[0]:
             self.compactions -= 1
             await self.commit([], [Put(b"/other", b"")])
             await self.compact(self._revision)

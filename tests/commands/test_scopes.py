@@ -251,7 +251,7 @@ async def test_an_entry_that_nothing_has_written_stops_no_command(spoilt: bytes)
 
 
 async def _all_of(store: KeyValueStore, node: NodeHarness) -> tuple[KeyValue, ...]:
-    return (await store.read([Get(*node.keys.room())])).ranges[0].kvs
+    return (await store.read([Get(*node.keys.range_of())])).ranges[0].kvs
 
 
 @given(st.sets(st.integers(0, 5_000), max_size=200), st.integers(0, 1 << 64))

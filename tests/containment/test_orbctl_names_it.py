@@ -116,4 +116,4 @@ def test_repair_puts_back_what_the_log_says(kind: str, orbctl: OrbctlHarness) ->
 
 
 async def _a_claim(orbctl: OrbctlHarness) -> bytes:
-    return (await orbctl.store.read([Get(*KEYS.room("ip"))])).ranges[0].kvs[0].key
+    return (await orbctl.store.read([Get(*KEYS.range_of("ip"))])).ranges[0].kvs[0].key

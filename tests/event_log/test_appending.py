@@ -90,7 +90,7 @@ async def test_a_member_that_lost_is_told_the_truth_and_the_others_are_committed
 
     assert isinstance(free, Committed)
     assert isinstance(taken, Lost)
-    found = taken.truth[harness.keys.meta("taken")]
+    found = taken.current[harness.keys.meta("taken")]
     assert found is not None
     assert found.value == b"x"
     assert len(await events(harness)) == 2
@@ -118,7 +118,7 @@ async def test_a_read_that_starts_at_a_guarded_key_serves_as_its_truth(
         harness.keys.meta("m1"),
         harness.keys.meta("m2"),
     ]
-    assert lost.truth[harness.keys.meta("m1")] == lost.reads[window].kvs[0]
+    assert lost.current[harness.keys.meta("m1")] == lost.reads[window].kvs[0]
 
 
 async def test_a_range_guard_loses_to_anything_newer_in_its_range(harness: WriterHarness) -> None:

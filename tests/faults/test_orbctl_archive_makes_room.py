@@ -99,7 +99,7 @@ async def test_pods_get_addresses_again_after_one_orbctl_archive(
 
 
 async def meta_names(store: EtcdStore, keys: Keys) -> set[str]:
-    found = (await store.read([Get(*keys.range("meta"), keys_only=True)])).ranges[0]
+    found = (await store.read([Get(*keys.range_of("meta"), keys_only=True)])).ranges[0]
     return {one.key.rpartition(b"/")[2].decode() for one in found.kvs}
 
 

@@ -114,5 +114,5 @@ def test_what_a_lost_node_had_is_freed_as_far_as_the_set_was_scaled_down(
 
 
 async def _held(orbctl: OrbctlHarness) -> set[str]:
-    found = (await orbctl.store.read([Get(*Keys(CLUSTER).room("ip"))])).ranges[0].kvs
+    found = (await orbctl.store.read([Get(*Keys(CLUSTER).range_of("ip"))])).ranges[0].kvs
     return {CLAIM.decode(kv.value).pod for kv in found}

@@ -108,7 +108,7 @@ class PartitionHarness:
         found: dict[str, Any] = get(self.server, "SpiderIPPool", "blue").get("status", {})
         return found
 
-    def described(self) -> str:
+    def told(self) -> str:
         """Who leads, as the Lease has it."""
         spec = self.server.request("GET", LEASE).body.get("spec", {})
         return str(spec.get("holderIdentity", ""))

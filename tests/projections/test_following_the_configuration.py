@@ -65,7 +65,7 @@ async def test_each_command_changes_objects_and_their_guards_together(node: Node
     for command in commands:
         assert (await node.configurator.apply(command, CAUSE)).events, command
 
-    rooms = [node.keys.range(prefix) for prefix in configuration_view.PREFIXES]
+    rooms = [node.keys.range_of(prefix) for prefix in configuration_view.PREFIXES]
     seen = 0
     async for batch in node.store.watch(rooms, after=0):
         if not batch.changes:

@@ -90,7 +90,7 @@ async def test_a_segment_that_left_etcd_unseen_makes_it_start_anew(node: NodeHar
         projector = one.projector
     await node.add(pod("web-0"))
     await node.add(pod("web-1"))
-    await node.store.commit([], [Delete(*node.keys.range("log"))])
+    await node.store.commit([], [Delete(*node.keys.range_of("log"))])
     await node.store.compact((await node.truth()).position)
     rebuilds = projector.rebuilds
 

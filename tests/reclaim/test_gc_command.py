@@ -46,7 +46,7 @@ def held(orbctl: OrbctlHarness) -> set[str]:
     """Who still holds addresses."""
 
     async def read() -> set[str]:
-        found = (await orbctl.store.read([Get(*KEYS.room("ip"))])).ranges[0].kvs
+        found = (await orbctl.store.read([Get(*KEYS.range_of("ip"))])).ranges[0].kvs
         return {CLAIM.decode(kv.value).pod for kv in found}
 
     return asyncio.run(read())
@@ -90,7 +90,7 @@ def test_a_dry_run_shows_the_plan_with_its_evidence_and_changes_nothing(
 
     assert ran.code == Exit.OK
     assert "To release: 1 address of 1 endpoint" in ran.out
-    assert "pod-gone: ann@desk says that Pod shop/web-0 is gone: its node burnt" in ran.out
+    assert "pod-gone: ann@desk reports that Pod shop/web-0 is gone: its node burnt" in ran.out
     assert held(orbctl) == {"web-0", "web-1", "db-0"}
 
 
@@ -105,7 +105,7 @@ def test_what_an_operator_names_is_released_after_the_question(orbctl: OrbctlHar
     assert " released\n" in done.out
     assert held(orbctl) == {"web-1", "db-0"}
     history = orbctl.orbctl("history", "shop/web-0").out
-    assert "reclaimed: pod-gone: ann@desk says that Pod shop/web-0 is gone" in history
+    assert "reclaimed: pod-gone: ann@desk reports that Pod shop/web-0 is gone" in history
     assert orbctl.orbctl("verify").code == Exit.OK
 
 
@@ -113,7 +113,7 @@ def test_a_lost_node_frees_its_pods_and_keeps_its_replicas(orbctl: OrbctlHarness
     ran = collect(orbctl, "--gone-node", "n2", "--reason", "no power", "--yes")
 
     assert ran.code == Exit.OK
-    assert "fixed: nobody lists owners here" in ran.out
+    assert "fixed: owners are unknown in standalone mode" in ran.out
     assert held(orbctl) == {"web-0", "db-0"}
 
 

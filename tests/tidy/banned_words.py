@@ -25,6 +25,9 @@ CLEAN: Final = (
 )
 """Paths from the root of the repository; a folder ends with a slash."""
 
+NOT_YET: Final = ("core/eventstore/etcd/", "core/audit/export.py")
+"""Parts of these paths that are not free of them; the export has the first name of a field."""
+
 VAGUE_NAMES: Final = frozenset(
     {
         *("each", "found", "given", "gone", "kept", "mine", "one", "own", "place", "room"),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.tidy.banned_words import CLEAN
+from tests.tidy.banned_words import CLEAN, NOT_YET
 from tests.tidy.sources import Source, python_sources, source
 from tests.tidy.words import banned_names, banned_phrases
 
@@ -22,7 +22,11 @@ def look(stranger, found):
 
 
 def _clean_files() -> list[Source]:
-    return [file for file in python_sources() if file.path.startswith(CLEAN)]
+    return [
+        file
+        for file in python_sources()
+        if file.path.startswith(CLEAN) and not file.path.startswith(NOT_YET)
+    ]
 
 
 @pytest.mark.parametrize("rule", [banned_names, banned_phrases])

@@ -80,12 +80,12 @@ async def _read(session: ClusterSession) -> ClusterStatus:
 
     rooms = ("pool", "reservation", "endpoint", "ip", "quarantine")
     gets = [
-        Get(*keys.range("head")),
-        Get(*keys.range("log"), count_only=True),
+        Get(*keys.range_of("head")),
+        Get(*keys.range_of("log"), count_only=True),
         Get(cursor_key(keys)),
         Get(keys.meta(CHECKPOINT)),
         Get(keys.lease(CONTROLLER_ROLE)),
-        *(Get(*keys.range(room), count_only=True) for room in rooms),
+        *(Get(*keys.range_of(room), count_only=True) for room in rooms),
     ]
     asked = time.perf_counter()
     result = await session.store.read(gets)

@@ -201,7 +201,7 @@ class CountingStore(MemoryStore):
     whole_reads = 0
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
-        self.whole_reads += Get(*Keys("test").range("endpoint")) in gets
+        self.whole_reads += Get(*Keys("test").range_of("endpoint")) in gets
         return await super().read(gets, revision=revision)
 
 

@@ -106,7 +106,7 @@ class StartTransactions:
         if isinstance(outcome, Committed):
             return started.run_id, outcome.revision
         # A lost guard on a range returns no truth about other keys.
-        stored = outcome.truth.get(key) or await self._read(key)
+        stored = outcome.current.get(key) or await self._read(key)
         if stored is None:
             return None
         head = head_of(self._keys, stored)

@@ -400,7 +400,7 @@ class Execution:
     async def _note_lost(self, lost: Lost) -> None:
         """Wait for a signal that came before the run closed; else the shard decides."""
         self._code.drop()
-        truth, keys, fence = lost.truth, self._store.keys, self._owner.fence
+        truth, keys, fence = lost.current, self._store.keys, self._owner.fence
         stored_head, stored_fence = truth[keys.open(self.head.workflow_id)], truth[fence.key]
         is_owned = stored_fence is not None and stored_fence.mod_revision == fence.mod_revision
         head_revision = stored_head.mod_revision if stored_head is not None else 0

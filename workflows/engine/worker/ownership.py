@@ -182,7 +182,7 @@ class Ownership:
                 self._faults.clear(key)
                 await self._gain(shard, Unchanged(key, outcome.revision))
                 continue
-            stored = outcome.truth[key]
+            stored = outcome.current[key]
             self._owners.pop(shard, None)
             self._note(key, stored.value if stored is not None else None)
 

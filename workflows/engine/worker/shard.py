@@ -266,7 +266,7 @@ class Shard:
 
     async def _note_lost(self, execution: Execution, lost: Lost) -> None:
         """Either the shard has another owner, or a client has written the head of this id."""
-        fence = lost.truth.get(self.fence.key)
+        fence = lost.current.get(self.fence.key)
         if fence is None or fence.mod_revision != self.fence.mod_revision:
             self.stop()
             self._on_lost(self.number)

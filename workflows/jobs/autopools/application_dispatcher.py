@@ -113,7 +113,10 @@ class ApplicationDispatcher:
 
     async def _follow_hints(self) -> None:
         """Needs and reports."""
-        rooms = [self._place.keys.range("need"), self._place.keys.range("view", "application")]
+        rooms = [
+            self._place.keys.range_of("need"),
+            self._place.keys.range_of("view", "application"),
+        ]
         found = await self._place.store.read([Get(*room) for room in rooms])
         for answer in found.ranges:
             for kv in answer.kvs:

@@ -194,7 +194,7 @@ class StandalonePodFacts:
 
     async def _by_node(self) -> EndpointsByNode:
         """One read of all endpoints, for each node of a rack whose records are deleted together."""
-        result = await self._store.read([Get(*self._keys.range("endpoint"))])
+        result = await self._store.read([Get(*self._keys.range_of("endpoint"))])
         found: dict[str, list[KeyValue]] = {}
         for kv in result.ranges[0].kvs:
             for endpoint in self._read([kv]):
