@@ -97,7 +97,7 @@ async def test_an_export_of_an_empty_log_is_empty_and_whole(lived: ArchivedClust
 
 def test_a_file_of_another_kind_is_told_from_a_broken_export() -> None:
     for other in (b"", b'{"position":18}\n', b"\x93\x01\x02\x03"):
-        with pytest.raises(BadInput, match="no raw export"):
+        with pytest.raises(BadInput, match="not a raw export"):
             list(import_log(io.BytesIO(other)))
 
 

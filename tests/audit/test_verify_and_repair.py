@@ -347,11 +347,11 @@ async def test_differences_read_as_sentences(lived: ArchivedCluster) -> None:
     for edit in EDITS:
         await edit(lived)
     texts = "\n".join(str(one) for one in (await _verify(lived)).differences)
-    assert "ip 10.6.0.7: the log knows nothing of it, found" in texts
+    assert "ip 10.6.0.7: no event in the log, found" in texts
     assert "endpoint shop/web-0: missing, the log says Endpoint(" in texts
     assert "pool main: found Pool(" in texts
     assert "was written again at revision" in texts
-    assert "pool junk: the log knows nothing of it, found Unreadable(why=" in texts
+    assert "pool junk: no event in the log, found Unreadable(why=" in texts
 
 
 async def test_a_report_lists_findings_up_to_its_bound_and_counts_all(

@@ -86,7 +86,7 @@ def test_people_read_what_cannot_be_read_why_and_what_to_do(orbctl: OrbctlHarnes
 
     for command in ("status", "verify"):
         said = orbctl.orbctl(command).out
-        assert "projector checkpoint meta/projector cannot be read" in said
+        assert "projector checkpoint meta/projector cannot be decoded" in said
         assert f"→ {case.kind.remedy}" in said
 
 

@@ -89,7 +89,7 @@ async def test_a_value_that_cannot_be_read_is_left_out_and_named_and_the_others_
     assert node.view.ready
     assert list(node.view.current.pools) == ["a"]
     assert list(node.view.current.unread) == ["pool/strange"]
-    assert "pool/strange cannot be read" in node.view.current.catalog.unreadable["strange"]
+    assert "pool/strange cannot be decoded" in node.view.current.catalog.unreadable["strange"]
 
     await node.store.commit([], [Delete(key)])
     await until(lambda: not node.view.current.unread)
@@ -127,7 +127,7 @@ async def test_a_reservation_under_garbage_stays_reserved_and_closes_a_view_that
     await fresh.close()
 
     assert node.view.current.usable("a").size == 4
-    with pytest.raises(LogCorrupt, match="reservation/dns cannot be read"):
+    with pytest.raises(LogCorrupt, match="reservation/dns cannot be decoded"):
         fresh.current.usable("a")
 
 
@@ -173,7 +173,7 @@ async def test_a_pod_whose_pool_cannot_be_read_is_told_so_and_others_get_address
     await node.store.commit([], [Put(node.keys.pool("b"), b"\x92\x01\xa3\xff\xfe\xfd")])
     await until(lambda: bool(node.view.current.unread))
 
-    with pytest.raises(AllocationError, match="pool pool/b cannot be read"):
+    with pytest.raises(AllocationError, match="pool pool/b cannot be decoded"):
         await node.add(pod("web-0", annotations=IN_B))
     assert (await node.add(pod("web-1"))).endpoint.nics[0].ipv4_pool == "a"
 

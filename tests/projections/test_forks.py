@@ -87,7 +87,7 @@ async def test_who_keeps_an_old_gateway_would_notice() -> None:
 
     noticed = list(fork.noticed())
     assert {one.pod for one in noticed} == {"web-0", "web-1"}
-    assert {one.why for one in noticed} == {"keeps no gateway until its Pod is made anew"}
+    assert {one.why for one in noticed} == {"keeps no gateway until its Pod is created again"}
 
 
 async def test_who_holds_an_address_that_is_set_aside_would_notice() -> None:
@@ -97,6 +97,6 @@ async def test_who_holds_an_address_that_is_set_aside_would_notice() -> None:
     fork.apply(QuarantineAddress("10.6.0.11", "seen"))
 
     assert {(one.address, one.why.split()[0]) for one in fork.noticed()} == {
-        ("10.6.0.10", "reserved"),
+        ("10.6.0.10", "reserved:"),
         ("10.6.0.11", "quarantined"),
     }
