@@ -71,7 +71,7 @@ async def _read(settings: ClusterSettings, kind: ObjectKind, namespace: str) -> 
     try:
         if kind in (ObjectKind.ENDPOINT, ObjectKind.POD):
             start = keys.prefix("endpoint", namespace)
-            get = Get(*keys.room("endpoint", namespace), limit=NAMES_MAX, keys_only=True)
+            get = Get(*keys.range_of("endpoint", namespace), limit=NAMES_MAX, keys_only=True)
             found = (await store.read([get])).ranges[0].kvs
             return [kv.key.removeprefix(start).decode() for kv in found]
         ledger = Ledger()

@@ -72,7 +72,7 @@ class BindingDispatcher:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _watch(self) -> None:
-        keys = self._keys.room("binding")
+        keys = self._keys.range_of("binding")
         while True:
             result = await self._store.read([Get(*keys)])
             for kv in result.ranges[0].kvs:
@@ -139,7 +139,7 @@ class BindingDispatcher:
     async def _check_claims(self) -> None:
         """Request the release of addresses that are bound and not claimed."""
         while True:
-            result = await self._store.read([Get(*self._keys.room("binding"))])
+            result = await self._store.read([Get(*self._keys.range_of("binding"))])
             for kv in result.ranges[0].kvs:
                 binding = self._faults.read(BINDINGS, self._keys, kv.key, kv.value)
                 if binding is not None and binding.state == "bound":
