@@ -222,7 +222,9 @@ def lose_node(scene: DemoState) -> None:
     web, db = scene.pods["web-2"], scene.pods["db-0"]
     said = scene.orbctl(f"workflow history reclaim/{NAMESPACE}/web-2/{web.uid}")
     expect(web.addresses[0] in said, f"{web.addresses} are not free")
-    stage.say("The StatefulSet still wants db-0: it starts on node-a, with the same addresses.")
+    stage.say(
+        "db-0 still belongs to the StatefulSet: it starts on node-a, with the same addresses."
+    )
     again = scene.attach(scene.node_a, "db-0")
     expect(again.addresses == db.addresses, f"db-0 had {db.addresses}, has {again.addresses}")
     stage.table(("POD", "NODE", "IPV4", "IPV6"), [("db-0", "node-a", *again.addresses)])
