@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 from core.eventstore.memory import MemoryStore
 from nodeagent.settings.values import Settings
-from tests.agent.node import Node, running
+from tests.support.agent_harness import Node, running
 from tests.tidy.sources import PRODUCT, ROOT
 
 SERVE: Final = "serve_frame"

@@ -19,7 +19,7 @@ from core.domain.events import RecordDefined
 from core.eventstore.kv import Get
 from core.eventstore.memory import MemoryStore
 from scripts.add_path import product_module
-from tests.support.nodes import Node, pod, pool
+from tests.support.node_harness import Node, pod, pool
 from workflows.jobs.job_host import JobHost
 
 RECLAIM_S_MAX: Final = 60.0

@@ -23,7 +23,7 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.log import START, LogReader
 from tests.support.etcd import EtcdCluster
-from tests.support.nodes import NodeHarness, addresses, gather, pod
+from tests.support.node_harness import NodeHarness, addresses, gather, pod
 
 AGENTS = 8
 CALLERS = 64

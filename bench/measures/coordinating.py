@@ -29,7 +29,7 @@ from nodeagent.netlink.numbers import NUD_PERMANENT
 from ops.lab.laboratory import Laboratory
 from ops.lab.node import Node as LabNode
 from ops.lab.sandbox import Sandbox
-from tests.coordinator.world import SERVICES, NetworkHarness, NetworkNode, NetworkPod
+from tests.support.network_harness import SERVICES, NetworkHarness, NetworkNode, NetworkPod
 
 SAID: dict[str, Any] = {"serviceCIDR": list(SERVICES), "hijackCIDR": ["169.254.0.0/16"]}
 ADDS = 20

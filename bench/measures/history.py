@@ -17,7 +17,7 @@ from bench.rig.lab import Lab
 from core.archive.replay import open_log
 from core.audit.facts import HistorySubject
 from core.audit.history import history
-from tests.archive.synthetic import address_of
+from tests.core.archive.synthetic import address_of
 from tests.support.etcd import EtcdCluster
 
 ASKED = 10

@@ -14,7 +14,7 @@ from core.archive.files import LocalFiles
 from core.archive.replay import open_log
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
-from tests.archive.synthetic import Shape, fill
+from tests.core.archive.synthetic import Shape, fill
 
 PER_SEGMENT = 64
 """Events of one segment: a busy writer's group commit."""

@@ -39,7 +39,7 @@ from core.errors import ExecutionNotFound
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
 from tests.support.etcd import EtcdCluster
-from tests.support.nodes import CAUSE, NodeHarness, pod, pool
+from tests.support.node_harness import CAUSE, NodeHarness, pod, pool
 from workflows.engine.client.client import Client
 from workflows.jobs.job_host import JobHost, JobSources
 from workflows.jobs.reclaim.facts import PodChange, ReclaimFactsSource

@@ -17,7 +17,7 @@ from bench.rig.lab import Lab
 from nodeagent.clusterip.frontends import BackendGroup, Frontend, TransportAddress
 from nodeagent.clusterip.installation import Installation
 from nodeagent.clusterip.map_plan import Contents, plan
-from tests.clusterip.world import (
+from tests.nodeagent.clusterip.clusterip_harness import (
     BACKEND_PORT,
     BACKENDS,
     PORT,

@@ -16,7 +16,7 @@ from core.domain.facts import PodReference
 from core.domain.model import Attachment
 from core.domain.selection.request import SelectionRequest
 from core.eventstore.etcd import EtcdSettings, EtcdStore
-from tests.support.nodes import NodeHarness, addresses
+from tests.support.node_harness import NodeHarness, addresses
 
 INTERFACE: Final = "eth0"
 ACTOR: Final = "agent/simulated"

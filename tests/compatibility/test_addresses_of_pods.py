@@ -15,7 +15,7 @@ from core.domain.configuration.commands import ApplyReservation, DeleteReservati
 from core.domain.model import Reservation, Route, pod_holder
 from core.eventstore.memory import MemoryStore
 from nodeagent.settings.values import Settings
-from tests.agent.node import AgentHarness, running
+from tests.support.agent_harness import AgentHarness, running
 
 KINDS = {
     "Pod": {},

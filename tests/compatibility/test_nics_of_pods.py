@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.coordinator.test_final_states import SAID
-from tests.coordinator.world import NetworkHarness, NetworkNode, NetworkPod
+from tests.nodeagent.coordinator.test_engine_final_states import SAID
+from tests.support.network_harness import NetworkHarness, NetworkNode, NetworkPod
 
 pytestmark = pytest.mark.netns
 

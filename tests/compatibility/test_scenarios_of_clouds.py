@@ -3,7 +3,7 @@
 See docs/contributing/compatibility-datapath.md.
 
 Pools are default and bound to a node and a network; nobody annotates pools. The datapath of such
-Pods, ipvlan, is tried in ``tests/coordinator/test_on_other_links.py``.
+Pods, ipvlan, is tried in ``tests/nodeagent/coordinator/test_other_links.py``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 from core.domain.fixed.kinds import FixedSettings
 from core.eventstore.memory import MemoryStore
 from nodeagent.settings.values import Settings
-from tests.agent.node import AgentHarness, running
+from tests.support.agent_harness import AgentHarness, running
 
 DEFAULT_NETWORK = "v1.multus-cni.io/default-network"
 NETWORKS = ("kube-system/ipvlan-eth0", "kube-system/ipvlan-eth1")

@@ -27,7 +27,7 @@ from ops.controller.settings import ControllerSettings
 from ops.kinds import ALL_KINDS
 from ops.settings import ClusterSettings
 from tests.containment.samples import CASES, Case, case_id
-from tests.support.nodes import NodeHarness, pod, pool
+from tests.support.node_harness import NodeHarness, pod, pool
 from workflows.engine.store.keys import WorkflowKeys
 
 CLUSTER: Final = "test"

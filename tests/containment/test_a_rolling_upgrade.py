@@ -28,7 +28,7 @@ from core.eventstore.memory import MemoryStore
 from core.projections import projector as projecting
 from core.projections.configuration_view import ConfigurationView
 from core.projections.projector import Projector
-from tests.support.nodes import NodeHarness, pod, pool
+from tests.support.node_harness import NodeHarness, pod, pool
 
 NEW: Final = "Controller.new"
 CAUSE: Final = ["Controller.new", "", "", ""]

@@ -15,9 +15,9 @@ import pytest
 from core.eventstore.kv import Delete, KeyValueStore, Put
 from core.eventstore.memory import MemoryStore
 from nodeagent.settings.values import Settings
-from tests.agent.http_caller import over_tcp
-from tests.agent.node import AgentHarness, running
 from tests.containment.samples import CASES, Case, case_id, spoiled
+from tests.support.agent_harness import AgentHarness, running
+from tests.support.http_caller import over_tcp
 
 FOLLOWED: Final = ("pool", "subnet", "reservation", "quarantine", "record", "guard")
 """Kinds that an agent's view has, so that its metric must name them."""

@@ -15,8 +15,8 @@ import pytest
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, Put
 from tests.containment.samples import CASES, Case, case_id
-from tests.orbctl.world import CLUSTER, OrbctlHarness
-from tests.support.nodes import NodeHarness, pod, pool
+from tests.support.node_harness import NodeHarness, pod, pool
+from tests.support.orbctl_harness import CLUSTER, OrbctlHarness
 
 KEYS: Final = Keys(CLUSTER)
 LISTED: Final = {

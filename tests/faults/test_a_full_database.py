@@ -17,10 +17,10 @@ from core.projections.projector import Projector
 from nodeagent.settings.values import Settings
 from ops.controller.observer import ControllerObserver
 from ops.settings import CONTROLLER_ROLE
-from tests.agent.http_caller import over_tcp
-from tests.agent.node import AgentHarness, running
+from tests.support.agent_harness import AgentHarness, running
 from tests.support.deadlines import looks
 from tests.support.etcd import EtcdCluster
+from tests.support.http_caller import over_tcp
 
 pytestmark = pytest.mark.etcd
 

@@ -10,7 +10,7 @@ import pytest
 
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from tests.support.etcd import EtcdCluster
-from tests.support.nodes import NodeHarness, addresses, check_everything, pod, pool
+from tests.support.node_harness import NodeHarness, addresses, check_everything, pod, pool
 from tests.support.parts import needs
 
 BUMP = 1_000_000_000

@@ -8,7 +8,7 @@ from core.allocation.cooldown import LEASE_SHARED_S, CoolDown
 from core.domain.events import AddressesClaimed, AddressesReleased
 from core.eventstore.memory import MemoryStore
 from core.eventstore.writer import Writer
-from tests.support.nodes import NodeHarness, addresses, check_everything, pod, pool
+from tests.support.node_harness import NodeHarness, addresses, check_everything, pod, pool
 
 DAY_MS = 86_400_000
 

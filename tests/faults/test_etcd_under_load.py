@@ -17,7 +17,7 @@ import pytest
 from core.errors import OrbweaverError
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from tests.support.etcd import EtcdCluster
-from tests.support.nodes import NodeHarness, check_everything, pod, pool
+from tests.support.node_harness import NodeHarness, check_everything, pod, pool
 
 NODES = 3
 CALLERS = 4

@@ -24,7 +24,7 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import Get
 from core.eventstore.reserve import make_reserve
 from nodeagent.settings.values import Settings
-from tests.agent.node import AgentHarness, running
+from tests.support.agent_harness import AgentHarness, running
 from tests.support.deadlines import looks
 from tests.support.etcd import EtcdCluster
 from workflows.jobs.archive.activities import ArchiveActivities

@@ -27,7 +27,7 @@ from core.domain.model import Pool, Reservation
 from core.errors import OrbweaverError
 from core.eventstore.memory import MemoryStore
 from tests.support.faulty_store import Fault, FaultyStore
-from tests.support.nodes import NodeHarness, check_everything, pod, pool
+from tests.support.node_harness import NodeHarness, check_everything, pod, pool
 
 NODES = ("node-a", "node-b", "node-c")
 NAMES = [f"web-{n}" for n in range(6)]

@@ -23,8 +23,8 @@ from ops.kubernetes.settings import (
     KubernetesSettings,
     WebhookSettings,
 )
-from tests.kubernetes.cluster import TranslatorHarness
 from tests.kubernetes.objects import create, made, path_of, replace
+from tests.kubernetes.translator_harness import TranslatorHarness
 from tests.support.kubernetes import ApiServer
 
 CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1"

@@ -22,10 +22,10 @@ from ops.controller.settings import TLS_CERTIFICATE, TLS_KEY
 from ops.kubernetes.admission.configurations import NAME, WebhookClientConfig, configurations
 from ops.kubernetes.settings import WEBHOOK_PORT, InjectionSettings
 from ops.lab.controller import LabController
-from tests.nodes.cluster import KubernetesCluster
+from tests.nodes.kubernetes_cluster import KubernetesCluster
 from tests.nodes.rights import CONTROLLER
 from tests.nodes.workloads import SHOP, Object
-from tests.workflows.external.fake_provider import FakeProvider
+from tests.workflows.jobs.provider.fake_provider import FakeProvider
 
 CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1"
 

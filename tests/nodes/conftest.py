@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.nodes.cluster import KubernetesCluster
+from tests.nodes.kubernetes_cluster import KubernetesCluster
 from tests.support.kubernetes import ASSETS, missing_programs
 from tests.support.parts import KUBELET, needs, require_containers
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from core.process.environment import KUBECONFIG
 from ops.cli.remote import SELECTOR
-from tests.nodes.cluster import KubernetesCluster
+from tests.nodes.kubernetes_cluster import KubernetesCluster
 from tests.nodes.rights import CONTROLLER
 from tests.nodes.workloads import SHOP, Object, made
 from tests.runtime.pause_image import NAME

@@ -11,8 +11,8 @@ from typing import Any, Final, Self
 
 from core.manifests.kinds.fields import API_VERSION
 from ops.lab.programs import PLUGIN_DIRECTORIES, attempt, plugin
-from tests.nodes.cluster import KubernetesCluster
 from tests.nodes.control_plane import MULTUS
+from tests.nodes.kubernetes_cluster import KubernetesCluster
 from tests.nodes.workloads import SHOP, Object, made
 from tests.support.parts import MULTUS_PLUGIN, needs
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.nodes.cluster import KubernetesCluster
+from tests.nodes.kubernetes_cluster import KubernetesCluster
 from tests.nodes.workloads import SHOP, asking, deployment, pool, stateful_set
 
 pytestmark = [

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from tests.nodes.cluster import KubernetesCluster
+from tests.nodes.kubernetes_cluster import KubernetesCluster
 from tests.nodes.workloads import SHOP, deployment, subnet
 
 pytestmark = [

@@ -15,8 +15,8 @@ import pytest
 
 from ops.cli.exits import Exit
 from ops.lab.programs import attempt
-from tests.nodes.cluster import KubernetesCluster
 from tests.nodes.controller_pod import APP, controller_pod
+from tests.nodes.kubernetes_cluster import KubernetesCluster
 from tests.nodes.workloads import SHOP, asking, pod, pool
 from tests.support.kubernetes import ASSETS
 

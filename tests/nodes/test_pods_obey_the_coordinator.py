@@ -11,7 +11,7 @@ import pytest
 from core.manifests.kinds.fields import API_VERSION
 from ops.lab.fabric import BRIDGE
 from ops.lab.http import get
-from tests.nodes.cluster import KubernetesCluster
+from tests.nodes.kubernetes_cluster import KubernetesCluster
 from tests.nodes.multus import DEFAULT_NETWORK, NETWORKS, Multus, macvlan, why_missing
 from tests.nodes.test_several_nics_by_multus import nads
 from tests.nodes.workloads import SHOP, asking, pod, pool

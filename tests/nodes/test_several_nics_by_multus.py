@@ -11,7 +11,7 @@ import pytest
 
 from core.manifests.kinds.fields import API_VERSION
 from ops.lab.fabric import BRIDGE
-from tests.nodes.cluster import KubernetesCluster
+from tests.nodes.kubernetes_cluster import KubernetesCluster
 from tests.nodes.multus import (
     DEFAULT_NETWORK,
     NADS,

@@ -9,10 +9,10 @@ import pytest
 
 from core.domain.selection.multus import DEFAULT_NETWORK
 from tests.nodes.cloud import Cloud
-from tests.nodes.cluster import DEVICES, KubernetesCluster
+from tests.nodes.kubernetes_cluster import DEVICES, KubernetesCluster
 from tests.nodes.rights import with_a_provider
 from tests.nodes.workloads import SHOP, asking, deployment, pod, pool, with_slots
-from tests.workflows.external.fake_provider import mac_of
+from tests.workflows.jobs.provider.fake_provider import mac_of
 from workflows.jobs.provider.client import ALLOCATE, RELEASE
 
 pytestmark = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.nodes.cluster import KubernetesCluster
+from tests.nodes.kubernetes_cluster import KubernetesCluster
 from tests.nodes.rights import AGENT, CONTROLLER
 from tests.nodes.workloads import SHOP, asking, deployment, pool
 from tests.support.audit import READING

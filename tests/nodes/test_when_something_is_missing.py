@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tests.nodes.cluster import KubernetesCluster
+from tests.nodes.kubernetes_cluster import KubernetesCluster
 from tests.nodes.workloads import SHOP, asking, deployment, pod, pool
 
 pytestmark = [

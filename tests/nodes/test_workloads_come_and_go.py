@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.nodes.cluster import KubernetesCluster
+from tests.nodes.kubernetes_cluster import KubernetesCluster
 from tests.nodes.workloads import (
     SHOP,
     asking,

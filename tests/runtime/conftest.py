@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from ops.lab.laboratory import Laboratory
-from tests.runtime.cluster import POOLS, ContainerdHarness
 from tests.runtime.containerd import Containerd
+from tests.runtime.containerd_harness import POOLS, ContainerdHarness
 from tests.support.parts import require_containers
 
 

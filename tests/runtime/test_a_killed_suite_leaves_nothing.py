@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.etcd, pytest.mark.netns, pytest.mark.containerd]
 KILLED = """
 import os, signal
 from ops.lab.laboratory import Laboratory
-from tests.runtime.cluster import POOLS, Cluster
+from tests.runtime.containerd_harness import POOLS, Cluster
 from tests.runtime.containerd import Containerd
 with Laboratory() as laboratory:
     node = laboratory.node("node-a")

@@ -6,7 +6,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from tests.runtime.cluster import ContainerdHarness
+from tests.runtime.containerd_harness import ContainerdHarness
 from tests.runtime.cri import RuntimeRefused
 
 pytestmark = [pytest.mark.etcd, pytest.mark.netns, pytest.mark.containerd, pytest.mark.slow]

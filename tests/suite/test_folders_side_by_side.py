@@ -111,3 +111,7 @@ def test_files_of_the_machine_are_run_first_and_by_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["t", "t[a/b]", "t[a::b/c]", "Class::t"])
 def test_the_folder_of_a_test_is_that_of_its_file(name: str) -> None:
     assert folder_of(f"tests/one/inner/test_it.py::{name}") == "tests/one/inner"
+
+
+def test_folders_that_share_a_server_are_one_scope() -> None:
+    assert folder_of("tests/kubernetes/agents/test_it.py::t") == "tests/kubernetes"

@@ -16,9 +16,9 @@ from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
 from nodeagent.kubernetes.cluster_connection import joined
 from nodeagent.settings.devices import DeviceSettings
 from nodeagent.settings.values import Settings
-from tests.agent.node import running
 from tests.supervision.crashing import CrashingSupervisor, HeldClock
 from tests.supervision.supervised import AGENT
+from tests.support.agent_harness import running
 from tests.support.kubernetes import ApiServer
 
 

@@ -24,17 +24,22 @@ from xdist.scheduler import LoadScopeScheduling
 MACHINE: Final = "the machine of tests marked uml"
 MACHINE_MARK: Final = "mark.uml"
 
+WHOLE: Final = ("tests/kubernetes",)
+"""Folders that are handed out with all folders below them, whose tests share an API server."""
+
 LONGEST_FIRST: Final = (
-    *("tests/nodes", "tests/kubernetes", "tests/lab", "tests/coordinator", "tests/etcd_client"),
-    *("tests/chaos", "tests/vm", "tests/faults", "tests/workflows/faults", "tests/runtime"),
-    *("tests/workflows/engine", "tests/containment", "tests/orbctl", "tests/packaging"),
+    *("tests/nodes", "tests/kubernetes", "tests/ops/lab", "tests/nodeagent/coordinator"),
+    *("tests/core/eventstore/etcd", "tests/chaos", "tests/vm", "tests/faults"),
+    *("tests/workflows/faults", "tests/runtime", "tests/workflows/engine/run"),
+    *("tests/workflows/engine/worker", "tests/containment", "tests/ops/cli", "tests/packaging"),
 )
 """Whatever takes long starts early, or all others wait for it in the end."""
 
 
 def folder_of(nodeid: str) -> str:
-    """The folder that a test is in."""
-    return nodeid.partition("::")[0].rpartition("/")[0]
+    """The folder that a test is in, or the one of ``WHOLE`` above it."""
+    folder = nodeid.partition("::")[0].rpartition("/")[0]
+    return next((whole for whole in WHOLE if folder.startswith(f"{whole}/")), folder)
 
 
 @functools.cache

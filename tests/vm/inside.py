@@ -26,8 +26,8 @@ from nodeagent.settings.values import Settings
 from ops import installer
 from ops.diagnostics.diagnosis import diagnose
 from ops.diagnostics.examination import examine
-from tests.agent.http_caller import over_tcp
-from tests.agent.node import AgentHarness, running
+from tests.support.agent_harness import AgentHarness, running
+from tests.support.http_caller import over_tcp
 from tests.support.vm import Finding, write_findings
 
 MODULES: Final = (

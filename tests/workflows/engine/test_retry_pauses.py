@@ -6,8 +6,8 @@ import pytest
 
 from core.errors import BadInput, StoreUnavailable
 from core.process.retry import Backoff, is_retryable, pause_s, until_done
-from tests.workflows.engine.sample import Basket
-from tests.workflows.engine.stage import EngineHarness
+from tests.support.engine_harness import EngineHarness
+from tests.support.engine_samples import Basket
 
 
 def test_pauses_double_up_to_their_limit() -> None:

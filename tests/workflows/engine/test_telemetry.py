@@ -8,8 +8,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from tests.workflows.engine.sample import Basket, Chain
-from tests.workflows.engine.stage import EngineHarness, within
+from tests.support.engine_harness import EngineHarness, within
+from tests.support.engine_samples import Basket, Chain
 from workflows.engine.client.client import Client
 from workflows.engine.client.start_transactions import StartOptions
 from workflows.engine.telemetry import Telemetry

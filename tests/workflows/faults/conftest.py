@@ -8,7 +8,7 @@ import pytest
 
 from core.eventstore.memory import MemoryStore
 from tests.support.counters import Counters
-from tests.workflows.engine.stage import EngineHarness
+from tests.support.engine_harness import EngineHarness
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from core.eventstore.kv import (
     Write,
 )
 from tests.support.counters import Counters
-from tests.workflows.engine.stage import EngineHarness, within
+from tests.support.engine_harness import EngineHarness, within
 from workflows.engine.worker.worker import Worker
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from core.errors import CallRejected
 from core.eventstore.kv import Get, Guard, KeyValueStore, TxnResult, Write
+from tests.support.engine_harness import EngineHarness, eventually, within
+from tests.support.engine_samples import Basket, SampleActivities, Steady
 from tests.support.faulty_store import FaultyStore
 from tests.workflows.engine.clocks import JumpingClock
-from tests.workflows.engine.sample import Basket, SampleActivities, Steady
-from tests.workflows.engine.stage import EngineHarness, eventually, within
 from workflows.api import workflow
 from workflows.api.definitions import Registry
 from workflows.engine.client.start_transactions import StartOptions

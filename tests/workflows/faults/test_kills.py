@@ -11,8 +11,8 @@ import pytest
 
 from core.eventstore.memory import MemoryStore
 from tests.support.counters import Counters
-from tests.workflows.engine.sample import Basket, Chain, Deadly, Parent, Steady, registry
-from tests.workflows.engine.stage import EngineHarness, eventually, within
+from tests.support.engine_harness import EngineHarness, eventually, within
+from tests.support.engine_samples import Basket, Chain, Deadly, Parent, Steady, registry
 from tests.workflows.faults.conftest import judge
 from tests.workflows.faults.killing import KillingStore, Moment, bury
 from workflows.api import activity

@@ -14,9 +14,9 @@ import pytest
 
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from tests.support.counters import Counters
+from tests.support.engine_harness import EngineHarness, eventually, within
+from tests.support.engine_samples import Basket, Chain, Deadly, Parent, Steady
 from tests.support.etcd import EtcdCluster
-from tests.workflows.engine.sample import Basket, Chain, Deadly, Parent, Steady
-from tests.workflows.engine.stage import EngineHarness, eventually, within
 from tests.workflows.faults.conftest import judge
 from workflows.model.policies import ExecutionStatus
 

@@ -12,10 +12,10 @@ import pytest
 from core.errors import ExecutionNotFound, OutcomeUnknown, StoreUnavailable
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.memory import MemoryStore
+from tests.support.engine_harness import EngineHarness, eventually, within
+from tests.support.engine_samples import Basket, Sleeper, Steady
 from tests.support.etcd import EtcdCluster
 from tests.support.faulty_store import Fault, FaultyStore
-from tests.workflows.engine.sample import Basket, Sleeper, Steady
-from tests.workflows.engine.stage import EngineHarness, eventually, within
 from tests.workflows.faults.conftest import judge
 from workflows.engine.worker.worker import WorkerOptions
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, Guard, TxnResult, Write
-from tests.workflows.engine.sample import SampleActivities, registry
+from tests.support.engine_samples import SampleActivities, registry
 from workflows.api import activity
 from workflows.engine.worker.worker import Worker, WorkerOptions
 

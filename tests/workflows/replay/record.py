@@ -20,15 +20,15 @@ from core.allocation import claim_releases
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import ExecutionFailed, StoreUnavailable
 from core.eventstore.memory import MemoryStore
-from tests.reclaim.scripted import ObservedPod
-from tests.support.nodes import NodeHarness, pool
-from tests.workflows.external.fake_provider import FakeProvider, Fault
-from tests.workflows.external.stage import BindingHarness, town
-from tests.workflows.jobs.archiving.test_archiving import ArchiveJobHarness as ArchiveStage
-from tests.workflows.jobs.quarantine import test_probing_addresses as quarantine
-from tests.workflows.jobs.retirement.stage import RetirementHarness as RetirementStage
-from tests.workflows.jobs.retirement.stage import blue, red
-from tests.workflows.jobs.stage import ReclaimJobHarness
+from tests.core.domain.reclaim.scripted_cluster import ObservedPod
+from tests.support.node_harness import NodeHarness, pool
+from tests.workflows.jobs.archive.test_archive import ArchiveJobHarness as ArchiveStage
+from tests.workflows.jobs.provider.binding_harness import BindingHarness, town
+from tests.workflows.jobs.provider.fake_provider import FakeProvider, Fault
+from tests.workflows.jobs.quarantine import test_probe as quarantine
+from tests.workflows.jobs.reclaim.reclaim_job_harness import ReclaimJobHarness
+from tests.workflows.jobs.retirement.retirement_harness import RetirementHarness as RetirementStage
+from tests.workflows.jobs.retirement.retirement_harness import blue, red
 from tests.workflows.testing.sample import REGISTRY, Basket, Doubling, Failing, Parent, Poisoned
 from tests.workflows.testing.sample import Sleeper as SleeperWorkflow
 from workflows.jobs.archive import activities as archive_activities

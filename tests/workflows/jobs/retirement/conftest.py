@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.workflows.jobs.retirement.stage import RetirementHarness
+from tests.workflows.jobs.retirement.retirement_harness import RetirementHarness
 
 
 @pytest.fixture

@@ -1,0 +1,138 @@
+"""Installed executables, run as real processes with an environment that is the test's alone."""
+
+from __future__ import annotations
+
+import functools
+import json
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from cni.build import FLAGS, compile_plugin
+from ops.installer import EXECUTABLE_MODE
+from tests.cni.fake_agent import Behaviour, FakeAgent
+
+CALL_DEADLINE_S = 60
+LOGS = Path(tempfile.gettempdir()).resolve()
+
+
+@functools.cache
+def compiled(constants: tuple[tuple[str, str], ...] = (), flags: tuple[str, ...] = FLAGS) -> bytes:
+    """The program with other limits; there are no knobs in production to turn instead."""
+    with tempfile.TemporaryDirectory() as directory:
+        program = Path(directory) / "plugin"
+        compile_plugin(program, flags, dict(constants))
+        return program.read_bytes()
+
+
+def text(value: object) -> str:
+    """A C string literal of a plain path."""
+    return f'"{value}"'
+
+
+class Spiderpool:
+    """The installed executable, calling the agent whose socket is ``socket_path``."""
+
+    name = "spiderpool"
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.socket_path = directory / "agent.sock"
+        self.path = directory / self.name
+        # In the directory of a program that is compiled once; the name is this test's alone.
+        self.log_path = LOGS / f"{directory.name}-{self.name}.log"
+        self.install()
+
+    def install(self, **constants: str) -> None:
+        """Install a copy with other limits."""
+        known = {"LOG_DIRECTORY": text(LOGS)} | constants
+        self.path.unlink(missing_ok=True)
+        self.path.write_bytes(compiled(tuple(sorted(known.items()))))
+        self.path.chmod(EXECUTABLE_MODE)
+
+    def environment(self, verb: str) -> dict[str, str]:
+        """Return what a runtime sets for this verb."""
+        return {
+            "CNI_COMMAND": verb,
+            "CNI_CONTAINERID": "c1",
+            "CNI_NETNS": "/run/netns/c1",
+            "CNI_IFNAME": "eth0",
+            "CNI_ARGS": "K8S_POD_NAME=web-0;K8S_POD_NAMESPACE=shop",
+            "CNI_PATH": "/opt/cni/bin",
+        }
+
+    def netconf(self, **ipam: object) -> bytes:
+        """Return a netconf that names the test's socket and log file, with these ipam fields."""
+        known = {
+            "type": "spiderpool",
+            "ipam_unix_socket_path": str(self.socket_path),
+            "log_file_path": str(self.log_path),
+        }
+        document = {"cniVersion": "1.0.0", "name": "lan", "type": "macvlan", "ipam": known | ipam}
+        return json.dumps(document).encode()
+
+    def call(
+        self, verb: str = "ADD", netconf: bytes | None = None, **options: Any
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run one call to its end; ``options`` are those of subprocess.run."""
+        environment = options.pop("env", self.environment(verb))
+        if "stdin" not in options:
+            options["input"] = self.netconf() if netconf is None else netconf
+        return subprocess.run(
+            [self.path],
+            env=environment,
+            capture_output=True,
+            check=False,
+            timeout=CALL_DEADLINE_S,
+            **options,
+        )
+
+    def agent(self, behave: Behaviour) -> FakeAgent:
+        """Return an agent at this executable's socket, to be entered."""
+        return FakeAgent(self.socket_path, behave)
+
+
+class Ifacer(Spiderpool):
+    """The executable ``ifacer``, whose options stand beside its type."""
+
+    name = "ifacer"
+
+    def netconf(self, **fields: object) -> bytes:
+        """Return a netconf that names the test's socket and log file, with these fields."""
+        document = {
+            "cniVersion": "1.0.0",
+            "name": "lan",
+            "type": "ifacer",
+            "interfaces": ["ens3"],
+            "ipam_unix_socket_path": str(self.socket_path),
+            "log_file_path": str(self.log_path),
+        }
+        return json.dumps(document | fields).encode()
+
+
+class Coordinator(Spiderpool):
+    """The executable ``coordinator``, whose log is said in a section of its own."""
+
+    name = "coordinator"
+
+    def netconf(self, **fields: object) -> bytes:
+        """Return a netconf that names the test's socket and log file, with these fields."""
+        document = {
+            "cniVersion": "1.0.0",
+            "name": "lan",
+            "type": "coordinator",
+            "ipam_unix_socket_path": str(self.socket_path),
+            "logOptions": {"logFile": str(self.log_path)},
+        }
+        return json.dumps(document | fields).encode()
+
+
+def error_of(result: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:
+    """Return the CNI error object that a failed call printed, after checking its form."""
+    assert result.returncode == 1
+    assert result.stderr == b""
+    error = json.loads(result.stdout)
+    assert list(error) == ["cniVersion", "code", "msg", "details"]
+    assert [type(value) for value in error.values()] == [str, int, str, str]
+    return dict(error)

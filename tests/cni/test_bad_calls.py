@@ -1,0 +1,162 @@
+"""Calls that are wrong before any agent is asked: environment, standard input, a person's try."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cni.fake_agent import WAIT_S, answering, frame
+from tests.cni.plugin import Spiderpool, error_of, text
+
+
+@pytest.mark.parametrize("environment", [{}, {"CNI_COMMAND": ""}, {"CNI_IFNAME": "eth0"}])
+def test_a_missing_command_is_named(spiderpool: Spiderpool, environment: dict[str, str]) -> None:
+    error = error_of(spiderpool.call(env=environment))
+
+    assert error["code"] == 4
+    assert error["msg"] == "required env variable CNI_COMMAND missing"
+
+
+@pytest.mark.parametrize("verb", ["add", "DELETE", "ADD ", "\ud800", "A" * 10_000])
+def test_an_unknown_command_is_named_with_its_value(spiderpool: Spiderpool, verb: str) -> None:
+    raw = verb.encode(errors="surrogatepass")
+
+    error = error_of(spiderpool.call(env={b"CNI_COMMAND": raw}))
+
+    assert error["code"] == 4
+    assert error["msg"] == f"unknown CNI_COMMAND: {raw.decode(errors='replace')}"
+    assert "ADD, DEL, CHECK, GC, STATUS, VERSION" in error["details"]
+
+
+def on_a_terminal(path: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[bytes]:
+    """Run the executable with a terminal as its standard input."""
+    terminal, its_end = pty.openpty()
+    try:
+        return subprocess.run(
+            [path],
+            env=environment,
+            stdin=its_end,
+            capture_output=True,
+            check=False,
+            timeout=WAIT_S,
+        )
+    finally:
+        os.close(terminal)
+        os.close(its_end)
+
+
+def test_a_person_who_tries_it_is_told_what_it_is(spiderpool: Spiderpool) -> None:
+    result = on_a_terminal(spiderpool.path, {"PATH": "/bin"})
+
+    assert (result.returncode, result.stdout) == (0, b"")
+    assert b"CNI plugin" in result.stderr
+    assert b"0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0" in result.stderr
+
+
+def test_a_terminal_does_not_excuse_a_half_set_environment(spiderpool: Spiderpool) -> None:
+    error = error_of(on_a_terminal(spiderpool.path, {"CNI_IFNAME": "eth0"}))
+
+    assert error["code"] == 4
+
+
+def test_a_netconf_that_no_request_can_carry_is_refused(spiderpool: Spiderpool) -> None:
+    with spiderpool.agent(answering(frame(0, b""))) as agent:
+        error = error_of(spiderpool.call(netconf=spiderpool.netconf(padding="x" * (1 << 20))))
+
+    assert error["code"] == 7
+    assert "too large" in error["msg"]
+    assert agent.requests == []
+
+
+def test_environment_and_netconf_share_one_limit(spiderpool: Spiderpool) -> None:
+    environment = spiderpool.environment("ADD") | {"CNI_ARGS": "x" * 100_000}
+    netconf = spiderpool.netconf(padding="x" * 1_000_000)
+
+    with spiderpool.agent(answering(frame(0, b""))) as agent:
+        error = error_of(spiderpool.call(netconf=netconf, env=environment))
+
+    assert error["code"] == 7
+    assert "environment and network configuration are too large" in error["msg"]
+    assert agent.requests == []
+
+
+def test_a_request_of_exactly_the_limit_is_carried(spiderpool: Spiderpool) -> None:
+    block = sum(len(f"{k}={v}\0") for k, v in spiderpool.environment("ADD").items()) + 1
+    netconf = spiderpool.netconf().ljust((1 << 20) - block)
+
+    with spiderpool.agent(answering(frame(0, b""))) as agent:
+        result = spiderpool.call(netconf=netconf)
+
+    assert result.returncode == 0
+    assert agent.requests[0].stdin == netconf
+
+
+def test_a_closed_standard_input_is_an_input_failure(spiderpool: Spiderpool) -> None:
+    result = subprocess.run(
+        ["/bin/sh", "-c", f"exec {spiderpool.path} <&-"],
+        env=spiderpool.environment("ADD"),
+        capture_output=True,
+        check=False,
+        timeout=WAIT_S,
+    )
+
+    error = error_of(result)
+    assert error["code"] == 5
+    assert error["msg"].endswith("from stdin: Bad file descriptor")
+
+
+def test_an_unreadable_standard_input_is_an_input_failure(spiderpool: Spiderpool) -> None:
+    only_writable = os.open(os.devnull, os.O_WRONLY)
+    error = error_of(spiderpool.call(stdin=only_writable))
+    os.close(only_writable)
+
+    assert error["code"] == 5
+    assert error["msg"].endswith("from stdin: Bad file descriptor")
+
+
+def test_a_standard_input_that_never_ends_is_not_waited_for_without_end(
+    spiderpool: Spiderpool,
+) -> None:
+    spiderpool.install(STDIN_DEADLINE_S="1")
+    reading, writing = os.pipe()
+    os.write(writing, spiderpool.netconf())
+    error = error_of(spiderpool.call(stdin=reading))
+    os.close(reading)
+    os.close(writing)
+
+    assert error["code"] == 5
+    assert error["msg"].endswith("from stdin: timed out after 1 s")
+
+
+@pytest.mark.parametrize("netconf", [b"", b"{", b"\xff\xfe\0", b"[1,2]", b'"ipam"', b"{}" * 1000])
+def test_a_netconf_that_makes_no_sense_is_left_to_the_agent_to_judge(
+    spiderpool: Spiderpool, netconf: bytes
+) -> None:
+    spiderpool.install(SOCKET_PATH=text(spiderpool.socket_path))
+
+    with spiderpool.agent(answering(frame(1, b'{"code": 6}'))) as agent:
+        result = spiderpool.call(netconf=netconf)
+
+    assert (result.returncode, result.stdout) == (1, b'{"code": 6}')
+    assert agent.requests[0].stdin == netconf
+
+
+@pytest.mark.parametrize(
+    ("netconf", "code", "field"),
+    [
+        (b'{"ipam": {"ipam_unix_socket_path": "\\', 6, "not JSON"),
+        (b'{"ipam": {"ipam_unix_socket_path": 7}}', 7, "ipam.ipam_unix_socket_path"),
+        (b'{"ipam": {"ipam_unix_socket_path": "agent.sock"}}', 7, "ipam.ipam_unix_socket_path"),
+    ],
+)
+def test_a_netconf_without_a_usable_socket_path_names_the_field(
+    spiderpool: Spiderpool, netconf: bytes, code: int, field: str
+) -> None:
+    error = error_of(spiderpool.call(netconf=netconf))
+
+    assert error["code"] == code
+    assert field in error["msg"]

@@ -1,0 +1,138 @@
+"""The compiled program: what it needs of a node, and what no input makes it do."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from cni.build import PROGRAM, compile_plugin
+from ops.installer import EXECUTABLES
+from tests.cni.fake_agent import answering, frame
+from tests.cni.plugin import LOGS, Spiderpool, compiled, error_of, text
+from tests.cni.plugin_library import build
+from tests.support.parts import ARM64, needs
+
+ARM64_COMPILER = "aarch64-linux-gnu-gcc"
+INPUTS = 200_000
+SANITIZED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+SEEDS = (
+    b'{"cniVersion":"1.0.0","name":"lan","ipam":{"type":"spiderpool","log_level":"info"}}',
+    b'{"ipam":{"ipam_unix_socket_path":"/run/a.sock","log_file_path":"/var/log/a"}}',
+    rb'{"ipam":{"ipam\u005funix_socket_path":"\/run\ud83d\ude00","log_file_max_size":7}}',
+    b'{"type":"coordinator","logOptions":{"logFile":"/x","logMaxSize":1e9},"a":[[],{},null]}',
+    b'CNI_ARGS={"ipam_unix_socket_path":7,"ipam_unix_socket_path":"x"}',
+    '{"n":-0.5e+3,"t":true,"\u00e9":"\U0001f600","f":[false]}'.encode(),
+)
+
+
+def test_it_needs_no_library_and_no_interpreter() -> None:
+    headers = subprocess.run(
+        ["readelf", "--program-headers", "--dynamic", PROGRAM],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+
+    assert "Position-Independent Executable" in headers or "DYN" in headers
+    assert "INTERP" not in headers
+    assert "NEEDED" not in headers
+
+
+def test_the_same_source_makes_the_same_bytes() -> None:
+    assert compiled() == compiled.__wrapped__() == PROGRAM.read_bytes()
+
+
+def test_it_runs_in_a_root_directory_that_has_nothing_else(tmp_path: Path) -> None:
+    shutil.copy(PROGRAM, tmp_path / "spiderpool")
+
+    answer = subprocess.run(
+        ["chroot", tmp_path, "/spiderpool"],
+        env={"CNI_COMMAND": "VERSION", "PATH": "/usr/sbin:/usr/bin"},
+        input=b'{"cniVersion":"0.4.0"}',
+        capture_output=True,
+        check=True,
+    )
+
+    assert answer.stdout.startswith(b'{"cniVersion":"0.4.0"')
+
+
+@pytest.mark.skipif(
+    not (shutil.which(ARM64_COMPILER) and shutil.which("qemu-aarch64")), reason=needs(ARM64)
+)
+def test_the_same_source_is_a_program_of_arm64(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", ARM64_COMPILER)
+    compile_plugin(tmp_path / "spiderpool")
+
+    answer = subprocess.run(
+        ["qemu-aarch64", tmp_path / "spiderpool"],
+        env={"CNI_COMMAND": "VERSION", "PATH": "/usr/bin"},
+        input=b'{"cniVersion":"0.4.0"}',
+        capture_output=True,
+        check=True,
+    )
+
+    assert answer.stdout.startswith(b'{"cniVersion":"0.4.0"')
+
+
+@pytest.mark.parametrize("name", EXECUTABLES)
+def test_its_name_says_which_executable_it_is(tmp_path: Path, name: str) -> None:
+    shutil.copy(PROGRAM, tmp_path / name)
+    (tmp_path / "linked").symlink_to(name)
+
+    shown = [
+        subprocess.run(
+            ["script", "-qec", str(tmp_path / each), "/dev/null"],
+            env={"PATH": "/usr/bin"},
+            capture_output=True,
+            check=True,
+        ).stdout.decode()
+        for each in (name, "linked")
+    ]
+
+    assert shown[0].startswith(f"{name} is a CNI plugin")
+    assert shown[1].startswith("spiderpool is a CNI plugin"), "a name of another's making"
+
+
+def test_random_inputs_neither_crash_it_nor_make_it_write_other_than_json(tmp_path: Path) -> None:
+    program = tmp_path / "fuzz"
+    build(program, *SANITIZED, "-DFUZZ", f"-DLOG_DIRECTORY={text(tmp_path / 'nowhere')}")
+    seeds = [tmp_path / f"seed-{number}" for number in range(len(SEEDS))]
+    for path, seed in zip(seeds, SEEDS, strict=True):
+        path.write_bytes(seed)
+
+    done = subprocess.run(
+        [program, "1", str(INPUTS), *seeds], capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"tried {INPUTS} inputs\n"
+
+
+def test_whole_calls_are_clean_under_the_sanitizers(
+    spiderpool: Spiderpool,
+) -> None:
+    constants = (("LOG_DIRECTORY", text(LOGS)),)
+    spiderpool.path.write_bytes(compiled(constants, SANITIZED))
+
+    with spiderpool.agent(answering(frame(0, b"x" * (4 << 20)))):
+        carried = spiderpool.call(env=spiderpool.environment("ADD") | {"CNI_ARGS": "x" * 100_000})
+    failed = error_of(spiderpool.call("DEL"))
+    large = error_of(spiderpool.call(netconf=b"[" * (2 << 20)))
+
+    assert (carried.returncode, len(carried.stdout), carried.stderr) == (0, 4 << 20, b"")
+    assert (failed["code"], large["code"]) == (11, 7)
+    assert "unhealthy" in spiderpool.log_path.read_text()
+
+
+def test_more_variables_than_a_request_may_have_are_refused(spiderpool: Spiderpool) -> None:
+    many = {f"CNI_{number}": "x" for number in range(600)}
+
+    error = error_of(spiderpool.call(env=spiderpool.environment("ADD") | many))
+
+    assert error["code"] == 7
+    assert "too large" in error["msg"]

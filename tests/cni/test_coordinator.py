@@ -1,0 +1,81 @@
+"""The executable ``coordinator`` is the same carrier with another name, netconf and log."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cni.fake_agent import answering, frame, hanging_up
+from tests.cni.plugin import Coordinator, error_of, text
+
+
+@pytest.fixture
+def coordinator(short_path: Path) -> Coordinator:
+    return Coordinator(short_path)
+
+
+def test_it_says_its_versions_without_an_agent(coordinator: Coordinator) -> None:
+    answer = json.loads(coordinator.call("VERSION").stdout)
+
+    assert answer["supportedVersions"] == ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]
+
+
+def test_the_agent_is_told_which_plugin_calls(coordinator: Coordinator) -> None:
+    netconf = coordinator.netconf(mode="underlay")
+
+    with coordinator.agent(answering(frame(0, b"{}"))) as agent:
+        result = coordinator.call("ADD", netconf)
+
+    assert (result.returncode, result.stdout) == (0, b"{}")
+    assert agent.requests[0].environment[b"ORBWEAVER_PLUGIN"] == b"coordinator"
+    assert agent.requests[0].stdin == netconf
+
+
+def test_a_socket_path_with_escapes_is_read_by_the_book(coordinator: Coordinator) -> None:
+    escaped = str(coordinator.socket_path).replace("/", "\\/").encode()
+    plain = coordinator.netconf()
+    netconf = plain.replace(str(coordinator.socket_path).encode(), escaped)
+
+    with coordinator.agent(answering(frame(0, b"{}"))):
+        assert coordinator.call("ADD", netconf).returncode == 0
+
+
+@pytest.mark.parametrize(("verb", "prefix"), [("ADD", "set up"), ("DEL", "clean up")])
+def test_a_call_without_an_answer_says_what_it_was_for(
+    coordinator: Coordinator, verb: str, prefix: str
+) -> None:
+    with coordinator.agent(hanging_up):
+        error = error_of(coordinator.call(verb))
+
+    assert error["code"] == 11
+    assert error["msg"].startswith(f"coordinator failed to {prefix} the Pod's network: ")
+    assert json.loads(coordinator.log_path.read_text())["CNI_COMMAND"] == verb
+
+
+def test_its_log_has_a_level_of_its_own(coordinator: Coordinator) -> None:
+    options = {"logFile": str(coordinator.log_path), "logLevel": "fatal"}
+
+    coordinator.install(LOG_DIRECTORY=text(coordinator.directory))
+    coordinator.log_path = coordinator.directory / "coordinator.log"
+
+    error_of(coordinator.call(netconf=coordinator.netconf(logOptions=options)))
+    silent = not coordinator.log_path.exists()
+    error_of(coordinator.call(netconf=coordinator.netconf(logOptions=[])))
+
+    assert silent
+    assert len(coordinator.log_path.read_text().splitlines()) == 1, "options that are none"
+
+
+@pytest.mark.parametrize(("verb", "code"), [("DEL", 0), ("ADD", 1), ("CHECK", 1), ("GC", 1)])
+def test_without_an_agent_only_a_del_succeeds_and_all_leave_a_line(
+    coordinator: Coordinator, verb: str, code: int
+) -> None:
+    result = coordinator.call(verb)
+
+    assert result.returncode == code
+    assert (result.stdout == b"") == (code == 0)
+    line = json.loads(coordinator.log_path.read_text())
+    assert line["CNI_COMMAND"] == verb
+    assert "unhealthy" in line["msg"]

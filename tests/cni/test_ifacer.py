@@ -1,0 +1,56 @@
+"""The executable ``ifacer``: the same carrier under another name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cni.fake_agent import answering, frame
+from tests.cni.plugin import Ifacer, error_of
+
+
+@pytest.fixture
+def ifacer(short_path: Path) -> Ifacer:
+    return Ifacer(short_path)
+
+
+def test_an_add_says_which_executable_calls(ifacer: Ifacer) -> None:
+    with ifacer.agent(answering(frame(0, b"{}"))) as agent:
+        result = ifacer.call("ADD")
+
+    assert (result.returncode, result.stdout) == (0, b"{}")
+    (request,) = agent.requests
+    assert request.environment[b"ORBWEAVER_PLUGIN"] == b"ifacer"
+    assert request.stdin == ifacer.netconf()
+
+
+@pytest.mark.parametrize("verb", ["DEL", "CHECK", "GC", "STATUS"])
+def test_what_has_nothing_to_do_succeeds_without_an_agent(ifacer: Ifacer, verb: str) -> None:
+    result = ifacer.call(verb)
+
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
+
+
+def test_it_speaks_older_versions_than_an_ipam_plugin_must(ifacer: Ifacer) -> None:
+    answer = json.loads(ifacer.call("VERSION", b'{"cniVersion":"0.2.0"}').stdout)
+
+    assert answer["cniVersion"] == "0.2.0"
+    assert answer["supportedVersions"][0] == "0.1.0"
+
+
+def test_without_an_agent_an_add_may_be_tried_again_and_is_logged(ifacer: Ifacer) -> None:
+    error = error_of(ifacer.call("ADD"))
+
+    assert error["code"] == 11
+    assert str(ifacer.socket_path) in error["msg"]
+    (line,) = ifacer.log_path.read_text().splitlines()
+    assert json.loads(line)["msg"] == error["msg"]
+
+
+def test_a_netconf_with_escapes_names_its_socket_too(ifacer: Ifacer) -> None:
+    with ifacer.agent(answering(frame(0, b"{}"))):
+        result = ifacer.call("ADD", ifacer.netconf(comment='a "quoted" word'))
+
+    assert (result.returncode, result.stdout) == (0, b"{}")

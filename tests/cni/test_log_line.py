@@ -1,0 +1,128 @@
+"""The line an executable leaves where the agent could not log; never at the cost of the call."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.cni.fake_agent import answering, frame
+from tests.cni.plugin import Spiderpool, error_of, text
+
+
+def test_an_unreachable_agent_leaves_one_line_a_call(spiderpool: Spiderpool) -> None:
+    errors = [error_of(spiderpool.call(verb)) for verb in ("ADD", "DEL")]
+
+    lines = [json.loads(line) for line in spiderpool.log_path.read_text().splitlines()]
+    assert [line["CNI_COMMAND"] for line in lines] == ["ADD", "DEL"]
+    assert [line["msg"] for line in lines] == [error["msg"] for error in errors]
+    assert {line["level"] for line in lines} == {"ERROR"}
+    assert {line["CNI_CONTAINERID"] for line in lines} == {"c1"}
+    assert {line["CNI_ARGS"] for line in lines} == {"K8S_POD_NAME=web-0;K8S_POD_NAMESPACE=shop"}
+
+
+def test_an_answer_lost_midway_leaves_a_line(spiderpool: Spiderpool) -> None:
+    with spiderpool.agent(answering(b"")):
+        error_of(spiderpool.call())
+
+    assert json.loads(spiderpool.log_path.read_text())["code"] == 11
+
+
+def test_a_call_that_the_agent_has_answered_is_the_agents_to_log(spiderpool: Spiderpool) -> None:
+    with spiderpool.agent(answering(frame(1, b'{"code": 999}'))):
+        result = spiderpool.call()
+
+    assert result.returncode == 1
+    assert not spiderpool.log_path.exists()
+
+
+@pytest.mark.parametrize(
+    ("level", "written"),
+    [("debug", True), ("Error", True), ("nonsense", True), ("fatal", False), ("PANIC", False)],
+)
+def test_the_log_level_of_the_netconf_holds(
+    spiderpool: Spiderpool, level: str, written: bool
+) -> None:
+    error_of(spiderpool.call(netconf=spiderpool.netconf(log_level=level)))
+
+    assert spiderpool.log_path.exists() == written
+
+
+@pytest.mark.parametrize("existing", [True, False])
+def test_the_default_log_file_is_used_where_its_directory_exists(
+    spiderpool: Spiderpool, short_path: Path, existing: bool
+) -> None:
+    log = short_path / "log" / "spiderpool.log"
+    spiderpool.install(LOG_DIRECTORY=text(log.parent))
+    if existing:
+        log.parent.mkdir()
+
+    error_of(spiderpool.call(netconf=spiderpool.netconf(log_file_path="")))
+
+    assert log.exists() == existing
+
+
+def test_a_log_file_of_its_full_size_is_left_alone(spiderpool: Spiderpool) -> None:
+    full = 1 << 20
+    spiderpool.log_path.touch()
+    os.truncate(spiderpool.log_path, full)
+
+    error_of(spiderpool.call(netconf=spiderpool.netconf(log_file_max_size=1)))
+
+    assert spiderpool.log_path.stat().st_size == full
+
+
+def test_a_log_that_cannot_be_written_does_not_change_the_answer(
+    spiderpool: Spiderpool, short_path: Path
+) -> None:
+    fifo = short_path / "fifo"
+    os.mkfifo(fifo)
+    unusable = ["/nowhere/x.log", str(short_path), str(fifo), "/dev/full", "a\0b", "\ud800", 7, []]
+
+    codes = [
+        error_of(spiderpool.call(netconf=spiderpool.netconf(log_file_path=path)))["code"]
+        for path in unusable
+    ]
+
+    assert codes == [11] * len(unusable)
+
+
+def test_a_netconf_whose_ipam_part_is_no_object_has_no_log_options(
+    spiderpool: Spiderpool, short_path: Path
+) -> None:
+    log = short_path / "spiderpool.log"
+    spiderpool.install(LOG_DIRECTORY=text(log.parent), SOCKET_PATH=text(spiderpool.socket_path))
+
+    error_of(spiderpool.call(netconf=b'{"ipam": []}'))
+    error_of(spiderpool.call(netconf=b"[]"))
+
+    assert len(log.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("path", ["{}/elsewhere.log", "{}/log/../elsewhere.log", "elsewhere.log"])
+def test_a_netconf_names_no_log_file_outside_the_logs_directory(
+    spiderpool: Spiderpool, short_path: Path, path: str
+) -> None:
+    log = short_path / "log" / "spiderpool.log"
+    log.parent.mkdir()
+    spiderpool.install(LOG_DIRECTORY=text(log.parent))
+    netconf = spiderpool.netconf(log_file_path=path.format(short_path))
+
+    error_of(spiderpool.call(netconf=netconf, cwd=short_path))
+
+    assert not (short_path / "elsewhere.log").exists()
+    assert len(log.read_text().splitlines()) == 1
+
+
+def test_a_link_in_the_place_of_the_log_is_not_followed(
+    spiderpool: Spiderpool, short_path: Path
+) -> None:
+    target = short_path / "target"
+    target.touch()
+    spiderpool.log_path.symlink_to(target)
+
+    error_of(spiderpool.call())
+
+    assert target.read_text() == ""

@@ -1,0 +1,119 @@
+"""Which socket a netconf names: the quick scan must agree with a JSON reader."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.cni.plugin_library import Refused, framed_socket_path
+
+KEY = "ipam_unix_socket_path"
+DEFAULT = b"/var/run/spidernet/spiderpool.sock.fast"
+
+paths = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=30).map(
+    "/{}".format
+)
+scalars = st.none() | st.booleans() | st.integers() | st.text(max_size=10) | st.just(f'"{KEY}"')
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=5), inner)
+)
+layouts = st.sampled_from(
+    [
+        {},
+        {"indent": 4},
+        {"indent": "\t"},
+        {"separators": (",", ":")},
+        {"separators": (" ,\n", " :\r")},
+    ]
+)
+
+
+def netconf(path: object) -> bytes:
+    return json.dumps({"name": "lan", "ipam": {"type": "spiderpool", KEY: path}}).encode()
+
+
+@given(path=paths, before=values, after=values, layout=layouts, ascii_only=st.booleans())
+def test_the_scan_finds_what_a_json_reader_finds(
+    path: str, before: Any, after: Any, layout: dict[str, Any], ascii_only: bool
+) -> None:
+    document = {"before": before, "ipam": {"type": "spiderpool", KEY: path}, "after": after}
+    text = json.dumps(document, ensure_ascii=ascii_only, **layout)
+
+    assert len(path.encode()) <= 102, "what is longer than a socket's path may be is another test"
+    assert framed_socket_path(text.encode()) == path.encode() + b".fast"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"null",
+        b"no JSON at all",
+        netconf(None),
+        netconf(""),
+        b'{"ipam":{"\\u0061":1}}',
+        b'{"ipam":null,"a":"\\n"}',
+        b'["\\n"]',
+        b'{"prevResult":{"x":"ipam_unix_socket_path"}}',
+    ],
+)
+def test_without_a_path_the_default_socket_is_meant(text: bytes) -> None:
+    assert framed_socket_path(text) == DEFAULT
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        rb'{"ipam":{"ipam_unix_socket_path":"\/run\/a.sock"}}',
+        rb'{"ipam":{"ipam_unix_socket_path":"\u002frun/a.sock"}}',
+        rb'{"ipam":{"ipam\u005funix_socket_path":"/run/a.sock"}}',
+        rb'{"note":"\"","ipam":{"ipam_unix_socket_path":"/run/a.sock"}}',
+        b'{"ipam_unix_socket_path":"/no","ipam":{"ipam_unix_socket_path":"/run/a.sock"}}',
+        b'{"x":["ipam_unix_socket_path"],"ipam":{"ipam_unix_socket_path":"/run/a.sock"}}',
+        b'{"ipam":{"ipam_unix_socket_path"\t:\r\n "/run/a.sock"}}',
+    ],
+)
+def test_a_path_is_found_in_every_way_json_can_write_it(text: bytes) -> None:
+    assert framed_socket_path(text) == b"/run/a.sock.fast"
+
+
+def test_a_path_of_every_length_a_socket_can_have_is_accepted() -> None:
+    longest = "/" + "x" * 101
+
+    assert framed_socket_path(netconf(longest)) == longest.encode() + b".fast"
+
+
+@pytest.mark.parametrize("path", ["/" + "x" * 102, "run/a.sock", "@abstract", "/run/\0", " /run"])
+def test_a_path_that_no_socket_can_have_is_refused_by_field(path: str) -> None:
+    with pytest.raises(Refused) as refused:
+        framed_socket_path(netconf(path))
+
+    assert refused.value.code == 7
+    assert "ipam.ipam_unix_socket_path" in refused.value.message
+
+
+@pytest.mark.parametrize("path", [7, ["/run/a.sock"], {"path": "/run/a.sock"}, True])
+def test_a_path_that_is_no_string_is_refused_by_field(path: object) -> None:
+    with pytest.raises(Refused) as refused:
+        framed_socket_path(netconf(path))
+
+    assert refused.value.code == 7
+    assert "ipam.ipam_unix_socket_path must be a string" in refused.value.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b'{"a":"\\', b'{"ipam_unix_socket_path":', b'"\\\xff"', b'"\\' + b"[" * 200_000],
+)
+def test_what_a_json_reader_must_read_and_cannot_is_refused(text: bytes) -> None:
+    with pytest.raises(Refused) as refused:
+        framed_socket_path(text)
+
+    assert refused.value.code == 6
+    assert "not JSON" in refused.value.message

@@ -1,0 +1,430 @@
+"""ADD: one transaction, idempotent, all addresses or none."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+
+import pytest
+
+from core.allocation.allocator import AllocatorSettings
+from core.domain.configuration.commands import (
+    ApplyReservation,
+    LiftQuarantine,
+    QuarantineAddress,
+    RetirePool,
+)
+from core.domain.events import AddressesClaimed, EndpointChanged
+from core.domain.model import Reservation
+from core.domain.selection.request import ADDRESSES_MAX, NICS_MAX, SelectionRequest
+from core.errors import AddressesUsedOut, NoPoolAvailable, RetriesExhausted, WrongInput
+from core.eventstore.kv import Get, Guard, KeyValueStore, Put, TxnResult, Write
+from core.eventstore.memory import MemoryStore
+from core.eventstore.retry_policies import racing
+from tests.support.node_harness import NodeHarness, addresses, check_everything, pod, pool
+
+IPPOOLS = "ipam.spidernet.io/ippools"
+
+
+async def test_an_add_claims_one_address_of_each_family_in_one_event(node: NodeHarness) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.20"), pool("v6", "fd00:6::10-fd00:6::20"))
+
+    added = await node.add(pod("web-0"))
+
+    claimed = [one for one in await node.log() if isinstance(one.event, AddressesClaimed)]
+    assert len(claimed) == 1
+    assert added.tries == 1
+    nic = added.endpoint.nics[0]
+    assert nic.ipv4.endswith("/16")
+    assert nic.ipv6.endswith("/64")
+    assert (nic.ipv4_pool, nic.ipv6_pool) == ("v4", "v6")
+    assert set((await check_everything(node)).claims) == addresses(added)
+
+
+async def test_a_repeated_add_writes_nothing_and_answers_the_same(node: NodeHarness) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
+    first = await node.add(pod("web-0"))
+    before = await node.log()
+
+    again = await node.add(pod("web-0"))
+
+    assert again.endpoint == first.endpoint
+    assert not again.fresh
+    assert await node.log() == before
+
+
+async def test_a_new_sandbox_of_the_same_pod_keeps_the_address(node: NodeHarness) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
+    first = await node.add(pod("web-0"), container="old")
+
+    second = await node.add(pod("web-0"), container="new")
+
+    assert addresses(second) == addresses(first)
+    assert second.endpoint.nics[0].container == "new"
+    assert isinstance((await node.log())[-1].event, EndpointChanged)
+
+
+async def test_a_fixed_pod_keeps_its_address_over_a_new_uid(node: NodeHarness) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
+    first = await node.add(pod("db-0", "uid-1", fixed="statefulset"))
+
+    second = await node.add(pod("db-0", "uid-2", fixed="statefulset"))
+
+    assert addresses(second) == addresses(first)
+    assert second.endpoint.uid == "uid-2"
+    await check_everything(node)
+
+
+async def test_a_fixed_pod_moves_in_one_step_when_its_template_names_another_pool(
+    node: NodeHarness,
+) -> None:
+    await node.apply(
+        pool("old", "10.6.0.10-10.6.0.20", default=False),
+        pool("new", "10.6.1.10-10.6.1.20", default=False),
+    )
+    key = "ipam.spidernet.io/ippool"
+    await node.add(pod("db-0", fixed="statefulset", annotations={key: '{"ipv4":["old"]}'}))
+
+    moved = await node.add(
+        pod("db-0", "uid-2", fixed="statefulset", annotations={key: '{"ipv4":["new"]}'})
+    )
+
+    assert moved.endpoint.nics[0].ipv4_pool == "new"
+    assert set((await check_everything(node)).claims) == addresses(moved)
+
+
+async def test_a_fixed_pod_keeps_its_address_when_the_new_pool_is_full(node: NodeHarness) -> None:
+    await node.apply(
+        pool("old", "10.6.0.10-10.6.0.20", default=False), pool("new", "10.6.1.10", default=False)
+    )
+    key = "ipam.spidernet.io/ippool"
+    await node.add(pod("other", annotations={key: '{"ipv4":["new"]}'}))
+    first = await node.add(pod("db-0", fixed="statefulset", annotations={key: '{"ipv4":["old"]}'}))
+
+    with pytest.raises(AddressesUsedOut):
+        await node.add(
+            pod("db-0", "uid-2", fixed="statefulset", annotations={key: '{"ipv4":["new"]}'})
+        )
+
+    assert addresses(first) <= set((await check_everything(node)).claims)
+
+
+async def test_named_multi_nic_claims_all_nics_with_the_first_add(node: NodeHarness) -> None:
+    await node.apply(
+        pool("a", "10.6.0.10-10.6.0.20", default=False),
+        pool("b", "10.6.1.10-10.6.1.20", default=False),
+    )
+    both = {IPPOOLS: '[{"interface":"eth0","ipv4":["a"]},{"interface":"net1","ipv4":["b"]}]'}
+
+    first = await node.add(pod("web-0", annotations=both))
+    second = await node.add(pod("web-0", annotations=both), "net1")
+
+    assert [nic.interface for nic in first.endpoint.nics] == ["eth0", "net1"]
+    assert addresses(second) == addresses(first)
+    claims = [one for one in await node.log() if isinstance(one.event, AddressesClaimed)]
+    assert len(claims) == 1
+    await check_everything(node)
+
+
+async def test_unnamed_multi_nic_fills_in_names_as_the_nics_come(node: NodeHarness) -> None:
+    await node.apply(
+        pool("a", "10.6.0.10-10.6.0.20", default=False),
+        pool("b", "10.6.1.10-10.6.1.20", default=False),
+    )
+    both = {IPPOOLS: '[{"ipv4":["a"]},{"ipv4":["b"]}]'}
+
+    first = await node.add(pod("web-0", annotations=both))
+    second = await node.add(pod("web-0", annotations=both), "net1")
+
+    assert [nic.interface for nic in first.endpoint.nics] == ["eth0", ""]
+    assert [nic.interface for nic in second.endpoint.nics] == ["eth0", "net1"]
+    with pytest.raises(NoPoolAvailable):
+        await node.add(pod("web-0", annotations=both), "net2")
+    await check_everything(node)
+
+
+async def test_two_nics_may_share_a_pool_and_get_two_addresses(node: NodeHarness) -> None:
+    await node.apply(pool("a", "10.6.0.10-10.6.0.11", default=False))
+    both = {IPPOOLS: '[{"interface":"eth0","ipv4":["a"]},{"interface":"net1","ipv4":["a"]}]'}
+
+    added = await node.add(pod("web-0", annotations=both))
+
+    assert addresses(added) == {"10.6.0.10", "10.6.0.11"}
+    await check_everything(node)
+
+
+async def test_a_pod_that_needs_two_addresses_of_a_pool_with_one_is_told_so_at_once(
+    node: NodeHarness,
+) -> None:
+    await node.apply(pool("a", "10.6.0.10", default=False))
+    both = {IPPOOLS: '[{"interface":"eth0","ipv4":["a"]},{"interface":"net1","ipv4":["a"]}]'}
+
+    with pytest.raises(AddressesUsedOut):
+        await node.add(pod("web-0", annotations=both))
+
+    assert not (await check_everything(node)).claims
+    await node.add(pod("web-1"), request=SelectionRequest("eth0", ("a",)))
+
+
+async def test_the_most_addresses_of_a_request_fit_into_one_transaction_with_what_they_replace(
+    node: NodeHarness,
+) -> None:
+    nics = range(ADDRESSES_MAX // 2)
+    for n in nics:
+        await node.apply(pool(f"v4-{n}", f"10.6.{n}.1-10.6.{n}.2", default=False))
+        await node.apply(pool(f"v6-{n}", f"fd00:6::{n:x}:1-fd00:6::{n:x}:2", default=False))
+    items = [{"interface": f"eth{n}", "ipv4": [f"v4-{n}"], "ipv6": [f"v6-{n}"]} for n in nics]
+    wide = {IPPOOLS: json.dumps(items)}
+    older = await node.add(pod("web-0", "uid-1", annotations=wide))
+
+    newer = await node.add(pod("web-0", "uid-3", annotations=wide))
+
+    assert len(addresses(newer)) == ADDRESSES_MAX
+    assert addresses(newer).isdisjoint(addresses(older))
+    assert len((await check_everything(node)).claims) == ADDRESSES_MAX
+
+
+async def test_a_pod_has_no_more_nics_than_one_release_ends(node: NodeHarness) -> None:
+    await node.apply(pool("v4", "10.6.0.1-10.6.0.200"), pool("v6", "fd00:6::1-fd00:6::200"))
+    web = pod("web-0")
+    for n in range(NICS_MAX):
+        await node.add(web, f"eth{n}")
+
+    with pytest.raises(WrongInput, match=f"more than {NICS_MAX} NICs"):
+        await node.add(web, "one-too-many")
+
+    assert len((await node.delete(web)).addresses) == 2 * NICS_MAX
+    assert not (await check_everything(node)).claims
+
+
+async def test_a_failed_second_family_leaves_nothing_of_the_first(node: NodeHarness) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.20"), pool("v6", "fd00:6::10"))
+    await node.add(pod("web-0"))
+
+    with pytest.raises(AddressesUsedOut) as failure:
+        await node.add(pod("web-1"))
+
+    assert "all IP addresses used out" in str(failure.value)
+    assert "[v6]" in str(failure.value)
+    assert len((await check_everything(node)).claims) == 2
+
+
+async def test_a_full_pool_is_followed_by_the_next_one(node: NodeHarness) -> None:
+    await node.apply(pool("a", "10.6.0.10"), pool("b", "10.6.1.10-10.6.1.11"))
+
+    pools = [(await node.add(pod(f"web-{n}"))).endpoint.nics[0].ipv4_pool for n in range(3)]
+
+    assert sorted(pools) == ["a", "b", "b"]
+    with pytest.raises(AddressesUsedOut):
+        await node.add(pod("web-3"))
+
+
+async def test_every_address_of_a_pool_can_be_claimed_at_once(node: NodeHarness) -> None:
+    await node.apply(pool("v4", "10.6.0.1-10.6.0.200"))
+
+    added = await asyncio.gather(*(node.add(pod(f"web-{n}")) for n in range(200)))
+
+    assert len({address for one in added for address in addresses(one)}) == 200
+    with pytest.raises(AddressesUsedOut):
+        await node.add(pod("one-too-many"))
+    await check_everything(node)
+
+
+async def test_several_nodes_share_a_pool_to_its_last_address(
+    store: KeyValueStore, cluster_name: str
+) -> None:
+    nodes = [NodeHarness(store, f"node-{n}", cluster=cluster_name) for n in range(4)]
+    for one in nodes:
+        await one.__aenter__()
+    await nodes[0].apply(pool("v4", "10.6.0.1-10.6.0.40"))
+
+    calls = [one.add(pod(f"{one.name}-{n}")) for one in nodes for n in range(10)]
+    added = await asyncio.gather(*calls)
+
+    assert len({address for one in added for address in addresses(one)}) == 40
+    await check_everything(nodes[0])
+    for one in nodes:
+        await one.__aexit__(None, None, None)
+
+
+async def test_sequential_order_takes_the_lowest_free_address(
+    store: KeyValueStore, cluster_name: str
+) -> None:
+    settings = AllocatorSettings(order="sequential")
+    async with NodeHarness(store, cluster=cluster_name, settings=settings, cool_down_s=0) as node:
+        await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
+        taken = [addresses(await node.add(pod(f"web-{n}"))) for n in range(3)]
+        await node.delete(pod("web-1"))
+
+        again = await node.add(pod("web-9"))
+
+        assert taken == [{"10.6.0.10"}, {"10.6.0.11"}, {"10.6.0.12"}]
+        assert addresses(again) == {"10.6.0.11"}
+
+
+async def test_reserved_excluded_and_quarantined_addresses_are_never_claimed(
+    node: NodeHarness,
+) -> None:
+    wide = pool("v4", "10.6.0.10-10.6.0.15")._replace(exclude_ips=("10.6.0.10",))
+    await node.apply(
+        wide,
+        ApplyReservation(Reservation("dns", 4, ("10.6.0.11-10.6.0.12",))),
+        QuarantineAddress("10.6.0.13", "in use by a stranger", "02:00:00:00:00:01"),
+    )
+
+    taken = {address for n in range(2) for address in addresses(await node.add(pod(f"web-{n}")))}
+
+    assert taken == {"10.6.0.14", "10.6.0.15"}
+    with pytest.raises(AddressesUsedOut):
+        await node.add(pod("web-2"))
+    await node.apply(LiftQuarantine("10.6.0.13"))
+    assert addresses(await node.add(pod("web-2"))) == {"10.6.0.13"}
+    await check_everything(node)
+
+
+async def test_a_stale_view_costs_a_second_try_and_never_a_wrong_claim(
+    store: KeyValueStore, cluster_name: str
+) -> None:
+    async with (
+        NodeHarness(store, cluster=cluster_name) as agent,
+        NodeHarness(store, "admin", cluster=cluster_name) as admin,
+    ):
+        await admin.apply(pool("a", "10.6.0.10-10.6.0.20"), pool("b", "10.6.1.10-10.6.1.20"))
+        await agent.view.freshen()
+        await agent.view.close()  # from here on the agent sees no change
+        await admin.apply(RetirePool("a"))
+        reopened = asyncio.create_task(_reopen_after_a_lost_race(agent))
+
+        added = await agent.add(pod("web-0"))
+
+        await reopened
+        assert added.endpoint.nics[0].ipv4_pool == "b"
+        await check_everything(agent)
+
+
+async def _reopen_after_a_lost_race(agent: NodeHarness) -> None:
+    seen = agent.writer.transactions
+    while agent.writer.transactions == seen:
+        await asyncio.sleep(0)
+    await agent.view.start()
+
+
+async def test_the_record_limit_reads_like_a_full_pool(
+    store: KeyValueStore, cluster_name: str
+) -> None:
+    settings = AllocatorSettings(records_max=3)
+    async with NodeHarness(store, cluster=cluster_name, settings=settings) as node:
+        await node.apply(pool("v4", "10.6.0.1-10.6.0.200"))
+        for n in range(3):
+            await node.add(pod(f"web-{n}"))
+
+        with pytest.raises(AddressesUsedOut) as failure:
+            await node.add(pod("web-3"))
+
+        assert "threshold of IP records(<=3) for IPPool v4 exceeded" in str(failure.value)
+
+
+async def test_the_record_limit_counts_no_claims_of_a_pool_in_between(
+    store: KeyValueStore, cluster_name: str
+) -> None:
+    settings = AllocatorSettings(records_max=3)
+    async with NodeHarness(store, cluster=cluster_name, settings=settings) as node:
+        await node.apply(pool("apart", "10.6.0.1-10.6.0.9", "10.6.9.1-10.6.9.9", default=False))
+        await node.apply(pool("between", "10.6.5.1-10.6.5.3", default=False))
+        for n in range(3):
+            await node.add(pod(f"db-{n}"), request=SelectionRequest("eth0", ("between",)))
+
+        for n in range(3):
+            await node.add(pod(f"web-{n}"), request=SelectionRequest("eth0", ("apart",)))
+        with pytest.raises(AddressesUsedOut):
+            await node.add(pod("web-3"), request=SelectionRequest("eth0", ("apart",)))
+
+
+class _Rivals(MemoryStore):
+    """Somebody else is always a moment quicker with the very same addresses."""
+
+    rooms: tuple[bytes, bytes] = (b"", b"")
+
+    async def commit(
+        self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
+    ) -> TxnResult:
+        first, last = self.rooms
+        theirs = [one for one in writes if isinstance(one, Put) and first <= one.key < last]
+        if theirs:
+            await super().commit([], theirs)
+        return await super().commit(guards, writes, otherwise)
+
+
+async def test_who_loses_every_race_is_told_so_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("core.allocation.allocator.racing", lambda: racing(0.05))
+    store = _Rivals()
+    async with NodeHarness(store) as node:
+        await node.apply(pool("v4", "10.6.0.0-10.6.255.255"))
+        store.rooms = node.keys.range_of("ip")
+
+        with pytest.raises(RetriesExhausted, match=r"^exhaust all retries \(\d+ times\)"):
+            await node.add(pod("web-0"))
+
+        assert not (await node.truth()).endpoints
+
+
+async def test_a_huge_pool_costs_what_a_small_one_costs(node: NodeHarness) -> None:
+    await node.apply(pool("v6", "fd00:6::1-fd00:6::ffff:ffff:ffff:fffe"))
+
+    added = await asyncio.gather(*(node.add(pod(f"web-{n}")) for n in range(20)))
+
+    assert len({address for one in added for address in addresses(one)}) == 20
+    assert max(one.tries for one in added) <= 2
+
+
+async def test_a_repeat_is_answered_although_no_pool_would_serve_it_any_more(
+    node: NodeHarness,
+) -> None:
+    await node.apply(pool("pool-v4", "10.6.0.1-10.6.0.9"))
+    first = await node.add(pod("web-0"))
+    await node.apply(pool("pool-v4", "10.6.0.1-10.6.0.9")._replace(disabled=True))
+
+    assert (await node.add(pod("web-0"))).endpoint == first.endpoint
+
+
+async def test_a_repeat_is_answered_although_the_pool_is_full(node: NodeHarness) -> None:
+    await node.apply(pool("pool-v4", "10.6.0.1"))
+    first = await node.add(pod("web-0"))
+
+    assert (await node.add(pod("web-0"))).endpoint == first.endpoint
+
+
+async def test_a_pool_is_called_full_only_by_a_view_that_knows_of_lifted_quarantines(
+    store: KeyValueStore, cluster_name: str
+) -> None:
+    async with (
+        NodeHarness(store, cluster=cluster_name) as agent,
+        NodeHarness(store, "admin", cluster=cluster_name) as admin,
+    ):
+        await admin.apply(
+            pool("a", "10.6.0.10"),
+            QuarantineAddress("10.6.0.10", "a stranger", "02:00:00:00:00:01"),
+        )
+        await agent.view.freshen()
+        await admin.apply(LiftQuarantine("10.6.0.10"))
+
+        assert addresses(await agent.add(pod("web-0"))) == {"10.6.0.10"}
+
+
+async def test_freshening_a_view_waits_for_quarantines_too(
+    store: KeyValueStore, cluster_name: str
+) -> None:
+    async with (
+        NodeHarness(store, cluster=cluster_name) as agent,
+        NodeHarness(store, "admin", cluster=cluster_name) as admin,
+    ):
+        for _ in range(20):
+            await admin.apply(QuarantineAddress("10.6.0.10", "a stranger", "02:00:00:00:00:01"))
+            await agent.view.freshen()
+            assert "10.6.0.10" in agent.view.current.quarantine
+            await admin.apply(LiftQuarantine("10.6.0.10"))
+            await agent.view.freshen()
+            assert "10.6.0.10" not in agent.view.current.quarantine

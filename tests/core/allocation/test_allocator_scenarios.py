@@ -1,0 +1,167 @@
+"""Golden scenarios: scripts that a person can read, with what the core answers.
+
+Each file under ``scripts/`` is played on a fresh memory store in sequential order. A line that
+begins with "> " is a command, the lines below it are the answer. ``ORBWEAVER_REWRITE=1`` writes the
+answers anew: commit them only if you understand the difference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+from pathlib import Path
+
+import pytest
+
+from core.allocation.allocator import AllocatorSettings
+from core.domain.configuration.commands import (
+    ApplyReservation,
+    DeletePool,
+    DeleteReservation,
+    LiftQuarantine,
+    QuarantineAddress,
+    RetirePool,
+)
+from core.domain.facts import PodFacts
+from core.domain.model import FixedKind, Reservation
+from core.errors import OrbweaverError
+from core.eventstore.memory import MemoryStore
+from tests.support.node_harness import NodeHarness, check_everything, pod, pool
+
+SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
+IPPOOL = "ipam.spidernet.io/ippool"
+IPPOOLS = "ipam.spidernet.io/ippools"
+
+
+class AllocationHarness:
+    """Plays the commands of a script; a node is made when a command first names it."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.nodes: dict[str, NodeHarness] = {}
+
+    async def play(self, line: str) -> str:
+        verb, *words = shlex.split(line)
+        options = dict(word.split("=", 1) for word in words if "=" in word)
+        rest = [word for word in words if "=" not in word]
+        try:
+            answer: str = await getattr(self, verb)(*rest, **options)
+        except OrbweaverError as error:
+            answer = f"{type(error).__name__}: {error}"
+        return answer
+
+    async def node(self, name: str) -> NodeHarness:
+        if name not in self.nodes:
+            settings = AllocatorSettings(order="sequential")
+            node = NodeHarness(self.store, name, settings=settings, cool_down_s=0)
+            self.nodes[name] = await node.__aenter__()
+        await self.nodes[name].view.freshen()
+        return self.nodes[name]
+
+    async def add(
+        self,
+        name: str,
+        interface: str = "eth0",
+        *,
+        node: str = "node-a",
+        box: str = "",
+        **more: str,
+    ) -> str:
+        added = await (await self.node(node)).add(who(name, **more), interface, container=box)
+        nics = [
+            f"{nic.interface or '(open)'} {' '.join(filter(None, (nic.ipv4, nic.ipv6)))}"
+            for nic in added.endpoint.nics
+        ]
+        return f"{'claimed' if added.fresh else 'has'} " + ", ".join(nics)
+
+    async def delete(
+        self,
+        name: str,
+        interface: str = "eth0",
+        *,
+        node: str = "node-a",
+        box: str = "",
+        **more: str,
+    ) -> str:
+        released = await (await self.node(node)).delete(who(name, **more), interface, container=box)
+        return f"released {' '.join(released.addresses) or 'nothing'}: {released.why}"
+
+    async def pool(self, name: str, *ips: str, **more: str) -> str:
+        wish = pool(name, *ips, default=more.pop("default", "yes") == "yes")
+        return await self.command(wish._replace(disabled=more.pop("disabled", "no") == "yes"))
+
+    async def retire(self, name: str) -> str:
+        return await self.command(RetirePool(name))
+
+    async def drop(self, name: str) -> str:
+        return await self.command(DeletePool(name))
+
+    async def reserve(self, name: str, *ips: str) -> str:
+        return await self.command(ApplyReservation(Reservation(name, 4, ips)))
+
+    async def unreserve(self, name: str) -> str:
+        return await self.command(DeleteReservation(name))
+
+    async def quarantine(self, address: str) -> str:
+        return await self.command(QuarantineAddress(address, "a stranger answers"))
+
+    async def lift(self, address: str) -> str:
+        return await self.command(LiftQuarantine(address))
+
+    async def restart(self, name: str) -> str:
+        older = self.nodes.pop(name)
+        await older.view.close()
+        return f"epoch {(await self.node(name)).writer.epoch}"
+
+    async def claims(self) -> str:
+        state = await check_everything(await self.node("operator"))
+        lines = [
+            f"{address} {held.claim.pool} {held.claim.holder}"
+            for address, held in sorted(state.claims.items())
+        ]
+        return "\n".join(lines) or "none"
+
+    async def command(self, wish: object) -> str:
+        (done,) = await (await self.node("operator")).apply(wish)  # type: ignore[arg-type]
+        return ", ".join(type(event).__name__ for event in done.events) or "unchanged"
+
+    async def close(self) -> None:
+        for node in self.nodes.values():
+            await node.__aexit__(None, None, None)
+
+
+def who(name: str, *, uid: str = "", pools: str = "", nics: str = "", fixed: str = "") -> PodFacts:
+    notes = {IPPOOL: pools} if pools else {}
+    if nics:
+        notes[IPPOOLS] = nics
+    kind: FixedKind | None = "statefulset" if fixed == "statefulset" else None
+    return pod(name, uid, annotations=notes, fixed=kind)
+
+
+def commands_of(text: str) -> list[str]:
+    return [line[2:] for line in text.splitlines() if line.startswith("> ")]
+
+
+async def played(text: str) -> str:
+    harness = AllocationHarness()
+    lines: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("#") or not line.strip():
+            lines.append(line)
+        elif line.startswith("> "):
+            lines += [line, *(await harness.play(line[2:])).splitlines()]
+    await harness.close()
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_a_scenario_goes_as_written(script: Path) -> None:
+    expected = script.read_text()
+    assert commands_of(expected), "a script without commands"
+
+    actual = asyncio.run(played(expected))
+
+    if os.environ.get("ORBWEAVER_REWRITE"):
+        script.write_text(actual)
+    assert actual == expected

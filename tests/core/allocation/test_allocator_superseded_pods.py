@@ -1,0 +1,95 @@
+"""A new Pod of the same name without a DEL of the old one: what its ADD ends and may take."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from core.allocation.allocator import AllocatorSettings
+from core.domain.events import AddressesReleased
+from core.errors import AddressesUsedOut
+from core.eventstore.kv import KeyValueStore
+from tests.support.node_harness import NodeHarness, addresses, check_everything, pod, pool
+
+IPPOOLS = "ipam.spidernet.io/ippools"
+
+
+async def test_a_new_pod_of_the_same_name_supersedes_the_old_one(node: NodeHarness) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
+    old = await node.add(pod("web-0", "uid-old"))
+
+    new = await node.add(pod("web-0", "uid-new"))
+
+    assert addresses(new).isdisjoint(addresses(old))
+    state = await check_everything(node)
+    assert set(state.claims) == addresses(new)
+    released = [one.event for one in await node.log() if isinstance(one.event, AddressesReleased)]
+    assert [event.reason for event in released] == ["superseded"]
+
+
+async def test_a_new_pod_of_the_same_name_in_a_full_pool_gets_the_address_that_its_add_ends(
+    node: NodeHarness,
+) -> None:
+    await node.apply(pool("v4", "10.6.0.10"), pool("v6", "fd00:6::10"))
+    old = await node.add(pod("web-0", "uid-old"))
+
+    new = await node.add(pod("web-0", "uid-new"))
+
+    assert addresses(new) == addresses(old)
+    assert new.endpoint.uid == "uid-new"
+    state = await check_everything(node)
+    assert {held.claim.holder for held in state.claims.values()} == {"pod/uid-new"}
+    with pytest.raises(AddressesUsedOut):
+        await node.add(pod("web-1"))
+
+
+async def test_a_full_pool_of_many_lets_every_pod_be_created_anew(node: NodeHarness) -> None:
+    await node.apply(pool("v4", "10.6.0.1-10.6.0.40"))
+    old = await asyncio.gather(*(node.add(pod(f"web-{n}", f"old-{n}")) for n in range(40)))
+
+    new = await asyncio.gather(*(node.add(pod(f"web-{n}", f"new-{n}")) for n in range(40)))
+
+    assert [addresses(one) for one in new] == [addresses(one) for one in old]
+    await check_everything(node)
+
+
+async def test_a_new_pod_of_the_same_name_takes_over_only_one_nic_s_address_each(
+    node: NodeHarness,
+) -> None:
+    await node.apply(pool("a", "10.6.0.10-10.6.0.11", default=False))
+    both = {IPPOOLS: '[{"interface":"eth0","ipv4":["a"]},{"interface":"net1","ipv4":["a"]}]'}
+    await node.add(pod("web-0", "uid-old", annotations=both))
+
+    new = await node.add(pod("web-0", "uid-new", annotations=both))
+
+    assert addresses(new) == {"10.6.0.10", "10.6.0.11"}
+    await check_everything(node)
+
+
+async def test_the_record_limit_lets_a_new_pod_of_the_same_name_in(
+    store: KeyValueStore, cluster_name: str
+) -> None:
+    settings = AllocatorSettings(records_max=1)
+    async with NodeHarness(store, cluster=cluster_name, settings=settings) as node:
+        await node.apply(pool("v4", "10.6.0.1-10.6.0.200"))
+        old = await node.add(pod("web-0", "uid-old"))
+
+        assert addresses(await node.add(pod("web-0", "uid-new"))) == addresses(old)
+
+
+async def test_the_addresses_of_a_pod_before_rest_in_sequential_order_too(
+    store: KeyValueStore, cluster_name: str
+) -> None:
+    settings = AllocatorSettings(order="sequential")
+    async with NodeHarness(store, cluster=cluster_name, settings=settings, cool_down_s=0) as node:
+        await node.apply(pool("v4", "10.6.0.10-10.6.0.12"))
+        old = await node.add(pod("web-0", "uid-old"))
+        new = await node.add(pod("web-0", "uid-new"))
+
+        other = await node.add(pod("web-1"))
+
+        assert (addresses(old), addresses(new)) == ({"10.6.0.10"}, {"10.6.0.11"})
+        assert addresses(other) == {"10.6.0.12"}
+        assert addresses(await node.add(pod("web-2"))) == addresses(old)  # nothing else is left
+        await check_everything(node)

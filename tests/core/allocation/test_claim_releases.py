@@ -1,0 +1,177 @@
+"""One step carried out: exactly what it names, only while it is as it was judged (I3)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from core.allocation.claim_releases import CHANGED_SINCE, RECLAIMED, reclaim
+from core.allocation.releaser import Released, Releaser, ReleaseRequest
+from core.domain.claims.claim_decisions import ReleaseDecision
+from core.domain.events import AddressesReleased
+from core.domain.reclaim.evidence import Observation, ObservationSubject
+from core.domain.reclaim.reclaim_plan import ReclaimStep, plan_scan
+from core.eventstore.codec import CLAIM, ENDPOINT
+from core.eventstore.kv import Delete, Put
+from core.eventstore.memory import MemoryStore
+from tests.core.domain.reclaim.samples import NOW_S, cluster, rules
+from tests.support.node_harness import CAUSE, NodeHarness, addresses, check_everything, pod, pool
+
+WEB = pod("web-0", "1")
+
+
+@pytest.fixture
+async def node() -> AsyncIterator[NodeHarness]:
+    async with NodeHarness(MemoryStore()) as made:
+        await made.apply(pool("main", "10.6.0.1-10.6.0.9"))
+        yield made
+
+
+async def reclaimed(node: NodeHarness, step: ReclaimStep) -> Released:
+    """As a controller reclaims: it has claimed nothing itself."""
+    releaser = Releaser(node.store, node.keys, node.writer, node.cooldown)
+    return await reclaim(releaser, step, CAUSE)
+
+
+async def steps_of(node: NodeHarness) -> tuple[ReclaimStep, ...]:
+    """What two looks at a cluster without Pods of ours find."""
+    before: dict[ObservationSubject, Observation] = {}
+    steps: tuple[ReclaimStep, ...] = ()
+    for at_s in (NOW_S, NOW_S + 60):
+        plan = plan_scan(await node.truth(), rules(cluster(at_s=at_s)), before)
+        before, steps = plan.observations, plan.steps
+    return steps
+
+
+async def test_a_step_releases_its_addresses_and_says_why_in_the_log(node: NodeHarness) -> None:
+    added = await node.add(WEB)
+    (step,) = await steps_of(node)
+
+    done = await reclaimed(node, step)
+
+    assert (set(done.addresses), done.why) == (addresses(added), RECLAIMED)
+    event = (await node.log())[-1].event
+    assert isinstance(event, AddressesReleased)
+    assert event.reason == "reclaimed"
+    assert event.evidence.startswith("pod-gone: Pod shop/web-0 is gone (listing, seen 2 times")
+    truth = await check_everything(node)
+    assert not truth.claims
+    assert not truth.endpoints
+
+
+async def test_the_same_step_twice_is_a_no_op(node: NodeHarness) -> None:
+    await node.add(WEB)
+    (step,) = await steps_of(node)
+    await reclaimed(node, step)
+    events = len(await node.log())
+
+    again = await reclaimed(node, step)
+
+    assert again == ((), CHANGED_SINCE, 0)
+    assert len(await node.log()) == events
+
+
+async def _new_pod(node: NodeHarness) -> None:
+    await node.add(pod("web-0", "2"))
+
+
+async def _new_sandbox(node: NodeHarness) -> None:
+    await node.add(WEB, container="another box")
+
+
+async def _released_and_claimed_again(node: NodeHarness) -> None:
+    await node.delete(WEB)
+    await node.add(WEB)
+
+
+async def _moved_by_hand(node: NodeHarness) -> None:
+    """The claim's key is written again, the endpoint stays: another revision, another claim."""
+    ((address, held),) = (await node.truth()).claims.items()
+    await node.store.commit([], [Put(node.keys.ip_of(address), CLAIM.encode(held.claim))])
+
+
+async def _endpoint_lost(node: NodeHarness) -> None:
+    await node.store.commit([], [Delete(node.keys.endpoint("shop", "web-0"))])
+
+
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        _new_pod,
+        _new_sandbox,
+        _released_and_claimed_again,
+        _moved_by_hand,
+        _endpoint_lost,
+    ],
+)
+async def test_a_late_step_is_a_no_op(
+    node: NodeHarness, meanwhile: Callable[[NodeHarness], Awaitable[None]]
+) -> None:
+    await node.add(WEB)
+    (step,) = await steps_of(node)
+    await meanwhile(node)
+    held = (await node.truth()).claims
+
+    done = await reclaimed(node, step)
+
+    assert done == ((), CHANGED_SINCE, 0)
+    assert (await node.truth()).claims == held
+
+
+async def test_a_step_ends_nothing_but_the_claims_it_names(node: NodeHarness) -> None:
+    """An endpoint left from an older Pod shows the address of the living one.
+
+    See docs/reference/reclaim-rules.md, "Addresses in use".
+    """
+    await node.add(WEB)
+    old = (await node.truth()).endpoints["shop", "web-0"]._replace(uid="0", holder="pod/0")
+    await node.store.commit([], [Put(node.keys.endpoint(*old.key), ENDPOINT.encode(old))])
+    step = next(one for one in await steps_of(node) if one.ends_endpoint)
+    assert step.addresses == ()
+
+    done = await reclaimed(node, step)
+
+    truth = await node.truth()
+    assert done.revision > 0
+    assert [held.claim.holder for held in truth.claims.values()] == ["pod/1"]
+    assert not truth.endpoints
+
+
+async def test_claims_without_an_endpoint_are_ended_alone(node: NodeHarness) -> None:
+    await node.add(WEB)
+    await node.add(pod("web-1", "2"))
+    await _endpoint_lost(node)
+    (stray, whole) = sorted(await steps_of(node), key=lambda step: step.ends_endpoint)
+
+    done = await reclaimed(node, stray)
+
+    assert set(done.addresses) == set(stray.addresses)
+    assert (await node.truth()).claims.keys() == set(whole.addresses)
+
+
+async def test_claims_beside_an_endpoint_leave_it_as_it_is(node: NodeHarness) -> None:
+    await node.add(WEB)
+    ((_, held),) = (await node.truth()).claims.items()
+    stray = held.claim._replace(holder="pod/0")
+    await node.store.commit([], [Put(node.keys.ip_of("10.6.0.200"), CLAIM.encode(stray))])
+    before = (await node.truth()).endpoints
+    step = next(one for one in await steps_of(node) if not one.ends_endpoint)
+
+    done = await reclaimed(node, step)
+
+    assert done.addresses == ("10.6.0.200",)
+    assert (await node.truth()).endpoints == before
+
+
+async def test_a_del_that_wins_the_race_leaves_nothing_to_do(node: NodeHarness) -> None:
+    await node.add(WEB)
+    (step,) = await steps_of(node)
+    await node.releaser.release(
+        WEB.endpoint_key,
+        lambda _: ReleaseDecision(ends=True, why="the sandbox is gone"),
+        ReleaseRequest("deleted", "CNI DEL", CAUSE),
+    )
+
+    assert (await reclaimed(node, step)).why == CHANGED_SINCE
+    assert not (await check_everything(node)).claims

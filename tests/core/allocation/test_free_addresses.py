@@ -1,0 +1,305 @@
+"""Where a blind choice would miss, agents share one read and take different free addresses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+
+from core.allocation import free_addresses
+from core.allocation.address_finder import Finder, FreeAddress
+from core.allocation.allocator import AllocatorSettings
+from core.allocation.free_addresses import LOSSES_MIN, FreeAddresses
+from core.domain.addresses.address_set import AddressSet
+from core.domain.events import Release
+from core.errors import AddressesUsedOut
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, Put, ReadResult
+from core.eventstore.memory import MemoryStore
+from tests.support.node_harness import NodeHarness, addresses, check_everything, gather, pod, pool
+
+SIZE = 200
+FREE = 6
+POOL = pool("blue", f"10.6.0.1-10.6.0.{SIZE}")
+BASE = 10 << 24
+USABLE = AddressSet(4, ((BASE, BASE + 99),))
+KEYS = Keys("test")
+NODES = 8
+
+
+class CountingStore(MemoryStore):
+    """Counts what is asked of it; ``gate`` holds reads up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
+        self.reads += 1
+        await self.gate.wait()
+        return await super().read(gets, revision=revision)
+
+
+class Clock:
+    """A clock that stands still until it is set."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def filled(node: NodeHarness, count: int) -> None:
+    """Claim ``count`` addresses."""
+    await node.apply(POOL)
+    await asyncio.gather(*(node.add(pod(f"old-{number}")) for number in range(count)))
+
+
+@asynccontextmanager
+async def nodes(store: MemoryStore, *, cool_down_s: int = 30) -> AsyncIterator[list[NodeHarness]]:
+    """Eight nodes over one store, with the pool."""
+    async with AsyncExitStack() as stack:
+        found = [
+            NodeHarness(store, f"node-{number}", cool_down_s=cool_down_s) for number in range(NODES)
+        ]
+        for one in found:
+            await stack.enter_async_context(one)
+        await found[0].apply(POOL)
+        for one in found:
+            await one.view.freshen()
+        yield found
+
+
+async def test_after_one_miss_the_rest_is_claimed_without_a_read() -> None:
+    store = CountingStore()
+    async with NodeHarness(store, "node-b") as other, NodeHarness(store, "node-a") as node:
+        await filled(other, SIZE - FREE)
+        await node.view.freshen()
+        missed = await node.add(pod("web-0"))
+        assert missed.tries == 2, "web-0 is to be a Pod whose first choice is taken"
+        store.reads = 0
+        added = [await node.add(pod(f"web-{number}")) for number in range(1, FREE)]
+
+        assert store.reads == 0
+        assert [one.tries for one in added] == [1] * (FREE - 1)
+        assert len({address for one in added for address in addresses(one)}) == FREE - 1
+        await check_everything(node)
+
+
+async def test_a_list_that_is_out_of_date_costs_one_try_and_one_read() -> None:
+    store = CountingStore()
+    async with NodeHarness(store, "node-b") as other, NodeHarness(store, "node-a") as node:
+        await filled(other, SIZE - FREE)
+        await node.view.freshen()
+        await node.add(pod("web-0"))
+        theirs = [await other.add(pod(f"theirs-{number}")) for number in range(FREE - 2)]
+        store.reads = 0
+
+        last = await node.add(pod("web-last"))
+
+        assert len(theirs) == FREE - 2
+        assert last.tries <= 2
+        assert store.reads <= 1
+        with pytest.raises(AddressesUsedOut):
+            await node.add(pod("web-too-many"))
+        await check_everything(node)
+
+
+async def test_what_this_node_releases_it_gives_to_the_next_pod_at_once() -> None:
+    store = CountingStore()
+    async with NodeHarness(store, "node-a", cool_down_s=0) as node:
+        await filled(node, SIZE)
+        await node.delete(pod("old-1"))
+        await node.add(pod("first"))  # misses, and finds the last one by reading
+        await node.delete(pod("old-2"))
+        store.reads = 0
+
+        second = await node.add(pod("second"))
+
+        assert (second.tries, store.reads) == (1, 0)
+        await check_everything(node)
+
+
+async def test_what_another_node_releases_is_found_in_a_pool_that_was_full() -> None:
+    async with (
+        NodeHarness(MemoryStore(), "node-b", cool_down_s=0) as other,
+        NodeHarness(other.store, "node-a") as node,
+    ):
+        await filled(other, SIZE)
+        await node.view.freshen()
+        with pytest.raises(AddressesUsedOut):
+            await node.add(pod("too-many"))
+        await other.delete(pod("old-7"))
+
+        assert addresses(await node.add(pod("web-0")))
+        await check_everything(node)
+
+
+async def test_as_many_pods_as_addresses_on_eight_nodes_at_once() -> None:
+    async with nodes(MemoryStore()) as all_nodes:
+        adds = [all_nodes[number % NODES].add(pod(f"web-{number}")) for number in range(SIZE)]
+        added = await asyncio.gather(*adds)
+
+        assert len({address for one in added for address in addresses(one)}) == SIZE
+        await check_everything(all_nodes[0])
+
+
+async def test_one_pod_more_than_addresses_is_the_only_one_refused() -> None:
+    async with nodes(MemoryStore()) as all_nodes:
+        adds = [all_nodes[number % NODES].add(pod(f"web-{number}")) for number in range(SIZE + 1)]
+        answers = await gather(*adds)
+
+        refused = [answer for answer in answers if isinstance(answer, Exception)]
+        assert [type(answer) for answer in refused] == [AddressesUsedOut]
+        await check_everything(all_nodes[0])
+
+
+@pytest.mark.parametrize("cool_down_s", [0, 30])
+async def test_every_pod_of_a_full_pool_is_replaced_on_eight_nodes_at_once(
+    cool_down_s: int,
+) -> None:
+    async with nodes(MemoryStore(), cool_down_s=cool_down_s) as all_nodes:
+        owners = [(all_nodes[number % NODES], number) for number in range(SIZE)]
+        await asyncio.gather(*(node.add(pod(f"old-{number}")) for node, number in owners))
+
+        async def replace(node: NodeHarness, number: int) -> set[str]:
+            await node.delete(pod(f"old-{number}"))
+            return addresses(await node.add(pod(f"new-{number}")))
+
+        new = await asyncio.gather(*(replace(*one) for one in owners))
+
+        assert len(set().union(*new)) == SIZE
+        await check_everything(all_nodes[0])
+
+
+async def test_in_sequential_order_the_lowest_free_address_is_taken_whatever_a_list_says() -> None:
+    sequential = AllocatorSettings(order="sequential")
+    async with NodeHarness(MemoryStore(), settings=sequential, cool_down_s=0) as node:
+        await filled(node, SIZE - FREE)
+        await node.delete(pod("old-3"))
+
+        added = [addresses(await node.add(pod(f"web-{number}"))) for number in range(3)]
+
+        assert added == [{"10.6.0.4"}, {"10.6.0.195"}, {"10.6.0.196"}]
+
+
+async def lists(store: MemoryStore, free: set[int], clock: Clock | None = None) -> FreeAddresses:
+    """The lists of ``node-a``, in a store in which of ``USABLE`` only these are not claimed."""
+    claimed = [Put(KEYS.ip(4, BASE + one), b"") for one in range(100) if one not in free]
+    await store.commit([], claimed)
+    return FreeAddresses(Finder(store, KEYS), "node-a", clock or Clock())
+
+
+async def test_requests_that_wait_share_one_read_that_begins_after_they_came() -> None:
+    store = CountingStore()
+    found = await lists(store, {1, 2, 3, 4})
+    store.gate.clear()
+
+    def request() -> asyncio.Task[free_addresses.Taken]:
+        return asyncio.create_task(found.read_and_take("blue", USABLE, ()))
+
+    async def until(reads: int) -> None:
+        while store.reads < reads:
+            await asyncio.sleep(0)
+
+    early = [request() for _ in range(2)]
+    await until(1)
+    late = [request() for _ in range(2)]
+    await asyncio.sleep(0)
+    store.gate.set()
+    await asyncio.gather(*early, *late)
+
+    assert store.reads == 2
+    values = [one.result().address for one in early]
+    assert len(set(values)) == 2
+
+
+async def test_requests_that_may_use_different_addresses_share_no_read() -> None:
+    found = await lists(MemoryStore(), {1, 50})
+    narrow, wide = AddressSet(4, ((BASE, BASE + 9),)), USABLE
+    await found.read_and_take("blue", narrow, {BASE + 1})
+
+    first, second = await asyncio.gather(
+        found.read_and_take("blue", narrow, {BASE + 1}), found.read_and_take("blue", wide, ())
+    )
+
+    assert first.address is None
+    assert second.address is not None
+
+
+async def test_an_address_is_handed_out_once() -> None:
+    found = await lists(MemoryStore(), {1, 2, 3})
+    first = await found.read_and_take("blue", USABLE, ())
+    others = [found.take("blue", USABLE, ()) for _ in range(3)]
+
+    assert {first.address, *others} == {FreeAddress(BASE + one) for one in (1, 2, 3)} | {None}
+
+
+async def test_addresses_of_a_list_that_cannot_be_used_any_more_are_passed_over() -> None:
+    found = await lists(MemoryStore(), {1, 2, 3})
+    await found.read_and_take("blue", USABLE, {BASE + 1, BASE + 2, BASE + 3})
+    await found.read_and_take("blue", USABLE, ())
+
+    narrow = AddressSet(4, ((BASE + 50, BASE + 99),))
+    assert found.take("blue", narrow, ()) is None
+
+
+async def test_after_a_lost_race_a_list_that_is_older_is_not_used_any_more() -> None:
+    store = MemoryStore()
+    found = await lists(store, {1, 2, 3})
+    await found.read_and_take("blue", USABLE, ())
+    at_the_read = (await store.read([Get(b"x")])).revision
+
+    found.lost("blue", at_the_read, is_listed=True)
+    assert found.take("blue", USABLE, ()) is not None
+    found.lost("blue", at_the_read + 1, is_listed=True)
+    assert found.take("blue", USABLE, ()) is None
+
+
+async def test_lost_blind_choices_make_a_pool_contended_for_a_while() -> None:
+    clock = Clock()
+    found = await lists(MemoryStore(), set(range(90)), clock)
+    for _ in range(LOSSES_MIN - 1):
+        found.lost("blue", 1, is_listed=False)
+    assert not found.is_listed("blue")
+
+    found.lost("blue", 1, is_listed=False)
+    assert found.is_listed("blue")
+    clock.now += 2 * free_addresses.CONTENDED_S
+    assert not found.is_listed("blue")
+
+    found.lost("blue", 1, is_listed=False)
+    assert not found.is_listed("blue"), "single losses far apart are no contention"
+
+
+async def test_an_address_that_rests_is_taken_after_a_read_only() -> None:
+    store = MemoryStore()
+    found = await lists(store, set())
+    for one in (8, 7):
+        await store.commit([], [Put(KEYS.rest(4, BASE + 200 + one), b"")])
+    usable = AddressSet(4, ((BASE, BASE + 99), (BASE + 207, BASE + 208)))
+
+    taken = await found.read_and_take("blue", usable, ())
+
+    assert taken.address is not None
+    assert taken.address.value == BASE + 208, "it has rested longer"
+    assert found.take("blue", usable, ()) is None
+    assert (await found.read_and_take("blue", usable, ())).address is not None
+
+
+async def test_no_more_pools_are_remembered_than_the_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(free_addresses, "POOLS_MAX", 2)
+    found = await lists(MemoryStore(), {1, 2})
+    for name in ("red", "green", "blue"):
+        await found.read_and_take(name, USABLE, ())
+
+    assert [found.is_listed(name) for name in ("red", "green", "blue")] == [False, True, True]
+    found.released(Release("10.0.0.1", "red", "x", 1))
+    assert found.take("red", USABLE, ()) is None

@@ -1,0 +1,377 @@
+"""DEL: fenced, repeatable, never somebody else's loss (I3, I7); released addresses rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from core.allocation.endpoint_cache import ENDPOINTS_MAX
+from core.allocation.releaser import ReleaseRequest
+from core.configuration.configurator import RANGE_GUARDS_MAX
+from core.domain.claims.claim_decisions import ReleaseDecision
+from core.domain.configuration.commands import ApplyPool, DeletePool, RetirePool
+from core.errors import Refused
+from core.eventstore.kv import (
+    Delete,
+    Get,
+    Guard,
+    KeyValueStore,
+    Put,
+    ReadResult,
+    TxnResult,
+    Write,
+)
+from core.eventstore.memory import MemoryStore
+from core.eventstore.retry_policies import racing
+from tests.support.node_harness import (
+    CAUSE,
+    NodeHarness,
+    addresses,
+    check_everything,
+    gather,
+    pod,
+    pool,
+)
+
+
+async def test_a_del_frees_every_address_of_the_endpoint(node: NodeHarness) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.20"), pool("v6", "fd00:6::10-fd00:6::20"))
+    added = await node.add(pod("web-0"))
+
+    released = await node.delete(pod("web-0"))
+
+    assert set(released.addresses) == addresses(added)
+    state = await check_everything(node)
+    assert not state.claims
+    assert not state.endpoints
+
+
+async def test_a_repeated_del_is_a_success_that_does_nothing(node: NodeHarness) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
+    await node.add(pod("web-0"))
+    await node.delete(pod("web-0"))
+    before = await node.log()
+
+    again = await node.delete(pod("web-0"))
+
+    assert again.addresses == ()
+    assert await node.log() == before
+
+
+class _Counting(MemoryStore):
+    """Counts reads."""
+
+    reads = 0
+
+    async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
+        self.reads += 1
+        return await super().read(gets, revision=revision)
+
+
+async def test_a_del_of_what_this_agent_has_claimed_reads_nothing() -> None:
+    store = _Counting()
+    async with NodeHarness(store) as node:
+        await node.apply(pool("v4", "10.6.0.10-10.6.0.20"), pool("v6", "fd00:6::10-fd00:6::20"))
+        added = await node.add(pod("web-0"))
+        store.reads = 0
+
+        released = await node.delete(pod("web-0"))
+
+        assert store.reads == 0
+        assert set(released.addresses) == addresses(added)
+        state = await check_everything(node)
+        assert not state.claims
+        assert not state.endpoints
+
+
+async def test_what_was_read_before_a_question_is_released_by_its_answer_without_another_read() -> (
+    None
+):
+    store = _Counting()
+    async with NodeHarness(store, "node-a") as first:
+        await first.apply(pool("v4", "10.6.0.10-10.6.0.20"))
+        added = await first.add(pod("web-0"))
+    answers = [
+        ReleaseDecision(False, "the API server has to be asked", asks=True),
+        ReleaseDecision(True, "the Pod has ended"),
+    ]
+    async with NodeHarness(
+        store, "node-b"
+    ) as node:  # remembers nothing, as an agent that has restarted
+        order = ReleaseRequest("deleted", "CNI DEL", CAUSE)
+        asked = await node.releaser.release(added.endpoint.key, lambda _: answers[0], order)
+        store.reads = 0
+
+        released = await node.releaser.release(added.endpoint.key, lambda _: answers[1], order)
+
+        assert (asked.addresses, asked.why) == ((), "the API server has to be asked")
+        assert store.reads == 0
+        assert set(released.addresses) == addresses(added)
+        assert not (await check_everything(node)).claims
+
+
+async def test_a_del_after_another_writer_changed_the_endpoint_reads_it_and_releases_it(
+    node: NodeHarness,
+) -> None:
+    """As an agent does that has claimed an address, which was then released and claimed again."""
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
+    await node.add(pod("web-0"))
+    async with NodeHarness(node.store, "node-b", cluster=node.keys.cluster) as other:
+        await other.delete(pod("web-0"))
+        newer = await other.add(pod("web-0"))
+
+        released = await node.delete(pod("web-0"))
+
+    assert set(released.addresses) == addresses(newer)
+    assert not (await check_everything(node)).claims
+
+
+async def test_a_late_del_by_what_an_agent_remembers_ends_nothing_of_the_next_pod(
+    node: NodeHarness,
+) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
+    await node.add(pod("web-0", "uid-old"))
+    async with NodeHarness(node.store, "node-b", cluster=node.keys.cluster) as other:
+        kept = await other.add(pod("web-0", "uid-new"))
+
+        late = await node.delete(pod("web-0", "uid-old"))
+
+    assert late.addresses == ()
+    assert set((await check_everything(node)).claims) == addresses(kept)
+
+
+async def test_a_del_that_the_remembered_endpoint_forbids_is_judged_by_the_truth(
+    node: NodeHarness,
+) -> None:
+    """The next Pod of the name came through another agent: its DEL arrives here."""
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
+    await node.add(pod("web-0", "uid-old"))
+    async with NodeHarness(node.store, "node-b", cluster=node.keys.cluster) as other:
+        newer = await other.add(pod("web-0", "uid-new"))
+
+        released = await node.delete(pod("web-0", "uid-new"))
+
+    assert set(released.addresses) == addresses(newer)
+    assert not (await check_everything(node)).claims
+
+
+async def test_an_agent_remembers_a_bounded_number_of_endpoints(node: NodeHarness) -> None:
+    await node.apply(pool("v4", "10.6.0.0-10.6.15.255"))
+    names = [f"web-{number}" for number in range(ENDPOINTS_MAX + 1)]
+    for name in names:
+        await node.add(pod(name))
+
+    known = [name for name in names if node.releaser.cache.pop(("shop", name)) is not None]
+
+    assert known == names[1:]
+
+
+async def test_a_late_del_of_an_older_sandbox_is_a_no_op(node: NodeHarness) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
+    await node.add(pod("web-0"), container="old")
+    kept = await node.add(pod("web-0"), container="new")
+
+    late = await node.delete(pod("web-0"), container="old")
+
+    assert late.addresses == ()
+    assert set((await check_everything(node)).claims) == addresses(kept)
+
+
+async def test_a_late_del_of_an_older_pod_is_a_no_op(node: NodeHarness) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
+    await node.add(pod("web-0", "uid-old"))
+    kept = await node.add(pod("web-0", "uid-new"))
+
+    late = await node.delete(pod("web-0", "uid-old"))
+
+    assert late.addresses == ()
+    assert set((await check_everything(node)).claims) == addresses(kept)
+
+
+async def test_a_del_of_a_living_pod_is_a_no_op(node: NodeHarness) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
+    kept = await node.add(pod("web-0"))
+
+    released = await node.delete(pod("web-0", alive=True))
+
+    assert released.why == "the Pod is alive"
+    assert set((await check_everything(node)).claims) == addresses(kept)
+
+
+async def test_a_release_of_a_claim_that_was_lost_ends_the_endpoint_alone(
+    node: NodeHarness,
+) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
+    added = await node.add(pod("web-0"))
+    (address,) = addresses(added)
+    await node.store.commit([], [Delete(node.keys.ip_of(address))])  # damage by hand
+
+    released = await node.delete(pod("web-0"))
+
+    assert released.addresses == ()
+    assert not (await node.truth()).endpoints
+
+
+async def test_a_released_address_rests_while_others_are_free(node: NodeHarness) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.12"))
+    resting = addresses(await node.add(pod("web-0")))
+    await node.delete(pod("web-0"))
+
+    taken = [addresses(await node.add(pod(f"new-{n}"))) for n in range(2)]
+
+    assert all(resting.isdisjoint(one) for one in taken)
+
+
+async def test_who_had_an_address_before_gets_it_again_although_it_rests(node: NodeHarness) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.250"), pool("v6", "fd00:6::10-fd00:6::ffff"))
+    before = addresses(await node.add(pod("web-0")))
+    await node.delete(pod("web-0"))
+
+    again = addresses(await node.add(pod("web-0")))
+
+    assert again == before
+    rests = await node.store.read([Get(*node.keys.range_of("rest"))])
+    assert not rests.ranges[0].kvs
+    await check_everything(node)
+
+
+async def test_what_was_taken_meanwhile_is_not_waited_for(node: NodeHarness) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.11"))
+    before = addresses(await node.add(pod("web-0")))
+    await node.delete(pod("web-0"))
+    others = [addresses(await node.add(pod(f"web-{n}"))) for n in (1, 2)]
+    await node.delete(pod("web-1"))
+
+    again = addresses(await node.add(pod("web-0")))
+
+    assert before in others
+    assert again == others[0]
+    await check_everything(node)
+
+
+async def test_a_resting_address_is_used_when_nothing_else_is_free(node: NodeHarness) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.11"))
+    first = addresses(await node.add(pod("web-0")))
+    await node.add(pod("web-1"))
+    await node.delete(pod("web-0"))
+
+    again = addresses(await node.add(pod("web-2")))
+
+    assert again == first
+    rests = await node.store.read([Get(*node.keys.range_of("rest"))])
+    assert not rests.ranges[0].kvs
+    await check_everything(node)
+
+
+async def test_a_pool_in_use_cannot_be_shrunk_or_deleted(node: NodeHarness) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.11"))
+    held = addresses(await node.add(pod("web-0"))) | addresses(await node.add(pod("web-1")))
+    gone, rest = sorted(held)
+
+    with pytest.raises(Refused) as shrinking:
+        await node.configurator.apply(ApplyPool(pool("v4", rest)), CAUSE)
+    with pytest.raises(Refused):
+        await node.configurator.apply(DeletePool("v4"), CAUSE)
+
+    assert gone in str(shrinking.value)
+    assert "used by Pod shop/web-" in str(shrinking.value)
+    await check_everything(node)
+
+
+class _Busy(MemoryStore):
+    """Somebody claims an address of another pool whenever anything is committed."""
+
+    key = b""
+
+    async def commit(
+        self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
+    ) -> TxnResult:
+        if self.key:
+            await super().commit([], [Put(self.key, b"")])
+        return await super().commit(guards, writes, otherwise)
+
+
+async def test_claims_between_the_ranges_of_a_pool_do_not_hold_up_its_deletion(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("core.configuration.configurator.racing", lambda: racing(0.05))
+    together = [f"10.6.0.{2 * n}" for n in range(3 * (RANGE_GUARDS_MAX // 2))]
+    store = _Busy()
+    async with NodeHarness(store) as node:
+        await node.apply(pool("holes", *together, "10.6.200.1"), pool("b", "10.6.100.1"))
+        store.key = node.keys.ip_of("10.6.100.1")
+
+        await node.apply(DeletePool("holes"))
+
+        assert set(node.view.current.pools) == {"b"}
+
+
+async def test_a_retired_pool_gives_nothing_and_can_go_when_it_is_empty(node: NodeHarness) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.11"), pool("b", "10.6.1.10-10.6.1.20"))
+    await node.add(pod("web-0", annotations={"ipam.spidernet.io/ippool": '{"ipv4":["v4"]}'}))
+    await node.apply(RetirePool("v4"))
+
+    other = await node.add(pod("web-1"))
+    await node.delete(pod("web-0"))
+    await node.apply(DeletePool("v4"))
+
+    assert other.endpoint.nics[0].ipv4_pool == "b"
+    assert set((await check_everything(node)).pools) == {"b"}
+
+
+async def test_two_overlapping_pools_created_at_once_have_one_winner(
+    store: KeyValueStore, cluster_name: str
+) -> None:
+    nodes = [NodeHarness(store, f"admin-{n}", cluster=cluster_name) for n in range(5)]
+    for one in nodes:
+        await one.__aenter__()
+
+    results = await gather(
+        *(
+            one.configurator.apply(ApplyPool(pool(f"p-{one.name}", "10.6.0.10-10.6.0.20")), CAUSE)
+            for one in nodes
+        )
+    )
+
+    assert sum(not isinstance(result, BaseException) for result in results) == 1
+    assert sum(isinstance(result, Refused) for result in results) == 4
+    await check_everything(nodes[0])
+    for one in nodes:
+        await one.__aexit__(None, None, None)
+
+
+async def test_the_first_del_of_a_sandbox_ends_all_also_for_a_nic_that_no_add_has_named(
+    node: NodeHarness,
+) -> None:
+    await node.apply(pool("a", "10.6.0.10", default=False), pool("b", "10.6.1.10", default=False))
+    both = {"ipam.spidernet.io/ippools": '[{"ipv4":["a"]},{"ipv4":["b"]}]'}
+    web = pod("web-0", annotations=both)
+    await node.add(web)
+
+    late = await node.delete(web, "net1", container="older")
+    first = await node.delete(web, "net1")
+
+    assert late == ((), "the endpoint has no NIC net1", 0)
+    assert set(first.addresses) == {"10.6.0.10", "10.6.1.10"}
+    assert not (await check_everything(node)).claims
+
+
+@pytest.mark.parametrize("how", ["DEL", "ADD"])
+async def test_a_lease_that_ended_while_it_was_kept_is_replaced(
+    node: NodeHarness, how: str
+) -> None:
+    """As after a suspend: etcd has ended the lease of the cool-down, the agent still has it."""
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
+    for cooldown in (node.cooldown, node.cooldown.of_older_pods):
+        await node.store.revoke_lease(await cooldown.lease())
+    old = await node.add(pod("web-0", "uid-old"))
+
+    if how == "DEL":
+        assert set((await node.delete(pod("web-0", "uid-old"))).addresses) == addresses(old)
+    else:
+        await node.add(pod("web-0", "uid-new"))
+
+    rests = await node.store.read([Get(*node.keys.range_of("rest"))])
+    assert [kv.value for kv in rests.ranges[0].kvs] == [b"pod/uid-old"]
+    await check_everything(node)

@@ -1,0 +1,93 @@
+"""A whole take-over on both stores: nothing lost, nothing twice, and run again for free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.allocation.assigner import Assigner
+from core.allocation.takeover import TakeoverResult, TakeOverRun
+from core.domain.claims.takeover import TakeOver, plan_take_over, remaining
+from tests.core.manifests.spiderpool_dumps import cluster, endpoint, nic, pool, reservation
+from tests.support.node_harness import CAUSE, NodeHarness, addresses, check_everything, pod
+
+PODS = 300
+
+
+def big() -> TakeOver:
+    """Pods in a disabled pool; one address was reserved after it had been given."""
+    records = {f"10.6.{1 + n // 250}.{n % 250}": n for n in range(PODS)}
+    texts = {address: f"shop/web-{n} uid-web-{n}" for address, n in records.items()}
+    return plan_take_over(
+        cluster(
+            pool("p", "10.6.0.0/16", "10.6.1.0-10.6.2.255", records=texts, disable=True),
+            reservation("later", "10.6.1.7"),
+            *(
+                endpoint(f"web-{n}", f"uid-web-{n}", nic(f"{address}/16", "p"))
+                for address, n in records.items()
+            ),
+        )
+    )
+
+
+@dataclass
+class Runner:
+    """Carries plans out on a node."""
+
+    node: NodeHarness
+
+    async def run(self, plan: TakeOver) -> TakeoverResult:
+        node = self.node
+        truth = await node.truth()
+        assigner = Assigner(node.store, node.keys, node.writer, node.view)
+        left = remaining(plan, truth.pools, truth.endpoints)
+        return await TakeOverRun(node.configurator, assigner, CAUSE).carry_out(left)
+
+
+async def test_every_address_is_ours_afterwards(node: NodeHarness) -> None:
+    outcome = await Runner(node).run(big())
+
+    assert (outcome.endpoints, outcome.refused) == (PODS, ())
+    truth = await check_everything(node)
+    assert len(truth.claims) == PODS
+    assert truth.pools["p"].disabled
+    assert "later" in truth.reservations
+
+
+async def test_running_it_again_writes_nothing(node: NodeHarness) -> None:
+    await Runner(node).run(big())
+    before = len(await node.log())
+
+    assert await Runner(node).run(big()) == TakeoverResult(0, 0, ())
+    assert len(await node.log()) == before
+
+
+async def test_a_take_over_that_broke_off_goes_on(node: NodeHarness) -> None:
+    whole = big()
+    await Runner(node).run(whole._replace(endpoints=whole.endpoints[:100]))
+    outcome = await Runner(node).run(whole)
+
+    assert outcome.endpoints == PODS - 100
+    assert len((await check_everything(node)).claims) == PODS
+
+
+async def test_a_running_pod_keeps_its_address_and_gives_it_back(node: NodeHarness) -> None:
+    await Runner(node).run(big())
+    web = pod("web-7", "uid-web-7")
+
+    assert addresses(await node.add(web)) == {"10.6.1.7"}
+    assert (await node.delete(web)).addresses == ("10.6.1.7",)
+    assert len((await check_everything(node)).claims) == PODS - 1
+
+
+async def test_what_is_refused_stops_nothing_else(node: NodeHarness) -> None:
+    plan = plan_take_over(
+        cluster(
+            pool("p", "10.6.0.0/16", "10.6.1.0-10.6.1.9"),
+            endpoint("lost", "u1", nic("10.9.0.1/16", "gone")),
+            endpoint("web", "u2", nic("10.6.1.1/16", "p")),
+        )
+    )
+    outcome = await Runner(node).run(plan)
+
+    assert outcome.endpoints == 1
+    assert [one.rule for error in outcome.refused for one in error.refusals] == ["no-pool"]  # type: ignore[attr-defined]

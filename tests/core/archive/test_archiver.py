@@ -1,0 +1,197 @@
+"""Sealing moves segments out of etcd and changes nothing about what the log says."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.archive.archiver import (
+    DELETED_SEGMENTS_MAX,
+    LIVE_EVENTS_MAX,
+    LIVE_SEGMENTS_MAX,
+    Archiver,
+    needs_sealing,
+)
+from core.archive.chain import CHAIN_START, chained
+from core.archive.cursor import read_cursor
+from core.archive.replay import open_archive
+from core.domain.evolution import Ledger
+from core.eventstore.keys import Keys
+from core.eventstore.memory import MemoryStore
+from tests.core.archive.synthetic import Shape, fill
+from tests.support.archived_cluster import (
+    KEYS,
+    Add,
+    ArchivedCluster,
+    Move,
+    Remove,
+    archived_cluster,
+    lives,
+    same,
+)
+from tests.support.faulty_store import FaultyStore
+
+
+@given(st.lists(lives, min_size=1, max_size=4), st.sampled_from([1, 400, 2_000, 1 << 20]))
+@settings(max_examples=25)
+async def test_a_log_sealed_at_any_points_replays_as_if_it_never_was(
+    life: list[list[Move]], file_bytes_max: int
+) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        async with archived_cluster(Path(directory)) as cluster:
+            before: list[object] = []
+            for part in life:
+                await cluster.live(part)
+                view = await cluster.view()
+                assert view.live is not None
+                live = [s async for some in view.live.segments(0, view.revision) for s in some]
+                before += [event for segment in live for event in segment.events()]
+                await cluster.seal(file_bytes_max=file_bytes_max)
+                assert await cluster.live_segments() == 0
+            assert await cluster.replayed() == before
+            assert same(Ledger().apply_all(await cluster.replayed()), await cluster.node.truth())
+
+
+@given(lives, st.integers(0, 40), st.integers(0, 40))
+@settings(max_examples=15)
+async def test_replay_between_any_two_positions_is_a_cut_of_the_whole(
+    life: list[Move], one: int, other: int
+) -> None:
+    after, upto = sorted((one, other))
+    with tempfile.TemporaryDirectory() as directory:
+        async with archived_cluster(Path(directory)) as cluster:
+            await cluster.live(life)
+            await cluster.seal(20, file_bytes_max=700)
+            view = await cluster.view()
+            cut = [event async for batch in view.events(after, upto) for event in batch]
+            whole = await cluster.replayed()
+            assert cut == [event for event in whole if after < event.position <= upto]
+
+
+async def test_segments_up_to_the_named_position_leave_etcd_and_later_ones_stay(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    await archived_cluster.live([Add("node-a", f"web-{number}", 0) for number in range(3)])
+    positions = sorted({event.position for event in await archived_cluster.replayed()})
+    await archived_cluster.seal(positions[3])
+    assert await archived_cluster.live_segments() == len(positions) - 4
+    cursor = (await read_cursor(archived_cluster.store, KEYS)).cursor
+    assert cursor.position == positions[3]
+
+
+async def test_sealing_a_quiet_log_again_makes_no_file(archived_cluster: ArchivedCluster) -> None:
+    assert await archived_cluster.seal() == 1
+    assert await archived_cluster.seal() == 0
+    assert len(archived_cluster.files.names()) == 3
+
+
+async def test_sealing_an_empty_cluster_makes_nothing_and_is_fine(tmp_path: Path) -> None:
+    cluster = ArchivedCluster(MemoryStore(), tmp_path / "archive")
+    assert await cluster.seal() == 0
+    assert cluster.files.names() == []
+    assert await cluster.replayed() == []
+
+
+async def test_every_snapshot_is_the_fold_of_the_log_up_to_its_file(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    await archived_cluster.live([Add("node-a", f"web-{number}", 0) for number in range(5)])
+    await archived_cluster.live([Remove("node-b", f"web-{number}", 0) for number in range(3)])
+    await archived_cluster.seal(file_bytes_max=600)
+    sealed = (await archived_cluster.view()).sealed
+    assert len(sealed.summaries()) > 2
+    for summary in sealed.summaries():
+        snapshot = sealed.snapshot(summary.link)
+        assert snapshot is not None
+        cut = [
+            one
+            for one in await archived_cluster.replayed()
+            if one.position <= summary.last_position
+        ]
+        assert same(snapshot.ledger, Ledger().apply_all(cut))
+        assert snapshot.ledger.position == summary.last_position
+
+
+async def test_the_chain_is_that_of_the_log_whatever_the_sizes_of_the_files(tmp_path: Path) -> None:
+    chains = set()
+    for size in (1, 5_000, 1 << 20):
+        store = MemoryStore()
+        await fill(store, KEYS, Shape(400, per_segment=3, held=50))
+        cluster = ArchivedCluster(store, tmp_path / str(size))
+        await cluster.seal(file_bytes_max=size)
+        view = await cluster.view()
+        segments = [one async for batch in view.batches() for one in batch.segments]
+        assert view.sealed.cursor.chain == chained(CHAIN_START, segments)
+        chains.add(view.sealed.cursor.chain)
+    assert len(chains) == 1
+
+
+async def test_a_lost_snapshot_is_passed_over_and_the_fold_goes_on_from_an_older_one(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    await archived_cluster.live([Add("node-a", f"web-{number}", 0) for number in range(4)])
+    await archived_cluster.seal(file_bytes_max=600)
+    snapshots = sorted(name for name in archived_cluster.files.names() if name.endswith(".ledger"))
+    archived_cluster.files.remove(snapshots[-1])
+    archived_cluster.files.remove(snapshots[-2])
+    await archived_cluster.live([Remove("node-a", "web-1", 0)])
+    await archived_cluster.seal()
+    sealed = (await archived_cluster.view()).sealed
+    newest = sealed.snapshot(sealed.cursor.last)
+    assert newest is not None
+    assert same(newest.ledger, await archived_cluster.node.truth())
+
+
+async def test_sealed_segments_are_deleted_in_bounded_transactions(tmp_path: Path) -> None:
+    store = MemoryStore()
+    await fill(store, KEYS, Shape(DELETED_SEGMENTS_MAX * 2 + 10, per_segment=1, writers=3))
+    counting = FaultyStore(store)
+    cluster = ArchivedCluster(counting, tmp_path)
+    sealed = await Archiver(counting, KEYS, cluster.files).seal()
+    assert sealed.deleted == sealed.segments == DELETED_SEGMENTS_MAX * 2 + 10
+    assert counting.commits == 1 + 3  # the cursor, and the deletions
+    assert await cluster.live_segments() == 0
+
+
+async def test_the_archive_is_readable_without_its_etcd(archived_cluster: ArchivedCluster) -> None:
+    await archived_cluster.live([Add("node-a", "web-1", 0), Remove("node-a", "web-1", 0)])
+    await archived_cluster.seal(file_bytes_max=600)
+    view = open_archive(archived_cluster.files, KEYS.cluster)
+    assert [
+        one async for batch in view.events() for one in batch
+    ] == await archived_cluster.replayed()
+    assert view.sealed.cursor == (await read_cursor(archived_cluster.store, KEYS)).cursor
+
+
+async def test_two_clusters_in_one_directory_leave_each_other_alone(tmp_path: Path) -> None:
+    store = MemoryStore()
+    blue = Keys("blue")
+    await fill(store, blue, Shape(50, per_segment=2))
+    await fill(store, KEYS, Shape(70, per_segment=2))
+    cluster = ArchivedCluster(store, tmp_path)
+    for _ in range(2):
+        await Archiver(store, blue, cluster.files, file_bytes_max=2_000).seal()
+        await cluster.seal()
+    count = 0
+    async for batch in open_archive(cluster.files, "blue").events():
+        count += len(batch)
+    assert count == 50
+    assert len(await cluster.replayed()) == 70
+
+
+def test_sealing_is_due_at_the_bound_of_segments_or_of_events() -> None:
+    assert not needs_sealing(LIVE_SEGMENTS_MAX - 1, LIVE_EVENTS_MAX - 1)
+    assert needs_sealing(LIVE_SEGMENTS_MAX)
+    assert needs_sealing(1, LIVE_EVENTS_MAX)
+
+
+async def test_the_archiver_knows_how_many_segments_are_live(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    archiver = Archiver(archived_cluster.store, KEYS, archived_cluster.files)
+    assert await archiver.live_segments() == await archived_cluster.live_segments()
+    await archiver.seal()
+    assert await archiver.live_segments() == 0

@@ -1,0 +1,70 @@
+"""What crashed archivers leave behind goes, unless it may be a history of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from core.archive.cursor import new_base
+from core.archive.leftovers import find_leftovers
+from core.audit.verify import verify
+from core.eventstore.memory import MemoryStore
+from tests.core.archive.synthetic import Shape, fill
+from tests.support.archived_cluster import KEYS, ArchivedCluster
+
+
+async def _sealed_town(directory: Path, per_segment: int = 2) -> ArchivedCluster:
+    store = MemoryStore()
+    await fill(store, KEYS, Shape(40, per_segment=per_segment, writers=2, held=10))
+    cluster = ArchivedCluster(store, directory)
+    await cluster.seal()
+    return cluster
+
+
+def _renamed_copy(cluster: ArchivedCluster, number: int) -> str:
+    """The files of the first seal once more, under a name of their own."""
+    base = new_base(KEYS.cluster, number, 1)
+    for path in sorted(cluster.directory.glob("*-00000001-*")):
+        (cluster.directory / f"{base}{path.suffix}").write_bytes(path.read_bytes())
+    return base
+
+
+async def test_a_copy_of_sealed_history_is_swept(tmp_path: Path) -> None:
+    cluster = await _sealed_town(tmp_path)
+    base = _renamed_copy(cluster, 1)
+    await cluster.seal()
+    assert not [name for name in cluster.files.names() if name.startswith(base)]
+    assert len(cluster.files.names()) == 3
+
+
+async def test_files_of_a_seal_that_may_be_under_way_stay(tmp_path: Path) -> None:
+    cluster = await _sealed_town(tmp_path)
+    base = _renamed_copy(cluster, 2)
+    await cluster.seal()
+    assert len([name for name in cluster.files.names() if name.startswith(base)]) == 3
+
+
+async def test_files_of_another_history_stay_and_verify_tells(tmp_path: Path) -> None:
+    """As after etcd was set back to an older copy, and went on differently."""
+    await _sealed_town(tmp_path, per_segment=2)
+    cluster = await _sealed_town(tmp_path, per_segment=3)
+    names = cluster.files.names()
+    assert len(names) == 6
+    sealed = (await cluster.view()).sealed
+    assert len(find_leftovers(cluster.files, sealed, KEYS.cluster).foreign) == 3
+    await cluster.seal()
+    assert cluster.files.names() == names
+    report = await verify(cluster.store, KEYS, cluster.files)
+    assert report.folded
+    assert report.faults == ()
+    assert len(report.notes) == 3
+
+
+async def test_unfinished_files_of_passed_numbers_are_swept(tmp_path: Path) -> None:
+    cluster = await _sealed_town(tmp_path)
+    partial = tmp_path / f"{new_base(KEYS.cluster, 1, 7)}.segments.0a0b0c0d.partial"
+    partial.write_bytes(b"half")
+    stranger = tmp_path / "notes.txt"
+    stranger.write_text("not ours")
+    await cluster.seal()
+    assert not partial.exists()
+    assert stranger.exists()

@@ -1,0 +1,213 @@
+"""The archive gives up its oldest files, and what is left is provable all the same."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from core.archive.archiver import Archiver
+from core.archive.cursor import CURSOR, NOTHING_PRUNED, SNAPSHOT_SUFFIX, read_cursor
+from core.archive.format import NO_FILE
+from core.archive.pruner import Pruned, Pruner, Retention, Sized, sized, surplus
+from core.archive.replay import open_archive, open_log
+from core.archive.sealed_log import FileSummary
+from core.audit.export import export_raw
+from core.audit.state_at import as_of_position, as_of_time
+from core.audit.verify import verify
+from core.errors import BadInput, LogCorrupt
+from core.eventstore.memory import MemoryStore
+from tests.core.archive.breaking import BreakingFiles, BreakingStore, Crash, Steps
+from tests.core.archive.synthetic import Shape, fill
+from tests.support.archived_cluster import KEYS, ArchivedCluster, same
+from tests.support.node_harness import pool
+
+FILE_BYTES = 3_000
+STEPS_OF_A_PRUNE = range(1, 14)
+NOW_MS = 10_000_000
+
+
+async def _town(directory: Path) -> ArchivedCluster:
+    """Several files, and some live segments behind them."""
+    store = MemoryStore()
+    shape = Shape(60, per_segment=2, writers=2, held=10)
+    await fill(store, KEYS, shape)
+    cluster = ArchivedCluster(store, directory)
+    await cluster.seal(file_bytes_max=FILE_BYTES)
+    return cluster
+
+
+def _pruner(cluster: ArchivedCluster) -> Pruner:
+    return Pruner(cluster.store, KEYS, cluster.files)
+
+
+async def _check_clean(cluster: ArchivedCluster) -> None:
+    report = await verify(cluster.store, KEYS, cluster.files)
+    assert report.faults == ()
+    assert report.violations == ()
+    assert report.folded
+
+
+async def test_what_is_left_verifies_and_folds_to_the_same_state(tmp_path: Path) -> None:
+    cluster = await _town(tmp_path)
+    whole = await open_log(cluster.store, KEYS, cluster.files)
+    before = await as_of_position(whole, whole.revision)
+    events = [event async for batch in whole.events() for event in batch]
+    pruned = await _pruner(cluster).prune(Retention(), NOW_MS, files=2)
+    view = await open_log(cluster.store, KEYS, cluster.files)
+    left = [event async for batch in view.events() for event in batch]
+
+    assert pruned.files == 2
+    assert left == [event for event in events if event.position > pruned.position]
+    assert same(await as_of_position(view, view.revision), before)
+    assert same((await as_of_position(view, pruned.position)), view.sealed.base().ledger)
+    await _check_clean(cluster)
+
+
+async def test_only_the_snapshot_where_it_begins_stays_of_what_was_given_up(
+    tmp_path: Path,
+) -> None:
+    cluster = await _town(tmp_path)
+    gone = [one.link.base for one in (await cluster.view()).sealed.summaries()[:2]]
+    await _pruner(cluster).prune(Retention(), NOW_MS, files=2)
+    left = [name for name in cluster.files.names() if name.partition(".")[0] in gone]
+    assert left == [gone[1] + SNAPSHOT_SUFFIX]
+
+    await _pruner(cluster).prune(Retention(), NOW_MS, files=1)
+
+    assert not [name for name in cluster.files.names() if name.partition(".")[0] in gone]
+
+
+async def test_sealing_goes_on_behind_what_was_given_up(tmp_path: Path) -> None:
+    cluster = await _town(tmp_path)
+    await _pruner(cluster).prune(Retention(), NOW_MS, files=99)
+    async with cluster.node as node:
+        for number in range(1, 41):
+            subnet = f"fd00:{number:x}::/64"
+            await node.apply(pool(f"six-{number}", f"fd00:{number:x}::1", subnet=subnet))
+    await cluster.seal(file_bytes_max=FILE_BYTES)
+    cursor = (await read_cursor(cluster.store, KEYS)).cursor
+
+    assert cursor.files - cursor.pruned.files > 1
+    assert await cluster.live_segments() == 0
+    await _check_clean(cluster)
+
+
+async def test_nothing_before_that_can_be_asked_and_the_answer_says_so(tmp_path: Path) -> None:
+    cluster = await _town(tmp_path)
+    pruned = await _pruner(cluster).prune(Retention(), NOW_MS, files=2)
+    view = await open_log(cluster.store, KEYS, cluster.files)
+
+    with pytest.raises(BadInput, match=f"nothing before position {pruned.position}"):
+        await as_of_position(view, pruned.position - 1)
+    with pytest.raises(BadInput, match="was pruned"):
+        await as_of_time(view, 0)
+
+
+async def test_a_log_that_is_not_whole_any_more_is_not_exported_as_one(tmp_path: Path) -> None:
+    cluster = await _town(tmp_path)
+    await _pruner(cluster).prune(Retention(), NOW_MS, files=1)
+
+    with pytest.raises(BadInput, match="was pruned"):
+        await export_raw(await cluster.view(), KEYS.cluster, io.BytesIO())
+
+
+async def test_an_archive_without_its_etcd_is_read_from_where_it_begins(tmp_path: Path) -> None:
+    cluster = await _town(tmp_path)
+    pruned = await _pruner(cluster).prune(Retention(), NOW_MS, files=2)
+    alone = open_archive(cluster.files, KEYS.cluster)
+    found = [event async for batch in alone.events() for event in batch]
+
+    assert min(event.position for event in found) > pruned.position
+    assert alone.sealed.cursor == (await read_cursor(cluster.store, KEYS)).cursor
+
+
+async def test_a_snapshot_that_was_changed_is_found_and_never_begun_from(tmp_path: Path) -> None:
+    cluster = await _town(tmp_path)
+    second = (await cluster.view()).sealed.summaries()[1].link.base + SNAPSHOT_SUFFIX
+    path = tmp_path / second
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(LogCorrupt, match="nothing is pruned"):
+        await _pruner(cluster).prune(Retention(), NOW_MS, files=2)
+    path.write_bytes(whole)
+    await _pruner(cluster).prune(Retention(), NOW_MS, files=2)
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+
+    report = await verify(cluster.store, KEYS, cluster.files)
+
+    assert [fault.subject for fault in report.faults] == [second]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("step", STEPS_OF_A_PRUNE)
+async def test_a_crash_before_or_after_any_step_is_harmless(
+    tmp_path: Path, step: int, *, after: bool
+) -> None:
+    cluster = await _town(tmp_path)
+    steps = Steps(step, after=after)
+    store, files = BreakingStore(cluster.store, steps), BreakingFiles(cluster.files, steps)
+    try:
+        await Pruner(store, KEYS, files).prune(Retention(), NOW_MS, files=2)
+    except Crash:
+        assert not steps.is_over
+    await _check_clean(cluster)
+    await _pruner(cluster).prune(Retention(), NOW_MS, files=2)
+    await Archiver(cluster.store, KEYS, cluster.files).seal()
+    await _check_clean(cluster)
+    sealed = (await cluster.view()).sealed
+    own = {one.link.base for one in sealed.summaries()} | {sealed.cursor.pruned.last.base}
+    assert {name.partition(".")[0] for name in cluster.files.names()} <= own
+
+
+async def test_the_steps_tried_are_all_the_steps_there_are(tmp_path: Path) -> None:
+    cluster = await _town(tmp_path)
+    steps = Steps(STEPS_OF_A_PRUNE.stop, after=False)
+    store, files = BreakingStore(cluster.store, steps), BreakingFiles(cluster.files, steps)
+    pruned = await Pruner(store, KEYS, files).prune(Retention(), NOW_MS, files=2)
+
+    assert pruned.files == 2
+    assert steps.is_over
+
+
+async def test_a_cursor_that_moved_meanwhile_prunes_nothing(tmp_path: Path) -> None:
+    cluster = await _town(tmp_path)
+    kept = await read_cursor(cluster.store, KEYS)
+    pruner = _pruner(cluster)
+    sealed = (await cluster.view()).sealed
+    mark = pruner._mark(sealed, sealed.summaries()[0])
+    await pruner.prune(Retention(), NOW_MS, files=1)
+    names = cluster.files.names()
+
+    assert await pruner._commit(kept, mark) is None
+    assert cluster.files.names() == names
+
+
+def _file(number: int, sealed_at_ms: int, size: int) -> Sized:
+    return Sized(FileSummary(NO_FILE, number, 0, 0, 0, 0, 0, sealed_at_ms), size)
+
+
+def test_files_go_by_age_and_by_size_the_oldest_first_and_never_the_newest() -> None:
+    files = [_file(number, number * 1_000, 100) for number in range(1, 6)]
+
+    assert surplus(files, Retention(0.0, 0), 100_000) == 0
+    assert surplus(files, Retention(97.0, 0), 100_000) == 2
+    assert surplus(files, Retention(0.0, 250), 100_000) == 3
+    assert surplus(files, Retention(1.0, 1), 100_000) == 4
+    assert surplus(files[:1], Retention(1.0, 1), 100_000) == 0
+
+
+async def test_an_archive_within_its_bounds_is_left_alone(tmp_path: Path) -> None:
+    cluster = await _town(tmp_path)
+
+    assert await _pruner(cluster).prune(Retention(), NOW_MS) == Pruned(0)
+    assert len(sized((await cluster.view()).sealed)) > 2
+
+
+async def test_a_cursor_from_before_there_was_pruning_is_read(tmp_path: Path) -> None:
+    cluster = await _town(tmp_path)
+    cursor = (await read_cursor(cluster.store, KEYS)).cursor
+    old = CURSOR.encode(tuple(cursor)[:-1])  # type: ignore[arg-type]  # as it was written then
+
+    assert CURSOR.decode(old) == cursor._replace(pruned=NOTHING_PRUNED)

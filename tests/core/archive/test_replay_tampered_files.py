@@ -1,0 +1,136 @@
+"""A byte that was changed anywhere in the archive is found when it is read, and by verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.archive.replay import open_archive
+from core.audit.verify import verify
+from core.domain.events import Recorded
+from core.errors import LogCorrupt
+from core.eventstore.memory import MemoryStore
+from tests.core.archive.synthetic import Shape, fill
+from tests.support.archived_cluster import KEYS, ArchivedCluster
+
+
+async def _sealed_town(
+    directory: Path, events: int = 60, file_bytes_max: int = 8_000
+) -> ArchivedCluster:
+    store = MemoryStore()
+    await fill(store, KEYS, Shape(events, per_segment=3, writers=2, held=10))
+    cluster = ArchivedCluster(store, directory)
+    assert await cluster.seal(file_bytes_max=file_bytes_max) > 1
+    return cluster
+
+
+def _file(cluster: ArchivedCluster, suffix: str, place: int = 0) -> Path:
+    names = [name for name in cluster.files.names() if name.endswith(suffix)]
+    return cluster.directory / names[place]
+
+
+async def _read(cluster: ArchivedCluster) -> tuple[str, list[Recorded]]:
+    """The whole log, or the name of the file that is not as it was sealed."""
+    try:
+        return "", await cluster.replayed()
+    except LogCorrupt as error:
+        return error.subject, []
+
+
+def _flip(path: Path, offset: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 0x10
+    path.write_bytes(data)
+
+
+async def test_any_changed_byte_of_a_segments_file_is_found_or_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    cluster = await _sealed_town(tmp_path)
+    before = await cluster.replayed()
+    path = _file(cluster, ".segments")
+    whole = path.read_bytes()
+    harmless = 0
+    for offset in range(0, len(whole), 11):
+        _flip(path, offset)
+        told, read = await _read(cluster)
+        assert told == path.name.partition(".")[0] or read == before
+        harmless += not told
+        path.write_bytes(whole)
+    assert harmless < 3  # bits of a zstd frame that mean nothing
+
+
+async def test_a_changed_block_is_found_by_a_reader_of_that_block_alone(tmp_path: Path) -> None:
+    cluster = await _sealed_town(tmp_path, events=3_000, file_bytes_max=1 << 19)
+    sealed = (await cluster.view()).sealed
+    link = sealed.summaries()[0].link
+    blocks = sealed.open(link).trailer.blocks
+    assert len(blocks) > 2
+    _flip(_file(cluster, ".segments"), blocks[1].offset + blocks[1].size // 2)
+    file = (await cluster.view()).sealed.open(link)
+    assert file.segments(0)
+    assert file.segments(2)
+    with pytest.raises(LogCorrupt, match="block 1"):
+        file.segments(1)
+
+
+async def test_a_segments_file_cut_short_is_found(tmp_path: Path) -> None:
+    cluster = await _sealed_town(tmp_path)
+    path = _file(cluster, ".segments")
+    for size in (0, 5, 40, path.stat().st_size - 1):
+        path.write_bytes(path.read_bytes()[:size])
+        with pytest.raises(LogCorrupt):
+            await cluster.replayed()
+
+
+async def test_a_whole_file_of_another_log_in_the_place_of_one_is_found(tmp_path: Path) -> None:
+    cluster = await _sealed_town(tmp_path / "one")
+    other = await _sealed_town(tmp_path / "other", events=66)
+    _file(cluster, ".segments").write_bytes(_file(other, ".segments").read_bytes())
+    with pytest.raises(LogCorrupt, match="is not the file that the archive's chain names"):
+        await cluster.replayed()
+
+
+async def test_a_missing_segments_file_is_told_by_name(tmp_path: Path) -> None:
+    cluster = await _sealed_town(tmp_path)
+    path = _file(cluster, ".segments")
+    path.unlink()
+    with pytest.raises(LogCorrupt, match="missing"):
+        await cluster.replayed()
+    report = await verify(cluster.store, KEYS, cluster.files)
+    assert not report.is_clean
+    assert [fault.subject for fault in report.faults] == [path.name]
+
+
+async def test_verify_names_a_changed_index_and_a_changed_snapshot(tmp_path: Path) -> None:
+    cluster = await _sealed_town(tmp_path)
+    index, snapshot = _file(cluster, ".index"), _file(cluster, ".ledger", -1)
+    _flip(index, 100)
+    _flip(snapshot, 30)
+    report = await verify(cluster.store, KEYS, cluster.files)
+    named = {fault.subject.partition(".")[0] for fault in report.faults}
+    assert named == {index.name.partition(".")[0], snapshot.name.partition(".")[0]}
+    assert report.folded
+
+
+async def test_verify_goes_on_behind_a_broken_file_from_the_snapshot_beside_it(
+    tmp_path: Path,
+) -> None:
+    cluster = await _sealed_town(tmp_path)
+    path = _file(cluster, ".segments")
+    sealed = (await cluster.view()).sealed
+    block = sealed.open(sealed.summaries()[0].link).trailer.blocks[0]
+    _flip(path, block.offset + block.size // 2)
+    report = await verify(cluster.store, KEYS, cluster.files)
+    assert report.folded
+    assert [fault.subject for fault in report.faults] == [path.name.partition(".")[0]]
+    assert report.violations == ()
+
+
+async def test_an_archive_alone_with_two_newest_files_is_refused(tmp_path: Path) -> None:
+    cluster = await _sealed_town(tmp_path)
+    newest = _file(cluster, ".segments", -1)
+    newest.with_name(f"{newest.name[:-17]}00000000.segments").write_bytes(newest.read_bytes())
+    with pytest.raises(LogCorrupt, match="have the same number"):
+        open_archive(cluster.files, KEYS.cluster)

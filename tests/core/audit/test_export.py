@@ -1,0 +1,109 @@
+"""An export is the log: readable as lines, whole and provable as raw bytes."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import msgpack
+import pytest
+
+from core.audit.export import export_lines, export_raw, import_log, line_of
+from core.domain.events import AddressQuarantined, Cause, Recorded
+from core.domain.evolution import Ledger
+from core.domain.model import ConflictingHost, Quarantine
+from core.errors import BadInput, LogCorrupt
+from core.eventstore.segments import Segment
+from tests.support.archived_cluster import KEYS, Add, ArchivedCluster, Remove, same
+
+
+@pytest.fixture
+async def lived(archived_cluster: ArchivedCluster) -> ArchivedCluster:
+    """Half of its log is sealed, half is live."""
+    await archived_cluster.live([Add("node-a", "web-0", 0), Add("node-b", "web-1", 0, fixed=True)])
+    await archived_cluster.seal()
+    await archived_cluster.live(
+        [Remove("node-a", "web-0", 0), Add("node-a", "web-1", 1, fixed=True)]
+    )
+    return archived_cluster
+
+
+async def _raw(cluster: ArchivedCluster) -> bytes:
+    out = io.BytesIO()
+    await export_raw(await cluster.view(), KEYS.cluster, out)
+    return out.getvalue()
+
+
+async def test_lines_are_one_json_object_for_each_event_with_named_fields(
+    lived: ArchivedCluster,
+) -> None:
+    out = io.StringIO()
+    count = await export_lines((await lived.view()).events(), out)
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    events = await lived.replayed()
+    assert count == len(lines) == len(events)
+    assert [line["position"] for line in lines] == [one.position for one in events]
+    pool, claim = lines[0], next(line for line in lines if line["type"] == "addresses-claimed")
+    assert pool["body"]["pool"]["ips"] == ["10.6.0.1-10.6.0.6"]
+    assert claim["body"]["endpoint"]["nics"][0]["ipv4_pool"] == "main"
+    assert claim["actor"] == "test"
+    assert claim["time"].endswith("Z")
+    assert set(claim) == {
+        *("position", "place", "time", "type", "version", "event_id", "writer", "body"),
+        *("actor", "correlation_id", "causation_id", "traceparent"),
+    }
+
+
+async def test_a_raw_export_reads_back_to_the_last_byte(lived: ArchivedCluster) -> None:
+    segments = list(import_log(io.BytesIO(await _raw(lived))))
+    view = await lived.view()
+    assert segments == [one async for batch in view.batches() for one in batch.segments]
+
+
+async def test_an_import_folds_to_the_state_of_the_cluster_without_any_etcd(
+    lived: ArchivedCluster,
+) -> None:
+    ledger = Ledger()
+    for segment in import_log(io.BytesIO(await _raw(lived))):
+        ledger.apply_all(segment.events())
+    assert same(ledger, await lived.node.truth())
+    assert same(ledger, Ledger().apply_all(await lived.replayed()))
+
+
+async def test_a_raw_export_needs_no_code_of_ours_to_be_read(lived: ArchivedCluster) -> None:
+    head, *items, end = msgpack.Unpacker(io.BytesIO(await _raw(lived)))
+    assert head[:3] == ["orbweaver-log", 1, KEYS.cluster]
+    assert end[0] == len(items)
+    version, at_ms, records = msgpack.unpackb(items[-1][3])
+    assert version == 1
+    assert at_ms > 0
+    assert records[0][1] == "endpoint-changed"
+
+
+async def test_an_export_that_was_changed_or_cut_is_refused(lived: ArchivedCluster) -> None:
+    whole = await _raw(lived)
+    changed = [whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :] for place in (3, 300)]
+    for data in (b"", b"\x80", b"\xc1", whole[:-1], whole[:400], whole + b"\x01", *changed):
+        with pytest.raises((LogCorrupt, BadInput)):
+            list(import_log(io.BytesIO(data)))
+
+
+async def test_an_export_of_an_empty_log_is_empty_and_whole(lived: ArchivedCluster) -> None:
+    out = io.BytesIO()
+    head, tail = msgpack.packb(["orbweaver-log", 1, "x", 1]), msgpack.packb([0, bytes(32)])
+    out.write(head + tail)
+    assert list[Segment](import_log(io.BytesIO(out.getvalue()))) == []
+
+
+def test_a_file_of_another_kind_is_told_from_a_broken_export() -> None:
+    for other in (b"", b'{"position":18}\n', b"\x93\x01\x02\x03"):
+        with pytest.raises(BadInput, match="not a raw export"):
+            list(import_log(io.BytesIO(other)))
+
+
+def test_a_renamed_field_keeps_its_first_name_in_an_export() -> None:
+    quarantine = Quarantine("10.6.0.9", 4, "in use", "", ConflictingHost("02:00:00:00:00:01"))
+    recorded = Recorded(7, 0, "w.1.1", 0, "w", Cause("test"), AddressQuarantined(quarantine))
+
+    (body,) = json.loads(line_of(recorded))["body"].values()
+    assert body["stranger"]["mac"] == "02:00:00:00:00:01"

@@ -1,0 +1,299 @@
+"""History tells who held what, from when to when and why it ended, across the seal boundary."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.audit import facts as facts_module
+from core.audit.facts import Fact, History, HistorySubject, parse_subject
+from core.audit.history import history
+from core.domain.configuration.commands import (
+    ApplyPool,
+    DeletePool,
+    LiftQuarantine,
+    QuarantineAddress,
+    RetirePool,
+)
+from core.domain.events import AddressesClaimed, AddressesReleased, Recorded
+from core.errors import BadInput
+from core.eventstore.memory import MemoryStore
+from tests.core.archive.synthetic import Shape, address_of, fill, pod_of, uid_of
+from tests.support.archived_cluster import (
+    KEYS,
+    Add,
+    ArchivedCluster,
+    Configure,
+    Move,
+    Remove,
+    archived_cluster,
+    lives,
+)
+from tests.support.node_harness import pod, pool
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+async def _ask(cluster: ArchivedCluster, subject: str) -> History:
+    return await history(await cluster.view(), parse_subject(subject))
+
+
+async def _address_of(cluster: ArchivedCluster, name: str) -> str:
+    endpoint = (await cluster.node.truth()).endpoints["shop", name]
+    return endpoint.nics[0].ipv4.partition("/")[0]
+
+
+async def test_the_history_of_an_address_names_every_holder_in_order(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    await archived_cluster.live([Configure(RetirePool("spare"))])
+    await archived_cluster.live([Configure(ApplyPool(pool("main", "10.6.0.1")))])
+    await archived_cluster.live([Add("node-a", "web-0", 0), Remove("node-a", "web-0", 0)])
+    await archived_cluster.seal()
+    await archived_cluster.live([Add("node-b", "web-1", 0)])
+    await archived_cluster.seal()
+    await archived_cluster.live([Remove("node-b", "web-1", 0), Add("node-a", "web-2", 7)])
+    first, second, third = (await _ask(archived_cluster, "10.6.0.1")).facts
+    assert [fact.pod for fact in (first, second, third)] == ["web-0", "web-1", "web-2"]
+    assert (second.uid, second.node, second.holder) == ("web-1-0", "node-b", "pod/web-1-0")
+    assert (second.reason, second.evidence, second.pool) == ("deleted", "CNI DEL", "main")
+    assert first.ended is not None
+    assert first.ended.position <= second.began.position
+    assert (third.ended, third.reason) == (None, "")
+
+
+async def test_a_fact_carries_position_time_actor_event_and_trace(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    await archived_cluster.live([Add("node-a", "web-0", 0)])
+    (recorded,) = [
+        one for one in await archived_cluster.replayed() if isinstance(one.event, AddressesClaimed)
+    ]
+    await archived_cluster.seal()
+    began = (await _ask(archived_cluster, "shop/web-0")).facts[0].began
+    assert began.position == recorded.position
+    assert began.at_ms == recorded.recorded_at_ms
+    assert began.event_id == recorded.event_id
+    assert (began.writer, began.actor, began.trace_id) == ("node-a", "test", "")
+
+
+def test_the_trace_id_is_taken_out_of_the_traceparent() -> None:
+    from core.audit.facts import stamp_of
+    from core.domain.events import Cause, PoolRetired
+
+    cause = Cause("agent", "correlation", "", TRACE)
+    stamp = stamp_of(Recorded(4, 1, "id", 5, "w", cause, PoolRetired("main")))
+    assert stamp == (4, 1, 5, "id", "w", "agent", "correlation", TRACE.split("-")[1])
+
+
+async def test_a_replica_that_moves_keeps_its_address_and_each_pod_has_its_own_fact(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    await archived_cluster.live([Add("node-a", "web-0", 0, fixed=True)])
+    await archived_cluster.seal()
+    await archived_cluster.live([Add("node-b", "web-0", 1, fixed=True)])
+    address = await _address_of(archived_cluster, "web-0")
+    before, after = (await _ask(archived_cluster, address)).facts
+    assert (before.uid, before.node, before.reason) == ("web-0-0", "node-a", "moved")
+    assert (after.uid, after.node, after.ended) == ("web-0-1", "node-b", None)
+    assert before.ended == after.began
+    assert before.holder == after.holder == "statefulset/shop/web-0"
+    of_uid = (await _ask(archived_cluster, "uid/web-0-1")).facts
+    assert {fact.uid for fact in of_uid} == {"web-0-1"}
+    assert after in of_uid
+
+
+async def test_a_pod_of_the_same_name_is_told_apart_by_its_uid(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    await archived_cluster.live([Add("node-a", "web-0", 0)])
+    await archived_cluster.seal()
+    await archived_cluster.live([Add("node-a", "web-0", 1)])
+    by_name = (await _ask(archived_cluster, "shop/web-0")).facts
+    assert {fact.uid for fact in by_name} == {"web-0-0", "web-0-1"}
+    old = (await _ask(archived_cluster, "uid/web-0-0")).facts
+    assert {fact.reason for fact in old} == {"superseded"}
+    assert len(old) == 2  # one of each family
+
+
+async def test_quarantine_is_part_of_an_addresss_history(archived_cluster: ArchivedCluster) -> None:
+    quarantine = QuarantineAddress("10.6.0.3", "a stranger answered", "02:00:00:00:00:01")
+    await archived_cluster.live([Configure(quarantine)])
+    await archived_cluster.seal()
+    await archived_cluster.live([Configure(LiftQuarantine("10.6.0.3")), Configure(quarantine)])
+    over, still = (await _ask(archived_cluster, "10.6.0.3")).facts
+    assert (over.kind, over.reason, over.evidence) == (
+        "quarantined",
+        "a stranger answered",
+        "02:00:00:00:00:01",
+    )
+    assert over.ended is not None
+    assert still.ended is None
+
+
+async def test_the_history_of_a_pool_tells_what_changed(archived_cluster: ArchivedCluster) -> None:
+    await archived_cluster.live(
+        [Configure(ApplyPool(pool("spare", "10.6.0.7-10.6.0.8", default=False)))]
+    )
+    await archived_cluster.seal()
+    await archived_cluster.live([Configure(RetirePool("spare")), Configure(DeletePool("spare"))])
+    facts = (await _ask(archived_cluster, "spare")).facts
+    assert [fact.kind for fact in facts] == ["defined", "changed", "retired", "deleted"]
+    assert facts[0].text == "10.6.0.0/16: 10.6.0.7-10.6.0.9"
+    assert facts[1].text == "ips: 10.6.0.7-10.6.0.9 -> 10.6.0.7-10.6.0.8"
+
+
+async def test_what_nobody_has_heard_of_has_an_empty_history(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    await archived_cluster.seal()
+    for subject in ("10.6.0.1", "shop/web-0", "uid/x", "pool/none", "use/main"):
+        assert await _ask(archived_cluster, subject) == History(parse_subject(subject), ())
+
+
+async def test_a_lost_index_costs_time_and_no_fact(archived_cluster: ArchivedCluster) -> None:
+    await archived_cluster.live([Add("node-a", "web-0", 0), Remove("node-a", "web-0", 0)])
+    await archived_cluster.seal()
+    before = await _ask(archived_cluster, "shop/web-0")
+    for name in archived_cluster.files.names():
+        if name.endswith(".index"):
+            archived_cluster.files.remove(name)
+    assert before.facts
+    assert await _ask(archived_cluster, "shop/web-0") == before
+
+
+async def test_a_history_longer_than_its_bound_gives_the_newest_facts_and_the_count(
+    archived_cluster: ArchivedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        await archived_cluster.live([Add("node-a", "web-0", 0), Remove("node-a", "web-0", 0)])
+    whole = await _ask(archived_cluster, "use/main")
+    monkeypatch.setattr(facts_module, "FACTS_MAX", 2)
+    cut = await _ask(archived_cluster, "use/main")
+    assert cut.facts == whole.facts[-2:]
+    assert cut.dropped == 1
+
+
+@given(st.lists(lives, min_size=1, max_size=3))
+@settings(max_examples=15)
+async def test_history_across_seals_equals_a_walk_over_every_event(
+    life: list[list[Move]],
+) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        async with archived_cluster(Path(directory)) as cluster:
+            for part in life:
+                await cluster.live(part)
+                await cluster.seal(file_bytes_max=1_500)
+            await cluster.live(life[0])
+            claims = _claims(await cluster.replayed())
+            for address in {address for address, *_ in claims}:
+                facts = [f for f in (await _ask(cluster, address)).facts if f.kind == "held"]
+                assert _merged(facts) == [one for one in claims if one[0] == address]
+
+
+def _claims(events: list[Recorded]) -> list[tuple[str, str, int, int]]:
+    """(address, holder, position of its claim, of its release or 0), by the plainest means."""
+    found: dict[tuple[str, int], tuple[str, str, int, int]] = {}
+    for recorded in events:
+        event = recorded.event
+        if isinstance(event, AddressesClaimed):
+            for index in event.new_nics:
+                for address, _ in event.endpoint.nics[index].addresses():
+                    one = (address, event.endpoint.holder, recorded.position, 0)
+                    found[address, recorded.position] = one
+        elif isinstance(event, AddressesReleased):
+            for release in event.releases:
+                fence = (release.address, release.claim_revision)
+                found[fence] = (*found[fence][:3], recorded.position)
+    return sorted(found.values(), key=lambda one: one[2])
+
+
+def _merged(facts: list[Fact]) -> list[tuple[str, str, int, int]]:
+    """Facts of one address with the moves of replicas joined again."""
+    merged: list[tuple[str, str, int, int]] = []
+    moved = False
+    for fact in facts:
+        ended = fact.ended.position if fact.ended else 0
+        if moved:
+            merged[-1] = (*merged[-1][:3], ended)
+        else:
+            merged.append((fact.subject, fact.holder, fact.began.position, ended))
+        moved = fact.reason == "moved"
+    return merged
+
+
+async def test_one_address_of_many_is_found_by_reading_a_few_blocks(tmp_path: Path) -> None:
+    store = MemoryStore()
+    await fill(store, KEYS, Shape(20_000, held=3_000))
+    cluster = ArchivedCluster(store, tmp_path)
+    await cluster.seal()
+    view = await cluster.view()
+    sealed = view.sealed
+    blocks = sum(len(sealed.open(one.link).trailer.blocks) for one in sealed.summaries())
+    read = list(sealed.speaking_of([f"address {address_of(4_000)}"]))
+    assert 0 < len(read) < blocks // 4
+    (fact,) = (await history(view, HistorySubject("address", address_of(4_000)))).facts
+    assert (fact.namespace, fact.pod, fact.uid) == (*pod_of(4_000), uid_of(4_000))
+
+
+@pytest.mark.parametrize(
+    ("text", "subject"),
+    [
+        ("10.6.0.17", ("address", "10.6.0.17")),
+        ("FD00:0:0::1", ("address", "fd00::1")),
+        ("address/::ffff:10.6.0.1", ("address", "10.6.0.1")),
+        ("shop/web-0", ("pod", "shop/web-0")),
+        ("pod/shop/web-0", ("pod", "shop/web-0")),
+        ("pool/shop", ("pool", "shop")),
+        ("use/shop", ("use", "shop")),
+        ("10.6.0.9/16", ("cidr", "10.6.0.0/16")),
+        ("fd00:6::/64", ("cidr", "fd00:6::/64")),
+        ("node/n1", ("node", "n1")),
+        ("reservation/kept", ("reservation", "kept")),
+        ("application/shop/web", ("application", "shop/web")),
+        ("record/Node/n1", ("record", "Node/n1")),
+        ("record/Pod/shop/web-0", ("record", "Pod/shop/web-0")),
+        ("uid/x", ("uid", "x")),
+        ("0a1b2c3d-0000-4000-8000-00000000000f", ("uid", "0a1b2c3d-0000-4000-8000-00000000000f")),
+        ("v4-pool.a", ("pool", "v4-pool.a")),
+    ],
+)
+def test_subjects_are_read_as_people_write_them(text: str, subject: tuple[str, str]) -> None:
+    assert parse_subject(text) == subject
+    assert parse_subject(text).token == str(parse_subject(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "/", "shop/", "/web", "a/b/c/d", "pod/shop/", "address/x", "10.20.300.1", "10.6.0.0/33"],
+)
+def test_texts_that_name_nothing_are_refused_with_a_remedy(text: str) -> None:
+    with pytest.raises(BadInput):
+        parse_subject(text)
+
+
+def test_pods_of_the_helpers_have_the_uids_that_these_tests_expect() -> None:
+    assert pod("web-0", "web-0-0").uid == "web-0-0"
+
+
+async def test_a_replica_that_moves_is_in_the_history_of_both_nodes(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    await archived_cluster.live(
+        [Add("node-a", "db-0", 0, fixed=True), Add("node-b", "db-0", 1, fixed=True)]
+    )
+    address = await _address_of(archived_cluster, "db-0")
+    await archived_cluster.seal()
+
+    left = (await _ask(archived_cluster, "node/node-a")).facts
+    came = (await _ask(archived_cluster, "node/node-b")).facts
+
+    assert address in [fact.subject for fact in left]
+    assert [fact.subject for fact in left] == [fact.subject for fact in came]
+    for before, after in zip(left, came, strict=True):
+        assert (before.reason, before.ended) == ("moved", after.began)
+        assert after.ended is None

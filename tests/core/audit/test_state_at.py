@@ -1,0 +1,105 @@
+"""The past is the fold of a prefix of the log, at any position and any time, sealed or live."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.archive.clock import ticked
+from core.audit.state_at import as_of_position, as_of_time
+from core.domain.events import Cause, PoolRetired, Recorded
+from core.domain.evolution import Ledger
+from core.errors import BadInput
+from tests.support.archived_cluster import (
+    Add,
+    ArchivedCluster,
+    Move,
+    Remove,
+    archived_cluster,
+    lives,
+    same,
+)
+
+
+@given(lives, lives, st.integers(0, 100))
+@settings(max_examples=15)
+async def test_the_state_as_of_a_position_is_the_fold_up_to_it(
+    sealed: list[Move], live: list[Move], percent: int
+) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        async with archived_cluster(Path(directory)) as cluster:
+            await cluster.live(sealed)
+            await cluster.seal(file_bytes_max=1_000)
+            await cluster.live(live)
+            view = await cluster.view()
+            position = view.revision * percent // 100
+            past = [one for one in await cluster.replayed() if one.position <= position]
+            assert same(await as_of_position(view, position), Ledger().apply_all(past))
+
+
+async def test_a_position_the_log_has_not_reached_is_refused(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    view = await archived_cluster.view()
+    for position in (-1, view.revision + 1):
+        with pytest.raises(BadInput, match="the log has no position"):
+            await as_of_position(view, position)
+
+
+def _set_clocks(cluster: ArchivedCluster, now_ms: int) -> None:
+    cluster.now_ms = lambda: now_ms
+
+
+@pytest.mark.parametrize("seals", [(), (1,), (1, 2, 3)])
+async def test_the_state_as_of_a_time_has_everything_stamped_until_then(
+    archived_cluster: ArchivedCluster, seals: tuple[int, ...]
+) -> None:
+    start = (await archived_cluster.replayed())[-1].recorded_at_ms
+    for hour in (1, 2, 3):
+        _set_clocks(archived_cluster, start + hour * 3_600_000)
+        await archived_cluster.live(
+            [Add("node-a", f"web-{hour}", 0), Remove("node-a", f"web-{hour - 2}", 0)]
+        )
+        if hour in seals:
+            await archived_cluster.seal()
+    for hour, names in ((0, set()), (1, {"web-1"}), (2, {"web-1", "web-2"})):
+        for moment in (start + hour * 3_600_000, start + hour * 3_600_000 + 59_999):
+            past = await as_of_time(await archived_cluster.view(), moment)
+            assert {name for _, name in past.endpoints} == names
+    now = await as_of_time(await archived_cluster.view(), start + 3 * 3_600_000)
+    assert same(now, await archived_cluster.node.truth())
+
+
+async def test_before_the_first_event_there_was_nothing(archived_cluster: ArchivedCluster) -> None:
+    await archived_cluster.seal()
+    assert same(await as_of_time(await archived_cluster.view(), 0), Ledger())
+
+
+async def test_a_clock_that_runs_ahead_misleads_only_until_the_next_seal(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    start = (await archived_cluster.replayed())[-1].recorded_at_ms
+    _set_clocks(archived_cluster, start + 10**12)
+    await archived_cluster.live([Add("node-a", "web-1", 0)])
+    _set_clocks(archived_cluster, start + 1_000)
+    await archived_cluster.seal()
+    _set_clocks(archived_cluster, start + 60_000)
+    await archived_cluster.live([Add("node-a", "web-2", 0)])
+    early = await as_of_time(await archived_cluster.view(), start + 59_999)
+    assert {name for _, name in early.endpoints} == {"web-1"}
+    late = await as_of_time(await archived_cluster.view(), start + 60_000)
+    assert {name for _, name in late.endpoints} == {"web-1", "web-2"}
+
+
+def test_the_logs_clock_never_goes_back_and_never_runs_ahead_of_its_reader() -> None:
+    def stamped(at_ms: int) -> Recorded:
+        return Recorded(1, 0, "id", at_ms, "w", Cause("test"), PoolRetired("main"))
+
+    assert ticked(100, stamped(150), 200) == 150
+    assert ticked(100, stamped(50), 200) == 100
+    assert ticked(100, stamped(10**15), 200) == 200
+    assert ticked(300, stamped(10**15), 200) == 300

@@ -1,0 +1,59 @@
+"""An agent changes claims of its own node; verify names an event that changes another node's."""
+
+from __future__ import annotations
+
+from core.audit.verify import verify
+from core.domain.events import Cause, EndpointChanged
+from core.eventstore.batch import Proposal
+from core.eventstore.codec import EventDraft
+from tests.support.archived_cluster import KEYS, Add, ArchivedCluster, orbctl_writer
+from tests.support.node_harness import pod
+
+
+async def test_a_release_by_the_agent_of_another_node_is_found(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    await archived_cluster.live([Add("node-a", "web-0", 0), Add("node-a", "web-1", 0)])
+
+    await archived_cluster.nodes["node-b"].delete(pod("web-0", "web-0-0"))
+    report = await verify(archived_cluster.store, KEYS, archived_cluster.files)
+
+    (found,) = report.violations
+    assert (found.rule, found.subject) == ("writer", "shop/web-0")
+    assert found.text == "an event of the agent on node-b changes an endpoint of node node-a"
+    assert not report.is_clean
+
+
+async def test_an_endpoint_that_the_agent_of_another_node_writes_is_found(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    await archived_cluster.live([Add("node-a", "web-0", 0)])
+    writer = archived_cluster.nodes["node-b"].writer
+    forged = EndpointChanged((await archived_cluster.node.truth()).endpoints["shop", "web-0"])
+
+    await writer.append(Proposal((EventDraft(writer.event_id(), Cause("forged"), forged),), (), ()))
+    report = await verify(archived_cluster.store, KEYS, archived_cluster.files)
+
+    assert [(one.rule, one.subject) for one in report.violations] == [("writer", "shop/web-0")]
+
+
+async def test_a_replica_that_moves_takes_its_addresses_along(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    await archived_cluster.live(
+        [Add("node-a", "db-0", 0, fixed=True), Add("node-b", "db-0", 1, fixed=True)]
+    )
+    await archived_cluster.live([Add("node-a", "web-0", 0), Add("node-b", "web-0", 1)])
+
+    assert (await verify(archived_cluster.store, KEYS, archived_cluster.files)).is_clean
+
+
+async def test_a_controller_changes_claims_of_every_node(archived_cluster: ArchivedCluster) -> None:
+    await archived_cluster.live([Add("node-a", "web-0", 0)])
+    async with orbctl_writer(archived_cluster) as writer:
+        node = archived_cluster.nodes["node-b"]
+        node.releaser._writer = writer
+        await node.delete(pod("web-0", "web-0-0"))
+
+    assert (await verify(archived_cluster.store, KEYS, archived_cluster.files)).is_clean
+    assert (await node.truth()).claims == {}

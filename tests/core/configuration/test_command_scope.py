@@ -1,0 +1,271 @@
+"""A command is decided on what it touches, exactly as it would be on everything."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Iterable, Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.configuration.command_scope import INDEXES, ScopeReader
+from core.configuration.effects import effect_of
+from core.domain.addresses.address_set import AddressSet
+from core.domain.addresses.ip_address import Address
+from core.domain.autopools.application_plan import named_subnets, plan_application
+from core.domain.autopools.applications import Application
+from core.domain.autopools.names import ApplicationKey, PoolScope
+from core.domain.autopools.pool_plan import DesiredPool
+from core.domain.autopools.pool_size import NO_MORE, IpNumber
+from core.domain.configuration.commands import (
+    AdvanceRetirement,
+    ApplyAutoPool,
+    ApplyPool,
+    ApplySubnet,
+    Command,
+    DeleteSubnet,
+    DropAutoPool,
+    Reinstate,
+    RetireSubnet,
+)
+from core.domain.configuration.configuration_state import Configuration
+from core.domain.configuration.decisions import decide
+from core.domain.events import Event
+from core.domain.evolution import Ledger
+from core.domain.model import Scale, Subnet
+from core.errors import Refused
+from core.eventstore.index import BLOCKS_MAX, COMPLETE, Index, blocks_of
+from core.eventstore.kv import Get, KeyValue, KeyValueStore, Put, ReadResult, Write
+from core.eventstore.memory import MemoryStore
+from core.eventstore.state import read_configuration
+from tests.core.domain.configuration.test_decisions_any_sequence import COMMANDS, HOSTS, holds
+from tests.support.node_harness import CAUSE, NodeHarness, check_everything, pool
+
+SUBNETS = st.sampled_from(
+    [
+        Subnet("wide", 4, "10.7.0.0/24", ("10.7.0.0-10.7.0.200",)),
+        Subnet("part", 4, "10.7.0.0/28", ("10.7.0.0-10.7.0.15",), gateway="10.7.0.1"),
+        Subnet("odd", 4, "10.7.0.1/28"),
+        Subnet("a", 6, "fd00:7::/124", ("fd00:7::0-fd00:7::f",)),
+        Subnet("a", 6, "fd00:7::/64"),
+    ]
+)
+SUBNET_NAMES = st.sampled_from(["wide", "part", "a", "b"])
+WISHES = st.builds(
+    DesiredPool,
+    st.builds(
+        PoolScope,
+        st.just(ApplicationKey("apps/v1", "Deployment", "shop", "web")),
+        st.just("eth0"),
+        st.sampled_from([4, 6]),
+        SUBNET_NAMES,
+    ),
+    st.sampled_from(["u-1", "u-2"]),
+    st.integers(0, 4),
+    st.just(IpNumber(0)),
+)
+AUTO_NAMES = st.sampled_from(["auto4-web-eth0-1", "auto6-web-eth0-1", "a"])
+ALL_COMMANDS: st.SearchStrategy[Command] = st.one_of(
+    COMMANDS,
+    st.builds(ApplySubnet, SUBNETS),
+    st.builds(ApplySubnet, SUBNETS),
+    st.builds(RetireSubnet, SUBNET_NAMES),
+    st.builds(DeleteSubnet, SUBNET_NAMES),
+    st.builds(Reinstate, st.sampled_from(["pool", "subnet"]), SUBNET_NAMES),
+    st.builds(AdvanceRetirement, st.sampled_from(["pool", "subnet"]), SUBNET_NAMES),
+    st.builds(ApplyAutoPool, WISHES),
+    st.builds(DropAutoPool, AUTO_NAMES, st.sampled_from(["u-1", "u-2"]), st.booleans()),
+)
+
+
+def decided(configuration: Configuration, command: Command) -> tuple[Event, ...] | str:
+    try:
+        return decide(configuration, command, {})
+    except Refused as error:
+        return str(error)
+
+
+async def everything(node: NodeHarness) -> Configuration:
+    ledger = Ledger()
+    await read_configuration(node.store, node.keys, ledger)
+    return Configuration.of(ledger)
+
+
+async def apply_as_an_older_version(node: NodeHarness, command: Command) -> None:
+    """Write the state and the guard keys, and nothing of an index."""
+    configuration = await everything(node)
+    events = decided(configuration, command)
+    if isinstance(events, str):
+        return
+    for event in events:
+        effect = effect_of(event, configuration, node.keys)
+        topic = node.keys.guard(effect.topic, effect.family)
+        writes: list[Write] = [effect.write, Put(topic, b"")]
+        await node.store.commit([], writes)
+
+
+async def assert_index_is_that_of_what_is_there(node: NodeHarness) -> None:
+    configuration = await everything(node)
+    for topic, family in INDEXES:
+        index = Index(node.keys, topic, family)
+        guard, found = (
+            await node.store.read([Get(node.keys.guard(topic, family)), Get(*index.all())])
+        ).ranges
+        if guard.first is None or guard.first.value != COMPLETE:
+            continue
+        values: Iterable[object] = getattr(configuration, topic).values()
+        wanted: dict[bytes, bytes] = {}
+        for value in values:
+            wanted |= index.entries(value)  # type: ignore[arg-type]  # pools or subnets
+        assert {kv.key: kv.value for kv in found.kvs} == wanted
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(ALL_COMMANDS, st.integers(0, 9)), max_size=14))
+def test_any_command_is_decided_on_its_scope_as_on_everything(
+    commands: list[tuple[Command, int]],
+) -> None:
+    async def run() -> None:
+        async with NodeHarness(MemoryStore()) as node:
+            for command, chance in commands:
+                if chance == 0:
+                    await apply_as_an_older_version(node, command)
+                    continue
+                scope = await ScopeReader(node.store, node.keys).read(command)
+                expected = decided(await everything(node), command)
+                assert decided(scope.configuration, command) == expected
+                try:
+                    await node.configurator.apply(command, CAUSE)
+                except Refused:
+                    assert isinstance(expected, str)
+            await assert_index_is_that_of_what_is_there(node)
+
+    asyncio.run(run())
+
+
+TEMPLATE_ANNOTATION = "ipam.spidernet.io/subnets"
+APPLICATION = ApplicationKey("apps/v1", "Deployment", "shop", "web")
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(ALL_COMMANDS, max_size=12), SUBNET_NAMES, SUBNET_NAMES, HOSTS)
+def test_an_application_is_planned_and_an_address_found_as_on_everything(
+    commands: list[Command], ipv4: str, ipv6: str, host: int
+) -> None:
+    template = json.dumps([{"ipv4": [ipv4], "ipv6": [ipv6]}])
+    application = Application(
+        APPLICATION, "u-1", annotations={TEMPLATE_ANNOTATION: template}, scale=Scale(replicas=2)
+    )
+
+    async def run() -> None:
+        async with NodeHarness(MemoryStore()) as node:
+            for command in commands:
+                with contextlib.suppress(Refused):
+                    await node.configurator.apply(command, CAUSE)
+            scopes, whole = ScopeReader(node.store, node.keys), await everything(node)
+            part = await scopes.read_application(APPLICATION, named_subnets(application))
+            planned = [plan_application(application, one, {}, NO_MORE) for one in (part, whole)]
+            near = await scopes.read_around(Address(4, (10 << 24) + (7 << 16) + host))
+            having = [
+                sorted(name for name, pool in one.pools.items() if holds(pool, f"10.7.0.{host}"))
+                for one in (near, whole)
+            ]
+            assert planned[0] == planned[1]
+            assert having[0] == having[1]
+
+    asyncio.run(run())
+
+
+class _Counting(MemoryStore):
+    """Counts the keys that reads answer."""
+
+    answered = 0
+
+    async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
+        result = await super().read(gets, revision=revision)
+        self.answered += sum(len(one.kvs) for one in result.ranges)
+        return result
+
+
+async def test_a_command_reads_no_more_keys_however_many_pools_there_are() -> None:
+    store = _Counting()
+    async with NodeHarness(store) as node:
+        answered = []
+        for count in (10, 300):
+            for n in range(count):
+                subnet = f"10.{n % 4}.0.0/16"
+                first = f"10.{n % 4}.{n // 4}.{count % 200}"
+                await node.configurator.apply(
+                    ApplyPool(pool(f"p-{count}-{n}", first, subnet=subnet)), CAUSE
+                )
+            before = store.answered
+            new = pool(f"new-{count}", f"10.0.200.{count % 200}", subnet="10.0.0.0/16")
+            await node.configurator.apply(ApplyPool(new), CAUSE)
+            answered.append(store.answered - before)
+
+        assert answered[0] == answered[1]
+        await assert_index_is_that_of_what_is_there(node)
+
+
+async def test_a_pool_of_more_blocks_than_the_index_has_for_one_is_not_overlapped() -> None:
+    async with NodeHarness(MemoryStore()) as node:
+        apart = [f"10.6.0.{2 * n}" for n in range(2 * BLOCKS_MAX)]
+        await node.apply(pool("scattered", *apart))
+
+        with pytest.raises(Refused, match=r"10\.6\.0\.4 already belongs to SpiderIPPool/scattered"):
+            await node.apply(pool("v4", "10.6.0.3-10.6.0.5"))
+
+        await node.apply(pool("v4", "10.6.0.3"))
+        await node.apply(pool("scattered", *apart[:3]))
+        await node.apply(pool("v4", "10.6.0.3", "10.6.0.6"))
+        await assert_index_is_that_of_what_is_there(node)
+        await check_everything(node)
+
+
+async def test_a_dry_run_writes_nothing_also_when_the_index_is_not_complete() -> None:
+    async with NodeHarness(MemoryStore()) as node:
+        await apply_as_an_older_version(node, ApplyPool(pool("old", "10.6.0.1-10.6.0.9")))
+        before = await _all_of(node.store, node)
+
+        with pytest.raises(Refused):
+            await node.configurator.dry_run(ApplyPool(pool("new", "10.6.0.5")))
+
+        assert await _all_of(node.store, node) == before
+
+
+@pytest.mark.parametrize("spoilt", [b"\xff\xfe", b"garbage", b"x y", b""])
+async def test_an_entry_that_nothing_has_written_stops_no_command(spoilt: bytes) -> None:
+    async with NodeHarness(MemoryStore()) as node:
+        await node.apply(pool("old", "10.6.0.1-10.6.0.9"))
+        index = Index(node.keys, "pools", 4)
+        (owner, *_) = index.owners(AddressSet.from_values(((10 << 24) + (6 << 16) + 1,), 4))
+        await node.store.commit([], [Put(owner.start + spoilt, b"")])
+
+        await node.apply(pool("new", "10.6.0.10"))
+
+        with pytest.raises(Refused):
+            await node.apply(pool("newer", "10.6.0.9-10.6.0.10"))
+
+
+async def _all_of(store: KeyValueStore, node: NodeHarness) -> tuple[KeyValue, ...]:
+    return (await store.read([Get(*node.keys.range_of())])).ranges[0].kvs
+
+
+@given(st.sets(st.integers(0, 5_000), max_size=200), st.integers(0, 1 << 64))
+def test_blocks_cover_a_set_and_are_exactly_it_where_few_are_enough(
+    values: set[int], base: int
+) -> None:
+    wanted = AddressSet.from_values((base + value for value in values), 6)
+
+    blocks = blocks_of(wanted)
+
+    spans = [(first, first + (1 << (128 - length)) - 1) for first, length in blocks]
+    covered = AddressSet.from_intervals(spans, 6)
+    assert wanted.issubset(covered)
+    assert len(blocks) <= BLOCKS_MAX
+    assert all(first % (1 << (128 - length)) == 0 for first, length in blocks)
+    if len(wanted.intervals) <= BLOCKS_MAX // 24:  # a range of 5,000 has 24 blocks at most
+        assert covered == wanted

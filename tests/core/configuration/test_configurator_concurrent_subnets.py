@@ -1,0 +1,136 @@
+"""Many at once, on both stores: of what overlaps exactly one is created (I00009, I00010)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from core.archive.files import LocalFiles
+from core.audit.repair import repair
+from core.audit.verify import verify
+from core.configuration.configurator import Applied
+from core.domain.configuration.commands import ApplyPool, ApplySubnet, Command, DeleteSubnet
+from core.domain.events import PoolDefined, SubnetDefined
+from core.domain.model import Pool
+from core.errors import Refused
+from core.eventstore.kv import Delete, KeyValueStore
+from tests.core.domain.subnets.samples import BLUE, NET
+from tests.support.node_harness import CAUSE, NodeHarness, check_everything, gather
+
+WRITERS = 4
+TOGETHER = 100
+
+
+@pytest.fixture
+async def nodes(store: KeyValueStore, cluster_name: str) -> AsyncIterator[list[NodeHarness]]:
+    async with contextlib.AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(NodeHarness(store, f"c-{number}", cluster=cluster_name))
+            for number in range(WRITERS)
+        ]
+
+
+async def together(nodes: list[NodeHarness], commands: list[Command]) -> list[object]:
+    """Each command at the same time, by one writer after the other."""
+    calls = [
+        nodes[number % len(nodes)].configurator.apply(command, CAUSE)
+        for number, command in enumerate(commands)
+    ]
+    return await gather(*calls)
+
+
+def successes(outcomes: list[object]) -> list[Applied]:
+    """Those that changed something; every other one was refused or found it done."""
+    for one in outcomes:
+        assert isinstance(one, Applied | Refused), one
+    return [one for one in outcomes if isinstance(one, Applied) and one.events]
+
+
+async def test_of_a_hundred_identical_subnets_one_is_created_and_the_rest_find_it_done(
+    nodes: list[NodeHarness],
+) -> None:
+    outcomes = await together(nodes, [ApplySubnet(NET)] * TOGETHER)
+
+    assert len(successes(outcomes)) == 1
+    assert all(isinstance(one, Applied) for one in outcomes)
+    truth = await check_everything(nodes[0])
+    assert list(truth.subnets) == ["net"]
+
+
+async def test_of_a_hundred_subnets_with_one_cidr_exactly_one_is_created(
+    nodes: list[NodeHarness],
+) -> None:
+    wishes: list[Command] = [ApplySubnet(NET._replace(name=f"n{n}")) for n in range(TOGETHER)]
+
+    outcomes = await together(nodes, wishes)
+
+    assert len(successes(outcomes)) == 1
+    assert sum(isinstance(one, Refused) for one in outcomes) == TOGETHER - 1
+    assert len((await check_everything(nodes[0])).subnets) == 1
+
+
+async def test_of_a_hundred_pools_with_the_same_addresses_exactly_one_is_created(
+    nodes: list[NodeHarness],
+) -> None:
+    await nodes[0].apply(ApplySubnet(NET))
+    wishes: list[Command] = [ApplyPool(BLUE._replace(name=f"p{n}")) for n in range(TOGETHER)]
+
+    outcomes = await together(nodes, wishes)
+
+    assert len(successes(outcomes)) == 1
+    assert len((await check_everything(nodes[0])).pools) == 1
+
+
+async def test_a_pool_and_a_subnet_that_would_not_hold_it_never_both_come(
+    nodes: list[NodeHarness],
+) -> None:
+    small = NET._replace(ips=("10.7.0.10-10.7.0.12",))
+
+    outcomes = await together(nodes, [ApplyPool(BLUE), ApplySubnet(small)])
+
+    assert len(successes(outcomes)) == 1
+    await check_everything(nodes[0])
+
+
+async def test_a_pool_that_comes_while_its_subnet_goes_is_an_orphan_or_keeps_it(
+    nodes: list[NodeHarness],
+) -> None:
+    await nodes[0].apply(ApplySubnet(NET))
+
+    await together(nodes, [ApplyPool(BLUE), DeleteSubnet("net")])
+
+    truth = await check_everything(nodes[0])
+    owner = truth.pools["blue"].labels.get("ipam.spidernet.io/owner-spider-subnet")
+    assert (owner == "net") == ("net" in truth.subnets)
+
+
+async def test_a_subnet_and_the_pools_that_it_adopts_change_in_one_transaction(
+    nodes: list[NodeHarness],
+) -> None:
+    pools = [BLUE, Pool("green", 4, NET.subnet, ("10.7.0.40",))]
+    await nodes[0].apply(*pools)
+
+    await nodes[1].apply(ApplySubnet(NET))
+
+    adopted = [one for one in await nodes[0].log() if one.writer == "c-1"]
+    assert len({one.position for one in adopted}) == 1
+    assert [type(one.event) for one in adopted] == [SubnetDefined, PoolDefined, PoolDefined]
+    await check_everything(nodes[0])
+
+
+async def test_verify_finds_a_lost_subnet_and_repair_writes_it_again(
+    nodes: list[NodeHarness], tmp_path: Path
+) -> None:
+    one = nodes[0]
+    await one.apply(ApplySubnet(NET), BLUE)
+    await one.store.commit([], [Delete(one.keys.subnet("net"))])
+    files = LocalFiles(tmp_path)
+
+    report = await verify(one.store, one.keys, files)
+    assert [(d.kind, d.name) for d in report.differences] == [("subnet", "net")]
+    await repair(report.plan, one.store, one.keys, one.writer, CAUSE)
+
+    assert (await verify(one.store, one.keys, files)).is_clean

@@ -1,0 +1,77 @@
+"""Applications with a Pod template, and the claims of their Pods."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from core.domain.autopools.application_plan import ReconcileStep, plan_application
+from core.domain.autopools.applications import Application
+from core.domain.autopools.names import ApplicationKey, PoolScope
+from core.domain.autopools.pool_plan import DesiredPool
+from core.domain.autopools.pool_size import NO_MORE, IpNumber
+from core.domain.model import Claim, Pool, Scale, Subnet
+from tests.core.domain.subnets.samples import State
+
+NET = Subnet("net", 4, "10.7.0.0/16", ("10.7.0.10-10.7.0.29",), gateway="10.7.0.1")
+NET6 = Subnet("net6", 6, "fd00:7::/64", ("fd00:7::10-fd00:7::1f",))
+OTHER = Subnet("other", 4, "10.8.0.0/16", ("10.8.0.10-10.8.0.29",))
+UID = "3f6b1c1e-0000-4000-8000-1f2e3d4c5b6a"
+KEY = ApplicationKey("apps/v1", "Deployment", "shop", "web")
+PLACE = PoolScope(KEY, "eth0", 4, "net")
+NAME = "auto4-web-eth0-1f2e3"
+
+
+def template(subnet: object = None, number: str = "", reclaim: str = "") -> dict[str, str]:
+    """The annotations of a Pod template; a list is ``subnets``, an object ``subnet``."""
+    value = {"ipv4": ["net"]} if subnet is None else subnet
+    key = "subnets" if isinstance(value, list) else "subnet"
+    said = {key: json.dumps(value), "ippool-ip-number": number, "ippool-reclaim": reclaim}
+    return {f"ipam.spidernet.io/{name}": text for name, text in said.items() if text}
+
+
+def web(
+    replicas: int = 2, annotations: dict[str, str] | None = None, uid: str = UID
+) -> Application:
+    """A Deployment of that many replicas that asks for ``net``."""
+    said = template() if annotations is None else annotations
+    return Application(KEY, uid, said, Scale(replicas))
+
+
+def wish(size: int, place: PoolScope = PLACE, uid: str = UID) -> DesiredPool:
+    """A pool of a fixed size."""
+    return DesiredPool(place, uid, size, IpNumber(size))
+
+
+def plan(
+    state: State,
+    application: Application,
+    claimed: Mapping[str, Claim] | None = None,
+    default: IpNumber = NO_MORE,
+) -> tuple[ReconcileStep, ...]:
+    """The steps on this state."""
+    return plan_application(application, state.configuration, claimed or {}, default)
+
+
+def carry_out(
+    state: State, steps: tuple[ReconcileStep, ...], claimed: Mapping[str, Claim] | None = None
+) -> None:
+    """Apply the commands of all steps."""
+    for step in steps:
+        if step.command is not None:
+            state.do(step.command, claimed=claimed)
+
+
+def settled(state: State, application: Application) -> Pool:
+    """Plan and carry out; the one pool there is then."""
+    carry_out(state, plan(state, application))
+    (pool,) = state.ledger.pools.values()
+    return pool
+
+
+def held(*addresses: str, pool: str = NAME) -> dict[str, Claim]:
+    """One Pod per address."""
+    return {
+        address: Claim(pool, f"pod/u-{index}", "shop", f"web-{index}", f"e-{index}")
+        for index, address in enumerate(addresses)
+    }

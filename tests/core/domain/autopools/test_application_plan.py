@@ -1,0 +1,337 @@
+"""All pools of an application: what its template asks for comes, what it asked for goes."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.domain.addresses.ip_address import V4, V6
+from core.domain.autopools.application_plan import ReconcileStep, plan_application, plan_departure
+from core.domain.autopools.applications import Application
+from core.domain.autopools.names import ApplicationKey
+from core.domain.autopools.pool_size import NO_MORE, IpNumber
+from core.domain.configuration.commands import RetirePool
+from core.domain.model import Claim, Pool, Scale
+from tests.core.domain.autopools.samples import (
+    NAME,
+    NET,
+    NET6,
+    OTHER,
+    UID,
+    carry_out,
+    held,
+    plan,
+    template,
+    web,
+)
+from tests.core.domain.subnets.samples import State
+
+NEW_UID = "00000000-0000-4000-8000-bbbbb0000000"
+BOTH = {"ipv4": ["net"], "ipv6": ["net6"]}
+TWO_NICS = [
+    {"interface": "eth0", "ipv4": ["net"]},
+    {"interface": "net1", "ipv4": ["other"]},
+]
+
+
+def told(steps: tuple[ReconcileStep, ...]) -> list[tuple[str, str]]:
+    return [(step.action, step.pool) for step in steps]
+
+
+def running(application: Application, *there: object) -> State:
+    """A state in which the application has its pools."""
+    state = State(NET, NET6, OTHER, *there)  # type: ignore[arg-type]
+    carry_out(state, plan(state, application))
+    assert plan(state, application) == ()
+    return state
+
+
+def test_each_nic_and_family_gets_a_pool_of_the_same_size() -> None:
+    nics = [
+        {"interface": "eth0", "ipv4": ["net"], "ipv6": ["net6"]},
+        {"interface": "net1", "ipv4": ["other"]},
+    ]
+
+    steps = plan(State(NET, NET6, OTHER), web(3, template(nics, "+1")))
+
+    assert [(step.action, step.pool, step.addresses) for step in steps] == [
+        ("create", NAME, ("10.7.0.10-10.7.0.13",)),
+        ("create", "auto6-web-eth0-1f2e3", ("fd00:7::10-fd00:7::13",)),
+        ("create", "auto4-web-net1-1f2e3", ("10.8.0.10-10.8.0.13",)),
+    ]
+
+
+def test_one_family_comes_although_the_other_one_cannot() -> None:
+    state = State(NET)
+    application = web(2, template(BOTH))
+
+    steps = plan(state, application)
+    carry_out(state, steps)
+
+    assert told(steps) == [("create", NAME), ("refuse", "")]
+    assert told(plan(state, application)) == [("refuse", "")]
+
+
+def test_a_family_that_the_cluster_has_switched_off_is_neither_made_nor_dropped() -> None:
+    state = running(web(1, template(BOTH)))
+    off = state.configuration._replace(ipv6_enabled=False)
+
+    assert plan_application(web(1, template(BOTH)), off, {}, NO_MORE) == ()
+    steps = plan_application(web(2, template(BOTH)), off, {}, NO_MORE)
+    assert told(steps) == [("grow", NAME)]
+
+
+def test_the_default_number_counts_where_the_template_says_nothing() -> None:
+    state = State(NET)
+
+    (step,) = plan(state, web(2), default=IpNumber(1, is_flexible=True))
+
+    assert step.addresses == ("10.7.0.10-10.7.0.12",)
+
+
+SCALES = {
+    "up": (web(4), [("grow", NAME)]),
+    "down": (web(1), [("shrink", NAME)]),
+    "not at all": (web(2), []),
+    "another number": (web(2, template(number="5")), [("grow", NAME)]),
+    "the same size by another number": (web(2, template(number="2")), [("refresh", NAME)]),
+    "reclaim switched off": (web(2, template(reclaim="false")), [("refresh", NAME)]),
+}
+
+
+@pytest.mark.parametrize(("application", "expected"), SCALES.values(), ids=SCALES)
+def test_a_pool_follows_its_application(
+    application: Application, expected: list[tuple[str, str]]
+) -> None:
+    assert told(plan(running(web(2)), application)) == expected
+
+
+def test_a_scale_down_that_has_to_wait_says_that_it_may_be_tried_again() -> None:
+    (step,) = plan(running(web(3)), web(1), held("10.7.0.10", "10.7.0.11", "10.7.0.12"))
+
+    assert (step.action, step.pool, step.again) == ("refuse", NAME, True)
+    assert "IPPool available free IPs are not enough" in step.reason
+
+
+def test_a_subnet_without_enough_addresses_may_have_some_later() -> None:
+    (step,) = plan(State(NET), web(21))
+
+    assert (step.action, step.again) == ("refuse", True)
+
+
+def test_a_subnet_that_is_not_there_waits_for_a_person() -> None:
+    (step,) = plan(State(), web())
+
+    assert (step.action, step.again) == ("refuse", False)
+
+
+# The annotation moves: no loop, no leak
+
+
+def test_another_subnet_gets_a_pool_of_its_own_and_the_old_one_goes_when_it_is_free() -> None:
+    state = running(web())
+    moved = web(2, template({"ipv4": ["other"]}))
+    used = held("10.7.0.10")
+
+    first = plan(state, moved, used)
+    carry_out(state, first, used)
+    second = plan(state, moved, used)
+
+    assert told(first) == [("wait", NAME), ("create", f"{NAME}-2")]
+    assert told(second) == [("wait", NAME)]
+    assert all(step.again and step.command is None for step in second)
+    last = plan(state, moved)
+    carry_out(state, last)
+    assert told(last) == [("delete", NAME)]
+    assert plan(state, moved) == ()
+    assert list(state.ledger.pools) == [f"{NAME}-2"]
+
+
+def test_a_free_old_pool_goes_at_once_and_the_next_plan_is_empty() -> None:
+    state = running(web())
+    moved = web(2, template({"ipv4": ["other"]}))
+
+    steps = plan(state, moved)
+    carry_out(state, steps)
+
+    assert told(steps) == [("delete", NAME), ("create", NAME)]
+    assert plan(state, moved) == ()
+
+
+def test_going_back_to_the_old_subnet_takes_its_pool_again() -> None:
+    state = running(web())
+    moved = web(2, template({"ipv4": ["other"]}))
+    used = held("10.7.0.10")
+    carry_out(state, plan(state, moved, used), used)
+
+    steps = plan(state, web(), used)
+    carry_out(state, steps, used)
+
+    assert told(steps) == [("delete", f"{NAME}-2")]
+    assert list(state.ledger.pools) == [NAME]
+
+
+def test_a_subnet_that_does_not_exist_allocates_nothing_anywhere() -> None:
+    state = running(web())
+    used = held("10.7.0.10")
+
+    steps = plan(state, web(2, template({"ipv4": ["typo"]})), used)
+
+    assert told(steps) == [("wait", NAME), ("refuse", "")]
+    assert not any(step.command for step in steps)
+
+
+def test_a_second_nic_comes_and_goes() -> None:
+    state = running(web())
+
+    more = plan(state, web(2, template(TWO_NICS)))
+    carry_out(state, more)
+    fewer = plan(state, web())
+
+    assert told(more) == [("create", "auto4-web-net1-1f2e3")]
+    assert told(fewer) == [("delete", "auto4-web-net1-1f2e3")]
+
+
+def test_without_the_annotation_the_pools_go() -> None:
+    assert told(plan(running(web()), web(2, {}))) == [("delete", NAME)]
+
+
+def test_on_the_host_network_the_pools_go() -> None:
+    assert told(plan(running(web()), web()._replace(host_network=True))) == [("delete", NAME)]
+
+
+def test_pools_that_are_to_stay_stay_when_the_subnet_changes() -> None:
+    state = running(web(2, template(reclaim="false")))
+    moved = web(2, template({"ipv4": ["other"]}, reclaim="false"))
+
+    assert told(plan(state, moved)) == [("create", f"{NAME}-2")]
+
+
+def test_a_pool_that_was_to_stay_goes_once_the_template_says_so() -> None:
+    state = running(web(2, template(reclaim="false")))
+    moved = web(2, template({"ipv4": ["other"]}))
+
+    assert told(plan(state, moved)) == [("delete", NAME), ("create", NAME)]
+
+
+def test_a_pool_of_the_application_that_somebody_retired_goes_when_it_is_free() -> None:
+    state = running(web())
+    state.do(RetirePool(NAME))
+
+    assert told(plan(state, web(), held("10.7.0.10"))) == [
+        ("wait", NAME),
+        ("create", f"{NAME}-2"),
+    ]
+    assert told(plan(state, web()))[0] == ("delete", NAME)
+
+
+# The application goes, and comes back
+
+
+def test_the_pools_of_an_application_that_is_gone_retire_and_go_when_they_are_free() -> None:
+    state = running(web(2, template(BOTH)))
+    used = held("10.7.0.10")
+
+    steps = plan_departure(UID, state.configuration, used)
+    carry_out(state, steps, used)
+
+    assert told(steps) == [("retire", NAME), ("delete", "auto6-web-eth0-1f2e3")]
+    assert told(plan_departure(UID, state.configuration, used)) == [("wait", NAME)]
+    carry_out(state, plan_departure(UID, state.configuration, {}))
+    assert state.ledger.pools == {}
+    assert plan_departure(UID, state.configuration, {}) == ()
+
+
+def test_a_departure_touches_no_pool_that_stays_or_is_another_ones() -> None:
+    kept = running(web(2, template(reclaim="false")), Pool("blue", V4, "10.9.0.0/16"))
+
+    assert plan_departure(UID, kept.configuration, {}) == ()
+    assert plan_departure(NEW_UID, running(web()).configuration, {}) == ()
+
+
+def test_an_application_of_the_same_name_takes_over_a_pool_that_stayed() -> None:
+    state = running(web(2, template(reclaim="false")))
+
+    steps = plan(state, web(2, template(reclaim="false"), NEW_UID))
+    carry_out(state, steps)
+
+    assert told(steps) == [("adopt", NAME)]
+    assert plan_departure(UID, state.configuration, {}) == ()
+
+
+def test_an_application_of_another_kind_gets_a_pool_of_its_own() -> None:
+    state = running(web(2, template(reclaim="false")))
+    key = ApplicationKey("apps/v1", "StatefulSet", "shop", "web")
+    other = Application(key, NEW_UID, template(), Scale(2))
+
+    assert told(plan(state, other)) == [("create", "auto4-web-eth0-bbbbb")]
+
+
+def test_what_a_replaced_application_left_behind_is_cleared_away() -> None:
+    state = running(web())
+    again = web(2, uid=NEW_UID)
+
+    first = plan(state, again, held("10.7.0.10"))
+    carry_out(state, first, held("10.7.0.10"))
+
+    assert told(first) == [("retire", NAME), ("create", "auto4-web-eth0-bbbbb")]
+    assert told(plan(state, again)) == [("delete", NAME)]
+
+
+# Whom it refuses
+
+CLONE_SET = ApplicationKey("apps.kruise.io/v1alpha1", "CloneSet", "shop", "web")
+FINAL: dict[str, tuple[Application, str]] = {
+    "an orphan": (
+        Application(ApplicationKey("v1", "Pod", "shop", "web"), UID, template()),
+        "SpiderSubnet feature doesn't support no-controller pod",
+    ),
+    "a third party without a number": (
+        Application(CLONE_SET, UID, template()),
+        "CloneSet/shop/web only supports fixed auto-created IPPool IP Number",
+    ),
+    "a template that cannot be read": (
+        web(2, {"ipam.spidernet.io/subnet": "x"}),
+        "invalid format of Pod annotation 'ipam.spidernet.io/subnet'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("application", "text"), FINAL.values(), ids=FINAL)
+def test_wrong_input_is_one_refusal_and_touches_nothing(
+    application: Application, text: str
+) -> None:
+    (step,) = plan(running(web()), application)
+
+    assert (step.action, step.command, step.again) == ("refuse", None, False)
+    assert text in step.reason
+
+
+def test_a_third_party_with_a_number_gets_that_many() -> None:
+    (step,) = plan(State(NET), Application(CLONE_SET, UID, template(number="+3")))
+
+    assert step.addresses == ("10.7.0.10-10.7.0.12",)
+
+
+def test_with_the_feature_off_a_template_that_names_subnets_is_refused_and_others_are_not() -> None:
+    configuration = State(NET).configuration
+
+    (step,) = plan_application(web(), configuration, {}, NO_MORE, enabled=False)
+
+    assert "annotation when Auto-Pool feature is disabled" in step.reason
+    assert plan_application(web(2, {}), configuration, {}, NO_MORE, enabled=False) == ()
+
+
+def test_claims_of_other_pools_hold_nothing_back() -> None:
+    elsewhere = {"10.7.0.99": Claim("blue", "pod/u", "shop", "x", "e")}
+
+    assert told(plan_departure(UID, running(web()).configuration, elsewhere)) == [("delete", NAME)]
+
+
+def test_families_do_not_meet_in_a_shrinking_pool() -> None:
+    state = running(web(3, template(BOTH)))
+    six = {"fd00:7::10": Claim("auto6-web-eth0-1f2e3", "pod/u", "shop", "web-0", "e")}
+
+    carry_out(state, plan(state, web(1, template(BOTH)), six), six)
+
+    ips = {pool.family: pool.ips for pool in state.ledger.pools.values()}
+    assert ips == {V4: ("10.7.0.12",), V6: ("fd00:7::10",)}

@@ -1,0 +1,102 @@
+"""Names, labels and selectors of automatic pools.
+
+See docs/reference/automatic-pool-rules.md, "Names and labels", docs/reference/annotations.md,
+"Labels of pools and subnets".
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from core.domain.addresses.ip_address import V6
+from core.domain.autopools.names import (
+    ApplicationKey,
+    PoolScope,
+    application_of,
+    pool_name,
+    scope_of,
+)
+from core.domain.names import SUBDOMAIN_CHARS_MAX
+from tests.core.domain.autopools.samples import KEY, NAME, NET, PLACE, UID, settled, web
+from tests.core.domain.subnets.samples import State
+
+
+@pytest.mark.parametrize(
+    ("place", "uid", "expected"),
+    [
+        (PLACE, UID, NAME),
+        (PLACE._replace(family=V6, interface="net1"), UID, "auto6-web-net1-1f2e3"),
+        (PLACE._replace(application=KEY._replace(name="Web")), "AB-CDEF12", "auto4-web-eth0-cdef1"),
+        (PLACE, "abc", "auto4-web-eth0-abc"),
+    ],
+)
+def test_a_name_says_family_application_interface_and_uid(
+    place: PoolScope, uid: str, expected: str
+) -> None:
+    assert pool_name(place, uid) == expected
+
+
+@pytest.mark.parametrize("attempt", [1, 2, 16])
+def test_a_long_application_name_is_cut_to_a_dns_subdomain(attempt: int) -> None:
+    place = PLACE._replace(application=KEY._replace(name="a" * 253))
+
+    name = pool_name(place, UID, attempt)
+
+    assert len(name) == SUBDOMAIN_CHARS_MAX
+    assert name.startswith("auto4-aaa")
+
+
+def test_a_cut_never_ends_in_a_sign_that_a_name_cannot_have_there() -> None:
+    place = PLACE._replace(application=KEY._replace(name="a-." * 84))
+
+    assert "a-eth0" in pool_name(place, UID)
+
+
+def test_a_pool_carries_the_labels_that_users_and_tools_know() -> None:
+    prefix = "ipam.spidernet.io/"
+
+    pool = settled(State(NET), web())
+
+    assert {key.removeprefix(prefix): value for key, value in pool.labels.items()} == {
+        "ippool-cidr": "10-7-0-0-16",
+        "owner-spider-subnet": "net",
+        "owner-application-gv": "apps_v1",
+        "owner-application-kind": "Deployment",
+        "owner-application-namespace": "shop",
+        "owner-application-name": "web",
+        "owner-application-uid": UID,
+        "interface": "eth0",
+        "ip-version": "IPv4",
+        "ippool-reclaim": "true",
+    }
+    assert pool.annotations == {prefix + "ippool-ip-number": "+0"}
+    assert pool.pod_affinity is not None
+    assert pool.pod_affinity.match_labels == {
+        prefix + "app-api-group": "apps",
+        prefix + "app-api-version": "v1",
+        prefix + "app-kind": "Deployment",
+        prefix + "app-namespace": "shop",
+        prefix + "app-name": "web",
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        (KEY, "apps_v1_Deployment_shop_web"),
+        (ApplicationKey("v1", "ReplicationController", "a", "b"), "v1_ReplicationController_a_b"),
+    ],
+)
+def test_the_status_names_an_application_in_five_parts_or_in_four_for_the_core_group(
+    key: ApplicationKey, text: str
+) -> None:
+    assert str(key) == text
+
+
+def test_the_labels_of_a_pool_say_whose_it_is_and_where_it_serves() -> None:
+    pool = settled(State(NET), web())
+
+    assert application_of(pool.labels) == KEY
+    assert scope_of(pool.labels, pool.family) == PLACE
+    assert application_of({}) is None
+    assert scope_of({}, 4) is None

@@ -1,0 +1,298 @@
+"""One automatic pool: made, grown, shrunk, adopted, refused.
+
+See docs/reference/automatic-pool-rules.md, "Planning" and "Deletion".
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from core.domain.addresses.ip_address import V4, V6
+from core.domain.autopools.pool_plan import DesiredPool, find_pool, plan_pool
+from core.domain.autopools.pool_size import IpNumber
+from core.domain.configuration.commands import (
+    ApplyAutoPool,
+    ApplyPool,
+    DeletePool,
+    DropAutoPool,
+    QuarantineAddress,
+    RetirePool,
+    RetireSubnet,
+)
+from core.domain.configuration.configuration_state import pool_addresses
+from core.domain.configuration.decisions import decide, given_up
+from core.domain.events import PoolDefined, PoolDeleted, PoolRetired
+from core.domain.model import Pool, Reservation, Route, Subnet
+from core.errors import Refused
+from tests.core.domain.autopools.samples import KEY, NAME, NET, PLACE, UID, held, wish
+from tests.core.domain.subnets.samples import State
+
+OLD = "00000000-0000-4000-8000-aaaaa0000000"
+
+
+def auto(size: int, place: DesiredPool | None = None, **more: object) -> ApplyAutoPool:
+    return ApplyAutoPool((place or wish(size))._replace(**more))  # type: ignore[arg-type]
+
+
+def items(state: State, name: str = NAME) -> tuple[str, ...]:
+    return state.ledger.pools[name].ips
+
+
+def test_a_new_pool_takes_the_lowest_free_addresses_in_one_event() -> None:
+    state = State(NET, Pool("blue", V4, NET.subnet, ("10.7.0.11",)))
+
+    (event,) = state.do(auto(3))
+
+    assert isinstance(event, PoolDefined)
+    assert event.pool.name == NAME
+    assert event.pool.ips == ("10.7.0.10", "10.7.0.12-10.7.0.13")
+
+
+def test_reserved_excluded_and_quarantined_addresses_are_passed_over() -> None:
+    state = State(
+        NET._replace(exclude_ips=("10.7.0.11",)),
+        Reservation("kept", V4, ("10.7.0.10",)),
+        QuarantineAddress("10.7.0.12", "a stranger"),
+        auto(2),
+    )
+
+    assert items(state) == ("10.7.0.13-10.7.0.14",)
+
+
+def test_gateway_and_routes_are_the_subnets_at_that_moment_and_stay_so() -> None:
+    routes = (Route("10.0.0.0/8", "10.7.0.2"),)
+    state = State(NET._replace(routes=routes), auto(1))
+    state.do(NET._replace(gateway="10.7.0.3", routes=()), auto(2))
+
+    pool = state.ledger.pools[NAME]
+
+    assert (pool.gateway, pool.routes) == ("10.7.0.1", routes)
+
+
+def test_asking_twice_is_no_event() -> None:
+    state = State(NET, auto(3))
+
+    assert state.do(auto(3)) == []
+
+
+def test_growing_adds_the_lowest_free_ones_and_keeps_what_it_has() -> None:
+    state = State(NET, auto(2), Pool("blue", V4, NET.subnet, ("10.7.0.12",)), auto(4))
+
+    assert items(state) == ("10.7.0.10-10.7.0.11", "10.7.0.13-10.7.0.14")
+
+
+def test_shrinking_drops_the_lowest_unused_addresses() -> None:
+    state = State(NET, auto(5))
+
+    state.do(auto(3), claimed=held("10.7.0.10", "10.7.0.12"))
+
+    assert items(state) == ("10.7.0.10", "10.7.0.12", "10.7.0.14")
+
+
+def test_a_pool_may_shrink_to_nothing_and_come_back() -> None:
+    state = State(NET, auto(2), auto(0))
+    assert items(state) == ()
+
+    state.do(auto(1))
+
+    assert items(state) == ("10.7.0.10",)
+
+
+REFUSALS: dict[str, tuple[State, ApplyAutoPool, tuple[str, str], str]] = {
+    "no such subnet": (
+        State(), auto(1), ("NotFound", "unknown-name"), "there is no SpiderSubnet/net",
+    ),
+    "a subnet of the other family": (
+        State(NET), auto(1, wish(1, PLACE._replace(family=V6))),
+        ("Invalid", "subnet-family"),
+        "SpiderSubnet/net is of IPv4, the Pod template names it for IPv6",
+    ),
+    "a subnet that is being retired": (
+        State(NET, RetireSubnet("net")), auto(1), ("Forbidden", "retiring"),
+        "SpiderSubnet/net is being retired: automatic pools in it are not created or changed",
+    ),
+    "too few addresses": (
+        State(NET, Pool("blue", V4, NET.subnet, ("10.7.0.10-10.7.0.27",))), auto(3),
+        ("Forbidden", "insufficient-subnet"),
+        "insufficient subnet FreeIPs, required '3' but only left '2' in SpiderSubnet/net",
+    ),
+    "too few to grow": (
+        State(NET, auto(15)), auto(21), ("Forbidden", "insufficient-subnet"),
+        "insufficient subnet FreeIPs, required '6' but only left '5' in SpiderSubnet/net",
+    ),
+    "more than anybody has": (
+        State(NET), auto(2**63 - 1), ("Forbidden", "insufficient-subnet"),
+        (
+            f"insufficient subnet FreeIPs, required '{2**63 - 1}' but only left '20'"
+            " in SpiderSubnet/net"
+        ),
+    ),
+    "a pool of another CIDR inside the subnet": (
+        State(NET, Pool("odd", V4, "10.7.0.0/24", ("10.7.0.200",))), auto(1),
+        ("Invalid", "subnet-overlap"),
+        "10.7.0.0/16 overlaps 10.7.0.0/24, the subnet of SpiderIPPool/odd",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("state", "command", "cause", "message"), REFUSALS.values(), ids=REFUSALS)
+def test_what_cannot_be_is_refused_with_its_reason_and_changes_nothing(
+    state: State, command: ApplyAutoPool, cause: tuple[str, str], message: str
+) -> None:
+    (refusal,) = state.refusals(command)
+
+    assert (refusal.kind, refusal.rule) == cause
+    assert refusal.message == message
+
+
+def test_a_pool_whose_addresses_are_held_does_not_shrink_by_a_part() -> None:
+    state = State(NET, auto(4))
+
+    (refusal,) = state.refusals(auto(1), held("10.7.0.10", "10.7.0.11"))
+
+    assert refusal.rule == "scale-down"
+    assert refusal.message == (
+        "failed to scale down by 3: IPPool available free IPs are not enough,"
+        " 2 of 4 addresses are free"
+    )
+
+
+def test_a_pool_that_outlived_its_application_is_adopted_resized_and_relabelled() -> None:
+    state = State(NET, auto(2, wish(2, uid=OLD), reclaim=False))
+
+    state.do(auto(3))
+
+    (pool,) = state.ledger.pools.values()
+    assert pool.name == "auto4-web-eth0-aaaaa"
+    assert pool.labels["ipam.spidernet.io/owner-application-uid"] == UID
+    assert pool.labels["ipam.spidernet.io/ippool-reclaim"] == "true"
+    assert pool_addresses(pool).size == 3
+
+
+def test_a_pool_that_goes_with_its_application_is_not_adopted() -> None:
+    state = State(NET, auto(2, wish(2, uid=OLD)), auto(2))
+
+    assert sorted(state.ledger.pools) == [NAME, "auto4-web-eth0-aaaaa"]
+
+
+def test_a_retiring_pool_is_replaced_by_one_of_another_name() -> None:
+    state = State(NET, auto(2), RetirePool(NAME), auto(2))
+
+    assert sorted(state.ledger.pools) == [NAME, f"{NAME}-2"]
+
+
+def test_the_name_of_a_foreign_pool_is_left_to_it() -> None:
+    state = State(NET, Pool(NAME, V4, NET.subnet, ("10.7.0.20",)), auto(1))
+
+    assert items(state, NAME) == ("10.7.0.20",)
+    assert items(state, f"{NAME}-2") == ("10.7.0.10",)
+
+
+def test_when_every_name_is_taken_that_is_told() -> None:
+    names = [NAME, *(f"{NAME}-{n}" for n in range(2, 17))]
+    state = State(NET, *(Pool(name, V4, NET.subnet) for name in names))
+
+    assert state.causes(auto(1)) == [("Forbidden", "spec.ips", "name-taken")]
+
+
+DIFFERENT = [
+    PLACE._replace(interface="net1"),
+    PLACE._replace(application=KEY._replace(kind="StatefulSet")),
+    PLACE._replace(application=KEY._replace(namespace="other")),
+    PLACE._replace(application=KEY._replace(api_version="apps.kruise.io/v1")),
+    PLACE._replace(application=KEY._replace(name="web2")),
+    PLACE._replace(subnet="other"),
+]
+
+
+@pytest.mark.parametrize("place", DIFFERENT)
+def test_a_pool_serves_its_place_and_no_other_one(place: object) -> None:
+    state = State(NET, auto(2, reclaim=False))
+    pools = list(state.ledger.pools.values())
+
+    assert find_pool(PLACE, OLD, pools) is not None
+    assert find_pool(place, UID, pools) is None  # type: ignore[arg-type]
+
+
+def test_the_applications_own_pool_comes_before_one_it_could_adopt() -> None:
+    state = State(NET, auto(1, reclaim=False))
+    twin = state.ledger.pools[NAME]._replace(name="a-twin")
+    labels = {**twin.labels, "ipam.spidernet.io/owner-application-uid": OLD}
+
+    found = find_pool(PLACE, UID, [twin._replace(labels=labels), state.ledger.pools[NAME]])
+
+    assert found is not None
+    assert found.name == NAME
+
+
+def test_a_number_that_is_written_otherwise_is_refreshed_without_moving_an_address() -> None:
+    state = State(NET, auto(3))
+    command = auto(3, number=IpNumber(1, is_flexible=True))
+    plan = plan_pool(command.desired, state.configuration, {})
+
+    state.do(command)
+
+    assert plan.action == "refresh"
+    assert not plan.addresses
+    number = state.ledger.pools[NAME].annotations["ipam.spidernet.io/ippool-ip-number"]
+    assert number == "+1"
+
+
+def test_what_users_add_to_a_pool_stays_when_it_is_resized() -> None:
+    state = State(NET, auto(2))
+    pool = state.ledger.pools[NAME]
+    state.do(ApplyPool(pool._replace(node_names=("n1",), labels={**pool.labels, "a": "b"})))
+
+    state.do(auto(3))
+
+    assert state.ledger.pools[NAME].node_names == ("n1",)
+    assert state.ledger.pools[NAME].labels["a"] == "b"
+
+
+def test_only_a_pool_that_shrinks_has_claims_looked_up() -> None:
+    state = State(NET, auto(3))
+
+    assert given_up(state.configuration, auto(3)) is None
+    assert given_up(state.configuration, auto(4)) is None
+    assert given_up(state.configuration, auto(2)) == pool_addresses(state.ledger.pools[NAME])
+
+
+def test_dropping_deletes_a_free_pool_and_leaves_one_in_use() -> None:
+    state = State(NET, auto(2))
+    used = held("10.7.0.10")
+
+    assert state.do(DropAutoPool(NAME, UID), claimed=used) == []
+    assert state.do(DropAutoPool(NAME, UID, retire=True), claimed=used) == [PoolRetired(NAME)]
+    assert state.do(DropAutoPool(NAME, UID, retire=True), claimed=used) == []
+    assert state.do(DropAutoPool(NAME, UID)) == [PoolDeleted(NAME)]
+    assert state.do(DropAutoPool(NAME, UID)) == []
+
+
+def test_dropping_leaves_a_pool_that_is_another_ones_by_now() -> None:
+    state = State(NET, auto(2, wish(2, uid=OLD), reclaim=False), auto(2))
+    opened = State(NET, Pool("blue", V4, NET.subnet, labels={OLD: UID}))
+
+    assert state.do(DropAutoPool("auto4-web-eth0-aaaaa", OLD)) == []
+    assert opened.do(DropAutoPool("blue", UID)) == []
+
+
+def test_a_pool_that_somebody_deleted_is_made_again() -> None:
+    state = State(NET, auto(2), DeletePool(NAME))
+
+    state.do(auto(2))
+
+    assert items(state) == ("10.7.0.10-10.7.0.11",)
+
+
+def test_a_subnet_of_2_to_the_112_addresses_is_planned_by_its_intervals() -> None:
+    whole = Subnet("net6", V6, "fd00::/16", ("fd00::1-fd00:ffff:ffff:ffff:ffff:ffff:ffff:ffff",))
+    state = State(whole, auto(0, wish(2**60, PLACE._replace(family=V6, subnet="net6"))))
+
+    (pool,) = state.ledger.pools.values()
+
+    assert pool_addresses(pool).size == 2**60
+
+
+def test_a_command_is_refused_only_by_refusing() -> None:
+    with pytest.raises(Refused):
+        decide(State().configuration, auto(1), {})

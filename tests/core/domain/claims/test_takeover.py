@@ -1,0 +1,157 @@
+"""What a plan makes of a cluster, and of everything that two records can disagree about."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.domain.claims.takeover import TakeOver, plan_take_over, remaining
+from core.domain.configuration.commands import ApplyPool, ApplyReservation, RetirePool
+from tests.core.manifests.spiderpool_dumps import cluster, endpoint, nic, pool, reservation
+
+NET = "10.6.0.0/16"
+IPS = "10.6.0.1-10.6.0.9"
+
+
+def claimed(plan: TakeOver) -> dict[str, str]:
+    """Address -> name of the endpoint that will hold it."""
+    return {address: one.name for one in plan.endpoints for address, _ in one.addresses()}
+
+
+def said(plan: TakeOver) -> list[str]:
+    """What was done about each finding."""
+    return [finding.done for finding in plan.findings]
+
+
+def test_records_and_endpoints_that_agree_leave_nothing_to_say() -> None:
+    plan = plan_take_over(
+        cluster(
+            pool("p", NET, IPS, records={"10.6.0.1": "shop/a ua"}),
+            endpoint("a", "ua", nic("10.6.0.1/16", "p")),
+        )
+    )
+
+    assert claimed(plan) == {"10.6.0.1": "a"}
+    assert plan.findings == ()
+    assert plan.endpoints[0].node == "node-a"
+
+
+def test_an_address_without_a_record_is_taken_over() -> None:
+    plan = plan_take_over(
+        cluster(pool("p", NET, IPS), endpoint("a", "ua", nic("10.6.0.1/16", "p")))
+    )
+
+    assert claimed(plan) == {"10.6.0.1": "a"}
+    assert said(plan) == ["taken over"]
+
+
+def test_a_record_without_an_endpoint_stays_reserved_for_its_pod() -> None:
+    plan = plan_take_over(cluster(pool("p", NET, IPS, records={"10.6.0.1": "shop/a ua"})))
+
+    assert claimed(plan) == {"10.6.0.1": "a"}
+    assert plan.endpoints[0].uid == "ua"
+    assert said(plan) == ["kept for it, until it is proved to be gone"]
+
+
+def test_a_record_that_the_pods_endpoint_contradicts_is_a_leak() -> None:
+    plan = plan_take_over(
+        cluster(
+            pool("p", NET, IPS, records={"10.6.0.1": "shop/a ua", "10.6.0.2": "shop/a ua"}),
+            endpoint("a", "ua", nic("10.6.0.2/16", "p")),
+        )
+    )
+
+    assert claimed(plan) == {"10.6.0.2": "a"}
+    assert said(plan) == ["leaked: not taken over"]
+
+
+def test_of_two_pods_with_one_address_the_recorded_one_keeps_it() -> None:
+    plan = plan_take_over(
+        cluster(
+            pool("p", NET, IPS, records={"10.6.0.1": "shop/b ub"}),
+            endpoint("a", "ua", nic("10.6.0.1/16", "p")),
+            endpoint("b", "ub", nic("10.6.0.1/16", "p")),
+        )
+    )
+
+    assert claimed(plan) == {"10.6.0.1": "b"}
+    assert plan.findings[0].subject == "SpiderEndpoint/shop/a"
+
+
+@pytest.mark.parametrize("interfaces", [("eth0", "net1"), ("", "")])
+def test_of_two_nics_with_one_address_the_first_keeps_it(interfaces: tuple[str, str]) -> None:
+    both = [nic("10.6.0.1/16", "p", name) for name in interfaces]
+    plan = plan_take_over(
+        cluster(pool("p", NET, IPS, records={"10.6.0.1": "shop/a ua"}), endpoint("a", "ua", *both))
+    )
+
+    assert claimed(plan) == {"10.6.0.1": "a"}
+    assert [one.interface for one in plan.endpoints[0].nics] == [interfaces[0]]
+    assert said(plan) == ["taken over for the first one: restart this Pod, the other gets its own"]
+
+
+def test_another_uid_in_the_record_is_told() -> None:
+    plan = plan_take_over(
+        cluster(
+            pool("p", NET, IPS, records={"10.6.0.1": "shop/a old"}),
+            endpoint("a", "new", nic("10.6.0.1/16", "p")),
+        )
+    )
+
+    assert plan.endpoints[0].uid == "new"
+    assert said(plan) == ["taken over as the endpoint says"]
+
+
+def test_switches_and_reservations_come_after_the_claims() -> None:
+    going = pool("going", "10.7.0.0/16", "10.7.0.1")
+    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    plan = plan_take_over(
+        cluster(reservation("r", "10.6.0.1"), pool("p", NET, IPS, disable=True), going)
+    )
+
+    opened = [command.pool for command in plan.first if isinstance(command, ApplyPool)]
+    assert [one.disabled for one in opened] == [False, False]
+    kinds = [type(command) for command in plan.last]
+    assert kinds == [ApplyReservation, ApplyPool, RetirePool]
+
+
+def test_what_is_ours_already_is_not_opened_again() -> None:
+    whole = plan_take_over(
+        cluster(pool("p", NET, IPS, disable=True), endpoint("a", "ua", nic("10.6.0.1/16", "p")))
+    )
+    pools = {"p": whole.last[0].pool}  # type: ignore[union-attr]
+    ours = {one.key: one for one in whole.endpoints}
+
+    assert remaining(whole, pools, {}).first == whole.first
+    left = remaining(whole, pools, ours)
+    assert (left.first, left.endpoints) == ((), ())
+
+
+addresses = st.sampled_from([f"10.6.0.{number}" for number in range(1, 6)])
+pods = st.sampled_from(["a", "b", "c"])
+
+
+@given(
+    st.dictionaries(addresses, st.tuples(pods, st.sampled_from(["u1", "u2"]))),
+    st.dictionaries(pods, st.tuples(addresses, st.sampled_from(["u1", "u2"]))),
+)
+def test_no_plan_gives_an_address_twice_or_leaves_a_recorded_one_free_in_silence(
+    records: dict[str, tuple[str, str]], endpoints: dict[str, tuple[str, str]]
+) -> None:
+    texts = {address: f"shop/{name} {uid}" for address, (name, uid) in records.items()}
+    plan = plan_take_over(
+        cluster(
+            pool("p", NET, IPS, records=texts),
+            *(
+                endpoint(name, uid, nic(f"{address}/16", "p"))
+                for name, (address, uid) in endpoints.items()
+            ),
+        )
+    )
+
+    held = [address for one in plan.endpoints for address, _ in one.addresses()]
+    assert len(held) == len(set(held))
+    assert len({one.key for one in plan.endpoints}) == len(plan.endpoints)
+    for address in {*records, *(address for address, _ in endpoints.values())} - set(held):
+        assert any(address in finding.what for finding in plan.findings)

@@ -1,0 +1,386 @@
+"""CREATE of a SpiderIPPool: every rule with its kind and field.
+
+See docs/reference/admission.md, "SpiderIPPool".
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from core.domain.addresses.ip_address import V4, V6
+from core.domain.configuration.commands import ApplyPool, ApplyReservation
+from core.domain.configuration.decisions import decide
+from core.domain.events import PoolDefined
+from core.domain.model import Pool, Route
+from core.domain.patterns.labels import LabelSelector, Requirement
+from tests.core.domain.configuration.samples import (
+    BLUE,
+    EMPTY,
+    GREEN,
+    causes,
+    having,
+    refusals,
+    reservation,
+    retiring,
+    stored,
+)
+
+IN_SUBNET = ("Invalid", "spec.subnet")
+AUTO_POOL = {"ipam.spidernet.io/owner-application-name": "web"}
+
+
+def blue_with(**fields: object) -> Pool:
+    return BLUE._replace(**fields)  # type: ignore[arg-type]
+
+
+def red_with(**fields: object) -> Pool:
+    """A second pool of the subnet of blue."""
+    return Pool("red", V4, "10.7.0.0/16")._replace(**fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("pool", [BLUE, GREEN])
+def test_a_good_pool_is_defined_as_it_will_be_stored(pool: Pool) -> None:
+    (event,) = decide(EMPTY, ApplyPool(pool), {})
+
+    assert isinstance(event, PoolDefined)
+    assert event.pool == pool._replace(labels=event.pool.labels)
+
+
+def test_a_new_pool_is_never_retiring() -> None:
+    (event,) = decide(EMPTY, ApplyPool(BLUE._replace(retiring=True)), {})
+
+    assert isinstance(event, PoolDefined)
+    assert not event.pool.retiring
+
+
+ACCEPTED = {
+    "no addresses at all": blue_with(ips=()),
+    "no gateway": blue_with(gateway=""),
+    "everything excluded": blue_with(exclude_ips=("10.7.0.0-10.7.255.255",)),
+    "the network and broadcast addresses": blue_with(ips=("10.7.0.0-10.7.255.255",), gateway=""),
+    "all of IPv4": blue_with(subnet="0.0.0.0/0", ips=("0.0.0.0-255.255.255.255",), gateway=""),
+    "a subnet of one address": blue_with(subnet="10.7.0.9/32", ips=("10.7.0.9",), gateway=""),
+    "mapped text is IPv4": blue_with(ips=("::ffff:10.7.0.9",), gateway="::ffff:10.7.0.1"),
+    "a range with one mapped end": blue_with(ips=("10.7.0.9-::ffff:10.7.0.12",)),
+    "items that overlap each other": blue_with(ips=("10.7.0.9", "10.7.0.9-10.7.0.12", "10.7.0.9")),
+    "the gateway in ips and in excludeIPs": blue_with(
+        ips=("10.7.0.1-10.7.0.9",), exclude_ips=("10.7.0.1",)
+    ),
+    "the gateway written otherwise in excludeIPs": GREEN._replace(
+        ips=("fd00:7::1-fd00:7::20",), exclude_ips=("fd00:7:0:0::1",)
+    ),
+    "a gateway in mapped spelling, excluded": blue_with(
+        ips=("10.7.0.1-10.7.0.9",), exclude_ips=("10.7.0.1",), gateway="::ffff:10.7.0.1"
+    ),
+    "no routes, on purpose": blue_with(routes=()),
+    "a route with host bits": blue_with(routes=(Route("10.9.1.1/16", "10.7.0.1"),)),
+    "a route with a padded length": blue_with(routes=(Route("10.9.0.0/016", "10.7.0.1"),)),
+    "a mapped route": blue_with(routes=(Route("::ffff:11.0.0.0/104", "::ffff:10.7.0.1"),)),
+    "two spellings of one destination": blue_with(
+        routes=(Route("10.9.0.0/16", "10.7.0.1"), Route("10.9.0.1/16", "10.7.0.1"))
+    ),
+    "a default route in another spelling": blue_with(routes=(Route("1.2.3.4/0", "10.7.0.1"),)),
+    "a pod affinity": blue_with(pod_affinity=LabelSelector({"app": "web"})),
+    "an application's pod affinity": blue_with(
+        labels=AUTO_POOL, pod_affinity=LabelSelector({"ipam.spidernet.io/app-name": "web"})
+    ),
+    "an application's empty pod affinity": blue_with(
+        labels=AUTO_POOL, pod_affinity=LabelSelector()
+    ),
+    "unchecked: node affinity": blue_with(
+        node_affinity=LabelSelector({}, (Requirement("-", "Nonsense", ()),))
+    ),
+    "unchecked: namespace affinity": blue_with(namespace_affinity=LabelSelector()),
+    "unchecked: names": blue_with(
+        node_names=("No_Such_Node",), namespace_names=("?",), multus_names=("a/b/c",)
+    ),
+}
+
+
+@pytest.mark.parametrize("pool", ACCEPTED.values(), ids=ACCEPTED.keys())
+def test_what_the_spec_allows_is_accepted(pool: Pool) -> None:
+    assert refusals(EMPTY, ApplyPool(pool)) == ()
+
+
+REFUSED = {
+    "a name in upper case": (blue_with(name="Blue"), [("Invalid", "metadata.name")]),
+    "an empty name": (blue_with(name=""), [("Invalid", "metadata.name")]),
+    "a name with a slash": (blue_with(name="a/b"), [("Invalid", "metadata.name")]),
+    "a name of 254 characters": (blue_with(name="a" * 254), [("Invalid", "metadata.name")]),
+    "a name with an empty label": (blue_with(name="a..b"), [("Invalid", "metadata.name")]),
+    "an address as subnet": (blue_with(subnet="10.7.0.0"), [IN_SUBNET]),
+    "an empty subnet": (blue_with(subnet=""), [IN_SUBNET]),
+    "a subnet with a length of 33": (blue_with(subnet="10.7.0.0/33"), [IN_SUBNET]),
+    "a subnet with host bits": (blue_with(subnet="10.7.0.1/16"), [IN_SUBNET]),
+    "a subnet with a padded length": (blue_with(subnet="10.7.0.0/016"), [IN_SUBNET]),
+    "a subnet of the other family": (
+        blue_with(subnet="fd00:7::/64", ips=(), gateway=""),
+        [IN_SUBNET],
+    ),
+    "a mapped subnet": (blue_with(subnet="::ffff:10.7.0.0/112"), [IN_SUBNET]),
+    "an uncompressed IPv6 subnet": (GREEN._replace(subnet="fd00:7:0::/64"), [IN_SUBNET]),
+    "an IPv6 subnet in upper case": (GREEN._replace(subnet="FD00:7::/64"), [IN_SUBNET]),
+    "a subnet with a zone": (GREEN._replace(subnet="fe80::%eth0/64"), [IN_SUBNET]),
+    "an item that is a CIDR": (blue_with(ips=("10.7.0.0/24",)), [IN_SUBNET]),
+    "an item with spaces": (blue_with(ips=("10.7.0.1 - 10.7.0.2",)), [IN_SUBNET]),
+    "an empty item": (blue_with(ips=("",)), [IN_SUBNET]),
+    "an item of the other family": (blue_with(ips=("fd00::1",)), [IN_SUBNET]),
+    "an item of both families": (blue_with(ips=("10.7.0.9-fd00::1",)), [IN_SUBNET]),
+    "an item of the other family in a subnet of everything": (
+        Pool("all", V6, "::/0", ("10.7.0.9",)),
+        [IN_SUBNET],
+    ),
+    "an item above": (blue_with(ips=("10.8.0.0",)), [IN_SUBNET]),
+    "an item below": (blue_with(ips=("10.6.255.255",)), [IN_SUBNET]),
+    "an item that leaves the subnet": (blue_with(ips=("10.7.255.0-10.8.0.1",)), [IN_SUBNET]),
+    "a reversed range": (blue_with(ips=("10.7.0.20-10.7.0.10",)), [IN_SUBNET]),
+    "a reversed range among others": (
+        blue_with(ips=("10.7.0.20-10.7.0.10", "10.7.0.30")),
+        [IN_SUBNET],
+    ),
+    "an excluded item outside": (blue_with(exclude_ips=("10.8.0.1",)), [IN_SUBNET]),
+    "a reversed excluded range": (blue_with(exclude_ips=("10.7.0.20-10.7.0.10",)), [IN_SUBNET]),
+    "a gateway that is none": (blue_with(gateway="gw"), [("Invalid", "spec.gateway")]),
+    "a gateway of the other family": (blue_with(gateway="fd00::1"), [("Invalid", "spec.gateway")]),
+    "a gateway outside": (blue_with(gateway="10.8.0.1"), [("Invalid", "spec.gateway")]),
+    "a gateway in a range": (blue_with(gateway="10.7.0.15"), [("Invalid", "spec.ips[0]")]),
+    "a gateway in the second item": (
+        blue_with(ips=("10.7.0.3", "10.7.0.10-10.7.0.20"), gateway="10.7.0.10"),
+        [("Invalid", "spec.ips[1]")],
+    ),
+    "a gateway as a single item, written otherwise": (
+        GREEN._replace(ips=("fd00:7:0::1",)),
+        [("Invalid", "spec.ips[0]")],
+    ),
+    "a default route": (
+        blue_with(routes=(Route("0.0.0.0/0", "10.7.0.1"),)),
+        [("Invalid", "spec.routes[0].dst")],
+    ),
+    "an IPv6 default route": (
+        GREEN._replace(routes=(Route("::/0", "fd00:7::1"),)),
+        [("Invalid", "spec.routes[0].dst")],
+    ),
+    "one destination twice": (
+        blue_with(routes=(Route("10.9.0.0/16", "10.7.0.1"), Route("10.9.0.0/16", "10.7.0.2"))),
+        [("Invalid", "spec.routes[1].dst")],
+    ),
+    "a destination that is an address": (
+        blue_with(routes=(Route("10.9.0.1", "10.7.0.1"),)),
+        [("Invalid", "spec.routes[0].dst")],
+    ),
+    "a destination of the other family": (
+        blue_with(routes=(Route("fd00::/8", "10.7.0.1"),)),
+        [("Invalid", "spec.routes[0].dst")],
+    ),
+    "a route through another subnet": (
+        blue_with(routes=(Route("10.9.0.0/16", "10.8.0.1"),)),
+        [("Invalid", "spec.routes[0].gw")],
+    ),
+    "a route through nothing": (
+        blue_with(routes=(Route("10.9.0.0/16", ""),)),
+        [("Invalid", "spec.routes[0].gw")],
+    ),
+    "an empty pod affinity": (
+        blue_with(pod_affinity=LabelSelector()),
+        [("Invalid", "spec.podAffinity")],
+    ),
+    "an empty label key has two causes": (
+        blue_with(pod_affinity=LabelSelector({"": "x"})),
+        [("Invalid", "spec.podAffinity.matchLabels")] * 2,
+    ),
+    "an unknown operator": (
+        blue_with(pod_affinity=LabelSelector({}, (Requirement("a", "Is", ("b",)),))),
+        [("Invalid", "spec.podAffinity.matchExpressions[0].operator")],
+    ),
+    "values for Exists": (
+        blue_with(pod_affinity=LabelSelector({}, (Requirement("a", "Exists", ("b",)),))),
+        [("Forbidden", "spec.podAffinity.matchExpressions[0].values")],
+    ),
+    "no values for In": (
+        blue_with(pod_affinity=LabelSelector({"a": "b"}, (Requirement("a", "In"),))),
+        [("Required", "spec.podAffinity.matchExpressions[0].values")],
+    ),
+    "an application's pool for others": (
+        blue_with(labels=AUTO_POOL, pod_affinity=LabelSelector({"app": "web"})),
+        [("Invalid", "spec.podAffinity")],
+    ),
+    "an application's pool with expressions": (
+        blue_with(
+            labels=AUTO_POOL, pod_affinity=LabelSelector({}, (Requirement("a", "In", ("b",)),))
+        ),
+        [("Invalid", "spec.podAffinity")],
+    ),
+    "labels beyond the limit": (
+        blue_with(labels={"a": "x" * 65_536}),
+        [("Invalid", "metadata.labels")],
+    ),
+    "annotations beyond the limit": (
+        blue_with(annotations={"a": "x" * 262_144}),
+        [("Invalid", "metadata.annotations")],
+    ),
+    "a pool beyond the limit": (blue_with(node_names=("n" * 253,) * 1_300), [("Invalid", "")]),
+}
+
+
+@pytest.mark.parametrize(("pool", "expected"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_the_spec_forbids_is_refused(pool: Pool, expected: list[tuple[str, str]]) -> None:
+    assert causes(EMPTY, ApplyPool(pool)) == expected
+
+
+def test_a_refusal_names_the_item_that_is_wrong() -> None:
+    (refusal,) = refusals(EMPTY, ApplyPool(blue_with(ips=("10.7.0.9", "10.7.0.2-10.7.0.1"))))
+
+    assert refusal.subject == "SpiderIPPool/blue"
+    assert refusal.message == "spec.ips[1]: '10.7.0.2-10.7.0.1' ends before it begins"
+
+
+def test_a_subnet_that_is_not_canonical_is_shown_as_it_should_be() -> None:
+    (refusal,) = refusals(EMPTY, ApplyPool(blue_with(subnet="10.7.3.4/16")))
+
+    assert refusal.remedy == "write 10.7.0.0/16"
+
+
+class TestOrder:
+    """Which cause wins when there are several (docs/reference/admission.md, "SpiderIPPool")."""
+
+    def test_a_family_that_is_switched_off_is_told_alone(self) -> None:
+        configuration = EMPTY._replace(ipv4_enabled=False)
+        pool = blue_with(subnet="x", pod_affinity=LabelSelector())
+
+        assert causes(configuration, ApplyPool(pool)) == [("Forbidden", "spec.ipVersion")]
+        assert refusals(configuration, ApplyPool(GREEN)) == ()
+
+    def test_ipv6_can_be_switched_off_too(self) -> None:
+        configuration = EMPTY._replace(ipv6_enabled=False)
+
+        assert causes(configuration, ApplyPool(GREEN)) == [("Forbidden", "spec.ipVersion")]
+        assert refusals(configuration, ApplyPool(BLUE)) == ()
+
+    def test_a_bad_subnet_is_told_alone(self) -> None:
+        pool = blue_with(subnet="10.7.0.1/16", gateway="x", pod_affinity=LabelSelector())
+
+        assert causes(EMPTY, ApplyPool(pool)) == [IN_SUBNET]
+
+    def test_the_first_address_fault_is_told_together_with_all_of_pod_affinity(self) -> None:
+        pool = blue_with(
+            ips=("10.8.0.1",),
+            gateway="x",
+            pod_affinity=LabelSelector({"": "x"}, (Requirement("a", "Is"),)),
+        )
+
+        assert causes(EMPTY, ApplyPool(pool)) == [
+            IN_SUBNET,
+            ("Invalid", "spec.podAffinity.matchLabels"),
+            ("Invalid", "spec.podAffinity.matchLabels"),
+            ("Invalid", "spec.podAffinity.matchExpressions[0].operator"),
+        ]
+
+    def test_items_come_before_overlaps_and_overlaps_before_the_gateway(self) -> None:
+        configuration = having(BLUE)
+        shared = ("10.7.0.10",)
+
+        outside = red_with(ips=(*shared, "10.8.0.1"), gateway="x")
+        overlapping = red_with(ips=shared, gateway="x", routes=(Route("x", "x"),))
+        unreachable = red_with(gateway="x", routes=(Route("x", "x"),))
+
+        assert causes(configuration, ApplyPool(outside)) == [IN_SUBNET]
+        assert causes(configuration, ApplyPool(overlapping)) == [("Forbidden", "spec.ips")]
+        assert causes(configuration, ApplyPool(unreachable)) == [("Invalid", "spec.gateway")]
+
+    def test_never_more_causes_than_the_limit(self) -> None:
+        bad = LabelSelector({}, tuple(Requirement("", "Is") for _ in range(100)))
+
+        assert len(refusals(EMPTY, ApplyPool(blue_with(pod_affinity=bad)))) == 32
+
+
+class TestNeighbours:
+    """Pools of the same and of overlapping subnets."""
+
+    @pytest.mark.parametrize(
+        "subnet", ["10.7.0.0/17", "10.0.0.0/8", "10.7.0.0/32", "10.7.255.255/32", "0.0.0.0/0"]
+    )
+    def test_a_subnet_that_overlaps_another_one_is_refused(self, subnet: str) -> None:
+        (refusal,) = refusals(having(BLUE), ApplyPool(red_with(subnet=subnet)))
+
+        assert (refusal.kind, refusal.field) == IN_SUBNET
+        assert "10.7.0.0/16, the subnet of SpiderIPPool/blue" in refusal.message
+
+    @pytest.mark.parametrize("subnet", ["10.7.0.0/16", "10.6.0.0/16", "10.8.0.0/16"])
+    def test_an_equal_subnet_or_one_apart_is_fine(self, subnet: str) -> None:
+        assert refusals(having(BLUE), ApplyPool(red_with(subnet=subnet))) == ()
+
+    def test_families_do_not_overlap(self) -> None:
+        everything = Pool("all", V6, "::/0", ("::-ffff::",))
+
+        assert refusals(having(BLUE), ApplyPool(everything)) == ()
+
+    def test_of_several_overlapping_subnets_the_first_by_name_is_told(self) -> None:
+        configuration = having(red_with(subnet="10.9.0.0/16", name="zoe"), BLUE)
+
+        (refusal,) = refusals(configuration, ApplyPool(red_with(subnet="10.0.0.0/8")))
+
+        assert "SpiderIPPool/blue" in refusal.message
+
+    def test_an_address_of_another_pool_is_refused_with_pool_and_ranges(self) -> None:
+        pool = red_with(ips=("10.7.0.5-10.7.0.11", "10.7.0.20-10.7.0.30"))
+
+        (refusal,) = refusals(having(BLUE), ApplyPool(pool))
+
+        assert (refusal.kind, refusal.field) == ("Forbidden", "spec.ips")
+        assert refusal.message == (
+            "10.7.0.10-10.7.0.11, 10.7.0.20 already belongs to SpiderIPPool/blue"
+        )
+
+    def test_many_common_ranges_are_counted(self) -> None:
+        items = tuple(f"10.7.1.{number}" for number in range(0, 20, 2))
+        configuration = having(blue_with(ips=items))
+
+        (refusal,) = refusals(configuration, ApplyPool(red_with(ips=("10.7.1.0-10.7.1.255",))))
+
+        assert "10.7.1.6 and 6 more ranges already belongs" in refusal.message
+
+    def test_excluded_addresses_of_either_pool_may_be_shared(self) -> None:
+        configuration = having(blue_with(exclude_ips=("10.7.0.15-10.7.0.20",)))
+        pool = red_with(ips=("10.7.0.10-10.7.0.18",), exclude_ips=("10.7.0.1-10.7.0.14",))
+
+        assert refusals(configuration, ApplyPool(pool)) == ()
+
+    def test_a_retiring_pool_still_holds_its_addresses_and_its_subnet(self) -> None:
+        configuration = retiring(having(BLUE), "blue")
+
+        shared = ApplyPool(red_with(ips=("10.7.0.10",)))
+        wider = ApplyPool(red_with(subnet="10.0.0.0/8"))
+
+        assert causes(configuration, shared) == [("Forbidden", "spec.ips")]
+        assert causes(configuration, wider) == [IN_SUBNET]
+
+    def test_reserved_addresses_may_be_in_a_pool(self) -> None:
+        configuration = stored(EMPTY, ApplyReservation(reservation("10.7.0.10-10.7.0.12")))
+
+        assert refusals(configuration, ApplyPool(BLUE)) == ()
+
+
+HUGE = {
+    "a /64": Pool("huge", V6, "fd00::/64", ("fd00::1-fd00::ffff:ffff:ffff:ffff",)),
+    "two halves of IPv6": Pool(
+        "huge",
+        V6,
+        "::/0",
+        ("::-7fff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "8000::-ffff:ffff:ffff:ffff:ffff::"),
+        ("::1-8::", "9::-a::"),
+    ),
+    "both ends of IPv4": Pool(
+        "huge", V4, "0.0.0.0/0", ("0.0.0.0-1.2.3.4", "9.0.0.0-255.255.255.255")
+    ),
+}
+
+
+@pytest.mark.parametrize("pool", HUGE.values(), ids=HUGE.keys())
+def test_huge_ranges_cost_no_more_than_small_ones(pool: Pool) -> None:
+    configuration = having(pool)
+
+    same = decide(configuration, ApplyPool(pool), {})
+    shrunk = decide(configuration, ApplyPool(pool._replace(ips=pool.ips[:1])), {})
+
+    assert same == ()
+    assert len(shrunk) == (len(pool.ips) > 1)

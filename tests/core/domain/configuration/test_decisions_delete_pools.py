@@ -1,0 +1,65 @@
+"""A pool goes in two steps: it is retired, and deleted when nothing is claimed in it."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.domain.configuration.commands import Command, DeletePool, RetirePool
+from core.domain.configuration.configuration_state import Configuration
+from core.domain.configuration.decisions import decide
+from core.domain.events import PoolDeleted, PoolRetired
+from tests.core.domain.configuration.samples import (
+    BLUE,
+    EMPTY,
+    causes,
+    claims,
+    having,
+    refusals,
+    retiring,
+)
+
+CONFIGURATION = having(BLUE)
+RETIRING = retiring(CONFIGURATION, "blue")
+
+
+def test_a_pool_is_retired_once() -> None:
+    assert decide(CONFIGURATION, RetirePool("blue"), {}) == (PoolRetired("blue"),)
+    assert decide(RETIRING, RetirePool("blue"), {}) == ()
+
+
+def test_a_pool_may_be_retired_while_it_has_claims() -> None:
+    claimed = claims(["10.7.0.10"])
+
+    assert decide(CONFIGURATION, RetirePool("blue"), claimed) == (PoolRetired("blue"),)
+
+
+@pytest.mark.parametrize("configuration", [CONFIGURATION, RETIRING])
+def test_an_empty_pool_is_deleted_retired_or_not(configuration: Configuration) -> None:
+    assert decide(configuration, DeletePool("blue"), {}) == (PoolDeleted("blue"),)
+
+
+@pytest.mark.parametrize("configuration", [CONFIGURATION, RETIRING])
+def test_a_pool_with_claims_is_not_deleted(configuration: Configuration) -> None:
+    (refusal,) = refusals(configuration, DeletePool("blue"), claims(["10.7.0.12", "10.7.0.11"]))
+
+    assert (refusal.kind, refusal.rule, refusal.field) == ("Forbidden", "pool-in-use", "")
+    assert refusal.message == (
+        "the IP address 10.7.0.11 is being used by Pod shop/web-1;"
+        " 1 more in use: 10.7.0.12 (Pod shop/web-0)"
+    )
+    assert "retire the pool first" in refusal.remedy
+    assert "orbctl delete --drain" in refusal.remedy
+
+
+def test_claims_of_other_pools_do_not_keep_a_pool() -> None:
+    claimed = claims(["10.7.0.99", "fd00::10"], pool="red")
+
+    assert decide(CONFIGURATION, DeletePool("blue"), claimed) == (PoolDeleted("blue"),)
+
+
+@pytest.mark.parametrize("command", [RetirePool("blue"), DeletePool("blue")])
+def test_a_pool_that_is_not_there_is_not_found(command: Command) -> None:
+    (refusal,) = refusals(EMPTY, command)
+
+    assert causes(EMPTY, command) == [("NotFound", "")]
+    assert refusal.subject == "SpiderIPPool/blue"

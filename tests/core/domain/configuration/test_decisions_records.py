@@ -1,0 +1,89 @@
+"""Records of Pods, Namespaces and Nodes: what operators say in standalone mode."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.domain.configuration.commands import ApplyRecord, DeleteRecord
+from core.domain.configuration.decisions import decide
+from core.domain.events import RecordDefined, RecordDeleted
+from core.domain.services import EndpointSlice, Service, ServicePort, SliceEndpoint
+from tests.core.domain.configuration.samples import EMPTY, causes, refusals
+
+WEB = RecordDefined("Pod", "shop", "web-0", {"app": "web"}, {}, "StatefulSet", "web", "apps/v1")
+CONFIGURATION = EMPTY._replace(records={("Pod", "shop", "web-0"): WEB})
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        WEB,
+        RecordDefined("Pod", "shop", "Name_of.a-runtime"),
+        RecordDefined("Namespace", "", "shop", {"team": "a"}),
+        RecordDefined("Node", "", "node-1.example.org"),
+    ],
+)
+def test_a_record_is_its_own_event(record: RecordDefined) -> None:
+    assert decide(EMPTY, ApplyRecord(record), {}) == (record,)
+
+
+def test_an_unchanged_record_is_no_event_and_a_changed_one_is() -> None:
+    changed = WEB._replace(labels={})
+
+    assert decide(CONFIGURATION, ApplyRecord(WEB), {}) == ()
+    assert decide(CONFIGURATION, ApplyRecord(changed), {}) == (changed,)
+
+
+def service(address: str, *ports: ServicePort, affinity_s: int = 0) -> RecordDefined:
+    said = Service((address,), ports, affinity_s)
+    return RecordDefined("Service", "shop", "web", service=said)
+
+
+def slice_of(owner: str, *addresses: str) -> RecordDefined:
+    endpoints = tuple(SliceEndpoint((address,)) for address in addresses)
+    said = EndpointSlice(owner, 4, (), endpoints)
+    return RecordDefined("EndpointSlice", "shop", "web-1", slice=said)
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        (WEB._replace(kind="Secret"), [("NotSupported", "kind")]),
+        (WEB._replace(namespace=""), [("Invalid", "metadata.namespace")]),
+        (WEB._replace(name="a/b"), [("Invalid", "metadata.name")]),
+        (WEB._replace(name="-a", namespace="a b"), [
+            ("Invalid", "metadata.name"), ("Invalid", "metadata.namespace"),
+        ]),
+        (WEB._replace(name="a" * 254), [("Invalid", "metadata.name")]),
+        (RecordDefined("Node", "shop", "node-1"), [("Forbidden", "metadata.namespace")]),
+        (WEB._replace(labels={"a": "x" * 65_536}), [("Invalid", "metadata.labels")]),
+        (WEB._replace(annotations={"a": "x" * 262_144}), [("Invalid", "metadata.annotations")]),
+        (WEB._replace(owner_name="x" * 400_000), [("Invalid", "")]),
+        (service("10.96.0.0/16"), [("Invalid", "spec.clusterIPs")]),
+        (service("10.96.0.10", ServicePort(0)), [("Invalid", "spec.ports")]),
+        (service("10.96.0.10", ServicePort(80, "ICMP")), [("NotSupported", "spec.ports")]),
+        (service("10.96.0.10", affinity_s=90_000), [
+            ("Invalid", "spec.sessionAffinityConfig.clientIP.timeoutSeconds"),
+        ]),
+        (slice_of("", "10.6.0.1"), [("Invalid", "metadata.labels[kubernetes.io/service-name]")]),
+        (slice_of("web", "fd00::1"), [("Invalid", "endpoints.addresses")]),
+        (slice_of("web", "there"), [("Invalid", "endpoints.addresses")]),
+        (slice_of("web", *["10.6.0.1"] * 1_001), [("Invalid", "endpoints")]),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_kept_is_refused(
+    record: RecordDefined, expected: list[tuple[str, str]]
+) -> None:
+    assert causes(EMPTY, ApplyRecord(record)) == expected
+
+
+def test_a_record_is_deleted_by_kind_namespace_and_name() -> None:
+    command = DeleteRecord("Pod", "shop", "web-0")
+
+    assert decide(CONFIGURATION, command, {}) == (RecordDeleted("Pod", "shop", "web-0"),)
+
+
+def test_an_unknown_record_is_not_found() -> None:
+    (refusal,) = refusals(CONFIGURATION, DeleteRecord("Node", "", "web-0"))
+
+    assert (refusal.kind, refusal.subject) == ("NotFound", "Node/web-0")

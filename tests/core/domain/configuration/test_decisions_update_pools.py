@@ -1,0 +1,197 @@
+"""UPDATE of a SpiderIPPool: what may change, what may not, what must stay.
+
+See docs/reference/admission.md, "SpiderIPPool".
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from core.domain.addresses.ip_address import V4, V6
+from core.domain.configuration.commands import ApplyPool, DeletePool, RetirePool
+from core.domain.configuration.decisions import decide, given_up
+from core.domain.events import PoolDefined
+from core.domain.model import Pool
+from core.domain.patterns.labels import LabelSelector
+from tests.core.domain.configuration.samples import BLUE, causes, claims, having, refusals, retiring
+
+CONFIGURATION = having(BLUE)
+SHRUNK = ApplyPool(BLUE._replace(ips=("10.7.0.10-10.7.0.12",)))
+
+
+def given_up_items(command: ApplyPool | DeletePool | RetirePool) -> list[str]:
+    addresses = given_up(CONFIGURATION, command)
+    return addresses.to_items() if addresses is not None else []
+
+
+SAME = {
+    "as it was": BLUE,
+    "as it is stored": CONFIGURATION.pools["blue"],
+    "with the range in pieces": BLUE._replace(ips=("10.7.0.14-10.7.0.20", "10.7.0.10-10.7.0.13")),
+    "with a label that is ours": BLUE._replace(labels={"ipam.spidernet.io/ippool-cidr": "wrong"}),
+    "with a wish to retire": BLUE._replace(retiring=True),
+}
+
+
+@pytest.mark.parametrize("pool", SAME.values(), ids=SAME.keys())
+def test_applying_an_unchanged_pool_is_no_event(pool: Pool) -> None:
+    assert decide(CONFIGURATION, ApplyPool(pool), {}) == ()
+
+
+def test_an_unchanged_pool_is_no_event_even_if_its_family_was_switched_off() -> None:
+    switched_off = CONFIGURATION._replace(ipv4_enabled=False)
+
+    assert decide(switched_off, ApplyPool(BLUE), {}) == ()
+    assert causes(switched_off, SHRUNK) == [("Forbidden", "spec.ipVersion")]
+
+
+CHANGES = {
+    "more addresses": BLUE._replace(ips=("10.7.0.10-10.7.0.99",)),
+    "fewer addresses": SHRUNK.pool,
+    "no addresses": BLUE._replace(ips=()),
+    "another gateway": BLUE._replace(gateway="10.7.0.2"),
+    "disabled": BLUE._replace(disabled=True),
+    "default": BLUE._replace(default=True),
+    "for one node": BLUE._replace(node_names=("node-1",)),
+    "an annotation": BLUE._replace(annotations={"note": "x"}),
+    "routes, none on purpose": BLUE._replace(routes=()),
+}
+
+
+@pytest.mark.parametrize("pool", CHANGES.values(), ids=CHANGES.keys())
+def test_a_change_defines_the_whole_pool_anew(pool: Pool) -> None:
+    (event,) = decide(CONFIGURATION, ApplyPool(pool), {})
+
+    assert isinstance(event, PoolDefined)
+    assert event.pool == pool._replace(labels=event.pool.labels)
+
+
+def test_the_subnet_cannot_be_changed() -> None:
+    pool = BLUE._replace(subnet="10.0.0.0/8", gateway="x", pod_affinity=LabelSelector())
+
+    assert causes(CONFIGURATION, ApplyPool(pool)) == [("Forbidden", "spec.subnet")]
+
+
+def test_the_ip_version_cannot_be_changed_and_is_told_before_the_subnet() -> None:
+    pool = Pool("blue", V6, "fd00:7::/64")
+
+    assert causes(CONFIGURATION, ApplyPool(pool)) == [("Forbidden", "spec.ipVersion")]
+    assert given_up(CONFIGURATION, ApplyPool(pool)) is None
+
+
+def test_the_rules_of_creation_hold_for_changes_too() -> None:
+    bad_gateway = ApplyPool(BLUE._replace(gateway="10.7.0.15", pod_affinity=LabelSelector()))
+    reversed_range = ApplyPool(BLUE._replace(ips=("10.7.0.20-10.7.0.10",)))
+
+    assert causes(CONFIGURATION, bad_gateway) == [
+        ("Invalid", "spec.ips[0]"),
+        ("Invalid", "spec.podAffinity"),
+    ]
+    assert causes(CONFIGURATION, reversed_range) == [("Invalid", "spec.subnet")]
+
+
+def test_growing_into_another_pool_is_refused() -> None:
+    configuration = having(BLUE, Pool("red", V4, "10.7.0.0/16", ("10.7.0.21",)))
+    pool = BLUE._replace(ips=("10.7.0.10-10.7.0.21",))
+
+    assert causes(configuration, ApplyPool(pool)) == [("Forbidden", "spec.ips")]
+
+
+class TestGivenUp:
+    """What the shell must read the claims of, before it decides."""
+
+    def test_a_smaller_pool_gives_up_the_difference(self) -> None:
+        assert given_up_items(SHRUNK) == ["10.7.0.13-10.7.0.20"]
+
+    def test_exclusion_gives_addresses_up_too(self) -> None:
+        excluded = ApplyPool(BLUE._replace(exclude_ips=("10.7.0.1", "10.7.0.12-10.7.0.13")))
+
+        assert given_up_items(excluded) == ["10.7.0.12-10.7.0.13"]
+
+    def test_a_deleted_pool_gives_up_everything(self) -> None:
+        assert given_up_items(DeletePool("blue")) == ["10.7.0.10-10.7.0.20"]
+
+    @pytest.mark.parametrize(
+        "command",
+        [
+            ApplyPool(BLUE),
+            ApplyPool(BLUE._replace(ips=("10.7.0.3-10.7.0.99",))),
+            ApplyPool(BLUE._replace(ips=("garbage",))),
+            ApplyPool(BLUE._replace(name="new")),
+            RetirePool("blue"),
+            DeletePool("no-such-pool"),
+        ],
+    )
+    def test_other_commands_give_up_nothing(
+        self, command: ApplyPool | RetirePool | DeletePool
+    ) -> None:
+        assert given_up(CONFIGURATION, command) is None
+
+    def test_an_empty_pool_gives_up_nothing_when_it_is_deleted(self) -> None:
+        assert given_up(having(BLUE._replace(ips=())), DeletePool("blue")) is None
+
+
+class TestAddressesInUse:
+    """An allocated address stays in its pool."""
+
+    def test_the_refusal_names_address_and_pod(self) -> None:
+        (refusal,) = refusals(CONFIGURATION, SHRUNK, claims(["10.7.0.15"]))
+
+        assert (refusal.kind, refusal.field) == ("Forbidden", "spec.ips")
+        assert refusal.message == (
+            "remove an IP address 10.7.0.15 that is being used by Pod shop/web-0"
+        )
+        assert "release" in refusal.remedy
+
+    def test_many_addresses_are_named_in_order_up_to_a_limit_and_counted(self) -> None:
+        claimed = claims(f"10.7.0.{number}" for number in range(20, 9, -1))
+        emptied = ApplyPool(BLUE._replace(ips=()))
+
+        (refusal,) = refusals(CONFIGURATION, emptied, claimed)
+
+        assert refusal.message.startswith(
+            "remove an IP address 10.7.0.10 that is being used by Pod shop/web-10; 10 more in use:"
+            " 10.7.0.11 (Pod shop/web-9), "
+        )
+        assert refusal.message.endswith("10.7.0.17 (Pod shop/web-3), ...")
+
+    def test_claims_outside_what_is_given_up_do_not_matter(self) -> None:
+        others = ["10.7.0.10", "10.7.0.12", "10.9.0.1", "fd00::1", "::a07:f"]
+
+        assert refusals(CONFIGURATION, SHRUNK, claims(others)) == ()
+
+    def test_another_spelling_of_the_address_is_the_same_address(self) -> None:
+        claimed = claims(["::ffff:10.7.0.15"])
+
+        assert causes(CONFIGURATION, SHRUNK, claimed) == [("Forbidden", "spec.ips")]
+
+    def test_it_is_told_together_with_the_other_causes(self) -> None:
+        pool = SHRUNK.pool._replace(gateway="x", pod_affinity=LabelSelector())
+
+        assert causes(CONFIGURATION, ApplyPool(pool), claims(["10.7.0.15"])) == [
+            ("Invalid", "spec.gateway"),
+            ("Invalid", "spec.podAffinity"),
+            ("Forbidden", "spec.ips"),
+        ]
+
+
+class TestRetiringPools:
+    """Deletion has begun: nothing but metadata changes any more."""
+
+    CONFIGURATION = retiring(having(BLUE), "blue")
+
+    def test_labels_and_annotations_may_change(self) -> None:
+        pool = BLUE._replace(annotations={"note": "x"}, labels={"team": "net"})
+
+        (event,) = decide(self.CONFIGURATION, ApplyPool(pool), {})
+
+        assert isinstance(event, PoolDefined)
+        assert event.pool.retiring
+        assert event.pool.annotations == {"note": "x"}
+
+    @pytest.mark.parametrize("pool", [SHRUNK.pool, BLUE._replace(disabled=True)])
+    def test_the_specification_may_not(self, pool: Pool) -> None:
+        assert causes(self.CONFIGURATION, ApplyPool(pool)) == [("Forbidden", "spec")]
+
+    def test_applying_it_unchanged_is_no_event_and_does_not_bring_it_back(self) -> None:
+        assert decide(self.CONFIGURATION, ApplyPool(BLUE), {}) == ()

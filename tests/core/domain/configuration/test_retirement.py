@@ -1,0 +1,88 @@
+"""What goes on with a retirement touches nothing that does not retire; what ends one is exact."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.domain.configuration.commands import (
+    AdvanceRetirement,
+    ApplyPool,
+    ApplySubnet,
+    DeletePool,
+    DeleteSubnet,
+    Reinstate,
+    RetirePool,
+    RetireSubnet,
+)
+from core.domain.configuration.configuration_state import Configuration
+from core.domain.configuration.decisions import decide
+from core.domain.configuration.retirement import deletion
+from core.domain.events import PoolDefined, PoolDeleted, PoolRetired, SubnetDefined, SubnetDeleted
+from core.domain.model import Subnet
+from tests.core.domain.configuration.samples import BLUE, EMPTY, claims, having, refusals, retiring
+
+SERVING = having(BLUE)
+RETIRING = retiring(SERVING, "blue")
+ADVANCE = AdvanceRetirement("pool", "blue")
+NET = Subnet("net", 4, BLUE.subnet, ("10.7.0.10-10.7.0.20",))
+
+
+def in_net(*, net_retires: bool, pool_retires: bool) -> Configuration:
+    (event,) = decide(EMPTY, ApplySubnet(NET), {})
+    assert isinstance(event, SubnetDefined)
+    one = EMPTY._replace(subnets={"net": event.subnet})
+    (defined,) = decide(one, ApplyPool(BLUE), {})
+    assert isinstance(defined, PoolDefined)
+    pool = defined.pool._replace(retiring=pool_retires)
+    subnet = event.subnet._replace(retiring=net_retires)
+    return one._replace(pools={"blue": pool}, subnets={"net": subnet})
+
+
+def test_a_retiring_pool_goes_when_it_is_empty_and_not_before() -> None:
+    assert decide(RETIRING, ADVANCE, {}) == (PoolDeleted("blue"),)
+    assert decide(RETIRING, ADVANCE, claims(["10.7.0.10"])) == ()
+
+
+def test_a_serving_or_unknown_pool_is_left_alone() -> None:
+    assert decide(SERVING, ADVANCE, {}) == ()
+    assert decide(EMPTY, ADVANCE, {}) == ()
+    assert decide(EMPTY, AdvanceRetirement("subnet", "net"), {}) == ()
+
+
+def test_a_pool_serves_again_as_it_was_and_once() -> None:
+    (event,) = decide(RETIRING, Reinstate("pool", "blue"), {})
+
+    assert event == PoolDefined(SERVING.pools["blue"])
+    assert decide(SERVING, Reinstate("pool", "blue"), {}) == ()
+
+
+@pytest.mark.parametrize("kind", ["pool", "subnet"])
+def test_what_is_not_there_cannot_serve_again(kind: str) -> None:
+    (refusal,) = refusals(EMPTY, Reinstate(kind, "nobody"))  # type: ignore[arg-type]
+
+    assert refusal.kind == "NotFound"
+
+
+def test_a_retiring_subnet_retires_its_pools_first_and_goes_without_any() -> None:
+    advance = AdvanceRetirement("subnet", "net")
+    started = in_net(net_retires=True, pool_retires=False)
+    going = in_net(net_retires=True, pool_retires=True)
+
+    assert decide(started, advance, {}) == (PoolRetired("blue"),)
+    assert decide(going, advance, {}) == ()
+    assert decide(going._replace(pools={}), advance, {}) == (SubnetDeleted("net"),)
+    assert decide(in_net(net_retires=False, pool_retires=True), advance, {}) == ()
+
+
+def test_a_pool_cannot_serve_again_before_its_subnet() -> None:
+    (refusal,) = refusals(in_net(net_retires=True, pool_retires=True), Reinstate("pool", "blue"))
+
+    assert (refusal.rule, refusal.kind) == ("retiring-subnet", "Forbidden")
+    assert "orbctl retire cancel subnet net" in refusal.remedy
+
+
+def test_the_setting_says_how_a_deletion_begins() -> None:
+    assert deletion("pool", "a", "wait") == RetirePool("a")
+    assert deletion("pool", "a", "refuse") == DeletePool("a")
+    assert deletion("subnet", "a", "wait") == RetireSubnet("a")
+    assert deletion("subnet", "a", "refuse") == DeleteSubnet("a")

@@ -1,0 +1,48 @@
+"""Golden scenarios of fixed addresses.
+
+See docs/reference/fixed-address-rules.md; docs/contributing/compatibility.md, cases with replicas
+and VMs.
+
+A line that begins with "> " is a command, the lines below it are the answer; ``expect`` fails by
+itself. ``ORBWEAVER_REWRITE=1`` writes the answers anew: commit them only if you understand the
+difference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.core.domain.fixed.fixed_address_harness import FixedAddressHarness
+
+SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
+
+
+async def played(text: str) -> str:
+    harness = FixedAddressHarness()
+    lines: list[str] = []
+    try:
+        for line in text.splitlines():
+            if line.startswith("#") or not line.strip():
+                lines.append(line)
+            elif line.startswith("> "):
+                lines += [line, *(await harness.play(line[2:])).splitlines()]
+    finally:
+        await harness.close()
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_a_scenario_of_fixed_addresses_goes_as_written(script: Path) -> None:
+    expected = script.read_text()
+    spoilt = "> lose_claim" in expected
+    assert spoilt or expected.rstrip().endswith("> check"), "nobody has checked the log"
+
+    actual = asyncio.run(played(expected))
+
+    if os.environ.get("ORBWEAVER_REWRITE"):
+        script.write_text(actual)
+    assert actual == expected

@@ -1,0 +1,118 @@
+"""StatefulSets without Kubernetes: their manifest is a record, and the record frees and keeps."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from core.domain.configuration.commands import ApplyRecord, DeleteRecord
+from core.domain.events import RecordDefined
+from core.domain.fixed.owners import MissingOwner, StatefulSetState
+from core.domain.model import Owner
+from core.domain.reclaim.evidence import Moment
+from core.errors import Refused
+from core.eventstore.codec import CLAIM
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get
+from core.eventstore.memory import MemoryStore
+from core.eventstore.state import read_endpoint, read_ledger
+from core.manifests.manifest_writer import dump_yaml, to_manifest
+from ops.cli.commands import gc
+from ops.cli.exits import Exit
+from tests.core.manifests.samples import record_of
+from tests.support.node_harness import NodeHarness, pod, pool
+from tests.support.orbctl_harness import CLUSTER, OrbctlHarness
+from workflows.jobs.reclaim.records import StandalonePodFacts
+
+DB = RecordDefined("StatefulSet", "shop", "db", replicas=3, ordinals_start=1)
+MANIFEST = """
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db, namespace: shop}
+spec: {replicas: %s, serviceName: db, template: {spec: {containers: []}}}
+"""
+
+
+def test_a_manifest_says_which_replicas_are_wanted() -> None:
+    said = record_of(MANIFEST % "3, ordinals: {start: 1}")
+
+    assert (said.kind, said.namespace, said.name) == (DB.kind, DB.namespace, DB.name)
+    assert (said.replicas, said.ordinals_start) == (3, 1)
+    assert record_of(MANIFEST % "null").replicas == 1
+    assert record_of(dump_yaml([to_manifest(said)])) == said
+
+
+async def test_a_number_that_kubernetes_could_not_have_is_refused() -> None:
+    async with NodeHarness(MemoryStore()) as node:
+        with pytest.raises(Refused, match=r"spec\.replicas"):
+            await node.apply(ApplyRecord(DB._replace(replicas=-1)))
+        with pytest.raises(Refused, match=r"spec\.ordinals\.start"):
+            await node.apply(ApplyRecord(DB._replace(ordinals_start=2**31)))
+
+
+async def test_reclaiming_knows_a_set_by_its_record_and_its_end_by_the_log() -> None:
+    async with NodeHarness(MemoryStore()) as node:
+        await node.apply(pool("main", "10.6.0.1-10.6.0.9"))
+        await node.add(pod("db-1", fixed="statefulset"))
+        source = StandalonePodFacts(node.store, node.keys)
+
+        async def told(*, alone: bool) -> StatefulSetState | MissingOwner:
+            """``alone``: from what is read when one Pod is looked at."""
+            if alone:
+                ledger = await read_endpoint(node.store, node.keys, ("shop", "db-1"))
+            else:
+                ledger = await read_ledger(node.store, node.keys)
+            facts = await source.facts(ledger, Moment(1.0, "test", 1.0))
+            return facts.stateful_set("shop", "db")
+
+        unknown = await told(alone=False)
+        await node.apply(ApplyRecord(DB))
+        known = [await told(alone=False), await told(alone=True)]
+        await node.apply(DeleteRecord("StatefulSet", "shop", "db"))
+        gone = [await told(alone=False), await told(alone=True)]
+
+    assert isinstance(unknown, MissingOwner)
+    assert not unknown.certain
+    assert known == [StatefulSetState("shop", "db", 3, 1)] * 2
+    assert all(isinstance(one, MissingOwner) and one.certain for one in gone)
+
+
+@pytest.fixture
+def orbctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OrbctlHarness:
+    """Three replicas on a node that is lost."""
+    made = OrbctlHarness(tmp_path / "archive")
+    made.on_node("n1", lambda node: node.apply(pool("main", "10.6.0.11-10.6.0.20")))
+    owner = Owner("StatefulSet", "db", api_version="apps/v1")
+    for name in ("db-0", "db-1", "db-2"):
+        replica = pod(name, node="n1", fixed="statefulset")._replace(owner=owner)
+        made.on_node("n1", lambda node, replica=replica: node.add(replica))  # type: ignore[misc]
+
+    async def pause(wait_s: float) -> None:
+        made.now_ms += int(wait_s * 1000)
+
+    monkeypatch.setattr(gc, "pause", pause)
+    monkeypatch.setattr(gc, "steady_s", lambda: made.now_ms / 1000)
+    return made
+
+
+def test_what_a_lost_node_had_is_freed_as_far_as_the_set_was_scaled_down(
+    orbctl: OrbctlHarness, tmp_path: Path
+) -> None:
+    (tmp_path / "db.yaml").write_text(MANIFEST % 1, "utf-8")
+    applied = orbctl.orbctl("apply", "-f", str(tmp_path / "db.yaml"))
+    shown = orbctl.orbctl("get", "sts", "-n", "shop")
+
+    done = orbctl.orbctl("gc", "--gone-node", "n1", "--reason", "no power", "--yes")
+
+    assert (applied.code, shown.code, done.code) == (Exit.OK, Exit.OK, Exit.OK)
+    assert "db" in shown.out
+    assert "fixed: StatefulSet shop/db wants replica 0" in done.out
+    assert "owner-gone" in done.out
+    assert asyncio.run(_held(orbctl)) == {"db-0"}
+
+
+async def _held(orbctl: OrbctlHarness) -> set[str]:
+    found = (await orbctl.store.read([Get(*Keys(CLUSTER).range_of("ip"))])).ranges[0].kvs
+    return {CLAIM.decode(kv.value).pod for kv in found}

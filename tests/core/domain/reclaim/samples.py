@@ -1,0 +1,91 @@
+"""Small states and clusters for tests of pure decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from core.domain.evolution import Ledger, RevisedClaim
+from core.domain.fixed.owners import StatefulSetState
+from core.domain.model import Claim, Endpoint, Nic, Owner, pod_holder, stateful_holder
+from core.domain.reclaim.cluster import (
+    ClusterSnapshot,
+    KindListing,
+    ListedObjects,
+    NodeState,
+    PodState,
+)
+from core.domain.reclaim.decision_table import Rules
+from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Observation, ObservationSubject
+from core.domain.reclaim.reclaim_plan import ReclaimPlan, plan_scan
+from core.domain.reclaim.settings import ReclaimSettings
+from tests.core.domain.reclaim.scripted_cluster import KINDS, moment
+
+NOW_S = 100_000.0
+WITNESS = PodState("kube-system", "controller", "witness", node="n1", host_network=True)
+NODES = (NodeState("n1", ready=True), NodeState("n2", ready=False))
+DB = Owner("StatefulSet", "db", api_version="apps/v1")
+
+
+def hold(
+    ledger: Ledger, name: str, uid: str, *addresses: str, fixed: bool = False, box: str = "box"
+) -> Endpoint:
+    """An endpoint of namespace ``shop`` with its claims; later ones have higher revisions."""
+    holder = stateful_holder("statefulset", "shop", name) if fixed else pod_holder(uid)
+    nics = tuple(Nic(f"eth{i}", f"{ip}/16", "p", container=box) for i, ip in enumerate(addresses))
+    endpoint = Endpoint("shop", name, uid, "n1", holder, "Pod", name, nics)
+    ledger.endpoints[endpoint.key] = endpoint
+    for address in addresses:
+        claim_alone(ledger, name, holder, address)
+    return endpoint
+
+
+def claim_alone(ledger: Ledger, name: str, holder: str, address: str) -> None:
+    """A claim, whatever endpoint there is."""
+    ledger.position += 1
+    ledger.claims[address] = RevisedClaim(Claim("p", holder, "shop", name, "e"), ledger.position)
+
+
+def cluster(
+    *pods: PodState,
+    at_s: float = NOW_S,
+    stateful_sets: Iterable[StatefulSetState] = (),
+    witness: bool = True,
+    complete: bool = True,
+    read_s: float | None = None,
+) -> ClusterSnapshot:
+    """What listings show at ``at_s``; ``witness`` is the controller's own Pod."""
+    all_pods = (*pods, WITNESS) if witness else pods
+    objects = ListedObjects(all_pods, NODES, stateful_sets)
+    listings = {kind: KindListing(moment(at_s), complete) for kind in KINDS}
+    return ClusterSnapshot(objects, listings, moment(at_s if read_s is None else read_s))
+
+
+def rules(
+    facts: ClusterSnapshot, settings: ReclaimSettings = ReclaimSettings(), now_s: float = 0.0
+) -> Rules:
+    """Judged at the time of the listing, unless said otherwise."""
+    return Rules(facts, settings, now_s or facts.seen.unix_s)
+
+
+def twice(
+    ledger: Ledger,
+    *pods: PodState,
+    settings: ReclaimSettings = ReclaimSettings(),
+    stateful_sets: Iterable[StatefulSetState] = (),
+    gap_s: float = OBSERVATION_GAP_S,
+) -> ReclaimPlan:
+    """Two scans that see the same; the plan of the second one."""
+    sets = tuple(stateful_sets)
+    before: dict[ObservationSubject, Observation] = {}
+    plan = ReclaimPlan((), (), (), {})
+    for at_s in (NOW_S, NOW_S + gap_s):
+        plan = plan_scan(
+            ledger, rules(cluster(*pods, at_s=at_s, stateful_sets=sets), settings), before
+        )
+        before = plan.observations
+    return plan
+
+
+def released(plan: ReclaimPlan) -> set[str]:
+    """The addresses that the plan frees."""
+    return {address for step in plan.steps for address in step.addresses}

@@ -1,0 +1,188 @@
+"""The decision table of a scan, row by row, and the validity rules.
+
+See docs/reference/reclaim-rules.md, "Scan", and fixed-address-rules.md, "Wanted addresses".
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from core.domain.evolution import Ledger
+from core.domain.fixed.owners import StatefulSetState, VmiState, VmState
+from core.domain.fixed.validity import validity_of
+from core.domain.model import Owner
+from core.domain.reclaim.cluster import ClusterSnapshot, KindListing, ListedObjects, PodState
+from core.domain.reclaim.settings import ReclaimSettings
+from tests.core.domain.reclaim.samples import DB, NOW_S, cluster, hold, released, twice
+from tests.core.domain.reclaim.scripted_cluster import KINDS, moment
+
+IP = "10.6.0.1"
+SET = StatefulSetState("shop", "db", 1)
+OUT = StatefulSetState("shop", "db", 0)
+POD = PodState("shop", "web-0", "1", node="n1", ips=(IP,))
+FIXED = PodState("shop", "db-0", "1", node="n1", ips=(IP,), owner=DB)
+PAST = NOW_S - 1_000
+SOON = NOW_S + 1_000
+
+STATELESS = [
+    (POD, False),
+    (POD._replace(phase="Pending", ips=()), False),
+    (POD._replace(phase="Unknown", ips=()), False),
+    (POD._replace(ips=()), False),
+    (POD._replace(phase="Succeeded"), False),
+    (POD._replace(phase="Succeeded", finished_s=(PAST, NOW_S - 31)), True),
+    (POD._replace(phase="Succeeded", finished_s=(PAST, NOW_S - 5)), False),
+    (POD._replace(phase="Failed", reason="Evicted", finished_s=(PAST,)), True),
+    (POD._replace(phase="Failed", restart_policy="Never", finished_s=(PAST,)), True),
+    (POD._replace(phase="Failed", finished_s=(PAST,), node="n9"), False),
+    (POD._replace(deletion_s=SOON), False),
+    (POD._replace(deletion_s=SOON, ips=()), True),
+    (POD._replace(deletion_s=PAST, deletion_grace_s=30), True),
+    (POD._replace(deletion_s=PAST, deletion_grace_s=30, node="n2"), True),
+    (POD._replace(deletion_s=PAST, deletion_grace_s=30, node="n9"), False),
+    (POD._replace(deletion_s=NOW_S - 15, deletion_grace_s=30), False),
+    (POD._replace(phase="Succeeded", deletion_s=PAST, deletion_grace_s=30), True),
+    (POD._replace(uid="2", phase="Pending", ips=()), True),
+    (POD._replace(uid="2", node="n9", ips=("10.6.0.2",)), True),
+    (POD._replace(uid="2"), False),
+]
+
+
+@pytest.mark.parametrize(("pod", "frees"), STATELESS)
+def test_a_stateless_pods_address_follows_its_row(pod: PodState, *, frees: bool) -> None:
+    ledger = Ledger()
+    hold(ledger, "web-0", "1", IP)
+
+    plan = twice(ledger, pod)
+
+    assert released(plan) == ({IP} if frees else set())
+    assert len(plan.steps) + len(plan.kept) == 1
+
+
+REPLICAS = [
+    (FIXED, OUT, False),
+    (FIXED._replace(ips=()), OUT, False),
+    (FIXED._replace(phase="Failed", reason="Evicted"), SET, False),
+    (FIXED._replace(phase="Failed", reason="Evicted"), OUT, True),
+    (FIXED._replace(deletion_s=PAST), SET, False),
+    (FIXED._replace(deletion_s=PAST), OUT, False),
+    (FIXED._replace(deletion_s=SOON, ips=()), SET, False),
+    (FIXED._replace(deletion_s=SOON, ips=()), OUT, True),
+    (FIXED._replace(deletion_s=SOON), OUT, False),
+    (FIXED._replace(uid="2", phase="Pending", ips=()), SET, False),
+    (FIXED._replace(uid="2", phase="Pending", ips=()), OUT, True),
+    (FIXED._replace(uid="2", ips=("192.168.0.1",)), SET, True),
+    (FIXED._replace(uid="2"), SET, False),
+    (FIXED._replace(uid="2", owner=None, ips=()), SET, False),
+    (FIXED._replace(uid="2", owner=None, ips=()), OUT, True),
+]
+
+
+@pytest.mark.parametrize(("pod", "owner", "frees"), REPLICAS)
+def test_a_replicas_address_follows_its_row(
+    pod: PodState, owner: StatefulSetState, *, frees: bool
+) -> None:
+    ledger = Ledger()
+    hold(ledger, "db-0", "1", IP, fixed=True)
+
+    plan = twice(ledger, pod, stateful_sets=[owner])
+
+    assert released(plan) == ({IP} if frees else set())
+
+
+def test_a_replica_without_pod_and_endpoint_is_kept_while_it_is_wanted() -> None:
+    ledger = Ledger()
+    hold(ledger, "db-0", "1", IP, fixed=True)
+    ledger.endpoints.clear()
+
+    assert released(twice(ledger, stateful_sets=[SET])) == set()
+    assert released(twice(ledger, stateful_sets=[OUT])) == {IP}
+
+
+def test_a_living_pods_claims_stay_though_the_endpoint_names_an_older_pod() -> None:
+    """Section 8 item 9, before the living Pod's status reports any address."""
+    ledger = Ledger()
+    endpoint = hold(ledger, "web-0", "2", IP)
+    ledger.endpoints[endpoint.key] = endpoint._replace(uid="1")
+
+    plan = twice(ledger, POD._replace(uid="2", phase="Pending", ips=()))
+
+    assert plan.steps == ()
+    assert [one.why for one in plan.kept] == ["Pod shop/web-0 of UID 2 is living"]
+
+
+def test_the_extra_delay_prolongs_every_grace() -> None:
+    ledger = Ledger()
+    hold(ledger, "web-0", "1", IP)
+    pod = POD._replace(deletion_s=PAST, deletion_grace_s=30)
+
+    assert released(twice(ledger, pod, settings=ReclaimSettings(extra_delay_s=5_000))) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "replicas", "start", "state"),
+    [
+        ("db-0", 1, 0, "valid"),
+        ("db-1", 1, 0, "invalid"),
+        ("db-0", 0, 0, "invalid"),
+        ("db-4", 2, 5, "invalid"),
+        ("db-5", 2, 5, "valid"),
+        ("db-6", 2, 5, "valid"),
+        ("db-7", 2, 5, "invalid"),
+        ("db", 1, 0, "invalid"),
+        ("db-x", 1, 0, "invalid"),
+        ("db-" + "9" * 5_000, 1, 0, "invalid"),
+        ("other-0", 1, 0, "invalid"),
+    ],
+)
+def test_a_replica_is_valid_by_its_name_and_ordinal(
+    name: str, replicas: int, start: int, state: str
+) -> None:
+    facts = cluster(stateful_sets=[StatefulSetState("shop", "db", replicas, start)])
+
+    assert validity_of("statefulset", "shop", name, facts).state == state
+
+
+@pytest.mark.parametrize(
+    ("instance", "machine", "state"),
+    [
+        (VmiState("shop", "a"), None, "valid"),
+        (VmiState("shop", "a", deleting=True), VmState("shop", "a"), "valid"),
+        (VmiState("shop", "a", deleting=True), VmState("shop", "a", deleting=True), "invalid"),
+        (VmiState("shop", "a", deleting=True), None, "invalid"),
+        (VmiState("shop", "a", deleting=True, of_vm=False), VmState("shop", "a"), "invalid"),
+        (None, VmState("shop", "a"), "valid"),
+        (None, VmState("shop", "a", deleting=True), "invalid"),
+        (None, None, "invalid"),
+    ],
+)
+def test_a_virtual_machine_is_valid_by_instance_and_machine(
+    instance: VmiState | None, machine: VmState | None, state: str
+) -> None:
+    objects = ListedObjects(vmis=[instance] if instance else [], vms=[machine] if machine else [])
+    facts = ClusterSnapshot(
+        objects, {kind: KindListing(moment(1.0)) for kind in KINDS}, moment(1.0)
+    )
+
+    assert validity_of("vm", "shop", "a", facts).state == state
+
+
+def test_an_owner_that_nobody_has_listed_keeps_the_address() -> None:
+    facts = ClusterSnapshot(ListedObjects(), {}, moment(1.0))
+
+    assert validity_of("statefulset", "shop", "db-0", facts).state == "unknown"
+    assert validity_of("vm", "shop", "a", facts).state == "unknown"
+
+
+def test_only_the_real_kinds_make_addresses_fixed() -> None:
+    settings = ReclaimSettings()
+    kruise = Owner("StatefulSet", "db", api_version="apps.kruise.io/v1beta1")
+    vmi = Owner("VirtualMachineInstance", "a", api_version="kubevirt.io/v1")
+
+    assert FIXED.fixed(settings) == "statefulset"
+    assert FIXED._replace(owner=kruise).fixed(settings) is None
+    assert FIXED._replace(owner=vmi).fixed(settings) == "vm"
+    assert FIXED._replace(owner=vmi).endpoint_key(settings) == ("shop", "a")
+    off = ReclaimSettings(stateful_sets=False, vms=False)
+    assert FIXED.fixed(off) is None
+    assert FIXED._replace(owner=vmi).endpoint_key(off) == ("shop", "db-0")

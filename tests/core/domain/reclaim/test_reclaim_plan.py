@@ -1,0 +1,277 @@
+"""Plans: what they promise whatever the state and the cluster are (I3, I6)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.domain.evolution import Ledger
+from core.domain.fixed.owners import StatefulSetState
+from core.domain.model import Owner, pod_holder
+from core.domain.reclaim import reclaim_plan
+from core.domain.reclaim.cluster import PodState
+from core.domain.reclaim.evidence import (
+    EVIDENCE_CHARS_MAX,
+    OBSERVATION_GAP_S,
+    Evidence,
+    ReclaimFence,
+    sighted,
+    utc,
+)
+from core.domain.reclaim.reclaim_plan import CLAIMS_A_STEP_MAX, plan_scan
+from core.domain.reclaim.settings import ReclaimSettings
+from tests.core.domain.reclaim.samples import (
+    DB,
+    NOW_S,
+    claim_alone,
+    cluster,
+    hold,
+    released,
+    rules,
+    twice,
+)
+from tests.core.domain.reclaim.scripted_cluster import moment
+
+NAMES = ("web-0", "web-1", "db-0", "db-1", "job")
+UIDS = ("1", "2", "3", "4", "5", "6")
+IPS = tuple(f"10.6.0.{i}" for i in range(1, 9))
+TIMES = (NOW_S - 500, NOW_S - 1, NOW_S + 500)
+
+pods = st.builds(
+    PodState,
+    namespace=st.just("shop"),
+    name=st.sampled_from(NAMES),
+    uid=st.sampled_from(UIDS),
+    phase=st.sampled_from(("Pending", "Running", "Succeeded", "Failed", "Unknown")),
+    node=st.sampled_from(("n1", "n2", "n9", "")),
+    ips=st.lists(st.sampled_from(IPS), max_size=2).map(tuple),
+    owner=st.sampled_from((None, DB, Owner("Job", "j", api_version="batch/v1"))),
+    deletion_s=st.sampled_from((None, *TIMES)),
+    deletion_grace_s=st.sampled_from((0.0, 30.0)),
+    restart_policy=st.sampled_from(("Always", "OnFailure", "Never")),
+    reason=st.sampled_from(("", "Evicted")),
+    finished_s=st.lists(st.sampled_from(TIMES), max_size=2).map(tuple),
+)
+pod_lists = st.lists(pods, max_size=5, unique_by=(lambda pod: pod.name, lambda pod: pod.uid))
+sets = st.lists(
+    st.builds(
+        StatefulSetState,
+        namespace=st.just("shop"),
+        name=st.just("db"),
+        replicas=st.integers(0, 2),
+        start=st.integers(0, 1),
+    ),
+    max_size=1,
+)
+SWITCHES = ("on_ready_node", "on_not_ready_node", "stateful_sets", "outdated_endpoints")
+switches = st.fixed_dictionaries({switch: st.booleans() for switch in SWITCHES}).map(
+    lambda chosen: ReclaimSettings()._replace(**chosen)
+)
+
+
+@st.composite
+def ledgers(draw: st.DrawFn) -> Ledger:
+    """Endpoints with their claims, some lost, and claims that nobody shows."""
+    ledger = Ledger()
+    free = list(draw(st.permutations(IPS)))
+    for name in draw(st.lists(st.sampled_from(NAMES), unique=True)):
+        count = draw(st.integers(0, min(2, len(free))))
+        own = [free.pop() for _ in range(count)]
+        fixed = name.startswith("db") and draw(st.booleans())
+        hold(ledger, name, draw(st.sampled_from(UIDS)), *own, fixed=fixed)
+        is_lost = draw(st.booleans())
+        if own and is_lost:
+            del ledger.claims[own[0]]
+    for address in free:
+        if draw(st.booleans()):
+            holder = pod_holder(draw(st.sampled_from(UIDS)))
+            claim_alone(ledger, draw(st.sampled_from(NAMES)), holder, address)
+    return ledger
+
+
+@given(ledgers(), pod_lists, sets, switches)
+def test_no_address_of_a_living_pod_is_ever_freed(
+    ledger: Ledger, listed: list[PodState], owners: list[StatefulSetState], with_: ReclaimSettings
+) -> None:
+    plan = twice(ledger, *listed, settings=with_, stateful_sets=owners, gap_s=1_000)
+
+    living = {pod.uid for pod in listed if pod.is_living}
+    reported = {ip: pod.uid for pod in listed if pod.is_living for ip in pod.ips}
+    for address in released(plan):
+        claim = ledger.claims[address].claim
+        endpoint = ledger.endpoints.get((claim.namespace, claim.pod))
+        assert claim.holder.removeprefix("pod/") not in living
+        if endpoint is not None and endpoint.holder == claim.holder:
+            assert endpoint.uid not in living
+        assert reported.get(address, "") not in living - {claim.holder.removeprefix("pod/")}
+
+
+@given(ledgers(), pod_lists, sets, switches)
+def test_a_plan_names_only_claims_that_exist_and_each_once(
+    ledger: Ledger, listed: list[PodState], owners: list[StatefulSetState], with_: ReclaimSettings
+) -> None:
+    plan = twice(ledger, *listed, settings=with_, stateful_sets=owners, gap_s=1_000)
+
+    named = [pair for step in plan.steps for pair in step.fence.claims]
+    assert len(dict(named)) == len(named)
+    for address, revision in named:
+        assert ledger.claims[address].revision == revision
+    for step in plan.steps:
+        assert set(step.addresses) == set(dict(step.fence.claims))
+        assert step.fence.admits(ledger.endpoints.get(step.key))
+        assert step.evidence.times >= 2
+        assert step.evidence.last_s - step.evidence.first_s >= OBSERVATION_GAP_S
+    kept = {address for one in plan.kept for address in one.addresses}
+    assert ledger.claims.keys() == (kept | released(plan)) & ledger.claims.keys()
+    assert all(one.why for one in plan.kept)
+
+
+@given(ledgers(), pod_lists, sets)
+def test_deciding_twice_on_the_same_facts_is_the_same(
+    ledger: Ledger, listed: list[PodState], owners: list[StatefulSetState]
+) -> None:
+    facts = cluster(*listed, stateful_sets=owners)
+    first = plan_scan(ledger, rules(facts), {})
+
+    assert plan_scan(ledger, rules(facts), {}) == first
+    again = plan_scan(ledger, rules(facts), first.observations)
+    assert again == first
+    assert not again.steps
+
+
+@given(ledgers(), pod_lists, st.sampled_from(("empty", "partial", "stale")))
+def test_a_listing_that_cannot_be_trusted_frees_nothing(
+    ledger: Ledger, listed: list[PodState], fault: str
+) -> None:
+    before = plan_scan(ledger, rules(cluster(*listed)), {}).observations
+    for round_ in (1, 2, 3):
+        at_s = NOW_S + 1_000 * round_
+        facts = {
+            "empty": cluster(at_s=at_s, witness=False),
+            "partial": cluster(*listed[:1], at_s=at_s, complete=False),
+            "stale": cluster(*listed, at_s=at_s, read_s=at_s + 1),
+        }[fault]
+        plan = plan_scan(ledger, rules(facts), before)
+        before = plan.observations
+
+        assert plan.steps == ()
+        assert plan.observations == {}
+
+
+def test_one_observation_is_not_enough_and_two_must_be_apart() -> None:
+    ledger = Ledger()
+    hold(ledger, "web-0", "1", IPS[0])
+
+    first = plan_scan(ledger, rules(cluster()), {})
+    soon = twice(ledger, gap_s=OBSERVATION_GAP_S - 0.001)
+
+    assert first.steps == soon.steps == ()
+    assert first.next_scan_s == NOW_S + OBSERVATION_GAP_S
+    assert released(twice(ledger)) == {IPS[0]}
+
+
+def test_anything_that_changes_in_between_starts_anew() -> None:
+    ledger = Ledger()
+    hold(ledger, "web-0", "1", IPS[0])
+    before = plan_scan(ledger, rules(cluster()), {}).observations
+    hold(ledger, "web-0", "1", IPS[0], box="a new sandbox")
+
+    plan = plan_scan(ledger, rules(cluster(at_s=NOW_S + 60)), before)
+
+    assert plan.steps == ()
+
+
+def test_a_clock_that_runs_backwards_starts_anew() -> None:
+    ledger = Ledger()
+    hold(ledger, "web-0", "1", IPS[0])
+    before = plan_scan(ledger, rules(cluster()), {}).observations
+    back = plan_scan(ledger, rules(cluster(at_s=NOW_S - 3_600)), before)
+
+    assert back.steps == ()
+    assert back.next_scan_s == NOW_S - 3_600 + OBSERVATION_GAP_S
+
+
+def test_a_claim_left_behind_by_an_older_pod_is_known_without_any_pod() -> None:
+    ledger = Ledger()
+    claim_alone(ledger, "web-0", "pod/old", IPS[0])
+    hold(ledger, "web-0", "new", IPS[1])
+    claim_alone(ledger, "web-0", "pod/newer", IPS[2])
+    before = plan_scan(ledger, rules(cluster(complete=False)), {}).observations
+
+    plan = plan_scan(ledger, rules(cluster(at_s=NOW_S + 10, complete=False)), before)
+
+    assert released(plan) == {IPS[0]}
+
+
+def test_claims_beside_an_endpoint_come_in_parts_of_one_transaction() -> None:
+    ledger = Ledger()
+    count = 2 * CLAIMS_A_STEP_MAX + 1
+    for i in range(count):
+        claim_alone(ledger, "ghost", "pod/9", f"10.7.0.{i}")
+
+    plan = twice(ledger)
+
+    assert [len(step.addresses) for step in plan.steps] == [32, 32, 1]
+    assert len(released(plan)) == count
+
+
+def test_claims_whose_endpoint_cannot_be_read_are_kept() -> None:
+    ledger = Ledger()
+    claim_alone(ledger, "web-0", "pod/1", IPS[0])
+    claim_alone(ledger, "ghost", "pod/2", IPS[1])
+    ledger.unread.add("endpoint/shop/web-0")
+
+    assert released(twice(ledger)) == {IPS[1]}
+
+
+def test_an_endpoint_whose_claims_cannot_be_read_is_not_one_without_any() -> None:
+    ledger = Ledger()
+    hold(ledger, "web-0", "1", IPS[0])
+    hold(ledger, "web-1", "2", IPS[1])
+    del ledger.claims[IPS[0]], ledger.claims[IPS[1]]
+    ledger.unread.add("ip/4/" + "0" * 24 + "0a060001")
+
+    assert [step.key for step in twice(ledger).steps] == [("shop", "web-1")]
+
+
+def test_a_plan_is_bounded_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger()
+    for i, ip in enumerate(IPS[:3]):
+        hold(ledger, f"web-{i}", str(i), ip)
+    monkeypatch.setattr(reclaim_plan, "STEPS_MAX", 2)
+
+    plan = twice(ledger)
+
+    assert len(plan.steps) == 2
+    assert [one.why for one in plan.kept] == [reclaim_plan.PLAN_FULL]
+
+
+def test_evidence_reads_as_a_sentence_and_is_bounded() -> None:
+    once = Evidence("deleted", "it was deleted", "event", 0.0, 0.0, 1)
+    often = Evidence("pod-gone", "x" * 9_999, "listing", 0.0, 60.0, 3)
+
+    assert str(once) == "deleted: it was deleted (event, 1970-01-01 00:00:00Z)"
+    assert "seen 3 times from 1970-01-01 00:00:00Z to 1970-01-01 00:01:00Z" in str(often)
+    assert len(str(often)) < EVIDENCE_CHARS_MAX + 100
+    assert utc(1e300) == "1e+300 s"
+
+
+def test_the_same_listing_twice_is_one_observation() -> None:
+    fence = ReclaimFence("1", "pod/1", (), ())
+    first = sighted(None, "pod-gone", fence, moment(5))
+
+    assert sighted(first, "pod-gone", fence, moment(5)) == first
+    assert sighted(first, "uid-changed", fence, moment(9)).times == 1
+    assert sighted(first, "pod-gone", fence, moment(9)).times == 2
+    assert sighted(first, "pod-gone", fence, moment(4)).times == 1
+
+
+def test_another_observer_begins_anew_however_far_its_calendar_is_ahead() -> None:
+    fence = ReclaimFence("1", "pod/1", (), ())
+    first = sighted(None, "pod-gone", fence, moment(5))
+
+    other = sighted(first, "pod-gone", fence, moment(3_600, "another controller"))
+
+    assert (other.times, other.span_s) == (1, 0.0)
+    assert not other.is_enough(OBSERVATION_GAP_S)

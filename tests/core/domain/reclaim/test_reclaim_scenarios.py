@@ -1,0 +1,48 @@
+"""Golden scenarios of reclaiming.
+
+See docs/reference/reclaim-rules.md, "Scan" and "Scenarios"; docs/contributing/compatibility.md,
+G00001 to G00012.
+
+A line that begins with "> " is a command, the lines below it are the answer; ``expect`` fails by
+itself. ``ORBWEAVER_REWRITE=1`` writes the answers anew: commit them only if you understand the
+difference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.core.domain.reclaim.reclaim_harness import ReclaimHarness
+
+SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
+
+
+async def played(text: str, kind: type[ReclaimHarness] = ReclaimHarness) -> str:
+    """The script with the answers of today."""
+    harness = kind()
+    lines: list[str] = []
+    try:
+        for line in text.splitlines():
+            if line.startswith("#") or not line.strip():
+                lines.append(line)
+            elif line.startswith("> "):
+                lines += [line, *(await harness.play(line[2:])).splitlines()]
+    finally:
+        await harness.close()
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_a_scenario_of_reclaiming_goes_as_written(script: Path) -> None:
+    expected = script.read_text()
+    assert "> expect " in expected or "> claims" in expected, "a script that expects nothing"
+
+    actual = asyncio.run(played(expected))
+
+    if os.environ.get("ORBWEAVER_REWRITE"):
+        script.write_text(actual)
+    assert actual == expected

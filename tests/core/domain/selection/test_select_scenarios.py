@@ -1,0 +1,91 @@
+"""The catalogue of pool selection: every file under scenarios/, one test per scenario."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from core import errors
+from core.domain.selection.explanation import STANDARD_MODE
+from core.domain.selection.request import FAMILY_NAMES, CandidateVerdict, Selection
+from core.domain.selection.select import select
+from tests.core.domain.selection.scenario_reader import Scenario, scenarios
+
+ALL = scenarios()
+SELECTED_KEYS = {"source", "unnamed", "try", "clean", "rejected", "rules", "notes", "routes"}
+FAILED_KEYS = {"error", "text", "rejected", "details", "subject"}
+
+
+def test_every_scenario_has_a_title_of_its_own() -> None:
+    titles = [scenario.title for scenario in ALL]
+
+    assert sorted(titles) == sorted(set(titles))
+
+
+@pytest.mark.parametrize("scenario", ALL, ids=lambda scenario: scenario.title)
+def test_the_scenario_comes_out_as_written(scenario: Scenario) -> None:
+    if "error" in scenario.expect:
+        check_failure(scenario)
+    else:
+        check_selection(scenario)
+
+
+def check_selection(scenario: Scenario) -> None:
+    expect = scenario.expect
+    assert expect.keys() <= SELECTED_KEYS
+    selection = run(scenario)
+
+    assert trials(selection) == expect["try"]
+    assert selection.source == expect["source"]
+    assert selection.unnamed == expect.get("unnamed", False)
+    assert rejections(selection.verdicts) == expect.get("rejected", {})
+    clean = [demand.interface for demand in selection.demands if demand.clean_gateway]
+    assert list(dict.fromkeys(clean)) == expect.get("clean", [])
+    assert [f"{note.interface}: {note.text}" for note in selection.notes] == expect.get("notes", [])
+    assert [" via ".join(route) for route in selection.routes] == expect.get("routes", [])
+    if "rules" in expect:
+        rules = {verdict.pool: verdict.rule for verdict in selection.verdicts}
+        assert rules == expect["rules"]
+
+
+def check_failure(scenario: Scenario) -> None:
+    expect = scenario.expect
+    assert expect.keys() <= FAILED_KEYS
+    with pytest.raises(errors.AllocationError) as caught:
+        run(scenario)
+    error = caught.value
+
+    assert type(error) is getattr(errors, expect["error"])
+    assert error.message == STANDARD_MODE + expect["text"]
+    assert error.remedy
+    if "rejected" in expect:
+        assert rejections(error.verdicts) == expect["rejected"]
+    if "details" in expect:
+        found = {
+            one.pool: one.detail for one in error.verdicts if isinstance(one, CandidateVerdict)
+        }
+        assert found == expect["details"]
+    if "subject" in expect:
+        assert error.subject == expect["subject"]
+    if type(error) is not errors.AllocationError:
+        assert error.sentinel in error.message
+
+
+def run(scenario: Scenario) -> Selection:
+    return select(scenario.request, scenario.facts, scenario.pools, scenario.settings)
+
+
+def trials(selection: Selection) -> dict[str, list[str]]:
+    return {
+        f"{demand.interface} {FAMILY_NAMES[demand.family]}": list(demand.pools)
+        for demand in selection.demands
+    }
+
+
+def rejections(verdicts: tuple[object, ...]) -> dict[str, Any]:
+    return {
+        verdict.pool: verdict.reason
+        for verdict in verdicts
+        if isinstance(verdict, CandidateVerdict) and not verdict.accepted
+    }

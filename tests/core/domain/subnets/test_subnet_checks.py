@@ -1,0 +1,173 @@
+"""A pool and the subnet of its CIDR.
+
+See docs/reference/admission.md, "SpiderIPPool", step 4 of the mutation and rule 5;
+docs/reference/automatic-pool-rules.md, "Pools in a subnet".
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from core.domain.addresses.ip_address import V4, V6
+from core.domain.configuration.commands import DeletePool, RetirePool, RetireSubnet
+from core.domain.events import PoolDefined
+from core.domain.model import Pool, Route
+from core.domain.subnets.subnet_model import Share, SubnetCounts, count, shares
+from tests.core.domain.subnets.samples import BLUE, NET, NET6, State, claims
+
+OWNER = "ipam.spidernet.io/owner-spider-subnet"
+APPLICATION = "ipam.spidernet.io/owner-application-name"
+
+
+def test_a_pool_of_a_subnets_cidr_is_adopted_and_inherits_what_it_does_not_bring() -> None:
+    (event,) = State(NET).do(BLUE)
+
+    assert isinstance(event, PoolDefined)
+    assert event.pool.labels[OWNER] == "net"
+    assert (event.pool.gateway, event.pool.routes) == (NET.gateway, NET.routes)
+
+
+def test_a_pool_keeps_the_gateway_and_the_empty_routes_that_it_brings() -> None:
+    (event,) = State(NET).do(BLUE._replace(gateway="10.7.0.9", routes=()))
+
+    assert isinstance(event, PoolDefined)
+    assert (event.pool.gateway, event.pool.routes) == ("10.7.0.9", ())
+
+
+def test_a_pool_without_a_subnet_is_an_orphan_and_allowed() -> None:
+    state = State(NET6, BLUE)
+
+    assert OWNER not in state.ledger.pools["blue"].labels
+    assert state.ledger.pools["blue"].gateway == ""
+
+
+def test_a_label_that_names_a_subnet_which_is_not_there_is_dropped() -> None:
+    state = State(BLUE._replace(labels={OWNER: "gone", "a": "b"}))
+
+    assert OWNER not in state.ledger.pools["blue"].labels
+    assert state.ledger.pools["blue"].labels["a"] == "b"
+
+
+def test_a_label_that_names_another_subnet_is_corrected() -> None:
+    state = State(NET, NET6, BLUE._replace(labels={OWNER: "net6"}))
+
+    assert state.ledger.pools["blue"].labels[OWNER] == "net"
+
+
+def test_applying_the_same_pool_again_is_no_event_also_after_the_subnet_was_edited() -> None:
+    state = State(NET, BLUE)
+    state.do(NET._replace(gateway="10.7.0.3", routes=(Route("10.1.0.0/16", "10.7.0.3"),)))
+
+    assert state.do(BLUE) == []
+    assert state.ledger.pools["blue"].gateway == "10.7.0.1"
+
+
+def test_later_pools_inherit_what_the_subnet_says_by_then() -> None:
+    state = State(NET, BLUE, NET._replace(gateway="10.7.0.3"))
+
+    state.do(Pool("green", V4, NET.subnet, ("10.7.0.50",)))
+
+    assert state.ledger.pools["green"].gateway == "10.7.0.3"
+
+
+def test_a_retiring_subnet_still_adopts() -> None:
+    state = State(NET, RetireSubnet("net"), BLUE)
+
+    assert state.ledger.pools["blue"].labels[OWNER] == "net"
+
+
+OUTSIDE = [("Forbidden", "spec.ips", "outside-owner")]
+ADDRESSES: dict[str, tuple[Pool, list[tuple[str, str, str]]]] = {
+    "inside": (BLUE, []),
+    "all of it": (BLUE._replace(ips=NET.ips), []),
+    "partly outside": (BLUE._replace(ips=("10.7.0.90-10.7.0.110",)), OUTSIDE),
+    "outside, though excluded": (
+        BLUE._replace(ips=("10.7.0.90-10.7.0.110",), exclude_ips=("10.7.0.100-10.7.0.110",)), [],
+    ),
+    "no addresses at all": (BLUE._replace(ips=()), []),
+    "its own rules come first": (
+        BLUE._replace(ips=("10.8.0.1",)), [("Invalid", "spec.subnet", "item-outside-subnet")],
+    ),
+    "the other family": (Pool("six", V6, "fd00:9::/64", ("fd00:9::1",)), []),
+    "a CIDR inside that of the subnet is another one": (
+        BLUE._replace(subnet="10.7.0.0/24"), [],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("pool", "causes"), ADDRESSES.values(), ids=ADDRESSES)
+def test_a_new_pool_lies_inside_its_subnet(pool: Pool, causes: list[tuple[str, str, str]]) -> None:
+    assert State(NET).causes(pool) == causes
+
+
+def test_addresses_that_the_subnet_excludes_are_refused_to_a_manual_pool() -> None:
+    state = State(NET._replace(exclude_ips=("10.7.0.15",)))
+
+    (refusal,) = state.refusals(BLUE)
+
+    assert refusal.message == "10.7.0.15 is outside of SpiderSubnet/net"
+
+
+def test_a_pool_cannot_grow_out_of_its_subnet() -> None:
+    state = State(NET, BLUE)
+
+    assert state.causes(BLUE._replace(ips=("10.7.0.10-10.7.0.120",))) == OUTSIDE
+
+
+def test_a_pool_may_grow_and_shrink_inside_and_its_share_is_what_it_has() -> None:
+    state = State(NET, BLUE)
+
+    state.do(BLUE._replace(ips=("10.7.0.10-10.7.0.12", "10.7.0.40")))
+
+    assert shares("net", state.ledger.pools) == [
+        Share("blue", ("10.7.0.10-10.7.0.12", "10.7.0.40"))
+    ]
+    assert count(state.ledger.subnets["net"], state.ledger.pools) == SubnetCounts(90, 4, 86)
+
+
+def test_a_deleted_pool_gives_its_share_back_and_a_retiring_one_does_not() -> None:
+    state = State(NET, BLUE, RetirePool("blue"))
+    assert [one.pool for one in shares("net", state.ledger.pools)] == ["blue"]
+
+    state.do(DeletePool("blue"))
+
+    assert shares("net", state.ledger.pools) == []
+
+
+AUTO = {APPLICATION: "web"}
+EDITED = [("Forbidden", "spec.ips", "auto-pool-share")]
+
+
+def test_an_automatic_pool_with_addresses_is_not_made_by_hand() -> None:
+    assert State(NET).causes(BLUE._replace(labels=AUTO)) == EDITED
+
+
+def test_an_automatic_pool_without_addresses_passes_without_a_look() -> None:
+    assert State(NET).causes(BLUE._replace(labels=AUTO, ips=())) == []
+
+
+def test_an_automatic_pool_without_any_subnet_is_like_any_other_pool() -> None:
+    assert State().causes(BLUE._replace(labels=AUTO)) == []
+
+
+def test_the_addresses_of_an_automatic_pool_cannot_be_edited_and_the_rest_can() -> None:
+    state = State(NET, BLUE, BLUE._replace(labels=AUTO))
+
+    assert state.causes(BLUE._replace(labels=AUTO, ips=("10.7.0.10",))) == EDITED
+    assert state.causes(BLUE._replace(labels=AUTO, exclude_ips=("10.7.0.10",))) == EDITED
+    assert state.causes(BLUE._replace(labels=AUTO, ips=())) == EDITED
+    assert state.causes(BLUE._replace(labels=AUTO, node_names=("n1",))) == []
+
+
+def test_an_automatic_pool_without_its_labels_is_a_manual_one() -> None:
+    state = State(NET, BLUE, BLUE._replace(labels=AUTO))
+
+    assert state.causes(BLUE._replace(ips=("10.7.0.10",))) == []
+
+
+def test_an_address_in_use_is_told_before_the_subnet() -> None:
+    state = State(NET, BLUE)
+
+    found = state.refusals(BLUE._replace(ips=("10.7.0.11-10.7.0.120",)), claims("10.7.0.10"))
+
+    assert [one.rule for one in found] == ["address-in-use"]

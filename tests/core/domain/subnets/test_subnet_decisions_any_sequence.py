@@ -1,0 +1,109 @@
+"""Whatever is asked for in whatever order: only Refused is raised, and shares stay in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.domain.addresses.ip_address import V4
+from core.domain.checker import check_log
+from core.domain.configuration.commands import (
+    ApplyPool,
+    ApplySubnet,
+    Command,
+    DeletePool,
+    DeleteSubnet,
+    RetirePool,
+    RetireSubnet,
+)
+from core.domain.configuration.configuration_state import pool_addresses
+from core.domain.configuration.decisions import decide
+from core.domain.events import Cause, Event, Recorded
+from core.domain.model import Pool, Subnet
+from core.domain.subnets.subnet_model import controlled, count, owner_of, shared_out
+from core.errors import Refused
+from tests.core.domain.subnets.samples import State
+
+CIDRS = st.sampled_from(["10.7.0.0/28", "10.7.0.0/28", "10.7.0.16/28", "10.7.0.0/24"])
+ITEMS = st.lists(
+    st.tuples(st.integers(0, 31), st.integers(0, 31))
+    .map(sorted)
+    .map(lambda pair: "10.7.0.{}-10.7.0.{}".format(*pair)),
+    max_size=2,
+).map(tuple)
+NETS = st.sampled_from(["n1", "n2"])
+POOLS = st.sampled_from(["p1", "p2", "p3"])
+GATEWAYS = st.sampled_from(["", "", "10.7.0.1"])
+AUTO = st.sampled_from([{}, {}, {"ipam.spidernet.io/owner-application-name": "web"}])
+
+COMMANDS: st.SearchStrategy[Command] = st.one_of(
+    st.builds(
+        ApplySubnet,
+        st.builds(Subnet, NETS, st.just(V4), CIDRS, ITEMS, ITEMS | st.just(()), GATEWAYS),
+    ),
+    st.builds(
+        ApplyPool,
+        st.builds(Pool, POOLS, st.just(V4), CIDRS, ITEMS, st.just(()), GATEWAYS, labels=AUTO),
+    ),
+    st.builds(RetirePool, POOLS),
+    st.builds(DeletePool, POOLS),
+    st.builds(RetireSubnet, NETS),
+    st.builds(DeleteSubnet, NETS),
+)
+
+
+def obeyed(state: State, commands: list[Command], after: Callable[[], None]) -> list[Event]:
+    """All events; ``after`` is called behind each command."""
+    events: list[Event] = []
+    for command in commands:
+        try:
+            events += state.do(command)
+        except Refused:
+            continue
+        finally:
+            after()
+    return events
+
+
+@given(st.lists(COMMANDS, max_size=14))
+def test_shares_are_disjoint_and_inside_and_the_checker_agrees(commands: list[Command]) -> None:
+    state = State()
+
+    def hold() -> None:
+        ledger = state.ledger
+        for subnet in ledger.subnets.values():
+            whole = pool_addresses(subnet)
+            pools = controlled(subnet.name, ledger.pools)
+            shares = [pool_addresses(pool) for pool in pools]
+            given = shared_out(subnet, pools)
+            assert given.issubset(whole)
+            assert given.size == sum(share.size for share in shares)
+            counts = count(subnet, ledger.pools)
+            assert counts.total == counts.allocated + counts.free
+        for pool in ledger.pools.values():
+            owner = owner_of(pool)
+            if owner:
+                assert ledger.subnets[owner].subnet == pool.subnet
+
+    events = obeyed(state, commands, hold)
+
+    log = [
+        Recorded(position, 0, f"w.1.{position:x}", 0, "w", Cause("t"), event)
+        for position, event in enumerate(events, 1)
+    ]
+    assert list(check_log(log)) == []
+
+
+@given(st.lists(COMMANDS, max_size=10), COMMANDS)
+def test_a_command_that_was_obeyed_changes_nothing_when_it_is_repeated(
+    before: list[Command], command: Command
+) -> None:
+    state = State()
+    obeyed(state, before, lambda: None)
+
+    is_done = bool(obeyed(state, [command], lambda: None))
+
+    if is_done and not isinstance(command, DeletePool | DeleteSubnet):
+        assert decide(state.configuration, command, {}) == ()

@@ -1,0 +1,215 @@
+"""What a new SpiderSubnet may be (docs/reference/admission.md, "SpiderSubnet", CREATE)."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.domain.addresses.ip_address import V4, V6
+from core.domain.configuration.commands import RetireSubnet
+from core.domain.configuration.configuration_state import Configuration
+from core.domain.configuration.decisions import decide
+from core.domain.events import PoolDefined, SubnetDefined
+from core.domain.model import Pool, Reservation, Route, Subnet
+from core.errors import Refused
+from tests.core.domain.subnets.samples import BLUE, NET, NET6, State, command_of
+
+WHOLE_V6 = Subnet("all", V6, "::/0", ("::1-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",))
+
+
+def test_a_good_subnet_is_defined_with_merged_lists_and_the_label_of_its_cidr() -> None:
+    wish = NET._replace(ips=("10.7.0.12", "10.7.0.10-10.7.0.11"), labels={"a": "b"})
+
+    (event,) = State().do(wish)
+
+    label = {"a": "b", "ipam.spidernet.io/subnet-cidr": "10-7-0-0-16"}
+    assert event == SubnetDefined(wish._replace(ips=("10.7.0.10-10.7.0.12",), labels=label))
+
+
+def test_applying_a_subnet_twice_is_no_event() -> None:
+    state = State(NET)
+
+    assert state.do(NET) == []
+
+
+def test_a_new_subnet_is_not_retiring_whatever_its_manifest_says() -> None:
+    state = State(NET._replace(retiring=True))
+
+    assert not state.ledger.subnets["net"].retiring
+
+
+REFUSED: dict[str, tuple[Subnet, list[tuple[str, str, str]]]] = {
+    "a name that is none": (
+        NET._replace(name="Net_1"),
+        [("Invalid", "metadata.name", "name")],
+    ),
+    "no CIDR": (
+        NET._replace(subnet="10.7.0.0"),
+        [("Invalid", "spec.subnet", "subnet-syntax")],
+    ),
+    "host bits": (
+        NET._replace(subnet="10.7.0.1/16"),
+        [("Invalid", "spec.subnet", "subnet-canonical")],
+    ),
+    "a CIDR of the other family": (
+        NET._replace(subnet="fd00:7::/64"),
+        [("Invalid", "spec.subnet", "subnet-family")],
+    ),
+    "an item that is no address": (
+        NET._replace(ips=("10.7.0.10", "cheese")),
+        [("Invalid", "spec.ips[1]", "item-syntax")],
+    ),
+    "a range that ends before it begins": (
+        NET._replace(ips=("10.7.0.20-10.7.0.10",)),
+        [("Invalid", "spec.ips[0]", "item-syntax")],
+    ),
+    "an item outside of the CIDR": (
+        NET._replace(ips=("10.8.0.1",)),
+        [("Invalid", "spec.ips[0]", "item-outside-subnet")],
+    ),
+    "an excluded item outside of the CIDR": (
+        NET._replace(exclude_ips=("10.7.0.1", "10.8.0.1")),
+        [("Invalid", "spec.excludeIPs[1]", "item-outside-subnet")],
+    ),
+    "an item of the other family": (
+        NET._replace(exclude_ips=("fd00::1",)),
+        [("Invalid", "spec.excludeIPs[0]", "item-outside-subnet")],
+    ),
+    "a gateway that is no address": (
+        NET._replace(gateway="10.7.0"),
+        [("Invalid", "spec.gateway", "gateway-syntax")],
+    ),
+    "a gateway elsewhere": (
+        NET._replace(gateway="10.8.0.1"),
+        [("Invalid", "spec.gateway", "gateway-syntax")],
+    ),
+    "a gateway that would be handed out": (
+        NET._replace(gateway="10.7.0.50"),
+        [("Invalid", "spec.ips[0]", "gateway-in-ips")],
+    ),
+    "a default route": (
+        NET._replace(routes=(Route("0.0.0.0/0", "10.7.0.2"),)),
+        [("Invalid", "spec.routes[0].dst", "route-dst")],
+    ),
+    "a route over a gateway elsewhere": (
+        NET._replace(routes=(Route("10.0.0.0/8", "10.8.0.2"),)),
+        [("Invalid", "spec.routes[0].gw", "route-gw")],
+    ),
+    "two faults, of which the first is told": (
+        NET._replace(ips=("10.8.0.1",), gateway="10.8.0.1"),
+        [("Invalid", "spec.ips[0]", "item-outside-subnet")],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("wish", "causes"), REFUSED.values(), ids=REFUSED)
+def test_a_subnet_of_its_own_is_refused_with_kind_field_and_rule(
+    wish: Subnet, causes: list[tuple[str, str, str]]
+) -> None:
+    assert State().causes(wish) == causes
+
+
+BESIDE: dict[str, tuple[list[Subnet | Pool], Subnet, list[tuple[str, str, str]]]] = {
+    "the same CIDR under another name": (
+        [NET], NET._replace(name="again", ips=()), [("Invalid", "spec.subnet", "subnet-overlap")],
+    ),
+    "a CIDR around another one": (
+        [NET], Subnet("wide", V4, "10.0.0.0/8"), [("Invalid", "spec.subnet", "subnet-overlap")],
+    ),
+    "a CIDR inside another one": (
+        [NET], Subnet("half", V4, "10.7.128.0/17"),
+        [("Invalid", "spec.subnet", "subnet-overlap")],
+    ),
+    "a CIDR beside another one": ([NET], Subnet("next", V4, "10.8.0.0/16"), []),
+    "a CIDR of the other family": ([NET], NET6, []),
+    "a pool of another CIDR that overlaps": (
+        [BLUE._replace(subnet="10.7.0.0/24")], NET, [("Invalid", "spec.subnet", "pool-overlap")],
+    ),
+    "a pool of another CIDR beside it": (
+        [Pool("far", V4, "10.8.0.0/16", ("10.8.0.9",))], NET, [],
+    ),
+    "a pool that lies inside": ([BLUE], NET, []),
+    "a pool of which some lies outside": (
+        [BLUE], NET._replace(ips=("10.7.0.10-10.7.0.15",)),
+        [("Invalid", "spec.ips", "pool-outside")],
+    ),
+    "a pool that meets an excluded address": (
+        [BLUE], NET._replace(exclude_ips=("10.7.0.15",)),
+        [("Invalid", "spec.ips", "pool-outside")],
+    ),
+    "a pool that excludes the same address": (
+        [BLUE._replace(exclude_ips=("10.7.0.15",))], NET._replace(exclude_ips=("10.7.0.15",)), [],
+    ),
+    "a bad item of its own, with a pool of the CIDR there": (
+        [BLUE], NET._replace(ips=("cheese",)), [("Internal", "spec.ips", "item-syntax")],
+    ),
+    "a bad item of its own, with only pools of other CIDRs": (
+        [Pool("far", V4, "10.8.0.0/16", ("10.8.0.9",))], NET._replace(ips=("cheese",)),
+        [("Invalid", "spec.ips[0]", "item-syntax")],
+    ),
+    "a subnet comes before a pool": (
+        [NET, BLUE], Subnet("half", V4, "10.7.128.0/17"),
+        [("Invalid", "spec.subnet", "subnet-overlap")],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("there", "wish", "causes"), BESIDE.values(), ids=BESIDE)
+def test_a_subnet_is_judged_by_the_subnets_and_pools_there_are(
+    there: list[Subnet | Pool], wish: Subnet, causes: list[tuple[str, str, str]]
+) -> None:
+    assert State(*there).causes(wish) == causes
+
+
+def test_a_refusal_names_the_other_object_and_the_ranges() -> None:
+    (refusal,) = State(BLUE).refusals(NET._replace(ips=("10.7.0.12-10.7.0.18",)))
+
+    assert refusal.message == (
+        "10.7.0.10-10.7.0.11, 10.7.0.19-10.7.0.20 of SpiderIPPool/blue would be outside of the"
+        " subnet"
+    )
+
+
+def test_a_retiring_subnet_still_keeps_its_cidr() -> None:
+    state = State(NET, RetireSubnet("net"))
+
+    assert state.causes(NET._replace(name="again")) == [
+        ("Invalid", "spec.subnet", "subnet-overlap")
+    ]
+
+
+def test_a_family_that_is_switched_off_is_forbidden() -> None:
+    nothing = Configuration({}, {}, {}, {}, ipv4_enabled=False)
+
+    with pytest.raises(Refused) as caught:
+        decide(nothing, command_of(NET), {})
+
+    (refusal,) = caught.value.refusals
+    assert (refusal.kind, refusal.field) == ("Forbidden", "spec.ipVersion")  # type: ignore[attr-defined]
+
+
+def test_a_subnet_as_large_as_all_of_ipv6_is_as_quick_as_any() -> None:
+    state = State(WHOLE_V6, Pool("six", V6, "::/0", ("::1-7fff::",)))
+
+    assert state.ledger.subnets["all"].ips == WHOLE_V6.ips
+
+
+def test_a_reservation_is_nothing_to_a_subnet() -> None:
+    state = State(Reservation("kept", V4, ("10.7.0.10-10.7.0.99",)), NET)
+
+    assert "net" in state.ledger.subnets
+
+
+def test_a_new_subnet_adopts_the_pools_of_its_cidr_and_gives_them_what_they_lack() -> None:
+    own = BLUE._replace(name="own", ips=("10.7.0.30",), gateway="10.7.0.9", routes=())
+    state = State(BLUE, own)
+
+    subnet, *adopted = state.do(NET)
+
+    assert isinstance(subnet, SubnetDefined)
+    pools = {one.pool.name: one.pool for one in adopted if isinstance(one, PoolDefined)}
+    assert sorted(pools) == ["blue", "own"]
+    assert {one.labels["ipam.spidernet.io/owner-spider-subnet"] for one in pools.values()} == {
+        "net"
+    }
+    assert (pools["blue"].gateway, pools["blue"].routes) == (NET.gateway, NET.routes)
+    assert (pools["own"].gateway, pools["own"].routes) == ("10.7.0.9", ())

@@ -1,0 +1,130 @@
+"""What a change may do to a subnet, and how it goes.
+
+See docs/reference/admission.md, "SpiderSubnet", docs/reference/automatic-pool-rules.md, "Subnets".
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from core.domain.addresses.ip_address import V4, V6
+from core.domain.configuration.commands import DeletePool, DeleteSubnet, RetireSubnet
+from core.domain.events import PoolDefined, PoolRetired, SubnetDeleted, SubnetRetired
+from core.domain.model import Pool, Subnet
+from core.domain.subnets.subnet_decisions import wants_more
+from core.domain.subnets.subnet_model import POOLS_PER_STEP_MAX
+from tests.core.domain.subnets.samples import BLUE, NET, State, command_of
+
+CHANGES: dict[str, tuple[Subnet, list[tuple[str, str, str]]]] = {
+    "more addresses": (NET._replace(ips=("10.7.0.5-10.7.0.200",)), []),
+    "fewer that nobody has": (NET._replace(ips=("10.7.0.10-10.7.0.20",)), []),
+    "fewer than its pool has": (
+        NET._replace(ips=("10.7.0.11-10.7.0.99",)), [("Forbidden", "spec.ips", "share-in-use")],
+    ),
+    "an excluded address of its pool": (
+        NET._replace(exclude_ips=("10.7.0.20",)), [("Forbidden", "spec.ips", "share-in-use")],
+    ),
+    "another gateway": (NET._replace(gateway="10.7.0.3"), []),
+    "no routes": (NET._replace(routes=None), []),
+    "another CIDR": (
+        NET._replace(subnet="10.7.0.0/24"), [("Forbidden", "spec.subnet", "immutable")],
+    ),
+    "another family": (
+        NET._replace(family=V6), [("Forbidden", "spec.ipVersion", "immutable")],
+    ),
+    "a bad item": (
+        NET._replace(ips=("10.7.0.10-10.7.0.99", "x")), [("Invalid", "spec.ips[1]", "item-syntax")],
+    ),
+    "a bad gateway": (
+        NET._replace(gateway="10.9.0.1"), [("Invalid", "spec.gateway", "gateway-syntax")],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("wish", "causes"), CHANGES.values(), ids=CHANGES)
+def test_a_change_is_judged_with_kind_field_and_rule(
+    wish: Subnet, causes: list[tuple[str, str, str]]
+) -> None:
+    assert State(NET, BLUE).causes(wish) == causes
+
+
+def test_a_refused_removal_names_the_ranges_and_the_pool() -> None:
+    (refusal,) = State(NET, BLUE).refusals(NET._replace(ips=("10.7.0.12-10.7.0.99",)))
+
+    assert refusal.message == "remove some IP ranges 10.7.0.10-10.7.0.11 used by IPPool blue"
+
+
+def test_retiring_a_subnet_retires_its_pools_once() -> None:
+    state = State(NET, BLUE)
+
+    assert state.do(RetireSubnet("net")) == [SubnetRetired("net"), PoolRetired("blue")]
+    assert state.do(RetireSubnet("net")) == []
+    assert state.ledger.subnets["net"].retiring
+    assert state.ledger.pools["blue"].retiring
+
+
+def test_of_a_retiring_subnet_only_labels_and_annotations_change() -> None:
+    state = State(NET, RetireSubnet("net"))
+
+    assert state.causes(NET._replace(gateway="")) == [("Forbidden", "spec", "retiring")]
+    assert state.causes(NET._replace(annotations={"a": "b"})) == []
+
+
+def test_a_subnet_with_pools_is_not_deleted_and_they_are_named() -> None:
+    state = State(NET, BLUE)
+
+    (refusal,) = state.refusals(DeleteSubnet("net"))
+
+    assert (refusal.kind, refusal.rule) == ("Forbidden", "subnet-in-use")
+    assert refusal.message == "pools belong to it: blue"
+
+
+def test_a_subnet_without_pools_is_deleted_retiring_or_not() -> None:
+    assert State(NET).do(DeleteSubnet("net")) == [SubnetDeleted("net")]
+    state = State(NET, BLUE, RetireSubnet("net"), DeletePool("blue"))
+    assert state.do(DeleteSubnet("net")) == [SubnetDeleted("net")]
+    assert state.ledger.subnets == {}
+
+
+@pytest.mark.parametrize("wish", [RetireSubnet("nobody"), DeleteSubnet("nobody")])
+def test_a_subnet_that_is_not_there_is_not_found(wish: RetireSubnet | DeleteSubnet) -> None:
+    assert State().causes(wish) == [("NotFound", "", "unknown-name")]
+
+
+def test_orphans_of_a_deleted_subnets_cidr_are_adopted_by_the_next_one() -> None:
+    state = State(NET, DeleteSubnet("net"), BLUE)
+
+    state.do(NET._replace(name="second"))
+
+    owner = state.ledger.pools["blue"].labels["ipam.spidernet.io/owner-spider-subnet"]
+    assert owner == "second"
+
+
+def test_more_pools_than_fit_into_one_step_are_adopted_by_repeating_the_command() -> None:
+    pools = [
+        Pool(f"p{index:03}", V4, NET.subnet, (f"10.7.0.{index + 10}",))
+        for index in range(POOLS_PER_STEP_MAX + 6)
+    ]
+    state = State(*pools)
+    command = command_of(NET)
+
+    first = state.do(command)
+    assert len(first) == 1 + POOLS_PER_STEP_MAX
+    assert wants_more(command, tuple(first))
+    second = state.do(command)
+    assert len(second) == 6
+    assert all(isinstance(one, PoolDefined) for one in second)
+
+    assert state.do(command) == []
+    assert len(state.do(RetireSubnet("net"))) == 1 + POOLS_PER_STEP_MAX
+    assert len(state.do(RetireSubnet("net"))) == 6
+
+
+def test_big_pools_are_adopted_a_few_at_a_time_so_that_the_transaction_holds_them() -> None:
+    big = {f"note-{index}": "x" * 60_000 for index in range(4)}
+    pools = [
+        BLUE._replace(name=f"p{i}", ips=(f"10.7.0.{i + 10}",), annotations=big) for i in (1, 2)
+    ]
+    state = State(*pools)
+
+    assert [len(state.do(NET)) for _ in range(3)] == [2, 1, 0]

@@ -1,0 +1,64 @@
+"""``enableSpiderSubnet: false``: pools belong to no subnet. With it, they inherit once."""
+
+from __future__ import annotations
+
+from core.domain.autopools.names import OWNER_SUBNET
+from core.domain.configuration.commands import ApplyPool, ApplySubnet
+from core.domain.configuration.configuration_state import Configuration, FeatureSwitches
+from core.domain.configuration.decisions import decide
+from core.domain.events import PoolDefined
+from core.domain.model import Pool
+from tests.core.domain.subnets.samples import BLUE, NET, State
+
+OUTSIDE = BLUE._replace(name="outside", ips=("10.7.9.9",))
+OWNED = BLUE._replace(labels={OWNER_SUBNET: NET.name})
+
+
+def off(state: State) -> Configuration:
+    """The same configuration without the feature."""
+    return Configuration.of(state.ledger, FeatureSwitches(subnets=False))
+
+
+def defined(configuration: Configuration, pool: Pool) -> Pool:
+    """The pool as a command would define it."""
+    (event,) = decide(configuration, ApplyPool(pool), {})
+    assert isinstance(event, PoolDefined)
+    return event.pool
+
+
+def test_switched_off_a_pool_has_nothing_of_a_subnet_and_may_be_outside_of_it() -> None:
+    pool = defined(off(State(NET)), OUTSIDE)
+
+    assert pool.gateway == ""
+    assert pool.routes is None
+    assert OWNER_SUBNET not in pool.labels
+
+
+def test_switched_off_a_subnet_neither_adopts_nor_judges_pools() -> None:
+    configuration = off(State(OUTSIDE))
+    events = decide(configuration, ApplySubnet(NET), {})
+
+    assert [type(event).__name__ for event in events] == ["SubnetDefined"]
+
+
+def test_what_is_removed_from_an_owned_pool_does_not_come_back() -> None:
+    state = State(NET, BLUE)
+    assert state.ledger.pools["blue"].gateway == NET.gateway
+
+    pool = defined(state.configuration, OWNED)
+
+    assert pool.gateway == ""
+    assert pool.routes is None
+
+
+def test_a_pool_that_says_it_is_owned_inherits_nothing_when_it_is_imported() -> None:
+    pool = defined(State(NET).configuration, OWNED)
+
+    assert pool.gateway == ""
+    assert pool.labels[OWNER_SUBNET] == NET.name
+
+
+def test_a_pool_without_the_label_keeps_what_it_inherited() -> None:
+    state = State(NET, BLUE)
+
+    assert decide(state.configuration, ApplyPool(BLUE), {}) == ()

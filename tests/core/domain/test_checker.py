@@ -1,0 +1,345 @@
+"""The checker is silent about valid logs and names every kind of broken one."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+
+from core.domain.autopools.names import OWNER_SUBNET
+from core.domain.checker import RULES, Checker, check_log
+from core.domain.events import (
+    AddressesClaimed,
+    AddressesReleased,
+    AddressQuarantined,
+    Cause,
+    EndpointChanged,
+    Event,
+    PoolDefined,
+    PoolDeleted,
+    PoolRetired,
+    QuarantineLifted,
+    Recorded,
+    Release,
+    ReservationDefined,
+    ReservationDeleted,
+    SubnetDefined,
+    SubnetDeleted,
+    SubnetRetired,
+)
+from core.domain.evolution import Ledger
+from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
+from tests.support.archived_cluster import Move, archived_cluster, lives, same
+
+POOL = Pool("main", 4, "10.6.0.0/16", ("10.6.0.1-10.6.0.9",), ("10.6.0.5",))
+NET = Subnet("net", 4, "10.6.0.0/16", ("10.6.0.1-10.6.0.200",))
+OWNED = POOL._replace(labels={OWNER_SUBNET: "net"})
+SIX = Pool("six", 6, "fd00:6::/64", ("fd00:6::1-fd00:6::9",))
+
+
+def log(*events: Event) -> list[Recorded]:
+    """One event a segment, at positions 1, 2, 3, ..."""
+    return [
+        Recorded(position, 0, f"w.1.{position:x}", 0, "w", Cause("test"), event)
+        for position, event in enumerate(events, 1)
+    ]
+
+
+def endpoint(name: str, *nics: Nic, holder: str = "") -> Endpoint:
+    """An endpoint of namespace ``shop``."""
+    return Endpoint(
+        "shop", name, f"uid-{name}", "n", holder or f"pod/uid-{name}", "Pod", name, nics
+    )
+
+
+def nic(address: str, pool: str = "main") -> Nic:
+    """A NIC with one address."""
+    if ":" in address:
+        return Nic("eth0", ipv6=f"{address}/64", ipv6_pool=pool)
+    return Nic("eth0", f"{address}/16", pool)
+
+
+def claim(name: str, address: str, pool: str = "main") -> AddressesClaimed:
+    """A new endpoint with one address."""
+    return AddressesClaimed(endpoint(name, nic(address, pool)), (0,))
+
+
+def release(name: str, address: str, revision: int, holder: str = "") -> AddressesReleased:
+    """The end of an endpoint with one address."""
+    one = Release(address, "main", holder or f"pod/uid-{name}", revision)
+    return AddressesReleased("shop", name, (one,), (), "deleted")
+
+
+DUAL = AddressesClaimed(
+    endpoint("web", Nic("eth0", "10.6.0.1/16", "main", "", "fd00:6::1/64", "six")), (0,)
+)
+
+BROKEN: dict[str, tuple[Sequence[Event], list[tuple[int, str, str]]]] = {
+    "an address claimed twice": (
+        [POOL_DEFINED := PoolDefined(POOL), claim("a", "10.6.0.1"), claim("b", "10.6.0.1")],
+        [(3, "I1", "10.6.0.1")],
+    ),
+    "an address claimed twice within one holder name but for another endpoint": (
+        [
+            POOL_DEFINED,
+            AddressesClaimed(endpoint("a", nic("10.6.0.1"), holder="vm/x"), (0,)),
+            AddressesClaimed(endpoint("b", nic("10.6.0.1"), holder="vm/x"), (0,)),
+        ],
+        [(3, "I1", "10.6.0.1")],
+    ),
+    "no such pool": ([claim("a", "10.6.0.1")], [(1, "I2", "10.6.0.1")]),
+    "outside its pool": ([POOL_DEFINED, claim("a", "10.6.1.1")], [(2, "I2", "10.6.1.1")]),
+    "excluded from its pool": ([POOL_DEFINED, claim("a", "10.6.0.5")], [(2, "I2", "10.6.0.5")]),
+    "of the other family": (
+        [PoolDefined(SIX), claim("a", "10.6.0.1", "six")],
+        [(2, "I2", "10.6.0.1")],
+    ),
+    "reserved": (
+        [
+            POOL_DEFINED,
+            ReservationDefined(Reservation("dns", 4, ("10.6.0.2",))),
+            claim("a", "10.6.0.2"),
+            ReservationDeleted("dns"),
+            claim("b", "10.6.0.3"),
+        ],
+        [(3, "I2", "10.6.0.2")],
+    ),
+    "in quarantine": (
+        [
+            POOL_DEFINED,
+            AddressQuarantined(Quarantine("10.6.0.2", 4, "a stranger")),
+            claim("a", "10.6.0.2"),
+            QuarantineLifted("10.6.0.2"),
+            release("a", "10.6.0.2", 3),
+            claim("b", "10.6.0.2"),
+        ],
+        [(3, "I2", "10.6.0.2")],
+    ),
+    "from a disabled pool": (
+        [PoolDefined(POOL._replace(disabled=True)), claim("a", "10.6.0.1")],
+        [(2, "I2", "10.6.0.1")],
+    ),
+    "from a retiring pool": (
+        [POOL_DEFINED, PoolRetired("main"), claim("a", "10.6.0.1")],
+        [(3, "I2", "10.6.0.1")],
+    ),
+    "what is no address": ([POOL_DEFINED, claim("a", "10.6.0")], [(2, "I2", "10.6.0")]),
+    "released though nobody holds it": (
+        [POOL_DEFINED, claim("a", "10.6.0.1"), release("a", "10.6.0.2", 2)],
+        [(3, "I3", "10.6.0.2"), (3, "I4", "shop/a")],
+    ),
+    "released by an old revision": (
+        [POOL_DEFINED, claim("a", "10.6.0.1"), release("a", "10.6.0.1", 1)],
+        [(3, "I3", "10.6.0.1"), (3, "I4", "shop/a")],
+    ),
+    "released twice": (
+        [
+            POOL_DEFINED,
+            claim("a", "10.6.0.1"),
+            release("a", "10.6.0.1", 2),
+            release("a", "10.6.0.1", 2),
+        ],
+        [(4, "I3", "10.6.0.1")],
+    ),
+    "released by an endpoint that is not there": (
+        [POOL_DEFINED, AddressesReleased("shop", "a", (), (), "gc")],
+        [(2, "I3", "shop/a")],
+    ),
+    "released twice in one event": (
+        [
+            POOL_DEFINED,
+            claim("a", "10.6.0.1"),
+            AddressesReleased(
+                "shop", "a", (Release("10.6.0.1", "main", "pod/uid-a", 2),) * 2, (), "gc"
+            ),
+        ],
+        [(3, "I3", "10.6.0.1")],
+    ),
+    "released under another holder's name": (
+        [POOL_DEFINED, claim("a", "10.6.0.1"), release("a", "10.6.0.1", 2, "pod/uid-b")],
+        [(3, "I3", "10.6.0.1")],
+    ),
+    "released by another endpoint": (
+        [
+            POOL_DEFINED,
+            claim("a", "10.6.0.1"),
+            claim("b", "10.6.0.2"),
+            AddressesReleased(
+                "shop", "b", (Release("10.6.0.1", "main", "pod/uid-a", 2),), (), "gc"
+            ),
+        ],
+        [(4, "I3", "10.6.0.1"), (4, "I4", "shop/b")],
+    ),
+    "an endpoint that shows what it does not hold": (
+        [POOL_DEFINED, EndpointChanged(endpoint("a", nic("10.6.0.1")))],
+        [(2, "I4", "shop/a")],
+    ),
+    "an endpoint that drops an address without a release": (
+        [POOL_DEFINED, claim("a", "10.6.0.1"), EndpointChanged(endpoint("a"))],
+        [(3, "I4", "shop/a")],
+    ),
+    "an endpoint that changes its holder": (
+        [
+            POOL_DEFINED,
+            claim("a", "10.6.0.1"),
+            EndpointChanged(endpoint("a", nic("10.6.0.1"), holder="pod/other")),
+        ],
+        [(3, "I4", "shop/a")],
+    ),
+    "an endpoint that names another pool than its claim": (
+        [
+            POOL_DEFINED,
+            claim("a", "10.6.0.1"),
+            EndpointChanged(endpoint("a", nic("10.6.0.1", "other"))),
+        ],
+        [(3, "I4", "shop/a")],
+    ),
+    "a pool deleted with claims": (
+        [POOL_DEFINED, claim("a", "10.6.0.1"), PoolDeleted("main")],
+        [(3, "pool-empty", "main")],
+    ),
+    "a pool retired or deleted that is not there": (
+        [PoolRetired("main"), PoolDeleted("main")],
+        [(1, "pool-empty", "main"), (2, "pool-empty", "main")],
+    ),
+    "a pool that gives up a claimed address": (
+        [
+            POOL_DEFINED,
+            claim("a", "10.6.0.1"),
+            PoolDefined(POOL._replace(ips=("10.6.0.2-10.6.0.9",))),
+        ],
+        [(3, "pool-shrink", "main")],
+    ),
+    "two pools that overlap": (
+        [POOL_DEFINED, PoolDefined(POOL._replace(name="more", ips=("10.6.0.9-10.6.0.20",)))],
+        [(2, "pool-overlap", "more")],
+    ),
+    "a NIC that is not there": (
+        [POOL_DEFINED, AddressesClaimed(endpoint("a", nic("10.6.0.1")), (1,))],
+        [(2, "shape", "w.1.2")],
+    ),
+    "a pool and a reservation of no addresses": (
+        [
+            PoolDefined(POOL._replace(ips=("10.6.0.9-10.6.0.1",))),
+            ReservationDefined(Reservation("dns", 4, ("fd00::1",))),
+            claim("a", "10.6.0.1"),
+        ],
+        [(1, "shape", "main"), (2, "shape", "dns"), (3, "I2", "10.6.0.1")],
+    ),
+    "a pool outside of its subnet": (
+        [SubnetDefined(NET), PoolDefined(OWNED._replace(ips=("10.6.1.1",)))],
+        [(2, "subnet-share", "main")],
+    ),
+    "a pool of a subnet that is not there": (
+        [PoolDefined(OWNED)], [(1, "subnet-share", "main")],
+    ),
+    "a subnet that leaves its pool behind": (
+        [SubnetDefined(NET), PoolDefined(OWNED), SubnetDefined(NET._replace(ips=("10.6.0.1",)))],
+        [(3, "subnet-share", "main")],
+    ),
+    "two subnets that overlap": (
+        [SubnetDefined(NET), SubnetDefined(NET._replace(name="other", subnet="10.6.0.0/24"))],
+        [(2, "subnet-overlap", "other")],
+    ),
+    "a subnet deleted under its pool": (
+        [SubnetDefined(NET), PoolDefined(OWNED), SubnetDeleted("net")],
+        [(3, "subnet-empty", "net")],
+    ),
+    "a subnet that goes without having come": (
+        [SubnetRetired("net"), SubnetDeleted("net")],
+        [(1, "subnet-empty", "net"), (2, "subnet-empty", "net")],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("events", "expected"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_log_is_told_with_place_rule_and_subject(
+    events: Sequence[Event], expected: list[tuple[int, str, str]]
+) -> None:
+    found = list(check_log(log(*events)))
+    assert [(one.position, one.rule, one.subject) for one in found] == expected
+
+
+FIRST, SECOND = log(PoolDefined(POOL), claim("a", "10.6.0.1"))
+
+DISORDERED: dict[str, list[Recorded]] = {
+    "a position that goes back": [
+        SECOND._replace(event=FIRST.event),
+        FIRST._replace(event=PoolRetired("main")),
+    ],
+    "a place that comes twice": [FIRST, SECOND._replace(position=1, place=0)],
+    "a place that is left out": [FIRST, SECOND._replace(position=1, place=2)],
+    "a segment that begins in the middle": [FIRST, SECOND._replace(place=1)],
+    "a segment of two writers": [FIRST, SECOND._replace(position=1, place=1, writer="v")],
+    "an epoch that comes back": [FIRST._replace(event_id="w.2.1"), SECOND],
+}
+
+
+@pytest.mark.parametrize("events", DISORDERED.values(), ids=DISORDERED)
+def test_events_out_of_order_are_told(events: list[Recorded]) -> None:
+    assert [one.rule for one in check_log(events)] == ["order"]
+
+
+def test_every_rule_has_a_log_that_breaks_it() -> None:
+    broken = {rule for _, expected in BROKEN.values() for _, rule, _ in expected}
+    assert broken | {"order"} == set(RULES)
+
+
+def test_a_claim_restated_by_its_holder_is_no_violation_even_when_the_pool_has_closed() -> None:
+    events: list[Event] = [
+        PoolDefined(POOL),
+        PoolDefined(SIX),
+        DUAL,
+        PoolRetired("main"),
+        DUAL,
+        AddressesReleased(
+            "shop",
+            "web",
+            (
+                Release("10.6.0.1", "main", "pod/uid-web", 5),
+                Release("fd00:6::1", "six", "pod/uid-web", 5),
+            ),
+            (),
+            "deleted",
+        ),
+        PoolDeleted("main"),
+    ]
+    assert list(check_log(log(*events))) == []
+
+
+def test_a_violation_reads_as_a_sentence_with_its_place() -> None:
+    (found,) = check_log(log(PoolDefined(POOL), claim("a", "10.6.0.1"), PoolDeleted("main")))
+    assert str(found) == "3.0 pool-empty main: is deleted with 1 claims, one of 10.6.0.1"
+
+
+@given(lives)
+@settings(max_examples=20)
+async def test_what_the_services_write_is_valid_and_the_checker_folds_it_as_readers_do(
+    life: list[Move],
+) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        async with archived_cluster(Path(directory)) as cluster:
+            await cluster.live(life)
+            checker = Checker()
+            events = await cluster.replayed()
+            assert [one for event in events for one in checker.check(event)] == []
+            assert same(checker.ledger, Ledger().apply_all(events))
+
+
+@given(lives)
+@settings(max_examples=10)
+async def test_a_checker_that_starts_in_the_middle_agrees_with_one_that_began_at_the_start(
+    life: list[Move],
+) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        async with archived_cluster(Path(directory)) as cluster:
+            await cluster.live(life)
+            events = await cluster.replayed()
+            half = events[len(events) // 2].position
+            late = Checker(Ledger().apply_all(one for one in events if one.position <= half))
+            rest = [one for one in events if one.position > half]
+            assert [one for event in rest for one in late.check(event)] == []
+            assert same(late.ledger, await cluster.node.truth())

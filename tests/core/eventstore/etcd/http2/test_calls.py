@@ -1,0 +1,279 @@
+"""Calls one by one and at once: answers, errors, deadlines, cancellations, big messages."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from core.eventstore.etcd.http2 import Channel, RpcError, StatusCode, frames
+from core.eventstore.etcd.http2.frames import ErrorCode
+from core.eventstore.etcd.http2.stream import STREAM_WINDOW_BYTES
+from tests.core.eventstore.etcd.http2.server import (
+    DEADLINE_S,
+    GRPC_ANSWER,
+    OK_TRAILERS,
+    Peer,
+    Server,
+    answer,
+    block,
+    data,
+    headers,
+    message,
+    of_kind,
+    serving,
+)
+
+METADATA = (("hasleader", "true"),)
+
+
+async def connected(server: Server) -> tuple[Channel, Peer]:
+    """A channel and the server's side of its connection."""
+    channel = Channel(server.target, None)
+    assert await channel.connect()
+    return channel, await server.peer(len(server.peers) - 1)
+
+
+def calling(channel: Channel, content: bytes = b"?") -> asyncio.Task[bytes]:
+    """A call under way."""
+    return asyncio.create_task(
+        channel.unary("/s/M", content, timeout_s=DEADLINE_S, metadata=METADATA)
+    )
+
+
+async def failure(call: asyncio.Task[bytes]) -> RpcError:
+    """The error of a call."""
+    with pytest.raises(RpcError) as caught:
+        await call
+    return caught.value
+
+
+async def test_answers_reach_their_callers_in_any_order_and_in_any_pieces() -> None:
+    async with serving() as server:
+        channel, peer = await connected(server)
+        calls = [calling(channel, b"%d" % number) for number in range(20)]
+        streams = await peer.requests(len(calls))
+
+        for stream in reversed(streams):
+            for byte in answer(stream, b"to %d" % stream):
+                peer.send(bytes([byte]))
+
+        assert await asyncio.gather(*calls) == [b"to %d" % stream for stream in streams]
+        channel.close()
+
+
+async def test_a_request_has_its_method_its_deadline_and_its_content() -> None:
+    async with serving() as server:
+        channel, peer = await connected(server)
+        call = calling(channel, b"content")
+        (request,) = await peer.wait_for(of_kind(frames.DATA))
+        peer.send(answer(request.stream_id, b""))
+
+        assert await call == b""
+        assert request.payload == message(b"content")
+        assert request.flags == frames.END_STREAM
+        channel.close()
+
+
+async def test_a_status_is_an_error_with_its_words() -> None:
+    async with serving() as server:
+        channel, peer = await connected(server)
+        call = calling(channel)
+        (stream,) = await peer.requests()
+        trailers = (*GRPC_ANSWER, ("grpc-status", "7"), ("grpc-message", "not%20you"))
+        peer.send(headers(stream, trailers, ends=True))
+
+        error = await failure(call)
+
+        assert (error.code, error.details) == (StatusCode.PERMISSION_DENIED, "not you")
+        assert error.processed
+        channel.close()
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        ([headers(1), data(1, message(b"x"), ends=True)], StatusCode.INTERNAL),
+        ([headers(1), headers(1, OK_TRAILERS, ends=True)], StatusCode.INTERNAL),
+        (
+            [headers(1), data(1, message(b"x") * 2), headers(1, OK_TRAILERS, ends=True)],
+            StatusCode.INTERNAL,
+        ),
+        ([headers(1), data(1, b"\1\0\0\0\0")], StatusCode.INTERNAL),
+        (
+            [headers(1), data(1, message(b"xy")[:-1]), headers(1, OK_TRAILERS, ends=True)],
+            StatusCode.INTERNAL,
+        ),
+        ([headers(1), headers(1, (("x", "y"),), ends=True)], StatusCode.UNKNOWN),
+        ([headers(1), headers(1, (("grpc-status", "99"),), ends=True)], StatusCode.UNKNOWN),
+        ([headers(1, ((":status", "200"), ("content-type", "text/html")))], StatusCode.UNKNOWN),
+        ([headers(1, ((":status", "503"),), ends=True)], StatusCode.UNAVAILABLE),
+        ([headers(1, ((":status", "404"),))], StatusCode.UNIMPLEMENTED),
+        ([frames.rst_stream(1, ErrorCode.INTERNAL_ERROR)], StatusCode.INTERNAL),
+    ],
+)
+async def test_what_is_no_answer_fails_the_call_and_not_the_connection(
+    sent: list[bytes], code: StatusCode
+) -> None:
+    async with serving() as server:
+        channel, peer = await connected(server)
+        call = calling(channel)
+        await peer.requests()
+        peer.send(*sent)
+
+        error = await failure(call)
+
+        assert (error.code, error.processed) == (code, True)
+        later = calling(channel)
+        peer.send(answer((await peer.requests(2))[1], b"fine"))
+        assert await later == b"fine"
+        channel.close()
+
+
+async def test_interim_headers_and_unknown_frames_are_passed_over() -> None:
+    async with serving() as server:
+        channel, peer = await connected(server)
+        call = calling(channel)
+        (stream,) = await peer.requests()
+        peer.send(headers(stream, ((":status", "103"),)), frames.frame(0x42, 0xFF, stream, b"?"))
+        peer.send(answer(stream, b"fine"))
+
+        assert await call == b"fine"
+        channel.close()
+
+
+async def test_padded_and_continued_answers_are_read() -> None:
+    async with serving() as server:
+        channel, peer = await connected(server)
+        call = calling(channel)
+        (stream,) = await peer.requests()
+        first = block(GRPC_ANSWER)
+        peer.send(frames.frame(frames.HEADERS, 0, stream, first[:3]))
+        peer.send(frames.frame(frames.CONTINUATION, frames.END_HEADERS, stream, first[3:]))
+        padded = b"\4" + message(b"fine") + bytes(4)
+        peer.send(frames.frame(frames.DATA, frames.PADDED, stream, padded))
+        peer.send(headers(stream, OK_TRAILERS, ends=True))
+
+        assert await call == b"fine"
+        channel.close()
+
+
+async def test_a_deadline_ends_the_call_on_both_sides() -> None:
+    async with serving() as server:
+        channel, peer = await connected(server)
+
+        with pytest.raises(RpcError) as caught:
+            await channel.unary("/s/M", b"?", timeout_s=0.01, metadata=METADATA)
+
+        assert caught.value.code is StatusCode.DEADLINE_EXCEEDED
+        (reset,) = await peer.wait_for(of_kind(frames.RST_STREAM))
+        assert frames.read_number(reset) == ErrorCode.CANCEL
+        channel.close()
+
+
+async def test_a_cancelled_call_is_ended_at_the_server_and_its_late_answer_is_dropped() -> None:
+    async with serving() as server:
+        channel, peer = await connected(server)
+        call = calling(channel)
+        (stream,) = await peer.requests()
+
+        call.cancel()
+        await peer.wait_for(of_kind(frames.RST_STREAM))
+        peer.send(answer(stream, b"late"))
+
+        assert (await asyncio.gather(call, return_exceptions=True))[0].__class__ is (
+            asyncio.CancelledError
+        )
+        later = calling(channel)
+        peer.send(answer((await peer.requests(2))[1], b"fine"))
+        assert await later == b"fine"
+        channel.close()
+
+
+async def test_a_huge_answer_is_granted_as_it_arrives() -> None:
+    size = 5 * STREAM_WINDOW_BYTES + 17
+    async with serving() as server:
+        channel, peer = await connected(server)
+        call = calling(channel)
+        (stream,) = await peer.requests()
+
+        async def send_within_the_window() -> None:
+            rest = headers(stream) + data(stream, message(b"v" * size))
+            whole, _ = frames.split(rest)
+            window = STREAM_WINDOW_BYTES
+            grants = 0
+            for each in whole:
+                while each.kind == frames.DATA and window < len(each.payload):
+                    grants += 1
+                    updates = await peer.wait_for(
+                        lambda one: one.kind == frames.WINDOW_UPDATE and one.stream_id == stream,
+                        grants,
+                    )
+                    window += frames.read_number(updates[grants - 1])
+                window -= len(each.payload) if each.kind == frames.DATA else 0
+                peer.send(frames.frame(*each))
+            peer.send(headers(stream, OK_TRAILERS, ends=True))
+
+        await asyncio.wait_for(send_within_the_window(), DEADLINE_S)
+        assert await call == b"v" * size
+        channel.close()
+
+
+async def test_a_large_request_waits_for_the_window_and_does_not_hold_up_a_small_one() -> None:
+    settings = ((frames.INITIAL_WINDOW_SIZE, 1_000),)
+    large = bytes(range(256)) * 400
+    async with serving(settings) as server:
+        channel, peer = await connected(server)
+        call = calling(channel, large)
+        (stream,) = await peer.requests()
+        small = calling(channel, b"small")
+        streams = await peer.requests(2)
+        peer.send(answer(streams[1], b"first"))
+        assert await small == b"first"
+
+        def sent() -> bytes:
+            return b"".join(
+                each.payload
+                for each in peer.frames
+                if each.kind == frames.DATA and each.stream_id == stream
+            )
+
+        assert len(sent()) == 1_000
+        peer.send(frames.window_update(0, len(large)))
+        peer.send(frames.settings(((frames.INITIAL_WINDOW_SIZE, 2_000),)))
+        peer.send(frames.window_update(stream, len(large)))
+        await peer.wait_for(
+            lambda one: (
+                one.stream_id == stream
+                and one.kind == frames.DATA
+                and bool(one.flags & frames.END_STREAM)
+            )
+        )
+        assert sent() == message(large)
+        peer.send(answer(stream, b"second"))
+        assert await call == b"second"
+        channel.close()
+
+
+async def test_a_server_that_takes_few_streams_gets_no_more_at_once() -> None:
+    async with serving(((frames.MAX_CONCURRENT_STREAMS, 2),)) as server:
+        channel, peer = await connected(server)
+        calls = [calling(channel) for _ in range(7)]
+        for number in range(len(calls)):
+            streams = await peer.requests(number + 1)
+            assert len(streams) <= number + 2
+            peer.send(answer(streams[number], b"%d" % number))
+
+        assert await asyncio.gather(*calls) == [b"%d" % number for number in range(len(calls))]
+        channel.close()
+
+
+async def test_a_call_that_never_got_a_stream_was_not_processed() -> None:
+    async with serving(((frames.MAX_CONCURRENT_STREAMS, 0),)) as server:
+        channel, _ = await connected(server)
+
+        with pytest.raises(RpcError) as caught:
+            await channel.unary("/s/M", b"?", timeout_s=0.01, metadata=METADATA)
+
+        assert not caught.value.processed
+        channel.close()

@@ -1,0 +1,273 @@
+"""Connections end, and what was under way is judged by what the server certainly did not do."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from pathlib import Path
+
+import pytest
+
+from core.eventstore.etcd.http2 import Channel, RpcError, StatusCode, frames, keepalive
+from core.eventstore.etcd.http2.frames import ErrorCode
+from tests.core.eventstore.etcd.http2.server import DEADLINE_S, answer, headers, of_kind, serving
+from tests.core.eventstore.etcd.http2.test_calls import METADATA, calling, connected, failure
+
+
+def goaway(last: int, code: int = 0, text: bytes = b"") -> bytes:
+    """A GOAWAY frame of a server."""
+    return frames.frame(frames.GOAWAY, 0, 0, struct.pack(">LL", last, code) + text)
+
+
+async def test_goaway_ends_later_calls_as_not_processed_and_lets_earlier_ones_finish() -> None:
+    async with serving() as server:
+        channel, peer = await connected(server)
+        calls = [calling(channel) for _ in range(3)]
+        streams = await peer.requests(3)
+
+        peer.send(goaway(streams[0], ErrorCode.NO_ERROR, b"shutting down"))
+
+        for later in calls[1:]:
+            error = await failure(later)
+            assert not error.processed
+            assert "shutting down" in error.details
+        assert not channel.is_ready
+        assert await channel.connect()
+        second = await server.peer(1)
+        new = calling(channel)
+        second.send(answer((await second.requests())[0], b"new"))
+        peer.send(answer(streams[0], b"old"))
+        assert (await calls[0], await new) == (b"old", b"new")
+        channel.close()
+
+
+async def test_a_refused_stream_was_not_processed() -> None:
+    async with serving() as server:
+        channel, peer = await connected(server)
+        call = calling(channel)
+        (stream,) = await peer.requests()
+        peer.send(frames.rst_stream(stream, ErrorCode.REFUSED_STREAM))
+
+        assert not (await failure(call)).processed
+        assert channel.is_ready
+        channel.close()
+
+
+async def test_a_connection_that_closes_leaves_its_calls_unknown() -> None:
+    async with serving() as server:
+        channel, peer = await connected(server)
+        call = calling(channel)
+        stream = await channel.stream("/s/M", metadata=METADATA)
+        await peer.requests(2)
+
+        peer.close()
+
+        error = await failure(call)
+        assert (error.code, error.processed) == (StatusCode.UNAVAILABLE, True)
+        with pytest.raises(RpcError):
+            await stream.receive()
+        assert not channel.is_ready
+        channel.close()
+
+
+async def test_a_closed_channel_fails_its_calls_and_takes_no_more() -> None:
+    async with serving() as server:
+        channel, peer = await connected(server)
+        call = calling(channel)
+        await peer.requests()
+
+        channel.close()
+
+        assert (await failure(call)).code is StatusCode.CANCELLED
+        assert not await channel.connect()
+        assert not (await failure(calling(channel))).processed
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        frames.header(1 << 20, frames.DATA, 0, 1),
+        frames.frame(frames.HEADERS, frames.END_HEADERS, 1, b"\xff\xff\xff"),
+        frames.frame(frames.HEADERS, 0, 1, b"") + frames.frame(frames.PING, 0, 0, bytes(8)),
+        frames.frame(frames.CONTINUATION, frames.END_HEADERS, 1, b"x"),
+        frames.frame(frames.PUSH_PROMISE, frames.END_HEADERS, 1, bytes(4)),
+        frames.frame(frames.SETTINGS, 0, 0, b"\0"),
+        frames.settings(((frames.INITIAL_WINDOW_SIZE, 1 << 31),)),
+        frames.window_update(0, frames.WINDOW_MAX),
+        frames.window_update(1, frames.WINDOW_MAX),
+        frames.frame(frames.RST_STREAM, 0, 1, b""),
+        frames.frame(frames.GOAWAY, 0, 0, b""),
+        frames.frame(frames.DATA, frames.PADDED, 1, b"\7"),
+    ],
+)
+async def test_a_server_that_breaks_the_protocol_loses_the_connection(garbage: bytes) -> None:
+    async with serving() as server:
+        channel, peer = await connected(server)
+        call = calling(channel)
+        await peer.requests()
+        peer.send(garbage)
+
+        error = await failure(call)
+
+        assert (error.code, error.processed) == (StatusCode.UNAVAILABLE, True)
+        assert not channel.is_ready
+        channel.close()
+
+
+async def test_a_server_without_settings_is_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.eventstore.etcd.http2.channel.CONNECT_ATTEMPT_S", 0.05)
+    async with serving(first=None) as server:
+        channel = Channel(server.target, None)
+
+        assert not await channel.connect()
+
+        assert channel.failure == "no answer within 0.05 s"
+        channel.close()
+
+
+async def test_after_a_failure_the_next_attempt_waits() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        target = f"127.0.0.1:{unused.getsockname()[1]}"
+    channel = Channel(target, None)
+
+    assert not await channel.connect()
+    refused = channel.failure
+    async with serving():
+        assert not await channel.connect()  # at once, without an attempt
+
+    assert channel.failure == refused
+    channel.close()
+
+
+async def test_a_server_on_a_unix_socket_is_reached(tmp_path: Path) -> None:
+    async with serving(path=str(tmp_path / "s")) as server:
+        channel, peer = await connected(server)
+        for number in range(2):
+            call = calling(channel)
+            peer.send(answer((await peer.requests(number + 1))[number], b"fine"))
+
+            assert await call == b"fine"
+            channel._connection._keepalive._received_at -= 60  # type: ignore[union-attr]  # long ago
+        channel.close()
+
+
+async def test_a_ping_of_the_server_is_answered() -> None:
+    async with serving() as server:
+        channel, peer = await connected(server)
+        peer.send(frames.frame(frames.PING, 0, 0, b"12345678"))
+
+        (pong,) = await peer.wait_for(of_kind(frames.PING))
+
+        assert (pong.flags, pong.payload) == (frames.ACK, b"12345678")
+        channel.close()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pings after hundredths of a second."""
+    monkeypatch.setattr(keepalive, "KEEPALIVE_S", 0.02)
+    monkeypatch.setattr(keepalive, "KEEPALIVE_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(keepalive, "SLACK_S", 0.0)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_peer_that_answers_no_ping_loses_the_connection() -> None:
+    async with serving() as server:
+        channel, peer = await connected(server)
+        peer.answers_pings = False
+        call = calling(channel)
+
+        error = await failure(call)
+
+        assert (error.code, error.processed) == (StatusCode.UNAVAILABLE, True)
+        assert "ping" in error.details
+        assert not channel.is_ready
+        channel.close()
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_busy_connection_lives_by_its_pings() -> None:
+    async with serving() as server:
+        channel, peer = await connected(server)
+        call = calling(channel)
+        (stream,) = await peer.requests()
+        await peer.wait_for(of_kind(frames.PING), 3)
+        peer.send(answer(stream, b"fine"))
+
+        assert await call == b"fine"
+        assert channel.is_ready
+        channel.close()
+
+
+class IdlePeer:
+    """A connection without a call, whose keepalive has looked at it once it is ``asked``."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.pings = 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Never."""
+        self.asked.set()
+        return False
+
+    def ping(self) -> None:
+        """Counts."""
+        self.pings += 1
+
+    def on_silence(self, seconds: float) -> None:
+        """Never comes."""
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_an_idle_connection_is_not_pinged() -> None:
+    peer = IdlePeer()
+    guard = keepalive.Keepalive(asyncio.get_running_loop(), peer)
+
+    guard.start()
+    await asyncio.wait_for(peer.asked.wait(), DEADLINE_S)
+    await asyncio.sleep(0)
+
+    assert peer.pings == 0
+    guard.stop()
+
+
+async def test_a_peer_that_closed_is_noticed_before_a_call_though_the_loop_was_busy() -> None:
+    async with serving() as server:
+        channel, peer = await connected(server)
+        call = calling(channel)
+        peer.send(answer((await peer.requests())[0], b"fine"))
+        assert await call == b"fine"
+        peer.close()
+        channel._connection._keepalive._received_at -= 60  # type: ignore[union-attr]  # long ago
+
+        error = await failure(calling(channel))
+
+        assert not error.processed
+        channel.close()
+
+
+async def test_trailers_before_the_end_of_a_request_end_it() -> None:
+    settings = ((frames.INITIAL_WINDOW_SIZE, 10),)
+    async with serving(settings) as server:
+        channel, peer = await connected(server)
+        call = calling(channel, bytes(100))
+        (stream,) = await peer.requests()
+        pairs = (
+            (":status", "200"),
+            ("content-type", "application/grpc"),
+            ("grpc-status", "8"),
+            ("grpc-message", "grpc: received message larger than max"),
+        )
+        peer.send(headers(stream, pairs, ends=True))
+
+        assert (await failure(call)).code is StatusCode.RESOURCE_EXHAUSTED
+        await peer.wait_for(of_kind(frames.RST_STREAM))
+        peer.send(frames.window_update(stream, 1_000))
+        later = calling(channel)
+        peer.send(answer((await peer.requests(2))[1], b"fine"))
+        assert await later == b"fine"
+        channel.close()

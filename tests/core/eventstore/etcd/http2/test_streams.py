@@ -1,0 +1,113 @@
+"""Streams in both directions: messages in order, a slow reader, an end that is seen."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from core.eventstore.etcd.http2 import RpcError, StatusCode, frames
+from core.eventstore.etcd.http2.stream import STREAM_WINDOW_BYTES
+from tests.core.eventstore.etcd.http2.server import (
+    DEADLINE_S,
+    OK_TRAILERS,
+    data,
+    headers,
+    message,
+    of_kind,
+    serving,
+)
+from tests.core.eventstore.etcd.http2.test_calls import METADATA, connected
+
+
+async def test_messages_come_in_order_and_then_the_end() -> None:
+    async with serving() as server:
+        channel, peer = await connected(server)
+        call = await channel.stream("/s/M", metadata=METADATA)
+        (stream,) = await peer.requests()
+        call.send(b"up 1")
+        call.send(b"up 2")
+        peer.send(headers(stream), data(stream, message(b"1") + message(b"2") + message(b"3")))
+        peer.send(headers(stream, OK_TRAILERS, ends=True))
+
+        assert [await call.receive() for _ in range(4)] == [b"1", b"2", b"3", None]
+        sent = await peer.wait_for(of_kind(frames.DATA), 2)
+        assert [each.payload for each in sent] == [message(b"up 1"), message(b"up 2")]
+        with pytest.raises(RpcError):
+            call.send(b"late")
+        # The server has ended the stream before we did: it is ended on our side too.
+        await peer.wait_for(of_kind(frames.RST_STREAM))
+        channel.close()
+
+
+async def test_an_error_comes_after_the_messages_before_it() -> None:
+    async with serving() as server:
+        channel, peer = await connected(server)
+        call = await channel.stream("/s/M", metadata=METADATA)
+        (stream,) = await peer.requests()
+        peer.send(headers(stream), data(stream, message(b"1")))
+        peer.send(headers(stream, (("grpc-status", "14"), ("grpc-message", "gone")), ends=True))
+
+        assert await call.receive() == b"1"
+        for _ in range(2):
+            with pytest.raises(RpcError) as caught:
+                await call.receive()
+            assert (caught.value.code, caught.value.details) == (StatusCode.UNAVAILABLE, "gone")
+        channel.close()
+
+
+async def test_a_reader_that_is_cancelled_loses_no_message() -> None:
+    async with serving() as server:
+        channel, peer = await connected(server)
+        call = await channel.stream("/s/M", metadata=METADATA)
+        (stream,) = await peer.requests()
+        reader = asyncio.create_task(call.receive())
+        await asyncio.sleep(0)
+        reader.cancel()
+        await asyncio.wait({reader})
+        peer.send(headers(stream), data(stream, message(b"1")))
+
+        assert await asyncio.wait_for(call.receive(), DEADLINE_S) == b"1"
+        channel.close()
+
+
+async def test_a_slow_reader_holds_back_its_own_stream_and_no_other() -> None:
+    content = bytes(10_000)
+    count = STREAM_WINDOW_BYTES // len(message(content))
+    async with serving() as server:
+        channel, peer = await connected(server)
+        slow = await channel.stream("/s/M", metadata=METADATA)
+        (stream,) = await peer.requests()
+        peer.send(headers(stream), *(data(stream, message(content)) for _ in range(count)))
+        other = asyncio.create_task(
+            channel.unary("/s/M", b"?", timeout_s=DEADLINE_S, metadata=METADATA)
+        )
+        other_stream = (await peer.requests(2))[1]
+        peer.send(headers(other_stream), data(other_stream, message(b"fine")))
+        peer.send(headers(other_stream, OK_TRAILERS, ends=True))
+        assert await other == b"fine"
+
+        def granted(one: frames.Frame) -> bool:
+            return one.kind == frames.WINDOW_UPDATE and one.stream_id == stream
+
+        assert not [each for each in peer.frames if granted(each)]
+        for _ in range(count):
+            assert await slow.receive() == content
+        (update,) = await peer.wait_for(granted)
+        assert frames.read_number(update) == count * len(message(content))
+        channel.close()
+
+
+async def test_a_closed_stream_is_ended_at_the_server() -> None:
+    async with serving() as server:
+        channel, peer = await connected(server)
+        call = await channel.stream("/s/M", metadata=METADATA)
+        reader = asyncio.create_task(call.receive())
+        await asyncio.sleep(0)
+
+        call.cancel()
+
+        with pytest.raises(RpcError):
+            await reader
+        await peer.wait_for(of_kind(frames.RST_STREAM))
+        channel.close()

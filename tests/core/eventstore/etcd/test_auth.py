@@ -1,0 +1,200 @@
+"""Tokens are asked for, renewed and refused; a refusal is never mistaken for an outage."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.errors import StoreRejected, StoreUnavailable
+from core.eventstore.etcd import EtcdSettings
+from core.eventstore.kv import Get, Put
+from tests.core.eventstore.etcd.conftest import OpenStore
+from tests.support.etcd import EtcdCluster
+
+pytestmark = pytest.mark.etcd
+
+DEADLINE_S = 60.0
+ROOT = "--user=root:secret"
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[EtcdCluster]:
+    """A member that knows root and an agent who may use /agent/ only; tokens live for a second."""
+    flags = ["--auth-token-ttl=1", "--log-level=debug"]
+    with EtcdCluster(tmp_path, flags=flags) as cluster:
+        cluster.control("user", "add", "root:secret")
+        cluster.control("user", "grant-role", "root", "root")
+        cluster.control("user", "add", "agent:hunter2")
+        cluster.control("role", "add", "agent")
+        cluster.control("role", "grant-permission", "agent", "readwrite", "/agent/", "/agent0")
+        cluster.control("user", "grant-role", "agent", "agent")
+        cluster.control("auth", "enable")
+        yield cluster
+
+
+def agent(cluster: EtcdCluster, password: str = "hunter2") -> EtcdSettings:
+    """Settings of the agent."""
+    return EtcdSettings(cluster.endpoints, user="agent", password=password)
+
+
+async def logged(cluster: EtcdCluster, words: str) -> None:
+    """Wait until the member has logged ``words``."""
+    async with asyncio.timeout(DEADLINE_S):
+        while words not in cluster.members[0].log():
+            await asyncio.sleep(0.05)
+
+
+async def test_a_user_reads_writes_and_watches_what_it_may(
+    guarded: EtcdCluster, open_store: OpenStore
+) -> None:
+    store = open_store(agent(guarded))
+
+    committed = await store.commit([], [Put(b"/agent/k", b"v")])
+    result = await store.read([Get(b"/agent/k"), Get(b"/agent/", b"/agent0")])
+    batch = await anext(store.watch([(b"/agent/", b"/agent0")], after=committed.revision - 1))
+    lease = await store.grant_lease(60)
+
+    assert [each.count for each in result.ranges] == [1, 1]
+    assert [change.key for change in batch.changes] == [b"/agent/k"]
+    assert await store.keep_lease(lease) == 60
+
+
+async def test_an_expired_token_is_renewed_without_anybody_noticing(
+    guarded: EtcdCluster, open_store: OpenStore
+) -> None:
+    store = open_store(agent(guarded))
+    await store.commit([], [Put(b"/agent/k", b"1")])
+    first = store._calls._tokens.metadata
+
+    await logged(guarded, "deleted a simple token")
+    committed = await store.commit([], [Put(b"/agent/k", b"2")])
+
+    assert committed.succeeded
+    assert store._calls._tokens.metadata != first
+
+
+async def test_many_calls_with_one_lost_token_all_succeed(
+    guarded: EtcdCluster, open_store: OpenStore
+) -> None:
+    store = open_store(agent(guarded))
+    await store.read([Get(b"/agent/k")])
+    guarded.members[0].kill()
+    guarded.restart(guarded.members[0])
+
+    results = await asyncio.gather(
+        *(store.commit([], [Put(b"/agent/%d" % number, b"")]) for number in range(20)),
+    )
+
+    assert all(result.succeeded for result in results)
+
+
+async def test_a_watch_renews_its_token_when_it_resumes(
+    guarded: EtcdCluster, open_store: OpenStore
+) -> None:
+    store = open_store(agent(guarded))
+    first = (await store.commit([], [Put(b"/agent/k", b"1")])).revision
+    stream = store.watch([(b"/agent/", b"/agent0")], after=first - 1)
+    await anext(stream)
+
+    guarded.members[0].kill()
+    guarded.restart(guarded.members[0])
+    async with asyncio.timeout(DEADLINE_S):
+        waiting = asyncio.ensure_future(anext(stream))
+        second = (await open_store(agent(guarded)).commit([], [Put(b"/agent/k", b"2")])).revision
+        batch = await waiting
+
+    assert [change.mod_revision for change in batch.changes] == [second]
+
+
+async def test_a_store_made_before_authentication_was_enabled_goes_on(
+    tmp_path: Path, open_store: OpenStore
+) -> None:
+    with EtcdCluster(tmp_path) as cluster:
+        store = open_store(EtcdSettings(cluster.endpoints, user="root", password="secret"))
+        before = await store.commit([], [Put(b"k", b"1")])
+        cluster.control("user", "add", "root:secret")
+        cluster.control("user", "grant-role", "root", "root")
+        cluster.control("auth", "enable")
+
+        after = await store.commit([], [Put(b"k", b"2")])
+
+        assert (before.succeeded, after.succeeded) == (True, True)
+
+
+async def test_a_store_that_closes_while_it_asks_for_a_token_fails_its_calls(
+    guarded: EtcdCluster, open_store: OpenStore
+) -> None:
+    store = open_store(agent(guarded))
+    await store.read([Get(b"/agent/k")])
+    guarded.members[0].pause()
+    store._calls._tokens.forget()
+    reading = asyncio.create_task(store.read([Get(b"/agent/k")]))
+    writing = asyncio.create_task(store.commit([], [Put(b"/agent/k", b"")]))
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+    await store.close()
+
+    with pytest.raises(StoreUnavailable):
+        await reading
+    with pytest.raises(StoreUnavailable):  # of the write itself nothing was sent
+        await writing
+
+
+async def test_a_change_of_roles_meanwhile_goes_unnoticed(
+    guarded: EtcdCluster, open_store: OpenStore
+) -> None:
+    store = open_store(agent(guarded))
+    for number in range(3):
+        guarded.control(ROOT, "user", "add", f"other{number}:x")
+        committed = await store.commit([], [Put(b"/agent/k", b"")])
+
+        assert committed.succeeded
+
+
+async def test_a_wrong_password_is_refused(guarded: EtcdCluster, open_store: OpenStore) -> None:
+    store = open_store(agent(guarded, password="guess"))
+
+    with pytest.raises(StoreRejected):
+        await store.commit([], [Put(b"/agent/k", b"")])
+    with pytest.raises(StoreRejected):
+        await store.read([Get(b"/agent/k")])
+    with pytest.raises(StoreRejected):
+        await anext(store.watch([(b"/agent/", b"/agent0")], after=1))
+
+
+async def test_no_user_at_all_is_refused(guarded: EtcdCluster, open_store: OpenStore) -> None:
+    store = open_store(EtcdSettings(guarded.endpoints))
+
+    with pytest.raises(StoreRejected):
+        await store.commit([], [Put(b"/agent/k", b"")])
+    with pytest.raises(StoreRejected):
+        await store.read([Get(b"/agent/k")])
+    with pytest.raises(StoreRejected):
+        await anext(store.watch([(b"/agent/", b"/agent0")], after=1))
+
+
+async def test_what_the_role_does_not_allow_is_refused_and_writes_nothing(
+    guarded: EtcdCluster, open_store: OpenStore
+) -> None:
+    store = open_store(agent(guarded))
+
+    with pytest.raises(StoreRejected):
+        await store.commit([], [Put(b"/agent/k", b""), Put(b"/other/k", b"")])
+    with pytest.raises(StoreRejected):
+        await store.read([Get(b"/other/k")])
+    with pytest.raises(StoreRejected):
+        await anext(store.watch([(b"/agent/", b"/agent0"), (b"/other/", b"/other0")], after=1))
+
+    assert (await store.read([Get(b"/agent/k")])).ranges[0].count == 0
+
+
+def test_settings_do_not_show_the_password() -> None:
+    settings = EtcdSettings(("localhost:2379",), user="agent", password="hunter2")
+
+    assert "hunter2" not in repr(settings)
+    assert "hunter2" not in str(settings)
+    assert "hunter2" not in f"{settings}"

@@ -1,0 +1,161 @@
+"""One bad endpoint costs a pause, not the store."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from core.errors import OutcomeUnknown, StoreTimeout, StoreUnavailable
+from core.eventstore.etcd import EtcdSettings
+from core.eventstore.kv import Absent, Get, Put
+from tests.core.eventstore.etcd.conftest import OpenStore
+from tests.support.etcd import EtcdCluster, free_ports
+
+pytestmark = pytest.mark.etcd
+
+DEADLINE_S = 60.0
+ROUNDS = 8
+"""With a random first endpoint out of two or three, enough to begin at each of them."""
+
+
+@pytest.fixture
+def mute() -> Iterator[str]:
+    """An endpoint that accepts connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def refusing() -> str:
+    """An endpoint where nobody listens."""
+    return f"127.0.0.1:{free_ports(1)[0]}"
+
+
+async def test_an_endpoint_that_refuses_is_passed_over(
+    single: EtcdCluster, open_store: OpenStore
+) -> None:
+    for number in range(ROUNDS):
+        store = open_store(EtcdSettings((refusing(), *single.endpoints)))
+
+        committed = await store.commit([Absent(b"k%d" % number)], [Put(b"k%d" % number, b"")])
+
+        assert committed.succeeded
+        assert store.endpoint == single.endpoints[0]
+
+
+async def test_an_endpoint_that_never_answers_is_passed_over(
+    single: EtcdCluster, open_store: OpenStore, mute: str
+) -> None:
+    for number in range(ROUNDS):
+        store = open_store(EtcdSettings((mute, *single.endpoints)))
+
+        committed = await store.commit([Absent(b"k%d" % number)], [Put(b"k%d" % number, b"")])
+
+        assert committed.succeeded
+        assert store.endpoint == single.endpoints[0]
+
+
+async def test_without_any_endpoint_a_write_certainly_wrote_nothing(
+    open_store: OpenStore, mute: str
+) -> None:
+    store = open_store(EtcdSettings((refusing(), mute)))
+
+    with pytest.raises(StoreUnavailable) as caught:
+        await store.commit([], [Put(b"k", b"")])
+
+    assert not isinstance(caught.value, StoreTimeout)
+
+
+async def test_without_any_endpoint_a_read_gives_up_in_bounded_time(open_store: OpenStore) -> None:
+    store = open_store(EtcdSettings((refusing(),), read_attempt_s=0.1, read_deadline_s=0.5))
+
+    with pytest.raises(StoreUnavailable):
+        async with asyncio.timeout(DEADLINE_S):
+            await store.read([Get(b"k")])
+
+
+async def test_closing_a_store_that_is_still_connecting_fails_its_calls(
+    open_store: OpenStore, mute: str
+) -> None:
+    store = open_store(EtcdSettings((mute,)))
+    writing = asyncio.create_task(store.commit([], [Put(b"k", b"")]))
+    reading = asyncio.create_task(store.read([Get(b"k")]))
+    await asyncio.sleep(0)
+
+    await store.close()
+
+    with pytest.raises(StoreUnavailable):
+        await writing
+    with pytest.raises(StoreUnavailable):
+        await reading
+
+
+async def test_a_read_leaves_a_hung_member(trio: EtcdCluster, open_store: OpenStore) -> None:
+    store = open_store(EtcdSettings(trio.endpoints, read_attempt_s=0.5, read_deadline_s=30.0))
+    await store.commit([], [Put(b"k", b"v")])
+    hung = trio.member_at(store.endpoint)
+
+    hung.pause()
+    result = await store.read([Get(b"k")])
+
+    assert result.ranges[0].kvs[0].value == b"v"
+    assert store.endpoint != hung.endpoint
+
+
+async def test_a_hung_only_member_makes_a_read_time_out(
+    single: EtcdCluster, open_store: OpenStore
+) -> None:
+    store = open_store(EtcdSettings(single.endpoints, read_attempt_s=0.2, read_deadline_s=0.6))
+    await store.read([Get(b"k")])
+
+    single.members[0].pause()
+
+    with pytest.raises(StoreTimeout):
+        await store.read([Get(b"k")])
+    single.members[0].resume()
+    assert (await store.read([Get(b"k")])).ranges[0].count == 0
+
+
+async def test_a_write_to_a_hung_member_is_unknown_and_the_next_one_goes_elsewhere(
+    trio: EtcdCluster, open_store: OpenStore
+) -> None:
+    store = open_store(EtcdSettings(trio.endpoints, write_deadline_s=0.5))
+    await store.commit([], [Put(b"k", b"before")])
+    follower = next(each for each in trio.members if each is not trio.leader())
+    store._calls._endpoints._current = trio.members.index(follower)
+    await store.read([Get(b"k")])
+
+    follower.pause()
+    with pytest.raises(OutcomeUnknown):
+        await store.commit([], [Put(b"k", b"lost?")])
+    committed = await store.commit([], [Put(b"k", b"after")])
+
+    assert committed.succeeded
+    assert store.endpoint != follower.endpoint
+
+
+async def test_a_store_lives_through_a_restart_of_its_only_member(
+    single: EtcdCluster, open_store: OpenStore
+) -> None:
+    store = open_store(EtcdSettings(single.endpoints))
+    (member,) = single.members
+    await store.commit([], [Put(b"k", b"v")])
+
+    member.kill()
+    single.restart(member)
+
+    assert (await store.read([Get(b"k")])).ranges[0].count == 1
+    assert (await store.commit([], [Put(b"k", b"w")])).succeeded
+
+
+async def test_a_lease_is_kept_through_the_loss_of_a_member(
+    trio: EtcdCluster, open_store: OpenStore
+) -> None:
+    store = open_store(EtcdSettings(trio.endpoints, read_deadline_s=30.0))
+    lease = await store.grant_lease(60)
+
+    trio.leader().kill()
+
+    assert await store.keep_lease(lease) == 60

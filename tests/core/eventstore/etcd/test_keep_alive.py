@@ -1,0 +1,79 @@
+"""Renewals of leases share one stream, which is opened anew when it breaks."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from core.errors import StoreUnavailable
+from core.eventstore.etcd import EtcdSettings
+from tests.core.eventstore.etcd.conftest import OpenStore
+from tests.support.etcd import EtcdCluster
+
+pytestmark = pytest.mark.etcd
+
+STREAMS = (
+    'grpc_server_started_total{grpc_method="LeaseKeepAlive",grpc_service="etcdserverpb.Lease",'
+    'grpc_type="bidi_stream"}'
+)
+TTL_S = 60
+
+
+async def test_many_renewals_of_several_leases_open_one_stream(
+    single: EtcdCluster, open_store: OpenStore
+) -> None:
+    store = open_store(EtcdSettings(single.endpoints))
+    leases = [await store.grant_lease(ttl_s) for ttl_s in (TTL_S, 2 * TTL_S, 3 * TTL_S)]
+
+    for _ in range(3):
+        left_s = await asyncio.gather(*map(store.keep_lease, leases))
+
+        assert left_s == [TTL_S, 2 * TTL_S, 3 * TTL_S]
+    assert single.members[0].metric(STREAMS) == 1
+
+
+async def test_a_cancelled_renewal_leaves_its_answer_to_no_other(
+    single: EtcdCluster, open_store: OpenStore
+) -> None:
+    store = open_store(EtcdSettings(single.endpoints))
+    leases = [await store.grant_lease(ttl_s) for ttl_s in (TTL_S, 2 * TTL_S)]
+    await store.keep_lease(leases[0])
+
+    for yields in range(8):
+        cancelled = asyncio.ensure_future(store.keep_lease(leases[0]))
+        for _ in range(yields):
+            await asyncio.sleep(0)
+        cancelled.cancel()
+
+        assert await store.keep_lease(leases[1]) == 2 * TTL_S
+
+
+async def test_renewals_go_on_when_etcd_was_away(
+    single: EtcdCluster, open_store: OpenStore
+) -> None:
+    store = open_store(EtcdSettings(single.endpoints))
+    lease = await store.grant_lease(TTL_S)
+    await store.keep_lease(lease)
+
+    single.members[0].kill()
+    single.restart(single.members[0])
+
+    assert await store.keep_lease(lease) == TTL_S
+
+
+async def test_a_member_that_hangs_keeps_a_renewal_no_longer_than_its_deadline(
+    single: EtcdCluster, open_store: OpenStore
+) -> None:
+    settings = EtcdSettings(single.endpoints, read_attempt_s=0.2, read_deadline_s=0.5)
+    store = open_store(settings)
+    lease = await store.grant_lease(TTL_S)
+    await store.keep_lease(lease)
+
+    single.members[0].pause()
+    both = asyncio.gather(*map(store.keep_lease, (lease, lease)), return_exceptions=True)
+    errors = await asyncio.wait_for(both, 60)
+    single.members[0].resume()
+
+    assert all(isinstance(error, StoreUnavailable) for error in errors)
+    assert await store.keep_lease(lease) == TTL_S

@@ -1,0 +1,110 @@
+"""Long reads and watches far behind stay within their bounds, and say when they cannot."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from core.errors import Compacted
+from core.eventstore.etcd import EtcdSettings, EtcdStore, reads, watch
+from core.eventstore.etcd.calls import Calls
+from core.eventstore.kv import Delete, Get, Put
+from tests.core.eventstore.etcd.conftest import OpenStore
+from tests.support.etcd import EtcdCluster
+
+pytestmark = pytest.mark.etcd
+
+DEADLINE_S = 60.0
+KEYS = 50
+PAGE_KEYS = 10
+WHOLE = Get(b"/k/", b"/k0")
+
+
+@pytest.fixture
+async def store(
+    single: EtcdCluster, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> EtcdStore:
+    """A store with ``KEYS`` keys that reads small pages."""
+    monkeypatch.setattr(reads, "FIRST_PAGE_KEYS", PAGE_KEYS)
+    monkeypatch.setattr(reads, "PAGE_KEYS_MAX", PAGE_KEYS)
+    store = open_store(EtcdSettings(single.endpoints))
+    await store.commit([], [Put(b"/k/%02d" % number, b"old") for number in range(KEYS)])
+    return store
+
+
+def disturb(
+    monkeypatch: pytest.MonkeyPatch, store: EtcdStore, *, reads: int, compact: bool
+) -> list[str]:
+    """Rewrite all keys after the first page of each of the next reads; returns the calls made."""
+    calls: list[str] = []
+    repeat = Calls.repeat
+    left = reads
+
+    async def disturbed(self: Calls, method: Any, request: Any) -> Any:
+        nonlocal left
+        answer = await repeat(self, method, request)
+        if method != "range":
+            return answer
+        calls.append(method)
+        is_first_page = not request.revision
+        if is_first_page and left:
+            left -= 1
+            writes = [Put(b"/k/%02d" % number, b"new") for number in range(KEYS)]
+            revision = (await store.commit([], writes)).revision
+            if compact:
+                await store.compact(revision)
+        return answer
+
+    monkeypatch.setattr(Calls, "repeat", disturbed)
+    return calls
+
+
+async def test_all_pages_of_a_read_show_the_revision_of_the_first(
+    store: EtcdStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = disturb(monkeypatch, store, reads=1, compact=False)
+
+    result = await store.read([WHOLE])
+
+    assert len(calls) == KEYS // PAGE_KEYS
+    assert {kv.value for kv in result.ranges[0].kvs} == {b"old"}
+    assert len(result.ranges[0].kvs) == KEYS
+    assert all(kv.mod_revision <= result.revision for kv in result.ranges[0].kvs)
+
+
+async def test_a_read_that_a_compaction_overtook_starts_anew(
+    store: EtcdStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disturb(monkeypatch, store, reads=1, compact=True)
+
+    result = await store.read([WHOLE])
+
+    assert [kv.value for kv in result.ranges[0].kvs] == [b"new"] * KEYS
+
+
+async def test_a_read_that_compactions_overtake_again_and_again_gives_up(
+    store: EtcdStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disturb(monkeypatch, store, reads=100, compact=True)
+
+    with pytest.raises(Compacted) as caught:
+        await store.read([WHOLE])
+
+    assert (await store.read([Get(b"/k/00")], revision=caught.value.revision)).ranges[0].count == 1
+
+
+async def test_a_watch_over_several_ranges_too_far_behind_must_start_anew(
+    store: EtcdStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = (await store.read([Get(b"/k/00")])).revision
+    last = (await store.commit([], [Delete(b"/k/", b"/k0")])).revision
+    monkeypatch.setattr(watch, "WATCH_HELD_CHANGES_MAX", KEYS - 1)
+
+    with pytest.raises(Compacted) as caught:
+        async with asyncio.timeout(DEADLINE_S):
+            await anext(store.watch([(b"/k/", b"/k0"), (b"/l/", b"/l0")], after=start))
+
+    assert caught.value.revision == last
+    assert (await store.read([WHOLE], revision=last)).ranges[0].count == 0

@@ -1,0 +1,149 @@
+"""Invariant I9: what a writer is told about a write is true, also while a cluster breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import NamedTuple
+
+import pytest
+
+from core.errors import OutcomeUnknown, StoreUnavailable
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.kv import Absent, Get, Put
+from tests.core.eventstore.etcd.conftest import OpenStore
+from tests.support.etcd import EtcdCluster
+
+pytestmark = pytest.mark.etcd
+
+WRITERS = 8
+DEADLINE_S = 60.0
+
+
+class Told(NamedTuple):
+    """Keys by what their writers were told."""
+
+    committed: set[bytes]
+    not_written: set[bytes]
+    unknown: set[bytes]
+
+
+async def write_until(store: EtcdStore, writer: int, stop: asyncio.Event, told: Told) -> None:
+    """Write one new key after the other and note what is said about each."""
+    number = 0
+    while not stop.is_set():
+        key = b"/w/%d/%06d" % (writer, number)
+        number += 1
+        try:
+            result = await store.commit([Absent(key)], [Put(key, b"")])
+        except StoreUnavailable:
+            told.not_written.add(key)
+            await asyncio.sleep(0)
+        except OutcomeUnknown:
+            told.unknown.add(key)
+        else:
+            # A request sent once finds its own key absent; sent twice it might not.
+            assert result.succeeded, key
+            told.committed.add(key)
+
+
+async def committed_at_least(told: Told, count: int) -> None:
+    """Wait until writes go through again."""
+    async with asyncio.timeout(DEADLINE_S):
+        while len(told.committed) < count:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("blow", ["kill", "pause", "stop"])
+async def test_every_answer_is_true_while_the_leader_is_lost(
+    trio: EtcdCluster, open_store: OpenStore, blow: str
+) -> None:
+    settings = EtcdSettings(trio.endpoints, write_deadline_s=1.0, read_deadline_s=30.0)
+    stores = [open_store(settings) for _ in range(WRITERS)]
+    told = Told(set(), set(), set())
+    stop = asyncio.Event()
+    writing = [
+        asyncio.create_task(write_until(store, writer, stop, told))
+        for writer, store in enumerate(stores)
+    ]
+
+    await committed_at_least(told, 200)
+    leader = trio.leader()
+    getattr(leader, blow)()
+    await committed_at_least(told, len(told.committed) + 200)
+    if blow == "pause":
+        leader.resume()
+    else:
+        trio.restart(leader)
+    await committed_at_least(told, len(told.committed) + 200)
+    stop.set()
+    await asyncio.gather(*writing)
+
+    present = {
+        kv.key for kv in (await stores[0].read([Get(b"/w/", b"/w0", keys_only=True)])).ranges[0].kvs
+    }
+    assert told.committed <= present
+    assert not told.not_written & present
+    assert present <= told.committed | told.unknown
+
+
+async def test_a_write_under_way_when_the_store_closes_is_unknown(
+    single: EtcdCluster, open_store: OpenStore
+) -> None:
+    store = open_store(EtcdSettings(single.endpoints))
+    await store.read([Get(b"k")])
+    single.members[0].pause()
+    writing = asyncio.create_task(store.commit([], [Put(b"k", b"")]))
+    reading = asyncio.create_task(store.read([Get(b"k")]))
+    await started(store)
+
+    await store.close()
+
+    with pytest.raises(OutcomeUnknown):
+        await writing
+    with pytest.raises(StoreUnavailable):
+        await reading
+
+
+async def test_a_cancelled_caller_is_cancelled_and_hurts_nobody_else(
+    single: EtcdCluster, open_store: OpenStore
+) -> None:
+    store = open_store(EtcdSettings(single.endpoints))
+    single.members[0].pause()
+    waiting = [asyncio.create_task(store.read([Get(b"k")])) for _ in range(3)]
+    await started(store)
+
+    waiting[0].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting[0]
+    single.members[0].resume()
+
+    results = await asyncio.gather(*waiting[1:])
+    assert [each.ranges[0].count for each in results] == [0, 0]
+
+
+async def test_a_full_disk_quota_leaves_the_outcome_unknown(
+    tmp_path_factory: pytest.TempPathFactory, open_store: OpenStore
+) -> None:
+    flags = ["--quota-backend-bytes=2000000"]
+    with EtcdCluster(tmp_path_factory.mktemp("quota"), flags=flags) as cluster:
+        store = open_store(EtcdSettings(cluster.endpoints))
+        # etcd measures its file after a batch of 100 ms, so how many writes it takes until
+        # the quota is noticed depends on the machine.
+        async with asyncio.timeout(DEADLINE_S):
+            with pytest.raises(OutcomeUnknown, match="database space exceeded"):
+                await fill(store)
+        assert (await store.read([Get(b"k0")])).ranges[0].count == 1
+
+
+async def fill(store: EtcdStore) -> None:
+    """Write for as long as the store takes it."""
+    for number in itertools.count():
+        await store.commit([], [Put(b"k%d" % number, bytes(100_000))])
+
+
+async def started(store: EtcdStore) -> None:
+    """Let tasks run until their requests are on the wire, or wait for a connection."""
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert store.endpoint

@@ -1,0 +1,247 @@
+"""A watch outlives its connection and loses nothing, or says that it must start anew."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from core.errors import Compacted
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.kv import Delete, Get, KeyChange, Put, WatchBatch
+from tests.core.eventstore.etcd.conftest import OpenStore
+from tests.support.etcd import EtcdCluster
+
+pytestmark = pytest.mark.etcd
+
+DEADLINE_S = 60.0
+ONE_RANGE = [(b"/a/", b"/c0")]
+TWO_RANGES = [(b"/a/", b"/a0"), (b"/b/", b"/b0")]
+
+both = pytest.mark.parametrize("ranges", [ONE_RANGE, TWO_RANGES], ids=["one", "two"])
+
+
+async def put_pairs(store: EtcdStore, numbers: Sequence[int]) -> list[int]:
+    """Write each number under both prefixes in one revision; returns the revisions."""
+    revisions = []
+    for number in numbers:
+        writes = [Put(b"/a/%d" % number, b""), Put(b"/b/%d" % number, b"")]
+        revisions.append((await store.commit([], writes)).revision)
+    return revisions
+
+
+async def revisions_upto(stream: AsyncIterator[WatchBatch], last: int) -> list[int]:
+    """The revision of every change until ``last`` was reached."""
+    seen = []
+    async with asyncio.timeout(DEADLINE_S):
+        async for batch in stream:
+            seen += [change.mod_revision for change in batch.changes]
+            if batch.revision >= last:
+                break
+    return seen
+
+
+def twice(revisions: list[int]) -> list[int]:
+    """What a watch of both prefixes tells."""
+    return [revision for revision in revisions for _ in range(2)]
+
+
+@both
+async def test_a_watch_resumes_after_etcd_was_restarted(
+    single: EtcdCluster, open_store: OpenStore, ranges: list[tuple[bytes, bytes]]
+) -> None:
+    store = open_store(EtcdSettings(single.endpoints))
+    first = await put_pairs(store, range(3))
+    stream = store.watch(ranges, after=first[0] - 1)
+    seen = await revisions_upto(stream, first[-1])
+
+    single.members[0].kill()
+    single.restart(single.members[0])
+    second = await put_pairs(open_store(EtcdSettings(single.endpoints)), range(3, 6))
+    seen += await revisions_upto(stream, second[-1])
+
+    assert seen == twice(first + second)
+
+
+@both
+async def test_a_watch_rides_out_restarts_while_it_waits(
+    single: EtcdCluster, open_store: OpenStore, ranges: list[tuple[bytes, bytes]]
+) -> None:
+    store = open_store(EtcdSettings(single.endpoints))
+    start = (await store.read([Get(b"/a/")])).revision
+    count = 3
+    watching = asyncio.create_task(
+        revisions_upto(store.watch(ranges, after=start), start + 2 * count)
+    )
+
+    committed = []
+    for restart in range(count):
+        committed += await put_pairs(store, [2 * restart, 2 * restart + 1])
+        await asyncio.to_thread(single.members[0].kill)
+        await asyncio.to_thread(single.restart, single.members[0])
+        await store.read([Get(b"/a/")])
+
+    assert await watching == twice(committed)
+
+
+@both
+async def test_a_watch_moves_to_another_member(
+    trio: EtcdCluster, open_store: OpenStore, ranges: list[tuple[bytes, bytes]]
+) -> None:
+    store = open_store(EtcdSettings(trio.endpoints, read_deadline_s=30.0))
+    first = await put_pairs(store, range(3))
+    stream = store.watch(ranges, after=first[0] - 1)
+    seen = await revisions_upto(stream, first[-1])
+
+    trio.member_at(store.endpoint).kill()
+    await store.read([Get(b"/a/")])
+    second = await put_pairs(store, range(3, 6))
+    seen += await revisions_upto(stream, second[-1])
+
+    assert seen == twice(first + second)
+
+
+@pytest.mark.slow
+async def test_a_watch_leaves_a_hung_member(trio: EtcdCluster, open_store: OpenStore) -> None:
+    store = open_store(EtcdSettings(trio.endpoints, read_attempt_s=0.5, read_deadline_s=30.0))
+    first = await put_pairs(store, range(3))
+    stream = store.watch(TWO_RANGES, after=first[0] - 1)
+    seen = await revisions_upto(stream, first[-1])
+
+    trio.member_at(store.endpoint).pause()
+    await store.read([Get(b"/a/")])
+    second = await put_pairs(store, range(3, 6))
+    seen += await revisions_upto(stream, second[-1])
+
+    assert seen == twice(first + second)
+
+
+@both
+async def test_a_watch_that_fell_behind_a_compaction_says_so(
+    single: EtcdCluster, open_store: OpenStore, ranges: list[tuple[bytes, bytes]]
+) -> None:
+    store = open_store(EtcdSettings(single.endpoints))
+    first = await put_pairs(store, range(2))
+    stream = store.watch(ranges, after=first[0] - 1)
+    await revisions_upto(stream, first[-1])
+
+    # Nobody listens while the connection breaks and history goes.
+    single.members[0].kill()
+    single.restart(single.members[0])
+    later = await put_pairs(store, range(2, 5))
+    await store.compact(later[1])
+
+    with pytest.raises(Compacted) as caught:
+        await revisions_upto(stream, later[-1])
+    assert caught.value.revision == later[1]
+
+
+@both
+async def test_a_watch_that_kept_up_survives_a_compaction_and_a_restart(
+    single: EtcdCluster, open_store: OpenStore, ranges: list[tuple[bytes, bytes]]
+) -> None:
+    store = open_store(EtcdSettings(single.endpoints))
+    first = await put_pairs(store, range(3))
+    stream = store.watch(ranges, after=first[0] - 1)
+    seen = await revisions_upto(stream, first[-1])
+
+    await store.compact(first[-1])
+    single.members[0].kill()
+    single.restart(single.members[0])
+    second = await put_pairs(store, range(3, 6))
+    seen += await revisions_upto(stream, second[-1])
+
+    assert seen == twice(first + second)
+
+
+async def test_a_watch_does_not_miss_a_deletion_at_the_compacted_revision(
+    single: EtcdCluster, open_store: OpenStore
+) -> None:
+    store = open_store(EtcdSettings(single.endpoints))
+    (written,) = await put_pairs(store, [1])
+    deleted = (await store.commit([], [Delete(b"/a/1")])).revision
+    await store.compact(deleted)
+
+    # etcd would accept this position and keep the deletion to itself.
+    with pytest.raises(Compacted):
+        await revisions_upto(store.watch(ONE_RANGE, after=written), deleted)
+
+
+async def test_a_broken_out_of_watch_leaves_nothing_behind(
+    single: EtcdCluster, open_store: OpenStore
+) -> None:
+    store = open_store(EtcdSettings(single.endpoints))
+    (revision,) = await put_pairs(store, [1])
+    before = len(asyncio.all_tasks())
+
+    for _ in range(20):
+        stream = store.watch(TWO_RANGES, after=revision - 1)
+        await revisions_upto(stream, revision)
+        await stream.aclose()  # type: ignore[attr-defined]  # an async generator, as both stores make
+
+    # gRPC ends the task behind a cancelled call a little later.
+    async with asyncio.timeout(DEADLINE_S):
+        while len(asyncio.all_tasks()) > before:
+            await asyncio.sleep(0)
+    assert (await store.read([Get(b"/a/1")])).ranges[0].count == 1
+
+
+def has_both(changes: Sequence[KeyChange]) -> bool:
+    """Whether a revision of ``put_pairs`` is whole."""
+    return {change.key[:3] for change in changes} == {b"/a/", b"/b/"}
+
+
+async def changes_upto(stream: AsyncIterator[WatchBatch], last: int) -> list[int]:
+    """The revision of every change until one of ``last`` came, whatever is confirmed."""
+    seen: list[int] = []
+    async with asyncio.timeout(DEADLINE_S):
+        while last not in seen:
+            seen += [change.mod_revision for change in (await anext(stream)).changes]
+    return seen
+
+
+async def test_a_revision_known_to_be_whole_comes_before_etcd_has_confirmed_it(
+    single: EtcdCluster, open_store: OpenStore
+) -> None:
+    store = open_store(EtcdSettings(single.endpoints))
+    (before,) = await put_pairs(store, [0])
+    stream = store.watch(TWO_RANGES, after=before, is_whole=has_both)
+    coming = asyncio.ensure_future(anext(stream))
+    (revision,) = await put_pairs(store, [1])
+
+    async with asyncio.timeout(DEADLINE_S):
+        batch = await coming
+        while not batch.changes:
+            batch = await anext(stream)
+    assert [change.mod_revision for change in batch.changes] == [revision, revision]
+    assert batch.revision == before
+
+
+async def test_a_whole_revision_waits_for_an_older_one_of_which_that_is_not_known(
+    single: EtcdCluster, open_store: OpenStore
+) -> None:
+    store = open_store(EtcdSettings(single.endpoints))
+    (before,) = await put_pairs(store, [0])
+    stream = store.watch(TWO_RANGES, after=before, is_whole=has_both)
+    alone = (await store.commit([], [Put(b"/a/1", b"")])).revision
+    (both_,) = await put_pairs(store, [1])
+
+    assert await changes_upto(stream, both_) == [alone, both_, both_]
+
+
+async def test_what_came_before_it_was_confirmed_comes_once_though_the_watch_broke(
+    single: EtcdCluster, open_store: OpenStore
+) -> None:
+    store = open_store(EtcdSettings(single.endpoints))
+    (before,) = await put_pairs(store, [0])
+    stream = store.watch(TWO_RANGES, after=before, is_whole=has_both)
+    first = await put_pairs(store, range(1, 4))
+    seen = await changes_upto(stream, first[-1])
+
+    single.members[0].kill()
+    single.restart(single.members[0])
+    second = await put_pairs(open_store(EtcdSettings(single.endpoints)), range(4, 7))
+    seen += await changes_upto(stream, second[-1])
+
+    assert seen == twice(first + second)

@@ -1,0 +1,24 @@
+"""The stores that must keep the contract, each with keys of its own for every test."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from core.eventstore.etcd import EtcdStore
+from core.eventstore.memory import MemoryStore
+from tests.core.eventstore.kv.contract_subject import HandClock, Subject
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(params=["memory", pytest.param("etcd", marks=pytest.mark.etcd)])
+def subject(request: pytest.FixtureRequest) -> Subject:
+    """A store, a prefix for keys, and in memory a clock that the test sets."""
+    prefix = f"/contract/{next(_numbers)}/".encode()
+    if request.param == "memory":
+        clock = HandClock()
+        return Subject(MemoryStore(clock), prefix, clock)
+    store: EtcdStore = request.getfixturevalue("etcd_store")
+    return Subject(store, prefix)

@@ -1,0 +1,49 @@
+"""A closed store says so, to calls and to watches."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from core.errors import StoreUnavailable
+from core.eventstore.kv import Get, Put
+from tests.core.eventstore.kv.contract_subject import DEADLINE_S, Subject, changes_of
+
+
+async def test_calls_after_closing_are_refused(subject: Subject) -> None:
+    await subject.store.read([Get(subject.key("a"))])
+    await subject.store.close()
+
+    with pytest.raises(StoreUnavailable):
+        await subject.store.commit([], [Put(subject.key("a"), b"")])
+    with pytest.raises(StoreUnavailable):
+        await subject.store.read([Get(subject.key("a"))])
+    with pytest.raises(StoreUnavailable):
+        await subject.store.grant_lease(60)
+    with pytest.raises(StoreUnavailable):
+        await changes_of(subject.store, [subject.whole], after=1, upto=2)
+
+
+async def test_closing_ends_a_watch_that_waits(subject: Subject) -> None:
+    revision = (await subject.store.commit([], [Put(subject.key("a"), b"")])).revision
+    stream = subject.store.watch([subject.whole], after=revision - 1)
+    assert (await anext(stream)).revision == revision
+
+    async def next_batch() -> None:
+        await anext(stream)
+
+    waiting = asyncio.create_task(next_batch())
+    await subject.store.read([Get(subject.key("a"))])
+    await subject.store.close()
+
+    with pytest.raises(StoreUnavailable):
+        await asyncio.wait_for(waiting, DEADLINE_S)
+
+
+async def test_closing_twice_is_fine(subject: Subject) -> None:
+    await subject.store.close()
+    await subject.store.close()
+
+    with pytest.raises(StoreUnavailable):
+        await subject.store.read([Get(subject.key("a"))])

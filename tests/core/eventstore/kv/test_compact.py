@@ -1,0 +1,124 @@
+"""What was compacted away is refused by name, and the rest stays readable."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.errors import Compacted, StoreRejected
+from core.eventstore.kv import Delete, Get, KeyChange, Put
+from tests.core.eventstore.kv.contract_subject import Subject, changes_of
+
+
+async def write_rounds(subject: Subject, count: int) -> list[int]:
+    """Write one key several times; returns the revisions."""
+    revisions = []
+    for number in range(count):
+        result = await subject.store.commit([], [Put(subject.key("a"), b"%d" % number)])
+        revisions.append(result.revision)
+    return revisions
+
+
+@pytest.mark.parametrize("gets", [1, 2])
+async def test_reading_before_the_compacted_revision_is_refused(
+    subject: Subject, gets: int
+) -> None:
+    _, second, third, _ = await write_rounds(subject, 4)
+    await subject.store.compact(third)
+
+    with pytest.raises(Compacted) as caught:
+        await subject.store.read([Get(subject.key("a"))] * gets, revision=second)
+
+    assert caught.value.revision == third
+
+
+async def test_the_compacted_revision_itself_stays_readable(subject: Subject) -> None:
+    _, second, third, _ = await write_rounds(subject, 4)
+    await subject.store.compact(second)
+
+    shown = [
+        (await subject.store.read([Get(subject.key("a"))], revision=revision))
+        .ranges[0]
+        .kvs[0]
+        .value
+        for revision in (second, third)
+    ]
+
+    assert shown == [b"1", b"2"]
+
+
+async def test_what_was_deleted_before_the_compaction_stays_deleted(subject: Subject) -> None:
+    await write_rounds(subject, 2)
+    deleted = (await subject.store.commit([], [Delete(subject.key("a"))])).revision
+    await subject.store.compact(deleted)
+
+    assert (await subject.store.read([Get(*subject.whole)])).ranges[0].count == 0
+    old = await subject.store.read([Get(*subject.whole)], revision=deleted)
+    assert old.ranges[0].count == 0
+
+
+async def test_compacting_again_or_further_back_is_fine(subject: Subject) -> None:
+    first, second, third = await write_rounds(subject, 3)
+    await subject.store.compact(second)
+
+    await subject.store.compact(second)
+    await subject.store.compact(first)
+
+    assert (await subject.store.read([Get(subject.key("a"))], revision=third)).revision == third
+
+
+async def test_compacting_the_future_is_refused(subject: Subject) -> None:
+    (revision,) = await write_rounds(subject, 1)
+
+    with pytest.raises(StoreRejected):
+        await subject.store.compact(revision + 1_000_000)
+
+
+@pytest.mark.parametrize("ranges", [1, 2])
+@pytest.mark.parametrize("back", [1, 2])
+async def test_a_watch_that_would_miss_changes_is_refused(
+    subject: Subject, ranges: int, back: int
+) -> None:
+    revisions = await write_rounds(subject, 4)
+    await subject.store.compact(revisions[2])
+    watched = [subject.range("a", "b"), subject.range("y", "z")][:ranges]
+
+    with pytest.raises(Compacted) as caught:
+        await changes_of(subject.store, watched, after=revisions[2] - back, upto=revisions[3])
+
+    assert caught.value.revision == revisions[2]
+
+
+async def test_a_watch_from_the_beginning_of_a_compacted_store_is_refused(
+    subject: Subject,
+) -> None:
+    revisions = await write_rounds(subject, 2)
+    await subject.store.compact(revisions[1])
+
+    with pytest.raises(Compacted):
+        await changes_of(subject.store, [subject.whole], after=0, upto=revisions[1])
+
+
+async def test_a_watch_after_the_compacted_revision_misses_nothing(subject: Subject) -> None:
+    revisions = await write_rounds(subject, 3)
+    await subject.store.compact(revisions[1])
+
+    changes = await changes_of(
+        subject.store, [subject.whole], after=revisions[1], upto=revisions[2]
+    )
+
+    assert changes == [KeyChange(subject.key("a"), b"2", revisions[2])]
+
+
+async def test_a_watch_under_way_is_not_hurt_by_a_compaction(subject: Subject) -> None:
+    start = (await write_rounds(subject, 1))[0]
+    stream = subject.store.watch([subject.whole], after=start)
+    seen: list[KeyChange] = []
+    for _ in range(3):
+        revisions = await write_rounds(subject, 3)
+        async for batch in stream:
+            seen += batch.changes
+            if batch.revision >= revisions[-1]:
+                break
+        await subject.store.compact(revisions[-1])
+
+    assert [change.value for change in seen] == [b"0", b"1", b"2"] * 3

@@ -1,0 +1,104 @@
+"""Keys under a lease live exactly as long as the lease."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.errors import StoreRejected
+from core.eventstore.kv import Get, KeyChange, Put
+from tests.core.eventstore.kv.contract_subject import Subject, changes_of
+
+NO_SUCH_LEASE = 0x7A11
+
+
+async def test_leases_have_ids_of_their_own(subject: Subject) -> None:
+    leases = {await subject.store.grant_lease(60) for _ in range(5)}
+
+    assert len(leases) == 5
+    assert 0 not in leases
+
+
+async def test_a_key_shows_the_lease_it_was_written_under(subject: Subject) -> None:
+    lease = await subject.store.grant_lease(60)
+    await subject.store.commit([], [Put(subject.key("a"), b"", lease), Put(subject.key("b"), b"")])
+
+    kvs = (await subject.store.read([Get(*subject.whole)])).ranges[0].kvs
+
+    assert [kv.lease for kv in kvs] == [lease, 0]
+
+
+async def test_keeping_a_lease_tells_the_time_it_has(subject: Subject) -> None:
+    lease = await subject.store.grant_lease(60)
+
+    assert await subject.store.keep_lease(lease) == 60
+
+
+async def test_a_lease_that_is_gone_has_no_time(subject: Subject) -> None:
+    lease = await subject.store.grant_lease(60)
+    await subject.store.revoke_lease(lease)
+
+    assert await subject.store.keep_lease(lease) == 0
+    assert await subject.store.keep_lease(NO_SUCH_LEASE) == 0
+
+
+async def test_revoking_a_lease_deletes_its_keys_in_one_revision(subject: Subject) -> None:
+    lease = await subject.store.grant_lease(60)
+    writes = [Put(subject.key(name), b"", lease) for name in ("a", "b")]
+    start = (await subject.store.commit([], [*writes, Put(subject.key("c"), b"")])).revision
+
+    await subject.store.revoke_lease(lease)
+
+    result = await subject.store.read([Get(*subject.whole)])
+    assert [kv.key for kv in result.ranges[0].kvs] == [subject.key("c")]
+    changes = await changes_of(subject.store, [subject.whole], after=start, upto=start + 1)
+    assert sorted(changes) == [
+        KeyChange(subject.key("a"), None, start + 1),
+        KeyChange(subject.key("b"), None, start + 1),
+    ]
+
+
+async def test_revoking_a_lease_again_is_fine(subject: Subject) -> None:
+    lease = await subject.store.grant_lease(60)
+    revision = (await subject.store.commit([], [Put(subject.key("a"), b"")])).revision
+
+    await subject.store.revoke_lease(lease)
+    await subject.store.revoke_lease(lease)
+    await subject.store.revoke_lease(NO_SUCH_LEASE)
+
+    assert (await subject.store.read([Get(subject.key("a"))])).revision == revision
+
+
+async def test_a_key_written_again_without_the_lease_outlives_it(subject: Subject) -> None:
+    lease = await subject.store.grant_lease(60)
+    await subject.store.commit([], [Put(subject.key("a"), b"1", lease)])
+    await subject.store.commit([], [Put(subject.key("a"), b"2")])
+
+    await subject.store.revoke_lease(lease)
+
+    assert (await subject.store.read([Get(subject.key("a"))])).ranges[0].count == 1
+
+
+async def test_writing_under_a_lease_that_is_gone_is_refused_and_writes_nothing(
+    subject: Subject,
+) -> None:
+    writes = [Put(subject.key("a"), b""), Put(subject.key("b"), b"", NO_SUCH_LEASE)]
+
+    with pytest.raises(StoreRejected):
+        await subject.store.commit([], writes)
+
+    assert (await subject.store.read([Get(*subject.whole)])).ranges[0].count == 0
+
+
+@pytest.mark.parametrize("ranges", [1, 2])
+async def test_a_watch_sees_the_keys_of_an_ended_lease_vanish(
+    subject: Subject, ranges: int
+) -> None:
+    lease = await subject.store.grant_lease(1)
+    start = (await subject.store.commit([], [Put(subject.key("a"), b"", lease)])).revision
+    subject.let_leases_end(10)
+    watched = [subject.range("a", "b"), subject.range("y", "z")][:ranges]
+
+    changes = await changes_of(subject.store, watched, after=start, upto=start + 1)
+
+    assert changes == [KeyChange(subject.key("a"), None, start + 1)]
+    assert await subject.store.keep_lease(lease) == 0

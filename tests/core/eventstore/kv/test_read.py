@@ -1,0 +1,212 @@
+"""A read shows all of its ranges as they were at one revision."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.errors import StoreRejected
+from core.eventstore.kv import TXN_OPERATIONS_MAX, Delete, Get, Put, RangeResult
+from tests.core.eventstore.kv.contract_subject import Subject
+
+MANY = 20_000
+
+
+async def fill(subject: Subject, count: int, *, value: bytes = b"x") -> int:
+    """Write ``count`` numbered keys, in as few revisions as possible, and return the last one."""
+    revision = 0
+    for first in range(0, count, TXN_OPERATIONS_MAX):
+        numbers = range(first, min(first + TXN_OPERATIONS_MAX, count))
+        writes = [Put(subject.key(f"{number:06}"), value) for number in numbers]
+        revision = (await subject.store.commit([], writes)).revision
+    return revision
+
+
+async def test_a_missing_key_reads_as_an_empty_range(subject: Subject) -> None:
+    result = await subject.store.read([Get(subject.key("missing"))])
+
+    assert result.ranges == (RangeResult((), 0, more=False),)
+
+
+async def test_a_range_is_sorted_by_key_and_ends_before_its_end(subject: Subject) -> None:
+    await subject.store.commit([], [Put(subject.key(name), b"") for name in ("c", "a", "b")])
+
+    kvs = (await subject.store.read([Get(*subject.range("a", "c"))])).ranges[0].kvs
+
+    assert [kv.key for kv in kvs] == [subject.key("a"), subject.key("b")]
+
+
+async def test_a_range_whose_end_is_not_after_its_start_is_empty(subject: Subject) -> None:
+    await subject.store.commit([], [Put(subject.key(name), b"") for name in ("a", "b")])
+
+    result = await subject.store.read(
+        [Get(*subject.range("b", "a")), Get(*subject.range("a", "a"))]
+    )
+
+    assert [each.count for each in result.ranges] == [0, 0]
+
+
+async def test_several_ranges_are_read_at_one_revision_in_the_order_asked(
+    subject: Subject,
+) -> None:
+    await fill(subject, 10)
+
+    result = await subject.store.read(
+        [
+            Get(subject.key("000007")),
+            Get(*subject.range("000002", "000004")),
+            Get(subject.key("missing")),
+        ]
+    )
+
+    names = [[kv.key for kv in each.kvs] for each in result.ranges]
+    assert names == [
+        [subject.key("000007")],
+        [subject.key("000002"), subject.key("000003")],
+        [],
+    ]
+    assert result.revision >= max(kv.mod_revision for each in result.ranges for kv in each.kvs)
+
+
+async def test_a_limit_cuts_the_keys_but_not_the_count(subject: Subject) -> None:
+    await fill(subject, 10)
+
+    cut, exact, loose = (
+        await subject.store.read(
+            [
+                Get(*subject.whole, limit=3),
+                Get(*subject.whole, limit=10),
+                Get(*subject.whole, limit=11),
+            ]
+        )
+    ).ranges
+
+    assert (len(cut.kvs), cut.count, cut.more) == (3, 10, True)
+    assert [kv.key for kv in cut.kvs] == [subject.key(f"{number:06}") for number in range(3)]
+    assert (len(exact.kvs), exact.count, exact.more) == (10, 10, False)
+    assert (len(loose.kvs), loose.count, loose.more) == (10, 10, False)
+
+
+async def test_counting_transfers_no_keys(subject: Subject) -> None:
+    await fill(subject, 10)
+
+    result = await subject.store.read([Get(*subject.whole, count_only=True)])
+
+    assert result.ranges == (RangeResult((), 10, more=False),)
+
+
+async def test_reading_keys_only_leaves_the_values_out(subject: Subject) -> None:
+    revision = await fill(subject, 2, value=b"large")
+
+    kvs = (await subject.store.read([Get(*subject.whole, keys_only=True)])).ranges[0].kvs
+
+    assert [(kv.key, kv.value, kv.mod_revision) for kv in kvs] == [
+        (subject.key("000000"), b"", revision),
+        (subject.key("000001"), b"", revision),
+    ]
+
+
+async def test_a_read_sees_every_commit_that_was_answered_before_it(subject: Subject) -> None:
+    for number in range(20):
+        committed = await subject.store.commit([], [Put(subject.key("a"), b"%d" % number)])
+        result = await subject.store.read([Get(subject.key("a"))])
+
+        assert result.ranges[0].kvs[0].value == b"%d" % number
+        assert result.revision >= committed.revision
+
+
+async def test_a_read_at_an_old_revision_shows_what_was_there(subject: Subject) -> None:
+    key = subject.key("a")
+    empty = (await subject.store.read([Get(key)])).revision
+    one = (await subject.store.commit([], [Put(key, b"1")])).revision
+    two = (await subject.store.commit([], [Put(key, b"2")])).revision
+    gone = (await subject.store.commit([], [Delete(key)])).revision
+    await subject.store.commit([], [Put(key, b"3")])
+
+    shown = []
+    for revision in (empty, one, two, gone):
+        result = await subject.store.read([Get(key)], revision=revision)
+        assert result.revision == revision
+        shown.append([kv.value for kv in result.ranges[0].kvs])
+
+    assert shown == [[], [b"1"], [b"2"], []]
+
+
+async def test_several_ranges_can_be_read_at_an_old_revision(subject: Subject) -> None:
+    old = await fill(subject, 4)
+    await subject.store.commit([], [Delete(*subject.whole)])
+
+    result = await subject.store.read(
+        [Get(subject.key("000001")), Get(*subject.whole, count_only=True)], revision=old
+    )
+
+    assert result.revision == old
+    assert [each.count for each in result.ranges] == [1, 4]
+
+
+async def test_a_revision_that_does_not_exist_yet_is_refused(subject: Subject) -> None:
+    now = (await subject.store.read([Get(subject.key("a"))])).revision
+
+    with pytest.raises(StoreRejected):
+        await subject.store.read([Get(subject.key("a"))], revision=now + 1_000_000)
+
+
+async def test_more_ranges_than_the_limit_are_refused(subject: Subject) -> None:
+    with pytest.raises(StoreRejected):
+        await subject.store.read([Get(subject.key("a"))] * (TXN_OPERATIONS_MAX + 1))
+
+
+async def test_a_large_range_is_read_whole_and_at_one_revision(subject: Subject) -> None:
+    revision = await fill(subject, MANY)
+
+    result = await subject.store.read([Get(*subject.whole)])
+
+    (whole,) = result.ranges
+    assert result.revision >= revision
+    assert (whole.count, whole.more) == (MANY, False)
+    assert [kv.key for kv in whole.kvs] == [subject.key(f"{n:06}") for n in range(MANY)]
+
+
+async def test_a_large_range_can_be_read_in_part_and_beside_others(subject: Subject) -> None:
+    old = await fill(subject, MANY)
+    await subject.store.commit([], [Delete(*subject.range("000000", "010000"))])
+
+    result = await subject.store.read(
+        [
+            Get(*subject.whole, limit=15_000),
+            Get(*subject.range("001500", "004000"), keys_only=True),
+            Get(*subject.whole, count_only=True),
+        ],
+        revision=old,
+    )
+
+    part, middle, count = result.ranges
+    assert (len(part.kvs), part.count, part.more) == (15_000, MANY, True)
+    assert part.kvs[-1].key == subject.key("014999")
+    assert (len(middle.kvs), middle.count, middle.more) == (2_500, 2_500, False)
+    assert not any(kv.value for kv in middle.kvs)
+    assert (count.kvs, count.count) == ((), MANY)
+
+
+async def test_a_range_of_large_values_is_read_whole(subject: Subject) -> None:
+    await fill_large(subject, 30)
+
+    (whole,) = (await subject.store.read([Get(*subject.whole)])).ranges
+
+    assert [len(kv.value) for kv in whole.kvs] == [1_000_000] * 30
+
+
+async def fill_large(subject: Subject, count: int) -> None:
+    """Values of a megabyte each: together far more than gRPC receives by default."""
+    for number in range(count):
+        await subject.store.commit([], [Put(subject.key(f"{number:06}"), bytes(1_000_000))])
+
+
+async def test_a_range_is_read_in_the_order_of_the_last_changes(subject: Subject) -> None:
+    for name in ("c", "a", "d", "b", "a"):
+        await subject.store.commit([], [Put(subject.key(name), b"")])
+
+    get = Get(*subject.range("a", "e"), limit=3, keys_only=True, oldest_first=True)
+    oldest = (await subject.store.read([get])).ranges[0]
+
+    assert [kv.key for kv in oldest.kvs] == [subject.key(name) for name in ("c", "d", "b")]
+    assert (oldest.count, oldest.more) == (4, True)

@@ -1,0 +1,208 @@
+"""A watch tells every change, once, in order, and never half a revision."""
+
+from __future__ import annotations
+
+import asyncio
+
+from core.eventstore.kv import Delete, Get, KeyChange, Put, WatchBatch
+from tests.core.eventstore.kv.contract_subject import DEADLINE_S, Subject, batches_of, changes_of
+
+
+async def now(subject: Subject) -> int:
+    """The newest revision."""
+    return (await subject.store.read([Get(subject.key("-"))])).revision
+
+
+async def put(subject: Subject, *names: str) -> int:
+    """Write some keys in one revision and return it."""
+    writes = [Put(subject.key(name), name.encode()) for name in names]
+    return (await subject.store.commit([], writes)).revision
+
+
+def names_by_revision(subject: Subject, batches: list[WatchBatch]) -> list[tuple[int, list[str]]]:
+    """For each revision the names that changed, sorted: their order has no meaning."""
+    found: dict[int, list[str]] = {}
+    for batch in batches:
+        for change in batch.changes:
+            name = change.key.removeprefix(subject.prefix).decode()
+            found.setdefault(change.mod_revision, []).append(name)
+    return [(revision, sorted(names)) for revision, names in found.items()]
+
+
+async def test_a_watch_tells_puts_and_deletions_in_order(subject: Subject) -> None:
+    start = await now(subject)
+    first = await put(subject, "a")
+    second = await put(subject, "a")
+    third = (await subject.store.commit([], [Delete(subject.key("a"))])).revision
+
+    changes = await changes_of(subject.store, [subject.whole], after=start, upto=third)
+
+    assert changes == [
+        KeyChange(subject.key("a"), b"a", first),
+        KeyChange(subject.key("a"), b"a", second),
+        KeyChange(subject.key("a"), None, third),
+    ]
+
+
+async def test_a_watch_tells_changes_that_happen_after_it_began(subject: Subject) -> None:
+    start = await now(subject)
+    stream = subject.store.watch([subject.whole], after=start)
+    seen: list[KeyChange] = []
+
+    async with asyncio.timeout(DEADLINE_S):
+        for name in ("a", "b", "c"):
+            revision = await put(subject, name)
+            async for batch in stream:
+                seen += batch.changes
+                if batch.revision >= revision:
+                    break
+
+    assert [change.value for change in seen] == [b"a", b"b", b"c"]
+
+
+async def test_a_watch_begins_after_the_revision_it_was_given(subject: Subject) -> None:
+    before = await put(subject, "a")
+    after = await put(subject, "b")
+
+    changes = await changes_of(subject.store, [subject.whole], after=before, upto=after)
+
+    assert changes == [KeyChange(subject.key("b"), b"b", after)]
+
+
+async def test_a_watch_tells_nothing_of_keys_outside_its_ranges(subject: Subject) -> None:
+    start = await now(subject)
+    await put(subject, "a", "b", "b2", "c", "d")
+    last = await put(subject, "b")
+
+    batches = await batches_of(
+        subject.store, [(subject.key("b"), b""), subject.range("c", "d")], after=start, upto=last
+    )
+
+    assert names_by_revision(subject, batches) == [(last - 1, ["b", "c"]), (last, ["b"])]
+
+
+async def test_a_watch_over_several_ranges_tells_whole_revisions_in_order(
+    subject: Subject,
+) -> None:
+    start = await now(subject)
+    expected = []
+    for number in range(50):
+        names = [f"{area}{number:02}" for area in "abc" if (number + ord(area)) % 3]
+        expected.append((await put(subject, *names), names))
+    ranges = [subject.range("c", "d"), subject.range("a", "b"), subject.range("b", "c")]
+
+    batches = await batches_of(subject.store, ranges, after=start, upto=expected[-1][0])
+
+    assert names_by_revision(subject, batches) == expected
+    revisions = [batch.revision for batch in batches]
+    assert revisions == sorted(set(revisions))
+    ends = [0, *revisions]
+    for batch, previous in zip(batches, ends, strict=False):
+        assert all(previous < each.mod_revision <= batch.revision for each in batch.changes)
+
+
+async def test_a_watch_over_several_ranges_keeps_order_while_it_is_written_to(
+    subject: Subject,
+) -> None:
+    start = await now(subject)
+    rounds = 200
+
+    async def write() -> list[int]:
+        committed = [
+            await put(subject, f"a{number:03}", f"b{number:03}", f"z{number:03}")
+            for number in range(rounds)
+        ]
+        await put(subject, "b-end")
+        return committed
+
+    writing = asyncio.create_task(write())
+    seen: list[WatchBatch] = []
+    ranges = [subject.range("a", "b"), subject.range("b", "c")]
+    async with asyncio.timeout(DEADLINE_S):
+        async for batch in subject.store.watch(ranges, after=start):
+            seen.append(batch)
+            if any(change.key == subject.key("b-end") for change in batch.changes):
+                break
+
+    assert names_by_revision(subject, seen)[:-1] == [
+        (revision, [f"a{number:03}", f"b{number:03}"])
+        for number, revision in enumerate(await writing)
+    ]
+
+
+async def test_overlapping_ranges_tell_a_change_once(subject: Subject) -> None:
+    start = await now(subject)
+    last = await put(subject, "b")
+
+    changes = await changes_of(
+        subject.store,
+        [subject.whole, subject.range("a", "c"), (subject.key("b"), b"")],
+        after=start,
+        upto=last,
+    )
+
+    assert changes == [KeyChange(subject.key("b"), b"b", last)]
+
+
+async def test_a_deleted_range_is_told_as_one_change_a_key(subject: Subject) -> None:
+    start = await put(subject, "a", "b", "c")
+    last = (await subject.store.commit([], [Delete(*subject.range("a", "c"))])).revision
+
+    changes = await changes_of(subject.store, [subject.whole], after=start, upto=last)
+
+    assert sorted(changes) == [
+        KeyChange(subject.key("a"), None, last),
+        KeyChange(subject.key("b"), None, last),
+    ]
+
+
+async def test_a_large_revision_arrives_whole(subject: Subject) -> None:
+    start = await now(subject)
+    names = [f"{number:03}" for number in range(128)]
+    last = await put(subject, *names)
+
+    batches = await batches_of(subject.store, [subject.whole], after=start, upto=last)
+
+    assert names_by_revision(subject, batches) == [(last, names)]
+
+
+async def test_a_watch_from_far_behind_catches_up(subject: Subject) -> None:
+    start = await now(subject)
+    revisions = [await put(subject, f"{number % 7}") for number in range(2_500)]
+
+    changes = await changes_of(subject.store, [subject.whole], after=start, upto=revisions[-1])
+
+    assert [change.mod_revision for change in changes] == revisions
+
+
+async def test_a_catch_up_larger_than_one_message_of_grpc_arrives(subject: Subject) -> None:
+    start = await now(subject)
+    sizes = [100_000] * 60
+    for number, size in enumerate(sizes):
+        await subject.store.commit([], [Put(subject.key(f"{number:02}"), bytes(size))])
+
+    changes = await changes_of(subject.store, [subject.whole], after=start, upto=start + len(sizes))
+
+    assert [len(change.value or b"") for change in changes] == sizes
+
+
+async def test_two_watches_do_not_take_from_each_other(subject: Subject) -> None:
+    start = await now(subject)
+    last = await put(subject, "a")
+
+    one, other = await asyncio.gather(
+        changes_of(subject.store, [subject.whole], after=start, upto=last),
+        changes_of(subject.store, [subject.whole], after=start, upto=last),
+    )
+
+    assert one == other == [KeyChange(subject.key("a"), b"a", last)]
+
+
+async def test_a_watch_moves_on_past_changes_of_others(subject: Subject) -> None:
+    start = await now(subject)
+    last = await put(subject, "elsewhere")
+
+    batches = await batches_of(subject.store, [subject.range("a", "b")], after=start, upto=last)
+
+    assert [batch.changes for batch in batches] == [()]
+    assert batches[-1].revision >= last

@@ -1,0 +1,187 @@
+"""Reading the log: order, catching up, following, and gaps that are noticed."""
+
+from __future__ import annotations
+
+import msgpack
+import pytest
+
+from core.domain.events import (
+    EVENT_TYPES,
+    AddressesClaimed,
+    AddressesReleased,
+    AddressQuarantined,
+    Cause,
+    EndpointChanged,
+    Event,
+    PoolDefined,
+    PoolDeleted,
+    PoolRetired,
+    QuarantineLifted,
+    RecordDefined,
+    RecordDeleted,
+    Release,
+    ReservationDefined,
+    ReservationDeleted,
+    SubnetDefined,
+    SubnetDeleted,
+    SubnetRetired,
+)
+from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Route, Subnet
+from core.domain.patterns.labels import LabelSelector
+from core.domain.upcasters import upcast
+from core.errors import LogCorrupt, LogGap
+from core.eventstore.codec import EventDraft, decode_segment, encode_segment
+from core.eventstore.kv import Delete
+from core.eventstore.log import START, LogReader
+from tests.core.eventstore.writer_harness import WriterHarness
+
+NIC = Nic("eth0", "10.6.0.9/16", "p", "10.6.0.1", routes=(Route("10.0.0.0/8", "10.6.0.1"),))
+ENDPOINT = Endpoint("shop", "web-0", "uid", "node-a", "pod/uid", "Pod", "web-0", (NIC,))
+SAMPLES: list[Event] = [
+    PoolDefined(
+        Pool("p", 4, "10.6.0.0/16", ("10.6.0.9",), pod_affinity=LabelSelector({"app": "web"}))
+    ),
+    PoolRetired("p"),
+    PoolDeleted("p"),
+    ReservationDefined(Reservation("r", 6, ("fd00::1",))),
+    ReservationDeleted("r"),
+    AddressQuarantined(Quarantine("10.6.0.9", 4, "a stranger", "02:00:00:00:00:01")),
+    QuarantineLifted("10.6.0.9", "gone"),
+    RecordDefined("Pod", "shop", "web-0", {"app": "web"}),
+    RecordDeleted("Pod", "shop", "web-0"),
+    AddressesClaimed(ENDPOINT, (0,)),
+    EndpointChanged(ENDPOINT),
+    AddressesReleased(
+        "shop", "web-0", (Release("10.6.0.9", "p", "pod/uid", 7),), (), "deleted", "CNI DEL"
+    ),
+    SubnetDefined(Subnet("s", 4, "10.6.0.0/16", ("10.6.0.9",), (), "10.6.0.1", ())),
+    SubnetRetired("s"),
+    SubnetDeleted("s"),
+]
+
+
+def test_every_event_type_survives_the_wire() -> None:
+    drafts = [
+        EventDraft(f"w.1.{n}", Cause("a", "b", "c", "d"), one) for n, one in enumerate(SAMPLES)
+    ]
+
+    recorded = decode_segment(encode_segment(5, drafts), writer="w", position=9)
+
+    assert {type(one) for one in SAMPLES} == set(EVENT_TYPES.values())
+    assert [one.event for one in recorded] == SAMPLES
+    assert [type(one.event) for one in recorded] == [type(one) for one in SAMPLES]
+    assert recorded[3].place == 3
+    assert recorded[0].cause == Cause("a", "b", "c", "d")
+
+
+def test_a_segment_is_readable_without_our_code() -> None:
+    data = encode_segment(5, [EventDraft("w.1.1", Cause("me"), PoolRetired("p"))])
+
+    assert msgpack.unpackb(data) == [
+        1,
+        5,
+        [["w.1.1", "pool-retired", 1, ["me", "", "", ""], ["p"]]],
+    ]
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xc1", b"\x93\x01\x05\x90\x00", b"\x93\x09\x05\x90"])
+def test_bytes_that_are_no_segment_are_named_corrupt(damage: bytes) -> None:
+    with pytest.raises(LogCorrupt) as error:
+        decode_segment(damage, writer="node-a", position=12)
+
+    assert error.value.subject == "node-a"
+
+
+def test_an_unknown_event_type_is_corrupt_and_not_skipped() -> None:
+    data = msgpack.packb([1, 5, [["w.1.1", "from-the-future", 1, ["me", "", "", ""], []]]])
+
+    with pytest.raises(LogCorrupt):
+        decode_segment(data, writer="w", position=1)
+
+
+def test_old_bodies_are_lifted_version_by_version() -> None:
+    chain = {
+        ("pool-retired", 1): lambda body: [*body, "reason unknown"],
+        ("pool-retired", 2): lambda body: [body[0], body[1].upper()],
+    }
+
+    lifted = upcast("pool-retired", 1, ["p"], today={"pool-retired": 3}, chain=chain)
+
+    assert lifted == ["p", "REASON UNKNOWN"]
+
+
+async def test_segments_of_several_writers_come_in_the_order_of_their_revisions(
+    harness: WriterHarness,
+) -> None:
+    other = harness.another("writer-b")
+    await other.open()
+    for n in range(3):
+        await harness.writer.append(harness.proposal(f"a{n}"))
+        await other.append(harness.proposal(f"b{n}", writer=other))
+
+    segments, cursor = await LogReader(harness.memory, harness.keys).catch_up(START)
+
+    assert [segment.writer[-1] for segment in segments] == list("ababab")
+    assert [one.position for one in segments] == sorted(one.position for one in segments)
+    assert cursor.seqs == {"writer-a": 3, "writer-b": 3}
+
+
+async def test_catching_up_again_reads_only_what_is_new(harness: WriterHarness) -> None:
+    reader = LogReader(harness.memory, harness.keys)
+    await harness.writer.append(harness.proposal("a"))
+    _, cursor = await reader.catch_up(START)
+    await harness.writer.append(harness.proposal("b"))
+
+    segments, _ = await reader.catch_up(cursor)
+
+    assert [segment.seq for segment in segments] == [2]
+
+
+async def test_a_follower_sees_every_new_segment(harness: WriterHarness) -> None:
+    reader = LogReader(harness.memory, harness.keys)
+    _, cursor = await reader.catch_up(START)
+    await harness.writer.append(harness.proposal("a"))
+    await harness.writer.append(harness.proposal("b"))
+
+    seen: list[int] = []
+    async for segments, _ in reader.follow(cursor):
+        seen += [segment.seq for segment in segments]
+        if len(seen) == 2:
+            break
+
+    assert seen == [1, 2]
+
+
+async def test_a_missing_segment_is_a_gap_and_not_skipped(harness: WriterHarness) -> None:
+    for name in "abc":
+        await harness.writer.append(harness.proposal(name))
+    await harness.memory.commit([], [Delete(harness.keys.log("writer-a", 2))])
+
+    with pytest.raises(LogGap) as error:
+        await LogReader(harness.memory, harness.keys).catch_up(START)
+
+    assert error.value.subject == "writer-a"
+    assert "segment 2 of writer writer-a is missing" in str(error.value)
+
+
+async def test_what_is_left_in_etcd_is_read_from_its_first_segment_on(
+    harness: WriterHarness,
+) -> None:
+    for name in "abcd":
+        await harness.writer.append(harness.proposal(name))
+    await harness.memory.commit([], [Delete(harness.keys.log("writer-a", n)) for n in (1, 3)])
+
+    segments, cursor = await LogReader(harness.memory, harness.keys).live()
+
+    assert [segment.seq for segment in segments] == [2, 4]
+    assert cursor.seqs == {"writer-a": 4}
+
+
+async def test_a_writer_without_a_segment_in_etcd_has_none_to_read(harness: WriterHarness) -> None:
+    await harness.writer.append(harness.proposal("a"))
+    await harness.memory.commit([], [Delete(harness.keys.log("writer-a", 1))])
+
+    segments, cursor = await LogReader(harness.memory, harness.keys).live()
+
+    assert segments == []
+    assert cursor.seqs == {"writer-a": 1}

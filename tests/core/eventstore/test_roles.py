@@ -1,0 +1,231 @@
+"""Who may write what in an etcd that requires authentication, by client certificate over TLS."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+
+from core.errors import StoreRejected, StoreUnavailable
+from core.eventstore.etcd import EtcdSettings, EtcdStore, messages
+from core.eventstore.etcd.access_control import switch_on
+from core.eventstore.etcd.calls import Calls
+from core.eventstore.etcd.maintenance import EtcdMaintenance
+from core.eventstore.keys import Keys, controller_writer
+from core.eventstore.kv import Delete, Get, Put
+from core.eventstore.roles import (
+    AGENT_USER,
+    CONTROLLER_USER,
+    ROOT_USER,
+    EtcdRole,
+    Permission,
+    roles_of,
+)
+from nodeagent.settings.values import Settings
+from tests.support.agent_harness import running
+from tests.support.etcd import Certificates, EtcdCluster
+from tests.support.http_caller import over_socket
+from workflows.engine.store.keys import WorkflowKeys
+
+pytestmark = pytest.mark.etcd
+
+CLUSTER = "default"
+KEYS = Keys(CLUSTER)
+NODE = "node-1"
+MEMBER = "etcd-member"
+USERS = (AGENT_USER, CONTROLLER_USER, ROOT_USER, MEMBER)
+CONFLICT = {
+    "podName": "web-1",
+    "podNamespace": "shop",
+    "podUID": "uid-web-1",
+    "containerID": "c-web-1",
+    "isReleaseConflictIPs": True,
+}
+PROGRAM = Path(sys.executable).with_name("orbweaver-controller")
+
+
+class Guarded:
+    """An etcd whose access control was switched on by the controller's own command."""
+
+    def __init__(self, cluster: EtcdCluster, directory: Path) -> None:
+        self.cluster = cluster
+        self._directory = directory
+
+    def settings(self, user: str) -> EtcdSettings:
+        """Of a client whose certificate has this common name."""
+        path = self._directory
+        certificate, key = (str(path / f"{user}.{kind}") for kind in ("pem", "key"))
+        return EtcdSettings(self.cluster.endpoints, str(path / "ca.pem"), certificate, key)
+
+    def switch_on(self, user: str = ROOT_USER) -> subprocess.CompletedProcess[str]:
+        """Run what the Job of the chart runs."""
+        told = self.settings(user)
+        variables = {
+            "ORBWEAVER_ETCD_ENDPOINTS": ",".join(told.endpoints),
+            "ORBWEAVER_ETCD_CA_FILE": told.ca_file,
+            "ORBWEAVER_ETCD_CERT_FILE": told.cert_file,
+            "ORBWEAVER_ETCD_KEY_FILE": told.key_file,
+            "ORBWEAVER_CLUSTER": CLUSTER,
+        }
+        return subprocess.run(
+            [PROGRAM, "etcd-access"],
+            env={"PATH": os.environ["PATH"], **variables},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    path = tmp_path_factory.mktemp("guarded")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(path / "ca.pem"))
+    issued = {user: authority.issue_cert(f"{user}@orbweaver", common_name=user) for user in USERS}
+    issued["server"] = authority.issue_cert("127.0.0.1")
+    for name, one in issued.items():
+        one.private_key_pem.write_to_path(str(path / f"{name}.key"))
+        one.cert_chain_pems[0].write_to_path(str(path / f"{name}.pem"))
+    certificates = Certificates(path / "ca.pem", path / "server.pem", path / "server.key")
+    with EtcdCluster(path, certificates=certificates) as cluster:
+        found = Guarded(cluster, path)
+        done = found.switch_on()
+        assert done.returncode == 0, done.stderr
+        yield found
+
+
+@pytest.fixture
+async def agent(guarded: Guarded) -> AsyncIterator[EtcdStore]:
+    store = EtcdStore(guarded.settings(AGENT_USER))
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def controller(guarded: Guarded) -> AsyncIterator[EtcdStore]:
+    store = EtcdStore(guarded.settings(CONTROLLER_USER))
+    yield store
+    await store.close()
+
+
+WORKFLOWS = WorkflowKeys(KEYS)
+CLOSED_TO_AGENTS = {
+    "a pool": KEYS.pool("lan"),
+    "a subnet": KEYS.subnet("lan"),
+    "a reservation": KEYS.reservation("gateways"),
+    "a record": KEYS.record("Node", "", NODE),
+    "the guard of pools": KEYS.guard("pools", 4),
+    "the guard of reservations": KEYS.guard("reservations", 6),
+    "the checkpoint": KEYS.meta("projector"),
+    "the archive's cursor": KEYS.meta("archive"),
+    "the leader's lease": KEYS.lease("controller"),
+    "the log of a controller": KEYS.log(controller_writer("jobs-00"), 1),
+    "the head of a controller": KEYS.head(controller_writer("kubernetes")),
+    "a workflow": KEYS.prefix("workflow") + b"default/open/00/x",
+    "another cluster's claim": Keys("other").ip(4, 1),
+    "the key before the cluster": KEYS.root[:-1],
+}
+
+
+@pytest.mark.parametrize("what", CLOSED_TO_AGENTS)
+async def test_an_agent_cannot_write(what: str, agent: EtcdStore, controller: EtcdStore) -> None:
+    key = CLOSED_TO_AGENTS[what]
+
+    with pytest.raises(StoreRejected, match="permission denied"):
+        await agent.commit([], [Put(key, b"forged")])
+    if key.startswith(KEYS.root):
+        assert (await agent.read([Get(key)])).ranges[0].count == 0
+        assert (await controller.commit([], [Put(key, b"")])).succeeded
+        await controller.commit([], [Delete(key)])
+
+
+async def test_an_agent_does_all_its_work_with_its_role(
+    agent: EtcdStore, controller: EtcdStore
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="ow-") as short:
+        settings = Settings(
+            node_name=NODE,
+            cluster=CLUSTER,
+            socket_path=f"{short}/a.sock",
+            health_port=0,
+            metrics_port=0,
+            plugin_log_path=f"{short}/plugin.log",
+        )
+        async with running(settings, agent) as node:
+            node.store = controller
+            await node.pool("agents", "10.7.0.0/24", "10.7.0.10-10.7.0.20")
+            first = await node.add("web-0")
+            repeated = await node.add("web-0")
+            await node.delete("web-0")
+            await node.add("web-1")
+            before = await node.claims()
+            conflict = await over_socket(settings.socket_path, "DELETE", "/v1/ipam/ips", CONFLICT)
+            view = node.process.parts.view
+            await view.wait_for(lambda: len(view.current.quarantine) == 1)
+            after = await node.claims()
+
+    assert first == repeated
+    assert (len(before), after) == (1, {})
+    assert conflict.status == 200, conflict.body
+
+
+async def test_who_is_not_known_gets_nothing(guarded: Guarded) -> None:
+    member = EtcdStore(guarded.settings(MEMBER))
+    nothing = EtcdStore(guarded.settings(AGENT_USER)._replace(cert_file="", key_file=""))
+
+    with pytest.raises(StoreRejected, match="permission denied"):
+        await member.read([Get(KEYS.pool("lan"))])
+    with pytest.raises(StoreUnavailable):
+        await nothing.read([Get(KEYS.pool("lan"))])
+    for store in (member, nothing):
+        await store.close()
+
+
+def test_switching_it_on_again_changes_nothing_and_an_agent_cannot_do_it(guarded: Guarded) -> None:
+    assert guarded.switch_on().returncode == 0
+
+    done = guarded.switch_on(AGENT_USER)
+    assert done.returncode == 1
+    assert "permission denied" in done.stderr
+
+
+async def test_a_role_that_was_changed_by_hand_is_brought_in_order(guarded: Guarded) -> None:
+    wide, narrow = Permission(b"/a/", b"/a0", True), Permission(b"/a/", b"/a0", False)
+    other = Permission(b"/b/", b"/b0", True)
+    root = guarded.settings(ROOT_USER)
+    await switch_on(root, [EtcdRole("changing", "changing", (wide, other))])
+    await switch_on(root, [EtcdRole("changing", "changing", (narrow,))])
+
+    calls = Calls(root)
+    found = await calls.repeat("role_get", messages.AuthRoleGetRequest(role="changing"))
+    await calls.close()
+    held = [(one.key, one.range_end, one.permType) for one in found.perm]
+    assert held == [(b"/a/", b"/a0", messages.READ)]
+
+
+def test_the_ranges_of_an_agent_hold_nothing_of_a_controller() -> None:
+    agent, controller = roles_of(KEYS)
+    writable = [one for one in agent.permissions if one.may_write]
+
+    for writer in ("jobs-00", "kubernetes", "admission", "orbctl-3"):
+        for key in (KEYS.log(controller_writer(writer), 7), KEYS.head(controller_writer(writer))):
+            assert not any(one.start <= key < one.end for one in writable)
+            assert any(one.start <= key < one.end for one in controller.permissions)
+    for name in ("node-1", "0-rack", "zebra.example.org", "jobs-00", "9"):
+        for key in (KEYS.log(name, 7), KEYS.head(name)):
+            assert any(one.start <= key < one.end for one in writable)
+
+
+async def test_a_controller_disarms_an_alarm_and_root_alone_defragments(guarded: Guarded) -> None:
+    controller = EtcdMaintenance(guarded.settings(CONTROLLER_USER))
+    with pytest.raises(StoreRejected, match="permission denied"):
+        await controller.defragment()
+    await controller.disarm()
+
+    await EtcdMaintenance(guarded.settings(ROOT_USER)).defragment()

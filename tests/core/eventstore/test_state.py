@@ -1,0 +1,58 @@
+"""Reading a large ledger keeps nothing else from the event loop, where leases are renewed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from core.domain.configuration.commands import ApplyRecord
+from core.domain.events import Cause, RecordDefined
+from core.eventstore import state
+from core.eventstore.faults import Faults
+from core.eventstore.memory import MemoryStore
+from core.eventstore.state import read_ledger
+from tests.support.node_harness import NodeHarness, pod, pool
+
+AT_ONCE = 5
+PODS = 4 * AT_ONCE
+
+
+@pytest.fixture
+async def node() -> Any:
+    async with NodeHarness(MemoryStore()) as one:
+        await one.apply(pool("main", "10.6.0.10-10.6.0.250"))
+        for number in range(PODS):
+            await one.add(pod(f"web-{number}"))
+            record = RecordDefined("Pod", "shop", f"web-{number}")
+            await one.configurator.apply(ApplyRecord(record), Cause("test"))
+        yield one
+
+
+async def test_one_turn_of_the_event_loop_decodes_no_more_values_than_its_bound(
+    node: NodeHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "DECODED_AT_ONCE_MAX", AT_ONCE)
+    turn, decoded = 0, Counter[int]()
+    read = Faults.read
+
+    async def count_turns() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    def counted(self: Faults, *of: Any) -> object:
+        decoded[turn] += 1
+        return read(self, *of)
+
+    monkeypatch.setattr(Faults, "read", counted)
+    counting = asyncio.ensure_future(count_turns())
+    ledger = await read_ledger(node.store, node.keys)
+    counting.cancel()
+
+    assert len(ledger.claims) == len(ledger.endpoints) == len(ledger.records) == PODS
+    assert decoded.total() >= 3 * PODS
+    assert max(decoded.values()) <= AT_ONCE

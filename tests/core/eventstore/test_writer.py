@@ -1,0 +1,310 @@
+"""The writer: group commit, lost races, unknown outcomes, fencing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from core.errors import (
+    NotReady,
+    OutcomeUnknown,
+    Overloaded,
+    StoreRejected,
+    StoreUnavailable,
+    WriterFenced,
+)
+from core.eventstore.batch import Lost
+from core.eventstore.group_commit import Committed
+from core.eventstore.kv import Get, Guard, NothingNewer, TxnResult, Unchanged, Write
+from core.eventstore.log import START, LogReader
+from core.eventstore.writer import GATHERING_PASSES_MAX, QUEUE_DEPTH_MAX
+from tests.core.eventstore.writer_harness import WriterHarness
+from tests.support.faulty_store import Fault
+
+
+async def events(harness: WriterHarness) -> list[str]:
+    segments, _ = await LogReader(harness.memory, harness.keys).catch_up(START)
+    return [one.event_id for segment in segments for one in segment.events()]
+
+
+async def append_after(harness: WriterHarness, passes: int) -> None:
+    """Append once the event loop has gone round so often."""
+    for _ in range(passes):
+        await asyncio.sleep(0)
+    assert isinstance(await harness.writer.append(harness.proposal(f"late-{passes}")), Committed)
+
+
+async def test_a_lone_append_is_one_transaction(harness: WriterHarness) -> None:
+    outcome = await harness.writer.append(harness.proposal("a"))
+
+    assert isinstance(outcome, Committed)
+    assert harness.writer.transactions == 1
+    assert len(await events(harness)) == 1
+
+
+async def test_what_arrives_while_a_transaction_is_in_flight_shares_the_next_one(
+    harness: WriterHarness,
+) -> None:
+    outcomes = await asyncio.gather(
+        *(harness.writer.append(harness.proposal(f"k{n}")) for n in range(20))
+    )
+
+    assert all(isinstance(one, Committed) for one in outcomes)
+    assert harness.writer.transactions <= 2
+    assert len(await events(harness)) == 20
+
+
+async def test_callers_that_are_ready_when_a_transaction_begins_still_join_it(
+    harness: WriterHarness,
+) -> None:
+    await asyncio.gather(*(append_after(harness, passes) for passes in range(4)))
+
+    assert harness.writer.transactions == 1
+
+
+async def test_callers_who_keep_coming_cannot_hold_up_those_who_wait(
+    harness: WriterHarness,
+) -> None:
+    coming = [
+        asyncio.ensure_future(append_after(harness, n)) for n in range(4 * GATHERING_PASSES_MAX)
+    ]
+
+    await coming[0]
+
+    assert not coming[-1].done()
+    await asyncio.gather(*coming)
+    assert len(await events(harness)) == len(coming)
+
+
+async def test_a_member_that_lost_is_told_the_truth_and_the_others_are_committed(
+    harness: WriterHarness,
+) -> None:
+    await harness.writer.append(harness.proposal("taken"))
+
+    taken, free = await asyncio.gather(
+        harness.writer.append(harness.proposal("taken")),
+        harness.writer.append(harness.proposal("free")),
+    )
+
+    assert isinstance(free, Committed)
+    assert isinstance(taken, Lost)
+    found = taken.current[harness.keys.meta("taken")]
+    assert found is not None
+    assert found.value == b"x"
+    assert len(await events(harness)) == 2
+
+
+async def test_two_proposals_for_one_key_never_share_a_transaction(harness: WriterHarness) -> None:
+    outcomes = await asyncio.gather(
+        *(harness.writer.append(harness.proposal("same")) for _ in range(3))
+    )
+
+    assert sorted(type(one).__name__ for one in outcomes) == ["Committed", "Lost", "Lost"]
+
+
+async def test_a_read_that_starts_at_a_guarded_key_serves_as_its_truth(
+    harness: WriterHarness,
+) -> None:
+    for name in ("m1", "m2"):
+        await harness.writer.append(harness.proposal(name))
+    window = Get(harness.keys.meta("m1"), harness.keys.meta("m9"))
+
+    lost = await harness.writer.append(harness.proposal("m1")._replace(reads=(window,)))
+
+    assert isinstance(lost, Lost)
+    assert [kv.key for kv in lost.reads[window].kvs] == [
+        harness.keys.meta("m1"),
+        harness.keys.meta("m2"),
+    ]
+    assert lost.current[harness.keys.meta("m1")] == lost.reads[window].kvs[0]
+
+
+async def test_a_range_guard_loses_to_anything_newer_in_its_range(harness: WriterHarness) -> None:
+    first = await harness.writer.append(harness.proposal("r1"))
+    assert isinstance(first, Committed)
+    room = NothingNewer(harness.keys.meta("r"), harness.keys.meta("s"), first.revision)
+    assert isinstance(await harness.writer.append(harness.proposal("other", room)), Committed)
+
+    await harness.writer.append(harness.proposal("r2"))
+
+    assert isinstance(await harness.writer.append(harness.proposal("another", room)), Lost)
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [(Fault.ANSWER_LOST, Committed), (Fault.REQUEST_LOST, None), (Fault.REFUSED, None)],
+)
+async def test_an_unknown_outcome_is_read_back_and_told_as_it_is(
+    harness: WriterHarness, fault: Fault, expected: type | None
+) -> None:
+    harness.store.fail_next_commits(fault)
+
+    if expected is None:
+        with pytest.raises(StoreUnavailable):
+            await harness.writer.append(harness.proposal("a"))
+    else:
+        assert isinstance(await harness.writer.append(harness.proposal("a")), expected)
+
+    assert len(await events(harness)) == (expected is not None)
+    assert isinstance(await harness.writer.append(harness.proposal("b")), Committed)
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        [Fault.ANSWER_LOST, Fault.ANSWER_LOST],
+        [Fault.REQUEST_LOST, Fault.ANSWER_LOST],
+        [Fault.ANSWER_LOST, Fault.REQUEST_LOST, Fault.REFUSED, Fault.ANSWER_LOST],
+        [Fault.REQUEST_LOST, Fault.ANSWER_LOST, Fault.ANSWER_LOST],
+    ],
+)
+async def test_losing_the_answer_of_the_reading_back_changes_nothing(
+    harness: WriterHarness, faults: list[Fault]
+) -> None:
+    harness.store.fail_next_commits(*faults)
+    applied = faults[0] is Fault.ANSWER_LOST
+
+    result = await asyncio.gather(
+        harness.writer.append(harness.proposal("a")), return_exceptions=True
+    )
+
+    assert isinstance(result[0], Committed if applied else StoreUnavailable)
+    assert len(await events(harness)) == applied
+    assert isinstance(await harness.writer.append(harness.proposal("b")), Committed)
+    assert len(await events(harness)) == 1 + applied
+
+
+@pytest.mark.parametrize("fault", [Fault.ANSWER_LOST, Fault.REQUEST_LOST])
+async def test_what_cannot_be_read_back_in_time_is_unknown_and_is_settled_before_the_next(
+    harness: WriterHarness, fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.eventstore.retry_policies.SETTLE_S_MAX", 0.01)
+    harness.store.fail_next_commits(fault, *[Fault.REFUSED] * 100)
+
+    with pytest.raises(OutcomeUnknown):
+        await harness.writer.append(harness.proposal("a"))
+    harness.store.heal()
+
+    assert isinstance(await harness.writer.append(harness.proposal("b")), Committed)
+    assert len(await events(harness)) == 1 + (fault is Fault.ANSWER_LOST)
+
+
+async def test_while_an_earlier_outcome_is_unknown_nothing_of_the_next_is_written(
+    harness: WriterHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.eventstore.retry_policies.SETTLE_S_MAX", 0.01)
+    harness.store.fail_next_commits(*[Fault.REQUEST_LOST] * 100)
+
+    with pytest.raises(OutcomeUnknown):
+        await harness.writer.append(harness.proposal("a"))
+    with pytest.raises(StoreUnavailable, match="an earlier transaction is not settled yet"):
+        await harness.writer.append(harness.proposal("b"))
+    harness.store.heal()
+
+    assert isinstance(await harness.writer.append(harness.proposal("c")), Committed)
+    assert len(await events(harness)) == 1
+
+
+async def test_a_store_that_refuses_to_be_asked_does_not_turn_unknown_into_refused(
+    harness: WriterHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = harness.store.commit
+
+    async def lose_and_refuse(
+        guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
+    ) -> TxnResult:
+        if harness.store.commits == 2:
+            harness.store.commits += 1
+            raise StoreRejected("the role was taken away")
+        return await commit(guards, writes, otherwise)
+
+    monkeypatch.setattr(harness.store, "commit", lose_and_refuse)
+    harness.store.fail_next_commits(Fault.ANSWER_LOST)
+
+    both = (
+        harness.writer.append(harness.proposal(name, writer=harness.writer)) for name in ("a", "b")
+    )
+    results = await asyncio.gather(*both, return_exceptions=True)
+
+    assert [type(one) for one in results] == [OutcomeUnknown, OutcomeUnknown]
+    assert isinstance(await harness.writer.append(harness.proposal("c")), Committed)
+    assert len(await events(harness)) == 3
+
+
+async def test_a_second_process_of_one_name_fences_the_first(harness: WriterHarness) -> None:
+    second = harness.another("writer-a")
+    await second.open()
+
+    with pytest.raises(WriterFenced):
+        await harness.writer.append(harness.proposal("a"))
+    with pytest.raises(WriterFenced):
+        await harness.writer.append(harness.proposal("b"))
+
+    assert isinstance(await second.append(harness.proposal("c", writer=second)), Committed)
+    assert len(await events(harness)) == 1
+
+
+async def test_a_fenced_writer_still_learns_that_its_lost_answer_was_a_commit(
+    harness: WriterHarness,
+) -> None:
+    harness.store.fail_next_commits(Fault.ANSWER_LOST, Fault.REFUSED)
+    pending = asyncio.ensure_future(harness.writer.append(harness.proposal("a")))
+    while harness.store.commits < 2:
+        await asyncio.sleep(0)
+    second = harness.another("writer-a")
+    await second.open()
+
+    assert isinstance(await pending, Committed)
+    with pytest.raises(WriterFenced):
+        await harness.writer.append(harness.proposal("b"))
+
+
+async def test_cancelling_before_the_transaction_withdraws_the_proposal(
+    harness: WriterHarness,
+) -> None:
+    first = asyncio.ensure_future(harness.writer.append(harness.proposal("a")))
+    second = asyncio.ensure_future(harness.writer.append(harness.proposal("b")))
+    await asyncio.sleep(0)
+    second.cancel()
+
+    await first
+    await asyncio.gather(second, return_exceptions=True)
+    await harness.writer.append(harness.proposal("c"))
+
+    assert len(await events(harness)) in (2, 3)  # b may have been in the transaction already
+    segments, _ = await LogReader(harness.memory, harness.keys).catch_up(START)
+    assert [segment.seq for segment in segments] == list(range(1, len(segments) + 1))
+
+
+async def test_a_full_queue_says_so_by_name(harness: WriterHarness) -> None:
+    calls = [harness.writer.append(harness.proposal(f"k{n}")) for n in range(QUEUE_DEPTH_MAX)]
+
+    with pytest.raises(Overloaded, match=f"a maximum length of {QUEUE_DEPTH_MAX}") as refused:
+        harness.writer.append(harness.proposal("one-more"))
+
+    assert refused.value.subject == "writer queue"
+    await asyncio.gather(*calls)
+
+
+async def test_a_writer_that_is_not_open_appends_nothing(harness: WriterHarness) -> None:
+    with pytest.raises(NotReady):
+        await harness.another("writer-b").append(harness.proposal("a"))
+
+
+async def test_a_transaction_never_exceeds_what_etcd_takes(harness: WriterHarness) -> None:
+    big = [harness.proposal(f"big{n}", size=200_000) for n in range(12)]
+
+    outcomes = await asyncio.gather(*(harness.writer.append(one) for one in big))
+
+    assert all(isinstance(one, Committed) for one in outcomes)
+
+
+async def test_an_unchanged_guard_of_revision_zero_means_absent(harness: WriterHarness) -> None:
+    key = harness.keys.meta("new")
+
+    assert isinstance(
+        await harness.writer.append(harness.proposal("new", Unchanged(key, 0))), Committed
+    )
+    assert isinstance(await harness.writer.append(harness.proposal("new", Unchanged(key, 0))), Lost)

@@ -1,0 +1,153 @@
+"""No text makes the reader large, slow or surprised: BadInput, and nothing else."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.errors import BadInput
+from core.manifests import documents, manifest_parser
+from core.manifests.documents import load_yaml
+from core.manifests.manifest_parser import Manifest, load_documents
+from tests.core.manifests.samples import POOL, RESERVATION, fault_of
+
+LAUGHS = "".join(
+    f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]\n" for level in range(1, 9)
+)
+MERGES = "".join(
+    f"m{level}: &m{level} {{<<: [{', '.join([f'*m{level - 1}'] * 10)}]}}\n" for level in range(1, 9)
+)
+
+NOT_YAML = {
+    "an open bracket": ("a: [", "document 1 is not YAML: did not find"),
+    "a tab": ("a:\n\t- b", "document 1 is not YAML: found character that cannot start"),
+    "a control character": ("a: \x00", "document 1 is not YAML: unacceptable character #x0000"),
+    "half a surrogate pair": ("a: \ud800", "half a surrogate pair"),
+    "half a surrogate pair, escaped": ('a: "\\ud800"', "document 1 is not YAML"),
+    "an unknown alias": ("a: *x", "found undefined alias"),
+    "a value in itself": ("a: &x [*x]", "a value that contains itself at line 1"),
+    "a value in itself, named as one before": (
+        "a: &x [b]\n---\na: &x [*x]",
+        "document 2 is not YAML: a value that contains itself at line 3",
+    ),
+    "a mapping in itself": ("a: &x {b: *x}", "a value that contains itself at line 1"),
+    "a key twice": ("a: 1\nb:\n  c: 1\n  c: 2\n", "the key 'c' is given twice at line 4"),
+    "a list as key": ("? [a]\n: b", "document 1 is not YAML"),
+    "a mapping as key": ("? {a: b}\n: b", "document 1 is not YAML"),
+    "a Python object": ("a: !!python/object:os.system x", "the tag 'tag:yaml.org,2002:python"),
+    "a set": ("a: !!set {b, c}", "the tag 'tag:yaml.org,2002:set' is not supported"),
+    "a binary": ("a: !!binary aGVsbG8=", "the tag 'tag:yaml.org,2002:binary' is not supported"),
+    "a date by force": ("a: !!timestamp 2026-01-02", "is not supported at line 1"),
+    "a tag of somebody": ("a: !mine b", "the tag '!mine' is not supported"),
+    "a number by force": ("a: !!int x", "a number is too long or none"),
+    "a number of 5,000 digits": ("a: " + "9" * 5000, "a number is too long or none"),
+    "the second document": ("a: b\n---\n[", "document 2 is not YAML"),
+    "deep lists": ("[" * 100_000, "more than 64 levels"),
+    "deep mappings": ("{a: " * 100_000, "more than 64 levels"),
+    "a deep sequence of blocks": ("- " * 10_000, "more than 64 levels"),
+    "a billion laughs": (f"a0: &a0 [ha]\n{LAUGHS}", "more than 200000 values"),
+    "a billion merges": (f"m0: &m0 {{ha: ha}}\n{MERGES}", "more than 200000 values"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), NOT_YAML.values(), ids=NOT_YAML.keys())
+def test_what_is_no_yaml_of_kubernetes_is_explained(text: str, message: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        list(load_yaml(text))
+
+    assert message in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_a_text_that_is_too_large_is_refused_before_it_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(documents, "TEXT_BYTES_MAX", 9)
+
+    assert [one.value for one in load_yaml("a: bcdefg")] == [{"a": "bcdefg"}]
+    assert "10 bytes of YAML are more than the limit of 9" in fault_of("a: bcdefé").message
+
+
+def test_too_many_documents_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "DOCUMENTS_MAX", 2)
+
+    assert len(load_documents(f"{POOL}---\n{RESERVATION}")) == 2
+    assert "limit of 2" in fault_of(f"{POOL}---\n---\n{RESERVATION}").message
+
+
+def test_too_many_objects_in_lists_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifest_parser, "MANIFESTS_MAX", 2)
+    node = "{apiVersion: v1, kind: Node, metadata: {name: a}}"
+
+    assert len(load_documents(f"{{apiVersion: v1, kind: List, items: [{node}, {node}]}}")) == 2
+    three = f"{{apiVersion: v1, kind: List, items: [{node}, {node}, {node}]}}"
+    assert fault_of(three).message == "more objects than the limit of 2"
+
+
+def test_counters_start_anew_with_each_document(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "DOCUMENT_VALUES_MAX", 3)
+
+    assert len(list(load_yaml("&x {a: b}\n---\n&x {a: b}\n---\n{a: b}"))) == 3
+    assert "more than 3 values" in fault_of("{a: b, c: d}").message
+
+
+PIECES = st.sampled_from(
+    [
+        *(":", "-", "- ", ": ", "[", "]", "{", "}", ",", "&a ", "*a", "<<: ", "!!str ", "!"),
+        *("|", ">", "---\n", "...\n", "\n", "\n  ", "'", '"', "#", "%YAML 1.1\n", "? ", "\t"),
+        *("null", "~", "4", "[::1]", "1e9", "10.7.0.0/16", "ips", "subnet", "labels", "items"),
+        *("kind: ", "apiVersion: ", "metadata: ", "name: ", "spec: ", "List", "v1", "Pod"),
+        *("SpiderIPPool", "spiderpool.spidernet.io/v2beta1"),
+    ]
+)
+GARBAGE = st.lists(PIECES | st.text(max_size=3), max_size=30).map("".join)
+
+
+def read(text: str) -> list[Manifest] | BadInput:
+    try:
+        return load_documents(text)
+    except BadInput as error:
+        return error
+
+
+@given(GARBAGE)
+def test_garbage_is_read_or_is_bad_input(text: str) -> None:
+    found = read(text)
+
+    assert isinstance(found, BadInput) or all(one.kind for one in found)
+
+
+@given(st.data())
+def test_a_good_text_with_garbage_inside_is_read_or_is_bad_input(data: st.DataObject) -> None:
+    at = data.draw(st.integers(0, len(POOL)))
+    cut = data.draw(st.integers(0, 10))
+    found = read(POOL[:at] + data.draw(GARBAGE) + POOL[at + cut :])
+
+    assert isinstance(found, list) or 0 < len(str(found)) < 1_000
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["name", "labels", "subnet", "ips", "x"]), inner, max_size=3
+        )
+    ),
+    max_leaves=10,
+)
+
+
+@given(JSON_VALUES, JSON_VALUES, st.sampled_from(["SpiderIPPool", "SpiderReservedIP", "Pod"]))
+def test_any_values_in_the_fields_are_read_or_are_bad_input(
+    metadata: object, spec: object, kind: str
+) -> None:
+    version = "v1" if kind == "Pod" else "spiderpool.spidernet.io/v2beta1"
+    value = {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
+
+    found = read(json.dumps(value))
+
+    assert isinstance(found, BadInput) or [one.kind for one in found] == [kind]

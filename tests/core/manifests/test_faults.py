@@ -1,0 +1,183 @@
+"""What cannot be read: BadInput with document, kind, field path, and what may have been meant."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.errors import BadInput
+from core.manifests.faults import known_paths
+from core.manifests.kinds.pools import PoolManifest
+from core.manifests.manifest_parser import read_object
+from tests.core.manifests.samples import POOL, RESERVATION, fault_of
+
+TYPES = {
+    "subnet: 10": ("spec.subnet", "expected a string, got a whole number"),
+    "subnet: null": ("spec.subnet", "expected a string, got null"),
+    "ips: 10.7.0.1": ("spec.ips", "expected a list, got a string"),
+    "ips: {a: b}": ("spec.ips", "expected a list, got an object"),
+    "ips: [10.7.0.1, 7]": ("spec.ips[1]", "expected a string, got a whole number"),
+    "ips: [null]": ("spec.ips[0]", "expected a string, got null"),
+    "ipVersion: '4'": ("spec.ipVersion", "expected a whole number, got a string"),
+    "ipVersion: true": ("spec.ipVersion", "expected a whole number, got true or false"),
+    "ipVersion: 4.5": ("spec.ipVersion", "expected a whole number, got a number"),
+    "ipVersion: .nan": ("spec.ipVersion", "expected a whole number, got a number"),
+    f"ipVersion: {2**63}": ("spec.ipVersion", "the number is too large"),
+    f"ipVersion: {10**40}": ("spec.ipVersion", "the number is too large"),
+    "gateway: [a]": ("spec.gateway", "expected a string, got a list"),
+    "default: 1": ("spec.default", "expected true or false, got a whole number"),
+    "disable: 'yes'": ("spec.disable", "expected true or false, got a string"),
+    "routes: [a]": ("spec.routes[0]", "expected an object, got a string"),
+    "routes: [{dst: a, gw: b}, {dst: a, gw: 1}]": (
+        "spec.routes[1].gw",
+        "expected a string, got a whole number",
+    ),
+    "routes: [{dst: a}]": ("spec.routes[0].gw", "is required and missing"),
+    "podAffinity: []": ("spec.podAffinity", "expected an object, got a list"),
+    "podAffinity: {matchLabels: {a: b, c: true}}": (
+        "spec.podAffinity.matchLabels[c]",
+        "expected a string, got true or false",
+    ),
+    "podAffinity: {matchLabels: {1: b}}": (
+        "spec.podAffinity.matchLabels",
+        "a key is not a string",
+    ),
+    "podAffinity: {matchExpressions: [{operator: In}]}": (
+        "spec.podAffinity.matchExpressions[0].key",
+        "is required and missing",
+    ),
+    "nodeAffinity: {matchExpressions: [{key: a, operator: In, values: a}]}": (
+        "spec.nodeAffinity.matchExpressions[0].values",
+        "expected a list, got a string",
+    ),
+    "1: 2": ("spec", "a key is not a string"),
+}
+
+
+@pytest.mark.parametrize(("line", "expected"), TYPES.items(), ids=TYPES.keys())
+def test_a_wrong_type_names_the_field(line: str, expected: tuple[str, str]) -> None:
+    head, _, _ = POOL.partition("  subnet:")
+    subnet = "" if line.startswith("subnet") else "  subnet: 10.7.0.0/16\n"
+
+    fault = fault_of(f"{head}{subnet}  {line}\n")
+
+    path, message = expected
+    assert fault.subject == path
+    assert fault.message == f"document 1 (SpiderIPPool): {path}: {message}"
+
+
+UNKNOWN = {
+    POOL + "  excludeIps: []\n": ("spec.excludeIps", "did you mean spec.excludeIPs?"),
+    POOL + "  disabled: true\n": ("spec.disabled", "did you mean spec.disable?"),
+    POOL + "  namespaceNames: []\n": ("spec.namespaceNames", "did you mean spec.namespaceName?"),
+    POOL + "  labels: {}\n": ("spec.labels", "did you mean metadata.labels?"),
+    POOL + "  status: {}\n": ("spec.status", "did you mean status?"),
+    POOL + "subnet: 10.7.0.0/16\n": ("subnet", "did you mean spec.subnet?"),
+    POOL + "  routes: [{dst: a, gw: b, via: c}]\n": ("spec.routes[0].via", "known here: dst, gw"),
+    POOL + "  podAffinity: {matchlabels: {}}\n": (
+        "spec.podAffinity.matchlabels",
+        "did you mean spec.podAffinity.matchLabels?",
+    ),
+    RESERVATION + "  gateway: a\n": ("spec.gateway", "known here: ipVersion, ips"),
+    RESERVATION + "colour: {}\n": (
+        "colour",
+        "known here: apiVersion, kind, metadata, spec, status",
+    ),
+    POOL.replace("  name: blue", "  nmae: blue"): ("metadata.nmae", "did you mean metadata.name?"),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), UNKNOWN.items(), ids=range(len(UNKNOWN)))
+def test_an_unknown_field_is_an_error_that_suggests_one(
+    text: str, expected: tuple[str, str]
+) -> None:
+    fault = fault_of(text)
+
+    assert (fault.subject, fault.remedy) == expected
+    assert fault.message.endswith(f"{expected[0]}: there is no such field")
+
+
+def test_the_vlan_of_older_versions_is_an_unknown_field() -> None:
+    fault = fault_of(POOL + "  vlan: 5\n")
+
+    assert fault.subject == "spec.vlan"
+    assert "excludeIPs, gateway, ipVersion" in fault.remedy
+
+
+OBJECTS = {
+    "metadata: {name: a}": ("kind", "expected a string"),
+    "kind: 3": ("kind", "expected a string"),
+    "kind: Pod": ("apiVersion", "expected a string"),
+    "- kind: Pod": ("", "expected an object with apiVersion, kind and metadata"),
+    "just text": ("", "expected an object with apiVersion, kind and metadata"),
+    "{apiVersion: v1, kind: Pod}": ("metadata", "is required and missing"),
+    "{apiVersion: v1, kind: Pod, metadata: {}}": ("metadata.name", "is required and missing"),
+    "{apiVersion: v1, kind: Pod, metadata: {name: 3}}": (
+        "metadata.name",
+        "expected a string, got a whole number",
+    ),
+    "{apiVersion: v1, kind: Node, metadata: {name: a, labels: {a: 1}}}": (
+        "metadata.labels[a]",
+        "expected a string, got a whole number",
+    ),
+    "{apiVersion: apps/v1, kind: Pod, metadata: {name: a}}": (
+        "apiVersion",
+        "Pod has v1, not 'apps/v1'",
+    ),
+    "{apiVersion: v1, kind: SpiderIPPool, metadata: {name: a}}": (
+        "apiVersion",
+        "SpiderIPPool has spiderpool.spidernet.io/v2beta1, not 'v1'",
+    ),
+    "{apiVersion: v1, kind: List}": ("items", "a List has apiVersion v1 and a list of items"),
+    "{apiVersion: v1, kind: List, items: [3]}": ("", "expected an object"),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), OBJECTS.items(), ids=OBJECTS.keys())
+def test_an_object_that_is_none_of_ours_is_explained(text: str, expected: tuple[str, str]) -> None:
+    fault = fault_of(text)
+
+    assert fault.subject == expected[0]
+    assert expected[1] in fault.message
+    assert fault.message.startswith("document 1")
+
+
+@pytest.mark.parametrize("kind", ["SpiderMultusConfig", "SpiderCoordinator", "SpiderEndpoint"])
+def test_other_kinds_of_the_group_are_not_supported_by_this_version(kind: str) -> None:
+    fault = fault_of(POOL.replace("SpiderIPPool", kind))
+
+    assert fault.subject == "kind"
+    assert fault.message == f"document 1: kind: {kind} is not supported by this version"
+    assert "SpiderIPPool" in fault.remedy
+
+
+def test_an_unknown_kind_is_answered_with_the_nearest_one() -> None:
+    assert fault_of(POOL.replace("IPPool", "IPpool")).remedy == "did you mean SpiderIPPool?"
+    assert "supported: SpiderIPPool" in fault_of("{apiVersion: v1, kind: Cheese}").remedy
+
+
+def test_the_document_that_is_wrong_is_counted() -> None:
+    fault = fault_of(f"---\n---\n{POOL}---\n{RESERVATION}  ipz: []\n")
+
+    assert fault.message.startswith("document 3 (SpiderReservedIP): spec.ipz")
+
+
+def test_the_item_of_a_list_that_is_wrong_is_counted() -> None:
+    text = "{apiVersion: v1, kind: List, items: [{apiVersion: v1, kind: Node, metadata: {}}]}"
+
+    assert fault_of(text).message.startswith("document 1, items[0] (Node): metadata.name")
+
+
+def test_an_object_of_an_api_server_is_read_by_the_same_rules() -> None:
+    with pytest.raises(BadInput) as caught:
+        read_object({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": 3}}, "Pod event")
+
+    assert caught.value.message.startswith("Pod event (Pod): metadata.name: expected a string")
+
+
+def test_known_fields_are_dotted_paths_through_lists_and_options() -> None:
+    known = known_paths(PoolManifest)
+
+    assert {"spec.excludeIPs", "spec.routes.gw", "spec.podAffinity.matchExpressions.key"} <= {
+        *known
+    }
+    assert len(known) == len(set(known))

@@ -1,0 +1,115 @@
+"""Authorities as many clusters have them, under strict verification as Python 3.13 has it."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from core.allocation.provider_settings import ProviderSettings
+from core.errors import ApiUnavailable
+from core.kubernetes.api import Api
+from core.kubernetes.connection import open_connection
+from tests.support.authorities import PlainAuthority
+from tests.workflows.jobs.provider.fake_provider import FakeProvider
+from workflows.jobs.provider.client import ProviderClient, ProviderReleaseRequest
+
+FREE = ProviderReleaseRequest("web", "shop", "node-a", "10.6.0.0/16", "10.6.0.9")
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> PlainAuthority:
+    return PlainAuthority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(autouse=True)
+def strict(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ssl.SSLContext]:
+    """As Python 3.13 has it, whichever this is."""
+    made = ssl.create_default_context
+
+    def default_context(*arguments: Any, **options: Any) -> ssl.SSLContext:
+        context = made(*arguments, **options)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", default_context)
+    return default_context
+
+
+@pytest.fixture
+async def server(authority: PlainAuthority) -> AsyncIterator[str]:
+    """Answers as an API server does."""
+
+    async def pod(_: web.Request) -> web.Response:
+        return web.json_response({"metadata": {"name": "web-0"}})
+
+    app = web.Application()
+    app.router.add_get("/api/v1/namespaces/shop/pods/web-0", pod)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=authority.server())
+    await site.start()
+    yield f"https://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+def kubeconfig(directory: Path, server: str, ca: Path) -> str:
+    cluster = {"name": "here", "cluster": {"server": server, "certificate-authority": str(ca)}}
+    context = {"name": "here", "context": {"cluster": "here", "user": "me"}}
+    said = {
+        "clusters": [cluster],
+        "contexts": [context],
+        "users": [{"name": "me", "user": {}}],
+        "current-context": "here",
+    }
+    path = directory / "kubeconfig"
+    path.write_text(json.dumps(said))
+    return str(path)
+
+
+async def test_a_strict_context_refuses_such_an_authority(
+    server: str, authority: PlainAuthority, strict: Callable[..., ssl.SSLContext]
+) -> None:
+    """Else the tests below would prove nothing."""
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.ClientConnectorCertificateError, match="key usage"):
+            await session.get(server, ssl=strict(cafile=authority.ca))
+
+
+async def test_an_api_server_of_such_an_authority_is_reached(
+    server: str, authority: PlainAuthority, tmp_path: Path
+) -> None:
+    api = Api(await open_connection(kubeconfig(tmp_path, server, authority.ca)))
+
+    found = await api.get("/api/v1/namespaces/shop/pods/web-0")
+
+    await api.close()
+    assert found["metadata"]["name"] == "web-0"
+
+
+async def test_an_api_server_of_another_authority_is_not(server: str, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = PlainAuthority(tmp_path / "other")
+    api = Api(await open_connection(kubeconfig(tmp_path, server, other.ca)))
+
+    with pytest.raises(ApiUnavailable, match="certificate"):
+        await api.get("/api/v1/namespaces/shop/pods/web-0")
+
+    await api.close()
+
+
+async def test_a_network_provider_of_such_an_authority_is_reached(
+    authority: PlainAuthority,
+) -> None:
+    async with FakeProvider(authority.server()) as provider:
+        settings = ProviderSettings(provider.url, ca_file=str(authority.ca))
+        async with ProviderClient(settings, now_s=lambda: 1_000.0) as asking:
+            await asking.release(FREE)
+
+        assert len(provider.calls) == 1

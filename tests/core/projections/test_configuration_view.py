@@ -1,0 +1,204 @@
+"""The view of the configuration follows whatever comes, and says when it does not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import msgpack
+import pytest
+
+from core.domain.configuration.commands import (
+    ApplyPool,
+    ApplyRecord,
+    ApplyReservation,
+    ApplySubnet,
+    DeletePool,
+    DeleteRecord,
+    DeleteReservation,
+    DeleteSubnet,
+    LiftQuarantine,
+    QuarantineAddress,
+    RetireSubnet,
+)
+from core.domain.events import RecordDefined
+from core.domain.model import Reservation, Subnet
+from core.errors import AllocationError, LogCorrupt, StoreRejected
+from core.eventstore.kv import Delete, IsWhole, Put, WatchBatch
+from core.eventstore.memory import MemoryStore
+from core.projections import configuration_view
+from core.projections.configuration_view import ConfigurationView, is_whole_command
+from tests.support.node_harness import CAUSE, NodeHarness, pod, pool
+
+IN_B = {"ipam.spidernet.io/ippool": '{"ipv4": ["b"]}'}
+
+
+@pytest.fixture
+async def node(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[NodeHarness]:
+    monkeypatch.setattr(configuration_view, "RELOAD_PAUSE_S", 0)
+    async with NodeHarness(MemoryStore()) as one:
+        yield one
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def test_each_command_changes_objects_and_their_guards_together(node: NodeHarness) -> None:
+    lan, wide = Subnet("lan", 4, "10.6.0.0/16", ("10.6.0.1-10.6.0.99",)), pool("wide", "fd00:6::1")
+    commands = (
+        ApplyPool(pool("a", "10.6.0.1-10.6.0.9")),
+        ApplySubnet(lan),
+        ApplyPool(wide),
+        ApplyReservation(Reservation("dns", 4, ("10.6.0.1",))),
+        QuarantineAddress("10.6.0.2", "a printer has it"),
+        LiftQuarantine("10.6.0.2"),
+        ApplyRecord(RecordDefined("Node", "", "node-a")),
+        DeleteRecord("Node", "", "node-a"),
+        DeleteReservation("dns"),
+        RetireSubnet("lan"),
+        DeletePool("a"),
+        DeleteSubnet("lan"),
+    )
+    for command in commands:
+        assert (await node.configurator.apply(command, CAUSE)).events, command
+
+    rooms = [node.keys.range_of(prefix) for prefix in configuration_view.PREFIXES]
+    seen = 0
+    async for batch in node.store.watch(rooms, after=0):
+        if not batch.changes:
+            break
+        seen += 1
+        assert is_whole_command(node.keys, batch.changes)
+        for room in {node.keys.prefix_of(change.key) for change in batch.changes}:
+            part = [one for one in batch.changes if node.keys.prefix_of(one.key) != room]
+            assert not is_whole_command(node.keys, part)
+    assert seen == len(commands)
+
+
+async def test_a_value_that_cannot_be_read_is_left_out_and_named_and_the_others_are_followed(
+    node: NodeHarness,
+) -> None:
+    key = node.keys.pool("strange")
+    await node.store.commit([], [Put(key, b"of a version to come")])
+    await until(lambda: bool(node.view.current.unread))
+    await node.apply(pool("a", "10.6.0.1"))
+
+    assert node.view.ready
+    assert list(node.view.current.pools) == ["a"]
+    assert list(node.view.current.unread) == ["pool/strange"]
+    assert "pool/strange cannot be decoded" in node.view.current.catalog.unreadable["strange"]
+
+    await node.store.commit([], [Delete(key)])
+    await until(lambda: not node.view.current.unread)
+
+    assert node.view.ready
+
+
+@pytest.mark.parametrize("name", ["record/oops", "reservation/ghost", "guard/x", "pool/\xff/y"])
+async def test_a_stray_key_ends_neither_the_view_nor_a_new_one(
+    node: NodeHarness, name: str
+) -> None:
+    await node.store.commit([], [Put(node.keys.root + name.encode("latin-1"), b"\x00oops")])
+    await until(lambda: bool(node.view.current.unread))
+    await node.apply(pool("a", "10.6.0.1-10.6.0.9"))
+    fresh = ConfigurationView(node.store, node.keys)
+    await fresh.start()
+    await fresh.close()
+
+    for snapshot in (node.view.current, fresh.current):
+        assert list(snapshot.pools) == ["a"]
+        assert len(snapshot.unread) == 1
+        assert snapshot.usable("a").size == 9
+    assert (await node.add(pod("web-0"))).endpoint.nics[0].ipv4
+
+
+async def test_a_reservation_under_garbage_stays_reserved_and_closes_a_view_that_never_saw_it(
+    node: NodeHarness,
+) -> None:
+    await node.apply(pool("a", "10.6.0.1-10.6.0.9"))
+    await node.apply(ApplyReservation(Reservation("dns", 4, ("10.6.0.1-10.6.0.5",))))
+    await node.store.commit([], [Put(node.keys.reservation("dns"), b"\xc1")])
+    await until(lambda: bool(node.view.current.unread))
+    fresh = ConfigurationView(node.store, node.keys)
+    await fresh.start()
+    await fresh.close()
+
+    assert node.view.current.usable("a").size == 4
+    with pytest.raises(LogCorrupt, match="reservation/dns cannot be decoded"):
+        fresh.current.usable("a")
+
+
+async def test_a_reservation_that_a_newer_command_wrote_closes_every_pool_until_it_can_be_read(
+    node: NodeHarness,
+) -> None:
+    await node.apply(pool("a", "10.6.0.1-10.6.0.9"))
+    held = await node.add(pod("web-0"))
+    key, guard = node.keys.reservation("dns"), node.keys.guard("reservations", 4)
+    newer = msgpack.packb([2, {"name": "dns"}])
+    await node.store.commit([], [Put(key, newer), Put(guard, b"")])
+    await until(lambda: bool(node.view.current.closing))
+
+    with pytest.raises(AllocationError, match="version 2 is unknown"):
+        await node.add(pod("web-1"))
+    assert (await node.add(pod("web-0"))).endpoint == held.endpoint
+    await node.delete(pod("web-0"))
+
+    await node.apply(ApplyReservation(Reservation("other", 4, ())))
+    assert node.view.current.closing
+    await node.store.commit([], [Delete(key), Put(guard, b"")])
+    await until(lambda: not node.view.current.closing)
+    assert (await node.add(pod("web-1"))).endpoint.nics[0].ipv4
+
+
+async def test_an_address_whose_quarantine_cannot_be_read_stays_set_aside(
+    node: NodeHarness,
+) -> None:
+    await node.apply(pool("a", "10.6.0.1-10.6.0.2"))
+    await node.store.commit([], [Put(node.keys.quarantine_of("10.6.0.1"), b"\xff")])
+    await until(lambda: bool(node.view.current.unread))
+
+    assert str((await node.add(pod("web-0"))).endpoint.nics[0].ipv4).startswith("10.6.0.2/")
+    with pytest.raises(AllocationError):
+        await node.add(pod("web-1"))
+
+
+async def test_a_pod_whose_pool_cannot_be_read_is_told_so_and_others_get_addresses(
+    node: NodeHarness,
+) -> None:
+    await node.apply(pool("a", "10.6.0.1-10.6.0.9"))
+    await node.apply(pool("b", "10.6.1.1-10.6.1.9", default=False))
+    await node.store.commit([], [Put(node.keys.pool("b"), b"\x92\x01\xa3\xff\xfe\xfd")])
+    await until(lambda: bool(node.view.current.unread))
+
+    with pytest.raises(AllocationError, match="pool pool/b cannot be decoded"):
+        await node.add(pod("web-0", annotations=IN_B))
+    assert (await node.add(pod("web-1"))).endpoint.nics[0].ipv4_pool == "a"
+
+
+async def test_a_watch_that_is_refused_is_opened_again(
+    node: NodeHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = 0
+    watch = node.store.watch
+
+    async def refused(
+        ranges: Sequence[tuple[bytes, bytes]], *, after: int, is_whole: IsWhole | None = None
+    ) -> AsyncIterator[WatchBatch]:
+        nonlocal opened
+        opened += 1
+        if opened == 1:
+            raise StoreRejected("the role was taken away")
+        async for batch in watch(ranges, after=after, is_whole=is_whole):
+            yield batch
+
+    monkeypatch.setattr(node.store, "watch", refused)
+    await node.view.close()
+    await node.view.start()
+    await until(lambda: opened == 2)
+    await node.apply(pool("a", "10.6.0.1"))
+
+    assert node.view.ready
+    assert list(node.view.current.pools) == ["a"]

@@ -1,0 +1,102 @@
+"""A fork answers as the real commands would, and leaves the real state alone."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.domain.configuration.commands import (
+    ApplyPool,
+    ApplyReservation,
+    Command,
+    DeletePool,
+    DeleteReservation,
+    LiftQuarantine,
+    QuarantineAddress,
+    RetirePool,
+)
+from core.domain.events import Event
+from core.domain.model import Reservation
+from core.errors import Refused
+from core.eventstore.memory import MemoryStore
+from core.eventstore.state import read_ledger
+from core.projections.fold import Projection
+from core.projections.fork import Fork
+from tests.core.projections.histories import addresses, items, pool_values, pools, reservations
+from tests.support.node_harness import CAUSE, NodeHarness, pod, pool
+
+commands: st.SearchStrategy[Command] = st.one_of(
+    pool_values().map(ApplyPool),
+    pools.map(RetirePool),
+    pools.map(DeletePool),
+    reservations().map(ApplyReservation),
+    st.sampled_from(("printers", "gateways")).map(DeleteReservation),
+    st.builds(QuarantineAddress, addresses, st.just("seen")),
+    st.builds(LiftQuarantine, addresses),
+    st.builds(lambda ips: ApplyReservation(Reservation("wide", 4, ips)), items("blue")),
+)
+
+
+@settings(max_examples=40)
+@given(st.lists(commands, min_size=1, max_size=8))
+async def test_a_fork_answers_as_the_real_commands_do(wishes: list[Command]) -> None:
+    async with NodeHarness(MemoryStore()) as node:
+        await node.apply(pool("blue", "10.0.0.0-10.0.0.9", subnet="10.0.0.0/28"))
+        await node.add(pod("web-0"))
+        await node.add(pod("web-1"))
+        fork = Fork(await node.truth())
+        for wish in wishes:
+            step = fork.apply(wish)
+            refusals: tuple[object, ...] = ()
+            events: tuple[Event, ...] = ()
+            try:
+                events = (await node.configurator.apply(wish, CAUSE)).events
+            except Refused as error:
+                refusals = error.refusals
+            assert (step.events, step.refusals) == (events, refusals)
+        after = Projection(await node.truth())
+    counts = {effect.name: effect.after for effect in fork.effects()}
+    for name, tally in after.tallies.items():
+        if name in counts:
+            assert counts[name] == tally.counts
+
+
+async def fork_of_two_pods() -> Fork:
+    async with NodeHarness(MemoryStore()) as node:
+        await node.apply(pool("blue", "10.6.0.10-10.6.0.11"))
+        await asyncio.gather(node.add(pod("web-0")), node.add(pod("web-1")))
+        return Fork(await read_ledger(node.store, node.keys))
+
+
+async def test_a_refused_shrink_names_everyone_in_the_way() -> None:
+    fork = await fork_of_two_pods()
+
+    step = fork.apply(ApplyPool(pool("blue", "10.6.0.11")))
+
+    assert [one.address for one in step.in_the_way] == ["10.6.0.10"]
+    assert step.refusals[0].rule == "address-in-use"
+    assert fork.effects() == []
+
+
+async def test_who_keeps_an_old_gateway_would_notice() -> None:
+    fork = await fork_of_two_pods()
+
+    fork.apply(ApplyPool(pool("blue", "10.6.0.10-10.6.0.11")._replace(gateway="10.6.0.1")))
+
+    noticed = list(fork.noticed())
+    assert {one.pod for one in noticed} == {"web-0", "web-1"}
+    assert {one.why for one in noticed} == {"keeps no gateway until its Pod is created again"}
+
+
+async def test_who_holds_an_address_that_is_set_aside_would_notice() -> None:
+    fork = await fork_of_two_pods()
+
+    fork.apply(ApplyReservation(Reservation("printers", 4, ("10.6.0.10",))))
+    fork.apply(QuarantineAddress("10.6.0.11", "seen"))
+
+    assert {(one.address, one.why.split()[0]) for one in fork.noticed()} == {
+        ("10.6.0.10", "reserved:"),
+        ("10.6.0.11", "quarantined"),
+    }

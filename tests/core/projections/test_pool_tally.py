@@ -1,0 +1,104 @@
+"""The projection counts what the ledger says, whichever way it got there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+
+from core.domain.addresses.address_set import AddressSet, Interval
+from core.domain.addresses.ip_address import parse_address
+from core.domain.configuration.commands import ApplyReservation
+from core.domain.configuration.configuration_state import pool_addresses
+from core.domain.evolution import Ledger
+from core.domain.model import Pool, Reservation
+from core.eventstore.memory import MemoryStore
+from core.projections.change_buffer import ChangeBuffer
+from core.projections.fold import Projection
+from core.projections.pool_tally import PoolCounts, PoolTally
+from tests.core.projections.histories import OCTETS, Step, address_in, histories, recorded
+from tests.support import node_harness as nodes
+
+
+@given(histories)
+def test_built_from_the_ledger_equals_folded_event_by_event(history: list[Step]) -> None:
+    log = recorded(history)
+    folded = Projection().apply_all(log)
+    built = Projection(Ledger().apply_all(log))
+
+    assert built.tallies.keys() == folded.tallies.keys()
+    for name in built.tallies:
+        assert built.tallies[name].counts == folded.tallies[name].counts
+        assert list(built.tallies[name].free) == list(folded.tallies[name].free)
+    for pool in ("blue", "green", "six"):
+        assert built.addresses_in(pool) == folded.addresses_in(pool)
+
+
+@given(histories)
+def test_the_counters_are_what_counting_one_by_one_gives(history: list[Step]) -> None:
+    log = recorded(history)
+    projection = Projection().apply_all(log)
+
+    for name, pool in projection.ledger.pools.items():
+        expected, free = _counted(projection.ledger, pool)
+        tally = projection.tallies[name]
+        assert tally.counts == expected
+        assert tuple(tally.free) == free.intervals
+
+
+@given(histories)
+def test_a_pool_that_differs_is_named_to_followers(history: list[Step]) -> None:
+    projection, news = Projection(), ChangeBuffer()
+    projection.followers.append(news)
+    for event in recorded(history):
+        before = _pools(projection)
+        projection.apply(event)
+        after = _pools(projection)
+        differ = {name for name in before | after if before.get(name) != after.get(name)}
+        assert differ <= news.take().pools
+
+
+def _pools(projection: Projection) -> dict[str, tuple[PoolCounts, tuple[Interval, ...]]]:
+    return {name: (one.counts, tuple(one.free)) for name, one in projection.tallies.items()}
+
+
+def _counted(ledger: Ledger, pool: Pool) -> tuple[PoolCounts, AddressSet]:
+    """The counters by looking at every address."""
+    reserved = AddressSet(pool.family)
+    for one in ledger.reservations.values():
+        if one.family == pool.family:
+            reserved |= AddressSet.from_items(one.ips, pool.family)
+    held = {ip for ip, one in ledger.claims.items() if one.claim.pool == pool.name}
+    inside = [
+        text
+        for text in (address_in(pool.name, octet) for octet in OCTETS)
+        if parse_address(text).value in pool_addresses(pool)
+    ]
+    kept_back = [text for text in inside if parse_address(text).value in reserved]
+    aside = [text for text in inside if text in ledger.quarantine and text not in kept_back]
+    free = [text for text in inside if text not in {*kept_back, *aside, *held}]
+    counts = PoolCounts(len(inside), len(held), len(kept_back), len(aside), len(free))
+    return counts, AddressSet.from_items(free, pool.family)
+
+
+async def test_a_reservation_is_looked_up_in_the_pools_that_have_its_addresses_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    is_changed_by = PoolTally.is_changed_by
+
+    def noted(tally: PoolTally, reservations: Mapping[str, Reservation]) -> bool:
+        asked.append(tally.pool.name)
+        return is_changed_by(tally, reservations)
+
+    monkeypatch.setattr(PoolTally, "is_changed_by", noted)
+    async with nodes.NodeHarness(MemoryStore()) as node:
+        await node.apply(*(nodes.pool(f"p-{n}", f"10.6.{n}.1-10.6.{n}.9") for n in range(20)))
+        await node.apply(ApplyReservation(Reservation("dns", 4, ("10.6.3.5",))))
+        await node.apply(ApplyReservation(Reservation("dns", 4, ("10.6.4.5",))))
+
+        projection = Projection().apply_all(await node.log())
+
+    assert asked == ["p-3", "p-3", "p-4"]
+    assert [projection.tallies[f"p-{n}"].counts.reserved for n in (3, 4, 5)] == [0, 1, 0]

@@ -1,0 +1,133 @@
+"""The projector stays level with the log, whatever happens to the part it has not seen."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.domain.configuration.commands import ApplyReservation, QuarantineAddress, RetirePool
+from core.domain.model import Reservation
+from core.eventstore.kv import Delete
+from core.eventstore.memory import MemoryStore
+from core.projections.fold import Projection
+from core.projections.projector import LEVEL, Projector
+from tests.core.projections.running_projector import following, run_projector
+from tests.support.node_harness import NodeHarness, pod, pool
+
+POOL = pool("blue", "10.6.0.10-10.6.0.19")
+SIX = pool("six", "fd00:6::1-fd00:6::9")
+
+
+async def test_what_was_there_before_it_started_counts(node: NodeHarness) -> None:
+    await node.apply(POOL, SIX)
+    await node.add(pod("web-0"))
+
+    async with following(node) as one:
+        counts = one.projector.projection.tallies["blue"].counts
+
+    assert (counts.total, counts.claimed, counts.free) == (10, 1, 9)
+
+
+async def test_claims_and_releases_are_seen_as_they_come(node: NodeHarness) -> None:
+    await node.apply(POOL)
+    async with following(node) as one:
+        added = await node.add(pod("web-0"))
+        await one.level_with(node)
+        projection = one.projector.projection
+        (address, _), *_ = added.endpoint.addresses()
+        assert set(projection.ledger.endpoints) == {("shop", "web-0")}
+        assert projection.addresses_in("blue") == [address]
+
+        await node.delete(pod("web-0"))
+        await one.level_with(node)
+        assert projection.addresses_in("blue") == []
+        assert not projection.ledger.endpoints
+
+
+@settings(max_examples=25)
+@given(
+    st.lists(
+        st.sampled_from(("add", "add", "delete", "reserve", "quarantine", "retire")), max_size=14
+    )
+)
+async def test_following_real_commands_equals_starting_anew(actions: list[str]) -> None:
+    async with NodeHarness(MemoryStore(), cool_down_s=0) as node:
+        await node.apply(POOL, SIX)
+        async with following(node) as one:
+            for number, action in enumerate(actions):
+                await _act(node, action, number)
+            await one.level_with(node)
+            anew = Projection(await node.truth())
+            followed = one.projector.projection
+            assert followed.ledger.claims == anew.ledger.claims
+            for name in ("blue", "six"):
+                one_tally, other = followed.tallies[name], anew.tallies[name]
+                assert one_tally.counts == other.counts
+                assert list(one_tally.free) == list(other.free)
+                assert followed.addresses_in(name) == anew.addresses_in(name)
+
+
+async def _act(node: NodeHarness, action: str, number: int) -> None:
+    if action == "add":
+        await node.add(pod(f"web-{number}"))
+    elif action == "delete":
+        for name in range(number):
+            await node.delete(pod(f"web-{name}"))
+    elif action == "reserve":
+        octets = f"10.6.0.{10 + number % 10}"
+        await node.apply(ApplyReservation(Reservation("printers", 4, (octets,))))
+    elif action == "quarantine":
+        await node.apply(QuarantineAddress(f"fd00:6::{1 + number % 9:x}", "seen"))
+    else:
+        pools = (await node.truth()).pools
+        if not any(one.retiring for one in pools.values()):
+            await node.apply(RetirePool("blue"), pool("red", "10.6.1.1-10.6.1.40"))
+
+
+async def test_a_segment_that_left_etcd_unseen_makes_it_start_anew(node: NodeHarness) -> None:
+    await node.apply(POOL)
+    async with following(node) as one:
+        projector = one.projector
+    await node.add(pod("web-0"))
+    await node.add(pod("web-1"))
+    await node.store.commit([], [Delete(*node.keys.range_of("log"))])
+    await node.store.compact((await node.truth()).position)
+    rebuilds = projector.rebuilds
+
+    async with run_projector(projector) as one:
+        await one.level_with(node)
+        counts = projector.projection.tallies["blue"].counts
+
+    assert projector.rebuilds == rebuilds + 1
+    assert counts.claimed == 2
+
+
+async def test_after_a_pause_it_goes_on_from_its_own_cursor(node: NodeHarness) -> None:
+    await node.apply(POOL)
+    async with following(node) as one:
+        projector = one.projector
+    await node.add(pod("web-0"))
+
+    async with run_projector(projector) as one:
+        await one.level_with(node)
+
+    assert projector.rebuilds == 1
+    assert len(projector.projection.ledger.claims) == 1
+
+
+async def test_the_lag_says_how_many_segments_were_not_read(node: NodeHarness) -> None:
+    await node.apply(POOL)
+    async with following(node) as one:
+        await one.level_with(node)
+        assert await one.projector.measure_lag() == LEVEL
+        projector = one.projector
+    await node.add(pod("web-0"))
+    await node.add(pod("web-1"))
+
+    assert (await projector.measure_lag()).segments == 2
+
+
+async def test_a_projector_that_has_not_started_is_behind(node: NodeHarness) -> None:
+    await node.apply(POOL)
+
+    assert (await Projector(node.store, node.keys).measure_lag()).segments == 1

@@ -1,0 +1,153 @@
+"""The checkpoint reaches etcd coalesced, and an older position never overwrites a newer one."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from core.errors import LostRace
+from core.eventstore.kv import Delete, Get, Put, Unchanged
+from core.projections.checkpoint import CHECKPOINT, CHECKPOINTS, Checkpoint
+from core.projections.publisher import Publisher
+from tests.core.projections.running_projector import RunningProjector, following
+from tests.support.faulty_store import Fault, FaultyStore
+from tests.support.node_harness import NodeHarness, pod, pool
+
+POOL = pool("blue", "10.6.0.10-10.6.0.19")
+
+
+def fence(node: NodeHarness) -> Unchanged:
+    """A fence that holds: there is no leader."""
+    return Unchanged(node.keys.lease("controller"), 0)
+
+
+def publisher(node: NodeHarness, running: RunningProjector) -> Publisher:
+    return Publisher(node.store, node.keys, running.projector, "c-1", now_ms=lambda: 7)
+
+
+async def stored(node: NodeHarness) -> Checkpoint | None:
+    found = (await node.store.read([Get(node.keys.meta(CHECKPOINT))])).ranges[0].first
+    return CHECKPOINTS.decode(found.value) if found else None
+
+
+async def test_the_checkpoint_says_how_far_the_projection_has_come(node: NodeHarness) -> None:
+    await node.apply(POOL)
+    await node.add(pod("web-0"))
+    async with following(node) as one:
+        one_publisher = publisher(node, one)
+        await one_publisher.adopt(fence(node))
+        assert one_publisher.unpublished == one.projector.events
+        await one_publisher.publish(fence(node))
+
+    assert await stored(node) == Checkpoint(one.projector.projection.position, 7, "c-1")
+    assert one_publisher.unpublished == 0
+
+
+async def test_nothing_new_is_not_written_again(node: NodeHarness) -> None:
+    await node.apply(POOL)
+    async with following(node) as one:
+        first = publisher(node, one)
+        await first.adopt(fence(node))
+        await first.publish(fence(node))
+        before = (await node.truth()).position
+        second = publisher(node, one)
+        await second.adopt(fence(node))
+        await second.publish(fence(node))
+
+    assert (await node.truth()).position == before
+    assert second.published == 0
+
+
+async def test_an_older_position_never_overwrites_a_newer_one(node: NodeHarness) -> None:
+    await node.apply(POOL)
+    async with following(node) as one:
+        late = publisher(node, one)
+        await late.adopt(fence(node))
+        newer = Checkpoint(one.projector.projection.position + 1000, 5, "c-2")
+        key = node.keys.meta(CHECKPOINT)
+        await node.store.commit([], [Put(key, CHECKPOINTS.encode(newer))])
+        await node.add(pod("web-0"))
+        await one.level_with(node)
+        await late.publish(fence(node))
+        await late.publish(fence(node))
+
+    assert await stored(node) == newer
+
+
+async def test_a_checkpoint_that_vanished_is_written_again(node: NodeHarness) -> None:
+    await node.apply(POOL)
+    async with following(node) as one:
+        one_publisher = publisher(node, one)
+        await one_publisher.adopt(fence(node))
+        await one_publisher.publish(fence(node))
+        await node.store.commit([], [Delete(node.keys.meta(CHECKPOINT))])
+        await node.add(pod("web-0"))
+        await one.level_with(node)
+        await one_publisher.publish(fence(node))
+        await one_publisher.publish(fence(node))
+
+    assert await stored(node) is not None
+
+
+async def test_views_that_older_versions_have_published_are_deleted(node: NodeHarness) -> None:
+    view = node.keys.prefix("view", "pool") + b"blue"
+    report = node.keys.application_view("Deployment/shop/web")
+    await node.store.commit([], [Put(view, b""), Put(report, b"")])
+    async with following(node) as one:
+        one_publisher = publisher(node, one)
+        await one_publisher.adopt(fence(node))
+
+    found = (await node.store.read([Get(view), Get(report)])).ranges
+    assert [one.count for one in found] == [0, 1]
+
+
+async def test_who_lost_the_lead_writes_nothing(node: NodeHarness) -> None:
+    await node.apply(POOL)
+    async with following(node) as one:
+        one_publisher = publisher(node, one)
+        await one_publisher.adopt(fence(node))
+        old = fence(node)
+        await node.store.commit([], [Put(node.keys.lease("controller"), b"somebody else")])
+        with pytest.raises(LostRace, match="the lead was lost"):
+            await one_publisher.publish(old)
+
+    assert await stored(node) is None
+
+
+@pytest.mark.parametrize("fault", [Fault.ANSWER_LOST, Fault.REQUEST_LOST])
+async def test_a_lost_answer_is_read_back_and_the_next_time_is_right(
+    node: NodeHarness, fault: Fault
+) -> None:
+    await node.apply(POOL)
+    async with following(node) as one:
+        store = FaultyStore(node.store)
+        shaken = Publisher(store, node.keys, one.projector, "c-1")
+        await shaken.adopt(fence(node))
+        store.fail_next_commits(fault)
+        await shaken.publish(fence(node))
+        await shaken.publish(fence(node))
+        position = one.projector.projection.position
+
+    found = await stored(node)
+    assert found is not None
+    assert found.position == position
+
+
+async def test_changes_between_two_rounds_are_one_write(node: NodeHarness) -> None:
+    await node.apply(POOL)
+    async with following(node) as one:
+        calm = Publisher(node.store, node.keys, one.projector, "c-1", period_s=3600)
+        before = one.projector.projection.position
+        running = asyncio.create_task(calm.run(fence(node)))
+        while await stored(node) is None:
+            await asyncio.sleep(0)
+        for number in range(5):
+            await node.add(pod(f"web-{number}"))
+        await one.level_with(node)
+        found = await stored(node)
+        running.cancel()
+
+    assert calm.published == 1
+    assert found is not None
+    assert found.position == before

@@ -1,0 +1,235 @@
+"""The webhooks' certificate on a real API server: one Secret, several replicas, every accident."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import datetime as dt
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.kubernetes.api import Api
+from core.kubernetes.connection import open_connection
+from ops.kubernetes.admission.admission_host import AdmissionHost
+from ops.kubernetes.admission.configurations import WebhookClientConfig, configurations
+from ops.kubernetes.certificates import certificate_keeper
+from ops.kubernetes.certificates.authority import AUTHORITY_DAYS, read, split, vouches
+from ops.kubernetes.certificates.certificate_keeper import CertificateKeeper
+from ops.kubernetes.settings import KubernetesSettings, SecretSettings, WebhookSettings
+from tests.chart.rendering import NAMESPACE, objects
+from tests.kubernetes.identities import grant, kubeconfig_of
+from tests.kubernetes.translator_harness import TranslatorHarness, until
+from tests.kubernetes.webhooks import PATHS
+from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.parts import HELM, needs
+
+pytest.importorskip("helm_python", reason=needs(HELM))
+
+NAME = "orbweaver-controller-server-certs"
+SECRET = f"/api/v1/namespaces/{NAMESPACE}/secrets/{NAME}"
+SERVICE = f"orbweaver-controller.{NAMESPACE}"
+DAY_S = 86_400.0
+
+
+class Replica:
+    """One controller's keeper, with the rights of its account."""
+
+    def __init__(self, api: Api, directory: Path) -> None:
+        self.api = api
+        self.settings = SecretSettings(NAME, NAMESPACE, (SERVICE, f"{SERVICE}.svc"), directory)
+        self.keeper = CertificateKeeper(api, self.settings)
+
+    @property
+    def served(self) -> bytes:
+        """The certificate in its files."""
+        return self.settings.files.certificate.read_bytes()
+
+
+@pytest.fixture
+async def replicas(server: ApiServer, tmp_path: Path) -> AsyncIterator[list[Replica]]:
+    """Two, and webhook configurations that know no authority yet."""
+    grant(server, objects({}))
+    client = WebhookClientConfig(b"", service="orbweaver-controller", namespace=NAMESPACE)
+    for one in configurations(client, guards_deletion=False):
+        for webhook in one["webhooks"]:
+            del webhook["clientConfig"]["caBundle"]
+        assert server.request("POST", PATHS[one["kind"]], one).status == 201
+    kubeconfig = str(kubeconfig_of(server, "orbweaver-controller", tmp_path))
+    found = [
+        Replica(Api(await open_connection(kubeconfig)), tmp_path / str(number))
+        for number in range(2)
+    ]
+    yield found
+    for replica in found:
+        await replica.api.close()
+    for path in PATHS.values():
+        await asyncio.to_thread(server.request, "DELETE", f"{path}/spiderpool-controller")
+    await asyncio.to_thread(server.request, "DELETE", SECRET)
+
+
+def turn_to(monkeypatch: pytest.MonkeyPatch, now_s: float) -> None:
+    """Let it be a certain time for the API server."""
+    monkeypatch.setattr(Api, "clock_s", property(lambda _: now_s))
+
+
+def bundles(server: ApiServer) -> set[bytes]:
+    """The authorities of every webhook."""
+    return {
+        base64.b64decode(webhook["clientConfig"].get("caBundle", ""))
+        for path in PATHS.values()
+        for webhook in server.request("GET", f"{path}/spiderpool-controller").body["webhooks"]
+    }
+
+
+async def test_the_first_look_makes_everything(server: ApiServer, replicas: list[Replica]) -> None:
+    await replicas[0].keeper.look()
+
+    (known,) = bundles(server)
+    assert vouches(known, replicas[0].served)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*replicas[0].settings.files)
+    secret = server.request("GET", SECRET).body
+    assert secret["type"] == "kubernetes.io/tls"
+    assert base64.b64decode(secret["data"]["tls.crt"]) == replicas[0].served
+
+
+async def test_two_that_begin_at_once_agree(server: ApiServer, replicas: list[Replica]) -> None:
+    await asyncio.gather(*(replica.keeper.look() for replica in replicas))
+    await asyncio.gather(*(replica.keeper.look() for replica in replicas))
+
+    assert replicas[0].served == replicas[1].served
+    (known,) = bundles(server)
+    assert len(split(known)) == 1
+
+
+async def test_a_deleted_secret_comes_back_and_is_trusted(
+    server: ApiServer, replicas: list[Replica]
+) -> None:
+    await replicas[0].keeper.look()
+    before = replicas[0].served
+    await asyncio.to_thread(server.request, "DELETE", SECRET)
+    await replicas[1].keeper.look()
+    await replicas[0].keeper.look()
+
+    assert replicas[0].served == replicas[1].served != before
+    (known,) = bundles(server)
+    assert vouches(known, replicas[0].served)
+
+
+@pytest.mark.parametrize("data", [{"tls.key": "bm9uZQ=="}, {"ca.crt": None}, {"ca.key": "????"}])
+async def test_a_spoilt_secret_is_made_anew(
+    server: ApiServer, replicas: list[Replica], data: dict[str, Any]
+) -> None:
+    await replicas[0].keeper.look()
+    answer = server.request("PATCH", SECRET, {"data": data}, content=MERGE)
+    if answer.status == 200:  # the API server itself refuses some
+        await replicas[0].keeper.look()
+
+    (known,) = bundles(server)
+    assert vouches(split(known)[0], replicas[0].served)
+
+
+async def test_an_authority_that_has_ended_is_replaced(
+    server: ApiServer, replicas: list[Replica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = dt.datetime.now(dt.UTC).timestamp()
+    turn_to(monkeypatch, start)
+    await replicas[0].keeper.look()
+    before = replicas[0].served
+    turn_to(monkeypatch, start + (AUTHORITY_DAYS + 1) * DAY_S)
+    await replicas[0].keeper.look()
+
+    (known,) = bundles(server)
+    assert not vouches(split(known)[0], before)
+    assert vouches(split(known)[0], replicas[0].served)
+
+
+async def test_an_authority_is_handed_over_without_a_gap(
+    server: ApiServer, replicas: list[Replica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = dt.datetime.now(dt.UTC).timestamp()
+    turn_to(monkeypatch, start)
+    await replicas[0].keeper.look()
+    for share in (0.3, 0.6, 0.64, 0.7):  # time goes by, with a look now and then
+        turn_to(monkeypatch, start + AUTHORITY_DAYS * DAY_S * share)
+        await replicas[1].keeper.look()
+
+    (known,) = bundles(server)
+    newest, oldest = split(known)
+    assert vouches(newest, replicas[1].served)
+    assert not vouches(oldest, replicas[1].served)
+
+
+async def test_clocks_of_replicas_that_disagree_rotate_nothing(
+    server: ApiServer, replicas: list[Replica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await replicas[0].keeper.look()
+    version = server.request("GET", SECRET).body["metadata"]["resourceVersion"]
+    import time
+
+    real = time.time
+    monkeypatch.setattr("core.kubernetes.api.time.time", lambda: real() + 900 * DAY_S)
+    await replicas[1].keeper.look()
+
+    assert server.request("GET", SECRET).body["metadata"]["resourceVersion"] == version
+    assert replicas[1].served == replicas[0].served
+
+
+async def test_an_edited_webhook_configuration_is_put_right(
+    server: ApiServer, replicas: list[Replica]
+) -> None:
+    await replicas[0].keeper.look()
+    path = f"{PATHS['ValidatingWebhookConfiguration']}/spiderpool-controller"
+    webhooks = server.request("GET", path).body["webhooks"]
+    webhooks[0]["clientConfig"].pop("caBundle")
+    webhooks[0]["timeoutSeconds"] = 3
+    server.request("PATCH", path, {"webhooks": webhooks}, content=MERGE)
+    await replicas[0].keeper.look()
+
+    assert len(bundles(server)) == 1
+    assert server.request("GET", path).body["webhooks"][0]["timeoutSeconds"] == 3, "not ours"
+
+
+async def test_nothing_is_written_when_all_is_well(
+    server: ApiServer, replicas: list[Replica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await replicas[0].keeper.look()
+
+    async def write(*_: object) -> None:
+        raise AssertionError("something was written")
+
+    for verb in ("merge", "create", "apply"):
+        monkeypatch.setattr(Api, verb, write)
+    await replicas[0].keeper.look()
+    await replicas[1].keeper.look()
+
+
+async def test_webhooks_are_served_with_it_and_rotated_while_they_serve(
+    server: ApiServer, replicas: list[Replica], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("ops.kubernetes.admission.webhook_server.CERTIFICATES_POLL_S", 0.02)
+    monkeypatch.setattr(certificate_keeper, "LOOK_S", 0.02)
+    secret = replicas[0].settings._replace(directory=tmp_path / "served")
+    webhook = WebhookSettings(secret.files, "127.0.0.1", 0, secret=secret)
+    settings = KubernetesSettings(str(server.kubeconfig), webhook=webhook)
+    async with TranslatorHarness(server) as cluster:
+        stored = cluster.store, cluster.keys, cluster.projector
+        host = AdmissionHost(settings, webhook, *stored)
+        running = asyncio.ensure_future(host.run())
+        await cluster.until(lambda: host.port)
+        assert host.port is not None
+
+        def shown() -> bytes:
+            return ssl.get_server_certificate(("127.0.0.1", host.port or 0)).encode()
+
+        first = await asyncio.to_thread(shown)
+        await asyncio.to_thread(server.request, "DELETE", SECRET)
+        await until(lambda: read(shown()) != read(first))
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running

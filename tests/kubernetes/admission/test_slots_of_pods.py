@@ -1,0 +1,146 @@
+"""The Pod webhook and slots: what a real API server stores of Pods on networks that have some."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import ApiUnavailable
+from core.kubernetes.api import Api, Object
+from core.kubernetes.connection import open_connection
+from core.manifests.networks.slots import SlotSettings
+from ops.kubernetes.admission import pods
+from ops.kubernetes.admission.reviews import CREATE, AdmissionRequest, allowed
+from ops.kubernetes.settings import InjectionSettings
+from tests.kubernetes.objects import network
+from tests.kubernetes.translator_harness import until
+from tests.kubernetes.webhooks import Webhooks, asked
+from tests.support.kubernetes import ApiServer
+
+DEFAULT = "v1.multus-cni.io/default-network"
+NETWORKS = "k8s.v1.cni.cncf.io/networks"
+INJECT = "cni.spidernet.io/network-resource-inject"
+SLOTS = SlotSettings(nics=True, sub_eni="spidernet.io/sub-eni")
+BOND = {"name": "bond9", "mode": 1}
+LABELLED = {"master": ["eth5"], "ippools": {"ipv4": ["blue"]}}
+
+
+@pytest.fixture
+async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]:
+    async with asked(server, tmp_path) as found:
+        await found.stop()
+        yield found
+
+
+async def known(webhooks: Webhooks, slots: SlotSettings) -> None:
+    """Serve, and have networks that the webhook knows."""
+    await webhooks.start(injection=InjectionSettings(slots=slots))
+    one = network("macvlan", "by-label", macvlan=LABELLED)
+    one["metadata"]["annotations"] = {INJECT: "team-a"}
+    for each in (
+        network("vlan", "cloud", vlan={"master": ["eth1"], "vlanMode": "auto"}),
+        network("macvlan", "pair", macvlan={"master": ["eth2", "eth3"], "bond": BOND}),
+        one,
+    ):
+        assert await webhooks.create(each) == ""
+    await until(lambda: stored(webhooks.cluster.server, {INJECT: "team-a"}))
+
+
+def stored(
+    server: ApiServer, annotations: dict[str, str], namespace: str = "default", **container: Any
+) -> Object | None:
+    """A Pod as the server would store it; None: refused."""
+    body = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "web-0", "annotations": annotations},
+        "spec": {
+            "containers": [{"name": "main", "image": "none", **container}],
+            "automountServiceAccountToken": False,
+        },
+    }
+    path = f"/api/v1/namespaces/{namespace}/pods?dryRun=All"
+    answer = server.request("POST", path, body)
+    return answer.body if answer.status == 201 else None
+
+
+async def slots_of(
+    webhooks: Webhooks, annotations: dict[str, str], namespace: str = "default", **container: Any
+) -> dict[str, str]:
+    """What the Pod's container asks for: the server has seen to it that requests agree."""
+    server = webhooks.cluster.server
+    found = await asyncio.to_thread(stored, server, annotations, namespace, **container)
+    assert found is not None
+    resources = found["spec"]["containers"][0].get("resources", {})
+    assert resources.get("limits") == resources.get("requests")
+    return {
+        name.removeprefix("spidernet.io/"): count
+        for name, count in (resources.get("limits") or {}).items()
+    }
+
+
+async def test_a_pod_asks_for_the_masters_of_its_networks_and_for_each_address_that_is_bound(
+    webhooks: Webhooks,
+) -> None:
+    await known(webhooks, SLOTS)
+
+    assert await slots_of(webhooks, {NETWORKS: "cloud, pair"}) == {
+        "eth1-nic": "1",
+        "eth2-nic": "1",
+        "eth3-nic": "1",
+        "sub-eni": "1",
+    }
+    assert await slots_of(webhooks, {DEFAULT: "default/cloud"}) == {
+        "eth1-nic": "1",
+        "sub-eni": "1",
+    }
+    assert await slots_of(webhooks, {INJECT: "team-a"}) == {"eth5-nic": "1"}
+    own = {"limits": {"spidernet.io/sub-eni": "3"}}
+    asked_itself = await slots_of(webhooks, {NETWORKS: "cloud"}, resources=own)
+    assert asked_itself == {"eth1-nic": "1", "sub-eni": "3"}
+
+
+async def test_pods_that_are_on_no_such_network_are_stored_as_they_are(webhooks: Webhooks) -> None:
+    await known(webhooks, SLOTS)
+
+    assert await slots_of(webhooks, {}) == {}
+    assert await slots_of(webhooks, {NETWORKS: "nobody/knows, this@ @"}) == {}
+    assert await slots_of(webhooks, {NETWORKS: "default/cloud"}, "kube-system") == {}
+
+
+async def test_without_anything_to_offer_the_webhook_asks_for_nothing(webhooks: Webhooks) -> None:
+    await known(webhooks, SlotSettings())
+
+    assert await slots_of(webhooks, {NETWORKS: "cloud,pair"}) == {}
+    assert await slots_of(webhooks, {INJECT: "team-a"}) == {}
+
+
+async def test_only_pods_that_are_on_networks_wait_until_these_are_known(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pods, "LISTED_S_MAX", 0.01)
+    api = Api(await open_connection(str(server.kubeconfig)))
+    injection = pods.PodInjection(api, SLOTS)  # which follows nothing: nobody runs it
+
+    def asked_about(**annotations: str) -> AdmissionRequest:
+        pod = {"metadata": {"annotations": annotations}, "spec": {"containers": [{}]}}
+        return AdmissionRequest("1", "Pod", CREATE, "default", "web-0", pod, {})
+
+    assert await injection.mutate(asked_about()) == allowed("1")
+    for waiting in ({NETWORKS: "cloud"}, {DEFAULT: "cloud"}, {INJECT: "team-a"}):
+        with pytest.raises(ApiUnavailable, match="not known yet"):
+            await injection.mutate(asked_about(**waiting))
+    await api.close()
+
+
+async def test_pods_are_stored_as_ever_when_nobody_answers_and_the_switch_is_off(
+    webhooks: Webhooks,
+) -> None:
+    await webhooks.start()
+    await webhooks.stop_serving()
+
+    assert await slots_of(webhooks, {NETWORKS: "cloud,pair"}) == {}

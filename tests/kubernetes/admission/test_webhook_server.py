@@ -1,0 +1,251 @@
+"""The webhooks, asked by a real API server over TLS."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from core.errors import BadInput
+from core.kubernetes.api import Object
+from ops.kubernetes.admission import webhook_server
+from ops.kubernetes.admission.networks import judge_coordinator
+from ops.kubernetes.admission.reviews import UPDATE, AdmissionRequest
+from ops.kubernetes.settings import InjectionSettings
+from tests.kubernetes.objects import (
+    coordinator,
+    get,
+    network,
+    path_of,
+    pool,
+    reservation,
+    subnet,
+)
+from tests.kubernetes.translator_harness import until
+from tests.kubernetes.webhooks import Webhooks, asked
+from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.node_harness import pod
+
+
+@pytest.fixture
+async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]:
+    async with asked(server, tmp_path) as found:
+        yield found
+
+
+async def test_a_pool_is_stored_with_what_it_left_open(webhooks: Webhooks) -> None:
+    one = pool(ips=["10.6.0.11", "10.6.0.10"])
+    assert await webhooks.create(one) == ""
+
+    stored = get(webhooks.cluster.server, "SpiderIPPool", "blue")
+    assert stored["spec"]["ips"] == ["10.6.0.10-10.6.0.11"]
+    assert stored["spec"]["ipVersion"] == 4
+    assert stored["metadata"]["finalizers"] == ["spiderpool.spidernet.io"]
+    assert stored["metadata"]["labels"]["ipam.spidernet.io/ippool-cidr"] == "10-6-0-0-16"
+
+
+async def test_a_pool_inherits_from_the_subnet_of_its_cidr(webhooks: Webhooks) -> None:
+    assert await webhooks.create(subnet(gateway="10.6.0.1")) == ""
+    await webhooks.cluster.until_said("SpiderSubnet", "wide", "Ready", "True")
+    assert await webhooks.create(pool()) == ""
+
+    stored = get(webhooks.cluster.server, "SpiderIPPool", "blue")
+    assert stored["spec"]["gateway"] == "10.6.0.1"
+    (owner,) = stored["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["name"], owner["controller"]) == ("SpiderSubnet", "wide", True)
+
+
+async def test_what_another_object_forbids_is_refused_before_it_is_stored(
+    webhooks: Webhooks,
+) -> None:
+    assert await webhooks.create(pool("blue")) == ""
+    await webhooks.cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+
+    why = await webhooks.create(pool("green"))
+    assert "spec.ips" in why
+    assert "blue" in why
+
+
+async def test_addresses_in_use_cannot_be_taken_out_of_a_pool(webhooks: Webhooks) -> None:
+    cluster = webhooks.cluster
+    assert await webhooks.create(pool(default=True)) == ""
+    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    await cluster.node.view.freshen()
+    await cluster.node.add(pod("web-0"))
+
+    why = await webhooks.replace(pool(default=True, ips=["10.6.0.20"]))
+    assert "10.6.0.10" in why
+    assert "web-0" in why
+
+
+async def test_changes_of_metadata_are_let_through_whatever_the_rules_say(
+    webhooks: Webhooks,
+) -> None:
+    assert await webhooks.create(pool()) == ""
+    assert await webhooks.create(coordinator()) == ""
+    assert await webhooks.create(network("custom")) == ""
+    await webhooks.stop_serving()  # nobody answers any more
+
+    for kind, name in (
+        ("SpiderIPPool", "blue"),
+        ("SpiderCoordinator", "default"),
+        ("SpiderMultusConfig", "net"),
+    ):
+        body = {"metadata": {"finalizers": None}}
+        assert await _merged(webhooks, kind, name, body) == ""
+    named = {"metadata": {"annotations": {"multus.spidernet.io/cr-name": "other"}}}
+    assert "webhook" in await _merged(webhooks, "SpiderMultusConfig", "net", named)
+
+
+async def test_a_network_keeps_the_name_of_its_nad_whatever_else_it_has(
+    webhooks: Webhooks,
+) -> None:
+    one = network("custom")
+    one["metadata"]["labels"] = {"team": "a"}
+    assert await webhooks.create(one) == ""
+
+    named = {"metadata": {"annotations": {"multus.spidernet.io/cr-name": "other"}}}
+    assert "cr-name" in await _merged(webhooks, "SpiderMultusConfig", "net", named)
+
+
+def test_a_coordinator_that_no_rule_allows_any_more_can_still_go() -> None:
+    one = coordinator(podMACPrefix="01:00")
+    held = one | {"metadata": {"name": "default", "finalizers": ["spiderpool.spidernet.io"]}}
+    names = "uid", "SpiderCoordinator", UPDATE, "", "default"
+
+    assert judge_coordinator(AdmissionRequest(*names, one, held)) == ()
+    assert judge_coordinator(AdmissionRequest(*names, one, coordinator())) != ()
+
+
+async def test_a_coordinator_of_another_shape_is_refused_by_its_field(webhooks: Webhooks) -> None:
+    no_target = coordinator(policyRoutes=[{"gw": "10.0.0.1"}])
+
+    assert "spec.policyRoutes[0].dst" in await webhooks.create(no_target)
+    assert "spec.hijackCIDR" in await webhooks.create(coordinator(hijackCIDR=[5]))
+
+
+async def _merged(webhooks: Webhooks, kind: str, name: str, body: Object) -> str:
+    """Why not, in the server's words; nothing when it was merged."""
+    server = webhooks.cluster.server
+    answer = await asyncio.to_thread(
+        server.request, "PATCH", path_of(kind, name), body, content=MERGE
+    )
+    return "" if answer.status == 200 else answer.message
+
+
+async def test_a_reservation_and_a_reversed_range(webhooks: Webhooks) -> None:
+    assert await webhooks.create(reservation(ips=["10.6.0.9", "10.6.0.8"])) == ""
+    stored = get(webhooks.cluster.server, "SpiderReservedIP", "kept")
+
+    assert stored["spec"] == {"ips": ["10.6.0.8-10.6.0.9"], "ipVersion": 4}
+    assert "10.6.0.9-10.6.0.8" in await webhooks.create(
+        reservation("worse", ipVersion=4, ips=["10.6.0.9-10.6.0.8"])
+    )
+
+
+async def test_a_coordinator_gets_its_defaults_and_its_prefixes(webhooks: Webhooks) -> None:
+    assert await webhooks.create(coordinator(hijackCIDR=["10.9.9.9", "::ffff:10.9.9.9"])) == ""
+    stored = get(webhooks.cluster.server, "SpiderCoordinator", "default")
+
+    assert stored["spec"]["hijackCIDR"] == ["10.9.9.9/32", "::ffff:10.9.9.9/128"]
+    assert stored["spec"]["vethMTU"] == 1500
+    why = await webhooks.create(
+        coordinator("worse", policyRoutes=[{"dst": "10.0.0.0/8", "gw": "fd00::1"}])
+    )
+    assert "spec.policyRoutes[0]" in why
+
+
+async def test_a_network_gets_its_defaults_and_its_rules(webhooks: Webhooks) -> None:
+    one = network("macvlan", macvlan={"master": ["ens3"]})
+    one["metadata"]["annotations"] = {"cni.spidernet.io/network-resource-inject": "team-a"}
+    assert await webhooks.create(one) == ""
+    stored = get(webhooks.cluster.server, "SpiderMultusConfig", "net")
+
+    assert stored["spec"]["macvlan"]["mtu"] == 0
+    assert stored["spec"]["coordinator"]["mode"] == "auto"
+    assert stored["metadata"]["labels"]["cni.spidernet.io/network-resource-inject"] == "team-a"
+    bad = network("macvlan", "worse", macvlan={"master": ["ens3"]}, chainCNIJsonData=["{}"])
+    assert "type is missing" in await webhooks.create(bad)
+
+
+async def test_a_pool_in_use_is_only_kept_where_a_switch_says_so(webhooks: Webhooks) -> None:
+    cluster = webhooks.cluster
+    await webhooks.stop()
+    await webhooks.start(guards_deletion=True)
+    assert await webhooks.create(pool(default=True)) == ""
+    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    path = path_of("SpiderIPPool", "blue")
+    await cluster.node.view.freshen()
+    await cluster.node.add(pod("web-0"))
+    held = await asyncio.to_thread(cluster.server.request, "DELETE", path)
+    await cluster.node.delete(pod("web-0"))
+    freed = await asyncio.to_thread(cluster.server.request, "DELETE", path)
+
+    assert "web-0" in held.message
+    assert freed.status == 200
+
+
+async def test_a_rotated_certificate_is_served_without_a_restart(
+    webhooks: Webhooks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook_server, "CERTIFICATES_POLL_S", 0.02)
+    await webhooks.stop()
+    await webhooks.start()
+    before = await webhooks.certificate()
+    webhooks.write_certificate()
+
+    await webhooks.until_certificate_changes(before)
+    assert await webhooks.create(pool()) == ""
+
+
+async def test_a_certificate_that_cannot_be_read_is_told_at_the_start(webhooks: Webhooks) -> None:
+    await webhooks.stop()
+    webhooks.files.certificate.write_text("no certificate")
+
+    with pytest.raises(BadInput, match=r"tls\.crt"):
+        await webhooks.start()
+
+
+def asking(name: str, **annotations: str) -> Object:
+    """A Pod with these annotations, of the namespace default."""
+    told = {key.replace("__", "/"): value for key, value in annotations.items()}
+    container = {"name": "main", "image": "none"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "annotations": told},
+        "spec": {"containers": [container], "automountServiceAccountToken": False},
+    }
+
+
+async def test_a_pod_gets_the_networks_and_devices_that_it_asks_for(webhooks: Webhooks) -> None:
+    await webhooks.stop()
+    await webhooks.start(injection=InjectionSettings())
+    block = {"resourceName": "spidernet.io/vf", "ippools": {"ipv4": ["blue"]}}
+    one = network("sriov", sriov=block)
+    one["metadata"]["annotations"] = {"cni.spidernet.io/rdma-resource-inject": "team-a"}
+    assert await webhooks.create(one) == ""
+    server = webhooks.cluster.server
+    pods = "/api/v1/namespaces/default/pods"
+    ask = {"cni.spidernet.io__rdma-resource-inject": "team-a"}
+
+    def created() -> Object | None:
+        """The API server's copy, once the webhook knows the network."""
+        answer = server.request("POST", pods, asking("web-0", **ask))
+        return answer.body if answer.status == 201 else None
+
+    found = await until(created)
+    assert found is not None
+    assert found["metadata"]["annotations"]["k8s.v1.cni.cncf.io/networks"] == "default/net"
+    (container,) = found["spec"]["containers"]
+    assert container["resources"]["limits"]["spidernet.io/vf"] == "1"
+    nobody = asking("web-1", **{"cni.spidernet.io__rdma-resource-inject": "nobody"})
+    answer = await asyncio.to_thread(server.request, "POST", pods, nobody)
+    assert "no SpiderMultusConfig has the label" in answer.message
+    plain = await asyncio.to_thread(server.request, "POST", pods, asking("web-2"))
+    assert plain.status == 201, plain.message
+    for name in ("web-0", "web-2"):
+        now = {"gracePeriodSeconds": 0}
+        await asyncio.to_thread(server.request, "DELETE", f"{pods}/{name}", now)

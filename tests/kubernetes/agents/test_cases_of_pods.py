@@ -1,0 +1,159 @@
+"""Cases of Spiderpool about Pods as an API server has them: long ones, networks by name.
+
+Ids are those of docs/contributing/compatibility.md. An agent with the facts of a cluster answers
+the runtime.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from core.eventstore.memory import MemoryStore
+from nodeagent.kubernetes.cluster_connection import Cluster
+from nodeagent.settings.values import Settings
+from tests.kubernetes.agents.test_facts import (
+    NODE,
+    cluster,
+    gone,
+    shop,
+)
+from tests.kubernetes.objects import Object
+from tests.kubernetes.workload_objects import CONTAINERS, PODS, create_pod, delete_pod, named
+from tests.support.agent_harness import AgentHarness, running
+from tests.support.kubernetes import ApiServer
+
+__all__ = ("cluster", "shop")
+"""Fixtures of the tests next door."""
+
+IPPOOL = "ipam.spidernet.io/ippool"
+IPPOOLS = "ipam.spidernet.io/ippools"
+NETWORKS = "k8s.v1.cni.cncf.io/networks"
+DEFAULT_NETWORK = "v1.multus-cni.io/default-network"
+LONG_BYTES = 200_000
+"""Of annotations; an API server takes 256 KiB."""
+
+NAMED_LANS: Any = [{"name": "lan", "namespace": "shop"}, {"name": "wan", "namespace": "shop"}]
+
+
+@pytest.fixture
+async def agent(cluster: Cluster, settings: Settings) -> AsyncIterator[AgentHarness]:
+    """``lan`` is for one network only, ``wan`` for whoever names it."""
+    async with running(settings, MemoryStore(), facts=cluster.facts) as one:
+        await one.pool(
+            "lan", "10.6.0.0/16", "10.6.1.1-10.6.1.9", default=False, multus_names=("shop/lan",)
+        )
+        await one.pool("wan", "10.7.0.0/16", "10.7.1.1-10.7.1.9", default=False)
+        await one.pool("any", "10.8.0.0/16", "10.8.1.1-10.8.1.9")
+        yield one
+
+
+async def test_a_pod_with_a_very_long_manifest_is_a_pod_like_others(
+    shop: ApiServer, cluster: Cluster, agent: AgentHarness
+) -> None:
+    """E00007."""
+    told = {f"team/{number:03}": "x" * (LONG_BYTES // 100) for number in range(100)}
+    labels = {f"label-{number}": "y" * 60 for number in range(100)}
+    pod = create_pod(shop, "long", NODE, annotations=told, labels=labels)
+
+    (address,) = await agent.add("long", CNI_ARGS=named(pod))
+    delete_pod(shop, "long")
+    await gone(cluster, "long")
+    await agent.delete("long", CNI_ARGS=named(pod))
+
+    assert address.startswith("10.8.1.")
+    assert pod["metadata"]["annotations"] == told
+    assert not await agent.claims()
+
+
+async def test_a_pod_of_several_containers_has_one_address(
+    shop: ApiServer, agent: AgentHarness
+) -> None:
+    """A00008."""
+    containers = [{"name": f"c-{number}", "image": "none"} for number in range(4)]
+    body = {
+        "metadata": {"name": "many", "annotations": {IPPOOL: '{"ipv4":["wan"]}'}},
+        "spec": CONTAINERS | {"containers": containers, "nodeName": NODE},
+    }
+    answer = await asyncio.to_thread(shop.request, "POST", PODS, body)
+
+    held = await agent.add("many", CNI_ARGS=named(answer.body))
+
+    assert [address[:7] for address in held] == ["10.7.1."]
+    assert len(await agent.claims()) == 1
+
+
+def attached(server: ApiServer, name: str, **annotations: str) -> Object:
+    keys = {"ippool": IPPOOL, "ippools": IPPOOLS, "networks": NETWORKS, "default": DEFAULT_NETWORK}
+    told = {keys[key]: text for key, text in annotations.items()}
+    return create_pod(server, name, NODE, annotations=told)
+
+
+async def test_a_pool_serves_the_network_that_it_names(
+    shop: ApiServer, agent: AgentHarness
+) -> None:
+    """D00009: the default network, and a further one, in a list with names and in one without."""
+    lan = '{"ipv4":["lan"]}'
+    first = attached(shop, "first", ippool=lan, default="shop/lan")
+    further = [{"interface": "eth0", "ipv4": ["any"]}, {"interface": "net1", "ipv4": ["lan"]}]
+    named_list = attached(shop, "second", ippools=json.dumps(further), networks="shop/lan")
+    unnamed = [{"ipv4": ["any"]}, {"ipv4": ["lan"]}]
+    unnamed_list = attached(shop, "third", ippools=json.dumps(unnamed), networks="shop/lan")
+
+    (address,) = await agent.add("first", CNI_ARGS=named(first))
+    assert address.startswith("10.6.1.")
+    for name, pod in (("second", named_list), ("third", unnamed_list)):
+        await agent.add(name, CNI_ARGS=named(pod))
+        (address,) = await agent.add(name, CNI_ARGS=named(pod), CNI_IFNAME="net1")
+        assert address.startswith("10.6.1.")
+
+
+@pytest.mark.parametrize("list_", ["named", "unnamed", "none"])
+async def test_a_pool_of_another_network_is_refused_by_name(
+    shop: ApiServer, agent: AgentHarness, list_: str
+) -> None:
+    """D00010."""
+    items = [{"interface": "eth0", "ipv4": ["any"]}, {"interface": "net1", "ipv4": ["lan"]}]
+    if list_ == "unnamed":
+        items = [{"ipv4": item["ipv4"]} for item in items]
+    if list_ == "none":
+        pod = attached(shop, "web", ippool='{"ipv4":["lan"]}', default="shop/wan")
+    else:
+        pod = attached(shop, "web", ippools=json.dumps(items), networks="shop/wan")
+
+    refused = await agent.call("ADD", "web", CNI_ARGS=named(pod))
+
+    nic = {"named": "net1", "unnamed": "1", "none": "eth0"}[list_]
+    said = refused.error["msg"] + refused.error["details"]
+    text = f"the spec.multusName [shop/lan] in the IPPool lan used by the Pod interface {nic}"
+    assert f"{text} is not matched" in said
+    assert "shop/wan" in said
+    assert not await agent.claims()
+
+
+@pytest.mark.parametrize(
+    "networks",
+    [json.dumps(NAMED_LANS, separators=(",", ":")), json.dumps(NAMED_LANS, indent=2)],
+    ids=["M00036 compact", "M00037 indented"],
+)
+async def test_a_list_of_networks_is_read_however_its_json_is_written(
+    shop: ApiServer, agent: AgentHarness, networks: str
+) -> None:
+    """Two networks: the first is net1, whose pool insists on its name."""
+    items = [
+        {"interface": "eth0", "ipv4": ["any"]},
+        {"interface": "net1", "ipv4": ["lan"]},
+        {"interface": "net2", "ipv4": ["wan"]},
+    ]
+    pod = attached(shop, "web", ippools=json.dumps(items), networks=networks)
+
+    held = [
+        await agent.add("web", CNI_ARGS=named(pod), CNI_IFNAME=nic)
+        for nic in ("eth0", "net1", "net2")
+    ]
+
+    assert [address[:7] for (address,) in held] == ["10.8.1.", "10.6.1.", "10.7.1."]

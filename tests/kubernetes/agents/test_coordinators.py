@@ -1,0 +1,224 @@
+"""The SpiderCoordinator as an agent in a cluster reads it, and what it does without one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import NotReady
+from core.kubernetes.api import Object
+from nodeagent.cni_protocol.failures import TRY_AGAIN_LATER, failure_of
+from nodeagent.coordinator.settings import WrittenRoute, WrittenSettings, read_settings
+from nodeagent.kubernetes.cluster_connection import joined
+from nodeagent.kubernetes.coordinators import KubernetesCoordinator, kept_coordinator
+from nodeagent.settings.values import Settings
+from tests.kubernetes.objects import coordinator, create, path_of, replace
+from tests.kubernetes.translator_harness import until
+from tests.support.etcd import free_ports
+from tests.support.kubernetes import MERGE, ApiServer
+
+pytestmark = pytest.mark.simulated
+
+KIND = "SpiderCoordinator"
+SYNCED = {
+    "phase": "Synced",
+    "overlayPodCIDR": ["10.244.0.0/16"],
+    "serviceCIDR": ["10.96.0.0/16", "fd00:96::/112"],
+}
+EVERYTHING: dict[str, Any] = {
+    "mode": "underlay",
+    "podCIDRType": "cluster",
+    "hijackCIDR": ["169.254.0.0/16"],
+    "policyRoutes": [{"dst": "192.0.2.0/24", "gw": "10.6.0.1"}],
+    "podMACPrefix": "0a:1b",
+    "tunePodRoutes": False,
+    "podDefaultRouteNIC": "net1",
+    "hostRuleTable": 600,
+    "podRPFilter": 2,
+    "txQueueLen": 1000,
+    "vethLinkAddress": "169.254.100.1",
+    "vethMTU": 1400,
+}
+AWAY = """
+apiVersion: v1
+kind: Config
+clusters: [{{name: here, cluster: {{server: "http://127.0.0.1:{port}"}}}}]
+users: [{{name: me, user: {{token: none}}}}]
+contexts: [{{name: here, context: {{cluster: here, user: me}}}}]
+current-context: here
+"""
+CONFIGURED = read_settings({"hijackFurtherNics": False, "vethMTU": 9000})
+
+
+@pytest.fixture
+async def found(server: ApiServer) -> AsyncIterator[KubernetesCoordinator]:
+    settings = Settings("node-1", kubeconfig=str(server.kubeconfig), coordinator=CONFIGURED)
+    cluster = await joined(settings)
+    assert cluster is not None
+    assert cluster.coordinator is not None
+    async with asyncio.timeout(30):
+        await cluster.coordinator.coordinators.listed.wait()
+    yield cluster.coordinator
+    await cluster.leave()
+
+
+async def report(server: ApiServer, **status: object) -> None:
+    """Write the status, as the leading controller does."""
+    path = f"{path_of(KIND, 'default')}/status"
+    body = {"status": status}
+    answer = await asyncio.to_thread(server.request, "PATCH", path, body, content=MERGE)
+    assert answer.status == 200, answer.message
+
+
+def settings_of(found: KubernetesCoordinator) -> WrittenSettings | None:
+    try:
+        return found.written()
+    except NotReady:
+        return None
+
+
+async def settled(found: KubernetesCoordinator) -> WrittenSettings:
+    await until(lambda: settings_of(found) is not None)
+    return found.written()
+
+
+async def test_every_field_of_a_synced_coordinator_is_a_setting_of_an_add(
+    found: KubernetesCoordinator, server: ApiServer
+) -> None:
+    create(server, coordinator(**EVERYTHING))
+    await report(server, **SYNCED)
+
+    assert await settled(found) == WrittenSettings(
+        mode="underlay",
+        tune_pod_routes=False,
+        pod_default_route_nic="net1",
+        pod_default_cni_nic="eth0",
+        pod_mac_prefix="0a:1b",
+        overlay_pod_cidr=("10.244.0.0/16",),
+        service_cidr=("10.96.0.0/16", "fd00:96::/112"),
+        hijack_cidr=("169.254.0.0/16",),
+        hijack_further_nics=False,
+        policy_routes=(WrittenRoute("192.0.2.0/24", "10.6.0.1"),),
+        host_rule_table=600,
+        pod_rp_filter=2,
+        tx_queue_len=1000,
+        veth_link_address="169.254.100.1",
+        veth_mtu=1400,
+    )
+
+
+async def test_conf_yml_fills_what_the_coordinator_leaves_out(
+    found: KubernetesCoordinator, server: ApiServer
+) -> None:
+    create(server, coordinator())
+    await report(server, phase="Synced")
+
+    assert (await settled(found)).veth_mtu == 9000
+    assert (await settled(found)).hijack_further_nics is False
+
+
+async def test_adds_wait_while_it_is_not_synced_and_go_on_afterwards(
+    found: KubernetesCoordinator, server: ApiServer
+) -> None:
+    create(server, coordinator())
+    await report(server, **SYNCED)
+    await settled(found)
+
+    await report(server, phase="NotReady", reason="no source", serviceCIDR=[])
+    await until(lambda: settings_of(found) is None)
+    with pytest.raises(NotReady, match=r"^spidercoordinator: default no ready: no source "):
+        found.written()
+    await report(server, **SYNCED)
+
+    assert (await settled(found)).service_cidr == ("10.96.0.0/16", "fd00:96::/112")
+
+
+async def test_without_a_status_and_without_an_object_adds_wait(
+    found: KubernetesCoordinator, server: ApiServer
+) -> None:
+    with pytest.raises(NotReady, match="coordinator config not found: there is no"):
+        found.written()
+    other = coordinator("other")
+    create(server, other)
+    create(server, coordinator())
+    await until(lambda: ("", "default") in found.coordinators.objects)
+
+    with pytest.raises(NotReady, match="default no ready: its phase is ''"):
+        found.written()
+
+
+async def test_a_change_of_the_object_is_a_change_of_the_next_add(
+    found: KubernetesCoordinator, server: ApiServer
+) -> None:
+    create(server, coordinator())
+    await report(server, **SYNCED)
+    before = await settled(found)
+    replace(server, coordinator(podMACPrefix="0a:1c"))
+
+    await until(lambda: found.written() != before)
+
+    assert found.written().pod_mac_prefix == "0a:1c"
+
+
+@pytest.mark.simulated(lacks="kmock does not have: a server that goes away")
+async def test_what_was_seen_counts_while_the_api_server_is_away(
+    found: KubernetesCoordinator, server: ApiServer
+) -> None:
+    create(server, coordinator())
+    await report(server, **SYNCED)
+    before = await settled(found)
+
+    await asyncio.to_thread(server.kill)
+    try:
+        await until(lambda: found.coordinators.fault)
+        await found.learn()
+        assert found.written() == before
+    finally:
+        await asyncio.to_thread(server.start)
+
+
+async def test_an_agent_that_never_saw_it_waits_a_moment_and_says_why(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(AWAY.format(port=port))
+    cluster = await joined(Settings("node-1", kubeconfig=str(kubeconfig)))
+    assert cluster is not None
+    assert cluster.coordinator is not None
+
+    await cluster.coordinator.learn()
+    with pytest.raises(NotReady, match="SpiderCoordinators cannot be listed: ") as refused:
+        cluster.coordinator.written()
+    await cluster.leave()
+
+    assert failure_of(refused.value).code == TRY_AGAIN_LATER
+
+
+async def test_an_agent_that_is_to_do_without_does_not_watch(server: ApiServer) -> None:
+    cluster = await joined(
+        Settings("node-1", kubeconfig=str(server.kubeconfig), coordinator_name="")
+    )
+    assert cluster is not None
+    await cluster.leave()
+
+    assert cluster.coordinator is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "fault"),
+    [
+        ({"status": {"phase": 7}}, "Expected `str`"),
+        ({"status": {"phase": "Synced", "serviceCIDR": ["nonsense"]}}, "serviceCIDR"),
+        ({"status": {"phase": "Synced"}, "spec": "text"}, "Expected `object`"),
+        ({"status": {"phase": "Synced"}, "spec": {"hostRuleTable": 254}}, "hostRuleTable: 254"),
+        ({"status": {"phase": "Synced"}, "spec": {"vethMTU": "large"}}, "vethMTU"),
+        ({"status": ["Synced"]}, "Expected `object`"),
+    ],
+)
+def test_an_object_that_cannot_be_used_says_which_field(changed: Object, fault: str) -> None:
+    kept = kept_coordinator({"metadata": {"name": "default"}, "spec": {}} | changed)
+
+    assert fault in kept.fault

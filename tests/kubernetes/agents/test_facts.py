@@ -1,0 +1,325 @@
+"""An agent in a cluster: what it knows of Pods, and what it does when it cannot know."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from core.domain.model import Owner, pod_holder
+from core.eventstore.memory import MemoryStore
+from core.kubernetes.api import Api
+from core.kubernetes.connection import open_connection
+from core.kubernetes.workloads.pods import is_alive
+from nodeagent.kubernetes.cluster_connection import Cluster, joined
+from nodeagent.kubernetes.facts import KubernetesFacts
+from nodeagent.settings.values import Settings
+from tests.kubernetes.objects import Object
+from tests.kubernetes.translator_harness import until
+from tests.kubernetes.workload_objects import (
+    PARTS,
+    PODS,
+    create_pod,
+    create_set,
+    delete_pod,
+    named,
+    sweep,
+)
+from tests.support.agent_harness import AgentHarness, running
+from tests.support.http_caller import HttpReply, over_socket
+from tests.support.kubernetes import MERGE, ApiServer
+
+NODE = "node-1"
+BLUE = {"ipam.spidernet.io/ippool": json.dumps({"ipv4": ["blue"]})}
+
+
+@pytest.fixture
+def shop(server: ApiServer) -> ApiServer:
+    sweep(server)
+    node = {"metadata": {"name": NODE, "labels": {"rack": "r1"}}}
+    server.request("POST", "/api/v1/nodes", node)
+    return server
+
+
+@pytest.fixture
+async def cluster(shop: ApiServer, settings: Settings) -> AsyncIterator[Cluster]:
+    found = await joined(settings._replace(kubeconfig=str(shop.kubeconfig)))
+    assert found is not None
+    async with asyncio.timeout(30):
+        for informer in (found.facts.pods, found.facts.namespaces, found.facts.stateful_sets):
+            await informer.listed.wait()
+    yield found
+    await found.leave()
+
+
+@pytest.fixture
+async def agent(cluster: Cluster, settings: Settings) -> AsyncIterator[AgentHarness]:
+    """With the default pool ``green`` and the pool ``blue`` that has to be asked for."""
+    async with running(settings, MemoryStore(), facts=cluster.facts) as one:
+        await one.pool("green", "10.6.0.0/16", "10.6.1.1-10.6.1.9")
+        await one.pool("blue", "10.6.0.0/16", "10.6.2.1-10.6.2.9", default=False)
+        yield one
+
+
+def owner_of(one: Object) -> Owner:
+    metadata = one["metadata"]
+    return Owner(one["kind"], metadata["name"], "shop", one["apiVersion"], metadata["uid"])
+
+
+async def seen(cluster: Cluster, name: str) -> None:
+    await until(lambda: ("shop", name) in cluster.facts.pods.objects)
+
+
+def is_in_deletion(cluster: Cluster, name: str) -> bool:
+    one = cluster.facts.pods.objects.get(("shop", name))
+    return one is not None and not is_alive(one)
+
+
+async def gone(cluster: Cluster, name: str) -> None:
+    await until(lambda: ("shop", name) not in cluster.facts.pods.objects)
+
+
+async def test_the_annotation_of_a_pod_chooses_its_pool(
+    shop: ApiServer, cluster: Cluster, agent: AgentHarness
+) -> None:
+    plain = create_pod(shop, "plain", NODE)
+    asking = create_pod(shop, "asking", NODE, annotations=BLUE)
+
+    (first,) = await agent.add("plain", CNI_ARGS=named(plain))
+    (second,) = await agent.add("asking", CNI_ARGS=named(asking))
+
+    assert first.startswith("10.6.1.")
+    assert second.startswith("10.6.2.")
+    found = await agent.endpoint("asking")
+    assert found is not None
+    uid = asking["metadata"]["uid"]
+    assert (found.uid, found.holder, found.node) == (uid, pod_holder(uid), NODE)
+    assert (found.owner_kind, found.owner_name) == ("Pod", "asking")
+
+
+async def test_the_annotation_of_a_namespace_chooses_pools(
+    shop: ApiServer, cluster: Cluster, agent: AgentHarness
+) -> None:
+    key = "ipam.spidernet.io/default-ipv4-ippool"
+    said = {"metadata": {"annotations": {key: '["blue"]'}}}
+    shop.request("PATCH", "/api/v1/namespaces/shop", said, content=MERGE)
+    await until(lambda: key in cluster.facts._namespace("shop").annotations)
+
+    (address,) = await agent.add("web", CNI_ARGS=named(create_pod(shop, "web", NODE)))
+
+    unsaid = {"metadata": {"annotations": {key: None}}}
+    shop.request("PATCH", "/api/v1/namespaces/shop", unsaid, content=MERGE)
+    assert address.startswith("10.6.2.")
+
+
+async def test_a_pod_that_the_watch_has_not_brought_is_read(
+    shop: ApiServer, settings: Settings
+) -> None:
+    api = Api(await open_connection(str(shop.kubeconfig)))
+    facts = KubernetesFacts(api, NODE, settings.fixed)
+    pod = create_pod(shop, "early", NODE, annotations=BLUE)
+
+    async with running(settings, MemoryStore(), facts=facts) as node:
+        await node.pool("blue", "10.6.0.0/16", "10.6.2.1", default=False)
+        addresses = await node.add("early", CNI_ARGS=named(pod))
+
+    await api.close()
+    assert (addresses, facts.reads) == (["10.6.2.1/16"], 1)
+
+
+async def test_a_pod_that_does_not_exist_gets_nothing(
+    shop: ApiServer, cluster: Cluster, agent: AgentHarness
+) -> None:
+    reply = await agent.call("ADD", "ghost")
+
+    assert "there is no Pod shop/ghost" in reply.error["msg"] + reply.error["details"]
+    assert not await agent.claims()
+
+
+async def test_the_coordinators_settings_are_those_for_a_pod_that_exists(
+    shop: ApiServer, settings: Settings
+) -> None:
+    """Without the watch: a Pod that it has not brought is read, and its annotation counts."""
+    api = Api(await open_connection(str(shop.kubeconfig)))
+    facts = KubernetesFacts(api, NODE, settings.fixed)
+    create_pod(shop, "early", NODE, annotations={"ipam.spidernet.io/default-route-nic": "net1"})
+
+    async with running(settings, MemoryStore(), facts=facts) as node:
+
+        async def configuration(name: str) -> HttpReply:
+            body = {"podName": name, "podNamespace": "shop"}
+            return await over_socket(
+                node.process.settings.socket_path, "GET", "/v1/coordinator/config", body
+            )
+
+        known, unknown = await configuration("early"), await configuration("ghost")
+
+    await api.close()
+    assert known.json["podDefaultRouteNIC"] == "net1"
+    assert (unknown.status, unknown.json) == (500, "there is no Pod shop/ghost")
+
+
+async def test_another_pod_of_the_same_name_gets_nothing_for_it(
+    shop: ApiServer, cluster: Cluster, agent: AgentHarness
+) -> None:
+    create_pod(shop, "web", NODE)
+    await seen(cluster, "web")
+
+    reply = await agent.call("ADD", "web")
+
+    assert reply.status == 1
+    assert not await agent.claims()
+
+
+async def test_a_pod_in_deletion_gets_nothing(
+    shop: ApiServer, cluster: Cluster, agent: AgentHarness
+) -> None:
+    pod = create_pod(shop, "web", NODE, finalizers=["test/held"])
+    shop.request("DELETE", f"{PODS}/web")
+    await until(lambda: is_in_deletion(cluster, "web"))
+
+    reply = await agent.call("ADD", "web", CNI_ARGS=named(pod))
+
+    shop.request("PATCH", f"{PODS}/web", {"metadata": {"finalizers": None}}, content=MERGE)
+    assert "dead Pod" in reply.error["msg"] + reply.error["details"]
+
+
+async def test_a_living_pod_keeps_its_address_until_it_is_gone(
+    shop: ApiServer, cluster: Cluster, agent: AgentHarness
+) -> None:
+    pod = create_pod(shop, "web", NODE)
+    held = await agent.add("web", CNI_ARGS=named(pod))
+
+    await agent.delete("web", CNI_ARGS=named(pod))
+    kept = await agent.claims()
+    delete_pod(shop, "web")
+    await gone(cluster, "web")
+    await agent.delete("web", CNI_ARGS=named(pod))
+
+    assert [f"{address}/16" for address in kept] == held
+    assert not await agent.claims()
+
+
+async def test_a_pod_deleted_this_instant_gives_its_address_back(
+    shop: ApiServer, cluster: Cluster, agent: AgentHarness
+) -> None:
+    pod = create_pod(shop, "web", NODE)
+    await agent.add("web", CNI_ARGS=named(pod))
+    await cluster.stop_watching()
+
+    delete_pod(shop, "web")
+    await agent.delete("web", CNI_ARGS=named(pod))
+
+    assert ("shop", "web") in cluster.facts.pods.objects
+    assert not await agent.claims()
+
+
+async def test_without_an_api_server_a_pod_that_seems_to_live_keeps_its_address(
+    shop: ApiServer, cluster: Cluster, agent: AgentHarness
+) -> None:
+    pod = create_pod(shop, "web", NODE)
+    await agent.add("web", CNI_ARGS=named(pod))
+    shop.kill()
+
+    await agent.delete("web", CNI_ARGS=named(pod))
+
+    shop.start()
+    shop.wait_served(PODS)
+    assert len(await agent.claims()) == 1
+
+
+async def test_the_top_controller_of_a_pod_is_its_deployment(
+    shop: ApiServer, cluster: Cluster, agent: AgentHarness
+) -> None:
+    deployment = create_set(shop, "Deployment", "web")
+    replicas = create_set(shop, "ReplicaSet", "web-5d4", deployment)
+    pod = create_pod(shop, "web-5d4-x", NODE, replicas)
+
+    await agent.add("web-5d4-x", CNI_ARGS=named(pod))
+
+    found = await agent.endpoint("web-5d4-x")
+    assert found is not None
+    assert (found.owner_kind, found.owner_name) == ("Deployment", "web")
+
+
+async def test_a_replica_set_that_is_gone_counts_as_the_top_itself(
+    shop: ApiServer, cluster: Cluster, agent: AgentHarness
+) -> None:
+    names = {"kind": "ReplicaSet", "apiVersion": "apps/v1"}
+    gone = names | {"metadata": {"name": "web-5d4", "uid": "uid-of-web-5d4"}}
+    pod = create_pod(shop, "web-5d4-x", NODE, gone)
+
+    await agent.add("web-5d4-x", CNI_ARGS=named(pod))
+
+    found = await agent.endpoint("web-5d4-x")
+    assert found is not None
+    assert (found.owner_kind, found.owner_name) == ("ReplicaSet", "web-5d4")
+
+
+async def test_a_pod_without_a_node_belongs_to_the_node_of_the_agent_that_serves_it(
+    shop: ApiServer, cluster: Cluster, agent: AgentHarness
+) -> None:
+    pod = create_pod(shop, "unscheduled", NODE, spec={"nodeName": None})
+
+    await agent.add("unscheduled", CNI_ARGS=named(pod))
+
+    found = await agent.endpoint("unscheduled")
+    assert found is not None
+    assert found.node == NODE
+
+
+async def test_a_replica_keeps_its_address_as_long_as_it_is_wanted(
+    shop: ApiServer, cluster: Cluster, agent: AgentHarness
+) -> None:
+    def is_wanted(state: str) -> bool:
+        validity = cluster.facts.wanted(found) if found else None
+        return validity is not None and validity.state == state
+
+    stateful = create_set(shop, "StatefulSet", "db", replicas=1, serviceName="db")
+    first = create_pod(shop, "db-0", NODE, stateful)
+    held = await agent.add("db-0", CNI_ARGS=named(first))
+    found = await agent.endpoint("db-0")
+    await until(lambda: is_wanted("valid"))
+
+    delete_pod(shop, "db-0")
+    await gone(cluster, "db-0")
+    await agent.delete("db-0", CNI_ARGS=named(first))
+    second = create_pod(shop, "db-0", NODE, stateful)
+    assert await agent.add("db-0", CNI_ARGS=named(second), CNI_CONTAINERID="c-again") == held
+
+    fewer = {"spec": {"replicas": 0}}
+    shop.request("PATCH", f"{PARTS['StatefulSet']}/db", fewer, content=MERGE)
+    await until(lambda: is_wanted("invalid"))
+    delete_pod(shop, "db-0")
+    await gone(cluster, "db-0")
+    await agent.delete("db-0", CNI_ARGS=named(second), CNI_CONTAINERID="c-again")
+    assert not await agent.claims()
+
+
+async def test_a_pod_that_was_seen_needs_no_api_server(
+    shop: ApiServer, cluster: Cluster, agent: AgentHarness
+) -> None:
+    deployment = create_set(shop, "Deployment", "web")
+    replicas = create_set(shop, "ReplicaSet", "web-5d4", deployment)
+    pod = create_pod(shop, "web-5d4-x", NODE, replicas, annotations=BLUE)
+    unseen = {"metadata": {"name": "unseen", "uid": "unseen"}}
+    await seen(cluster, "web-5d4-x")
+    await until(lambda: cluster.facts._owners.top(owner_of(replicas)).kind == "Deployment")
+    shop.kill()
+
+    (address,) = await agent.add("web-5d4-x", CNI_ARGS=named(pod))
+    refused = await agent.call("ADD", "unseen", CNI_ARGS=named(unseen))
+
+    shop.start()
+    shop.wait_served(PODS)
+    assert address.startswith("10.6.2.")
+    assert refused.error["code"] == 11
+    found = await agent.endpoint("web-5d4-x")
+    assert found is not None
+    assert found.owner_kind == "Deployment"
+
+
+async def test_without_a_kubeconfig_there_is_no_cluster(settings: Settings) -> None:
+    assert await joined(settings) is None

@@ -1,0 +1,50 @@
+"""An ADD that names a pool which Kubernetes has and the log refuses reports the refusal."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from core.allocation.pool_requests import PoolRequests
+from core.configuration.refusal_notes import Refusals
+from core.domain.selection.request import SelectionSettings
+from core.errors import AllocationError
+from nodeagent.handlers.pool_wait import WaitingAllocator
+from tests.kubernetes.objects import create, pool, replace
+from tests.kubernetes.translator_harness import TranslatorHarness
+from tests.support.kubernetes import ApiServer
+from tests.support.node_harness import pod
+
+
+async def test_an_add_names_the_refusal_of_its_pool_until_the_pool_is_corrected(
+    server: ApiServer,
+) -> None:
+    async with TranslatorHarness(server) as cluster:
+        node = cluster.node
+        waiting = WaitingAllocator(
+            node.allocate,
+            PoolRequests(cluster.store, cluster.keys),
+            node.view,
+            SelectionSettings(),
+            on_wait=lambda: None,
+            refusals=Refusals(cluster.store, cluster.keys),
+        )
+        node.allocate = waiting.allocate_or_wait
+        wanted = pod("web-0", annotations={"ipam.spidernet.io/ippool": json.dumps({"ipv4": ["b"]})})
+        create(server, pool("a"))
+        await cluster.until_said("SpiderIPPool", "a", "Ready", "True")
+        create(server, pool("b"))
+        await cluster.until_said("SpiderIPPool", "b", "Ready", "False")
+        await node.view.freshen()
+
+        with pytest.raises(AllocationError, match=r'SpiderIPPool "b" was refused: .*IPPool/a'):
+            await node.add(wanted)
+        await cluster.stop()
+        cluster.start()  # another leader knows of it too
+        replace(server, pool("b", ips=["10.6.0.11"]))
+        await cluster.until_said("SpiderIPPool", "b", "Ready", "True")
+        await node.view.freshen()
+        await node.add(wanted)
+
+        assert await Refusals(cluster.store, cluster.keys).names() == set()

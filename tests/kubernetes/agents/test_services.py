@@ -1,0 +1,108 @@
+"""Services and EndpointSlices of a real API server, as ClusterIPs that a node serves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from core.kubernetes.api import Api
+from core.kubernetes.connection import open_connection
+from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
+from nodeagent.clusterip.frontends import address_text
+from nodeagent.kubernetes.cluster_connection import joined
+from nodeagent.kubernetes.services import KubernetesServices, kept_service, kept_slice
+from nodeagent.settings.values import Settings
+from tests.kubernetes.translator_harness import until
+from tests.support.kubernetes import ApiServer
+
+SLICES = "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices"
+SERVICES = "/api/v1/namespaces/shop/services"
+WEB = {
+    "metadata": {"name": "web"},
+    "spec": {
+        "ports": [{"name": "http", "port": 80, "targetPort": 8080}],
+        "sessionAffinity": "ClientIP",
+    },
+}
+
+
+def slice_with(*addresses: str) -> dict[str, object]:
+    return {
+        "metadata": {"name": "web-1", "labels": {"kubernetes.io/service-name": "web"}},
+        "addressType": "IPv4",
+        "ports": [{"name": "http", "port": 8080}],
+        "endpoints": [{"addresses": [address]} for address in addresses],
+    }
+
+
+@pytest.fixture
+async def services(server: ApiServer) -> AsyncIterator[KubernetesServices]:
+    api = Api(await open_connection(str(server.kubeconfig)))
+    found = KubernetesServices(api, "node-1")
+    watching = asyncio.create_task(found.run())
+    yield found
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+    await api.close()
+    for path in (f"{SERVICES}/web", f"{SLICES}/web-1"):
+        server.request("DELETE", path)
+
+
+def backends(services: KubernetesServices, address: str) -> list[str] | None:
+    """Who is behind an address; None: nobody knows of it."""
+    for one, balance in (services.frontends() or {}).items():
+        if address_text(one.address) == address:
+            return [str(place) for place in balance.backends]
+    return None
+
+
+async def test_nothing_is_known_until_everything_was_listed(server: ApiServer) -> None:
+    api = Api(await open_connection(str(server.kubeconfig)))
+    assert KubernetesServices(api, "node-1").frontends() is None
+    await api.close()
+
+
+async def test_a_service_is_followed_with_its_slices(
+    server: ApiServer, services: KubernetesServices
+) -> None:
+    _, made = server.request("POST", SERVICES, WEB)
+    address = made["spec"]["clusterIP"]
+    await until(lambda: backends(services, address) == [])
+    server.request("POST", SLICES, slice_with("10.6.0.1", "10.6.0.2"))
+    await until(lambda: backends(services, address) == ["10.6.0.1:8080", "10.6.0.2:8080"])
+    async with asyncio.timeout(30):
+        waiting = asyncio.create_task(services.changed())
+        server.request("DELETE", f"{SLICES}/web-1")
+        await waiting
+    await until(lambda: backends(services, address) == [])
+    (found,) = (balance for balance in (services.frontends() or {}).values() if balance.affinity_s)
+    assert found.affinity_s == 10_800
+    server.request("DELETE", f"{SERVICES}/web")
+    await until(lambda: backends(services, address) is None)
+
+
+async def test_a_joined_cluster_follows_services_where_that_is_switched_on(
+    server: ApiServer,
+) -> None:
+    settings = Settings("node-1", kubeconfig=str(server.kubeconfig))
+    on = settings._replace(cluster_ip=ClusterIpSettings(enabled=True))
+    for said, follows in ((on, True), (settings, False)):
+        cluster = await joined(said)
+        assert cluster is not None
+        await until(cluster.facts.nodes.listed.is_set)
+        if follows:
+            await until(lambda: cluster.services.frontends() is not None)  # noqa: B023
+        assert (cluster.services.frontends() is not None) == follows
+        await cluster.leave()
+
+
+def test_objects_that_cannot_be_read_serve_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    metadata = {"namespace": "shop", "name": "odd", "resourceVersion": "1"}
+    service = kept_service({"metadata": metadata, "spec": {"ports": "none"}})
+    assert service["service"].addresses == ()
+    names = {"metadata": metadata, "addressType": "FQDN", "endpoints": []}
+    assert kept_slice(names)["slice"] is None
+    assert kept_slice({"metadata": metadata})["slice"] is None
+    assert caplog.text.count("shop/odd") == 2

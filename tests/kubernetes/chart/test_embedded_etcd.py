@@ -1,0 +1,231 @@
+"""The etcd of the chart: three members by their own variables, with the certificates of its Job."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.chart.rendering import NAMESPACE, Object, find, objects
+from tests.kubernetes.chart.test_hooks import SECRETS, Hooks
+from tests.support.hosts import Hosts
+from tests.support.kubernetes import ApiServer
+from tests.support.parts import HELM, NAMESPACES, needs
+
+pytest.importorskip("helm_python", reason=needs(HELM))
+pytestmark = [
+    pytest.mark.netns,
+    pytest.mark.etcd,
+    pytest.mark.slow,
+    pytest.mark.skipif(os.geteuid() != 0, reason=needs(NAMESPACES)),
+]
+
+DOMAIN = f"orbweaver-etcd.{NAMESPACE}.svc.cluster.local"
+MEMBERS = tuple(f"orbweaver-etcd-{number}" for number in range(3))
+PATIENCE_S = 60.0
+CERTIFICATE = ("ORBWEAVER_ETCD_CERT_FILE", "ORBWEAVER_ETCD_KEY_FILE")
+ORBCTL = str(Path(sys.executable).with_name("orbctl"))
+PROGRAM = str(Path(sys.executable).with_name("orbweaver-controller"))
+CONTROLLER = ("Deployment", "orbweaver-controller")
+AGENT = ("DaemonSet", "orbweaver-agent")
+FETCH = """
+import ssl, sys, urllib.request
+url, *files = sys.argv[1:]
+context = ssl.create_default_context(cafile=files[0]) if files else None
+if files[1:]:
+    context.load_cert_chain(*files[1:])
+urllib.request.urlopen(url, context=context, timeout=5).read()
+"""
+POOL = (
+    "apiVersion: spiderpool.spidernet.io/v2beta1\nkind: SpiderIPPool\n"
+    "metadata: {name: %s}\nspec: {subnet: 10.6.0.0/16, ips: [10.6.0.%d]}\n"
+)
+
+
+class Members:
+    """Three members, and whoever asks them."""
+
+    def __init__(self, rendered: list[Object], directory: Path) -> None:
+        # The domain of a headless Service has the addresses of all its Pods.
+        names = {name: (f"{name}.{DOMAIN}", DOMAIN) for name in MEMBERS}
+        self.hosts = Hosts(directory, names | {"orbctl": ("orbctl",)})
+        self._rendered = rendered
+        self._directory = directory
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """While they run."""
+        with self.hosts.network():
+            try:
+                for name in MEMBERS:
+                    self.start(name)
+                yield
+            finally:
+                for name in list(self._running):
+                    self.end(name)
+
+    def start(self, name: str) -> None:
+        """Start a member as its container does."""
+        pod = find("StatefulSet", "orbweaver-etcd", self._rendered)["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        told = self._told(container, {"ETCD_NAME": name, "POD_IP": self.hosts.address(name)})
+        with (self._directory / f"{name}.log").open("ab") as log:
+            self._running[name] = subprocess.Popen(
+                self.hosts.inside(name, container["command"]),
+                env={"PATH": os.environ["PATH"], **told},
+                stdout=log,
+                stderr=log,
+            )
+
+    def end(self, name: str) -> None:
+        """End a member as a crash would."""
+        process = self._running.pop(name)
+        process.send_signal(signal.SIGKILL)
+        process.wait(PATIENCE_S)
+
+    def orbctl(
+        self,
+        *arguments: str,
+        stdin: str = "",
+        without: tuple[str, ...] = (),
+        workload: tuple[str, str] = CONTROLLER,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run orbctl with what a workload's container is told of etcd, ``without`` some of it."""
+        return self._run([ORBCTL, *arguments], workload, stdin, without)
+
+    def switch_access_on(self) -> None:
+        """Run the Job that makes etcd require authentication."""
+        done = self._run([PROGRAM, "etcd-access"], ("Job", "orbweaver-etcd-access"))
+        assert done.returncode == 0, done.stderr
+
+    def fetch(self, url: str, *certificate: Path) -> bool:
+        """Whether a GET on the first member is answered; CA, certificate and key, or none."""
+        command = [sys.executable, "-c", FETCH, url, *map(str, certificate)]
+        inside = self.hosts.inside(MEMBERS[0], command)
+        done = subprocess.run(inside, capture_output=True, check=False)
+        return done.returncode == 0
+
+    def _run(
+        self,
+        command: list[str],
+        workload: tuple[str, str],
+        stdin: str = "",
+        without: tuple[str, ...] = (),
+    ) -> subprocess.CompletedProcess[str]:
+        pod = find(*workload, self._rendered)["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        (volume,) = (one for one in pod["volumes"] if one["name"] == "etcd-tls")
+        told = {
+            key: value.replace(
+                "/etc/orbweaver/etcd", str(self._directory / volume["secret"]["secretName"])
+            )
+            for key, value in self._told(container, {}).items()
+            if key.startswith(("ORBWEAVER_ETCD", "ORBWEAVER_CLUSTER")) and key not in without
+        }
+        return subprocess.run(
+            self.hosts.inside("orbctl", command),
+            env={"PATH": os.environ["PATH"], "HOME": str(self._directory), **told},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def expect_answer(self) -> None:
+        """Wait until orbctl gets an answer."""
+        deadline = time.monotonic() + PATIENCE_S
+        while (done := self.orbctl("status")).returncode:
+            logs = [(self._directory / f"{name}.log").read_text()[-1500:] for name in MEMBERS]
+            assert time.monotonic() < deadline, "\n".join([done.stderr, *logs])
+            time.sleep(0.2)
+
+    def _told(self, container: dict[str, Any], known: dict[str, str]) -> dict[str, str]:
+        """Its variables, with mounts in the test's directory."""
+        places = {
+            "/etc/etcd/tls": self._directory / "orbweaver-etcd-member",
+            "/var/lib/etcd": self._directory / known.get("ETCD_NAME", ""),
+        }
+        told = dict(known)
+        for entry in container["env"]:
+            value = entry.get("value", known.get(entry["name"], ""))
+            for name, found in told.items():
+                value = value.replace(f"$({name})", found)
+            for path, place in places.items():
+                value = value.replace(path, str(place))
+            told[entry["name"]] = value
+        return told
+
+
+@pytest.fixture
+def members(server: ApiServer, tmp_path: Path) -> Iterator[Members]:
+    hooks = Hooks(server, tmp_path)
+    hooks.run("orbweaver-etcd-certificates")
+    for kind in ("member", "agent", "controller", "root", "metrics"):
+        secret = tmp_path / f"orbweaver-etcd-{kind}"
+        secret.mkdir()
+        for name, content in hooks.secret(secret.name).items():
+            (secret / name).write_bytes(content)
+    found = Members(objects({}), tmp_path)
+    with found.running():
+        yield found
+    server.request("DELETE", SECRETS)
+
+
+def test_members_and_clients_meet_by_the_certificates_of_the_job(members: Members) -> None:
+    members.expect_answer()
+    applied = members.orbctl("apply", "-f", "-", stdin=POOL % ("lan", 1))
+    assert applied.returncode == 0, applied.stderr
+
+    members.end(MEMBERS[1])
+    members.expect_answer()
+    assert "lan" in members.orbctl("get", "pools").stdout
+    members.start(MEMBERS[1])
+
+    stranger = members.orbctl("status", without=CERTIFICATE)
+    assert stranger.returncode != 0, "who has no certificate gets no answer"
+
+
+def test_an_agents_certificate_changes_no_pool_and_makes_no_member(
+    members: Members, tmp_path: Path
+) -> None:
+    members.expect_answer()
+    members.switch_access_on()
+
+    own = members.orbctl("apply", "-f", "-", stdin=POOL % ("lan", 1))
+    agents = members.orbctl("apply", "-f", "-", stdin=POOL % ("forged", 2), workload=AGENT)
+    assert own.returncode == 0, own.stderr
+    assert agents.returncode != 0
+    assert "permission denied" in agents.stderr
+    assert members.orbctl("get", "pools", workload=AGENT).stdout.count("10.6.0.") == 1
+
+    peer = f"https://{MEMBERS[1]}.{DOMAIN}:2580/version"
+    assert members.fetch(peer, *_files(tmp_path, "member"))
+    assert not members.fetch(peer, *_files(tmp_path, "agent"))
+
+
+def test_metrics_are_read_from_elsewhere_with_a_certificate_alone(
+    members: Members, tmp_path: Path
+) -> None:
+    members.expect_answer()
+    elsewhere = f"{MEMBERS[1]}.{DOMAIN}:2581"
+
+    authority, *own = _files(tmp_path, "metrics")
+    assert members.fetch("http://127.0.0.1:2581/metrics")
+    assert not members.fetch(f"http://{elsewhere}/metrics")
+    assert not members.fetch(f"https://{elsewhere}/metrics", authority)
+    assert members.fetch(f"https://{elsewhere}/metrics", authority, *own)
+
+
+def _files(directory: Path, kind: str) -> tuple[Path, ...]:
+    """CA, certificate and key of a Secret of the Job."""
+    secret = directory / f"orbweaver-etcd-{kind}"
+    return tuple(secret / name for name in ("ca.crt", "tls.crt", "tls.key"))

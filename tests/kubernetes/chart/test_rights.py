@@ -1,0 +1,214 @@
+"""The chart's rights on a real API server: enough for the code's work, and for no other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from core.allocation.provider_settings import ProviderSettings
+from core.eventstore.election import LeaderTerm
+from nodeagent.kubernetes.cluster_connection import joined
+from nodeagent.settings.values import Settings
+from ops.kubernetes.settings import CoordinatorReconcilerSettings, KubernetesSettings, LeaseSettings
+from tests.chart.rendering import NAMESPACE, objects
+from tests.kubernetes.identities import grant, kubeconfig_of, may
+from tests.kubernetes.network_harness import DEFINITION, PATH
+from tests.kubernetes.objects import coordinator, create, get, network, pool
+from tests.kubernetes.translator_harness import TranslatorHarness, until
+from tests.kubernetes.workload_objects import create_pod, sweep
+from tests.support.kubernetes import ApiServer
+from tests.support.node_harness import pod
+from tests.support.parts import HELM, needs
+
+pytest.importorskip("helm_python", reason=needs(HELM))
+
+CONTROLLER = "orbweaver-controller"
+AGENT = "orbweaver-agent"
+OURS = {"group": "spiderpool.spidernet.io"}
+LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
+READ = ("get", "list", "watch")
+
+NEVER: dict[str, dict[str, str]] = {
+    "read Secrets": {"verb": "get", "resource": "secrets", "namespace": "shop"},
+    "list Secrets next to it": {"verb": "list", "resource": "secrets", "namespace": NAMESPACE},
+    "read another Secret": {
+        "verb": "get",
+        "resource": "secrets",
+        "namespace": NAMESPACE,
+        "name": "etcd-client",
+    },
+    "make Pods": {"verb": "create", "resource": "pods", "namespace": NAMESPACE},
+    "change Pods": {"verb": "patch", "resource": "pods", "namespace": "shop"},
+    "delete Pods": {"verb": "delete", "resource": "pods", "namespace": "shop"},
+    "enter Pods": {"verb": "create", "resource": "pods", "subresource": "exec"},
+    "change Nodes": {"verb": "patch", "resource": "nodes"},
+    "change a Node's status": {"verb": "patch", "resource": "nodes", "subresource": "status"},
+    "change Namespaces": {"verb": "patch", "resource": "namespaces"},
+    "change Deployments": {"verb": "patch", "group": "apps", "resource": "deployments"},
+    "give rights": {
+        "verb": "create",
+        "group": "rbac.authorization.k8s.io",
+        "resource": "clusterrolebindings",
+    },
+    "use another's identity": {"verb": "impersonate", "resource": "users"},
+    "make tokens": {"verb": "create", "resource": "serviceaccounts", "subresource": "token"},
+    "change definitions": {
+        "verb": "patch",
+        "group": "apiextensions.k8s.io",
+        "resource": "customresourcedefinitions",
+    },
+    "make webhooks": {
+        "verb": "create",
+        "group": "admissionregistration.k8s.io",
+        "resource": "mutatingwebhookconfigurations",
+    },
+    "change another's webhooks": {
+        "verb": "patch",
+        "group": "admissionregistration.k8s.io",
+        "resource": "validatingwebhookconfigurations",
+        "name": "cert-manager-webhook",
+    },
+    "delete all pools at once": {
+        **OURS,
+        "verb": "deletecollection",
+        "resource": "spiderippools",
+    },
+    "change a network": {**OURS, "verb": "patch", "resource": "spidermultusconfigs"},
+    "delete NADs": {
+        "verb": "delete",
+        "group": "k8s.cni.cncf.io",
+        "resource": "network-attachment-definitions",
+    },
+    "read ConfigMaps": {"verb": "get", "resource": "configmaps", "namespace": "shop"},
+    "take another's Lease": {
+        "verb": "patch",
+        "group": "coordination.k8s.io",
+        "resource": "leases",
+        "namespace": "kube-system",
+        "name": "kube-scheduler",
+    },
+    "go past the API": {"verb": "get", "resource": "nodes", "subresource": "proxy"},
+}
+
+
+@pytest.fixture(scope="module")
+def granted_once(server_with_crds: ApiServer) -> None:
+    grant(server_with_crds, objects({}))
+
+
+@pytest.fixture
+def granted(granted_once: None, server: ApiServer) -> ApiServer:
+    return server
+
+
+@pytest.fixture
+async def cluster(granted: ApiServer, tmp_path: Path) -> AsyncIterator[TranslatorHarness]:
+    """Everything that a leading controller does, with the rights of its account."""
+    await asyncio.to_thread(granted.kubectl, "apply", "--server-side", "-f", "-", stdin=DEFINITION)
+    await asyncio.to_thread(granted.wait_served, PATH)
+    settings = KubernetesSettings(
+        str(kubeconfig_of(granted, CONTROLLER, tmp_path)),
+        networks=True,
+        coordinator=CoordinatorReconcilerSettings(cni_directory=tmp_path),
+        lease=LeaseSettings(NAMESPACE),
+    )
+    found = TranslatorHarness(granted, settings)
+    found.term = LeaderTerm("controller", "controller-0", 7, b"", 0)
+    async with found:
+        yield found
+    for collection in (PATH, LEASES):
+        await asyncio.to_thread(granted.request, "DELETE", collection)
+
+
+async def test_a_controller_does_all_its_work_with_its_own_rights(
+    cluster: TranslatorHarness,
+) -> None:
+    server = cluster.server
+    for one in (
+        pool(default=True),
+        network("macvlan", macvlan={"master": ["ens3"]}),
+        coordinator(podCIDRType="cluster"),
+    ):
+        answer = await asyncio.to_thread(create, server, one)
+        assert answer.status == 201, answer.message
+    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    await cluster.node.view.freshen()
+    await cluster.node.add(pod("web-0"))
+
+    def status() -> bool:
+        counted = get(server, "SpiderIPPool", "blue").get("status", {}).get("allocatedIPCount")
+        phase = get(server, "SpiderCoordinator", "default").get("status", {}).get("phase")
+        nad = server.request("GET", f"{PATH}/net").status == 200
+        told = server.request("GET", f"{LEASES}/spiderpool-controller-leases").status == 200
+        return bool(counted == 1 and phase and nad and told)
+
+    await until(status)
+    await asyncio.to_thread(server.kubectl, "delete", "sp", "blue", "--wait=false")
+    await cluster.until_said("SpiderIPPool", "blue", "Draining", "True")
+
+
+async def test_an_agent_learns_all_its_facts_with_its_own_rights(
+    granted: ApiServer, tmp_path: Path
+) -> None:
+    sweep(granted)
+    create_pod(granted, "web-0", node="node-1")
+    kubeconfig = kubeconfig_of(granted, AGENT, tmp_path)
+    found = await joined(Settings("node-1", kubeconfig=str(kubeconfig)))
+    assert found is not None
+    facts = found.facts
+    assert found.coordinator is not None
+    async with asyncio.timeout(30):
+        for informer in (facts.pods, facts.nodes, facts.namespaces, facts.stateful_sets):
+            await informer.listed.wait()
+        await found.coordinator.coordinators.listed.wait()
+    await until(lambda: ("shop", "web-0") in facts.pods.objects)
+    await found.leave()
+    sweep(granted)
+
+
+async def test_with_a_network_provider_an_agent_may_read_networks_and_else_not(
+    granted: ApiServer, tmp_path: Path
+) -> None:
+    wanted = {**OURS, "resource": "spidermultusconfigs"}
+    assert not any(may(granted, AGENT, verb=verb, **wanted) for verb in READ)
+    url = "https://iaas.example"
+    grant(granted, objects({"iaasNetworkProvider": {"serverUrl": url}}))
+    kubeconfig = kubeconfig_of(granted, AGENT, tmp_path)
+    settings = Settings("node-1", kubeconfig=str(kubeconfig), provider=ProviderSettings(url))
+    found = await joined(settings)
+    assert found is not None
+    assert found.networks is not None
+    async with asyncio.timeout(30):
+        await found.networks.configs.listed.wait()
+    await found.leave()
+    assert not may(granted, AGENT, verb="patch", **wanted)
+    grant(granted, objects({}))
+
+
+@pytest.mark.parametrize("account", [CONTROLLER, AGENT])
+def test_there_is_much_that_neither_may(granted: ApiServer, account: str) -> None:
+    assert [what for what in NEVER if may(granted, account, **NEVER[what])] == []
+
+
+def test_an_agent_writes_nothing_to_the_api_server(granted: ApiServer) -> None:
+    for verb in ("create", "update", "patch", "delete"):
+        for resource in ("spiderippools", "spiderendpoints", "spidersubnets", "spidercoordinators"):
+            assert not may(granted, AGENT, verb=verb, resource=resource, **OURS)
+        assert not may(granted, AGENT, verb=verb, resource="events", group="events.k8s.io")
+
+
+def test_a_controller_sees_who_lives_and_what_wants_replicas(granted: ApiServer) -> None:
+    asked = {
+        "": ("pods", "nodes", "namespaces"),
+        "apps": ("deployments", "replicasets", "statefulsets", "daemonsets"),
+        "batch": ("jobs", "cronjobs"),
+        "kubevirt.io": ("virtualmachines", "virtualmachineinstances"),
+    }
+    for group, resources in asked.items():
+        for resource in resources:
+            for verb in READ:
+                attributes = {"verb": verb, "group": group, "resource": resource}
+                assert may(granted, CONTROLLER, **attributes), attributes

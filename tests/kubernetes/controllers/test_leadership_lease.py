@@ -1,0 +1,100 @@
+"""The report of leadership on a real API server: told, handed over, never the truth."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from core.eventstore.election import LeaderTerm
+from core.kubernetes.api import Api
+from core.kubernetes.connection import open_connection
+from ops.kubernetes.leadership import EPOCH, LeaseReport, is_held
+from ops.kubernetes.settings import LeaseSettings
+from tests.kubernetes.translator_harness import until
+from tests.support.kubernetes import ApiServer
+
+SETTINGS = LeaseSettings("default", duration_s=6)
+PATH = f"/apis/coordination.k8s.io/v1/namespaces/default/leases/{SETTINGS.name}"
+
+
+@pytest.fixture
+async def api(server: ApiServer) -> AsyncIterator[Api]:
+    found = Api(await open_connection(str(server.kubeconfig)))
+    yield found
+    await found.close()
+    await asyncio.to_thread(server.request, "DELETE", PATH)
+
+
+def term(name: str, epoch: int) -> LeaderTerm:
+    return LeaderTerm("controller", name, epoch, b"", 0)
+
+
+def lease(server: ApiServer) -> dict[str, Any]:
+    answer = server.request("GET", PATH)
+    return answer.body if answer.status == 200 else {}
+
+
+async def test_the_leader_tells_its_name_and_its_epoch(server: ApiServer, api: Api) -> None:
+    await LeaseReport(api, SETTINGS, term("controller-0", 41)).tell()
+
+    found = lease(server)
+    assert found["spec"]["holderIdentity"] == "controller-0"
+    assert found["spec"]["leaseDurationSeconds"] == 6
+    assert found["spec"]["leaseTransitions"] == 0
+    assert found["metadata"]["annotations"][EPOCH] == "41"
+    assert is_held(found, api.clock_s)
+
+
+async def test_a_term_that_goes_on_renews_and_counts_no_transition(
+    server: ApiServer, api: Api
+) -> None:
+    report = LeaseReport(api, SETTINGS, term("controller-0", 41))
+    await report.tell()
+    before = lease(server)["spec"]
+    await report.tell()
+    after = lease(server)["spec"]
+
+    assert after["renewTime"] > before["renewTime"]
+    assert after["acquireTime"] == before["acquireTime"]
+    assert after["leaseTransitions"] == 0
+
+
+async def test_a_new_term_is_told_as_one(server: ApiServer, api: Api) -> None:
+    await LeaseReport(api, SETTINGS, term("controller-0", 41)).tell()
+    await LeaseReport(api, SETTINGS, term("controller-1", 52)).tell()
+
+    found = lease(server)["spec"]
+    assert (found["holderIdentity"], found["leaseTransitions"]) == ("controller-1", 1)
+
+
+async def test_a_late_leader_does_not_tell_over_its_successor(server: ApiServer, api: Api) -> None:
+    late = LeaseReport(api, SETTINGS, term("controller-0", 41))
+    await LeaseReport(api, SETTINGS, term("controller-1", 52)).tell()
+    await late.tell()
+    await late.release()
+
+    assert lease(server)["spec"]["holderIdentity"] == "controller-1"
+
+
+async def test_who_goes_says_so(server: ApiServer, api: Api) -> None:
+    running = asyncio.ensure_future(LeaseReport(api, SETTINGS, term("controller-0", 41)).run())
+    await until(lambda: lease(server))
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+
+    assert not lease(server)["spec"].get("holderIdentity")
+    assert not is_held(lease(server), api.clock_s)
+
+
+async def test_a_leader_that_died_holds_it_only_until_it_would_have_renewed(
+    server: ApiServer, api: Api
+) -> None:
+    await LeaseReport(api, SETTINGS, term("controller-0", 41)).tell()
+
+    assert is_held(lease(server), api.clock_s + 5)
+    assert not is_held(lease(server), api.clock_s + 8)

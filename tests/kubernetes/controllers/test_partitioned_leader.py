@@ -1,0 +1,199 @@
+"""The leader is cut off while it lives, and another takes over; then the network is mended.
+
+What it has sent into the cut arrives then, much too late: etcd refuses that by its fence, the API
+server by the versions it speaks of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from core.domain.reclaim.settings import VARIABLES
+from core.eventstore.election import Leader, read_leader
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.kv import Get
+from core.manifests.kinds.fields import API_VERSION
+from core.projections.checkpoint import CHECKPOINT, CHECKPOINTS
+from ops.settings import CONTROLLER_ROLE
+from tests.fixtures.kubernetes import CONTROLLERS
+from tests.kubernetes.objects import create, get, pool
+from tests.kubernetes.translator_harness import until
+from tests.support.audit import Asked, Audit
+from tests.support.cable import Cable
+from tests.support.controller_process import ControllerProcess
+from tests.support.kubernetes import ApiServer
+from tests.support.node_harness import NodeHarness, check_everything, pod
+
+pytestmark = [pytest.mark.etcd, pytest.mark.slow]
+
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/default/leases/spiderpool-controller-leases"
+ENDPOINTS = f"/apis/{API_VERSION}/namespaces/shop/spiderendpoints"
+LEASE_TTL_S = 4
+"""Longer than the leader takes to hear of something and to write what follows from it."""
+
+
+class ConnectedController:
+    """A controller and its two cables. It asks as a user of its own name."""
+
+    def __init__(self, server: ApiServer, name: str) -> None:
+        (endpoint,) = server.etcd_endpoints
+        self.name = name
+        self.etcd = Cable(endpoint)
+        self.api = Cable(server.url.removeprefix("https://"))
+        self._kubeconfig = server.kubeconfig_of(name)
+
+    async def start(self, stack: AsyncExitStack, cluster: str, directory: Path) -> None:
+        """Lay the cables and start it."""
+        for cable in (self.etcd, self.api):
+            await stack.enter_async_context(cable)
+        said = yaml.safe_load(self._kubeconfig.read_text())
+        said["clusters"][0]["cluster"]["server"] = f"https://{self.api.near_end}"
+        path = directory / self._kubeconfig.name
+        path.write_text(yaml.safe_dump(said))
+        option = f"--kubeconfig={path}"
+        made = self.name, self.etcd.near_end, cluster, directory, option
+        process = ControllerProcess(*made, lease_ttl_s=LEASE_TTL_S)
+        self.process = stack.enter_context(process)
+
+    def reported(self, asked: Iterable[Asked]) -> list[Asked]:
+        """Of these requests, those by which it has written the status of pools."""
+        mine = (one for one in asked if one.user == self.name and one.has_written)
+        return [one for one in mine if one.resource == "spiderippools/status"]
+
+
+class PartitionHarness:
+    """Two controllers over one log, and a node."""
+
+    def __init__(self, server: ApiServer, node: NodeHarness) -> None:
+        self.server = server
+        self.node = node
+        self.sides = {name: ConnectedController(server, name) for name in CONTROLLERS}
+        self._audit = Audit(server.directory, CONTROLLERS)
+        self._added = 0
+
+    def asked(self) -> list[Asked]:
+        """What both have asked of the API server so far."""
+        return self._audit.asked()
+
+    async def leader(self) -> Leader | None:
+        """Who leads, as etcd has it."""
+        found = await read_leader(self.node.store, self.node.keys, CONTROLLER_ROLE)
+        return found[0] if found else None
+
+    async def lead(self, *names: str) -> ConnectedController:
+        """Wait until one of these leads."""
+        async with asyncio.timeout(30):
+            while (found := await self.leader()) is None or found.name not in names:
+                await asyncio.sleep(0.05)
+        return self.sides[found.name]
+
+    async def one_more(self) -> None:
+        """A Pod gets an address."""
+        await self.node.add(pod(f"web-{self._added}"))
+        self._added += 1
+
+    async def until_counted(self) -> None:
+        """Wait until the pool's status says how many are held."""
+        await until(lambda: self.status().get("allocatedIPCount") == self._added)
+
+    def status(self) -> dict[str, Any]:
+        """The pool's."""
+        found: dict[str, Any] = get(self.server, "SpiderIPPool", "blue").get("status", {})
+        return found
+
+    def told(self) -> str:
+        """Who leads, as the Lease has it."""
+        spec = self.server.request("GET", LEASE).body.get("spec", {})
+        return str(spec.get("holderIdentity", ""))
+
+    def endpoints(self) -> set[str]:
+        """Addresses that SpiderEndpoints show."""
+        found = self.server.request("GET", ENDPOINTS).body["items"]
+        return {
+            nic["ipv4"].partition("/")[0]
+            for one in found
+            for nic in one["status"]["current"]["ips"]
+        }
+
+    async def checkpointed_by(self) -> str:
+        """Who has written the checkpoint in etcd."""
+        key = self.node.keys.meta(CHECKPOINT)
+        (kv,) = (await self.node.store.read([Get(key)])).ranges[0].kvs
+        return CHECKPOINTS.decode(kv.value).writer
+
+
+@pytest.fixture
+async def partition(
+    server: ApiServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[PartitionHarness]:
+    monkeypatch.setenv("SPIDERPOOL_POD_NAMESPACE", "default")
+    monkeypatch.setenv(VARIABLES["enabled"], "false")  # Pods are in the log alone
+    store = EtcdStore(EtcdSettings(server.etcd_endpoints))
+    node = NodeHarness(store, cluster=tmp_path.name)
+    create(server, pool(ips=["10.6.0.10-10.6.0.29"], default=True))
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(store.close)
+        await stack.enter_async_context(node)
+        found = PartitionHarness(server, node)
+        for side in found.sides.values():
+            await side.start(stack, tmp_path.name, tmp_path)
+        yield found
+    server.request("DELETE", LEASE)
+
+
+@pytest.mark.parametrize("everything", [False, True], ids=["etcd", "etcd_and_API_server"])
+async def test_who_is_cut_off_writes_no_more_and_its_late_words_count_for_nothing(
+    partition: PartitionHarness, everything: bool
+) -> None:
+    old = await partition.lead(*CONTROLLERS)
+    (name,) = partition.sides.keys() - {old.name}
+    await until(partition.status)
+    await partition.node.view.freshen()
+    await partition.one_more()
+    await partition.until_counted()
+
+    # It hears that there is one more, and nobody hears what it makes of that.
+    checkpoint = partition.node.keys.meta(CHECKPOINT)
+    for cable in (old.etcd, old.api) if everything else (old.etcd,):
+        cable.silence()
+    await partition.one_more()
+    await until(lambda: checkpoint in old.etcd.held)
+    new = await partition.lead(name)
+    await old.process.until("orbweaver_leading", 0)
+    await partition.one_more()
+    await partition.until_counted()
+    taken_over = len(partition.asked())
+
+    # Its words arrive, and it is a standby that lacks nothing.
+    for cable in (old.etcd, old.api):
+        cable.mend()
+    await old.process.until_ready()
+    await old.process.until("orbweaver_projection_lag_events", 0)
+    create(partition.server, pool("green", ips=["10.6.0.40"]))
+    await partition.one_more()
+    await partition.until_counted()
+    await until(lambda: get(partition.server, "SpiderIPPool", "green").get("status"))
+
+    since = partition.asked()[taken_over:]
+    assert not old.reported(since)
+    assert new.reported(since)
+    assert await partition.checkpointed_by() == new.name
+    assert partition.told() == new.name
+
+    # And back.
+    assert await asyncio.to_thread(new.process.terminate) == 0
+    assert await partition.lead(old.name) is old
+    await partition.one_more()
+    await partition.until_counted()
+    await until(lambda: partition.told() == old.name)
+    ledger = await check_everything(partition.node)
+    await until(lambda: partition.endpoints() == set(ledger.claims))

@@ -1,0 +1,244 @@
+"""Controllers' jobs over a real API server: each watches the cluster itself, and any may lead.
+
+Pods get addresses by one node's services; that API server has neither kubelets nor controllers, so
+a Pod ends when a test says so. Ten seconds between two looks pass by the observers' clocks at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import yaml
+
+from core.allocation.allocator import AllocatorSettings
+from core.allocation.observer import Observer
+from core.domain.autopools.settings import AutoPoolSettings
+from core.domain.facts import PodFacts
+from core.domain.model import FixedKind
+from core.domain.reclaim.evidence import OBSERVATION_GAP_S
+from core.domain.reclaim.settings import ReclaimSettings
+from core.domain.selection.request import SelectionSettings
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.kv import Get
+from core.kubernetes.api import Api
+from core.kubernetes.connection import open_connection
+from ops.kubernetes.watches.cluster_watch import ClusterWatch
+from tests.kubernetes.objects import Object
+from tests.kubernetes.workload_objects import PODS, create_pod, sweep
+from tests.support.engine_harness import DEADLINE_S, eventually
+from tests.support.kubernetes import ApiServer
+from tests.support.node_harness import NodeHarness, check_everything, pool
+from workflows.engine.client.client import Client
+from workflows.jobs.job_host import JobHost, JobSettings, JobSources
+from workflows.jobs.reclaim.scan import SCAN_NOW, WORKFLOW_ID
+from workflows.model.payloads import Payload
+
+NODE = "node-1"
+QUICK = ReclaimSettings(on_demand_gap_s=0.0)
+_numbers = itertools.count()
+
+
+class Replica(NamedTuple):
+    """One controller at work."""
+
+    host: JobHost
+    watch: ClusterWatch
+    works: list[asyncio.Task[None]]
+
+
+class ControllersHarness:
+    """As a context manager a node is open, with the pool ``main``; controllers are begun."""
+
+    def __init__(
+        self,
+        server: ApiServer,
+        settings: ReclaimSettings = QUICK,
+        pools: AutoPoolSettings = AutoPoolSettings(),
+    ) -> None:
+        self.server = server
+        self.store = EtcdStore(EtcdSettings(server.etcd_endpoints))
+        selection = SelectionSettings(subnets_enabled=True, auto_pools_enabled=True)
+        allocating = AllocatorSettings("sequential", selection=selection)
+        name = f"controllers-{next(_numbers)}-{time.time_ns():x}"
+        self.node = NodeHarness(self.store, NODE, cluster=name, settings=allocating, cool_down_s=0)
+        self.client = Client(self.store, self.node.keys)
+        self.replicas: dict[str, Replica] = {}
+        self._settings = JobSettings(settings, pools)
+        self._ahead_s = 0.0
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        sweep(self.server)
+        create_node(self.server, NODE)
+        create_pod(self.server, "controller", NODE)
+        await self._stack.enter_async_context(self.node)
+        await self._stack.enter_async_context(self.client)
+        await self.node.apply(pool("main", "10.6.0.10-10.6.9.250"))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for name in list(self.replicas):
+            await self.end(name)
+        await self._stack.aclose()
+        await self.store.close()
+
+    async def begin(
+        self, name: str = "one", *, leads: bool = True, anonymous: bool = False
+    ) -> Replica:
+        """One more controller; an anonymous one may do nothing."""
+        kubeconfig = self._powerless() if anonymous else self.server.kubeconfig
+        api = Api(await open_connection(str(kubeconfig)))
+        watch = ClusterWatch(api, self._settings.reclaim)
+        observer = Observer(time.time, lambda: time.monotonic() + self._ahead_s)
+        sources = JobSources(watch.facts, watch.applications)
+        made = self.store, self.node.keys, name, self._settings
+        host = JobHost(*made, sources=sources, observer=observer)
+        works = [watch.run(), host.run()] + ([watch.lead(), host.lead()] if leads else [])
+        self.replicas[name] = Replica(host, watch, [asyncio.create_task(work) for work in works])
+        await self.until(lambda: (anonymous or not watch.facts.fault) and host.worker.at_work)
+        return self.replicas[name]
+
+    async def end(self, name: str) -> None:
+        """Stop it."""
+        replica = self.replicas.pop(name)
+        for work in replica.works:
+            work.cancel()
+        await asyncio.gather(*replica.works, return_exceptions=True)
+        await replica.watch.close()
+
+    async def stop_watching(self, name: str) -> None:
+        """Its watches break, and nobody tells it."""
+        work = self.replicas[name].works[0]
+        work.cancel()
+        await asyncio.wait([work])
+
+    def watch_again(self, name: str) -> None:
+        """Its watches go on where they were."""
+        replica = self.replicas[name]
+        replica.works[0] = asyncio.create_task(replica.watch.run())
+
+    async def add(self, one: Object, fixed: FixedKind | None = None) -> tuple[str, ...]:
+        """An ADD for a Pod that the API server has."""
+        added = await self.node.add(self.facts(one, fixed))
+        return tuple(address for address, _ in added.endpoint.addresses())
+
+    def facts(self, one: Object, fixed: FixedKind | None = None) -> PodFacts:
+        """What an agent knows of it."""
+        metadata = one["metadata"]
+        owner = next(iter(metadata.get("ownerReferences", ())), {"name": ""})
+        return PodFacts(
+            metadata["namespace"],
+            metadata["name"],
+            metadata["uid"],
+            one["spec"].get("nodeName", NODE),
+            annotations=metadata.get("annotations", {}),
+            fixed=fixed,
+            endpoint_name=owner["name"] if fixed == "vm" else "",
+        )
+
+    async def held(self) -> set[str]:
+        """Addresses that are claimed."""
+        return set((await self.node.truth()).claims)
+
+    async def held_by(self, name: str) -> set[str]:
+        """Those of one name of the namespace ``shop``."""
+        claims = (await self.node.truth()).claims
+        return {address for address, one in claims.items() if one.claim.pod == name}
+
+    async def until_held(self, *addresses: str, patience_s: float = DEADLINE_S) -> None:
+        """Wait until exactly these are claimed."""
+        deadline = time.monotonic() + patience_s
+        while (held := await self.held()) != set(addresses):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{sorted(held)[:9]} and so on are held, not {addresses}")
+            await asyncio.sleep(0.05)
+
+    async def until_begun(self, *pods: str) -> None:
+        """Wait until each of these Pods has an execution of its own."""
+        for name in pods:
+            uid = self.server.request("GET", f"{PODS}/{name}").body["metadata"]["uid"]
+            key = self.client.keys.open(f"reclaim/shop/{name}/{uid}")
+
+            async def is_there(key: bytes = key) -> bool:
+                return bool((await self.store.read([Get(key)])).ranges[0].kvs)
+
+            await eventually(is_there)
+
+    async def until_status(self, holds: Callable[[dict[str, Payload]], bool]) -> None:
+        """Wait until the scan's execution says so."""
+
+        async def is_so() -> bool:
+            return holds(await self.status())
+
+        await eventually(is_so)
+
+    async def status(self) -> dict[str, Payload]:
+        """What the scan's execution answers."""
+        found = await self.client.query(WORKFLOW_ID, "status", timeout_s=20)
+        assert isinstance(found, dict)
+        return found
+
+    async def look(self) -> dict[str, Payload]:
+        """Another look at everything, the gap later; what it came to."""
+        self._ahead_s += OBSERVATION_GAP_S
+        before = await self.status()
+        await self.client.signal(WORKFLOW_ID, SCAN_NOW)
+
+        async def has_looked() -> bool:
+            status = await self.status()
+            return _looks(status) > _looks(before) and status["phase"] == "waiting"
+
+        await eventually(has_looked)
+        return await self.status()
+
+    async def until(self, holds: Callable[[], object]) -> None:
+        """Wait until it is so."""
+
+        async def is_so() -> bool:
+            return bool(holds())
+
+        await eventually(is_so)
+
+    def _powerless(self) -> Path:
+        """A kubeconfig without credentials."""
+        said = yaml.safe_load(self.server.kubeconfig.read_text())
+        said["users"] = [{"name": "tester", "user": {}}]
+        path = self.server.kubeconfig.with_name("anonymous")
+        path.write_text(yaml.safe_dump(said))
+        return path
+
+    async def check(self) -> None:
+        """All invariants, over the whole log, when nobody writes any more."""
+        for name in list(self.replicas):
+            await self.end(name)
+        await check_everything(self.node)
+
+
+def _looks(status: dict[str, Payload]) -> int:
+    return int(str(status["looks"])) + int(str(status["failed_looks"]))
+
+
+def create_node(server: ApiServer, name: str, *, ready: bool = True) -> None:
+    """A Node with its condition; put right when it is there."""
+    server.request("POST", "/api/v1/nodes", {"metadata": {"name": name}})
+    set_ready(server, name, ready=ready)
+
+
+def set_ready(server: ApiServer, name: str, *, ready: bool) -> None:
+    """As its kubelet or the node controller says."""
+    said = {"type": "Ready", "status": "True" if ready else "False"}
+    path = f"/api/v1/nodes/{name}/status"
+    merge = "application/strategic-merge-patch+json"
+    server.request("PATCH", path, {"status": {"conditions": [said]}}, content=merge)

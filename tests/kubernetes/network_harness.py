@@ -1,0 +1,68 @@
+"""The part of a controller that makes NADs, on a server that knows their definition."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from core.kubernetes.api import Object
+from ops.kubernetes.attachments import NAMESPACED, Attachments
+from tests.kubernetes.objects import create, replace
+from tests.kubernetes.translator_harness import events_about, until
+from tests.support.kubernetes import ApiServer
+
+DEFINITION = """
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: network-attachment-definitions.k8s.cni.cncf.io}
+spec:
+  group: k8s.cni.cncf.io
+  scope: Namespaced
+  names:
+    plural: network-attachment-definitions
+    singular: network-attachment-definition
+    kind: NetworkAttachmentDefinition
+    shortNames: [net-attach-def]
+  versions:
+    - name: v1
+      served: true
+      storage: true
+      schema:
+        openAPIV3Schema:
+          type: object
+          properties: {spec: {type: object, properties: {config: {type: string}}}}
+"""
+PATH = NAMESPACED.format("default")
+
+
+class Networks:
+    """The part of a controller that makes NADs, and what there is."""
+
+    def __init__(self, server: ApiServer, attachments: Attachments) -> None:
+        self.server = server
+        self.attachments = attachments
+
+    async def create(self, one: Object) -> Object:
+        answer = await asyncio.to_thread(create, self.server, one)
+        assert answer.status == 201, answer.message
+        return answer.body
+
+    async def replace(self, one: Object) -> None:
+        answer = await asyncio.to_thread(replace, self.server, one)
+        assert answer.status == 200, answer.message
+
+    async def nad(self, name: str = "net") -> Object:
+        """The NAD, {} when there is none."""
+        answer = await asyncio.to_thread(self.server.request, "GET", f"{PATH}/{name}")
+        return answer.body if answer.status == 200 else {}
+
+    async def events(self, name: str) -> list[Object]:
+        """The Events about an object, as soon as there is one."""
+        return await until(lambda: events_about(self.server, name))
+
+    async def until(self, holds: Callable[[Object], object], name: str = "net") -> Object:
+        """Wait until the NAD is as it must be."""
+        async with asyncio.timeout(30):
+            while not holds(one := await self.nad(name)):
+                await asyncio.sleep(0.02)
+        return one

@@ -1,0 +1,119 @@
+"""SpiderMultusConfigs and their NetworkAttachmentDefinitions on a real API server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from core.kubernetes.api import Api, Object
+from core.kubernetes.connection import open_connection
+from ops.kubernetes.attachments import Attachments
+from ops.kubernetes.objects import ObjectWriter
+from tests.kubernetes.network_harness import DEFINITION, PATH, Networks
+from tests.kubernetes.objects import network
+from tests.support.kubernetes import MERGE, ApiServer
+
+pytestmark = pytest.mark.simulated
+
+
+@pytest.fixture
+async def networks(server: ApiServer) -> AsyncIterator[Networks]:
+    await asyncio.to_thread(server.kubectl, "apply", "--server-side", "-f", "-", stdin=DEFINITION)
+    await asyncio.to_thread(server.wait_served, PATH)
+    api = Api(await open_connection(str(server.kubeconfig)))
+    attachments = Attachments(api, ObjectWriter(api, "controller-0"))
+    running = asyncio.ensure_future(attachments.run())
+    yield Networks(server, attachments)
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+    await api.close()
+    await asyncio.to_thread(server.request, "DELETE", PATH)
+
+
+def macvlan(**spec: object) -> Object:
+    return network("macvlan", "net", macvlan={"master": ["ens3"]}, **spec)
+
+
+async def test_a_network_gets_its_nad(networks: Networks) -> None:
+    made = await networks.create(macvlan())
+    nad = await networks.until(bool)
+
+    config = json.loads(nad["spec"]["config"])
+    assert [plugin["type"] for plugin in config["plugins"]] == ["macvlan", "coordinator"]
+    (owner,) = nad["metadata"]["ownerReferences"]
+    assert (owner["uid"], owner["controller"]) == (made["metadata"]["uid"], True)
+
+
+@pytest.mark.simulated(lacks="kmock does not have: annotations that a replaced object has no more")
+async def test_a_changed_network_changes_its_nad(networks: Networks) -> None:
+    one = macvlan()
+    one["metadata"]["annotations"] = {"team": "a", "kept": "b"}
+    await networks.create(one)
+    await networks.until(bool)
+    changed = macvlan(enableCoordinator=False)
+    changed["metadata"]["annotations"] = {"kept": "b"}
+    await networks.replace(changed)
+
+    nad = await networks.until(lambda nad: "coordinator" not in nad["spec"]["config"])
+    assert nad["metadata"]["annotations"] == {"kept": "b"}
+
+
+async def test_what_was_edited_by_hand_is_put_right(networks: Networks) -> None:
+    await networks.create(macvlan())
+    right = (await networks.until(bool))["spec"]
+    wrong = {"spec": {"config": "{}"}, "metadata": {"ownerReferences": None}}
+    await asyncio.to_thread(networks.server.request, "PATCH", f"{PATH}/net", wrong, content=MERGE)
+
+    nad = await networks.until(lambda nad: nad["spec"] == right)
+    await networks.until(lambda nad: nad["metadata"].get("ownerReferences"))
+    assert nad["spec"] == right
+
+
+async def test_a_deleted_nad_comes_back(networks: Networks) -> None:
+    await networks.create(macvlan())
+    uid = (await networks.until(bool))["metadata"]["uid"]
+    await asyncio.to_thread(networks.server.request, "DELETE", f"{PATH}/net")
+
+    nad = await networks.until(lambda nad: nad and nad["metadata"]["uid"] != uid)
+    assert "macvlan" in nad["spec"]["config"]
+
+
+async def test_a_nad_that_nobody_owns_is_taken_over(networks: Networks) -> None:
+    body = {
+        "apiVersion": "k8s.cni.cncf.io/v1",
+        "kind": "NetworkAttachmentDefinition",
+        "metadata": {"name": "net", "annotations": {"old": "x"}},
+        "spec": {"config": "{}"},
+    }
+    await asyncio.to_thread(networks.server.request, "POST", PATH, body)
+    await networks.create(macvlan())
+
+    nad = await networks.until(lambda nad: nad["metadata"].get("ownerReferences"))
+    assert "macvlan" in nad["spec"]["config"]
+    assert "old" not in nad["metadata"].get("annotations", {})
+
+
+async def test_a_nad_of_another_network_is_left_alone_and_told_about(networks: Networks) -> None:
+    await networks.create(macvlan())
+    before = await networks.until(bool)
+    other = network("ipvlan", "other", ipvlan={"master": ["ens4"]})
+    other["metadata"]["annotations"] = {"multus.spidernet.io/cr-name": "net"}
+    await networks.create(other)
+
+    events = await networks.events("other")
+    assert "is managed by SpiderMultusConfig default/net." in events[0]["note"]
+    assert (await networks.nad())["spec"] == before["spec"]
+
+
+async def test_custom_without_a_configuration_leaves_it_to_multus(networks: Networks) -> None:
+    await networks.create(network("custom", customCNI='{"a": 1}'))
+    await networks.until(bool)
+    await networks.replace(network("custom", customCNI=""))
+
+    nad = await networks.until(lambda nad: not nad["spec"])
+    assert nad["spec"] == {}

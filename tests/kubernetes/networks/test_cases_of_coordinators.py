@@ -1,0 +1,192 @@
+"""Cases of Spiderpool about what a SpiderCoordinator finds, on a real API server.
+
+Ids are those of docs/contributing/compatibility.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from ops.kubernetes.coordinators import Coordinators
+from tests.kubernetes.networks.test_coordinator_status import (
+    KIND,
+    coordinators,
+    say,
+    status,
+)
+from tests.kubernetes.objects import Object, coordinator, create, get, replace
+from tests.kubernetes.translator_harness import until
+from tests.support.kubernetes import ApiServer
+
+__all__ = ("coordinators",)
+"""A fixture of the tests next door."""
+
+CALICO = "/apis/crd.projectcalico.org/v1/ippools"
+CILIUM = "/apis/cilium.io/v2alpha1/ciliumpodippools"
+SYSTEM_PODS = "/api/v1/namespaces/kube-system/pods"
+KUBEADM = "networking:\n  podSubnet: 10.244.0.0/16\n  serviceSubnet: 10.96.0.0/12\n"
+
+
+async def define(server: ApiServer, group: str, version: str, kind: str, path: str) -> None:
+    """A foreign kind without a schema; it stays for the other tests of this server."""
+    plural = f"{kind.lower()}s"
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    served = {"name": version, "served": True, "storage": True}
+    body = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{group}"},
+        "spec": {
+            "group": group,
+            "scope": "Cluster",
+            "names": {"plural": plural, "singular": kind.lower(), "kind": kind},
+            "versions": [served | {"schema": {"openAPIV3Schema": schema}}],
+        },
+    }
+    crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    await asyncio.to_thread(server.request, "POST", crds, body)
+    await asyncio.to_thread(server.wait_served, path)
+
+
+async def store(server: ApiServer, path: str, one: Object) -> None:
+    answer = await asyncio.to_thread(server.request, "POST", path, one)
+    assert answer.status == 201, answer.message
+
+
+async def test_the_pools_of_calico_are_the_cidrs_of_pods(
+    coordinators: Coordinators, server: ApiServer
+) -> None:
+    """V00003, V00010: those that serve; services by the API server's own object."""
+    await define(server, "crd.projectcalico.org", "v1", "IPPool", CALICO)
+    meta = {"apiVersion": "crd.projectcalico.org/v1", "kind": "IPPool"}
+    for name, spec in (
+        ("v4", {"cidr": "10.20.0.0/16"}),
+        ("off", {"cidr": "10.21.0.0/16", "disabled": True}),
+    ):
+        await store(server, CALICO, meta | {"metadata": {"name": name}, "spec": spec})
+    create(server, coordinator(podCIDRType="calico"))
+
+    found = await status(server, "Synced")
+
+    await asyncio.to_thread(server.request, "DELETE", CALICO)
+    assert found["overlayPodCIDR"] == ["10.20.0.0/16"]
+    assert found["serviceCIDR"] == ["10.96.0.0/16"]
+
+
+@pytest.mark.parametrize("mode", ["cluster-pool", "kubernetes", "multi-pool"])
+async def test_each_mode_of_cilium_has_its_source(
+    coordinators: Coordinators, server: ApiServer, mode: str
+) -> None:
+    """V00004."""
+    data = {"ipam": mode, "cluster-pool-ipv4-cidr": "10.11.0.0/16"}
+    await say(server, "cilium-config", **data)
+    await say(server, "kubeadm-config", ClusterConfiguration=KUBEADM)
+    if mode == "multi-pool":
+        await define(server, "cilium.io", "v2alpha1", "CiliumPodIPPool", CILIUM)
+        meta = {"apiVersion": "cilium.io/v2alpha1", "kind": "CiliumPodIPPool"}
+        spec = {"ipv4": {"cidrs": ["10.12.0.0/16"]}}
+        await store(server, CILIUM, meta | {"metadata": {"name": "a"}, "spec": spec})
+    create(server, coordinator(podCIDRType="cilium"))
+
+    found = await status(server, "Synced")
+
+    if mode == "multi-pool":
+        await asyncio.to_thread(server.request, "DELETE", CILIUM)
+    wanted = {"cluster-pool": "11", "kubernetes": "244", "multi-pool": "12"}
+    assert found["overlayPodCIDR"] == [f"10.{wanted[mode]}.0.0/16"]
+
+
+@pytest.mark.parametrize("said", ["auto", "none"])
+async def test_without_an_overlay_there_are_no_cidrs_of_pods(
+    coordinators: Coordinators, server: ApiServer, said: str
+) -> None:
+    """V00002 (no CNI configuration), V00005."""
+    create(server, coordinator(podCIDRType=said))
+
+    assert (await status(server, "Synced")).get("overlayPodCIDR", []) == []
+
+
+async def test_a_type_is_found_by_the_first_cni_configuration(
+    coordinators: Coordinators, server: ApiServer, tmp_path: Path
+) -> None:
+    """V00001."""
+    (tmp_path / "10-flannel.conflist").write_text('{"name": "flannel"}')
+    await say(server, "kubeadm-config", ClusterConfiguration=KUBEADM)
+    create(server, coordinator())
+
+    assert (await status(server, "Synced"))["overlayPodCIDR"] == ["10.244.0.0/16"]
+
+
+async def test_the_controller_manager_is_asked_where_kubeadm_says_nothing(
+    coordinators: Coordinators, server: ApiServer
+) -> None:
+    """V00009."""
+    command = ["kube-controller-manager", "--cluster-cidr=10.30.0.0/16"]
+    flags = {"command": command, "args": ["--service-cluster-ip-range=10.31.0.0/16"]}
+    container = {"name": "main", "image": "none"} | flags
+    body = {
+        "metadata": {"name": "kcm", "labels": {"component": "kube-controller-manager"}},
+        "spec": {"containers": [container], "automountServiceAccountToken": False},
+    }
+    await store(server, SYSTEM_PODS, body)
+    create(server, coordinator(podCIDRType="cluster"))
+
+    found = await status(server, "Synced")
+    gone = f"{SYSTEM_PODS}/kcm?gracePeriodSeconds=0"
+    await asyncio.to_thread(server.request, "DELETE", gone)
+
+    assert found["overlayPodCIDR"] == ["10.30.0.0/16"]
+
+
+async def test_what_nobody_said_is_found_once_somebody_says_it(
+    coordinators: Coordinators, server: ApiServer
+) -> None:
+    """V00006, V00008, V00011: what was found before is not said while nothing is known."""
+    await say(server, "kubeadm-config", ClusterConfiguration=KUBEADM)
+    create(server, coordinator(podCIDRType="cluster"))
+    first = await status(server, "Synced")
+    replace(server, coordinator(podCIDRType="cilium"))
+    waiting = await status(server, "NotReady")
+    replace(server, coordinator(podCIDRType="cluster"))
+
+    again = await status(server, "Synced")
+
+    assert (waiting["overlayPodCIDR"], waiting["serviceCIDR"]) == ([], [])
+    assert first == again
+    assert again["overlayPodCIDR"] == ["10.244.0.0/16"]
+
+
+async def test_an_overlay_that_comes_later_is_followed(
+    coordinators: Coordinators, server: ApiServer, tmp_path: Path
+) -> None:
+    """V00001, V00002: `auto` once the node has another CNI configuration."""
+    await say(server, "kubeadm-config", ClusterConfiguration=KUBEADM)
+    create(server, coordinator())
+    assert (await status(server, "Synced")).get("overlayPodCIDR", []) == []
+
+    (tmp_path / "10-flannel.conflist").write_text('{"name": "flannel"}')
+
+    await until(lambda: get(server, KIND, "default")["status"].get("overlayPodCIDR"))
+
+
+async def test_without_any_source_the_reason_is_the_public_text(
+    coordinators: Coordinators, server: ApiServer
+) -> None:
+    create(server, coordinator(podCIDRType="cluster"))
+
+    reason = (await status(server, "NotReady"))["reason"]
+
+    assert reason == "No kube-controller-manager pod found, unable to get clusterCIDR"
+
+
+async def test_a_configuration_that_cannot_be_read_is_not_guessed(
+    coordinators: Coordinators, server: ApiServer, tmp_path: Path
+) -> None:
+    """A loop of links: root may read every file."""
+    (tmp_path / "10-overlay.conflist").symlink_to("10-overlay.conflist")
+    create(server, coordinator())
+
+    assert "cannot be read" in (await status(server, "NotReady"))["reason"]

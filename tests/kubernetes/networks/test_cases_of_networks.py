@@ -1,0 +1,243 @@
+"""Cases of Spiderpool about networks and SpiderCoordinators, on a real API server.
+
+Ids are those of docs/contributing/compatibility.md. What is refused is refused by the schema or by
+the webhook, as a user meets it; nothing but dry runs is written for those cases.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.kubernetes.api import Api
+from core.kubernetes.connection import open_connection
+from ops.kubernetes.attachments import Attachments
+from ops.kubernetes.objects import ObjectWriter
+from tests.kubernetes.network_harness import DEFINITION, PATH, Networks
+from tests.kubernetes.objects import Object, coordinator, network, path_of
+from tests.kubernetes.translator_harness import until
+from tests.kubernetes.webhooks import Webhooks, asked
+from tests.support.kubernetes import ApiServer
+
+LINK: dict[str, Any] = {"master": ["ens3"]}
+POOLS: dict[str, Any] = {"ippools": {"ipv4": ["blue"]}}
+CR_NAME = "multus.spidernet.io/cr-name"
+CNI_VERSION = "multus.spidernet.io/cni-version"
+RDMA = "cni.spidernet.io/rdma-resource-inject"
+DEVICES = "cni.spidernet.io/network-resource-inject"
+LONG = "a" * 254
+
+
+def macvlan(block: Object | None = None, **spec: Any) -> Object:
+    return network("macvlan", macvlan=LINK | (block or {}), **spec)
+
+
+def tuned(**settings: Any) -> Object:
+    return macvlan(coordinator=settings)
+
+
+def annotated(one: Object, **annotations: str) -> Object:
+    keys = {"cr_name": CR_NAME, "version": CNI_VERSION, "rdma": RDMA, "devices": DEVICES}
+    one["metadata"]["annotations"] = {keys[key]: text for key, text in annotations.items()}
+    return one
+
+
+TAKEN: dict[str, Object] = {
+    "M00001 macvlan": macvlan(),
+    "M00002 ipvlan": network("ipvlan", ipvlan=LINK),
+    "M00003 sriov": network("sriov", sriov={"resourceName": "spidernet.io/vf"}),
+    "M00004 custom": network("custom", customCNI='{"cniVersion":"0.3.1","name":"x"}'),
+    "M00006 two masters and a bond": macvlan(
+        {"master": ["ens3", "ens4"], "vlanID": 30, "bond": {"name": "bd0", "mode": 1}}
+    ),
+    "M00012 a known version": annotated(macvlan(), version="1.0.0"),
+    "M00017 without IPAM": macvlan(disableIPAM=True),
+    "M00019 an empty spec": network("custom") | {"spec": {}},
+    "M00021 a chained plugin": macvlan(
+        chainCNIJsonData=['{"type":"tuning","sysctl":{"net.core.somaxconn":"4096"}}']
+    ),
+    "M00022 a filter of reverse paths": tuned(podRPFilter=2),
+    "M00024 a MAC prefix": tuned(podMACPrefix="9e:10"),
+    "M00026 an address on the veth": tuned(vethLinkAddress="169.254.100.1"),
+    "M00027 RDMA and pools": annotated(macvlan(POOLS | {"rdmaResourceName": "x/y"}), rdma="t"),
+    "M00031 devices and pools": annotated(
+        macvlan(POOLS | {"rdmaResourceName": "x/y"}), devices="t"
+    ),
+    "M00033 an MTU of macvlan": macvlan({"mtu": 1400}),
+    "M00034 an MTU of ipvlan": network("ipvlan", ipvlan=LINK | {"mtu": 1400}),
+    "M00035 an MTU of sriov": network("sriov", sriov={"resourceName": "x/y", "mtu": 1400}),
+    "M00038 vlan": network("vlan", vlan=LINK | {"vlanID": 30}),
+    "M00039 a VLAN that somebody else chooses": network("vlan", vlan=LINK | {"vlanMode": "auto"}),
+    "C00022 a MAC prefix of the cluster": coordinator("c", podMACPrefix="0a:1b"),
+    "C00023 an MTU of the cluster": coordinator("c", vethMTU=1400),
+}
+REFUSED: dict[str, Object] = {
+    "M00005 custom that is no JSON": network("custom", customCNI="{"),
+    "M00013 an unknown version": annotated(macvlan(), version="9.9.9"),
+    "M00015 a block of another type": macvlan(ipvlan=LINK),
+    "M00015 no block of its type": network("ipvlan", macvlan=LINK),
+    "M00016 VLAN -1": macvlan({"vlanID": -1}),
+    "M00016 VLAN 4095": macvlan({"vlanID": 4095}),
+    "M00020 a name that is too long": annotated(macvlan(), cr_name=LONG),
+    "M00020 an empty name": annotated(macvlan(), cr_name=""),
+    "M00021 a chained text": macvlan(chainCNIJsonData=["tuning"]),
+    "M00021 a chained object without type": macvlan(chainCNIJsonData=['{"sysctl":{}}']),
+    "M00023 a filter that there is not": tuned(podRPFilter=4),
+    "M00024 a MAC prefix of a group": tuned(podMACPrefix="01:10"),
+    "M00025 a name in capitals": annotated(macvlan(), cr_name="Net_1"),
+    "M00026 no address on the veth": tuned(vethLinkAddress="here"),
+    "M00028 no RDMA": annotated(macvlan(POOLS), rdma="t"),
+    "M00029 RDMA without pools": annotated(macvlan({"rdmaResourceName": "x/y"}), rdma="t"),
+    "M00030 RDMA of ovs": annotated(network("ovs", ovs={"bridge": "br0"} | POOLS), rdma="t"),
+    "M00032 devices without pools": annotated(macvlan({"rdmaResourceName": "x/y"}), devices="t"),
+    "M00033 an MTU below zero": macvlan({"mtu": -1}),
+    "M00034 an MTU of ipvlan below zero": network("ipvlan", ipvlan=LINK | {"mtu": -1}),
+    "M00035 an MTU of sriov below zero": network("sriov", sriov={"resourceName": "x/y", "mtu": -1}),
+    "M00040 a VLAN by two": network("vlan", vlan=LINK | {"vlanMode": "auto", "vlanID": 30}),
+    "C00022 a MAC prefix of a group": coordinator("c", podMACPrefix="01:1b"),
+    "C00023 an MTU of nothing": coordinator("c", vethMTU=0),
+}
+
+
+@pytest.fixture
+async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]:
+    await asyncio.to_thread(server.kubectl, "apply", "--server-side", "-f", "-", stdin=DEFINITION)
+    await asyncio.to_thread(server.wait_served, PATH)
+    async with asked(server, tmp_path) as found:
+        yield found
+    await asyncio.to_thread(server.request, "DELETE", PATH)
+
+
+@pytest.fixture
+async def networks(webhooks: Webhooks) -> AsyncIterator[Networks]:
+    """With the part of a controller that makes NADs."""
+    server = webhooks.cluster.server
+    api = Api(await open_connection(str(server.kubeconfig)))
+    attachments = Attachments(api, ObjectWriter(api, "controller-0"))
+    running = asyncio.ensure_future(attachments.run())
+    yield Networks(server, attachments)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await api.close()
+
+
+async def tried(server: ApiServer, one: Object) -> str:
+    """Why not, in the server's words; nothing is stored."""
+    path = f"{path_of(one['kind'])}?dryRun=All"
+    answer = await asyncio.to_thread(server.request, "POST", path, one)
+    return "" if answer.status == 201 else answer.message
+
+
+async def test_what_users_may_write_is_taken(webhooks: Webhooks) -> None:
+    said = {case: await tried(webhooks.cluster.server, one) for case, one in TAKEN.items()}
+
+    assert {case: why for case, why in said.items() if why} == {}
+
+
+async def test_what_users_may_not_write_is_refused_with_the_field(webhooks: Webhooks) -> None:
+    said = {case: await tried(webhooks.cluster.server, one) for case, one in REFUSED.items()}
+
+    assert {case for case, why in said.items() if not why} == set()
+    assert all("spec" in why or "metadata.annotations" in why for why in said.values())
+
+
+async def test_the_annotations_of_a_network_name_its_nad(networks: Networks) -> None:
+    """M00010, M00012."""
+    await networks.create(annotated(macvlan(), cr_name="other", version="0.4.0"))
+
+    nad = await networks.until(bool, "other")
+
+    assert json.loads(nad["spec"]["config"])["cniVersion"] == "0.4.0"
+    assert await networks.nad() == {}
+
+
+async def test_a_network_that_gets_a_bond_changes_its_nad(networks: Networks) -> None:
+    """M00006, M00009."""
+    await networks.create(macvlan())
+    await networks.until(bool)
+    bonded = {"master": ["ens3", "ens4"], "vlanID": 30, "bond": {"name": "bd0", "mode": 1}}
+
+    await networks.replace(macvlan(bonded))
+
+    nad = await networks.until(lambda nad: "ifacer" in nad["spec"]["config"])
+    first, second, *_ = json.loads(nad["spec"]["config"])["plugins"]
+    assert (first["bond"]["name"], first["vlanID"]) == ("bd0", 30)
+    assert second["master"] == "bd0.30"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"name": "a", "cr_name": "same"}, {"name": "b", "cr_name": "same"}),
+        ({"name": "a"}, {"name": "b", "cr_name": "a"}),
+        ({"name": "a", "cr_name": "b"}, {"name": "b"}),
+    ],
+    ids=["two custom names", "a custom name and a name", "a name and a custom name"],
+)
+async def test_two_networks_never_have_one_nad(
+    networks: Networks, webhooks: Webhooks, first: dict[str, str], second: dict[str, str]
+) -> None:
+    """M00011."""
+
+    def named(name: str, **annotations: str) -> Object:
+        one = annotated(macvlan(), **annotations)
+        one["metadata"]["name"] = name
+        return one
+
+    await networks.create(named(**first))
+    await networks.until(bool, first.get("cr_name", first["name"]))
+
+    why = await tried(webhooks.cluster.server, named(**second))
+
+    assert "already exists and is managed by SpiderMultusConfig default/a." in why
+
+
+async def test_a_network_without_a_word_is_custom_without_a_configuration(
+    networks: Networks,
+) -> None:
+    """M00019."""
+    await networks.create(network("custom") | {"spec": {}})
+
+    nad = await networks.until(bool)
+
+    assert "config" not in nad.get("spec", {})
+
+
+async def test_chained_filtered_and_prefixed_networks_say_so_in_their_nads(
+    networks: Networks,
+) -> None:
+    """M00021, M00022, M00024, M00026, M00033, M00017."""
+    sysctl = '{"type":"tuning","sysctl":{"net.core.somaxconn":"4096"}}'
+    settings = {
+        "podRPFilter": 2,
+        "podCIDRType": "auto",
+        "podMACPrefix": "9e:10",
+        "vethLinkAddress": "169.254.100.1",
+    }
+    await networks.create(
+        macvlan({"mtu": 1400}, chainCNIJsonData=[sysctl], coordinator=settings, disableIPAM=True)
+    )
+
+    nad = await networks.until(bool)
+
+    main, chained, ours = json.loads(nad["spec"]["config"])["plugins"]
+    assert (main["mtu"], "ipam" in main) == (1400, False)
+    assert chained == {"type": "tuning", "sysctl": {"net.core.somaxconn": "4096"}}
+    assert settings.items() - ours.items() == {("podCIDRType", "auto")}
+
+
+async def test_a_coordinator_that_was_corrected_is_synced_again(webhooks: Webhooks) -> None:
+    """C00022: what is refused leaves what was there as it is."""
+    server = webhooks.cluster.server
+    assert await webhooks.create(coordinator("kept", podMACPrefix="0a:1b")) == ""
+
+    why = await webhooks.replace(coordinator("kept", podMACPrefix="01:1b"))
+
+    kept = await until(lambda: server.request("GET", path_of("SpiderCoordinator", "kept")).body)
+    assert "spec.podMACPrefix" in why
+    assert kept["spec"]["podMACPrefix"] == "0a:1b"

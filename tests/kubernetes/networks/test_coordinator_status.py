@@ -1,0 +1,101 @@
+"""The SpiderCoordinator's status on a real API server, from the sources that are there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from core.kubernetes.api import Api, Object
+from core.kubernetes.connection import open_connection
+from ops.kubernetes.coordinators import Coordinators
+from ops.kubernetes.objects import ObjectWriter
+from ops.kubernetes.settings import CoordinatorReconcilerSettings
+from tests.kubernetes.objects import coordinator, create, get, path_of
+from tests.kubernetes.translator_harness import until
+from tests.support.kubernetes import ApiServer
+
+pytestmark = pytest.mark.simulated
+
+KIND = "SpiderCoordinator"
+CONFIG_MAPS = "/api/v1/namespaces/kube-system/configmaps"
+
+
+@pytest.fixture
+async def coordinators(server: ApiServer, tmp_path: Path) -> AsyncIterator[Coordinators]:
+    api = Api(await open_connection(str(server.kubeconfig)))
+    settings = CoordinatorReconcilerSettings(cni_directory=tmp_path)
+    found = Coordinators(api, ObjectWriter(api, "controller-0"), settings)
+    running = asyncio.ensure_future(found.run())
+    yield found
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+    await api.close()
+    for name in ("kubeadm-config", "cilium-config"):
+        await asyncio.to_thread(server.request, "DELETE", f"{CONFIG_MAPS}/{name}")
+
+
+async def say(server: ApiServer, name: str, **data: str) -> None:
+    """A ConfigMap of kube-system."""
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+    answer = await asyncio.to_thread(server.request, "POST", CONFIG_MAPS, body)
+    assert answer.status == 201, answer.message
+
+
+async def status(server: ApiServer, phase: str) -> Object:
+    """The status, once it has this phase."""
+
+    def said() -> Object | None:
+        found: Object = get(server, KIND, "default").get("status") or {}
+        return found if found.get("phase") == phase else None
+
+    found = await until(said)
+    assert found is not None
+    return found
+
+
+async def test_kubeadm_names_the_cidrs_of_pods(
+    coordinators: Coordinators, server: ApiServer
+) -> None:
+    text = "networking: {podSubnet: 10.244.0.0/16, serviceSubnet: 10.97.0.0/16}"
+    await say(server, "kubeadm-config", ClusterConfiguration=text)
+    create(server, coordinator(podCIDRType="cluster"))
+
+    found = await status(server, "Synced")
+    assert found["overlayPodCIDR"] == ["10.244.0.0/16"]
+    assert found["serviceCIDR"] == ["10.96.0.0/16"]  # the API server's own ServiceCIDR object
+
+
+async def test_the_overlay_is_found_by_its_cni_configuration(
+    coordinators: Coordinators, server: ApiServer, tmp_path: Path
+) -> None:
+    (tmp_path / "05-cilium.conflist").write_text('{"name": "cilium"}')
+    data = {"ipam": "cluster-pool", "cluster-pool-ipv4-cidr": "10.11.0.0/16"}
+    await say(server, "cilium-config", **data)
+    create(server, coordinator())
+
+    assert (await status(server, "Synced"))["overlayPodCIDR"] == ["10.11.0.0/16"]
+
+
+@pytest.mark.simulated(lacks="kmock does not have: writes that change nothing")
+async def test_what_nobody_says_is_told(coordinators: Coordinators, server: ApiServer) -> None:
+    create(server, coordinator(podCIDRType="cilium"))
+
+    assert "cilium-config" in (await status(server, "NotReady"))["reason"]
+    assert coordinators.written == 1
+
+
+@pytest.mark.simulated(lacks="kmock does not have: writes that change nothing")
+async def test_a_deleted_coordinator_goes(coordinators: Coordinators, server: ApiServer) -> None:
+    one = coordinator(podCIDRType="none")
+    one["metadata"]["finalizers"] = ["spiderpool.spidernet.io"]
+    create(server, one)
+    await status(server, "Synced")
+    await asyncio.to_thread(server.request, "DELETE", path_of(KIND, "default"))
+
+    await until(lambda: get(server, KIND, "default").get("code") == 404)
+    assert coordinators.written == 1

@@ -1,0 +1,165 @@
+"""What Kubernetes' own collectors do with our objects: owners, finalizers and namespaces that go.
+
+Ids are those of docs/contributing/compatibility.md. A kube-controller-manager runs with its garbage
+collector and its namespace controller alone; nobody starts Pods.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from core.kubernetes.api import Api, Object
+from core.kubernetes.connection import open_connection
+from ops.kubernetes.attachments import Attachments
+from ops.kubernetes.objects import ObjectWriter
+from tests.kubernetes.network_harness import DEFINITION, PATH
+from tests.kubernetes.objects import create, get, network, path_of, pool
+from tests.kubernetes.translator_harness import TranslatorHarness, until
+from tests.kubernetes.workload_objects import create_pod, delete_pod, sweep
+from tests.support.kubernetes import ASSETS, ApiServer, missing_programs
+from tests.support.node_harness import addresses, check_everything, pod
+from tests.support.parts import MANAGER, needs
+
+COLLECTORS = "garbage-collector-controller,namespace-controller"
+STOP_S = 20.0
+
+
+@pytest.fixture(scope="module")
+def collecting(
+    server_with_crds: ApiServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ApiServer]:
+    """The server, with collectors that know NADs too: they look for new kinds now and then."""
+    if missing_programs(MANAGER):
+        pytest.skip(needs(MANAGER, f"not in {ASSETS}"))
+    server_with_crds.kubectl("apply", "--server-side", "-f", "-", stdin=DEFINITION)
+    server_with_crds.wait_served(PATH)
+    log = Path(tmp_path_factory.mktemp("manager")) / "log"
+    command = [
+        str(ASSETS / MANAGER),
+        f"--kubeconfig={server_with_crds.kubeconfig}",
+        f"--controllers={COLLECTORS}",
+        "--leader-elect=false",
+        "--secure-port=0",
+    ]
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+    yield server_with_crds
+    process.kill()
+    process.wait(STOP_S)
+
+
+@pytest.fixture
+async def cluster(server: ApiServer, collecting: ApiServer) -> AsyncIterator[TranslatorHarness]:
+    sweep(server)
+    async with TranslatorHarness(server) as one:
+        create(server, pool(ips=["10.6.0.10-10.6.0.19"], default=True))
+        await one.until_said("SpiderIPPool", "blue", "Ready", "True")
+        await one.node.view.freshen()
+        yield one
+        await one.stop()
+        await check_everything(one.node)
+
+
+def endpoint(server: ApiServer, name: str, namespace: str = "shop") -> Object:
+    return get(server, "SpiderEndpoint", name, namespace)
+
+
+async def test_an_endpoint_goes_with_its_pod_and_not_before_its_addresses(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    """The owner reference begins it, the finalizer holds it, the release ends it."""
+    made = create_pod(server, "web-0", "node-1")
+    who = pod("web-0", made["metadata"]["uid"])
+    held = addresses(await cluster.node.add(who))
+    await cluster.until(lambda: endpoint(server, "web-0")["kind"] == "SpiderEndpoint")
+
+    delete_pod(server, "web-0")
+    await cluster.until(lambda: "deletionTimestamp" in endpoint(server, "web-0")["metadata"])
+
+    assert set((await cluster.node.truth()).claims) == held
+    await cluster.node.delete(who)
+    await cluster.until(lambda: endpoint(server, "web-0").get("code") == 404)
+
+
+async def test_the_endpoint_of_a_replica_stays_when_its_pod_goes(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    """3.3, L00008: it has no owner that could go."""
+    made = create_pod(server, "db-0", "node-1")
+    create_pod(server, "web-0", "node-1")
+    web = pod("web-0", "uid-of-nobody")
+    await cluster.node.add(pod("db-0", made["metadata"]["uid"], fixed="statefulset"))
+    await cluster.node.add(web)
+    await cluster.until(lambda: endpoint(server, "db-0")["kind"] == "SpiderEndpoint")
+
+    delete_pod(server, "db-0")
+    # Whoever has an owner that is not there goes, so the collector was at work by then.
+    await cluster.until(lambda: "deletionTimestamp" in endpoint(server, "web-0")["metadata"])
+
+    assert "deletionTimestamp" not in endpoint(server, "db-0")["metadata"]
+    await cluster.node.delete(web)
+    delete_pod(server, "web-0")
+
+
+async def test_a_namespace_goes_when_the_addresses_in_it_are_released(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    """G00001."""
+    server.request("POST", "/api/v1/namespaces", {"metadata": {"name": "fair"}})
+    made = create_pod(server, "stall-0", "node-1", namespace="fair")
+    who = pod("stall-0", made["metadata"]["uid"])._replace(namespace="fair")
+    await cluster.node.add(who)
+    await cluster.until(lambda: endpoint(server, "stall-0", "fair")["kind"] == "SpiderEndpoint")
+
+    server.request("DELETE", "/api/v1/namespaces/fair")
+    server.request("DELETE", "/api/v1/namespaces/fair/pods/stall-0?gracePeriodSeconds=0")
+    await cluster.until(
+        lambda: "deletionTimestamp" in endpoint(server, "stall-0", "fair")["metadata"]
+    )
+    waiting = server.request("GET", "/api/v1/namespaces/fair").body
+    await cluster.node.delete(who)
+
+    await cluster.until(lambda: server.request("GET", "/api/v1/namespaces/fair").status == 404)
+    assert waiting["status"]["phase"] == "Terminating"
+
+
+async def test_a_subnet_that_is_deleted_in_the_foreground_waits_for_its_pools(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    """4.9: the pools have it as controller, and go first."""
+    spec = {"subnet": "10.6.0.0/16", "ips": ["10.6.0.10-10.6.0.19"]}
+    create(server, {**pool("wide"), "kind": "SpiderSubnet", "spec": spec})
+    await cluster.until_said("SpiderSubnet", "wide", "Ready", "True")
+    await cluster.until(
+        lambda: get(server, "SpiderIPPool", "blue")["metadata"].get("ownerReferences")
+    )
+
+    path = path_of("SpiderSubnet", "wide")
+    body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Foreground"}
+    await asyncio.to_thread(server.request, "DELETE", path, body)
+
+    await cluster.until(lambda: get(server, "SpiderSubnet", "wide").get("code") == 404)
+    assert get(server, "SpiderIPPool", "blue").get("code") == 404
+    assert not cluster.ledger.pools
+
+
+async def test_a_nad_goes_with_its_network(server: ApiServer, collecting: ApiServer) -> None:
+    """M00008."""
+    api = Api(await open_connection(str(server.kubeconfig)))
+    attachments = Attachments(api, ObjectWriter(api, "controller-0"))
+    running = asyncio.ensure_future(attachments.run())
+    create(server, network("macvlan", macvlan={"master": ["ens3"]}))
+    await until(lambda: server.request("GET", f"{PATH}/net").status == 200)
+
+    await asyncio.to_thread(server.request, "DELETE", path_of("SpiderMultusConfig", "net"))
+
+    await until(lambda: server.request("GET", f"{PATH}/net").status == 404)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await api.close()
+    assert attachments.written == 1

@@ -1,0 +1,166 @@
+"""Which NICs of Pods a network provider binds, by SpiderMultusConfigs of an API server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from core.allocation.provider_settings import ProviderSettings
+from core.domain.facts import PodFacts
+from core.domain.provider.provider_nics import NicFacts
+from core.domain.selection.multus import DEFAULT_NETWORK, NETWORKS
+from core.domain.selection.request import SelectionSettings
+from core.errors import NotReady
+from core.eventstore.memory import MemoryStore
+from core.kubernetes.api import Api
+from core.kubernetes.connection import open_connection
+from core.manifests.networks.nad_renderer import CR_NAME
+from nodeagent.kubernetes.cluster_connection import joined
+from nodeagent.kubernetes.networks import KubernetesNetworks, mac_of
+from nodeagent.settings.values import Settings
+from tests.kubernetes.objects import create, network, path_of
+from tests.kubernetes.translator_harness import until
+from tests.kubernetes.workload_objects import create_pod, named, sweep
+from tests.support.agent_harness import running
+from tests.support.kubernetes import MERGE, ApiServer
+from tests.workflows.jobs.provider.fake_provider import FakeProvider
+from tests.workflows.jobs.provider.fake_provider import mac_of as chosen_mac
+from tests.workflows.jobs.provider.with_agent.provider_harness import ProviderHarness, eventually
+from workflows.jobs.provider.client import ALLOCATE, RELEASE
+
+AUTO = {"master": ["uplink"], "vlanMode": "auto"}
+MACS = {"uplink": "0c:00:00:00:00:01", "bond7": "0c:00:00:00:00:07"}
+SELECTION = SelectionSettings(multus_cluster_network="default/auto", agent_namespace="kube-system")
+
+
+def annotated(**annotations: object) -> PodFacts:
+    names = {"networks": NETWORKS, "default": DEFAULT_NETWORK}
+    return PodFacts(
+        "shop",
+        "web",
+        "uid",
+        annotations={names[key]: str(text) for key, text in annotations.items()},
+    )
+
+
+@pytest.fixture
+async def networks(server: ApiServer) -> AsyncIterator[KubernetesNetworks]:
+    api = Api(await open_connection(str(server.kubeconfig)))
+    found = KubernetesNetworks(api, SELECTION, lambda link: MACS.get(link, ""))
+    watching = asyncio.create_task(found.run())
+    async with asyncio.timeout(30):
+        await found.configs.listed.wait()
+    yield found
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+    await api.close()
+
+
+async def make(
+    server: ApiServer, networks: KubernetesNetworks, *objects: dict[str, object]
+) -> None:
+    for one in objects:
+        answer = await asyncio.to_thread(create, server, one)
+        assert answer.status == 201, answer.message
+    await until(lambda: len(networks.configs.objects) == len(objects))
+
+
+async def test_the_default_network_and_the_list_of_networks_say_which_nics_take_part(
+    server: ApiServer, networks: KubernetesNetworks
+) -> None:
+    await make(
+        server,
+        networks,
+        network("vlan", "auto", vlan=AUTO),
+        network("vlan", "manual", vlan={"master": ["uplink"], "vlanID": 7}),
+        network("macvlan", "lan", macvlan={"master": ["uplink"]}),
+    )
+    auto = ("vlan", "auto", MACS["uplink"])
+
+    def of(pod: PodFacts, *interfaces: str) -> list[NicFacts]:
+        return list(networks.nics(pod, interfaces))
+
+    assert of(annotated(), "eth0") == [NicFacts("eth0", *auto)]  # the cluster's own network
+    assert of(annotated(default="default/lan"), "eth0") == [NicFacts("eth0", "macvlan")]
+    several = annotated(networks="default/lan, default/auto@fast, default/manual", default="x/y")
+    assert of(several, "eth0", "net1", "fast", "net3") == [
+        NicFacts("net1", "macvlan"),
+        NicFacts("fast", *auto),
+        NicFacts("net3", "vlan", "manual"),
+    ]
+
+
+async def test_a_nad_of_another_name_and_a_bond_are_found(
+    server: ApiServer, networks: KubernetesNetworks
+) -> None:
+    one = network(
+        "vlan", "auto", vlan=AUTO | {"master": ["a", "b"], "bond": {"name": "bond7", "mode": 1}}
+    )
+    one["metadata"]["annotations"] = {CR_NAME: "called"}
+    await make(server, networks, one)
+    found = networks.nics(annotated(networks="default/auto, default/called"), ("net1", "net2"))
+
+    assert found == (NicFacts("net2", "vlan", "auto", MACS["bond7"]),)
+
+
+async def test_a_change_and_an_end_of_a_network_are_followed(
+    server: ApiServer, networks: KubernetesNetworks
+) -> None:
+    await make(server, networks, network("vlan", "auto", vlan=AUTO))
+    path = path_of("SpiderMultusConfig", "auto")
+    manual = {"spec": {"vlan": {"vlanMode": "manual", "vlanID": 9}}}
+    await asyncio.to_thread(server.request, "PATCH", path, manual, content=MERGE)
+    await until(lambda: [one[2] for one in networks.nics(annotated(), ("eth0",))] == ["manual"])
+    await asyncio.to_thread(server.request, "DELETE", path)
+    await until(lambda: not networks.configs.objects)
+
+    assert networks.nics(annotated(), ("eth0",)) == ()
+
+
+async def test_before_the_first_list_nobody_can_tell(server: ApiServer) -> None:
+    api = Api(await open_connection(str(server.kubeconfig)))
+    networks = KubernetesNetworks(api, SELECTION)
+    with pytest.raises(NotReady, match="default/auto is not known yet"):
+        networks.nics(annotated(), ("eth0",))
+
+    assert networks.nics(annotated(), ("net1",)) == ()  # of no network at all
+    await api.close()
+
+
+async def test_an_agent_in_a_cluster_has_the_addresses_of_such_a_pod_bound(
+    server: ApiServer, settings: Settings
+) -> None:
+    """From the custom resource to the provider and back, on the loopback link as master."""
+    sweep(server)
+    answer = create(server, network("vlan", "auto", vlan={"master": ["lo"], "vlanMode": "auto"}))
+    assert answer.status == 201, answer.message
+    pod = create_pod(server, "web-0", "node-1", annotations={DEFAULT_NETWORK: "default/auto"})
+    async with FakeProvider() as provider:
+        mine = settings._replace(
+            kubeconfig=str(server.kubeconfig), provider=ProviderSettings(provider.url)
+        )
+        cluster = await joined(mine)
+        assert cluster is not None
+        assert cluster.networks is not None
+        sources = {"facts": cluster.facts, "networks": cluster.networks}
+        async with running(mine, MemoryStore(), **sources) as node:
+            await node.pool("lan", "10.6.0.0/16", "10.6.0.10-10.6.0.20")
+            harness = ProviderHarness(node, provider)
+            await harness.controller()
+            await until(lambda: bool(cluster.networks and cluster.networks.configs.objects))
+            (address,) = [one.partition("/")[0] for one in await node.add(CNI_ARGS=named(pod))]
+            (nic,) = (await harness.workload_endpoint())["interfaces"]
+            server.request("DELETE", "/api/v1/namespaces/shop/pods/web-0?gracePeriodSeconds=0")
+            await node.delete(CNI_ARGS=named(pod))
+            await eventually(harness.nothing_left)
+            await harness.ends.aclose()
+        await cluster.leave()
+    sweep(server)
+
+    (allocate, bind, _), (release, _, _) = provider.calls
+    assert (allocate, release) == (ALLOCATE, RELEASE)
+    assert bind["podUID"] == pod["metadata"]["uid"]
+    assert bind["iaasIPsAllocationRequest"][0]["parentNicMac"] == mac_of("lo")
+    assert (nic["mac"], nic["vlan"]) == (chosen_mac(address), 100)

@@ -1,0 +1,273 @@
+"""Cases of Spiderpool about pools, subnets and reservations, on a real API server.
+
+Ids are those of docs/contributing/compatibility.md. Everything goes through the webhooks, as users
+meet it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from core.domain.autopools.names import ApplicationKey, PoolScope
+from core.domain.autopools.pool_plan import DesiredPool
+from core.domain.autopools.pool_size import IpNumber
+from core.domain.configuration.commands import ApplyAutoPool
+from core.manifests.manifest_writer import dump_yaml
+from ops.kubernetes.resources import FINALIZER
+from tests.kubernetes.objects import Object, create, get, path_of, pool, reservation, subnet
+from tests.kubernetes.translator_harness import TranslatorHarness
+from tests.kubernetes.webhooks import Webhooks, asked
+from tests.support import node_harness as nodes
+from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.node_harness import pod
+
+AT_ONCE = 100
+BATCH = 60
+TOTAL_MAX = 9_223_372_036_854_775_807
+TEN = ["10.6.0.10-10.6.0.19"]
+
+
+@pytest.fixture
+async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]:
+    async with asked(server, tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def cluster(webhooks: Webhooks) -> TranslatorHarness:
+    return webhooks.cluster
+
+
+async def ready(webhooks: Webhooks, one: Object) -> None:
+    """Create it, and wait until it is in force on nodes too."""
+    assert await webhooks.create(one) == ""
+    await webhooks.cluster.until_said(one["kind"], one["metadata"]["name"], "Ready", "True")
+    await webhooks.cluster.node.view.freshen()
+
+
+async def status(
+    cluster: TranslatorHarness, kind: str, name: str, holds: Callable[[Object], object]
+) -> None:
+    """Wait for a status; that of what is not there is empty."""
+    await cluster.until(lambda: holds(get(cluster.server, kind, name).get("status") or {}))
+
+
+def said_ready(server: ApiServer, kind: str) -> Counter[str]:
+    """How many objects of a kind say what about themselves; "" for those that say nothing yet."""
+    found: Counter[str] = Counter()
+    for one in server.request("GET", path_of(kind)).body["items"]:
+        told = {c["type"]: c["status"] for c in one.get("status", {}).get("conditions", [])}
+        found[told.get("Ready", "")] += 1
+    return found
+
+
+@pytest.mark.parametrize("make", [pool, subnet], ids=["pools", "subnets"])
+async def test_of_a_hundred_that_want_the_same_exactly_one_is_in_force(
+    webhooks: Webhooks, make: Callable[..., Object]
+) -> None:
+    """I00009, I00010."""
+    server, cluster = webhooks.cluster.server, webhooks.cluster
+    wanted = [make(f"same-{number}") for number in range(AT_ONCE)]
+
+    # Threads of its own: those of the event loop are also what the webhooks' client needs.
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        loop = asyncio.get_running_loop()
+        calls = [loop.run_in_executor(threads, create, server, one) for one in wanted]
+        answers = await asyncio.gather(*calls)
+
+    created = sum(answer.status == 201 for answer in answers)
+    kind = wanted[0]["kind"]
+
+    assert created == 1, {answer.message for answer in answers}
+    await cluster.until(lambda: said_ready(server, kind) == {"True": 1})
+    assert len(cluster.ledger.pools) + len(cluster.ledger.subnets) == 1
+
+
+async def test_pools_are_made_and_deleted_in_batches(webhooks: Webhooks) -> None:
+    """D00006, D00007."""
+    server, cluster = webhooks.cluster.server, webhooks.cluster
+    wanted = [pool(f"p-{n}", ips=[f"10.6.{n}.1-10.6.{n}.9"]) for n in range(BATCH)]
+
+    await asyncio.to_thread(server.kubectl, "create", "-f", "-", stdin=dump_yaml(wanted))
+    await cluster.until(lambda: said_ready(server, "SpiderIPPool") == {"True": BATCH})
+    answer = await asyncio.to_thread(server.request, "DELETE", path_of("SpiderIPPool"))
+
+    assert answer.status == 200
+    await cluster.until(lambda: not said_ready(server, "SpiderIPPool"))
+    assert not cluster.ledger.pools
+
+
+async def test_a_huge_pool_is_counted_as_far_as_numbers_go(webhooks: Webhooks) -> None:
+    """D00017: 2 to the 80 addresses."""
+    cluster, name = webhooks.cluster, "huge"
+    ips = ["fd00:6::1-fd00:6::ffff:ffff:ffff:ffff:ffff"]
+    await ready(webhooks, pool(name, subnet="fd00:6::/32", ips=ips, default=True))
+
+    await cluster.node.add(pod("web-0"))
+    await cluster.node.add(pod("web-1"))
+
+    await status(cluster, "SpiderIPPool", name, lambda told: told.get("allocatedIPCount") == 2)
+    assert get(cluster.server, "SpiderIPPool", name)["status"]["totalIPCount"] == TOTAL_MAX
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"gateway": "10.7.0.1"},
+        {"gateway": "fd00:6::1"},
+        {"gateway": "router"},
+        {"gateway": "10.6.0.10"},
+        {"routes": [{"dst": "10.20.0.0", "gw": "10.6.0.1"}]},
+        {"routes": [{"dst": "10.20.0.0/16", "gw": "10.7.0.1"}]},
+        {"routes": [{"dst": "0.0.0.0/0", "gw": "10.6.0.1"}]},
+        {"routes": [{"dst": "10.20.0.0/16", "gw": "10.6.0.1"}] * 2},
+        {"routes": [{"dst": "fd00::/16", "gw": "10.6.0.1"}]},
+    ],
+    ids=json.dumps,
+)
+async def test_a_gateway_or_route_that_cannot_be_is_refused(
+    webhooks: Webhooks, change: Object
+) -> None:
+    """D00003, and that a good one is not."""
+    await ready(webhooks, pool(ips=TEN, gateway="10.6.0.1"))
+    good: Object = {"gateway": "10.6.0.2", "routes": [{"dst": "10.20.0.0/16", "gw": "10.6.0.3"}]}
+
+    assert await webhooks.replace(pool(ips=TEN, **(good | change))) != ""
+    assert await webhooks.replace(pool(ips=TEN, **good)) == ""
+
+
+async def test_an_address_in_use_cannot_be_excluded(webhooks: Webhooks) -> None:
+    """S00003, I00002."""
+    cluster = webhooks.cluster
+    await ready(webhooks, subnet(ips=TEN))
+    await ready(webhooks, pool(ips=TEN, default=True))
+    (address,) = nodes.addresses(await cluster.node.add(pod("web-0")))
+    free = "10.6.0.10" if address != "10.6.0.10" else "10.6.0.11"
+
+    why = await webhooks.replace(pool(ips=TEN, default=True, excludeIPs=[address]))
+    of_subnet = await webhooks.replace(subnet(ips=TEN, excludeIPs=[address]))
+
+    assert address in why
+    assert "shop/web-0" in why
+    assert "blue" in of_subnet
+    assert await webhooks.replace(pool(ips=TEN, default=True, excludeIPs=[free])) == ""
+
+
+async def test_what_a_subnet_excludes_is_refused_to_a_pool(webhooks: Webhooks) -> None:
+    """S00004, I00004."""
+    await ready(webhooks, subnet(ips=TEN, excludeIPs=["10.6.0.11"]))
+
+    assert "10.6.0.11" in await webhooks.create(pool(ips=TEN))
+    assert await webhooks.create(pool(ips=["10.6.0.12"])) == ""
+
+
+@pytest.mark.parametrize("order", ["subnet first", "pool first"])
+async def test_a_pool_has_what_its_subnet_says(webhooks: Webhooks, order: str) -> None:
+    """D00008: in both orders of creation."""
+    cluster = webhooks.cluster
+    routes = [{"dst": "10.20.0.0/16", "gw": "10.6.0.2"}]
+    two = [subnet(ips=TEN, gateway="10.6.0.1", routes=routes), pool(ips=TEN)]
+    for one in two if order == "subnet first" else reversed(two):
+        await ready(webhooks, one)
+
+    def follows() -> bool:
+        one = get(cluster.server, "SpiderIPPool", "blue")
+        spec, owners = one["spec"], one["metadata"].get("ownerReferences", [])
+        told = (spec.get("gateway"), spec.get("routes"), [owner["name"] for owner in owners])
+        return told == ("10.6.0.1", routes, ["wide"])
+
+    await cluster.until(follows)
+    labels = get(cluster.server, "SpiderIPPool", "blue")["metadata"]["labels"]
+    assert labels["ipam.spidernet.io/owner-spider-subnet"] == "wide"
+    assert cluster.ledger.pools["blue"].gateway == "10.6.0.1"
+
+
+async def test_a_fabricated_share_of_a_subnet_vanishes(webhooks: Webhooks) -> None:
+    """I00022."""
+    cluster = webhooks.cluster
+    await ready(webhooks, subnet(ips=TEN))
+    await status(cluster, "SpiderSubnet", "wide", lambda told: told.get("allocatedIPCount") == 0)
+    dirt = {"controlledIPPools": json.dumps({"ghost": {"ips": TEN}}), "allocatedIPCount": 10}
+    path = f"{path_of('SpiderSubnet', 'wide')}/status"
+
+    answer = cluster.server.request("PATCH", path, {"status": dirt}, content=MERGE)
+
+    assert answer.status == 200, answer.message
+    await status(
+        cluster,
+        "SpiderSubnet",
+        "wide",
+        lambda told: told.get("allocatedIPCount") == 0 and "controlledIPPools" not in told,
+    )
+
+
+async def test_nobody_edits_the_addresses_of_an_automatic_pool(webhooks: Webhooks) -> None:
+    """I00018."""
+    cluster = webhooks.cluster
+    await ready(webhooks, subnet(ips=TEN))
+    place = PoolScope(ApplicationKey("apps/v1", "Deployment", "shop", "web"), "eth0", 4, "wide")
+    await cluster.node.apply(ApplyAutoPool(DesiredPool(place, "u-abcde", 1, IpNumber(1))))
+    await cluster.until(lambda: cluster.ledger.pools)
+    (name,) = cluster.ledger.pools
+    await cluster.until(lambda: "spec" in get(cluster.server, "SpiderIPPool", name))
+
+    edit = {"spec": {"ips": ["10.6.0.10-10.6.0.12"]}}
+    path = path_of("SpiderIPPool", name)
+    answer = await asyncio.to_thread(cluster.server.request, "PATCH", path, edit, content=MERGE)
+
+    assert "it's illegal to update AutoPool.Spec.IPs" in answer.message
+    assert answer.status == 422
+
+
+async def test_a_reservation_keeps_addresses_from_everybody(webhooks: Webhooks) -> None:
+    """S00001, I00011: until it is deleted."""
+    cluster = webhooks.cluster
+    await ready(webhooks, reservation(ips=TEN))
+    await ready(webhooks, pool(ips=TEN, default=True))
+    with pytest.raises(Exception, match="all IP addresses used out"):
+        await cluster.node.add(pod("web-0"))
+
+    server = cluster.server
+    await asyncio.to_thread(server.request, "DELETE", path_of("SpiderReservedIP", "kept"))
+    await cluster.until(lambda: not cluster.ledger.reservations)
+    await cluster.node.view.freshen()
+
+    assert len(nodes.addresses(await cluster.node.add(pod("web-0")))) == 1
+
+
+async def test_a_disabled_pool_gives_nothing_and_takes_back(webhooks: Webhooks) -> None:
+    """D00005."""
+    cluster = webhooks.cluster
+    await ready(webhooks, pool(ips=TEN, default=True))
+    await cluster.node.add(pod("web-0"))
+    assert await webhooks.replace(pool(ips=TEN, default=True, disable=True)) == ""
+    await cluster.until(lambda: cluster.ledger.pools["blue"].disabled)
+    await cluster.node.view.freshen()
+
+    with pytest.raises(Exception, match="disabled IPPool blue"):
+        await cluster.node.add(pod("web-1"))
+    await cluster.node.delete(pod("web-0"))
+
+    assert not (await cluster.node.truth()).claims
+
+
+async def test_a_subnet_is_changed_and_deleted_with_its_pools(webhooks: Webhooks) -> None:
+    """I00001, I00002: free addresses come and go, those of a pool stay, at the end all are gone."""
+    cluster, server = webhooks.cluster, webhooks.cluster.server
+    await ready(webhooks, subnet(ips=TEN))
+    await ready(webhooks, pool(ips=["10.6.0.10"]))
+
+    assert "blue" in await webhooks.replace(subnet(ips=["10.6.0.11-10.6.0.30"]))
+    assert await webhooks.replace(subnet(ips=["10.6.0.10-10.6.0.30"])) == ""
+    await status(cluster, "SpiderSubnet", "wide", lambda told: told.get("totalIPCount") == 21)
+    assert get(server, "SpiderSubnet", "wide")["metadata"]["finalizers"] == [FINALIZER]
+    await asyncio.to_thread(server.request, "DELETE", path_of("SpiderSubnet", "wide"))
+    await cluster.until(lambda: get(server, "SpiderSubnet", "wide").get("code") == 404)
+    assert get(server, "SpiderIPPool", "blue").get("code") == 404

@@ -1,0 +1,45 @@
+"""The committed CustomResourceDefinitions are the generated ones, and explain every field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from core.manifests.crds.definitions import KINDS, CustomResourceKind, definition_of
+from core.manifests.crds.structural import Schema
+
+TEMPLATES = Path(__file__).parents[3] / "ops/charts/orbweaver-crds/templates"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=[kind.plural for kind in KINDS])
+def test_the_committed_file_equals_the_generator(kind: CustomResourceKind) -> None:
+    committed = yaml.safe_load((TEMPLATES / f"{kind.plural}.yaml").read_text())
+
+    assert committed == definition_of(kind), "run `orbctl crds --directory` on the chart"
+
+
+def test_the_chart_holds_nothing_else() -> None:
+    assert {path.stem for path in TEMPLATES.iterdir()} == {kind.plural for kind in KINDS}
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=[kind.plural for kind in KINDS])
+def test_every_field_has_a_description(kind: CustomResourceKind) -> None:
+    (version,) = definition_of(kind)["spec"]["versions"]
+    root = version["schema"]["openAPIV3Schema"]
+
+    silent = [path for path, schema in fields_of(root, "") if not schema.get("description")]
+
+    assert silent == [".metadata"]
+
+
+def fields_of(schema: Schema, path: str) -> Iterator[tuple[str, Schema]]:
+    """Every property below a schema with its path."""
+    for name, inner in schema.get("properties", {}).items():
+        yield f"{path}.{name}", inner
+        yield from fields_of(inner, f"{path}.{name}")
+    for below in ("items", "additionalProperties"):
+        if isinstance(schema.get(below), dict):
+            yield from fields_of(schema[below], f"{path}[]")

@@ -1,0 +1,375 @@
+"""Status and SpiderEndpoints say what the log has, after allocations, releases and downtimes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from core.domain.configuration.commands import DeletePool
+from core.domain.model import Pool
+from core.errors import ApiConflict
+from ops.kubernetes.reporter import ROUND_S
+from ops.kubernetes.reports import REPORT, StatusReport
+from ops.kubernetes.resources import FINALIZER, TranslatedKind
+from tests.kubernetes.objects import Object, create, get, path_of, pool, subnet
+from tests.kubernetes.translator_harness import TranslatorHarness
+from tests.support import node_harness as nodes
+from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.node_harness import addresses, check_everything, pod
+
+pytestmark = pytest.mark.simulated
+
+AUTO = "auto4-web-eth0-abcde"
+TEN = ["10.6.0.10-10.6.0.19"]
+
+
+@pytest.fixture
+async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
+    """With one pool of ten addresses."""
+    async with TranslatorHarness(server) as one:
+        create(server, pool(ips=TEN, default=True))
+        await one.until_said("SpiderIPPool", "blue", "Ready", "True")
+        await one.node.view.freshen()
+        yield one
+        await one.stop()
+        await check_everything(one.node)
+
+
+def status_of(server: ApiServer, kind: str = "SpiderIPPool", name: str = "blue") -> Object:
+    one = get(server, kind, name)
+    found: Object = one.get("status", {}) if one["kind"] == kind else {}
+    return found
+
+
+def endpoint(server: ApiServer, name: str = "web-0") -> Object:
+    return get(server, "SpiderEndpoint", name, "shop")
+
+
+def counted(server: ApiServer, allocated: int) -> bool:
+    return status_of(server).get("allocatedIPCount") == allocated
+
+
+async def test_a_new_pool_says_that_nothing_is_held(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    await cluster.until(lambda: counted(server, 0))
+
+    status = status_of(server)
+    assert (status["totalIPCount"], "allocatedIPs" in status) == (10, False)
+
+
+@pytest.mark.simulated(lacks="kmock does not have: conditions that several write")
+async def test_a_pool_says_who_holds_what(server: ApiServer, cluster: TranslatorHarness) -> None:
+    (address,) = addresses(await cluster.node.add(pod("web-0")))
+    await cluster.until(lambda: counted(server, 1))
+
+    said = json.loads(status_of(server)["allocatedIPs"])
+
+    assert said == {address: {"pod": "shop/web-0", "podUid": "uid-web-0"}}
+    await cluster.node.delete(pod("web-0"))
+    await cluster.until(lambda: counted(server, 0))
+    assert "allocatedIPs" not in status_of(server)
+    assert {one["type"] for one in status_of(server)["conditions"]} >= {"Ready", "Exhausted"}
+
+
+async def test_a_pool_says_how_full_it_is(server: ApiServer, cluster: TranslatorHarness) -> None:
+    async def fill(first: int, last: int) -> dict[str, str]:
+        await asyncio.gather(*(cluster.node.add(pod(f"web-{n}")) for n in range(first, last)))
+        await cluster.until(lambda: counted(server, last))
+        return {one["type"]: one["status"] for one in status_of(server)["conditions"]}
+
+    half, nearly, full = await fill(0, 5), await fill(5, 9), await fill(9, 10)
+
+    assert (half["NearlyExhausted"], half["Exhausted"]) == ("False", "False")
+    assert (nearly["NearlyExhausted"], nearly["Exhausted"]) == ("True", "False")
+    assert (full["NearlyExhausted"], full["Exhausted"], full["Ready"]) == ("True", "True", "True")
+
+
+async def test_a_subnet_says_what_its_pools_have(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    create(server, subnet(ips=["10.6.0.0-10.6.0.99"]))
+
+    await cluster.until(
+        lambda: status_of(server, "SpiderSubnet", "wide").get("allocatedIPCount") == 10
+    )
+
+    status = status_of(server, "SpiderSubnet", "wide")
+    assert status["totalIPCount"] == 100
+    assert json.loads(status["controlledIPPools"]) == {"blue": {"ips": TEN}}
+
+
+def automatic(*ips: str) -> Pool:
+    labels = {"ipam.spidernet.io/owner-application-name": "web"}
+    return nodes.pool(AUTO, *ips, default=False)._replace(labels=labels)
+
+
+async def test_an_automatic_pool_has_a_resource_that_follows_it(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    await cluster.node.apply(automatic("10.6.0.50"))
+    await cluster.until(lambda: status_of(server, "SpiderIPPool", AUTO).get("totalIPCount") == 1)
+    await cluster.node.apply(automatic("10.6.0.50-10.6.0.52"))
+    await cluster.until(lambda: status_of(server, "SpiderIPPool", AUTO).get("totalIPCount") == 3)
+
+    said = {"spec": {"ips": ["10.6.0.99"]}}
+    server.request("PATCH", path_of("SpiderIPPool", AUTO), said, content=MERGE)
+    await cluster.until(
+        lambda: get(server, "SpiderIPPool", AUTO)["spec"]["ips"] == ["10.6.0.50-10.6.0.52"]
+    )
+
+    assert cluster.ledger.pools[AUTO].ips == ("10.6.0.50-10.6.0.52",)
+    await cluster.node.apply(DeletePool(AUTO))
+    await cluster.until(lambda: get(server, "SpiderIPPool", AUTO)["kind"] == "Status")
+
+
+async def test_an_automatic_pool_whose_resource_is_deleted_drains(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    await cluster.node.apply(automatic("10.6.0.50"))
+    await cluster.until(lambda: get(server, "SpiderIPPool", AUTO)["kind"] == "SpiderIPPool")
+
+    server.request("DELETE", path_of("SpiderIPPool", AUTO))
+
+    await cluster.until(lambda: get(server, "SpiderIPPool", AUTO)["kind"] == "Status")
+    assert AUTO not in cluster.ledger.pools
+
+
+async def test_an_endpoint_is_there_as_long_as_addresses_are_held(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    (address,) = addresses(await cluster.node.add(pod("web-0")))
+    await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
+
+    found = endpoint(server)
+
+    assert found["status"]["current"] == {
+        "uid": "uid-web-0",
+        "node": "node-a",
+        "ips": [
+            {"interface": "eth0", "ipv4": f"{address}/16", "ipv4Pool": "blue", "vlan": 0},
+        ],
+    }
+    assert found["metadata"]["finalizers"] == [FINALIZER]
+    (owner,) = found["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["name"], owner["uid"]) == ("Pod", "web-0", "uid-web-0")
+    assert "controller" not in owner
+    await cluster.node.delete(pod("web-0"))
+    await cluster.until(lambda: endpoint(server)["kind"] == "Status")
+
+
+async def test_the_endpoint_of_a_fixed_address_outlives_its_pod(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    await cluster.node.add(pod("db-0", fixed="statefulset"))
+
+    await cluster.until(lambda: endpoint(server, "db-0")["kind"] == "SpiderEndpoint")
+
+    assert "ownerReferences" not in endpoint(server, "db-0")["metadata"]
+
+
+async def test_an_endpoint_in_deletion_stays_until_its_addresses_are_released(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    await cluster.node.add(pod("web-0"))
+    await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
+
+    server.request("DELETE", path_of("SpiderEndpoint", "web-0", "shop"))
+    await cluster.node.add(pod("web-1"))
+    await cluster.until(lambda: endpoint(server, "web-1")["kind"] == "SpiderEndpoint")
+
+    assert "deletionTimestamp" in endpoint(server)["metadata"]
+    await cluster.node.delete(pod("web-0"))
+    await cluster.until(lambda: endpoint(server)["kind"] == "Status")
+
+
+async def test_an_endpoint_in_deletion_makes_room_for_the_next_pod_of_its_name(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    await cluster.node.add(pod("web-0"))
+    await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
+    await cluster.stop()
+    server.request("DELETE", path_of("SpiderEndpoint", "web-0", "shop"))
+    await cluster.node.delete(pod("web-0"))
+    await cluster.node.add(pod("web-0", "uid-of-the-next"))
+
+    cluster.start()
+
+    await cluster.until(lambda: "uid-of-the-next" in str(endpoint(server).get("status")))
+    assert "deletionTimestamp" not in endpoint(server)["metadata"]
+
+
+async def test_an_endpoint_that_is_reported_anew_keeps_what_others_have_put_on_it(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    await cluster.node.add(pod("web-0"))
+    await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
+    await cluster.stop()
+    theirs = {"labels": {"team": "blue"}, "finalizers": [FINALIZER, "example.org/theirs"]}
+    path = path_of("SpiderEndpoint", "web-0", "shop")
+    server.request("PATCH", path, {"metadata": theirs}, content=MERGE)
+    await cluster.node.delete(pod("web-0"))
+    await cluster.node.add(pod("web-0", "uid-of-the-next"))
+
+    cluster.start()
+
+    await cluster.until(lambda: "uid-of-the-next" in str(endpoint(server).get("status")))
+    metadata = endpoint(server)["metadata"]
+    (owner,) = metadata["ownerReferences"]
+    assert owner["uid"] == "uid-of-the-next"
+    assert (metadata["labels"], set(metadata["finalizers"])) == (
+        theirs["labels"],
+        set(theirs["finalizers"]),
+    )
+    server.request("PATCH", path, {"metadata": {"finalizers": [FINALIZER]}}, content=MERGE)
+
+
+@pytest.mark.simulated(lacks="kmock does not have: names that are taken")
+async def test_an_endpoint_that_was_there_unseen_is_not_overwritten(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    """A leader that was cut off has sent it; its successor has reported since."""
+    await cluster.node.add(pod("web-0"))
+    await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
+    reporter = cluster.host.reporter
+    assert reporter is not None
+    version = endpoint(server)["metadata"]["resourceVersion"]
+    reporter.endpoints.objects.clear()
+
+    with pytest.raises(ApiConflict):
+        await reporter._endpoint(("shop", "web-0"))
+
+    assert endpoint(server)["metadata"]["resourceVersion"] == version
+
+
+async def test_a_foreign_endpoint_is_left_alone(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    ours = await cluster.node.add(pod("web-0"))
+    await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
+    foreign = endpoint(server)
+    status = foreign["status"]
+    kept = {"name": "theirs", "namespace": "shop"}
+    body = {"apiVersion": foreign["apiVersion"], "kind": "SpiderEndpoint", "metadata": kept}
+    server.request("POST", path_of("SpiderEndpoint", "", "shop"), body | {"status": status})
+    await cluster.stop()
+
+    cluster.start()
+    await cluster.node.delete(pod("web-0"))
+    await cluster.until(lambda: endpoint(server)["kind"] == "Status")
+
+    assert ours.endpoint.name == "web-0"
+    assert REPORT in foreign["metadata"]["annotations"]
+    assert endpoint(server, "theirs")["kind"] == "SpiderEndpoint"
+
+
+async def test_what_happened_in_a_downtime_is_reported_after_it(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    await cluster.node.add(pod("web-0"))
+    await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
+    await cluster.stop()
+
+    await cluster.node.delete(pod("web-0"))
+    await cluster.node.add(pod("web-1"))
+    await cluster.node.add(pod("web-2"))
+    cluster.start()
+
+    await cluster.until(lambda: counted(server, 2))
+    await cluster.until(lambda: endpoint(server)["kind"] == "Status")
+    await cluster.until(lambda: endpoint(server, "web-2")["kind"] == "SpiderEndpoint")
+    assert endpoint(server, "web-1")["status"]["current"]["uid"] == "uid-web-1"
+
+
+async def test_without_an_api_server_pods_get_addresses_and_reports_follow(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    await cluster.until(lambda: counted(server, 0))
+    server.kill()
+
+    await cluster.node.add(pod("web-0"))
+    await cluster.node.add(pod("web-1"))
+    await cluster.node.delete(pod("web-0"))
+    server.start()
+    server.wait_served(path_of("SpiderIPPool"))
+    server.wait_served(path_of("SpiderEndpoint"))
+
+    await cluster.until(lambda: counted(server, 1))
+    await cluster.until(lambda: endpoint(server, "web-1")["kind"] == "SpiderEndpoint")
+    assert endpoint(server)["reason"] == "NotFound"
+
+
+async def test_a_report_that_somebody_else_wrote_is_put_right(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    await cluster.until(lambda: counted(server, 0))
+
+    wrong = {"status": {"allocatedIPCount": 7}}
+    path = f"{path_of('SpiderIPPool', 'blue')}/status"
+    assert server.request("PATCH", path, wrong, content=MERGE).status == 200
+
+    await cluster.until(lambda: counted(server, 0))
+
+
+@pytest.mark.simulated(lacks="kmock does not have: versions of what is applied")
+async def test_a_report_that_arrives_after_a_later_one_is_refused(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    """A leader that was cut off has made it; its successor has reported since."""
+    await cluster.until(lambda: counted(server, 0))
+    translator, reporter = cluster.host.translator, cluster.host.reporter
+    assert translator is not None
+    assert reporter is not None
+    late = get(server, "SpiderIPPool", "blue")
+    await cluster.node.add(pod("web-0"))
+    await cluster.until(lambda: counted(server, 1))
+    translator.informers[TranslatedKind.POOL].objects["", "blue"] = late
+
+    with pytest.raises(ApiConflict):
+        await reporter._status.write(
+            TranslatedKind.POOL, "blue", StatusReport({"allocatedIPCount": 7})
+        )
+
+    assert counted(server, 1)
+
+
+@pytest.mark.simulated(lacks="kmock does not have: namespaces that are not there")
+async def test_a_pod_of_a_namespace_that_is_not_there_holds_up_nobody(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    await cluster.node.add(pod("ghost")._replace(namespace="nowhere"))
+    await cluster.node.add(pod("web-0"))
+
+    await cluster.until(lambda: counted(server, 2))
+    await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
+
+    assert server.request("GET", path_of("SpiderEndpoint", "ghost", "nowhere")).status == 404
+
+
+async def test_a_reporter_begins_no_round_while_nothing_changes(
+    server: ApiServer, cluster: TranslatorHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await cluster.node.add(pod("web-0"))
+    await cluster.until(lambda: counted(server, 1))
+    await cluster.until_idle()
+    reporter = cluster.host.reporter
+    assert reporter is not None
+    rounds: list[object] = []
+    each = reporter._each
+
+    async def counting(*arguments: object) -> None:
+        rounds.append(arguments[1])
+        await each(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(reporter, "_each", counting)
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(3 * ROUND_S):
+            await cluster.until(lambda: rounds)
+    await cluster.node.add(pod("web-1"))
+    await cluster.until(lambda: counted(server, 2))
+
+    assert rounds

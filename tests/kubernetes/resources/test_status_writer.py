@@ -1,0 +1,133 @@
+"""The status of an object has one field manager, whatever parts of a controller know of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from ops.kubernetes.resources import TranslatedKind
+from ops.kubernetes.status_writer import MANAGER
+from tests.kubernetes.objects import create, get, path_of, pool, replace, reservation, subnet
+from tests.kubernetes.translator_harness import TranslatorHarness
+from tests.support.kubernetes import ApiServer
+
+pytestmark = pytest.mark.simulated(lacks="kmock does not have: managers of fields")
+
+BEFORE: str = "orbweaver-translator"
+"""The field manager of translators' conditions in earlier builds."""
+
+
+@pytest.fixture
+async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
+    async with TranslatorHarness(server) as one:
+        yield one
+        await one.stop()
+
+
+def managers_of_status(server: ApiServer, kind: str, name: str) -> set[str]:
+    managed = get(server, kind, name)["metadata"]["managedFields"]
+    return {one["manager"] for one in managed if one.get("subresource") == "status"}
+
+
+def conditions_of(server: ApiServer, name: str) -> dict[str, dict[str, Any]]:
+    status = get(server, "SpiderIPPool", name).get("status", {})
+    return {one["type"]: one for one in status.get("conditions", ())}
+
+
+def counted(server: ApiServer, kind: str, name: str) -> bool:
+    return "totalIPCount" in get(server, kind, name).get("status", {})
+
+
+async def test_every_status_has_one_field_manager(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    create(server, subnet(ips=["10.6.0.10-10.6.0.99"]))
+    create(server, pool(ips=["10.6.0.12"]))
+    create(server, reservation(ips=["10.6.0.10"]))
+    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    create(server, pool("rival", ips=["10.6.0.12"]))
+    await cluster.until_said("SpiderIPPool", "rival", "Ready", "False")
+    await cluster.until_said("SpiderReservedIP", "kept", "Ready", "True")
+    await cluster.until(lambda: counted(server, "SpiderSubnet", "wide"))
+    await cluster.until_idle()
+
+    for kind, name in (
+        ("SpiderIPPool", "blue"),
+        ("SpiderIPPool", "rival"),
+        ("SpiderReservedIP", "kept"),
+        ("SpiderSubnet", "wide"),
+    ):
+        assert managers_of_status(server, kind, name) == {MANAGER}, name
+
+
+async def test_a_new_pool_costs_one_write_of_its_status(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    await cluster.until_idle()
+    translator, reporter = cluster.host.translator, cluster.host.reporter
+    assert translator is not None
+    assert reporter is not None
+
+    create(server, pool())
+    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    await cluster.until(lambda: counted(server, "SpiderIPPool", "blue"))
+    await cluster.until_idle()
+
+    assert conditions_of(server, "blue").keys() == {
+        *("Ready", "Exhausted", "NearlyExhausted", "Conflicted")
+    }
+    assert reporter.writes == 1
+
+
+async def test_what_a_part_has_not_looked_at_yet_stays_as_it_is(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    create(server, pool())
+    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    await cluster.until(lambda: counted(server, "SpiderIPPool", "blue"))
+    translator, reporter = cluster.host.translator, cluster.host.reporter
+    assert translator is not None
+    assert reporter is not None
+    before = get(server, "SpiderIPPool", "blue")["status"]
+
+    for observations in reporter._status._observations.values():
+        observations.clear()
+    await reporter._status.write(TranslatedKind.POOL, "blue", None)
+
+    assert get(server, "SpiderIPPool", "blue")["status"] == before
+
+
+async def test_a_condition_of_an_older_controller_is_taken_back(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    create(server, pool())
+    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    await cluster.until_idle()
+    await cluster.stop()
+    one = get(server, "SpiderIPPool", "blue")
+    stale = {
+        "type": "Draining",
+        "status": "True",
+        "reason": "InUse",
+        "message": "1 address is still held",
+        "lastTransitionTime": "2026-01-01T12:00:00Z",
+        "observedGeneration": one["metadata"]["generation"],
+    }
+    body = {
+        "apiVersion": one["apiVersion"],
+        "kind": "SpiderIPPool",
+        "metadata": {"name": "blue"},
+        "status": {"conditions": [stale, {**stale, "type": "Ready", "status": "False"}]},
+    }
+    path = f"{path_of('SpiderIPPool', 'blue')}/status?fieldManager={BEFORE}&force=true"
+    sent = server.request("PATCH", path, body, content="application/apply-patch+yaml")
+    assert sent.status == 200
+    assert replace(server, pool(ips=["10.6.0.20"])).status == 200
+
+    cluster.start()
+    await cluster.until(lambda: "Draining" not in conditions_of(server, "blue"))
+
+    said = await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    assert said["reason"] == "Applied"

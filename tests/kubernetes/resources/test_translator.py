@@ -1,0 +1,318 @@
+"""Custom resources are created, changed and deleted, and the log follows through downtimes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from core.domain.configuration.commands import ApplyReservation
+from core.domain.model import Reservation
+from core.domain.subnets.subnet_model import controlled
+from core.errors import LostRace
+from ops.kubernetes.resources import FINALIZER, SOURCE
+from tests.kubernetes.objects import (
+    create,
+    get,
+    path_of,
+    pool,
+    replace,
+    reservation,
+    subnet,
+)
+from tests.kubernetes.translator_harness import PATIENCE_S, TranslatorHarness, events_about
+from tests.support import node_harness as nodes
+from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.node_harness import addresses, check_everything, pod
+
+pytestmark = pytest.mark.simulated
+
+
+@pytest.fixture
+async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
+    async with TranslatorHarness(server) as one:
+        yield one
+        await one.stop()
+        await check_everything(one.node)
+
+
+def is_said(server: ApiServer, kind: str, name: str, *types: str) -> bool:
+    """Whether all conditions are there, and about the present generation."""
+    one = get(server, kind, name)
+    said = one.get("status", {}).get("conditions", [])
+    generations = {each["observedGeneration"] for each in said}
+    is_new = generations == {one["metadata"]["generation"]}
+    return is_new and {each["type"] for each in said} == set(types)
+
+
+def ips_of(cluster: TranslatorHarness) -> tuple[str, ...]:
+    blue = cluster.ledger.pools.get("blue")
+    return blue.ips if blue else ()
+
+
+async def until_ended(running: asyncio.Task[None]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        await running
+
+
+def is_gone(server: ApiServer, kind: str, name: str) -> bool:
+    return server.request("GET", path_of(kind, name)).status == 404
+
+
+async def test_what_is_created_is_in_force(server: ApiServer, cluster: TranslatorHarness) -> None:
+    create(server, subnet(ips=["10.6.0.10-10.6.0.99"], gateway="10.6.0.1"))
+    await cluster.until_said("SpiderSubnet", "wide", "Ready", "True")
+    create(server, pool(ips=["10.6.0.12", "10.6.0.10-10.6.0.11"], default=True))
+    create(server, reservation(ips=["10.6.0.10"]))
+
+    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    await cluster.until_said("SpiderReservedIP", "kept", "Ready", "True")
+
+    known = cluster.ledger.pools["blue"]
+    assert (known.ips, known.gateway, known.default) == (("10.6.0.10-10.6.0.12",), "10.6.0.1", True)
+    assert [one.name for one in controlled("wide", cluster.ledger.pools)] == ["blue"]
+    assert cluster.ledger.reservations["kept"].ips == ("10.6.0.10",)
+    stored = get(server, "SpiderIPPool", "blue")
+    assert stored["metadata"]["finalizers"] == [FINALIZER]
+    assert stored["metadata"]["labels"]["ipam.spidernet.io/ippool-cidr"] == "10-6-0-0-16"
+    assert stored["spec"]["ipVersion"] == 4
+    assert addresses(await cluster.node.add(pod("web-0"))) <= {"10.6.0.11", "10.6.0.12"}
+
+
+async def test_what_is_changed_is_changed(server: ApiServer, cluster: TranslatorHarness) -> None:
+    create(server, pool())
+    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+
+    assert replace(server, pool(ips=["10.6.0.20"], disable=True)).status == 200
+    await cluster.until(lambda: cluster.ledger.pools["blue"].disabled)
+
+    assert cluster.ledger.pools["blue"].ips == ("10.6.0.20",)
+
+
+async def test_a_refusal_is_told_in_a_condition_and_an_event(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    create(server, pool("blue"))
+    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    create(server, pool("green", ips=["10.6.0.10"]))
+
+    said = await cluster.until_said("SpiderIPPool", "green", "Ready", "False")
+
+    assert said["reason"] == "AddressesOverlap"
+    assert "already belongs to SpiderIPPool/blue" in said["message"]
+    await cluster.until(lambda: events_about(server, "green"))
+    (event,) = events_about(server, "green")
+    assert (event["type"], event["reason"]) == ("Warning", "AddressesOverlap")
+    assert "green" not in cluster.ledger.pools
+
+
+async def test_what_was_refused_is_tried_again_when_others_have_changed(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    create(server, pool("blue"))
+    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    create(server, pool("green", ips=["10.6.0.10"]))
+    await cluster.until_said("SpiderIPPool", "green", "Ready", "False")
+
+    replace(server, pool("blue", ips=["10.6.0.11"]))
+    await cluster.until_said("SpiderIPPool", "green", "Ready", "True")
+
+    assert cluster.ledger.pools["green"].ips == ("10.6.0.10",)
+
+
+async def test_a_deleted_pool_drains_and_then_goes(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    create(server, pool(default=True))
+    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    await cluster.node.view.freshen()
+    await cluster.node.add(pod("web-0"))
+
+    server.request("DELETE", path_of("SpiderIPPool", "blue"))
+    said = await cluster.until_said("SpiderIPPool", "blue", "Draining", "True")
+
+    assert said["message"] == "1 address is still held"
+    assert cluster.ledger.pools["blue"].retiring
+    await cluster.node.delete(pod("web-0"))
+    await cluster.until(lambda: is_gone(server, "SpiderIPPool", "blue"))
+    assert "blue" not in cluster.ledger.pools
+
+
+async def test_a_deleted_subnet_takes_its_pools_along(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    create(server, subnet(ips=["10.6.0.10-10.6.0.99"]))
+    await cluster.until_said("SpiderSubnet", "wide", "Ready", "True")
+    create(server, pool(default=True))
+    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    await cluster.node.view.freshen()
+    await cluster.node.add(pod("web-0"))
+
+    server.request("DELETE", path_of("SpiderSubnet", "wide"))
+    said = await cluster.until_said("SpiderSubnet", "wide", "Draining", "True")
+
+    assert said["message"] == "pools still there: blue"
+    await cluster.node.delete(pod("web-0"))
+    await cluster.until(lambda: is_gone(server, "SpiderSubnet", "wide"))
+    assert is_gone(server, "SpiderIPPool", "blue")
+    assert not cluster.ledger.subnets
+
+
+async def test_a_deleted_reservation_is_lifted(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    create(server, reservation(ips=["10.6.0.10"]))
+    await cluster.until_said("SpiderReservedIP", "kept", "Ready", "True")
+
+    assert server.request("DELETE", path_of("SpiderReservedIP", "kept")).status == 200
+
+    await cluster.until(lambda: not cluster.ledger.reservations)
+
+
+async def test_a_finalizer_removed_by_hand_frees_no_address(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    create(server, pool(default=True))
+    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    await cluster.node.view.freshen()
+    held = addresses(await cluster.node.add(pod("web-0")))
+    await cluster.stop()
+
+    server.request("DELETE", path_of("SpiderIPPool", "blue"))
+    freed = {"metadata": {"finalizers": None}}
+    server.request("PATCH", path_of("SpiderIPPool", "blue"), freed, content=MERGE)
+    cluster.start()
+    await cluster.until(lambda: cluster.projector.ready and cluster.ledger.pools["blue"].retiring)
+
+    assert held == set(cluster.ledger.claims)
+    create(server, pool(ips=["10.6.0.30"]))
+    said = await cluster.until_said("SpiderIPPool", "blue", "Draining", "True")
+    assert said["message"].startswith("what had this name before is being drained")
+    await cluster.node.delete(pod("web-0"))
+    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    assert cluster.ledger.pools["blue"].ips == ("10.6.0.30",)
+
+
+async def test_a_downtime_is_made_up_for(server: ApiServer, cluster: TranslatorHarness) -> None:
+    for one in (pool("kept"), pool("changed", ips=["10.6.0.20"]), pool("gone", ips=["10.6.0.30"])):
+        create(server, one)
+    create(server, reservation("lifted", ips=["10.6.0.99"]))
+    for name in ("kept", "changed", "gone"):
+        await cluster.until_said("SpiderIPPool", name, "Ready", "True")
+    await cluster.until_said("SpiderReservedIP", "lifted", "Ready", "True")
+    await cluster.stop()
+
+    replace(server, pool("changed", ips=["10.6.0.21"]))
+    server.request("DELETE", path_of("SpiderIPPool", "gone"))
+    server.request("DELETE", path_of("SpiderReservedIP", "lifted"))
+    create(server, pool("new", ips=["10.6.0.40"]))
+    cluster.start()
+    await cluster.until(lambda: is_gone(server, "SpiderIPPool", "gone"))
+    await cluster.until_said("SpiderIPPool", "new", "Ready", "True")
+    await cluster.until_said("SpiderIPPool", "changed", "Ready", "True")
+    await cluster.until(lambda: not cluster.ledger.reservations)
+
+    ips = {one.name: one.ips for one in cluster.ledger.pools.values()}
+    assert ips == {"kept": ("10.6.0.10",), "changed": ("10.6.0.21",), "new": ("10.6.0.40",)}
+
+
+async def test_an_api_server_that_comes_back_is_followed_again(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    create(server, pool())
+    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    server.kill()
+    informers = cluster.host.translator.informers.values() if cluster.host.translator else ()
+    await cluster.until(lambda: all(one.fault for one in informers))
+
+    server.start()
+    server.wait_served(path_of("SpiderIPPool", "blue"))
+    assert replace(server, pool(ips=["10.6.0.20"])).status == 200
+
+    await cluster.until(lambda: ips_of(cluster) == ("10.6.0.20",))
+
+
+@pytest.mark.simulated(lacks="kmock does not have: writes that change nothing")
+async def test_looking_again_changes_nothing(server: ApiServer, cluster: TranslatorHarness) -> None:
+    create(server, subnet(ips=["10.6.0.10-10.6.0.99"], gateway="10.6.0.1"))
+    create(server, pool(ips=["10.6.0.12", "10.6.0.11"]))
+    types = ("Ready", "Exhausted", "NearlyExhausted", "Conflicted")
+    await cluster.until(lambda: is_said(server, "SpiderIPPool", "blue", *types))
+    await cluster.until(lambda: is_said(server, "SpiderSubnet", "wide", "Ready"))
+    await cluster.until_idle()
+    await cluster.stop()
+    before = get(server, "SpiderIPPool", "blue")["metadata"]["resourceVersion"]
+    events = len(await cluster.node.log())
+
+    cluster.start()
+    await cluster.until_idle()
+
+    assert len(await cluster.node.log()) == events
+    assert get(server, "SpiderIPPool", "blue")["metadata"]["resourceVersion"] == before
+
+
+async def test_what_no_resource_made_is_left_alone(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    await cluster.node.apply(
+        nodes.pool("by-hand", "10.6.0.50"), ApplyReservation(Reservation("too", 4, ("10.6.0.60",)))
+    )
+    create(server, pool())
+    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    await cluster.stop()
+    cluster.start()
+    await cluster.until_idle()
+
+    assert cluster.ledger.pools.keys() == {"by-hand", "blue"}
+    assert cluster.ledger.reservations.keys() == {"too"}
+
+
+async def test_a_pool_of_an_application_is_a_report(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    one = pool("auto4-web-eth0-abcde")
+    one["metadata"]["labels"] = {"ipam.spidernet.io/owner-application-name": "web"}
+    create(server, one)
+    create(server, pool("blue", ips=["10.6.0.20"]))
+
+    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    await cluster.until_idle()
+
+    assert cluster.ledger.pools.keys() == {"blue"}
+
+
+async def test_the_log_says_where_a_pool_comes_from_and_no_more(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    one = pool()
+    one["metadata"]["annotations"] = {
+        "kubectl.kubernetes.io/last-applied-configuration": "{}",
+        "team": "net",
+    }
+    create(server, one)
+    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+
+    uid = get(server, "SpiderIPPool", "blue")["metadata"]["uid"]
+    assert cluster.ledger.pools["blue"].annotations == {"team": "net", SOURCE: uid}
+    first = (await cluster.node.log())[0]
+    assert first.cause.actor == "orbweaver-controller/kubernetes"
+
+
+async def test_of_two_translators_only_the_newer_one_writes(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    create(server, pool())
+    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    older = cluster.leave_running()
+    cluster.start()
+    await cluster.until_idle()
+    await cluster.stop()
+
+    replace(server, pool(ips=["10.6.0.20"]))
+    with pytest.raises(LostRace, match="another controller translates now"):
+        await until_ended(older)
+
+    assert (await cluster.node.truth()).pools["blue"].ips == ("10.6.0.10",)
+    cluster.start()
+    await cluster.until(lambda: ips_of(cluster) == ("10.6.0.20",))

@@ -1,0 +1,153 @@
+"""A log beside an API server, in the same etcd, and a translator that comes and goes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from core.domain.evolution import Ledger
+from core.eventstore.election import LeaderTerm
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.process.concurrency import until_first
+from core.projections.projector import Projector
+from ops.kubernetes.kubernetes_host import KubernetesHost
+from ops.kubernetes.settings import KubernetesSettings
+from tests.kubernetes.objects import Object, get
+from tests.support.kubernetes import ApiServer
+from tests.support.node_harness import NodeHarness
+
+T = TypeVar("T")
+PATIENCE_S = 60.0
+_numbers = itertools.count()
+
+
+class TranslatorHarness:
+    """``node`` is one node's agent without sockets; the translator runs between start and stop.
+
+    ``translates``: it is started with the cluster.
+    """
+
+    def __init__(
+        self,
+        server: ApiServer,
+        settings: KubernetesSettings | None = None,
+        *,
+        translates: bool = True,
+    ) -> None:
+        self._translates = translates
+        self.server = server
+        self.settings = settings or KubernetesSettings(str(server.kubeconfig))
+        self.store = EtcdStore(EtcdSettings(server.etcd_endpoints))
+        self.node = NodeHarness(
+            self.store, cluster=f"kubernetes-{next(_numbers)}-{time.time_ns():x}", cool_down_s=0
+        )
+        self.keys = self.node.keys
+        self.term: LeaderTerm | None = None
+        self.host: KubernetesHost
+        self.projector: Projector
+        self._running: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.node.__aenter__()
+        if self._translates:
+            self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+        await self.node.__aexit__(kind, error, trace)
+        await self.store.close()
+
+    @property
+    def ledger(self) -> Ledger:
+        """What the translator's projection has."""
+        return self.projector.projection.ledger
+
+    def start(self) -> None:
+        """Start a translator, as a controller does that begins to lead."""
+        self.projector = Projector(self.store, self.keys)
+        self.host = KubernetesHost(
+            self.settings, self.store, self.keys, self.projector, "controller-0"
+        )
+        works = self.projector.run(), self.host.run(self.term)
+        self._running = asyncio.ensure_future(until_first(*works))
+
+    async def stop(self) -> None:
+        """End it in the middle of whatever it does."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await running
+
+    def leave_running(self) -> asyncio.Task[None]:
+        """The present translator, which is on its own from now on."""
+        running, self._running = self._running, None
+        assert running is not None
+        return running
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait until something is so. A translator that failed is raised."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            if self._running is not None and self._running.done():
+                self._running.result()
+            if time.monotonic() > deadline:
+                raise TimeoutError("it does not come to be")
+            await asyncio.sleep(0.02)
+
+    async def until_idle(self) -> None:
+        """Wait until everything was looked at, in both directions."""
+
+        def is_idle() -> bool:
+            translator, reporter = self.host.translator, self.host.reporter
+            if translator is None or reporter is None:
+                return False
+            rest = reporter.pending
+            waits = rest.pools or rest.subnets or rest.endpoints
+            return translator.idle and reporter.idle and not waits
+
+        await self.until(is_idle)
+
+    async def until_said(self, kind: str, name: str, type_: str, status: str) -> Object:
+        """Wait for a condition of an object, and return it."""
+        return await until_said(self.server, kind, name, type_, status)
+
+
+async def until(holds: Callable[[], T]) -> T:
+    """Wait until something is true, and return it; asked in a thread, for it may ask a server."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not (found := await asyncio.to_thread(holds)):
+            await asyncio.sleep(0.02)
+    return found
+
+
+async def until_said(server: ApiServer, kind: str, name: str, type_: str, status: str) -> Object:
+    """Wait for a condition about the present generation of an object, and return it."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        one = get(server, kind, name)
+        for said in one.get("status", {}).get("conditions", []):
+            is_new = said["observedGeneration"] == one["metadata"]["generation"]
+            if is_new and (said["type"], said["status"]) == (type_, status):
+                found: Object = said
+                return found
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{kind}/{name} never says {type_}={status}: {one.get('status')}")
+        await asyncio.sleep(0.02)
+
+
+def events_about(server: ApiServer, name: str) -> list[dict[str, Any]]:
+    """The Events about a cluster-scoped object."""
+    found = server.request("GET", "/apis/events.k8s.io/v1/namespaces/default/events").body["items"]
+    return [one for one in found if one["regarding"]["name"] == name]

@@ -1,0 +1,244 @@
+"""Automatic pools in a cluster: as the API server has the applications, also after any downtime."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
+
+import pytest
+
+from core.domain.autopools.names import OWNER_KIND, OWNER_NAME, application_of
+from core.domain.configuration.commands import ApplySubnet
+from core.domain.configuration.configuration_state import pool_addresses
+from core.domain.fixed.owners import MissingOwner
+from core.domain.model import Pool, Subnet
+from core.kubernetes.workloads.applications import COLLECTIONS
+from nodeagent.kubernetes.cluster_connection import joined
+from nodeagent.settings.values import Settings
+from tests.kubernetes.controllers_harness import NODE, ControllersHarness
+from tests.kubernetes.objects import Object
+from tests.kubernetes.workload_objects import (
+    PARTS,
+    create_pod,
+    create_set,
+    define,
+    delete_pod,
+    named,
+)
+from tests.support.agent_harness import AgentHarness as Agent
+from tests.support.agent_harness import running
+from tests.support.engine_harness import eventually
+from tests.support.kubernetes import MERGE, ApiServer
+
+SUBNET = Subnet("shop-v4", 4, "10.7.0.0/16", ("10.7.0.10-10.7.0.60",))
+ASKS = {"ipam.spidernet.io/subnet": json.dumps({"ipv4": ["shop-v4"]})}
+CLONE_SETS = "/apis/apps.kruise.io/v1alpha1/namespaces/shop/clonesets"
+
+
+@pytest.fixture
+async def controllers(server: ApiServer) -> AsyncIterator[ControllersHarness]:
+    async with ControllersHarness(server) as one:
+        await one.node.apply(ApplySubnet(SUBNET))
+        yield one
+        await one.check()
+
+
+@pytest.fixture
+async def agent(
+    server: ApiServer, settings: Settings, controllers: ControllersHarness
+) -> AsyncIterator[Agent]:
+    """The agent of the node, with facts of its own from the API server."""
+    ours = settings._replace(
+        kubeconfig=str(server.kubeconfig), cluster=controllers.node.keys.cluster
+    )
+    cluster = await joined(ours)
+    assert cluster is not None
+    await controllers.until(cluster.facts.pods.listed.is_set)
+    async with running(ours, controllers.store, facts=cluster.facts) as one:
+        yield one
+        await cluster.leave()
+
+
+async def pools_of(
+    controllers: ControllersHarness, name: str, kind: str = "Deployment"
+) -> list[Pool]:
+    wanted = (kind, name)
+    pools = (await controllers.node.truth()).pools.values()
+    return [
+        one for one in pools if (one.labels.get(OWNER_KIND), one.labels.get(OWNER_NAME)) == wanted
+    ]
+
+
+async def until_pools(
+    controllers: ControllersHarness, name: str, *ips: str, kind: str = "Deployment"
+) -> None:
+    """Wait until the application's pools have these addresses, one text a pool."""
+
+    async def are_so() -> bool:
+        return [",".join(one.ips) for one in await pools_of(controllers, name, kind)] == list(ips)
+
+    await eventually(are_so)
+
+
+def scale(server: ApiServer, name: str, replicas: int) -> None:
+    said = {"spec": {"replicas": replicas}}
+    server.request("PATCH", f"{PARTS['Deployment']}/{name}", said, content=MERGE)
+
+
+def delete(server: ApiServer, kind: str, name: str) -> None:
+    server.request("DELETE", f"{PARTS[kind]}/{name}?propagationPolicy=Background")
+
+
+def create_pod_of(server: ApiServer, deployment: Object, name: str) -> Object:
+    """As a Deployment's ReplicaSet makes it."""
+    replica_set = create_set(server, "ReplicaSet", f"{name}-rs", deployment)
+    return create_pod(server, name, NODE, replica_set, annotations=ASKS)
+
+
+async def test_a_deployment_gets_a_pool_that_grows_shrinks_and_goes_with_it(
+    server: ApiServer, controllers: ControllersHarness, agent: Agent
+) -> None:
+    await controllers.begin()
+    web = create_set(server, "Deployment", "web", annotations=ASKS, replicas=2)
+    await until_pools(controllers, "web", "10.7.0.10-10.7.0.11")
+    pod = create_pod_of(server, web, "web-a")
+    added = await agent.add("web-a", CNI_ARGS=named(pod))
+
+    scale(server, "web", 5)
+    await until_pools(controllers, "web", "10.7.0.10-10.7.0.14")
+    scale(server, "web", 1)
+    await until_pools(controllers, "web", added[0].partition("/")[0])
+    delete(server, "Deployment", "web")
+    delete_pod(server, "web-a")  # the DEL is lost
+    await until_pools(controllers, "web")
+
+    assert added[0].startswith("10.7.0.1")
+    assert not await controllers.held()
+
+
+async def test_an_add_waits_for_the_pool_of_an_application_that_nobody_has_seen_yet(
+    server: ApiServer, controllers: ControllersHarness, agent: Agent
+) -> None:
+    web = create_set(server, "Deployment", "web", annotations=ASKS, replicas=1)
+    pod = create_pod_of(server, web, "web-a")
+    adding = asyncio.create_task(agent.add("web-a", CNI_ARGS=named(pod)))
+    await controllers.begin()
+
+    assert await adding == ["10.7.0.10/16"]
+
+
+async def test_what_was_created_scaled_and_deleted_meanwhile_is_made_up_for(
+    server: ApiServer, controllers: ControllersHarness
+) -> None:
+    await controllers.begin()
+    create_set(server, "Deployment", "scaled", annotations=ASKS, replicas=2)
+    await until_pools(controllers, "scaled", "10.7.0.10-10.7.0.11")
+    create_set(server, "Deployment", "deleted", annotations=ASKS, replicas=2)
+    await until_pools(controllers, "deleted", "10.7.0.12-10.7.0.13")
+    await controllers.end("one")
+
+    scale(server, "scaled", 1)
+    delete(server, "Deployment", "deleted")
+    create_set(server, "Deployment", "created", annotations=ASKS, replicas=1)
+    await controllers.begin("two")
+
+    await until_pools(controllers, "scaled", "10.7.0.11")
+    await until_pools(controllers, "deleted")
+    made = await eventually(partial(pools_of, controllers, "created"))
+    assert [size_of(one) for one in made] == [1]
+
+
+SIZES: dict[str, tuple[dict[str, Any], int]] = {
+    "Deployment": ({"replicas": 3}, 3),
+    "ReplicaSet": ({"replicas": 2}, 2),
+    "StatefulSet": ({"replicas": 2}, 2),
+    "DaemonSet": ({}, 4),
+    "Job": ({"completions": 3, "parallelism": 2}, 3),
+    "CronJob": ({}, 1),
+}
+
+
+async def test_every_kind_of_application_gets_a_pool_of_its_size(
+    server: ApiServer, controllers: ControllersHarness
+) -> None:
+    await controllers.begin()
+    for kind, (spec, _) in SIZES.items():
+        create_set(server, kind, kind.lower(), annotations=ASKS, **spec)
+    status = dict.fromkeys(("currentNumberScheduled", "numberMisscheduled", "numberReady"), 0)
+    said = {"status": status | {"desiredNumberScheduled": 4}}
+    server.request("PATCH", f"{PARTS['DaemonSet']}/daemonset/status", said, content=MERGE)
+
+    async def are_right() -> bool:
+        return await sizes(controllers) == {kind: size for kind, (_, size) in SIZES.items()}
+
+    await eventually(are_right)
+    assert set(SIZES) == set(COLLECTIONS)
+
+
+def size_of(pool: Pool) -> int:
+    return pool_addresses(pool).size
+
+
+async def sizes(controllers: ControllersHarness) -> dict[str, int]:
+    ledger = await controllers.node.truth()
+    owners = {one.labels.get(OWNER_KIND): one for one in ledger.pools.values()}
+    return {kind: size_of(one) for kind, one in owners.items() if kind}
+
+
+async def test_the_replica_set_of_a_deployment_gets_no_pool_of_its_own(
+    server: ApiServer, controllers: ControllersHarness
+) -> None:
+    await controllers.begin()
+    web = create_set(server, "Deployment", "web", annotations=ASKS, replicas=1)
+    create_set(server, "ReplicaSet", "web-1", web, annotations=ASKS, replicas=1)
+
+    await until_pools(controllers, "web", "10.7.0.10")
+
+    assert not await pools_of(controllers, "web-1", "ReplicaSet")
+
+
+async def test_nothing_is_taken_from_an_application_that_nobody_may_read(
+    server: ApiServer, controllers: ControllersHarness
+) -> None:
+    await controllers.begin()
+    create_set(server, "Deployment", "web", annotations=ASKS, replicas=1)
+    await until_pools(controllers, "web", "10.7.0.10")
+    await controllers.end("one")
+    delete(server, "Deployment", "web")
+
+    blind = await controllers.begin("two", anonymous=True)
+    (pool,) = await pools_of(controllers, "web")
+    key = application_of(pool.labels)
+    assert key is not None
+    found = await blind.watch.applications.find(key)
+
+    assert isinstance(found, MissingOwner)
+    assert "forbidden" in found.why
+    assert not found.certain
+    assert await pools_of(controllers, "web") == [pool]
+
+
+async def test_the_pool_of_a_third_party_is_made_by_its_pod_and_goes_with_it(
+    server: ApiServer, controllers: ControllersHarness, agent: Agent
+) -> None:
+    define(server, "apps.kruise.io", "v1alpha1", "CloneSet", "clonesets")
+    await controllers.begin()
+    body = {
+        "apiVersion": "apps.kruise.io/v1alpha1",
+        "kind": "CloneSet",
+        "metadata": {"name": "ads"},
+    }
+    owner = server.request("POST", CLONE_SETS, body).body
+    said = ASKS | {"ipam.spidernet.io/ippool-ip-number": "1"}
+    pod = create_pod(server, "ads-x", NODE, owner, annotations=said)
+
+    added = await agent.add("ads-x", CNI_ARGS=named(pod))
+    server.request("DELETE", f"{CLONE_SETS}/ads")
+    delete_pod(server, "ads-x")
+    await until_pools(controllers, "ads", kind="CloneSet")
+
+    assert added == ["10.7.0.10/16"]
+    assert not await controllers.held()

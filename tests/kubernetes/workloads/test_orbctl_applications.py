@@ -1,0 +1,129 @@
+"""``orbctl get|describe applications --kubeconfig``: the API server says which there are."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from core.eventstore.keys import Keys
+from core.eventstore.state import read_ledger
+from core.kubernetes.workloads.applications import application_of
+from ops.cli.applications import lines_of
+from ops.cli.exits import Exit
+from tests.kubernetes.objects import Object
+from tests.kubernetes.workload_objects import PARTS, create_set, sweep
+from tests.support.kubernetes import ApiServer
+from tests.support.orbctl_harness import CLUSTER, OrbctlHarness
+
+SUBNET = """
+apiVersion: spiderpool.spidernet.io/v2beta1
+kind: SpiderSubnet
+metadata: {name: racks}
+spec: {ipVersion: 4, subnet: 10.6.0.0/16, ips: [10.6.0.10-10.6.0.29]}
+"""
+ASKS = {"ipam.spidernet.io/subnet": json.dumps({"ipv4": ["racks"]})}
+
+
+@pytest.fixture
+def orbctl(server: ApiServer, tmp_path: Path) -> OrbctlHarness:
+    """A subnet, and applications in the cluster that ask for pools of it, or do not."""
+    sweep(server)
+    made = OrbctlHarness(tmp_path / "archive")
+    (tmp_path / "subnet.yaml").write_text(SUBNET)
+    assert made.orbctl("apply", "-f", str(tmp_path / "subnet.yaml")).code == Exit.OK
+    create_set(server, "Deployment", "web", annotations=ASKS, replicas=3)
+    create_set(server, "Deployment", "plain", replicas=3)
+    create_set(server, "CronJob", "nightly", annotations=ASKS, parallelism=2)
+    return made
+
+
+def settle(orbctl: OrbctlHarness, server: ApiServer, name: str) -> None:
+    """Give a Deployment the pools that it asks for."""
+    one = server.request("GET", f"{PARTS['Deployment']}/{name}").body
+    found = application_of("Deployment", one)
+    ledger = asyncio.run(read_ledger(orbctl.store, Keys(CLUSTER)))
+    (line,) = lines_of(ledger, {found.key: found})
+    commands = [step.command for step in line.steps if step.command is not None]
+    assert commands
+    orbctl.on_node("node-1", lambda node: node.apply(*commands))
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    """The words of each row, by the application's name."""
+    lines = [line.split(maxsplit=7) for line in text.splitlines()[1:]]
+    return {words[1]: words for words in lines}
+
+
+def test_applications_that_ask_for_pools_are_shown_and_others_are_not(
+    server: ApiServer, orbctl: OrbctlHarness
+) -> None:
+    settle(orbctl, server, "web")
+
+    ran = orbctl.orbctl("get", "applications", "-A", f"--kubeconfig={server.kubeconfig}")
+
+    assert (ran.code, ran.err) == (Exit.OK, "")
+    assert rows(ran.out) == {
+        "nightly": ["shop", "nightly", "CronJob", "2", "0", "0", "0", "to do"],
+        "web": ["shop", "web", "Deployment", "3", "1", "3", "0", "settled"],
+    }
+
+
+def test_without_a_cluster_records_tell(server: ApiServer, orbctl: OrbctlHarness) -> None:
+    ran = orbctl.orbctl("get", "applications", "-n", "shop", "-o", "name")
+    assert ran.out == "", "by records, of which there are none"
+
+    said = f"--kubeconfig={server.kubeconfig}"
+    ran = orbctl.orbctl("get", "applications", "-n", "shop", "-o", "name", said)
+    assert ran.out.split() == ["application/CronJob/nightly", "application/Deployment/web"]
+
+
+def test_an_application_is_described_with_its_pool_and_what_is_to_be_done(
+    server: ApiServer, orbctl: OrbctlHarness
+) -> None:
+    said = f"--kubeconfig={server.kubeconfig}"
+
+    ran = orbctl.orbctl("describe", "application", "shop/web", said)
+    assert "State:      to do" in ran.out
+    assert "create auto4-web-eth0" in ran.out
+
+    settle(orbctl, server, "web")
+    ran = orbctl.orbctl("describe", "application", "shop/web", said)
+    assert "State:      settled" in ran.out
+    assert "auto4-web-eth0" in ran.out.partition("Pools (1)")[2]
+
+    ran = orbctl.orbctl("describe", "application", "shop/plain", said)
+    assert ran.code == Exit.NOT_FOUND
+    assert "no application shop/plain asks for a pool of its own" in ran.err
+
+
+def test_a_pool_whose_application_is_gone_says_so_and_what_becomes_of_it(
+    server: ApiServer, orbctl: OrbctlHarness
+) -> None:
+    settle(orbctl, server, "web")
+    gone: Object = server.request("DELETE", f"{PARTS['Deployment']}/web").body
+    said = f"--kubeconfig={server.kubeconfig}"
+
+    ran = orbctl.orbctl("describe", "application", "shop/web", said)
+
+    assert gone["status"] == "Success"
+    assert "State:      gone" in ran.out
+    assert "delete auto4-web-eth0" in ran.out
+    assert rows(orbctl.orbctl("get", "apps", "-A", said).out)["web"][-1].endswith("gone")
+
+
+def test_while_the_api_server_is_away_nothing_is_called_gone(
+    server: ApiServer, orbctl: OrbctlHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle(orbctl, server, "web")
+    monkeypatch.setattr("ops.kubernetes.watches.applications.LISTED_S_MAX", 0.5)
+    away = tmp_path / "away.kubeconfig"
+    away.write_text(server.kubeconfig.read_text().replace(server.url, "https://127.0.0.1:9"))
+
+    ran = orbctl.orbctl("get", "applications", "-A", f"--kubeconfig={away}")
+
+    assert ran.code == Exit.OK
+    assert "not all applications can be seen" in ran.err
+    assert rows(ran.out)["web"][-1].endswith("unknown")

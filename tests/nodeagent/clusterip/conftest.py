@@ -1,0 +1,46 @@
+"""A world a test, and the set installed in it without pins."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.errors import DatapathError
+from nodeagent.clusterip.installation import Installation
+from nodeagent.clusterip.pods import cgroup2_mounts
+from nodeagent.clusterip.program_loader import trial
+from nodeagent.clusterip.programs import DesiredPrograms
+from tests.nodeagent.clusterip.clusterip_harness import ClusterIPHarness
+from tests.support.parts import CGROUPS, needs, require_namespaces
+
+
+@pytest.fixture(scope="session")
+def possible() -> None:
+    require_namespaces()
+    why = ""
+    if not cgroup2_mounts():
+        why = "no control groups of version 2 are mounted"
+    if not why and not os.access(cgroup2_mounts()[0], os.W_OK):
+        why = "control groups cannot be made"
+    if not why:
+        try:
+            trial(DesiredPrograms(0))
+        except DatapathError as error:
+            why = str(error)
+    if why:
+        pytest.skip(needs(CGROUPS, why))
+
+
+@pytest.fixture
+def services(possible: None, tmp_path: Path) -> Iterator[ClusterIPHarness]:
+    made = ClusterIPHarness(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def installation(services: ClusterIPHarness) -> Installation:
+    return services.install()

@@ -1,0 +1,187 @@
+"""What is in the kernel outlives the agent where there is a bpffs, and ends with it where not."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from core.errors import BadInput, BpfRefused, DatapathError
+from nodeagent.clusterip.frontends import BackendGroup
+from nodeagent.clusterip.installation import LINKS, MAPS, ROOM, Installation, remove, served
+from nodeagent.clusterip.map_plan import understand
+from nodeagent.clusterip.pods import can_pin, pods_cgroup
+from nodeagent.clusterip.programs import HOOKS, DesiredPrograms
+from nodeagent.ebpf.calls import MapSpec, create_map, load_program
+from nodeagent.ebpf.instructions import Register, Size, assemble, leave, load
+from nodeagent.ebpf.numbers import (
+    BPF_CGROUP_INET4_CONNECT,
+    BPF_MAP_TYPE_HASH,
+    BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+)
+from ops.lab.programs import ours
+from tests.nodeagent.clusterip.clusterip_harness import (
+    BACKEND_PORT,
+    BACKENDS,
+    PORT,
+    SERVICE,
+    ClusterIPHarness,
+    frontend,
+    places,
+)
+
+pytestmark = pytest.mark.netns
+
+OTHER_AGENT: Final = """
+import sys, time
+from pathlib import Path
+from nodeagent.clusterip.installation import Installation
+from nodeagent.clusterip.programs import DesiredPrograms
+installation = Installation.open(Path(sys.argv[1]))
+installation.attach(Path(sys.argv[2]), DesiredPrograms(0))
+print("attached", flush=True)
+sys.stdin.read()
+"""
+
+
+def is_served(services: ClusterIPHarness) -> bool:
+    """Whether a socket that is made now gets to the first backend."""
+    with services.socket(4) as client:
+        try:
+            client.connect((SERVICE[4], PORT))
+        except OSError:
+            return False
+    return True
+
+
+def another_agent(services: ClusterIPHarness) -> subprocess.Popen[bytes]:
+    """A process that attaches, and holds what it has until it is told to end."""
+    arguments = [sys.executable, "-c", OTHER_AGENT, str(services.bpffs), str(services.cgroup)]
+    agent = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert agent.stdout is not None
+    assert agent.stdout.readline() == b"attached\n"
+    return agent
+
+
+def kill(agent: subprocess.Popen[bytes]) -> None:
+    agent.send_signal(signal.SIGKILL)
+    agent.communicate()
+
+
+@pytest.fixture
+def pinned(services: ClusterIPHarness) -> ClusterIPHarness:
+    """A world with a bpffs and a backend, whose agent was killed after it had served both."""
+    services.mount_bpffs()
+    services.server(BACKENDS[4][0])
+    installation = services.install()
+    services.serve(installation, {frontend(4): BackendGroup(places(4, 0))})
+    installation.close()
+    agent = another_agent(services)
+    kill(agent)
+    return services
+
+
+def test_pinned_programs_serve_while_no_agent_runs(pinned: ClusterIPHarness) -> None:
+    assert is_served(pinned)
+
+
+def test_the_next_agent_goes_on_from_what_it_finds(pinned: ClusterIPHarness) -> None:
+    found = Installation.open(pinned.bpffs)
+    assert understand(found.read()).entries[frontend(4)].balance == BackendGroup(places(4, 0))
+    assert is_served(pinned)
+    found.attach(pinned.cgroup, DesiredPrograms(0))
+    assert is_served(pinned)
+    pinned.serve(found, {frontend(4): BackendGroup()})
+    assert not is_served(pinned)
+    found.close()
+
+
+def test_links_of_another_control_group_are_moved(pinned: ClusterIPHarness) -> None:
+    inner = pinned.cgroup.parent / f"{pinned.cgroup.name}-inner"
+    inner.mkdir()
+    found = Installation.open(pinned.bpffs)
+    found.attach(inner, DesiredPrograms(0))
+    assert found.is_attached(inner)
+    assert not is_served(pinned)
+    found.attach(pinned.cgroup, DesiredPrograms(0))
+    assert is_served(pinned)
+    inner.rmdir()
+    assert not found.is_attached(inner)
+    found.close()
+
+
+def test_maps_of_another_layout_go_once_ours_serve(pinned: ClusterIPHarness) -> None:
+    old = pinned.bpffs / ROOM / "v0"
+    old.mkdir()
+    installation = pinned.install()
+    assert not old.exists()
+    names = {path.name for path in (pinned.bpffs / ROOM / LINKS).iterdir()}
+    assert names == {hook.name for hook in HOOKS}
+    assert (pinned.bpffs / ROOM / MAPS).is_dir()
+    assert installation.is_pinned
+
+
+def test_what_is_served_is_told_to_whoever_traces_a_path(pinned: ClusterIPHarness) -> None:
+    command = [ours("orbctl"), "trace-path", "web-0", f"{SERVICE[4]}:{PORT}"]
+    command += ["--netns", str(pinned.named.path), "--bpffs", str(pinned.bpffs)]
+    said = pinned.named.run(*command)
+    place = f"{BACKENDS[4][0]}:{BACKEND_PORT}"
+    assert f"port {PORT}/TCP is a ClusterIP: sockets are told {place}, one of 1" in said
+    assert "there: arrives in the Pod itself" in said
+    assert "ClusterIP" not in pinned.named.run(*command, "--protocol", "udp")
+    assert remove(pinned.bpffs)
+    assert served(pinned.bpffs) == {}
+
+
+def test_switching_off_takes_all_of_it_away(pinned: ClusterIPHarness) -> None:
+    assert remove(pinned.bpffs)
+    assert not is_served(pinned)
+    assert not (pinned.bpffs / ROOM).exists()
+    assert not remove(pinned.bpffs)
+
+
+def test_without_a_bpffs_the_service_ends_with_the_agent_and_comes_back_with_it(
+    services: ClusterIPHarness,
+) -> None:
+    services.server(BACKENDS[4][0])
+    agent = another_agent(services)
+    kill(agent)
+    assert not is_served(services)
+    installation = services.install()
+    assert not installation.is_pinned
+    services.serve(installation, {frontend(4): BackendGroup(places(4, 0))})
+    assert is_served(services)
+
+
+def test_only_a_bpffs_can_hold_pins(pinned: ClusterIPHarness, tmp_path: Path) -> None:
+    assert can_pin(pinned.bpffs / ROOM)
+    assert not can_pin(tmp_path)
+
+
+def test_the_control_group_of_pods_is_one_of_version_2(
+    services: ClusterIPHarness, tmp_path: Path
+) -> None:
+    assert pods_cgroup(str(services.cgroup)) == services.cgroup
+    with pytest.raises(BadInput, match="no control group"):
+        pods_cgroup(str(tmp_path))
+    with pytest.raises(DatapathError, match="yet"):
+        pods_cgroup(str(tmp_path / "none"))
+
+
+def test_a_program_that_is_refused_is_told_with_the_verifiers_words(possible: None) -> None:
+    code = assemble([load(Size.WORD, Register.R0, Register.R1, 4_096), leave()], {})
+    kind = BPF_PROG_TYPE_CGROUP_SOCK_ADDR
+    with pytest.raises(BpfRefused, match="invalid bpf_context access off=4096"):
+        load_program("wrong", kind, BPF_CGROUP_INET4_CONNECT, code)
+
+
+def test_a_full_map_says_its_name_and_its_limit(possible: None) -> None:
+    full = create_map(MapSpec("small", BPF_MAP_TYPE_HASH, 4, 4, 1))
+    full.put(bytes(4), bytes(4))
+    with pytest.raises(BpfRefused, match="map small has no room beyond its 1 entries"):
+        full.put(b"\1\0\0\0", bytes(4))
+    full.close()

@@ -1,0 +1,256 @@
+"""What sockets of Pods see: real sockets in a real control group, the kernel runs the programs."""
+
+from __future__ import annotations
+
+import socket
+from typing import Final
+
+import pytest
+
+from nodeagent.clusterip.frontends import BackendGroup, Frontend
+from nodeagent.clusterip.installation import Installation
+from nodeagent.clusterip.programs import DesiredPrograms
+from tests.nodeagent.clusterip.clusterip_harness import (
+    BACKEND_PORT,
+    BACKENDS,
+    PORT,
+    SERVICE,
+    ClusterIPHarness,
+    frontend,
+    places,
+)
+
+pytestmark = pytest.mark.netns
+
+FAMILIES = pytest.mark.parametrize("family", [4, 6], ids=["IPv4", "IPv6"])
+PROTOCOLS = pytest.mark.parametrize("protocol", ["TCP", "UDP"])
+PASSES: Final = 64
+"""Connections after which two backends have both been chosen, but for one case in 2**63."""
+
+
+def asked(family: int, **affinity: int) -> dict[Frontend, BackendGroup]:
+    """One Service with all three backends, TCP and UDP."""
+    balance = BackendGroup(places(family, 0, 1, 2), **affinity)
+    return {frontend(family): balance, frontend(family, "UDP"): balance}
+
+
+@FAMILIES
+@PROTOCOLS
+def test_a_connected_socket_reaches_a_backend_and_sees_the_service(
+    services: ClusterIPHarness, installation: Installation, family: int, protocol: str
+) -> None:
+    server = services.server(BACKENDS[family][1], protocol)
+    services.serve(installation, {frontend(family, protocol): BackendGroup(places(family, 1))})
+    client = services.socket(family, protocol)
+    client.connect((SERVICE[family], PORT))
+    assert client.getpeername()[:2] == (SERVICE[family], PORT)
+    client.send(b"hello")
+    assert answer(server, protocol) == b"hello"
+    if protocol == "UDP":
+        data, source = client.recvfrom(16)
+        assert (data, source[:2]) == (b"HELLO", (SERVICE[family], PORT))
+
+
+@FAMILIES
+def test_an_unconnected_socket_is_answered_by_the_service(
+    services: ClusterIPHarness, installation: Installation, family: int
+) -> None:
+    server = services.server(BACKENDS[family][0], "UDP")
+    services.serve(installation, {frontend(family, "UDP"): BackendGroup(places(family, 0))})
+    client = services.socket(family, "UDP")
+    client.sendto(b"hello", (SERVICE[family], PORT))
+    assert answer(server, "UDP") == b"hello"
+    data, source = client.recvfrom(16)
+    assert (data, source[:2]) == (b"HELLO", (SERVICE[family], PORT))
+
+
+@PROTOCOLS
+def test_an_ipv6_socket_reaches_an_ipv4_service_by_its_mapped_address(
+    services: ClusterIPHarness, installation: Installation, protocol: str
+) -> None:
+    server = services.server(BACKENDS[4][0], protocol)
+    services.serve(installation, {frontend(4, protocol): BackendGroup(places(4, 0))})
+    client = services.socket(6, protocol)
+    mapped = f"::ffff:{SERVICE[4]}"
+    if protocol == "TCP":
+        client.connect((mapped, PORT))
+        assert client.getpeername()[:2] == (mapped, PORT)
+        client.send(b"hello")
+    else:
+        client.sendto(b"hello", (mapped, PORT))
+    assert answer(server, protocol) == b"hello"
+    if protocol == "UDP":
+        assert client.recvfrom(16)[1][:2] == (mapped, PORT)
+
+
+@FAMILIES
+def test_connections_are_shared_by_all_backends(
+    services: ClusterIPHarness, installation: Installation, family: int
+) -> None:
+    servers = [services.server(address) for address in BACKENDS[family]]
+    services.serve(installation, asked(family))
+    assert len({who(servers, services, family) for _ in range(PASSES)}) == len(servers)
+
+
+@FAMILIES
+def test_a_client_with_affinity_stays_with_its_backend(
+    services: ClusterIPHarness, installation: Installation, family: int
+) -> None:
+    servers = [services.server(address) for address in BACKENDS[family]]
+    services.serve(installation, asked(family, affinity_s=600))
+    (first,) = {who(servers, services, family) for _ in range(PASSES)}
+    left = [number for number in range(3) if number != first]
+    services.serve(installation, {frontend(family): BackendGroup(places(family, *left), 600)})
+    (second,) = {who(servers, services, family) for _ in range(PASSES)}
+    assert second != first
+    services.serve(installation, asked(family, affinity_s=600))
+    assert {who(servers, services, family) for _ in range(PASSES)} == {second}
+
+
+def test_affinity_ends_when_its_time_is_over(
+    services: ClusterIPHarness, installation: Installation
+) -> None:
+    servers = [services.server(address) for address in BACKENDS[4]]
+    services.serve(installation, asked(4, affinity_s=1))
+    who(servers, services, 4)
+    affinity = installation._maps["affinity"]
+    ((client, chosen),) = list(affinity.items())
+    found = set()
+    for _ in range(PASSES):
+        affinity.put(client, chosen[:24] + bytes(8))  # last used when the machine was started
+        found.add(who(servers, services, 4))
+    assert len(found) == len(servers)
+
+
+@FAMILIES
+@PROTOCOLS
+def test_a_service_without_backends_refuses(
+    services: ClusterIPHarness, installation: Installation, family: int, protocol: str
+) -> None:
+    services.serve(installation, {frontend(family, protocol): BackendGroup()})
+    with pytest.raises(ConnectionRefusedError):
+        services.socket(family, protocol).connect((SERVICE[family], PORT))
+    if protocol == "UDP":
+        with pytest.raises(ConnectionRefusedError):
+            services.socket(family, protocol).sendto(b"hello", (SERVICE[family], PORT))
+
+
+def test_where_the_kernel_knows_no_other_word_refusing_is_a_lack_of_permission(
+    services: ClusterIPHarness,
+) -> None:
+    installation = services.install(DesiredPrograms(0, says_refused=False))
+    services.serve(installation, {frontend(4): BackendGroup()})
+    with pytest.raises(PermissionError):
+        services.socket(4).connect((SERVICE[4], PORT))
+
+
+@FAMILIES
+def test_what_is_no_service_passes_untouched(
+    services: ClusterIPHarness, installation: Installation, family: int
+) -> None:
+    services.serve(installation, asked(family))
+    server = services.server(BACKENDS[family][2], "UDP")
+    client = services.socket(family, "UDP")
+    client.sendto(b"hello", (BACKENDS[family][2], BACKEND_PORT))
+    assert answer(server, "UDP") == b"hello"
+    assert client.recvfrom(16)[1][:2] == (BACKENDS[family][2], BACKEND_PORT)
+    # Another port of the Service's address is no Service, and no route leads there.
+    with pytest.raises(OSError, match="unreachable"):
+        services.socket(family, "UDP").connect((SERVICE[family], PORT + 1))
+
+
+def test_tcp_and_udp_of_one_port_are_two_services(
+    services: ClusterIPHarness, installation: Installation
+) -> None:
+    server = services.server(BACKENDS[4][0])
+    services.serve(
+        installation, {frontend(4): BackendGroup(places(4, 0)), frontend(4, "UDP"): BackendGroup()}
+    )
+    client = services.socket(4)
+    client.connect((SERVICE[4], PORT))
+    client.send(b"hello")
+    assert answer(server, "TCP") == b"hello"
+    with pytest.raises(ConnectionRefusedError):
+        services.socket(4, "UDP").connect((SERVICE[4], PORT))
+
+
+@FAMILIES
+def test_open_connections_outlive_a_change_of_backends(
+    services: ClusterIPHarness, installation: Installation, family: int
+) -> None:
+    first, second = services.server(BACKENDS[family][0]), services.server(BACKENDS[family][1])
+    services.serve(installation, {frontend(family): BackendGroup(places(family, 0))})
+    old = services.socket(family)
+    old.connect((SERVICE[family], PORT))
+    accepted, _ = first.accept()
+    services.serve(installation, {frontend(family): BackendGroup(places(family, 1))})
+    new = services.socket(family)
+    new.connect((SERVICE[family], PORT))
+    new.send(b"new")
+    assert answer(second, "TCP") == b"new"
+    with accepted:
+        old.send(b"old")
+        assert accepted.recv(16) == b"old"
+    assert old.getpeername()[:2] == (SERVICE[family], PORT)
+
+
+@FAMILIES
+def test_an_open_udp_socket_goes_to_the_new_backend_at_once(
+    services: ClusterIPHarness, installation: Installation, family: int
+) -> None:
+    client = services.socket(family, "UDP")
+    for number in (0, 1):
+        server = services.server(BACKENDS[family][number], "UDP")
+        services.serve(
+            installation, {frontend(family, "UDP"): BackendGroup(places(family, number))}
+        )
+        client.sendto(b"hello", (SERVICE[family], PORT))
+        assert answer(server, "UDP") == b"hello"
+        assert client.recvfrom(16)[1][:2] == (SERVICE[family], PORT)
+    services.serve(installation, {frontend(family, "UDP"): BackendGroup()})
+    with pytest.raises(ConnectionRefusedError):
+        client.sendto(b"hello", (SERVICE[family], PORT))
+
+
+def test_a_removed_service_is_an_address_like_any_other(
+    services: ClusterIPHarness, installation: Installation
+) -> None:
+    services.serve(installation, asked(4))
+    services.serve(installation, {})
+    with pytest.raises(OSError, match="unreachable"):
+        services.socket(4).connect((SERVICE[4], PORT))
+
+
+def test_sockets_of_a_spared_namespace_are_left_alone(services: ClusterIPHarness) -> None:
+    cookie = int.from_bytes(services.socket(4).getsockopt(socket.SOL_SOCKET, 71, 8), "little")
+    installation = services.install(DesiredPrograms(cookie))
+    services.serve(installation, asked(4))
+    with pytest.raises(OSError, match="unreachable"):
+        services.socket(4).connect((SERVICE[4], PORT))
+
+
+def answer(server: socket.socket, protocol: str) -> bytes:
+    """What came, after it was answered in capitals."""
+    if protocol == "UDP":
+        data, source = server.recvfrom(16)
+        server.sendto(data.upper(), source)
+        return data
+    accepted, _ = server.accept()
+    with accepted:
+        return accepted.recv(16)
+
+
+def who(servers: list[socket.socket], services: ClusterIPHarness, family: int) -> int:
+    """Connect once; the number of the server that was reached."""
+    with services.socket(family) as client:
+        client.connect((SERVICE[family], PORT))
+        return next(number for number, server in enumerate(servers) if came(server))
+
+
+def came(server: socket.socket) -> bool:
+    server.settimeout(0)
+    try:
+        server.accept()[0].close()
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,131 @@
+"""Underlay Pods reach Services over their own NIC: the network sees backends, and Pods' addresses.
+
+The acceptance of docs/reference/networks.md, "Traffic" for the replacement of kube-proxy, on the
+coordinator's world.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from nodeagent.clusterip.frontends import BackendGroup, Frontend, TransportAddress, packed
+from nodeagent.clusterip.installation import Installation
+from nodeagent.netlink.namespaces import NetworkNamespace
+from tests.nodeagent.clusterip.clusterip_harness import ClusterIPHarness
+from tests.support.network_harness import SERVICES, NetworkPod
+from tests.support.network_harness import NetworkHarness as Datacentre
+
+pytestmark = pytest.mark.netns
+
+FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
+CLUSTER_IPS: Final = ("10.96.0.10", "fd00:96::10")
+ANY_PROTOCOL: Final = 3
+"""ETH_P_ALL."""
+
+TCP: Final = 6
+
+
+@pytest.fixture
+def datacentre(tmp_path: Path) -> Iterator[Datacentre]:
+    made = Datacentre(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def pods(datacentre: Datacentre) -> tuple[NetworkPod, NetworkPod]:
+    """On two nodes, as the coordinator sets them up where the Services' networks are known."""
+    made = []
+    for number in (1, 2):
+        pod = datacentre.pod(datacentre.node(f"n{number}"))
+        pod.macvlan("eth0", *addresses(number, with_length=True))
+        pod.add(serviceCIDR=list(SERVICES))
+        made.append(pod)
+    return made[0], made[1]
+
+
+def addresses(number: int, *, with_length: bool = False) -> tuple[str, str]:
+    lengths = ("/24", "/64") if with_length else ("", "")
+    return f"10.6.0.{100 + number}{lengths[0]}", f"fd00:6::{100 + number}{lengths[1]}"
+
+
+def serve(
+    services: ClusterIPHarness, installation: Installation, family: int, backend: str
+) -> None:
+    frontend = Frontend(packed(CLUSTER_IPS[family]), 80, TCP)
+    services.serve(
+        installation, {frontend: BackendGroup((TransportAddress(packed(backend), 8080),))}
+    )
+
+
+@FAMILIES
+def test_the_network_sees_the_backend_and_the_pods_own_address(
+    services: ClusterIPHarness,
+    installation: Installation,
+    datacentre: Datacentre,
+    pods: tuple[NetworkPod, NetworkPod],
+    family: int,
+) -> None:
+    client, backend = pods
+    own, target = addresses(1)[family], addresses(2)[family]
+    serve(services, installation, family, target)
+    server = datacentre.listen(backend.inside, target, 8080)
+    with NetworkNamespace.open(str(datacentre.fabric.path)) as fabric:
+        wire = datacentre.executor.socket(fabric, socket.AF_PACKET, socket.SOCK_RAW, 0)
+    with wire:
+        wire.bind(("br0", ANY_PROTOCOL))
+        wire.setblocking(False)
+        seen = datacentre.connects(client.inside, server, CLUSTER_IPS[family], 80)
+        frames = heard(wire)
+    assert seen == own
+    assert any(raw(target) in frame for frame in frames)
+    assert not any(raw(CLUSTER_IPS[family]) in frame for frame in frames)
+
+
+@FAMILIES
+def test_a_pod_reaches_itself_by_its_service(
+    services: ClusterIPHarness,
+    installation: Installation,
+    datacentre: Datacentre,
+    pods: tuple[NetworkPod, NetworkPod],
+    family: int,
+) -> None:
+    own = addresses(1)[family]
+    serve(services, installation, family, own)
+    server = datacentre.listen(pods[0].inside, own, 8080)
+    assert datacentre.connects(pods[0].inside, server, CLUSTER_IPS[family], 80) == own
+
+
+@FAMILIES
+def test_a_service_may_lead_to_the_pods_own_node(
+    services: ClusterIPHarness,
+    installation: Installation,
+    datacentre: Datacentre,
+    pods: tuple[NetworkPod, NetworkPod],
+    family: int,
+) -> None:
+    node = pods[0].node
+    serve(services, installation, family, node.addresses[family])
+    server = datacentre.listen(node.inside, node.addresses[family], 8080)
+    seen = datacentre.connects(pods[0].inside, server, CLUSTER_IPS[family], 80)
+    assert seen == addresses(1)[family]
+
+
+def heard(wire: socket.socket) -> list[bytes]:
+    """Every frame that has come."""
+    frames = []
+    while True:
+        try:
+            frames.append(wire.recv(2_048))
+        except BlockingIOError:
+            return frames
+
+
+def raw(address: str) -> bytes:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return socket.inet_pton(family, address)

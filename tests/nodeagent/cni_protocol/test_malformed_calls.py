@@ -1,0 +1,324 @@
+"""Malformed calls: an error object that names the fault, and nothing written."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.errors import (
+    AddressesUsedOut,
+    DatapathError,
+    FirewallBusy,
+    LogGap,
+    NetlinkLost,
+    NetlinkRefused,
+    OrbweaverError,
+    OutcomeUnknown,
+    RetriesExhausted,
+    WriterFenced,
+)
+from nodeagent.cni_protocol.call import read_arguments
+from nodeagent.cni_protocol.failures import _CODES, CniFailure, failure_of
+from nodeagent.cni_protocol.netconf import read_netconf
+from tests.support.agent_harness import AgentHarness, frame
+
+T = TypeVar("T")
+
+
+async def refused(agent: AgentHarness, request: bytes) -> dict[str, Any]:
+    """The error object of a request that must write nothing."""
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
+    reply = await agent.raw(request)
+    assert await agent.claims() == {}
+    error: dict[str, Any] = reply.error
+    return error
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"CNI_COMMAND": ""}, "required env variable CNI_COMMAND missing"),
+        ({"CNI_COMMAND": "add"}, "unknown CNI_COMMAND: add"),
+        ({"CNI_CONTAINERID": ""}, "required env variables [CNI_CONTAINERID] missing"),
+        (
+            {"CNI_NETNS": "", "CNI_IFNAME": ""},
+            "required env variables [CNI_NETNS,CNI_IFNAME] missing",
+        ),
+        ({"CNI_CONTAINERID": "a/b"}, "CNI_CONTAINERID: invalid characters in 'a/b'"),
+        ({"CNI_CONTAINERID": "-a"}, "CNI_CONTAINERID: invalid characters"),
+        ({"CNI_CONTAINERID": "a" * 254}, "CNI_CONTAINERID: invalid characters"),
+        ({"CNI_IFNAME": "a" * 16}, "CNI_IFNAME 'aaaaaaaaaaaaaaaa': more than 15 characters"),
+        ({"CNI_IFNAME": "a/b"}, "CNI_IFNAME 'a/b'"),
+        ({"CNI_IFNAME": "a:b"}, "CNI_IFNAME 'a:b'"),
+        ({"CNI_IFNAME": "a b"}, "CNI_IFNAME 'a b'"),
+        ({"CNI_IFNAME": "a\x07b"}, "CNI_IFNAME"),
+        ({"CNI_IFNAME": ".."}, "CNI_IFNAME '..': not a name"),
+        ({"CNI_NETNS": "/" * 5000}, "CNI_NETNS: 5000 characters"),
+        ({"CNI_ARGS": "K8S_POD_NAME"}, "CNI_ARGS: invalid pair 'K8S_POD_NAME'"),
+        ({"CNI_ARGS": "K8S_POD_NAME=a=b"}, "CNI_ARGS: invalid pair"),
+        ({"CNI_ARGS": ";"}, "CNI_ARGS: invalid pair ''"),
+        ({"CNI_ARGS": "K8S_POD_NAME=../../pool/lan"}, "K8S_POD_NAME '../../pool/lan' is not"),
+        ({"CNI_ARGS": "K8S_POD_NAMESPACE=a/b"}, "K8S_POD_NAMESPACE 'a/b' is not a name"),
+        ({"CNI_ARGS": "K8S_POD_UID=a b"}, "K8S_POD_UID 'a b' is not a name"),
+        ({"CNI_ARGS": "FOO=1;BAR=2"}, "unknown args [BAR, FOO]"),
+        ({"CNI_ARGS": "FOO=1;IgnoreUnknown=0"}, "unknown args [FOO]"),
+        ({"CNI_ARGS": "FOO=1;IgnoreUnknown=maybe"}, "IgnoreUnknown 'maybe' must be"),
+        ({"CNI_ARGS": "IP=10.6.0.300"}, "IP: '10.6.0.300'"),
+        ({"CNI_ARGS": "K8S_POD_NAME=" + "a" * 5000}, "CNI_ARGS: 5013 characters"),
+    ],
+)
+async def test_a_wrong_environment_is_refused_by_variable(
+    agent: AgentHarness, changes: dict[str, str], text: str
+) -> None:
+    environment = agent.environment("ADD") | changes
+    request = frame(environment, json.dumps(agent.netconf()).encode())
+
+    error = await refused(agent, request)
+
+    assert error["code"] == 4
+    assert text in error["msg"]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        "FOO=1;IgnoreUnknown=1",
+        "IgnoreUnknown=TRUE;FOO=;BAR=x",
+        "IgnoreUnknown=0;K8S_POD_NAME=a",
+        "IP=10.6.0.4",
+        "IP=;K8S_POD_UID=",
+        "K8S_POD_INFRA_CONTAINER_ID=c1",
+    ],
+)
+async def test_other_arguments_are_taken_or_ignored_as_libcni_does(
+    agent: AgentHarness, args: str
+) -> None:
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
+
+    assert await agent.add(CNI_ARGS=args)
+
+
+@pytest.mark.parametrize(
+    ("conf", "code", "text"),
+    [
+        (b"", 6, "not JSON"),
+        (b"{", 6, "not JSON"),
+        (b"[]", 6, "not a JSON object"),
+        (b"null", 6, "not a JSON object"),
+        (b'{"name":"\xff"}', 6, "not JSON"),
+        (b"[" * 100_000, 6, "not JSON"),
+        ({"cniVersion": 1}, 7, "cniVersion: expected `str`, got `int`"),
+        ({"cniVersion": "2.0.0"}, 1, "incompatible CNI versions: cniVersion is '2.0.0'"),
+        ({"cniVersion": None}, 1, "cniVersion is '0.1.0'"),
+        ({"cniVersion": "0.2.0"}, 1, "incompatible CNI versions"),
+        ({"name": ""}, 7, "missing network name"),
+        ({"name": "a/b"}, 7, "invalid characters in network name 'a/b'"),
+        ({"name": 7}, 7, "name: expected `str`"),
+        ({"ipam": []}, 7, "ipam: expected `object`, got `array`"),
+        ({"ipam": {"default_ipv4_ippool": "a"}}, 7, "ipam.default_ipv4_ippool: expected `array`"),
+        ({"ipam": {"default_ipv6_ippool": [1]}}, 7, "ipam.default_ipv6_ippool[0]: expected"),
+        ({"ipam": {"default_ipv4_ippool": ["a"] * 257}}, 7, "ipam.default_ipv4_ippool"),
+        ({"ipam": {"clean_gateway": "yes"}}, 7, "ipam.clean_gateway: expected `bool`"),
+        ({"ipam": {"log_level": "loud"}}, 7, "ipam.log_level 'loud' is not a level"),
+        ({"ipam": {"log_file_max_size": "100"}}, 7, "ipam.log_file_max_size: expected `int`"),
+        ({"ipam": {"log_file_max_count": -1}}, 7, "ipam.log_file_max_count"),
+        ({"prevResult": 3}, 7, "prevResult: expected `object"),
+    ],
+)
+async def test_a_wrong_netconf_is_refused_by_field(
+    agent: AgentHarness, conf: bytes | dict[str, Any], code: int, text: str
+) -> None:
+    stdin = conf if isinstance(conf, bytes) else json.dumps(agent.netconf() | conf).encode()
+
+    error = await refused(agent, frame(agent.environment("ADD"), stdin))
+
+    assert error["code"] == code
+    assert text in error["msg"]
+
+
+async def test_a_wrong_netconf_fails_a_delete_too(agent: AgentHarness) -> None:
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
+    await agent.add()
+
+    error = (await agent.call("DEL", conf=agent.netconf("0.2.0"))).error
+
+    assert error["code"] == 1
+    assert len(await agent.claims()) == 1
+
+
+@pytest.mark.parametrize("verb", ["CHECK", "STATUS", "GC"])
+@pytest.mark.parametrize("version", ["0.3.0", "0.3.1"])
+async def test_a_verb_that_the_version_does_not_know_is_refused(
+    agent: AgentHarness, verb: str, version: str
+) -> None:
+    error = (await agent.call(verb, conf=agent.netconf(version))).error
+
+    assert (error["cniVersion"], error["code"]) == (version, 1)
+    assert error["msg"] == f"config version {version} does not allow {verb}"
+
+
+@pytest.mark.parametrize(
+    ("annotations", "code", "text"),
+    [
+        (
+            {"ippools": "no JSON"},
+            112,
+            "invalid format of Pod annotation 'ipam.spidernet.io/ippools'",
+        ),
+        ({"ippools": []}, 112, "value requires at least one item"),
+        ({"ippool": ""}, 112, "wrong input"),
+        ({"routes": [{"dst": "10.0.0.0/8", "gw": "fd00::1"}]}, 112, "mixes IPv4 and IPv6"),
+        ({"ippool": {"ipv4": ["absent"]}}, 113, 'SpiderIPPool "absent" not found'),
+        ({"ippool": {"ipv4": ["lan", "lan"]}}, 112, "duplicate IPPool lan specified"),
+        ({"ippool": {"ipv4": ["[a"]}}, 113, '"[a" not found'),
+        ({"ippool": {}}, 111, "no IPPool available"),
+    ],
+)
+async def test_a_wrong_annotation_is_refused_by_name(
+    agent: AgentHarness, annotations: dict[str, Any], code: int, text: str
+) -> None:
+    await agent.pod("web-0", annotations)
+    request = frame(agent.environment("ADD"), json.dumps(agent.netconf()).encode())
+
+    error = await refused(agent, request)
+
+    assert error["code"] == code
+    assert error["msg"].startswith("spiderpool IP allocation error: ")
+    assert text in error["msg"]
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "text"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", "does not begin with OWC1"),
+        (b"OWC2" + bytes(4), "does not begin with OWC1"),
+        (b"\0", "does not begin with OWC1"),
+        (b"OWC1" + struct.pack(">I", (1 << 20) + 1), "its length is 1048577 bytes"),
+        (b"OWC1" + struct.pack(">I", 3) + b"A=B", "the environment block does not end"),
+        (b"OWC1" + struct.pack(">I", 0), "the environment block does not end"),
+    ],
+)
+async def test_bytes_that_are_no_request_are_answered_and_closed(
+    agent: AgentHarness, request_bytes: bytes, text: str
+) -> None:
+    error = await refused(agent, request_bytes)
+
+    assert error["code"] == 101
+    assert text in error["msg"]
+
+
+async def test_an_environment_of_any_bytes_is_answered(agent: AgentHarness) -> None:
+    block = b"CNI_COMMAND=ADD\0\xff\xfe=\xff\0NOVALUE\0=\0\0"
+    request = b"OWC1" + struct.pack(">I", len(block)) + block
+
+    error = await refused(agent, request)
+
+    assert error["code"] == 4
+
+
+async def test_a_caller_that_sends_half_a_request_and_leaves_changes_nothing(
+    agent: AgentHarness,
+) -> None:
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
+    request = frame(agent.environment("ADD"), json.dumps(agent.netconf()).encode())
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.connect(agent.process.settings.framed_socket_path)
+        caller.sendall(request[:-1])
+
+    await agent.add("web-1")
+
+    assert [claim.pod for claim in (await agent.claims()).values()] == ["web-1"]
+
+
+async def test_a_request_in_single_bytes_is_put_together(agent: AgentHarness) -> None:
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
+    request = frame(agent.environment("ADD"), json.dumps(agent.netconf()).encode())
+    reader, writer = await asyncio.open_unix_connection(agent.process.settings.framed_socket_path)
+    for byte in request:
+        writer.write(bytes([byte]))
+        await writer.drain()
+
+    assert (await reader.read())[:1] == b"\0"
+    writer.close()
+    assert len(await agent.claims()) == 1
+
+
+def outcome(read: Callable[[], T]) -> tuple[int, T | None]:
+    """What was read, or the code of the failure."""
+    try:
+        return 0, read()
+    except CniFailure as failure:
+        return failure.code, None
+
+
+@given(st.text(max_size=60))
+def test_any_text_of_arguments_is_read_or_refused(text: str) -> None:
+    code, read = outcome(lambda: read_arguments(text))
+
+    assert code in (0, 4)
+    assert read is None or "/" not in f"{read.namespace}{read.name}{read.uid}"
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+)
+members = st.sampled_from(
+    ["cniVersion", "CNIVERSION", "name", "ipam", "prevResult", "cni.dev/attachments", "type"]
+)
+
+
+@given(st.dictionaries(members, json_values, max_size=5))
+def test_any_document_as_netconf_is_read_or_refused(document: dict[str, Any]) -> None:
+    base = {"cniVersion": "1.1.0", "name": "lan"}
+    code, conf = outcome(lambda: read_netconf(json.dumps(base | document).encode()))
+
+    assert code in (0, 1, 7)
+    assert conf is None or conf.name
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_as_netconf_are_read_or_refused(data: bytes) -> None:
+    code, _ = outcome(lambda: read_netconf(data))
+
+    assert code in (0, 1, 6, 7)
+
+
+def test_no_row_of_the_codes_hides_a_later_one() -> None:
+    for number, (kind, code) in enumerate(_CODES):
+        hidden = [
+            later.__name__ for later, other in _CODES[number + 1 :] if issubclass(later, kind)
+        ]
+        assert not hidden, f"{kind.__name__} ({code}) hides {hidden}"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (DatapathError("the kernel refuses"), 122),
+        (NetlinkRefused("the kernel refuses", number=1), 122),
+        (NetlinkLost("answers were lost"), 11),
+        (FirewallBusy("iptables did not get its lock"), 11),
+        (OutcomeUnknown("the answer was lost"), 11),
+        (LogGap("a segment is missing"), 11),
+        (WriterFenced("another process"), 131),
+        (AddressesUsedOut("all IP addresses used out"), 110),
+        (RetriesExhausted("exhaust all retries"), 11),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_each_error_has_its_code(error: OrbweaverError, code: int) -> None:
+    assert failure_of(error).code == code

@@ -1,0 +1,335 @@
+"""ADD with detection switched on: a whole agent, real links, real strangers.
+
+Spiderpool's cases C00007, C00009, C00018 and C00019 (docs/contributing/compatibility.md, "Cases"),
+and what ours does more: the next address in the same ADD, quarantine of that address alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from core.domain.configuration.commands import LiftQuarantine
+from core.domain.quarantine.quarantine_decisions import seen_in_words
+from core.eventstore.memory import MemoryStore
+from nodeagent.conflict_detection.detector import DetectionResult
+from nodeagent.settings.values import Settings
+from nodeagent.telemetry.spans import SdkTracer
+from nodeagent.telemetry.tracing import Tracer
+from tests.support.agent_harness import AgentHarness, running
+from tests.support.link import Link, Station, ip
+
+GATEWAY = "10.6.0.1"
+REPLICA = {"owner_kind": "StatefulSet", "owner_name": "db", "owner_api_version": "apps/v1"}
+
+
+class Running(Protocol):
+    def __call__(self, **settings: Any) -> AbstractAsyncContextManager[AgentHarness]: ...
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="ow-"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def agent(directory: Path) -> Running:
+    """An agent that detects, and hands out addresses in the order of the list."""
+
+    @asynccontextmanager
+    async def serve(tracer: Tracer | None = None, **changes: Any) -> AsyncIterator[AgentHarness]:
+        settings = Settings(
+            node_name="node-1",
+            socket_path=str(directory / "a.sock"),
+            plugin_log_path=str(directory / "plugin.log"),
+            health_port=0,
+            metrics_port=0,
+            address_order="sequential",
+            cool_down_s=0,
+            detect_conflicts=True,
+        )._replace(**changes)
+        async with running(settings, MemoryStore(), tracer=tracer) as node:
+            yield node
+
+    return serve
+
+
+async def lan(agent: AgentHarness, *ips: str, **fields: Any) -> None:
+    await agent.pool("lan", "10.6.0.0/24", *(ips or ("10.6.0.10-10.6.0.20",)), **fields)
+
+
+async def quarantine_of(agent: AgentHarness, address: str) -> str:
+    """The evidence."""
+    view = agent.process.parts.view
+    await view.wait_for(lambda: address in view.current.quarantine)
+    return seen_in_words(view.current.quarantine[address])
+
+
+async def test_a_stranger_costs_the_pod_an_address_and_nothing_else(
+    link: Link, agent: Running
+) -> None:
+    stranger, pod = link.station("10.6.0.10/24"), link.station(up=False)
+    async with agent() as node:
+        await lan(node)
+
+        assert await node.add(CNI_NETNS=pod.netns) == ["10.6.0.11/24"]
+
+        evidence = await quarantine_of(node, "10.6.0.10")
+        assert evidence == (
+            f"container c-web-0; MAC {stranger.mac} on node-1/eth0 seen by agent/node-1"
+        )
+        assert set(await node.claims()) == {"10.6.0.11"}
+        assert await node.add(CNI_NETNS=pod.netns) == ["10.6.0.11/24"], "a repeat is a repeat"
+
+
+async def test_the_last_address_in_a_strangers_hands_is_a_conflict_and_not_a_full_pool(
+    link: Link, agent: Running
+) -> None:
+    stranger, pod = link.station("10.6.0.10/24"), link.station(up=False)
+    async with agent() as node:
+        await lan(node, "10.6.0.10")
+
+        reply = await node.call("ADD", CNI_NETNS=pod.netns)
+
+        assert reply.error["code"] == 116
+        assert (
+            "ip conflict: pod's interface eth0 with an conflicting ip 10.6.0.10, 10.6.0.10 is"
+            f" located at {stranger.mac}; and there is no other address: "
+        ) in reply.error["msg"]
+        assert "all IP addresses used out" in reply.error["msg"]
+        assert await node.claims() == {}
+
+        ip("-n", Path(stranger.netns).name, "address", "flush", "dev", "eth0")
+        await node.apply(LiftQuarantine("10.6.0.10"))
+        assert await node.add(CNI_NETNS=pod.netns) == ["10.6.0.10/24"]
+
+
+async def test_after_three_strangers_a_person_must_look(link: Link, agent: Running) -> None:
+    link.station(*(f"10.6.0.{number}/24" for number in range(10, 15)))
+    pod = link.station(up=False)
+    async with agent() as node:
+        await lan(node)
+
+        reply = await node.call("ADD", CNI_NETNS=pod.netns)
+
+        assert reply.error["code"] == 116
+        assert "3 addresses were tried" in reply.error["msg"]
+        assert await node.claims() == {}
+        await quarantine_of(node, "10.6.0.12")
+        assert set(node.process.parts.view.current.quarantine) == {
+            "10.6.0.10",
+            "10.6.0.11",
+            "10.6.0.12",
+        }
+
+
+async def test_a_proxy_that_answers_for_everything_does_not_take_a_pool_away(
+    link: Link, agent: Running
+) -> None:
+    """Each ADD would set three addresses aside, and kubelet tries for ever."""
+    proxy = link.station(*(f"10.6.0.{number}/24" for number in range(10, 40)))
+    pod = link.station(up=False)
+    async with agent() as node:
+        await lan(node, "10.6.0.10-10.6.0.39")
+
+        errors = [(await node.call("ADD", CNI_NETNS=pod.netns)).error for _ in range(8)]
+
+        assert {error["code"] for error in errors} == {116}
+        assert "16 addresses are in quarantine because of this MAC address" in errors[-1]["msg"]
+        assert proxy.mac in errors[-1]["msg"]
+        assert len(node.process.parts.view.current.quarantine) <= 18
+        assert await node.claims() == {}
+
+
+async def test_a_replica_keeps_its_address_and_waits_for_the_stranger_to_leave(
+    link: Link, agent: Running
+) -> None:
+    stranger, pod = link.station("10.6.0.10/24"), link.station(up=False)
+    async with agent() as node:
+        await lan(node)
+        await node.pod("db-0", {}, **REPLICA)
+
+        reply = await node.call("ADD", "db-0", CNI_NETNS=pod.netns)
+
+        assert reply.error["code"] == 116
+        assert "ip conflict" in reply.error["msg"]
+        assert "forbid releasing IPs for stateful workload" in reply.error["msg"]
+        assert set(await node.claims()) == {"10.6.0.10"}
+        assert node.process.parts.view.current.quarantine == {}
+
+        ip("-n", Path(stranger.netns).name, "address", "flush", "dev", "eth0")
+        assert await node.add("db-0", CNI_NETNS=pod.netns) == ["10.6.0.10/24"]
+
+
+async def test_where_releasing_is_switched_off_the_pod_keeps_a_conflicting_address(
+    link: Link, agent: Running
+) -> None:
+    link.station("10.6.0.10/24")
+    pod = link.station(up=False)
+    async with agent(release_conflicts=False) as node:
+        await lan(node)
+
+        reply = await node.call("ADD", CNI_NETNS=pod.netns)
+
+        assert "forbid releasing IPs for stateless workload" in reply.error["msg"]
+        assert set(await node.claims()) == {"10.6.0.10"}
+        assert node.process.parts.view.current.quarantine == {}
+
+
+async def test_a_silent_gateway_fails_the_add_and_gives_the_address_back(
+    link: Link, agent: Running
+) -> None:
+    pod = link.station(up=False)
+    async with agent(detect_gateway=True) as node:
+        await lan(node, gateway=GATEWAY)
+
+        reply = await node.call("ADD", CNI_NETNS=pod.netns)
+
+        assert reply.error["code"] == 117
+        assert "gateway 10.6.0.1 is unreachable" in reply.error["msg"]
+        assert await node.claims() == {}
+        assert node.process.parts.view.current.quarantine == {}
+
+        link.station("10.6.0.1/24")
+        assert await node.add(CNI_NETNS=pod.netns) == ["10.6.0.10/24"]
+
+
+async def test_a_pool_without_gateway_is_not_asked_for_one(link: Link, agent: Running) -> None:
+    pod = link.station(up=False)
+    async with agent(detect_gateway=True) as node:
+        await lan(node)
+
+        assert await node.add(CNI_NETNS=pod.netns) == ["10.6.0.10/24"]
+
+
+async def test_with_detection_off_nobody_looks_and_a_stranger_is_no_matter(
+    link: Link, agent: Running
+) -> None:
+    link.station("10.6.0.10/24")
+    pod = link.station(up=False)
+    async with agent(detect_conflicts=False) as node:
+        await lan(node)
+
+        assert await node.add(CNI_NETNS=pod.netns) == ["10.6.0.10/24"]
+        assert node.process.parts.detector.counts.probes == 0
+
+
+async def test_a_pods_other_interfaces_keep_their_addresses(link: Link, agent: Running) -> None:
+    link.station("10.7.0.10/24")
+    first, second = link.station(up=False), net1_of(link)
+    async with agent() as node:
+        await lan(node)
+        await node.pool("san", "10.7.0.0/24", "10.7.0.10-10.7.0.20", default=False)
+        pools = [{"interface": "eth0", "ipv4": ["lan"]}, {"interface": "net1", "ipv4": ["san"]}]
+        await node.pod("web-0", {"ippools": pools})
+
+        assert await node.add(CNI_NETNS=first.netns) == ["10.6.0.10/24"]
+        assert await node.add(CNI_NETNS=second.netns, CNI_IFNAME="net1") == ["10.7.0.11/24"]
+        assert set(await node.claims()) == {"10.6.0.10", "10.7.0.11"}
+
+
+async def test_in_an_unnamed_list_the_items_behind_follow(link: Link, agent: Running) -> None:
+    link.station("10.6.0.10/24")
+    first, second = link.station(up=False), net1_of(link)
+    async with agent() as node:
+        await lan(node)
+        await node.pool("san", "10.7.0.0/24", "10.7.0.10-10.7.0.20", default=False)
+        await node.pod("web-0", {"ippools": [{"ipv4": ["lan"]}, {"ipv4": ["san"]}]})
+
+        assert await node.add(CNI_NETNS=first.netns) == ["10.6.0.11/24"]
+        (other,) = await node.add(CNI_NETNS=second.netns, CNI_IFNAME="net1")
+        assert other.startswith("10.7.0.")
+        assert set(await node.claims()) == {"10.6.0.11", other.removesuffix("/24")}
+
+
+async def test_an_interface_that_is_not_there_fails_the_add_and_holds_nothing(
+    link: Link, agent: Running
+) -> None:
+    pod = link.station(up=False)
+    async with agent() as node:
+        await lan(node)
+
+        reply = await node.call("ADD", CNI_NETNS=pod.netns, CNI_IFNAME="net9")
+
+        assert reply.error["code"] == 118
+        assert "No such device" in reply.error["msg"]
+        assert "enableIPConflictDetection" in reply.error["details"]
+        assert await node.claims() == {}
+
+
+async def test_a_look_is_a_span_beside_the_allocation(link: Link, agent: Running) -> None:
+    link.station("10.6.0.10/24")
+    pod = link.station(up=False)
+    exporter = InMemorySpanExporter()
+    async with agent(tracer=SdkTracer(SimpleSpanProcessor(exporter), "node-1")) as node:
+        await lan(node)
+        await node.add(CNI_NETNS=pod.netns)
+
+    names = [span.name for span in exporter.get_finished_spans()]
+    assert [name for name in names if name in ("CNI ADD", "ipam.look")] == [
+        *("CNI ADD", "ipam.look"),
+        *("CNI ADD", "ipam.look"),
+    ]
+
+
+async def test_a_del_waits_until_the_look_is_over(link: Link, agent: Running) -> None:
+    """A DEL in between would release, and the ADD would then answer what nobody holds."""
+    pod = link.station(up=False)
+    async with agent(detect_gateway=True) as node:
+        await lan(node, gateway=GATEWAY)
+        adding = asyncio.ensure_future(node.call("ADD", CNI_NETNS=pod.netns))
+        while not await node.claims():
+            await asyncio.sleep(0)
+
+        await node.delete(CNI_NETNS=pod.netns)
+
+        assert adding.done()
+        assert (await adding).error["code"] == 117
+        assert await node.claims() == {}
+
+
+def net1_of(link: Link) -> Station:
+    """A station whose link is called net1."""
+    made = link.station(up=False)
+    ip("-n", Path(made.netns).name, "link", "set", "eth0", "name", "net1")
+    return made
+
+
+@pytest.mark.parametrize("ended_by", ["its deadline", "the end of the agent"])
+async def test_an_add_that_is_broken_off_while_it_looks_leaves_nothing(
+    link: Link, agent: Running, monkeypatch: pytest.MonkeyPatch, ended_by: str
+) -> None:
+    looking = asyncio.Event()
+
+    async def look_for_ever(*_: object) -> DetectionResult:
+        looking.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with agent() as node:
+        await lan(node)
+        parts = node.process.parts
+        monkeypatch.setattr(parts.detector, "probe", look_for_ever)
+        if ended_by == "its deadline":
+            monkeypatch.setattr(parts.handlers.add, "deadline_s", 1.0)
+            reply = await node.call("ADD", CNI_NETNS=link.station(up=False).netns)
+            assert "not done within 1 s" in reply.error["msg"]
+        else:
+            call = asyncio.create_task(node.call("ADD", CNI_NETNS=link.station(up=False).netns))
+            await looking.wait()
+            assert await node.claims()
+            await parts.framed.end()
+            with pytest.raises(asyncio.IncompleteReadError):
+                await call
+        assert await node.claims() == {}

@@ -1,0 +1,56 @@
+"""A directory of records that cannot be read stops neither the agent nor GC's other work."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.eventstore.memory import MemoryStore
+from nodeagent.coordinator.attachment_records import AttachmentRecords
+from nodeagent.handlers.missing_attachments import is_netns_gone
+from nodeagent.settings.values import Settings
+from tests.support.agent_harness import frame, running
+
+
+def broken(*_: object) -> Any:
+    raise PermissionError(13, "Permission denied", "/var/lib/records")
+
+
+async def test_an_agent_whose_records_cannot_be_read_starts_and_serves(
+    settings: Settings,
+    memory_store: MemoryStore,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(AttachmentRecords, "all", broken)
+
+    async with running(settings, memory_store) as node:
+        await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
+        assert await node.add() == ["10.6.0.10/24"]
+
+    assert "cannot clean up stale attachments: the kernel refused a call: [Errno 13]" in caplog.text
+
+
+async def test_a_gc_whose_records_cannot_be_read_fails_with_an_error_object(
+    settings: Settings, memory_store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(settings, memory_store) as node:
+        monkeypatch.setattr(AttachmentRecords, "all", broken)
+        variables = {"CNI_COMMAND": "GC", "CNI_PATH": "/opt", "ORBWEAVER_PLUGIN": "coordinator"}
+        conf = {"cniVersion": "1.1.0", "name": "lan", "cni.dev/valid-attachments": []}
+        reply = await node.raw(frame(variables, json.dumps(conf).encode()))
+
+    assert "Permission denied" in reply.error["msg"]
+    assert reply.error["code"] != 999
+
+
+@pytest.mark.parametrize("path", ["/run/netns/" + "x" * 300, "/" + "y" * 5_000 + "/pod"])
+def test_a_path_that_cannot_be_looked_up_proves_nothing(path: str) -> None:
+    assert not is_netns_gone(path)
+
+
+def test_a_namespace_whose_directory_is_there_is_gone(tmp_path: Path) -> None:
+    assert is_netns_gone(str(tmp_path / "pod"))

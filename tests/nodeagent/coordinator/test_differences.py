@@ -1,0 +1,117 @@
+"""CHECK compares the kernel with what ADD has set up, and names every difference."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pytest
+
+from core.domain.addresses.ip_address import Family
+from nodeagent.netlink.session import NetlinkSession
+from nodeagent.netlink.values import RoutingRule
+from tests.support.network_harness import SERVICES, NetworkNode, NetworkPod
+
+pytestmark = pytest.mark.netns
+
+SAID: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
+
+
+def test_what_was_just_set_up_is_right(network_pod: NetworkPod) -> None:
+    network_pod.add(**SAID)
+    assert network_pod.check() == []
+
+
+def test_a_second_nic_leaves_the_first_right(network_pod: NetworkPod) -> None:
+    network_pod.add(**SAID)
+    network_pod.macvlan("net1", "10.7.0.101/24")
+    network_pod.add("net1", podDefaultRouteNic="net1", **SAID)
+    assert (network_pod.check(), network_pod.check("net1")) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        (("route", "delete", "10.96.0.0/16"), "route 10.96.0.0/16 via 10.6.0.11"),
+        (("-6", "route", "delete", "fd00:96::/112"), "route fd00:96::/112 via fd00:6::11"),
+        (("route", "flush", "table", "100"), "table 100 is missing"),
+        (("rule", "delete", "pref", "1000"), "rule 1000: fwmark 0x1 lookup 100 is missing"),
+        (("neigh", "delete", "10.6.0.11", "dev", "veth0"), "neighbour 10.6.0.11 on link"),
+    ],
+)
+def test_what_is_missing_in_the_pod_is_named(
+    network_pod: NetworkPod, command: tuple[str, ...], text: str
+) -> None:
+    network_pod.add(**SAID)
+    network_pod.inside.ip(*command)
+    (difference,) = network_pod.check()
+    assert text in difference
+
+
+def test_what_is_missing_on_the_node_is_named(
+    network_pod: NetworkPod, network_node: NetworkNode
+) -> None:
+    network_pod.add(**SAID)
+    network_node.inside.ip("route", "flush", "table", "500")
+    network_node.inside.ip(
+        "neigh",
+        "replace",
+        "10.6.0.101",
+        "lladdr",
+        "02:00:00:00:00:01",
+        "dev",
+        network_pod.host_veth_name,
+    )
+    found = network_pod.check()
+    assert len(found) == 2
+    assert "route 10.6.0.101/32" in found[0]
+    assert "neighbour 10.6.0.101" in found[1]
+
+
+def test_a_default_route_that_came_back_is_named(network_pod: NetworkPod) -> None:
+    network_pod.add(**SAID)
+    network_pod.macvlan("net1", "10.7.0.101/24")
+    network_pod.add("net1", **SAID)
+    network_pod.inside.ip(
+        "route", "add", "default", "via", "10.7.0.1", "dev", "net1", "metric", "7"
+    )
+    (difference,) = network_pod.check("net1")
+    assert "route 0.0.0.0/0 via 10.7.0.1" in difference
+    assert "is there" in difference
+
+
+def test_missing_marks_are_named(network_pod: NetworkPod) -> None:
+    network_pod.add(**SAID)
+    network_pod.inside.run("nft", "flush", "chain", "ip", "orbweaver", "output")
+    assert network_pod.check() == ["IPv4 rule `output ct cmp meta` of nftables table orbweaver"]
+    network_pod.inside.run("nft", "delete", "table", "ip6", "orbweaver")
+    assert len(network_pod.check()) == 4
+
+
+def test_another_namespace_or_pair_is_named(
+    network_pod: NetworkPod, network_node: NetworkNode
+) -> None:
+    network_pod.add(**SAID)
+    network_node.inside.ip("link", "delete", network_pod.host_veth_name)
+    (difference,) = network_pod.check()
+    assert "another namespace, NIC or veth" in difference
+
+
+def test_what_one_listing_has_missed_is_no_difference(
+    network_pod: NetworkPod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rules that others add and remove meanwhile make the kernel skip some, and it says nothing."""
+    network_pod.add(**SAID)
+    rules = NetlinkSession.rules
+    skipping = iter([True])
+
+    def some(session: NetlinkSession, family: Family) -> list[RoutingRule]:
+        found = rules(session, family)
+        return [] if next(skipping, False) else found
+
+    monkeypatch.setattr(NetlinkSession, "rules", some)
+    assert network_pod.check() == []
+    assert next(skipping, None) is None
+
+
+def test_nothing_is_recorded_of_what_was_never_added(network_pod: NetworkPod) -> None:
+    assert network_pod.check() == ["nothing is recorded of interface eth0"]

@@ -1,0 +1,356 @@
+"""Rules, tables and neighbours after ADD are as documented, in a real kernel.
+
+See docs/reference/coordinator.md, "Tuning of routes".
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pytest
+
+from nodeagent.netlink.namespaces import read_sysctl
+from ops.lab.namespaces import NamedNamespace
+from tests.support.network_harness import SERVICES, NetworkHarness, NetworkNode, NetworkPod
+
+pytestmark = pytest.mark.netns
+
+SAID: Final[dict[str, Any]] = {
+    "overlayPodCIDR": ["10.244.0.0/16"],
+    "serviceCIDR": list(SERVICES),
+    "hijackCIDR": ["169.254.0.0/16"],
+}
+HIJACKED = {
+    "10.96.0.0/16 via 10.6.0.11 dev {} src {}",
+    "10.244.0.0/16 via 10.6.0.11 dev {} src {}",
+    "169.254.0.0/16 via 10.6.0.11 dev {} src {}",
+}
+
+
+def hijacked(link: str, source: str) -> set[str]:
+    return {text.format(link, source) for text in HIJACKED}
+
+
+def rules(namespace: NamedNamespace, family: str = "-4") -> list[str]:
+    """All but the kernel's own."""
+    lines = [" ".join(line.split()) for line in namespace.ip(family, "rule").splitlines()]
+    return [line for line in lines if not line.startswith(("0:", "32766:", "32767:"))]
+
+
+def routes(namespace: NamedNamespace, table: str, family: str = "-4") -> set[str]:
+    # A table that nothing was ever put into is none to the kernel.
+    lines = namespace.attempt("ip", family, "route", "show", "table", table).stdout.splitlines()
+    describe_step = {line.replace("metric 1024", "").replace("pref medium", "") for line in lines}
+    return {" ".join(line.split()) for line in describe_step if not line.startswith("fe80::/64")}
+
+
+def test_one_underlay_nic(network_pod: NetworkPod, network_node: NetworkNode) -> None:
+    network_pod.add(**SAID)
+    assert rules(network_pod.inside) == ["1000: from all fwmark 0x1 lookup 100"]
+    assert routes(network_pod.inside, "main") == {
+        "default via 10.6.0.1 dev eth0",
+        "10.6.0.0/24 dev eth0 proto kernel scope link src 10.6.0.101",
+        "10.6.0.11 dev veth0 scope link src 10.6.0.101",
+        *hijacked("veth0", "10.6.0.101"),
+    }
+    assert routes(network_pod.inside, "100") == {"default via 10.6.0.11 dev veth0 src 10.6.0.101"}
+    assert routes(network_pod.inside, "101") == {"10.6.0.11 dev veth0 scope link src 10.6.0.101"}
+    assert rules(network_node.inside) == ["1000: from all lookup 500"]
+    assert routes(network_node.inside, "500") == {
+        f"10.6.0.101 dev {network_pod.host_veth_name} scope link"
+    }
+
+
+def test_one_underlay_nic_in_ipv6(network_pod: NetworkPod, network_node: NetworkNode) -> None:
+    network_pod.add(**SAID)
+    assert rules(network_pod.inside, "-6") == ["1000: from all fwmark 0x1 lookup 100"]
+    assert routes(network_pod.inside, "main", "-6") == {
+        "default via fd00:6::1 dev eth0",
+        "fd00:6::/64 dev eth0 proto kernel metric 256",
+        "fd00:6::11 dev veth0",
+        "fd00:96::/112 via fd00:6::11 dev veth0",
+    }
+    assert routes(network_pod.inside, "100", "-6") == {"default via fd00:6::11 dev veth0"}
+    assert routes(network_node.inside, "500", "-6") == {
+        f"fd00:6::101 dev {network_pod.host_veth_name}"
+    }
+
+
+def test_neighbours_are_permanent_on_both_sides(
+    network_pod: NetworkPod, network_node: NetworkNode
+) -> None:
+    network_pod.add(**SAID)
+    pod_veth = mac_of(network_pod.inside, "veth0")
+    far = mac_of(network_node.inside, network_pod.host_veth_name)
+    assert pod_veth != far
+    for address in ("10.6.0.101", "fd00:6::101"):
+        assert (
+            f"{address} dev {network_pod.host_veth_name} lladdr {pod_veth} PERMANENT"
+            in describe_step(network_node.inside)
+        )
+    for address in network_node.addresses:
+        assert f"{address} dev veth0 lladdr {far} PERMANENT" in describe_step(network_pod.inside)
+
+
+def test_two_underlay_nics(network_pod: NetworkPod, network_node: NetworkNode) -> None:
+    network_pod.add(**SAID)
+    network_pod.macvlan("net1", "10.7.0.101/24")
+    network_pod.add("net1", **SAID)
+    assert rules(network_pod.inside) == [
+        "999: from 10.7.0.101 lookup 101",
+        "1000: from all fwmark 0x1 lookup 100",
+    ]
+    main = routes(network_pod.inside, "main")
+    assert "10.7.0.0/24 dev net1 proto kernel scope link src 10.7.0.101" in main
+    assert [line for line in main if line.startswith("default")] == [
+        "default via 10.6.0.1 dev eth0"
+    ]
+    assert routes(network_pod.inside, "101") == {
+        "default via 10.7.0.1 dev net1",
+        "10.7.0.0/24 dev net1 scope link src 10.7.0.101",
+        "10.6.0.11 dev veth0 scope link src 10.6.0.101",
+        *hijacked("veth0", "10.6.0.101"),
+    }
+    assert routes(network_node.inside, "500") == {
+        f"10.6.0.101 dev {network_pod.host_veth_name} scope link",
+        f"10.7.0.101 dev {network_pod.host_veth_name} scope link",
+    }
+
+
+def test_two_underlay_nics_with_the_default_route_on_the_second(network_pod: NetworkPod) -> None:
+    network_pod.add(**SAID)
+    network_pod.macvlan("net1", "10.7.0.101/24", "fd00:7::101/64")
+    network_pod.add("net1", podDefaultRouteNic="net1", **SAID)
+    assert rules(network_pod.inside) == [
+        "999: from 10.6.0.101 lookup 101",
+        "1000: from all fwmark 0x1 lookup 100",
+    ]
+    main = routes(network_pod.inside, "main")
+    assert [line for line in main if line.startswith("default")] == [
+        "default via 10.7.0.1 dev net1 metric 100"
+    ]
+    assert "default via 10.6.0.1 dev eth0" in routes(network_pod.inside, "101")
+    ways = {
+        "8.8.8.8": "net1",
+        "2001:db8::8": "net1",
+        "10.6.0.9": "eth0",
+        "fd00:6::9": "eth0",
+        "10.7.0.9": "net1",
+        "10.96.0.10": "veth0",
+        "fd00:96::10": "veth0",
+        "8.8.8.8 from 10.6.0.101": "eth0",
+        "2001:db8::8 from fd00:6::101": "eth0",
+    }
+    found = {asked: network_pod.inside.ip("route", "get", *asked.split()) for asked in ways}
+    assert {asked: link for asked, link in ways.items() if f"dev {link} " not in found[asked]} == {}
+
+
+def test_three_underlay_nics(network_pod: NetworkPod, network_node: NetworkNode) -> None:
+    network_pod.add(**SAID)
+    for number, interface in enumerate(("net1", "net2"), 101):
+        network_pod.macvlan(interface, f"10.7.0.{number}/24", f"fd00:7::{number}/64")
+        assert network_pod.add(interface, **SAID).table == number
+    assert rules(network_pod.inside) == [
+        "998: from 10.7.0.102 lookup 102",
+        "999: from 10.7.0.101 lookup 101",
+        "1000: from all fwmark 0x1 lookup 100",
+    ]
+    assert "default via 10.7.0.1 dev net2" in routes(network_pod.inside, "102")
+    assert "default via fd00:7::1 dev net2" in {
+        line.removesuffix(" metric 2048") for line in routes(network_pod.inside, "102", "-6")
+    }
+    main = routes(network_pod.inside, "main")
+    assert [line for line in main if line.startswith("default")] == [
+        "default via 10.6.0.1 dev eth0"
+    ]
+    assert [network_pod.check(each) for each in ("eth0", "net1", "net2")] == [[], [], []]
+    # Link-local networks stay where they are.
+    every = network_pod.inside.ip("-6", "route", "show", "table", "all")
+    own = [line for line in every.splitlines() if line.startswith("fe80::/64")]
+    assert len(own) == len([line for line in own if "table" not in line]) == 4
+
+
+def test_overlay_with_one_more_nic(network: NetworkHarness, network_node: NetworkNode) -> None:
+    pod = calico_pod(network, network_node)
+    pod.add("net1", **SAID)
+    assert rules(pod.inside) == [
+        "32764: from 10.244.1.5 lookup 100",
+        "32765: from 10.6.0.101 lookup 101",
+    ]
+    assert routes(pod.inside, "main") == {
+        "default via 169.254.1.1 dev eth0",
+        "169.254.1.1 dev eth0 scope link",
+        "10.6.0.11 dev eth0 scope link src 10.244.1.5",
+        "10.6.0.0/24 dev net1 proto kernel scope link src 10.6.0.101",
+        *hijacked("eth0", "10.244.1.5"),
+    }
+    assert routes(pod.inside, "100") == {"default via 169.254.1.1 dev eth0"}
+    assert routes(pod.inside, "101") == {
+        "default via 10.6.0.1 dev net1",
+        "10.6.0.0/24 dev net1 scope link src 10.6.0.101",
+        "10.6.0.11 dev eth0 scope link src 10.244.1.5",
+    }
+    host_veth_name = f"cali{pod.container[:11]}"
+    assert routes(network_node.inside, "500") == {f"10.6.0.101 dev {host_veth_name} scope link"}
+
+
+def test_overlay_with_the_default_route_on_the_new_nic(
+    network: NetworkHarness, network_node: NetworkNode
+) -> None:
+    pod = calico_pod(network, network_node)
+    pod.add("net1", podDefaultRouteNic="net1", **SAID)
+    assert rules(pod.inside) == ["32765: from 10.244.1.5 lookup 101"]
+    main = routes(pod.inside, "main")
+    assert {line for line in main if line.startswith("default")} == {
+        "default via 10.6.0.1 dev net1 metric 100"
+    }
+    assert hijacked("eth0", "10.244.1.5") < main
+    assert routes(pod.inside, "101") == {
+        "default via 169.254.1.1 dev eth0",
+        "169.254.1.1 dev eth0 scope link",
+        "10.6.0.11 dev eth0 scope link src 10.244.1.5",
+        *hijacked("eth0", "10.244.1.5"),
+    }
+    assert routes(pod.inside, "100") == set()
+
+
+def test_overlay_in_both_families(network: NetworkHarness, network_node: NetworkNode) -> None:
+    pod = calico_pod(network, network_node, "fd00:244::5", "fd00:6::101/64")
+    pod.add("net1", **SAID)
+    assert rules(pod.inside, "-6") == [
+        "32764: from fd00:244::5 lookup 100",
+        "32765: from fd00:6::101 lookup 101",
+    ]
+    assert routes(pod.inside, "100", "-6") == {"default via fe80::ee dev eth0"}
+    assert routes(pod.inside, "101", "-6") == {
+        "default via fd00:6::1 dev net1",
+        "fd00:6::/64 dev net1 metric 256",
+        "fd00:6::11 dev eth0",
+    }
+
+
+def test_a_default_route_nic_that_comes_later_takes_the_default_route(
+    network: NetworkHarness, network_node: NetworkNode
+) -> None:
+    pod = calico_pod(network, network_node)
+    pod.add("net1", "net2", podDefaultRouteNic="net2", **SAID)
+    pod.macvlan("net2", "10.7.0.101/24")
+    pod.add("net2", "net1", "net2", podDefaultRouteNic="net2", **SAID)
+    defaults = {line for line in routes(pod.inside, "main") if line.startswith("default")}
+    assert defaults == {"default via 10.7.0.1 dev net2 metric 100"}
+    assert "32763: from 10.244.1.5 lookup 102" in rules(pod.inside)
+    assert "default via 169.254.1.1 dev eth0" in routes(pod.inside, "102")
+
+
+def test_untuned_routes_have_no_rules(network: NetworkHarness, network_node: NetworkNode) -> None:
+    pod = calico_pod(network, network_node)
+    pod.add("net1", tunePodRoutes=False, **SAID)
+    assert rules(pod.inside) == []
+    assert "default via 10.6.0.1 dev net1 metric 100" in routes(pod.inside, "main")
+
+
+def test_policy_routes_are_in_main_for_the_first_underlay_nic_alone(
+    network_pod: NetworkPod, network: NetworkHarness, network_node: NetworkNode
+) -> None:
+    wanted: dict[str, Any] = {"policyRoutes": [{"dst": "10.9.0.7", "gw": "10.6.0.254"}]}
+    network_pod.add(**wanted)
+    assert "10.9.0.7 via 10.6.0.254 dev eth0" in routes(network_pod.inside, "main")
+    other = calico_pod(network, network_node, "", "10.6.0.102/24")
+    other.add("net1", **wanted)
+    assert "10.9.0.7 via 10.6.0.254 dev net1" in routes(other.inside, "101")
+    assert "10.9.0.7 via 10.6.0.254 dev net1" not in routes(other.inside, "main")
+
+
+def test_options_of_links_and_sysctls(
+    network_pod: NetworkPod, network_node: NetworkNode, network: NetworkHarness
+) -> None:
+    network_pod.inside.set("net/ipv4/conf/all/rp_filter", "1")
+    before = network_pod.inside.ip("link", "show", "dev", "eth0")
+    network_pod.add(
+        podMACPrefix="0a:1b",
+        txQueueLen=77,
+        vethMTU=1400,
+        vethLinkAddress="169.254.100.1",
+        hostRuleTable=200,
+    )
+    link = network_pod.inside.ip("link", "show", "dev", "eth0")
+    assert "0a:1b:0a:06:00:65" in link
+    assert "0a:1b" not in before
+    assert "qlen 77" in link
+    assert "mtu 1400" in network_pod.inside.ip("link", "show", "dev", "veth0")
+    assert "mtu 1400" in network_node.inside.ip("link", "show", "dev", network_pod.host_veth_name)
+    assert "169.254.100.1/32" in network_pod.inside.ip("address", "show", "dev", "veth0")
+    assert rules(network_node.inside) == ["1000: from all lookup 200"]
+    assert routes(network_node.inside, "200") == {
+        f"10.6.0.101 dev {network_pod.host_veth_name} scope link"
+    }
+    # The node's own eth0 keeps its queue.
+    assert "qlen 77" not in network_node.inside.ip("link", "show", "dev", "eth0")
+    held = network.hold(network_pod.inside)
+    for name in ("all", "eth0", "veth0"):
+        key = f"net/ipv4/conf/{name}/rp_filter"
+        assert read_sysctl(network.executor, held, key) == "0"
+    ra = f"net/ipv6/conf/{network_pod.host_veth_name}/accept_ra"
+    assert read_sysctl(network.executor, network_node.held, ra) == "0"
+
+
+def test_ipv4_alone_has_no_trace_of_ipv6(
+    network: NetworkHarness, network_node: NetworkNode
+) -> None:
+    pod = network.pod(network_node)
+    pod.macvlan("eth0", "10.6.0.101/24")
+    pod.add(**SAID)
+    assert rules(pod.inside, "-6") == []
+    assert routes(pod.inside, "main", "-6") == set()
+    assert rules(network_node.inside, "-6") == []
+
+
+def test_ipv6_alone_works_where_it_was_switched_off(
+    network: NetworkHarness, network_node: NetworkNode
+) -> None:
+    pod = network.pod(network_node)
+    pod.macvlan("eth0", "fd00:6::101/64")
+    # Switched off for what comes: the pair would have no IPv6.
+    pod.inside.set("net/ipv6/conf/default/disable_ipv6", "1")
+    pod.add(vethLinkAddress="169.254.100.1", **SAID)
+    assert rules(pod.inside) == []
+    assert "fd00:6::11 dev veth0" in routes(pod.inside, "main", "-6")
+    assert "169.254.100.1" not in pod.inside.ip("address", "show", "dev", "veth0")
+
+
+def test_dirt_for_the_pods_addresses_is_removed_from_the_node(
+    network_pod: NetworkPod, network_node: NetworkNode
+) -> None:
+    network_node.inside.ip("link", "add", "dirt", "type", "veth", "peer", "dirt-2")
+    network_node.inside.ip("link", "set", "dirt", "up")
+    mac = "02:00:00:00:00:99"
+    for address in ("10.6.0.101", "fd00:6::101"):
+        network_node.inside.ip("neigh", "add", address, "lladdr", mac, "dev", "dirt")
+        network_node.inside.ip("route", "add", address, "dev", "dirt", "table", "500")
+    network_pod.add(**SAID)
+    assert "dirt" not in describe_step(network_node.inside)
+    assert routes(network_node.inside, "500") == {
+        f"10.6.0.101 dev {network_pod.host_veth_name} scope link"
+    }
+    assert routes(network_node.inside, "500", "-6") == {
+        f"fd00:6::101 dev {network_pod.host_veth_name}"
+    }
+
+
+def calico_pod(
+    network: NetworkHarness, node: NetworkNode, address6: str = "", *more: str
+) -> NetworkPod:
+    """A Pod with an eth0 like Calico's, and a macvlan net1."""
+    pod = network.pod(node)
+    pod.calico("10.244.1.5", address6)
+    own = [each for each in more if "." in each] or ["10.6.0.101/24"]
+    pod.macvlan("net1", *own, *(each for each in more if ":" in each))
+    return pod
+
+
+def mac_of(namespace: NamedNamespace, link: str) -> str:
+    return namespace.ip("-brief", "link", "show", "dev", link).split()[2]
+
+
+def describe_step(namespace: NamedNamespace) -> str:
+    return namespace.ip("neigh") + namespace.ip("-6", "neigh")

@@ -1,0 +1,74 @@
+"""Many Pods: at once, one after the other, and nothing is left of those that are gone."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import pytest
+
+from ops.lab.namespaces import NamedNamespace
+from tests.support.descriptors import open_descriptors
+from tests.support.network_harness import SERVICES, NetworkHarness, NetworkNode, NetworkPod
+
+pytestmark = pytest.mark.netns
+
+SAID: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
+PODS: Final = 32
+CYCLES: Final = 40
+
+
+def counted(node: NetworkNode, pod: NetworkPod) -> dict[str, int]:
+    """What may grow."""
+    found = {"records": len(list(node.records.all()))}
+    for name, inside in (("node", node.inside), ("pod", pod.inside)):
+        found |= {f"{name}: {what}": number for what, number in in_kernel(inside).items()}
+    return found
+
+
+def in_kernel(inside: NamedNamespace) -> dict[str, int]:
+    commands = {
+        "links": ("link",),
+        "rules": ("rule",),
+        "IPv6 rules": ("-6", "rule"),
+        "routes": ("route", "show", "table", "all"),
+        "permanent neighbours": ("neigh", "show", "nud", "permanent"),
+        "permanent IPv6 neighbours": ("-6", "neigh", "show", "nud", "permanent"),
+    }
+    return {what: len(inside.ip(*command).splitlines()) for what, command in commands.items()}
+
+
+def test_thirty_two_pods_that_come_at_once_are_all_set_up(
+    network: NetworkHarness, network_node: NetworkNode
+) -> None:
+    pods = [network.pod(network_node, f"p{number}") for number in range(PODS)]
+    for number, pod in enumerate(pods, 101):
+        pod.macvlan("eth0", f"10.6.0.{number}/24", f"fd00:6::{number}/64")
+    with ThreadPoolExecutor(PODS, initializer=network.executor.run_directly) as workers:
+        list(workers.map(lambda pod: pod.add(**SAID), pods))
+        assert list(workers.map(NetworkPod.check, pods)) == [[]] * PODS
+        assert len(network_node.inside.ip("route", "show", "table", "500").splitlines()) == PODS
+        list(workers.map(NetworkPod.delete, pods))
+    assert network_node.inside.ip("route", "show", "table", "500") == ""
+    assert network_node.inside.ip("rule").count("lookup 500") == 1
+
+
+def test_adds_and_dels_leave_nothing(
+    network: NetworkHarness, network_node: NetworkNode, network_pod: NetworkPod
+) -> None:
+    with ThreadPoolExecutor(1, initializer=network.executor.run_directly) as worker:
+
+        def cycle() -> None:
+            worker.submit(network_pod.add, **SAID).result()
+            worker.submit(network_pod.delete).result()
+
+        # What is made once stays: threads, the node's rules, tables that were used.
+        cycle()
+        before = counted(network_node, network_pod)
+        descriptors, threads = open_descriptors(), set(threading.enumerate())
+        for _ in range(CYCLES):
+            cycle()
+        assert counted(network_node, network_pod) == before
+        assert open_descriptors() - descriptors == set()
+        assert set(threading.enumerate()) - threads == set()

@@ -1,0 +1,241 @@
+"""What a Pod and its node may look like besides the ordinary: names, addresses, leftovers."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Any, Final
+
+import pytest
+
+from core.errors import NetlinkRefused
+from nodeagent.netlink.namespaces import NetworkNamespace
+from tests.nodeagent.coordinator.test_engine_final_states import calico_pod, routes, rules
+from tests.support.deadlines import looks
+from tests.support.network_harness import (
+    OUTSIDE,
+    SERVICES,
+    NetworkHarness,
+    NetworkNode,
+    NetworkPod,
+    batch,
+)
+
+pytestmark = pytest.mark.netns
+
+SAID: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
+ROUTER_ADVERTISEMENT: Final = 134
+
+
+def test_an_underlay_pods_first_nic_may_have_any_name(
+    network: NetworkHarness, network_node: NetworkNode
+) -> None:
+    pod = network.pod(network_node)
+    pod.macvlan("lan0", "10.6.0.101/24", "fd00:6::101/64")
+    pod.macvlan("net1", "10.7.0.101/24")
+    for nic in ("lan0", "net1"):
+        pod.add(nic, podDefaultCniNic="lan0", **SAID)
+    assert "10.96.0.0/16 via 10.6.0.11 dev veth0 src 10.6.0.101" in routes(pod.inside, "main")
+    assert "999: from 10.7.0.101 lookup 101" in rules(pod.inside)
+    assert all(pod.pings(address) for address in network_node.addresses)
+
+
+def test_an_overlay_pods_first_nic_may_have_any_name(
+    network: NetworkHarness, network_node: NetworkNode
+) -> None:
+    pod = network.pod(network_node)
+    pod.calico("10.244.1.5", nic="lan0")
+    pod.macvlan("net1", "10.6.0.101/24")
+    pod.add("net1", podDefaultCniNic="lan0", **SAID)
+    assert "10.96.0.0/16 via 10.6.0.11 dev lan0 src 10.244.1.5" in routes(pod.inside, "main")
+    assert routes(pod.inside, "100") == {"default via 169.254.1.1 dev lan0"}
+
+
+def test_a_further_nic_may_have_any_name(
+    network: NetworkHarness, network_node: NetworkNode
+) -> None:
+    """C00015: name@interface in the networks annotation."""
+    pod = network.pod(network_node)
+    pod.calico("10.244.1.5")
+    pod.macvlan("rail-7f3a", "10.6.0.101/24")
+    pod.add("rail-7f3a", **SAID)
+    assert "32765: from 10.6.0.101 lookup 101" in rules(pod.inside)
+    assert pod.check("rail-7f3a") == []
+
+
+def test_an_address_that_no_plugin_has_set_counts(
+    network: NetworkHarness, network_node: NetworkNode, network_pod: NetworkPod
+) -> None:
+    """One that a router has let the kernel make: its prefix is not that of the Pod's pool."""
+    subnet = "fd00:51ac::"
+    advertise(network, subnet)
+    found = own_address(network_pod, subnet)
+
+    network_pod.add(**SAID)
+
+    assert f"{found} dev {network_pod.host_veth_name}" in routes(network_node.inside, "500", "-6")
+    assert f"{found} dev {network_pod.host_veth_name} lladdr" in network_node.inside.ip(
+        "-6", "neigh"
+    )
+
+
+def test_a_pod_with_ipv6_link_local_alone_is_one_of_ipv4(
+    network: NetworkHarness, network_node: NetworkNode
+) -> None:
+    pod = network.pod(network_node)
+    pod.macvlan("eth0", "10.6.0.101/24")
+    assert "fe80::" in pod.inside.ip("-6", "address", "show", "dev", "eth0")
+    pod.add(vethLinkAddress="169.254.100.1", **SAID)
+    assert rules(pod.inside, "-6") == []
+    assert "fd00:96" not in pod.inside.ip("-6", "route")
+
+
+def test_pods_of_ipv6_alone_reach_what_others_reach(
+    network: NetworkHarness, network_node: NetworkNode
+) -> None:
+    outside = network.outside()
+    pods = [network.pod(one, "six") for one in (network_node, network.node("n2"))]
+    own = [f"fd00:6::{101 + number}" for number in range(2)]
+    for pod, address in zip(pods, own, strict=True):
+        pod.macvlan("eth0", f"{address}/64")
+        pod.add(**SAID)
+        assert pod.check() == []
+    first, second = pods
+    network_node.service("fd00:96::10", 80, own[1], 8080)
+    network_node.node_port(1, 30080, own[0], 8081)
+    there = {port: network.listen(first.inside, own[0], port) for port in (80, 8081)}
+    behind = network.listen(second.inside, own[1], 8080)
+    assert network.connects(network_node.inside, there[80], own[0], 80) == network_node.addresses[1]
+    assert network.connects(second.inside, there[80], own[0], 80) == own[1]
+    assert network.connects(first.inside, behind, "fd00:96::10", 80) == network_node.addresses[1]
+    assert network.connects(outside, there[8081], network_node.addresses[1], 30080) == OUTSIDE[1]
+    assert first.pings(network_node.addresses[1])
+
+
+def test_a_node_without_addresses_of_a_family_serves_the_other(
+    network_node: NetworkNode, network_pod: NetworkPod
+) -> None:
+    # The kernel has no source towards the Pod: nothing is no address of the node.
+    network_node.inside.ip("-4", "address", "flush", "dev", "eth0")
+    network_node.inside.ip("route", "add", "10.6.0.0/24", "dev", "eth0")
+    network_pod.add(**SAID)
+    assert "10.96.0.0/16" not in network_pod.inside.ip("route")
+    assert "fd00:96::/112 via fd00:6::11 dev veth0" in routes(network_pod.inside, "main", "-6")
+    assert network_pod.pings(network_node.addresses[1])
+
+
+def test_addresses_of_bridges_and_tunnels_of_others_are_none_of_the_nodes(
+    network_node: NetworkNode, network_pod: NetworkPod
+) -> None:
+    """The gateway first, then the node's own in the order of its links.
+
+    See docs/reference/coordinator.md, "Node addresses".
+    """
+    own = ("tunl0", "ens9")
+    foreign = [
+        *("docker0", "cbr0", "dummy0", "virbr0", "lxcbr0", "vethx", "cali1", "flannel.1"),
+        *("kube-ipvs0", "cni0", "vx-submariner", "cilium_host"),
+    ]
+    for number, name in enumerate((*own, *foreign), 1):
+        batch(
+            network_node.inside,
+            f"link add {name} type bridge",
+            f"address add 192.0.2.{number}/32 dev {name}",
+            f"address add fd00:2::{number}/128 dev {name} nodad",
+        )
+    network_pod.add(**SAID)
+    known = {
+        line.split()[0] for line in routes(network_pod.inside, "main") if "veth0 scope" in line
+    }
+    assert known == {"10.6.0.11", "192.0.2.1", "192.0.2.2"}
+    known = {
+        line.split()[0] for line in routes(network_pod.inside, "main", "-6") if "dev veth0" in line
+    }
+    assert known == {"fd00:6::11", "fd00:2::1", "fd00:2::2", "fd00:96::/112"}
+    assert "10.96.0.0/16 via 10.6.0.11 dev veth0 src 10.6.0.101" in routes(
+        network_pod.inside, "main"
+    )
+
+
+def test_a_leftover_of_the_address_does_not_change_the_way_to_the_node(
+    network: NetworkHarness, network_node: NetworkNode, network_pod: NetworkPod
+) -> None:
+    # A dead Pod's route in table 500 would be asked first, and name another address of the node.
+    batch(
+        network_node.inside,
+        "link add dead type veth peer dead-2",
+        "address add 192.0.2.77/32 dev dead",
+        "link set dead up",
+        "rule add pref 1000 lookup 500",
+        "route add 10.6.0.101 dev dead table 500 src 192.0.2.77",
+    )
+    assert "192.0.2.77" in network_node.inside.ip("route", "get", "10.6.0.101")
+    network_pod.add(**SAID)
+    assert "10.96.0.0/16 via 10.6.0.11 dev veth0 src 10.6.0.101" in routes(
+        network_pod.inside, "main"
+    )
+
+
+def test_tunnels_and_links_that_are_down_do_not_count(
+    network: NetworkHarness, network_node: NetworkNode
+) -> None:
+    pod = calico_pod(network, network_node)
+    batch(pod.inside, "link add off type veth peer off-2", "link add tun0 type vxlan id 7 dev eth0")
+    assert pod.add("net1", **SAID).table == 101
+
+
+def test_a_veth_address_that_the_kernel_refuses_fails_the_add(network_pod: NetworkPod) -> None:
+    with pytest.raises(NetlinkRefused, match="add address ff02::1"):
+        network_pod.add(vethLinkAddress="ff02::1", **SAID)
+    assert "veth0" not in network_pod.inside.ip("link")
+
+
+def test_what_somebody_else_has_set_already_is_no_error_and_stays(
+    network_pod: NetworkPod, network_node: NetworkNode
+) -> None:
+    network_node.inside.ip("rule", "add", "pref", "1000", "lookup", "500")
+    network_pod.inside.ip("rule", "add", "pref", "1000", "fwmark", "1", "lookup", "100")
+    network_pod.add(**SAID)
+    assert rules(network_pod.inside) == ["1000: from all fwmark 0x1 lookup 100"]
+    assert network_pod.delete()
+    assert rules(network_pod.inside) == ["1000: from all fwmark 0x1 lookup 100"]
+
+
+def test_a_hijacked_destination_goes_by_the_node(
+    network: NetworkHarness, network_node: NetworkNode, network_pod: NetworkPod
+) -> None:
+    """As egress gateways want it: the outside sees an address of the node's choice."""
+    outside = network.outside()
+    network_pod.add(hijackCIDR=["198.51.100.2/32"], **SAID)
+    masquerade = "type nat hook postrouting priority 100; ip saddr 10.6.0.101 masquerade;"
+    network_node.inside.run("nft", f"table ip egress {{ chain post {{ {masquerade} }}; }}")
+    server = network.listen(outside, "198.51.100.2", 80)
+    assert (
+        network.connects(network_pod.inside, server, "198.51.100.2", 80)
+        == network_node.addresses[0]
+    )
+
+
+def advertise(network: NetworkHarness, subnet: str) -> None:
+    """What the router says once: this prefix is on the link, make yourselves addresses."""
+    prefix = struct.pack("!BBBBIII", 3, 4, 64, 0xC0, 3600, 3600, 0)
+    prefix += socket.inet_pton(socket.AF_INET6, subnet)
+    message = struct.pack("!BBHBBHII", ROUTER_ADVERTISEMENT, 0, 0, 64, 0, 0, 0, 0) + prefix
+    with NetworkNamespace.open(str(network.fabric.path)) as fabric:
+        router = network.executor.socket(
+            fabric, socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6
+        )
+        number = network.executor.run(fabric, lambda: socket.if_nametoindex("br0"))
+    with router:
+        router.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+        router.sendto(message, ("ff02::1", 0, 0, number))
+
+
+def own_address(pod: NetworkPod, subnet: str) -> str:
+    """The address that the Pod has made itself."""
+    for _ in looks():
+        words = pod.inside.ip("-6", "address", "show", "dev", "eth0").split()
+        found = [word.partition("/")[0] for word in words if word.startswith(subnet)]
+        if found:
+            return found[0]
+    raise AssertionError("the Pod has heard no router")

@@ -1,0 +1,164 @@
+"""Scenarios S04 and S05: only the IPAM plugin, beneath another CNI's main plugin.
+
+See docs/contributing/compatibility-datapath.md.
+
+As in 10-calico.conflist and 10-weave.conflist: an old CNI version, no coordinator, a pool without a
+gateway. The main plugin is the standard bridge; two agents share a store in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import pytest
+
+from core.domain.addresses.ip_address import parse_address, parse_range
+from core.domain.configuration.configuration_state import pool_addresses
+from core.domain.model import Pool, Route
+from core.eventstore.memory import MemoryStore
+from nodeagent.settings.values import Settings
+from ops import installer
+from ops.lab.programs import PLUGIN_DIRECTORIES
+from tests.support.agent_harness import AgentHarness as Agent
+from tests.support.agent_harness import running
+from tests.support.network_harness import OUTSIDE, NetworkHarness, NetworkNode, batch
+
+pytestmark = pytest.mark.netns
+
+BRIDGE: Final = "cni0"
+CNI_VERSION: Final = "0.3.0"
+
+
+class Scenario(NamedTuple):
+    """What a document's pool looks like."""
+
+    subnet: str
+    ips: str
+    total: int
+    gateway: str
+
+
+SCENARIOS: Final = {
+    "Calico": Scenario("10.244.0.0/16", "10.244.100.0-10.244.200.1", 25_602, "10.244.0.1/16"),
+    "Weave": Scenario("10.32.0.0/12", "10.32.0.100-10.32.50.200", 12_901, "10.32.0.1/12"),
+}
+
+
+class BridgedNode:
+    """A node whose Pods are on a bridge with its uplink, and its agent."""
+
+    def __init__(self, node: NetworkNode, agent: Agent, plugins: Path) -> None:
+        self.node = node
+        self.agent = agent
+        self.plugins = plugins
+        batch(
+            node.inside,
+            f"link add {BRIDGE} type bridge mcast_snooping 0",
+            f"link set {BRIDGE} up",
+            f"link set eth0 master {BRIDGE}",
+        )
+
+    async def call(self, verb: str, name: str) -> dict[str, Any]:
+        """What the runtime asks of the conflist's one plugin for a Pod of that name."""
+        netns = f"/run/netns/{name}" if Path(f"/run/netns/{name}").exists() else ""
+        variables = self.agent.environment(verb, name, CNI_NETNS=netns)
+        socket_path = self.agent.process.settings.socket_path
+        ipam = {"type": "spiderpool", "ipam_unix_socket_path": socket_path}
+        conf = {"cniVersion": CNI_VERSION, "name": "k8s-pod-network", "type": "bridge"}
+        done = await asyncio.to_thread(
+            subprocess.run,
+            self.node.inside.inside([str(self.plugins / "bridge")]),
+            input=json.dumps(conf | {"bridge": BRIDGE, "ipam": ipam}),
+            env=variables | {"CNI_PATH": str(self.plugins)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+        return dict(json.loads(done.stdout)) if done.stdout else {}
+
+
+@pytest.fixture(params=SCENARIOS)
+def scenario(request: pytest.FixtureRequest) -> Scenario:
+    return SCENARIOS[request.param]
+
+
+@pytest.fixture
+async def places(
+    network: NetworkHarness, scenario: Scenario
+) -> AsyncIterator[tuple[BridgedNode, BridgedNode]]:
+    directory = Path(tempfile.mkdtemp(prefix="ow-"))
+    plugins = directory / "bin"
+    installer.install(plugins, directory / "net.d")
+    (own,) = [each for each in PLUGIN_DIRECTORIES if (each / "bridge").exists()][:1]
+    (plugins / "bridge").symlink_to(own / "bridge")
+    network.fabric.ip("address", "add", scenario.gateway, "dev", "br0")
+    store = MemoryStore()
+    async with AsyncExitStack() as stack:
+        made = []
+        for name in ("n1", "n2"):
+            settings = Settings(
+                node_name=name,
+                socket_path=str(directory / f"{name}.sock"),
+                health_port=0,
+                metrics_port=0,
+                plugin_log_path=str(directory / f"{name}.log"),
+            )
+            agent = await stack.enter_async_context(running(settings, store))
+            made.append(BridgedNode(network.node(name), agent, plugins))
+        yield made[0], made[1]
+    shutil.rmtree(directory)
+
+
+async def test_pods_of_another_main_plugin_get_addresses_of_a_pool_without_a_gateway(
+    network: NetworkHarness, places: tuple[BridgedNode, BridgedNode], scenario: Scenario
+) -> None:
+    first, second = places
+    # What is beyond the network, the pool may say itself.
+    outside = network.outside()
+    beyond = Route("198.51.100.0/24", scenario.gateway.partition("/")[0])
+    pool = Pool("nginx", 4, scenario.subnet, (scenario.ips,), default=True, routes=(beyond,))
+    assert pool_addresses(pool).size == scenario.total
+    await first.agent.pool(pool.name, pool.subnet, *pool.ips, routes=(beyond,))
+    pods = [network.namespace(f"web-{number}") for number in range(3)]
+    homes = (first, second, first)
+    for pod in pods:
+        await first.agent.pod(pod.name, {}, owner_kind="Deployment", owner_name="nginx")
+    await second.agent.process.parts.view.freshen()
+
+    results = [await place.call("ADD", pod.name) for place, pod in zip(homes, pods, strict=True)]
+
+    own = [result["ips"][0]["address"].partition("/")[0] for result in results]
+    wanted = parse_range(scenario.ips)
+    assert all(wanted.first <= parse_address(each).value <= wanted.last for each in own)
+    assert {result["ips"][0]["version"] for result in results} == {"4"}
+    assert all("gateway" not in result["ips"][0] for result in results)
+    assert all("default" not in pod.ip("route") for pod in pods)
+    assert sorted(await first.agent.claims()) == sorted(own)
+    for there in own[1:]:
+        assert (await pinged(pods[0].inside, there)) == 0, "across nodes, and on one"
+    assert (await pinged(outside.inside, own[0])) == 0
+    assert (await pinged(pods[1].inside, OUTSIDE[0])) == 0
+
+    # A restart: another sandbox, again an address of the pool; nothing is left in the end.
+    await first.call("DEL", pods[0].name)
+    again = (await first.call("ADD", pods[0].name))["ips"][0]["address"]
+    assert wanted.first <= parse_address(again.partition("/")[0]).value <= wanted.last
+    for place, pod in zip(homes, pods, strict=True):
+        pod.delete()
+        await place.call("DEL", pod.name)
+    assert await first.agent.claims() == {}
+
+
+async def pinged(inside: Any, address: str) -> int:
+    command = inside(["ping", "-n", "-c", "1", "-W", "5", address])
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=False)
+    return int(done.returncode)

@@ -1,0 +1,298 @@
+"""Pods on what stands on a node's NICs: ipvlan, and macvlan over VLANs, bonds and what is in a VRF.
+
+In user-mode Linux, whose kernel has them all but no nftables for IP: the reply path's marks are
+iptables' there. Masters are made as a chain makes them, by ifacer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+
+from core.errors import BadInput
+from nodeagent.coordinator.reply_mark_rules import PreferredReplyMarkRules
+from nodeagent.ifacer.conf import read_conf
+from nodeagent.ifacer.link_configurator import LinkConfigurator
+from ops.lab.namespaces import NamedNamespace
+from tests.nodeagent.coordinator.test_engine_final_states import routes, rules
+from tests.support.network_harness import (
+    OUTSIDE,
+    SERVICES,
+    NetworkHarness,
+    NetworkNode,
+    NetworkPod,
+    batch,
+)
+
+pytestmark = pytest.mark.uml
+
+SAID: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
+CLUSTER_IPS: Final = ("10.96.0.10", "fd00:96::10")
+FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
+IPTABLES: Final = ("iptables-legacy", "ip6tables-legacy")
+VLAN: Final = 100
+_ports: Final = itertools.count(1_000)
+
+
+class Pods:
+    """Two ipvlan Pods on two nodes, and a host behind the router."""
+
+    def __init__(self, network: NetworkHarness) -> None:
+        self.network = network
+        self.outside = network.outside()
+        self.nodes = (network.node("n1"), network.node("n2"))
+        self.pods = tuple(ipvlan_pod(network, node, 101 + i) for i, node in enumerate(self.nodes))
+        for pod in self.pods:
+            pod.add(**SAID)
+
+    def address(self, number: int, family: int) -> str:
+        return (f"10.6.0.{101 + number}", f"fd00:6::{101 + number}")[family]
+
+    def seen(self, source: NamedNamespace, number: int, family: int, at: str = "") -> str:
+        """Who a Pod sees when somebody says hello to it, directly or at another address."""
+        port = next(_ports)
+        own = self.address(number, family)
+        if at:
+            translate(self.nodes[0], family, at, own, port)
+        server = self.network.listen(self.pods[number].inside, own, port)
+        return self.network.connects(source, server, at or own, port)
+
+
+def ipvlan_pod(network: NetworkHarness, node: NetworkNode, number: int) -> NetworkPod:
+    pod = network.pod(node)
+    pod.child("eth0", "ipvlan mode l2", "eth0", f"10.6.0.{number}/24", f"fd00:6::{number}/64")
+    return pod
+
+
+def translate(node: NetworkNode, family: int, address: str, backend: str, port: int) -> None:
+    """What kube-proxy does for a ClusterIP; of an address of the node, a NodePort of one node."""
+    match = ("-d", address, "-p", "tcp", "--dport", str(port))
+    table = (IPTABLES[family], "-t", "nat", "-A")
+    node.inside.run(*table, "PREROUTING", *match, "-j", "DNAT", "--to-destination", backend)
+    if address in CLUSTER_IPS:
+        behind = ("-d", backend, "-p", "tcp", "--dport", str(port))
+        node.inside.run(*table, "POSTROUTING", *behind, "-j", "MASQUERADE")
+
+
+@pytest.fixture(scope="module")
+def pods(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pods]:
+    network = NetworkHarness(tmp_path_factory.mktemp("ipvlan"))
+    yield Pods(network)
+    network.close()
+
+
+@FAMILIES
+def test_ipvlan_pods_on_two_nodes_reach_each_other(pods: Pods, family: int) -> None:
+    assert pods.seen(pods.pods[0].inside, 1, family) == pods.address(0, family)
+    assert pods.seen(pods.pods[1].inside, 0, family) == pods.address(1, family)
+
+
+@FAMILIES
+def test_an_ipvlan_pod_and_its_own_node_reach_each_other(pods: Pods, family: int) -> None:
+    node = pods.nodes[0]
+    assert pods.seen(node.inside, 0, family) == node.addresses[family]
+    assert pods.pods[0].pings(node.addresses[family])
+
+
+@FAMILIES
+def test_an_ipvlan_pod_and_another_node_reach_each_other(pods: Pods, family: int) -> None:
+    node = pods.nodes[1]
+    assert pods.seen(node.inside, 0, family) == node.addresses[family]
+    assert pods.pods[0].pings(node.addresses[family])
+
+
+@FAMILIES
+@pytest.mark.parametrize("backend", [0, 1], ids=["its own", "elsewhere"])
+def test_an_ipvlan_pod_reaches_a_service(pods: Pods, backend: int, family: int) -> None:
+    # The node asks in its own name, so that the answer comes back to it.
+    seen = pods.seen(pods.pods[0].inside, backend, family, CLUSTER_IPS[family])
+    assert seen == pods.nodes[0].addresses[family]
+
+
+@FAMILIES
+def test_the_outside_reaches_an_ipvlan_pod_and_it_the_outside(pods: Pods, family: int) -> None:
+    assert pods.seen(pods.outside, 0, family) == OUTSIDE[family]
+    assert pods.pods[0].pings(OUTSIDE[family])
+
+
+@FAMILIES
+def test_a_node_port_of_an_ipvlan_pod_is_answered_by_the_node(pods: Pods, family: int) -> None:
+    # The client's address is kept, and the answer must not leave by eth0's gateway.
+    seen = pods.seen(pods.outside, 0, family, pods.nodes[0].addresses[family])
+    assert seen == OUTSIDE[family]
+
+
+def test_the_tables_of_an_ipvlan_pod_are_those_of_a_macvlan_pod(pods: Pods) -> None:
+    pod, node = pods.pods[0], pods.nodes[0]
+    assert rules(pod.inside) == ["1000: from all fwmark 0x1 lookup 100"]
+    assert routes(pod.inside, "100") == {"default via 10.6.0.11 dev veth0 src 10.6.0.101"}
+    assert routes(node.inside, "500") == {f"10.6.0.101 dev {pod.host_veth_name} scope link"}
+    assert pod.check() == []
+    another = node.engine_with(PreferredReplyMarkRules(pods.network.executor))
+    assert another.find_differences(pod.attachment()) == [], "an agent that has just started"
+
+
+def test_an_ipvlan_cannot_have_a_mac_address_of_its_own(pods: Pods) -> None:
+    node = pods.nodes[0]
+    pod = ipvlan_pod(pods.network, node, 77)
+    before = node.inside.ip("-brief", "link")
+    with pytest.raises(BadInput, match="podMACPrefix: eth0 is an ipvlan"):
+        pod.add(podMACPrefix="0a:1b", **SAID)
+    assert node.inside.ip("-brief", "link") == before
+    assert "veth0" not in pod.inside.ip("link")
+
+
+def test_a_switch_that_knows_only_the_nodes_carries_ipvlan_and_not_macvlan(
+    network: NetworkHarness,
+) -> None:
+    # As clouds and plain vSwitches do: what comes from another MAC address is dropped.
+    first, second = network.node("n1"), network.node("n2")
+    for number, node in enumerate((first, second), 1):
+        mac = node.inside.ip("-brief", "link", "show", "dev", "eth0").split()[2]
+        port = f"to-{number}"
+        network.fabric.run("bridge", "link", "set", "dev", port, "learning", "off", "locked", "on")
+        network.fabric.run("bridge", "fdb", "replace", mac, "dev", port, "master", "static")
+    ipvlan = ipvlan_pod(network, first, 101)
+    macvlan = network.pod(second)
+    macvlan.macvlan("eth0", "10.6.0.102/24")
+    for pod in (ipvlan, macvlan):
+        pod.add(**SAID)
+    assert ipvlan.pings("10.6.0.1")
+    assert ipvlan.pings(second.addresses[0])
+    assert not macvlan.pings("10.6.0.1")
+    assert macvlan.pings(second.addresses[0]), "its own node it reaches by the wire"
+
+
+class Rails:
+    """A second network, with a NIC or two of each node on it, plain and as a VLAN."""
+
+    def __init__(self, network: NetworkHarness, *, tagged: bool) -> None:
+        self.network = network
+        self.nics = itertools.count()
+        batch(network.fabric, "link add br1 type bridge mcast_snooping 0", "link set br1 up")
+        gateway = "br1"
+        if tagged:
+            gateway = f"br1.{VLAN}"
+            batch(
+                network.fabric,
+                f"link add link br1 name {gateway} type vlan id {VLAN}",
+                f"link set {gateway} up",
+            )
+        batch(
+            network.fabric,
+            f"address add 10.8.0.1/24 dev {gateway}",
+            f"address add fd00:8::1/64 dev {gateway} nodad",
+        )
+
+    def plug(self, node: NetworkNode, *names: str) -> None:
+        for name in names:
+            port = f"rail-{next(self.nics)}"
+            batch(
+                self.network.fabric,
+                f"link add {port} type veth peer {name} netns {node.inside.name}",
+                f"link set {port} master br1 up",
+            )
+
+
+def prepare(node: NetworkNode, *interfaces: str, **fields: Any) -> str:
+    """As ifacer does it for a configuration with these fields; the main plugin's master."""
+    conf = {"cniVersion": "1.0.0", "interfaces": interfaces} | fields
+    wanted = read_conf(json.dumps(conf).encode()).wanted
+    assert wanted is not None
+    asyncio.run(LinkConfigurator(node.network.executor, node.held).prepare(wanted))
+    return wanted.parent if not wanted.vlan else f"{wanted.parent}.{wanted.vlan}"
+
+
+BOND: Final = {"bond": {"name": "bd0", "mode": 1, "options": "miimon=100"}}
+MASTERS: Final[dict[str, tuple[tuple[str, ...], dict[str, Any]]]] = {
+    "VLAN": (("ens3",), {"vlanID": VLAN}),
+    "bond": (("ens3", "ens4"), BOND),
+    "VLAN on bond": (("ens3", "ens4"), {"vlanID": VLAN} | BOND),
+}
+
+
+@pytest.mark.parametrize("kind", MASTERS)
+def test_pods_on_what_ifacer_has_made_reach_each_other_and_their_nodes(
+    network: NetworkHarness, kind: str
+) -> None:
+    nics, fields = MASTERS[kind]
+    rails = Rails(network, tagged="vlanID" in fields)
+    nodes = (network.node("n1"), network.node("n2"))
+    made = []
+    for number, node in enumerate(nodes, 101):
+        rails.plug(node, *nics)
+        pod = network.pod(node)
+        parent = prepare(node, *nics, **fields)
+        pod.macvlan("eth0", f"10.8.0.{number}/24", f"fd00:8::{number}/64", parent=parent)
+        pod.add(**SAID)
+        assert pod.check() == []
+        made.append(pod)
+    outside = network.outside()
+    for family in (0, 1):
+        first, second = (("10.8.0.101", "10.8.0.102"), ("fd00:8::101", "fd00:8::102"))[family]
+        port = next(_ports)
+        server = network.listen(made[0].inside, first, port)
+        assert network.connects(made[1].inside, server, first, port) == second
+        assert network.connects(nodes[0].inside, server, first, port) == nodes[0].addresses[family]
+        assert network.connects(outside, server, first, port) == OUTSIDE[family]
+        assert made[0].pings(nodes[0].addresses[family])
+
+
+def test_a_master_in_a_vrf_and_its_rule_leave_the_way_to_the_node_open(
+    network: NetworkHarness,
+) -> None:
+    rails = Rails(network, tagged=False)
+    node = network.node()
+    rails.plug(node, "ens3")
+    batch(
+        node.inside,
+        "link add storage type vrf table 77",
+        "link set storage up",
+        "link set ens3 master storage up",
+        "address add 10.8.0.11/24 dev ens3",
+        "address add fd00:8::b/64 dev ens3 nodad",
+    )
+    before = routes(node.inside, "77")
+    pod = network.pod(node)
+    pod.macvlan("eth0", "10.8.0.101/24", "fd00:8::101/64", parent="ens3")
+    pod.add(**SAID)
+    # The kernel's rule for VRFs has the priority of ours: neither takes the other's place.
+    assert rules(node.inside) == [
+        "1000: from all lookup [l3mdev-table]",
+        "1000: from all lookup 500",
+    ]
+    assert routes(node.inside, "77") == before
+    for family, own in enumerate(("10.8.0.101", "fd00:8::101")):
+        port = next(_ports)
+        server = network.listen(pod.inside, own, port)
+        assert network.connects(node.inside, server, own, port) == node.addresses[family]
+        assert pod.pings(node.addresses[family])
+    assert pod.pings("10.8.0.1")
+    assert pod.delete()
+    assert "[l3mdev-table]" in rules(node.inside)[0]
+
+
+def test_a_bond_that_somebody_has_put_into_a_vrf_is_used_where_it_is(
+    network: NetworkHarness,
+) -> None:
+    node = network.node()
+    Rails(network, tagged=True).plug(node, "ens3", "ens4")
+    prepare(node, "ens3", "ens4", **BOND)
+    batch(
+        node.inside,
+        "link add storage type vrf table 77",
+        "link set storage up",
+        "link set bd0 master storage",
+    )
+    parent = prepare(node, "ens3", "ens4", vlanID=VLAN, **BOND)
+    assert "master storage" in node.inside.ip("link", "show", "dev", "bd0")
+    pod = network.pod(node)
+    pod.macvlan("eth0", "10.8.0.101/24", "fd00:8::101/64", parent=parent)
+    pod.add(**SAID)
+    assert pod.pings("10.8.0.1")
+    assert pod.pings(node.addresses[0])

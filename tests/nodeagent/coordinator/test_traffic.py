@@ -1,0 +1,302 @@
+"""Packets arrive, as far as macvlan on a bridge can show.
+
+See docs/reference/networks.md, "Traffic".
+
+Macvlan children cannot speak to their own parent: whatever goes between Pod and node here, the
+coordinator has made possible.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from core.errors import FirewallBusy
+from nodeagent.coordinator.reply_mark_rules import (
+    TABLE,
+    IptablesReplyMarkRules,
+    NftReplyMarkRules,
+    PreferredReplyMarkRules,
+    ReplyMarkRules,
+)
+from nodeagent.netlink.namespaces import NetworkNamespace
+from tests.support.network_harness import (
+    ANSWER_S,
+    GATEWAYS,
+    OUTSIDE,
+    SERVICES,
+    NetworkHarness,
+    NetworkNode,
+    NetworkPod,
+)
+
+pytestmark = pytest.mark.netns
+
+SAID: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
+OWN_MARK: Final = 0x4D
+CLUSTER_IPS = ("10.96.0.10", "fd00:96::10")
+FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
+
+
+class Pods:
+    """Two underlay Pods, on two nodes."""
+
+    def __init__(self, network: NetworkHarness) -> None:
+        self.nodes = (network.node("n1"), network.node("n2"))
+        self.pods = tuple(
+            network.underlay(node, 100 + number, **SAID)
+            for number, node in enumerate(self.nodes, 1)
+        )
+
+    def addresses(self, number: int) -> tuple[str, str]:
+        return (f"10.6.0.{101 + number}", f"fd00:6::{101 + number}")
+
+
+@pytest.fixture
+def pods(network: NetworkHarness) -> Pods:
+    return Pods(network)
+
+
+@FAMILIES
+def test_pods_reach_each_other_across_nodes_without_a_router(pods: Pods, family: int) -> None:
+    first, second = pods.pods
+    assert first.pings(pods.addresses(1)[family])
+    assert second.pings(pods.addresses(0)[family])
+
+
+@FAMILIES
+def test_pods_of_two_networks_reach_each_other_by_the_router(
+    network: NetworkHarness, pods: Pods, family: int
+) -> None:
+    first, other = pods.pods[0], network.pod(pods.nodes[1], "other")
+    other.macvlan("eth0", "10.7.0.101/24", "fd00:7::101/64")
+    other.add(**SAID)
+    there = ("10.7.0.101", "fd00:7::101")[family]
+    # Asked before anything is said: the router redirects who could do without it.
+    assert f"via {GATEWAYS[family].partition('/')[0]}" in first.inside.ip("route", "get", there)
+    server = network.listen(other.inside, there, 80)
+    assert network.connects(first.inside, server, there, 80) == pods.addresses(0)[family]
+
+
+@FAMILIES
+def test_a_pod_and_its_own_node_reach_each_other(
+    network: NetworkHarness, pods: Pods, family: int
+) -> None:
+    pod, node = pods.pods[0], pods.nodes[0]
+    own = pods.addresses(0)[family]
+    on_pod, on_node = network.listen(pod.inside, own, 80), network.listen(node.inside, "::", 80)
+    assert network.connects(node.inside, on_pod, own, 80) == node.addresses[family]
+    seen = network.connects(pod.inside, on_node, node.addresses[family], 80)
+    assert seen.removeprefix("::ffff:") == own
+
+
+@FAMILIES
+def test_a_pod_and_another_node_reach_each_other(
+    network: NetworkHarness, pods: Pods, family: int
+) -> None:
+    pod, node = pods.pods[0], pods.nodes[1]
+    own = pods.addresses(0)[family]
+    server = network.listen(pod.inside, own, 80)
+    assert network.connects(node.inside, server, own, 80) == node.addresses[family]
+    assert pod.pings(node.addresses[family])
+
+
+@FAMILIES
+def test_a_pod_reaches_a_service_whose_backend_is_elsewhere(
+    network: NetworkHarness, pods: Pods, family: int
+) -> None:
+    pod, backend = pods.pods
+    target = pods.addresses(1)[family]
+    pods.nodes[0].service(CLUSTER_IPS[family], 80, target, 8080)
+    server = network.listen(backend.inside, target, 8080)
+    # The node asks in its own name, so that the answer comes back to it.
+    seen = network.connects(pod.inside, server, CLUSTER_IPS[family], 80)
+    assert seen == pods.nodes[0].addresses[family]
+
+
+@FAMILIES
+def test_a_pod_reaches_itself_by_its_service(
+    network: NetworkHarness, pods: Pods, family: int
+) -> None:
+    pod = pods.pods[0]
+    own = pods.addresses(0)[family]
+    pods.nodes[0].service(CLUSTER_IPS[family], 80, own, 8080)
+    server = network.listen(pod.inside, own, 8080)
+    seen = network.connects(pod.inside, server, CLUSTER_IPS[family], 80)
+    assert seen == pods.nodes[0].addresses[family]
+
+
+@FAMILIES
+def test_the_outside_reaches_a_pod_and_a_pod_the_outside(
+    network: NetworkHarness, pods: Pods, family: int
+) -> None:
+    outside = network.outside()
+    pod = pods.pods[0]
+    own = pods.addresses(0)[family]
+    server = network.listen(pod.inside, own, 80)
+    assert network.connects(outside, server, own, 80) == OUTSIDE[family]
+    assert pod.pings(OUTSIDE[family])
+
+
+@FAMILIES
+def test_a_node_port_of_the_whole_cluster_is_answered_by_the_node(
+    network: NetworkHarness, pods: Pods, family: int
+) -> None:
+    # externalTrafficPolicy Cluster: any node takes it, and asks in its own name.
+    outside = network.outside()
+    own = pods.addresses(0)[family]
+    for number, node in enumerate(pods.nodes):
+        port = 30080 + number
+        node.service(node.addresses[family], port, own, port)
+        server = network.listen(pods.pods[0].inside, own, port)
+        seen = network.connects(outside, server, node.addresses[family], port)
+        assert seen == node.addresses[family]
+
+
+@FAMILIES
+def test_what_came_in_by_the_node_is_answered_by_the_node(
+    network: NetworkHarness, pods: Pods, family: int
+) -> None:
+    # NodePort with externalTrafficPolicy Local: the client's address is kept, and the answer must
+    # not leave by eth0's gateway, where nobody knows of the connection.
+    outside = network.outside()
+    pod, node = pods.pods[0], pods.nodes[0]
+    own = pods.addresses(0)[family]
+    node.node_port(family, 30080, own, 8080)
+    server = network.listen(pod.inside, own, 8080)
+    seen = network.connects(outside, server, node.addresses[family], 30080)
+    assert seen == OUTSIDE[family]
+
+
+def test_without_the_marks_such_an_answer_is_lost(network: NetworkHarness, pods: Pods) -> None:
+    outside = network.outside()
+    pod, node = pods.pods[0], pods.nodes[0]
+    node.node_port(0, 30080, pods.addresses(0)[0], 8080)
+    server = network.listen(pod.inside, pods.addresses(0)[0], 8080)
+    pod.inside.run("nft", "delete", "table", "ip", "orbweaver")
+    seen = network.connects(outside, server, node.addresses[0], 30080, patience_s=0.5)
+    assert seen == ""
+
+
+def test_a_second_underlay_nic_is_answered_where_it_was_asked(
+    network: NetworkHarness, pods: Pods
+) -> None:
+    outside = network.outside()
+    pod = pods.pods[0]
+    pod.macvlan("net1", "10.7.0.101/24")
+    pod.add("net1", **SAID)
+    server = network.listen(pod.inside, "10.7.0.101", 80)
+    assert network.connects(outside, server, "10.7.0.101", 80) == OUTSIDE[0]
+    assert network.connects(pods.nodes[0].inside, server, "10.7.0.101", 80)
+    assert "dev net1" in pod.inside.ip("route", "get", OUTSIDE[0], "from", "10.7.0.101")
+    assert "dev eth0" in pod.inside.ip("route", "get", OUTSIDE[0])
+
+
+def test_a_redirected_connection_needs_an_address_on_veth0(
+    network: NetworkHarness, network_node: NetworkNode
+) -> None:
+    # As Istio does: REDIRECT goes to the address of the link that a packet came in by.
+    pod = network.pod(network_node)
+    pod.macvlan("eth0", "10.6.0.101/24")
+    pod.add(vethLinkAddress="169.254.100.1")
+    rules = "type nat hook prerouting priority -100; tcp dport 80 redirect to :8080;"
+    pod.inside.run("nft", f"table ip istio {{ chain pre {{ {rules} }}; }}")
+    server = network.listen(pod.inside, "0.0.0.0", 8080)
+    assert (
+        network.connects(network_node.inside, server, "10.6.0.101", 80) == network_node.addresses[0]
+    )
+
+
+def test_a_new_mac_address_is_announced(network: NetworkHarness, network_pod: NetworkPod) -> None:
+    with NetworkNamespace.open(str(network.fabric.path)) as fabric:
+        listener = network.executor.socket(fabric, socket.AF_PACKET, socket.SOCK_RAW, 0)
+    mac = bytes.fromhex("0a1b0a060065")
+    own, own6 = socket.inet_aton("10.6.0.101"), socket.inet_pton(socket.AF_INET6, "fd00:6::101")
+    with listener:
+        listener.bind(("br0", 3))  # ETH_P_ALL
+        listener.settimeout(ANSWER_S)
+        network_pod.add(podMACPrefix="0a:1b", **SAID)
+
+        def heard(kind: bytes, what: bytes) -> bytes:
+            while True:
+                frame = listener.recv(2048)
+                if frame[6:14] == mac + kind and what in frame[14:]:
+                    return frame
+
+        arp = heard(b"\x08\x06", own)
+        assert (arp[22:32], arp[38:42]) == (mac + own, own)
+        assert heard(b"\x86\xdd", own6)
+
+
+@FAMILIES
+@pytest.mark.parametrize("way", [NftReplyMarkRules, IptablesReplyMarkRules])
+def test_packets_of_a_pod_keep_the_mark_that_it_gives_them(
+    network: NetworkHarness,
+    network_pod: NetworkPod,
+    way: type[ReplyMarkRules],
+    family: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if way is IptablesReplyMarkRules:
+        network_pod.require_iptables()
+        monkeypatch.setattr(PreferredReplyMarkRules, "put", way(network.executor).put)
+    network_pod.add(**SAID)
+    chain = "type filter hook postrouting priority 300"
+    rule = f"meta mark {OWN_MARK} udp dport 9 counter"
+    network_pod.inside.run("nft", f"table inet own {{ chain post {{ {chain}; {rule}; }}; }}")
+    kind = (socket.AF_INET, socket.AF_INET6)[family]
+    with NetworkNamespace.open(str(network_pod.inside.path)) as inside:
+        sender = network.executor.socket(inside, kind, socket.SOCK_DGRAM, 0)
+    with sender:
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, OWN_MARK)
+        sender.sendto(b"hello", (GATEWAYS[family].partition("/")[0], 9))
+
+    assert "counter packets 1 " in network_pod.inside.run("nft", "list table inet own")
+
+
+def test_a_lock_of_iptables_that_another_program_holds_asks_for_another_try(
+    network: NetworkHarness,
+    network_pod: NetworkPod,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network_pod.require_iptables()
+    monkeypatch.setattr("nodeagent.coordinator.reply_mark_rules.LOCK_S_MAX", 1)
+    monkeypatch.setenv("XTABLES_LOCKFILE", str(tmp_path / "xtables.lock"))
+    with (tmp_path / "xtables.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(FirewallBusy, match="did not get its lock within 1 s"):
+            IptablesReplyMarkRules(network.executor).put(network.hold(network_pod.inside), (4,))
+
+
+def test_an_iptables_that_does_not_end_asks_for_another_try(
+    network: NetworkHarness, network_pod: NetworkPod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network_pod.require_iptables()
+    monkeypatch.setattr("nodeagent.coordinator.reply_mark_rules.IPTABLES_S_MAX", 0.0)
+    with pytest.raises(FirewallBusy, match="another program changes rules"):
+        IptablesReplyMarkRules(network.executor).put(network.hold(network_pod.inside), (4,))
+
+
+def test_check_accepts_the_reply_rules_of_earlier_versions(
+    network: NetworkHarness, network_pod: NetworkPod
+) -> None:
+    """They served the Pods that live through an upgrade, and still do."""
+    network_pod.add(**SAID)
+    held = network.hold(network_pod.inside)
+    marks = NftReplyMarkRules(network.executor)
+    for table in ("ip", "ip6"):
+        network_pod.inside.run("nft", f"flush chain {table} {TABLE} output")
+    lacking = marks.missing(held, (4, 6))
+    for table in ("ip", "ip6"):
+        network_pod.inside.run("nft", f"add rule {table} {TABLE} output meta mark set ct mark")
+    older = marks.missing(held, (4, 6)), network_pod.check()
+    marks.put(held, (4, 6))
+
+    assert len(lacking) == 2
+    assert older == ([], [])
+    assert "ct mark 0x00000001" in network_pod.inside.run("nft", f"list table ip {TABLE}")

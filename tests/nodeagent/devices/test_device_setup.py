@@ -1,0 +1,97 @@
+"""An agent with the device plugin switched on: begun and ended with it, counted, by its facts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from core.domain.configuration.commands import ApplyRecord
+from core.domain.devices import DeviceRules, HostNic, SubEniRule
+from core.domain.events import RecordDefined
+from core.eventstore.memory import MemoryStore
+from nodeagent.devices.device_setup import host_nics
+from nodeagent.devices.kubelet_api import DIRECTORY
+from nodeagent.netlink.namespaces import NetnsExecutor
+from nodeagent.settings.devices import DeviceSettings
+from nodeagent.settings.values import Settings
+from nodeagent.telemetry.metrics import AgentMetrics
+from tests.nodeagent.devices.fake_kubelet import Kubelet
+from tests.support.agent_harness import running
+
+SUB_ENI = "spidernet.io/sub-eni"
+
+
+def told(metrics: AgentMetrics) -> dict[str, float]:
+    """What is told of devices, without the common beginning."""
+    ours = "orbweaver_devices_"
+    return {
+        one.name.removeprefix(ours): one.value()
+        for one in metrics.readings
+        if one.name.startswith(ours)
+    }
+
+
+@pytest.fixture
+def offering(settings: Settings, short_path: Path) -> Settings:
+    rules = DeviceRules(sub_eni=(SubEniRule(slots=2),))
+    return settings._replace(devices=DeviceSettings(rules, short_path))
+
+
+@pytest.fixture
+async def kubelet(short_path: Path) -> AsyncIterator[Kubelet]:
+    found = Kubelet(short_path / DIRECTORY)
+    await found.start()
+    yield found
+    await found.stop()
+
+
+async def test_slots_are_there_as_long_as_the_agent_and_are_counted(
+    offering: Settings, kubelet: Kubelet
+) -> None:
+    async with running(offering, MemoryStore()) as node:
+        await kubelet.until(lambda: len(kubelet.devices.get(SUB_ENI, ())) == 2)
+        await kubelet.allocate(SUB_ENI, ["sub-eni-0"])
+        await kubelet.until(lambda: told(node.process.parts.metrics)["rounds"])
+
+        now = told(node.process.parts.metrics)
+        assert now == {
+            "resources": 1,
+            "slots": 2,
+            "faults": 0,
+            "rounds": now["rounds"],
+            "registrations": 1,
+            "allocations": 1,
+            "refusals": 0,
+        }
+    assert {one.name for one in kubelet.directory.iterdir()} == {"kubelet.sock"}
+
+
+async def test_an_agent_without_a_kubelet_serves_as_ever(offering: Settings) -> None:
+    async with running(offering, MemoryStore()) as node:
+        await node.pool("lan", "10.6.0.0/16", "10.6.0.10-10.6.0.20")
+
+        assert await node.add()
+
+
+async def test_without_a_cluster_the_labels_are_those_of_the_nodes_record(
+    settings: Settings,
+) -> None:
+    async with running(settings, MemoryStore()) as node:
+        facts = node.process.parts.facts
+        assert not facts.node().known
+        await node.apply(ApplyRecord(RecordDefined("Node", "", "node-1", {"size": "large"}, {})))
+
+        assert (facts.node().known, facts.node().labels) == (True, {"size": "large"})
+
+
+def test_links_are_the_kernels_and_sys_tells_which_have_a_device(tmp_path: Path) -> None:
+    executor = NetnsExecutor()
+    plain = next(one for one in host_nics(executor, tmp_path) if one.name == "lo")
+    (tmp_path / "lo" / "device").mkdir(parents=True)
+    real = next(one for one in host_nics(executor, tmp_path) if one.name == "lo")
+    executor.close()
+
+    assert plain == HostNic("lo", has_device=False, is_loopback=True)
+    assert real == plain._replace(has_device=True)

@@ -1,0 +1,175 @@
+"""Pods with several interfaces: named and unnamed items, one transaction, one end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.domain.configuration.commands import DeleteRecord
+from tests.support.agent_harness import AgentHarness
+
+
+async def two_lans(agent: AgentHarness) -> None:
+    await agent.pool("a", "10.6.0.0/24", "10.6.0.10-10.6.0.20", default=False)
+    await agent.pool("b", "10.7.0.0/24", "10.7.0.10-10.7.0.20", default=False, gateway="10.7.0.1")
+
+
+def items(*interfaces: str) -> list[dict[str, Any]]:
+    pools = ("a", "b")
+    return [
+        {"ipv4": [pool]} | ({"interface": name} if name else {})
+        for name, pool in zip(interfaces, pools, strict=True)
+    ]
+
+
+async def test_named_items_are_claimed_together_and_answered_one_by_one(
+    agent: AgentHarness,
+) -> None:
+    await two_lans(agent)
+    await agent.pod("web-0", {"ippools": items("eth0", "net1")})
+
+    first = await agent.call("ADD")
+    claimed = set(await agent.claims())
+    second = await agent.call("ADD", CNI_IFNAME="net1")
+
+    (eth0,), (net1,) = first.result["ips"], second.result["ips"]
+    assert eth0["address"].startswith("10.6.0.")
+    assert net1["address"].startswith("10.7.0.")
+    assert "routes" not in first.result
+    assert second.result["routes"] == [{"dst": "0.0.0.0/0", "gw": "10.7.0.1"}]
+    assert set(await agent.claims()) == claimed
+    assert len(claimed) == 2
+
+
+async def test_unnamed_items_go_to_interfaces_in_the_order_of_their_adds(
+    agent: AgentHarness,
+) -> None:
+    await two_lans(agent)
+    await agent.pod("web-0", {"ippools": items("", "")})
+
+    eth0 = await agent.add()
+    net1 = await agent.add(CNI_IFNAME="net1")
+    endpoint = await agent.endpoint()
+
+    assert eth0[0].startswith("10.6.0.")
+    assert net1[0].startswith("10.7.0.")
+    assert endpoint is not None
+    assert [nic.interface for nic in endpoint.nics] == ["eth0", "net1"]
+
+
+async def test_one_interface_more_than_the_annotation_has_items_is_refused(
+    agent: AgentHarness,
+) -> None:
+    await two_lans(agent)
+    await agent.pod("web-0", {"ippools": items("", "")})
+    await agent.add()
+    await agent.add(CNI_IFNAME="net1")
+
+    error = (await agent.call("ADD", CNI_IFNAME="net2")).error
+
+    assert "no IPPool available" in error["msg"]
+    assert len(await agent.claims()) == 2
+
+
+async def test_an_interface_that_a_named_list_lacks_is_wrong_input(agent: AgentHarness) -> None:
+    await two_lans(agent)
+    await agent.pod("web-0", {"ippools": items("eth0", "net1")})
+
+    error = (await agent.call("ADD", CNI_IFNAME="net9")).error
+
+    assert error["code"] == 112
+    assert "interface net9 must be specified" in error["msg"]
+    assert await agent.claims() == {}
+
+
+async def test_interfaces_of_the_netconf_are_added_one_by_one(agent: AgentHarness) -> None:
+    await two_lans(agent)
+    one = agent.netconf(ipam={"default_ipv4_ippool": ["a"]})
+    other = agent.netconf(ipam={"default_ipv4_ippool": ["b"]}, name="lan-2")
+
+    eth0 = await agent.add(conf=one)
+    net1 = await agent.add(conf=other, CNI_IFNAME="net1")
+    endpoint = await agent.endpoint()
+
+    assert endpoint is not None
+    assert [nic.ipv4 for nic in endpoint.nics] == [*eth0, *net1]
+    assert [nic.network for nic in endpoint.nics] == ["lan", "lan-2"]
+
+
+async def test_the_first_delete_of_a_sandbox_frees_all_its_interfaces(agent: AgentHarness) -> None:
+    await two_lans(agent)
+    await agent.pod("web-0", {"ippools": items("eth0", "net1")})
+    await agent.add()
+    await agent.add(CNI_IFNAME="net1")
+
+    await agent.delete(CNI_IFNAME="net1")
+    left = await agent.claims()
+    await agent.delete()
+
+    assert left == {}
+
+
+async def test_a_late_delete_of_one_interface_leaves_those_of_the_new_sandbox(
+    agent: AgentHarness,
+) -> None:
+    await two_lans(agent)
+    await agent.pod("web-0", {"ippools": items("eth0", "net1")})
+    await agent.add(CNI_CONTAINERID="old")
+    await agent.add(CNI_CONTAINERID="old", CNI_IFNAME="net1")
+    eth0 = await agent.add(CNI_CONTAINERID="new")
+
+    await agent.delete(CNI_CONTAINERID="old", CNI_IFNAME="net1")
+
+    assert [f"{address}/24" for address in await agent.claims()] == eth0
+    assert (await agent.add(CNI_CONTAINERID="new")) == eth0
+    net1 = await agent.add(CNI_CONTAINERID="new", CNI_IFNAME="net1")
+    assert set(await agent.claims()) == {address.partition("/")[0] for address in eth0 + net1}
+
+
+async def test_a_late_delete_of_an_interface_nobody_has_asked_for_yet_ends_nothing(
+    agent: AgentHarness,
+) -> None:
+    await two_lans(agent)
+    await agent.pod("web-0", {"ippools": items("eth0", "net1")})
+    await agent.add(CNI_CONTAINERID="new")
+    before = await agent.endpoint()
+
+    await agent.delete(CNI_CONTAINERID="old", CNI_IFNAME="net1")
+
+    assert await agent.endpoint() == before
+
+
+async def test_a_stateful_replica_keeps_its_addresses_until_its_record_is_gone(
+    agent: AgentHarness,
+) -> None:
+    await two_lans(agent)
+    owner = {"owner_kind": "StatefulSet", "owner_name": "web", "owner_api_version": "apps/v1"}
+    await agent.pod("web-0", {"ippool": {"ipv4": ["a"]}}, **owner)
+    args = "K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0;K8S_POD_UID="
+
+    first = await agent.add(CNI_ARGS=f"{args}one", CNI_CONTAINERID="one")
+    await agent.delete(CNI_ARGS=f"{args}one", CNI_CONTAINERID="one")
+    second = await agent.add(CNI_ARGS=f"{args}two", CNI_CONTAINERID="two")
+    endpoint = await agent.endpoint()
+    await agent.apply(DeleteRecord("Pod", "shop", "web-0"))
+    await agent.delete(CNI_ARGS=f"{args}two", CNI_CONTAINERID="two")
+
+    assert second == first
+    assert endpoint is not None
+    assert (endpoint.holder, endpoint.uid) == ("statefulset/shop/web-0", "two")
+    assert await agent.claims() == {}
+
+
+async def test_a_pod_owned_by_a_foreign_kind_of_stateful_set_is_stateless(
+    agent: AgentHarness,
+) -> None:
+    await two_lans(agent)
+    owner = {"owner_kind": "StatefulSet", "owner_name": "web"}
+    for api_version in ("apps.kruise.io/v1beta1", "apps/v1"):
+        for name in ("web-0", "web-x", "other-0"):
+            annotations = {"ippool": {"ipv4": ["a"]}}
+            await agent.pod(name, annotations, owner_api_version=api_version, **owner)
+            await agent.add(name)
+            await agent.delete(name)
+
+    holders = {claim.holder for claim in (await agent.claims()).values()}
+    assert holders == {"statefulset/shop/web-0"}

@@ -1,0 +1,157 @@
+"""CHECK: what is claimed against what the runtime remembers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from core.domain.model import Claim
+from core.eventstore.codec import CLAIM
+from core.eventstore.kv import Delete, Put
+from tests.support.agent_harness import AgentHarness
+
+
+@pytest.fixture
+async def added(agent: AgentHarness) -> dict[str, Any]:
+    """The result of an ADD for eth0 of web-0, dual stack."""
+    await agent.pool("lan-4", "10.6.0.0/24", "10.6.0.10")
+    await agent.pool("lan-6", "fd00:6::/64", "fd00:6::10")
+    result: dict[str, Any] = (await agent.call("ADD")).result
+    return result
+
+
+async def check(agent: AgentHarness, result: Any, **changes: str) -> tuple[int, str]:
+    """Exit status and message of a CHECK with this prevResult."""
+    reply = await agent.call("CHECK", conf=agent.netconf(prevResult=result), **changes)
+    if reply.status == 0:
+        assert reply.body == b""
+        return 0, ""
+    assert reply.error["code"] == 120
+    return 1, reply.error["msg"]
+
+
+async def test_what_was_added_passes(agent: AgentHarness, added: dict[str, Any]) -> None:
+    assert await check(agent, added) == (0, "")
+
+
+async def test_the_result_of_a_main_plugin_with_interfaces_passes(
+    agent: AgentHarness, added: dict[str, Any]
+) -> None:
+    other = {"address": "10.99.0.1/24", "interface": 1}
+    ips = [entry | {"interface": 0} for entry in added["ips"]]
+    result = added | {"ips": [*ips, other], "interfaces": [{"name": "eth0"}, {"name": "net1"}]}
+
+    assert await check(agent, result) == (0, "")
+
+
+async def test_another_spelling_of_an_address_is_the_same_address(
+    agent: AgentHarness, added: dict[str, Any]
+) -> None:
+    ips = [{"address": "10.6.0.10/24"}, {"address": "FD00:6:0:0::0010/64"}]
+
+    assert await check(agent, added | {"ips": ips}) == (0, "")
+
+
+async def test_an_add_of_0_4_0_can_be_checked_without_a_result(
+    agent: AgentHarness, added: dict[str, Any]
+) -> None:
+    reply = await agent.call("CHECK", conf=agent.netconf("0.4.0"))
+
+    assert reply.status == 0
+
+
+async def test_addresses_that_differ_are_named_on_both_sides(
+    agent: AgentHarness, added: dict[str, Any]
+) -> None:
+    status, text = await check(agent, added | {"ips": [{"address": "10.6.0.11/24"}]})
+
+    assert status == 1
+    assert "prevResult has 10.6.0.11/24, which interface eth0 does not hold" in text
+    assert "interface eth0 holds 10.6.0.10/24, which prevResult does not have" in text
+    assert "interface eth0 holds fd00:6::10/64, which prevResult does not have" in text
+
+
+async def test_a_sandbox_that_is_not_the_one_of_the_add_is_named(
+    agent: AgentHarness, added: dict[str, Any]
+) -> None:
+    _, text = await check(agent, added, CNI_CONTAINERID="another")
+
+    assert "interface eth0 belongs to container c-web-0, not to another" in text
+
+
+async def test_a_pod_that_is_not_the_holder_is_named(
+    agent: AgentHarness, added: dict[str, Any]
+) -> None:
+    args = "K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0;K8S_POD_UID=stranger"
+
+    _, text = await check(agent, added, CNI_ARGS=args)
+
+    assert "the endpoint belongs to pod/uid-web-0, not to pod/stranger" in text
+
+
+async def test_an_interface_that_was_never_added_is_named(
+    agent: AgentHarness, added: dict[str, Any]
+) -> None:
+    _, text = await check(agent, added, CNI_IFNAME="net1")
+
+    assert "endpoint shop/web-0 has no interface net1" in text
+
+
+async def test_a_network_that_is_not_the_one_of_the_add_is_named(
+    agent: AgentHarness, added: dict[str, Any]
+) -> None:
+    reply = await agent.call("CHECK", conf=agent.netconf(name="other", prevResult=added))
+
+    assert "interface eth0 is in network lan, not in other" in reply.error["msg"]
+
+
+async def test_after_a_delete_there_is_no_endpoint(
+    agent: AgentHarness, added: dict[str, Any]
+) -> None:
+    await agent.delete()
+
+    _, text = await check(agent, added)
+
+    assert "there is no endpoint shop/web-0" in text
+
+
+async def test_a_claim_that_is_gone_from_etcd_is_named(
+    agent: AgentHarness, added: dict[str, Any]
+) -> None:
+    await agent.store.commit([], [Delete(agent.keys.ip_of("10.6.0.10"))])
+
+    _, text = await check(agent, added)
+
+    assert text == "CHECK failed: address 10.6.0.10 is not claimed"
+
+
+async def test_a_claim_of_somebody_else_is_named(
+    agent: AgentHarness, added: dict[str, Any]
+) -> None:
+    stolen = Claim("other-pool", "pod/thief", "shop", "thief", "event")
+    put = Put(agent.keys.ip_of("10.6.0.10"), CLAIM.encode(stolen))
+    await agent.store.commit([], [put])
+
+    _, text = await check(agent, added)
+
+    assert "address 10.6.0.10 is held by pod/thief" in text
+    assert "address 10.6.0.10 is from pool other-pool, not from lan-4" in text
+
+
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        ({"ips": 7}, "prevResult.ips and prevResult.interfaces must be lists"),
+        ({"ips": [{}]}, "prevResult.ips: each entry needs an address"),
+        ({"ips": [{"address": "10.6.0.10"}]}, "prevResult.ips: '10.6.0.10'"),
+        ({"ips": [], "interfaces": "eth0"}, "must be lists"),
+    ],
+)
+async def test_a_result_that_is_none_is_refused_by_field(
+    agent: AgentHarness, added: dict[str, Any], result: Any, text: str
+) -> None:
+    error = (await agent.call("CHECK", conf=agent.netconf(prevResult=result))).error
+
+    assert error["code"] == 7
+    assert text in error["msg"]

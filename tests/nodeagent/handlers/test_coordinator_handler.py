@@ -1,0 +1,431 @@
+"""The coordinator's verbs as the agent's doors use them: facts, GC, many calls at once."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from errno import EMFILE
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from core.domain.addresses.ip_address import parse_address
+from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, PodReference, RequestFacts
+from core.domain.model import Attachment, Endpoint
+from core.errors import BadInput, DatapathError, NetlinkLost, NotReady
+from nodeagent.cni_protocol.call import Call
+from nodeagent.cni_protocol.failures import CniFailure
+from nodeagent.cni_protocol.netconf import NetConf, ValidAttachment
+from nodeagent.coordinator.cluster import ConfiguredSettings, CoordinatorDefaults
+from nodeagent.coordinator.settings import WrittenSettings, read_settings
+from nodeagent.coordinator.steps import AttachmentPlan, PlanStep, neighbour_step, route_step
+from nodeagent.facts import FactsSource, Liveness
+from nodeagent.handlers.coordinator_handler import WORKERS, CoordinatorHandler
+from nodeagent.handlers.missing_attachments import GC_TWICE_S
+from nodeagent.netlink.numbers import RT_SCOPE_LINK
+from nodeagent.netlink.values import KernelRoute, Link, Neighbour, host_prefix
+from tests.support.network_harness import NetworkHarness, NetworkNode, NetworkPod, batch
+
+pytestmark = pytest.mark.netns
+
+CLUSTER = {"serviceCIDR": ["10.96.0.0/16"]}
+NOTHING = WrittenSettings()
+LEFTOVERS = 1_000
+NOWHERE = 1_000_000
+"""Numbers of links that have never been."""
+
+
+class Known(FactsSource):
+    """Every Pod has these annotations."""
+
+    def __init__(self, annotations: dict[str, str]) -> None:
+        self.annotations = annotations
+
+    async def learn(self, reference: PodReference) -> None:
+        """It is known."""
+
+    async def confirm_current(self, reference: PodReference) -> None:
+        """It is known."""
+
+    def liveness(self, reference: PodReference) -> Liveness:
+        return Liveness(None)
+
+    async def confirm(self, reference: PodReference) -> Liveness:
+        return self.liveness(reference)
+
+    def facts(self, reference: PodReference) -> RequestFacts:
+        pod = PodFacts("shop", "web-0", "uid", "node-a", annotations=self.annotations)
+        return RequestFacts(pod, NamespaceFacts("shop"), self.node())
+
+    def node(self) -> NodeFacts:
+        return NodeFacts("node-a")
+
+    def wanted(self, endpoint: Endpoint) -> None:
+        return None
+
+    async def confirm_wanted(self, endpoint: Endpoint) -> None:
+        return None
+
+
+class Unsynced(CoordinatorDefaults):
+    """A cluster whose SpiderCoordinator is not Synced."""
+
+    async def learn(self) -> None:
+        """Nothing more is known later."""
+
+    def written(self) -> WrittenSettings:
+        raise NotReady("spidercoordinator: default no ready")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def coordinator_handler(
+    network: NetworkHarness, network_node: NetworkNode, clock: Clock
+) -> AsyncIterator[CoordinatorHandler]:
+    made = service(network, network_node, clock)
+    yield made
+    await asyncio.to_thread(made.close)
+
+
+def service(
+    network: NetworkHarness,
+    node: NetworkNode,
+    clock: Clock,
+    annotations: dict[str, str] | None = None,
+    cluster: CoordinatorDefaults | None = None,
+) -> CoordinatorHandler:
+    return CoordinatorHandler(
+        node.engine,
+        node.records,
+        network.announcer,
+        network.executor,
+        Known(annotations or {}),
+        cluster or ConfiguredSettings(read_settings(CLUSTER)),
+        clock,
+    )
+
+
+def call(pod: NetworkPod, verb: str = "ADD", interface: str = "eth0", **conf: Any) -> Call:
+    netconf = NetConf(cni_version="1.1.0", name="lab", **conf)
+    attachment = Attachment(pod.container, interface, netconf.name, str(pod.inside.path))
+    return Call(verb, netconf, attachment, PodReference("shop", "web-0"))
+
+
+def collection(*valid: NetworkPod) -> Call:
+    attachments = tuple(ValidAttachment(each.container, "eth0") for each in valid)
+    return Call("GC", NetConf(cni_version="1.1.0", name="lab", valid_attachments=attachments))
+
+
+async def test_the_cluster_says_what_the_network_configuration_does_not(
+    coordinator_handler: CoordinatorHandler, network_pod: NetworkPod
+) -> None:
+    await coordinator_handler.handle_add(call(network_pod), NOTHING)
+    assert "10.96.0.0/16 via 10.6.0.11" in network_pod.inside.ip("route")
+    await coordinator_handler.handle_check(call(network_pod, "CHECK"), NOTHING)
+    assert await coordinator_handler.handle_delete(call(network_pod, "DEL"), NOTHING)
+    assert not await coordinator_handler.handle_delete(call(network_pod, "DEL"), NOTHING)
+    with pytest.raises(CniFailure, match="nothing is recorded of interface eth0"):
+        await coordinator_handler.handle_check(call(network_pod, "CHECK"), NOTHING)
+
+
+async def test_the_pods_annotation_chooses_the_default_route(
+    network: NetworkHarness, network_node: NetworkNode, network_pod: NetworkPod, clock: Clock
+) -> None:
+    wishes = {
+        "ipam.spidernet.io/default-route-nic": "net1",
+        "k8s.v1.cni.cncf.io/networks": "shop/lan",
+    }
+    made = service(network, network_node, clock, wishes)
+    await made.handle_add(call(network_pod), NOTHING)
+    network_pod.macvlan("net1", "10.7.0.101/24")
+    await made.handle_add(
+        call(network_pod, interface="net1"), read_settings({"podDefaultRouteNic": "eth0"})
+    )
+    assert "default via 10.7.0.1 dev net1" in network_pod.inside.ip("route")
+    await asyncio.to_thread(made.close)
+
+
+async def test_disabled_changes_nothing(
+    coordinator_handler: CoordinatorHandler, network_pod: NetworkPod
+) -> None:
+    disabled = read_settings({"mode": "disabled"})
+    assert await coordinator_handler.handle_add(call(network_pod), disabled) is None
+    assert not await coordinator_handler.handle_delete(call(network_pod, "DEL"), disabled)
+    await coordinator_handler.handle_check(call(network_pod, "CHECK"), disabled)
+    assert "veth0" not in network_pod.inside.ip("link")
+
+
+async def test_a_cluster_that_is_not_ready_blocks_adds_and_no_dels(
+    network: NetworkHarness,
+    network_node: NetworkNode,
+    network_pod: NetworkPod,
+    clock: Clock,
+    coordinator_handler: CoordinatorHandler,
+) -> None:
+    await coordinator_handler.handle_add(call(network_pod), NOTHING)
+    unsynced = service(network, network_node, clock, cluster=Unsynced())
+    with pytest.raises(NotReady, match="no ready"):
+        await unsynced.handle_add(call(network_pod), NOTHING)
+    assert unsynced.fault() is not None
+    assert coordinator_handler.fault() is None
+    assert await unsynced.handle_delete(call(network_pod, "DEL"), NOTHING)
+    await asyncio.to_thread(unsynced.close)
+
+
+async def test_a_del_with_settings_that_cannot_be_used_succeeds(
+    coordinator_handler: CoordinatorHandler, network_pod: NetworkPod
+) -> None:
+    await coordinator_handler.handle_add(call(network_pod), NOTHING)
+    broken = read_settings({"hijackCIDR": ["nonsense"]})
+    with pytest.raises(BadInput):
+        await coordinator_handler.handle_add(call(network_pod), broken)
+    assert await coordinator_handler.handle_delete(call(network_pod, "DEL"), broken)
+
+
+async def test_gc_takes_back_at_the_second_miss(
+    coordinator_handler: CoordinatorHandler,
+    network_pod: NetworkPod,
+    network_node: NetworkNode,
+    clock: Clock,
+) -> None:
+    await coordinator_handler.handle_add(call(network_pod), NOTHING)
+    assert (await coordinator_handler.handle_gc(collection(network_pod))).missing == 0
+    for _ in range(2):
+        found = await coordinator_handler.handle_gc(collection())
+        assert (found.removed, found.missing) == ((), 1)
+    clock.now += GC_TWICE_S
+    found = await coordinator_handler.handle_gc(collection())
+    assert found.removed == (f"{network_pod.container}/eth0",)
+    assert network_pod.host_veth_name not in network_node.inside.ip("link")
+    assert list(network_node.records.all()) == []
+
+
+async def test_gc_takes_back_at_once_where_the_namespace_is_gone(
+    coordinator_handler: CoordinatorHandler, network_pod: NetworkPod, network_node: NetworkNode
+) -> None:
+    await coordinator_handler.handle_add(call(network_pod), NOTHING)
+    network_pod.inside.delete()
+    assert (await coordinator_handler.handle_gc(collection())).removed == (
+        f"{network_pod.container}/eth0",
+    )
+    assert list(network_node.records.all()) == []
+
+
+async def test_gc_goes_on_after_what_cannot_be_taken_back(
+    network: NetworkHarness,
+    coordinator_handler: CoordinatorHandler,
+    network_pod: NetworkPod,
+    network_node: NetworkNode,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    second = network.pod(network_node, "second")
+    second.macvlan("eth0", "10.6.0.102/24")
+    for each in (network_pod, second):
+        await coordinator_handler.handle_add(call(each), NOTHING)
+        each.inside.delete()
+    stuck, other = sorted((network_pod.container, second.container))
+    delete = network_node.engine.detach
+
+    def refused_once(attachment: Attachment, first_nic: str) -> bool:
+        if attachment.container == stuck:
+            raise NetlinkLost("netlink: 1 of 1 answers did not arrive")
+        return delete(attachment, first_nic)
+
+    monkeypatch.setattr(network_node.engine, "detach", refused_once)
+    with pytest.raises(CniFailure, match=f"GC failed for 1 attachments: {stuck}/eth0: netlink"):
+        await coordinator_handler.handle_gc(collection())
+    assert [each.container for each in network_node.records.all()] == [stuck], (
+        f"{other} is taken back"
+    )
+
+
+async def test_a_thousand_leftovers_of_a_crashed_node_are_taken_back(
+    network: NetworkHarness,
+    coordinator_handler: CoordinatorHandler,
+    network_pod: NetworkPod,
+    network_node: NetworkNode,
+) -> None:
+    await coordinator_handler.handle_add(call(network_pod), NOTHING)
+    (alive,) = network_node.records.all()
+    # Their pairs have died with their namespaces; what they had on another wire has not.
+    batch(network_node.inside, "link add cali-left type veth peer left", "link set cali-left up")
+    (pod_veth,) = (
+        link.number for link in links_of(network, network_node) if link.name == "cali-left"
+    )
+    before = tables_of(network_node)
+    for number in range(LEFTOVERS):
+        steps = left_behind(pod_veth, f"10.9.{number // 200}.{number % 200 + 1}")
+        with network.executor.session(network_node.held) as session:
+            session.apply([step.do for step in steps])
+        network_node.records.put(
+            structs.replace(
+                alive,
+                container=f"{number:064x}",
+                netns=f"/run/netns/owt-gone-{number}",
+                host_veth=NOWHERE + number,
+                plan=AttachmentPlan((), steps, {}),
+            )
+        )
+    assert (
+        len(network_node.inside.ip("route", "show", "table", "500").splitlines()) == LEFTOVERS + 1
+    )
+    found = await coordinator_handler.handle_gc(collection(network_pod))
+    assert len(found.removed) == LEFTOVERS
+    assert list(network_node.records.all()) == [alive]
+    assert tables_of(network_node) == before
+    assert network_pod.check() == []
+
+
+def links_of(network: NetworkHarness, node: NetworkNode) -> list[Link]:
+    with network.executor.session(node.held) as session:
+        return session.links()
+
+
+def tables_of(node: NetworkNode) -> tuple[list[str], list[str]]:
+    """Neighbours and routes to Pods on the node; the kernel lists neighbours in any order."""
+    neighbours, routes = node.inside.ip("neigh"), node.inside.ip("route", "show", "table", "500")
+    return sorted(neighbours.splitlines()), sorted(routes.splitlines())
+
+
+def left_behind(pod_veth: int, text: str) -> tuple[PlanStep, ...]:
+    """A route and a neighbour entry of a Pod's address on the node."""
+    address = parse_address(text)
+    route = KernelRoute(host_prefix(address), pod_veth, table=500, scope=RT_SCOPE_LINK)
+    return neighbour_step(Neighbour(pod_veth, address, bytes(5) + b"\x01")), route_step(route)
+
+
+async def test_what_pods_have_lost_while_no_agent_was_there_is_taken_back(
+    network: NetworkHarness,
+    coordinator_handler: CoordinatorHandler,
+    network_pod: NetworkPod,
+    network_node: NetworkNode,
+) -> None:
+    gone, without = (network.pod(network_node, name) for name in ("gone", "without"))
+    gone.macvlan("eth0", "10.6.0.102/24")
+    without.macvlan("eth0", "10.6.0.103/24")
+    for each in (network_pod, gone, without):
+        await coordinator_handler.handle_add(call(each), NOTHING)
+    without.macvlan("net1", "10.7.0.103/24")
+    default = read_settings({"podDefaultRouteNic": "net1"})
+    await coordinator_handler.handle_add(call(without, interface="net1"), default)
+
+    gone.inside.delete()
+    network_node.await_end(gone.host_veth_name)
+    without.inside.ip("link", "delete", "net1")
+
+    assert await coordinator_handler.remove_stale() == 2
+    kept = {(each.container, each.interface) for each in network_node.records.all()}
+    assert kept == {(network_pod.container, "eth0"), (without.container, "eth0")}
+    assert "default via 10.6.0.1 dev eth0" in without.inside.ip("route"), "given back"
+    assert (network_pod.check(), without.check()) == ([], [])
+    assert await coordinator_handler.remove_stale() == 0
+
+
+async def test_a_namespace_that_an_agent_cannot_see_is_not_taken_for_gone(
+    coordinator_handler: CoordinatorHandler, network_pod: NetworkPod, network_node: NetworkNode
+) -> None:
+    """As with a mount that an upgrade has forgotten: all Pods would lose their wires."""
+    await coordinator_handler.handle_add(call(network_pod), NOTHING)
+    (record,) = network_node.records.all()
+    network_node.records.put(structs.replace(record, netns="/run/netns/owt-not-seen-from-here"))
+
+    assert await coordinator_handler.remove_stale() == 0
+    assert network_pod.pings(network_node.addresses[0])
+
+
+async def test_gc_without_a_list_takes_nothing(
+    coordinator_handler: CoordinatorHandler, network_pod: NetworkPod
+) -> None:
+    await coordinator_handler.handle_add(call(network_pod), NOTHING)
+    with pytest.raises(CniFailure, match="valid-attachments is missing"):
+        await coordinator_handler.handle_gc(Call("GC", NetConf(cni_version="1.1.0", name="lab")))
+
+
+async def test_calls_of_one_container_do_not_overlap(
+    coordinator_handler: CoordinatorHandler,
+    network_pod: NetworkPod,
+    network_node: NetworkNode,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inside = 0
+    most = 0
+    guard = threading.Lock()
+    delete = network_node.engine.detach
+
+    def counted(*arguments: Any) -> bool:
+        nonlocal inside, most
+        with guard:
+            inside += 1
+            most = max(most, inside)
+        try:
+            return delete(*arguments)
+        finally:
+            with guard:
+                inside -= 1
+
+    monkeypatch.setattr(network_node.engine, "detach", counted)
+    calls = (
+        coordinator_handler.handle_delete(call(network_pod, "DEL"), NOTHING) for _ in range(16)
+    )
+    await asyncio.gather(*calls)
+    assert most == 1
+    assert coordinator_handler._container_locks._locks == {}
+
+
+async def test_calls_of_one_container_that_wait_for_each_other_hold_up_no_other_container(
+    coordinator_handler: CoordinatorHandler,
+    network_pod: NetworkPod,
+    network_node: NetworkNode,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slow = threading.Event()
+
+    def stuck(attachment: Attachment, first_nic: str) -> bool:
+        return attachment.container != "stuck" or slow.wait(30.0)
+
+    monkeypatch.setattr(network_node.engine, "detach", stuck)
+    plain = call(network_pod, "DEL")
+    stuck_call = plain._replace(attachment=plain.attachment._replace(container="stuck"))
+    waiting = [
+        asyncio.create_task(coordinator_handler.handle_delete(stuck_call, NOTHING))
+        for _ in range(2 * WORKERS)
+    ]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(20.0):
+        assert await coordinator_handler.handle_delete(call(network_pod, "DEL"), NOTHING)
+
+    waiting[0].cancel()
+    await asyncio.gather(waiting[0], return_exceptions=True)
+    overtaken = [each.done() for each in waiting[1:]]
+    slow.set()
+    assert await asyncio.gather(*waiting[1:]) == [True] * (2 * WORKERS - 1)
+    assert not any(overtaken), "the call that was given up still works in the kernel"
+
+
+async def test_records_that_cannot_be_read_are_an_error_of_the_node(
+    coordinator_handler: CoordinatorHandler,
+    network_node: NetworkNode,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unreadable() -> None:
+        raise OSError(EMFILE, "Too many open files")
+
+    monkeypatch.setattr(network_node.records, "all", unreadable)
+    with pytest.raises(DatapathError, match="Too many open files"):
+        await coordinator_handler.remove_stale()
+    with pytest.raises(DatapathError, match="Too many open files"):
+        await coordinator_handler.handle_gc(collection())

@@ -1,0 +1,102 @@
+"""DELs that fail: what a repetition helps asks for one, and never is a success that did nothing."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from core.errors import (
+    DeadlineExceeded,
+    LostRace,
+    OrbweaverError,
+    OutcomeUnknown,
+    Overloaded,
+    StoreRejected,
+    StoreUnavailable,
+)
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, Put
+from core.eventstore.memory import MemoryStore
+from nodeagent.settings.values import Settings
+from tests.support.agent_harness import AgentHarness, running
+from tests.support.faulty_store import Fault, FaultyStore
+
+
+async def test_a_delete_whose_requests_are_lost_fails_though_other_calls_are_answered(
+    settings: Settings, memory_store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.eventstore.retry_policies.SETTLE_S_MAX", 0.2)
+    faulty = FaultyStore(memory_store)
+    async with running(settings, faulty) as node:
+        await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
+        await node.add()
+
+        async def read_on() -> None:
+            while True:
+                await node.claims()
+                await asyncio.sleep(0)
+
+        others = asyncio.create_task(read_on())
+        faulty.fail_next_commits(*[Fault.REQUEST_LOST] * 1_000)
+        error = (await node.call("DEL")).error
+        faulty.heal()
+        others.cancel()
+        held = await node.claims()
+        await node.delete()
+
+        assert error["code"] == 11
+        assert error["msg"].startswith("spiderpool IP release error: ")
+        assert len(held) == 1
+        assert await node.claims() == {}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StoreUnavailable("etcd is away"),
+        OutcomeUnknown("the answer was lost"),
+        Overloaded("the queue is full"),
+        DeadlineExceeded("not done within 30 s"),
+        LostRace("the endpoint changed"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_a_delete_that_fails_for_a_while_asks_to_be_repeated(
+    agent: AgentHarness, monkeypatch: pytest.MonkeyPatch, error: OrbweaverError
+) -> None:
+    async def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(agent.process.parts.handlers.delete, "handle_delete", fail)
+
+    assert (await agent.call("DEL")).error["code"] == 11
+
+
+async def test_a_delete_of_an_endpoint_that_cannot_be_read_is_repeated_until_it_can(
+    agent: AgentHarness, settings: Settings, memory_store: MemoryStore
+) -> None:
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
+    await agent.add()
+    start, end = Keys(settings.cluster).range_of("endpoint")
+    (kept,) = (await memory_store.read([Get(start, end)])).ranges[0].kvs
+    await memory_store.commit([], [Put(kept.key, b"\x92\x63\x90")])
+
+    error = (await agent.call("DEL")).error
+    assert error["code"] == 11
+    assert "Endpoint value cannot be decoded" in error["msg"]
+
+    await memory_store.commit([], [Put(kept.key, kept.value)])
+    await agent.delete()
+    assert await agent.claims() == {}
+
+
+async def test_a_delete_that_no_repetition_helps_succeeds_and_is_left_to_gc(
+    agent: AgentHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise StoreRejected("permission denied")
+
+    monkeypatch.setattr(agent.process.parts.handlers.delete, "handle_delete", fail)
+
+    assert (await agent.call("DEL")).status == 0

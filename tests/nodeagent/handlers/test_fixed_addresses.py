@@ -1,0 +1,398 @@
+"""Fixed addresses as a runtime sees them: the agent's sockets, records that change meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.allocation.add_request import AddRequest
+from core.allocation.cooldown import CoolDown
+from core.allocation.releaser import Releaser
+from core.configuration.configurator import Configurator
+from core.domain.configuration.commands import ApplyRecord, DeleteRecord
+from core.domain.events import AddressesReleased, Cause, RecordDefined
+from core.domain.facts import PodReference, RequestFacts
+from core.domain.fixed.kinds import FixedSettings
+from core.domain.fixed.validity import Validity
+from core.domain.model import Attachment, Endpoint
+from core.domain.selection.request import SelectionRequest
+from core.eventstore.kv import IsWhole, WatchBatch
+from core.eventstore.log import START, LogReader
+from core.eventstore.memory import MemoryStore
+from core.eventstore.writer import Writer
+from nodeagent.facts import Liveness, StandaloneFacts
+from nodeagent.handlers.withdrawal_handler import Withdrawal, WithdrawalHandler
+from nodeagent.settings.values import Settings
+from tests.support.agent_harness import AgentHarness, running
+from tests.support.faulty_store import FaultyStore
+from tests.support.http_caller import over_socket
+
+VMI = {"owner_kind": "VirtualMachineInstance", "owner_name": "vm-a"}
+SET = {"owner_kind": "StatefulSet", "owner_name": "db"}
+MIGRATION: dict[str, Any] = {"kubevirt.io/migrationJobName": "job-1"}
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings._replace(address_order="sequential", cool_down_s=0)
+
+
+@pytest.fixture
+async def agent(settings: Settings) -> AsyncIterator[AgentHarness]:
+    async with running(settings, MemoryStore()) as agent:
+        await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
+        yield agent
+
+
+async def wanted(agent: AgentHarness, replicas: int, start: int = 0) -> None:
+    record = RecordDefined("StatefulSet", "shop", "db", replicas=replicas, ordinals_start=start)
+    await agent.apply(ApplyRecord(record))
+
+
+async def last_release(agent: AgentHarness) -> AddressesReleased:
+    segments, _ = await LogReader(agent.store, agent.keys).catch_up(START)
+    events = [one.event for segment in segments for one in segment.events()]
+    return next(one for one in reversed(events) if isinstance(one, AddressesReleased))
+
+
+def as_pod(uid: str, box: str, pod: str = "db-0") -> dict[str, Any]:
+    """What a runtime says for another Pod of this name."""
+    return {
+        "CNI_CONTAINERID": box,
+        "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME={pod};K8S_POD_UID={uid}",
+    }
+
+
+async def test_a_del_keeps_a_wanted_replica_and_frees_one_that_was_scaled_away(
+    agent: AgentHarness,
+) -> None:
+    await wanted(agent, 2)
+    for name in ("db-0", "db-1"):
+        await agent.pod(name, {}, **SET)
+        await agent.add(name)
+    await agent.delete("db-1")
+    assert len(await agent.claims()) == 2
+
+    await wanted(agent, 1)
+    await agent.delete("db-1")
+    await agent.delete("db-0")
+
+    assert set(await agent.claims()) == {"10.6.0.10"}
+    proof = (await last_release(agent)).evidence
+    assert proof == "CNI DEL of container c-db-1; StatefulSet shop/db wants replica 0"
+
+
+async def test_the_first_ordinal_counts(agent: AgentHarness) -> None:
+    await wanted(agent, 1, start=1)
+    for name in ("db-0", "db-1"):
+        await agent.pod(name, {}, **SET)
+        await agent.add(name)
+        await agent.delete(name)
+
+    assert {claim.pod for claim in (await agent.claims()).values()} == {"db-1"}
+
+
+async def test_a_replica_whose_pod_is_forgotten_before_its_del_keeps_its_address(
+    agent: AgentHarness,
+) -> None:
+    """As after a force delete: nobody can say any more whose Pod it was; the holder can."""
+    await wanted(agent, 1)
+    await agent.pod("db-0", {}, **SET)
+    await agent.add("db-0")
+
+    await agent.apply(DeleteRecord("Pod", "shop", "db-0"))
+    await agent.delete("db-0")
+
+    assert set(await agent.claims()) == {"10.6.0.10"}
+
+
+async def test_the_next_pod_may_come_before_the_del_of_the_last(agent: AgentHarness) -> None:
+    await wanted(agent, 1)
+    await agent.pod("db-0", {}, **SET)
+    first = await agent.add("db-0", **as_pod("one", "box-1"))
+    second = await agent.add("db-0", **as_pod("two", "box-2"))
+    await wanted(agent, 0)
+
+    await agent.delete("db-0", **as_pod("one", "box-1"))
+
+    assert first == second == ["10.6.0.10/24"]
+    endpoint = await agent.endpoint("db-0")
+    assert endpoint is not None
+    assert endpoint.uid == "two"
+
+
+async def test_a_full_pool_gives_a_replica_its_own_address_again(agent: AgentHarness) -> None:
+    await agent.pool("one", "10.7.0.0/24", "10.7.0.10", default=False)
+    await agent.pod("db-0", {"ippool": {"ipv4": ["one"]}}, **SET)
+    await agent.add("db-0", **as_pod("one", "box-1"))
+
+    assert await agent.add("db-0", **as_pod("two", "box-2")) == ["10.7.0.10/24"]
+
+
+async def test_a_repeated_add_keeps_what_the_sandbox_has_whatever_the_record_says_now(
+    agent: AgentHarness,
+) -> None:
+    await agent.pool("other", "10.7.0.0/24", "10.7.0.10", default=False)
+    await agent.pod("db-0", {"ippool": {"ipv4": ["lan"]}}, **SET)
+    before = await agent.add("db-0")
+    await agent.pod("db-0", {"ippool": {"ipv4": ["other"]}}, **SET)
+
+    assert await agent.add("db-0") == before
+    assert await agent.add("db-0", **as_pod("two", "box-2")) == ["10.7.0.10/24"]
+    assert set(await agent.claims()) == {"10.7.0.10"}
+
+
+async def test_a_vm_hands_its_address_over_while_it_migrates(agent: AgentHarness) -> None:
+    source, target = as_pod("one", "box-1", "launcher-1"), as_pod("two", "box-2", "launcher-2")
+    await agent.pod("launcher-1", {}, **VMI)
+    result = (await agent.call("ADD", "launcher-1", **source)).result
+    await agent.pod("launcher-2", MIGRATION, **VMI)
+
+    moved = (await agent.call("ADD", "launcher-2", **target)).result
+    conf = agent.netconf(prevResult=result)
+    still_good = await agent.call("CHECK", "launcher-1", conf=conf, **source)
+    await agent.delete("launcher-1", **source)
+
+    assert moved["ips"] == result["ips"]
+    assert still_good.status == 0, still_good.body
+    endpoint = await agent.endpoint("vm-a")
+    assert endpoint is not None
+    assert (endpoint.holder, endpoint.uid) == ("vm/shop/vm-a", "two")
+
+
+async def test_the_target_of_a_migration_is_told_not_to_look_for_conflicts(
+    settings: Settings,
+) -> None:
+    async with running(settings._replace(detect_conflicts=True), MemoryStore()) as node:
+        await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
+        await node.pod("launcher-1", {}, **VMI)
+        await node.pod("launcher-2", MIGRATION, **VMI)
+
+        told = [await answered(node, name) for name in ("launcher-1", "launcher-2", "launcher-1")]
+
+    assert [entry.get("enableIPConflictDetection", False) for entry in told] == [True, False, True]
+    assert len({entry["address"] for entry in told}) == 1
+
+
+async def answered(agent: AgentHarness, pod: str) -> Any:
+    body = {
+        "containerID": f"box-{pod}",
+        "ifName": "eth0",
+        "netNamespace": "/run/netns/x",
+        "podNamespace": "shop",
+        "podName": pod,
+        "podUID": f"uid-{pod}",
+    }
+    reply = await over_socket(agent.process.settings.socket_path, "POST", "/v1/ipam/ip", body)
+    return reply.json["ips"][0]
+
+
+async def test_a_del_that_cannot_name_the_vm_leaves_its_address(agent: AgentHarness) -> None:
+    await agent.pod("launcher-1", {}, **VMI)
+    await agent.add("launcher-1")
+    await agent.delete("launcher-1")
+    assert set(await agent.claims()) == {"10.6.0.10"}
+
+    await agent.apply(DeleteRecord("Pod", "shop", "launcher-1"))
+    await agent.delete("launcher-1")
+
+    assert set(await agent.claims()) == {"10.6.0.10"}
+
+
+async def test_switched_off_they_are_pods_like_others(settings: Settings) -> None:
+    off = settings._replace(fixed=FixedSettings(stateful_sets=False, vms=False))
+    async with running(off, MemoryStore()) as node:
+        await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
+        await node.pod("db-0", {}, **SET)
+        await node.pod("launcher-1", {}, **VMI)
+        await node.add("db-0")
+        await node.add("launcher-1")
+        holders = {claim.holder for claim in (await node.claims()).values()}
+
+        await node.delete("db-0")
+        await node.delete("launcher-1")
+
+        assert holders == {"pod/uid-db-0", "pod/uid-launcher-1"}
+        assert await node.claims() == {}
+
+
+async def test_a_conflict_release_frees_no_replica_whose_pod_is_forgotten(
+    agent: AgentHarness,
+) -> None:
+    await agent.pod("db-0", {}, **SET)
+    await agent.add("db-0")
+    await agent.apply(DeleteRecord("Pod", "shop", "db-0"))
+    body = {
+        "containerID": "c-db-0",
+        "podNamespace": "shop",
+        "podName": "db-0",
+        "podUID": "uid-db-0",
+        "isReleaseConflictIPs": True,
+    }
+
+    reply = await over_socket(agent.process.settings.socket_path, "DELETE", "/v1/ipam/ips", body)
+
+    assert reply.status == 522
+    assert set(await agent.claims()) == {"10.6.0.10"}
+
+
+class Watched(StandaloneFacts):
+    """Facts of a source that knows who lives and who is wanted, as Kubernetes' will."""
+
+    alive: bool | None = None
+    validity: Validity | None = None
+
+    def facts(self, reference: PodReference) -> RequestFacts:
+        """With the Pod's life."""
+        facts = super().facts(reference)
+        return facts._replace(pod=facts.pod._replace(alive=self.alive))
+
+    def liveness(self, reference: PodReference) -> Liveness:
+        """As told."""
+        return Liveness(self.alive)
+
+    def wanted(self, endpoint: Endpoint) -> Validity | None:
+        """As told."""
+        return self.validity
+
+
+@pytest.fixture
+async def watched(settings: Settings) -> AsyncIterator[tuple[AgentHarness, Watched]]:
+    """A node that is told of Pods by something else than records."""
+    store = MemoryStore()
+    async with running(settings, store) as plain:
+        await plain.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
+        await plain.pod("db-0", {}, **SET)
+        view = plain.process.parts.view
+        source = Watched(view, "node-2", FixedSettings())
+        other = settings._replace(
+            node_name="node-2", socket_path=settings.socket_path.replace("a.sock", "b.sock")
+        )
+        async with running(other, store, facts=source) as node:
+            yield node, source
+
+
+async def test_a_dead_pod_gets_no_address(watched: tuple[AgentHarness, Watched]) -> None:
+    node, source = watched
+    source.alive = False
+
+    error = (await node.call("ADD", "db-0")).error
+
+    assert "dead Pod shop/db-0" in error["msg"]
+    assert await node.claims() == {}
+
+
+async def test_a_living_pod_keeps_its_address_though_nobody_wants_the_replica(
+    watched: tuple[AgentHarness, Watched],
+) -> None:
+    node, source = watched
+    await node.add("db-0")
+    source.alive, source.validity = True, Validity("invalid", "scaled away")
+    await node.delete("db-0")
+    assert len(await node.claims()) == 1
+
+    source.alive = False
+    await node.delete("db-0")
+
+    assert await node.claims() == {}
+
+
+async def test_who_cannot_tell_keeps_the_address(watched: tuple[AgentHarness, Watched]) -> None:
+    node, source = watched
+    await node.add("db-0")
+    source.alive, source.validity = False, Validity("unknown", "nobody has listed StatefulSets")
+
+    await node.delete("db-0")
+
+    assert len(await node.claims()) == 1
+
+
+async def test_gc_frees_a_replica_only_when_nobody_wants_it(
+    watched: tuple[AgentHarness, Watched], tmp_path: Path
+) -> None:
+    node, source = watched
+    await node.add("db-0", CNI_NETNS=str(tmp_path / "gone"))
+    conf = node.netconf(**{"cni.dev/valid-attachments": []})
+    source.validity = Validity("valid", "StatefulSet shop/db wants replica 0")
+    await node.call("GC", conf=conf)
+    assert len(await node.claims()) == 1
+
+    source.validity = Validity("invalid", "StatefulSet shop/db wants no replicas")
+    await node.call("GC", conf=conf)
+
+    assert await node.claims() == {}
+    assert (await last_release(node)).evidence.endswith("; StatefulSet shop/db wants no replicas")
+
+
+class LaggingStore(FaultyStore):
+    """A store whose watches say nothing for a while."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryStore())
+        self.current = asyncio.Event()
+        self.current.set()
+
+    async def watch(
+        self,
+        ranges: Sequence[tuple[bytes, bytes]],
+        *,
+        after: int,
+        is_whole: IsWhole | None = None,
+    ) -> AsyncIterator[WatchBatch]:
+        """Watch; what is there waits until ``current`` is set."""
+        async for batch in super().watch(ranges, after=after, is_whole=is_whole):
+            await self.current.wait()
+            yield batch
+
+
+async def test_a_del_reads_the_records_anew_before_it_frees_a_fixed_address(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nodeagent.facts.CONFIRM_S_MAX", 0.2)
+    store = LaggingStore()
+    async with running(settings, store) as node:
+        await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
+        await wanted(node, 1)
+        await node.pod("db-1", {}, **SET)
+        await node.add("db-1")
+        store.current.clear()
+        writer = Writer(store, node.keys, "operator")
+        await writer.open()
+        more = ApplyRecord(RecordDefined("StatefulSet", "shop", "db", replicas=2))
+        await Configurator(store, node.keys, writer).apply(more, Cause("test"))
+        await writer.close()
+
+        await node.delete("db-1")
+        kept = await node.claims()
+        store.current.set()
+        await node.delete("db-1")
+
+        assert set(kept) == set(await node.claims()) == {"10.6.0.10"}
+
+
+async def test_an_add_that_is_broken_off_gives_up_no_fixed_address_of_a_pod_that_went_meanwhile(
+    agent: AgentHarness,
+) -> None:
+    await wanted(agent, 1)
+    await agent.pod("db-0", {}, **SET)
+    await agent.add("db-0")
+    await agent.apply(DeleteRecord("Pod", "shop", "db-0"))
+    parts = agent.process.parts
+    releaser = Releaser(agent.store, agent.keys, parts.writer, CoolDown(agent.store, 0))
+    configurator = Configurator(agent.store, agent.keys, parts.writer)
+    withdrawal_handler = WithdrawalHandler(
+        *(agent.store, agent.keys, releaser, configurator, parts.view, parts.facts, "test"),
+        allowed=True,
+    )
+    reference = PodReference("shop", "db-0", "uid-db-0", "c-db-0")
+    attachment, cause = Attachment("c-db-0", "eth0"), Cause("test")
+    request = AddRequest(reference, attachment, SelectionRequest("eth0"), cause)
+
+    how = await withdrawal_handler.withdraw_nic(request, (), "the ADD was broken off")
+
+    assert how is Withdrawal.STATEFUL
+    assert set(await agent.claims()) == {"10.6.0.10"}

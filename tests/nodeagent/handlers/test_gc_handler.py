@@ -1,0 +1,263 @@
+"""GC: evidence, twice or once and for all; never another node's, another network's, or a guess."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.domain.events import AddressesReleased
+from core.errors import LogCorrupt
+from core.eventstore.kv import Put
+from core.eventstore.log import START, LogReader
+from core.eventstore.memory import MemoryStore
+from nodeagent.handlers.missing_attachments import GC_TWICE_S, is_netns_gone
+from nodeagent.settings.values import Settings
+from tests.support.agent_harness import AgentHarness, ManualClock, running
+
+
+@pytest.fixture
+async def lan(agent: AgentHarness, short_path: Path) -> Path:
+    """Three Pods with network namespaces; the directory of those."""
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
+    for name in ("web-0", "web-1", "web-2"):
+        (short_path / name).touch()
+        await agent.add(name, CNI_NETNS=str(short_path / name))
+    return short_path
+
+
+def valid(*pods: str) -> list[dict[str, str]]:
+    return [{"containerID": f"c-{pod}", "ifname": "eth0"} for pod in pods]
+
+
+async def collect(agent: AgentHarness, *pods: str, key: str = "cni.dev/valid-attachments") -> Any:
+    """A GC in which these Pods are valid; the reply."""
+    reply = await agent.call("GC", conf=agent.netconf(**{key: valid(*pods)}))
+    assert (reply.status, reply.body) == (0, b""), reply.body.decode()
+
+
+async def pods(agent: AgentHarness) -> set[str]:
+    """The Pods that hold addresses."""
+    return {claim.pod for claim in (await agent.claims()).values()}
+
+
+async def test_missing_from_one_list_frees_nothing(agent: AgentHarness, lan: Path) -> None:
+    await collect(agent, "web-0")
+
+    assert await pods(agent) == {"web-0", "web-1", "web-2"}
+
+
+async def test_missing_from_an_empty_list_once_frees_nothing(
+    agent: AgentHarness, lan: Path
+) -> None:
+    await collect(agent)
+
+    assert await pods(agent) == {"web-0", "web-1", "web-2"}
+
+
+async def test_missing_twice_and_far_enough_apart_frees(
+    agent: AgentHarness, lan: Path, clock: ManualClock
+) -> None:
+    await collect(agent, "web-0")
+    clock.now += GC_TWICE_S
+
+    await collect(agent, "web-0")
+
+    assert await pods(agent) == {"web-0"}
+
+
+async def test_missing_twice_in_a_hurry_frees_nothing(
+    agent: AgentHarness, lan: Path, clock: ManualClock
+) -> None:
+    await collect(agent, "web-0")
+    clock.now += GC_TWICE_S - 1
+
+    await collect(agent, "web-0")
+
+    assert await pods(agent) == {"web-0", "web-1", "web-2"}
+
+
+async def test_seen_again_in_between_starts_anew(
+    agent: AgentHarness, lan: Path, clock: ManualClock
+) -> None:
+    await collect(agent, "web-0")
+    clock.now += GC_TWICE_S
+    await collect(agent, "web-0", "web-1", "web-2")
+    clock.now += GC_TWICE_S
+
+    await collect(agent, "web-0")
+
+    assert await pods(agent) == {"web-0", "web-1", "web-2"}
+
+
+async def test_a_vanished_network_namespace_is_evidence_at_once(
+    agent: AgentHarness, lan: Path
+) -> None:
+    (lan / "web-1").unlink()
+
+    await collect(agent, "web-0")
+
+    assert await pods(agent) == {"web-0", "web-2"}
+
+
+async def test_a_valid_attachment_stays_even_without_its_namespace(
+    agent: AgentHarness, lan: Path
+) -> None:
+    (lan / "web-1").unlink()
+
+    await collect(agent, "web-0", "web-1", "web-2")
+
+    assert await pods(agent) == {"web-0", "web-1", "web-2"}
+
+
+async def test_both_spellings_of_the_list_are_read(agent: AgentHarness, lan: Path) -> None:
+    for name in ("web-0", "web-1", "web-2"):
+        (lan / name).unlink()
+    conf = agent.netconf(
+        **{"cni.dev/valid-attachments": valid("web-0"), "cni.dev/attachments": valid("web-1")}
+    )
+
+    await agent.call("GC", conf=conf)
+
+    assert await pods(agent) == {"web-0", "web-1"}
+
+
+async def test_without_a_list_nothing_is_freed_and_the_call_fails(
+    agent: AgentHarness, lan: Path
+) -> None:
+    (lan / "web-1").unlink()
+
+    error = (await agent.call("GC")).error
+
+    assert error["code"] == 7
+    assert "cni.dev/valid-attachments is missing" in error["msg"]
+    assert await pods(agent) == {"web-0", "web-1", "web-2"}
+
+
+async def test_another_network_is_not_touched(agent: AgentHarness, lan: Path) -> None:
+    (lan / "web-1").unlink()
+    conf = agent.netconf(name="other", **{"cni.dev/valid-attachments": []})
+
+    assert (await agent.call("GC", conf=conf)).status == 0
+
+    assert await pods(agent) == {"web-0", "web-1", "web-2"}
+
+
+async def test_another_node_is_not_touched(
+    agent: AgentHarness, lan: Path, settings: Settings, memory_store: MemoryStore
+) -> None:
+    there = settings._replace(node_name="node-10", socket_path=f"{settings.socket_path}2")
+    async with running(there, memory_store) as other:
+        await other.add("far-0", CNI_NETNS=str(lan / "never-there"))
+
+    await collect(agent, "web-0", "web-1", "web-2")
+
+    assert await pods(agent) == {"web-0", "web-1", "web-2", "far-0"}
+
+
+async def test_the_evidence_is_kept_in_the_log(agent: AgentHarness, lan: Path) -> None:
+    (lan / "web-1").unlink()
+
+    await collect(agent, "web-0", "web-2")
+
+    segments, _ = await LogReader(agent.store, agent.keys).catch_up(START)
+    recorded = [one for segment in segments for one in segment.events()][-1]
+    event = recorded.event
+    assert isinstance(event, AddressesReleased)
+    assert event.reason == "gc"
+    assert event.evidence == (
+        f"container c-web-1 interface eth0: network namespace {lan}/web-1 is gone"
+    )
+    assert recorded.cause.actor == "agent/node-1"
+
+
+async def test_only_the_network_that_lost_an_interface_loses_its_address(
+    agent: AgentHarness, lan: Path, clock: ManualClock
+) -> None:
+    second = agent.netconf(name="lan-2")
+    await agent.add("web-0", CNI_IFNAME="net1", CNI_NETNS=str(lan / "web-0"), conf=second)
+    gc = agent.netconf(name="lan-2", **{"cni.dev/valid-attachments": []})
+
+    await agent.call("GC", conf=gc)
+    clock.now += GC_TWICE_S
+    await agent.call("GC", conf=gc)
+    endpoint = await agent.endpoint()
+
+    assert endpoint is not None
+    assert [nic.interface for nic in endpoint.nics] == ["eth0"]
+    assert len(await agent.claims()) == 3
+
+
+async def test_a_vanished_namespace_ends_all_interfaces_in_it(
+    agent: AgentHarness, lan: Path
+) -> None:
+    second = agent.netconf(name="lan-2")
+    await agent.add("web-0", CNI_IFNAME="net1", CNI_NETNS=str(lan / "web-0"), conf=second)
+    (lan / "web-0").unlink()
+
+    await collect(agent, "web-1", "web-2")
+
+    assert await agent.endpoint() is None
+    assert await pods(agent) == {"web-1", "web-2"}
+
+
+async def test_fixed_addresses_stay(agent: AgentHarness, lan: Path) -> None:
+    owner = {"owner_kind": "StatefulSet", "owner_name": "db", "owner_api_version": "apps/v1"}
+    await agent.pod("db-0", {}, **owner)
+    await agent.add("db-0", CNI_NETNS=str(lan / "db-0"))
+
+    await collect(agent, "web-0", "web-1", "web-2")
+
+    assert "db-0" in await pods(agent)
+
+
+async def test_it_goes_on_after_an_error_and_reports_it_at_the_end(
+    agent: AgentHarness, lan: Path
+) -> None:
+    for name in ("web-0", "web-1", "web-2"):
+        (lan / name).unlink()
+    broken = next(a for a, claim in (await agent.claims()).items() if claim.pod == "web-1")
+    await agent.store.commit([], [Put(agent.keys.ip_of(broken), b"no claim")])
+    conf = agent.netconf(**{"cni.dev/valid-attachments": []})
+
+    error = (await agent.call("GC", conf=conf)).error
+
+    assert error["code"] == 121
+    assert "GC failed for 1 endpoints: shop/web-1: " in error["msg"]
+    assert "2 endpoints were released" in error["details"]
+    with pytest.raises(LogCorrupt):
+        await agent.claims()
+    assert await agent.endpoint("web-2") is None
+
+
+async def test_a_namespace_is_only_gone_where_it_would_be_seen(short_path: Path) -> None:
+    there = short_path / "there"
+    there.touch()
+
+    assert is_netns_gone(str(short_path / "gone"))
+    assert not is_netns_gone(str(there))
+    assert not is_netns_gone(str(short_path / "no-such-directory" / "gone"))
+    assert not is_netns_gone("/proc/999999999/ns/net")
+    assert not is_netns_gone("")
+    assert not is_netns_gone("relative")
+
+
+async def test_attachments_that_find_no_room_to_be_remembered_are_told(
+    agent: AgentHarness,
+    lan: Path,
+    clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("nodeagent.handlers.missing_attachments.MISSED_MAX", 1)
+    before = await pods(agent)
+
+    await collect(agent)
+    clock.now += GC_TWICE_S
+    await collect(agent)
+
+    assert len(await pods(agent)) == len(before) - 1
+    assert (
+        f"{len(before)} attachments are missing, and only 1 of them are remembered" in caplog.text
+    )

@@ -1,0 +1,187 @@
+"""STATUS: 50 and 51, and when each is true."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from core.domain.configuration.commands import ApplyPool, ApplyRecord, QuarantineAddress
+from core.domain.events import RecordDefined
+from core.domain.model import Pool
+from core.domain.patterns.labels import LabelSelector
+from core.eventstore.memory import MemoryStore
+from nodeagent.agent import Agent
+from nodeagent.handlers.status_handler import STATUS_CACHED_S
+from nodeagent.settings.values import Settings
+from tests.support.agent_harness import AgentHarness, ManualClock, running
+from tests.support.faulty_store import FaultyStore
+
+
+async def status(agent: AgentHarness, **ipam: Any) -> tuple[int, str]:
+    """Code and message; 0 where an ADD can be served."""
+    reply = await agent.call("STATUS", conf=agent.netconf(ipam=ipam))
+    if reply.status == 0:
+        assert reply.body == b""
+        return 0, ""
+    return reply.error["code"], reply.error["msg"]
+
+
+async def test_a_free_address_is_enough(agent: AgentHarness) -> None:
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.11")
+    await agent.add()
+
+    assert await status(agent) == (0, "")
+
+
+async def test_a_full_pool_is_50(agent: AgentHarness) -> None:
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
+    await agent.add()
+
+    assert await status(agent) == (50, "all IP addresses used out: IPv4 IPPools [lan]")
+
+
+async def test_a_full_family_is_50_though_the_other_one_has_addresses(agent: AgentHarness) -> None:
+    await agent.pool("lan-4", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
+    await agent.pool("lan-6", "fd00:6::/64", "fd00:6::10")
+    await agent.add()
+
+    assert await status(agent) == (50, "all IP addresses used out: IPv6 IPPools [lan-6]")
+
+
+async def test_one_free_pool_of_several_is_enough(agent: AgentHarness) -> None:
+    await agent.pool("a", "10.6.0.0/24", "10.6.0.10")
+    await agent.pool("b", "10.7.0.0/24", "10.7.0.10-10.7.0.11")
+    await agent.add()
+
+    assert await status(agent) == (0, "")
+
+
+async def test_the_pools_of_the_configuration_count_and_not_the_default_ones(
+    agent: AgentHarness,
+) -> None:
+    await agent.pool("a", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
+    await agent.pool("tiny-1", "10.7.0.0/24", "10.7.0.10", default=False)
+    await agent.add(conf=agent.netconf(ipam={"default_ipv4_ippool": ["tiny-*"]}))
+
+    full = await status(agent, default_ipv4_ippool=["tiny-*"])
+    free = await status(agent)
+
+    assert full == (50, "all IP addresses used out: IPv4 IPPools [tiny-1]")
+    assert free == (0, "")
+
+
+async def test_no_pool_at_all_is_50(agent: AgentHarness) -> None:
+    assert await status(agent) == (
+        50,
+        "no IPPool available, there is none that can be used on this node",
+    )
+
+
+async def test_pools_that_only_pods_can_name_are_enough(agent: AgentHarness) -> None:
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20", default=False)
+
+    assert await status(agent) == (0, "")
+
+
+async def test_a_pattern_that_matches_nothing_is_50(agent: AgentHarness) -> None:
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
+
+    code, text = await status(agent, default_ipv4_ippool=["absent-*"])
+
+    assert (code, "no IPPool available" in text) == (50, True)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"disabled": True},
+        {"node_names": ("node-9",)},
+        {"node_affinity": LabelSelector({"rack": "b"})},
+    ],
+)
+async def test_a_pool_that_this_node_cannot_use_is_50(
+    agent: AgentHarness, fields: dict[str, Any]
+) -> None:
+    await agent.apply(ApplyRecord(RecordDefined("Node", "", "node-1", {"rack": "a"})))
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10", **fields)
+
+    code, text = await status(agent)
+
+    assert code == 50
+    assert text == ("no IPPool available, none of the IPv4 IPPools [lan] can be used on this node")
+
+
+async def test_the_verdict_is_remembered_for_a_moment(
+    agent: AgentHarness, clock: ManualClock
+) -> None:
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
+    await agent.add()
+    full = await status(agent)
+    await agent.apply(ApplyPool(Pool("b", 4, "10.7.0.0/24", ("10.7.0.10",), default=True)))
+
+    at_once = await status(agent)
+    clock.now += STATUS_CACHED_S
+    later = await status(agent)
+
+    assert (full[0], at_once[0], later[0]) == (50, 50, 0)
+
+
+async def test_a_pool_at_its_bound_of_records_is_50(
+    settings: Settings, memory_store: MemoryStore
+) -> None:
+    async with running(settings._replace(records_max=1), memory_store) as node:
+        await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
+        await node.add()
+
+        assert (await status(node))[0] == 50
+
+
+async def test_a_quarantined_address_in_use_on_this_node_is_51(agent: AgentHarness) -> None:
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
+    (address,) = await agent.add()
+    bare = address.partition("/")[0]
+    await agent.apply(QuarantineAddress(bare, "seen on the wire", "aa:bb:cc:dd:ee:ff"))
+
+    code, text = await status(agent)
+
+    assert code == 51
+    assert text == f"quarantined, but in use on this node: {bare}"
+
+
+async def test_quarantined_addresses_that_nobody_here_uses_are_no_matter(
+    agent: AgentHarness, settings: Settings, memory_store: MemoryStore
+) -> None:
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
+    await agent.apply(QuarantineAddress("10.6.0.19", "seen on the wire"))
+    there = settings._replace(node_name="node-2", socket_path=f"{settings.socket_path}2")
+    async with running(there, memory_store) as other:
+        (address,) = await other.add("web-9")
+    await agent.apply(QuarantineAddress(address.partition("/")[0], "seen on the wire"))
+
+    assert await status(agent) == (0, "")
+
+
+async def test_an_agent_that_is_not_ready_is_50(
+    settings: Settings, memory_store: MemoryStore
+) -> None:
+    agent = Agent(settings, memory_store)
+    await agent.open_servers()
+
+    code, text = await status(AgentHarness(agent))
+
+    await agent.stop()
+    assert (code, text) == (50, "the writer is not open yet")
+
+
+async def test_an_agent_without_etcd_is_50(settings: Settings, memory_store: MemoryStore) -> None:
+    faulty = FaultyStore(memory_store)
+    async with running(settings, faulty) as node:
+        await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
+        faulty.is_unavailable = True
+
+        code, text = await status(node)
+        faulty.is_unavailable = False
+
+    assert code == 50
+    assert "etcd did not answer the last call" in text

@@ -1,0 +1,294 @@
+"""Bonds and VLANs for real, in user-mode Linux: most hosts' kernels for tests have neither.
+
+Spiderpool's cases N00001 to N00006 (docs/contributing/compatibility.md, "Others"), races, and what
+a crash leaves behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import DatapathError
+from core.eventstore.memory import MemoryStore
+from nodeagent.ifacer.conf import read_conf
+from nodeagent.ifacer.link_configurator import LinkConfigurator
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
+from nodeagent.settings.values import Settings
+from ops import installer
+from tests.support.agent_harness import running
+
+pytestmark = pytest.mark.uml
+
+_numbers = itertools.count()
+
+
+class Host:
+    """A namespace with NICs, in which master interfaces are prepared."""
+
+    def __init__(self, name: str, executor: NetnsExecutor, namespace: NetworkNamespace) -> None:
+        self.name = name
+        self._executor = executor
+        self._namespace = namespace
+        self.preparer = LinkConfigurator(executor, namespace)
+
+    async def prepare(self, *interfaces: str, **fields: Any) -> None:
+        """As the plugin does for a configuration with these fields."""
+        conf = {"cniVersion": "1.0.0", "interfaces": interfaces} | fields
+        wanted = read_conf(json.dumps(conf).encode()).wanted
+        assert wanted is not None
+        await self.preparer.prepare(wanted)
+
+    def another_process(self) -> LinkConfigurator:
+        """One that does not wait for the first."""
+        return LinkConfigurator(self._executor, self._namespace)
+
+    def ip(self, *arguments: str) -> str:
+        done = subprocess.run(
+            ["ip", "-n", self.name, *arguments], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"ip {' '.join(arguments)}: {done.stderr}"
+        return done.stdout
+
+    def link(self, name: str) -> Any:
+        """What ``ip`` says of a link."""
+        return json.loads(self.ip("-d", "-j", "link", "show", "dev", name))[0]
+
+    def links(self) -> set[str]:
+        return {link["ifname"] for link in json.loads(self.ip("-j", "link", "show"))}
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    name = f"host-{next(_numbers)}"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    executor = NetnsExecutor()
+    with NetworkNamespace.open(f"/run/netns/{name}") as namespace:
+        made = Host(name, executor, namespace)
+        for nic in ("ens3", "ens4"):
+            made.ip("link", "add", nic, "type", "dummy")
+        yield made
+    executor.close()
+    subprocess.run(["ip", "netns", "delete", name], check=True)
+
+
+def is_up(link: Any) -> bool:
+    return "UP" in link["flags"]
+
+
+async def test_a_vlan_is_made_and_its_parent_set_up(host: Host) -> None:
+    await host.prepare("ens3", vlanID=5)
+
+    vlan = host.link("ens3.5")
+    assert vlan["linkinfo"] == {
+        "info_kind": "vlan",
+        "info_data": {"protocol": "802.1Q", "id": 5, "flags": ["REORDER_HDR"]},
+    }
+    assert vlan["link"] == "ens3"
+    assert is_up(vlan)
+    assert is_up(host.link("ens3"))
+
+
+async def test_what_is_there_is_left_as_it_is_and_set_up(host: Host) -> None:
+    await host.prepare("ens3", vlanID=5)
+    before = host.link("ens3.5")
+
+    await host.prepare("ens3", vlanID=5)
+    assert host.link("ens3.5") == before
+
+    host.ip("link", "set", "ens3.5", "down")
+    await host.prepare("ens3", vlanID=5)
+    assert is_up(host.link("ens3.5"))
+
+    host.ip("link", "set", "ens3", "down")
+    await host.prepare("ens3", vlanID=5)
+    assert is_up(host.link("ens3"))
+    assert is_up(host.link("ens3.5"))
+
+
+async def test_the_same_id_under_another_name_is_refused(host: Host) -> None:
+    await host.prepare("ens3", vlanID=5)
+
+    with pytest.raises(DatapathError, match="with the same vlanId 5 on node at the same time"):
+        await host.prepare("ens4", vlanID=5)
+    with pytest.raises(DatapathError, match="with the same vlanId 5 on node at the same time"):
+        await host.prepare("ens3", "ens4", vlanID=5, bond={"mode": 1})
+
+    assert host.links() == {"lo", "ens3", "ens4", "ens3.5"}
+
+
+async def test_what_a_restart_has_lost_is_made_again(host: Host) -> None:
+    await host.prepare("ens3", vlanID=5)
+    host.ip("link", "delete", "ens3.5")
+    host.ip("link", "set", "ens3", "down")
+
+    await host.prepare("ens3", vlanID=5)
+
+    assert is_up(host.link("ens3.5"))
+
+
+async def test_a_bond_gets_its_mode_options_and_members(host: Host) -> None:
+    host.ip("link", "set", "ens3", "up")
+    options = "miimon=120;up_delay=240;primary=ens4;fail_over_mac=1"
+
+    await host.prepare("ens3", "ens4", bond={"name": "bd0", "mode": 1, "options": options})
+
+    bond = host.link("bd0")
+    assert is_up(bond)
+    assert bond["linkinfo"]["info_kind"] == "bond"
+    said = bond["linkinfo"]["info_data"]
+    assert said["mode"] == "active-backup"
+    assert (said["miimon"], said["updelay"], said["primary"]) == (120, 240, "ens4")
+    assert said["fail_over_mac"] == "active"
+    for member in ("ens3", "ens4"):
+        assert host.link(member)["master"] == "bd0"
+        assert is_up(host.link(member))
+
+
+async def test_the_active_member_can_be_chosen_if_the_kernel_lets_it_be(host: Host) -> None:
+    """Spiderpool sets it when the bond has no members yet, which no kernel accepts."""
+    bond = {"name": "bd0", "mode": 1, "options": "miimon=100;active_slave=ens4"}
+    await host.prepare("ens3", "ens4", bond=bond)
+    assert host.link("bd0")["linkinfo"]["info_data"]["active_slave"] == "ens4"
+    host.ip("link", "delete", "bd0")
+
+    bond["options"] = "miimon=100;up_delay=60000;active_slave=ens4"
+    await host.prepare("ens3", "ens4", bond=bond)
+    assert is_up(host.link("bd0")), "its link counts in a minute: the wish is left out"
+
+
+@pytest.mark.parametrize("mode", range(7))
+async def test_every_mode_can_be_had(host: Host, mode: int) -> None:
+    await host.prepare("ens3", "ens4", bond={"mode": mode, "options": "miimon=100"})
+
+    assert is_up(host.link("sp_bond0"))
+    assert host.link("ens4")["master"] == "sp_bond0"
+
+
+async def test_arp_targets_and_the_lacp_actor_arrive(host: Host) -> None:
+    options = 'arp_interval=200;arp_ip_target=["10.6.0.1","10.6.0.2"]'
+    await host.prepare("ens3", "ens4", bond={"name": "bond-a", "mode": 1, "options": options})
+    assert host.link("bond-a")["linkinfo"]["info_data"]["arp_ip_target"] == ["10.6.0.1", "10.6.0.2"]
+    host.ip("link", "delete", "bond-a")
+
+    options = "miimon=100;lacp_rate=1;ad_actor_sys_prio=7;ad_actor_system=02:00:00:00:00:0a"
+    await host.prepare("ens3", "ens4", bond={"name": "bond-b", "mode": 4, "options": options})
+    said = host.link("bond-b")["linkinfo"]["info_data"]
+    assert said["ad_lacp_rate"] == "fast"
+    assert (said["ad_actor_sys_prio"], said["ad_actor_system"]) == (7, "02:00:00:00:00:0a")
+
+
+async def test_a_vlan_on_a_bond_takes_one_call(host: Host) -> None:
+    await host.prepare("ens3", "ens4", vlanID=100, bond={"name": "bd0", "mode": 1})
+
+    assert host.link("bd0.100")["link"] == "bd0"
+    assert is_up(host.link("bd0.100"))
+
+
+async def test_a_half_made_bond_is_finished(host: Host) -> None:
+    """What a call leaves behind that died after the first send, and after the second."""
+    host.ip("link", "add", "bd0", "type", "bond", "mode", "active-backup")
+    host.ip("link", "set", "ens3", "master", "bd0")
+
+    await host.prepare("ens3", "ens4", vlanID=7, bond={"name": "bd0", "mode": 1})
+
+    assert host.link("ens3")["master"] == host.link("ens4")["master"] == "bd0"
+    assert is_up(host.link("bd0.7"))
+
+
+async def test_a_bond_that_lacks_a_member_in_use_is_used_as_it_is(host: Host) -> None:
+    host.ip("link", "add", "bd0", "type", "bond", "mode", "active-backup")
+    host.ip("link", "set", "ens3", "master", "bd0")
+    host.ip("address", "add", "10.9.0.4/24", "dev", "ens4")
+    host.ip("link", "set", "ens4", "up")
+
+    await host.prepare("ens3", "ens4", bond={"name": "bd0", "mode": 1})
+
+    assert is_up(host.link("bd0"))
+    assert "master" not in host.link("ens4")
+    assert is_up(host.link("ens4"))
+
+
+async def test_a_member_of_a_bridge_is_refused_and_stays_there(host: Host) -> None:
+    host.ip("link", "add", "other", "type", "bond")
+    host.ip("link", "set", "ens4", "master", "other")
+
+    with pytest.raises(DatapathError, match="ens4 belongs to other"):
+        await host.prepare("ens3", "ens4", bond={"name": "bd0", "mode": 1})
+
+    assert "bd0" not in host.links()
+
+
+async def test_many_calls_at_once_make_it_once(host: Host) -> None:
+    """Pods of one node start together; some of these are other processes that wait for nobody."""
+    wanted = read_conf(
+        json.dumps({
+            "interfaces": ["ens3", "ens4"], "vlanID": 9, "bond": {"name": "bd0", "mode": 1},
+        }).encode()
+    ).wanted  # fmt: skip
+    assert wanted is not None
+    callers = [host.another_process() for _ in range(4)]
+
+    await asyncio.gather(*(caller.prepare(wanted) for caller in callers * 3))
+
+    assert host.links() == {"lo", "ens3", "ens4", "bd0", "bd0.9"}
+    assert is_up(host.link("bd0.9"))
+    assert host.link("ens3")["master"] == host.link("ens4")["master"] == "bd0"
+
+
+@pytest.fixture
+async def agent_socket() -> AsyncIterator[Path]:
+    """A whole agent in the kernel's own namespace, which is nobody's here."""
+    directory = Path(tempfile.mkdtemp(prefix="ow-"))
+    settings = Settings(
+        node_name="node-1",
+        socket_path=str(directory / "a.sock"),
+        plugin_log_path=str(directory / "plugin.log"),
+        health_port=0,
+        metrics_port=0,
+    )
+    async with running(settings, MemoryStore()):
+        yield directory / "a.sock"
+    shutil.rmtree(directory)
+
+
+async def test_the_installed_executable_prepares_the_node(agent_socket: Path) -> None:
+    subprocess.run(["ip", "link", "add", "own0", "type", "dummy"], check=True)
+    installer.install(agent_socket.parent / "bin", agent_socket.parent / "net.d")
+    conf = {
+        "cniVersion": "0.3.1",
+        "name": "lan",
+        "type": "ifacer",
+        "interfaces": ["own0"],
+        "vlanID": 77,
+        "ipam_unix_socket_path": str(agent_socket),
+    }
+
+    called = await asyncio.to_thread(
+        subprocess.run,
+        [agent_socket.parent / "bin" / "ifacer"],
+        input=json.dumps(conf).encode(),
+        env={
+            "CNI_COMMAND": "ADD",
+            "CNI_CONTAINERID": "c1",
+            "CNI_NETNS": "/x",
+            "CNI_IFNAME": "eth0",
+        },
+        capture_output=True,
+        check=False,
+    )
+
+    assert called.returncode == 0, called.stdout
+    assert json.loads(called.stdout) == {"cniVersion": "0.3.1", "dns": {}}
+    shown = subprocess.run(["ip", "-j", "link", "show", "own0.77"], capture_output=True, check=True)
+    assert is_up(json.loads(shown.stdout)[0])
+    subprocess.run(["ip", "link", "delete", "own0"], check=True)

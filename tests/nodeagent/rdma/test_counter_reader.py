@@ -1,0 +1,207 @@
+"""Reading counters: of the node always, of Pods only where devices are theirs alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.errors import NetlinkLost
+from nodeagent.netlink import ethtool
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
+from nodeagent.netlink.rdma import RdmaSocket
+from nodeagent.rdma.counter_reader import READ_S_MAX, CounterReader
+from nodeagent.rdma.values import RdmaPortLink
+from tests.nodeagent.rdma.scripted_kernel import EXCLUSIVE, SHARED, Device, Kernel, Port
+from tests.support.link import NAMESPACES, Link, ip
+
+CARD = 0x506B4B0300AABBCC
+LINK = "no-link-0"
+ON_THE_NODE = Device("mlx5_0", CARD, CARD, (Port(LINK, {"np_cnp_sent": 4}),))
+
+
+@pytest.fixture
+def kernel(executor: NetnsExecutor, monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    made = Kernel()
+    made.devices[executor.home.identity] = (ON_THE_NODE,)
+    monkeypatch.setattr(RdmaSocket, "open", made.open)
+    return made
+
+
+class Pod:
+    """A namespace in a runtime's directory, with a device of its own over its eth0."""
+
+    def __init__(self, link: Link, kernel: Kernel, directory: Path, *addresses: str) -> None:
+        station = link.station(*addresses)
+        self.netns = Path(station.netns)
+        (directory / self.netns.name).symlink_to(station.netns)
+        device = Device("mlx5_4", 1, CARD, (Port("eth0", {"rx_write_requests": 3}),))
+        with NetworkNamespace.open(station.netns) as namespace:
+            kernel.devices[namespace.identity] = (device,)
+
+    def route(self, gateway: str) -> None:
+        ip("-n", self.netns.name, "route", "add", "default", "via", gateway)
+
+
+def test_a_kernel_without_rdma_has_nothing_to_read(executor: NetnsExecutor, tmp_path: Path) -> None:
+    reader = CounterReader(executor, (tmp_path,), tmp_path)
+
+    found = reader.read()
+
+    assert found.faults == {}
+    assert [port for place in found.places for port in place.ports] == []
+
+
+def test_the_nodes_own_devices_are_read_with_their_traffic_class(
+    executor: NetnsExecutor, kernel: Kernel, tmp_path: Path
+) -> None:
+    reader = CounterReader(executor, (tmp_path,), tmp_path)
+    expected = RdmaPortLink("mlx5_0", LINK, CARD, CARD, {"np_cnp_sent": 4}, traffic_class=0)
+    assert reader.read().places[0].ports == (expected,), "nobody has set one"
+
+    directory = tmp_path / "class/infiniband/mlx5_0/tc/1"
+    directory.mkdir(parents=True)
+    (directory / "traffic_class").write_text("Global tclass=106\n")
+    assert reader.read().places[0].ports == (expected._replace(traffic_class=106),)
+
+    (directory / "traffic_class").write_bytes(b"\xff")
+    assert reader.read().places[0].ports == (expected,), "what a driver says that knows of none"
+
+
+def test_a_virtual_function_has_no_traffic_class_of_its_own(
+    executor: NetnsExecutor, kernel: Kernel, tmp_path: Path
+) -> None:
+    kernel.devices[executor.home.identity] = (ON_THE_NODE._replace(node_guid=1),)
+
+    (port,) = CounterReader(executor, (tmp_path,), tmp_path).read().places[0].ports
+
+    assert (port.is_root, port.traffic_class) == (False, None)
+
+
+def test_a_virtual_function_tells_its_parent(
+    executor: NetnsExecutor, kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ethtool, "driver_bus", lambda *_: "0000:03:00.1")
+    (tmp_path / "bus/pci/devices/0000:03:00.1/physfn/net/ens1f0").mkdir(parents=True)
+
+    (port,) = CounterReader(executor, (tmp_path,), tmp_path).read().places[0].ports
+
+    assert port.parent == "ens1f0"
+
+
+def test_counters_that_the_kernel_does_not_tell_are_read_from_sys(
+    executor: NetnsExecutor, kernel: Kernel, tmp_path: Path
+) -> None:
+    kernel.devices[executor.home.identity] = (ON_THE_NODE._replace(ports=(Port(LINK, None),)),)
+    directory = tmp_path / "class/infiniband/mlx5_0/ports/1/hw_counters"
+    directory.mkdir(parents=True)
+    (directory / "np_cnp_sent").write_text("5\n")
+    (directory / "lifespan").write_text("10\n")
+    (directory / "odd").write_text("N/A\n")
+
+    (port,) = CounterReader(executor, (tmp_path,), tmp_path).read().places[0].ports
+
+    assert port.counters == {"np_cnp_sent": 5}
+
+
+def test_a_device_over_no_link_is_left_out_unless_a_mac_address_is_made_of_its_guid(
+    executor: NetnsExecutor, kernel: Kernel, link: Link, tmp_path: Path
+) -> None:
+    kernel.mode = EXCLUSIVE
+    pod = Pod(link, kernel, tmp_path, "10.6.0.17/24")
+    guid = 0x020000FFFE000000 + int(link.station().mac.rpartition(":")[2], 16) - 1
+    ports = (Port("", {"np_cnp_sent": 1}),)
+    with NetworkNamespace.open(str(pod.netns)) as namespace:
+        devices = (Device("mlx5_4", guid, CARD, ports), Device("mlx5_5", 9, CARD, ports))
+        kernel.devices[namespace.identity] = devices
+
+    _, place = CounterReader(executor, (tmp_path,), tmp_path).read().places
+
+    assert [(port.device, port.link) for port in place.ports] == [("mlx5_4", "eth0")]
+
+
+def test_pods_are_read_where_devices_are_theirs_alone(
+    executor: NetnsExecutor, kernel: Kernel, link: Link, tmp_path: Path
+) -> None:
+    pod = Pod(link, kernel, tmp_path, "10.6.0.17/24")
+    pod.route("10.6.0.1")
+    six = Pod(link, kernel, tmp_path, "fd00:6::17/64")
+    six.route("fd00:6::1")
+    (tmp_path / "again").symlink_to(pod.netns)
+    (tmp_path / "default").symlink_to(link.station().netns)
+    (tmp_path / "empty").symlink_to(link.station().netns)
+    (tmp_path / "gone").symlink_to(NAMESPACES / "gone")
+    reader = CounterReader(executor, (tmp_path, tmp_path / "no-docker"), tmp_path)
+
+    for shared in (SHARED, None):
+        kernel.mode = shared
+        assert len(reader.read().places) == 1, "shared devices are the node's"
+
+    kernel.mode = EXCLUSIVE
+    found = reader.read()
+    home, *pods = found.places
+    assert (home.address, found.faults) == ("", {})
+    assert {place.address for place in pods} == {"10.6.0.17", "fd00:6::17"}
+    for place in pods:
+        (port,) = place.ports
+        assert (port.device, port.link, port.counters) == (
+            "mlx5_4",
+            "eth0",
+            {"rx_write_requests": 3},
+        )
+        assert port.speed_mbps == 10_000, "a veth says so"
+        assert "peer_ifindex" in port.statistics
+        assert port.traffic_class is None, "/sys shows the node's"
+
+
+def test_a_namespace_that_cannot_be_read_costs_no_other(
+    executor: NetnsExecutor,
+    kernel: Kernel,
+    link: Link,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kernel.mode = EXCLUSIVE
+    bad, good = (Pod(link, kernel, tmp_path, f"10.6.0.{last}/24") for last in (17, 18))
+    good.route("10.6.0.1")
+    (tmp_path / "no-namespace").write_text("")
+
+    def opened(executor: NetnsExecutor, namespace: NetworkNamespace) -> RdmaSocket | None:
+        if namespace.path == str(tmp_path / bad.netns.name):
+            raise NetlinkLost("not entered")
+        return kernel.open(executor, namespace)
+
+    monkeypatch.setattr(RdmaSocket, "open", opened)
+    found = CounterReader(executor, (tmp_path,), tmp_path).read()
+
+    assert [place.address for place in found.places] == ["", "10.6.0.18"]
+    assert set(found.faults) == {str(tmp_path / bad.netns.name)}
+
+
+def test_a_reading_ends_after_its_time_and_says_so(
+    executor: NetnsExecutor, kernel: Kernel, link: Link, tmp_path: Path
+) -> None:
+    kernel.mode = EXCLUSIVE
+    Pod(link, kernel, tmp_path, "10.6.0.17/24")
+    moments = iter((0.0, READ_S_MAX + 1))
+
+    found = CounterReader(executor, (tmp_path,), tmp_path, lambda: next(moments)).read()
+
+    assert len(found.places) == 1
+    assert "not all are read" in found.faults["Pods"]
+
+
+def test_statistics_and_speed_of_a_link_are_its_drivers(
+    link: Link, executor: NetnsExecutor
+) -> None:
+    with (
+        NetworkNamespace.open(link.station().netns) as namespace,
+        executor.socket(namespace, 2, 2, 0) as inside,
+    ):
+        assert ethtool.statistics(inside, "eth0")["peer_ifindex"] > 0
+        assert ethtool.speed_mbps(inside, "eth0") == 10_000
+        for ask in (ethtool.statistics, ethtool.speed_mbps, ethtool.driver_bus):
+            with pytest.raises(OSError, match="No such device"):
+                ask(inside, "eth9")
+            with pytest.raises(OSError, match="no interface name"):
+                ask(inside, "x" * 16)

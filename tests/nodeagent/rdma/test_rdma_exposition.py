@@ -1,0 +1,145 @@
+"""A scrape gets what is read for it, waits within bounds, and sees nothing that is too old."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Iterator
+from typing import cast
+
+import pytest
+
+from nodeagent.rdma import rdma_exposition
+from nodeagent.rdma.counter_reader import CounterRead, CounterReader
+from nodeagent.rdma.rdma_exposition import STALE_S_MAX, RdmaExposition, no_tenants
+from nodeagent.rdma.values import NamespacePorts, RdmaPortLink, Tenant
+from nodeagent.telemetry.metrics import AgentMetrics
+from tests.support.agent_harness import ManualClock
+
+
+class Scripted:
+    """A reader that counts its readings and waits when it is told to."""
+
+    def __init__(self) -> None:
+        self.readings = 0
+        self.faults: dict[str, str] = {}
+        self.is_broken = False
+        self.goes_on = threading.Event()
+        self.goes_on.set()
+
+    def read(self) -> CounterRead:
+        self.readings += 1
+        counters = {"np_cnp_sent": self.readings}
+        self.goes_on.wait()
+        if self.is_broken:
+            raise ZeroDivisionError("a bug of the reader")
+        return CounterRead(
+            (NamespacePorts((RdmaPortLink("mlx5_0", "ens1f0", 1, 1, counters),), "10.6.0.17"),),
+            self.faults,
+        )
+
+
+@pytest.fixture
+def reader() -> Iterator[Scripted]:
+    made = Scripted()
+    yield made
+    made.goes_on.set()
+
+
+def exposition(reader: Scripted, metrics: AgentMetrics, clock: ManualClock) -> RdmaExposition:
+    tenants = {"10.6.0.17": Tenant("shop", "train-0")}
+    return RdmaExposition("node-1", cast("CounterReader", reader), lambda: tenants, metrics, clock)
+
+
+async def counted(exposed: RdmaExposition) -> list[str]:
+    """The last word of every sample: its value."""
+    lines = (await exposed.text()).decode().splitlines()
+    return [line.rpartition(" ")[2] for line in lines if not line.startswith("#")]
+
+
+def value_of(metrics: AgentMetrics, name: str) -> float:
+    (found,) = (one for one in metrics.readings if one.name == f"orbweaver_{name}")
+    return found.value()
+
+
+async def test_every_scrape_reads_anew(reader: Scripted) -> None:
+    exposed = exposition(reader, AgentMetrics(), ManualClock())
+
+    assert await counted(exposed) == ["1"]
+    assert await counted(exposed) == ["2"]
+    assert b'pod_name="train-0"' in await exposed.text()
+    await exposed.close()
+
+
+async def test_a_reading_that_hangs_keeps_no_scrape_and_is_not_made_twice(
+    reader: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rdma_exposition, "REFRESH_S_MAX", 0.01)
+    clock = ManualClock()
+    exposed = exposition(reader, AgentMetrics(), clock)
+    while await counted(exposed) == []:
+        pass  # the first reading may take longer than that
+    before = reader.readings
+    reader.goes_on.clear()
+
+    last = await counted(exposed)
+    assert await counted(exposed) == last
+    assert reader.readings == before + 1
+    clock.now += STALE_S_MAX + 1
+    assert await counted(exposed) == [], "what stands still would look like no traffic"
+
+    reader.goes_on.set()
+    while await counted(exposed) in ([], last):
+        await asyncio.sleep(0)
+    await exposed.close()
+
+
+async def test_nothing_was_ever_read_is_no_text(
+    reader: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rdma_exposition, "REFRESH_S_MAX", 0.01)
+    reader.goes_on.clear()
+    exposed = exposition(reader, AgentMetrics(), ManualClock())
+
+    assert await exposed.text() == b""
+    reader.goes_on.set()
+    await exposed.close()
+
+
+async def test_what_cannot_be_read_is_counted_and_told_once(
+    reader: Scripted, caplog: pytest.LogCaptureFixture
+) -> None:
+    metrics = AgentMetrics()
+    exposed = exposition(reader, metrics, ManualClock())
+    reader.faults = {"/var/run/netns/a": "no"}
+
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            await exposed.text()
+
+    assert value_of(metrics, "rdma_reading_failures") == 3
+    assert value_of(metrics, "rdma_samples_left_out") == 0
+    assert [one.getMessage() for one in caplog.records] == [
+        "no RDMA counters of /var/run/netns/a: no"
+    ]
+
+
+async def test_a_reading_that_crashes_is_counted_and_logged_and_the_next_scrape_reads_anew(
+    reader: Scripted, caplog: pytest.LogCaptureFixture
+) -> None:
+    metrics = AgentMetrics()
+    exposed = exposition(reader, metrics, ManualClock())
+    reader.is_broken = True
+
+    assert await counted(exposed) == []
+    reader.is_broken = False
+    assert await counted(exposed) == ["2"]
+
+    assert value_of(metrics, "rdma_reading_failures") == 1
+    assert "ZeroDivisionError: a bug of the reader" in caplog.text
+    await exposed.close()
+
+
+def test_outside_kubernetes_nobody_has_a_device() -> None:
+    assert no_tenants() == {}

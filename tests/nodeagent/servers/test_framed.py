@@ -1,0 +1,109 @@
+"""The framed socket with callers that are slow, and with a process that has no descriptor left."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from errno import EMFILE
+from pathlib import Path
+
+import pytest
+
+from core.allocation.add_request import HasHungUp
+from core.process.supervision import Supervisor
+from nodeagent.servers import framed
+from nodeagent.servers.framed import FramedServer
+from tests.support.agent_harness import exchange, frame
+
+ANSWER_BYTES = 4 << 20
+REQUEST = frame({"CNI_COMMAND": "VERSION"}, b"{}")
+
+
+class Listening(socket.socket):
+    """A listening socket whose process lacks descriptors for a while."""
+
+    failures = 0
+
+    def accept(self) -> tuple[socket.socket, object]:
+        if self.failures:
+            self.failures -= 1
+            raise OSError(EMFILE, "Too many open files")
+        return super().accept()
+
+
+async def answer_much(_environment: bytes, stdin: bytes, _: HasHungUp) -> tuple[int, bytes]:
+    """More than a socket takes at once."""
+    return 0, stdin[:1] * ANSWER_BYTES
+
+
+@pytest.fixture
+def listening(short_path: Path) -> Listening:
+    bound = Listening(socket.AF_UNIX)
+    bound.bind(str(short_path / "s"))
+    bound.setblocking(False)
+    return bound
+
+
+@pytest.fixture
+async def door(listening: Listening) -> AsyncIterator[FramedServer]:
+    supervisor = Supervisor()
+    door = FramedServer(answer_much, supervisor)
+    await door.open(listening, 16)
+    yield door
+    door.close()
+    await door.end()
+    await supervisor.close()
+
+
+async def test_an_answer_that_the_socket_does_not_take_at_once_arrives_whole(
+    door: FramedServer, short_path: Path
+) -> None:
+    reply = await exchange(str(short_path / "s"), REQUEST)
+
+    assert reply.body == b"{" * ANSWER_BYTES
+    assert not door.connections
+    assert door.bytes_held == 0
+
+
+async def test_a_caller_that_does_not_read_its_answer_is_closed_in_time(
+    door: FramedServer, short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(framed, "REQUEST_S_MAX", 0.0)
+    monkeypatch.setattr(framed, "TIMEOUT_CHECK_S", 0.01)
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.connect(str(short_path / "s"))
+        caller.sendall(REQUEST)
+        async with asyncio.timeout(20):
+            while not door.connections:
+                await asyncio.sleep(0)
+            while door.connections:
+                await asyncio.sleep(0)
+
+    assert door.bytes_held == 0
+
+
+async def test_a_connection_that_could_not_be_accepted_is_accepted_later(
+    door: FramedServer, listening: Listening, short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(framed, "ACCEPT_PAUSE_S", 0.01)
+    listening.failures = 2
+
+    reply = await exchange(str(short_path / "s"), REQUEST)
+
+    assert reply.status == 0
+    assert door.counts.refused == 2
+
+
+async def test_connections_that_wait_for_descriptors_do_not_outlive_the_socket(
+    door: FramedServer, listening: Listening, short_path: Path
+) -> None:
+    listening.failures = 1_000
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.connect(str(short_path / "s"))
+        while not door.counts.refused:
+            await asyncio.sleep(0)
+        door.close()
+
+        with pytest.raises(ConnectionError):
+            caller.sendall(REQUEST)

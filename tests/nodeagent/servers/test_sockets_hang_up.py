@@ -1,0 +1,179 @@
+"""A request whose caller hung up before the agent takes it up is not started.
+
+The caller of an abandoned ADD sends a DEL next. An ADD that starts after that DEL would leave an
+address behind that nothing releases.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Callable
+
+import pytest
+
+from core.domain.facts import PodReference
+from core.errors import CallerGone
+from nodeagent.request_runner import RequestRunner
+from nodeagent.servers.sockets import has_hung_up
+from nodeagent.telemetry.metrics import WorkCounts
+from tests.support.agent_harness import AgentHarness, frame
+from tests.support.http_caller import over_socket
+
+ENDED_S = 20.0
+
+
+def framed(agent: AgentHarness, verb: str) -> tuple[str, bytes]:
+    """The framed socket, and a call for it."""
+    request = frame(agent.environment(verb), json.dumps(agent.netconf()).encode())
+    return agent.process.settings.framed_socket_path, request
+
+
+def http(agent: AgentHarness, verb: str) -> tuple[str, bytes]:
+    """The HTTP socket, and the same call for it."""
+    body = json.dumps(http_body()).encode()
+    head = f"{'POST' if verb == 'ADD' else 'DELETE'} /v1/ipam/ip HTTP/1.1\r\nHost: agent\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    return agent.process.settings.socket_path, head.encode() + body
+
+
+def http_body() -> dict[str, str]:
+    """The call of ``Node.environment`` as the HTTP API takes it."""
+    return {
+        "containerID": "c-web-0",
+        "ifName": "eth0",
+        "netNamespace": "/run/netns/web-0",
+        "podNamespace": "shop",
+        "podName": "web-0",
+        "podUID": "uid-web-0",
+    }
+
+
+Door = Callable[[AgentHarness, str], tuple[str, bytes]]
+DOORS = pytest.mark.parametrize("door", [framed, http])
+
+
+async def abandon(path: str, request: bytes) -> None:
+    """Send a request and close at once, before the agent has read a byte of it."""
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.connect(path)
+        caller.sendall(request)
+
+
+async def all_taken_up(agent: AgentHarness) -> None:
+    """Return once each connection so far is served and closed, and nothing is under way."""
+    parts = agent.process.parts
+    # Connections of one socket are accepted in their order.
+    assert (await agent.call("VERSION")).status == 0
+    await over_socket(agent.process.settings.socket_path, "GET", "/v1/ipam/healthy")
+    async with asyncio.timeout(ENDED_S):
+        while parts.framed.connections or parts.runner.under_way:
+            await asyncio.sleep(0)
+
+
+@DOORS
+async def test_an_add_that_was_abandoned_before_the_agent_read_it_claims_nothing(
+    agent: AgentHarness, door: Door
+) -> None:
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
+
+    await abandon(*door(agent, "ADD"))
+    await all_taken_up(agent)
+
+    assert await agent.claims() == {}
+
+
+@DOORS
+async def test_a_delete_at_the_other_socket_overtakes_no_abandoned_add(
+    agent: AgentHarness, door: Door
+) -> None:
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
+
+    await abandon(*door(agent, "ADD"))
+    if door is framed:
+        path = agent.process.settings.socket_path
+        assert (await over_socket(path, "DELETE", "/v1/ipam/ip", http_body())).status == 200
+    else:
+        await agent.delete()
+    await all_taken_up(agent)
+
+    assert await agent.claims() == {}
+
+
+@DOORS
+async def test_a_delete_that_was_abandoned_before_the_agent_read_it_releases_nothing(
+    agent: AgentHarness, door: Door
+) -> None:
+    """Its caller repeats it; until then nothing happens that no caller asks for any more."""
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
+    await agent.add()
+
+    await abandon(*door(agent, "DEL"))
+    await all_taken_up(agent)
+
+    assert len(await agent.claims()) == 1
+
+
+@DOORS
+async def test_an_add_whose_caller_hangs_up_while_its_pod_is_looked_up_claims_nothing(
+    agent: AgentHarness, monkeypatch: pytest.MonkeyPatch, door: Door
+) -> None:
+    asked, released = asyncio.Event(), asyncio.Event()
+
+    async def learn(_: PodReference) -> None:
+        asked.set()
+        await released.wait()
+
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
+    monkeypatch.setattr(agent.process.parts.facts, "learn", learn)
+    transactions = agent.process.parts.writer.transactions
+    path, request = door(agent, "ADD")
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.connect(path)
+        caller.sendall(request)
+        await asked.wait()
+    deleting = asyncio.ensure_future(agent.delete())
+    async with asyncio.timeout(ENDED_S):
+        while agent.process.parts.runner.under_way < 2:
+            await asyncio.sleep(0)
+
+    released.set()
+    await deleting
+    await all_taken_up(agent)
+
+    assert await agent.claims() == {}
+    assert agent.process.parts.writer.transactions == transactions
+
+
+async def test_calls_that_were_abandoned_are_counted(agent: AgentHarness) -> None:
+    await abandon(*framed(agent, "VERSION"))
+    await all_taken_up(agent)
+
+    assert agent.process.parts.connections.abandoned == 1
+
+
+def test_an_add_of_a_caller_that_is_gone_never_counts_as_under_way() -> None:
+    """One step asks for the caller and notes the ADD: a later DEL waits, or the ADD is dropped."""
+    runner, counts = RequestRunner(), WorkCounts()
+
+    with pytest.raises(CallerGone), runner.run_add(30.0, counts, 0.0, "c-1", lambda: True):
+        raise AssertionError("it started")
+
+    with pytest.raises(StopIteration):
+        runner.wait_for_adds("c-1").__await__().__next__()
+    assert counts.count == 0
+
+
+def test_a_caller_has_hung_up_once_it_closes_or_ends_its_side() -> None:
+    ours, caller = socket.socketpair()
+    with ours, caller:
+        assert not has_hung_up(ours)
+        caller.sendall(b"bytes that wait to be read change nothing")
+        assert not has_hung_up(ours)
+        caller.shutdown(socket.SHUT_WR)
+        assert has_hung_up(ours)
+    ours, caller = socket.socketpair()
+    with ours:
+        caller.close()
+        assert has_hung_up(ours)

@@ -1,0 +1,238 @@
+"""The log that the agent writes for the executables: lines, levels, files, rotation, bounds."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.eventstore.memory import MemoryStore
+from nodeagent.servers.call_log import LogDirectory
+from nodeagent.settings.values import Settings
+from nodeagent.telemetry.plugin_log import (
+    FILES_MAX,
+    LogTarget,
+    PluginLog,
+    RotatingFile,
+)
+from tests.support.agent_harness import running
+from tests.support.descriptors import open_descriptors
+
+
+async def plugin_lines(settings: Settings, store: MemoryStore, **ipam: Any) -> list[Any]:
+    """What one good and one bad ADD leave in the plugin's log, at these settings."""
+    async with running(settings, store) as node:
+        await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
+        await node.call("ADD", conf=node.netconf(ipam=ipam))
+        await node.call("ADD", "web-1", conf=node.netconf(ipam=ipam))
+    path = Path(ipam.get("log_file_path", settings.plugin_log_path))
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+async def test_every_call_leaves_a_line_in_the_plugins_log(
+    settings: Settings, memory_store: MemoryStore, short_path: Path
+) -> None:
+    path = short_path / "lan.log"
+
+    good, bad = await plugin_lines(settings, memory_store, log_file_path=str(path))
+
+    assert (good["level"], good["msg"]) == ("INFO", "ADD done")
+    assert good["addresses"] == ["10.6.0.10/24"]
+    assert (good["cmd"], good["container"], good["interface"]) == ("ADD", "c-web-0", "eth0")
+    assert (good["pod"], good["uid"], good["network"]) == ("shop/web-0", "uid-web-0", "lan")
+    assert good["ms"] > 0
+    assert (bad["level"], bad["code"]) == ("ERROR", 110)
+    assert bad["msg"].startswith("spiderpool IP allocation error: ")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(("level", "lines"), [("DEBUG", 2), ("info", 2), ("warn", 1), ("fatal", 0)])
+async def test_the_level_of_the_netconf_is_obeyed(
+    settings: Settings, memory_store: MemoryStore, level: str, lines: int
+) -> None:
+    assert len(await plugin_lines(settings, memory_store, log_level=level)) == lines
+
+
+async def test_a_log_that_cannot_be_written_fails_no_call(
+    settings: Settings,
+    memory_store: MemoryStore,
+    short_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (short_path / "lan.log").mkdir()
+    async with running(settings, memory_store) as node:
+        await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
+        conf = node.netconf(ipam={"log_file_path": str(short_path / "lan.log")})
+        assert await node.add(conf=conf)
+        assert await node.add(conf=conf)
+
+    warnings = [
+        record for record in caplog.records if "cannot write the plugin log" in record.message
+    ]
+    assert len(warnings) == 1
+
+
+def test_the_plugins_log_is_rotated_by_size_number_and_age(short_path: Path) -> None:
+    path = short_path / "plugin.log"
+    file = RotatingFile(LogTarget(str(path), megabytes=1, days=7, files=2))
+    line = logging.makeLogRecord({"msg": "x" * 700_000})
+
+    file.handle(line)
+    file.handle(line)
+    old = time.time() - 8 * 86_400
+    os.utime(f"{path}.1", (old, old))
+    file.handle(line)
+    file.handle(line)
+    file.close()
+
+    assert sorted(each.name for each in short_path.iterdir()) == [
+        "plugin.log",
+        "plugin.log.1",
+        "plugin.log.2",
+    ]
+    assert all(each.stat().st_mtime > old + 60 for each in short_path.iterdir())
+
+
+def test_lines_that_come_too_fast_are_dropped_and_counted(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nodeagent.telemetry.plugin_log.LINES_WAITING_MAX", 2)
+    log = PluginLog()
+    target = LogTarget(str(short_path / "plugin.log"))
+
+    for number in range(5):
+        log.write(target, "info", {"number": number})
+    log.start()
+    log.close()
+
+    assert log.dropped == 3
+    lines = (short_path / "plugin.log").read_text().splitlines()
+    assert [json.loads(line)["number"] for line in lines] == [0, 1]
+
+
+def test_no_more_files_are_held_open_than_the_bound(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nodeagent.telemetry.plugin_log.FILES_OPEN_MAX", 2)
+    log = PluginLog()
+    for number in range(6):
+        log.write(LogTarget(str(short_path / f"{number}.log")), "info", {"number": number})
+    before = open_descriptors()
+
+    log._flush()
+    opened = open_descriptors() - before
+    log.start()
+    log.close()
+
+    assert len(opened) == 2
+    assert len(list(short_path.glob("*.log"))) == 6
+
+
+@pytest.mark.parametrize("bad", ["a\0b", "fifo"])
+def test_a_log_that_can_never_be_written_keeps_no_other_line_from_its_file(
+    short_path: Path, bad: str
+) -> None:
+    os.mkfifo(short_path / "fifo")
+    log = PluginLog()
+    log.write(LogTarget(f"{short_path}/{bad}"), "info", {"number": 1})
+    log.write(LogTarget(str(short_path / "plugin.log")), "info", {"number": 2})
+
+    log.start()
+    log.close()
+
+    assert len((short_path / "plugin.log").read_text().splitlines()) == 1
+
+
+def test_networks_that_rotate_one_file_differently_lose_no_line_in_an_old_part(
+    short_path: Path,
+) -> None:
+    path = short_path / "plugin.log"
+    small, large = LogTarget(str(path), megabytes=1), LogTarget(str(path), megabytes=100)
+    log = PluginLog()
+    for target, text in ((large, "first"), (small, "x" * 2**20), (small, "new"), (large, "last")):
+        log.write(target, "info", {"text": text})
+        log._flush()
+    log.start()
+    log.close()
+
+    texts = [json.loads(line)["text"] for line in path.read_text().splitlines()]
+    assert texts == ["new", "last"]
+
+
+def test_a_rotation_is_bounded_whatever_the_netconf_asks_for(short_path: Path) -> None:
+    file = RotatingFile(LogTarget(str(short_path / "plugin.log"), files=1 << 31))
+    file.close()
+    assert file.backupCount == FILES_MAX
+
+
+@pytest.mark.parametrize("path", ["{}.log", "{}/../outside.log", "{}/deep/lan.log", "lan.log", "/"])
+async def test_a_netconf_names_no_log_file_outside_the_logs_directory(
+    settings: Settings,
+    memory_store: MemoryStore,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    path: str,
+) -> None:
+    directory = tmp_path / "log"
+    settings = settings._replace(plugin_log_path=str(directory / "plugin.log"))
+    async with running(settings, memory_store) as node:
+        await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
+        conf = node.netconf(ipam={"log_file_path": path.format(directory)})
+        assert await node.add(conf=conf)
+        assert await node.add(conf=conf)
+
+    assert [each.name for each in tmp_path.rglob("*.log")] == ["plugin.log"]
+    assert len((directory / "plugin.log").read_text().splitlines()) == 2
+    (warning,) = (one.message for one in caplog.records if "wrote the plugin log" in one.message)
+    assert warning.endswith(f"it is not a file in {directory}")
+
+
+def test_netconfs_name_no_more_files_than_the_bound(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("nodeagent.servers.call_log.NETWORK_FILES_MAX", 2)
+    default = str(short_path / "plugin.log")
+    directory = LogDirectory(default)
+    wanted = [str(short_path / f"{name}.log") for name in "abca"]
+
+    assert [directory.file_for(path) for path in wanted] == [*wanted[:2], default, wanted[0]]
+    assert "the limit" in caplog.text
+
+
+def test_the_plugins_log_follows_no_link(short_path: Path) -> None:
+    target = short_path / "target"
+    target.touch()
+    (short_path / "plugin.log").symlink_to(target)
+    log = PluginLog()
+    log.write(LogTarget(str(short_path / "plugin.log")), "info", {"number": 1})
+
+    log.start()
+    log.close()
+
+    assert target.read_text() == ""
+
+
+def test_a_file_that_can_be_written_again_is_not_remembered_as_unusable(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nodeagent.telemetry.plugin_log.RETRY_S", 0.0)
+    path = short_path / "plugin.log"
+    path.mkdir()
+    log = PluginLog()
+    target = LogTarget(str(path))
+    log.write(target, "info", {"number": 1})
+    log._flush()
+    remembered = set(log._unusable)
+    path.rmdir()
+    log.write(target, "info", {"number": 2})
+    log.start()
+    log.close()
+
+    assert remembered == {str(path)}
+    assert log._unusable == {}
+    assert json.loads(path.read_text())["number"] == 2

@@ -1,0 +1,304 @@
+"""Metrics, traces, the agent's log and the plugin's log."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client.parser import text_string_to_metric_families
+
+from core.domain.events import Cause
+from core.eventstore.log import START, LogReader
+from core.eventstore.memory import MemoryStore
+from core.process.logs import JsonLines, set_up_logging
+from nodeagent.settings.values import Settings
+from nodeagent.telemetry.spans import SdkTracer
+from tests.support.agent_harness import AgentHarness, running
+from tests.support.http_caller import over_tcp
+
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+# docs/reference/metrics.md, rows of the agent, without the prefix spiderpool_.
+DOCUMENTED = {
+    *(
+        f"ipam_{work}_{name}"
+        for work in ("allocation", "release")
+        for name in (
+            "counts_total",
+            "failure_counts_total",
+            "update_ippool_conflict_counts_total",
+            "err_internal_counts_total",
+            "err_retries_exhausted_counts_total",
+            "average_duration_seconds",
+            "max_duration_seconds",
+            "min_duration_seconds",
+            "latest_duration_seconds",
+            "duration_seconds_bucket",
+            "average_limit_duration_seconds",
+            "max_limit_duration_seconds",
+            "min_limit_duration_seconds",
+            "latest_limit_duration_seconds",
+            "limit_duration_seconds_bucket",
+        )
+    ),
+    "ipam_allocation_err_no_available_pool_counts_total",
+    "ipam_allocation_err_ip_used_out_counts_total",
+    "debug_auto_pool_waited_for_available_counts_total",
+}
+
+Samples = dict[str, list[tuple[dict[str, str], float]]]
+
+
+async def scrape(agent: AgentHarness) -> Samples:
+    """Every sample of the metrics port, by name."""
+    assert agent.process.metrics_port is not None
+    reply = await over_tcp(agent.process.metrics_port.port, "/metrics")
+    assert reply.status == 200
+    assert reply.headers["Content-Type"].startswith("text/plain")
+    samples: Samples = {}
+    for family in text_string_to_metric_families(reply.body.decode()):
+        for sample in family.samples:
+            samples.setdefault(sample.name, []).append((sample.labels, sample.value))
+    return samples
+
+
+@pytest.fixture
+async def metered(settings: Settings, memory_store: MemoryStore) -> AsyncIterator[AgentHarness]:
+    async with running(settings._replace(metrics_enabled=True), memory_store) as node:
+        yield node
+
+
+async def test_every_documented_name_is_served_from_the_start(metered: AgentHarness) -> None:
+    await metered.pool("lan", "10.6.0.0/24", "10.6.0.10")
+    before = await scrape(metered)
+    await metered.add()
+    await metered.delete()
+
+    samples = await scrape(metered)
+
+    assert {f"spiderpool_{name}" for name in DOCUMENTED} <= set(samples)
+    assert value(before, "spiderpool_ipam_allocation_counts_total") == 0
+    assert samples["target_info"][0][0]["service_name"] == "spiderpool.spidernet.io"
+    scope = samples["spiderpool_ipam_allocation_counts_total"][0][0]
+    assert scope["otel_scope_name"] == "spiderpool-agent"
+    assert scope["otel_scope_version"]
+
+
+def value(samples: Samples, name: str, **labels: str) -> float:
+    """The one sample of that name with those labels."""
+    (found,) = (v for have, v in samples[name] if labels.items() <= have.items())
+    return found
+
+
+async def test_requests_and_failures_are_counted_by_class(metered: AgentHarness) -> None:
+    await metered.call("ADD")
+    await metered.pool("lan", "10.6.0.0/24", "10.6.0.10")
+    await metered.add("web-0")
+    await metered.call("ADD", "web-1")
+    await metered.pod("web-2", {"ippools": []})
+    await metered.call("ADD", "web-2")
+    await metered.delete("web-0")
+
+    samples = await scrape(metered)
+
+    prefix = "spiderpool_ipam_allocation"
+    assert value(samples, f"{prefix}_counts_total") == 4
+    assert value(samples, f"{prefix}_failure_counts_total") == 3
+    assert value(samples, f"{prefix}_err_no_available_pool_counts_total") == 1
+    assert value(samples, f"{prefix}_err_ip_used_out_counts_total") == 1
+    assert value(samples, f"{prefix}_err_retries_exhausted_counts_total") == 0
+    assert value(samples, f"{prefix}_err_internal_counts_total") == 0
+    assert value(samples, "orbweaver_allocation_wrong_input_total") == 1
+    assert value(samples, "spiderpool_ipam_release_counts_total") == 1
+    assert value(samples, "spiderpool_ipam_release_failure_counts_total") == 0
+
+
+async def test_histograms_have_the_documented_bounds(metered: AgentHarness) -> None:
+    await metered.call("ADD")
+
+    samples = await scrape(metered)
+
+    buckets = samples["spiderpool_ipam_allocation_duration_seconds_bucket"]
+    bounds = [labels["le"] for labels, _ in buckets]
+    assert bounds == ["0.1", "0.3", "0.5", "1.0", "3.0", "5.0", "7.0", "10.0", "15.0", "+Inf"]
+    assert buckets[-1][1] == 1
+    mean = value(samples, "spiderpool_ipam_allocation_average_duration_seconds")
+    assert mean == value(samples, "spiderpool_ipam_allocation_latest_duration_seconds") > 0
+
+
+async def test_rdma_is_counted_only_where_it_is_asked_for(
+    metered: AgentHarness, settings: Settings, memory_store: MemoryStore
+) -> None:
+    assert "orbweaver_rdma_reading_failures_total" not in await scrape(metered)
+
+    node = settings._replace(
+        node_name="node-2",
+        socket_path=f"{settings.socket_path}2",
+        metrics_enabled=True,
+        rdma_metrics_enabled=True,
+    )
+    async with running(node, memory_store) as counting:
+        samples = await scrape(counting)
+
+    assert value(samples, "orbweaver_rdma_reading_failures_total") == 0
+    assert value(samples, "orbweaver_rdma_samples_left_out") == 0
+
+
+async def test_lost_races_store_calls_and_the_writer_are_measured(metered: AgentHarness) -> None:
+    await metered.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
+    before = await scrape(metered)
+    await metered.add()
+    await metered.add(CNI_CONTAINERID="another-sandbox")
+
+    samples = await scrape(metered)
+
+    # The second ADD assumes that there is no endpoint, and learns better.
+    assert value(samples, "orbweaver_allocation_conflicts_total") == 1
+    assert value(samples, "orbweaver_allocation_tries_total") == 3
+    assert value(samples, "orbweaver_writer_transactions_total") == 3
+    assert value(samples, "orbweaver_writer_queue_depth") == 0
+    assert value(samples, "orbweaver_writer_epoch") == 1
+    assert value(samples, "orbweaver_ready") == 1
+    assert value(samples, "orbweaver_requests_under_way") == 0
+    assert value(samples, "orbweaver_view_revision") > 1
+    name = "orbweaver_store_call_duration_seconds_count"
+    done = {"method": "commit", "outcome": "ok"}
+    assert value(samples, name, **done) - value(before, name, **done) == 3
+    assert value(samples, "process_resident_memory_bytes") > 0
+
+
+async def test_without_the_setting_there_is_no_metrics_port(agent: AgentHarness) -> None:
+    assert agent.process.metrics_port is None
+    assert agent.process.parts.metrics.allocation.histograms is None
+
+
+# Traces
+
+
+async def causes(agent: AgentHarness) -> list[Cause]:
+    """The causes of all events that the agent has written."""
+    segments, _ = await LogReader(agent.store, agent.keys).catch_up(START)
+    return [one.cause for s in segments if s.writer == "node-1" for one in s.events()]
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        (PARENT, PARENT),
+        ("", ""),
+        ("nonsense", ""),
+        (f"{PARENT}-x", ""),
+        (PARENT.upper(), ""),
+        (f"ff{PARENT[2:]}", ""),
+        (f"00-{'0' * 32}-b7ad6b7169203331-01", ""),
+    ],
+)
+async def test_without_tracing_the_runtimes_context_is_kept_in_the_events(
+    agent: AgentHarness, said: str, kept: str
+) -> None:
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
+
+    await agent.add(TRACEPARENT=said)
+    await agent.delete(TRACEPARENT=said)
+
+    assert await causes(agent) == [Cause("agent/node-1", "c-web-0", "", kept)] * 2
+
+
+async def test_a_request_is_a_trace_from_the_call_to_the_transaction(
+    settings: Settings, memory_store: MemoryStore
+) -> None:
+    exporter = InMemorySpanExporter()
+    tracer = SdkTracer(SimpleSpanProcessor(exporter), "node-1")
+    async with running(settings, memory_store, tracer=tracer) as node:
+        await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
+        await node.add(TRACEPARENT=PARENT)
+        await node.delete()
+        await node.call("ADD", conf=node.netconf(ipam={"default_ipv4_ippool": ["absent"]}))
+        kept = await causes(node)
+
+    spans = exporter.get_finished_spans()
+    names = [span.name for span in spans]
+    assert names == [
+        *("etcd.txn", "ipam.allocate", "CNI ADD"),
+        *("etcd.txn", "ipam.release", "CNI DEL"),
+        *("ipam.allocate", "CNI ADD"),
+    ]
+    transaction, allocate, whole = spans[:3]
+    assert span_id(parent=whole) == "b7ad6b7169203331"
+    assert (span_id(parent=allocate), span_id(parent=transaction)) == (
+        span_id(whole),
+        span_id(allocate),
+    )
+    assert kept[0].traceparent == (f"00-0af7651916cd43dd8448eb211c80319c-{span_id(allocate)}-01")
+    assert whole.attributes == {
+        "cni.command": "ADD",
+        "cni.container_id": "c-web-0",
+        "cni.network.name": "lan",
+        "network.interface.name": "eth0",
+        "k8s.namespace.name": "shop",
+        "k8s.pod.name": "web-0",
+        "k8s.pod.uid": "uid-web-0",
+    }
+    assert allocate.attributes is not None
+    assert allocate.attributes["ipam.pool.names"] == ("lan",)
+    assert transaction.attributes is not None
+    assert transaction.attributes["ipam.outcome"] == "committed"
+    failed = spans[-2]
+    assert failed.attributes is not None
+    assert failed.attributes["error.type"] == "AllocationError"
+    assert not failed.status.is_ok
+
+
+def span_id(span: ReadableSpan | None = None, *, parent: ReadableSpan | None = None) -> str:
+    """A span's id, or its parent's."""
+    context = span.context if span is not None else parent.parent if parent is not None else None
+    assert context is not None
+    return f"{context.span_id:016x}"
+
+
+# The agent's own log
+
+
+def test_the_log_is_json_lines_with_fields_and_exceptions() -> None:
+    record = logging.makeLogRecord(
+        {"name": "x", "levelname": "INFO", "msg": "hello %s", "args": ("you",), "created": 0.0}
+    )
+    record.fields = {"node": "n", "path": Path("/run")}
+
+    line = json.loads(JsonLines().format(record))
+
+    assert line == {
+        "level": "INFO",
+        "ts": "1970-01-01T00:00:00.000Z",
+        "logger": "x",
+        "msg": "hello you",
+        "node": "n",
+        "path": "/run",
+    }
+    try:
+        raise ValueError("no good")
+    except ValueError as error:
+        record.exc_info = (ValueError, error, error.__traceback__)
+    assert "no good" in json.loads(JsonLines().format(record))["exception"]
+
+
+def test_a_level_of_the_public_system_is_obeyed() -> None:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    stream = io.StringIO()
+    try:
+        set_up_logging("warn", stream)
+        logging.getLogger("a").info("quiet")
+        logging.getLogger("a").warning("loud")
+    finally:
+        logging.captureWarnings(capture=False)
+        root.handlers, root.level = handlers, level
+
+    assert [json.loads(line)["msg"] for line in stream.getvalue().splitlines()] == ["loud"]

@@ -1,0 +1,45 @@
+"""The path of an ADD from the socket to the allocator: few steps, with names of their own.
+
+What is counted are the frames of the interpreter: each costs time, and each is a step for a reader.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import FrameType
+
+import pytest
+
+from core.allocation.add_request import AddRequest
+from core.domain.facts import PodFacts
+from tests.support.agent_harness import AgentHarness
+
+FRAMES_MAX = 8
+
+
+async def test_an_add_reaches_the_allocator_in_few_frames_with_one_request(
+    agent: AgentHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames: list[FrameType] = []
+
+    def note_path(_: PodFacts) -> None:
+        frame = sys._getframe(1)
+        while "/asyncio/" not in frame.f_code.co_filename and frame.f_back is not None:
+            frames.insert(0, frame)
+            frame = frame.f_back
+
+    monkeypatch.setattr("core.allocation.allocator.require_alive", note_path)
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
+    await agent.add()
+
+    names = [frame.f_code.co_name for frame in frames]
+    assert (names[0], names[-1]) == ("serve_frame", "allocate")
+    assert len(names) <= FRAMES_MAX
+    assert len(set(names)) == len(names)
+    requests = {
+        id(value)
+        for frame in frames
+        for value in frame.f_locals.values()
+        if isinstance(value, AddRequest)
+    }
+    assert len(requests) == 1

@@ -1,0 +1,403 @@
+"""Start, readiness, drain, fences, and who may own a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from core.errors import BadInput, DeadlineExceeded, Overloaded
+from core.eventstore.kv import Get, Guard, KeyValueStore, TxnResult, Write
+from core.eventstore.memory import MemoryStore
+from nodeagent.agent import Agent
+from nodeagent.health import PROBE_CACHED_S
+from nodeagent.request_runner import RequestRunner
+from nodeagent.settings.values import Settings
+from tests.support.agent_harness import AgentHarness, ManualClock, exchange, frame, running
+from tests.support.faulty_store import FaultyStore
+from tests.support.http_caller import over_socket, over_tcp
+
+
+class SlowStore(FaultyStore):
+    """A store whose commits wait until they are let through."""
+
+    def __init__(self, store: KeyValueStore) -> None:
+        super().__init__(store)
+        self.open = asyncio.Event()
+        self.open.set()
+        self.waiting = asyncio.Event()
+
+    async def commit(
+        self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
+    ) -> TxnResult:
+        if not self.open.is_set():
+            self.waiting.set()
+            await self.open.wait()
+        return await super().commit(guards, writes, otherwise)
+
+
+@pytest.fixture
+async def slow(memory_store: MemoryStore) -> SlowStore:
+    return SlowStore(memory_store)
+
+
+@pytest.fixture
+async def slow_node(settings: Settings, slow: SlowStore) -> AsyncIterator[AgentHarness]:
+    async with running(settings, slow) as node:
+        await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
+        yield node
+        slow.open.set()
+
+
+# Readiness
+
+
+async def test_the_doors_are_open_before_the_agent_is_ready_and_say_so(
+    settings: Settings, memory_store: MemoryStore
+) -> None:
+    agent = Agent(settings, memory_store)
+    await agent.open_servers()
+    node = AgentHarness(agent)
+    assert agent.health_port is not None
+    port = agent.health_port.port
+
+    add = (await node.call("ADD")).error
+    delete = (await node.call("DEL")).error
+    before = [(await over_tcp(port, f"/v1/runtime/{n}")).status for n in PROBES]
+    await agent.become_ready()
+    after = [(await over_tcp(port, f"/v1/runtime/{n}")).status for n in PROBES]
+
+    await agent.stop()
+    assert add["code"] == delete["code"] == 11
+    assert add["msg"] == (
+        "unhealthy spiderpool-agent backend, failed to check: the writer is not open yet"
+    )
+    assert before == [500, 500, 200]
+    assert after == [200, 200, 200]
+
+
+PROBES = ("startup", "readiness", "liveness")
+
+
+async def test_an_agent_waits_for_an_etcd_that_is_away_at_first(
+    settings: Settings, memory_store: MemoryStore
+) -> None:
+    faulty = FaultyStore(memory_store)
+    faulty.is_unavailable = True
+    agent = Agent(settings, faulty)
+    await agent.open_servers()
+    starting = asyncio.ensure_future(agent.become_ready())
+    node = AgentHarness(agent)
+    away = await node.call("ADD")
+
+    faulty.is_unavailable = False
+    await starting
+    await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
+
+    assert away.error["code"] == 11
+    assert await node.add() == ["10.6.0.10/24"]
+    await agent.stop()
+
+
+async def test_the_checks_are_listed_one_a_line(
+    settings: Settings, memory_store: MemoryStore, clock: ManualClock
+) -> None:
+    faulty = FaultyStore(memory_store)
+    async with running(settings, faulty, monotonic=clock) as node:
+        assert node.process.health_port is not None
+        port = node.process.health_port.port
+        ready = await over_tcp(port, "/readyz")
+        faulty.is_unavailable = True
+        clock.now += PROBE_CACHED_S
+        away = await over_tcp(port, "/readyz")
+        alive = await over_tcp(port, "/livez")
+        faulty.is_unavailable = False
+
+    checks = "[+]fence ok\n[+]serving ok\n[+]writer ok\n[+]view ok\n[+]etcd ok\n"
+    checks += "[+]task/cni-request-timeouts ok\n[+]task/configuration-view ok\n"
+    assert (ready.status, ready.body.decode()) == (
+        200,
+        f"{checks}readyz check passed\n",
+    )
+    assert away.status == 500
+    assert b"[-]etcd failed: etcd did not answer the last call" in away.body
+    assert (alive.status, alive.body.decode()) == (200, "[+]fence ok\nlivez check passed\n")
+
+
+async def test_the_health_port_serves_nothing_else(agent: AgentHarness) -> None:
+    assert agent.process.health_port is not None
+    port = agent.process.health_port.port
+
+    replies = [
+        await over_tcp(port, "/v1/ipam/ip", "POST"),
+        await over_tcp(port, "/v1/ipam/healthy"),
+    ]
+
+    assert [reply.status for reply in replies] == [501, 501]
+
+
+# Without etcd
+
+
+async def test_a_delete_without_etcd_fails_so_that_it_is_repeated(
+    settings: Settings, memory_store: MemoryStore, clock: ManualClock
+) -> None:
+    faulty = FaultyStore(memory_store)
+    async with running(settings, faulty, monotonic=clock) as node:
+        await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
+        await node.add()
+        faulty.is_unavailable = True
+        await over_socket(settings.socket_path, "GET", "/v1/ipam/healthy")
+        error = (await node.call("DEL")).error
+        faulty.is_unavailable = False
+        clock.now += PROBE_CACHED_S
+        await over_socket(settings.socket_path, "GET", "/v1/ipam/healthy")
+
+        await node.delete()
+
+        assert error["code"] == 11
+        assert error["msg"].startswith("unhealthy spiderpool-agent backend, failed to check: ")
+        assert await node.claims() == {}
+
+
+# Drain
+
+
+async def test_a_request_inside_is_answered_though_the_agent_stops(
+    slow_node: AgentHarness, slow: SlowStore, settings: Settings
+) -> None:
+    slow.open.clear()
+    inside = asyncio.ensure_future(slow_node.add())
+    await slow.waiting.wait()
+    stopping = asyncio.ensure_future(slow_node.process.stop())
+    await asyncio.sleep(0)
+    with pytest.raises((ConnectionRefusedError, FileNotFoundError)):
+        await slow_node.call("ADD", "web-1")
+
+    slow.open.set()
+    (address,) = await inside
+    await stopping
+
+    assert address.startswith("10.6.0.")
+    assert not Path(settings.framed_socket_path).exists()
+    assert not Path(settings.socket_path).exists()
+
+
+async def test_many_requests_inside_are_all_answered(
+    slow_node: AgentHarness, slow: SlowStore
+) -> None:
+    slow.open.clear()
+    inside = [asyncio.ensure_future(slow_node.add(f"web-{n}")) for n in range(40)]
+    await slow.waiting.wait()
+    runner = slow_node.process.parts.runner
+    async with asyncio.timeout(60):
+        while runner.under_way < 40:
+            await asyncio.sleep(0)
+    stopping = asyncio.ensure_future(slow_node.process.stop())
+    slow.open.set()
+
+    answers = await asyncio.gather(*inside)
+    await stopping
+
+    assert len({address for (address,) in answers}) == 40
+
+
+async def test_once_draining_nobody_is_let_in() -> None:
+    runner = RequestRunner()
+    assert await runner.drain(1.0)
+
+    with pytest.raises(Exception, match="the agent is shutting down"):
+        runner.admit(1.0).__enter__()
+
+
+# Limits
+
+
+async def test_a_full_gate_refuses_by_name_with_the_remedy() -> None:
+    runner = RequestRunner(requests_max=1)
+    hold = asyncio.Event()
+
+    async def wait_inside(seconds: float) -> None:
+        with runner.admit(seconds):
+            await hold.wait()
+
+    first = asyncio.ensure_future(wait_inside(60.0))
+    await asyncio.sleep(0)
+
+    with pytest.raises(Overloaded) as refused:
+        await wait_inside(1.0)
+    hold.set()
+    await first
+
+    assert refused.value.message == (
+        "failed to queue correctly: queue is full with a maximum length of 1"
+    )
+    await wait_inside(1.0)
+
+
+async def test_at_its_deadline_a_request_ends_and_leaves_nothing(
+    slow_node: AgentHarness, slow: SlowStore
+) -> None:
+    slow.open.clear()
+    blocking = asyncio.ensure_future(slow_node.call("ADD", "blocker"))
+    await slow.waiting.wait()
+    slow_node.process.parts.handlers.add.deadline_s = 0.01
+
+    late = (await slow_node.call("ADD", "late")).error
+    slow.open.set()
+    await blocking
+    await slow_node.process.parts.view.freshen()
+
+    assert late["code"] == 11
+    assert late["msg"] == "spiderpool IP allocation error: not done within 0.01 s"
+    assert "late" not in {claim.pod for claim in (await slow_node.claims()).values()}
+    assert slow_node.process.parts.runner.under_way == 0
+
+
+async def test_a_deadline_is_an_error_of_its_own() -> None:
+    with pytest.raises(DeadlineExceeded, match="not done within"), RequestRunner().admit(0.001):
+        await asyncio.Event().wait()
+
+
+async def test_a_delete_waits_for_the_add_whose_caller_went_away(
+    slow_node: AgentHarness, slow: SlowStore
+) -> None:
+    slow.open.clear()
+    request = frame(slow_node.environment("ADD"), json.dumps(slow_node.netconf()).encode())
+    _, writer = await asyncio.open_unix_connection(slow_node.process.settings.framed_socket_path)
+    writer.write(request)
+    await slow.waiting.wait()
+    writer.transport.abort()
+    deleting = asyncio.ensure_future(slow_node.delete())
+    async with asyncio.timeout(60):
+        while slow_node.process.parts.runner.under_way < 2:
+            await asyncio.sleep(0)
+
+    slow.open.set()
+    await deleting
+
+    assert await slow_node.claims() == {}
+
+
+# Two agents
+
+
+async def test_a_second_agent_of_the_same_name_fences_the_first(
+    settings: Settings, memory_store: MemoryStore, agent: AgentHarness
+) -> None:
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
+    there = settings._replace(socket_path=f"{settings.socket_path}2")
+    async with running(there, memory_store) as second:
+        error = (await agent.call("ADD", "web-0")).error
+        port = agent.process.health_port
+        assert port is not None
+        alive = await over_tcp(port.port, "/v1/runtime/liveness")
+        ready = await over_tcp(port.port, "/v1/runtime/readiness")
+
+        assert error["code"] == 131
+        assert "writer node-1 is fenced" in error["msg"]
+        assert "give every agent a node name of its own" in error["details"]
+        assert agent.process.ended.is_set()
+        assert (alive.status, ready.status) == (500, 500)
+        assert await second.add("web-0")
+        assert {claim.pod for claim in (await agent.claims()).values()} == {"web-0"}
+
+
+async def test_a_second_agent_on_the_same_socket_does_not_start(
+    agent: AgentHarness, settings: Settings, memory_store: MemoryStore
+) -> None:
+    other = Agent(settings._replace(node_name="node-2"), memory_store)
+
+    with pytest.raises(BadInput, match="another process listens on"):
+        await other.start()
+
+    await other.stop()
+    assert (await agent.call("VERSION")).status == 0
+
+
+async def test_a_port_that_is_taken_is_named_by_its_setting(
+    agent: AgentHarness, settings: Settings, memory_store: MemoryStore
+) -> None:
+    assert agent.process.health_port is not None
+    taken = agent.process.health_port.port
+    other = Agent(settings._replace(node_name="node-2", health_port=taken), memory_store)
+
+    with pytest.raises(BadInput, match=f"cannot listen on 127.0.0.1 port {taken}") as refused:
+        await other.start()
+
+    await other.stop()
+    assert refused.value.subject == "SPIDERPOOL_HEALTH_PORT"
+
+
+# The process
+
+
+@pytest.mark.parametrize(
+    ("variables", "code", "text"),
+    [
+        ({"SPIDERPOOL_HEALTH_PORT": "many"}, 2, "SPIDERPOOL_HEALTH_PORT 'many' is not a number"),
+        ({"SPIDERPOOL_NODE_NAME": "a/b"}, 2, "SPIDERPOOL_NODE_NAME 'a/b' is not a name"),
+    ],
+)
+def test_settings_that_cannot_be_used_end_the_process_with_their_name(
+    variables: dict[str, str], code: int, text: str, short_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "nodeagent.main", "--config-path", str(short_path / "absent.yml")],
+        env={"PATH": os.environ["PATH"], **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == code
+    line = json.loads(done.stderr.splitlines()[-1])
+    assert line["level"] == "CRITICAL"
+    assert text in line["msg"]
+    assert line["key"]
+
+
+def test_without_etcd_the_process_waits_and_ends_in_order_on_sigterm(short_path: Path) -> None:
+    sock = short_path / "a.sock"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nodeagent.main"],
+        env={
+            "PATH": os.environ["PATH"],
+            "SPIDERPOOL_NODE_NAME": "node-1",
+            "SPIDERPOOL_HEALTH_PORT": "0",
+            "ORBWEAVER_ETCD_ENDPOINTS": "127.0.0.1:1",
+            "ORBWEAVER_SOCKET_PATH": str(sock),
+        },
+        stderr=subprocess.PIPE,
+    )
+    try:
+        reply = asyncio.run(_when_open(f"{sock}.fast", process))
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+
+    assert reply == 1
+    assert process.returncode == 0
+    assert b"Traceback" not in errors
+    assert not sock.exists()
+
+
+async def _when_open(path: str, process: subprocess.Popen[bytes]) -> int:
+    """The status of an ADD as soon as the socket answers."""
+    request = frame({"CNI_COMMAND": "ADD"}, b"{}")
+    async with asyncio.timeout(60):
+        while process.poll() is None:
+            try:
+                return (await exchange(path, request)).status
+            except OSError:
+                await asyncio.sleep(0.02)
+    raise AssertionError("the process ended")

@@ -1,0 +1,235 @@
+"""The agent over a real etcd: the process itself, and what a dead etcd means to it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from nodeagent.settings.values import Settings
+from tests.support.agent_harness import AgentHarness, Reply, exchange, frame, running
+from tests.support.etcd import EtcdCluster, free_ports
+from tests.support.http_caller import over_tcp
+
+pytestmark = pytest.mark.etcd
+WAIT_S = 60.0
+
+
+@pytest.fixture
+async def etcd_node(etcd: EtcdCluster, settings: Settings) -> AsyncIterator[AgentHarness]:
+    """An agent of a cluster name of its own, so that tests share the etcd and nothing else."""
+    store = EtcdStore(EtcdSettings(etcd.endpoints))
+    cluster = f"c{os.urandom(4).hex()}"
+    async with running(settings._replace(cluster=cluster), store) as node:
+        yield node
+    await store.close()
+
+
+def limited(files_max: tuple[int, int] | None) -> list[str]:
+    """The command that runs another one with these limits of open files, soft and hard."""
+    return [] if files_max is None else ["prlimit", f"--nofile={files_max[0]}:{files_max[1]}"]
+
+
+class Process:
+    """The daemon, started as an operator would."""
+
+    def __init__(
+        self,
+        directory: Path,
+        etcd: EtcdCluster,
+        cluster: str,
+        name: str,
+        *,
+        files_max: tuple[int, int] | None = None,
+    ) -> None:
+        self.socket = directory / f"{name}.sock"
+        self.log = directory / f"{name}.log"
+        (self.health_port,) = free_ports(1)
+        variables = {
+            "PATH": os.environ["PATH"],
+            "SPIDERPOOL_NODE_NAME": "node-1",
+            "SPIDERPOOL_HEALTH_PORT": str(self.health_port),
+            "ORBWEAVER_CLUSTER": cluster,
+            "ORBWEAVER_ETCD_ENDPOINTS": ",".join(etcd.endpoints),
+            "ORBWEAVER_SOCKET_PATH": str(self.socket),
+            "ORBWEAVER_PLUGIN_LOG_PATH": str(directory / "plugin.log"),
+        }
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*limited(files_max), sys.executable, "-m", "nodeagent.main"],
+                env=variables,
+                stderr=log,
+            )
+
+    async def ready(self) -> None:
+        """Return once its readiness probe passes."""
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                assert self.process.poll() is None, self.log.read_text()
+                try:
+                    if (await over_tcp(self.health_port, "/v1/runtime/readiness")).status == 200:
+                        return
+                except OSError:
+                    pass
+                await asyncio.sleep(0.02)
+
+    async def call(self, request: bytes) -> Reply:
+        """One call to its framed socket."""
+        return await exchange(f"{self.socket}.fast", request)
+
+    def end(self) -> int:
+        """SIGTERM; the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(WAIT_S)
+
+
+@pytest.fixture
+def processes() -> Iterator[list[Process]]:
+    started: list[Process] = []
+    yield started
+    for each in started:
+        each.process.kill()
+        each.process.wait()
+
+
+async def test_adds_and_deletes_leave_etcd_as_they_say(etcd_node: AgentHarness) -> None:
+    await etcd_node.pool("lan-4", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
+    await etcd_node.pool("lan-6", "fd00:6::/64", "fd00:6::10-fd00:6::99")
+
+    answers = await asyncio.gather(*(etcd_node.add(f"web-{n}") for n in range(40)))
+    claims = await etcd_node.claims()
+    await asyncio.gather(*(etcd_node.delete(f"web-{n}") for n in range(40)))
+
+    said = {address.partition("/")[0] for addresses in answers for address in addresses}
+    assert said == set(claims)
+    assert len(said) == 80
+    assert await etcd_node.claims() == {}
+
+
+async def test_the_last_address_is_found_and_then_the_pool_is_full(etcd_node: AgentHarness) -> None:
+    await etcd_node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.41")
+
+    replies = await asyncio.gather(*(etcd_node.call("ADD", f"web-{n}") for n in range(40)))
+    status = await etcd_node.call("STATUS")
+
+    failed = [reply.error for reply in replies if reply.status]
+    assert len(failed) == 8
+    assert {error["code"] for error in failed} == {110}
+    assert len(await etcd_node.claims()) == 32
+    assert status.error["code"] == 50
+
+
+async def test_check_and_gc_read_the_truth(etcd_node: AgentHarness, short_path: Path) -> None:
+    await etcd_node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
+    netns = str(short_path / "gone")
+    result = (await etcd_node.call("ADD", CNI_NETNS=netns)).result
+
+    checked = await etcd_node.call("CHECK", conf=etcd_node.netconf(prevResult=result))
+    conf = etcd_node.netconf(**{"cni.dev/valid-attachments": []})
+    collected = await etcd_node.call("GC", conf=conf)
+
+    assert (checked.status, collected.status) == (0, 0)
+    assert await etcd_node.claims() == {}
+
+
+async def test_the_daemon_serves_until_it_is_told_to_stop(
+    etcd: EtcdCluster, etcd_node: AgentHarness, short_path: Path, processes: list[Process]
+) -> None:
+    cluster = etcd_node.process.settings.cluster
+    await etcd_node.pool("lan", "10.6.0.0/24", "10.6.0.10")
+    daemon = Process(short_path, etcd, f"{cluster}", "daemon")
+    processes.append(daemon)
+    request = frame(etcd_node.environment("ADD"), json.dumps(etcd_node.netconf()).encode())
+
+    await daemon.ready()
+    reply = await daemon.call(request)
+
+    assert reply.result["ips"] == [{"address": "10.6.0.10/24"}]
+    assert daemon.end() == 0
+    assert not daemon.socket.exists()
+    assert json.loads(daemon.log.read_text().splitlines()[0])["msg"] == "ready"
+
+
+async def test_of_two_daemons_with_one_name_the_first_ends_fenced(
+    etcd: EtcdCluster, etcd_node: AgentHarness, short_path: Path, processes: list[Process]
+) -> None:
+    cluster = etcd_node.process.settings.cluster
+    await etcd_node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
+    request = frame(etcd_node.environment("ADD"), json.dumps(etcd_node.netconf()).encode())
+    first = Process(short_path, etcd, cluster, "first")
+    processes.append(first)
+    await first.ready()
+    second = Process(short_path, etcd, cluster, "second")
+    processes.append(second)
+    await second.ready()
+
+    refused = await first.call(request)
+    code = first.process.wait(WAIT_S)
+    served = await second.call(request)
+
+    assert refused.error["code"] == 131
+    assert code == 3
+    assert "fenced" in first.log.read_text()
+    assert served.status == 0
+    assert len(await etcd_node.claims()) == 1
+
+
+async def served(agent: AgentHarness) -> None:
+    """Return once the agent says that an ADD can be served."""
+    async with asyncio.timeout(WAIT_S):
+        while (await agent.call("STATUS")).status:
+            await asyncio.sleep(0.05)
+
+
+async def test_an_agent_lives_through_the_death_of_etcd(tmp_path: Path, settings: Settings) -> None:
+    with EtcdCluster(tmp_path) as etcd:
+        store = EtcdStore(EtcdSettings(etcd.endpoints))
+        async with running(settings, store) as node:
+            await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
+            await node.add("web-0")
+            (member,) = etcd.members
+            member.kill()
+            status = (await node.call("STATUS")).error
+            etcd.restart(member)
+            await served(node)
+            after = await node.add("web-0")
+            await node.delete("web-0")
+
+            assert status["code"] == 50
+            assert after
+            assert await node.claims() == {}
+        await store.close()
+
+
+async def test_no_delete_succeeds_that_has_released_nothing_while_etcd_is_away(
+    tmp_path: Path, settings: Settings
+) -> None:
+    names = [f"web-{number}" for number in range(20)]
+    with EtcdCluster(tmp_path) as etcd:
+        store = EtcdStore(EtcdSettings(etcd.endpoints))
+        async with running(settings, store) as node:
+            await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
+            await asyncio.gather(*map(node.add, names))
+            (member,) = etcd.members
+            member.kill()
+            node.process.parts.runner._requests_max = 5
+            replies = await asyncio.gather(*(node.call("DEL", name) for name in names))
+            etcd.restart(member)
+            await served(node)
+            held = await node.claims()
+            node.process.parts.runner._requests_max = len(names)
+            await asyncio.gather(*map(node.delete, names))
+
+            assert {reply.error["code"] for reply in replies} == {11}
+            assert any("queue is full" in reply.error["msg"] for reply in replies)
+            assert len(held) == len(names)
+            assert await node.claims() == {}
+        await store.close()

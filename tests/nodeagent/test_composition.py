@@ -1,0 +1,214 @@
+"""Whatever fails at whatever step of start or stop, everything that was opened is closed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.eventstore.memory import MemoryStore
+from core.process import connections, tcp_port
+from nodeagent import agent as agent_module
+from nodeagent.agent import Agent
+from nodeagent.settings.values import Settings
+from tests.support.agent_harness import running
+from tests.support.descriptors import open_descriptors
+
+Break = Callable[[Agent, pytest.MonkeyPatch], None]
+
+
+class Broken(OSError):
+    """What no part expects."""
+
+
+def fails(*_: object, **__: object) -> Any:
+    raise Broken(28, "No space left on device")
+
+
+async def fails_later(*_: object, **__: object) -> Any:
+    raise Broken(28, "No space left on device")
+
+
+def part(name: str, method: str) -> Break:
+    def break_it(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(getattr(agent.parts, name), method, fails_later)
+
+    return break_it
+
+
+def own(method: str, replacement: Callable[..., Any] = fails) -> Break:
+    def break_it(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(agent, method, replacement)
+
+    return break_it
+
+
+def nth_listening_socket(number: int) -> Break:
+    def break_it(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+        listen, made = agent._listen, []
+
+        def listen_or_fail(path: str) -> Any:
+            made.append(path)
+            return fails() if len(made) == number else listen(path)
+
+        monkeypatch.setattr(agent, "_listen", listen_or_fail)
+
+    return break_it
+
+
+def port(_: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp_port.TcpPort, "open", fails_later)
+
+
+def cluster_ips(_: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent_module, "start_cluster_ips", fails)
+
+
+STARTS: dict[str, Break] = {
+    "sysctls": own("_prepare_node", fails_later),
+    "cluster IPs": cluster_ips,
+    "device plugin": own("_start_device_plugin"),
+    "sweep": part("coordinator_handler", "remove_stale"),
+    "plugin log": own("open_servers", fails_later),
+    "TCP port": port,
+    "metrics": own("_open_metrics", fails_later),
+    "framed socket": nth_listening_socket(1),
+    "framed server": part("framed", "open"),
+    "HTTP socket": nth_listening_socket(2),
+    "HTTP server": part("http", "open"),
+    "writer": part("writer", "open"),
+    "view": part("view", "start"),
+}
+
+STOPS: dict[str, tuple[str, str]] = {
+    "plugin log": ("plugin_log", "close"),
+    "writer": ("writer", "close"),
+    "view": ("view", "close"),
+    "namespace thread": ("executor", "close"),
+    "coordinator": ("coordinator_handler", "close"),
+    "detector": ("detector", "close"),
+    "supervised tasks": ("supervisor", "close"),
+    "framed calls": ("framed", "end"),
+    "HTTP calls": ("http", "end"),
+    "drain": ("runner", "drain"),
+    "framed socket": ("framed", "close"),
+    "HTTP socket": ("http", "close"),
+}
+
+
+class Left:
+    """What is open in this process besides what was at first."""
+
+    def __init__(self) -> None:
+        self.descriptors = open_descriptors()
+        self.threads = set(threading.enumerate())
+
+    def now(self) -> list[str]:
+        """Descriptors, threads and tasks that were not there before."""
+        tasks = [task.get_name() for task in asyncio.all_tasks() if task.get_coro() is not None]
+        ours = asyncio.current_task()
+        assert ours is not None
+        tasks.remove(ours.get_name())
+        threads = [one.name for one in set(threading.enumerate()) - self.threads]
+        left = sorted(open_descriptors() - self.descriptors)
+        return [*left, *(one for one in threads if not one.startswith("asyncio")), *tasks]
+
+
+@pytest.fixture
+async def left() -> Left:
+    await asyncio.to_thread(os.getpid)  # the loop's own threads begin with the first use
+    return Left()
+
+
+@pytest.fixture(autouse=True)
+def quick_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "END_S_MAX", 0.1)
+
+
+@pytest.mark.parametrize("name", STARTS)
+async def test_a_start_that_fails_leaves_nothing_open(
+    name: str,
+    settings: Settings,
+    memory_store: MemoryStore,
+    left: Left,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    agent = Agent(settings._replace(metrics_enabled=name == "metrics"), memory_store)
+    STARTS[name](agent, monkeypatch)
+
+    with pytest.raises(Broken):
+        await agent.start()
+    monkeypatch.undo()
+
+    assert left.now() == []
+    assert not Path(settings.framed_socket_path).exists()
+    assert not Path(settings.socket_path).exists()
+    async with running(settings, memory_store) as node:  # its names and sockets are free
+        await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
+        assert await node.add() == ["10.6.0.10/24"]
+
+
+@pytest.mark.parametrize("name", STOPS)
+async def test_a_step_of_the_stop_that_fails_keeps_nothing_else_open(
+    name: str,
+    settings: Settings,
+    memory_store: MemoryStore,
+    left: Left,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    agent = Agent(settings, memory_store)
+    whole, method = STOPS[name]
+    target = getattr(agent.parts, whole)
+    close = getattr(target, method)
+
+    async def close_and_fail(*args: object) -> None:
+        ended = close(*args)
+        if asyncio.iscoroutine(ended):
+            await ended
+        raise Broken(28, "No space left on device")
+
+    def close_and_fail_at_once(*args: object) -> None:
+        close(*args)
+        raise Broken(28, "No space left on device")
+
+    blocking = not asyncio.iscoroutinefunction(close)
+    replacement = close_and_fail_at_once if blocking else close_and_fail
+    monkeypatch.setattr(target, method, replacement)
+    # Steps are bound when they are pushed, and those of the parts are pushed at once.
+    agent._opened = type(agent._opened)()
+    agent._close_parts_at_the_end()
+    await agent.start()
+
+    await agent.stop()
+
+    assert left.now() == []
+    assert len(agent.stop_failures) == 1
+    assert "No space left on device; the rest is closed all the same" in caplog.text
+    assert not Path(settings.framed_socket_path).exists()
+
+
+async def test_a_start_that_is_broken_off_leaves_nothing_open(
+    settings: Settings, memory_store: MemoryStore, left: Left, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = Agent(settings, memory_store)
+    inside = asyncio.Event()
+
+    async def wait_for_ever() -> None:
+        inside.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(agent.parts.view, "start", wait_for_ever)
+    starting = asyncio.ensure_future(agent.start())
+    await inside.wait()
+    starting.cancel()
+    await asyncio.wait({starting})
+
+    assert starting.cancelled()
+    del starting
+    assert left.now() == []

@@ -1,0 +1,112 @@
+"""What does not end by itself: callers, and calls to etcd."""
+
+from __future__ import annotations
+
+import asyncio
+from errno import ETIMEDOUT
+from typing import Any
+
+import pytest
+
+from core.errors import DeadlineExceeded
+from core.eventstore.kv import TxnResult
+from core.eventstore.memory import MemoryStore
+from nodeagent.agent import Agent
+from nodeagent.composition import AgentSources
+from nodeagent.health import StoreWatchdog
+from nodeagent.request_runner import ADD_DEADLINE_S, RequestRunner
+from nodeagent.settings.values import Settings
+from nodeagent.telemetry.observed import ObservedStore
+from tests.support.agent_harness import AgentHarness
+
+
+@pytest.mark.parametrize("binds", [False, True])
+async def test_a_delete_may_wait_for_as_long_as_an_add_may_take(
+    binds: bool,  # whether there is a provider
+    settings: Settings,
+    store: MemoryStore,
+) -> None:
+    """With a shorter deadline it would succeed and leave what the ADD then allocates."""
+    networks: Any = object() if binds else None
+    agent = Agent(settings, store, sources=AgentSources(networks=networks))
+    handlers = agent.parts.handlers
+    await agent.stop()
+
+    assert handlers.delete.deadline_s >= handlers.add.deadline_s
+    assert (handlers.add.deadline_s > ADD_DEADLINE_S) == binds
+
+
+async def test_a_request_that_does_not_end_does_not_keep_the_agent_from_ending(
+    agent: AgentHarness, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = asyncio.Event()
+
+    async def ask_for_ever() -> None:
+        inside.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(agent.process.parts.health, "fault", ask_for_ever)
+    reader, writer = await asyncio.open_unix_connection(settings.socket_path)
+    writer.write(b"GET /v1/ipam/healthy HTTP/1.1\r\nHost: agent\r\n\r\n")
+    await inside.wait()
+
+    await agent.process.parts.http.close()
+    async with asyncio.timeout(20):  # supervisors wait 30 s for all of the end
+        await agent.process.parts.http.end()
+    assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_call_that_its_caller_gave_up_tells_of_an_etcd_that_may_be_away(
+    memory_store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watchdog = StoreWatchdog()
+
+    async def never_answer(*_: object) -> TxnResult:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(memory_store, "commit", never_answer)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(ObservedStore(memory_store, watchdog).commit([], []), 0.01)
+    assert watchdog.is_away
+
+
+async def test_a_time_out_of_the_work_itself_is_not_taken_for_the_deadline() -> None:
+    with pytest.raises(TimeoutError, match="Connection timed out"), RequestRunner().admit(30.0):
+        raise TimeoutError(ETIMEDOUT, "Connection timed out")
+
+
+async def test_a_request_that_is_cancelled_before_its_deadline_stays_cancelled() -> None:
+    async def work() -> None:
+        with RequestRunner().admit(30.0):
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_one_that_ends_before_its_deadline_does_not_end_the_ones_after_it() -> None:
+    """They share one timer, which the first one has set."""
+    runner, first_is_over = RequestRunner(), asyncio.Event()
+
+    async def work(over: asyncio.Event) -> None:
+        with runner.admit(0.05):
+            await over.wait()
+
+    first = asyncio.create_task(work(first_is_over))
+    second = asyncio.create_task(work(asyncio.Event()))
+    await asyncio.sleep(0)
+    first_is_over.set()
+    await first
+    with pytest.raises(DeadlineExceeded):
+        await second
+    assert runner.under_way == 0
+
+
+async def test_work_that_takes_longer_than_its_deadline_is_told_so() -> None:
+    with pytest.raises(DeadlineExceeded, match="not done within 0 s"), RequestRunner().admit(0.0):
+        await asyncio.Event().wait()

@@ -1,0 +1,376 @@
+"""A whole Kubernetes cluster on one machine: control plane, two nodes, our controller and agents.
+
+``node-a`` has macvlan on its uplink with the coordinator in the chain; ``node-b`` has a bridge with
+a second uplink as its port, and IPAM alone. Both are on one link, the fabric's. Everything that is
+not ours is what a user would run; nothing reaches over the laboratory's edge.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self, TypeVar
+
+import yaml
+
+from core.manifests.crds.definitions import KINDS, definition_of
+from core.manifests.kinds.fields import API_VERSION
+from core.manifests.manifest_writer import dump_yaml
+from core.process.environment import KUBECONFIG
+from ops.lab.controller import LabController
+from ops.lab.fabric import BRIDGE
+from ops.lab.laboratory import Laboratory
+from ops.lab.node import Node
+from ops.lab.programs import attempt
+from tests.kubernetes.network_harness import DEFINITION as NAD_DEFINITION
+from tests.nodes import chart_settings as told
+from tests.nodes.control_plane import NODES, ControlPlane
+from tests.nodes.kubelet import KubeNode
+from tests.nodes.rights import AGENT, CONTROLLER, rights
+from tests.nodes.workloads import SHOP, Object, made
+from tests.runtime.cri import RuntimeRefused, RuntimeService
+from tests.support.kubernetes import ApiServer
+from tests.support.truth import Truth
+
+T = TypeVar("T")
+
+PATIENCE_S: Final = 150.0
+"""Kubelet and its peers try again after up to some tens of seconds, more on a busy machine."""
+
+POLL_S: Final = 0.05
+SETTINGS: Final = {"ORBWEAVER_COOL_DOWN_SECONDS": "0"}
+"""Tests follow each other on the same few addresses."""
+
+SLOTS: Final = {
+    "subENI": {
+        "rules": [
+            {"defaultMaxCount": 5, "nodeSelector": {"matchLabels": {"size": "large"}}},
+            {"defaultMaxCount": 2},
+        ]
+    },
+    "masterNIC": {"rules": [{"includeInterfaces": ["eth1"], "defaultMaxCount": 3}]},
+}
+"""What agents offer kubelet; a provider's slots only once there is a provider."""
+
+DEVICES: Final = told.conf(
+    agent={"networkResourcePlugin": {"enabled": True, "resourceAdvertisement": SLOTS}}
+)
+COORDINATOR: Final = made(API_VERSION, "SpiderCoordinator", "default", spec={"podCIDRType": "none"})
+"""As an installation makes one."""
+
+SECOND_UPLINK: Final = "eth1"
+POD_BRIDGE: Final = "br-pods"
+WORKLOADS: Final = "deployments,replicasets,statefulsets,jobs,pods"
+
+
+class Pod(NamedTuple):
+    """A Pod as the API server shows it."""
+
+    name: str
+    uid: str
+    node: str
+    phase: str
+    addresses: tuple[str, ...]
+    ready: bool
+
+
+class KubernetesCluster:
+    """All of it; enter it to start it."""
+
+    def __init__(self) -> None:
+        self.laboratory = Laboratory(settings=SETTINGS, coordinator={"mode": "auto"})
+        self.nodes: dict[str, KubeNode] = {}
+        self._stack = ExitStack()
+        self._services: dict[str, RuntimeService] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def server(self) -> ApiServer:
+        """The API server."""
+        return self.plane.server
+
+    # ------------------------------------------------------------------------------- what is there
+
+    def pods(self, app: str = "") -> list[Pod]:
+        """The Pods of ``shop``, or of one workload, by name."""
+        query = f"?labelSelector=app%3D{app}" if app else ""
+        found = self.server.request("GET", f"/api/v1/namespaces/{SHOP}/pods{query}").body["items"]
+        return sorted(map(_pod, found))
+
+    def claims(self) -> dict[str, str]:
+        """Address -> the Pod that holds it."""
+        return self.truth.claims()
+
+    def until(self, holds: Callable[[], T], what: str = "") -> T:
+        """Wait until something is true, and return it."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not (found := holds()):
+            assert time.monotonic() < deadline, f"{what or 'it'} does not come to be: {self.told()}"
+            time.sleep(POLL_S)
+        return found
+
+    def running(self, app: str, count: int) -> list[Pod]:
+        """Wait until a workload has just so many Pods, all of them ready; which ones."""
+
+        def are_there() -> list[Pod]:
+            found = self.pods(app)
+            return found if len(found) == count and all(one.ready for one in found) else []
+
+        return self.until(are_there, f"{count} Pods of {app}")
+
+    def table(self, *arguments: str) -> list[dict[str, str]]:
+        """The rows of ``kubectl get``, by the headings of their columns."""
+        shown = self.server.kubectl("get", *arguments).splitlines()
+        if not shown:
+            return []
+        heading, *rows = shown
+        starts = [at for at, sign in enumerate(heading) if sign != " " and f" {heading}"[at] == " "]
+        ends = [*starts[1:], None]
+        slices = [slice(start, end) for start, end in zip(starts, ends, strict=True)]
+        names = [heading[one].strip() for one in slices]
+        return [dict(zip(names, (row[one].strip() for one in slices), strict=True)) for row in rows]
+
+    def events(self, name: str) -> str:
+        """What the Events of ``shop`` say about an object."""
+        path = f"/api/v1/namespaces/{SHOP}/events?fieldSelector=involvedObject.name%3D{name}"
+        found = self.server.request("GET", path).body["items"]
+        return "\n".join(f"{one['type']}: {one['reason']}: {one['message']}" for one in found)
+
+    def allocatable(self, node: str, resource: str) -> int | None:
+        """How many slots of ``spidernet.io`` a node says that it has; None: never heard of."""
+        status = self.server.request("GET", f"/api/v1/nodes/{node}").body["status"]
+        found = status["allocatable"].get(f"spidernet.io/{resource}")
+        return None if found is None else int(found)
+
+    def slots_asked_for(self, pod: Object) -> dict[str, str]:
+        """Of ``spidernet.io``, by the first container of a Pod as it would be stored."""
+        path = f"/api/v1/namespaces/{SHOP}/pods?dryRun=All"
+        answer = self.server.request("POST", path, pod)
+        assert answer.status == 201, answer.message
+        resources = answer.body["spec"]["containers"][0].get("resources", {})
+        return {
+            name.removeprefix("spidernet.io/"): count
+            for name, count in resources.get("limits", {}).items()
+        }
+
+    def told(self) -> str:
+        """What helps to understand a failure."""
+        if not self.server.is_running:
+            return "the API server is away"
+        pods = self.pods()
+        said = (line for one in pods for line in self.events(one.name).splitlines())
+        complaints = [line for line in said if not line.startswith("Normal")]
+        return "\n".join([*map(str, pods), str(self.claims()), *complaints])
+
+    # ------------------------------------------------------------------------------- what is done
+
+    def apply(self, *objects: Object) -> None:
+        """Apply as a user does, whatever is there."""
+        text = "\n".join(map(json.dumps, objects))
+        self.server.kubectl("apply", "--server-side", "-f", "-", stdin=text)
+
+    def pools(self, *objects: Object) -> None:
+        """Apply pools, and wait until our controller has taken them over."""
+        self.apply(*objects)
+        names = {one["metadata"]["name"] for one in objects}
+        self.until(lambda: names <= self.truth.ledger().pools.keys(), f"pools {names}")
+
+    def set_coordinator(self, phase: str = "Synced", **spec: object) -> None:
+        """Give the SpiderCoordinator these settings, and wait until it has the phase."""
+        path = f"/apis/{API_VERSION}/spidercoordinators/default"
+
+        def is_written() -> bool:
+            # The controller writes the object's status at any time, which refuses an older version.
+            stored = self.server.request("GET", path).body
+            stored["spec"] = COORDINATOR["spec"] | spec
+            answer = self.server.request("PUT", path, stored)
+            assert answer.status in (HTTPStatus.OK, HTTPStatus.CONFLICT), answer.message
+            return answer.status == HTTPStatus.OK
+
+        self.until(is_written, "an update of the SpiderCoordinator")
+
+        def has_phase() -> bool:
+            status = self.server.request("GET", path).body.get("status", {})
+            return bool(status.get("phase") == phase)
+
+        self.until(has_phase, f"phase {phase} of the SpiderCoordinator")
+
+    def pings(self, pod: str, address: str) -> bool:
+        """Whether an address answers a Pod."""
+        try:
+            done = self.inside(pod, "ping", "-n", "-c", "1", "-W", "2", address)
+        except RuntimeRefused:
+            return False  # its sandbox is being made
+        return done.returncode == 0
+
+    def inside(self, pod: str, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a program of the machine in a Pod's network, whatever the end is."""
+        return attempt(["nsenter", f"--net=/proc/{self.pid_of(pod)}/ns/net", "--", *command])
+
+    def sandbox(self, pod: str) -> str:
+        """The sandbox that a Pod's address was given to; "" for none."""
+        endpoint = self.truth.ledger().endpoints.get((SHOP, pod))
+        return endpoint.nics[0].container if endpoint is not None else ""
+
+    def pid_of(self, pod: str) -> int:
+        """The first process of a Pod's sandbox."""
+        endpoint = self.truth.ledger().endpoints[SHOP, pod]
+        return self._services[endpoint.node].status(endpoint.nics[0].container).pid
+
+    def networks(self, node: str) -> list[str]:
+        """The networks that sandboxes on a node are given now."""
+        return self._services[node].networks()
+
+    def lose(self, name: str) -> None:
+        """Everything that runs on a node but its Pods dies, and nobody reaches those."""
+        for port in self._ports(name):
+            self.laboratory.fabric.namespace.ip("link", "set", port, "down")
+        self.nodes[name].crash()
+
+    # ------------------------------------------------------------------------------- before, after
+
+    def revive(self) -> None:
+        """Start again what a test has stopped and, having failed, not started."""
+        if not self.server.is_running:
+            self.server.start()
+        for name, node in self.nodes.items():
+            for port in self._ports(name):
+                self.laboratory.fabric.namespace.ip("link", "set", port, "up")
+            node.start()
+        if not self.controller.process.is_running:
+            self.controller.process.start()
+        self.until(self.nodes_are_ready, "the nodes")
+        self.server.kubectl("uncordon", *NODES)
+
+    def delete_pods(self) -> None:
+        """Delete all workloads, and wait until nothing is held."""
+        self.server.kubectl(
+            "delete", WORKLOADS, "--namespace", SHOP, "--all", "--now", "--wait=true"
+        )
+        self.until(lambda: not self.pods(), "no Pods")
+        self.until(lambda: not self.claims(), "no claims")
+
+    def sweep(self) -> None:
+        """Delete all that a test made, wait until nothing is held, and judge the log so far."""
+        self.delete_pods()
+        for plural in ("spiderippools", "spidersubnets"):
+            self.server.request("DELETE", f"/apis/{API_VERSION}/{plural}")
+        self.until(lambda: not self.truth.ledger().pools, "no pools")
+        self.until(lambda: not self.truth.ledger().subnets, "no subnets")
+        assert self.truth.violations() == []
+
+    def check(self) -> None:
+        """Check that orbctl finds nothing wrong in all that is there and ever was."""
+        verified = self.laboratory.orbctl("verify")
+        assert verified.returncode == 0, verified.stdout + verified.stderr
+
+    def nodes_are_ready(self) -> bool:
+        """Whether all of them say so."""
+        found = self.server.request("GET", "/api/v1/nodes").body["items"]
+        return len(found) == len(NODES) and all(map(_is_ready, found))
+
+    # ------------------------------------------------------------------------------- the beginning
+
+    def _start(self) -> None:
+        self._stack.enter_context(self.laboratory)
+        self.truth = Truth(self.laboratory.etcd.outside_endpoint)
+        self.plane = self._stack.enter_context(ControlPlane(self.laboratory))
+        self._prepare()
+        for name in NODES:
+            access = {KUBECONFIG: str(self.server.kubeconfig_of(AGENT))}
+            settings = told.variables(AGENT) | access
+            node = self.laboratory.join(name, settings)
+            (node.directory / "conf.yml").write_text(DEVICES)
+            self._add_node(node)
+        self.controller = self._start_controller()
+        self.until(self.nodes_are_ready, "the nodes")
+        self.set_coordinator()
+
+    def _prepare(self) -> None:
+        space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SHOP}}
+        nad = yaml.safe_load(NAD_DEFINITION)
+        documents: Iterable[Any] = [space, *rights(), nad, *map(definition_of, KINDS)]
+        text = dump_yaml(documents)
+        self.server.kubectl("apply", "--server-side", "-f", "-", stdin=text)
+        for kind in KINDS:
+            self.server.wait_served(f"/apis/{API_VERSION}/{kind.plural}")
+        self.apply(COORDINATOR)
+        self.server.wait_served(f"/api/v1/namespaces/{SHOP}/serviceaccounts/default")
+
+    def _add_node(self, node: Node) -> None:
+        kubeconfig = self.server.kubeconfig_of(f"system:node:{node.name}")
+        found = self.nodes[node.name] = KubeNode(self.laboratory, node, kubeconfig)
+        self._stack.callback(found.close)
+        if node.name == NODES[1]:
+            self._bridge(node)
+        found.create("bridge")
+        service = self._services[node.name] = RuntimeService(found.containerd.socket)
+        self._stack.callback(service.close)
+
+    def _bridge(self, node: Node) -> None:
+        """A second NIC for Pods alone, and a network of IPAM without a coordinator."""
+        fabric, (_, port) = self.laboratory.fabric.namespace, self._ports(node.name)
+        peer = ("peer", "name", SECOND_UPLINK, "netns", node.namespace.name)
+        fabric.ip("link", "add", port, "type", "veth", *peer)
+        fabric.ip("link", "set", port, "master", BRIDGE, "up")
+        node.namespace.ip("link", "add", POD_BRIDGE, "type", "bridge", "mcast_snooping", "0")
+        for link in (SECOND_UPLINK, POD_BRIDGE):
+            node.namespace.ip("link", "set", link, "up")
+        node.namespace.ip("link", "set", SECOND_UPLINK, "master", POD_BRIDGE)
+        macvlan = node.runtime.conflist()["plugins"][0]
+        bridge = {"type": "bridge", "bridge": POD_BRIDGE, "ipam": macvlan["ipam"]}
+        conflist = {"cniVersion": "0.3.1", "name": "bridged", "plugins": [bridge]}
+        (installed,) = (node.directory / "net.d").iterdir()
+        installed.write_text(json.dumps(conflist))
+
+    def _ports(self, name: str) -> tuple[str, ...]:
+        """The fabric's ends of a node's wires."""
+        first = self.laboratory.fabric.port(name)
+        return (first, f"{first}-pods") if name == NODES[1] else (first,)
+
+    def _start_controller(self) -> LabController:
+        controller = LabController(
+            self.laboratory.identity,
+            self.laboratory.fabric.namespace,
+            self.laboratory.directory / "orbweaver-controller",
+            self.laboratory.etcd.endpoint,
+            told.variables(CONTROLLER) | {KUBECONFIG: str(self.server.kubeconfig_of(CONTROLLER))},
+        )
+        controller.start()
+        self._stack.callback(controller.process.kill)
+        controller.wait_listening()
+        return controller
+
+
+def _pod(one: Object) -> Pod:
+    status, metadata = one.get("status", {}), one["metadata"]
+    conditions = {said["type"]: said["status"] for said in status.get("conditions", ())}
+    addresses = tuple(each["ip"] for each in status.get("podIPs", ()))
+    ready = conditions.get("Ready") == "True" and "deletionTimestamp" not in metadata
+    node = one["spec"].get("nodeName", "")
+    return Pod(metadata["name"], metadata["uid"], node, status["phase"], addresses, ready)
+
+
+def _is_ready(node: Object) -> bool:
+    conditions = node.get("status", {}).get("conditions", ())
+    return any((one["type"], one["status"]) == ("Ready", "True") for one in conditions)

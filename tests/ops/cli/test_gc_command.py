@@ -1,0 +1,171 @@
+"""``orbctl gc`` without Kubernetes: what it releases, on whose word, and what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from core.domain.configuration.commands import ApplyRecord, DeleteRecord
+from core.domain.events import RecordDefined
+from core.domain.model import Owner
+from core.eventstore.codec import CLAIM, ENDPOINT
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, Put
+from ops.cli.commands import gc
+from ops.cli.exits import Exit
+from tests.support.node_harness import pod, pool
+from tests.support.orbctl_harness import CLUSTER, CommandResult, OrbctlHarness
+
+KEYS = Keys(CLUSTER)
+
+
+@pytest.fixture
+def orbctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OrbctlHarness:
+    """Two Pods on two nodes and a replica; waiting moves the clock."""
+    made = OrbctlHarness(tmp_path / "archive")
+    made.on_node("n1", lambda node: node.apply(pool("main", "10.6.0.11-10.6.0.20")))
+    for name, where in (("web-0", "n1"), ("web-1", "n2")):
+        made.type(f"add {name} {where}")
+    replica = pod("db-0", node="n2", fixed="statefulset")._replace(
+        owner=Owner("StatefulSet", "db", api_version="apps/v1")
+    )
+    made.on_node("n2", lambda node: node.add(replica))
+
+    async def pause(wait_s: float) -> None:
+        made.now_ms += int(wait_s * 1000)
+
+    monkeypatch.setattr(gc, "pause", pause)
+    monkeypatch.setattr(gc, "steady_s", lambda: made.now_ms / 1000)
+    return made
+
+
+def held(orbctl: OrbctlHarness) -> set[str]:
+    """Who still holds addresses."""
+
+    async def read() -> set[str]:
+        found = (await orbctl.store.read([Get(*KEYS.range_of("ip"))])).ranges[0].kvs
+        return {CLAIM.decode(kv.value).pod for kv in found}
+
+    return asyncio.run(read())
+
+
+def collect(orbctl: OrbctlHarness, *arguments: str) -> CommandResult:
+    return orbctl.orbctl("gc", "-n", "shop", *arguments)
+
+
+def leave_behind(orbctl: OrbctlHarness) -> None:
+    """A claim of web-0 that an older Pod made, as a store restored from pieces would have it."""
+
+    async def write() -> None:
+        path = KEYS.endpoint("shop", "web-1")
+        endpoint = ENDPOINT.decode((await orbctl.store.read([Get(path)])).ranges[0].kvs[0].value)
+        ((address, _),) = endpoint.addresses()
+        found = (await orbctl.store.read([Get(KEYS.ip_of(address))])).ranges[0].kvs[0]
+        claim = CLAIM.decode(found.value)
+        stray = claim._replace(holder="pod/older")
+        await orbctl.store.commit([], [Put(KEYS.ip_of("10.6.0.99"), CLAIM.encode(stray))])
+        # The newer Pod's own claims come after it.
+        again = [Put(found.key, found.value), Put(path, ENDPOINT.encode(endpoint))]
+        await orbctl.store.commit([], again)
+
+    asyncio.run(write())
+
+
+def test_what_nobody_can_tell_is_kept_with_the_reason(orbctl: OrbctlHarness) -> None:
+    ran = collect(orbctl)
+
+    assert ran.code == Exit.OK
+    assert ran.out.startswith("Nothing to release\n\nKept: 3 endpoints\n")
+    assert ran.out.count("nobody lists Pods here") == 3
+    assert held(orbctl) == {"web-0", "web-1", "db-0"}
+
+
+def test_a_dry_run_shows_the_plan_with_its_evidence_and_changes_nothing(
+    orbctl: OrbctlHarness,
+) -> None:
+    ran = collect(orbctl, "--dry-run", "--gone", "web-0", "--reason", "its node burnt")
+
+    assert ran.code == Exit.OK
+    assert "To release: 1 address of 1 endpoint" in ran.out
+    assert "pod-gone: ann@desk reports that Pod shop/web-0 is gone: its node burnt" in ran.out
+    assert held(orbctl) == {"web-0", "web-1", "db-0"}
+
+
+def test_what_an_operator_names_is_released_after_the_question(orbctl: OrbctlHarness) -> None:
+    order = ("--gone", "shop/web-0", "--reason", "its node burnt")
+
+    asked = collect(orbctl, *order)
+    done = collect(orbctl, *order, "--yes")
+
+    assert (asked.code, done.code) == (Exit.FAILED, Exit.OK)
+    assert "nothing was released" in asked.err
+    assert " released\n" in done.out
+    assert held(orbctl) == {"web-1", "db-0"}
+    history = orbctl.orbctl("history", "shop/web-0").out
+    assert "reclaimed: pod-gone: ann@desk reports that Pod shop/web-0 is gone" in history
+    assert orbctl.orbctl("verify").code == Exit.OK
+
+
+def test_a_lost_node_frees_its_pods_and_keeps_its_replicas(orbctl: OrbctlHarness) -> None:
+    ran = collect(orbctl, "--gone-node", "n2", "--reason", "no power", "--yes")
+
+    assert ran.code == Exit.OK
+    assert "fixed: owners are unknown in standalone mode" in ran.out
+    assert held(orbctl) == {"web-0", "db-0"}
+
+
+def test_a_contradiction_in_the_state_takes_two_looks(orbctl: OrbctlHarness) -> None:
+    leave_behind(orbctl)
+
+    dry = collect(orbctl, "--dry-run")
+    done = collect(orbctl, "--yes")
+
+    assert "Nothing to release" in dry.out
+    assert "seen once: Pod shop/web-1, UID uid-web-1, has come after it" in dry.out
+    assert "looking again in 10 s" in done.err
+    assert "10.6.0.99 released" in done.out
+    assert held(orbctl) == {"web-0", "web-1", "db-0"}
+
+
+def test_programs_get_the_plan_and_the_results_as_json(orbctl: OrbctlHarness) -> None:
+    ran = collect(orbctl, "--gone", "web-0", "--reason", "burnt", "--yes", "-o", "json")
+
+    plan = json.loads(ran.out)
+    (step,) = plan["release"]
+    assert step["endpoint"] == "shop/web-0"
+    assert step["released"] == step["addresses"]
+    assert step["evidence"]["source"] == "operator"
+    assert {one["endpoint"] for one in plan["kept"]} == {"shop/web-1", "shop/db-0"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("--gone", "web-0"), Exit.USAGE),
+        (("--gone-node", "n1"), Exit.USAGE),
+        (("--gone", "a/b/c", "--reason", "x"), Exit.USAGE),
+        (("--gone", "nobody", "--reason", "x"), Exit.NOT_FOUND),
+        (("--gone-node", "nowhere", "--reason", "x"), Exit.NOT_FOUND),
+    ],
+)
+def test_a_name_that_means_nothing_releases_nothing(
+    orbctl: OrbctlHarness, arguments: tuple[str, ...], code: Exit
+) -> None:
+    assert collect(orbctl, *arguments, "--yes").code == code
+    assert held(orbctl) == {"web-0", "web-1", "db-0"}
+
+
+def test_a_pod_whose_record_was_deleted_is_gone_after_two_looks(orbctl: OrbctlHarness) -> None:
+    record = RecordDefined("Pod", "shop", "web-0")
+    orbctl.on_node("n1", lambda node: node.apply(ApplyRecord(record)))
+    orbctl.on_node("n1", lambda node: node.apply(DeleteRecord("Pod", "shop", "web-0")))
+
+    once = collect(orbctl, "--dry-run")
+    ran = collect(orbctl, "--yes")
+
+    assert "seen once: test deleted the record of Pod shop/web-0" in once.out
+    assert ran.out.rstrip().endswith("released")
+    assert held(orbctl) == {"web-1", "db-0"}

@@ -1,0 +1,230 @@
+"""What is printed can be applied again; counters are exact; concurrent runs do not hurt."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from core.domain.configuration.commands import ApplyReservation, QuarantineAddress
+from core.domain.model import Reservation
+from core.errors import WriterFenced
+from core.eventstore.etcd import EtcdSettings
+from core.eventstore.memory import MemoryStore
+from core.eventstore.writer import Writer
+from core.projections.fold import Projection
+from ops.cli.global_options import ProcessContext
+from ops.cli.pool_usage import count_pools
+from ops.cli.session import FENCED_TRIES_MAX, ClusterSession
+from ops.settings import ClusterSettings
+from tests.support.node_harness import NodeHarness, pod, pool
+from tests.support.orbctl_harness import OrbctlHarness
+
+BLUE = """\
+apiVersion: spiderpool.spidernet.io/v2beta1
+kind: SpiderIPPool
+metadata: {{name: blue, annotations: {annotations}}}
+spec: {{subnet: 10.6.0.0/24, ips: [10.6.0.20-10.6.0.29]}}
+"""
+
+DIRECTORY = Path(__file__).parent / "transcripts"
+
+
+@pytest.fixture
+def orbctl(tmp_path: Path) -> OrbctlHarness:
+    return OrbctlHarness(tmp_path / "archive")
+
+
+@pytest.mark.parametrize("form", ["yaml", "json"])
+@pytest.mark.parametrize("kind", ["pools", "reservations", "records"])
+def test_what_get_prints_can_be_applied_again(
+    orbctl: OrbctlHarness, tmp_path: Path, kind: str, form: str
+) -> None:
+    files = [str(DIRECTORY / name) for name in ("pools.yaml", "records.yaml")]
+    assert orbctl.orbctl("apply", "-f", files[0], "-f", files[1]).code == 0
+    orbctl.on_node("n1", lambda node: node.add(pod("web-0")))
+    printed = tmp_path / "printed.yaml"
+    printed.write_text(orbctl.orbctl("get", kind, "-A", "-o", form).out)
+
+    again = orbctl.orbctl("apply", "-f", str(printed))
+
+    assert again.code == 0
+    assert again.out
+    assert all(line.endswith(" unchanged") for line in again.out.splitlines())
+
+
+def test_a_pools_status_is_that_of_its_custom_resource(orbctl: OrbctlHarness) -> None:
+    orbctl.orbctl("apply", "-f", str(DIRECTORY / "pools.yaml"))
+    orbctl.on_node("n1", lambda node: node.add(pod("web-0")))
+
+    status = json.loads(orbctl.orbctl("get", "pool", "blue", "-o", "json").out)["status"]
+
+    assert (status["allocatedIPCount"], status["totalIPCount"]) == (1, 10)
+    assert json.loads(status["allocatedIPs"]) == {
+        "10.6.0.11": {"pod": "shop/web-0", "podUid": "uid-web-0"}
+    }
+
+
+async def test_counting_by_etcd_equals_counting_claims() -> None:
+    async with NodeHarness(MemoryStore()) as node:
+        await node.apply(
+            pool("blue", "10.6.0.10-10.6.0.19", "10.6.0.30-10.6.0.39", "10.6.0.50"),
+            pool("green", "10.6.0.20-10.6.0.29"),
+            pool("six", "fd00:6::1-fd00:6::ffff"),
+        )
+        for number in range(12):
+            await node.add(pod(f"web-{number}"))
+        await node.apply(
+            ApplyReservation(Reservation("r", 4, ("10.6.0.15-10.6.0.35",))),
+            QuarantineAddress("10.6.0.12", "x"),
+        )
+        ledger = await node.truth()
+        counts = await count_pools(node.store, node.keys, ledger, list(ledger.pools.values()))
+
+    tallies = Projection(ledger).tallies
+    assert {name: tuple(one) for name, one in counts.items()} == {
+        name: (tally.counts.claimed, tally.counts.free) for name, tally in tallies.items()
+    }
+
+
+def session(store: MemoryStore) -> ClusterSession:
+    settings = ClusterSettings(EtcdSettings(("unused",)), "default", Path("unused"))
+    return ClusterSession(settings, ProcessContext(lambda _: store, lambda: 0, lambda: "ann@desk"))
+
+
+async def test_a_run_that_is_fenced_by_another_does_its_step_again() -> None:
+    one = session(MemoryStore())
+    tries = []
+
+    async def step(writer: Writer) -> str:
+        tries.append(writer.epoch)
+        if len(tries) == 1:
+            await Writer(one.store, one.keys, writer.name).open()
+        applied = await one.configurator(writer).apply(
+            QuarantineAddress("10.0.0.1", "x"), one.cause
+        )
+        return f"{len(applied.events)} event"
+
+    assert await one.write(step) == "1 event"
+    assert tries == [1, 3]
+
+
+async def test_a_run_that_is_fenced_all_the_time_gives_up_and_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ops.cli.session.FENCED_PAUSE_S_MAX", 0)
+    one = session(MemoryStore())
+    tries = []
+
+    async def step(writer: Writer) -> None:
+        tries.append(writer)
+        raise WriterFenced("taken over")
+
+    with pytest.raises(WriterFenced, match="other runs of orbctl write under the name"):
+        await one.write(step)
+    assert len(tries) == FENCED_TRIES_MAX
+
+
+async def test_many_runs_at_once_all_get_through() -> None:
+    store = MemoryStore()
+
+    async def quarantine(number: int) -> int:
+        one = session(store)
+        command = QuarantineAddress(f"10.0.0.{number}", "x")
+        applied = await one.write(lambda writer: one.configurator(writer).apply(command, one.cause))
+        return len(applied.events)
+
+    assert await asyncio.gather(*(quarantine(number) for number in range(4))) == [1] * 4
+
+
+def test_a_node_is_installed_and_cleaned_again(orbctl: OrbctlHarness, tmp_path: Path) -> None:
+    network = tmp_path / "10-blue.conflist"
+    plugins = [{"type": "spiderpool"}]
+    network.write_text(json.dumps({"cniVersion": "1.1.0", "name": "blue", "plugins": plugins}))
+    places = ("--bin-dir", str(tmp_path / "bin"), "--conf-dir", str(tmp_path / "net.d"))
+
+    put = orbctl.orbctl("install", *places, "--conflist", str(network))
+    again = orbctl.orbctl("install", *places, "--conflist", str(network))
+    gone = orbctl.orbctl("install", *places, "--remove")
+
+    assert [ran.code for ran in (put, again, gone)] == [0, 0, 0]
+    assert f"{tmp_path}/bin/spiderpool created" in put.out
+    assert f"{tmp_path}/net.d/10-blue.conflist unchanged" in again.out
+    assert f"{tmp_path}/bin/spiderpool removed" in gone.out
+    assert not list((tmp_path / "bin").glob("spiderpool"))
+
+
+def test_a_network_that_is_no_json_is_refused_by_name(
+    orbctl: OrbctlHarness, tmp_path: Path
+) -> None:
+    network = tmp_path / "10-blue.conflist"
+    network.write_text("{")
+
+    ran = orbctl.orbctl("install", "--bin-dir", str(tmp_path), "--conflist", str(network))
+
+    assert ran.code == 2
+    assert "10-blue.conflist" in ran.err
+
+
+@pytest.mark.parametrize(
+    "verb", [["apply", "-f", "{changed}"], ["retire", "pool", "blue"], ["delete", "pool", "blue"]]
+)
+def test_what_a_custom_resource_makes_again_is_said_to_be_so(
+    orbctl: OrbctlHarness, tmp_path: Path, verb: list[str]
+) -> None:
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(BLUE.format(annotations="{team: shop}"))
+    made = tmp_path / "made.yaml"
+    made.write_text(BLUE.format(annotations="{orbweaver.io/kubernetes-uid: uid-1}"))
+    assert orbctl.orbctl("apply", "-f", str(made)).err == ""
+
+    ran = orbctl.orbctl(*(word.format(changed=changed) for word in verb))
+
+    assert ran.code == 0
+    assert "spiderippool/blue is made from a custom resource" in ran.err
+    assert "kubectl" in ran.err
+
+
+def test_of_what_orbctl_made_nothing_is_said(orbctl: OrbctlHarness, tmp_path: Path) -> None:
+    made = tmp_path / "made.yaml"
+    made.write_text(BLUE.format(annotations="{team: shop}"))
+    orbctl.orbctl("apply", "-f", str(made))
+
+    assert orbctl.orbctl("retire", "pool", "blue").err == ""
+
+
+def test_a_broken_export_is_told_by_the_exit_code_of_differences(
+    orbctl: OrbctlHarness, tmp_path: Path
+) -> None:
+    orbctl.orbctl("apply", "-f", str(DIRECTORY / "pools.yaml"))
+    file = tmp_path / "log"
+    assert orbctl.orbctl("export", str(file), "--raw").code == 0
+    assert orbctl.orbctl("replay", str(file)).code == 0
+    file.write_bytes(file.read_bytes()[:-9])
+
+    replayed = orbctl.orbctl("replay", str(file))
+
+    assert replayed.code == 6
+    assert "its end is missing" in replayed.err
+
+
+def test_an_export_to_a_dash_goes_to_standard_output(
+    orbctl: OrbctlHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    orbctl.orbctl("apply", "-f", str(DIRECTORY / "pools.yaml"))
+
+    assert len(orbctl.orbctl("export", "-").out.splitlines()) == 3
+    assert not Path("-").exists()
+
+
+def test_a_wrong_archive_directory_is_named(orbctl: OrbctlHarness) -> None:
+    orbctl.orbctl("apply", "-f", str(DIRECTORY / "pools.yaml"))
+    assert orbctl.orbctl("archive").code == 0
+
+    for command in (("history", "blue"), ("as-of", "1"), ("verify",)):
+        ran = orbctl.orbctl("--archive-dir", "/nonexistent/archive", *command)
+        assert ran.code != 0
+        assert "/nonexistent/archive" in ran.said

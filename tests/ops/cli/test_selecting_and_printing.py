@@ -1,0 +1,218 @@
+"""What ``get`` selects, and how it prints: kubectl's options on objects of this project."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from core.errors import BadInput
+from ops.cli.exits import Exit
+from ops.cli.formats import Format, parse_output
+from ops.cli.jsonpath import find, render
+from ops.cli.output import ObjectListing, TableColumn
+from ops.cli.selectors import read_selectors
+from tests.support.orbctl_harness import OrbctlHarness
+
+DIRECTORY = Path(__file__).parent / "transcripts"
+VALUE = {
+    "items": [
+        {"metadata": {"name": "a", "labels": {"app.example.org/tier": "web"}}, "spec": {"n": 9}},
+        {"metadata": {"name": "b"}, "spec": {"n": 10, "ips": ["10.6.0.1", "10.6.0.2"]}},
+    ]
+}
+
+
+@pytest.fixture
+def harness(tmp_path: Path) -> OrbctlHarness:
+    """With the pools, a reservation and the records of the transcripts."""
+    found = OrbctlHarness(tmp_path / "archive")
+    for name in ("pools.yaml", "records.yaml"):
+        assert found.orbctl("apply", "-f", str(DIRECTORY / name)).code == Exit.OK
+    return found
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (".items[*].metadata.name", ["a", "b"]),
+        ("{.items[0].metadata.name}", ["a"]),
+        ("$.items[-1].spec.ips[0:1]", ["10.6.0.1"]),
+        ("items[1].spec['ips'][*]", ["10.6.0.1", "10.6.0.2"]),
+        ("..name", ["a", "b"]),
+        (r".items[0].metadata.labels.app\.example\.org/tier", ["web"]),
+        ('.items[?(@.metadata.name=="b")].spec.n', [10]),
+        (".items[?(@.spec.n != 10)].metadata.name", ["a"]),
+        (".items[5].metadata", []),
+        (".nothing.at.all", []),
+        (".items[0].spec.*", [9]),
+        (".", [VALUE]),
+    ],
+)
+def test_a_path_finds_values(path: str, expected: list[object]) -> None:
+    assert find(path, VALUE) == expected
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("{.items[*].metadata.name}", "a b"),
+        ('{range .items[*]}{.metadata.name}={.spec.n}{"\\n"}{end}', "a=9\nb=10\n"),
+        ("names: {.items[0].metadata.name}!", "names: a!"),
+        ("{.items[1].spec.ips}", '["10.6.0.1", "10.6.0.2"]'),
+        ("{range .items[*]}{range .spec.ips[*]}<{@}>{end}{end}", "<10.6.0.1><10.6.0.2>"),
+    ],
+)
+def test_a_template_is_rendered(template: str, expected: str) -> None:
+    assert render(template, VALUE) == expected
+
+
+@pytest.mark.parametrize("template", ["{.items[}", "{range .items[*]}{.a}", "{.a", "}{"])
+def test_a_template_that_cannot_be_read_is_refused(template: str) -> None:
+    with pytest.raises(BadInput):
+        render(template, VALUE)
+
+
+@pytest.mark.parametrize("text", ["xml", "jsonpath", "jsonpath=", "json=x", "custom-columns"])
+def test_an_output_format_that_does_not_exist_is_refused(text: str) -> None:
+    with pytest.raises(BadInput):
+        parse_output(text)
+
+
+def test_an_output_format_may_have_an_equals_sign_as_kubectl_accepts_it() -> None:
+    assert parse_output("=yaml").format is Format.YAML
+
+
+def listing(*names: str) -> ObjectListing:
+    labels = {"app": "web", "tier": "front"}
+    manifests = [
+        {"metadata": {"name": name, "labels": labels if name != "c" else {}}, "spec": {"n": n}}
+        for n, name in enumerate(names)
+    ]
+    return ObjectListing((TableColumn("NAME"),), [(name,) for name in names], names, manifests)
+
+
+@pytest.mark.parametrize(
+    ("labels", "fields", "sort_by", "expected"),
+    [
+        ("app=web", "", "", ["b", "a"]),
+        ("app!=web", "", "", ["c"]),
+        ("!app", "", "", ["c"]),
+        ("app", "", "", ["b", "a"]),
+        ("app in (web,db),tier=front", "", "", ["b", "a"]),
+        ("app notin (web)", "", "", ["c"]),
+        ("", "metadata.name=a", "", ["a"]),
+        ("", "metadata.name!=a", "", ["b", "c"]),
+        ("", "spec.n==0", "", ["b"]),
+        ("", "", ".metadata.name", ["a", "b", "c"]),
+        ("", "", "{.spec.n}", ["b", "a", "c"]),
+        ("app=db", "", "", []),
+    ],
+)
+def test_objects_are_selected_and_sorted(
+    labels: str, fields: str, sort_by: str, expected: list[str]
+) -> None:
+    found = read_selectors(labels, fields, sort_by).apply(listing("b", "a", "c"))
+
+    assert list(found.names) == expected
+    assert [row[0] for row in found.rows] == expected
+
+
+@pytest.mark.parametrize(
+    ("labels", "fields"), [("a b", ""), ("=x", ""), ("a in b", ""), ("", "name"), ("", "=x")]
+)
+def test_a_selector_that_cannot_be_read_is_refused(labels: str, fields: str) -> None:
+    with pytest.raises(BadInput):
+        read_selectors(labels, fields, "")
+
+
+def test_several_kinds_and_names_are_shown_at_once(harness: OrbctlHarness) -> None:
+    kinds = harness.orbctl("get", "pools,reservations", "-o", "name").out.split()
+    named = harness.orbctl("get", "pool/six", "reservation/printers", "-o", "name").out.split()
+    several = harness.orbctl("get", "pool", "six", "blue", "-o", "name").out.split()
+
+    assert [name.rpartition("/")[2] for name in kinds] == ["blue", "six", "printers"]
+    assert [name.rpartition("/")[2] for name in named] == ["six", "printers"]
+    assert [name.rpartition("/")[2] for name in several] == ["six", "blue"]
+
+
+def test_of_several_names_those_that_exist_are_shown(harness: OrbctlHarness) -> None:
+    ran = harness.orbctl("get", "pool", "blue", "nope", "-o", "name")
+
+    assert ran.code == Exit.NOT_FOUND
+    assert ran.out.split() == ["spiderippool.spiderpool.spidernet.io/blue"]
+    assert "nope" in ran.err
+
+
+def test_a_manifest_of_several_objects_is_a_list(harness: OrbctlHarness) -> None:
+    found = json.loads(harness.orbctl("get", "pools,reservations", "-o", "json").out)
+
+    assert found["kind"] == "List"
+    assert [one["kind"] for one in found["items"]] == [
+        *("SpiderIPPool", "SpiderIPPool", "SpiderReservedIP")
+    ]
+    assert (
+        json.loads(harness.orbctl("get", "pool/blue", "-o", "json").out)["kind"] == "SpiderIPPool"
+    )
+
+
+def test_pools_are_printed_in_every_format(harness: OrbctlHarness) -> None:
+    columns = harness.orbctl("get", "pools", "-o", "custom-columns=NAME:.metadata.name,N:.nope")
+    path = harness.orbctl("get", "pools", "-o", "jsonpath={.items[*].metadata.name}")
+    rows = list(csv.reader(io.StringIO(harness.orbctl("get", "pools", "-o", "csv").out)))
+
+    assert [line.split() for line in columns.out.splitlines()] == [
+        *(["NAME", "N"], ["blue", "<none>"], ["six", "<none>"])
+    ]
+    assert path.out == "blue six"
+    assert rows[0][0] == "NAME"
+    assert [row[0] for row in rows[1:]] == ["blue", "six"]
+    assert len(rows[0]) == len(rows[1])
+
+
+def test_a_table_is_selected_by_fields_and_keeps_its_counts(harness: OrbctlHarness) -> None:
+    everything = harness.orbctl("get", "pools", "-o", "wide").out.splitlines()
+    ran = harness.orbctl("get", "pools", "--field-selector", "spec.ipVersion=6", "-o", "wide")
+
+    assert ran.out.splitlines()[1].split() == everything[2].split()
+    assert len(ran.out.splitlines()) == 2
+
+
+def test_names_of_two_kinds_are_refused(harness: OrbctlHarness) -> None:
+    ran = harness.orbctl("get", "pools,subnets", "blue")
+
+    assert ran.code == Exit.USAGE
+    assert "KIND/NAME" in ran.err
+
+
+def test_a_folder_of_manifests_is_applied(harness: OrbctlHarness, tmp_path: Path) -> None:
+    folder = tmp_path / "manifests"
+    (folder / "below").mkdir(parents=True)
+    text = "apiVersion: spiderpool.spidernet.io/v2beta1\nkind: SpiderReservedIP\n"
+    for name, path in (("one", folder / "a.yaml"), ("two", folder / "below/b.yml")):
+        path.write_text(f"{text}metadata: {{name: {name}}}\nspec: {{ips: [10.9.0.1]}}\n")
+    (folder / "notes.txt").write_text("not a manifest")
+
+    flat = harness.orbctl("apply", "-f", str(folder))
+    deep = harness.orbctl("apply", "-R", "-f", str(folder))
+
+    assert flat.out.splitlines() == ["spiderreservedip/one created"]
+    assert deep.out.splitlines() == [
+        *("spiderreservedip/one unchanged", "spiderreservedip/two created")
+    ]
+    assert harness.orbctl("apply", "-f", str(folder / "below" / "..")).code == Exit.OK
+    (tmp_path / "empty").mkdir()
+    assert harness.orbctl("apply", "-f", str(tmp_path / "empty")).code == Exit.USAGE
+
+
+@pytest.mark.parametrize("command", ["apply", "simulate", "delete", "nad"])
+def test_a_file_that_cannot_be_read_is_named_without_a_number(
+    harness: OrbctlHarness, command: str
+) -> None:
+    ran = harness.orbctl(command, "-f", "no-such-file.yaml")
+
+    assert ran.code == Exit.USAGE
+    assert ran.err == "error: cannot read no-such-file.yaml: No such file or directory\n"

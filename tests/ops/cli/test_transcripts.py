@@ -1,0 +1,43 @@
+"""Sessions as people see them: what is typed after ``$`` prints exactly what follows after ``|``.
+
+``ORBCTL_REWRITE=1`` writes the transcripts anew; commit the difference only if you understand it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.support.orbctl_harness import OrbctlHarness
+
+DIRECTORY = Path(__file__).parent / "transcripts"
+TRANSCRIPTS = sorted(path.name for path in DIRECTORY.glob("*.txt"))
+
+
+@pytest.mark.parametrize("name", TRANSCRIPTS)
+def test_a_session_prints_what_its_transcript_says(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(DIRECTORY)
+    expected = (DIRECTORY / name).read_text("utf-8")
+    orbctl = OrbctlHarness(tmp_path / "archive")
+
+    actual = replayed(orbctl, expected)
+
+    if os.environ.get("ORBCTL_REWRITE"):
+        (DIRECTORY / name).write_text(actual, "utf-8")
+    assert actual == expected
+
+
+def replayed(orbctl: OrbctlHarness, transcript: str) -> str:
+    """The transcript with every answer as it is now; lines beginning with # stay."""
+    lines: list[str] = []
+    for line in transcript.splitlines():
+        if line.startswith("$ "):
+            lines.append(line)
+            lines += (f"| {answer}".rstrip() for answer in orbctl.type(line[2:]).splitlines())
+        elif line.startswith("#") or not line:
+            lines.append(line)
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,142 @@
+"""Several controllers on a real etcd: one leads, the others take over within seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.domain.configuration.commands import ApplySubnet
+from core.domain.model import Subnet
+from core.eventstore.election import read_leader
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.kv import Get
+from core.projections.checkpoint import CHECKPOINT, CHECKPOINTS
+from tests.support.controller_process import ControllerProcess
+from tests.support.etcd import EtcdCluster
+from tests.support.node_harness import NodeHarness, pod, pool
+
+pytestmark = pytest.mark.etcd
+
+
+@pytest.fixture
+async def node(etcd: EtcdCluster, cluster_name: str) -> NodeHarness:
+    return NodeHarness(EtcdStore(EtcdSettings(etcd.endpoints)), cluster=cluster_name)
+
+
+async def is_published(node: NodeHarness) -> bool:
+    """Whether the checkpoint covers everything that this node has written."""
+    found = (await node.store.read([Get(node.keys.meta(CHECKPOINT))])).ranges[0].kvs
+    newest = max(event.position for event in await node.log())
+    return CHECKPOINTS.decode(found[0].value).position >= newest
+
+
+async def test_another_replica_goes_on_when_the_leader_is_killed(
+    etcd: EtcdCluster, node: NodeHarness, tmp_path: Path
+) -> None:
+    endpoint, cluster = etcd.endpoints[0], node.keys.cluster
+    with (
+        ControllerProcess("c-1", endpoint, cluster, tmp_path) as first,
+        ControllerProcess("c-2", endpoint, cluster, tmp_path) as second,
+    ):
+        async with node:
+            await node.apply(pool("blue", "10.6.0.10-10.6.0.19"))
+            await node.add(pod("web-0"))
+            await first.until_ready()
+            await second.until_ready()
+            leader = await read_leader(node.store, node.keys, "controller")
+            assert leader is not None
+            ahead, behind = (first, second) if leader[0].name == "c-1" else (second, first)
+            await ahead.until("orbweaver_checkpoints_published_total", 1)
+
+            ahead.kill()
+            await node.add(pod("web-1"))
+            await behind.until("orbweaver_leading", 1)
+            await behind.until("orbweaver_projection_lag_events", 0)
+
+            successor = await read_leader(node.store, node.keys, "controller")
+            assert successor is not None
+            assert successor[0].name == behind.name
+            assert successor[1] > leader[1]
+            await behind.until("orbweaver_checkpoints_published_total", 1)
+            assert await is_published(node)
+        await node.store.close()
+
+
+async def test_a_leader_that_is_told_to_end_hands_over_at_once(
+    etcd: EtcdCluster, node: NodeHarness, tmp_path: Path
+) -> None:
+    endpoint, cluster = etcd.endpoints[0], node.keys.cluster
+    with ControllerProcess("c-1", endpoint, cluster, tmp_path) as first:
+        await first.until("orbweaver_leading", 1)
+
+        code = first.terminate()
+
+    assert code == 0
+    assert await read_leader(node.store, node.keys, "controller") is None
+    await node.store.close()
+
+
+async def test_probes_and_metrics_say_what_is_so(
+    etcd: EtcdCluster, node: NodeHarness, tmp_path: Path
+) -> None:
+    endpoint, cluster = etcd.endpoints[0], node.keys.cluster
+    with ControllerProcess("c-1", endpoint, cluster, tmp_path) as one:
+        async with node:
+            await node.apply(pool("blue", "10.6.0.10-10.6.0.19"), pool("green", "10.6.1.1"))
+            wide = Subnet("wide", 4, "10.6.0.0/16", ("10.6.0.0-10.6.2.255",))
+            await node.apply(ApplySubnet(wide))
+            await node.add(pod("web-0"))
+            body = await one.until_ready()
+            assert body.splitlines() == [
+                "[+]running ok",
+                "[+]etcd ok",
+                "[+]projection ok",
+                "[+]leader ok",
+                "[+]jobs ok",
+                "[+]news ok",
+                "[+]task/projector ok",
+                "[+]task/observer ok",
+                "[+]task/election ok",
+                "[+]task/workflow-worker ok",
+                "[+]task/configuration-view ok",
+                "[+]task/publisher ok",
+                "[+]task/execution-starter ok",
+                "[+]task/pod-listener ok",
+                "[+]task/pool-dispatcher ok",
+                "readyz check passed",
+            ]
+            assert one.get(one.health, "/livez")[0] == 200
+            assert one.get(one.health, "/v1/runtime/readiness")[0] == 200
+            await one.until("spiderpool_total_ippool_counts", 2)
+            await one.until("spiderpool_total_subnet_counts", 1)
+            await one.until("orbweaver_claims", 1)
+            _, text = one.get(one.metrics, "/metrics")
+        await node.store.close()
+
+    assert 'spiderpool_debug_ippool_total_ip_counts{SpiderIPPool="blue"' in text
+    for name in ("total_ip", "available_ip", "ippool"):
+        assert f'spiderpool_debug_subnet_{name}_counts{{SpiderSubnet="wide"' in text
+    assert 'pool="blue",state="free"' in text
+    for name in ("projection_lag_seconds", "projection_rebuilds_total", "log_live_segments"):
+        assert f"\norbweaver_{name}{{" in text
+
+
+async def test_a_controller_survives_an_etcd_that_crashes_and_comes_back(
+    cluster_name: str, tmp_path: Path
+) -> None:
+    with EtcdCluster(tmp_path / "etcd") as own:
+        node = NodeHarness(EtcdStore(EtcdSettings(own.endpoints)), cluster=cluster_name)
+        with ControllerProcess("c-1", own.endpoints[0], cluster_name, tmp_path) as one:
+            async with node:
+                await node.apply(pool("blue", "10.6.0.10-10.6.0.19"))
+                await one.until("orbweaver_checkpoints_published_total", 1)
+                (member,) = own.members
+                member.kill()
+                own.restart(member)
+                await node.add(pod("web-0"))
+                await one.until("orbweaver_claims", 1)
+                await one.until("orbweaver_checkpoints_published_total", 2)
+                assert await is_published(node)
+                await one.until_ready()
+                await node.store.close()

@@ -1,0 +1,192 @@
+"""Nodes made of namespaces, and one that is a kernel of its own. The machine's own is not asked."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import DatapathError
+from core.eventstore.memory import MemoryStore
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace, read_sysctl
+from nodeagent.settings.sysctls import WANTED, Sysctl, read, tune
+from nodeagent.settings.values import Settings
+from ops.diagnostics.kernel_features import abilities
+from ops.diagnostics.network_manager import Manager, read_manager
+from tests.support.agent_harness import running
+from tests.support.link import Link, Station, ip
+
+
+def doctor(station: Station, *options: str) -> tuple[int, str]:
+    """Exit code and output of ``orbctl node doctor`` on this node."""
+    program = [sys.executable, "-m", "ops.cli.main", *options]
+    command = ["nsenter", f"--net={station.netns}", "--", *program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stderr == ""
+    return done.returncode, done.stdout
+
+
+def node(link: Link) -> Station:
+    """A node on the link, with an address and a default route."""
+    made = link.station("10.6.0.2/24", "fd00:6::2/64")
+    name = Path(made.netns).name
+    ip("-n", name, "link", "set", "lo", "up")
+    ip("-n", name, "route", "add", "default", "via", "10.6.0.1")
+    return made
+
+
+def test_the_doctor_finds_interfaces_and_who_answers_for_the_gateways(link: Link) -> None:
+    router, other = link.station("10.6.0.1/24"), link.station("fd00:6::1/64")
+
+    code, text = doctor(node(link), "-o", "json", "node", "doctor", "--gateway", "eth0=fd00:6::1")
+
+    assert code == 0
+    seen: Any = json.loads(text)
+    assert [(one["address"], one["answeredBy"]) for one in seen["gateways"]] == [
+        ("10.6.0.1", [router.mac]),
+        ("fd00:6::1", [other.mac]),
+    ]
+    (nic,) = (one for one in seen["interfaces"] if one["name"] == "eth0")
+    assert nic["addresses"] == ["10.6.0.2/24", "fd00:6::2/64"]
+    assert (nic["kind"], nic["mtu"], nic["up"]) == ("veth", 1500, True)
+    assert (nic["device"], nic["vfs_max"], nic["rdma"]) == ("", 0, []), "no hardware is behind it"
+    able = {one["name"] for one in seen["abilities"] if not one["why_not"]}
+    assert {"veth links", "bridge links", "macvlan links", "IPv4 policy rules"} <= able
+    verdicts = {one["check"]: one["verdict"] for one in seen["diagnoses"]}
+    assert verdicts["gateway 10.6.0.1 on eth0"] == "ok"
+    assert verdicts["sysctl ipv4.conf.all.forwarding"] == "warning"
+
+
+def test_two_machines_with_the_gateways_address_are_both_named(link: Link) -> None:
+    first, second = link.station("10.6.0.1/24"), link.station("10.6.0.1/24")
+
+    _, text = doctor(node(link), "node", "doctor")
+
+    (line,) = (line for line in text.splitlines() if line.startswith("gateway 10.6.0.1"))
+    assert "several answer" in line
+    assert first.mac in line
+    assert second.mac in line
+
+
+def test_a_gateway_nobody_has_and_an_interface_nobody_has_are_told_apart(link: Link) -> None:
+    options = ("--gateway", "eth0=10.6.0.77", "--gateway", "eth9=10.6.0.1")
+
+    _, text = doctor(node(link), "node", "doctor", *options)
+
+    found = {line[:26].strip(): line for line in text.splitlines() if line.startswith("gateway")}
+    assert "nobody answers" in found["gateway 10.6.0.77 on eth0"]
+    assert "No such device" in found["gateway 10.6.0.1 on eth9"]
+
+
+def test_a_gateway_that_is_none_is_refused_with_an_example(namespaces: None) -> None:
+    command = [sys.executable, "-m", "ops.cli.main", "node", "doctor", "--gateway", "10.6.0.1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+    assert done.returncode == 2
+    assert "ens3=10.6.0.1" in done.stderr
+
+
+def test_sysctls_are_set_and_what_is_right_is_left_alone(
+    link: Link, executor: NetnsExecutor
+) -> None:
+    with NetworkNamespace.open(link.station().netns) as namespace:
+        tune(executor, namespace, (4,))
+
+        assert read_sysctl(executor, namespace, "net/ipv4/conf/all/forwarding") == "1"
+        assert read_sysctl(executor, namespace, "net/ipv4/conf/all/arp_notify") == "1"
+        assert read_sysctl(executor, namespace, "net/ipv6/conf/all/forwarding") == "0", "not asked"
+        assert all(one.is_right for one in read(executor, namespace, (4,)))
+
+        tune(executor, namespace, (4, 6))
+        assert read_sysctl(executor, namespace, "net/ipv6/conf/all/forwarding") == "1"
+
+
+def test_a_key_the_kernel_does_not_have_is_skipped(
+    link: Link,
+    executor: NetnsExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    strange = Sysctl("net/ipv4/conf/all/no_such_key", "1", (4,))
+    monkeypatch.setattr("nodeagent.settings.sysctls.WANTED", (strange, WANTED[3]))
+    with NetworkNamespace.open(link.station().netns) as namespace:
+        tune(executor, namespace, (4,))
+
+        assert read_sysctl(executor, namespace, "net/ipv4/conf/all/forwarding") == "1"
+    assert "no_such_key is not there, and is skipped" in caplog.text
+
+
+def test_a_key_that_cannot_be_written_is_an_error_that_names_it(
+    link: Link, executor: NetnsExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impossible = Sysctl("net/ipv4/conf/all/forwarding", "no number", (4,))
+    monkeypatch.setattr("nodeagent.settings.sysctls.WANTED", (impossible,))
+    with (
+        NetworkNamespace.open(link.station().netns) as namespace,
+        pytest.raises(DatapathError, match="net/ipv4/conf/all/forwarding"),
+    ):
+        tune(executor, namespace, (4,))
+
+
+@pytest.mark.parametrize(
+    ("text", "leaves"),
+    [
+        ("[keyfile]\nunmanaged-devices=interface-name:veth*\n", True),
+        ("[keyfile]\nunmanaged-devices = mac:00:11;interface-name:veth*;interface-name:bd*", True),
+        ("[keyfile]\nunmanaged-devices=interface-name:cali*\n", False),
+        ("# unmanaged-devices=interface-name:veth*\n", False),
+    ],
+)
+def test_networkmanager_is_found_and_its_files_are_read(
+    tmp_path: Path, text: str, leaves: bool
+) -> None:
+    (tmp_path / "spidernet.conf").write_text(text)
+
+    assert read_manager(tmp_path, tmp_path) == Manager(running=True, leaves_veths=leaves)
+    assert read_manager(tmp_path / "none", tmp_path / "none") == Manager(
+        running=False, leaves_veths=False
+    )
+
+
+def can_nftables() -> bool:
+    """Whether this kernel takes a table of nftables for IP."""
+    made = subprocess.run(
+        ["unshare", "--net", "nft", "add", "table", "ip", "tried"], capture_output=True, check=False
+    )
+    return made.returncode == 0
+
+
+@pytest.mark.uml
+def test_a_kernel_with_modules_can_do_it_all(executor: NetnsExecutor) -> None:
+    able = {one.name: one.why_not for one in abilities(executor)}
+
+    for kind in ("veth", "macvlan", "ipvlan", "vlan", "bond", "vrf"):
+        assert able[f"{kind} links"] == ""
+    assert able["IPv6 policy rules"] == ""
+    # The user-mode kernel has no nftables for IP; a virtual machine's has.
+    program = "nftables" if can_nftables() else "iptables"
+    assert able[f"IPv4 reply marks by {program}"] == ""
+
+
+@pytest.mark.uml
+async def test_an_agent_that_is_told_to_tunes_its_node(executor: NetnsExecutor) -> None:
+    directory = Path(tempfile.mkdtemp(prefix="ow-"))
+    settings = Settings(
+        node_name="node-1",
+        socket_path=str(directory / "a.sock"),
+        plugin_log_path=str(directory / "plugin.log"),
+        health_port=0,
+        metrics_port=0,
+        tune_sysctls=True,
+    )
+    async with running(settings, MemoryStore()):
+        values = {one.wanted.key: one.found for one in read(executor, executor.home, (4, 6))}
+    shutil.rmtree(directory)
+
+    assert values == {one.key: one.value for one in WANTED}

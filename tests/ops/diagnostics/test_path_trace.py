@@ -1,0 +1,177 @@
+"""What the kernels of Pod and node say about packets, against what the coordinator has set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from core.domain.addresses.ip_address import parse_address
+from ops.diagnostics.paths.path_trace import PathSegment, legs
+from ops.diagnostics.paths.route_lookup import Stack, route_text, rule_text, table_name
+from ops.lab.programs import ours
+from tests.support.network_harness import OUTSIDE, SERVICES, NetworkHarness, NetworkNode, NetworkPod
+
+pytestmark = pytest.mark.netns
+
+SAID: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
+FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
+OWN: Final = ("10.6.0.101", "fd00:6::101")
+ROUTER: Final = ("10.6.0.1", "fd00:6::1")
+SERVICE: Final = ("10.96.0.10", "fd00:96::10")
+
+
+def traced(pod: NetworkPod, destination: str) -> dict[str, PathSegment]:
+    executor = pod.node.network.executor
+    inside = pod.node.network.hold(pod.inside)
+    with executor.session(inside) as in_pod, executor.session(pod.node.held) as on_node:
+        stacks = Stack("pod", in_pod), Stack("node", on_node)
+        return {leg.name: leg for leg in legs(*stacks, parse_address(destination))}
+
+
+def told(leg: PathSegment) -> list[str]:
+    """A line a stop: where, by which rule, in which table, by which route."""
+    return [
+        f"{stop.stack}: {rule_text(stop.answer.rule)} | {table_name(stop.answer.route.table)}"
+        f" | {route_text(stop.answer)}"
+        for stop in leg.stops
+        if stop.answer.route is not None
+    ]
+
+
+@FAMILIES
+def test_pod_and_node_reach_each_other_by_the_wire(network_pod: NetworkPod, family: int) -> None:
+    network_pod.add(**SAID)
+    node = network_pod.node.addresses[family]
+    found = traced(network_pod, node)
+    assert told(found["there"]) == [
+        f"pod: 32766: lookup main | main | {node} dev veth0",
+        f"node: 0: lookup local | local | local {node} dev eth0",
+    ]
+    assert found["there"].end == "arrives at the node"
+    assert told(found["back"]) == [
+        f"node: 1000: lookup 500 | 500 | {OWN[family]} dev {network_pod.host_veth_name}",
+        f"pod: 0: lookup local | local | local {OWN[family]} dev eth0",
+    ]
+    assert found["back"].end == "arrives in the Pod"
+    for stop in (found["there"].stops[0], found["back"].stops[0]):
+        assert stop.answer.neighbour.endswith(" permanent")
+
+
+@FAMILIES
+def test_a_service_goes_to_the_node_and_the_outside_by_the_nic(
+    network_pod: NetworkPod, family: int
+) -> None:
+    network_pod.add(**SAID)
+    service = traced(network_pod, SERVICE[family])
+    network = SERVICES[family]
+    gateway = network_pod.node.addresses[family]
+    assert told(service["there"])[0] == (
+        f"pod: 32766: lookup main | main | {network} via {gateway} dev veth0"
+    )
+    assert service["there"].end == "leaves the node by eth0"
+    assert told(service["back"])[0].startswith("node: 1000: lookup 500 | 500 | ")
+    outside = traced(network_pod, OUTSIDE[family])
+    assert told(outside["there"]) == [
+        f"pod: 32766: lookup main | main | default via {ROUTER[family]} dev eth0"
+    ]
+    assert outside["there"].end == "leaves by eth0 onto the network of eth0, past the node"
+    assert outside["back"].stops[0].packet.endswith("in by eth0")
+
+
+@FAMILIES
+def test_the_answer_to_what_came_in_by_the_node_goes_by_the_mark(
+    network_pod: NetworkPod, family: int
+) -> None:
+    network_pod.add(**SAID)
+    marked = traced(network_pod, OUTSIDE[family])["marked"]
+    gateway = network_pod.node.addresses[family]
+    assert told(marked)[0] == (
+        f"pod: 1000: fwmark 0x1 lookup 100 | 100 | default via {gateway} dev veth0"
+    )
+    assert marked.stops[0].packet.endswith("mark 0x1")
+    assert marked.stops[1].packet.endswith(f"in by {network_pod.host_veth_name}")
+    assert marked.end == "leaves the node by eth0"
+
+
+@FAMILIES
+def test_without_the_coordinator_a_master_does_not_reach_its_child(
+    network_pod: NetworkPod, family: int
+) -> None:
+    found = traced(network_pod, network_pod.node.addresses[family])
+    assert found["there"].end == "leaves by eth0 onto the network of eth0, past the node"
+    assert "marked" not in found
+
+
+def test_rules_of_the_source_choose_the_table_of_a_second_nic(
+    network: NetworkHarness, network_node: NetworkNode
+) -> None:
+    pod = network.pod(network_node)
+    pod.calico("10.244.1.5")
+    pod.macvlan("net1", "10.6.0.101/24")
+    pod.add("net1", overlayPodCIDR=["10.244.0.0/16"], **SAID)
+    (there,) = told(traced(pod, "10.6.0.9")["there"])
+    assert there == "pod: 32765: from 10.6.0.101 lookup 101 | 101 | 10.6.0.0/24 dev net1"
+    overlay = traced(pod, "10.244.7.7")["there"]
+    assert told(overlay)[0].startswith("pod: 32764: from 10.244.1.5 lookup 100 | 100 | ")
+    assert overlay.stops[1].packet.endswith(f"in by cali{pod.container[:11]}")
+
+
+def test_what_is_dropped_is_told_in_words(network: NetworkHarness, network_pod: NetworkPod) -> None:
+    network_pod.add(**SAID)
+    network.set(network_pod.node.inside, {"net/ipv4/conf/all/rp_filter": "1"})
+    network_pod.node.inside.ip("route", "del", OWN[0], "table", "500")
+    assert traced(network_pod, OUTSIDE[0])["marked"].end.startswith(
+        "dropped as it comes in: rp_filter"
+    )
+    network.set(network_pod.node.inside, {"net/ipv4/ip_forward": "0"})
+    assert "does not forward" in traced(network_pod, SERVICE[0])["there"].end
+    network_pod.inside.ip("route", "del", "default")
+    found = traced(network_pod, OUTSIDE[0])
+    assert (list(found), found["there"].end) == (["there"], "no route")
+
+
+def test_a_packet_to_itself_stays_inside(network_pod: NetworkPod) -> None:
+    network_pod.add(**SAID)
+    assert traced(network_pod, OWN[0])["there"].end == "arrives in the Pod itself"
+
+
+def test_the_command_tells_it_to_people_and_to_programs(
+    network_pod: NetworkPod, tmp_path: Path
+) -> None:
+    network_pod.add(**SAID)
+    command = [ours("orbctl"), "trace-path", "web-0", f"{network_pod.node.addresses[0]}:80"]
+    command += ["--netns", str(network_pod.inside.path), "--bpffs", str(tmp_path)]
+    table = network_pod.node.inside.run(*command)
+    assert "there    web-0   10.6.0.101 → 10.6.0.11" in table
+    assert "back: arrives in the Pod" in table
+    document = json.loads(network_pod.node.inside.run(*command, "-o", "json"))
+    (path,) = document["paths"]
+    assert path["destination"] == "10.6.0.11:80"
+    assert [leg["name"] for leg in path["legs"]] == ["there", "back", "marked"]
+    assert path["legs"][1]["stops"][0]["table"] == "500"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["10.6.0.11:0"], "is no port"),
+        (["10.6.0.11:http"], "is no port"),
+        (["10.6.0.11", "--protocol", "sctp"], "neither tcp nor udp"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(
+    network_pod: NetworkPod, arguments: list[str], words: str
+) -> None:
+    command = [
+        ours("orbctl"),
+        "trace-path",
+        "web-0",
+        *arguments,
+        "--netns",
+        str(network_pod.inside.path),
+    ]
+    done = network_pod.node.inside.attempt(*command)
+    assert (done.returncode, words in done.stderr) == (2, True), done.stderr

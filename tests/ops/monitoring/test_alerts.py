@@ -1,0 +1,59 @@
+"""The alert rules, tried by the program that will evaluate them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.parts import PROMETHEUS, needs
+
+MONITORING = Path(__file__).parents[3] / "ops" / "monitoring"
+PROMTOOL = shutil.which("promtool")
+
+pytestmark = pytest.mark.skipif(PROMTOOL is None, reason=needs(PROMETHEUS, "promtool"))
+
+
+def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """One run in the folder of the rules."""
+    assert PROMTOOL is not None
+    return subprocess.run(
+        [PROMTOOL, *arguments], cwd=MONITORING, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_rules_can_be_read() -> None:
+    ran = promtool("check", "rules", "--lint-fatal", "alerts.yml")
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_the_configuration_of_prometheus_can_be_read() -> None:
+    ran = promtool("check", "config", "--syntax-only", "prometheus.yml")
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_every_alert_fires_when_it_must_and_not_before() -> None:
+    ran = promtool("test", "rules", "alerts_test.yml")
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_every_alert_is_tried() -> None:
+    alerts = names((MONITORING / "alerts.yml").read_text("utf-8"), "- alert: ")
+    tried = names((MONITORING / "alerts_test.yml").read_text("utf-8"), "alertname: ")
+
+    assert alerts
+    assert alerts == tried
+
+
+def names(text: str, mark: str) -> set[str]:
+    """What stands behind the mark, line by line."""
+    return {
+        line.partition(mark)[2].partition(",")[0].strip()
+        for line in text.splitlines()
+        if mark in line
+    }

@@ -1,0 +1,240 @@
+"""A real Prometheus scrapes a real agent and controller, and every expression finds its series."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from nodeagent.rdma.counter_help import WORDS
+from tests.support import parts
+from tests.support.controller_process import ControllerProcess
+from tests.support.etcd import EtcdCluster, free_ports
+from workflows.jobs.archive import archive
+from workflows.jobs.quarantine import probe
+from workflows.jobs.reclaim import scan
+
+ROOT: Final = Path(__file__).parents[3]
+MONITORING: Final = ROOT / "ops" / "monitoring"
+PROMETHEUS: Final = shutil.which("prometheus")
+PATIENCE_S: Final = 60.0
+METRIC: Final = re.compile(
+    r"\b(?:(?:spiderpool|orbweaver)_[a-z_]+|workflow_[a-z]+_total|etcd_[a-z]+_[a-z_]+)\b"
+)
+RDMA: Final = re.compile(r"\brdma_[a-z_]+\b")
+
+LAZY: Final = frozenset(
+    (
+        "spiderpool_ipam_allocation_duration_seconds_bucket",
+        "orbweaver_pool_addresses",
+        "orbweaver_cluster_unwatched",
+        "orbweaver_contained_faults",
+        *(f"orbweaver_clusterip_{what}" for what in ("attached", "backends", "frontends")),
+        *(f"orbweaver_clusterip_{what}" for what in ("failures_total", "left_out")),
+    )
+)
+"""Served once there is something to count: an ADD, a pool, a cluster, a fault, a Service."""
+
+pytestmark = pytest.mark.skipif(PROMETHEUS is None, reason=parts.needs(parts.PROMETHEUS))
+
+
+class Prometheus:
+    """The program, asked over HTTP."""
+
+    def __init__(self, port: int) -> None:
+        self._address = f"http://127.0.0.1:{port}"
+
+    def ask(self, path: str, **parameters: str) -> Any:  # JSON
+        query = urllib.parse.urlencode(parameters)
+        try:
+            with urllib.request.urlopen(f"{self._address}{path}?{query}", timeout=5) as answer:
+                return json.load(answer)["data"]
+        except urllib.error.HTTPError as error:
+            if error.code == HTTPStatus.SERVICE_UNAVAILABLE:
+                return None  # it listens before it has read its storage
+            raise AssertionError(f"{parameters}: {error.read().decode()}") from None
+        except OSError:
+            return None
+
+    def has_scraped(self) -> bool:
+        """Whether all targets were up at least twice: a rate needs two samples."""
+        data = self.ask("/api/v1/query", query="count_over_time(up[1m]) > 1 and up == 1")
+        return data is not None and len(data["result"]) == 3
+
+    def has_seen_a_scan(self) -> bool:
+        """Whether the first scan for leaked addresses is counted."""
+        return bool(self.ask("/api/v1/query", query="orbweaver_reclaim_scan_failed")["result"])
+
+
+@contextmanager
+def process(*command: str, log: Path, **variables: str) -> Iterator[None]:
+    """A program that is ended by its pid."""
+    with log.open("wb") as out:
+        running = subprocess.Popen(command, stdout=out, stderr=out, env=os.environ | variables)
+    try:
+        yield
+    finally:
+        running.send_signal(signal.SIGTERM)
+        running.wait(PATIENCE_S)
+
+
+def eventually(holds: Callable[[], bool], log: Path) -> None:
+    """Wait until it holds."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline, log.read_text("utf-8")[-2000:]
+        time.sleep(0.1)
+
+
+def configuration(directory: Path, ports: Mapping[str, int]) -> Path:
+    """Our configuration with the targets of this test, by job."""
+    settings = yaml.safe_load((MONITORING / "prometheus.yml").read_text("utf-8"))
+    settings["global"]["scrape_interval"] = "1s"
+    settings["rule_files"] = [str(MONITORING / "alerts.yml")]
+    settings["scrape_configs"] = [
+        job | {"static_configs": [{"targets": [f"127.0.0.1:{ports[job['job_name']]}"]}]}
+        for job in settings["scrape_configs"]
+    ]
+    path = directory / "prometheus.yml"
+    path.write_text(yaml.safe_dump(settings), "utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    directory = tmp_path_factory.mktemp("monitoring")
+    health, metrics, port = free_ports(3)
+    with ExitStack() as stack:
+        etcd = stack.enter_context(EtcdCluster(directory / "etcd"))
+        controller = stack.enter_context(
+            ControllerProcess("c-1", etcd.endpoints[0], "monitored", directory)
+        )
+        stack.enter_context(
+            process(
+                *(sys.executable, "-m", "nodeagent.main"),
+                log=directory / "agent.log",
+                ORBWEAVER_CLUSTER="monitored",
+                ORBWEAVER_ETCD_ENDPOINTS=etcd.endpoints[0],
+                ORBWEAVER_SOCKET_PATH=str(directory / "agent.sock"),
+                ORBWEAVER_PLUGIN_LOG_PATH=str(directory / "plugin.log"),
+                SPIDERPOOL_NODE_NAME="node-1",
+                SPIDERPOOL_ENABLED_METRIC="true",
+                SPIDERPOOL_ENABLED_RDMA_METRIC="true",
+                SPIDERPOOL_HEALTH_PORT=str(health),
+                SPIDERPOOL_METRIC_HTTP_PORT=str(metrics),
+            )
+        )
+        ports = {
+            "orbweaver-agent": metrics,
+            "orbweaver-controller": controller.metrics,
+            "orbweaver-etcd": int(etcd.endpoints[0].rpartition(":")[2]),
+        }
+        assert PROMETHEUS is not None
+        log = directory / "prometheus.log"
+        stack.enter_context(
+            process(
+                PROMETHEUS,
+                f"--config.file={configuration(directory, ports)}",
+                f"--storage.tsdb.path={directory / 'data'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+                log=log,
+            )
+        )
+        found = Prometheus(port)
+        eventually(found.has_scraped, log)
+        eventually(found.has_seen_a_scan, log)
+        yield found
+
+
+def dashboards() -> list[Path]:
+    return sorted((MONITORING / "dashboards").glob("*.json"))
+
+
+def expressions() -> list[str]:
+    """Every expression of the alerts and of the dashboards."""
+    rules = yaml.safe_load((MONITORING / "alerts.yml").read_text("utf-8"))
+    found = [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+    for path in dashboards():
+        for panel in json.loads(path.read_text("utf-8"))["panels"]:
+            found += [target["expr"] for target in panel["targets"]]
+    return [one.replace("$__rate_interval", "5m") for one in found]
+
+
+def test_every_expression_can_be_evaluated(prometheus: Prometheus) -> None:
+    for expression in expressions():
+        assert prometheus.ask("/api/v1/query", query=expression) is not None
+
+
+def test_every_metric_that_we_name_is_really_exposed(prometheus: Prometheus) -> None:
+    named = {name for expression in expressions() for name in METRIC.findall(expression)}
+    exposed = set(prometheus.ask("/api/v1/label/__name__/values"))
+
+    assert named - exposed <= LAZY
+
+
+def test_every_metric_that_is_exposed_is_on_the_reference_page(prometheus: Prometheus) -> None:
+    page = (ROOT / "docs" / "reference" / "metrics.md").read_text("utf-8")
+    exposed = set(prometheus.ask("/api/v1/label/__name__/values"))
+    undocumented = set()
+    for metric in exposed:
+        prefix, _, name = metric.partition("_")
+        name = re.sub(r"_(bucket|count|sum|total)$", "", name)
+        name = re.sub(r"_(max|min|latest)_", "_average_", name)
+        shown = {name, re.sub(r"^ipam_release", "ipam_allocation", name)}
+        if prefix in {"spiderpool", "orbweaver"} and not any(one in page for one in shown):
+            undocumented.add(metric)
+
+    assert undocumented == set()
+
+
+def test_every_counter_of_rdma_that_we_name_is_a_known_one() -> None:
+    """This machine may have no device: `tests/vm` shows that they are exposed."""
+    named = {name for expression in expressions() for name in RDMA.findall(expression)}
+
+    assert named
+    assert named <= {f"rdma_{name}_total" for name in WORDS}
+
+
+def test_nothing_is_wrong_with_a_cluster_that_is_well(prometheus: Prometheus) -> None:
+    alerts = prometheus.ask("/api/v1/alerts")["alerts"]
+
+    assert [one for one in alerts if one["state"] == "firing"] == []
+
+
+@pytest.mark.parametrize("path", dashboards(), ids=lambda path: path.stem)
+def test_no_panel_of_a_dashboard_lies_over_another(path: Path) -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in json.loads(path.read_text("utf-8"))["panels"]:
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not taken & cells, panel["title"]
+        assert all(x < 24 for x, _ in cells), panel["title"]
+        taken |= cells
+
+
+def test_every_type_of_workflow_is_counted_from_zero_on(prometheus: Prometheus) -> None:
+    """Of a series that is born with its first pause, no rate ever shows that pause."""
+    found = prometheus.ask("/api/v1/query", query="workflow_paused_total")["result"]
+
+    types = {one["metric"]["workflow_type"] for one in found}
+    assert {archive.WORKFLOW_TYPE, probe.WORKFLOW_TYPE, scan.WORKFLOW_TYPE} <= types
+    assert {one["value"][1] for one in found} == {"0"}

@@ -1,0 +1,182 @@
+"""Small clusters that live on the memory store: valid logs made by the real services.
+
+A life is a list of moves; ``live`` makes them one after the other through two nodes. What a move
+asks may be refused (a full pool, a pool in use), which is part of life.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from hypothesis import strategies as st
+
+from core.archive.archiver import Archiver
+from core.archive.files import Files, LocalFiles
+from core.archive.replay import LogView, open_log
+from core.domain.configuration.commands import (
+    ApplyRecord,
+    ApplyReservation,
+    Command,
+    DeletePool,
+    DeleteReservation,
+    LiftQuarantine,
+    QuarantineAddress,
+    RetirePool,
+)
+from core.domain.events import RecordDefined, Recorded
+from core.domain.evolution import Ledger
+from core.domain.model import FixedKind, Reservation
+from core.errors import OrbweaverError
+from core.eventstore.keys import Keys, controller_writer
+from core.eventstore.kv import Get, KeyValueStore
+from core.eventstore.memory import MemoryStore
+from core.eventstore.writer import Writer, unix_ms
+from tests.support.node_harness import NodeHarness, pod, pool
+
+NODES = ("node-a", "node-b")
+KEYS = Keys("test")
+
+
+class Add(NamedTuple):
+    """A Pod asks for addresses on a node; a fixed one is a StatefulSet's replica."""
+
+    node: str
+    name: str
+    generation: int
+    fixed: bool = False
+
+
+class Remove(NamedTuple):
+    """A Pod gives its addresses up, on the node where it runs; ``node`` counts if it does not."""
+
+    node: str
+    name: str
+    generation: int
+
+
+class Configure(NamedTuple):
+    """An operator's command."""
+
+    command: Command
+
+
+Move = Add | Remove | Configure
+
+_names = st.sampled_from([f"web-{number}" for number in range(5)])
+_nodes = st.sampled_from(NODES)
+_addresses = st.sampled_from([f"10.6.0.{number}" for number in range(1, 10)])
+_commands: st.SearchStrategy[Command] = st.one_of(
+    st.builds(QuarantineAddress, _addresses, st.just("a stranger answered"), st.just("02:00:01")),
+    st.builds(LiftQuarantine, _addresses),
+    st.builds(lambda one: ApplyReservation(Reservation("dns", 4, (one,))), _addresses),
+    st.just(DeleteReservation("dns")),
+    st.builds(lambda name: ApplyRecord(RecordDefined("Node", "", name)), _nodes),
+    st.just(RetirePool("spare")),
+    st.just(DeletePool("spare")),
+)
+_adds = st.builds(Add, _nodes, _names, st.integers(0, 1), st.booleans())
+_removes = st.builds(Remove, _nodes, _names, st.integers(0, 1))
+moves: st.SearchStrategy[Move] = st.one_of(_adds, _adds, _removes, st.builds(Configure, _commands))
+lives = st.lists(moves, min_size=8, max_size=25)
+
+
+class ArchivedCluster:
+    """Two nodes, and the directory their log is archived in; ``now_ms`` is everybody's clock."""
+
+    def __init__(self, store: KeyValueStore, directory: Path) -> None:
+        self.store = store
+        self.directory = directory
+        self.files = LocalFiles(directory)
+        self.nodes = {name: NodeHarness(store, name, cool_down_s=0) for name in NODES}
+        self.now_ms = unix_ms
+        for node in self.nodes.values():
+            node.writer._now_ms = self._now
+
+    def _now(self) -> int:
+        return self.now_ms()
+
+    @property
+    def node(self) -> NodeHarness:
+        """One of the nodes."""
+        return self.nodes[NODES[0]]
+
+    async def live(self, life: Sequence[Move]) -> None:
+        """Make the moves."""
+        for move in life:
+            with contextlib.suppress(OrbweaverError):
+                await self._make(move)
+
+    async def seal(
+        self, upto: int | None = None, *, file_bytes_max: int = 1 << 20, files: Files | None = None
+    ) -> int:
+        """Seal, and answer how many files that made."""
+        archiver = Archiver(
+            self.store,
+            KEYS,
+            files or self.files,
+            file_bytes_max=file_bytes_max,
+            now_ms=self.now_ms,
+        )
+        return (await archiver.seal(upto)).files
+
+    async def view(self) -> LogView:
+        """The whole log as of now."""
+        return await open_log(self.store, KEYS, self.files, now_ms=self.now_ms)
+
+    async def replayed(self) -> list[Recorded]:
+        """Every event, out of archive and live log."""
+        return [event async for batch in (await self.view()).events() for event in batch]
+
+    async def live_segments(self) -> int:
+        """How many segments etcd still has."""
+        found = await self.store.read([Get(*KEYS.range_of("log"), count_only=True)])
+        return found.ranges[0].count
+
+    async def _make(self, move: Move) -> None:
+        match move:
+            case Add(node, name, generation, fixed):
+                kind: FixedKind | None = "statefulset" if fixed else None
+                who = pod(name, f"{name}-{generation}", node=node, fixed=kind)
+                await self.nodes[node].add(who)
+            case Remove(node, name, generation):
+                endpoint = (await self.node.truth()).endpoints.get(("shop", name))
+                lives_on = node if endpoint is None else endpoint.node
+                await self.nodes[lives_on].delete(pod(name, f"{name}-{generation}", node=lives_on))
+            case Configure(command):
+                await self.node.apply(command)
+
+
+@asynccontextmanager
+async def archived_cluster(
+    directory: Path, store: KeyValueStore | None = None
+) -> AsyncIterator[ArchivedCluster]:
+    """A running cluster with two pools and nobody in them."""
+    one = ArchivedCluster(MemoryStore() if store is None else store, directory)
+    async with contextlib.AsyncExitStack() as stack:
+        for node in one.nodes.values():
+            await stack.enter_async_context(node)
+        await one.node.apply(pool("main", "10.6.0.1-10.6.0.6"))
+        await one.node.apply(pool("spare", "10.6.0.7-10.6.0.9", default=False))
+        await one.node.apply(pool("six", "fd00:6::1-fd00:6::5"))
+        yield one
+
+
+@asynccontextmanager
+async def orbctl_writer(cluster: ArchivedCluster) -> AsyncIterator[Writer]:
+    """An open writer of an operator's command."""
+    writer = Writer(cluster.store, KEYS, controller_writer("orbctl-0"))
+    await writer.open()
+    try:
+        yield writer
+    finally:
+        await writer.close()
+
+
+def same(one: Ledger, other: Ledger) -> bool:
+    """Whether two ledgers hold the same; how far they have read is not compared."""
+    parts = [part for part in Ledger.__slots__ if part != "position"]
+    return all(getattr(one, part) == getattr(other, part) for part in parts)

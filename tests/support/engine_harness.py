@@ -1,0 +1,130 @@
+"""What the engine's tests are given: a store, a world, workers and a client."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, KeyValue, KeyValueStore
+from tests.support.engine_samples import SampleActivities, registry
+from workflows.api.definitions import Registry
+from workflows.engine.client.client import Client, WorkflowHandle
+from workflows.engine.client.visibility import Visibility
+from workflows.engine.clock import Clock
+from workflows.engine.run.history_checker import violations
+from workflows.engine.store.history_reader import history_of, read_history
+from workflows.engine.store.records import HEAD, RunHead
+from workflows.engine.worker.worker import Worker, WorkerOptions
+from workflows.model.events import HistoryEvent
+from workflows.model.policies import ExecutionStatus
+
+DEADLINE_S = 60.0
+"""How long a test waits for what must come."""
+
+_numbers = itertools.count()
+T = TypeVar("T")
+
+
+class EngineHarness:
+    """One cluster of a test. ``close`` ends whatever is still at work."""
+
+    def __init__(self, store: KeyValueStore) -> None:
+        self.store = store
+        self.keys = Keys(f"test-{next(_numbers)}")
+        self.activities = SampleActivities()
+        self.registry: Registry = registry(self.activities)
+        self.client = Client(store, self.keys)
+        self.visibility = Visibility(store, self.client.keys)
+        self.workers: list[Worker] = []
+
+    async def worker(
+        self,
+        name: str = "",
+        *,
+        registry: Registry | None = None,
+        options: WorkerOptions = WorkerOptions(),
+        store: KeyValueStore | None = None,
+        clock: Clock | None = None,
+    ) -> Worker:
+        """A worker at work."""
+        worker = Worker(
+            store or self.store,
+            self.keys,
+            registry or self.registry,
+            name=name or f"worker-{len(self.workers)}",
+            options=options,
+            clock=clock,
+        )
+        self.workers.append(worker)
+        worker.start()
+        async with asyncio.timeout(DEADLINE_S):
+            await worker.ready()
+        return worker
+
+    async def run(self, workflow: type[Any], *args: object, id: str = "one") -> Any:  # noqa: A002
+        """Start and wait for the result."""
+        handle = await self.client.start(workflow, *args, id=id)
+        return await within(handle.result())
+
+    async def history(self, handle: WorkflowHandle) -> list[HistoryEvent]:
+        """The events of a run."""
+        return await read_history(self.store, self.client.keys, handle.workflow_id, handle.run_id)
+
+    async def types(self, handle: WorkflowHandle) -> list[str]:
+        """The names of a run's events."""
+        return [event.event_type for event in await self.history(handle)]
+
+    async def head(self, workflow_id: str, run_id: str = "") -> RunHead:
+        """Where a run stands."""
+        return (await self.visibility.describe(workflow_id, run_id)).head
+
+    async def until_status(self, workflow_id: str, status: ExecutionStatus) -> RunHead:
+        """Wait until the newest run of an id has this status."""
+
+        async def there() -> RunHead | None:
+            head = await self.head(workflow_id)
+            return head if head.status is status else None
+
+        return await eventually(there)
+
+    async def check(self) -> tuple[int, list[str]]:
+        """Executions, and everything that is wrong with their histories, as of one revision."""
+        keys = self.client.keys
+        rooms = [Get(*keys.range_of(kind)) for kind in ("open", "closed", "event")]
+        opened, closed, segments = (each.kvs for each in (await self.store.read(rooms)).ranges)
+        by_run: dict[str, list[KeyValue]] = defaultdict(list)
+        for kv in segments:
+            by_run[kv.key.split(b"/")[-2].decode()].append(kv)
+        heads = [HEAD.decode(kv.value) for kv in (*opened, *closed)]
+        found = []
+        for head in heads:
+            events = history_of(tuple(by_run[head.run_id]))
+            found += [f"{head.workflow_id}: {what}" for what in violations(events, head)]
+        return len(heads), found
+
+    async def close(self) -> None:
+        """End everything."""
+        self.activities.gate.set()
+        for worker in self.workers:
+            await worker.close()
+        await self.client.close()
+
+
+async def within(waiting: Awaitable[T]) -> T:
+    """The result, unless it takes far too long."""
+    async with asyncio.timeout(DEADLINE_S):
+        return await waiting
+
+
+async def eventually(look: Callable[[], Awaitable[T | None]]) -> T:
+    """Look until there is something."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            found = await look()
+            if found:
+                return found
+            await asyncio.sleep(0.01)

@@ -1,0 +1,164 @@
+"""A cluster in memory that orbctl and a node work on, with a clock that is set by hand.
+
+``orbctl`` runs in this process through its real entry point; what it prints is captured. The same
+lines a person would type make a transcript (``tests/ops/cli/transcripts``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import os
+import re
+import shlex
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from core.eventstore.codec import POOL
+from core.eventstore.etcd import EtcdSettings
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Delete, Get, KeyValueStore, Put
+from core.eventstore.memory import MemoryStore
+from ops.cli import spiderpoolctl
+from ops.cli.global_options import ProcessContext
+from ops.cli.main import run
+from tests.support.node_harness import NodeHarness, pod
+
+CLUSTER: Final = "default"
+START_MS: Final = 1_767_268_800_000
+"""2026-01-01 12:00:00 UTC."""
+
+Program = Callable[[Sequence[str], ProcessContext], int]
+PROGRAMS: Final[dict[str, Program]] = {"orbctl": run, "spiderpoolctl": spiderpoolctl.run}
+
+_WAIT: Final = re.compile(r"(\d+)(s|m|h|d)\Z")
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_LATENCY: Final = re.compile(r"\d+\.\d ms")
+
+
+class KeptStore(MemoryStore):
+    """Stays open when a run closes it; the next run finds it again."""
+
+    async def close(self) -> None:
+        """Nothing: this store is the cluster."""
+
+
+class CommandResult(NamedTuple):
+    """What one run left behind; ``said`` is both streams as a terminal shows them."""
+
+    code: int
+    out: str
+    err: str
+    said: str
+
+
+class _Stream(io.StringIO):
+    """A stream that also goes to the terminal."""
+
+    def __init__(self, terminal: io.StringIO) -> None:
+        super().__init__()
+        self._terminal = terminal
+
+    def write(self, text: str) -> int:
+        self._terminal.write(text)
+        return super().write(text)
+
+
+class OrbctlHarness:
+    """The cluster, the clock, and who types."""
+
+    def __init__(self, archive: Path) -> None:
+        self.now_ms = START_MS
+        self.store: KeyValueStore = KeptStore(lambda: self.now_ms / 1000)
+        self.archive = archive
+
+    def orbctl(self, *arguments: str, program: Program = run) -> CommandResult:
+        """One run of the program, or of another one."""
+        process = ProcessContext(self._open, lambda: self.now_ms, lambda: "ann@desk")
+        terminal = io.StringIO()
+        out, err = _Stream(terminal), _Stream(terminal)
+        with (
+            _environment(ORBWEAVER_ARCHIVE_DIR=str(self.archive)),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            code = program(arguments, process)
+        return CommandResult(code, out.getvalue(), err.getvalue(), terminal.getvalue())
+
+    def on_node(self, name: str, action: Callable[[NodeHarness], Awaitable[object]]) -> None:
+        """Let a node agent's services do something."""
+
+        async def body() -> None:
+            node = NodeHarness(self.store, name, cluster=CLUSTER)
+            node.writer._now_ms = lambda: self.now_ms
+            async with node:
+                await action(node)
+
+        asyncio.run(body())
+
+    def pass_time(self, text: str) -> None:
+        """Let the clock go on: ``90s``, ``5m``, ``2h``, ``1d``."""
+        found = _WAIT.match(text)
+        assert found is not None, text
+        self.now_ms += int(found[1]) * _SECONDS[found[2]] * 1000
+
+    def type(self, line: str) -> str:
+        """What a person sees after typing this line."""
+        program, *words = shlex.split(line)
+        match program:
+            case "orbctl" | "spiderpoolctl":
+                ran = self.orbctl(*words, program=PROGRAMS[program])
+                said = ran.said + (f"[exit {ran.code}]\n" if ran.code else "")
+                return _LATENCY.sub("1.0 ms", said.replace(str(self.archive), "ARCHIVE"))
+            case "wait":
+                self.pass_time(words[0])
+            case "add":
+                self.on_node(words[1], lambda node: node.add(pod(words[0], node=words[1])))
+            case "replica":
+                replica = pod(words[0], node=words[1], fixed="statefulset")
+                self.on_node(words[1], lambda node: node.add(replica))
+            case "delete":
+                self.on_node(words[1], lambda node: node.delete(pod(words[0])))
+            case "lose":
+                asyncio.run(self._lose(words[0]))
+            case "spoil":
+                asyncio.run(self._spoil())
+            case _:
+                raise AssertionError(f"nobody can type {program}")
+        return ""
+
+    async def _lose(self, tail: str) -> None:
+        """A fault of the store: a key is gone that nobody deleted."""
+        key = f"/orbweaver/v1/{CLUSTER}/{tail}".encode()
+        await self.store.commit([], [Delete(key)])
+
+    async def _spoil(self) -> None:
+        """Somebody writes past the log: a pool with another gateway, and one nobody defined."""
+        keys = Keys(CLUSTER)
+        blue = POOL.decode((await self.store.read([Get(keys.pool("blue"))])).ranges[0].kvs[0].value)
+        stray = blue._replace(name="stray")
+        writes = (
+            Put(keys.pool("blue"), POOL.encode(blue._replace(gateway="10.6.0.9"))),
+            Put(keys.pool("stray"), POOL.encode(stray)),
+        )
+        await self.store.commit([], writes)
+
+    def _open(self, settings: EtcdSettings) -> KeyValueStore:
+        return self.store
+
+
+@contextlib.contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    """These variables, and none of ours that the machine may have."""
+    before = dict(os.environ)
+    for name in list(os.environ):
+        if name.startswith("ORBWEAVER_"):
+            del os.environ[name]
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -1,0 +1,138 @@
+"""Waiting for executions to close, whatever happens to the watch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+from core.errors import Compacted
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, IsWhole, Put, ReadResult, WatchBatch
+from core.eventstore.memory import MemoryStore
+from tests.support.engine_harness import within
+from workflows.engine.client.completions import Completions
+from workflows.engine.store.keys import WorkflowKeys
+from workflows.engine.store.records import HEAD, RunHead
+from workflows.model.policies import ExecutionStatus
+
+KEYS = WorkflowKeys(Keys("test"))
+RUN = "0" * 32
+ENDED = RunHead("one", RUN, "Basket", ExecutionStatus.COMPLETED)
+
+
+class ForgetfulStore(MemoryStore):
+    """Its first watch has fallen behind, and the run ends right after all was read anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_behind = True
+        self._is_waited_for = asyncio.Event()
+
+    async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
+        found = await super().read(gets, revision=revision)
+        if gets == [Get(*KEYS.range_of("closed"))]:
+            await self.commit([], [Put(KEYS.closed("one", RUN), HEAD.encode(ENDED))])
+        elif Get(KEYS.closed("one", RUN)) in gets:
+            self._is_waited_for.set()
+        return found
+
+    async def watch(
+        self,
+        ranges: Sequence[tuple[bytes, bytes]],
+        *,
+        after: int,
+        is_whole: IsWhole | None = None,
+    ) -> AsyncIterator[WatchBatch]:
+        if self._is_behind:
+            await self._is_waited_for.wait()
+            self._is_behind = False
+            raise Compacted(after)
+        async for batch in super().watch(ranges, after=after, is_whole=is_whole):
+            yield batch
+
+
+async def test_a_run_that_ends_while_the_watch_begins_anew_is_heard_of() -> None:
+    store = ForgetfulStore()
+    completions = Completions(store, KEYS)
+
+    assert await within(completions.of("one", RUN)) == ENDED
+    completions.close()
+    await store.close()
+
+
+class CountingStore(MemoryStore):
+    """Counts how often it is read; its watch can be held up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = 0
+        self.told = 0
+        self.lets_through = asyncio.Event()
+        self.lets_through.set()
+
+    async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
+        self.reads += 1
+        return await super().read(gets, revision=revision)
+
+    async def watch(
+        self,
+        ranges: Sequence[tuple[bytes, bytes]],
+        *,
+        after: int,
+        is_whole: IsWhole | None = None,
+    ) -> AsyncIterator[WatchBatch]:
+        async for batch in super().watch(ranges, after=after, is_whole=is_whole):
+            await self.lets_through.wait()
+            self.told = batch.revision
+            yield batch
+
+
+async def _closed(store: MemoryStore, run_id: str) -> RunHead:
+    ended = ENDED._replace(run_id=run_id)
+    await store.commit([], [Put(KEYS.closed("one", run_id), HEAD.encode(ended))])
+    return ended
+
+
+async def _opened(store: MemoryStore) -> int:
+    return (
+        await store.commit([], [Put(KEYS.open("one"), HEAD.encode(RunHead("one", RUN, "")))])
+    ).revision
+
+
+async def test_the_end_of_a_run_that_began_after_what_the_watch_has_told_is_not_looked_up() -> None:
+    store = CountingStore()
+    completions = Completions(store, KEYS)
+    first = await _closed(store, "1" * 32)
+    assert await within(completions.of("one", "1" * 32)) == first
+    before = store.reads
+    store.lets_through.clear()
+
+    waiting = asyncio.ensure_future(completions.of("one", RUN, await _opened(store)))
+    await asyncio.sleep(0)
+    ended = await _closed(store, RUN)
+    store.lets_through.set()
+    assert await within(waiting) == ended
+    assert store.reads == before
+    completions.close()
+    await store.close()
+
+
+async def test_an_end_before_the_wait_is_found_however_far_the_watch_has_come() -> None:
+    for is_held_up in (False, True):
+        store = CountingStore()
+        completions = Completions(store, KEYS)
+        first = await _closed(store, "1" * 32)
+        assert await within(completions.of("one", "1" * 32)) == first
+        if is_held_up:
+            store.lets_through.clear()
+        opened_at = await _opened(store)
+        ended = await _closed(store, RUN)
+        while not is_held_up and store.told <= opened_at:
+            await asyncio.sleep(0)
+
+        waiting = asyncio.ensure_future(completions.of("one", RUN, opened_at))
+        await asyncio.sleep(0)
+        store.lets_through.set()
+        assert await within(waiting) == ended
+        completions.close()
+        await store.close()

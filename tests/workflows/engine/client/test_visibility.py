@@ -1,0 +1,198 @@
+"""``orbctl workflow`` on a cluster in memory, from list to terminate."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.kv import Put
+from core.eventstore.memory import MemoryStore
+from ops.cli.exits import Exit
+from ops.cli.global_options import ProcessContext
+from ops.cli.main import run
+from tests.support.engine_harness import EngineHarness, eventually, within
+from tests.support.engine_samples import Basket, Chain, Sleeper
+from tests.support.etcd import EtcdCluster
+from workflows.model.policies import ExecutionStatus
+
+
+class KeptStore(MemoryStore):
+    """Stays open when a run of orbctl closes it."""
+
+    async def close(self) -> None:
+        return
+
+
+class WorkflowCliHarness:
+    """A cluster with one execution that is done, one asleep and one paused."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.store = KeptStore()
+        self.engine = EngineHarness(self.store)
+        self._capsys = capsys
+        asyncio.run(self._play())
+
+    def say(self, *arguments: str) -> tuple[int, str]:
+        """One run of orbctl: its exit code and what it printed."""
+        given = ["--cluster", self.engine.keys.cluster, "workflow", *arguments]
+        code = run(given, ProcessContext(open_store=lambda _: self.store))
+        said = self._capsys.readouterr()
+        return code, said.out + said.err
+
+    def work_until(self, workflow_id: str, status: ExecutionStatus) -> None:
+        """Let a worker do what there is to do."""
+
+        async def work() -> None:
+            engine = EngineHarness(self.store)
+            engine.keys = self.engine.keys
+            engine.visibility = self.engine.visibility
+            await engine.worker()
+            await engine.until_status(workflow_id, status)
+            await engine.close()
+
+        asyncio.run(work())
+
+    async def _play(self) -> None:
+        engine = self.engine
+        await engine.worker()
+        await engine.run(Chain, ["a"], id="done")
+        await engine.client.start(Sleeper, id="asleep")
+
+        async def asleep() -> bool:
+            return bool((await engine.head("asleep")).timers)
+
+        await eventually(asleep)
+        engine.activities.failures_left = 3
+        await engine.client.start(Chain, ["b"], id="stuck")
+        await within(engine.until_status("stuck", ExecutionStatus.PAUSED))
+        await engine.close()
+
+
+@pytest.fixture
+def harness(capsys: pytest.CaptureFixture[str]) -> WorkflowCliHarness:
+    return WorkflowCliHarness(capsys)
+
+
+def test_a_list_shows_every_execution_and_what_it_waits_for(harness: WorkflowCliHarness) -> None:
+    code, said = harness.say("list")
+
+    assert code == 0
+    assert "asleep" in said
+    assert "1 timer" in said
+    assert "b did not work" in said
+
+
+def test_a_list_can_be_narrowed(harness: WorkflowCliHarness) -> None:
+    assert harness.say("list", "--status", "paused", "-o", "name") == (0, "stuck\n")
+    assert harness.say("list", "--attribute", "mood=sleepy", "-o", "name") == (0, "asleep\n")
+    assert harness.say("list", "--status", "tired")[0] == 2
+
+
+def test_a_list_names_the_executions_that_it_cannot_show(harness: WorkflowCliHarness) -> None:
+    key = harness.engine.client.keys.open("asleep")
+    asyncio.run(_put(harness.store, key, b"dust"))
+    code, said = harness.say("list")
+
+    assert code == 0
+    assert "stuck" in said
+    assert f"left out: open execution {key.decode()} cannot be used: " in said
+
+
+async def _put(store: MemoryStore, key: bytes, value: bytes) -> None:
+    await store.commit([], [Put(key, value)])
+
+
+def test_a_description_says_why_an_execution_is_paused(harness: WorkflowCliHarness) -> None:
+    code, said = harness.say("describe", "stuck")
+
+    assert code == 0
+    assert "activity 1 failed in its last attempt, number 3: OSError: b did not work" in said
+    assert "none has its shard now" in said
+
+
+def test_a_history_is_a_timeline(harness: WorkflowCliHarness) -> None:
+    code, said = harness.say("history", "done")
+    lines = said.splitlines()
+
+    assert code == 0
+    assert lines[1].split()[0] == "1"
+    assert "WorkflowExecutionStarted" in lines[1]
+    assert "WorkflowExecutionCompleted" in lines[-1]
+
+
+def test_a_history_as_json_is_a_fixture_for_the_replayer(harness: WorkflowCliHarness) -> None:
+    _, said = harness.say("history", "done", "-o", "json")
+
+    assert json.loads(said)["events"][0]["eventType"] == "WorkflowExecutionStarted"
+
+
+def test_what_a_person_changes_reaches_the_execution(harness: WorkflowCliHarness) -> None:
+    assert harness.say("retry", "stuck", "--reason", "repaired")[0] == 0
+    harness.work_until("stuck", ExecutionStatus.COMPLETED)
+    assert harness.say("terminate", "asleep", "--reason", "enough")[0] == 0
+    harness.work_until("asleep", ExecutionStatus.TERMINATED)
+    assert "enough" in harness.say("describe", "asleep")[1]
+
+
+def test_a_reset_names_the_new_run(harness: WorkflowCliHarness) -> None:
+    code, said = harness.say("reset", "done", "--event", "2")
+
+    assert code == 0
+    assert said.startswith("goes on in run ")
+
+
+def test_an_execution_can_be_started_once(harness: WorkflowCliHarness) -> None:
+    code, said = harness.say("start", "Chain", "new", '["a", "b"]')
+    again, refusal = harness.say("start", "Chain", "new", "[]")
+    harness.work_until("new", ExecutionStatus.COMPLETED)
+
+    assert code == 0
+    assert said.startswith("started run ")
+    assert again != 0
+    assert "is already open" in refusal
+
+
+def test_a_type_that_no_worker_has_is_refused_with_those_that_there_are(
+    harness: WorkflowCliHarness,
+) -> None:
+    code, said = harness.say("start", "bogus", "b1")
+
+    assert code == Exit.REFUSED
+    assert "no worker of queue default has the workflow type 'bogus'" in said
+    assert "use one of Basket, Chain, " in said
+    assert "b1" not in harness.say("list")[1]
+
+
+@pytest.mark.etcd
+async def test_queries_and_updates_print_what_the_code_answers(
+    etcd: EtcdCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = EngineHarness(EtcdStore(EtcdSettings(etcd.endpoints)))
+    await engine.worker()
+    basket = await engine.client.start(Basket, id="basket")
+    await basket.signal("put", "thing")
+
+    async def say(*arguments: str) -> tuple[int, str]:
+        at = ["--etcd", etcd.endpoints[0], "--cluster", engine.keys.cluster, "workflow"]
+        code = await asyncio.to_thread(run, [*at, *arguments], ProcessContext())
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    assert await say("query", "basket", "count") == (0, "1\n")
+    refused, why = await say("update", "basket", "take", "other")
+    assert refused != 0
+    assert "no other here" in why
+    assert await say("update", "basket", "take", "thing", "--update-id", "same") == (0, "0\n")
+    assert await say("update", "basket", "take", "thing", "--update-id", "same") == (0, "0\n")
+    await engine.close()
+    await engine.store.close()
+
+
+def test_nobody_cannot_be_signalled(harness: WorkflowCliHarness) -> None:
+    code, said = harness.say("signal", "nobody", "put", "thing")
+
+    assert code == 4
+    assert "workflow nobody has no open execution" in said

@@ -1,0 +1,233 @@
+"""Children, resets, long histories, retention."""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from core.eventstore.kv import Get, Put
+from tests.support.engine_harness import EngineHarness, eventually, within
+from tests.support.engine_samples import (
+    Basket,
+    Chain,
+    Companion,
+    Dynasty,
+    Forgetful,
+    Hasty,
+    Parent,
+    Sleeper,
+)
+from workflows.engine.client.client import WorkflowHandle
+from workflows.engine.client.visibility import Visibility
+from workflows.engine.store.archive_files import ExecutionFiles
+from workflows.engine.store.history_reader import read_history
+from workflows.engine.store.keys import shard_of
+from workflows.engine.worker.retention import Archive
+from workflows.engine.worker.worker import WorkerOptions
+from workflows.model.policies import ExecutionStatus, ParentClosePolicy
+
+
+async def test_a_parent_gets_the_result_of_its_child(engine: EngineHarness) -> None:
+    await engine.worker()
+
+    assert await engine.run(Parent, "child") == ["A", "B"]
+    assert (await engine.head("child")).status is ExecutionStatus.COMPLETED
+
+
+async def test_a_child_whose_id_is_taken_fails_in_the_parent(engine: EngineHarness) -> None:
+    await engine.worker()
+    await engine.client.start(Basket, id="child")
+
+    assert await engine.run(Parent, "child") in (["ChildWorkflowError"], ["ApplicationError"])
+
+
+@pytest.mark.parametrize(
+    ("policy", "status"),
+    [
+        (ParentClosePolicy.TERMINATE, ExecutionStatus.TERMINATED),
+        (ParentClosePolicy.REQUEST_CANCEL, ExecutionStatus.CANCELED),
+        (ParentClosePolicy.ABANDON, ExecutionStatus.RUNNING),
+    ],
+)
+async def test_a_child_ends_with_its_parent_as_was_promised(
+    engine: EngineHarness, policy: ParentClosePolicy, status: ExecutionStatus
+) -> None:
+    await engine.worker()
+    await engine.run(Forgetful, policy)
+
+    assert (await engine.until_status("left-behind", status)).status is status
+
+
+@pytest.mark.parametrize("policy", [ParentClosePolicy.TERMINATE, ParentClosePolicy.REQUEST_CANCEL])
+async def test_whoever_has_the_id_that_a_child_wanted_does_not_end_with_the_parent(
+    engine: EngineHarness, policy: ParentClosePolicy
+) -> None:
+    await engine.worker()
+    basket = await engine.client.start(Basket, id="taken")
+    await engine.run(Hasty, policy)
+    await basket.signal("put", "thing")
+    await basket.signal("close")
+
+    assert await within(basket.result()) == ["thing"]
+
+
+async def test_a_child_that_never_told_of_its_start_ends_with_its_parent(
+    engine: EngineHarness,
+) -> None:
+    await engine.worker()
+    await engine.run(Hasty, ParentClosePolicy.TERMINATE)
+
+    async def ended() -> list[ExecutionStatus]:
+        found = await engine.visibility.newest_first()
+        return [one.status for one in found if one.workflow_id == "taken" and not one.is_open]
+
+    assert await eventually(ended) == [ExecutionStatus.TERMINATED]
+
+
+async def test_a_child_of_an_earlier_run_is_not_taken_for_one_of_the_present_run(
+    engine: EngineHarness,
+) -> None:
+    await engine.worker()
+    handle = await engine.client.start(Dynasty, id="parent")
+    await eventually(lambda: _has(engine, handle, "child-2"))
+    for name, thing in (("child-1", "old"), ("child-2", "new")):
+        await engine.client.signal(name, "put", thing)
+        await engine.client.signal(name, "close")
+        await within(engine.client.result(name))
+
+    assert await within(handle.result()) == ["new"]
+
+
+async def _has(engine: EngineHarness, handle: WorkflowHandle, child: str) -> bool:
+    """Whether the newest run of a parent has been told that its child has started."""
+    found = (await engine.head(handle.workflow_id)).children
+    return any(one.workflow_id == child and one.run_id for one in found)
+
+
+async def test_a_run_that_was_reset_hears_of_the_children_it_still_waits_for(
+    engine: EngineHarness,
+) -> None:
+    await engine.worker()
+    handle = await engine.client.start(Dynasty, 2, id="parent")
+    await eventually(lambda: _has(engine, handle, "child-2"))
+    started = [e.event_id for e in await engine.history(handle) if "TaskStarted" in e.event_type]
+    new_run = await engine.client.reset("parent", started[-1], reason="to see")
+    await engine.client.signal("child-2", "put", "thing")
+    await engine.client.signal("child-2", "close")
+
+    assert await within(engine.client.result("parent", new_run)) == ["thing"]
+
+
+async def test_a_reset_does_everything_after_a_point_again(engine: EngineHarness) -> None:
+    await engine.worker()
+    handle = await engine.client.start(Chain, ["a", "b"], id="one")
+    await within(handle.result())
+    tasks = [
+        event.event_id
+        for event in await engine.history(handle)
+        if event.event_type == "WorkflowTaskStarted"
+    ]
+    new_run = await engine.client.reset("one", tasks[1], reason="b was wrong")
+
+    assert await within(engine.client.result("one", new_run)) == ["A", "B"]
+    assert engine.activities.calls == ["a", "b", "b"]
+
+
+async def test_a_reset_ends_the_open_run_and_keeps_later_signals(engine: EngineHarness) -> None:
+    await engine.worker()
+    handle = await engine.client.start(Basket, id="one")
+    await handle.signal("put", "thing")
+    await eventually(lambda: _signalled(engine))
+    new_run = await engine.client.reset("one", 1)
+    await eventually(lambda: _is_run(engine, new_run))
+    await handle.signal("close")
+
+    assert await within(engine.client.result("one", new_run)) == ["thing"]
+    assert (await engine.head("one", handle.run_id)).status is ExecutionStatus.TERMINATED
+
+
+async def test_a_run_that_was_reset_has_the_activities_it_waits_for_done_again(
+    engine: EngineHarness,
+) -> None:
+    await engine.worker()
+    handle = await engine.client.start(Companion, id="one")
+    await within(engine.activities.begun.wait())
+    await handle.signal("tell")
+
+    async def told() -> bool:
+        return (await engine.types(handle)).count("WorkflowTaskStarted") == 2
+
+    await eventually(told)
+    engine.activities.begun.clear()
+    new_run = await engine.client.reset("one", (await engine.head("one")).next_event_id)
+    await within(engine.activities.begun.wait())
+    engine.activities.gate.set()
+
+    assert await within(engine.client.result("one", new_run)) == "waited"
+
+
+async def _signalled(engine: EngineHarness) -> bool:
+    return (await engine.head("one")).signals == 1
+
+
+async def _is_run(engine: EngineHarness, run_id: str) -> bool:
+    return (await engine.head("one")).run_id == run_id
+
+
+async def test_closed_executions_leave_the_store_and_stay_readable(
+    engine: EngineHarness, tmp_path: Path
+) -> None:
+    files = ExecutionFiles(tmp_path)
+    archive = Archive(files, retention_s=0.0, sweep_s=0.02)
+    await engine.worker(options=WorkerOptions(archive=archive))
+    handle = await engine.client.start(Chain, ["a"], id="one")
+    await within(handle.result())
+    keys = engine.client.keys
+
+    async def gone() -> bool:
+        return not await read_history(engine.store, keys, "one", handle.run_id)
+
+    await eventually(gone)
+    head, events = await Visibility(engine.store, keys, files).history("one", handle.run_id)
+    assert head.result == ["A"]
+    assert events[-1].event_type == "WorkflowExecutionCompleted"
+
+
+async def test_a_history_that_nobody_can_read_keeps_no_other_from_the_archive(
+    engine: EngineHarness, tmp_path: Path
+) -> None:
+    worker = await engine.worker()
+    keys = engine.client.keys
+    broken = await engine.client.start(Chain, ["a"], id="broken")
+    await within(broken.result())
+    key = keys.event("broken", broken.run_id, 1)
+    (whole,) = (await engine.store.read([Get(key)])).ranges[0].kvs
+    await engine.store.commit([], [Put(key, b"dust")])
+    await worker.close()
+    archive = Archive(ExecutionFiles(tmp_path), retention_s=0.0, sweep_s=0.02)
+    await engine.worker(options=WorkerOptions(archive=archive))
+    beside = next(name for name in map(str, count()) if shard_of(name) == shard_of("broken"))
+    await engine.run(Chain, ["a"], id=beside)
+
+    async def gone() -> bool:
+        left = await engine.visibility.newest_first()
+        return [head.workflow_id for head in left] == ["broken"]
+
+    assert await eventually(gone)
+    await engine.store.commit([], [Put(key, whole.value)])
+
+
+async def test_an_open_execution_is_never_archived(engine: EngineHarness, tmp_path: Path) -> None:
+    archive = Archive(ExecutionFiles(tmp_path), retention_s=0.0, sweep_s=0.01)
+    await engine.worker(options=WorkerOptions(archive=archive))
+    await engine.client.start(Sleeper, id="open")
+    for number in range(3):
+        await engine.run(Chain, ["a"], id=f"closed-{number}")
+
+    async def archived() -> bool:
+        return len(list(tmp_path.glob("*/*.zst"))) == 3
+
+    await eventually(archived)
+    assert (await engine.head("open")).status is ExecutionStatus.RUNNING

@@ -1,0 +1,175 @@
+"""What a run may have and do is bounded, and whoever meets a bound reads its name (I10)."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from core.errors import BadInput, CallRejected, DeadlineExceeded
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Delete, Put
+from tests.support.engine_harness import EngineHarness, eventually, within
+from tests.support.engine_samples import Basket, Courier, Endless, Parent, Sleeper
+from workflows.engine.client.start_transactions import StartOptions
+from workflows.engine.clock import SystemClock
+from workflows.engine.run.call_replies import Updates
+from workflows.engine.store.draft import HistoryDraft
+from workflows.engine.store.inboxes import INBOX_MESSAGES_MAX
+from workflows.engine.store.keys import WorkflowKeys, new_id
+from workflows.engine.store.records import InboxMessage, RunHead, Signal, Update, encode_message
+from workflows.engine.worker.deadlines import CANCELLED_MIN, Deadlines
+from workflows.model import limits
+from workflows.model.errors import LimitExceeded
+from workflows.model.policies import ExecutionStatus, IdConflictPolicy
+
+
+async def test_a_history_that_is_full_pauses_the_execution_by_name(
+    engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "HISTORY_EVENTS_MAX", 200)
+    await engine.worker()
+    handle = await engine.client.start(Endless, id="one")
+    head = await engine.until_status("one", ExecutionStatus.PAUSED)
+
+    assert "HISTORY_EVENTS_MAX" in head.reason
+    assert len(await engine.history(handle)) in range(200, 205)
+
+
+async def test_a_history_that_has_too_many_bytes_pauses_the_execution_by_name(
+    engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "HISTORY_BYTES_MAX", 4_000)
+    await engine.worker()
+    await engine.client.start(Endless, id="one")
+    head = await engine.until_status("one", ExecutionStatus.PAUSED)
+
+    assert "HISTORY_BYTES_MAX is 4000" in head.reason
+
+
+async def test_updates_that_are_on_their_way_are_bounded(engine: EngineHarness) -> None:
+    await engine.worker()
+    basket = await engine.client.start(Basket, id="one")
+    brooding = [asyncio.ensure_future(basket.update("brood")) for _ in range(10)]
+
+    async def all_accepted() -> bool:
+        return len((await engine.head("one")).updates) == limits.UPDATES_IN_FLIGHT_MAX
+
+    await eventually(all_accepted)
+    with pytest.raises(CallRejected, match="UPDATES_IN_FLIGHT_MAX is 10"):
+        await basket.update("brood")
+
+    await basket.terminate()
+    await asyncio.gather(*brooding, return_exceptions=True)
+
+
+async def test_a_run_that_has_all_the_updates_it_may_have_refuses_more(
+    engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "UPDATES_MAX", 1)
+    await engine.worker()
+    basket = await engine.client.start(Basket, id="one")
+    await basket.signal("put", "a")
+    await basket.update("take", "a")
+
+    with pytest.raises(CallRejected, match="UPDATES_MAX is 1"):
+        await basket.update("take", "b")
+    await basket.signal("close")
+    assert await within(basket.result()) == []
+
+
+async def test_a_run_that_has_all_the_signals_it_may_have_refuses_more(
+    engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflows.engine.client.client.SIGNALS_MAX", 1)
+    await engine.worker()
+    handle = await engine.client.signal_with_start(
+        Basket, id="one", signal="put", signal_args=["a"]
+    )
+    await handle.query("count")
+
+    with pytest.raises(LimitExceeded, match="SIGNALS_MAX is 1"):
+        await handle.signal("put", "b")
+    with pytest.raises(LimitExceeded, match="SIGNALS_MAX is 1"):
+        await engine.client.signal_with_start(Basket, id="one", signal="close")
+
+
+async def test_a_workflow_that_signals_too_often_is_refused(
+    engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflows.engine.run.received_events.SIGNALS_MAX", 1)
+    await engine.worker()
+    await engine.client.start(Basket, id="basket")
+    courier = await engine.client.start(Courier, "basket", id="courier")
+
+    assert await within(courier.result()) == "ApplicationError"
+    assert (await engine.head("basket")).signals == 1
+
+
+def test_updates_whose_transaction_was_lost_are_asked_again() -> None:
+    keys = WorkflowKeys(Keys("test"))
+    letters = [
+        InboxMessage(b"", str(n), 1, Update(str(n), "take", lease=1))
+        for n in range(limits.UPDATES_IN_FLIGHT_MAX)
+    ]
+    updates = Updates()
+    asked = [
+        updates.requests(letters, HistoryDraft(keys, RunHead("one", "run", "Basket"), 0))
+        for _ in "ab"
+    ]
+
+    assert asked[0] == asked[1]
+    assert len(asked[0]) == limits.UPDATES_IN_FLIGHT_MAX
+
+
+async def test_an_id_that_is_too_long_or_no_text_is_refused(engine: EngineHarness) -> None:
+    for wrong in ("x" * (limits.ID_BYTES_MAX + 1), "", "line\nfeed"):
+        with pytest.raises(BadInput, match="is not a valid workflow id"):
+            await engine.client.start(Basket, id=wrong)
+
+
+async def test_the_id_of_a_child_has_the_same_limit_as_any_other(engine: EngineHarness) -> None:
+    await engine.worker()
+    for number, child_id in enumerate(("x" * (limits.ID_BYTES_MAX + 1), "é" * 200, "line\nfeed")):
+        handle = await engine.client.start(Parent, child_id, id=str(number))
+        head = await engine.until_status(str(number), ExecutionStatus.PAUSED)
+        assert "ID_BYTES_MAX" in head.reason
+        await handle.terminate()
+        await engine.until_status(str(number), ExecutionStatus.TERMINATED)
+
+
+async def test_taking_the_place_of_a_run_that_nothing_ends_has_a_deadline(
+    engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflows.engine.client.start_transactions.TERMINATE_S_MAX", 0.05)
+    await engine.client.start(Sleeper, id="one")
+    options = StartOptions(conflict=IdConflictPolicy.TERMINATE_EXISTING)
+
+    with pytest.raises(DeadlineExceeded, match="did not end within"):
+        await within(engine.client.start(Sleeper, id="one", options=options))
+
+
+async def test_messages_that_no_worker_takes_are_bounded(engine: EngineHarness) -> None:
+    handle = await engine.client.start(Basket, id="one")
+    keys, message = engine.client.keys, encode_message(Signal("put", ("thing",)))
+    for batch in range(INBOX_MESSAGES_MAX // 100):
+        puts = [Put(keys.inbox("one", new_id(batch, order)), message) for order in range(100)]
+        await engine.store.commit([], puts)
+
+    for refused in (handle.signal("put", "one"), handle.query("count"), handle.update("brood")):
+        with pytest.raises(LimitExceeded, match="INBOX_MESSAGES_MAX is 1000"):
+            await refused
+    await handle.terminate("enough")
+    await engine.client.start(Basket, id="one/beside")
+    await engine.client.signal("one/beside", "put", "thing")
+    await engine.store.commit([], [Delete(*keys.inbox_of("one"))])
+
+
+def test_cancelled_alarms_leave_the_heap() -> None:
+    alarms = Deadlines(SystemClock())
+    kept = alarms.after(60, lambda: None)
+    for _ in range(100 * CANCELLED_MIN):
+        alarms.after(3600, lambda: None).cancel()
+
+    assert len(alarms) <= 2 * CANCELLED_MIN
+    kept.cancel()

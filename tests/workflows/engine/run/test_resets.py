@@ -1,0 +1,96 @@
+"""A reset is decided once, whatever fails while it is decided."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from core.errors import StoreUnavailable
+from core.eventstore.kv import Get, Guard, KeyValueStore, Put, ReadResult, TxnResult, Write
+from tests.support.engine_harness import EngineHarness, eventually, within
+from tests.support.engine_samples import Basket
+from tests.support.faulty_store import FaultyStore
+from workflows.engine.run import execution
+from workflows.engine.store.keys import WorkflowKeys
+from workflows.engine.store.records import HEAD
+from workflows.model.policies import ExecutionStatus
+
+
+class ResetStore(FaultyStore):
+    """Fails the reads, or spoils the race, of the first reset of the execution ``one``."""
+
+    def __init__(self, store: KeyValueStore, keys: WorkflowKeys) -> None:
+        super().__init__(store)
+        self._keys = keys
+        self.reads_to_fail = 0
+        self.races_to_lose = 0
+
+    async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
+        asked = Get(*self._keys.closed_runs("one")) in gets
+        if asked and self.reads_to_fail:
+            self.reads_to_fail -= 1
+            raise StoreUnavailable("the connection was refused")
+        return await super().read(gets, revision=revision)
+
+    async def commit(
+        self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
+    ) -> TxnResult:
+        closes = any(isinstance(write, Put) and b"/closed/" in write.key for write in writes)
+        if closes and self.races_to_lose:
+            self.races_to_lose -= 1
+            key = self._keys.open("one")
+            (found,) = (await self.store.read([Get(key)])).ranges[0].kvs
+            await self.store.commit([], [Put(key, found.value)])
+        return await super().commit(guards, writes, otherwise)
+
+
+async def _reset(engine: EngineHarness, *, reads: int = 0, races: int = 0) -> int:
+    """Messages left in the inbox after a reset that met these faults was done."""
+    store = ResetStore(engine.store, engine.client.keys)
+    await engine.worker(store=store)
+    handle = await engine.client.start(Basket, id="one")
+    await handle.signal("put", "thing")
+    assert await within(handle.query("count")) == 1
+    store.reads_to_fail, store.races_to_lose = reads, races
+    new_run = await engine.client.reset("one", 1)
+
+    async def done() -> bool:
+        return (await engine.head("one")).run_id == new_run
+
+    await eventually(done)
+    left = (await engine.store.read([Get(*engine.client.keys.inbox_of("one"))])).ranges[0]
+    assert await within(engine.client.query("one", "count")) == 1
+    assert (await engine.head("one", handle.run_id)).status is ExecutionStatus.TERMINATED
+    return left.count
+
+
+async def test_a_reset_is_tried_again_after_a_failed_read(
+    engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "STEP_PAUSE_S", 0.01)
+    assert await _reset(engine, reads=2) == 0
+
+
+async def test_a_reset_is_tried_again_after_a_lost_race(engine: EngineHarness) -> None:
+    assert await _reset(engine, races=2) == 0
+
+
+async def test_a_reset_that_cannot_be_done_is_taken_out_of_the_inbox(engine: EngineHarness) -> None:
+    await engine.worker()
+    handle = await engine.client.start(Basket, id="one")
+    assert await within(handle.query("count")) == 0
+    keys = engine.client.keys
+    key = keys.event("one", handle.run_id, 1)
+    (whole,) = (await engine.store.read([Get(key)])).ranges[0].kvs
+    await engine.store.commit([], [Put(key, b"dust")])
+    await engine.client.reset("one", 1)
+
+    async def gone() -> bool:
+        left = (await engine.store.read([Get(*keys.inbox_of("one"))])).ranges[0]
+        return left.count == 0
+
+    await eventually(gone)
+    await engine.store.commit([], [Put(key, whole.value)])
+    assert HEAD.decode((await engine.store.read([Get(keys.open("one"))])).ranges[0].kvs[0].value)
+    assert (await engine.head("one")).run_id == handle.run_id

@@ -1,0 +1,161 @@
+"""Executions begin, end, and share ids by policy."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.errors import AlreadyStarted, BadInput, ExecutionFailed, ExecutionNotFound
+from tests.support.engine_harness import EngineHarness, within
+from tests.support.engine_samples import Basket, Chain, Counting, Poisoned, Sleeper
+from workflows.engine.client.start_transactions import StartOptions
+from workflows.engine.store.keys import RUN_ID_CHARS, new_id, next_run_id
+from workflows.model.policies import ExecutionStatus, IdConflictPolicy, IdReusePolicy
+
+
+async def test_an_execution_runs_its_activities_and_returns(engine: EngineHarness) -> None:
+    await engine.worker()
+
+    assert await engine.run(Chain, ["a", "b"], 0.01) == ["A", "B"]
+    assert (await engine.head("one")).status is ExecutionStatus.COMPLETED
+
+
+async def test_an_execution_waits_for_a_worker_to_come(engine: EngineHarness) -> None:
+    handle = await engine.client.start(Chain, ["a"], id="early")
+    await engine.worker()
+
+    assert await within(handle.result()) == ["A"]
+
+
+async def test_an_id_of_an_open_execution_is_taken(engine: EngineHarness) -> None:
+    await engine.worker()
+    first = await engine.client.start(Basket, id="one")
+
+    with pytest.raises(AlreadyStarted) as refused:
+        await engine.client.start(Basket, id="one")
+
+    assert refused.value.run_id == first.run_id
+
+
+@pytest.mark.parametrize("policy", list(IdReusePolicy))
+async def test_an_id_of_an_open_execution_is_taken_whatever_may_be_used_again(
+    engine: EngineHarness, policy: IdReusePolicy
+) -> None:
+    first = await engine.client.start(Basket, id="one")
+
+    with pytest.raises(AlreadyStarted) as refused:
+        await within(engine.client.start(Basket, id="one", options=StartOptions(reuse=policy)))
+
+    assert refused.value.run_id == first.run_id
+
+
+async def test_the_existing_execution_can_be_used_instead(engine: EngineHarness) -> None:
+    await engine.worker()
+    first = await engine.client.start(Basket, id="one")
+    again = await engine.client.start(
+        Basket, id="one", options=StartOptions(conflict=IdConflictPolicy.USE_EXISTING)
+    )
+
+    assert again.run_id == first.run_id
+
+
+async def test_the_existing_execution_can_be_terminated_instead(engine: EngineHarness) -> None:
+    await engine.worker()
+    first = await engine.client.start(Basket, id="one")
+    options = StartOptions(conflict=IdConflictPolicy.TERMINATE_EXISTING)
+    again = await within(engine.client.start(Chain, ["a"], id="one", options=options))
+
+    assert await within(again.result()) == ["A"]
+    assert (await engine.head("one", first.run_id)).status is ExecutionStatus.TERMINATED
+
+
+async def test_a_completed_id_may_be_used_again_by_default(engine: EngineHarness) -> None:
+    await engine.worker()
+
+    assert [await engine.run(Chain, ["a"]) for _ in range(2)] == [["A"], ["A"]]
+
+
+async def test_a_completed_id_is_refused_when_only_failed_ones_may_return(
+    engine: EngineHarness,
+) -> None:
+    await engine.worker()
+    await engine.run(Chain, ["a"])
+    policy = StartOptions(reuse=IdReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY)
+
+    with pytest.raises(AlreadyStarted):
+        await engine.client.start(Chain, ["b"], id="one", options=policy)
+
+
+async def test_a_terminated_id_returns_when_only_failed_ones_may(engine: EngineHarness) -> None:
+    await engine.worker()
+    first = await engine.client.start(Basket, id="one")
+    await first.terminate("enough")
+    with pytest.raises(ExecutionFailed):
+        await within(first.result())
+    policy = StartOptions(reuse=IdReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY)
+    again = await engine.client.start(Chain, ["b"], id="one", options=policy)
+
+    assert await within(again.result()) == ["B"]
+
+
+async def test_an_id_used_once_is_refused_for_ever_if_asked(engine: EngineHarness) -> None:
+    await engine.worker()
+    policy = StartOptions(reuse=IdReusePolicy.REJECT_DUPLICATE)
+    first = await engine.client.start(Chain, ["a"], id="one", options=policy)
+    await within(first.result())
+
+    with pytest.raises(AlreadyStarted):
+        await engine.client.start(Chain, ["a"], id="one", options=policy)
+
+
+async def test_ids_may_hold_slashes_without_meeting_each_other(engine: EngineHarness) -> None:
+    await engine.worker()
+    for name in ("a", "a/b", "a/b/c"):
+        assert await engine.run(Chain, [name], id=name) == [name.upper()]
+
+    assert len(await engine.visibility.newest_first()) == 3
+
+
+async def test_an_empty_id_is_refused(engine: EngineHarness) -> None:
+    with pytest.raises(BadInput):
+        await engine.client.start(Chain, ["a"], id="")
+
+
+async def test_waiting_for_nobody_is_an_error(engine: EngineHarness) -> None:
+    with pytest.raises(ExecutionNotFound):
+        await engine.client.result("nobody")
+
+
+async def test_a_failure_that_is_not_retried_reaches_the_code(engine: EngineHarness) -> None:
+    await engine.worker()
+
+    assert await engine.run(Poisoned) == "ApplicationError"
+    assert engine.activities.calls == ["poison"]
+
+
+async def test_a_run_continues_as_new_with_the_same_id(engine: EngineHarness) -> None:
+    await engine.worker()
+    handle = await engine.client.start(Counting, 3, id="one")
+    continued_from = await within(handle.result())
+
+    runs = await engine.visibility.newest_first()
+    assert len(runs) == 4
+    assert continued_from in {head.run_id for head in runs}
+    assert sum(head.status is ExecutionStatus.CONTINUED_AS_NEW for head in runs) == 3
+
+
+async def test_a_run_ends_when_its_time_is_over(engine: EngineHarness) -> None:
+    await engine.worker()
+    handle = await engine.client.start(Sleeper, id="one", options=StartOptions(run_timeout_s=0.05))
+
+    with pytest.raises(ExecutionFailed) as ended:
+        await within(handle.result())
+    assert ended.value.status == "TimedOut"
+
+
+def test_a_continued_run_sorts_after_the_run_before_also_within_one_millisecond() -> None:
+    run_ids = [new_id(1_700_000_000_000)]
+    for now_ms in (1_700_000_000_000, 1_699_999_999_999, 1_700_000_000_001):
+        run_ids.append(next_run_id(run_ids[-1], now_ms))
+
+    assert run_ids == sorted(run_ids)
+    assert {len(run_id) for run_id in run_ids} == {RUN_ID_CHARS}

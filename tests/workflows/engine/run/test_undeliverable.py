@@ -1,0 +1,107 @@
+"""Mail that cannot be read, that waits for a child, or that another run of the id comes before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import count
+
+import pytest
+
+from core.errors import CallRejected
+from core.eventstore.kv import Delete, Get, Guard, KeyValueStore, Put, TxnResult, Write
+from tests.support.engine_harness import EngineHarness, within
+from tests.support.engine_samples import Basket, Chain, Courier, Parent
+from tests.support.faulty_store import FaultyStore
+from workflows.engine.store.keys import new_id, shard_of
+from workflows.engine.store.records import Signal, Start, encode_message
+from workflows.engine.worker import shard
+
+
+async def test_a_message_that_nobody_can_read_stops_nobody(engine: EngineHarness) -> None:
+    keys = engine.client.keys
+    await engine.store.commit([], [Put(keys.inbox("one", new_id(0)), b"from the future")])
+    await engine.worker()
+    handle = await engine.client.start(Basket, id="one")
+    await engine.store.commit([], [Put(keys.inbox("one", new_id(1)), b"another one")])
+    await handle.signal("put", "thing")
+    await handle.signal("close")
+
+    assert await within(handle.result()) == ["thing"]
+
+
+async def test_a_head_that_nobody_can_read_is_left_alone_with_its_mail(
+    engine: EngineHarness,
+) -> None:
+    keys = engine.client.keys
+    head, letter = keys.open("one"), keys.inbox("one", new_id(0))
+    puts = [Put(head, b"from the future"), Put(letter, encode_message(Signal("put", ("thing",))))]
+    await engine.store.commit([], puts)
+    beside = next(name for name in map(str, count()) if shard_of(name) == shard_of("one"))
+    await engine.worker()
+
+    assert await engine.run(Chain, ["a"], id=beside) == ["A"]
+    left = (await engine.store.read([Get(head), Get(letter)])).ranges
+    assert [one.count for one in left] == [1, 1]
+    await engine.store.commit([], [Delete(head), Delete(letter)])
+
+
+async def test_mail_to_a_child_that_cannot_begin_is_answered(
+    engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, broken = asyncio.Event(), asyncio.Event()
+
+    async def may_start(_desk: object, _start: Start) -> bool:
+        asked.set()
+        await broken.wait()
+        raise RuntimeError("a fault of our own")
+
+    monkeypatch.setattr(shard, "may_start", may_start)
+    await engine.worker()
+    await engine.client.start(Parent, "child", id="parent")
+    await within(asked.wait())
+    courier = await engine.client.start(Courier, "child", id="courier")
+    broken.set()
+
+    assert await within(courier.result()) == "ApplicationError"
+
+
+class SlowStore(FaultyStore):
+    """Keeps the answer of a transaction that closes a run, once ``shall_wait``."""
+
+    def __init__(self, store: KeyValueStore) -> None:
+        super().__init__(store)
+        self.shall_wait = False
+        self.closed = asyncio.Event()
+        self.released = asyncio.Event()
+
+    async def commit(
+        self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
+    ) -> TxnResult:
+        result = await super().commit(guards, writes, otherwise)
+        closes = any(isinstance(write, Put) and b"/closed/" in write.key for write in writes)
+        if self.shall_wait and closes:
+            self.closed.set()
+            await self.released.wait()
+        return result
+
+
+async def test_a_question_to_a_run_that_another_one_follows_is_answered(
+    engine: EngineHarness,
+) -> None:
+    store = SlowStore(engine.store)
+    await engine.worker(store=store)
+    handle = await engine.client.start(Basket, id="one")
+    assert await within(handle.query("count")) == 0
+    store.shall_wait = True
+    await handle.signal("close")
+    await within(store.closed.wait())
+    asking = asyncio.ensure_future(handle.query("count"))
+    await asyncio.sleep(0)
+    following = await engine.client.start(Chain, ["a"], id="one")
+    store.released.set()
+
+    with suppress(CallRejected):  # by the run that follows, which has no such query
+        await within(asking)
+    assert await within(following.result()) == ["A"]

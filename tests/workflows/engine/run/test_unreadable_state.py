@@ -1,0 +1,334 @@
+"""One stored value that cannot be used harms its own execution alone, and is listed (R1)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import count
+from typing import NamedTuple
+
+import msgspec
+import pytest
+
+from core.errors import CallRejected
+from core.eventstore.faults import ContainedFault
+from core.eventstore.kinds import key_text
+from core.eventstore.kv import Delete, Get, KeyValueStore, Put, ReadResult
+from tests.support.engine_harness import EngineHarness, eventually, within
+from tests.support.engine_samples import Basket, Chain, Companion, Dynasty, Sleeper
+from tests.support.faulty_store import FaultyStore
+from workflows.api.definitions import Registry
+from workflows.engine.client.client import WorkflowHandle
+from workflows.engine.run import execution, received_events, run_inbox, run_obstacle
+from workflows.engine.store.draft import HistoryDraft
+from workflows.engine.store.keys import SHARDS, WorkflowKeys, new_id, shard_of
+from workflows.engine.store.records import (
+    ATTEMPT,
+    HEAD,
+    Attempt,
+    ChildEvent,
+    RunHead,
+    encode_message,
+)
+from workflows.engine.worker import shard
+from workflows.engine.worker.ownership import HOLDER, OwnerRecord
+from workflows.engine.worker.worker import Worker, WorkerOptions
+from workflows.model.codec import decode_history, encode_history
+from workflows.model.policies import ExecutionStatus
+
+
+class Row(NamedTuple):
+    """A kind of value: where it lies for an open run, and one of the right type but impossible."""
+
+    kind: str
+    key: Callable[[WorkflowKeys, WorkflowHandle], bytes]
+    impossible: Callable[[bytes], bytes]
+
+
+def _other_head(value: bytes) -> bytes:
+    return HEAD.encode(HEAD.decode(value)._replace(workflow_id="other"))
+
+
+def _gap(value: bytes) -> bytes:
+    first, *rest = decode_history(value)
+    return encode_history([first._replace(event_id=9), *rest])
+
+
+def _news(_: bytes) -> bytes:
+    return encode_message(ChildEvent(1, "0" * 32, ExecutionStatus.FAILED))
+
+
+ROWS = (
+    Row("open execution", lambda keys, _: keys.open("one"), _other_head),
+    Row("history", lambda keys, handle: keys.event("one", handle.run_id, 1), _gap),
+    Row(
+        "activity attempt",
+        lambda keys, handle: keys.attempt("one", handle.run_id, 1),
+        lambda _: ATTEMPT.encode(Attempt(-1)),
+    ),
+)
+BESIDE = next(name for name in map(str, count()) if shard_of(name) == shard_of("one"))
+DUST = {
+    "garbage": lambda _: b"\xc1dust",
+    "no UTF-8": lambda _: b"\x92\x01\xa1\xff",
+    "a newer version": lambda _: msgspec.msgpack.encode([99, "from the future"]),
+}
+
+
+def _new_field(value: bytes) -> bytes:
+    """Of a head or attempt of a newer version."""
+    version, fields = msgspec.msgpack.decode(value) if value else (1, [1])
+    known = list(RunHead._fields if value else Attempt._fields)
+    return msgspec.msgpack.encode([version, [*fields, *([0] * (len(known) - len(fields))), "new"]])
+
+
+def _new_event_type(value: bytes) -> bytes:
+    (number, at_ms, _, attributes), *rest = msgspec.msgpack.decode(value)
+    return msgspec.msgpack.encode([[number, at_ms, "WorkflowTeleported", attributes], *rest])
+
+
+def _new_event_field(value: bytes) -> bytes:
+    (number, at_ms, kind, attributes), *rest = msgspec.msgpack.decode(value)
+    return msgspec.msgpack.encode([[number, at_ms, kind, [*attributes, "new"]], *rest])
+
+
+def _values(row: Row) -> dict[str, Callable[[bytes], bytes]]:
+    """The last ones are what a rolling upgrade brings."""
+    if row.kind == "history":
+        newer = {"a new event type": _new_event_type, "a new field": _new_event_field}
+    else:
+        newer = {"a new field": _new_field}
+    return {**DUST, "impossible": row.impossible, **newer}
+
+
+CASES = [
+    pytest.param(row, value, id=f"{row.kind}: {name}")
+    for row in ROWS
+    for name, value in _values(row).items()
+]
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_obstacle, "RETRY_UNUSABLE_S", 0.05)
+    monkeypatch.setattr(shard, "RETRY_UNUSABLE_S", 0.05)
+
+
+async def _listed(worker: Worker, kind: str) -> ContainedFault:
+    async def there() -> ContainedFault | None:
+        return next((each for each in worker.faults if each.kind == kind), None)
+
+    return await eventually(there)
+
+
+async def _unlisted(worker: Worker) -> None:
+    async def empty() -> bool:
+        return not len(worker.faults)
+
+    await eventually(empty)
+
+
+@pytest.mark.parametrize(("row", "value"), CASES)
+async def test_a_value_that_cannot_be_used_stops_its_execution_until_it_can(
+    engine: EngineHarness, row: Row, value: Callable[[bytes], bytes]
+) -> None:
+    first = await engine.worker(options=WorkerOptions(ttl_s=1))
+    handle = await engine.client.start(Companion, id="one")
+    await within(engine.activities.begun.wait())
+    await first.abandon()
+    key = row.key(engine.client.keys, handle)
+    whole = (await engine.store.read([Get(key)])).ranges[0].kvs
+    await engine.store.commit([], [Put(key, value(whole[0].value if whole else b""))])
+    second = await engine.worker()
+
+    assert await engine.run(Chain, ["a"], id=BESIDE) == ["A"]
+    heads = [head async for head in engine.visibility.heads()]
+    assert BESIDE in [head.workflow_id for head in heads]
+    fault = await _listed(second, row.kind)
+    assert key_text(engine.keys, key).startswith(fault.key)
+    assert fault.why
+    assert fault.remedy
+
+    await engine.store.commit([], [Put(key, whole[0].value) if whole else Delete(key)])
+    engine.activities.gate.set()
+    await handle.signal("tell")
+    assert await within(handle.result()) == "waited"
+    await _unlisted(second)
+
+
+class _HeldReads(FaultyStore):
+    """Keeps the answers of reads of one key until ``steps`` lets them go, one each."""
+
+    def __init__(self, store: KeyValueStore) -> None:
+        super().__init__(store)
+        self.key = b""
+        self.answers = 0
+        self.steps = asyncio.Semaphore(0)
+
+    async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
+        result = await super().read(gets, revision=revision)
+        if self.key and gets[0].start == self.key:
+            self.answers += 1
+            await self.steps.acquire()
+        return result
+
+    async def has_answered(self, count: int) -> bool:
+        return self.answers >= count
+
+
+async def test_a_signal_that_comes_while_a_head_is_read_again_is_not_lost(
+    engine: EngineHarness,
+) -> None:
+    first = await engine.worker(options=WorkerOptions(ttl_s=1))
+    handle = await engine.client.start(Companion, id="one")
+    await within(engine.activities.begun.wait())
+    await first.abandon()
+    key = engine.client.keys.open("one")
+    (whole,) = (await engine.store.read([Get(key)])).ranges[0].kvs
+    await engine.store.commit([], [Put(key, b"\xc1dust")])
+    held = _HeldReads(engine.store)
+    second = await engine.worker(store=held)
+    await _listed(second, "open execution")
+
+    held.key = key
+    await eventually(partial(held.has_answered, 1))
+    await engine.store.commit([], [Put(key, whole.value)])
+    held.steps.release()
+    await eventually(partial(held.has_answered, 2))
+    engine.activities.gate.set()
+    await handle.signal("tell")
+    assert await engine.run(Chain, ["a"], id=BESIDE) == ["A"]  # the worker has seen the signal
+    for _ in range(10):
+        held.steps.release()
+
+    assert await within(handle.result()) == "waited"
+
+
+@pytest.mark.parametrize("value", [*DUST.values(), _news], ids=[*DUST, "impossible"])
+async def test_a_message_that_cannot_be_used_stays_in_the_inbox_and_is_listed(
+    engine: EngineHarness, value: Callable[[bytes], bytes]
+) -> None:
+    worker = await engine.worker()
+    handle = await engine.client.start(Dynasty, 2, id="one")
+
+    async def has_a_child() -> bool:
+        return any(child.run_id for child in (await engine.head("one")).children)
+
+    await eventually(has_a_child)
+    key = engine.client.keys.inbox("one", new_id(0))
+    await engine.store.commit([], [Put(key, value(b""))])
+    fault = await _listed(worker, "message")
+
+    assert fault.key == key_text(engine.keys, key)
+    await engine.client.signal("child-2", "put", "thing")
+    await engine.client.signal("child-2", "close")
+    assert await within(handle.result()) == ["thing"]
+    await engine.store.commit([], [Delete(key)])
+    await _unlisted(worker)
+
+
+@pytest.mark.parametrize("key", [b"wake/inbox/zz/one/1", b"wake/inbox/00/\xff", b"wake/owner/zz"])
+async def test_a_key_that_cannot_be_read_stops_nothing(engine: EngineHarness, key: bytes) -> None:
+    whole = engine.client.keys.root + key
+    worker = await engine.worker()
+    await engine.store.commit([], [Put(whole, b"dust")])
+
+    async def listed() -> bool:
+        return bool(len(worker.faults))
+
+    await eventually(listed)
+    assert await engine.run(Chain, ["a"]) == ["A"]
+    await engine.worker()
+    assert await engine.run(Chain, ["a"], id="two") == ["A"]
+    await engine.store.commit([], [Delete(whole)])
+
+
+@pytest.mark.parametrize("value", [*DUST.values(), lambda _: HOLDER.encode(OwnerRecord("ghost"))])
+async def test_owners_and_workers_that_no_process_holds_keep_no_shard(
+    engine: EngineHarness, value: Callable[[bytes], bytes]
+) -> None:
+    keys = engine.client.keys
+    owner, ghost = keys.owner(shard_of("one")), keys.worker("ghost")
+    await engine.store.commit([], [Put(owner, value(b"")), Put(ghost, value(b""))])
+    worker = await engine.worker()
+
+    assert worker.shards == list(range(SHARDS))
+    assert await engine.run(Chain, ["a"]) == ["A"]
+    assert (await _listed(worker, "worker")).key == key_text(engine.keys, ghost)
+    await engine.store.commit([], [Delete(ghost)])
+
+
+async def test_an_owner_that_is_overwritten_is_taken_over(engine: EngineHarness) -> None:
+    worker = await engine.worker()
+    owner = engine.client.keys.owner(shard_of("one"))
+    await engine.store.commit([], [Put(owner, b"dust")])
+
+    assert await engine.run(Chain, ["a"]) == ["A"]
+    await _unlisted(worker)
+
+
+async def test_a_fence_that_is_overwritten_ends_the_session_and_no_more(
+    engine: EngineHarness,
+) -> None:
+    worker = await engine.worker()
+    assert worker.term is not None
+    await engine.store.commit([], [Put(worker.term.session.key, b"dust")])
+
+    assert await engine.run(Chain, ["a"]) == ["A"]
+    assert worker.sessions == 2
+
+
+async def test_a_worker_without_the_workflow_type_leaves_its_executions_to_others(
+    engine: EngineHarness,
+) -> None:
+    old = await engine.worker(registry=Registry([Chain], [engine.activities.work]))
+    handle = await engine.client.start(Basket, id="one")
+    await handle.signal("put", "thing")
+    fault = await _listed(old, "open execution")
+    with pytest.raises(CallRejected, match="workflow type 'Basket' is not registered"):
+        await handle.query("count")
+    assert await engine.run(Chain, ["a"], id=BESIDE) == ["A"]
+    assert "which has Chain" in fault.why
+    head = await engine.head("one")
+    assert (head.status, head.signals) == (ExecutionStatus.RUNNING, 1)
+
+    await old.close()
+    await engine.worker()
+    await handle.signal("close")
+    assert await within(handle.result()) == ["thing"]
+
+
+async def test_an_execution_of_an_unknown_type_can_be_terminated(engine: EngineHarness) -> None:
+    worker = await engine.worker(registry=Registry([Chain], [engine.activities.work]))
+    handle = await engine.client.start("bogus", id="one")
+    await _listed(worker, "open execution")
+    await handle.terminate("never existed")
+
+    assert (await engine.until_status("one", ExecutionStatus.TERMINATED)).reason == "never existed"
+    await _unlisted(worker)
+
+
+async def test_a_step_that_fails_by_a_bug_pauses_the_execution_with_the_reason(
+    engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "STEP_PAUSE_S", 0.001)
+    broken, real = True, received_events.record_timer_fired
+
+    def record_timer_fired(draft: HistoryDraft, timer_id: int) -> None:
+        if broken:
+            raise RuntimeError("a fault of our own")
+        real(draft, timer_id)
+
+    monkeypatch.setattr(run_inbox, "record_timer_fired", record_timer_fired)
+    worker = await engine.worker()
+    handle = await engine.client.start(Sleeper, 0.01, id="one")
+    head = await engine.until_status("one", ExecutionStatus.PAUSED)
+    fault = await _listed(worker, "open execution")
+
+    assert "a fault of our own" in head.reason
+    assert "a fault of our own" in fault.why
+    broken = False
+    await engine.client.retry("one")
+    assert await within(handle.result()) == "slept"
+    await _unlisted(worker)

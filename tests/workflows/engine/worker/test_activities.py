@@ -1,0 +1,300 @@
+"""Attempts, timeouts, heartbeats, pauses for a human, cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from core.errors import CallRejected
+from tests.support.engine_harness import EngineHarness, eventually, within
+from tests.support.engine_samples import Chain, Greedy, Saga, Sleeper, Waiting, registry
+from tests.workflows.engine.clocks import JumpingClock
+from workflows.api import activity, workflow
+from workflows.api.definitions import Registry
+from workflows.engine.worker import activities
+from workflows.engine.worker.worker import WorkerOptions
+from workflows.model.errors import LimitExceeded
+from workflows.model.events import ActivityTaskStarted
+from workflows.model.limits import PAYLOAD_ERROR_BYTES, PAYLOAD_WARN_BYTES
+from workflows.model.policies import ExecutionStatus, RetryPolicy
+
+
+async def test_attempts_leave_no_trace_in_the_history(engine: EngineHarness) -> None:
+    engine.activities.failures_left = 2
+    await engine.worker()
+    handle = await engine.client.start(Chain, ["a"], id="one")
+    await within(handle.result())
+    events = await engine.history(handle)
+
+    found = [event.attributes for event in events]
+    assert engine.activities.calls == ["a", "a", "a"]
+    assert [each.attempt for each in found if isinstance(each, ActivityTaskStarted)] == [3]
+
+
+async def test_after_the_last_attempt_the_execution_is_paused_with_its_reason(
+    engine: EngineHarness,
+) -> None:
+    engine.activities.failures_left = 3
+    await engine.worker()
+    await engine.client.start(Chain, ["a"], id="one")
+    head = await engine.until_status("one", ExecutionStatus.PAUSED)
+
+    assert "a did not work" in head.reason
+    assert head.paused_activity == 1
+
+
+async def test_a_paused_execution_goes_on_after_retry(engine: EngineHarness) -> None:
+    engine.activities.failures_left = 3
+    await engine.worker()
+    handle = await engine.client.start(Chain, ["a", "b"], id="one")
+    await engine.until_status("one", ExecutionStatus.PAUSED)
+    await engine.client.retry("one", "the disk is back")
+
+    assert await within(handle.result()) == ["A", "B"]
+    assert "WorkflowExecutionUnpaused" in await engine.types(handle)
+
+
+class Failing:
+    """An activity that fails as long as it is told to for one thing."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    @activity.defn(name="work")
+    async def work(self, what: str) -> str:
+        self.calls.append(what)
+        if what == "pay":
+            raise OSError("no money")
+        return what.upper()
+
+
+def _saga(failing: Failing) -> Registry:
+    return Registry([Saga], [failing.work])
+
+
+async def test_after_the_last_attempt_the_failure_reaches_the_code(engine: EngineHarness) -> None:
+    failing = Failing()
+    await engine.worker(registry=_saga(failing))
+
+    assert await engine.run(Saga) == ["UNDO", "ActivityError", "MaximumAttemptsReached"]
+    assert failing.calls == ["book", "pay", "pay", "undo"]
+
+
+async def test_a_paused_execution_that_is_cancelled_goes_on_to_compensate(
+    engine: EngineHarness,
+) -> None:
+    failing = Failing()
+    await engine.worker(registry=_saga(failing))
+    handle = await engine.client.start(Saga, True, id="one")
+    await engine.until_status("one", ExecutionStatus.PAUSED)
+    await handle.cancel("no use")
+
+    assert (await within(handle.result()))[0] == "UNDO"
+    assert failing.calls == ["book", "pay", "pay", "undo"]
+    types = await engine.types(handle)
+    assert "WorkflowExecutionUnpaused" in types
+    assert types.count("ActivityTaskFailed") == 1
+
+
+async def test_a_pause_that_a_cancellation_ends_survives_its_worker(engine: EngineHarness) -> None:
+    failing = Failing()
+    first = await engine.worker(registry=_saga(failing))
+    handle = await engine.client.start(Saga, True, id="one")
+    await engine.until_status("one", ExecutionStatus.PAUSED)
+    await first.close()
+    await handle.cancel()
+    await engine.worker(registry=_saga(failing))
+
+    assert (await within(handle.result()))[0] == "UNDO"
+
+
+async def test_a_signal_reaches_a_paused_execution(engine: EngineHarness) -> None:
+    engine.activities.failures_left = 3
+    await engine.worker()
+    handle = await engine.client.start(Chain, ["a"], id="one")
+    await engine.until_status("one", ExecutionStatus.PAUSED)
+    await handle.signal("anything")
+
+    async def recorded() -> bool:
+        return (await engine.head("one")).signals == 1
+
+    assert await eventually(recorded)
+
+
+def test_policies_from_before_there_was_a_choice_pause() -> None:
+    old = RetryPolicy(maximum_attempts=3)
+
+    assert old.pauses
+    assert not old.recorded.pauses
+    assert old._replace(pause_when_exhausted=True).recorded.pauses
+
+
+async def test_a_paused_execution_can_be_terminated(engine: EngineHarness) -> None:
+    engine.activities.failures_left = 3
+    await engine.worker()
+    handle = await engine.client.start(Chain, ["a"], id="one")
+    await engine.until_status("one", ExecutionStatus.PAUSED)
+    await handle.terminate("hopeless")
+
+    assert await engine.until_status("one", ExecutionStatus.TERMINATED)
+
+
+async def test_only_a_paused_execution_can_be_retried(engine: EngineHarness) -> None:
+    await engine.worker()
+    await engine.client.start(Sleeper, id="one")
+
+    with pytest.raises(CallRejected):
+        await engine.client.retry("one")
+
+
+async def test_an_attempt_that_takes_too_long_is_tried_again_until_all_time_is_over(
+    engine: EngineHarness,
+) -> None:
+    await engine.worker()
+
+    assert await engine.run(Waiting, "wait", [0.02, 0, 2, 0]) == "TimeoutError ScheduleToClose"
+    assert len(engine.activities.calls) > 1
+
+
+async def test_a_silent_attempt_is_given_up_and_its_details_reach_the_next(
+    engine: EngineHarness,
+) -> None:
+    await engine.worker()
+
+    assert await engine.run(Waiting, "climb", [10, 0.5, 0, 0]) == "up"
+    assert engine.activities.seen_details == [(), ("step 1",)]
+
+
+async def test_a_cancelled_execution_stops_its_activity(engine: EngineHarness) -> None:
+    await engine.worker()
+    handle = await engine.client.start(Waiting, "wait", [10, 0, 0, 0], id="one")
+    await within(engine.activities.begun.wait())
+    await handle.cancel()
+    await engine.until_status("one", ExecutionStatus.CANCELED)
+
+    events = await engine.types(handle)
+    assert events.index("ActivityTaskCancelRequested") < events.index("ActivityTaskCanceled")
+
+
+async def test_an_activity_that_was_to_stop_when_its_worker_died_is_not_begun_again(
+    engine: EngineHarness,
+) -> None:
+    heard = asyncio.Event()
+
+    @activity.defn()
+    async def deaf() -> None:
+        engine.activities.calls.append("deaf")
+        engine.activities.begun.set()
+        while not engine.activities.gate.is_set():
+            try:
+                await engine.activities.gate.wait()
+            except asyncio.CancelledError:
+                heard.set()
+
+    both = registry(engine.activities, deaf)
+    worker = await engine.worker(registry=both, options=WorkerOptions(ttl_s=1))
+    handle = await engine.client.start(Waiting, "deaf", [20, 0, 0, 0], id="one")
+    await within(engine.activities.begun.wait())
+    await handle.cancel()
+    await within(heard.wait())
+    await worker.abandon()
+    await engine.worker(registry=both)
+
+    await engine.until_status("one", ExecutionStatus.CANCELED)
+    assert engine.activities.calls == ["deaf"]
+
+
+async def test_an_activity_that_cancels_itself_has_failed_like_any_other(
+    engine: EngineHarness,
+) -> None:
+    @activity.defn()
+    async def odd() -> str:
+        if activity.info().attempt == 1:
+            asyncio.current_task().cancel()  # type: ignore[union-attr]  # it is in a task
+            await asyncio.sleep(0)
+        return "even"
+
+    await engine.worker(registry=registry(engine.activities, odd))
+
+    assert await engine.run(Waiting, "odd", [20, 0, 0, 0]) == "even"
+
+
+async def test_an_attempt_that_goes_on_after_its_time_speaks_for_no_other(
+    engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activities, "STOP_S_MAX", 0.01)
+    refused: list[str] = []
+
+    @activity.defn()
+    async def ghost() -> str:
+        if activity.info().attempt > 1:
+            await within(engine.activities.begun.wait())
+            return f"{activity.info().heartbeat_details} {refused}"
+        with suppress(asyncio.CancelledError):
+            await engine.activities.gate.wait()
+        try:
+            activity.heartbeat("still here")
+            await asyncio.sleep(0)  # by then the next attempt is under way, or will be
+            while not refused:
+                await asyncio.sleep(0)
+                activity.heartbeat("and here")
+        except workflow.CancelledError:
+            refused.append("told to stop")
+            engine.activities.begun.set()
+        return "too late"
+
+    await engine.worker(registry=registry(engine.activities, ghost))
+
+    assert "told to stop" in await engine.run(Waiting, "ghost", [0.3, 0, 0, 0])
+
+
+async def test_a_retry_counts_the_time_anew_whoever_goes_on_with_it(engine: EngineHarness) -> None:
+    clock = JumpingClock()
+    first = await engine.worker(clock=clock, options=WorkerOptions(ttl_s=1))
+    engine.activities.failures_left = 2
+    handle = await engine.client.start(Waiting, "work_or_wait", [20, 0, 60, 2, 1], id="one")
+    await engine.until_status("one", ExecutionStatus.PAUSED)
+    clock.offset_ms = 3_600_000
+    await engine.client.retry("one")
+    await within(engine.activities.begun.wait())
+    await first.abandon()
+    engine.activities.gate.set()
+    await engine.worker(clock=clock)
+
+    assert await within(handle.result()) == "waited"
+
+
+async def test_a_result_that_is_too_large_fails_the_activity_by_name(engine: EngineHarness) -> None:
+    await engine.worker()
+    await engine.client.start(Greedy, PAYLOAD_ERROR_BYTES - 100, id="fits")
+    assert await engine.until_status("fits", ExecutionStatus.COMPLETED)
+
+    with pytest.raises(LimitExceeded, match="PAYLOAD_ERROR_BYTES"):
+        await engine.client.start(Chain, ["x" * PAYLOAD_ERROR_BYTES], id="one")
+
+
+async def test_an_argument_that_is_too_large_pauses_the_execution_by_name(
+    engine: EngineHarness,
+) -> None:
+    await engine.worker()
+    await engine.client.start(Greedy, PAYLOAD_ERROR_BYTES + 100, id="one")
+    head = await engine.until_status("one", ExecutionStatus.PAUSED)
+
+    assert "PAYLOAD_ERROR_BYTES" in head.reason
+
+
+async def test_what_is_large_is_logged_with_the_event_that_carries_it(
+    engine: EngineHarness, caplog: pytest.LogCaptureFixture
+) -> None:
+    await engine.worker()
+    await engine.run(Greedy, PAYLOAD_WARN_BYTES, id="large")
+
+    async def told() -> list[str] | None:
+        said = [each.getMessage() for each in caplog.records if "large," in each.getMessage()]
+        return said if len(said) == 2 else None
+
+    asked_for, done = await eventually(told)
+    assert "ActivityTaskScheduled, has 8304 bytes, PAYLOAD_WARN_BYTES is" in asked_for
+    assert "ActivityTaskCompleted, has 8230 bytes, PAYLOAD_WARN_BYTES is" in done

@@ -1,0 +1,130 @@
+"""Shards are shared fairly, taken over, and written by one owner only."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.support.engine_harness import EngineHarness, eventually, within
+from tests.support.engine_samples import Basket, Chain, Sleeper
+from workflows.engine.store.keys import SHARDS, shard_of
+from workflows.engine.worker.ownership import plan
+from workflows.engine.worker.worker import WorkerOptions
+
+
+def test_every_shard_has_a_place_whatever_the_number_of_workers() -> None:
+    for count in range(1, 24):
+        workers = [f"worker-{number}" for number in range(count)]
+        owners: dict[int, str] = {}
+        for me in workers:
+            for shard in plan(owners, workers, me).claim:
+                owners[shard] = me
+        assert len(owners) == SHARDS
+
+
+def test_a_worker_with_more_than_its_share_gives_up_the_rest() -> None:
+    owners = dict.fromkeys(range(SHARDS), "a")
+
+    assert len(plan(owners, ["a", "b"], "a").release) == SHARDS // 2
+    assert plan(owners, ["a", "b"], "b").claim == ()
+
+
+def test_ids_spread_over_all_shards() -> None:
+    assert {shard_of(f"id-{number}") for number in range(1_000)} == set(range(SHARDS))
+
+
+async def test_workers_that_come_and_go_share_all_shards(engine: EngineHarness) -> None:
+    first = await engine.worker()
+    second = await engine.worker()
+
+    async def shared() -> bool:
+        return len(first.shards) == len(second.shards) == SHARDS // 2
+
+    await eventually(shared)
+    assert set(first.shards) | set(second.shards) == set(range(SHARDS))
+    await second.close()
+
+    async def alone() -> bool:
+        return len(first.shards) == SHARDS
+
+    await eventually(alone)
+
+
+async def test_executions_go_on_while_shards_change_hands(engine: EngineHarness) -> None:
+    await engine.worker()
+    handles = [
+        await engine.client.start(Chain, ["a", "b", "c"], 0.01, id=f"one-{number}")
+        for number in range(40)
+    ]
+    second = await engine.worker()
+    third = await engine.worker()
+    await second.close()
+    results = await within(asyncio.gather(*(handle.result() for handle in handles)))
+
+    assert results == [["A", "B", "C"]] * 40
+    assert third.sessions == 1
+
+
+async def test_a_dead_workers_executions_are_taken_over(engine: EngineHarness) -> None:
+    dead = await engine.worker(options=WorkerOptions(ttl_s=2))
+    basket = await engine.client.start(Basket, id="basket")
+    await basket.signal("put", "thing")
+    await dead.abandon()
+    await engine.worker()
+    await basket.signal("close")
+
+    assert await within(basket.result()) == ["thing"]
+
+
+async def test_timers_go_on_with_the_new_owner(engine: EngineHarness) -> None:
+    dead = await engine.worker(options=WorkerOptions(ttl_s=2))
+    handle = await engine.client.start(Sleeper, 0.5, id="sleeper")
+
+    async def asleep() -> bool:
+        return bool((await engine.head("sleeper")).timers)
+
+    await eventually(asleep)
+    await dead.abandon()
+    await engine.worker()
+
+    assert await within(handle.result()) == "slept"
+
+
+async def test_a_cold_execution_remembers_everything(engine: EngineHarness) -> None:
+    worker = await engine.worker(options=WorkerOptions(cached_runs=1))
+    baskets = [await engine.client.start(Basket, id=f"basket-{number}") for number in range(5)]
+    for word in ("a", "b"):
+        for basket in baskets:
+            await basket.signal("put", word)
+    for basket in baskets:
+        await basket.signal("close")
+
+    for basket in baskets:
+        assert await within(basket.result()) == ["a", "b"]
+    assert worker.term is not None
+    assert len(worker.term.parts.interpreters.cache) <= 1
+
+
+async def test_a_worker_that_lost_its_shards_begins_anew(engine: EngineHarness) -> None:
+    worker = await engine.worker()
+    assert worker.term is not None
+    await engine.store.revoke_lease(worker.term.session.lease)
+
+    async def back() -> bool:
+        return worker.sessions > 1 and len(worker.shards) == SHARDS
+
+    await eventually(back)
+    assert await engine.run(Chain, ["a"]) == ["A"]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_no_two_workers_own_a_shard(engine: EngineHarness, count: int) -> None:
+    workers = [await engine.worker() for _ in range(count)]
+
+    async def settled() -> bool:
+        owned = [shard for worker in workers for shard in worker.shards]
+        return sorted(owned) == list(range(SHARDS)) and all(worker.shards for worker in workers)
+
+    await eventually(settled)
+    assert {len(worker.shards) for worker in workers} <= {SHARDS // count, SHARDS // count + 1}

@@ -1,0 +1,147 @@
+"""Closed executions in the archive: found by run, pruned by age, at the cost of what is touched."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from core.archive.files import LocalFiles
+from core.errors import ExecutionNotFound, LogCorrupt
+from core.eventstore.kinds import key_text
+from core.eventstore.kv import Get, KeyValueStore, Put, ReadResult
+from tests.support.engine_harness import EngineHarness, eventually, within
+from tests.support.engine_samples import Chain
+from tests.support.faulty_store import FaultyStore
+from workflows.engine.client.client import Client
+from workflows.engine.store.archive_files import DAY_MS, ExecutionFiles, file_name
+from workflows.engine.store.keys import WorkflowKeys, new_id, shard_of
+from workflows.engine.store.records import RunHead
+from workflows.engine.worker.retention import Archive
+from workflows.engine.worker.worker import WorkerOptions
+from workflows.model.policies import ExecutionStatus
+
+
+def _head(day: int) -> RunHead:
+    return RunHead("one", new_id(0), "Chain", ExecutionStatus.COMPLETED, closed_ms=day * DAY_MS + 1)
+
+
+def test_old_days_are_given_up_first_and_step_by_step(tmp_path: Path) -> None:
+    files = ExecutionFiles(tmp_path)
+    heads = [_head(day) for day in (1, 1, 1, 2, 3)]
+    for head in heads:
+        files.write(head, [])
+        files.write(head, [])  # once more after a crash
+
+    assert files.prune(3 * DAY_MS, files_max=2) == 2
+    assert sum(files.read(head.run_id) is not None for head in heads) == 3
+    assert files.prune(3 * DAY_MS) == 2
+    assert files.prune(3 * DAY_MS) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["1970-01-04"]
+    assert files.read(heads[-1].run_id) == (heads[-1], [])
+
+
+def test_files_from_before_there_were_days_are_read_and_given_up_too(tmp_path: Path) -> None:
+    files, head = ExecutionFiles(tmp_path), _head(1)
+    files.write(head, [])
+    written = next(tmp_path.glob("*/*.zst"))
+    flat = written.rename(tmp_path / written.name)
+    written.parent.rmdir()
+    os.utime(flat, (1, 1))
+
+    assert files.read(head.run_id) == (head, [])
+    assert files.prune(DAY_MS) == 1
+    assert files.read(head.run_id) is None
+
+
+def test_an_archived_execution_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    files, head = ExecutionFiles(tmp_path), _head(1)
+    files.write(head, [])
+    next(tmp_path.glob("*/*.zst")).write_bytes(b"dust")
+
+    with pytest.raises(LogCorrupt, match=file_name(head.run_id)):
+        files.read(head.run_id)
+    assert files.read("../../etc/passwd") is None
+
+
+class CountingStore(FaultyStore):
+    """Counts the reads of all closed heads of a shard."""
+
+    def __init__(self, store: KeyValueStore, keys: WorkflowKeys) -> None:
+        super().__init__(store)
+        self._rooms = [Get(*keys.range_of("closed", shard)) for shard in range(16)]
+        self.whole_reads = 0
+
+    async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
+        self.whole_reads += sum(room in gets for room in self._rooms)
+        return await super().read(gets, revision=revision)
+
+
+async def test_retiring_costs_what_is_retired_and_lists_nothing(
+    engine: EngineHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def names(_: LocalFiles) -> list[str]:
+        raise AssertionError("the directory was listed")
+
+    monkeypatch.setattr(LocalFiles, "names", names)
+    store = CountingStore(engine.store, engine.client.keys)
+    archive = Archive(ExecutionFiles(tmp_path), retention_s=0.0, sweep_s=0.01)
+    worker = await engine.worker(store=store, options=WorkerOptions(archive=archive))
+    for number in range(6):
+        await engine.run(Chain, ["a"], id=f"closed-{number}")
+
+        async def archived(number: int = number) -> bool:
+            return len(list(tmp_path.glob("*/*.zst"))) == number + 1
+
+        await eventually(archived)
+
+    assert store.whole_reads == len(worker.shards)
+
+
+async def test_the_result_of_an_archived_run_comes_from_the_archive(
+    engine: EngineHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflows.engine.client.completions.ABSENT_S_MAX", 0.0)
+    files = ExecutionFiles(tmp_path)
+    archive = Archive(files, retention_s=0.0, sweep_s=0.01)
+    await engine.worker(options=WorkerOptions(archive=archive))
+    handle = await engine.client.start(Chain, ["a"], id="one")
+    await within(handle.result())
+
+    async def gone() -> bool:
+        return not [head async for head in engine.visibility.heads()]
+
+    await eventually(gone)
+    async with Client(engine.store, engine.keys, files=files) as client:
+        assert await within(client.result("one", handle.run_id)) == ["A"]
+    with pytest.raises(ExecutionNotFound, match="neither in the store nor in the archive"):
+        await within(handle.result())
+
+
+async def test_a_closed_head_that_cannot_be_read_fails_its_result_and_keeps_no_other(
+    engine: EngineHarness, tmp_path: Path
+) -> None:
+    await engine.worker()
+    handle = await engine.client.start(Chain, ["a"], id="one")
+    await within(handle.result())
+    key = engine.client.keys.closed("one", handle.run_id)
+    (whole,) = (await engine.store.read([Get(key)])).ranges[0].kvs
+    await engine.store.commit([], [Put(key, b"dust")])
+    await engine.workers[0].close()
+    with pytest.raises(LogCorrupt, match="closed execution"):
+        await within(handle.result())
+
+    archive = Archive(ExecutionFiles(tmp_path), retention_s=0.0, sweep_s=0.01)
+    second = await engine.worker(options=WorkerOptions(archive=archive))
+    beside = next(name for name in map(str, count()) if shard_of(name) == shard_of("one"))
+    await engine.run(Chain, ["a"], id=beside)
+
+    async def archived() -> bool:
+        return len(list(tmp_path.glob("*/*.zst"))) == 1
+
+    await eventually(archived)
+    assert [fault.key for fault in second.faults] == [key_text(engine.keys, key)]
+    await engine.store.commit([], [Put(key, whole.value)])

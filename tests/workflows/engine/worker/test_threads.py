@@ -1,0 +1,101 @@
+"""Plain activities run in threads: the event loop, the lease and all other executions go on."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from tests.support.engine_harness import EngineHarness, eventually, within
+from tests.support.engine_samples import Chain, Waiting, registry
+from workflows.api import activity, workflow
+from workflows.engine.worker.worker import WorkerOptions
+from workflows.model.policies import ExecutionStatus
+
+LEASE_S = 4
+"""Long enough that a busy machine is not taken for an event loop that is blocked."""
+
+
+class Blocking:
+    """A plain activity that blocks its thread until it may go on."""
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+        self.beats: list[str] = []
+        self.begun = threading.Event()
+        self.gate = threading.Event()
+
+    @activity.defn()
+    def block(self) -> str:
+        self.calls.append(threading.get_ident())
+        self.begun.set()
+        self.gate.wait(60)
+        return f"attempt {activity.info().attempt}"
+
+    @activity.defn()
+    def beat(self) -> str:
+        """Until it is not wanted any more."""
+        self.begun.set()
+        try:
+            while not self.gate.wait(0.005):
+                activity.heartbeat("alive")
+        except workflow.CancelledError as error:
+            self.beats.append(str(error))
+            raise
+        return "done"
+
+
+async def test_a_blocking_activity_outlives_no_lease_and_is_done_once(
+    engine: EngineHarness,
+) -> None:
+    blocking = Blocking()
+    both = registry(engine.activities, blocking.block)
+    worker = await engine.worker(registry=both, options=WorkerOptions(ttl_s=LEASE_S))
+    handle = await engine.client.start(Waiting, "block", [60, 0, 0, 3], id="one")
+    await asyncio.to_thread(blocking.begun.wait, 60)
+    until = time.monotonic() + 1.5 * LEASE_S
+    while time.monotonic() < until:
+        assert await engine.run(Chain, ["a"], id=f"beside-{time.monotonic_ns()}") == ["A"]
+    blocking.gate.set()
+
+    assert await within(handle.result()) == "attempt 1"
+    assert blocking.calls != [threading.get_ident()]
+    assert (len(blocking.calls), worker.sessions) == (1, 1)
+
+
+async def test_threads_are_bounded_and_one_that_is_late_keeps_its_own(
+    engine: EngineHarness,
+) -> None:
+    blocking = Blocking()
+    both = registry(engine.activities, blocking.block)
+    await engine.worker(registry=both, options=WorkerOptions(threads=2))
+    late = await engine.client.start(Waiting, "block", [0.5, 0, 0, 2], id="late")
+    head = await engine.until_status("late", ExecutionStatus.COMPLETED)
+    assert head.result == "TimeoutError StartToClose"
+    third = await engine.client.start(Waiting, "block", [20, 0, 0, 0], id="third")
+
+    async def scheduled() -> bool:
+        return bool((await engine.head("third")).activities)
+
+    await eventually(scheduled)
+    assert await engine.run(Chain, ["a"], id="beside") == ["A"]
+    assert len(blocking.calls) == 2
+    blocking.gate.set()
+    assert await within(third.result()) == "attempt 1"
+    assert late.run_id
+
+
+@pytest.mark.parametrize("heartbeat_s", [0.0, 5.0])
+async def test_a_plain_activity_hears_of_its_cancellation_by_its_heartbeat(
+    engine: EngineHarness, heartbeat_s: float
+) -> None:
+    blocking = Blocking()
+    await engine.worker(registry=registry(engine.activities, blocking.beat))
+    handle = await engine.client.start(Waiting, "beat", [20, heartbeat_s, 0, 0], id="one")
+    await asyncio.to_thread(blocking.begun.wait, 20)
+    await handle.cancel()
+
+    await engine.until_status("one", ExecutionStatus.CANCELED)
+    assert blocking.beats == ["the attempt was cancelled or replaced by another one"]

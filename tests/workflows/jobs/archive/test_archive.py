@@ -1,0 +1,216 @@
+"""The log is sealed when it is due and pruned when it is old; whoever dies, nothing is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from core.archive.cursor import read_cursor
+from core.archive.files import LocalFiles
+from core.archive.pruner import Retention
+from core.archive.replay import open_log
+from core.audit.facts import parse_subject
+from core.audit.history import history
+from core.audit.verify import verify
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.memory import MemoryStore
+from tests.support.node_harness import NodeHarness, addresses, pod, pool
+from tests.workflows.faults.killing import KillingStore, Moment
+from tests.workflows.jobs.job_host_harness import JobHostHarness
+from workflows.api.definitions import Registry
+from workflows.jobs.archive import activities as activities_module
+from workflows.jobs.archive import archive_interval
+from workflows.jobs.archive.activities import ArchiveActivities
+from workflows.jobs.archive.archive import PRUNE_S, WORKFLOW_ID, ArchiveLog
+from workflows.jobs.archive.archive_interval import PAUSE_S_MAX
+from workflows.jobs.job_host import JobHost, JobSources
+from workflows.testing.environment import WorkflowEnvironment
+from workflows.testing.handle import TimeSkippingHandle
+
+WRITES_MAX = 16
+
+
+@pytest.fixture(autouse=True)
+def low_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(activities_module, "needs_sealing", lambda live: live >= 3)
+
+
+class ArchiveJobHarness:
+    """One node, its archive, and the execution in skipped time."""
+
+    def __init__(
+        self, node: NodeHarness, directory: Path, retention: Retention = Retention()
+    ) -> None:
+        self.node = node
+        self.files = LocalFiles(directory)
+        self.activities = ArchiveActivities(
+            node.store, node.keys, self.files, retention, now_s=self._now_s
+        )
+        self.environment = WorkflowEnvironment(
+            Registry([ArchiveLog], list(self.activities.all)), replays=True
+        )
+
+    async def begin(self) -> TimeSkippingHandle:
+        await self.environment.open()
+        handle = await self.environment.start(ArchiveLog, workflow_id=WORKFLOW_ID)
+        await self.environment.settle()
+        return handle
+
+    async def check(self) -> None:
+        await self.environment.close()
+        assert (await verify(self.node.store, self.node.keys, self.files)).is_clean
+
+    def _now_s(self) -> float:
+        return self.environment.now_ms / 1000
+
+
+async def test_a_log_at_its_bound_is_sealed_and_history_reads_on(tmp_path: Path) -> None:
+    async with NodeHarness(MemoryStore()) as node:
+        harness = ArchiveJobHarness(node, tmp_path)
+        await node.apply(pool("blue", "10.6.0.10-10.6.0.19"))
+        handle = await harness.begin()
+        assert harness.activities.sealed_segments == 0
+        held = await node.add(pod("web-0"))
+        await node.delete(pod("web-0"))
+        await harness.environment.advance(PAUSE_S_MAX)
+        (address,) = addresses(held)
+        found = await history(
+            await open_log(node.store, node.keys, harness.files), parse_subject(address)
+        )
+        status = await handle.query("status")
+        await harness.check()
+
+    assert (harness.activities.sealed_segments, harness.activities.live_segments) == (3, 0)
+    assert [fact.pod for fact in found.facts] == ["web-0"]
+    assert isinstance(status, dict)
+    assert (status["seals"], status["segments"], status["live"]) == (1, 3, 0)
+
+
+async def test_a_disk_that_refuses_is_told_and_tried_again(tmp_path: Path) -> None:
+    blocked = tmp_path / "archive"
+    blocked.write_text("a file where the directory should be")
+    async with NodeHarness(MemoryStore()) as node:
+        harness = ArchiveJobHarness(node, blocked)
+        await node.apply(pool("blue", "10.6.0.10-10.6.0.19"))
+        await node.add(pod("web-0"))
+        await node.add(pod("web-1"))
+        handle = await harness.begin()
+        await harness.environment.advance(1_000)
+        told = await handle.query("status")
+        blocked.unlink()
+        await harness.environment.advance(1_000)
+        healed = await handle.query("status")
+        await harness.check()
+
+    assert isinstance(told, dict)
+    assert isinstance(healed, dict)
+    assert str(blocked) in str(told["fault"])
+    assert (healed["fault"], healed["segments"]) == ("", 3)
+    assert harness.activities.failures > 1
+
+
+async def test_a_broken_archive_needs_a_person_and_is_told_at_once(tmp_path: Path) -> None:
+    async with NodeHarness(MemoryStore()) as node:
+        harness = ArchiveJobHarness(node, tmp_path)
+        await node.apply(*(pool(f"p{n}", f"10.6.{n}.1") for n in range(3)))
+        handle = await harness.begin()
+        (segments,) = tmp_path.glob("*.segments")
+        whole = segments.read_bytes()
+        segments.write_bytes(whole[:-50] + b"x" * 50)
+        await node.apply(*(pool(f"q{n}", f"10.6.{n}.2") for n in range(3)))
+        await harness.environment.advance(PAUSE_S_MAX)
+        told = await handle.query("status")
+        segments.write_bytes(whole)
+        await harness.environment.advance(PAUSE_S_MAX)
+        await harness.check()
+
+    assert isinstance(told, dict)
+    assert segments.name.partition(".")[0] in str(told["fault"])
+    assert harness.activities.sealed_segments == 6
+
+
+async def test_what_is_too_old_is_given_up_once_an_hour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive_interval, "PAUSE_S_MAX", PRUNE_S / 2)
+    async with NodeHarness(MemoryStore()) as node:
+        harness = ArchiveJobHarness(node, tmp_path, Retention(age_s=2 * PRUNE_S, bytes_max=0))
+        handle = await harness.begin()
+        for round_ in range(3):
+            await node.apply(*(pool(f"p{round_}{n}", f"10.6.{round_}.{n}") for n in range(3)))
+            await harness.environment.advance(PRUNE_S)
+        cursor = (await read_cursor(node.store, node.keys)).cursor
+        status = await handle.query("status")
+        await harness.check()
+
+    assert (cursor.files, cursor.pruned.files) == (3, 1)
+    assert isinstance(status, dict)
+    assert status["pruned_files"] == 1
+
+
+async def test_counts_go_over_into_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflows.model.limits.HISTORY_EVENTS_SUGGEST", 40)
+    async with NodeHarness(MemoryStore()) as node:
+        harness = ArchiveJobHarness(node, tmp_path)
+        await node.apply(*(pool(f"p{n}", f"10.6.{n}.1") for n in range(3)))
+        handle = await harness.begin()
+        await harness.environment.advance(1_200)
+        status = await handle.query("status")
+        runs = await harness.environment.runs(WORKFLOW_ID)
+        await harness.environment.close()
+
+    assert len(runs) > 1
+    assert isinstance(status, dict)
+    assert status["seals"] == 1
+    assert status["looks"] >= 20
+
+
+def _made(files: LocalFiles) -> Callable[..., JobHost]:
+    def make(store: KeyValueStore, *args: object, **options: object) -> JobHost:
+        archive = ArchiveActivities(store, args[0], files)  # type: ignore[arg-type]  # the keys
+        sources = JobSources(archive=archive)
+        return partial(JobHost, store, sources=sources)(*args, **options)  # type: ignore[arg-type]
+
+    return make
+
+
+async def _seal_is_done(hosts: JobHostHarness) -> bool:
+    cursor = (await read_cursor(hosts.store, hosts.node.keys)).cursor
+    return cursor.files > 0
+
+
+async def test_controllers_keep_the_log_short(store: KeyValueStore, tmp_path: Path) -> None:
+    files = LocalFiles(tmp_path / "archive")
+    async with JobHostHarness(store, _made(files)) as hosts:
+        await hosts.node.apply(*(pool(f"p{n}", f"10.6.{n}.1") for n in range(3)))
+        await hosts.host("one")
+        await hosts.host("two")
+        await hosts.until_found(WORKFLOW_ID, seals=1)
+        report = await verify(store, hosts.node.keys, files)
+
+    assert report.is_clean
+    assert report.files == 1
+
+
+@pytest.mark.parametrize("moment", Moment, ids=lambda moment: moment.name.lower())
+@pytest.mark.parametrize("at", range(1, WRITES_MAX + 1))
+async def test_a_controller_killed_at_any_write_leaves_the_log_to_the_next_one(
+    at: int, moment: Moment, tmp_path: Path
+) -> None:
+    files = LocalFiles(tmp_path)
+    async with JobHostHarness(MemoryStore(), _made(files)) as hosts:
+        await hosts.node.apply(*(pool(f"p{n}", f"10.6.{n}.1") for n in range(3)))
+        killing = KillingStore(hosts.store, at, moment)
+        await hosts.host("dying", killing)
+        await hosts.bury_if_dead("dying", killing, lambda: hosts.has(WORKFLOW_ID, seals=1))
+        await hosts.host("heir")
+        await hosts.until(lambda: _seal_is_done(hosts))
+        report = await verify(hosts.store, hosts.node.keys, files)
+
+    assert report.is_clean
+    assert report.events == 3

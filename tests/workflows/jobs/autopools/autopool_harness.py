@@ -1,0 +1,327 @@
+"""Plays scripts of automatic pools: applications, Pods on a node, and a controller's jobs at work.
+
+Each method is a command of ``scripts/*.txt``; options are ``name=value``. ``settle`` waits until
+nothing is left to do, by the plan and not by the controller's own word.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import shlex
+from collections.abc import Iterable, Mapping
+
+from core.allocation.allocator import AllocatorSettings
+from core.allocation.pool_requests import PoolRequests
+from core.domain.autopools.application_plan import ReconcileStep, plan_application, plan_departure
+from core.domain.autopools.applications import Application
+from core.domain.autopools.names import OWNER_UID, ApplicationKey, application_of
+from core.domain.autopools.records import derived_uid
+from core.domain.autopools.settings import AutoPoolSettings
+from core.domain.configuration.commands import (
+    ApplyPool,
+    ApplyReservation,
+    ApplySubnet,
+    Command,
+    DeletePool,
+    DeleteReservation,
+    DeleteSubnet,
+)
+from core.domain.configuration.configuration_state import Configuration
+from core.domain.evolution import Ledger
+from core.domain.facts import PodFacts
+from core.domain.model import Claim, Pool, Reservation, Route, Subnet
+from core.domain.reclaim.settings import ReclaimSettings
+from core.domain.selection.request import SelectionSettings
+from core.domain.subnets.subnet_model import count, shares
+from core.errors import OrbweaverError, Refused
+from core.eventstore.kv import KeyValueStore
+from nodeagent.handlers.pool_wait import WAIT_S_MAX, WaitingAllocator
+from tests.support.engine_harness import eventually
+from tests.support.node_harness import NodeHarness, addresses, check_everything
+from tests.workflows.jobs.autopools.scripted_applications import (
+    Applications,
+    annotations_of,
+    key_of,
+    pod_of,
+    scale_of,
+)
+from workflows.jobs.job_host import JobHost, JobSettings, JobSources
+
+
+class AutoPoolHarness:
+    """One cluster: a node, and as many controllers as are begun; one of them leads."""
+
+    def __init__(
+        self,
+        store: KeyValueStore,
+        cluster: str = "test",
+        settings: AutoPoolSettings = AutoPoolSettings(),
+    ) -> None:
+        self.store = store
+        self.settings = settings
+        self.applications = Applications()
+        self.pods: dict[str, PodFacts] = {}
+        self.waits = 0
+        selection = SelectionSettings(subnets_enabled=True, auto_pools_enabled=settings.enabled)
+        allocating = AllocatorSettings("sequential", selection=selection)
+        self.node = NodeHarness(store, cluster=cluster, settings=allocating, cool_down_s=0)
+        self.plain = self.node.allocate
+        self._numbers = itertools.count()
+        self._leader: JobHost | None = None
+        self._works: dict[str, tuple[JobHost, list[asyncio.Task[None]]]] = {}
+        # What hangs on a dead store must not be collected as a task that was forgotten.
+        self._dead: list[JobHost] = []
+
+    async def open(self, controllers: int = 1) -> None:
+        await self.node.__aenter__()
+        for _ in range(controllers):
+            await self.host()
+
+    async def host(self, store: KeyValueStore | None = None) -> JobHost:
+        """One more controller; it leads unless one does already."""
+        name = f"controller-{next(self._numbers)}"
+        host = JobHost(
+            store or self.store,
+            self.node.keys,
+            name,
+            JobSettings(ReclaimSettings(enabled=False), self.settings),
+            sources=JobSources(applications=self.applications),
+        )
+        works = [asyncio.create_task(host.run())]
+        if self._leader is None:
+            works.append(asyncio.create_task(host.lead()))
+            self._leader = host
+        self._works[name] = (host, works)
+        return host
+
+    async def bury(self, host: JobHost) -> None:
+        """A controller dies as a crash would have it: nothing is given back but its lease ends."""
+        name = next(name for name, (one, _) in self._works.items() if one is host)
+        _, works = self._works.pop(name)
+        self._dead.append(host)
+        term = host.worker.term
+        await host.worker.abandon()
+        await _end(works)
+        if term is not None:
+            await self.store.revoke_lease(term.session.lease)
+        if self._leader is host:
+            self._leader = None
+
+    async def close(self) -> None:
+        await _end([work for _, works in self._works.values() for work in works])
+        await self.node.__aexit__(None, None, None)
+
+    async def play(self, line: str) -> str:
+        words = shlex.split(line)
+        options = {
+            name.replace("-", "_"): value
+            for name, _, value in (word.partition("=") for word in words if "=" in word)
+        }
+        verb, *rest = [word for word in words if "=" not in word]
+        try:
+            answer: str = await getattr(self, verb)(*rest, **options)
+        except Refused as error:
+            return "\n".join(f"refused: {one}" for one in error.refusals)
+        except OrbweaverError as error:
+            return f"{type(error).__name__}: {error.message}"
+        return answer
+
+    # Subnets, pools, reservations
+
+    async def subnet(
+        self, name: str, cidr: str, *ips: str, gateway: str = "", route: str = "", exclude: str = ""
+    ) -> str:
+        routes = (Route(*route.split(">")),) if route else None
+        excluded = tuple(exclude.split(",")) if exclude else ()
+        family = 6 if ":" in cidr else 4
+        subnet = Subnet(name, family, cidr, ips, excluded, gateway, routes)  # type: ignore[arg-type]
+        return await self._apply(ApplySubnet(subnet))
+
+    async def drop_subnet(self, name: str) -> str:
+        return await self._apply(DeleteSubnet(name))
+
+    async def pool(self, name: str, cidr: str, *ips: str) -> str:
+        return await self._apply(ApplyPool(Pool(name, 6 if ":" in cidr else 4, cidr, ips)))
+
+    async def drop_pool(self, name: str) -> str:
+        return await self._apply(DeletePool(name))
+
+    async def edit_pool(self, name: str, *ips: str) -> str:
+        """A user changes the addresses of a pool, and nothing else of it."""
+        pool = (await self.node.truth()).pools[name]
+        return await self._apply(ApplyPool(pool._replace(ips=ips)))
+
+    async def reserve(self, name: str, *ips: str) -> str:
+        return await self._apply(ApplyReservation(Reservation(name, 4, ips)))
+
+    async def unreserve(self, name: str) -> str:
+        return await self._apply(DeleteReservation(name))
+
+    # Applications and Pods
+
+    async def application(
+        self,
+        path: str,
+        *,
+        size: str = "0",
+        subnet: str = "",
+        subnet6: str = "",
+        number: str = "",
+        reclaim: str = "",
+        uid: str = "",
+    ) -> str:
+        """Create, or change what is said; what a line does not say is not said any more."""
+        key = key_of(path)
+        held = self.applications.there.get(key)
+        said = annotations_of(subnet, number, reclaim, subnet6=subnet6)
+        self.applications.put(
+            Application(
+                key,
+                uid or (held.uid if held else derived_uid(key)),
+                said,
+                scale_of(key.kind, int(size)),
+            )
+        )
+        return ""
+
+    async def remove(self, path: str) -> str:
+        self.applications.remove(key_of(path))
+        return ""
+
+    async def pod(
+        self, name: str, *, of: str = "", nic: str = "eth0", patience: str = "", **said: str
+    ) -> str:
+        """An ADD. ``patience``: seconds it waits for a pool, by default as long as an agent."""
+        pod = self.pods.setdefault(name, self.pod_facts(name, of, **said))
+        return f"has {' '.join(sorted(await self.add(pod, nic, float(patience or WAIT_S_MAX))))}"
+
+    def pod_facts(self, name: str, of: str = "", **said: str) -> PodFacts:
+        """The Pod as its application makes it; ``said``: further annotations."""
+        application = self.applications.there[key_of(of)] if of else None
+        texts = {f"ipam.spidernet.io/{key}": text for key, text in said.items()}
+        return pod_of(name, application, texts)
+
+    async def pods_of(self, path: str, number: str) -> str:
+        """So many Pods, one after the other."""
+        name = path.rpartition("/")[2]
+        return "\n".join([await self.pod(f"{name}-{at}", of=path) for at in range(int(number))])
+
+    async def stop(self, *names: str) -> str:
+        for name in names:
+            await self.node.delete(self.pods.pop(name))
+        return ""
+
+    async def add(self, pod: PodFacts, nic: str = "eth0", wait_s: float = WAIT_S_MAX) -> set[str]:
+        needs = PoolRequests(self.store, self.node.keys)
+        selection = SelectionSettings(
+            subnets_enabled=True, auto_pools_enabled=self.settings.enabled
+        )
+        waiting = WaitingAllocator(
+            self.plain, needs, self.node.view, selection, on_wait=self._on_wait, wait_s=wait_s
+        )
+        self.node.allocate = waiting.allocate_or_wait
+        return addresses(await self.node.add(pod, nic))
+
+    # What is so
+
+    async def settle(self) -> str:
+        """Wait until no plan has a step that could be carried out; what is left, in words."""
+        await eventually(self.is_settled)
+        left = {
+            f"{step.action} {step.pool or '-'}: {step.reason}"
+            for steps in (await self._plans()).values()
+            for step in steps
+        }
+        return "\n".join(sorted(left))
+
+    async def pools(self) -> str:
+        truth = await self.node.truth()
+        lines = [
+            f"{name} {','.join(pool.ips) or '-'}{' retiring' if pool.retiring else ''}"
+            for name, pool in sorted(truth.pools.items())
+        ]
+        return "\n".join(lines) or "none"
+
+    async def show(self, name: str) -> str:
+        """Gateway, routes, labels and number of a pool."""
+        pool = (await self.node.truth()).pools[name]
+        lines = [
+            f"{key}={value}" for key, value in sorted((pool.labels | pool.annotations).items())
+        ]
+        routes = " ".join(f"{one.dst}>{one.gw}" for one in pool.routes or ())
+        return "\n".join([*lines, f"gateway={pool.gateway}", f"routes={routes}"])
+
+    async def counts(self, name: str) -> str:
+        truth = await self.node.truth()
+        found = count(truth.subnets[name], truth.pools)
+        lines = [
+            f"{one.pool} {','.join(one.ips)} {one.application}".rstrip()
+            for one in shares(name, truth.pools)
+        ]
+        head = f"allocated={found.allocated} total={found.total}"
+        return "\n".join([head, *lines])
+
+    async def claims(self) -> str:
+        truth = await self.node.truth()
+        lines = [
+            f"{address} {held.claim.pod} {held.claim.pool}"
+            for address, held in sorted(truth.claims.items())
+        ]
+        return "\n".join(lines) or "none"
+
+    async def check(self) -> str:
+        """The log keeps every rule, and the state is its fold."""
+        await check_everything(self.node)
+        return ""
+
+    async def _apply(self, command: Command) -> str:
+        await self.node.apply(command)
+        return ""
+
+    def _on_wait(self) -> None:
+        self.waits += 1
+
+    async def is_settled(self) -> bool:
+        """Whether no plan has a step that could be carried out."""
+        plans = await self._plans()
+        return not any(step.command for steps in plans.values() for step in steps)
+
+    async def _plans(self) -> Mapping[ApplicationKey, tuple[ReconcileStep, ...]]:
+        truth = await self.node.truth()
+        configuration = configuration_of(truth, self.settings)
+        claimed = {address: held.claim for address, held in truth.claims.items()}
+        plans = {
+            key: plan_application(
+                one, configuration, claimed, self.settings.default, enabled=self.settings.enabled
+            )
+            for key, one in self.applications.known().items()
+        }
+        for key in self.applications.gone:
+            plans[key] = tuple(_departures(truth.pools.values(), key, configuration, claimed))
+        return plans
+
+
+async def _end(works: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel until they are over: one may wait for a dead store more than once on its way out."""
+    waiting = [work for work in works if not work.done()]
+    while waiting:
+        for work in waiting:
+            work.cancel()
+        _, pending = await asyncio.wait(waiting, timeout=0.05)
+        waiting = list(pending)
+
+
+def _departures(
+    pools: Iterable[Pool],
+    key: ApplicationKey,
+    configuration: Configuration,
+    claimed: Mapping[str, Claim],
+) -> list[ReconcileStep]:
+    uids = {pool.labels[OWNER_UID] for pool in pools if application_of(pool.labels) == key}
+    return [step for uid in uids for step in plan_departure(uid, configuration, claimed)]
+
+
+def configuration_of(truth: Ledger, settings: AutoPoolSettings) -> Configuration:
+    """The truth as rules read it."""
+    return Configuration.of(truth, (settings.ipv4_enabled, settings.ipv6_enabled))

@@ -1,0 +1,48 @@
+"""Golden scenarios of automatic pools.
+
+See docs/contributing/compatibility.md, I00001 to I00024, T00001 to T00005.
+
+A line that begins with "> " is a command, the lines below it are the answer.
+``ORBWEAVER_REWRITE=1`` writes the answers anew: commit them only if you understand the difference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from core.domain.autopools.settings import AutoPoolSettings
+from core.eventstore.memory import MemoryStore
+from tests.workflows.jobs.autopools.autopool_harness import AutoPoolHarness
+
+SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
+
+
+async def played(text: str) -> str:
+    harness = AutoPoolHarness(MemoryStore(), settings=AutoPoolSettings("# feature off" not in text))
+    await harness.open()
+    lines: list[str] = []
+    try:
+        for line in text.splitlines():
+            if line.startswith("#") or not line.strip():
+                lines.append(line)
+            elif line.startswith("> "):
+                lines += [line, *(await harness.play(line[2:])).splitlines()]
+    finally:
+        await harness.close()
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_a_scenario_of_automatic_pools_goes_as_written(script: Path) -> None:
+    expected = script.read_text()
+    assert expected.endswith("> check\n"), "a script ends with a look at everything"
+
+    actual = asyncio.run(played(expected))
+
+    if os.environ.get("ORBWEAVER_REWRITE"):
+        script.write_text(actual)
+    assert actual == expected

@@ -1,0 +1,160 @@
+"""Standalone: manifests are applied, an agent serves ADDs, a controller leads, no Kubernetes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.domain.configuration.commands import DeleteRecord
+from core.domain.configuration.configuration_state import pool_addresses
+from core.eventstore.memory import MemoryStore
+from core.eventstore.state import read_ledger
+from core.manifests.commands import apply_command
+from core.manifests.manifest_parser import load_documents
+from nodeagent.settings.values import Settings
+from ops.lab import workloads
+from tests.support.agent_harness import AgentHarness, running
+from tests.support.engine_harness import eventually
+from workflows.jobs.job_host import JobHost
+
+ASKING = workloads.asking(ipv4="racks", number="+1")
+NO_POOL = 111
+
+
+@pytest.fixture
+async def agent(short_path: Path) -> AsyncIterator[AgentHarness]:
+    """An agent and a controller's jobs over one store."""
+    settings = Settings(
+        node_name="node-1",
+        socket_path=str(short_path / "a.sock"),
+        health_port=0,
+        metrics_port=0,
+        plugin_log_path=str(short_path / "plugin.log"),
+        address_order="sequential",
+        cool_down_s=0,
+    )
+    store = MemoryStore()
+    async with running(settings, store) as agent:
+        host = JobHost(store, agent.keys, "controller")
+        works = [asyncio.create_task(host.run()), asyncio.create_task(host.lead())]
+        yield agent
+        for work in works:
+            work.cancel()
+        await asyncio.gather(*works, return_exceptions=True)
+
+
+async def apply(agent: AgentHarness, *objects: workloads.Plain) -> None:
+    text = workloads.as_yaml(objects)
+    await agent.apply(*(apply_command(one) for one in load_documents(text)))
+
+
+async def sizes(agent: AgentHarness) -> dict[str, int]:
+    pools = (await read_ledger(agent.store, agent.keys)).pools
+    return {name: pool_addresses(pool).size for name, pool in pools.items()}
+
+
+async def until(agent: AgentHarness, wanted: dict[str, int]) -> None:
+    async def is_so() -> bool:
+        return await sizes(agent) == wanted
+
+    await eventually(is_so)
+
+
+RACKS = workloads.subnet("racks", "10.7.0.0/16", ["10.7.0.10-10.7.0.19"], "10.7.0.1")
+
+
+def web(replicas: int) -> workloads.Plain:
+    return workloads.deployment("web", "shop", replicas, ASKING)
+
+
+def web_pod(number: int) -> workloads.Plain:
+    return workloads.pod(f"web-{number}", "web", "shop", ASKING)
+
+
+POOL = "auto4-web-eth0-fa382"
+
+
+async def test_a_pool_follows_what_is_applied_scaled_and_deleted(agent: AgentHarness) -> None:
+    await apply(agent, RACKS, web(2), web_pod(0), web_pod(1))
+    assert await agent.add("web-0") == ["10.7.0.10/16"]
+    await until(agent, {POOL: 3})
+
+    await apply(agent, web(5))
+    await until(agent, {POOL: 6})
+    await apply(agent, web(1))
+    await until(agent, {POOL: 2})
+    assert await agent.add("web-1") == ["10.7.0.15/16"], "the lowest unused ones went"
+
+    await agent.apply(DeleteRecord("Deployment", "shop", "web"))
+    await agent.delete("web-0")
+    await agent.delete("web-1")
+    await until(agent, {})
+
+
+async def test_a_pod_that_is_quicker_than_its_deployment_waits_for_it(agent: AgentHarness) -> None:
+    await apply(agent, RACKS, web_pod(0))
+    waiting = asyncio.ensure_future(agent.add("web-0"))
+    metrics = agent.process.parts.metrics
+
+    async def waits() -> bool:
+        return metrics.auto_pool_waits == 1
+
+    await eventually(waits)
+    await apply(agent, web(1))
+
+    assert await waiting == ["10.7.0.10/16"]
+
+
+async def test_what_no_waiting_helps_is_told_at_once_with_the_reason_and_the_remedy(
+    agent: AgentHarness,
+) -> None:
+    await apply(agent, web(1), web_pod(0))
+
+    error: Any = (await agent.call("ADD", "web-0")).error
+
+    assert error["code"] == NO_POOL
+    assert "there is no SpiderSubnet/racks" in error["msg"]
+    assert "create it, or correct the annotation in the Pod template" in error["details"]
+    assert "orbctl workflow describe auto-pools/apps_v1_Deployment_shop_web" in error["details"]
+
+
+async def test_a_replica_set_in_between_is_not_the_application(agent: AgentHarness) -> None:
+    between: workloads.Plain = {
+        "apiVersion": "apps/v1",
+        "kind": "ReplicaSet",
+        "metadata": {
+            "name": "web-77",
+            "namespace": "shop",
+            "ownerReferences": [
+                {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "controller": True}
+            ],
+        },
+        "spec": {"replicas": 2, "template": {"metadata": {"annotations": ASKING}}},
+    }
+    pod = workloads.pod("web-0", "web-77", "shop", ASKING)
+    pod["metadata"]["ownerReferences"][0]["kind"] = "ReplicaSet"  # type: ignore[index]
+    await apply(agent, RACKS, web(2), between, pod)
+
+    assert await agent.add("web-0") == ["10.7.0.10/16"]
+    await until(agent, {POOL: 3})
+
+
+async def test_a_third_party_gets_its_pool_by_its_pods_and_keeps_it_until_somebody_deletes_it(
+    agent: AgentHarness,
+) -> None:
+    said = workloads.asking(ipv4="racks", number="2")
+    pod = workloads.pod("clone-0", "clone", "shop", said)
+    owner = {"apiVersion": "apps.kruise.io/v1alpha1", "kind": "CloneSet", "name": "clone"}
+    pod["metadata"]["ownerReferences"] = [{**owner, "controller": True}]  # type: ignore[index]
+    await apply(agent, RACKS, pod)
+
+    await agent.add("clone-0")
+    (name,) = await sizes(agent)
+    await agent.delete("clone-0")
+
+    assert name.startswith("auto4-clone-eth0-")
+    assert await sizes(agent) == {name: 2}

@@ -1,0 +1,98 @@
+"""A node, a provider and the workflow between them, in skipped time."""
+
+from __future__ import annotations
+
+from core.allocation.bindings import BindingRequest
+from core.allocation.provider_settings import ProviderSettings
+from core.domain.model import Endpoint
+from core.domain.provider.provider_nics import addresses_of
+from core.eventstore.codec import ENDPOINT
+from core.eventstore.kv import Get
+from core.eventstore.memory import MemoryStore
+from tests.support.node_harness import NodeHarness, check_everything, pod, pool
+from tests.workflows.jobs.provider.fake_provider import FakeProvider
+from workflows.api.definitions import Registry
+from workflows.jobs.provider.activities import ProviderActivities, ProviderRelease
+from workflows.jobs.provider.binding import GIVE_BACK, ExternalBinding
+from workflows.jobs.provider.client import ProviderClient
+from workflows.jobs.writers import ShardWriters
+from workflows.testing import TimeSkippingHandle, WorkflowEnvironment
+
+PARENTS = {"eth0": "0c:00:00:00:00:01", "net1": "0c:00:00:00:00:02"}
+REQUEST_S = 0.2
+"""Of real time: how long a provider that says nothing is listened to."""
+
+
+class BindingHarness:
+    """One Pod with an address on each of its NICs."""
+
+    def __init__(self, provider: FakeProvider, node: NodeHarness, *, replays: bool = True) -> None:
+        self.provider = provider
+        self.node = node
+        self.client = ProviderClient(
+            ProviderSettings(provider.url, REQUEST_S), now_s=lambda: self.env.now_ms / 1000
+        )
+        self.writers = ShardWriters(node.store, node.keys)
+        acts = ProviderActivities(node.store, node.keys, self.writers, self.client, cool_down_s=0)
+        self.env = WorkflowEnvironment(Registry([ExternalBinding], acts.all), replays=replays)
+
+    async def claim(self, *interfaces: str, name: str = "web") -> Endpoint:
+        """ADDs of one Pod."""
+        added = [await self.node.add(pod(name), each) for each in interfaces or ("eth0",)]
+        return added[-1].endpoint
+
+    async def order(self, endpoint: Endpoint, wait_s: float = 100.0) -> BindingRequest:
+        """What an agent would ask for."""
+        addresses = sorted(address for address, _ in endpoint.addresses())
+        gets = [Get(self.node.keys.ip_of(address)) for address in addresses]
+        found = (await self.node.store.read(gets)).ranges
+        claims = tuple(
+            (address, one.kvs[0].mod_revision)
+            for address, one in zip(addresses, found, strict=True)
+        )
+        deadline_ms = self.env.now_ms + round(wait_s * 1000)
+        bound = addresses_of(endpoint, PARENTS)
+        where = (endpoint.namespace, endpoint.name, endpoint.name, endpoint.uid, endpoint.node)
+        return BindingRequest(*where, bound, claims, deadline_ms)
+
+    async def start(self, order: BindingRequest) -> TimeSkippingHandle:
+        """Begin to bind."""
+        return await self.env.start(ExternalBinding, order, workflow_id=order.workflow_id)
+
+    async def give_back(
+        self, order: BindingRequest, evidence: str = "CNI DEL"
+    ) -> TimeSkippingHandle:
+        """Signal the open execution, or start one with the signal."""
+        release = ProviderRelease(order, "deleted", evidence)
+        await self.env.client.signal_with_start(
+            ExternalBinding, order, id=order.workflow_id, signal=GIVE_BACK, signal_args=(release,)
+        )
+        await self.env.settle()
+        return self.env.handle(order.workflow_id)
+
+    async def endpoint(self, name: str = "web") -> Endpoint | None:
+        """As the store has it."""
+        found = (await self.node.store.read([Get(self.node.keys.endpoint("shop", name))])).ranges
+        return ENDPOINT.decode(found[0].kvs[0].value) if found[0].kvs else None
+
+    async def claimed(self) -> set[str]:
+        """Addresses that are claimed."""
+        return set((await self.node.truth()).claims)
+
+    async def check(self) -> None:
+        """Nothing is bound without a claim, no claim stays without a bind, and the log is well."""
+        assert set(self.provider.bound) == await self.claimed()
+        await check_everything(self.node)
+
+    async def close(self) -> None:
+        """End everything."""
+        await self.env.close()
+        await self.client.close()
+        await self.writers.close()
+
+
+async def town() -> NodeHarness:
+    """A node with a pool; entered already."""
+    node = await NodeHarness(MemoryStore(), cool_down_s=0).__aenter__()
+    await node.apply(pool("lan", "10.6.0.10-10.6.0.20"))
+    return node

@@ -1,0 +1,125 @@
+"""The client alone: TLS, deadlines; the settings that are refused; the NICs that take part."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import pytest
+import trustme
+
+from core.allocation.provider_settings import ProviderSettings, provider_settings
+from core.domain.provider.provider_nics import NicFacts, parents_of
+from core.errors import BadInput, DeadlineExceeded, ProviderError, ProviderRefused
+from tests.workflows.jobs.provider.fake_provider import FakeProvider, Fault
+from workflows.jobs.provider.client import (
+    ProviderAllocateRequest,
+    ProviderClient,
+    ProviderReleaseRequest,
+    RequestedAddress,
+)
+
+ASKED = ProviderAllocateRequest(
+    "web", "shop", "node-a", (RequestedAddress("10.6.0.9", "10.6.0.0/16", "m"),), "u"
+)
+FREE = ProviderReleaseRequest("web", "shop", "node-a", "10.6.0.0/16", "10.6.0.9")
+NOW_S = 1_000.0
+
+
+def client(settings: ProviderSettings) -> ProviderClient:
+    return ProviderClient(settings, now_s=lambda: NOW_S)
+
+
+async def test_a_certificate_nobody_vouches_for_is_refused_unless_an_operator_says_so(
+    tmp_path: Path,
+) -> None:
+    authority = trustme.CA()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(server)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    async with FakeProvider(server) as provider:
+        url = provider.url
+        for settings, trusts in (
+            (ProviderSettings(url), False),
+            (ProviderSettings(url, ca_file=str(tmp_path / "ca.pem")), True),
+            (ProviderSettings(url, verify_tls=False), True),
+        ):
+            async with client(settings) as asking:
+                if trusts:
+                    await asking.release(FREE)
+                else:
+                    with pytest.raises(ProviderError, match="certificate"):
+                        await asking.release(FREE)
+
+        assert len(provider.calls) == 2
+
+
+async def test_a_failure_says_whether_something_may_have_been_done() -> None:
+    async with FakeProvider() as provider, client(ProviderSettings(provider.url, 0.2)) as asking:
+        provider.faults.extend([Fault.REFUSED, Fault.BROKEN, Fault.SILENT])
+        with pytest.raises(ProviderRefused, match="409: no VLAN is left"):
+            await asking.release(FREE)
+        with pytest.raises(ProviderError, match="500"):
+            await asking.release(FREE)
+        with pytest.raises(ProviderError, match="provider-interaction timeout"):
+            await asking.release(FREE)
+
+
+async def test_nobody_at_the_address_is_an_unknown_too() -> None:
+    async with client(ProviderSettings("http://127.0.0.1:1")) as asking:
+        with pytest.raises(ProviderError):
+            await asking.release(FREE)
+
+
+@pytest.mark.parametrize(("left_s", "told"), [(48.0, "48000"), (49.9996, "50000"), (90.0, "50000")])
+async def test_the_provider_is_told_how_long_it_has(left_s: float, told: str) -> None:
+    async with FakeProvider() as provider, client(ProviderSettings(provider.url)) as asking:
+        await asking.allocate(ASKED, deadline_s=NOW_S + left_s)
+
+        assert provider.calls[0][2] == told
+
+
+async def test_a_deadline_that_is_too_near_costs_no_call() -> None:
+    async with FakeProvider() as provider, client(ProviderSettings(provider.url)) as asking:
+        with pytest.raises(DeadlineExceeded, match="parent budget insufficient"):
+            await asking.allocate(ASKED, deadline_s=NOW_S + 47.9)
+
+        assert not provider.calls
+
+
+def test_settings_are_read_as_the_public_system_writes_them() -> None:
+    assert provider_settings("", "nonsense") is None
+    plain = provider_settings("https://iaas.example:8443/", "")
+    assert plain == ProviderSettings("https://iaas.example:8443", 50.0, verify_tls=True)
+    for text, seconds in (("30s", 30), ("1m30s", 90), ("1.5m", 90), ("500ms", 0.5)):
+        found = provider_settings("http://iaas", text)
+        assert found is not None
+        assert found.request_timeout_s == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "url", ["iaas.example", "ftp://iaas", "http://", "http://iaas:99999", "http://me@iaas"]
+)
+def test_an_address_that_is_none_is_refused_with_its_key(url: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        provider_settings(url, "50s")
+    assert refused.value.subject == "iaasNetworkProvider.serverUrl"
+
+
+@pytest.mark.parametrize("text", ["50", "0s", "100s", "2m", "-1s", "soon"])
+def test_a_time_that_is_none_is_refused_with_its_key(text: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        provider_settings("http://iaas", text)
+    assert refused.value.subject == "iaasNetworkProvider.httpRequestTimeout"
+
+
+def test_only_vlan_nics_whose_vlan_the_provider_chooses_take_part() -> None:
+    nics = [
+        NicFacts("eth0", "vlan", "auto", "0c:01"),
+        NicFacts("net1", "vlan", "manual", "0c:02"),
+        NicFacts("net2", "macvlan", "auto", "0c:03"),
+        NicFacts("net3"),
+    ]
+    assert parents_of(nics) == {"eth0": "0c:01"}
+    with pytest.raises(BadInput, match="net4"):
+        parents_of([NicFacts("net4", "vlan", "auto")])

@@ -1,0 +1,111 @@
+"""A town: an agent on a node, controllers when a test begins them, and a provider on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar
+
+from core.allocation.bindings import Bindings, StoredBinding
+from core.allocation.provider_settings import ProviderSettings
+from core.domain.facts import PodFacts
+from core.domain.provider.provider_nics import NicFacts
+from core.domain.reclaim.settings import ReclaimSettings
+from nodeagent.handlers.provider_binding import BindingAllocator, Times
+from tests.support.agent_harness import AgentHarness
+from tests.support.http_caller import over_socket
+from tests.workflows.jobs.provider.fake_provider import FakeProvider
+from workflows.jobs.job_host import JobHost, JobSettings
+
+DEADLINE_S = 60.0
+PARENT = "0c:00:00:00:00:01"
+T = TypeVar("T")
+
+
+class ConfiguredNetworks:
+    """Which NICs take part, as a test says it: interface -> vlanMode of a vlan network."""
+
+    def __init__(self, modes: Mapping[str, str]) -> None:
+        self.modes = dict(modes)
+
+    def nics(self, pod: PodFacts, interfaces: tuple[str, ...]) -> tuple[NicFacts, ...]:
+        return tuple(
+            NicFacts(each, "vlan", self.modes[each], PARENT)
+            for each in interfaces
+            if each in self.modes
+        )
+
+
+class ProviderHarness:
+    """``networks``: what the agent is told of NICs, where a test says it."""
+
+    def __init__(
+        self,
+        agent: AgentHarness,
+        provider: FakeProvider,
+        networks: ConfiguredNetworks | None = None,
+    ) -> None:
+        self.node = agent
+        self.provider = provider
+        self.networks = networks or ConfiguredNetworks({})
+        self.ends = AsyncExitStack()
+        self._hosts: dict[str, tuple[JobHost, list[asyncio.Task[None]]]] = {}
+
+    async def controller(self, name: str = "controller-0") -> Callable[[], Awaitable[None]]:
+        """One that leads; what is returned ends it."""
+        settings = JobSettings(
+            ReclaimSettings(enabled=False),
+            provider=ProviderSettings(self.provider.url, 5.0),
+            cool_down_s=0,
+        )
+        host = JobHost(self.node.store, self.node.keys, name, settings)
+        works = [asyncio.create_task(host.run()), asyncio.create_task(host.lead())]
+        self._hosts[name] = host, works
+
+        async def end() -> None:
+            for work in works:
+                work.cancel()
+            await asyncio.gather(*works, return_exceptions=True)
+
+        self.ends.push_async_callback(end)
+        return end
+
+    async def bury(self, name: str = "controller-0") -> None:
+        """A controller dies as a crash would have it; its lease has ended at once."""
+        host, works = self._hosts[name]
+        term = host.worker.term
+        await host.worker.abandon()
+        for work in works:
+            work.cancel()
+        await asyncio.gather(*works, return_exceptions=True)
+        if term is not None:
+            await self.node.store.revoke_lease(term.session.lease)
+
+    def waits(self, bind_s: float) -> None:
+        """How long the agent's ADDs wait for the provider."""
+        allocator = getattr(self.node.process.parts.handlers.add._allocate, "__self__", None)
+        assert isinstance(allocator, BindingAllocator)
+        allocator._times = Times(bind_s)
+
+    async def binding(self, pod: str = "web-0") -> StoredBinding:
+        """What agents and controllers have said of it."""
+        return await Bindings(self.node.store, self.node.keys).find(("shop", pod))
+
+    async def workload_endpoint(self, pod: str = "web-0") -> Any:
+        """What a main plugin asks the agent's socket for."""
+        path = f"/v1/workloadendpoint?podNamespace=shop&podName={pod}"
+        return (await over_socket(self.node.process.settings.socket_path, "GET", path)).json
+
+    async def nothing_left(self) -> bool:
+        """No claim, no bind, nothing under way."""
+        found = await self.binding()
+        return not (self.provider.bound or await self.node.claims() or found.binding)
+
+
+async def eventually(look: Callable[[], Awaitable[T]]) -> T:
+    """Look until there is something."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not (found := await look()):
+            await asyncio.sleep(0.01)
+    return found

@@ -1,0 +1,153 @@
+"""An ADD on a network of the provider: bound before it is answered, or failed and nothing held."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from core.domain.facts import PodReference
+from core.errors import WrongInput
+from tests.workflows.jobs.provider.fake_provider import Fault, mac_of
+from tests.workflows.jobs.provider.with_agent.provider_harness import (
+    PARENT,
+    ProviderHarness,
+    eventually,
+)
+from workflows.jobs.provider.client import ALLOCATE, RELEASE
+
+pytestmark = pytest.mark.etcd
+
+
+def paths(harness: ProviderHarness) -> list[str]:
+    return [path for path, _, _ in harness.provider.calls]
+
+
+async def test_the_answer_of_an_add_is_bound_and_its_plugins_are_told_mac_and_vlan(
+    harness: ProviderHarness,
+) -> None:
+    await harness.controller()
+    (address,) = [one.partition("/")[0] for one in await harness.node.add()]
+    endpoint = await harness.workload_endpoint()
+
+    assert harness.provider.bound == {address: "uid-web-0"}
+    assert harness.provider.calls[0][1]["iaasIPsAllocationRequest"] == [
+        {"ipAddress": address, "subnet": "10.6.0.0/16", "parentNicMac": PARENT}
+    ]
+    (nic,) = endpoint["interfaces"]
+    assert (nic["mac"], nic["vlan"]) == (mac_of(address), 100)
+
+
+async def test_repeated_adds_attach_and_bind_once(harness: ProviderHarness) -> None:
+    await harness.controller()
+    one, other = await asyncio.gather(harness.node.add(), harness.node.add())
+
+    assert one == other == await harness.node.add()
+    assert paths(harness) == [ALLOCATE]
+
+
+async def test_each_nic_of_a_pod_is_bound_as_it_comes(harness: ProviderHarness) -> None:
+    harness.networks.modes["net1"] = "auto"
+    await harness.controller()
+    await harness.node.add()
+    await harness.node.add(CNI_IFNAME="net1")
+
+    endpoint = await harness.node.endpoint()
+    assert endpoint is not None
+    assert [(nic.interface, nic.vlan) for nic in endpoint.nics] == [("eth0", 100), ("net1", 100)]
+    assert len(harness.provider.bound) == 2
+
+
+async def test_other_networks_have_nothing_to_do_with_the_provider(
+    harness: ProviderHarness,
+) -> None:
+    harness.networks.modes["eth0"] = "manual"
+    await harness.node.add()  # without any controller
+    await harness.node.delete()
+
+    assert await harness.nothing_left()
+    assert not harness.provider.calls
+
+
+async def test_a_refusal_is_the_error_of_the_add_and_nothing_is_held(
+    harness: ProviderHarness,
+) -> None:
+    await harness.controller()
+    harness.provider.faults.append(Fault.REFUSED)
+    error = (await harness.node.call("ADD")).error
+
+    assert error["code"] == 11
+    assert "the provider did not bind" in error["msg"]
+    assert "no VLAN is left" in error["msg"]
+    assert "orbctl workflow history external/shop/web-0/uid-web-0" in error["details"]
+    await eventually(harness.nothing_left)
+    assert await harness.node.add()  # the runtime's next try
+
+
+async def test_a_provider_that_is_away_fails_the_add_in_time_and_is_asked_to_forget(
+    harness: ProviderHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflows.jobs.provider.binding.AFTERMATH_S", 0.5)
+    harness.waits(54)  # so that 48 s are left for a second or so only
+    harness.provider.away = Fault.REQUEST_LOST
+    await harness.controller()
+    error = (await harness.node.call("ADD")).error
+
+    assert "the provider did not bind" in error["msg"]
+    again = (await harness.node.call("ADD")).error
+    assert "are being given back to the network provider first" in again["msg"]
+    harness.provider.away = None
+    await eventually(harness.nothing_left)
+    assert await harness.node.add()
+    assert paths(harness)[-2:] == [RELEASE, ALLOCATE]
+
+
+async def test_a_controller_that_dies_over_a_bind_is_followed_by_another(
+    harness: ProviderHarness,
+) -> None:
+    harness.provider.faults.append(Fault.SILENT)
+    await harness.controller()
+    adding = asyncio.create_task(harness.node.add())
+
+    async def asked() -> bool:
+        return ALLOCATE in paths(harness)
+
+    await eventually(asked)
+    await harness.bury()
+    await harness.controller("controller-1")
+    (address,) = await adding
+
+    assert harness.provider.bound == {address.partition("/")[0]: "uid-web-0"}
+    assert paths(harness) == [ALLOCATE, ALLOCATE]
+
+
+async def test_without_a_controller_an_add_ends_by_itself_and_is_given_back_later(
+    harness: ProviderHarness,
+) -> None:
+    harness.waits(0.2)
+    error = (await harness.node.call("ADD")).error
+
+    assert "the network provider did not bind it within 0.2 s" in error["msg"]
+    assert "orbctl status" in error["details"]
+    await harness.controller()
+    await eventually(harness.nothing_left)
+
+
+async def test_a_late_add_of_an_older_pod_gives_back_nothing_that_the_newer_one_has_bound(
+    harness: ProviderHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await harness.controller()
+    await harness.node.add()
+    bound = dict(harness.provider.bound)
+
+    async def refuse(_: PodReference) -> None:
+        raise WrongInput("Pod shop/web-0, UID older, does not exist any more")
+
+    allocator = getattr(harness.node.process.parts.handlers.add._allocate, "__self__", None)
+    monkeypatch.setattr(allocator, "_confirm", refuse)
+    args = "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0;K8S_POD_UID=older"
+    late = await harness.node.call("ADD", CNI_CONTAINERID="c-older", CNI_ARGS=args)
+
+    assert late.error["code"] == 112
+    assert harness.provider.bound == bound
+    assert set(await harness.node.claims()) == set(bound)

@@ -1,0 +1,39 @@
+"""Without a provider an agent is what it was: no read more on an ADD, nothing more in memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from core.allocation.releaser import Releaser
+from core.eventstore.memory import MemoryStore
+from nodeagent.handlers.pool_wait import WaitingAllocator
+from nodeagent.settings.values import Settings
+from tests.support.agent_harness import running
+
+MODULES = (
+    "nodeagent.handlers.provider_binding",
+    "core.allocation.handover",
+    "core.allocation.bindings",
+)
+PROGRAM = f"""
+import sys
+import nodeagent.main
+print([name for name in {MODULES!r} if name in sys.modules])
+"""
+
+
+def test_the_daemon_does_not_even_load_what_binds() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True
+    )
+
+    assert done.stdout == "[]\n"
+
+
+async def test_adds_and_dels_go_the_way_that_they_went(settings: Settings) -> None:
+    async with running(settings, MemoryStore()) as node:
+        handlers = node.process.parts.handlers
+
+        assert type(getattr(handlers.add._allocate, "__self__", None)) is WaitingAllocator
+        assert type(handlers.delete._releaser) is Releaser

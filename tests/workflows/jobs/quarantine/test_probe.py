@@ -1,0 +1,220 @@
+"""An address that a stranger uses comes back when the stranger is silent, and never otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from core.domain.configuration.commands import LiftQuarantine, QuarantineAddress
+from core.domain.events import QuarantineLifted
+from core.domain.model import ConflictingHost
+from core.errors import StoreUnavailable
+from core.eventstore.memory import MemoryStore
+from core.projections.fold import Projection
+from tests.support.node_harness import NodeHarness, check_everything, pool
+from workflows.api.definitions import Registry
+from workflows.jobs.quarantine.activities import QuarantineActivities
+from workflows.jobs.quarantine.notices import quarantine_notices
+from workflows.jobs.quarantine.probe import ProbeOutcome, ProbeQuarantine
+from workflows.jobs.quarantine.prober import NO_PROBER, NoProber, Prober, ProbeResult, ProbeTarget
+from workflows.jobs.quarantine.schedule import PAUSE_S, PAUSE_S_MAX
+from workflows.jobs.writers import ShardWriters
+from workflows.model.policies import ExecutionStatus
+from workflows.testing.environment import WorkflowEnvironment
+from workflows.testing.handle import TimeSkippingHandle
+
+ADDRESS = "10.6.0.12"
+STRANGER = ConflictingHost("02:00:00:00:00:09", "agent/n1", "n1", "eth1", 1_767_268_800_000)
+SILENT = ProbeResult("silent", text="on eth1 of c-1, where the gateway 10.6.0.1 answers")
+ANSWERED = ProbeResult("answered", STRANGER.mac)
+
+
+class ScriptedProber:
+    """Answers what the script says, the last word for ever."""
+
+    def __init__(self, *script: ProbeResult) -> None:
+        self.script = list(script)
+        self.asked: list[ProbeTarget] = []
+
+    async def probe(self, target: ProbeTarget) -> ProbeResult:
+        self.asked.append(target)
+        return self.script.pop(0) if len(self.script) > 1 else self.script[0]
+
+
+class ProbeJobHarness:
+    """One node, one address aside, and its execution in skipped time."""
+
+    def __init__(self, node: NodeHarness) -> None:
+        self.node = node
+        self.writers = ShardWriters(node.store, node.keys)
+        self.environment = WorkflowEnvironment(Registry([ProbeQuarantine]), replays=True)
+
+    async def begin(self, prober: Prober) -> TimeSkippingHandle:
+        """What the leader does when it sees the quarantine."""
+        activities = QuarantineActivities(self.node.store, self.node.keys, self.writers, prober)
+        registry = Registry(
+            [ProbeQuarantine], [activities.check, activities.probe, activities.give_back]
+        )
+        self.environment = WorkflowEnvironment(registry, replays=True)
+        (notice,) = quarantine_notices(Projection(await self.node.truth()))
+        await self.environment.open()
+        handle = await self.environment.start(
+            notice.workflow, *notice.arguments, workflow_id=notice.workflow_id
+        )
+        await self.environment.settle()
+        return handle
+
+    async def close(self) -> None:
+        await self.environment.close()
+        await self.writers.close()
+
+    async def aside(self, stranger: ConflictingHost | None = STRANGER) -> None:
+        await self.node.apply(QuarantineAddress(ADDRESS, "answered a probe", "", stranger))
+
+    async def is_aside(self) -> bool:
+        return ADDRESS in (await self.node.truth()).quarantine
+
+
+@pytest.fixture
+async def harness() -> AsyncIterator[ProbeJobHarness]:
+    async with NodeHarness(MemoryStore()) as node:
+        await node.apply(pool("main", "10.6.0.10-10.6.0.20")._replace(gateway="10.6.0.1"))
+        harness = ProbeJobHarness(node)
+        yield harness
+        await harness.close()
+        await check_everything(node)
+
+
+async def test_three_silent_probes_bring_the_address_back_with_their_evidence(
+    harness: ProbeJobHarness,
+) -> None:
+    await harness.aside()
+    handle = await harness.begin(ScriptedProber(SILENT))
+    await harness.environment.advance(2 * PAUSE_S)
+    assert await harness.is_aside()
+    assert await handle.result() == ProbeOutcome(returned=True)
+    (lifted,) = [one for one in await harness.node.log() if isinstance(one.event, QuarantineLifted)]
+
+    assert lifted.event == QuarantineLifted(ADDRESS, f"silent 3 times, {SILENT.text}")
+    assert lifted.cause.actor == "orbweaver-controller/quarantine-probe"
+
+
+async def test_the_prober_is_told_the_gateway_of_the_pool_as_its_witness(
+    harness: ProbeJobHarness,
+) -> None:
+    await harness.aside()
+    prober = ScriptedProber(SILENT)
+    await (await harness.begin(prober)).result()
+
+    assert prober.asked[0] == ProbeTarget(ADDRESS, "10.6.0.1")
+
+
+async def test_a_stranger_that_goes_on_answering_keeps_the_address_aside(
+    harness: ProbeJobHarness,
+) -> None:
+    await harness.aside()
+    prober = ScriptedProber(ANSWERED)
+    handle = await harness.begin(prober)
+    await harness.environment.advance(7 * 86_400)
+    status = await handle.query("status")
+
+    assert await harness.is_aside()
+    assert isinstance(status, dict)
+    assert (status["silent"], status["last"], status["last_mac"]) == (0, "answered", STRANGER.mac)
+    assert len(prober.asked) <= 7 * 86_400 / PAUSE_S_MAX + 10
+
+
+async def test_one_answer_among_silences_starts_the_count_anew(harness: ProbeJobHarness) -> None:
+    await harness.aside()
+    prober = ScriptedProber(SILENT, SILENT, ANSWERED, SILENT)
+    outcome = await (await harness.begin(prober)).result()
+
+    assert outcome == ProbeOutcome(returned=True, answers=1)
+    assert len(prober.asked) == 6
+
+
+async def test_a_prober_that_cannot_ask_never_brings_an_address_back(
+    harness: ProbeJobHarness,
+) -> None:
+    await harness.aside()
+    handle = await harness.begin(NoProber())
+    await harness.environment.advance(30 * 86_400)
+    status = await handle.query("status")
+
+    assert await harness.is_aside()
+    assert isinstance(status, dict)
+    assert (status["silent"], status["text"]) == (0, NO_PROBER)
+
+
+async def test_a_prober_that_fails_never_brings_an_address_back(harness: ProbeJobHarness) -> None:
+    class Broken:
+        async def probe(self, target: ProbeTarget) -> ProbeResult:
+            raise StoreUnavailable("the cable is out")
+
+    await harness.aside()
+    handle = await harness.begin(Broken())
+    await harness.environment.advance(86_400)
+
+    assert await harness.is_aside()
+    assert await handle.status() is ExecutionStatus.RUNNING
+
+
+async def test_a_quarantine_that_a_person_lifts_ends_the_execution(
+    harness: ProbeJobHarness,
+) -> None:
+    await harness.aside()
+    prober = ScriptedProber(SILENT)
+    handle = await harness.begin(prober)
+    await harness.node.apply(LiftQuarantine(ADDRESS, "it was my laptop"))
+
+    assert await handle.result() == ProbeOutcome(returned=False)
+    assert prober.asked == []
+
+
+async def test_a_person_who_takes_an_address_over_keeps_it(harness: ProbeJobHarness) -> None:
+    await harness.aside()
+    handle = await harness.begin(ScriptedProber(SILENT))
+    await harness.environment.advance(2 * PAUSE_S)
+    await harness.aside(None)
+
+    assert await handle.result() == ProbeOutcome(returned=False)
+    assert await harness.is_aside()
+
+
+async def test_another_stranger_is_another_execution(harness: ProbeJobHarness) -> None:
+    await harness.aside()
+    handle = await harness.begin(ScriptedProber(SILENT))
+    await harness.node.apply(LiftQuarantine(ADDRESS))
+    await harness.aside(STRANGER._replace(seen_ms=STRANGER.seen_ms + 1))
+    await handle.signal("look")
+
+    assert await handle.status() is ExecutionStatus.COMPLETED
+    assert await harness.is_aside()
+
+
+async def test_a_probe_can_be_had_at_once(harness: ProbeJobHarness) -> None:
+    await harness.aside()
+    prober = ScriptedProber(ANSWERED)
+    handle = await harness.begin(prober)
+    await handle.signal("probe-now")
+
+    assert len(prober.asked) == 1
+    assert await handle.status() is ExecutionStatus.RUNNING
+
+
+async def test_nobody_probes_what_a_person_has_set_aside(harness: ProbeJobHarness) -> None:
+    await harness.aside(None)
+
+    assert list(quarantine_notices(Projection(await harness.node.truth()))) == []
+
+
+async def test_counts_go_over_into_the_next_run(
+    harness: ProbeJobHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflows.model.limits.HISTORY_EVENTS_SUGGEST", 12)
+    await harness.aside()
+    handle = await harness.begin(ScriptedProber(SILENT))
+
+    assert await handle.result() == ProbeOutcome(returned=True)
+    assert len(await harness.environment.runs(f"quarantine/{ADDRESS}")) > 1

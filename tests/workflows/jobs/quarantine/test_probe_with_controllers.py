@@ -1,0 +1,81 @@
+"""Quarantines on both stores, with controllers that die at any of their writes."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from core.domain.configuration.commands import QuarantineAddress
+from core.domain.events import QuarantineLifted
+from core.domain.model import ConflictingHost
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.memory import MemoryStore
+from tests.support.node_harness import NodeHarness, pool
+from tests.workflows.faults.killing import KillingStore, Moment
+from tests.workflows.jobs.job_host_harness import JobHostHarness
+from workflows.engine.client.client import Client
+from workflows.jobs.job_host import JobHost, JobSources
+from workflows.jobs.quarantine.prober import ProbeResult, ProbeTarget
+
+ADDRESS = "10.6.0.12"
+EXECUTION = f"quarantine/{ADDRESS}"
+WRITES_MAX = 16
+
+
+class Silence:
+    async def probe(self, target: ProbeTarget) -> ProbeResult:
+        return ProbeResult("silent", text="on a link of the test")
+
+
+make = partial(JobHost, sources=JobSources(prober=Silence()))
+
+
+async def _begin(node: NodeHarness) -> None:
+    stranger = ConflictingHost("02:00:00:00:00:09", "agent/n1", "n1", "eth1", 1)
+    await node.apply(pool("main", "10.6.0.10-10.6.0.20"))
+    await node.apply(QuarantineAddress(ADDRESS, "answered a probe", "", stranger))
+
+
+async def _is_back(node: NodeHarness) -> bool:
+    return ADDRESS not in (await node.truth()).quarantine
+
+
+async def _probe(client: Client, number: int) -> None:
+    await client.signal(EXECUTION, "probe-now", request_id=f"probe-{number}")
+
+
+async def test_silence_brings_the_address_back(store: KeyValueStore) -> None:
+    async with JobHostHarness(store, make) as hosts:
+        await _begin(hosts.node)
+        await hosts.host("one")
+        for number in range(3):
+            await hosts.until_found(EXECUTION, silent=number)
+            await _probe(hosts.client, number)
+        await hosts.until(lambda: _is_back(hosts.node))
+        await hosts.check()
+
+
+@pytest.mark.parametrize("moment", Moment, ids=lambda moment: moment.name.lower())
+@pytest.mark.parametrize("at", range(1, WRITES_MAX + 1))
+async def test_a_controller_killed_at_any_write_leaves_the_address_to_the_next_one(
+    at: int, moment: Moment
+) -> None:
+    async with JobHostHarness(MemoryStore(), make) as hosts:
+        await _begin(hosts.node)
+        killing = KillingStore(hosts.store, at, moment)
+        await hosts.host("dying", killing)
+        await hosts.until_open(EXECUTION)
+        await _probe(hosts.client, 0)
+        await hosts.bury_if_dead("dying", killing, lambda: hosts.has(EXECUTION, silent=1))
+        await hosts.host("heir")
+        await hosts.until_found(EXECUTION, silent=1)
+        for number in (1, 2):
+            await _probe(hosts.client, number)
+            if number == 1:
+                await hosts.until_found(EXECUTION, silent=2)
+        await hosts.until(lambda: _is_back(hosts.node))
+        await hosts.check()
+        lifted = [one for one in await hosts.node.log() if isinstance(one.event, QuarantineLifted)]
+
+    assert len(lifted) == 1

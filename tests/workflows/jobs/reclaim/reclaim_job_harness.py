@@ -1,0 +1,150 @@
+"""The scripted cluster of ``tests/core/domain/reclaim`` under the workflows.
+
+Scripts say what happens to Pods; nobody says when to scan. Time is skipped by the environment, and
+the cluster's clock follows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from core.allocation.observer import Observer
+from core.domain.evolution import Ledger
+from core.domain.reclaim.cluster import ClusterFacts
+from core.domain.reclaim.deadlines import ReclaimDeadline
+from core.domain.reclaim.evidence import Moment
+from core.domain.reclaim.settings import ReclaimSettings
+from tests.core.domain.reclaim.reclaim_harness import ReclaimHarness
+from tests.core.domain.reclaim.scripted_cluster import ObservedPod, ScriptedCluster, seconds
+from workflows.api.definitions import Registry
+from workflows.jobs.reclaim.change_listener import ChangeListener, DeadlineCause, ObservedChange
+from workflows.jobs.reclaim.facts import PodChange
+from workflows.jobs.reclaim.pod import NEWS, ReclaimPod, ReclaimResult, workflow_id
+from workflows.jobs.reclaim.pod_activities import PodActivities
+from workflows.jobs.reclaim.releases import ReclaimContext, Releases
+from workflows.jobs.reclaim.scan import ReclaimScan, ScanSettings
+from workflows.jobs.reclaim.scan_activities import ReclaimActivities
+from workflows.jobs.writers import ShardWriters
+from workflows.model.payloads import Payload
+from workflows.testing.environment import WorkflowEnvironment
+
+
+class ScriptedFacts:
+    """What the scripted API server lists; it can be out of order for a while."""
+
+    def __init__(self, cluster: ScriptedCluster) -> None:
+        self.cluster = cluster
+        self.fault: Exception | None = None
+        self.asked = 0
+
+    async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterFacts:
+        self.asked += 1
+        if self.fault is not None:
+            raise self.fault
+        return self.cluster.snapshot(claims_read)
+
+    async def changes(self) -> AsyncIterator[PodChange]:
+        """Nothing: a script's news go to ``ChangeListener.take``."""
+        nothing: tuple[PodChange, ...] = ()
+        for change in nothing:
+            yield change
+
+
+class ReclaimJobHarness(ReclaimHarness):
+    """One cluster with the workflows at work in it. ``tick`` lets time go on."""
+
+    def __init__(self, settings: ReclaimSettings = ReclaimSettings()) -> None:
+        super().__init__()
+        self.watching = False
+        self.settings = settings
+        self.facts = ScriptedFacts(self.cluster)
+        self.observer = self.new_observer()
+        self.begun: dict[str, ReclaimDeadline] = {}
+        self.is_prepared = False
+
+    def new_observer(self, *, ahead_s: float = 0.0) -> Observer:
+        """Another controller, with a calendar that may be ahead."""
+        return Observer(lambda: self.cluster.now_s + ahead_s, lambda: self.cluster.now_s)
+
+    async def begin(self, orders: ScanSettings = ScanSettings()) -> None:
+        """Start the scan's execution; the first look is at once."""
+        await self.prepare()
+        self.handle = await self.environment.start(ReclaimScan, orders, workflow_id="reclaim")
+        await self.environment.settle()
+
+    async def prepare(self) -> None:
+        """The environment, with nothing at work in it yet."""
+        self.writers = ShardWriters(self.store, (await self.agent("operator")).keys)
+        means = await self._means()
+        self._scan = ReclaimActivities(means, self._begin)
+        self._pods = PodActivities(means)
+        self.listener = ChangeListener(means, self._begin, self._nothing)
+        registry = Registry(
+            [ReclaimScan, ReclaimPod],
+            [self._scan.observe, self._scan.release, self._pods.resolve],
+        )
+        start_ms = round(self.cluster.now_s * 1000)
+        self.environment = WorkflowEnvironment(registry, replays=True, start_ms=start_ms)
+        await self.environment.open()
+        self.is_prepared = True
+
+    async def take_settings(self) -> None:
+        """What is done from now on goes by the present settings and observer."""
+        self._scan._means = self._pods._means = means = await self._means()
+        self.listener = ChangeListener(means, self._begin, self._nothing)
+
+    async def _means(self) -> ReclaimContext:
+        keys = (await self.agent("operator")).keys
+        releases = Releases(self.store, keys, self.writers, cool_down_s=0)
+        return ReclaimContext(self.store, keys, self.facts, self.settings, self.observer, releases)
+
+    async def tick(self, text: str) -> str:
+        rest = seconds(text)
+        while rest > 0:
+            step = min(rest, 1.0)
+            rest -= step
+            self.cluster.now_s += step
+            await self.environment.advance(step)
+        return ""
+
+    async def script(self, text: str) -> None:
+        """Play commands, one a line."""
+        for line in text.strip().splitlines():
+            answer = await self.play(line.strip())
+            assert "Error" not in answer, answer
+
+    async def status(self) -> dict[str, Payload]:
+        """What the execution answers."""
+        found: dict[str, Payload] = await self.handle.query("status")
+        return found
+
+    async def held(self) -> set[str]:
+        """Addresses that are claimed."""
+        return set((await (await self.agent("operator")).truth()).claims)
+
+    async def tell(self, news: ObservedPod) -> None:
+        """What a watcher hears of a Pod goes to the listener; it may begin something."""
+        change = PodChange(news.pod, news.report)
+        await self.listener.take(ObservedChange(change, self.observer.moment()))
+
+    async def outcome(self, one: str) -> ReclaimResult:
+        """How a Pod's execution ended, by its id."""
+        found: ReclaimResult = await self.environment.handle(one).result()
+        return found
+
+    async def close(self) -> None:
+        if self.is_prepared:
+            await self.environment.close()
+            await self.writers.close()
+        await super().close()
+
+    async def _begin(self, one: ReclaimDeadline, origin: DeadlineCause = DeadlineCause()) -> None:
+        name = workflow_id(one)
+        if await self.environment.is_open(name):
+            await self.environment.handle(name).signal(NEWS, one)
+            return
+        self.begun[name] = one
+        await self.environment.start(ReclaimPod, one, 5.0, workflow_id=name)
+
+    async def _nothing(self) -> None:
+        pass

@@ -1,0 +1,77 @@
+"""A trace leads from the CNI call that claimed an address to the release that ended the claim."""
+
+from __future__ import annotations
+
+import pytest
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from core.audit.claim_cause import cause_of
+from core.domain.configuration.commands import ApplyRecord, DeleteRecord
+from core.domain.events import AddressesReleased, RecordDefined
+from core.domain.evolution import RevisedClaim
+from core.eventstore.memory import MemoryStore
+from ops.controller.tracing import tracers
+from tests.support import node_harness as nodes
+from tests.support.engine_harness import eventually
+from tests.support.node_harness import CAUSE, NodeHarness, pod, pool
+from tests.workflows.jobs.reclaim.test_reclaim_from_the_log import held, leading
+from workflows.engine.telemetry import Telemetry
+
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+TRACEPARENT = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
+
+
+async def test_the_spans_of_a_reclaim_are_linked_to_the_add_and_named_by_the_release(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exporter = InMemorySpanExporter()
+    telemetry = Telemetry(tracers=tracers(SimpleSpanProcessor(exporter), "one"))
+    async with NodeHarness(MemoryStore()) as node:
+        await node.apply(pool("main", "10.6.0.10-10.6.0.200"))
+        await node.apply(ApplyRecord(RecordDefined("Pod", "shop", "web-0")))
+        monkeypatch.setattr(nodes, "CAUSE", CAUSE._replace(traceparent=TRACEPARENT))
+        await node.add(pod("web-0"))
+        monkeypatch.undo()
+        async with leading(node, telemetry):
+            await node.apply(DeleteRecord("Pod", "shop", "web-0"))
+
+            async def is_free() -> bool:
+                return not {"web-0"} & await held(node)
+
+            await eventually(is_free)
+        (release,) = [
+            one
+            for one in await node.log()
+            if isinstance(one.event, AddressesReleased) and one.event.name == "web-0"
+        ]
+
+    spans = exporter.get_finished_spans()
+    linked = [
+        span
+        for span in spans
+        if span.name == "StartWorkflow:reclaim-pod"
+        and any(f"{link.context.trace_id:032x}" == TRACE_ID for link in span.links)
+    ]
+    assert len(linked) == 1
+    attempts = {
+        f"{span.context.span_id:016x}" for span in spans if span.name == "RunActivity:reclaim-pod"
+    }
+    assert release.cause.traceparent.split("-")[2] in attempts
+    assert release.cause.actor == "orbweaver-controller/reclaim-pod"
+    assert release.cause.correlation_id == "reclaim/shop/web-0/uid-web-0"
+
+
+async def test_the_cause_of_a_claim_is_found_by_the_claim_alone() -> None:
+    async with NodeHarness(MemoryStore()) as node:
+        await node.apply(pool("main", "10.6.0.10-10.6.0.200"))
+        for name in ("web-0", "web-1", "web-2"):
+            await node.add(pod(name))
+        claims: list[RevisedClaim] = list((await node.truth()).claims.values())
+        await node.apply(pool("other", "10.7.0.1", subnet="10.7.0.0/16"))
+
+        found = [await cause_of(node.store, node.keys, one) for one in claims]
+        unknown = claims[0]._replace(claim=claims[0].claim._replace(event="nobody.1.1"))
+
+        assert found == [CAUSE] * 3
+        assert await cause_of(node.store, node.keys, unknown) is None

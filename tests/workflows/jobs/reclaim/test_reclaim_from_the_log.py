@@ -1,0 +1,84 @@
+"""A controller's jobs as they are hosted: what an operator deletes, the workflow makes free."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from core.domain.configuration.commands import ApplyRecord, DeleteRecord
+from core.domain.events import AddressesReleased, RecordDefined
+from core.eventstore.kv import KeyValueStore
+from tests.support.engine_harness import eventually
+from tests.support.node_harness import NodeHarness, check_everything, pod, pool
+from workflows.engine.client.visibility import Filter, Visibility
+from workflows.engine.store.keys import WorkflowKeys
+from workflows.engine.telemetry import Telemetry
+from workflows.jobs.job_host import JobHost
+from workflows.model.policies import ExecutionStatus
+
+
+@asynccontextmanager
+async def leading(node: NodeHarness, telemetry: Telemetry | None = None) -> AsyncIterator[JobHost]:
+    """A controller at work that hears the log."""
+    host = JobHost(node.store, node.keys, "one", telemetry=telemetry)
+    works = [asyncio.ensure_future(host.run()), asyncio.ensure_future(host.lead())]
+    try:
+
+        async def is_listening() -> bool:
+            record = RecordDefined("Pod", "shop", "herald")
+            await node.apply(ApplyRecord(record), DeleteRecord("Pod", "shop", "herald"))
+            return host.listener.heard > 0
+
+        await node.add(pod("herald"))
+        await eventually(is_listening)
+        yield host
+    finally:
+        for work in works:
+            work.cancel()
+        await asyncio.wait(works)
+
+
+async def held(node: NodeHarness) -> set[str]:
+    return {one.claim.pod for one in (await node.truth()).claims.values()}
+
+
+async def test_a_deleted_node_and_a_deleted_pod_free_what_they_held_and_no_more(
+    store: KeyValueStore,
+) -> None:
+    async with NodeHarness(store) as node, NodeHarness(store, "node-b") as other:
+        await node.apply(pool("main", "10.6.0.10-10.6.0.200"))
+        await other.view.freshen()
+        for name in ("web-0", "web-1", "web-2"):
+            await node.apply(ApplyRecord(RecordDefined("Pod", "shop", name)))
+            await other.add(pod(name, node="node-b"))
+        await other.add(pod("db-0", node="node-b", fixed="statefulset"))
+        await node.add(pod("alive"))
+        await node.apply(ApplyRecord(RecordDefined("Node", "", "node-b")))
+        async with leading(node):
+            await node.apply(DeleteRecord("Pod", "shop", "web-0"))
+
+            async def web_0_is_free() -> bool:
+                return "web-0" not in await held(node)
+
+            await eventually(web_0_is_free)
+            assert {"web-1", "web-2"} <= await held(node)
+            await node.apply(DeleteRecord("Node", "", "node-b"))
+
+            async def only_the_wanted_are_left() -> bool:
+                return await held(node) == {"alive", "db-0"}
+
+            await eventually(only_the_wanted_are_left)
+        visible = Visibility(store, WorkflowKeys(node.keys, "default"))
+        ended = [
+            head.workflow_id
+            async for head in visible.heads(Filter("reclaim-pod", (ExecutionStatus.COMPLETED,)))
+        ]
+        assert "reclaim/shop/web-0/uid-web-0" in ended
+        released = [
+            recorded.event.evidence
+            for recorded in await node.log()
+            if isinstance(recorded.event, AddressesReleased)
+        ]
+        assert all(why.startswith("deleted: ") for why in released)
+        await check_everything(node)

@@ -1,0 +1,229 @@
+"""Without Kubernetes: a deleted record is evidence, its absence is none; the log tells it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from typing import NamedTuple
+
+import pytest
+
+from core.allocation.observer import Observer
+from core.domain.configuration.commands import ApplyRecord, DeleteRecord
+from core.domain.events import RecordDefined
+from core.domain.reclaim.deadlines import ReclaimDeadline
+from core.domain.reclaim.settings import ReclaimSettings
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, ReadResult
+from core.eventstore.log import START, Cursor, LogReader
+from core.eventstore.memory import MemoryStore
+from tests.support.engine_harness import eventually, within
+from tests.support.node_harness import NodeHarness, check_everything, pod, pool
+from workflows.jobs import deletions
+from workflows.jobs.reclaim.facts import PodChange
+from workflows.jobs.reclaim.records import StandalonePodFacts
+from workflows.jobs.reclaim.releases import ReclaimContext, Releases
+from workflows.jobs.reclaim.scan_activities import ReclaimActivities
+from workflows.jobs.reclaim.scan_states import EMPTY
+from workflows.jobs.writers import ShardWriters
+
+RECORD = RecordDefined("Pod", "shop", "web-0")
+FORGET = DeleteRecord("Pod", "shop", "web-0")
+NODE = RecordDefined("Node", "", "node-a")
+FORGET_NODE = DeleteRecord("Node", "", "node-a")
+
+
+class StandaloneHarness(NamedTuple):
+    """A node, and the look at it."""
+
+    node: NodeHarness
+    other: NodeHarness
+    activities: ReclaimActivities
+    facts: StandalonePodFacts
+
+
+@pytest.fixture
+async def harness() -> AsyncIterator[StandaloneHarness]:
+    store = MemoryStore()
+    async with NodeHarness(store) as node, NodeHarness(store, "node-b") as other:
+        await node.apply(pool("main", "10.6.0.10-10.6.0.40"))
+        keys = Keys("test")
+        facts = StandalonePodFacts(store, keys)
+        releases = Releases(store, keys, ShardWriters(store, keys))
+        means = ReclaimContext(store, keys, facts, ReclaimSettings(), Observer(), releases)
+
+        async def begin(one: ReclaimDeadline) -> None:
+            raise AssertionError(f"no deadline is known without Kubernetes: {one}")
+
+        yield StandaloneHarness(node, other, ReclaimActivities(means, begin), facts)
+        await check_everything(node)
+
+
+async def suspects(harness: StandaloneHarness) -> int:
+    return (await harness.activities.observe(EMPTY, EMPTY)).suspects
+
+
+async def test_a_pod_without_a_record_is_no_suspect(harness: StandaloneHarness) -> None:
+    await harness.node.add(pod("web-0"))
+
+    assert await suspects(harness) == 0
+
+
+async def test_a_pod_whose_record_was_deleted_is_a_suspect(harness: StandaloneHarness) -> None:
+    await harness.node.apply(ApplyRecord(RECORD))
+    await harness.node.add(pod("web-0"))
+    assert await suspects(harness) == 0
+
+    await harness.node.apply(FORGET)
+
+    assert await suspects(harness) == 1
+
+
+async def test_a_record_that_is_made_again_takes_the_suspicion_away(
+    harness: StandaloneHarness,
+) -> None:
+    await harness.node.apply(ApplyRecord(RECORD))
+    await harness.node.add(pod("web-0"))
+    await harness.node.apply(FORGET)
+    assert await suspects(harness) == 1
+
+    await harness.node.apply(ApplyRecord(RECORD))
+
+    assert await suspects(harness) == 0
+
+
+async def test_an_address_that_is_newer_than_the_deletion_is_no_suspect(
+    harness: StandaloneHarness,
+) -> None:
+    await harness.node.apply(ApplyRecord(RECORD))
+    await harness.node.apply(FORGET)
+    await harness.node.add(pod("web-0"))
+
+    assert await suspects(harness) == 0
+
+
+async def test_a_fixed_pod_stays_whatever_happens_to_its_record(harness: StandaloneHarness) -> None:
+    await harness.node.apply(ApplyRecord(RECORD))
+    await harness.node.add(pod("web-0", fixed="statefulset"))
+    await harness.node.apply(FORGET)
+
+    assert await suspects(harness) == 0
+
+
+async def test_beyond_the_bound_the_oldest_deletion_is_forgotten(
+    harness: StandaloneHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deletions, "DELETIONS_MAX", 1)
+    await harness.node.apply(ApplyRecord(RECORD), ApplyRecord(RECORD._replace(name="web-1")))
+    await harness.node.add(pod("web-0"))
+    await harness.node.apply(FORGET, FORGET._replace(name="web-1"))
+
+    assert await suspects(harness) == 0
+
+
+async def test_a_node_whose_record_was_deleted_takes_its_pods_with_it(
+    harness: StandaloneHarness,
+) -> None:
+    await harness.node.apply(ApplyRecord(NODE))
+    await harness.node.add(pod("web-0"))
+    await harness.other.add(pod("web-1"))
+    await harness.node.add(pod("db-0", fixed="statefulset"))
+    assert await suspects(harness) == 0
+
+    await harness.node.apply(FORGET_NODE)
+    assert await suspects(harness) == 1
+    await harness.node.apply(ApplyRecord(NODE))
+
+    assert await suspects(harness) == 0
+
+
+async def heard(
+    harness: StandaloneHarness, *commands: ApplyRecord | DeleteRecord
+) -> list[PodChange]:
+    """What is told of these commands, between news of two Pods that mark begin and end."""
+    for name in ("begin", "end"):
+        await harness.other.add(pod(name))
+    changes = harness.facts.changes()
+    first = asyncio.ensure_future(anext(changes))
+
+    async def is_listening() -> bool:
+        record = RECORD._replace(name="begin")
+        await harness.other.apply(ApplyRecord(record), FORGET._replace(name="begin"))
+        return first.done()
+
+    await eventually(is_listening)
+    end = RECORD._replace(name="end")
+    await harness.node.apply(*commands, ApplyRecord(end), FORGET._replace(name="end"))
+    found = [await first]
+    while found[-1].pod.name != "end":
+        found.append(await within(anext(changes)))
+    return [change for change in found if change.pod.name not in ("begin", "end")]
+
+
+async def test_a_deleted_record_is_told_with_the_pod_it_speaks_of(
+    harness: StandaloneHarness,
+) -> None:
+    await harness.node.apply(ApplyRecord(RECORD))
+    endpoint = (await harness.node.add(pod("web-0"))).endpoint
+
+    (change,) = await heard(harness, FORGET)
+
+    assert (change.pod.name, change.pod.uid, change.pod.node) == ("web-0", endpoint.uid, "node-a")
+    assert "deleted the record of Pod shop/web-0" in change.deleted
+    assert change.trigger
+
+
+async def test_a_deleted_node_is_told_as_a_deletion_of_each_pod_on_it(
+    harness: StandaloneHarness,
+) -> None:
+    for name, node in (("web-0", harness.node), ("web-1", harness.other), ("web-2", harness.node)):
+        await node.add(pod(name))
+    await harness.node.apply(ApplyRecord(NODE))
+
+    changes = await heard(harness, FORGET_NODE)
+
+    assert {change.pod.name for change in changes} == {"web-0", "web-2"}
+    assert all("deleted the record of Node node-a" in change.deleted for change in changes)
+
+
+async def test_records_that_are_made_and_pods_without_addresses_are_no_news(
+    harness: StandaloneHarness,
+) -> None:
+    await harness.node.apply(ApplyRecord(RECORD))
+
+    assert await heard(harness, ApplyRecord(NODE), FORGET, FORGET_NODE) == []
+
+
+class CountingStore(MemoryStore):
+    """Counts reads of all endpoints."""
+
+    whole_reads = 0
+
+    async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
+        self.whole_reads += Get(*Keys("test").range_of("endpoint")) in gets
+        return await super().read(gets, revision=revision)
+
+
+async def test_nodes_whose_records_are_deleted_together_cost_one_read_of_all_endpoints(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def from_the_start(_: LogReader) -> Cursor:
+        return START
+
+    monkeypatch.setattr(LogReader, "cursor_now", from_the_start)
+    store, names = CountingStore(), ("node-a", "node-b", "node-c")
+    async with AsyncExitStack() as stack:
+        nodes = [await stack.enter_async_context(NodeHarness(store, name)) for name in names]
+        await nodes[0].apply(pool("main", "10.6.0.10-10.6.0.40"))
+        for node in nodes:
+            await node.view.freshen()
+            await nodes[0].apply(ApplyRecord(RecordDefined("Node", "", node.name)))
+            await node.add(pod(f"web-{node.name}"))
+        await nodes[0].apply(*(DeleteRecord("Node", "", name) for name in names))
+    changes = StandalonePodFacts(store, Keys("test")).changes()
+
+    told = [await within(anext(changes)) for _ in names]
+
+    assert [change.pod.name for change in told] == [f"web-{name}" for name in names]
+    assert store.whole_reads == 1

@@ -1,0 +1,171 @@
+"""The execution itself: its rhythm, its signals, its query, its faults, its next run."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.allocation import claim_releases
+from core.allocation.releaser import Released, Releaser
+from core.domain.reclaim.deadlines import ReclaimDeadline
+from core.errors import StoreUnavailable
+from core.eventstore.kv import Get
+from tests.workflows.jobs.reclaim.reclaim_job_harness import ReclaimJobHarness
+from workflows.jobs.reclaim.scan import ScanSettings
+from workflows.model.errors import LimitExceeded
+from workflows.model.policies import ExecutionStatus
+
+LEAK = "pod shop/{0} uid={0}\ndelete pod shop/{0} how=unseen"
+
+
+async def test_it_looks_every_interval_and_on_the_signal(harness: ReclaimJobHarness) -> None:
+    await harness.begin(ScanSettings(interval_s=60))
+    await harness.tick("190s")
+    assert harness.facts.asked == 4
+
+    await harness.handle.signal("scan-now")
+    assert harness.facts.asked == 5
+    await harness.handle.signal("scan-now")
+    assert harness.facts.asked == 5, "the gap between looks on demand goes by first"
+    await harness.tick("2s")
+
+    assert harness.facts.asked == 6
+
+
+async def test_a_pod_that_takes_no_more_news_stops_no_look(
+    harness: ReclaimJobHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await harness.script("pod shop/web-0 uid=web-0\ndelete pod shop/web-0 grace=10m")
+    await harness.begin()
+    assert harness.begun
+
+    async def refuse(_: ReclaimDeadline) -> None:
+        raise LimitExceeded("SIGNALS_MAX")
+
+    monkeypatch.setattr(harness._scan, "_begin", refuse)
+    await harness.handle.signal("scan-now")
+    await harness.tick("2s")
+
+    assert (await harness.status())["looks"] == 2
+
+
+async def test_new_orders_change_the_rhythm_of_a_wait_that_has_begun(
+    harness: ReclaimJobHarness,
+) -> None:
+    await harness.begin(ScanSettings(interval_s=3_600))
+    await harness.tick("1m")
+    await harness.handle.signal("orders", ScanSettings(interval_s=90))
+    await harness.tick("31s")
+
+    assert harness.facts.asked == 2
+
+
+async def test_status_and_search_attributes_tell_what_was_found(harness: ReclaimJobHarness) -> None:
+    await harness.script(f"{LEAK.format('web-0')}\npod shop/alive uid=alive")
+    await harness.begin()
+    await harness.tick("11s")
+    status = await harness.status()
+
+    assert (status["phase"], status["kept"], status["released"]) == ("waiting", 1, 1)
+    assert status["samples"] == ["10.6.0.12 of shop/alive: its Pod is living"]
+    assert status["last_scan"] == "2026-01-01T12:00:10+00:00"
+    assert status["next_scan"] == "2026-01-01T12:10:10+00:00"
+    last = [
+        each.attributes
+        for each in await harness.handle.history()
+        if each.event_type == "UpsertWorkflowSearchAttributes"
+    ][-1]
+    assert "ReclaimReleased" in repr(last)
+
+
+async def test_a_step_that_fails_blocks_no_other_and_comes_again(
+    harness: ReclaimJobHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = claim_releases.reclaim
+    broken = {"shop/web-1"}
+
+    async def reclaim(releaser: Releaser, step: object, cause: object) -> Released:
+        if "/".join(step.key) in broken:  # type: ignore[attr-defined]
+            raise StoreUnavailable("this one never works")
+        return await real(releaser, step, cause)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(claim_releases, "reclaim", reclaim)
+    await harness.script("\n".join(LEAK.format(f"web-{number}") for number in range(3)))
+    await harness.begin()
+    await harness.tick("20s")
+    assert await harness.held() == {"10.6.0.12"}
+    await harness.tick("5m")
+    paused = await harness.status()
+    assert (paused["paused"], paused["released"]) == (1, 2)
+    assert "this one never works" in str(paused["paused_steps"])
+    assert await harness.handle.status() is ExecutionStatus.RUNNING
+
+    broken.clear()
+    await harness.tick("11m")
+    healed = await harness.status()
+
+    assert await harness.held() == set()
+    assert (healed["paused"], healed["paused_steps"], healed["released"]) == (0, [], 3)
+
+
+async def test_facts_that_cannot_be_had_fail_the_look_alone(harness: ReclaimJobHarness) -> None:
+    await harness.script(LEAK.format("web-0"))
+    harness.facts.fault = RuntimeError("the API server is away")
+    await harness.begin()
+    await harness.tick("6m")
+    away = await harness.status()
+    assert (away["looks"], away["failed_looks"]) == (0, 1)
+    assert "the API server is away" in away["fault"]
+
+    harness.facts.fault = None
+    await harness.tick("11m")
+
+    assert await harness.held() == set()
+    assert (await harness.status())["fault"] == ""
+
+
+async def test_a_book_that_is_gone_only_costs_another_look(harness: ReclaimJobHarness) -> None:
+    await harness.script(LEAK.format("web-0"))
+    await harness.begin()
+    for lease in list(harness.store._leases):
+        await harness.store.revoke_lease(lease)
+    await harness.tick("11s")
+    assert await harness.held() == {"10.6.0.11"}, "seen once, as far as anybody knows"
+    await harness.tick("11s")
+
+    assert await harness.held() == set()
+
+
+async def test_what_was_seen_goes_over_into_the_next_run(
+    harness: ReclaimJobHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflows.model.limits.HISTORY_EVENTS_SUGGEST", 5)
+    await harness.script(LEAK.format("web-0"))
+    await harness.begin()
+    await harness.tick("11s")
+
+    assert await harness.held() == set()
+    assert (await harness.status())["released"] == 1
+    assert len(await harness.environment.runs("reclaim")) > 1
+
+
+async def test_books_are_dropped_when_two_looks_have_gone_by(harness: ReclaimJobHarness) -> None:
+    await harness.script(LEAK.format("web-0"))
+    await harness.begin()
+    await harness.tick("31m")
+    agent = await harness.agent("operator")
+    room = agent.keys.root + b"job/"
+    found = await harness.store.read([Get(room, agent.keys.root + b"job0")])
+
+    assert found.ranges[0].kvs == ()
+
+
+async def test_a_cancelled_execution_ends_and_frees_nothing_more(
+    harness: ReclaimJobHarness,
+) -> None:
+    await harness.script(LEAK.format("web-0"))
+    await harness.begin()
+    await harness.handle.cancel("enough")
+    await harness.tick("1m")
+
+    assert await harness.handle.status() is ExecutionStatus.CANCELED
+    assert await harness.held() == {"10.6.0.11"}

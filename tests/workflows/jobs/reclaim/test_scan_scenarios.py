@@ -1,0 +1,138 @@
+"""Scripted clusters under the workflow: what is released, when, and what never is."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.domain.reclaim.settings import ReclaimSettings
+from tests.workflows.jobs.reclaim.reclaim_job_harness import ReclaimJobHarness
+from workflows.jobs.reclaim.scan import ScanSettings
+
+
+async def test_a_pod_deleted_with_a_lost_del_is_released_after_the_second_look(
+    harness: ReclaimJobHarness,
+) -> None:
+    await harness.script(
+        """
+        pod shop/web-0 uid=1
+        pod shop/web-1 uid=2
+        delete pod shop/web-1 how=lost
+        """
+    )
+    await harness.begin()
+    once = await harness.status()
+    assert await harness.held() == {"10.6.0.11", "10.6.0.12"}
+
+    await harness.tick("11s")
+    twice = await harness.status()
+
+    assert await harness.held() == {"10.6.0.11"}
+    assert (once["looks"], once["suspects"], once["released"]) == (1, 1, 0)
+    assert (twice["looks"], twice["suspects"], twice["released"]) == (2, 0, 1)
+
+
+async def test_a_lost_node_keeps_living_pods_and_wanted_replicas_and_frees_stuck_ones(
+    harness: ReclaimJobHarness,
+) -> None:
+    await harness.script(
+        """
+        statefulset shop/db replicas=1
+        pod shop/web-0 uid=1 node=n3
+        pod shop/db-0 uid=2 node=n3 owner=StatefulSet/db
+        pod shop/safe uid=3 node=n1
+        lose node n3
+        """
+    )
+    await harness.begin()
+    await harness.tick("10m")
+    assert len(await harness.held()) == 3
+
+    await harness.script("delete pod shop/web-0 grace=30s\ndelete pod shop/db-0 grace=30s")
+    await harness.tick("21m")
+
+    assert await harness.held() == {"10.6.0.12", "10.6.0.13"}
+
+
+async def test_a_replica_that_is_not_wanted_any_more_leaves(harness: ReclaimJobHarness) -> None:
+    await harness.script(
+        """
+        statefulset shop/db replicas=2
+        pod shop/db-0 uid=1 owner=StatefulSet/db
+        pod shop/db-1 uid=2 owner=StatefulSet/db
+        delete pod shop/db-1 how=unseen
+        """
+    )
+    await harness.begin()
+    await harness.tick("30m")
+    assert await harness.held() == {"10.6.0.11", "10.6.0.12"}
+
+    await harness.script("statefulset shop/db replicas=1")
+    await harness.tick("11m")
+
+    assert await harness.held() == {"10.6.0.11"}
+
+
+@pytest.mark.parametrize("listing", ["empty", "partial", "stale"])
+async def test_a_listing_that_proves_nothing_frees_nothing_however_often(
+    harness: ReclaimJobHarness, listing: str
+) -> None:
+    await harness.script(
+        f"""
+        pod shop/web-0 uid=1
+        pod shop/web-1 uid=2
+        delete pod shop/web-1 how=unseen
+        listing {listing}
+        """
+    )
+    await harness.begin()
+    await harness.tick("1h")
+    assert await harness.held() == {"10.6.0.11", "10.6.0.12"}
+    assert (await harness.status())["looks"] == 7
+
+    await harness.script("listing good")
+    await harness.tick("11m")
+
+    assert await harness.held() == {"10.6.0.11"}
+
+
+async def test_a_pod_that_comes_back_between_two_looks_keeps_its_address(
+    harness: ReclaimJobHarness,
+) -> None:
+    await harness.script("pod shop/web-0 uid=1\ndelete pod shop/web-0 how=unseen")
+    await harness.begin()
+    assert (await harness.status())["suspects"] == 1
+
+    await harness.script("pod shop/web-0 uid=1 add=no ips=10.6.0.11")
+    await harness.tick("1h")
+
+    assert await harness.held() == {"10.6.0.11"}
+
+
+async def test_many_leaks_are_released_in_chunks(harness: ReclaimJobHarness) -> None:
+    await harness.script("pool more 10.6.1.1-10.6.2.200")
+    for number in range(250):
+        await harness.script(
+            f"pod shop/web-{number} uid={number}\ndelete pod shop/web-{number} how=unseen"
+        )
+    await harness.script("pod shop/alive uid=alive")
+    await harness.begin()
+    await harness.tick("11s")
+
+    assert len(await harness.held()) == 1
+    assert (await harness.status())["released"] == 250
+    assert (await harness.handle.event_types()).count("ActivityTaskScheduled") == 2 + 3
+
+
+async def test_switched_off_rules_release_nothing(harness: ReclaimJobHarness) -> None:
+    harness.settings = ReclaimSettings(on_not_ready_node=False)
+    await harness.script(
+        """
+        pod shop/web-0 uid=1 node=n3
+        lose node n3
+        delete pod shop/web-0 grace=30s
+        """
+    )
+    await harness.begin(ScanSettings(interval_s=60))
+    await harness.tick("10m")
+
+    assert await harness.held() == {"10.6.0.11"}

@@ -1,0 +1,117 @@
+"""One cluster, its Pods, and retirements in skipped time; what notices tell is told by hand."""
+
+from __future__ import annotations
+
+from core.domain.configuration.commands import ApplySubnet, RetirePool, RetireSubnet
+from core.domain.events import Event
+from core.domain.model import Pool, Subnet
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.memory import MemoryStore
+from core.projections.fold import Projection
+from tests.support.node_harness import NodeHarness, check_everything, pod, pool
+from workflows.api.definitions import Registry
+from workflows.jobs.retirement.activities import RetirementActivities
+from workflows.jobs.retirement.notices import retirement_notices
+from workflows.jobs.retirement.pool import PoolRetirement
+from workflows.jobs.retirement.retirement_values import RetirementRequest, retirement_id
+from workflows.jobs.retirement.subnet import SubnetRetirement
+from workflows.jobs.writers import ShardWriters
+from workflows.model.payloads import Payload
+from workflows.testing.environment import WorkflowEnvironment
+from workflows.testing.handle import TimeSkippingHandle
+
+
+class RetirementHarness:
+    """``tell`` does what the leader does when its projection has moved."""
+
+    def __init__(self, store: KeyValueStore | None = None) -> None:
+        self.node = NodeHarness(store or MemoryStore())
+        self.writers = ShardWriters(self.node.store, self.node.keys)
+        activities = RetirementActivities(self.node.store, self.node.keys, self.writers)
+        registry = Registry(
+            [PoolRetirement, SubnetRetirement], [activities.step, activities.reinstate]
+        )
+        self.environment = WorkflowEnvironment(registry, replays=True)
+
+    async def subnet(self, *pools: Pool) -> None:
+        """The subnet ``net`` with these pools in it."""
+        await self.node.apply(
+            ApplySubnet(Subnet("net", 4, "10.6.0.0/16", ("10.6.0.1-10.6.9.250",)))
+        )
+        await self.node.apply(*pools)
+
+    async def pods(self, *names: str) -> None:
+        """Each gets an address."""
+        for name in names:
+            await self.node.add(pod(name))
+
+    async def end(self, *names: str) -> None:
+        """Each gives its address back; the leader notices."""
+        for name in names:
+            await self.node.delete(pod(name))
+        await self.tell()
+
+    async def retire(self, name: str, order: RetirementRequest | None = None) -> TimeSkippingHandle:
+        """Retire a pool, and look for the first time."""
+        await self.node.apply(RetirePool(name))
+        return await self._started(PoolRetirement, "pool", order or RetirementRequest(name))
+
+    async def retire_subnet(
+        self, order: RetirementRequest = RetirementRequest("net")
+    ) -> TimeSkippingHandle:
+        """Retire the subnet, and look for the first time."""
+        await self.node.apply(RetireSubnet(order.name))
+        return await self._started(SubnetRetirement, "subnet", order)
+
+    async def tell(self) -> None:
+        """Signal every execution that there must be and is; begin the others."""
+        for notice in retirement_notices(Projection(await self.node.truth())):
+            if not await self.environment.is_open(notice.workflow_id):
+                if not notice.starts:
+                    continue
+                await self.environment.start(
+                    notice.workflow, *notice.arguments, workflow_id=notice.workflow_id
+                )
+            await self.environment.handle(notice.workflow_id).signal(notice.signal)
+
+    async def status(self, handle: TimeSkippingHandle) -> dict[str, Payload]:
+        """What the execution answers."""
+        found: dict[str, Payload] = await handle.query("status")
+        return found
+
+    async def retiring(self) -> dict[str, bool]:
+        """The pools that are there, and whether they retire."""
+        return {name: one.retiring for name, one in (await self.node.truth()).pools.items()}
+
+    async def events(self, kind: type[Event]) -> int:
+        """How many events of a type are in the log."""
+        return sum(isinstance(one.event, kind) for one in await self.node.log())
+
+    async def check(self) -> None:
+        """All invariants, over the whole log."""
+        await check_everything(self.node)
+
+    async def close(self) -> None:
+        await self.environment.close()
+        await self.writers.close()
+        await self.node.__aexit__(None, None, None)
+
+    async def _started(
+        self, workflow: type, kind: str, order: RetirementRequest
+    ) -> TimeSkippingHandle:
+        workflow_id = retirement_id(kind, order.name)  # type: ignore[arg-type]  # one of the two
+        handle = await self.environment.start(workflow, order, workflow_id=workflow_id)
+        await self.environment.settle()
+        return handle
+
+
+def net() -> ApplySubnet:
+    return ApplySubnet(Subnet("net", 4, "10.6.0.0/16", ("10.6.0.1-10.6.9.250",)))
+
+
+def blue() -> Pool:
+    return pool("blue", "10.6.0.10-10.6.0.20", subnet="10.6.0.0/16")
+
+
+def red() -> Pool:
+    return pool("red", "10.6.1.10-10.6.1.20", subnet="10.6.0.0/16", default=False)

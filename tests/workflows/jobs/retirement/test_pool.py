@@ -1,0 +1,230 @@
+"""A pool that was told to go: nothing new is claimed, what is claimed ends, then it is deleted."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.domain.configuration.commands import Reinstate
+from core.domain.events import PoolDeleted, PoolRetired
+from core.errors import AllocationError, StoreUnavailable
+from tests.support.node_harness import pod
+from tests.workflows.jobs.retirement.retirement_harness import RetirementHarness, blue, red
+from workflows.jobs.retirement.pool import PoolRetirement
+from workflows.jobs.retirement.retirement_values import (
+    HOLDERS_SHOWN_MAX,
+    RetirementRequest,
+    RetirementResult,
+)
+from workflows.jobs.retirement.retirement_wait import PAUSE_S_MAX, PAUSE_S_MIN, pause_s
+from workflows.jobs.writers import ShardWriters
+from workflows.model.policies import ExecutionStatus
+
+
+async def test_an_empty_pool_is_deleted_at_once(harness: RetirementHarness) -> None:
+    await harness.node.apply(blue())
+    handle = await harness.retire("blue")
+
+    assert await handle.result() == RetirementResult("deleted", 0.0)
+    assert await harness.retiring() == {}
+
+
+async def test_a_pool_in_use_goes_with_its_last_claim_and_gives_out_none_meanwhile(
+    harness: RetirementHarness,
+) -> None:
+    await harness.node.apply(blue())
+    await harness.pods("web-0", "web-1")
+    handle = await harness.retire("blue")
+    with pytest.raises(AllocationError):
+        await harness.pods("web-2")
+    await harness.end("web-0")
+    assert await harness.retiring() == {"blue": True}
+
+    await harness.end("web-1")
+
+    assert await handle.status() is ExecutionStatus.COMPLETED
+    assert await harness.retiring() == {}
+
+
+async def test_status_tells_how_many_claims_are_left_whose_and_since_when(
+    harness: RetirementHarness,
+) -> None:
+    await harness.node.apply(blue())
+    await harness.pods("web-0", "web-1")
+    handle = await harness.retire(
+        "blue", RetirementRequest("blue", deadline_s=3_600, ordered_by="ann")
+    )
+    status = await harness.status(handle)
+    held = {one.claim.pod: (address, one.revision) for address, one in (
+        await harness.node.truth()
+    ).claims.items()}  # fmt: skip
+
+    assert (status["state"], status["claims"], status["ordered_by"]) == ("held", 2, "ann")
+    assert {one["pod"]: (one["address"], one["position"]) for one in status["holders"]} == {
+        f"shop/{name}": where for name, where in held.items()
+    }
+    assert (status["since"], status["deadline"]) == (
+        "2023-11-14T22:13:20+00:00",
+        "2023-11-14T23:13:20+00:00",
+    )
+
+
+async def test_many_claims_are_counted_and_some_are_named(harness: RetirementHarness) -> None:
+    await harness.node.apply(blue()._replace(ips=("10.6.0.10-10.6.0.30", "10.6.0.40-10.6.0.60")))
+    await harness.pods(*(f"web-{number}" for number in range(30)))
+    status = await harness.status(await harness.retire("blue"))
+
+    assert (status["claims"], len(status["holders"])) == (30, HOLDERS_SHOWN_MAX)
+
+
+async def test_a_cancelled_retirement_lets_the_pool_serve_again(harness: RetirementHarness) -> None:
+    await harness.node.apply(blue())
+    await harness.pods("web-0")
+    handle = await harness.retire("blue")
+    await handle.cancel("changed our minds")
+    await harness.node.view.freshen()
+    await harness.pods("web-1")
+
+    assert await handle.status() is ExecutionStatus.CANCELED
+    assert await harness.retiring() == {"blue": False}
+
+
+async def test_a_pool_that_was_taken_back_by_hand_ends_its_retirement(
+    harness: RetirementHarness,
+) -> None:
+    await harness.node.apply(blue())
+    await harness.pods("web-0")
+    handle = await harness.retire("blue")
+    await harness.node.apply(Reinstate("pool", "blue"))
+    await handle.signal("look")
+
+    assert (await handle.result()).state == "serving"
+    assert await harness.retiring() == {"blue": False}
+
+
+async def test_a_lost_word_costs_a_slow_look_and_nothing_else(harness: RetirementHarness) -> None:
+    await harness.node.apply(blue())
+    await harness.pods("web-0")
+    handle = await harness.retire("blue")
+    await harness.node.delete(pod("web-0"))
+    await harness.environment.advance(PAUSE_S_MIN - 1)
+    assert await harness.retiring() == {"blue": True}
+    await harness.environment.advance(2)
+
+    assert await handle.status() is ExecutionStatus.COMPLETED
+
+
+async def test_days_without_news_costs_a_look_an_hour(harness: RetirementHarness) -> None:
+    await harness.node.apply(blue())
+    await harness.pods("web-0")
+    handle = await harness.retire("blue")
+    await harness.environment.advance(2 * 86_400)
+    looks = (await handle.event_types()).count("ActivityTaskScheduled")
+
+    assert looks <= 2 * 24 + 7
+    assert await handle.status() is ExecutionStatus.RUNNING
+
+
+def test_pauses_grow_from_a_minute_to_an_hour() -> None:
+    assert [pause_s(looks) for looks in (0, 1, 2, 5, 6, 10_000)] == [
+        PAUSE_S_MIN, 120.0, 240.0, 1_920.0, PAUSE_S_MAX, PAUSE_S_MAX,
+    ]  # fmt: skip
+
+
+async def test_a_deadline_that_is_over_is_told_and_the_pool_waits_on(
+    harness: RetirementHarness,
+) -> None:
+    await harness.node.apply(blue())
+    await harness.pods("web-0")
+    handle = await harness.retire("blue", RetirementRequest("blue", deadline_s=90))
+    await harness.environment.advance(91)
+    overdue = await harness.status(handle)
+    await harness.end("web-0")
+
+    assert overdue["state"] == "overdue"
+    assert (await handle.result()).state == "deleted"
+
+
+async def test_a_deadline_can_give_the_pool_back(harness: RetirementHarness) -> None:
+    await harness.node.apply(blue())
+    await harness.pods("web-0")
+    handle = await harness.retire("blue", RetirementRequest("blue", 90, "reinstate"))
+    await harness.environment.advance(91)
+
+    assert (await handle.result()).state == "serving"
+    assert await harness.retiring() == {"blue": False}
+
+
+async def test_another_order_moves_the_deadline(harness: RetirementHarness) -> None:
+    await harness.node.apply(blue())
+    await harness.pods("web-0")
+    handle = await harness.retire("blue", RetirementRequest("blue", 90, "reinstate"))
+    await harness.environment.advance(60)
+    await handle.signal("order", RetirementRequest("blue", 90, "reinstate"))
+    await harness.environment.advance(60)
+    assert await harness.retiring() == {"blue": True}
+    await harness.environment.advance(31)
+
+    assert await harness.retiring() == {"blue": False}
+
+
+async def test_a_step_never_touches_a_pool_of_that_name_that_was_made_anew(
+    harness: RetirementHarness,
+) -> None:
+    await harness.node.apply(blue())
+    handle = await harness.retire("blue")
+    await handle.result()
+    await harness.node.apply(blue())
+    late = await harness.environment.start(
+        PoolRetirement, RetirementRequest("blue"), workflow_id="late"
+    )
+
+    assert (await late.result()).state == "serving"
+    assert await harness.retiring() == {"blue": False}
+    assert await harness.events(PoolDeleted) == 1
+
+
+async def test_a_store_that_is_away_delays_and_is_told(
+    harness: RetirementHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await harness.node.apply(blue())
+    await harness.pods("web-0")
+    handle = await harness.retire("blue")
+
+    async def away(*_: object) -> None:
+        raise StoreUnavailable("no route to etcd")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ShardWriters, "apply", away)
+        await harness.environment.advance(600)
+        told = await harness.status(handle)
+    await harness.end("web-0")
+    await harness.environment.advance(3_600)
+
+    assert "no route to etcd" in str(told["fault"])
+    assert (await handle.result()).state == "deleted"
+
+
+async def test_the_next_run_goes_on_where_the_last_one_was(
+    harness: RetirementHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflows.model.limits.HISTORY_EVENTS_SUGGEST", 25)
+    await harness.node.apply(blue())
+    await harness.pods("web-0")
+    handle = await harness.retire("blue", RetirementRequest("blue", deadline_s=86_400))
+    before = await harness.status(handle)
+    await harness.environment.advance(3_600)
+    after = await harness.status(handle)
+    await harness.end("web-0")
+
+    assert len(await harness.environment.runs("retire/pool/blue")) > 1
+    assert (after["since"], after["deadline"]) == (before["since"], before["deadline"])
+    assert (await handle.result()).took_s == 3_600
+
+
+async def test_pools_that_do_not_retire_are_left_alone(harness: RetirementHarness) -> None:
+    await harness.node.apply(blue(), red())
+    await harness.pods("web-0")
+    await harness.retire("red")
+
+    assert await harness.retiring() == {"blue": False}
+    assert await harness.events(PoolRetired) == 1

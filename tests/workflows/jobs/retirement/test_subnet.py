@@ -1,0 +1,144 @@
+"""A subnet goes with its pools: it is the parent of their retirements."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.domain.events import PoolDeleted, PoolRetired
+from tests.support.node_harness import pool
+from tests.workflows.interpreter.script import Script
+from tests.workflows.jobs.retirement.retirement_harness import RetirementHarness, blue, red
+from workflows.jobs.retirement import retirement_values
+from workflows.jobs.retirement.retirement_values import RetirementRequest, RetirementResult
+from workflows.jobs.retirement.subnet import SubnetRetirement
+from workflows.model import events as ev
+from workflows.model.policies import ExecutionStatus
+
+
+async def test_a_subnet_without_pools_is_deleted_at_once(harness: RetirementHarness) -> None:
+    await harness.subnet()
+    handle = await harness.retire_subnet()
+
+    assert await handle.result() == RetirementResult("deleted", 0.0)
+    assert (await harness.node.truth()).subnets == {}
+
+
+async def test_a_subnet_goes_when_the_last_of_its_pools_has_gone(
+    harness: RetirementHarness,
+) -> None:
+    await harness.subnet(blue(), red())
+    await harness.pods("web-0")
+    handle = await harness.retire_subnet()
+    status = await harness.status(handle)
+    assert await harness.retiring() == {"blue": True}
+    assert (status["pools"], status["pool_names"], status["children"]) == (1, ["blue"], ["blue"])
+
+    await harness.end("web-0")
+
+    assert await handle.status() is ExecutionStatus.COMPLETED
+    assert (await harness.node.truth()).subnets == {}
+    assert (
+        await harness.environment.handle("retire/pool/blue").status() is ExecutionStatus.COMPLETED
+    )
+    assert await harness.events(PoolDeleted) == 2
+
+
+async def test_a_cancelled_subnet_serves_again_with_the_pools_it_took_along(
+    harness: RetirementHarness,
+) -> None:
+    await harness.subnet(blue(), red())
+    await harness.pods("web-0")
+    handle = await harness.retire_subnet()
+    await handle.cancel()
+    truth = await harness.node.truth()
+
+    assert await handle.status() is ExecutionStatus.CANCELED
+    assert not truth.subnets["net"].retiring
+    assert await harness.retiring() == {"blue": False}
+    assert await harness.environment.handle("retire/pool/blue").status() is ExecutionStatus.CANCELED
+
+
+async def test_a_pool_that_was_retiring_before_keeps_its_own_retirement(
+    harness: RetirementHarness,
+) -> None:
+    await harness.subnet(blue(), red())
+    await harness.pods("web-0")
+    own = await harness.retire("blue")
+    handle = await harness.retire_subnet()
+    assert (await harness.status(handle))["children"] == []
+    await handle.cancel()
+    assert await harness.retiring() == {"blue": True}
+    await harness.end("web-0")
+
+    assert (await own.result()).state == "deleted"
+
+
+async def test_a_pool_alone_cannot_leave_the_retirement_of_its_subnet(
+    harness: RetirementHarness,
+) -> None:
+    await harness.subnet(blue())
+    await harness.pods("web-0")
+    handle = await harness.retire_subnet()
+    child = harness.environment.handle("retire/pool/blue")
+    await child.cancel()
+    assert await harness.retiring() == {"blue": True}
+    assert (await harness.status(handle))["children"] == ["blue"], "another child goes on"
+    await harness.end("web-0")
+
+    assert await handle.status() is ExecutionStatus.COMPLETED
+
+
+async def test_a_deadline_can_give_the_whole_subnet_back(harness: RetirementHarness) -> None:
+    await harness.subnet(blue())
+    await harness.pods("web-0")
+    handle = await harness.retire_subnet(RetirementRequest("net", 600, "reinstate"))
+    await harness.environment.advance(601)
+
+    assert (await handle.result()).state == "serving"
+    assert await harness.retiring() == {"blue": False}
+
+
+async def test_many_pools_have_children_some_at_a_time(
+    harness: RetirementHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retirement_values, "POOLS_NAMED_MAX", 3)
+    monkeypatch.setattr("workflows.jobs.retirement.activities.POOLS_NAMED_MAX", 3)
+    pools = [pool(f"p{n}", f"10.6.{n}.10-10.6.{n}.19", subnet="10.6.0.0/16") for n in range(9)]
+    await harness.subnet(*pools)
+    await harness.pods("web-0")
+    handle = await harness.retire_subnet()
+    assert list(await harness.retiring()) == ["p0"]
+    await harness.end("web-0")
+
+    assert await handle.status() is ExecutionStatus.COMPLETED
+    assert await harness.events(PoolRetired) == 9
+
+
+async def test_the_next_run_still_knows_its_children(
+    harness: RetirementHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflows.model.limits.HISTORY_EVENTS_SUGGEST", 30)
+    await harness.subnet(blue())
+    await harness.pods("web-0")
+    handle = await harness.retire_subnet()
+    await harness.environment.advance(7_200)
+    assert len(await harness.environment.runs("retire/subnet/net")) > 1
+    assert (await harness.status(handle))["children"] == ["blue"]
+    await handle.cancel()
+    await harness.environment.advance(600)
+
+    assert await harness.retiring() == {"blue": False}
+
+
+def test_a_pool_whose_child_was_about_to_start_serves_again_too() -> None:
+    script = Script(SubnetRetirement, ["net"])
+    script.task()
+    script.task(ev.ActivityTaskCompleted(1, ["held", 0, [], 1, ["blue"]]))
+    (back,) = script.task(ev.WorkflowExecutionCancelRequested())
+    script.task(ev.ActivityTaskCompleted(2))
+    (asked,) = script.task(ev.ChildWorkflowExecutionStarted(1, "run"))
+
+    assert isinstance(back, ev.ActivityTaskScheduled)
+    assert back.activity_type == "retirement-reinstate"
+    assert isinstance(asked, ev.RequestCancelExternalWorkflowExecutionInitiated)
+    assert asked.workflow_id == "retire/pool/blue"

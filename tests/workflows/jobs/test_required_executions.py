@@ -1,0 +1,70 @@
+"""One value of a job that cannot be used keeps no other job and no other object waiting (R1)."""
+
+from __future__ import annotations
+
+import pytest
+import zstandard
+
+from core.domain.configuration.commands import ApplyPool, RetirePool
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, KeyValueStore, Put
+from core.eventstore.memory import MemoryStore
+from tests.support.node_harness import NodeHarness, pool
+from tests.workflows.jobs.job_host_harness import JobHostHarness
+from workflows.engine.store.keys import WorkflowKeys
+from workflows.jobs.reclaim.scan import WORKFLOW_ID as SCAN_ID
+from workflows.jobs.reclaim.scan_states import ScanStateRef, ScanStates
+
+BLUE = ApplyPool(pool("blue", "10.6.0.1-10.6.0.9"))
+RED = ApplyPool(pool("red", "10.6.1.1-10.6.1.9"))
+
+
+async def _pools(node: NodeHarness) -> set[str]:
+    return set((await node.truth()).pools)
+
+
+async def test_a_retirement_whose_execution_cannot_be_read_keeps_no_other_waiting() -> None:
+    store: KeyValueStore = MemoryStore()
+    async with JobHostHarness(store) as hosts:
+        await hosts.node.apply(BLUE, RED)
+        key = hosts.client.keys.open("retire/pool/blue")
+        await store.commit([], [Put(key, b"dust")])
+        host = await hosts.host("one")
+        await hosts.node.apply(RetirePool("blue"))
+        await hosts.node.apply(RetirePool("red"))
+
+        async def red_is_gone() -> bool:
+            return await _pools(hosts.node) == {"blue"}
+
+        await hosts.until(red_is_gone)
+        assert [fault.kind for fault in host.worker.faults] == ["open execution"]
+        await hosts.check()
+
+
+async def test_a_scan_whose_execution_cannot_be_read_keeps_no_other_job_from_work() -> None:
+    store: KeyValueStore = MemoryStore()
+    async with JobHostHarness(store) as hosts:
+        await store.commit([], [Put(WorkflowKeys(hosts.node.keys).open(SCAN_ID), b"dust")])
+        await hosts.node.apply(BLUE)
+        await hosts.host("one")
+        await hosts.node.apply(RetirePool("blue"))
+
+        async def is_gone() -> bool:
+            return not await _pools(hosts.node)
+
+        await hosts.until(is_gone)
+        left = (await store.read([Get(WorkflowKeys(hosts.node.keys).open(SCAN_ID))])).ranges[0]
+        assert left.count == 1
+
+
+@pytest.mark.parametrize(
+    "dust", [b"dust", zstandard.compress(b"dust"), zstandard.compress(b"\xff")]
+)
+async def test_a_book_that_cannot_be_read_is_as_good_as_gone(dust: bytes) -> None:
+    store, keys = MemoryStore(), Keys("test")
+    for kind in ("sighting", "step"):
+        await store.commit([], [Put(keys.root + f"job/reclaim/one/{kind}/000000".encode(), dust)])
+    books, book = ScanStates(store, keys, 60), ScanStateRef("one", 1, 1, 1)
+
+    assert await books.sightings(book) == {}
+    assert await books.steps(book, 0) is None
