@@ -27,7 +27,7 @@ def reading(files: Sequence[str], kubeconfig: str, context: str) -> Reading:
         return _of_server(kubeconfig or default_kubeconfig(), context)
     if kubeconfig or context:
         raise BadInput(
-            "a file and a cluster are two places",
+            "--filename and --kubeconfig or --context exclude each other",
             subject="filename",
             remedy="give --filename, or --kubeconfig and --context",
         )

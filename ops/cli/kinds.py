@@ -109,7 +109,7 @@ def split_name(text: str, namespace: str) -> tuple[str, str]:
     if len(parts) == 1:
         return namespace, parts[0]
     if len(parts) > 2:
-        raise BadInput(f"{text[:80]!r} is no name", subject=text, remedy="use NAMESPACE/NAME")
+        raise BadInput(f"{text[:80]!r} is not a name", subject=text, remedy="use NAMESPACE/NAME")
     return parts[0], parts[1]
 
 

@@ -1,7 +1,6 @@
-"""Who tells ``orbctl gc`` of Pods: records and the operator, or a cluster's API server.
+"""Where ``orbctl gc`` learns which Pods exist: records and options, or a cluster's API server.
 
-In a cluster nobody's word is needed that a Pod is gone: the API server is asked, as the controllers
-ask it.
+In a cluster no option says that a Pod is gone: orbctl asks the API server, as controllers do.
 """
 
 from __future__ import annotations
@@ -26,16 +25,19 @@ Ask = Callable[["Ledger", "Moment"], Awaitable["ClusterFacts"]]
 
 
 @asynccontextmanager
-async def witness(
+async def pod_source(
     session: ClusterSession, kubeconfig: str | None, word: DeletionNotice, settings: ReclaimSettings
 ) -> AsyncIterator[Ask]:
-    """Whom to ask; ``kubeconfig`` None: no cluster, "": this Pod's. Raises BadInput, NotReady."""
+    """The source of facts about Pods; ``kubeconfig`` None: records, "": this Pod's cluster.
+
+    Raises BadInput, NotReady.
+    """
     if kubeconfig is None:
         yield partial(StandalonePodFacts(session.store, session.keys).facts, word=word)
         return
     if word.pods or word.nodes:
         raise BadInput(
-            "in a cluster the API server says which Pods are gone",
+            "--gone and --gone-node cannot be used with --kubeconfig",
             subject="gone",
             remedy="delete the Pods there, or leave --kubeconfig out",
         )

@@ -1,18 +1,18 @@
 """One run of orbctl: the connection to one cluster, and a writer when something is to be written.
 
-Writers leave a head key for ever, so orbctl writes under one of ``WRITERS_MAX`` names, chosen by
-user and host; who it was is in every event (``Cause.actor``). Two runs that meet under one name
-fence each other: the one that lost has written nothing, and does its step again.
+A writer's head key stays in etcd for good, so orbctl writes under one of ``WRITERS_MAX`` names,
+chosen by user and host; every event names the person (``Cause.actor``). Two runs under one name
+fence each other: the run that lost has written nothing, and repeats its step.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import random
 from collections.abc import Awaitable, Callable, Coroutine
 from hashlib import blake2b
 from typing import Any, Final, TypeVar
+
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random
 
 from core.allocation.cooldown import CoolDown
 from core.allocation.releaser import Releaser
@@ -34,7 +34,7 @@ WRITERS_MAX: Final = 16
 """Names orbctl writes under: Controller.orbctl-0 to Controller.orbctl-15."""
 
 READ_S_MAX: Final = 4.0
-"""A person waits for an etcd that is away; an election of its leader fits in."""
+"""Deadline of one read: longer than an election of etcd's leader, short for a person."""
 
 FENCED_TRIES_MAX: Final = 6
 FENCED_PAUSE_S_MAX: Final = 0.4
@@ -63,35 +63,47 @@ class ClusterSession:
         return Cause(self.actor)
 
     async def write(self, action: Callable[[Writer], Awaitable[T]]) -> T:
-        """Do one step with an open writer; again when another run has taken the name over.
+        """Do one step with an open writer; again when another run has fenced it.
 
-        ``action`` decides on what it reads itself, so that doing it again is right.
-        Raises what the action raises, WriterFenced after ``FENCED_TRIES_MAX`` tries.
+        ``action`` reads what it decides on, so it can be repeated. Raises what the action raises,
+        WriterFenced after ``FENCED_TRIES_MAX`` attempts.
         """
-        for tries_left in reversed(range(FENCED_TRIES_MAX)):
+        attempts = AsyncRetrying(
+            retry=retry_if_exception_type(WriterFenced),
+            stop=stop_after_attempt(FENCED_TRIES_MAX),
+            wait=wait_random(0, FENCED_PAUSE_S_MAX),
+            reraise=True,
+        )
+        try:
+            return await attempts(self._write_once, action)
+        except WriterFenced:
             name = writer_name(self.actor)
-            writer = Writer(self.store, self.keys, name, now_ms=self.now_ms)
-            try:
-                await writer.open()
-                return await action(writer)
-            except WriterFenced:
-                if not tries_left:
-                    raise WriterFenced(
-                        f"other runs of orbctl write under the name {writer.name} all the time",
-                        subject=writer.name,
-                        remedy="let them end, then run this again",
-                    ) from None
-                await asyncio.sleep(random.uniform(0, FENCED_PAUSE_S_MAX))  # noqa: S311  # a pause
-            finally:
-                await writer.close()
-        raise AssertionError("unreachable: the last try raises")
+            raise WriterFenced(
+                f"other runs of orbctl keep writing as {name}",
+                subject=name,
+                remedy="wait until they end, then run the command again",
+            ) from None
+
+    async def _write_once(self, action: Callable[[Writer], Awaitable[T]]) -> T:
+        writer = Writer(self.store, self.keys, writer_name(self.actor), now_ms=self.now_ms)
+        try:
+            await writer.open()
+            return await action(writer)
+        finally:
+            await writer.close()
 
     async def read(self, action: Callable[[], Awaitable[T]]) -> T:
-        """Do a long read; again when etcd has compacted the revision under it."""
-        for _ in range(COMPACTED_TRIES_MAX - 1):
-            with contextlib.suppress(Compacted):
-                return await action()
-        return await action()
+        """Do a long read; again when etcd has compacted its revision. Raises Compacted."""
+
+        async def read_once() -> T:  # tenacity awaits coroutine functions, not lambdas
+            return await action()
+
+        attempts = AsyncRetrying(
+            retry=retry_if_exception_type(Compacted),
+            stop=stop_after_attempt(COMPACTED_TRIES_MAX),
+            reraise=True,
+        )
+        return await attempts(read_once)
 
     def configurator(self, writer: Writer) -> Configurator:
         """Commands through this writer."""
@@ -113,7 +125,7 @@ def run(
     process: ProcessContext,
     action: Callable[[ClusterSession], Coroutine[Any, Any, Exit]],
 ) -> Exit:
-    """Open a session, do it, close; errors are told and become exit codes."""
+    """Do an action in a session; errors are printed and become exit codes."""
 
     async def body() -> Exit:
         session = ClusterSession(settings, process)
@@ -127,6 +139,6 @@ def run(
     except OrbweaverError as error:
         return report(error)
     except BrokenPipeError:
-        raise  # whoever reads standard output has seen enough; the parser ends the run quietly
+        raise  # the reader of standard output has closed it; the parser ends the run
     except OSError as error:
         return report(OrbweaverError(str(error)))

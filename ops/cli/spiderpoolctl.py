@@ -31,7 +31,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="See and change addresses, by Spiderpool's names; orbctl can do more.",
+    help="Show and change addresses by Spiderpool's command names; orbctl has more commands.",
 )
 ip = typer.Typer(no_args_is_help=True, help="Show, release or set an address.")
 app.callback()(options)
@@ -44,7 +44,7 @@ Address = Annotated[str, typer.Option("--ip", help="the address")]
 def gc_(
     context: typer.Context,
     address: Annotated[  # noqa: ARG001  # people type it there
-        str, typer.Option("--address", help="a controller; none is asked, etcd is")
+        str, typer.Option("--address", help="ignored: orbctl reads etcd itself")
     ] = "",
 ) -> None:
     """Release leaked addresses, each with its evidence."""
@@ -77,7 +77,7 @@ def show(context: typer.Context, address: Address = "") -> None:
 def release_(
     context: typer.Context,
     address: Address,
-    force: Annotated[bool, typer.Option("-f", "--force", help="do not ask")] = False,
+    force: Annotated[bool, typer.Option("-f", "--force", help="skip the confirmation")] = False,
 ) -> None:
     """Release all addresses of the Pod that holds this one."""
     release.release(context, address, REASON, yes=force)
@@ -88,10 +88,10 @@ def set_(
     context: typer.Context,
     address: Address,
     pod: Annotated[str, typer.Option("--pod", help="name of the Pod")],
-    namespace: Annotated[str, typer.Option("--namespace", help="of the Pod")],
-    containerid: Annotated[str, typer.Option("--containerid", help="its sandbox")],
-    node: Annotated[str, typer.Option("--node", help="where it runs")],
-    interface: Annotated[str, typer.Option("--interface", help="the NIC")],
+    namespace: Annotated[str, typer.Option("--namespace", help="namespace of the Pod")],
+    containerid: Annotated[str, typer.Option("--containerid", help="id of the Pod's sandbox")],
+    node: Annotated[str, typer.Option("--node", help="node of the Pod")],
+    interface: Annotated[str, typer.Option("--interface", help="name of the NIC")],
 ) -> None:
     """Give the address to a Pod."""
     assign.assign(context, [address], pod, node, containerid, interface, namespace=namespace)

@@ -48,6 +48,6 @@ def parse_length(text: str) -> float:
     found = _LENGTH.match(text.strip())
     if found is None:
         raise BadInput(
-            f"{text[:64]!r} is no length of time", subject="time", remedy="write 90s, 15m, 2h or 3d"
+            f"{text[:64]!r} is not a duration", subject="time", remedy="write 90s, 15m, 2h or 3d"
         )
     return int(found[1]) * _UNIT_MS[found[2]] / 1000

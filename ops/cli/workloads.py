@@ -5,7 +5,6 @@ In a cluster there are no records: orbctl lists the workloads as controllers do.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Mapping
 from typing import Annotated
@@ -13,14 +12,10 @@ from typing import Annotated
 import typer
 
 from core.domain.autopools.applications import Application
-from core.domain.autopools.names import ApplicationKey, application_of
-from core.domain.autopools.requests import asks_for_pools
+from core.domain.autopools.names import ApplicationKey
 from core.domain.evolution import Ledger
 from core.domain.fixed.owners import MissingOwner
-from core.kubernetes.api import Api
-from core.kubernetes.connection import open_connection
 from core.process.environment import KUBECONFIG, EnvironmentVariables
-from ops.kubernetes.watches.applications import KubernetesApplications
 
 Kubeconfig = Annotated[
     str,
@@ -40,30 +35,6 @@ async def read_applications(kubeconfig: str, ledger: Ledger) -> Applications | N
     named = kubeconfig or EnvironmentVariables(os.environ).kubeconfig()
     if named is None:
         return None
-    api = Api(await open_connection(named))
-    source = KubernetesApplications(api)
-    watching = asyncio.ensure_future(source.run())
-    try:
-        await source.listed()
-        return await _seen_applications(source, ledger)
-    finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
-        await api.close()
+    from ops.cli.cluster_applications import list_applications  # noqa: PLC0415  # see there
 
-
-async def _seen_applications(source: KubernetesApplications, ledger: Ledger) -> Applications:
-    owners = {key for pool in ledger.pools.values() if (key := application_of(pool.labels))}
-    applications: dict[ApplicationKey, Application | MissingOwner] = {
-        key: one
-        for key, one in source.known().items()
-        if key in owners or asks_for_pools(one.annotations)
-    }
-    fault = source.fault
-    if fault:
-        typer.echo(f"warning: not all applications can be listed: {fault}", err=True)
-    for key in sorted(owners - applications.keys()):
-        applications[key] = (
-            MissingOwner(certain=False, why=fault) if fault else await source.find(key)
-        )
-    return applications
+    return await list_applications(named, ledger)

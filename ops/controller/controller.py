@@ -183,7 +183,7 @@ class Controller:
             await self.leading.wait_failed()
         finally:
             await self.leading.close()
-            _log.info("leads no more", extra={"fields": {"epoch": term.epoch}})
+            _log.info("stopped leading", extra={"fields": {"epoch": term.epoch}})
 
     def _leader_tasks(self, term: LeaderTerm) -> Iterator[TaskSpec]:
         """LostRace is how a term ends that another one has overtaken."""

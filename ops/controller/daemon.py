@@ -123,10 +123,10 @@ async def _serve(settings: ControllerSettings, tracers: TracerProvider | None) -
         freeze_modules()
         await controller.run(stop)
     except TaskEnded as error:
-        _log.critical("cannot go on: %s", error)
+        _log.critical("the controller stops: %s", error)
         return EXIT_TASK_ENDED
     except (OrbweaverError, OSError) as error:
-        _log.critical("cannot go on: %s", error)
+        _log.critical("the controller stops: %s", error)
         return EXIT_FAILED
     finally:
         await opened.close()

@@ -90,7 +90,7 @@ class ControllerHealth:
     def _projection_fault(self) -> OrbweaverError | None:
         lag = self._observing.lag
         if not self._projector.ready:
-            return NotReady("the projection has not caught up yet", remedy="is etcd there?")
+            return NotReady("the projection has not caught up yet", remedy="check etcd")
         if lag.seconds > LAG_S_MAX:
             return NotReady(f"the projection is {lag.segments} segments behind")
         return None
@@ -98,33 +98,39 @@ class ControllerHealth:
     def _leader_fault(self) -> OrbweaverError | None:
         if self._observing.leader is not None:
             return None
-        return NotReady("nobody leads", remedy="wait for the lease of the last leader to end")
+        return NotReady(
+            "no controller leads", remedy="wait until the lease of the last leader expires"
+        )
 
     def _jobs_fault(self) -> OrbweaverError | None:
         if self._jobs.worker.at_work:
             return None
-        return NotReady("the worker of the jobs has no session", remedy="is etcd there?")
+        return NotReady("the workflow worker has no session", remedy="check etcd")
 
     def _news_fault(self) -> OrbweaverError | None:
         leads = self._election.term is not None
         if not leads or self._jobs.listener.listening or not self._jobs.reclaims:
             return None
-        return NotReady("nobody hears news of Pods", remedy="scans go on; is the source there?")
+        return NotReady(
+            "changes of Pods are not received", remedy="scans continue; check the API server"
+        )
 
     def _cluster_fault(self) -> OrbweaverError | None:
-        assert self._cluster is not None, "asked in a cluster alone"
+        assert self._cluster is not None, "registered only in a cluster"
         fault = self._cluster.facts.fault if self._jobs.reclaims else ""
         if not fault and self._election.term is not None and self._jobs.makes_pools:
             fault = self._cluster.applications.fault
         if not fault:
             return None
-        return NotReady(fault, remedy="nothing is freed meanwhile; may we list and watch?")
+        return NotReady(
+            fault, remedy="no address is reclaimed until then; check the rights to list and watch"
+        )
 
     def _webhook_fault(self) -> OrbweaverError | None:
-        assert self._admission is not None, "asked where webhooks are served alone"
+        assert self._admission is not None, "registered only with webhooks"
         if self._admission.port is not None:
             return None
-        return NotReady("the webhooks are not served yet", remedy="is the API server there?")
+        return NotReady("the webhooks are not ready yet", remedy="check the API server")
 
 
 def health_port(health: ControllerHealth, counts: ConnectionCounts | None = None) -> TcpPort:

@@ -85,7 +85,9 @@ def clean(
 
 
 def make_defaults(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Objects, in YAML.")],
+    file: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="YAML file of the objects.")
+    ],
 ) -> None:
     """Make the objects of a file that are not there; what is there stays as it is."""
 
@@ -93,7 +95,7 @@ def make_defaults(
         objects = read_objects(file.read_text("utf-8"), str(file))
         async for one, made in make_all(api, objects):
             name = f"{one['kind']}/{one['metadata']['name']}"
-            _log.info("%s %s", name, "was made" if made else "is there and stays as it is")
+            _log.info("%s %s", name, "was made" if made else "exists and was not changed")
 
     _with_api(work)
 
@@ -113,7 +115,7 @@ def etcd_certificates(
     async def work(api: Api) -> None:
         names = SecretNames(authority, member, agent, controller, root, metrics, domain)
         written = await make_certificates(api, namespace, names)
-        _log.info("%d Secrets were written", len(written))
+        _log.info("wrote %d Secrets", len(written))
 
     _with_api(work)
 
@@ -144,9 +146,9 @@ def etcd_access(
 
 def copy_cni(
     source: Annotated[Path, typer.Argument(help="The node's directory.")],
-    target: Annotated[Path, typer.Argument(help="Where everybody here may read them.")],
+    target: Annotated[Path, typer.Argument(help="The directory of the copies.")],
     *,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on until a signal.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Keep copying until a signal.")] = False,
 ) -> None:
     """Copy the node's CNI configurations to where a controller that is not root reads them."""
     set_up_logging("info")
@@ -157,7 +159,7 @@ def copy_cni(
     while True:
         try:
             for name in mirror(source, target):
-                _log.info("%s is as the node has it", name)
+                _log.info("copied %s", name)
         except (BadInput, OSError) as error:
             _log.warning("CNI configurations not copied: %s", error)
             if not follow:

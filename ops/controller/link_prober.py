@@ -31,7 +31,7 @@ class LinkProber:
             return ProbeResult("unable", text=f"{why} {here}")
         try:
             if not await self._ask(target.witness):
-                why = f"the gateway {target.witness} does not answer {here}: is it the right link?"
+                why = f"the gateway {target.witness} does not answer {here}: check the interface"
                 return ProbeResult("unable", text=why)
             mac = await self._ask(target.address)
         except OrbweaverError as error:

@@ -159,7 +159,7 @@ def _webhook(conf: ConfFile, env: EnvironmentVariables) -> WebhookSettings | Non
     certificate, key = env.text(TLS_CERTIFICATE), env.text(TLS_KEY)
     if bool(certificate) != bool(key):
         raise BadInput(
-            "a certificate without its key, or a key without its certificate",
+            "a certificate and its key must be given together",
             subject="tls-server-cert",
             remedy="give --tls-server-cert and --tls-server-key together",
         )

@@ -41,7 +41,7 @@ def read_objects(text: str, path: str) -> list[Object]:
         raise BadInput(
             f"{path} has {len(found)} objects, more than {OBJECTS_MAX}",
             subject=path,
-            remedy="these are what a new cluster begins with: apply the others with kubectl",
+            remedy="put only default objects here; apply others with kubectl",
         )
     for one in found:
         collection_of(one)

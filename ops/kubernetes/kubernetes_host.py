@@ -79,7 +79,7 @@ class KubernetesHost:
             if self._settings.lease is not None and term is not None:
                 report = LeaseReport(api, self._settings.lease, term)
                 self.tasks.start(TaskSpec("lease-report", report.run))
-            _log.info("custom resources are translated")
+            _log.info("translating custom resources")
             await self.translator.run()
         finally:
             await opened.close()

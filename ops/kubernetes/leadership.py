@@ -72,7 +72,7 @@ class LeaseReport:
         await self._merge(lease, spec)
 
     async def release(self) -> None:
-        """Say that nobody leads, unless somebody else does by now. Raises ApiError."""
+        """Clear the holder, unless another controller leads by now. Raises ApiError."""
         lease = await self._read()
         if lease is not None and self._epoch(lease) == self._term.epoch:
             spec = {"holderIdentity": "", "leaseDurationSeconds": 1}
@@ -84,7 +84,7 @@ class LeaseReport:
         except ApiConflict:
             return  # told by the next one, a moment later
         except ApiError as error:
-            _log.warning("the Lease is not told who leads: %s", error)
+            _log.warning("the Lease could not be updated: %s", error)
 
     async def _read(self) -> Object | None:
         try:

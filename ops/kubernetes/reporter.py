@@ -227,7 +227,7 @@ class Reporter:
                 try:
                     await report(key)
                 except ApiUnavailable as error:
-                    _log.warning("reports wait: %s", error)
+                    _log.warning("the API server is unavailable; reports are retried: %s", error)
                     again.add(key)
                     again.update(left)
                 except (ApiRejected, ApiNotFound) as error:

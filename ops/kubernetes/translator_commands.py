@@ -111,7 +111,7 @@ class Commands:
                 )
         except TimeoutError:
             message = f"the projection has not come to revision {done.revision}"
-            raise NotReady(message, remedy="is etcd slow?") from None
+            raise NotReady(message, remedy="check the latency of etcd") from None
         return True
 
     async def note_refused(self, name: str, why: str) -> None:

@@ -15,7 +15,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
             "core/eventstore/etcd/watch.py": "the reader of its stream sees the end",
             "core/eventstore/group_commit.py": "each waiting proposal gets its failure",
             "ops/cli/pod_source.py": "a command awaits it before it ends",
-            "ops/cli/workloads.py": "a command awaits it before it ends",
+            "ops/cli/cluster_applications.py": "a command awaits it before it ends",
             "ops/kubernetes/watches/custom_owners.py": "a TaskGroup raises what ends a member",
             "workflows/engine/worker/activities.py": "an attempt, awaited by its slot",
             "workflows/engine/client/call_results.py": "awaited by the same function",

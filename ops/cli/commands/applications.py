@@ -16,7 +16,7 @@ from workflows.engine.store.history_reader import find_run
 from workflows.engine.store.keys import WorkflowKeys
 from workflows.jobs.autopools.application import workflow_id
 
-LOOK: Final = "look at all of them: `orbctl get applications -A`"
+LIST_ALL: Final = "list all: `orbctl get applications -A`"
 
 
 async def describe_applications(
@@ -46,8 +46,13 @@ async def describe_applications(
 
 def _not_found(name: str, applications: Applications | None) -> NotFound:
     if applications is None:
-        return NotFound(f"there is no application {name}", remedy=f"apply its manifest, or {LOOK}")
-    return NotFound(f"no application {name} asks for a pool of its own, or has one", remedy=LOOK)
+        return NotFound(
+            f"there is no application {name}", remedy=f"apply its manifest, or {LIST_ALL}"
+        )
+    return NotFound(
+        f"there is no application {name} with an automatic pool or a request for one",
+        remedy=LIST_ALL,
+    )
 
 
 async def _describe(session: ClusterSession, line: ApplicationLine) -> None:

@@ -37,7 +37,7 @@ def apply(
     ],
     recursive: Recursive = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="decide everything, write nothing")
+        bool, typer.Option("--dry-run", help="check and show the result, write nothing")
     ] = False,
 ) -> None:
     """Create or change objects from manifests.
@@ -72,7 +72,7 @@ def read_commands(paths: list[str], *, recursive: bool = False) -> list[Command]
             raise BadInput(message, subject=error.subject, remedy=error.remedy) from None
         commands += [apply_command(manifest) for manifest in manifests]
     if not commands:
-        raise BadInput(f"there is no object in {', '.join(paths)}", subject="filename")
+        raise BadInput(f"no object in {', '.join(paths)}", subject="filename")
     return commands
 
 

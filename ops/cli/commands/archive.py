@@ -39,7 +39,9 @@ _COLUMNS: Final = (
 @app.callback(invoke_without_command=True)
 def seal(
     context: typer.Context,
-    upto: Annotated[int | None, typer.Option(min=1, help="seal up to this position")] = None,
+    upto: Annotated[
+        int | None, typer.Option(min=1, help="archive events up to this position")
+    ] = None,
 ) -> None:
     """Seal the live log into archive files now; the controller does so when it grows too long.
 
@@ -58,7 +60,7 @@ def seal(
         if output.is_plain:
             show_value(sealed._asdict(), output)
         elif sealed.superseded:
-            typer.echo("another archiver was quicker; nothing was done here", err=True)
+            typer.echo("another archiver finished first; nothing was archived here", err=True)
         else:
             what = f"{counted(sealed.events, 'event')} in {counted(sealed.segments, 'segment')}"
             print(
@@ -79,7 +81,7 @@ async def _seal(session: ClusterSession, upto: int | None) -> Sealed:
 
 
 async def _seal_full(session: ClusterSession, upto: int | None) -> Sealed:
-    typer.echo("etcd's database is full (alarm NOSPACE): making room for the archive", err=True)
+    typer.echo("etcd's database is full (alarm NOSPACE): freeing space for the archive", err=True)
     archiver = FullLogArchiver(
         *(session.store, session.keys, session.archive, EtcdMaintenance(session.settings.etcd)),
         now_ms=session.now_ms,
@@ -121,9 +123,13 @@ def list_(context: typer.Context) -> None:
 @app.command()
 def prune(
     context: typer.Context,
-    older_than: Annotated[str, typer.Option("--older-than", help="sealed so long ago: 400d")] = "",
-    keep_bytes: Annotated[int, typer.Option("--keep-bytes", min=0, help="at most so many")] = 0,
-    yes: Annotated[bool, typer.Option("-y", "--yes", help="do not ask")] = False,
+    older_than: Annotated[
+        str, typer.Option("--older-than", help="only files older than this, such as 400d")
+    ] = "",
+    keep_bytes: Annotated[
+        int, typer.Option("--keep-bytes", min=0, help="bytes to keep at most")
+    ] = 0,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="skip the confirmation")] = False,
 ) -> None:
     """Give up the oldest files for good: what was before them can be asked no more.
 
@@ -141,16 +147,16 @@ def prune(
         found = sized(SealedLog(session.archive, cursor))
         count = surplus(found, retention, session.now_ms())
         if not count:
-            typer.echo("nothing is that old or too much", err=True)
+            typer.echo("no file is older or exceeds the limit", err=True)
             return Exit.OK
         if not confirm(_question(found[:count]), yes=yes):
-            fail("nothing was given up", Exit.FAILED, "answer yes, or give --yes")
+            fail("nothing was deleted", Exit.FAILED, "answer yes, or give --yes")
         pruner = Pruner(session.store, session.keys, session.archive)
         pruned = await pruner.prune(retention, session.now_ms(), files=count)
         if output.is_plain:
             show_value(pruned._asdict(), output)
         elif pruned.superseded:
-            typer.echo("the archive changed meanwhile; nothing was done here", err=True)
+            typer.echo("the archive changed meanwhile; nothing was deleted", err=True)
         else:
             files = counted(pruned.files, "file")
             print(f"{files} given up, {pruned.bytes_freed:,} bytes; begins after {pruned.position}")

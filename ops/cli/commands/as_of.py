@@ -28,10 +28,12 @@ def as_of(
     context: typer.Context,
     when: Annotated[str, typer.Argument(help="a time (14:03, 15m ago, ISO 8601) or a position")],
     kind: Annotated[
-        str, typer.Argument(help="as for get, or address", autocompletion=complete_kind)
+        str, typer.Argument(help="kind, as for get, or address", autocompletion=complete_kind)
     ] = "",
     name: Annotated[str, typer.Argument(help="one object", autocompletion=complete_names)] = "",
-    namespace: Annotated[str, typer.Option("-n", "--namespace", help="all if not given")] = "",
+    namespace: Annotated[
+        str, typer.Option("-n", "--namespace", help="namespace; default: all")
+    ] = "",
 ) -> None:
     """Show objects as they were at a time or log position.
 
@@ -71,7 +73,7 @@ async def _past(session: ClusterSession, when: str) -> tuple[Ledger, str]:
         raise BadInput(
             f"{moment(time_ms)} is in the future; it is {moment(session.now_ms())} now",
             subject="time",
-            remedy="name a time that has passed; `orbctl get` shows the present",
+            remedy="give a time in the past; `orbctl get` shows the present",
         )
     ledger = await as_of_time(view, time_ms)
     return ledger, f"as of {moment(time_ms)}, position {ledger.position}"
@@ -105,7 +107,7 @@ def _address(ledger: Ledger, text: str) -> None:
         raise BadInput(str(error), subject="address") from None
     held = ledger.claims.get(address)
     if held is None:
-        raise NotFound(f"nobody held {address}")
+        raise NotFound(f"{address} was not allocated")
     claim = held.claim
     print(
         f"{address} was held by {claim.namespace}/{claim.pod} ({claim.holder}), pool {claim.pool}"

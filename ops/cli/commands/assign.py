@@ -29,18 +29,23 @@ from ops.cli.session import ClusterSession
 
 def assign(
     context: typer.Context,
-    addresses: Annotated[list[str], typer.Argument(help="the addresses of one NIC")],
+    addresses: Annotated[list[str], typer.Argument(help="addresses of one NIC")],
     pod: Annotated[str, typer.Option("--pod", help="NAMESPACE/POD or POD")],
-    node: Annotated[str, typer.Option("--node", help="where the Pod runs")],
+    node: Annotated[str, typer.Option("--node", help="node of the Pod")],
     container: Annotated[
-        str, typer.Option("--container", help="id of the Pod's sandbox; its DEL will name it")
+        str, typer.Option("--container", help="id of the Pod's sandbox, as its DEL will give it")
     ],
-    interface: Annotated[str, typer.Option("--interface", help="the NIC")] = "eth0",
-    uid: Annotated[str, typer.Option("--uid", help="of the Pod; else the sandbox's id")] = "",
+    interface: Annotated[str, typer.Option("--interface", help="name of the NIC")] = "eth0",
+    uid: Annotated[
+        str, typer.Option("--uid", help="UID of the Pod; default: the sandbox's id")
+    ] = "",
     pools: Annotated[
-        list[str] | None, typer.Option("--pool", help="of the addresses, if several have them")
+        list[str] | None,
+        typer.Option("--pool", help="pool of the addresses, if several contain them"),
     ] = None,
-    namespace: Annotated[str, typer.Option("-n", "--namespace", help="of the Pod")] = "default",
+    namespace: Annotated[
+        str, typer.Option("-n", "--namespace", help="namespace of the Pod")
+    ] = "default",
 ) -> None:
     """Assign given addresses to a Pod: all of them, or none.
 
@@ -94,9 +99,9 @@ def _nic(texts: list[str], snapshot: ConfigurationSnapshot, pools: list[str]) ->
             raise BadInput(str(error), subject="address") from None
         if nic.ipv4 if address.family == 4 else nic.ipv6:
             raise BadInput(
-                "a NIC has one address of a family",
+                "a NIC can have one IPv4 and one IPv6 address",
                 subject="address",
-                remedy="assign each NIC by itself, with --interface",
+                remedy="run assign once for each NIC, with --interface",
             )
         name = _pool_of(address, snapshot, pools)
         nic = with_address(nic, snapshot.pools[name].pool, address.value)
@@ -115,7 +120,7 @@ def _pool_of(address: Address, snapshot: ConfigurationSnapshot, named: list[str]
     ]
     if not found:
         where = f"none of the pools {', '.join(named)} has" if named else "no pool has"
-        raise NotFound(f"{where} {address}", remedy="look at `orbctl get pools`")
+        raise NotFound(f"{where} {address}", remedy="see `orbctl get pools`")
     if len(found) > 1:
         raise BadInput(
             f"{address} is in the pools {', '.join(found)}", subject="pool", remedy="give --pool"

@@ -15,7 +15,9 @@ def crds(
     directory: Annotated[
         Path | None,
         typer.Option(
-            exists=True, file_okay=False, help="write one file per kind there, and print nothing"
+            exists=True,
+            file_okay=False,
+            help="write one file per kind into this directory, print nothing",
         ),
     ] = None,
 ) -> None:

@@ -65,7 +65,9 @@ def delete(
         typer.Option("-f", "--filename", help="YAML file or folder; - for standard input"),
     ] = None,
     recursive: Recursive = False,
-    namespace: Annotated[str, typer.Option("-n", "--namespace", help="of Pods")] = "default",
+    namespace: Annotated[
+        str, typer.Option("-n", "--namespace", help="namespace of Pods")
+    ] = "default",
     drain: Annotated[
         bool,
         typer.Option("--drain", help="retire pools and subnets, delete them when they are empty"),

@@ -63,9 +63,9 @@ def describe(
             help="pool, subnet, application, endpoint, address", autocompletion=complete_kind
         ),
     ],
-    name: Annotated[str, typer.Argument(help="which one", autocompletion=complete_names)],
+    name: Annotated[str, typer.Argument(help="name of the object", autocompletion=complete_names)],
     namespace: Annotated[
-        str, typer.Option("-n", "--namespace", help="of an endpoint or application")
+        str, typer.Option("-n", "--namespace", help="namespace of an endpoint or application")
     ] = "default",
     kubeconfig: Kubeconfig = "",
 ) -> None:
@@ -287,7 +287,7 @@ async def _address(session: ClusterSession, ledger: Ledger, text: str, output: O
         raise BadInput(str(error), subject="address") from None
     facts = _address_facts(address, ledger)
     if "claimed" not in dict(facts)["State"] and await _rests(session, address):
-        facts.append(("Resting", "released lately; others are handed out first"))
+        facts.append(("Cool-down", "released recently; other addresses are allocated first"))
     if output.is_plain:
         show_value({name.lower(): value for name, value in facts if value}, output)
         return

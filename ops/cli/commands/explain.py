@@ -37,12 +37,14 @@ def explain(
     pod: Annotated[str, typer.Argument(help="POD or NAMESPACE/POD")] = "",
     request: Annotated[
         list[str] | None,
-        typer.Option("--request", help="YAML of a Pod, and of its Namespace and Node if wanted"),
+        typer.Option("--request", help="YAML of a Pod, optionally with its Namespace and Node"),
     ] = None,
-    namespace: Annotated[str, typer.Option("-n", "--namespace", help="of the Pod")] = "default",
-    node: Annotated[str, typer.Option(help="where the Pod would run")] = "",
-    interface: Annotated[str, typer.Option(help="the NIC that asks")] = "eth0",
-    uid: Annotated[str, typer.Option(help="the Pod's UID, if it has one already")] = "",
+    namespace: Annotated[
+        str, typer.Option("-n", "--namespace", help="namespace of the Pod")
+    ] = "default",
+    node: Annotated[str, typer.Option(help="node that the Pod would run on")] = "",
+    interface: Annotated[str, typer.Option(help="NIC of the request")] = "eth0",
+    uid: Annotated[str, typer.Option(help="UID of the Pod, if it exists")] = "",
     ipv4_pool: Annotated[
         list[str] | None, typer.Option(help="default_ipv4_ippool of the CNI configuration")
     ] = None,
@@ -95,7 +97,7 @@ def _records(paths: list[str]) -> list[RecordDefined]:
     for command in read_commands(paths):
         if not isinstance(command, ApplyRecord):
             raise BadInput(
-                "a request has a Pod, and may have its Namespace and Node",
+                "a request must contain one Pod, and optionally its Namespace and Node",
                 subject="request",
                 remedy="use `orbctl simulate -f` to try pools",
             )
@@ -106,7 +108,9 @@ def _records(paths: list[str]) -> list[RecordDefined]:
 def _pod_of(records: list[RecordDefined]) -> tuple[str, str]:
     pods = [(one.namespace, one.name) for one in records if one.kind == "Pod"]
     if len(pods) != 1:
-        raise BadInput(f"a request has one Pod, this has {len(pods)}", subject="request")
+        raise BadInput(
+            f"a request must contain one Pod; this one contains {len(pods)}", subject="request"
+        )
     return pods[0]
 
 

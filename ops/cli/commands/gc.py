@@ -34,7 +34,7 @@ from ops.cli.exits import Exit, fail, report_unread
 from ops.cli.global_options import globals_of
 from ops.cli.kinds import split_name
 from ops.cli.output import TableColumn, counted, heading, show_table, show_value
-from ops.cli.pod_source import Ask, witness
+from ops.cli.pod_source import Ask, pod_source
 from ops.cli.session import ClusterSession
 
 SHOWN_MAX: Final = 50
@@ -47,26 +47,28 @@ steady_s = time.monotonic
 
 def gc(
     context: typer.Context,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="look once and release nothing")] = (
-        False
-    ),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="show the plan after one scan, release nothing")
+    ] = (False),
     gone: Annotated[
-        list[str] | None, typer.Option("--gone", help="NAMESPACE/POD that does not run any more")
+        list[str] | None, typer.Option("--gone", help="NAMESPACE/POD that no longer runs")
     ] = None,
     gone_node: Annotated[
-        list[str] | None, typer.Option("--gone-node", help="node that is out, with all its Pods")
+        list[str] | None, typer.Option("--gone-node", help="node that is lost, with all its Pods")
     ] = None,
     reason: Annotated[
-        str, typer.Option("--reason", help="what proves that they are gone; kept in the log")
+        str, typer.Option("--reason", help="evidence that they are gone, kept in the log")
     ] = "",
     outdated_endpoints: Annotated[
         bool, typer.Option("--outdated-endpoints", help="remove endpoints without any claim")
     ] = False,
-    namespace: Annotated[str, typer.Option("-n", "--namespace", help="of a Pod")] = "default",
+    namespace: Annotated[
+        str, typer.Option("-n", "--namespace", help="namespace of a Pod without one")
+    ] = "default",
     kubeconfig: Annotated[
         str, typer.Option(envvar=KUBECONFIG, help="ask this cluster's API server about Pods")
     ] = "",
-    yes: Annotated[bool, typer.Option("-y", "--yes", help="do not ask")] = False,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="skip the confirmation")] = False,
 ) -> None:
     """Release leaked addresses; show why others are kept.
 
@@ -79,14 +81,14 @@ def gc(
     pods = frozenset(split_name(text, namespace) for text in gone or ())
     nodes = frozenset(gone_node or ())
     if (pods or nodes) and not reason:
-        fail("--gone and --gone-node need a --reason", Exit.USAGE, "say what proves it")
+        fail("--gone and --gone-node need a --reason", Exit.USAGE, "give the evidence as --reason")
     settings = ReclaimSettings(outdated_endpoints=outdated_endpoints)
     # Beside a controller the cluster is known, and records tell nothing of its Pods.
     cluster = kubeconfig or EnvironmentVariables(os.environ).kubeconfig()
 
     async def action(session: ClusterSession) -> Exit:
         word = DeletionNotice(session.actor.partition("/")[2], reason, pods, nodes)
-        async with witness(session, cluster, word, settings) as ask:
+        async with pod_source(session, cluster, word, settings) as ask:
             looks = _Looks(session, word, settings, ask)
             plan = await looks.look()
             if not dry_run and len(plan.observations) > len(plan.steps):
@@ -133,7 +135,10 @@ class _Looks:
     async def look_again(self, plan: ReclaimPlan) -> ReclaimPlan:
         """The second look, when it can be evidence."""
         wait_s = max((plan.next_scan_s or 0.0) - self._observer.now_s(), 0.0)
-        print(f"looking again in {wait_s:.0f} s, since one look is no evidence", file=sys.stderr)
+        print(
+            f"scanning again in {wait_s:.0f} s, because one observation is not enough evidence",
+            file=sys.stderr,
+        )
         await pause(wait_s)
         return await self.look(plan)
 

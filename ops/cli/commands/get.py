@@ -65,10 +65,11 @@ def get(
         ),
     ],
     namespace: Annotated[
-        str, typer.Option("-n", "--namespace", help="of endpoints, Pods and applications")
+        str, typer.Option("-n", "--namespace", help="namespace of endpoints, Pods and applications")
     ] = "default",
     all_namespaces: Annotated[
-        bool, typer.Option("-A", "--all-namespaces", help="of endpoints and Pods")
+        bool,
+        typer.Option("-A", "--all-namespaces", help="show endpoints and Pods of all namespaces"),
     ] = False,
     selector: Annotated[
         str, typer.Option("-l", "--selector", help="only objects with these labels")
@@ -78,7 +79,8 @@ def get(
     ] = "",
     sort_by: Annotated[str, typer.Option(help="sort by this JSONPath of the manifest")] = "",
     watch: Annotated[
-        bool, typer.Option("-w", "--watch", help="then show what changes, until interrupted")
+        bool,
+        typer.Option("-w", "--watch", help="keep showing objects that change, until interrupted"),
     ] = False,
     kubeconfig: Kubeconfig = "",
 ) -> None:

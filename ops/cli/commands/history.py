@@ -38,7 +38,7 @@ def history(
         ),
     ],
     namespace: Annotated[
-        str, typer.Option("-n", "--namespace", help="of a Pod given without one")
+        str, typer.Option("-n", "--namespace", help="namespace of a Pod given without one")
     ] = "default",
 ) -> None:
     """Show all events of an address, a Pod or a pool.
@@ -73,7 +73,7 @@ async def _find(session: ClusterSession, text: str, namespace: str) -> History:
         if not found.facts:
             found = await history_of(view, HistorySubject(kind, name))
     if not found.facts:
-        raise NotFound(f"the log knows nothing of {subject}", remedy=SUBJECTS)
+        raise NotFound(f"the log has no event about {subject}", remedy=SUBJECTS)
     return found
 
 
@@ -97,7 +97,7 @@ def show_history(found: History, now_ms: int) -> None:
 
 def _show(found: History, now_ms: int, output: Output) -> None:
     if found.dropped:
-        typer.echo(f"{found.dropped:,} older facts are left out", err=True)
+        typer.echo(f"{found.dropped:,} older events are not shown", err=True)
     if found.subject.kind in LIVES:
         show_table(_POOL_COLUMNS, [_pool_row(fact, now_ms) for fact in found.facts], output)
     else:

@@ -45,15 +45,16 @@ def spiderpool(
         ),
     ] = None,
     kubeconfig: Annotated[
-        str, typer.Option(help="of the cluster; by default the one that kubectl takes")
+        str, typer.Option(help="kubeconfig of the cluster; default: kubectl's")
     ] = "",
     kube_context: Annotated[
-        str, typer.Option("--context", help="of the kubeconfig; by default its current one")
+        str,
+        typer.Option("--context", help="context of the kubeconfig; default: its current context"),
     ] = "",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="decide everything, write nothing")
+        bool, typer.Option("--dry-run", help="check and show the result, write nothing")
     ] = False,
-    yes: Annotated[bool, typer.Option("-y", "--yes", help="do not ask")] = False,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="skip the confirmation")] = False,
 ) -> None:
     """Take over pools, subnets, reservations and every address in use from a Spiderpool cluster.
 
@@ -77,7 +78,7 @@ def spiderpool(
             report_refusals(refusals)
             return Exit.REFUSED if refusals else Exit.OK
         if not confirm(f"Take over {_counted(plan)}?", yes=yes):
-            fail("nothing was taken over", Exit.FAILED, "answer yes, or give --yes")
+            fail("nothing was imported", Exit.FAILED, "answer yes, or give --yes")
         outcome = await _carry_out(session, plan)
         for error in outcome.refused:
             report_refusals(refusals_of(error))
@@ -140,7 +141,7 @@ async def _missing(session: ClusterSession, plan: TakeOver) -> list[str]:
 def _show(plan: TakeOver, passed_over: dict[str, int], *, wide: bool) -> None:
     heading(f"To take over: {_counted(plan)}")
     for kind, number in sorted(passed_over.items()):
-        print(f"{counted(number, kind)} passed over: no addresses in there")
+        print(f"{counted(number, kind)} skipped: contains no addresses")
     if plan.findings:
         heading(f"\nWhat was not as it should be: {counted(len(plan.findings), 'finding')}")
         shown = plan.findings if wide else plan.findings[:FINDINGS_SHOWN_MAX]
@@ -158,7 +159,7 @@ def _show_outcome(outcome: TakeoverResult, addresses: int, missing: Sequence[str
     for address in missing[:FINDINGS_SHOWN_MAX]:
         print(f"  not ours: {address}")
     if missing:
-        print("What came meanwhile is taken over by running this again")
+        print("Addresses that were allocated meanwhile are imported when the command runs again")
 
 
 def _counted(plan: TakeOver) -> str:

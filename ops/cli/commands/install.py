@@ -18,12 +18,14 @@ CONF_DIRECTORY = Path("/etc/cni/net.d")
 
 
 def install(
-    bin_dir: Annotated[Path, typer.Option(help="where runtimes find executables")] = BIN_DIRECTORY,
-    conf_dir: Annotated[Path, typer.Option(help="where runtimes find networks")] = CONF_DIRECTORY,
+    bin_dir: Annotated[Path, typer.Option(help="directory of CNI executables")] = BIN_DIRECTORY,
+    conf_dir: Annotated[
+        Path, typer.Option(help="directory of network configurations")
+    ] = CONF_DIRECTORY,
     conflist: Annotated[
-        Path | None, typer.Option(help="JSON of a network that uses the executables")
+        Path | None, typer.Option(help="network configuration list (JSON) to install")
     ] = None,
-    remove: Annotated[bool, typer.Option("--remove", help="take away what was installed")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="remove the installed files")] = False,
 ) -> None:
     """Install the CNI executables on this node.
 
@@ -48,7 +50,7 @@ def _read(path: Path) -> dict[str, object]:
     except (OSError, ValueError) as error:
         raise BadInput(f"cannot read {path}: {error}", subject="conflist") from None
     if not isinstance(found, dict):
-        raise BadInput(f"{path} is no JSON object", subject="conflist")
+        raise BadInput(f"{path} is not a JSON object", subject="conflist")
     return found
 
 

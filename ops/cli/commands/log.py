@@ -29,9 +29,11 @@ STANDARD_OUTPUT: Final = Path("-")
 
 def export(
     context: typer.Context,
-    file: Annotated[Path | None, typer.Argument(help="- or not given: standard output")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="output file; default: standard output")
+    ] = None,
     raw: Annotated[
-        bool, typer.Option("--raw", help="the bytes as they are, proven by a hash chain")
+        bool, typer.Option("--raw", help="write the stored bytes, protected by a hash chain")
     ] = False,
     after: Annotated[int, typer.Option(min=0, help="events after this position")] = 0,
     upto: Annotated[int | None, typer.Option(min=0, help="events up to this position")] = None,
@@ -44,7 +46,9 @@ def export(
       orbctl export --raw log.raw
     """
     if raw and (after or upto is not None):
-        raise BadInput("a raw export is the whole log", subject="raw")
+        raise BadInput(
+            "--raw exports the whole log: --after and --upto are not allowed", subject="raw"
+        )
     target = None if file == STANDARD_OUTPUT else file
 
     async def action(session: ClusterSession) -> Exit:
@@ -78,7 +82,7 @@ async def _export_lines(view: LogView, file: Path | None, after: int, upto: int 
 def replay(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(help="a raw export")],
-    upto: Annotated[str, typer.Option(help="stop at a position, or at a time as in as-of")] = "",
+    upto: Annotated[str, typer.Option(help="stop at this position or time (as for as-of)")] = "",
 ) -> None:
     """Replay a raw export without etcd, and check every rule.
 

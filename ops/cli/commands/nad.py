@@ -74,5 +74,5 @@ def _definitions(text: str) -> tuple[list[dict[str, Any]], bool]:
         version, kind = NAD
         made.append({"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec})
     if not made and not refused:
-        raise BadInput("there is no SpiderMultusConfig in there", subject="filename")
+        raise BadInput("the input contains no SpiderMultusConfig", subject="filename")
     return made, refused

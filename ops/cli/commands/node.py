@@ -31,7 +31,7 @@ Gateways = Annotated[
     list[str] | None,
     typer.Option(
         "--gateway",
-        help="interface=address of a gateway to ask for, besides those of the default routes",
+        help="interface=address of a gateway to probe, besides those of the default routes",
     ),
 ]
 
@@ -47,7 +47,7 @@ def doctor(context: typer.Context, gateway: Gateways = None) -> None:
       orbctl node doctor --gateway ens3=10.6.0.1
     """
     if os.geteuid():
-        raise BadInput("looking at a node takes root", subject="node doctor", remedy="use sudo")
+        raise BadInput("checking a node requires root", subject="node doctor", remedy="use sudo")
     said = globals_of(context)
     seen = asyncio.run(examine([_gateway(text) for text in _bounded(gateway or [])]))
     diagnoses = diagnose(seen)

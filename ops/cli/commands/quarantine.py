@@ -36,8 +36,10 @@ app = typer.Typer(
 def add(
     context: typer.Context,
     address: Annotated[str, typer.Argument(help="the address")],
-    reason: Annotated[str, typer.Option("--reason", help="for people")],
-    evidence: Annotated[str, typer.Option("--evidence", help="who saw what, such as a MAC")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="shown to people, kept in the log")],
+    evidence: Annotated[
+        str, typer.Option("--evidence", help="what was observed, such as a MAC address")
+    ] = "",
 ) -> None:
     """Set an address aside: it is not handed out until the quarantine is lifted.
 
@@ -62,7 +64,7 @@ def add(
 def lift(
     context: typer.Context,
     address: Annotated[str, typer.Argument(help="the address")],
-    reason: Annotated[str, typer.Option("--reason", help="for people")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="shown to people, kept in the log")] = "",
 ) -> None:
     """Let a quarantined address be handed out again.
 
@@ -87,7 +89,7 @@ def probe(
         found = await _read(session, address)
         if found.conflicting_host is None:
             raise BadInput(
-                f"{found.address} was set aside by a person, so nobody probes it",
+                f"{found.address} was quarantined by an operator; such addresses are not probed",
                 subject="address",
                 remedy=f"`orbctl quarantine lift {found.address}` when it is free",
             )

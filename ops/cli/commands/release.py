@@ -31,10 +31,12 @@ def release(
     context: typer.Context,
     holder: Annotated[str, typer.Argument(help="an address, NAMESPACE/POD or POD")],
     reason: Annotated[
-        str, typer.Option("--reason", help="what proves that it is gone; kept in the log")
+        str, typer.Option("--reason", help="evidence that the Pod is gone, kept in the log")
     ],
-    namespace: Annotated[str, typer.Option("-n", "--namespace", help="of the Pod")] = "default",
-    yes: Annotated[bool, typer.Option("-y", "--yes", help="do not ask")] = False,
+    namespace: Annotated[
+        str, typer.Option("-n", "--namespace", help="namespace of the Pod")
+    ] = "default",
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="skip the confirmation")] = False,
 ) -> None:
     """Release all addresses of one Pod.
 
@@ -51,7 +53,11 @@ def release(
             fail("nothing was released", Exit.FAILED, "answer yes, or give --yes")
         released = await _release(session, endpoint, reason)
         if released.why == CHANGED:
-            fail(f"nothing was released: {CHANGED}", Exit.FAILED, "look, then run this again")
+            fail(
+                f"nothing was released: {CHANGED}",
+                Exit.FAILED,
+                "check the addresses, then run the command again",
+            )
         if not released.addresses:
             print(f"nothing to release: {released.why}")
         for address in released.addresses:
@@ -71,13 +77,13 @@ async def find_endpoint(session: ClusterSession, text: str, namespace: str) -> E
     else:
         found = (await session.store.read([Get(session.keys.ip_of(address))])).ranges[0].kvs
         if not found:
-            raise NotFound(f"nobody holds {address}")
+            raise NotFound(f"{address} is not allocated")
         claim = CLAIM.decode(found[0].value)
         key = (claim.namespace, claim.pod)
         what = f"{address} is claimed for {key[0]}/{key[1]}, which has no endpoint"
     found = (await session.store.read([Get(session.keys.endpoint(*key))])).ranges[0].kvs
     if not found:
-        raise NotFound(what, remedy="look at `orbctl get endpoints -A`, or run `orbctl verify`")
+        raise NotFound(what, remedy="see `orbctl get endpoints -A`, or run `orbctl verify`")
     return ENDPOINT.decode(found[0].value)
 
 

@@ -50,14 +50,14 @@ WAIT: Final = "wait"
 REFUSE: Final = "refuse"
 
 Names = Annotated[list[str], typer.Argument(help="names")]
-Deadline = Annotated[str, typer.Option("--deadline", help="how long it may take: 90s, 2h, 3d")]
-GiveBack = Annotated[
-    bool, typer.Option("--give-back", help="serve again when the deadline is over")
-]
+Deadline = Annotated[str, typer.Option("--deadline", help="deadline, such as 90s, 2h or 3d")]
+GiveBack = Annotated[bool, typer.Option("--give-back", help="reinstate the pool at the deadline")]
 IfInUse = Annotated[
     str,
     typer.Option(
-        "--in-use", envvar="ORBWEAVER_RETIRE_IN_USE", help="wait: retire; refuse: now or never"
+        "--in-use",
+        envvar="ORBWEAVER_RETIRE_IN_USE",
+        help="wait: retire the pool; refuse: fail if it is in use",
     ),
 ]
 KindWord = Annotated[str, typer.Argument(help="pool or subnet")]

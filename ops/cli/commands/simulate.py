@@ -44,7 +44,7 @@ def simulate(
     ],
     recursive: Recursive = False,
     delete: Annotated[
-        bool, typer.Option("--delete", help="what deleting these objects would do")
+        bool, typer.Option("--delete", help="simulate the deletion of these objects")
     ] = False,
 ) -> None:
     """Show what a change would do, without writing.
@@ -141,7 +141,7 @@ def _show(found: SimulationResult, fork: Fork, output: Output) -> None:
         heading("\nHolders that would notice")
         _show_holdings(found.noticed)
     elif not found.is_refused:
-        print("\nno holder would notice")
+        print("\nno holder would be affected")
 
 
 def _show_refused(name: str, step: SimulatedStep) -> None:

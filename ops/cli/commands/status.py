@@ -159,7 +159,7 @@ def _show_unreadable(faults: Sequence[ContainedFault]) -> None:
     if not faults:
         return
     count = counted(len(faults), "key")
-    heading(f"\n{count} cannot be read; everything else goes on without them")
+    heading(f"\n{count} cannot be read; all other keys are used without them")
     for fault in faults[:UNREADABLE_SHOWN_MAX]:
         print(f"  {fault.why}\n    → {fault.remedy}")
     if len(faults) > UNREADABLE_SHOWN_MAX:
@@ -185,7 +185,10 @@ def _archive(session: ClusterSession, cursor: ArchiveCursor | None) -> str:
 
 def _leader(session: ClusterSession, found: ClusterStatus) -> str:
     if found.leader is None:
-        return "nobody leads: reports, metrics and the archive stand still; Pods are not affected"
+        return (
+            "no controller leads: reports, metrics and the archive are not updated; Pods are not"
+            " affected"
+        )
     leader, epoch = found.leader
     return f"{leader.name} leads for {age(session.now_ms() - leader.since_ms)}, epoch {epoch}"
 

@@ -66,17 +66,29 @@ def trace_path(
     destination: Annotated[
         str, typer.Argument(help="ADDRESS, ADDRESS:PORT, [ADDRESS]:PORT, or a Pod")
     ],
-    namespace: Annotated[str, typer.Option("-n", "--namespace", help="of the Pod")] = "default",
+    namespace: Annotated[
+        str, typer.Option("-n", "--namespace", help="namespace of the Pod")
+    ] = "default",
     netns: Annotated[
-        str, typer.Option("--netns", help="the Pod's network namespace, where nobody knows it")
+        str,
+        typer.Option(
+            "--netns", help="path of the Pod's network namespace, if the agent does not know it"
+        ),
     ] = "",
-    protocol: Annotated[str, typer.Option("--protocol", help="tcp or udp")] = "tcp",
+    protocol: Annotated[str, typer.Option("--protocol", help="protocol: tcp or udp")] = "tcp",
     socket: Annotated[
         str,
-        typer.Option("--socket", envvar="ORBWEAVER_SOCKET_PATH", help="of this node's agent"),
+        typer.Option(
+            "--socket", envvar="ORBWEAVER_SOCKET_PATH", help="socket of this node's agent"
+        ),
     ] = SOCKET_PATH,
     bpffs: Annotated[
-        str, typer.Option("--bpffs", envvar="ORBWEAVER_CLUSTER_IP_BPFFS", help="pinned ClusterIPs")
+        str,
+        typer.Option(
+            "--bpffs",
+            envvar="ORBWEAVER_CLUSTER_IP_BPFFS",
+            help="directory of pinned eBPF maps (ClusterIP)",
+        ),
     ] = BPFFS,
 ) -> None:
     """Show rules and routes of a Pod's packets.

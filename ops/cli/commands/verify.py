@@ -29,7 +29,7 @@ SHOWN_MAX: Final = 50
 def verify(
     context: typer.Context,
     repair: Annotated[
-        bool, typer.Option("--repair", help="put the state keys back to what the log says")
+        bool, typer.Option("--repair", help="repair state keys that differ from the log")
     ] = False,
 ) -> None:
     """Check log, archive and state keys against each other.
@@ -81,7 +81,7 @@ def _show(report: VerificationReport, *, wide: bool) -> None:
         print(f"state  equals the fold of the log at revision {report.revision}")
     if report.unreadable:
         count = counted(len(report.unreadable), "key")
-        print(f"keys   {count} CANNOT BE READ; everything else goes on without them")
+        print(f"keys   {count} CANNOT BE READ; all other keys are used without them")
     _list("Unreadable", [_unreadable(fault) for fault in report.unreadable], wide=wide)
     _list("Damage", [_damage(fault) for fault in report.faults], wide=wide)
     _list("Broken rules", [str(one) for one in report.violations], wide=wide)

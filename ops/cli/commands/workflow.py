@@ -34,7 +34,7 @@ app = typer.Typer(
 Queue = Annotated[str, typer.Option("--queue", help="task queue")]
 Id = Annotated[str, typer.Argument(help="workflow id")]
 Run = Annotated[str, typer.Option("--run", help="run id; the newest run by default")]
-Reason = Annotated[str, typer.Option("--reason", help="for people, kept in the history")]
+Reason = Annotated[str, typer.Option("--reason", help="shown to people, kept in the history")]
 Arguments = Annotated[list[str] | None, typer.Argument(help="arguments, JSON or plain text")]
 
 _COLUMNS = (
@@ -147,7 +147,7 @@ def history(
 @app.command()
 def start(
     context: typer.Context,
-    workflow_type: Annotated[str, typer.Argument(help="type that the workers know")],
+    workflow_type: Annotated[str, typer.Argument(help="workflow type of the workers")],
     workflow_id: Id,
     arguments: Arguments = None,
     queue: Queue = "default",
@@ -213,7 +213,10 @@ def update(
     name: Annotated[str, typer.Argument(help="name of the update")],
     arguments: Arguments = None,
     update_id: Annotated[
-        str, typer.Option("--update-id", help="sent again under the same id, it counts once")
+        str,
+        typer.Option(
+            "--update-id", help="id of the update; an update with a known id is not repeated"
+        ),
     ] = "",
     queue: Queue = "default",
 ) -> None:
@@ -270,7 +273,12 @@ def retry(
 def reset(
     context: typer.Context,
     workflow_id: Id,
-    event: Annotated[int, typer.Option("--event", help="do the task at or before it again")],
+    event: Annotated[
+        int,
+        typer.Option(
+            "--event", help="number of the event; the workflow task at or before it is run again"
+        ),
+    ],
     run: Run = "",
     reason: Reason = "",
     queue: Queue = "default",
@@ -430,7 +438,7 @@ def _statuses(names: list[str]) -> tuple[Any, ...]:
     unknown = [name for name in names if name.lower() not in known]
     if unknown:
         raise BadInput(
-            f"{unknown[0]!r} is no status of an execution",
+            f"{unknown[0]!r} is not a status of an execution",
             subject="--status",
             remedy=f"use {', '.join(status.value for status in ExecutionStatus)}",
         )

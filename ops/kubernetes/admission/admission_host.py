@@ -84,7 +84,7 @@ class AdmissionHost:
                 await keeper.open()
             await port.open(self._webhook.address, self._webhook.port, PORT_SETTING)
             self.port = port.port
-            _log.info("webhooks are served", extra={"fields": {"port": port.port}})
+            _log.info("serving webhooks", extra={"fields": {"port": port.port}})
             self.tasks.start(TaskSpec("pending-admissions", admitter.run))
             for name, each in (("webhook-certificate", keeper), ("injected-networks", pods)):
                 if each is not None:

@@ -62,7 +62,7 @@ class Admitter:
             try:
                 await self.sweep()
             except OrbweaverError as error:
-                _log.warning("pending admissions were not looked through: %s", error)
+                _log.warning("pending admissions could not be read: %s", error)
 
     async def sweep(self) -> None:
         """Delete those that the log has, and those whose object was not stored.

@@ -171,9 +171,12 @@ class WebhookPort:
             try:
                 if self._files.stamp() != self._stamp:
                     self._load()
-                    _log.info("the webhook's certificate was read again")
+                    _log.info("reloaded the webhook's certificate")
             except (BadInput, OSError) as error:
-                _log.warning("the webhook keeps its old certificate: %s", error)
+                _log.warning(
+                    "the webhook's new certificate could not be loaded; it keeps the old one: %s",
+                    error,
+                )
 
     def _load(self) -> None:
         """Raises BadInput."""

@@ -83,7 +83,7 @@ class CertificateKeeper:
         try:
             await self.look()
         except (ApiError, OSError) as error:
-            _log.warning("the webhook's certificate is not kept: %s", error)
+            _log.warning("the webhook's certificate could not be checked or renewed: %s", error)
             return False
         return True
 
@@ -100,7 +100,9 @@ class CertificateKeeper:
         try:
             return _kept(secret), secret
         except BadInput as error:
-            _log.warning("Secret %s is of no use and is made anew: %s", path, error)
+            _log.warning(
+                "Secret %s has no usable certificate and is created again: %s", path, error
+            )
             return None, secret
 
     async def _write(self, kept: StoredAuthorities, secret: Object | None) -> None:
@@ -123,7 +125,7 @@ class CertificateKeeper:
         except ApiConflict:
             return  # the next look takes what the other one wrote
         fields = {"secret": self._settings.name, "until": ends(kept).isoformat()}
-        _log.info("the webhook's certificates were renewed", extra={"fields": fields})
+        _log.info("renewed the webhook's certificates", extra={"fields": fields})
 
     async def _trusts(self, kept: StoredAuthorities) -> bool:
         """Whether every webhook configuration knows the newest authority."""
@@ -150,7 +152,7 @@ class CertificateKeeper:
             try:
                 await self._api.merge(path, {"metadata": version, "webhooks": webhooks})
             except ApiConflict:
-                _log.info("%s was changed meanwhile, and is looked at again", path)
+                _log.info("%s was changed by another controller; reading it again", path)
         return is_news
 
     async def _configuration(self, path: str) -> Object | None:

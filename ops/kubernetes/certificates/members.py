@@ -116,4 +116,4 @@ class _Secrets:
             version = {"resourceVersion": before["metadata"]["resourceVersion"]}
             await self._api.merge(f"{self._path}/{name}", {"metadata": version, "data": data})
         self.written.append(name)
-        _log.info("made the certificate in Secret %s", name)
+        _log.info("created the certificate in Secret %s", name)

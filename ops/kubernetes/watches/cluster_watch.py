@@ -41,7 +41,7 @@ class ClusterWatch:
 
     async def run(self) -> None:
         """What every replica watches, until cancelled."""
-        _log.info("Pods, Nodes and owners of fixed addresses are watched")
+        _log.info("watching Pods, Nodes and owners of fixed addresses")
         await self.facts.run()
 
     async def lead(self) -> None:

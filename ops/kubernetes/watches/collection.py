@@ -104,7 +104,7 @@ class Collection(Generic[T]):
             except ApiNotFound:
                 await asyncio.sleep(SERVED_LOOK_S)
             except ApiError as error:
-                _log.warning("whether there are %s objects is not known: %s", self.kind, error)
+                _log.warning("the number of %s objects is unknown: %s", self.kind, error)
                 await asyncio.sleep(SERVED_LOOK_S)
             else:
                 self.served = True
@@ -126,7 +126,9 @@ class Collection(Generic[T]):
                 if key in wanted:
                     found[key] = self._keep(one)
         if is_empty and self.kind in NEVER_EMPTY:
-            raise NotReady(f"the list of {self.kind} objects is empty, which no cluster's is")
+            raise NotReady(
+                f"the list of {self.kind} objects is empty; every cluster has such objects"
+            )
 
     def _path(self, key: ObjectKey) -> str:
         group, _, plural = self.seen.path.rpartition("/")

@@ -116,7 +116,7 @@ def test_defaults_are_made_and_what_is_there_stays(hooks: Hooks, tmp_path: Path)
     here = ("/etc/orbweaver/defaults/objects.yaml", str(file))
     said = hooks.run("orbweaver-defaults", here)
 
-    assert "is there and stays as it is" in said
+    assert "exists and was not changed" in said
     assert get(hooks.server, "SpiderIPPool", "default-v4-ippool")["spec"]["subnet"] == "10.9.0.0/16"
     assert get(hooks.server, "SpiderSubnet", "default-v6-subnet")["spec"]["ipVersion"] == 6
     assert get(hooks.server, "SpiderCoordinator", "default")["spec"]["podCIDRType"] == "auto"

@@ -122,7 +122,7 @@ async def test_a_run_that_is_fenced_all_the_time_gives_up_and_says_why(
         tries.append(writer)
         raise WriterFenced("taken over")
 
-    with pytest.raises(WriterFenced, match="other runs of orbctl write under the name"):
+    with pytest.raises(WriterFenced, match="other runs of orbctl keep writing as"):
         await one.write(step)
     assert len(tries) == FENCED_TRIES_MAX
 
