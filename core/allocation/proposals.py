@@ -18,7 +18,7 @@ from core.domain.model import Endpoint
 from core.errors import LostRace
 from core.eventstore.batch import Proposal
 from core.eventstore.codec import CLAIM, ENDPOINT, EventDraft
-from core.eventstore.keys import Keys
+from core.eventstore.keys import AddressKeys, Keys
 from core.eventstore.kv import Absent, Delete, Get, Guard, KeyValue, Put, Unchanged, Write
 from core.projections.configuration_view import ConfigurationSnapshot
 
@@ -41,16 +41,23 @@ class AddressChoice(NamedTuple):
 
 def claim_window(keys: Keys, choice: AddressChoice) -> Get:
     """The read of the claims from the chosen address to the end of its window."""
-    family, value = choice.address
-    end = keys.ip(family, choice.window_last) + b"\0"
-    return Get(keys.ip(family, value), end, WINDOW_KEYS_MAX, keys_only=True)
+    return _windows(keys, choice, keys.of_address(*choice.address))[0]
 
 
 def rest_window(keys: Keys, choice: AddressChoice) -> Get:
     """The read of the rest marks of that window, each with the holder before."""
+    return _windows(keys, choice, keys.of_address(*choice.address))[1]
+
+
+def _windows(keys: Keys, choice: AddressChoice, first: AddressKeys) -> tuple[Get, Get]:
+    """Both reads; ``first`` are the keys of the chosen address."""
     family, value = choice.address
-    end = keys.rest(family, choice.window_last) + b"\0"
-    return Get(keys.rest(family, value), end, WINDOW_KEYS_MAX)
+    is_alone = choice.window_last == value
+    last = first if is_alone else keys.of_address(family, choice.window_last)
+    return (
+        Get(first.ip, last.ip + b"\0", WINDOW_KEYS_MAX, keys_only=True),
+        Get(first.rest, last.rest + b"\0", WINDOW_KEYS_MAX),
+    )
 
 
 class StoredEndpoint(NamedTuple):
@@ -82,10 +89,16 @@ def configuration_guards(
 ) -> list[Guard]:
     """The pools that addresses come from, and the reservations, are as in ``snapshot``."""
     guards: dict[Guard, None] = {}
-    for pool, family in used:
-        guards[Unchanged(keys.pool(pool), snapshot.pools[pool].revision)] = None
-        topic = keys.guard("reservations", family)
-        guards[Unchanged(topic, snapshot.guards.get(topic, 0))] = None
+    for pool_and_family in used:
+        pair = snapshot.choice_guards.get(pool_and_family)
+        if pair is None:
+            pool, family = pool_and_family
+            topic = keys.guard("reservations", family)
+            pair = snapshot.choice_guards[pool_and_family] = (
+                Unchanged(keys.pool(pool), snapshot.pools[pool].revision),
+                Unchanged(topic, snapshot.guards.get(topic, 0)),
+            )
+        guards.update(dict.fromkeys(pair))
     return list(guards)
 
 
@@ -105,15 +118,15 @@ def claim_proposal(
     writes: list[Write] = [Put(key, ENDPOINT.encode(event.endpoint))]
     reads = [Get(key)]
     for choice in choices:
-        family, value = choice.address
-        ip, rest = keys.ip(family, value), keys.rest(family, value)
+        of_address = keys.of_address(*choice.address)
+        ip, rest, quarantine = of_address
         if not choice.claim_revision:  # else the release guards the claim that ends
             guards.append(Absent(ip))
         guards.append(Unchanged(rest, choice.rest_revision))
-        guards.append(Absent(keys.quarantine(family, value)))
+        guards.append(Absent(quarantine))
         if choice.rest_revision:
             writes.append(Delete(rest))
-        reads += (claim_window(keys, choice), rest_window(keys, choice))
+        reads += _windows(keys, choice, of_address)
     for address, claim in claims_made(event, draft.event_id):
         writes.append(Put(keys.ip_of(address), CLAIM.encode(claim)))
     if releasing is None:

@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from socket import AF_INET, inet_ntop
-from typing import Final
+from typing import Final, NamedTuple
 
 from core.domain.addresses.ip_address import Address, Family, format_address, parse_address
 from core.domain.names import SUBDOMAIN_CHARS_MAX, is_name
@@ -73,6 +73,14 @@ def range_end(prefix: bytes) -> bytes:
     return prefix[:-1] + bytes([prefix[-1] + 1])
 
 
+class AddressKeys(NamedTuple):
+    """The keys of one address: its claim, its cool-down mark, its quarantine."""
+
+    ip: bytes
+    rest: bytes
+    quarantine: bytes
+
+
 class Keys:
     """The keys of one cluster."""
 
@@ -102,6 +110,14 @@ class Keys:
     def head(self, writer: str) -> bytes:
         """The head of a writer."""
         return self.root + f"head/{writer}".encode()
+
+    def of_address(self, family: Family, value: int) -> AddressKeys:
+        """All keys of an address; cheaper than one by one."""
+        name = b"%d/%032x" % (family, value)
+        root = self.root
+        return AddressKeys(
+            root + b"ip/" + name, root + b"rest/" + name, root + b"quarantine/" + name
+        )
 
     def ip(self, family: Family, value: int) -> bytes:
         """The claim of an address."""

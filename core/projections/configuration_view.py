@@ -18,6 +18,7 @@ from functools import partial
 from typing import Final, NamedTuple, TypeVar
 
 from core.domain.addresses.address_set import AddressSet
+from core.domain.addresses.ip_address import Family
 from core.domain.configuration.configuration_state import offered
 from core.domain.events import RecordDefined
 from core.domain.model import Pool, Quarantine, Reservation, Subnet
@@ -34,7 +35,14 @@ from core.eventstore.kinds import (
     SUBNETS,
     key_text,
 )
-from core.eventstore.kv import WATCH_SILENT_S_MAX, Get, KeyChange, KeyValueStore, WatchBatch
+from core.eventstore.kv import (
+    WATCH_SILENT_S_MAX,
+    Get,
+    Guard,
+    KeyChange,
+    KeyValueStore,
+    WatchBatch,
+)
 from core.process.supervision import Supervisor, TaskSpec
 
 K = TypeVar("K")
@@ -87,6 +95,7 @@ class ConfigurationSnapshot:
     __slots__ = (
         "_catalog",
         "_usable",
+        "choice_guards",
         "closing",
         "guards",
         "pools",
@@ -110,6 +119,8 @@ class ConfigurationSnapshot:
         self.closing: dict[str, ContainedFault] = {}
         self._catalog: PoolCatalog | None = None
         self._usable: dict[str, AddressSet] = {}
+        self.choice_guards: dict[tuple[str, Family], tuple[Guard, Guard]] = {}
+        """Pool and family -> the guards of a choice made in it; filled where they are needed."""
 
     @property
     def catalog(self) -> PoolCatalog:
