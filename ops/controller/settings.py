@@ -198,10 +198,11 @@ def _secret(env: EnvironmentVariables) -> SecretSettings | None:
         raise BadInput(f"{TLS_SECRET} is set and {NAMESPACE} is not", subject=NAMESPACE)
     service = f"{env.text('ORBWEAVER_TLS_SERVICE', 'orbweaver-controller')}.{namespace}"
     domain = env.text("ORBWEAVER_TLS_DOMAIN", "cluster.local")
+    more = filter(None, env.text("ORBWEAVER_TLS_EXTRA_NAMES").split(","))
     return SecretSettings(
         name,
         namespace,
-        (service, f"{service}.svc", f"{service}.svc.{domain}"),
+        (service, f"{service}.svc", f"{service}.svc.{domain}", *more),
         Path(env.text("ORBWEAVER_TLS_DIR", TLS_DIRECTORY)),
     )
 

@@ -19,7 +19,8 @@ def plugin(**said: Any) -> Object:
 
 BAD: dict[str, tuple[Object, str]] = {
     "a value nobody knows": ({"spiderpoolAgnet": {}}, "spiderpoolAgnet"),
-    "a part that is not ours": ({"multus": {"multusCNI": {"install": True}}}, "install"),
+    "a part that nobody knows": ({"multus": {"multusCNI": {"instal": True}}}, "instal"),
+    "a text for the truth of a plugin": ({"plugins": {"installCNI": "yes"}}, "installCNI"),
     "a text for a truth": ({"ipam": {"enableIPv4": "yes"}}, "enableIPv4"),
     "a port that is none": ({"spiderpoolController": {"httpPort": 70000}}, "httpPort"),
     "less than no replicas": ({"spiderpoolController": {"replicas": -1}}, "replicas"),
@@ -58,13 +59,12 @@ BAD: dict[str, tuple[Object, str]] = {
         {"etcd": {"embedded": {"enabled": False}, "endpoints": ["a:1"]}},
         "etcd.tls.method: auto",
     ),
-    "one volume for several nodes": (
-        {"spiderpoolController": {"replicas": 2}},
-        "archive.accessMode",
-    ),
     "no family": ({"ipam": {"enableIPv4": False, "enableIPv6": False}}, "both false"),
-    "no issuer": ({"spiderpoolController": {"tls": {"method": "certmanager"}}}, "issuerName"),
     "no certificate": ({"spiderpoolController": {"tls": {"method": "provided"}}}, "secretName"),
+    "a certificate without its key": (
+        {"spiderpoolController": {"tls": {"method": "provided", "provided": {"tlsCert": "YQ=="}}}},
+        "tlsKey",
+    ),
     "a pool without a subnet": (
         {"clusterDefaultPool": {"installIPv4IPPool": True}},
         "clusterDefaultPool.ipv4Subnet",
@@ -98,8 +98,8 @@ def test_what_the_public_chart_calls_the_same_is_taken() -> None:
 def differences(schema: Any, value: Any, path: str) -> list[str]:
     """Keys that only one of the two has."""
     properties = schema.get("properties")
-    if properties is None or not isinstance(value, dict):
-        return []
+    if properties is None or not value or not isinstance(value, dict):
+        return []  # what is taken and noted alone has no defaults
     found = [f"{path}.{key}" for key in properties.keys() ^ value.keys()]
     for key in properties.keys() & value.keys():
         found += differences(properties[key], value[key], f"{path}.{key}")

@@ -31,6 +31,9 @@ ASSETS: Final = Path(os.environ.get("KUBEBUILDER_ASSETS") or "/usr/local/kubebui
 APPLY: Final = "application/apply-patch+yaml"
 MERGE: Final = "application/merge-patch+json"
 
+SERVICE_ADDRESS: Final = "10.96.0.1"
+"""The ClusterIP of the Service ``kubernetes``: the first of the range below."""
+
 _START_DEADLINE_S: Final = 60.0
 _STOP_DEADLINE_S: Final = 60.0
 _CALL_S: Final = 20.0
@@ -198,6 +201,7 @@ class ApiServer:
             "service-cluster-ip-range": "10.96.0.0/16",
             "endpoint-reconciler-type": "none",
             "disable-admission-plugins": "ServiceAccount",
+            "allow-privileged": "true",
             "watch-cache": "true",
             "profiling": "false",
             **self._flags,
@@ -302,7 +306,7 @@ class ApiServer:
         directory = self.directory
         authority = trustme.CA()
         authority.cert_pem.write_to_path(str(self.ca))
-        server = authority.issue_cert(self.home.address, "localhost")
+        server = authority.issue_cert(self.home.address, "localhost", SERVICE_ADDRESS)
         server.private_key_pem.write_to_path(str(directory / "server.key"))
         server.cert_chain_pems[0].write_to_path(str(directory / "server.crt"))
         lines = (f'{_token(name)},{name},{name},"{group}"\n' for name, group in users.items())

@@ -27,6 +27,9 @@ from ops.kubernetes.certificates.rotation import StoredAuthorities, is_good, is_
 CERTIFICATE_DAYS: Final = 1_825
 """Long, because only an upgrade of the chart brings a new one."""
 
+MEMBERS_MAX: Final = 5
+"""Members of an embedded etcd: the most that the chart takes."""
+
 MEMBER: Final = "etcd-member"
 """The common name of members, the only one that etcd accepts on its peer port."""
 
@@ -73,7 +76,11 @@ def _kept(authority: KeyPair, own: KeyPair) -> StoredAuthorities:
 
 
 def _member(domain: str) -> CertificateRequest:
-    names = (domain, f"*.{domain}", "localhost", "127.0.0.1", "::1")
+    # A member looks the names of a peer's certificate up, to compare with where it comes from; for
+    # the one with an asterisk it needs reverse look-ups, which not every cluster's DNS answers.
+    service = domain.partition(".")[0]
+    members = (f"{service}-{number}.{domain}" for number in range(MEMBERS_MAX))
+    names = (domain, *members, f"*.{domain}", "localhost", "127.0.0.1", "::1")
     return CertificateRequest(MEMBER, names, ("server", "client"), CERTIFICATE_DAYS)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from core.manifests.manifest_writer import dump_yaml
-from tests.chart.rendering import NAMESPACE, PROFILES, objects, values_of
+from tests.chart.rendering import NAMESPACE, PROFILES, Object, objects, values_of
 from tests.kubernetes.identities import namespace_of
 from tests.support.kubernetes import ApiServer
 from tests.support.parts import HELM, needs
@@ -18,8 +18,13 @@ FOREIGN = (
     ("monitoring.coreos.com", "ServiceMonitor", "servicemonitors"),
     ("monitoring.coreos.com", "PrometheusRule", "prometheusrules"),
     ("cert-manager.io", "Certificate", "certificates"),
+    ("cert-manager.io", "Issuer", "issuers"),
+    ("grafana.integreatly.org", "GrafanaDashboard", "grafanadashboards"),
 )
 """Kinds that others define; how they look inside is not for us to check."""
+
+VERSIONS = {"grafana.integreatly.org": "v1beta1"}
+"""Of groups whose version is another than v1."""
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +33,7 @@ def server_with_foreign_kinds(server_with_crds: ApiServer) -> Iterator[ApiServer
     path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     for group, kind, plural in FOREIGN:
         server.request("POST", path, definition(group, kind, plural))
-        server.wait_served(f"/apis/{group}/v1/{plural}")
+        server.wait_served(f"/apis/{group}/{VERSIONS.get(group, 'v1')}/{plural}")
     yield server
     for group, _, plural in FOREIGN:
         server.request("DELETE", f"{path}/{plural}.{group}")
@@ -39,7 +44,31 @@ def test_a_server_takes_every_object_in_a_dry_run(
     profile: str, server_with_foreign_kinds: ApiServer
 ) -> None:
     server = server_with_foreign_kinds
-    rendered = objects(values_of(profile))
+    expect_taken(server, objects(values_of(profile)))
+
+
+def test_a_server_takes_what_spiderpools_values_add(server_with_foreign_kinds: ApiServer) -> None:
+    common = {
+        "extraArgs": ["--config-path=/tmp/conf.yml"],
+        "extraVolumes": [{"name": "extra", "emptyDir": {}}],
+        "extraVolumeMounts": [{"name": "extra", "mountPath": "/extra"}],
+        "securityContext": {"privileged": True},
+        "service": {"type": "NodePort", "annotations": {"a": "b"}},
+        "prometheus": {"enabled": True, "prometheusRule": {"install": True}},
+    }
+    values = {
+        "spiderpoolAgent": common,
+        "spiderpoolController": common | {"tls": {"method": "certmanager"}},
+        "multus": {"multusCNI": {"install": True, "uninstall": True}},
+        "plugins": {"installCNI": True},
+        "grafanaDashboard": {"install": True, "operator": True},
+    }
+
+    expect_taken(server_with_foreign_kinds, objects(values))
+
+
+def expect_taken(server: ApiServer, rendered: list[Object]) -> None:
+    """Apply all of it in a dry run, as strictly as a server can."""
     for name in {NAMESPACE, *map(namespace_of, rendered)} - {""}:
         space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
         server.request("POST", "/api/v1/namespaces", space)
@@ -79,7 +108,7 @@ def definition(group: str, kind: str, plural: str) -> dict[str, object]:
     """The least that makes a server take objects of a kind."""
     anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     version = {
-        "name": "v1",
+        "name": VERSIONS.get(group, "v1"),
         "served": True,
         "storage": True,
         "schema": {"openAPIV3Schema": anything},

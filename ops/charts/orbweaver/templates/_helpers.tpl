@@ -42,14 +42,32 @@ annotations:
 
 {{/*
 A reference. global.imageRegistryOverride takes the place of the registry that the chart names; a registry that
-the user names stays. Context: root, image; registry: the chart's own, if there is one.
+the user names stays. An image of Spiderpool's own programs, as a values file of Spiderpool has it, is ours instead.
+Context: root, image; registry: the chart's own, if there is one; own: our repository, for an image of ours.
 */}}
 {{- define "orbweaver.image" -}}
 {{- $chart := default "" .registry -}}
-{{- $named := default $chart .image.registry -}}
+{{- $image := .image -}}
+{{- if and .own (hasPrefix "spidernet-io/spiderpool/" $image.repository) -}}
+{{- $image = dict "registry" "" "repository" .own "tag" "" "digest" "" -}}
+{{- end -}}
+{{- $named := default $chart $image.registry -}}
 {{- $registry := ternary (default $chart .root.Values.global.imageRegistryOverride) $named (eq $named $chart) -}}
-{{- with $registry }}{{ trimSuffix "/" . }}/{{ end }}{{ .image.repository }}
-{{- if .image.digest }}@{{ .image.digest }}{{ else }}:{{ default .root.Chart.AppVersion .image.tag }}{{ end }}
+{{- with $registry }}{{ trimSuffix "/" . }}/{{ end }}{{ $image.repository }}
+{{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ default .root.Chart.AppVersion $image.tag }}{{ end }}
+{{- end }}
+
+{{/* How often a probe may fail. Context: one of healthChecking. */}}
+{{- define "orbweaver.patience" -}}
+failureThreshold: {{ int .failureThreshold }}
+periodSeconds: {{ int .periodSeconds }}
+{{- end }}
+
+{{/* A container's securityContext with the user's on top. Context: context, extra. */}}
+{{- define "orbweaver.security" -}}
+{{- $context := mergeOverwrite (fromYaml .context) (deepCopy .extra) -}}
+{{- if $context.privileged }}{{ $_ := set $context "allowPrivilegeEscalation" true }}{{ end -}}
+{{- toYaml $context }}
 {{- end }}
 
 {{- define "orbweaver.pullSecrets" -}}
@@ -164,6 +182,22 @@ httpGet: {path: {{ .path }}, port: metrics}
 {{ default (printf "%s-server-certs" .Values.spiderpoolController.name) .Values.spiderpoolController.tls.secretName }}
 {{- end }}
 
+{{/* How many controllers run: one, where only one node can mount the archive's volume. */}}
+{{- define "orbweaver.controller.replicas" -}}
+{{- $replicas := int .Values.spiderpoolController.replicas -}}
+{{- $archive := .Values.archive -}}
+{{- if and $archive.enabled (ne $archive.accessMode "ReadWriteMany") (not $archive.existingClaim) -}}
+{{- $replicas = min $replicas 1 -}}
+{{- end -}}
+{{ $replicas }}
+{{- end }}
+
+{{/* The authority of the webhooks' certificate, base64 of PEM, where it is provided. */}}
+{{- define "orbweaver.webhook.authority" -}}
+{{- $tls := .Values.spiderpoolController.tls -}}
+{{ required "spiderpoolController.tls.method: provided needs spiderpoolController.tls.caBundle, base64 of its CA in PEM" (default $tls.caBundle $tls.provided.tlsCa) }}
+{{- end }}
+
 {{/* Our own Pods are never asked about: no controller could start when none runs. */}}
 {{- define "orbweaver.inject.exclude" -}}
 {{ append .Values.spiderpoolController.podResourceInject.namespacesExclude .Release.Namespace | uniq | toJson }}
@@ -188,10 +222,6 @@ seccompProfile: {type: RuntimeDefault}
 {{/* ------------------------------------------------------------------------------------ checks */}}
 
 {{- define "orbweaver.checks" -}}
-{{- $archive := .Values.archive -}}
-{{- if and $archive.enabled (gt (int .Values.spiderpoolController.replicas) 1) (ne $archive.accessMode "ReadWriteMany") (not $archive.existingClaim) -}}
-{{- fail "archive.accessMode: several controllers share one archive volume: set it to ReadWriteMany, set archive.existingClaim to a volume that several nodes can mount, or set spiderpoolController.replicas to 1" -}}
-{{- end -}}
 {{- if not (or .Values.ipam.enableIPv4 .Values.ipam.enableIPv6) -}}
 {{- fail "ipam.enableIPv4 and ipam.enableIPv6 are both false" -}}
 {{- end -}}
@@ -215,11 +245,12 @@ seccompProfile: {type: RuntimeDefault}
 {{- fail "etcd.tls.method: certmanager needs etcd.tls.certmanager.issuerName" -}}
 {{- end -}}
 {{- $tls = .Values.spiderpoolController.tls -}}
-{{- if and (eq $tls.method "provided") (not $tls.secretName) -}}
-{{- fail "spiderpoolController.tls.method: provided needs spiderpoolController.tls.secretName" -}}
+{{- $pem := $tls.provided -}}
+{{- if and (eq $tls.method "provided") (not $tls.secretName) (not $pem.tlsCert) -}}
+{{- fail "spiderpoolController.tls.method: provided needs spiderpoolController.tls.provided, or spiderpoolController.tls.secretName with caBundle" -}}
 {{- end -}}
-{{- if and (eq $tls.method "certmanager") (not $tls.certmanager.issuerName) -}}
-{{- fail "spiderpoolController.tls.method: certmanager needs spiderpoolController.tls.certmanager.issuerName" -}}
+{{- if and (eq $tls.method "provided") $pem.tlsCert (not (and $pem.tlsKey $pem.tlsCa)) -}}
+{{- fail "spiderpoolController.tls.provided: tlsCert needs tlsKey and tlsCa" -}}
 {{- end -}}
 {{- end }}
 
@@ -249,7 +280,7 @@ securityContext:
 {{- end }}
 
 {{- define "orbweaver.hook.container" -}}
-image: {{ include "orbweaver.image" (dict "root" . "image" .Values.spiderpoolController.image) }}
+image: {{ include "orbweaver.image" (dict "root" . "image" .Values.spiderpoolController.image "own" "orbweaver-controller") }}
 imagePullPolicy: {{ .Values.spiderpoolController.image.pullPolicy }}
 securityContext:
   {{- include "orbweaver.unprivileged" . | nindent 2 }}

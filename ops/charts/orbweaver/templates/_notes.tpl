@@ -1,0 +1,35 @@
+{{/* What is done in place of values of Spiderpool's chart that have no meaning here, a line each. */}}
+{{- define "orbweaver.notes" -}}
+{{- range $path, $said := dict
+  "spiderpoolAgent.binName" "the image's own program runs: orbweaver-agent"
+  "spiderpoolAgent.debug.gopsPort" "Python has no gops; kubectl orb node doctor and the log say what an agent does"
+  "spiderpoolAgent.prometheus.enabledDebugMetric" "agents have one set of metrics, all of them on by prometheus.enabled"
+  "spiderpoolController.binName" "the image's own program runs: orbweaver-controller"
+  "spiderpoolController.debug.gopsPort" "Python has no gops; /readyz and the log say what a controller does"
+  "spiderpoolController.tls.auto.caExpiration" "the controllers make the authority and rotate it themselves"
+  "spiderpoolController.tls.auto.certExpiration" "the controllers make the certificate and rotate it themselves"
+  "spiderpoolInit" "a Job with the controllers' image makes the first objects: what clusterDefaultPool and coordinator say"
+  "rdma.rdmaSharedDevicePlugin.install" "the RDMA shared device plugin is not installed; install it by its own chart"
+  "sriov.install" "the SR-IOV network operator is not installed; install it by its own chart"
+}}
+{{- $value := $.Values }}
+{{- range splitList "." $path }}
+{{- $value = get (default dict $value) . }}
+{{- end }}
+{{- if $value }}
+  {{ $path }}: {{ $said }}
+{{- end }}
+{{- end }}
+{{- range $name := list "spiderpoolAgent" "spiderpoolController" }}
+{{- if hasPrefix "spidernet-io/spiderpool/" (index $.Values $name).image.repository }}
+  {{ $name }}.image: Spiderpool's program is replaced by ours, of the chart's version
+{{- end }}
+{{- end }}
+{{- if gt (int .Values.spiderpoolController.replicas) (int (include "orbweaver.controller.replicas" .)) }}
+  spiderpoolController.replicas: one controller runs, because only one node can mount the archive's volume; archive.accessMode=ReadWriteMany or archive.existingClaim lets more run
+{{- end }}
+{{- $multus := .Values.multus.multusCNI }}
+{{- if and $multus.install (not (hasSuffix "-thick" $multus.image.tag)) }}
+  multus.multusCNI.image.tag: {{ $multus.image.tag }}-thick is taken; Multus runs as a daemon
+{{- end }}
+{{- end }}
