@@ -18,7 +18,7 @@ import os
 import stat
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -29,6 +29,9 @@ EXECUTABLES = ("spiderpool", "coordinator", "ifacer")
 """Names of the program in the CNI directory."""
 
 CONFLIST_NAME = "10-orbweaver.conflist"
+RECORDS_NAME = "datapath"
+"""The directory of an agent's attachment records, beside its socket."""
+
 RECORD_NAME = ".orbweaver-installed.json"
 """Beside the executables: a dot file, which no runtime looks at."""
 
@@ -83,6 +86,21 @@ def uninstall(target_bin_dir: Path) -> tuple[FileChange, ...]:
         (target_bin_dir / RECORD_NAME).unlink(missing_ok=True)
         sync_directory(target_bin_dir)
     return changes
+
+
+def remove_runtime_files(socket: Path) -> tuple[FileChange, ...]:
+    """Remove an agent's sockets and locks, and its attachment records if there are none.
+
+    Only for an agent that has ended: a running one would go on without its sockets.
+    """
+    changes = []
+    for path in sorted(socket.parent.glob(f"{socket.name}*")):
+        path.unlink()
+        changes.append(FileChange(path, "removed"))
+    with suppress(OSError):  # a record in it is of an attachment that still is there
+        socket.with_name(RECORDS_NAME).rmdir()
+        changes.append(FileChange(socket.with_name(RECORDS_NAME), "removed"))
+    return tuple(changes)
 
 
 def tried_program() -> bytes:

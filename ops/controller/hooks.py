@@ -70,15 +70,15 @@ def clean(
     validate: Annotated[str, typer.Option(help="The validating webhook configuration.")] = NAMES,
     mutating: Annotated[str, typer.Option(help="The mutating webhook configuration.")] = NAMES,
     secret: Annotated[str, typer.Option(help="The Secret of the webhooks' certificate.")] = "",
+    nodes: Annotated[str, typer.Option(help="The DaemonSet that cleans the nodes.")] = "",
 ) -> None:
     """Take our webhooks and finalizers away, so that nothing hangs. Objects stay."""
 
     async def work(api: Api) -> None:
         namespace = _namespace()
         lease = LeaseSettings(namespace).name
-        freed = await cleanup.clean(
-            api, InstallationNames(namespace, lease, mutating, validate, secret)
-        )
+        names = InstallationNames(namespace, lease, mutating, validate, secret, nodes)
+        freed = await cleanup.clean(api, names)
         _log.info("%d objects have no finalizer of ours any more", freed)
 
     _with_api(work)

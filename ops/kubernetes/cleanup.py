@@ -1,5 +1,7 @@
 """After an uninstall: nothing of ours may keep anything from being deleted.
 
+A DaemonSet of the chart cleans the nodes meanwhile; this waits until it has been on each of them.
+
 Webhook configurations go first, since nobody answers any more. Then everybody who could put a
 finalizer back must have stopped: the Lease says so. Then our finalizers are taken from what is
 left. Objects stay: who wants to delete them can. What is missing is fine, and so is a second run.
@@ -26,6 +28,10 @@ CALM_S: Final = 2.0
 """After the last pass that found something, before the next one looks whether it stays away."""
 
 PASSES_MAX: Final = 20
+NODES_WAIT_S: Final = 60.0
+"""A node that does not answer must not keep an uninstallation from its end."""
+
+DAEMON_SETS: Final = "/apis/apps/v1/namespaces/{}/daemonsets/{}"
 
 _log: Final = logging.getLogger(__name__)
 
@@ -38,6 +44,8 @@ class InstallationNames(NamedTuple):
     mutating: str = ""
     validating: str = ""
     secret: str = ""
+    nodes: str = ""
+    """The DaemonSet that cleans the nodes."""
 
 
 async def clean(api: Api, leftovers: InstallationNames) -> int:
@@ -57,7 +65,27 @@ async def clean(api: Api, leftovers: InstallationNames) -> int:
     await _delete(api, lease)
     if leftovers.secret:
         await _delete(api, f"/api/v1/namespaces/{leftovers.namespace}/secrets/{leftovers.secret}")
+    if leftovers.nodes:
+        await _until_nodes_are_clean(api, DAEMON_SETS.format(leftovers.namespace, leftovers.nodes))
     return freed
+
+
+async def _until_nodes_are_clean(api: Api, path: str) -> None:
+    try:
+        async with asyncio.timeout(NODES_WAIT_S):
+            while True:
+                if _is_ready_everywhere(await api.get(path)):
+                    return
+                await asyncio.sleep(LEASE_POLL_S)
+    except TimeoutError:
+        _log.warning("not every node was cleaned; run `orbctl node clean` on the others")
+
+
+def _is_ready_everywhere(daemon_set: Object) -> bool:
+    status = daemon_set.get("status", {})
+    if status.get("observedGeneration") != daemon_set["metadata"]["generation"]:
+        return False
+    return int(status.get("numberReady", 0)) >= int(status.get("desiredNumberScheduled", 0))
 
 
 async def _until_nobody_leads(api: Api, path: str) -> None:

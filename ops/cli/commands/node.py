@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.errors import BadInput
+from nodeagent.clusterip.installation import remove
+from nodeagent.settings.values import SOCKET_PATH
+from ops.cli.commands.install import BIN_DIRECTORY
 from ops.cli.exits import Exit
 from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, show_table, show_value
 from ops.diagnostics.diagnosis import Diagnosis, diagnose, worst
 from ops.diagnostics.examination import Examination, examine
 from ops.diagnostics.nics import Gateway, MasterNic
+from ops.installer import remove_runtime_files, uninstall
 
-app = typer.Typer(no_args_is_help=True, help="Check this node.")
+app = typer.Typer(no_args_is_help=True, help="Check this node, or clean it.")
 
 _COLUMNS: Final = (
     TableColumn("CHECK"),
@@ -26,6 +31,7 @@ _COLUMNS: Final = (
     TableColumn("WHAT TO DO"),
 )
 GATEWAYS_MAX: Final = 64
+BPF_FILESYSTEM: Final = Path("/sys/fs/bpf")
 
 Gateways = Annotated[
     list[str] | None,
@@ -56,6 +62,25 @@ def doctor(context: typer.Context, gateway: Gateways = None) -> None:
     else:
         show_table(_COLUMNS, diagnoses)
     raise typer.Exit(Exit.FAILED if worst(diagnoses) == "failed" else Exit.OK)
+
+
+@app.command()
+def clean(
+    bin_dir: Annotated[Path, typer.Option(help="where runtimes find executables")] = BIN_DIRECTORY,
+    socket: Annotated[Path, typer.Option(help="the agent's socket")] = Path(SOCKET_PATH),
+    bpffs: Annotated[Path, typer.Option(help="where agents pin eBPF programs")] = BPF_FILESYSTEM,
+) -> None:
+    """Remove what agents have put on this node: executables, sockets, pinned eBPF programs.
+
+    For a node that no agent runs on any more. Files that somebody has changed since stay, and so do
+    the records of attachments. Pods on networks of ours cannot be deleted until the executables are
+    back.
+    """
+    changes = [*uninstall(bin_dir), *remove_runtime_files(socket)]
+    for change in changes:
+        print(f"{change.path} {change.action}")
+    if bpffs.is_dir() and remove(bpffs):
+        print(f"eBPF programs of {bpffs} detached and removed")
 
 
 def _bounded(gateways: list[str]) -> list[str]:
