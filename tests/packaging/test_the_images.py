@@ -10,7 +10,7 @@ from tests.packaging.project import ROOT
 
 BASE = re.compile(r"^ARG (\w+)=\S+@sha256:[0-9a-f]{64}$", re.MULTILINE)
 FROM = re.compile(r"^FROM (\S+)", re.MULTILINE)
-STAGE = re.compile(r"^FROM \S+ AS (\w+)$", re.MULTILINE)
+STAGE = re.compile(r"^FROM \S+ AS ([\w-]+)$", re.MULTILINE)
 
 
 def test_every_base_image_is_named_by_its_digest() -> None:

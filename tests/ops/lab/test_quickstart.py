@@ -16,12 +16,12 @@ import pytest
 from ops.demo.demo_state import ROOT
 from ops.lab.identity import MARK, new_identity
 from ops.lab.leftovers import Traces, remove, traces_of
+from tests.support.documents import shell_blocks
 from tests.support.etcd import free_ports
 
 pytestmark = [pytest.mark.etcd, pytest.mark.netns]
 
 DEADLINE_S = 100.0
-BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def place() -> Iterator[Path]:
 def test_the_lines_of_the_quickstart_run_as_they_are_written(place: Path, tmp_path: Path) -> None:
     identity = new_identity()
     client, peer = free_ports(2)
-    script = "\n".join(BLOCK.findall((ROOT / "docs" / "tutorials" / "quickstart.md").read_text()))
+    script = "\n".join(shell_blocks(ROOT / "docs" / "tutorials" / "quickstart.md"))
     # Names and ports of this run alone, for two runs at a time.
     script = script.replace("quick-", identity.name("")).replace("12379", str(client))
     script = script.replace("12380", str(peer)).replace("mktemp -d", f"mktemp -d -p {place}")

@@ -1,0 +1,56 @@
+"""Every block of the documents for users is marked, and each one marked ``sh`` is run by a test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from sybil import Document
+from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
+
+from tests.packaging.project import ROOT
+
+FOLDERS = ("tutorials", "how-to", "concepts", "reference")
+LANGUAGES = {"sh", "console", "text", "yaml", "json"}
+"""``sh`` is run word for word; ``console`` is shown, with what it prints or for one to adapt."""
+
+RUN = {
+    "docs/tutorials/quickstart.md": "tests/lab/test_the_quickstart.py",
+    "docs/how-to/install.md": "tests/installation/test_the_documented_installation.py",
+    "docs/how-to/upgrade.md": "tests/installation/test_the_documented_installation.py",
+    "docs/how-to/uninstall.md": "tests/installation/test_the_documented_installation.py",
+}
+DOCUMENTS = sorted(
+    [
+        ROOT / "README.md",
+        *(path for name in FOLDERS for path in (ROOT / "docs" / name).glob("*.md")),
+    ]
+)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_block_is_marked_and_can_be_read(path: Path) -> None:
+    for language, text in blocks(path):
+        assert language in LANGUAGES, text
+        if language == "yaml":
+            list(yaml.safe_load_all(text))
+
+
+def test_every_document_with_lines_to_run_has_its_test() -> None:
+    with_lines = {
+        str(path.relative_to(ROOT))
+        for path in DOCUMENTS
+        if any(language == "sh" for language, _ in blocks(path))
+    }
+
+    assert with_lines == set(RUN)
+    for document, test in RUN.items():
+        assert Path(document).name in (ROOT / test).read_text("utf-8")
+
+
+def blocks(path: Path) -> list[tuple[str, str]]:
+    """Language and text of every fenced block."""
+    document = Document(path.read_text("utf-8"), str(path))
+    lexer = FencedCodeBlockLexer(r"[^\n]*")
+    return [(one.lexemes["language"], one.lexemes["source"]) for one in lexer(document)]
