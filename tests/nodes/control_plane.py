@@ -7,9 +7,9 @@ missing in that table shows. What our processes ask for is in the audit log.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Final, Self, TypeVar
 
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
@@ -74,12 +74,14 @@ class FabricHome:
 class ControlPlane:
     """All of it; enter it to start it."""
 
-    def __init__(self, laboratory: Laboratory) -> None:
+    def __init__(
+        self, laboratory: Laboratory, flags: Mapping[str, object] = MappingProxyType({})
+    ) -> None:
         self.directory = laboratory.directory / "kubernetes"
         self.directory.mkdir()
         self.audit = Audit(self.directory, (AGENT, CONTROLLER))
         self.server = ApiServer(
-            self.directory, FabricHome(laboratory), flags=self._flags(), users=USERS
+            self.directory, FabricHome(laboratory), flags={**self._flags(), **flags}, users=USERS
         )
         self._parts = [
             self._part(laboratory, "kube-controller-manager", MANAGER, self._manager_flags()),

@@ -7,6 +7,7 @@ their place that say what it wants.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from ops.lab.laboratory import Laboratory
 from ops.lab.leftovers import CONTROL_GROUPS
 from ops.lab.node import Node
 from ops.lab.programs import attempt, plugin
+from ops.lab.runtime import NOTHING
 from tests.runtime.containerd import Containerd
 from tests.support.kubernetes import ASSETS
 
@@ -45,11 +47,25 @@ STATUS_EVERY: Final = "1s"
 
 
 class KubeNode:
-    """A node with agent, containerd and kubelet; ``start`` and ``crash`` as often as you like."""
+    """A node with agent, containerd and kubelet; ``start`` and ``crash`` as often as you like.
 
-    def __init__(self, laboratory: Laboratory, node: Node, kubeconfig: Path) -> None:
+    With ``has_agent_pod`` the agent is for a DaemonSet to bring, and the node has the places that
+    DaemonSets mount for itself.
+    """
+
+    def __init__(
+        self,
+        laboratory: Laboratory,
+        node: Node,
+        kubeconfig: Path,
+        *,
+        has_agent_pod: bool = False,
+        kubelet_config: Mapping[str, Any] = NOTHING,
+    ) -> None:
         self.node = node
-        self.containerd = Containerd(laboratory, node)
+        self.containerd = Containerd(laboratory, node, has_own_places=has_agent_pod)
+        self._has_agent_pod = has_agent_pod
+        self._more_config = kubelet_config
         self._groups = f"{self.containerd.cgroup_parent}/{node.name}"
         self._kubeconfig = kubeconfig
         self._laboratory = laboratory
@@ -81,7 +97,7 @@ class KubeNode:
 
     def start(self) -> None:
         """As after a boot: what does not run is started. Raises LabFailed."""
-        if not self.node.agent.is_running:
+        if not (self._has_agent_pod or self.node.agent.is_running):
             self.node.start_agent()
         if not self.containerd.is_running:
             self.containerd.start()
@@ -167,4 +183,5 @@ class KubeNode:
             "resolvConf": str(self._here / "resolv.conf"),
             "volumePluginDir": str(self._here / "volumes"),
             "volumeStatsAggPeriod": VOLUMES_EVERY,
+            **self._more_config,
         }

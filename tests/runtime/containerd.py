@@ -30,7 +30,7 @@ disabled_plugins = ["io.containerd.grpc.v1.sandbox-controllers"]
 
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{image}"
-  netns_mounts_under_state_dir = true
+  netns_mounts_under_state_dir = {netns_of_state}
   # Raising it needs CAP_SYS_RESOURCE, which not every machine gives away.
   restrict_oom_score_adj = true
 
@@ -39,8 +39,7 @@ disabled_plugins = ["io.containerd.grpc.v1.sandbox-controllers"]
   conf_dir = "{networks}"
 
 [plugins."io.containerd.grpc.v1.cri".containerd]
-  # The image is a few hundred bytes, and this one needs nothing of the file system.
-  snapshotter = "native"
+  snapshotter = "{snapshotter}"
 
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
   runtime_type = "io.containerd.runc.v2"
@@ -58,24 +57,40 @@ mount --rbind /run /var/lib/run
 mount -t tmpfs none /run
 for place in orbweaver-lab netns; do
     mkdir /run/$place
-    mount --rbind /var/lib/run/$place /run/$place
+    {netns_bind}mount --rbind /var/lib/run/$place /run/$place
 done
+{own_places}
 mkdir /run/held
 exec sleep infinity
 """
+OWN_PLACES = """
+mount -t tmpfs none /opt
+mkdir -p /opt/cni/bin
+mount --bind {plugins} /opt/cni/bin
+mkdir {here}/etc {here}/work {here}/root
+mount -t tmpfs none {here}/root
+mount -t overlay none -o lowerdir=/etc,upperdir={here}/etc,workdir={here}/work /etc
+mkdir -p /etc/cni/net.d
+mount --bind {networks} /etc/cni/net.d
+mount -t tmpfs none /var/log
+mount --make-rshared /
+"""
+"""What DaemonSets find on a whole node: its own directories, which mounts propagate from."""
 
 
 class Containerd:
     """One containerd, which may be killed and started again."""
 
-    def __init__(self, laboratory: Laboratory, node: Node) -> None:
+    def __init__(self, laboratory: Laboratory, node: Node, *, has_own_places: bool = False) -> None:
         self.node = node
         self.here = node.directory / "containerd"
+        self._has_own_places = has_own_places
+        self._snapshotter = "overlayfs" if has_own_places else "native"
         self.socket = self.here / "grpc.sock"
         self.cgroup_parent = f"/{laboratory.identity.name('pods')}"
         self._mark = f"{MARK}={laboratory.identity}"
         self._laboratory = laboratory
-        hold = ["unshare", "--mount", "--propagation", "private", "sh", "-c", HOLD]
+        hold = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", self._holding()]
         self._holder = Daemon(
             laboratory.identity, node.namespace, hold, self.here / "holder.log", {}
         )
@@ -90,6 +105,8 @@ class Containerd:
             image=NAME,
             plugins=self.node.plugins,
             networks=self.node.directory / "net.d",
+            netns_of_state=str(not self._has_own_places).lower(),
+            snapshotter=self._snapshotter,
         )
         (self.here / "config.toml").write_text(config)
         self._holder.start()
@@ -97,7 +114,7 @@ class Containerd:
         self.start()
         archive = self.here / "pause.tar"
         write_archive(archive, [self._mark])
-        self._import(archive)
+        self.import_image(archive)
 
     def start(self) -> None:
         """Start it and wait until it can run sandboxes. Raises LabFailed."""
@@ -147,9 +164,18 @@ class Containerd:
         self.kill()
         self._holder.kill()
 
-    def _import(self, archive: Path) -> None:
+    def import_image(self, archive: Path) -> None:
+        """Make the images of a docker-archive known to kubelet."""
         where = ["--address", str(self.socket), "--namespace", "k8s.io"]
-        done = attempt(
-            self.held("ctr", *where, "images", "import", "--snapshotter", "native", str(archive))
-        )
+        unpacked = ["--snapshotter", self._snapshotter, str(archive)]
+        done = attempt(self.held("ctr", *where, "images", "import", *unpacked))
         assert done.returncode == 0, done.stderr
+
+    def _holding(self) -> str:
+        """The script of the holder."""
+        if not self._has_own_places:
+            return HOLD.format(netns_bind="", own_places="")
+        places = OWN_PLACES.format(
+            here=self.here, plugins=self.node.plugins, networks=self.node.directory / "net.d"
+        )
+        return HOLD.format(netns_bind="[ $place = netns ] || ", own_places=places)

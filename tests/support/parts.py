@@ -34,6 +34,7 @@ CGROUPS: Final = "control groups v2"
 PROMETHEUS: Final = "prometheus"
 LITTLE_ENDIAN: Final = "little-endian processor"
 FAKETIME: Final = "libfaketime"
+IMAGE_BUILDER: Final = "buildah"
 ARM64: Final = "arm64 compiler and emulator"
 SITE: Final = "mkdocs-material"
 
@@ -57,6 +58,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     LITTLE_ENDIAN: "run on amd64 or arm64",
     FAKETIME: _OF_SETUP.format("libfaketime"),
     SITE: "scripts/setup.sh dev installs it, or scripts/setup.sh docs",
+    IMAGE_BUILDER: "apt-get install buildah netavark mmdebstrap make",
     ARM64: "apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user",
 }
 """Each optional part, and how to get it."""

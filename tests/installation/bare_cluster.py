@@ -1,0 +1,316 @@
+"""A cluster that has nothing of ours yet: control plane, two nodes, DNS, storage, one network.
+
+Nodes are as an administrator hands them over: a CNI directory with macvlan, a network whose IPAM is
+``spiderpool``, volumes. What is installed comes through the API server alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self, TypeVar
+
+import yaml
+
+from ops.lab.daemons import Daemon
+from ops.lab.laboratory import Laboratory
+from ops.lab.leftovers import CONTROL_GROUPS
+from ops.lab.programs import plugin
+from tests.nodes.control_plane import NODES, ControlPlane
+from tests.nodes.kubelet import KubeNode
+from tests.packaging.project import ROOT
+from tests.support.kubernetes import ASSETS, SERVICE_ADDRESS, ApiServer
+
+T = TypeVar("T")
+
+GATEWAY: Final = "10.6.0.1/16"
+"""Of the pool in the document."""
+
+SERVICES: Final = "10.96.0.0/16"
+VOLUMES_PER_NODE: Final = 2
+"""One for a member of etcd, one for an archive."""
+
+PATIENCE_S: Final = 240.0
+POLL_S: Final = 0.1
+COMMAND_S: Final = 300.0
+CONFLIST: Final = {
+    "cniVersion": "1.0.0",
+    "name": "lan",
+    "plugins": [
+        {"type": "macvlan", "master": "eth0", "mode": "bridge", "ipam": {"type": "spiderpool"}},
+        {"type": "coordinator"},
+    ],
+}
+API_REDIRECT: Final = """
+table ip kubernetes {{
+    chain output {{
+        type nat hook output priority dstnat
+        ip daddr {service} tcp dport 443 dnat to {address}:{port}
+    }}
+}}
+"""
+"""What kube-proxy does for the one Service that processes of the node's network use."""
+
+
+class NodeState(NamedTuple):
+    """What an installation may leave on a node."""
+
+    executables: frozenset[str]
+    networks: frozenset[str]
+    links: frozenset[str]
+    routes: frozenset[str]
+    rules: frozenset[str]
+    tables: frozenset[str]
+    places: frozenset[str]
+
+    def changes_since(self, before: NodeState) -> dict[str, list[str]]:
+        """What came (+) and went (-), by field."""
+        found = {}
+        for field, was, now in zip(self._fields, before, self, strict=True):
+            came, went = sorted(now - was), sorted(was - now)
+            if came or went:
+                found[field] = [*(f"+{one}" for one in came), *(f"-{one}" for one in went)]
+        return found
+
+
+class BareCluster:
+    """All of it; enter it to start it."""
+
+    def __init__(self) -> None:
+        self.laboratory = Laboratory(gateways=(GATEWAY,))
+        self.nodes: dict[str, KubeNode] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End everything, containers that a failed test left among it."""
+        try:
+            self._end_containers()
+        finally:
+            self._stack.close()
+
+    @property
+    def server(self) -> ApiServer:
+        """The API server."""
+        return self.plane.server
+
+    def until(self, holds: Callable[[], T], what: str) -> T:
+        """Wait until something is true, and return it."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not (found := holds()):
+            assert time.monotonic() < deadline, f"{what} does not come to be: {self.told()}"
+            time.sleep(POLL_S)
+        return found
+
+    def shell(self, script: str) -> str:
+        """Run lines of a document where kubectl and helm find the cluster."""
+        command = self.laboratory.fabric.namespace.inside(["bash", "-e", "-c", script])
+        tools = self.plane.directory / "tools"
+        environment = os.environ | {
+            "PATH": f"{tools}:{os.environ['PATH']}",
+            "HOME": str(self.plane.directory),
+            "KUBECONFIG": str(self.server.kubeconfig),
+            "PYTHONPATH": str(ROOT),
+        }
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=COMMAND_S,
+        )
+        assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}\n{self.told()}"
+        return done.stdout
+
+    def objects(self, path: str) -> list[dict[str, Any]]:
+        """Everything of a collection."""
+        return list(self.server.request("GET", path).body.get("items", ()))
+
+    def state_of(self, name: str) -> NodeState:
+        """What there is on a node now."""
+        node, held = self.nodes[name].node, self._held(name)
+        return NodeState(
+            frozenset(path.name for path in node.plugins.iterdir()),
+            frozenset(path.name for path in (node.directory / "net.d").iterdir()),
+            frozenset(one["ifname"] for one in json.loads(node.namespace.ip("-json", "link"))),
+            frozenset(_lines(node.namespace.ip("route", "show", "table", "all"))),
+            frozenset(_lines(node.namespace.ip("rule"))),
+            frozenset(_lines(node.namespace.run("nft", "list", "ruleset"))),
+            frozenset(str(path) for path in _places(held)),
+        )
+
+    def told(self) -> str:
+        """What helps to understand a failure."""
+        if not self.server.is_running:
+            return "the API server is away"
+        text = [self.server.kubectl("get", "pods,pvc,jobs", "-A", "-o", "wide")]
+        events = self.objects("/api/v1/events")
+        text += [f"{one['reason']}: {one['message']}" for one in events if one["type"] != "Normal"]
+        for pod in self.objects("/api/v1/pods"):
+            with suppress(Exception):
+                text.append(self._log_of(pod))
+        return "\n".join(text)[-12_000:]
+
+    # ------------------------------------------------------------------------------- the beginning
+
+    def _start(self) -> None:
+        self._stack.enter_context(self.laboratory)
+        address = self.laboratory.fabric.address
+        flags = {
+            "endpoint-reconciler-type": "lease",
+            "advertise-address": address,
+            "enable-aggregator-routing": "true",  # webhooks are reached without kube-proxy
+        }
+        self.plane = self._stack.enter_context(ControlPlane(self.laboratory, flags))
+        self._tools()
+        self._start_dns(address)
+        self.laboratory.fabric.namespace.ip("route", "add", SERVICES, "dev", "br0")
+        for name in NODES:
+            self._add_node(name, address)
+        text = yaml.safe_dump_all([_storage_class(), *self._volumes()])
+        self.server.kubectl("apply", "--server-side", "-f", "-", stdin=text)
+        self.until(self._nodes_are_ready, "two ready nodes")
+
+    def _tools(self) -> None:
+        tools = self.plane.directory / "tools"
+        tools.mkdir()
+        helm = tools / "helm"
+        line = f'exec {sys.executable} -m tests.installation.helm_program "$@"'
+        helm.write_text(f"#!/bin/sh\n{line}\n")
+        helm.chmod(0o755)
+        (tools / "kubectl").symlink_to(ASSETS / "kubectl")
+
+    def _start_dns(self, address: str) -> None:
+        module = "tests.installation.cluster_dns"
+        command = [sys.executable, "-m", module, str(self.server.kubeconfig), address]
+        log = self.plane.directory / "dns.log"
+        namespace = self.laboratory.fabric.namespace
+        dns = Daemon(self.laboratory.identity, namespace, command, log, {"PYTHONPATH": str(ROOT)})
+        dns.start()
+        self._stack.callback(dns.kill)
+        dns.wait_until(lambda: ":53 " in namespace.run("ss", "-Hlun"))
+
+    def _add_node(self, name: str, address: str) -> None:
+        node = self.laboratory.join(name)
+        for path in (*node.plugins.iterdir(), *(node.directory / "net.d").iterdir()):
+            path.unlink()
+        (node.plugins / "macvlan").symlink_to(plugin("macvlan"))
+        (node.directory / "net.d/10-lan.conflist").write_text(json.dumps(CONFLIST))
+        node.namespace.ip("route", "add", SERVICES, "via", address)
+        redirect = API_REDIRECT.format(
+            service=SERVICE_ADDRESS, address=address, port=self.server.port
+        )
+        file = node.directory / "redirect.nft"
+        file.write_text(redirect)
+        node.namespace.run("nft", "-f", str(file))
+        config = {"clusterDNS": [address], "clusterDomain": "cluster.local"}
+        kubeconfig = self.server.kubeconfig_of(f"system:node:{name}")
+        made = self.nodes[name] = KubeNode(
+            self.laboratory, node, kubeconfig, has_agent_pod=True, kubelet_config=config
+        )
+        self._stack.callback(made.close)
+        made.create()
+
+    def _volumes(self) -> Iterator[dict[str, Any]]:
+        for name in NODES:
+            for number in range(VOLUMES_PER_NODE):
+                path = self.nodes[name].node.directory / f"volume-{number}"
+                path.mkdir()
+                yield _volume(f"{name}-{number}", path, name)
+
+    def _nodes_are_ready(self) -> bool:
+        nodes = self.objects("/api/v1/nodes")
+        ready = [
+            condition
+            for node in nodes
+            for condition in node.get("status", {}).get("conditions", ())
+            if (condition["type"], condition["status"]) == ("Ready", "True")
+        ]
+        return len(ready) == len(NODES)
+
+    def _held(self, name: str) -> Path:
+        return Path(f"/proc/{self.nodes[name].containerd.holder_pid}/root")
+
+    def _log_of(self, pod: dict[str, Any]) -> str:
+        metadata = pod["metadata"]
+        containers = [*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"]]
+        return "\n".join(
+            f"--- {metadata['name']} {one['name']}\n"
+            + self.server.kubectl(
+                *("logs", "--tail=15", "-n", metadata["namespace"], metadata["name"]),
+                *("-c", one["name"]),
+            )
+            for one in containers
+        )
+
+    def _end_containers(self) -> None:
+        name = self.laboratory.identity.name("pods")
+        for hierarchy in CONTROL_GROUPS.iterdir():
+            for path in (hierarchy / name).rglob("cgroup.procs"):
+                for pid in path.read_text().split():
+                    with suppress(ProcessLookupError):
+                        os.kill(int(pid), signal.SIGKILL)
+
+
+def _storage_class() -> dict[str, Any]:
+    annotations = {"storageclass.kubernetes.io/is-default-class": "true"}
+    return {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {"name": "local", "annotations": annotations},
+        "provisioner": "kubernetes.io/no-provisioner",
+        "volumeBindingMode": "WaitForFirstConsumer",
+    }
+
+
+def _volume(name: str, path: Path, node: str) -> dict[str, Any]:
+    term = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {
+            "capacity": {"storage": "20Gi"},
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": "local",
+            "local": {"path": str(path)},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [term]}]}},
+        },
+    }
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Without counters and lifetimes, which differ by themselves."""
+    return (line.strip() for line in text.splitlines() if line.strip())
+
+
+def _places(root: Path) -> Iterator[Path]:
+    """Files of ours outside the CNI directories."""
+    for place in ("run/spidernet", "sys/fs/bpf/orbweaver", "run/netns"):
+        for path in (root / place).rglob("*"):
+            yield path.relative_to(root)

@@ -1,0 +1,89 @@
+"""The cluster's DNS: A records of headless Services and of their Pods, as CoreDNS answers them.
+
+    python -m tests.installation.cluster_dns KUBECONFIG ADDRESS
+
+Every question is answered from the API server's EndpointSlices; there are few questions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, cast
+
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
+
+from core.kubernetes.api import Api
+from core.kubernetes.connection import open_connection
+
+DOMAIN: Final = "cluster.local"
+PORT: Final = 53
+TTL_S: Final = 1
+SLICES: Final = "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices"
+NAME: Final = re.compile(
+    rf"(?:(?P<host>[^.]+)\.)?(?P<service>[^.]+)\.(?P<namespace>[^.]+)\.svc\.{re.escape(DOMAIN)}\."
+)
+
+
+class Resolver(asyncio.DatagramProtocol):
+    """Answers each question in a task of its own."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, address: Any) -> None:
+        task = asyncio.create_task(self._answer(data, address))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, data: bytes, address: Any) -> None:
+        query = dns.message.from_wire(data)
+        answer = dns.message.make_response(query)
+        answer.flags |= dns.flags.AA | dns.flags.RA
+        question = query.question[0]
+        name = question.name.to_text().lower()
+        addresses = await self._addresses(name)
+        if not addresses:
+            answer.set_rcode(dns.rcode.NXDOMAIN)
+        elif question.rdtype == dns.rdatatype.A:
+            answer.answer.append(dns.rrset.from_text(question.name, TTL_S, "IN", "A", *addresses))
+        self._transport.sendto(answer.to_wire(), address)
+
+    async def _addresses(self, name: str) -> list[str]:
+        found = NAME.fullmatch(name)
+        if found is None:
+            return []
+        slices = await self._api.list(SLICES.format(found["namespace"]))
+        return sorted(set(_matching(slices.items, found["service"], found["host"])))
+
+
+def _matching(slices: list[dict[str, Any]], service: str, host: str | None) -> Iterator[str]:
+    for one in slices:
+        if one["metadata"]["labels"].get("kubernetes.io/service-name") != service:
+            continue
+        for endpoint in one.get("endpoints") or ():
+            if host in {None, endpoint.get("hostname")}:
+                yield from endpoint["addresses"]
+
+
+async def serve(kubeconfig: Path, address: str) -> None:
+    """Answer until the process is killed."""
+    api = Api(await open_connection(str(kubeconfig)))
+    loop = asyncio.get_running_loop()
+    await loop.create_datagram_endpoint(lambda: Resolver(api), local_addr=(address, PORT))
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(Path(sys.argv[1]), sys.argv[2]))

@@ -1,0 +1,58 @@
+"""The images and one bare cluster for the tests of this folder, where there are the programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.installation import images
+from tests.installation.bare_cluster import BareCluster
+from tests.nodes.conftest import PROGRAMS
+from tests.nodes.kubelet import KubeNode
+from tests.packaging.project import ROOT
+from tests.support.documents import shell_blocks
+from tests.support.kubernetes import ASSETS, missing_programs
+from tests.support.parts import HELM, IMAGE_BUILDER, KUBELET, needs, require_containers
+
+INSTALL = ROOT / "docs/how-to/install.md"
+
+
+@pytest.fixture(scope="session")
+def possible() -> None:
+    """Images can be built and a cluster can be run on this machine, or the reason why not."""
+    require_containers()
+    if absent := missing_programs(*PROGRAMS):
+        pytest.skip(needs(KUBELET, f"no {' and no '.join(absent)} in {ASSETS}"))
+    if absent := images.missing_programs():
+        pytest.skip(needs(IMAGE_BUILDER, f"not installed: {', '.join(absent)}"))
+    pytest.importorskip("helm_python", reason=needs(HELM))
+
+
+@pytest.fixture(scope="session")
+def archives(possible: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Path]]:
+    """Every image of the chart as a file."""
+    directory = tmp_path_factory.mktemp("images")
+    images.build(shell_blocks(INSTALL)[0])
+    found = images.save(directory)
+    yield found
+    for path in found:
+        path.unlink()
+
+
+@pytest.fixture(scope="module")
+def cluster(archives: list[Path]) -> Iterator[BareCluster]:
+    """The cluster, whose nodes have the images as if they had pulled them."""
+    with BareCluster() as cluster:
+        with ThreadPoolExecutor() as executor:
+            nodes = cluster.nodes.values()
+            list(executor.map(lambda node: import_all(node, archives), nodes))
+        yield cluster
+
+
+def import_all(node: KubeNode, archives: list[Path]) -> None:
+    """Give a node's runtime every image."""
+    for archive in archives:
+        node.containerd.import_image(archive)

@@ -1,0 +1,121 @@
+"""``helm`` as the documents call it, on Helm's own code: neither PyPI nor Debian has the program.
+
+    python -m tests.installation.helm_program install orbweaver ops/charts/orbweaver -n orbweaver
+
+The cluster is the one of ``KUBECONFIG``. An option that is not listed here is refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from helm_python import Config, parse_set_string, values_from_yaml
+
+TIMEOUT_S: Final = 300
+"""Helm's default for a hook."""
+
+
+def main(arguments: list[str]) -> None:
+    """Run one command and print what it returns."""
+    options = parser().parse_args(arguments)
+    with Config(kubeconfig_path=os.environ["KUBECONFIG"], namespace=options.namespace) as config:
+        sys.stdout.write(f"{COMMANDS[options.command](config, options)}\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The part of Helm's command line that the documents use."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("-n", "--namespace", default="default")
+    common.add_argument("name")
+    values = argparse.ArgumentParser(add_help=False)
+    values.add_argument("chart")
+    values.add_argument("-f", "--values", action="append", default=[])
+    values.add_argument("--set", action="append", default=[])
+    found = argparse.ArgumentParser(prog="helm")
+    commands = found.add_subparsers(dest="command", required=True)
+    install = commands.add_parser("install", parents=[common, values])
+    install.add_argument("--create-namespace", action="store_true")
+    upgrade = commands.add_parser("upgrade", parents=[common, values])
+    upgrade.add_argument("--reuse-values", action="store_true")
+    commands.add_parser("rollback", parents=[common]).add_argument("revision", nargs="?", type=int)
+    for command in ("test", "uninstall"):
+        commands.add_parser(command, parents=[common])
+    return found
+
+
+def _install(config: Config, options: argparse.Namespace) -> object:
+    release = config.install(
+        options.chart,
+        options.name,
+        _values(options),
+        namespace=options.namespace,
+        create_namespace=options.create_namespace,
+        timeout=TIMEOUT_S,
+        wait="hookOnly",
+    )
+    return _notes(release)
+
+
+def _upgrade(config: Config, options: argparse.Namespace) -> object:
+    release = config.upgrade(
+        options.chart,
+        options.name,
+        _values(options),
+        namespace=options.namespace,
+        reuse_values=options.reuse_values,
+        timeout=TIMEOUT_S,
+        wait="hookOnly",
+    )
+    return _notes(release)
+
+
+def _rollback(config: Config, options: argparse.Namespace) -> object:
+    config.rollback(options.name, version=options.revision, timeout=TIMEOUT_S, wait="hookOnly")
+    return "Rollback was a success!"
+
+
+def _test(config: Config, options: argparse.Namespace) -> object:
+    return config.test(options.name, timeout=TIMEOUT_S)
+
+
+def _uninstall(config: Config, options: argparse.Namespace) -> object:
+    config.uninstall(options.name, timeout=TIMEOUT_S, wait="hookOnly")
+    return f'release "{options.name}" uninstalled'
+
+
+def _values(options: argparse.Namespace) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for file in options.values:
+        _merge(found, values_from_yaml(Path(file).read_text("utf-8")))
+    for expression in options.set:
+        _merge(found, parse_set_string(expression))
+    return found
+
+
+def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        if isinstance(value, dict) and isinstance(into.get(name), dict):
+            _merge(into[name], value)
+        else:
+            into[name] = value
+
+
+def _notes(release: Any) -> object:
+    return release.get("notes") or release
+
+
+COMMANDS: Final[Mapping[str, Callable[[Config, argparse.Namespace], object]]] = {
+    "install": _install,
+    "upgrade": _upgrade,
+    "rollback": _rollback,
+    "test": _test,
+    "uninstall": _uninstall,
+}
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

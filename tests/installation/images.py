@@ -1,0 +1,96 @@
+"""The images, built once a run by ``make images`` as the document says, from Debian's packages.
+
+etcd's own image is in a registry that is not reached here; Debian's etcd takes its name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from tests.packaging.project import ROOT
+
+REGISTRY: Final = "registry.example.com"
+TAG: Final = "0.1.0"
+ETCD: Final = f"{REGISTRY}/coreos/etcd:v3.5.26"
+OURS: Final = tuple(f"{REGISTRY}/orbweaver-{name}:{TAG}" for name in ("controller", "agent"))
+ENGINE: Final = "buildah"
+CERTIFICATES: Final = Path("/etc/ssl/certs")
+BUILD_S: Final = 600.0
+"""For a first build, which fetches packages; later ones take the engine's layers."""
+
+DEADLINE_S: Final = 120.0
+BUILD_FLAGS: Final = (
+    *("--isolation=chroot", "--network=host"),
+    # Where packages come through a proxy, its authority is among the machine's.
+    *("--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro"),
+)
+
+
+def missing_programs() -> list[str]:
+    """Which of the builder's programs are not there."""
+    return [name for name in (ENGINE, "mmdebstrap", "make") if shutil.which(name) is None]
+
+
+def build(command: str) -> None:
+    """Run the document's ``make images``, with an engine that works inside a container too."""
+    environment = {"ENGINE": ENGINE, "BASE": "debian", "BUILD_FLAGS": " ".join(BUILD_FLAGS)}
+    done = subprocess.run(
+        ["sh", "-ec", command],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=BUILD_S,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def save(directory: Path) -> list[Path]:
+    """Every image as an archive that a runtime imports; etcd's from this machine's program."""
+    found = [directory / f"{number}.tar" for number, _ in enumerate(OURS)]
+    for name, path in zip(OURS, found, strict=True):
+        _run(ENGINE, "push", "--quiet", name, f"docker-archive:{path}:{name}")
+    return [*found, _save_etcd(directory)]
+
+
+def revision_label(name: str) -> str:
+    """The commit that an image says it is built from."""
+    inspected = json.loads(_run(ENGINE, "inspect", "--type", "image", name))
+    labels = inspected["OCIv1"]["config"]["Labels"]
+    return str(labels["org.opencontainers.image.revision"])
+
+
+def _save_etcd(directory: Path) -> Path:
+    path = directory / "etcd.tar"
+    container = _run(ENGINE, "from", "scratch").strip()
+    try:
+        for name in ("etcd", "etcdctl"):
+            program = shutil.which(name)
+            assert program is not None
+            _run(ENGINE, "add", "--quiet", container, program, f"/usr/local/bin/{name}")
+            for library in _libraries(Path(program)):
+                _run(ENGINE, "add", "--quiet", container, str(library.resolve()), str(library))
+        _run(ENGINE, "config", "--env", "PATH=/usr/local/bin", container)
+        _run(ENGINE, "commit", "--quiet", container, f"docker-archive:{path}:{ETCD}")
+    finally:
+        _run(ENGINE, "rm", container)
+    return path
+
+
+def _libraries(program: Path) -> list[Path]:
+    """What a dynamic program is linked with; nothing for a static one."""
+    done = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=False)
+    words = done.stdout.split()
+    return sorted({Path(word) for word in words if word.startswith("/")})
+
+
+def _run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=DEADLINE_S)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+    return done.stdout

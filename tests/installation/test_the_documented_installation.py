@@ -1,0 +1,127 @@
+"""The commands of docs/how-to/install.md, word for word, on a cluster that has nothing of ours.
+
+From images that are built here, by docs/how-to/upgrade.md, to uninstall.md, which leaves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from tests.installation.bare_cluster import BareCluster
+from tests.packaging.project import ROOT
+from tests.runtime.pause_image import NAME
+from tests.support.documents import shell_blocks
+
+INSTALL, UPGRADE, UNINSTALL = (
+    ROOT / "docs/how-to" / name for name in ("install.md", "upgrade.md", "uninstall.md")
+)
+SPACE = "orbweaver"
+POD = f"""
+kubectl apply -f - <<END
+apiVersion: v1
+kind: Pod
+metadata: {{name: web}}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers: [{{name: web, image: "{NAME}"}}]
+END
+kubectl wait --for=condition=Ready pod/web --timeout=120s
+"""
+ROLLED_OUT = """
+kubectl -n orbweaver rollout status daemonset/orbweaver-agent
+kubectl -n orbweaver rollout status deployment/orbweaver-controller
+"""
+GATEWAY = "10.6.0.1"
+COLLECTIONS = (
+    "/api/v1/pods",
+    "/api/v1/secrets",
+    "/api/v1/configmaps",
+    "/api/v1/services",
+    "/api/v1/serviceaccounts",
+    "/api/v1/namespaces",
+    "/api/v1/persistentvolumeclaims",
+    "/apis/apps/v1/daemonsets",
+    "/apis/apps/v1/deployments",
+    "/apis/apps/v1/statefulsets",
+    "/apis/batch/v1/jobs",
+    "/apis/coordination.k8s.io/v1/leases",
+    "/apis/policy/v1/poddisruptionbudgets",
+    *(f"/apis/rbac.authorization.k8s.io/v1/{kind}" for kind in ("clusterroles", "roles")),
+    *(f"/apis/rbac.authorization.k8s.io/v1/{kind}bindings" for kind in ("clusterrole", "role")),
+    *(
+        f"/apis/admissionregistration.k8s.io/v1/{kind}webhookconfigurations"
+        for kind in ("mutating", "validating")
+    ),
+    "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+)
+"""Where an installation may leave something."""
+
+KEPT = frozenset({"Namespace", "Secret", "PersistentVolumeClaim", "CustomResourceDefinition"})
+"""Kinds that an uninstallation leaves on purpose: whose addresses are whose, and definitions."""
+
+pytestmark = [
+    pytest.mark.kubelet,
+    pytest.mark.containerd,
+    pytest.mark.netns,
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+]
+
+
+def test_what_the_documents_say_installs_serves_upgrades_and_leaves_nothing(
+    cluster: BareCluster,
+) -> None:
+    _, install, pool = shell_blocks(INSTALL)
+    upgrade, roll_back = shell_blocks(UPGRADE)
+    remove, remove_all = shell_blocks(UNINSTALL)
+    before = {name: cluster.state_of(name) for name in cluster.nodes}
+
+    cluster.shell(install)
+    cluster.shell(pool)
+    cluster.shell(POD)
+    assert_pod_is_on_the_network(cluster)
+
+    cluster.shell(f"{upgrade}{ROLLED_OUT}")
+    cluster.shell("kubectl delete pod web")
+    cluster.shell(f"{roll_back}{ROLLED_OUT}")
+    cluster.shell(POD)
+    assert_pod_is_on_the_network(cluster)
+
+    cluster.shell("kubectl delete pod web")
+    cluster.shell(remove)
+    cluster.until(lambda: not of_namespace(cluster, "/api/v1/pods"), "an end of all Pods")
+    assert {one["kind"] for one in ours(cluster)} <= KEPT
+    for name, state in before.items():
+        assert cluster.state_of(name).changes_since(state) == {}
+
+    cluster.shell(remove_all)
+    cluster.until(lambda: not ours(cluster), "an end of everything")
+
+
+def assert_pod_is_on_the_network(cluster: BareCluster) -> None:
+    """The Pod has an address of the pool, and its gateway answers."""
+    pod = cluster.server.request("GET", "/api/v1/namespaces/default/pods/web").body
+    address = pod["status"]["podIP"]
+    assert address.startswith("10.6.10.")
+    assert cluster.laboratory.fabric.namespace.ping(address) is not None
+
+
+def ours(cluster: BareCluster) -> list[dict[str, Any]]:
+    """What is in the cluster and bears our name or Spiderpool's, each with its kind."""
+    return list(_ours(cluster, COLLECTIONS))
+
+
+def _ours(cluster: BareCluster, paths: Sequence[str]) -> Iterator[dict[str, Any]]:
+    for path in paths:
+        listed = cluster.server.request("GET", path).body
+        for one in listed.get("items", ()):
+            if any(name in one["metadata"]["name"] for name in ("orbweaver", "spider")):
+                yield one | {"kind": listed["kind"].removesuffix("List")}
+
+
+def of_namespace(cluster: BareCluster, path: str) -> list[dict[str, Any]]:
+    """Objects of the release's namespace."""
+    return [one for one in cluster.objects(path) if one["metadata"]["namespace"] == SPACE]
