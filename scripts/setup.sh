@@ -51,6 +51,9 @@ missing_packages() {
     # Tests set a node's Services up as kube-proxy would, and marks where the kernel has no nftables.
     command -v nft >/dev/null || echo nftables
     command -v iptables >/dev/null || echo iptables
+    # Images are built here, for the installation that tests run (tests/installation).
+    command -v buildah >/dev/null || echo buildah netavark
+    command -v mmdebstrap >/dev/null || echo mmdebstrap
     # Packaged for a few architectures only: without it some tests are skipped.
     if [ "$(dpkg --print-architecture 2>/dev/null)" = amd64 ]; then
         command -v linux.uml >/dev/null || echo user-mode-linux

@@ -158,7 +158,7 @@ class BareCluster:
             frozenset(path.name for path in node.plugins.iterdir()),
             frozenset(path.name for path in (node.directory / "net.d").iterdir()),
             frozenset(one["ifname"] for one in json.loads(node.namespace.ip("-json", "link"))),
-            frozenset(_lines(node.namespace.ip("route", "show", "table", "all"))),
+            frozenset(_routes(node.namespace.ip("route", "show", "table", "all"))),
             frozenset(_lines(node.namespace.ip("rule"))),
             frozenset(_lines(node.namespace.run("nft", "list", "ruleset"))),
             frozenset(str(path) for path in _places(held)),
@@ -307,6 +307,11 @@ def _volume(name: str, path: Path, node: str) -> dict[str, Any]:
 def _lines(text: str) -> Iterator[str]:
     """Without counters and lifetimes, which differ by themselves."""
     return (line.strip() for line in text.splitlines() if line.strip())
+
+
+def _routes(text: str) -> Iterator[str]:
+    """Without those that the kernel makes when a node becomes a router, which a sysctl says."""
+    return (line for line in _lines(text) if not line.startswith("anycast "))
 
 
 def _places(root: Path) -> Iterator[Path]:

@@ -58,7 +58,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     LITTLE_ENDIAN: "run on amd64 or arm64",
     FAKETIME: _OF_SETUP.format("libfaketime"),
     SITE: "scripts/setup.sh dev installs it, or scripts/setup.sh docs",
-    IMAGE_BUILDER: "apt-get install buildah netavark mmdebstrap make",
+    IMAGE_BUILDER: _OF_SETUP.format("buildah, netavark and mmdebstrap"),
     ARM64: "apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user",
 }
 """Each optional part, and how to get it."""
