@@ -52,7 +52,7 @@ _PANELS: Final = {
     "System": {
         "archive": ("archive:app", "Archive the live log now; show or shorten the archive."),
         "workflow": ("workflow:app", "Show, signal, query, cancel or reset workflow executions."),
-        "node": ("node:app", "Check this node."),
+        "node": ("node:app", "Check this node, or clean it."),
         "trace-path": ("trace_path:trace_path", "Show rules and routes of a Pod's packets."),
         "nad": ("nad:nad", "Print the networks that SpiderMultusConfigs become."),
         "install": ("install:install", "Install the CNI executables on this node."),

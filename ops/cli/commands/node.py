@@ -12,6 +12,9 @@ import typer
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.errors import BadInput
 from nodeagent.clusterip.installation import remove
+from nodeagent.coordinator.host_rules import remove_host_rules
+from nodeagent.coordinator.settings import BUILT_IN
+from nodeagent.netlink.session import NetlinkSession
 from nodeagent.settings.values import SOCKET_PATH
 from ops.cli.commands.install import BIN_DIRECTORY
 from ops.cli.exits import Exit
@@ -31,6 +34,7 @@ _COLUMNS: Final = (
     TableColumn("WHAT TO DO"),
 )
 GATEWAYS_MAX: Final = 64
+HOST_TABLE: Final = BUILT_IN.host_rule_table or 0
 BPF_FILESYSTEM: Final = Path("/sys/fs/bpf")
 
 Gateways = Annotated[
@@ -69,8 +73,9 @@ def clean(
     bin_dir: Annotated[Path, typer.Option(help="where runtimes find executables")] = BIN_DIRECTORY,
     socket: Annotated[Path, typer.Option(help="the agent's socket")] = Path(SOCKET_PATH),
     bpffs: Annotated[Path, typer.Option(help="where agents pin eBPF programs")] = BPF_FILESYSTEM,
+    host_table: Annotated[int, typer.Option(help="the table of hostRuleTable")] = HOST_TABLE,
 ) -> None:
-    """Remove what agents have put on this node: executables, sockets, pinned eBPF programs.
+    """Remove what agents have put on this node: executables, sockets, rules, eBPF programs.
 
     For a node that no agent runs on any more. Files that somebody has changed since stay, and so do
     the records of attachments. Pods on networks of ours cannot be deleted until the executables are
@@ -81,6 +86,9 @@ def clean(
         print(f"{change.path} {change.action}")
     if bpffs.is_dir() and remove(bpffs):
         print(f"eBPF programs of {bpffs} detached and removed")
+    with NetlinkSession.open() as netlink:
+        for rule in remove_host_rules(netlink, host_table):
+            print(f"rule {rule} removed")
 
 
 def _bounded(gateways: list[str]) -> list[str]:

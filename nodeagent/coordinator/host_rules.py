@@ -1,0 +1,24 @@
+"""The node's rules ``from all lookup TABLE``, which all Pods share and no DEL removes."""
+
+from __future__ import annotations
+
+from nodeagent.coordinator.attachment_plan import RULE_PRIORITY
+from nodeagent.netlink import requests
+from nodeagent.netlink.session import NetlinkSession
+from nodeagent.netlink.values import RoutingRule
+
+
+def remove_host_rules(netlink: NetlinkSession, table: int) -> list[RoutingRule]:
+    """Remove the rules to a table that has no route any more, and return them.
+
+    A route in the table belongs to a Pod that still runs: then the rules of its family stay. Raises
+    NetlinkRefused or NetlinkLost.
+    """
+    used = {route.family for route in netlink.routes(table=table)}
+    found = [
+        rule
+        for rule in netlink.rules()
+        if rule == RoutingRule(rule.family, table, RULE_PRIORITY) and rule.family not in used
+    ]
+    netlink.apply([requests.removal(requests.add_rule(rule)) for rule in found])
+    return found

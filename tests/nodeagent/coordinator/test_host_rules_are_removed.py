@@ -1,0 +1,63 @@
+"""Rules that all Pods of a node share go with the last of them, when the node is cleaned."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from nodeagent.coordinator.host_rules import remove_host_rules
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
+from nodeagent.netlink.session import NetlinkSession
+from ops.lab.namespaces import NamedNamespace
+from tests.support.parts import require_namespaces
+
+pytestmark = pytest.mark.netns
+
+TABLE = 500
+
+
+@pytest.fixture
+def node() -> Iterator[NamedNamespace]:
+    """A namespace with the rules of both families, and a rule of somebody else."""
+    require_namespaces()
+    made = NamedNamespace(f"owt-{os.getpid()}-{secrets.token_hex(3)}")
+    made.create()
+    for family in ("-4", "-6"):
+        made.ip(family, "rule", "add", "priority", "1000", "lookup", str(TABLE))
+    made.ip("rule", "add", "priority", "1001", "lookup", str(TABLE))
+    yield made
+    made.delete()
+
+
+def test_the_rules_go_and_those_of_others_stay(node: NamedNamespace) -> None:
+    assert removed(node) == {4, 6}
+
+    assert "1000:" not in node.ip("rule") + node.ip("-6", "rule")
+    assert "1001:" in node.ip("rule")
+
+
+def test_a_rule_stays_while_its_table_has_a_route(node: NamedNamespace) -> None:
+    node.ip("route", "add", "10.6.0.9/32", "dev", "lo", "table", str(TABLE))
+
+    assert removed(node) == {6}
+    assert "1000:" in node.ip("rule")
+
+
+def removed(node: NamedNamespace) -> set[int]:
+    """The families whose rule went."""
+    namespace = NetworkNamespace.open(str(node.path))
+    executor = NetnsExecutor()
+    try:
+        return executor.submit(namespace, clean).result()
+    finally:
+        executor.close()
+        namespace.close()
+
+
+def clean() -> set[int]:
+    """In the namespace of the calling thread."""
+    with NetlinkSession.open() as netlink:
+        return {rule.family for rule in remove_host_rules(netlink, TABLE)}
