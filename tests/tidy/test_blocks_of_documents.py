@@ -16,7 +16,7 @@ LANGUAGES = {"sh", "console", "text", "yaml", "json"}
 """``sh`` is run word for word; ``console`` is shown, with what it prints or for one to adapt."""
 
 RUN = {
-    "docs/tutorials/quickstart.md": "tests/lab/test_the_quickstart.py",
+    "docs/tutorials/quickstart.md": "tests/ops/lab/test_quickstart.py",
     "docs/how-to/install.md": "tests/installation/test_the_documented_installation.py",
     "docs/how-to/upgrade.md": "tests/installation/test_the_documented_installation.py",
     "docs/how-to/uninstall.md": "tests/installation/test_the_documented_installation.py",
