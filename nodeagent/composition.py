@@ -23,9 +23,9 @@ from core.projections.configuration_view import ConfigurationView
 from nodeagent.conflict_detection.detector import DetectionCounters, DetectionSwitches, Detector
 from nodeagent.coordinator.announcer import Announcer
 from nodeagent.coordinator.attachment_records import AttachmentRecords
-from nodeagent.coordinator.cluster import ConfiguredSettings, CoordinatorDefaults
 from nodeagent.coordinator.engine import Engine
 from nodeagent.coordinator.reply_mark_rules import PreferredReplyMarkRules
+from nodeagent.coordinator.settings import ConfiguredSettings, CoordinatorDefaults
 from nodeagent.facts import FactsSource, StandaloneFacts
 from nodeagent.handlers.add_handler import AddHandler, Allocate
 from nodeagent.handlers.check_handler import CheckHandler

@@ -1,8 +1,7 @@
 """The daemon ``orbweaver-agent``: settings, event loop, signals, exit codes.
 
-Exit codes: 0 ended on a signal, 1 a failure, 2 settings that cannot be used, 3 fenced by another
-process of the same node name, 4 a task ended that cannot be started again. Everything else is in
-``nodeagent.agent``.
+Exit codes: 0 after a signal, 1 after a failure, 2 invalid settings, 3 fenced by another process
+with the same node name, 4 a supervised task ended for good. See also ``nodeagent.agent``.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from core.process.supervision import EXIT_TASK_ENDED, Supervisor
 from core.process.teardown import Teardown
 from nodeagent.agent import Agent
 from nodeagent.composition import AgentSources
-from nodeagent.kubernetes.cluster_connection import joined
+from nodeagent.kubernetes.cluster_connection import connect_cluster
 from nodeagent.settings.settings_loader import CONF_PATH, load_settings
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.tracing import Tracer
@@ -41,7 +40,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 def run(config_path: str) -> int:
-    """Serve CNI calls on this node until told to stop; the exit code."""
+    """Serve CNI calls on this node until a signal; returns the exit code."""
     set_up_logging("info")
     try:
         settings = load_settings(config_path, os.environ)
@@ -56,9 +55,9 @@ def run(config_path: str) -> int:
 
 def main() -> None:
     """Entry point of the console script."""
-    # By the standard library: what typer needs for one option would stay in memory for good.
+    # argparse instead of typer, whose modules would stay in memory for one option.
     parser = argparse.ArgumentParser(
-        "orbweaver-agent", description="Serve CNI calls on this node until told to stop."
+        "orbweaver-agent", description="Serve CNI calls on this node until stopped by a signal."
     )
     parser.add_argument("--config-path", default=CONF_PATH, help="The file conf.yml.")
     sys.exit(run(parser.parse_args().config_path))
@@ -72,11 +71,11 @@ def _tracer(settings: Settings) -> Tracer | None:
     return exporting_to(settings.otlp_endpoint, settings.node_name)
 
 
-def _spare_the_collector() -> None:
-    """Keep the cycle collector off what lives as long as the process.
+def _freeze_garbage_collector() -> None:
+    """Exclude what lives as long as the process from garbage collection.
 
-    An ADD makes some hundred short-lived values and no cycles; walking modules and views for them
-    took a tenth of the agent's time.
+    An ADD creates some hundred short-lived values and no cycles; traversing modules and views for
+    them took a tenth of the agent's time.
     """
     gc.collect()
     gc.freeze()
@@ -84,19 +83,19 @@ def _spare_the_collector() -> None:
 
 
 async def _serve(settings: Settings, tracer: Tracer | None) -> int:
-    """Run one agent to its end; the exit code. Everything that was opened is closed."""
+    """Run one agent to its end and close what was opened; returns the exit code."""
     raise_open_files_limit()
     opened = Teardown()
     try:
         code = await _run(settings, tracer, opened)
     except WriterFenced as error:
-        _log.critical("fenced: %s", error)
+        _log.critical("stopped: another process took over this node's writer: %s", error)
         code = EXIT_FENCED
     except TaskEnded as error:
-        _log.critical("cannot go on: %s", error)
+        _log.critical("stopped: a supervised task ended: %s", error)
         code = EXIT_TASK_ENDED
     except (OrbweaverError, OSError) as error:
-        _log.critical("cannot go on: %s", error)
+        _log.critical("stopped: %s", error)
         code = EXIT_FAILED
     finally:
         await opened.close()
@@ -109,12 +108,12 @@ async def _run(settings: Settings, tracer: Tracer | None, opened: Teardown) -> i
     supervisor = Supervisor()
     opened.push("supervised tasks", supervisor.close)
     try:
-        cluster = await joined(settings, supervisor)
+        cluster = await connect_cluster(settings, supervisor)
     except BadInput as error:
         _log.critical("settings: %s", error, extra={"fields": {"key": error.subject}})
         return EXIT_SETTINGS
     if cluster is not None:
-        opened.push("the API server", cluster.leave)
+        opened.push("the API server", cluster.close)
     sources = AgentSources(supervisor=supervisor)
     if cluster is not None:
         sources = AgentSources(cluster.facts, cluster.networks, cluster.coordinator, supervisor)
@@ -139,7 +138,7 @@ async def _run(settings: Settings, tracer: Tracer | None, opened: Teardown) -> i
 async def _live(agent: Agent) -> None:
     """Start, and serve until cancelled."""
     await agent.start()
-    _spare_the_collector()
+    _freeze_garbage_collector()
     await asyncio.Event().wait()
 
 

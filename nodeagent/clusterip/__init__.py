@@ -1,16 +1,16 @@
-"""ClusterIP without kube-proxy: sockets of Pods are told a backend instead of a Service's address.
+"""ClusterIPs without kube-proxy: BPF programs replace a Service's address at the Pod's socket.
 
     frontends.py        Services and EndpointSlices -> frontends with their backends     (pure)
-    map_plan.py         what is in the maps and what shall be -> what to write, in order  (pure)
+    map_plan.py         the map writes from the stored to the desired contents, in order  (pure)
     layout.py           the maps: names, sizes, keys and values as bytes                  (pure)
     programs.py         the eight programs, as instructions                               (pure)
-    program_loader.py   the programs, handed to the kernel
-    installation.py     maps and links in the kernel, pinned where there is a bpffs
-    pods.py             the control group that Pods' processes are in
-    sources.py          where Services come from: an interface, and records
-    reconciler.py       keeps the maps as the source says, in the background
-    clusterip_setup.py  from settings to a follower; switched off means off
+    program_loader.py   loads the programs into the kernel
+    installation.py     maps and links in the kernel, pinned if there is a bpffs
+    pods.py             the control group of the Pods' processes
+    sources.py          the source of Services: an interface, and records
+    reconciler.py       keeps the maps up to date, in the background
+    clusterip_setup.py  starts it from the settings; if disabled, removes what was pinned
 
-It never touches a packet, and no socket outside the Pods' control group
+Packets are not changed, and no socket outside the Pods' control group is affected
 (docs/concepts/clusterip.md).
 """

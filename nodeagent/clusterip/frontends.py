@@ -1,9 +1,9 @@
 """Services and EndpointSlices -> frontends, each with the backends that share it. Pure.
 
-The rules are kube-proxy's: what is not ready gets nothing, unless nothing is ready and something
-still serves while it ends; a Service of local policy has the endpoints of its own node alone; a
-Service that another proxy is named for is none of ours. NodePorts and addresses from outside are
-not looked at: a Pod asks for ClusterIPs.
+The rules are those of kube-proxy: only ready endpoints are backends, or, if none is ready,
+terminating ones that still serve. A Service with local traffic policy has only endpoints of its own
+node. A Service that names another proxy is skipped. NodePorts and external addresses are not
+served.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ OTHER_PROXY: Final = "service.kubernetes.io/service-proxy-name"
 """The label that names another proxy for a Service."""
 
 PROTOCOLS: Final = {"TCP": 6, "UDP": 17}
-"""Those whose sockets the kernel asks about, by their IP number; SCTP's are not."""
+"""The protocols with BPF hooks, by IP protocol number; SCTP has none."""
 
 MAPPED: Final = bytes(10) + b"\xff\xff"
-"""What stands before an IPv4 address that is written as one of IPv6."""
+"""The prefix of an IPv4-mapped IPv6 address."""
 
 
 class TransportAddress(NamedTuple):
@@ -35,7 +35,7 @@ class TransportAddress(NamedTuple):
 
 
 class Frontend(NamedTuple):
-    """What a socket asks for; ``protocol`` is the IP number."""
+    """A Service's address and port; ``protocol`` is the IP protocol number."""
 
     address: bytes
     port: int
@@ -43,7 +43,7 @@ class Frontend(NamedTuple):
 
 
 class BackendGroup(NamedTuple):
-    """Who shares the connections of a frontend; ``affinity_s`` 0: chance alone decides."""
+    """The backends of a frontend; ``affinity_s``: seconds of client affinity, 0 for none."""
 
     backends: tuple[TransportAddress, ...] = ()
     affinity_s: int = 0
@@ -52,7 +52,7 @@ class BackendGroup(NamedTuple):
 def frontends_of(
     service: Service, labels: Mapping[str, str], slices: Sequence[EndpointSlice], node: str
 ) -> dict[Frontend, BackendGroup]:
-    """Every ClusterIP and port of one Service on this node, with what is behind it."""
+    """The frontends of one Service on this node, with their backends."""
     if OTHER_PROXY in labels:
         return {}
     found = {}
@@ -69,13 +69,13 @@ def frontends_of(
 
 
 def packed(text: str) -> bytes:
-    """The 16 bytes of an address."""
+    """An address as 16 bytes, IPv4 mapped into IPv6."""
     family, value = parse_address(text)
     return MAPPED + value.to_bytes(4, "big") if family == 4 else value.to_bytes(16, "big")
 
 
 def address_text(address: bytes) -> str:
-    """The address that 16 bytes are."""
+    """The text of an address of 16 bytes."""
     if address.startswith(MAPPED):
         return format_address(4, int.from_bytes(address[12:], "big"))
     return format_address(6, int.from_bytes(address, "big"))

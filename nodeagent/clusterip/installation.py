@@ -1,14 +1,13 @@
-"""Maps, programs and links in the kernel: made, found again, brought up to date, taken away.
+"""BPF maps, programs and links in the kernel: create, find, update and remove them.
 
-With a bpffs, maps and links are pinned there, so that sockets are served while no agent runs; the
-next agent finds the maps, goes on from what is in them, and exchanges the programs in their links
-without a moment between. Without a bpffs all of it ends with the agent.
+With a bpffs, maps and links are pinned, so that ClusterIPs are served while no agent runs; the next
+agent opens the maps, continues from their contents, and replaces the programs in their links
+atomically. Without a bpffs everything ends with the agent.
 
-    <bpffs>/orbweaver/v1/<map>      of this layout; those of others are removed once it is attached
+    <bpffs>/orbweaver/v1/<map>      of this layout; other layouts are removed after attaching
     <bpffs>/orbweaver/links/<hook>
 
-Promise: nothing is attached to but the control group it was given. It decides nothing about
-contents. It waits in system calls: use it from a worker's thread.
+Programs are attached only to the given control group. Calls block: use them in a worker thread.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ MAPS: Final = f"v{layout.VERSION}"
 
 
 class Installation:
-    """The set in the kernel. ``directory`` None: held by descriptors alone."""
+    """The maps and links of one agent. ``directory`` None: not pinned."""
 
     def __init__(self, directory: Path | None, maps: dict[str, Map]) -> None:
         self.directory = directory
@@ -52,7 +51,7 @@ class Installation:
 
     @classmethod
     def open(cls, bpffs: Path) -> Self:
-        """Find the maps, or make them. Raises BpfRefused, DatapathError."""
+        """Open the pinned maps, or create them. Raises BpfRefused, DatapathError."""
         directory = bpffs / ROOM if can_pin(bpffs) else None
         maps: dict[str, Map] = {}
         installation = cls(directory, maps)
@@ -76,7 +75,7 @@ class Installation:
         return self.directory is not None
 
     def read(self) -> StoredMaps:
-        """What the agent's maps have. Raises BpfRefused."""
+        """The contents of the maps. Raises BpfRefused."""
         services, backends, members = (
             self._maps[spec.name].items()
             for spec in (layout.SERVICES, layout.BACKENDS, layout.MEMBERS)
@@ -94,7 +93,7 @@ class Installation:
         )
 
     def write(self, plan: MapPlan) -> None:
-        """Do what a plan says, in its order. Raises BpfRefused; then read again."""
+        """Write a plan, in its order. Raises BpfRefused; the contents are unknown then."""
         services, backends, members = (
             self._maps[spec.name] for spec in (layout.SERVICES, layout.BACKENDS, layout.MEMBERS)
         )
@@ -112,27 +111,24 @@ class Installation:
             members.remove(layout.pack_member(member))
 
     def attach(self, cgroup: Path, wishes: DesiredPrograms) -> None:
-        """Let the sockets of a control group be served by this agent's programs.
-
-        Raises BpfRefused, DatapathError.
-        """
+        """Attach this agent's programs to a control group. Raises BpfRefused, DatapathError."""
         loaded = load(self._maps, wishes)
         try:
             group = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                self._let_go()
+                self._close_links()
                 for hook, code in loaded.items():
-                    self._links.append(self._linked(hook, code, group))
+                    self._links.append(self._link(hook, code, group))
             finally:
                 os.close(group)
-            self._forget_others()
+            self._remove_other_layouts()
         except OSError as error:
             raise DatapathError(f"{cgroup}: {error.strerror}", subject=str(cgroup)) from None
         finally:
             close(loaded)
 
     def is_attached(self, cgroup: Path) -> bool:
-        """Whether every hook of this control group is served; it may have been removed."""
+        """Whether all hooks are attached to this control group."""
         if len(self._links) < len(HOOKS):
             return False
         with suppress(OSError, BpfRefused):
@@ -141,38 +137,38 @@ class Installation:
         return False
 
     def close(self) -> None:
-        """Let go of everything; what is pinned goes on."""
-        self._let_go()
-        for one in self._maps.values():
-            one.close()
+        """Close all descriptors; pinned maps and links remain."""
+        self._close_links()
+        for bpf_map in self._maps.values():
+            bpf_map.close()
 
-    def _let_go(self) -> None:
+    def _close_links(self) -> None:
         while self._links:
             os.close(self._links.pop())
 
-    def _linked(self, hook: Hook, code: int, group: int) -> int:
-        """The link of a hook with this program in it."""
+    def _link(self, hook: Hook, code: int, group: int) -> int:
+        """Attach a program to a hook: in its pinned link, or by a new one."""
         path = self.directory / LINKS / hook.name if self.directory is not None else None
-        found = None if path is None else open_pinned(path)
-        if found is not None:
-            where = link_info(found)
-            if (where.cgroup, where.hook) == (os.fstat(group).st_ino, hook.number):
-                exchange(found, code)
-                return found
-            os.close(found)
+        pinned = None if path is None else open_pinned(path)
+        if pinned is not None:
+            info = link_info(pinned)
+            if (info.cgroup, info.hook) == (os.fstat(group).st_ino, hook.number):
+                exchange(pinned, code)
+                return pinned
+            os.close(pinned)
         link = attach(code, group, hook.number)
         if path is not None:
             try:
-                # The new one serves before the old one ends.
-                _end(path)
+                # The new link is attached before the old one ends.
+                _end_link(path)
                 pin(link, path)
             except BaseException:
                 os.close(link)
                 raise
         return link
 
-    def _forget_others(self) -> None:
-        """Remove the maps of other layouts, which no program uses any more."""
+    def _remove_other_layouts(self) -> None:
+        """Remove the maps of other layouts, which no program uses now."""
         if self.directory is None:
             return
         for path in self.directory.iterdir():
@@ -181,39 +177,36 @@ class Installation:
 
 
 def served(bpffs: Path) -> dict[Frontend, BackendGroup]:
-    """What an agent of this node serves by pinned maps; nothing where there are none.
-
-    Raises BpfRefused.
-    """
+    """The frontends in the pinned maps of this node; none without maps. Raises BpfRefused."""
     directory = bpffs / ROOM / MAPS
     maps: dict[str, Map] = {}
     try:
         for spec in (layout.SERVICES, layout.BACKENDS, layout.MEMBERS):
-            found = open_pinned(directory / spec.name)
-            if found is None:
+            pinned = open_pinned(directory / spec.name)
+            if pinned is None:
                 return {}
-            maps[spec.name] = Map(spec, found)
+            maps[spec.name] = Map(spec, pinned)
         entries = understand(Installation(None, maps).read()).entries
         return {frontend: entry.balance for frontend, entry in entries.items()}
     finally:
-        for one in maps.values():
-            one.close()
+        for bpf_map in maps.values():
+            bpf_map.close()
 
 
 def remove(bpffs: Path) -> bool:
-    """Detach and forget what an agent has pinned; whether there was anything. Raises OSError."""
+    """Detach and remove what an agent pinned; whether there was anything. Raises OSError."""
     directory = bpffs / ROOM
     if not directory.is_dir() or not can_pin(directory):
         return False
-    # The links first: nobody is to be served from half of the maps.
+    # The links first: no socket may use incomplete maps.
     for hook in HOOKS:
-        _end(directory / LINKS / hook.name)
+        _end_link(directory / LINKS / hook.name)
     shutil.rmtree(directory, ignore_errors=True)
     return True
 
 
-def _end(path: Path) -> None:
-    """End a pinned link, and forget it. Raises OSError."""
+def _end_link(path: Path) -> None:
+    """Detach and unpin a link. Raises OSError."""
     with suppress(BpfRefused):
         link = open_pinned(path)
         if link is not None:
@@ -225,13 +218,13 @@ def _end(path: Path) -> None:
 
 
 def _map(name: str, directory: Path | None) -> Map:
-    spec = next(one for one in layout.MAPS if one.name == name)
+    spec = next(spec for spec in layout.MAPS if spec.name == name)
     if directory is None:
         return create_map(spec)
     path = directory / MAPS / name
-    found = open_pinned(path)
-    if found is not None:
-        return Map(spec, found)
-    made = create_map(spec)
-    pin(made.fd, path)
-    return made
+    pinned = open_pinned(path)
+    if pinned is not None:
+        return Map(spec, pinned)
+    created = create_map(spec)
+    pin(created.fd, path)
+    return created

@@ -1,14 +1,14 @@
-"""The maps that programs and agent share: names, sizes, keys and values as bytes. Pure.
+"""The BPF maps that programs and agent share: names, sizes, keys and values as bytes. Pure.
 
-    services   frontend                     -> which group of backends, how many, affinity
-    backends   group and place in it        -> backend
+    services   frontend                     -> group of backends, their number, affinity
+    backends   group and index in it        -> backend
     members    group and backend            -> nothing; of Services with affinity alone
     affinity   client and frontend          -> backend, when it was last used      (programs write)
-    reversed   socket and backend           -> frontend that it stands for         (programs write)
+    reversed   socket and backend           -> frontend that it replaces           (programs write)
 
-IPv4 addresses are mapped into IPv6, so that one map serves both families and an IPv6 socket that
-asks for an IPv4 address finds the same. Ports are in network order. ``VERSION`` changes with any
-of it, and names the directory of the pins: an agent never reads what another layout wrote.
+IPv4 addresses are mapped into IPv6, so that one map serves both families, and an IPv6 socket that
+connects to an IPv4 address finds the same entry. Ports are in network order. ``VERSION`` changes
+with the layout and names the directory of the pins: an agent never reads maps of another layout.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from nodeagent.ebpf.calls import MapSpec
 VERSION: Final = 1
 
 FRONTENDS_MAX: Final = 65_536
-"""Addresses with a port of all Services; what is beyond is left out, and said."""
+"""Pairs of address and port of all Services; those beyond are left out and reported."""
 
 BACKENDS_MAX: Final = 131_072
-"""Of all frontends together; the map has room for twice as many, old and new ones."""
+"""Backends of all frontends; the map has room for twice as many, old and new ones."""
 
 REVERSED_MAX: Final = 65_536
-"""Sockets that asked for a Service; the one not used for longest is forgotten first."""
+"""Sockets that use a Service; the least recently used one is removed first."""
 
 CLIENTS_MAX: Final = 16_384
-"""Clients with affinity; the one not used for longest is forgotten first."""
+"""Clients with affinity; the least recently used one is removed first."""
 
 FRONTEND: Final = Struct("=16s2sBx")
 HEAD: Final = Struct("=III")
@@ -64,7 +64,7 @@ MAPS: Final = (SERVICES, BACKENDS, MEMBERS, AFFINITY, REVERSED)
 
 
 class FrontendHead(NamedTuple):
-    """What stands at a frontend. ``group`` 0 with ``size`` 0: nobody is there."""
+    """The value of a frontend. ``group`` 0 and ``size`` 0: it has no backends."""
 
     group: int
     size: int
@@ -72,7 +72,7 @@ class FrontendHead(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """One backend's place."""
+    """The index of a backend in its group."""
 
     group: int
     number: int
@@ -85,9 +85,10 @@ class Member(NamedTuple):
     backend: TransportAddress
 
 
-def pack_frontend(one: Frontend) -> bytes:
-    """As a key of ``services``."""
-    return FRONTEND.pack(one.address, one.port.to_bytes(2, "big"), one.protocol)
+def pack_frontend(frontend: Frontend) -> bytes:
+    """The key of ``services``."""
+    port = frontend.port.to_bytes(2, "big")
+    return FRONTEND.pack(frontend.address, port, frontend.protocol)
 
 
 def unpack_frontend(data: bytes) -> Frontend:
@@ -96,9 +97,9 @@ def unpack_frontend(data: bytes) -> Frontend:
     return Frontend(address, int.from_bytes(port, "big"), protocol)
 
 
-def pack_place(one: TransportAddress) -> bytes:
-    """As a value of ``backends``."""
-    return PLACE.pack(one.address, one.port.to_bytes(2, "big"))
+def pack_place(backend: TransportAddress) -> bytes:
+    """The value of ``backends``."""
+    return PLACE.pack(backend.address, backend.port.to_bytes(2, "big"))
 
 
 def unpack_place(data: bytes) -> TransportAddress:
@@ -107,9 +108,10 @@ def unpack_place(data: bytes) -> TransportAddress:
     return TransportAddress(address, int.from_bytes(port, "big"))
 
 
-def pack_member(one: Member) -> bytes:
-    """As a key of ``members``."""
-    return MEMBER.pack(one.group, one.backend.address, one.backend.port.to_bytes(2, "big"))
+def pack_member(member: Member) -> bytes:
+    """The key of ``members``."""
+    port = member.backend.port.to_bytes(2, "big")
+    return MEMBER.pack(member.group, member.backend.address, port)
 
 
 def unpack_member(data: bytes) -> Member:

@@ -1,9 +1,9 @@
-"""What is in the maps and what shall be there -> what to write, in the order to write it. Pure.
+"""Plans the map writes from the stored contents to the desired ones, in order. Pure.
 
-A changed frontend gets a new group: its backends are written first, then the frontend is turned
-over to it by one write, then the old group goes. Promise: after any prefix of a plan, every
-frontend leads to its backends of before or to those of after, and to no others; whoever goes on
-from what is there then ends where the plan would have. What does not change is not written.
+A changed frontend gets a new group: its backends are written first, then one write switches the
+frontend to the group, then the old group is removed. After any part of a plan, every frontend has
+either its old or its new backends, and a new plan from there has the same result. Unchanged entries
+are not written.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ class StoredMaps(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A frontend that is served: its group, and who is in it."""
+    """A served frontend: its group and its backends."""
 
     group: int
     balance: BackendGroup
 
 
 class Contents(NamedTuple):
-    """The maps as they are understood. Of ``strays`` no frontend knows; ``broken`` lack some.
+    """The contents of the maps. Stray entries belong to no frontend, broken frontends lack some.
 
-    Both are what an agent leaves that is killed in the middle of a plan.
+    Both are left by an agent that was killed while it wrote a plan.
     """
 
     entries: Mapping[Frontend, Entry] = {}
@@ -44,7 +44,7 @@ class Contents(NamedTuple):
 
 
 class MapPlan(NamedTuple):
-    """What to write, in this order of fields."""
+    """The writes, in the order of these fields."""
 
     put_backends: Mapping[Slot, TransportAddress]
     put_members: frozenset[Member]
@@ -55,12 +55,12 @@ class MapPlan(NamedTuple):
 
     @property
     def writes(self) -> int:
-        """How many."""
+        """The number of writes."""
         return sum(map(len, self))
 
 
 class Fitted(NamedTuple):
-    """What fits into the maps. ``left_out``: what does not; ``limit``: by which bound."""
+    """The frontends that fit into the maps; ``left_out``: the others, because of ``limit``."""
 
     wanted: Mapping[Frontend, BackendGroup]
     left_out: tuple[Frontend, ...] = ()
@@ -72,7 +72,7 @@ def fit(
     frontends_max: int = FRONTENDS_MAX,
     backends_max: int = BACKENDS_MAX,
 ) -> Fitted:
-    """Leave out what is beyond a limit: the greatest addresses, whatever came when."""
+    """Leave out frontends beyond a limit: those with the highest addresses."""
     count = sum(len(balance.backends) for balance in wanted.values())
     if len(wanted) <= frontends_max and count <= backends_max:
         return Fitted(wanted)
@@ -91,7 +91,7 @@ def fit(
 
 
 def understand(raw: StoredMaps) -> Contents:
-    """What maps mean that were read: whole frontends, and what is left of broken-off plans."""
+    """The contents of stored maps: complete frontends, and the rest of incomplete plans."""
     entries, broken = {}, set()
     slots, members = set(raw.backends), set(raw.members)
     for frontend, head in raw.services.items():
@@ -112,7 +112,7 @@ def understand(raw: StoredMaps) -> Contents:
 
 
 def plan(contents: Contents, wanted: Mapping[Frontend, BackendGroup]) -> tuple[MapPlan, Contents]:
-    """What leads from one to the other, and what is there then."""
+    """The writes from the contents to the desired frontends, and the contents after them."""
     put_backends: dict[Slot, TransportAddress] = {}
     put_members: set[Member] = set()
     put_services: dict[Frontend, FrontendHead] = {}
@@ -144,18 +144,18 @@ def plan(contents: Contents, wanted: Mapping[Frontend, BackendGroup]) -> tuple[M
 
 
 def head_of(entry: Entry) -> FrontendHead:
-    """What stands at its frontend."""
+    """The value of its frontend."""
     return FrontendHead(entry.group, len(entry.balance.backends), entry.balance.affinity_s)
 
 
 def slots_of(entry: Entry) -> dict[Slot, TransportAddress]:
-    """Its backends, by their places."""
+    """Its backends by slot."""
     places = enumerate(entry.balance.backends)
     return {Slot(entry.group, number): place for number, place in places}
 
 
 def members_of(entry: Entry) -> Iterator[Member]:
-    """Its backends again, where clients stay with theirs."""
+    """Its members, if it has client affinity."""
     if entry.balance.affinity_s:
         for place in entry.balance.backends:
             yield Member(entry.group, place)

@@ -1,6 +1,6 @@
-"""Where Pods' processes are: their control group, of version 2; and whether a path can hold pins.
+"""The control group (version 2) of the Pods' processes, and bpffs mounts. Reads only.
 
-Reads only. What kubelet makes is known by its names; every other runtime's is a setting.
+kubelet's control groups have known names; others are configured.
 """
 
 from __future__ import annotations
@@ -17,42 +17,43 @@ KUBELETS: Final = (
     "kubelet.slice/kubelet-kubepods.slice",
     "kubelet/kubepods",
 )
-"""By systemd and by the cgroup file system, alone and below a group of kubelet's own."""
+"""With the systemd and the cgroupfs driver, at the top and below a group of kubelet."""
 
 BPFFS: Final = "/sys/fs/bpf"
 _MARK: Final = "cgroup.controllers"
-"""Every control group of version 2 has this file, and no other has."""
+"""A file that only control groups of version 2 have."""
 
 
-def pods_cgroup(said: str) -> Path:
-    """The control group of Pods: the one that was said, else kubelet's.
+def pods_cgroup(configured: str) -> Path:
+    """The control group of Pods: the configured one, else kubelet's.
 
-    Raises BadInput for one that is none, DatapathError when there is none yet.
+    Raises BadInput if it is not of version 2, DatapathError if it does not exist.
     """
-    if said:
-        path = Path(said)
+    if configured:
+        path = Path(configured)
         if path.is_dir() and not (path / _MARK).exists():
             raise BadInput(
-                f"{said} is no control group of version 2",
+                f"{configured} is not a control group of version 2",
                 subject="orbweaver.clusterIP.cgroup",
-                remedy="programs of sockets can be attached to no other",
+                remedy="set a control group below a cgroup2 mount",
             )
         if not path.is_dir():
-            raise DatapathError(f"there is no control group {said} yet", subject=said)
+            text = f"there is no control group {configured} yet"
+            raise DatapathError(text, subject=configured)
         return path
     for root in ROOTS:
         for name in KUBELETS:
             if (root / name / _MARK).exists():
                 return root / name
     raise DatapathError(
-        "kubelet's control group of Pods is not there",
+        "kubelet's control group of Pods does not exist",
         subject="orbweaver.clusterIP.cgroup",
-        remedy="name the Pods' control group of version 2 in orbweaver.clusterIP.cgroup",
+        remedy="set orbweaver.clusterIP.cgroup to the Pods' control group of version 2",
     )
 
 
 def cgroup2_mounts() -> list[str]:
-    """Where control groups of version 2 are mounted."""
+    """The mount points of control groups of version 2."""
     return _mounts("cgroup2")
 
 
@@ -62,10 +63,10 @@ def can_pin(path: Path) -> bool:
 
 
 def _mounts(kind: str) -> list[str]:
-    """Mount points of a kind of file system (proc(5), mountinfo)."""
-    found = []
+    """Mount points of a type of file system (proc(5), mountinfo)."""
+    points = []
     for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
-        place, _, rest = line.partition(" - ")
+        mount, _, rest = line.partition(" - ")
         if rest.split()[0] == kind:
-            found.append(place.split()[4].encode().decode("unicode_escape"))
-    return found
+            points.append(mount.split()[4].encode().decode("unicode_escape"))
+    return points

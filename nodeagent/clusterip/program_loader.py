@@ -1,4 +1,4 @@
-"""The programs of the set, handed to the kernel: for maps of an installation, or only to try."""
+"""Loads the BPF programs into the kernel: for the maps of an installation, or as a trial."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from nodeagent.ebpf.instructions import assemble
 
 
 def load(maps: Mapping[str, Map], wishes: DesiredPrograms) -> dict[Hook, int]:
-    """Every program, its descriptor the caller's, in the words that this kernel knows.
+    """Load all programs; the caller closes their descriptors.
 
-    Raises BpfRefused.
+    An older kernel gets programs that refuse with EPERM. Raises BpfRefused.
     """
     try:
         return _loaded(maps, wishes)
@@ -27,9 +27,9 @@ def load(maps: Mapping[str, Map], wishes: DesiredPrograms) -> dict[Hook, int]:
 
 
 def trial(wishes: DesiredPrograms) -> bool:
-    """Load every program with maps of one entry, attached to nothing.
+    """Load all programs with maps of one entry, without attaching them.
 
-    Whether refusals are as they are wished for. Raises BpfRefused where it cannot be done at all.
+    Whether the kernel supports refusals with ECONNREFUSED. Raises BpfRefused if it supports none.
     """
     maps: dict[str, Map] = {}
     try:
@@ -42,18 +42,18 @@ def trial(wishes: DesiredPrograms) -> bool:
             return False
         return True
     finally:
-        for one in maps.values():
-            one.close()
+        for bpf_map in maps.values():
+            bpf_map.close()
 
 
 def close(programs: Mapping[Hook, int]) -> None:
-    """Let go of them; what is attached goes on."""
+    """Close the descriptors; attached programs remain."""
     for fd in programs.values():
         os.close(fd)
 
 
 def _loaded(maps: Mapping[str, Map], wishes: DesiredPrograms) -> dict[Hook, int]:
-    descriptors = {name: one.fd for name, one in maps.items()}
+    descriptors = {name: bpf_map.fd for name, bpf_map in maps.items()}
     loaded: dict[Hook, int] = {}
     try:
         for hook in HOOKS:

@@ -1,9 +1,9 @@
-"""The eight programs of the set, as instructions. Pure.
+"""The eight BPF programs, as instructions. Pure.
 
-``connect`` and ``sendmsg`` look for what a socket asks for among the Services, choose a backend,
-remember for which frontend it stands, and put its address in the place of the Service's;
-``recvmsg`` and ``getpeername`` put the Service's back. What is no Service's passes untouched; a
-Service without backends refuses.
+``connect`` and ``sendmsg`` look up the socket's destination among the frontends, choose a backend,
+store the frontend, and write the backend's address in place of the Service's; ``recvmsg`` and
+``getpeername`` write the Service's address back. Other destinations are not changed; a Service
+without backends is refused.
 
 The stack, from its end downwards:
 
@@ -53,7 +53,7 @@ Way = Literal["forth", "back"]
 PASS: Final = 1
 REFUSE: Final = 0
 LOOKUPS_MAX: Final = 2
-"""A backend that was taken away between two look-ups is looked for once more."""
+"""Lookups of one call: a backend may be removed between two lookups."""
 
 NANOSECONDS: Final = 1_000_000_000
 
@@ -77,7 +77,7 @@ _FP: Final = Register.FP
 
 
 class Hook(NamedTuple):
-    """Where a program of the set is run."""
+    """The hook of one program. ``way``: to the backend, or back to the Service's address."""
 
     name: str
     number: int
@@ -98,9 +98,9 @@ HOOKS: Final = (
 
 
 class DesiredPrograms(NamedTuple):
-    """What the programs of one agent do. ``spared``: a network namespace by its cookie, 0: none.
+    """The variant of the programs. ``spared``: the cookie of a namespace to skip, 0 for none.
 
-    ``says_refused``: refusing is ECONNREFUSED rather than EPERM, which older kernels cannot.
+    ``says_refused``: refuse with ECONNREFUSED instead of EPERM, which needs a newer kernel.
     """
 
     spared: int
@@ -170,7 +170,7 @@ def _asked(family: Family, at: int) -> Iterator[Line]:
 
 
 def _choose(number: int) -> Iterator[Line]:
-    """Leave a backend in a register and go to ``chosen``, or go on behind this."""
+    """Put a backend into a register and go to ``chosen``, or continue after this code."""
     chance, again = f"chance{number}", f"again{number}"
     yield from _look_up(layout.SERVICES.name, _FRONTEND)
     yield jump_if(n.BPF_JEQ, _R0, 0, "pass")
@@ -198,7 +198,7 @@ def _choose(number: int) -> Iterator[Line]:
 
 
 def _stay(chance: str) -> Iterator[Line]:
-    """Go to ``chosen`` with the client's last backend; to ``chance`` if it has none any more."""
+    """Go to ``chosen`` with the client's last backend; to ``chance`` if it has none now."""
     yield store(Size.DOUBLE, _FP, _CLIENT, _COOKIE)
     yield from _move(_FP, _FRONTEND, _CLIENT + 8, 20)
     yield store_number(Size.WORD, _FP, _CLIENT + 28, 0)
@@ -222,7 +222,7 @@ def _stay(chance: str) -> Iterator[Line]:
 
 
 def _settle() -> Iterator[Line]:
-    """Remember the client's new backend; its key was written by ``_stay``."""
+    """Store the client's new backend; its key was written by ``_stay``."""
     yield from _move(_BACKEND, 0, _CHOSEN, 20)
     yield store_number(Size.WORD, _FP, _CHOSEN + 20, 0)
     yield call(n.BPF_FUNC_ktime_get_ns, "ktime_get_ns")
@@ -231,14 +231,14 @@ def _settle() -> Iterator[Line]:
 
 
 def _remember() -> Iterator[Line]:
-    """Which frontend the backend stands for, to this socket."""
+    """Store the frontend that the backend replaces for this socket."""
     yield from _move(_BACKEND, 0, _SOCKET + 8, 20)
     yield from _finish_socket()
     yield from _update(layout.REVERSED.name, _SOCKET, _FRONTEND)
 
 
 def _finish_socket() -> Iterator[Line]:
-    """What a key of ``reversed`` has besides address and port."""
+    """Complete the key of ``reversed`` after its address and port."""
     yield store_number(Size.HALF, _FP, _SOCKET + 26, 0)
     yield store_number(Size.WORD, _FP, _SOCKET + 28, 0)
     yield copy(_R1, _CONTEXT)
@@ -247,7 +247,7 @@ def _finish_socket() -> Iterator[Line]:
 
 
 def _replace(family: Family, base: Register, at: int) -> Iterator[Line]:
-    """Put an address and port from memory in the place of the call's."""
+    """Replace the address and port of the call by those in memory."""
     here = _ADDRESS_AT[family]
     for offset in range(12 if family == 4 else 0, 16, 4):
         yield load(Size.WORD, _R1, base, at + offset)

@@ -1,8 +1,8 @@
-"""Keeps the maps as the source says, in the background, and the programs where Pods are.
+"""Keeps the maps up to date with the Services, and the programs attached, in the background.
 
-Level-triggered: however many changes came meanwhile, one round takes the maps from what is in them
-to what shall be. What the kernel refuses is told once and tried again, ever more slowly. Promise:
-until the source knows everything nothing is written, so that what an agent before has left goes on.
+Level-triggered: one reconciliation handles all changes since the last one. An error is logged once
+and tried again with growing pauses. Nothing is written until the source is complete, so that the
+contents of an earlier agent stay in use.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from nodeagent.clusterip.programs import DesiredPrograms
 from nodeagent.clusterip.sources import ServiceSource
 
 SETTLE_S: Final = 0.05
-"""Between two rounds: what changes together is written together."""
+"""Seconds before a reconciliation: changes that arrive together are written together."""
 
-LOOK_S: Final = 10.0
-"""How often it is looked whether the Pods' control group is still the one that is served."""
+CHECK_S: Final = 10.0
+"""Seconds between two checks that the programs are attached to the Pods' control group."""
 
 PAUSE_S_MIN: Final = 0.5
 PAUSE_S_MAX: Final = 30.0
-"""Between two tries at what the kernel has refused."""
+"""Seconds between two tries after an error."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class BpfLocation(NamedTuple):
-    """Where it is installed: a bpffs, and the control group that was said, "" for kubelet's."""
+    """Where it is installed: a bpffs, and the configured control group, "" for kubelet's."""
 
     bpffs: Path
     cgroup: str
@@ -44,7 +44,7 @@ class BpfLocation(NamedTuple):
 
 
 class ClusterIpCounters:
-    """What it has done, for whoever scrapes."""
+    """Counts for metrics."""
 
     def __init__(self) -> None:
         self.frontends = 0
@@ -56,7 +56,7 @@ class ClusterIpCounters:
 
 
 class ClusterIpReconciler:
-    """The set of one agent; ``run`` until cancelled, then ``close``."""
+    """The ClusterIPs of one agent; ``run`` until cancelled, then ``close``."""
 
     def __init__(self, source: ServiceSource, place: BpfLocation) -> None:
         self.counts = ClusterIpCounters()
@@ -70,20 +70,20 @@ class ClusterIpReconciler:
         self._limit = ""
 
     async def run(self) -> None:
-        """Follow the source."""
+        """Reconcile after each change of the source."""
         pause_s = PAUSE_S_MIN
         while True:
             try:
-                if await self._round():
+                if await self._reconcile():
                     pause_s = PAUSE_S_MIN
                 await self._wait()
             except (DatapathError, BadInput) as error:
-                self._tell(error)
+                self._report(error)
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, PAUSE_S_MAX)
 
     def close(self) -> None:
-        """Let go; what is pinned goes on serving."""
+        """Close the installation; what is pinned stays in use."""
         with self._lock:
             self._closed = True
             installation, self._installation = self._installation, None
@@ -91,8 +91,8 @@ class ClusterIpReconciler:
             if installation is not None:
                 installation.close()
 
-    async def _round(self) -> bool:
-        """Bring maps and links up to date; whether anything could be said about them."""
+    async def _reconcile(self) -> bool:
+        """Update maps and links; False if the source is not complete yet."""
         wanted = self._source.frontends()
         if wanted is None:
             return False
@@ -106,34 +106,34 @@ class ClusterIpReconciler:
 
     async def _wait(self) -> None:
         try:
-            async with asyncio.timeout(LOOK_S):
+            async with asyncio.timeout(CHECK_S):
                 await self._source.changed()
                 await asyncio.sleep(SETTLE_S)
         except TimeoutError:
             return
 
     def _apply(self, fitted: Fitted) -> None:
-        # A thread that its task was cancelled over goes on to its end.
+        # After a cancellation the thread still runs to its end.
         with self._lock:
             if self._closed:
                 return
             if self._installation is None:
                 self._installation = Installation.open(self._place.bpffs)
-            self._bring_up_to_date(self._installation, fitted)
+            self._update_maps(self._installation, fitted)
             self._attach(self._installation)
 
-    def _bring_up_to_date(self, installation: Installation, fitted: Fitted) -> None:
-        # What is known to be there is unknown while it is written.
-        known, self._contents = self._contents, None
-        if known is None:
-            known = understand(installation.read())
-        steps, after = plan(known, fitted.wanted)
+    def _update_maps(self, installation: Installation, fitted: Fitted) -> None:
+        # After a failed write the contents are unknown, and are read again.
+        contents, self._contents = self._contents, None
+        if contents is None:
+            contents = understand(installation.read())
+        steps, after = plan(contents, fitted.wanted)
         installation.write(steps)
         self.counts.writes += steps.writes
         self._contents = after
 
     def _attach(self, installation: Installation) -> None:
-        """Serve the Pods' control group, which may have gone and come again."""
+        """Attach the programs to the Pods' control group, which may have been created again."""
         try:
             cgroup = pods_cgroup(self._place.cgroup)
         except (DatapathError, BadInput):
@@ -143,7 +143,7 @@ class ClusterIpReconciler:
             self.counts.attached = 0
             installation.attach(cgroup, self._place.wishes)
             fields = _fields(installation, cgroup)
-            _log.info("ClusterIPs are served to sockets", extra={"fields": fields})
+            _log.info("attached the ClusterIP programs", extra={"fields": fields})
         self.counts.attached = 1
 
     def _count(self, fitted: Fitted) -> None:
@@ -153,17 +153,17 @@ class ClusterIpReconciler:
         if fitted.limit and fitted.limit != self._limit:
             first = fitted.left_out[0]
             _log.warning(
-                "%d ClusterIPs with their port are left out, %s:%d the first: %s is reached",
+                "left out %d pairs of ClusterIP and port, the first is %s:%d: %s is reached",
                 *(len(fitted.left_out), address_text(first.address), first.port, fitted.limit),
             )
         self._limit = fitted.limit
 
-    def _tell(self, error: DatapathError | BadInput) -> None:
+    def _report(self, error: DatapathError | BadInput) -> None:
         self.counts.failures += 1
         text = str(error)
         if text != self._fault:
-            kind = "refused" if isinstance(error, BpfRefused) else "failed"
-            _log.warning("serving ClusterIPs %s, and is tried again: %s", kind, text)
+            kind = "the kernel refused" if isinstance(error, BpfRefused) else "failed"
+            _log.warning("cannot serve ClusterIPs, trying again (%s): %s", kind, text)
             self._fault = text
 
 
@@ -172,5 +172,5 @@ def _backends(wanted: Mapping[Frontend, BackendGroup]) -> int:
 
 
 def _fields(installation: Installation, cgroup: Path) -> dict[str, str]:
-    kept = str(installation.directory) if installation.is_pinned else "by this process alone"
-    return {"cgroup": str(cgroup), "kept": kept}
+    pinned = str(installation.directory) if installation.is_pinned else "nowhere"
+    return {"cgroup": str(cgroup), "pinned": pinned}

@@ -1,7 +1,7 @@
-"""Where Services come from: one small interface, the book both sources keep, and records.
+"""Sources of Services: the interface, the index that both sources use, and records.
 
-Standalone, manifests of Service and EndpointSlice are applied like every other record.
-``nodeagent.kubernetes.services`` is another ``ServiceSource``, over watched objects.
+Standalone, manifests of Service and EndpointSlice are applied as records.
+``nodeagent.kubernetes.services`` is the ``ServiceSource`` of clusters.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class ServiceSource(Protocol):
     """Services with their endpoints, as this node sees them."""
 
     def frontends(self) -> Mapping[Frontend, BackendGroup] | None:
-        """Every one that there is; None: nobody knows yet, so that nothing may be taken away."""
+        """All frontends; None if they are not known yet, so that nothing may be removed."""
         ...
 
     async def changed(self) -> None:
-        """Return once ``frontends`` may say something else than it last did."""
+        """Wait until ``frontends`` may have changed since its last call."""
         ...
 
 
@@ -38,7 +38,7 @@ class _Described(NamedTuple):
 
 
 class ServiceIndex:
-    """Services and slices by name; frontends are worked out anew for what was touched alone."""
+    """Services and slices by name; frontends are computed again only for changed Services."""
 
     def __init__(self, node: str) -> None:
         self._node = node
@@ -49,7 +49,7 @@ class ServiceIndex:
         self._touched: set[Name] = set()
 
     def put_service(self, name: Name, service: Service | None, labels: Mapping[str, str]) -> None:
-        """A Service is like this now; None: it is gone."""
+        """Add or replace a Service; None removes it."""
         self._touched.add(name)
         if service is None:
             self._services.pop(name, None)
@@ -57,7 +57,7 @@ class ServiceIndex:
             self._services[name] = _Described(service, labels)
 
     def put_slice(self, name: Name, slice_: EndpointSlice | None) -> None:
-        """An EndpointSlice is like this now; None: it is gone."""
+        """Add or replace an EndpointSlice; None removes it."""
         before = self._slices.pop(name, None)
         if before is not None:
             owner = (name[0], before.service)
@@ -72,7 +72,7 @@ class ServiceIndex:
             self._touched.add(owner)
 
     def frontends(self) -> dict[Frontend, BackendGroup]:
-        """All of them. Where two Services ask for the same, the first by name has it."""
+        """All frontends. If two Services have the same one, the first by name gets it."""
         for name in self._touched:
             described = self._services.get(name)
             if described is None:
@@ -92,34 +92,36 @@ class RecordSource:
 
     def __init__(self, view: ConfigurationView, node: str) -> None:
         self._view = view
-        self._book = ServiceIndex(node)
-        self._seen = ConfigurationSnapshot()
+        self._index = ServiceIndex(node)
+        self._snapshot = ConfigurationSnapshot()
         self._records: dict[tuple[str, str, str], RecordDefined] = {}
 
     def frontends(self) -> Mapping[Frontend, BackendGroup] | None:
-        """As of the view's newest snapshot."""
-        snapshot = self._seen = self._view.current
+        """As of the view's current snapshot."""
+        snapshot = self._snapshot = self._view.current
         if not snapshot.revision:
             return None
-        records = {key: one for key, one in snapshot.records.items() if key[0] in (SERVICE, SLICE)}
+        records = {
+            key: record for key, record in snapshot.records.items() if key[0] in (SERVICE, SLICE)
+        }
         for key in self._records.keys() | records.keys():
             before, after = self._records.get(key), records.get(key)
             if before is not after and before != after:
                 self._put(key, after)
         self._records = records
-        return self._book.frontends()
+        return self._index.frontends()
 
     async def changed(self) -> None:
         """Wait for another snapshot."""
-        await self._view.beyond(self._seen)
+        await self._view.beyond(self._snapshot)
 
     def _put(self, key: tuple[str, str, str], record: RecordDefined | None) -> None:
         kind, *name = key
         if kind == SERVICE:
             labels = record.labels if record is not None else {}
-            self._book.put_service(_name(name), record and record.service, labels)
+            self._index.put_service(_name(name), record and record.service, labels)
         else:
-            self._book.put_slice(_name(name), record and record.slice)
+            self._index.put_slice(_name(name), record and record.slice)
 
 
 def _name(parts: list[str]) -> Name:

@@ -1,7 +1,7 @@
-"""ARP packets as bytes and back (RFC 826; the uses of them are RFC 5227).
+"""ARP packets as bytes and back (RFC 826, used as in RFC 5227).
 
-Promise: ``decode_arp(encode_arp(packet)) == packet``; whatever else comes in is None, never an
-error, because everybody on the link may send anything. Pure; it decides nothing.
+``decode_arp(encode_arp(packet)) == packet``. Any other bytes decode to None, never to an error,
+because any host on the link can send them. Pure.
 """
 
 from __future__ import annotations
@@ -40,23 +40,23 @@ class ArpPacket(NamedTuple):
 
 
 def arp_probe(mac: bytes, address: bytes) -> ArpPacket:
-    """Ask whether anybody uses this address (RFC 5227, 2.1.1).
+    """A probe whether any host uses this address (RFC 5227, 2.1.1).
 
-    The sender's address is zero, so that no cache on the link learns from the question.
+    The sender's IP address is zero, so that no ARP cache on the link changes.
     """
     return ArpPacket(REQUEST, mac, NO_IP, NO_MAC, address)
 
 
 def arp_request(mac: bytes, address: bytes, wanted: bytes) -> ArpPacket:
-    """Ask who has ``wanted``, on behalf of ``address`` (RFC 826)."""
+    """A request for the MAC address of ``wanted``, from ``address`` (RFC 826)."""
     return ArpPacket(REQUEST, mac, address, NO_MAC, wanted)
 
 
 def arp_announcement(mac: bytes, address: bytes) -> ArpPacket:
-    """Say that this address is mine: sender and target are the same (RFC 5227, 2.3).
+    """An announcement: sender and target IP address are the same (RFC 5227, 2.3).
 
-    The target's hardware address is all ones, as Spiderpool sends it
-    (docs/reference/coordinator.md, "MAC address"); receivers ignore that field.
+    The target's MAC address is all ones, as in Spiderpool (docs/reference/coordinator.md, "MAC
+    address"); receivers ignore that field.
     """
     return ArpPacket(REQUEST, mac, address, BROADCAST, address)
 
@@ -69,7 +69,7 @@ def encode_arp(packet: ArpPacket, destination: bytes = BROADCAST) -> bytes:
 
 
 def decode_arp(data: bytes) -> ArpPacket | None:
-    """The ARP packet of a frame; None: the frame carries none, or one of other sizes."""
+    """The ARP packet of a frame; None if it has none, or one for other address sizes."""
     frame = decode_frame(data)
     if frame is None or frame.ethertype != ETHERTYPE_ARP or len(frame.payload) < _PACKET.size:
         return None

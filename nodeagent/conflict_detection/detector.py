@@ -1,8 +1,8 @@
-"""One NIC of a Pod before its addresses are on it: strangers, gateways, announcements.
+"""Probes the addresses and gateways of one NIC before the Pod uses it, and announces addresses.
 
-Promise: both families at once, never longer than ``DETECTION_S_MAX``; nothing is left open. What
-cannot be looked at is DetectionFailed, never "nobody there". It gives nothing up and takes nothing:
-what a finding means for addresses is the caller's business.
+Both families are probed at once, for at most ``DETECTION_S_MAX``; no socket is left open. A probe
+that cannot be made raises DetectionFailed and never means "no conflict". The caller decides what a
+result means for the addresses.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from ipaddress import ip_address
 from socket import socket
 from typing import Any, Final, NamedTuple, TypeVar
 
-from core.domain.addresses.ip_address import Family
+from core.domain.addresses.ip_address import Family, parse_address
 from core.domain.model import Nic
 from core.errors import DatapathError, DetectionFailed, OrbweaverError
 from core.process.supervision import BackgroundTasks
-from nodeagent.conflict_detection.local_addresses import local_addresses
 from nodeagent.conflict_detection.packet_socket import (
     MasterSocket,
     PacketSocket,
@@ -37,25 +36,25 @@ from nodeagent.conflict_detection.packet_socket import (
 from nodeagent.conflict_detection.probe_codecs import CODECS, ProbeCodec, ProbeRequest
 from nodeagent.conflict_detection.probe_session import ConflictFound, Finding, GatewaySilent
 from nodeagent.netlink.namespaces import OWN, NetnsExecutor, NetworkNamespace
+from nodeagent.netlink.numbers import RTN_LOCAL
+from nodeagent.netlink.session import NetlinkSession
 from nodeagent.netlink.values import mac_text
 
 T = TypeVar("T")
 
 DETECTION_S_MAX: Final = 8.0
-"""Carrier and both windows take 2.6 s at most; the rest is for a busy machine."""
+"""Carrier and both windows take at most 2.6 s; the rest is for a busy node."""
 
 ANNOUNCING_MAX: Final = 1_000
-"""Announcements under way that nobody waits for; one more is left out."""
+"""Announcements in progress in the background; one more is skipped."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class DetectionSwitches(NamedTuple):
-    """What is done: enableIPConflictDetection, enableGatewayDetection, and ours.
+    """The settings enableIPConflictDetection, enableGatewayDetection and announceAddresses.
 
     See docs/reference/configuration.md, "conf.yml".
-
-    ``announce``: whether the neighbours are told of addresses that nobody else uses.
     """
 
     conflicts: bool = False
@@ -64,12 +63,12 @@ class DetectionSwitches(NamedTuple):
 
     @property
     def needs_probe(self) -> bool:
-        """Whether anything has to be found out."""
+        """Whether an ADD has to probe."""
         return self.conflicts or self.gateway
 
 
 class DetectionCounters:
-    """What has come out so far."""
+    """Counts of probes and their results."""
 
     def __init__(self) -> None:
         self.probes = 0
@@ -79,14 +78,14 @@ class DetectionCounters:
 
 
 class ConflictingAddress(NamedTuple):
-    """An address that is ours to give, and the hardware address of who uses it, as text."""
+    """An address of ours, and the MAC address of the host that uses it, as text."""
 
     address: str
     mac: str
 
 
 class DetectionResult(NamedTuple):
-    """What is wrong: strangers, and the gateways that did not answer. Nothing: all is well."""
+    """Conflicts, and gateways that did not answer. Both empty: the addresses can be used."""
 
     conflicts: tuple[ConflictingAddress, ...] = ()
     silent_gateways: tuple[str, ...] = ()
@@ -101,12 +100,12 @@ class _NicAddress(NamedTuple):
 
     @property
     def target(self) -> tuple[ProbeCodec, bytes]:
-        """The language to speak of it, and the address in it."""
+        """The codec of its family, and the address in network order."""
         return CODECS[self.family], _packed(self.address)
 
 
 class Detector:
-    """Looks at NICs in network namespaces. Make it inside the event loop that runs it."""
+    """Probes NICs in network namespaces. Create it inside the event loop that runs it."""
 
     def __init__(self, executor: NetnsExecutor) -> None:
         self.counts = DetectionCounters()
@@ -116,9 +115,9 @@ class Detector:
         self._announcing = BackgroundTasks("announce")
 
     async def probe(self, netns: str, nic: Nic, switches: DetectionSwitches) -> DetectionResult:
-        """What the link of the NIC says about its addresses; if all is well, they are announced.
+        """Probe the addresses of a NIC; without conflicts they are announced, if that is enabled.
 
-        Raises DetectionFailed where something had to be found out and could not, Overloaded.
+        Raises DetectionFailed, Overloaded.
         """
         try:
             async with asyncio.timeout(DETECTION_S_MAX):
@@ -134,9 +133,9 @@ class Detector:
     async def find_responders(
         self, interface: str, address: str, netns: str = OWN
     ) -> tuple[str, ...]:
-        """The hardware addresses that answer for an address, as text: of the node's link mostly.
+        """The MAC addresses, as text, that answer for an address on an interface.
 
-        The interface is left as it is. Raises DetectionFailed, Overloaded.
+        The interface is not changed. Raises DetectionFailed, Overloaded.
         """
         codec, packed = CODECS[6 if ":" in address else 4], _packed(address)
 
@@ -152,11 +151,11 @@ class Detector:
                     return tuple(map(mac_text, await collect_answers(packet_socket, packed)))
         except (OSError, DatapathError, TimeoutError) as error:
             raise DetectionFailed(
-                f"cannot ask for {address} on {interface}: {_text_of(error)}", subject=interface
+                f"cannot probe {address} on {interface}: {_text_of(error)}", subject=interface
             ) from error
 
     async def close(self) -> None:
-        """Close every socket and end the threads; nobody may ask any more."""
+        """Close all sockets and end the threads."""
         await self._announcing.wait()
         await asyncio.gather(*self._opening, return_exceptions=True)
         await asyncio.to_thread(self._closer.end)
@@ -189,7 +188,7 @@ class Detector:
     async def _opened_packet_sockets(
         self, namespace: NetworkNamespace, interface: str, nic_addresses: tuple[_NicAddress, ...]
     ) -> AsyncIterator[tuple[PacketSocket, ...]]:
-        """Wires on the NIC, or on its master where answers stay there."""
+        """Packet sockets on the NIC, or on its master if the answers go there."""
         targets, closer = [one.target for one in nic_addresses], self._closer
 
         def inside() -> tuple[PacketSocket, ...] | MasterSocket:
@@ -208,9 +207,12 @@ class Detector:
             yield packet_sockets
 
     def announce_later(self, netns: str, nic: Nic) -> None:
-        """Nobody waits for it: without a look there is nothing to wait for."""
+        """Announce the addresses of a NIC in the background."""
         if len(self._announcing) >= ANNOUNCING_MAX:
-            _log.warning("%s in %s: addresses not announced: too many are", nic.interface, netns)
+            _log.warning(
+                "skipped announcing the addresses of %s in %s: %d announcements are in progress",
+                *(nic.interface, netns, ANNOUNCING_MAX),
+            )
             return
         self._announcing.start(self._announce_alone(netns, nic))
 
@@ -229,7 +231,7 @@ class Detector:
                     await wait_for_carrier(raw_socket, interface)
                     _announce(raw_socket, interface, _nic_addresses(nic))
         except (OSError, OrbweaverError) as error:
-            _log.info("%s in %s: addresses not announced: %s", interface, netns, error)
+            _log.info("cannot announce the addresses of %s in %s: %s", interface, netns, error)
 
     @asynccontextmanager
     async def _opened(
@@ -238,7 +240,10 @@ class Detector:
         opening: Callable[[], T],
         sockets_of: Callable[[T], Iterable[socket]],
     ) -> AsyncIterator[T]:
-        """What ``opening`` opens inside, closed late at the end, also if nobody waits any more."""
+        """What ``opening`` opens in the namespace; its sockets are closed at the end.
+
+        They are closed too if the caller is cancelled before they are open.
+        """
         self._closer.check_room()
         call = asyncio.wrap_future(self._executor.submit(namespace, opening))
         self._opening.add(call)
@@ -254,7 +259,7 @@ class Detector:
         finally:
             if call.done():
                 close()
-            else:  # cancelled: the thread goes on without us
+            else:  # cancelled: the thread continues
                 call.add_done_callback(close)
 
 
@@ -267,11 +272,11 @@ def _sockets(opened: tuple[PacketSocket, ...] | MasterSocket) -> Iterable[socket
 
 
 def _announce(raw_socket: socket, interface: str, nic_addresses: tuple[_NicAddress, ...]) -> None:
-    """What cannot be sent is only logged: neighbours then learn of the address by asking."""
+    """Failures are logged: neighbours then learn the address by their own requests."""
     try:
         announce(raw_socket, interface, [one.target for one in nic_addresses])
     except OSError as error:
-        _log.info("%s: addresses not announced: %s", interface, error)
+        _log.info("cannot announce the addresses of %s: %s", interface, error)
 
 
 async def _probe_all(
@@ -283,7 +288,7 @@ async def _probe_all(
         run_probe(packet_socket, _probe_request(one, packet_socket.mac, switches))
         for packet_socket, one in zip(packet_sockets, nic_addresses, strict=True)
     )
-    # With a failure the other family still ends by itself, before its wire is closed.
+    # After a failure the other family's probe still ends before its socket is closed.
     ends = await asyncio.gather(*probe_runs, return_exceptions=True)
     findings: list[Finding] = []
     for end in ends:
@@ -330,10 +335,10 @@ def _result(nic_addresses: tuple[_NicAddress, ...], findings: list[Finding]) -> 
 
 def _failed(netns: str, interface: str, error: Exception) -> DetectionFailed:
     return DetectionFailed(
-        f"cannot look for conflicts and gateway on {interface} in {netns}: {_text_of(error)}",
+        f"cannot probe for conflicts and gateway on {interface} in {netns}: {_text_of(error)}",
         subject=interface,
-        remedy="the interface must be there, and be Ethernet, when addresses are handed out;"
-        " where it cannot, switch enableIPConflictDetection and enableGatewayDetection off",
+        remedy="the interface must exist and be Ethernet when its addresses are allocated; if it"
+        " cannot be, disable enableIPConflictDetection and enableGatewayDetection",
     )
 
 
@@ -341,3 +346,25 @@ def _text_of(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return f"not done within {DETECTION_S_MAX:g} s"
     return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
+def local_addresses(addresses: Iterable[str]) -> dict[str, str]:
+    """Those that the node itself has, with the MAC address of their link, "" for none.
+
+    A macvlan or ipvlan and its master do not receive each other's frames, so that no probe finds
+    the node's own addresses. Call it in the node's namespace. Raises NetlinkRefused, NetlinkLost,
+    OSError.
+    """
+    with NetlinkSession.open() as session:
+        parsed = {text: parse_address(text) for text in addresses}
+        routes = {text: session.route_to(address) for text, address in parsed.items()}
+        local = [text for text, route in routes.items() if route and route.kind == RTN_LOCAL]
+        if not local:
+            return {}
+        macs = {link.number: link.mac for link in session.links()}
+        return {
+            text: mac_text(macs.get(one.link, b""))
+            for text in local
+            for one in session.addresses(parsed[text].family)
+            if one.address == parsed[text]
+        }

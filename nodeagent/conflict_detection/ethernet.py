@@ -1,7 +1,6 @@
-"""The Ethernet header (IEEE 802.3; RFC 894, RFC 2464).
+"""The Ethernet header (IEEE 802.3; RFC 894, RFC 2464). Pure.
 
-Pure: bytes and values. It knows nothing of what a frame carries. A VLAN tag never shows here: the
-kernel takes it off before a packet socket sees the frame.
+A frame has no VLAN tag here: the kernel removes it before a packet socket receives the frame.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _HEADER: Final = struct.Struct("!6s6sH")
 
 
 class Ethernet(NamedTuple):
-    """One frame: hardware addresses of 6 bytes, and what it carries."""
+    """One frame: MAC addresses of 6 bytes, ethertype and payload."""
 
     destination: bytes
     source: bytes
@@ -30,12 +29,12 @@ class Ethernet(NamedTuple):
 
 
 def encode_frame(frame: Ethernet) -> bytes:
-    """The bytes; the driver pads what is too short."""
+    """The bytes of a frame; the driver pads a short one."""
     return _HEADER.pack(*frame[:3]) + frame.payload
 
 
 def decode_frame(data: bytes) -> Ethernet | None:
-    """The frame; None when not even a header is there."""
+    """The frame; None if the bytes are shorter than a header."""
     if len(data) < HEADER_BYTES:
         return None
     destination, source, ethertype = _HEADER.unpack_from(data)
@@ -43,5 +42,5 @@ def decode_frame(data: bytes) -> Ethernet | None:
 
 
 def is_station(mac: bytes) -> bool:
-    """Whether one machine can have this address: neither zero nor a group (IEEE 802, I/G bit)."""
+    """Whether a MAC address is of one station: neither zero nor a group (IEEE 802, I/G bit)."""
     return len(mac) == MAC_BYTES and mac != NO_MAC and not mac[0] & 1

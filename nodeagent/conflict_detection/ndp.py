@@ -1,9 +1,8 @@
 """Neighbour solicitations and advertisements as bytes and back (RFC 4861 4.3, 4.4; RFC 4443 2.3).
 
-Whole frames, header and checksum included: the address that asks is not on the link yet, so no
-socket of the kernel's own IPv6 could send for it. Promise: decoding what was encoded gives the same
-message; a message that a node must discard by RFC 4861 7.1.1 and 7.1.2 is None. Pure; it decides
-nothing.
+Whole frames with header and checksum: the sending address is not on the link yet, so that a socket
+of the kernel's IPv6 cannot send for it. Decoding an encoded message returns the same message; one
+that a node must discard by RFC 4861 7.1.1 and 7.1.2 is None. Pure.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _VERSION_6: Final = 6 << 28
 _VERSION_SHIFT: Final = 28
 _NEXT_HEADER_ICMPV6: Final = 58
 _HOP_LIMIT: Final = 255
-"""RFC 4861 7.1: a router would have lowered it, so the message is from this link."""
+"""RFC 4861 7.1: a router decrements it, so a message with 255 is from this link."""
 
 _ROUTER: Final = 1 << 31
 _SOLICITED: Final = 1 << 30
@@ -47,9 +46,10 @@ _MULTICAST: Final = 0xFF
 
 
 class Solicitation(NamedTuple):
-    """Who has ``target``? ``source`` unspecified: the sender is only probing (RFC 4862 5.4.2).
+    """A request for the MAC address of ``target``; from the unspecified address it is a probe.
 
-    IP addresses of 16 bytes; ``link`` is the source link-layer address option, b"" for none.
+    See RFC 4862 5.4.2. IP addresses of 16 bytes; ``link``: the source link-layer address option,
+    b"" for none.
     """
 
     source: bytes
@@ -58,7 +58,7 @@ class Solicitation(NamedTuple):
 
 
 class Advertisement(NamedTuple):
-    """``target`` is here. ``link``: the target link-layer address option, b"" for none."""
+    """The MAC address of ``target``. ``link``: the target link-layer address option, or b""."""
 
     source: bytes
     destination: bytes
@@ -73,42 +73,45 @@ Message: TypeAlias = Solicitation | Advertisement
 
 
 class ReceivedMessage(NamedTuple):
-    """A message and the hardware address whose frame brought it."""
+    """A message and the MAC address that its frame came from."""
 
     message: Message
     sender: bytes
 
 
 def solicited_node(address: bytes) -> bytes:
-    """The group that the owner of an address listens to."""
+    """The solicited-node multicast group of an address."""
     return SOLICITED_NODE_PREFIX + address[-3:]
 
 
 def group_mac(group: bytes) -> bytes:
-    """Where Ethernet delivers an IPv6 multicast group (RFC 2464, 7)."""
+    """The Ethernet address of an IPv6 multicast group (RFC 2464, 7)."""
     return b"\x33\x33" + group[-4:]
 
 
-def encode_solicitation(said: Solicitation, mac: bytes) -> bytes:
-    """The frame, to the group of the target."""
-    destination = solicited_node(said.target)
-    body = _MESSAGE.pack(SOLICITATION, 0, 0, 0, said.target) + _option(_SOURCE_LINK, said.link)
-    return _encode(said.source, destination, group_mac(destination), mac, body)
+def encode_solicitation(message: Solicitation, mac: bytes) -> bytes:
+    """The frame of a solicitation, to the group of its target."""
+    destination = solicited_node(message.target)
+    body = _MESSAGE.pack(SOLICITATION, 0, 0, 0, message.target)
+    body += _option(_SOURCE_LINK, message.link)
+    return _encode(message.source, destination, group_mac(destination), mac, body)
 
 
-def encode_advertisement(said: Advertisement, mac: bytes, to: bytes = b"") -> bytes:
-    """The frame; ``to`` is the receiver's hardware address where ``destination`` is no group."""
+def encode_advertisement(message: Advertisement, mac: bytes, to: bytes = b"") -> bytes:
+    """The frame of an advertisement; ``to``: the receiver's MAC if ``destination`` is unicast."""
     flags = (
-        (_ROUTER if said.router else 0)
-        | (_SOLICITED if said.solicited else 0)
-        | (_OVERRIDE if said.override else 0)
+        (_ROUTER if message.router else 0)
+        | (_SOLICITED if message.solicited else 0)
+        | (_OVERRIDE if message.override else 0)
     )
-    body = _MESSAGE.pack(ADVERTISEMENT, 0, 0, flags, said.target) + _option(_TARGET_LINK, said.link)
-    return _encode(said.source, said.destination, to or group_mac(said.destination), mac, body)
+    body = _MESSAGE.pack(ADVERTISEMENT, 0, 0, flags, message.target)
+    body += _option(_TARGET_LINK, message.link)
+    receiver = to or group_mac(message.destination)
+    return _encode(message.source, message.destination, receiver, mac, body)
 
 
 def decode_message(data: bytes) -> ReceivedMessage | None:
-    """What a frame says about neighbours; None: nothing, or nothing valid."""
+    """The neighbour message of a frame; None if it has none, or an invalid one."""
     frame = decode_frame(data)
     if frame is None or frame.ethertype != ETHERTYPE_IPV6 or len(frame.payload) < _IPV6.size:
         return None
@@ -126,7 +129,10 @@ def decode_message(data: bytes) -> ReceivedMessage | None:
 
 
 def checksum(source: bytes, destination: bytes, body: bytes) -> int:
-    """The Internet checksum over pseudo-header and body (RFC 8200 8.1); 0 when ``body`` has it."""
+    """The Internet checksum of pseudo-header and body (RFC 8200 8.1).
+
+    0 if ``body`` contains the correct checksum.
+    """
     data = _PSEUDO.pack(source, destination, len(body), _NEXT_HEADER_ICMPV6) + body
     total: int = sum(struct.unpack(f"!{len(data) // 2}H", data[: len(data) & ~1]))
     if len(data) % 2:
@@ -137,9 +143,9 @@ def checksum(source: bytes, destination: bytes, body: bytes) -> int:
 
 
 def _encode(source: bytes, destination: bytes, to: bytes, mac: bytes, body: bytes) -> bytes:
-    with_sum = body[:2] + checksum(source, destination, body).to_bytes(2, "big") + body[4:]
+    checked = body[:2] + checksum(source, destination, body).to_bytes(2, "big") + body[4:]
     header = _IPV6.pack(_VERSION_6, len(body), _NEXT_HEADER_ICMPV6, _HOP_LIMIT, source, destination)
-    return encode_frame(Ethernet(to, mac, ETHERTYPE_IPV6, header + with_sum))
+    return encode_frame(Ethernet(to, mac, ETHERTYPE_IPV6, header + checked))
 
 
 def _option(kind: int, mac: bytes) -> bytes:
@@ -171,9 +177,9 @@ def _message(source: bytes, destination: bytes, body: bytes) -> Message | None:
 
 
 def _options(data: bytes) -> Iterator[tuple[int, bytes | None]]:
-    """Kind and hardware address of each option.
+    """Kind and MAC address of each option; None for one with a wrong length.
 
-    None where one ends beyond the message or has no length: then the whole message is invalid.
+    With one such option the whole message is invalid.
     """
     while data:
         size = data[1] * _OPTION_UNIT_BYTES if len(data) > 1 else 0

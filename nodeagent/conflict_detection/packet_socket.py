@@ -1,8 +1,8 @@
-"""Packet sockets on one NIC of a Pod: open them inside, speak from the event loop, close them late.
+"""Packet sockets on one NIC: opened in its network namespace, used from the event loop.
 
-Promise: a conversation ends in the time its state machine gives it, whatever the wire does; a frame
-that has arrived in time counts even where this process wakes late. Closing a packet socket waits
-for every CPU (8 to 24 ms), so a thread of its own does it. It draws no conclusions.
+A probe ends at the time that its state machine sets; a frame that arrived in time counts even if
+this process wakes late. Closing a packet socket takes 8 to 24 ms, because the kernel waits for all
+CPUs, so dedicated threads close them.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from nodeagent.netlink.session import NetlinkSession
 
 FRAME_BYTES_MAX: Final = 2_048
 FRAMES_A_WAKE_MAX: Final = 64
-"""Read before the loop gets its turn again: a flood must not stop the agent."""
+"""Frames read before the event loop runs other tasks, so that a flood does not stop the agent."""
 
 CARRIER_S_MAX: Final = 2.0
 CARRIER_POLL_S: Final = 0.005
-"""A virtual function's link comes up after a while; what has no carrier by then is asked anyway."""
+"""A virtual function's link needs time to come up; without a carrier by then the probe starts."""
 
 IPVLAN: Final = "ipvlan"
 
 CLOSERS: Final = 4
 CLOSING_MAX: Final = 2_000
-"""Sockets that wait for a closer: two of every request that is let in."""
+"""Sockets that wait to be closed: two for each admitted request."""
 
 _ARPHRD_ETHER: Final = 1
 _SIOCGIFFLAGS: Final = 0x8913  # include/uapi/linux/sockios.h
@@ -61,28 +61,28 @@ _MREQ: Final = struct.Struct("iHH8s")
 
 
 class SocketCloser:
-    """Closes sockets without making anybody wait."""
+    """Closes sockets in threads, so that no caller waits."""
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(CLOSERS, thread_name_prefix="wire-closer")
+        self._threads = ThreadPoolExecutor(CLOSERS, thread_name_prefix="socket-closer")
         self._waiting = 0
 
     def check_room(self) -> None:
-        """Raises Overloaded while too many sockets wait to be closed."""
+        """Raise Overloaded if too many sockets wait to be closed."""
         if self._waiting >= CLOSING_MAX:
             raise Overloaded(
                 f"{CLOSING_MAX} packet sockets wait to be closed",
                 subject="closing sockets",
-                remedy="try again; the kernel of this node is busy",
+                remedy="try again; if it stays so, the kernel of this node is overloaded",
             )
 
     def close(self, raw_socket: socket.socket) -> None:
-        """Close it soon."""
+        """Close a socket in a thread."""
         self._waiting += 1
         self._threads.submit(raw_socket.close).add_done_callback(self._closed)
 
     def end(self) -> None:
-        """Return once everything is closed and the threads have ended: for a thread to wait in."""
+        """Wait until all sockets are closed and the threads have ended. It blocks."""
         self._threads.shutdown()
 
     def _closed(self, _: object) -> None:
@@ -90,7 +90,7 @@ class SocketCloser:
 
 
 class PacketSocket(NamedTuple):
-    """A packet socket of one family on one NIC. ``mac``: the NIC's hardware address at first."""
+    """A packet socket of one family on one NIC. ``mac``: the NIC's MAC address when it opened."""
 
     socket: socket.socket
     interface: str
@@ -98,11 +98,11 @@ class PacketSocket(NamedTuple):
     codec: ProbeCodec
 
     def send(self, frame: bytes) -> None:
-        """Raises OSError."""
+        """Send a frame. Raises OSError."""
         self.socket.send(frame)
 
     def listen_to(self, address: bytes) -> None:
-        """Let the NIC hear what concerns an address that is not on it. Raises OSError."""
+        """Receive frames for an address that is not on the NIC yet. Raises OSError."""
         if self.codec.ethertype != ETHERTYPE_IPV6:
             return  # ARP is broadcast
         index = socket.if_nametoindex(self.interface)
@@ -115,10 +115,10 @@ class PacketSocket(NamedTuple):
 def open_packet_sockets(
     interface: str, targets: Sequence[tuple[ProbeCodec, bytes]], closer: SocketCloser
 ) -> tuple[PacketSocket, ...]:
-    """A wire for each language, listening to what concerns the address beside it.
+    """Open a packet socket for each codec, which also receives frames for its address.
 
-    Runs inside the NIC's namespace. Raises OSError, with nothing left open: no such NIC, one that
-    is down or no Ethernet.
+    Call it in the NIC's namespace. Raises OSError, with nothing left open: the NIC does not exist,
+    is down, or is not Ethernet.
     """
     opened_sockets: list[PacketSocket] = []
     try:
@@ -134,7 +134,7 @@ def open_packet_sockets(
 
 
 class MasterSocket(NamedTuple):
-    """The NIC hears no unicast answer yet: its master is asked, link ``number`` of the node."""
+    """The master of a NIC that cannot receive unicast answers yet: link ``number`` of the node."""
 
     number: int
     mac: bytes
@@ -143,10 +143,10 @@ class MasterSocket(NamedTuple):
 def open_in_pod(
     interface: str, targets: Sequence[tuple[ProbeCodec, bytes]], closer: SocketCloser
 ) -> tuple[PacketSocket, ...] | MasterSocket:
-    """As ``open_packet_sockets``, on a NIC that is set up first.
+    """As ``open_packet_sockets``, after setting the NIC up; the master of an ipvlan instead.
 
-    An ipvlan shares its master's hardware address, and gets only what is for an IP address that it
-    has already: answers to questions about a new one stay with the master.
+    An ipvlan shares its master's MAC address and receives only packets for its own IP addresses:
+    answers for a new address go to the master.
     """
     set_up(interface)
     with NetlinkSession.open() as session:
@@ -163,7 +163,7 @@ def open_on_master(
     try:
         opened_sockets = open_packet_sockets(socket.if_indextoname(master.number), targets, closer)
     except OSError as error:
-        raise OSError(f"its master, link {master.number}, cannot be asked: {error}") from error
+        raise OSError(f"cannot probe on its master, link {master.number}: {error}") from error
     if any(opened.mac != master.mac for opened in opened_sockets):
         for opened in opened_sockets:
             closer.close(opened.socket)
@@ -172,31 +172,31 @@ def open_on_master(
 
 
 def open_send_socket() -> socket.socket:
-    """A packet socket that hears nothing, for ``announce``; of the calling thread's namespace.
+    """A packet socket that only sends, for ``announce``, in the calling thread's namespace.
 
     Raises OSError.
     """
-    # Protocol 0 hears nothing until it is bound to one NIC, so that no other NIC's frame gets in.
+    # With protocol 0 it receives nothing until it is bound to one NIC.
     return socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
 
 
 def announce(
     raw_socket: socket.socket, interface: str, addresses: Sequence[tuple[ProbeCodec, bytes]]
 ) -> None:
-    """Tell the neighbours that the addresses are at the NIC, as its hardware address is now.
+    """Announce addresses at the NIC's current MAC address.
 
-    Raises OSError: the NIC is gone or down, or is no Ethernet.
+    Raises OSError: the NIC does not exist, is down, or is not Ethernet.
     """
     kind, mac = _hardware(raw_socket, interface)
     if kind != _ARPHRD_ETHER:
-        raise _no_ethernet(interface, kind)
+        raise _not_ethernet(interface, kind)
     for codec, address in addresses:
         for frame in codec.announcements(address, mac):
             raw_socket.sendto(frame, (interface, codec.ethertype))
 
 
 def set_up(interface: str) -> None:
-    """Set the NIC up, in the namespace of the calling thread. Raises OSError."""
+    """Set a NIC up, in the calling thread's namespace. Raises OSError."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         flags = _flags(any_socket, interface)
         if not flags & _IFF_UP:
@@ -205,7 +205,7 @@ def set_up(interface: str) -> None:
 
 
 async def wait_for_carrier(raw_socket: socket.socket, interface: str) -> None:
-    """Return once the NIC can send, and after ``CARRIER_S_MAX`` in any case."""
+    """Wait until the NIC has a carrier, for at most ``CARRIER_S_MAX``."""
     loop = asyncio.get_running_loop()
     until = loop.time() + CARRIER_S_MAX
     while not _flags(raw_socket, interface) & _IFF_RUNNING:
@@ -237,7 +237,7 @@ async def collect_answers(opened: PacketSocket, address: bytes) -> tuple[bytes, 
 
 
 async def run_probe(opened: PacketSocket, request: ProbeRequest) -> Finding:
-    """Hold the conversation. Raises OSError when not one frame could be sent."""
+    """Run one probe. Raises OSError if no frame could be sent."""
     probe_run = _ProbeRun(opened, request)
     try:
         return await probe_run.finished
@@ -246,7 +246,7 @@ async def run_probe(opened: PacketSocket, request: ProbeRequest) -> Finding:
 
 
 class _ProbeRun:
-    """One state machine on one wire."""
+    """One state machine on one packet socket."""
 
     def __init__(self, opened: PacketSocket, request: ProbeRequest) -> None:
         self._loop = asyncio.get_running_loop()
@@ -261,7 +261,7 @@ class _ProbeRun:
         self._follow(step)
 
     def stop(self) -> None:
-        """Neither hear nor say anything more."""
+        """Stop receiving, and cancel the timer."""
         self._loop.remove_reader(self._packet_socket.socket)
         if self._timer is not None:
             self._timer.cancel()
@@ -308,15 +308,15 @@ def _open(interface: str, codec: ProbeCodec, closer: SocketCloser) -> PacketSock
         raw_socket.bind((interface, codec.ethertype))
         *_, hardware, mac = raw_socket.getsockname()
         if hardware != _ARPHRD_ETHER or not is_station(mac):
-            raise _no_ethernet(interface, hardware)
+            raise _not_ethernet(interface, hardware)
         return PacketSocket(raw_socket, interface, mac, codec)
     except OSError:
         closer.close(raw_socket)
         raise
 
 
-def _no_ethernet(interface: str, kind: int) -> OSError:
-    return OSError(f"{interface} is no Ethernet: it has hardware type {kind}")
+def _not_ethernet(interface: str, kind: int) -> OSError:
+    return OSError(f"{interface} is not Ethernet: it has hardware type {kind}")
 
 
 def _hardware(raw_socket: socket.socket, interface: str) -> tuple[int, bytes]:
@@ -327,9 +327,9 @@ def _hardware(raw_socket: socket.socket, interface: str) -> tuple[int, bytes]:
 
 
 def _waiting_frames(raw_socket: socket.socket) -> Iterator[bytes]:
-    """What has come in, as far as the loop can spare the time.
+    """Received frames, at most ``FRAMES_A_WAKE_MAX``.
 
-    An error of the socket says that the NIC went down: the next probe tells whether it matters.
+    An error of the socket means that the NIC went down: the next probe fails if it matters.
     """
     for _ in range(FRAMES_A_WAKE_MAX):
         try:

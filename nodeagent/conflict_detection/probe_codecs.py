@@ -1,9 +1,9 @@
-"""What is asked, understood and announced in each family, in one set of words.
+"""Probes and announcements of each address family, behind one interface.
 
-IPv4 speaks ARP by RFC 5227, IPv6 speaks ND by RFC 4861 and RFC 4862. Both ask for an address that
-is not on the link yet: a probe comes from nowhere (0.0.0.0, ::), so that nobody's cache learns from
-the question and no link-local address has to be waited for; asking for the gateway comes from the
-new address, so that the gateway answers as it will answer the Pod. Pure.
+IPv4 uses ARP (RFC 5227), IPv6 uses neighbour discovery (RFC 4861, RFC 4862). The probed address is
+not on the link yet. A conflict probe has the unspecified source address (0.0.0.0, ::), so that no
+neighbour cache changes and no link-local address is needed. A gateway probe comes from the new
+address, so that the gateway answers as it will answer the Pod. Pure.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from nodeagent.conflict_detection.ndp import (
 
 
 class ProbeRequest(NamedTuple):
-    """What is to be found out about one address, before it is on the link.
+    """The probe of one address, before it is on the link.
 
-    IP addresses as bytes of their family. ``mac``: of the NIC that asks. ``conflict``: whether
-    strangers are looked for. ``gateway`` b"": not looked for.
+    IP addresses are bytes in network order. ``mac``: of the probing NIC. ``conflict``: whether to
+    probe for conflicting hosts. ``gateway`` b"": do not probe the gateway.
     """
 
     address: bytes
@@ -47,31 +47,31 @@ class ProbeRequest(NamedTuple):
 
 
 class ProbeCodec(Protocol):
-    """One family's way to ask."""
+    """The frames of one address family."""
 
     @property
     def ethertype(self) -> int:
-        """Of the frames to listen to."""
+        """The ethertype of the frames."""
         ...
 
     def conflict_probe(self, request: ProbeRequest) -> bytes:
-        """The frame that asks whether anybody uses the address."""
+        """The frame that probes whether a host uses the address."""
         ...
 
     def gateway_probe(self, request: ProbeRequest) -> bytes:
-        """The frame that asks for the gateway."""
+        """The frame that asks for the gateway's MAC address."""
         ...
 
     def conflicting_mac(self, frame: bytes, request: ProbeRequest) -> bytes:
-        """The hardware address of who else uses the address, as the frame shows; b"" for none."""
+        """The MAC address of another host that uses the address; b"" if the frame shows none."""
         ...
 
     def gateway_mac(self, frame: bytes, request: ProbeRequest) -> bytes:
-        """The hardware address with which the gateway answers in this frame; b"" for none."""
+        """The MAC address of the gateway; b"" if the frame is not its answer."""
         ...
 
     def announcements(self, address: bytes, mac: bytes) -> tuple[bytes, ...]:
-        """The frames that tell the neighbours where the address is now."""
+        """The frames that announce the address at a MAC address."""
         ...
 
 
@@ -85,24 +85,24 @@ class ArpProbe:
         return encode_arp(arp_probe(request.mac, request.address))
 
     def gateway_probe(self, request: ProbeRequest) -> bytes:
-        """RFC 826, from the address that is new."""
+        """RFC 826, from the new address."""
         return encode_arp(arp_request(request.mac, request.address, request.gateway))
 
     def conflicting_mac(self, frame: bytes, request: ProbeRequest) -> bytes:
         """RFC 5227, 2.1.1: any ARP packet from the address, or another host's probe for it."""
-        heard = decode_arp(frame)
-        if heard is None or not is_station(heard.sender_mac) or heard.sender_mac == request.mac:
+        packet = decode_arp(frame)
+        if packet is None or not is_station(packet.sender_mac) or packet.sender_mac == request.mac:
             return b""
-        probing = (heard.operation, heard.sender_ip) == (REQUEST, NO_IP)
-        claimed = heard.target_ip if probing else heard.sender_ip
-        return heard.sender_mac if claimed == request.address else b""
+        is_probe = (packet.operation, packet.sender_ip) == (REQUEST, NO_IP)
+        used = packet.target_ip if is_probe else packet.sender_ip
+        return packet.sender_mac if used == request.address else b""
 
     def gateway_mac(self, frame: bytes, request: ProbeRequest) -> bytes:
         """A reply whose sender is the gateway."""
-        heard = decode_arp(frame)
-        if heard is None or heard.operation != REPLY or heard.sender_ip != request.gateway:
+        packet = decode_arp(frame)
+        if packet is None or packet.operation != REPLY or packet.sender_ip != request.gateway:
             return b""
-        return heard.sender_mac if is_station(heard.sender_mac) else b""
+        return packet.sender_mac if is_station(packet.sender_mac) else b""
 
     def announcements(self, address: bytes, mac: bytes) -> tuple[bytes, ...]:
         """One gratuitous request (RFC 5227, 2.3)."""
@@ -119,38 +119,39 @@ class NdProbe:
         return encode_solicitation(Solicitation(UNSPECIFIED, request.address), request.mac)
 
     def gateway_probe(self, request: ProbeRequest) -> bytes:
-        """RFC 4861, 7.2.2, from the address that is new."""
-        said = Solicitation(request.address, request.gateway, request.mac)
-        return encode_solicitation(said, request.mac)
+        """RFC 4861, 7.2.2, from the new address."""
+        message = Solicitation(request.address, request.gateway, request.mac)
+        return encode_solicitation(message, request.mac)
 
     def conflicting_mac(self, frame: bytes, request: ProbeRequest) -> bytes:
         """RFC 4862, 5.4.3 and 5.4.4: an advertisement of the address, or another host's probe."""
-        heard = decode_message(frame)
-        if heard is None or heard.message.target != request.address:
+        received = decode_message(frame)
+        if received is None or received.message.target != request.address:
             return b""
-        if isinstance(heard.message, Solicitation) and heard.message.source != UNSPECIFIED:
+        message = received.message
+        if isinstance(message, Solicitation) and message.source != UNSPECIFIED:
             return b""
-        mac = heard.message.link or heard.sender
+        mac = message.link or received.sender
         return mac if is_station(mac) and mac != request.mac else b""
 
     def gateway_mac(self, frame: bytes, request: ProbeRequest) -> bytes:
         """An advertisement of the gateway's address."""
-        heard = decode_message(frame)
-        if heard is None or heard.message.target != request.gateway:
+        received = decode_message(frame)
+        if received is None or received.message.target != request.gateway:
             return b""
-        said = heard.message
-        mac = said.link or heard.sender
-        return mac if isinstance(said, Advertisement) and is_station(mac) else b""
+        message = received.message
+        mac = message.link or received.sender
+        return mac if isinstance(message, Advertisement) and is_station(mac) else b""
 
     def announcements(self, address: bytes, mac: bytes) -> tuple[bytes, ...]:
         """An unsolicited advertisement with override (RFC 4861, 7.2.6), then a solicitation.
 
-        The solicitation, for the own address, is what Spiderpool sends
+        The solicitation for the own address is what Spiderpool sends
         (docs/reference/coordinator.md, "MAC address").
         """
-        said = Advertisement(address, ALL_NODES, address, mac, override=True)
-        asked = Solicitation(address, address, mac)
-        return encode_advertisement(said, mac), encode_solicitation(asked, mac)
+        advertisement = Advertisement(address, ALL_NODES, address, mac, override=True)
+        solicitation = Solicitation(address, address, mac)
+        return encode_advertisement(advertisement, mac), encode_solicitation(solicitation, mac)
 
 
 ARP: Final = ArpProbe()

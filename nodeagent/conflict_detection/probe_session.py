@@ -1,12 +1,12 @@
-"""Finding out about one address: a state machine. Times and frames in, frames and a finding out.
+"""The state machine of one probe: times and frames in, frames and a finding out. Pure.
 
-    begin ──▶ LOOKING FOR STRANGERS ──window over──▶ LOOKING FOR THE GATEWAY ──answer──▶ Free
-                     │                                   │              │
-                 a stranger ──▶ Conflict ◀── a stranger ─┘         window over ──▶ Unreachable
+    start ──▶ PROBING FOR CONFLICTS ──window over──▶ PROBING THE GATEWAY ──answer──▶ AddressFree
+                     │                                   │            │
+             another host ──▶ ConflictFound ◀── another host     window over ──▶ GatewaySilent
 
-Strangers come first, because asking for the gateway teaches caches where the address is. Both
-windows hold several probes, since a probe or its answer may be lost, and silence means opposite
-things: nobody objects; nobody is there. Pure: ``now`` is any clock in seconds that never goes back.
+Conflicting hosts are probed first, because a gateway probe writes the address into neighbour
+caches. Both windows contain several probes, because a probe or its answer may be lost. No answer
+means the opposite in each: no conflict, and no gateway. ``now`` is a monotonic clock in seconds.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from nodeagent.conflict_detection.probe_codecs import ProbeCodec, ProbeRequest
 CONFLICT_WINDOW_S: Final = 0.1
 """See docs/reference/coordinator.md, "Conflict and gateway detection".
 
-Answers come within 0.1 ms; RFC 5227's seconds would be the Pod's.
+Answers usually come within 0.1 ms; the seconds of RFC 5227 would delay every Pod.
 """
 CONFLICT_PROBES: Final = 3
 """PROBE_NUM of RFC 5227, 1.1."""
 
 GATEWAY_WINDOW_S: Final = 0.5
 GATEWAY_PROBES: Final = 5
-"""Only a gateway that does not answer makes an ADD wait so long, and that ADD fails."""
+"""An ADD waits for the whole window only if the gateway is silent, and then it fails."""
 
 
 class AddressFree(NamedTuple):
-    """Nobody else uses the address. ``gateway``: the hardware address it answers with, or b""."""
+    """No other host uses the address. ``gateway``: the MAC address of its answer, or b""."""
 
     gateway: bytes = b""
 
 
 class ConflictFound(NamedTuple):
-    """A stranger uses the address, with this hardware address."""
+    """Another host uses the address, with this MAC address."""
 
     mac: bytes
 
@@ -48,10 +48,10 @@ Finding: TypeAlias = AddressFree | ConflictFound | GatewaySilent
 
 
 class ProbeState(NamedTuple):
-    """Where the conversation is. ``finding`` is None until it is over.
+    """The state of a probe. ``finding`` is None until it is finished.
 
-    ``due``: when ``advance`` has something to do; ``left``: probes still to be sent in this window,
-    the next one at ``due``; with none left the window ends at ``due``.
+    ``due``: when to call ``advance``; ``left``: probes left to send in this window, the next one at
+    ``due``; with none left the window ends at ``due``.
     """
 
     request: ProbeRequest
@@ -62,21 +62,21 @@ class ProbeState(NamedTuple):
 
 
 class ProbeStep(NamedTuple):
-    """The state after something happened, and the frames to send now."""
+    """The next state, and the frames to send now."""
 
     state: ProbeState
     send: tuple[bytes, ...] = ()
 
 
 def start_probe(request: ProbeRequest, codec: ProbeCodec, now: float) -> ProbeStep:
-    """Ask for the first time."""
+    """The first step."""
     if request.conflict:
         return advance(ProbeState(request, False, now, CONFLICT_PROBES), codec, now)
     return _start_gateway_probe(ProbeState(request, False, now, 0), codec, now)
 
 
 def advance(state: ProbeState, codec: ProbeCodec, now: float) -> ProbeStep:
-    """Time has passed: the next probe, the other window, or the end. Early ticks do nothing."""
+    """The step at a time: the next probe, the next window, or the end; none before ``due``."""
     if state.finding is not None or now < state.due:
         return ProbeStep(state)
     if state.left:
@@ -89,13 +89,13 @@ def advance(state: ProbeState, codec: ProbeCodec, now: float) -> ProbeStep:
 
 
 def receive_frame(state: ProbeState, codec: ProbeCodec, frame: bytes) -> ProbeState:
-    """A frame came in: the same state, or the end."""
+    """The state after a received frame."""
     request = state.request
     if state.finding is not None:
         return state
-    stranger = codec.conflicting_mac(frame, request) if request.conflict else b""
-    if stranger:
-        return state._replace(finding=ConflictFound(stranger))
+    conflicting = codec.conflicting_mac(frame, request) if request.conflict else b""
+    if conflicting:
+        return state._replace(finding=ConflictFound(conflicting))
     gateway = codec.gateway_mac(frame, request) if state.at_gateway else b""
     return state._replace(finding=AddressFree(gateway)) if gateway else state
 

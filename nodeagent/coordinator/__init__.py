@@ -1,7 +1,6 @@
-"""The coordinator: a Pod's traffic with its node, its Services and its NICs, set up in the kernel.
+"""The coordinator: sets up a Pod's traffic with its node, with Services and over several NICs.
 
-``stack_reader`` gathers facts, ``attachment_plan`` turns them into netlink requests without any
-I/O, ``engine`` applies those in as few sends as possible, and takes back what a failure has left
-half done.
+``stack_reader`` reads the network stacks, ``attachment_plan`` computes netlink requests without
+I/O, ``engine`` applies them in as few sends as possible and reverts them after a failure.
 Rules: docs/reference/coordinator.md; pictures: docs/concepts/datapath.md.
 """

@@ -1,8 +1,7 @@
-"""Tell the network of a Pod that its addresses are at another MAC address now.
+"""Announces the addresses of a Pod after its MAC address has changed.
 
-Announcing is a courtesy: a failure is logged and fails no ADD (docs/reference/coordinator.md, "MAC
-address"). The frames are those of ``nodeagent.conflict_detection``. No caller waits until a packet
-socket is closed.
+A failure is logged and does not fail the ADD (docs/reference/coordinator.md, "MAC address"). The
+frames are those of ``nodeagent.conflict_detection``.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Announcer:
-    """Announces addresses from inside a Pod."""
+    """Announces addresses from a Pod's network namespace."""
 
     def __init__(self, executor: NetnsExecutor) -> None:
         self._executor = executor
@@ -31,7 +30,7 @@ class Announcer:
     def announce(
         self, namespace: NetworkNamespace, interface: str, addresses: Iterable[Address]
     ) -> None:
-        """Say it once for each address, with the MAC address that the NIC has by now."""
+        """Announce each address once, with the NIC's current MAC address."""
         targets = [(CODECS[each.family], packed_address(each)) for each in addresses]
         try:
             self._closer.check_room()
@@ -41,9 +40,11 @@ class Announcer:
             finally:
                 self._closer.close(packets)
         except (OSError, OrbweaverError) as error:
-            where = f"{interface} in {namespace.path}"
-            _log.warning("%s: new MAC address not announced: %s", where, error)
+            _log.warning(
+                "cannot announce the new MAC address of %s in %s: %s",
+                *(interface, namespace.path, error),
+            )
 
     def close(self) -> None:
-        """Return once every socket is closed."""
+        """Wait until all sockets are closed."""
         self._closer.end()

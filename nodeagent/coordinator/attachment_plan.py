@@ -1,7 +1,7 @@
-"""From facts to a plan: what one NIC of one Pod needs, as netlink requests. Pure.
+"""The attachment plan: what one NIC of one Pod needs, as netlink requests. Pure.
 
-Order, tables, priorities and hints are those of docs/reference/coordinator.md; tuning of routes is
-in ``policy_routing``. Promise: the same facts give the same plan; each step may be done twice.
+Order, tables, priorities and source hints are those of docs/reference/coordinator.md; the tuning of
+routes is in ``policy_routing``. The same input gives the same plan, and each step can be repeated.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from nodeagent.netlink.values import (
 
 RULE_PRIORITY: Final = 1_000
 MARK: Final = 0x1
-"""Bit 0: came in through veth0 and is answered through it."""
+"""The mark of connections that came in through veth0, and are answered through it."""
 
 MARK_MASK: Final = 0xFFFFFFFF
 
@@ -50,9 +50,9 @@ def plan(
     veth: VethPair,
     expected: frozenset[str] = frozenset(),
 ) -> AttachmentPlan:
-    """Everything that is to be done. ``expected``: NICs that the Pod will get later.
+    """The plan of one NIC. ``expected``: names of NICs that the Pod gets later.
 
-    Raises BadInput when the default-route NIC does not exist and will not, and as ``mac_of``.
+    Raises BadInput if the default-route NIC does not exist and is not expected, and as ``mac_of``.
     """
     source = _source_hint(settings, pod)
     priorities = Priorities(pod.rules)
@@ -76,7 +76,7 @@ def plan(
         for family in pod.families:
             priorities.taken(family, RULE_PRIORITY)
     if settings.tune_pod_routes and (decision.mode == "overlay" or not decision.first):
-        # In overlay these are routes of the first NIC, and may have to move with it.
+        # In overlay mode these are routes of the first NIC, which may move to another table.
         in_main = tuple(route for route in to_node if route.table == RT_TABLE_MAIN)
         with_main = pod._replace(routes=(*pod.routes, *in_main))
         steps += tuned(settings, decision, with_main, priorities, expected)
@@ -90,12 +90,10 @@ def plan(
 
 
 def mac_of(settings: CoordinatorSettings, pod: PodStack) -> Mac:
-    """The MAC address that ``podMACPrefix`` asks for; b"" for none.
+    """The MAC address by ``podMACPrefix``; b"" without a prefix.
 
-    See docs/reference/coordinator.md, "MAC address".
-
-    Prefix, then the IPv4 address or the last four bytes of the IPv6 one, of the first address.
-    Raises BadInput for a NIC that cannot have one of its own.
+    See docs/reference/coordinator.md, "MAC address": the prefix, then the last four bytes of the
+    first IP address. Raises BadInput for an ipvlan, which cannot have its own.
     """
     if not settings.mac_prefix:
         return b""
@@ -109,7 +107,7 @@ def mac_of(settings: CoordinatorSettings, pod: PodStack) -> Mac:
 
 
 def _source_hint(settings: CoordinatorSettings, pod: PodStack) -> Address | None:
-    """The first NIC's first IPv4 address. Old kernels refuse hints of IPv6, so it has none."""
+    """The first IPv4 address of the first NIC; none for IPv6, whose hints old kernels refuse."""
     first = pod.link(settings.first_nic)
     if first is None:
         return None
@@ -160,7 +158,7 @@ def _hijack_routes(
         if gateway is None:
             continue
         hint = _hint(network.family, source)
-        # What is written with host bits means its network.
+        # A CIDR with host bits stands for its network.
         plain = network._replace(address=network.first)
         yield KernelRoute(plain, veth.pod, gateway, table, hint)
 
@@ -182,15 +180,15 @@ def _policy_routes(
     # No rule leads to the table of the first underlay NIC.
     in_main = decision.mode == "underlay" and decision.first
     table = RT_TABLE_MAIN if in_main else decision.table
-    for wanted in settings.policy_routes:
-        if wanted.destination.family in pod.families:
-            plain = wanted.destination._replace(address=wanted.destination.first)
-            yield route_step(KernelRoute(plain, pod.interface.number, wanted.gateway, table))
+    for route in settings.policy_routes:
+        if route.destination.family in pod.families:
+            plain = route.destination._replace(address=route.destination.first)
+            yield route_step(KernelRoute(plain, pod.interface.number, route.gateway, table))
 
 
 def _host_steps(settings: CoordinatorSettings, pod: PodStack, veth: VethPair) -> Iterator[PlanStep]:
     for family in pod.families:
-        # Shared by all Pods of the node, so nobody takes it back.
+        # Shared by all Pods of the node, so it is never undone.
         yield PlanStep(requests.add_rule(RoutingRule(family, settings.host_table, RULE_PRIORITY)))
     for address in pod.current:
         yield neighbour_step(Neighbour(veth.host, address, veth.pod_mac))
@@ -203,12 +201,12 @@ def _sysctls(settings: CoordinatorSettings, pod: PodStack, pair: str) -> dict[st
     links += [pair] if pair else []
     wanted: dict[str, str] = {}
     if 6 in pod.families:
-        # The links follow when "all" changes; where it says so already, some may be off for all
-        # that. The NIC is not: it has an IPv6 address.
+        # The links follow a change of "all"; if "all" is set already, single links may be off. The
+        # NIC itself is on, because it has an IPv6 address.
         names = ["all", "default", *(name for name in links if name != pod.interface.name)]
         wanted |= {f"net/ipv6/conf/{name}/disable_ipv6": "0" for name in names}
     if settings.rp_filter is not None:
-        # The kernel takes the stricter of "all" and the link's own.
+        # The kernel uses the stricter of "all" and the link's own value.
         names = ["all", *links]
         wanted |= {f"net/ipv4/conf/{name}/rp_filter": str(settings.rp_filter) for name in names}
     return wanted

@@ -1,8 +1,7 @@
-"""The kernel against what an ADD has done: CHECK's differences, each in words.
+"""How the kernel differs from what an ADD set up, one text a difference (CHECK).
 
-A record holds requests as bytes, and the kernel's own reader understands them: what a request would
-add must be there, what it would remove must not. Promise: one listing for each kind and family that
-is needed. It repairs nothing.
+A record contains requests as bytes, which are read like the kernel's answers: what a request adds
+must exist, what it removes must not. Each kind and family is listed once. Nothing is repaired.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from nodeagent.netlink.values import KernelRoute, Mac, Neighbour, RoutingRule
 _ROUTES: Final = (n.RTM_NEWROUTE, n.RTM_DELROUTE)
 
 
-class _Way(NamedTuple):
-    """What makes a route the same: not its metric and protocol, which the kernel fills in."""
+class _NextHop(NamedTuple):
+    """What identifies a route; the kernel may fill in its metric and protocol."""
 
     destination: Cidr
     table: int
@@ -36,7 +35,7 @@ class _Owner(NamedTuple):
 
 
 def differences(steps: Sequence[PlanStep], session: NetlinkSession) -> list[str]:
-    """What is missing, or there although it should not be. Raises as ``NetlinkSession.listing``."""
+    """What is missing, or exists but should not. Raises as ``NetlinkSession.listing``."""
     routes = [
         (step.do.kind, replies.route(memoryview(step.do.body))) for step in _of(steps, _ROUTES)
     ]
@@ -56,33 +55,33 @@ def _of(steps: Iterable[PlanStep], kinds: tuple[int, ...]) -> list[PlanStep]:
 def _route_differences(
     wanted: Sequence[tuple[int, KernelRoute]], session: NetlinkSession
 ) -> list[str]:
-    there: set[_Way] = set()
+    existing: set[_NextHop] = set()
     for family, table in {(route.family, route.table) for _, route in wanted}:
         for route in session.routes(family, table):
-            there.update(_ways(route))
+            existing.update(_next_hops(route))
     return [
-        f"route {route} is {'there' if way in there else 'missing'}"
+        f"route {route} {'exists' if hop in existing else 'is missing'}"
         for kind, route in wanted
-        for way in _ways(route)
-        if (way in there) == (kind == n.RTM_DELROUTE)
+        for hop in _next_hops(route)
+        if (hop in existing) == (kind == n.RTM_DELROUTE)
     ]
 
 
-def _ways(route: KernelRoute) -> list[_Way]:
+def _next_hops(route: KernelRoute) -> list[_NextHop]:
     if not route.hops:
-        return [_Way(route.destination, route.table, route.link, route.gateway)]
-    return [_Way(route.destination, route.table, hop.link, hop.gateway) for hop in route.hops]
+        return [_NextHop(route.destination, route.table, route.link, route.gateway)]
+    return [_NextHop(route.destination, route.table, hop.link, hop.gateway) for hop in route.hops]
 
 
 def _rule_differences(wanted: Sequence[RoutingRule], session: NetlinkSession) -> list[str]:
     families: set[Family] = {rule.family for rule in wanted}
-    there = {rule for family in families for rule in session.rules(family)}
-    return [f"rule {rule} is missing" for rule in wanted if rule not in there]
+    existing = {rule for family in families for rule in session.rules(family)}
+    return [f"rule {rule} is missing" for rule in wanted if rule not in existing]
 
 
 def _neighbour_differences(wanted: Sequence[Neighbour], session: NetlinkSession) -> list[str]:
     families: set[Family] = {entry.address.family for entry in wanted}
-    there = {
+    existing = {
         _Owner(entry.link, entry.address, entry.mac)
         for family in families
         for entry in session.neighbours(family)
@@ -90,5 +89,5 @@ def _neighbour_differences(wanted: Sequence[Neighbour], session: NetlinkSession)
     return [
         f"neighbour {entry} is missing or has another MAC address"
         for entry in wanted
-        if _Owner(entry.link, entry.address, entry.mac) not in there
+        if _Owner(entry.link, entry.address, entry.mac) not in existing
     ]

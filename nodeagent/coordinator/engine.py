@@ -1,9 +1,9 @@
-"""ADD, DEL, CHECK and GC of the coordinator in the kernel: read, plan, record, apply.
+"""The coordinator's work in the kernel: read, plan, record, apply.
 
-Promise: an ADD that fails takes back what it has changed; one that is repeated, by a runtime or
-after a crash in the middle, ends as the first would have; a DEL goes on after every refusal of the
-kernel and succeeds when there is nothing left. It blocks, and belongs into a worker thread; calls
-for one container must not overlap. The machine's own namespace is never set up as a Pod's.
+A failed ADD reverts its changes. A repeated ADD, by a runtime or after a crash, has the result of
+the first. A DEL continues after errors of the kernel and succeeds when nothing is left. Calls
+block: run them in worker threads, one at a time for each container. The node's own namespace is
+never set up as a Pod's.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ MAC_BYTES: Final = 6
 FINGERPRINT_BYTES: Final = 16
 CARRIER_POLL_S: Final = 0.001
 CARRIER_POLLS_MAX: Final = 200
-"""Then it goes on: a first packet that is lost is sent again by whoever cares."""
+"""Then the ADD continues: lost packets are sent again by their protocols."""
 
 
 class AttachRequest(NamedTuple):
-    """One ADD. ``expected``: NICs that the Pod will get later."""
+    """One ADD. ``expected``: names of NICs that the Pod gets later."""
 
     attachment: Attachment
     settings: CoordinatorSettings
@@ -54,13 +54,13 @@ class AttachRequest(NamedTuple):
 
     @property
     def fingerprint(self) -> bytes:
-        """Of what is asked for: another one asks for something else."""
-        said = repr((self.settings, sorted(self.expected)))
-        return blake2b(said.encode(), digest_size=FINGERPRINT_BYTES).digest()
+        """A hash of the settings: requests with different hashes need different set-ups."""
+        text = repr((self.settings, sorted(self.expected)))
+        return blake2b(text.encode(), digest_size=FINGERPRINT_BYTES).digest()
 
 
 class AttachResult(NamedTuple):
-    """What an ADD did. ``mac``: the NIC's new address, b"" for none.
+    """What an ADD did. ``mac``: the NIC's new MAC address, b"" if it was not changed.
 
     ``kernel_s``: seconds in system calls of rtnetlink.
     """
@@ -73,7 +73,7 @@ class AttachResult(NamedTuple):
 
 
 class PodStacks(NamedTuple):
-    """Both sides of one Pod, opened."""
+    """Open sessions in a Pod's network namespace and in the node's."""
 
     namespace: NetworkNamespace
     pod: NetlinkSession
@@ -86,11 +86,11 @@ class PodStacks(NamedTuple):
 
 
 Change = tuple[NetlinkSession, PlanStep]
-"""A step that has changed something, and where."""
+"""A step that has been applied, and its session."""
 
 
 class Engine:
-    """The coordinator over one node, whose namespace ``node`` is. ``random_bytes`` makes MACs."""
+    """The coordinator of one node with namespace ``node``; ``random_bytes`` makes MAC addresses."""
 
     def __init__(
         self,
@@ -110,9 +110,9 @@ class Engine:
 
     # -------------------------------------------------------------------------------- ADD
 
-    def attach(self, order: AttachRequest) -> AttachResult:
+    def attach(self, request: AttachRequest) -> AttachResult:
         """Set up one NIC (ADD). Raises BadInput, DatapathError and its kinds."""
-        attachment = order.attachment
+        attachment = request.attachment
         with NetworkNamespace.open(attachment.netns) as namespace:
             if namespace.identity == self._node.identity:
                 text = f"{attachment.netns} is the node's own network namespace"
@@ -124,92 +124,93 @@ class Engine:
                 stacks = PodStacks(namespace, pod, host)
                 recorded = self._records.get(attachment.container, attachment.interface)
                 if recorded is not None:
-                    if recorded.fingerprint == order.fingerprint and _is_same(recorded, stacks):
+                    if recorded.fingerprint == request.fingerprint and _is_same(recorded, stacks):
                         self._apply(recorded, stacks, [])
                         return _attach_result(recorded, stacks, repeated=True)
                     self._revert(recorded, host)
-                return self._set_up(order, stacks)
+                return self._set_up(request, stacks)
 
-    def _set_up(self, order: AttachRequest, stacks: PodStacks) -> AttachResult:
-        settings, interface = order.settings, order.attachment.interface
+    def _set_up(self, request: AttachRequest, stacks: PodStacks) -> AttachResult:
+        settings, interface = request.settings, request.attachment.interface
         pod_stack = read_pod(stacks.pod, interface)
         decision = decide(settings, pod_stack)
         owns = decision.mode == "underlay" and decision.first
         if owns and pod_stack.link(VETH) is not None:
-            # A pair that an ADD has left which nobody finished: its routes must not be read.
-            self._remove_pair(order, stacks)
+            # The pair of an ADD that did not finish: its routes must not be read.
+            self._remove_pair(request, stacks)
             pod_stack = read_pod(stacks.pod, interface)
         mac = mac_of(settings, pod_stack)
         host_stack = read_host(stacks.host, pod_stack, settings.host_table)
         stacks.host.apply([requests.delete_neighbour(entry) for entry in host_stack.stale])
         done: list[Change] = []
         try:
-            veth = self._veth_pair(order, decision, stacks)
-            wanted = plan(settings, decision, pod_stack, host_stack, veth, order.expected)
-            record = _new_record(order, decision, pod_stack, veth, stacks.namespace, wanted, mac)
+            veth = self._veth_pair(request, decision, stacks)
+            wanted = plan(settings, decision, pod_stack, host_stack, veth, request.expected)
+            record = _new_record(request, decision, pod_stack, veth, stacks.namespace, wanted, mac)
             self._records.put(record)
             changed = self._apply(record, stacks, done)
             if changed != record.plan:
-                # What was there before is nobody's to take back.
+                # Steps whose effect existed before are not undone.
                 self._records.put(msgspec.structs.replace(record, plan=changed))
         except Exception:
             for session, step in reversed(done):
                 session.attempt(_undo([step]))
             if owns:
                 stacks.host.attempt(
-                    [requests.delete_link(host_veth_name(order.attachment.container))]
+                    [requests.delete_link(host_veth_name(request.attachment.container))]
                 )
-            self._records.remove(order.attachment.container, interface)
+            self._records.remove(request.attachment.container, interface)
             raise
         if mac:
             self._announcer.announce(stacks.namespace, interface, pod_stack.current)
         return _attach_result(record, stacks, repeated=False)
 
-    def _veth_pair(self, order: AttachRequest, decision: NicSetup, stacks: PodStacks) -> VethPair:
+    def _veth_pair(self, request: AttachRequest, decision: NicSetup, stacks: PodStacks) -> VethPair:
         if decision.mode == "overlay":
-            return read_veth(stacks.pod, stacks.host, order.settings.first_nic)
+            return read_veth(stacks.pod, stacks.host, request.settings.first_nic)
         if decision.first:
-            return self._make_pair(order, stacks)
+            return self._make_pair(request, stacks)
         return read_veth(stacks.pod, stacks.host, VETH)
 
-    def _make_pair(self, order: AttachRequest, stacks: PodStacks) -> VethPair:
-        name = host_veth_name(order.attachment.container)
+    def _make_pair(self, request: AttachRequest, stacks: PodStacks) -> VethPair:
+        name = host_veth_name(request.attachment.container)
         near, far = VethEnd(name, self._mac()), VethEnd(VETH, self._mac())
-        making = (
+        creations = (
             requests.add_veth(
-                near, far, mtu=order.settings.veth_mtu, far_netns_fd=stacks.namespace.fd
+                near, far, mtu=request.settings.veth_mtu, far_netns_fd=stacks.namespace.fd
             ),
             requests.get_link(name),
         )
-        outcomes = stacks.host.attempt(making)
+        outcomes = stacks.host.attempt(creations)
         if outcomes[0].number == EEXIST:
-            # The name is of this container alone: what has it is left of an earlier sandbox.
-            outcomes = stacks.host.attempt([requests.delete_link(name), *making])[1:]
-        for request, outcome in zip(making, outcomes, strict=True):
-            check(request, outcome)
+            # Only this container uses the name: the link is left from an earlier sandbox.
+            outcomes = stacks.host.attempt([requests.delete_link(name), *creations])[1:]
+        for creation, outcome in zip(creations, outcomes, strict=True):
+            check(creation, outcome)
         made = replies.link(memoryview(outcomes[-1].answer))
         write_sysctls(self._executor, self._node, {f"net/ipv6/conf/{name}/accept_ra": "0"})
         return VethPair(made.parent, far.mac, made.number, near.mac, name)
 
-    def _remove_pair(self, order: AttachRequest, stacks: PodStacks) -> None:
+    def _remove_pair(self, request: AttachRequest, stacks: PodStacks) -> None:
         pair = read_veth(stacks.pod, stacks.host, VETH)
-        name = host_veth_name(order.attachment.container)
+        name = host_veth_name(request.attachment.container)
         if pair.host_name != name:
             text = f"container veth name {VETH} with peer {pair.host_name} already exists"
             raise DatapathError(text, subject=VETH, remedy="DEL the attachment that made it")
         stacks.host.apply([requests.delete_link(name)])
 
     def _mac(self) -> Mac:
-        """A random address, locally administered and of one station (IEEE 802-2014, 8.4)."""
+        """A random MAC address, locally administered, of one station (IEEE 802-2014, 8.4)."""
         random = self._random_bytes(MAC_BYTES)
         return bytes([random[0] & 0xFE | 0x02]) + random[1:]
 
     def _apply(
         self, record: AttachmentRecord, stacks: PodStacks, done: list[Change]
     ) -> AttachmentPlan:
-        """Both sides and the marks; ``done`` is what has changed, also if one of them fails.
+        """Apply the steps of both sides and the reply-mark rules.
 
-        The plan as it came out: what was there before is not to be taken back.
+        ``done`` receives the applied steps, also after a failure. Returns the plan without the
+        undo requests of steps whose effect existed before.
         """
         wanted = record.plan
         write_sysctls(self._executor, stacks.namespace, wanted.sysctls)
@@ -241,27 +242,27 @@ class Engine:
         return True
 
     def _revert(self, recorded: AttachmentRecord, host: NetlinkSession) -> None:
-        """Undo it on both sides, whatever the kernel says to parts of it, and forget it."""
+        """Undo a record on both sides, ignoring errors of the kernel, and delete it."""
         with (
             suppress(DatapathError),
             NetworkNamespace.open(recorded.netns) as namespace,
             self._executor.session(namespace) as pod,
         ):
-            # Another Pod may have the path by now.
-            if _has_wire(recorded, PodStacks(namespace, pod, host)):
+            # Another Pod may have the same path now.
+            if _has_veth(recorded, PodStacks(namespace, pod, host)):
                 pod.attempt(_undo(recorded.plan.pod))
         undoing = _undo(recorded.plan.host)
         if recorded.own_veth:
-            # By its number, which no other link has had since; its name may have been changed.
+            # By its index, which is not reused; its name may have been changed.
             undoing.append(requests.delete_link_number(recorded.host_veth))
         host.attempt(undoing)
         self._records.remove(recorded.container, recorded.interface)
 
     def is_orphaned(self, recorded: AttachmentRecord) -> bool:
-        """Whether a Pod certainly has a record's NIC no more; what cannot be read proves nothing.
+        """Whether a record's NIC certainly does not exist any more.
 
-        A namespace that ends takes its wire along, so that the wire is asked for and not the
-        namespace's path, which this process may merely not see. Raises DatapathError, OSError.
+        The host veth disappears with the Pod's namespace, so it is checked instead of the
+        namespace's path, which this process may not see. Raises DatapathError, OSError.
         """
         with self._executor.session(self._node) as host:
             if host.ask(requests.get_link_number(recorded.host_veth)) is None:
@@ -284,33 +285,33 @@ class Engine:
         """
         recorded = self._records.get(attachment.container, attachment.interface)
         if recorded is None:
-            return [f"nothing is recorded of interface {attachment.interface}"]
+            return [f"there is no attachment record of interface {attachment.interface}"]
         with (
             NetworkNamespace.open(attachment.netns) as namespace,
             self._executor.session(namespace) as pod,
             self._executor.session(self._node) as host,
         ):
             if not _is_same(recorded, PodStacks(namespace, pod, host)):
-                return [f"{attachment.netns}: another namespace, NIC or veth than ADD has set up"]
-            found = _differences(recorded, pod, host)
-            if found:
-                # Of rules and neighbours the kernel does not tell that a listing was interrupted.
+                return [f"{attachment.netns}: not the namespace, NIC or veth that ADD set up"]
+            texts = _differences(recorded, pod, host)
+            if texts:
+                # The kernel does not report interrupted listings of rules and neighbours.
                 again = _differences(recorded, pod, host)
-                found = [each for each in found if each in again]
+                texts = [text for text in texts if text in again]
             if recorded.plan.reply_marks:
-                found += self._reply_mark_rules.missing(namespace, recorded.families)
-            return found
+                texts += self._reply_mark_rules.missing(namespace, recorded.families)
+            return texts
 
 
 def host_veth_name(container: str) -> str:
-    """The name of the host's end of an underlay Pod's pair."""
+    """The name of an underlay Pod's host veth."""
     return HOST_VETH_PREFIX + container[:HOST_VETH_ID_CHARACTERS]
 
 
 def _apply_steps(
     session: NetlinkSession, steps: Sequence[PlanStep], done: list[Change]
 ) -> tuple[PlanStep, ...]:
-    """One send; what it has changed is noted before a refusal is raised."""
+    """Send all steps at once; applied ones are added to ``done`` before an error is raised."""
     outcomes = session.attempt([step.do for step in steps])
     kept_steps = []
     for step, outcome in zip(steps, outcomes, strict=True):
@@ -323,9 +324,9 @@ def _apply_steps(
 
 
 def _await_carrier(host: NetlinkSession, number: int) -> None:
-    """Until the host's end of a new wire carries packets: the kernel drops them a moment longer.
+    """Wait until a new host veth has a carrier: before that the kernel drops packets.
 
-    Asking makes a kernel since 6.8 do at once what its watcher of links would do later.
+    Since Linux 6.8 reading a link's state also updates it at once.
     """
     for _ in range(CARRIER_POLLS_MAX):
         answer = host.ask(requests.get_link_number(number))
@@ -345,15 +346,15 @@ def _undo(steps: Sequence[PlanStep]) -> list[requests.Request]:
 
 
 def _is_same(recorded: AttachmentRecord, stacks: PodStacks) -> bool:
-    """Whether the Pod still has the namespace, the NIC and the wire of the record."""
+    """Whether the Pod has the namespace, the NIC and the veth pair of the record."""
     nic = stacks.pod.link(recorded.interface)
-    return nic is not None and nic.number == recorded.link and _has_wire(recorded, stacks)
+    return nic is not None and nic.number == recorded.link and _has_veth(recorded, stacks)
 
 
-def _has_wire(recorded: AttachmentRecord, stacks: PodStacks) -> bool:
-    """Whether namespace and wire are those of the record.
+def _has_veth(recorded: AttachmentRecord, stacks: PodStacks) -> bool:
+    """Whether namespace and veth pair are those of the record.
 
-    The kernel gives an inode's number again soon, but a link's on the node only after 2^31 others.
+    The kernel reuses inode numbers soon, but interface indexes only after 2^31 others.
     """
     if tuple(stacks.namespace.identity) != (recorded.device, recorded.inode):
         return False
@@ -370,7 +371,7 @@ def _attach_result(record: AttachmentRecord, stacks: PodStacks, *, repeated: boo
 
 
 def _new_record(
-    order: AttachRequest,
+    request: AttachRequest,
     decision: NicSetup,
     pod_stack: PodStack,
     veth: VethPair,
@@ -378,7 +379,7 @@ def _new_record(
     wanted: AttachmentPlan,
     mac: Mac,
 ) -> AttachmentRecord:
-    attachment = order.attachment
+    attachment = request.attachment
     overlay = decision.mode == "overlay"
     return AttachmentRecord(
         network=attachment.network,
@@ -389,14 +390,14 @@ def _new_record(
         inode=namespace.identity.inode,
         link=pod_stack.interface.number,
         pod_veth=veth.pod,
-        pod_veth_name=order.settings.first_nic if overlay else VETH,
+        pod_veth_name=request.settings.first_nic if overlay else VETH,
         host_veth=veth.host,
         host_veth_name=veth.host_name,
         own_veth=decision.first and not overlay,
         families=pod_stack.families,
         mode=decision.mode,
         table=decision.table,
-        fingerprint=order.fingerprint,
+        fingerprint=request.fingerprint,
         mac=mac,
         plan=wanted,
     )

@@ -1,7 +1,7 @@
-"""What the coordinator has read: the Pod's network stack and what matters of the node's.
+"""The network stacks of a Pod and its node, as the coordinator reads them. Plain values.
 
-Plain values; nothing here reads or decides. A Pod's addresses are the global unicast ones:
-link-local and multicast addresses never count (docs/reference/coordinator.md, "Inputs").
+A Pod's addresses are the unicast ones that are not link-local (docs/reference/coordinator.md,
+"Inputs").
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from core.domain.addresses.ip_address import Address, Family
 from nodeagent.netlink.values import KernelRoute, Link, LinkAddress, Mac, Neighbour, RoutingRule
 
 VETH: Final = "veth0"
-"""The Pod's end of the pair that underlay Pods reach their node through."""
+"""The Pod's end of the veth pair between an underlay Pod and its node."""
 
 _MULTICAST: Final = {4: (0xE0000000, 0xF0000000), 6: (0xFF << 120, 0xFF << 120)}
 _LINK_LOCAL: Final = {4: (0xA9FE0000, 0xFFFF0000), 6: (0xFE80 << 112, 0xFFC0 << 112)}
 
 
 class PodStack(NamedTuple):
-    """The Pod's side. ``interface`` is the NIC of this call; ``routes`` are those of main."""
+    """The Pod's stack. ``interface``: the NIC of this call; ``routes``: of the table main."""
 
     interface: Link
     links: tuple[Link, ...]
@@ -33,7 +33,7 @@ class PodStack(NamedTuple):
 
     def addresses_of(self, link: int) -> tuple[Address, ...]:
         """The addresses of a link, IPv4 before IPv6, each family in the kernel's order."""
-        return tuple(each.address for each in self.addresses if each.link == link)
+        return tuple(entry.address for entry in self.addresses if entry.link == link)
 
     @property
     def current(self) -> tuple[Address, ...]:
@@ -42,28 +42,31 @@ class PodStack(NamedTuple):
 
     @property
     def families(self) -> tuple[Family, ...]:
-        """The families of this call: those of its NIC's addresses."""
+        """The address families of the NIC of this call."""
         return tuple(sorted({address.family for address in self.current}))
 
 
 class HostStack(NamedTuple):
-    """The node's side.
+    """The node's stack.
 
-    ``node_addresses``: this node's addresses that the Pod must reach, the gateways first, without
-    duplicates (docs/reference/coordinator.md, "Node addresses"). ``stale``: entries for the Pod's
-    addresses, on any link.
+    ``node_addresses``: the node's addresses that the Pod must reach, gateways first, without
+    duplicates (docs/reference/coordinator.md, "Node addresses"). ``stale``: neighbour entries for
+    the Pod's addresses, on any link.
     """
 
     node_addresses: tuple[Address, ...]
     stale: tuple[Neighbour, ...] = ()
 
     def gateway(self, family: Family) -> Address | None:
-        """The node's address that hijacked traffic of a family goes to."""
-        return next((each for each in self.node_addresses if each.family == family), None)
+        """The node's address that is the gateway of hijacked traffic of a family."""
+        return next((own for own in self.node_addresses if own.family == family), None)
 
 
 class VethPair(NamedTuple):
-    """The wire between Pod and node: ``veth0`` in underlay, eth0 in overlay, and the host's end."""
+    """The veth pair between Pod and node: ``veth0`` in underlay or eth0 in overlay, and the host's.
+
+    ``pod`` and ``host`` are interface indexes.
+    """
 
     pod: int
     pod_mac: Mac
@@ -73,7 +76,7 @@ class VethPair(NamedTuple):
 
 
 def is_pod_address(address: Address) -> bool:
-    """Whether an address on a link counts: unicast, and not link-local."""
+    """Whether an address is unicast and not link-local."""
     for values in (_MULTICAST, _LINK_LOCAL):
         prefix, mask = values[address.family]
         if address.value & mask == prefix:

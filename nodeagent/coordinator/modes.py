@@ -1,8 +1,6 @@
-"""Which mode, which table, and whether this is the first NIC.
+"""The mode of a NIC, its routing table, and whether it is the first NIC. Pure.
 
 See docs/reference/coordinator.md, "Modes".
-
-Pure: a table of the specification as a function.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ _LINKS_OF_FIRST_OVERLAY: Final = 2
 
 
 class NicSetup(NamedTuple):
-    """How one NIC is set up; ``table`` is the policy table of its own."""
+    """How one NIC is set up; ``table``: its own routing table."""
 
     mode: Mode
     first: bool
@@ -33,7 +31,7 @@ class NicSetup(NamedTuple):
 
 
 def decide(settings: CoordinatorSettings, pod: PodStack) -> NicSetup:
-    """The decision for this call's NIC. Raises BadInput when mode and Pod do not fit."""
+    """The set-up of this call's NIC. Raises BadInput if the mode does not fit the Pod."""
     name = pod.interface.name
     is_first_nic = name == settings.first_nic
     has_veth = pod.link(VETH) is not None
@@ -46,7 +44,7 @@ def decide(settings: CoordinatorSettings, pod: PodStack) -> NicSetup:
             raise _unfit(
                 f"in underlay mode, the auxiliary interface {VETH} of {name} was not created by"
                 f" previous interface {settings.first_nic}",
-                "set mode auto, or let the first NIC run the coordinator in underlay mode",
+                "set mode auto, or run the coordinator in underlay mode for the first NIC",
             )
         table = FIRST_TABLE if is_first_nic else _UNDERLAY_BASE + nics
         return NicSetup("underlay", is_first_nic, table)
@@ -57,7 +55,7 @@ def decide(settings: CoordinatorSettings, pod: PodStack) -> NicSetup:
         )
     if has_veth:
         raise _unfit(
-            f"{name} is to run in overlay mode, but a previous NIC ran in underlay mode ({VETH}"
+            f"{name} cannot run in overlay mode: a previous NIC ran in underlay mode ({VETH}"
             " exists)",
             "set the same mode for all networks of a Pod, or auto",
         )

@@ -1,9 +1,9 @@
-"""What a Pod's annotations say about its NICs: where its default route shall be, which will come.
+"""A Pod's annotations about its NICs: the NIC of its default route, and its further NICs.
 
-``ipam.spidernet.io/default-route-nic`` names a NIC; ``k8s.v1.cni.cncf.io/networks`` lists the
-further networks, as JSON or as ``namespace/name@interface`` with commas, and where no interface is
-said they are net1, net2, ... in order (Network Custom Resource Definition De-facto Standard 1.2,
-section 4). An annotation that cannot be read says nothing: others judge it.
+``ipam.spidernet.io/default-route-nic`` names a NIC. ``k8s.v1.cni.cncf.io/networks`` lists further
+networks, as JSON or as ``namespace/name@interface`` with commas; without an interface they are
+net1, net2, ... in order (Network Custom Resource Definition De-facto Standard 1.2, section 4). An
+unreadable annotation counts as absent here: Multus and the allocator report it.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ NETWORKS_MAX: Final = 256
 
 
 def default_route_nic(annotations: Mapping[str, str]) -> str:
-    """The NIC that the Pod wants its default route on; "" where it does not say."""
+    """The NIC that is to have the Pod's default route; "" if the annotation is absent."""
     return annotations.get(DEFAULT_ROUTE_NIC, "").strip()
 
 
 def expected_nics(annotations: Mapping[str, str]) -> frozenset[str]:
-    """The names of the NICs that the Pod's further networks will be."""
+    """The names of the NICs of the Pod's further networks."""
     interfaces = _interfaces(annotations.get(NETWORKS, "").strip())[:NETWORKS_MAX]
-    return frozenset(said or f"net{number}" for number, said in enumerate(interfaces, 1))
+    return frozenset(name or f"net{number}" for number, name in enumerate(interfaces, 1))
 
 
 def _interfaces(text: str) -> list[str]:
@@ -38,4 +38,4 @@ def _interfaces(text: str) -> list[str]:
         document: list[Any] = msgspec.json.decode(text, type=list[Any])
     except msgspec.DecodeError:
         return []
-    return [str(each.get("interface") or "") for each in document if isinstance(each, dict)]
+    return [str(entry.get("interface") or "") for entry in document if isinstance(entry, dict)]

@@ -1,8 +1,8 @@
-"""Policy routing between a Pod's NICs: which NIC has main's default route, who answers where. Pure.
+"""Policy routing between a Pod's NICs: the default route of the table main, rules by source. Pure.
 
-docs/reference/coordinator.md, "Tuning of routes". The routes of one NIC, the mover, go to a table
-of their own, and rules lead there by source address; main keeps one default route and every
-connected network.
+See docs/reference/coordinator.md, "Tuning of routes". The routes of one NIC, the mover, go to its
+own table, which rules select by source address; main keeps one default route and every connected
+network.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def tuned(
     priorities: Priorities,
     expected: frozenset[str],
 ) -> Iterator[PlanStep]:
-    """The steps; none where no other NIC has a default route.
+    """The steps; none if no other NIC has a default route.
 
-    Raises BadInput when the default-route NIC is not there and not expected either.
+    Raises BadInput if the default-route NIC does not exist and is not expected.
     """
     default = default_nic(pod)
     wanted = settings.default_route_nic
@@ -46,7 +46,7 @@ def tuned(
                 subject="podDefaultRouteNIC",
                 remedy="name a NIC of this Pod in ipam.spidernet.io/default-route-nic",
             )
-        # It will move main's default route to itself when it comes.
+        # It takes over main's default route when it is added.
         wanted = ""
     mover = pod.interface if wanted in ("", default.name) else default
     if wanted == pod.interface.name:
@@ -60,7 +60,7 @@ def tuned(
 
 
 def default_nic(pod: PodStack) -> Link | None:
-    """The first other NIC, by its number, that main has a default route over."""
+    """The first other NIC, by interface index, with a default route in main."""
     over = {number for route in _of_call(pod) if route.is_default for number in route.links}
     others = [
         link
@@ -90,14 +90,14 @@ def _copied_defaults(settings: CoordinatorSettings, pod: PodStack) -> Iterator[P
 def _moved(pod: PodStack, mover: Link, table: int) -> Iterator[PlanStep]:
     """Copies of all routes over a NIC; its default routes leave main."""
     over = [route for route in _of_call(pod) if mover.number in route.links]
-    # What is directly reachable comes first, for the gateways of the rest to be so.
+    # Connected networks come first, so that gateways of later routes are reachable.
     for route in sorted(over, key=lambda route: (route.is_default, route.gateway is not None)):
         if route.destination == _LINK_LOCAL:
             continue
         narrowed = _narrowed(route, mover.number)
         copy = _copy(narrowed, table)
         if route.is_default:
-            # Alone in its table it needs no metric; its source the kernel chooses.
+            # The only default route of its table needs no metric; the kernel chooses its source.
             yield route_step(copy._replace(source=None, metric=0))
             yield from _without(route, narrowed, mover.number)
         else:
@@ -105,7 +105,7 @@ def _moved(pod: PodStack, mover: Link, table: int) -> Iterator[PlanStep]:
 
 
 def _narrowed(route: KernelRoute, link: int) -> KernelRoute:
-    """The one way of a route that leads over a link."""
+    """The next hop of a route over a link, as a route."""
     for hop in route.hops:
         if hop.link == link:
             return route._replace(link=link, gateway=hop.gateway, flags=hop.flags, hops=())
@@ -113,12 +113,12 @@ def _narrowed(route: KernelRoute, link: int) -> KernelRoute:
 
 
 def _without(route: KernelRoute, narrowed: KernelRoute, link: int) -> Iterator[PlanStep]:
-    """Take one way out of a route of main."""
+    """Remove one next hop from a route of main."""
     left = tuple(hop for hop in route.hops if hop.link != link)
     if not left:
         yield route_gone_step(route)
     elif route.family == 6:
-        # The kernel keeps the ways of an IPv6 route as routes of their own.
+        # The kernel stores each next hop of an IPv6 route as a route.
         yield route_gone_step(narrowed)
     else:
         yield PlanStep(requests.replace_route(_of_hops(route, left)), requests.replace_route(route))

@@ -1,8 +1,7 @@
-"""The priorities that the kernel would choose for rules without one.
+"""The priorities that the kernel would assign to rules without one. Pure.
 
-The kernel takes the priority of the second rule in its list less one (``fib_default_rule_pref``),
-and does not see that such a rule is there already. Said in advance, a rule can be added twice
-without harm. Pure.
+The kernel assigns the priority of the second rule in its list minus one (``fib_default_rule_pref``)
+and does not detect an existing equal rule. With an explicit priority a rule can be added twice.
 """
 
 from __future__ import annotations
@@ -25,20 +24,20 @@ class Priorities:
             taken.sort()
 
     def taken(self, family: Family, priority: int) -> None:
-        """A rule of that priority comes to be."""
+        """Note that a rule of this priority is added."""
         self._taken[family].append(priority)
         self._taken[family].sort()
 
     def next(self, source: Cidr, table: int) -> RoutingRule:
-        """The rule ``from source lookup table``: the one that is there, or the next to be."""
+        """The rule ``from source lookup table``: the existing one, or a new one."""
         family = source.family
         for rule in self._rules:
             if rule.source == source and rule.table == table and not rule.mark:
                 return rule
         taken = self._taken[family]
-        # With fewer than two rules the kernel takes 0: behind nothing but the first.
+        # With fewer than two rules the kernel assigns 0.
         priority = max(taken[1] - 1, 0) if len(taken) > 1 else 0
         self.taken(family, priority)
-        found = RoutingRule(family, table, priority, source)
-        self._rules.append(found)
-        return found
+        rule = RoutingRule(family, table, priority, source)
+        self._rules.append(rule)
+        return rule

@@ -1,12 +1,12 @@
-"""Marks of the reply path: what came in through veth0 is answered through it.
+"""Firewall-mark rules of the reply path: connections through veth0 are answered through veth0.
 
 See docs/reference/coordinator.md, "Reply path".
 
-Three rules in the Pod's namespace: new connections from veth0 get the mark, the mark is kept with
-the connection, and what the Pod sends in such a connection gets it back. Packets of others keep the
-mark that the Pod gave them (SO_MARK). nftables takes them in one transaction;
-where the kernel has none, the node's iptables does the same, a process a rule. Promise: done twice
-is done once, and tables of others are left alone.
+Three rules in the Pod's namespace: new connections from veth0 get the mark, the connection stores
+it, and packets that the Pod sends in that connection get it. Other packets keep the mark that the
+Pod set (SO_MARK). nftables applies the rules in one transaction; without nftables in the kernel,
+the node's iptables applies each with one process. Applying them twice changes nothing, and other
+tables are not touched.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ T = TypeVar("T")
 
 TABLE: Final = "orbweaver"
 LOCK_S_MAX: Final = 4
-"""How long iptables waits for its lock, which every program that changes rules takes."""
+"""Seconds that iptables waits for its lock, which every program that changes rules takes."""
 
 IPTABLES_S_MAX: Final = LOCK_S_MAX + 1.0
 LOCKED: Final = 4
-"""Exit status of iptables that did not get the lock (xtables: RESOURCE_PROBLEM)."""
+"""Exit status of iptables without the lock (xtables: RESOURCE_PROBLEM)."""
 
-WORDS_CHARACTERS_MAX: Final = 300
+STDERR_CHARACTERS_MAX: Final = 300
 
 _CHAINS: Final = (
     nft.Chain(
@@ -60,7 +60,7 @@ _CHAINS: Final = (
             ),
         ),
     ),
-    # "route": a packet whose mark has changed is routed anew.
+    # Type "route": the kernel routes a packet again after its mark has changed.
     nft.Chain(
         "output",
         "route",
@@ -75,7 +75,7 @@ _CHAINS: Final = (
         ),
     ),
 )
-_RULES_THERE: Final = (
+_EXPECTED_RULES: Final = (
     "prerouting meta cmp ct bitwise cmp immediate meta",
     "prerouting meta cmp ct",
     "output ct cmp meta",
@@ -89,43 +89,43 @@ _IPTABLES_RULES: Final = (
 )
 
 _BEFORE: Final = {
-    _RULES_THERE[-1]: "output ct meta",
+    _EXPECTED_RULES[-1]: "output ct meta",
     _IPTABLES_RULES[-1]: "OUTPUT -j CONNMARK --restore-mark",
 }
-"""Rules as earlier versions put them, which leave a Pod's own mark at nothing; CHECK accepts them,
-so that Pods live through an upgrade."""
+"""Rules of earlier versions, which reset a mark that the Pod set. CHECK accepts them, so that Pods
+survive an upgrade."""
 
 
 class ReplyMarkRules(Protocol):
-    """One way of having the three rules."""
+    """One implementation of the three rules."""
 
     def put(self, namespace: NetworkNamespace, families: Iterable[Family]) -> None:
-        """Have them in place. Raises DatapathError and its kinds."""
+        """Add missing rules. Raises DatapathError and its kinds."""
         ...
 
     def missing(self, namespace: NetworkNamespace, families: Iterable[Family]) -> list[str]:
-        """What is not in place, in words. Raises DatapathError and its kinds."""
+        """The texts of missing rules. Raises DatapathError and its kinds."""
         ...
 
 
 class NftReplyMarkRules(ReplyMarkRules):
-    """By nftables: a table of our own for each family."""
+    """By nftables: one table for each family."""
 
     def __init__(self, executor: NetnsExecutor) -> None:
         self._executor = executor
 
     def put(self, namespace: NetworkNamespace, families: Iterable[Family]) -> None:
         with nft.opened(self._executor, namespace) as netlink:
-            # Looking first costs little; a refusal makes the kernel wait.
-            lacking = tuple(family for family in families if _rules_missing(netlink, family))
-            if not lacking:
+            # Reading first is cheap; the kernel waits 10-20 ms before it refuses.
+            incomplete = tuple(family for family in families if _rules_missing(netlink, family))
+            if not incomplete:
                 return
             try:
-                nft.create_tables(netlink, lacking, TABLE, _CHAINS)
+                nft.create_tables(netlink, incomplete, TABLE, _CHAINS)
             except NetlinkRefused as refused:
                 if refused.number != EEXIST:
                     raise
-                nft.replace_tables(netlink, lacking, TABLE, _CHAINS)
+                nft.replace_tables(netlink, incomplete, TABLE, _CHAINS)
 
     def missing(self, namespace: NetworkNamespace, families: Iterable[Family]) -> list[str]:
         with nft.opened(self._executor, namespace) as netlink:
@@ -137,7 +137,7 @@ class NftReplyMarkRules(ReplyMarkRules):
 
 
 class IptablesReplyMarkRules(ReplyMarkRules):
-    """By the node's iptables, run inside: rules in its mangle table."""
+    """By the node's iptables, run in the Pod's namespace: rules of the mangle table."""
 
     def __init__(self, executor: NetnsExecutor) -> None:
         self._executor = executor
@@ -167,7 +167,7 @@ class IptablesReplyMarkRules(ReplyMarkRules):
         self, namespace: NetworkNamespace, family: Family, verb: str, rule: str
     ) -> subprocess.CompletedProcess[str]:
         name = _IPTABLES[family]
-        # By now the name alone mostly means a program that writes nftables, which are not there.
+        # Without the suffix it is usually the variant for nftables, which this kernel lacks.
         program = shutil.which(f"{name}-legacy") or shutil.which(name)
         if program is None:
             text = f"the kernel has no nftables, and there is no {name}"
@@ -189,47 +189,51 @@ class IptablesReplyMarkRules(ReplyMarkRules):
 
 
 class PreferredReplyMarkRules(ReplyMarkRules):
-    """By nftables, or by iptables once the kernel has said that it has no nftables."""
+    """By nftables, or by iptables after the kernel has refused nftables as unsupported."""
 
     def __init__(self, executor: NetnsExecutor) -> None:
         self._iptables = IptablesReplyMarkRules(executor)
-        self._way: ReplyMarkRules = NftReplyMarkRules(executor)
+        self._preferred: ReplyMarkRules = NftReplyMarkRules(executor)
 
     def put(self, namespace: NetworkNamespace, families: Iterable[Family]) -> None:
         wanted = tuple(families)
-        self._by_the_best(lambda way: way.put(namespace, wanted))
+        self._call_preferred(lambda rules: rules.put(namespace, wanted))
 
     def missing(self, namespace: NetworkNamespace, families: Iterable[Family]) -> list[str]:
         wanted = tuple(families)
-        return self._by_the_best(lambda way: way.missing(namespace, wanted))
+        return self._call_preferred(lambda rules: rules.missing(namespace, wanted))
 
-    def _by_the_best(self, call: Callable[[ReplyMarkRules], T]) -> T:
+    def _call_preferred(self, call: Callable[[ReplyMarkRules], T]) -> T:
         try:
-            return call(self._way)
+            return call(self._preferred)
         except NetlinkRefused as refused:
             if refused.number not in nft.UNSUPPORTED:
                 raise
-            self._way = self._iptables
-            return call(self._way)
+            self._preferred = self._iptables
+            return call(self._preferred)
 
 
 def _rules_missing(
     netlink: socket.socket, family: Family, accepted: Mapping[str, str] = {}
 ) -> list[str]:
-    there = nft.rules_in(netlink, family, TABLE)
-    return [rule for rule in _RULES_THERE if rule not in there and accepted.get(rule) not in there]
+    existing = nft.rules_in(netlink, family, TABLE)
+    return [
+        rule
+        for rule in _EXPECTED_RULES
+        if rule not in existing and accepted.get(rule) not in existing
+    ]
 
 
 def _busy(name: str, waited_s: float) -> FirewallBusy:
     return FirewallBusy(
         f"{name} did not get its lock within {waited_s:g} s: another program changes rules",
         subject=name,
-        remedy="the runtime tries again; if it stays so, find what holds /run/xtables.lock",
+        remedy="the runtime tries again; if it fails again, find who holds /run/xtables.lock",
     )
 
 
 def _failed(family: Family, rule: str, done: subprocess.CompletedProcess[str]) -> DatapathError:
-    words = " ".join(done.stderr.split())[-WORDS_CHARACTERS_MAX:]
+    text = " ".join(done.stderr.split())[-STDERR_CHARACTERS_MAX:]
     return DatapathError(
-        f"{_IPTABLES[family]} -t mangle -A {rule}: exit status {done.returncode}: {words}"
+        f"{_IPTABLES[family]} -t mangle -A {rule}: exit status {done.returncode}: {text}"
     )

@@ -1,14 +1,14 @@
-"""The coordinator's settings: what the network configuration says, else the cluster, else built in.
+"""The coordinator's settings: of the network configuration, else of the cluster, else built in.
 
-Promise: what ``effective`` returns is valid, every fault is refused by the name of its field
-(docs/reference/coordinator.md, "Inputs", docs/reference/cni-configuration.md, "coordinator"). Lists
-fall back only when empty and are never merged. It never looks at a Pod's network.
+See docs/reference/coordinator.md, "Inputs", docs/reference/cni-configuration.md, "coordinator".
+``effective`` returns valid settings; an error names its field. A list is used as a whole, and falls
+back only if it is empty.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -24,7 +24,7 @@ from nodeagent.netlink.values import host_prefix
 
 MODES: Final = ("auto", "underlay", "overlay", "disable")
 DISABLED: Final = "disabled"
-"""As the CRD spells it; the public plugin knows ``disable`` alone.
+"""The spelling of the CRD; Spiderpool's plugin accepts ``disable`` only.
 
 See docs/reference/coordinator.md, "Inputs".
 """
@@ -68,7 +68,7 @@ class WrittenSettings(
         "veth_mtu": "vethMTU",
     },
 ):
-    """What one source says; None, "" and () are not said."""
+    """The settings of one source; None, "" and () mean not set."""
 
     mode: _Text = ""
     tune_pod_routes: bool | None = None
@@ -100,16 +100,16 @@ BUILT_IN: Final = WrittenSettings(
 
 
 class NicPolicyRoute(NamedTuple):
-    """A route of the user for this NIC."""
+    """A user's route for this NIC."""
 
     destination: Cidr
     gateway: Address
 
 
 class CoordinatorSettings(NamedTuple):
-    """The settings of one call. ``rp_filter`` None leaves the Pod's alone, ``mac_prefix`` b"" too.
+    """The settings of one call. ``rp_filter`` None and ``mac_prefix`` b"": do not change it.
 
-    ``hijacked`` are the overlay's, the Services' and the user's networks, in this order;
+    ``hijacked``: the networks of the overlay, of Services and of the user, in this order;
     ``hijack_further_nics``: also in the tables of further NICs.
     """
 
@@ -128,18 +128,45 @@ class CoordinatorSettings(NamedTuple):
     veth_mtu: int
 
 
+class CoordinatorDefaults(Protocol):
+    """The source of the fields that a network configuration leaves out.
+
+    Standalone they are ``orbweaver.coordinator`` of conf.yml. In Kubernetes the SpiderCoordinator
+    overrides them (``nodeagent.kubernetes.coordinators``), and ADDs fail while it is not Synced
+    (docs/reference/coordinator.md, "SpiderCoordinator status").
+    """
+
+    async def learn(self) -> None:
+        """Before an ADD: wait for the first answer of the source, at most a bounded time."""
+        ...
+
+    def written(self) -> WrittenSettings:
+        """The current settings. Raises NotReady while no ADD may use them."""
+        ...
+
+
+class ConfiguredSettings(CoordinatorDefaults):
+    """The settings of conf.yml."""
+
+    def __init__(self, written: WrittenSettings) -> None:
+        self._written = written
+
+    async def learn(self) -> None:
+        """Nothing to wait for."""
+
+    def written(self) -> WrittenSettings:
+        return self._written
+
+
 _NAMES: Final = {field.lower(): field for field in WrittenSettings.__struct_encode_fields__}
 
 
 def read_settings(document: dict[str, Any]) -> WrittenSettings:
-    """The settings in a JSON object, names matched whatever their case.
-
-    Raises BadInput.
-    """
+    """The settings of a JSON object with case-insensitive names. Raises BadInput."""
     folded = {_NAMES.get(key.lower(), key): value for key, value in document.items()}
-    said = {key: value for key, value in folded.items() if value is not None}
+    members = {key: value for key, value in folded.items() if value is not None}
     try:
-        return msgspec.convert(said, WrittenSettings)
+        return msgspec.convert(members, WrittenSettings)
     except msgspec.ValidationError as error:
         text, _, path = str(error).partition(" - at ")
         field = path.strip("`").removeprefix("$.")
@@ -149,52 +176,49 @@ def read_settings(document: dict[str, Any]) -> WrittenSettings:
 def effective(
     conf: WrittenSettings, cluster: WrittenSettings, default_route_nic: str = ""
 ) -> CoordinatorSettings:
-    """The settings of a call; ``default_route_nic`` is what the Pod itself asks for.
-
-    Raises BadInput.
-    """
-    said = fallen_back(conf, cluster)
-    mode = "disable" if said.mode == DISABLED else said.mode
+    """The settings of a call; ``default_route_nic``: of the Pod's annotation. Raises BadInput."""
+    written = fallen_back(conf, cluster)
+    mode = "disable" if written.mode == DISABLED else written.mode
     if mode not in MODES:
         raise _invalid("mode", f"unknown mode {mode!r}", f"one of {', '.join(MODES)}")
     veth_address = None
-    if said.veth_link_address:
-        veth_address = _address("vethLinkAddress", said.veth_link_address)
+    if written.veth_link_address:
+        veth_address = _address("vethLinkAddress", written.veth_link_address)
         if not veth_address.value:
-            # The kernel would say yes to it and do nothing.
-            raise _invalid("vethLinkAddress", f"{veth_address} is nobody's address")
+            # The kernel would accept it and do nothing.
+            raise _invalid("vethLinkAddress", f"{veth_address} is the unspecified address")
     return CoordinatorSettings(
         mode,
-        bool(said.tune_pod_routes),
-        _nic("podDefaultRouteNic", default_route_nic or said.pod_default_route_nic),
-        _nic("podDefaultCniNic", said.pod_default_cni_nic),
-        _mac_prefix(said.pod_mac_prefix),
+        bool(written.tune_pod_routes),
+        _nic("podDefaultRouteNic", default_route_nic or written.pod_default_route_nic),
+        _nic("podDefaultCniNic", written.pod_default_cni_nic),
+        _mac_prefix(written.pod_mac_prefix),
         (
-            *_networks("overlayPodCIDR", said.overlay_pod_cidr),
-            *_networks("serviceCIDR", said.service_cidr),
-            *_networks("hijackCIDR", said.hijack_cidr),
+            *_networks("overlayPodCIDR", written.overlay_pod_cidr),
+            *_networks("serviceCIDR", written.service_cidr),
+            *_networks("hijackCIDR", written.hijack_cidr),
         ),
-        bool(said.hijack_further_nics),
-        tuple(_policy_route(route) for route in said.policy_routes),
-        _table(said.host_rule_table),
-        _rp_filter(said.pod_rp_filter),
-        _number("txQueueLen", said.tx_queue_len, 0, QUEUE_PACKETS_MAX),
+        bool(written.hijack_further_nics),
+        tuple(_policy_route(route) for route in written.policy_routes),
+        _table(written.host_rule_table),
+        _rp_filter(written.pod_rp_filter),
+        _number("txQueueLen", written.tx_queue_len, 0, QUEUE_PACKETS_MAX),
         veth_address,
-        _number("vethMTU", said.veth_mtu, 1, MTU_MAX),
+        _number("vethMTU", written.veth_mtu, 1, MTU_MAX),
     )
 
 
 def fallen_back(*sources: WrittenSettings) -> WrittenSettings:
-    """Field by field the first source that says something, else what is built in."""
+    """Each field of the first source that sets it, else the built-in value."""
     fields = {}
     for name in WrittenSettings.__struct_fields__:
         values = [getattr(source, name) for source in (*sources, BUILT_IN)]
-        # A number or a truth may be 0 or false on purpose; a table and an MTU may not be 0.
+        # A number may be 0 and a boolean false on purpose; a table and an MTU cannot be 0.
         empty: tuple[object, ...] = (None, "", ())
         if name in ("host_rule_table", "veth_mtu"):
             empty = (*empty, 0)
-        said = [value for value in values if value not in empty or value is False]
-        fields[name] = said[0] if said else values[-1]
+        set_values = [value for value in values if value not in empty or value is False]
+        fields[name] = set_values[0] if set_values else values[-1]
     return WrittenSettings(**fields)
 
 
@@ -203,7 +227,7 @@ def _networks(field: str, texts: tuple[str, ...]) -> tuple[Cidr, ...]:
 
 
 def _network(field: str, text: str) -> Cidr:
-    """A CIDR, or an address, which is a prefix of all its bits."""
+    """A CIDR, or an address as a prefix of full length."""
     written = text.strip()
     try:
         if "/" in written:
@@ -232,11 +256,11 @@ def _policy_route(route: WrittenRoute) -> NicPolicyRoute:
 def _mac_prefix(text: str) -> bytes:
     if not text:
         return b""
-    found = _MAC_PREFIX.match(text)
-    if found is None:
+    match = _MAC_PREFIX.match(text)
+    if match is None:
         what = f"{text!r} is not two bytes of a unicast MAC address"
         raise _invalid("podMACPrefix", what, "such as 0a:1b")
-    return bytes.fromhex("".join(found.groups()))
+    return bytes.fromhex("".join(match.groups()))
 
 
 def _rp_filter(value: int | None) -> int | None:
@@ -248,7 +272,7 @@ def _rp_filter(value: int | None) -> int | None:
 def _table(value: int | None) -> int:
     table = _number("hostRuleTable", value, 1, TABLE_MAX)
     if table in RESERVED_TABLES:
-        raise _invalid("hostRuleTable", f"{table} is a table of the kernel's own")
+        raise _invalid("hostRuleTable", f"{table} is a table of the kernel")
     return table
 
 
@@ -260,7 +284,7 @@ def _number(field: str, value: int | None, low: int, high: int) -> int:
 
 def _nic(field: str, name: str) -> str:
     if len(name) > NAME_CHARACTERS_MAX or "/" in name or any(map(str.isspace, name)):
-        raise _invalid(field, f"{name[:64]!r} is no interface name")
+        raise _invalid(field, f"{name[:64]!r} is not an interface name")
     return name
 
 

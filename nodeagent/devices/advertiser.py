@@ -1,8 +1,8 @@
-"""Keeps what is offered as rules, labels and NICs say, in the background.
+"""Keeps the advertised resources up to date with rules, labels and NICs, in the background.
 
-Level-triggered: each round computes what shall be offered and makes it so, whatever happened
-meanwhile. A fault is told once and tried again with the next round. Promise: labels or NICs that
-cannot be read now withdraw nothing; one resource that does not work keeps no other from it.
+Level-triggered: each round computes the resources and applies the difference. A fault is logged
+once and tried again in the next round. Labels or NICs that cannot be read withdraw nothing, and a
+resource that fails does not affect the others.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from core.domain.devices import DeviceRules, HostNic, SlotResource, offers
 from core.errors import DatapathError
 from nodeagent.devices.plugin import DevicePlugin, DevicePluginCounters
 
-LOOK_S: Final = 5.0
-"""Between two rounds."""
+ROUND_S: Final = 5.0
+"""Seconds between two rounds."""
 
 _NODE: Final = "this node"
 
@@ -26,7 +26,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class NodeView(NamedTuple):
-    """What is looked at: the node's labels (None: not known yet), and its NICs.
+    """The node's labels (None: not known yet) and its NICs.
 
     ``nics`` may block, and raises DatapathError or OSError.
     """
@@ -39,7 +39,7 @@ class DeviceAdvertiser:
     """The plugins of one agent; ``run`` until cancelled, then ``close``."""
 
     def __init__(
-        self, rules: DeviceRules, directory: Path, node_view: NodeView, look_s: float = LOOK_S
+        self, rules: DeviceRules, directory: Path, node_view: NodeView, round_s: float = ROUND_S
     ) -> None:
         self.counts = DevicePluginCounters()
         self.plugins: dict[str, DevicePlugin] = {}
@@ -48,37 +48,37 @@ class DeviceAdvertiser:
         self._rules = rules
         self._directory = directory
         self._node_view = node_view
-        self._look_s = look_s
+        self._round_s = round_s
 
     async def run(self) -> None:
-        """Look, and keep."""
+        """Run a round every ``ROUND_S``."""
         while True:
             await self._round()
             self.rounds += 1
-            await asyncio.sleep(self._look_s)
+            await asyncio.sleep(self._round_s)
 
     async def close(self) -> None:
-        """End; Pods keep what they have."""
+        """Close all plugins; Pods keep their slots."""
         await asyncio.gather(*(plugin.close() for plugin in self.plugins.values()))
 
     async def _round(self) -> None:
         faults: dict[str, str] = {}
         try:
-            found = await asyncio.to_thread(self._node_view.nics)
-            wanted = offers(self._rules, self._node_view.labels(), found)
-            if wanted is None:
+            nics = await asyncio.to_thread(self._node_view.nics)
+            resources = offers(self._rules, self._node_view.labels(), nics)
+            if resources is None:
                 faults[_NODE] = "its labels are not known yet"
             else:
-                await self._take(wanted)
+                await self._apply(resources)
         except (DatapathError, OSError) as error:
             faults[_NODE] = str(error)
         kept = await asyncio.gather(*(plugin.keep() for plugin in self.plugins.values()))
         faults |= {name: fault for name, fault in zip(self.plugins, kept, strict=True) if fault}
-        self._tell(faults)
+        self._report(faults)
 
-    async def _take(self, wanted: Mapping[str, SlotResource]) -> None:
+    async def _apply(self, wanted: Mapping[str, SlotResource]) -> None:
         for resource in [name for name in self.plugins if name not in wanted]:
-            _log.info("%s is not offered any more", resource)
+            _log.info("withdrew the resource %s from kubelet", resource)
             await self.plugins.pop(resource).withdraw()
         for resource, offer in wanted.items():
             if resource in self.plugins:
@@ -87,11 +87,11 @@ class DeviceAdvertiser:
                 plugin = DevicePlugin(resource, offer, self._directory, self.counts)
                 self.plugins[resource] = plugin
 
-    def _tell(self, faults: dict[str, str]) -> None:
+    def _report(self, faults: dict[str, str]) -> None:
         for name, fault in faults.items():
             if self.faults.get(name) != fault:
-                _log.warning("slots of %s: %s", name, fault)
+                _log.warning("cannot advertise the slots of %s: %s", name, fault)
         for name, plugin in self.plugins.items():
             if name in self.faults and name not in faults:
-                _log.info("kubelet has %d slots of %s", plugin.slots, name)
+                _log.info("advertised %d slots of %s to kubelet", plugin.slots, name)
         self.faults = faults

@@ -1,10 +1,10 @@
-"""One resource at kubelet: a socket that lists its slots, and the registration of that socket.
+"""One resource of the device plugin: its socket, its list of slots, its registration at kubelet.
 
-kubelet registers nobody by itself and forgets everybody when it starts, removing their sockets. So
-``keep`` is called again and again, and puts right what is not as it must be: the socket gone, or
-another kubelet than the one that knows it. Promise: the socket's place is taken in one step, so
-that kubelet never meets a server that does not answer yet, and a late end of a server before takes
-away nothing of its successor. It never raises: what does not work is returned as words.
+When kubelet starts, it forgets all registrations and removes the sockets. So ``keep`` is called
+periodically, and restores the socket and the registration if the socket is missing or kubelet has
+restarted. The socket is renamed into place, so that kubelet never finds a server that does not
+answer yet, and closing an old server does not remove the socket of its successor. Methods do not
+raise: faults are returned as text.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from nodeagent.devices import kubelet_api as api
 
 REGISTER_S_MAX: Final = 10.0
 WITHDRAWAL_S_MAX: Final = 2.0
-"""How long kubelet may take to hear that there is nothing any more."""
+"""Seconds that kubelet has to receive the empty list."""
 
 PATH_BYTES_MAX: Final = 107
-"""What the kernel takes as the name of a socket."""
+"""Bytes of a socket's path (unix(7))."""
 
 _NAMED_BY: Final = str.maketrans("/_.", "---")
 
 
 class DevicePluginCounters:
-    """What has happened, for whoever scrapes."""
+    """Counts for metrics."""
 
     def __init__(self) -> None:
         self.registrations = 0
@@ -40,7 +40,7 @@ class DevicePluginCounters:
 
 
 class _Place(NamedTuple):
-    """What makes a socket the same one: another in its place has another moment."""
+    """The identity of a socket file: one created later at its path has another change time."""
 
     device: int
     inode: int
@@ -48,7 +48,7 @@ class _Place(NamedTuple):
 
 
 class DevicePlugin:
-    """The plugin of one resource; ``offer`` is what kubelet is told."""
+    """The plugin of one resource; ``offer``: its slots."""
 
     def __init__(
         self, resource: str, offer: SlotResource, directory: Path, counts: DevicePluginCounters
@@ -70,22 +70,22 @@ class DevicePlugin:
 
     @property
     def is_registered(self) -> bool:
-        """Whether kubelet, as far as can be seen, has it."""
+        """Whether it is registered at the running kubelet."""
         return self._registered is not None
 
     @property
     def slots(self) -> int:
-        """How many are offered."""
+        """The number of its slots."""
         return self._offer.slots
 
     def offer(self, offer: SlotResource) -> None:
-        """Tell another number from now on; kubelet hears it at once."""
+        """Change the slots; kubelet gets the new list at once."""
         if offer != self._offer:
             self._offer = offer
             self._wake()
 
     async def keep(self) -> str:
-        """See to it that it is served, and that kubelet knows; why not, "" if all is well."""
+        """Serve and register it, if it is not; the text of a fault, "" without one."""
         if self._served is None or _place(self.path) != self._served:
             self._registered = None
             if fault := await self._open():
@@ -95,7 +95,7 @@ class DevicePlugin:
             return ""
         self._registered = None
         if kubelet is None:
-            return f"there is no {self._kubelet}: kubelet is not up, or has another directory"
+            return f"there is no {self._kubelet}: kubelet does not run or uses another directory"
         self._was_asked = False
         if fault := await self._register():
             return fault
@@ -104,18 +104,18 @@ class DevicePlugin:
         return ""
 
     async def withdraw(self) -> None:
-        """Offer nothing any more, and say so before the end."""
+        """Send an empty list, then stop."""
         self._offer = self._offer._replace(slots=0)
         self._is_over = True
         self._wake()
         await self._stop(WITHDRAWAL_S_MAX)
 
     async def close(self) -> None:
-        """End; whoever has a slot keeps it."""
+        """Stop; Pods keep their slots."""
         await self._stop(None)
 
     def _is_left(self) -> bool:
-        """Whether kubelet listened and has gone."""
+        """Whether kubelet has ended its stream."""
         return self._was_asked and not self._streams
 
     def _wake(self) -> None:
@@ -133,15 +133,15 @@ class DevicePlugin:
             try:
                 await register(request, timeout=REGISTER_S_MAX)
             except grpc.aio.AioRpcError as error:
-                return f"kubelet does not take it: {error.details()}"
+                return f"kubelet rejected the registration: {error.details()}"
         return ""
 
-    # ------------------------------------------------------------------------------- what is served
+    # --------------------------------------------------------------------------------- server
 
     async def _open(self) -> str:
         await self._stop(None)
         if len(os.fsencode(self._building)) > PATH_BYTES_MAX:
-            return f"{self._building} is longer than the {PATH_BYTES_MAX} bytes of a socket's name"
+            return f"the path {self._building} is longer than {PATH_BYTES_MAX} bytes"
         if not self.path.parent.is_dir():
             return f"there is no directory {self.path.parent}"
         self._server = server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
@@ -153,7 +153,7 @@ class DevicePlugin:
             self._building.replace(self.path)
         except (OSError, RuntimeError) as error:
             await self._stop(None)
-            return f"{self.path} cannot be served: {error}"
+            return f"cannot serve {self.path}: {error}"
         self._served = _place(self.path)
         return ""
 
@@ -185,16 +185,16 @@ class DevicePlugin:
         return api.options()
 
     async def _list_and_watch(self, _: None, __: object) -> AsyncIterator[api.KubeletMessage]:
-        """All slots at once, and all again whenever their number is another."""
+        """Send the list of slots, and again after each change."""
         self._streams += 1
         self._was_asked = True
-        told: SlotResource | None = None
+        sent: SlotResource | None = None
         try:
             while True:
                 changed, offer = self._changed, self._offer
-                if offer != told:
+                if offer != sent:
                     yield api.devices(offer.ids())
-                    told = offer
+                    sent = offer
                 if self._is_over:
                     return
                 await changed.wait()
@@ -204,12 +204,16 @@ class DevicePlugin:
     async def _allocate(
         self, request: api.AllocateRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> api.KubeletMessage:
-        """Nothing is to be done for a slot; one that was never offered is refused."""
-        asked = (one for each in request.container_requests for one in each.devices_ids)
-        strange = [one for one in asked if not self._offer.has(one)]
-        if strange:
+        """Allocate slots, which needs no set-up; unknown ones are refused."""
+        unknown = [
+            slot
+            for container in request.container_requests
+            for slot in container.devices_ids
+            if not self._offer.has(slot)
+        ]
+        if unknown:
             self._counts.refusals += 1
-            text = f"{self._resource} has no {', '.join(map(repr, strange[:8]))}"
+            text = f"{self._resource} has no slot {', '.join(map(repr, unknown[:8]))}"
             await context.abort(grpc.StatusCode.NOT_FOUND, text)
         self._counts.allocations += 1
         return api.allocated(len(request.container_requests))
@@ -217,7 +221,7 @@ class DevicePlugin:
 
 def _place(path: Path) -> _Place | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return _Place(found.st_dev, found.st_ino, found.st_ctime_ns)
+    return _Place(status.st_dev, status.st_ino, status.st_ctime_ns)

@@ -21,11 +21,11 @@ from nodeagent.cni_protocol.call import Call
 from nodeagent.cni_protocol.failures import CHECK_FAILED, CniFailure
 from nodeagent.coordinator.announcer import Announcer
 from nodeagent.coordinator.attachment_records import AttachmentRecord, AttachmentRecords
-from nodeagent.coordinator.cluster import CoordinatorDefaults
 from nodeagent.coordinator.engine import AttachRequest, AttachResult, Engine
 from nodeagent.coordinator.pod_annotations import default_route_nic, expected_nics
 from nodeagent.coordinator.settings import (
     BUILT_IN,
+    CoordinatorDefaults,
     CoordinatorSettings,
     WrittenSettings,
     effective,

@@ -1,9 +1,9 @@
-"""ADDs of Pods with automatic pools: served at once where possible, else when their pool is there.
+"""ADDs of Pods with automatic pools: allocate at once if possible, else after the pool is created.
 
-An ADD that finds its pool, and an address in it, waits for nobody (I8). Only one that would fail
-(no pool yet, or none that is large enough) tells the controllers its need and tries again with
-every report of theirs, until it is served, or a report says that no waiting will help, or
-``WAIT_S_MAX`` is over. Nothing is polled, and no pool is made here.
+An ADD whose pool exists and has a free address does not wait (I8). One that would fail, because
+there is no pool yet or none that is large enough, writes a pool request for the controllers and
+tries again after each of their reports, until it succeeds, a report says that waiting does not
+help, or ``WAIT_S_MAX`` is over. Nothing is polled, and controllers create the pools.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from core.projections.configuration_view import ConfigurationView
 from nodeagent.handlers.add_handler import Allocate
 
 WAIT_S_MAX: Final = 25.0
-"""Below the deadline of an ADD, so that the caller hears what was waited for."""
+"""Below the deadline of an ADD, so that the caller gets the reason of the wait."""
 
 WAITERS_MAX: Final = 250
-"""ADDs that wait at once: a part of all requests, so that the others still come in."""
+"""ADDs that wait at once: a part of all requests, so that others are still admitted."""
 
 Curable = PoolPending | AddressesUsedOut
 
 
 class WaitingAllocator:
-    """An allocator that waits for automatic pools; ``on_wait`` hears of each ADD that has to."""
+    """An allocator that waits for automatic pools; it calls ``on_wait`` for each ADD that waits."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class WaitingAllocator:
     async def _reports(
         self, application: Application, told: int
     ) -> AsyncGenerator[ReconcileReport, None]:
-        """Reports about the need, until time is over."""
+        """Reports about the pool request, until ``wait_s`` is over."""
         clock = asyncio.get_running_loop().time
         ends = clock() + self._wait_s
         async with aclosing(self._needs.reports(application.key, told)) as reports:
@@ -120,9 +120,9 @@ class WaitingAllocator:
                     return
 
     def _is_outdated(self, application: Application, pod: PodFacts) -> bool:
-        """Whether a third party's pool has another size than its Pod says: nobody else will tell.
+        """Whether the pool of a third-party application has another size than its Pod requests.
 
-        The controllers follow built-in kinds by themselves.
+        The controllers watch built-in kinds only.
         """
         if is_built_in(application.key):
             return False
@@ -130,13 +130,13 @@ class WaitingAllocator:
             request = read_request(pod.annotations, "")
             size = pool_size(application, request.number, NO_MORE) if request else 0
         except WrongInput:
-            return False  # the allocator says so
+            return False  # the allocator reports it
         return request is not None and any(
             found != size for found in self._sizes(application, request)
         )
 
     def _sizes(self, application: Application, request: SubnetRequest) -> list[int]:
-        """Of the automatic pools that are there."""
+        """The sizes of the existing automatic pools of a request."""
         catalog = self._view.current.catalog
         return [
             pool_addresses(catalog[name]).size
@@ -150,20 +150,20 @@ class WaitingAllocator:
 
 
 def explained(error: Curable, report: ReconcileReport | None, waited_s: float) -> AllocationError:
-    """The error with what the controllers say about it."""
+    """The error with the controllers' report."""
     if report is None:
-        what = f"no controller has looked at it within {waited_s:g} s"
-        remedy = "see whether one is there: `orbctl status`"
+        what = f"no controller has processed the pool request within {waited_s:g} s"
+        remedy = "check that a controller is running: `orbctl status`"
     elif report.problems:
         what = "; ".join(map(str, report.problems))
-        remedies = dict.fromkeys(one.remedy for one in report.problems if one.remedy)
+        remedies = dict.fromkeys(problem.remedy for problem in report.problems if problem.remedy)
         remedy = "; ".join(remedies) or error.remedy
-        remedy += f"; `orbctl workflow describe {report.workflow}` says more"
+        remedy += f"; see `orbctl workflow describe {report.workflow}`"
     elif isinstance(error, PoolPending):
-        what = "its own template does not ask for this pool"
-        remedy = "annotate the Pod template of the application, and its Pods by it alone"
+        what = "the application's Pod template does not request this pool"
+        remedy = "set the annotation in the application's Pod template, not on its Pods"
     else:
-        what = "the pool has as many addresses as its application asks for"
+        what = "the pool has as many addresses as its application requests"
         remedy = "raise ipam.spidernet.io/ippool-ip-number, such as +1 for rolling updates"
     return type(error)(
         f"{error.message}: {what}",

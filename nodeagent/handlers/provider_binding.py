@@ -35,33 +35,33 @@ BIND_S_MAX: Final = 90.0
 """From the beginning of an ADD to its answer, below ``BOUND_ADD_DEADLINE_S`` of the gate."""
 
 BOOKS_S: Final = 5.0
-"""Of that, what is left after the last word of the provider for writing it down and hearing it."""
+"""Seconds of that for recording the provider's answer and returning it."""
 
 
 class Networks(Protocol):
-    """Who knows the SpiderMultusConfigs behind the NICs of Pods."""
+    """The SpiderMultusConfigs of the NICs of Pods."""
 
     def nics(self, pod: PodFacts, interfaces: tuple[str, ...]) -> tuple[NicFacts, ...]:
-        """What is known of these NICs. Raises NotReady when nobody can tell now."""
+        """The networks of these NICs. Raises NotReady if they cannot be read now."""
         ...
 
 
 class Times(NamedTuple):
-    """How long an ADD waits, and by which clock a controller shall know its deadline."""
+    """How long an ADD waits, and the wall clock of its deadline for controllers."""
 
     bind_s: float = BIND_S_MAX
     now_s: Callable[[], float] = time.time
 
 
 class _Asked(NamedTuple):
-    """``revision`` of the question, 0: it is bound already."""
+    """``revision``: of the binding request in etcd, 0 if the addresses are bound already."""
 
     order: BindingRequest
     revision: int
 
 
 class BindingAllocator:
-    """An allocator whose answers are bound where a provider has to."""
+    """An allocator that waits until a network provider has bound the addresses."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class BindingAllocator:
         return added._replace(endpoint=await self._endpoint(order))
 
     async def _admit(self, request: AddRequest, pod: PodFacts) -> None:
-        """Claim nothing beside what is still being given back, or belongs to a Pod before."""
+        """Raise NotReady while addresses of an earlier binding are being released."""
         binding = (await self._bindings.find(pod.endpoint_key)).binding
         if binding is None:
             return
@@ -112,7 +112,7 @@ class BindingAllocator:
         raise _not_yet(binding)
 
     async def _order(self, endpoint: Endpoint, pod: PodFacts) -> BindingRequest:
-        """What has to be bound of the endpoint; the claims are those that it has now."""
+        """The binding request of an endpoint, with its current claims."""
         interfaces = tuple(nic.interface for nic in endpoint.nics if nic.interface and nic.ipv4)
         parents = parents_of(self._networks.nics(pod, interfaces))
         addresses = addresses_of(endpoint, parents)
@@ -122,7 +122,7 @@ class BindingAllocator:
         )
 
     async def _ask(self, order: BindingRequest, pod: PodFacts, ends: float) -> _Asked:
-        """Say that it shall be bound."""
+        """Write the binding request for the controllers."""
         seen = await self._bindings.find(order.key)
         binding = seen.binding
         if binding is not None:
@@ -144,7 +144,7 @@ class BindingAllocator:
         return _Asked(order, revision)
 
     async def _wait(self, asked: _Asked, pod: PodFacts, ends: float) -> None:
-        """Return when it is bound."""
+        """Wait until the addresses are bound."""
         order = asked.order
         try:
             async with (
@@ -158,14 +158,14 @@ class BindingAllocator:
             why = f"the network provider did not bind it within {self._times.bind_s:g} s"
             await self._give_back(pod, "unbound", why)
             raise DeadlineExceeded(
-                f"{why}, and what it may have done is taken back",
+                f"{why}; a binding that it may have made is being released",
                 subject="/".join(order.key),
-                remedy="see whether a controller is there: `orbctl status`; "
-                f"`orbctl workflow history {order.workflow_id}` says what it did",
+                remedy="check that a controller is running: `orbctl status`; see"
+                f" `orbctl workflow history {order.workflow_id}`",
             ) from None
 
     async def _give_back(self, pod: PodFacts, reason: ReleaseReason, why: str) -> None:
-        """Hand over what this Pod has, or when it is superseded what one before it had."""
+        """Hand over this Pod's addresses for release; if superseded, those of an earlier Pod."""
 
         def decide(endpoint: Endpoint) -> ReleaseDecision:
             is_ours = (endpoint.uid, endpoint.node) == (pod.uid, pod.node)
@@ -177,15 +177,15 @@ class BindingAllocator:
         """With the MACs and VLANs that the provider chose."""
         kvs = (await self._store.read([Get(self._keys.endpoint(*order.key))])).ranges[0].kvs
         if not kvs:
-            raise ProviderError(f"the addresses of {'/'.join(order.key)} were given back meanwhile")
+            raise ProviderError(f"the addresses of {'/'.join(order.key)} have been released")
         return ENDPOINT.decode(kvs[0].value)
 
 
 def _continues(order: BindingRequest, pod: PodFacts) -> bool:
-    """Whether what was bound serves this Pod as well.
+    """Whether a binding is valid for this Pod too.
 
-    The same Pod, or the next one of a fixed address on the same NICs. The target of a live
-    migration has to leave its source what it uses.
+    It is for the same Pod, for the next Pod of a fixed address on the same node, and for the target
+    of a live migration, whose source still uses the addresses.
     """
     same_node = pod.fixed is not None and order.node == pod.node
     return order.uid == pod.uid or same_node or pod.migrating
@@ -196,13 +196,13 @@ def _texts(order: BindingRequest) -> set[str]:
 
 
 def _is_bound(order: BindingRequest, binding: Binding | None) -> bool:
-    """What a change of the binding means to who waits for it. Raises ProviderError."""
+    """Whether the addresses are bound. Raises ProviderError if they are being released."""
     if binding is None or binding.is_ending:
-        meanwhile = f"the addresses of {'/'.join(order.key)} were given back meanwhile"
+        released = f"the addresses of {'/'.join(order.key)} have been released"
         raise ProviderError(
-            meanwhile if binding is None or binding.state != "failed" else binding.why,
+            released if binding is None or binding.state != "failed" else binding.why,
             subject=order.workflow_id,
-            remedy=f"`orbctl workflow history {order.workflow_id}` says more",
+            remedy=f"see `orbctl workflow history {order.workflow_id}`",
         )
     return binding.state == "bound"
 
@@ -211,9 +211,8 @@ def _not_yet(binding: Binding) -> NotReady:
     order = binding.order
     because = f" ({binding.why})" if binding.why else ""
     return NotReady(
-        f"addresses of {'/'.join(order.key)} are being given back to the network provider"
-        f" first{because}",
+        f"earlier addresses of {'/'.join(order.key)} are still being released by the network"
+        f" provider{because}",
         subject=order.workflow_id,
-        remedy=f"the runtime tries again; `orbctl workflow describe {order.workflow_id}` says how "
-        "far it is",
+        remedy=f"wait: the runtime tries again; see `orbctl workflow describe {order.workflow_id}`",
     )

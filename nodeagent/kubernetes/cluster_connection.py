@@ -1,4 +1,4 @@
-"""Joining a cluster: credentials, and facts that are kept up to date in the background."""
+"""The agent's connection to a cluster: credentials, and watches in the background."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Cluster:
-    """A cluster that was joined. ``facts`` and ``services`` are its; leave it at the end.
+    """A connected cluster; close it at the end.
 
-    ``networks`` None: no network provider binds anything; ``tenants`` None: RDMA is not counted;
-    ``coordinator`` None: the SpiderCoordinator is switched off.
+    ``networks`` None: there is no network provider; ``tenants`` None: RDMA metrics are disabled;
+    ``coordinator`` None: the SpiderCoordinator is disabled.
     """
 
     def __init__(self, api: Api, settings: Settings, supervisor: Supervisor | None = None) -> None:
@@ -46,14 +46,13 @@ class Cluster:
         if settings.cluster_ip.enabled:
             self._watches.append(following("watch-services", services.run, services.followers))
         if settings.provider is not None:
-            # Here, because only those with a provider need the models of networks.
-            from nodeagent.kubernetes.networks import KubernetesNetworks  # noqa: PLC0415
+            from nodeagent.kubernetes.networks import KubernetesNetworks  # noqa: PLC0415  # if needed
 
             self.networks = networks = KubernetesNetworks(api, settings.selection)
             self._watches.append(following("watch-networks", networks.run, [networks.configs]))
         self.tenants: KubernetesTenants | None = None
         if settings.metrics_enabled and settings.rdma_metrics_enabled:
-            from nodeagent.kubernetes.tenants import KubernetesTenants  # noqa: PLC0415  # as above
+            from nodeagent.kubernetes.tenants import KubernetesTenants  # noqa: PLC0415  # if needed
 
             self.tenants = tenants = KubernetesTenants(api, settings.node_name)
             self._watches.append(following("watch-tenants", tenants.run, [tenants.pods]))
@@ -61,26 +60,28 @@ class Cluster:
             self._supervisor.start(watch)
 
     async def stop_watching(self) -> None:
-        """What was seen so far is all that is seen."""
+        """Stop all watches; cached objects remain."""
         for watch in self._watches:
             await self._supervisor.end(watch.name)
 
-    async def leave(self) -> None:
-        """Watch no more, and close every connection."""
+    async def close(self) -> None:
+        """Stop all watches and close all connections."""
         try:
             await self.stop_watching()
         finally:
             await self._api.close()
 
 
-async def joined(settings: Settings, supervisor: Supervisor | None = None) -> Cluster | None:
+async def connect_cluster(
+    settings: Settings, supervisor: Supervisor | None = None
+) -> Cluster | None:
     """The cluster of the settings; None: standalone. Raises BadInput without credentials.
 
-    Its watches run under ``supervisor``, by default one of its own. Nothing is waited for: the
-    agent serves what it can while the API server is away.
+    Its watches run under ``supervisor``, by default one of its own. It does not wait for the API
+    server: until it answers, the agent serves what it can.
     """
     if settings.kubeconfig is None:
         return None
     api = Api(await open_connection(settings.kubeconfig))
-    _log.info("facts come from the API server")
+    _log.info("facts of Pods come from the API server")
     return Cluster(api, settings, supervisor)

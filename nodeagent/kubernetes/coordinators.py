@@ -1,8 +1,8 @@
-"""The SpiderCoordinator from the API server, watched: the cluster's settings for the coordinator.
+"""The coordinator's settings from the SpiderCoordinator, which is watched.
 
-One object counts, the one of the configured name, whose status the leading controller keeps. What
-it leaves out comes from ``orbweaver.coordinator`` of conf.yml. An agent that has seen the object
-needs no API server later (invariant I8): the last object seen counts.
+The agent uses the object with the configured name, whose status the leading controller maintains.
+Fields that it does not set come from ``orbweaver.coordinator`` of conf.yml. Once the object has
+been received, ADDs need no API server (I8): the last version is used.
 """
 
 from __future__ import annotations
@@ -19,26 +19,31 @@ from core.kubernetes.api import Api, Object
 from core.kubernetes.informer import Reflector
 from core.manifests.kinds.coordinators import CoordinatorReport
 from core.manifests.kinds.fields import API_VERSION
-from nodeagent.coordinator.cluster import CoordinatorDefaults
-from nodeagent.coordinator.settings import WrittenSettings, effective, fallen_back, read_settings
+from nodeagent.coordinator.settings import (
+    CoordinatorDefaults,
+    WrittenSettings,
+    effective,
+    fallen_back,
+    read_settings,
+)
 
 COORDINATORS: Final = f"/apis/{API_VERSION}/spidercoordinators"
 SYNCED: Final = "Synced"
 LISTED_S_MAX: Final = 2.0
-"""How long an ADD waits for the first list of an agent that has just started."""
+"""Seconds that an ADD waits for the first list after the start of the agent."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class KeptCoordinator(NamedTuple):
-    """What is kept of a SpiderCoordinator. ``fault`` "": Pods may be set up with ``written``."""
+    """The cached SpiderCoordinator. ``fault`` "": its settings, ``written``, can be used."""
 
     written: WrittenSettings = WrittenSettings()
     fault: str = ""
 
 
 class KubernetesCoordinator(CoordinatorDefaults):
-    """The settings of one SpiderCoordinator over those of conf.yml; ``run`` follows it."""
+    """The settings of one SpiderCoordinator over those of conf.yml; ``run`` watches it."""
 
     def __init__(self, api: Api, name: str, configured: WrittenSettings) -> None:
         path = f"{COORDINATORS}?fieldSelector=metadata.name%3D{name}"
@@ -51,13 +56,13 @@ class KubernetesCoordinator(CoordinatorDefaults):
         await self.coordinators.run()
 
     async def learn(self) -> None:
-        """Wait until the API server has answered once, 2 s at most."""
+        """Wait until the API server has answered once, at most ``LISTED_S_MAX``."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LISTED_S_MAX):
                 await self.coordinators.listed.wait()
 
     def written(self) -> WrittenSettings:
-        """The settings as last seen. Raises NotReady without a Synced object, as the public one."""
+        """The current settings. Raises NotReady without a Synced object, as Spiderpool does."""
         kept = self.coordinators.objects.get(("", self._name))
         if kept is None:
             raise self._missing()
@@ -72,28 +77,28 @@ class KubernetesCoordinator(CoordinatorDefaults):
     def _missing(self) -> NotReady:
         if self.coordinators.listed.is_set():
             why = f"there is no SpiderCoordinator {self._name}"
-            remedy = "create it, or set SPIDERPOOL_COORDINATOR_ENABLED to false for conf.yml alone"
+            remedy = "create it, or set SPIDERPOOL_COORDINATOR_ENABLED to false to use conf.yml"
         else:
             why = f"SpiderCoordinators cannot be listed: {self.coordinators.fault or 'no answer'}"
-            remedy = "is the API server up, and may the agent list spidercoordinators?"
+            remedy = "check the API server, and that the agent may list spidercoordinators"
         message = f"coordinator config not found: {why}"
         return NotReady(message, subject=self._name, remedy=remedy)
 
 
 def kept_coordinator(one: Object) -> KeptCoordinator:
-    """The settings of a SpiderCoordinator; an unusable object is kept as its fault."""
+    """The settings of a SpiderCoordinator, or the fault of an unusable object."""
     try:
         report = msgspec.convert(one.get("status") or {"phase": ""}, CoordinatorReport)
         if report.phase != SYNCED:
             return KeptCoordinator(fault=report.reason or f"its phase is {report.phase!r}")
         spec = msgspec.convert(one.get("spec") or {}, dict[str, Any])
-        found = {
+        networks = {
             "overlayPodCIDR": report.overlay_pod_cidr or [],
             "serviceCIDR": report.service_cidr or [],
         }
-        written = read_settings(spec | found)
+        written = read_settings(spec | networks)
         effective(written, WrittenSettings())
     except (msgspec.ValidationError, BadInput) as error:
-        _log.warning("SpiderCoordinator %s cannot be used: %s", one["metadata"]["name"], error)
+        _log.warning("cannot use SpiderCoordinator %s: %s", one["metadata"]["name"], error)
         return KeptCoordinator(fault=str(error))
     return KeptCoordinator(written)

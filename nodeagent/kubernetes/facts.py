@@ -1,9 +1,9 @@
-"""Facts of a request from the API server's objects, watched ahead of it.
+"""Facts about Pods from the API server: watched objects, and single reads.
 
-The agent watches the Pods of its own node, its Node, Namespaces and StatefulSets. kubelet is often
-quicker than the watch: a Pod that was not seen yet is waited for a moment and then read once. What
-the watch has shown keeps addresses; before one is freed the API server is asked, unless the watch
-has reported the Pod's end itself (I6).
+The agent watches the Pods of its node, its Node, Namespaces and StatefulSets. kubelet is often
+faster than the watch: for a Pod that the watch has not delivered yet, an ADD waits briefly and then
+reads it once. Watched objects are enough to keep addresses; before an address is released the API
+server confirms it, unless the watch has reported the Pod's deletion (I6).
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from nodeagent.facts import CONFIRM_S_MAX, DEFAULT_NAMESPACE, MIGRATION, Livenes
 from nodeagent.kubernetes.owners import OwnerCache
 
 SEEN_S_MAX: Final = 2.0
-"""How long the watch may take to bring a Pod that kubelet already starts."""
+"""Seconds that an ADD waits for the watch to deliver its Pod."""
 
 REMEMBERED_MAX: Final = 512
-"""Pods that were read because the watch was behind."""
+"""Cached Pods that were read because the watch was late."""
 
 ENDED_MAX: Final = 4_096
-"""UIDs of Pods that are known to have ended; of others the API server is asked once more."""
+"""Cached UIDs of ended Pods; for others the API server is asked again."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class KubernetesFacts:
-    """A ``FactsSource``; ``run`` keeps it up to date."""
+    """The ``FactsSource`` of a cluster; ``run`` keeps it up to date."""
 
     def __init__(self, api: Api, node: str, fixed: FixedSettings) -> None:
         self.pods = Informer(api, f"/api/v1/pods?fieldSelector=spec.nodeName%3D{node}", kept)
@@ -68,17 +68,17 @@ class KubernetesFacts:
 
     @property
     def followers(self) -> Sequence[Reflector[Any]]:
-        """What it follows."""
+        """Its reflectors."""
         return self.pods, self.nodes, self.namespaces, self.stateful_sets
 
     async def learn(self, reference: PodReference) -> None:
-        """See to it that ``facts`` knows the Pod of an ADD.
+        """Make the Pod of an ADD known to ``facts``.
 
-        Raises WrongInput when there is none, NotReady when the API server cannot be asked.
+        Raises WrongInput if it does not exist, NotReady if the API server does not answer.
         """
         key = _key(reference)
         if key is None:
-            raise WrongInput("the runtime names no Pod", remedy="K8S_POD_NAME has to be given")
+            raise WrongInput("the runtime names no Pod", remedy="set K8S_POD_NAME in CNI_ARGS")
         try:
             one = await self._found(key, reference.uid)
             owner = controller_of(one)
@@ -87,8 +87,9 @@ class KubernetesFacts:
         except ApiNotFound:
             raise WrongInput(f"there is no Pod {'/'.join(key)}", subject="/".join(key)) from None
         except ApiError as error:
-            message = f"Pod {'/'.join(key)} was not seen yet and cannot be read: {error}"
-            raise NotReady(message, subject="/".join(key), remedy="is the API server up?") from None
+            message = f"cannot read Pod {'/'.join(key)}, which the watch has not delivered: {error}"
+            remedy = "check that the API server can be reached"
+            raise NotReady(message, subject="/".join(key), remedy=remedy) from None
 
     async def confirm_current(self, reference: PodReference) -> None:
         """See ``FactsSource``. Two Pods of a name never exist at once."""
@@ -103,13 +104,14 @@ class KubernetesFacts:
                 one = await self._api.find(_path(key))
         except (ApiError, TimeoutError) as error:
             why = str(error) or f"no answer within {CONFIRM_S_MAX:g} s"
-            message = f"whether Pod {path} has replaced another one of its name is unknown: {why}"
-            raise NotReady(message, subject=path, remedy="is the API server up?") from None
+            message = f"cannot confirm that Pod {path} replaced an earlier Pod of its name: {why}"
+            remedy = "check that the API server can be reached"
+            raise NotReady(message, subject=path, remedy=remedy) from None
         if one is None or not _is(one, uid):
-            raise WrongInput(f"Pod {path}, UID {uid}, does not exist any more", subject=path)
+            raise WrongInput(f"Pod {path} with UID {uid} does not exist any more", subject=path)
 
     def liveness(self, reference: PodReference) -> Liveness | None:
-        """Certain is the end of a Pod of this UID, since none is taken back."""
+        """Only the end of a Pod with this UID is certain: an ended Pod never runs again."""
         key, uid = _key(reference), reference.uid
         if key is None:
             return Liveness(None)
@@ -120,7 +122,7 @@ class KubernetesFacts:
         return Liveness(alive=False) if ended else None
 
     async def confirm(self, reference: PodReference) -> Liveness:
-        """See ``FactsSource``. Of a sandbox that is replaced the Pod lives on."""
+        """See ``FactsSource``. After a replaced sandbox the Pod still runs."""
         key, uid = _key(reference), reference.uid
         known = self.liveness(reference)
         if known is not None or key is None:
@@ -131,7 +133,7 @@ class KubernetesFacts:
                 one = await self._api.find(_path(key))
         except (ApiError, TimeoutError) as error:
             why = str(error) or f"no answer within {CONFIRM_S_MAX:g} s"
-            doubt = f"whether Pod {'/'.join(key)} still runs is unknown: {why}"
+            doubt = f"the API server did not confirm that Pod {'/'.join(key)} has ended: {why}"
             _log.warning("kept the addresses of Pod %s: %s", "/".join(key), doubt)
             return Liveness(None, doubt)
         now = kept(one) if one is not None else None
@@ -143,7 +145,7 @@ class KubernetesFacts:
         return Liveness(alive=False)
 
     def facts(self, reference: PodReference) -> RequestFacts:
-        """What is known now; of a Pod that is not there, only what the request says."""
+        """The known facts; for an unknown Pod only those of the request."""
         key = _key(reference) or (reference.namespace or DEFAULT_NAMESPACE, reference.container)
         one = self._known(key, reference.uid)
         namespace = self._namespace(key[0])
@@ -153,21 +155,21 @@ class KubernetesFacts:
         return RequestFacts(self._pod(key, one), namespace, self.node())
 
     def node(self) -> NodeFacts:
-        """By its watched Node."""
+        """From the watched Node."""
         one = self.nodes.objects.get(("", self._node))
         if one is None:
             return NodeFacts(self._node)
         return NodeFacts(self._node, one["metadata"].get("labels", {}), known=True)
 
     def wanted(self, endpoint: Endpoint) -> Validity | None:
-        """By the StatefulSet as it was last seen."""
+        """From the watched StatefulSet."""
         kind = kind_of_holder(endpoint.holder, self._fixed)
         if kind is None:
             return None
         return validity_of(kind, *endpoint.key, self._owners)
 
     async def confirm_wanted(self, endpoint: Endpoint) -> Validity | None:
-        """By the StatefulSet, the VM instance or the VM as the API server has it now."""
+        """From the StatefulSet, VM instance or VM that the API server returns now."""
         kind = kind_of_holder(endpoint.holder, self._fixed)
         seen = self.wanted(endpoint)
         if kind is None or seen is None or seen.state == "valid":
@@ -176,7 +178,7 @@ class KubernetesFacts:
         return validity_of(kind, *endpoint.key, await self._owners.ask(kind, *endpoint.key))
 
     async def _found(self, key: ObjectKey, uid: str) -> Object:
-        """The Pod: seen, or seen within a moment, or read. Raises ApiError."""
+        """The Pod: watched, or delivered within ``SEEN_S_MAX``, or read. Raises ApiError."""
         if one := self._known(key, uid):
             return one
         if self.pods.listed.is_set() and not self.pods.fault:
@@ -199,7 +201,7 @@ class KubernetesFacts:
         return one
 
     def _known(self, key: ObjectKey, uid: str) -> Object | None:
-        """The Pod as it was last seen or read, if it is the one with this UID."""
+        """The cached Pod, if it has this UID."""
         for objects in (self.pods.objects, self._read):
             one = objects.get(key)
             if one is not None and _is(one, uid) and one["metadata"]["uid"] not in self._ended:
@@ -207,7 +209,7 @@ class KubernetesFacts:
         return None
 
     def _remember_end(self, uid: str) -> None:
-        """This Pod has ended, whatever the watch still shows."""
+        """Note that a Pod has ended, even if the watch still shows it."""
         self._ended[uid] = None
         while len(self._ended) > ENDED_MAX:
             self._ended.popitem(last=False)
@@ -245,12 +247,12 @@ class KubernetesFacts:
         self._arrivals.set()
 
     def _on_pod(self, change: Transition[Object]) -> None:
-        """The deletion that a watch reports is certain; that a list lacks a Pod is not (I6)."""
+        """A deletion reported by the watch is certain; a Pod missing from a list is not (I6)."""
         if change.reported and change.after is None and change.before is not None:
             self._remember_end(change.before["metadata"]["uid"])
 
     async def _announce(self) -> None:
-        """Wake who waits for a Pod."""
+        """Wake the ADDs that wait for a Pod."""
         while True:
             await self._arrivals.wait()
             self._arrivals.clear()
@@ -258,7 +260,7 @@ class KubernetesFacts:
                 self._seen.notify_all()
 
     async def _learn_owner(self, key: ObjectKey) -> None:
-        """Know a Pod's chain of controllers before its ADD asks."""
+        """Read a Pod's chain of controllers before its ADD."""
         one = self.pods.objects.get(key)
         if one is not None:
             await self._owners.learn(controller_of(one))

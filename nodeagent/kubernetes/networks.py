@@ -1,7 +1,7 @@
-"""SpiderMultusConfigs from the API server, watched: which NICs of Pods a network provider binds.
+"""The SpiderMultusConfigs of a cluster: which NICs of Pods a network provider binds.
 
-Watched only where there is a provider. A Pod says by its annotations which networks it has; what
-is kept of each network is its type, its VLAN mode and its master.
+They are watched only if there is a provider. A Pod's annotations name its networks; of each network
+the type, the VLAN mode and the master are cached.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class CachedNetwork(NamedTuple):
-    """``nad``: how annotations call the network."""
+    """A cached network; ``nad``: its name in annotations."""
 
     nad: str
     cni_type: str = ""
@@ -46,7 +46,7 @@ def mac_of(link: str) -> str:
 
 
 class KubernetesNetworks:
-    """The ``Networks`` of binding; ``run`` keeps it up to date."""
+    """The ``Networks`` of a cluster; ``run`` keeps it up to date."""
 
     def __init__(
         self,
@@ -66,26 +66,27 @@ class KubernetesNetworks:
         await self.configs.run()
 
     def nics(self, pod: PodFacts, interfaces: tuple[str, ...]) -> tuple[NicFacts, ...]:
-        """What is known of these NICs of a Pod; nothing of those on no network that we know.
+        """The facts of these NICs of a Pod, without NICs on unknown networks.
 
-        Raises NotReady when the networks of the cluster were never listed.
+        Raises NotReady until the networks of the cluster have been listed once.
         """
-        found = []
+        facts = []
         for interface in interfaces:
             network = resolve(interface, pod, self._selection).network
             if not network:
                 continue
             if not self.configs.listed.is_set():
                 raise NotReady(
-                    f"whether a network provider binds {network} is not known yet:"
-                    " SpiderMultusConfigs cannot be listed",
+                    f"cannot read whether a network provider binds {network}:"
+                    " SpiderMultusConfigs have not been listed",
                     subject=network,
-                    remedy="is the API server up, and may the agent list spidermultusconfigs?",
+                    remedy="check the API server, and that the agent may list spidermultusconfigs",
                 )
-            for one in self._by_nad.get(network, {}).values():
-                mac = self._mac_of(one.master) if takes_part(*one[1:3]) else ""
-                found.append(NicFacts(interface, one.cni_type, one.vlan_mode, mac))
-        return tuple(found)
+            for cached in self._by_nad.get(network, {}).values():
+                is_bound = takes_part(cached.cni_type, cached.vlan_mode)
+                mac = self._mac_of(cached.master) if is_bound else ""
+                facts.append(NicFacts(interface, cached.cni_type, cached.vlan_mode, mac))
+        return tuple(facts)
 
     def _on_configs(self, keys: set[ObjectKey]) -> None:
         for key in keys:
@@ -101,12 +102,13 @@ class KubernetesNetworks:
 
 
 def kept_network(one: Object) -> CachedNetwork:
-    """Of a SpiderMultusConfig; one that cannot be read is of no type."""
+    """The cached part of a SpiderMultusConfig; an unreadable one has no type."""
     metadata = one["metadata"]
     try:
         network = network_of(one)
     except BadInput as error:
-        _log.warning("SpiderMultusConfig %(namespace)s/%(name)s", metadata, exc_info=error)
+        name = f"{metadata['namespace']}/{metadata['name']}"
+        _log.warning("cannot read SpiderMultusConfig %s: %s", name, error)
         return CachedNetwork(metadata["name"])
     nad, vlan, cni_type = (
         attachment_name(network.name, network.annotations),

@@ -1,9 +1,9 @@
-"""Owners of Pods: the top controller of each, and whether StatefulSets and VMs want an address.
+"""Owners of Pods: top controllers, StatefulSets and virtual machines.
 
-A ReplicaSet's Deployment and a Job's CronJob never change, so they are read once, as soon as their
-first Pod is seen, and remembered by UID. Pods of one owner often start together: who asks while its
-question is under way waits for that answer. A StatefulSet that was seen keeps addresses; that none
-is there, or that it wants fewer replicas, is certain only from ``ask`` (I6).
+The Deployment of a ReplicaSet and the CronJob of a Job never change, so each is read once, when its
+first Pod appears, and cached by UID; concurrent requests share one read. A watched StatefulSet is
+enough to keep addresses; that it does not exist, or has fewer replicas, is certain only from
+``ask`` (I6).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from nodeagent.facts import CONFIRM_S_MAX
 T = TypeVar("T")
 
 REMEMBERED_MAX: Final = 4_096
-"""ReplicaSets and Jobs; those not used for longest are forgotten first."""
+"""Cached ReplicaSets and Jobs; the least recently used one is removed first."""
 
 _COLLECTIONS: Final = {
     ("apps/v1", "ReplicaSet"): "/apis/apps/v1/namespaces/{}/replicasets/{}",
@@ -38,7 +38,7 @@ _UNLISTED: Final = MissingOwner(certain=False, why="the agent does not watch vir
 
 
 class _Kind(NamedTuple):
-    """A kind of owners: its name, and the path of one by namespace and name."""
+    """A kind of owners: its name, and the API path by namespace and name."""
 
     name: str
     path: str
@@ -53,7 +53,7 @@ _VM: Final = _Kind("VirtualMachine", "/apis/kubevirt.io/v1/namespaces/{}/virtual
 
 
 class OwnerCache:
-    """``OwnerFacts`` of a cluster, and chains of controllers."""
+    """The ``OwnerFacts`` of a cluster, and the top controllers of Pods."""
 
     def __init__(self, api: Api, stateful_sets: Reflector[StatefulSetState]) -> None:
         self._api = api
@@ -62,7 +62,7 @@ class OwnerCache:
         self._questions: SharedWork[str, None] = SharedWork()
 
     async def learn(self, owner: Owner | None) -> None:
-        """See to it that ``top`` knows this controller's own. Raises ApiError."""
+        """Read the controller of this controller for ``top``, unless cached. Raises ApiError."""
         path = _COLLECTIONS.get((owner.api_version, owner.kind)) if owner else None
         if owner is None or path is None or owner.uid in self._parents:
             return
@@ -72,7 +72,7 @@ class OwnerCache:
         try:
             one = await self._api.get(path.format(segment(owner.namespace), segment(owner.name)))
         except ApiNotFound:
-            parent = None  # deleted before its Pods: then it is the top itself
+            parent = None  # deleted before its Pods: it counts as the top controller
         else:
             parent = controller_of(one)
         if parent is not None and PARENTS.get(owner.kind) != (parent.api_version, parent.kind):
@@ -82,13 +82,13 @@ class OwnerCache:
             self._parents.popitem(last=False)
 
     def knows(self, owner: Owner | None) -> bool:
-        """Whether ``top`` can be told."""
+        """Whether ``top`` is known."""
         if owner is None or (owner.api_version, owner.kind) not in _COLLECTIONS:
             return True
         return owner.uid in self._parents
 
     def top(self, owner: Owner) -> Owner:
-        """The controller at the end of the chain.
+        """The top controller.
 
         See docs/reference/pool-selection.md, "Top controller".
         """
@@ -97,10 +97,11 @@ class OwnerCache:
         return self._parents.get(owner.uid) or owner
 
     def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner:
-        """As it was last seen."""
+        """The watched StatefulSet."""
         one = self._stateful_sets.objects.get((namespace, name))
         if one is None:
-            return MissingOwner(certain=False, why=f"StatefulSet {namespace}/{name} was not seen")
+            why = f"the watch has no StatefulSet {namespace}/{name}"
+            return MissingOwner(certain=False, why=why)
         return one
 
     def vmi(self, namespace: str, name: str) -> VmiState | MissingOwner:
@@ -112,7 +113,7 @@ class OwnerCache:
         return _UNLISTED
 
     async def ask(self, kind: FixedKind, namespace: str, name: str) -> KnownOwners:
-        """What the API server says now of the owner of this replica or VM."""
+        """The owner of a replica or VM, read from the API server now."""
         if kind == "vm":
             key = namespace, name
             vmi, vm = await asyncio.gather(
@@ -132,8 +133,8 @@ class OwnerCache:
             async with asyncio.timeout(CONFIRM_S_MAX):
                 one = await self._api.find(kind.path.format(*map(segment, key)))
         except (ApiError, TimeoutError) as error:
-            said = str(error) or f"no answer within {CONFIRM_S_MAX:g} s"
-            why = f"{kind.name} {'/'.join(key)} could not be read: {said}"
+            cause = str(error) or f"no answer within {CONFIRM_S_MAX:g} s"
+            why = f"cannot read {kind.name} {'/'.join(key)}: {cause}"
             return MissingOwner(certain=False, why=why, unanswered=True)
         if one is None:
             return MissingOwner(certain=True, why=f"{kind.name} {'/'.join(key)} does not exist")

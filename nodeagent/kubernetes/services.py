@@ -1,4 +1,4 @@
-"""Services and EndpointSlices from the API server, watched: a ``Source`` of ClusterIPs."""
+"""The ``ServiceSource`` of a cluster: watched Services and EndpointSlices."""
 
 from __future__ import annotations
 
@@ -22,13 +22,16 @@ _log: Final = logging.getLogger(__name__)
 
 
 class KubernetesServices:
-    """``run`` keeps it up to date. Until both collections were listed once nothing is known."""
+    """Services of a cluster; ``run`` keeps them up to date.
+
+    Nothing is known until both collections have been listed once.
+    """
 
     def __init__(self, api: Api, node: str) -> None:
         self.services = Informer(api, "/api/v1/services", kept_service)
         self.slices = Informer(api, "/apis/discovery.k8s.io/v1/endpointslices", kept_slice)
-        self._book = ServiceIndex(node)
-        self._news = asyncio.Event()
+        self._index = ServiceIndex(node)
+        self._changed = asyncio.Event()
         self.services.listen(self._on_services)
         self.slices.listen(self._on_slices)
 
@@ -38,55 +41,55 @@ class KubernetesServices:
 
     @property
     def followers(self) -> Sequence[Informer]:
-        """What it follows."""
+        """Its informers."""
         return self.services, self.slices
 
     def frontends(self) -> Mapping[Frontend, BackendGroup] | None:
-        """As they were last seen."""
+        """The frontends of the watched objects."""
         if not (self.services.listed.is_set() and self.slices.listed.is_set()):
             return None
-        self._news.clear()
-        return self._book.frontends()
+        self._changed.clear()
+        return self._index.frontends()
 
     async def changed(self) -> None:
-        """Wait for news of either collection."""
-        await self._news.wait()
+        """Wait for a change of either collection."""
+        await self._changed.wait()
         if not (self.services.listed.is_set() and self.slices.listed.is_set()):
-            self._news.clear()
+            self._changed.clear()
 
     def _on_services(self, keys: set[ObjectKey]) -> None:
         for key in keys:
             one = self.services.objects.get(key)
             service: Service | None = None if one is None else one["service"]
-            self._book.put_service(key, service, {} if one is None else one["labels"])
-        self._news.set()
+            self._index.put_service(key, service, {} if one is None else one["labels"])
+        self._changed.set()
 
     def _on_slices(self, keys: set[ObjectKey]) -> None:
         for key in keys:
             one = self.slices.objects.get(key)
             slice_: EndpointSlice | None = None if one is None else one["slice"]
-            self._book.put_slice(key, slice_)
-        self._news.set()
+            self._index.put_slice(key, slice_)
+        self._changed.set()
 
 
 def kept_service(one: Object) -> Object:
-    """A Service as a value; one that cannot be read has no address."""
+    """The cached part of a Service; an unreadable one has no address."""
     metadata = one["metadata"]
     try:
         service = service_of(msgspec.convert(one.get("spec", {}), ServiceSpec))
     except msgspec.ValidationError as error:
-        _log.warning("Service %s cannot be read: %s", _named(metadata), error)
+        _log.warning("cannot read Service %s: %s", _named(metadata), error)
         service = Service()
     return {"metadata": _who(metadata), "labels": metadata.get("labels") or {}, "service": service}
 
 
 def kept_slice(one: Object) -> Object:
-    """An EndpointSlice as a value, None for what cannot be read or has no addresses."""
+    """The cached part of an EndpointSlice; None if it is unreadable or has no addresses."""
     metadata = one["metadata"]
     try:
         slice_ = slice_of(msgspec.convert(one, SliceBody), metadata.get("labels") or {})
     except msgspec.ValidationError as error:
-        _log.warning("EndpointSlice %s cannot be read: %s", _named(metadata), error)
+        _log.warning("cannot read EndpointSlice %s: %s", _named(metadata), error)
         slice_ = None
     return {"metadata": _who(metadata), "slice": slice_}
 

@@ -1,8 +1,8 @@
-"""Pods of this node that have RDMA devices of their own, by their addresses, with their top owners.
+"""Pods of this node with RDMA devices, by address, with their top owners.
 
-For labels of RDMA's counters alone, and watched only where these are served. A Pod says that it has
-such a device by what Multus writes on it. Its owners are read ahead, in the background, whatever
-their kinds; whoever may not be read, or is gone, leaves the Pod without an owner in its labels.
+They are used for labels of RDMA metrics and watched only if those are enabled. Multus' annotation
+shows that a Pod has such a device. Its owners, of any kind, are read in the background; if one
+cannot be read or does not exist, the labels have no owner.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from nodeagent.rdma.values import Tenant
 NETWORK_STATUS: Final = "k8s.v1.cni.cncf.io/network-status"
 DEVICE: Final = "rdma-device"
 CHAIN_MAX: Final = 8
-"""Owners of owners that are asked for; a chain that is longer has no known top."""
+"""Owners in a chain; a longer chain has no known top."""
 
 REMEMBERED_MAX: Final = 4_096
-"""Tops, by who owns the Pod directly; those not used for longest are forgotten first."""
+"""Cached top owners, by UID of the direct owner; the least recently used is removed first."""
 
 KINDS_MAX: Final = 128
-"""Kinds whose place on the server is remembered; all are asked for anew when there are more."""
+"""Cached API paths of kinds; with more, all are read again."""
 
 
 class CachedPod(NamedTuple):
-    """What is kept of a Pod. Without ``addresses`` it is no tenant, or not yet."""
+    """The cached part of a Pod. Without ``addresses`` it is not a tenant, or not yet."""
 
     addresses: tuple[str, ...] = ()
     owner: Owner | None = None
 
 
 class KubernetesTenants:
-    """``by_address`` is what is known now; ``run`` keeps it up to date."""
+    """The Pods with RDMA devices, ``by_address``; ``run`` keeps them up to date."""
 
     def __init__(self, api: Api, node: str) -> None:
         self.pods = Reflector(
@@ -58,7 +58,7 @@ class KubernetesTenants:
         await until_all(self.pods.run(), self._chains.run())
 
     def by_address(self) -> dict[str, Tenant]:
-        """Every tenant; of an owner that is not known yet, nothing."""
+        """All tenants; an owner that is not known yet is None."""
         return {
             address: Tenant(*key, self._top_of(kept.owner))
             for key, kept in self.pods.objects.items()
@@ -72,7 +72,7 @@ class KubernetesTenants:
         return self._tops[owner.uid]
 
     async def _learn(self, key: ObjectKey) -> None:
-        """Know a Pod's top owner. Raises ApiError, and is called again then."""
+        """Read a Pod's top owner. Raises ApiError, after which it is called again."""
         kept = self.pods.objects.get(key)
         if kept is None or not kept.addresses or kept.owner is None or self._top_of(kept.owner):
             return
@@ -86,7 +86,7 @@ class KubernetesTenants:
                 self._tops.popitem(last=False)
 
     async def _climb(self, owner: Owner) -> Owner | None:
-        """From an owner to the one that nobody owns; None where that cannot be told."""
+        """The owner at the end of the chain; None if it cannot be determined."""
         for _ in range(CHAIN_MAX):
             served = await self._served(owner)
             if served is None:
@@ -102,16 +102,16 @@ class KubernetesTenants:
 
     async def _served(self, owner: Owner) -> Served | None:
         kind = owner.api_version, owner.kind
-        found = self._kinds.get(kind) or await served_kind(self._api, *kind)
-        if found is not None:  # else its definition may come later
+        served = self._kinds.get(kind) or await served_kind(self._api, *kind)
+        if served is not None:  # otherwise its definition may be created later
             if len(self._kinds) >= KINDS_MAX:
                 self._kinds.clear()
-            self._kinds[kind] = found
-        return found
+            self._kinds[kind] = served
+        return served
 
 
 def kept_tenant(one: Object) -> CachedPod:
-    """Pods of the node's own network have no devices of their own."""
+    """The cached part of a Pod; Pods of the host network are not tenants."""
     annotations = one["metadata"].get("annotations") or {}
     is_tenant = DEVICE in annotations.get(NETWORK_STATUS, "")
     if not is_tenant or (one.get("spec") or {}).get("hostNetwork"):
@@ -120,7 +120,7 @@ def kept_tenant(one: Object) -> CachedPod:
 
 
 def first_owner(one: Object) -> Owner | None:
-    """Whom the metadata of an object names first, controller or not."""
+    """The first owner in an object's metadata, controller or not."""
     metadata = one["metadata"]
     for owner in metadata.get("ownerReferences") or ():
         return Owner(

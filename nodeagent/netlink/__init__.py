@@ -1,6 +1,6 @@
 """Netlink: a namespace's links, addresses, routes, rules and neighbours, read and changed.
 
-A ``NetnsExecutor`` opens a ``NetlinkSession`` in a ``NetworkNamespace``; ``requests`` are what can
-be requested, ``values`` what the kernel returns. Sessions are used from worker threads, never from
-the event loop's.
+A ``NetnsExecutor`` opens a ``NetlinkSession`` in a ``NetworkNamespace``; ``requests`` builds the
+messages, ``replies`` reads the kernel's answers as ``values``. Use sessions in worker threads, not
+in the event loop's thread.
 """

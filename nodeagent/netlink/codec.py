@@ -1,9 +1,9 @@
 """Netlink messages as bytes: headers and attributes, packed and unpacked.
 
-RFC 3549 section 2 and include/uapi/linux/netlink.h: every message begins with 16 bytes of header,
-every attribute with its length and type; all is in the machine's byte order and padded to four
-bytes. Promise: what is unpacked never reaches beyond the bytes that were given. It knows no
-message's meaning. Tests let pyroute2 read what is packed here, and the other way round.
+RFC 3549 section 2 and include/uapi/linux/netlink.h: every message begins with a header of 16 bytes,
+every attribute with its length and type; both are in the machine's byte order and padded to four
+bytes. Unpacking never reads beyond the given bytes. Tests read packed messages with pyroute2, and
+messages of pyroute2 with this module.
 """
 
 from __future__ import annotations
@@ -25,18 +25,17 @@ _PADDING: Final = (b"", b"\0\0\0", b"\0\0", b"\0")
 
 
 Message = tuple[int, int, int, memoryview]
-"""One message: its type, flags and sequence number, and its body. Plain, because a listing may have
-thousands."""
+"""Type, flags, sequence number and body. A plain tuple, because a listing may have thousands."""
 
 
 def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
-    """One message, ready to be sent alone or behind others; port 0 means the kernel."""
+    """One message to the kernel (port 0), to be sent alone or after others."""
     length = HEADER.size + len(body)
     return HEADER.pack(length, kind, flags, sequence, 0) + body + _PADDING[length & 3]
 
 
 def messages(data: memoryview) -> list[Message]:
-    """The messages of one datagram; a last one that is cut off is left out."""
+    """The messages of one datagram, without a truncated last one."""
     found = []
     unpack, size, end = HEADER.unpack_from, HEADER.size, len(data)
     offset = 0
@@ -56,32 +55,32 @@ def attribute(kind: int, value: bytes) -> bytes:
 
 
 def attribute_u32(kind: int, value: int) -> bytes:
-    """One attribute with an unsigned number of 32 bits."""
+    """One attribute with an unsigned 32-bit number."""
     return ATTRIBUTE_U32.pack(ATTRIBUTE_U32.size, kind, value)
 
 
 def attribute_text(kind: int, text: str) -> bytes:
-    """One attribute with a text and its closing NUL."""
+    """One attribute with a NUL-terminated text."""
     return attribute(kind, text.encode() + b"\0")
 
 
 def nested(kind: int, *attributes: bytes) -> bytes:
-    """One attribute that holds attributes."""
+    """One attribute that contains attributes."""
     return attribute(kind | NLA_F_NESTED, b"".join(attributes))
 
 
 def attributes(data: memoryview | bytes) -> dict[int, memoryview]:
-    """The attributes, by their type; of several of one type the last counts."""
+    """The attributes by type; of several of one type the last one."""
     return dict(_attributes(memoryview(data)))
 
 
 def elements(data: memoryview) -> list[memoryview]:
-    """The values of a list, which netlink writes as attributes in a row."""
+    """The values of a list, which netlink encodes as consecutive attributes."""
     return [value for _, value in _attributes(data)]
 
 
 def _attributes(view: memoryview) -> list[tuple[int, memoryview]]:
-    """Type and value of each: a list, because a generator's turns cost more than its work."""
+    """Type and value of each attribute. A list, because a generator is slower here."""
     found = []
     unpack, last = ATTRIBUTE.unpack_from, len(view) - ATTRIBUTE_BYTES
     offset = 0
@@ -96,10 +95,10 @@ def _attributes(view: memoryview) -> list[tuple[int, memoryview]]:
 
 
 def u32(value: memoryview | None, otherwise: int = 0) -> int:
-    """The number in an attribute, or ``otherwise`` where the attribute is not there."""
+    """The number of an attribute, or ``otherwise`` if the attribute is missing."""
     return otherwise if value is None else int(U32.unpack_from(value)[0])
 
 
 def text(value: memoryview | None) -> str:
-    """The text in an attribute, without its closing NUL; "" where the attribute is not there."""
+    """The text of an attribute without its NUL; "" if the attribute is missing."""
     return "" if value is None else bytes(value).rstrip(b"\0").decode(errors="replace")

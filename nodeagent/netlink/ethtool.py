@@ -1,8 +1,8 @@
-"""What a link's driver tells: its bus, its statistics, its speed. Reads only.
+"""Data of a link's driver: its bus address, its statistics, its speed. Reads only.
 
-By ioctl, as ethtool(8) did before it had netlink: every kernel has it, and no right is needed. A
-socket asks about the links of its own network namespace. Every function raises OSError: there is no
-such link, or its driver does not tell that.
+By the ethtool ioctl, which every kernel has and which needs no privilege. A socket reads links of
+its own network namespace. Every function raises OSError if the link does not exist or its driver
+does not support the request.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from errno import EFBIG
 from typing import Final
 
 STATISTICS_MAX: Final = 32_768
-"""Of one link; a card of hundreds of queues has some ten thousand."""
+"""Statistics of one link; a card with hundreds of queues has about ten thousand."""
 
 _SIOCETHTOOL: Final = 0x8946  # include/uapi/linux/sockios.h
 _IFREQ_BYTES: Final = 40
@@ -46,20 +46,20 @@ def driver_bus(inside: socket.socket, link: str) -> str:
 
 
 def statistics(inside: socket.socket, link: str) -> dict[str, int]:
-    """The driver's own counters, by its names; none if it has none."""
-    asked = _SSET_INFO.pack(_GSSET_INFO, 0, 1 << _STATISTICS_SET, 0)
-    _, _, mask, count = _SSET_INFO.unpack_from(_ask(inside, link, asked))
+    """The driver's own counters, by the driver's names."""
+    request = _SSET_INFO.pack(_GSSET_INFO, 0, 1 << _STATISTICS_SET, 0)
+    _, _, mask, count = _SSET_INFO.unpack_from(_ask(inside, link, request))
     if not mask:
         return {}
     if count > STATISTICS_MAX:
         raise OSError(EFBIG, f"{link} has {count} statistics, more than {STATISTICS_MAX}")
-    # The kernel writes as many as there are by now, whatever room there is: leave much.
-    room = 2 * count + 64
-    asked = _STRINGS.pack(_GSTRINGS, _STATISTICS_SET, count)
-    names = _ask(inside, link, asked + bytes(room * _NAME_BYTES))
-    values = _ask(inside, link, _STATISTICS.pack(_GSTATS, count) + bytes(room * 8))
-    # Of a count that changed in between, only what both answers have.
-    count = min(_STRINGS.unpack_from(names)[2], _STATISTICS.unpack_from(values)[1], room)
+    # The kernel writes as many as exist now, whatever size the buffer has.
+    capacity = 2 * count + 64
+    request = _STRINGS.pack(_GSTRINGS, _STATISTICS_SET, count)
+    names = _ask(inside, link, request + bytes(capacity * _NAME_BYTES))
+    values = _ask(inside, link, _STATISTICS.pack(_GSTATS, count) + bytes(capacity * 8))
+    # If their number has changed in between, only those in both answers.
+    count = min(_STRINGS.unpack_from(names)[2], _STATISTICS.unpack_from(values)[1], capacity)
     numbers = struct.unpack_from(f"={count}Q", values, _STATISTICS.size)
     starts = range(_STRINGS.size, _STRINGS.size + count * _NAME_BYTES, _NAME_BYTES)
     return {
@@ -69,23 +69,24 @@ def statistics(inside: socket.socket, link: str) -> dict[str, int]:
 
 
 def speed_mbps(inside: socket.socket, link: str) -> int | None:
-    """The speed a link has; None: it is not known, as without a cable."""
-    # The first answer is only how many words a set of link modes has, as a negative number.
-    asked = _LINK_SETTINGS.pack(_GLINKSETTINGS, 0, 0)
-    words = -_LINK_SETTINGS.unpack_from(_ask(inside, link, asked))[2]
-    asked = _LINK_SETTINGS.pack(_GLINKSETTINGS, 0, words)
-    speed = _LINK_SETTINGS.unpack_from(_ask(inside, link, asked + bytes(_LINK_MODES * words * 4)))
-    return None if speed[1] == _SPEED_UNKNOWN else int(speed[1])
+    """The speed of a link in Mbit/s; None if it is unknown, as without a cable."""
+    # The first answer is the number of words of a set of link modes, as a negative number.
+    request = _LINK_SETTINGS.pack(_GLINKSETTINGS, 0, 0)
+    words = -_LINK_SETTINGS.unpack_from(_ask(inside, link, request))[2]
+    request = _LINK_SETTINGS.pack(_GLINKSETTINGS, 0, words)
+    answer = _ask(inside, link, request + bytes(_LINK_MODES * words * 4))
+    speed = _LINK_SETTINGS.unpack_from(answer)[1]
+    return None if speed == _SPEED_UNKNOWN else int(speed)
 
 
-def _ask(inside: socket.socket, link: str, question: bytes) -> bytes:
-    """The kernel writes its answer over the question."""
+def _ask(inside: socket.socket, link: str, request: bytes) -> bytes:
+    """The kernel's answer, which it writes over the request."""
     name = link.encode()
     if not name or len(name) >= _INTERFACE_BYTES:
-        raise OSError(f"{link!r} is no interface name")
-    data = ctypes.create_string_buffer(question, len(question))
-    request = struct.pack("@16sP", name, ctypes.addressof(data))
-    fcntl.ioctl(inside.fileno(), _SIOCETHTOOL, request.ljust(_IFREQ_BYTES, b"\0"))
+        raise OSError(f"{link!r} is not an interface name")
+    data = ctypes.create_string_buffer(request, len(request))
+    ifreq = struct.pack("@16sP", name, ctypes.addressof(data))
+    fcntl.ioctl(inside.fileno(), _SIOCETHTOOL, ifreq.ljust(_IFREQ_BYTES, b"\0"))
     return data.raw
 
 

@@ -1,8 +1,8 @@
-"""nftables over netlink: one table for each family, all of them made whole or none at all.
+"""nftables over netlink: tables with chains and rules, one table for each address family.
 
-include/uapi/linux/netfilter/nf_tables.h. Promise: the tables are put in place in one transaction of
-the kernel, replacing older ones of their name; no other table is touched. It knows nothing of what
-rules are for; expressions are small builders over two registers.
+See include/uapi/linux/netfilter/nf_tables.h. The tables of all families are created or replaced in
+one transaction of the kernel; other tables are not touched. Expressions are built by small
+functions and use one register.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from nodeagent.netlink.requests import AF_OF
 
 NETLINK_NETFILTER: Final = 12
 UNSUPPORTED: Final = frozenset({EAFNOSUPPORT, ENOENT, EOPNOTSUPP, EPROTONOSUPPORT})
-"""What a kernel without nftables, or without an expression of ours, answers."""
+"""Errors of a kernel without nftables, or without one of the expressions."""
 
 _SUBSYSTEM: Final = 10
 _BATCH_BEGIN: Final = 0x10
@@ -58,7 +58,7 @@ _LIST_ELEMENT: Final = 1
 PREROUTING: Final = 0
 OUTPUT: Final = 3
 MANGLE: Final = -150
-"""The priority of iptables' mangle table: behind connection tracking."""
+"""The priority of iptables' mangle table: after connection tracking."""
 
 META_MARK: Final = 3
 META_IIFNAME: Final = 6
@@ -68,7 +68,7 @@ CT_STATE_NEW: Final = 8
 
 
 class Chain(NamedTuple):
-    """A base chain with its rules; ``kind`` is filter or route, a rule a row of expressions."""
+    """A base chain with its rules; ``kind``: filter or route. A rule is a tuple of expressions."""
 
     name: str
     kind: str
@@ -94,44 +94,45 @@ def opened(executor: NetnsExecutor, namespace: NetworkNamespace) -> Iterator[soc
 def create_tables(
     netlink: socket.socket, families: tuple[Family, ...], name: str, chains: tuple[Chain, ...]
 ) -> None:
-    """Make the tables; NetlinkRefused with EEXIST if there is one of the name in a family.
+    """Create the tables.
 
-    Raises NetlinkRefused, NetlinkLost. The kernel waits 10-20 ms before it refuses.
+    Raises NetlinkRefused, with EEXIST if a table of the name exists, NetlinkLost. The kernel waits
+    10-20 ms before it refuses.
     """
-    new = _Wanted(_NEWTABLE, attribute_text(1, name), n.NLM_F_CREATE | n.NLM_F_EXCL)
+    new = _Command(_NEWTABLE, attribute_text(1, name), n.NLM_F_CREATE | n.NLM_F_EXCL)
     _commit(netlink, families, (new, *_filled(name, chains)))
 
 
 def replace_tables(
     netlink: socket.socket, families: tuple[Family, ...], name: str, chains: tuple[Chain, ...]
 ) -> None:
-    """Make the tables what is said here; the kernel waits 10-20 ms for readers of old ones.
+    """Create or replace the tables; the kernel waits 10-20 ms for readers of the old ones.
 
     Raises as ``create_tables``, without EEXIST.
     """
     named = attribute_text(1, name)
-    new = _Wanted(_NEWTABLE, named, n.NLM_F_CREATE)
-    _commit(netlink, families, (new, _Wanted(_DELTABLE, named), new, *_filled(name, chains)))
+    new = _Command(_NEWTABLE, named, n.NLM_F_CREATE)
+    _commit(netlink, families, (new, _Command(_DELTABLE, named), new, *_filled(name, chains)))
 
 
 def rules_in(netlink: socket.socket, family: Family, name: str) -> list[str]:
-    """The rules of a table, each as its chain and the names of its expressions.
+    """The rules of a table, each as text: its chain and the names of its expressions.
 
     Raises as ``replace_tables``.
     """
     body = _NFGENMSG.pack(AF_OF[family], 0, 0) + attribute_text(1, name)
     _send(netlink, message(_GETRULE, n.NLM_F_REQUEST | n.NLM_F_DUMP, 1, body))
-    found: list[str] = []
+    rules: list[str] = []
     while True:
         for kind, _, _, reply in messages(memoryview(_received(netlink))):
             if kind == n.NLMSG_DONE:
-                return found
+                return rules
             if kind == n.NLMSG_ERROR:
                 raise _refused(-I32.unpack_from(reply)[0])
-            said = attributes(reply[_NFGENMSG.size :])
-            # Old kernels list every table.
-            if text(said.get(1)) == name:
-                found.append(" ".join((text(said.get(2)), *_names(said[4]))))
+            rule = attributes(reply[_NFGENMSG.size :])
+            # Old kernels list the rules of every table.
+            if text(rule.get(1)) == name:
+                rules.append(" ".join((text(rule.get(2)), *_names(rule[4]))))
 
 
 def load_meta(key: int) -> bytes:
@@ -155,12 +156,12 @@ def set_ct(key: int) -> bytes:
 
 
 def equals(value: bytes) -> bytes:
-    """Go on only if the register holds this."""
+    """Continue only if the register has this value."""
     return _expression("cmp", _register(1), attribute(2, _BE32.pack(0)), _data(3, value))
 
 
 def has_bits(bits: int) -> tuple[bytes, bytes]:
-    """Go on only if the register has one of these bits."""
+    """Continue only if the register has one of these bits."""
     mask, zero = U32.pack(bits), bytes(4)
     masked = _expression(
         "bitwise",
@@ -202,30 +203,30 @@ def _names(rows: memoryview) -> list[str]:
     return [text(attributes(row).get(1)) for row in elements(rows)]
 
 
-class _Wanted(NamedTuple):
+class _Command(NamedTuple):
     kind: int
     body: bytes
     flags: int = 0
 
 
 @cache
-def _filled(name: str, chains: tuple[Chain, ...]) -> tuple[_Wanted, ...]:
+def _filled(name: str, chains: tuple[Chain, ...]) -> tuple[_Command, ...]:
     """The chains with their rules; the same for every namespace."""
     named = attribute_text(1, name)
     wanted = []
     for chain in chains:
         hook = nested(4, attribute(1, _BE32.pack(chain.hook)), _priority(chain.priority))
         body = named + attribute_text(3, chain.name) + hook + attribute_text(7, chain.kind)
-        wanted.append(_Wanted(_NEWCHAIN, body, n.NLM_F_CREATE))
+        wanted.append(_Command(_NEWCHAIN, body, n.NLM_F_CREATE))
         for rule in chain.rules:
             row = nested(4, *(nested(_LIST_ELEMENT, expression) for expression in rule))
             body = named + attribute_text(2, chain.name) + row
-            wanted.append(_Wanted(_NEWRULE, body, n.NLM_F_CREATE | n.NLM_F_APPEND))
+            wanted.append(_Command(_NEWRULE, body, n.NLM_F_CREATE | n.NLM_F_APPEND))
     return tuple(wanted)
 
 
 def _commit(
-    netlink: socket.socket, families: tuple[Family, ...], wanted: tuple[_Wanted, ...]
+    netlink: socket.socket, families: tuple[Family, ...], wanted: tuple[_Command, ...]
 ) -> None:
     _send(netlink, _batch(families, wanted))
     left = len(families) * len(wanted)
@@ -240,21 +241,21 @@ def _commit(
 
 
 @cache
-def _batch(families: tuple[Family, ...], wanted: tuple[_Wanted, ...]) -> bytes:
-    """One transaction: its begin, its parts, its end."""
+def _batch(families: tuple[Family, ...], wanted: tuple[_Command, ...]) -> bytes:
+    """The messages of one transaction."""
     bound = _NFGENMSG.pack(0, 0, _SUBSYSTEM)
     parts = [message(_BATCH_BEGIN, n.NLM_F_REQUEST, 0, bound)]
     for family in families:
         head = _NFGENMSG.pack(AF_OF[family], 0, 0)
-        for each in wanted:
-            flags = n.NLM_F_REQUEST | n.NLM_F_ACK | each.flags
-            parts.append(message(each.kind, flags, len(parts), head + each.body))
+        for command in wanted:
+            flags = n.NLM_F_REQUEST | n.NLM_F_ACK | command.flags
+            parts.append(message(command.kind, flags, len(parts), head + command.body))
     parts.append(message(_BATCH_END, n.NLM_F_REQUEST, 0, bound))
     return b"".join(parts)
 
 
 def _send(netlink: socket.socket, data: bytes) -> None:
-    # What a transaction that failed has answered besides is nobody's any more.
+    # Discard further answers of an earlier transaction that failed.
     with suppress(BlockingIOError):
         while True:
             netlink.recv(_RECEIVE_BYTES)
@@ -274,5 +275,5 @@ def _refused(number: int) -> NetlinkRefused:
     return NetlinkRefused(
         f"nftables: {os.strerror(number)}",
         number=number,
-        remedy="the kernel needs nf_tables with connection tracking (nft_ct) or iptables",
+        remedy="load the modules nf_tables and nft_ct, or install iptables",
     )

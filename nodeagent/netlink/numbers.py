@@ -112,7 +112,7 @@ RT_TABLE_DEFAULT: Final = 253
 RT_TABLE_MAIN: Final = 254
 RT_TABLE_LOCAL: Final = 255
 RT_TABLE_COMPAT: Final = 252
-"""In the header of a route whose table does not fit into its eight bits."""
+"""In the header of a route whose table number needs more than eight bits."""
 
 # Rules.
 FRA_DST: Final = 1

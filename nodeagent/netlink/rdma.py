@@ -1,7 +1,7 @@
-"""The kernel's RDMA devices: their ports, the links these speak over, their counters. Reads only.
+"""RDMA devices: their ports, links and counters. Reads only.
 
-include/uapi/rdma/rdma_netlink.h. A socket sees the devices of its own network namespace; where the
-kernel shares them among all, everywhere all of them.
+See include/uapi/rdma/rdma_netlink.h. A socket lists the devices of its network namespace; in shared
+mode every namespace has all devices.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ Attributes = dict[int, memoryview]
 
 
 class RdmaDevice(NamedTuple):
-    """A device. GUIDs are numbers whose highest byte is written first."""
+    """A device. GUIDs are integers; texts show their highest byte first."""
 
     number: int
     name: str
@@ -64,14 +64,14 @@ class RdmaDevice(NamedTuple):
 
 
 class RdmaPort(NamedTuple):
-    """A port of a device. ``link`` "": the kernel names none in this namespace."""
+    """A port of a device. ``link``: its network interface in this namespace, or ""."""
 
     number: int
     link: str
 
 
 class RdmaSocket:
-    """One socket of RDMA's netlink. Every method raises OSError."""
+    """A socket of RDMA netlink. Every method raises OSError."""
 
     def __init__(self, netlink: socket.socket) -> None:
         netlink.settimeout(ANSWER_S_MAX)
@@ -79,7 +79,7 @@ class RdmaSocket:
 
     @classmethod
     def open(cls, executor: NetnsExecutor, namespace: NetworkNamespace) -> Self | None:
-        """A socket inside; None where the kernel has no RDMA. Raises as ``NetnsExecutor.run``."""
+        """A socket in a namespace; None without RDMA. Raises as ``NetnsExecutor.run``."""
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
         try:
             return cls(executor.socket(namespace, socket.AF_NETLINK, kind, NETLINK_RDMA))
@@ -101,53 +101,56 @@ class RdmaSocket:
         """Every device of the namespace."""
         return [
             RdmaDevice(
-                u32(one.get(_DEVICE_INDEX)),
-                text(one.get(_DEVICE_NAME)),
-                _u64(one.get(_NODE_GUID)),
-                _u64(one.get(_SYSTEM_GUID)),
+                u32(device.get(_DEVICE_INDEX)),
+                text(device.get(_DEVICE_NAME)),
+                _u64(device.get(_NODE_GUID)),
+                _u64(device.get(_SYSTEM_GUID)),
             )
-            for one in self._listed(_DEVICES, b"")
+            for device in self._list(_DEVICES, b"")
         ]
 
     def ports(self, device: RdmaDevice) -> list[RdmaPort]:
         """Every port of a device."""
-        asked = attribute_u32(_DEVICE_INDEX, device.number)
+        request = attribute_u32(_DEVICE_INDEX, device.number)
         return [
-            RdmaPort(u32(one.get(_PORT_INDEX)), text(one.get(_LINK_NAME)))
-            for one in self._listed(_PORTS, asked)
+            RdmaPort(u32(port.get(_PORT_INDEX)), text(port.get(_LINK_NAME)))
+            for port in self._list(_PORTS, request)
         ]
 
     def counters(self, device: RdmaDevice, port: RdmaPort) -> dict[str, int] | None:
-        """A port's counters, by the kernel's names; None: the kernel does not tell them so."""
-        asked = attribute_u32(_DEVICE_INDEX, device.number)
-        found = self._answer(_COUNTERS, asked + attribute_u32(_PORT_INDEX, port.number))
-        if found is None or _HW_COUNTERS not in found:
+        """A port's counters by the kernel's names; None if this kernel does not support it."""
+        request = attribute_u32(_DEVICE_INDEX, device.number)
+        answer = self._ask(_COUNTERS, request + attribute_u32(_PORT_INDEX, port.number))
+        if answer is None or _HW_COUNTERS not in answer:
             return None
-        each = [attributes(one) for one in elements(found[_HW_COUNTERS])]
-        return {text(one.get(_COUNTER_NAME)): _u64(one.get(_COUNTER_VALUE)) for one in each}
+        counters = [attributes(element) for element in elements(answer[_HW_COUNTERS])]
+        return {
+            text(counter.get(_COUNTER_NAME)): _u64(counter.get(_COUNTER_VALUE))
+            for counter in counters
+        }
 
     def exclusive(self) -> bool:
-        """Whether a device is in one namespace, and not shared by all (``rdma system``)."""
-        found = self._answer(_SYSTEM, b"") or {}
-        # Kernels that do not say share.
-        return _NETNS_MODE in found and found[_NETNS_MODE][0] == _EXCLUSIVE
+        """Whether each device is in one namespace, instead of shared by all (``rdma system``)."""
+        answer = self._ask(_SYSTEM, b"") or {}
+        # Kernels without this attribute share devices.
+        return _NETNS_MODE in answer and answer[_NETNS_MODE][0] == _EXCLUSIVE
 
-    def _answer(self, kind: int, body: bytes) -> Attributes | None:
-        """The answer to one question; None: it is refused."""
+    def _ask(self, kind: int, body: bytes) -> Attributes | None:
+        """The answer to one request; None if the kernel refuses it."""
         self._netlink.send(message(kind, n.NLM_F_REQUEST, 1, body))
         for answer, _, _, reply in messages(memoryview(self._netlink.recv(RECEIVE_BYTES))):
             return None if answer == n.NLMSG_ERROR else attributes(reply)
         return None
 
-    def _listed(self, kind: int, body: bytes) -> Iterator[Attributes]:
-        """What is refused has nothing: a device that has gone, a kernel that cannot list."""
+    def _list(self, kind: int, body: bytes) -> Iterator[Attributes]:
+        """The answers of one listing; none if the kernel refuses it."""
         self._netlink.send(message(kind, n.NLM_F_REQUEST | n.NLM_F_DUMP, 1, body))
         for _ in range(ANSWERS_MAX):
             for answer, _, _, reply in messages(memoryview(self._netlink.recv(RECEIVE_BYTES))):
                 if answer in (n.NLMSG_DONE, n.NLMSG_ERROR):
                     return
                 yield attributes(reply)
-        raise OSError(EFBIG, f"more than {ANSWERS_MAX} answers of RDMA's netlink to one question")
+        raise OSError(EFBIG, f"more than {ANSWERS_MAX} answers to one RDMA netlink request")
 
 
 def _u64(value: memoryview | None) -> int:

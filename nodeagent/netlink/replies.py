@@ -1,7 +1,6 @@
-"""The kernel's answers, read as values.
+"""The kernel's answers as values.
 
-Promise: attributes that are not known here are ignored, missing ones have the kernel's own default.
-It judges nothing.
+Unknown attributes are ignored; missing ones get the kernel's default.
 """
 
 from __future__ import annotations
@@ -28,22 +27,22 @@ FAMILY_OF: Final[dict[int, Family]] = {2: 4, 10: 6}
 def link(body: memoryview) -> Link:
     """An ``RTM_NEWLINK``."""
     _, _, number, flags, _ = IFINFOMSG.unpack_from(body)
-    found = attributes(body[IFINFOMSG.size :])
-    info = attributes(found.get(n.IFLA_LINKINFO, b""))
-    netns = found.get(n.IFLA_LINK_NETNSID)
+    values = attributes(body[IFINFOMSG.size :])
+    info = attributes(values.get(n.IFLA_LINKINFO, b""))
+    netns = values.get(n.IFLA_LINK_NETNSID)
     return Link(
         number,
-        text(found.get(n.IFLA_IFNAME)),
+        text(values.get(n.IFLA_IFNAME)),
         flags,
         text(info.get(n.IFLA_INFO_KIND)),
-        bytes(found.get(n.IFLA_ADDRESS, b"")),
-        u32(found.get(n.IFLA_MTU)),
-        u32(found.get(n.IFLA_TXQLEN)),
-        u32(found.get(n.IFLA_LINK)),
+        bytes(values.get(n.IFLA_ADDRESS, b"")),
+        u32(values.get(n.IFLA_MTU)),
+        u32(values.get(n.IFLA_TXQLEN)),
+        u32(values.get(n.IFLA_LINK)),
         None if netns is None else u32(netns),
-        u32(found.get(n.IFLA_MASTER)),
-        found[n.IFLA_OPERSTATE][0] if n.IFLA_OPERSTATE in found else 0,
-        u32(found.get(n.IFLA_PROMISCUITY)),
+        u32(values.get(n.IFLA_MASTER)),
+        values[n.IFLA_OPERSTATE][0] if n.IFLA_OPERSTATE in values else 0,
+        u32(values.get(n.IFLA_PROMISCUITY)),
         bytes(info.get(n.IFLA_INFO_DATA, b"")),
     )
 
@@ -51,32 +50,32 @@ def link(body: memoryview) -> Link:
 def link_address(body: memoryview) -> LinkAddress:
     """An ``RTM_NEWADDR``. The own end of a point-to-point address is IFA_LOCAL."""
     family, length, flags, scope, number = IFADDRMSG.unpack_from(body)
-    found = attributes(body[IFADDRMSG.size :])
-    value = found[n.IFA_LOCAL] if n.IFA_LOCAL in found else found[n.IFA_ADDRESS]
+    values = attributes(body[IFADDRMSG.size :])
+    value = values[n.IFA_LOCAL] if n.IFA_LOCAL in values else values[n.IFA_ADDRESS]
     address = _address(FAMILY_OF[family], value)
-    return LinkAddress(number, address, length, scope, u32(found.get(n.IFA_FLAGS), flags))
+    return LinkAddress(number, address, length, scope, u32(values.get(n.IFA_FLAGS), flags))
 
 
 def route(body: memoryview) -> KernelRoute:
     """An ``RTM_NEWROUTE``, of a listing or in answer to ``requests.get_route``."""
     head = RTMSG.unpack_from(body)
     family = FAMILY_OF[head[0]]
-    found = attributes(body[RTMSG.size :])
-    source = found.get(n.RTA_PREFSRC)
+    values = attributes(body[RTMSG.size :])
+    source = values.get(n.RTA_PREFSRC)
     return KernelRoute(
-        _prefix(family, head[1], found.get(n.RTA_DST)),
-        u32(found.get(n.RTA_OIF)),
-        _gateway(family, found),
-        u32(found.get(n.RTA_TABLE), head[4]),
+        _prefix(family, head[1], values.get(n.RTA_DST)),
+        u32(values.get(n.RTA_OIF)),
+        _gateway(family, values),
+        u32(values.get(n.RTA_TABLE), head[4]),
         None if source is None else _address(family, source),
         head[6],
         head[5],
         head[7],
-        u32(found.get(n.RTA_PRIORITY)),
-        # What else is in there tells the state of the moment, such as a link that is down.
+        u32(values.get(n.RTA_PRIORITY)),
+        # The other flags are temporary state, such as a link that is down.
         head[8] & (n.RTM_F_CLONED | n.RTNH_F_ONLINK),
-        bytes(found.get(n.RTA_METRICS, b"")),
-        tuple(_hops(family, found.get(n.RTA_MULTIPATH, memoryview(b"")))),
+        bytes(values.get(n.RTA_METRICS, b"")),
+        tuple(_hops(family, values.get(n.RTA_MULTIPATH, memoryview(b"")))),
     )
 
 
@@ -84,29 +83,29 @@ def rule(body: memoryview) -> RoutingRule:
     """An ``RTM_NEWRULE``."""
     head = FIB_RULE_HDR.unpack_from(body)
     family = FAMILY_OF[head[0]]
-    found = attributes(body[FIB_RULE_HDR.size :])
-    destination, source = found.get(n.FRA_DST), found.get(n.FRA_SRC)
+    values = attributes(body[FIB_RULE_HDR.size :])
+    destination, source = values.get(n.FRA_DST), values.get(n.FRA_SRC)
     return RoutingRule(
         family,
-        u32(found.get(n.FRA_TABLE), head[4]),
-        u32(found.get(n.FRA_PRIORITY)),
+        u32(values.get(n.FRA_TABLE), head[4]),
+        u32(values.get(n.FRA_PRIORITY)),
         None if source is None else _prefix(family, head[2], source),
         None if destination is None else _prefix(family, head[1], destination),
-        u32(found.get(n.FRA_FWMARK)),
-        u32(found.get(n.FRA_FWMASK)),
-        text(found.get(n.FRA_IIFNAME)),
-        text(found.get(n.FRA_OIFNAME)),
+        u32(values.get(n.FRA_FWMARK)),
+        u32(values.get(n.FRA_FWMASK)),
+        text(values.get(n.FRA_IIFNAME)),
+        text(values.get(n.FRA_OIFNAME)),
     )
 
 
 def neighbour(body: memoryview) -> Neighbour | None:
-    """An ``RTM_NEWNEIGH``; None where it is no IP neighbour."""
-    number, number_of_link, state, _, _ = NDMSG.unpack_from(body)
-    found = attributes(body[NDMSG.size :])
-    if number not in FAMILY_OF or n.NDA_DST not in found:
+    """An ``RTM_NEWNEIGH``; None if it is not an IP neighbour."""
+    family, link_index, state, _, _ = NDMSG.unpack_from(body)
+    values = attributes(body[NDMSG.size :])
+    if family not in FAMILY_OF or n.NDA_DST not in values:
         return None
-    mac = bytes(found.get(n.NDA_LLADDR, b""))
-    return Neighbour(number_of_link, _address(FAMILY_OF[number], found[n.NDA_DST]), mac, state)
+    mac = bytes(values.get(n.NDA_LLADDR, b""))
+    return Neighbour(link_index, _address(FAMILY_OF[family], values[n.NDA_DST]), mac, state)
 
 
 def _address(family: Family, value: memoryview) -> Address:
@@ -119,11 +118,11 @@ def _prefix(family: Family, length: int, value: memoryview | None) -> Cidr:
     return Cidr(family, first, last, length, first)
 
 
-def _gateway(family: Family, found: dict[int, memoryview]) -> Address | None:
-    if n.RTA_GATEWAY in found:
-        return _address(family, found[n.RTA_GATEWAY])
-    if n.RTA_VIA in found:
-        via = found[n.RTA_VIA]
+def _gateway(family: Family, values: dict[int, memoryview]) -> Address | None:
+    if n.RTA_GATEWAY in values:
+        return _address(family, values[n.RTA_GATEWAY])
+    if n.RTA_VIA in values:
+        via = values[n.RTA_VIA]
         return _address(FAMILY_OF[U16.unpack_from(via)[0]], via[RTVIA.size :])
     return None
 
@@ -134,8 +133,7 @@ def _hops(family: Family, data: memoryview) -> list[Hop]:
         length, flags, weight, number = RTNEXTHOP.unpack_from(data)
         if length < RTNEXTHOP.size or length > len(data):
             break
-        found = attributes(data[RTNEXTHOP.size : length])
-        kept = flags & n.RTNH_F_ONLINK
-        hops.append(Hop(number, _gateway(family, found), weight + 1, kept))
+        values = attributes(data[RTNEXTHOP.size : length])
+        hops.append(Hop(number, _gateway(family, values), weight + 1, flags & n.RTNH_F_ONLINK))
         data = data[length + (-length & 3) :]
     return hops

@@ -1,8 +1,7 @@
-"""What can be asked of the kernel, as messages: one function an operation.
+"""rtnetlink requests as bytes: one function for each operation.
 
-Promise: the same arguments give the same bytes; nothing is asked for that was not said. A request
-names the errors that are as good as success for it (``tolerated``), such as EEXIST where somebody
-was quicker. It never sends anything.
+The same arguments give the same bytes. A request lists the errors that count as success
+(``tolerated``), such as EEXIST if another process was faster. Nothing is sent here.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from nodeagent.netlink.values import (
 IFINFOMSG: Final = Struct("=BxHiII")
 IFADDRMSG: Final = Struct("=BBBBI")
 IFADDRMSG_SCOPE: Final = 3
-"""Where in it the scope is."""
+"""The offset of the scope in it."""
 
 RTMSG: Final = Struct("=BBBBBBBBI")
 NDMSG: Final = Struct("=BxxxiHBB")
@@ -54,9 +53,9 @@ GONE: Final = frozenset({ENOENT, ESRCH, ENODEV, EADDRNOTAVAIL})
 
 
 class Request(NamedTuple):
-    """One message without its header's running fields.
+    """One message without its sequence number.
 
-    ``verb`` and ``subject`` are told when it is refused, and become words only then.
+    ``verb`` and ``subject`` are for error texts, which are composed only after a refusal.
     """
 
     kind: int
@@ -68,7 +67,7 @@ class Request(NamedTuple):
 
     @property
     def what(self) -> str:
-        """What is asked for, in words."""
+        """The operation as text."""
         return f"{self.verb} {self.subject}" if self.subject else self.verb
 
 
@@ -80,10 +79,7 @@ _REMOVALS: Final = {
 
 
 def removal(request: Request) -> Request:
-    """Remove the route, rule or neighbour that a request adds: the same bytes under another kind.
-
-    That it is not there is fine.
-    """
+    """Remove the route, rule or neighbour that a request adds; a missing one is no error."""
     kind, verb = _REMOVALS[request.kind]
     return Request(kind, 0, request.body, verb, request.subject, GONE)
 
@@ -92,28 +88,28 @@ def removal(request: Request) -> Request:
 
 
 def get_link(name: str) -> Request:
-    """Ask for one link by its name; the answer reads as ``replies.link``."""
+    """Read a link by its name; see ``replies.link``."""
     body = IFINFOMSG.pack(0, 0, 0, 0, 0) + _link_filter() + attribute_text(n.IFLA_IFNAME, name)
     return Request(n.RTM_GETLINK, 0, body, "read link", name)
 
 
 def get_link_number(number: int) -> Request:
-    """Ask for one link by its index."""
+    """Read a link by its index."""
     body = IFINFOMSG.pack(0, 0, number, 0, 0) + _link_filter()
     return Request(n.RTM_GETLINK, 0, body, "read link", number)
 
 
 class VethEnd(NamedTuple):
-    """One end of a veth pair that is to be made."""
+    """One end of a new veth pair."""
 
     name: str
     mac: Mac
 
 
 def add_veth(near: VethEnd, far: VethEnd, *, mtu: int, far_netns_fd: int) -> Request:
-    """Make a pair with its far end inside another namespace: moving it there would take 12-20 ms.
+    """Create a pair with its far end in another namespace; moving it there would take 12-20 ms.
 
-    The near end is up from its birth; the far end is made first, has no peer yet and cannot be.
+    The near end is created up. The far end cannot be: it is created first, without a peer.
     """
     up = IFINFOMSG.pack(0, 0, 0, n.IFF_UP, n.IFF_UP)
     inside = attribute_u32(n.IFLA_NET_NS_FD, far_netns_fd)
@@ -128,37 +124,37 @@ def add_veth(near: VethEnd, far: VethEnd, *, mtu: int, far_netns_fd: int) -> Req
 
 
 def set_up(link: int, *, up: bool = True) -> Request:
-    """Switch a link on or off."""
+    """Set a link up or down."""
     body = IFINFOMSG.pack(0, 0, link, n.IFF_UP if up else 0, n.IFF_UP)
     return Request(n.RTM_NEWLINK, 0, body, f"set {'up' if up else 'down'} link", link)
 
 
 def set_mac(link: int, mac: Mac) -> Request:
-    """Give a link another hardware address."""
+    """Set the MAC address of a link."""
     body = IFINFOMSG.pack(0, 0, link, 0, 0) + attribute(n.IFLA_ADDRESS, mac)
     return Request(n.RTM_NEWLINK, 0, body, f"set address {mac_text(mac)} of link", link)
 
 
 def set_tx_queue_len(link: int, length: int) -> Request:
-    """Give a link another transmit queue length (packets)."""
+    """Set the transmit queue length of a link, in packets."""
     body = IFINFOMSG.pack(0, 0, link, 0, 0) + attribute_u32(n.IFLA_TXQLEN, length)
     return Request(n.RTM_NEWLINK, 0, body, f"set transmit queue length {length} of link", link)
 
 
 def set_master(link: int, master: int) -> Request:
-    """Make a link a member of a bridge or bond; 0 takes it out."""
+    """Add a link to a bridge or bond; master 0 removes it."""
     body = IFINFOMSG.pack(0, 0, link, 0, 0) + attribute_u32(n.IFLA_MASTER, master)
     return Request(n.RTM_NEWLINK, 0, body, f"set master {master} of link", link)
 
 
 def delete_link(name: str) -> Request:
-    """Remove a link; that it is not there is fine."""
+    """Delete a link; a missing one is no error."""
     body = IFINFOMSG.pack(0, 0, 0, 0, 0) + attribute_text(n.IFLA_IFNAME, name)
     return Request(n.RTM_DELLINK, 0, body, "delete link", name, GONE)
 
 
 def delete_link_number(number: int) -> Request:
-    """As ``delete_link``, whatever its name is by now."""
+    """As ``delete_link``, by its index."""
     body = IFINFOMSG.pack(0, 0, number, 0, 0)
     return Request(n.RTM_DELLINK, 0, body, "delete link", number, GONE)
 
@@ -173,7 +169,7 @@ def _link_attributes(name: str, mtu: int, mac: Mac) -> bytes:
 
 
 def _link_filter() -> bytes:
-    # Counters are half of a link's answer, and are asked for by nobody here.
+    # Without counters, which are half of the answer and not used.
     return attribute_u32(n.IFLA_EXT_MASK, n.RTEXT_FILTER_SKIP_STATS)
 
 
@@ -181,12 +177,12 @@ def _link_filter() -> bytes:
 
 
 def add_address(value: LinkAddress) -> Request:
-    """Give a link an address; ``flags`` such as IFA_F_NODAD count. There already is fine."""
+    """Add an address, with its ``flags`` such as IFA_F_NODAD; an existing one is no error."""
     return Request(n.RTM_NEWADDR, NEW, _address_body(value), "add address", value, EXISTS)
 
 
 def delete_address(value: LinkAddress) -> Request:
-    """Take an address from a link; that it is not there is fine."""
+    """Delete an address; a missing one is no error."""
     return Request(n.RTM_DELADDR, 0, _address_body(value), "delete address", value, GONE)
 
 
@@ -205,10 +201,7 @@ def _address_body(value: LinkAddress) -> bytes:
 
 
 def get_route(destination: Address) -> Request:
-    """Ask which route the kernel takes to an address; the answer reads as ``replies.route``.
-
-    That it has none is an answer too, an empty one.
-    """
+    """Look up the route to an address; see ``replies.route``. No route gives an empty answer."""
     bits = ADDRESS_BITS[destination.family]
     body = RTMSG.pack(AF_OF[destination.family], bits, 0, 0, 0, 0, 0, 0, 0)
     body += attribute(n.RTA_DST, packed_address(destination))
@@ -216,7 +209,7 @@ def get_route(destination: Address) -> Request:
 
 
 class RouteQuestion(NamedTuple):
-    """A packet that a stack may have to send on. ``incoming`` 0: it is the stack's own."""
+    """A packet whose route is looked up. ``incoming``: its input link, 0 for a local packet."""
 
     destination: Address
     source: Address | None = None
@@ -228,13 +221,13 @@ class RouteQuestion(NamedTuple):
 
 
 def find_route(question: RouteQuestion, *, matched: bool = False) -> Request:
-    """Ask what the kernel does with a packet; the answer reads as ``replies.route``.
+    """Look up the route of a packet; see ``replies.route``.
 
-    ``matched``: the route as it stands in its table, else as it is used, with the source chosen.
+    ``matched``: the route as in its table; otherwise as it is used, with the chosen source.
     """
     destination, source = question.destination, question.source
     bits = ADDRESS_BITS[destination.family]
-    # IPv6 says the table in any case, and does not know that it could be asked to.
+    # IPv6 always returns the table and does not support this flag.
     flags = n.RTM_F_LOOKUP_TABLE if destination.family == 4 else 0
     flags |= n.RTM_F_FIB_MATCH if matched else 0
     head = (AF_OF[destination.family], bits, bits if source else 0, 0, 0, 0, 0, 0, flags)
@@ -249,30 +242,30 @@ def find_route(question: RouteQuestion, *, matched: bool = False) -> Request:
 
 
 def add_route(route: KernelRoute) -> Request:
-    """Add a route; that it is there already is fine."""
+    """Add a route; an existing one is no error."""
     return Request(n.RTM_NEWROUTE, NEW, _route_body(route), "add route", route, EXISTS)
 
 
 def append_route(route: KernelRoute) -> Request:
-    """Add a route beside others to the same destination, as the ways of one come and go."""
+    """Add a route beside others to the same destination."""
     flags = n.NLM_F_CREATE | n.NLM_F_APPEND
     return Request(n.RTM_NEWROUTE, flags, _route_body(route), "append route", route, EXISTS)
 
 
 def replace_route(route: KernelRoute) -> Request:
-    """Make this the route to its destination in its table."""
+    """Add or replace the route to a destination in a table."""
     flags = n.NLM_F_CREATE | n.NLM_F_REPLACE
     return Request(n.RTM_NEWROUTE, flags, _route_body(route), "replace route", route)
 
 
 def delete_route(route: KernelRoute) -> Request:
-    """Remove a route; that it is not there is fine."""
+    """Delete a route; a missing one is no error."""
     return Request(n.RTM_DELROUTE, 0, _route_body(route), "delete route", route, GONE)
 
 
 def _route_body(route: KernelRoute) -> bytes:
     family, first, _, length, _ = route.destination
-    # Tables beyond eight bits are said by the attribute, which counts in any case.
+    # The attribute RTA_TABLE has all bits and overrides the header.
     table = route.table if route.table < n.RT_TABLE_COMPAT else n.RT_TABLE_UNSPEC
     body = RTMSG.pack(
         AF_OF[family], length, 0, 0, table, route.protocol, route.scope, route.kind, route.flags
@@ -312,7 +305,7 @@ def _packed_gateway(gateway: Address, family: Family) -> bytes:
 
 
 def clear_route(destination: Cidr, table: int) -> Request:
-    """Remove the route to a destination from a table, whatever else it says; none is fine."""
+    """Delete the route to a destination from a table, with any next hop; none is no error."""
     family = destination.family
     wildcards = (0, n.RT_SCOPE_NOWHERE, 0, 0)
     body = RTMSG.pack(AF_OF[family], destination.prefix_length, 0, 0, n.RT_TABLE_UNSPEC, *wildcards)
@@ -325,7 +318,7 @@ def clear_route(destination: Cidr, table: int) -> Request:
 
 
 def add_rule(rule: RoutingRule) -> Request:
-    """Add a policy rule; that the very same is there already is fine."""
+    """Add a policy rule; an existing equal one is no error."""
     return Request(n.RTM_NEWRULE, NEW, _rule_body(rule), "add rule", rule, EXISTS)
 
 
@@ -360,13 +353,13 @@ def _rule_body(rule: RoutingRule) -> bytes:
 
 
 def set_neighbour(entry: Neighbour) -> Request:
-    """Say who has an address on a link, whatever was believed before."""
+    """Add or replace the neighbour entry of an address on a link."""
     flags = n.NLM_F_CREATE | n.NLM_F_REPLACE
     return Request(n.RTM_NEWNEIGH, flags, _neighbour_body(entry), "set neighbour", entry)
 
 
 def delete_neighbour(entry: Neighbour) -> Request:
-    """Forget who has an address on a link; that it is not known is fine."""
+    """Delete the neighbour entry of an address on a link; a missing one is no error."""
     body = _neighbour_body(entry._replace(mac=b""))
     return Request(n.RTM_DELNEIGH, 0, body, "delete neighbour", entry, GONE)
 
@@ -381,35 +374,35 @@ def _neighbour_body(entry: Neighbour) -> bytes:
 
 
 def all_links() -> Request:
-    """Ask for every link."""
+    """List all links."""
     body = IFINFOMSG.pack(0, 0, 0, 0, 0) + _link_filter()
     return Request(n.RTM_GETLINK, n.NLM_F_DUMP, body, "list links")
 
 
 def all_addresses(family: Family | None = None) -> Request:
-    """Ask for every address, of one family or of all."""
+    """List all addresses, of one family or of both."""
     body = IFADDRMSG.pack(_af(family), 0, 0, 0, 0)
     return Request(n.RTM_GETADDR, n.NLM_F_DUMP, body, f"list {_of(family)}addresses")
 
 
 def all_routes(family: Family | None, table: int) -> Request:
-    """Ask for every route, of one family or of all; 0: of every table."""
+    """List all routes of a table, of one family or of both; table 0: of every table."""
     body = RTMSG.pack(_af(family), 0, 0, 0, 0, 0, 0, 0, 0)
     if table:
         body += attribute_u32(n.RTA_TABLE, table)
-    # An IPv4 table that nothing was ever put into does not exist, which means it is empty.
+    # ENOENT: an IPv4 table that never had a route does not exist.
     what = f"list {_of(family)}routes"
     return Request(n.RTM_GETROUTE, n.NLM_F_DUMP, body, what, "", frozenset({ENOENT}))
 
 
 def all_rules(family: Family | None = None) -> Request:
-    """Ask for every policy rule, of one family or of all."""
+    """List all policy rules, of one family or of both."""
     body = FIB_RULE_HDR.pack(_af(family), 0, 0, 0, 0, 0, 0, 0, 0)
     return Request(n.RTM_GETRULE, n.NLM_F_DUMP, body, f"list {_of(family)}rules")
 
 
 def all_neighbours(family: Family | None = None) -> Request:
-    """Ask for every neighbour entry, of one family or of all."""
+    """List all neighbour entries, of one family or of both."""
     body = NDMSG.pack(_af(family), 0, 0, 0, 0)
     return Request(n.RTM_GETNEIGH, n.NLM_F_DUMP, body, f"list {_of(family)}neighbours")
 

@@ -1,11 +1,11 @@
-"""One rtnetlink socket: many requests in one send, listings that are whole.
+"""An rtnetlink socket: many requests in one send, complete listings.
 
-rtnetlink works inside ``sendmsg``: when it returns, every answer is in the socket's queue, so that
-nothing here ever waits for the network stack but in the kernel itself. Of a send, only the last
-request is confirmed and refusals are told: of the others silence is success, unless an answer was
-lost, which the kernel tells. Promise: an outcome for every request or an error; an interrupted
-listing is read again, a lost answer is asked for again, both within bounds. A session belongs to
-one thread and stays in the namespace it was opened in, wherever the thread goes.
+The kernel handles rtnetlink requests inside ``sendmsg``: when it returns, all answers are in the
+socket's queue, so that receiving never waits. Of one send the kernel confirms the last request and
+reports refusals; no answer to another request means success, unless answers were lost (ENOBUFS).
+Each request gets an outcome, or an error is raised. An interrupted listing and requests whose
+answers were lost are repeated, a limited number of times. A session is used by one thread at a
+time and stays in the namespace in which it was opened.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from nodeagent.netlink.values import KernelRoute, Link, LinkAddress, Neighbour, 
 T = TypeVar("T")
 
 SEND_REQUESTS_MAX: Final = 128
-"""In one send: their answers fit into the smallest receive buffer there is."""
+"""Requests in one send: their answers fit into the smallest receive buffer of a kernel."""
 
 SEND_TRIES_MAX: Final = 4
-"""Sends without a single answer; one that is answered in part is progress."""
+"""Sends in a row without any answer."""
 
 LISTING_TRIES_MAX: Final = 16
-"""A busy node changes while it is read; each try takes a millisecond."""
+"""Tries of one listing, which is interrupted by changes; each takes about a millisecond."""
 
 RECEIVE_BYTES: Final = 1 << 16
 RECEIVE_BUFFER_BYTES: Final = 1 << 20
@@ -51,7 +51,7 @@ _OPTIONS: Final = (n.NETLINK_CAP_ACK, n.NETLINK_EXT_ACK, n.NETLINK_GET_STRICT_CH
 
 
 class RequestOutcome(NamedTuple):
-    """How one request ended: ``number`` 0 or an errno, the kernel's words, its answer if any."""
+    """The result of one request: ``number`` 0 or an errno, the kernel's text, its answer."""
 
     number: int = 0
     words: str = ""
@@ -62,7 +62,7 @@ _DONE: Final = RequestOutcome()
 
 
 class _Interrupted(Exception):
-    """What was listed changed meanwhile, or part of it was lost."""
+    """A listing was interrupted by a change, or part of it was lost."""
 
 
 class NetlinkSession:
@@ -82,7 +82,7 @@ class NetlinkSession:
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, n.NETLINK_ROUTE
         )
         try:
-            # Old kernels lack some: then errors have fewer words and listings are longer.
+            # Optional: old kernels lack some of these options.
             for option in _OPTIONS:
                 with suppress(OSError):
                     netlink.setsockopt(n.SOL_NETLINK, option, 1)
@@ -95,7 +95,7 @@ class NetlinkSession:
         return cls(netlink)
 
     def close(self) -> None:
-        """Close the socket; twice is fine."""
+        """Close the socket; may be called twice."""
         self._socket.close()
 
     def __enter__(self) -> Self:
@@ -112,9 +112,9 @@ class NetlinkSession:
     # -------------------------------------------------------------------------- operations
 
     def apply(self, wanted: Sequence[Request]) -> list[RequestOutcome]:
-        """Do all of it in order; errors that a request tolerates are none.
+        """Send requests, in order; tolerated errors count as success.
 
-        The kernel goes on after a refusal: what stands behind it in the same send is done. Raises
+        The kernel continues after a refusal: later requests of the same send are executed. Raises
         NetlinkRefused with the first refusal, NetlinkLost.
         """
         outcomes = self.attempt(wanted)
@@ -123,14 +123,14 @@ class NetlinkSession:
         return outcomes
 
     def attempt(self, wanted: Sequence[Request]) -> list[RequestOutcome]:
-        """As ``apply``, with every refusal in its outcome. Raises NetlinkLost."""
+        """As ``apply``, with refusals as outcomes. Raises NetlinkLost."""
         outcomes: list[RequestOutcome] = []
         for start in range(0, len(wanted), SEND_REQUESTS_MAX):
             outcomes += self._attempt(wanted[start : start + SEND_REQUESTS_MAX])
         return outcomes
 
     def ask(self, request: Request) -> bytes | None:
-        """The body of the answer to one question; None: there is no such thing.
+        """The body of the answer to one request; None if the object does not exist.
 
         Raises NetlinkRefused, NetlinkLost.
         """
@@ -147,16 +147,16 @@ class NetlinkSession:
             left = [index for index in range(len(wanted)) if index not in found]
             answered = self._exchange(wanted, left)
             for index, outcome in answered.items():
-                # Whose answer was lost may have been done: its own trace is success then.
-                ghost = again and outcome.number in (requests.EXISTS | requests.GONE)
-                found[index] = RequestOutcome() if ghost else outcome
+                # A repeated request may have been executed before: then "exists" is success.
+                was_done = again and outcome.number in (requests.EXISTS | requests.GONE)
+                found[index] = RequestOutcome() if was_done else outcome
             again, in_vain = True, in_vain + (not answered)
             if in_vain == SEND_TRIES_MAX:
                 raise _lost(f"{len(wanted) - len(found)} of {len(wanted)} answers")
         return [found[index] for index in range(len(wanted))]
 
     def _exchange(self, wanted: Sequence[Request], indexes: list[int]) -> dict[int, RequestOutcome]:
-        """One send. Only the last is to be confirmed: of the others the kernel tells refusals."""
+        """One send; the kernel confirms the last request and reports refusals of the others."""
         last = indexes[-1]
         numbers: dict[int, int] = {}
         parts = []
@@ -191,7 +191,7 @@ class NetlinkSession:
     # ---------------------------------------------------------------------------- listings
 
     def listing(self, request: Request, read: Callable[[memoryview], T]) -> list[T]:
-        """Everything a listing answers, each body read. Raises NetlinkRefused, NetlinkLost."""
+        """All answers of a listing, read by ``read``. Raises NetlinkRefused, NetlinkLost."""
         for _ in range(LISTING_TRIES_MAX):
             with suppress(_Interrupted):
                 return self._listing(request, read)
@@ -202,12 +202,12 @@ class NetlinkSession:
         return self.listing(requests.all_links(), replies.link)
 
     def link(self, name: str) -> Link | None:
-        """The link of that name; None: there is none. Raises NetlinkRefused, NetlinkLost."""
+        """The link of that name; None if it does not exist. Raises NetlinkRefused, NetlinkLost."""
         answer = self.ask(requests.get_link(name))
         return None if answer is None else replies.link(memoryview(answer))
 
     def link_name(self, number: int) -> str:
-        """The name of a link; "" where there is none. No question is answered sooner."""
+        """The name of a link; "" if it does not exist. This is the fastest way to read it."""
         try:
             answer = fcntl.ioctl(self._socket, n.SIOCGIFNAME, IFREQ_INDEX.pack(b"", number))
         except OSError as error:
@@ -217,14 +217,14 @@ class NetlinkSession:
         name: bytes = IFREQ_INDEX.unpack(answer)[0]
         return name.rstrip(b"\0").decode(errors="replace")
 
-    # Without a family: of both, IPv4 first, in one listing.
+    # Without a family: both families in one listing, IPv4 first.
 
     def addresses(self, family: Family | None = None) -> list[LinkAddress]:
         """Every address. Raises as ``listing``."""
         return self._of_family(requests.all_addresses(family), replies.link_address, family)
 
     def routes(self, family: Family | None = None, table: int = 0) -> list[KernelRoute]:
-        """Every route of a table, 0: of all, but no cached ones. Raises as ``listing``."""
+        """Every route of a table (0: of all tables), without cached ones. Raises as ``listing``."""
         # Kernels before 4.20 do not filter.
         return [
             route
@@ -233,7 +233,7 @@ class NetlinkSession:
         ]
 
     def rules(self, family: Family | None = None) -> list[RoutingRule]:
-        """Every policy rule, in the order of their priorities. Raises as ``listing``."""
+        """Every policy rule, ordered by priority. Raises as ``listing``."""
         return self._of_family(requests.all_rules(family), replies.rule, family)
 
     def neighbours(self, family: Family | None = None) -> list[Neighbour]:
@@ -241,14 +241,14 @@ class NetlinkSession:
         return self._of_family(requests.all_neighbours(family), replies.neighbour, family)
 
     def route_to(self, destination: Address) -> KernelRoute | None:
-        """The route the kernel takes to an address; None: it has none. Raises as ``ask``."""
+        """The route to an address; None if there is none. Raises as ``ask``."""
         answer = self.ask(requests.get_route(destination))
         return None if answer is None else replies.route(memoryview(answer))
 
     def _of_family(
         self, request: Request, read: Callable[[memoryview], T | None], family: Family | None
     ) -> list[T]:
-        """A kernel that lacks a family answers with what it has of all others, multicast's too."""
+        """A kernel without a family answers with the entries of all other families."""
         wanted = requests.AF_OF.values() if family is None else (requests.AF_OF[family],)
 
         def wanted_only(body: memoryview) -> T | None:
@@ -296,7 +296,7 @@ class NetlinkSession:
             self.kernel_s += time.perf_counter() - started
 
     def _receive(self) -> memoryview | None:
-        """The next datagram; None: none is there. Whether some were lost is noted."""
+        """The next datagram; None if the queue is empty. Lost ones set ``_overrun``."""
         started = time.perf_counter()
         try:
             while True:
@@ -307,13 +307,13 @@ class NetlinkSession:
                         return None
                     if error.errno != ENOBUFS:
                         raise
-                    # Told once, before what the queue had room for.
+                    # Reported once, before the datagrams that fitted into the queue.
                     self._overrun = True
         finally:
             self.kernel_s += time.perf_counter() - started
 
     def _drain(self) -> None:
-        """Throw away what an exchange that was broken off has left."""
+        """Discard the answers of an exchange that was not completed."""
         while True:
             try:
                 self._socket.recv(RECEIVE_BYTES)
@@ -325,7 +325,7 @@ class NetlinkSession:
 
 
 def check(request: Request, outcome: RequestOutcome) -> None:
-    """Raises NetlinkRefused, unless it is done or the request tolerates the error."""
+    """Raise NetlinkRefused, unless the request succeeded or tolerates the error."""
     number = outcome.number
     if not number or number in request.tolerated:
         return
@@ -349,5 +349,5 @@ def _outcome(flags: int, body: memoryview, answer: bytes) -> RequestOutcome:
 def _lost(what: str) -> NetlinkLost:
     return NetlinkLost(
         f"netlink: {what} did not arrive",
-        remedy="the call can be repeated; net.core.rmem_max bounds the queue they were lost from",
+        remedy="repeat the call; if it fails again, raise net.core.rmem_max",
     )

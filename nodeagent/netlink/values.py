@@ -1,7 +1,7 @@
-"""What a network stack is made of: links, addresses, routes, rules, neighbours, as plain values.
+"""Links, addresses, routes, rules and neighbours of a network stack, as values.
 
-The same value is read from the kernel and written to it, so that a plan can be compared with what
-is there. Links are named by their index in the namespace. Nothing here decides or does anything.
+The same values are read from the kernel and written to it, so that a plan can be compared with the
+kernel. A link is identified by its interface index in its namespace (``number``, ``link``).
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from nodeagent.netlink.numbers import (
 )
 
 Mac = bytes
-"""A hardware address; six bytes on what is like Ethernet."""
+"""A MAC address; six bytes on Ethernet."""
 
 
 class Link(NamedTuple):
     """A network interface. ``parent`` is IFLA_LINK: a veth's peer, a macvlan's or VLAN's master.
 
-    ``parent_netns`` is the kernel's id of the namespace that ``parent`` is an index of; None: this
-    one. ``data`` holds the attributes of its ``kind``, as the kernel wrote them.
+    ``parent_netns``: the kernel's id of the namespace of ``parent``; None: the same one. ``data``:
+    the attributes of its ``kind`` (IFLA_INFO_DATA) as bytes.
     """
 
     number: int
@@ -48,7 +48,7 @@ class Link(NamedTuple):
 
     @property
     def up(self) -> bool:
-        """Whether it is switched on; a cable may be missing all the same."""
+        """Whether it is administratively up; it may have no carrier."""
         return bool(self.flags & IFF_UP)
 
     @property
@@ -58,9 +58,9 @@ class Link(NamedTuple):
 
     @property
     def broadcasts(self) -> bool:
-        """Whether it is up and like Ethernet: what the coordinator counts as a NIC."""
-        wanted = IFF_UP | IFF_BROADCAST | IFF_MULTICAST
-        return self.flags & wanted == wanted
+        """Whether it is up and has broadcast and multicast: the coordinator counts it as a NIC."""
+        required = IFF_UP | IFF_BROADCAST | IFF_MULTICAST
+        return self.flags & required == required
 
 
 class LinkAddress(NamedTuple):
@@ -77,7 +77,7 @@ class LinkAddress(NamedTuple):
 
 
 class Hop(NamedTuple):
-    """One way of a route with several; ``weight`` from 1, ``flags`` are RTNH_F_*."""
+    """One next hop of a multipath route; ``weight`` from 1, ``flags`` are RTNH_F_*."""
 
     link: int
     gateway: Address | None = None
@@ -86,10 +86,10 @@ class Hop(NamedTuple):
 
 
 class KernelRoute(NamedTuple):
-    """A route. With ``hops`` it has several ways, and ``link`` and ``gateway`` say nothing.
+    """A route. With ``hops`` it is a multipath route, and ``link`` and ``gateway`` are unused.
 
-    ``metrics`` are RTA_METRICS as the kernel wrote them, so that a copy keeps them. The kernel
-    gives IPv6 routes without ``metric`` the metric 1024.
+    ``metrics``: RTA_METRICS as bytes, which a copy keeps. The kernel sets the metric of IPv6 routes
+    without ``metric`` to 1024.
     """
 
     destination: Cidr
@@ -107,29 +107,29 @@ class KernelRoute(NamedTuple):
 
     @property
     def family(self) -> Family:
-        """Of its destination."""
+        """The address family of its destination."""
         return self.destination.family
 
     @property
     def is_default(self) -> bool:
-        """Whether it leads everywhere."""
+        """Whether it is a default route."""
         return self.destination.prefix_length == 0
 
     @property
     def links(self) -> tuple[int, ...]:
-        """The links it leads over."""
+        """The output links."""
         return tuple(hop.link for hop in self.hops) or (self.link,)
 
     def __str__(self) -> str:
         parts = [str(self.destination)]
-        for way in self.hops or (Hop(self.link, self.gateway),):
-            parts += [f"via {way.gateway}"] if way.gateway else []
-            parts.append(f"on link {way.link}")
+        for hop in self.hops or (Hop(self.link, self.gateway),):
+            parts += [f"via {hop.gateway}"] if hop.gateway else []
+            parts.append(f"on link {hop.link}")
         return " ".join((*parts, f"table {self.table}"))
 
 
 class RoutingRule(NamedTuple):
-    """A policy rule: which table is looked up for what. ``mask`` 0 with a mark: all bits."""
+    """A policy rule. ``mask`` 0 with a mark: all bits."""
 
     family: Family
     table: int
@@ -150,7 +150,7 @@ class RoutingRule(NamedTuple):
 
 
 class Neighbour(NamedTuple):
-    """Who has an address on a link; ``state`` is NUD_*."""
+    """A neighbour entry: the MAC address of an IP address on a link; ``state`` is NUD_*."""
 
     link: int
     address: Address
@@ -167,7 +167,7 @@ def mac_text(mac: Mac) -> str:
 
 
 def host_prefix(address: Address) -> Cidr:
-    """The address alone as a prefix: /32 or /128."""
+    """The address as a prefix of full length: /32 or /128."""
     family, value = address
     return Cidr(family, value, value, 32 if family == 4 else 128, value)
 

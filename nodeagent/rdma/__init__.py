@@ -1,4 +1,4 @@
-"""Counters of RDMA devices, for who scrapes the agent.
+"""Metrics of RDMA devices.
 
 See docs/reference/metrics.md, docs/reference/networks.md, "RDMA metrics".
 

@@ -1,8 +1,8 @@
-"""RDMA counters as Prometheus' text, read anew for every scrape.
+"""RDMA counters as Prometheus text, read for every scrape.
 
-Reading and writing the text are a worker thread's, so that no ADD waits for them. Promise: a scrape
-waits ``REFRESH_S_MAX`` at most, and then gets what was read last, unless that is too old to be
-true; never are two readings made at once. It decides nothing.
+A worker thread reads the counters, so that no ADD waits for them. A scrape waits at most
+``REFRESH_S_MAX``, and then gets the last reading, unless it is older than ``STALE_S_MAX``. One
+reading runs at a time.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from nodeagent.telemetry.metrics import AgentMetrics
 
 REFRESH_S_MAX: Final = 1.0
 STALE_S_MAX: Final = 60.0
-"""Counters that stand still would be taken for traffic that does."""
+"""Older counters are not served: they would look like a stop of the traffic."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 def no_tenants() -> Tenants:
-    """Outside Kubernetes nobody says whose a device is."""
+    """Without Kubernetes the Pods of devices are unknown."""
     return {}
 
 
 class RdmaExposition:
-    """``text`` is what a scrape gets of one node. ``tenants``: the Pods with devices, by address.
+    """The RDMA metrics of one node; ``tenants``: the Pods with devices, by address.
 
-    The reader belongs to it from then on. Make it, and call it, inside the event loop.
+    It owns the reader. Create and call it inside the event loop.
     """
 
     def __init__(
@@ -59,12 +59,12 @@ class RdmaExposition:
         self._left_out = 0
         metrics.counter(
             "rdma_reading_failures",
-            "Network namespaces whose RDMA counters could not be read, and readings that crashed",
+            "Network namespaces whose RDMA counters could not be read, and failed readings",
             lambda: self._failures,
         )
         metrics.gauge(
             "rdma_samples_left_out",
-            "Samples of RDMA above the bound of one scrape",
+            "RDMA samples left out because of the limit of one scrape",
             lambda: self._left_out,
         )
 
@@ -76,11 +76,11 @@ class RdmaExposition:
         tenants: Callable[[], Tenants] | None,
         metrics: AgentMetrics,
     ) -> RdmaExposition:
-        """Of the machine itself; ``tenants`` None: outside Kubernetes."""
+        """The metrics of this node; ``tenants`` None: without Kubernetes."""
         return cls(node, CounterReader(executor), tenants or no_tenants, metrics)
 
     async def text(self) -> bytes:
-        """All samples; none when nothing was read for too long."""
+        """All samples; none if the last reading is too old."""
         if self._reading is None or self._reading.done():
             self._reading = self._tasks.start(self._refresh())
         await asyncio.wait((self._reading,), timeout=REFRESH_S_MAX)
@@ -88,7 +88,7 @@ class RdmaExposition:
         return b"" if is_stale else self._text
 
     async def close(self) -> None:
-        """Let a reading come to its end, within bounds: it needs what is closed next."""
+        """Wait for a running reading, at most ``REFRESH_S_MAX``."""
         if self._reading is not None:
             await asyncio.wait((self._reading,), timeout=REFRESH_S_MAX)
 
@@ -97,16 +97,16 @@ class RdmaExposition:
             tenants = self._tenants()
             text, left_out, faults = await asyncio.to_thread(self._read, tenants)
         except Exception:
-            self._failures += 1  # the task's end is logged; the next scrape reads anew
+            self._failures += 1  # the failed task is logged; the next scrape reads again
             raise
         for what, why in faults.items():
             if self._faults.get(what) != why:
-                _log.warning("no RDMA counters of %s: %s", what, why)
+                _log.warning("cannot read the RDMA counters of %s: %s", what, why)
         self._failures += len(faults)
         self._text, self._left_out, self._faults = text, left_out, faults
         self._read_at = self._monotonic()
 
     def _read(self, tenants: Tenants) -> tuple[bytes, int, dict[str, str]]:
-        found = self._reader.read()
-        samples = samples_of(self._node, found.places, tenants)
-        return text_of(samples), samples.left_out, found.faults
+        reading = self._reader.read()
+        samples = samples_of(self._node, reading.places, tenants)
+        return text_of(samples), samples.left_out, reading.faults

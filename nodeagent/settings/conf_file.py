@@ -1,10 +1,10 @@
-"""conf.yml: the keys that we obey, and ours under ``orbweaver``.
+"""The schema of conf.yml: Spiderpool's keys, and our own under ``orbweaver``.
 
 See docs/reference/configuration.md, "conf.yml".
 
-A key that is not said has the chart's default; unknown keys of the upper level are ignored as the
-Spiderpool does (the file is shared with other processes), unknown ones under ``orbweaver`` are
-refused, being typing errors. Every fault names its key.
+A missing key has the chart's default. Unknown top-level keys are ignored, as in Spiderpool, because
+other processes read the file too; unknown keys under ``orbweaver`` are refused as typing errors. An
+error names its key.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _Endpoints = Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=EN
 
 
 class EtcdConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """Where etcd is and who we are to it; the password is read from a file, never written here."""
+    """The connection to etcd; the password is read from a file."""
 
     endpoints: _Endpoints | None = None
     ca_file: str = ""
@@ -41,7 +41,7 @@ class ProviderConf(
     frozen=True,
     rename={"server_url": "serverUrl", "request_timeout": "httpRequestTimeout"},
 ):
-    """The network provider; both as texts, for ``core.allocation.provider_settings`` to read."""
+    """The network provider; ``core.allocation.provider_settings`` parses both texts."""
 
     server_url: str = ""
     request_timeout: str = ""
@@ -52,7 +52,7 @@ class InjectConf(
     frozen=True,
     rename={"exclude": "namespacesExclude", "include": "namespacesInclude"},
 ):
-    """The Pod webhook: whether there is one, and for which namespaces."""
+    """The Pod webhook and its namespaces."""
 
     enabled: bool = False
     exclude: tuple[str, ...] = ("kube-system", "spiderpool", "metallb-system", "istio-system")
@@ -69,7 +69,7 @@ class ClusterIpConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
 
 
 class OrbweaverConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """Our own keys."""
+    """The keys under ``orbweaver``."""
 
     cluster: str = ""
     etcd: EtcdConf = EtcdConf()
@@ -82,7 +82,7 @@ class OrbweaverConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
     provider_verify_tls: bool = True
     cluster_ip: ClusterIpConf = msgspec.field(default=ClusterIpConf(), name="clusterIP")
     coordinator: dict[str, Any] = {}
-    """What network configurations need not say, in the words of a SpiderCoordinator's spec."""
+    """Defaults of network configurations, with the fields of a SpiderCoordinator's spec."""
 
 
 class ConfFile(
@@ -130,7 +130,7 @@ class ConfFile(
 
 
 def read_conf(path: Path) -> ConfFile:
-    """The file; one that is not there says nothing. Raises BadInput with the key as its subject."""
+    """The file; defaults if it does not exist. Raises BadInput; its subject is the key."""
     try:
         with path.open("rb") as file:
             text = file.read(CONF_BYTES_MAX + 1)
@@ -145,7 +145,7 @@ def read_conf(path: Path) -> ConfFile:
 
 def parse_conf(text: bytes, path: str) -> ConfFile:
     """The content of conf.yml. Raises BadInput."""
-    import yaml  # noqa: PLC0415  # most standalone agents have variables and no file
+    import yaml  # noqa: PLC0415  # not needed without a file
 
     try:
         document = yaml.safe_load(text)
@@ -154,15 +154,15 @@ def parse_conf(text: bytes, path: str) -> ConfFile:
     if document is None:
         return ConfFile()
     try:
-        return msgspec.convert(_said(document), ConfFile)
+        return msgspec.convert(_without_null(document), ConfFile)
     except msgspec.ValidationError as error:
-        text_, _, place = str(error).partition(" - at ")
-        key = place.strip("`").removeprefix("$").removeprefix(".") or "the document"
-        raise BadInput(f"{path}: {key}: {text_}", subject=key, remedy="correct this key") from None
+        what, _, location = str(error).partition(" - at ")
+        key = location.strip("`").removeprefix("$").removeprefix(".") or "the document"
+        raise BadInput(f"{path}: {key}: {what}", subject=key, remedy="correct this key") from None
 
 
-def _said(value: object) -> object:
-    """Without the keys that have no value: YAML's ``key:`` says nothing."""
+def _without_null(value: object) -> object:
+    """Without keys whose value is null: YAML's ``key:`` counts as absent."""
     if isinstance(value, dict):
-        return {key: _said(inner) for key, inner in value.items() if inner is not None}
+        return {key: _without_null(inner) for key, inner in value.items() if inner is not None}
     return value

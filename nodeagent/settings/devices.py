@@ -1,10 +1,10 @@
-"""``agent.networkResourcePlugin`` of conf.yml: its schema, and what it means.
+"""``agent.networkResourcePlugin`` of conf.yml: its schema and its checks.
 
 See docs/reference/configuration.md, "conf.yml".
 
-Agents offer by it, the Pod webhook asks by it, and a value that cannot be used keeps either from
-starting. Selectors are read in Kubernetes' own spelling, which Spiderpool overlooks; another
-spelling is refused there, because a selector that says nothing means every node.
+Agents advertise resources by it and the Pod webhook requests them by it; neither starts with an
+invalid value. Selectors have Kubernetes' spelling, which Spiderpool ignores; another spelling is
+refused, because an empty selector would match every node.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from core.manifests.selectors import selector_of
 
 KUBELET: Final = "/var/lib/kubelet"
 RULES_MAX: Final = 64
-"""Of each kind."""
+"""Rules of each kind."""
 
 PATTERNS_MAX: Final = 256
 _KEY: Final = "agent.networkResourcePlugin"
@@ -42,7 +42,7 @@ _Patterns = Annotated[tuple[str, ...], msgspec.Meta(max_length=PATTERNS_MAX)]
 
 
 class SubEniRuleConf(msgspec.Struct, frozen=True, rename="camel"):
-    """One rule of the provider's slots."""
+    """One rule for slots of the network provider."""
 
     resource_name: str = SUB_ENI
     default_max_count: _Slots = 0
@@ -50,7 +50,7 @@ class SubEniRuleConf(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class NicRuleConf(msgspec.Struct, frozen=True, rename="camel"):
-    """One rule of NICs; ``default_max_count`` 0 says nothing."""
+    """One rule for slots of NICs; ``default_max_count`` 0: the default."""
 
     default_max_count: _Slots = 0
     node_selector: SelectorSpec = SelectorSpec()
@@ -73,14 +73,14 @@ class NicConf(msgspec.Struct, frozen=True):
 class AdvertisementConf(
     msgspec.Struct, frozen=True, rename={"sub_eni": "subENI", "nics": "masterNIC"}
 ):
-    """What nodes offer."""
+    """The advertised resources."""
 
     sub_eni: SubEniConf = SubEniConf()
     nics: NicConf = NicConf()
 
 
 class AffinityConf(msgspec.Struct, frozen=True, rename="camel"):
-    """Which nodes offer anything."""
+    """The nodes with a device plugin."""
 
     node_selector: SelectorSpec = SelectorSpec()
 
@@ -95,30 +95,33 @@ class DevicePluginConf(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class AgentConf(msgspec.Struct, frozen=True, rename={"devices": "networkResourcePlugin"}):
-    """Keys of agents."""
+    """The keys under ``agent``."""
 
     devices: DevicePluginConf = DevicePluginConf()
 
 
 class DeviceSettings(NamedTuple):
-    """What is offered, and where kubelet has its directory."""
+    """The rules, and kubelet's root directory."""
 
     rules: DeviceRules
     kubelet: Path = Path(KUBELET)
 
 
 def device_settings(conf: DevicePluginConf, *, has_provider: bool) -> DeviceSettings | None:
-    """None: switched off. Without a provider nothing of its is offered. Raises BadInput."""
+    """The settings of the device plugin; None if it is disabled. Raises BadInput.
+
+    Rules for a network provider apply only if there is one.
+    """
     if not conf.enabled:
         return None
-    said = conf.resource_advertisement
+    advertisement = conf.resource_advertisement
     sub_eni = tuple(
         _sub_eni_rule(rule, f"{_ADVERTISED}.subENI.rules[{index}]")
-        for index, rule in enumerate(said.sub_eni.rules)
+        for index, rule in enumerate(advertisement.sub_eni.rules)
     )
     nics = tuple(
         _nic_rule(rule, f"{_ADVERTISED}.masterNIC.rules[{index}]")
-        for index, rule in enumerate(said.nics.rules)
+        for index, rule in enumerate(advertisement.nics.rules)
     )
     selector = conf.device_plugin_affinity.node_selector
     nodes = _nodes(selector, f"{_KEY}.devicePluginAffinity.nodeSelector")
@@ -160,12 +163,12 @@ def _nodes(spec: SelectorSpec, path: str) -> LabelSelector:
     return selector
 
 
-def _kubelet(said: str) -> Path:
-    path = Path(said or KUBELET)
+def _kubelet(root: str) -> Path:
+    path = Path(root or KUBELET)
     if not path.is_absolute():
         raise BadInput(
-            f"{said!r} is no absolute path",
+            f"{root!r} is not an absolute path",
             subject=f"{_KEY}.kubeletRootDir",
-            remedy=f"say where kubelet has its files: mostly {KUBELET}",
+            remedy=f"set it to kubelet's root directory, usually {KUBELET}",
         )
     return path

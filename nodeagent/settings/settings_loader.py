@@ -1,7 +1,7 @@
-"""conf.yml and the environment together: the settings of this process.
+"""Reads the settings of this process from conf.yml and the environment.
 
-Environment variables named ORBWEAVER_* win over the file; those of Spiderpool say what the
-file cannot. Nothing else in the agent reads files or variables of configuration.
+Environment variables named ORBWEAVER_* override the file; those of Spiderpool have no key in the
+file. No other module of the agent reads configuration files or variables.
 """
 
 from __future__ import annotations
@@ -28,10 +28,9 @@ from core.process.environment import (
 from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
 from nodeagent.clusterip.pods import BPFFS
 from nodeagent.coordinator.settings import WrittenSettings, effective, read_settings
-from nodeagent.settings.allocation import address_order, cool_down_s
 from nodeagent.settings.conf_file import ClusterIpConf, EtcdConf, read_conf
 from nodeagent.settings.devices import device_settings
-from nodeagent.settings.provider import provider_of
+from nodeagent.settings.shared_settings import address_order, cool_down_s, provider_of
 from nodeagent.settings.values import (
     AGENT_NAMESPACE,
     CLUSTER,
@@ -54,18 +53,18 @@ ETCD_NAMES: Final = Access(
         for key in ("endpoints", "caFile", "certFile", "keyFile", "user", "passwordFile")
     )
 )
-"""What the user calls the settings of etcd in conf.yml."""
+"""The keys of the etcd settings in conf.yml."""
 
 
 def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
-    """Everything decided for this process. Raises BadInput; its subject is the key or variable."""
+    """The settings of this process. Raises BadInput; its subject is the key or variable."""
     conf = read_conf(Path(conf_path))
     env = EnvironmentVariables(variables)
     if not (conf.ipv4 or conf.ipv6):
         raise BadInput(
             "enableIPv4 and enableIPv6 are both false",
             subject="enableIPv4",
-            remedy="switch one of them on",
+            remedy="set one of them to true",
         )
     ours, provider = conf.orbweaver, provider_of(conf)
     return Settings(
@@ -116,10 +115,10 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
     )
 
 
-def _coordinator(said: dict[str, Any]) -> WrittenSettings:
-    """The settings, known to be usable. Raises BadInput."""
+def _coordinator(conf: dict[str, Any]) -> WrittenSettings:
+    """The coordinator's settings, checked. Raises BadInput."""
     try:
-        written = read_settings(said)
+        written = read_settings(conf)
         effective(written, written)
     except BadInput as error:
         error.subject = f"orbweaver.coordinator.{error.subject}"
@@ -128,7 +127,7 @@ def _coordinator(said: dict[str, Any]) -> WrittenSettings:
 
 
 def _coordinator_name(env: EnvironmentVariables) -> str:
-    """By the controller's variables; an agent in Kubernetes follows one unless they say no."""
+    """The name of the SpiderCoordinator, by the controller's variables; "" if it is disabled."""
     if not env.truth("SPIDERPOOL_COORDINATOR_ENABLED", default=True):
         return ""
     name = env.text("SPIDERPOOL_COORDINATOR_DEAFULT_NAME", COORDINATOR)
@@ -159,7 +158,7 @@ def _name(name: str) -> str:
 
 
 def _pool_wait(env: EnvironmentVariables) -> float:
-    """Spiderpool says it as a pause and how often it is made; here nobody polls."""
+    """The wait for an automatic pool in seconds: Spiderpool's pause times its retries."""
     pause_s = env.number("SPIDERPOOL_WAIT_SUBNET_POOL_TIME_IN_SECOND", 2, POOL_PAUSE_S_MAX)
     pauses = env.number("SPIDERPOOL_WAIT_SUBNET_POOL_MAX_RETRIES", 25, POOL_RETRIES_MAX)
     return float(pause_s * pauses)
@@ -172,5 +171,5 @@ def _listen(address: str) -> str:
         raise BadInput(
             f"{address[:64]!r} is not an address",
             subject="orbweaver.listenAddress",
-            remedy="use 127.0.0.1 for this host alone, 0.0.0.0 or :: for all",
+            remedy="use 127.0.0.1 for this host only, 0.0.0.0 or :: for all",
         ) from None

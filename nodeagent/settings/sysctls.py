@@ -1,9 +1,10 @@
-"""Sysctls of the node: set at the agent's start where that is switched on.
+"""The node's sysctls, set at the agent's start if that is enabled.
 
 See docs/reference/coordinator.md, "Sysctls".
 
-Promise: only keys of this table, each if its family is enabled; a key that the kernel does not have
-is skipped with a warning, one that cannot be written ends the start. Nothing is put back later.
+Only the keys of this table are set, each if its address family is enabled. A key that the kernel
+does not have is skipped with a warning; one that cannot be written fails the start. Values are not
+restored later.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from core.domain.addresses.ip_address import Family
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace, read_sysctl, write_sysctls
 
 NEIGHBOURS_MAX: Final = "28160"
-"""Neighbours the kernel remembers: a node with many Pods on flat networks sees thousands."""
+"""Neighbour entries of the kernel: a node with many Pods on flat networks has thousands."""
 
 
 class Sysctl(NamedTuple):
-    """A key below /proc/sys, the value it shall have, and the families that want it."""
+    """A key below /proc/sys, its value, and the address families that need it."""
 
     key: str
     value: str
@@ -39,37 +40,39 @@ _log: Final = logging.getLogger(__name__)
 
 
 class SysctlValue(NamedTuple):
-    """A key as it is: ``found`` None where the kernel has no such key."""
+    """A key with its current value; ``found`` None if the kernel does not have the key."""
 
     wanted: Sysctl
     found: str | None
 
     @property
     def is_right(self) -> bool:
-        """Whether nothing has to be done."""
+        """Whether it needs no change."""
         return self.found in (None, self.wanted.value)
 
 
 def tune(
     executor: NetnsExecutor, namespace: NetworkNamespace, families: tuple[Family, ...]
 ) -> None:
-    """Set what is not as it shall be. Raises DatapathError with the key that cannot be written."""
+    """Set the keys that differ. Raises DatapathError with the key that cannot be written."""
     readings = read(executor, namespace, families)
     for reading in readings:
         if reading.found is None:
-            _log.warning("sysctl %s is not there, and is skipped", reading.wanted.key)
-    wrong = {one.wanted.key: one.wanted.value for one in readings if not one.is_right}
-    write_sysctls(executor, namespace, wanted=wrong)
-    for key, value in wrong.items():
-        _log.info("sysctl %s is %s now", key, value)
+            _log.warning("skipped sysctl %s: the kernel does not have it", reading.wanted.key)
+    changes = {
+        reading.wanted.key: reading.wanted.value for reading in readings if not reading.is_right
+    }
+    write_sysctls(executor, namespace, wanted=changes)
+    for key, value in changes.items():
+        _log.info("set sysctl %s to %s", key, value)
 
 
 def read(
     executor: NetnsExecutor, namespace: NetworkNamespace, families: tuple[Family, ...]
 ) -> list[SysctlValue]:
-    """How the keys that these families want are. Raises DatapathError and its kinds."""
+    """The current values of the keys of these families. Raises DatapathError and its kinds."""
     return [
-        SysctlValue(one, read_sysctl(executor, namespace, one.key))
-        for one in WANTED
-        if set(one.families) & set(families)
+        SysctlValue(sysctl, read_sysctl(executor, namespace, sysctl.key))
+        for sysctl in WANTED
+        if set(sysctl.families) & set(families)
     ]

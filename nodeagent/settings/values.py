@@ -1,7 +1,4 @@
-"""The settings of one agent, as values: already checked, never read again.
-
-They decide nothing, and no secret of theirs is ever shown.
-"""
+"""The settings of one agent, as checked values. Secrets are not shown in texts."""
 
 from __future__ import annotations
 
@@ -26,28 +23,28 @@ CLUSTER: Final = "default"
 HEALTH_PORT: Final = 5710
 METRICS_PORT: Final = 5711
 LISTEN_ADDRESS: Final = {True: "127.0.0.1", False: "::1"}
-"""Where probes and scrapers are heard by default, by whether IPv4 is enabled.
+"""The default address of the health and metrics ports, by whether IPv4 is enabled.
 
 See docs/reference/configuration.md, "Ports and health paths".
 """
 COORDINATOR: Final = "default"
-"""The SpiderCoordinator that counts.
+"""The name of the SpiderCoordinator that is used.
 
 See docs/reference/custom-resource-rules.md, "SpiderCoordinator".
 """
 AGENT_NAMESPACE: Final = "kube-system"
 POOL_WAIT_S: Final = 50.0
-"""How long an ADD waits for its automatic pool, within what its own deadline leaves."""
+"""Seconds that an ADD waits for its automatic pool, limited by its own deadline."""
 PLUGIN_LOG_PATH: Final = "/var/log/spidernet/spiderpool.log"
 
 
 class Settings(NamedTuple):
-    """Everything an operator can set. ``otlp_endpoint`` "" means: no traces leave this process.
+    """All settings. ``otlp_endpoint`` "": no traces are exported.
 
-    ``kubeconfig`` None: standalone; "": the cluster this runs in. ``provider``: the controllers
-    speak to it, an agent has to know that there is one. ``devices`` None: kubelet is offered none.
-    ``coordinator_name``: the SpiderCoordinator that goes before ``coordinator`` in Kubernetes; "":
-    none does. Ports 0 mean: any free one. ``records_max`` 0 means no bound of claims in a pool.
+    ``kubeconfig`` None: standalone; "": the cluster of this Pod. ``provider``: controllers call it,
+    an agent only needs to know that it exists. ``devices`` None: no device plugin.
+    ``coordinator_name``: the SpiderCoordinator that overrides ``coordinator`` in Kubernetes, "" for
+    none. Port 0: any free port. ``records_max``: the limit of claims in a pool, 0 for none.
     """
 
     node_name: str
@@ -84,20 +81,20 @@ class Settings(NamedTuple):
 
     @property
     def framed_socket_path(self) -> str:
-        """Where the executables knock."""
+        """The socket of the CNI executables."""
         return self.socket_path + FRAMED_SUFFIX
 
     @property
     def datapath_directory(self) -> Path:
-        """Where the coordinator keeps its records: as volatile as the sockets beside it."""
+        """The directory of attachment records, beside the sockets on a tmpfs."""
         return Path(self.socket_path).with_name("datapath")
 
     @property
     def coordinator_log_path(self) -> str:
-        """Where a coordinator's netconf names no log file."""
+        """The default log file of the coordinator."""
         return str(Path(self.plugin_log_path).with_name("coordinator.log"))
 
     @property
     def actor(self) -> str:
-        """How this agent signs its events."""
+        """The actor in this agent's events."""
         return f"agent/{self.node_name}"

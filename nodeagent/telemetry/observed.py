@@ -1,6 +1,6 @@
-"""A store that reports its calls: how long each took and how it ended, for metrics and for health.
+"""A store that reports the duration and outcome of its calls, for metrics and health.
 
-It changes nothing about them. ``Protocol`` and contract: ``core.eventstore.kv``.
+See ``core.eventstore.kv`` for the protocol.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class CniCallObserver(Protocol):
-    """Told of every finished call; must be quick and must not raise."""
+    """Receives every finished call to the store; must be quick and must not raise."""
 
     def on_call(self, method: str, seconds: float, outcome: str) -> None:
         """``outcome``: "ok" or the name of an error class."""
@@ -88,7 +88,7 @@ class ObservedStore:
         try:
             return await call
         except BaseException as error:
-            # One that its caller gave up is no answer: etcd may be away.
+            # A cancelled call counts as unanswered: etcd may be unavailable.
             outcome = type(error).__name__
             raise
         finally:

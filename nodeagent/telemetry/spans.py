@@ -1,7 +1,7 @@
-"""Spans on OpenTelemetry's SDK, sent by OTLP when an endpoint is configured.
+"""Spans by OpenTelemetry's SDK, exported by OTLP.
 
-Imported only then, because the SDK costs time and memory. It never fails a request: spans that
-cannot be sent are dropped by the SDK, which logs it.
+Imported only if an endpoint is configured, because the SDK costs time and memory. Spans that cannot
+be exported are dropped and logged by the SDK; no request fails.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from nodeagent.telemetry.tracing import Attributes, AttributeValue
 
 SERVICE_NAME: Final = "orbweaver-agent"
 EXPORTER_MODULE: Final = "opentelemetry.exporter.otlp.proto.grpc.trace_exporter"
-"""By name, because it comes with an extra and type checkers need not have it."""
+"""A name, because the package is an extra that type checkers may not have."""
 
 
 class SdkSpan:
@@ -40,7 +40,7 @@ class SdkSpan:
         return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
     def set_attribute(self, key: str, value: AttributeValue) -> None:
-        """Say more about it."""
+        """Add an attribute."""
         self._span.set_attribute(key, value)
 
     def fail(self, error: Exception) -> None:
@@ -75,19 +75,19 @@ class SdkTracer:
 
     @contextmanager
     def step(self, name: str) -> Iterator[SdkSpan]:
-        """A span inside the present one."""
+        """A child of the current span."""
         with self._tracer.start_as_current_span(
             name, record_exception=False, set_status_on_exception=False
         ) as span:
             yield from _until_it_fails(SdkSpan(span))
 
     def close(self) -> None:
-        """Send what is left and stop."""
+        """Export the remaining spans and stop."""
         self._provider.shutdown()
 
 
 def exporting_to(endpoint: str, node: str) -> SdkTracer:
-    """A tracer that sends to this OTLP endpoint. Raises BadInput when the exporter is missing."""
+    """A tracer that exports to an OTLP endpoint. Raises BadInput if the exporter is missing."""
     return SdkTracer(BatchSpanProcessor(otlp_exporter(endpoint)), node)
 
 
@@ -100,12 +100,12 @@ def _until_it_fails(span: SdkSpan) -> Iterator[SdkSpan]:
 
 
 def otlp_exporter(endpoint: str) -> SpanExporter:
-    """Sends spans to this OTLP endpoint. Raises BadInput when the exporter is missing."""
+    """The exporter to an OTLP endpoint. Raises BadInput if it is not installed."""
     try:
         module = import_module(EXPORTER_MODULE)
     except ImportError:
         raise BadInput(
-            f"traces shall go to {endpoint}, but the OTLP exporter is not installed",
+            f"cannot export traces to {endpoint}: the OTLP exporter is not installed",
             subject="orbweaver.tracesEndpoint",
             remedy="run pip install '.[otlp]' in a clone of Orbweaver, or leave this key out",
         ) from None

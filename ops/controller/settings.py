@@ -23,10 +23,9 @@ from core.eventstore.etcd.access import Access
 from core.eventstore.keys import check_name
 from core.manifests.networks.slots import DEFAULT_NAMESPACE, SlotSettings
 from core.process.environment import EnvironmentVariables
-from nodeagent.settings.allocation import cool_down_s
 from nodeagent.settings.conf_file import ConfFile, read_conf
 from nodeagent.settings.devices import device_settings
-from nodeagent.settings.provider import provider_of
+from nodeagent.settings.shared_settings import cool_down_s, provider_of
 from ops.kubernetes.settings import (
     WEBHOOK_PORT,
     CertificateFiles,

@@ -13,7 +13,7 @@ from core.domain.devices import DeviceRules, SubEniRule
 from core.eventstore.memory import MemoryStore
 from core.process.supervision import BACKOFF_S_MIN
 from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
-from nodeagent.kubernetes.cluster_connection import joined
+from nodeagent.kubernetes.cluster_connection import connect_cluster
 from nodeagent.settings.devices import DeviceSettings
 from nodeagent.settings.values import Settings
 from tests.supervision.crashing import CrashingSupervisor, HeldClock
@@ -54,7 +54,7 @@ async def test_each_task_of_an_agent_that_crashes_is_named_and_started_again(
     clock = HeldClock()
     supervisor = CrashingSupervisor(clock)
     settings = with_everything(settings, server_with_crds, short_path)
-    cluster = await joined(settings, supervisor)
+    cluster = await connect_cluster(settings, supervisor)
     assert cluster is not None
     sources = {
         "facts": cluster.facts,
@@ -77,7 +77,7 @@ async def test_each_task_of_an_agent_that_crashes_is_named_and_started_again(
             await until(lambda name=name: supervisor.fault(name) is None)  # type: ignore[misc]
         assert await health.readiness_fault() is None
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10")  # the view follows again
-    await cluster.leave()
+    await cluster.close()
 
     assert set(names) == set(AGENT)
     assert caplog.text.count("it starts again in 0.1 s") == len(names)

@@ -13,7 +13,7 @@ from core.errors import NotReady
 from core.kubernetes.api import Object
 from nodeagent.cni_protocol.failures import TRY_AGAIN_LATER, failure_of
 from nodeagent.coordinator.settings import WrittenRoute, WrittenSettings, read_settings
-from nodeagent.kubernetes.cluster_connection import joined
+from nodeagent.kubernetes.cluster_connection import connect_cluster
 from nodeagent.kubernetes.coordinators import KubernetesCoordinator, kept_coordinator
 from nodeagent.settings.values import Settings
 from tests.kubernetes.objects import coordinator, create, path_of, replace
@@ -57,13 +57,13 @@ CONFIGURED = read_settings({"hijackFurtherNics": False, "vethMTU": 9000})
 @pytest.fixture
 async def found(server: ApiServer) -> AsyncIterator[KubernetesCoordinator]:
     settings = Settings("node-1", kubeconfig=str(server.kubeconfig), coordinator=CONFIGURED)
-    cluster = await joined(settings)
+    cluster = await connect_cluster(settings)
     assert cluster is not None
     assert cluster.coordinator is not None
     async with asyncio.timeout(30):
         await cluster.coordinator.coordinators.listed.wait()
     yield cluster.coordinator
-    await cluster.leave()
+    await cluster.close()
 
 
 async def report(server: ApiServer, **status: object) -> None:
@@ -185,24 +185,24 @@ async def test_an_agent_that_never_saw_it_waits_a_moment_and_says_why(tmp_path: 
     (port,) = free_ports(1)
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(AWAY.format(port=port))
-    cluster = await joined(Settings("node-1", kubeconfig=str(kubeconfig)))
+    cluster = await connect_cluster(Settings("node-1", kubeconfig=str(kubeconfig)))
     assert cluster is not None
     assert cluster.coordinator is not None
 
     await cluster.coordinator.learn()
     with pytest.raises(NotReady, match="SpiderCoordinators cannot be listed: ") as refused:
         cluster.coordinator.written()
-    await cluster.leave()
+    await cluster.close()
 
     assert failure_of(refused.value).code == TRY_AGAIN_LATER
 
 
 async def test_an_agent_that_is_to_do_without_does_not_watch(server: ApiServer) -> None:
-    cluster = await joined(
+    cluster = await connect_cluster(
         Settings("node-1", kubeconfig=str(server.kubeconfig), coordinator_name="")
     )
     assert cluster is not None
-    await cluster.leave()
+    await cluster.close()
 
     assert cluster.coordinator is None
 

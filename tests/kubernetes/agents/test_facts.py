@@ -13,7 +13,7 @@ from core.eventstore.memory import MemoryStore
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from core.kubernetes.workloads.pods import is_alive
-from nodeagent.kubernetes.cluster_connection import Cluster, joined
+from nodeagent.kubernetes.cluster_connection import Cluster, connect_cluster
 from nodeagent.kubernetes.facts import KubernetesFacts
 from nodeagent.settings.values import Settings
 from tests.kubernetes.objects import Object
@@ -45,13 +45,13 @@ def shop(server: ApiServer) -> ApiServer:
 
 @pytest.fixture
 async def cluster(shop: ApiServer, settings: Settings) -> AsyncIterator[Cluster]:
-    found = await joined(settings._replace(kubeconfig=str(shop.kubeconfig)))
+    found = await connect_cluster(settings._replace(kubeconfig=str(shop.kubeconfig)))
     assert found is not None
     async with asyncio.timeout(30):
         for informer in (found.facts.pods, found.facts.namespaces, found.facts.stateful_sets):
             await informer.listed.wait()
     yield found
-    await found.leave()
+    await found.close()
 
 
 @pytest.fixture
@@ -322,4 +322,4 @@ async def test_a_pod_that_was_seen_needs_no_api_server(
 
 
 async def test_without_a_kubeconfig_there_is_no_cluster(settings: Settings) -> None:
-    assert await joined(settings) is None
+    assert await connect_cluster(settings) is None

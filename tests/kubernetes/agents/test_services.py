@@ -11,7 +11,7 @@ from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
 from nodeagent.clusterip.frontends import address_text
-from nodeagent.kubernetes.cluster_connection import joined
+from nodeagent.kubernetes.cluster_connection import connect_cluster
 from nodeagent.kubernetes.services import KubernetesServices, kept_service, kept_slice
 from nodeagent.settings.values import Settings
 from tests.kubernetes.translator_harness import until
@@ -89,13 +89,13 @@ async def test_a_joined_cluster_follows_services_where_that_is_switched_on(
     settings = Settings("node-1", kubeconfig=str(server.kubeconfig))
     on = settings._replace(cluster_ip=ClusterIpSettings(enabled=True))
     for said, follows in ((on, True), (settings, False)):
-        cluster = await joined(said)
+        cluster = await connect_cluster(said)
         assert cluster is not None
         await until(cluster.facts.nodes.listed.is_set)
         if follows:
             await until(lambda: cluster.services.frontends() is not None)  # noqa: B023
         assert (cluster.services.frontends() is not None) == follows
-        await cluster.leave()
+        await cluster.close()
 
 
 def test_objects_that_cannot_be_read_serve_nothing(caplog: pytest.LogCaptureFixture) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.domain.model import Owner
-from nodeagent.kubernetes.cluster_connection import Cluster, joined
+from nodeagent.kubernetes.cluster_connection import Cluster, connect_cluster
 from nodeagent.kubernetes.tenants import NETWORK_STATUS, KubernetesTenants
 from nodeagent.rdma.values import Tenant
 from nodeagent.settings.values import Settings
@@ -59,10 +59,10 @@ async def cluster(shop: ApiServer, tmp_path: Path) -> AsyncIterator[Cluster]:
     """As an agent joins it, with the rights that the chart gives."""
     kubeconfig = str(kubeconfig_of(shop, AGENT, tmp_path))
     settings = Settings(NODE, kubeconfig=kubeconfig, metrics_enabled=True)
-    found = await joined(settings._replace(rdma_metrics_enabled=True))
+    found = await connect_cluster(settings._replace(rdma_metrics_enabled=True))
     assert found is not None
     yield found
-    await found.leave()
+    await found.close()
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ async def test_agents_watch_and_read_none_of_it_unless_they_are_asked_to_count(
     assert not await asyncio.to_thread(lambda: may(shop, AGENT, **wanted))
 
     kubeconfig = str(kubeconfig_of(shop, AGENT, tmp_path))
-    found = await joined(Settings(NODE, kubeconfig=kubeconfig, metrics_enabled=True))
+    found = await connect_cluster(Settings(NODE, kubeconfig=kubeconfig, metrics_enabled=True))
     assert found is not None
     assert found.tenants is None
-    await found.leave()
+    await found.close()

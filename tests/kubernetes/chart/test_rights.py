@@ -10,7 +10,7 @@ import pytest
 
 from core.allocation.provider_settings import ProviderSettings
 from core.eventstore.election import LeaderTerm
-from nodeagent.kubernetes.cluster_connection import joined
+from nodeagent.kubernetes.cluster_connection import connect_cluster
 from nodeagent.settings.values import Settings
 from ops.kubernetes.settings import CoordinatorReconcilerSettings, KubernetesSettings, LeaseSettings
 from tests.chart.rendering import NAMESPACE, objects
@@ -156,7 +156,7 @@ async def test_an_agent_learns_all_its_facts_with_its_own_rights(
     sweep(granted)
     create_pod(granted, "web-0", node="node-1")
     kubeconfig = kubeconfig_of(granted, AGENT, tmp_path)
-    found = await joined(Settings("node-1", kubeconfig=str(kubeconfig)))
+    found = await connect_cluster(Settings("node-1", kubeconfig=str(kubeconfig)))
     assert found is not None
     facts = found.facts
     assert found.coordinator is not None
@@ -165,7 +165,7 @@ async def test_an_agent_learns_all_its_facts_with_its_own_rights(
             await informer.listed.wait()
         await found.coordinator.coordinators.listed.wait()
     await until(lambda: ("shop", "web-0") in facts.pods.objects)
-    await found.leave()
+    await found.close()
     sweep(granted)
 
 
@@ -178,12 +178,12 @@ async def test_with_a_network_provider_an_agent_may_read_networks_and_else_not(
     grant(granted, objects({"iaasNetworkProvider": {"serverUrl": url}}))
     kubeconfig = kubeconfig_of(granted, AGENT, tmp_path)
     settings = Settings("node-1", kubeconfig=str(kubeconfig), provider=ProviderSettings(url))
-    found = await joined(settings)
+    found = await connect_cluster(settings)
     assert found is not None
     assert found.networks is not None
     async with asyncio.timeout(30):
         await found.networks.configs.listed.wait()
-    await found.leave()
+    await found.close()
     assert not may(granted, AGENT, verb="patch", **wanted)
     grant(granted, objects({}))
 

@@ -17,7 +17,7 @@ from core.eventstore.memory import MemoryStore
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from core.manifests.networks.nad_renderer import CR_NAME
-from nodeagent.kubernetes.cluster_connection import joined
+from nodeagent.kubernetes.cluster_connection import connect_cluster
 from nodeagent.kubernetes.networks import KubernetesNetworks, mac_of
 from nodeagent.settings.values import Settings
 from tests.kubernetes.objects import create, network, path_of
@@ -141,7 +141,7 @@ async def test_an_agent_in_a_cluster_has_the_addresses_of_such_a_pod_bound(
         mine = settings._replace(
             kubeconfig=str(server.kubeconfig), provider=ProviderSettings(provider.url)
         )
-        cluster = await joined(mine)
+        cluster = await connect_cluster(mine)
         assert cluster is not None
         assert cluster.networks is not None
         sources = {"facts": cluster.facts, "networks": cluster.networks}
@@ -156,7 +156,7 @@ async def test_an_agent_in_a_cluster_has_the_addresses_of_such_a_pod_bound(
             await node.delete(CNI_ARGS=named(pod))
             await eventually(harness.nothing_left)
             await harness.ends.aclose()
-        await cluster.leave()
+        await cluster.close()
     sweep(server)
 
     (allocate, bind, _), (release, _, _) = provider.calls

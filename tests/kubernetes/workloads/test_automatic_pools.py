@@ -16,7 +16,7 @@ from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.fixed.owners import MissingOwner
 from core.domain.model import Pool, Subnet
 from core.kubernetes.workloads.applications import COLLECTIONS
-from nodeagent.kubernetes.cluster_connection import joined
+from nodeagent.kubernetes.cluster_connection import connect_cluster
 from nodeagent.settings.values import Settings
 from tests.kubernetes.controllers_harness import NODE, ControllersHarness
 from tests.kubernetes.objects import Object
@@ -54,12 +54,12 @@ async def agent(
     ours = settings._replace(
         kubeconfig=str(server.kubeconfig), cluster=controllers.node.keys.cluster
     )
-    cluster = await joined(ours)
+    cluster = await connect_cluster(ours)
     assert cluster is not None
     await controllers.until(cluster.facts.pods.listed.is_set)
     async with running(ours, controllers.store, facts=cluster.facts) as one:
         yield one
-        await cluster.leave()
+        await cluster.close()
 
 
 async def pools_of(

@@ -193,7 +193,7 @@ async def test_an_interface_that_is_not_there_is_a_failure_and_not_silence(
 
     with pytest.raises(DetectionFailed, match=r"on net7 in .*No such device"):
         await detector.probe(pod.netns, DUAL._replace(interface="net7"), CONFLICTS)
-    with pytest.raises(DetectionFailed, match="no Ethernet"):
+    with pytest.raises(DetectionFailed, match="not Ethernet"):
         await detector.probe(pod.netns, DUAL._replace(interface="lo"), CONFLICTS)
 
 

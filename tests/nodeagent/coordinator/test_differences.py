@@ -76,7 +76,7 @@ def test_a_default_route_that_came_back_is_named(network_pod: NetworkPod) -> Non
     )
     (difference,) = network_pod.check("net1")
     assert "route 0.0.0.0/0 via 10.7.0.1" in difference
-    assert "is there" in difference
+    assert "exists" in difference
 
 
 def test_missing_marks_are_named(network_pod: NetworkPod) -> None:
@@ -93,7 +93,7 @@ def test_another_namespace_or_pair_is_named(
     network_pod.add(**SAID)
     network_node.inside.ip("link", "delete", network_pod.host_veth_name)
     (difference,) = network_pod.check()
-    assert "another namespace, NIC or veth" in difference
+    assert "not the namespace, NIC or veth" in difference
 
 
 def test_what_one_listing_has_missed_is_no_difference(
@@ -114,4 +114,4 @@ def test_what_one_listing_has_missed_is_no_difference(
 
 
 def test_nothing_is_recorded_of_what_was_never_added(network_pod: NetworkPod) -> None:
-    assert network_pod.check() == ["nothing is recorded of interface eth0"]
+    assert network_pod.check() == ["there is no attachment record of interface eth0"]

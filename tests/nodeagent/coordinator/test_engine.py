@@ -308,7 +308,7 @@ def test_a_nic_that_is_down_is_switched_on(network_pod: NetworkPod) -> None:
 
 def test_overlay_needs_a_first_nic_that_is_a_veth(network_pod: NetworkPod) -> None:
     network_pod.macvlan("net1", "10.7.0.101/24")
-    with pytest.raises(DatapathError, match="eth0 of the Pod is no veth"):
+    with pytest.raises(DatapathError, match="eth0 of the Pod is not a veth"):
         network_pod.add("net1", mode="overlay")
 
 

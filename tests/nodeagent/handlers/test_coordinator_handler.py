@@ -18,8 +18,12 @@ from core.errors import BadInput, DatapathError, NetlinkLost, NotReady
 from nodeagent.cni_protocol.call import Call
 from nodeagent.cni_protocol.failures import CniFailure
 from nodeagent.cni_protocol.netconf import NetConf, ValidAttachment
-from nodeagent.coordinator.cluster import ConfiguredSettings, CoordinatorDefaults
-from nodeagent.coordinator.settings import WrittenSettings, read_settings
+from nodeagent.coordinator.settings import (
+    ConfiguredSettings,
+    CoordinatorDefaults,
+    WrittenSettings,
+    read_settings,
+)
 from nodeagent.coordinator.steps import AttachmentPlan, PlanStep, neighbour_step, route_step
 from nodeagent.facts import FactsSource, Liveness
 from nodeagent.handlers.coordinator_handler import WORKERS, CoordinatorHandler
@@ -138,7 +142,7 @@ async def test_the_cluster_says_what_the_network_configuration_does_not(
     await coordinator_handler.handle_check(call(network_pod, "CHECK"), NOTHING)
     assert await coordinator_handler.handle_delete(call(network_pod, "DEL"), NOTHING)
     assert not await coordinator_handler.handle_delete(call(network_pod, "DEL"), NOTHING)
-    with pytest.raises(CniFailure, match="nothing is recorded of interface eth0"):
+    with pytest.raises(CniFailure, match="there is no attachment record of interface eth0"):
         await coordinator_handler.handle_check(call(network_pod, "CHECK"), NOTHING)
 
 

@@ -103,7 +103,7 @@ async def test_an_add_without_a_controller_says_that_nobody_has_looked(
     with pytest.raises(PoolPending) as caught:
         await harness.add(pod, wait_s=SHORT_S)
 
-    assert "no controller has looked at it" in caught.value.message
+    assert "no controller has processed the pool request" in caught.value.message
     assert "orbctl status" in caught.value.remedy
 
 
@@ -125,7 +125,7 @@ async def test_an_add_that_finds_its_pool_full_waits_for_the_scale_that_makes_ro
     await harness.pod("web-0", of="web")
     with pytest.raises(AddressesUsedOut) as caught:
         await harness.add(harness.pod_facts("web-1", "web"))
-    assert "as many addresses as its application asks for" in caught.value.message
+    assert "as many addresses as its application requests" in caught.value.message
 
     await harness.application("web", size="2", subnet="net")
 

@@ -78,7 +78,7 @@ async def test_the_next_pod_of_the_name_waits_until_the_provider_has_let_go(
     error = (await harness.node.call("ADD", CNI_ARGS=NEXT)).error  # its predecessor had no DEL
 
     assert error["code"] == 11
-    assert "are being given back to the network provider first" in error["msg"]
+    assert "are still being released by the network provider" in error["msg"]
     assert set(await harness.node.claims()) == set(harness.provider.bound)
     harness.provider.away = None
     await eventually(harness.nothing_left)
@@ -129,7 +129,7 @@ async def test_a_replica_that_moves_takes_its_bind_along(harness: ProviderHarnes
     other = mine._replace(node_name="node-2", socket_path=f"{mine.socket_path}-2")
     async with running(other, harness.node.store, networks=harness.networks) as second:
         error = (await second.call("ADD", CNI_ARGS=NEXT)).error
-        assert "being given back to the network provider first" in error["msg"]
+        assert "still being released by the network provider" in error["msg"]
         await eventually(harness.nothing_left)
         assert await second.add(CNI_ARGS=NEXT)
 

@@ -95,7 +95,7 @@ async def test_a_provider_that_is_away_fails_the_add_in_time_and_is_asked_to_for
 
     assert "the provider did not bind" in error["msg"]
     again = (await harness.node.call("ADD")).error
-    assert "are being given back to the network provider first" in again["msg"]
+    assert "are still being released by the network provider" in again["msg"]
     harness.provider.away = None
     await eventually(harness.nothing_left)
     assert await harness.node.add()

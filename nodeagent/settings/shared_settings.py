@@ -1,0 +1,45 @@
+"""Settings that agents and controllers must read alike: addresses, cool-down, network provider."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from core.allocation.cooldown import COOL_DOWN_S
+from core.allocation.provider_settings import ProviderSettings, provider_settings
+from core.domain.addresses.choice import AddressOrder
+from core.errors import BadInput
+from core.process.environment import EnvironmentVariables
+from nodeagent.settings.conf_file import COOL_DOWN_S_MAX, ConfFile, OrbweaverConf
+
+
+def address_order(ours: OrbweaverConf, env: EnvironmentVariables) -> AddressOrder:
+    """The order in which a pool's addresses are tried. Raises BadInput."""
+    order = env.text("ORBWEAVER_ADDRESS_ORDER", ours.address_order or "spread")
+    for known in get_args(AddressOrder):
+        if order == known:
+            return known  # type: ignore[no-any-return]  # get_args gives Any
+    raise BadInput(
+        f"address order {order[:64]!r} is unknown",
+        subject="orbweaver.addressOrder",
+        remedy=f"use {' or '.join(get_args(AddressOrder))}",
+    )
+
+
+def cool_down_s(ours: OrbweaverConf, env: EnvironmentVariables) -> int:
+    """The cool-down of released addresses in seconds. Raises BadInput.
+
+    By default there is none in sequential order: its users expect the lowest free address.
+    """
+    default = 0 if address_order(ours, env) == "sequential" else COOL_DOWN_S
+    seconds = default if ours.cool_down_seconds is None else ours.cool_down_seconds
+    return env.number("ORBWEAVER_COOL_DOWN_SECONDS", seconds, COOL_DOWN_S_MAX)
+
+
+def provider_of(conf: ConfFile) -> ProviderSettings | None:
+    """The network provider of conf.yml, None without one. Raises BadInput with the key."""
+    return provider_settings(
+        conf.provider.server_url,
+        conf.provider.request_timeout,
+        verify_tls=conf.orbweaver.provider_verify_tls,
+        ca_file=conf.orbweaver.provider_ca_file,
+    )
