@@ -1,16 +1,17 @@
-/* The CNI executables `spiderpool`, `coordinator` and `ifacer`: one program, told apart by its name.
+/* The CNI executables `spiderpool`, `coordinator` and `ifacer`: one program, which finds out by the
+ * name it is started under which of the three it is.
  *
- * Purpose: carry one CNI call to the node agent and the agent's answer back. A container runtime
+ * Purpose: send one CNI call to the node agent, and print the agent's answer. A container runtime
  * starts this process for every call of every Pod, so it does nothing else.
- * Promise: standard output carries exactly one result or one CNI error object; every call ends
- * within the deadlines below; VERSION is answered without an agent.
+ * Promise: standard output gets exactly one result or one CNI error object; every call ends
+ * within the deadlines below; VERSION needs no agent.
  * It must never decide anything about addresses, allocate memory, or write outside LOG_DIRECTORY.
  *
- * The frame (docs/reference/cni-executables.md; integers big-endian), one exchange a connection, on the unix stream
- * socket `<ipam_unix_socket_path>.fast`:
+ * The frame (docs/reference/cni-executables.md; integers big-endian), one request and one answer per
+ * connection, on the unix stream socket `<ipam_unix_socket_path>.fast`:
  *
- *     request   "OWC1" | u32 n | n bytes: environment block, then standard input as it came
- *     answer    u8 exit status | u32 n | n bytes: standard output as it shall be
+ *     request   "OWC1" | u32 n | n bytes: environment block, then standard input unchanged
+ *     answer    u8 exit status | u32 n | n bytes for standard output
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -30,17 +31,17 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Limits. A build for tests may set those that have #ifndef; the product has no such knobs. */
+/* Limits. Those with #ifndef can be set when the program is compiled for tests. */
 #define REQUEST_BYTES_MAX (1u << 20)
 #define ANSWER_BYTES_MAX (4u << 20)
-#define VARIABLES_MAX 512 /* of the environment, that the agent is sent */
+#define VARIABLES_MAX 512 /* environment variables that are sent to the agent */
 #define JSON_DEPTH_MAX 512
 #define MESSAGE_BYTES_MAX (256u << 10)
 #define VERSION_CHARACTERS_MAX 16
-#define QUOTED_BYTES_MAX 200 /* of a wrong value, in a message */
+#define QUOTED_BYTES_MAX 200 /* how much of a wrong value a message quotes */
 #define READ_BYTES_MAX (64u << 10)
 #ifndef ADD_DEADLINE_S
-#define ADD_DEADLINE_S 100 /* from the connection to the last byte of the answer; DEL and GC too */
+#define ADD_DEADLINE_S 100 /* from the connection to the last byte of the answer; also for DEL and GC */
 #endif
 #ifndef CHECK_DEADLINE_S
 #define CHECK_DEADLINE_S 30
@@ -71,16 +72,16 @@
 #define KNOWN_VERBS "ADD, DEL, CHECK, GC, STATUS, VERSION"
 #define UNHEALTHY "unhealthy spiderpool-agent backend, failed to check: "
 
-/* Codes: below 100 the CNI specification's, from 100 on ours (docs/reference/cni-executables.md). */
+/* Codes below 100 are defined by the CNI specification, others in docs/reference/cni-executables.md. */
 enum { INVALID_ENVIRONMENT = 4, IO_FAILURE = 5, UNDECODABLE = 6, INVALID_CONFIG = 7,
        TRY_AGAIN_LATER = 11, NOT_AVAILABLE = 50, FOREIGN_ANSWER = 100 };
 
 struct plugin {
     const char *name, *role, *versions; /* versions: as members of a JSON array */
-    const char *add_failed, *del_failed; /* how a message begins when no answer came */
+    const char *add_failed, *del_failed; /* the beginning of the message when no answer came */
     const char *log_section, *log_path_key, *log_level_key, *log_size_key;
-    bool is_ipam; /* options are under "ipam" alone, and the agent is not sent the name */
-    bool only_add; /* the other verbs have nothing to do and succeed */
+    bool is_ipam; /* options are only under "ipam"; the name is not sent to the agent */
+    bool only_add; /* all verbs except ADD succeed and do nothing */
     bool del_needs_no_agent;
 };
 
@@ -101,12 +102,12 @@ static const struct plugin plugins[] = {
 struct text { const char *at; size_t length; };
 #define NO_TEXT ((struct text){NULL, 0})
 
-/* A buffer that drops what does not fit: messages are cut, never written past the end. */
+/* A buffer with a fixed size: what does not fit is cut off. */
 struct buffer { char *at; size_t length, room; };
 
 struct failure {
     int code;
-    bool from_agent; /* the agent may have logged nothing: leave a line for it */
+    bool from_agent; /* the agent may not have logged the failure: append it to the log */
     bool no_agent; /* no agent has received the call */
     struct buffer message;
     const char *details;
@@ -132,8 +133,8 @@ static void put_number(struct buffer *to, unsigned long long number) {
     put(to, digits, (size_t)snprintf(digits, sizeof digits, "%llu", number));
 }
 
-/* Bytes of the UTF-8 character at `at`; 0 if there is none, and then `bad` is how many bytes of
- * it are replaced by one U+FFFD (Unicode 3.9, maximal subparts). */
+/* The length of the UTF-8 character at `at`. 0: the bytes are not UTF-8, and `bad` of them are
+ * replaced by one U+FFFD (Unicode 3.9, maximal subparts). */
 static size_t utf8(const unsigned char *at, size_t length, size_t *bad) {
     unsigned char first = at[0], low = 0x80, high = 0xBF;
     size_t want = first < 0x80 ? 1 : first >= 0xC2 && first <= 0xDF ? 2
@@ -160,7 +161,7 @@ static bool is_utf8(struct text text) {
     return true;
 }
 
-/* A JSON string of any bytes, what is not UTF-8 replaced. */
+/* Append bytes as a JSON string; what is not UTF-8 is replaced. */
 static void put_json(struct buffer *to, const char *at, size_t length) {
     puts_to(to, "\"");
     for (size_t index = 0, step, bad; index < length; index += step) {
@@ -195,7 +196,7 @@ static const char *skip_space(const char *at, const char *end) {
     return at;
 }
 
-/* Behind the string that begins at `at`; NULL: there is none. */
+/* Where the JSON string that begins at `at` ends; NULL: there is no valid string. */
 static const char *skip_string(const char *at, const char *end) {
     if (at >= end || *at != '"') return NULL;
     for (at++; at < end; at++) {
@@ -229,7 +230,7 @@ static const char *skip_number(const char *at, const char *end) {
     return at;
 }
 
-/* Behind the value that begins at `at`; NULL: it is not JSON (RFC 8259), or nested too deeply. */
+/* Where the value that begins at `at` ends; NULL: it is not JSON (RFC 8259) or nested too deeply. */
 static const char *skip_value(const char *at, const char *end, int depth) {
     static const char *const words[] = {"true", "false", "null"};
     if (at >= end || depth > JSON_DEPTH_MAX) return NULL;
@@ -258,7 +259,7 @@ static const char *skip_value(const char *at, const char *end, int depth) {
     return NULL;
 }
 
-/* The only value of a document, without the blanks around it; NO_TEXT: it is not JSON. */
+/* The value of a JSON document, without the blanks around it; NO_TEXT: it is not JSON. */
 static struct text document_in(struct text text) {
     const char *end = text.at + text.length, *from = skip_space(text.at, end);
     const char *behind = is_utf8(text) ? skip_value(from, end, 0) : NULL;
@@ -287,8 +288,8 @@ static size_t encoded(unsigned point, char *to) {
     return to[3] = (char)(0x80 | (point & 63)), 4;
 }
 
-/* What a valid JSON string says, closed by a NUL; false: it is no string, has a lone surrogate, or
- * has more than `room` bytes. */
+/* Decode a valid JSON string and append a NUL. False: the value is not a string, has a lone
+ * surrogate, or needs more than `room` bytes. */
 static bool unescaped(struct text string, char *to, size_t room, size_t *length) {
     *length = 0;
     if (string.length < 2 || string.at[0] != '"') return false;
@@ -298,8 +299,8 @@ static bool unescaped(struct text string, char *to, size_t room, size_t *length)
         if (*at != '\\') {
             piece[0] = *at++;
         } else if (at[1] != 'u') {
-            const char *found = strchr("b\bf\fn\nr\rt\t", at[1]);
-            piece[0] = found ? found[1] : at[1];
+            const char *escape = strchr("b\bf\fn\nr\rt\t", at[1]);
+            piece[0] = escape ? escape[1] : at[1];
             at += 2;
         } else {
             unsigned point = (unsigned)hex(at + 2);
@@ -321,10 +322,10 @@ static bool unescaped(struct text string, char *to, size_t room, size_t *length)
     return true;
 }
 
-/* The value of a key of a valid object, the last one where it stands twice; NO_TEXT: there is none. */
+/* The value of a key in a valid object, the last one if the key occurs twice; NO_TEXT: no such key. */
 static struct text member(struct text object, const char *key) {
-    struct text found = NO_TEXT;
-    if (!object.length || object.at[0] != '{') return found;
+    struct text result = NO_TEXT;
+    if (!object.length || object.at[0] != '{') return result;
     const char *end = object.at + object.length, *at = skip_space(object.at + 1, end);
     while (*at == '"') {
         char name[64];
@@ -334,20 +335,21 @@ static struct text member(struct text object, const char *key) {
                       && length == strlen(key) && !memcmp(name, key, length);
         at = skip_space(skip_space(behind, end) + 1, end);
         behind = skip_value(at, end, 0);
-        if (is_key) found = (struct text){at, (size_t)(behind - at)};
+        if (is_key) result = (struct text){at, (size_t)(behind - at)};
         at = skip_space(behind, end);
         if (*at == ',') at = skip_space(at + 1, end);
     }
-    return found;
+    return result;
 }
 
-/* The object that has our options: under `ipam`, or for other plugins beside the type. */
+/* The object with the options: `ipam` for the IPAM plugin, the whole configuration for others. */
 static struct text options_in(struct text document) {
     struct text ipam = member(document, "ipam");
     return ipam.at || plugin->is_ipam ? ipam : document;
 }
 
-/* The plain string that is the value of `key` (with its quotes); NO_TEXT: ask the JSON reader. */
+/* A fast search for the string value of `key` (which includes its quotes), without parsing; NO_TEXT:
+ * the document must be parsed to find it. */
 static struct text string_after(struct text text, const char *key) {
     const char *end = text.at + text.length;
     const char *at = memmem(text.at, text.length, key, strlen(key));
@@ -360,7 +362,7 @@ static struct text string_after(struct text text, const char *key) {
     return (struct text){from + 1, (size_t)(close - from - 1)};
 }
 
-/* ------------------------------------------------------------------------- what the call says */
+/* ------------------------------------------------------------------------- the call's input */
 
 static bool is_version(struct text text) {
     if (!text.length || text.length > VERSION_CHARACTERS_MAX) return false;
@@ -373,7 +375,7 @@ static bool is_version(struct text text) {
     return true;
 }
 
-/* Put the path of the agent's framed socket into `path`; false: `failure` says why not. */
+/* Write the path of the agent's framed socket to `path`. False: it is not valid; see `failure`. */
 static bool framed_socket_path(struct text netconf, char *path, size_t room, struct failure *failure) {
     static const char key[] = "\"" SOCKET_KEY "\"";
     size_t longest = room - sizeof FRAMED_SUFFIX, length = 0;
@@ -381,27 +383,27 @@ static bool framed_socket_path(struct text netconf, char *path, size_t room, str
     const char *rest = first ? first + sizeof key - 1 : netconf.at;
     bool is_twice = first && memmem(rest, (size_t)(netconf.at + netconf.length - rest), key, sizeof key - 1);
     struct text plain = NO_TEXT;
-    bool is_by_the_book = is_twice || (netconf.length && memchr(netconf.at, '\\', netconf.length));
-    if (first && !is_by_the_book) {
+    bool needs_parsing = is_twice || (netconf.length && memchr(netconf.at, '\\', netconf.length));
+    if (first && !needs_parsing) {
         plain = string_after(netconf, key);
-        is_by_the_book = !plain.at;
+        needs_parsing = !plain.at;
     }
     path[0] = 0;
-    if (is_by_the_book) {
+    if (needs_parsing) {
         struct text document = document_in(netconf);
         if (!document.at) {
             fail(failure, UNDECODABLE, "the network configuration is not JSON", "", "");
             return false;
         }
         struct text value = member(options_in(document), SOCKET_KEY);
-        bool is_said = value.at && !(value.length == 4 && !memcmp(value.at, "null", 4));
-        if (is_said && value.at[0] != '"') {
+        bool is_set = value.at && !(value.length == 4 && !memcmp(value.at, "null", 4));
+        if (is_set && value.at[0] != '"') {
             fail(failure, INVALID_CONFIG, "ipam." SOCKET_KEY " must be a string, not ", "", "");
             put(&failure->message, value.at, value.length < QUOTED_BYTES_MAX ? value.length : QUOTED_BYTES_MAX);
             return false;
         }
-        plain = is_said ? (struct text){value.at + 1, value.length - 2} : NO_TEXT;
-        if (is_said && !unescaped(value, path, longest + 1, &length)) length = longest + 1;
+        plain = is_set ? (struct text){value.at + 1, value.length - 2} : NO_TEXT;
+        if (is_set && !unescaped(value, path, longest + 1, &length)) length = longest + 1;
     } else if (plain.length <= longest) {
         length = plain.length;
         if (length) memcpy(path, plain.at, length);
@@ -429,24 +431,24 @@ static void too_large(struct failure *failure) {
          "1048576 bytes", "both together may have 1048576 bytes, in 512 variables");
 }
 
-/* The request frame in `request`: its length, or 0 and why not. No variable that the agent need not
- * know leaves this process. */
+/* Write the request frame to `request`; return its length, or 0 with `failure` set. Only variables
+ * that the agent needs are sent. */
 static size_t framed_request(char **environment, const char *netconf, size_t netconf_length,
                              struct failure *failure) {
-    static const char *const sent[] = {"CNI_", "TRACEPARENT=", "TRACESTATE=", "BAGGAGE="};
+    static const char *const prefixes[] = {"CNI_", "TRACEPARENT=", "TRACESTATE=", "BAGGAGE="};
     struct buffer to = {request + 8, 0, REQUEST_BYTES_MAX + 1};
     const char *variables[VARIABLES_MAX];
     size_t count = 0, is_too_large = 0;
-    for (char **each = environment; *each && !is_too_large; each++) {
-        const char *is = strchr(*each, '=');
+    for (char **variable = environment; *variable && !is_too_large; variable++) {
+        const char *is = strchr(*variable, '=');
         bool is_sent = false, is_known = false;
         for (size_t index = 0; is && index < 4; index++)
-            is_sent |= !strncmp(*each, sent[index], strlen(sent[index])) && is - *each >= 4;
+            is_sent |= !strncmp(*variable, prefixes[index], strlen(prefixes[index])) && is - *variable >= 4;
         for (size_t index = 0; is_sent && index < count; index++)
-            is_known |= !strncmp(*each, variables[index], (size_t)(is - *each) + 1);
+            is_known |= !strncmp(*variable, variables[index], (size_t)(is - *variable) + 1);
         if (!is_sent || is_known) continue;
         if (count == VARIABLES_MAX) is_too_large = 1;
-        else put(&to, variables[count++] = *each, strlen(*each) + 1);
+        else put(&to, variables[count++] = *variable, strlen(*variable) + 1);
     }
     if (!plugin->is_ipam) {
         puts_to(&to, "ORBWEAVER_PLUGIN=");
@@ -469,19 +471,19 @@ static long long now_ms(void) {
     return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
 }
 
-/* Wait until `fd` can be used; ETIMEDOUT in errno and false: not before `deadline_ms`. */
+/* Wait until `fd` is ready. False: errno tells the reason, ETIMEDOUT that `deadline_ms` has passed. */
 static bool ready(int fd, short events, long long deadline_ms) {
     for (;;) {
         long long left_ms = deadline_ms - now_ms();
-        struct pollfd one = {fd, events, 0};
-        int found = left_ms > 0 ? poll(&one, 1, (int)left_ms) : 0;
-        if (found > 0) return true;
-        if (!found) return errno = ETIMEDOUT, false;
+        struct pollfd descriptor = {fd, events, 0};
+        int ready_count = left_ms > 0 ? poll(&descriptor, 1, (int)left_ms) : 0;
+        if (ready_count > 0) return true;
+        if (!ready_count) return errno = ETIMEDOUT, false;
         if (errno != EINTR) return false;
     }
 }
 
-static void say_why(struct failure *failure, int deadline_s) {
+static void append_reason(struct failure *failure, int deadline_s) {
     if (errno != ETIMEDOUT) {
         puts_to(&failure->message, strerror(errno));
         return;
@@ -491,7 +493,7 @@ static void say_why(struct failure *failure, int deadline_s) {
     puts_to(&failure->message, " s");
 }
 
-/* Read standard input whole to `to`: its length, or -1 and why not. */
+/* Read all of standard input to `to`; return its length, or -1 with `failure` set. */
 static ssize_t read_netconf(char *to, struct failure *failure) {
     long long deadline_ms = now_ms() + STDIN_DEADLINE_S * 1000LL;
     size_t length = 0;
@@ -500,7 +502,7 @@ static ssize_t read_netconf(char *to, struct failure *failure) {
         if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
         if (got < 0) {
             fail(failure, IO_FAILURE, "cannot read the network configuration from stdin: ", "", "");
-            return say_why(failure, STDIN_DEADLINE_S), -1;
+            return append_reason(failure, STDIN_DEADLINE_S), -1;
         }
         if (!got) return (ssize_t)length;
         length += (size_t)got;
@@ -508,7 +510,7 @@ static ssize_t read_netconf(char *to, struct failure *failure) {
     }
 }
 
-/* Whether standard output took everything. A piece of PIPE_BUF never blocks a pipe that is ready. */
+/* Write everything to standard output; false: it failed. PIPE_BUF bytes never block a ready pipe. */
 static bool written(const char *at, size_t length) {
     long long deadline_ms = now_ms() + STDOUT_DEADLINE_S * 1000LL;
     while (length) {
@@ -534,7 +536,7 @@ static int connected(const char *path) {
     setsockopt(agent, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
     while (connect(agent, (struct sockaddr *)&address, sizeof address)) {
         if (errno == EINTR && now_ms() < deadline_ms) continue;
-        if (errno == EAGAIN || errno == EINTR) errno = ETIMEDOUT; /* its queue of connections is full */
+        if (errno == EAGAIN || errno == EINTR) errno = ETIMEDOUT; /* the queue of the listening socket is full */
         int why = errno;
         close(agent);
         errno = why;
@@ -547,7 +549,7 @@ static bool sent(int agent, size_t length, long long deadline_ms) {
     for (size_t done = 0; done < length;) {
         if (!ready(agent, POLLOUT, deadline_ms)) return false;
         ssize_t wrote = send(agent, request + done, length - done, MSG_DONTWAIT | MSG_NOSIGNAL);
-        /* The agent may refuse before it has read everything: its answer says why. */
+        /* The agent may reject a request before it has read all of it: its answer has the reason. */
         if (wrote < 0 && (errno == EPIPE || errno == ECONNRESET)) return true;
         if (wrote < 0 && errno != EINTR && errno != EAGAIN) return false;
         if (wrote > 0) done += (size_t)wrote;
@@ -555,7 +557,7 @@ static bool sent(int agent, size_t length, long long deadline_ms) {
     return true;
 }
 
-/* The length of the answer in `answer`, or -1: errno says why, 0 that it ended too early. */
+/* Read the answer to `answer`; return its length, or -1: errno is the reason, 0 for an early end. */
 static ssize_t received(int agent, long long deadline_ms, bool *is_foreign) {
     size_t length = 0, want = 5;
     while (length < want) {
@@ -574,7 +576,7 @@ static ssize_t received(int agent, long long deadline_ms, bool *is_foreign) {
     return (ssize_t)length;
 }
 
-/* Exchange the request for the answer: its length, or -1 and why not. */
+/* Send the request and read the answer; return its length, or -1 with `failure` set. */
 static ssize_t exchange(const char *verb, const char *path, size_t length, struct failure *failure) {
     bool is_status = !strcmp(verb, "STATUS"), is_foreign = false;
     int code = is_status ? NOT_AVAILABLE : TRY_AGAIN_LATER;
@@ -586,14 +588,14 @@ static ssize_t exchange(const char *verb, const char *path, size_t length, struc
         fail(failure, code, UNHEALTHY, path, "is the agent running, and is this its socket?");
         puts_to(&failure->message, ": ");
         errno = why;
-        say_why(failure, CONNECT_DEADLINE_S);
+        append_reason(failure, CONNECT_DEADLINE_S);
         failure->from_agent = failure->no_agent = true;
         return -1;
     }
     long long deadline_ms = now_ms() + deadline_s * 1000LL;
     ssize_t got = sent(agent, length, deadline_ms) ? received(agent, deadline_ms, &is_foreign) : -1;
     int why = errno;
-    close(agent); /* before standard output is written: closed by the caller, fd 1 is this socket */
+    close(agent); /* before standard output is written: if the caller closed fd 1, the socket has that number */
     if (got >= 0 && !is_foreign) return got;
     if (is_foreign) {
         fail(failure, FOREIGN_ANSWER, UNHEALTHY, "not an answer of the agent: it announces ",
@@ -606,7 +608,7 @@ static ssize_t exchange(const char *verb, const char *path, size_t length, struc
         fail(failure, code, what, "",
              "whether the agent has done its work is unknown; the call can be repeated");
         errno = why;
-        if (why) say_why(failure, deadline_s);
+        if (why) append_reason(failure, deadline_s);
         else puts_to(&failure->message, "the agent closed the connection before its answer ended");
     }
     failure->from_agent = true;
@@ -615,8 +617,8 @@ static ssize_t exchange(const char *verb, const char *path, size_t length, struc
 
 /* --------------------------------------------------------------------------------- failures */
 
-/* The file that a netconf names, if it is one of LOG_DIRECTORY itself, else the default one there;
- * -1: it cannot be had. A netconf must not make root write elsewhere. */
+/* Open the log file at `path` if it is directly in LOG_DIRECTORY, otherwise the default file there;
+ * -1: it cannot be opened. A network configuration must not make root write anywhere else. */
 static int open_log(const char *path) {
     char own[PATH_MAX];
     const char *name = strrchr(path, '/');
@@ -626,15 +628,15 @@ static int open_log(const char *path) {
         snprintf(own, sizeof own, LOG_DIRECTORY "/%s.log", plugin->name);
         path = own;
     }
-    /* Never waits and follows no link: the path may be a FIFO that nothing reads. */
+    /* O_NONBLOCK and O_NOFOLLOW: the path may be a FIFO without a reader, or a symbolic link. */
     return open(path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC, 0600);
 }
 
-/* Append one JSON line to the log that the agent otherwise writes; best effort. The agent rotates
- * that file; while it is away a full file is left alone. */
+/* Append one JSON line to the log file that the agent writes; a failure is ignored. The agent rotates
+ * the file; a file above its size limit is not written to. */
 static void append_to_log(const struct failure *failure, struct text options) {
-    struct text said = plugin->log_section ? member(options, plugin->log_section) : options;
-    struct text level = member(said, plugin->log_level_key), size = member(said, plugin->log_size_key);
+    struct text log_options = plugin->log_section ? member(options, plugin->log_section) : options;
+    struct text level = member(log_options, plugin->log_level_key), size = member(log_options, plugin->log_size_key);
     char path[PATH_MAX];
     size_t length;
     long long mebibytes = LOG_MEBIBYTES_MAX, number = 0;
@@ -643,7 +645,7 @@ static void append_to_log(const struct failure *failure, struct text options) {
     for (size_t index = 0; index < size.length && index < 9 && number >= 0; index++)
         number = size.at[index] >= '0' && size.at[index] <= '9' ? number * 10 + size.at[index] - '0' : -1;
     if (number > 0) mebibytes = number;
-    if (!unescaped(member(said, plugin->log_path_key), path, sizeof path, &length) || strlen(path) != length)
+    if (!unescaped(member(log_options, plugin->log_path_key), path, sizeof path, &length) || strlen(path) != length)
         path[0] = 0;
     char stamp[32];
     struct timespec now;
@@ -671,11 +673,11 @@ static void append_to_log(const struct failure *failure, struct text options) {
     if (log < 0) return;
     if (!fstat(log, &status) && S_ISREG(status.st_mode) && status.st_size < mebibytes << 20
         && write(log, line.at, line.length) < 0)
-        errno = 0; /* the call's own failure counts */
+        errno = 0; /* the failure of the call is what is reported */
     close(log);
 }
 
-/* The CNI error object, in `answer`. */
+/* Write the CNI error object to `answer`. */
 static struct text error_object(const struct failure *failure, struct text netconf) {
     struct text document = document_in(netconf);
     if (failure->from_agent) append_to_log(failure, options_in(document));
@@ -698,29 +700,29 @@ static struct text error_object(const struct failure *failure, struct text netco
 
 /* -------------------------------------------------------------------------------- the verbs */
 
-/* The version result, in `answer`; the caller's version where it is said in plain form. One read:
- * a caller that sends nothing and never closes gets an answer too. */
+/* Write the version result to `answer`, with the version of the caller if it is found without
+ * parsing. One read only: the caller may keep standard input open and send nothing. */
 static struct text version_result(void) {
-    struct text asked = NO_TEXT;
+    struct text version = NO_TEXT;
     long long deadline_ms = now_ms() + STDIN_OF_VERSION_DEADLINE_S * 1000LL;
     if (!isatty(0) && ready(0, POLLIN, deadline_ms)) {
         ssize_t got = read(0, request, READ_BYTES_MAX);
-        if (got > 0) asked = string_after((struct text){request, (size_t)got}, "\"cniVersion\"");
+        if (got > 0) version = string_after((struct text){request, (size_t)got}, "\"cniVersion\"");
     }
-    if (!is_version(asked)) asked = (struct text){LATEST_VERSION, sizeof LATEST_VERSION - 1};
+    if (!is_version(version)) version = (struct text){LATEST_VERSION, sizeof LATEST_VERSION - 1};
     struct buffer to = {answer, 0, sizeof answer};
     puts_to(&to, "{\"cniVersion\":\"");
-    put(&to, asked.at, asked.length);
+    put(&to, version.at, version.length);
     puts_to(&to, "\",\"supportedVersions\":[");
     puts_to(&to, plugin->versions);
     puts_to(&to, "]}\n");
     return (struct text){to.at, to.length};
 }
 
-/* Whether someone on a terminal tries what this program is; then standard error says it. */
+/* If a person runs the program on a terminal, print its usage to standard error; return whether. */
 static bool is_usage_shown(char **environment) {
     bool is_call = false;
-    for (char **each = environment; *each; each++) is_call |= !strncmp(*each, "CNI_", 4);
+    for (char **variable = environment; *variable; variable++) is_call |= !strncmp(*variable, "CNI_", 4);
     if (is_call || !isatty(0)) return false;
     dprintf(2, "%s is a CNI plugin (%s): a container runtime runs it, with CNI_COMMAND set.\n"
                "CNI protocol versions supported: ", plugin->name, plugin->role);
@@ -729,8 +731,8 @@ static bool is_usage_shown(char **environment) {
     return dprintf(2, "\n"), true;
 }
 
-/* Carry the call: the exit status, the output in `output`; -1: `failure` says why not. */
-static int carry(const char *verb, char **environment, struct text *netconf, struct text *output,
+/* Send the call to the agent: the exit status, with `output` set; -1 with `failure` set. */
+static int call_agent(const char *verb, char **environment, struct text *netconf, struct text *output,
                  struct failure *failure) {
     static char input[REQUEST_BYTES_MAX + READ_BYTES_MAX];
     char path[sizeof ((struct sockaddr_un *)0)->sun_path];
@@ -744,7 +746,7 @@ static int carry(const char *verb, char **environment, struct text *netconf, str
     return (unsigned char)answer[0];
 }
 
-static int call(const char *verb, char **environment, struct text *output) {
+static int run_call(const char *verb, char **environment, struct text *output) {
     static const char *const verbs[] = {"ADD", "DEL", "CHECK", "GC", "STATUS"};
     struct text netconf = {"", 0};
     struct failure failure;
@@ -753,7 +755,7 @@ static int call(const char *verb, char **environment, struct text *output) {
     if (!strcmp(verb, "VERSION")) return *output = version_result(), 0;
     if (is_known && plugin->only_add && strcmp(verb, "ADD")) return 0;
     if (is_known) {
-        int status = carry(verb, environment, &netconf, output, &failure);
+        int status = call_agent(verb, environment, &netconf, output, &failure);
         if (status >= 0) return status;
     } else {
         if (is_usage_shown(environment)) return 0;
@@ -763,7 +765,7 @@ static int call(const char *verb, char **environment, struct text *output) {
     }
     *output = error_object(&failure, netconf);
     if (!failure.no_agent || !plugin->del_needs_no_agent || strcmp(verb, "DEL")) return 1;
-    return *output = NO_TEXT, 0; /* the next agent finds by itself what this was for */
+    return *output = NO_TEXT, 0; /* the agent cleans up after this Pod when it starts */
 }
 
 int main(int count, char **arguments, char **environment) {
@@ -773,6 +775,6 @@ int main(int count, char **arguments, char **environment) {
     for (size_t index = 0; index < sizeof plugins / sizeof *plugins; index++)
         if (!strcmp(name, plugins[index].name)) plugin = &plugins[index];
     signal(SIGPIPE, SIG_IGN);
-    int status = call(verb ? verb : "", environment, &output);
+    int status = run_call(verb ? verb : "", environment, &output);
     _exit(written(output.at, output.length) ? status : 1);
 }

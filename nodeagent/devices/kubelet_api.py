@@ -1,8 +1,8 @@
-"""kubelet's device plugin API, v1beta1: its messages, described by hand, and its names.
+"""kubelet's device plugin API, v1beta1: its messages and names.
 
-No package brings them with types, and a compiler's output could not be reviewed; so they are a
-table, with the numbers of the public definition, which released fields never change. What is not
-described here is skipped when it is read and left out when it is written. Must never hold logic.
+The messages are a table written by hand, with the field numbers of the public definition, because
+no package has them with types and generated code cannot be reviewed. Released field numbers never
+change. Fields that are not in the table are ignored in received messages. No logic belongs here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ VERSION: Final = "v1beta1"
 REGISTER: Final = f"/{VERSION}.Registration/Register"
 PLUGIN_SERVICE: Final = f"{VERSION}.DevicePlugin"
 DIRECTORY: Final = "device-plugins"
-"""Below kubelet's own; ``KUBELET_SOCKET`` and the sockets of all plugins are in it."""
+"""In kubelet's directory; it has ``KUBELET_SOCKET`` and the sockets of all plugins."""
 
 KUBELET_SOCKET: Final = "kubelet.sock"
 HEALTHY: Final = "Healthy"
@@ -43,58 +43,58 @@ _MESSAGES: Final[Table] = {
 
 
 class KubeletMessage(Protocol):
-    """What every message can do."""
+    """Any message of the API."""
 
     def SerializeToString(self) -> bytes:  # noqa: N802  # protobuf's name
-        """The wire format."""
+        """The message in protobuf encoding."""
         ...
 
 
 class ContainerAllocateRequest(Protocol):
-    """The slots that one container is to have."""
+    """The device IDs that kubelet has chosen for one container."""
 
     devices_ids: Sequence[str]
 
 
 class AllocateRequest(Protocol):
-    """The slots that the containers of one Pod are to have."""
+    """The device IDs that kubelet has chosen for the containers of one Pod."""
 
     container_requests: Sequence[ContainerAllocateRequest]
 
 
 def encoded(message: KubeletMessage) -> bytes:
-    """The wire format."""
+    """The message in protobuf encoding."""
     return message.SerializeToString()
 
 
 def read_nothing(_: bytes) -> None:
-    """What says nothing that matters here."""
+    """Ignore a message whose content is not used."""
 
 
 def read_allocation(data: bytes) -> AllocateRequest:
-    """Raises google.protobuf's DecodeError."""
+    """Decode an AllocateRequest. Raises google.protobuf's DecodeError."""
     request: AllocateRequest = _types["AllocateRequest"].FromString(data)
     return request
 
 
 def registration(resource: str, endpoint: str) -> KubeletMessage:
-    """A request to kubelet: ask this socket, a name in its directory, about that resource."""
+    """A RegisterRequest: ``endpoint`` is the name of the plugin's socket in ``DIRECTORY``."""
     return _made("RegisterRequest", version=VERSION, endpoint=endpoint, resource_name=resource)
 
 
 def options() -> KubeletMessage:
-    """None of what is optional is wished for."""
+    """DevicePluginOptions with no option switched on."""
     return _made("DevicePluginOptions")
 
 
 def devices(ids: Iterable[str]) -> KubeletMessage:
-    """The whole list of what there is, all of it well."""
-    listed = [{"ID": one, "health": HEALTHY} for one in ids]
+    """A ListAndWatchResponse with all devices, all of them healthy."""
+    listed = [{"ID": device_id, "health": HEALTHY} for device_id in ids]
     return _made("ListAndWatchResponse", devices=listed)
 
 
 def allocated(containers: int) -> KubeletMessage:
-    """Nothing is to be done for so many containers."""
+    """An AllocateResponse that changes nothing in so many containers."""
     return _made("AllocateResponse", container_responses=[{}] * containers)
 
 

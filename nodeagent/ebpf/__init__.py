@@ -1,8 +1,8 @@
-"""eBPF without a compiler: programs are written as instructions, and handed to the kernel as bytes.
+"""eBPF without a compiler: a program is a list of instructions, which the kernel loads as bytes.
 
-    numbers.py       the kernel's numbers, under the kernel's names
-    instructions.py  an instruction as a value; assembling and disassembling  (pure)
+    numbers.py       the kernel's constants, under the kernel's names
+    instructions.py  one instruction as a value; assembler and disassembler  (pure)
     calls.py         the system call bpf(2): maps, programs, links, pins
 
-What programs there are and what they do is not known here (``nodeagent.clusterip``).
+The programs themselves are in ``nodeagent.clusterip``.
 """

@@ -1,8 +1,8 @@
 """The system call bpf(2): maps, programs, links and pins, by file descriptors.
 
-Python has no name for it, and libc no function: it is called by its number. Promise: whatever the
-kernel refuses is a ``BpfRefused`` with its words, a program with the verifier's last ones; a
-descriptor that is returned belongs to the caller. It knows no map's meaning.
+Neither Python nor libc has a function for it, so it is called by its number. Promise: a refusal
+by the kernel is a ``BpfRefused`` with the kernel's error text, and for a program with the end of
+the verifier's log; the caller owns and closes every returned descriptor.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from nodeagent.ebpf import numbers as n
 
 LOG_BYTES: Final = 1 << 20
 LOG_CHARACTERS_MAX: Final = 2_000
-"""Of the verifier's log in an error: its end tells what was wrong."""
+"""How much of the end of the verifier's log an error carries: the end names the fault."""
 
 LICENSE: Final = b"Apache-2.0\0"
-"""No helper that is used here asks for another."""
+"""None of the helpers used here requires a GPL-compatible license."""
 
 _MAP_CREATE: Final = Struct("=IIIIIII16s")
 _ELEMENT: Final = Struct("=IxxxxQQQ")
@@ -38,7 +38,7 @@ _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
 class MapSpec(NamedTuple):
-    """What a map is made as."""
+    """The parameters that a map is created with."""
 
     name: str
     kind: int
@@ -49,14 +49,14 @@ class MapSpec(NamedTuple):
 
 
 class LinkInfo(NamedTuple):
-    """Where a program is attached: the cgroup by its id, and the hook."""
+    """Where a program is attached: the ID of the cgroup, and the hook."""
 
     cgroup: int
     hook: int
 
 
 class Map:
-    """A map of the kernel; it lives as long as a descriptor, a program or a pin has it."""
+    """An eBPF map; the kernel keeps it while a descriptor, a program or a pin refers to it."""
 
     def __init__(self, spec: MapSpec, fd: int) -> None:
         self.spec = spec
@@ -66,18 +66,18 @@ class Map:
         """Set one entry. Raises BpfRefused."""
         assert len(key) == self.spec.key_bytes
         assert len(value) == self.spec.value_bytes
-        held = ctypes.create_string_buffer(value, len(value))
+        value_buffer = ctypes.create_string_buffer(value, len(value))
         try:
-            self._element(n.BPF_MAP_UPDATE_ELEM, key, held)
+            self._element(n.BPF_MAP_UPDATE_ELEM, key, value_buffer)
         except BpfRefused as error:
             if error.number != E2BIG:
                 raise
-            name, most = self.spec.name, self.spec.entries_max
-            text = f"map {name} has no room beyond its {most} entries"
+            name = self.spec.name
+            text = f"map {name} is full: it holds {self.spec.entries_max} entries"
             raise BpfRefused(text, number=E2BIG, subject=name) from None
 
     def get(self, key: bytes) -> bytes | None:
-        """One entry's value; None: there is none. Raises BpfRefused."""
+        """The value at a key; None if there is no entry. Raises BpfRefused."""
         value = ctypes.create_string_buffer(self.spec.value_bytes)
         try:
             self._element(n.BPF_MAP_LOOKUP_ELEM, key, value)
@@ -88,7 +88,7 @@ class Map:
         return value.raw
 
     def remove(self, key: bytes) -> None:
-        """Remove one entry; that there is none is fine. Raises BpfRefused."""
+        """Remove the entry at a key, if there is one. Raises BpfRefused."""
         try:
             self._element(n.BPF_MAP_DELETE_ELEM, key, None)
         except BpfRefused as error:
@@ -96,7 +96,7 @@ class Map:
                 raise
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """Every entry, of a map that nobody else writes meanwhile. Raises BpfRefused."""
+        """Every entry; nothing else may write to the map meanwhile. Raises BpfRefused."""
         key: bytes | None = None
         while (key := self._next(key)) is not None:
             value = self.get(key)
@@ -104,57 +104,57 @@ class Map:
                 yield key, value
 
     def close(self) -> None:
-        """Let go; twice is fine."""
+        """Close the descriptor; a second call does nothing."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
 
     def _next(self, key: bytes | None) -> bytes | None:
-        following = ctypes.create_string_buffer(self.spec.key_bytes)
+        next_key = ctypes.create_string_buffer(self.spec.key_bytes)
         try:
-            self._element(n.BPF_MAP_GET_NEXT_KEY, key, following)
+            self._element(n.BPF_MAP_GET_NEXT_KEY, key, next_key)
         except BpfRefused as error:
             if error.number == ENOENT:
                 return None
             raise
-        return following.raw
+        return next_key.raw
 
     def _element(
         self, command: int, key: bytes | None, value: ctypes.Array[ctypes.c_char] | None
     ) -> None:
-        held = None if key is None else ctypes.create_string_buffer(key, len(key))
-        request = _ELEMENT.pack(self.fd, _address(held), _address(value), n.BPF_ANY)
+        key_buffer = None if key is None else ctypes.create_string_buffer(key, len(key))
+        request = _ELEMENT.pack(self.fd, _address(key_buffer), _address(value), n.BPF_ANY)
         _bpf(command, request, f"use map {self.spec.name}")
 
 
 def create_map(spec: MapSpec) -> Map:
-    """A new map, of this descriptor alone. Raises BpfRefused."""
+    """Create a map, to which only the returned descriptor refers. Raises BpfRefused."""
     sizes = (spec.kind, spec.key_bytes, spec.value_bytes, spec.entries_max, spec.flags)
     request = _MAP_CREATE.pack(*sizes, 0, 0, _name(spec.name))
-    return Map(spec, _bpf(n.BPF_MAP_CREATE, request, f"make map {spec.name}"))
+    return Map(spec, _bpf(n.BPF_MAP_CREATE, request, f"create map {spec.name}"))
 
 
 def load_program(name: str, kind: int, hook: int, code: bytes) -> int:
-    """Load a program; its descriptor. Raises BpfRefused with what the verifier says."""
-    what = f"load program {name}"
+    """Load a program; return its descriptor. Raises BpfRefused with the verifier's log."""
+    operation = f"load program {name}"
     try:
-        return _load(what, name, kind, hook, code, None)
+        return _load(operation, name, kind, hook, code, None)
     except BpfRefused as error:
         if error.number == EPERM:
             raise
         log = ctypes.create_string_buffer(LOG_BYTES)
         try:
-            return _load(what, name, kind, hook, code, log)
-        except BpfRefused as again:
-            if again.number not in (ENOSPC, error.number):
+            return _load(operation, name, kind, hook, code, log)
+        except BpfRefused as repeated:
+            if repeated.number not in (ENOSPC, error.number):
                 raise
-            words = log.value.decode(errors="replace").strip()[-LOG_CHARACTERS_MAX:]
-            message = f"{again.message}: {words}" if words else again.message
+            log_end = log.value.decode(errors="replace").strip()[-LOG_CHARACTERS_MAX:]
+            message = f"{repeated.message}: {log_end}" if log_end else repeated.message
             raise BpfRefused(message, number=error.number, subject=name) from None
 
 
 def attach(program: int, cgroup: int, hook: int) -> int:
-    """A link of a program to a cgroup's hook: it is undone when nobody has the link any more.
+    """Attach a program to a cgroup's hook; return the link. It ends when nothing refers to it.
 
     Raises BpfRefused.
     """
@@ -162,12 +162,12 @@ def attach(program: int, cgroup: int, hook: int) -> int:
 
 
 def exchange(link: int, program: int) -> None:
-    """Put another program into a link, without a moment between. Raises BpfRefused."""
-    _bpf(n.BPF_LINK_UPDATE, _LINK.pack(link, program, 0, 0), "exchange a program")
+    """Replace a link's program; one of the two is attached at any time. Raises BpfRefused."""
+    _bpf(n.BPF_LINK_UPDATE, _LINK.pack(link, program, 0, 0), "replace an attached program")
 
 
 def detach(link: int) -> None:
-    """End a link now; when nobody has it any more the kernel would do so in its own time.
+    """End a link now, and not when the kernel finds that nothing refers to it any more.
 
     Raises BpfRefused.
     """
@@ -175,22 +175,22 @@ def detach(link: int) -> None:
 
 
 def link_info(link: int) -> LinkInfo:
-    """Where a link is; the cgroup is 0 when it is gone. Raises BpfRefused."""
-    found = ctypes.create_string_buffer(_LINK_INFO_BYTES)
-    request = _INFO.pack(link, _LINK_INFO_BYTES, _address(found))
+    """Where a link's program is attached; cgroup 0: the cgroup is deleted. Raises BpfRefused."""
+    info = ctypes.create_string_buffer(_LINK_INFO_BYTES)
+    request = _INFO.pack(link, _LINK_INFO_BYTES, _address(info))
     _bpf(n.BPF_OBJ_GET_INFO_BY_FD, request, "read a link")
-    *_, cgroup, hook = _LINK_INFO.unpack_from(found.raw)
+    *_, cgroup, hook = _LINK_INFO.unpack_from(info.raw)
     return LinkInfo(cgroup, hook)
 
 
 def pin(fd: int, path: Path) -> None:
-    """Keep a map or link at a path of a bpffs, whoever ends. Raises BpfRefused."""
+    """Pin a map or link at a path of a bpffs, so that it outlives the agent. Raises BpfRefused."""
     text = _path(path)
     _bpf(n.BPF_OBJ_PIN, _OBJECT.pack(_address(text), fd, 0), f"pin {path}")
 
 
 def open_pinned(path: Path) -> int | None:
-    """The descriptor of what is pinned; None: nothing is. Raises BpfRefused."""
+    """A descriptor of the pinned object; None if nothing is pinned there. Raises BpfRefused."""
     text = _path(path)
     try:
         return _bpf(n.BPF_OBJ_GET, _OBJECT.pack(_address(text), 0, 0), f"open {path}")
@@ -201,7 +201,7 @@ def open_pinned(path: Path) -> int | None:
 
 
 def _load(
-    what: str,
+    operation: str,
     name: str,
     kind: int,
     hook: int,
@@ -215,20 +215,22 @@ def _load(
         *(int(log is not None), 0 if log is None else LOG_BYTES, _address(log)),
         *(0, 0, _name(name), 0, hook),
     )
-    return _bpf(n.BPF_PROG_LOAD, request, what)
+    return _bpf(n.BPF_PROG_LOAD, request, operation)
 
 
-def _bpf(command: int, request: bytes, what: str) -> int:
+def _bpf(command: int, request: bytes, operation: str) -> int:
     number = n.SYSCALLS.get(platform.machine())
     if number is None:
-        text = f"cannot {what}: the number of bpf(2) on {platform.machine()} is not known"
+        text = f"cannot {operation}: the number of bpf(2) on {platform.machine()} is not known"
         raise BpfRefused(text, number=0)
-    held = ctypes.create_string_buffer(request, len(request))
-    answer: int = _libc.syscall(number, command, ctypes.byref(held), len(request))
-    if answer < 0:
+    attributes = ctypes.create_string_buffer(request, len(request))
+    result: int = _libc.syscall(number, command, ctypes.byref(attributes), len(request))
+    if result < 0:
         error = ctypes.get_errno()
-        raise BpfRefused(f"cannot {what}: {os.strerror(error)}", number=error, subject=what)
-    return answer
+        raise BpfRefused(
+            f"cannot {operation}: {os.strerror(error)}", number=error, subject=operation
+        )
+    return result
 
 
 def _address(buffer: ctypes.Array[ctypes.c_char] | None) -> int:

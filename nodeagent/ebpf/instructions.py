@@ -1,8 +1,8 @@
-"""eBPF instructions as values: a program is a list of them, with labels to jump to. Pure.
+"""eBPF instructions as values: a program is a list of instructions and jump labels. Pure.
 
-The instruction set is that of RFC 9669. A jump names a label and a map goes by its name, so that
-a program can be read, compared and printed before there is a map; ``assemble`` makes the bytes.
-Promise: what cannot be encoded is an error here, never another instruction in the kernel.
+The instruction set is that of RFC 9669. Jumps and map accesses use names, so that a program can be
+compared and printed before its maps exist; ``assemble`` makes the bytes. Promise: an instruction
+that cannot be encoded raises an error here, and is never encoded as a different one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from nodeagent.ebpf import numbers as n
 
 INSTRUCTION: Final = Struct("=BBhi")
 INSTRUCTIONS_MAX: Final = 4_096
-"""What every kernel takes from everybody."""
+"""The limit for an unprivileged loader in every kernel version."""
 
 _OFFSETS: Final = range(-(1 << 15), 1 << 15)
 _WORDS: Final = Struct("=II")
@@ -26,7 +26,7 @@ _WIDE: Final = n.BPF_LD | n.BPF_DW | n.BPF_IMM
 
 
 class Register(IntEnum):
-    """R0: results; R1 to R5: arguments, lost by calls; R6 to R9: kept; FP: the stack's end."""
+    """R0: result; R1 to R5: arguments, lost by a call; R6 to R9: kept; FP: end of the stack."""
 
     R0 = 0
     R1 = 1
@@ -45,7 +45,7 @@ class Register(IntEnum):
 
 
 class Size(IntEnum):
-    """How much a load or store moves."""
+    """How many bytes a load or store moves."""
 
     BYTE = n.BPF_B
     HALF = n.BPF_H
@@ -54,7 +54,7 @@ class Size(IntEnum):
 
 
 class Instruction(NamedTuple):
-    """One instruction, and what it reads as. ``target``: a label; ``map``: whose descriptor."""
+    """One instruction and its text. ``target``: a label's name; ``map``: a map's name."""
 
     code: int
     text: str
@@ -67,12 +67,12 @@ class Instruction(NamedTuple):
 
     @property
     def slots(self) -> int:
-        """A load of 64 bits takes the room of two."""
+        """How many slots of 8 bytes it takes: a 64-bit load takes two."""
         return 2 if self.code == _WIDE else 1
 
 
 class Label(NamedTuple):
-    """A place to jump to."""
+    """A jump target."""
 
     name: str
 
@@ -89,7 +89,7 @@ def copy(to: Register, source: Register) -> Instruction:
 
 
 def put(to: Register, number: int) -> Instruction:
-    """``to = number``, of 32 bits with a sign."""
+    """``to = number``, a signed number of 32 bits."""
     return compute(n.BPF_MOV, to, number)
 
 
@@ -105,7 +105,7 @@ def subtract(to: Register, source: Register) -> Instruction:
 
 
 def remainder32(to: Register, source: Register) -> Instruction:
-    """``to = to % source`` with 32 bits, without signs."""
+    """``to = to % source``, unsigned, with 32 bits."""
     return _of_registers(n.BPF_ALU, n.BPF_MOD, to, source)
 
 
@@ -122,13 +122,13 @@ def store(size: Size, base: Register, offset: int, source: Register) -> Instruct
 
 
 def store_number(size: Size, base: Register, offset: int, number: int) -> Instruction:
-    """Write a number of up to 32 bits to memory, the sign extended."""
+    """Write a sign-extended number of up to 32 bits to memory."""
     text = f"{_place(size, base, offset)} = {number}"
     return Instruction(n.BPF_ST | n.BPF_MEM | size, text, base, 0, offset, number)
 
 
 def load_wide(to: Register, number: int) -> Instruction:
-    """``to = number``, of 64 bits without a sign."""
+    """``to = number``, an unsigned number of 64 bits."""
     return Instruction(_WIDE, f"{to} = {number:#x}", to, number=number)
 
 
@@ -138,43 +138,43 @@ def load_map(to: Register, name: str) -> Instruction:
 
 
 def jump(target: str) -> Instruction:
-    """Go on at a label."""
+    """Jump to a label."""
     return Instruction(n.BPF_JMP | n.BPF_JA, f"goto {target}", target=target)
 
 
 def jump_if(operation: int, register: Register, number: int, target: str) -> Instruction:
-    """Go on at a label if ``register <operation> number``."""
+    """Jump to a label if ``register <operation> number``."""
     text = f"if {register} {_TESTS[operation]} {number} goto {target}"
     code = n.BPF_JMP | operation | n.BPF_K
     return Instruction(code, text, register, number=number, target=target)
 
 
 def jump_if_same(left: Register, right: Register, target: str) -> Instruction:
-    """Go on at a label if both registers have the same value."""
+    """Jump to a label if both registers have the same value."""
     text = f"if {left} == {right} goto {target}"
     code = n.BPF_JMP | n.BPF_JEQ | n.BPF_X
     return Instruction(code, text, left, right, target=target)
 
 
 def jump_if_greater(left: Register, right: Register, target: str) -> Instruction:
-    """Go on at a label if ``left > right``, without signs."""
+    """Jump to a label if ``left > right``, unsigned."""
     text = f"if {left} > {right} goto {target}"
     code = n.BPF_JMP | n.BPF_JGT | n.BPF_X
     return Instruction(code, text, left, right, target=target)
 
 
 def call(helper: int, name: str) -> Instruction:
-    """Ask the kernel: arguments in R1 to R5, the answer in R0."""
+    """Call a helper of the kernel: arguments in R1 to R5, the result in R0."""
     return Instruction(n.BPF_JMP | n.BPF_CALL, f"call {name}", number=helper)
 
 
 def leave() -> Instruction:
-    """End with R0 for the answer."""
+    """End the program; R0 is its result."""
     return Instruction(n.BPF_JMP | n.BPF_EXIT, "exit")
 
 
 def assemble(lines: Sequence[Line], maps: Mapping[str, int]) -> bytes:
-    """The bytes of a program; ``maps``: each map's descriptor. Raises ValueError."""
+    """The bytes of a program; ``maps``: descriptors by map name. Raises ValueError."""
     places = _places(lines)
     packed, at = [], 0
     for line in lines:
@@ -187,7 +187,7 @@ def assemble(lines: Sequence[Line], maps: Mapping[str, int]) -> bytes:
                 raise ValueError(f"there is no label {line.target}")
             offset = places[line.target] - at
         if offset not in _OFFSETS:
-            raise ValueError(f"`{line.text}` reaches too far: {offset}")
+            raise ValueError(f"`{line.text}`: offset {offset} does not fit 16 bits")
         packed.append(_packed(line, offset, maps))
     if at > INSTRUCTIONS_MAX:
         raise ValueError(f"{at} instructions are more than {INSTRUCTIONS_MAX}")
@@ -195,7 +195,7 @@ def assemble(lines: Sequence[Line], maps: Mapping[str, int]) -> bytes:
 
 
 def disassemble(lines: Sequence[Line]) -> str:
-    """A program to be read."""
+    """The text of a program, one instruction per line."""
     return "".join(
         f"{line.name}:\n" if isinstance(line, Label) else f"    {line.text}\n" for line in lines
     )
@@ -208,7 +208,7 @@ def _places(lines: Sequence[Line]) -> dict[str, int]:
         if isinstance(line, Instruction):
             at += line.slots
         elif line.name in places:
-            raise ValueError(f"label {line.name} is there twice")
+            raise ValueError(f"label {line.name} is defined twice")
         else:
             places[line.name] = at
     return places
@@ -225,7 +225,7 @@ def _packed(line: Instruction, offset: int, maps: Mapping[str, int]) -> bytes:
 
 
 def _registers(line: Instruction) -> int:
-    # Two bit fields of a C struct: their order is that of the machine's bytes.
+    # Two bit fields of a C struct: their order follows the machine's byte order.
     if sys.byteorder == "little":
         return line.to | line.source << 4
     return line.to << 4 | line.source

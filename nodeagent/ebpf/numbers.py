@@ -1,7 +1,7 @@
-"""The numbers of the kernel's eBPF interface that this project uses, under the kernel's names.
+"""The constants of the kernel's eBPF interface that are used here, under the kernel's names.
 
 From include/uapi/linux: bpf.h, bpf_common.h, magic.h, and asm/socket.h. They are part of the
-kernel's stable interface.
+kernel's stable interface to user space.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ BPF_CGROUP_UDP6_RECVMSG: Final = 20
 BPF_CGROUP_INET4_GETPEERNAME: Final = 29
 BPF_CGROUP_INET6_GETPEERNAME: Final = 30
 
-# Helpers, by which a program asks the kernel.
+# Helpers: functions of the kernel that a program may call.
 BPF_FUNC_map_lookup_elem: Final = 1
 BPF_FUNC_map_update_elem: Final = 2
 BPF_FUNC_ktime_get_ns: Final = 5
@@ -78,7 +78,7 @@ BPF_CALL: Final = 0x80
 BPF_EXIT: Final = 0x90
 BPF_PSEUDO_MAP_FD: Final = 1
 
-# Around it.
+# Of the socket and system call interfaces.
 SO_NETNS_COOKIE: Final = 71
 SYSCALLS: Final = {"x86_64": 321, "aarch64": 280, "s390x": 351, "ppc64le": 361, "riscv64": 280}
 """The number of bpf(2) by machine."""

@@ -28,14 +28,14 @@ from core.process.concurrency import until_all
 from nodeagent.facts import CONFIRM_S_MAX, DEFAULT_NAMESPACE, MIGRATION, Liveness
 from nodeagent.kubernetes.owners import OwnerCache
 
-SEEN_S_MAX: Final = 2.0
+WATCH_WAIT_S_MAX: Final = 2.0
 """Seconds that an ADD waits for the watch to deliver its Pod."""
 
-REMEMBERED_MAX: Final = 512
+READ_PODS_MAX: Final = 512
 """Cached Pods that were read because the watch was late."""
 
 ENDED_MAX: Final = 4_096
-"""Cached UIDs of ended Pods; for others the API server is asked again."""
+"""Cached UIDs of ended Pods; for other Pods the API server is asked again."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -56,19 +56,19 @@ class KubernetesFacts:
         self._chains = WorkQueue(self._learn_owner, "owners of Pods")
         self._read: OrderedDict[ObjectKey, Object] = OrderedDict()
         self._ended: OrderedDict[str, None] = OrderedDict()
-        self._seen = asyncio.Condition()
-        self._arrivals = asyncio.Event()
+        self._pods_changed = asyncio.Condition()
+        self._has_changes = asyncio.Event()
         self.pods.listen(self._on_pods)
         self.pods.add_handler(self._on_pod)
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        followed = (one.run() for one in self.followers)
-        await until_all(*followed, self._chains.run(), self._announce())
+        followers = (follower.run() for follower in self.followers)
+        await until_all(*followers, self._chains.run(), self._announce())
 
     @property
     def followers(self) -> Sequence[Reflector[Any]]:
-        """Its reflectors."""
+        """All reflectors, each of which watches one kind."""
         return self.pods, self.nodes, self.namespaces, self.stateful_sets
 
     async def learn(self, reference: PodReference) -> None:
@@ -80,8 +80,7 @@ class KubernetesFacts:
         if key is None:
             raise WrongInput("the runtime names no Pod", remedy="set K8S_POD_NAME in CNI_ARGS")
         try:
-            one = await self._found(key, reference.uid)
-            owner = controller_of(one)
+            owner = controller_of(await self._find_pod(key, reference.uid))
             if not self._owners.knows(owner):
                 await self._owners.learn(owner)
         except ApiNotFound:
@@ -101,13 +100,13 @@ class KubernetesFacts:
         self.reads += 1
         try:
             async with asyncio.timeout(CONFIRM_S_MAX):
-                one = await self._api.find(_path(key))
+                pod = await self._api.find(_path(key))
         except (ApiError, TimeoutError) as error:
             why = str(error) or f"no answer within {CONFIRM_S_MAX:g} s"
             message = f"cannot confirm that Pod {path} replaced an earlier Pod of its name: {why}"
             remedy = "check that the API server can be reached"
             raise NotReady(message, subject=path, remedy=remedy) from None
-        if one is None or not _is(one, uid):
+        if pod is None or not _is(pod, uid):
             raise WrongInput(f"Pod {path} with UID {uid} does not exist any more", subject=path)
 
     def liveness(self, reference: PodReference) -> Liveness | None:
@@ -117,9 +116,9 @@ class KubernetesFacts:
             return Liveness(None)
         if not uid:
             return None
-        one = self._known(key, uid)
-        ended = uid in self._ended or (one is not None and not is_alive(one))
-        return Liveness(alive=False) if ended else None
+        pod = self._known(key, uid)
+        has_ended = uid in self._ended or (pod is not None and not is_alive(pod))
+        return Liveness(alive=False) if has_ended else None
 
     async def confirm(self, reference: PodReference) -> Liveness:
         """See ``FactsSource``. After a replaced sandbox the Pod still runs."""
@@ -130,36 +129,36 @@ class KubernetesFacts:
         self.reads += 1
         try:
             async with asyncio.timeout(CONFIRM_S_MAX):
-                one = await self._api.find(_path(key))
+                pod = await self._api.find(_path(key))
         except (ApiError, TimeoutError) as error:
             why = str(error) or f"no answer within {CONFIRM_S_MAX:g} s"
             doubt = f"the API server did not confirm that Pod {'/'.join(key)} has ended: {why}"
             _log.warning("kept the addresses of Pod %s: %s", "/".join(key), doubt)
             return Liveness(None, doubt)
-        now = kept(one) if one is not None else None
-        if now is not None and _is(now, uid) and is_alive(now):
+        current = kept(pod) if pod is not None else None
+        if current is not None and _is(current, uid) and is_alive(current):
             return Liveness(alive=True)
-        seen = self._known(key, uid)
-        for ended in {uid, seen["metadata"]["uid"] if seen is not None else ""} - {""}:
-            self._remember_end(ended)
+        cached = self._known(key, uid)
+        for ended_uid in {uid, cached["metadata"]["uid"] if cached is not None else ""} - {""}:
+            self._remember_end(ended_uid)
         return Liveness(alive=False)
 
     def facts(self, reference: PodReference) -> RequestFacts:
         """The known facts; for an unknown Pod only those of the request."""
         key = _key(reference) or (reference.namespace or DEFAULT_NAMESPACE, reference.container)
-        one = self._known(key, reference.uid)
+        known = self._known(key, reference.uid)
         namespace = self._namespace(key[0])
-        if one is None:
+        if known is None:
             pod = PodFacts(*key, reference.uid or reference.container, self._node, known=False)
             return RequestFacts(pod, namespace, self.node())
-        return RequestFacts(self._pod(key, one), namespace, self.node())
+        return RequestFacts(self._pod(key, known), namespace, self.node())
 
     def node(self) -> NodeFacts:
         """From the watched Node."""
-        one = self.nodes.objects.get(("", self._node))
-        if one is None:
+        node = self.nodes.objects.get(("", self._node))
+        if node is None:
             return NodeFacts(self._node)
-        return NodeFacts(self._node, one["metadata"].get("labels", {}), known=True)
+        return NodeFacts(self._node, node["metadata"].get("labels", {}), known=True)
 
     def wanted(self, endpoint: Endpoint) -> Validity | None:
         """From the watched StatefulSet."""
@@ -171,41 +170,41 @@ class KubernetesFacts:
     async def confirm_wanted(self, endpoint: Endpoint) -> Validity | None:
         """From the StatefulSet, VM instance or VM that the API server returns now."""
         kind = kind_of_holder(endpoint.holder, self._fixed)
-        seen = self.wanted(endpoint)
-        if kind is None or seen is None or seen.state == "valid":
-            return seen
+        watched = self.wanted(endpoint)
+        if kind is None or watched is None or watched.state == "valid":
+            return watched
         self.reads += 1
         return validity_of(kind, *endpoint.key, await self._owners.ask(kind, *endpoint.key))
 
-    async def _found(self, key: ObjectKey, uid: str) -> Object:
-        """The Pod: watched, or delivered within ``SEEN_S_MAX``, or read. Raises ApiError."""
-        if one := self._known(key, uid):
-            return one
+    async def _find_pod(self, key: ObjectKey, uid: str) -> Object:
+        """The Pod: watched, or delivered within ``WATCH_WAIT_S_MAX``, or read. Raises ApiError."""
+        if pod := self._known(key, uid):
+            return pod
         if self.pods.listed.is_set() and not self.pods.fault:
             try:
-                async with asyncio.timeout(SEEN_S_MAX), self._seen:
-                    await self._seen.wait_for(lambda: self._known(key, uid))
+                async with asyncio.timeout(WATCH_WAIT_S_MAX), self._pods_changed:
+                    await self._pods_changed.wait_for(lambda: self._known(key, uid))
             except TimeoutError:
                 pass
             else:
-                found = self._known(key, uid)
-                assert found is not None
-                return found
+                delivered = self._known(key, uid)
+                assert delivered is not None
+                return delivered
         self.reads += 1
-        one = kept(await self._api.get(_path(key)))
-        if not _is(one, uid):
-            raise ApiNotFound(f"the Pod of that name is another one, not {uid}")
-        self._read[key] = one
-        while len(self._read) > REMEMBERED_MAX:
+        pod = kept(await self._api.get(_path(key)))
+        if not _is(pod, uid):
+            raise ApiNotFound(f"the Pod of that name does not have the UID {uid}")
+        self._read[key] = pod
+        while len(self._read) > READ_PODS_MAX:
             self._read.popitem(last=False)
-        return one
+        return pod
 
     def _known(self, key: ObjectKey, uid: str) -> Object | None:
         """The cached Pod, if it has this UID."""
         for objects in (self.pods.objects, self._read):
-            one = objects.get(key)
-            if one is not None and _is(one, uid) and one["metadata"]["uid"] not in self._ended:
-                return one
+            pod = objects.get(key)
+            if pod is not None and _is(pod, uid) and pod["metadata"]["uid"] not in self._ended:
+                return pod
         return None
 
     def _remember_end(self, uid: str) -> None:
@@ -214,9 +213,9 @@ class KubernetesFacts:
         while len(self._ended) > ENDED_MAX:
             self._ended.popitem(last=False)
 
-    def _pod(self, key: ObjectKey, one: Object) -> PodFacts:
-        metadata = one["metadata"]
-        owner = controller_of(one)
+    def _pod(self, key: ObjectKey, pod: Object) -> PodFacts:
+        metadata = pod["metadata"]
+        owner = controller_of(pod)
         fixed = kind_of_pod(key[1], owner, self._fixed)
         annotations = metadata.get("annotations", {})
         return PodFacts(
@@ -226,17 +225,17 @@ class KubernetesFacts:
             labels=metadata.get("labels", {}),
             annotations=annotations,
             owner=None if owner is None else self._owners.top(owner),
-            alive=is_alive(one),
+            alive=is_alive(pod),
             fixed=fixed,
             endpoint_name=owner.name if fixed == "vm" and owner is not None else "",
             migrating=fixed == "vm" and MIGRATION in annotations,
         )
 
     def _namespace(self, name: str) -> NamespaceFacts:
-        one = self.namespaces.objects.get(("", name))
-        if one is None:
+        namespace = self.namespaces.objects.get(("", name))
+        if namespace is None:
             return NamespaceFacts(name)
-        metadata = one["metadata"]
+        metadata = namespace["metadata"]
         labels, annotations = metadata.get("labels", {}), metadata.get("annotations", {})
         return NamespaceFacts(name, labels, annotations, known=True)
 
@@ -244,7 +243,7 @@ class KubernetesFacts:
         for key in keys:
             self._read.pop(key, None)
         self._chains.add(keys)
-        self._arrivals.set()
+        self._has_changes.set()
 
     def _on_pod(self, change: Transition[Object]) -> None:
         """A deletion reported by the watch is certain; a Pod missing from a list is not (I6)."""
@@ -254,16 +253,16 @@ class KubernetesFacts:
     async def _announce(self) -> None:
         """Wake the ADDs that wait for a Pod."""
         while True:
-            await self._arrivals.wait()
-            self._arrivals.clear()
-            async with self._seen:
-                self._seen.notify_all()
+            await self._has_changes.wait()
+            self._has_changes.clear()
+            async with self._pods_changed:
+                self._pods_changed.notify_all()
 
     async def _learn_owner(self, key: ObjectKey) -> None:
         """Read a Pod's chain of controllers before its ADD."""
-        one = self.pods.objects.get(key)
-        if one is not None:
-            await self._owners.learn(controller_of(one))
+        pod = self.pods.objects.get(key)
+        if pod is not None:
+            await self._owners.learn(controller_of(pod))
 
 
 def _path(key: ObjectKey) -> str:
@@ -275,5 +274,5 @@ def _key(reference: PodReference) -> ObjectKey | None:
     return (namespace, name) if namespace and name else None
 
 
-def _is(one: Object, uid: str) -> bool:
-    return not uid or bool(one["metadata"]["uid"] == uid)
+def _is(pod: Object, uid: str) -> bool:
+    return not uid or bool(pod["metadata"]["uid"] == uid)

@@ -1,10 +1,10 @@
-"""What the known counters count, as their help texts; the others speak for themselves."""
+"""The help texts of the known RDMA counters."""
 
 from __future__ import annotations
 
 from typing import Final
 
-UNKNOWN: Final = "As the kernel counts it"
+UNKNOWN: Final = "A counter of the kernel or of the driver, under its name there"
 
 WORDS: Final[dict[str, str]] = {
     "rx_write_requests": "Write requests received",
@@ -12,18 +12,18 @@ WORDS: Final[dict[str, str]] = {
     "rx_atomic_requests": "Atomic requests received",
     "rx_dct_connect": "Connection requests received by dynamic targets",
     "out_of_buffer": "Packets dropped because no receive buffer was posted",
-    "out_of_sequence": "Packets received out of their order",
-    "duplicate_request": "Requests received that were served before",
-    "rnr_nak_retry_err": "Answers received that the receiver was not ready, not above its retries",
-    "packet_seq_err": "Answers received that a packet came out of its order",
-    "implied_nak_seq_err": "Packets that were missed, as a later acknowledgement showed",
-    "local_ack_timeout_err": "Acknowledgements that did not come in time",
+    "out_of_sequence": "Packets received out of order",
+    "duplicate_request": "Duplicates received of requests that were already served",
+    "rnr_nak_retry_err": "RNR NAKs received (receiver not ready) within the number of retries",
+    "packet_seq_err": "NAKs received for a packet out of order",
+    "implied_nak_seq_err": "Missing responses detected by a later acknowledgement",
+    "local_ack_timeout_err": "Acknowledgements that did not arrive before the timeout",
     "resp_local_length_error": "Requests received with a wrong length",
     "resp_cqe_error": "Receive completions with an error",
     "req_cqe_error": "Request completions with an error",
-    "req_remote_invalid_request": "Requests that the other side called invalid",
-    "req_remote_access_errors": "Requests that the other side gave no access for",
-    "resp_remote_access_errors": "Requests received that no access was given for",
+    "req_remote_invalid_request": "Requests that the remote side rejected as invalid",
+    "req_remote_access_errors": "Requests that the remote side rejected for lack of access rights",
+    "resp_remote_access_errors": "Requests received that were rejected for lack of access rights",
     "resp_cqe_flush_error": "Receive completions that were flushed",
     "req_cqe_flush_error": "Request completions that were flushed",
     "roce_adp_retrans": "Adaptive retransmissions",
@@ -43,9 +43,9 @@ WORDS: Final[dict[str, str]] = {
         for unit in ("packets", "bytes")
     },
     "vport_speed_mbps": "Speed of the link in Mbit/s",
-    "rx_discards": "Packets received and discarded for want of buffers, by priority",
-    "tx_discards": "Packets discarded before they were sent, by priority",
+    "rx_discards": "Received packets discarded because no buffer was free, by priority",
+    "tx_discards": "Packets discarded on transmission, by priority",
     "rx_pause": "Pause frames received, by priority",
     "tx_pause": "Pause frames sent, by priority",
-    "device_tos": "Traffic class that the device gives its packets; 0: none is set",
+    "device_tos": "Traffic class of the device's packets; 0: none is set",
 }

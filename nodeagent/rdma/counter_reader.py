@@ -1,9 +1,9 @@
-"""Reading RDMA counters: on the node, and in Pods that have devices of their own. Reads only.
+"""Reads RDMA counters on the node and in Pods that have RDMA devices of their own. Read-only.
 
-The kernel's counters come by its RDMA netlink, of older kernels from /sys; the link's by its
-driver. No process is started for it. It blocks: it is called in a worker thread, one at a time.
-Promise: what cannot be read is left out and counted, never guessed; one bad namespace costs no
-other.
+The kernel's counters come from RDMA netlink, or from /sys on older kernels; the counters of a link
+come from its driver. No process is started. ``read`` blocks: call it in a worker thread, one call
+at a time. Promise: a value that cannot be read is left out and reported as a fault; a fault in one
+namespace does not affect the others.
 """
 
 from __future__ import annotations
@@ -25,32 +25,34 @@ from nodeagent.rdma.values import NOTHING, NamespacePorts, RdmaPortLink
 from nodeagent.sriov_master import SYSFS, master_of
 
 DIRECTORIES: Final = (Path("/var/run/netns"), Path("/var/run/docker/netns"))
-"""Where runtimes put the network namespaces of Pods."""
+"""Where container runtimes mount the network namespaces of Pods."""
 
 NOT_A_POD: Final = "default"
+"""A name below them that is the node's own namespace."""
+
 NAMESPACES_MAX: Final = 4_096
 READ_S_MAX: Final = 5.0
-"""No further namespace is begun after this long."""
+"""Seconds after which no further namespace is read."""
 
-ANYWHERE: Final[tuple[Address, ...]] = (
+ROUTE_DESTINATIONS: Final[tuple[Address, ...]] = (
     parse_address("1.0.0.0"),
     parse_address("2001:4860:4860::8888"),
 )
-"""The source of what a Pod sends there is how it is known."""
+"""The source address of the route to them identifies a Pod."""
 
 _IPOIB_MAC_BYTES: Final = 20
 _TRAFFIC_CLASS: Final = re.compile(r"Global tclass=(\d+)")
 
 
 class CounterRead(NamedTuple):
-    """``faults``: of what could not be read, by what it is of."""
+    """The ports by namespace. ``faults``: error texts by the namespace that could not be read."""
 
     places: tuple[NamespacePorts, ...]
     faults: dict[str, str]
 
 
 class CounterReader:
-    """Reads whatever there is, each time anew."""
+    """Reads the RDMA ports of all network namespaces; keeps nothing between two calls."""
 
     def __init__(
         self,
@@ -65,7 +67,7 @@ class CounterReader:
         self._monotonic = monotonic
 
     def read(self) -> CounterRead:
-        """Everything, within the bounds above."""
+        """Read all ports, within the limits above."""
         places: list[NamespacePorts] = []
         faults: dict[str, str] = {}
         home = self._executor.home
@@ -84,17 +86,17 @@ class CounterReader:
 
     def _pods(self, faults: dict[str, str]) -> Iterator[NamespacePorts]:
         deadline = self._monotonic() + READ_S_MAX
-        seen = {self._executor.home.identity}
+        read_identities = {self._executor.home.identity}
         for number, path in enumerate(_namespaces(self._directories)):
             if number == NAMESPACES_MAX or self._monotonic() > deadline:
-                bounds = f"{NAMESPACES_MAX} namespaces and {READ_S_MAX:g} s"
-                faults["Pods"] = f"not all are read: {bounds} are all that one reading may take"
+                limits = f"{NAMESPACES_MAX} namespaces or {READ_S_MAX:g} s"
+                faults["Pods"] = f"some were not read: one reading is limited to {limits}"
                 return
             try:
                 with NetworkNamespace.open(str(path)) as namespace:
-                    if namespace.identity in seen:
+                    if namespace.identity in read_identities:
                         continue
-                    seen.add(namespace.identity)
+                    read_identities.add(namespace.identity)
                     place = self._pod(namespace)
             except NamespaceGone:
                 continue
@@ -113,9 +115,9 @@ class CounterReader:
         return NamespacePorts(ports, self._address(namespace)) if ports else None
 
     def _address(self, namespace: NetworkNamespace) -> str:
-        """By which the Pod is known, "" if none can be told."""
+        """The address that identifies the Pod; "" if no route has a source address."""
         with self._executor.session(namespace) as session:
-            for destination in ANYWHERE:
+            for destination in ROUTE_DESTINATIONS:
                 with suppress(OrbweaverError):
                     route = session.route_to(destination)
                     if route is not None and route.source is not None:
@@ -123,21 +125,21 @@ class CounterReader:
         return ""
 
     def _ports(self, kernel: RdmaSocket, namespace: NetworkNamespace) -> tuple[RdmaPortLink, ...]:
-        found = [(device, port) for device in kernel.devices() for port in kernel.ports(device)]
-        if not found:
+        ports = [(device, port) for device in kernel.devices() for port in kernel.ports(device)]
+        if not ports:
             return ()
-        macs = self._macs(namespace) if any(not port.link for _, port in found) else {}
+        macs = self._macs(namespace) if any(not port.link for _, port in ports) else {}
         kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC
         with self._executor.socket(namespace, socket.AF_INET, kind, 0) as inside:
-            named = ((d, p, p.link or macs.get(d.node_guid, "")) for d, p in found)
+            with_links = ((d, p, p.link or macs.get(d.node_guid, "")) for d, p in ports)
             at_home = namespace is self._executor.home
             return tuple(
-                self._counted(kernel, inside, device, port._replace(link=link), at_home=at_home)
-                for device, port, link in named
+                self._read_port(kernel, inside, device, port._replace(link=link), at_home=at_home)
+                for device, port, link in with_links
                 if link
             )
 
-    def _counted(
+    def _read_port(
         self,
         kernel: RdmaSocket,
         inside: socket.socket,
@@ -148,36 +150,36 @@ class CounterReader:
     ) -> RdmaPortLink:
         counters = kernel.counters(device, port)
         directory = self._sysfs / "class/infiniband" / device.name
-        # /sys shows the devices of the agent's own namespace.
+        # /sys shows only the devices of the agent's own namespace.
         if counters is None and at_home:
             counters = _counters_in(directory / f"ports/{port.number}/hw_counters")
-        counted = RdmaPortLink(
+        port_link = RdmaPortLink(
             device.name,
             port.link,
             device.node_guid,
             device.system_guid,
             NOTHING if counters is None else counters,
         )
-        # Many a link has no driver that answers, and a soft device's is any link.
+        # Many drivers do not answer ethtool; a software RDMA device can use any link.
         with suppress(OSError):
-            counted = counted._replace(statistics=ethtool.statistics(inside, port.link))
+            port_link = port_link._replace(statistics=ethtool.statistics(inside, port.link))
         with suppress(OSError):
-            counted = counted._replace(speed_mbps=ethtool.speed_mbps(inside, port.link))
+            port_link = port_link._replace(speed_mbps=ethtool.speed_mbps(inside, port.link))
         with suppress(OSError):
             bus = ethtool.driver_bus(inside, port.link)
-            counted = counted._replace(parent=master_of(bus, self._sysfs) or "")
-        if at_home and counted.is_root:
-            counted = counted._replace(traffic_class=_traffic_class(directory))
-        return counted
+            port_link = port_link._replace(parent=master_of(bus, self._sysfs) or "")
+        if at_home and port_link.is_root:
+            port_link = port_link._replace(traffic_class=_traffic_class(directory))
+        return port_link
 
     def _macs(self, namespace: NetworkNamespace) -> dict[int, str]:
-        """Links by the GUID that their MAC address is made of."""
+        """Link names by the GUID that is derived from their MAC address."""
         with self._executor.session(namespace) as session:
             return {guid_of(link.mac): link.name for link in session.links() if link.mac}
 
 
 def guid_of(mac: bytes) -> int:
-    """IPoIB has its port's GUID at the end; Ethernet all of it but the two bytes in the middle."""
+    """The GUID of a MAC address: the last 8 bytes for IPoIB, with ff:fe inserted for Ethernet."""
     if len(mac) == _IPOIB_MAC_BYTES:
         return int.from_bytes(mac[-8:], "big")
     return int.from_bytes(mac[:3] + b"\xff\xfe" + mac[3:], "big")
@@ -190,21 +192,21 @@ def _namespaces(directories: tuple[Path, ...]) -> Iterator[Path]:
 
 
 def _counters_in(directory: Path) -> dict[str, int]:
-    """A file a counter; beside them lies how long their values are kept."""
-    found = {}
+    """Counters by file name; `lifespan` is a setting and not a counter."""
+    counters = {}
     with suppress(OSError):
         for path in directory.iterdir():
             if path.name == "lifespan":
                 continue
             with suppress(OSError, ValueError):
-                found[path.name] = int(path.read_text("ascii"))
-    return found
+                counters[path.name] = int(path.read_text("ascii"))
+    return counters
 
 
 def _traffic_class(directory: Path) -> int:
-    """Of all the device's packets; 0 where nobody has set one, or the driver knows of none."""
+    """The traffic class of the device's packets; 0 if none is set or the driver does not tell."""
     try:
-        said = _TRAFFIC_CLASS.search((directory / "tc/1/traffic_class").read_text("ascii"))
+        match = _TRAFFIC_CLASS.search((directory / "tc/1/traffic_class").read_text("ascii"))
     except (OSError, ValueError):
         return 0
-    return int(said[1]) if said else 0
+    return int(match[1]) if match else 0

@@ -1,9 +1,9 @@
-"""From what was read to Prometheus' text: names, labels and numbers. Pure.
+"""Turns RDMA counters into the Prometheus text format: names, labels and values. Pure.
 
 Names and labels are those of docs/reference/metrics.md and docs/reference/networks.md, "RDMA
-metrics". Promise: no name with the same labels comes twice, which would cost a scraper everything;
-nothing is unbounded; numbers are exact. A port has some sixty samples with the same labels, so
-these are written once.
+metrics". Promise: no name and label set occurs twice, for which a scraper rejects the whole text;
+the number of samples is limited; values are exact. A port has about sixty samples with the same
+labels, so the text of the labels is made once per port.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nodeagent.rdma.values import NamespacePorts, RdmaPortLink, Tenant, Tenants
 from nodeagent.telemetry.metrics import COMPATIBLE
 
 SAMPLES_MAX: Final = 50_000
-"""Of one scrape: a hundred ports of Pods have some six thousand."""
+"""Samples in one scrape: a hundred ports of Pods have about six thousand."""
 
 NAME_CHARACTERS_MAX: Final = 96
 SPEED: Final = "vport_speed_mbps"
@@ -35,9 +35,9 @@ Labels = tuple[tuple[str, str], ...]
 
 
 class Samples(NamedTuple):
-    """By name, without ``rdma_`` and ``_total``, then by the labels' text.
+    """Values by name (without ``rdma_`` and ``_total``), then by the text of the labels.
 
-    ``left_out``: how many there were above the bound.
+    ``left_out``: the number of samples above the limit.
     """
 
     values: dict[str, dict[str, int]]
@@ -45,7 +45,7 @@ class Samples(NamedTuple):
 
 
 def samples_of(node: str, places: Iterable[NamespacePorts], tenants: Tenants) -> Samples:
-    """Every sample there is."""
+    """The samples of all ports."""
     values: dict[str, dict[str, int]] = {}
     count = left_out = 0
     for place in places:
@@ -61,7 +61,7 @@ def samples_of(node: str, places: Iterable[NamespacePorts], tenants: Tenants) ->
 
 
 def text_of(samples: Samples) -> bytes:
-    """As a scrape gets it: in the order of names and labels."""
+    """The response to a scrape, sorted by names and labels."""
     lines: list[str] = []
     for key, family in sorted(samples.values.items()):
         name = f"rdma_{key}_total"
@@ -76,32 +76,32 @@ def guid_text(guid: int) -> str:
 
 
 def counter_name(key: str) -> str:
-    """A name of the kernel or a driver as Prometheus may have it: camelCase becomes snake_case."""
+    """A counter's name in the characters that Prometheus allows; camelCase becomes snake_case."""
     return _UNFIT.sub("_", _CAMEL.sub("_", key).lower())[:NAME_CHARACTERS_MAX]
 
 
 def _of_place(
     node: str, place: NamespacePorts, tenant: Tenant | None
 ) -> Iterator[tuple[str, str, int]]:
-    """Name, labels, value."""
-    whose = _tenant_labels(tenant)
+    """The samples of one namespace: name, labels, value."""
+    tenant_labels = _tenant_labels(tenant)
     for port in place.ports:
-        where = (
+        port_labels = (
             *(("node_name", node), ("ifname", port.device), ("net_dev_name", port.link)),
             *_SCOPE,
         )
-        labels = _label_text((*where, *_device_labels(port), *whose))
+        labels = _label_text((*port_labels, *_device_labels(port), *tenant_labels))
         for key, value in port.counters.items():
             yield counter_name(key), labels, value
         for key, value in port.statistics.items():
-            if found := _PRIORITY.fullmatch(key):
-                yield f"{found[1]}_{found[3]}", f'{labels},priority="{found[2]}"', value
+            if match := _PRIORITY.fullmatch(key):
+                yield f"{match[1]}_{match[3]}", f'{labels},priority="{match[2]}"', value
             elif "vport" in key:
                 yield counter_name(key), labels, value
         if port.speed_mbps is not None:
             yield SPEED, labels, port.speed_mbps
         if port.traffic_class is not None:
-            yield TRAFFIC_CLASS, _label_text(where), port.traffic_class
+            yield TRAFFIC_CLASS, _label_text(port_labels), port.traffic_class
 
 
 def _label_text(labels: Labels) -> str:

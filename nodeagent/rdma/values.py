@@ -1,4 +1,4 @@
-"""What is read of RDMA devices, and what is known of the Pods that have them, as plain values."""
+"""Values: the ports of RDMA devices, and the Pods that have RDMA devices."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 class RdmaPortLink(NamedTuple):
-    """One port of an RDMA device, and the link that it speaks over.
+    """One port of an RDMA device, and the link that it uses.
 
-    GUIDs are numbers whose highest byte is written first. ``counters`` are the kernel's,
-    ``statistics`` those of the link's driver. None is what nobody tells; ``parent`` "" too: no
-    virtual function's.
+    GUIDs are big-endian numbers. ``counters`` come from the kernel, ``statistics`` from the
+    link's driver. None: not known. ``parent``: the physical function's link, "" if the link is no
+    virtual function.
     """
 
     device: str
@@ -31,19 +31,19 @@ class RdmaPortLink(NamedTuple):
 
     @property
     def is_root(self) -> bool:
-        """Whether it is the card's own device, and no virtual function's."""
+        """Whether it is the device of a physical function."""
         return self.node_guid == self.system_guid
 
 
 class NamespacePorts(NamedTuple):
-    """The ports in one network namespace. ``address`` is its Pod's, "" on the node itself."""
+    """The ports in one network namespace. ``address``: of its Pod, "" for the node itself."""
 
     ports: tuple[RdmaPortLink, ...]
     address: str = ""
 
 
 class Tenant(NamedTuple):
-    """A Pod with RDMA devices of its own. ``owner`` None: it has none, or nobody may read that."""
+    """A Pod with RDMA devices. ``owner`` None: it has no owner, or the agent may not read it."""
 
     namespace: str
     name: str
@@ -51,4 +51,4 @@ class Tenant(NamedTuple):
 
 
 Tenants = Mapping[str, Tenant]
-"""By each of their addresses."""
+"""Pods by address; a Pod is listed under each of its addresses."""

@@ -182,6 +182,6 @@ def test_a_program_that_is_refused_is_told_with_the_verifiers_words(possible: No
 def test_a_full_map_says_its_name_and_its_limit(possible: None) -> None:
     full = create_map(MapSpec("small", BPF_MAP_TYPE_HASH, 4, 4, 1))
     full.put(bytes(4), bytes(4))
-    with pytest.raises(BpfRefused, match="map small has no room beyond its 1 entries"):
+    with pytest.raises(BpfRefused, match="map small is full: it holds 1 entries"):
         full.put(b"\1\0\0\0", bytes(4))
     full.close()

@@ -188,7 +188,7 @@ def test_a_reading_ends_after_its_time_and_says_so(
     found = CounterReader(executor, (tmp_path,), tmp_path, lambda: next(moments)).read()
 
     assert len(found.places) == 1
-    assert "not all are read" in found.faults["Pods"]
+    assert "some were not read" in found.faults["Pods"]
 
 
 def test_statistics_and_speed_of_a_link_are_its_drivers(
