@@ -55,7 +55,7 @@ def frontends_of(
     """The frontends of one Service on this node, with their backends."""
     if OTHER_PROXY in labels:
         return {}
-    found = {}
+    groups = {}
     for text in service.addresses:
         address = parse_address(text)
         for port in service.ports:
@@ -64,8 +64,8 @@ def frontends_of(
                 continue
             places = _backends(service, port, address.family, slices, node)
             frontend = Frontend(packed(text), port.port, protocol)
-            found[frontend] = BackendGroup(tuple(sorted(set(places))), service.affinity_s)
-    return found
+            groups[frontend] = BackendGroup(tuple(sorted(set(places))), service.affinity_s)
+    return groups
 
 
 def packed(text: str) -> bytes:

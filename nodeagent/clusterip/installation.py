@@ -110,9 +110,9 @@ class Installation:
         for member in plan.remove_members:
             members.remove(layout.pack_member(member))
 
-    def attach(self, cgroup: Path, wishes: DesiredPrograms) -> None:
+    def attach(self, cgroup: Path, desired: DesiredPrograms) -> None:
         """Attach this agent's programs to a control group. Raises BpfRefused, DatapathError."""
-        loaded = load(self._maps, wishes)
+        loaded = load(self._maps, desired)
         try:
             group = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:

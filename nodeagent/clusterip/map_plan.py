@@ -96,10 +96,10 @@ def understand(raw: StoredMaps) -> Contents:
     slots, members = set(raw.backends), set(raw.members)
     for frontend, head in raw.services.items():
         places = [raw.backends.get(Slot(head.group, number)) for number in range(head.size)]
-        found = [place for place in places if place is not None]
-        entry = Entry(head.group, BackendGroup(tuple(found), head.affinity_s))
+        present = [place for place in places if place is not None]
+        entry = Entry(head.group, BackendGroup(tuple(present), head.affinity_s))
         own = set(members_of(entry))
-        if len(found) < head.size or not own <= raw.members:
+        if len(present) < head.size or not own <= raw.members:
             broken.add(frontend)
             continue
         entries[frontend] = entry

@@ -13,20 +13,20 @@ from nodeagent.ebpf.calls import Map, create_map, load_program
 from nodeagent.ebpf.instructions import assemble
 
 
-def load(maps: Mapping[str, Map], wishes: DesiredPrograms) -> dict[Hook, int]:
+def load(maps: Mapping[str, Map], desired: DesiredPrograms) -> dict[Hook, int]:
     """Load all programs; the caller closes their descriptors.
 
     An older kernel gets programs that refuse with EPERM. Raises BpfRefused.
     """
     try:
-        return _loaded(maps, wishes)
+        return _loaded(maps, desired)
     except BpfRefused:
-        if not wishes.says_refused:
+        if not desired.econnrefused:
             raise
-    return _loaded(maps, wishes._replace(says_refused=False))
+    return _loaded(maps, desired._replace(econnrefused=False))
 
 
-def trial(wishes: DesiredPrograms) -> bool:
+def trial(desired: DesiredPrograms) -> bool:
     """Load all programs with maps of one entry, without attaching them.
 
     Whether the kernel supports refusals with ECONNREFUSED. Raises BpfRefused if it supports none.
@@ -36,9 +36,9 @@ def trial(wishes: DesiredPrograms) -> bool:
         for spec in layout.MAPS:
             maps[spec.name] = create_map(spec._replace(entries_max=1))
         try:
-            close(_loaded(maps, wishes))
+            close(_loaded(maps, desired))
         except BpfRefused:
-            close(load(maps, wishes))
+            close(load(maps, desired))
             return False
         return True
     finally:
@@ -52,12 +52,12 @@ def close(programs: Mapping[Hook, int]) -> None:
         os.close(fd)
 
 
-def _loaded(maps: Mapping[str, Map], wishes: DesiredPrograms) -> dict[Hook, int]:
+def _loaded(maps: Mapping[str, Map], desired: DesiredPrograms) -> dict[Hook, int]:
     descriptors = {name: bpf_map.fd for name, bpf_map in maps.items()}
     loaded: dict[Hook, int] = {}
     try:
         for hook in HOOKS:
-            code = assemble(program(hook, wishes), descriptors)
+            code = assemble(program(hook, desired), descriptors)
             kind = n.BPF_PROG_TYPE_CGROUP_SOCK_ADDR
             loaded[hook] = load_program(hook.name, kind, hook.number, code)
     except BaseException:

@@ -104,21 +104,21 @@ class DesiredPrograms(NamedTuple):
     """
 
     spared: int
-    says_refused: bool = True
+    econnrefused: bool = True
 
 
-def program(hook: Hook, wishes: DesiredPrograms) -> list[Line]:
+def program(hook: Hook, desired: DesiredPrograms) -> list[Line]:
     """The program of one hook."""
-    lines = _forth(hook.family, wishes) if hook.way == "forth" else _back(hook.family)
+    lines = _forth(hook.family, desired) if hook.way == "forth" else _back(hook.family)
     return [copy(_CONTEXT, _R1), *lines]
 
 
-def _forth(family: Family, wishes: DesiredPrograms) -> Iterator[Line]:
+def _forth(family: Family, desired: DesiredPrograms) -> Iterator[Line]:
     yield copy(_R1, _CONTEXT)
     yield call(n.BPF_FUNC_get_netns_cookie, "get_netns_cookie")
     yield copy(_COOKIE, _R0)
-    if wishes.spared:
-        yield load_wide(_R1, wishes.spared)
+    if desired.spared:
+        yield load_wide(_R1, desired.spared)
         yield jump_if_same(_COOKIE, _R1, "pass")
     yield from _asked(family, _FRONTEND)
     yield load(Size.WORD, _R1, _CONTEXT, _PROTOCOL_AT)
@@ -134,7 +134,7 @@ def _forth(family: Family, wishes: DesiredPrograms) -> Iterator[Line]:
     yield put(_R0, PASS)
     yield leave()
     yield Label("refuse")
-    if wishes.says_refused:
+    if desired.econnrefused:
         yield put(_R1, -ECONNREFUSED)
         yield call(n.BPF_FUNC_set_retval, "set_retval")
     yield put(_R0, REFUSE)

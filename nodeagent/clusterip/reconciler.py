@@ -40,7 +40,7 @@ class BpfLocation(NamedTuple):
 
     bpffs: Path
     cgroup: str
-    wishes: DesiredPrograms
+    desired: DesiredPrograms
 
 
 class ClusterIpCounters:
@@ -141,7 +141,7 @@ class ClusterIpReconciler:
             raise
         if not installation.is_attached(cgroup):
             self.counts.attached = 0
-            installation.attach(cgroup, self._place.wishes)
+            installation.attach(cgroup, self._place.desired)
             fields = _fields(installation, cgroup)
             _log.info("attached the ClusterIP programs", extra={"fields": fields})
         self.counts.attached = 1

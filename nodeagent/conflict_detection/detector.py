@@ -164,7 +164,8 @@ class Detector:
         nic_addresses = _nic_addresses(nic)
         if switches.conflicts:
             call = self._executor.submit(
-                self._executor.home, lambda: local_addresses(one.address for one in nic_addresses)
+                self._executor.home,
+                lambda: local_addresses(nic_address.address for nic_address in nic_addresses),
             )
             local = await asyncio.wrap_future(call)
             if local:
@@ -177,19 +178,19 @@ class Detector:
             ) as packet_sockets:
                 raw_socket, interface = packet_sockets[0].socket, packet_sockets[0].interface
                 await wait_for_carrier(raw_socket, interface)
-                found = _result(
+                result = _result(
                     nic_addresses, await _probe_all(packet_sockets, nic_addresses, switches)
                 )
-                if switches.announce and found == DetectionResult():
+                if switches.announce and result == DetectionResult():
                     _announce(raw_socket, interface, nic_addresses)
-                return found
+                return result
 
     @asynccontextmanager
     async def _opened_packet_sockets(
         self, namespace: NetworkNamespace, interface: str, nic_addresses: tuple[_NicAddress, ...]
     ) -> AsyncIterator[tuple[PacketSocket, ...]]:
         """Packet sockets on the NIC, or on its master if the answers go there."""
-        targets, closer = [one.target for one in nic_addresses], self._closer
+        targets, closer = [nic_address.target for nic_address in nic_addresses], self._closer
 
         def inside() -> tuple[PacketSocket, ...] | MasterSocket:
             return open_in_pod(interface, targets, closer)
@@ -274,7 +275,7 @@ def _sockets(opened: tuple[PacketSocket, ...] | MasterSocket) -> Iterable[socket
 def _announce(raw_socket: socket, interface: str, nic_addresses: tuple[_NicAddress, ...]) -> None:
     """Failures are logged: neighbours then learn the address by their own requests."""
     try:
-        announce(raw_socket, interface, [one.target for one in nic_addresses])
+        announce(raw_socket, interface, [nic_address.target for nic_address in nic_addresses])
     except OSError as error:
         _log.info("cannot announce the addresses of %s: %s", interface, error)
 
@@ -285,8 +286,8 @@ async def _probe_all(
     switches: DetectionSwitches,
 ) -> list[Finding]:
     probe_runs = (
-        run_probe(packet_socket, _probe_request(one, packet_socket.mac, switches))
-        for packet_socket, one in zip(packet_sockets, nic_addresses, strict=True)
+        run_probe(packet_socket, _probe_request(nic_address, packet_socket.mac, switches))
+        for packet_socket, nic_address in zip(packet_sockets, nic_addresses, strict=True)
     )
     # After a failure the other family's probe still ends before its socket is closed.
     ends = await asyncio.gather(*probe_runs, return_exceptions=True)
@@ -325,11 +326,15 @@ def _result(nic_addresses: tuple[_NicAddress, ...], findings: list[Finding]) -> 
     both = list(zip(nic_addresses, findings, strict=True))
     return DetectionResult(
         tuple(
-            ConflictingAddress(one.address, mac_text(finding.mac))
-            for one, finding in both
+            ConflictingAddress(nic_address.address, mac_text(finding.mac))
+            for nic_address, finding in both
             if isinstance(finding, ConflictFound)
         ),
-        tuple(one.gateway for one, finding in both if isinstance(finding, GatewaySilent)),
+        tuple(
+            nic_address.gateway
+            for nic_address, finding in both
+            if isinstance(finding, GatewaySilent)
+        ),
     )
 
 
@@ -363,8 +368,8 @@ def local_addresses(addresses: Iterable[str]) -> dict[str, str]:
             return {}
         macs = {link.number: link.mac for link in session.links()}
         return {
-            text: mac_text(macs.get(one.link, b""))
+            text: mac_text(macs.get(entry.link, b""))
             for text in local
-            for one in session.addresses(parsed[text].family)
-            if one.address == parsed[text]
+            for entry in session.addresses(parsed[text].family)
+            if entry.address == parsed[text]
         }

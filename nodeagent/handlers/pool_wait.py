@@ -93,13 +93,13 @@ class WaitingAllocator:
         self._waiting += 1
         report: ReconcileReport | None = None
         try:
-            told = await self._needs.put(application)
-            async with aclosing(self._reports(application, told)) as reports:
+            revision = await self._needs.put(application)
+            async with aclosing(self._reports(application, revision)) as reports:
                 async for report in reports:
                     try:
                         return await self._allocate(request, facts)
-                    except (PoolPending, AddressesUsedOut) as again:
-                        error = again
+                    except (PoolPending, AddressesUsedOut) as repeated:
+                        error = repeated
                     if not any(problem.again for problem in report.problems):
                         break
         finally:
@@ -107,15 +107,15 @@ class WaitingAllocator:
         raise explained(error, report, self._wait_s)
 
     async def _reports(
-        self, application: Application, told: int
+        self, application: Application, revision: int
     ) -> AsyncGenerator[ReconcileReport, None]:
         """Reports about the pool request, until ``wait_s`` is over."""
         clock = asyncio.get_running_loop().time
-        ends = clock() + self._wait_s
-        async with aclosing(self._needs.reports(application.key, told)) as reports:
+        end_time = clock() + self._wait_s
+        async with aclosing(self._needs.reports(application.key, revision)) as reports:
             while True:
                 try:
-                    yield await asyncio.wait_for(anext(reports), ends - clock())
+                    yield await asyncio.wait_for(anext(reports), end_time - clock())
                 except (TimeoutError, Compacted):
                     return
 
@@ -132,7 +132,7 @@ class WaitingAllocator:
         except WrongInput:
             return False  # the allocator reports it
         return request is not None and any(
-            found != size for found in self._sizes(application, request)
+            current_size != size for current_size in self._sizes(application, request)
         )
 
     def _sizes(self, application: Application, request: SubnetRequest) -> list[int]:

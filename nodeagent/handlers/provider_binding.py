@@ -1,10 +1,11 @@
-"""ADDs of NICs whose addresses a network provider has to bind: claimed, bound, then answered.
+"""ADDs whose addresses a network provider must bind before the answer.
 
-    look at the binding ──▶ claim ──▶ ask the controllers ──▶ wait for what they say ──▶ answer
+    read the binding ──▶ claim ──▶ write a binding request ──▶ wait until it is bound ──▶ answer
 
-Only with a provider, and asked is only for NICs that take part (docs/concepts/network-provider.md).
-No provider is spoken to here. An ADD that fails or cannot wait leaves nothing that is not on its
-way to be given back; one that is repeated attaches to what is under way.
+Used only with a network provider, and only for NICs that it serves
+(docs/concepts/network-provider.md). The controllers talk to the provider; this module only writes
+requests to etcd. If an ADD fails or times out, its addresses are handed over for release. A
+repeated ADD waits for the request of the first one.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ from core.eventstore.retry_policies import racing
 from nodeagent.handlers.add_handler import Allocate
 
 BIND_S_MAX: Final = 90.0
-"""From the beginning of an ADD to its answer, below ``BOUND_ADD_DEADLINE_S`` of the gate."""
+"""Seconds from the start of an ADD to its answer; below ``BOUND_ADD_DEADLINE_S``."""
 
-BOOKS_S: Final = 5.0
-"""Seconds of that for recording the provider's answer and returning it."""
+RELEASE_RECORD_S: Final = 5.0
+"""How many of these seconds are left for recording the provider's answer and returning it."""
 
 
 class Networks(Protocol):
@@ -53,10 +54,10 @@ class Times(NamedTuple):
     now_s: Callable[[], float] = time.time
 
 
-class _Asked(NamedTuple):
+class _WrittenRequest(NamedTuple):
     """``revision``: of the binding request in etcd, 0 if the addresses are bound already."""
 
-    order: BindingRequest
+    binding_request: BindingRequest
     revision: int
 
 
@@ -86,18 +87,18 @@ class BindingAllocator:
 
         Raises ProviderError, NotReady, DeadlineExceeded, BadInput too.
         """
-        ends = asyncio.get_running_loop().time() + self._times.bind_s
+        end_time = asyncio.get_running_loop().time() + self._times.bind_s
         pod = facts.pod
         parents_of(self._networks.nics(pod, (request.attachment.interface,)))
         await self._admit(request, pod)
         added = await self._allocate(request, facts)
-        order = await self._order(added.endpoint, pod)
-        if not order.addresses or pod.migrating:
+        binding_request = await self._order(added.endpoint, pod)
+        if not binding_request.addresses or pod.migrating:
             return added
-        asked: _Asked = await racing()(self._ask, order, pod, ends)
-        if asked.revision:
-            await self._wait(asked, pod, ends)
-        return added._replace(endpoint=await self._endpoint(order))
+        written: _WrittenRequest = await racing()(self._ask, binding_request, pod, end_time)
+        if written.revision:
+            await self._wait(written, pod, end_time)
+        return added._replace(endpoint=await self._endpoint(binding_request))
 
     async def _admit(self, request: AddRequest, pod: PodFacts) -> None:
         """Raise NotReady while addresses of an earlier binding are being released."""
@@ -121,47 +122,49 @@ class BindingAllocator:
             *endpoint.key, pod.name, endpoint.uid, endpoint.node, addresses, claims
         )
 
-    async def _ask(self, order: BindingRequest, pod: PodFacts, ends: float) -> _Asked:
+    async def _ask(
+        self, binding_request: BindingRequest, pod: PodFacts, end_time: float
+    ) -> _WrittenRequest:
         """Write the binding request for the controllers."""
-        seen = await self._bindings.find(order.key)
-        binding = seen.binding
+        stored = await self._bindings.find(binding_request.key)
+        binding = stored.binding
         if binding is not None:
-            if not _texts(binding.order) <= _texts(order):
-                await self._give_back(pod, "unbound", "its addresses are others than those bound")
+            if not _texts(binding.order) <= _texts(binding_request):
+                await self._give_back(pod, "unbound", "its addresses differ from the bound ones")
                 raise _not_yet(binding)
             if binding.is_ending:
                 raise _not_yet(binding)
-            order = order._replace(uid=binding.order.uid, pod=binding.order.pod)
-            if binding.state == "bound" and binding.order.covers(order):
-                return _Asked(order, 0)
-        left_s = ends - asyncio.get_running_loop().time() - BOOKS_S
+            binding_request = binding_request._replace(uid=binding.order.uid, pod=binding.order.pod)
+            if binding.state == "bound" and binding.order.covers(binding_request):
+                return _WrittenRequest(binding_request, 0)
+        left_s = end_time - asyncio.get_running_loop().time() - RELEASE_RECORD_S
         deadline_ms = round((self._times.now_s() + left_s) * 1000)
-        order = order._replace(deadline_ms=deadline_ms)
+        binding_request = binding_request._replace(deadline_ms=deadline_ms)
         gone = () if binding is None else binding.gone
-        revision = await self._bindings.write(seen, Binding(order, "asked", gone=gone))
+        revision = await self._bindings.write(stored, Binding(binding_request, "asked", gone=gone))
         if not revision:
-            raise LostRace(f"the binding of {'/'.join(order.key)} changed meanwhile")
-        return _Asked(order, revision)
+            raise LostRace(f"the binding of {'/'.join(binding_request.key)} changed meanwhile")
+        return _WrittenRequest(binding_request, revision)
 
-    async def _wait(self, asked: _Asked, pod: PodFacts, ends: float) -> None:
+    async def _wait(self, written: _WrittenRequest, pod: PodFacts, end_time: float) -> None:
         """Wait until the addresses are bound."""
-        order = asked.order
+        binding_request = written.binding_request
         try:
             async with (
-                asyncio.timeout_at(ends),
-                aclosing(self._bindings.changes(order.key, asked.revision)) as changes,
+                asyncio.timeout_at(end_time),
+                aclosing(self._bindings.changes(binding_request.key, written.revision)) as changes,
             ):
                 async for binding in changes:
-                    if _is_bound(order, binding):
+                    if _is_bound(binding_request, binding):
                         return
         except (TimeoutError, Compacted):
             why = f"the network provider did not bind it within {self._times.bind_s:g} s"
             await self._give_back(pod, "unbound", why)
             raise DeadlineExceeded(
                 f"{why}; a binding that it may have made is being released",
-                subject="/".join(order.key),
+                subject="/".join(binding_request.key),
                 remedy="check that a controller is running: `orbctl status`; see"
-                f" `orbctl workflow history {order.workflow_id}`",
+                f" `orbctl workflow history {binding_request.workflow_id}`",
             ) from None
 
     async def _give_back(self, pod: PodFacts, reason: ReleaseReason, why: str) -> None:
@@ -173,46 +176,49 @@ class BindingAllocator:
 
         await self._handover.hand_over(pod.endpoint_key, decide, reason, why)
 
-    async def _endpoint(self, order: BindingRequest) -> Endpoint:
-        """With the MACs and VLANs that the provider chose."""
-        kvs = (await self._store.read([Get(self._keys.endpoint(*order.key))])).ranges[0].kvs
+    async def _endpoint(self, binding_request: BindingRequest) -> Endpoint:
+        """The endpoint with the MAC addresses and VLANs that the provider chose."""
+        kvs = (
+            (await self._store.read([Get(self._keys.endpoint(*binding_request.key))])).ranges[0].kvs
+        )
         if not kvs:
-            raise ProviderError(f"the addresses of {'/'.join(order.key)} have been released")
+            raise ProviderError(
+                f"the addresses of {'/'.join(binding_request.key)} have been released"
+            )
         return ENDPOINT.decode(kvs[0].value)
 
 
-def _continues(order: BindingRequest, pod: PodFacts) -> bool:
-    """Whether a binding is valid for this Pod too.
+def _continues(binding_request: BindingRequest, pod: PodFacts) -> bool:
+    """Whether a binding is also valid for this Pod.
 
-    It is for the same Pod, for the next Pod of a fixed address on the same node, and for the target
-    of a live migration, whose source still uses the addresses.
+    True for the same Pod, for the next Pod with a fixed address on the same node, and for the
+    target of a live migration, whose source still uses the addresses.
     """
-    same_node = pod.fixed is not None and order.node == pod.node
-    return order.uid == pod.uid or same_node or pod.migrating
+    same_node = pod.fixed is not None and binding_request.node == pod.node
+    return binding_request.uid == pod.uid or same_node or pod.migrating
 
 
-def _texts(order: BindingRequest) -> set[str]:
-    return {one.address for one in order.addresses}
+def _texts(binding_request: BindingRequest) -> set[str]:
+    return {assigned.address for assigned in binding_request.addresses}
 
 
-def _is_bound(order: BindingRequest, binding: Binding | None) -> bool:
+def _is_bound(binding_request: BindingRequest, binding: Binding | None) -> bool:
     """Whether the addresses are bound. Raises ProviderError if they are being released."""
     if binding is None or binding.is_ending:
-        released = f"the addresses of {'/'.join(order.key)} have been released"
+        released = f"the addresses of {'/'.join(binding_request.key)} have been released"
         raise ProviderError(
             released if binding is None or binding.state != "failed" else binding.why,
-            subject=order.workflow_id,
-            remedy=f"see `orbctl workflow history {order.workflow_id}`",
+            subject=binding_request.workflow_id,
+            remedy=f"see `orbctl workflow history {binding_request.workflow_id}`",
         )
     return binding.state == "bound"
 
 
 def _not_yet(binding: Binding) -> NotReady:
-    order = binding.order
+    key, workflow_id = "/".join(binding.order.key), binding.order.workflow_id
     because = f" ({binding.why})" if binding.why else ""
     return NotReady(
-        f"earlier addresses of {'/'.join(order.key)} are still being released by the network"
-        f" provider{because}",
-        subject=order.workflow_id,
-        remedy=f"wait: the runtime tries again; see `orbctl workflow describe {order.workflow_id}`",
+        f"earlier addresses of {key} are still being released by the network provider{because}",
+        subject=workflow_id,
+        remedy=f"wait: the runtime tries again; see `orbctl workflow describe {workflow_id}`",
     )

@@ -85,13 +85,13 @@ class KubernetesCoordinator(CoordinatorDefaults):
         return NotReady(message, subject=self._name, remedy=remedy)
 
 
-def kept_coordinator(one: Object) -> KeptCoordinator:
+def kept_coordinator(coordinator: Object) -> KeptCoordinator:
     """The settings of a SpiderCoordinator, or the fault of an unusable object."""
     try:
-        report = msgspec.convert(one.get("status") or {"phase": ""}, CoordinatorReport)
+        report = msgspec.convert(coordinator.get("status") or {"phase": ""}, CoordinatorReport)
         if report.phase != SYNCED:
             return KeptCoordinator(fault=report.reason or f"its phase is {report.phase!r}")
-        spec = msgspec.convert(one.get("spec") or {}, dict[str, Any])
+        spec = msgspec.convert(coordinator.get("spec") or {}, dict[str, Any])
         networks = {
             "overlayPodCIDR": report.overlay_pod_cidr or [],
             "serviceCIDR": report.service_cidr or [],
@@ -99,6 +99,6 @@ def kept_coordinator(one: Object) -> KeptCoordinator:
         written = read_settings(spec | networks)
         effective(written, WrittenSettings())
     except (msgspec.ValidationError, BadInput) as error:
-        _log.warning("cannot use SpiderCoordinator %s: %s", one["metadata"]["name"], error)
+        _log.warning("cannot use SpiderCoordinator %s: %s", coordinator["metadata"]["name"], error)
         return KeptCoordinator(fault=str(error))
     return KeptCoordinator(written)

@@ -95,17 +95,17 @@ class KubernetesNetworks:
                 self._by_nad[before].pop(key)
                 if not self._by_nad[before]:
                     del self._by_nad[before]
-            one = self.configs.objects.get(key)
-            if one is not None:
-                nad = self._known[key] = f"{key[0]}/{one.nad}"
-                self._by_nad.setdefault(nad, {})[key] = one
+            config = self.configs.objects.get(key)
+            if config is not None:
+                nad = self._known[key] = f"{key[0]}/{config.nad}"
+                self._by_nad.setdefault(nad, {})[key] = config
 
 
-def kept_network(one: Object) -> CachedNetwork:
+def kept_network(config: Object) -> CachedNetwork:
     """The cached part of a SpiderMultusConfig; an unreadable one has no type."""
-    metadata = one["metadata"]
+    metadata = config["metadata"]
     try:
-        network = network_of(one)
+        network = network_of(config)
     except BadInput as error:
         name = f"{metadata['namespace']}/{metadata['name']}"
         _log.warning("cannot read SpiderMultusConfig %s: %s", name, error)

@@ -59,35 +59,35 @@ class KubernetesServices:
 
     def _on_services(self, keys: set[ObjectKey]) -> None:
         for key in keys:
-            one = self.services.objects.get(key)
-            service: Service | None = None if one is None else one["service"]
-            self._index.put_service(key, service, {} if one is None else one["labels"])
+            kept = self.services.objects.get(key)
+            service: Service | None = None if kept is None else kept["service"]
+            self._index.put_service(key, service, {} if kept is None else kept["labels"])
         self._changed.set()
 
     def _on_slices(self, keys: set[ObjectKey]) -> None:
         for key in keys:
-            one = self.slices.objects.get(key)
-            slice_: EndpointSlice | None = None if one is None else one["slice"]
+            kept = self.slices.objects.get(key)
+            slice_: EndpointSlice | None = None if kept is None else kept["slice"]
             self._index.put_slice(key, slice_)
         self._changed.set()
 
 
-def kept_service(one: Object) -> Object:
+def kept_service(service_object: Object) -> Object:
     """The cached part of a Service; an unreadable one has no address."""
-    metadata = one["metadata"]
+    metadata = service_object["metadata"]
     try:
-        service = service_of(msgspec.convert(one.get("spec", {}), ServiceSpec))
+        service = service_of(msgspec.convert(service_object.get("spec", {}), ServiceSpec))
     except msgspec.ValidationError as error:
         _log.warning("cannot read Service %s: %s", _named(metadata), error)
         service = Service()
     return {"metadata": _who(metadata), "labels": metadata.get("labels") or {}, "service": service}
 
 
-def kept_slice(one: Object) -> Object:
+def kept_slice(slice_object: Object) -> Object:
     """The cached part of an EndpointSlice; None if it is unreadable or has no addresses."""
-    metadata = one["metadata"]
+    metadata = slice_object["metadata"]
     try:
-        slice_ = slice_of(msgspec.convert(one, SliceBody), metadata.get("labels") or {})
+        slice_ = slice_of(msgspec.convert(slice_object, SliceBody), metadata.get("labels") or {})
     except msgspec.ValidationError as error:
         _log.warning("cannot read EndpointSlice %s: %s", _named(metadata), error)
         slice_ = None

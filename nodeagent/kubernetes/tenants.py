@@ -91,10 +91,10 @@ class KubernetesTenants:
             served = await self._served(owner)
             if served is None:
                 return None
-            one = await self._api.get(served.path(owner.namespace, owner.name))
-            if one["metadata"]["uid"] != owner.uid:
+            owner_object = await self._api.get(served.path(owner.namespace, owner.name))
+            if owner_object["metadata"]["uid"] != owner.uid:
                 return None
-            above = first_owner(one)
+            above = first_owner(owner_object)
             if above is None:
                 return owner if served.namespaced else owner._replace(namespace="")
             owner = above
@@ -110,18 +110,18 @@ class KubernetesTenants:
         return served
 
 
-def kept_tenant(one: Object) -> CachedPod:
+def kept_tenant(pod: Object) -> CachedPod:
     """The cached part of a Pod; Pods of the host network are not tenants."""
-    annotations = one["metadata"].get("annotations") or {}
+    annotations = pod["metadata"].get("annotations") or {}
     is_tenant = DEVICE in annotations.get(NETWORK_STATUS, "")
-    if not is_tenant or (one.get("spec") or {}).get("hostNetwork"):
+    if not is_tenant or (pod.get("spec") or {}).get("hostNetwork"):
         return CachedPod()
-    return CachedPod(tuple(addresses_of(one.get("status") or {})), first_owner(one))
+    return CachedPod(tuple(addresses_of(pod.get("status") or {})), first_owner(pod))
 
 
-def first_owner(one: Object) -> Owner | None:
+def first_owner(child: Object) -> Owner | None:
     """The first owner in an object's metadata, controller or not."""
-    metadata = one["metadata"]
+    metadata = child["metadata"]
     for owner in metadata.get("ownerReferences") or ():
         return Owner(
             sys.intern(owner["kind"]),

@@ -36,16 +36,16 @@ def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
 
 def messages(data: memoryview) -> list[Message]:
     """The messages of one datagram, without a truncated last one."""
-    found = []
+    result = []
     unpack, size, end = HEADER.unpack_from, HEADER.size, len(data)
     offset = 0
     while offset + size <= end:
         length, kind, flags, sequence, _ = unpack(data, offset)
         if length < size or offset + length > end:
             break
-        found.append((kind, flags, sequence, data[offset + size : offset + length]))
+        result.append((kind, flags, sequence, data[offset + size : offset + length]))
         offset += (length + 3) & ~3
-    return found
+    return result
 
 
 def attribute(kind: int, value: bytes) -> bytes:
@@ -81,7 +81,7 @@ def elements(data: memoryview) -> list[memoryview]:
 
 def _attributes(view: memoryview) -> list[tuple[int, memoryview]]:
     """Type and value of each attribute. A list, because a generator is slower here."""
-    found = []
+    result = []
     unpack, last = ATTRIBUTE.unpack_from, len(view) - ATTRIBUTE_BYTES
     offset = 0
     while offset <= last:
@@ -89,9 +89,9 @@ def _attributes(view: memoryview) -> list[tuple[int, memoryview]]:
         end = offset + length
         if length < ATTRIBUTE_BYTES or end > last + ATTRIBUTE_BYTES:
             break
-        found.append((kind & NLA_TYPE_MASK, view[offset + ATTRIBUTE_BYTES : end]))
+        result.append((kind & NLA_TYPE_MASK, view[offset + ATTRIBUTE_BYTES : end]))
         offset = (end + 3) & ~3
-    return found
+    return result
 
 
 def u32(value: memoryview | None, otherwise: int = 0) -> int:

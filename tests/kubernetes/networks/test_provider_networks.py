@@ -122,7 +122,7 @@ async def test_a_change_and_an_end_of_a_network_are_followed(
 async def test_before_the_first_list_nobody_can_tell(server: ApiServer) -> None:
     api = Api(await open_connection(str(server.kubeconfig)))
     networks = KubernetesNetworks(api, SELECTION)
-    with pytest.raises(NotReady, match="default/auto is not known yet"):
+    with pytest.raises(NotReady, match="cannot read whether a network provider binds default/auto"):
         networks.nics(annotated(), ("eth0",))
 
     assert networks.nics(annotated(), ("net1",)) == ()  # of no network at all

@@ -63,11 +63,11 @@ class ClusterIPHarness:
         run(["mount", "-t", "bpf", "none", str(self.bpffs)])
         self._stack.callback(run, ["umount", str(self.bpffs)])
 
-    def install(self, wishes: DesiredPrograms = DesiredPrograms(0)) -> Installation:
+    def install(self, desired: DesiredPrograms = DesiredPrograms(0)) -> Installation:
         """An installation that is attached to this world's control group."""
         made = Installation.open(self.bpffs)
         self._stack.callback(made.close)
-        made.attach(self.cgroup, wishes)
+        made.attach(self.cgroup, desired)
         return made
 
     def serve(self, installation: Installation, wanted: dict[Frontend, BackendGroup]) -> None:

@@ -189,7 +189,7 @@ async def test_what_is_beyond_a_limit_is_told_by_its_name(
         await until(lambda: _counts(node)["left_out"]() == 1)
         assert _counts(node)["frontends"]() == 1
     assert "FRONTENDS_MAX is reached" in caplog.text
-    assert f"{SERVICE[6]}:{PORT} the first" in caplog.text
+    assert f"the first is {SERVICE[6]}:{PORT}" in caplog.text
 
 
 async def test_other_records_do_not_matter(services: ClusterIPHarness, agent: AgentHarness) -> None:

@@ -166,7 +166,7 @@ def test_the_control_group_of_pods_is_one_of_version_2(
     services: ClusterIPHarness, tmp_path: Path
 ) -> None:
     assert pods_cgroup(str(services.cgroup)) == services.cgroup
-    with pytest.raises(BadInput, match="no control group"):
+    with pytest.raises(BadInput, match="is not a control group of version 2"):
         pods_cgroup(str(tmp_path))
     with pytest.raises(DatapathError, match="yet"):
         pods_cgroup(str(tmp_path / "none"))

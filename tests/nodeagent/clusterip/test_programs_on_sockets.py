@@ -138,7 +138,7 @@ def test_a_service_without_backends_refuses(
 def test_where_the_kernel_knows_no_other_word_refusing_is_a_lack_of_permission(
     services: ClusterIPHarness,
 ) -> None:
-    installation = services.install(DesiredPrograms(0, says_refused=False))
+    installation = services.install(DesiredPrograms(0, econnrefused=False))
     services.serve(installation, {frontend(4): BackendGroup()})
     with pytest.raises(PermissionError):
         services.socket(4).connect((SERVICE[4], PORT))

@@ -203,5 +203,5 @@ def test_statistics_and_speed_of_a_link_are_its_drivers(
         for ask in (ethtool.statistics, ethtool.speed_mbps, ethtool.driver_bus):
             with pytest.raises(OSError, match="No such device"):
                 ask(inside, "eth9")
-            with pytest.raises(OSError, match="no interface name"):
+            with pytest.raises(OSError, match="is not an interface name"):
                 ask(inside, "x" * 16)

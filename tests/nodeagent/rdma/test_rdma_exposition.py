@@ -121,7 +121,7 @@ async def test_what_cannot_be_read_is_counted_and_told_once(
     assert value_of(metrics, "rdma_reading_failures") == 3
     assert value_of(metrics, "rdma_samples_left_out") == 0
     assert [one.getMessage() for one in caplog.records] == [
-        "no RDMA counters of /var/run/netns/a: no"
+        "cannot read the RDMA counters of /var/run/netns/a: no"
     ]
 
 
