@@ -1,7 +1,7 @@
-"""The language of activities: plain or async functions that may do anything, and may be repeated.
+"""The API of activities: plain or async functions that may do I/O, and may be repeated.
 
-An activity runs at least once. What it knows of its own attempt is in ``info()``; ``heartbeat``
-says that it is alive, and raises when nobody wants its result any more.
+An activity runs at least once. ``info()`` returns its attempt; ``heartbeat`` records progress, and
+raises CancelledError once the attempt was cancelled.
 """
 
 from __future__ import annotations
@@ -53,21 +53,21 @@ def enter(info: ActivityInfo, heartbeat: Callable[..., None]) -> None:
 
 
 def defn(*, name: str = "") -> Callable[[F], F]:
-    """Make a function an activity type, by default of the function's name."""
+    """Decorate an activity function; ``name``: of the type, by default that of the function."""
 
     def decorate(function: F) -> F:
-        own = name or function.__name__
-        setattr(function, MARK, HandlerRole("activity", own))
+        type_name = name or function.__name__
+        setattr(function, MARK, HandlerRole("activity", type_name))
         if "." not in function.__qualname__.rpartition("<locals>.")[2]:
-            handler = handler_of(function, own, method=False)
-            setattr(function, DEFINITION, define_activity(own, handler))
+            handler = handler_of(function, type_name, method=False)
+            setattr(function, DEFINITION, define_activity(type_name, handler))
         return function
 
     return decorate
 
 
 def info() -> ActivityInfo:
-    """What this attempt knows of itself."""
+    """The present attempt."""
     return _attempt().info
 
 

@@ -1,4 +1,4 @@
-"""Other executions, as workflow code sees them: children to await, strangers to message."""
+"""Other executions in workflow code: children, and external executions to signal or cancel."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class ExternalHandle:
         self.run_id = run_id
 
     async def signal(self, name: str, *args: object) -> None:
-        """Returns when the signal is in the other history; ApplicationError if nobody runs."""
+        """Signal it; returns once that is in its history. ApplicationError if it is not open."""
         await current().signal_external(self._target, name, args)
 
     async def cancel(self) -> None:
-        """Returns when the request is in the other history; ApplicationError if nobody runs."""
+        """Request its cancellation; returns once recorded. ApplicationError if it is not open."""
         await current().cancel_external(self._target)
 
     @property

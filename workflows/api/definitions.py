@@ -30,13 +30,13 @@ class Handler(NamedTuple):
     variadic: bool = False
 
     def arguments(self, payloads: Sequence[Payload]) -> list[Any]:
-        """Typed arguments; PayloadError if number or types do not fit."""
-        given, most = len(payloads), len(self.argument_types)
-        if given < self.required or (given > most and not self.variadic):
+        """Typed arguments. Raises PayloadError if their number or types do not fit."""
+        count, most = len(payloads), len(self.argument_types)
+        if count < self.required or (count > most and not self.variadic):
             raise PayloadError(
-                f"{self.name} takes {self.required} to {most} arguments, not {given}"
+                f"{self.name} takes {self.required} to {most} arguments, not {count}"
             )
-        kinds = [*self.argument_types, *(Any for _ in range(given - most))]
+        kinds = [*self.argument_types, *(Any for _ in range(count - most))]
         what = f"an argument of {self.name}"
         return [from_payload(p, kind, what=what) for p, kind in zip(payloads, kinds, strict=False)]
 
@@ -119,22 +119,28 @@ def handler_of(function: Callable[..., Any], name: str, *, method: bool) -> Hand
 def define_workflow(cls: type[Any], name: str) -> WorkflowDefinition:
     """Collect the decorated methods of a class, those of its bases too."""
     check_name(name)
-    found: dict[str, dict[str, Handler]] = {
+    handlers: dict[str, dict[str, Handler]] = {
         role: {} for role in ("run", "signal", "query", "update", "validator")
     }
     for attribute in dir(cls):
         method = inspect.getattr_static(cls, attribute)
         role = getattr(method, MARK, None)
         if isinstance(role, HandlerRole):
-            found[role.role][role.name] = handler_of(method, role.name, method=True)
-    if len(found["run"]) != 1:
+            handlers[role.role][role.name] = handler_of(method, role.name, method=True)
+    if len(handlers["run"]) != 1:
         raise ValueError(f"workflow {name} needs exactly one method with @workflow.run")
-    stray = set(found["validator"]) - set(found["update"])
-    if stray:
-        raise ValueError(f"workflow {name} validates updates it does not have: {sorted(stray)}")
-    run = next(iter(found["run"].values()))
+    unknown = set(handlers["validator"]) - set(handlers["update"])
+    if unknown:
+        raise ValueError(f"workflow {name} validates updates it does not have: {sorted(unknown)}")
+    run = next(iter(handlers["run"].values()))
     return WorkflowDefinition(
-        name, cls, run, found["signal"], found["query"], found["update"], found["validator"]
+        name,
+        cls,
+        run,
+        handlers["signal"],
+        handlers["query"],
+        handlers["update"],
+        handlers["validator"],
     )
 
 

@@ -137,7 +137,7 @@ class Task(Future[T]):
             self._end(stop.value, None)
         except WorkflowTaskError:
             raise
-        except BaseException as error:  # noqa: BLE001 - whoever awaits the task gets it
+        except BaseException as error:  # noqa: BLE001 - raised by the task
             self._end(None, error)
         else:
             self._wait(awaited)
@@ -211,7 +211,7 @@ class Loop:
                     future.set_result(None)
                 except WorkflowTaskError:
                     raise
-                except Exception as error:  # noqa: BLE001 - whoever waits for it gets it
+                except Exception as error:  # noqa: BLE001 - raised by the future
                     future.set_error(error)
                 held = True
             self._conditions.remove(entry)

@@ -122,37 +122,37 @@ def _function_of(member: object) -> types.FunctionType | None:
 
 def _named(code: types.CodeType, names: dict[str, Any], attributes: set[str]) -> Iterator[object]:
     """Everything that the code reaches by names and by attributes of modules and classes."""
-    found: Any = None
+    reached: Any = None
     module: Any = None
     imported: dict[str, Any] = {}
     for step in dis.get_instructions(code):
         name = step.argval
         match step.opname:
             case "LOAD_GLOBAL" | "LOAD_NAME":
-                yield found
-                found = names.get(name, getattr(builtins, name, None))
+                yield reached
+                reached = names.get(name, getattr(builtins, name, None))
             case "LOAD_FAST" | "LOAD_FAST_CHECK" | "LOAD_DEREF":
-                yield found
-                found = imported.get(name)
+                yield reached
+                reached = imported.get(name)
             case "IMPORT_NAME":
-                yield found
-                found = module = sys.modules.get(name)
+                yield reached
+                reached = module = sys.modules.get(name)
             case "IMPORT_FROM":
-                found = getattr(module, name, None)
+                reached = getattr(module, name, None)
             case "STORE_FAST" | "STORE_DEREF":
-                imported[name] = found
-                yield found
-                found = None
+                imported[name] = reached
+                yield reached
+                reached = None
             case "LOAD_ATTR" | "LOAD_METHOD":
                 attributes.add(name)
-                if isinstance(found, types.ModuleType | type):
-                    found = getattr(found, name, None)
+                if isinstance(reached, types.ModuleType | type):
+                    reached = getattr(reached, name, None)
                 else:
-                    yield found
-                    found = None
+                    yield reached
+                    reached = None
             case _:
-                yield found
-                found = None
+                yield reached
+                reached = None
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _named(constant, names, attributes)

@@ -28,13 +28,13 @@ class _WorkflowLogger(logging.LoggerAdapter[logging.Logger]):
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:  # noqa: ANN401
         if not self.isEnabledFor(level):
             return
-        msg, found = self.process(msg, kwargs)
-        token = CURRENT.set(None)  # a handler may look at the clock and write to a file
+        msg, options = self.process(msg, kwargs)
+        token = CURRENT.set(None)  # a handler may read the clock and write to a file
         try:
-            self.logger.log(level, msg, *args, **found)
+            self.logger.log(level, msg, *args, **options)
         finally:
             CURRENT.reset(token)
 
 
 logger = _WorkflowLogger(logging.getLogger("orbweaver.workflow"))
-"""Use this in workflow code: a plain logger looks at the clock, which the guard refuses."""
+"""Use this in workflow code: a plain logger reads the clock, which the guard forbids."""

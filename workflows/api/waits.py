@@ -83,7 +83,7 @@ async def gather(*awaitables: Awaitable[Any], return_exceptions: bool = False) -
 async def first_done(*awaitables: Awaitable[Any]) -> int:
     """The index of the one that is done first (the lowest of several); nothing is cancelled.
 
-    Give it futures and tasks: a coroutine would go on where nobody can await it.
+    Pass futures and tasks: a coroutine would continue without a handle to await it.
     """
     futures = [_future(awaitable) for awaitable in awaitables]
     while not any(future.done() for future in futures):

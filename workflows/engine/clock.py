@@ -1,7 +1,7 @@
-"""Time as the engine knows it: the wall clock for what is recorded, a steady one for waiting.
+"""The clocks of the engine: the wall clock for recorded times, the steady clock for waits.
 
-Timers wait by the steady clock, so a wall clock that jumps fires none of them early or late; what
-is recorded in one history never goes back (``Draft.now_ms``).
+Timers wait by the steady clock, so a wall clock that is set fires no timer early or late; times in
+one history do not decrease (``HistoryDraft.now_ms``).
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import NamedTuple, Protocol
 
 
 class Clock(Protocol):
-    """What the engine asks of time."""
+    """A wall clock and a steady clock."""
 
     def now_ms(self) -> int:
         """Milliseconds since 1970, by the wall clock."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds of a clock that never goes back."""
+        """Seconds of a clock that does not go back."""
         ...
 
     async def wait(self, event: asyncio.Event, seconds: float) -> None:
@@ -32,14 +32,14 @@ class Clock(Protocol):
 
 
 class Instant(NamedTuple):
-    """One moment by both clocks: what was recorded then, and how long ago that is."""
+    """One moment by both clocks."""
 
     wall_ms: int
     steady_s: float
 
 
 def instant(clock: Clock) -> Instant:
-    """The present one."""
+    """The present moment."""
     return Instant(clock.now_ms(), clock.monotonic())
 
 

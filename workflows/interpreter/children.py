@@ -1,4 +1,4 @@
-"""Children of a run: started, closed, and what their events do to whoever awaits them."""
+"""The children of a run, and the futures that their events complete."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Children:
             search_attributes=options.search_attributes or {},
         )
         child = ChildState(number, name, workflow_id, self._loop)
-        wish = OperationRequest(
+        request = OperationRequest(
             command,
             f"child {name} {workflow_id}",
             result_type,
@@ -83,19 +83,19 @@ class Children:
                 self._next_request(), name, workflow_id, number
             ),
         )
-        child.closed = self._pending.start(number, wish)
+        child.closed = self._pending.start(number, request)
         child.closed.add_done_callback(lambda _: self._forget(child))
         self._open[number] = child
         return child
 
     def apply(self, event: ev.Attributes) -> bool:
-        """Tell whoever waits; False if the event is not about a child."""
+        """Complete the future of a child; False if the event is not about a child."""
         number = getattr(event, "child_id", None)
         if number is None:
             return False
         child, closed = self._open.get(number), self._pending.get(number)
         if child is None or closed is None:
-            return True  # abandoned: nobody wants to know
+            return True  # abandoned
         if isinstance(event, ev.ChildWorkflowExecutionStarted):
             child.started.set_result(event.run_id)
             return True
@@ -115,7 +115,7 @@ class Children:
                 cause = TimeoutError("its time was over", type="StartToClose")
                 closed.set_error(child.error("the child timed out", cause))
             case ev.ChildWorkflowExecutionTerminated():
-                cause_ = TerminatedError("somebody ended it")
+                cause_ = TerminatedError("it was terminated")
                 closed.set_error(child.error("the child was terminated", cause_))
             case ev.StartChildWorkflowExecutionFailed():
                 refused = ApplicationError(event.message, type=ALREADY_STARTED, non_retryable=True)

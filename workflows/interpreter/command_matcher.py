@@ -2,7 +2,7 @@
 
 After a workflow task the commands wait here, in order, for their events: read back at once when a
 history is replayed, or with the next events when the interpreter is warm. A difference is a
-NonDeterminismError that names the event, what was expected and what was seen.
+NonDeterminismError that names the event, what was expected and what was requested.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Matcher:
             return
         if isinstance(recorded, ev.MarkerRecorded) and recorded.deprecated:
             return  # the code no longer asks for a patch that every history has: as announced
-        seen = describe(self._waiting[0]) if self._waiting else "nothing"
-        raise NonDeterminismError(event.event_id, expected=describe(recorded), seen=seen)
+        requested = describe(self._waiting[0]) if self._waiting else "nothing"
+        raise NonDeterminismError(event.event_id, expected=describe(recorded), requested=requested)
 
     def nothing_left(self, event_id: int, what: str) -> None:
         """At ``event_id`` the events of the last task are over; ``what`` is there instead."""
         if self._waiting:
-            raise NonDeterminismError(event_id, expected=what, seen=describe(self._waiting[0]))
+            raise NonDeterminismError(event_id, expected=what, requested=describe(self._waiting[0]))

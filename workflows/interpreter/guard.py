@@ -80,7 +80,7 @@ _is_placed = False
 _relieving: asyncio.AbstractEventLoop | None = None
 """The loop that puts the real functions back at the end of its present pass."""
 _collects = False
-"""Whether garbage is collected when nobody is on duty."""
+"""Whether the garbage collector is enabled outside workflow code."""
 
 
 def _find_copies() -> None:
@@ -126,7 +126,7 @@ def on_duty(run: WorkflowRuntime, loop: asyncio.AbstractEventLoop | None) -> Ite
 
     The last to leave puts everything back, if need be at the end of the pass of ``loop``.
     No garbage is collected as long as this context is that of workflow code: finalizers of
-    strangers, which may need a clock or a thread, would run as if workflow code had called them.
+    other objects, which may need a clock or a thread, would run as if workflow code called them.
     """
     global _on_duty, _collects  # noqa: PLW0603 - modules are global, so is who replaces their functions
     with _lock:

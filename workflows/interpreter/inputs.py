@@ -29,21 +29,21 @@ NOT_FOR_CODE = (
 """Events that workflow code never hears of."""
 
 ENDED_FROM_OUTSIDE = (ev.WorkflowExecutionTerminated, ev.WorkflowExecutionTimedOut)
-"""Events after which the code is not asked any more."""
+"""Events after which the code does not run."""
 
 NO_SUCH_EXECUTION = "NoSuchExecution"
-"""The type of the failure when a signal or cancel request found nobody."""
+"""The failure type of a signal or cancel request to an execution that is not open."""
 
 
 def in_order(batch: Sequence[ev.HistoryEvent]) -> list[ev.HistoryEvent]:
-    """Signals first: what somebody said is known before what was waited for makes code go on."""
+    """Signals first: they are processed before the events that resume waiting code."""
     if len(batch) == 1:
         return list(batch)
     return sorted(batch, key=lambda event: type(event.attributes) is not SIGNAL)
 
 
 def apply(run: Run, event: ev.HistoryEvent) -> None:
-    """Let the run know of one event. Whatever becomes ready runs afterwards."""
+    """Apply one event to a run. What becomes ready runs afterwards."""
     attributes = event.attributes
     match attributes:
         case ev.WorkflowExecutionStarted():
@@ -64,16 +64,18 @@ def apply(run: Run, event: ev.HistoryEvent) -> None:
 def _activity(run: Run, event: ev.Attributes) -> None:
     activity = run.activities.get(getattr(event, "activity_id", 0))
     if activity is None:
-        return  # cancelled and not waited for: nobody wants to know
+        return  # cancelled, and its outcome is not awaited
     match event:
         case ev.ActivityTaskCompleted():
             activity.resolve(event.result)
         case ev.ActivityTaskFailed():
-            error = _activity_error(activity.wish.command, "the activity failed", event.retry_state)
+            error = _activity_error(
+                activity.request.command, "the activity failed", event.retry_state
+            )
             error.__cause__ = error_of(event.failure)
             activity.set_error(error)
         case ev.ActivityTaskTimedOut():
-            error = _activity_error(activity.wish.command, "time was over", event.retry_state)
+            error = _activity_error(activity.request.command, "time was over", event.retry_state)
             error.__cause__ = TimeoutError(f"{event.timeout_type} timeout", type=event.timeout_type)
             if event.failure is not None:
                 error.__cause__.__cause__ = error_of(event.failure)

@@ -160,7 +160,7 @@ class Messages:
     def _signal_done(self, task: Future[Any]) -> None:
         self.running -= 1
         error = task.exception()
-        # A signal that cannot be read must not stop the run for ever: its sender was wrong.
+        # A signal that cannot be decoded must not stop the run: its sender made the mistake.
         if error is not None and not isinstance(error, CancelledError | PayloadError):
             self._on_error(error)
 

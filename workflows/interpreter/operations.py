@@ -32,36 +32,42 @@ class OperationRequest(NamedTuple):
 
 
 class Operation(Future[Any]):
-    """One wish on its way."""
+    """One open operation: a command whose outcome is not known."""
 
-    __slots__ = ("_asked", "_forget", "_requested", "wish")
+    __slots__ = ("_asked", "_forget", "_requested", "request")
 
     def __init__(
-        self, loop: Loop, asked: CommandBuffer, wish: OperationRequest, forget: Callable[[], object]
+        self,
+        loop: Loop,
+        asked: CommandBuffer,
+        request: OperationRequest,
+        forget: Callable[[], object],
     ) -> None:
-        super().__init__(loop, wish.label)
+        super().__init__(loop, request.label)
         self._asked = asked
         self._forget = forget
         self._requested = False
-        self.wish = wish
+        self.request = request
 
     def cancel(self) -> bool:
         if self.done():
             return False
-        kind = self.wish.cancellation
-        if kind is CancellationType.ABANDON or self._asked.withdraw(self.wish.command):
+        kind = self.request.cancellation
+        if kind is CancellationType.ABANDON or self._asked.withdraw(self.request.command):
             return super().cancel()
-        if not self._requested and self.wish.take_back is not None:
+        if not self._requested and self.request.take_back is not None:
             self._requested = True
-            self._asked.ask(self.wish.take_back())
+            self._asked.ask(self.request.take_back())
         if kind is CancellationType.TRY_CANCEL:
             return super().cancel()
-        return True  # it goes on until its outcome is known, whatever that is
+        return True  # it stays open until its outcome is known
 
     def resolve(self, payload: Payload) -> None:
         """The result, as the type that the caller expects."""
         try:
-            value = from_payload(payload, self.wish.result_type, what=f"the result of {self.label}")
+            value = from_payload(
+                payload, self.request.result_type, what=f"the result of {self.label}"
+            )
         except PayloadError as error:
             self.set_error(error)
         else:
@@ -93,17 +99,19 @@ class OpenOperations:
         self._last += 1
         return self._last
 
-    def start(self, number: int, wish: OperationRequest) -> Operation:
+    def start(self, number: int, request: OperationRequest) -> Operation:
         """Ask for it and keep it until its outcome is known."""
-        self._asked.ask(wish.command)
-        return self.listen(number, wish)
+        self._asked.ask(request.command)
+        return self.listen(number, request)
 
-    def listen(self, number: int, wish: OperationRequest) -> Operation:
+    def listen(self, number: int, request: OperationRequest) -> Operation:
         """Keep a second operation for something that was asked for already."""
-        operation = Operation(self._loop, self._asked, wish, lambda: self._open.pop(number, None))
+        operation = Operation(
+            self._loop, self._asked, request, lambda: self._open.pop(number, None)
+        )
         self._open[number] = operation
         return operation
 
     def get(self, number: int) -> Operation | None:
-        """The open operation of that number; None if nobody waits for it any more."""
+        """The open operation of that number; None if it was cancelled or is done."""
         return self._open.get(number)

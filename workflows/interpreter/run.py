@@ -164,12 +164,12 @@ class Run:
 
     def start_timer(self, seconds: float, label: str) -> Future[None]:
         """Done after ``seconds``; cancelling it takes the timer back."""
-        if not seconds <= TIMER_S_MAX:  # nor is anything that is no number
+        if not seconds <= TIMER_S_MAX:  # NaN is rejected too
             raise LimitExceeded(f"a timer of {seconds} s: TIMER_S_MAX is {TIMER_S_MAX:g}")
         number = self.timers.next_number()
         command = ev.TimerStarted(number, seconds)
-        wish = OperationRequest(command, label, take_back=lambda: ev.TimerCanceled(number))
-        return self.timers.start(number, wish)
+        request = OperationRequest(command, label, take_back=lambda: ev.TimerCanceled(number))
+        return self.timers.start(number, request)
 
     def start_activity(
         self, name: str, args: Sequence[object], options: ActivityOptions, result_type: object
@@ -180,14 +180,14 @@ class Run:
         command = ev.ActivityTaskScheduled(
             number, name, payloads, timeouts=options.timeouts, retry_policy=options.retry.recorded
         )
-        wish = OperationRequest(
+        request = OperationRequest(
             command,
             f"activity {name} #{number}",
             result_type,
             options.cancellation,
             lambda: ev.ActivityTaskCancelRequested(number),
         )
-        return self.activities.start(number, wish)
+        return self.activities.start(number, request)
 
     def start_child(
         self, name: str, args: Sequence[object], options: ChildOptions, result_type: object

@@ -1,11 +1,10 @@
-"""Ends workflow code that does not give way: the deadlock detector.
+"""The deadlock detector: ends workflow code that runs for too long without awaiting.
 
-One thread looks, a few times within the limit, at whoever runs workflow code, and raises
-DeadlockError inside a turn that takes too long. What counts is the time that the turn's thread has
-run, not the time that went by: a machine that was busy or asleep must not pause executions. The
-thread that looks reads that clock, from its first look at a turn on: reading the clock of a thread
-is a call of the system, and hardly any turn lasts until a look. It can end Python code that loops,
-not a C function that blocks; those are what the guard keeps away.
+One thread checks the threads that run workflow code, a few times within the limit, and raises
+DeadlockError inside a turn that takes too long. The limit is CPU time of the turn's thread, so that
+a busy or suspended machine pauses no execution. The checking thread reads that clock from its first
+check of a turn on: it costs a system call, and most turns end before a check. Python code that
+loops can be ended, a C function that blocks cannot; the guard forbids those.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from time import clock_gettime, pthread_getcpuclockid, sleep
 from workflows.model.errors import DeadlockError
 from workflows.model.limits import DEADLOCK_S
 
-LOOKS_PER_LIMIT = 8
+CHECKS_PER_LIMIT = 8
 
 _raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
 
@@ -89,7 +88,7 @@ class Watchdog:
     def _watch(self) -> None:
         while True:
             self._begun.wait()  # a process without turns does not wake up
-            sleep(self._limit_s / LOOKS_PER_LIMIT)
+            sleep(self._limit_s / CHECKS_PER_LIMIT)
             self._begun.clear()
             if self._turns:  # looked at after clearing: a turn that begins now sets it itself
                 self._begun.set()

@@ -123,10 +123,10 @@ def _positional(kind: Any, document: Any) -> Any:
 @cache
 def _nested(kind: Any) -> dict[str, Any]:
     """The fields that are named tuples themselves, with their class."""
-    found = {}
+    nested = {}
     for name, hint in typing.get_type_hints(kind).items():
         options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
         for option in options:
             if isinstance(option, type) and hasattr(option, "_fields"):
-                found[name] = option
-    return found
+                nested[name] = option
+    return nested

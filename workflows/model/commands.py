@@ -83,7 +83,7 @@ class UpdateRequest(NamedTuple):
 
 
 class UpdateRejection(NamedTuple):
-    """The validator said no; the history does not show it."""
+    """A rejected update; the history does not record it."""
 
     update_id: str
     failure: Failure

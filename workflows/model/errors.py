@@ -6,7 +6,7 @@
     │   ├── ActivityError           an activity failed for good; the cause says why
     │   ├── ChildWorkflowError      a child failed, timed out or was terminated
     │   ├── TimeoutError            one of the four timeouts, or a bounded wait
-    │   └── TerminatedError         somebody ended it
+    │   └── TerminatedError         it was terminated
     ├── WorkflowTaskError           fails the workflow *task*: the execution waits for better code
     │   ├── NonDeterminismError     history and code disagree
     │   ├── DeadlockError           workflow code did not give way for 2 s
@@ -105,16 +105,16 @@ class WorkflowTaskError(WorkflowError):
 
 
 class NonDeterminismError(WorkflowTaskError):
-    """At ``event_id`` the history says ``expected``, the code did ``seen``."""
+    """At ``event_id`` the history has ``expected``, the code requested ``requested``."""
 
-    def __init__(self, event_id: int, *, expected: str, seen: str) -> None:
+    def __init__(self, event_id: int, *, expected: str, requested: str) -> None:
         super().__init__(
-            f"event {event_id}: the history expects {expected}, the code asked for {seen} "
+            f"event {event_id}: the history expects {expected}, the code requested {requested} "
             "(guard the change with workflow.patched, or go back to the code that wrote this)"
         )
         self.event_id = event_id
         self.expected = expected
-        self.seen = seen
+        self.requested = requested
 
 
 class DeadlockError(WorkflowTaskError):

@@ -119,7 +119,7 @@ class WorkflowExecutionSignaled(NamedTuple):
 
 
 class WorkflowExecutionCancelRequested(NamedTuple):
-    """Somebody wants the run to end in an orderly way."""
+    """Cancellation of the run was requested."""
 
     reason: str = ""
     identity: str = ""
@@ -355,7 +355,7 @@ class ChildWorkflowExecutionTimedOut(NamedTuple):
 
 
 class ChildWorkflowExecutionTerminated(NamedTuple):
-    """Somebody ended the child."""
+    """The child was terminated."""
 
     child_id: int
 

@@ -26,7 +26,7 @@ PAYLOAD_ERROR_BYTES = 64 * 1024
 """Arguments or a result above this are refused."""
 
 FAILURE_MESSAGE_CHARS_MAX = 2_000
-"""Of one failure; what is longer is cut, since an error about an error helps nobody."""
+"""Characters of one failure's message; a longer one is cut."""
 
 FAILURE_DEPTH_MAX = 8
 """Causes kept below a failure."""

@@ -1,9 +1,9 @@
 """Arguments and results as plain data: None, bool, int, float, str, list and dict.
 
 Plain data is the same in msgpack (stored) and JSON (fixtures, tools), and needs no class to be
-read. Typed values become plain when they leave workflow or activity code and typed again, by the
-annotation of whoever receives them, when they enter. Sets and mappings are put in order, so that
-the same value always gives the same bytes.
+read. Typed values become plain when they leave workflow or activity code, and typed again by the
+annotations of the receiving function. Sets and mappings are sorted, so that equal values give equal
+bytes.
 """
 
 # ruff: noqa: ANN401 - plain data is of any type, and so is what it becomes

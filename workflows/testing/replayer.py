@@ -1,6 +1,6 @@
-"""Replay of recorded histories: whether the code of today still does what it did then.
+"""Replay of recorded histories: whether the present code still makes the recorded commands.
 
-Histories are kept as JSON for ever (``workflows.model.codec``). A change that breaks one of them
+Histories are kept as JSON (``workflows.model.codec``). A change that breaks one of them
 would break running executions too: guard it with ``workflow.patched``.
 """
 

@@ -2,7 +2,7 @@
 
 It takes the place of the engine's clock (``workflows.engine.clock``) in tests: timers, pauses,
 timeouts and queues are the engine's own and take no time. A task that waits for anything but this
-clock (a socket, a thread, ``asyncio.sleep``) is at work, and the clock stands still for it.
+clock (a socket, a thread, ``asyncio.sleep``) is running, and the clock stands still for it.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class SkippingClock:
                 sleeper.moment.set_result(None)
 
     async def until_idle(self, tasks: Collection[asyncio.Task[Any]]) -> None:
-        """Return when one of these tasks, all of them at work, has ended or begun to wait."""
+        """Return when one of these running tasks has ended or begun to wait for this clock."""
         self._stirred.clear()
         stirred = asyncio.ensure_future(self._stirred.wait())
         await asyncio.wait({stirred, *tasks}, return_when=asyncio.FIRST_COMPLETED)

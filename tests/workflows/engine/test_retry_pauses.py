@@ -48,4 +48,7 @@ async def test_an_execution_is_started_or_signalled_whichever_it_needs(
     for word in ("first", "second", "third"):
         await engine.client.start_or_signal(Basket, id="one", signal="put", signal_args=[word])
 
-    assert (await engine.head("one")).signals == 2
+    async def signalled() -> bool:
+        return (await engine.head("one")).signals == 2
+
+    await eventually(signalled)

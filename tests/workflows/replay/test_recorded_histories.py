@@ -58,13 +58,13 @@ def test_every_job_has_a_history_that_the_engine_wrote() -> None:
     assert written >= set(Registry(JOBS).workflows)
 
 
-def test_the_non_deterministic_history_is_refused_with_event_expected_and_seen() -> None:
+def test_the_non_deterministic_history_is_refused_with_event_expected_and_requested() -> None:
     with pytest.raises(NonDeterminismError) as caught:
         replay_file(REGISTRY, BROKEN)
 
     assert caught.value.event_id == 4
     assert "activity_type='treble'" in caught.value.expected
-    assert "activity_type='double'" in caught.value.seen
+    assert "activity_type='double'" in caught.value.requested
 
 
 def test_a_history_with_an_unknown_event_or_field_is_refused() -> None:

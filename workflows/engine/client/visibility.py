@@ -127,10 +127,10 @@ class Visibility:
         try:
             head = await find_run(self._store, self._keys, workflow_id, run_id)
         except ExecutionNotFound:
-            found = await archived(self._files, run_id)
-            if found is None:
+            archived_run = await archived(self._files, run_id)
+            if archived_run is None:
                 raise
-            return found
+            return archived_run
         return head, await read_history(self._store, self._keys, workflow_id, head.run_id)
 
 

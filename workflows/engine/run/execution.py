@@ -400,14 +400,14 @@ class Execution:
     async def _note_lost(self, lost: Lost) -> None:
         """Wait for a signal that came before the run closed; else the shard decides."""
         self._code.drop()
-        truth, keys, fence = lost.current, self._store.keys, self._owner.fence
-        stored_head, stored_fence = truth[keys.open(self.head.workflow_id)], truth[fence.key]
+        stored, keys, fence = lost.current, self._store.keys, self._owner.fence
+        stored_head, stored_fence = stored[keys.open(self.head.workflow_id)], stored[fence.key]
         is_owned = stored_fence is not None and stored_fence.mod_revision == fence.mod_revision
         head_revision = stored_head.mod_revision if stored_head is not None else 0
         if not is_owned or head_revision != self.revision:
             await self._owner.write_lost(self, lost)
             return
-        signalled = truth.get(keys.signal_fence(self.head.workflow_id))
+        signalled = stored.get(keys.signal_fence(self.head.workflow_id))
         if signalled is None:
             self.signal_revision = 0  # a person has deleted the key
         elif signalled.mod_revision > self.signal_revision:

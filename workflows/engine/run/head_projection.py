@@ -1,4 +1,4 @@
-"""The head that a history leads to: for resets, and to check that the two never part. Pure."""
+"""The head that follows from a history: for resets, and to compare it with the stored one. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLOSED_AS: dict[type[ev.Attributes], ExecutionStatus] = {
     ev.WorkflowExecutionTerminated: ExecutionStatus.TERMINATED,
     ev.WorkflowExecutionContinuedAsNew: ExecutionStatus.CONTINUED_AS_NEW,
 }
-_NO_NEWS = (
+_NO_INPUT = (
     ev.WorkflowTaskStarted,
     ev.WorkflowTaskFailed,
     ev.WorkflowExecutionPaused,
@@ -59,7 +59,7 @@ def fold_head(events: Sequence[ev.HistoryEvent]) -> RunHead:
                 head = _follow(head, kind)
         if isinstance(kind, ev.WorkflowTaskCompleted):
             due, after_task = False, True
-        elif not (after_task and type(kind) in COMMAND_NAMES) and not isinstance(kind, _NO_NEWS):
+        elif not (after_task and type(kind) in COMMAND_NAMES) and not isinstance(kind, _NO_INPUT):
             due, after_task = True, False
     return head._replace(
         next_event_id=events[-1].event_id + 1,

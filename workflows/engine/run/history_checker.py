@@ -1,8 +1,8 @@
-"""What must hold of every history, whatever failed meanwhile. Pure; for tests, drills and doubts.
+"""The invariants of every history, after any failure. Pure; for tests and inspection.
 
-Event ids are contiguous and times never go back; the first event is the start and nothing follows a
-closing event; every activity, timer, child and update ends at most once and only after it began;
-a task is completed before the next one starts; the head is the one the history leads to.
+Event ids are contiguous and times do not decrease; the first event is the start and no event
+follows a closing one; every activity, timer, child and update ends at most once, after its start; a
+workflow task completes before the next one starts; the head follows from the history.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ _COMPARED = ("next_event_id", "due", "activities", "timers", "children", "cancel
 
 
 def violations(history: Sequence[ev.HistoryEvent], head: RunHead | None = None) -> list[str]:
-    """Everything that is wrong, in words; empty when all is well."""
+    """The violated invariants, as texts; empty if there is none."""
     if not history:
         return [] if head is None or head.next_event_id == 1 else ["the history is empty"]
-    found = [*_order(history), *_pairs(history), *_tasks(history)]
-    if head is not None and not found:
-        found.extend(_against(head, history))
-    return found
+    violated = [*_order(history), *_pairs(history), *_tasks(history)]
+    if head is not None and not violated:
+        violated.extend(_against(head, history))
+    return violated
 
 
 def _order(history: Sequence[ev.HistoryEvent]) -> Iterator[str]:
@@ -59,13 +59,13 @@ def _order(history: Sequence[ev.HistoryEvent]) -> Iterator[str]:
         yield f"the first event is {history[0].event_type}"
     for number, event in enumerate(history, 1):
         if event.event_id != number:
-            yield f"event {event.event_id} stands where {number} should"
+            yield f"expected event {number}, got {event.event_id}"
     for before, after in pairwise(history):
         if after.event_time_ms < before.event_time_ms:
-            yield f"event {after.event_id} is older than the one before it"
+            yield f"event {after.event_id} has an earlier time than the event before it"
         if type(before.attributes) in CLOSED_AS:
             yield f"event {after.event_id} follows a closing event"
-    starts = sum(isinstance(each.attributes, ev.WorkflowExecutionStarted) for each in history)
+    starts = sum(isinstance(event.attributes, ev.WorkflowExecutionStarted) for event in history)
     if starts != 1:
         yield f"{starts} events start the run"
 
@@ -79,13 +79,13 @@ def _pairs(history: Sequence[ev.HistoryEvent]) -> Iterator[str]:
             what, field = _BEGINS[kind]
             thing = (what, getattr(event.attributes, field))
             if thing in begun:
-                yield f"event {event.event_id} begins {what} {thing[1]} again"
+                yield f"event {event.event_id} starts {what} {thing[1]} again"
             begun.add(thing)
         if kind in _ENDS:
             what, field = _ENDS[kind]
             thing = (what, getattr(event.attributes, field))
             if thing not in begun:
-                yield f"event {event.event_id} ends {what} {thing[1]}, which never began"
+                yield f"event {event.event_id} ends {what} {thing[1]}, which was not started"
             if thing in ended:
                 yield f"event {event.event_id} ends {what} {thing[1]} again"
             ended.add(thing)
@@ -108,7 +108,7 @@ def _tasks(history: Sequence[ev.HistoryEvent]) -> Iterator[str]:
 def _against(head: RunHead, history: Sequence[ev.HistoryEvent]) -> Iterator[str]:
     folded = fold_head(history)
     if folded.status is not head.status:
-        yield f"the head says {head.status.value}, the history {folded.status.value}"
+        yield f"status: head {head.status.value}, history {folded.status.value}"
     for name in _COMPARED:
         if head.is_open and getattr(folded, name) != getattr(head, name):
             yield f"{name}: head {getattr(head, name)!r}, history {getattr(folded, name)!r}"

@@ -84,17 +84,17 @@ class PendingActivities:
         ``interrupted``: the previous owner may have died during an attempt, which then counts.
         Raises UnusableValue, StoreUnavailable.
         """
-        wanted = [number for number in activity_ids if number not in self._running]
-        if not wanted:
+        stopped = [number for number in activity_ids if number not in self._running]
+        if not stopped:
             return
         history: list[HistoryEvent] = await waiting_for_store()(self._store.history, head)
         scheduled = _scheduled_activities(history, head)
-        unknown = [number for number in wanted if number not in scheduled]
+        unknown = [number for number in stopped if number not in scheduled]
         if unknown:
             key = self._store.keys.open(head.workflow_id)
             why = f"its history does not schedule the activities {unknown}"
             raise UnusableValue("open execution", key, why, HISTORY_REMEDY)
-        for number in wanted:
+        for number in stopped:
             activity = scheduled[number]
             if activity.is_cancelled:
                 self._report_cancelled(number, "its worker was lost")

@@ -59,12 +59,12 @@ def cut(history: Sequence[ev.HistoryEvent], event_id: int) -> list[ev.HistoryEve
 
 
 def with_later_signals(
-    kept: list[ev.HistoryEvent], history: Sequence[ev.HistoryEvent]
+    base: list[ev.HistoryEvent], history: Sequence[ev.HistoryEvent]
 ) -> list[ev.HistoryEvent]:
-    """The kept events and the signals after them."""
-    events = list(kept)
+    """The events of ``base`` and the later signals of the history."""
+    events = list(base)
     last_ms = events[-1].event_time_ms
-    for event in history[len(kept) :]:
+    for event in history[len(base) :]:
         if isinstance(event.attributes, ev.WorkflowExecutionSignaled):
             last_ms = max(last_ms, event.event_time_ms)
             events.append(ev.HistoryEvent(len(events) + 1, last_ms, event.attributes))

@@ -1,8 +1,8 @@
-"""Archived executions as files: one folder a day of closing, pruned when the day is too old.
+"""Archived executions as files: one folder for each day of closing, pruned when it is too old.
 
 ``<directory>/<year-month-day>/workflow.<run>.json.zst`` is a compressed JSON document of the head
-and the history. Writing one lists nothing, finding one asks each day for it, pruning lists one day.
-Files in the directory itself were written before there were days; they are read and pruned too.
+and the history. A write lists no folder, a read checks each day, pruning lists one day.
+Files in the directory itself were written by older versions; they are read and pruned too.
 Blocking: callers run it in a thread.
 """
 
@@ -164,7 +164,7 @@ def _decoded(name: str, view: memoryview) -> tuple[RunHead, list[HistoryEvent]]:
 
 def _no_execution(name: str, error: Exception) -> LogCorrupt:
     return LogCorrupt(
-        f"{name} is no archived execution: {error}",
+        f"{name} is not an archived execution: {error}",
         subject=name,
         remedy="restore it from a copy of the archive, or run the version that wrote it",
     )

@@ -1,9 +1,9 @@
-"""How a session writes: independent guarded proposals through a pump, under the session's fence.
+"""Writes of a session: guarded proposals, committed in groups under the session's fence.
 
-Every transaction compares and rewrites the fence, so nothing is written after the session and a
-lost answer is settled by reading the fence back. While the store is away, proposals wait, as long
-as the session lasts.
-It never decides anything and never retries a lost race.
+Every transaction compares and rewrites the fence, so nothing is written after the session has
+ended, and the outcome of a transaction whose answer was lost is found by reading the fence. While
+the store is unavailable proposals wait, at most until the session ends. A lost race is returned to
+the caller.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from core.errors import OutcomeUnknown, SessionLost, StoreUnavailable
 from core.eventstore.batch import Proposal, TransactionBatch
 from core.eventstore.group_commit import GroupCommit, Outcome
 from core.eventstore.kv import NO_READS, Get, Guard, KeyValueStore, Put, TxnResult, Unchanged, Write
+from core.process.retry import pause_s
 from workflows.engine.store.faults import UNREADABLE
 from workflows.engine.store.session import FENCE, SessionFence, WorkerSession
 
@@ -23,21 +24,21 @@ QUEUE_DEPTH_MAX = 16_384
 """Proposals that may wait for the next transaction."""
 
 GATHERING_PASSES_MAX = 1
-"""Passes of the event loop before a transaction: what runs in one is workflow code, and the store
-would wait for it."""
+"""Passes of the event loop that collect proposals before a transaction: they run workflow code,
+which would delay the transaction."""
 
-AWAY_PAUSE_S_MIN = 0.01
-AWAY_PAUSE_S_MAX = 0.25
+RETRY_PAUSE_S = 0.01
+RETRY_PAUSE_S_MAX = 0.25
 
 
 class Committer:
-    """The only way in which a session writes."""
+    """All writes of a session go through its committer."""
 
     def __init__(self, store: KeyValueStore, session: WorkerSession) -> None:
         self._store = store
         self._session = session
         self._seq = 0
-        self._pump = GroupCommit(
+        self._group_commit = GroupCommit(
             self._transact,
             ends=SessionLost,
             name="committer queue",
@@ -48,24 +49,26 @@ class Committer:
     def propose(
         self, guards: Sequence[Guard], writes: Sequence[Write], reads: Sequence[Get] = ()
     ) -> asyncio.Future[Outcome]:
-        """Queue one proposal; the future tells what became of it.
+        """Queue one proposal; the future returns its outcome.
 
-        It raises SessionLost (nothing more will be written; what was in flight is unknown),
-        StoreRejected; the call raises Overloaded.
+        The future raises StoreRejected and SessionLost: then nothing more is written, and the
+        outcome of what was in flight is unknown. The call raises SessionLost, Overloaded.
         """
         self._session.check()
-        return self._pump.put(Proposal((), tuple(guards), tuple(writes), tuple(reads)))
+        return self._group_commit.put(Proposal((), tuple(guards), tuple(writes), tuple(reads)))
 
     async def close(self) -> None:
-        """Wait for what is queued."""
-        await self._pump.drain()
+        """Wait for the queued proposals."""
+        await self._group_commit.drain()
 
     def abandon(self) -> None:
-        """Stop as a killed process does: whatever is in flight goes its own way."""
-        self._pump.abandon(SessionLost("the process was abandoned", subject=self._session.name))
+        """Stop like a killed process; what is in flight may still be committed."""
+        self._group_commit.abandon(
+            SessionLost("the process was abandoned", subject=self._session.name)
+        )
 
     async def _transact(self, batch: TransactionBatch) -> TxnResult:
-        """The transaction's result; waits for a store that is away. Raises SessionLost."""
+        """Commit a batch; waits while the store is unavailable. Raises SessionLost."""
         session, session_get = self._session, Get(self._session.key)
         tries = itertools.count()
         while True:
@@ -92,9 +95,9 @@ class Committer:
             return result
 
     async def _settle(self) -> int | None:
-        """Whether an unanswered transaction is in the store: its revision, or None: never.
+        """The revision of a transaction whose answer was lost; None: it is not committed.
 
-        Rewriting the fence makes a transaction that is still under way fail its own guard.
+        Rewriting the fence makes a transaction that is still in flight fail its guard.
         """
         session, session_get = self._session, Get(self._session.key)
         tries = itertools.count()
@@ -120,34 +123,34 @@ class Committer:
                 SessionFence(session.lease, self._seq),
                 SessionFence(session.lease, self._seq + 1),
             ):
-                raise self._ended()  # somebody else has written there: nothing can be settled by it
+                raise self._ended()  # another process has written there: the outcome is unknown
             session.revision = fence_now.mod_revision
             if fence.seq == self._seq:
-                return None  # an earlier attempt to settle had gone through
+                return None  # an earlier attempt to settle was committed
             self._seq += 1
             return session.revision
 
     async def _pause(self, tries: int) -> None:
-        """Before another try; ends early when the session is over."""
-        pause_s = min(AWAY_PAUSE_S_MIN * 2 ** min(tries, 10), AWAY_PAUSE_S_MAX)
+        """Wait before another try, at most until the session ends."""
+        wait_s = pause_s(tries + 1, RETRY_PAUSE_S, RETRY_PAUSE_S_MAX)
         try:
-            async with asyncio.timeout(pause_s):
+            async with asyncio.timeout(wait_s):
                 await self._session.lost.wait()
         except TimeoutError:
             return
 
     def _ended(self) -> SessionLost:
-        """The lease is gone, and the session with it."""
+        """End the session: its lease has expired."""
         self._session.lose()
         return SessionLost(
-            f"the lease of session {self._session.name} has ended",
+            f"the lease of session {self._session.name} has expired",
             subject=self._session.name,
-            remedy="open a new session; another worker has taken over meanwhile",
+            remedy="open a new session; another worker may have taken over",
         )
 
 
 def _fence_of(value: bytes) -> SessionFence:
-    """What lies there; of what cannot be read, a fence that is no session's."""
+    """The decoded fence; one that matches no session if it cannot be decoded."""
     try:
         return FENCE.decode(value)
     except UNREADABLE:

@@ -1,8 +1,8 @@
-"""Stored values that this worker cannot use: which ones, why, and what to do about each.
+"""Stored values that this worker cannot use, with the reason and the remedy of each.
 
-A fault belongs to one key. The object of that key is left alone, everything else goes on, and after
-``RETRY_UNUSABLE_S`` the key is read again. They are reported to the registry of the process
-(``core.eventstore.faults``), whose metric, health and commands show them.
+A fault belongs to one key. The object of that key is left alone, all others proceed, and after
+``RETRY_UNUSABLE_S`` the key is read again. Faults are reported to the registry of the process
+(``core.eventstore.faults``), which its metric, health and commands show.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from core.eventstore.kinds import key_text
 from workflows.model.errors import LimitExceeded
 
 RETRY_UNUSABLE_S = 60.0
-"""Between two reads of a value that could not be used."""
+"""Seconds between two reads of a value that cannot be used."""
 
 UNREADABLE = (LogCorrupt, ValueError, RecursionError)
-"""What a decoder raises: bytes that do not fit, text that is no UTF-8, values too deeply nested."""
+"""Exceptions of decoders: unexpected bytes, invalid UTF-8, values that are nested too deeply."""
 
 OF_ONE_EXECUTION = (LogCorrupt, LimitExceeded)
-"""What a client raises for an execution that cannot be used: its caller goes on with all others."""
+"""Errors of a client that concern one execution alone: callers proceed with the others."""
 
 
 class WorkerFaults:
-    """What one worker has reported to the registry of its process, by key."""
+    """The faults that one worker has reported to the registry of its process."""
 
     def __init__(self, keys: Keys, faults: Faults | None = None) -> None:
         self._keys = keys
@@ -43,24 +43,24 @@ class WorkerFaults:
         """Report a fault; ``shard`` -1: it belongs to no shard."""
         self.add(UnusableValue(kind, key, why, remedy), shard=shard)
 
-    def add(self, found: UnusableValue, *, shard: int = -1) -> None:
-        """Report what was found."""
-        fault = self._faults.report(found.kind, key_text(self._keys, found.key), found)
+    def add(self, value: UnusableValue, *, shard: int = -1) -> None:
+        """Report a fault."""
+        fault = self._faults.report(value.kind, key_text(self._keys, value.key), value)
         if self._faults.get(fault.key) is not None:
             self._shards[fault.key] = shard
 
     def clear(self, key: bytes) -> None:
-        """The value can be used, or is gone."""
+        """The value can be used, or was deleted."""
         if self._shards:
             self._clear(key_text(self._keys, key))
 
     def clear_shard(self, shard: int) -> None:
-        """The shard has another owner, who reports what it finds."""
+        """The shard has another owner, which reports its faults."""
         for name in [name for name, of in self._shards.items() if of == shard]:
             self._clear(name)
 
     def clear_all(self) -> None:
-        """Everything is about to be read anew."""
+        """Everything is read again."""
         for name in list(self._shards):
             self._clear(name)
 

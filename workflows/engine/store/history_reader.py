@@ -1,4 +1,4 @@
-"""Reading histories and heads from the store: what clients, owners and archivers share."""
+"""Reads heads, attempts and histories from the store: for clients, owners and archivers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def history_of(segments: tuple[KeyValue, ...]) -> list[HistoryEvent]:
 async def read_whole_history(
     store: KeyValueStore, keys: WorkflowKeys, head: RunHead
 ) -> list[HistoryEvent]:
-    """All events of a run, without a gap, at least those that the head counts.
+    """All events of a run: contiguous, and at least as many as the head counts.
 
     Raises UnusableValue, StoreUnavailable.
     """
@@ -54,13 +54,13 @@ async def read_whole_history(
         raise UnusableValue("history", start, error, HISTORY_REMEDY) from error
     numbers, counted = [event.event_id for event in events], head.next_event_id - 1
     if len(events) < counted or numbers != list(range(1, len(events) + 1)):
-        why = f"the head counts {counted} events, {len(events)} can be read, or some are missing"
+        why = f"the head counts {counted} events; {len(events)} were read, or some are missing"
         raise UnusableValue("history", start, why, HISTORY_REMEDY)
     return events
 
 
 def owned_head_of(keys: WorkflowKeys, kv: KeyValue) -> RunHead:
-    """The same for its owner, who writes it back and must lose no field of a newer version."""
+    """As ``head_of``, for the owner, which must not lose fields of a newer version."""
     head = head_of(keys, kv)
     _check_fields("open execution", kv, _whole_head)
     return head
@@ -71,12 +71,12 @@ def _check_fields(kind: str, kv: KeyValue, decoder: msgspec.msgpack.Decoder[Any]
     try:
         decoder.decode(kv.value)
     except msgspec.ValidationError as error:
-        why = f"it has a field of a newer version, which writing it would lose: {error}"
+        why = f"it has a field of a newer version, which a write would lose: {error}"
         raise UnusableValue(kind, kv.key, why, UnusableValue.REMEDY) from error
 
 
 def head_of(keys: WorkflowKeys, kv: KeyValue) -> RunHead:
-    """The head of an open run, if it can be one. Raises UnusableValue."""
+    """The head of an open run. Raises UnusableValue."""
     try:
         head = HEAD.decode(kv.value)
     except UNREADABLE as error:
@@ -85,18 +85,18 @@ def head_of(keys: WorkflowKeys, kv: KeyValue) -> RunHead:
     if keys.open(head.workflow_id) != kv.key:
         why = f"it is the head of {head.workflow_id!r}"
     elif not head.is_open:
-        why = f"it lies among the open runs and is {head.status.value}"
+        why = f"its key is that of an open run, and its status is {head.status.value}"
     elif len(head.run_id) != RUN_ID_CHARS:
-        why = f"{head.run_id!r} is no run id"
+        why = f"{head.run_id!r} is not a run id"
     elif head.next_event_id < 1:
-        why = f"its next event has the number {head.next_event_id}"
+        why = f"the number of its next event is {head.next_event_id}"
     if why:
         raise UnusableValue("open execution", kv.key, why, UnusableValue.REMEDY)
     return head
 
 
 def closed_head_of(keys: WorkflowKeys, kv: KeyValue) -> RunHead:
-    """The head of a closed run, if it can be one. Raises UnusableValue."""
+    """The head of a closed run. Raises UnusableValue."""
     try:
         head = HEAD.decode(kv.value)
         if keys.closed(head.workflow_id, head.run_id) != kv.key or head.is_open:
@@ -110,11 +110,11 @@ def attempts_of(
     keys: WorkflowKeys, kvs: Iterable[KeyValue], pending: Iterable[int]
 ) -> dict[int, Attempt]:
     """The attempts of the activities of a run that are pending. Raises UnusableValue."""
-    wanted, found = set(pending), {}
+    numbers, attempts = set(pending), {}
     for kv in kvs:
         try:
             _, activity_id = keys.attempt_parts(kv.key)
-            if activity_id not in wanted:
+            if activity_id not in numbers:
                 continue
             attempt = ATTEMPT.decode(kv.value)
             if attempt.attempt < 1 or attempt.not_before_ms < 0:
@@ -122,8 +122,8 @@ def attempts_of(
         except UNREADABLE as error:
             raise UnusableValue("activity attempt", kv.key, error, UnusableValue.REMEDY) from error
         _check_fields("activity attempt", kv, _whole_attempt)
-        found[activity_id] = attempt
-    return found
+        attempts[activity_id] = attempt
+    return attempts
 
 
 async def read_heads(
@@ -136,19 +136,19 @@ async def read_heads(
     start, end = keys.closed_runs(workflow_id)
     result = await store.read([Get(keys.open(workflow_id)), Get(start, end)])
     opened, closed = (answer.kvs for answer in result.ranges)
-    mine = closed_heads(keys, closed, workflow_id)
-    return (head_of(keys, opened[0]) if opened else None, mine)
+    closed_runs = closed_heads(keys, closed, workflow_id)
+    return (head_of(keys, opened[0]) if opened else None, closed_runs)
 
 
 def closed_heads(keys: WorkflowKeys, kvs: Iterable[KeyValue], workflow_id: str) -> list[RunHead]:
-    """The closed runs of an id, as far as they can be read; other ids may lie between them."""
-    found = []
+    """The closed runs of an id that can be read; ``kvs`` may include other ids."""
+    heads = []
     for kv in kvs:
         with suppress(UnusableValue):
             head = closed_head_of(keys, kv)
             if head.workflow_id == workflow_id:
-                found.append(head)
-    return found
+                heads.append(head)
+    return heads
 
 
 async def find_run(
@@ -161,9 +161,9 @@ async def find_run(
     for head in reversed(candidates):
         if run_id in ("", head.run_id):
             return head
-    what = f"run {run_id} of {workflow_id}" if run_id else f"execution {workflow_id}"
+    what = f"run {run_id} of workflow {workflow_id}" if run_id else f"workflow {workflow_id}"
     raise ExecutionNotFound(
-        f"there is no {what}",
+        f"{what} does not exist",
         subject=workflow_id,
-        remedy="look at `orbctl workflow list`, or in the archive",
+        remedy="check `orbctl workflow list`, or the archive",
     )

@@ -1,4 +1,4 @@
-"""How many messages may wait for one execution: nothing fills the store when no worker is there."""
+"""Limits on the messages that wait for one execution, so that they cannot fill the store."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from workflows.engine.store.keys import WorkflowKeys
 from workflows.model.errors import LimitExceeded
 
 INBOX_MESSAGES_MAX = 1_000
-"""Messages that wait for one execution; above it signals, queries and updates are refused."""
+"""Messages that wait for one execution; above it signals, queries and updates are rejected."""
 
 INBOX_URGENT_MAX = INBOX_MESSAGES_MAX + 100
-"""The same for what cancels, terminates, retries or resets an execution that is behind."""
+"""The same for requests to cancel, terminate, retry or reset the execution."""
 
 
 def count_inbox(keys: WorkflowKeys, workflow_id: str) -> Get:
-    """Counts the messages to an id, and to those that begin with it and a slash."""
+    """Counts the messages to an id, and to ids that start with it and a slash."""
     return Get(*keys.inbox_of(workflow_id), count_only=True)
 
 
@@ -28,6 +28,6 @@ async def check_inbox(
     count = sum(keys.inbox_parts(kv.key)[1] == workflow_id for kv in found)
     if count >= most:
         raise LimitExceeded(
-            f"{count} messages wait for {workflow_id}, INBOX_MESSAGES_MAX is {most}: see with "
-            "`orbctl workflow describe` whether a worker has it, and what stops it"
+            f"{count} messages wait for workflow {workflow_id}, INBOX_MESSAGES_MAX is {most}: "
+            "check with `orbctl workflow describe` whether a worker owns it, and what blocks it"
         )

@@ -1,10 +1,9 @@
-"""A session: one process's lease, and the fence that all of its writes carry.
+"""A session: the lease of one process, and the fence of all its writes.
 
-``commit/<name>`` exists under the lease. Every transaction of the process compares and rewrites it,
-so that a process whose lease has ended writes nothing more, however long it was paused, and so that
-the fate of a transaction whose answer was lost can be read back. The session also ends by the
-process's own clock, before etcd's lease can have ended: then activities stop in time.
-It never decides what is written.
+The key ``commit/<name>`` has the lease. Every transaction of the process compares and rewrites it,
+so that a process whose lease has expired writes nothing, however long it was paused, and so that
+the outcome of a transaction whose answer was lost can be read. By the process's own clock the
+session ends before the lease can expire in etcd, so that activities stop in time.
 """
 
 from __future__ import annotations
@@ -32,18 +31,18 @@ from core.process.event_loop import until_tick_s
 from workflows.engine.store.keys import WorkflowKeys
 
 WORKER_TTL_S = 3
-"""A dead worker's shards are free after this time and half a second of etcd's."""
+"""Seconds after which the shards of a dead worker are free; etcd adds up to half a second."""
 
 CLIENT_TTL_S = 15
 RENEWALS_PER_TTL = 3
-AWAY_PAUSE_S = 0.2
+RENEWAL_RETRY_S = 0.2
 END_S_MAX = 2.0
 
 _log = logging.getLogger(__name__)
 
 
 class SessionFence(NamedTuple):
-    """Value of ``commit/<name>``: the session's lease and its transactions so far."""
+    """Value of ``commit/<name>``: the session's lease and the number of its transactions."""
 
     lease: int
     seq: int
@@ -53,7 +52,7 @@ FENCE = StateCodec(SessionFence)
 
 
 class WorkerSession:
-    """One lease from ``open`` to its loss or ``close``. ``lost`` is set once and for all."""
+    """One lease, from ``open`` until it is lost or closed. ``lost`` is set once."""
 
     def __init__(
         self,
@@ -75,7 +74,7 @@ class WorkerSession:
         self._keeping: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Take a lease and place the fence. Raises StoreUnavailable, OutcomeUnknown."""
+        """Grant the lease and write the fence. Raises StoreUnavailable, OutcomeUnknown."""
         asked = self._monotonic()
         self.lease = await self._store.grant_lease(self._ttl_s)
         value = FENCE.encode(SessionFence(self.lease, 0))
@@ -85,27 +84,27 @@ class WorkerSession:
         self._keeping = asyncio.ensure_future(self._keep(asked + self._ttl_s))
 
     def lose(self) -> None:
-        """The lease is known to be gone."""
+        """The lease has expired."""
         self.lost.set()
 
     def check(self) -> None:
-        """Raises SessionLost when the session is over."""
+        """Raises SessionLost when the session has ended."""
         if self.lost.is_set():
             raise SessionLost(
-                f"the session {self.name} is over",
+                f"session {self.name} has ended",
                 subject=self.name,
-                remedy="open a new one; what it owned may have another owner",
+                remedy="open a new session; its shards may have another owner",
             )
 
     async def close(self) -> None:
-        """Give the lease back; everything under it is free at once."""
+        """Revoke the lease; all keys under it are deleted."""
         self.abandon()
         with suppress(StoreError, TimeoutError):
             async with asyncio.timeout(END_S_MAX):
                 await self._store.revoke_lease(self.lease)
 
     def abandon(self) -> None:
-        """Stop as a killed process does: the lease ends by itself."""
+        """Stop like a killed process: the lease expires."""
         self.lost.set()
         if self._keeping is not None:
             self._keeping.cancel()
@@ -113,13 +112,13 @@ class WorkerSession:
     async def _keep(self, valid_until: float) -> None:
         try:
             await self._renew(valid_until)
-        except Exception:  # noqa: BLE001 - logged; the session is over, and its worker opens another
-            _log.exception("the lease of session %s is renewed no more", self.name)
+        except Exception:  # noqa: BLE001 - logged; the session ends, and its worker opens another
+            _log.exception("cannot renew the lease of session %s", self.name)
         finally:
-            self.lost.set()  # however it ends: nothing goes on under a lease that nothing renews
+            self.lost.set()  # nothing may continue under a lease that is not renewed
 
     async def _renew(self, valid_until: float) -> None:
-        """Until the lease is gone, or may be gone by this process's clock."""
+        """Renew until the lease has expired, or may have expired by this process's clock."""
         pause = until_tick_s(self._ttl_s / RENEWALS_PER_TTL)
         while not self.lost.is_set():
             await asyncio.sleep(pause)
@@ -131,12 +130,14 @@ class WorkerSession:
                     if not left_s:
                         break
             except StoreRejected as error:
-                _log.warning("the lease of session %s is not renewed: %s", self.name, error)
+                _log.warning(
+                    "etcd rejected the renewal of the lease of session %s: %s", self.name, error
+                )
             except (TimeoutError, StoreUnavailable, OutcomeUnknown):
-                pass  # etcd is away; the lease may last until it is back
+                pass  # etcd is unavailable; the lease may outlast that
             if left_s:
                 valid_until = asked + self._ttl_s
-            pause = until_tick_s(self._ttl_s / RENEWALS_PER_TTL) if left_s else AWAY_PAUSE_S
+            pause = until_tick_s(self._ttl_s / RENEWALS_PER_TTL) if left_s else RENEWAL_RETRY_S
             if self._monotonic() >= valid_until:
                 break
 
@@ -149,7 +150,7 @@ async def open_session(
     ttl_s: int = WORKER_TTL_S,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> WorkerSession:
-    """A new session, after a bounded wait for the store. Raises StoreUnavailable."""
+    """Open a session, after a limited wait for the store. Raises StoreUnavailable."""
 
     async def attempt() -> WorkerSession:
         session = WorkerSession(store, keys, name, ttl_s=ttl_s, monotonic=monotonic)
@@ -159,5 +160,5 @@ async def open_session(
             raise StoreUnavailable(error.message, remedy="try again") from error
         return session
 
-    found: WorkerSession = await waiting_for_store()(attempt)
-    return found
+    opened: WorkerSession = await waiting_for_store()(attempt)
+    return opened

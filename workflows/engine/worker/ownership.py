@@ -59,12 +59,12 @@ def plan(owners: Mapping[int, str], workers: Iterable[str], me: str) -> ShardPla
     names = sorted({*workers, me})
     rank = names.index(me)
     share = SHARDS // len(names) + (rank < SHARDS % len(names))
-    mine = sorted(shard for shard, owner in owners.items() if owner == me)
+    owned = sorted(shard for shard, owner in owners.items() if owner == me)
     vacant = [shard for shard in range(SHARDS) if shard not in owners]
     # Every worker starts at another shard, so that two rarely claim the same one.
     start = rank * SHARDS // len(names)
     vacant.sort(key=lambda shard: (shard - start) % SHARDS)
-    return ShardPlan(tuple(vacant[: max(share - len(mine), 0)]), tuple(mine[share:]))
+    return ShardPlan(tuple(vacant[: max(share - len(owned), 0)]), tuple(owned[share:]))
 
 
 class Ownership:
