@@ -164,7 +164,7 @@ async def test_a_controller_that_archives_keeps_the_reserve(
     keys = Keys("default")
     activities = ArchiveActivities(store, keys, LocalFiles(tmp_path / "archive"))
 
-    await activities.look()
-    await activities.look()
+    await activities.check()
+    await activities.check()
 
     assert await meta_names(store, keys) == {"reserve"}

@@ -1,13 +1,15 @@
-"""The jobs of the controller, written as workflows: what is done again and again, by whoever lives.
+"""The jobs of the controller, written as workflows.
 
-reclaim      addresses that nobody uses any more, found by news and by looking at everything
-autopools    the pools of applications, as large as they need to be
-retirement   pools and subnets that were told to go: emptied by time, then deleted
-quarantine   addresses that a stranger uses: probed, and returned when they are silent
-archiving    the live log kept under its bound, the archive within its retention
-noticing     executions that must be there, begun and told by the leader
-deletions    deleted records, read from the log
-writers      who writes to the log for jobs with many executions
-telling      how jobs tell times and failures
-hosting      a worker for all of this inside a controller
+reclaim                 release addresses whose Pods are gone, by changes of Pods and by scans
+autopools               the pools of applications, as large as they request
+retirement              pools and subnets that are deleted once their claims have ended
+quarantine              addresses that a conflicting host uses: probed, and returned when silent
+archive                 the live log below its limit, the archive within its retention
+provider                addresses that a network provider binds
+job_host.py             a worker for all of these inside a controller
+required_executions.py  executions that must run, started and signalled by the leader
+deletions.py            deleted records, read from the log
+writers.py              the log writers of jobs with many executions
+step_limits.py          attempts and pauses of the steps of jobs
+descriptions.py         times and failures as texts
 """

@@ -1,7 +1,7 @@
-"""Deleted records: what an operator took back, read from the live log and remembered.
+"""Deleted records, read from the live log and kept in memory.
 
-Standalone, a deletion that was written down is what proves that something is gone; that there is no
-record proves nothing. A deletion that has gone to the archive before it was read here is unknown.
+Standalone, only a recorded deletion proves that an object is gone; a missing record proves nothing.
+A deletion that was archived before it was read here is unknown.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from core.eventstore.log import Cursor, LogReader
 from core.eventstore.segments import Segment
 
 DELETIONS_MAX: Final = 100_000
-"""Deleted records that are remembered; the oldest are forgotten first."""
+"""Deleted records that are kept; the oldest are dropped first."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -36,14 +36,14 @@ class Deletion(NamedTuple):
     at_s: float
 
     def words(self, key: RecordKey) -> str:
-        """What has happened."""
+        """The deletion as a text."""
         kind, namespace, name = key
         subject = f"{namespace}/{name}" if namespace else name
         return f"{self.actor} deleted the record of {kind} {subject}, {utc(self.at_s)}"
 
 
 class Deletions:
-    """Follows the log; what it has read it does not read again. ``found``: not recorded anew."""
+    """Follows the log. ``found``: deleted records that were not defined again."""
 
     def __init__(self, store: KeyValueStore, keys: Keys) -> None:
         self.found: dict[RecordKey, Deletion] = {}
@@ -51,37 +51,37 @@ class Deletions:
         self._cursor: Cursor | None = None
 
     async def catch_up(self) -> None:
-        """Read what is new. Raises StoreUnavailable.
+        """Read new segments. Raises StoreUnavailable.
 
-        Behind a segment that cannot be read nothing is known of what was deleted before it: it may
-        record a Pod anew. Forgetting frees nothing (I6).
+        A segment that cannot be read may define a deleted record again, so all deletions before it
+        are dropped. Dropping them frees no address (I6).
         """
-        segments, self._cursor = await self._news()
+        segments, self._cursor = await self._new_segments()
         for segment in segments:
             try:
                 for event in about_records([segment]):
                     self._take(event)
             except LogCorrupt as error:
                 self.found.clear()
-                _log.error("deletions before it are forgotten: %s", error)
+                _log.error("all deletions before an unreadable segment are dropped: %s", error)
 
-    async def _news(self) -> tuple[list[Segment], Cursor]:
+    async def _new_segments(self) -> tuple[list[Segment], Cursor]:
         if self._cursor is not None:
             try:
                 return await self._reader.catch_up(self._cursor)
             except LogGap:
-                # Part of the log was sealed unread: begin anew with what is left of it.
+                # Part of the log was archived unread: start again with the live log.
                 self.found.clear()
         return await self._reader.live()
 
-    def _take(self, one: Recorded) -> None:
-        match one.event:
+    def _take(self, recorded: Recorded) -> None:
+        match recorded.event:
             case RecordDefined(kind=kind, namespace=namespace, name=name):
                 self.found.pop((kind, namespace, name), None)
             case RecordDeleted(kind, namespace, name):
                 key = kind, namespace, name
                 self.found.pop(key, None)
-                self.found[key] = deletion_of(one)
+                self.found[key] = deletion_of(recorded)
                 if len(self.found) > DELETIONS_MAX:
                     del self.found[next(iter(self.found))]
 
@@ -94,5 +94,5 @@ def about_records(segments: Iterable[Segment]) -> Iterable[Recorded]:
 
 
 def deletion_of(one: Recorded) -> Deletion:
-    """A recorded deletion as it is remembered."""
+    """The deletion of a recorded event."""
     return Deletion(one.position, one.cause.actor, one.recorded_at_ms / 1000)

@@ -1,4 +1,4 @@
-"""How jobs tell times and failures in their answers to queries."""
+"""Times and failures as texts, for the queries of jobs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def now_s() -> float:
 
 
 def utc(at_s: float) -> str:
-    """A time in words, to the second; "" for never (0)."""
+    """A time as ISO 8601 text, to the second; "" for never (0)."""
     return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="seconds") if at_s else ""
 
 
 def words(error: BaseException) -> str:
-    """The failure and what is behind it, down to the first cause."""
-    said, cause = [str(error)], error.__cause__
+    """The message of a failure with those of its causes."""
+    messages, cause = [str(error)], error.__cause__
     while cause is not None:
-        said.append(str(cause))
+        messages.append(str(cause))
         cause = cause.__cause__
-    return ": ".join(said)[:FAULT_CHARS_MAX]
+    return ": ".join(messages)[:FAULT_CHARS_MAX]

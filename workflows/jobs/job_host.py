@@ -1,9 +1,9 @@
-"""A worker for the jobs inside a controller: every replica has one, any of them may die.
+"""The worker of all jobs inside a controller; every replica has one.
 
-The executions belong to no replica. Whoever starts makes sure that they exist and tells them its
-settings; whoever owns their shard does their work, and when it dies another takes over. The one
-that leads listens to the news, and wakes those that are not always there. Told to stop, the worker
-lets what it is doing come to an end and gives its shards back at once.
+Executions belong to no replica. A replica that starts ensures that they run and signals them its
+settings; the owner of their shard runs them, and another replica takes over when it dies. The
+leader also follows changes and starts executions for them. A worker that stops finishes its steps
+and releases its shards.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ from workflows.jobs.retirement.subnet import SubnetRetirement
 from workflows.jobs.writers import ShardWriters
 
 NOTICES: Final = (retirement_notices, quarantine_notices)
-"""What the leader's ``ExecutionKeeper`` asks which executions there must be."""
+"""The sources of required executions for the leader's ``ExecutionKeeper``."""
 
 VIEW_PAUSE_S: Final = 0.2
 VIEW_PAUSE_S_MAX: Final = 5.0
@@ -80,7 +80,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class JobSettings(NamedTuple):
-    """What the cluster says of each job. ``provider`` None: no network provider binds addresses."""
+    """The settings of each job. ``provider`` None: no network provider binds addresses."""
 
     reclaim: ReclaimSettings = ReclaimSettings()
     auto_pools: AutoPoolSettings = AutoPoolSettings()
@@ -89,10 +89,10 @@ class JobSettings(NamedTuple):
 
 
 class JobSources(NamedTuple):
-    """Where the jobs get their knowledge of the cluster; None: from records, standalone.
+    """The jobs' sources of cluster state; None: from records, standalone.
 
-    ``prober`` asks on a link who uses a quarantined address; ``archive`` None: nobody archives.
-    ``faults``: where what cannot be read is reported.
+    ``prober`` probes quarantined addresses; ``archive`` None: the log is not archived. ``faults``:
+    registry of stored values that cannot be read.
     """
 
     facts: ReclaimFactsSource | None = None
@@ -136,7 +136,7 @@ class JobHost:
         quarantine = QuarantineActivities(store, keys, self.writers, sources.prober)
         retirement = RetirementActivities(store, keys, self.writers)
         self._view = ConfigurationView(store, keys, supervisor, faults=sources.faults)
-        self._is_viewing = asyncio.Event()
+        self._has_view = asyncio.Event()
         known = sources.applications or RecordedApplications(store, keys, self._view)
         place = PoolPlanner(store, keys, known, self._view, self._auto_pools)
         pools = AutoPoolActivities(place, self.writers)
@@ -184,15 +184,15 @@ class JobHost:
         return self._auto_pools.enabled
 
     async def run(self) -> None:
-        """Work until cancelled, then close. Raises what no retry helps."""
+        """Work until cancelled, then close. Raises errors that are not retried."""
         try:
             await self.work()
         finally:
             await self.close()
 
     async def work(self) -> None:
-        """Work until cancelled; again after a failure. Raises what no retry helps."""
-        await self._begin_viewing()
+        """Work until cancelled. Raises errors that are not retried."""
+        await self._start_view()
         self.worker.start()
         try:
             await self.worker.ready()
@@ -202,7 +202,7 @@ class JobHost:
             await self.worker.close()
 
     async def close(self) -> None:
-        """Close what the work needed; nothing may work afterwards."""
+        """Close everything that ``work`` uses."""
         opened = Teardown()
         opened.push("the jobs' client", self._client.close)
         if self._external is not None:
@@ -211,19 +211,19 @@ class JobHost:
         opened.push("the jobs' writers", self.writers.close)
         await opened.close()
 
-    async def _begin_viewing(self) -> None:
+    async def _start_view(self) -> None:
         """Start the view, however long etcd takes."""
-        if not self._is_viewing.is_set():
+        if not self._has_view.is_set():
             backoff = Backoff(VIEW_PAUSE_S, VIEW_PAUSE_S_MAX)
             await until_done(self._view.start, "the start of the configuration view", backoff)
-            self._is_viewing.set()
+            self._has_view.set()
 
     async def lead(self) -> None:
-        """What only one replica does, until cancelled. Raises what no retry helps."""
+        """The work of the leader, until cancelled. Raises errors that are not retried."""
         await until_all(asyncio.Event().wait(), *(each.run() for each in self.leader_tasks()))
 
     def leader_tasks(self) -> list[TaskSpec]:
-        """The tasks of the one replica that leads."""
+        """The tasks of the leader."""
         tasks = []
         if self._settings.enabled:
             tasks.append(self._leader_task("pod-listener", self.listener.run))
@@ -235,13 +235,13 @@ class JobHost:
 
     def _leader_task(self, name: str, run: Callable[[], Coroutine[Any, Any, object]]) -> TaskSpec:
         async def once_viewing() -> None:
-            await self._is_viewing.wait()
+            await self._has_view.wait()
             await run()
 
         return TaskSpec(name, once_viewing, RESTARTS_MAX)
 
     async def _begin(self) -> None:
-        """See that the executions are there; one that cannot be read keeps no other from it."""
+        """Ensure that the executions run; one that cannot be read does not affect the others."""
         if self._archive is not None:
             await self._contained(
                 self._client.start(ArchiveLog, id=ARCHIVE_ID, options=USE_EXISTING)
@@ -249,7 +249,7 @@ class JobHost:
         await self._contained(self._begin_reclaiming())
 
     async def _contained(self, work: Awaitable[object]) -> None:
-        """Await it; what it cannot read is reported."""
+        """Await it; report an execution that cannot be read."""
         try:
             await work
         except LogCorrupt as error:
@@ -257,7 +257,7 @@ class JobHost:
             self._view.faults.report(OPEN_HEADS.name, key, error)
 
     async def _begin_reclaiming(self) -> None:
-        """With the settings of whoever started last."""
+        """Signal the scan the settings of this replica."""
         if not self._settings.enabled:
             with suppress(ExecutionNotFound):
                 await self._client.cancel(WORKFLOW_ID, "reclaiming was switched off")
@@ -266,7 +266,7 @@ class JobHost:
         handle = await self._client.signal_with_start(
             ReclaimScan, orders, id=WORKFLOW_ID, signal=ORDERS, signal_args=[orders]
         )
-        _log.info("reclaiming is at work", extra={"fields": {"run": handle.run_id}})
+        _log.info("the reclaim scan runs", extra={"fields": {"run": handle.run_id}})
 
     async def _begin_pod(self, one: ReclaimDeadline) -> None:
         await self._beginner.begin(one)
@@ -278,7 +278,7 @@ class JobHost:
 
 
 class _WatchedWorker(Worker):
-    """A worker that tells when it has come to an end by itself."""
+    """A worker whose end can be awaited."""
 
     async def run(self) -> None:
         self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -289,5 +289,5 @@ class _WatchedWorker(Worker):
             raise
 
     async def ended(self) -> None:
-        """Wait for that; raises what ended it. Comes after ``ready``."""
+        """Wait for its end; raises what ended it. Call it after ``ready``."""
         await self._end

@@ -1,8 +1,7 @@
-"""The patience of jobs: how long a step is tried before its execution goes on without it.
+"""The limits of steps of jobs: how long a step is tried before its execution proceeds without it.
 
-Attempts are not counted, for the last one would pause the execution until a person comes: their
-time is bounded instead. A step that has not worked by then has failed; the execution says so, and
-comes back to it.
+The time of all attempts is limited, not their number. A step that has not succeeded by then has
+failed; the execution reports it and tries it again later.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Who writes to the log for jobs with many executions: one writer for each shard of the engine.
+"""The log writers of jobs with many executions: one for each shard of the engine.
 
-A shard has one owner at a time, and only its executions' activities write under its name. A worker
-that has lost a shard is fenced as soon as the next owner writes: what it still had under way fails.
-That gives sixteen names for ever, however many controllers come and go.
+A shard has one owner at a time, and only the activities of its executions use its writer. A worker
+that has lost a shard is fenced as soon as the next owner writes. So there are sixteen writer names,
+however many controllers there are.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from workflows.model.errors import ApplicationError
 ACTOR: Final = "orbweaver-controller"
 
 REFUSED: Final = "Refused"
-"""The failure type of a command that a rule forbids: no retry helps."""
+"""The failure type of a command that a rule forbids, which is not retried."""
 
 
 class ShardWriters:
-    """Writers by shard, opened when they are first needed. Only activities use them."""
+    """Writers by shard, opened at their first use. Only activities use them."""
 
     def __init__(self, store: KeyValueStore, keys: Keys) -> None:
         self._store = store
@@ -74,18 +74,18 @@ class ShardWriters:
             ) from error
 
     async def close(self) -> None:
-        """Give all of them back."""
+        """Close all writers."""
         for shard in list(self._writers):
             await self._forget(shard)
 
     async def _of(self, shard: int) -> Writer:
         async with self._opening:
-            found = self._writers.get(shard)
-            if found is None:
-                found = Writer(self._store, self._keys, controller_writer(f"jobs-{shard:02x}"))
-                await found.open()
-                self._writers[shard] = found
-            return found
+            writer = self._writers.get(shard)
+            if writer is None:
+                writer = Writer(self._store, self._keys, controller_writer(f"jobs-{shard:02x}"))
+                await writer.open()
+                self._writers[shard] = writer
+            return writer
 
     async def _forget(self, shard: int) -> None:
         async with self._opening:

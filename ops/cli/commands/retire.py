@@ -27,7 +27,7 @@ from ops.cli.times import parse_length
 from workflows.engine.client.client import Client
 from workflows.engine.client.visibility import Visibility
 from workflows.engine.store.keys import WorkflowKeys
-from workflows.jobs.retirement.activities import look
+from workflows.jobs.retirement.activities import read_remaining
 from workflows.jobs.retirement.retirement_values import (
     ORDER,
     POOL_WORKFLOW,
@@ -227,7 +227,7 @@ async def _state(
     session: ClusterSession, kind: Retirable, name: str
 ) -> tuple[RemainingClaims, str]:
     """What is left, and the status of the execution ("": there is none)."""
-    left = await look(session.store, session.keys, kind, name)
+    left = await read_remaining(session.store, session.keys, kind, name)
     try:
         found = await Visibility(session.store, WorkflowKeys(session.keys)).describe(
             _id(kind, name)

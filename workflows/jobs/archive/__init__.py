@@ -1,6 +1,6 @@
-"""Archiving: the live log is kept under its bound, the archive within its retention.
+"""Archiving: keeps the live log below its limit and the archive within its retention.
 
-pace        when to look next  (pure)
-archive     the workflow: look, seal what is due, give up what is too old, wait
-activities  one look, one seal, one prune
+archive_interval.py  when to check next (pure)
+archive.py           the workflow: check, seal what is due, prune what is too old, wait
+activities.py        one check, one seal, one prune
 """

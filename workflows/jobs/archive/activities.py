@@ -1,8 +1,7 @@
-"""The activities of archiving: one look, one seal, one prune.
+"""The activities of archiving: check the live log, seal it, prune the archive.
 
-Each is whole by itself and may be repeated: a seal or prune finishes what a dead one left undone.
-What fences them is the archive cursor's revision, which guards every transaction they make; of two
-at once, a late one and the next owner's, one wins and the other leaves nothing.
+Each may be repeated: a seal or prune finishes what an interrupted one has left. The revision of the
+archive cursor guards every transaction, so of two concurrent activities one does nothing.
 """
 
 from __future__ import annotations
@@ -24,23 +23,23 @@ from workflows.api import activity
 from workflows.model.errors import ApplicationError
 
 NEEDS_A_PERSON: Final = "NeedsAPerson"
-"""The failure type of a log or archive that is broken: no retry helps."""
+"""The failure type of a corrupt log or archive, which is not retried."""
 
-LOOK_STALE_S: Final = 180.0
-"""Three pauses without a look here: another replica has the execution."""
+CHECK_STALE_S: Final = 180.0
+"""Seconds without a check here: another replica has the execution."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class SealCheck(NamedTuple):
-    """How long the live log is, and whether it is to be sealed."""
+    """The length of the live log, and whether it is to be sealed."""
 
     live_segments: int
     seal_is_due: bool
 
 
 class ArchiveActivities:
-    """The activities and what they need. Counts are since the start of this process."""
+    """The activities of archiving. Counts are since the start of this process."""
 
     def __init__(
         self,
@@ -61,32 +60,32 @@ class ArchiveActivities:
         self._retention = retention
         self._now_s = now_s
         self._live = 0
-        self._looked_s = 0.0
+        self._checked_s = 0.0
 
     @property
     def live_segments(self) -> int:
-        """As of the last look here; 0 when it was long ago: somebody else looks now."""
-        return self._live if self._now_s() - self._looked_s <= LOOK_STALE_S else 0
+        """As of the last check here; 0 when another replica checks by now."""
+        return self._live if self._now_s() - self._checked_s <= CHECK_STALE_S else 0
 
     @property
     def all(self) -> tuple[Callable[..., object], ...]:
         """For the registry."""
-        return self.look, self.seal, self.prune
+        return self.check, self.seal, self.prune
 
     @activity.defn(name="archive-look")
-    async def look(self) -> SealCheck:
+    async def check(self) -> SealCheck:
         """Raises StoreUnavailable, OSError; ApplicationError of type ``NEEDS_A_PERSON``."""
-        with _Told(self):
-            with suppress(StoreFull, OutcomeUnknown):  # the next look makes it
+        with _ReportedFailure(self):
+            with suppress(StoreFull, OutcomeUnknown):  # the next check creates it
                 await make_reserve(self._store, self._keys)
             self._live = await self._archiver.live_segments()
-        self._looked_s = self._now_s()
+        self._checked_s = self._now_s()
         return SealCheck(self._live, needs_sealing(self._live))
 
     @activity.defn(name="archive-seal")
     async def seal(self) -> Sealed:
-        """Raises as ``look``, and OutcomeUnknown, Compacted: another attempt goes on."""
-        with _Told(self):
+        """Raises as ``check``, and OutcomeUnknown, Compacted: another attempt goes on."""
+        with _ReportedFailure(self):
             sealed = await self._archiver.seal()
         self._live = max(self._live - sealed.segments, 0)
         self.sealed_segments += sealed.segments
@@ -96,16 +95,16 @@ class ArchiveActivities:
     @activity.defn(name="archive-prune")
     async def prune(self) -> Pruned:
         """Raises as ``seal``."""
-        with _Told(self):
+        with _ReportedFailure(self):
             pruned = await self._pruner.prune(self._retention, round(self._now_s() * 1000))
         if pruned.files:
             self.pruned_files += pruned.files
-            _log.info("gave up %d archive files up to %d", pruned.files, pruned.position)
+            _log.info("deleted %d archive files up to %d", pruned.files, pruned.position)
         return pruned
 
 
-class _Told:
-    """Counts and logs what goes wrong inside; says of what needs a person that no retry helps."""
+class _ReportedFailure:
+    """Counts and logs failures; those that need a person become non-retryable."""
 
     def __init__(self, counts: ArchiveActivities) -> None:
         self._counts = counts
@@ -117,6 +116,6 @@ class _Told:
         if not isinstance(error, Exception):
             return
         self._counts.failures += 1
-        _log.warning("the log was not archived: %s", error)
+        _log.warning("cannot archive the log: %s", error)
         if isinstance(error, LogCorrupt | LogGap):
             raise ApplicationError(str(error), type=NEEDS_A_PERSON, non_retryable=True) from error

@@ -1,4 +1,4 @@
-"""When to look at the live log next: soon while it grows, seldom while nothing happens. Pure."""
+"""When to check the live log next: soon while it grows, less often while it does not. Pure."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from core.archive.archiver import LIVE_SEGMENTS_MAX
 
 PAUSE_S_MIN: Final = 5.0
 PAUSE_S_MAX: Final = 60.0
-"""Between two looks. An idle cluster pays three small transactions a minute."""
+"""Seconds between two checks. An idle cluster costs three small transactions a minute."""
 
 
 def pause_s(live: int, before: int, over_s: float) -> float:
-    """Half the time in which the log would reach its bound at the pace it has.
+    """Half the time in which the log would reach its limit at its present growth.
 
     ``before``: how many live segments there were ``over_s`` seconds ago.
     """

@@ -1,8 +1,8 @@
-"""Quarantine: an address that a stranger uses is probed now and then, and returned when silent.
+"""Quarantine: an address that a conflicting host uses is probed, and returned when it is silent.
 
-probing     what a prober is asked and answers: one small interface
-schedule    when to probe again, and when silence is enough  (pure)
-probe       the workflow of one address
-activities  ask the prober, give the address back
-notices     which executions there must be, from the projection
+prober.py      the interface of a prober
+schedule.py    when to probe again, and when an address is returned (pure)
+probe.py       the workflow of one address
+activities.py  check the quarantine, probe the address, return it
+notices.py     the required executions, from the projection
 """

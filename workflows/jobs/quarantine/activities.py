@@ -1,7 +1,7 @@
-"""The activities of a quarantined address: see whether it still is, probe it, give it back.
+"""The activities of a quarantined address: check the quarantine, probe the address, return it.
 
-All three name the stranger the address was set aside for, so that what comes late says nothing
-about another quarantine of the same address, and a person's quarantine is never touched.
+All three name the conflicting host of the quarantine, so that a late attempt does not concern
+another quarantine of the address, and a quarantine that a person made is left alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ OVER: Final = ProbeResult("over")
 
 
 class QuarantineActivities:
-    """The activities and what they need."""
+    """The activities of quarantined addresses."""
 
     def __init__(
         self, store: KeyValueStore, keys: Keys, writers: ShardWriters, prober: Prober
@@ -35,30 +35,30 @@ class QuarantineActivities:
         self._prober = prober
 
     @activity.defn(name="quarantine-check")
-    async def check(self, address: str, stranger: ConflictingHost) -> bool:
-        """Whether the address is still set aside for this stranger. Raises StoreUnavailable."""
-        found = (await self._store.read([Get(self._keys.quarantine_of(address))])).ranges[0].kvs
-        return bool(found) and QUARANTINE.decode(found[0].value).conflicting_host == stranger
+    async def check(self, address: str, host: ConflictingHost) -> bool:
+        """Whether the address is still quarantined for this host. Raises StoreUnavailable."""
+        stored = (await self._store.read([Get(self._keys.quarantine_of(address))])).ranges[0].kvs
+        return bool(stored) and QUARANTINE.decode(stored[0].value).conflicting_host == host
 
     @activity.defn(name="quarantine-probe")
-    async def probe(self, address: str, stranger: ConflictingHost) -> ProbeResult:
-        """Ask once. Raises StoreUnavailable."""
-        if not await self.check(address, stranger):
+    async def probe(self, address: str, host: ConflictingHost) -> ProbeResult:
+        """Probe once. Raises StoreUnavailable."""
+        if not await self.check(address, host):
             return OVER
-        return await self._prober.probe(ProbeTarget(address, await self._witness(address)))
+        return await self._prober.probe(ProbeTarget(address, await self._reference_host(address)))
 
     @activity.defn(name="quarantine-return")
-    async def give_back(self, address: str, stranger: ConflictingHost, reason: str) -> bool:
-        """Lift the quarantine; False if it was over. Raises as ``ShardWriters.apply``."""
-        applied = await self._writers.apply(ReturnAddress(address, stranger, reason))
+    async def give_back(self, address: str, host: ConflictingHost, reason: str) -> bool:
+        """Lift the quarantine; False if it has ended. Raises as ``ShardWriters.apply``."""
+        applied = await self._writers.apply(ReturnAddress(address, host, reason))
         return bool(applied.events)
 
-    async def _witness(self, address: str) -> str:
+    async def _reference_host(self, address: str) -> str:
         """The gateway of the pool that has the address, or of its subnet."""
         family, value = parsed = parse_address(address)
         near = await ScopeReader(self._store, self._keys).read_around(parsed)
-        for room in (near.pools, near.subnets):
-            for one in room.values():
-                if one.family == family and value in pool_addresses(one) and one.gateway:
-                    return one.gateway
+        for objects in (near.pools, near.subnets):
+            for pool in objects.values():
+                if pool.family == family and value in pool_addresses(pool) and pool.gateway:
+                    return pool.gateway
         return ""

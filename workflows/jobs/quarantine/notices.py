@@ -1,6 +1,6 @@
-"""Which probing executions there must be: one for every address set aside because of a stranger.
+"""The required probes: one for every address that is quarantined for a conflicting host. Pure.
 
-Pure. An address that a person has set aside has none: only a person lifts it.
+An address that a person has quarantined has none: only a person lifts that quarantine.
 """
 
 from __future__ import annotations
@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from core.projections.fold import Projection
-from workflows.jobs.quarantine.probe import LOOK, ProbeQuarantine, QuarantinedAddress, probe_id
+from workflows.jobs.quarantine.probe import CHECK, ProbeQuarantine, QuarantinedAddress, probe_id
 from workflows.jobs.required_executions import RequiredExecution
 
 
 def quarantine_notices(projection: Projection) -> Iterator[RequiredExecution]:
-    """An execution for each, told when the stranger is another one."""
-    for address, one in projection.ledger.quarantine.items():
-        if one.conflicting_host is not None:
-            suspect = QuarantinedAddress(address, one.conflicting_host)
+    """An execution for each, which is signalled when the conflicting host changes."""
+    for address, quarantine in projection.ledger.quarantine.items():
+        if quarantine.conflicting_host is not None:
+            quarantined = QuarantinedAddress(address, quarantine.conflicting_host)
             yield RequiredExecution(
-                ProbeQuarantine, probe_id(address), (suspect,), LOOK, one.conflicting_host
+                ProbeQuarantine, probe_id(address), (quarantined,), CHECK, quarantine.conflicting_host
             )

@@ -1,8 +1,8 @@
-"""The execution of one quarantined address: wait, probe, wait, and give it back when it is silent.
+"""The workflow of one quarantined address: probes it, and returns it after several silent probes.
 
-Id ``quarantine/<address>``. It begins with the event that set the address aside because of a
-stranger and ends when the address is returned, or when somebody else ended the quarantine. It never
-returns an address because a probe failed: then the next one comes later (I6).
+Id ``quarantine/<address>``. It starts when an address is quarantined for a conflicting host, and
+ends when the address is returned or the quarantine was lifted otherwise. A failed probe never
+returns an address: the next probe follows later (I6).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from workflows.jobs.step_limits import patient
 from workflows.model.payloads import Payload
 
 WORKFLOW_TYPE: Final = "quarantine-probe"
-LOOK: Final = "look"
+CHECK: Final = "look"
 PROBE_NOW: Final = "probe-now"
-"""Signals: the quarantine may have changed; do not wait for the next probe's time."""
+"""Signals: the quarantine may have changed; probe without waiting."""
 
 PROBE_S: Final = 30.0
 PROBES_S: Final = 120.0
-"""One attempt at an activity, and all of them."""
+"""Seconds of one attempt at an activity, and of all attempts."""
 
 _OPTIONS: Final = patient(PROBE_S, PROBES_S)
 
@@ -37,10 +37,10 @@ def probe_id(address: str) -> str:
 
 
 class QuarantinedAddress(NamedTuple):
-    """An address, and the stranger it is set aside for."""
+    """An address, and the conflicting host of its quarantine."""
 
     address: str
-    stranger: ConflictingHost
+    host: ConflictingHost
 
 
 class ProbeOutcome(NamedTuple):
@@ -53,22 +53,22 @@ class ProbeOutcome(NamedTuple):
 
 @workflow.defn(name=WORKFLOW_TYPE)
 class ProbeQuarantine:
-    """The execution."""
+    """The workflow."""
 
     def __init__(self) -> None:
-        self._suspect = QuarantinedAddress("", ConflictingHost())
+        self._quarantined = QuarantinedAddress("", ConflictingHost())
         self._progress = ProbeProgress()
         self._due_s = 0.0
-        self._looks = False
+        self._must_check = False
         self._wanted = False
 
     @workflow.run
     async def run(
-        self, suspect: QuarantinedAddress, progress: ProbeProgress = ProbeProgress()
+        self, quarantined: QuarantinedAddress, progress: ProbeProgress = ProbeProgress()
     ) -> ProbeOutcome:
-        """Until the quarantine is over."""
-        self._suspect, self._progress = suspect, progress
-        workflow.set_signal_handler(LOOK, self._look)
+        """Probe until the quarantine has ended."""
+        self._quarantined, self._progress = quarantined, progress
+        workflow.set_signal_handler(CHECK, self._check_now)
         workflow.set_signal_handler(PROBE_NOW, self._want)
         while await self._wait():
             answer = await self._probe()
@@ -79,16 +79,16 @@ class ProbeQuarantine:
             if self._progress.is_enough and await self._give_back():
                 return self._outcome(returned=True)
             if workflow.info().is_continue_as_new_suggested():
-                workflow.continue_as_new(suspect, self._progress)
+                workflow.continue_as_new(quarantined, self._progress)
         return self._outcome(returned=False)
 
     @workflow.query
     def status(self) -> dict[str, Payload]:
-        """Who was seen, what the probes have said, and when the next one comes."""
+        """The conflicting host, the results of the probes, and when the next one is due."""
         progress = self._progress
         return {
-            "address": self._suspect.address,
-            "stranger": self._suspect.stranger._asdict(),
+            "address": self._quarantined.address,
+            "stranger": self._quarantined.host._asdict(),
             "silent": progress.silent,
             "silent_needed": SILENT_PROBES,
             "answers": progress.answers,
@@ -100,31 +100,31 @@ class ProbeQuarantine:
             "next_probe": utc(self._due_s),
         }
 
-    def _look(self) -> None:
-        self._looks = True
+    def _check_now(self) -> None:
+        self._must_check = True
 
     def _want(self) -> None:
         self._wanted = True
 
     async def _wait(self) -> bool:
-        """Until it is time for a probe; False if the quarantine was over before."""
+        """Wait until a probe is due; False if the quarantine has ended before."""
         self._due_s = now_s() + self._progress.pause_s
         while self._due_s > now_s() and not self._wanted:
             with suppress(workflow.TimeoutError):
                 await workflow.wait_condition(
-                    lambda: self._looks or self._wanted, self._due_s - now_s()
+                    lambda: self._must_check or self._wanted, self._due_s - now_s()
                 )
-            if self._looks:
-                self._looks = False
-                if not await self._is_still_so():
+            if self._must_check:
+                self._must_check = False
+                if not await self._is_still_quarantined():
                     return False
         self._wanted = False
         return True
 
-    async def _is_still_so(self) -> bool:
+    async def _is_still_quarantined(self) -> bool:
         try:
             return await workflow.execute_activity(
-                QuarantineActivities.check, *self._suspect, options=_OPTIONS
+                QuarantineActivities.check, *self._quarantined, options=_OPTIONS
             )
         except workflow.ActivityError:
             return True
@@ -132,17 +132,17 @@ class ProbeQuarantine:
     async def _probe(self) -> ProbeResult:
         try:
             return await workflow.execute_activity(
-                QuarantineActivities.probe, *self._suspect, options=_OPTIONS
+                QuarantineActivities.probe, *self._quarantined, options=_OPTIONS
             )
         except workflow.ActivityError as error:
             return ProbeResult("unable", text=words(error))
 
     async def _give_back(self) -> bool:
-        """Whether there is nothing left to do; after a failure the next probe comes first."""
+        """Whether the address is returned; after a failure the next probe follows."""
         reason = f"silent {self._progress.silent} times, {self._progress.text}"
         try:
             await workflow.execute_activity(
-                QuarantineActivities.give_back, *self._suspect, reason, options=_OPTIONS
+                QuarantineActivities.give_back, *self._quarantined, reason, options=_OPTIONS
             )
         except workflow.ActivityError as error:
             self._progress = self._progress._replace(text=words(error))

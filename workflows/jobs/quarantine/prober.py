@@ -1,8 +1,8 @@
-"""What a prober is asked and answers.
+"""Probes of quarantined addresses: the target, the result, and the interface of a prober.
 
-Silence is evidence only if the prober was heard (I6). So it first asks a *witness*: somebody who
-must be on the same link, the gateway. A prober that could not ask, was on another link, or got no
-answer from the witness says ``unable``, never ``silent``.
+Silence is evidence only if the probe reached the link (I6). So a prober first probes a *reference
+host* that must be on the link: the gateway. A prober that cannot send, is on another link, or gets
+no answer from the reference host returns ``unable``, never ``silent``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final, Literal, NamedTuple, Protocol
 
 Verdict = Literal["answered", "silent", "unable", "over"]
-"""``over`` is no prober's word: the quarantine has ended, or is another one by now."""
+"""``over`` is not returned by probers: the quarantine has ended, or is another one by now."""
 
 
 class ProbeTarget(NamedTuple):
@@ -21,7 +21,7 @@ class ProbeTarget(NamedTuple):
 
 
 class ProbeResult(NamedTuple):
-    """What came of a probe. ``mac``: who answered; ``text``: from where, or why not."""
+    """The result of a probe. ``mac``: of the host that answered; ``text``: the link, or why not."""
 
     verdict: Verdict
     mac: str = ""
@@ -29,10 +29,10 @@ class ProbeResult(NamedTuple):
 
 
 class Prober(Protocol):
-    """Whoever can ask on a link."""
+    """Sends probes on a link."""
 
     async def probe(self, target: ProbeTarget) -> ProbeResult:
-        """Ask who uses the address. Failures of its own are ``unable``; it raises nothing."""
+        """Probe an address. Failures are ``unable``; raises nothing."""
         ...
 
 
@@ -40,8 +40,8 @@ NO_PROBER: Final = "no interface to probe from is configured: set ORBWEAVER_PROB
 
 
 class NoProber:
-    """A controller that is on no link of the Pods: addresses stay until a person lifts them."""
+    """For a controller without an interface on the Pods' links: a person lifts quarantines."""
 
     async def probe(self, target: ProbeTarget) -> ProbeResult:
-        """Unable."""
+        """Always ``unable``."""
         return ProbeResult("unable", text=NO_PROBER)

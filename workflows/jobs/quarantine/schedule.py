@@ -1,8 +1,8 @@
 """When to probe again, and when silence is enough.
 
 An address returns after ``SILENT_PROBES`` silent probes in a row, with a pause before each. An
-answer starts the count anew, and the next probe comes twice as late; a probe that could not be made
-takes nothing from the count and adds nothing, since it says nothing. Pure.
+answer resets the count and doubles the pause; a probe that could not be made leaves the count as it
+is. Pure.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from typing import Final, NamedTuple
 from workflows.jobs.quarantine.prober import ProbeResult
 
 SILENT_PROBES: Final = 3
-"""Machines sleep, cables are moved: one silent moment proves little."""
+"""Machines sleep and cables are moved: one silent probe proves little."""
 
 PAUSE_S: Final = 300.0
-"""Before the first probe, and between silent ones."""
+"""Seconds before the first probe, and between silent ones."""
 
 PAUSE_S_MAX: Final = 6 * 3_600.0
-"""Between two probes of an address that keeps answering, or that nobody can probe."""
+"""Seconds between two probes of an address that keeps answering or cannot be probed."""
 
 FACTOR: Final = 2.0
 
 
 class ProbeProgress(NamedTuple):
-    """What has come of the probes so far.
+    """The results of the probes so far.
 
     ``silent`` counts those in a row, ``answers`` and ``unable`` all. ``mac``: who answered last.
-    ``last`` and ``text``: the last verdict and what was said with it. Times are Unix seconds.
+    ``last`` and ``text``: the last verdict and what was following with it. Times are Unix seconds.
     """
 
     silent: int = 0
@@ -47,12 +47,12 @@ class ProbeProgress(NamedTuple):
 
 def after(progress: ProbeProgress, answer: ProbeResult, at_s: float) -> ProbeProgress:
     """The progress after one more probe."""
-    said = progress._replace(last=answer.verdict, text=answer.text, at_s=at_s)
+    following = progress._replace(last=answer.verdict, text=answer.text, at_s=at_s)
     later_s = min(progress.pause_s * FACTOR, PAUSE_S_MAX)
     if answer.verdict == "silent":
-        return said._replace(silent=progress.silent + 1, pause_s=PAUSE_S)
+        return following._replace(silent=progress.silent + 1, pause_s=PAUSE_S)
     if answer.verdict == "answered":
-        return said._replace(
+        return following._replace(
             silent=0, answers=progress.answers + 1, pause_s=later_s, mac=answer.mac
         )
-    return said._replace(unable=progress.unable + 1, pause_s=later_s)
+    return following._replace(unable=progress.unable + 1, pause_s=later_s)

@@ -24,7 +24,7 @@ from core.process.retry import Backoff
 from workflows.engine.client.client import Client
 from workflows.engine.client.start_transactions import StartOptions
 from workflows.jobs.reclaim.facts import PodChange, ScanRequest
-from workflows.jobs.reclaim.pod import NEWS, ReclaimPod, workflow_id
+from workflows.jobs.reclaim.pod import CHANGED, ReclaimPod, workflow_id
 from workflows.jobs.reclaim.releases import ReclaimContext
 from workflows.model.errors import WorkflowError
 
@@ -80,7 +80,7 @@ class WorkflowStarter:
             deadline,
             self._retry_s,
             id=workflow_id(deadline),
-            signal=NEWS,
+            signal=CHANGED,
             signal_args=[deadline],
             options=options,
         )

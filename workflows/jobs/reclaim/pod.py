@@ -1,9 +1,8 @@
-"""Reclaim one Pod: wait until its time has come, look, release what is free on evidence.
+"""Reclaim one Pod: wait for its deadline, then release its addresses on evidence.
 
-One execution a Pod, id ``reclaim/<namespace>/<Pod>/<UID>``, begun by news of the Pod
-(``change_listener``) or by a scan that found its grace running. It never frees anything by itself:
-the activity looks again and decides. What cannot be decided or released after a bounded number of
-tries is left to the scan.
+One execution for each Pod, id ``reclaim/<namespace>/<Pod>/<UID>``, started by a change of the Pod
+(``change_listener``) or by a scan during its grace period. The activity reads the Pod again and
+decides. What it cannot decide or release after a limited number of tries is left to the scan.
 """
 
 from __future__ import annotations
@@ -15,80 +14,83 @@ from workflows.api import workflow
 from workflows.jobs.reclaim.pod_activities import PodActivities, PodResolution
 
 WORKFLOW_TYPE: Final = "reclaim-pod"
-NEWS: Final = "news"
+CHANGED: Final = "news"
 
 RESOLVE_S: Final = 30.0
-"""One attempt, at most."""
+"""Seconds of one attempt."""
 
-LOOKS_MAX: Final = 100
-"""Of one execution: as often as a grace may be prolonged before the scan takes over."""
+RESOLVES_MAX: Final = 100
+"""Activities of one execution: a grace period that is prolonged more often is left to the scan."""
 
 
 class ReclaimResult(NamedTuple):
-    """How it ended: ``released`` addresses, and what was found, in words."""
+    """The ``released`` addresses, and why these or none."""
 
     released: tuple[str, ...]
     why: str
 
 
-def workflow_id(one: ReclaimDeadline) -> str:
-    """The execution of a Pod."""
-    return f"reclaim/{one.endpoint[0]}/{one.pod}/{one.uid}"
+def workflow_id(deadline: ReclaimDeadline) -> str:
+    """The workflow id of a Pod."""
+    return f"reclaim/{deadline.endpoint[0]}/{deadline.pod}/{deadline.uid}"
 
 
 @workflow.defn(name=WORKFLOW_TYPE)
 class ReclaimPod:
-    """The execution. What it knows is the trace; the newest news counts."""
+    """The workflow. Its state is the Pod's deadline; a newer one arrives by signal."""
 
     def __init__(self) -> None:
-        self._news: ReclaimDeadline | None = None
+        self._newer: ReclaimDeadline | None = None
 
     @workflow.run
-    async def run(self, one: ReclaimDeadline, retry_s: float) -> ReclaimResult:
-        """Go on until there is nothing left to wait for. ``retry_s``: between two attempts."""
-        for _ in range(LOOKS_MAX):
-            one = await self._due(one)
-            found = await workflow.execute_activity(
-                PodActivities.resolve, one, options=_options(retry_s)
+    async def run(self, deadline: ReclaimDeadline, retry_s: float) -> ReclaimResult:
+        """Resolve the Pod until nothing is left to wait for. ``retry_s``: between two attempts."""
+        for _ in range(RESOLVES_MAX):
+            deadline = await self._until_due(deadline)
+            resolution = await workflow.execute_activity(
+                PodActivities.resolve, deadline, options=_options(retry_s)
             )
-            if not found.until_s and self._news is None:
-                return ReclaimResult(found.released, found.why)
-            one = _waiting(one, found)
-        return ReclaimResult((), f"left to the scan after {LOOKS_MAX} looks")
+            if not resolution.until_s and self._newer is None:
+                return ReclaimResult(resolution.released, resolution.why)
+            deadline = _following(deadline, resolution)
+        return ReclaimResult((), f"left to the scan after {RESOLVES_MAX} activities")
 
     @workflow.signal
-    def news(self, one: ReclaimDeadline) -> None:
-        """Something has happened to the Pod since."""
-        self._news = one
+    def news(self, deadline: ReclaimDeadline) -> None:
+        """The Pod has changed since."""
+        self._newer = deadline
 
-    async def _due(self, one: ReclaimDeadline) -> ReclaimDeadline:
-        """Wait for the time of the trace; news may bring another time."""
+    async def _until_due(self, deadline: ReclaimDeadline) -> ReclaimDeadline:
+        """Wait until the deadline has passed; a signal may set another one."""
         while True:
-            one, self._news = _newer(one, self._news), None
-            rest_s = one.stop_s - workflow.now().timestamp()
+            deadline, self._newer = _merged(deadline, self._newer), None
+            rest_s = deadline.stop_s - workflow.now().timestamp()
             if rest_s <= 0:
-                return one
+                return deadline
             try:
-                await workflow.wait_condition(lambda: self._news is not None, rest_s)
+                await workflow.wait_condition(lambda: self._newer is not None, rest_s)
             except workflow.TimeoutError:
-                return one
+                return deadline
 
 
 def _options(retry_s: float) -> workflow.ActivityOptions:
-    # The activity itself gives up after its last attempt, so that no execution waits for a person.
+    # The activity itself gives up after its last attempt, so that no execution is paused.
     retry = workflow.RetryPolicy(
         initial_interval_s=retry_s, backoff_coefficient=1.0, maximum_interval_s=retry_s
     )
     return workflow.ActivityOptions(start_to_close_s=RESOLVE_S, retry=retry)
 
 
-def _newer(one: ReclaimDeadline, news: ReclaimDeadline | None) -> ReclaimDeadline:
-    """A deletion that was reported is never taken back; the first observation stays the first."""
-    if news is None or one.reason == "deleted":
-        return one
-    return news if news.reason == "deleted" else news._replace(seen=one.seen)
+def _merged(deadline: ReclaimDeadline, newer: ReclaimDeadline | None) -> ReclaimDeadline:
+    """A reported deletion is final; the first observation stays the first."""
+    if newer is None or deadline.reason == "deleted":
+        return deadline
+    return newer if newer.reason == "deleted" else newer._replace(seen=deadline.seen)
 
 
-def _waiting(one: ReclaimDeadline, found: PodResolution) -> ReclaimDeadline:
-    """The trace for the next look: its new time, and who has seen it first."""
-    return one._replace(deadline_s=found.until_s or one.deadline_s, seen=found.seen or one.seen)
+def _following(deadline: ReclaimDeadline, resolution: PodResolution) -> ReclaimDeadline:
+    """The deadline for the next activity, with the first observer."""
+    return deadline._replace(
+        deadline_s=resolution.until_s or deadline.deadline_s,
+        seen=resolution.seen or deadline.seen,
+    )

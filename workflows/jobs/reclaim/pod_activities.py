@@ -1,8 +1,8 @@
-"""The activity behind one Pod's execution: look at its endpoint, decide, release.
+"""The activity of one Pod's execution: read its endpoint, decide, release.
 
 It reads the endpoint and its claims alone, so its cost does not grow with the cluster. An
-observation of another process counts for nothing, because its clocks cannot be compared with ours:
-the count begins anew, which costs one more gap.
+observation of another process is replaced by one of this process, because clocks of two processes
+cannot be compared; that delays the release by one observation gap.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _log = logging.getLogger(__name__)
 
 
 class PodResolution(NamedTuple):
-    """What one look came to. ``until_s``: look again then (Unix seconds), 0: it is over.
+    """The outcome of one activity. ``until_s``: resolve again then (Unix seconds); 0: it is done.
 
-    ``seen``: the first observation of whoever looks now, where it is another one's.
+    ``seen``: the first observation of this process, if it replaces that of another one.
     """
 
     released: tuple[str, ...]
@@ -37,50 +37,52 @@ class PodResolution(NamedTuple):
 
 
 class PodActivities:
-    """The activity and what it needs. It counts ``released`` addresses and ``failed`` attempts."""
+    """The activity. It counts ``released`` addresses and ``failed`` attempts."""
 
-    def __init__(self, means: ReclaimContext) -> None:
-        self._means = means
+    def __init__(self, context: ReclaimContext) -> None:
+        self._context = context
         self.released = 0
         self.failed = 0
 
     @activity.defn(name="reclaim-pod")
-    async def resolve(self, one: ReclaimDeadline) -> PodResolution:
-        """Release the Pod's addresses if they are free by now.
+    async def resolve(self, deadline: ReclaimDeadline) -> PodResolution:
+        """Release the Pod's addresses if they are free.
 
-        Raises a failure that a retry helps, but for the last of ``tries_max`` attempts; that nobody
-        answered whether they are free is one.
+        Raises retryable errors, NotReady among them if no source knows whether they are free, but
+        not in the last of ``tries_max`` attempts.
         """
         try:
-            return await self._resolve(one)
+            return await self._resolve(deadline)
         except OrbweaverError as error:
             self.failed += 1
             attempt = activity.info().attempt
-            if error.retryable and attempt < self._means.settings.tries_max:
+            if error.retryable and attempt < self._context.settings.tries_max:
                 raise
-            _log.warning("reclaiming %s was left to the scan: %s", "/".join(one.endpoint), error)
+            _log.warning(
+                "reclaiming %s was left to the scan: %s", "/".join(deadline.endpoint), error
+            )
             return PodResolution((), f"left to the scan after {attempt} tries: {error}")
 
-    async def _resolve(self, one: ReclaimDeadline) -> PodResolution:
-        means = self._means
-        claims_read = means.observer.moment()
-        ledger = await read_endpoint(means.store, means.keys, one.endpoint)
-        facts = await means.facts.facts(ledger, claims_read)
-        seen = None
-        if facts.seen.observer != one.seen.observer:
-            seen = facts.seen
-            one = one._replace(seen=seen)
-        rules = Rules(facts, means.settings, means.observer.now_s())
-        found = resolve(one, ledger, rules)
-        if found is None:
+    async def _resolve(self, deadline: ReclaimDeadline) -> PodResolution:
+        context = self._context
+        claims_read = context.observer.moment()
+        ledger = await read_endpoint(context.store, context.keys, deadline.endpoint)
+        facts = await context.facts.facts(ledger, claims_read)
+        first = None
+        if facts.seen.observer != deadline.seen.observer:
+            first = facts.seen
+            deadline = deadline._replace(seen=first)
+        rules = Rules(facts, context.settings, context.observer.now_s())
+        decision = resolve(deadline, ledger, rules)
+        if decision is None:
             return PodResolution((), NOTHING_LEFT)
-        if isinstance(found, KeptClaims):
-            if found.unanswered:
-                raise NotReady(found.why, subject="/".join(one.endpoint))
-            return PodResolution((), found.why, found.until_s, seen)
-        done = await means.releases.make(found)
+        if isinstance(decision, KeptClaims):
+            if decision.unanswered:
+                raise NotReady(decision.why, subject="/".join(deadline.endpoint))
+            return PodResolution((), decision.why, decision.until_s, first)
+        done = await context.releases.make(decision)
         if not done.revision:
-            again_s = rules.now_s + means.settings.trace_interval_s
-            return PodResolution((), done.why, again_s, seen)
+            again_s = rules.now_s + context.settings.trace_interval_s
+            return PodResolution((), done.why, again_s, first)
         self.released += len(done.addresses)
-        return PodResolution(done.addresses, str(found.evidence))
+        return PodResolution(done.addresses, str(decision.evidence))

@@ -1,9 +1,9 @@
-"""Retirement: a pool or subnet that was told to go is emptied by time and deleted.
+"""Retirement: a retiring pool or subnet is deleted once its claims have ended.
 
-words       orders, what is left, what became of it
-vigil       what a retirement waits for: a word, the slow look, the deadline
-pool        the workflow of one pool
-subnet      the workflow of a subnet, the parent of its pools'
-activities  one step towards the deletion, and the way back
-notices     which executions there must be, from the projection
+retirement_values.py  requests, what remains, results
+retirement_wait.py    the waits: for a signal, the next step, the deadline
+pool.py               the workflow of one pool
+subnet.py             the workflow of a subnet, the parent of those of its pools
+activities.py         one step towards the deletion, and the reinstatement
+notices.py            the required executions, from the projection
 """

@@ -1,8 +1,8 @@
-"""The activities of retirements: one step towards the deletion, and the way back.
+"""The activities of retirements: one step towards the deletion, and the reinstatement.
 
-A step goes on with a retirement and never begins one, so that a late or repeated step does nothing
-to an object that serves again or was made anew. What is in the way is read from the keys
-themselves: the transaction that deletes guards the same range (I2).
+A step proceeds with a retirement and starts none, so that a late or repeated step does nothing to
+an object that serves again or was created again. The blocking claims are read from their keys: the
+transaction that deletes the object guards the same range (I2).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SERVING: Final = RemainingClaims("serving")
 
 
 class RetirementActivities:
-    """The activities and what they need."""
+    """The activities of retirements."""
 
     def __init__(self, store: KeyValueStore, keys: Keys, writers: ShardWriters) -> None:
         self._store = store
@@ -44,27 +44,29 @@ class RetirementActivities:
 
     @activity.defn(name="retirement-step")
     async def step(self, kind: Retirable, name: str) -> RemainingClaims:
-        """Go on as far as it goes; what is left then.
+        """Take all steps that are possible now; what remains.
 
-        Raises StoreUnavailable, OutcomeUnknown, LostRace, WriterFenced.
+        Raises as ``ShardWriters.apply``.
         """
         await self._writers.apply(AdvanceRetirement(kind, name))
-        return await look(self._store, self._keys, kind, name)
+        return await read_remaining(self._store, self._keys, kind, name)
 
     @activity.defn(name="retirement-reinstate")
     async def reinstate(self, kind: Retirable, name: str) -> None:
-        """Let it serve again. Raises as ``step``, and ApplicationError when a rule forbids it."""
+        """Reinstate the object. Raises as ``ShardWriters.apply``."""
         await self._writers.apply(Reinstate(kind, name))
 
 
-async def look(store: KeyValueStore, keys: Keys, kind: Retirable, name: str) -> RemainingClaims:
-    """What is in the way of a deletion, as the keys say now. Raises StoreUnavailable."""
+async def read_remaining(
+    store: KeyValueStore, keys: Keys, kind: Retirable, name: str
+) -> RemainingClaims:
+    """What blocks the deletion of an object, read from its keys. Raises StoreUnavailable."""
     if kind == "subnet":
-        return await _look_at_subnet(store, keys, name)
-    found = (await store.read([Get(keys.pool(name))])).ranges[0].kvs
-    if not found:
+        return await _read_pools_of_subnet(store, keys, name)
+    stored = (await store.read([Get(keys.pool(name))])).ranges[0].kvs
+    if not stored:
         return GONE
-    pool = POOL.decode(found[0].value)
+    pool = POOL.decode(stored[0].value)
     if not pool.retiring:
         return SERVING
     count, holders = 0, list[BlockingClaim]()
@@ -75,11 +77,11 @@ async def look(store: KeyValueStore, keys: Keys, kind: Retirable, name: str) -> 
     return RemainingClaims("held", count, tuple(holders[:HOLDERS_SHOWN_MAX]))
 
 
-async def _look_at_subnet(store: KeyValueStore, keys: Keys, name: str) -> RemainingClaims:
-    found = (await store.read([Get(keys.subnet(name))])).ranges[0].kvs
-    if not found:
+async def _read_pools_of_subnet(store: KeyValueStore, keys: Keys, name: str) -> RemainingClaims:
+    stored = (await store.read([Get(keys.subnet(name))])).ranges[0].kvs
+    if not stored:
         return GONE
-    if not SUBNET.decode(found[0].value).retiring:
+    if not SUBNET.decode(stored[0].value).retiring:
         return SERVING
     step = AdvanceRetirement("subnet", name)
     configuration = (await ScopeReader(store, keys).read(step, may_write=False)).configuration

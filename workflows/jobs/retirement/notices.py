@@ -1,7 +1,6 @@
-"""Which retirements there must be: one for every pool and subnet that is retiring.
+"""The required retirements: one for every pool and subnet that is retiring. Pure.
 
-Pure. Whoever tells a pool to retire (a person, a translated object, a subnet) needs to do nothing
-else. The pools of a retiring subnet are its own execution's children.
+The pools of a retiring subnet are children of the subnet's execution.
 """
 
 from __future__ import annotations
@@ -12,12 +11,12 @@ from core.domain.subnets.subnet_model import controlled, owner_of
 from core.projections.fold import Projection
 from workflows.jobs.required_executions import RequiredExecution
 from workflows.jobs.retirement.pool import PoolRetirement
-from workflows.jobs.retirement.retirement_values import LOOK, RetirementRequest, retirement_id
+from workflows.jobs.retirement.retirement_values import CHECK, RetirementRequest, retirement_id
 from workflows.jobs.retirement.subnet import SubnetRetirement
 
 
 def retirement_notices(projection: Projection) -> Iterator[RequiredExecution]:
-    """An execution for each, told when nothing is left in its way."""
+    """An execution for each, which is signalled when nothing blocks its deletion."""
     ledger = projection.ledger
     going = {name for name, subnet in ledger.subnets.items() if subnet.retiring}
     for name in going:
@@ -26,7 +25,7 @@ def retirement_notices(projection: Projection) -> Iterator[RequiredExecution]:
             SubnetRetirement,
             retirement_id("subnet", name),
             (RetirementRequest(name),),
-            LOOK,
+            CHECK,
             is_empty,
         )
     for name, pool in ledger.pools.items():
@@ -38,7 +37,7 @@ def retirement_notices(projection: Projection) -> Iterator[RequiredExecution]:
             PoolRetirement,
             retirement_id("pool", name),
             (RetirementRequest(name),),
-            LOOK,
+            CHECK,
             is_empty,
             starts=owner_of(pool) not in going,
         )

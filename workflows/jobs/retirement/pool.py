@@ -1,8 +1,8 @@
-"""The retirement of one pool: nothing new is claimed, what is claimed ends, the pool is deleted.
+"""The retirement of one pool: no address is claimed, the claims end, the pool is deleted.
 
-Id ``retire/pool/<name>``. The pool was told to retire before (``RetirePool``); the execution only
-ever goes on with that. It sleeps until the last claim has ended, the slow look comes, or the
-deadline is over. Cancelling it makes the pool serve again.
+Id ``retire/pool/<name>``. The pool is retiring already (``RetirePool``). The execution sleeps until
+the last claim has ended, the next regular step is due, or the deadline has passed. Cancelling it
+makes the pool serve again.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from workflows.jobs.step_limits import patient
 from workflows.model.payloads import Payload
 
 STEP_S: Final = 60.0
-"""One attempt at a step, at most."""
+"""Seconds of one attempt at a step."""
 
 STEPS_S: Final = 300.0
-"""All attempts at one step; then the next look tries again."""
+"""Seconds of all attempts at one step; then the next step tries again."""
 
-# A step that is under way is waited for: what it still does must not come after the way back.
+# A step that is under way is awaited: its commands must not follow those that reinstate the pool.
 STEP: Final = patient(
     STEP_S,
     STEPS_S,
@@ -40,54 +40,54 @@ STEP: Final = patient(
 
 @workflow.defn(name=POOL_WORKFLOW)
 class PoolRetirement:
-    """The execution."""
+    """The workflow."""
 
     def __init__(self) -> None:
-        self._vigil: RetirementWait | None = None
+        self._waiting: RetirementWait | None = None
 
     @workflow.run
     async def run(
-        self, order: RetirementRequest, carry: ContinuedRetirement = ContinuedRetirement()
+        self, order: RetirementRequest, continued: ContinuedRetirement = ContinuedRetirement()
     ) -> RetirementResult:
         """Until the pool is deleted, or serves again."""
-        vigil = self._vigil = RetirementWait(order, carry)
+        waiting = self._waiting = RetirementWait(order, continued)
         try:
             while True:
-                state = await take_step(vigil, "pool", order.name)
+                state = await take_step(waiting, "pool", order.name)
                 if state != "held":
                     return RetirementResult(
-                        "deleted" if state == "gone" else "serving", vigil.took_s()
+                        "deleted" if state == "gone" else "serving", waiting.took_s()
                     )
-                if vigil.is_overdue and vigil.order.at_deadline == "reinstate":
-                    return await give_back(vigil, "pool", order.name)
+                if waiting.is_overdue and waiting.order.at_deadline == "reinstate":
+                    return await give_back(waiting, "pool", order.name)
                 if workflow.info().is_continue_as_new_suggested():
-                    workflow.continue_as_new(vigil.order, vigil.carry())
-                await vigil.wait()
+                    workflow.continue_as_new(waiting.order, waiting.continued())
+                await waiting.wait()
         except workflow.CancelledError:
-            await give_back(vigil, "pool", order.name)
+            await give_back(waiting, "pool", order.name)
             raise
 
     @workflow.query
     def status(self) -> dict[str, Payload]:
-        """What is left, who holds it, since when."""
-        return self._vigil.status() if self._vigil else {}
+        """The remaining claims, their Pods, and since when the pool retires."""
+        return self._waiting.status() if self._waiting else {}
 
 
-async def take_step(vigil: RetirementWait, kind: Retirable, name: str) -> str:
-    """One step; the state it found, ``held`` if it failed for good."""
-    vigil.looking()
+async def take_step(waiting: RetirementWait, kind: Retirable, name: str) -> str:
+    """Take one step; the state after it, ``held`` if all attempts failed."""
+    waiting.note_step()
     try:
         left: RemainingClaims = await workflow.execute_activity(
             RetirementActivities.step, kind, name, options=STEP
         )
     except workflow.ActivityError as error:
-        vigil.failed(error)
+        waiting.note_failure(error)
         return "held"
-    vigil.found(left)
+    waiting.note_remaining(left)
     return left.state
 
 
-async def give_back(vigil: RetirementWait, kind: Retirable, name: str) -> RetirementResult:
-    """The object serves again. ActivityError when a rule forbids it."""
+async def give_back(waiting: RetirementWait, kind: Retirable, name: str) -> RetirementResult:
+    """Reinstate the object. Raises ActivityError when a rule forbids it."""
     await workflow.execute_activity(RetirementActivities.reinstate, kind, name, options=STEP)
-    return RetirementResult("serving", vigil.took_s())
+    return RetirementResult("serving", waiting.took_s())

@@ -1,4 +1,4 @@
-"""The values of retirements: what is ordered, what is left, how it ended. All bounded."""
+"""The values of retirements: the request, what remains, the result. All of limited size."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from core.domain.configuration.commands import Retirable
 POOL_WORKFLOW: Final = "pool-retirement"
 SUBNET_WORKFLOW: Final = "subnet-retirement"
 
-LOOK: Final = "look"
+CHECK: Final = "look"
 ORDER: Final = "order"
-"""Signals: something may have changed; another order, its deadline counted from now."""
+"""Signals: something may have changed; a new request, whose deadline counts from now."""
 
 HOLDERS_SHOWN_MAX: Final = 20
 """Claims that ``RemainingClaims`` names; it counts all of them."""
@@ -28,10 +28,10 @@ def retirement_id(kind: Retirable, name: str) -> str:
 
 
 class RetirementRequest(NamedTuple):
-    """What is to be retired and for how long at most.
+    """The object to retire, and the deadline.
 
-    ``deadline_s``: seconds from the order on, 0 for none. When it is over, ``at_deadline`` says
-    whether the retirement is overdue and waits for people, or the object serves again.
+    ``deadline_s``: seconds from the request on, 0 for none. ``at_deadline``: ``wait`` marks the
+    retirement overdue, ``reinstate`` makes the object serve again.
     """
 
     name: str
@@ -41,7 +41,7 @@ class RetirementRequest(NamedTuple):
 
 
 class BlockingClaim(NamedTuple):
-    """A claim in the way; ``position`` is that of the event that made it."""
+    """A claim that blocks the deletion; ``position``: of its event in the log."""
 
     address: str
     pod: str
@@ -49,10 +49,10 @@ class BlockingClaim(NamedTuple):
 
 
 class RemainingClaims(NamedTuple):
-    """What a look found.
+    """What remains after a step.
 
-    ``held``: claims or pools are in the way. ``serving``: it does not retire (any more). ``gone``:
-    it was deleted. ``claims`` and ``pool_count`` count all, ``holders`` and ``pools`` name some.
+    ``held``: claims or pools block the deletion. ``serving``: it is not retiring. ``gone``: it was
+    deleted. ``claims`` and ``pool_count`` count all, ``holders`` and ``pools`` name some.
     """
 
     state: Literal["held", "serving", "gone"] = "held"
@@ -63,22 +63,22 @@ class RemainingClaims(NamedTuple):
 
     @property
     def in_the_way(self) -> int:
-        """How much is in the way: claims of a pool, pools of a subnet."""
+        """The number of blocking claims of a pool, or pools of a subnet."""
         return self.claims or self.pool_count
 
 
 class RetirementResult(NamedTuple):
-    """How a retirement ended: ``deleted``, or ``serving`` because somebody took it back."""
+    """How a retirement ended: ``deleted``, or ``serving`` because it was reinstated."""
 
     state: Literal["deleted", "serving"]
     took_s: float = 0.0
 
 
 class ContinuedRetirement(NamedTuple):
-    """What one run leaves to the next. Times are Unix seconds; 0: never."""
+    """The state for the next run. Times are Unix seconds; 0: never."""
 
     since_s: float = 0.0
     ordered_s: float = 0.0
-    quiet_looks: int = 0
+    unchanged_steps: int = 0
     left: RemainingClaims = RemainingClaims()
     children: tuple[str, ...] = ()

@@ -1,8 +1,7 @@
-"""What a retirement waits for: a word that something changed, the slow look, its deadline.
+"""The waits of a retirement: for the signal that something changed, the next step, its deadline.
 
-Looks that find nothing new come ever more slowly, up to a bound: the signal from the projection is
-what wakes it, the look is for a signal that was lost. So a retirement costs nothing while nothing
-happens, and never sleeps for good.
+The pause grows with every step that finds no change, up to a limit: the signal from the projection
+wakes the retirement, and regular steps make up for a lost signal.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Final
 from workflows.api import workflow
 from workflows.jobs.descriptions import now_s, utc, words
 from workflows.jobs.retirement.retirement_values import (
-    LOOK,
+    CHECK,
     ORDER,
     ContinuedRetirement,
     RemainingClaims,
@@ -22,68 +21,68 @@ from workflows.jobs.retirement.retirement_values import (
 from workflows.model.payloads import Payload
 
 PAUSE_S_MIN: Final = 60.0
-"""Between the first two looks, if nobody says a word."""
+"""Seconds between the first two steps without a signal."""
 
 PAUSE_S_MAX: Final = 3_600.0
-"""Between two looks after a long time without news."""
+"""Seconds between two steps after many without a change."""
 
 PAUSE_FACTOR: Final = 2.0
 
 
-def pause_s(quiet_looks: int) -> float:
-    """The pause after so many looks in a row that found what the one before had found."""
-    doublings = min(quiet_looks, 16)
+def pause_s(unchanged_steps: int) -> float:
+    """Seconds to wait after so many steps in a row without a change."""
+    doublings = min(unchanged_steps, 16)
     return min(PAUSE_S_MIN * PAUSE_FACTOR**doublings, PAUSE_S_MAX)
 
 
 class RetirementWait:
-    """The patience of one execution. Lives inside workflow code."""
+    """The wait state of one retirement, part of the workflow code."""
 
-    def __init__(self, order: RetirementRequest, carry: ContinuedRetirement) -> None:
+    def __init__(self, order: RetirementRequest, continued: ContinuedRetirement) -> None:
         self.order = order
-        self.since_s = carry.since_s or now_s()
-        self.ordered_s = carry.ordered_s or now_s()
-        self.quiet_looks = carry.quiet_looks
-        self.left = carry.left
+        self.since_s = continued.since_s or now_s()
+        self.ordered_s = continued.ordered_s or now_s()
+        self.unchanged_steps = continued.unchanged_steps
+        self.left = continued.left
         self.fault = ""
         self._woken = False
-        workflow.set_signal_handler(LOOK, self.wake)
+        workflow.set_signal_handler(CHECK, self.wake)
         workflow.set_signal_handler(ORDER, self._take)
 
     @property
     def is_overdue(self) -> bool:
-        """Whether the deadline is over."""
+        """Whether the deadline has passed."""
         return 0 < self._deadline_s() <= now_s()
 
     def wake(self) -> None:
         """Something may have changed."""
         self._woken = True
 
-    def looking(self) -> None:
-        """A look begins: it sees whatever was said before it."""
+    def note_step(self) -> None:
+        """A step starts: it covers all signals before it."""
         self._woken = False
 
-    def found(self, left: RemainingClaims) -> None:
-        """Take in what a look found."""
-        is_news = (left.in_the_way, left.state) != (self.left.in_the_way, self.left.state)
-        self.quiet_looks = 0 if is_news else self.quiet_looks + 1
+    def note_remaining(self, left: RemainingClaims) -> None:
+        """Record what remains after a step."""
+        has_changed = (left.in_the_way, left.state) != (self.left.in_the_way, self.left.state)
+        self.unchanged_steps = 0 if has_changed else self.unchanged_steps + 1
         self.left, self.fault = left, ""
         self._tell()
 
-    def failed(self, error: BaseException) -> None:
-        """A look failed for good: the next one comes as usual."""
+    def note_failure(self, error: BaseException) -> None:
+        """All attempts at a step failed; the next step follows as usual."""
         self.fault = words(error)
 
     async def wait(self) -> None:
-        """Until a word, the deadline or the next look, whichever comes first."""
-        due_s = now_s() + pause_s(self.quiet_looks)
+        """Wait for a signal, the deadline or the next step, whichever is first."""
+        due_s = now_s() + pause_s(self.unchanged_steps)
         if not self.is_overdue and self._deadline_s():
             due_s = min(due_s, self._deadline_s())
         with suppress(workflow.TimeoutError):
             await workflow.wait_condition(lambda: self._woken, max(due_s - now_s(), 0.001))
 
     def status(self) -> dict[str, Payload]:
-        """For the query: how much is left, who holds it, since when, until when."""
+        """For the query: what remains, its Pods, the start and the deadline."""
         left = self.left
         return {
             "state": "overdue" if self.is_overdue and left.state == "held" else left.state,
@@ -98,12 +97,12 @@ class RetirementWait:
             "fault": self.fault,
         }
 
-    def carry(self) -> ContinuedRetirement:
-        """For the next run."""
-        return ContinuedRetirement(self.since_s, self.ordered_s, self.quiet_looks, self.left)
+    def continued(self) -> ContinuedRetirement:
+        """The state for the next run."""
+        return ContinuedRetirement(self.since_s, self.ordered_s, self.unchanged_steps, self.left)
 
     def took_s(self) -> float:
-        """How long it has taken so far."""
+        """Seconds since the start."""
         return round(now_s() - self.since_s, 3)
 
     def _take(self, order: RetirementRequest) -> None:

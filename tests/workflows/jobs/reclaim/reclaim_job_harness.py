@@ -19,7 +19,7 @@ from tests.core.domain.reclaim.scripted_cluster import ObservedPod, ScriptedClus
 from workflows.api.definitions import Registry
 from workflows.jobs.reclaim.change_listener import ChangeListener, DeadlineCause, ObservedChange
 from workflows.jobs.reclaim.facts import PodChange
-from workflows.jobs.reclaim.pod import NEWS, ReclaimPod, ReclaimResult, workflow_id
+from workflows.jobs.reclaim.pod import CHANGED, ReclaimPod, ReclaimResult, workflow_id
 from workflows.jobs.reclaim.pod_activities import PodActivities
 from workflows.jobs.reclaim.releases import ReclaimContext, Releases
 from workflows.jobs.reclaim.scan import ReclaimScan, ScanSettings
@@ -90,7 +90,7 @@ class ReclaimJobHarness(ReclaimHarness):
 
     async def take_settings(self) -> None:
         """What is done from now on goes by the present settings and observer."""
-        self._scan._means = self._pods._means = means = await self._means()
+        self._scan._means = self._pods._context = means = await self._means()
         self.listener = ChangeListener(means, self._begin, self._nothing)
 
     async def _means(self) -> ReclaimContext:
@@ -141,7 +141,7 @@ class ReclaimJobHarness(ReclaimHarness):
     async def _begin(self, one: ReclaimDeadline, origin: DeadlineCause = DeadlineCause()) -> None:
         name = workflow_id(one)
         if await self.environment.is_open(name):
-            await self.environment.handle(name).signal(NEWS, one)
+            await self.environment.handle(name).signal(CHANGED, one)
             return
         self.begun[name] = one
         await self.environment.start(ReclaimPod, one, 5.0, workflow_id=name)
