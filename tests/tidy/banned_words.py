@@ -22,6 +22,8 @@ CLEAN: Final = (
     "core/manifests/",
     "core/process/",
     "core/projections/",
+    *("workflows/api/", "workflows/engine/", "workflows/interpreter/", "workflows/model/"),
+    "workflows/testing/",
 )
 """Paths from the root of the repository; a folder ends with a slash."""
 

@@ -300,7 +300,7 @@ def test_a_bug_fails_the_task_and_not_the_run() -> None:
     [
         (
             ev.ActivityTaskScheduled(1, "other"),
-            r"event 5: .*activity_type='other'\), the code asked for StartTimer\(timer_id=1\)",
+            r"event 5: .*activity_type='other'\), the code requested StartTimer\(timer_id=1\)",
         ),
         (ev.TimerStarted(2, 1), r"StartTimer\(timer_id=2\).*StartTimer\(timer_id=1\)"),
     ],
@@ -335,7 +335,7 @@ def test_code_that_asks_for_more_or_less_than_the_history_says_is_named() -> Non
     less = Script(workflow_of(body))
     less.task()
     less.add(ev.TimerStarted(2, 5))
-    with pytest.raises(NonDeterminismError, match="the code asked for nothing"):
+    with pytest.raises(NonDeterminismError, match="the code requested nothing"):
         less.replayed()
 
 
