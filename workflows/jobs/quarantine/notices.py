@@ -16,7 +16,6 @@ def quarantine_notices(projection: Projection) -> Iterator[RequiredExecution]:
     """An execution for each, which is signalled when the conflicting host changes."""
     for address, quarantine in projection.ledger.quarantine.items():
         if quarantine.conflicting_host is not None:
-            quarantined = QuarantinedAddress(address, quarantine.conflicting_host)
-            yield RequiredExecution(
-                ProbeQuarantine, probe_id(address), (quarantined,), CHECK, quarantine.conflicting_host
-            )
+            host = quarantine.conflicting_host
+            arguments = (QuarantinedAddress(address, host),)
+            yield RequiredExecution(ProbeQuarantine, probe_id(address), arguments, CHECK, host)
