@@ -52,3 +52,4 @@ async def test_an_execution_is_started_or_signalled_whichever_it_needs(
         return (await engine.head("one")).signals == 2
 
     await eventually(signalled)
+    assert (await engine.head("one")).workflow_type == "Basket"
