@@ -6,7 +6,7 @@ import pytest
 
 from core.errors import BadInput, StoreUnavailable
 from core.process.retry import Backoff, is_retryable, pause_s, until_done
-from tests.support.engine_harness import EngineHarness
+from tests.support.engine_harness import EngineHarness, eventually
 from tests.support.engine_samples import Basket
 
 
