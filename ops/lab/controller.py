@@ -11,10 +11,9 @@ from ops.lab.daemons import Daemon
 from ops.lab.identity import LabIdentity
 from ops.lab.namespaces import NamedNamespace
 from ops.lab.programs import ours
+from workflows.jobs.reclaim.change_listener import FOLLOWING
 
 NAME: Final = "controller"
-LISTENING: Final = "listening to news of Pods"
-"""In its log, once it does."""
 
 
 class LabController:
@@ -45,5 +44,5 @@ class LabController:
         self.process.start()
 
     def wait_listening(self) -> None:
-        """Wait until it hears what happens. Raises LabFailed."""
-        self.process.wait_until(lambda: LISTENING in self.process.log_path.read_text())
+        """Wait until it follows the changes of Pods. Raises LabFailed."""
+        self.process.wait_until(lambda: FOLLOWING in self.process.log_path.read_text())

@@ -38,6 +38,9 @@ FAULTS: Final = (OrbweaverError, WorkflowError)
 
 FindCause = Callable[[RevisedClaim], Awaitable[Cause | None]]
 
+FOLLOWING: Final = "following changes of Pods"
+"""The log line of a listener that has caught up: the laboratory waits for it."""
+
 _log: Final = logging.getLogger(__name__)
 
 
@@ -132,7 +135,7 @@ class ChangeListener:
         await self._request_scan()
         try:
             self.listening = True
-            _log.info("following changes of Pods")
+            _log.info(FOLLOWING)
             async for change in self._means.facts.changes():
                 self._backoff.reset()
                 if isinstance(change, ScanRequest):
