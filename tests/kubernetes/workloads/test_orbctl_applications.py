@@ -125,5 +125,5 @@ def test_while_the_api_server_is_away_nothing_is_called_gone(
     ran = orbctl.orbctl("get", "applications", "-A", f"--kubeconfig={away}")
 
     assert ran.code == Exit.OK
-    assert "not all applications can be seen" in ran.err
+    assert "not all applications can be listed" in ran.err
     assert rows(ran.out)["web"][-1].endswith("unknown")
