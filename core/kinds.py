@@ -30,7 +30,7 @@ from core.eventstore.kinds import (
     SUBNETS,
     KeyKind,
 )
-from core.eventstore.reserve import RESERVES
+from core.eventstore.space import RESERVES
 from core.projections.checkpoint import CHECKPOINT_KIND
 
 SEGMENTS: Final[KeyKind[list[Recorded]]] = KeyKind(

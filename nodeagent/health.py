@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from core.errors import NotReady, OrbweaverError, StoreUnavailable, WriterFenced
-from core.eventstore.alarms import alarmed
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
+from core.eventstore.space import alarmed
 from core.eventstore.writer import Writer
 from core.process.supervision import Supervisor
 from core.projections.configuration_view import ConfigurationView

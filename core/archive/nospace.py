@@ -18,7 +18,7 @@ from core.archive.sealed_log import SealedLog
 from core.errors import Compacted, OutcomeUnknown, StoreFull, StoreRejected
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
-from core.eventstore.reserve import delete_reserve, make_reserve
+from core.eventstore.space import delete_reserve, make_reserve
 from core.eventstore.writer import unix_ms
 
 ROOT_REMEDY: Final = (

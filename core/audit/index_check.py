@@ -1,20 +1,24 @@
-"""Checks that a complete index has exactly the entries of the pools and subnets.
+"""Checks of single keys: that each can be decoded, and that an index is complete.
 
-The index is written together with them, so that only a manual change makes a difference; a pool
-without its entries could be overlapped. A repair marks the index as incomplete, and the next
-command rebuilds it.
+``scan`` also finds faults of keys that no process has read yet. ``check_index`` compares an index
+with the pools and subnets: it is written together with them, so that only a manual change makes a
+difference, and a pool without its entries could be overlapped. A repair marks the index as
+incomplete, and the next command rebuilds it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from core.audit.repair import RepairStep
 from core.domain.evolution import Ledger
 from core.domain.model import Pool, Subnet
+from core.errors import LogCorrupt
+from core.eventstore.faults import ContainedFault
 from core.eventstore.index import COMPLETE, FAMILIES, TOPICS, Index
 from core.eventstore.keys import Keys
+from core.eventstore.kinds import KeyKind, key_text
 from core.eventstore.kv import Get, KeyValueStore, Put, Unchanged
 
 
@@ -55,4 +59,20 @@ async def check_index(
                 (Put(guarded, b""),),
             )
             faults.append(IndexFault(name, text, step))
+    return faults
+
+
+async def scan(
+    store: KeyValueStore, keys: Keys, kinds: Iterable[KeyKind[Any]], revision: int = 0
+) -> list[ContainedFault]:
+    """The keys that cannot be decoded, by kind and key. Raises StoreUnavailable, Compacted."""
+    faults: list[ContainedFault] = []
+    for kind in kinds:
+        result = await store.read([Get(*kind.range(keys))], revision=revision)
+        for kv in result.ranges[0].kvs:
+            try:
+                kind.decode(keys, kv.key, kv.value)
+            except LogCorrupt as error:
+                name = key_text(keys, kv.key)
+                faults.append(ContainedFault(kind.name, name, error.message, error.remedy))
     return faults

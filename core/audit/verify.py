@@ -17,10 +17,9 @@ from core.archive.files import Files
 from core.archive.leftovers import find_leftovers
 from core.archive.replay import LogView, open_log
 from core.archive.sealed_log import FileSummary, SealedLog
-from core.audit.index_check import check_index
+from core.audit.index_check import check_index, scan
 from core.audit.ownership import foreign_changes
 from core.audit.repair import RepairStep, plan_heads, plan_repair
-from core.audit.scan import scan
 from core.audit.state import Difference, compare, read_state
 from core.domain.checker import Checker, Violation
 from core.domain.events import Recorded

@@ -22,7 +22,7 @@ from core.errors import ApiError, ApiNotFound, NotReady, WrongInput
 from core.kubernetes.api import Api, Object, segment
 from core.kubernetes.informer import Informer, ObjectKey, Reflector, Transition
 from core.kubernetes.work_queue import WorkQueue
-from core.kubernetes.workloads.owners import stateful_set_state
+from core.kubernetes.workloads.applications import stateful_set_state
 from core.kubernetes.workloads.pods import controller_of, is_alive, kept
 from core.process.concurrency import until_all
 from nodeagent.facts import CONFIRM_S_MAX, DEFAULT_NAMESPACE, MIGRATION, Liveness

@@ -20,7 +20,7 @@ from core.domain.model import FixedKind, Owner
 from core.errors import ApiError, ApiNotFound
 from core.kubernetes.api import Api, Object, segment
 from core.kubernetes.informer import Reflector
-from core.kubernetes.workloads.owners import stateful_set_state, vm_state, vmi_state
+from core.kubernetes.workloads.applications import stateful_set_state, vm_state, vmi_state
 from core.kubernetes.workloads.pods import controller_of
 from core.process.concurrency import SharedWork
 from nodeagent.facts import CONFIRM_S_MAX

@@ -13,11 +13,11 @@ from contextlib import suppress
 from typing import Final
 
 from core.errors import LogCorrupt, StoreError, StoreUnavailable
-from core.eventstore.alarms import alarmed
 from core.eventstore.election import LEADERS, Leader, read_leader
 from core.eventstore.keys import Keys
 from core.eventstore.kinds import key_text
 from core.eventstore.kv import KeyValueStore
+from core.eventstore.space import alarmed
 from core.projections.projector import LEVEL, Lag, Projector
 from workflows.engine.store.kinds import OPEN_HEADS
 from workflows.jobs.reclaim.scan_status import ScanStatus, read_standing, scan_key

@@ -14,8 +14,12 @@ from typing import Final, NamedTuple
 from core.allocation.cooldown import COOL_DOWN_S
 from core.allocation.provider_settings import ProviderSettings
 from core.archive.pruner import ARCHIVE_BYTES_MAX, Retention
-from core.domain.autopools.pool_size import KEY_DOCUMENTED, KEY_OBEYED, default_number
-from core.domain.autopools.settings import AutoPoolSettings
+from core.domain.autopools.pool_size import (
+    KEY_DOCUMENTED,
+    KEY_OBEYED,
+    AutoPoolSettings,
+    default_number,
+)
 from core.domain.reclaim.settings import VARIABLES, ReclaimSettings
 from core.errors import BadInput
 from core.eventstore.election import LEASE_TTL_S

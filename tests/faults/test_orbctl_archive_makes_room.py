@@ -22,7 +22,7 @@ from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.etcd.maintenance import EtcdMaintenance
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get
-from core.eventstore.reserve import make_reserve
+from core.eventstore.space import make_reserve
 from nodeagent.settings.values import Settings
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.deadlines import looks

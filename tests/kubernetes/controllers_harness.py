@@ -19,7 +19,7 @@ import yaml
 
 from core.allocation.allocator import AllocatorSettings
 from core.allocation.observer import Observer
-from core.domain.autopools.settings import AutoPoolSettings
+from core.domain.autopools.pool_size import AutoPoolSettings
 from core.domain.facts import PodFacts
 from core.domain.model import FixedKind
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S

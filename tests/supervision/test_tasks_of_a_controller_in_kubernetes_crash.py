@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from core.allocation.provider_settings import ProviderSettings
-from core.domain.autopools.settings import AutoPoolSettings
+from core.domain.autopools.pool_size import AutoPoolSettings
 from core.eventstore.memory import MemoryStore
 from ops.controller.controller import Controller
 from ops.controller.settings import ControllerSettings, load_settings

@@ -76,3 +76,12 @@ def pool_size(application: Application, number: IpNumber | None, default: IpNumb
         )
     chosen = default if number is None else number
     return chosen.amount + (replicas_of(application) if chosen.is_flexible else 0)
+
+
+class AutoPoolSettings(NamedTuple):
+    """``enabled``: automatic pools are made. ``default``: the number of a template without one."""
+
+    enabled: bool = True
+    default: IpNumber = NO_MORE
+    ipv4_enabled: bool = True
+    ipv6_enabled: bool = True

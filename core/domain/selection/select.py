@@ -16,7 +16,7 @@ from core.domain.addresses.ip_address import Family
 from core.domain.addresses.routes import requested_routes
 from core.domain.facts import RequestFacts
 from core.domain.model import Pool
-from core.domain.selection import explanation, filters, priority, sources, wildcards
+from core.domain.selection import explanation, filters, sources, wildcards
 from core.domain.selection.catalog import PoolCatalog
 from core.domain.selection.request import (
     Candidates,
@@ -91,7 +91,7 @@ def _select(context: Context, settled: Container[tuple[str, Family]]) -> Selecti
         judged, survivors = _judge(nic, family, pools, context, asked=nic is asked)
         verdicts += judged
         if survivors:
-            names = priority.in_order_of_trial(survivors)
+            names = in_order_of_trial(survivors)
             demands.append(Demand(nic.interface, family, names, nic.clean_gateway))
         else:
             lost = lost or judged
@@ -150,3 +150,27 @@ def _judge(
         if decision.accepted:
             survivors.append(pool)
     return verdicts, survivors
+
+
+def specificity(pool: Pool) -> int:
+    """Six bits, the most significant field first, so that numbers compare as the fields do."""
+    return (
+        (pool.pod_affinity is not None) << 5
+        | bool(pool.node_names) << 4
+        | (pool.node_affinity is not None) << 3
+        | bool(pool.namespace_names) << 2
+        | (pool.namespace_affinity is not None) << 1
+        | bool(pool.multus_names)
+    )
+
+
+def in_order_of_trial(pools: list[Pool]) -> tuple[str, ...]:
+    """The names of accepted pools, more specific pools first, else in the user's order.
+
+    See docs/reference/pool-selection.md, "Order of pools". Six fields are compared one after the
+    other, and the first difference decides. A field counts if it is set, also if a filter ignored
+    it (nodeAffinity beside nodeName) or it matches everything.
+    """
+    if len(pools) > 1:
+        pools = sorted(pools, key=specificity, reverse=True)  # reverse keeps the order of equals
+    return tuple(pool.name for pool in pools)

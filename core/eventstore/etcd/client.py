@@ -10,7 +10,6 @@ import secrets
 from collections.abc import AsyncIterator, Sequence
 
 from core.errors import OutcomeUnknown, StoreRejected
-from core.eventstore.alarms import full
 from core.eventstore.etcd import messages, reads, wire
 from core.eventstore.etcd.calls import CallObserver, Calls
 from core.eventstore.etcd.failures import CallFailed, CallState, read_error
@@ -29,6 +28,7 @@ from core.eventstore.kv import (
     WatchBatch,
     Write,
 )
+from core.eventstore.space import full
 
 _LEASE_ID_BITS = 63
 

@@ -17,8 +17,8 @@ from core.errors import (
     StoreTimeout,
     StoreUnavailable,
 )
-from core.eventstore.alarms import full
 from core.eventstore.etcd.http2 import RpcError, StatusCode
+from core.eventstore.space import full
 
 
 class CallState(Enum):

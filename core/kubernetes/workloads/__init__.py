@@ -1,8 +1,8 @@
-"""What objects of Kubernetes mean to the rules: plain facts, for agents and controllers.
+"""Facts from Kubernetes objects, for the rules of agents and controllers.
 
     pods.py          Pods and Nodes
-    owners.py        StatefulSets, VM instances and VMs
-    applications.py  the six kinds that automatic pools are made for
+    applications.py  the six kinds with automatic pools; StatefulSets, VM instances and VMs
 
-Pure. Nothing here fetches or decides. What is kept of an object is small, because there are many.
+Pure. Nothing here fetches or decides. Only few fields of an object are stored, because there are
+many objects.
 """

@@ -1,4 +1,4 @@
-"""The stored part of an application's object: annotations of its template, size, owner. Pure."""
+"""Facts from the objects of applications, StatefulSets and VMs. Pure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from core.domain.autopools.applications import BUILT_IN, Application
 from core.domain.autopools.names import PREFIX, ApplicationKey
+from core.domain.fixed.owners import StatefulSetState, VmiState, VmState
 from core.domain.model import Scale
 from core.kubernetes.api import Object
 from core.kubernetes.workloads.pods import controller_of
@@ -47,3 +48,30 @@ def _said(template: dict[str, Any]) -> dict[str, str]:
     """The annotations that are meant for us."""
     texts = (template.get("metadata") or {}).get("annotations") or {}
     return {key: text for key, text in texts.items() if key.startswith(PREFIX)} or _SILENT
+
+
+VM = "VirtualMachine"
+
+
+def stateful_set_state(one: Object) -> StatefulSetState:
+    """A StatefulSet's range of replicas."""
+    metadata, spec = one["metadata"], one.get("spec") or {}
+    start = (spec.get("ordinals") or {}).get("start") or 0
+    return StatefulSetState(metadata["namespace"], metadata["name"], spec.get("replicas", 1), start)
+
+
+def vmi_state(vmi: Object) -> VmiState:
+    """A VirtualMachineInstance, and whether a VirtualMachine controls it."""
+    owner = controller_of(vmi)
+    return VmiState(*_named(vmi), of_vm=owner is not None and owner.kind == VM)
+
+
+def vm_state(one: Object) -> VmState:
+    """A VirtualMachine."""
+    return VmState(*_named(one))
+
+
+def _named(one: Object) -> tuple[str, str, bool]:
+    """Namespace, name, and whether it is being deleted."""
+    metadata = one["metadata"]
+    return metadata["namespace"], metadata["name"], "deletionTimestamp" in metadata

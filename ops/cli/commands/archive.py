@@ -15,8 +15,8 @@ from core.archive.nospace import ROOT_REMEDY, FullLogArchiver
 from core.archive.pruner import Pruner, Retention, Sized, sized, surplus
 from core.archive.sealed_log import SealedLog
 from core.errors import BadInput
-from core.eventstore.alarms import NOSPACE
 from core.eventstore.etcd.maintenance import EtcdMaintenance
+from core.eventstore.space import NOSPACE
 from ops.cli.context import confirm, perform
 from ops.cli.exits import Exit, fail
 from ops.cli.global_options import globals_of

@@ -10,14 +10,14 @@ import typer
 
 from core.archive.archiver import LIVE_SEGMENTS_MAX
 from core.archive.cursor import CURSORS, ArchiveCursor, cursor_key
-from core.audit.scan import scan
-from core.eventstore.alarms import alarmed
+from core.audit.index_check import scan
 from core.eventstore.codec import WriterHead
 from core.eventstore.election import LEADERS, Leader
 from core.eventstore.faults import ContainedFault, Faults
 from core.eventstore.heads import read_heads
 from core.eventstore.kinds import KeyKind, key_text
 from core.eventstore.kv import Get, KeyValue, RangeResult
+from core.eventstore.space import alarmed
 from core.projections.checkpoint import CHECKPOINT, CHECKPOINT_KIND, Checkpoint
 from ops.cli.context import perform
 from ops.cli.exits import Exit

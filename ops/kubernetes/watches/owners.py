@@ -14,7 +14,7 @@ from core.domain.fixed.owners import KnownOwners, StatefulSetState, VmiState, Vm
 from core.domain.model import FixedKind
 from core.kubernetes.api import Api
 from core.kubernetes.informer import ObjectKey, Transition
-from core.kubernetes.workloads.owners import stateful_set_state, vm_state, vmi_state
+from core.kubernetes.workloads.applications import stateful_set_state, vm_state, vmi_state
 from core.process.concurrency import until_all
 from ops.kubernetes.watches.collection import Collection
 

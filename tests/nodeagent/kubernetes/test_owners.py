@@ -11,7 +11,7 @@ from core.domain.model import Owner
 from core.errors import ApiUnavailable
 from core.kubernetes.api import Api, Object
 from core.kubernetes.informer import Reflector
-from core.kubernetes.workloads.owners import stateful_set_state
+from core.kubernetes.workloads.applications import stateful_set_state
 from nodeagent.kubernetes.owners import OwnerCache
 
 SETS = "/apis/apps/v1/namespaces/shop/replicasets"

@@ -8,8 +8,7 @@ import pytest
 
 from core.allocation.provider_settings import ProviderSettings
 from core.archive.pruner import ARCHIVE_BYTES_MAX, Retention
-from core.domain.autopools.pool_size import IpNumber
-from core.domain.autopools.settings import AutoPoolSettings
+from core.domain.autopools.pool_size import AutoPoolSettings, IpNumber
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import BadInput
 from ops.controller.settings import load_settings

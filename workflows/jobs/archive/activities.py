@@ -18,7 +18,7 @@ from core.archive.pruner import Pruned, Pruner, Retention
 from core.errors import LogCorrupt, LogGap, OutcomeUnknown, StoreFull
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
-from core.eventstore.reserve import make_reserve
+from core.eventstore.space import make_reserve
 from workflows.api import activity
 from workflows.model.errors import ApplicationError
 

@@ -23,7 +23,7 @@ from core.domain.autopools.application_plan import (
 )
 from core.domain.autopools.applications import is_built_in
 from core.domain.autopools.names import OWNER_UID, ApplicationKey, application_of
-from core.domain.autopools.settings import AutoPoolSettings
+from core.domain.autopools.pool_size import AutoPoolSettings
 from core.domain.configuration.configuration_state import (
     Configuration,
     FeatureSwitches,

@@ -16,7 +16,6 @@ from core.domain.addresses.ip_address import Family
 from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, RequestFacts
 from core.domain.model import Pool
 from core.domain.patterns.labels import LabelSelector
-from core.domain.selection import priority
 from core.domain.selection.annotations import POD_IPPOOL, POD_IPPOOLS
 from core.domain.selection.catalog import PoolCatalog
 from core.domain.selection.request import (
@@ -25,7 +24,7 @@ from core.domain.selection.request import (
     SelectionRequest,
     SelectionSettings,
 )
-from core.domain.selection.select import candidates, select
+from core.domain.selection.select import candidates, in_order_of_trial, select
 from core.errors import AllocationError
 
 ETH0 = SelectionRequest("eth0")
@@ -224,7 +223,7 @@ def test_the_order_of_trial_is_the_pairwise_comparison_and_stable(
 
     expected = sorted(written, key=functools.cmp_to_key(compare_as_the_specification_does))
 
-    assert priority.in_order_of_trial(written) == tuple(one.name for one in expected)
+    assert in_order_of_trial(written) == tuple(one.name for one in expected)
 
 
 JSON_VALUES = st.recursive(

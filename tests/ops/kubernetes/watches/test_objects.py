@@ -11,8 +11,12 @@ from core.domain.autopools.names import ApplicationKey
 from core.domain.fixed.owners import StatefulSetState, VmiState, VmState
 from core.domain.model import Owner, Scale
 from core.domain.reclaim.cluster import NodeState, PodState
-from core.kubernetes.workloads.applications import application_of
-from core.kubernetes.workloads.owners import stateful_set_state, vm_state, vmi_state
+from core.kubernetes.workloads.applications import (
+    application_of,
+    stateful_set_state,
+    vm_state,
+    vmi_state,
+)
 from core.kubernetes.workloads.pods import node_state, pod_state
 
 NOON_S = 1_767_268_800.0

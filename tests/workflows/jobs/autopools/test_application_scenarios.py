@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.autopools.settings import AutoPoolSettings
+from core.domain.autopools.pool_size import AutoPoolSettings
 from core.eventstore.memory import MemoryStore
 from tests.workflows.jobs.autopools.autopool_harness import AutoPoolHarness
 
