@@ -27,8 +27,13 @@ from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, heading, show_table, show_value
 from ops.cli.session import ClusterSession
 from ops.diagnostics.paths.path_trace import PathHop, PathSegment, legs
-from ops.diagnostics.paths.pod_namespaces import namespace_of
-from ops.diagnostics.paths.route_lookup import Stack, route_text, rule_text, table_name
+from ops.diagnostics.paths.route_lookup import (
+    Stack,
+    namespace_of,
+    route_text,
+    rule_text,
+    table_name,
+)
 
 COLUMNS: Final = tuple(
     map(TableColumn, ("LEG", "STACK", "PACKET", "RULE", "TABLE", "ROUTE", "NEIGHBOUR"))

@@ -1,17 +1,20 @@
-"""One network stack, asked what it would do with a packet.
+"""One network stack: what it would do with a packet, and which Pod it belongs to.
 
-The kernel names the route and its table; which rule led there is found among its rules, in their
-order. Reads only.
+The kernel names the route and its table; the rule that led there is searched among the rules, in
+their order. Reads only.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from errno import EHOSTUNREACH, EINVAL, ENETUNREACH, EXDEV
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from core.domain.addresses.ip_address import Address, Cidr, Family, format_address
+from core.errors import DatapathError
+from nodeagent.coordinator.attachment_records import AttachmentRecords
 from nodeagent.netlink import numbers as n
 from nodeagent.netlink import replies
 from nodeagent.netlink.requests import ALL_BITS, RouteQuestion, find_route
@@ -175,3 +178,18 @@ def _told(entry: Neighbour) -> str:
 def _words(number: int, words: str) -> str:
     """What the kernel means by an errno for a route."""
     return _MEANT.get(number, words)
+
+
+def namespace_of(containers: Collection[str], datapath: Path) -> str:
+    """The path of the network namespace of one of these containers. Raises DatapathError.
+
+    ``datapath``: where the coordinator of this node keeps its attachment records.
+    """
+    for record in AttachmentRecords(datapath).all():
+        if record.container in containers:
+            return record.netns
+    raise DatapathError(
+        f"the coordinator of this node has no record of this Pod in {datapath}",
+        subject="trace-path",
+        remedy="run it on the Pod's node, or name the Pod's network namespace with --netns",
+    )
