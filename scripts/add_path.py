@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 from core.eventstore.memory import MemoryStore
 from nodeagent.settings.values import Settings
-from tests.support.agent_harness import Node, running
+from tests.support.agent_harness import AgentHarness, running
 from tests.tidy.sources import PRODUCT, ROOT
 
 SERVE: Final = "serve_frame"
@@ -75,7 +75,7 @@ async def _measure(directory: Path) -> AddPath:
         return await _record(node)
 
 
-async def _record(node: Node) -> AddPath:
+async def _record(node: AgentHarness) -> AddPath:
     recorder = _Recorder()
     sys.setprofile(recorder.on_event)
     try:

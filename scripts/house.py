@@ -18,6 +18,11 @@ def main() -> None:
     repeated = names.repeated_classes()
     add_path = measure_add()
     counted = {
+        "conftests, each for one folder of tests": names.conftests(),
+        "harness classes of tests": [
+            f"{name}: {', '.join(paths)}" for name, paths in names.harness_classes().items()
+        ],
+        "harness classes under a name that only their author could read": names.private_harnesses(),
         "public classes defined more than once": [
             f"{name}: {', '.join(paths)}" for name, paths in repeated.items()
         ],

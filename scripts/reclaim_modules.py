@@ -19,7 +19,7 @@ from core.domain.events import RecordDefined
 from core.eventstore.kv import Get
 from core.eventstore.memory import MemoryStore
 from scripts.add_path import product_module
-from tests.support.node_harness import Node, pod, pool
+from tests.support.node_harness import NodeHarness, pod, pool
 from workflows.jobs.job_host import JobHost
 
 RECLAIM_S_MAX: Final = 60.0
@@ -33,7 +33,7 @@ def measure_reclaim() -> set[str]:
 
 
 async def _measure() -> set[str]:
-    async with Node(MemoryStore()) as node:
+    async with NodeHarness(MemoryStore()) as node:
         await node.apply(pool("main", "10.6.0.10-10.6.0.200"))
         host = JobHost(node.store, node.keys, "one")
         tasks = [asyncio.ensure_future(host.run()), asyncio.ensure_future(host.lead())]
@@ -46,7 +46,7 @@ async def _measure() -> set[str]:
             await asyncio.wait(tasks)
 
 
-async def _record(node: Node) -> set[str]:
+async def _record(node: NodeHarness) -> set[str]:
     modules: set[str] = set()
 
     def on_event(frame: FrameType, event: str, _: object) -> None:
@@ -64,12 +64,12 @@ async def _record(node: Node) -> set[str]:
     return modules
 
 
-async def _create(node: Node, name: str) -> None:
+async def _create(node: NodeHarness, name: str) -> None:
     await node.apply(ApplyRecord(RecordDefined("Pod", "shop", name)))
     await node.add(pod(name))
 
 
-async def _reclaim(node: Node, name: str) -> None:
+async def _reclaim(node: NodeHarness, name: str) -> None:
     await _create(node, name)
     async with asyncio.timeout(RECLAIM_S_MAX):
         while True:
@@ -81,7 +81,7 @@ async def _reclaim(node: Node, name: str) -> None:
                 await node.apply(ApplyRecord(RecordDefined("Pod", "shop", name)))
 
 
-async def _wait_until_free(node: Node, name: str) -> None:
+async def _wait_until_free(node: NodeHarness, name: str) -> None:
     """Watch the endpoint's key, which runs no module but the store's."""
     key = node.keys.endpoint("shop", name)
     result = await node.store.read([Get(key)])

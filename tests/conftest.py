@@ -1,9 +1,10 @@
 """What every test shares: fixtures, the hooks of the suite, and how hypothesis searches.
 
-A missing program (etcd, containerd) fails a test rather than skipping it: a green run means that
-everything was tried. The exceptions are the optional parts of ``tests/support/parts.py``, such as
-the programs of Kubernetes, which no distribution packages: the last lines of a run are a table of
-what was not tried without them, and how to get them.
+A missing program (etcd) fails a test rather than skipping it, in CI also programs that are optional
+elsewhere (``IN_CI`` of ``tests/support/parts.py``): a green run means that everything was tried.
+The exceptions are the other optional parts there, such as the programs of Kubernetes, which no
+distribution packages: the last lines of a run are a table of what was not tried without them, and
+how to get them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tests.support.counters import (
     pytest_testnodedown,
 )
 from tests.support.folders import pytest_collection_modifyitems, pytest_xdist_make_scheduler
-from tests.support.parts import UntriedTable
+from tests.support.parts import FailInCI, UntriedTable
 from tests.support.uml import pytest_runtest_protocol, record_inside
 
 pytest_plugins = (
@@ -46,13 +47,15 @@ __all__ = (
 def pytest_configure(config: pytest.Config) -> None:
     """Have the table of what was not tried, and inside user-mode Linux the reports."""
     config.pluginmanager.register(UntriedTable())
+    if os.environ.get("CI"):
+        config.pluginmanager.register(FailInCI())
     record_inside(config)
 
 
 # How long a machine takes is no behaviour: neither an example nor the making of one has a deadline.
-# In CI the same examples every time, so that a red run is about the change; at a desk new ones, so
+# In CI the same examples every time, so that a red run is about the change; elsewhere new ones, so
 # that the search goes on.
 SLOW_IS_FINE = (HealthCheck.too_slow,)
-settings.register_profile("desk", deadline=None, suppress_health_check=SLOW_IS_FINE)
-settings.register_profile("ci", settings.get_profile("desk"), derandomize=True, print_blob=True)
-settings.load_profile("ci" if os.environ.get("CI") else "desk")
+settings.register_profile("local", deadline=None, suppress_health_check=SLOW_IS_FINE)
+settings.register_profile("ci", settings.get_profile("local"), derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")

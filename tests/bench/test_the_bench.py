@@ -221,12 +221,6 @@ def test_a_frame_is_what_the_agent_understands() -> None:
     assert call.conf.ipam.default_ipv4_ippool == ("pool-0000",)
 
 
-def test_the_scales_differ_in_size_and_not_in_what_is_measured() -> None:
-    assert QUICK.seconds_max < 120
-    assert FULL.seconds_max < 15 * 60
-    assert (FULL.claims, FULL.pools, FULL.events) == (100_000, 1_000, 1_000_000)
-
-
 def test_a_quick_run_leaves_out_what_needs_many_calls() -> None:
     quick, full = ({one.name for one in measures_of(scale)} for scale in (QUICK, FULL))
 

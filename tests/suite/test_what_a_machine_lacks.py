@@ -7,7 +7,9 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import pytest
@@ -94,6 +96,21 @@ def test_outside():
 def test_at_home():
     pass
 """
+TESTS_OF_PROGRAMS: Final = """
+import pytest
+
+from tests.support.parts import needs
+
+
+@pytest.mark.skip(reason=needs("prometheus", "promtool"))
+def test_alerts():
+    pass
+
+
+@pytest.mark.skip(reason=needs("kubelet", "no kubelet in /nowhere"))
+def test_a_node():
+    pass
+"""
 CONFIGURATION: Final = "[pytest]\nmarkers = uml: in a machine\n"
 
 
@@ -111,17 +128,29 @@ class Run(NamedTuple):
         return [row for line in lines[start + 2 :] if len(row := re.split(" {2,}", line)) == 3]
 
 
-def run_inner(place: Path, path: str, *, can_substitute: bool, workers: int = 0) -> Run:
-    """Run the project TESTS with the programs of ``path``."""
+def run_inner(
+    place: Path,
+    path: str,
+    *,
+    can_substitute: bool,
+    workers: int = 0,
+    tests: str = TESTS,
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> Run:
+    """Run a project of these tests with the programs of ``path`` and these variables."""
     (place / "conftest.py").write_text(CONFTEST.format(can_substitute=can_substitute))
     (place / "pytest.ini").write_text(CONFIGURATION)
-    (place / "test_them.py").write_text(TESTS)
-    mine = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    (place / "test_them.py").write_text(tests)
+    inherited = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith("PYTEST_") and key != "CI"
+    }
     command = [sys.executable, "-m", "pytest", "-q", "--import-mode=importlib", "--rootdir=."]
     done = subprocess.run(
         [*command, "-p", "no:cacheprovider", "-n", str(workers)],
         cwd=place,
-        env=mine | {"PYTHONPATH": str(ROOT), "PATH": path},
+        env=inherited | {"PYTHONPATH": str(ROOT), "PATH": path, **variables},
         capture_output=True,
         text=True,
         check=False,
@@ -199,3 +228,19 @@ def test_user_mode_linux_boots_on_a_processor_with_a_large_state(tmp_path: Path)
 
     assert PANIC in why_not_on(f"{tmp_path}:{without_compiler}")
     assert why_not_on(f"{tmp_path}:{os.environ['PATH']}") == ""
+
+
+@pytest.mark.parametrize("variables", [{"CI": "true"}, {}])
+def test_in_ci_a_missing_program_fails_and_elsewhere_it_skips(
+    tmp_path: Path, variables: dict[str, str]
+) -> None:
+    ran = run_inner(
+        tmp_path,
+        os.environ["PATH"],
+        can_substitute=False,
+        tests=TESTS_OF_PROGRAMS,
+        variables=variables,
+    )
+
+    assert ("1 skipped, 1 error" if variables else "2 skipped") in ran.output
+    assert ran.code == bool(variables), ran.output

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import LostRace, NotReady, TaskEnded
+from core.errors import LostRace
 from core.eventstore.election import LeaderTerm
 from core.eventstore.memory import MemoryStore
 from core.process import supervision
@@ -178,8 +178,3 @@ async def test_a_port_that_cannot_be_had_leaves_nothing_open(
     assert asyncio.all_tasks() <= before
     assert store._closed
     assert controller.supervised() == []
-
-
-def test_the_errors_of_supervision_say_whether_a_retry_helps() -> None:
-    assert NotReady.retryable
-    assert TaskEnded.retryable

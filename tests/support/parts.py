@@ -63,6 +63,9 @@ REMEDIES: Final[Mapping[str, str]] = {
 }
 """Each optional part, and how to get it."""
 
+IN_CI: Final = frozenset({CONTAINERD, "etcdutl", FAKETIME, PROMETHEUS, SITE})
+"""Parts that scripts/setup.sh installs on any machine: in CI a test without them fails."""
+
 SUBSTITUTE: Final = "substitute"
 """Name of the user property of a report: which part was missing, and what ran in its place."""
 
@@ -110,6 +113,19 @@ def note_substitute(item: pytest.Item, part: str, substitute: str) -> None:
     """Record that a test runs on a substitute for a part that is missing here."""
     assert REMEDIES[part]
     item.user_properties.append((SUBSTITUTE, (part, substitute)))
+
+
+class FailInCI:
+    """In CI, a failure in place of a skip for a part that ``scripts/setup.sh`` installs."""
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Fail a test that was skipped for want of a part of ``IN_CI``."""
+        report = yield
+        if report.skipped and not hasattr(report, "wasxfail") and _read_reason(report)[0] in IN_CI:
+            report.longrepr = f"in CI this test must run: {report.longrepr}"
+            report.outcome = "failed"
+        return report
 
 
 class UntriedTable:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -38,6 +38,20 @@ NAMED_BY_MOOD: Final = frozenset(
     }
 )
 """Module names that only their author could read."""
+
+OWN_FOLDERS: Final = frozenset(
+    {
+        "tests/core/eventstore/kv",
+        "tests/ops/installer",
+        "tests/workflows/faults",
+        "tests/workflows/jobs/provider/with_agent",
+        "tests/workflows/replay",
+    }
+)
+"""Folders of tests that are about several modules, or one module with helpers of its own."""
+
+PRIVATE_HARNESS_NAMES: Final = frozenset({"Desk", "Place", "Scene", "Stage", "Town", "World"})
+"""Class names of tests that say nothing of what they run."""
 
 _FILE = re.compile(r"(?<![\w/.-])(\w+\.py)\b")
 _NAMED_PATH = re.compile(
@@ -147,3 +161,46 @@ def unknown_files() -> list[str]:
 def product_lines() -> int:
     """Lines of Python in the product, without empty ones."""
     return sum(bool(line.strip()) for file in product_modules() for line in file.text.splitlines())
+
+
+def conftests() -> list[str]:
+    """Files with fixtures of one folder; what several folders use is in ``tests/fixtures``."""
+    return sorted(file.path for file in python_sources() if file.path.endswith("/conftest.py"))
+
+
+def harness_classes() -> dict[str, list[str]]:
+    """Classes of tests named by the part that they run (``...Harness``), with their modules."""
+    return _classes_of_tests(lambda name: name.endswith("Harness"))
+
+
+def private_harnesses() -> list[str]:
+    """Classes of tests under a name of ``PRIVATE_HARNESS_NAMES``, as ``file: class``."""
+    found = _classes_of_tests(lambda name: name in PRIVATE_HARNESS_NAMES)
+    return sorted(f"{path}: {name}" for name, paths in found.items() for path in paths)
+
+
+def folders_without_a_package() -> list[str]:
+    """Folders of tests below a package's name that are not those of a package of the product."""
+    folders = {
+        PurePosixPath(file.path).parent
+        for file in python_sources()
+        if file.package == "tests" and PurePosixPath(file.path).name.startswith("test_")
+    }
+    return sorted(
+        str(folder)
+        for folder in folders
+        if len(folder.parts) > 1
+        and folder.parts[1] in PRODUCT
+        and str(folder) not in OWN_FOLDERS
+        and not (ROOT / PurePosixPath(*folder.parts[1:])).is_dir()
+    )
+
+
+def _classes_of_tests(is_wanted: Callable[[str], bool]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for file in python_sources():
+        if file.package == "tests":
+            for node in file.tree.body:
+                if isinstance(node, ast.ClassDef) and is_wanted(node.name):
+                    found[node.name].append(file.path)
+    return dict(sorted(found.items()))

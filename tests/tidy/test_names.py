@@ -33,3 +33,12 @@ def test_every_section_that_a_text_refers_to_is_on_its_page() -> None:
 
 def test_every_file_that_a_package_lists_is_in_it() -> None:
     assert names.unknown_files() == []
+
+
+def test_a_harness_is_named_by_what_it_runs_and_defined_once() -> None:
+    assert names.private_harnesses() == []
+    assert {name for name, paths in names.harness_classes().items() if len(paths) > 1} == set()
+
+
+def test_tests_of_a_package_are_in_a_folder_of_its_name() -> None:
+    assert names.folders_without_a_package() == []

@@ -17,11 +17,11 @@ import aiohttp
 import pytest
 
 from core.eventstore.memory import MemoryStore
-from core.process import bodies, connections, tcp_port
+from core.process import bodies, connections
 from core.process.bodies import BodyRefused, decompressed
 from core.process.connections import raise_open_files_limit
 from core.process.tcp_port import TcpPort
-from nodeagent.servers import framed, http_api
+from nodeagent.servers import framed
 from nodeagent.servers.http_bodies import BODY_BYTES_MAX
 from nodeagent.settings.values import Settings
 from ops.kubernetes.admission.webhook_server import Admission, path_of
@@ -337,8 +337,3 @@ def test_the_soft_limit_of_open_files_is_raised_to_the_hard_one() -> None:
         os._exit(0 if now == (before[1], before[1]) and raised == before[1] else 1)
 
     assert os.waitpid(pid, 0)[1] == 0
-
-
-def test_all_http_ports_together_leave_room_for_callers() -> None:
-    ports = tcp_port.HEALTH_CONNECTIONS_MAX + tcp_port.METRICS_CONNECTIONS_MAX
-    assert ports + http_api.CONNECTIONS_MAX <= 1_024 // 2
