@@ -8,7 +8,7 @@ import pytest
 
 from tests.packaging.project import ROOT, normal, pins, pyproject, required
 
-LOCKS = ("build.txt", "dev.txt", "lock.txt")
+LOCKS = ("build.txt", "dev.txt", "docs.txt", "lock.txt")
 PLACE = re.compile(r"://|^\s*-|find-links|index-url|@ ", re.MULTILINE)
 
 
@@ -34,12 +34,20 @@ def test_whoever_develops_runs_the_same_versions_as_whoever_installs() -> None:
     assert pins("build.txt").items() <= pins("dev.txt").items()
 
 
+def test_the_site_and_the_tests_share_their_versions_of_a_package() -> None:
+    site, tests = pins("docs.txt"), pins("dev.txt")
+
+    assert {name: site[name] for name in site.keys() & tests.keys()}.items() <= tests.items()
+
+
 def test_every_declared_dependency_is_locked() -> None:
     project = pyproject()["project"]
     extras = project["optional-dependencies"]
 
     assert required(project["dependencies"] + extras["otlp"]) <= pins("lock.txt").keys()
-    assert required([name for extra in extras.values() for name in extra]) <= pins("dev.txt").keys()
+    developed = [name for extra in extras.values() for name in extra]
+    assert required(developed) <= pins("dev.txt").keys() | pins("docs.txt").keys()
+    assert required(extras["docs"]) <= pins("docs.txt").keys()
     assert required(pyproject()["build-system"]["requires"]) <= pins("build.txt").keys()
 
 
