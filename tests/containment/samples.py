@@ -191,7 +191,7 @@ SAMPLES: Final[dict[str, Sample]] = {
     ),
     "shard owner": Sample(engine("owner", 3), HOLDER.encode(OwnerRecord("gone")), None),
     "worker": Sample(engine("worker", "gone"), HOLDER.encode(OwnerRecord("gone")), None),
-    "mail mark": Sample(engine("mail", "vic"), b"", None),
+    "mail mark": Sample(engine("signal_fence", "vic"), b"", None),
     "workflow type": Sample(engine("type", "vic"), b"", None),
     "session fence": Sample(engine("commit", "gone"), FENCE.encode(SessionFence(1, 1)), None),
     "reply": Sample(engine("reply", RUN), records.REPLY.encode(records.Reply("yes")), None),
