@@ -14,14 +14,14 @@ pytestmark = [pytest.mark.etcd, pytest.mark.netns, pytest.mark.containerd]
 KILLED = """
 import os, signal
 from ops.lab.laboratory import Laboratory
-from tests.runtime.containerd_harness import POOLS, Cluster
+from tests.runtime.containerd_harness import POOLS, ContainerdHarness
 from tests.runtime.containerd import Containerd
 with Laboratory() as laboratory:
     node = laboratory.node("node-a")
     laboratory.orbctl("apply", "-f", "-", stdin=POOLS)
     containerd = Containerd(laboratory, node)
     containerd.create()
-    Cluster(laboratory, node, containerd).run("web-0")
+    ContainerdHarness(laboratory, node, containerd).run("web-0")
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
