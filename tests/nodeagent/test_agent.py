@@ -303,7 +303,7 @@ async def test_a_second_agent_of_the_same_name_fences_the_first(
 
         assert error["code"] == 131
         assert "writer node-1 is fenced" in error["msg"]
-        assert "give every agent a node name of its own" in error["details"]
+        assert "give each agent its own node name" in error["details"]
         assert agent.process.ended.is_set()
         assert (alive.status, ready.status) == (500, 500)
         assert await second.add("web-0")

@@ -80,6 +80,10 @@ def clean(
     For a node that no agent runs on any more. Files that somebody has changed since stay, and so do
     the records of attachments. Pods on networks of ours cannot be deleted until the executables are
     back.
+
+    Examples:
+      orbctl node clean
+      orbctl node clean --bin-dir /usr/libexec/cni
     """
     changes = [*uninstall(bin_dir), *remove_runtime_files(socket)]
     for change in changes:

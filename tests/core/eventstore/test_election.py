@@ -196,7 +196,7 @@ async def test_a_key_without_a_lease_is_no_leaders_and_is_written_over(
     store: KeyValueStore, keys: Keys
 ) -> None:
     await store.commit([], [Put(keys.lease("controller"), b"\xffgarbage")])
-    with pytest.raises(LogCorrupt, match="leader lease/controller cannot be read"):
+    with pytest.raises(LogCorrupt, match="leader lease/controller cannot be decoded"):
         await read_leader(store, keys, "controller")
 
     one = Candidate(store, keys, "one")

@@ -96,7 +96,7 @@ def test_an_application_is_described_with_its_pool_and_what_is_to_be_done(
 
     ran = orbctl.orbctl("describe", "application", "shop/plain", said)
     assert ran.code == Exit.NOT_FOUND
-    assert "no application shop/plain asks for a pool of its own" in ran.err
+    assert "no application shop/plain with an automatic pool" in ran.err
 
 
 def test_a_pool_whose_application_is_gone_says_so_and_what_becomes_of_it(

@@ -68,4 +68,4 @@ def test_nobodys_word_counts_against_the_api_server(
     ran = orbctl.orbctl("gc", "--yes", *said, f"--kubeconfig={server.kubeconfig}")
 
     assert ran.code != Exit.OK
-    assert "the API server says which Pods are gone" in ran.err
+    assert "--gone and --gone-node cannot be used with --kubeconfig" in ran.err

@@ -79,7 +79,7 @@ def test_what_nobody_can_tell_is_kept_with_the_reason(orbctl: OrbctlHarness) -> 
 
     assert ran.code == Exit.OK
     assert ran.out.startswith("Nothing to release\n\nKept: 3 endpoints\n")
-    assert ran.out.count("nobody lists Pods here") == 3
+    assert ran.out.count("Pods are not listed in standalone mode") == 3
     assert held(orbctl) == {"web-0", "web-1", "db-0"}
 
 

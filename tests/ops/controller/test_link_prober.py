@@ -41,7 +41,7 @@ async def test_without_an_answer_of_the_gateway_silence_says_nothing(prober: Lin
     answer = await prober.probe(ProbeTarget("10.6.0.12", GATEWAY))
 
     assert answer.verdict == "unable"
-    assert "is it the right link?" in answer.text
+    assert "check the interface" in answer.text
 
 
 async def test_without_a_gateway_silence_says_nothing(prober: LinkProber) -> None:

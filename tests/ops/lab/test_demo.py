@@ -74,7 +74,7 @@ def test_the_demo_shows_every_step_and_leaves_nothing_behind() -> None:
     assert "shop/payments" in said
     assert "web-1" in said.partition("ANSWERED BY")[2].partition("5. ")[0]
     assert "WorkflowExecutionCompleted" in said
-    assert "still wants db-0" in said
+    assert "db-0 still belongs to the StatefulSet" in said
     assert "state  equals the fold of the log" in said
     assert said.rstrip().endswith("Nothing is left: no process, no namespace, no file.")
     assert "\x1b" not in said, "colours without a terminal"

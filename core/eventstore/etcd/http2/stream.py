@@ -21,6 +21,9 @@ PREFIX_BYTES: Final = 5
 STREAM_WINDOW_BYTES: Final = 1 << 20
 """What etcd may send of one answer before we have read it: 1 GB/s at a round trip of 1 ms."""
 
+MESSAGE_BYTES_MAX: Final = 1 << 29
+"""Of one message, in bytes: far above any answer that our readers, which read in pages, ask for."""
+
 HTTP_OK: Final = 200
 _CONTENT_TYPE: Final = "application/grpc"
 
@@ -105,7 +108,13 @@ class RpcCall(ABC):
                 self._owner.abort(self)
                 self.on_end(RpcError(StatusCode.INTERNAL, "the answer is compressed"))
                 return
-            end = PREFIX_BYTES + int.from_bytes(buffer[1:PREFIX_BYTES], "big")
+            size = int.from_bytes(buffer[1:PREFIX_BYTES], "big")
+            if size > MESSAGE_BYTES_MAX:
+                self._owner.abort(self)
+                text = f"a message of {size} bytes exceeds the limit of {MESSAGE_BYTES_MAX}"
+                self.on_end(RpcError(StatusCode.RESOURCE_EXHAUSTED, text))
+                return
+            end = PREFIX_BYTES + size
             if len(buffer) < end:
                 return
             message = bytes(memoryview(buffer)[PREFIX_BYTES:end])

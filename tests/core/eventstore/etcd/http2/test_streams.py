@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from core.eventstore.etcd.http2 import RpcError, StatusCode, frames
-from core.eventstore.etcd.http2.stream import STREAM_WINDOW_BYTES
+from core.eventstore.etcd.http2.stream import MESSAGE_BYTES_MAX, STREAM_WINDOW_BYTES
 from tests.core.eventstore.etcd.http2.server import (
     DEADLINE_S,
     OK_TRAILERS,
@@ -109,5 +109,20 @@ async def test_a_closed_stream_is_ended_at_the_server() -> None:
 
         with pytest.raises(RpcError):
             await reader
+        await peer.wait_for(of_kind(frames.RST_STREAM))
+        channel.close()
+
+
+async def test_a_message_beyond_the_limit_ends_the_stream_before_it_is_buffered() -> None:
+    async with serving() as server:
+        channel, peer = await connected(server)
+        call = await channel.stream("/s/M", metadata=METADATA)
+        (stream,) = await peer.requests()
+        prefix = b"\0" + (MESSAGE_BYTES_MAX + 1).to_bytes(4, "big")
+        peer.send(headers(stream), data(stream, prefix))
+
+        with pytest.raises(RpcError) as caught:
+            await call.receive()
+        assert caught.value.code is StatusCode.RESOURCE_EXHAUSTED
         await peer.wait_for(of_kind(frames.RST_STREAM))
         channel.close()
