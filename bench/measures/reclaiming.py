@@ -138,7 +138,7 @@ async def _deleted_pods(lab: Lab, etcd: EtcdCluster, number: int) -> list[float]
 async def _listening(node: NodeHarness, host: JobHost, name: str) -> None:
     """Return when the controller hears the log."""
     await node.add(pod(name))
-    while not host.listener.heard:
+    while not host.listener.received:
         await node.configurator.apply(ApplyRecord(RecordDefined("Pod", "shop", name)), CAUSE)
         await node.configurator.apply(DeleteRecord("Pod", "shop", name), CAUSE)
         await asyncio.sleep(POLL_S)

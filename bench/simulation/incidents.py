@@ -131,7 +131,7 @@ async def lose_rack(store: KeyValueStore, keys: Keys, fleet: Fleet, size: Size) 
         async with asyncio.timeout(FREE_S_MAX):
             while await _count(store, claims):
                 await asyncio.sleep(POLL_S)
-        return RackLost(time.monotonic() - began, count, host.listener.left)
+        return RackLost(time.monotonic() - began, count, host.listener.dropped)
 
 
 async def _count(store: KeyValueStore, get: Get) -> int:

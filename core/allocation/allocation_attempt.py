@@ -288,7 +288,7 @@ class AllocationAttempt:
         self._prefer_own(picked.search, rests)
 
     def _prefer_own(self, search: Search, rests: RangeResult) -> None:
-        """Prefer the holder's previous address: its cool-down keeps only others from it."""
+        """Prefer the previous address: its cool-down does not apply to its previous holder."""
         for mark in rests.kvs:
             if mark.value != self._seed.encode():
                 continue

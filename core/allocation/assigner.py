@@ -17,7 +17,7 @@ from core.allocation.proposals import (
     configuration_guards,
 )
 from core.domain.addresses.ip_address import Address, parse_address
-from core.domain.claims.assignment import PoolOffer, Present, decide_assignment
+from core.domain.claims.assignment import PoolAvailability, StoredState, decide_assignment
 from core.domain.events import AddressesClaimed, Cause
 from core.domain.evolution import EndpointKey
 from core.domain.fixed.retrieval import missing_of, retrieve
@@ -81,8 +81,8 @@ class Assigner:
         if not any(missing_of(nic, endpoint, states.claims) for nic in endpoint.nics):
             return stored, frozenset()
         await self._view.freshen()
-        offers = _offers(endpoint, self._view.current)
-        regain, lost = retrieve(endpoint, states.claims, offers)
+        pools = _availability(endpoint, self._view.current)
+        regain, lost = retrieve(endpoint, states.claims, pools)
         if not regain:
             return stored, lost
         event = AddressesClaimed(endpoint, regain)
@@ -95,8 +95,8 @@ class Assigner:
         snapshot = self._view.current
         states = await self._read(desired.key, _addresses(desired.addresses()))
         endpoint = states.stored.endpoint
-        present = Present(endpoint, states.claims)
-        event = decide_assignment(desired, present, _offers(desired, snapshot))
+        stored_state = StoredState(endpoint, states.claims)
+        event = decide_assignment(desired, stored_state, _availability(desired, snapshot))
         if event is None:
             return Assigned(endpoint or desired, 0)
         return Assigned(event.endpoint, await self._commit(states, event, snapshot, cause))
@@ -160,9 +160,11 @@ def _addresses(pairs: Iterable[tuple[str, str]]) -> list[Address]:
     return [parse_address(text) for text, _ in pairs]
 
 
-def _offers(endpoint: Endpoint, snapshot: ConfigurationSnapshot) -> dict[str, PoolOffer]:
+def _availability(
+    endpoint: Endpoint, snapshot: ConfigurationSnapshot
+) -> dict[str, PoolAvailability]:
     return {
-        name: PoolOffer(snapshot.pools[name].pool, snapshot.usable(name))
+        name: PoolAvailability(snapshot.pools[name].pool, snapshot.usable(name))
         for _, name in endpoint.addresses()
         if name in snapshot.pools
     }

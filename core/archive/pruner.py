@@ -64,7 +64,7 @@ class Sized(NamedTuple):
 
 
 def surplus(files: Sequence[Sized], retention: Retention, now_ms: int) -> int:
-    """How many of the oldest files are to go; ``files`` oldest first. Pure."""
+    """How many of the oldest files to delete; ``files`` oldest first. Pure."""
     total = sum(file.size for file in files)
     before_ms = now_ms - retention.age_s * 1000
     count = 0
@@ -92,7 +92,7 @@ class Pruner:
         self._files = files
 
     async def prune(self, retention: Retention, now_ms: int, *, files: int | None = None) -> Pruned:
-        """Give up what is to go, or a number of files, and finish what a crash left undone.
+        """Delete files beyond the retention, or ``files``; first clean up after a crash.
 
         Raises StoreUnavailable, OutcomeUnknown (call again), LogCorrupt, OSError.
         """
@@ -112,7 +112,7 @@ class Pruner:
         return Pruned(mark.position, count, sum(one.size for one in sized_files[:count]))
 
     def _mark(self, sealed: SealedLog, last: FileSummary) -> PrunedPart:
-        """Where the archive is to begin. Raises LogCorrupt without a whole snapshot there."""
+        """The new first position. Raises LogCorrupt if its snapshot is lost or was changed."""
         file = sealed.open(last.link)
         if sealed.snapshot(last.link) is None:
             raise LogCorrupt(

@@ -65,7 +65,7 @@ class Scope(NamedTuple):
     """What was read at ``position``.
 
     ``indexed``: guard keys of topics whose index is complete. ``unread``: keys that cannot be read
-    (``Ledger.unread``).
+    (``Ledger.undecodable``).
     """
 
     position: int
@@ -129,7 +129,7 @@ class ScopeReader:
                 loading.ledger.position,
                 Configuration.of(loading.ledger, self._switches),
                 frozenset(loading.indexed),
-                frozenset(loading.ledger.unread),
+                frozenset(loading.ledger.undecodable),
             )
 
 

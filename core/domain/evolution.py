@@ -91,13 +91,13 @@ def claims_made(event: AddressesClaimed, event_id: str) -> tuple[tuple[str, Clai
 class Ledger:
     """All state after a prefix of the log.
 
-    ``unread``: state keys that could not be decoded, as text below the cluster's root. These
+    ``undecodable``: state keys that could not be decoded, as text below the cluster's root. These
     objects exist, but nothing else is known of them (I6).
     """
 
     __slots__ = (
         "claims", "endpoints", "pools", "position", "quarantine", "records", "reservations",
-        "subnets", "unread",
+        "subnets", "undecodable",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -109,7 +109,7 @@ class Ledger:
         self.records: dict[RecordKey, RecordDefined] = {}
         self.endpoints: dict[EndpointKey, Endpoint] = {}
         self.claims: dict[str, RevisedClaim] = {}
-        self.unread: set[str] = set()
+        self.undecodable: set[str] = set()
 
     def apply(self, recorded: Recorded) -> None:
         """Fold one event; events come in log order."""

@@ -2,9 +2,9 @@
 
 The ledger equals the fold of the log up to that revision (I5); ``orbctl verify`` compares the two.
 A projection starts from it and then follows the log. A key or value that cannot be decoded is
-skipped, reported to ``faults`` and listed in ``Ledger.unread``: code that relies on its absence
-must check there. Decoding yields to the event loop after ``DECODED_AT_ONCE_MAX`` values, so that
-leases are renewed in time. This module only reads.
+skipped, reported to ``faults`` and listed in ``Ledger.undecodable``: code that relies on its
+absence must check there. Decoding yields to the event loop after ``DECODED_AT_ONCE_MAX`` values, so
+that leases are renewed in time. This module only reads.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class _Reading:
     def value(self, kind: KeyKind[T], kv: KeyValue) -> T | None:
         decoded = self._faults.read(kind, self._keys, kv.key, kv.value)
         if decoded is None:
-            self._ledger.unread.add(key_text(self._keys, kv.key))
+            self._ledger.undecodable.add(key_text(self._keys, kv.key))
         return decoded
 
     def all(self, kind: KeyKind[T], kvs: Iterable[KeyValue]) -> Iterator[T]:

@@ -25,7 +25,7 @@ def pause_s(failures: int, first_s: float, max_s: float) -> float:
 
 
 def is_retryable(error: BaseException) -> bool:
-    """Whether another try can help, by the error's own word."""
+    """Whether the error class is marked retryable."""
     return isinstance(error, OrbweaverError) and error.retryable
 
 
@@ -38,7 +38,7 @@ class Backoff:
         self._failures = 0
 
     def reset(self) -> None:
-        """The task works: the next pause is the first one again."""
+        """Start again with the first pause, because the task succeeded."""
         self._failures = 0
 
     async def wait(self) -> None:
@@ -48,9 +48,9 @@ class Backoff:
 
 
 async def until_done(work: Callable[[], Awaitable[None]], what: str, backoff: Backoff) -> None:
-    """Run ``work`` until it returns, again after each failure that another try can help.
+    """Run ``work`` until it returns, again after each retryable error.
 
-    ``what`` names the work in the log. Raises every other failure.
+    ``what`` names the work in the log. Raises every other error.
     """
     while True:
         try:

@@ -2,8 +2,8 @@
 
 Python 3.13 verifies strictly by RFC 5280 (``VERIFY_X509_STRICT``): an authority without the
 key-usage extension, as ``openssl req -x509`` makes it and many clusters have, is refused. Go, and
-so kubelet and kubectl, accept it; so do we. Chains, names and dates are verified as ever. etcd is
-reached through gRPC, which has its own TLS and was never strict.
+so kubelet and kubectl, accept it; so do we. Chains, names and dates are verified as ever.
+Also used for etcd (``core/eventstore/etcd/certificates.py``).
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.ip_address import V4, V6, Family, format_address, parse_address
-from core.domain.claims.assignment import PoolOffer, Present, decide_assignment
+from core.domain.claims.assignment import PoolAvailability, StoredState, decide_assignment
 from core.domain.configuration.commands import Command
 from core.domain.configuration.configuration_state import Configuration, offered, reserved_addresses
 from core.domain.configuration.decisions import decide, given_up
@@ -118,8 +118,8 @@ class Fork:
     def assign(self, desired: Endpoint) -> tuple[Refusal, ...]:
         """Try a claim of named addresses; returns its refusals, none if it would succeed."""
         ledger = self._projection.ledger
-        offers = {
-            name: PoolOffer(pool, offered(pool, ledger.reservations, ledger.quarantine))
+        pools = {
+            name: PoolAvailability(pool, offered(pool, ledger.reservations, ledger.quarantine))
             for _, name in desired.addresses()
             if (pool := ledger.pools.get(name)) is not None
         }
@@ -128,9 +128,9 @@ class Fork:
             for text, _ in desired.addresses()
             if text in ledger.claims
         }
-        present = Present(ledger.endpoints.get(desired.key), claims)
+        stored = StoredState(ledger.endpoints.get(desired.key), claims)
         try:
-            event = decide_assignment(desired, present, offers)
+            event = decide_assignment(desired, stored, pools)
         except Refused as error:
             return tuple(refusal for refusal in error.refusals if isinstance(refusal, Refusal))
         if event is not None:

@@ -20,7 +20,9 @@ from nodeagent.cni_protocol.failures import CHECK_FAILED, CniFailure
 from nodeagent.cni_protocol.netconf import previous_addresses
 from nodeagent.facts import FactsSource
 
-REMEDY: Final = "DEL and ADD this attachment again; `orbctl history` lists what happened"
+REMEDY: Final = (
+    "delete the Pod, so that its controller creates it anew; `orbctl history` lists what happened"
+)
 
 
 class CheckHandler:

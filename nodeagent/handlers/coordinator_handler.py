@@ -41,7 +41,7 @@ WORKERS: Final = 8
 """Calls in the kernel at once. The kernel's RTNL lock allows one change at a time, but a DEL mostly
 waits outside that lock."""
 
-REMEDY: Final = "DEL and ADD this attachment again"
+REMEDY: Final = "delete the Pod, so that its controller creates it anew"
 
 _log: Final = logging.getLogger(__name__)
 

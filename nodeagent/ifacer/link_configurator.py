@@ -65,7 +65,7 @@ class LinkConfigurator:
                 )
             if made and wanted.bond is not None and wanted.bond.options.active:
                 _choose_active(session, wanted.bond)
-        for text in plan.left_out:
+        for text in plan.skipped:
             _log.warning("%s", text)
 
 

@@ -43,10 +43,10 @@ class NodeLinks(NamedTuple):
 
 
 class LinkPlan(NamedTuple):
-    """The next requests; none when nothing is left. ``left_out``: texts of skipped bond members."""
+    """The next requests; none when nothing is left. ``skipped``: texts of skipped bond members."""
 
     steps: tuple[Request, ...] = ()
-    left_out: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
 
 
 def next_steps(wanted: InterfaceConfig, facts: NodeLinks) -> LinkPlan:
@@ -89,7 +89,8 @@ def _check_vlan(wanted: InterfaceConfig, facts: NodeLinks) -> None:
 def _check_bond(bond: DesiredBond, facts: NodeLinks) -> None:
     existing = facts.find(bond.name)
     if existing is not None and existing.kind != BOND:
-        raise _taken(bond.name, f"is a non-bond type interface named {bond.name}")
+        text = f"non-bond type interface named {bond.name}"  # what users search for
+        raise _taken(bond.name, f"exists and is not a bond ({text})")
     for key, name in bond.options.interfaces:
         if existing is None and facts.find(name) is None:
             text = f"bond option {key}: there is no interface {name} on this node"
@@ -118,7 +119,9 @@ def _taken(name: str, what: str) -> DatapathError:
 
 def _missing(name: str) -> DatapathError:
     text = f"there is no interface {name} on this node"
-    return DatapathError(text, subject=name, remedy="`orbctl node doctor` lists those that are")
+    return DatapathError(
+        text, subject=name, remedy="`orbctl node doctor` lists the interfaces that exist"
+    )
 
 
 # -------------------------------------------------------------------------------------- steps
@@ -133,7 +136,7 @@ def _bond_plan(wanted: InterfaceConfig, bond: DesiredBond, facts: NodeLinks) -> 
         add = add_bond(bond.name, bond.mode, bond.options, indexes)
         return LinkPlan((add._replace(tolerated=EXISTS),))
     steps: list[Request] = []
-    left_out: list[str] = []
+    skipped: list[str] = []
     for name in wanted.interfaces:
         member = facts.find(name)
         if member is not None and member.master == existing.number:
@@ -141,12 +144,12 @@ def _bond_plan(wanted: InterfaceConfig, bond: DesiredBond, facts: NodeLinks) -> 
             continue
         fault = "" if facts.made else _why_not_to_join(member, bond, existing, facts)
         if fault:
-            left_out.append(f"bond {bond.name} is used without {name}, which {fault}")
+            skipped.append(f"bond {bond.name} is used without {name}, which {fault}")
         else:
             steps += _enslave(_check_member(name, bond, facts), existing)
     if not existing.up:
         steps.append(set_up(existing.number))
-    return LinkPlan(tuple(steps), tuple(left_out))
+    return LinkPlan(tuple(steps), tuple(skipped))
 
 
 def _enslave(member: Link, bond: Link) -> Iterator[Request]:
@@ -165,9 +168,9 @@ def _why_not_to_join(
     have the desired mode, and the NIC must have no master and no addresses.
     """
     if member is None:
-        return "is not there"
+        return "does not exist"
     if member.master:
-        return "belongs to another"
+        return "belongs to another bond or bridge"
     if member.number in facts.in_use:
         return "has addresses"
     mode = read_bond_mode(existing)

@@ -94,11 +94,17 @@ def _locked(path: str) -> int:
     _check_path(path)
     name = f"{path}{LOCK_SUFFIX}"
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    directory = Path(path).parent
     try:
-        Path(path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+    except OSError as error:
+        text = f"cannot create directory {directory}: {error.strerror}"
+        raise BadInput(text, subject=path) from error
+    try:
         lock = os.open(name, flags, 0o600)
     except OSError as error:
-        raise BadInput(f"cannot make {path}: {error.strerror}", subject=path) from error
+        text = f"cannot open lock file {name}: {error.strerror}"
+        raise BadInput(text, subject=path) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -120,7 +126,8 @@ def _bound(path: str) -> socket.socket:
     try:
         _remove_stale(path)
     except OSError as error:
-        raise BadInput(f"cannot make {path}: {error.strerror}", subject=path) from error
+        text = f"cannot remove the stale socket {path}: {error.strerror}"
+        raise BadInput(text, subject=path) from error
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(_PRIVATE_UMASK)
     try:

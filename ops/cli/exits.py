@@ -101,9 +101,9 @@ def report_refusals(refusals: Iterable[Refusal]) -> None:
 
 def report_unread(ledger: Ledger) -> None:
     """Name the state keys that are missing from what a command shows or decides."""
-    for key in sorted(ledger.unread):
+    for key in sorted(ledger.undecodable):
         _say(f"warning: {key} cannot be read and is left out")
-    if ledger.unread:
+    if ledger.undecodable:
         _say("  → `orbctl verify` says why, and what to do")
 
 

@@ -2,7 +2,7 @@
 
 ``2026-03-01T14:03:00Z``, ``2026-03-01 14:03``, ``2026-03-01``, ``14:03`` (today), ``15m`` (ago). A
 time without a zone is UTC, as all times that orbctl prints. A length is ``90s``, ``15m``, ``2h``,
-``3d``. Pure: the present is an argument.
+``3d``. Pure: the current time is an argument.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ _CLOCK: Final = re.compile(r"\d{1,2}:\d{2}(:\d{2})?\Z")
 
 def parse_time(text: str, now_ms: int) -> int:
     """Unix milliseconds. Raises BadInput."""
-    said = text.strip()
-    ago = _AGO.match(said)
+    stripped = text.strip()
+    ago = _AGO.match(stripped)
     if ago:
         return now_ms - int(ago[1]) * _UNIT_MS[ago[2]]
-    if _CLOCK.match(said):
+    if _CLOCK.match(stripped):
         today = datetime.fromtimestamp(now_ms / 1000, UTC).date()
-        said = f"{today}T{said:0>5}" if len(said) <= 5 else f"{today}T{said:0>8}"
+        width = 5 if len(stripped) <= 5 else 8
+        stripped = f"{today}T{stripped:0>{width}}"
     try:
-        moment = datetime.fromisoformat(said)
+        moment = datetime.fromisoformat(stripped)
     except ValueError:
         raise BadInput(
             f"{text[:64]!r} is neither a position nor a time",

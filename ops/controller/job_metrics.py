@@ -55,7 +55,7 @@ def observe_jobs(
     ours.create_observable_counter(
         "orbweaver_reclaim_news",
         [_called(lambda: _news(jobs))],
-        description="Changes of Pods: heard, begun an execution, left to the scan",
+        description="Changes of Pods: heard, begun (execution started), left (to the next scan)",
     )
 
 
@@ -81,8 +81,9 @@ def _open(jobs: JobHost) -> Iterator[Observation]:
 
 def _news(jobs: JobHost) -> Iterator[Observation]:
     listener = jobs.listener
-    for outcome in ("heard", "begun", "left"):
-        yield Observation(getattr(listener, outcome), {"outcome": outcome})
+    counts = {"heard": listener.received, "begun": listener.started, "left": listener.dropped}
+    for outcome, count in counts.items():
+        yield Observation(count, {"outcome": outcome})
 
 
 def _one(count: Callable[[], int]) -> Values:

@@ -47,12 +47,12 @@ def able() -> MissingCapability:
 
 def _no_services() -> str:
     if not cgroup2_mounts():
-        return "no control groups of version 2 are mounted"
+        return "cgroup v2 is not mounted"
     try:
         trial(DesiredPrograms(0))
     except DatapathError as error:
         return str(error)
-    return "" if can_make() else "control groups cannot be made here"
+    return "" if can_make() else "this process cannot create cgroups"
 
 
 def meet_the_node(scene: DemoState) -> None:

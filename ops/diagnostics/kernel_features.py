@@ -138,7 +138,7 @@ def _cluster_ips() -> Iterator[KernelFeature]:
         why = str(error)
     yield KernelFeature(CLUSTER_IPS, "", why)
     yield KernelFeature(f"{CLUSTER_IPS}, refused as by kube-proxy", "", why or words)
-    why = "" if cgroup2_mounts() else "no control groups of version 2 are mounted"
+    why = "" if cgroup2_mounts() else "cgroup v2 is not mounted"
     yield KernelFeature(f"{CLUSTER_IPS}, control groups", "", why)
     why = "" if can_pin(Path(BPFFS)) else f"{BPFFS} is no bpffs: they end with the agent"
     yield KernelFeature(PINS, "", why)

@@ -77,11 +77,11 @@ def digested(one: Object) -> Object:
     names = ("namespace", "name", "uid", "resourceVersion", "finalizers", "deletionTimestamp")
     kept = {name: metadata[name] for name in names if name in metadata}
     is_ours = REPORT in metadata.get("annotations", {})
-    return {"metadata": kept, "said": said_of(one), "is_ours": is_ours}
+    return {"metadata": kept, "content_hash": content_hash(one), "is_ours": is_ours}
 
 
-def said_of(one: Object) -> int:
-    """What a SpiderEndpoint says, as a number."""
+def content_hash(one: Object) -> int:
+    """A hash of what a SpiderEndpoint reports: its status and its owners."""
     owners = [owner["uid"] for owner in one["metadata"].get("ownerReferences", ())]
     return hash(msgspec.json.encode([one.get("status"), owners], order="sorted"))
 
@@ -219,7 +219,7 @@ class Reporter:
     async def _each(
         self, report: Callable[[K], Awaitable[None]], keys: set[K], again: set[K], rejected: set[K]
     ) -> None:
-        """Report several at once; when the server is away, the rest waits for the next round."""
+        """Report several at once; if the server is unreachable, the rest waits a round."""
         left = iter(keys)
 
         async def work() -> None:
@@ -227,11 +227,16 @@ class Reporter:
                 try:
                     await report(key)
                 except ApiUnavailable as error:
-                    _log.warning("the API server is unavailable; reports are retried: %s", error)
+                    _log.warning("the API server is unreachable; reports are retried: %s", error)
                     again.add(key)
                     again.update(left)
                 except (ApiRejected, ApiNotFound) as error:
-                    _log.warning("not reported: %s", error, extra={"fields": {"key": str(key)}})
+                    _log.warning(
+                        "cannot write the status of %s: %s",
+                        _text_of(key),
+                        error,
+                        extra={"fields": {"key": str(key)}},
+                    )
                     rejected.add(key)
                 except ApiError:
                     again.add(key)
@@ -273,7 +278,7 @@ class Reporter:
             self._endpoint_echoes.note(merged)
 
     async def _drop(self, path: str, one: Object) -> None:
-        """What it reports of is gone: let it go, without a finalizer that would hold it."""
+        """Delete a SpiderEndpoint whose endpoint no longer exists; remove our finalizer first."""
         metadata = one["metadata"]
         finalizers = metadata.get("finalizers", [])
         with contextlib.suppress(ApiNotFound):
@@ -293,12 +298,12 @@ def _annotations(one: Object) -> Mapping[str, str]:
 
 
 def _version(one: Object) -> Object:
-    """Metadata with which a write is refused if somebody has written meanwhile."""
+    """Metadata with which a write is refused if the object was changed meanwhile."""
     return {"resourceVersion": one["metadata"]["resourceVersion"]}
 
 
 def _merged(one: Object, wanted: Object) -> Object:
-    """What makes a SpiderEndpoint say what a report says, and nothing else.
+    """The merge patch that makes a SpiderEndpoint equal a report, and changes nothing else.
 
     All lists are replaced, so the finalizers of others are named too.
     """
@@ -313,15 +318,20 @@ def _merged(one: Object, wanted: Object) -> Object:
 
 
 def _is_outdated(one: Object, wanted: Object) -> bool:
-    return not is_leaving(one) and bool(one["said"] != said_of(wanted))
+    return not is_leaving(one) and bool(one["content_hash"] != content_hash(wanted))
 
 
 def _is_of_the_past(one: Object, wanted: Object) -> bool:
-    """Whether it goes and speaks of what was held before: the next Pod of the name gets its own.
+    """Whether the object is being deleted and reports an earlier Pod's addresses.
 
-    One in deletion that says what is so stays until its addresses are released.
+    One that reports the current addresses stays until they are released.
     """
-    return is_leaving(one) and bool(one["is_ours"] and one["said"] != said_of(wanted))
+    return is_leaving(one) and bool(one["is_ours"] and one["content_hash"] != content_hash(wanted))
+
+
+def _text_of(key: object) -> str:
+    """``name``, or ``namespace/name``."""
+    return "/".join(key) if isinstance(key, tuple) else str(key)
 
 
 def _taken(*sources: set[K]) -> set[K]:

@@ -70,14 +70,14 @@ class Daemon:
             )
 
     def wait_until(self, ready: Callable[[], bool]) -> None:
-        """Wait until it says that it is ready. Raises LabFailed with its last words."""
+        """Wait until its readiness check passes. Raises LabFailed with the end of its log."""
         program = Path(self.command[0]).name
         deadline = time.monotonic() + READY_DEADLINE_S
         while not ready():
             if not self.is_running:
-                raise LabFailed(f"{program} has ended: {self.last_words()}")
+                raise LabFailed(f"{program} exited: {self.log_tail()}")
             if time.monotonic() > deadline:
-                text = f"{program} is not ready after {READY_DEADLINE_S:g} s: {self.last_words()}"
+                text = f"{program} is not ready after {READY_DEADLINE_S:g} s: {self.log_tail()}"
                 raise LabFailed(text)
             time.sleep(POLL_S)
 
@@ -89,7 +89,7 @@ class Daemon:
         """End it as a crash would."""
         self._end(signal.SIGKILL)
 
-    def last_words(self) -> str:
+    def log_tail(self) -> str:
         """The end of its log."""
         try:
             return self.log_path.read_text(errors="replace")[-LOG_CHARACTERS_MAX:].strip()

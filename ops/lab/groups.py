@@ -1,7 +1,7 @@
-"""The control groups of a laboratory's Pods: one for each node, below one for all.
+"""The cgroups of a laboratory's Pods: one for each node, below one for the laboratory.
 
-Only programs that are run in a Pod are in them, so that an agent can serve their sockets as it
-serves those of kubelet's Pods. ``leftovers`` removes them.
+Only programs of Pods run in them, so that the agent's ClusterIP eBPF programs apply to them as to
+kubelet's Pods. ``leftovers`` removes them.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from ops.lab.identity import LabFailed, LabIdentity
 
 
 def make_group(identity: LabIdentity, node: str) -> Path:
-    """The group of a node's Pods. Raises LabFailed where there can be none."""
+    """Create the cgroup of a node's Pods. Raises LabFailed."""
     mounts = cgroup2_mounts()
     if not mounts:
-        raise LabFailed("no control groups of version 2 are mounted on this machine")
+        raise LabFailed("cgroup v2 is not mounted on this machine")
     path = Path(mounts[0]) / identity.name("pods") / node
     try:
         path.mkdir(parents=True)
     except OSError as error:
-        raise LabFailed(f"control groups cannot be made: {error}") from error
+        raise LabFailed(f"cannot create cgroup {path}: {error.strerror}") from error
     return path
 
 
 def can_make() -> bool:
-    """Whether this process may make any."""
+    """Whether this process may create cgroups."""
     mounts = cgroup2_mounts()
     return bool(mounts) and os.access(mounts[0], os.W_OK)
 
 
 def within(group: Path, command: Sequence[str]) -> list[str]:
-    """The command that enters a group and then becomes ``command``."""
+    """A command that enters a cgroup and then executes ``command``."""
     enter = 'echo $$ >"$0" && exec "$@"'
     return ["sh", "-c", enter, str(group / "cgroup.procs"), *command]

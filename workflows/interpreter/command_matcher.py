@@ -1,7 +1,7 @@
 """Compares the commands that code produced with the events that must record them.
 
 After a workflow task the commands wait here, in order, for their events: read back at once when a
-history is replayed, or with the next events when the interpreter is warm. A difference is a
+history is replayed, or with the next events when the interpreter is cached. A difference is a
 NonDeterminismError that names the event, what was expected and what was requested.
 """
 

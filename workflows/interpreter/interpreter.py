@@ -3,7 +3,7 @@
     interpreter = Interpreter(registry)
     decision = interpreter.activate(history)        # ends with WorkflowTaskStarted: do this task
     ...append WorkflowTaskCompleted and one event for each command of the decision...
-    decision = interpreter.activate(newer_events)   # warm: only what is new
+    decision = interpreter.activate(newer_events)   # cached: only new events
 
 Every event of a run is given once, in order. A task whose outcome is among the events is replayed:
 the code runs again and its commands are compared with the events that record them. A task without

@@ -71,4 +71,4 @@ DEADLOCK_S = 2.0
 """How long workflow code may run, in seconds of its thread, without awaiting anything."""
 
 STICKY_CACHE_RUNS_MAX = 1_000
-"""Warm interpreters of one worker."""
+"""Cached runs of one worker."""

@@ -1,7 +1,7 @@
 """Applications: the controllers whose Pods use automatic pools, as plain facts.
 
-Six built-in kinds specify their number of replicas; any other owner is a third-party controller,
-whose replicas are unknown; a Pod without owner is an orphan Pod
+For the six built-in kinds the number of Pods is known; any other owner is a third-party controller,
+whose number of Pods is unknown; a Pod without owner is an orphan Pod
 (docs/reference/automatic-pool-rules.md, "Size" and "Who creates pools"). Fetches nothing.
 """
 
@@ -15,11 +15,11 @@ from core.domain.model import Owner, Scale
 from core.errors import WrongInput
 
 REPLICATED: Final = frozenset({"Deployment", "ReplicaSet", "StatefulSet"})
-"""Kinds that say ``spec.replicas``."""
+"""Kinds with ``spec.replicas``."""
 
 CRON_JOB: Final = "CronJob"
 COMPLETED: Final = frozenset({"Job", CRON_JOB})
-"""Kinds that say completions and parallelism."""
+"""Kinds with ``spec.completions`` and ``spec.parallelism``."""
 
 DAEMON_SET: Final = "DaemonSet"
 _APPS: Final = "apps/v1"
@@ -31,7 +31,7 @@ BUILT_IN: Final = {
 """The six kinds, each with its apiVersion."""
 
 PARENTS: Final = {"ReplicaSet": (_APPS, "Deployment"), "Job": (_BATCH, CRON_JOB)}
-"""Kinds whose controller, if it is this one, is the application in their place."""
+"""Child kind -> (apiVersion, kind) of the owner that is used instead."""
 
 
 class Application(NamedTuple):
@@ -60,9 +60,9 @@ def application_key(pod: PodFacts) -> ApplicationKey:
 
 def application_of_pod(pod: PodFacts) -> Application:
     """The application as far as it follows from one of its Pods."""
-    said = {key: text for key, text in pod.annotations.items() if key.startswith(PREFIX)}
+    annotations = {key: text for key, text in pod.annotations.items() if key.startswith(PREFIX)}
     uid = pod.owner.uid if pod.owner is not None else ""
-    return Application(application_key(pod), uid, said)
+    return Application(application_key(pod), uid, annotations)
 
 
 def is_built_in(key: ApplicationKey) -> bool:
@@ -79,8 +79,8 @@ def replicas_of(application: Application) -> int:
         return scale.replicas or 0
     if kind == DAEMON_SET:
         return scale.desired
-    said = scale.parallelism if scale.completions is None else scale.completions
-    return said or 1
+    count = scale.parallelism if scale.completions is None else scale.completions
+    return count or 1
 
 
 def require_controller(key: ApplicationKey) -> None:
@@ -94,9 +94,9 @@ def require_controller(key: ApplicationKey) -> None:
 
 
 def skip_reason(application: Application) -> str:
-    """Why it gets no pool of its own, "" when it may: another one has it, or it needs none."""
+    """Reason to create no pool, or "". Reasons: its owner has the pool, or hostNetwork."""
     if application.host_network:
-        return "its Pods are in the network of the host"
+        return "its Pods use hostNetwork"
     parent = PARENTS.get(application.key.kind)
     if is_built_in(application.key) and parent is not None and application.controller == parent:
         return f"the pool is made for its {parent[1]}"

@@ -1,8 +1,9 @@
 """Assignments: claims of addresses that an operator or the records of another IPAM name.
 
 The rules of an ordinary claim hold: the addresses are usable ones of their pools, free, and all are
-claimed or none (I2, I4). Only affinity is not checked, because the caller has chosen the pool.
-Nothing here reads or writes; the caller passes what the store has.
+claimed or none (I2, I4: docs/contributing/architecture.md, "Invariants"). Only affinity is not
+checked, because the caller has chosen the pool. Nothing here reads or writes; the caller passes the
+stored state.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ SUBNETS_MAX: Final = 1_024
 """Subnets of pools whose prefix lengths are cached; every ADD uses one."""
 
 
-class PoolOffer(NamedTuple):
+class PoolAvailability(NamedTuple):
     """A pool and its usable addresses: not excluded, reserved or quarantined."""
 
     pool: Pool
@@ -40,7 +41,7 @@ class PoolOffer(NamedTuple):
         return self.pool.family == address.family and address.value in self.usable
 
 
-class Present(NamedTuple):
+class StoredState(NamedTuple):
     """What is stored now: the endpoint of that name, and the claims of the desired addresses."""
 
     endpoint: Endpoint | None
@@ -59,13 +60,13 @@ def _prefix_length(subnet: str) -> int:
 
 
 def decide_assignment(
-    desired: Endpoint, present: Present, offers: Mapping[str, PoolOffer]
+    desired: Endpoint, stored: StoredState, pools: Mapping[str, PoolAvailability]
 ) -> AddressesClaimed | None:
     """The claim of the addresses that the endpoint lacks; None if it has them all.
 
     NICs of the endpoint that ``desired`` does not list stay. Raises Refused.
     """
-    endpoint = present.endpoint
+    endpoint = stored.endpoint
     if endpoint is not None and endpoint.holder != desired.holder:
         raise Refused((_of_another_pod(desired, endpoint),))
     nics = () if endpoint is None else endpoint.nics
@@ -73,7 +74,7 @@ def decide_assignment(
     refusals = [
         refusal
         for nic in missing
-        for refusal in _nic_refusals(desired, nic, nics, present.claims, offers)
+        for refusal in _nic_refusals(desired, nic, nics, stored.claims, pools)
     ]
     refusals += _wanted_twice(desired, missing)
     if refusals:
@@ -88,16 +89,16 @@ def _subject(endpoint: Endpoint) -> ObjectReference:
     return ObjectReference("SpiderEndpoint", endpoint.name, endpoint.namespace)
 
 
-def _of_another_pod(desired: Endpoint, present: Endpoint) -> Refusal:
-    message = f"the endpoint belongs to Pod UID {present.uid}, not to {desired.uid}"
+def _of_another_pod(desired: Endpoint, stored: Endpoint) -> Refusal:
+    message = f"the endpoint belongs to Pod UID {stored.uid}, not to {desired.uid}"
     remedy = "release its addresses first, or assign with the Pod's UID"
     return _subject(desired).refuse("AlreadyExists", "endpoint-in-use", "uid", message, remedy)
 
 
 def _is_there(nic: Nic, nics: tuple[Nic, ...]) -> bool:
     return any(
-        present.interface == nic.interface and present.addresses() == nic.addresses()
-        for present in nics
+        stored.interface == nic.interface and stored.addresses() == nic.addresses()
+        for stored in nics
     )
 
 
@@ -114,18 +115,18 @@ def _wanted_twice(desired: Endpoint, missing: Iterable[Nic]) -> Iterator[Refusal
 def _nic_refusals(
     desired: Endpoint,
     nic: Nic,
-    present: tuple[Nic, ...],
+    stored: tuple[Nic, ...],
     claims: Mapping[Address, Claim],
-    offers: Mapping[str, PoolOffer],
+    pools: Mapping[str, PoolAvailability],
 ) -> list[Refusal]:
     subject = _subject(desired)
-    if any(other.interface == nic.interface for other in present):
+    if any(other.interface == nic.interface for other in stored):
         message = f"{nic.interface} has other addresses already"
         remedy = "release the Pod's addresses first"
         return [subject.refuse("AlreadyExists", "nic-in-use", "interface", message, remedy)]
     refusals = []
     for text, name in nic.addresses():
-        refusal = _address_refusal(subject, parse_address(text), offers.get(name), name)
+        refusal = _address_refusal(subject, parse_address(text), pools.get(name), name)
         claim = claims.get(parse_address(text))
         if claim is not None:
             message = f"{text} is claimed by {claim.namespace}/{claim.pod} ({claim.holder})"
@@ -137,16 +138,17 @@ def _nic_refusals(
 
 
 def _address_refusal(
-    subject: ObjectReference, address: Address, offer: PoolOffer | None, name: str
+    subject: ObjectReference, address: Address, available: PoolAvailability | None, name: str
 ) -> Refusal | None:
-    if offer is None:
+    if available is None:
         message = f"IPPool {name} of {address} does not exist"
         return subject.refuse("NotFound", "no-pool", "pool", message, "create the pool first")
-    if offer.is_closed:
-        what = "retiring" if offer.pool.retiring else "disabled"
+    if available.is_closed:
+        what = "retiring" if available.pool.retiring else "disabled"
         return subject.refuse("Forbidden", "pool-closed", "pool", f"IPPool {name} is {what}")
-    if not offer.contains(address):
-        message = f"{address} is not a usable address of IPPool {name}"
-        remedy = "it is outside the pool, excluded, reserved or quarantined"
+    if not available.contains(address):
+        causes = "it is outside the pool, excluded, reserved or quarantined"
+        message = f"{address} is not a usable address of IPPool {name}: {causes}"
+        remedy = f"assign another address; `orbctl describe pool {name}` lists its ranges"
         return subject.refuse("Forbidden", "address-not-usable", "ip", message, remedy)
     return None

@@ -2,7 +2,7 @@
 
 See docs/reference/fixed-address-rules.md, "Retrieval".
 
-The replica or VM gets back what its endpoint shows. Affinity, node and switches of the pools are
+The replica or VM gets back what its endpoint lists. Affinity, node and switches of the pools are
 not checked again, because the claims prove that the addresses belong to it. An address without a
 claim belongs to no endpoint: it is claimed again if its pool may hand it out; if not, the NIC gets
 others (I2). Nothing here reads or writes.
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from core.domain.addresses.ip_address import Address, parse_address
-from core.domain.claims.assignment import PoolOffer
+from core.domain.claims.assignment import PoolAvailability
 from core.domain.model import Claim, Endpoint, Nic
 
 
@@ -26,11 +26,11 @@ class Retrieval(NamedTuple):
 
 
 def retrieve(
-    endpoint: Endpoint, claims: Mapping[Address, Claim], offers: Mapping[str, PoolOffer]
+    endpoint: Endpoint, claims: Mapping[Address, Claim], pools: Mapping[str, PoolAvailability]
 ) -> Retrieval:
     """Sort the endpoint's NICs that miss a claim.
 
-    ``claims``: those of the endpoint's addresses, by any holder; ``offers``: the pools that it
+    ``claims``: those of the endpoint's addresses, by any holder; ``pools``: the pools that it
     names, as far as they exist.
     """
     regain: list[int] = []
@@ -40,7 +40,7 @@ def retrieve(
         if not missing:
             continue
         free = all(
-            address not in claims and _is_offered(address, offers.get(pool))
+            address not in claims and _is_available(address, pools.get(pool))
             for address, pool in missing
         )
         (regain if free else lost).append(index)
@@ -59,8 +59,8 @@ def missing_of(
     )
 
 
-def _is_offered(address: Address, offer: PoolOffer | None) -> bool:
-    return offer is not None and not offer.is_closed and offer.contains(address)
+def _is_available(address: Address, available: PoolAvailability | None) -> bool:
+    return available is not None and not available.is_closed and available.contains(address)
 
 
 def _is_of(endpoint: Endpoint, claim: Claim | None, pool: str) -> bool:

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 from core.domain.evolution import EndpointKey
 from core.domain.fixed.validity import validity_of
 from core.domain.reclaim.cluster import ClusterFacts, PodState
-from core.domain.reclaim.decision_table import deletion_deadline, finished_at, node_says
+from core.domain.reclaim.decision_table import deletion_deadline, finished_at, node_allows
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Moment
 from core.domain.reclaim.settings import ReclaimSettings
 
@@ -81,7 +81,7 @@ def trace(
         return deadline
     reason, deadline_s = deadline
     if reason != "deleted":
-        allowed, words = node_says(pod, facts, settings)
+        allowed, words = node_allows(pod, facts, settings)
         if not allowed:
             return NoDeadline(words)
     return ReclaimDeadline(key, pod.name, pod.uid, pod.node, reason, observed, deadline_s, deleted)

@@ -1,8 +1,8 @@
 """The decision table of a scan (docs/reference/reclaim-rules.md, "Scan"), for one subject.
 
-A subject is an endpoint, or claims that no endpoint shows. The verdict is "release", with the
+A subject is an endpoint, or claims that no endpoint lists. The verdict is "release", with the
 finding as evidence, or "keep", with the reason. It is one observation; ``evidence`` decides whether
-that is enough. Addresses of a living Pod are never released, whatever its endpoint shows
+that is enough. Addresses of a living Pod are never released, whatever its endpoint lists
 (docs/reference/reclaim-rules.md, "Addresses in use").
 """
 
@@ -54,7 +54,7 @@ class ReclaimVerdict(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """What a verdict depends on besides the to_verify. Times are Unix seconds."""
+    """What a verdict depends on besides the holder. Times are Unix seconds."""
 
     facts: ClusterFacts
     settings: ReclaimSettings
@@ -78,12 +78,12 @@ def holder_uid(holder: str) -> str:
 
 
 def judge(to_verify: PodToVerify, rules: Rules) -> ReclaimVerdict:
-    """Whether the to_verify's addresses are free, by what is known now."""
+    """Whether the holder's addresses are free, by the facts of the rules."""
     return unless_in_use(_by_name(to_verify, rules), to_verify, rules.facts)
 
 
 def judge_deleted(to_verify: PodToVerify, words: str, rules: Rules) -> ReclaimVerdict:
-    """The same when the API has reported the deletion of the to_verify's Pod."""
+    """The same when the API has reported the deletion of the holder's Pod."""
     if to_verify.fixed is not None:
         validity = validity_of(to_verify.fixed, to_verify.namespace, to_verify.name, rules.facts)
         if validity.keeps:
@@ -224,13 +224,13 @@ def _terminating(pod: PodState, until_s: float) -> ReclaimVerdict:
 
 
 def _if_node_allows(pod: PodState, verdict: ReclaimVerdict, rules: Rules) -> ReclaimVerdict:
-    allowed, words = node_says(pod, rules.facts, rules.settings)
+    allowed, words = node_allows(pod, rules.facts, rules.settings)
     if not allowed:
         return keep(f"{verdict.why}; {words}")
     return verdict._replace(why=f"{verdict.why}; {words}")
 
 
-def node_says(pod: PodState, facts: ClusterFacts, settings: ReclaimSettings) -> tuple[bool, str]:
+def node_allows(pod: PodState, facts: ClusterFacts, settings: ReclaimSettings) -> tuple[bool, str]:
     """Whether the state of its node allows to reclaim a stateless Pod, and that state.
 
     See docs/reference/reclaim-rules.md, "Node switches".

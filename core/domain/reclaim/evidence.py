@@ -1,5 +1,7 @@
 """Evidence for a release: reports and observations, and when they are enough (I6).
 
+I6: docs/contributing/architecture.md, "Invariants".
+
 One authoritative report is enough: the API server's delete event, or an operator's. Otherwise two
 observations of the same finding about the same claims are required, ``OBSERVATION_GAP_S`` apart by
 the monotonic clock of one observer. A change in between (another UID, another sandbox, a new claim,
@@ -92,11 +94,11 @@ class ReclaimFence(NamedTuple):
 
 
 class ObservationSubject(NamedTuple):
-    """The subject of an observation: an endpoint, or one holder's claims that it does not show."""
+    """The subject of an observation: an endpoint, or one holder's claims that it does not list."""
 
     key: EndpointKey
     orphan: str = ""
-    """The holder of claims that no endpoint shows; "" for the endpoint itself."""
+    """The holder of claims that no endpoint lists; "" for the endpoint itself."""
 
     part: int = 0
     """The index of the part, as such claims are split to fit into one transaction."""
@@ -148,7 +150,7 @@ def fence_of(
 
 def containers_of(endpoint: Endpoint) -> tuple[str, ...]:
     """Every sandbox that has a NIC of the endpoint."""
-    if len(endpoint.nics) == 1:  # nearly all; a scan asks for every to_verify
+    if len(endpoint.nics) == 1:  # nearly all; a scan calls this for every holder
         only = endpoint.nics[0].container
         return (only,) if only else ()
     return tuple(sorted({nic.container for nic in endpoint.nics if nic.container}))

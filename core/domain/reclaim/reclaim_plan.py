@@ -2,8 +2,9 @@
 
 ``plan_scan`` judges every endpoint and claim once, linear in their number; ``resolve`` judges one
 Pod whose deadline has expired. Both are pure. A plan has only existing claims, each with the
-revision that fences its release (I3), and every step has evidence (I6). First observations go to
-``observations``, which the next scan gets.
+revision that fences its release (I3), and every step has evidence (I6); see
+docs/contributing/architecture.md, "Invariants". ``observations`` is passed to the next scan as
+``before``.
 """
 
 from __future__ import annotations
@@ -53,11 +54,11 @@ OBSERVATIONS_MAX: Final = 100_000
 Observations = Mapping[ObservationSubject, Observation]
 Claims = tuple[tuple[str, RevisedClaim], ...]
 
-PLAN_FULL: Final = "the plan has its largest number of steps; the next scan continues"
+PLAN_FULL: Final = f"the plan is full ({STEPS_MAX} steps); the next scan continues"
 
 
 class ReclaimStep(NamedTuple):
-    """One release: the addresses of an endpoint, or claims that no endpoint shows.
+    """One release: the addresses of an endpoint, or claims that no endpoint lists.
 
     ``subject.orphan`` distinguishes them. ``fence``: what must be unchanged when it is made.
     """
@@ -106,11 +107,11 @@ class ReclaimPlan(NamedTuple):
 
 
 class _Holding(NamedTuple):
-    """An endpoint with the claims it shows, or the claims of one holder that no endpoint shows.
+    """An endpoint with the claims it lists, or the claims of one holder that no endpoint lists.
 
-    ``endpoint`` of the latter: the one of that name, if there is one; ``superseded``: another
-    Pod's endpoint of that name was made later. ``addresses``: those claimed, else those that the
-    endpoint shows without a claim.
+    ``endpoint``: for claims without endpoint: another endpoint with the same namespace/name, or
+    None; ``superseded``: another Pod's endpoint of that name was made later. ``addresses``: those
+    claimed, else those that the endpoint lists without a claim.
     """
 
     subject: ObservationSubject
@@ -161,7 +162,7 @@ def resolve(
     if endpoint.uid != deadline.uid:
         return _kept_claims(holding, keep(f"the endpoint belongs to UID {endpoint.uid} now"))
     if rules.now_s < deadline.stop_s:
-        return _kept_claims(holding, keep("its deadline runs", deadline.stop_s))
+        return _kept_claims(holding, keep("its deadline has not expired", deadline.stop_s))
     to_verify = holding.to_verify(rules.settings)
     last, times = deadline.seen, 1
     source: Source = "event"
@@ -243,29 +244,29 @@ class _Scan:
 
 
 def _holdings(ledger: Ledger) -> Iterator[_Holding]:
-    """Every endpoint, then every claim that its endpoint does not show, by holder."""
-    shown: set[str] = set()
+    """Every endpoint, then every claim that its endpoint does not list, by holder."""
+    listed: set[str] = set()
     for endpoint in ledger.endpoints.values():
         holding = _holding(endpoint, ledger.claims)
         if holding.claims:
-            shown.update(holding.addresses)
-        elif ledger.unread and _has_unread_claim(endpoint, ledger.unread):
+            listed.update(holding.addresses)
+        elif ledger.undecodable and _has_undecodable_claim(endpoint, ledger.undecodable):
             continue
         yield holding
-    if len(shown) == len(ledger.claims):
+    if len(listed) == len(ledger.claims):
         return
     orphans: defaultdict[ObservationSubject, list[tuple[str, RevisedClaim]]] = defaultdict(list)
     for address, held in ledger.claims.items():
-        if address not in shown:
+        if address not in listed:
             claim = held.claim
-            if f"endpoint/{claim.namespace}/{claim.pod}" in ledger.unread:
-                continue  # its endpoint may show it (I6)
+            if f"endpoint/{claim.namespace}/{claim.pod}" in ledger.undecodable:
+                continue  # its endpoint may list it (I6)
             subject = ObservationSubject((claim.namespace, claim.pod), claim.holder)
             orphans[subject].append((address, held))
     for subject, pairs in orphans.items():
         endpoint_there = ledger.endpoints.get(subject.key)
         superseded = endpoint_there is not None and _is_superseded(
-            pairs, endpoint_there, _shown(endpoint_there, ledger.claims)
+            pairs, endpoint_there, _listed(endpoint_there, ledger.claims)
         )
         pairs.sort()
         for part, start in enumerate(range(0, len(pairs), CLAIMS_A_STEP_MAX)):
@@ -280,10 +281,10 @@ def _holdings(ledger: Ledger) -> Iterator[_Holding]:
             )
 
 
-def _has_unread_claim(endpoint: Endpoint, unread: Collection[str]) -> bool:
-    """Whether an undecodable claim may be this endpoint's, so that it is not without claims."""
+def _has_undecodable_claim(endpoint: Endpoint, undecodable: Collection[str]) -> bool:
+    """Whether one of the endpoint's claims exists but could not be decoded."""
     return any(
-        "ip/{}/{:032x}".format(*parse_address(address)) in unread
+        "ip/{}/{:032x}".format(*parse_address(address)) in undecodable
         for address, _ in endpoint.addresses()
     )
 
@@ -304,25 +305,25 @@ def _is_superseded(
 
 def _holding(endpoint: Endpoint, claims: Mapping[str, RevisedClaim]) -> _Holding:
     """The endpoint with the claims and addresses to judge."""
-    shown = _shown(endpoint, claims)
-    if shown:
-        addresses = tuple([address for address, _ in shown])
+    listed = _listed(endpoint, claims)
+    if listed:
+        addresses = tuple([address for address, _ in listed])
     else:
         addresses = tuple([address for address, _ in endpoint.addresses()])
     return _Holding(
-        ObservationSubject((endpoint.namespace, endpoint.name)), endpoint, shown, addresses
+        ObservationSubject((endpoint.namespace, endpoint.name)), endpoint, listed, addresses
     )
 
 
-def _shown(endpoint: Endpoint, claims: Mapping[str, RevisedClaim]) -> Claims:
+def _listed(endpoint: Endpoint, claims: Mapping[str, RevisedClaim]) -> Claims:
     """The claims of the endpoint's addresses that belong to its holder."""
-    shown: dict[str, RevisedClaim] = {}
+    listed: dict[str, RevisedClaim] = {}
     for nic in endpoint.nics:
         for cidr in (nic.ipv4, nic.ipv6):
             held = claims.get(cidr.partition("/")[0]) if cidr else None
             if held is not None and _is_of(held.claim, endpoint):
-                shown[cidr.partition("/")[0]] = held
-    return tuple(shown.items())
+                listed[cidr.partition("/")[0]] = held
+    return tuple(listed.items())
 
 
 def _is_of(claim: Claim, endpoint: Endpoint) -> bool:
@@ -348,7 +349,7 @@ def _inconsistency(
         return ReclaimVerdict("no-claim", f"endpoint {'/'.join(endpoint.key)} has no claim at all")
     if not holding.superseded:
         return None
-    newer = f"Pod {'/'.join(endpoint.key)}, UID {endpoint.uid}, has come after it"
+    newer = f"a newer Pod {'/'.join(endpoint.key)} (UID {endpoint.uid}) has this name"
     verdict = ReclaimVerdict("uid-changed", f"{newer}; the claim belongs to {holding.holder}")
     return unless_in_use(verdict, to_verify, rules.facts)
 
@@ -360,8 +361,8 @@ def _step(holding: _Holding, evidence: Evidence, fence: ReclaimFence | None = No
 
 
 def _kept_claims(holding: _Holding, verdict: ReclaimVerdict) -> KeptClaims:
-    said = verdict.why, verdict.until_s, verdict.unanswered
-    return KeptClaims(holding.subject.key, holding.addresses, *said)
+    fields = verdict.why, verdict.until_s, verdict.unanswered
+    return KeptClaims(holding.subject.key, holding.addresses, *fields)
 
 
 def _times(count: int) -> str:

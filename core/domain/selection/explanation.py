@@ -159,7 +159,7 @@ def all_filtered_out(
     return NoPoolAvailable(
         f"no IPPool available, {what} filtered out: {reasons}",
         subject=pod_subject(pod),
-        remedy="`orbctl explain` shows what each IPPool wants and what is there",
+        remedy="`orbctl explain` shows each IPPool's conditions and the Pod's values",
         verdicts=verdicts,
     )
 

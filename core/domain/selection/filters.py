@@ -24,7 +24,7 @@ from core.domain.selection.request import FAMILY_NAMES, SelectionRequest, Select
 
 
 class FilterDecision(NamedTuple):
-    """The opinion of a rule; see ``Verdict`` for the fields."""
+    """The decision of a rule; see ``CandidateVerdict`` for the fields."""
 
     accepted: bool
     rule: str
@@ -62,7 +62,7 @@ class FilterInput:
 
     @cached_property
     def network(self) -> multus.Resolution:
-        """The net-attach-def of the NIC; found out when the first pool wants to know."""
+        """The net-attach-def of the NIC; resolved on first use."""
         return multus.resolve(self.interface, self.facts.pod, self.settings)
 
 
@@ -70,7 +70,7 @@ Rule: TypeAlias = Callable[[Pool, FilterInput], FilterDecision | None]
 
 
 def judge(pool: Pool, filter_input: FilterInput) -> FilterDecision:
-    """What the first rule with an opinion says; accepted if none has one."""
+    """The decision of the first rule that makes one; accepted if none does."""
     for rule in RULES:
         decision = rule(pool, filter_input)
         if decision is not None:

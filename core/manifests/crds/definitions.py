@@ -3,8 +3,8 @@
 See docs/reference/custom-resource-rules.md, "Kinds".
 
 Beside what Spiderpool has there: descriptions, CEL rules, ``status.conditions`` (a
-SpiderReservedIP gets a status for them), and selectable fields. ``resource-policy: keep`` lets no
-uninstalled chart take every pool with it.
+SpiderReservedIP gets a status for them), and selectable fields. ``resource-policy: keep`` keeps
+the CRDs, and so all pools, when the chart is uninstalled.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ Plain = Mapping[str, Any]
 
 
 class Injected(NamedTuple):
-    """A network that Pods may be given: its labels decide which.
+    """A network that may be injected into Pods, selected by its labels.
 
     ``nad``: what annotations call it, "" if that is its name.
     """
@@ -62,7 +62,8 @@ def inject(pod: Plain, namespace: Plain, networks: Sequence[Injected]) -> dict[s
     if not chosen:
         raise BadInput(f"no SpiderMultusConfig has the label {key}={value}", subject=key)
     if len(chosen) > INJECTED_MAX:
-        raise BadInput(f"{len(chosen)} networks are more than {INJECTED_MAX}", subject=key)
+        text = f"label {key}={value} selects {len(chosen)} networks"
+        raise BadInput(f"{text}; a Pod can have at most {INJECTED_MAX}", subject=key)
     sorted_names = sorted(_sorted_as(network, _block(network, key)) for network in chosen)
     metadata = after.setdefault("metadata", {})
     names = ",".join(name for _, name, _ in sorted_names)

@@ -44,19 +44,19 @@ def as_of(
       orbctl as-of 1234 address 10.6.0.17
     """
     output = globals_of(context).output
-    said = kind_of(kind, (*ALLOWED, ObjectKind.ADDRESS)) if kind else None
+    object_kind = kind_of(kind, (*ALLOWED, ObjectKind.ADDRESS)) if kind else None
 
     async def action(session: ClusterSession) -> Exit:
         ledger, stood = await session.read(lambda: _past(session, when))
         if not output.is_name and not output.is_plain:
-            typer.echo(stood, err=bool(said))
-        if said is None:
+            typer.echo(stood, err=object_kind is not None)
+        if object_kind is None:
             _everything(ledger, output)
-        elif said is ObjectKind.ADDRESS:
+        elif object_kind is ObjectKind.ADDRESS:
             _address(ledger, name)
         else:
             space, plain_name = split_name(name, namespace)
-            selection = ObjectSelection(said, plain_name, space, output)
+            selection = ObjectSelection(object_kind, plain_name, space, output)
             show(listing_of(ledger, selection), output, single=bool(name))
         return Exit.OK
 

@@ -197,7 +197,7 @@ def query(
     arguments: Arguments = None,
     queue: Queue = "default",
 ) -> None:
-    """Ask the code of an execution; a worker must be there.
+    """Query an execution; needs a running worker.
 
     Examples:
       orbctl workflow query reclaim status
@@ -220,7 +220,7 @@ def update(
     ] = "",
     queue: Queue = "default",
 ) -> None:
-    """Ask the code to change something, and print the result; a worker must be there.
+    """Send an update to an execution and print its result; needs a running worker.
 
     Examples:
       orbctl workflow update reclaim pause true --update-id 1
@@ -237,19 +237,21 @@ def update(
 def cancel(
     context: typer.Context, workflow_id: Id, reason: Reason = "", queue: Queue = "default"
 ) -> None:
-    """Ask an execution to end in an orderly way.
+    """Request cancellation of an execution: its workflow code decides how it ends.
 
     Examples:
       orbctl workflow cancel reclaim --reason maintenance
     """
-    _change(context, queue, lambda client: client.cancel(workflow_id, reason), "asked to end")
+    _change(
+        context, queue, lambda client: client.cancel(workflow_id, reason), "cancellation requested"
+    )
 
 
 @app.command()
 def terminate(
     context: typer.Context, workflow_id: Id, reason: Reason = "", queue: Queue = "default"
 ) -> None:
-    """End an execution without asking its code.
+    """Terminate an execution immediately, without running its workflow code.
 
     Examples:
       orbctl workflow terminate reclaim --reason 'it does not end'
@@ -261,12 +263,12 @@ def terminate(
 def retry(
     context: typer.Context, workflow_id: Id, reason: Reason = "", queue: Queue = "default"
 ) -> None:
-    """Let a paused execution go on; the attempts of its activities begin again.
+    """Resume a paused execution; the attempts of its activities are counted from 1 again.
 
     Examples:
       orbctl workflow retry reclaim --reason 'etcd is back'
     """
-    _change(context, queue, lambda client: client.retry(workflow_id, reason), "goes on")
+    _change(context, queue, lambda client: client.retry(workflow_id, reason), "resumed")
 
 
 @app.command()
@@ -283,7 +285,7 @@ def reset(
     reason: Reason = "",
     queue: Queue = "default",
 ) -> None:
-    """Go on in a new run from an earlier point of the history.
+    """Reset an execution: a new run continues from an earlier event of the history.
 
     Examples:
       orbctl workflow reset reclaim --event 12
@@ -292,7 +294,7 @@ def reset(
         context,
         queue,
         lambda client: client.reset(workflow_id, event, run_id=run, reason=reason),
-        "goes on in run",
+        "reset to new run",
     )
 
 
@@ -317,13 +319,13 @@ def timeline(events: list[HistoryEvent], *, wide: bool = False) -> list[tuple[st
 
 def _detail(event: HistoryEvent, hidden: frozenset[str]) -> str:
     defaults = event.attributes._field_defaults
-    said = [
+    fields = [
         f"{name}={getattr(event.attributes, name)!r}"
         for name in event.attributes._fields
         if name not in hidden
         and (name not in defaults or defaults[name] != getattr(event.attributes, name))
     ]
-    text = " ".join(said)
+    text = " ".join(fields)
     return text if len(text) <= DETAIL_CHARS_MAX else f"{text[: DETAIL_CHARS_MAX - 1]}…"
 
 
@@ -366,7 +368,7 @@ def _describe(found: Description, now_ms: int) -> None:
             ("Closed", moment(head.closed_ms) if head.closed_ms else ""),
             ("History", f"{counted(head.next_event_id - 1, 'event')}, {head.history_bytes:,} B"),
             ("Waits for", _waits_for(head) if head.is_open else ""),
-            ("Worker", found.owner or "none has its shard now" if head.is_open else found.owner),
+            ("Worker", found.owner or "no worker owns its shard" if head.is_open else found.owner),
             ("Inbox", counted(found.inbox, "message") if found.inbox else ""),
             ("Attributes", " ".join(f"{k}={v!r}" for k, v in head.search_attributes.items())),
             ("Continued as", head.new_run_id),
@@ -393,8 +395,10 @@ def _client(session: ClusterSession, queue: str) -> Client:
 
 
 def _unknown_type(name: str, queue: str, known: list[str]) -> Exception:
-    remedy = f"use one of {', '.join(known)}" if known else "start a controller: none has been here"
-    message = f"no worker of queue {queue} has the workflow type {name!r}"
+    remedy = f"use one of {', '.join(known)}" if known else "start a controller"
+    message = f"no worker on task queue {queue} has registered workflow type {name!r}"
+    if not known:
+        message = f"no worker has registered for task queue {queue}"
     refusal = Refusal("NotSupported", "workflow-type", f"Workflow/{name}", "type", message, remedy)
     return Refused((refusal,))
 

@@ -34,7 +34,7 @@ class PendingChanges:
         if known is None and len(self._pods) >= WAITING_MAX:
             self.look(f"more than {WAITING_MAX} changes of Pods wait")
             return
-        if known is None or not known.deleted:
+        if known is None or not known.deletion_report:
             self._pods[uid] = change
         self._arrived.set()
 

@@ -22,9 +22,9 @@ def possible() -> None:
     require_namespaces()
     why = ""
     if not cgroup2_mounts():
-        why = "no control groups of version 2 are mounted"
+        why = "cgroup v2 is not mounted"
     if not why and not os.access(cgroup2_mounts()[0], os.W_OK):
-        why = "control groups cannot be made"
+        why = "this process cannot create cgroups"
     if not why:
         try:
             trial(DesiredPrograms(0))

@@ -60,12 +60,15 @@ def test_what_is_done_next(
     plan = next_steps(wanted, NodeLinks(links))
 
     assert [step.what for step in plan.steps] == steps
-    assert plan.left_out == ()
+    assert plan.skipped == ()
 
 
-LEFT_OUT: dict[str, tuple[tuple[Link, ...], str]] = {
-    "not there": ((ENS4._replace(master=9), BD0), "ens3, which is not there"),
-    "another's": ((ENS3._replace(master=7), MEMBERS[1], BD0), "ens3, which belongs to another"),
+SKIPPED: dict[str, tuple[tuple[Link, ...], str]] = {
+    "not there": ((ENS4._replace(master=9), BD0), "ens3, which does not exist"),
+    "another's": (
+        (ENS3._replace(master=7), MEMBERS[1], BD0),
+        "ens3, which belongs to another bond or bridge",
+    ),
     "in use": ((ENS3, MEMBERS[1], BD0), "ens3, which has addresses"),
     "another mode": (
         (Link(5, "ens3"), MEMBERS[1], BD0._replace(data=MODE4)),
@@ -74,7 +77,7 @@ LEFT_OUT: dict[str, tuple[tuple[Link, ...], str]] = {
 }
 
 
-@pytest.mark.parametrize(("links", "words"), LEFT_OUT.values(), ids=LEFT_OUT)
+@pytest.mark.parametrize(("links", "words"), SKIPPED.values(), ids=SKIPPED)
 def test_a_bond_is_not_repaired_where_that_would_take_something_away(
     links: tuple[Link, ...], words: str
 ) -> None:
@@ -126,7 +129,7 @@ REFUSED: dict[str, tuple[InterfaceConfig, tuple[Link, ...], str]] = {
     "a bridge of the bond's name": (
         BONDED,
         (ENS3, ENS4, Link(9, "bd0", kind="bridge")),
-        "non-bond type interface named bd0",
+        "bd0 is taken: it exists and is not a bond (non-bond type interface named bd0)",
     ),
     "a primary that is not there": (
         InterfaceConfig(("ens3", "ens4"), 0, DesiredBond("bd0", 1, BondOptions(primary="ens9"))),

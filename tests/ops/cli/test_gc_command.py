@@ -124,7 +124,7 @@ def test_a_contradiction_in_the_state_takes_two_looks(orbctl: OrbctlHarness) -> 
     done = collect(orbctl, "--yes")
 
     assert "Nothing to release" in dry.out
-    assert "seen once: Pod shop/web-1, UID uid-web-1, has come after it" in dry.out
+    assert "seen once: a newer Pod shop/web-1 (UID uid-web-1) has this name" in dry.out
     assert "scanning again in 10 s" in done.err
     assert "10.6.0.99 released" in done.out
     assert held(orbctl) == {"web-0", "web-1", "db-0"}

@@ -38,7 +38,7 @@ class _Scheduled(NamedTuple):
 
 
 class PendingActivities:
-    """Of one execution, from run to run. ``on_outcome`` is a method of it and is not kept alive."""
+    """Pending activities of one execution, across runs; holds ``on_outcome`` weakly."""
 
     def __init__(
         self, store: ExecutionStore, fence: Unchanged, host: ActivityHost, on_outcome: OnOutcome
@@ -69,7 +69,7 @@ class PendingActivities:
             if running is not None:
                 running.cancel()
             else:
-                self._report_cancelled(activity_id, "it waited for a person")
+                self._report_cancelled(activity_id, "the workflow was paused")
 
     async def restart(
         self,
@@ -92,7 +92,7 @@ class PendingActivities:
         unknown = [number for number in stopped if number not in scheduled]
         if unknown:
             key = self._store.keys.open(head.workflow_id)
-            why = f"its history does not schedule the activities {unknown}"
+            why = f"its history has no ActivityTaskScheduled event for activities {unknown}"
             raise UnusableValue("open execution", key, why, HISTORY_REMEDY)
         for number in stopped:
             activity = scheduled[number]
@@ -111,7 +111,7 @@ class PendingActivities:
         policy = scheduled.retry_policy
         before = stored or Attempt(1)
         if policy.maximum_attempts and before.attempt > policy.maximum_attempts:
-            return  # its last attempt has failed: it waits for a person
+            return  # its last attempt has failed: the workflow is paused
         if before.not_before_ms > now_ms:
             self._start(head, scheduled, activity.since_ms, before, recorded=True)
             return

@@ -15,7 +15,7 @@ OnDue = Callable[[str, int], None]
 
 
 class RunTimers:
-    """Of one execution, from run to run. ``on_due`` is a method of it and is not kept alive."""
+    """Timers of one execution, across runs; holds ``on_due`` weakly."""
 
     def __init__(self, clock: Clock, deadlines: Deadlines, on_due: OnDue) -> None:
         self._clock = clock

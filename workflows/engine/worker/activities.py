@@ -194,7 +194,7 @@ class RunningActivity:
         )
 
     def age_s(self) -> float:
-        """Seconds since it was scheduled, by the steady clock since this process has it."""
+        """Age in seconds; measured monotonically since this process loaded it."""
         return self._age_s + self._host.clock.monotonic() - self._since
 
     async def _pause(self, seconds: float) -> None:

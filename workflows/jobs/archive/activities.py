@@ -26,7 +26,7 @@ NEEDS_A_PERSON: Final = "NeedsAPerson"
 """The failure type of a corrupt log or archive, which is not retried."""
 
 CHECK_STALE_S: Final = 180.0
-"""Seconds without a check here: another replica has the execution."""
+"""After this long without a check here, another replica is assumed to run the workflow."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class ArchiveActivities:
 
     @property
     def live_segments(self) -> int:
-        """As of the last check here; 0 when another replica checks by now."""
+        """As of the last check here; 0 if it is older than ``CHECK_STALE_S``."""
         return self._live if self._now_s() - self._checked_s <= CHECK_STALE_S else 0
 
     @property

@@ -112,8 +112,8 @@ class ProviderClient:
         left_s = deadline_s - self._now_s()
         if left_s < BUDGET_S_MIN:
             raise DeadlineExceeded(
-                f"parent budget insufficient: {left_s:.1f} s are left, a call may take "
-                f"{BUDGET_S_MIN:g} s",
+                f"parent budget insufficient: too little time left for the provider call: "
+                f"{left_s:.1f} s of {BUDGET_S_MIN:g} s",
                 subject=f"{request.pod_namespace}/{request.pod_name}",
                 remedy="the container runtime retries the ADD",
             )
@@ -201,7 +201,7 @@ def read_response(data: bytes, request: ProviderAllocateRequest) -> tuple[BoundA
     answered = sorted(address.ip_address for address in bound)
     if answered != requested:
         raise ProviderError(
-            f"the provider bound {', '.join(answered) or 'nothing'}, requested were "
+            f"the provider bound {', '.join(answered) or 'nothing'} instead of "
             f"{', '.join(requested)}",
             subject=f"{request.pod_namespace}/{request.pod_name}",
             remedy="check the provider's log",

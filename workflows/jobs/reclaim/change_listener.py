@@ -97,7 +97,7 @@ class ObservedChange(NamedTuple):
 
 
 class ChangeListener:
-    """``heard``, ``begun`` and ``left`` count changes since the start; ``left``: to the scan."""
+    """``received``, ``started`` and ``dropped`` count changes; a scan finds the dropped ones."""
 
     def __init__(
         self,
@@ -110,9 +110,9 @@ class ChangeListener:
         self._begin = begin
         self._scan_now = scan_now
         self._deadlines = ReclaimDeadlines(means.settings.traces_max)
-        self.heard = 0
-        self.begun = 0
-        self.left = 0
+        self.received = 0
+        self.started = 0
+        self.dropped = 0
         self.listening = False
         self._backoff = Backoff(WATCH_PAUSE_S, WATCH_PAUSE_S_MAX)
 
@@ -142,7 +142,7 @@ class ChangeListener:
                     _log.info("a scan is requested: %s", change.why)
                     await self._request_scan()
                     continue
-                self.heard += 1
+                self.received += 1
                 await self._queue(queue, ObservedChange(change, self._means.observer.moment()))
         except FAULTS as error:
             _log.warning("the watch of Pods failed; a scan finds what it misses: %s", error)
@@ -162,7 +162,7 @@ class ChangeListener:
             async with asyncio.timeout(self._settings.queue_wait_s):
                 await queue.put(observed)
         except TimeoutError:
-            self._leave(observed, "the queue is full (SPIDERPOOL_GC_CHANNEL_BUFFER)")
+            self._drop(observed, "the queue is full (SPIDERPOOL_GC_CHANNEL_BUFFER)")
 
     async def _work(self, queue: asyncio.Queue[ObservedChange]) -> NoReturn:
         while True:
@@ -170,7 +170,7 @@ class ChangeListener:
             try:
                 await self.take(observed)
             except FAULTS as error:
-                self._leave(observed, str(error))
+                self._drop(observed, str(error))
 
     async def take(self, observed: ObservedChange) -> None:
         """Start an execution if the change needs one. Raises ``FAULTS``."""
@@ -181,23 +181,28 @@ class ChangeListener:
         if endpoint is None or endpoint.uid != pod.uid:
             return
         facts = await self._means.facts.facts(ledger, self._means.observer.moment())
-        deadline = trace(pod, facts, self._settings, observed.seen, deleted=change.deleted)
+        deadline = trace(pod, facts, self._settings, observed.seen, deleted=change.deletion_report)
         if isinstance(deadline, NoDeadline):
             return
         self._forget_passed()
         if not self._deadlines.put(deadline):
-            self._leave(observed, "too many Pods are tracked (SPIDERPOOL_GC_MAX_PODENTRY_DB_CAP)")
+            self._drop(observed, "too many Pods are tracked (SPIDERPOOL_GC_MAX_PODENTRY_DB_CAP)")
             return
         held = next(iter(ledger.claims.values()), None)
         await self._begin(deadline, DeadlineCause(change.trigger, change.traceparent, held))
-        self.begun += 1
+        self.started += 1
 
     def _forget_passed(self) -> None:
         if len(self._deadlines) >= self._settings.traces_max:
             for deadline in self._deadlines.due(self._means.observer.now_s()):
                 self._deadlines.forget(deadline.uid)
 
-    def _leave(self, observed: ObservedChange, why: str) -> None:
-        self.left += 1
+    def _drop(self, observed: ObservedChange, why: str) -> None:
+        self.dropped += 1
         pod = observed.change.pod
-        _log.warning("Pod %s/%s is left to the scan: %s", pod.namespace, pod.name, why)
+        _log.warning(
+            "Pod %s/%s is not tracked, the next scan will check it: %s",
+            pod.namespace,
+            pod.name,
+            why,
+        )

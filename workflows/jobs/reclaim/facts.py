@@ -1,7 +1,7 @@
-"""Where reclaiming gets its knowledge of Pods: one small interface.
+"""Source of Pod and Node state for reclaiming: one small interface.
 
-Facts answer questions at one moment, changes are told as they happen. With Kubernetes both come
-from what an informer has watched; without, from records (``workflows.jobs.reclaim.records``).
+``facts`` returns the state at one moment, ``changes`` yields changes as they happen. Both come from
+an informer, or without Kubernetes from records (``workflows.jobs.reclaim.records``).
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from core.domain.reclaim.evidence import Moment
 class PodChange(NamedTuple):
     """A Pod was created or changed, or its Node was; or the Pod is gone.
 
-    ``deleted``: who has reported that its object is gone, in words; ``pod`` is then its last state.
+    ``deletion_report``: the text of an authoritative report that the Pod was deleted, such as a
+    delete event, and "" without one; ``pod`` is then its last state.
     ``trigger`` and ``traceparent``: the event behind it and its trace, where there are any.
     """
 
     pod: PodState
-    deleted: str = ""
+    deletion_report: str = ""
     trigger: str = ""
     traceparent: str = ""
 
 
 class ScanRequest(NamedTuple):
-    """Something that no change of a Pod tells may have freed addresses: a scan finds out."""
+    """Requests a full scan, because addresses may be free without any Pod event."""
 
     why: str
 
@@ -37,22 +38,21 @@ Change = PodChange | ScanRequest
 
 
 class ReclaimFactsSource(Protocol):
-    """Whoever knows the cluster."""
+    """Source of Pod and Node state for reclaiming."""
 
     async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterFacts:
-        """What is so now, asked after the ledger was read at ``claims_read``.
+        """Cluster state, read after the ledger, which was read at ``claims_read``.
 
-        The ledger may be that of one endpoint alone; the answer costs what the ledger has, not
-        what the cluster has.
+        The ledger may have one endpoint only. Cost is proportional to the ledger, not to the
+        cluster.
         """
         ...
 
     def changes(self) -> AsyncIterator[Change]:
-        """What happens from now on; a new call begins anew. Raises what a retry helps.
+        """Yield changes from now on; a new call starts again. Raises retryable errors.
 
-        A Node that becomes ready or not is told as a change of each Pod on it. ``deleted`` is the
-        report of somebody who must know, as a delete event of the API is; a Pod that a new listing
-        does not show any more is told by no change: only a scan may find it (I6). Changes that free
-        nothing, those of Pods that live on, may be left out.
+        A Node readiness change yields one PodChange per Pod on it. ``deletion_report`` is set only
+        by an authoritative delete event; a Pod merely missing from a relist yields nothing: only a
+        scan may find it (I6). Changes of Pods that keep running free nothing and may be omitted.
         """
         ...

@@ -1,9 +1,9 @@
 """Header blocks (HPACK, RFC 7541) without a dynamic table: each block stands for itself.
 
-We tell the server that our decoder's table has no room, so it never refers to an earlier block, and
-the same bytes always mean the same headers: decoded once, they are remembered. Our own blocks use
-the static table and literals that are never added to the server's table. Decoding is the ``hpack``
-package's; the few headers that a gRPC answer is judged by are taken from it.
+We send SETTINGS_HEADER_TABLE_SIZE=0, so the server's encoder cannot use a dynamic table, and the
+same bytes always decode to the same headers: decoded blocks are cached. Our own blocks use the
+static table and literals that are never added to the server's table. The ``hpack`` package decodes.
+Of the decoded headers only :status, content-type, grpc-status and grpc-message are used.
 """
 
 from __future__ import annotations
@@ -20,10 +20,13 @@ from core.eventstore.etcd.http2.frames import ErrorCode, Frame, ProtocolError
 Metadata = tuple[tuple[str, str], ...]
 
 HEADER_LIST_BYTES_MAX: Final = 65_536
-"""Of one answer, decoded: the text of an error is the only long one."""
+"""Limit of a decoded response header list; only grpc-message can be long."""
+
+FRAMES_OF_A_BLOCK_MAX: Final = 64
+"""HEADERS and CONTINUATION frames: empty ones are allowed (RFC 9113, 6.10), not without a limit."""
 
 BLOCKS_MAX: Final = 128
-"""Header blocks of each direction that are remembered."""
+"""Header blocks of each direction that are cached."""
 
 _NO_TABLE: Final = b"\x20"  # the size of the dynamic table is 0
 _POST: Final = b"\x83"  # entries of the static table, with their values
@@ -52,10 +55,11 @@ class BlockAssembler:
     def __init__(self) -> None:
         self._first: Frame | None = None
         self._content = b""
+        self._frames = 0
 
     @property
     def is_open(self) -> bool:
-        """Whether a block has begun: then nothing but CONTINUATION may follow."""
+        """Whether a block has begun: then only CONTINUATION may follow."""
         return self._first is not None
 
     def add(self, received: Frame) -> HeaderBlock | None:
@@ -63,12 +67,19 @@ class BlockAssembler:
         first = self._first
         if received.kind == frames.HEADERS:
             first, content = received, frames.without_padding(received)
-        elif first is None or first.stream_id != received.stream_id or not received.payload:
-            raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "CONTINUATION of no header block")
+            self._frames = 0
+        elif first is None or first.stream_id != received.stream_id:
+            text = f"CONTINUATION without an open header block on stream {received.stream_id}"
+            raise ProtocolError(ErrorCode.PROTOCOL_ERROR, text)
         else:
             content = self._content + received.payload
         if len(content) > HEADER_LIST_BYTES_MAX:
-            raise ProtocolError(ErrorCode.ENHANCE_YOUR_CALM, "a header block without end")
+            text = f"header block exceeds {HEADER_LIST_BYTES_MAX} bytes"
+            raise ProtocolError(ErrorCode.ENHANCE_YOUR_CALM, text)
+        self._frames += 1
+        if self._frames > FRAMES_OF_A_BLOCK_MAX:
+            text = f"header block exceeds {FRAMES_OF_A_BLOCK_MAX} frames"
+            raise ProtocolError(ErrorCode.ENHANCE_YOUR_CALM, text)
         if not received.flags & frames.END_HEADERS:
             self._first, self._content = first, content
             return None
@@ -77,7 +88,7 @@ class BlockAssembler:
 
 
 class ResponseHeaders(NamedTuple):
-    """What a block of an answer says; None where it does not say it."""
+    """The headers of a response block that are used; None: the block has no such header."""
 
     status: int | None
     content_type: str
@@ -89,7 +100,7 @@ class ResponseHeaders(NamedTuple):
 def request_headers(
     path: str, authority: str, metadata: Metadata, timeout_ms: int, *, secure: bool
 ) -> bytes:
-    """The header block of a call; ``timeout_ms`` 0: the server is given no deadline."""
+    """The header block of a call; ``timeout_ms`` 0: without a deadline."""
     pairs = [("te", "trailers"), *metadata]
     if timeout_ms:
         pairs.append(("grpc-timeout", f"{timeout_ms}m"))
@@ -106,7 +117,7 @@ def request_headers(
 
 @lru_cache(maxsize=BLOCKS_MAX)
 def response_headers(block: bytes) -> ResponseHeaders:
-    """What a header block of an answer says. Raises ProtocolError."""
+    """Decode the header block of a response. Raises ProtocolError."""
     decoder = hpack.Decoder(max_header_list_size=HEADER_LIST_BYTES_MAX)
     decoder.max_allowed_table_size = 0
     decoder.header_table_size = 0
@@ -114,12 +125,12 @@ def response_headers(block: bytes) -> ResponseHeaders:
         pairs = decoder.decode(block, raw=True)
     except hpack.HPACKError as error:
         raise ProtocolError(ErrorCode.COMPRESSION_ERROR, f"header block: {error}") from error
-    found = {bytes(name): bytes(value).decode("ascii", "replace") for name, value in pairs}
+    headers = {bytes(name): bytes(value).decode("ascii", "replace") for name, value in pairs}
     return ResponseHeaders(
-        _number(found.get(b":status")),
-        found.get(b"content-type", ""),
-        _number(found.get(b"grpc-status")),
-        unquote(found.get(b"grpc-message", "")),
+        _number(headers.get(b":status")),
+        headers.get(b"content-type", ""),
+        _number(headers.get(b"grpc-status")),
+        unquote(headers.get(b"grpc-message", "")),
     )
 
 

@@ -220,7 +220,7 @@ def test_claims_whose_endpoint_cannot_be_read_are_kept() -> None:
     ledger = Ledger()
     claim_alone(ledger, "web-0", "pod/1", IPS[0])
     claim_alone(ledger, "ghost", "pod/2", IPS[1])
-    ledger.unread.add("endpoint/shop/web-0")
+    ledger.undecodable.add("endpoint/shop/web-0")
 
     assert released(twice(ledger)) == {IPS[1]}
 
@@ -230,7 +230,7 @@ def test_an_endpoint_whose_claims_cannot_be_read_is_not_one_without_any() -> Non
     hold(ledger, "web-0", "1", IPS[0])
     hold(ledger, "web-1", "2", IPS[1])
     del ledger.claims[IPS[0]], ledger.claims[IPS[1]]
-    ledger.unread.add("ip/4/" + "0" * 24 + "0a060001")
+    ledger.undecodable.add("ip/4/" + "0" * 24 + "0a060001")
 
     assert [step.key for step in twice(ledger).steps] == [("shop", "web-1")]
 

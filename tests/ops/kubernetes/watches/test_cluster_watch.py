@@ -91,7 +91,7 @@ async def test_a_deletion_that_a_watch_brings_is_told_with_the_last_state(
     change = await harness.told()
 
     assert isinstance(change, PodChange)
-    assert change.deleted == "Pod shop/web-1, UID u1, was deleted"
+    assert change.deletion_report == "Pod shop/web-1, UID u1, was deleted"
     assert (change.pod.phase, change.pod.reason) == ("Failed", "Evicted")
 
 
@@ -122,7 +122,7 @@ async def test_living_pods_are_no_news_and_ending_ones_are(harness: WatchHarness
     change = await harness.told()
 
     assert isinstance(change, PodChange)
-    assert (change.pod.uid, change.pod.phase, change.deleted) == ("u1", "Succeeded", "")
+    assert (change.pod.uid, change.pod.phase, change.deletion_report) == ("u1", "Succeeded", "")
 
 
 async def test_a_node_that_turns_is_told_as_a_change_of_what_ends_on_it(

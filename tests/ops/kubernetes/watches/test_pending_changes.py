@@ -31,7 +31,7 @@ async def test_a_reported_deletion_is_never_taken_back() -> None:
     change = await one.next()
 
     assert isinstance(change, PodChange)
-    assert change.deleted == "Pod shop/web-0, UID u1, was deleted"
+    assert change.deletion_report == "Pod shop/web-0, UID u1, was deleted"
 
 
 async def test_reasons_to_look_come_together(monkeypatch: pytest.MonkeyPatch) -> None:

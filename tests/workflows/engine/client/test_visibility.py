@@ -110,7 +110,7 @@ def test_a_description_says_why_an_execution_is_paused(harness: WorkflowCliHarne
 
     assert code == 0
     assert "activity 1 failed in its last attempt, number 3: OSError: b did not work" in said
-    assert "none has its shard now" in said
+    assert "no worker owns its shard" in said
 
 
 def test_a_history_is_a_timeline(harness: WorkflowCliHarness) -> None:
@@ -141,7 +141,7 @@ def test_a_reset_names_the_new_run(harness: WorkflowCliHarness) -> None:
     code, said = harness.say("reset", "done", "--event", "2")
 
     assert code == 0
-    assert said.startswith("goes on in run ")
+    assert said.startswith("reset to new run ")
 
 
 def test_an_execution_can_be_started_once(harness: WorkflowCliHarness) -> None:
@@ -161,7 +161,7 @@ def test_a_type_that_no_worker_has_is_refused_with_those_that_there_are(
     code, said = harness.say("start", "bogus", "b1")
 
     assert code == Exit.REFUSED
-    assert "no worker of queue default has the workflow type 'bogus'" in said
+    assert "no worker on task queue default has registered workflow type 'bogus'" in said
     assert "use one of Basket, Chain, " in said
     assert "b1" not in harness.say("list")[1]
 

@@ -82,7 +82,7 @@ async def test_what_cannot_be_bound_is_taken_back_and_its_claims_end(
 
 async def test_without_time_for_a_call_none_is_made(harness: BindingHarness) -> None:
     order = await harness.order(await harness.claim(), wait_s=47)
-    with pytest.raises(ExecutionFailed, match="parent budget insufficient"):
+    with pytest.raises(ExecutionFailed, match="too little time left for the provider call"):
         await (await harness.start(order)).result()
 
     assert ALLOCATE not in [path for path, _, _ in harness.provider.calls]

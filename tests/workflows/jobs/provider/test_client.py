@@ -81,7 +81,9 @@ async def test_the_provider_is_told_how_long_it_has(left_s: float, told: str) ->
 
 async def test_a_deadline_that_is_too_near_costs_no_call() -> None:
     async with FakeProvider() as provider, client(ProviderSettings(provider.url)) as asking:
-        with pytest.raises(DeadlineExceeded, match="parent budget insufficient"):
+        with pytest.raises(
+            DeadlineExceeded, match="parent budget insufficient: too little time left"
+        ):
             await asking.allocate(ASKED, deadline_s=NOW_S + 47.9)
 
         assert not provider.calls

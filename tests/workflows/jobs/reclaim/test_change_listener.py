@@ -114,7 +114,7 @@ async def test_what_no_pod_tells_asks_for_a_scan_and_listening_goes_on(node: Nod
     await eventually(heard)
     work.cancel()
 
-    assert (harness.scans, harness.listener.heard, source.asked) == (2, 1, 1)
+    assert (harness.scans, harness.listener.received, source.asked) == (2, 1, 1)
 
 
 async def test_news_without_room_is_left_to_the_scan_and_counted(node: NodeHarness) -> None:
@@ -126,13 +126,13 @@ async def test_news_without_room_is_left_to_the_scan_and_counted(node: NodeHarne
     work = asyncio.ensure_future(harness.listener.run())
 
     async def told() -> bool:
-        return harness.listener.heard == 4 and harness.listener.left > 0
+        return harness.listener.received == 4 and harness.listener.dropped > 0
 
     await eventually(told)
     harness.gate.set()
 
     async def begun() -> bool:
-        return len(harness.begun) + harness.listener.left == 4
+        return len(harness.begun) + harness.listener.dropped == 4
 
     await eventually(begun)
     work.cancel()

@@ -254,7 +254,7 @@ async def test_without_room_for_a_trace_the_pod_is_left_to_the_scan(
     for name in ("web-0", "web-1"):
         await harness.script(f"delete pod shop/{name} grace=30s")
         await harness.tell(ObservedPod(harness.cluster.pods["shop", name]))
-    assert (list(harness.begun), harness.listener.left) == ([WEB], 1)
+    assert (list(harness.begun), harness.listener.dropped) == ([WEB], 1)
     await harness.tick("61s")
     await harness.tell(ObservedPod(harness.cluster.pods["shop", "web-1"]))
 

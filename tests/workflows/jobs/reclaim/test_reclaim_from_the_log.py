@@ -28,7 +28,7 @@ async def leading(node: NodeHarness, telemetry: Telemetry | None = None) -> Asyn
         async def is_listening() -> bool:
             record = RecordDefined("Pod", "shop", "herald")
             await node.apply(ApplyRecord(record), DeleteRecord("Pod", "shop", "herald"))
-            return host.listener.heard > 0
+            return host.listener.received > 0
 
         await node.add(pod("herald"))
         await eventually(is_listening)

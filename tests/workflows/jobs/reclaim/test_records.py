@@ -170,7 +170,7 @@ async def test_a_deleted_record_is_told_with_the_pod_it_speaks_of(
     (change,) = await heard(harness, FORGET)
 
     assert (change.pod.name, change.pod.uid, change.pod.node) == ("web-0", endpoint.uid, "node-a")
-    assert "deleted the record of Pod shop/web-0" in change.deleted
+    assert "deleted the record of Pod shop/web-0" in change.deletion_report
     assert change.trigger
 
 
@@ -184,7 +184,7 @@ async def test_a_deleted_node_is_told_as_a_deletion_of_each_pod_on_it(
     changes = await heard(harness, FORGET_NODE)
 
     assert {change.pod.name for change in changes} == {"web-0", "web-2"}
-    assert all("deleted the record of Node node-a" in change.deleted for change in changes)
+    assert all("deleted the record of Node node-a" in change.deletion_report for change in changes)
 
 
 async def test_records_that_are_made_and_pods_without_addresses_are_no_news(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from core.eventstore.etcd.http2 import frames
 from core.eventstore.etcd.http2.frames import ErrorCode, Frame, ProtocolError
 from core.eventstore.etcd.http2.headers import (
+    FRAMES_OF_A_BLOCK_MAX,
     HEADER_LIST_BYTES_MAX,
     BlockAssembler,
     request_headers,
@@ -110,15 +111,31 @@ def test_a_block_without_end_is_refused() -> None:
     for _ in range(HEADER_LIST_BYTES_MAX // len(part) - 1):
         blocks.add(Frame(frames.CONTINUATION, 0, 1, part))
 
-    with pytest.raises(ProtocolError) as caught:
+    with pytest.raises(ProtocolError, match=f"exceeds {HEADER_LIST_BYTES_MAX} bytes") as caught:
         blocks.add(Frame(frames.CONTINUATION, 0, 1, b"x"))
+
+    assert caught.value.code is ErrorCode.ENHANCE_YOUR_CALM
+
+
+def test_empty_continuations_are_accepted_up_to_a_limit() -> None:
+    blocks = BlockAssembler()
+    blocks.add(Frame(frames.HEADERS, 0, 1, b"x"))
+    for _ in range(FRAMES_OF_A_BLOCK_MAX - 2):
+        assert blocks.add(Frame(frames.CONTINUATION, 0, 1, b"")) is None
+    assert blocks.add(Frame(frames.CONTINUATION, frames.END_HEADERS, 1, b"")) == (1, False, b"x")
+
+    blocks.add(Frame(frames.HEADERS, 0, 3, b"x"))
+    for _ in range(FRAMES_OF_A_BLOCK_MAX - 1):
+        blocks.add(Frame(frames.CONTINUATION, 0, 3, b""))
+    with pytest.raises(ProtocolError, match=f"exceeds {FRAMES_OF_A_BLOCK_MAX} frames") as caught:
+        blocks.add(Frame(frames.CONTINUATION, 0, 3, b""))
 
     assert caught.value.code is ErrorCode.ENHANCE_YOUR_CALM
 
 
 def test_a_continuation_of_nothing_or_of_another_stream_is_refused() -> None:
     blocks = BlockAssembler()
-    with pytest.raises(ProtocolError):
+    with pytest.raises(ProtocolError, match="without an open header block on stream 1"):
         blocks.add(Frame(frames.CONTINUATION, frames.END_HEADERS, 1, b"x"))
     blocks.add(Frame(frames.HEADERS, 0, 1, b"x"))
     with pytest.raises(ProtocolError):
