@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from errno import EEXIST
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -29,16 +28,13 @@ from nodeagent.coordinator.reply_mark_rules import ReplyMarkRules
 from nodeagent.coordinator.settings import CoordinatorSettings
 from nodeagent.coordinator.stack_reader import read_host, read_pod, read_veth
 from nodeagent.coordinator.steps import AttachmentPlan, PlanStep
+from nodeagent.coordinator.veth_pair import VethPairs, host_veth_name
 from nodeagent.netlink import replies, requests
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace, write_sysctls
 from nodeagent.netlink.numbers import IF_OPER_UP
-from nodeagent.netlink.requests import VethEnd
 from nodeagent.netlink.session import NetlinkSession, check
 from nodeagent.netlink.values import Mac
 
-HOST_VETH_PREFIX: Final = "veth"
-HOST_VETH_ID_CHARACTERS: Final = 11
-MAC_BYTES: Final = 6
 FINGERPRINT_BYTES: Final = 16
 CARRIER_POLL_S: Final = 0.001
 CARRIER_POLLS_MAX: Final = 200
@@ -106,7 +102,7 @@ class Engine:
         self._reply_mark_rules = reply_mark_rules
         self._records = records
         self._announcer = announcer
-        self._random_bytes = random_bytes
+        self._veth_pairs = VethPairs(executor, node, random_bytes)
 
     # -------------------------------------------------------------------------------- ADD
 
@@ -137,7 +133,7 @@ class Engine:
         owns = decision.mode == "underlay" and decision.first
         if owns and pod_stack.link(VETH) is not None:
             # The pair of an ADD that did not finish: its routes must not be read.
-            self._remove_pair(request, stacks)
+            self._veth_pairs.remove(request.attachment.container, stacks.pod, stacks.host)
             pod_stack = read_pod(stacks.pod, interface)
         mac = mac_of(settings, pod_stack)
         host_stack = read_host(stacks.host, pod_stack, settings.host_table)
@@ -169,40 +165,9 @@ class Engine:
         if decision.mode == "overlay":
             return read_veth(stacks.pod, stacks.host, request.settings.first_nic)
         if decision.first:
-            return self._make_pair(request, stacks)
+            container, mtu = request.attachment.container, request.settings.veth_mtu
+            return self._veth_pairs.create(container, mtu, stacks.namespace, stacks.host)
         return read_veth(stacks.pod, stacks.host, VETH)
-
-    def _make_pair(self, request: AttachRequest, stacks: PodStacks) -> VethPair:
-        name = host_veth_name(request.attachment.container)
-        near, far = VethEnd(name, self._mac()), VethEnd(VETH, self._mac())
-        creations = (
-            requests.add_veth(
-                near, far, mtu=request.settings.veth_mtu, far_netns_fd=stacks.namespace.fd
-            ),
-            requests.get_link(name),
-        )
-        outcomes = stacks.host.attempt(creations)
-        if outcomes[0].number == EEXIST:
-            # Only this container uses the name: the link is left from an earlier sandbox.
-            outcomes = stacks.host.attempt([requests.delete_link(name), *creations])[1:]
-        for creation, outcome in zip(creations, outcomes, strict=True):
-            check(creation, outcome)
-        made = replies.link(memoryview(outcomes[-1].answer))
-        write_sysctls(self._executor, self._node, {f"net/ipv6/conf/{name}/accept_ra": "0"})
-        return VethPair(made.parent, far.mac, made.number, near.mac, name)
-
-    def _remove_pair(self, request: AttachRequest, stacks: PodStacks) -> None:
-        pair = read_veth(stacks.pod, stacks.host, VETH)
-        name = host_veth_name(request.attachment.container)
-        if pair.host_name != name:
-            text = f"container veth name {VETH} with peer {pair.host_name} already exists"
-            raise DatapathError(text, subject=VETH, remedy="DEL the attachment that made it")
-        stacks.host.apply([requests.delete_link(name)])
-
-    def _mac(self) -> Mac:
-        """A random MAC address, locally administered, of one station (IEEE 802-2014, 8.4)."""
-        random = self._random_bytes(MAC_BYTES)
-        return bytes([random[0] & 0xFE | 0x02]) + random[1:]
 
     def _apply(
         self, record: AttachmentRecord, stacks: PodStacks, done: list[Change]
@@ -301,11 +266,6 @@ class Engine:
             if recorded.plan.reply_marks:
                 texts += self._reply_mark_rules.missing(namespace, recorded.families)
             return texts
-
-
-def host_veth_name(container: str) -> str:
-    """The name of an underlay Pod's host veth."""
-    return HOST_VETH_PREFIX + container[:HOST_VETH_ID_CHARACTERS]
 
 
 def _apply_steps(

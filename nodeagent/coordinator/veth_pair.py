@@ -1,0 +1,77 @@
+"""The veth pair of an underlay Pod: one end in the Pod, the other on the node.
+
+The name of the host veth is derived from the container's id, so that a DEL without a record and a
+repeated ADD find it. Calls block, as those of ``engine`` do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from errno import EEXIST
+from typing import Final
+
+from core.errors import DatapathError
+from nodeagent.coordinator.facts import VETH, VethPair
+from nodeagent.coordinator.stack_reader import read_veth
+from nodeagent.netlink import replies, requests
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace, write_sysctls
+from nodeagent.netlink.requests import VethEnd
+from nodeagent.netlink.session import NetlinkSession, check
+from nodeagent.netlink.values import Mac
+
+HOST_VETH_PREFIX: Final = "veth"
+HOST_VETH_ID_CHARACTERS: Final = 11
+MAC_BYTES: Final = 6
+
+
+class VethPairs:
+    """Creates and removes veth pairs; ``node``: the node's namespace."""
+
+    def __init__(
+        self,
+        executor: NetnsExecutor,
+        node: NetworkNamespace,
+        random_bytes: Callable[[int], bytes],
+    ) -> None:
+        self._executor = executor
+        self._node = node
+        self._random_bytes = random_bytes
+
+    def create(
+        self, container: str, mtu: int, namespace: NetworkNamespace, host: NetlinkSession
+    ) -> VethPair:
+        """Create the pair of a Pod in its ``namespace``. Raises DatapathError and its kinds."""
+        name = host_veth_name(container)
+        near, far = VethEnd(name, self._mac()), VethEnd(VETH, self._mac())
+        creations = (
+            requests.add_veth(near, far, mtu=mtu, far_netns_fd=namespace.fd),
+            requests.get_link(name),
+        )
+        outcomes = host.attempt(creations)
+        if outcomes[0].number == EEXIST:
+            # Only this container uses the name: the link is left from an earlier sandbox.
+            outcomes = host.attempt([requests.delete_link(name), *creations])[1:]
+        for creation, outcome in zip(creations, outcomes, strict=True):
+            check(creation, outcome)
+        made = replies.link(memoryview(outcomes[-1].answer))
+        write_sysctls(self._executor, self._node, {f"net/ipv6/conf/{name}/accept_ra": "0"})
+        return VethPair(made.parent, far.mac, made.number, near.mac, name)
+
+    def remove(self, container: str, pod: NetlinkSession, host: NetlinkSession) -> None:
+        """Remove the pair of an ADD that did not finish. Raises DatapathError and its kinds."""
+        pair = read_veth(pod, host, VETH)
+        name = host_veth_name(container)
+        if pair.host_name != name:
+            text = f"container veth name {VETH} with peer {pair.host_name} already exists"
+            raise DatapathError(text, subject=VETH, remedy="DEL the attachment that made it")
+        host.apply([requests.delete_link(name)])
+
+    def _mac(self) -> Mac:
+        """A random MAC address, locally administered, of one station (IEEE 802-2014, 8.4)."""
+        random = self._random_bytes(MAC_BYTES)
+        return bytes([random[0] & 0xFE | 0x02]) + random[1:]
+
+
+def host_veth_name(container: str) -> str:
+    """The name of an underlay Pod's host veth."""
+    return HOST_VETH_PREFIX + container[:HOST_VETH_ID_CHARACTERS]
