@@ -23,6 +23,8 @@ HOST_VETH_PREFIX: Final = "veth"
 HOST_VETH_ID_CHARACTERS: Final = 11
 MAC_BYTES: Final = 6
 
+REMEDY: Final = "delete the Pod, so that its controller creates it anew"
+
 
 class VethPairs:
     """Creates and removes veth pairs; ``node``: the node's namespace."""
@@ -63,11 +65,11 @@ class VethPairs:
         name = host_veth_name(container)
         if pair.host_name != name:
             text = f"container veth name {VETH} with peer {pair.host_name} already exists"
-            raise DatapathError(text, subject=VETH, remedy="DEL the attachment that made it")
+            raise DatapathError(text, subject=VETH, remedy=REMEDY)
         host.apply([requests.delete_link(name)])
 
     def _mac(self) -> Mac:
-        """A random MAC address, locally administered, of one station (IEEE 802-2014, 8.4)."""
+        """A random unicast, locally administered MAC address (IEEE 802-2014, 8.4)."""
         random = self._random_bytes(MAC_BYTES)
         return bytes([random[0] & 0xFE | 0x02]) + random[1:]
 
