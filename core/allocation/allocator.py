@@ -5,6 +5,8 @@ picked address is free. If a guard fails, the transaction has read the current v
 keys, and the next try uses them: the endpoint (of a repeated ADD, I7, or of an older Pod), the
 addresses around the one that was taken, or the changed pools. A pool is reported full only after a
 read of etcd. A failed request leaves nothing behind (I4).
+
+Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ The state keys are exactly those that ``core.domain.evolution`` derives from the
 guards ensure that an address is unclaimed, not quarantined and not in cool-down, that its pool and
 the reservations are those of the decision (I2), and that a release ends the claim that it names
 (I3). Nothing here calls the store.
+
+Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
 
 from __future__ import annotations

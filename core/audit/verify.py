@@ -4,6 +4,8 @@ Everything is read: each archive file with its index and snapshot, the chain, th
 state keys at the revision up to which the log was folded. Every other kind of key is decoded as its
 readers decode it. It works on a running system, without locks. It never writes; the plan in the
 report is for ``core.audit.repair``.
+
+Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@
 transaction, and the ``Ledger`` to fold a log: one definition ensures I5. The ledger is a mutable
 container of immutable values and applies events in log order, without checking them; the invariants
 are checked in ``core.domain.checker``.
+
+Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ A projection starts from it and then follows the log. A key or value that cannot
 skipped, reported to ``faults`` and listed in ``Ledger.undecodable``: code that relies on its
 absence must check there. Decoding yields to the event loop after ``DECODED_AT_ONCE_MAX`` values, so
 that leases are renewed in time. This module only reads.
+
+Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
 
 from __future__ import annotations

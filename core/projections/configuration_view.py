@@ -5,6 +5,8 @@ must not each receive every allocation. The view is a cache. A decision takes on
 ``ConfigurationSnapshot``, decides on it, and guards the decision with the revisions of that same
 snapshot, so that a stale view costs a second try and never a wrong claim (I2). ``ready`` is false
 until the first load is done.
+
+Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ CNI callers get a result in the version of CNI that they request; where conflict
 the addresses are probed first (``conflict_probe``). HTTP callers get the endpoint with flags and
 probe by themselves (docs/reference/address-assignment.md, "Batch release"). An ADD is idempotent
 by holder and attachment (I7); one that fails or expires leaves nothing allocated (I4).
+
+Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
 
 from __future__ import annotations

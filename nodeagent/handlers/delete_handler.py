@@ -4,6 +4,8 @@ A DEL succeeds when nothing is left to release (I7). A late DEL of an older sand
 (I3). Addresses are released only when it is certain that the Pod has ended, or that its fixed
 address is no longer wanted: if the watch does not prove it, the API server is asked, and without
 its answer the address is kept (I6).
+
+Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
 
 from __future__ import annotations

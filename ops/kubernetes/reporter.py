@@ -1,15 +1,15 @@
 """The reporter: writes what the projection has into custom resources, coalesced.
 
-Level-triggered like the translator, in the other direction: it is told which names may differ, and
-compares what there is to say with what the object says. A round begins when something may differ,
-and rounds have a pause between them: an object is written at most twice a second however fast
-addresses come and go, and nothing on the path of an ADD waits for it. What fails stays for the next
-round. No report is ever read back.
+Level-triggered like the translator, in the other direction: it receives the names of objects that
+may differ, and compares the projection with the object. A round begins when something may differ,
+and there is a pause between rounds: an object is written at most twice a second however fast
+addresses come and go, and no ADD waits for it. Failed writes are retried in the next round. Reports
+are never read back.
 
-A SpiderEndpoint's report names the version of the object that it was made from, and one that was
-not there is created: what a leader has sent that was cut off then is refused when it arrives.
-Creating and merging cost the API server less than applying. The status of pools, subnets and
-reservations is applied all the same (``status_writer``): others write conditions into it too.
+The patch of a SpiderEndpoint has the resourceVersion that it was computed from, and a missing
+object is created, so that a late write of a former leader is refused. Creating and merging cost the
+API server less than applying. The status of pools, subnets and reservations is applied nevertheless
+(``status_writer``), because others write conditions into it too.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ ROUND_S: Final = 0.5
 WRITES_AT_ONCE_MAX: Final = 8
 
 REJECTED_S: Final = 60.0
-"""What the server rejects is tried again after this time: rights may be given later."""
+"""Seconds until a rejected report is retried: rights may be granted later."""
 
 K = TypeVar("K")
 
@@ -72,7 +72,7 @@ def endpoint_path(key: EndpointKey) -> str:
 
 
 def digested(one: Object) -> Object:
-    """A SpiderEndpoint as it is remembered: thousands of them must not fill the memory."""
+    """The parts of a SpiderEndpoint that are cached: thousands of them must fit into memory."""
     metadata = one["metadata"]
     names = ("namespace", "name", "uid", "resourceVersion", "finalizers", "deletionTimestamp")
     kept = {name: metadata[name] for name in names if name in metadata}

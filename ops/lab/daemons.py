@@ -1,7 +1,7 @@
-"""Processes that run on: started inside a namespace, stopped, killed, and never left behind.
+"""Long-running processes: started inside a namespace, stopped, killed, and never left behind.
 
-Promise: a daemon dies with the process that started it, even when that is killed; only processes
-started here are signalled. It knows nothing of what they do: whether one is ready, its owner says.
+A daemon dies with the process that started it, even when that is killed; only processes started
+here are signalled. The caller passes the readiness check.
 """
 
 from __future__ import annotations

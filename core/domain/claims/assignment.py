@@ -1,9 +1,10 @@
 """Assignments: claims of addresses that an operator or the records of another IPAM name.
 
 The rules of an ordinary claim hold: the addresses are usable ones of their pools, free, and all are
-claimed or none (I2, I4: docs/contributing/architecture.md, "Invariants"). Only affinity is not
-checked, because the caller has chosen the pool. Nothing here reads or writes; the caller passes the
-stored state.
+claimed or none (I2, I4). Only affinity is not checked, because the caller has chosen the pool.
+Nothing here reads or writes; the caller passes the stored state.
+
+Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
 
 from __future__ import annotations

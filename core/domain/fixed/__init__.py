@@ -10,4 +10,6 @@ See docs/reference/fixed-address-rules.md, "Wanted addresses" and "Retrieval".
 
 DEL, the runtime's GC, ``orbctl`` and reclaim all call ``validity_of``: if the owner is unknown, the
 address is kept (I6). Nothing here fetches, claims or releases.
+
+Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """

@@ -1,11 +1,11 @@
 """Evidence for a release: reports and observations, and when they are enough (I6).
 
-I6: docs/contributing/architecture.md, "Invariants".
-
 One authoritative report is enough: the API server's delete event, or an operator's. Otherwise two
 observations of the same finding about the same claims are required, ``OBSERVATION_GAP_S`` apart by
 the monotonic clock of one observer. A change in between (another UID, another sandbox, a new claim,
 another observer) starts the count again. Pure values; ``decision_table`` makes the findings.
+
+Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
 ``plan_scan`` judges every endpoint and claim once, linear in their number; ``resolve`` judges one
 Pod whose deadline has expired. Both are pure. A plan has only existing claims, each with the
-revision that fences its release (I3), and every step has evidence (I6); see
-docs/contributing/architecture.md, "Invariants". ``observations`` is passed to the next scan as
-``before``.
+revision that fences its release (I3), and every step has evidence (I6). ``observations`` is passed
+to the next scan as ``before``.
+
+Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
 
 from __future__ import annotations
