@@ -105,9 +105,10 @@ def _values(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
         if not text.lstrip().startswith("{"):
             yield from objects(text)
             continue
-        if len(text) > TEXT_BYTES_MAX:
+        size = len(text.encode())
+        if size > TEXT_BYTES_MAX:
             raise BadInput(
-                f"{len(text)} characters of JSON are more than the limit of {TEXT_BYTES_MAX}",
+                f"{size} bytes of JSON are more than the limit of {TEXT_BYTES_MAX}",
                 remedy="one file for each kind",
             )
         try:

@@ -3,9 +3,10 @@
 See docs/reference/admission.md, "SpiderMultusConfig".
 
 The block of the chosen cniType is completed; the others are not changed, and validation refuses
-them. Only missing fields are set, so that completing a completed spec changes nothing, with one
-exception as in Spiderpool, visible in NADs: a coordinator block that was missing the first time
-gets its txQueueLen the second time.
+them. Only missing fields are set, so that completing a completed spec changes nothing. Two
+exceptions are Spiderpool's: a coordinator block that was missing the first time gets its txQueueLen
+the second time, which is visible in NADs; and for ``custom`` a coordinator block is removed and
+``enableCoordinator`` is overwritten.
 """
 
 from __future__ import annotations

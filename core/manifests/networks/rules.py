@@ -2,8 +2,8 @@
 
 See docs/reference/admission.md, "SpiderMultusConfig".
 
-One refusal at a time, in Spiderpool's order, at its paths and with its texts, which users may
-match. A spec that crashes Spiderpool, or that no network can use, is refused too. The spec is
+``network_rules`` yields every violation, at Spiderpool's field paths; the webhook reports one, the
+first. A spec that crashes Spiderpool, or that no network can use, is refused too. The spec is
 validated after the defaults have completed it.
 """
 
@@ -64,7 +64,7 @@ class ReviewedNetwork(NamedTuple):
 
 
 def network_rules(network: ReviewedNetwork) -> Iterator[Refusal]:
-    """Every broken rule in order; Spiderpool reports the first."""
+    """Yield every violation in order; the webhook, like Spiderpool, reports the first."""
     subject = ObjectReference(KIND, network.name, network.namespace)
     yield from _annotation_rules(subject, network)
     yield from _type_rules(_Judge(subject, network))

@@ -45,11 +45,11 @@ class ClusterWatch:
         await self.facts.run()
 
     async def lead(self) -> None:
-        """What the one that leads watches besides, until cancelled."""
+        """Run the additional watches of the leader until cancelled."""
         await self.applications.run()
 
     def watched(self) -> Iterator[Watched]:
-        """How every watch of this replica stands."""
+        """Status of the watches of built-in kinds."""
         facts, owners = self.facts, self.facts.owners
         known: list[Collection[Any]] = [facts.pods, facts.nodes]
         known += [owners.sets, owners.vmis, owners.vms]

@@ -7,7 +7,7 @@ is pending, sends messages to other executions, or ends the run.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from workflows.engine.run.start_run import continued_run
 from workflows.engine.store.draft import HistoryDraft, RunClosure
@@ -18,6 +18,8 @@ from workflows.model import limits
 from workflows.model.commands import Command
 from workflows.model.errors import LimitExceeded
 from workflows.model.policies import ExecutionStatus
+
+_WAIT: Final = "wait for some of them first"
 
 
 def apply_commands(draft: HistoryDraft, commands: tuple[Command, ...]) -> None:
@@ -39,7 +41,12 @@ def apply_commands(draft: HistoryDraft, commands: tuple[Command, ...]) -> None:
 
 def _schedule(draft: HistoryDraft, command: ev.ActivityTaskScheduled) -> None:
     pending = (*draft.head.activities, command.activity_id)
-    _bounded(len(pending), "PENDING_ACTIVITIES_MAX", limits.PENDING_ACTIVITIES_MAX)
+    _bounded(
+        len(pending),
+        limits.PENDING_ACTIVITIES_MAX,
+        "pending activities (PENDING_ACTIVITIES_MAX)",
+        _WAIT,
+    )
     draft.change(activities=pending)
     draft.activities_to_start.append(command)
 
@@ -52,7 +59,7 @@ def _cancel_activity(draft: HistoryDraft, command: ev.ActivityTaskCancelRequeste
 def _start_timer(draft: HistoryDraft, command: ev.TimerStarted) -> None:
     fire_ms = draft.now_ms + round(command.start_to_fire_s * 1000)
     pending = (*draft.head.timers, Timer(command.timer_id, fire_ms))
-    _bounded(len(pending), "PENDING_TIMERS_MAX", limits.PENDING_TIMERS_MAX)
+    _bounded(len(pending), limits.PENDING_TIMERS_MAX, "pending timers (PENDING_TIMERS_MAX)", _WAIT)
     draft.change(timers=pending)
 
 
@@ -67,7 +74,12 @@ def _start_child(draft: HistoryDraft, command: ev.StartChildWorkflowExecutionIni
         *head.children,
         ChildRecord(command.child_id, command.workflow_id, command.parent_close_policy),
     )
-    _bounded(len(pending), "PENDING_CHILDREN_MAX", limits.PENDING_CHILDREN_MAX)
+    _bounded(
+        len(pending),
+        limits.PENDING_CHILDREN_MAX,
+        "pending child workflows (PENDING_CHILDREN_MAX)",
+        _WAIT,
+    )
     draft.change(children=pending)
     started = ev.WorkflowExecutionStarted(
         command.workflow_type,
@@ -116,14 +128,19 @@ def _cancel_other(
 
 def _upsert(draft: HistoryDraft, command: ev.UpsertWorkflowSearchAttributes) -> None:
     merged = {**draft.head.search_attributes, **command.search_attributes}
-    kept = {name: value for name, value in merged.items() if value is not None}
-    _bounded(len(kept), "SEARCH_ATTRIBUTES_MAX", limits.SEARCH_ATTRIBUTES_MAX)
-    draft.change(search_attributes=kept)
+    attributes = {name: value for name, value in merged.items() if value is not None}
+    _bounded(
+        len(attributes),
+        limits.SEARCH_ATTRIBUTES_MAX,
+        "search attributes (SEARCH_ATTRIBUTES_MAX)",
+        "remove some",
+    )
+    draft.change(search_attributes=attributes)
 
 
 def _accept(draft: HistoryDraft, command: ev.WorkflowExecutionUpdateAccepted) -> None:
     accepted = (*draft.head.updates, command.update_id)
-    _bounded(len(accepted), "UPDATES_MAX", limits.UPDATES_MAX)
+    _bounded(len(accepted), limits.UPDATES_MAX, "accepted updates (UPDATES_MAX)", "continue as new")
     draft.change(updates=accepted)
 
 
@@ -166,9 +183,9 @@ def _continue_as_new(draft: HistoryDraft, command: ev.WorkflowExecutionContinued
     draft.successor, draft.successor_events = successor, [first]
 
 
-def _bounded(count: int, name: str, limit: int) -> None:
+def _bounded(count: int, limit: int, what: str, remedy: str) -> None:
     if count > limit:
-        raise LimitExceeded(f"{count} are pending, {name} is {limit}: wait for some of them first")
+        raise LimitExceeded(f"a run may have {limit} {what}, this one would have {count}: {remedy}")
 
 
 _CARRY_OUT: dict[type[Any], Callable[[HistoryDraft, Any], None]] = {

@@ -1,8 +1,9 @@
-"""What has reached an execution and is not in its history yet: the queue in front of its steps.
+"""What has reached an execution and is not in its history yet: the queue of its workflow tasks.
 
-A step takes a portion: what one transaction of etcd holds, with room for the commands of the
-workflow task. While messages are left the code does not run (``InboxBatch.is_whole``), so a run
-never closes on a part of its inbox. Queries and updates are taken after all other messages.
+A workflow task takes a batch: what one transaction of etcd holds, with room for its commands. While
+signals and other messages except queries and updates are not recorded, the code does not run
+(``InboxBatch.is_whole``), so a run never closes before they are in its history. Queries and updates
+are taken after all other messages.
 """
 
 from __future__ import annotations
