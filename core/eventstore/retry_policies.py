@@ -15,11 +15,11 @@ from tenacity import (
 
 from core.errors import (
     LostRace,
-    OrbweaverError,
     OutcomeUnknown,
     StoreFull,
     StoreUnavailable,
 )
+from core.process.retry import is_retryable
 
 SETTLE_S_MAX = 8.0
 """How long a lost answer is read back before the caller gets OutcomeUnknown."""
@@ -32,7 +32,7 @@ STORE_AWAY_S_MAX = 5.0
 
 
 def _is_retryable(error: BaseException) -> bool:
-    return isinstance(error, OrbweaverError) and error.retryable and not _is_full(error)
+    return is_retryable(error) and not _is_full(error)
 
 
 def _is_full(error: BaseException) -> bool:

@@ -12,15 +12,13 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Final, Generic, TypeVar
 
 from core.errors import OrbweaverError
+from core.process.retry import pause_s
 
 T = TypeVar("T", bound=Hashable)
 
 RETRY_S_MIN: Final = 0.25
 RETRY_S_MAX: Final = 30.0
 """Between two tries at an item that failed; doubled each time."""
-
-DOUBLINGS_MAX: Final = 10
-"""Enough for the longest pause; a night without a server doubles more often than a float can."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -68,10 +66,10 @@ class WorkQueue(Generic[T]):
 
     def _again(self, item: T, error: Exception) -> None:
         tries = self.failing[item] = self.failing.get(item, 0) + 1
-        pause_s = min(RETRY_S_MIN * 2 ** min(tries - 1, DOUBLINGS_MAX), RETRY_S_MAX)
+        pause = pause_s(tries, RETRY_S_MIN, RETRY_S_MAX)
         fields = {"what": self._what, "item": str(item), "tries": tries}
         unexpected = None if isinstance(error, OrbweaverError) else error
         _log.warning(
             "reconcile failed, will retry: %s", error, exc_info=unexpected, extra={"fields": fields}
         )
-        asyncio.get_running_loop().call_later(pause_s, self.add, [item])
+        asyncio.get_running_loop().call_later(pause, self.add, [item])

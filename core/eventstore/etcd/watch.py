@@ -52,10 +52,10 @@ from core.eventstore.kv import (
     WatchBatch,
 )
 from core.process.event_loop import until_tick_s
+from core.process.retry import pause_s
 from core.protobuf import DecodeError
 
 _FIRST_WAIT_S = 0.05
-_DOUBLINGS_MAX = 10
 _decode = messages.decoder("WatchResponse")
 
 Range = tuple[bytes, bytes]
@@ -352,5 +352,5 @@ def _failure_of(reason: str) -> CallFailure:
 
 
 def _pause_s(failures: int) -> float:
-    longest = min(WATCH_RETRY_S_MAX, _FIRST_WAIT_S * 2 ** min(failures, _DOUBLINGS_MAX))
+    longest = pause_s(failures + 1, _FIRST_WAIT_S, WATCH_RETRY_S_MAX)
     return random.uniform(0, longest)  # noqa: S311  # spreads clients, guards nothing

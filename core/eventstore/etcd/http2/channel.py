@@ -18,11 +18,11 @@ from core.eventstore.etcd.http2.headers import Metadata, request_headers
 from core.eventstore.etcd.http2.status import RpcError, StatusCode
 from core.eventstore.etcd.http2.stream import StreamingCall, UnaryCall
 from core.eventstore.etcd.settings import CONNECT_ATTEMPT_S, RECONNECT_MAX_S, RECONNECT_MIN_S
+from core.process.retry import pause_s
 
 DEFAULT_PORT: Final = 2379
 _ALPN: Final = "h2"
 _UNIX: Final = "unix:"
-_DOUBLINGS_MAX: Final = 10
 
 
 class Channel:
@@ -121,7 +121,7 @@ class Channel:
 
     def _give_up(self, connection: Http2Connection, reason: str) -> None:
         self.failure = reason
-        self._failures = min(self._failures + 1, _DOUBLINGS_MAX)
+        self._failures += 1
         self._pause_until = asyncio.get_running_loop().time() + _pause_s(self._failures)
         connection.close(_unsent(reason))
 
@@ -166,7 +166,7 @@ def _address(target: str) -> tuple[str, int]:
 
 
 def _pause_s(failures: int) -> float:
-    longest = min(RECONNECT_MAX_S, RECONNECT_MIN_S * 2 ** (failures - 1))
+    longest = pause_s(failures, RECONNECT_MIN_S, RECONNECT_MAX_S)
     return random.uniform(longest / 2, longest)  # noqa: S311  # spreads clients, guards nothing
 
 
