@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context
 from time import clock_gettime, pthread_getcpuclockid, sleep
@@ -41,10 +41,14 @@ class _Turn:
 
 
 class Watchdog:
-    """Watches one turn of each thread. ``limit_s`` is how long it may take."""
+    """Watches one turn of each thread. ``limit_s`` is how long it may take.
 
-    def __init__(self, limit_s: float) -> None:
+    ``pause`` waits the given seconds between two checks.
+    """
+
+    def __init__(self, limit_s: float, pause: Callable[[float], object] = sleep) -> None:
         self._limit_s = limit_s
+        self._pause = pause
         self._turns: dict[int, _Turn] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -88,7 +92,7 @@ class Watchdog:
     def _watch(self) -> None:
         while True:
             self._begun.wait()  # a process without turns does not wake up
-            sleep(self._limit_s / CHECKS_PER_LIMIT)
+            self._pause(self._limit_s / CHECKS_PER_LIMIT)
             self._begun.clear()
             if self._turns:  # looked at after clearing: a turn that begins now sets it itself
                 self._begun.set()

@@ -375,10 +375,9 @@ def test_a_decision_that_was_not_committed_cannot_be_built_upon() -> None:
         script.decide(ev.WorkflowTaskTimedOut())
 
 
-def test_the_watchdog_sleeps_while_no_turn_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_watchdog_sleeps_while_no_turn_is_under_way() -> None:
     pauses: queue.Queue[float] = queue.Queue()
-    monkeypatch.setattr("workflows.interpreter.watchdog.sleep", pauses.put)
-    watchdog = Watchdog(0.05)
+    watchdog = Watchdog(0.05, pauses.put)
     for _ in range(2):
         with watchdog.watched("Short"):
             pass
