@@ -1,0 +1,146 @@
+"""Net growth of every pool and subnet by the hour, as the log tells it.
+
+The growth of a pool is its claims less its releases; that of a subnet, the addresses its pools got
+less those they gave back. A ``GrowthLog`` reads the last ``HOURS_MAX`` hours once and goes on from
+there, so that a process that keeps it reads every event once. It only reads.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Final, NamedTuple
+
+from core.archive.clock import ticked
+from core.archive.replay import LogView
+from core.domain.addresses.ip_address import AddressSyntaxError
+from core.domain.configuration.configuration_state import pool_addresses
+from core.domain.events import (
+    AddressesClaimed,
+    AddressesReleased,
+    PoolDefined,
+    PoolDeleted,
+    Recorded,
+    SubnetDefined,
+    SubnetDeleted,
+)
+from core.domain.forecast import HOURS_MAX
+from core.domain.model import Pool
+from core.domain.subnets.subnet_model import owner_of
+
+HOUR_MS: Final = 3_600_000
+
+
+class Growing(NamedTuple):
+    """A pool or a subnet. ``kind``: "pool" or "subnet"."""
+
+    kind: str
+    name: str
+
+
+class _Share(NamedTuple):
+    """What a pool has of its subnet; ``subnet`` "" for none."""
+
+    subnet: str
+    size: int
+
+
+class GrowthLog:
+    """Net growth by the hour. ``position``: the last event that was read."""
+
+    def __init__(self) -> None:
+        self.position = 0
+        self._clock_ms = 0
+        self._began: dict[Growing, int] = {}
+        """The first hour of each object's history."""
+        self._net: defaultdict[Growing, dict[int, int]] = defaultdict(dict)
+        self._shares: dict[str, _Share] = {}
+
+    async def read(self, view: LogView, now_ms: int) -> None:
+        """Read on to the end of the log, at first from ``HOURS_MAX`` hours ago.
+
+        Raises LogCorrupt, LogGap, Compacted, StoreUnavailable.
+        """
+        first_hour = now_ms // HOUR_MS - HOURS_MAX
+        if not self.position:
+            self._begin(view, first_hour * HOUR_MS)
+        async for batch in view.batches(self.position):
+            for segment in batch.segments:
+                for recorded in segment.events():
+                    self._clock_ms = ticked(self._clock_ms, recorded, batch.read_at_ms)
+                    self._fold(recorded, self._clock_ms // HOUR_MS)
+                self.position = segment.position
+        self._forget_before(first_hour)
+
+    def net_growth(self, one: Growing, now_ms: int) -> list[int]:
+        """The growth in each complete hour of the object's history, oldest first."""
+        this_hour = now_ms // HOUR_MS
+        first = max(self._began.get(one, this_hour), this_hour - HOURS_MAX)
+        net = self._net.get(one, {})
+        return [net.get(hour, 0) for hour in range(first, this_hour)]
+
+    def _begin(self, view: LogView, begin_ms: int) -> None:
+        """Start from the newest snapshot of that time or before; of a pruned log, from its base."""
+        snapshot = view.sealed.snapshot_at_time(begin_ms)
+        self.position, self._clock_ms = snapshot.ledger.position, snapshot.clock_ms
+        hour = snapshot.clock_ms // HOUR_MS
+        for pool in snapshot.ledger.pools.values():
+            self._began[Growing("pool", pool.name)] = hour
+            self._shares[pool.name] = _share_of(pool)
+        for name in snapshot.ledger.subnets:
+            self._began[Growing("subnet", name)] = hour
+
+    def _fold(self, recorded: Recorded, hour: int) -> None:
+        match recorded.event:
+            case AddressesClaimed(endpoint, new_nics):
+                for index in new_nics:
+                    for _, pool in endpoint.nics[index].addresses():
+                        self._grow(Growing("pool", pool), hour, 1)
+            case AddressesReleased(releases=releases):
+                for release in releases:
+                    self._grow(Growing("pool", release.pool), hour, -1)
+            case PoolDefined(pool):
+                self._began.setdefault(Growing("pool", pool.name), hour)
+                self._share(pool.name, _share_of(pool), hour)
+            case PoolDeleted(name):
+                self._share(name, _Share("", 0), hour)
+                self._forget(Growing("pool", name))
+            case SubnetDefined(subnet):
+                self._began.setdefault(Growing("subnet", subnet.name), hour)
+            case SubnetDeleted(name):
+                self._forget(Growing("subnet", name))
+            case _:
+                pass
+
+    def _share(self, pool: str, after: _Share, hour: int) -> None:
+        before = self._shares.get(pool, _Share("", 0))
+        if after.subnet:
+            self._shares[pool] = after
+        else:
+            self._shares.pop(pool, None)
+        if before.subnet:
+            self._grow(Growing("subnet", before.subnet), hour, -before.size)
+        if after.subnet:
+            self._grow(Growing("subnet", after.subnet), hour, after.size)
+
+    def _grow(self, one: Growing, hour: int, number: int) -> None:
+        net = self._net[one]
+        net[hour] = net.get(hour, 0) + number
+
+    def _forget(self, one: Growing) -> None:
+        self._began.pop(one, None)
+        self._net.pop(one, None)
+
+    def _forget_before(self, first_hour: int) -> None:
+        for net in self._net.values():
+            for hour in [hour for hour in net if hour < first_hour]:
+                del net[hour]
+
+
+def _share_of(pool: Pool) -> _Share:
+    subnet = owner_of(pool)
+    if not subnet:
+        return _Share("", 0)
+    try:
+        return _Share(subnet, pool_addresses(pool).clamped_size)
+    except AddressSyntaxError:  # the checker reports it
+        return _Share("", 0)

@@ -1,0 +1,152 @@
+"""``orbctl forecast``: when pools and subnets are full, if they grow as they did.
+
+Reads the log of the last four weeks and the present configuration, and counts claims in etcd.
+Writes nothing. The method: ``core.domain.forecast``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Final, NamedTuple
+
+import typer
+
+from core.archive.replay import open_log
+from core.audit.growth import Growing, GrowthLog
+from core.domain.evolution import Ledger
+from core.domain.forecast import Forecast, NoTrend
+from core.domain.forecast import forecast as forecast_of
+from core.domain.subnets.subnet_model import count
+from core.errors import NotFound
+from core.eventstore.state import read_configuration
+from ops.cli.context import perform
+from ops.cli.exits import Exit, report
+from ops.cli.formats import Output
+from ops.cli.global_options import globals_of
+from ops.cli.kinds import ObjectKind, kind_of
+from ops.cli.name_completion import complete_kind, complete_names
+from ops.cli.output import TableColumn, age, moment, show_table, show_value
+from ops.cli.pool_usage import count_pools
+from ops.cli.session import ClusterSession
+
+_KINDS: Final = {ObjectKind.POOL: "pool", ObjectKind.SUBNET: "subnet"}
+_COLUMNS: Final = (
+    TableColumn("NAME"),
+    TableColumn("FREE", right=True),
+    TableColumn("GROWTH/DAY", right=True),
+    TableColumn("FULL-IN", right=True),
+    TableColumn("EARLIEST"),
+    TableColumn("LATEST"),
+    TableColumn("BASIS"),
+)
+
+
+class _Outlook(NamedTuple):
+    """One pool or subnet: what is left, and when that is used up."""
+
+    one: Growing
+    free: int
+    forecast: Forecast | NoTrend
+
+
+def forecast(
+    context: typer.Context,
+    kind: Annotated[
+        str, typer.Argument(help="pool or subnet; default: both", autocompletion=complete_kind)
+    ] = "",
+    names: Annotated[
+        list[str] | None, typer.Argument(help="default: all", autocompletion=complete_names)
+    ] = None,
+) -> None:
+    """Show when pools and subnets will be full, from their growth in the last weeks.
+
+    The true moment lies between EARLIEST and LATEST with a probability of 80 %. Where the growth
+    cannot be told from chance, nothing is predicted, and BASIS says why.
+
+    Examples:
+      orbctl forecast
+      orbctl forecast pool lan
+      orbctl forecast subnet -o json
+    """
+    output = globals_of(context).output
+    kinds = [_KINDS[kind_of(kind, tuple(_KINDS))]] if kind else [*_KINDS.values()]
+
+    async def action(session: ClusterSession) -> Exit:
+        found = await session.read(lambda: _read(session, kinds))
+        missing = [
+            NotFound(f"there is no {kinds[0]} {name}")
+            for name in dict.fromkeys(names or ())
+            if name not in {outlook.one.name for outlook in found}
+        ]
+        shown = [outlook for outlook in found if not names or outlook.one.name in names]
+        _show(shown, session.now_ms(), output)
+        return max((report(error) for error in missing), default=Exit.OK)
+
+    perform(context, action)
+
+
+async def _read(session: ClusterSession, kinds: Sequence[str]) -> list[_Outlook]:
+    now_ms = session.now_ms()
+    growth = GrowthLog()
+    await growth.read(await open_log(session.store, session.keys, session.archive), now_ms)
+    ledger = Ledger()
+    await read_configuration(session.store, session.keys, ledger)
+    free = {
+        Growing("subnet", name): count(subnet, ledger.pools).free
+        for name, subnet in ledger.subnets.items()
+    }
+    if "pool" in kinds:
+        usage = await count_pools(
+            session.store, session.keys, ledger, list(ledger.pools.values())
+        )
+        free |= {Growing("pool", name): one.free for name, one in usage.items()}
+    return [
+        _Outlook(one, left, forecast_of(growth.net_growth(one, now_ms), left))
+        for one, left in sorted(free.items())
+        if one.kind in kinds
+    ]
+
+
+def _show(outlooks: Sequence[_Outlook], now_ms: int, output: Output) -> None:
+    if output.is_name:
+        print("\n".join(f"{outlook.one.kind}/{outlook.one.name}" for outlook in outlooks))
+    elif output.is_plain:
+        show_value({"items": [_plain(outlook, now_ms) for outlook in outlooks]}, output)
+    elif outlooks:
+        show_table(_COLUMNS, _rows(outlooks, now_ms), output)
+    else:
+        typer.echo("there are no pools and no subnets", err=True)
+
+
+def _rows(outlooks: Sequence[_Outlook], now_ms: int) -> Iterator[Sequence[str]]:
+    for one, free, found in outlooks:
+        name = f"{one.kind}/{one.name}"
+        if isinstance(found, NoTrend):
+            yield name, str(free), "-", "-", "-", "-", found.reason
+        elif not found.latest_s:
+            yield name, str(free), "-", "full", "-", "-", "-"
+        else:
+            yield (
+                name,
+                str(free),
+                f"{found.per_day:+.1f}",
+                age(int(found.expected_s * 1000)),
+                moment(now_ms + int(found.earliest_s * 1000)),
+                moment(now_ms + int(found.latest_s * 1000)),
+                "the last day" if found.days == 1 else f"the last {found.days} days",
+            )
+
+
+def _plain(outlook: _Outlook, now_ms: int) -> dict[str, Any]:
+    one, free, found = outlook
+    plain: dict[str, Any] = {"kind": one.kind, "name": one.name, "free": free}
+    if isinstance(found, NoTrend):
+        return plain | {"noTrend": found.reason}
+    return plain | {
+        "growthPerDay": round(found.per_day, 3),
+        "basisDays": found.days,
+        "fullInSeconds": round(found.expected_s),
+        "earliest": moment(now_ms + int(found.earliest_s * 1000)),
+        "expected": moment(now_ms + int(found.expected_s * 1000)),
+        "latest": moment(now_ms + int(found.latest_s * 1000)),
+    }

@@ -1,0 +1,122 @@
+"""The growth of pools and subnets by the hour is that of their events, however it is read."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+
+from core.audit.growth import HOUR_MS, Growing, GrowthLog
+from core.domain.autopools.names import OWNER_SUBNET
+from core.domain.configuration.commands import ApplyPool, ApplySubnet, DeletePool, RetirePool
+from core.domain.forecast import HOURS_MAX
+from core.domain.model import Pool, Subnet
+from tests.support.archived_cluster import (
+    Add,
+    ArchivedCluster,
+    Configure,
+    Move,
+    Remove,
+    archived_cluster,
+    lives,
+)
+
+BLUE = Growing("pool", "blue")
+
+
+def set_clocks(cluster: ArchivedCluster, now_ms: int) -> None:
+    cluster.now_ms = lambda: now_ms
+
+
+async def read(cluster: ArchivedCluster, growth: GrowthLog | None = None) -> GrowthLog:
+    growth = growth or GrowthLog()
+    await growth.read(await cluster.view(), cluster.now_ms())
+    return growth
+
+
+@pytest.mark.parametrize("is_sealed", [False, True])
+async def test_claims_count_up_and_releases_down_in_their_hour(
+    archived_cluster: ArchivedCluster, is_sealed: bool
+) -> None:
+    start = (await archived_cluster.replayed())[-1].recorded_at_ms // HOUR_MS * HOUR_MS
+    for hour, moves in (
+        (1, [Add("node-a", "web-1", 0), Add("node-a", "web-2", 0)]),
+        (3, [Remove("node-a", "web-1", 0)]),
+    ):
+        set_clocks(archived_cluster, start + hour * HOUR_MS)
+        await archived_cluster.live(moves)
+        if is_sealed:
+            await archived_cluster.seal()
+    now_ms = start + 5 * HOUR_MS + 1
+    pool = (await archived_cluster.node.truth()).endpoints["shop", "web-2"].nics[0].ipv4_pool
+    set_clocks(archived_cluster, now_ms)
+
+    growth = await read(archived_cluster)
+
+    assert growth.net_growth(Growing("pool", pool), now_ms) == [0, 2, 0, -1, 0]
+
+
+async def test_the_hour_under_way_does_not_count_yet(archived_cluster: ArchivedCluster) -> None:
+    now_ms = (await archived_cluster.replayed())[-1].recorded_at_ms
+
+    growth = await read(archived_cluster)
+
+    assert growth.net_growth(BLUE, now_ms) == []
+
+
+async def test_events_of_more_than_four_weeks_ago_do_not_count(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    await archived_cluster.live([Add("node-a", "web-1", 0)])
+    await archived_cluster.seal()
+    now_ms = archived_cluster.now_ms() + (HOURS_MAX + 2) * HOUR_MS
+    set_clocks(archived_cluster, now_ms)
+
+    growth = await read(archived_cluster)
+
+    for one in [Growing("pool", name) for name in (await archived_cluster.node.truth()).pools]:
+        assert growth.net_growth(one, now_ms) == [0] * HOURS_MAX
+
+
+@given(lives, lives)
+@settings(max_examples=10)
+async def test_reading_on_is_reading_at_once(first: list[Move], second: list[Move]) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        async with archived_cluster(Path(directory)) as cluster:
+            await cluster.live(first)
+            growth = await read(cluster)
+            await cluster.live(second)
+            await cluster.seal()
+            set_clocks(cluster, cluster.now_ms() + 2 * HOUR_MS)
+            growth = await read(cluster, growth)
+            at_once = await read(cluster)
+
+            names = (await cluster.node.truth()).pools
+            now_ms = cluster.now_ms()
+            for one in [Growing("pool", name) for name in names]:
+                assert growth.net_growth(one, now_ms) == at_once.net_growth(one, now_ms)
+
+
+async def test_a_subnet_grows_by_the_addresses_of_its_pools(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    cluster = archived_cluster
+    start = cluster.now_ms() // HOUR_MS * HOUR_MS
+    racks = Growing("subnet", "racks")
+    share = Pool("share", 4, "10.9.0.0/16", ("10.9.0.1-10.9.0.20",), labels={OWNER_SUBNET: "racks"})
+    wider = share._replace(ips=("10.9.0.1-10.9.0.50",))
+    for hour, moves in (
+        (1, [Configure(ApplySubnet(Subnet("racks", 4, "10.9.0.0/16", ("10.9.0.1-10.9.0.99",))))]),
+        (2, [Configure(ApplyPool(share))]),
+        (3, [Configure(ApplyPool(wider))]),
+        (4, [Configure(RetirePool("share")), Configure(DeletePool("share"))]),
+    ):
+        set_clocks(cluster, start + hour * HOUR_MS)
+        await cluster.live(moves)
+    now_ms = start + 5 * HOUR_MS
+    set_clocks(cluster, now_ms)
+
+    assert (await read(cluster)).net_growth(racks, now_ms) == [0, 20, 30, -50]
+    assert (await read(cluster)).net_growth(Growing("pool", "share"), now_ms) == []
