@@ -7,6 +7,7 @@ there, so that a process that keeps it reads every event once. It only reads.
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from typing import Final, NamedTuple
 
@@ -69,13 +70,14 @@ class GrowthLog:
                     self._clock_ms = ticked(self._clock_ms, recorded, batch.read_at_ms)
                     self._fold(recorded, self._clock_ms // HOUR_MS)
                 self.position = segment.position
+            await asyncio.sleep(0)  # sealed batches are read without waiting for anything
         self._forget_before(first_hour)
 
-    def net_growth(self, one: Growing, now_ms: int) -> list[int]:
+    def net_growth(self, subject: Growing, now_ms: int) -> list[int]:
         """The growth in each complete hour of the object's history, oldest first."""
         this_hour = now_ms // HOUR_MS
-        first = max(self._began.get(one, this_hour), this_hour - HOURS_MAX)
-        net = self._net.get(one, {})
+        first = max(self._began.get(subject, this_hour), this_hour - HOURS_MAX)
+        net = self._net.get(subject, {})
         return [net.get(hour, 0) for hour in range(first, this_hour)]
 
     def _begin(self, view: LogView, begin_ms: int) -> None:
@@ -122,13 +124,13 @@ class GrowthLog:
         if after.subnet:
             self._grow(Growing("subnet", after.subnet), hour, after.size)
 
-    def _grow(self, one: Growing, hour: int, number: int) -> None:
-        net = self._net[one]
+    def _grow(self, subject: Growing, hour: int, number: int) -> None:
+        net = self._net[subject]
         net[hour] = net.get(hour, 0) + number
 
-    def _forget(self, one: Growing) -> None:
-        self._began.pop(one, None)
-        self._net.pop(one, None)
+    def _forget(self, subject: Growing) -> None:
+        self._began.pop(subject, None)
+        self._net.pop(subject, None)
 
     def _forget_before(self, first_hour: int) -> None:
         for net in self._net.values():

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from statistics import NormalDist, fmean, median, stdev
 from typing import Final, NamedTuple
 
@@ -137,7 +138,7 @@ def _measured(hourly: Sequence[int], step_hours: int) -> _Window:
     for start in range(0, len(hourly), step_hours):
         levels.append(levels[-1] + sum(hourly[start : start + step_hours]))
     smooth = without_peaks(levels)
-    steps = [after - before for before, after in zip(smooth, smooth[1:], strict=False)]
+    steps = [after - before for before, after in pairwise(smooth)]
     return _Window(len(hourly), step_hours, fmean(steps) / step_hours, stdev(steps))
 
 
@@ -147,7 +148,7 @@ def without_peaks(levels: Sequence[int]) -> list[int]:
     Running medians of three with Tukey's rule for the last level (Tukey, Exploratory Data Analysis,
     chapter 7), applied only to what stands out. A step that lasts is kept.
     """
-    steps = [after - before for before, after in zip(levels, levels[1:], strict=False)]
+    steps = [after - before for before, after in pairwise(levels)]
     middle = median(steps)
     spread = PEAK_SPREADS * _MAD_TO_SIGMA * median(abs(step - middle) for step in steps)
     smooth = list(levels)
@@ -185,13 +186,13 @@ def student_quantile(probability: float, freedom: int) -> float:
 
     Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.5: within 0.001 for 0.9.
     """
-    z = NormalDist().inv_cdf(probability)
+    z: float = NormalDist().inv_cdf(probability)
     terms = (
         (z**3 + z) / 4,
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
     )
-    return z + sum(term / freedom**power for power, term in enumerate(terms, start=1))
+    return z + math.fsum(term / freedom**power for power, term in enumerate(terms, start=1))
 
 
 def _day_count(window: _Window) -> int:

@@ -25,6 +25,7 @@ from core.process.tcp_port import TcpPort
 from core.process.teardown import Teardown
 from core.projections.projector import Projector
 from core.projections.publisher import Publisher
+from ops.controller.forecaster import Forecaster
 from ops.controller.health import ControllerHealth, health_port
 from ops.controller.link_prober import LinkProber
 from ops.controller.metrics import ControllerMetrics, MetricSources, metrics_port
@@ -76,9 +77,9 @@ class Controller:
         self.election = Election(
             store, keys, CONTROLLER_ROLE, settings.name, ttl_s=settings.lease_ttl_s
         )
-        self.archiving = ArchiveActivities(
-            store, keys, LocalFiles(settings.cluster.archive), settings.retention
-        )
+        files = LocalFiles(settings.cluster.archive)
+        self.archiving = ArchiveActivities(store, keys, files, settings.retention)
+        self.forecaster = Forecaster(store, keys, files, self.projector)
         self.observing = ControllerObserver(store, keys, self.projector, CONTROLLER_ROLE)
         self.prober = (
             LinkProber(settings.probe_interface, settings.name)
@@ -192,6 +193,7 @@ class Controller:
             "publisher", lambda: self.publisher.run(term.fence), RESTARTS_MAX, fatal=overtaken
         )
         yield TaskSpec("execution-starter", self.noticing.run, RESTARTS_MAX)
+        yield TaskSpec("forecaster", self.forecaster.run)
         yield from self.jobs.leader_tasks()
         kubernetes = self.kubernetes
         if kubernetes is not None:
@@ -207,7 +209,9 @@ class Controller:
         wanted = [(health, settings.health_port, "SPIDERPOOL_HEALTH_PORT")]
         if self._metrics is not None:
             known = self.projector, self.publisher, self.election, self.archiving
-            sources = MetricSources(*known, self.observing, self.jobs, self.cluster)
+            sources = MetricSources(
+                *known, self.observing, self.jobs, self.cluster, self.forecaster
+            )
             self._metrics.observe(
                 sources, debug=settings.debug_metrics_enabled, connections=self.connections
             )

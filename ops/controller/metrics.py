@@ -32,6 +32,7 @@ from core.process.tcp_port import METRICS_CONNECTIONS_MAX, TcpPort
 from core.projections.projector import Projector
 from core.projections.publisher import Publisher
 from nodeagent.telemetry.exposition import SERVICE_NAME
+from ops.controller.forecaster import Forecaster
 from ops.controller.job_metrics import observe_jobs
 from ops.controller.observer import ControllerObserver
 from ops.kubernetes.watches.cluster_watch import ClusterWatch, Watched
@@ -56,6 +57,7 @@ class MetricSources:
         observing: ControllerObserver,
         jobs: JobHost,
         cluster: ClusterWatch | None = None,
+        forecaster: Forecaster | None = None,
     ) -> None:
         self.projector = projector
         self.publisher = publisher
@@ -64,6 +66,7 @@ class MetricSources:
         self.observing = observing
         self.jobs = jobs
         self.cluster = cluster
+        self.forecaster = forecaster
 
     @property
     def lag_events(self) -> int:
@@ -99,6 +102,8 @@ class ControllerMetrics:
         observe_jobs(compatible, ours, sources.jobs, sources.observing)
         if sources.cluster is not None:
             _observe_cluster(ours, sources.cluster)
+        if sources.forecaster is not None:
+            observe_forecasts(ours, sources.forecaster)
 
     def exposition(self) -> bytes:
         """All metrics as Prometheus text."""
@@ -148,6 +153,22 @@ def _observe_pools(compatible: Meter, ours: Meter, sources: MetricSources) -> No
     ledger = sources.projector
     _gauge(ours, "orbweaver_claims", "Held addresses", lambda: len(ledger.projection.ledger.claims))
     _gauge(ours, "orbweaver_endpoints", "Holders", lambda: len(ledger.projection.ledger.endpoints))
+
+
+def observe_forecasts(ours: Meter, forecaster: Forecaster) -> None:
+    """When pools and subnets are expected to be full."""
+
+    def of(kind: str) -> Callable[[CallbackOptions], _Samples]:
+        return lambda _: [
+            Observation(seconds, {kind: name}) for name, seconds in forecaster.exhaustion_s(kind)
+        ]
+
+    for kind, words in (("pool", "a pool"), ("subnet", "a subnet")):
+        ours.create_observable_gauge(
+            f"orbweaver_{kind}_exhaustion_seconds",
+            [of(kind)],
+            description=f"Expected time until {words} has no free address; absent without a trend",
+        )
 
 
 def _observe_debug(compatible: Meter, sources: MetricSources) -> None:

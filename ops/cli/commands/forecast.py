@@ -96,9 +96,7 @@ async def _read(session: ClusterSession, kinds: Sequence[str]) -> list[_Outlook]
         for name, subnet in ledger.subnets.items()
     }
     if "pool" in kinds:
-        usage = await count_pools(
-            session.store, session.keys, ledger, list(ledger.pools.values())
-        )
+        usage = await count_pools(session.store, session.keys, ledger, list(ledger.pools.values()))
         free |= {Growing("pool", name): one.free for name, one in usage.items()}
     return [
         _Outlook(one, left, forecast_of(growth.net_growth(one, now_ms), left))

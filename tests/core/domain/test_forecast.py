@@ -167,9 +167,7 @@ def test_a_peak_is_smoothed_and_a_lasting_step_is_kept() -> None:
     assert without_peaks([0, 0, 50, 50, 50, 50]) == [0, 0, 50, 50, 50, 50]
 
 
-@given(
-    st.lists(st.integers(-50, 60), min_size=24, max_size=HOURS_MAX + 50), st.integers(1, 10_000)
-)
+@given(st.lists(st.integers(-50, 60), min_size=24, max_size=HOURS_MAX + 50), st.integers(1, 10_000))
 def test_the_expected_moment_lies_in_its_interval(hours: list[int], left: int) -> None:
     found = forecast(hours, left)
 

@@ -102,6 +102,7 @@ async def test_probes_and_metrics_say_what_is_so(
                 "[+]task/configuration-view ok",
                 "[+]task/publisher ok",
                 "[+]task/execution-starter ok",
+                "[+]task/forecaster ok",
                 "[+]task/pod-listener ok",
                 "[+]task/pool-dispatcher ok",
                 "readyz check passed",

@@ -42,13 +42,14 @@ LAZY: Final = frozenset(
     (
         "spiderpool_ipam_allocation_duration_seconds_bucket",
         "orbweaver_pool_addresses",
+        "orbweaver_pool_exhaustion_seconds",
         "orbweaver_cluster_unwatched",
         "orbweaver_contained_faults",
         *(f"orbweaver_clusterip_{what}" for what in ("attached", "backends", "frontends")),
         *(f"orbweaver_clusterip_{what}" for what in ("failures_total", "left_out")),
     )
 )
-"""Served once there is something to count: an ADD, a pool, a cluster, a fault, a Service."""
+"""Served once there is something to count, such as an ADD, growth or a fault."""
 
 pytestmark = pytest.mark.skipif(PROMETHEUS is None, reason=parts.needs(parts.PROMETHEUS))
 

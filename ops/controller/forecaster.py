@@ -1,0 +1,89 @@
+"""Keeps forecasts of every pool and subnet, for metrics and for the status of pools.
+
+Only the replica that leads runs it. It reads on in the log every ``FORECAST_PERIOD_S`` and never
+fails: where the log cannot be read, there are no forecasts until the next period. It only reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+from core.archive.files import Files
+from core.archive.replay import open_log
+from core.audit.growth import Growing, GrowthLog
+from core.domain.forecast import Forecast, NoTrend, forecast
+from core.domain.subnets.subnet_model import count
+from core.errors import OrbweaverError
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.writer import unix_ms
+from core.projections.projector import Projector
+
+FORECAST_PERIOD_S: Final = 900.0
+
+_log: Final = logging.getLogger(__name__)
+
+
+class Forecaster:
+    """``forecasts``: those of the last look; empty on a replica that does not lead."""
+
+    def __init__(
+        self,
+        store: KeyValueStore,
+        keys: Keys,
+        files: Files,
+        projector: Projector,
+        *,
+        now_ms: Callable[[], int] = unix_ms,
+    ) -> None:
+        self.forecasts: Mapping[Growing, Forecast | NoTrend] = {}
+        self._made_at_ms = 0
+        self._store = store
+        self._keys = keys
+        self._files = files
+        self._projector = projector
+        self._now_ms = now_ms
+
+    async def run(self) -> None:
+        """Forecast every period, until cancelled."""
+        growth = GrowthLog()
+        try:
+            await self._projector.wait_for(lambda: self._projector.ready)
+            while True:
+                growth = await self.look(growth)
+                await asyncio.sleep(FORECAST_PERIOD_S)
+        finally:
+            self.forecasts = {}
+
+    async def look(self, growth: GrowthLog) -> GrowthLog:
+        """Forecast once; the growth to go on from, a new one where the log could not be read."""
+        now_ms = self._now_ms()
+        try:
+            view = await open_log(self._store, self._keys, self._files, now_ms=self._now_ms)
+            await growth.read(view, now_ms)
+        except OrbweaverError as error:
+            _log.warning("no forecast", extra={"fields": {"error": str(error)}})
+            self.forecasts = {}
+            return GrowthLog()
+        self.forecasts = {
+            one: forecast(growth.net_growth(one, now_ms), left) for one, left in self._left()
+        }
+        self._made_at_ms = now_ms
+        return growth
+
+    def exhaustion_s(self, kind: str) -> Iterator[tuple[str, float]]:
+        """Name and expected seconds until nothing is left, of what has a forecast."""
+        passed_s = (self._now_ms() - self._made_at_ms) / 1000
+        for one, found in self.forecasts.items():
+            if one.kind == kind and isinstance(found, Forecast):
+                yield one.name, max(found.expected_s - passed_s, 0.0)
+
+    def _left(self) -> Iterator[tuple[Growing, int]]:
+        projection = self._projector.projection
+        for name, tally in projection.tallies.items():
+            yield Growing("pool", name), tally.counts.free
+        for name, subnet in projection.ledger.subnets.items():
+            yield Growing("subnet", name), count(subnet, projection.ledger.pools).free

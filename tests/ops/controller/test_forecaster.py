@@ -1,0 +1,120 @@
+"""The controller that leads knows when pools are full, and says nothing where it cannot know."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+import pytest
+
+from core.audit.growth import Growing, GrowthLog
+from core.domain.forecast import Forecast, NoTrend
+from core.projections.projector import Projector
+from ops.controller.forecaster import Forecaster
+from ops.controller.metrics import OUR_SCOPE, ControllerMetrics, observe_forecasts
+from tests.support.archived_cluster import KEYS, Add, ArchivedCluster
+from tests.support.engine_harness import eventually
+
+DAY_MS: Final = 86_400_000
+HALF_DAYS: Final = (1, 3, 4, 7, 9, 11, 12, 15)
+"""When a Pod starts; the cluster is looked at after eight days."""
+
+
+def set_clocks(cluster: ArchivedCluster, now_ms: int) -> None:
+    cluster.now_ms = lambda: now_ms
+
+
+@pytest.fixture
+async def cluster(archived_cluster: ArchivedCluster) -> ArchivedCluster:
+    start = archived_cluster.now_ms()
+    for number, half_days in enumerate(HALF_DAYS):
+        set_clocks(archived_cluster, start + half_days * DAY_MS // 2)
+        await archived_cluster.live([Add("node-a", f"web-{number}", 0)])
+    set_clocks(archived_cluster, start + 8 * DAY_MS)
+    return archived_cluster
+
+
+@pytest.fixture
+async def projector(cluster: ArchivedCluster) -> AsyncIterator[Projector]:
+    projector = Projector(cluster.store, KEYS)
+    task = asyncio.create_task(projector.run())
+    await projector.wait_for(lambda: projector.ready)
+    yield projector
+    task.cancel()
+
+
+@pytest.fixture
+def forecaster(cluster: ArchivedCluster, projector: Projector) -> Forecaster:
+    def now_ms() -> int:
+        return cluster.now_ms()  # which the tests set
+
+    return Forecaster(cluster.store, KEYS, cluster.files, projector, now_ms=now_ms)
+
+
+async def exposition(forecaster: Forecaster) -> str:
+    metrics = ControllerMetrics()
+    observe_forecasts(metrics.provider.get_meter(OUR_SCOPE), forecaster)
+    return metrics.exposition().decode()
+
+
+async def test_a_growing_pool_has_a_metric_and_a_quiet_one_has_none(
+    cluster: ArchivedCluster, forecaster: Forecaster
+) -> None:
+    await forecaster.look(GrowthLog())
+
+    found = {one.name: what for one, what in forecaster.forecasts.items() if one.kind == "pool"}
+    growing = {name for name, what in found.items() if isinstance(what, Forecast)}
+    quiet = {name for name, what in found.items() if isinstance(what, NoTrend)}
+    assert growing
+    assert quiet
+    text = await exposition(forecaster)
+    for name in growing:
+        assert f'orbweaver_pool_exhaustion_seconds{{otel_scope_name="{OUR_SCOPE}"' in text
+        assert f'pool="{name}"' in text
+    assert not any(f'pool="{name}"' in text for name in quiet)
+
+
+async def test_the_expected_time_becomes_shorter_while_time_passes(
+    cluster: ArchivedCluster, forecaster: Forecaster
+) -> None:
+    await forecaster.look(GrowthLog())
+    before = dict(forecaster.exhaustion_s("pool"))
+
+    set_clocks(cluster, cluster.now_ms() + 60_000)
+
+    assert dict(forecaster.exhaustion_s("pool")) == {
+        name: pytest.approx(max(seconds - 60, 0)) for name, seconds in before.items()
+    }
+
+
+async def test_a_log_that_cannot_be_read_takes_the_forecasts_away_and_nothing_else(
+    cluster: ArchivedCluster, forecaster: Forecaster
+) -> None:
+    growth = await forecaster.look(GrowthLog())
+    await cluster.seal()
+    for path in cluster.directory.glob("*"):
+        path.unlink()
+
+    after = await forecaster.look(growth)
+
+    assert forecaster.forecasts == {}
+    assert after.position == 0
+    assert "exhaustion" not in (await exposition(forecaster)).replace("# ", "")
+
+
+async def test_a_replica_that_no_longer_leads_has_no_forecasts(forecaster: Forecaster) -> None:
+    async def forecasts() -> object:
+        return forecaster.forecasts or None
+
+    leading = asyncio.create_task(forecaster.run())
+    await eventually(forecasts)
+
+    leading.cancel()
+    await asyncio.wait([leading])
+
+    assert forecaster.forecasts == {}
+
+
+def test_pools_and_subnets_of_one_name_are_two_things() -> None:
+    assert Growing("pool", "lan") != Growing("subnet", "lan")
