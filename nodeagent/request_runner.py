@@ -208,7 +208,7 @@ class AdmittedRequest:
         if self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise DeadlineExceeded(
                 f"not done within {self._deadlines.seconds:g} s",
-                remedy="what was not committed is withdrawn; the request can be repeated",
+                remedy="repeat the request: an uncommitted allocation was undone",
             ) from None
 
     def expire(self) -> None:

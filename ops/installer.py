@@ -1,12 +1,12 @@
-"""Put the CNI executables and the network configuration in place on a node, and take them away.
+"""Installs the CNI executables and the network configuration on a node, and uninstalls them.
 
-Promise: a process that runs or reads an installed file meanwhile sees the old one or the new one,
-never a part (temporary file in the same directory, fsync, rename); the conflist comes last, because
-a runtime calls the executables as soon as it sees one; what is already right is not written again.
-``uninstall`` removes what ``install`` has recorded and nothing that was changed since.
-It must never leave an executable that this node cannot run, and never runs an agent.
+A process that reads an installed file during an installation gets the old or the new one, never a
+part (temporary file in the same directory, fsync, rename). The conflist is written last, because a
+runtime calls the executables as soon as it finds one. A file with the right content is not written.
+``uninstall`` removes the files that ``install`` recorded, unless they were changed since. An
+executable that this node cannot run is never installed, and no agent is started.
 
-All executables are one program (``cni/plugin.c``), which is told apart by its name.
+All executables are one program (``cni/plugin.c``), which reads its name to choose its function.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ RECORDS_NAME = "datapath"
 """The directory of an agent's attachment records, beside its socket."""
 
 RECORD_NAME = ".orbweaver-installed.json"
-"""Beside the executables: a dot file, which no runtime looks at."""
+"""Beside the executables; runtimes ignore dot files."""
 
 EXECUTABLE_MODE = 0o755
 CONFLIST_MODE = 0o600
@@ -41,7 +41,7 @@ PROBE_DEADLINE_S = 10
 
 
 class FileChange(NamedTuple):
-    """What was done about one file; ``kept``: it was changed since it was installed."""
+    """The change of one file; ``kept``: it was changed since it was installed."""
 
     path: Path
     action: Literal["created", "replaced", "unchanged", "removed", "absent", "kept"]
@@ -53,28 +53,28 @@ def install(
     conflist: Mapping[str, object] | None = None,
     conflist_name: str = CONFLIST_NAME,
 ) -> tuple[FileChange, ...]:
-    """Install every executable and then, where one is given, the conflist; what was done, in order.
+    """Install the executables, then the conflist if given; the changes in order.
 
-    Raises BadInput, before anything is written, on a program or a conflist that cannot work, and
-    OSError where the file system refuses.
+    Raises BadInput, before anything is written, for a program or conflist that cannot work, and
+    OSError.
     """
     program = tried_program()
-    wanted = {target_bin_dir / name: (program, EXECUTABLE_MODE) for name in EXECUTABLES}
+    files = {target_bin_dir / name: (program, EXECUTABLE_MODE) for name in EXECUTABLES}
     if conflist is not None:
         path = conf_dir / checked_conflist_name(conflist_name)
-        wanted[path] = (conflist_bytes(conflist), CONFLIST_MODE)
-    for directory in {path.parent: None for path in (target_bin_dir / RECORD_NAME, *wanted)}:
+        files[path] = (conflist_bytes(conflist), CONFLIST_MODE)
+    for directory in {path.parent: None for path in (target_bin_dir / RECORD_NAME, *files)}:
         directory.mkdir(parents=True, exist_ok=True)
     with exclusive(target_bin_dir):
         record = read_record(target_bin_dir)
-        for path, (content, _) in wanted.items():
+        for path, (content, _) in files.items():
             record[str(path)] = digests_expected(path, record.get(str(path), []), content)
         write_record(target_bin_dir, record)
-        return tuple(put(path, content, mode) for path, (content, mode) in wanted.items())
+        return tuple(put(path, content, mode) for path, (content, mode) in files.items())
 
 
 def uninstall(target_bin_dir: Path) -> tuple[FileChange, ...]:
-    """Remove what ``install`` recorded in this directory, the conflist first; directories stay."""
+    """Remove the files that ``install`` recorded in this directory, the conflist first."""
     if not target_bin_dir.is_dir():
         return ()
     with exclusive(target_bin_dir):
@@ -91,13 +91,13 @@ def uninstall(target_bin_dir: Path) -> tuple[FileChange, ...]:
 def remove_runtime_files(socket: Path) -> tuple[FileChange, ...]:
     """Remove an agent's sockets and locks, and its attachment records if there are none.
 
-    Only for an agent that has ended: a running one would go on without its sockets.
+    Call it only after the agent has ended: a running one would continue without its sockets.
     """
     changes = []
     for path in sorted(socket.parent.glob(f"{socket.name}*")):
         path.unlink()
         changes.append(FileChange(path, "removed"))
-    with suppress(OSError):  # a record in it is of an attachment that still is there
+    with suppress(OSError):  # not empty: it has records of existing attachments
         socket.with_name(RECORDS_NAME).rmdir()
         changes.append(FileChange(socket.with_name(RECORDS_NAME), "removed"))
     return tuple(changes)
@@ -131,7 +131,7 @@ def checked_conflist_name(name: str) -> str:
 
 
 def conflist_bytes(conflist: Mapping[str, object]) -> bytes:
-    """Return the conflist as JSON; BadInput names the first field no runtime would accept."""
+    """Return the conflist as JSON. Raises BadInput for the first field that runtimes refuse."""
     plugins = conflist.get("plugins")
     typed = isinstance(plugins, list) and all(
         isinstance(plugin, Mapping) and plugin.get("type") for plugin in plugins
@@ -166,13 +166,13 @@ def exclusive(directory: Path) -> Iterator[None]:
 
 
 def put(path: Path, content: bytes, mode: int) -> FileChange:
-    """Make ``path`` a file of this content and mode, unless it is one already."""
+    """Write ``path`` with this content and mode, unless it has them already."""
     existed = os.path.lexists(path)
     if existed and not path.is_symlink() and path.is_file():
         right_mode = stat.S_IMODE(path.stat().st_mode) == mode
         if right_mode and path.read_bytes() == content:
             return FileChange(path, "unchanged")
-    # One name, under the lock: what a killed installer left behind is replaced, not added to.
+    # Always the same name, under the lock: the file of a killed installer is replaced.
     temporary = path.with_name(f".{path.name}.orbweaver-tmp")
     temporary.unlink(missing_ok=True)
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -191,7 +191,7 @@ def put(path: Path, content: bytes, mode: int) -> FileChange:
 
 
 def removed(path: Path, digests: list[str]) -> FileChange:
-    """Remove ``path`` if it is one of the files recorded."""
+    """Remove ``path`` if its digest is one of the recorded ones."""
     try:
         ours = not path.is_symlink() and digest(path.read_bytes()) in digests
     except FileNotFoundError:
@@ -206,9 +206,9 @@ def removed(path: Path, digests: list[str]) -> FileChange:
 
 
 def digests_expected(path: Path, recorded: list[str], content: bytes) -> list[str]:
-    """Return the digests ``path`` may have while it is being replaced: before, if ours, and after.
+    """Return the digests that ``path`` may have: the new one, and the old one if it was recorded.
 
-    The record is written first, so that what a killed installer leaves can still be uninstalled.
+    The record is written first, so that the files of a killed installer can be uninstalled.
     """
     after = digest(content)
     try:
@@ -219,7 +219,7 @@ def digests_expected(path: Path, recorded: list[str], content: bytes) -> list[st
 
 
 def sync_directory(directory: Path) -> None:
-    """Make names that were just made or removed survive a power cut."""
+    """Make created and removed names of a directory survive a power failure."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
@@ -237,11 +237,11 @@ def read_record(directory: Path) -> dict[str, list[str]]:
         return {}
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         text = f"{path} is not a record of installed files"
-        remedy = "remove it, and by hand what an earlier installation left"
+        remedy = "delete it, and delete the files of the earlier installation by hand"
         raise BadInput(text, subject=str(path), remedy=remedy) from error
 
 
 def write_record(directory: Path, record: Mapping[str, list[str]]) -> None:
-    """Record what may be there from now on, before it is there."""
+    """Record files before they are written."""
     content = json.dumps({"files": record}, indent=2, sort_keys=True).encode() + b"\n"
     put(directory / RECORD_NAME, content, CONFLIST_MODE)

@@ -1,4 +1,4 @@
-"""Every kind of key that can lie in etcd: those of core, of the workflow engine and of its jobs."""
+"""All kinds of keys in etcd: those of core, of the workflow engine and of its jobs."""
 
 from __future__ import annotations
 
@@ -12,4 +12,4 @@ from workflows.jobs.reclaim.scan_states import BOOKS
 ALL_KINDS: Final[tuple[KeyKind[Any], ...]] = (*CORE_KINDS, *ENGINE_KINDS, BOOKS)
 
 STATUS_KINDS: Final = tuple(kind for kind in ALL_KINDS if kind is not SEGMENTS)
-"""All but the log, which ``verify`` reads: a status may take a moment and no more."""
+"""All but the log, which only ``verify`` reads, because it takes too long for a status."""

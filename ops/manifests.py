@@ -1,9 +1,8 @@
 """Objects as manifests with their status, for ``-o json`` and ``-o yaml``.
 
-Pools, subnets and reservations are exactly the custom resources
-(docs/reference/custom-resources.md, "SpiderIPPool", "SpiderSubnet" and "SpiderReservedIP"), so what
-is printed can be applied again; endpoints are SpiderEndpoints. What has no custom resource is
-plain.
+Pools, subnets and reservations are custom resources (docs/reference/custom-resources.md,
+"SpiderIPPool", "SpiderSubnet" and "SpiderReservedIP") and can be applied again; endpoints are
+SpiderEndpoints. Objects without a custom resource are plain JSON objects.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ Plain = dict[str, Any]
 
 
 def pool_manifest(pool: Pool, addresses: Sequence[str], ledger: Ledger) -> Plain:
-    """A SpiderIPPool with its status; ``addresses`` are those held in it."""
+    """A SpiderIPPool with its status; ``addresses`` are its claimed ones."""
     allocations = {address: _allocation(ledger.claims[address], ledger) for address in addresses}
     return to_manifest(pool, PoolStatus(len(addresses), allocations))
 
@@ -51,7 +50,7 @@ def endpoint_manifest(endpoint: Endpoint) -> Plain:
 
 
 def quarantine_manifest(quarantine: Quarantine) -> Plain:
-    """An address set aside."""
+    """A quarantined address."""
     return {
         "address": quarantine.address,
         "ipVersion": quarantine.family,
@@ -78,8 +77,8 @@ def _nic(nic: Nic) -> Plain:
         "mac": nic.mac,
         "routes": [{"dst": route.dst, "gw": route.gw} for route in nic.routes],
     }
-    found: Plain = {"interface": nic.interface, "vlan": nic.vlan}
-    found |= {name: value for name, value in optional.items() if value}
+    manifest: Plain = {"interface": nic.interface, "vlan": nic.vlan}
+    manifest |= {name: value for name, value in optional.items() if value}
     if nic.ipv4_gateway or nic.ipv6_gateway:
-        found["cleanGateway"] = nic.clean_gateway
-    return found
+        manifest["cleanGateway"] = nic.clean_gateway
+    return manifest

@@ -1,7 +1,7 @@
-"""One cluster as orbctl and the controller use it: etcd, its name there, its archive directory.
+"""Settings of one cluster for orbctl and the controller: etcd, cluster name, archive directory.
 
-The variables are those of every process (``core.process.environment``). Reads the variables that it
-is given, and the files that they name.
+The variables are those of every process (``core.process.environment``). Reads only the given
+variables and the files that they name.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CONTROLLER_ROLE: Final = "controller"
 
 
 class ClusterSettings(NamedTuple):
-    """One cluster: its etcd, its name in there, and its archive directory."""
+    """One cluster: its etcd, its name in etcd, and its archive directory."""
 
     etcd: EtcdSettings
     cluster: str

@@ -291,11 +291,11 @@ def _change(line: bytes, path: str) -> WatchEvent:
 
 
 def _read(decoder: msgspec.json.Decoder[T], text: bytes, path: str) -> T:
-    """What an answer says. Raises ApiUnavailable: a proxy may answer for a server that is away."""
+    """Decode an answer. Raises ApiUnavailable: what cannot be decoded comes from a proxy."""
     try:
         return decoder.decode(text)
     except msgspec.DecodeError as error:
-        message = f"the answer is not one of an API server: {error}"
+        message = f"the answer is not an object of the Kubernetes API: {error}"
         raise ApiUnavailable(message, subject=path.partition("?")[0]) from None
 
 

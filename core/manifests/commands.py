@@ -134,15 +134,15 @@ def _family(spec: PoolSpec | SubnetSpec, subject: ObjectReference) -> Family:
 def _gateway(spec: PoolSpec | SubnetSpec, subject: ObjectReference) -> str:
     """The gateway, "" for none. Raises Refused: an empty text is not an address."""
     if spec.gateway == "":
-        remedy = "leave gateway out where there is none"
-        message = "it is empty, which is not an IP address"
+        remedy = "remove the field gateway if the subnet has no gateway"
+        message = "the text is empty, which is not an IP address"
         refusal = subject.refuse("Invalid", "gateway-syntax", "spec.gateway", message, remedy)
         raise Refused((refusal,))
     return spec.gateway or ""
 
 
 def _routes(specs: Sequence[RouteSpec] | None) -> tuple[Route, ...] | None:
-    """Absent and empty are different things: only the former is inherited."""
+    """The routes; None without the field. A pool without it inherits its subnet's routes."""
     return None if specs is None else tuple(Route(one.dst, one.gw) for one in specs)
 
 

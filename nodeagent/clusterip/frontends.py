@@ -89,16 +89,17 @@ def _backends(
     node: str,
 ) -> Iterator[TransportAddress]:
     offered = [
-        (endpoint, one.port)
+        (endpoint, slice_port.port)
         for slice_ in slices
         if slice_.family == family
-        for one in slice_.ports
-        if (one.name, one.protocol) == (port.name, port.protocol)
+        for slice_port in slice_.ports
+        if (slice_port.name, slice_port.protocol) == (port.name, port.protocol)
         for endpoint in slice_.endpoints
         if not service.local or endpoint.node == node
     ]
-    chosen = [one for one in offered if one[0].ready] or [one for one in offered if _serves(one[0])]
-    for endpoint, number in chosen:
+    ready = [(endpoint, number) for endpoint, number in offered if endpoint.ready]
+    serving = [(endpoint, number) for endpoint, number in offered if _serves(endpoint)]
+    for endpoint, number in ready or serving:
         for address in endpoint.addresses:
             yield TransportAddress(packed(address), number)
 

@@ -38,8 +38,8 @@ class Contents(NamedTuple):
 
     entries: Mapping[Frontend, Entry] = {}
     broken: frozenset[Frontend] = frozenset()
-    stray_slots: frozenset[Slot] = frozenset()
-    stray_members: frozenset[Member] = frozenset()
+    orphaned_slots: frozenset[Slot] = frozenset()
+    orphaned_members: frozenset[Member] = frozenset()
     last_group: int = 0
 
 
@@ -68,26 +68,26 @@ class Fitted(NamedTuple):
 
 
 def fit(
-    wanted: Mapping[Frontend, BackendGroup],
+    desired: Mapping[Frontend, BackendGroup],
     frontends_max: int = FRONTENDS_MAX,
     backends_max: int = BACKENDS_MAX,
 ) -> Fitted:
     """Leave out frontends beyond a limit: those with the highest addresses."""
-    count = sum(len(balance.backends) for balance in wanted.values())
-    if len(wanted) <= frontends_max and count <= backends_max:
-        return Fitted(wanted)
-    limit = "FRONTENDS_MAX" if len(wanted) > frontends_max else "BACKENDS_MAX"
-    kept: dict[Frontend, BackendGroup] = {}
+    count = sum(len(balance.backends) for balance in desired.values())
+    if len(desired) <= frontends_max and count <= backends_max:
+        return Fitted(desired)
+    limit = "FRONTENDS_MAX" if len(desired) > frontends_max else "BACKENDS_MAX"
+    fitting: dict[Frontend, BackendGroup] = {}
     left_out = []
-    room = backends_max
-    for frontend in sorted(wanted):
-        size = len(wanted[frontend].backends)
-        if len(kept) == frontends_max or size > room:
+    backends_left = backends_max
+    for frontend in sorted(desired):
+        size = len(desired[frontend].backends)
+        if len(fitting) == frontends_max or size > backends_left:
             left_out.append(frontend)
             continue
-        kept[frontend] = wanted[frontend]
-        room -= size
-    return Fitted(kept, tuple(left_out), limit)
+        fitting[frontend] = desired[frontend]
+        backends_left -= size
+    return Fitted(fitting, tuple(left_out), limit)
 
 
 def understand(raw: StoredMaps) -> Contents:
@@ -98,20 +98,20 @@ def understand(raw: StoredMaps) -> Contents:
         places = [raw.backends.get(Slot(head.group, number)) for number in range(head.size)]
         present = [place for place in places if place is not None]
         entry = Entry(head.group, BackendGroup(tuple(present), head.affinity_s))
-        own = set(members_of(entry))
-        if len(present) < head.size or not own <= raw.members:
+        entry_members = set(members_of(entry))
+        if len(present) < head.size or not entry_members <= raw.members:
             broken.add(frontend)
             continue
         entries[frontend] = entry
         slots.difference_update(slots_of(entry))
-        members -= own
+        members -= entry_members
     groups = {head.group for head in raw.services.values()}
     groups |= {slot.group for slot in raw.backends} | {member.group for member in raw.members}
-    strays = frozenset(slots), frozenset(members)
-    return Contents(entries, frozenset(broken), *strays, max(groups, default=0))
+    orphaned = frozenset(slots), frozenset(members)
+    return Contents(entries, frozenset(broken), *orphaned, max(groups, default=0))
 
 
-def plan(contents: Contents, wanted: Mapping[Frontend, BackendGroup]) -> tuple[MapPlan, Contents]:
+def plan(contents: Contents, desired: Mapping[Frontend, BackendGroup]) -> tuple[MapPlan, Contents]:
     """The writes from the contents to the desired frontends, and the contents after them."""
     put_backends: dict[Slot, TransportAddress] = {}
     put_members: set[Member] = set()
@@ -119,7 +119,7 @@ def plan(contents: Contents, wanted: Mapping[Frontend, BackendGroup]) -> tuple[M
     entries = {}
     over: list[Entry] = []
     group = contents.last_group
-    for frontend, balance in wanted.items():
+    for frontend, balance in desired.items():
         before = contents.entries.get(frontend)
         if before is not None and before.balance == balance:
             entries[frontend] = before
@@ -131,14 +131,14 @@ def plan(contents: Contents, wanted: Mapping[Frontend, BackendGroup]) -> tuple[M
         put_members.update(members_of(after))
         put_services[frontend] = head_of(after)
         over += [before] if before is not None else []
-    over += [entry for frontend, entry in contents.entries.items() if frontend not in wanted]
+    over += [entry for frontend, entry in contents.entries.items() if frontend not in desired]
     steps = MapPlan(
         put_backends,
         frozenset(put_members),
         put_services,
-        frozenset((contents.entries.keys() | contents.broken) - wanted.keys()),
-        contents.stray_slots.union(*map(slots_of, over)),
-        contents.stray_members.union(*map(members_of, over)),
+        frozenset((contents.entries.keys() | contents.broken) - desired.keys()),
+        contents.orphaned_slots.union(*map(slots_of, over)),
+        contents.orphaned_members.union(*map(members_of, over)),
     )
     return steps, Contents(entries, last_group=group)
 

@@ -144,7 +144,7 @@ def _forth(family: Family, desired: DesiredPrograms) -> Iterator[Line]:
 def _back(family: Family) -> Iterator[Line]:
     yield from _asked(family, _SOCKET + 8)
     yield from _finish_socket()
-    yield from _look_up(layout.REVERSED.name, _SOCKET)
+    yield from _find_entry(layout.REVERSED.name, _SOCKET)
     yield jump_if(n.BPF_JEQ, _R0, 0, "pass")
     yield copy(_SERVICE, _R0)
     yield from _replace(family, _SERVICE, 0)
@@ -172,7 +172,7 @@ def _asked(family: Family, at: int) -> Iterator[Line]:
 def _choose(number: int) -> Iterator[Line]:
     """Put a backend into a register and go to ``chosen``, or continue after this code."""
     chance, again = f"chance{number}", f"again{number}"
-    yield from _look_up(layout.SERVICES.name, _FRONTEND)
+    yield from _find_entry(layout.SERVICES.name, _FRONTEND)
     yield jump_if(n.BPF_JEQ, _R0, 0, "pass")
     yield copy(_SERVICE, _R0)
     yield load(Size.WORD, _R1, _SERVICE, 4)
@@ -187,7 +187,7 @@ def _choose(number: int) -> Iterator[Line]:
     yield store(Size.WORD, _FP, _SLOT + 4, _R0)
     yield load(Size.WORD, _R1, _SERVICE, 0)
     yield store(Size.WORD, _FP, _SLOT, _R1)
-    yield from _look_up(layout.BACKENDS.name, _SLOT)
+    yield from _find_entry(layout.BACKENDS.name, _SLOT)
     yield jump_if(n.BPF_JEQ, _R0, 0, again)
     yield copy(_BACKEND, _R0)
     yield load(Size.WORD, _R1, _SERVICE, 8)
@@ -202,13 +202,13 @@ def _stay(chance: str) -> Iterator[Line]:
     yield store(Size.DOUBLE, _FP, _CLIENT, _COOKIE)
     yield from _move(_FP, _FRONTEND, _CLIENT + 8, 20)
     yield store_number(Size.WORD, _FP, _CLIENT + 28, 0)
-    yield from _look_up(layout.AFFINITY.name, _CLIENT)
+    yield from _find_entry(layout.AFFINITY.name, _CLIENT)
     yield jump_if(n.BPF_JEQ, _R0, 0, chance)
     yield copy(_BACKEND, _R0)
     yield load(Size.WORD, _R1, _SERVICE, 0)
     yield store(Size.WORD, _FP, _MEMBER, _R1)
     yield from _move(_BACKEND, 0, _MEMBER + 4, 20)
-    yield from _look_up(layout.MEMBERS.name, _MEMBER)
+    yield from _find_entry(layout.MEMBERS.name, _MEMBER)
     yield jump_if(n.BPF_JEQ, _R0, 0, chance)
     yield call(n.BPF_FUNC_ktime_get_ns, "ktime_get_ns")
     yield copy(_R2, _R0)
@@ -263,7 +263,7 @@ def _move(base: Register, offset: int, at: int, length: int) -> Iterator[Line]:
         yield store(Size.WORD, _FP, at + step, _R1)
 
 
-def _look_up(name: str, key: int) -> Iterator[Line]:
+def _find_entry(name: str, key: int) -> Iterator[Line]:
     yield load_map(_R1, name)
     yield copy(_R2, _FP)
     yield compute(n.BPF_ADD, _R2, key)

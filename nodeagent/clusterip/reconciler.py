@@ -58,10 +58,10 @@ class ClusterIpCounters:
 class ClusterIpReconciler:
     """The ClusterIPs of one agent; ``run`` until cancelled, then ``close``."""
 
-    def __init__(self, source: ServiceSource, place: BpfLocation) -> None:
+    def __init__(self, source: ServiceSource, location: BpfLocation) -> None:
         self.counts = ClusterIpCounters()
         self._source = source
-        self._place = place
+        self._location = location
         self._installation: Installation | None = None
         self._contents: Contents | None = None
         self._lock = threading.Lock()
@@ -93,10 +93,10 @@ class ClusterIpReconciler:
 
     async def _reconcile(self) -> bool:
         """Update maps and links; False if the source is not complete yet."""
-        wanted = self._source.frontends()
-        if wanted is None:
+        desired = self._source.frontends()
+        if desired is None:
             return False
-        fitted = fit(wanted)
+        fitted = fit(desired)
         await asyncio.to_thread(self._apply, fitted)
         self._count(fitted)
         if self._fault:
@@ -118,7 +118,7 @@ class ClusterIpReconciler:
             if self._closed:
                 return
             if self._installation is None:
-                self._installation = Installation.open(self._place.bpffs)
+                self._installation = Installation.open(self._location.bpffs)
             self._update_maps(self._installation, fitted)
             self._attach(self._installation)
 
@@ -135,13 +135,13 @@ class ClusterIpReconciler:
     def _attach(self, installation: Installation) -> None:
         """Attach the programs to the Pods' control group, which may have been created again."""
         try:
-            cgroup = pods_cgroup(self._place.cgroup)
+            cgroup = pods_cgroup(self._location.cgroup)
         except (DatapathError, BadInput):
             self.counts.attached = 0
             raise
         if not installation.is_attached(cgroup):
             self.counts.attached = 0
-            installation.attach(cgroup, self._place.desired)
+            installation.attach(cgroup, self._location.desired)
             fields = _fields(installation, cgroup)
             _log.info("attached the ClusterIP programs", extra={"fields": fields})
         self.counts.attached = 1

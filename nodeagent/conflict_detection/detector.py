@@ -11,13 +11,14 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from errno import ENETDOWN, ENODEV, ENXIO
 from ipaddress import ip_address
 from socket import socket
 from typing import Any, Final, NamedTuple, TypeVar
 
 from core.domain.addresses.ip_address import Family, parse_address
 from core.domain.model import Nic
-from core.errors import DatapathError, DetectionFailed, OrbweaverError
+from core.errors import DatapathError, DetectionFailed, NamespaceGone, OrbweaverError
 from core.process.supervision import BackgroundTasks
 from nodeagent.conflict_detection.packet_socket import (
     MasterSocket,
@@ -78,7 +79,7 @@ class DetectionCounters:
 
 
 class ConflictingAddress(NamedTuple):
-    """An address of ours, and the MAC address of the host that uses it, as text."""
+    """An allocated address that another host uses, and that host's MAC address, as text."""
 
     address: str
     mac: str
@@ -100,7 +101,7 @@ class _NicAddress(NamedTuple):
 
     @property
     def target(self) -> tuple[ProbeCodec, bytes]:
-        """The codec of its family, and the address in network order."""
+        """The probe codec of the family, and the address in network byte order."""
         return CODECS[self.family], _packed(self.address)
 
 
@@ -121,14 +122,14 @@ class Detector:
         """
         try:
             async with asyncio.timeout(DETECTION_S_MAX):
-                found = await self._probe(netns, nic, switches)
+                result = await self._probe(netns, nic, switches)
         except (OSError, DatapathError, TimeoutError) as error:
             self.counts.failures += 1
             raise _failed(netns, nic.interface, error) from error
         self.counts.probes += 1
-        self.counts.conflicts += len(found.conflicts)
-        self.counts.silent_gateways += len(found.silent_gateways)
-        return found
+        self.counts.conflicts += len(result.conflicts)
+        self.counts.silent_gateways += len(result.silent_gateways)
+        return result
 
     async def find_responders(
         self, interface: str, address: str, netns: str = OWN
@@ -342,8 +343,22 @@ def _failed(netns: str, interface: str, error: Exception) -> DetectionFailed:
     return DetectionFailed(
         f"cannot probe for conflicts and gateway on {interface} in {netns}: {_text_of(error)}",
         subject=interface,
-        remedy="the interface must exist and be Ethernet when its addresses are allocated; if it"
-        " cannot be, disable enableIPConflictDetection and enableGatewayDetection",
+        remedy=_remedy_of(error, interface),
+    )
+
+
+def _remedy_of(error: Exception, interface: str) -> str:
+    if isinstance(error, TimeoutError):
+        return "kubelet tries again; if it fails again, check the load of this node"
+    if isinstance(error, NamespaceGone):
+        return "nothing, if the Pod was deleted; otherwise delete it, so that it is created again"
+    if isinstance(error, OSError) and error.errno in (ENODEV, ENXIO):
+        return f"let a plugin earlier in the CNI chain create {interface}"
+    if isinstance(error, OSError) and error.errno == ENETDOWN:
+        return f"find out which program sets {interface} or its master down"
+    return (
+        "the interface must be an Ethernet interface with its master on this node; for others,"
+        " disable enableIPConflictDetection and enableGatewayDetection"
     )
 
 

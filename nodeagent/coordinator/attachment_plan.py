@@ -199,17 +199,17 @@ def _host_steps(settings: CoordinatorSettings, pod: PodStack, veth: VethPair) ->
 def _sysctls(settings: CoordinatorSettings, pod: PodStack, pair: str) -> dict[str, str]:
     links = [link.name for link in pod.links if not link.loopback]
     links += [pair] if pair else []
-    wanted: dict[str, str] = {}
+    values: dict[str, str] = {}
     if 6 in pod.families:
         # The links follow a change of "all"; if "all" is set already, single links may be off. The
         # NIC itself is on, because it has an IPv6 address.
         names = ["all", "default", *(name for name in links if name != pod.interface.name)]
-        wanted |= {f"net/ipv6/conf/{name}/disable_ipv6": "0" for name in names}
+        values |= {f"net/ipv6/conf/{name}/disable_ipv6": "0" for name in names}
     if settings.rp_filter is not None:
         # The kernel uses the stricter of "all" and the link's own value.
         names = ["all", *links]
-        wanted |= {f"net/ipv4/conf/{name}/rp_filter": str(settings.rp_filter) for name in names}
-    return wanted
+        values |= {f"net/ipv4/conf/{name}/rp_filter": str(settings.rp_filter) for name in names}
+    return values
 
 
 def _to_host(address: Address, link: int, table: int, source: Address | None) -> KernelRoute:

@@ -53,15 +53,15 @@ def _of(steps: Iterable[PlanStep], kinds: tuple[int, ...]) -> list[PlanStep]:
 
 
 def _route_differences(
-    wanted: Sequence[tuple[int, KernelRoute]], session: NetlinkSession
+    expected: Sequence[tuple[int, KernelRoute]], session: NetlinkSession
 ) -> list[str]:
     existing: set[_NextHop] = set()
-    for family, table in {(route.family, route.table) for _, route in wanted}:
+    for family, table in {(route.family, route.table) for _, route in expected}:
         for route in session.routes(family, table):
             existing.update(_next_hops(route))
     return [
         f"route {route} {'exists' if hop in existing else 'is missing'}"
-        for kind, route in wanted
+        for kind, route in expected
         for hop in _next_hops(route)
         if (hop in existing) == (kind == n.RTM_DELROUTE)
     ]
@@ -73,14 +73,14 @@ def _next_hops(route: KernelRoute) -> list[_NextHop]:
     return [_NextHop(route.destination, route.table, hop.link, hop.gateway) for hop in route.hops]
 
 
-def _rule_differences(wanted: Sequence[RoutingRule], session: NetlinkSession) -> list[str]:
-    families: set[Family] = {rule.family for rule in wanted}
+def _rule_differences(expected: Sequence[RoutingRule], session: NetlinkSession) -> list[str]:
+    families: set[Family] = {rule.family for rule in expected}
     existing = {rule for family in families for rule in session.rules(family)}
-    return [f"rule {rule} is missing" for rule in wanted if rule not in existing]
+    return [f"rule {rule} is missing" for rule in expected if rule not in existing]
 
 
-def _neighbour_differences(wanted: Sequence[Neighbour], session: NetlinkSession) -> list[str]:
-    families: set[Family] = {entry.address.family for entry in wanted}
+def _neighbour_differences(expected: Sequence[Neighbour], session: NetlinkSession) -> list[str]:
+    families: set[Family] = {entry.address.family for entry in expected}
     existing = {
         _Owner(entry.link, entry.address, entry.mac)
         for family in families
@@ -88,6 +88,6 @@ def _neighbour_differences(wanted: Sequence[Neighbour], session: NetlinkSession)
     }
     return [
         f"neighbour {entry} is missing or has another MAC address"
-        for entry in wanted
+        for entry in expected
         if _Owner(entry.link, entry.address, entry.mac) not in existing
     ]

@@ -177,15 +177,15 @@ class Engine:
         ``done`` receives the applied steps, also after a failure. Returns the plan without the
         undo requests of steps whose effect existed before.
         """
-        wanted = record.plan
-        write_sysctls(self._executor, stacks.namespace, wanted.sysctls)
-        pod = _apply_steps(stacks.pod, wanted.pod, done)
-        host = _apply_steps(stacks.host, wanted.host, done)
-        if wanted.reply_marks:
+        plan = record.plan
+        write_sysctls(self._executor, stacks.namespace, plan.sysctls)
+        pod = _apply_steps(stacks.pod, plan.pod, done)
+        host = _apply_steps(stacks.host, plan.host, done)
+        if plan.reply_marks:
             self._reply_mark_rules.put(stacks.namespace, record.families)
         if record.own_veth:
             _await_carrier(stacks.host, record.host_veth)
-        return wanted._replace(pod=pod, host=host)
+        return plan._replace(pod=pod, host=host)
 
     # -------------------------------------------------------------------------------- DEL
 
@@ -336,7 +336,7 @@ def _new_record(
     pod_stack: PodStack,
     veth: VethPair,
     namespace: NetworkNamespace,
-    wanted: AttachmentPlan,
+    plan: AttachmentPlan,
     mac: Mac,
 ) -> AttachmentRecord:
     attachment = request.attachment
@@ -359,5 +359,5 @@ def _new_record(
         table=decision.table,
         fingerprint=request.fingerprint,
         mac=mac,
-        plan=wanted,
+        plan=plan,
     )

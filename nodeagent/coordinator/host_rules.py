@@ -15,10 +15,10 @@ def remove_host_rules(netlink: NetlinkSession, table: int) -> list[RoutingRule]:
     NetlinkRefused or NetlinkLost.
     """
     used = {route.family for route in netlink.routes(table=table)}
-    found = [
+    unused = [
         rule
         for rule in netlink.rules()
         if rule == RoutingRule(rule.family, table, RULE_PRIORITY) and rule.family not in used
     ]
-    netlink.apply([requests.removal(requests.add_rule(rule)) for rule in found])
-    return found
+    netlink.apply([requests.removal(requests.add_rule(rule)) for rule in unused])
+    return unused

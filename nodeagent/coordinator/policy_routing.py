@@ -36,20 +36,20 @@ def tuned(
     Raises BadInput if the default-route NIC does not exist and is not expected.
     """
     default = default_nic(pod)
-    wanted = settings.default_route_nic
+    configured = settings.default_route_nic
     if default is None:
         return
-    if wanted and pod.link(wanted) is None:
-        if wanted not in expected:
+    if configured and pod.link(configured) is None:
+        if configured not in expected:
             raise BadInput(
-                f"podDefaultRouteNIC: {wanted} don't exist in pod",
+                f"podDefaultRouteNIC: {configured} don't exist in pod",
                 subject="podDefaultRouteNIC",
                 remedy="name a NIC of this Pod in ipam.spidernet.io/default-route-nic",
             )
         # It takes over main's default route when it is added.
-        wanted = ""
-    mover = pod.interface if wanted in ("", default.name) else default
-    if wanted == pod.interface.name:
+        configured = ""
+    mover = pod.interface if configured in ("", default.name) else default
+    if configured == pod.interface.name:
         yield from _rules(pod, default, decision.table, priorities)
     else:
         yield from _rules(pod, pod.interface, decision.table, priorities)

@@ -134,11 +134,11 @@ def _is_of_node(session: NetlinkSession, number: int) -> bool:
 
 def _neighbours_for(session: NetlinkSession, addresses: Iterable[Address]) -> list[Neighbour]:
     """The neighbour entries of these addresses; a node may have thousands of others."""
-    wanted = [packed_address(address) for address in addresses]
-    mentions_wanted = re.compile(b"|".join(map(re.escape, wanted))).search
+    packed = [packed_address(address) for address in addresses]
+    has_address = re.compile(b"|".join(map(re.escape, packed))).search
 
     def read(body: memoryview) -> Neighbour | None:
-        return replies.neighbour(body) if mentions_wanted(body) else None
+        return replies.neighbour(body) if has_address(body) else None
 
     entries = session.listing(requests.all_neighbours(), read)
-    return [e for e in entries if e is not None and packed_address(e.address) in wanted]
+    return [e for e in entries if e is not None and packed_address(e.address) in packed]

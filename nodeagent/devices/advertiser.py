@@ -76,11 +76,11 @@ class DeviceAdvertiser:
         faults |= {name: fault for name, fault in zip(self.plugins, kept, strict=True) if fault}
         self._report(faults)
 
-    async def _apply(self, wanted: Mapping[str, SlotResource]) -> None:
-        for resource in [name for name in self.plugins if name not in wanted]:
+    async def _apply(self, offers: Mapping[str, SlotResource]) -> None:
+        for resource in [name for name in self.plugins if name not in offers]:
             _log.info("withdrew the resource %s from kubelet", resource)
             await self.plugins.pop(resource).withdraw()
-        for resource, offer in wanted.items():
+        for resource, offer in offers.items():
             if resource in self.plugins:
                 self.plugins[resource].offer(offer)
             else:

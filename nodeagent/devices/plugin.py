@@ -39,7 +39,7 @@ class DevicePluginCounters:
         self.refusals = 0
 
 
-class _Place(NamedTuple):
+class _Identity(NamedTuple):
     """The identity of a socket file: one created later at its path has another change time."""
 
     device: int
@@ -63,8 +63,8 @@ class DevicePlugin:
         self._changed = Event()
         self._is_over = False
         self._server: grpc.aio.Server | None = None
-        self._served: _Place | None = None
-        self._registered: _Place | None = None
+        self._served: _Identity | None = None
+        self._registered: _Identity | None = None
         self._streams = 0
         self._was_asked = False
 
@@ -86,11 +86,11 @@ class DevicePlugin:
 
     async def keep(self) -> str:
         """Serve and register it, if it is not; the text of a fault, "" without one."""
-        if self._served is None or _place(self.path) != self._served:
+        if self._served is None or _identity(self.path) != self._served:
             self._registered = None
             if fault := await self._open():
                 return fault
-        kubelet = _place(self._kubelet)
+        kubelet = _identity(self._kubelet)
         if self._registered is not None and kubelet == self._registered and not self._is_left():
             return ""
         self._registered = None
@@ -154,7 +154,7 @@ class DevicePlugin:
         except (OSError, RuntimeError) as error:
             await self._stop(None)
             return f"cannot serve {self.path}: {error}"
-        self._served = _place(self.path)
+        self._served = _identity(self.path)
         return ""
 
     async def _stop(self, grace_s: float | None) -> None:
@@ -163,7 +163,7 @@ class DevicePlugin:
         self._registered = None
         if server is not None:
             await server.stop(grace_s)
-        if served is not None and _place(self.path) == served:
+        if served is not None and _identity(self.path) == served:
             self.path.unlink(missing_ok=True)
 
     def _handlers(self) -> grpc.GenericRpcHandler:
@@ -219,9 +219,9 @@ class DevicePlugin:
         return api.allocated(len(request.container_requests))
 
 
-def _place(path: Path) -> _Place | None:
+def _identity(path: Path) -> _Identity | None:
     try:
         status = path.stat()
     except OSError:
         return None
-    return _Place(status.st_dev, status.st_ino, status.st_ctime_ns)
+    return _Identity(status.st_dev, status.st_ino, status.st_ctime_ns)

@@ -132,10 +132,10 @@ class _Judge:
             return if_dead
         if endpoint in self._answers:
             return self._decide(endpoint, *self._answers[endpoint])
-        liveness, wanted = self._facts.liveness(self._request.pod), self._facts.wanted(endpoint)
-        if wanted is not None and wanted.state == "valid":
-            return self._decide(endpoint, Liveness(None), wanted)
-        if liveness is not None and wanted is None:
+        liveness, validity = self._facts.liveness(self._request.pod), self._facts.wanted(endpoint)
+        if validity is not None and validity.state == "valid":
+            return self._decide(endpoint, Liveness(None), validity)
+        if liveness is not None and validity is None:
             return self._decide(endpoint, liveness, None)
         if len(self._answers) >= CONFIRMATIONS_MAX:
             return ReleaseDecision(False, "it changed each time that the API server was asked")
@@ -154,7 +154,7 @@ class _Judge:
         return True
 
     def _decide(
-        self, endpoint: Endpoint, liveness: Liveness, wanted: Validity | None
+        self, endpoint: Endpoint, liveness: Liveness, validity: Validity | None
     ) -> ReleaseDecision:
         if liveness.doubt:
             return ReleaseDecision(False, liveness.doubt)
@@ -164,6 +164,6 @@ class _Judge:
             request.attachment,
             request.pod.uid,  # from the runtime; without a UID the container id is compared
             alive=liveness.alive,
-            validity=wanted,
+            validity=validity,
             migrating=self._migrating,
         )

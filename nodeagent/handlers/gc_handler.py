@@ -120,16 +120,16 @@ class GcHandler:
             start = page.kvs[-1].key + b"\0"
 
     def _release_request(
-        self, endpoint: Endpoint, gone: list[Nic], evidence: str, call: Call
+        self, endpoint: Endpoint, removed: list[Nic], evidence: str, call: Call
     ) -> ReleaseRequest:
         """Release the NICs that are gone; keep NICs of other sandboxes and unnamed ones."""
-        namespaces = {nic.netns for nic in gone if is_netns_gone(nic.netns)}
+        namespaces = {nic.netns for nic in removed if is_netns_gone(nic.netns)}
         keep = tuple(
-            nic for nic in endpoint.nics if nic not in gone and nic.netns not in namespaces
+            nic for nic in endpoint.nics if nic not in removed and nic.netns not in namespaces
         )
         if not any(nic.container for nic in keep):
             keep = ()
-        cause = Cause(self._actor, gone[0].container, "", call.traceparent)
+        cause = Cause(self._actor, removed[0].container, "", call.traceparent)
         return ReleaseRequest("gc", evidence, cause, keep)
 
     async def _release(self, endpoint: Endpoint, release: ReleaseRequest) -> bool:

@@ -95,10 +95,10 @@ def read_conf(stdin: bytes) -> IfacerConf:
             f"incompatible CNI versions: cniVersion is {conf.cni_version[:64]!r}",
             f"plugin supports {list(IFACER_VERSIONS)}",
         )
-    return IfacerConf(conf.cni_version, _wanted(conf), conf.previous)
+    return IfacerConf(conf.cni_version, _interface_config(conf), conf.previous)
 
 
-def _wanted(conf: _Conf) -> InterfaceConfig | None:
+def _interface_config(conf: _Conf) -> InterfaceConfig | None:
     if not conf.interfaces:
         raise CniFailure(INVALID_CONFIG, "interfaces: at least one master interface is needed")
     if not 0 <= conf.vlan <= VLAN_MAX:
@@ -108,17 +108,17 @@ def _wanted(conf: _Conf) -> InterfaceConfig | None:
     if len(set(names)) < len(names):
         raise CniFailure(INVALID_CONFIG, "interfaces: an interface is named twice")
     if len(names) == 1:
-        wanted = InterfaceConfig(tuple(names), conf.vlan)
+        config = InterfaceConfig(tuple(names), conf.vlan)
     elif conf.bond is None:
         return None
     else:
-        wanted = InterfaceConfig(tuple(names), conf.vlan, _bond(conf.bond))
-    if not conf.vlan and wanted.bond is None:
+        config = InterfaceConfig(tuple(names), conf.vlan, _bond(conf.bond))
+    if not conf.vlan and config.bond is None:
         return None
-    if conf.vlan and len(wanted.vlan_name) > INTERFACE_CHARACTERS_MAX:
-        text = f"interface name {wanted.vlan_name} has more than {INTERFACE_CHARACTERS_MAX} letters"
+    if conf.vlan and len(config.vlan_name) > INTERFACE_CHARACTERS_MAX:
+        text = f"interface name {config.vlan_name} has more than {INTERFACE_CHARACTERS_MAX} letters"
         raise CniFailure(INVALID_CONFIG, text, "give the bond a shorter name, or rename the NIC")
-    return wanted
+    return config
 
 
 def _bond(bond: _Bond) -> DesiredBond:

@@ -38,10 +38,10 @@ class Ifacer:
         result = conf.previous or {"cniVersion": conf.cni_version, "dns": {}}
         return msgspec.json.format(msgspec.json.encode(result), indent=4) + b"\n"
 
-    async def _prepare(self, wanted: InterfaceConfig) -> None:
+    async def _prepare(self, config: InterfaceConfig) -> None:
         try:
             with self._runner.admit(ADD_DEADLINE_S):
-                await self._configurator.prepare(wanted)
+                await self._configurator.prepare(config)
         except DatapathError as error:
             if error.retryable:
                 raise

@@ -37,34 +37,34 @@ class LinkConfigurator:
         self._namespace = namespace
         self._one_at_a_time = asyncio.Lock()
 
-    async def prepare(self, wanted: InterfaceConfig) -> None:
+    async def prepare(self, config: InterfaceConfig) -> None:
         """Create what is missing.
 
         Raises DatapathError and its kinds: a conflict with existing links, a kernel's refusal.
         """
         async with self._one_at_a_time:
-            await asyncio.to_thread(self._prepare, wanted)
+            await asyncio.to_thread(self._prepare, config)
 
-    def _prepare(self, wanted: InterfaceConfig) -> None:
+    def _prepare(self, config: InterfaceConfig) -> None:
         from nodeagent.ifacer.link_plan import next_steps  # noqa: PLC0415  # imports pyroute2
 
         with self._executor.session(self._namespace) as session:
-            had_bond = wanted.bond is not None and session.link(wanted.bond.name) is not None
-            made = wanted.bond is not None and not had_bond
+            had_bond = config.bond is not None and session.link(config.bond.name) is not None
+            made = config.bond is not None and not had_bond
             for _ in range(ROUNDS_MAX):
-                plan = next_steps(wanted, _node_links(session, made=made))
+                plan = next_steps(config, _node_links(session, made=made))
                 if not plan.steps:
                     break
-                _apply(session, plan.steps, wanted)
-                _log.info("%s: %s", wanted.parent, "; ".join(step.what for step in plan.steps))
+                _apply(session, plan.steps, config)
+                _log.info("%s: %s", config.parent, "; ".join(step.what for step in plan.steps))
             else:
                 raise DatapathError(
-                    f"{wanted.parent} is not complete after {ROUNDS_MAX} rounds of changes",
-                    subject=wanted.parent,
+                    f"{config.parent} is not complete after {ROUNDS_MAX} rounds of changes",
+                    subject=config.parent,
                     remedy="find out which other program on this node changes these interfaces",
                 )
-            if made and wanted.bond is not None and wanted.bond.options.active:
-                _choose_active(session, wanted.bond)
+            if made and config.bond is not None and config.bond.options.active:
+                _choose_active(session, config.bond)
         for text in plan.skipped:
             _log.warning("%s", text)
 
@@ -81,15 +81,15 @@ def _choose_active(session: NetlinkSession, bond: DesiredBond) -> None:
             )
 
 
-def _apply(session: NetlinkSession, steps: Sequence[Request], wanted: InterfaceConfig) -> None:
+def _apply(session: NetlinkSession, steps: Sequence[Request], config: InterfaceConfig) -> None:
     try:
         session.apply(steps)
     except NetlinkRefused as error:
         if error.number == EOPNOTSUPP:
             text = f"the kernel of this node does not support this: {error.message}"
-            modules = " ".join(_modules(wanted))
+            modules = " ".join(_modules(config))
             remedy = f"load the modules: modprobe -a {modules}; then run `orbctl node doctor`"
-            raise DatapathError(text, subject=wanted.parent, remedy=remedy) from error
+            raise DatapathError(text, subject=config.parent, remedy=remedy) from error
         raise
 
 

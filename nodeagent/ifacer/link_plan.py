@@ -49,41 +49,41 @@ class LinkPlan(NamedTuple):
     skipped: tuple[str, ...] = ()
 
 
-def next_steps(wanted: InterfaceConfig, facts: NodeLinks) -> LinkPlan:
+def next_steps(config: InterfaceConfig, facts: NodeLinks) -> LinkPlan:
     """The next plan. Raises DatapathError if the desired links conflict with existing ones."""
-    if wanted.vlan:
-        _check_vlan(wanted, facts)
+    if config.vlan:
+        _check_vlan(config, facts)
     plan = LinkPlan()
-    if wanted.bond is not None:
-        _check_bond(wanted.bond, facts)
-        plan = _bond_plan(wanted, wanted.bond, facts)
-    if wanted.vlan and not plan.steps:
-        return plan._replace(steps=tuple(_vlan_steps(wanted, facts)))
+    if config.bond is not None:
+        _check_bond(config.bond, facts)
+        plan = _bond_plan(config, config.bond, facts)
+    if config.vlan and not plan.steps:
+        return plan._replace(steps=tuple(_vlan_steps(config, facts)))
     return plan
 
 
 # ---------------------------------------------------------------------------------- conflicts
 
 
-def _check_vlan(wanted: InterfaceConfig, facts: NodeLinks) -> None:
+def _check_vlan(config: InterfaceConfig, facts: NodeLinks) -> None:
     for link in facts.links:
-        same_id = link.kind == VLAN and read_vlan_id(link) == wanted.vlan
-        if same_id and link.name != wanted.vlan_name:
+        same_id = link.kind == VLAN and read_vlan_id(link) == config.vlan
+        if same_id and link.name != config.vlan_name:
             raise DatapathError(
                 "cannot have multiple different vlan interfaces with the same vlanId"
-                f" {wanted.vlan} on node at the same time: there is {link.name}",
+                f" {config.vlan} on node at the same time: there is {link.name}",
                 subject=link.name,
                 remedy=f"use {link.name} as the master, or delete it: ip link delete {link.name}",
             )
-    existing = facts.find(wanted.vlan_name)
-    if existing is not None and (existing.kind, _id_of(existing)) != (VLAN, wanted.vlan):
+    existing = facts.find(config.vlan_name)
+    if existing is not None and (existing.kind, _id_of(existing)) != (VLAN, config.vlan):
         kind = f"VLAN {_id_of(existing)}" if existing.kind == VLAN else existing.kind or "a NIC"
-        raise _taken(wanted.vlan_name, f"is {kind} and not VLAN {wanted.vlan}")
-    parent = facts.find(wanted.parent)
+        raise _taken(config.vlan_name, f"is {kind} and not VLAN {config.vlan}")
+    parent = facts.find(config.parent)
     if existing is not None and parent is not None and existing.parent != parent.number:
-        raise _taken(wanted.vlan_name, f"is a VLAN, but not on {wanted.parent}")
-    if parent is None and wanted.bond is None:
-        raise _missing(wanted.parent)
+        raise _taken(config.vlan_name, f"is a VLAN, but not on {config.parent}")
+    if parent is None and config.bond is None:
+        raise _missing(config.parent)
 
 
 def _check_bond(bond: DesiredBond, facts: NodeLinks) -> None:
@@ -127,17 +127,17 @@ def _missing(name: str) -> DatapathError:
 # -------------------------------------------------------------------------------------- steps
 
 
-def _bond_plan(wanted: InterfaceConfig, bond: DesiredBond, facts: NodeLinks) -> LinkPlan:
+def _bond_plan(config: InterfaceConfig, bond: DesiredBond, facts: NodeLinks) -> LinkPlan:
     existing = facts.find(bond.name)
     if existing is None:
-        for name in wanted.interfaces:
+        for name in config.interfaces:
             _check_member(name, bond, facts)
         indexes = {link.name: link.number for link in facts.links}
         add = add_bond(bond.name, bond.mode, bond.options, indexes)
         return LinkPlan((add._replace(tolerated=EXISTS),))
     steps: list[Request] = []
     skipped: list[str] = []
-    for name in wanted.interfaces:
+    for name in config.interfaces:
         member = facts.find(name)
         if member is not None and member.master == existing.number:
             steps += [] if member.up else [set_up(member.number)]
@@ -179,14 +179,14 @@ def _why_not_to_join(
     return ""
 
 
-def _vlan_steps(wanted: InterfaceConfig, facts: NodeLinks) -> Iterator[Request]:
-    parent, existing = facts.find(wanted.parent), facts.find(wanted.vlan_name)
+def _vlan_steps(config: InterfaceConfig, facts: NodeLinks) -> Iterator[Request]:
+    parent, existing = facts.find(config.parent), facts.find(config.vlan_name)
     if parent is None:
-        raise _missing(wanted.parent)
+        raise _missing(config.parent)
     if not parent.up:
         yield set_up(parent.number)
     if existing is None:
-        add = add_vlan(wanted.vlan_name, parent.number, wanted.vlan)
+        add = add_vlan(config.vlan_name, parent.number, config.vlan)
         yield add._replace(tolerated=EXISTS)  # another process may have been faster
     elif not existing.up:
         yield set_up(existing.number)

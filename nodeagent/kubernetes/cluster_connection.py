@@ -35,7 +35,7 @@ class Cluster:
         self._api = api
         self._supervisor = supervisor or Supervisor()
         facts, services = self.facts, self.services
-        self._watches = [following("watch-pods", facts.run, facts.followers)]
+        self._watches = [following("watch-pods", facts.run, facts.reflectors)]
         self.coordinator: KubernetesCoordinator | None = None
         if settings.coordinator_name:
             self.coordinator = coordinator = KubernetesCoordinator(
@@ -44,7 +44,7 @@ class Cluster:
             watched = [coordinator.coordinators]
             self._watches.append(following("watch-coordinator", coordinator.run, watched))
         if settings.cluster_ip.enabled:
-            self._watches.append(following("watch-services", services.run, services.followers))
+            self._watches.append(following("watch-services", services.run, services.reflectors))
         if settings.provider is not None:
             from nodeagent.kubernetes.networks import KubernetesNetworks  # noqa: PLC0415  # if needed
 

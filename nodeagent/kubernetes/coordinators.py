@@ -63,16 +63,16 @@ class KubernetesCoordinator(CoordinatorDefaults):
 
     def written(self) -> WrittenSettings:
         """The current settings. Raises NotReady without a Synced object, as Spiderpool does."""
-        kept = self.coordinators.objects.get(("", self._name))
-        if kept is None:
+        coordinator = self.coordinators.objects.get(("", self._name))
+        if coordinator is None:
             raise self._missing()
-        if kept.fault:
+        if coordinator.fault:
             raise NotReady(
-                f"spidercoordinator: {self._name} no ready: {kept.fault}",
+                f"spidercoordinator: {self._name} no ready: {coordinator.fault}",
                 subject=self._name,
                 remedy=f"kubectl describe spidercoordinator {self._name}",
             )
-        return fallen_back(kept.written, self._configured)
+        return fallen_back(coordinator.written, self._configured)
 
     def _missing(self) -> NotReady:
         if self.coordinators.listed.is_set():

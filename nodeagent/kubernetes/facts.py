@@ -63,11 +63,11 @@ class KubernetesFacts:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        followers = (follower.run() for follower in self.followers)
-        await until_all(*followers, self._chains.run(), self._announce())
+        watches = (reflector.run() for reflector in self.reflectors)
+        await until_all(*watches, self._chains.run(), self._announce())
 
     @property
-    def followers(self) -> Sequence[Reflector[Any]]:
+    def reflectors(self) -> Sequence[Reflector[Any]]:
         """All reflectors, each of which watches one kind."""
         return self.pods, self.nodes, self.namespaces, self.stateful_sets
 

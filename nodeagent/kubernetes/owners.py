@@ -70,11 +70,13 @@ class OwnerCache:
 
     async def _ask(self, owner: Owner, path: str) -> None:
         try:
-            one = await self._api.get(path.format(segment(owner.namespace), segment(owner.name)))
+            owner_object = await self._api.get(
+                path.format(segment(owner.namespace), segment(owner.name))
+            )
         except ApiNotFound:
             parent = None  # deleted before its Pods: it counts as the top controller
         else:
-            parent = controller_of(one)
+            parent = controller_of(owner_object)
         if parent is not None and PARENTS.get(owner.kind) != (parent.api_version, parent.kind):
             parent = None  # an Argo Rollout's ReplicaSet counts as the ReplicaSet
         self._parents[owner.uid] = parent
@@ -98,11 +100,11 @@ class OwnerCache:
 
     def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner:
         """The watched StatefulSet."""
-        one = self._stateful_sets.objects.get((namespace, name))
-        if one is None:
+        state = self._stateful_sets.objects.get((namespace, name))
+        if state is None:
             why = f"the watch has no StatefulSet {namespace}/{name}"
             return MissingOwner(certain=False, why=why)
-        return one
+        return state
 
     def vmi(self, namespace: str, name: str) -> VmiState | MissingOwner:
         """Unknown without ``ask``."""
@@ -131,11 +133,11 @@ class OwnerCache:
     ) -> T | MissingOwner:
         try:
             async with asyncio.timeout(CONFIRM_S_MAX):
-                one = await self._api.find(kind.path.format(*map(segment, key)))
+                owner_object = await self._api.find(kind.path.format(*map(segment, key)))
         except (ApiError, TimeoutError) as error:
             cause = str(error) or f"no answer within {CONFIRM_S_MAX:g} s"
             why = f"cannot read {kind.name} {'/'.join(key)}: {cause}"
             return MissingOwner(certain=False, why=why, unanswered=True)
-        if one is None:
+        if owner_object is None:
             return MissingOwner(certain=True, why=f"{kind.name} {'/'.join(key)} does not exist")
-        return read(one)
+        return read(owner_object)

@@ -22,9 +22,9 @@ _log: Final = logging.getLogger(__name__)
 
 
 class KubernetesServices:
-    """Services of a cluster; ``run`` keeps them up to date.
+    """The Services and EndpointSlices of a cluster; ``run`` keeps them up to date.
 
-    Nothing is known until both collections have been listed once.
+    ``frontends`` returns None until both collections have been listed once.
     """
 
     def __init__(self, api: Api, node: str) -> None:
@@ -40,7 +40,7 @@ class KubernetesServices:
         await until_all(self.services.run(), self.slices.run())
 
     @property
-    def followers(self) -> Sequence[Informer]:
+    def reflectors(self) -> Sequence[Informer]:
         """Its informers."""
         return self.services, self.slices
 

@@ -73,15 +73,15 @@ class KubernetesTenants:
 
     async def _learn(self, key: ObjectKey) -> None:
         """Read a Pod's top owner. Raises ApiError, after which it is called again."""
-        kept = self.pods.objects.get(key)
-        if kept is None or not kept.addresses or kept.owner is None or self._top_of(kept.owner):
+        pod = self.pods.objects.get(key)
+        if pod is None or not pod.addresses or pod.owner is None or self._top_of(pod.owner):
             return
         try:
-            top = await self._climb(kept.owner)
+            top = await self._climb(pod.owner)
         except (ApiNotFound, ApiRejected):
             return
         if top is not None:
-            self._tops[kept.owner.uid] = top
+            self._tops[pod.owner.uid] = top
             while len(self._tops) > REMEMBERED_MAX:
                 self._tops.popitem(last=False)
 

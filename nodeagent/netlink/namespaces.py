@@ -70,7 +70,7 @@ class NetworkNamespace:
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
-            raise _gone(path) from None
+            raise _namespace_gone(path) from None
         except OSError as error:
             # Such as the path of a process that has ended.
             text = f"network namespace {path} cannot be opened: {error.strerror}"
@@ -83,7 +83,7 @@ class NetworkNamespace:
             os.close(fd)
             if error.errno in (ENOTTY, EINVAL):
                 # `ip netns delete` unmounts the namespace before it removes the file.
-                raise _gone(path) from None
+                raise _namespace_gone(path) from None
             raise DatapathError(f"network namespace {path}: {error}", subject=path) from error
         except BaseException:
             os.close(fd)
@@ -155,7 +155,7 @@ class NetnsExecutor:
             fd = os.dup(namespace.fd)
         except OSError as error:
             if error.errno == EBADF:
-                raise _gone(namespace.path) from None
+                raise _namespace_gone(namespace.path) from None
             raise DatapathError(f"{namespace.path}: {error.strerror}") from error
         with self._lock:
             try:
@@ -220,7 +220,7 @@ class NetnsExecutor:
         if self._is_here(namespace):
             return work()
         if namespace.fd < 0:
-            raise _gone(namespace.path)
+            raise _namespace_gone(namespace.path)
         self._thread_state.home = False
         try:
             _enter(namespace.fd)
@@ -279,7 +279,7 @@ def read_sysctl(executor: NetnsExecutor, namespace: NetworkNamespace, name: str)
 
 
 def write_sysctls(
-    executor: NetnsExecutor, namespace: NetworkNamespace, wanted: dict[str, str]
+    executor: NetnsExecutor, namespace: NetworkNamespace, values: dict[str, str]
 ) -> list[str]:
     """Set ``net/...`` sysctls in the namespace, in order; returns those the kernel does not have.
 
@@ -288,7 +288,7 @@ def write_sysctls(
 
     def write() -> list[str]:
         missing = []
-        for name, value in wanted.items():
+        for name, value in values.items():
             try:
                 _set(_sysctl(name), value)
             except FileNotFoundError:
@@ -325,7 +325,7 @@ def _enter(fd: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def _gone(path: str) -> NamespaceGone:
+def _namespace_gone(path: str) -> NamespaceGone:
     return NamespaceGone(f"there is no network namespace {path}", subject=path)
 
 

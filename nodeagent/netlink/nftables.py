@@ -213,23 +213,23 @@ class _Command(NamedTuple):
 def _filled(name: str, chains: tuple[Chain, ...]) -> tuple[_Command, ...]:
     """The chains with their rules; the same for every namespace."""
     named = attribute_text(1, name)
-    wanted = []
+    commands = []
     for chain in chains:
         hook = nested(4, attribute(1, _BE32.pack(chain.hook)), _priority(chain.priority))
         body = named + attribute_text(3, chain.name) + hook + attribute_text(7, chain.kind)
-        wanted.append(_Command(_NEWCHAIN, body, n.NLM_F_CREATE))
+        commands.append(_Command(_NEWCHAIN, body, n.NLM_F_CREATE))
         for rule in chain.rules:
             row = nested(4, *(nested(_LIST_ELEMENT, expression) for expression in rule))
             body = named + attribute_text(2, chain.name) + row
-            wanted.append(_Command(_NEWRULE, body, n.NLM_F_CREATE | n.NLM_F_APPEND))
-    return tuple(wanted)
+            commands.append(_Command(_NEWRULE, body, n.NLM_F_CREATE | n.NLM_F_APPEND))
+    return tuple(commands)
 
 
 def _commit(
-    netlink: socket.socket, families: tuple[Family, ...], wanted: tuple[_Command, ...]
+    netlink: socket.socket, families: tuple[Family, ...], commands: tuple[_Command, ...]
 ) -> None:
-    _send(netlink, _batch(families, wanted))
-    left = len(families) * len(wanted)
+    _send(netlink, _batch(families, commands))
+    left = len(families) * len(commands)
     while left:
         for kind, _, _, reply in messages(memoryview(_received(netlink))):
             if kind != n.NLMSG_ERROR:
@@ -241,13 +241,13 @@ def _commit(
 
 
 @cache
-def _batch(families: tuple[Family, ...], wanted: tuple[_Command, ...]) -> bytes:
+def _batch(families: tuple[Family, ...], commands: tuple[_Command, ...]) -> bytes:
     """The messages of one transaction."""
     bound = _NFGENMSG.pack(0, 0, _SUBSYSTEM)
     parts = [message(_BATCH_BEGIN, n.NLM_F_REQUEST, 0, bound)]
     for family in families:
         head = _NFGENMSG.pack(AF_OF[family], 0, 0)
-        for command in wanted:
+        for command in commands:
             flags = n.NLM_F_REQUEST | n.NLM_F_ACK | command.flags
             parts.append(message(command.kind, flags, len(parts), head + command.body))
     parts.append(message(_BATCH_END, n.NLM_F_REQUEST, 0, bound))

@@ -111,22 +111,22 @@ class NetlinkSession:
 
     # -------------------------------------------------------------------------- operations
 
-    def apply(self, wanted: Sequence[Request]) -> list[RequestOutcome]:
+    def apply(self, batch: Sequence[Request]) -> list[RequestOutcome]:
         """Send requests, in order; tolerated errors count as success.
 
         The kernel continues after a refusal: later requests of the same send are executed. Raises
         NetlinkRefused with the first refusal, NetlinkLost.
         """
-        outcomes = self.attempt(wanted)
-        for request, outcome in zip(wanted, outcomes, strict=True):
+        outcomes = self.attempt(batch)
+        for request, outcome in zip(batch, outcomes, strict=True):
             check(request, outcome)
         return outcomes
 
-    def attempt(self, wanted: Sequence[Request]) -> list[RequestOutcome]:
+    def attempt(self, batch: Sequence[Request]) -> list[RequestOutcome]:
         """As ``apply``, with refusals as outcomes. Raises NetlinkLost."""
         outcomes: list[RequestOutcome] = []
-        for start in range(0, len(wanted), SEND_REQUESTS_MAX):
-            outcomes += self._attempt(wanted[start : start + SEND_REQUESTS_MAX])
+        for start in range(0, len(batch), SEND_REQUESTS_MAX):
+            outcomes += self._attempt(batch[start : start + SEND_REQUESTS_MAX])
         return outcomes
 
     def ask(self, request: Request) -> bytes | None:
@@ -140,28 +140,28 @@ class NetlinkSession:
         check(request, outcome)
         return outcome.answer or None
 
-    def _attempt(self, wanted: Sequence[Request]) -> list[RequestOutcome]:
-        found: dict[int, RequestOutcome] = {}
+    def _attempt(self, batch: Sequence[Request]) -> list[RequestOutcome]:
+        outcomes: dict[int, RequestOutcome] = {}
         again, in_vain = False, 0
-        while len(found) < len(wanted):
-            left = [index for index in range(len(wanted)) if index not in found]
-            answered = self._exchange(wanted, left)
+        while len(outcomes) < len(batch):
+            left = [index for index in range(len(batch)) if index not in outcomes]
+            answered = self._exchange(batch, left)
             for index, outcome in answered.items():
                 # A repeated request may have been executed before: then "exists" is success.
                 was_done = again and outcome.number in (requests.EXISTS | requests.GONE)
-                found[index] = RequestOutcome() if was_done else outcome
+                outcomes[index] = RequestOutcome() if was_done else outcome
             again, in_vain = True, in_vain + (not answered)
             if in_vain == SEND_TRIES_MAX:
-                raise _lost(f"{len(wanted) - len(found)} of {len(wanted)} answers")
-        return [found[index] for index in range(len(wanted))]
+                raise _lost(f"{len(batch) - len(outcomes)} of {len(batch)} answers")
+        return [outcomes[index] for index in range(len(batch))]
 
-    def _exchange(self, wanted: Sequence[Request], indexes: list[int]) -> dict[int, RequestOutcome]:
+    def _exchange(self, batch: Sequence[Request], indexes: list[int]) -> dict[int, RequestOutcome]:
         """One send; the kernel confirms the last request and reports refusals of the others."""
         last = indexes[-1]
         numbers: dict[int, int] = {}
         parts = []
         for index in indexes:
-            request = wanted[index]
+            request = batch[index]
             self._sequence = self._sequence % 0xFFFFFFFF + 1
             numbers[self._sequence] = index
             flags = n.NLM_F_REQUEST | request.flags | (n.NLM_F_ACK if index == last else 0)
@@ -259,7 +259,7 @@ class NetlinkSession:
     def _listing(self, request: Request, read: Callable[[memoryview], T]) -> list[T]:
         self._sequence = sequence = self._sequence % 0xFFFFFFFF + 1
         self._send(message(request.kind, n.NLM_F_REQUEST | request.flags, sequence, request.body))
-        found: list[T] = []
+        listed: list[T] = []
         whole = True
         self._overrun = False
         while True:
@@ -274,13 +274,13 @@ class NetlinkSession:
                     self._settled = True
                     if not whole or self._overrun:
                         raise _Interrupted
-                    return found
+                    return listed
                 if kind == n.NLMSG_ERROR:
                     self._settled = True
                     check(request, _outcome(flags, body, b""))
-                    return found
-                found.append(read(body))
-                if len(found) > LISTING_MESSAGES_MAX:
+                    return listed
+                listed.append(read(body))
+                if len(listed) > LISTING_MESSAGES_MAX:
                     raise _lost(f"`{request.what}`: more than {LISTING_MESSAGES_MAX} entries")
 
     # ------------------------------------------------------------------------------ socket

@@ -97,14 +97,14 @@ class CounterReader:
                     if namespace.identity in read_identities:
                         continue
                     read_identities.add(namespace.identity)
-                    place = self._pod(namespace)
+                    ports = self._pod(namespace)
             except NamespaceGone:
                 continue
             except (OSError, OrbweaverError) as error:
                 faults[str(path)] = str(error)
                 continue
-            if place is not None:
-                yield place
+            if ports is not None:
+                yield ports
 
     def _pod(self, namespace: NetworkNamespace) -> NamespacePorts | None:
         kernel = RdmaSocket.open(self._executor, namespace)

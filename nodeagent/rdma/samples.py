@@ -44,12 +44,12 @@ class Samples(NamedTuple):
     left_out: int
 
 
-def samples_of(node: str, places: Iterable[NamespacePorts], tenants: Tenants) -> Samples:
+def samples_of(node: str, namespaces: Iterable[NamespacePorts], tenants: Tenants) -> Samples:
     """The samples of all ports."""
     values: dict[str, dict[str, int]] = {}
     count = left_out = 0
-    for place in places:
-        for name, labels, value in _of_place(node, place, tenants.get(place.address)):
+    for ports in namespaces:
+        for name, labels, value in _of_namespace(node, ports, tenants.get(ports.address)):
             family = values.setdefault(name, {})
             if labels not in family:
                 if count == SAMPLES_MAX:
@@ -80,12 +80,12 @@ def counter_name(key: str) -> str:
     return _UNFIT.sub("_", _CAMEL.sub("_", key).lower())[:NAME_CHARACTERS_MAX]
 
 
-def _of_place(
-    node: str, place: NamespacePorts, tenant: Tenant | None
+def _of_namespace(
+    node: str, ports: NamespacePorts, tenant: Tenant | None
 ) -> Iterator[tuple[str, str, int]]:
     """The samples of one namespace: name, labels, value."""
     tenant_labels = _tenant_labels(tenant)
-    for port in place.ports:
+    for port in ports.ports:
         port_labels = (
             *(("node_name", node), ("ifname", port.device), ("net_dev_name", port.link)),
             *_SCOPE,

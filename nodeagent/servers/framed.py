@@ -8,8 +8,8 @@ See docs/reference/cni-executables.md.
 Every Pod is created through this socket, so it uses no streams, transports or HTTP. Usually the
 request has arrived when its connection is accepted: one read and one write serve it. Each
 connection gets one answer or is closed, and requests are limited in size. A request whose caller
-has hung up is not started; a started one runs to its end, even if its caller hangs up. The content
-of frames is handled by the function ``answer``.
+has closed the connection is not started; a request that was started runs to its end even then. The
+function ``answer`` handles the content of frames.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def tune(
     changes = {
         reading.wanted.key: reading.wanted.value for reading in readings if not reading.is_right
     }
-    write_sysctls(executor, namespace, wanted=changes)
+    write_sysctls(executor, namespace, values=changes)
     for key, value in changes.items():
         _log.info("set sysctl %s to %s", key, value)
 

@@ -1,14 +1,14 @@
-"""``make demo``: the main job, for real, in under a minute.
+"""``make demo``: the main job with real processes, in under a minute.
 
     __main__.py     options, signals, exit codes, the time it took
-    demo_output.py  what it looks like: numbered steps, commands, their output
+    demo_output.py  the output: numbered steps, commands, their results
     demo_state.py   what the steps share: laboratory, nodes, Pods, orbctl
     steps.py        the steps in order
-    datapath.py     those about nodes and Services, and what this kernel can show of them
-    pools.yaml    what an operator applies
-    pods.yaml     the same, for Pods that ask for something
-    service.yaml  the same, for a Service
+    datapath.py     the steps about nodes and Services, and what this kernel supports of them
+    pools.yaml      pools and a reservation
+    pods.yaml       records of Pods with annotations
+    service.yaml    a Service and its endpoints
 
-Nothing is staged: what is shown is what runs, shortened where it is long, and a step that does not
-come out as it should ends the demo with exit code 1.
+The demo prints the commands that it runs, long ones shortened. A step with an unexpected result
+ends it with exit code 1.
 """

@@ -1,7 +1,7 @@
-"""``python -m ops.demo``: make a laboratory, do the steps, leave nothing.
+"""``python -m ops.demo``: create a laboratory, run the steps, remove everything.
 
-Exit codes: 0 every step came out and nothing is left, 1 otherwise, 130 Ctrl-C, 143 SIGTERM or a
-terminal that was closed.
+Exit codes: 0 every step succeeded and nothing is left, 1 otherwise, 130 Ctrl-C, 143 SIGTERM or a
+closed terminal.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ TERMINATED: Final = 143
 def demo(
     stay: Annotated[bool, typer.Option("--stay", help="wait for Enter before tidying up")] = False,
 ) -> None:
-    """Show the main job: etcd, two nodes, Pods, a crash, a leak, and what the log knows."""
+    """Show the main job: etcd, two nodes, Pods, a crash, a leak, and queries of the log."""
     stage = DemoOutput()
     can = able()
     laboratory = Laboratory(
-        coordinator=None if can.no_wires else COORDINATOR, cluster_ips=not can.no_services
+        coordinator=None if can.no_veths else COORDINATOR, cluster_ips=not can.no_services
     )
     try:
         with laboratory:
-            scene = DemoState(stage, laboratory, can)
+            state = DemoState(stage, laboratory, can)
             for step in STEPS:
-                step(scene)
+                step(state)
             took_s = stage.seconds
             if stay:
                 _wait(stage, laboratory)
@@ -65,7 +65,7 @@ def _wait(stage: DemoOutput, laboratory: Laboratory) -> None:
 
 
 def main() -> None:
-    """Run it as a program of its own, which may be told to end."""
+    """Run the demo as a program that ends on SIGTERM and SIGHUP."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(TERMINATED))
     typer.run(demo)

@@ -1,6 +1,6 @@
-"""What of the datapath this machine's kernel can show: nodes and Pods, and a Service.
+"""The steps of the demo that need features of this machine's kernel: node to Pod, and a Service.
 
-Asked before anything is made, so that a machine that cannot says so in one line and shows the rest.
+``able`` tries the features first; a step without its feature prints one line and is skipped.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ ASKED: Final = 32
 
 
 def able() -> MissingCapability:
-    """What can be shown, tried where nobody is disturbed."""
+    """What this kernel lacks for the steps; tried in a temporary namespace."""
     executor = NetnsExecutor()
     try:
-        found = {one.name: one.why_not for one in abilities(executor)}
+        faults = {feature.name: feature.why_not for feature in abilities(executor)}
     except OSError as error:
-        found = {"reply marks": str(error)}
+        faults = {"reply marks": str(error)}
     finally:
         executor.close()
-    wires = next((why for name, why in found.items() if "reply marks" in name and why), "")
-    return MissingCapability(wires, _no_services())
+    marks_fault = next((why for name, why in faults.items() if "reply marks" in name and why), "")
+    return MissingCapability(marks_fault, _no_services())
 
 
 def _no_services() -> str:
@@ -55,64 +55,64 @@ def _no_services() -> str:
     return "" if can_make() else "this process cannot create cgroups"
 
 
-def meet_the_node(scene: DemoState) -> None:
-    """Pod and node, which macvlan alone would keep apart."""
-    stage = scene.stage
-    if scene.able.no_wires:
-        stage.say(f"(Node to Pod is left out: {scene.able.no_wires})")
+def reach_node(state: DemoState) -> None:
+    """A Pod and its node reach each other, which macvlan alone prevents."""
+    stage = state.stage
+    if state.able.no_veths:
+        stage.say(f"(Node to Pod is left out: {state.able.no_veths})")
         return
-    node = scene.node_a
-    pod = scene.pods["web-0"].addresses[0]
+    node = state.node_a
+    pod = state.pods["web-0"].addresses[0]
     stage.say(
         "A Pod and its own node, which macvlan separates, through the coordinator's veth pair:"
     )
     stage.command(f"ping {pod}", place=node.name)
     rows = [
-        (f"{pod} from {node.name}", scene.pinged_from(node, pod)),
-        (f"{node.address} from web-0", scene.pinged("web-0", node.address)),
+        (f"{pod} from {node.name}", state.pinged_from(node, pod)),
+        (f"{node.address} from web-0", state.pinged("web-0", node.address)),
     ]
     stage.table(("PING", "ANSWERED AFTER"), rows)
 
 
-def serve(scene: DemoState) -> None:
+def serve(state: DemoState) -> None:
     """A Service without kube-proxy."""
-    stage, laboratory = scene.stage, scene.laboratory
+    stage, laboratory = state.stage, state.laboratory
     stage.step(
         "A Service without kube-proxy",
         """web-1 on node-a and web-2 on node-b return their names to each client. The agent writes
         the Service and its endpoints into maps of the kernel. A program in the kernel replaces the
         ClusterIP in the sockets of web-0 by a backend, before there is a packet.""",
     )
-    if scene.able.no_services:
-        stage.say(f"(Left out: {scene.able.no_services})")
+    if state.able.no_services:
+        stage.say(f"(Left out: {state.able.no_services})")
         return
-    speakers = [laboratory.speaker(scene.pods[name], BACKEND_PORT) for name in BACKENDS]
-    places = {
+    speakers = [laboratory.speaker(state.pods[name], BACKEND_PORT) for name in BACKENDS]
+    addresses = {
         f"{name}-{word}": address
         for name in BACKENDS
-        for word, address in zip(("ipv4", "ipv6"), scene.pods[name].addresses, strict=True)
+        for word, address in zip(("ipv4", "ipv6"), state.pods[name].addresses, strict=True)
     }
-    scene.apply_with(SERVICE, places)
-    rows = [_asked(scene, address) for address in SERVICES]
+    state.apply_with(SERVICE, addresses)
+    rows = [_asked(state, address) for address in SERVICES]
     stage.table(("ASKED", "THE SOCKET SEES", "ANSWERED BY"), rows)
     for speaker in speakers:
         speaker.kill()
 
 
-def _asked(scene: DemoState, address: str) -> tuple[str, ...]:
-    words = ["-m", "ops.lab.pod_programs", "ask", address, str(PORT), str(ASKED)]
-    scene.stage.command(f"python {' '.join(words)}", place="web-0")
+def _asked(state: DemoState, address: str) -> tuple[str, ...]:
+    arguments = ["-m", "ops.lab.pod_programs", "ask", address, str(PORT), str(ASKED)]
+    state.stage.command(f"python {' '.join(arguments)}", place="web-0")
     began = time.monotonic()
     while True:
         try:
-            said = scene.node_a.run_in(scene.pods["web-0"], sys.executable, *words)
+            output = state.node_a.run_in(state.pods["web-0"], sys.executable, *arguments)
         except LabFailed as error:
-            # The agent hears of it in the log, a moment after it is applied.
+            # The agent reads it from the log, a moment after it was applied.
             expect(time.monotonic() - began < SERVED_S_MAX, f"{address} is not served: {error}")
             continue
-        heard = json.loads(said)
+        result = json.loads(output)
         break
-    answers = heard["answers"]
+    answers = result["answers"]
     expect(set(answers) == set(BACKENDS), f"{address} was answered by {answers}")
     counts = ", ".join(f"{name} {count} times" for name, count in answers.items())
-    return address, heard["peer"], counts
+    return address, result["peer"], counts

@@ -1,6 +1,6 @@
-"""What the demo looks like: numbered steps, the command a user would type, what came back.
+"""The output of the demo: numbered steps, the commands that a user would type, their results.
 
-Works the same without a terminal, then without colours. It runs nothing.
+Without a terminal it prints the same text without colours. It runs nothing.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from rich.rule import Rule
 from rich.text import Text
 
 PLAIN_WIDTH: Final = 110
-"""Columns where there is no terminal that would say."""
+"""Columns without a terminal."""
 
 INDENT: Final = 4
 COLUMN_GAP: Final = 3
 
 
 class DemoFailed(Exception):
-    """Something did not come out as the demo says."""
+    """A step had an unexpected result."""
 
 
 class DemoOutput:
-    """Tells the story on standard output."""
+    """Prints the demo on standard output."""
 
     def __init__(self) -> None:
         console = Console(highlight=False)
@@ -38,7 +38,7 @@ class DemoOutput:
 
     @property
     def seconds(self) -> float:
-        """Since it began."""
+        """Seconds since the start."""
         return time.monotonic() - self._began
 
     def step(self, title: str, text: str) -> None:
@@ -50,22 +50,22 @@ class DemoOutput:
         self.say(text)
 
     def say(self, text: str) -> None:
-        """A sentence to the reader."""
+        """Print a text, wrapped."""
         for line in textwrap.wrap(" ".join(text.split()), self._console.width):
             self._console.print(Text(line))
 
     def command(self, text: str, *, place: str = "") -> None:
-        """What a user would type; ``place`` is the node or Pod where."""
+        """Print a command; ``place`` is the node or Pod on which it runs."""
         prompt = Text(f"{place}$ ", style="green")
         self._console.print(prompt + Text(text, style="bold"), soft_wrap=True)
 
     def output(self, text: str, *, style: str = "") -> None:
-        """What came back, as it came."""
+        """Print the output of a command, unchanged."""
         for line in text.rstrip().splitlines():
             self._console.print(Text(" " * INDENT + line.rstrip(), style=style), soft_wrap=True)
 
     def table(self, titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """What came back of several commands, a row each."""
+        """Print a table with the results of several commands."""
         lines = [tuple(titles), *map(tuple, rows)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         for number, line in enumerate(lines):
@@ -73,17 +73,17 @@ class DemoOutput:
             self.output((" " * COLUMN_GAP).join(cells), style="" if number else "dim")
 
     def end(self, text: str) -> None:
-        """The last line of a good demo."""
+        """Print the last line after success."""
         self._console.print()
         self._console.print(Text(text, style="bold green"))
 
     def fail(self, text: str) -> None:
-        """The last line of another."""
+        """Print the last line after a failure."""
         self._console.print()
         self._console.print(Text(text, style="bold red"), soft_wrap=True)
 
 
 def expect(fact: object, otherwise: str) -> None:
-    """Raises DemoFailed unless the fact is true."""
+    """Raise DemoFailed with the text ``otherwise`` unless the fact is true."""
     if not fact:
         raise DemoFailed(otherwise)

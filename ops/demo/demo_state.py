@@ -16,15 +16,15 @@ from ops.lab.runtime import CniFailed
 from ops.lab.sandbox import Sandbox
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-"""Where a user stands who types the commands that are shown."""
+"""The working directory of the commands that are shown."""
 
 NAMESPACE: Final = "shop"
 
 
 class MissingCapability(NamedTuple):
-    """Why something cannot be shown on this machine; "" where it can."""
+    """Why steps are skipped on this machine; "" if they are not."""
 
-    no_wires: str = ""
+    no_veths: str = ""
     no_services: str = ""
 
 
@@ -37,7 +37,7 @@ class DemoState:
         self.laboratory = laboratory
         self.pods: dict[str, Sandbox] = {}
         self.remembered = ""
-        """A moment to look back at, ISO 8601."""
+        """The time of ``remember``, ISO 8601: a later step queries the state at it."""
 
     @property
     def node_a(self) -> Node:
@@ -50,18 +50,18 @@ class DemoState:
         return self.laboratory.nodes["node-b"]
 
     def remember(self) -> None:
-        """Keep this moment."""
+        """Set ``remembered`` to now."""
         seconds, milliseconds = divmod(time.time_ns() // 1_000_000, 1_000)
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
         self.remembered = f"{stamp}.{milliseconds:03}Z"
 
     def make(self, pod: str) -> Sandbox:
-        """A new sandbox for a Pod; a former one of that name is gone by now."""
+        """Create a sandbox for a Pod; an earlier one of that name was destroyed."""
         self.pods[pod] = self.laboratory.sandbox(pod, NAMESPACE)
         return self.pods[pod]
 
     def replace(self, node: Node, failed: Sandbox) -> Sandbox:
-        """What a runtime does after a failed ADD: a new sandbox, then the DEL of the old one."""
+        """As a runtime after a failed ADD: create a new sandbox, then delete the old one."""
         failed.destroy()
         fresh = self.laboratory.sandbox(failed.pod, NAMESPACE, failed.uid)
         self.pods[failed.pod] = fresh
@@ -71,7 +71,7 @@ class DemoState:
         return fresh
 
     def attach(self, node: Node, pod: str) -> Sandbox:
-        """Make a Pod on a node and attach it. Raises CniFailed."""
+        """Create a Pod on a node and attach it. Raises CniFailed."""
         sandbox = self.make(pod)
         node.runtime.add(sandbox)
         _check_configured(sandbox)
@@ -83,7 +83,7 @@ class DemoState:
         self.stage.command(" ".join(filter(None, words)), place=node.name)
 
     def refused(self, node: Node, sandbox: Sandbox) -> CniFailed:
-        """An ADD that must fail."""
+        """Run an ADD that must fail; its error."""
         try:
             node.runtime.add(sandbox)
         except CniFailed as error:
@@ -91,7 +91,7 @@ class DemoState:
         raise DemoFailed(f"{sandbox.pod} was attached: {sandbox.addresses}")
 
     def pinged(self, source: str, address: str) -> str:
-        """The time of a ping that must be answered."""
+        """The time of a Pod's ping that must be answered."""
         milliseconds = self.pods[source].ping(address)
         expect(milliseconds is not None, f"{source} does not reach {address}")
         return f"{milliseconds:.2f} ms"
@@ -103,18 +103,18 @@ class DemoState:
         return f"{milliseconds:.2f} ms"
 
     def orbctl(self, line: str, *, code: int = 0) -> str:
-        """Show and run an orbctl command that must end with this exit code; what it says."""
+        """Show and run an orbctl command that must end with this exit code; its output."""
         self.stage.command(f"orbctl {line}")
-        said = self.quiet(line, code=code)
-        self.stage.output(said)
-        return said
+        output = self.quiet(line, code=code)
+        self.stage.output(output)
+        return output
 
     def quiet(self, line: str, *, code: int = 0) -> str:
-        """Run an orbctl command; what it says."""
+        """As ``orbctl``, without showing it."""
         done = self.laboratory.orbctl(*shlex.split(line), directory=ROOT)
-        said = done.stderr + done.stdout
-        expect(done.returncode == code, f"orbctl {line}: exit code {done.returncode}\n{said}")
-        return said
+        output = done.stderr + done.stdout
+        expect(done.returncode == code, f"orbctl {line}: exit code {done.returncode}\n{output}")
+        return output
 
     def apply_with(self, path: str, replaced: Mapping[str, str]) -> None:
         """Apply a file of the demo with texts replaced."""
@@ -128,9 +128,9 @@ class DemoState:
         self.stage.output(done.stdout)
 
     def endpoints(self) -> dict[str, list[str]]:
-        """Pod -> the addresses it holds, by etcd."""
+        """The addresses of each Pod, as etcd has them."""
         document = json.loads(self.quiet(f"get endpoints -n {NAMESPACE} -o json"))
-        return {one["metadata"]["name"]: sorted(_addresses(one)) for one in document["items"]}
+        return {item["metadata"]["name"]: sorted(_addresses(item)) for item in document["items"]}
 
 
 def _check_configured(sandbox: Sandbox) -> None:
@@ -140,5 +140,5 @@ def _check_configured(sandbox: Sandbox) -> None:
 
 def _addresses(endpoint: dict[str, Any]) -> list[str]:
     nics = endpoint["status"]["current"]["ips"]
-    found = [nic.get(family, "") for nic in nics for family in ("ipv4", "ipv6")]
-    return [address.partition("/")[0] for address in found if address]
+    texts = [nic.get(family, "") for nic in nics for family in ("ipv4", "ipv6")]
+    return [address.partition("/")[0] for address in texts if address]

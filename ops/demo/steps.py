@@ -1,4 +1,4 @@
-"""The steps of the demo, in order; each says what it shows and fails if it does not come out so."""
+"""The steps of the demo, in order. Each raises DemoFailed on an unexpected result."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import Final
 
-from ops.demo.datapath import meet_the_node, serve
+from ops.demo.datapath import reach_node, serve
 from ops.demo.demo_output import expect
 from ops.demo.demo_state import NAMESPACE, DemoState
 from ops.lab.node import Node
@@ -28,9 +28,9 @@ USED_OUT: Final = 110
 """Codes of CNI errors (docs/reference/agent.md)."""
 
 
-def start(scene: DemoState) -> None:
+def start(state: DemoState) -> None:
     """Etcd and two nodes."""
-    stage, laboratory = scene.stage, scene.laboratory
+    stage, laboratory = state.stage, state.laboratory
     stage.step(
         "Two nodes on one network",
         """A bridge, an etcd and two nodes, each in a network namespace of its own; every node runs
@@ -39,7 +39,7 @@ def start(scene: DemoState) -> None:
     for identity in laboratory.predecessors:
         stage.say(f"(Removed what an interrupted run left behind: {identity}.)")
     stage.command(f"etcd --listen-client-urls http://{laboratory.etcd.endpoint} ...", place="etcd")
-    # Nobody waits for it before a node is lost: Pods need none (I8).
+    # No step waits for the controller before a node is lost: Pods do not need it (I8).
     laboratory.controller.start()
     rows = []
     for name in ("node-a", "node-b"):
@@ -51,57 +51,57 @@ def start(scene: DemoState) -> None:
     stage.table(("NODE", "ADDRESS", "NAMESPACE", "AGENT", "READY AFTER"), rows)
 
 
-def apply(scene: DemoState) -> None:
+def apply(state: DemoState) -> None:
     """Pools, a reservation, and what Pods ask for."""
-    scene.stage.step(
+    state.stage.step(
         "Pools",
         """The same YAML as the custom resources: pools of both families, a pool of three addresses
         that a firewall lets through, and a reservation of one of the three.""",
     )
-    scene.orbctl("apply -f ops/demo/pools.yaml -f ops/demo/pods.yaml")
-    scene.orbctl("get pools")
+    state.orbctl("apply -f ops/demo/pools.yaml -f ops/demo/pods.yaml")
+    state.orbctl("get pools")
 
 
-def attach(scene: DemoState) -> None:
+def attach(state: DemoState) -> None:
     """Pods of both nodes reach each other."""
-    stage = scene.stage
+    stage = state.stage
     stage.step(
         "Pods that reach each other",
         """The container runtime executes macvlan, macvlan executes spiderpool, and spiderpool sends
         the request to the agent. One transaction in etcd claims both addresses.""",
     )
-    placed = [("web-0", scene.node_a), ("web-1", scene.node_a), ("web-2", scene.node_b)]
-    scene.show_call(scene.node_a, "ADD", "CNI_ARGS='K8S_POD_NAME=web-0;...' CNI_NETNS=...")
+    placed = [("web-0", state.node_a), ("web-1", state.node_a), ("web-2", state.node_b)]
+    state.show_call(state.node_a, "ADD", "CNI_ARGS='K8S_POD_NAME=web-0;...' CNI_NETNS=...")
     rows = []
     for pod, node in placed:
         began = time.monotonic()
-        sandbox = scene.attach(node, pod)
+        sandbox = state.attach(node, pod)
         took = f"{(time.monotonic() - began) * 1000:.0f} ms"
         rows.append((pod, node.name, *sandbox.addresses, took))
     stage.table(("POD", "NODE", "IPV4", "IPV6", "ADD TOOK"), rows)
-    four, six = scene.pods["web-2"].addresses
+    four, six = state.pods["web-2"].addresses
     stage.command(f"ping {four}; ping {six}; ping 10.6.0.1", place="web-0")
-    answers = [(address, scene.pinged("web-0", address)) for address in (four, six, "10.6.0.1")]
-    back = scene.pods["web-0"].addresses
-    answers += [(f"{address} from web-2", scene.pinged("web-2", address)) for address in back]
+    answers = [(address, state.pinged("web-0", address)) for address in (four, six, "10.6.0.1")]
+    back = state.pods["web-0"].addresses
+    answers += [(f"{address} from web-2", state.pinged("web-2", address)) for address in back]
     stage.table(("PING", "ANSWERED AFTER"), answers)
-    meet_the_node(scene)
+    reach_node(state)
 
 
-def keep(scene: DemoState) -> None:
+def keep(state: DemoState) -> None:
     """A StatefulSet's replica keeps its addresses."""
-    stage = scene.stage
+    stage = state.stage
     stage.step(
         "A StatefulSet's Pod keeps its addresses",
         """db-0 is deleted on node-a and comes back on node-b: another sandbox, another UID, the
         same addresses, because a record says that a StatefulSet owns it.""",
     )
-    first = scene.attach(scene.node_a, "db-0")
-    scene.show_call(scene.node_a, "DEL", f"CNI_CONTAINERID={first.container[:12]}...")
-    scene.node_a.runtime.delete(first)
+    first = state.attach(state.node_a, "db-0")
+    state.show_call(state.node_a, "DEL", f"CNI_CONTAINERID={first.container[:12]}...")
+    state.node_a.runtime.delete(first)
     first.destroy()
-    scene.show_call(scene.node_b, "ADD", "CNI_ARGS='K8S_POD_NAME=db-0;...'")
-    second = scene.attach(scene.node_b, "db-0")
+    state.show_call(state.node_b, "ADD", "CNI_ARGS='K8S_POD_NAME=db-0;...'")
+    second = state.attach(state.node_b, "db-0")
     expect(
         second.addresses == first.addresses, f"db-0 had {first.addresses}, has {second.addresses}"
     )
@@ -110,96 +110,96 @@ def keep(scene: DemoState) -> None:
         for place, sandbox in (("before, node-a", first), ("after, node-b", second))
     ]
     stage.table(("DB-0", "UID", "CONTAINER", "IPV4", "IPV6"), rows)
-    scene.pinged("web-0", second.addresses[0])
+    state.pinged("web-0", second.addresses[0])
 
 
-def crash(scene: DemoState) -> None:
+def crash(state: DemoState) -> None:
     """An agent is killed while it serves."""
-    stage, node = scene.stage, scene.node_a
+    stage, node = state.stage, state.node_a
     stage.step(
         "An agent is killed in the middle of ADDs",
         f"""{CRASH_PODS} Pods at once on node-a; its agent gets a kill -9 after the first
         one. The runtime creates a new sandbox for each Pod that failed, and deletes the old one
         later.""",
     )
-    sandboxes = [scene.make(f"batch-{number}") for number in range(CRASH_PODS)]
-    scene.show_call(node, "ADD", f"CNI_ARGS='K8S_POD_NAME=batch-{{0..{CRASH_PODS - 1}}};...'")
+    sandboxes = [state.make(f"batch-{number}") for number in range(CRASH_PODS)]
+    state.show_call(node, "ADD", f"CNI_ARGS='K8S_POD_NAME=batch-{{0..{CRASH_PODS - 1}}};...'")
     stage.command("kill -9 $(pidof orbweaver-agent)", place=node.name)
     failures = _add_and_kill(node, sandboxes)
     expect(failures, "no ADD failed although the agent was dead")
-    committed = scene.endpoints()
+    committed = state.endpoints()
     message = next(iter(failures.values())).message
     stage.output(f"{len(failures)} of {CRASH_PODS} failed: {message}", style="yellow")
-    unheard = sum(pod in committed for pod in failures)
-    stage.say(f"Committed although the answer was lost: {unheard} of them.")
-    stage.command(AGENT.format(node.name, scene.laboratory.etcd.endpoint), place=node.name)
+    unanswered = sum(pod in committed for pod in failures)
+    stage.say(f"Committed although the answer was lost: {unanswered} of them.")
+    stage.command(AGENT.format(node.name, state.laboratory.etcd.endpoint), place=node.name)
     node.start_agent()
     for sandbox in sandboxes:
         if sandbox.pod in failures:
-            scene.replace(node, sandbox)
+            state.replace(node, sandbox)
         else:
             again = addresses_in(node.runtime.allocate(sandbox))
             expect(again == sandbox.addresses, f"a repeated ADD answered {again}")
-    after = scene.endpoints()
+    after = state.endpoints()
     for pod in (sandbox.pod for sandbox in sandboxes):
         before = committed.get(pod, after[pod])
         expect(before == after[pod], f"{pod} had {before}, has {after[pod]}")
-        expect(sorted(scene.pods[pod].addresses) == after[pod], f"{pod} differs from etcd")
+        expect(sorted(state.pods[pod].addresses) == after[pod], f"{pod} differs from etcd")
     held = [address for sandbox in sandboxes for address in after[sandbox.pod]]
     expect(len(set(held)) == 2 * CRASH_PODS, f"addresses given twice: {held}")
     text = f"{CRASH_PODS} Pods hold {len(held)} addresses, all different; what etcd had before the"
     stage.output(f"{text} restart is what they hold", style="green")
 
 
-def refuse(scene: DemoState) -> None:
+def refuse(state: DemoState) -> None:
     """A full pool says why."""
-    stage = scene.stage
+    stage = state.stage
     stage.step(
         "A full pool, and why a Pod fails",
         """db-0 has one of the three addresses, payments gets another, the third is reserved. The
         ADD of refunds fails. The error names the pool; describe shows its holders, and explain
         every rule of the selection.""",
     )
-    scene.attach(scene.node_a, "payments")
-    refunds = scene.make("refunds")
-    scene.show_call(scene.node_b, "ADD", "CNI_ARGS='K8S_POD_NAME=refunds;...'")
-    error = scene.refused(scene.node_b, refunds)
+    state.attach(state.node_a, "payments")
+    refunds = state.make("refunds")
+    state.show_call(state.node_b, "ADD", "CNI_ARGS='K8S_POD_NAME=refunds;...'")
+    error = state.refused(state.node_b, refunds)
     expect(error.code == USED_OUT, f"refused for another reason: {error}")
     stage.output(str(error), style="yellow")
-    scene.orbctl("describe pool firewalled-v4")
-    scene.orbctl(f"explain {NAMESPACE}/refunds --node node-b", code=3)
+    state.orbctl("describe pool firewalled-v4")
+    state.orbctl(f"explain {NAMESPACE}/refunds --node node-b", code=3)
 
 
-def lose(scene: DemoState) -> None:
-    """A lost DEL is made good."""
-    stage = scene.stage
+def lose(state: DemoState) -> None:
+    """A GC releases the addresses of a lost DEL."""
+    stage = state.stage
     stage.step(
         "A lost DEL",
         """The network namespace of payments disappears without a DEL, so its addresses leak. A CNI
         GC lists the attachments that the runtime still has. The agent releases the others, and
         refunds gets an address.""",
     )
-    scene.remember()
-    payments, refunds = scene.pods["payments"], scene.pods["refunds"]
+    state.remember()
+    payments, refunds = state.pods["payments"], state.pods["refunds"]
     stage.command(f"ip netns delete {payments.namespace.name}")
     payments.destroy()
-    scene.node_a.runtime.forget(payments)
-    scene.orbctl(f"get endpoint payments -n {NAMESPACE}")
-    scene.show_call(scene.node_a, "GC", "", plugin="spiderpool")
-    before = set(scene.endpoints())
-    scene.node_a.runtime.collect()
-    gone = before - set(scene.endpoints())
+    state.node_a.runtime.forget(payments)
+    state.orbctl(f"get endpoint payments -n {NAMESPACE}")
+    state.show_call(state.node_a, "GC", "", plugin="spiderpool")
+    before = set(state.endpoints())
+    state.node_a.runtime.collect()
+    gone = before - set(state.endpoints())
     expect(gone == {"payments"}, f"GC has reclaimed {gone}")
-    scene.show_call(scene.node_b, "ADD", "CNI_ARGS='K8S_POD_NAME=refunds;...'")
-    refunds = scene.replace(scene.node_b, refunds)
+    state.show_call(state.node_b, "ADD", "CNI_ARGS='K8S_POD_NAME=refunds;...'")
+    refunds = state.replace(state.node_b, refunds)
     expect(refunds.addresses[0] == payments.addresses[0], "refunds got another address")
     stage.table(("POD", "NODE", "IPV4", "IPV6"), [("refunds", "node-b", *refunds.addresses)])
-    scene.pinged("web-0", refunds.addresses[0])
+    state.pinged("web-0", refunds.addresses[0])
 
 
-def lose_node(scene: DemoState) -> None:
-    """A node dies, and durable executions make its addresses free."""
-    stage, laboratory = scene.stage, scene.laboratory
+def lose_node(state: DemoState) -> None:
+    """A node dies, and durable executions release its addresses."""
+    stage, laboratory = state.stage, state.laboratory
     stage.step(
         "A lost node, and the workflows that release its addresses",
         """node-b dies with its agent and all its Pods, so no DEL will arrive. An operator deletes
@@ -207,62 +207,62 @@ def lose_node(scene: DemoState) -> None:
         starts a durable execution for every Pod of the node. Addresses of a StatefulSet stay.""",
     )
     stage.command("kill -9 $(pidof orbweaver-agent)", place="node-b")
-    stage.command(f"ip netns delete {scene.node_b.namespace.name}")
+    stage.command(f"ip netns delete {state.node_b.namespace.name}")
     laboratory.lose("node-b")
     laboratory.controller.wait_listening()
-    scene.orbctl("delete node node-b")
+    state.orbctl("delete node node-b")
     began = time.monotonic()
     listing = "workflow list --type reclaim-pod"
-    said = ""
-    while said.count(" Completed ") < LOST_PODS:
-        expect(time.monotonic() - began < RECLAIM_S_MAX, "nobody reclaims what node-b had")
-        said = scene.quiet(listing)
+    output = ""
+    while output.count(" Completed ") < LOST_PODS:
+        expect(time.monotonic() - began < RECLAIM_S_MAX, "the Pods of node-b are not reclaimed")
+        output = state.quiet(listing)
     stage.command(f"orbctl {listing}")
-    stage.output(said)
-    web, db = scene.pods["web-2"], scene.pods["db-0"]
-    said = scene.orbctl(f"workflow history reclaim/{NAMESPACE}/web-2/{web.uid}")
-    expect(web.addresses[0] in said, f"{web.addresses} are not free")
+    stage.output(output)
+    web, db = state.pods["web-2"], state.pods["db-0"]
+    output = state.orbctl(f"workflow history reclaim/{NAMESPACE}/web-2/{web.uid}")
+    expect(web.addresses[0] in output, f"{web.addresses} are not free")
     stage.say(
         "db-0 still belongs to the StatefulSet: it starts on node-a, with the same addresses."
     )
-    again = scene.attach(scene.node_a, "db-0")
+    again = state.attach(state.node_a, "db-0")
     expect(again.addresses == db.addresses, f"db-0 had {db.addresses}, has {again.addresses}")
     stage.table(("POD", "NODE", "IPV4", "IPV6"), [("db-0", "node-a", *again.addresses)])
 
 
-def scale(scene: DemoState) -> None:
+def scale(state: DemoState) -> None:
     """An application gets a pool that follows its size."""
-    stage = scene.stage
+    stage = state.stage
     stage.step(
         "A pool that follows its application",
         """The network becomes a subnet: the pools above are shares of it. The Deployment cart
         requests a pool with one address more than it has replicas. A durable execution creates
         the pool, and enlarges it when cart is scaled.""",
     )
-    scene.orbctl("apply -f ops/demo/subnet.yaml -f ops/demo/cart.yaml")
-    cart = scene.attach(scene.node_a, "cart-1")
+    state.orbctl("apply -f ops/demo/subnet.yaml -f ops/demo/cart.yaml")
+    cart = state.attach(state.node_a, "cart-1")
     stage.table(("POD", "NODE", "IPV4"), [("cart-1", "node-a", *cart.addresses[:1])])
-    scene.orbctl(f"get applications -n {NAMESPACE}")
-    scene.apply_with("ops/demo/cart.yaml", {"replicas: 3": "replicas: 9"})
+    state.orbctl(f"get applications -n {NAMESPACE}")
+    state.apply_with("ops/demo/cart.yaml", {"replicas: 3": "replicas: 9"})
     began = time.monotonic()
-    while CART_SETTLED.search(scene.quiet(f"get applications -n {NAMESPACE}")) is None:
+    while CART_SETTLED.search(state.quiet(f"get applications -n {NAMESPACE}")) is None:
         expect(time.monotonic() - began < RECLAIM_S_MAX, "the pool does not follow its application")
-    scene.orbctl("describe subnet lan")
+    state.orbctl("describe subnet lan")
 
 
-def look_back(scene: DemoState) -> None:
-    """What the log knows."""
-    stage = scene.stage
+def ask_log(state: DemoState) -> None:
+    """Queries of the log."""
+    stage = state.stage
     stage.step(
         "Questions to the log",
         "Who held that address, and when? And does everything in etcd agree with the log?",
     )
-    address = scene.pods["refunds"].addresses[0]
-    said = scene.orbctl(f"history {address}")
-    expect("payments" in said and "refunds" in said, "the history misses a holder")
-    said = scene.orbctl(f"as-of {scene.remembered} address {address}")
-    expect("payments" in said, "another holder is named")
-    scene.orbctl("verify")
+    address = state.pods["refunds"].addresses[0]
+    output = state.orbctl(f"history {address}")
+    expect("payments" in output and "refunds" in output, "the history misses a holder")
+    output = state.orbctl(f"as-of {state.remembered} address {address}")
+    expect("payments" in output, "another holder is named")
+    state.orbctl("verify")
 
 
 STEPS: Final[tuple[Callable[[DemoState], None], ...]] = (
@@ -276,14 +276,14 @@ STEPS: Final[tuple[Callable[[DemoState], None], ...]] = (
     lose,
     lose_node,
     scale,
-    look_back,
+    ask_log,
 )
 
 
 def _add_and_kill(node: Node, sandboxes: list[Sandbox]) -> dict[str, CniFailed]:
-    """Attach all at once and kill the agent after the first; which ones failed, and how."""
+    """Attach all at once and kill the agent after the first; the errors of those that failed."""
     with ThreadPoolExecutor(CRASH_AT_ONCE) as pool:
-        tries = {one.pod: pool.submit(node.runtime.add, one) for one in sandboxes}
+        tries = {sandbox.pod: pool.submit(node.runtime.add, sandbox) for sandbox in sandboxes}
         wait(tries.values(), return_when=FIRST_COMPLETED)
         node.agent.kill()
     failures = {}

@@ -1,1 +1,1 @@
-"""What a person runs on a node: the doctor and the trace of a packet's path."""
+"""Diagnostics of a node: ``orbctl node doctor`` and ``orbctl trace-path``."""

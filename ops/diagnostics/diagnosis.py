@@ -1,4 +1,4 @@
-"""Diagnoses out of an examination: what is well, what is not, what to do. Pure."""
+"""Derives diagnoses from an examination: a verdict for each check, and a remedy. Pure."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Verdict = Literal["ok", "warning", "failed"]
 """``failed``: Pods of the common kinds will not work; ``warning``: some will not, or may not."""
 
 NEEDED: Final = ("veth links", "macvlan links", "IPv4 policy rules")
-"""Abilities that the common Pod needs; without others some kinds of network are impossible."""
+"""Kernel features that common Pods need; without the others some kinds of network fail."""
 
 MTU_MIN_FOR_IPV6: Final = 1_280
 
 
 class Diagnosis(NamedTuple):
-    """One thing looked at. ``remedy`` "" where there is nothing to do."""
+    """The result of one check. ``remedy``: "" if there is nothing to do."""
 
     check: str
     verdict: Verdict
@@ -29,39 +29,42 @@ class Diagnosis(NamedTuple):
     remedy: str = ""
 
 
-def diagnose(seen: Examination) -> list[Diagnosis]:
-    """What to tell of a node, the general first."""
+def diagnose(examination: Examination) -> list[Diagnosis]:
+    """The diagnoses of a node, the general ones first."""
     return [
-        *_process(seen),
-        *_abilities(seen),
-        *_sysctls(seen),
-        *_manager(seen),
-        *(one for nic in seen.nics for one in _nic(nic)),
-        *map(_gateway, seen.gateways),
-        *(Diagnosis("examination", "failed", fault, "run it as root") for fault in seen.faults),
+        *_process(examination),
+        *_abilities(examination),
+        *_sysctls(examination),
+        *_manager(examination),
+        *(diagnosis for nic in examination.nics for diagnosis in _nic(nic)),
+        *map(_gateway, examination.gateways),
+        *(
+            Diagnosis("examination", "failed", fault, "run it as root")
+            for fault in examination.faults
+        ),
     ]
 
 
-def worst(found: list[Diagnosis]) -> Verdict:
+def worst(diagnoses: list[Diagnosis]) -> Verdict:
     """The gravest verdict."""
     order: tuple[Verdict, ...] = ("failed", "warning", "ok")
-    verdicts = {one.verdict for one in found}
+    verdicts = {diagnosis.verdict for diagnosis in diagnoses}
     return next((verdict for verdict in order if verdict in verdicts), "ok")
 
 
-def _process(seen: Examination) -> Iterator[Diagnosis]:
-    yield Diagnosis("kernel", "ok", f"Linux {seen.kernel} on {seen.machine}")
-    if seen.missing_capabilities:
-        lacking = ", ".join(seen.missing_capabilities)
+def _process(examination: Examination) -> Iterator[Diagnosis]:
+    yield Diagnosis("kernel", "ok", f"Linux {examination.kernel} on {examination.machine}")
+    if examination.missing_capabilities:
+        missing = ", ".join(examination.missing_capabilities)
         yield Diagnosis(
             "capabilities",
             "failed",
-            f"without {lacking}",
+            f"missing: {missing}",
             "run as root, or grant them to the agent",
         )
     else:
         yield Diagnosis("capabilities", "ok", "NET_ADMIN, NET_RAW, SYS_ADMIN")
-    if seen.ipv6:
+    if examination.ipv6:
         yield Diagnosis("IPv6", "ok", "in the kernel")
     else:
         yield Diagnosis(
@@ -69,8 +72,8 @@ def _process(seen: Examination) -> Iterator[Diagnosis]:
         )
 
 
-def _abilities(seen: Examination) -> Iterator[Diagnosis]:
-    for ability in seen.abilities:
+def _abilities(examination: Examination) -> Iterator[Diagnosis]:
+    for ability in examination.abilities:
         if not ability.why_not:
             yield Diagnosis(ability.name, "ok", "yes")
             continue
@@ -81,14 +84,14 @@ def _abilities(seen: Examination) -> Iterator[Diagnosis]:
 
 def _remedy(ability: str) -> str:
     if ability == PINS:
-        return f"mount -t bpf bpf {BPFFS}, if orbweaver.clusterIP is switched on"
+        return f"if orbweaver.clusterIP is enabled: mount -t bpf bpf {BPFFS}"
     if ability.startswith(CLUSTER_IPS):
-        return "nothing to do where orbweaver.clusterIP is off; else use a newer kernel"
+        return "nothing, if orbweaver.clusterIP is disabled; otherwise use a newer kernel"
     return "use another kernel"
 
 
-def _sysctls(seen: Examination) -> Iterator[Diagnosis]:
-    for reading in seen.sysctls:
+def _sysctls(examination: Examination) -> Iterator[Diagnosis]:
+    for reading in examination.sysctls:
         name = reading.wanted.key.removeprefix("net/").replace("/", ".")
         if reading.found is None:
             yield Diagnosis(f"sysctl {name}", "warning", "the kernel has no such key")
@@ -103,39 +106,39 @@ def _sysctls(seen: Examination) -> Iterator[Diagnosis]:
             )
 
 
-def _manager(seen: Examination) -> Iterator[Diagnosis]:
-    if not seen.manager.running:
+def _manager(examination: Examination) -> Iterator[Diagnosis]:
+    if not examination.manager.running:
         yield Diagnosis("NetworkManager", "ok", "does not run here")
-    elif seen.manager.leaves_veths:
+    elif examination.manager.leaves_veths:
         yield Diagnosis("NetworkManager", "ok", "leaves veth interfaces alone")
     else:
         text = SUGGESTION.strip().replace("\n", "; ")
         yield Diagnosis(
             "NetworkManager",
             "warning",
-            "runs, and may take Pods' veth interfaces",
+            "runs, and may reconfigure Pods' veth interfaces",
             f"write to {CONFIGURATION / SUGGESTED_FILE}: {text}",
         )
 
 
 def _nic(nic: MasterNic) -> Iterator[Diagnosis]:
     state = "up" if nic.carrier else "no carrier" if nic.up else "down"
-    found = [nic.kind, state, f"MTU {nic.mtu}", nic.mac, *nic.addresses]
+    facts = [nic.kind, state, f"MTU {nic.mtu}", nic.mac, *nic.addresses]
     if nic.promiscuity:
-        found.append("promiscuous")
+        facts.append("promiscuous")
     if nic.master:
-        found.append(f"in {nic.master}")
+        facts.append(f"in {nic.master}")
     if nic.vfs_max:
-        found.append(f"{nic.vfs} of {nic.vfs_max} VFs made")
-    found += [f"RDMA {name}" for name in nic.rdma]
-    words, check = ", ".join(found), f"interface {nic.name}"
+        facts.append(f"{nic.vfs} of {nic.vfs_max} VFs created")
+    facts += [f"RDMA {name}" for name in nic.rdma]
+    text, check = ", ".join(facts), f"interface {nic.name}"
     if nic.up and not nic.carrier:
-        yield Diagnosis(check, "warning", words, "look at its cable or its master")
+        yield Diagnosis(check, "warning", text, "check its cable or its master")
     elif nic.mtu < MTU_MIN_FOR_IPV6:
         remedy = f"IPv6 needs {MTU_MIN_FOR_IPV6}: ip link set {nic.name} mtu {MTU_MIN_FOR_IPV6}"
-        yield Diagnosis(check, "warning", words, remedy)
+        yield Diagnosis(check, "warning", text, remedy)
     else:
-        yield Diagnosis(check, "ok", words)
+        yield Diagnosis(check, "ok", text)
 
 
 def _gateway(answer: GatewayAnswer) -> Diagnosis:
@@ -144,9 +147,11 @@ def _gateway(answer: GatewayAnswer) -> Diagnosis:
     if answer.fault:
         return Diagnosis(check, "warning", answer.fault)
     if not answer.macs:
-        remedy = "is it on this link? enableGatewayDetection would fail Pods here"
-        return Diagnosis(check, "warning", "nobody answers", remedy)
+        remedy = "check that it is on this link; with enableGatewayDetection, Pods fail here"
+        return Diagnosis(check, "warning", "no host answers", remedy)
     if len(answer.macs) > 1:
         remedy = "two machines have this address, or a proxy answers for it"
-        return Diagnosis(check, "warning", f"several answer: {', '.join(answer.macs)}", remedy)
+        return Diagnosis(
+            check, "warning", f"several hosts answer: {', '.join(answer.macs)}", remedy
+        )
     return Diagnosis(check, "ok", f"{answer.macs[0]} answers")

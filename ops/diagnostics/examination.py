@@ -1,7 +1,7 @@
-"""Everything about a node that matters for Pods' interfaces, read once. Changes nothing.
+"""Reads everything about a node that matters for Pods' interfaces, once. Changes nothing.
 
-The links of the gateways are asked by probes, which teach nobody's cache anything. Each part fails
-for itself: what could not be read is said in words.
+Probes find the hosts that answer for the gateways; they add no entry to any neighbour cache. A
+part that cannot be read becomes a fault text, and the other parts are still read.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CAPABILITIES: Final = {"NET_ADMIN": 12, "NET_RAW": 13, "SYS_ADMIN": 21}
 
 
 class GatewayAnswer(NamedTuple):
-    """Who answers for a gateway on its link. ``fault``: why it could not be asked."""
+    """The MAC addresses that answer for a gateway. ``fault``: why the probe failed, or ""."""
 
     gateway: Gateway
     macs: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ class GatewayAnswer(NamedTuple):
 
 
 class Examination(NamedTuple):
-    """What was found. ``faults``: parts that could not be read, in words."""
+    """The state of a node. ``faults``: why parts could not be read."""
 
     kernel: str
     machine: str
@@ -53,7 +53,7 @@ class Examination(NamedTuple):
 
 
 class _Reader:
-    """Reads part by part; a part that fails is a fault in words and otherwise empty."""
+    """Reads part by part; a part that fails stays empty and adds a text to ``faults``."""
 
     def __init__(self, executor: NetnsExecutor) -> None:
         self._executor = executor
@@ -65,7 +65,7 @@ class _Reader:
         self.gateways: list[Gateway] = []
 
     def read(self) -> None:
-        """All parts. For a thread to wait in."""
+        """Read all parts. Blocks: call it in a thread."""
         executor = self._executor
         self.ipv6 = Path("/proc/net/if_inet6").exists()
         self.abilities = self._try("the kernel's abilities", lambda: abilities(executor))
@@ -84,7 +84,7 @@ class _Reader:
 
 
 async def examine(gateways: Sequence[Gateway] = ()) -> Examination:
-    """Look at this node, and at these gateways besides those of its default routes."""
+    """Examine this node; probe these gateways and those of its default routes."""
     executor = NetnsExecutor()
     detector = Detector(executor)
     reader = _Reader(executor)

@@ -1,8 +1,8 @@
-"""What is behind a node's links: PCI devices, virtual functions, RDMA devices. Reads only.
+"""Reads the hardware behind a node's links: PCI devices, virtual functions, RDMA devices.
 
-A link's driver names its PCI device, also where /sys shows another network namespace; the kernel's
-RDMA devices name the link that each of their ports speaks over. Promise: what a kernel or a link
-does not have is left out, never guessed.
+The driver of a link names its PCI device, even if /sys shows another network namespace. An RDMA
+device names the link of each of its ports. What a kernel or a link does not have is left out and
+never guessed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nodeagent.sriov_master import SYSFS
 
 
 class Hardware(NamedTuple):
-    """Behind one link. ``vfs`` of ``vfs_max`` virtual functions are made."""
+    """The hardware of one link; ``vfs`` of ``vfs_max`` virtual functions exist."""
 
     device: str = ""
     vfs: int = 0
@@ -31,13 +31,13 @@ class Hardware(NamedTuple):
 def read_hardware(
     executor: NetnsExecutor, namespace: NetworkNamespace, links: Iterable[str], sysfs: Path = SYSFS
 ) -> dict[str, Hardware]:
-    """By link. Raises OSError."""
-    wanted = tuple(links)
-    buses = executor.run(namespace, _buses_of(wanted))
+    """The hardware by link. Raises OSError."""
+    names = tuple(links)
+    buses = executor.run(namespace, _buses_of(names))
     rdma = _rdma_devices(executor, namespace)
     return {
         link: _behind(sysfs / "bus/pci/devices" / buses.get(link, ""), tuple(rdma.get(link, ())))
-        for link in wanted
+        for link in names
     }
 
 
@@ -55,26 +55,26 @@ def _number(path: Path) -> int:
 
 def _buses_of(links: tuple[str, ...]) -> Callable[[], dict[str, str]]:
     def read() -> dict[str, str]:
-        found = {}
+        buses = {}
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as inside:
             for link in links:
-                # Many a virtual link has no driver that answers.
+                # Most virtual links have no driver that answers.
                 with suppress(OSError):
-                    found[link] = driver_bus(inside, link)
-        return found
+                    buses[link] = driver_bus(inside, link)
+        return buses
 
     return read
 
 
 def _rdma_devices(executor: NetnsExecutor, namespace: NetworkNamespace) -> dict[str, list[str]]:
-    """The names of RDMA devices, by link; none where the kernel has no RDMA."""
-    found: dict[str, list[str]] = {}
+    """The names of RDMA devices, by link; empty if the kernel has no RDMA."""
+    devices: dict[str, list[str]] = {}
     kernel = RdmaSocket.open(executor, namespace)
     if kernel is None:
-        return found
+        return devices
     with kernel:
         for device in kernel.devices():
             for port in kernel.ports(device):
                 if port.link:
-                    found.setdefault(port.link, []).append(device.name)
-    return found
+                    devices.setdefault(port.link, []).append(device.name)
+    return devices

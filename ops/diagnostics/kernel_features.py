@@ -1,7 +1,7 @@
-"""What the kernel of a node can do for Pods: tried in a namespace that is thrown away.
+"""Tries what the kernel of a node can do for Pods, in a temporary network namespace.
 
-Promise: nothing of the node's own is touched but the modules that the kernel loads when asked, as
-it would for a Pod. What fails is a finding, never an error.
+Nothing of the node changes, except that the kernel loads modules as it would for a Pod. A feature
+that fails is a result, never an error.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _FAMILIES: Final[tuple[Family, ...]] = (4, 6)
 
 
 class KernelFeature(NamedTuple):
-    """One thing a kernel can or cannot, ``why_not`` in its words; ``module``: what to load."""
+    """One feature. ``why_not``: the kernel's error, or "" if it works; ``module``: what to load."""
 
     name: str
     module: str
@@ -51,7 +51,7 @@ class KernelFeature(NamedTuple):
 
 
 class _Kind(NamedTuple):
-    """A kind of link to try. ``parent``: whether it stands on another."""
+    """A kind of link to try. ``parent``: whether it needs a parent link."""
 
     kind: str
     module: str
@@ -72,7 +72,7 @@ _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
 def abilities(executor: NetnsExecutor) -> list[KernelFeature]:
-    """Every ability, each tried. Raises OSError where no namespace can be made at all."""
+    """Try every feature. Raises OSError if no network namespace can be created."""
     with _trial_namespace() as namespace, executor.session(namespace) as session:
         return [
             *_links(session),
@@ -84,18 +84,18 @@ def abilities(executor: NetnsExecutor) -> list[KernelFeature]:
 
 def _links(session: NetlinkSession) -> Iterator[KernelFeature]:
     parents = iter(range(len(_KINDS)))
-    for wanted in _KINDS:
+    for kind in _KINDS:
         parent = 0
-        if wanted.parent:
-            # One parent each: a link has macvlans or ipvlans on it, not both.
+        if kind.parent:
+            # Each has its own parent: a link cannot have both macvlans and ipvlans.
             name = f"p{next(parents)}"
             session.attempt([add_link(name, "veth")])
-            found = session.link(name)
-            parent = 0 if found is None else found.number
-        request = add_link(f"try-{wanted.kind}", wanted.kind, parent=parent, data=wanted.data)
+            link = session.link(name)
+            parent = 0 if link is None else link.number
+        request = add_link(f"try-{kind.kind}", kind.kind, parent=parent, data=kind.data)
         (outcome,) = session.attempt([request])
         why = os.strerror(outcome.number) if outcome.number else ""
-        yield KernelFeature(f"{wanted.kind} links", wanted.module, why)
+        yield KernelFeature(f"{kind.kind} links", kind.module, why)
 
 
 def _rule(session: NetlinkSession, family: Family) -> KernelFeature:
@@ -106,49 +106,49 @@ def _rule(session: NetlinkSession, family: Family) -> KernelFeature:
 
 
 def _reply_marks(executor: NetnsExecutor, namespace: NetworkNamespace) -> Iterator[KernelFeature]:
-    """One of the two ways is enough (docs/reference/coordinator.md, "Reply path")."""
+    """One of the two implementations is enough (docs/reference/coordinator.md, "Reply path")."""
     ways: tuple[tuple[str, ReplyMarkRules], ...] = (
         ("nftables", NftReplyMarkRules(executor)),
         ("iptables", IptablesReplyMarkRules(executor)),
     )
     for family in _FAMILIES:
-        words = []
+        refusals = []
         for name, way in ways:
             try:
                 way.put(namespace, (family,))
             except (OrbweaverError, OSError, SubprocessError) as error:
-                words.append(f"{name}: {error}")
+                refusals.append(f"{name}: {error}")
                 continue
             yield KernelFeature(f"IPv{family} reply marks by {name}", "")
             break
         else:
             yield KernelFeature(
-                f"IPv{family} reply marks", "nf_tables nf_conntrack", "; ".join(words)
+                f"IPv{family} reply marks", "nf_tables nf_conntrack", "; ".join(refusals)
             )
 
 
 def _cluster_ips() -> Iterator[KernelFeature]:
-    """Whether ClusterIPs could be served to sockets: programs, Pods' control group, pins."""
-    why = words = ""
+    """Whether ClusterIPs can be served to sockets: programs, the Pods' cgroup, pins."""
+    why = fault = ""
     try:
         own_cookie()
         if not trial(DesiredPrograms(0)):
-            words = "refusing says EPERM here, not ECONNREFUSED"
+            fault = "a refused connection gets EPERM from this kernel, not ECONNREFUSED"
     except DatapathError as error:
         why = str(error)
     yield KernelFeature(CLUSTER_IPS, "", why)
-    yield KernelFeature(f"{CLUSTER_IPS}, refused as by kube-proxy", "", why or words)
+    yield KernelFeature(f"{CLUSTER_IPS}, refused as by kube-proxy", "", why or fault)
     why = "" if cgroup2_mounts() else "cgroup v2 is not mounted"
     yield KernelFeature(f"{CLUSTER_IPS}, control groups", "", why)
-    why = "" if can_pin(Path(BPFFS)) else f"{BPFFS} is no bpffs: they end with the agent"
+    why = "" if can_pin(Path(BPFFS)) else f"{BPFFS} is not a bpffs: programs end with the agent"
     yield KernelFeature(PINS, "", why)
 
 
 @contextmanager
 def _trial_namespace() -> Iterator[NetworkNamespace]:
-    """A namespace without a name: it ends with the last descriptor of it."""
-    with ThreadPoolExecutor(max_workers=1) as thrown_away:
-        namespace = thrown_away.submit(_unshared).result()
+    """A namespace without a name: the kernel removes it with its last descriptor."""
+    with ThreadPoolExecutor(max_workers=1) as temporary:
+        namespace = temporary.submit(_unshared).result()
     with namespace:
         yield namespace
 

@@ -1,6 +1,7 @@
-"""NetworkManager on a node: it must leave Pods' interfaces and those that ifacer makes alone.
+"""Checks that NetworkManager leaves the interfaces of Pods and of ifacer alone.
 
-Reads only. What an operator should write is told, never written: it is the node's owner's file.
+Reads only: it suggests a configuration and never writes it, because the file belongs to the owner
+of the node.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ _VETHS: Final = "interface-name:veth"
 
 
 class Manager(NamedTuple):
-    """Whether it runs here, and whether its configuration leaves veths alone."""
+    """Whether NetworkManager runs, and whether its configuration leaves veths alone."""
 
     running: bool
     leaves_veths: bool
 
 
 def read_manager(running: Path = RUNNING, configuration: Path = CONFIGURATION) -> Manager:
-    """What there is; a file that cannot be read says nothing."""
+    """Read its state; a file that cannot be read is ignored."""
     files = sorted(configuration.glob("*.conf")) if configuration.is_dir() else []
     return Manager(running.is_dir(), any(map(_leaves_veths, files)))
 

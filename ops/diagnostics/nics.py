@@ -1,4 +1,4 @@
-"""The interfaces of a node that Pods can stand on: NICs, bonds, VLANs, bridges. Reads only."""
+"""Reads the interfaces that can be masters of Pods' interfaces: NICs, bonds, VLANs, bridges."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nodeagent.netlink.session import NetlinkSession
 from nodeagent.netlink.values import Link, mac_text
 
 MASTER_KINDS: Final = ("", "bond", "vlan", "bridge", "team", "openvswitch", "veth", "macvlan")
-"""Kinds that a Pod's interface can stand on; "" is a NIC's. A veth is one inside containers."""
+"""Kinds of links that can be a master; "" is a NIC's. Inside containers a veth can be one."""
 
 _IF_OPER_UNKNOWN: Final = 0  # include/uapi/linux/if.h
 _ETHERNET_MAC_BYTES: Final = 6
@@ -19,8 +19,8 @@ _ETHERNET_MAC_BYTES: Final = 6
 class MasterNic(NamedTuple):
     """One interface. ``addresses`` with prefix length, without link-local ones.
 
-    ``device``: on the PCI bus; ``vfs`` of ``vfs_max`` virtual functions are made; ``rdma``: the
-    names of RDMA devices over it.
+    ``device``: its PCI address; ``vfs`` of ``vfs_max`` virtual functions exist; ``rdma``: the
+    names of its RDMA devices.
     """
 
     name: str
@@ -39,7 +39,7 @@ class MasterNic(NamedTuple):
 
 
 class Gateway(NamedTuple):
-    """A gateway and the interface that it is behind."""
+    """A gateway and the interface that leads to it."""
 
     interface: str
     address: str
@@ -51,10 +51,10 @@ def master_nics(session: NetlinkSession) -> list[MasterNic]:
     links = session.links()
     names = {link.number: link.name for link in links}
     addresses: dict[int, list[str]] = {}
-    for one in session.addresses():
-        if one.scope < RT_SCOPE_LINK:
-            text = f"{format_address(*one.address)}/{one.prefix_length}"
-            addresses.setdefault(one.link, []).append(text)
+    for entry in session.addresses():
+        if entry.scope < RT_SCOPE_LINK:
+            text = f"{format_address(*entry.address)}/{entry.prefix_length}"
+            addresses.setdefault(entry.link, []).append(text)
     return [
         _nic(link, names, tuple(addresses.get(link.number, ())))
         for link in links
@@ -66,7 +66,7 @@ def default_gateways(session: NetlinkSession) -> list[Gateway]:
     """The gateways of the default routes. Raises NetlinkRefused, NetlinkLost."""
     names = {link.number: link.name for link in session.links()}
     families: tuple[Family, ...] = (4, 6)
-    found = [
+    gateways = [
         Gateway(names.get(number, "?"), format_address(*gateway), family)
         for family in families
         for route in session.routes(family)
@@ -76,7 +76,7 @@ def default_gateways(session: NetlinkSession) -> list[Gateway]:
         )
         if gateway is not None
     ]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(gateways))
 
 
 def _nic(link: Link, names: dict[int, str], addresses: tuple[str, ...]) -> MasterNic:

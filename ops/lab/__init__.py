@@ -1,28 +1,29 @@
-"""A laboratory: nodes, Pods and a network on one machine, all in namespaces, for demo and tests.
+"""A laboratory: nodes, Pods and a network in namespaces of one machine, for demo and tests.
 
-    laboratory.py    the whole: a context manager that makes and removes everything below
-    identity.py      names that say which process they belong to
-    leftovers.py     what a laboratory has on the machine: to verify that it is gone, or remove it
-    programs.py      what must be installed, and running it
+    laboratory.py    the laboratory: a context manager that creates and removes everything below
+    identity.py      names that contain the process id of the laboratory
+    leftovers.py     finds and removes what a laboratory has on the machine
+    programs.py      the required programs, and running one
     namespaces.py    network namespaces
-    fabric.py        the network: one bridge in a namespace of its own, wires to the nodes
-    daemons.py       processes that run on: etcd, agents and a controller
+    fabric.py        the network: one bridge in its own namespace, a veth pair to each node
+    daemons.py       long-running processes: etcd, agents and a controller
     store.py         etcd
     node.py          a node: namespace, agent, plugins, runtime
-    controller.py    the controller, where one is wanted
-    runtime.py       what a container runtime does with CNI
-    groups.py        control groups of Pods, where an agent serves ClusterIPs to their sockets
-    pod_programs.py  what Pods say to each other
+    controller.py    the controller
+    runtime.py       the CNI side of a container runtime
+    groups.py        control groups of Pods, for agents that serve ClusterIPs to sockets
+    pod_programs.py  programs that run in Pods
     sandbox.py       a Pod: a network namespace with a name
 
-How it is laid out, and why:
+The layout, and its reasons:
 
-- Nothing touches the machine's own interfaces or listens on its addresses. The bridge lives in the
-  namespace "fabric", each node in one of its own, wired to the bridge; so do the Pods.
-- etcd runs in the fabric's namespace and the agents run in their node's, as agents with
-  hostNetwork do: they reach etcd through the network, which a test can cut for one node alone.
-  Tools outside (orbctl, tests) reach the same etcd through a unix socket, which no namespace hides.
-- Files are in /run/orbweaver-lab/<identity>, because socket paths have 107 bytes.
-- Every name carries the process id of its maker. Daemons die with it (PR_SET_PDEATHSIG); names and
-  files that a killed laboratory left are removed by the next one, those of living ones never.
+- Nothing changes the machine's own interfaces or listens on its addresses. The bridge is in the
+  namespace "fabric". Each node and each Pod has its own namespace; nodes are connected to the
+  bridge.
+- etcd runs in the namespace of the fabric, agents run in those of their nodes, like agents with
+  hostNetwork. They reach etcd through the network, which a test can cut for one node. Programs
+  outside (orbctl, tests) reach the same etcd through a unix socket, which works in every namespace.
+- Files are in /run/orbweaver-lab/<identity>, because the path of a socket has at most 107 bytes.
+- Every name contains the process id of its laboratory. Daemons die with that process
+  (PR_SET_PDEATHSIG). A laboratory removes what killed ones left, never what running ones have.
 """

@@ -1,4 +1,4 @@
-"""The controller of a laboratory: the real process, beside etcd, in the fabric's namespace."""
+"""The controller of a laboratory: the real process, in the namespace of the fabric like etcd."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAME: Final = "controller"
 
 
 class LabController:
-    """One replica. It leads, since there is no other."""
+    """One replica, which becomes the leader."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
-"""Long-running processes: started inside a namespace, stopped, killed, and never left behind.
+"""Starts, stops and kills long-running processes in a namespace.
 
-A daemon dies with the process that started it, even when that is killed; only processes started
-here are signalled. The caller passes the readiness check.
+A daemon dies with the process that started it, even if that process is killed. Only processes that
+were started here are signalled. The caller passes the readiness check.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LOG_CHARACTERS_MAX: Final = 1_000
 
 
 class Daemon:
-    """One program with its log, which may be started again and again."""
+    """One program with its log; it can be started again after it was stopped."""
 
     def __init__(
         self,
@@ -56,8 +56,8 @@ class Daemon:
     def start(self) -> None:
         """Start it and return at once."""
         assert self._process is None, "started twice"
-        # All three replace themselves: the process id is the program's. Its own session keeps
-        # Ctrl-C for us, who end it in order.
+        # setpriv and nsenter execute the program, so that the process id is the program's. In its
+        # own session it receives no Ctrl-C: the laboratory stops its daemons in order.
         command = ["setpriv", "--pdeathsig", "KILL", *self._namespace.inside(self.command)]
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
@@ -82,11 +82,11 @@ class Daemon:
             time.sleep(POLL_S)
 
     def stop(self) -> None:
-        """Ask it to end and wait; kill it if it does not."""
+        """Send SIGTERM and wait; kill it if it does not end in time."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """Kill it, as a crash does."""
         self._end(signal.SIGKILL)
 
     def log_tail(self) -> str:
@@ -94,7 +94,7 @@ class Daemon:
         try:
             return self.log_path.read_text(errors="replace")[-LOG_CHARACTERS_MAX:].strip()
         except OSError:
-            return "it wrote no log"
+            return "it has no log"
 
     def _end(self, number: signal.Signals) -> None:
         process, self._process = self._process, None

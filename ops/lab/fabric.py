@@ -1,13 +1,17 @@
-"""The network between the nodes: one bridge in a namespace of its own, a wire to every node.
+"""The network between the nodes: one bridge in its own namespace, a veth pair to every node.
 
-The bridge is also the router of the Pods' networks: it has their gateways' addresses. Addresses of
-nodes are from TEST-NET-1 (RFC 5737), so that nothing here can be mistaken for a network of yours.
+The bridge is also the router of the Pods' networks and has the addresses of their gateways. The
+addresses of nodes are from TEST-NET-1 (RFC 5737), which no real network uses.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from ipaddress import ip_interface
+from pathlib import Path
+from typing import Any, Final
 
+from nodeagent.netlink.numbers import IFA_F_NODAD
+from ops.lab.identity import LabFailed
 from ops.lab.namespaces import NamedNamespace
 
 BRIDGE: Final = "br0"
@@ -15,6 +19,7 @@ UPLINK: Final = "eth0"
 """The interface of a node, and the master of its macvlans."""
 
 NODES_MAX: Final = 200
+
 _ADDRESS: Final = "192.0.2.1"
 _PREFIX: Final = "192.0.2"
 _PREFIX_BITS: Final = 24
@@ -30,46 +35,71 @@ class Fabric:
 
     @property
     def address(self) -> str:
-        """Where nodes find what runs in the fabric's namespace."""
+        """The address of the fabric's namespace for the nodes."""
         return _ADDRESS
 
     def create(self) -> None:
-        """Make namespace and bridge. Raises LabFailed."""
+        """Create namespace and bridge. Raises LabFailed."""
         self.namespace.create()
-        # Snooping would need a querier before neighbour solicitations reach anybody.
-        self.namespace.ip("link", "add", BRIDGE, "type", "bridge", "mcast_snooping", "0")
-        self.namespace.ip("link", "set", BRIDGE, "up")
+        self.namespace.netlink(_add_bridge)
         self.gateway(f"{_ADDRESS}/{_PREFIX_BITS}")
 
     def gateway(self, cidr: str) -> None:
-        """Give the bridge an address with its prefix length. Raises LabFailed."""
-        nodad = ["nodad"] if ":" in cidr else []
-        self.namespace.ip("address", "add", cidr, "dev", BRIDGE, *nodad)
+        """Add an address with its prefix length to the bridge. Raises LabFailed."""
+        self.namespace.netlink(lambda route: _add_address(route, BRIDGE, cidr))
 
     def join(self, node: NamedNamespace, name: str) -> str:
-        """Wire a node to the bridge; its address. Raises LabFailed."""
+        """Connect a node to the bridge; returns its address. Raises LabFailed."""
         assert self._nodes < NODES_MAX, "the network of the nodes is full"
         address = f"{_PREFIX}.{_FIRST_NODE + self._nodes}"
         self._nodes += 1
-        port = self.port(name)
-        # The far end is made where it belongs: moving a link costs the kernel a grace period.
-        self.namespace.ip(
-            *("link", "add", port, "type", "veth"),
-            *("peer", "name", UPLINK, "netns", node.name),
-        )
-        self.namespace.ip("link", "set", port, "master", BRIDGE, "up")
-        node.ip("address", "add", f"{address}/{_PREFIX_BITS}", "dev", UPLINK)
-        node.ip("link", "set", UPLINK, "up")
+        self.namespace.netlink(lambda route: _add_port(route, self.port(name), node.path))
+        node.netlink(lambda route: _add_address(route, UPLINK, f"{address}/{_PREFIX_BITS}"))
+        _set_state(node, UPLINK, "up")
         return address
 
     def cut(self, name: str) -> None:
-        """Pull a node's plug: it reaches nobody, and nobody reaches it. Raises LabFailed."""
-        self.namespace.ip("link", "set", self.port(name), "down")
+        """Disconnect a node from the network. Raises LabFailed."""
+        _set_state(self.namespace, self.port(name), "down")
 
     def mend(self, name: str) -> None:
-        """Put the plug back. Raises LabFailed."""
-        self.namespace.ip("link", "set", self.port(name), "up")
+        """Connect a node again. Raises LabFailed."""
+        _set_state(self.namespace, self.port(name), "up")
 
     def port(self, name: str) -> str:
-        """The bridge's end of a node's wire."""
+        """The bridge's end of a node's veth pair."""
         return f"to-{name}"
+
+
+# The routes of these functions are ``IPRoute`` objects of pyroute2, which has no types.
+
+
+def _add_bridge(route: Any) -> None:  # noqa: ANN401
+    # Snooping would drop neighbour solicitations until there is a querier.
+    route.link("add", ifname=BRIDGE, kind="bridge", br_mcast_snooping=0, state="up")
+
+
+def _add_port(route: Any, port: str, node: Path) -> None:  # noqa: ANN401
+    # The peer is created in the node, because moving a link costs the kernel a grace period.
+    peer = {"ifname": UPLINK, "net_ns_fd": str(node)}
+    route.link("add", ifname=port, kind="veth", peer=peer)
+    route.link("set", index=_index(route, port), master=_index(route, BRIDGE), state="up")
+
+
+def _add_address(route: Any, link: str, cidr: str) -> None:  # noqa: ANN401
+    address = ip_interface(cidr)
+    flags = IFA_F_NODAD if address.version == 6 else 0
+    prefix_length = address.network.prefixlen
+    index = _index(route, link)
+    route.addr("add", index=index, address=str(address.ip), prefixlen=prefix_length, flags=flags)
+
+
+def _set_state(namespace: NamedNamespace, link: str, state: str) -> None:
+    namespace.netlink(lambda route: route.link("set", index=_index(route, link), state=state))
+
+
+def _index(route: Any, link: str) -> int:  # noqa: ANN401
+    indexes = route.link_lookup(ifname=link)
+    if not indexes:
+        raise LabFailed(f"there is no link {link}")
+    return int(indexes[0])

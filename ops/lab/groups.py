@@ -1,7 +1,7 @@
 """The cgroups of a laboratory's Pods: one for each node, below one for the laboratory.
 
-Only programs of Pods run in them, so that the agent's ClusterIP eBPF programs apply to them as to
-kubelet's Pods. ``leftovers`` removes them.
+Only programs of Pods run in them: the agent's eBPF programs for ClusterIPs apply to these cgroups.
+``leftovers`` removes them.
 """
 
 from __future__ import annotations

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Final
 
 ANSWER_DEADLINE_S: Final = 5.0
-"""Longer than an agent takes to find out that etcd is away."""
+"""Longer than an agent needs to detect that etcd does not answer."""
 
 
 def is_ok(path: Path, url: str) -> bool:
-    """Whether a GET of ``url`` at the socket is answered with 200."""
+    """Whether a GET of ``url`` at the socket returns 200."""
     return get(path, url)[0] == http.HTTPStatus.OK
 
 
 def get(path: Path, url: str, body: str = "") -> tuple[int, str]:
-    """Status and body of a GET with a JSON body; status 0 where the socket does not answer."""
+    """Status and body of a GET with a JSON body; status 0 if the socket does not answer."""
     connection = _Connection(path)
     try:
         connection.request("GET", url, body or None, {"Content-Type": "application/json"})

@@ -1,7 +1,7 @@
-"""Names that say which process they belong to, and whether that process still lives.
+"""Identities of laboratories, which their names contain, and whether their processes still run.
 
-An identity is the maker's process id and a serial number. The process's start time is kept in the
-laboratory's directory, since process ids are used again. It removes nothing (leftovers.py does).
+An identity is a process id and a serial number. The directory of the laboratory has the start time
+of the process, because process ids are reused. ``leftovers`` removes laboratories.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
-ROOM: Final = Path("/run/orbweaver-lab")
+LABORATORIES: Final = Path("/run/orbweaver-lab")
 """Directories of all laboratories of this machine."""
 
 NAMESPACES: Final = Path("/run/netns")
@@ -30,46 +30,46 @@ _serials: Final = itertools.count(1)
 
 
 class LabFailed(Exception):
-    """A step of the laboratory failed; no error of the product, so none of core/errors.py."""
+    """A step of the laboratory failed. Not an error of the product, so not in core/errors.py."""
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
         super().__init__(f"{message} ({remedy})" if remedy else message)
 
 
 class LabIdentity(NamedTuple):
-    """Which laboratory."""
+    """The identity of one laboratory."""
 
     pid: int
     serial: int
 
     @classmethod
     def parse(cls, name: str) -> Self | None:
-        """The identity in the name of a directory or a namespace; None for a name of others."""
-        found = _NAME.fullmatch(name)
-        return cls(int(found["pid"]), int(found["serial"])) if found else None
+        """The identity in the name of a directory or namespace; None for other names."""
+        match = _NAME.fullmatch(name)
+        return cls(int(match["pid"]), int(match["serial"])) if match else None
 
     def __str__(self) -> str:
         return f"{self.pid}-{self.serial}"
 
     @property
     def directory(self) -> Path:
-        """All files."""
-        return ROOM / str(self)
+        """The directory of its files."""
+        return LABORATORIES / str(self)
 
     def name(self, what: str) -> str:
-        """The name of a namespace."""
+        """The name of a namespace or cgroup."""
         return f"ow-{self}-{what}"
 
     def claim(self) -> None:
-        """Make the directory, with the word that this process is alive. Raises LabFailed."""
+        """Create the directory, with the start time of this process. Raises LabFailed."""
         self.directory.mkdir(mode=0o700, parents=True)
         started = _start_time(self.pid)
         if started is None:
-            raise LabFailed("cannot read my own start time: is /proc mounted?")
+            raise LabFailed("cannot read the start time of this process", remedy="mount /proc")
         (self.directory / _STARTED).write_text(started)
 
     def is_alive(self) -> bool:
-        """Whether its maker lives; without a word of it, any process of that id counts."""
+        """Whether its process runs; without a stored start time, any process of that id counts."""
         now = _start_time(self.pid)
         try:
             then = (self.directory / _STARTED).read_text()
@@ -79,7 +79,7 @@ class LabIdentity(NamedTuple):
 
 
 def new_identity() -> LabIdentity:
-    """One that this process has not used yet."""
+    """An identity that this process has not used."""
     return LabIdentity(os.getpid(), next(_serials))
 
 
@@ -88,5 +88,5 @@ def _start_time(pid: int) -> str | None:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
-    # The name before it is in parentheses and may contain anything.
+    # The name of the program is in parentheses and can contain any character.
     return stat.rpartition(")")[2].split()[_START_FIELD]

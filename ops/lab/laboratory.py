@@ -1,7 +1,7 @@
-"""The whole laboratory as a context manager: make it, use it, and nothing is left.
+"""The laboratory as a context manager that creates it, and removes everything at the end.
 
-Promise: whatever happens inside, also Ctrl-C, everything made is removed on the way out, and what
-cannot be removed is an error that names it. What a killed laboratory left is removed by the next.
+Everything is removed also after an error or Ctrl-C; an error names what could not be removed. The
+next laboratory removes what a killed one left.
 """
 
 from __future__ import annotations
@@ -32,15 +32,16 @@ from ops.lab.sandbox import Sandbox
 from ops.lab.store import Etcd
 
 GATEWAYS: Final = ("10.6.0.1/24", "fd00:6::1/64")
-"""Of the networks that Pods are on, unless a laboratory says otherwise."""
+"""The default gateways of the Pods' networks."""
 
 
 class Laboratory:
-    """A fabric, an etcd, and as many nodes and Pods as are asked for.
+    """A fabric, an etcd, nodes and Pods.
 
-    ``settings`` are environment variables of every agent; with ``coordinator``, its settings, the
-    network's chain has one; with ``cluster_ips`` agents serve ClusterIPs to the sockets of Pods. To
-    be used from the main thread: daemons end with the thread that started them.
+    ``settings`` are environment variables of every agent. ``coordinator``: its configuration in the
+    network's chain; None: the chain has no coordinator. With ``cluster_ips`` agents serve
+    ClusterIPs to the sockets of Pods. Use it from the main thread, because daemons die with the
+    thread that started them.
     """
 
     def __init__(
@@ -63,10 +64,10 @@ class Laboratory:
             self.directory / "controller",
             self.etcd.endpoint,
         )
-        """Not started unless somebody does."""
+        """The user of the laboratory starts it."""
         self.nodes: dict[str, Node] = {}
         self.predecessors: list[LabIdentity] = []
-        """Killed laboratories whose remains were removed."""
+        """Killed laboratories that were removed at the start."""
         self._made: Counter[str] = Counter()
         self._speakers: list[Daemon] = []
         self._gateways = tuple(gateways)
@@ -97,7 +98,7 @@ class Laboratory:
         self.close()
 
     def close(self) -> None:
-        """Remove everything. Raises LabFailed with what is still there."""
+        """Remove everything. Raises LabFailed with what is left."""
         with _undisturbed():
             for node in self.nodes.values():
                 node.agent.kill()
@@ -108,13 +109,13 @@ class Laboratory:
             remove(self.identity)
 
     def node(self, name: str, settings: Mapping[str, str] = NOTHING) -> Node:
-        """Make a node and start its agent, with settings of its own too. Raises LabFailed."""
+        """Create a node and start its agent, with additional settings. Raises LabFailed."""
         node = self.join(name, settings)
         node.start_agent()
         return node
 
     def join(self, name: str, settings: Mapping[str, str] = NOTHING) -> Node:
-        """Make a node on which nothing runs yet. Raises LabFailed."""
+        """Create a node without a running agent. Raises LabFailed."""
         node = Node(
             self.identity,
             name,
@@ -130,14 +131,14 @@ class Laboratory:
         return node
 
     def lose(self, name: str) -> None:
-        """A node dies with all that ran on it, and nobody is told. Raises LabFailed."""
+        """Kill the agent of a node and delete its namespace, without any DEL. Raises LabFailed."""
         node = self.nodes[name]
         node.agent.kill()
         node.namespace.delete()
 
     def sandbox(self, pod: str, namespace: str = "default", uid: str = "") -> Sandbox:
-        """Make a Pod's network namespace, not attached yet. Raises LabFailed."""
-        # The second sandbox of a Pod is another namespace: a late DEL of the first finds it gone.
+        """Create a Pod's network namespace, not attached yet. Raises LabFailed."""
+        # The second sandbox of a Pod has another namespace: the first one's late DEL finds none.
         self._made[pod] += 1
         number = f"-{self._made[pod]}" if self._made[pod] > 1 else ""
         name = self.identity.name(f"pod-{pod}{number}")
@@ -146,7 +147,7 @@ class Laboratory:
         return sandbox
 
     def speaker(self, sandbox: Sandbox, port: int) -> Daemon:
-        """Let a Pod say its name to whoever connects, from now on. Raises LabFailed."""
+        """Start a server in a Pod that sends the Pod's name to each client. Raises LabFailed."""
         command = [sys.executable, "-m", "ops.lab.pod_programs", "serve", sandbox.pod, str(port)]
         log = self.directory / f"{sandbox.pod}.log"
         made = Daemon(self.identity, sandbox.namespace, command, log, {})
@@ -156,7 +157,7 @@ class Laboratory:
         return made
 
     def environment(self) -> dict[str, str]:
-        """What tools of the machine need to find this laboratory's etcd."""
+        """The environment with which programs outside find this laboratory's etcd."""
         return {
             **os.environ,
             "ORBWEAVER_ETCD_ENDPOINTS": self.etcd.outside_endpoint,
@@ -167,20 +168,20 @@ class Laboratory:
     def orbctl(
         self, *arguments: str, stdin: str = "", directory: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run orbctl against this laboratory, whatever it says."""
+        """Run orbctl against this laboratory; it may fail."""
         command = [ours("orbctl"), *arguments]
         environment = self.environment()
         return attempt(command, stdin=stdin, environment=environment, directory=directory)
 
 
 def listens(namespace: NamedNamespace, port: int) -> bool:
-    """Whether somebody takes TCP connections at a port inside. Raises LabFailed."""
+    """Whether a program listens on a TCP port inside. Raises LabFailed."""
     return bool(namespace.run("ss", "-Hltn", f"sport = :{port}").strip())
 
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Let no second signal interrupt the tidying up."""
+    """Ignore SIGINT and SIGTERM, so that a second signal does not interrupt the removal."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,7 +1,7 @@
 """A node: its network namespace, its agent, its CNI plugins and its runtime.
 
-The agent is the real process with the settings of a node that differs in paths alone; its health
-port is on the loopback of the node's own namespace.
+The agent is the real process; only its paths differ from those of a real node. Its health port is
+on the loopback interface of the node's namespace.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Node:
         self.plugins = directory / "cni"
         self.plugin_log = directory / "plugin.log"
         self.address = ""
-        """In the network of the nodes, once it has joined."""
+        """Its address in the network of the nodes; "" until it has joined."""
         environment = {
             "SPIDERPOOL_NODE_NAME": name,
             "ORBWEAVER_ETCD_ENDPOINTS": etcd,
@@ -59,8 +59,8 @@ class Node:
         }
         if coordinator is not None:
             log = {"logFile": str(directory / "coordinator.log")}
-            said = {"ipam_unix_socket_path": str(self.socket), "logOptions": log}
-            coordinator = {**said, **coordinator}
+            defaults = {"ipam_unix_socket_path": str(self.socket), "logOptions": log}
+            coordinator = {**defaults, **coordinator}
         self.runtime = ContainerRuntime(
             identity,
             self.namespace,
@@ -71,7 +71,7 @@ class Node:
         )
 
     def create(self) -> None:
-        """Make namespace, directories and plugins; no agent yet. Raises LabFailed."""
+        """Create namespace, directories and plugins; no agent yet. Raises LabFailed."""
         self.directory.mkdir(parents=True)
         self.namespace.create()
         self.plugins.mkdir()
@@ -79,26 +79,26 @@ class Node:
         install(self.plugins, self.directory / "net.d", conflist=self.runtime.conflist())
 
     def run_in(self, sandbox: Sandbox, *command: str) -> str:
-        """Run a program in a Pod of this node; what it prints. Raises LabFailed."""
+        """Run a program in a Pod of this node; its output. Raises LabFailed."""
         inside = sandbox.namespace.inside(command)
         return run(inside if self.group is None else within(self.group, inside))
 
     def start_agent(self) -> None:
-        """Start the agent and wait until it can serve. Raises LabFailed."""
+        """Start the agent and wait until it is healthy. Raises LabFailed."""
         self.agent.start()
         self.agent.wait_until(self.is_healthy)
 
     def wait_unhealthy(self) -> None:
-        """Wait until the running agent says that it cannot serve. Raises LabFailed."""
+        """Wait until the running agent reports that it is not healthy. Raises LabFailed."""
         self.agent.wait_until(lambda: not self.is_healthy())
 
     def is_healthy(self) -> bool:
-        """Whether the agent says that it can serve."""
+        """Whether the agent reports that it can serve requests."""
         return is_ok(self.socket, "/v1/ipam/healthy")
 
 
 def _serving(group: Path, directory: Path) -> dict[str, str]:
-    """ClusterIPs for the sockets of this node's Pods; nothing is pinned on the machine."""
+    """Settings of an agent that serves ClusterIPs to its Pods, without pins on the machine."""
     return {
         "ORBWEAVER_CLUSTER_IP": "true",
         "ORBWEAVER_CLUSTER_IP_CGROUP": str(group),

@@ -1,10 +1,10 @@
-"""Two programs for Pods: one says its name to whoever connects, the other asks and counts.
+"""Two programs for Pods: a server that sends its name to each client, and a client that counts.
 
     python -m ops.lab.pod_programs serve NAME PORT
     python -m ops.lab.pod_programs ask ADDRESS PORT TIMES
 
-``ask`` prints one JSON object: whom the socket believes to be connected with, and how often each
-name was heard. Standard library only, so that it starts quickly.
+``ask`` prints one JSON object: the peer's address as the socket returns it, and the number of
+answers for each name. Standard library only, so that it starts quickly.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BACKLOG: Final = 64
 
 
 def serve(name: str, port: int) -> NoReturn:
-    """Say the name, on every address of both families, until killed."""
+    """Send the name to each client, on all addresses of both families, until killed."""
     with socket.create_server(
         ("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG
     ) as server:
@@ -32,7 +32,7 @@ def serve(name: str, port: int) -> NoReturn:
 
 
 def ask(address: str, port: int, times: int) -> dict[str, object]:
-    """Connect so many times; who was the peer, and who answered how often."""
+    """Connect ``times`` times; the peer's address, and the number of answers for each name."""
     peer, answers = "", Counter[str]()
     for _ in range(times):
         with socket.create_connection((address, port), timeout=ANSWER_S) as client:

@@ -1,7 +1,7 @@
-"""The programs a laboratory needs, where they are, and running one to its end.
+"""The programs that a laboratory needs, and running one to its end.
 
-Promise: what is missing is named, with the command that installs it; a program that fails does so
-with its own words in the error; nothing runs longer than its deadline.
+An error names missing programs and the command that installs them. The error of a failed program
+contains its output. No program runs longer than its deadline.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Final
 from ops.lab.identity import LabFailed
 
 RUN_DEADLINE_S: Final = 30.0
-WORDS_CHARACTERS_MAX: Final = 600
+OUTPUT_CHARACTERS_MAX: Final = 600
 
 PLUGIN_DIRECTORIES: Final = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
-"""Debian's containernetworking-plugins, and where everybody else puts them."""
+"""The directory of Debian's containernetworking-plugins, and the usual one."""
 
 PROGRAMS: Final = {
     "ip": "iproute2",
@@ -33,7 +33,7 @@ PROGRAMS: Final = {
 
 
 def why_impossible() -> str:
-    """Why no laboratory can be made on this machine; "" if one can."""
+    """Why no laboratory can be created on this machine, or ""."""
     if os.geteuid() != 0:
         return "network namespaces need root"
     missing = [package for name, package in PROGRAMS.items() if not shutil.which(name)]
@@ -51,7 +51,7 @@ def why_impossible() -> str:
         timeout=RUN_DEADLINE_S,
     )
     if done.returncode:
-        return f"this machine allows no network namespaces: {_words(done)}"
+        return f"cannot create a network namespace with a bridge: {_output(done)}"
     return ""
 
 
@@ -59,7 +59,7 @@ def check_possible() -> None:
     """Raises LabFailed with what is missing."""
     why = why_impossible()
     if why:
-        raise LabFailed(why, remedy="run `scripts/setup.sh run` as root on a Linux of your own")
+        raise LabFailed(why, remedy="run `scripts/setup.sh run` as root")
 
 
 def plugin(name: str) -> Path:
@@ -71,7 +71,7 @@ def plugin(name: str) -> Path:
 
 
 def ours(name: str) -> str:
-    """A console script of this project, from the environment that runs this. Raises LabFailed."""
+    """A console script of this project, from the running environment. Raises LabFailed."""
     script = Path(sys.executable).parent / name
     if not script.exists():
         raise LabFailed(f"there is no {script}", remedy="run scripts/setup.sh")
@@ -85,10 +85,10 @@ def run(
     environment: Mapping[str, str] | None = None,
     deadline_s: float = RUN_DEADLINE_S,
 ) -> str:
-    """Run to the end and return standard output. Raises LabFailed with what the program said."""
+    """Run to the end and return standard output. Raises LabFailed with the program's output."""
     done = attempt(command, stdin=stdin, environment=environment, deadline_s=deadline_s)
     if done.returncode:
-        text = f"`{' '.join(command)}` failed with {done.returncode}: {_words(done)}"
+        text = f"`{' '.join(command)}` failed with {done.returncode}: {_output(done)}"
         raise LabFailed(text)
     return done.stdout
 
@@ -101,7 +101,7 @@ def attempt(
     directory: Path | None = None,
     deadline_s: float = RUN_DEADLINE_S,
 ) -> subprocess.CompletedProcess[str]:
-    """Run to the end, whatever the end is. Raises LabFailed past the deadline."""
+    """Run to the end; the program may fail. Raises LabFailed after the deadline."""
     try:
         return subprocess.run(
             command,
@@ -118,6 +118,6 @@ def attempt(
         raise LabFailed(text) from None
 
 
-def _words(done: subprocess.CompletedProcess[str]) -> str:
-    said = " ".join((done.stderr.strip() or done.stdout.strip()).split())
-    return said[-WORDS_CHARACTERS_MAX:] or "it said nothing"
+def _output(done: subprocess.CompletedProcess[str]) -> str:
+    text = " ".join((done.stderr.strip() or done.stdout.strip()).split())
+    return text[-OUTPUT_CHARACTERS_MAX:] or "no output"

@@ -1,11 +1,11 @@
-"""What a container runtime does with CNI: run the plugins of a network for one sandbox at a time.
+"""The CNI side of a container runtime: runs the plugins of a network for one sandbox at a time.
 
-Follows libcni (CNI SPEC.md 1.1.0): the result of an ADD is kept in a file until DEL has succeeded,
-given back as prevResult, and the files say which attachments are valid when GC is called. The
-plugins are started inside the node's network namespace. It never talks to an agent itself.
+It follows libcni (CNI SPEC.md 1.1.0): the result of an ADD is stored in a file until a DEL has
+succeeded, and is passed as prevResult. A GC passes the attachments of the stored files as valid.
+Plugins run in the node's network namespace. The runtime never calls an agent itself.
 
-Debian's macvlan 1.1.1 speaks CNI up to 1.0.0, which has neither GC nor STATUS, and would not pass
-them on. Both go to the IPAM plugin directly here, in version 1.1.0, as a newer macvlan would do.
+Debian's macvlan 1.1.1 supports CNI up to 1.0.0, without GC and STATUS, and would not delegate them.
+Here both call the IPAM plugin directly, in version 1.1.0, as a newer macvlan does.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ops.lab.programs import attempt
 from ops.lab.sandbox import INTERFACE, Sandbox
 
 PLUGIN_DEADLINE_S: Final = 120.0
-"""What kubelet allows a whole sandbox."""
+"""The time limit of kubelet for a whole sandbox."""
 
 CHAIN_VERSION: Final = "1.0.0"
 IPAM_VERSION: Final = "1.1.0"
@@ -66,7 +66,7 @@ class ContainerRuntime:
         self._coordinator = coordinator
 
     def conflist(self, ipam: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
-        """The network as an administrator would install it; ``ipam`` are further keys of that."""
+        """The network configuration list; ``ipam``: additional keys of its ``ipam``."""
         return {**self._network(), "plugins": self._plugins(ipam)}
 
     def _network(self) -> dict[str, Any]:
@@ -96,24 +96,26 @@ class ContainerRuntime:
         return result
 
     def delete(self, sandbox: Sandbox) -> None:
-        """DEL. Raises CniFailed; then it is to be repeated."""
+        """DEL. Raises CniFailed; then repeat it."""
         for plugin in reversed(self._plugins()):
             self._call("DEL", sandbox, plugin, self._previous(sandbox))
         self._cached(sandbox).unlink(missing_ok=True)
 
     def check(self, sandbox: Sandbox) -> None:
-        """CHECK against what ADD has answered. Raises CniFailed."""
+        """CHECK against the result of the ADD. Raises CniFailed."""
         for plugin in self._plugins():
             self._call("CHECK", sandbox, plugin, self._previous(sandbox))
 
     def forget(self, sandbox: Sandbox) -> None:
-        """Lose what was kept of an attachment, as a runtime does whose disk was lost."""
+        """Delete the stored result of an attachment, as after the loss of the node's disk."""
         self._cached(sandbox).unlink(missing_ok=True)
 
     def collect(self) -> None:
-        """GC: everything of this network and node but the attachments kept. Raises CniFailed."""
-        kept = [json.loads(path.read_text()) for path in sorted(self._cache.glob("*.json"))]
-        valid = [{"containerID": one["containerID"], "ifname": one["ifname"]} for one in kept]
+        """GC with the stored attachments as valid ones. Raises CniFailed."""
+        cached = [json.loads(path.read_text()) for path in sorted(self._cache.glob("*.json"))]
+        valid = [
+            {"containerID": entry["containerID"], "ifname": entry["ifname"]} for entry in cached
+        ]
         lists = {"cni.dev/valid-attachments": valid, "cni.dev/attachments": valid}
         self._run(IPAM, {"CNI_COMMAND": "GC"}, self._ipam_conf() | lists)
         if self._coordinator is not None:
@@ -121,11 +123,11 @@ class ContainerRuntime:
             self._run(COORDINATOR, {"CNI_COMMAND": "GC"}, network | lists)
 
     def status(self) -> None:
-        """STATUS. Raises CniFailed with code 50 or 51 when no ADD can be served."""
+        """STATUS. Raises CniFailed with code 50 or 51 if no ADD can be served."""
         self._run(IPAM, {"CNI_COMMAND": "STATUS"}, self._ipam_conf())
 
     def allocate(self, sandbox: Sandbox) -> dict[str, Any]:
-        """ADD of the IPAM plugin alone, as macvlan would call it. Raises CniFailed."""
+        """ADD of the IPAM plugin alone, as macvlan calls it. Raises CniFailed."""
         return self._run(IPAM, self._environment("ADD", sandbox), self._netconf())
 
     def _call(
@@ -139,7 +141,7 @@ class ContainerRuntime:
         return self._run(plugin["type"], self._environment(verb, sandbox), conf)
 
     def _netconf(self) -> dict[str, Any]:
-        """As the main plugin and its IPAM plugin get it."""
+        """The configuration that the main plugin and its IPAM plugin receive."""
         return {**self._network(), **self._plugins()[0]}
 
     def _ipam_conf(self) -> dict[str, Any]:
@@ -154,7 +156,7 @@ class ContainerRuntime:
         return self._cache / f"{self.network}-{sandbox.container}-{INTERFACE}.json"
 
     def _environment(self, verb: str, sandbox: Sandbox) -> dict[str, str]:
-        # A namespace that is gone is named by nobody: the specification lets CNI_NETNS be empty.
+        # The specification allows an empty CNI_NETNS if the namespace does not exist any more.
         netns = str(sandbox.namespace.path) if sandbox.namespace.exists else ""
         return {
             "CNI_COMMAND": verb,
@@ -183,6 +185,6 @@ class ContainerRuntime:
         except ValueError:
             answer = {"msg": f"not JSON: {done.stdout[:200]!r}"}
         if done.returncode:
-            message = answer.get("msg") or done.stderr.strip() or "it said nothing"
+            message = answer.get("msg") or done.stderr.strip() or "no output"
             raise CniFailed(answer.get("code", done.returncode), message, answer.get("details", ""))
         return dict(answer)

@@ -1,6 +1,6 @@
-"""A Pod as a runtime sees it: a network namespace, an id, and the names Kubernetes gave it.
+"""A Pod sandbox: a network namespace, a container id, and the Pod's names.
 
-No process runs in it: its network stack alone answers, and that is all that IPAM is about.
+No process runs in it; its network stack answers pings.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
+from nodeagent.netlink.numbers import RT_SCOPE_LINK
 from ops.lab.namespaces import NamedNamespace
 
 INTERFACE: Final = "eth0"
@@ -17,7 +18,7 @@ CONTAINER_BYTES: Final = 32
 
 
 class Sandbox:
-    """One Pod sandbox. A Pod that is made anew is another sandbox of the same name."""
+    """One Pod sandbox. A Pod that is created again has a new sandbox with the same name."""
 
     def __init__(
         self, namespace: NamedNamespace, pod_namespace: str, pod: str, uid: str = ""
@@ -33,14 +34,14 @@ class Sandbox:
     @property
     def arguments(self) -> str:
         """CNI_ARGS as containerd sets them."""
-        said = {
+        variables = {
             "IgnoreUnknown": "1",
             "K8S_POD_NAMESPACE": self.pod_namespace,
             "K8S_POD_NAME": self.pod,
             "K8S_POD_INFRA_CONTAINER_ID": self.container,
             "K8S_POD_UID": self.uid,
         }
-        return ";".join(f"{name}={value}" for name, value in said.items())
+        return ";".join(f"{name}={value}" for name, value in variables.items())
 
     @property
     def addresses(self) -> list[str]:
@@ -48,32 +49,42 @@ class Sandbox:
         return addresses_in(self.result)
 
     def create(self) -> None:
-        """Make its network namespace. Raises LabFailed."""
+        """Create its network namespace. Raises LabFailed."""
         self.namespace.create()
-        # Addresses are usable at once: duplicate detection would cost two seconds a Pod.
+        # Without duplicate address detection, which delays each Pod by two seconds.
         self.namespace.set("net/ipv6/conf/default/accept_dad", "0")
 
     def destroy(self) -> None:
-        """Remove its network namespace, as a crash would: nobody is told. Raises LabFailed."""
+        """Remove its network namespace without a DEL, as after a crash. Raises LabFailed."""
         if not self.namespace.exists:
             return
-        # The kernel takes a namespace down in its own time, and until then the interface would go
-        # on answering for its addresses. There is none if no ADD has come that far.
-        self.namespace.attempt("ip", "link", "delete", INTERFACE)
+        # The kernel removes a namespace later; until then the interface would answer for its
+        # addresses. There is no interface if the ADD failed before it was created.
+        self.namespace.netlink(_delete_interface)
         self.namespace.delete()
 
     def kernel_addresses(self) -> list[str]:
-        """What the kernel says, without link-local addresses. Raises LabFailed."""
-        lines = self.namespace.ip("-brief", "address", "show", "dev", INTERFACE).split()[2:]
-        return [text.partition("/")[0] for text in lines if not text.startswith("fe80:")]
+        """The addresses of the interface, without link-local ones. Raises LabFailed."""
+        return self.namespace.netlink(_addresses_of_interface)
 
     def reaches(self, address: str) -> bool:
-        """Whether one ping is answered."""
+        """Whether one ping has an answer."""
         return self.ping(address) is not None
 
     def ping(self, address: str) -> float | None:
-        """The milliseconds of one ping; None if nobody answers. Raises LabFailed."""
+        """The milliseconds of one ping; None without an answer. Raises LabFailed."""
         return self.namespace.ping(address)
+
+
+def _delete_interface(route: Any) -> None:  # noqa: ANN401  # pyroute2 has no types
+    for index in route.link_lookup(ifname=INTERFACE):
+        route.link("del", index=index)
+
+
+def _addresses_of_interface(route: Any) -> list[str]:  # noqa: ANN401  # pyroute2 has no types
+    (index,) = route.link_lookup(ifname=INTERFACE)
+    entries = [entry for entry in route.get_addr(index=index) if entry["scope"] < RT_SCOPE_LINK]
+    return [entry.get_attr("IFA_ADDRESS") for entry in entries]
 
 
 def addresses_in(result: Mapping[str, Any]) -> list[str]:

@@ -1,7 +1,7 @@
-"""The laboratory's etcd: one member in the fabric's namespace, without fsync.
+"""The laboratory's etcd: one member in the namespace of the fabric.
 
-Nodes reach it through the network, tools of the machine through a unix socket. It is thrown away
-with the laboratory: nothing in it is worth a disk's time.
+Nodes reach it through the network, programs outside through a unix socket. It runs without fsync,
+because its data is deleted with the laboratory.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Etcd:
         self.directory = directory
         self._socket = directory / "etcd.sock"
         self.endpoint = f"{address}:{CLIENT_PORT}"
-        """Where nodes find it."""
+        """The endpoint for nodes."""
         peer = f"http://127.0.0.1:{PEER_PORT}"
         flags = {
             "name": "lab",
@@ -49,7 +49,7 @@ class Etcd:
 
     @property
     def outside_endpoint(self) -> str:
-        """Where tools of the machine find it, as gRPC writes it."""
+        """The endpoint for programs outside, in the syntax of gRPC."""
         return f"unix:{self._socket}"
 
     def start(self) -> None:
@@ -60,9 +60,9 @@ class Etcd:
         self.daemon.wait_until(lambda: is_ok(self._socket, "/health"))
 
     def stop(self) -> None:
-        """End it in good order."""
+        """Stop it with SIGTERM."""
         self.daemon.stop()
 
     def kill(self) -> None:
-        """End it as a crash would; ``start`` goes on with the same data."""
+        """Kill it, as a crash does; ``start`` continues with the same data."""
         self.daemon.kill()

@@ -1,7 +1,7 @@
-"""Applications as YAML, for laboratories and demonstrations: a subnet, a Deployment, its Pods.
+"""Applications as YAML for ``orbctl apply -f -``: a subnet, a Deployment, its Pods.
 
-What ``orbctl apply -f -`` takes. To scale a Deployment, apply it again with other replicas; its
-Pods are records that name it as their controller, as an API server would.
+To scale a Deployment, apply it again with other replicas. Its Pods are records with the Deployment
+as their controller.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ def subnet(name: str, cidr: str, ips: Sequence[str], gateway: str = "") -> Plain
 
 
 def asking(*, ipv4: str = "", ipv6: str = "", number: str = "") -> dict[str, str]:
-    """The annotations of a Pod template that asks these subnets for automatic pools."""
+    """The annotations of a Pod template that requests automatic pools of these subnets."""
     lists = {"ipv4": [ipv4] if ipv4 else [], "ipv6": [ipv6] if ipv6 else []}
-    said = {f"{PREFIX}subnet": _json(lists)}
-    return said | ({f"{PREFIX}ippool-ip-number": number} if number else {})
+    annotations = {f"{PREFIX}subnet": _json(lists)}
+    return annotations | ({f"{PREFIX}ippool-ip-number": number} if number else {})
 
 
 def deployment(name: str, namespace: str, replicas: int, annotations: dict[str, str]) -> Plain:

@@ -22,6 +22,7 @@ CLEAN: Final = (
     "core/manifests/",
     "core/process/",
     "core/projections/",
+    *("cni/", "nodeagent/"),
     *("workflows/api/", "workflows/engine/", "workflows/interpreter/", "workflows/model/"),
     "workflows/testing/",
 )

@@ -192,7 +192,7 @@ async def test_the_doctor_tells_of_virtual_functions_and_rdma_devices(machine: M
     for kind in ("macvlan", "ipvlan", "vlan", "bond", "vrf"):
         assert able[f"{kind} links"] == "", "a whole kernel of Debian"
     words = {one.check: one.found for one in diagnose(seen)}[f"interface {MASTER}"]
-    assert words.endswith(f"{VFS} of 7 VFs made, RDMA rxe0")
+    assert words.endswith(f"{VFS} of 7 VFs created, RDMA rxe0")
 
 
 async def test_a_macvlan_beside_a_shared_rdma_device_is_a_pods_rail(machine: Machine) -> None:

@@ -101,9 +101,10 @@ async def watch(
 
 
 async def oldest_revision(calls: Calls, key: bytes, gone: int) -> int:
-    """The oldest revision that can still be read, learned from a watch that starts at ``gone``.
+    """The oldest revision that etcd still has; ``gone`` is a compacted one.
 
-    A refused read does not tell it. Raises StoreUnavailable when etcd does not say.
+    A watch from a compacted revision returns it; a refused read does not. Raises StoreUnavailable
+    if etcd does not return it.
     """
     stream = _Stream(calls)
     try:
@@ -114,7 +115,7 @@ async def oldest_revision(calls: Calls, key: bytes, gone: int) -> int:
         return compacted.revision
     except (CallFailed, TimeoutError) as error:
         raise StoreUnavailable(
-            "a revision was compacted, and etcd does not say which one is the oldest left",
+            f"revision {gone} was compacted, and etcd did not return the oldest one that it has",
             subject=calls.endpoint,
             remedy="try again",
         ) from error

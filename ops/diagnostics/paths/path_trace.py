@@ -1,8 +1,8 @@
-"""From stack to stack with a packet: what a Pod and its node would do with it, one by one.
+"""Traces a packet from network stack to network stack, between a Pod and a destination.
 
-Three legs: **there** from the Pod, **back** by the way that it left, and **marked**, the Pod's
-answer to what came in by the node. A leg ends where a packet arrives, is dropped, or leaves the
-node. Nothing is asked but routes; it does no I/O of its own.
+There are three legs: **there**, from the Pod; **back**, on the path by which the packet left; and
+**marked**, the Pod's reply to a packet that arrived through the node. A leg ends where the packet
+arrives, is dropped, or leaves the node. It reads only routes and rules, through ``NetworkStack``.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ Way = Literal["nowhere", "itself", "node", "by node", "by nic"]
 
 
 class NetworkStack(Protocol):
-    """A stack that can be asked (``route_lookup.Stack``)."""
+    """A network stack with route lookups (``route_lookup.Stack``)."""
 
     name: str
     links: dict[int, Link]
 
     def ask(self, question: RouteQuestion) -> RouteResult:
-        """What happens to this packet."""
+        """The kernel's decision about this packet."""
         ...
 
     def rules(self, family: Family) -> Sequence[RoutingRule]:
@@ -38,7 +38,7 @@ class NetworkStack(Protocol):
 
 
 class PathHop(NamedTuple):
-    """One stack on the way, and what it does."""
+    """One stack on the path, and its decision."""
 
     stack: str
     packet: str
@@ -46,7 +46,7 @@ class PathHop(NamedTuple):
 
 
 class PathSegment(NamedTuple):
-    """A way of packets. ``end``: what becomes of them."""
+    """One leg. ``end``: what happens to the packet at its end."""
 
     name: str
     stops: tuple[PathHop, ...]
@@ -63,22 +63,22 @@ class _Left(NamedTuple):
 
 
 def legs(pod: NetworkStack, node: NetworkStack, destination: Address) -> list[PathSegment]:
-    """Every leg between a Pod and a destination. Raises NetlinkLost, NetlinkRefused."""
+    """All legs between a Pod and a destination. Raises NetlinkLost, NetlinkRefused."""
     left = _from_pod("there", pod, node, RouteQuestion(destination))
-    found = [left.leg]
+    segments = [left.leg]
     if left.source is None:
-        return found
+        return segments
     back = _back(pod, node, left, left.source, destination)
-    found += [back] if back is not None else []
+    segments += [back] if back is not None else []
     for mark in dict.fromkeys(rule.mark for rule in pod.rules(destination.family) if rule.mark):
         question = RouteQuestion(destination, left.source, mark=mark)
-        found.append(_from_pod("marked", pod, node, question).leg)
-    return found
+        segments.append(_from_pod("marked", pod, node, question).leg)
+    return segments
 
 
 def _from_pod(name: str, pod: NetworkStack, node: NetworkStack, question: RouteQuestion) -> _Left:
     if question.source is None:
-        # What connects asks first for a source, then for the route of that source.
+        # As connect() does: first the source address, then the route for that source.
         source = pod.ask(question).source
         question = question._replace(source=source)
     answer = pod.ask(question)
@@ -114,7 +114,7 @@ def _through_node(
 def _back(
     pod: NetworkStack, node: NetworkStack, left: _Left, source: Address, destination: Address
 ) -> PathSegment | None:
-    """The way of answers to what went there."""
+    """The leg of replies to the packet of ``left``."""
     if left.way in ("nowhere", "itself"):
         return None
     if left.way == "by nic":
@@ -129,7 +129,7 @@ def _back(
     if inner is not None:
         return _into_pod(stops, pod, RouteQuestion(source, destination, inner.number))
     if any(link.kind in ABOVE and link.parent == answer.link.number for link in pod.links.values()):
-        end = f"lost: {answer.link.name} does not reach the interfaces that stand on it"
+        end = f"lost: {answer.link.name} does not reach the interfaces whose master it is"
         return PathSegment("back", tuple(stops), end)
     return PathSegment("back", tuple(stops), f"leaves the node by {answer.link.name}")
 
@@ -141,14 +141,14 @@ def _into_pod(stops: list[PathHop], pod: NetworkStack, question: RouteQuestion) 
 
 
 def far_end(link: Link, node: NetworkStack) -> Link | None:
-    """The node's end of a Pod's link; None: it is no wire to the node."""
+    """The node's end of a Pod's link; None: it is not a veth to the node."""
     peer = node.links.get(link.parent) if link.kind == VETH else None
     both = peer is not None and peer.kind == VETH and peer.parent == link.number
     return peer if both else None
 
 
 def near_end(link: Link, pod: NetworkStack) -> Link | None:
-    """The Pod's end of a link of the node; None: it does not lead there."""
+    """The Pod's end of a link of the node; None: it is not a veth to this Pod."""
     inner = pod.links.get(link.parent) if link.kind == VETH else None
     both = inner is not None and inner.kind == VETH and inner.parent == link.number
     return inner if both else None

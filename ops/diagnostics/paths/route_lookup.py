@@ -1,7 +1,7 @@
-"""One network stack: what it would do with a packet, and which Pod it belongs to.
+"""Route lookups in one network stack, and the network namespace of a Pod.
 
-The kernel names the route and its table; the rule that led there is searched among the rules, in
-their order. Reads only.
+The kernel returns the route and its table. The rule that led to the table is searched among the
+rules, in their order. Reads only.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from nodeagent.netlink.values import KernelRoute, Link, Neighbour, RoutingRule, 
 
 TABLES: Final = {n.RT_TABLE_MAIN: "main", n.RT_TABLE_LOCAL: "local", n.RT_TABLE_DEFAULT: "default"}
 _KINDS: Final = {n.RTN_LOCAL: "local", 3: "broadcast", 5: "multicast", 6: "blackhole"}
-_SPOOFED: Final = "dropped as it comes in: rp_filter, or an address that nobody can have"
-"""EXDEV until Linux 6.12, then no other word than for what makes no sense."""
+_SPOOFED: Final = "dropped on arrival: rp_filter, or an invalid source address"
+"""Linux returns EXDEV until 6.12; later ones return EINVAL, as for other invalid requests."""
 
 _MEANT: Final = {
     EXDEV: _SPOOFED,
@@ -45,10 +45,10 @@ _STATES: Final = {
 
 
 class RouteResult(NamedTuple):
-    """What the stack would do with a packet. ``why_not``: the kernel's words when it drops it.
+    """The kernel's decision about a packet. ``why_not``: why the kernel drops it, or "".
 
-    ``source``: what a packet of the stack's own would have for its source. ``neighbour``: who is
-    known to have the next address, "" where nobody has to be known.
+    ``source``: the source address that the stack would choose. ``neighbour``: MAC address and state
+    of the next hop's neighbour entry; "" if the next hop needs none.
     """
 
     question: RouteQuestion
@@ -61,12 +61,12 @@ class RouteResult(NamedTuple):
 
     @property
     def is_local(self) -> bool:
-        """Whether it has arrived."""
+        """Whether the packet is for this stack."""
         return self.route is not None and self.route.kind == n.RTN_LOCAL
 
 
 class Stack:
-    """A stack by its session. ``name`` is what people call it."""
+    """The stack of a session. ``name`` is used in the output."""
 
     def __init__(self, name: str, session: NetlinkSession) -> None:
         self.name = name
@@ -75,14 +75,14 @@ class Stack:
         self._rules: dict[Family, Sequence[RoutingRule]] = {}
 
     def ask(self, question: RouteQuestion) -> RouteResult:
-        """What happens to this packet. Raises NetlinkLost, NetlinkRefused."""
+        """The kernel's decision about this packet. Raises NetlinkLost, NetlinkRefused."""
         exact, matched = self._session.attempt(
             [find_route(question), find_route(question, matched=True)]
         )
         number = exact.number or matched.number
         if number or not matched.answer:
-            words = os.strerror(number) if number else "no answer"
-            return RouteResult(question, why_not=_words(number, words))
+            text = os.strerror(number) if number else "no answer"
+            return RouteResult(question, why_not=_fault(number, text))
         route = replies.route(memoryview(matched.answer))
         source = replies.route(memoryview(exact.answer)).source if exact.answer else None
         hop = route.hops[0] if route.hops else None
@@ -94,8 +94,8 @@ class Stack:
     def rules(self, family: Family) -> Sequence[RoutingRule]:
         """The rules of a family, in their order. Raises as ``ask``."""
         if family not in self._rules:
-            found = self._session.rules(family)
-            self._rules[family] = sorted(found, key=lambda rule: rule.priority)
+            rules = self._session.rules(family)
+            self._rules[family] = sorted(rules, key=lambda rule: rule.priority)
         return self._rules[family]
 
     def _neighbour(self, answer: RouteResult) -> str:
@@ -103,17 +103,17 @@ class Stack:
         if route is None or link is None or answer.is_local or link.loopback:
             return ""
         hop = route.hops[0] if route.hops else None
-        wanted = (hop.gateway if hop else route.gateway) or answer.question.destination
-        for one in self._session.neighbours(wanted.family):
-            if (one.address, one.link) == (wanted, link.number):
-                return _told(one)
-        return f"{format_address(*wanted)} not known yet"
+        next_address = (hop.gateway if hop else route.gateway) or answer.question.destination
+        for entry in self._session.neighbours(next_address.family):
+            if (entry.address, entry.link) == (next_address, link.number):
+                return _neighbour_text(entry)
+        return f"no neighbour entry for {format_address(*next_address)}"
 
 
 def rule_of(
     rules: Sequence[RoutingRule], question: RouteQuestion, table: int, links: dict[int, Link]
 ) -> RoutingRule | None:
-    """The first rule that is about this packet and leads to this table."""
+    """The first rule that matches this packet and leads to this table."""
     incoming = links[question.incoming].name if question.incoming in links else "lo"
     for rule in rules:
         about = (
@@ -134,7 +134,7 @@ def table_name(number: int) -> str:
 
 
 def rule_text(rule: RoutingRule | None) -> str:
-    """A rule as ``ip rule`` would say it, with addresses to read."""
+    """A rule as ``ip rule`` prints it, with readable addresses."""
     if rule is None:
         return ""
     parts = [f"{rule.priority}:"]
@@ -146,7 +146,7 @@ def rule_text(rule: RoutingRule | None) -> str:
 
 
 def route_text(answer: RouteResult) -> str:
-    """A route as ``ip route`` would say it."""
+    """A route as ``ip route`` prints it."""
     route = answer.route
     if route is None:
         return ""
@@ -170,20 +170,20 @@ def _in(rule: RoutingRule, address: Address | None, *, of_source: bool) -> bool:
     return cidr is not None and address is not None and cidr.first <= address.value <= cidr.last
 
 
-def _told(entry: Neighbour) -> str:
+def _neighbour_text(entry: Neighbour) -> str:
     state = _STATES.get(entry.state, f"state {entry.state:#x}")
     return f"{mac_text(entry.mac)} {state}" if entry.mac else state
 
 
-def _words(number: int, words: str) -> str:
-    """What the kernel means by an errno for a route."""
-    return _MEANT.get(number, words)
+def _fault(number: int, text: str) -> str:
+    """What an errno means for a route."""
+    return _MEANT.get(number, text)
 
 
 def namespace_of(containers: Collection[str], datapath: Path) -> str:
     """The path of the network namespace of one of these containers. Raises DatapathError.
 
-    ``datapath``: where the coordinator of this node keeps its attachment records.
+    ``datapath``: the directory of the coordinator's attachment records.
     """
     for record in AttachmentRecords(datapath).all():
         if record.container in containers:
@@ -191,5 +191,5 @@ def namespace_of(containers: Collection[str], datapath: Path) -> str:
     raise DatapathError(
         f"the coordinator of this node has no record of this Pod in {datapath}",
         subject="trace-path",
-        remedy="run it on the Pod's node, or name the Pod's network namespace with --netns",
+        remedy="run this command on the Pod's node, or pass the Pod's network namespace (--netns)",
     )

@@ -49,13 +49,13 @@ def test_what_is_behind_an_interface_is_told_with_it() -> None:
 
     (told,) = (one for one in diagnose(WELL._replace(nics=(nic,))) if "ens3" in one.check[:14])
 
-    assert told.found == "nic, up, MTU 1500, 02:00:00:00:00:01, 3 of 7 VFs made, RDMA mlx5_0"
+    assert told.found == "nic, up, MTU 1500, 02:00:00:00:00:01, 3 of 7 VFs created, RDMA mlx5_0"
 
 
 ILLS: dict[str, tuple[Examination, Diagnosis]] = {
     "not root": (
         WELL._replace(missing_capabilities=("NET_RAW",)),
-        Diagnosis("capabilities", "failed", "without NET_RAW",
+        Diagnosis("capabilities", "failed", "missing: NET_RAW",
                   "run as root, or grant them to the agent"),
     ),
     "no IPv6": (
@@ -86,7 +86,7 @@ ILLS: dict[str, tuple[Examination, Diagnosis]] = {
     ),
     "NetworkManager": (
         WELL._replace(manager=Manager(running=True, leaves_veths=False)),
-        Diagnosis("NetworkManager", "warning", "runs, and may take Pods' veth interfaces",
+        Diagnosis("NetworkManager", "warning", "runs, and may reconfigure Pods' veth interfaces",
                   "write to /etc/NetworkManager/conf.d/spidernet.conf: [keyfile];"
                   " unmanaged-devices=interface-name:veth*"),
     ),
@@ -103,7 +103,7 @@ ILLS: dict[str, tuple[Examination, Diagnosis]] = {
     ),
     "a silent gateway": (
         WELL._replace(gateways=(GatewayAnswer(ROUTER),)),
-        Diagnosis("gateway 10.6.0.1 on ens3", "warning", "nobody answers",
+        Diagnosis("gateway 10.6.0.1 on ens3", "warning", "no host answers",
                   "is it on this link? enableGatewayDetection would fail Pods here"),
     ),
     "two gateways of one address": (

@@ -80,7 +80,7 @@ def test_a_gateway_nobody_has_and_an_interface_nobody_has_are_told_apart(link: L
     _, text = doctor(node(link), "node", "doctor", *options)
 
     found = {line[:26].strip(): line for line in text.splitlines() if line.startswith("gateway")}
-    assert "nobody answers" in found["gateway 10.6.0.77 on eth0"]
+    assert "no host answers" in found["gateway 10.6.0.77 on eth0"]
     assert "No such device" in found["gateway 10.6.0.1 on eth9"]
 
 

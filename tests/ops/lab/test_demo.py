@@ -15,7 +15,7 @@ import pytest
 import typer
 
 from ops.demo import __main__ as program
-from ops.demo.datapath import meet_the_node, serve
+from ops.demo.datapath import reach_node, serve
 from ops.demo.demo_output import DemoFailed, DemoOutput
 from ops.demo.demo_state import ROOT, DemoState, MissingCapability
 from ops.demo.steps import STEPS
@@ -50,7 +50,7 @@ def running_demo() -> Iterator[subprocess.Popen[str]]:
 
 def test_what_the_kernel_cannot_is_left_out_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     scene = DemoState(DemoOutput(), Laboratory(), MissingCapability("no nftables", "no eBPF"))
-    meet_the_node(scene)
+    reach_node(scene)
     serve(scene)
     said = capsys.readouterr().out
     assert "(Node to Pod is left out: no nftables)" in said
