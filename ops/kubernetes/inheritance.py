@@ -20,7 +20,7 @@ from ops.kubernetes.resources import source_of
 CONTROLLER: Final = "controller"
 
 
-def handed_down(one: Object, pool: Pool, subnet: Subnet | None) -> Object:
+def inherited_fields(one: Object, pool: Pool, subnet: Subnet | None) -> Object:
     """What the object lacks of its subnet, as a merge patch; {} for nothing.
 
     ``pool`` as the log has it. An empty list of routes is one that somebody has written.

@@ -24,7 +24,7 @@ from core.kubernetes.informer import Informer, ObjectKey
 from core.kubernetes.work_queue import WorkQueue
 from core.process.concurrency import until_first
 from ops.kubernetes.conditions import APPLIED, draining, refused
-from ops.kubernetes.inheritance import handed_down
+from ops.kubernetes.inheritance import inherited_fields
 from ops.kubernetes.object_finalizer import ObjectFinalizer
 from ops.kubernetes.objects import ObjectWriter
 from ops.kubernetes.resources import (
@@ -134,7 +134,7 @@ class Translator:
         if pool is None:
             return one
         subnet = subnet_for(pool, self._commands.configuration.owning_subnets)
-        lacking = handed_down(one, pool, subnet)
+        lacking = inherited_fields(one, pool, subnet)
         return await self._objects.complete(TranslatedKind.POOL, one, lacking) if lacking else one
 
     async def _former(self, item: Item, one: Object) -> bool:

@@ -1,15 +1,16 @@
-"""Admission webhooks: what the API server asks before it stores one of our objects.
+"""Admission webhooks: the API server calls them before it stores one of our objects.
 
 See docs/reference/admission.md.
 
-    reviews.py          the questions and answers, and patches
-    mutation.py         what is filled in
-    networks.py         the same, and the rules, for coordinators and networks
-    admission_rules.py  the rules of pools, subnets and reservations: dry runs of the real commands
-    pods.py             networks, devices and slots for new Pods, behind a switch
-    webhook_server.py   HTTPS, with certificates that are read again when they change
-    configurations.py   the objects that tell the API server to ask us
+    reviews.py          requests, responses and patches
+    mutation.py         defaults of pools, subnets and reservations
+    networks.py         defaults and rules of coordinators and networks
+    admission_rules.py  rules of pools, subnets and reservations: dry runs of the commands
+    pool_admission.py   admits pools and subnets one at a time
+    pods.py             networks, devices and slots of new Pods, behind a switch
+    webhook_server.py   HTTPS, with certificates that are reloaded when they change
+    configurations.py   the webhook configurations
 
-Pods never depend on them, and neither do deletions and changes of metadata: those are let through
-before anything is read.
+Pods do not depend on these webhooks (pods.py is off by default). Deletions and changes of metadata
+are allowed before anything is read.
 """

@@ -1,4 +1,4 @@
-"""The webhooks inside a controller: every replica answers, whoever leads."""
+"""The webhooks of a controller: every replica serves them, not only the leader."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class AdmissionHost:
-    """Serves until cancelled; ``port`` is what it listens on, None before."""
+    """Serves until cancelled; ``port``: the port that it listens on, None before."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class AdmissionHost:
         self._webhook = webhook
         self._projector = projector
         self._admissions = Admissions(store, keys)
-        # A writer that is never opened: dry runs write nothing.
+        # This writer is never opened, because dry runs write nothing.
         self._configurator = Configurator(
             store,
             keys,
@@ -58,11 +58,11 @@ class AdmissionHost:
         )
 
     async def run(self) -> None:
-        """Answer reviews until cancelled. Raises BadInput: credentials, certificate, port."""
+        """Serve reviews until cancelled. Raises BadInput: credentials, certificate, port."""
         api = Api(await open_connection(self._settings.kubeconfig))
         admitter = Admitter(api, self._configurator, self._admissions)
         subnets_enabled = self._settings.subnets_enabled
-        judge = AdmissionValidator(
+        validator = AdmissionValidator(
             api,
             self._configurator,
             admitter,
@@ -73,7 +73,9 @@ class AdmissionHost:
         keeper = CertificateKeeper(api, secret) if secret is not None else None
         injection = self._webhook.injection
         pods = PodInjection(api, injection.slots) if injection is not None else None
-        admission = Admission(api, self._projector, judge, pods, subnets_enabled=subnets_enabled)
+        admission = Admission(
+            api, self._projector, validator, pods, subnets_enabled=subnets_enabled
+        )
         port = WebhookPort(admission, self._webhook.files, self._connections)
         opened = Teardown()
         opened.push("the API server", api.close)
@@ -86,9 +88,9 @@ class AdmissionHost:
             self.port = port.port
             _log.info("serving webhooks", extra={"fields": {"port": port.port}})
             self.tasks.start(TaskSpec("pending-admissions", admitter.run))
-            for name, each in (("webhook-certificate", keeper), ("injected-networks", pods)):
-                if each is not None:
-                    self.tasks.start(TaskSpec(name, each.run))
+            for name, task in (("webhook-certificate", keeper), ("injected-networks", pods)):
+                if task is not None:
+                    self.tasks.start(TaskSpec(name, task.run))
             await port.keep_certificates()
         finally:
             self.port = None

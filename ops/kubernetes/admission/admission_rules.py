@@ -1,9 +1,9 @@
-"""The rules of pools, subnets and reservations: dry runs of the commands that will follow.
+"""Validates pools, subnets and reservations by dry runs of the commands that will follow.
 
-The same ``decide`` on what etcd has now, so that webhook, translator and ``orbctl apply --dry-run``
-never differ; beside it, on what was admitted before and is not translated yet
-(``pool_admission``). What only Kubernetes knows is asked of the API server: whether the name is
-taken, and whether the controller of a pool exists.
+It runs the same ``decide`` on the state in etcd, so that webhook, translator and ``orbctl apply
+--dry-run`` agree; also on objects that were admitted and not translated yet (``pool_admission``).
+Two facts come from the API server: whether the name is taken, and whether the controlling subnet of
+a pool exists.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from ops.kubernetes.resources import FINALIZER, TranslatedKind, command_of, cont
 
 
 class AdmissionValidator:
-    """Judges questions; ``guards_deletion``: enableValidatingResourcesDeletedWebhook.
+    """Validates requests; ``guards_deletion``: enableValidatingResourcesDeletedWebhook.
 
-    ``subnets_enabled``: enableSpiderSubnet, whether pools belong to subnets at all.
+    ``subnets_enabled``: enableSpiderSubnet, whether pools belong to subnets.
     """
 
     def __init__(
@@ -50,14 +50,14 @@ class AdmissionValidator:
         self._guards_deletion = guards_deletion
         self._subnets_enabled = subnets_enabled
 
-    async def judge(self, question: AdmissionRequest) -> tuple[Refusal, ...]:
-        """Why not; nothing means yes. Raises StoreError, ApiError."""
+    async def validate(self, question: AdmissionRequest) -> tuple[Refusal, ...]:
+        """The refusals; empty: allowed. Raises StoreError, ApiError."""
         if question.operation == DELETE:
             return await self._deletion(question)
-        if question.operation == UPDATE and says_the_same(question.object, question.old):
+        if question.operation == UPDATE and is_unchanged(question.object, question.old):
             return ()
         if "deletionTimestamp" in question.object["metadata"]:
-            return _of_leaving(question)
+            return _while_terminating(question)
         try:
             return await self._change(question)
         except BadInput as error:
@@ -66,11 +66,11 @@ class AdmissionValidator:
         except Refused as error:
             return _refusals(error)
         except AddressSyntaxError as error:
-            message = f"an object that is stored cannot be read: {error}"
+            message = f"a stored object has an unreadable address: {error}"
             return (_subject(question).refuse("Internal", "unreadable", "spec.ips", message),)
 
     async def _change(self, question: AdmissionRequest) -> tuple[Refusal, ...]:
-        """A creation or an update. Raises Refused, BadInput, AddressSyntaxError."""
+        """Validate a creation or an update. Raises Refused, BadInput, AddressSyntaxError."""
         if question.operation == CREATE and await self._is_taken(question):
             return (_already_exists(question),)
         if question.operation == UPDATE:
@@ -90,11 +90,10 @@ class AdmissionValidator:
         return await self._api.find(kind.path(question.object["metadata"]["name"])) is not None
 
     async def _require_controller(self, question: AdmissionRequest, pool: Pool) -> None:
-        """A SpiderSubnet that controls the pool exists, and has its CIDR.
+        """Check that the SpiderSubnet that controls the pool exists and has its CIDR.
 
-        See docs/reference/admission.md, "SpiderIPPool", rule 5.
-
-        Kubernetes would delete the pool as garbage otherwise. Raises Refused.
+        Otherwise Kubernetes would garbage-collect the pool (docs/reference/admission.md,
+        "SpiderIPPool", rule 5). Raises Refused.
         """
         owner = controlling_subnet(question.object)
         if owner is None or not pool_addresses(pool):
@@ -113,7 +112,7 @@ class AdmissionValidator:
             raise Refused((refusal,))
 
     async def _deletion(self, question: AdmissionRequest) -> tuple[Refusal, ...]:
-        """Refused only where a switch says so, and only while something is held."""
+        """Refuse the deletion if the switch is on and addresses are allocated."""
         if not self._guards_deletion:
             return ()
         name = question.name
@@ -124,7 +123,7 @@ class AdmissionValidator:
                 refusals = await self._try(DeleteSubnet(name))
             case _:
                 return ()
-        return tuple(one for one in refusals if one.kind == "Forbidden")
+        return tuple(refusal for refusal in refusals if refusal.kind == "Forbidden")
 
     async def _try(self, command: Command) -> tuple[Refusal, ...]:
         try:
@@ -134,36 +133,38 @@ class AdmissionValidator:
         return ()
 
 
-def says_the_same(new: Object, old: Object) -> bool:
-    """Whether an update is of metadata alone, and not of labels that mean something to us."""
+def is_unchanged(new: Object, old: Object) -> bool:
+    """Whether an update changes only metadata, and no label that contains "spider"."""
     labels = [
         {
             key: value
-            for key, value in (one["metadata"].get("labels") or {}).items()
+            for key, value in (version["metadata"].get("labels") or {}).items()
             if "spider" in key
         }
-        for one in (new, old)
+        for version in (new, old)
     ]
     return new.get("spec") == old.get("spec") and labels[0] == labels[1]
 
 
 def _require_same_family(question: AdmissionRequest) -> None:
-    """IP versions are compared before one that does not exist is refused. Raises Refused."""
-    new, old = ((one.get("spec") or {}).get("ipVersion") for one in (question.object, question.old))
+    """Check that ipVersion did not change, before its value is checked. Raises Refused."""
+    new, old = (
+        (version.get("spec") or {}).get("ipVersion") for version in (question.object, question.old)
+    )
     if new is not None and old is not None and new != old:
         raise Refused((immutable(_subject(question), "spec.ipVersion", old),))
 
 
 def _already_exists(question: AdmissionRequest) -> Refusal:
-    """In the words of the API server."""
+    """A refusal with the text of the API server."""
     plural = f"{question.kind.lower()}s"
     name = question.object["metadata"]["name"]
     message = f'{plural}.spiderpool.spidernet.io "{name}" already exists'
     return _subject(question).refuse("AlreadyExists", "name-taken", "", message)
 
 
-def _of_leaving(question: AdmissionRequest) -> tuple[Refusal, ...]:
-    """What is being deleted may lose its finalizer, and nothing else of it may change."""
+def _while_terminating(question: AdmissionRequest) -> tuple[Refusal, ...]:
+    """A terminating object may only lose its finalizer."""
     if FINALIZER not in (question.object["metadata"].get("finalizers") or []):
         return ()
     message = f"a terminating {question.kind} cannot be changed"
@@ -171,9 +172,9 @@ def _of_leaving(question: AdmissionRequest) -> tuple[Refusal, ...]:
 
 
 def _identified(question: AdmissionRequest) -> Object:
-    """With a UID: what is being created has none in a mutating webhook."""
-    one = question.object
-    return one | {"metadata": {"uid": question.uid} | one["metadata"]}
+    """The object with a UID: an object that is being created has none in a mutating webhook."""
+    body = question.object
+    return body | {"metadata": {"uid": question.uid} | body["metadata"]}
 
 
 def _subject(question: AdmissionRequest) -> ObjectReference:
@@ -181,4 +182,4 @@ def _subject(question: AdmissionRequest) -> ObjectReference:
 
 
 def _refusals(error: Refused) -> tuple[Refusal, ...]:
-    return tuple(one for one in error.refusals if isinstance(one, Refusal))
+    return tuple(refusal for refusal in error.refusals if isinstance(refusal, Refusal))

@@ -1,10 +1,9 @@
-"""The objects that tell the API server to ask us: both webhook configurations.
+"""The mutating and the validating webhook configuration.
 
 See docs/reference/admission.md, "Webhook configurations".
 
-Deletions are only asked about where there is a rule about them. ``matchConditions`` let metadata
-updates and objects on their way out through without asking, so that nothing hangs when no
-controller runs.
+They include deletions only of kinds with a rule about deletion. ``matchConditions`` exclude updates
+of metadata and of terminating objects, so that these succeed also while no controller runs.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from ops.kubernetes.settings import InjectionSettings
 NAME: Final = "spiderpool-controller"
 TIMEOUT_S: Final = 10
 REMEMBERED_KINDS: Final = frozenset(("SpiderIPPool", "SpiderSubnet"))
-"""Kinds of which an admission is remembered until it is translated (``pool_admission``)."""
+"""Kinds whose admissions are stored until they are translated (``pool_admission``)."""
 
 DELETION_KINDS: Final = frozenset(("SpiderIPPool", "SpiderSubnet"))
 _PLURALS: Final = {kind: f"{kind.lower()}s" for kind in KINDS}
@@ -40,7 +39,7 @@ _COMMON: Final[Object] = {
 
 
 class WebhookClientConfig(NamedTuple):
-    """How the API server reaches us: a service in a namespace, or a URL without the path."""
+    """How the API server reaches the webhooks: a Service, or a URL without the path."""
 
     ca_pem: bytes
     service: str = ""
@@ -49,7 +48,7 @@ class WebhookClientConfig(NamedTuple):
     url: str = ""
 
     def config(self, path: str) -> Object:
-        """``clientConfig``."""
+        """The ``clientConfig`` of a webhook."""
         bundle = {"caBundle": base64.b64encode(self.ca_pem).decode()}
         if self.url:
             return {"url": self.url + path, **bundle}
@@ -63,7 +62,7 @@ def configurations(
     guards_deletion: bool,
     injection: InjectionSettings | None = None,
 ) -> Iterator[Object]:
-    """The mutating and the validating one."""
+    """Both webhook configurations."""
     for verb, kind in (
         ("mutate", "MutatingWebhookConfiguration"),
         ("validate", "ValidatingWebhookConfiguration"),
@@ -103,7 +102,7 @@ def _webhook(verb: str, kind: str, client: WebhookClientConfig, *, guards_deleti
 
 
 def _changed(kind: str) -> str:
-    """Whether an update is of something that means anything to us; a network has annotations."""
+    """The match condition: spec or labels change; of a network also annotations."""
     parts = ["labels", "annotations"] if kind == "SpiderMultusConfig" else ["labels"]
     return _CHANGED + "".join(_CHANGED_METADATA.format(part) for part in parts)
 
@@ -111,7 +110,7 @@ def _changed(kind: str) -> str:
 def _of_pods(client: WebhookClientConfig, injection: InjectionSettings) -> Object:
     """The Pod webhook, for the namespaces of its settings."""
     name = "kubernetes.io/metadata.name"
-    wanted = [("NotIn", injection.exclude), ("In", injection.include)]
+    selections = [("NotIn", injection.exclude), ("In", injection.include)]
     rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"]}
     return {
         "name": "pods.spiderpool.spidernet.io",
@@ -120,7 +119,7 @@ def _of_pods(client: WebhookClientConfig, injection: InjectionSettings) -> Objec
         "namespaceSelector": {
             "matchExpressions": [
                 {"key": name, "operator": operator, "values": list(values)}
-                for operator, values in wanted
+                for operator, values in selections
                 if values
             ]
         },

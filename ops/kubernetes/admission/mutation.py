@@ -1,9 +1,9 @@
-"""What is filled into pools, subnets and reservations before they are judged.
+"""Fills in defaults of pools, subnets and reservations before they are validated.
 
 See docs/reference/admission.md, "SpiderIPPool", "SpiderSubnet" and "SpiderReservedIP".
 
-Never refuses: what cannot be read stays as it was written, and the rules speak about it. The same
-normalising and adopting as in the commands, so that the object says what the log will say.
+It never refuses: an unreadable field stays as it was written, and validation refuses it. It
+normalises like the commands, so that the object has the values that the log will have.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from core.domain.validation.normalization import (
 )
 from core.errors import BadInput, Refused
 from core.kubernetes.api import Object
-from ops.kubernetes.inheritance import handed_down
+from ops.kubernetes.inheritance import inherited_fields
 from ops.kubernetes.resources import FINALIZER, command_of
 
 
-def filled_in(one: Object, pools: Mapping[str, Pool], subnets: Mapping[str, Subnet]) -> Object:
-    """A copy of the object with everything that it leaves open.
+def defaulted(body: Object, pools: Mapping[str, Pool], subnets: Mapping[str, Subnet]) -> Object:
+    """A copy of the object with the defaults of missing fields.
 
-    ``pools``: as in the log. ``subnets``: those that pools may belong to.
+    ``pools``: as in the log. ``subnets``: those that a pool can belong to.
     """
-    after = copy.deepcopy(one)
+    after = copy.deepcopy(body)
     if "deletionTimestamp" in after["metadata"]:
         return after
-    if one["kind"] != "SpiderReservedIP":
-        _give_finalizer(after)
+    if body["kind"] != "SpiderReservedIP":
+        _add_finalizer(after)
     try:
-        command = command_of(_with_uid(one))
+        command = command_of(_with_uid(body))
     except (BadInput, Refused):
         return after
     match command:
         case ApplyPool(pool):
             whole = adopt(normalise_pool(pool), subnets, pools.get(pool.name))
             _write(after, whole)
-            lacking = handed_down(after, whole, subnet_for(whole, subnets))
-            for part, fields in lacking.items():
+            inherited = inherited_fields(after, whole, subnet_for(whole, subnets))
+            for part, fields in inherited.items():
                 after[part] |= fields
         case ApplySubnet(subnet):
             _write(after, normalise_subnet(subnet))
@@ -53,20 +53,20 @@ def filled_in(one: Object, pools: Mapping[str, Pool], subnets: Mapping[str, Subn
     return after
 
 
-def _with_uid(one: Object) -> Object:
-    """An object that is being created has no UID yet when it comes here."""
-    return one | {"metadata": {"uid": ""} | one["metadata"]}
+def _with_uid(body: Object) -> Object:
+    """The object with a UID: an object that is being created has none yet."""
+    return body | {"metadata": {"uid": ""} | body["metadata"]}
 
 
-def _give_finalizer(one: Object) -> None:
-    finalizers = one["metadata"].get("finalizers") or []
+def _add_finalizer(body: Object) -> None:
+    finalizers = body["metadata"].get("finalizers") or []
     if FINALIZER not in finalizers:
-        one["metadata"]["finalizers"] = [*finalizers, FINALIZER]
+        body["metadata"]["finalizers"] = [*finalizers, FINALIZER]
 
 
-def _write(one: Object, value: Pool | Subnet | Reservation) -> None:
-    """Family, labels and merged lists; a field that nobody gave stays away."""
-    spec = one.setdefault("spec", {})
+def _write(body: Object, value: Pool | Subnet | Reservation) -> None:
+    """Write family, labels and merged lists; absent fields stay absent."""
+    spec = body.setdefault("spec", {})
     spec["ipVersion"] = value.family
     if spec.get("ips"):
         spec["ips"] = list(value.ips)
@@ -74,5 +74,5 @@ def _write(one: Object, value: Pool | Subnet | Reservation) -> None:
         return
     if spec.get("excludeIPs"):
         spec["excludeIPs"] = list(value.exclude_ips)
-    # A label that names a subnet stays: the subnet may not be in the log yet.
-    one["metadata"]["labels"] = (one["metadata"].get("labels") or {}) | dict(value.labels)
+    # Keep a label that names a subnet: the subnet may not be in the log yet.
+    body["metadata"]["labels"] = (body["metadata"].get("labels") or {}) | dict(value.labels)

@@ -1,9 +1,9 @@
-"""SpiderCoordinator and SpiderMultusConfig: what is filled in, and what is refused.
+"""Defaults and validation of SpiderCoordinator and SpiderMultusConfig.
 
 See docs/reference/admission.md.
 
-The rules are the pure ones of ``core.manifests.networks``. Only whether somebody else owns the NAD
-that a network wants to make has to be asked for.
+The rules are in ``core.manifests.networks``. One fact is read from the API server: whether another
+network owns the NAD.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from core.manifests.networks.defaults import completed, injected_labels
 from core.manifests.networks.nad_renderer import attachment_name
 from core.manifests.networks.network_parser import network_of
 from core.manifests.networks.rules import KIND, ReviewedNetwork, network_rules, owned_attachment
-from ops.kubernetes.admission.admission_rules import says_the_same
+from ops.kubernetes.admission.admission_rules import is_unchanged
 from ops.kubernetes.admission.reviews import UPDATE, AdmissionRequest
 from ops.kubernetes.resources import FINALIZER
 
@@ -46,9 +46,9 @@ _DEFAULTS: Final[dict[str, Any]] = {
 }
 
 
-def filled_in_coordinator(one: Object) -> Object:
+def defaulted_coordinator(body: Object) -> Object:
     """A copy with the defaults; prefixes and the finalizer only once podCIDRType is known."""
-    after = copy.deepcopy(one)
+    after = copy.deepcopy(body)
     spec = after.setdefault("spec", {})
     if not isinstance(spec, dict):
         return after
@@ -59,20 +59,20 @@ def filled_in_coordinator(one: Object) -> Object:
     if not spec.get("podCIDRType") or "deletionTimestamp" in metadata:
         return after
     try:
-        msgspec.convert(spec, CoordinatorSpec)  # the schema is only looked at after this
+        msgspec.convert(spec, CoordinatorSpec)  # the API server checks the schema after this
         _write_prefixes(spec)
     except (msgspec.ValidationError, AddressSyntaxError):
-        return after  # it is denied as it stands
+        return after  # validation denies it
     finalizers = metadata.get("finalizers") or []
     metadata["finalizers"] = [*dict.fromkeys((*finalizers, FINALIZER))]
     return after
 
 
-def filled_in_network(one: Object) -> Object:
-    """A copy with the defaults of its cniType, and the labels that Pods are injected by."""
-    after = copy.deepcopy(one)
+def defaulted_network(body: Object) -> Object:
+    """A copy with the defaults of its cniType, and the labels that select it for injection."""
+    after = copy.deepcopy(body)
     try:
-        network = network_of(one)
+        network = network_of(body)
     except BadInput:
         return after
     after["spec"] = _plain(msgspec.to_builtins(completed(network.spec)))
@@ -82,9 +82,9 @@ def filled_in_network(one: Object) -> Object:
     return after
 
 
-def judge_coordinator(question: AdmissionRequest) -> tuple[Refusal, ...]:
-    """Why not; creation and change alike, also while it is being deleted."""
-    if question.operation == UPDATE and says_the_same(question.object, question.old):
+def validate_coordinator(question: AdmissionRequest) -> tuple[Refusal, ...]:
+    """The refusals of a creation or an update, also of a terminating object."""
+    if question.operation == UPDATE and is_unchanged(question.object, question.old):
         return ()
     subject = ObjectReference(COORDINATOR, question.name)
     try:
@@ -97,8 +97,8 @@ def judge_coordinator(question: AdmissionRequest) -> tuple[Refusal, ...]:
     return tuple(coordinator_rules(subject, spec))
 
 
-async def judge_network(question: AdmissionRequest, api: Api) -> tuple[Refusal, ...]:
-    """The first thing that is wrong, as in Spiderpool. Raises ApiError."""
+async def validate_network(question: AdmissionRequest, api: Api) -> tuple[Refusal, ...]:
+    """The first refusal only, as in Spiderpool. Raises ApiError."""
     if question.operation == UPDATE and _is_the_same_network(question):
         return ()
     try:
@@ -115,13 +115,14 @@ async def judge_network(question: AdmissionRequest, api: Api) -> tuple[Refusal, 
 
 
 def _is_the_same_network(question: AdmissionRequest) -> bool:
-    """Its annotations name the NAD, and what is injected into Pods."""
-    new, old = (one["metadata"].get("annotations") or {} for one in (question.object, question.old))
-    return new == old and says_the_same(question.object, question.old)
+    """Whether spec and annotations are unchanged: annotations name the NAD and the injection."""
+    versions = question.object, question.old
+    new, old = (version["metadata"].get("annotations") or {} for version in versions)
+    return new == old and is_unchanged(question.object, question.old)
 
 
 async def _foreign_nad(network: ReviewedNetwork, api: Api) -> tuple[Refusal, ...]:
-    """A NAD that is owned by nobody is taken over, another network's is not."""
+    """Refuse a NAD that another network owns; a NAD without an owner is adopted."""
     name = attachment_name(network.name, network.annotations)
     try:
         nad = await api.get(NADS.format(segment(network.namespace), segment(name)))
@@ -136,7 +137,7 @@ async def _foreign_nad(network: ReviewedNetwork, api: Api) -> tuple[Refusal, ...
 
 
 def _write_prefixes(spec: Object) -> None:
-    """Addresses as prefixes; destinations of routes are written canonically, host bits kept."""
+    """Write addresses as prefixes; route destinations become canonical and keep host bits."""
     if spec.get("hijackCIDR"):
         spec["hijackCIDR"] = [text if "/" in text else _prefix(text) for text in spec["hijackCIDR"]]
     for route in spec.get("policyRoutes") or []:
@@ -149,11 +150,11 @@ def _prefix(text: str) -> str:
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401  # JSON
-    """JSON without what is null or an empty list; a required list stays, for the rules to judge."""
+    """JSON without nulls and empty lists; required lists stay, because the rules check them."""
     if isinstance(value, dict):
         return {
-            key: _plain(one)
-            for key, one in value.items()
-            if one is not None and (one != [] or key in _REQUIRED_LISTS)
+            key: _plain(item)
+            for key, item in value.items()
+            if item is not None and (item != [] or key in _REQUIRED_LISTS)
         }
-    return [_plain(one) for one in value] if isinstance(value, list) else value
+    return [_plain(item) for item in value] if isinstance(value, list) else value

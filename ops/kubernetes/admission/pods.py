@@ -1,10 +1,10 @@
-"""The Pod webhook: networks, devices and slots for a Pod that is created.
+"""The Pod webhook: adds networks, devices and slots to a new Pod.
 
 See docs/reference/admission.md, "Pods".
 
-The one webhook that Pods depend on, which is why it exists only behind its switch. Networks come
-from an informer, which Pods that have to do with none need not wait for; the Pod's Namespace is
-asked for. Its refusals reject the Pod.
+Pods depend on this webhook, so it is off by default. Networks come from an informer; only Pods that
+request networks wait for it. The Pod's Namespace is read from the API server. A refusal rejects the
+Pod.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from ops.kubernetes.attachments import NETWORKS
 
 PATH: Final = "/mutate--v1-pod"
 LISTED_S_MAX: Final = 5.0
-"""How long a Pod waits for the networks to be known after a start."""
+"""Seconds that a Pod waits for the first list of networks after a start."""
 
 
 class PodInjection:
-    """Answers the API server about new Pods; run it beside."""
+    """Mutates new Pods; ``run`` watches the networks meanwhile."""
 
     def __init__(self, api: Api, slots: SlotSettings) -> None:
         self._api = api
@@ -39,11 +39,11 @@ class PodInjection:
         self._informer.listen(self._changed)
 
     async def run(self) -> None:
-        """Follow the networks until cancelled."""
+        """Watch the networks until cancelled."""
         await self._informer.run()
 
     async def mutate(self, question: AdmissionRequest) -> bytes:
-        """The Pod with what it asks for, or why not. Raises ApiError."""
+        """The response: a patch with what the Pod requests, or a refusal. Raises ApiError."""
         pod, namespace = question.object, await self._namespace(question.namespace)
         if not (asks(pod, namespace) or may_request_slots(pod, self._slots)):
             return allowed(question.uid)
@@ -51,7 +51,7 @@ class PodInjection:
             async with asyncio.timeout(LISTED_S_MAX):
                 await self._informer.listed.wait()
         except TimeoutError:
-            message = "the networks are not known yet"
+            message = f"the networks could not be listed within {LISTED_S_MAX:g} s"
             raise ApiUnavailable(message, remedy=self._informer.fault) from None
         networks = list(self._networks.values())
         try:
@@ -70,15 +70,15 @@ class PodInjection:
 
     def _changed(self, keys: set[tuple[str, str]]) -> None:
         for key in keys:
-            one = self._informer.objects.get(key)
+            body = self._informer.objects.get(key)
             self._networks.pop(key, None)
-            if one is None:
+            if body is None:
                 continue
             try:
-                network = network_of(one)
+                network = network_of(body)
             except BadInput:
-                continue  # its own webhook or conditions say so
-            labels = one["metadata"].get("labels") or {}
+                continue  # its webhook or its conditions report it
+            labels = body["metadata"].get("labels") or {}
             nad = attachment_name(network.name, network.annotations)
             self._networks[key] = Injected(*key, labels, network.spec, nad)
 

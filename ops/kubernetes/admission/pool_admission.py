@@ -1,11 +1,11 @@
-"""Admit pools and subnets one at a time, and remember each until the log has it.
+"""Admits pools and subnets one at a time, and stores each admission until the log has the object.
 
-A review is judged on the log and on what was admitted before it and the log still lacks, so a
-translator that lags, or that does not run, lets no second object in. Within a replica reviews take
-turns; between replicas the second one to be admitted is judged again (``Admissions.add``). What
-remains: ``orbctl apply`` and automatic pools write to the log without a review, and an object that
-the API server stores later than ``STORING_S_MAX`` after its review is no longer counted. Of two
-such objects the log takes the first; the other reports Ready=False.
+A review is validated against the log and the pending admissions, so that a translator that lags or
+does not run admits no conflicting object. One replica validates reviews one after the other; with
+several replicas the later review is validated again (``Admissions.add``). Two cases remain:
+``orbctl apply`` and automatic pools write to the log without a review, and an object that the API
+server stores later than ``STORING_S_MAX`` after its review is not counted. Of two such objects the
+log has the first, and the second reports Ready=False.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from ops.kubernetes.admission.reviews import AdmissionRequest
 from ops.kubernetes.resources import TranslatedKind, command_of
 
 STORING_S_MAX: Final = 75.0
-"""From a review to the object in the API server: its request timeout of 60 s, and clocks."""
+"""From a review to the stored object: the API server's timeout of 60 s, and clock differences."""
 
 SWEEP_S: Final = 10.0
-"""Between two looks for pending admissions that are over."""
+"""Seconds between two sweeps of completed admissions."""
 
 SWEPT_MAX: Final = 100
-"""Pending admissions of one look, each a request to the API server at most."""
+"""Pending admissions of one sweep; each is at most one request to the API server."""
 
 _KINDS: Final = {"pool": TranslatedKind.POOL, "subnet": TranslatedKind.SUBNET}
 _log: Final = logging.getLogger(__name__)
 
 
 class Admitter:
-    """Judges the pools and subnets of one replica's reviews; run it beside for the sweep."""
+    """Admits the pools and subnets of one replica's reviews; ``run`` sweeps meanwhile."""
 
     def __init__(self, api: Api, configurator: Configurator, admissions: Admissions) -> None:
         self._api = api
@@ -56,7 +56,7 @@ class Admitter:
         self._swept = 0
 
     async def run(self) -> None:
-        """Delete pending admissions that are over, until cancelled."""
+        """Delete completed admissions until cancelled."""
         while True:
             await asyncio.sleep(SWEEP_S)
             try:
@@ -65,21 +65,21 @@ class Admitter:
                 _log.warning("pending admissions could not be read: %s", error)
 
     async def sweep(self) -> None:
-        """Delete those that the log has, and those whose object was not stored.
+        """Delete admissions that the log has, and those whose object was not stored.
 
-        Looks at ``SWEPT_MAX`` of them, the next ones each time.
+        Each call continues with the next ``SWEPT_MAX`` of them.
         """
         known = (await self._admissions.read()).admissions
         begin = self._swept if self._swept < len(known) else 0
         pending = known[begin : begin + SWEPT_MAX]
         self._swept = begin + len(pending)
-        arrived = {one.review for one in await self._admissions.in_log(pending)}
-        for one in pending:
-            if one.review in arrived or not await self._counts(one):
-                await self._admissions.remove(one)
+        arrived = {admission.review for admission in await self._admissions.in_log(pending)}
+        for admission in pending:
+            if admission.review in arrived or not await self._counts(admission):
+                await self._admissions.remove(admission)
 
     async def admit(self, question: AdmissionRequest, command: Command) -> None:
-        """Admit the object, and remember it unless the review is a dry run.
+        """Admit the object, and store the admission unless the review is a dry run.
 
         Raises Refused, StoreError, ApiError, LostRace, NotReady.
         """
@@ -87,26 +87,26 @@ class Admitter:
             conflicts: tuple[AdmissionConflict, ...] = await racing()(
                 self._conflicts, question, command
             )
-            for one in conflicts:
-                if await self._counts(one.admission):
-                    raise Refused(tuple(map(_explained, one.refusals)))
-                await self._admissions.remove(one.admission)
+            for conflict in conflicts:
+                if await self._counts(conflict.admission):
+                    raise Refused(tuple(map(_explained, conflict.refusals)))
+                await self._admissions.remove(conflict.admission)
             if not conflicts:
                 return
 
     async def _conflicts(
         self, question: AdmissionRequest, command: Command
     ) -> tuple[AdmissionConflict, ...]:
-        """What forbids the object; nothing: it is admitted and remembered."""
+        """The conflicts of the object; empty: it is admitted and stored."""
         async with self._turn:
             pending = await self._admissions.read()
-            found = await self._configurator.dry_run_beside(command, pending.admissions)
-            value = admitted_value(command, found.events)
-            if value is not None and not found.conflicts and not question.dry_run:
-                await self._remember(question, value, pending)
-        return found.conflicts
+            result = await self._configurator.dry_run_beside(command, pending.admissions)
+            value = admitted_value(command, result.events)
+            if value is not None and not result.conflicts and not question.dry_run:
+                await self._store(question, value, pending)
+        return result.conflicts
 
-    async def _remember(
+    async def _store(
         self, question: AdmissionRequest, value: Pool | Subnet, since: PendingAdmissions
     ) -> None:
         metadata = question.object["metadata"]
@@ -120,33 +120,33 @@ class Admitter:
         )
         await self._admissions.add(admission, since)
 
-    async def _counts(self, one: PendingAdmission) -> bool:
-        """Whether the API server has the object as it was admitted, or may have it still."""
-        live = await self._api.find(_KINDS[one.kind].path(one.value.name))
-        is_recent = self._api.clock_s - one.admitted_at_s < STORING_S_MAX
-        if live is None or live["metadata"]["uid"] != one.uid:
+    async def _counts(self, admission: PendingAdmission) -> bool:
+        """Whether the API server has the admitted object, or may still store it."""
+        stored = await self._api.find(_KINDS[admission.kind].path(admission.value.name))
+        is_recent = self._api.clock_s - admission.admitted_at_s < STORING_S_MAX
+        if stored is None or stored["metadata"]["uid"] != admission.uid:
             return is_recent
-        if _says(live, one):
+        if _has_extent(stored, admission):
             return True
-        return live["metadata"]["generation"] < one.generation and is_recent
+        return stored["metadata"]["generation"] < admission.generation and is_recent
 
 
-def _says(live: Object, one: PendingAdmission) -> bool:
+def _has_extent(stored: Object, admission: PendingAdmission) -> bool:
     """Whether the stored object has the extent that was admitted."""
     try:
-        command = command_of(live)
+        command = command_of(stored)
     except (BadInput, Refused):
         return False
     match command:
         case ApplyPool(pool):
-            return extent_of(normalise_pool(pool)) == extent_of(one.value)
+            return extent_of(normalise_pool(pool)) == extent_of(admission.value)
         case ApplySubnet(subnet):
-            return extent_of(normalise_subnet(subnet)) == extent_of(one.value)
+            return extent_of(normalise_subnet(subnet)) == extent_of(admission.value)
         case _:
             return False
 
 
 def _explained(refusal: object) -> Refusal:
     assert isinstance(refusal, Refusal), refusal
-    remedy = f"{refusal.remedy}; it was admitted and is not in force yet"
+    remedy = f"{refusal.remedy}; that object was admitted and is not applied yet"
     return refusal._replace(remedy=remedy.removeprefix("; "))

@@ -1,7 +1,4 @@
-"""AdmissionReview v1: the question as a value, the answer as JSON, and patches (RFC 6902).
-
-Nothing here decides anything.
-"""
+"""AdmissionReview v1: decodes requests, encodes responses, and computes patches (RFC 6902)."""
 
 from __future__ import annotations
 
@@ -30,7 +27,7 @@ _CODES: Final = {
     "InternalError": 500,
     "ServiceUnavailable": 503,
 }
-"""Reason of a Status -> its HTTP code."""
+"""The HTTP code of each reason of a Status."""
 
 _IS: Final = {"Invalid": "is invalid", "Forbidden": "is forbidden"}
 ALREADY_EXISTS: Final = "AlreadyExists"
@@ -65,7 +62,7 @@ class _Kind(Struct):
 
 
 class _Metadata(Struct, rename="camel"):
-    """What hooks read of an object without asking whether it is there."""
+    """The metadata that webhooks read without a check; decoding guarantees its types."""
 
     name: str = ""
     namespace: str = ""
@@ -116,14 +113,14 @@ def read_question(body: bytes, kind: str, group: str) -> AdmissionRequest:
         raise BadInput(f"AdmissionReviews are of {API_VERSION}, not {review.api_version[:64]!r}")
     asked = review.request
     if (asked.kind.group, asked.kind.kind) != (group, kind):
-        told = f"{asked.kind.group}/{asked.kind.kind}"[:_QUOTED_CHARS_MAX]
-        raise MalformedReview(f"expected a review of {group}/{kind}, got {told!r}", asked.uid)
-    wanted = {CREATE: [asked.object], UPDATE: [asked.object, asked.old_object]}
-    for one in wanted.get(asked.operation, ()):
-        _check_object(one, asked)
+        quoted = f"{asked.kind.group}/{asked.kind.kind}"[:_QUOTED_CHARS_MAX]
+        raise MalformedReview(f"expected a review of {group}/{kind}, got {quoted!r}", asked.uid)
+    objects = {CREATE: [asked.object], UPDATE: [asked.object, asked.old_object]}
+    for stored in objects.get(asked.operation, ()):
+        _check_object(stored, asked)
     if asked.namespace and not is_dns_label(asked.namespace):
-        told = repr(asked.namespace[:_QUOTED_CHARS_MAX])
-        raise MalformedReview(f"{told} is not the name of a namespace", asked.uid)
+        quoted = repr(asked.namespace[:_QUOTED_CHARS_MAX])
+        raise MalformedReview(f"{quoted} is not the name of a namespace", asked.uid)
     return AdmissionRequest(
         asked.uid,
         asked.kind.kind,
@@ -136,22 +133,22 @@ def read_question(body: bytes, kind: str, group: str) -> AdmissionRequest:
     )
 
 
-def _check_object(one: Object | None, asked: _Request) -> None:
+def _check_object(body: Object | None, asked: _Request) -> None:
     """Raises MalformedReview."""
     try:
-        known = msgspec.convert(one, _Object)
+        decoded = msgspec.convert(body, _Object)
     except msgspec.ValidationError as error:
         raise MalformedReview(
             f"the {asked.operation} review has no object: {error}", asked.uid
         ) from None
-    if known.kind != asked.kind.kind:
-        told = known.kind[:_QUOTED_CHARS_MAX]
-        message = f"the object is a {told!r}, not a {asked.kind.kind}"
+    if decoded.kind != asked.kind.kind:
+        quoted = decoded.kind[:_QUOTED_CHARS_MAX]
+        message = f"the object is a {quoted!r}, not a {asked.kind.kind}"
         raise MalformedReview(message, asked.uid)
 
 
 def allowed(uid: str, patch: Sequence[Object] = ()) -> bytes:
-    """Yes, with what is to be changed."""
+    """A response that allows the request, with a patch."""
     response: Object = {"uid": uid, "allowed": True}
     if patch:
         encoded = base64.b64encode(msgspec.json.encode(patch)).decode()
@@ -162,23 +159,23 @@ def allowed(uid: str, patch: Sequence[Object] = ()) -> bytes:
 def denied(
     question: AdmissionRequest, refusals: Sequence[Refusal], *, name: str = "", reason: str = ""
 ) -> bytes:
-    """No: the refusals are the causes of one Status, as the API server words its own.
+    """A response that denies the request; the refusals are the causes of its Status.
 
-    ``reason`` of the Status by default: Invalid, AlreadyExists for an object that is there.
+    ``reason`` of the Status; by default Invalid, or AlreadyExists for an existing object.
     """
     kind, name = question.kind, name or question.name
     first = refusals[0]
     causes = [
-        {"reason": _CAUSES[one.kind], "field": one.field, "message": _words(one)}
-        for one in refusals
+        {"reason": _CAUSES[refusal.kind], "field": refusal.field, "message": _text(refusal)}
+        for refusal in refusals
     ]
     if first.kind == ALREADY_EXISTS:
         reason = first.kind
     reason, code = (reason, _CODES[reason]) if reason else _INVALID
-    words = "; ".join(_words(one) for one in refusals)
+    text = "; ".join(_text(refusal) for refusal in refusals)
     status = {
         "status": "Failure",
-        "message": f"{kind} {name!r} {_IS[reason]}: {words}" if reason in _IS else words,
+        "message": f"{kind} {name!r} {_IS[reason]}: {text}" if reason in _IS else text,
         "reason": reason,
         "code": code,
         "details": {"name": name, "kind": kind, "causes": causes},
@@ -187,13 +184,13 @@ def denied(
 
 
 def unable(uid: str, why: str, reason: str = "ServiceUnavailable") -> bytes:
-    """Neither yes nor no: the review, or what the answer depends on, cannot be read."""
+    """A response for a request that could not be validated; ``why`` names the cause."""
     status = {"status": "Failure", "message": why, "reason": reason, "code": _CODES[reason]}
     return _review({"uid": uid, "allowed": False, "status": status})
 
 
 def patch_between(before: Object, after: Object) -> list[Object]:
-    """What makes ``before`` into ``after``: whole members of metadata, and the spec."""
+    """The patch from ``before`` to ``after``: whole members of metadata, and the spec."""
     patch: list[Object] = []
     for name, value in after.get("metadata", {}).items():
         if before.get("metadata", {}).get(name) != value:
@@ -203,7 +200,7 @@ def patch_between(before: Object, after: Object) -> list[Object]:
     return patch
 
 
-def _words(refusal: Refusal) -> str:
+def _text(refusal: Refusal) -> str:
     where = f"{refusal.field}: " if refusal.field else ""
     return f"{where}{refusal.message}" + (f" ({refusal.remedy})" if refusal.remedy else "")
 

@@ -2,9 +2,9 @@
 
 See docs/reference/admission.md.
 
-Paths are Spiderpool's, so its webhook configurations work unchanged. Mutating answers never
-refuse. Certificates are files, as a mounted Secret has them; they are read again when they change,
-so that a rotation needs no restart. Must not be needed by any Pod.
+The paths are Spiderpool's, so that its webhook configurations work unchanged. Mutating webhooks
+never refuse. Certificates are files, as in a mounted Secret; they are reloaded when they change, so
+that a rotation needs no restart. Pods do not depend on this server, except with Pod injection.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from core.process.connections import ConnectionCounts
 from core.process.tcp_port import TcpPort
 from core.projections.projector import Projector
 from ops.kubernetes.admission.admission_rules import AdmissionValidator
-from ops.kubernetes.admission.mutation import filled_in
+from ops.kubernetes.admission.mutation import defaulted
 from ops.kubernetes.admission.networks import (
     COORDINATOR,
-    filled_in_coordinator,
-    filled_in_network,
-    judge_coordinator,
-    judge_network,
+    defaulted_coordinator,
+    defaulted_network,
+    validate_coordinator,
+    validate_network,
 )
 from ops.kubernetes.admission.pods import PATH, PodInjection
 from ops.kubernetes.admission.reviews import (
@@ -46,13 +46,13 @@ from ops.kubernetes.admission.reviews import (
 from ops.kubernetes.settings import CertificateFiles
 
 ANSWER_S_MAX: Final = 8.0
-"""Below the ten seconds that the API server waits."""
+"""Less than the ten seconds that the API server waits."""
 
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
-"""A review holds an object twice; etcd lets no object be larger than 1.5 MiB."""
+"""A review contains an object twice; etcd limits an object to 1.5 MiB."""
 
 CONNECTIONS_MAX: Final = 256
-"""The API servers reuse a few connections each."""
+"""Each API server reuses a few connections."""
 
 CERTIFICATES_POLL_S: Final = 10.0
 KINDS: Final = (
@@ -66,28 +66,28 @@ Answer = Callable[[AdmissionRequest], Awaitable[bytes]]
 
 
 def path_of(verb: str, kind: str) -> str:
-    """``verb`` is mutate or validate."""
+    """The path of a webhook; ``verb``: mutate or validate."""
     return f"/{verb}-spiderpool-spidernet-io-v2beta1-{kind.lower()}"
 
 
 class Admission:
-    """Answers reviews. ``projector`` is looked at for what is filled in, never for a refusal.
+    """Answers reviews. The state of ``projector`` is used for defaults, never for a refusal.
 
-    ``pods`` None: nobody asks about Pods.
+    ``pods`` None: there is no Pod webhook.
     """
 
     def __init__(
         self,
         api: Api,
         projector: Projector,
-        judge: AdmissionValidator,
+        validator: AdmissionValidator,
         pods: PodInjection | None = None,
         *,
         subnets_enabled: bool = True,
     ) -> None:
         self._api = api
         self._projector = projector
-        self._judge = judge
+        self._validator = validator
         self._pods = pods
         self._subnets_enabled = subnets_enabled
 
@@ -102,41 +102,41 @@ class Admission:
             app.router.add_post(path_of("validate", kind), validate)
         if self._pods is not None:
             app.router.add_post(PATH, _answering(self._pods.mutate, "Pod", ""))
-        app.router.add_get(HEALTH_PATH, _well)
+        app.router.add_get(HEALTH_PATH, _healthy)
         return app
 
     async def mutate(self, question: AdmissionRequest) -> bytes:
-        """Yes, with a patch of what is filled in."""
-        one = question.object
-        after = self._filled_in(question.kind, one)
-        return allowed(question.uid, patch_between(one, after))
+        """Allow the request, with a patch of the defaults."""
+        body = question.object
+        after = self._defaulted(question.kind, body)
+        return allowed(question.uid, patch_between(body, after))
 
     async def validate(self, question: AdmissionRequest) -> bytes:
-        """Yes, or no with every cause."""
+        """Allow the request, or deny it with all causes."""
         if question.kind == COORDINATOR:
-            refusals = () if question.operation == DELETE else judge_coordinator(question)
+            refusals = () if question.operation == DELETE else validate_coordinator(question)
         elif question.kind == "SpiderMultusConfig":
-            is_over = question.operation == DELETE
-            refusals = () if is_over else await judge_network(question, self._api)
+            is_deletion = question.operation == DELETE
+            refusals = () if is_deletion else await validate_network(question, self._api)
         else:
-            refusals = await self._judge.judge(question)
+            refusals = await self._validator.validate(question)
         if refusals:
             reason = "Forbidden" if question.operation == DELETE else ""
             return denied(question, refusals, reason=reason)
         return allowed(question.uid)
 
-    def _filled_in(self, kind: str, one: Object) -> Object:
+    def _defaulted(self, kind: str, body: Object) -> Object:
         if kind == COORDINATOR:
-            return filled_in_coordinator(one)
+            return defaulted_coordinator(body)
         if kind == "SpiderMultusConfig":
-            return filled_in_network(one)
+            return defaulted_network(body)
         ledger = self._projector.projection.ledger
         subnets = ledger.subnets if self._subnets_enabled else {}
-        return filled_in(one, ledger.pools, subnets)
+        return defaulted(body, ledger.pools, subnets)
 
 
 class WebhookPort:
-    """The port that the API server asks, with its certificates."""
+    """The HTTPS port of the webhooks, with its certificates."""
 
     def __init__(
         self,
@@ -152,20 +152,20 @@ class WebhookPort:
 
     @property
     def port(self) -> int:
-        """The port that it has."""
+        """The port number."""
         return self._port.port
 
     async def open(self, address: str, port: int, setting: str) -> None:
-        """Listen; "" is every address, port 0 a free one. Raises BadInput about ``setting``."""
+        """Listen; address "": all addresses, port 0: a free one. Raises BadInput."""
         self._load()
         await self._port.open(address, port, setting, self._tls)
 
     async def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         await self._port.close()
 
     async def keep_certificates(self) -> None:
-        """Read the files again whenever they change; what cannot be read leaves the old ones."""
+        """Reload the files when they change; keep the old certificate if that fails."""
         while True:
             await asyncio.sleep(CERTIFICATES_POLL_S)
             try:
@@ -210,7 +210,7 @@ def _answering(
             _log.warning("%s %s: %s", question.kind, question.name, why)
             body = unable(question.uid, why)
         except Exception as error:  # noqa: BLE001  # the API server needs an answer
-            # An answer names the object; a bare HTTP error would name only the webhook.
+            # A response names the object; an HTTP error would name only the webhook.
             _log.exception("the review of %s %s failed", question.kind, question.name)
             why = f"the review failed: {type(error).__name__}. See the log of the controller."
             body = unable(question.uid, why, "InternalError")
@@ -223,5 +223,5 @@ def _response(body: bytes) -> web.Response:
     return web.Response(body=body, content_type="application/json")
 
 
-async def _well(_: web.Request) -> web.Response:
+async def _healthy(_: web.Request) -> web.Response:
     return web.Response(text="ok")

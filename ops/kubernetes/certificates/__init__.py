@@ -1,9 +1,9 @@
-"""Certificates that we make ourselves: of the webhooks, and of an embedded etcd.
+"""Certificates that the product issues itself: of the webhooks, and of an embedded etcd.
 
-authority.py   one authority, what it issues, how long it lasts        (no I/O)
-rotation.py    what a Secret with certificates should become           (no I/O)
-certificate_keeper.py     the webhooks': one Secret for all replicas, rotated by any of them
-members.py     etcd's: made once by a Job of the chart, and renewed by later ones
+authority.py            an authority, and the certificates that it issues (no I/O)
+rotation.py             the next state of a Secret with certificates      (no I/O)
+certificate_keeper.py   the webhooks' certificate: one Secret, rotated by any replica
+members.py              etcd's certificates: issued and renewed by a Job of the chart
 
-The rest of the product knows files only: a mounted Secret and one of ours look the same.
+The rest of the product reads files, which can also come from a mounted Secret of the user.
 """

@@ -1,7 +1,7 @@
-"""An authority of our own and what it issues, in PEM. No I/O; time is an argument.
+"""Creates certificate authorities and issues certificates, in PEM. No I/O; time is an argument.
 
-Keys are P-256: made in a millisecond, known to every peer. What is issued begins an hour ago, so
-that a clock which is a little late takes it too.
+Keys are P-256, which are created in a millisecond and supported by all TLS peers. Certificates are
+valid from an hour ago, so that peers whose clock is slow accept them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ AUTHORITY_DAYS: Final = 3_650
 CERTIFICATE_DAYS: Final = 365
 BACKDATED_HOURS: Final = 1
 RENEWED_AT: Final = 2 / 3
-"""The part of its life after which a certificate is replaced."""
+"""The fraction of its validity after which a certificate is renewed."""
 
 _USAGES: Final = {
     "server": ExtendedKeyUsageOID.SERVER_AUTH,
@@ -45,7 +45,7 @@ class KeyPair(NamedTuple):
 
 
 class CertificateRequest(NamedTuple):
-    """What a certificate shall say. ``usages``: server, client. ``days``: how long it lasts."""
+    """The contents of a certificate. ``usages``: server, client. ``days``: its validity."""
 
     common_name: str
     names: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ class CertificateRequest(NamedTuple):
 
 
 def make_authority(common_name: str, now: dt.datetime) -> KeyPair:
-    """A new authority that vouches for itself."""
+    """A new self-signed authority."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name(common_name)
     builder = _builder(name, name, key.public_key(), now, AUTHORITY_DAYS)
@@ -63,18 +63,18 @@ def make_authority(common_name: str, now: dt.datetime) -> KeyPair:
     return _signed(builder, key, key)
 
 
-def issue(authority: KeyPair, wanted: CertificateRequest, now: dt.datetime) -> KeyPair:
-    """A new key, and the authority's certificate for it. Raises BadInput."""
+def issue(authority: KeyPair, request: CertificateRequest, now: dt.datetime) -> KeyPair:
+    """A new key, and a certificate for it by the authority. Raises BadInput."""
     issuer, issuer_key = read(authority.certificate), _read_key(authority.key)
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = _name(wanted.common_name)
-    builder = _builder(subject, issuer.subject, key.public_key(), now, wanted.days)
+    subject = _name(request.common_name)
+    builder = _builder(subject, issuer.subject, key.public_key(), now, request.days)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
     builder = builder.add_extension(_key_usage(signs=False), critical=True)
-    usages = x509.ExtendedKeyUsage([_USAGES[usage] for usage in wanted.usages])
+    usages = x509.ExtendedKeyUsage([_USAGES[usage] for usage in request.usages])
     builder = builder.add_extension(usages, critical=False)
-    if wanted.names:
-        names = x509.SubjectAlternativeName([_alternative(one) for one in wanted.names])
+    if request.names:
+        names = x509.SubjectAlternativeName([_alternative(name) for name in request.names])
         builder = builder.add_extension(names, critical=False)
     return _signed(builder, key, issuer_key)
 
@@ -88,20 +88,20 @@ def read(pem: bytes) -> x509.Certificate:
 
 
 def is_valid(pem: bytes, now: dt.datetime) -> bool:
-    """Whether a peer with the right time takes it. Raises BadInput."""
-    found = read(pem)
-    return found.not_valid_before_utc <= now < found.not_valid_after_utc
+    """Whether a certificate is valid at this time. Raises BadInput."""
+    certificate = read(pem)
+    return certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc
 
 
 def is_due(pem: bytes, now: dt.datetime) -> bool:
-    """Whether it is time for its successor. Raises BadInput."""
-    found = read(pem)
-    life = found.not_valid_after_utc - found.not_valid_before_utc
-    return not found.not_valid_before_utc <= now < found.not_valid_before_utc + life * RENEWED_AT
+    """Whether a certificate must be renewed. Raises BadInput."""
+    certificate = read(pem)
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return not begin <= now < begin + (end - begin) * RENEWED_AT
 
 
-def vouches(authority: bytes, certificate: bytes) -> bool:
-    """Whether this authority has issued it. Raises BadInput."""
+def has_issued(authority: bytes, certificate: bytes) -> bool:
+    """Whether this authority issued the certificate. Raises BadInput."""
     try:
         read(certificate).verify_directly_issued_by(read(authority))
     except (InvalidSignature, ValueError, TypeError):
@@ -110,17 +110,17 @@ def vouches(authority: bytes, certificate: bytes) -> bool:
 
 
 def belongs(identity: KeyPair) -> bool:
-    """Whether the key is the certificate's. Raises BadInput."""
+    """Whether the key belongs to the certificate. Raises BadInput."""
     return read(identity.certificate).public_key() == _read_key(identity.key).public_key()
 
 
 def names_of(pem: bytes) -> frozenset[str]:
-    """The names and addresses it is for. Raises BadInput."""
+    """The DNS names and addresses of a certificate. Raises BadInput."""
     try:
-        found = read(pem).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = read(pem).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return frozenset()
-    return frozenset(str(one.value) for one in found)
+    return frozenset(str(name.value) for name in names)
 
 
 def _builder(
@@ -156,7 +156,7 @@ def _read_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
     except (ValueError, TypeError) as error:
         raise BadInput(f"no key in PEM: {error}", subject="key") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise BadInput("a key that is not of ours", subject="key")
+        raise BadInput("the key is not an elliptic-curve key", subject="key")
     return key
 
 
@@ -186,14 +186,14 @@ def _key_usage(*, signs: bool) -> x509.KeyUsage:
 
 
 def bundle(authorities: Sequence[bytes]) -> bytes:
-    """Several certificates in one text."""
-    return b"".join(one.strip() + b"\n" for one in authorities)
+    """One text with several certificates."""
+    return b"".join(authority.strip() + b"\n" for authority in authorities)
 
 
 def split(pem: bytes) -> tuple[bytes, ...]:
-    """The certificates of a text, each by itself. Raises BadInput."""
+    """The certificates of a text. Raises BadInput."""
     try:
-        found = x509.load_pem_x509_certificates(pem)
+        certificates = x509.load_pem_x509_certificates(pem)
     except ValueError as error:
         raise BadInput(f"no certificates in PEM: {error}", subject="certificate") from None
-    return tuple(one.public_bytes(Encoding.PEM) for one in found)
+    return tuple(certificate.public_bytes(Encoding.PEM) for certificate in certificates)

@@ -1,10 +1,10 @@
-"""The webhooks' certificate, kept by the controllers themselves: one Secret, any replica rotates.
+"""Keeps the webhooks' certificate: all replicas share one Secret, and any of them renews it.
 
-Each replica looks at the Secret, makes or renews what is due (the Secret's version lets only one of
-several win, and the others take what it wrote), writes certificate and key to files that the
-webhook server reads, and puts the authorities into the webhook configurations. The time is the API
-server's: it judges the certificates, and clocks of replicas that disagree would rotate in turns.
-It creates no webhook configuration and touches nothing of one but ``caBundle``.
+Each replica reads the Secret and creates or renews what is due. The version of the Secret lets one
+of several writers succeed, and the others use what it wrote. Then the replica writes certificate
+and key to files for the webhook server, and the authorities to the webhook configurations. The time
+is the API server's, because the API server verifies the certificates and the clocks of replicas may
+differ. Of a webhook configuration only ``caBundle`` is changed; none is created.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from typing import Final
 
 from core.errors import ApiConflict, ApiError, ApiNotFound, BadInput
 from core.kubernetes.api import Api, Object
+from core.process.retry import Backoff
 from ops.kubernetes.admission.configurations import NAME
 from ops.kubernetes.certificates.authority import CertificateRequest, KeyPair, bundle, split
 from ops.kubernetes.certificates.rotation import StoredAuthorities, ends, next_step
 from ops.kubernetes.settings import SecretSettings
 
-LOOK_S: Final = 60.0
+RECONCILE_S: Final = 60.0
 RETRY_S: Final = 2.0
 TRIES_MAX: Final = 8
-"""Steps in one look: each change of the Secret is one."""
+"""Changes of the Secret in one reconciliation."""
 
 SECRETS: Final = "/api/v1/namespaces/{}/secrets"
 CONFIGURATIONS: Final = tuple(
@@ -43,45 +44,44 @@ _log: Final = logging.getLogger(__name__)
 
 
 class CertificateKeeper:
-    """One replica's part."""
+    """The keeper of one replica."""
 
     def __init__(self, api: Api, settings: SecretSettings) -> None:
         self._api = api
         self._settings = settings
-        self._wanted = CertificateRequest(COMMON_NAME, settings.names)
+        self._request = CertificateRequest(COMMON_NAME, settings.names)
 
     async def open(self) -> None:
-        """Return when there are files to serve; however long the API server is away."""
-        while True:
-            if await self._looked():
-                return
-            await asyncio.sleep(RETRY_S)
+        """Return when the files exist; wait as long as the API server is unavailable."""
+        backoff = Backoff(RETRY_S)
+        while not await self._try_reconcile():
+            await backoff.wait()
 
     async def run(self) -> None:
-        """Look again and again, until cancelled."""
+        """Reconcile periodically until cancelled."""
         while True:
-            # Not all replicas at once.
-            await asyncio.sleep(LOOK_S * random.uniform(0.5, 1.0))  # noqa: S311  # a pause
-            await self._looked()
+            # Random, so that replicas do not reconcile at the same time.
+            await asyncio.sleep(RECONCILE_S * random.uniform(0.5, 1.0))  # noqa: S311  # a pause
+            await self._try_reconcile()
 
-    async def look(self) -> None:
-        """Bring Secret, files and webhook configurations in order. Raises ApiError."""
+    async def reconcile(self) -> None:
+        """Create or renew Secret, files and webhook configurations. Raises ApiError."""
         for _ in range(TRIES_MAX):
-            kept, secret = await self._read()
-            is_trusted = await self._trusts(kept) if kept is not None else False
-            step = next_step(kept, self._wanted, self._now(), is_trusted=is_trusted)
+            stored, secret = await self._read()
+            is_trusted = await self._trusts(stored) if stored is not None else False
+            step = next_step(stored, self._request, self._now(), is_trusted=is_trusted)
             if step is not None:
                 await self._write(step, secret)
                 continue
-            assert kept is not None, "nothing was made, so something was there"
-            _write_files(self._settings.directory, kept.issued)
-            if await self._spread(kept):
-                continue  # who trusts it now may allow the next step
+            assert stored is not None, "without a step there is a stored certificate"
+            _write_files(self._settings.directory, stored.issued)
+            if await self._publish(stored):
+                continue  # the new trust may allow the next step
             return
 
-    async def _looked(self) -> bool:
+    async def _try_reconcile(self) -> bool:
         try:
-            await self.look()
+            await self.reconcile()
         except (ApiError, OSError) as error:
             _log.warning("the webhook's certificate could not be checked or renewed: %s", error)
             return False
@@ -91,24 +91,24 @@ class CertificateKeeper:
         return dt.datetime.fromtimestamp(self._api.clock_s, dt.UTC)
 
     async def _read(self) -> tuple[StoredAuthorities | None, Object | None]:
-        """What is kept, None where it cannot be used; and the Secret, None where there is none."""
+        """The stored certificates, None if unusable; and the Secret, None if it does not exist."""
         path = f"{SECRETS.format(self._settings.namespace)}/{self._settings.name}"
         try:
             secret = await self._api.get(path)
         except ApiNotFound:
             return None, None
         try:
-            return _kept(secret), secret
+            return _stored(secret), secret
         except BadInput as error:
             _log.warning(
                 "Secret %s has no usable certificate and is created again: %s", path, error
             )
             return None, secret
 
-    async def _write(self, kept: StoredAuthorities, secret: Object | None) -> None:
+    async def _write(self, step: StoredAuthorities, secret: Object | None) -> None:
         """Write the next step, unless another replica has written meanwhile."""
         path = SECRETS.format(self._settings.namespace)
-        values = (bundle(kept.authorities), kept.authority_key, *kept.issued)
+        values = (bundle(step.authorities), step.authority_key, *step.issued)
         data = {
             field: base64.b64encode(value).decode()
             for field, value in zip(FIELDS, values, strict=True)
@@ -116,44 +116,46 @@ class CertificateKeeper:
         try:
             if secret is None:
                 metadata = {"name": self._settings.name, "labels": {"app": "orbweaver"}}
-                one = {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls"}
-                await self._api.create(path, {**one, "metadata": metadata, "data": data})
+                secret_type = {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls"}
+                await self._api.create(path, {**secret_type, "metadata": metadata, "data": data})
             else:
                 version = {"resourceVersion": secret["metadata"]["resourceVersion"]}
                 body = {"metadata": version, "data": data}
                 await self._api.merge(f"{path}/{self._settings.name}", body)
         except ApiConflict:
-            return  # the next look takes what the other one wrote
-        fields = {"secret": self._settings.name, "until": ends(kept).isoformat()}
+            return  # the next step reads what the other replica wrote
+        fields = {"secret": self._settings.name, "until": ends(step).isoformat()}
         _log.info("renewed the webhook's certificates", extra={"fields": fields})
 
-    async def _trusts(self, kept: StoredAuthorities) -> bool:
-        """Whether every webhook configuration knows the newest authority."""
+    async def _trusts(self, stored: StoredAuthorities) -> bool:
+        """Whether every webhook configuration has the newest authority."""
         for path in CONFIGURATIONS:
-            one = await self._configuration(path)
-            for webhook in (one or {}).get("webhooks") or ():
-                if kept.authorities[0] not in _known(webhook):
+            configuration = await self._configuration(path)
+            for webhook in (configuration or {}).get("webhooks") or ():
+                if stored.authorities[0] not in _known(webhook):
                     return False
         return True
 
-    async def _spread(self, kept: StoredAuthorities) -> bool:
-        """Tell the webhook configurations of all authorities; whether one had to be told."""
-        wanted = base64.b64encode(bundle(kept.authorities)).decode()
-        is_news = False
+    async def _publish(self, stored: StoredAuthorities) -> bool:
+        """Write all authorities to the webhook configurations; whether one was changed."""
+        ca_bundle = base64.b64encode(bundle(stored.authorities)).decode()
+        changed = False
         for path in CONFIGURATIONS:
-            one = await self._configuration(path)
-            webhooks = (one or {}).get("webhooks") or []
-            if one is None or all(_bundle_of(webhook) == wanted for webhook in webhooks):
+            configuration = await self._configuration(path)
+            webhooks = (configuration or {}).get("webhooks") or []
+            if configuration is None or all(
+                _bundle_of(webhook) == ca_bundle for webhook in webhooks
+            ):
                 continue
             for webhook in webhooks:
-                webhook["clientConfig"]["caBundle"] = wanted
-            version = {"resourceVersion": one["metadata"]["resourceVersion"]}
-            is_news = True
+                webhook["clientConfig"]["caBundle"] = ca_bundle
+            version = {"resourceVersion": configuration["metadata"]["resourceVersion"]}
+            changed = True
             try:
                 await self._api.merge(path, {"metadata": version, "webhooks": webhooks})
             except ApiConflict:
                 _log.info("%s was changed by another controller; reading it again", path)
-        return is_news
+        return changed
 
     async def _configuration(self, path: str) -> Object | None:
         try:
@@ -162,16 +164,16 @@ class CertificateKeeper:
             return None
 
 
-def _kept(secret: Object) -> StoredAuthorities:
+def _stored(secret: Object) -> StoredAuthorities:
     """Raises BadInput."""
     data = secret.get("data") or {}
     try:
-        authorities, key, certificate, own = (
+        authorities, key, certificate, issued_key = (
             base64.b64decode(data.get(field, ""), validate=True) for field in FIELDS
         )
     except (binascii.Error, ValueError, TypeError) as error:
         raise BadInput(f"not base64: {error}", subject="Secret") from None
-    return StoredAuthorities(split(authorities), key, KeyPair(certificate, own))
+    return StoredAuthorities(split(authorities), key, KeyPair(certificate, issued_key))
 
 
 def _bundle_of(webhook: Object) -> str:
@@ -186,7 +188,10 @@ def _known(webhook: Object) -> tuple[bytes, ...]:
 
 
 def _write_files(directory: Path, issued: KeyPair) -> None:
-    """The key first: who reads between the two sees an error, and reads again. Raises OSError."""
+    """Write the key first: a reader between both writes gets an error and reads again.
+
+    Raises OSError.
+    """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name, content in (("tls.key", issued.key), ("tls.crt", issued.certificate)):
         path = directory / name

@@ -1,12 +1,13 @@
-"""The certificates of an embedded etcd: an authority, its members' and its clients', in Secrets.
+"""Issues the certificates of an embedded etcd, in Secrets: an authority, members and clients.
 
-Each kind of client has a certificate of its own, whose common name is its user in etcd
-(``core.eventstore.roles``): agents, controllers, root, and a reader of metrics, whom etcd does not
-know.
+Each kind of client has its own certificate, whose common name is its user in etcd
+(``core.eventstore.roles``): agents, controllers, root, and a reader of metrics, which is not a user
+of etcd.
 
-A Job of the chart runs this before an installation and before every upgrade, so what is there stays
-and what is due is issued anew by the same authority. The authority itself is replaced only when it
-cannot issue any more: then members and clients change together, which interrupts.
+A Job of the chart runs this before an installation and before every upgrade. Valid certificates
+stay; those that are due are issued again by the same authority. The authority is replaced only when
+it cannot issue any more: then the certificates of members and clients change together, which
+interrupts etcd.
 """
 
 from __future__ import annotations
@@ -25,19 +26,19 @@ from ops.kubernetes.certificates.certificate_keeper import SECRETS
 from ops.kubernetes.certificates.rotation import StoredAuthorities, is_good, is_usable, issued_by
 
 CERTIFICATE_DAYS: Final = 1_825
-"""Long, because only an upgrade of the chart brings a new one."""
+"""Long, because only an upgrade of the chart renews it."""
 
 MEMBERS_MAX: Final = 5
-"""Members of an embedded etcd: the most that the chart takes."""
+"""Members of an embedded etcd that the chart allows."""
 
 MEMBER: Final = "etcd-member"
-"""The common name of members, the only one that etcd accepts on its peer port."""
+"""The common name of members: etcd accepts no other one on its peer port."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class SecretNames(NamedTuple):
-    """Of the Secrets, and the domain below which members are found."""
+    """The names of the Secrets, and the DNS domain of the members."""
 
     authority: str
     member: str
@@ -49,35 +50,35 @@ class SecretNames(NamedTuple):
 
 
 async def make_certificates(api: Api, namespace: str, names: SecretNames) -> list[str]:
-    """Make what is missing or due; the Secrets that were written. Raises ApiError."""
+    """Create missing certificates and renew due ones; the written Secrets. Raises ApiError."""
     now = dt.datetime.now(dt.UTC)
     secrets = _Secrets(api, namespace)
     authority = await secrets.read(names.authority)
-    nobody = KeyPair(b"", b"")
-    if authority is None or not is_usable(_kept(authority, nobody), now):
+    missing = KeyPair(b"", b"")
+    if authority is None or not is_usable(_stored(authority, missing), now):
         authority = make_authority("orbweaver-etcd authority", now)
         await secrets.write(names.authority, authority, authority)
-    for name, wanted in (
+    for name, request in (
         (names.member, _member(names.domain)),
         (names.agent, _client(AGENT_USER)),
         (names.controller, _client(CONTROLLER_USER)),
         (names.root, _client(ROOT_USER)),
         (names.metrics, _client("orbweaver-metrics")),
     ):
-        own = await secrets.read(name)
-        kept = _kept(authority, own or nobody)
-        if not is_good(kept, wanted, now):
-            await secrets.write(name, authority, issued_by(kept, wanted, now))
+        issued = await secrets.read(name)
+        stored = _stored(authority, issued or missing)
+        if not is_good(stored, request, now):
+            await secrets.write(name, authority, issued_by(stored, request, now))
     return secrets.written
 
 
-def _kept(authority: KeyPair, own: KeyPair) -> StoredAuthorities:
-    return StoredAuthorities((authority.certificate,), authority.key, own)
+def _stored(authority: KeyPair, issued: KeyPair) -> StoredAuthorities:
+    return StoredAuthorities((authority.certificate,), authority.key, issued)
 
 
 def _member(domain: str) -> CertificateRequest:
-    # A member looks the names of a peer's certificate up, to compare with where it comes from; for
-    # the one with an asterisk it needs reverse look-ups, which not every cluster's DNS answers.
+    # A member resolves the names of a peer's certificate and compares them with the peer's address.
+    # The name with an asterisk needs reverse look-ups, which some clusters' DNS does not support.
     service = domain.partition(".")[0]
     members = (f"{service}-{number}.{domain}" for number in range(MEMBERS_MAX))
     names = (domain, *members, f"*.{domain}", "localhost", "127.0.0.1", "::1")
@@ -98,7 +99,7 @@ class _Secrets:
         self._found: dict[str, Object] = {}
 
     async def read(self, name: str) -> KeyPair | None:
-        """None where there is none, or nothing of use in it."""
+        """The certificate of a Secret; None if it does not exist or is unusable."""
         try:
             secret = self._found[name] = await self._api.get(f"{self._path}/{name}")
         except ApiNotFound:
@@ -110,15 +111,19 @@ class _Secrets:
             return None
         return KeyPair(certificate, key)
 
-    async def write(self, name: str, authority: KeyPair, own: KeyPair) -> None:
-        """Raises ApiConflict when somebody else writes at the same time: the Job is run again."""
-        values = {"ca.crt": authority.certificate, "tls.crt": own.certificate, "tls.key": own.key}
+    async def write(self, name: str, authority: KeyPair, issued: KeyPair) -> None:
+        """Write a Secret. Raises ApiConflict after a concurrent write; then the Job runs again."""
+        values = {
+            "ca.crt": authority.certificate,
+            "tls.crt": issued.certificate,
+            "tls.key": issued.key,
+        }
         data = {field: base64.b64encode(value).decode() for field, value in values.items()}
         before = self._found.get(name)
         if before is None:
-            one = {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls"}
+            secret_type = {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls"}
             metadata = {"name": name, "labels": {"app": "orbweaver"}}
-            await self._api.create(self._path, {**one, "metadata": metadata, "data": data})
+            await self._api.create(self._path, {**secret_type, "metadata": metadata, "data": data})
         else:
             version = {"resourceVersion": before["metadata"]["resourceVersion"]}
             await self._api.merge(f"{self._path}/{name}", {"metadata": version, "data": data})

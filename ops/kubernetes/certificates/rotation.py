@@ -1,10 +1,10 @@
-"""What a Secret with certificates should become: one step at a time, decided from what is there.
+"""Decides the next state of a Secret with certificates, one step at a time. No I/O, no clock.
 
-A certificate of a new authority is only issued when everybody trusts that authority already, so no
-peer ever sees one that it does not know; an authority that was replaced stays trusted while it is
-valid, because other replicas may still show what it issued. Where nothing valid is left to protect,
-everything is made at once. No I/O and no clock; two replicas that decide at once decide alike, and
-the Secret's version lets one of them write.
+A new authority issues a certificate only after all clients trust it, so that no client receives a
+certificate that it cannot verify. A replaced authority stays trusted while it is valid, because
+other replicas may still use its certificates. If no valid certificate is left, all are created in
+one step. Two replicas that decide at the same time decide the same, and the version of the Secret
+lets one of them write.
 """
 
 from __future__ import annotations
@@ -17,97 +17,103 @@ from ops.kubernetes.certificates.authority import (
     CertificateRequest,
     KeyPair,
     belongs,
+    has_issued,
     is_due,
     is_valid,
     issue,
     make_authority,
     names_of,
     read,
-    vouches,
 )
 
 AUTHORITIES_MAX: Final = 3
-"""Kept in one bundle; older ones are dropped."""
+"""Authorities in one bundle; older ones are removed."""
 
 
 class StoredAuthorities(NamedTuple):
-    """Certificates of authorities in PEM, the newest first with its key; and what it issued."""
+    """Certificates of authorities in PEM, newest first; its key, and the certificate it issued."""
 
     authorities: tuple[bytes, ...]
     authority_key: bytes
     issued: KeyPair
 
 
-def all_new(wanted: CertificateRequest, now: dt.datetime) -> StoredAuthorities:
-    """Where nothing can be kept."""
-    authority = make_authority(f"{wanted.common_name} authority", now)
-    return StoredAuthorities((authority.certificate,), authority.key, issue(authority, wanted, now))
+def new_authorities(request: CertificateRequest, now: dt.datetime) -> StoredAuthorities:
+    """The first state, if no stored one is usable."""
+    authority = make_authority(f"{request.common_name} authority", now)
+    return StoredAuthorities(
+        (authority.certificate,), authority.key, issue(authority, request, now)
+    )
 
 
 def next_step(
-    kept: StoredAuthorities | None,
-    wanted: CertificateRequest,
+    stored: StoredAuthorities | None,
+    request: CertificateRequest,
     now: dt.datetime,
     *,
     is_trusted: bool,
 ) -> StoredAuthorities | None:
-    """What to write next; None when all is well.
+    """The state to write next; None if no change is due.
 
-    ``is_trusted``: everybody who must trust the newest authority does.
+    ``is_trusted``: all clients trust the newest authority.
     """
-    if kept is None or not is_usable(kept, now):
-        return all_new(wanted, now)
-    if is_due(kept.authorities[0], now):
-        authority = make_authority(f"{wanted.common_name} authority", now)
-        older = [one for one in kept.authorities if is_valid(one, now)]
+    if stored is None or not is_usable(stored, now):
+        return new_authorities(request, now)
+    if is_due(stored.authorities[0], now):
+        authority = make_authority(f"{request.common_name} authority", now)
+        older = [certificate for certificate in stored.authorities if is_valid(certificate, now)]
         trusted = (authority.certificate, *older)[:AUTHORITIES_MAX]
-        return StoredAuthorities(trusted, authority.key, kept.issued)
-    if is_good(kept, wanted, now) or not (is_trusted or _is_lost(kept, now)):
+        return StoredAuthorities(trusted, authority.key, stored.issued)
+    if is_good(stored, request, now) or not (is_trusted or _is_lost(stored, now)):
         return None
-    return kept._replace(issued=issued_by(kept, wanted, now))
+    return stored._replace(issued=issued_by(stored, request, now))
 
 
-def issued_by(kept: StoredAuthorities, wanted: CertificateRequest, now: dt.datetime) -> KeyPair:
+def issued_by(stored: StoredAuthorities, request: CertificateRequest, now: dt.datetime) -> KeyPair:
     """A new certificate of the newest authority. Raises BadInput."""
-    return issue(_newest(kept), wanted, now)
+    return issue(_newest(stored), request, now)
 
 
-def _newest(kept: StoredAuthorities) -> KeyPair:
-    return KeyPair(kept.authorities[0], kept.authority_key)
+def _newest(stored: StoredAuthorities) -> KeyPair:
+    return KeyPair(stored.authorities[0], stored.authority_key)
 
 
-def is_usable(kept: StoredAuthorities, now: dt.datetime) -> bool:
-    """Whether the newest authority is one, and can still issue."""
-    try:
-        return bool(kept.authorities) and belongs(_newest(kept)) and is_valid(_newest(kept)[0], now)
-    except BadInput:
-        return False
-
-
-def is_good(kept: StoredAuthorities, wanted: CertificateRequest, now: dt.datetime) -> bool:
-    """Whether what was issued needs no successor."""
-    certificate = kept.issued.certificate
+def is_usable(stored: StoredAuthorities, now: dt.datetime) -> bool:
+    """Whether the newest authority is valid and can issue."""
     try:
         return (
-            belongs(kept.issued)
-            and vouches(kept.authorities[0], certificate)
-            and not is_due(certificate, now)
-            and frozenset(wanted.names) <= names_of(certificate)
+            bool(stored.authorities)
+            and belongs(_newest(stored))
+            and is_valid(_newest(stored)[0], now)
         )
     except BadInput:
         return False
 
 
-def _is_lost(kept: StoredAuthorities, now: dt.datetime) -> bool:
-    """Whether nobody can take what was issued any more, so that waiting protects nothing."""
+def is_good(stored: StoredAuthorities, request: CertificateRequest, now: dt.datetime) -> bool:
+    """Whether the issued certificate need not be renewed."""
+    certificate = stored.issued.certificate
     try:
-        certificate = kept.issued.certificate
-        known = any(vouches(one, certificate) for one in kept.authorities)
-        return not (belongs(kept.issued) and known and is_valid(certificate, now))
+        return (
+            belongs(stored.issued)
+            and has_issued(stored.authorities[0], certificate)
+            and not is_due(certificate, now)
+            and frozenset(request.names) <= names_of(certificate)
+        )
+    except BadInput:
+        return False
+
+
+def _is_lost(stored: StoredAuthorities, now: dt.datetime) -> bool:
+    """Whether no client accepts the issued certificate, so that renewing it cannot do harm."""
+    try:
+        certificate = stored.issued.certificate
+        known = any(has_issued(authority, certificate) for authority in stored.authorities)
+        return not (belongs(stored.issued) and known and is_valid(certificate, now))
     except BadInput:
         return True
 
 
-def ends(kept: StoredAuthorities) -> dt.datetime:
-    """Until when what was issued can be used. Raises BadInput."""
-    return read(kept.issued.certificate).not_valid_after_utc
+def ends(stored: StoredAuthorities) -> dt.datetime:
+    """The end of the issued certificate's validity. Raises BadInput."""
+    return read(stored.issued.certificate).not_valid_after_utc

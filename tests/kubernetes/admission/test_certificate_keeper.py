@@ -18,7 +18,7 @@ from core.kubernetes.connection import open_connection
 from ops.kubernetes.admission.admission_host import AdmissionHost
 from ops.kubernetes.admission.configurations import WebhookClientConfig, configurations
 from ops.kubernetes.certificates import certificate_keeper
-from ops.kubernetes.certificates.authority import AUTHORITY_DAYS, read, split, vouches
+from ops.kubernetes.certificates.authority import AUTHORITY_DAYS, has_issued, read, split
 from ops.kubernetes.certificates.certificate_keeper import CertificateKeeper
 from ops.kubernetes.settings import KubernetesSettings, SecretSettings, WebhookSettings
 from tests.chart.rendering import NAMESPACE, objects
@@ -87,10 +87,10 @@ def bundles(server: ApiServer) -> set[bytes]:
 
 
 async def test_the_first_look_makes_everything(server: ApiServer, replicas: list[Replica]) -> None:
-    await replicas[0].keeper.look()
+    await replicas[0].keeper.reconcile()
 
     (known,) = bundles(server)
-    assert vouches(known, replicas[0].served)
+    assert has_issued(known, replicas[0].served)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*replicas[0].settings.files)
     secret = server.request("GET", SECRET).body
@@ -99,8 +99,8 @@ async def test_the_first_look_makes_everything(server: ApiServer, replicas: list
 
 
 async def test_two_that_begin_at_once_agree(server: ApiServer, replicas: list[Replica]) -> None:
-    await asyncio.gather(*(replica.keeper.look() for replica in replicas))
-    await asyncio.gather(*(replica.keeper.look() for replica in replicas))
+    await asyncio.gather(*(replica.keeper.reconcile() for replica in replicas))
+    await asyncio.gather(*(replica.keeper.reconcile() for replica in replicas))
 
     assert replicas[0].served == replicas[1].served
     (known,) = bundles(server)
@@ -110,28 +110,28 @@ async def test_two_that_begin_at_once_agree(server: ApiServer, replicas: list[Re
 async def test_a_deleted_secret_comes_back_and_is_trusted(
     server: ApiServer, replicas: list[Replica]
 ) -> None:
-    await replicas[0].keeper.look()
+    await replicas[0].keeper.reconcile()
     before = replicas[0].served
     await asyncio.to_thread(server.request, "DELETE", SECRET)
-    await replicas[1].keeper.look()
-    await replicas[0].keeper.look()
+    await replicas[1].keeper.reconcile()
+    await replicas[0].keeper.reconcile()
 
     assert replicas[0].served == replicas[1].served != before
     (known,) = bundles(server)
-    assert vouches(known, replicas[0].served)
+    assert has_issued(known, replicas[0].served)
 
 
 @pytest.mark.parametrize("data", [{"tls.key": "bm9uZQ=="}, {"ca.crt": None}, {"ca.key": "????"}])
 async def test_a_spoilt_secret_is_made_anew(
     server: ApiServer, replicas: list[Replica], data: dict[str, Any]
 ) -> None:
-    await replicas[0].keeper.look()
+    await replicas[0].keeper.reconcile()
     answer = server.request("PATCH", SECRET, {"data": data}, content=MERGE)
     if answer.status == 200:  # the API server itself refuses some
-        await replicas[0].keeper.look()
+        await replicas[0].keeper.reconcile()
 
     (known,) = bundles(server)
-    assert vouches(split(known)[0], replicas[0].served)
+    assert has_issued(split(known)[0], replicas[0].served)
 
 
 async def test_an_authority_that_has_ended_is_replaced(
@@ -139,14 +139,14 @@ async def test_an_authority_that_has_ended_is_replaced(
 ) -> None:
     start = dt.datetime.now(dt.UTC).timestamp()
     turn_to(monkeypatch, start)
-    await replicas[0].keeper.look()
+    await replicas[0].keeper.reconcile()
     before = replicas[0].served
     turn_to(monkeypatch, start + (AUTHORITY_DAYS + 1) * DAY_S)
-    await replicas[0].keeper.look()
+    await replicas[0].keeper.reconcile()
 
     (known,) = bundles(server)
-    assert not vouches(split(known)[0], before)
-    assert vouches(split(known)[0], replicas[0].served)
+    assert not has_issued(split(known)[0], before)
+    assert has_issued(split(known)[0], replicas[0].served)
 
 
 async def test_an_authority_is_handed_over_without_a_gap(
@@ -154,27 +154,27 @@ async def test_an_authority_is_handed_over_without_a_gap(
 ) -> None:
     start = dt.datetime.now(dt.UTC).timestamp()
     turn_to(monkeypatch, start)
-    await replicas[0].keeper.look()
+    await replicas[0].keeper.reconcile()
     for share in (0.3, 0.6, 0.64, 0.7):  # time goes by, with a look now and then
         turn_to(monkeypatch, start + AUTHORITY_DAYS * DAY_S * share)
-        await replicas[1].keeper.look()
+        await replicas[1].keeper.reconcile()
 
     (known,) = bundles(server)
     newest, oldest = split(known)
-    assert vouches(newest, replicas[1].served)
-    assert not vouches(oldest, replicas[1].served)
+    assert has_issued(newest, replicas[1].served)
+    assert not has_issued(oldest, replicas[1].served)
 
 
 async def test_clocks_of_replicas_that_disagree_rotate_nothing(
     server: ApiServer, replicas: list[Replica], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await replicas[0].keeper.look()
+    await replicas[0].keeper.reconcile()
     version = server.request("GET", SECRET).body["metadata"]["resourceVersion"]
     import time
 
     real = time.time
     monkeypatch.setattr("core.kubernetes.api.time.time", lambda: real() + 900 * DAY_S)
-    await replicas[1].keeper.look()
+    await replicas[1].keeper.reconcile()
 
     assert server.request("GET", SECRET).body["metadata"]["resourceVersion"] == version
     assert replicas[1].served == replicas[0].served
@@ -183,13 +183,13 @@ async def test_clocks_of_replicas_that_disagree_rotate_nothing(
 async def test_an_edited_webhook_configuration_is_put_right(
     server: ApiServer, replicas: list[Replica]
 ) -> None:
-    await replicas[0].keeper.look()
+    await replicas[0].keeper.reconcile()
     path = f"{PATHS['ValidatingWebhookConfiguration']}/spiderpool-controller"
     webhooks = server.request("GET", path).body["webhooks"]
     webhooks[0]["clientConfig"].pop("caBundle")
     webhooks[0]["timeoutSeconds"] = 3
     server.request("PATCH", path, {"webhooks": webhooks}, content=MERGE)
-    await replicas[0].keeper.look()
+    await replicas[0].keeper.reconcile()
 
     assert len(bundles(server)) == 1
     assert server.request("GET", path).body["webhooks"][0]["timeoutSeconds"] == 3, "not ours"
@@ -198,15 +198,15 @@ async def test_an_edited_webhook_configuration_is_put_right(
 async def test_nothing_is_written_when_all_is_well(
     server: ApiServer, replicas: list[Replica], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await replicas[0].keeper.look()
+    await replicas[0].keeper.reconcile()
 
     async def write(*_: object) -> None:
         raise AssertionError("something was written")
 
     for verb in ("merge", "create", "apply"):
         monkeypatch.setattr(Api, verb, write)
-    await replicas[0].keeper.look()
-    await replicas[1].keeper.look()
+    await replicas[0].keeper.reconcile()
+    await replicas[1].keeper.reconcile()
 
 
 async def test_webhooks_are_served_with_it_and_rotated_while_they_serve(

@@ -65,12 +65,12 @@ async def test_of_four_pools_of_the_same_addresses_one_is_admitted_while_no_cont
 async def test_of_reviews_in_flight_at_two_replicas_one_is_admitted(webhooks: Webhooks) -> None:
     cluster = webhooks.cluster
     api = Api(await open_connection(str(cluster.server.kubeconfig)))
-    judges = []
+    validators = []
     for name in ("one", "two"):
         writer = Writer(cluster.store, cluster.keys, name)
         configurator = Configurator(cluster.store, cluster.keys, writer)
         admitter = Admitter(api, configurator, Admissions(cluster.store, cluster.keys))
-        judges.append(AdmissionValidator(api, configurator, admitter, guards_deletion=False))
+        validators.append(AdmissionValidator(api, configurator, admitter, guards_deletion=False))
 
     def question(number: int) -> AdmissionRequest:
         name = f"p-{number}"
@@ -78,7 +78,7 @@ async def test_of_reviews_in_flight_at_two_replicas_one_is_admitted(webhooks: We
         one["metadata"] |= {"uid": f"u-{number}", "generation": 1}
         return AdmissionRequest(f"r-{number}", "SpiderIPPool", CREATE, "", name, one, {})
 
-    answers = await asyncio.gather(*(judges[n % 2].judge(question(n)) for n in range(20)))
+    answers = await asyncio.gather(*(validators[n % 2].validate(question(n)) for n in range(20)))
     await api.close()
 
     assert sum(not refusals for refusals in answers) == 1
@@ -106,7 +106,7 @@ async def test_what_was_admitted_and_never_stored_is_forgotten(
     held = await webhooks.create(pool("green", ips=WIDE))
     monkeypatch.setattr(pool_admission, "STORING_S_MAX", -5.0)
 
-    assert "not in force yet" in held
+    assert "not applied yet" in held
     assert await webhooks.create(pool("green", ips=WIDE)) == ""
 
 

@@ -12,7 +12,7 @@ import pytest
 from core.domain.autopools.names import OWNER_SUBNET
 from core.kubernetes.api import Object
 from core.manifests.kinds.fields import API_VERSION
-from ops.kubernetes.admission.networks import filled_in_network
+from ops.kubernetes.admission.networks import defaulted_network
 from tests.kubernetes.objects import (
     coordinator,
     create,
@@ -207,7 +207,7 @@ async def test_a_network_without_masters_is_a_fault_of_its_block(
 ) -> None:
     block: Object = {"master": [], "vlanID": 1}
     spec: Object = {"cniType": kind, kind: block}
-    one = filled_in_network(made("SpiderMultusConfig", "net", spec))
+    one = defaulted_network(made("SpiderMultusConfig", "net", spec))
 
     assert one["spec"][kind]["master"] == []
     assert causes_of(await webhooks.validated("CREATE", one)) == [

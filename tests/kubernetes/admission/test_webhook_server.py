@@ -11,7 +11,7 @@ import pytest
 from core.errors import BadInput
 from core.kubernetes.api import Object
 from ops.kubernetes.admission import webhook_server
-from ops.kubernetes.admission.networks import judge_coordinator
+from ops.kubernetes.admission.networks import validate_coordinator
 from ops.kubernetes.admission.reviews import UPDATE, AdmissionRequest
 from ops.kubernetes.settings import InjectionSettings
 from tests.kubernetes.objects import (
@@ -115,8 +115,8 @@ def test_a_coordinator_that_no_rule_allows_any_more_can_still_go() -> None:
     held = one | {"metadata": {"name": "default", "finalizers": ["spiderpool.spidernet.io"]}}
     names = "uid", "SpiderCoordinator", UPDATE, "", "default"
 
-    assert judge_coordinator(AdmissionRequest(*names, one, held)) == ()
-    assert judge_coordinator(AdmissionRequest(*names, one, coordinator())) != ()
+    assert validate_coordinator(AdmissionRequest(*names, one, held)) == ()
+    assert validate_coordinator(AdmissionRequest(*names, one, coordinator())) != ()
 
 
 async def test_a_coordinator_of_another_shape_is_refused_by_its_field(webhooks: Webhooks) -> None:

@@ -55,7 +55,7 @@ async def look(server: ApiServer, directory: Path) -> None:
     """What a controller does for its certificate."""
     api = Api(await open_connection(str(server.kubeconfig)))
     settings = SecretSettings(SECRET, SPACE, (f"orbweaver-controller.{SPACE}.svc",), directory)
-    await CertificateKeeper(api, settings).look()
+    await CertificateKeeper(api, settings).reconcile()
     await api.close()
 
 

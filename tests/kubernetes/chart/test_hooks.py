@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from cryptography.x509.oid import NameOID
 
-from ops.kubernetes.certificates.authority import names_of, read, vouches
+from ops.kubernetes.certificates.authority import has_issued, names_of, read
 from tests.chart.rendering import NAMESPACE, Object, find, objects, values_of
 from tests.kubernetes.identities import grant, kubeconfig_of
 from tests.kubernetes.objects import get, pool, subnet
@@ -86,12 +86,12 @@ def test_etcds_certificates_are_made_once_and_then_kept(hooks: Hooks) -> None:
 
     assert member == hooks.secret("orbweaver-etcd-member")
     assert member["ca.crt"] == client["ca.crt"]
-    assert vouches(member["ca.crt"], member["tls.crt"])
-    assert vouches(member["ca.crt"], client["tls.crt"])
+    assert has_issued(member["ca.crt"], member["tls.crt"])
+    assert has_issued(member["ca.crt"], client["tls.crt"])
     for kind, user in CLIENTS.items():
         issued = hooks.secret(f"orbweaver-etcd-{kind}")["tls.crt"]
         assert common_name_of(issued) == user
-        assert vouches(member["ca.crt"], issued)
+        assert has_issued(member["ca.crt"], issued)
     domain = f"orbweaver-etcd.{NAMESPACE}.svc.cluster.local"
     assert {domain, f"*.{domain}", "127.0.0.1"} <= names_of(member["tls.crt"])
 

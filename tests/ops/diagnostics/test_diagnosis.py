@@ -94,7 +94,7 @@ ILLS: dict[str, tuple[Examination, Diagnosis]] = {
         WELL._replace(nics=(NIC._replace(carrier=False, promiscuity=1, master="br0"),)),
         Diagnosis("interface ens3", "warning",
                   "nic, no carrier, MTU 1500, 02:00:00:00:00:01, 10.6.0.2/24, fd00:6::2/64,"
-                  " promiscuous, in br0", "look at its cable or its master"),
+                  " promiscuous, in br0", "check its cable or its master"),
     ),
     "an MTU": (
         WELL._replace(nics=(NIC._replace(mtu=576, addresses=()),)),
@@ -104,11 +104,11 @@ ILLS: dict[str, tuple[Examination, Diagnosis]] = {
     "a silent gateway": (
         WELL._replace(gateways=(GatewayAnswer(ROUTER),)),
         Diagnosis("gateway 10.6.0.1 on ens3", "warning", "no host answers",
-                  "is it on this link? enableGatewayDetection would fail Pods here"),
+                  "check that it is on this link; with enableGatewayDetection, Pods fail here"),
     ),
     "two gateways of one address": (
         WELL._replace(gateways=(GatewayAnswer(ROUTER, ("02::1", "02::2")),)),
-        Diagnosis("gateway 10.6.0.1 on ens3", "warning", "several answer: 02::1, 02::2",
+        Diagnosis("gateway 10.6.0.1 on ens3", "warning", "several hosts answer: 02::1, 02::2",
                   "two machines have this address, or a proxy answers for it"),
     ),
     "a gateway that cannot be asked": (

@@ -13,16 +13,16 @@ from ops.kubernetes.certificates.authority import (
     KeyPair,
     belongs,
     bundle,
+    has_issued,
     is_valid,
     make_authority,
     names_of,
     split,
-    vouches,
 )
 from ops.kubernetes.certificates.rotation import (
     AUTHORITIES_MAX,
     StoredAuthorities,
-    all_new,
+    new_authorities,
     next_step,
 )
 
@@ -52,7 +52,7 @@ def test_from_nothing_comes_a_certificate_for_every_name() -> None:
     kept = settled(None, NOW)
 
     assert belongs(kept.issued)
-    assert vouches(kept.authorities[0], kept.issued.certificate)
+    assert has_issued(kept.authorities[0], kept.issued.certificate)
     assert names_of(kept.issued.certificate) == {"a.b", "a.b.svc"}
 
 
@@ -93,7 +93,7 @@ def test_a_new_authority_issues_only_when_everybody_trusts_it() -> None:
 
     switched = next_step(told, WANTED, late, is_trusted=True)
     assert switched is not None
-    assert vouches(switched.authorities[0], switched.issued.certificate)
+    assert has_issued(switched.authorities[0], switched.issued.certificate)
     assert switched.authorities == told.authorities
 
 
@@ -111,7 +111,7 @@ def test_what_has_ended_is_replaced_at_once_whoever_trusts_it(late: float) -> No
 
     assert step is not None
     assert is_valid(step.issued.certificate, days(late))
-    assert vouches(step.authorities[0], step.issued.certificate)
+    assert has_issued(step.authorities[0], step.issued.certificate)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_what_has_ended_is_replaced_at_once_whoever_trusts_it(late: float) -> No
         lambda kept: kept._replace(authorities=()),
         lambda kept: kept._replace(authority_key=make_authority("other", NOW).key),
         lambda kept: kept._replace(issued=KeyPair(b"", b"")),
-        lambda kept: kept._replace(issued=all_new(WANTED, NOW).issued),
+        lambda kept: kept._replace(issued=new_authorities(WANTED, NOW).issued),
         lambda kept: kept._replace(issued=kept.issued._replace(key=make_authority("o", NOW).key)),
     ],
     ids=["key", "authority", "wrong key", "certificate", "a stranger's", "certificate's key"],
@@ -131,7 +131,7 @@ def test_what_is_damaged_is_made_anew(damaged: object) -> None:
     kept = settled(damaged(settled(None, NOW)), NOW)
 
     assert belongs(kept.issued)
-    assert vouches(kept.authorities[0], kept.issued.certificate)
+    assert has_issued(kept.authorities[0], kept.issued.certificate)
 
 
 def test_a_certificate_from_the_future_is_not_kept() -> None:
