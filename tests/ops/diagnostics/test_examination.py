@@ -69,7 +69,7 @@ def test_two_machines_with_the_gateways_address_are_both_named(link: Link) -> No
     _, text = doctor(node(link), "node", "doctor")
 
     (line,) = (line for line in text.splitlines() if line.startswith("gateway 10.6.0.1"))
-    assert "several answer" in line
+    assert "several hosts answer" in line
     assert first.mac in line
     assert second.mac in line
 
