@@ -123,9 +123,7 @@ def test_what_is_dropped_is_told_in_words(network: NetworkHarness, network_pod: 
     network_pod.add(**SAID)
     network.set(network_pod.node.inside, {"net/ipv4/conf/all/rp_filter": "1"})
     network_pod.node.inside.ip("route", "del", OWN[0], "table", "500")
-    assert traced(network_pod, OUTSIDE[0])["marked"].end.startswith(
-        "dropped on arrival: rp_filter"
-    )
+    assert traced(network_pod, OUTSIDE[0])["marked"].end.startswith("dropped on arrival: rp_filter")
     network.set(network_pod.node.inside, {"net/ipv4/ip_forward": "0"})
     assert "does not forward" in traced(network_pod, SERVICE[0])["there"].end
     network_pod.inside.ip("route", "del", "default")
