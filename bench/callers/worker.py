@@ -15,11 +15,12 @@ from bench.rig.lab import CLUSTER
 from core.eventstore.collector import freeze_modules
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.keys import Keys
+from core.process.event_loop import loop_factory
 from workflows.engine.worker.worker import Worker
 
 
 async def work(order: dict[str, Any]) -> None:
-    """Work until nobody wants it any more. Set up as a controller's process is."""
+    """Work until nobody wants it any more. Set up as a controller's process is, on its loop."""
     freeze_modules()
     store = EtcdStore(EtcdSettings((order["endpoint"],)))
     async with Worker(store, Keys(CLUSTER), REGISTRY, name=order["name"]):
@@ -29,4 +30,5 @@ async def work(order: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(work(json.loads(sys.stdin.readline())))
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(work(json.loads(sys.stdin.readline())))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
+from time import monotonic, time_ns
 from typing import NamedTuple, Protocol
 
 
@@ -48,11 +48,11 @@ class SystemClock:
 
     def now_ms(self) -> int:
         """Milliseconds since 1970."""
-        return time.time_ns() // 1_000_000
+        return time_ns() // 1_000_000
 
     def monotonic(self) -> float:
         """Seconds since some start."""
-        return time.monotonic()
+        return monotonic()
 
     async def wait(self, event: asyncio.Event, seconds: float) -> None:
         """Return when the event is set, or after ``seconds``; ``math.inf`` waits for the event."""

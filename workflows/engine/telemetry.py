@@ -8,9 +8,9 @@ and the type or name.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from time import perf_counter
 from typing import Protocol
 
 from opentelemetry import metrics, trace
@@ -151,7 +151,7 @@ class Telemetry:
     @contextmanager
     def attempt(self, info: ActivityInfo, traceparent: str) -> Iterator[None]:
         """The span and latency of one attempt of an activity."""
-        started = time.perf_counter()
+        started = perf_counter()
         try:
             if self._tracer is None:
                 yield
@@ -171,7 +171,7 @@ class Telemetry:
                     "workflow_type": info.workflow_type,
                     "activity_type": info.activity_type,
                 }
-                self._activity.record(time.perf_counter() - started, labels)
+                self._activity.record(perf_counter() - started, labels)
 
 
 def current_traceparent() -> str:

@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextvars import Token
+from types import TracebackType
 
 from workflows.api.context import WorkflowRuntime
 from workflows.interpreter import guard
 from workflows.interpreter.watchdog import watchdog
 
-__all__ = ["check", "running", "watched"]
+__all__ = ["CodeScope", "check", "watched"]
 
 check = guard.check
 watched = watchdog.watched
 
 
-@contextmanager
-def running(run: WorkflowRuntime) -> Iterator[None]:
-    """Code of ``run`` runs inside; asyncio's loop is out of its sight."""
-    loop = asyncio._get_running_loop()  # noqa: SLF001 - documented for exactly this: event loops
-    with guard.on_duty(run, loop):
+class CodeScope:
+    """Code of ``run`` runs inside; asyncio's loop is out of its sight.
+
+    Every workflow task enters one, so it is no generator.
+    """
+
+    __slots__ = ("_entered", "_loop", "_run")
+
+    def __init__(self, run: WorkflowRuntime) -> None:
+        self._run = run
+
+    def __enter__(self) -> None:
+        self._loop = asyncio._get_running_loop()  # noqa: SLF001 - documented for event loops
+        self._entered: Token[WorkflowRuntime | None] = guard.enter(self._run)
         asyncio._set_running_loop(None)  # noqa: SLF001 - the same
-        try:
-            yield
-        finally:
-            asyncio._set_running_loop(loop)  # noqa: SLF001 - the same
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        asyncio._set_running_loop(self._loop)  # noqa: SLF001 - the same
+        guard.leave(self._run, self._entered, self._loop)

@@ -16,9 +16,8 @@ import asyncio
 import functools
 import gc
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import Context
+from collections.abc import Callable
+from contextvars import Context, Token
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -120,11 +119,9 @@ def check() -> None:
             raise error
 
 
-@contextmanager
-def on_duty(run: WorkflowRuntime, loop: asyncio.AbstractEventLoop | None) -> Iterator[None]:
-    """Code of ``run`` runs inside, guarded. Several may be on duty at once.
+def enter(run: WorkflowRuntime) -> Token[WorkflowRuntime | None]:
+    """Code of ``run`` runs from here to ``leave``, guarded. Several may be on duty at once.
 
-    The last to leave puts everything back, if need be at the end of the pass of ``loop``.
     No garbage is collected as long as this context is that of workflow code: finalizers of
     other objects, which may need a clock or a thread, would run as if workflow code called them.
     """
@@ -135,18 +132,27 @@ def on_duty(run: WorkflowRuntime, loop: asyncio.AbstractEventLoop | None) -> Ite
             _collects = gc.isenabled()
             gc.disable()
             _place_guarded()
-    token = CURRENT.set(run)
-    try:
-        yield
-    finally:
-        CURRENT.reset(token)
-        _refused.pop(id(run), None)
-        with _lock:
-            _on_duty -= 1
-            if _on_duty == 0:
-                _relieve_later(loop)
-                if _collects:
-                    gc.enable()
+    return CURRENT.set(run)
+
+
+def leave(
+    run: WorkflowRuntime,
+    entered: Token[WorkflowRuntime | None],
+    loop: asyncio.AbstractEventLoop | None,
+) -> None:
+    """End what ``enter`` has begun, with its token.
+
+    The last to leave puts everything back, if need be at the end of the pass of ``loop``.
+    """
+    global _on_duty  # noqa: PLW0603 - as above
+    CURRENT.reset(entered)
+    _refused.pop(id(run), None)
+    with _lock:
+        _on_duty -= 1
+        if _on_duty == 0:
+            _relieve_later(loop)
+            if _collects:
+                gc.enable()
 
 
 def _place_guarded() -> None:

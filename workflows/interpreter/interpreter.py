@@ -23,7 +23,7 @@ from itertools import islice
 from workflows.api.definitions import Registry
 from workflows.interpreter import workflow_task
 from workflows.interpreter.command_matcher import Matcher
-from workflows.interpreter.execution_context import running
+from workflows.interpreter.execution_context import CodeScope
 from workflows.interpreter.inputs import ENDED_FROM_OUTSIDE, NOT_FOR_CODE
 from workflows.interpreter.run import PATCH, Run
 from workflows.model import events as ev
@@ -86,7 +86,7 @@ class Interpreter:
         """The answer of a query as of the last event; QueryError if there is none."""
         if self._run is None or self._broken:
             raise QueryError("the run has no state to ask")
-        with running(self._run):
+        with CodeScope(self._run):
             return workflow_task.ask(self._run, name, args)
 
     def check_complete(self) -> None:
@@ -100,7 +100,7 @@ class Interpreter:
         if run is None:
             return
         if run.loop.tasks:
-            with running(run):
+            with CodeScope(run):
                 run.close()
         run.messages.unbind()
 
@@ -117,7 +117,7 @@ class Interpreter:
             if isinstance(marker, ev.MarkerRecorded) and marker.marker_name == PATCH:
                 run.known_patches.add(marker.key)
         decision = Decision(())
-        with running(run):
+        with CodeScope(run):
             for index, event in enumerate(events):
                 self._check_number(event)
                 kind = type(event.attributes)

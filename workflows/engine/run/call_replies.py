@@ -68,8 +68,9 @@ class Updates:
         requests: dict[str, UpdateRequest] = {}
         for message in messages:
             update = message.body
-            known = (*draft.head.updates, *requests)
-            if not isinstance(update, Update) or update.update_id in known:
+            if not isinstance(update, Update):
+                continue
+            if update.update_id in (*draft.head.updates, *requests):
                 continue
             self._callers.pop(update.update_id, None)  # of a task whose transaction was lost
             why = self._rejected(draft.head, len(requests))

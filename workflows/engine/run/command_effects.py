@@ -40,7 +40,7 @@ def apply_commands(draft: HistoryDraft, commands: tuple[Command, ...]) -> None:
 
 
 def _schedule(draft: HistoryDraft, command: ev.ActivityTaskScheduled) -> None:
-    pending = (*draft.head.activities, command.activity_id)
+    pending = (*draft.pending_activities, command.activity_id)
     _bounded(
         len(pending),
         limits.PENDING_ACTIVITIES_MAX,

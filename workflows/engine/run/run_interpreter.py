@@ -6,8 +6,8 @@ transaction was not committed. It writes nothing.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
+from time import perf_counter
 from typing import NamedTuple
 
 from core.errors import UnusableValue
@@ -96,7 +96,7 @@ class RunInterpreter:
         ``load`` comes first. Raises WorkflowTaskError, LimitExceeded.
         """
         assert self._interpreter is not None, "load comes first"
-        started_at = time.perf_counter()
+        started_at = perf_counter()
         head, telemetry = draft.head, self._telemetry
         if head.next_event_id > limits.HISTORY_EVENTS_MAX:
             raise LimitExceeded(
@@ -116,9 +116,9 @@ class RunInterpreter:
         decision = self._interpreter.activate(events, updates=updates)
         draft.add(WorkflowTaskCompleted(draft.identity))
         apply_commands(draft, decision.commands)
-        _check_limits(draft)
         draft.change(due=False)
-        telemetry.record_task(head.workflow_type, time.perf_counter() - started_at)
+        _check_limits(draft)
+        telemetry.record_task(head.workflow_type, perf_counter() - started_at)
         return decision.rejections
 
     def query(self, name: str, args: Sequence[Payload]) -> Payload:
@@ -136,13 +136,13 @@ class RunInterpreter:
 
 def _check_limits(draft: HistoryDraft) -> None:
     """Raises LimitExceeded."""
+    writes, size = draft.size
     head = draft.head
     if head.next_event_id - 1 > limits.HISTORY_EVENTS_MAX and head.is_open:
         raise LimitExceeded(
             f"the task would make a history of {head.next_event_id - 1} events, "
             f"HISTORY_EVENTS_MAX is {limits.HISTORY_EVENTS_MAX}: continue as new earlier"
         )
-    writes, size = draft.size
     if writes > WRITES_MAX:
         raise LimitExceeded(
             f"one task makes {writes} writes to other executions and records, WRITES_MAX is "

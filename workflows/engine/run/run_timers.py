@@ -36,7 +36,8 @@ class RunTimers:
         from the run's own time, and by the steady clock from then on: setting the wall clock makes
         no timer longer or shorter.
         """
-        if not head.is_open:
+        has_none = not (head.timers or head.run_deadline_ms or head.execution_deadline_ms)
+        if not head.is_open or (has_none and not self._armed):
             return
         wall_ms, steady_s = since or instant(self._clock)
         now_ms = max(wall_ms, head.last_ms)

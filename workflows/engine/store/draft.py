@@ -32,6 +32,9 @@ BYTES_MAX = 640 * 1024
 """Bytes of one workflow task's events and messages; a transaction of etcd takes 1.5 MiB."""
 
 
+_PLACES = {name: place for place, name in enumerate(RunHead._fields)}
+
+
 class PendingReply(NamedTuple):
     """A reply to write once the draft is committed."""
 
@@ -78,12 +81,21 @@ class HistoryDraft:
         """The head after all changes.
 
         A workflow task changes some fields many times: changes are collected, and applied when the
-        head is read.
+        head is read. ``_replace`` would look at each of the 30 fields.
         """
         if self._changes:
-            self._head = self._head._replace(**self._changes)
+            values = list(self._head)
+            for name, value in self._changes.items():
+                values[_PLACES[name]] = value
+            self._head = RunHead._make(values)
             self._changes.clear()
         return self._head
+
+    @property
+    def pending_activities(self) -> tuple[int, ...]:
+        """Those of the head, which a task may change for each of its commands."""
+        pending: tuple[int, ...] = self._changes.get("activities", self._head.activities)
+        return pending
 
     @property
     def is_empty(self) -> bool:
@@ -158,7 +170,7 @@ class HistoryDraft:
         """Encode the new events, and add their bytes to the head."""
         if self._segment is None and self.events:
             self._segment = encode_history(self.events)
-            self.change(history_bytes=self.head.history_bytes + len(self._segment))
+            self.change(history_bytes=self._head.history_bytes + len(self._segment))
 
     @property
     def large_events(self) -> list[tuple[ev.HistoryEvent, int]]:

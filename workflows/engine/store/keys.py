@@ -31,8 +31,8 @@ from workflows.model.ids import ID_RULE, is_id
 SHARDS = 16
 """Executions are hashed into this many shards. It is part of the keys, so it never changes."""
 
-SHARD_CACHE_MAX = 4_096
-"""Workflow ids whose shard is cached: every key of an execution contains it."""
+ID_CACHE_MAX = 4_096
+"""Workflow ids whose shard and part of a key are cached: every key of an execution has them."""
 
 DEFAULT_QUEUE = "default"
 RUN_ID_CHARS = 32
@@ -55,10 +55,20 @@ def check_id(workflow_id: str) -> str:
     return workflow_id
 
 
-@lru_cache(SHARD_CACHE_MAX)
+@lru_cache(ID_CACHE_MAX)
 def shard_of(workflow_id: str) -> int:
     """The shard of an execution; the same in every process and version."""
     return blake2b(workflow_id.encode(), digest_size=1).digest()[0] % SHARDS
+
+
+@lru_cache(ID_CACHE_MAX)
+def _shard_and_id(workflow_id: str) -> bytes:
+    return f"{shard_of(workflow_id):02x}/{workflow_id}".encode()
+
+
+@lru_cache(ID_CACHE_MAX)
+def _shard_and_run(workflow_id: str, run_id: str) -> bytes:
+    return f"{shard_of(workflow_id):02x}/{run_id}/".encode()
 
 
 def new_id(now_ms: int, order: int = 0) -> str:
@@ -83,8 +93,7 @@ class WorkflowKeys:
 
     def inbox(self, workflow_id: str, message: str) -> bytes:
         """One message to an execution."""
-        shard = shard_of(workflow_id)
-        return self.root + f"wake/inbox/{shard:02x}/{workflow_id}/{message}".encode()
+        return b"%swake/inbox/%s/%s" % (self.root, _shard_and_id(workflow_id), message.encode())
 
     def inbox_of(self, workflow_id: str) -> Range:
         """[start, end) of the messages to an execution; may include those to longer ids."""
@@ -93,7 +102,7 @@ class WorkflowKeys:
 
     def signal_fence(self, workflow_id: str) -> bytes:
         """Rewritten with every signal of a client; closing a run compares it, so none is lost."""
-        return self.root + f"wake/mail/{shard_of(workflow_id):02x}/{workflow_id}".encode()
+        return b"%swake/mail/%s" % (self.root, _shard_and_id(workflow_id))
 
     def owner(self, shard: int) -> bytes:
         """The owner of a shard."""
@@ -105,19 +114,19 @@ class WorkflowKeys:
 
     def open(self, workflow_id: str) -> bytes:
         """The head of the open run."""
-        return self.root + f"open/{shard_of(workflow_id):02x}/{workflow_id}".encode()
+        return b"%sopen/%s" % (self.root, _shard_and_id(workflow_id))
 
     def closed(self, workflow_id: str, run_id: str) -> bytes:
         """The head of a closed run."""
-        return self.root + f"closed/{shard_of(workflow_id):02x}/{workflow_id}/{run_id}".encode()
+        return b"%sclosed/%s/%s" % (self.root, _shard_and_id(workflow_id), run_id.encode())
 
     def event(self, workflow_id: str, run_id: str, first: int) -> bytes:
         """A segment of a history."""
-        return self.root + f"event/{shard_of(workflow_id):02x}/{run_id}/{first:08x}".encode()
+        return b"%sevent/%s%08x" % (self.root, _shard_and_run(workflow_id, run_id), first)
 
     def attempt(self, workflow_id: str, run_id: str, event_id: int) -> bytes:
         """The state of an activity after its first attempt."""
-        return self.root + f"attempt/{shard_of(workflow_id):02x}/{run_id}/{event_id:08x}".encode()
+        return b"%sattempt/%s%08x" % (self.root, _shard_and_run(workflow_id, run_id), event_id)
 
     def reply(self, message: str) -> bytes:
         """The reply to a query or update."""

@@ -80,7 +80,8 @@ class RunHead(NamedTuple):
     @property
     def is_open(self) -> bool:
         """Whether the run has not closed."""
-        return self.status in {ExecutionStatus.RUNNING, ExecutionStatus.PAUSED}
+        status = self.status  # compared by identity: a set would call a hash function of enum
+        return status is ExecutionStatus.RUNNING or status is ExecutionStatus.PAUSED
 
 
 class Attempt(NamedTuple):
