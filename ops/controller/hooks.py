@@ -37,7 +37,7 @@ from ops.kubernetes import cleanup
 from ops.kubernetes.certificates.members import SecretNames, make_certificates
 from ops.kubernetes.cleanup import InstallationNames
 from ops.kubernetes.cni_files import mirror
-from ops.kubernetes.defaults import make_all, read_objects
+from ops.kubernetes.defaults import create_all, read_objects
 from ops.kubernetes.settings import LeaseSettings
 from ops.settings import cluster_settings
 
@@ -93,7 +93,7 @@ def make_defaults(
 
     async def work(api: Api) -> None:
         objects = read_objects(file.read_text("utf-8"), str(file))
-        async for one, made in make_all(api, objects):
+        async for one, made in create_all(api, objects):
             name = f"{one['kind']}/{one['metadata']['name']}"
             _log.info("%s %s", name, "was made" if made else "exists and was not changed")
 

@@ -2,9 +2,9 @@
 
 See docs/reference/cni-configuration.md, "NetworkAttachmentDefinition".
 
-Level-triggered like the translator. A NAD that nobody owns is taken over, one that another network
-owns is left alone and told about. Deleting is the garbage collector's: the network is the NAD's
-controller. Once a minute everything is looked at again, for those who edit NADs by hand.
+Level-triggered, like the translator. A NAD without an owner is adopted. A NAD of another network is
+left unchanged, and an Event reports it. The garbage collector deletes NADs, because the network is
+the controller of its NAD. All networks are reconciled once a minute, which reverts manual edits.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ class Attachments:
         self.nads = Informer(api, NADS)
         self._api = api
         self._objects = objects
-        self._told: dict[ObjectKey, str] = {}
-        self._work: WorkQueue[ObjectKey] = WorkQueue(self._look, "networks")
+        self._reported: dict[ObjectKey, str] = {}
+        self._work: WorkQueue[ObjectKey] = WorkQueue(self._reconcile, "networks")
         self.networks.listen(self._work.add)
         self.nads.listen(self._nads_changed)
 
     @property
     def idle(self) -> bool:
-        """Whether every network was looked at, and nothing has to be tried again."""
+        """Whether every network is reconciled and none waits for a retry."""
         listed = self.networks.listed.is_set() and self.nads.listed.is_set()
         return listed and self._work.empty
 
     async def run(self) -> None:
-        """Work until cancelled; without the NADs' definition installed, wait for it."""
+        """Work until cancelled; first wait until the CRD of NADs is installed."""
         await until_first(self.networks.run(), self.nads.run(), self._work_on(), self._resync())
 
     async def _work_on(self) -> None:
@@ -69,46 +69,50 @@ class Attachments:
             self._work.add(self.networks.objects)
 
     def _nads_changed(self, keys: set[ObjectKey]) -> None:
-        """Look at the networks whose NADs these are."""
+        """Queue the networks of these NADs."""
         self._work.add(
-            key for key, one in self.networks.objects.items() if (key[0], _nad_name(one)) in keys
+            key
+            for key, network in self.networks.objects.items()
+            if (key[0], _nad_name(network)) in keys
         )
 
-    async def _look(self, key: ObjectKey) -> None:
-        one = self.networks.objects.get(key)
-        if one is None or "deletionTimestamp" in one["metadata"]:
-            self._told.pop(key, None)
+    async def _reconcile(self, key: ObjectKey) -> None:
+        network = self.networks.objects.get(key)
+        if network is None or "deletionTimestamp" in network["metadata"]:
+            self._reported.pop(key, None)
             return
         try:
-            wanted = _attachment(one)
-            nad = self.nads.objects.get((key[0], wanted.name))
-            _require_ours(one, nad, wanted)
+            attachment = _attachment(network)
+            nad = self.nads.objects.get((key[0], attachment.name))
+            _require_ours(network, nad, attachment)
         except (BadInput, Refused) as error:
-            await self._tell(key, one, error)
+            await self._report(key, network, error)
             return
-        self._told.pop(key, None)
-        await self._write(one, nad, wanted)
+        self._reported.pop(key, None)
+        await self._write(network, nad, attachment)
 
-    async def _tell(self, key: ObjectKey, one: Object, error: BadInput | Refused) -> None:
-        """An Event, once for each thing that is wrong."""
-        if self._told.get(key) != str(error):
-            await self._objects.tell(one, refused(error))
-            self._told[key] = str(error)
+    async def _report(self, key: ObjectKey, network: Object, error: BadInput | Refused) -> None:
+        """Create an Event, once for each different error."""
+        if self._reported.get(key) != str(error):
+            await self._objects.tell(network, refused(error))
+            self._reported[key] = str(error)
 
-    async def _write(self, one: Object, nad: Object | None, wanted: NetworkAttachment) -> None:
+    async def _write(
+        self, network: Object, nad: Object | None, attachment: NetworkAttachment
+    ) -> None:
         if nad is not None and "deletionTimestamp" in nad["metadata"]:
-            return  # its end is a change, and a new one is made then
-        path = NAMESPACED.format(one["metadata"]["namespace"])
-        body = _body(one, wanted)
+            return  # its deletion is a change, after which a new one is created
+        path = NAMESPACED.format(network["metadata"]["namespace"])
+        body = _body(network, attachment)
         if nad is None:
             self.written += 1
             await self._api.create(path, body)
         elif _differs(nad, body):
             self.written += 1
             version = {"resourceVersion": nad["metadata"]["resourceVersion"]}
-            body["metadata"] |= version | {"annotations": _replacing(nad, wanted)}
-            body["spec"] = {"config": wanted.config}
-            await self._api.merge(f"{path}/{segment(wanted.name)}", body)
+            body["metadata"] |= version | {"annotations": _replacing(nad, attachment)}
+            body["spec"] = {"config": attachment.config}
+            await self._api.merge(f"{path}/{segment(attachment.name)}", body)
 
 
 def _nad_name(one: Object) -> str:
@@ -117,7 +121,7 @@ def _nad_name(one: Object) -> str:
 
 
 def _attachment(one: Object) -> NetworkAttachment:
-    """What the NAD has to be. Raises BadInput, Refused."""
+    """The desired NAD. Raises BadInput, Refused."""
     network = network_of(one)
     network = network._replace(spec=completed(network.spec))
     refusals: tuple[Refusal, ...] = tuple(network_rules(network))
@@ -126,17 +130,17 @@ def _attachment(one: Object) -> NetworkAttachment:
     return render(network.name, network.annotations, network.spec)
 
 
-def _require_ours(one: Object, nad: Object | None, wanted: NetworkAttachment) -> None:
-    """Raises BadInput when another network owns the NAD."""
+def _require_ours(network: Object, nad: Object | None, attachment: NetworkAttachment) -> None:
+    """Raise BadInput if another network owns the NAD."""
     for owner in (nad or {"metadata": {}})["metadata"].get("ownerReferences") or []:
-        if owner["kind"] == KIND and owner["name"] != one["metadata"]["name"]:
-            namespace = one["metadata"]["namespace"]
-            message = owned_attachment(namespace, wanted.name, owner["name"])
+        if owner["kind"] == KIND and owner["name"] != network["metadata"]["name"]:
+            namespace = network["metadata"]["namespace"]
+            message = owned_attachment(namespace, attachment.name, owner["name"])
             raise BadInput(message, subject="metadata.annotations")
 
 
-def _body(one: Object, wanted: NetworkAttachment) -> Object:
-    metadata = one["metadata"]
+def _body(network: Object, attachment: NetworkAttachment) -> Object:
+    metadata = network["metadata"]
     owner = {
         "apiVersion": API_VERSION,
         "kind": KIND,
@@ -149,28 +153,28 @@ def _body(one: Object, wanted: NetworkAttachment) -> Object:
         "apiVersion": NAD_VERSION,
         "kind": "NetworkAttachmentDefinition",
         "metadata": {
-            "name": wanted.name,
+            "name": attachment.name,
             "namespace": metadata["namespace"],
-            "annotations": wanted.annotations,
+            "annotations": attachment.annotations,
             "ownerReferences": [owner],
         },
-        "spec": {} if wanted.config is None else {"config": wanted.config},
+        "spec": {} if attachment.config is None else {"config": attachment.config},
     }
 
 
 def _differs(nad: Object, body: Object) -> bool:
-    """Annotations, configuration or owner."""
-    found, wanted = nad["metadata"], body["metadata"]
+    """Whether annotations, configuration or owner differ."""
+    current, desired = nad["metadata"], body["metadata"]
     return any(
         (
-            (found.get("annotations") or {}) != wanted["annotations"],
+            (current.get("annotations") or {}) != desired["annotations"],
             (nad.get("spec") or {}) != body["spec"],
-            found.get("ownerReferences") != wanted["ownerReferences"],
+            current.get("ownerReferences") != desired["ownerReferences"],
         )
     )
 
 
-def _replacing(nad: Object, wanted: NetworkAttachment) -> Object:
-    """The annotations as a merge patch: what is not wanted any more is null."""
-    gone = dict.fromkeys(nad["metadata"].get("annotations") or {})
-    return gone | wanted.annotations
+def _replacing(nad: Object, attachment: NetworkAttachment) -> Object:
+    """The annotations as a merge patch: removed ones are null."""
+    removed = dict.fromkeys(nad["metadata"].get("annotations") or {})
+    return removed | attachment.annotations

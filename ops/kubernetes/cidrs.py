@@ -1,9 +1,8 @@
-"""Where a cluster says which CIDRs its Pods and Services have. Pure.
+"""Finds the CIDRs of a cluster's Pods and Services in its objects and configurations. Pure.
 
 See docs/reference/custom-resource-rules.md, "SpiderCoordinator".
 
-Every source is a text or an object that somebody else wrote, so whatever is malformed counts as not
-said.
+Other programs write these sources, so malformed parts are ignored.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ CNI_NAMES: Final[Mapping[str, Source]] = {
     "cilium": "cilium",
     "flannel": "cluster",
 }
-"""The name of the overlay's CNI configuration -> where its Pod CIDRs are found."""
+"""The source of the Pod CIDRs by the name of the overlay's CNI configuration."""
 
 IGNORED: Final = "00-multus"
 POD_FLAG: Final = "--cluster-cidr="
@@ -33,35 +32,35 @@ SERVICE_FLAG: Final = "--service-cluster-ip-range="
 
 
 class Cidrs(NamedTuple):
-    """Of Pods and of Services; () for what nobody says."""
+    """The CIDRs of Pods and Services; (): unknown."""
 
     pods: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
 
     def or_else(self, other: Cidrs) -> Cidrs:
-        """With what only the other one knows."""
+        """These CIDRs; unknown ones from ``other``."""
         return Cidrs(self.pods or other.pods, self.services or other.services)
 
 
 def source_of(configurations: Mapping[str, str]) -> Source:
-    """Which overlay runs, by the first CNI configuration that is not Multus' (name -> text)."""
+    """The overlay, by the first CNI configuration that is not Multus' (name -> text)."""
     for name in sorted(configurations):
         if IGNORED in name:
             continue
         try:
-            said = json.loads(configurations[name])
+            configuration = json.loads(configurations[name])
         except ValueError:
             return "none"
-        called = said.get("name") if isinstance(said, Mapping) else None
+        called = configuration.get("name") if isinstance(configuration, Mapping) else None
         return CNI_NAMES.get(str(called), "none")
     return "none"
 
 
 def of_kubeadm(config_map: Object) -> Cidrs:
-    """What kube-system/kubeadm-config says."""
+    """The CIDRs in kube-system/kubeadm-config."""
     text = _members(config_map.get("data")).get("ClusterConfiguration", "")
     try:
-        documents = [one.value for one in load_yaml(str(text))]
+        documents = [document.value for document in load_yaml(str(text))]
     except BadInput:
         return Cidrs()
     for document in documents:
@@ -73,7 +72,7 @@ def of_kubeadm(config_map: Object) -> Cidrs:
 
 
 def of_controller_manager(pod: Object) -> Cidrs:
-    """What the flags of a kube-controller-manager say."""
+    """The CIDRs in the flags of a kube-controller-manager."""
     containers = _items(_members(pod.get("spec")).get("containers"))
     container = _members(containers[0]) if containers else {}
     words = [*_items(container.get("command")), *_items(container.get("args"))]
@@ -81,26 +80,26 @@ def of_controller_manager(pod: Object) -> Cidrs:
 
 
 def of_calico(pools: Iterable[Object]) -> tuple[str, ...]:
-    """The CIDRs of Calico's IPPools that serve, by their age."""
-    serving = [
-        (one["metadata"], spec)
-        for one in pools
-        if not (spec := _members(one.get("spec"))).get("disabled")
-        and "deletionTimestamp" not in one["metadata"]
+    """The CIDRs of Calico's enabled IPPools, oldest first."""
+    enabled = [
+        (pool["metadata"], spec)
+        for pool in pools
+        if not (spec := _members(pool.get("spec"))).get("disabled")
+        and "deletionTimestamp" not in pool["metadata"]
     ]
-    serving.sort(key=lambda each: (each[0].get("creationTimestamp", ""), each[0]["name"]))
-    return tuple(cidr for _, spec in serving for cidr in _list(spec.get("cidr")))
+    enabled.sort(key=lambda entry: (entry[0].get("creationTimestamp", ""), entry[0]["name"]))
+    return tuple(cidr for _, spec in enabled for cidr in _list(spec.get("cidr")))
 
 
 class CiliumAnswer(NamedTuple):
-    """``mode`` is Cilium's; ``cidrs`` for the cluster-pool modes."""
+    """Cilium's IPAM mode; ``cidrs``: of the cluster-pool modes."""
 
     mode: str
     cidrs: tuple[str, ...]
 
 
 def of_cilium(config_map: Object) -> CiliumAnswer:
-    """How Cilium's own configuration says that it gives out addresses."""
+    """IPAM mode and CIDRs in Cilium's ConfigMap."""
     data = _members(config_map.get("data"))
     four = _list(data.get("cluster-pool-ipv4-cidr"), " ")
     six = _list(data.get("cluster-pool-ipv6-cidr"), " ")
@@ -109,21 +108,21 @@ def of_cilium(config_map: Object) -> CiliumAnswer:
 
 def of_cilium_pools(pools: Iterable[Object]) -> tuple[str, ...]:
     """The CIDRs of CiliumPodIPPools, by name."""
-    found: list[str] = []
-    for one in sorted(pools, key=lambda each: str(each["metadata"]["name"])):
+    texts: list[str] = []
+    for pool in sorted(pools, key=lambda pool: str(pool["metadata"]["name"])):
         for family in ("ipv4", "ipv6"):
-            for cidr in _items(_members(_members(one.get("spec")).get(family)).get("cidrs")):
-                found += _list(cidr)
-    return tuple(found)
+            for cidr in _items(_members(_members(pool.get("spec")).get(family)).get("cidrs")):
+                texts += _list(cidr)
+    return tuple(texts)
 
 
 def of_service_cidrs(objects: Iterable[Object]) -> tuple[str, ...]:
     """The CIDRs of ServiceCIDR objects, by name."""
-    ordered = sorted(objects, key=lambda each: str(each["metadata"]["name"]))
+    ordered = sorted(objects, key=lambda body: str(body["metadata"]["name"]))
     return tuple(
         cidr
-        for one in ordered
-        for text in _items(_members(one.get("spec")).get("cidrs"))
+        for body in ordered
+        for text in _items(_members(body.get("spec")).get("cidrs"))
         for cidr in _list(text)
     )
 
@@ -134,25 +133,25 @@ def _flag(words: Iterable[object], flag: str) -> tuple[str, ...]:
 
 
 def _members(value: object) -> Mapping[str, Any]:
-    """The members of an object; none of anything else."""
+    """The members of an object; empty for other values."""
     return value if isinstance(value, Mapping) else {}
 
 
 def _items(value: object) -> list[Any]:
-    """The items of a list; none of anything else."""
+    """The items of a list; empty for other values."""
     return value if isinstance(value, list) else []
 
 
 def _list(text: object, separators: str = "") -> tuple[str, ...]:
-    """The CIDRs of a comma list; what is none is left out."""
+    """The CIDRs of a comma-separated list; other parts are ignored."""
     if not isinstance(text, str):
         return ()
     for separator in separators:
         text = text.replace(separator, ",")
-    found = []
+    prefixes = []
     for part in text.split(","):
         try:
-            found.append(str(parse_cidr(part.strip())))
+            prefixes.append(str(parse_cidr(part.strip())))
         except AddressSyntaxError:
             continue
-    return tuple(found)
+    return tuple(prefixes)

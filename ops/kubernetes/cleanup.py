@@ -1,10 +1,11 @@
-"""After an uninstall: nothing of ours may keep anything from being deleted.
+"""Cleans up after an uninstall, so that no webhook or finalizer of ours blocks a deletion.
 
-A DaemonSet of the chart cleans the nodes meanwhile; this waits until it has been on each of them.
+A DaemonSet of the chart cleans the nodes meanwhile; this waits until it has run on each node.
 
-Webhook configurations go first, since nobody answers any more. Then everybody who could put a
-finalizer back must have stopped: the Lease says so. Then our finalizers are taken from what is
-left. Objects stay: who wants to delete them can. What is missing is fine, and so is a second run.
+First the webhook configurations are deleted, because no webhook answers any more. Then it waits
+until the Lease has no holder: a running controller could add finalizers again. Then finalizers are
+removed from the remaining objects, which stay and can be deleted. Missing objects are not an error,
+and a second run does no harm.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ from ops.kubernetes.leadership import LEASES, is_held
 from ops.kubernetes.resources import FINALIZER
 
 KINDS: Final = ("spiderippools", "spidersubnets", "spiderendpoints", "spidercoordinators")
-"""Those that get finalizers."""
+"""Kinds whose objects get finalizers."""
 
 ADMISSION: Final = "/apis/admissionregistration.k8s.io/v1"
 LEASE_POLL_S: Final = 1.0
-CALM_S: Final = 2.0
-"""After the last pass that found something, before the next one looks whether it stays away."""
+PASS_PAUSE_S: Final = 2.0
+"""Between a pass that removed finalizers and the pass that checks that none was added."""
 
 PASSES_MAX: Final = 20
 NODES_WAIT_S: Final = 60.0
-"""A node that does not answer must not keep an uninstallation from its end."""
+"""Limited, because a node that does not answer must not block an uninstallation."""
 
 DAEMON_SETS: Final = "/apis/apps/v1/namespaces/{}/daemonsets/{}"
 
@@ -37,7 +38,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class InstallationNames(NamedTuple):
-    """What the installation was called; "" for what it did not have."""
+    """The names of the installation's objects; "" for those it does not have."""
 
     namespace: str
     lease: str
@@ -49,19 +50,19 @@ class InstallationNames(NamedTuple):
 
 
 async def clean(api: Api, leftovers: InstallationNames) -> int:
-    """Clean up; how many objects were freed of a finalizer. Raises ApiError."""
+    """Clean up; the number of removed finalizers. Raises ApiError."""
     for kind, name in (("mutating", leftovers.mutating), ("validating", leftovers.validating)):
         if name:
             await _delete(api, f"{ADMISSION}/{kind}webhookconfigurations/{name}")
     lease = f"{LEASES.format(leftovers.namespace)}/{leftovers.lease}"
-    await _until_nobody_leads(api, lease)
+    await _until_no_leader(api, lease)
     freed = 0
     for _ in range(PASSES_MAX):
-        found = sum([await _free_all(api, kind) for kind in KINDS])
-        if not found:
+        removed = sum([await _free_all(api, kind) for kind in KINDS])
+        if not removed:
             break
-        freed += found
-        await asyncio.sleep(CALM_S)
+        freed += removed
+        await asyncio.sleep(PASS_PAUSE_S)
     await _delete(api, lease)
     if leftovers.secret:
         await _delete(api, f"/api/v1/namespaces/{leftovers.namespace}/secrets/{leftovers.secret}")
@@ -78,7 +79,7 @@ async def _until_nodes_are_clean(api: Api, path: str) -> None:
                     return
                 await asyncio.sleep(LEASE_POLL_S)
     except ApiNotFound:
-        return  # nothing cleans nodes, so nothing is waited for
+        return  # the installation has no DaemonSet that cleans nodes
     except TimeoutError:
         _log.warning("not every node was cleaned; run `orbctl node clean` on the others")
 
@@ -90,7 +91,7 @@ def _is_ready_everywhere(daemon_set: Object) -> bool:
     return int(status.get("numberReady", 0)) >= int(status.get("desiredNumberScheduled", 0))
 
 
-async def _until_nobody_leads(api: Api, path: str) -> None:
+async def _until_no_leader(api: Api, path: str) -> None:
     while True:
         try:
             lease = await api.get(path)
@@ -106,13 +107,13 @@ async def _free_all(api: Api, kind: str) -> int:
     try:
         listed = await api.list(f"/apis/{API_VERSION}/{kind}")
     except ApiNotFound:
-        return 0  # the definitions are gone, and all objects with them
-    return sum([await _free(api, kind, one) for one in listed.items])
+        return 0  # the CRD was deleted, and with it all objects
+    return sum([await _free(api, kind, body) for body in listed.items])
 
 
-async def _free(api: Api, kind: str, one: Object) -> bool:
-    """Whether it had our finalizer."""
-    metadata = one["metadata"]
+async def _free(api: Api, kind: str, stored: Object) -> bool:
+    """Remove our finalizer; whether the object had it."""
+    metadata = stored["metadata"]
     finalizers = metadata.get("finalizers") or []
     if FINALIZER not in finalizers:
         return False

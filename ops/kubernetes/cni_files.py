@@ -1,7 +1,7 @@
 """The CNI configurations of a node: the first one names the overlay network.
 
-Only root may read them on most nodes, so a small container of the chart keeps copies for the
-controller, which is not root. Both read the same bounded part.
+On most nodes only root may read them, so a container of the chart keeps copies for the controller,
+which is not root. Both read at most ``FILES_MAX`` files of ``FILE_BYTES_MAX``.
 """
 
 from __future__ import annotations
@@ -23,51 +23,51 @@ Stamp = tuple[tuple[str, int, int], ...]
 
 
 def read_directory(directory: Path) -> Mapping[str, str]:
-    """The configurations by name, at most 64 KiB of 64 files; none where there is no directory.
+    """The configurations by name; empty if the directory does not exist.
 
-    Raises BadInput when the directory or a file in it cannot be read: the overlay would be guessed.
+    Raises BadInput if the directory or a file cannot be read, because the overlay is unknown then.
     """
-    found = {}
+    texts = {}
     try:
         for path in _paths(directory):
             try:
                 with path.open("rb") as file:
-                    found[path.name] = file.read(FILE_BYTES_MAX).decode("utf-8", "replace")
+                    texts[path.name] = file.read(FILE_BYTES_MAX).decode("utf-8", "replace")
             except (FileNotFoundError, IsADirectoryError):
                 continue
     except OSError as error:
         message = f"CNI configurations of {directory} cannot be read: {error.strerror}"
         raise BadInput(message, subject=FAULT, remedy="give read access to them") from None
-    return found
+    return texts
 
 
 def stamp_of(directory: Path) -> Stamp:
-    """What differs when a configuration does; () for a directory that cannot be read."""
-    found = []
+    """Names, times and sizes of the configurations; () if the directory cannot be read."""
+    entries = []
     try:
         for path in _paths(directory):
             status = path.stat()
-            found.append((path.name, status.st_mtime_ns, status.st_size))
+            entries.append((path.name, status.st_mtime_ns, status.st_size))
     except OSError:
         return ()
-    return tuple(found)
+    return tuple(entries)
 
 
 def mirror(source: Path, target: Path) -> list[str]:
-    """Make the configurations in ``target`` those in ``source``; the names that differed.
+    """Copy the configurations of ``source`` to ``target``; returns the names that differed.
 
-    Each file is replaced as a whole. Raises BadInput and OSError, and keeps the copies then.
+    Each file is replaced atomically. Raises BadInput and OSError, and keeps the copies then.
     """
-    wanted, before = read_directory(source), read_directory(target)
+    after, before = read_directory(source), read_directory(target)
     different = sorted(
-        name for name in wanted.keys() | before.keys() if wanted.get(name) != before.get(name)
+        name for name in after.keys() | before.keys() if after.get(name) != before.get(name)
     )
     for name in different:
-        if name not in wanted:
+        if name not in after:
             (target / name).unlink(missing_ok=True)
             continue
         temporary = target / f"{name}{TEMPORARY}"
-        temporary.write_text(wanted[name], "utf-8")
+        temporary.write_text(after[name], "utf-8")
         temporary.chmod(0o644)
         temporary.replace(target / name)
     return different

@@ -1,7 +1,7 @@
-"""Conditions and Events: what users are told about an object, in Kubernetes' conventions.
+"""Conditions and Events of an object, by the conventions of the Kubernetes API. Pure.
 
-Pure. A condition is an observation with a reason for programs and a message for people; it keeps
-its time as long as its status is the same.
+A condition has a reason for programs and a message for people. It keeps its time while its status
+is unchanged.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ TRANSLATED: Final = (READY, DRAINING)
 
 MESSAGE_CHARS_MAX: Final = 4_096
 NOTE_CHARS_MAX: Final = 1_024
-"""Of an Event; the API's own limit."""
+"""The API's limit for the note of an Event."""
 
 
 class DesiredCondition(NamedTuple):
-    """One condition as it should be. ``reason`` is CamelCase."""
+    """One desired condition. ``reason`` is CamelCase."""
 
     type: str
     status: Literal["True", "False"]
@@ -32,52 +32,55 @@ class DesiredCondition(NamedTuple):
     message: str
 
 
-APPLIED: Final = DesiredCondition(READY, "True", "Applied", "what was asked for is in force")
+APPLIED: Final = DesiredCondition(READY, "True", "Applied", "the spec was applied")
 
 
 def refused(error: Refused | BadInput) -> DesiredCondition:
-    """Not ready, because a rule said no or the object cannot be read."""
+    """Not ready, because a rule refused the object or it cannot be read."""
     if isinstance(error, BadInput):
         return DesiredCondition(READY, "False", "Unreadable", _cut(str(error), MESSAGE_CHARS_MAX))
-    first = next(one for one in error.refusals if isinstance(one, Refusal))
+    first = next(refusal for refusal in error.refusals if isinstance(refusal, Refusal))
     return DesiredCondition(READY, "False", camel(first.rule), _cut(str(error), MESSAGE_CHARS_MAX))
 
 
 def draining(message: str) -> tuple[DesiredCondition, DesiredCondition]:
-    """On its way out: nothing new, and what is held stays held."""
+    """Being deleted: no new claims; existing ones stay."""
     return (
         DesiredCondition(READY, "False", "Draining", message),
         DesiredCondition(DRAINING, "True", "InUse", message),
     )
 
 
-def is_news(one: Object, wanted: DesiredCondition) -> bool:
-    """Whether the object does not say so yet, of whatever generation."""
+def is_new(body: Object, desired: DesiredCondition) -> bool:
+    """Whether the object does not have this condition yet, for any generation."""
     return not any(
-        (each["type"], each["status"], each["message"])
-        == (wanted.type, wanted.status, wanted.message)
-        for each in _conditions(one)
+        (condition["type"], condition["status"], condition["message"])
+        == (desired.type, desired.status, desired.message)
+        for condition in _conditions(body)
     )
 
 
-def conditions(one: Object, wanted: Iterable[DesiredCondition], now: str) -> list[Object]:
-    """The conditions as the API has them; ``now`` as RFC 3339."""
+def conditions(body: Object, desired: Iterable[DesiredCondition], now: str) -> list[Object]:
+    """The conditions as API objects; ``now`` as RFC 3339."""
     since = {
-        (each["type"], each["status"]): each["lastTransitionTime"] for each in _conditions(one)
+        (condition["type"], condition["status"]): condition["lastTransitionTime"]
+        for condition in _conditions(body)
     }
     return [
         {
-            **each._asdict(),
-            "lastTransitionTime": since.get((each.type, each.status), now),
-            "observedGeneration": one["metadata"].get("generation", 0),
+            **condition._asdict(),
+            "lastTransitionTime": since.get((condition.type, condition.status), now),
+            "observedGeneration": body["metadata"].get("generation", 0),
         }
-        for each in wanted
+        for condition in desired
     ]
 
 
-def event(one: Object, observation: DesiredCondition, name: str, reporter: str, now: str) -> Object:
-    """An Event about an object; those without a namespace have theirs in ``default``."""
-    metadata = one["metadata"]
+def event(
+    body: Object, observation: DesiredCondition, name: str, reporter: str, now: str
+) -> Object:
+    """An Event about an object; in ``default`` if the object has no namespace."""
+    metadata = body["metadata"]
     namespace = metadata.get("namespace", "default")
     return {
         "apiVersion": "events.k8s.io/v1",
@@ -91,8 +94,8 @@ def event(one: Object, observation: DesiredCondition, name: str, reporter: str, 
         "reportingController": "orbweaver.io/controller",
         "reportingInstance": reporter,
         "regarding": {
-            "apiVersion": one["apiVersion"],
-            "kind": one["kind"],
+            "apiVersion": body["apiVersion"],
+            "kind": body["kind"],
             "name": metadata["name"],
             "namespace": metadata.get("namespace", ""),
             "uid": metadata["uid"],
@@ -105,9 +108,9 @@ def camel(slug: str) -> str:
     return "".join(part.capitalize() for part in slug.split("-"))
 
 
-def _conditions(one: Object) -> list[Object]:
-    found: list[Object] = one.get("status", {}).get("conditions") or []
-    return found
+def _conditions(body: Object) -> list[Object]:
+    stored: list[Object] = body.get("status", {}).get("conditions") or []
+    return stored
 
 
 def _cut(text: str, characters: int) -> str:

@@ -1,10 +1,10 @@
-"""The status of the SpiderCoordinator: which CIDRs of Pods and Services the host's stack serves.
+"""Writes the status of the SpiderCoordinator: the CIDRs of the cluster's Pods and Services.
 
-One object of the configured name is kept (docs/reference/custom-resource-rules.md,
-"SpiderCoordinator"); agents read its status. What cannot be found out is told as phase NotReady
-with the reason and without any CIDR: new Pods wait, those that run keep what they have. Looked at
+It maintains the object with the configured name (docs/reference/custom-resource-rules.md,
+"SpiderCoordinator"); agents read its status. If the CIDRs cannot be found, the phase is NotReady
+with the reason and without any CIDR: new Pods wait, running ones are not changed. It reconciles
 when the object or the node's CNI configurations change, and once a minute, because the other
-sources are not followed.
+sources are not watched.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ NO_FLAGS: Final = (
     " CIDRs of Pods and Services"
 )
 RESYNC_S: Final = 60.0
-FOLLOW_S: Final = 2.0
-"""How often the node's CNI configurations are compared with what they were."""
+CNI_POLL_S: Final = 2.0
+"""Seconds between two checks of the node's CNI configurations."""
 
 MANAGER: Final = "orbweaver-coordinator"
 SYNCED: Final = "Synced"
@@ -64,11 +64,11 @@ class Coordinators:
         self._api = api
         self._objects = objects
         self._settings = settings
-        self._work: WorkQueue[ObjectKey] = WorkQueue(self._look, "coordinators")
+        self._work: WorkQueue[ObjectKey] = WorkQueue(self._reconcile, "coordinators")
 
     async def run(self) -> None:
         """Work until cancelled."""
-        works = (self.informer.run(), self._work.run(), self._resync(), self._follow())
+        works = (self.informer.run(), self._work.run(), self._resync(), self._watch_cni_files())
         await until_first(*works)
 
     async def _resync(self) -> None:
@@ -76,11 +76,11 @@ class Coordinators:
             await asyncio.sleep(RESYNC_S)
             self._work.add(self.informer.objects)
 
-    async def _follow(self) -> None:
-        """Report again as soon as the node has another overlay."""
+    async def _watch_cni_files(self) -> None:
+        """Reconcile when the node's CNI configurations change."""
         before = await asyncio.to_thread(stamp_of, self._settings.cni_directory)
         while True:
-            await asyncio.sleep(FOLLOW_S)
+            await asyncio.sleep(CNI_POLL_S)
             now = await asyncio.to_thread(stamp_of, self._settings.cni_directory)
             if now != before:
                 before = now
@@ -89,52 +89,52 @@ class Coordinators:
     def _changed(self, keys: set[ObjectKey]) -> None:
         self._work.add(keys)
 
-    async def _look(self, key: ObjectKey) -> None:
-        one = self.informer.objects.get(key)
-        if one is None:
+    async def _reconcile(self, key: ObjectKey) -> None:
+        coordinator = self.informer.objects.get(key)
+        if coordinator is None:
             return
-        if "deletionTimestamp" in one["metadata"]:
-            await self._release(one)
-        elif one["metadata"]["name"] == self._settings.name:
-            await self._report(one)
+        if "deletionTimestamp" in coordinator["metadata"]:
+            await self._release(coordinator)
+        elif coordinator["metadata"]["name"] == self._settings.name:
+            await self._report(coordinator)
 
-    async def _report(self, one: Object) -> None:
-        before = one.get("status") or {}
-        wanted: Object
+    async def _report(self, coordinator: Object) -> None:
+        before = coordinator.get("status") or {}
+        desired: Object
         why: DesiredCondition | None = None
         try:
-            found = await self._find(one)
+            prefixes = await self._find(coordinator)
         except BadInput as error:
-            wanted = {"phase": NOT_READY, "reason": error.message}
-            wanted |= {"overlayPodCIDR": [], "serviceCIDR": []}
+            desired = {"phase": NOT_READY, "reason": error.message}
+            desired |= {"overlayPodCIDR": [], "serviceCIDR": []}
             why = DesiredCondition("Ready", "False", error.subject, error.message)
         else:
-            wanted = {"phase": SYNCED, "overlayPodCIDR": list(found.pods)}
-            wanted["serviceCIDR"] = list(found.services)
-        if wanted == before:
+            desired = {"phase": SYNCED, "overlayPodCIDR": list(prefixes.pods)}
+            desired["serviceCIDR"] = list(prefixes.services)
+        if desired == before:
             return
         self.written += 1
-        body: Object = {"apiVersion": API_VERSION, "kind": "SpiderCoordinator", "status": wanted}
-        body["metadata"] = {key: one["metadata"][key] for key in ("name", "uid")}
-        name = one["metadata"]["name"]
+        body: Object = {"apiVersion": API_VERSION, "kind": "SpiderCoordinator", "status": desired}
+        body["metadata"] = {key: coordinator["metadata"][key] for key in ("name", "uid")}
+        name = coordinator["metadata"]["name"]
         await self._api.apply(f"{COORDINATORS}/{name}/status", body, MANAGER)
-        if why is not None:  # once it stands: a status that cannot be written is tried again
-            await self._objects.tell(one, why)
+        if why is not None:  # after the status: if its write fails, both are tried again
+            await self._objects.tell(coordinator, why)
 
-    async def _release(self, one: Object) -> None:
-        """Nothing is to be taken back: let it go."""
-        metadata = one["metadata"]
+    async def _release(self, coordinator: Object) -> None:
+        """Remove the finalizer; there is nothing to clean up."""
+        metadata = coordinator["metadata"]
         left = [text for text in metadata.get("finalizers") or [] if text != FINALIZER]
         if left != (metadata.get("finalizers") or []):
             version = metadata["resourceVersion"]
             body = {"metadata": {"finalizers": left, "resourceVersion": version}}
             await self._api.merge(f"{COORDINATORS}/{metadata['name']}", body)
 
-    async def _find(self, one: Object) -> Cidrs:
-        """The CIDRs by podCIDRType. Raises BadInput, its subject the reason of the Event."""
-        said = one["spec"].get("podCIDRType", "auto")
-        kind = said
-        if said == "auto":
+    async def _find(self, coordinator: Object) -> Cidrs:
+        """The CIDRs by podCIDRType. Raises BadInput, whose subject is the reason of the Event."""
+        configured = coordinator["spec"].get("podCIDRType", "auto")
+        kind = configured
+        if configured == "auto":
             texts = await asyncio.to_thread(read_directory, self._settings.cni_directory)
             kind = cidrs.source_of(texts)
         services = await self._services()
@@ -151,25 +151,25 @@ class Coordinators:
         return Cidrs(pods, services or (await self._cluster()).services)
 
     async def _services(self) -> tuple[str, ...]:
-        """Of ServiceCIDR objects, where the API server has them."""
+        """The CIDRs of ServiceCIDR objects; () if the API server has none."""
         for path in SERVICE_CIDRS:
-            if found := await self._list(path):
-                return cidrs.of_service_cidrs(found)
+            if objects := await self._list(path):
+                return cidrs.of_service_cidrs(objects)
         return ()
 
     async def _cluster(self) -> Cidrs:
-        found = Cidrs()
+        prefixes = Cidrs()
         config_map = await self._get(CONFIG_MAP.format("kube-system", "kubeadm-config"))
         if config_map is not None:
-            found = cidrs.of_kubeadm(config_map)
-        if found.pods and found.services:
-            return found
+            prefixes = cidrs.of_kubeadm(config_map)
+        if prefixes.pods and prefixes.services:
+            return prefixes
         managers = await self._list(CONTROLLER_MANAGERS)
         if managers:
-            found = found.or_else(cidrs.of_controller_manager(managers[0]))
-        if not (found.pods or found.services):
+            prefixes = prefixes.or_else(cidrs.of_controller_manager(managers[0]))
+        if not (prefixes.pods or prefixes.services):
             raise BadInput(NO_FLAGS if managers else NO_MANAGER, subject=CLUSTER_FAULT)
-        return found
+        return prefixes
 
     async def _cilium(self) -> tuple[str, ...]:
         namespace, _, name = self._settings.cilium.partition("/")
@@ -196,7 +196,7 @@ class Coordinators:
             return None
 
     async def _list(self, path: str) -> list[Object]:
-        """Everything of a collection, nothing where the API server does not have it."""
+        """The objects of a collection; empty if the API server lacks the kind."""
         try:
             return (await self._api.list(path)).items
         except ApiNotFound:

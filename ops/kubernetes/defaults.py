@@ -1,13 +1,11 @@
-"""What a new cluster begins with: objects of a file, each made unless one of its name is there.
+"""Creates the default objects of a new installation from a file, unless they exist.
 
-An object that is there stays as its owner has it. Webhooks answer a moment after the installation,
-so what cannot be asked yet is tried again, within a bound; a refusal by a rule is told and ends the
-run.
+An existing object is never changed. The webhooks answer only a moment after the installation, so a
+creation that fails is repeated until ``CREATE_S_MAX``. A refusal by a rule ends the run.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -19,12 +17,13 @@ from core.errors import ApiConflict, ApiError, ApiRejected, ApiUnavailable, BadI
 from core.kubernetes.api import Api, Object
 from core.manifests.crds.definitions import KINDS
 from core.manifests.kinds.fields import API_VERSION
+from core.process.retry import Backoff
 
 OBJECTS_MAX: Final = 1_000
-"""In one file."""
+"""Objects in one file."""
 
-MAKE_S_MAX: Final = 240.0
-"""For all of them: with one request's deadline on top below the 300 s that the chart's Job has."""
+CREATE_S_MAX: Final = 240.0
+"""For all objects. With the deadline of one more request it is below the chart's Job's 300 s."""
 
 PAUSE_S: Final = 2.0
 
@@ -34,64 +33,66 @@ _log: Final = logging.getLogger(__name__)
 def read_objects(text: str, path: str) -> list[Object]:
     """The documents of a file. Raises BadInput."""
     try:
-        found = [one for one in yaml.safe_load_all(text) if one is not None]
+        objects = [body for body in yaml.safe_load_all(text) if body is not None]
     except yaml.YAMLError as error:
         raise BadInput(f"{path} is not YAML: {error}", subject=path) from None
-    if len(found) > OBJECTS_MAX:
+    if len(objects) > OBJECTS_MAX:
         raise BadInput(
-            f"{path} has {len(found)} objects, more than {OBJECTS_MAX}",
+            f"{path} has {len(objects)} objects, more than {OBJECTS_MAX}",
             subject=path,
             remedy="put only default objects here; apply others with kubectl",
         )
-    for one in found:
-        collection_of(one)
-    return found
+    for body in objects:
+        collection_of(body)
+    return objects
 
 
-def collection_of(one: Object) -> str:
-    """Where objects of its kind are. Raises BadInput."""
-    kind = next((kind for kind in KINDS if kind.name == one.get("kind")), None)
-    if kind is None or one.get("apiVersion") != API_VERSION:
-        raise BadInput(f"{one.get('kind')} is none of {API_VERSION}", subject="kind")
-    namespace = one["metadata"].get("namespace", "default")
+def collection_of(body: Object) -> str:
+    """The path of the objects of its kind. Raises BadInput."""
+    kind = next((kind for kind in KINDS if kind.name == body.get("kind")), None)
+    if kind is None or body.get("apiVersion") != API_VERSION:
+        text = f"{body.get('apiVersion')} {body.get('kind')} is not a kind of {API_VERSION}"
+        raise BadInput(text, subject="kind")
+    namespace = body["metadata"].get("namespace", "default")
     within = f"/namespaces/{namespace}" if kind.namespaced else ""
     return f"/apis/{API_VERSION}{within}/{kind.plural}"
 
 
-async def make_all(
+async def create_all(
     api: Api, objects: Sequence[Object], monotonic: Callable[[], float] = time.monotonic
 ) -> AsyncIterator[tuple[Object, bool]]:
-    """Each object, and whether it was made: False for one that was there.
+    """Create the objects; yields each one, and False if it existed.
 
-    Raises ApiRejected, and ApiUnavailable after ``MAKE_S_MAX``.
+    Raises ApiRejected, and ApiUnavailable after ``CREATE_S_MAX``.
     """
-    deadline = monotonic() + MAKE_S_MAX
-    for one in objects:
-        while True:
-            made = await _try(api, one, is_last=monotonic() + PAUSE_S > deadline)
-            if made is not None:
-                break
-            await asyncio.sleep(PAUSE_S)
-        yield one, made
+    deadline = monotonic() + CREATE_S_MAX
+    backoff = Backoff(PAUSE_S)
+    for body in objects:
+        while (created := await _try(api, body, monotonic() + PAUSE_S > deadline)) is None:
+            await backoff.wait()
+        yield body, created
 
 
-async def _try(api: Api, one: Object, *, is_last: bool) -> bool | None:
-    """Whether it was made; None: not yet. Raises ApiRejected, on the last try ApiUnavailable."""
+async def _try(api: Api, body: Object, is_last: bool) -> bool | None:
+    """Create an object: True; it exists: False; it must be tried again: None.
+
+    Raises ApiRejected, and ApiUnavailable on the last try.
+    """
     try:
-        await api.create(collection_of(one), one)
+        await api.create(collection_of(body), body)
     except ApiConflict:
         return False
     except ApiRejected:
         raise
     except ApiError as error:
         if is_last:
-            name = f"{one['kind']}/{one['metadata']['name']}"
+            name = f"{body['kind']}/{body['metadata']['name']}"
             raise ApiUnavailable(
-                f"{name} could not be made within {MAKE_S_MAX:g} s: {error}",
+                f"{name} could not be created within {CREATE_S_MAX:g} s: {error}",
                 subject=name,
-                remedy="see that a controller is ready, for its webhook has to answer; then again",
+                remedy="wait until a controller is ready, because its webhook must answer; retry",
             ) from None
         level = logging.INFO if isinstance(error, ApiUnavailable) else logging.WARNING
-        _log.log(level, "not yet: %s", error)
+        _log.log(level, "the creation failed and is tried again: %s", error)
         return None
     return True

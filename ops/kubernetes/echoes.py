@@ -30,10 +30,10 @@ class Echoes:
 
     def _is_own(self, key: ObjectKey) -> bool:
         written = self._written.pop(key, "")
-        one = self._informer.objects.get(key)
-        return bool(written) and one is not None and _version(one) == written
+        body = self._informer.objects.get(key)
+        return bool(written) and body is not None and _version(body) == written
 
 
-def _version(one: Object) -> str:
-    version: str = one["metadata"]["resourceVersion"]
+def _version(body: Object) -> str:
+    version: str = body["metadata"]["resourceVersion"]
     return version

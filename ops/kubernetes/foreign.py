@@ -1,8 +1,8 @@
-"""A living Spiderpool cluster as its API server lists it. Reads, and nothing else.
+"""Reads the objects of a running Spiderpool cluster from its API server.
 
-Endpoints come before pools: the other system writes a pool's record before the endpoint, and takes
-it back before the endpoint goes. So whatever happens between the two lists, an address in use is in
-one of them at least.
+Endpoints are listed before pools: Spiderpool writes the record in the pool before the endpoint, and
+removes it before the endpoint. So an address in use is in at least one of the two lists, whatever
+happens between them.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ COLLECTIONS: Final = {
     "spiderendpoints": "SpiderEndpoint",
     "spiderippools": "SpiderIPPool",
 }
-"""Plural -> kind, in the order in which they are listed."""
+"""The kind by its plural, in the order of listing."""
 
 
 async def list_cluster(kubeconfig: str, context: str = "") -> list[tuple[str, Object]]:
-    """Every object that has to do with addresses, and where it is from.
+    """All objects of these kinds, each with its path.
 
-    A kind that is not defined there has no objects. Raises ApiError, BadInput.
+    A kind without a CRD in that cluster has no objects. Raises ApiError, BadInput.
     """
     api = Api(await open_connection(kubeconfig, context))
     try:
         return [
-            (f"{plural}/{one['metadata']['name']}", one | {"kind": kind})
+            (f"{plural}/{body['metadata']['name']}", body | {"kind": kind})
             for plural, kind in COLLECTIONS.items()
-            for one in await _list(api, f"/apis/{API_VERSION}/{plural}")
+            for body in await _list(api, f"/apis/{API_VERSION}/{plural}")
         ]
     finally:
         await api.close()

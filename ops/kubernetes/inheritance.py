@@ -1,9 +1,9 @@
-"""What a custom resource of a pool has of its subnet. Pure.
+"""The fields that the custom resource of a pool inherits from its subnet. Pure.
 
 See docs/reference/admission.md, "SpiderIPPool", step 4 of the mutation.
 
-The log's pool has inherited already, whichever came first; this is how its object comes to say so.
-Must never replace what somebody has written.
+The pool in the log has inherited already. This adds the fields to its object, and never replaces a
+field that a user has written.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from ops.kubernetes.resources import source_of
 CONTROLLER: Final = "controller"
 
 
-def inherited_fields(one: Object, pool: Pool, subnet: Subnet | None) -> Object:
-    """What the object lacks of its subnet, as a merge patch; {} for nothing.
+def inherited_fields(body: Object, pool: Pool, subnet: Subnet | None) -> Object:
+    """The missing inherited fields as a merge patch; {} if none is missing.
 
-    ``pool`` as the log has it. An empty list of routes is one that somebody has written.
+    ``pool`` as in the log. An empty list of routes is not missing: a user has written it.
     """
     if subnet is None or owner_of(pool) != subnet.name:
         return {}
     spec: Object = {}
-    said = one.get("spec") or {}
-    if pool.gateway and said.get("gateway") is None:
+    written = body.get("spec") or {}
+    if pool.gateway and written.get("gateway") is None:
         spec["gateway"] = pool.gateway
-    if pool.routes and said.get("routes") is None:
+    if pool.routes and written.get("routes") is None:
         spec["routes"] = [{"dst": route.dst, "gw": route.gw} for route in pool.routes]
-    lacking = {"metadata": _marks(one["metadata"], subnet), "spec": spec}
-    return {part: fields for part, fields in lacking.items() if fields}
+    missing = {"metadata": _owner_fields(body["metadata"], subnet), "spec": spec}
+    return {part: fields for part, fields in missing.items() if fields}
 
 
-def _marks(metadata: Object, subnet: Subnet) -> Object:
-    """The label, and the subnet as controller unless there is another one."""
-    found: Object = {}
+def _owner_fields(metadata: Object, subnet: Subnet) -> Object:
+    """The missing label; and the subnet as controller, unless the pool has a controller."""
+    missing: Object = {}
     if (metadata.get("labels") or {}).get(OWNER_SUBNET) != subnet.name:
-        found["labels"] = {OWNER_SUBNET: subnet.name}
+        missing["labels"] = {OWNER_SUBNET: subnet.name}
     owners = metadata.get("ownerReferences") or []
     uid = source_of(subnet)
     if uid and not any(owner.get(CONTROLLER) for owner in owners):
         reference = {"apiVersion": API_VERSION, "kind": "SpiderSubnet", "name": subnet.name}
         marks = {"uid": uid, CONTROLLER: True, "blockOwnerDeletion": True}
-        found["ownerReferences"] = [*owners, reference | marks]
-    return found
+        missing["ownerReferences"] = [*owners, reference | marks]
+    return missing

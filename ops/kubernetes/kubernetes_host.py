@@ -1,4 +1,4 @@
-"""Kubernetes inside a controller: credentials, both directions, and their end; one at a time."""
+"""The Kubernetes tasks of a leading controller: translator, reporter, networks, coordinator."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _log: Final = logging.getLogger(__name__)
 
 
 class KubernetesHost:
-    """What a leading controller does for Kubernetes; its parts are there while it runs.
+    """Runs the tasks; the attributes are set while it runs.
 
-    ``tasks`` runs all but the translator: a report that fails stops no translation.
+    ``tasks`` runs all but the translator, so that a failed report does not stop the translation.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""Who leads, as a Lease of the API server says it: a report for people and tools, never the truth.
+"""Reports the leader in a Lease of the API server, for people and tools.
 
-The election is etcd's, and its epoch is what fences writes (docs/contributing/decisions/0017). The
-leader tells the API server under Spiderpool's name, keeps it told, and says when it goes. Nothing
-in here can end a term: a Lease that cannot be written is only late.
+The election itself uses etcd, and its epoch fences writes (docs/contributing/decisions/0017). The
+leader renews a Lease under Spiderpool's name and releases it at the end. A Lease that cannot be
+written is late and never ends a term.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ LEASES: Final = "/apis/coordination.k8s.io/v1/namespaces/{}/leases"
 EPOCH: Final = "orbweaver.io/epoch"
 """Annotation: the term's fencing epoch, with which its writes are guarded."""
 
-FAREWELL_S: Final = 2.0
-"""What saying goodbye may take: the successor waits for nobody."""
+RELEASE_S: Final = 2.0
+"""The limit for releasing the Lease; the next leader does not wait for it."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class LeaseReport:
-    """Tells of one term."""
+    """The Lease of one term."""
 
     def __init__(self, api: Api, settings: LeaseSettings, term: LeaderTerm) -> None:
         self._api = api
@@ -38,20 +38,20 @@ class LeaseReport:
         self._collection = LEASES.format(settings.namespace)
 
     async def run(self) -> None:
-        """Keep the Lease told until cancelled, then say that nobody holds it."""
+        """Renew the Lease until cancelled, then release it."""
         try:
             while True:
                 await self._try()
                 await asyncio.sleep(self._settings.duration_s / RENEWALS_PER_TTL)
         finally:
             with contextlib.suppress(ApiError, TimeoutError):
-                async with asyncio.timeout(FAREWELL_S):
+                async with asyncio.timeout(RELEASE_S):
                     await self.release()
 
-    async def tell(self) -> None:
-        """Say once that this term lasts. Raises ApiError."""
+    async def renew(self) -> None:
+        """Renew the Lease once. Raises ApiError."""
         lease = await self._read()
-        now = _micro_time(self._api.clock_s)  # after an answer: before it, the clock is ours
+        now = _micro_time(self._api.clock_s)  # the API server's clock, known after an answer
         spec: Object = {
             "holderIdentity": self._term.name,
             "leaseDurationSeconds": self._settings.duration_s,
@@ -65,14 +65,14 @@ class LeaseReport:
             return
         before = lease.get("spec") or {}
         if self._epoch(lease) > self._term.epoch:
-            return  # a later term has told already
+            return  # a later term has renewed it already
         if self._epoch(lease) != self._term.epoch:
             transitions = int(before.get("leaseTransitions") or 0) + 1
             spec |= {"acquireTime": now, "leaseTransitions": transitions}
         await self._merge(lease, spec)
 
     async def release(self) -> None:
-        """Clear the holder, unless another controller leads by now. Raises ApiError."""
+        """Clear the holder, unless another controller leads. Raises ApiError."""
         lease = await self._read()
         if lease is not None and self._epoch(lease) == self._term.epoch:
             spec = {"holderIdentity": "", "leaseDurationSeconds": 1}
@@ -80,9 +80,9 @@ class LeaseReport:
 
     async def _try(self) -> None:
         try:
-            await self.tell()
+            await self.renew()
         except ApiConflict:
-            return  # told by the next one, a moment later
+            return  # the next renewal succeeds
         except ApiError as error:
             _log.warning("the Lease could not be updated: %s", error)
 
@@ -102,12 +102,12 @@ class LeaseReport:
 
     @staticmethod
     def _epoch(lease: Object) -> int:
-        said = (lease["metadata"].get("annotations") or {}).get(EPOCH, "")
-        return int(said) if said.isascii() and said.isdigit() else 0
+        text = (lease["metadata"].get("annotations") or {}).get(EPOCH, "")
+        return int(text) if text.isascii() and text.isdigit() else 0
 
 
 def is_held(lease: Object, now_s: float) -> bool:
-    """Whether somebody leads, as far as the Lease knows at this time of the API server."""
+    """Whether the Lease has a holder at this time of the API server."""
     spec = lease.get("spec") or {}
     if not spec.get("holderIdentity"):
         return False

@@ -1,7 +1,7 @@
-"""Pools and subnets on their way out: no new claims, and gone with the last one held.
+"""Deletes pools and subnets from the log: first no new claims, then after the last release.
 
-Never releases an address. A step that was done before does nothing, so a controller that dies in
-between is followed by another one that goes on.
+It never releases an address. Its steps are idempotent, so that after the death of a controller
+another one continues.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ops.kubernetes.translator_commands import Commands
 
 
 class ObjectFinalizer:
-    """Takes what the log has of an object away, as far as that is possible now."""
+    """Deletes an object from the log, as far as its claims allow."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class ObjectFinalizer:
         self._objects = objects
 
     async def drain(self, kind: TranslatedKind, name: str) -> str:
-        """Why it is not gone yet, "" when it is. Raises ApiError, StoreError, NotReady."""
+        """Why it cannot be deleted yet, "" if it was. Raises ApiError, StoreError, NotReady."""
         if stored(self._commands.ledger, kind, name) is None:
             return ""
         try:
@@ -50,11 +50,11 @@ class ObjectFinalizer:
                     await self._commands.apply(DeleteReservation(name))
                     return ""
         except Refused as error:
-            # Somebody was quicker: gone, or in use after all. The next look knows which.
+            # Another writer deleted it, or claimed an address. The next reconciliation finds out.
             return str(error)
 
-    def may_go_on(self, kind: TranslatedKind, name: str) -> bool:
-        """Whether nothing that the projection knows of holds it any longer."""
+    def is_unused(self, kind: TranslatedKind, name: str) -> bool:
+        """Whether the projection has no claim or pool that blocks the deletion."""
         if kind is TranslatedKind.SUBNET:
             return not controlled(name, self._commands.ledger.pools)
         return not self._held(name)
@@ -62,21 +62,21 @@ class ObjectFinalizer:
     async def _drain_pool(self, name: str) -> str:
         await self._commands.apply(RetirePool(name))
         if held := self._held(name):
-            return f"{held} {'address is' if held == 1 else 'addresses are'} still held"
+            return f"{held} {'address is' if held == 1 else 'addresses are'} still allocated"
         await self._commands.apply(DeletePool(name))
         return ""
 
     async def _drain_subnet(self, name: str) -> str:
         await self._commands.apply(RetireSubnet(name))
         for pool in controlled(name, self._commands.ledger.pools):
-            one = self._informers[TranslatedKind.POOL].objects.get(("", pool.name))
-            if one is None:
+            body = self._informers[TranslatedKind.POOL].objects.get(("", pool.name))
+            if body is None:
                 await self._drain_pool(pool.name)
-            elif not is_leaving(one):
-                await self._objects.delete(TranslatedKind.POOL, one)
+            elif not is_leaving(body):
+                await self._objects.delete(TranslatedKind.POOL, body)
         left = [pool.name for pool in controlled(name, self._commands.ledger.pools)]
         if left:
-            return f"pools still there: {', '.join(left[:8])}{' ...' if len(left) > 8 else ''}"
+            return f"pools still exist: {', '.join(left[:8])}{' ...' if len(left) > 8 else ''}"
         await self._commands.apply(DeleteSubnet(name))
         return ""
 

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from core.kubernetes.api import Api, Object
 from core.kubernetes.informer import Informer, ObjectKey
-from ops.kubernetes.conditions import TRANSLATED, DesiredCondition, conditions, is_news
+from ops.kubernetes.conditions import TRANSLATED, DesiredCondition, conditions, is_new
 from ops.kubernetes.echoes import Echoes
 from ops.kubernetes.objects import Clock, ObjectWriter, identity, utc_now
 from ops.kubernetes.reports import OBSERVED, StatusReport
@@ -108,7 +108,7 @@ class StatusWriter:
             applied = await self._api.merge(path, {"metadata": _version(applied), "status": left})
         self._echoes[kind].note(applied)
         for each in observation.conditions if observation else ():
-            if each.status == "False" and is_news(one, each):
+            if each.status == "False" and is_new(one, each):
                 await self._objects.tell(one, each)
 
     def _wanted(

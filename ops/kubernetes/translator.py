@@ -182,7 +182,7 @@ class Translator:
         position = self._commands.ledger.position
         for item, tried_at in self.draining.items():
             is_new = position > tried_at and item not in self._work
-            if is_new and self._drainer.may_go_on(*item):
+            if is_new and self._drainer.is_unused(*item):
                 yield item
 
     async def _resync(self) -> None:

@@ -1,16 +1,16 @@
-"""What the jobs of a controller know of the cluster: from objects of the API server to facts.
+"""The facts about the cluster for the jobs of a controller, from objects of the API server.
 
-    collection.py       objects of one kind: as they were last seen, and as they are when asked
-    pods.py             Pods of all nodes, found by what claims know of them
+    collection.py       objects of one kind: from a watch, and read from the API server
+    pods.py             Pods of all nodes, indexed by the fields of claims
     owners.py           StatefulSets, VM instances and VMs
-    suspects.py         what a look at claims has to ask about (pure)
-    ledger_facts.py     what it was told (pure)
-    facts.py            the source of reclaiming
-    pending_changes.py  changes on their way to whoever listens
-    applications.py     the source of automatic pools
-    custom_owners.py    the kinds of owners that nobody knows beforehand
-    cluster_watch.py    all of it inside a controller
+    suspects.py         which Pods and owners a scan of claims must read (pure)
+    ledger_facts.py     the facts of one scan (pure)
+    facts.py            the facts source of reclaiming
+    pending_changes.py  changes that a listener has not received yet
+    applications.py     the applications source of automatic pools
+    custom_owners.py    third parties: owners of custom kinds
+    cluster_watch.py    all watches of a controller
 
-What was seen may be old, and only keeps addresses. Nothing is freed but by what the API server has
-reported, or has answered after the claims were read (I6).
+A watch may lag behind, so that what it shows can only keep an address. An address is released only
+after the API server reported a deletion, or returned it in a read after the claims were read (I6).
 """

@@ -1,8 +1,8 @@
-"""The source of automatic pools in a cluster: applications of the six kinds, and third parties.
+"""The applications source of automatic pools: workloads of six kinds, and third parties.
 
-Whoever leads watches them; whoever reconciles the pools of one application reads that one. After
-any downtime everything is listed, so what was created, scaled or deleted meanwhile differs from its
-pools and is looked at. Gone is only what the API server says is gone.
+The leader watches them; a reconciliation reads its application from the API server. After a
+downtime all are listed, so that changes of that time are found by comparison with the pools. An
+application counts as deleted only if the API server says so.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from ops.kubernetes.watches.collection import Collection
 from ops.kubernetes.watches.custom_owners import ThirdParties
 
 LISTED_S_MAX: Final = 10.0
-"""How long ``listed`` waits for kinds that cannot be listed, as those that we may not."""
+"""Seconds that ``listed`` waits for kinds that cannot be listed, such as forbidden ones."""
 
 UNKNOWN_S: Final = 5.0
-"""For so long an application about which nobody could tell is not asked about again."""
+"""Seconds before an application that could not be read is read again."""
 
 UNKNOWN_MAX: Final = 10_000
 
@@ -40,73 +40,75 @@ class KubernetesApplications:
         self.kinds = {
             kind: Collection(api, kind, _path(kind), partial(_own, kind)) for kind in COLLECTIONS
         }
-        for each in self.kinds.values():
-            each.seen.add_handler(self._on_change)
+        for collection in self.kinds.values():
+            collection.seen.add_handler(self._on_change)
         self._third_parties = ThirdParties(api, self._note_change)
         self._known: dict[ApplicationKey, Application] = {}
         self._unknown: dict[ApplicationKey, tuple[float, MissingOwner]] = {}
         self._steady_s = steady_s
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self._is_asking_again = False
 
     @property
     def fault(self) -> str:
-        """Why it may not know what there is; "" when all is well."""
-        return next((each.fault for each in self.kinds.values() if each.fault), "")
+        """Why ``known`` may be incomplete or stale, or ""."""
+        return next(
+            (collection.fault for collection in self.kinds.values() if collection.fault), ""
+        )
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        works = [each.run() for each in self.kinds.values()]
+        works = [collection.run() for collection in self.kinds.values()]
         await until_all(*works, self._third_parties.run())
 
     async def listed(self) -> None:
         """See ``ApplicationsSource``."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LISTED_S_MAX):
-                for each in self.kinds.values():
-                    await each.seen.listed.wait()
+                for collection in self.kinds.values():
+                    await collection.seen.listed.wait()
 
     def known(self) -> Mapping[ApplicationKey, Application]:
-        """See ``ApplicationsSource``: as they were last seen."""
+        """See ``ApplicationsSource``: the watched applications."""
         return self._known
 
     async def find(self, key: ApplicationKey) -> Application | MissingOwner:
-        """See ``ApplicationsSource``: as the API server says now."""
+        """See ``ApplicationsSource``: read from the API server."""
         until_s, unknown = self._unknown.get(key, (0.0, None))
         if unknown is not None and self._steady_s() < until_s:
             return unknown
-        found = await self._ask(key)
-        if isinstance(found, MissingOwner) and not found.certain:
+        answer = await self._ask(key)
+        if isinstance(answer, MissingOwner) and not answer.certain:
             if len(self._unknown) >= UNKNOWN_MAX:
                 self._unknown.clear()
-            self._unknown[key] = self._steady_s() + UNKNOWN_S, found
+            self._unknown[key] = self._steady_s() + UNKNOWN_S, answer
             if is_built_in(key) and not self._is_asking_again:
                 self._is_asking_again = True
                 asyncio.get_running_loop().call_later(UNKNOWN_S, self._ask_again)
         else:
             self._unknown.pop(key, None)
-        return found
+        return answer
 
     async def changed(self) -> None:
         """See ``ApplicationsSource``."""
-        await self._news.wait()
-        self._news.clear()
+        await self._changed.wait()
+        self._changed.clear()
 
     async def _ask(self, key: ApplicationKey) -> Application | MissingOwner:
         if not is_built_in(key):
             return await self._third_parties.find(key)
         where = key.namespace, key.name
-        found = (await self.kinds[key.kind].ask([where]))[where]
-        if found is None:  # its controller is the application in its place
+        answer = (await self.kinds[key.kind].ask([where]))[where]
+        if answer is None:  # its controller is the application instead
             return MissingOwner(
                 certain=False, why=f"{key.kind} {'/'.join(where)} belongs to another"
             )
-        return found
+        return answer
 
     def _ask_again(self) -> None:
-        """Somebody may be able to tell by now."""
+        """Wake the reconciler: the applications may be readable now."""
         self._is_asking_again = False
-        self._news.set()
+        self._changed.set()
 
     def _on_change(self, change: Transition[Application | None]) -> None:
         before, after = change.before, change.after
@@ -120,14 +122,14 @@ class KubernetesApplications:
 
     def _note_change(self) -> None:
         self._unknown.clear()
-        self._news.set()
+        self._changed.set()
 
 
 def _path(kind: str) -> str:
     return f"/apis/{BUILT_IN[kind]}/{COLLECTIONS[kind]}"
 
 
-def _own(kind: str, one: Object) -> Application | None:
-    """None for what is made by an application that is known itself: old ReplicaSets are many."""
-    found = application_of(kind, one)
-    return None if PARENTS.get(kind) == found.controller else found
+def _own(kind: str, body: Object) -> Application | None:
+    """The application; None if a built-in application controls it, like most ReplicaSets."""
+    application = application_of(kind, body)
+    return None if PARENTS.get(kind) == application.controller else application

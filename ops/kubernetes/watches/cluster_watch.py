@@ -1,7 +1,7 @@
-"""What a controller knows of its cluster: one connection, the two sources, and their end.
+"""The watches of a controller: one connection to the API server, and the sources of the jobs.
 
-Every replica watches Pods, Nodes and owners, because any of them may carry out any look; the one
-that leads watches applications too, because it alone compares them with their pools.
+Every replica watches Pods, Nodes and owners, because each replica can run reclaim scans. The leader
+also watches applications, because only the leader compares them with their pools.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Watched(NamedTuple):
-    """Objects of one kind that are watched for a purpose; ``reads``: asked of the server itself."""
+    """A watch of one kind for one purpose. ``objects``: watched; ``reads``: read directly."""
 
     purpose: str
     kind: str
@@ -40,7 +40,7 @@ class ClusterWatch:
         self._api = api
 
     async def run(self) -> None:
-        """What every replica watches, until cancelled."""
+        """Run the watches of every replica until cancelled."""
         _log.info("watching Pods, Nodes and owners of fixed addresses")
         await self.facts.run()
 
@@ -53,28 +53,31 @@ class ClusterWatch:
         facts, owners = self.facts, self.facts.owners
         known: list[Collection[Any]] = [facts.pods, facts.nodes]
         known += [owners.sets, owners.vmis, owners.vms]
-        for one in known:
-            if one.watching:
-                yield _standing("reclaim", one)
-        for each in self.applications.kinds.values():
-            if each.watching:
-                yield _standing("pools", each)
+        for collection in known:
+            if collection.watching:
+                yield _standing("reclaim", collection)
+        for collection in self.applications.kinds.values():
+            if collection.watching:
+                yield _standing("pools", collection)
 
     async def close(self) -> None:
         """Close every connection; after ``run`` has ended."""
         await self._api.close()
 
 
-def _standing(purpose: str, one: Collection[Any]) -> Watched:
-    return Watched(purpose, one.kind, len(one.seen.objects), one.reads, one.fault)
+def _standing(purpose: str, collection: Collection[Any]) -> Watched:
+    return Watched(
+        purpose, collection.kind, len(collection.seen.objects), collection.reads, collection.fault
+    )
 
 
 async def watch_of(
     settings: KubernetesSettings | None, switches: FixedAddressSwitches
 ) -> ClusterWatch | None:
-    """The cluster of the settings; None: standalone. Raises BadInput without credentials.
+    """Watches of the cluster in the settings; None: standalone. Raises BadInput: no credentials.
 
-    Nothing is waited for: while the API server is away nothing is freed, and all else goes on.
+    It does not wait for the API server. While the API server is unavailable no address is
+    reclaimed; everything else continues.
     """
     if settings is None:
         return None

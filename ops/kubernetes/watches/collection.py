@@ -1,7 +1,7 @@
-"""Objects of one kind: as they were last seen, and as they are when the API server is asked.
+"""Objects of one kind: watched by a reflector, and read from the API server.
 
-``seen`` may lag behind, so it proves nothing about what is not in it. ``ask`` reads from the server
-itself, one by one or, when they are many, in one list; what cannot be read is unknown, all of it.
+``seen`` may lag behind, so that an object that it lacks may exist. ``ask`` reads from the API
+server: object by object, or in one list if there are many. If one read fails, all are unknown.
 """
 
 from __future__ import annotations
@@ -21,22 +21,21 @@ from core.process.concurrency import until_all
 T = TypeVar("T")
 
 READS_MAX: Final = 200
-"""Objects that are read one by one; to ask about more, all are listed."""
+"""Objects that are read one by one; for more, all objects are listed."""
 
 READS_AT_ONCE: Final = 16
 
-SERVED_LOOK_S: Final = 60.0
-"""Between two looks whether the API server has a kind that it may lack."""
+DISCOVERY_S: Final = 60.0
+"""Seconds between two checks whether the API server has an optional kind."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class Collection(Generic[T]):
-    """``kind`` is what people call them, ``path`` where all of them are.
+    """The objects below ``path``; ``kind``: their name in texts.
 
-    ``optional``: the API server may lack the kind; it is watched soon after it is there.
-    ``reads`` counts what was asked. A list without a single object is not believed of a kind in
-    ``NEVER_EMPTY``.
+    ``optional``: the API server may lack the kind; it is watched after it appears. ``reads``:
+    requests of ``ask`` and ``within``. An empty list of a kind in ``NEVER_EMPTY`` is an error.
     """
 
     def __init__(
@@ -59,7 +58,7 @@ class Collection(Generic[T]):
 
     @property
     def fault(self) -> str:
-        """Why what was seen is not what there is, "" when it is as far as anybody can tell."""
+        """Why ``seen`` may be incomplete or stale, or ""."""
         if not self.served:
             return f"the API server has no {self.kind} objects"
         if not self.seen.listed.is_set():
@@ -76,55 +75,55 @@ class Collection(Generic[T]):
             self.watching = False
 
     async def ask(self, keys: Iterable[ObjectKey]) -> Mapping[ObjectKey, T | MissingOwner]:
-        """What is so of these names now."""
-        wanted = frozenset(keys)
-        found: dict[ObjectKey, T] = {}
+        """The objects of these names now, as the API server returns them."""
+        names = frozenset(keys)
+        objects: dict[ObjectKey, T] = {}
         try:
-            if len(wanted) <= READS_MAX:
-                await until_all(*(self._read(key, found) for key in wanted))
+            if len(names) <= READS_MAX:
+                await until_all(*(self._read(key, objects) for key in names))
             else:
-                await self._list(wanted, found)
+                await self._list(names, objects)
         except (ApiError, NotReady) as error:
             why = f"{self.kind} objects cannot be read: {error}"
             missing = MissingOwner(certain=False, why=why, unanswered=error.retryable)
-            return dict.fromkeys(wanted, missing)
-        return {key: found[key] if key in found else self._gone(key) for key in wanted}
+            return dict.fromkeys(names, missing)
+        return {key: objects[key] if key in objects else self._gone(key) for key in names}
 
     async def within(self, namespace: str) -> list[T]:
-        """All that are in a namespace now. Raises ApiError."""
+        """The objects of a namespace now. Raises ApiError."""
         self.reads += 1
         group, _, plural = self.seen.path.rpartition("/")
         path = f"{group}/namespaces/{namespace}/{plural}"
-        return [self._keep(one) async for page in self._api.pages(path) for one in page.objects()]
+        return [self._keep(body) async for page in self._api.pages(path) for body in page.objects()]
 
     async def _until_served(self) -> None:
         while not self.served:
             try:
                 await self._api.get(self.seen.path.rpartition("/")[0])
             except ApiNotFound:
-                await asyncio.sleep(SERVED_LOOK_S)
+                await asyncio.sleep(DISCOVERY_S)
             except ApiError as error:
-                _log.warning("the number of %s objects is unknown: %s", self.kind, error)
-                await asyncio.sleep(SERVED_LOOK_S)
+                _log.warning("cannot find out whether %s objects are served: %s", self.kind, error)
+                await asyncio.sleep(DISCOVERY_S)
             else:
                 self.served = True
 
-    async def _read(self, key: ObjectKey, found: dict[ObjectKey, T]) -> None:
+    async def _read(self, key: ObjectKey, objects: dict[ObjectKey, T]) -> None:
         async with self._slots:
             self.reads += 1
-            one = await self._api.find(self._path(key))
-        if one is not None:
-            found[key] = self._keep(one)
+            body = await self._api.find(self._path(key))
+        if body is not None:
+            objects[key] = self._keep(body)
 
-    async def _list(self, wanted: frozenset[ObjectKey], found: dict[ObjectKey, T]) -> None:
+    async def _list(self, names: frozenset[ObjectKey], objects: dict[ObjectKey, T]) -> None:
         self.reads += 1
         is_empty = True
         async for page in self._api.pages(self.seen.path):
-            for one in page.objects():
+            for body in page.objects():
                 is_empty = False
-                key = key_of(one)
-                if key in wanted:
-                    found[key] = self._keep(one)
+                key = key_of(body)
+                if key in names:
+                    objects[key] = self._keep(body)
         if is_empty and self.kind in NEVER_EMPTY:
             raise NotReady(
                 f"the list of {self.kind} objects is empty; every cluster has such objects"

@@ -1,8 +1,8 @@
-"""Owners of kinds that nobody knows beforehand: whether they are gone.
+"""Third parties, the owners of custom kinds: whether they still exist.
 
-What such an owner wants nobody can read from it; its Pods tell. But its automatic pools go with it.
-Where its kind is served the API server says itself (discovery); a kind is watched once a pool of
-such an owner is seen. Without the right to read the kind its pools stay.
+The size of such an application cannot be read from the object, only from its Pods; its automatic
+pools are deleted with it. Discovery finds the path of a kind. A kind is watched once a pool of such
+an owner exists. Without permission to read the kind its pools stay.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from core.kubernetes.informer import Transition
 from ops.kubernetes.watches.collection import Collection
 
 KINDS_MAX: Final = 32
-"""Kinds that are watched; owners of others are read when somebody asks."""
+"""Kinds that are watched; owners of other kinds are read when needed."""
 
 Kind = tuple[str, str]
 """API version and kind."""
 
 
 class ThirdParties:
-    """``changed`` is called when one of them has gone."""
+    """Third parties; ``changed`` is called when one was deleted."""
 
     def __init__(self, api: Api, changed: Callable[[], None]) -> None:
         self._api = api
@@ -36,51 +36,51 @@ class ThirdParties:
         self._new = asyncio.Event()
 
     async def run(self) -> None:
-        """Watch the kinds that were asked about, until cancelled."""
+        """Watch the kinds that were requested, until cancelled."""
         async with asyncio.TaskGroup() as group:
             watched: set[Kind] = set()
             while True:
                 self._new.clear()
-                for kind in [one for one in self._kinds if one not in watched][:KINDS_MAX]:
+                for kind in [kind for kind in self._kinds if kind not in watched][:KINDS_MAX]:
                     if len(watched) < KINDS_MAX:
                         watched.add(kind)
                         group.create_task(self._kinds[kind].run())
                 await self._new.wait()
 
     async def find(self, key: ApplicationKey) -> MissingOwner:
-        """Whether it is gone; it is Missing in any case, since nobody can tell what it wants."""
+        """Whether it was deleted. The result is never an application: its size is unknown."""
         where = key.namespace, key.name
         try:
-            found = await self._collection((key.api_version, key.kind))
+            collection = await self._collection((key.api_version, key.kind))
         except ApiError as error:
             return MissingOwner(certain=False, why=f"{key.kind} objects cannot be found: {error}")
-        if found is None:
+        if collection is None:
             return MissingOwner(certain=False, why=f"the API server has no kind {key.kind}")
-        if found.fault or where not in found.seen.objects:
-            answer = (await found.ask([where]))[where]
+        if collection.fault or where not in collection.seen.objects:
+            answer = (await collection.ask([where]))[where]
             if isinstance(answer, MissingOwner):
                 return answer
-        why = f"{key.kind} {key.namespace}/{key.name} is a third party: its Pods tell what it wants"
+        why = f"{key.kind} {key.namespace}/{key.name} is a third party: only its Pods tell its size"
         return MissingOwner(certain=False, why=why)
 
     async def _collection(self, kind: Kind) -> Collection[str] | None:
-        """Objects of a kind; None where the API server does not have it. Raises ApiError."""
+        """Objects of a kind; None if the API server lacks it. Raises ApiError."""
         known = self._kinds.get(kind)
         if known is not None:
             return known
         served = await served_kind(self._api, *kind)
         if served is None or not served.namespaced:
             return None
-        found = Collection(self._api, kind[1], served.collection, _uid)
-        found.seen.add_handler(self._on_change)
+        collection = Collection(self._api, kind[1], served.collection, _uid)
+        collection.seen.add_handler(self._on_change)
         self._new.set()
-        return self._kinds.setdefault(kind, found)
+        return self._kinds.setdefault(kind, collection)
 
     def _on_change(self, change: Transition[str]) -> None:
         if change.before is not None and change.before != change.after:
             self._changed()
 
 
-def _uid(one: Object) -> str:
-    uid: str = one["metadata"]["uid"]
+def _uid(body: Object) -> str:
+    uid: str = body["metadata"]["uid"]
     return uid

@@ -1,8 +1,9 @@
-"""The source of reclaiming in a cluster: Pods of all nodes, Nodes, and owners of fixed addresses.
+"""The facts source of reclaiming: Pods of all nodes, Nodes, and owners of fixed addresses.
 
-Every controller has one, since any of them may carry out any look. What a look says is free was
-asked of the API server after the claims were read, or reported by its watch; while it does not
-answer, or shows no Pods or Nodes at all, nothing is free (I6).
+Every replica of the controller has one, because each can run scans. A scan releases an address only
+on evidence: a read from the API server after the claims were read, or a deletion that the watch
+reported. While the API server does not answer, or returns no Pods or Nodes at all, nothing is
+released (I6).
 """
 
 from __future__ import annotations
@@ -26,23 +27,23 @@ from ops.kubernetes.watches.ledger_facts import LedgerFacts, PodAnswers
 from ops.kubernetes.watches.owners import OwnerWatch
 from ops.kubernetes.watches.pending_changes import PendingChanges, deletion_of
 from ops.kubernetes.watches.pods import PODS, PodTable, instance_of
-from ops.kubernetes.watches.suspects import WatchedObjects, questions
+from ops.kubernetes.watches.suspects import WatchedObjects, plan_lookups
 from workflows.jobs.reclaim.facts import Change, PodChange
 
 NODES: Final = "/api/v1/nodes"
 LISTED_S_MAX: Final = 30.0
-"""How long somebody waits who looks but once."""
+"""Seconds that ``listed`` waits."""
 
-MAY_WE_LIST: Final = "does the API server answer, and may we list?"
+LIST_REMEDY: Final = "check that the API server answers and that the controller may list"
 
 
 class ApiServerFacts:
-    """A ``FactsSource``; ``run`` keeps it up to date. ``switches``: whose addresses are fixed."""
+    """A ``FactsSource``; ``run`` keeps it up to date. ``switches``: which addresses are fixed."""
 
     def __init__(self, api: Api, switches: FixedAddressSwitches) -> None:
         self.pods = Collection(api, "Pod", PODS, pod_state)
         self.nodes = Collection(api, "Node", NODES, node_state)
-        self.owners = OwnerWatch(api, self._look_soon)
+        self.owners = OwnerWatch(api, self._request_scan)
         self.table = PodTable(self.pods.seen)
         self._switches = switches
         self._listeners: set[PendingChanges] = set()
@@ -51,7 +52,7 @@ class ApiServerFacts:
 
     @property
     def fault(self) -> str:
-        """Why it may not know what there is; "" when all is well."""
+        """Why the facts may be incomplete or stale, or ""."""
         return self.pods.fault or self.nodes.fault or self.owners.sets.fault
 
     async def run(self) -> None:
@@ -59,57 +60,58 @@ class ApiServerFacts:
         await until_all(self.pods.run(), self.nodes.run(), self.owners.run())
 
     async def listed(self) -> None:
-        """Wait until everything was listed once. Raises NotReady when that takes too long."""
+        """Wait until everything was listed once. Raises NotReady after ``LISTED_S_MAX``."""
         try:
             async with asyncio.timeout(LISTED_S_MAX):
-                for one in (self.pods, self.nodes, self.owners.sets):
-                    await one.seen.listed.wait()
+                for collection in (self.pods, self.nodes, self.owners.sets):
+                    await collection.seen.listed.wait()
         except TimeoutError:
-            raise NotReady(self.fault, remedy=MAY_WE_LIST) from None
+            raise NotReady(self.fault, remedy=LIST_REMEDY) from None
 
     async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterFacts:
         """See ``FactsSource``. Raises NotReady before Pods and Nodes were listed once."""
         if not (self.pods.seen.listed.is_set() and self.nodes.seen.listed.is_set()):
-            raise NotReady(self.pods.fault or self.nodes.fault, remedy=MAY_WE_LIST)
-        closely = len(ledger.endpoints) <= 1
-        seen = WatchedObjects(self.table.named, self._of_uid, self.owners.seen())
-        asked = questions(ledger, self._switches, seen, closely=closely)
-        owners = await self.owners.ask(asked.owners())
-        launchers, doubts = await self._launchers(asked.machines(owners))
-        pods = {**asked.answers, **launchers, **await self._ask(asked.pods)}
-        found = LedgerFacts(claims_read, pods, owners, self._nodes(), doubts)
-        found.remember(ledger, asked.suspects, self.table)
-        return found
+            raise NotReady(self.pods.fault or self.nodes.fault, remedy=LIST_REMEDY)
+        is_single = len(ledger.endpoints) <= 1
+        watched = WatchedObjects(self.table.named, self._of_uid, self.owners.seen())
+        lookups = plan_lookups(ledger, self._switches, watched, read_all=is_single)
+        owners = await self.owners.ask(lookups.owners())
+        launchers, doubts = await self._launchers(lookups.machines(owners))
+        pods = {**lookups.answers, **launchers, **await self._ask(lookups.pods)}
+        facts = LedgerFacts(claims_read, pods, owners, self._nodes(), doubts)
+        facts.remember(ledger, lookups.suspects, self.table)
+        return facts
 
     async def changes(self) -> AsyncIterator[Change]:
         """See ``FactsSource``."""
-        news = PendingChanges()
-        self._listeners.add(news)
+        changes = PendingChanges()
+        self._listeners.add(changes)
         try:
             if not self.pods.seen.listed.is_set():
                 await self.pods.seen.listed.wait()
-                news.look("Pods were listed")
+                changes.request_scan("Pods were listed")
             while True:
-                yield await news.next()
+                yield await changes.next()
         finally:
-            self._listeners.discard(news)
+            self._listeners.discard(changes)
 
     async def _ask(self, keys: frozenset[ObjectKey]) -> PodAnswers:
-        """About Pods; what a cluster without any Pod or Node says proves nothing."""
-        for each in (self.pods, self.nodes):
-            if not each.seen.objects:
-                why = f"the API server shows no {each.kind} at all, which no cluster does"
+        """Read Pods; without any watched Pod or Node the API server's answers are not used."""
+        for collection in (self.pods, self.nodes):
+            if not collection.seen.objects:
+                why = f"the API server returned no {collection.kind} at all; every cluster has some"
                 return dict.fromkeys(keys, MissingOwner(certain=False, why=why))
         return await self.pods.ask(keys)
 
     async def _launchers(
         self, machines: frozenset[ObjectKey]
     ) -> tuple[dict[ObjectKey, PodState], dict[ObjectKey, MissingOwner]]:
-        """The Pods of VM instances as the API server lists them, and the VMs it did not answer for.
+        """The listed Pods of VM instances, and the VM instances whose Pods could not be listed.
 
-        A launcher is not named after its VM, so one that the watch lacks is found by no name.
+        The name of a launcher Pod does not contain its VM's name, so all Pods of the namespace are
+        listed.
         """
-        found: dict[ObjectKey, PodState] = {}
+        launchers: dict[ObjectKey, PodState] = {}
         doubts: dict[ObjectKey, MissingOwner] = {}
         for namespace in sorted({namespace for namespace, _ in machines}):
             try:
@@ -119,10 +121,10 @@ class ApiServerFacts:
                 missing = MissingOwner(certain=False, why=why, unanswered=error.retryable)
                 doubts |= {key: missing for key in machines if key[0] == namespace}
                 continue
-            found |= {
-                (one.namespace, one.name): one for one in pods if instance_of(one) in machines
+            launchers |= {
+                (pod.namespace, pod.name): pod for pod in pods if instance_of(pod) in machines
             }
-        return found, doubts
+        return launchers, doubts
 
     def _of_uid(self, uid: str) -> PodState | None:
         return next(self.table.of_uid(uid), None)
@@ -134,23 +136,23 @@ class ApiServerFacts:
         before, after = change.before, change.after
         if before is not None and (after is None or after.uid != before.uid):
             if change.reported:
-                self._tell(deletion_of(before))
+                self._publish(deletion_of(before))
             else:
-                self._look_soon(f"Pod {'/'.join(change.key)} is not listed any more")
+                self._request_scan(f"Pod {'/'.join(change.key)} is not listed any more")
         if after is not None and after != before and not after.is_living:
-            self._tell(PodChange(after))
+            self._publish(PodChange(after))
 
     def _on_node(self, change: Transition[NodeState]) -> None:
-        """The switches of a Node that changed may let go of Pods that are ending."""
+        """A Node became ready or not ready: its ending Pods may be reclaimable now."""
         before, after = change.before, change.after
         if before is not None and after is not None and after.ready != before.ready:
             for pod in self.table.ending_on(after.name):
-                self._tell(PodChange(pod))
+                self._publish(PodChange(pod))
 
-    def _tell(self, change: PodChange) -> None:
-        for news in self._listeners:
-            news.tell(change)
+    def _publish(self, change: PodChange) -> None:
+        for listener in self._listeners:
+            listener.add(change)
 
-    def _look_soon(self, why: str) -> None:
-        for news in self._listeners:
-            news.look(why)
+    def _request_scan(self, why: str) -> None:
+        for listener in self._listeners:
+            listener.request_scan(why)

@@ -1,7 +1,7 @@
-"""What the rules are told of one moment: ``ClusterFacts`` about what one ledger speaks of. Pure.
+"""The ``ClusterFacts`` of one scan, about the holders in one ledger. Pure.
 
-Made of what was asked and what was seen; what was asked is newer and wins. What is clear keeps, so
-no more is remembered about it. It never changes, so a plan may be made from it in a thread.
+They combine answers of the API server with watched objects; answers are newer and take precedence.
+The facts are immutable after ``remember``, so that a thread can plan with them.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from core.kubernetes.informer import ObjectKey
 from ops.kubernetes.watches.pods import PodTable, instance_of
 from ops.kubernetes.watches.suspects import SuspectHolder
 
-UNASKED: Final = MissingOwner(certain=False, why="nobody has asked about this Pod")
+UNREAD: Final = MissingOwner(certain=False, why="this Pod was not read in this scan")
 
 PodAnswers = Mapping[ObjectKey, PodState | MissingOwner]
 
 
 class LedgerFacts:
-    """``ClusterFacts`` from the answers about Pods and owners, and from Pods that were seen.
+    """``ClusterFacts`` from answers about Pods and owners, and from watched Pods.
 
-    ``doubts``: VM instances whose Pods could not be listed. Nothing is known of those.
+    ``doubts``: VM instances whose Pods could not be listed; their state is unknown.
     """
 
     __slots__ = (
@@ -59,14 +59,14 @@ class LedgerFacts:
     def remember(
         self, ledger: Ledger, suspects: Mapping[ObjectKey, SuspectHolder], table: PodTable
     ) -> None:
-        """Add what was seen about the UIDs, VMs and addresses of those who are not clear."""
-        asked = self._asked_launchers()
-        for key, one in suspects.items():
-            for uid in one.uids:
+        """Add the watched Pods with the UIDs, VMs and addresses of the suspects."""
+        asked = self._read_launchers()
+        for key, suspect in suspects.items():
+            for uid in suspect.uids:
                 for pod in self._current(table.of_uid(uid)):
                     self._uids.setdefault(pod.uid, pod)
-            found = (*self._current(table.launchers(key)), *asked.get(key, ()))
-            launchers = [pod for pod in found if not pod.is_final]
+            pods = (*self._current(table.launchers(key)), *asked.get(key, ()))
+            launchers = [pod for pod in pods if not pod.is_final]
             if launchers:
                 self._launchers[key] = max(launchers, key=lambda pod: pod.is_living)
         for address in _addresses(ledger, suspects) if suspects else ():
@@ -75,59 +75,60 @@ class LedgerFacts:
                     self._reporters[address] = pod
 
     def pod(self, namespace: str, name: str) -> PodState | MissingOwner:
-        """As it was answered, or as it was seen where that keeps everything."""
+        """The Pod as read, or as watched if that keeps its addresses."""
         key = namespace, name
-        return self._doubts.get(key) or self._pods.get(key, UNASKED)
+        return self._doubts.get(key) or self._pods.get(key, UNREAD)
 
     def pod_of_uid(self, uid: str) -> PodState | None:
-        """From whatever was seen."""
+        """The Pod of a UID, read or watched."""
         return self._uids.get(uid)
 
     def launcher(self, namespace: str, name: str) -> PodState | None:
-        """From whatever was seen, a living one first."""
+        """A Pod of the VM instance, read or watched; living ones first."""
         return self._launchers.get((namespace, name))
 
     def reporter(self, address: str) -> PodState | None:
-        """From whatever was seen."""
+        """A living Pod that reports the address."""
         return self._reporters.get(address)
 
     def node(self, name: str) -> NodeState | MissingOwner:
-        """As it was last seen; its state is a switch, and no evidence."""
-        return self._nodes.get(name) or MissingOwner(certain=False, why=f"nobody knows Node {name}")
+        """The watched Node; its state is not evidence."""
+        why = f"the watch has no Node {name}"
+        return self._nodes.get(name) or MissingOwner(certain=False, why=why)
 
     def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner:
-        """As it was answered."""
+        """The StatefulSet as read."""
         return self._owners.stateful_set(namespace, name)
 
     def vmi(self, namespace: str, name: str) -> VmiState | MissingOwner:
-        """As it was answered."""
+        """The VM instance as read."""
         return self._doubts.get((namespace, name)) or self._owners.vmi(namespace, name)
 
     def vm(self, namespace: str, name: str) -> VmState | MissingOwner:
-        """As it was answered."""
+        """The VM as read."""
         return self._owners.vm(namespace, name)
 
-    def _asked_launchers(self) -> Mapping[ObjectKey, list[PodState]]:
-        found: dict[ObjectKey, list[PodState]] = {}
+    def _read_launchers(self) -> Mapping[ObjectKey, list[PodState]]:
+        launchers: dict[ObjectKey, list[PodState]] = {}
         for pod in self._uids.values():
             instance = instance_of(pod)
             if instance is not None:
-                found.setdefault(instance, []).append(pod)
-        return found
+                launchers.setdefault(instance, []).append(pod)
+        return launchers
 
     def _current(self, seen: Iterable[PodState]) -> Iterable[PodState]:
-        """These Pods, but as an answer about them says, and without those that it says are gone."""
+        """The watched Pods, each replaced by its answer; without those that are deleted."""
         for pod in seen:
-            told = self._pods.get((pod.namespace, pod.name))
-            if isinstance(told, PodState):
-                if told.uid == pod.uid:
-                    yield told
-            elif told is None or not told.certain:
+            answer = self._pods.get((pod.namespace, pod.name))
+            if isinstance(answer, PodState):
+                if answer.uid == pod.uid:
+                    yield answer
+            elif answer is None or not answer.certain:
                 yield pod
 
 
 def _addresses(ledger: Ledger, keys: Container[ObjectKey]) -> Iterator[str]:
-    """What these names hold or show."""
+    """The claimed and the reported addresses of these names."""
     for address, held in ledger.claims.items():
         if (held.claim.namespace, held.claim.pod) in keys:
             yield address

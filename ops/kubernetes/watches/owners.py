@@ -1,7 +1,7 @@
-"""StatefulSets, VM instances and VMs: who may still want fixed addresses.
+"""StatefulSets, VM instances and VMs: the owners of fixed addresses.
 
-KubeVirt may be there or not. What was seen says that an owner wants its addresses, and so keeps
-them; that it does not is only believed when the API server is asked.
+KubeVirt is optional. A watched owner that still needs an address keeps it; that an owner does not
+need it any more is only concluded from a read of the API server.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ V = TypeVar("V", VmiState, VmState)
 
 
 class OwnerWatch:
-    """``look_soon`` is called when one of them may want its addresses no more."""
+    """Watches owners; ``request_scan`` is called when one may need fewer addresses."""
 
-    def __init__(self, api: Api, look_soon: Callable[[str], None]) -> None:
+    def __init__(self, api: Api, request_scan: Callable[[str], None]) -> None:
         self.sets = Collection(api, "StatefulSet", STATEFUL_SETS, stateful_set_state)
         self.vmis = Collection(
             api, "VirtualMachineInstance", VM_INSTANCES, vmi_state, optional=True
         )
         self.vms = Collection(api, "VirtualMachine", VMS, vm_state, optional=True)
-        self._look_soon = look_soon
+        self._request_scan = request_scan
         self.sets.seen.add_handler(self._on_set)
         self.vmis.seen.add_handler(self._on_instance)
         self.vms.seen.add_handler(self._on_vm)
@@ -44,14 +44,14 @@ class OwnerWatch:
         await until_all(self.sets.run(), self.vmis.run(), self.vms.run())
 
     def seen(self) -> KnownOwners:
-        """As they were last seen: whoever is in it exists, whoever is not nobody knows."""
+        """The watched owners; an owner that is missing here may exist."""
         return KnownOwners(self.sets.seen.objects, self.vmis.seen.objects, self.vms.seen.objects)
 
-    async def ask(self, wanted: Iterable[tuple[FixedKind, ObjectKey]]) -> KnownOwners:
-        """What is so now of the owners of these replicas and VMs."""
+    async def ask(self, replicas: Iterable[tuple[FixedKind, ObjectKey]]) -> KnownOwners:
+        """The owners of these replicas and VMs, read from the API server."""
         sets: set[ObjectKey] = set()
         machines: set[ObjectKey] = set()
-        for kind, (namespace, name) in wanted:
+        for kind, (namespace, name) in replicas:
             if kind == "vm":
                 machines.add((namespace, name))
             elif (replica := replica_of(name)) is not None:
@@ -62,24 +62,24 @@ class OwnerWatch:
 
     def _on_set(self, change: Transition[StatefulSetState]) -> None:
         before, after = change.before, change.after
-        if before is not None and (after is None or _wants_less(before, after)):
-            self._look_soon(f"StatefulSet {'/'.join(change.key)} wants fewer replicas")
+        if before is not None and (after is None or _removes_replica(before, after)):
+            self._request_scan(f"StatefulSet {'/'.join(change.key)} has fewer replicas")
 
     def _on_instance(self, change: Transition[VmiState]) -> None:
-        if _goes(change):
-            self._look_soon(f"VM instance {'/'.join(change.key)} goes")
+        if _is_removed(change):
+            self._request_scan(f"VM instance {'/'.join(change.key)} is being deleted")
 
     def _on_vm(self, change: Transition[VmState]) -> None:
-        if _goes(change):
-            self._look_soon(f"VM {'/'.join(change.key)} goes")
+        if _is_removed(change):
+            self._request_scan(f"VM {'/'.join(change.key)} is being deleted")
 
 
-def _wants_less(before: StatefulSetState, after: StatefulSetState) -> bool:
-    """Whether a replica that was wanted is not any more."""
+def _removes_replica(before: StatefulSetState, after: StatefulSetState) -> bool:
+    """Whether a replica of ``before`` is not in ``after``."""
     first, last = before.start, before.start + before.replicas
     return first < last and (after.start > first or after.start + after.replicas < last)
 
 
-def _goes(change: Transition[V]) -> bool:
+def _is_removed(change: Transition[V]) -> bool:
     before, after = change.before, change.after
     return before is not None and (after is None or (after.deleting and not before.deleting))

@@ -1,7 +1,7 @@
-"""Changes on their way to whoever listens: of each Pod the newest, so that there is an end to them.
+"""The changes that one listener has not received yet: only the newest of each Pod.
 
-A deletion that was reported is never replaced. Reasons to look come together: the first one waits
-``LOOK_GAP_S`` for those that follow it.
+A reported deletion is never replaced by a later change. Scan requests are merged: the first one is
+delayed by ``SCAN_GAP_S``, and later ones are included in it.
 """
 
 from __future__ import annotations
@@ -13,43 +13,43 @@ from core.domain.reclaim.cluster import PodState
 from workflows.jobs.reclaim.facts import Change, PodChange, ScanRequest
 
 WAITING_MAX: Final = 100_000
-"""Changes that one listener has not taken yet; what comes then is left to a scan."""
+"""Changes for one listener; a scan replaces those beyond this limit."""
 
-LOOK_GAP_S: Final = 1.0
+SCAN_GAP_S: Final = 1.0
 
 
 class PendingChanges:
-    """What one listener has not heard yet."""
+    """The pending changes of one listener."""
 
     def __init__(self) -> None:
         self._pods: dict[str, PodChange] = {}
-        self._look: ScanRequest | None = None
+        self._scan: ScanRequest | None = None
         self._is_pausing = False
         self._arrived = asyncio.Event()
 
-    def tell(self, change: PodChange) -> None:
-        """Something happened to a Pod."""
+    def add(self, change: PodChange) -> None:
+        """Add the change of a Pod."""
         uid = change.pod.uid
         known = self._pods.get(uid)
         if known is None and len(self._pods) >= WAITING_MAX:
-            self.look(f"more than {WAITING_MAX} changes of Pods wait")
+            self.request_scan(f"more than {WAITING_MAX} changes of Pods are pending")
             return
         if known is None or not known.deletion_report:
             self._pods[uid] = change
         self._arrived.set()
 
-    def look(self, why: str) -> None:
-        """Something that no change of a Pod tells."""
-        if self._look is None:
-            self._look, self._is_pausing = ScanRequest(why), True
-            asyncio.get_running_loop().call_later(LOOK_GAP_S, self._end_pause)
+    def request_scan(self, why: str) -> None:
+        """Request a scan, for a change that is not the change of one Pod."""
+        if self._scan is None:
+            self._scan, self._is_pausing = ScanRequest(why), True
+            asyncio.get_running_loop().call_later(SCAN_GAP_S, self._end_pause)
 
     async def next(self) -> Change:
         """The oldest change; waits for one."""
         while True:
-            if self._look is not None and not self._is_pausing:
-                look, self._look = self._look, None
-                return look
+            if self._scan is not None and not self._is_pausing:
+                scan, self._scan = self._scan, None
+                return scan
             if self._pods:
                 return self._pods.pop(next(iter(self._pods)))
             self._arrived.clear()

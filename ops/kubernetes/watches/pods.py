@@ -1,7 +1,6 @@
-"""Pods of all nodes as they were last seen, found by what claims know of them.
+"""The watched Pods of all nodes, indexed by name, UID, address and VM instance.
 
-Names, UIDs, addresses, VM instances: each way of finding costs one look-up. What is found here can
-only keep an address (see the package).
+A Pod that is found here can only keep an address, because a watch may lag behind.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ PODS: Final = "/api/v1/pods"
 
 K = TypeVar("K")
 Index = dict[K, tuple[ObjectKey, ...]]
-"""Tuples, because nearly all have one member and there are as many as Pods."""
+"""The names of Pods by a field; tuples, which need less memory than sets."""
 
 
 class _Put(Protocol):
@@ -27,14 +26,14 @@ class _Put(Protocol):
 
 
 class PodTable:
-    """Follows a follower."""
+    """Indexes of a reflector's Pods."""
 
     def __init__(self, pods: Reflector[PodState]) -> None:
         self._pods = pods
         self._uids: Index[str] = {}
         self._reporters: Index[str] = {}
         self._launchers: Index[ObjectKey] = {}
-        pods.add_handler(self._take)
+        pods.add_handler(self._update)
 
     def named(self, key: ObjectKey) -> PodState | None:
         """The Pod of that name."""
@@ -42,15 +41,15 @@ class PodTable:
 
     def of_uid(self, uid: str) -> Iterator[PodState]:
         """The Pod of that UID."""
-        return self._found(self._uids.get(uid, ()))
+        return self._pods_of(self._uids.get(uid, ()))
 
     def reporters(self, address: str) -> Iterator[PodState]:
         """Living Pods that report the address as their own."""
-        return self._found(self._reporters.get(address, ()))
+        return self._pods_of(self._reporters.get(address, ()))
 
     def launchers(self, instance: ObjectKey) -> Iterator[PodState]:
         """Pods of a VM instance."""
-        return self._found(self._launchers.get(instance, ()))
+        return self._pods_of(self._launchers.get(instance, ()))
 
     def ending_on(self, node: str) -> Iterator[PodState]:
         """Pods of a Node that are being deleted or have finished; linear in all Pods."""
@@ -58,10 +57,10 @@ class PodTable:
             pod for pod in self._pods.objects.values() if pod.node == node and not pod.is_living
         )
 
-    def _found(self, keys: tuple[ObjectKey, ...]) -> Iterator[PodState]:
+    def _pods_of(self, keys: tuple[ObjectKey, ...]) -> Iterator[PodState]:
         return (self._pods.objects[key] for key in keys)
 
-    def _take(self, change: Transition[PodState]) -> None:
+    def _update(self, change: Transition[PodState]) -> None:
         if change.before is not None:
             self._enter(change.before, change.key, _without)
         if change.after is not None:

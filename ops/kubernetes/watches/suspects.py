@@ -1,9 +1,9 @@
-"""What a look at claims has to ask about. Pure.
+"""Plans which Pods and owners a scan of claims must read from the API server. Pure.
 
-A living Pod that was seen keeps what is its own, and an owner that was seen to want it keeps what
-is fixed: nobody has to be asked. Everything else is asked. A look at one endpoint asks in any case:
-something has happened to it, and what was seen may be what was before. The Pods of a VM are not
-found by its name: where nothing else keeps its address, those of its namespace are listed.
+Two watched objects keep addresses without a read: a living Pod its own, and an owner the fixed
+addresses that it needs. All other holders are suspects and are read. A scan of one endpoint reads
+in any case, because the endpoint has changed and the watch may be older. The Pods of a VM do not
+have its name; if nothing else keeps the address of a VM, the Pods of its namespace are listed.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _ALL: Final = FixedSettings()
 
 
 class SuspectHolder(NamedTuple):
-    """Who holds something under one name: UIDs of Pods, and how it is fixed.
+    """A holder of addresses: the UIDs of Pods with this name, and the kinds of fixed addresses.
 
-    ``is_vm``: the name is that of a VM instance, whether or not VMs have fixed addresses now.
+    ``is_vm``: the name is that of a VM instance, even if VMs have no fixed addresses now.
     """
 
     uids: frozenset[str] = frozenset()
@@ -35,7 +35,7 @@ class SuspectHolder(NamedTuple):
 
 
 class WatchedObjects(NamedTuple):
-    """What watches have shown: the Pod of a name, the Pod of a UID, owners."""
+    """Watched objects: the Pod of a name, the Pod of a UID, owners."""
 
     named: Callable[[ObjectKey], PodState | None]
     of_uid: Callable[[str], PodState | None]
@@ -43,66 +43,69 @@ class WatchedObjects(NamedTuple):
 
 
 class PodLookups(NamedTuple):
-    """``suspects`` are not clear, so ``pods`` are asked about; ``answers`` are clear without."""
+    """``pods``: read because of ``suspects``; ``answers``: known from watches."""
 
     suspects: Mapping[ObjectKey, SuspectHolder]
     pods: frozenset[ObjectKey]
     answers: Mapping[ObjectKey, PodState | MissingOwner]
 
     def owners(self) -> set[tuple[FixedKind, ObjectKey]]:
-        """Whose owners are asked about."""
-        return {(kind, key) for key, one in self.suspects.items() for kind in one.kinds}
+        """The holders whose owners must be read."""
+        return {(kind, key) for key, suspect in self.suspects.items() for kind in suspect.kinds}
 
     def machines(self, owners: OwnerFacts) -> frozenset[ObjectKey]:
-        """VM instances whose Pods are asked about: nothing is known to keep their addresses."""
+        """VM instances whose Pods must be listed, because no owner keeps their addresses."""
         return frozenset(
             key
-            for key, one in self.suspects.items()
-            if one.is_vm and not ("vm" in one.kinds and validity_of("vm", *key, owners).keeps)
+            for key, suspect in self.suspects.items()
+            if suspect.is_vm
+            and not ("vm" in suspect.kinds and validity_of("vm", *key, owners).keeps)
         )
 
 
-def questions(
-    ledger: Ledger, switches: FixedAddressSwitches, seen: WatchedObjects, *, closely: bool
+def plan_lookups(
+    ledger: Ledger, switches: FixedAddressSwitches, watched: WatchedObjects, *, read_all: bool
 ) -> PodLookups:
-    """What is not clear; ``closely``: nothing is. Linear in the ledger, which may be large."""
-    suspects = dict(_strays(ledger, switches))
+    """The required reads; ``read_all``: of every holder. Linear in the ledger."""
+    suspects = dict(_orphaned_holders(ledger, switches))
     answers: dict[ObjectKey, PodState | MissingOwner] = {}
     for key, endpoint in ledger.endpoints.items():
-        # Nearly all are of a living Pod that has what is its own, so that is asked first.
-        pod = seen.named(key)
+        # Checked first, because nearly all endpoints belong to a living Pod.
+        pod = watched.named(key)
         is_own = pod is not None and pod.uid == endpoint.uid and pod.is_living
-        if pod is not None and is_own and not closely and key not in suspects:
+        if pod is not None and is_own and not read_all and key not in suspects:
             answers[key] = pod
             continue
         known = suspects.get(key, SuspectHolder())
-        suspects[key] = _joined(known, endpoint.holder, endpoint.uid, switches)
-    for key, one in list(suspects.items()) if not closely else ():
-        wanted = _wanted(key, one, seen)
-        if wanted is not None:
-            answers[key] = wanted
+        suspects[key] = _merged(known, endpoint.holder, endpoint.uid, switches)
+    for key, suspect in list(suspects.items()) if not read_all else ():
+        answer = _kept_by_owner(key, suspect, watched)
+        if answer is not None:
+            answers[key] = answer
             del suspects[key]
     pods = set(suspects)
-    for one in suspects.values():
-        found = (seen.of_uid(uid) for uid in one.uids)
-        pods.update((pod.namespace, pod.name) for pod in found if pod is not None)
+    for suspect in suspects.values():
+        watched_pods = (watched.of_uid(uid) for uid in suspect.uids)
+        pods.update((pod.namespace, pod.name) for pod in watched_pods if pod is not None)
     return PodLookups(suspects, frozenset(pods), answers)
 
 
-def _strays(ledger: Ledger, switches: FixedAddressSwitches) -> Mapping[ObjectKey, SuspectHolder]:
-    """Holders of claims that the endpoint of their name does not speak of."""
-    found: dict[ObjectKey, SuspectHolder] = {}
+def _orphaned_holders(
+    ledger: Ledger, switches: FixedAddressSwitches
+) -> Mapping[ObjectKey, SuspectHolder]:
+    """Holders of claims that are not in the endpoint of their name."""
+    orphaned: dict[ObjectKey, SuspectHolder] = {}
     endpoints = ledger.endpoints
     for held in ledger.claims.values():
         claim = held.claim
         key = claim.namespace, claim.pod
         shown = endpoints.get(key)
         if shown is None or shown.holder != claim.holder:
-            found[key] = _joined(found.get(key, SuspectHolder()), claim.holder, "", switches)
-    return found
+            orphaned[key] = _merged(orphaned.get(key, SuspectHolder()), claim.holder, "", switches)
+    return orphaned
 
 
-def _joined(
+def _merged(
     known: SuspectHolder, holder: str, uid: str, switches: FixedAddressSwitches
 ) -> SuspectHolder:
     uids = {one for one in (uid, holder_uid(holder)) if one}
@@ -111,12 +114,14 @@ def _joined(
     return SuspectHolder(known.uids | uids, known.kinds | ({kind} if kind else set()), is_vm)
 
 
-def _wanted(key: ObjectKey, one: SuspectHolder, seen: WatchedObjects) -> MissingOwner | None:
-    """That nobody has to look for a Pod, since the owner wants its address without one."""
-    if seen.named(key) is not None:
+def _kept_by_owner(
+    key: ObjectKey, suspect: SuspectHolder, watched: WatchedObjects
+) -> MissingOwner | None:
+    """The answer without a read, if a watched owner keeps the address without a Pod."""
+    if watched.named(key) is not None:
         return None
-    for kind in one.kinds:
-        found = validity_of(kind, *key, seen.owners)
-        if found.state == "valid":
-            return MissingOwner(certain=False, why=f"fixed: {found.why}")
+    for kind in suspect.kinds:
+        validity = validity_of(kind, *key, watched.owners)
+        if validity.state == "valid":
+            return MissingOwner(certain=False, why=f"fixed: {validity.why}")
     return None

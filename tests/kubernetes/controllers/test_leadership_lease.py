@@ -39,7 +39,7 @@ def lease(server: ApiServer) -> dict[str, Any]:
 
 
 async def test_the_leader_tells_its_name_and_its_epoch(server: ApiServer, api: Api) -> None:
-    await LeaseReport(api, SETTINGS, term("controller-0", 41)).tell()
+    await LeaseReport(api, SETTINGS, term("controller-0", 41)).renew()
 
     found = lease(server)
     assert found["spec"]["holderIdentity"] == "controller-0"
@@ -53,9 +53,9 @@ async def test_a_term_that_goes_on_renews_and_counts_no_transition(
     server: ApiServer, api: Api
 ) -> None:
     report = LeaseReport(api, SETTINGS, term("controller-0", 41))
-    await report.tell()
+    await report.renew()
     before = lease(server)["spec"]
-    await report.tell()
+    await report.renew()
     after = lease(server)["spec"]
 
     assert after["renewTime"] > before["renewTime"]
@@ -64,8 +64,8 @@ async def test_a_term_that_goes_on_renews_and_counts_no_transition(
 
 
 async def test_a_new_term_is_told_as_one(server: ApiServer, api: Api) -> None:
-    await LeaseReport(api, SETTINGS, term("controller-0", 41)).tell()
-    await LeaseReport(api, SETTINGS, term("controller-1", 52)).tell()
+    await LeaseReport(api, SETTINGS, term("controller-0", 41)).renew()
+    await LeaseReport(api, SETTINGS, term("controller-1", 52)).renew()
 
     found = lease(server)["spec"]
     assert (found["holderIdentity"], found["leaseTransitions"]) == ("controller-1", 1)
@@ -73,8 +73,8 @@ async def test_a_new_term_is_told_as_one(server: ApiServer, api: Api) -> None:
 
 async def test_a_late_leader_does_not_tell_over_its_successor(server: ApiServer, api: Api) -> None:
     late = LeaseReport(api, SETTINGS, term("controller-0", 41))
-    await LeaseReport(api, SETTINGS, term("controller-1", 52)).tell()
-    await late.tell()
+    await LeaseReport(api, SETTINGS, term("controller-1", 52)).renew()
+    await late.renew()
     await late.release()
 
     assert lease(server)["spec"]["holderIdentity"] == "controller-1"
@@ -94,7 +94,7 @@ async def test_who_goes_says_so(server: ApiServer, api: Api) -> None:
 async def test_a_leader_that_died_holds_it_only_until_it_would_have_renewed(
     server: ApiServer, api: Api
 ) -> None:
-    await LeaseReport(api, SETTINGS, term("controller-0", 41)).tell()
+    await LeaseReport(api, SETTINGS, term("controller-0", 41)).renew()
 
     assert is_held(lease(server), api.clock_s + 5)
     assert not is_held(lease(server), api.clock_s + 8)

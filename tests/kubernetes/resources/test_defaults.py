@@ -11,7 +11,7 @@ from core.errors import ApiUnavailable, BadInput
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from ops.kubernetes import defaults
-from ops.kubernetes.defaults import MAKE_S_MAX, OBJECTS_MAX, make_all, read_objects
+from ops.kubernetes.defaults import CREATE_S_MAX, OBJECTS_MAX, create_all, read_objects
 from tests.kubernetes.objects import pool
 
 NOBODY = {
@@ -31,10 +31,10 @@ async def test_an_api_server_that_never_answers_ends_the_run_with_what_to_look_a
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(yaml.safe_dump(NOBODY))
     api = Api(await open_connection(str(kubeconfig)))
-    moments = iter((0.0, 1.0, MAKE_S_MAX, MAKE_S_MAX + 1))
+    moments = iter((0.0, 1.0, CREATE_S_MAX, CREATE_S_MAX + 1))
 
-    with pytest.raises(ApiUnavailable, match="could not be made within 240 s") as caught:
-        _ = [one async for one in make_all(api, [pool()], lambda: next(moments))]
+    with pytest.raises(ApiUnavailable, match="could not be created within 240 s") as caught:
+        _ = [one async for one in create_all(api, [pool()], lambda: next(moments))]
 
     assert caught.value.subject == "SpiderIPPool/blue"
     assert "a controller is ready" in caught.value.remedy

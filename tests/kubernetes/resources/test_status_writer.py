@@ -111,7 +111,7 @@ async def test_a_condition_of_an_older_controller_is_taken_back(
         "type": "Draining",
         "status": "True",
         "reason": "InUse",
-        "message": "1 address is still held",
+        "message": "1 address is still allocated",
         "lastTransitionTime": "2026-01-01T12:00:00Z",
         "observedGeneration": one["metadata"]["generation"],
     }

@@ -132,7 +132,7 @@ async def test_a_deleted_pool_drains_and_then_goes(
     server.request("DELETE", path_of("SpiderIPPool", "blue"))
     said = await cluster.until_said("SpiderIPPool", "blue", "Draining", "True")
 
-    assert said["message"] == "1 address is still held"
+    assert said["message"] == "1 address is still allocated"
     assert cluster.ledger.pools["blue"].retiring
     await cluster.node.delete(pod("web-0"))
     await cluster.until(lambda: is_gone(server, "SpiderIPPool", "blue"))
@@ -152,7 +152,7 @@ async def test_a_deleted_subnet_takes_its_pools_along(
     server.request("DELETE", path_of("SpiderSubnet", "wide"))
     said = await cluster.until_said("SpiderSubnet", "wide", "Draining", "True")
 
-    assert said["message"] == "pools still there: blue"
+    assert said["message"] == "pools still exist: blue"
     await cluster.node.delete(pod("web-0"))
     await cluster.until(lambda: is_gone(server, "SpiderSubnet", "wide"))
     assert is_gone(server, "SpiderIPPool", "blue")

@@ -12,7 +12,7 @@ from core.domain.reclaim.cluster import PodState
 from core.domain.reclaim.evidence import Moment
 from core.kubernetes.informer import ObjectKey
 from ops.kubernetes.watches.ledger_facts import LedgerFacts
-from ops.kubernetes.watches.suspects import PodLookups, WatchedObjects, questions
+from ops.kubernetes.watches.suspects import PodLookups, WatchedObjects, plan_lookups
 
 SWITCHES = FixedSettings()
 NOBODY = KnownOwners({}, {}, {})
@@ -36,11 +36,12 @@ def ledger(*endpoints: Endpoint, strays: dict[str, Claim] | None = None) -> Ledg
 
 
 def asked(
-    of: Ledger, *pods: PodState, owners: KnownOwners = NOBODY, closely: bool = False
+    of: Ledger, *pods: PodState, owners: KnownOwners = NOBODY, read_all: bool = False
 ) -> PodLookups:
     named = {(pod.namespace, pod.name): pod for pod in pods}
     by_uid = {pod.uid: pod for pod in pods}
-    return questions(of, SWITCHES, WatchedObjects(named.get, by_uid.get, owners), closely=closely)
+    watched = WatchedObjects(named.get, by_uid.get, owners)
+    return plan_lookups(of, SWITCHES, watched, read_all=read_all)
 
 
 def pod(name: str, uid: str, **fields: object) -> PodState:
@@ -56,7 +57,7 @@ def test_nobody_asks_about_a_living_pod_that_has_what_is_its_own() -> None:
 
 
 def test_a_look_at_one_endpoint_asks_about_a_living_pod_too() -> None:
-    found = asked(ledger(endpoint("web-0", "u1", "10.6.0.1")), pod("web-0", "u1"), closely=True)
+    found = asked(ledger(endpoint("web-0", "u1", "10.6.0.1")), pod("web-0", "u1"), read_all=True)
 
     assert found.pods == {WEB}
     assert not found.answers
@@ -107,7 +108,7 @@ def test_a_replica_that_was_seen_to_be_wanted_no_more_is_asked_about() -> None:
 def test_the_launcher_of_a_vm_is_asked_about_by_its_own_name() -> None:
     of = ledger(endpoint("vm-a", "u1", "10.6.0.1", "vm/shop/vm-a"))
 
-    found = asked(of, pod("virt-launcher-vm-a-x", "u1"), closely=True)
+    found = asked(of, pod("virt-launcher-vm-a-x", "u1"), read_all=True)
 
     assert found.pods == {("shop", "vm-a"), ("shop", "virt-launcher-vm-a-x")}
 
@@ -132,7 +133,7 @@ def answers(told: PodState | MissingOwner, *seen: PodState) -> LedgerFacts:
     of = ledger(endpoint("web-0", "u1", "10.6.0.1"))
     found = LedgerFacts(Moment(0.0), {WEB: told}, NOBODY, {})
     table: Any = Table(*seen)
-    found.remember(of, asked(of, closely=True).suspects, table)
+    found.remember(of, asked(of, read_all=True).suspects, table)
     return found
 
 

@@ -69,7 +69,7 @@ class WatchHarness:
 
 @pytest.fixture
 async def harness(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[WatchHarness]:
-    monkeypatch.setattr(pending_changes, "LOOK_GAP_S", 0.0)
+    monkeypatch.setattr(pending_changes, "SCAN_GAP_S", 0.0)
     one = WatchHarness()
     for number in range(3):
         one.api.put(PODS, pod(number, phase="Running"), seen=False)
@@ -142,7 +142,7 @@ async def test_a_set_that_wants_less_asks_for_a_look(harness: WatchHarness) -> N
     harness.api.put(STATEFUL_SETS, said | {"spec": {"replicas": 5}})
     harness.api.put(STATEFUL_SETS, said | {"spec": {"replicas": 1}})
 
-    assert await harness.told() == ScanRequest("StatefulSet shop/db wants fewer replicas")
+    assert await harness.told() == ScanRequest("StatefulSet shop/db has fewer replicas")
 
 
 async def test_a_deletion_that_was_lost_is_found_by_asking(harness: WatchHarness) -> None:

@@ -14,9 +14,9 @@ ENDING = PodState("shop", "web-0", "u1", deletion_s=1.0)
 
 async def test_of_a_pod_the_newest_change_is_told_once() -> None:
     one = PendingChanges()
-    one.tell(PodChange(ENDING))
-    one.tell(PodChange(ENDING._replace(phase="Failed")))
-    one.tell(PodChange(PodState("shop", "web-1", "u2", "Failed")))
+    one.add(PodChange(ENDING))
+    one.add(PodChange(ENDING._replace(phase="Failed")))
+    one.add(PodChange(PodState("shop", "web-1", "u2", "Failed")))
 
     told = [await one.next(), await one.next()]
 
@@ -25,8 +25,8 @@ async def test_of_a_pod_the_newest_change_is_told_once() -> None:
 
 async def test_a_reported_deletion_is_never_taken_back() -> None:
     one = PendingChanges()
-    one.tell(deletion_of(ENDING))
-    one.tell(PodChange(ENDING))
+    one.add(deletion_of(ENDING))
+    one.add(PodChange(ENDING))
 
     change = await one.next()
 
@@ -35,22 +35,22 @@ async def test_a_reported_deletion_is_never_taken_back() -> None:
 
 
 async def test_reasons_to_look_come_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pending_changes, "LOOK_GAP_S", 0.0)
+    monkeypatch.setattr(pending_changes, "SCAN_GAP_S", 0.0)
     one = PendingChanges()
     for number in range(9):
-        one.look(f"reason {number}")
+        one.request_scan(f"reason {number}")
 
     assert await one.next() == ScanRequest("reason 0")
-    one.tell(PodChange(ENDING))
+    one.add(PodChange(ENDING))
     assert await one.next() == PodChange(ENDING)
 
 
 async def test_what_finds_no_room_is_left_to_a_scan(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pending_changes, "LOOK_GAP_S", 0.0)
+    monkeypatch.setattr(pending_changes, "SCAN_GAP_S", 0.0)
     monkeypatch.setattr(pending_changes, "WAITING_MAX", 1)
     one = PendingChanges()
-    one.tell(PodChange(ENDING))
-    one.tell(PodChange(ENDING._replace(uid="u2")))
+    one.add(PodChange(ENDING))
+    one.add(PodChange(ENDING._replace(uid="u2")))
 
     told = [await one.next(), await one.next()]
 
