@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +26,7 @@ from ops.lab.programs import plugin
 from tests.nodes.control_plane import NODES, ControlPlane
 from tests.nodes.kubelet import KubeNode
 from tests.packaging.project import ROOT
+from tests.support.documents import run_script
 from tests.support.kubernetes import ASSETS, SERVICE_ADDRESS, ApiServer
 
 T = TypeVar("T")
@@ -40,7 +40,6 @@ VOLUMES_PER_NODE: Final = 2
 
 PATIENCE_S: Final = 240.0
 POLL_S: Final = 0.1
-COMMAND_S: Final = 300.0
 CONFLIST: Final = {
     "cniVersion": "1.0.0",
     "name": "lan",
@@ -127,7 +126,6 @@ class BareCluster:
 
     def shell(self, script: str) -> str:
         """Run lines of a document where kubectl and helm find the cluster."""
-        command = self.laboratory.fabric.namespace.inside(["bash", "-e", "-c", script])
         tools = self.plane.directory / "tools"
         environment = os.environ | {
             "PATH": f"{tools}:{os.environ['PATH']}",
@@ -135,16 +133,8 @@ class BareCluster:
             "KUBECONFIG": str(self.server.kubeconfig),
             "PYTHONPATH": str(ROOT),
         }
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=COMMAND_S,
-        )
-        assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}\n{self.told()}"
+        done = run_script(self.laboratory.fabric.namespace.inside([]), script, environment, ROOT)
+        assert done.returncode == 0, f"{script}\n{done.stdout}\n{self.told()}"
         return done.stdout
 
     def objects(self, path: str) -> list[dict[str, Any]]:

@@ -6,11 +6,13 @@ Its program is not Debian's and not ours: it is found where CNI plugins are.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
 from core.manifests.kinds.fields import API_VERSION
 from ops.lab.programs import PLUGIN_DIRECTORIES, attempt, plugin
+from ops.lab.runtime import NOTHING
 from tests.nodes.control_plane import MULTUS
 from tests.nodes.kubernetes_cluster import KubernetesCluster
 from tests.nodes.workloads import SHOP, Object, made
@@ -34,14 +36,23 @@ def why_missing() -> str:
 
 
 class Multus:
-    """As a context manager Pods of one node get their NICs by it."""
+    """As a context manager Pods of one node get their NICs by it.
 
-    def __init__(self, cluster: KubernetesCluster, node: str) -> None:
+    ``default`` is a network configuration for Pods that name no other for their ``eth0``; without
+    it that of the node.
+    """
+
+    def __init__(
+        self, cluster: KubernetesCluster, node: str, default: Mapping[str, Any] = NOTHING
+    ) -> None:
         self._cluster = cluster
         self._node = node
         self._lab = cluster.nodes[node].node
         networks = self._lab.directory / "net.d"
         (self._default,) = networks.iterdir()
+        if default:
+            self._default = self._lab.directory / f"{default['name']}.conflist"
+            self._default.write_text(json.dumps(default))
         self._config = networks / "00-multus.conf"
 
     def __enter__(self) -> Self:

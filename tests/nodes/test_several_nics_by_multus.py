@@ -56,7 +56,7 @@ def multus(running: KubernetesCluster) -> Iterator[None]:
     """Multus on the node, and a network for each of the pools, the last pool for that alone."""
     for name in ("red", "blue"):
         address = f"{gateway(name)}/24"
-        running.laboratory.fabric.namespace.ip("address", "add", address, "dev", BRIDGE)
+        running.laboratory.fabric.namespace.ip("address", "replace", address, "dev", BRIDGE)
     running.apply(*(macvlan(name, its) for name, its in NETWORK_OF.items()))
     running.until(lambda: nads(running) == NETWORK_OF.keys(), "NADs of ours")
     with Multus(running, NODE):

@@ -13,11 +13,13 @@ import json
 import platform
 import struct
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 NAME = "orbweaver.test/pause:1"
+NO_LINKS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Machine(NamedTuple):
@@ -78,31 +80,37 @@ def write_archive(path: Path, environment: Sequence[str]) -> None:
     """Write the image as `docker save` does; ``environment`` is that of every pause process."""
     machine = MACHINES[platform.machine()]
     programs = {"pause": machine.pause, "done": machine.done}
-    layer = _tar({name: (program(machine.elf, code), 0o755) for name, code in programs.items()})
-    config = {
-        "architecture": machine.image,
+    layer = tar({name: (program(machine.elf, code), 0o755) for name, code in programs.items()})
+    write_image(path, NAME, layer, {"Entrypoint": ["/pause"], "Env": list(environment)})
+
+
+def write_image(path: Path, name: str, layer: bytes, config: Mapping[str, object]) -> None:
+    """Write an image of one layer, whose processes ask to be killed."""
+    described = {
+        "architecture": MACHINES[platform.machine()].image,
         "os": "linux",
-        "config": {
-            "Entrypoint": ["/pause"],
-            "Env": list(environment),
-            "StopSignal": "SIGKILL",
-        },
+        "config": {"StopSignal": "SIGKILL", **config},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
     }
-    manifest = [{"Config": "config.json", "RepoTags": [NAME], "Layers": ["layer.tar"]}]
+    manifest = [{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]
     files = {
-        "config.json": json.dumps(config).encode(),
+        "config.json": json.dumps(described).encode(),
         "layer.tar": layer,
         "manifest.json": json.dumps(manifest).encode(),
     }
-    path.write_bytes(_tar({name: (content, 0o644) for name, content in files.items()}))
+    path.write_bytes(tar({file: (content, 0o644) for file, content in files.items()}))
 
 
-def _tar(files: dict[str, tuple[bytes, int]]) -> bytes:
+def tar(files: Mapping[str, tuple[bytes, int]], links: Mapping[str, str] = NO_LINKS) -> bytes:
+    """An archive of files with their modes, and of symbolic links with what they point to."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, (content, mode) in files.items():
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(content), mode
             archive.addfile(entry, io.BytesIO(content))
+        for name, target in links.items():
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = tarfile.SYMTYPE, target
+            archive.addfile(entry)
     return buffer.getvalue()

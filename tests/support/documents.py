@@ -1,13 +1,99 @@
-"""Blocks of the documents, by Sybil: those marked ``sh`` are run by tests, word for word."""
+"""Blocks of the documents, by Sybil: those marked ``sh`` are run by tests, word for word.
+
+A block marked ``text`` that comes next after one marked ``sh`` is what that one prints. It is
+written by a run (``Page.write``), never typed.
+"""
 
 from __future__ import annotations
 
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final, NamedTuple
 
 from sybil import Document, Example
 from sybil.parsers.markdown import CodeBlockParser
+from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 
 RUNNABLE = "sh"
+OUTPUT: Final = "text"
+UNDO: Final = "## Undo"
+COMMAND_S: Final = 300.0
+
+VARYING: Final = (
+    (re.compile(r"-[a-f0-9]{5,10}-[a-z0-9]{5}\b"), "-POD"),
+    (re.compile(r"\b(?:\d+[dhms]){1,2}(?= |$)", re.MULTILINE), "AGE"),
+    (re.compile(r"\b[\d.]+(?:/[\d.]+)* ms\b"), "MS"),
+    (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?Z"), "TIME"),
+    (re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), "UID"),
+    (re.compile(r"\bveth[0-9a-f]{11}\b"), "VETH"),
+    (re.compile(r"(?<= )(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\b"), "MAC"),
+    (re.compile(r"\bnode-[ab]$", re.MULTILINE), "NODE"),
+    (re.compile(r"\b192\.0\.2\.\d+\b"), "NODE"),
+    (re.compile(r"@if\d+"), "@IF"),
+    (re.compile(r" +"), " "),
+)
+"""What differs from run to run: suffixes of Pods, ages, times, random links and addresses; and on
+which of the laboratory's nodes a Pod is, where a line ends with it."""
+
+
+class Step(NamedTuple):
+    """Lines to run, and what they print; None: not shown."""
+
+    script: str
+    output: str | None
+
+
+class Page:
+    """A document whose steps can be run and whose outputs can be written anew."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        document = Document(path.read_text("utf-8"), str(path))
+        self._blocks = list(FencedCodeBlockLexer(r"[^\n]*")(document))
+
+    @property
+    def steps(self) -> list[Step]:
+        """In their order."""
+        return [
+            Step(one.lexemes["source"], following)
+            for one, following in zip(self._blocks, self._outputs(), strict=True)
+            if one.lexemes["language"] == RUNNABLE
+        ]
+
+    @property
+    def undo(self) -> int:
+        """How many steps come before the heading ``Undo``."""
+        end = self._path.read_text("utf-8").find(f"\n{UNDO}\n")
+        assert end >= 0, f"{self._path.name} does not say how to undo it"
+        return sum(one.start < end for one in self._blocks if one.lexemes["language"] == RUNNABLE)
+
+    def write(self, outputs: Sequence[str]) -> None:
+        """Put in what the steps have printed, one text a step; those not shown are left out."""
+        text = self._path.read_text("utf-8")
+        printed = iter(outputs)
+        changes = []
+        for at, one in enumerate(self._blocks):
+            if one.lexemes["language"] != RUNNABLE:
+                continue
+            said = next(printed)
+            if self._outputs()[at] is not None:
+                shown = self._blocks[at + 1]
+                changes.append((shown.start, shown.end, f"```{OUTPUT}\n{said.rstrip()}\n```"))
+        for start, end, said in reversed(changes):
+            text = text[:start] + said + text[end:]
+        self._path.write_text(text, "utf-8")
+
+    def _outputs(self) -> list[str | None]:
+        """What follows each block as its output."""
+        following = [*self._blocks[1:], None]
+        return [
+            str(one.lexemes["source"])
+            if one is not None and one.lexemes["language"] == OUTPUT
+            else None
+            for one in following
+        ]
 
 
 def shell_blocks(path: Path) -> list[str]:
@@ -15,6 +101,33 @@ def shell_blocks(path: Path) -> list[str]:
     parser = CodeBlockParser(RUNNABLE, _read)
     document = Document.parse(str(path), parser)
     return [str(example.parsed) for example in document.examples()]
+
+
+def without_varying(text: str) -> list[str]:
+    """The lines of an output as far as they are the same in each run."""
+    for pattern, word in VARYING:
+        text = pattern.sub(word, text)
+    return [line.strip() for line in text.strip().splitlines()]
+
+
+def run_script(
+    inside: Sequence[str],
+    script: str,
+    environment: Mapping[str, str],
+    directory: Path,
+    deadline_s: float = COMMAND_S,
+) -> subprocess.CompletedProcess[str]:
+    """Run lines of a document with bash, which ends at the first that fails; its outputs in one."""
+    return subprocess.run(
+        [*inside, "bash", "-e", "-c", script],
+        cwd=directory,
+        env=dict(environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=deadline_s,
+    )
 
 
 def _read(_: Example) -> None:

@@ -1,0 +1,202 @@
+"""The cluster as guides assume it: Multus on each node, an overlay below it, images, one order.
+
+An overlay stands for Calico, Cilium and the others: a bridge on each node that gives Pods their
+``eth0`` unless they name another network. ``busybox`` is the machine's own. Pools give their lowest
+free address, so that a run prints what a guide shows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from core.manifests.kinds.fields import API_VERSION
+from ops.lab.fabric import BRIDGE
+from ops.lab.programs import plugin
+from tests.nodes.control_plane import NODES
+from tests.nodes.kubernetes_cluster import DEVICES, KubernetesCluster
+from tests.nodes.multus import Multus
+from tests.packaging.project import ROOT
+from tests.runtime.pause_image import tar, write_image
+from tests.support.documents import Page, Step, run_script, without_varying
+from tests.support.kubernetes import ASSETS
+
+FOLDER: Final = ROOT / "docs" / "guides"
+SHARED: Final = FOLDER / "before-you-begin.md"
+"""What all other guides need: done before the first, undone after the last."""
+
+SPACE: Final = "default"
+"""The namespace of guides."""
+
+BUSYBOX: Final = Path("/bin/busybox")
+IMAGE: Final = "docker.io/library/busybox:1.37"
+SETTINGS: Final = yaml.safe_dump(
+    yaml.safe_load(DEVICES)
+    | {"enableIPConflictDetection": True, "orbweaver": {"addressOrder": "sequential"}}
+)
+"""What guides assume of conf.yml."""
+
+GATEWAY: Final = "10.7.0.1/24"
+"""Of the network beside that of the laboratory."""
+
+OVERLAY: Final = {"cniVersion": "1.0.0", "name": "overlay", "plugins": [{"type": "overlay"}]}
+PATIENCE_S: Final = 60.0
+POLL_S: Final = 0.2
+SETTLED_S: Final = 1.5
+STEP_S: Final = 90.0
+COLLECTIONS: Final = (
+    *(f"/apis/{API_VERSION}/{plural}" for plural in ("spiderippools", "spidersubnets")),
+    f"/apis/{API_VERSION}/spiderreservedips",
+    f"/apis/{API_VERSION}/namespaces/{SPACE}/spidermultusconfigs",
+    f"/apis/{API_VERSION}/namespaces/{SPACE}/spiderendpoints",
+    f"/apis/k8s.cni.cncf.io/v1/namespaces/{SPACE}/network-attachment-definitions",
+    f"/api/v1/namespaces/{SPACE}/pods",
+    f"/api/v1/namespaces/{SPACE}/services",
+    *(f"/apis/apps/v1/namespaces/{SPACE}/{kind}" for kind in ("deployments", "statefulsets")),
+    "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+)
+"""Where a guide may leave something."""
+
+
+class GuideRunner:
+    """Runs the steps of guides as a user would."""
+
+    def __init__(self, cluster: KubernetesCluster, *, writes: bool) -> None:
+        self.cluster = cluster
+        self._writes = writes
+        self._environment = os.environ | {
+            "PATH": f"{ASSETS}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "KUBECONFIG": str(cluster.server.kubeconfig),
+            "ORBWEAVER_ETCD_ENDPOINTS": cluster.laboratory.etcd.endpoint,
+        }
+
+    def follow(self, page: Page) -> set[str]:
+        """Do what a page says and undo it; what differs afterwards.
+
+        Fails where a step prints what is not on the page.
+        """
+        before = self._left()
+        with self.done(page):
+            pass
+        return self._left() ^ before
+
+    @contextmanager
+    def done(self, page: Page) -> Iterator[None]:
+        """What a page makes is there; it is undone in any case."""
+        before = self._left()
+        printed = [""] * len(page.steps)
+        try:
+            for at, step in enumerate(page.steps[: page.undo]):
+                printed[at] = self._take(step)
+            yield
+        finally:
+            for at, step in enumerate(page.steps[page.undo :], page.undo):
+                printed[at] = self._take(step)
+        self.cluster.until(lambda: self._left() == before, f"{before}, not {self._left()}")
+        if self._writes:
+            page.write(printed)
+
+    def _left(self) -> set[str]:
+        """The path of each object that a guide could have made."""
+        return {
+            f"{path}/{one['metadata']['name']}"
+            for path in COLLECTIONS
+            for one in self.cluster.server.request("GET", path).body.get("items", ())
+        }
+
+    def _take(self, step: Step) -> str:
+        """Run one step; if it shows an output, until it prints that: users look again as well.
+
+        A step that shows none must succeed; the others may show a failure.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        expected = None if step.output is None else without_varying(step.output)
+        while True:
+            done = self._run(step.script)
+            if not self._writes and expected in (None, without_varying(done.stdout)):
+                break
+            if self._writes and (expected is None or self._is_settled(step, done.stdout)):
+                break
+            assert time.monotonic() < deadline, self._why(step, done.stdout)
+            time.sleep(POLL_S)
+        assert done.returncode == 0 or expected is not None, self._why(step, done.stdout)
+        return done.stdout
+
+    def _is_settled(self, step: Step, printed: str) -> bool:
+        """Whether the step prints the same again a while later."""
+        time.sleep(SETTLED_S)
+        return without_varying(self._run(step.script).stdout) == without_varying(printed)
+
+    def _run(self, script: str) -> subprocess.CompletedProcess[str]:
+        inside = self.cluster.laboratory.fabric.namespace.inside([])
+        return run_script(inside, script, self._environment, ROOT, STEP_S)
+
+    def _why(self, step: Step, printed: str) -> str:
+        events = self._run("kubectl get events | grep -v Normal; kubectl get pods").stdout
+        return f"{step.script}\nprints\n{printed}\nnot\n{step.output}\n{events[-4000:]}"
+
+
+@contextmanager
+def guide_runner(
+    cluster: KubernetesCluster, archive: Path, *, writes: bool
+) -> Iterator[GuideRunner]:
+    """The cluster as guides assume it, and as it was afterwards."""
+    write_busybox(archive)
+    account = ("serviceaccount", "default", "--namespace", SPACE)
+    cluster.server.kubectl("patch", *account, "-p", '{"automountServiceAccountToken": false}')
+    with ExitStack() as stack:
+        cluster.laboratory.fabric.namespace.ip("address", "replace", GATEWAY, "dev", BRIDGE)
+        for number, name in enumerate(NODES):
+            cluster.nodes[name].containerd.import_image(archive)
+            restart_agent(cluster, name, SETTINGS)
+            stack.callback(restart_agent, cluster, name, DEVICES)
+            make_overlay(cluster.nodes[name].node.plugins, number)
+            stack.enter_context(Multus(cluster, name, OVERLAY))
+        runner, page = GuideRunner(cluster, writes=writes), Page(SHARED)
+        with runner.done(page):
+            yield runner
+
+
+def make_overlay(plugins: Path, number: int) -> None:
+    """A plugin for the network of a node that is not ours: Debian's bridge with this configuration.
+
+    Multus hands the plugins of its default network less on DEL than on ADD: without host-local's
+    ranges.
+    """
+    ipam = {
+        "type": "host-local",
+        "subnet": f"10.244.{number}.0/24",
+        "routes": [{"dst": "0.0.0.0/0"}],
+        "dataDir": f"/run/overlay-{number}",
+    }
+    named = {"cniVersion": OVERLAY["cniVersion"], "name": OVERLAY["name"]}
+    bridge = {**named, "type": "bridge", "bridge": "br-overlay", "isGateway": True, "ipam": ipam}
+    script = plugins / str(OVERLAY["name"])
+    script.write_text(f"#!/bin/sh\nexec {plugin('bridge')} <<END\n{json.dumps(bridge)}\nEND\n")
+    script.chmod(0o755)
+    (plugins / "host-local").symlink_to(plugin("host-local"))
+
+
+def restart_agent(cluster: KubernetesCluster, name: str, conf: str) -> None:
+    """Give the agent of a node this conf.yml."""
+    node = cluster.nodes[name].node
+    (node.directory / "conf.yml").write_text(conf)
+    node.agent.kill()
+    node.start_agent()
+
+
+def write_busybox(archive: Path) -> None:
+    """Write an image of the machine's busybox, under the name that guides use."""
+    names = subprocess.run([BUSYBOX, "--list"], capture_output=True, text=True, check=True).stdout
+    files = {"bin/busybox": (BUSYBOX.read_bytes(), 0o755)}
+    links = {f"bin/{name}": "busybox" for name in names.split() if name != "busybox"}
+    write_image(archive, IMAGE, tar(files, links), {"Env": ["PATH=/bin"], "Cmd": ["sh"]})

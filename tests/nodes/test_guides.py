@@ -1,0 +1,45 @@
+"""The guides of docs/guides, word for word, on one cluster, and each leaves it as it was.
+
+    WRITE_GUIDES=1 python -m pytest tests/nodes/test_guides.py
+
+writes into the pages what their steps print, in place of comparing it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.nodes.guides import FOLDER, SHARED, GuideRunner, guide_runner
+from tests.nodes.kubernetes_cluster import KubernetesCluster
+from tests.nodes.multus import why_missing
+from tests.support.documents import Page, shell_blocks
+
+WRITES = "WRITE_GUIDES" in os.environ
+GUIDES = [path for path in sorted(FOLDER.glob("*.md")) if path != SHARED and shell_blocks(path)]
+
+pytestmark = [
+    pytest.mark.etcd,
+    pytest.mark.netns,
+    pytest.mark.kubelet,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(bool(why_missing()), reason=why_missing()),
+]
+
+
+@pytest.fixture(scope="module")
+def runner(
+    running: KubernetesCluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GuideRunner]:
+    archive = tmp_path_factory.mktemp("images") / "busybox.tar"
+    with guide_runner(running, archive, writes=WRITES) as runner:
+        yield runner
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)
+def test_a_guide_does_what_it_shows_and_undoes_it(runner: GuideRunner, path: Path) -> None:
+    assert runner.follow(Page(path)) == set()
