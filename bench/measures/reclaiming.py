@@ -42,9 +42,8 @@ from tests.support.etcd import EtcdCluster
 from tests.support.node_harness import CAUSE, NodeHarness, pod, pool
 from workflows.engine.client.client import Client
 from workflows.jobs.job_host import JobHost, JobSources
-from workflows.jobs.reclaim.facts import PodChange, ReclaimFactsSource
+from workflows.jobs.reclaim.context import PodChange, ReclaimContext, ReclaimFactsSource, Releases
 from workflows.jobs.reclaim.records import StandalonePodFacts
-from workflows.jobs.reclaim.releases import ReclaimContext, Releases
 from workflows.jobs.reclaim.scan import SCAN_NOW, WORKFLOW_ID
 from workflows.jobs.reclaim.scan_activities import ReclaimActivities
 from workflows.jobs.reclaim.scan_states import EMPTY

@@ -11,10 +11,9 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from core.domain.evolution import Ledger
-from core.domain.reclaim.cluster import ClusterFacts
+from core.domain.reclaim.cluster import ClusterFacts, DeletionNotice
 from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.settings import ReclaimSettings
-from core.domain.reclaim.standalone import DeletionNotice
 from core.errors import BadInput
 from ops.cli.session import ClusterSession
 from ops.kubernetes.settings import KubernetesSettings

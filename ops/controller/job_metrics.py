@@ -14,7 +14,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from ops.controller.observer import ControllerObserver
 from workflows.jobs.job_host import JobHost
-from workflows.jobs.reclaim.scan_status import ScanStatus
+from workflows.jobs.reclaim.scan import ScanStatus
 
 Values = Callable[[], Iterable[Observation]]
 

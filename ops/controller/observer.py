@@ -20,7 +20,7 @@ from core.eventstore.kv import KeyValueStore
 from core.eventstore.space import alarmed
 from core.projections.projector import LEVEL, Lag, Projector
 from workflows.engine.store.kinds import OPEN_HEADS
-from workflows.jobs.reclaim.scan_status import ScanStatus, read_standing, scan_key
+from workflows.jobs.reclaim.scan import ScanStatus, read_standing, scan_key
 
 OBSERVE_PERIOD_S: Final = 2.0
 QUIET_PERIOD_S: Final = 10.0

@@ -7,8 +7,12 @@ from typing import Any
 
 from workflows.api.futures import Future, Loop
 from workflows.api.options import ChildOptions
-from workflows.interpreter.command_buffer import CommandBuffer
-from workflows.interpreter.operations import OpenOperations, Operation, OperationRequest
+from workflows.interpreter.operations import (
+    CommandBuffer,
+    OpenOperations,
+    Operation,
+    OperationRequest,
+)
 from workflows.model import events as ev
 from workflows.model.errors import (
     ApplicationError,

@@ -22,10 +22,10 @@ from itertools import islice
 
 from workflows.api.definitions import Registry
 from workflows.interpreter import workflow_task
-from workflows.interpreter.command_matcher import Matcher
-from workflows.interpreter.execution_context import CodeScope
-from workflows.interpreter.inputs import ENDED_FROM_OUTSIDE, NOT_FOR_CODE
+from workflows.interpreter.guard import CodeScope
+from workflows.interpreter.operations import Matcher
 from workflows.interpreter.run import PATCH, Run
+from workflows.interpreter.workflow_task import ENDED_FROM_OUTSIDE, NOT_FOR_CODE
 from workflows.model import events as ev
 from workflows.model.commands import COMMAND_NAMES, Decision, UpdateRejection, UpdateRequest
 from workflows.model.errors import HistoryError, QueryError

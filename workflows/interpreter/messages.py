@@ -10,7 +10,7 @@ from typing import Any
 
 from workflows.api.definitions import Handler, WorkflowDefinition, handler_of
 from workflows.api.futures import Future, Loop, Task
-from workflows.interpreter.command_buffer import CommandBuffer
+from workflows.interpreter.operations import CommandBuffer
 from workflows.model import events as ev
 from workflows.model.commands import UpdateRejection, UpdateRequest
 from workflows.model.errors import (

@@ -1,20 +1,91 @@
-"""What a run has asked others for and not heard of yet: activities, timers, children, messages.
+"""The commands of a run, and the operations that it awaits: activities, timers, children, messages.
 
-Each operation is a future with a number of its own. Cancelling it follows its cancellation type;
-an operation that was only asked for in the present task is taken back without a trace.
+``CommandBuffer`` collects the commands of the current workflow task. ``Matcher`` compares them with
+the events that must record them: at once when a history is replayed, or with the next events when
+the interpreter is cached. A difference is a NonDeterminismError.
+
+Each ``Operation`` is a future with a number. Cancelling it follows its cancellation type; an
+operation that was requested in the current task is withdrawn and leaves no event.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from workflows.api.futures import Future, Loop
-from workflows.interpreter.command_buffer import CommandBuffer
-from workflows.model.commands import Command
-from workflows.model.errors import LimitExceeded, PayloadError
+from workflows.model import events as ev
+from workflows.model.commands import Command, describe, same
+from workflows.model.errors import LimitExceeded, NonDeterminismError, PayloadError, QueryError
+from workflows.model.limits import COMMANDS_MAX
 from workflows.model.payloads import Payload, from_payload
 from workflows.model.policies import CancellationType
+
+
+class CommandBuffer:
+    """Collects commands. While ``reading`` (a query or validator runs) nothing may be asked."""
+
+    __slots__ = ("_commands", "reading")
+
+    def __init__(self) -> None:
+        self._commands: list[Command] = []
+        self.reading = ""
+
+    def ask(self, command: Command) -> None:
+        """Append; QueryError while reading, LimitExceeded beyond the bound of a task."""
+        self.must_not_read("asked for something")
+        if len(self._commands) >= COMMANDS_MAX:
+            raise LimitExceeded(f"COMMANDS_MAX: more than {COMMANDS_MAX} in one workflow task")
+        self._commands.append(command)
+
+    def withdraw(self, command: Command) -> bool:
+        """Take back what this very task asked for; False if it is in the history already."""
+        self.must_not_read("took something back")
+        for index in range(len(self._commands) - 1, -1, -1):
+            if self._commands[index] is command:
+                del self._commands[index]
+                return True
+        return False
+
+    def must_not_read(self, what: str) -> None:
+        """QueryError if a query or validator is what runs."""
+        if self.reading:
+            raise QueryError(f"{self.reading} {what}: it may only look")
+
+    def take(self) -> tuple[Command, ...]:
+        """The commands of the task that ends now."""
+        commands, self._commands = tuple(self._commands), []
+        return commands
+
+
+class Matcher:
+    """The commands that have no event yet."""
+
+    __slots__ = ("_waiting",)
+
+    def __init__(self) -> None:
+        self._waiting: deque[Command] = deque()
+
+    def expect(self, commands: Iterable[Command]) -> None:
+        """These were produced; their events come next."""
+        self._waiting.extend(commands)
+
+    def match(self, event: ev.HistoryEvent) -> None:
+        """``event`` records a command: it must be the next one."""
+        recorded = event.attributes
+        if self._waiting and same(self._waiting[0], recorded):
+            self._waiting.popleft()
+            return
+        if isinstance(recorded, ev.MarkerRecorded) and recorded.deprecated:
+            return  # the code no longer asks for a patch that every history has: as announced
+        requested = describe(self._waiting[0]) if self._waiting else "nothing"
+        raise NonDeterminismError(event.event_id, expected=describe(recorded), requested=requested)
+
+    def nothing_left(self, event_id: int, what: str) -> None:
+        """At ``event_id`` the events of the last task are over; ``what`` is there instead."""
+        if self._waiting:
+            raise NonDeterminismError(event_id, expected=what, requested=describe(self._waiting[0]))
 
 
 class OperationRequest(NamedTuple):

@@ -11,23 +11,31 @@ import random
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
+from workflows.api.context import ContinueAsNew
 from workflows.api.definitions import WorkflowDefinition
 from workflows.api.futures import Future, Loop, Task
 from workflows.api.options import ActivityOptions, ChildOptions, WorkflowInfo
 from workflows.interpreter.children import Children, ChildState
-from workflows.interpreter.command_buffer import CommandBuffer
 from workflows.interpreter.messages import Messages
-from workflows.interpreter.operations import OpenOperations, OperationRequest
-from workflows.interpreter.run_completion import closing_command
+from workflows.interpreter.operations import CommandBuffer, OpenOperations, OperationRequest
 from workflows.model import events as ev
-from workflows.model.errors import LimitExceeded, UnhandledError, WorkflowTaskError
-from workflows.model.ids import ID_RULE, is_id
+from workflows.model.commands import Command
+from workflows.model.errors import (
+    CancelledError,
+    FailureError,
+    LimitExceeded,
+    UnhandledError,
+    WorkflowTaskError,
+)
+from workflows.model.failures import failure_of
 from workflows.model.limits import (
+    ID_RULE,
     PENDING_ACTIVITIES_MAX,
     PENDING_EXTERNAL_MAX,
     PENDING_TIMERS_MAX,
     SEARCH_ATTRIBUTES_MAX,
     TIMER_S_MAX,
+    is_id,
 )
 from workflows.model.payloads import Payload, to_payload, to_payloads
 
@@ -267,3 +275,19 @@ class Run:
 
 def _seed(run_id: str) -> int:
     return int.from_bytes(hashlib.sha256(run_id.encode()).digest()[:8], "big")
+
+
+def closing_command(outcome: Future[Any], name: str, *, cancel_requested: bool) -> Command:
+    """The command that ends the run; UnhandledError if the code is broken instead."""
+    error = outcome.exception()
+    match error:
+        case None:
+            what = f"the result of {name}"
+            return ev.WorkflowExecutionCompleted(to_payload(outcome.result(), what=what))
+        case ContinueAsNew():
+            return error.command
+        case CancelledError() if cancel_requested:
+            return ev.WorkflowExecutionCanceled(str(error))
+        case FailureError() | CancelledError():
+            return ev.WorkflowExecutionFailed(failure_of(error))
+    raise UnhandledError(f"{name} let an exception through: {error!r}") from error

@@ -1,25 +1,122 @@
-"""One workflow task as a row of turns: an event, then everything that it makes ready to run.
+"""One workflow task: each event, followed by everything that it makes ready to run.
 
-Each event has a turn of its own, so code sees them one by one, however they were batched. What code
-lets through here, other than by its workflow function, fails the task.
+Each event has a turn of its own, so that code receives events one by one, however they were
+batched. ``apply`` has one case for each type of event. An exception that leaves the code other than
+by its workflow function fails the task.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from workflows.interpreter import execution_context
-from workflows.interpreter.inputs import apply, in_order
+from workflows.interpreter import guard
 from workflows.interpreter.run import Run
 from workflows.model import events as ev
 from workflows.model.commands import UpdateRejection, UpdateRequest
 from workflows.model.errors import (
+    ActivityError,
     ApplicationError,
+    CancelledError,
+    TimeoutError,  # noqa: A004 - Temporal's name
     UnhandledError,
     WorkflowTaskError,
 )
-from workflows.model.failures import failure_of
+from workflows.model.failures import error_of, failure_of
 from workflows.model.payloads import Payload
+
+SIGNAL = ev.WorkflowExecutionSignaled
+
+NOT_FOR_CODE = (
+    ev.WorkflowTaskScheduled,
+    ev.WorkflowTaskStarted,
+    ev.WorkflowTaskCompleted,
+    ev.WorkflowTaskTimedOut,
+    ev.WorkflowTaskFailed,
+    ev.WorkflowExecutionPaused,
+    ev.WorkflowExecutionUnpaused,
+    ev.ActivityTaskStarted,
+)
+"""Events that workflow code never hears of."""
+
+ENDED_FROM_OUTSIDE = (ev.WorkflowExecutionTerminated, ev.WorkflowExecutionTimedOut)
+"""Events after which the code does not run."""
+
+NO_SUCH_EXECUTION = "NoSuchExecution"
+"""The failure type of a signal or cancel request to an execution that is not open."""
+
+
+def in_order(batch: Sequence[ev.HistoryEvent]) -> list[ev.HistoryEvent]:
+    """Signals first: they are processed before the events that resume waiting code."""
+    if len(batch) == 1:
+        return list(batch)
+    return sorted(batch, key=lambda event: type(event.attributes) is not SIGNAL)
+
+
+def apply(run: Run, event: ev.HistoryEvent) -> None:
+    """Apply one event to a run. What becomes ready runs afterwards."""
+    attributes = event.attributes
+    match attributes:
+        case ev.WorkflowExecutionStarted():
+            run.start_main()
+        case ev.WorkflowExecutionSignaled():
+            run.messages.signal(attributes)
+        case ev.WorkflowExecutionCancelRequested():
+            run.request_cancel()
+        case ev.TimerFired():
+            timer = run.timers.get(attributes.timer_id)
+            if timer is not None:
+                timer.set_result(None)
+        case _:
+            if not (run.children.apply(attributes) or _external(run, attributes)):
+                _activity(run, attributes)
+
+
+def _activity(run: Run, event: ev.Attributes) -> None:
+    activity = run.activities.get(getattr(event, "activity_id", 0))
+    if activity is None:
+        return  # cancelled, and its outcome is not awaited
+    match event:
+        case ev.ActivityTaskCompleted():
+            activity.resolve(event.result)
+        case ev.ActivityTaskFailed():
+            error = _activity_error(
+                activity.request.command, "the activity failed", event.retry_state
+            )
+            error.__cause__ = error_of(event.failure)
+            activity.set_error(error)
+        case ev.ActivityTaskTimedOut():
+            error = _activity_error(activity.request.command, "time was over", event.retry_state)
+            error.__cause__ = TimeoutError(f"{event.timeout_type} timeout", type=event.timeout_type)
+            if event.failure is not None:
+                error.__cause__.__cause__ = error_of(event.failure)
+            activity.set_error(error)
+        case ev.ActivityTaskCanceled():
+            activity.set_error(CancelledError(f"{activity.label} was cancelled"))
+
+
+def _activity_error(command: object, message: str, retry_state: str) -> ActivityError:
+    assert isinstance(command, ev.ActivityTaskScheduled), command
+    name, number = command.activity_type, str(command.activity_id)
+    text = f"{name} #{number}: {message}"
+    return ActivityError(text, type=name, subject=number, retry_state=str(retry_state))
+
+
+def _external(run: Run, event: ev.Attributes) -> bool:
+    number = getattr(event, "request_id", None)
+    if not isinstance(number, int):
+        return False
+    request = run.externals.get(number)
+    if request is None:
+        return True  # a child's cancel request: its outcome is what is waited for
+    if isinstance(
+        event,
+        ev.SignalExternalWorkflowExecutionFailed | ev.RequestCancelExternalWorkflowExecutionFailed,
+    ):
+        message = event.message or "there is no such running execution"
+        request.set_error(ApplicationError(message, type=NO_SUCH_EXECUTION, non_retryable=True))
+    else:
+        request.set_result(None)
+    return True
 
 
 def react(
@@ -51,9 +148,9 @@ def repeat_updates(run: Run, accepted: Iterable[ev.WorkflowExecutionUpdateAccept
 
 def ask(run: Run, name: str, args: Sequence[Payload]) -> Payload:
     """The answer of a query."""
-    with execution_context.watched(f"query {name}"):
+    with guard.watchdog.watched(f"query {name}"):
         answer = run.messages.query(name, args)
-    execution_context.check()
+    guard.check()
     return answer
 
 
@@ -74,11 +171,11 @@ def _turn(run: Run, apply_input: Callable[[], object]) -> None:
         apply_input()
         return
     try:
-        with execution_context.watched(run.definition.name):
+        with guard.watchdog.watched(run.definition.name):
             apply_input()
             run.loop.run_until_idle()
     except WorkflowTaskError:
         raise
     except Exception as error:
         raise UnhandledError(f"{run.definition.name}: {error!r}") from error
-    execution_context.check()
+    guard.check()

@@ -10,6 +10,5 @@ job_host.py             a worker for all of these inside a controller
 required_executions.py  executions that must run, started and signalled by the leader
 deletions.py            deleted records, read from the log
 writers.py              the log writers of jobs with many executions
-step_limits.py          attempts and pauses of the steps of jobs
-descriptions.py         times and failures as texts
+steps.py                time limits of the steps of jobs; times and failures as texts
 """

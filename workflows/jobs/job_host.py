@@ -35,7 +35,7 @@ from core.process.teardown import Teardown
 from core.projections.configuration_view import ConfigurationView
 from workflows.api.definitions import Registry
 from workflows.engine.client.client import Client
-from workflows.engine.client.start_transactions import USE_EXISTING
+from workflows.engine.client.client_transactions import USE_EXISTING
 from workflows.engine.store.kinds import OPEN_HEADS
 from workflows.engine.telemetry import Telemetry
 from workflows.engine.worker.worker import Worker, WorkerOptions
@@ -51,15 +51,12 @@ from workflows.jobs.provider.binding import ExternalBinding
 from workflows.jobs.provider.binding_dispatcher import BindingDispatcher
 from workflows.jobs.provider.client import ProviderClient
 from workflows.jobs.quarantine.activities import QuarantineActivities
-from workflows.jobs.quarantine.notices import quarantine_notices
-from workflows.jobs.quarantine.probe import ProbeQuarantine
+from workflows.jobs.quarantine.probe import ProbeQuarantine, quarantine_notices
 from workflows.jobs.quarantine.prober import NoProber, Prober
 from workflows.jobs.reclaim.change_listener import ChangeListener, WorkflowStarter
-from workflows.jobs.reclaim.facts import ReclaimFactsSource
-from workflows.jobs.reclaim.pod import ReclaimPod
-from workflows.jobs.reclaim.pod_activities import PodActivities
+from workflows.jobs.reclaim.context import ReclaimContext, ReclaimFactsSource, Releases
+from workflows.jobs.reclaim.pod import PodActivities, ReclaimPod
 from workflows.jobs.reclaim.records import StandalonePodFacts
-from workflows.jobs.reclaim.releases import ReclaimContext, Releases
 from workflows.jobs.reclaim.scan import ORDERS, SCAN_NOW, WORKFLOW_ID, ReclaimScan, orders_of
 from workflows.jobs.reclaim.scan_activities import ReclaimActivities
 from workflows.jobs.required_executions import RequiredExecution, ensure_execution

@@ -21,7 +21,7 @@ from core.eventstore.keys import Keys
 from core.eventstore.memory import MemoryStore
 from workflows.api.definitions import Registry
 from workflows.engine.client.client import Client
-from workflows.engine.client.start_transactions import StartOptions
+from workflows.engine.client.client_transactions import StartOptions
 from workflows.engine.client.visibility import Visibility
 from workflows.engine.store.history_reader import read_heads
 from workflows.engine.store.records import RunHead

@@ -1,8 +1,7 @@
 """Reclaim, the pure part: which addresses are released, on what evidence, and why others are not.
 
     settings        settings and their environment variables
-    cluster         facts about Pods, Nodes and owners, and when a listing is trusted
-    standalone      the same facts without Kubernetes
+    cluster         facts about Pods, Nodes and owners, and which listing is trusted
     deadlines       which change of a Pod starts a deadline
     decision_table  the decision table of a scan, for one subject
     evidence        observations and reports: two observations, or one report (I6)

@@ -5,6 +5,10 @@ which is not evidence (I6). ``ClusterSnapshot`` reads listings. It trusts one on
 complete, was taken after the claims were read, and is not empty for a kind that every cluster has:
 a Pod exists before its ADD, so that every living holder of a claim is in a newer listing. Nothing
 here fetches, decides, or uses Kubernetes' own objects.
+
+``StandaloneCluster`` is for clusters without Kubernetes: there is no listing of Pods, so that no
+address is released for a missing Pod. An operator can report that a Pod is gone, or a node with all
+of its Pods; one such report is enough.
 """
 
 from __future__ import annotations
@@ -12,8 +16,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal, NamedTuple, Protocol, TypeVar
 
+from core.domain.evolution import EndpointKey, Ledger
 from core.domain.fixed.kinds import VM_INSTANCE, FixedAddressSwitches, kind_of_pod
 from core.domain.fixed.owners import MissingOwner, OwnerFacts, StatefulSetState, VmiState, VmState
+from core.domain.fixed.records import UNLISTED, RecordOwners
 from core.domain.model import FixedKind, Owner
 from core.domain.reclaim.evidence import Moment
 
@@ -244,3 +250,56 @@ def doubt_of(kind: Kind, size: int, listing: KindListing | None, claims_read: Mo
     if not size and kind in NEVER_EMPTY:
         return f"the listing of {kind} objects is empty, although every cluster has some"
     return ""
+
+
+UNSEEN: Final = "Pods are not listed in standalone mode: DEL, GC or an operator ends its claims"
+
+
+class DeletionNotice(NamedTuple):
+    """Pods and nodes that an operator reports as gone; ``who`` and why go into the evidence."""
+
+    who: str
+    reason: str
+    pods: frozenset[EndpointKey] = frozenset()
+    nodes: frozenset[str] = frozenset()
+
+
+class StandaloneCluster(RecordOwners):
+    """Facts of standalone mode: nodes of Pods from the endpoints, owners from the records."""
+
+    __slots__ = ("_endpoints", "_word", "seen")
+
+    def __init__(self, ledger: Ledger, word: DeletionNotice, observed: Moment) -> None:
+        super().__init__(ledger.records)
+        self._endpoints = ledger.endpoints
+        self._word = word
+        self.seen = observed
+
+    def pod(self, namespace: str, name: str) -> PodState | MissingOwner:
+        """Gone if the operator reports it, else unknown."""
+        who, reason, pods, nodes = self._word
+        key = namespace, name
+        if key in pods:
+            why = f"{who} reports that Pod {namespace}/{name} is gone: {reason}"
+            return MissingOwner(certain=True, why=why, direct=True)
+        endpoint = self._endpoints.get(key)
+        if endpoint is not None and endpoint.node in nodes:
+            why = f"{who} reports that node {endpoint.node} is gone: {reason}"
+            return MissingOwner(certain=True, why=why, direct=True)
+        return MissingOwner(certain=False, why=UNSEEN)
+
+    def pod_of_uid(self, uid: str) -> PodState | None:
+        """Always unknown."""
+        return None
+
+    def launcher(self, namespace: str, name: str) -> PodState | None:
+        """Always unknown."""
+        return None
+
+    def reporter(self, address: str) -> PodState | None:
+        """Always unknown: no Pod has a status."""
+        return None
+
+    def node(self, name: str) -> NodeState | MissingOwner:
+        """Always unknown."""
+        return UNLISTED

@@ -20,11 +20,11 @@ from core.allocation.claim_releases import reclaim
 from core.allocation.observer import Observer
 from core.allocation.releaser import Released
 from core.domain.evolution import Ledger
+from core.domain.reclaim.cluster import DeletionNotice
 from core.domain.reclaim.decision_table import Rules
 from core.domain.reclaim.evidence import utc
 from core.domain.reclaim.reclaim_plan import KeptClaims, ReclaimPlan, ReclaimStep, plan_scan
 from core.domain.reclaim.settings import ReclaimSettings
-from core.domain.reclaim.standalone import DeletionNotice
 from core.errors import NotFound
 from core.eventstore.state import read_ledger
 from core.eventstore.writer import Writer

@@ -28,7 +28,7 @@ from ops.kubernetes.watches.owners import OwnerWatch
 from ops.kubernetes.watches.pending_changes import PendingChanges, deletion_of
 from ops.kubernetes.watches.pods import PODS, PodTable, instance_of
 from ops.kubernetes.watches.suspects import WatchedObjects, plan_lookups
-from workflows.jobs.reclaim.facts import Change, PodChange
+from workflows.jobs.reclaim.context import Change, PodChange
 
 NODES: Final = "/api/v1/nodes"
 LISTED_S_MAX: Final = 30.0

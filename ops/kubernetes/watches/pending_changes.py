@@ -10,7 +10,7 @@ import asyncio
 from typing import Final
 
 from core.domain.reclaim.cluster import PodState
-from workflows.jobs.reclaim.facts import Change, PodChange, ScanRequest
+from workflows.jobs.reclaim.context import Change, PodChange, ScanRequest
 
 WAITING_MAX: Final = 100_000
 """Changes for one listener; a scan replaces those beyond this limit."""

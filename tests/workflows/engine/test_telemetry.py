@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from tests.support.engine_harness import EngineHarness, within
 from tests.support.engine_samples import Basket, Chain
 from workflows.engine.client.client import Client
-from workflows.engine.client.start_transactions import StartOptions
+from workflows.engine.client.client_transactions import StartOptions
 from workflows.engine.telemetry import Telemetry
 from workflows.engine.worker.worker import Worker
 

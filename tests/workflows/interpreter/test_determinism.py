@@ -22,7 +22,7 @@ from tests.workflows.interpreter.script import START_MS, Script, timer
 from workflows.api import workflow
 from workflows.api.definitions import Registry
 from workflows.api.forbidden_calls import FORBIDDEN
-from workflows.interpreter.watchdog import Watchdog
+from workflows.interpreter.guard import Watchdog
 from workflows.model import events as ev
 from workflows.model.errors import (
     DeadlockError,

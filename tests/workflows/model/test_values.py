@@ -9,12 +9,7 @@ import pytest
 
 from workflows.engine.run.retries import RetryAfter, after_failure
 from workflows.model import errors, events, limits
-from workflows.model.codec import (
-    decode_history,
-    encode_history,
-    from_json,
-    to_json,
-)
+from workflows.model.codec import decode_history, encode_history, from_json, to_json
 from workflows.model.commands import COMMAND_NAMES, IDENTITY, Command, same
 from workflows.model.events import EVENT_TYPES, HistoryEvent
 from workflows.model.failures import Failure, FailureKind, error_of, failure_of

@@ -30,18 +30,20 @@ from core.eventstore.kv import (
 )
 from workflows.api.definitions import workflow_definition
 from workflows.engine.client.call_results import Poll, await_reply, recorded_update, result_of
-from workflows.engine.client.client_session import ClientSession
-from workflows.engine.client.completions import Completions
-from workflows.engine.client.start_transactions import NO_WORKER, StartOptions, StartTransactions
-from workflows.engine.clock import Clock, SystemClock
-from workflows.engine.store.archive_files import ExecutionFiles
-from workflows.engine.store.history_reader import find_run, head_of
-from workflows.engine.store.inboxes import (
+from workflows.engine.client.client_transactions import (
     INBOX_MESSAGES_MAX,
     INBOX_URGENT_MAX,
+    NO_WORKER,
+    ClientSession,
+    StartOptions,
+    StartTransactions,
     check_inbox,
     count_inbox,
 )
+from workflows.engine.client.completions import Completions
+from workflows.engine.clock import Clock, SystemClock
+from workflows.engine.store.archive_files import ExecutionFiles
+from workflows.engine.store.history_reader import find_run, head_of
 from workflows.engine.store.keys import DEFAULT_QUEUE, WorkflowKeys, check_id, new_id
 from workflows.engine.store.records import (
     Message,

@@ -9,10 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from workflows.engine.run.start_run import continued_run
 from workflows.engine.store.draft import HistoryDraft, RunClosure
 from workflows.engine.store.keys import new_id, next_run_id
-from workflows.engine.store.records import ChildRecord, RequestCancel, Sender, Signal, Start, Timer
+from workflows.engine.store.records import (
+    ChildRecord,
+    RequestCancel,
+    Sender,
+    Signal,
+    Start,
+    Timer,
+    continued_run,
+)
 from workflows.model import events as ev
 from workflows.model import limits
 from workflows.model.commands import Command

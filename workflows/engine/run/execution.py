@@ -23,12 +23,10 @@ from workflows.engine.clock import instant
 from workflows.engine.run.call_replies import ReplyWriter, Updates, rejection
 from workflows.engine.run.pending_activities import PendingActivities
 from workflows.engine.run.received_events import ActivityOutcome, pause_for_failed_task
+from workflows.engine.run.run_deadlines import RunObstacle, RunTimers
 from workflows.engine.run.run_inbox import InboxBatch, RunInbox, record_batch
 from workflows.engine.run.run_interpreter import Interpreters, RunInterpreter
-from workflows.engine.run.run_obstacle import RunObstacle
-from workflows.engine.run.run_timers import RunTimers
-from workflows.engine.store.draft import HistoryDraft, PendingReply
-from workflows.engine.store.execution_store import ExecutionStore
+from workflows.engine.store.draft import ExecutionStore, HistoryDraft, PendingReply
 from workflows.engine.store.history_reader import attempts_of
 from workflows.engine.store.records import (
     InboxMessage,

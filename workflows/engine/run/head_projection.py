@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workflows.engine.run.start_run import reserved_head
-from workflows.engine.store.records import ChildRecord, RunHead, Timer
+from workflows.engine.store.records import ChildRecord, RunHead, Timer, reserved_head
 from workflows.model import events as ev
 from workflows.model.commands import COMMAND_NAMES
 from workflows.model.policies import ExecutionStatus

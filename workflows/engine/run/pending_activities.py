@@ -12,8 +12,7 @@ from core.eventstore.kv import Put, Unchanged
 from core.eventstore.retry_policies import waiting_for_store
 from workflows.engine.run.received_events import ActivityOutcome
 from workflows.engine.run.retries import RetryAfter, after_failure
-from workflows.engine.store.draft import HistoryDraft
-from workflows.engine.store.execution_store import ExecutionStore
+from workflows.engine.store.draft import ExecutionStore, HistoryDraft
 from workflows.engine.store.history_reader import HISTORY_REMEDY
 from workflows.engine.store.records import ATTEMPT, Attempt, RunHead
 from workflows.engine.worker.activities import ActivityHost, ActivityTask, RunningActivity

@@ -15,8 +15,7 @@ from core.errors import ExecutionNotFound, UnusableValue
 from core.eventstore.batch import Lost
 from core.eventstore.kv import Delete, Guard, Put, Unchanged, Write
 from workflows.engine.run.head_projection import fold_head
-from workflows.engine.store.draft import HistoryDraft, RunClosure
-from workflows.engine.store.execution_store import ExecutionStore
+from workflows.engine.store.draft import ExecutionStore, HistoryDraft, RunClosure
 from workflows.engine.store.history_reader import find_run
 from workflows.engine.store.records import HEAD, InboxMessage, Reset, RunHead
 from workflows.model import events as ev

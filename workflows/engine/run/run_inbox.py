@@ -20,8 +20,7 @@ from workflows.engine.run.received_events import (
     record_timeout,
     record_timer_fired,
 )
-from workflows.engine.store.draft import HistoryDraft
-from workflows.engine.store.execution_store import ExecutionStore
+from workflows.engine.store.draft import ExecutionStore, HistoryDraft
 from workflows.engine.store.keys import shard_of
 from workflows.engine.store.records import InboxMessage, Query, Reset, RunHead, Update
 from workflows.model.payloads import payload_bytes

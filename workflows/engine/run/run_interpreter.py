@@ -1,21 +1,21 @@
 """The interpreter of one run: replays the history when it is not cached, executes workflow tasks.
 
 The interpreter is dropped whenever its state may differ from the store: after an error, and when a
-transaction was not committed. It writes nothing.
+transaction was not committed. A worker caches a limited number of interpreters. Nothing here
+writes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
 from time import perf_counter
 from typing import NamedTuple
 
 from core.errors import UnusableValue
 from workflows.api.definitions import Registry
 from workflows.engine.run.command_effects import apply_commands
-from workflows.engine.run.interpreter_cache import InterpreterCache
-from workflows.engine.store.draft import BYTES_MAX, WRITES_MAX, HistoryDraft
-from workflows.engine.store.execution_store import ExecutionStore
+from workflows.engine.store.draft import BYTES_MAX, WRITES_MAX, ExecutionStore, HistoryDraft
 from workflows.engine.store.records import RunHead
 from workflows.engine.telemetry import Telemetry
 from workflows.interpreter import Interpreter
@@ -23,7 +23,39 @@ from workflows.model import limits
 from workflows.model.commands import UpdateRejection, UpdateRequest
 from workflows.model.errors import LimitExceeded, WorkflowTaskError
 from workflows.model.events import HistoryEvent, WorkflowTaskCompleted, WorkflowTaskStarted
+from workflows.model.limits import STICKY_CACHE_RUNS_MAX
 from workflows.model.payloads import Payload
+
+Evict = Callable[[], None]
+
+
+class InterpreterCache:
+    """Evicts the least recently used interpreter above ``size``; 0 keeps none after its task."""
+
+    def __init__(self, size: int = STICKY_CACHE_RUNS_MAX) -> None:
+        self._size = size
+        self._cached: OrderedDict[Hashable, Evict] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._cached)
+
+    @property
+    def keeps_nothing(self) -> bool:
+        """Whether every workflow task replays its history."""
+        return not self._size
+
+    def note_use(self, owner: Hashable, evict: Evict) -> None:
+        """``owner`` has an interpreter; may evict another one."""
+        self._cached[owner] = evict
+        self._cached.move_to_end(owner)
+        if len(self._cached) > max(self._size, 1):
+            _, evict_oldest = self._cached.popitem(last=False)
+            evict_oldest()
+
+    def remove(self, owner: Hashable) -> None:
+        """``owner`` has dropped its interpreter."""
+        self._cached.pop(owner, None)
+
 
 TYPE_REMEDY = "run a worker that has it, or end the execution with `orbctl workflow terminate`"
 

@@ -6,8 +6,7 @@ from core.errors import ExecutionNotFound
 from core.eventstore.kv import Delete, Put, Unchanged
 from workflows.engine.run.call_replies import ReplyWriter, rejection
 from workflows.engine.run.run_interpreter import Interpreters, RunInterpreter
-from workflows.engine.store.draft import PendingReply
-from workflows.engine.store.execution_store import ExecutionStore
+from workflows.engine.store.draft import ExecutionStore, PendingReply
 from workflows.engine.store.history_reader import find_run, read_heads
 from workflows.engine.store.keys import new_id
 from workflows.engine.store.records import (

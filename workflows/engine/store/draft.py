@@ -1,14 +1,18 @@
-"""The draft of one transaction: new events, the head that follows from them, and other writes.
+"""The stored executions of one worker session, and the draft of one transaction.
 
-Received events and commands are added to a draft; the execution commits all of it or none. A draft
-reads nothing and waits for nothing.
+A draft collects new events, the head that follows from them, and other writes; the execution
+commits all of it or none. A draft reads nothing and waits for nothing.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from core.eventstore.kv import Delete, Guard, Put, Unchanged, Write
+from core.eventstore.kv import Delete, Guard, KeyValueStore, Put, Unchanged, Write
+from workflows.engine.clock import Clock
+from workflows.engine.store.committer import Committer
+from workflows.engine.store.faults import WorkerFaults
+from workflows.engine.store.history_reader import read_whole_history
 from workflows.engine.store.keys import WorkflowKeys, new_id
 from workflows.engine.store.records import (
     HEAD,
@@ -22,6 +26,7 @@ from workflows.engine.store.records import (
 )
 from workflows.model import events as ev
 from workflows.model.codec import encode_event, encode_history
+from workflows.model.events import HistoryEvent
 from workflows.model.limits import PAYLOAD_WARN_BYTES
 from workflows.model.policies import ExecutionStatus, ParentClosePolicy
 
@@ -213,3 +218,26 @@ class HistoryDraft:
         writes.append(Put(opened, HEAD.encode(successor)))
         writes.append(Put(keys.event(successor.workflow_id, successor.run_id, 1), segment))
         return writes
+
+
+class ExecutionStore(NamedTuple):
+    """Reads go to ``kv``, writes through ``committer``; unusable values are noted in ``faults``.
+
+    Events are recorded with ``clock`` and ``identity``, the name of the session.
+    """
+
+    kv: KeyValueStore
+    keys: WorkflowKeys
+    committer: Committer
+    clock: Clock
+    faults: WorkerFaults
+    identity: str
+
+    def draft(self, head: RunHead, now_ms: int | None = None) -> HistoryDraft:
+        """A new draft on top of a head, by default as of now."""
+        at_ms = self.clock.now_ms() if now_ms is None else now_ms
+        return HistoryDraft(self.keys, head, at_ms, identity=self.identity)
+
+    async def history(self, head: RunHead) -> list[HistoryEvent]:
+        """All events of a run. Raises UnusableValue, StoreUnavailable."""
+        return await read_whole_history(self.kv, self.keys, head)

@@ -2,7 +2,7 @@
 
 Named tuples, encoded as msgpack arrays that begin with a version (``core.eventstore.codec``). New
 fields are added at the end, with a default. A message is stored with the name of its class, so
-that classes can be added.
+that classes can be added. ``reserved_head`` and ``continued_run`` create the first head of a run.
 """
 
 # ruff: noqa: RUF012 - a mapping defaults to {}; no record is ever changed in place
@@ -14,7 +14,12 @@ import msgspec
 
 from core.errors import LogCorrupt
 from core.eventstore.codec import StateCodec
-from workflows.model.events import ParentRef, SearchAttributes, WorkflowExecutionStarted
+from workflows.model.events import (
+    HistoryEvent,
+    ParentRef,
+    SearchAttributes,
+    WorkflowExecutionStarted,
+)
 from workflows.model.failures import Failure
 from workflows.model.payloads import Payload
 from workflows.model.policies import ExecutionStatus, IdReusePolicy, ParentClosePolicy
@@ -273,3 +278,38 @@ def decode_message(data: bytes) -> Message:
     except (msgspec.MsgspecError, KeyError, ValueError) as error:  # no UTF-8 is a ValueError
         raise LogCorrupt(f"cannot decode a workflow message: {error}") from error
     return message
+
+
+def deadline_ms(start_ms: int, seconds: float) -> int:
+    """When a timeout of ``seconds`` after ``start_ms`` is due, in ms since 1970; 0: none."""
+    return start_ms + round(seconds * 1000) if seconds else 0
+
+
+def reserved_head(started: WorkflowExecutionStarted, now_ms: int) -> RunHead:
+    """The head that reserves the id: it has no event yet, the start is in the inbox."""
+    return RunHead(
+        started.workflow_id,
+        started.run_id,
+        started.workflow_type,
+        ExecutionStatus.RUNNING,
+        due=True,
+        started_ms=now_ms,
+        last_ms=now_ms,
+        run_deadline_ms=deadline_ms(now_ms, started.run_timeout_s),
+        execution_deadline_ms=deadline_ms(now_ms, started.execution_timeout_s),
+        search_attributes=started.search_attributes,
+        memo=started.memo,
+        parent=started.parent,
+        first_run_id=started.first_run_id or started.run_id,
+        traceparent=started.traceparent,
+    )
+
+
+def continued_run(
+    started: WorkflowExecutionStarted, now_ms: int, execution_deadline_ms: int = 0
+) -> tuple[RunHead, HistoryEvent]:
+    """Head and first event of a run that continues another one as new."""
+    head = reserved_head(started, now_ms)._replace(next_event_id=2)
+    if execution_deadline_ms:
+        head = head._replace(execution_deadline_ms=execution_deadline_ms)
+    return head, HistoryEvent(1, now_ms, started)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
+from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -23,13 +24,46 @@ from workflows.engine.run.received_events import ActivityOutcome
 from workflows.engine.run.retries import RetryAfter, after_failure
 from workflows.engine.store.records import Attempt
 from workflows.engine.telemetry import Telemetry
-from workflows.engine.worker.slots import Slots
 from workflows.engine.worker.threads import ACTIVITY_THREADS_MAX, run_in_thread
 from workflows.model.errors import CancelledError, LimitExceeded, PayloadError
 from workflows.model.events import ActivityTaskScheduled
 from workflows.model.failures import Failure, FailureKind, failure_of
 from workflows.model.payloads import Payload, to_payload
 from workflows.model.policies import TimeoutType
+
+
+class Slots:
+    """``count`` slots."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._queue: deque[asyncio.Event] = deque()
+
+    def take(self, wake: asyncio.Event) -> bool:
+        """Take a slot. False if there is none for this caller yet: then ``wake`` is set later."""
+        if self._free and (not self._queue or self._queue[0] is wake):
+            self._free -= 1
+            self.leave(wake)
+            return True
+        if wake not in self._queue:
+            self._queue.append(wake)
+        return False
+
+    def leave(self, wake: asyncio.Event) -> None:
+        """Stop waiting."""
+        if wake in self._queue:
+            self._queue.remove(wake)
+        self._wake_next()
+
+    def release(self) -> None:
+        """Return a slot."""
+        self._free += 1
+        self._wake_next()
+
+    def _wake_next(self) -> None:
+        if self._free and self._queue:
+            self._queue[0].set()
+
 
 SLOTS = 100
 """Attempts of async activities that one worker runs at once."""

@@ -17,7 +17,7 @@ from core.errors import UnusableValue
 from core.eventstore.group_commit import Committed
 from core.eventstore.kv import Delete, Get, KeyValue, Unchanged
 from workflows.engine.store.archive_files import ExecutionFiles
-from workflows.engine.store.execution_store import ExecutionStore
+from workflows.engine.store.draft import ExecutionStore
 from workflows.engine.store.history_reader import closed_head_of
 from workflows.engine.store.records import RunHead
 

@@ -20,11 +20,16 @@ from core.eventstore.kv import Get, KeyValue, Unchanged
 from core.process.retry import is_retryable
 from workflows.engine.run.execution import STEP_PAUSE_S, Execution, ExecutionOwner, ExecutionParts
 from workflows.engine.run.resets import ResetRun, StoredHead, reset_run
-from workflows.engine.run.start_run import reserved_head
 from workflows.engine.run.undeliverable_messages import UndeliverableMessages, may_start
 from workflows.engine.store.faults import RETRY_UNUSABLE_S, UNREADABLE
 from workflows.engine.store.history_reader import owned_head_of
-from workflows.engine.store.records import InboxMessage, RunHead, Start, decode_message
+from workflows.engine.store.records import (
+    InboxMessage,
+    RunHead,
+    Start,
+    decode_message,
+    reserved_head,
+)
 from workflows.engine.worker.retention import ClosedRuns
 
 _log = logging.getLogger(__name__)

@@ -22,10 +22,9 @@ from workflows.api.definitions import Registry
 from workflows.engine.clock import Clock, SystemClock
 from workflows.engine.run.call_replies import ReplyWriter
 from workflows.engine.run.execution import ExecutionParts
-from workflows.engine.run.interpreter_cache import InterpreterCache
-from workflows.engine.run.run_interpreter import Interpreters
+from workflows.engine.run.run_interpreter import InterpreterCache, Interpreters
 from workflows.engine.store.committer import Committer
-from workflows.engine.store.execution_store import ExecutionStore
+from workflows.engine.store.draft import ExecutionStore
 from workflows.engine.store.faults import WorkerFaults
 from workflows.engine.store.keys import DEFAULT_QUEUE, WorkflowKeys
 from workflows.engine.store.records import RunHead

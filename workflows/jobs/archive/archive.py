@@ -1,9 +1,9 @@
 """The workflow that keeps the live log below its limit (I10) and the archive within its retention.
 
-One for each cluster, id ``archive``. It checks the live log, seals it when that is due, and waits;
-the pause depends on the growth of the log. Once an hour it prunes the archive. The worker that owns
-its shard does the work; a step whose attempts all fail is reported by the query ``status`` and
-tried again with the next check. Until then the live log grows.
+One for each cluster, id ``archive``. It checks the live log, seals it when that is due, and waits:
+shortly while the log grows, longer while it does not. Once an hour it prunes the archive. The
+worker that owns its shard does the work; a step whose attempts all fail is reported by the query
+``status`` and tried again with the next check. Until then the live log grows.
 """
 
 from __future__ import annotations
@@ -11,13 +11,11 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from core.archive.archiver import Sealed
+from core.archive.archiver import LIVE_SEGMENTS_MAX, Sealed
 from core.archive.pruner import Pruned
 from workflows.api import workflow
 from workflows.jobs.archive.activities import ArchiveActivities, SealCheck
-from workflows.jobs.archive.archive_interval import PAUSE_S_MIN, pause_s
-from workflows.jobs.descriptions import now_s, utc, words
-from workflows.jobs.step_limits import patient
+from workflows.jobs.steps import now_s, patient, utc, words
 from workflows.model.payloads import Payload
 
 WORKFLOW_TYPE: Final = "archive-log"
@@ -121,3 +119,20 @@ class ArchiveLog:
         workflow.upsert_search_attributes(
             {"ArchiveLiveSegments": counts.live, "ArchivePosition": counts.position}
         )
+
+
+PAUSE_S_MIN: Final = 5.0
+PAUSE_S_MAX: Final = 60.0
+"""Seconds between two checks. An idle cluster costs three small transactions a minute."""
+
+
+def pause_s(live: int, before: int, over_s: float) -> float:
+    """Half the time in which the log would reach its limit at its present growth.
+
+    ``before``: how many live segments there were ``over_s`` seconds ago.
+    """
+    grown = live - before
+    if grown <= 0 or over_s <= 0:
+        return PAUSE_S_MAX
+    room_s = (LIVE_SEGMENTS_MAX - live) * over_s / grown
+    return min(max(room_s / 2, PAUSE_S_MIN), PAUSE_S_MAX)

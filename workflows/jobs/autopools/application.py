@@ -14,8 +14,7 @@ from typing import Final, NamedTuple
 from core.domain.autopools.names import ApplicationKey
 from workflows.api import workflow
 from workflows.jobs.autopools.pool_activities import AutoPoolActivities, ReconcileResult
-from workflows.jobs.descriptions import FAULT_CHARS_MAX, words
-from workflows.jobs.step_limits import patient
+from workflows.jobs.steps import FAULT_CHARS_MAX, patient, words
 from workflows.model.limits import ID_BYTES_MAX
 from workflows.model.payloads import Payload
 

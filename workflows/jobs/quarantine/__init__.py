@@ -2,7 +2,6 @@
 
 prober.py      the interface of a prober
 schedule.py    when to probe again, and when an address is returned (pure)
-probe.py       the workflow of one address
+probe.py       the workflow of one address, and which addresses require one
 activities.py  check the quarantine, probe the address, return it
-notices.py     the required executions, from the projection
 """

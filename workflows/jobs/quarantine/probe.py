@@ -2,21 +2,24 @@
 
 Id ``quarantine/<address>``. It starts when an address is quarantined for a conflicting host, and
 ends when the address is returned or the quarantine was lifted otherwise. A failed probe never
-returns an address: the next probe follows later (I6).
+returns an address: the next probe follows later (I6). An address that a person has quarantined has
+no execution: only a person lifts that quarantine.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final, NamedTuple
 
 from core.domain.model import ConflictingHost
+from core.projections.fold import Projection
 from workflows.api import workflow
-from workflows.jobs.descriptions import now_s, utc, words
 from workflows.jobs.quarantine.activities import QuarantineActivities
 from workflows.jobs.quarantine.prober import ProbeResult
 from workflows.jobs.quarantine.schedule import SILENT_PROBES, ProbeProgress, after
-from workflows.jobs.step_limits import patient
+from workflows.jobs.required_executions import RequiredExecution
+from workflows.jobs.steps import now_s, patient, utc, words
 from workflows.model.payloads import Payload
 
 WORKFLOW_TYPE: Final = "quarantine-probe"
@@ -156,3 +159,12 @@ class ProbeQuarantine:
         workflow.upsert_search_attributes(
             {"QuarantineSilent": self._progress.silent, "QuarantineLast": self._progress.last}
         )
+
+
+def quarantine_notices(projection: Projection) -> Iterator[RequiredExecution]:
+    """An execution for each, which is signalled when the conflicting host changes."""
+    for address, quarantine in projection.ledger.quarantine.items():
+        if quarantine.conflicting_host is not None:
+            host = quarantine.conflicting_host
+            arguments = (QuarantinedAddress(address, host),)
+            yield RequiredExecution(ProbeQuarantine, probe_id(address), arguments, CHECK, host)

@@ -1,13 +1,10 @@
-"""Reclaiming: addresses that nobody uses any more come back, on evidence.
+"""Reclaim: releases the addresses of Pods that are gone, on evidence.
 
-scan         the workflow of the cluster: look at all claims, release, wait, look again
-scanning     its activities: one look at everything, one chunk of releases
-books        what a look has found, kept in the store and named by reference
-pod          the workflow of one Pod: wait for its time, look, release
-resolving    its activity
-listening    news of Pods, and the executions they begin
-releasing    the releases of both, made and counted
-standing     how reclaiming stands, for probes and scrapes
-facts        where it gets its knowledge of Pods
-records      the same without Kubernetes
+pod              the workflow of one Pod: wait for its deadline, read it again, release
+change_listener  changes of Pods, and the executions that they start
+scan             the workflow of the cluster: judge all claims, release, wait; its status
+scan_activities  its activities: one scan of everything, one chunk of releases
+scan_states      the findings of a scan, stored and named by reference
+context          what both read and write: Pod and Node state, releases
+records          Pod and Node state without Kubernetes
 """

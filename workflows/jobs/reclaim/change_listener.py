@@ -22,10 +22,9 @@ from core.errors import OrbweaverError
 from core.eventstore.state import read_endpoint
 from core.process.retry import Backoff
 from workflows.engine.client.client import Client
-from workflows.engine.client.start_transactions import StartOptions
-from workflows.jobs.reclaim.facts import PodChange, ScanRequest
+from workflows.engine.client.client_transactions import StartOptions
+from workflows.jobs.reclaim.context import PodChange, ReclaimContext, ScanRequest
 from workflows.jobs.reclaim.pod import CHANGED, ReclaimPod, workflow_id
-from workflows.jobs.reclaim.releases import ReclaimContext
 from workflows.model.errors import WorkflowError
 
 WATCH_PAUSE_S: Final = 0.5

@@ -18,16 +18,15 @@ from core.domain.evolution import Ledger, RecordKey
 from core.domain.fixed.kinds import STATEFUL_SET, replica_of
 from core.domain.fixed.owners import MissingOwner, StatefulSetState
 from core.domain.model import Endpoint
-from core.domain.reclaim.cluster import ClusterFacts, PodState
+from core.domain.reclaim.cluster import ClusterFacts, DeletionNotice, PodState, StandaloneCluster
 from core.domain.reclaim.evidence import Moment
-from core.domain.reclaim.standalone import DeletionNotice, StandaloneCluster
 from core.errors import LogCorrupt
 from core.eventstore.keys import Keys
 from core.eventstore.kinds import ENDPOINTS
 from core.eventstore.kv import Get, KeyValue, KeyValueStore
 from core.eventstore.log import LogReader
 from workflows.jobs.deletions import Deletion, Deletions, about_records, deletion_of
-from workflows.jobs.reclaim.facts import PodChange
+from workflows.jobs.reclaim.context import PodChange
 
 POD: Final = "Pod"
 NODE: Final = "Node"

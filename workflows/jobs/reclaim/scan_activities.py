@@ -21,7 +21,7 @@ from core.eventstore.collector import collector_paused
 from core.eventstore.state import read_ledger
 from workflows.api import activity
 from workflows.engine.store.faults import OF_ONE_EXECUTION
-from workflows.jobs.reclaim.releases import ReclaimContext
+from workflows.jobs.reclaim.context import ReclaimContext
 from workflows.jobs.reclaim.scan_states import ScanStateRef, ScanStates
 from workflows.model.errors import ApplicationError
 

@@ -5,8 +5,8 @@ its own lease and named by a ``ScanStateRef``. Parts never change, so a readable
 written one. When the lease ends the state is gone: the next scan observes its subjects anew,
 which takes time and frees nothing. Nothing here decides.
 
-    job/reclaim/<book>/sighting/<part>    subjects that were seen, and how often
-    job/reclaim/<book>/step/<part>        releases to be made
+    job/reclaim/<state>/sighting/<part>   the observed subjects, and how often
+    job/reclaim/<state>/step/<part>       the releases to make
 """
 
 from __future__ import annotations

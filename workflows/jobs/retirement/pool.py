@@ -20,7 +20,7 @@ from workflows.jobs.retirement.retirement_values import (
     RetirementResult,
 )
 from workflows.jobs.retirement.retirement_wait import RetirementWait
-from workflows.jobs.step_limits import patient
+from workflows.jobs.steps import patient
 from workflows.model.payloads import Payload
 
 STEP_S: Final = 60.0

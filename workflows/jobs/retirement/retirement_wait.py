@@ -10,7 +10,6 @@ from contextlib import suppress
 from typing import Final
 
 from workflows.api import workflow
-from workflows.jobs.descriptions import now_s, utc, words
 from workflows.jobs.retirement.retirement_values import (
     CHECK,
     ORDER,
@@ -18,6 +17,7 @@ from workflows.jobs.retirement.retirement_values import (
     RemainingClaims,
     RetirementRequest,
 )
+from workflows.jobs.steps import now_s, utc, words
 from workflows.model.payloads import Payload
 
 PAUSE_S_MIN: Final = 60.0

@@ -20,7 +20,7 @@ from tests.support.engine_samples import Basket, Chain, Companion, Dynasty, Slee
 from tests.support.faulty_store import FaultyStore
 from workflows.api.definitions import Registry
 from workflows.engine.client.client import WorkflowHandle
-from workflows.engine.run import execution, received_events, run_inbox, run_obstacle
+from workflows.engine.run import execution, received_events, run_deadlines, run_inbox
 from workflows.engine.store.draft import HistoryDraft
 from workflows.engine.store.keys import SHARDS, WorkflowKeys, new_id, shard_of
 from workflows.engine.store.records import (
@@ -111,7 +111,7 @@ CASES = [
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_obstacle, "RETRY_UNUSABLE_S", 0.05)
+    monkeypatch.setattr(run_deadlines, "RETRY_UNUSABLE_S", 0.05)
     monkeypatch.setattr(shard, "RETRY_UNUSABLE_S", 0.05)
 
 

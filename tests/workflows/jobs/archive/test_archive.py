@@ -22,10 +22,9 @@ from tests.workflows.faults.killing import KillingStore, Moment
 from tests.workflows.jobs.job_host_harness import JobHostHarness
 from workflows.api.definitions import Registry
 from workflows.jobs.archive import activities as activities_module
-from workflows.jobs.archive import archive_interval
+from workflows.jobs.archive import archive
 from workflows.jobs.archive.activities import ArchiveActivities
-from workflows.jobs.archive.archive import PRUNE_S, WORKFLOW_ID, ArchiveLog
-from workflows.jobs.archive.archive_interval import PAUSE_S_MAX
+from workflows.jobs.archive.archive import PAUSE_S_MAX, PRUNE_S, WORKFLOW_ID, ArchiveLog
 from workflows.jobs.job_host import JobHost, JobSources
 from workflows.testing.environment import WorkflowEnvironment
 from workflows.testing.handle import TimeSkippingHandle
@@ -135,7 +134,7 @@ async def test_a_broken_archive_needs_a_person_and_is_told_at_once(tmp_path: Pat
 async def test_what_is_too_old_is_given_up_once_an_hour(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive_interval, "PAUSE_S_MAX", PRUNE_S / 2)
+    monkeypatch.setattr(archive, "PAUSE_S_MAX", PRUNE_S / 2)
     async with NodeHarness(MemoryStore()) as node:
         harness = ArchiveJobHarness(node, tmp_path, Retention(age_s=2 * PRUNE_S, bytes_max=0))
         handle = await harness.begin()

@@ -15,8 +15,7 @@ from core.projections.fold import Projection
 from tests.support.node_harness import NodeHarness, check_everything, pool
 from workflows.api.definitions import Registry
 from workflows.jobs.quarantine.activities import QuarantineActivities
-from workflows.jobs.quarantine.notices import quarantine_notices
-from workflows.jobs.quarantine.probe import ProbeOutcome, ProbeQuarantine
+from workflows.jobs.quarantine.probe import ProbeOutcome, ProbeQuarantine, quarantine_notices
 from workflows.jobs.quarantine.prober import NO_PROBER, NoProber, Prober, ProbeResult, ProbeTarget
 from workflows.jobs.quarantine.schedule import PAUSE_S, PAUSE_S_MAX
 from workflows.jobs.writers import ShardWriters

@@ -18,10 +18,14 @@ from tests.core.domain.reclaim.reclaim_harness import ReclaimHarness
 from tests.core.domain.reclaim.scripted_cluster import ObservedPod, ScriptedCluster, seconds
 from workflows.api.definitions import Registry
 from workflows.jobs.reclaim.change_listener import ChangeListener, DeadlineCause, ObservedChange
-from workflows.jobs.reclaim.facts import PodChange
-from workflows.jobs.reclaim.pod import CHANGED, ReclaimPod, ReclaimResult, workflow_id
-from workflows.jobs.reclaim.pod_activities import PodActivities
-from workflows.jobs.reclaim.releases import ReclaimContext, Releases
+from workflows.jobs.reclaim.context import PodChange, ReclaimContext, Releases
+from workflows.jobs.reclaim.pod import (
+    CHANGED,
+    PodActivities,
+    ReclaimPod,
+    ReclaimResult,
+    workflow_id,
+)
 from workflows.jobs.reclaim.scan import ReclaimScan, ScanSettings
 from workflows.jobs.reclaim.scan_activities import ReclaimActivities
 from workflows.jobs.writers import ShardWriters

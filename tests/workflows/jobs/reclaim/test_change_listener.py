@@ -19,9 +19,8 @@ from tests.support.engine_harness import eventually
 from tests.support.node_harness import NodeHarness, pod, pool
 from workflows.jobs.reclaim import change_listener
 from workflows.jobs.reclaim.change_listener import ChangeListener, DeadlineCause
-from workflows.jobs.reclaim.facts import Change, PodChange, ScanRequest
+from workflows.jobs.reclaim.context import Change, PodChange, ReclaimContext, Releases, ScanRequest
 from workflows.jobs.reclaim.records import StandalonePodFacts
-from workflows.jobs.reclaim.releases import ReclaimContext, Releases
 from workflows.jobs.writers import ShardWriters
 from workflows.model.errors import LimitExceeded
 

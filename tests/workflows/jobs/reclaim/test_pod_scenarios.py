@@ -12,8 +12,7 @@ from tests.core.domain.reclaim.scripted_cluster import ObservedPod
 from tests.core.domain.reclaim.test_reclaim_scenarios import SCRIPTS, played
 from tests.workflows.jobs.reclaim.reclaim_job_harness import ReclaimJobHarness
 from workflows.jobs.reclaim.change_listener import DeadlineCause
-from workflows.jobs.reclaim.pod import ReclaimResult
-from workflows.jobs.reclaim.pod_activities import NOTHING_LEFT
+from workflows.jobs.reclaim.pod import NOTHING_LEFT, ReclaimResult
 
 FORGETFUL = "> restart\n"
 """What such a script shows lost is not lost any more: see ``test_reclaim_pod_execution``."""

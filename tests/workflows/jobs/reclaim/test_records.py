@@ -21,9 +21,8 @@ from core.eventstore.memory import MemoryStore
 from tests.support.engine_harness import eventually, within
 from tests.support.node_harness import NodeHarness, check_everything, pod, pool
 from workflows.jobs import deletions
-from workflows.jobs.reclaim.facts import PodChange
+from workflows.jobs.reclaim.context import PodChange, ReclaimContext, Releases
 from workflows.jobs.reclaim.records import StandalonePodFacts
-from workflows.jobs.reclaim.releases import ReclaimContext, Releases
 from workflows.jobs.reclaim.scan_activities import ReclaimActivities
 from workflows.jobs.reclaim.scan_states import EMPTY
 from workflows.jobs.writers import ShardWriters

@@ -21,7 +21,7 @@ from tests.workflows.jobs.provider.fake_provider import Fault
 from tests.workflows.jobs.provider.with_agent.provider_harness import ProviderHarness, eventually
 from workflows.engine.client.client import Client
 from workflows.jobs.provider.client import ALLOCATE, RELEASE
-from workflows.jobs.reclaim.releases import Releases
+from workflows.jobs.reclaim.context import Releases
 from workflows.jobs.writers import ShardWriters
 
 pytestmark = pytest.mark.etcd

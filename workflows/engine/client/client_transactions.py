@@ -1,12 +1,19 @@
-"""Starting executions: the transaction that reserves an id, under the id policies."""
+"""The writes of a client: its session, the start of an execution, and the limit of an inbox.
+
+The session is opened with the first write, and again after it was lost. Between calls a client
+keeps a lease alive, under which replies to it are written. The outcome of what was in flight when a
+session was lost is unknown (OutcomeUnknown); nothing is written twice.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from core.errors import AlreadyStarted, DeadlineExceeded
-from core.eventstore.group_commit import Committed
+from core.errors import AlreadyStarted, DeadlineExceeded, OutcomeUnknown, SessionLost
+from core.eventstore.batch import Lost
+from core.eventstore.group_commit import Committed, Outcome
 from core.eventstore.kv import (
     Absent,
     Get,
@@ -17,11 +24,10 @@ from core.eventstore.kv import (
     Put,
     Write,
 )
-from workflows.engine.client.client_session import ClientSession
 from workflows.engine.client.completions import Completions
 from workflows.engine.clock import Clock
-from workflows.engine.run.start_run import reserved_head
 from workflows.engine.run.undeliverable_messages import reuse_allowed
+from workflows.engine.store.committer import Committer
 from workflows.engine.store.history_reader import closed_heads, head_of
 from workflows.engine.store.keys import WorkflowKeys, new_id
 from workflows.engine.store.records import (
@@ -31,7 +37,10 @@ from workflows.engine.store.records import (
     Start,
     Terminate,
     encode_message,
+    reserved_head,
 )
+from workflows.engine.store.session import CLIENT_TTL_S, WorkerSession, open_session
+from workflows.model.errors import LimitExceeded
 from workflows.model.events import SearchAttributes, WorkflowExecutionStarted
 from workflows.model.payloads import Payload
 from workflows.model.policies import IdConflictPolicy, IdReusePolicy
@@ -151,3 +160,75 @@ class StartTransactions:
     async def _read(self, key: bytes) -> KeyValue | None:
         stored = (await self._store.read([Get(key)])).ranges[0].kvs
         return stored[0] if stored else None
+
+
+class ClientSession:
+    """The writes of one client, which is named ``name``."""
+
+    def __init__(self, store: KeyValueStore, keys: WorkflowKeys, name: str) -> None:
+        self._store = store
+        self._keys = keys
+        self._name = name
+        self._current: tuple[WorkerSession, Committer] | None = None
+        self._opening = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Wait for writes in flight, and revoke the lease."""
+        if self._current is not None:
+            session, committer = self._current
+            await committer.close()
+            await session.close()
+
+    async def lease(self) -> int:
+        """The lease under which replies to this client are written. Raises StoreUnavailable."""
+        session, _ = await self._ready()
+        return session.lease
+
+    async def propose(self, guards: Sequence[Guard], writes: Sequence[Write]) -> Outcome:
+        """One transaction. Raises StoreUnavailable, OutcomeUnknown, StoreRejected."""
+        _, committer = await self._ready()
+        try:
+            outcome: Committed | Lost = await committer.propose(guards, writes)
+        except SessionLost as error:
+            raise OutcomeUnknown(
+                "the client's session was lost before the store confirmed the write",
+                subject=error.subject,
+                remedy="check whether it was written before you repeat it",
+            ) from error
+        return outcome
+
+    async def _ready(self) -> tuple[WorkerSession, Committer]:
+        async with self._opening:
+            if self._current is None or self._current[0].lost.is_set():
+                session = await open_session(
+                    self._store, self._keys, self._name, ttl_s=CLIENT_TTL_S
+                )
+                self._current = session, Committer(self._store, session)
+            return self._current
+
+
+INBOX_MESSAGES_MAX = 1_000
+"""Messages that wait for one execution; above it signals, queries and updates are rejected."""
+
+INBOX_URGENT_MAX = INBOX_MESSAGES_MAX + 100
+"""The same for requests to cancel, terminate, retry or reset the execution."""
+
+
+def count_inbox(keys: WorkflowKeys, workflow_id: str) -> Get:
+    """Counts the messages to an id, and to ids that start with it and a slash."""
+    return Get(*keys.inbox_of(workflow_id), count_only=True)
+
+
+async def check_inbox(
+    store: KeyValueStore, keys: WorkflowKeys, workflow_id: str, most: int = INBOX_MESSAGES_MAX
+) -> None:
+    """Raises LimitExceeded when ``most`` messages wait already, StoreUnavailable."""
+    if (await store.read([count_inbox(keys, workflow_id)])).ranges[0].count < most:
+        return
+    found = (await store.read([Get(*keys.inbox_of(workflow_id), keys_only=True)])).ranges[0].kvs
+    count = sum(keys.inbox_parts(kv.key)[1] == workflow_id for kv in found)
+    if count >= most:
+        raise LimitExceeded(
+            f"{count} messages wait for workflow {workflow_id}, INBOX_MESSAGES_MAX is {most}: "
+            "check with `orbctl workflow describe` whether a worker owns it, and what blocks it"
+        )

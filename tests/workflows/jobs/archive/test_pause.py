@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.archive.archiver import LIVE_SEGMENTS_MAX
-from workflows.jobs.archive.archive_interval import PAUSE_S_MAX, PAUSE_S_MIN, pause_s
+from workflows.jobs.archive.archive import PAUSE_S_MAX, PAUSE_S_MIN, pause_s
 
 
 def test_an_idle_log_is_looked_at_once_a_minute() -> None:

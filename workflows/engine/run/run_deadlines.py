@@ -1,4 +1,9 @@
-"""The deadlines of one run in its worker: its timers, its run timeout and its execution timeout."""
+"""The deadlines of one run in its worker: timers, timeouts, and the retry after an obstacle.
+
+A run has an obstacle when its code cannot run in this worker (a workflow type or stored value that
+only a worker of another version can use), or when its steps fail. The reason is listed with the
+worker's faults, and the run is tried again after ``RETRY_UNUSABLE_S``.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,10 @@ from collections.abc import Callable
 from functools import partial
 from weakref import WeakMethod
 
+from core.errors import UnusableValue
 from workflows.engine.clock import Clock, Instant, instant
+from workflows.engine.store.faults import RETRY_UNUSABLE_S, WorkerFaults
+from workflows.engine.store.keys import shard_of
 from workflows.engine.store.records import RunHead
 from workflows.engine.worker.deadlines import Deadline, Deadlines
 
@@ -59,3 +67,36 @@ def _fire(on_due: WeakMethod[OnDue], run_id: str, number: int) -> None:
     call = on_due()
     if call is not None:
         call(run_id, number)
+
+
+class RunObstacle:
+    """Of one execution. ``value``: the reason, while there is one."""
+
+    def __init__(self, faults: WorkerFaults, deadlines: Deadlines) -> None:
+        self.value: UnusableValue | None = None
+        self.stops_code = False
+        """Inputs are recorded; the code and its activities are left to another worker."""
+        self.stops_steps = False
+        """No step is made, because they fail."""
+        self._faults = faults
+        self._deadlines = deadlines
+        self._retry: Deadline | None = None
+
+    def note(self, value: UnusableValue, workflow_id: str, retry: Callable[[], None]) -> None:
+        """List the reason, and call ``retry`` in a while."""
+        self.clear()
+        self.value = value
+        self._faults.add(value, shard=shard_of(workflow_id))
+        self._retry = self._deadlines.after(RETRY_UNUSABLE_S, retry)
+
+    def lift(self) -> None:
+        """Try again, although the reason stays listed until that has succeeded."""
+        self.stops_code = self.stops_steps = False
+
+    def clear(self) -> None:
+        """Remove the reason from the list and cancel the retry."""
+        if self._retry is not None:
+            self._retry.cancel()
+        if self.value is not None:
+            self._faults.clear(self.value.key)
+        self._retry = self.value = None

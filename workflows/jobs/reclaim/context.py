@@ -1,0 +1,123 @@
+"""What reclaim reads and writes: the source of Pod and Node state, and the releases.
+
+``ReclaimFactsSource.facts`` returns the state at one moment, ``changes`` yields changes as they
+happen. Both come from an informer, or without Kubernetes from records
+(``workflows.jobs.reclaim.records``).
+
+Releases are made by the writer of the current execution, and counted. Several controllers reclaim
+at once; the fence of each release keeps them from ending a claim twice (I3). Addresses that a
+network provider has bound are handed over to be unbound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import NamedTuple, Protocol
+
+from core.allocation import claim_releases
+from core.allocation.cooldown import COOL_DOWN_S, CoolDown
+from core.allocation.handover import Handover
+from core.allocation.observer import Observer
+from core.allocation.releaser import Released, Releaser
+from core.domain.evolution import Ledger
+from core.domain.reclaim.cluster import ClusterFacts, PodState
+from core.domain.reclaim.evidence import Moment
+from core.domain.reclaim.reclaim_plan import ReclaimStep
+from core.domain.reclaim.settings import ReclaimSettings
+from core.errors import OrbweaverError
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore
+from workflows.jobs.writers import ShardWriters
+
+
+class PodChange(NamedTuple):
+    """A Pod was created or changed, or its Node was; or the Pod is gone.
+
+    ``deletion_report``: the text of an authoritative report that the Pod was deleted, such as a
+    delete event, and "" without one; ``pod`` is then its last state.
+    ``trigger`` and ``traceparent``: the event behind it and its trace, where there are any.
+    """
+
+    pod: PodState
+    deletion_report: str = ""
+    trigger: str = ""
+    traceparent: str = ""
+
+
+class ScanRequest(NamedTuple):
+    """Requests a full scan, because addresses may be free without any Pod event."""
+
+    why: str
+
+
+Change = PodChange | ScanRequest
+
+
+class ReclaimFactsSource(Protocol):
+    """Source of Pod and Node state for reclaiming."""
+
+    async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterFacts:
+        """Cluster state, read after the ledger, which was read at ``claims_read``.
+
+        The ledger may have one endpoint only. Cost is proportional to the ledger, not to the
+        cluster.
+        """
+        ...
+
+    def changes(self) -> AsyncIterator[Change]:
+        """Yield changes from now on; a new call starts again. Raises retryable errors.
+
+        A Node readiness change yields one PodChange per Pod on it. ``deletion_report`` is set only
+        by an authoritative delete event; a Pod merely missing from a relist yields nothing: only a
+        scan may find it (I6). Changes of Pods that keep running free nothing and may be omitted.
+        """
+        ...
+
+
+class Releases:
+    """``released``, ``failed``, ``lost``: addresses, failures and lost races since the start."""
+
+    def __init__(
+        self,
+        store: KeyValueStore,
+        keys: Keys,
+        writers: ShardWriters,
+        handover: Handover | None = None,
+        *,
+        cool_down_s: int = COOL_DOWN_S,
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._writers = writers
+        self._handover = handover
+        self._cooldown = CoolDown(store, cool_down_s)
+        self.released = 0
+        self.failed = 0
+        self.lost = 0
+
+    async def make(self, step: ReclaimStep) -> Released:
+        """One release for the activity at work; raises what ``Releaser`` does, WriterFenced."""
+        hand_over = None if self._handover is None else self._handover.hand_over
+        try:
+            async with self._writers.borrowed() as (writer, cause):
+                releaser = Releaser(self._store, self._keys, writer, self._cooldown, hand_over)
+                try:
+                    done = await claim_releases.reclaim(releaser, step, cause)
+                finally:
+                    self.lost += releaser.lost_races
+        except OrbweaverError:
+            self.failed += 1
+            raise
+        self.released += len(done.addresses)
+        return done
+
+
+class ReclaimContext(NamedTuple):
+    """What reclaiming works with in one process."""
+
+    store: KeyValueStore
+    keys: Keys
+    facts: ReclaimFactsSource
+    settings: ReclaimSettings
+    observer: Observer
+    releases: Releases
