@@ -31,7 +31,7 @@ from core.eventstore.kinds import (
     KeyKind,
 )
 from core.eventstore.space import RESERVES
-from core.projections.checkpoint import CHECKPOINT_KIND
+from core.projections.publisher import CHECKPOINT_KIND
 
 SEGMENTS: Final[KeyKind[list[Recorded]]] = KeyKind(
     "segment",

@@ -14,14 +14,14 @@ from typing import Final, NamedTuple, Protocol
 from core.domain.autopools.records import top_controller
 from core.domain.events import RecordDefined
 from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, PodReference, RequestFacts
-from core.domain.fixed.kinds import (
+from core.domain.fixed.owners import (
     STATEFUL_SET,
     VM_INSTANCE,
     FixedSettings,
+    RecordOwners,
     kind_of_holder,
     kind_of_pod,
 )
-from core.domain.fixed.records import RecordOwners
 from core.domain.fixed.validity import Validity, validity_of
 from core.domain.model import Endpoint, FixedKind, Owner
 from core.errors import LogCorrupt, OrbweaverError

@@ -18,9 +18,8 @@ from typing import Final
 from core.errors import BadInput, OrbweaverError, TaskEnded, WriterFenced
 from core.eventstore.collector import collect_seldom
 from core.eventstore.etcd import EtcdStore
-from core.process.concurrency import until_first
+from core.process.concurrency import loop_factory, until_first
 from core.process.connections import raise_open_files_limit
-from core.process.event_loop import loop_factory
 from core.process.logs import set_up_logging
 from core.process.supervision import EXIT_TASK_ENDED, Supervisor
 from core.process.teardown import Teardown

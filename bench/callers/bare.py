@@ -24,7 +24,7 @@ import grpc
 from etcd3 import etcdrpc
 
 from core.eventstore.etcd.http2 import Channel
-from core.process.event_loop import loop_factory
+from core.process.concurrency import loop_factory
 
 VALUE = b"v" * 200
 POOL = b"/bare/pool/wide"

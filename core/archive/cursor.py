@@ -12,8 +12,7 @@ import secrets
 from hashlib import sha256
 from typing import Final, NamedTuple
 
-from core.archive.chain import CHAIN_START
-from core.archive.format import NO_FILE, FileLink
+from core.archive.format import CHAIN_START, NO_FILE, FileLink
 from core.domain.plausibility import check_counts
 from core.eventstore.codec import StateCodec
 from core.eventstore.keys import Keys

@@ -14,11 +14,14 @@ The digest in the footer identifies the file: the next file's header, or the cur
 It covers the table of blocks, the table has the chain before each block, and every block that is
 read is chained again. So a changed byte is detected when its block is read, without reading the
 whole file.
+
+The hash chain runs over the log itself and not over files: re-sealing the same log into files of
+other sizes gives the same hashes, and the live log continues where the archive ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from hashlib import sha256
 from struct import Struct
@@ -27,11 +30,29 @@ from typing import Final, NamedTuple, NoReturn, TypeVar
 import msgspec
 import zstandard
 
-from core.archive.chain import chained
 from core.errors import LogCorrupt
 from core.eventstore.codec import UNREADABLE
 from core.eventstore.kv import REQUEST_BYTES_MAX
 from core.eventstore.segments import Segment
+
+CHAIN_START: Final = bytes(32)
+"""The hash before the first segment of a log."""
+
+_PLACE: Final = Struct(">QQH")
+
+
+def chained(previous: bytes, segments: Iterable[Segment]) -> bytes:
+    """The hash after these segments.
+
+    One step is ``sha256(previous + position + seq + length of writer + writer + data)``: position
+    and seq as 8 bytes, the length as 2, big-endian; so no two segments read alike.
+    """
+    for position, writer, seq, data in segments:
+        name = writer.encode()
+        place = _PLACE.pack(position, seq, len(name))
+        previous = sha256(b"".join((previous, place, name, data))).digest()
+    return previous
+
 
 FORMAT_VERSION = 1
 BLOCK_BYTES = 128 * 1024

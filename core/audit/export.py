@@ -5,7 +5,7 @@
              [position, writer, seq, data] for each segment, an end [count, chain]
 
 Raw is the log to the last byte, in a form that any msgpack reader understands; its last hash is the
-archive's chain (``core.archive.chain``). ``import_log`` reads it back into segments, which fold
+archive's chain (``core.archive.cursor``). ``import_log`` reads it back into segments, which fold
 into a ledger without any etcd. Putting a log back into an etcd is not offered: releases name the
 revisions of the etcd they were written in (I3), and another etcd has others.
 """
@@ -19,10 +19,9 @@ from typing import BinaryIO, Final, TextIO
 import msgpack
 import msgspec
 
-from core.archive.chain import CHAIN_START, chained
+from core.archive.format import CHAIN_START, chained
 from core.archive.replay import LogView
-from core.domain.events import TYPE_NAMES, Recorded
-from core.domain.upcasters import VERSIONS
+from core.domain.events import TYPE_NAMES, VERSIONS, Recorded
 from core.errors import BadInput, LogCorrupt
 from core.eventstore.kv import REQUEST_BYTES_MAX
 from core.eventstore.segments import Segment

@@ -1,13 +1,17 @@
-"""The event types of the log and the metadata of each event.
+"""The event types of the log, the metadata of each event, and upcasters of old versions.
 
-An event is an immutable fact in the past tense. Its wire name is ``TYPE_NAMES[type(event)]`` and
-its schema version ``SCHEMA_VERSION``; a field may be added at the end with a default, any other
-change is a new version with an upcaster (``core.domain.upcasters``). Events have all data that a
-reader needs to fold them.
+An event is an immutable fact in the past tense. Its wire name is ``TYPE_NAMES[type(event)]``.
+Events have all data that a reader needs to fold them.
+
+A field may be added at the end with a default. Any other change raises the type's schema version in
+``VERSIONS`` and adds the function from the old body (plain msgpack data: lists, maps, texts) to the
+new one to ``UPCASTERS``. An upcaster is never removed; recorded logs of every version are test
+fixtures.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
 from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Subnet, Workload
@@ -236,3 +240,26 @@ class Recorded(NamedTuple):
     writer: str
     cause: Cause
     event: Event
+
+
+VERSIONS: dict[str, int] = dict.fromkeys(EVENT_TYPES, SCHEMA_VERSION)
+"""Wire name -> the current schema version."""
+
+Upcaster = Callable[[list[object]], list[object]]
+UPCASTERS: dict[tuple[str, int], Upcaster] = {}
+"""(wire name, version) -> body of that version -> body of the next one."""
+
+
+def upcast(
+    name: str,
+    version: int,
+    body: list[object],
+    *,
+    today: Mapping[str, int] = VERSIONS,
+    chain: Mapping[tuple[str, int], Upcaster] = UPCASTERS,
+) -> list[object]:
+    """The body in the current version. Raises KeyError with the missing step."""
+    while version < today[name]:
+        body = chain[name, version](body)
+        version += 1
+    return body

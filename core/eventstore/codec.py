@@ -15,9 +15,17 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 import msgspec
 
 from core.domain import plausibility
-from core.domain.events import EVENT_TYPES, TYPE_NAMES, Cause, Event, RecordDefined, Recorded
+from core.domain.events import (
+    EVENT_TYPES,
+    TYPE_NAMES,
+    VERSIONS,
+    Cause,
+    Event,
+    RecordDefined,
+    Recorded,
+    upcast,
+)
 from core.domain.model import Claim, Endpoint, Pool, Quarantine, Reservation, Subnet
-from core.domain.upcasters import VERSIONS, upcast
 from core.errors import LogCorrupt
 from core.eventstore.unknown_fields import trimmed
 

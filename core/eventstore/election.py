@@ -21,7 +21,7 @@ from core.eventstore.keys import Keys, check_name
 from core.eventstore.kinds import KeyKind
 from core.eventstore.kv import Absent, Get, KeyValue, KeyValueStore, Put, Unchanged
 from core.eventstore.writer import unix_ms
-from core.process.event_loop import until_tick_s
+from core.process.concurrency import until_tick_s
 
 LEASE_TTL_S = 6
 """A standby takes over within this time after a crash of the leader, and a second of etcd's."""

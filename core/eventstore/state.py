@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.ip_address import format_address
 from core.domain.evolution import EndpointKey, Ledger, RevisedClaim
-from core.domain.fixed.kinds import STATEFUL_SET, replica_of
+from core.domain.fixed.owners import STATEFUL_SET, replica_of
 from core.domain.model import Claim, Quarantine
 from core.eventstore.codec import CLAIM, ENDPOINT, RECORD
 from core.eventstore.collector import collector_paused

@@ -35,8 +35,7 @@ from core.domain.validation.shared import (
 )
 from core.errors import Refused
 from core.manifests.kinds.addresses import RouteSpec
-from core.manifests.kinds.applications import WorkloadManifest, WorkloadSpec
-from core.manifests.kinds.fields import SelectorSpec
+from core.manifests.kinds.fields import SelectorSpec, selector_of
 from core.manifests.kinds.pools import (
     PoolManifest,
     PoolSpec,
@@ -44,11 +43,15 @@ from core.manifests.kinds.pools import (
     SubnetManifest,
     SubnetSpec,
 )
-from core.manifests.kinds.records import OwnerReference, RecordManifest
+from core.manifests.kinds.records import (
+    OwnerReference,
+    RecordManifest,
+    WorkloadManifest,
+    WorkloadSpec,
+)
 from core.manifests.kinds.services import ServiceManifest, ServiceSpec, SliceManifest
 from core.manifests.manifest_parser import Manifest
 from core.manifests.schemas import RecordBody
-from core.manifests.selectors import selector_of
 from core.manifests.services import service_of, slice_of
 
 REPLICAS_UNSAID: Final = 1

@@ -11,10 +11,9 @@ from __future__ import annotations
 from typing import Final
 
 from core.domain.autopools.applications import BUILT_IN
-from core.manifests.kinds.applications import WorkloadManifest
 from core.manifests.kinds.fields import API_VERSION, CORE_API_VERSION, DISCOVERY_API_VERSION
 from core.manifests.kinds.pools import PoolManifest, ReservationManifest, SubnetManifest
-from core.manifests.kinds.records import RecordManifest
+from core.manifests.kinds.records import RecordManifest, WorkloadManifest
 from core.manifests.kinds.services import ServiceManifest, SliceManifest
 
 RecordBody = RecordManifest | WorkloadManifest | ServiceManifest | SliceManifest

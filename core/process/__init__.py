@@ -1,9 +1,8 @@
 """Shared parts of the long-lived processes: tasks, shutdown, logs, environment, TCP ports.
 
 supervision.py   one supervisor for every long-lived task
-concurrency.py   several tasks at once: none is left behind when one fails
+concurrency.py   several tasks at once: none is left behind when one fails; the event loop
 teardown.py      closes resources in reverse order
-event_loop.py    the event loop of the daemons
 logs.py          JSON lines on standard error
 environment.py   environment variables
 tcp_port.py      one TCP port and its application

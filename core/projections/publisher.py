@@ -1,23 +1,46 @@
-"""The publisher: writes the checkpoint, coalesced, and never over a newer one.
+"""The publisher: writes the checkpoint, the position of the leading controller's projection.
 
-It is written at most once per ``CHECKPOINT_PERIOD_S``, and only if the projection has advanced. A
-write is guarded by the revision of the checkpoint it replaces and by the leader's fence, so that a
-paused former leader writes nothing. A failed guard reads the stored checkpoint; a newer one is not
-replaced until this projection has passed it. One that cannot be decoded is reported and replaced.
+The checkpoint is only a report for users (``orbctl status``). It is written at most once per
+``CHECKPOINT_PERIOD_S``, and only if the projection has advanced. A write is guarded by the revision
+of the checkpoint it replaces and by the leader's fence, so that a paused former leader writes
+nothing. A failed guard reads the stored checkpoint; a newer one is not replaced until this
+projection has passed it. One that cannot be decoded is reported and replaced.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final, NamedTuple
 
+from core.domain.plausibility import check_counts
 from core.errors import LostRace, OutcomeUnknown
+from core.eventstore.codec import StateCodec
 from core.eventstore.keys import Keys
-from core.eventstore.kinds import key_text
+from core.eventstore.kinds import KeyKind, key_text
 from core.eventstore.kv import Delete, Get, KeyValue, KeyValueStore, Put, Unchanged, Write
 from core.eventstore.writer import unix_ms
-from core.projections.checkpoint import CHECKPOINT, CHECKPOINT_KIND, CHECKPOINTS, Checkpoint
 from core.projections.projector import Projector
+
+CHECKPOINT = "projector"
+"""The name of the checkpoint under ``meta/``."""
+
+
+class Checkpoint(NamedTuple):
+    """Reports and metrics show at least what was so at ``position``; ``at_ms``: when written."""
+
+    position: int
+    at_ms: int
+    writer: str
+
+
+CHECKPOINTS = StateCodec(Checkpoint, lambda one: check_counts(one.position, one.at_ms))
+
+REWRITTEN: Final = "nothing: the leading controller writes it again"
+CHECKPOINT_KIND: Final[KeyKind[Checkpoint]] = KeyKind(
+    "projector checkpoint", f"meta/{CHECKPOINT}", CHECKPOINTS.decode, ("controller", "orbctl"),
+    REWRITTEN,
+)  # fmt: skip
 
 CHECKPOINT_PERIOD_S = 1.0
 """At most one write in this time."""

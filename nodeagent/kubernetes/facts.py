@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, PodReference, RequestFacts
-from core.domain.fixed.kinds import FixedSettings, kind_of_holder, kind_of_pod
+from core.domain.fixed.owners import FixedSettings, kind_of_holder, kind_of_pod
 from core.domain.fixed.validity import Validity, validity_of
 from core.domain.model import Endpoint
 from core.errors import ApiError, ApiNotFound, NotReady, WrongInput

@@ -14,8 +14,14 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, TypeVar
 
 from core.domain.autopools.applications import PARENTS
-from core.domain.fixed.kinds import replica_of
-from core.domain.fixed.owners import KnownOwners, MissingOwner, StatefulSetState, VmiState, VmState
+from core.domain.fixed.owners import (
+    KnownOwners,
+    MissingOwner,
+    StatefulSetState,
+    VmiState,
+    VmState,
+    replica_of,
+)
 from core.domain.model import FixedKind, Owner
 from core.errors import ApiError, ApiNotFound
 from core.kubernetes.api import Api, Object, segment

@@ -26,8 +26,7 @@ from core.domain.devices import (
 from core.domain.patterns import globs
 from core.domain.patterns.labels import LabelSelector, problems
 from core.errors import BadInput
-from core.manifests.kinds.fields import SelectorSpec
-from core.manifests.selectors import selector_of
+from core.manifests.kinds.fields import SelectorSpec, selector_of
 
 KUBELET: Final = "/var/lib/kubelet"
 RULES_MAX: Final = 64

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from core.allocation.record_limit import RECORDS_MAX
-from core.domain.fixed.kinds import FixedSettings
+from core.domain.fixed.owners import FixedSettings
 from core.domain.selection.request import SelectionSettings
 from core.errors import BadInput
 from core.eventstore.etcd import EtcdSettings

@@ -9,7 +9,7 @@ from core.allocation.cooldown import COOL_DOWN_S
 from core.allocation.provider_settings import ProviderSettings
 from core.allocation.record_limit import RECORDS_MAX
 from core.domain.addresses.choice import AddressOrder
-from core.domain.fixed.kinds import FixedSettings
+from core.domain.fixed.owners import FixedSettings
 from core.domain.selection.request import SelectionSettings
 from core.eventstore.etcd import EtcdSettings
 from core.eventstore.etcd.access import ETCD_ENDPOINT

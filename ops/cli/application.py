@@ -58,9 +58,9 @@ _PANELS: Final = {
         "nad": ("nad:nad", "Print the networks that SpiderMultusConfigs become."),
         "install": ("install:install", "Install the CNI executables on this node."),
         "crds": ("crds:crds", "Print the CustomResourceDefinitions."),
-        "completion": ("completion:completion", "Print the completion script of a shell."),
-        "help": ("help_command:help_", "Show the help of orbctl or of one command."),
-        "version": ("version:version", "Show the versions of program and formats."),
+        "completion": ("program:completion", "Print the completion script of a shell."),
+        "help": ("program:help_", "Show the help of orbctl or of one command."),
+        "version": ("program:version", "Show the versions of program and formats."),
     },
 }
 """Commands by the panel that lists them: module and function, and the first line of their help."""

@@ -27,7 +27,7 @@ from core.domain.claims.claim_decisions import (
 )
 from core.domain.events import RecordDefined
 from core.domain.facts import PodFacts, PodReference, RequestFacts
-from core.domain.fixed.kinds import FixedSettings
+from core.domain.fixed.owners import FixedSettings
 from core.domain.model import Attachment, Endpoint, Nic, Route
 from core.domain.selection.request import (
     Candidates,

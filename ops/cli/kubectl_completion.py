@@ -13,7 +13,7 @@ import shlex
 import sys
 from typing import Final
 
-from ops.cli.commands.completion import COMPLETE_VARIABLE
+from ops.cli.commands.program import COMPLETE_VARIABLE
 from ops.cli.global_options import ProcessContext
 from ops.cli.main import run
 

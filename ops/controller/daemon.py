@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Final
 from core.errors import BadInput, OrbweaverError, TaskEnded
 from core.eventstore.collector import freeze_modules
 from core.eventstore.etcd import EtcdStore
+from core.process.concurrency import loop_factory
 from core.process.connections import raise_open_files_limit
 from core.process.environment import KUBECONFIG
-from core.process.event_loop import loop_factory
 from core.process.logs import set_up_logging
 from core.process.supervision import EXIT_TASK_ENDED
 from core.process.teardown import Teardown

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from core.domain.fixed.kinds import FixedSettings
+from core.domain.fixed.owners import FixedSettings
 from core.eventstore.memory import MemoryStore
 from nodeagent.settings.values import Settings
 from tests.support.agent_harness import AgentHarness, running

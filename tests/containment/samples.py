@@ -13,9 +13,8 @@ import zstandard
 
 from core.allocation.bindings import BINDING, Binding, BindingRequest
 from core.allocation.pool_requests import POOL_REQUEST, REPORT, ReconcileReport
-from core.archive.chain import CHAIN_START
 from core.archive.cursor import CURSOR, ArchiveCursor
-from core.archive.format import NO_FILE
+from core.archive.format import CHAIN_START, NO_FILE
 from core.configuration.pending_admissions import ADMISSION
 from core.configuration.refusal_notes import REFUSED, RefusedPool
 from core.domain.autopools.applications import Application
@@ -39,7 +38,7 @@ from core.eventstore.codec import (
 from core.eventstore.election import LEADER, Leader
 from core.eventstore.keys import Keys
 from core.eventstore.kinds import KeyKind, key_text
-from core.projections.checkpoint import CHECKPOINTS, Checkpoint
+from core.projections.publisher import CHECKPOINTS, Checkpoint
 from ops.kinds import ALL_KINDS
 from workflows.engine.store import records
 from workflows.engine.store.keys import WorkflowKeys

@@ -64,9 +64,8 @@ from core.domain.validation.changes import (
     retiring_rule,
 )
 from core.domain.validation.normalization import normalise_pool, normalise_reservation
-from core.domain.validation.pools import content_rules, subnet_rule
+from core.domain.validation.pools import content_rules, items_rule, subnet_rule
 from core.domain.validation.records import record_rules
-from core.domain.validation.reservations import items_rule
 from core.domain.validation.shared import (
     ObjectReference,
     family_enabled_rule,

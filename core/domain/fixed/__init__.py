@@ -1,8 +1,6 @@
 """Fixed addresses, the pure part: those of StatefulSet replicas and VMs, across their Pods.
 
-    kinds      which Pods have fixed addresses, by controller, by holder, by the settings
-    owners     facts about StatefulSets and VMs, and what "gone" means
-    records    the same facts from records, without Kubernetes
+    owners     which Pods have fixed addresses; facts about StatefulSets and VMs; what "gone" means
     validity   whether a fixed address still has an owner
     retrieval  which addresses the next Pod of a holder gets back
 

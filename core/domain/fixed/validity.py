@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from core.domain.fixed.kinds import replica_of
-from core.domain.fixed.owners import MissingOwner, OwnerFacts
+from core.domain.fixed.owners import MissingOwner, OwnerFacts, replica_of
 from core.domain.model import FixedKind
 
 

@@ -17,9 +17,18 @@ from collections.abc import Iterable, Mapping
 from typing import Final, Literal, NamedTuple, Protocol, TypeVar
 
 from core.domain.evolution import EndpointKey, Ledger
-from core.domain.fixed.kinds import VM_INSTANCE, FixedAddressSwitches, kind_of_pod
-from core.domain.fixed.owners import MissingOwner, OwnerFacts, StatefulSetState, VmiState, VmState
-from core.domain.fixed.records import UNLISTED, RecordOwners
+from core.domain.fixed.owners import (
+    UNLISTED,
+    VM_INSTANCE,
+    FixedAddressSwitches,
+    MissingOwner,
+    OwnerFacts,
+    RecordOwners,
+    StatefulSetState,
+    VmiState,
+    VmState,
+    kind_of_pod,
+)
 from core.domain.model import FixedKind, Owner
 from core.domain.reclaim.evidence import Moment
 

@@ -1,11 +1,13 @@
-"""The rules of a pool: docs/reference/admission.md, "SpiderIPPool", rules 2 to 4.
+"""The rules of a pool and of a reservation: docs/reference/admission.md.
 
-Each rule is a generator of refusals; its docstring names the part of the page. Fields are those of
-Spiderpool: a malformed item of ``ips`` is reported at ``spec.subnet``. Addresses are compared
-parsed, ranges are never enumerated. Two comparisons are textual, as in Spiderpool: what a default
-route is, and when two ``dst`` are the same. Rule 5 (SpiderSubnet) is in
-``core.domain.validation.subnets``, which shares the rules of a CIDR, a gateway and routes with this
-module. A stored pool that cannot be decoded only blocks those of its subnet.
+"SpiderIPPool", rules 2 to 4, and "SpiderReservedIP". Each rule is a generator of refusals; its
+docstring names the part of the page. Fields are those of Spiderpool: a malformed item of a pool's
+``ips`` is reported at ``spec.subnet``. Addresses are compared parsed, ranges are never enumerated.
+Two comparisons are textual, as in Spiderpool: what a default route is, and when two ``dst`` are the
+same. Rule 5 (SpiderSubnet) is in ``core.domain.validation.subnets``, which shares the rules of a
+CIDR, a gateway and routes with this module. A stored pool that cannot be decoded only blocks those
+of its subnet. The list of a reservation may be empty, and overlap others; claimed addresses stay
+claimed.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from core.domain.addresses.ip_address import (
 from core.domain.autopools.names import APPLICATION_KEYS, OWNER_NAME
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.configuration.refusals import Refusal
-from core.domain.model import Pool, Route, Subnet
+from core.domain.model import Pool, Reservation, Route, Subnet
 from core.domain.patterns.labels import problems
 from core.domain.validation.shared import ObjectReference, shortened
 
@@ -247,3 +249,16 @@ def shown(addresses: AddressSet) -> str:
 def cidr_of_subnet(text: str) -> Cidr:
     """The parsed ``spec.subnet``. Raises AddressSyntaxError."""
     return parse_cidr(text)
+
+
+def items_rule(subject: ObjectReference, reservation: Reservation) -> Iterator[Refusal]:
+    """Every item of ``ips`` is an address or a range of the family; all bad ones are reported."""
+    for index, text in enumerate(reservation.ips):
+        try:
+            family = parse_range(text).family
+        except AddressSyntaxError as error:
+            yield subject.refuse("Invalid", "item-syntax", f"spec.ips[{index}]", str(error))
+            continue
+        if family != reservation.family:
+            message = f"{text} {SyntaxFault.WRONG_FAMILY}"
+            yield subject.refuse("Invalid", "item-family", f"spec.ips[{index}]", message)

@@ -51,7 +51,7 @@ from core.eventstore.kv import (
     KeyChange,
     WatchBatch,
 )
-from core.process.event_loop import until_tick_s
+from core.process.concurrency import until_tick_s
 from core.process.retry import pause_s
 from core.protobuf import DecodeError
 

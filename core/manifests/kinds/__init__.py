@@ -6,7 +6,7 @@
     endpoints.py       SpiderEndpoint
     coordinators.py    SpiderCoordinator
     multus_configs.py  SpiderMultusConfig
-    records.py         Pod, StatefulSet, Namespace and Node: what is read of them
+    records.py         Pod, Namespace, Node and the built-in applications
 
 See docs/reference/custom-resources.md.
 

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Final, NamedTuple
 
 from msgspec import Meta, Struct
 
+from core.domain.patterns.labels import LabelSelector, Requirement
+
 API_VERSION: Final = "spiderpool.spidernet.io/v2beta1"
 CORE_API_VERSION: Final = "v1"
 DISCOVERY_API_VERSION: Final = "discovery.k8s.io/v1"
@@ -124,3 +126,12 @@ Conditions = Annotated[
         **{"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     ),
 ]
+
+
+def selector_of(spec: SelectorSpec) -> LabelSelector:
+    """The same conditions, whether they are well formed or not."""
+    expressions = tuple(
+        Requirement(one.key, one.operator, tuple(one.values or ()))
+        for one in spec.match_expressions or ()
+    )
+    return LabelSelector(spec.match_labels or {}, expressions)

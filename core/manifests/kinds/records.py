@@ -1,8 +1,16 @@
-"""Pod, Namespace and Node: of their manifests only the metadata is read, the rest passes."""
+"""Manifests of records: Pod, Namespace, Node and the built-in applications; unknown fields pass.
+
+Of a Pod, Namespace or Node only the metadata is read, of an application also its size and its Pod
+template.
+"""
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from core.manifests.kinds.fields import Int64
 
 
 class OwnerReference(Struct, rename="camel", frozen=True):
@@ -31,3 +39,64 @@ class RecordManifest(Struct, rename="camel", frozen=True):
     api_version: str
     kind: str
     metadata: OpenMetadata
+
+
+Int32 = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+
+
+class TemplateMetadata(Struct, rename="camel", frozen=True):
+    """Metadata of a Pod template."""
+
+    annotations: dict[str, str] | None = None
+
+
+class TemplateSpec(Struct, rename="camel", frozen=True):
+    """``spec`` of a Pod template."""
+
+    host_network: bool | None = None
+
+
+class PodTemplate(Struct, rename="camel", frozen=True):
+    """What the Pods of an application are made from."""
+
+    metadata: TemplateMetadata | None = None
+    spec: TemplateSpec | None = None
+
+
+class Ordinals(Struct, rename="camel", frozen=True):
+    """Which replica of a StatefulSet is the first."""
+
+    start: Int64 | None = None
+
+
+class WorkloadSpec(Struct, rename="camel", frozen=True):
+    """``spec`` of an application, and of the Job template of a CronJob."""
+
+    replicas: Int64 | None = None
+    ordinals: Ordinals | None = None
+    completions: Int32 | None = None
+    parallelism: Int32 | None = None
+    template: PodTemplate | None = None
+    job_template: JobTemplate | None = None
+
+
+class JobTemplate(Struct, rename="camel", frozen=True):
+    """What the Jobs of a CronJob are made from."""
+
+    spec: WorkloadSpec | None = None
+
+
+class WorkloadStatus(Struct, rename="camel", frozen=True):
+    """``status`` of an application: what a DaemonSet knows of its size."""
+
+    desired_number_scheduled: Int32 | None = None
+
+
+class WorkloadManifest(Struct, rename="camel", frozen=True):
+    """An application of a built-in kind: its Pod template and its size."""
+
+    api_version: str
+    kind: str
+    metadata: OpenMetadata
+    spec: WorkloadSpec | None = None
+    status: WorkloadStatus | None = None

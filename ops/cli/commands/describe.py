@@ -20,8 +20,7 @@ from core.domain.addresses.ip_address import (
 from core.domain.autopools.names import application_of
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.evolution import Ledger
-from core.domain.fixed.kinds import FixedSettings, kind_of_holder
-from core.domain.fixed.records import RecordOwners
+from core.domain.fixed.owners import FixedSettings, RecordOwners, kind_of_holder
 from core.domain.fixed.validity import validity_of
 from core.domain.model import Endpoint, Pool, Quarantine, Subnet
 from core.domain.patterns.labels import LabelSelector

@@ -18,7 +18,7 @@ from core.eventstore.heads import read_heads
 from core.eventstore.kinds import KeyKind, key_text
 from core.eventstore.kv import Get, KeyValue, RangeResult
 from core.eventstore.space import alarmed
-from core.projections.checkpoint import CHECKPOINT, CHECKPOINT_KIND, Checkpoint
+from core.projections.publisher import CHECKPOINT, CHECKPOINT_KIND, Checkpoint
 from ops.cli.context import perform
 from ops.cli.exits import Exit
 from ops.cli.global_options import globals_of

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from core.domain.fixed.kinds import FixedAddressSwitches
+from core.domain.fixed.owners import FixedAddressSwitches
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from ops.kubernetes.settings import KubernetesSettings

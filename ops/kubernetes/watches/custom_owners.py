@@ -14,8 +14,7 @@ from typing import Final
 from core.domain.autopools.names import ApplicationKey
 from core.domain.fixed.owners import MissingOwner
 from core.errors import ApiError
-from core.kubernetes.api import Api, Object
-from core.kubernetes.discovery import served_kind
+from core.kubernetes.api import Api, Object, served_kind
 from core.kubernetes.informer import Transition
 from ops.kubernetes.watches.collection import Collection
 

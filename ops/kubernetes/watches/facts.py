@@ -13,8 +13,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
 from core.domain.evolution import Ledger
-from core.domain.fixed.kinds import FixedAddressSwitches
-from core.domain.fixed.owners import MissingOwner
+from core.domain.fixed.owners import FixedAddressSwitches, MissingOwner
 from core.domain.reclaim.cluster import ClusterFacts, NodeState, PodState
 from core.domain.reclaim.evidence import Moment
 from core.errors import ApiError, NotReady

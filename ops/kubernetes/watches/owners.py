@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
-from core.domain.fixed.kinds import replica_of
-from core.domain.fixed.owners import KnownOwners, StatefulSetState, VmiState, VmState
+from core.domain.fixed.owners import KnownOwners, StatefulSetState, VmiState, VmState, replica_of
 from core.domain.model import FixedKind
 from core.kubernetes.api import Api
 from core.kubernetes.informer import ObjectKey, Transition

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, Protocol, TypeVar
 
-from core.domain.fixed.kinds import VM_INSTANCE
+from core.domain.fixed.owners import VM_INSTANCE
 from core.domain.reclaim.cluster import PodState
 from core.kubernetes.informer import ObjectKey, Reflector, Transition
 

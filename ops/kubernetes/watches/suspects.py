@@ -12,8 +12,13 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from core.domain.evolution import Ledger
-from core.domain.fixed.kinds import FixedAddressSwitches, FixedSettings, kind_of_holder
-from core.domain.fixed.owners import MissingOwner, OwnerFacts
+from core.domain.fixed.owners import (
+    FixedAddressSwitches,
+    FixedSettings,
+    MissingOwner,
+    OwnerFacts,
+    kind_of_holder,
+)
 from core.domain.fixed.validity import validity_of
 from core.domain.model import FixedKind
 from core.domain.reclaim.cluster import PodState

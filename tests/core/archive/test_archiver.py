@@ -15,8 +15,8 @@ from core.archive.archiver import (
     Archiver,
     needs_sealing,
 )
-from core.archive.chain import CHAIN_START, chained
 from core.archive.cursor import read_cursor
+from core.archive.format import CHAIN_START, chained
 from core.archive.replay import open_archive
 from core.domain.evolution import Ledger
 from core.eventstore.keys import Keys

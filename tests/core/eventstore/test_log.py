@@ -25,10 +25,10 @@ from core.domain.events import (
     SubnetDefined,
     SubnetDeleted,
     SubnetRetired,
+    upcast,
 )
 from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Route, Subnet
 from core.domain.patterns.labels import LabelSelector
-from core.domain.upcasters import upcast
 from core.errors import LogCorrupt, LogGap
 from core.eventstore.codec import EventDraft, decode_segment, encode_segment
 from core.eventstore.kv import Delete

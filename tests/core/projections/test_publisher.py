@@ -8,8 +8,7 @@ import pytest
 
 from core.errors import LostRace
 from core.eventstore.kv import Delete, Get, Put, Unchanged
-from core.projections.checkpoint import CHECKPOINT, CHECKPOINTS, Checkpoint
-from core.projections.publisher import Publisher
+from core.projections.publisher import CHECKPOINT, CHECKPOINTS, Checkpoint, Publisher
 from tests.core.projections.running_projector import RunningProjector, following
 from tests.support.faulty_store import Fault, FaultyStore
 from tests.support.node_harness import NodeHarness, pod, pool

@@ -20,7 +20,7 @@ from core.eventstore.election import Leader, read_leader
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.kv import Get
 from core.manifests.kinds.fields import API_VERSION
-from core.projections.checkpoint import CHECKPOINT, CHECKPOINTS
+from core.projections.publisher import CHECKPOINT, CHECKPOINTS
 from ops.settings import CONTROLLER_ROLE
 from tests.fixtures.kubernetes import CONTROLLERS
 from tests.kubernetes.objects import create, get, pool

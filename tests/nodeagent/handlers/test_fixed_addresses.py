@@ -16,7 +16,7 @@ from core.configuration.configurator import Configurator
 from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import AddressesReleased, Cause, RecordDefined
 from core.domain.facts import PodReference, RequestFacts
-from core.domain.fixed.kinds import FixedSettings
+from core.domain.fixed.owners import FixedSettings
 from core.domain.fixed.validity import Validity
 from core.domain.model import Attachment, Endpoint
 from core.domain.selection.request import SelectionRequest

@@ -11,7 +11,7 @@ from core.domain.model import Subnet
 from core.eventstore.election import read_leader
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.kv import Get
-from core.projections.checkpoint import CHECKPOINT, CHECKPOINTS
+from core.projections.publisher import CHECKPOINT, CHECKPOINTS
 from tests.support.controller_process import ControllerProcess
 from tests.support.etcd import EtcdCluster
 from tests.support.node_harness import NodeHarness, pod, pool

@@ -27,7 +27,7 @@ from core.eventstore.codec import StateCodec
 from core.eventstore.keys import check_name
 from core.eventstore.kv import Absent, KeyValueStore, Put
 from core.eventstore.retry_policies import waiting_for_store
-from core.process.event_loop import until_tick_s
+from core.process.concurrency import until_tick_s
 from workflows.engine.store.keys import WorkflowKeys
 
 WORKER_TTL_S = 3

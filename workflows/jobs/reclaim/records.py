@@ -15,8 +15,7 @@ from typing import Final, NamedTuple
 
 from core.domain.events import RecordDeleted, Recorded
 from core.domain.evolution import Ledger, RecordKey
-from core.domain.fixed.kinds import STATEFUL_SET, replica_of
-from core.domain.fixed.owners import MissingOwner, StatefulSetState
+from core.domain.fixed.owners import STATEFUL_SET, MissingOwner, StatefulSetState, replica_of
 from core.domain.model import Endpoint
 from core.domain.reclaim.cluster import ClusterFacts, DeletionNotice, PodState, StandaloneCluster
 from core.domain.reclaim.evidence import Moment

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from core.allocation.allocator import AllocatorSettings
 from core.domain.facts import PodFacts
-from core.domain.fixed.kinds import kind_of_holder
-from core.domain.fixed.owners import OwnerFacts
+from core.domain.fixed.owners import OwnerFacts, kind_of_holder
 from core.domain.fixed.validity import Validity, validity_of
 from core.domain.model import Endpoint
 from core.domain.reclaim.cluster import ClusterSnapshot, ListedObjects, PodState

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from core.domain.evolution import Ledger, RevisedClaim
-from core.domain.fixed.kinds import FixedSettings
-from core.domain.fixed.owners import KnownOwners, MissingOwner, StatefulSetState
+from core.domain.fixed.owners import FixedSettings, KnownOwners, MissingOwner, StatefulSetState
 from core.domain.model import Claim, Endpoint, Nic, pod_holder
 from core.domain.reclaim.cluster import PodState
 from core.domain.reclaim.evidence import Moment

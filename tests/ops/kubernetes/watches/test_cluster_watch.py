@@ -8,8 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from core.domain.fixed.kinds import FixedSettings
-from core.domain.fixed.owners import MissingOwner
+from core.domain.fixed.owners import FixedSettings, MissingOwner
 from core.domain.reclaim.cluster import PodState
 from core.domain.reclaim.decision_table import PodToVerify, Rules, judge, judge_deleted
 from core.domain.reclaim.evidence import Moment

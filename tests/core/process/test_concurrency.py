@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from core.process.event_loop import until_tick_s
+from core.process.concurrency import until_tick_s
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,91 @@
+"""``orbctl help``, ``orbctl completion`` and ``orbctl version``: commands about orbctl itself."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+# The scripts that typer itself installs; it has no public function that returns one.
+from typer._completion_shared import get_completion_script
+
+from core import __version__
+from core.errors import NotFound
+from core.eventstore.codec import SEGMENT_VERSION, STATE_VERSION
+from core.eventstore.keys import LAYOUT
+from ops.cli.global_options import globals_of
+from ops.cli.output import show_value
+
+
+def help_(
+    context: typer.Context,
+    command: Annotated[
+        list[str] | None, typer.Argument(help="a command, such as `get` or `workflow list`")
+    ] = None,
+) -> None:
+    """Show the help of orbctl or of one command.
+
+    Examples:
+      orbctl help
+      orbctl help get
+      orbctl help workflow list
+    """
+    found: Any = context.find_root()
+    for word in command or ():
+        name = below = None
+        if hasattr(found.command, "resolve_command") and word in found.command.commands:
+            name, below, _ = found.command.resolve_command(found, [word])
+        if below is None:
+            raise NotFound(
+                f"{found.command_path} has no command {word!r}",
+                subject=word,
+                remedy=f"`{found.command_path} --help` lists the commands",
+            )
+        found = below.context_class(below, info_name=name, parent=found)
+    print(found.command.get_help(found))
+
+
+COMPLETE_VARIABLE = "_ORBCTL_COMPLETE"
+"""Set by the script when it runs orbctl for completions."""
+
+
+class Shell(StrEnum):
+    """A shell that can complete."""
+
+    BASH = "bash"
+    ZSH = "zsh"
+    FISH = "fish"
+
+
+def completion(shell: Annotated[Shell, typer.Argument(help="the shell")]) -> None:
+    """Print the completion script of a shell.
+
+    Examples:
+      source <(orbctl completion bash)
+      orbctl completion zsh > "${fpath[1]}/_orbctl"
+      orbctl completion fish > ~/.config/fish/completions/orbctl.fish
+    """
+    print(
+        get_completion_script(prog_name="orbctl", complete_var=COMPLETE_VARIABLE, shell=shell.value)
+    )
+
+
+def version(context: typer.Context) -> None:
+    """Show the versions of program and formats.
+
+    Examples:
+      orbctl version
+      orbctl version -o json
+    """
+    output = globals_of(context).output
+    facts = {
+        "version": __version__,
+        "layout": LAYOUT,
+        "segments": SEGMENT_VERSION,
+        "state": STATE_VERSION,
+    }
+    if output.is_plain:
+        show_value(facts, output)
+        return
+    print(f"orbctl {__version__} (layout {LAYOUT}, segments {SEGMENT_VERSION})")
