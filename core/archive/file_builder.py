@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import NamedTuple
 
-from core.archive.clock import ticked
 from core.archive.cursor import (
     INDEX_SUFFIX,
     SEGMENTS_SUFFIX,
@@ -20,6 +19,7 @@ from core.archive.cursor import (
 )
 from core.archive.format import FORMAT_VERSION, BlockWriter, FileHeader, FileLink, assemble
 from core.archive.index import IndexBuilder
+from core.archive.replay import ticked
 from core.archive.snapshot import ArchiveSnapshot, encode_snapshot
 from core.errors import LogCorrupt, LogGap
 from core.eventstore.codec import SEGMENT_REMEDY, UNREADABLE, words_of

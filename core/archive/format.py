@@ -87,7 +87,7 @@ class FileHeader(NamedTuple):
 
     ``number`` counts from 1; ``ranges`` has the first and last seq of each writer in it;
     ``chain_start`` is the chain before its first segment; ``previous`` the file before it.
-    ``clock_ms`` is the log's clock at its end (``core.archive.clock``), ``sealed_at_ms`` the
+    ``clock_ms`` is the log's clock at its end (``core.archive.replay``), ``sealed_at_ms`` the
     archiver's clock; both Unix milliseconds.
     """
 

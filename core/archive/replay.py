@@ -8,6 +8,11 @@ from ``sealed.snapshot_before``. This module only reads.
 Segments are read in batches and decoded one at a time: their events are folded while they are in
 the processor's cache, and freed before the garbage collector traverses them. Decoding thousands at
 once takes two to three times as long.
+
+The order of the log is that of revisions, never of clocks. For a state at a time, the log's clock
+is the highest stamp so far, limited to the time at which the event was read (``ticked``): an event
+cannot have been recorded after it was sealed. So a clock that is ahead affects the log's clock only
+until the next seal, and a clock that is behind never does.
 """
 
 from __future__ import annotations
@@ -30,7 +35,7 @@ from core.eventstore.writer import unix_ms
 
 
 class SegmentBatch(NamedTuple):
-    """Consecutive segments; ``read_at_ms`` bounds their stamps (``core.archive.clock``)."""
+    """Consecutive segments; ``read_at_ms`` bounds their stamps (``core.archive.replay``)."""
 
     segments: list[Segment]
     read_at_ms: int
@@ -118,3 +123,11 @@ def _check_order(seqs: dict[str, int], segments: list[Segment]) -> None:
                 remedy="restore the archive from a copy",
             )
         seqs[writer] = seq
+
+
+def ticked(clock_ms: int, recorded: Recorded, read_at_ms: int) -> int:
+    """The log's clock after this event. ``read_at_ms``: the time of its seal, or now."""
+    stamp = recorded.recorded_at_ms
+    if stamp <= clock_ms:
+        return clock_ms
+    return max(clock_ms, min(stamp, read_at_ms))

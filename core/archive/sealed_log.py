@@ -32,7 +32,7 @@ from core.eventstore.segments import Segment
 
 
 class FileSummary(NamedTuple):
-    """One file of the chain. Times are Unix milliseconds (``core.archive.clock``)."""
+    """One file of the chain. Times are Unix milliseconds (``core.archive.replay``)."""
 
     link: FileLink
     number: int

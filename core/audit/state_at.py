@@ -1,13 +1,12 @@
 """The state at a position or a time, folded from the nearest snapshot.
 
-A time is that of the log's clock (``core.archive.clock``): the result is the state before the first
-event with a later clock. This module only reads.
+A time is that of the log's clock (``core.archive.replay``): the result is the state before the
+first event with a later clock. This module only reads.
 """
 
 from __future__ import annotations
 
-from core.archive.clock import ticked
-from core.archive.replay import LogView
+from core.archive.replay import LogView, ticked
 from core.domain.evolution import Ledger
 from core.errors import BadInput
 

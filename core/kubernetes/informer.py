@@ -5,6 +5,10 @@ when a watch ends, and a relist after any downtime returns exactly the differenc
 transitions also receive whether a deletion was *reported* by a watch or found by a list. A
 collection that does not exist (its CRD is not installed) is not an empty one: the informer waits
 for it and reports that in ``fault``.
+
+``Echoes`` drops the changes that this process wrote itself. The version of the object tells them
+apart: a change is dropped only when its version is that of a response to one of our writes. When
+the watch is faster than the response, the object is compared once more, which does no harm.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from core.errors import ApiError, ApiExpired, ApiRejected
@@ -201,6 +205,27 @@ class Informer(Reflector[Object]):
 
     def __init__(self, api: Api, path: str, keep: Callable[[Object], Object] = unmanaged) -> None:
         super().__init__(api, path, keep)
+
+
+class Echoes:
+    """Of one informer. Bounded by its objects: the next change of an object removes its entry."""
+
+    def __init__(self, informer: Informer) -> None:
+        self._informer = informer
+        self._written: dict[ObjectKey, str] = {}
+
+    def note(self, written: Object) -> None:
+        """Note the response to a write of this process."""
+        self._written[key_of(written)] = _version(written)
+
+    def without(self, keys: Iterable[ObjectKey]) -> set[ObjectKey]:
+        """The objects among ``keys`` that others have changed."""
+        return {key for key in keys if not self._is_own(key)}
+
+    def _is_own(self, key: ObjectKey) -> bool:
+        written = self._written.pop(key, "")
+        one = self._informer.objects.get(key)
+        return bool(written) and one is not None and _version(one) == written
 
 
 def _version(one: Object) -> str:

@@ -28,12 +28,11 @@ import msgspec
 from core.domain.evolution import EndpointKey
 from core.errors import ApiError, ApiNotFound, ApiRejected, ApiUnavailable
 from core.kubernetes.api import Api, Object, segment
-from core.kubernetes.informer import Informer, ObjectKey
+from core.kubernetes.informer import Echoes, Informer, ObjectKey
 from core.manifests.kinds.fields import API_VERSION
 from core.process.concurrency import until_first
 from core.projections.change_buffer import ChangeBuffer
 from core.projections.projector import Projector
-from ops.kubernetes.echoes import Echoes
 from ops.kubernetes.reports import (
     REPORT,
     auto_pool_report,

@@ -16,9 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from core.kubernetes.api import Api, Object
-from core.kubernetes.informer import Informer, ObjectKey
+from core.kubernetes.informer import Echoes, Informer, ObjectKey
 from ops.kubernetes.conditions import TRANSLATED, DesiredCondition, conditions, is_new
-from ops.kubernetes.echoes import Echoes
 from ops.kubernetes.objects import Clock, ObjectWriter, identity, utc_now
 from ops.kubernetes.reports import OBSERVED, StatusReport
 from ops.kubernetes.resources import TranslatedKind

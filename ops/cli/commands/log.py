@@ -9,8 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from core.archive.clock import ticked
-from core.archive.replay import LogView, open_log
+from core.archive.replay import LogView, open_log, ticked
 from core.audit.export import export_lines, export_raw, import_log
 from core.domain.checker import Checker
 from core.errors import BadInput, LogError

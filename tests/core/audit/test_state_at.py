@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.archive.clock import ticked
+from core.archive.replay import ticked
 from core.audit.state_at import as_of_position, as_of_time
 from core.domain.events import Cause, PoolRetired, Recorded
 from core.domain.evolution import Ledger

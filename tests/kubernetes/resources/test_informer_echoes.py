@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from core.kubernetes.api import Api, Object
-from core.kubernetes.informer import Informer
-from ops.kubernetes.echoes import Echoes
+from core.kubernetes.informer import Echoes, Informer
 
 KEY = ("shop", "web-0")
 
