@@ -7,9 +7,9 @@ from typing import Any, Final
 from core.eventstore.kinds import KeyKind
 from core.kinds import CORE_KINDS, SEGMENTS
 from workflows.engine.store.kinds import ENGINE_KINDS
-from workflows.jobs.reclaim.scan_states import BOOKS
+from workflows.jobs.reclaim.scan_states import SCAN_STATES
 
-ALL_KINDS: Final[tuple[KeyKind[Any], ...]] = (*CORE_KINDS, *ENGINE_KINDS, BOOKS)
+ALL_KINDS: Final[tuple[KeyKind[Any], ...]] = (*CORE_KINDS, *ENGINE_KINDS, SCAN_STATES)
 
 STATUS_KINDS: Final = tuple(kind for kind in ALL_KINDS if kind is not SEGMENTS)
 """All but the log, which only ``verify`` reads, because it takes too long for a status."""

@@ -32,7 +32,7 @@ async def pod_source(
     Raises BadInput, NotReady.
     """
     if kubeconfig is None:
-        yield partial(StandalonePodFacts(session.store, session.keys).facts, word=word)
+        yield partial(StandalonePodFacts(session.store, session.keys).facts, notice=word)
         return
     if word.pods or word.nodes:
         raise BadInput(

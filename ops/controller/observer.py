@@ -20,7 +20,7 @@ from core.eventstore.kv import KeyValueStore
 from core.eventstore.space import alarmed
 from core.projections.projector import LEVEL, Lag, Projector
 from workflows.engine.store.kinds import OPEN_HEADS
-from workflows.jobs.reclaim.scan import ScanStatus, read_standing, scan_key
+from workflows.jobs.reclaim.scan import ScanStatus, read_scan_status, scan_key
 
 OBSERVE_PERIOD_S: Final = 2.0
 QUIET_PERIOD_S: Final = 10.0
@@ -77,7 +77,7 @@ class ControllerObserver:
         try:
             self.lag = await self._projector.measure_lag()
             self.leader = await self._read_leader()
-            self.reclaim = await self._read_standing()
+            self.reclaim = await self._read_scan_status()
             alarms = await self._store.alarms()
         except StoreError as error:
             self.fault = error
@@ -94,10 +94,10 @@ class ControllerObserver:
         self._projector.faults.clear(f"lease/{self._role}")
         return found[0] if found else None
 
-    async def _read_standing(self) -> ScanStatus | None:
+    async def _read_scan_status(self) -> ScanStatus | None:
         """None, and a contained fault, while the head of the scan cannot be read."""
         try:
-            found = await read_standing(self._store, self._keys)
+            found = await read_scan_status(self._store, self._keys)
         except LogCorrupt as error:
             self._projector.faults.report(OPEN_HEADS.name, error.subject, error)
             return None

@@ -196,7 +196,7 @@ SAMPLES: Final[dict[str, Sample]] = {
     "reply": Sample(engine("reply", RUN), records.REPLY.encode(records.Reply("yes")), None),
 }
 
-SAMPLES["reclaim book"] = Sample(
+SAMPLES["reclaim scan state"] = Sample(
     lambda keys: keys.root + b"job/reclaim/0000000000000007/step/000000",
     zstandard.compress(msgpack.packb([])),
     None,

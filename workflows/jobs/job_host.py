@@ -21,7 +21,6 @@ from core.allocation.observer import Observer
 from core.allocation.provider_settings import ProviderSettings
 from core.audit.claim_cause import cause_of
 from core.domain.autopools.pool_size import AutoPoolSettings
-from core.domain.reclaim.deadlines import ReclaimDeadline
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import ExecutionNotFound, LogCorrupt
 from core.eventstore.faults import Faults
@@ -57,7 +56,7 @@ from workflows.jobs.reclaim.change_listener import ChangeListener, WorkflowStart
 from workflows.jobs.reclaim.context import ReclaimContext, ReclaimFactsSource, Releases
 from workflows.jobs.reclaim.pod import PodActivities, ReclaimPod
 from workflows.jobs.reclaim.records import StandalonePodFacts
-from workflows.jobs.reclaim.scan import ORDERS, SCAN_NOW, WORKFLOW_ID, ReclaimScan, orders_of
+from workflows.jobs.reclaim.scan import SCAN_NOW, SETTINGS, WORKFLOW_ID, ReclaimScan, scan_settings
 from workflows.jobs.reclaim.scan_activities import ReclaimActivities
 from workflows.jobs.required_executions import RequiredExecution, ensure_execution
 from workflows.jobs.retirement.activities import RetirementActivities
@@ -120,16 +119,16 @@ class JobHost:
         self._settings, self._auto_pools, provider, cool_down_s = settings
         self._client = Client(store, keys, name=name, telemetry=telemetry)
         find_cause = partial(cause_of, store, keys) if telemetry.traces else None
-        self._beginner = WorkflowStarter(self._client, self._settings, find_cause)
+        self._pod_starter = WorkflowStarter(self._client, self._settings, find_cause)
         self.writers = ShardWriters(store, keys)
         handover = Handover(store, keys) if provider is not None else None
         self.releases = Releases(store, keys, self.writers, handover, cool_down_s=cool_down_s)
-        means = ReclaimContext(
+        context = ReclaimContext(
             store, keys, source, self._settings, observer or Observer(), self.releases
         )
-        self.pods = PodActivities(means)
-        scan = ReclaimActivities(means, self._begin_pod)
-        self.listener = ChangeListener(means, self._beginner.begin, self._scan_now)
+        self.pods = PodActivities(context)
+        scan = ReclaimActivities(context, self._pod_starter.start)
+        self.listener = ChangeListener(context, self._pod_starter.start, self._scan_now)
         quarantine = QuarantineActivities(store, keys, self.writers, sources.prober)
         retirement = RetirementActivities(store, keys, self.writers)
         self._view = ConfigurationView(store, keys, supervisor, faults=sources.faults)
@@ -193,7 +192,7 @@ class JobHost:
         self.worker.start()
         try:
             await self.worker.ready()
-            await waiting_for_store()(self._begin)
+            await waiting_for_store()(self._start_executions)
             await self.worker.ended()
         finally:
             await self.worker.close()
@@ -237,13 +236,13 @@ class JobHost:
 
         return TaskSpec(name, once_viewing, RESTARTS_MAX)
 
-    async def _begin(self) -> None:
+    async def _start_executions(self) -> None:
         """Ensure that the executions run; one that cannot be read does not affect the others."""
         if self._archive is not None:
             await self._contained(
                 self._client.start(ArchiveLog, id=ARCHIVE_ID, options=USE_EXISTING)
             )
-        await self._contained(self._begin_reclaiming())
+        await self._contained(self._start_scan())
 
     async def _contained(self, work: Awaitable[object]) -> None:
         """Await it; report an execution that cannot be read."""
@@ -253,24 +252,21 @@ class JobHost:
             key = error.subject.removeprefix(self._keys.root.decode())
             self._view.faults.report(OPEN_HEADS.name, key, error)
 
-    async def _begin_reclaiming(self) -> None:
-        """Signal the scan the settings of this replica."""
+    async def _start_scan(self) -> None:
+        """Start the scan, and signal it the settings of this replica."""
         if not self._settings.enabled:
             with suppress(ExecutionNotFound):
                 await self._client.cancel(WORKFLOW_ID, "reclaiming was switched off")
             return
-        orders = orders_of(self._settings)
+        settings = scan_settings(self._settings)
         handle = await self._client.signal_with_start(
-            ReclaimScan, orders, id=WORKFLOW_ID, signal=ORDERS, signal_args=[orders]
+            ReclaimScan, settings, id=WORKFLOW_ID, signal=SETTINGS, signal_args=[settings]
         )
         _log.info("the reclaim scan runs", extra={"fields": {"run": handle.run_id}})
 
-    async def _begin_pod(self, one: ReclaimDeadline) -> None:
-        await self._beginner.begin(one)
-
     async def _scan_now(self) -> None:
-        orders = orders_of(self._settings)
-        scan = RequiredExecution(ReclaimScan, WORKFLOW_ID, (orders,), SCAN_NOW)
+        settings = scan_settings(self._settings)
+        scan = RequiredExecution(ReclaimScan, WORKFLOW_ID, (settings,), SCAN_NOW)
         await ensure_execution(self._client, scan)
 
 

@@ -276,17 +276,17 @@ class DeletionNotice(NamedTuple):
 class StandaloneCluster(RecordOwners):
     """Facts of standalone mode: nodes of Pods from the endpoints, owners from the records."""
 
-    __slots__ = ("_endpoints", "_word", "seen")
+    __slots__ = ("_endpoints", "_notice", "seen")
 
-    def __init__(self, ledger: Ledger, word: DeletionNotice, observed: Moment) -> None:
+    def __init__(self, ledger: Ledger, notice: DeletionNotice, observed: Moment) -> None:
         super().__init__(ledger.records)
         self._endpoints = ledger.endpoints
-        self._word = word
+        self._notice = notice
         self.seen = observed
 
     def pod(self, namespace: str, name: str) -> PodState | MissingOwner:
         """Gone if the operator reports it, else unknown."""
-        who, reason, pods, nodes = self._word
+        who, reason, pods, nodes = self._notice
         key = namespace, name
         if key in pods:
             why = f"{who} reports that Pod {namespace}/{name} is gone: {reason}"

@@ -1,7 +1,7 @@
-"""What a user says about etcd, checked and completed: settings, or an error that names the setting.
+"""Validates a user's settings for etcd: returns EtcdSettings, or an error that names the setting.
 
 Agent, controller and orbctl take the same six settings from different places (a file, variables,
-options), so each hands over its own names for them. Reads the files it is told of, nothing else.
+options), so that each passes its own names for them. Reads only the files of these settings.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PASSWORD_BYTES_MAX = 4_096
 
 
 class Access(NamedTuple):
-    """One text for each setting: what was said ("" for nothing), or what the user calls it.
+    """One text for each setting: its value ("" if it is not set), or its name in messages.
 
     ``endpoints`` are separated by commas.
     """
@@ -31,33 +31,35 @@ class Access(NamedTuple):
     password_file: str = ""
 
 
-def etcd_settings(said: Access, password: str, names: Access) -> EtcdSettings:
+def etcd_settings(values: Access, password: str, names: Access) -> EtcdSettings:
     """The settings; ``password`` wins over the file's. Raises BadInput about one of ``names``."""
-    endpoints = tuple(each.strip() for each in said.endpoints.split(","))
+    endpoints = tuple(text.strip() for text in values.endpoints.split(","))
     if not all(endpoints) or len(endpoints) > ENDPOINTS_MAX:
         raise BadInput(
-            f"etcd endpoints {said.endpoints[:64]!r}: give 1 to {ENDPOINTS_MAX} of host:port",
+            f"etcd endpoints {values.endpoints[:64]!r}: give 1 to {ENDPOINTS_MAX} of host:port",
             subject=names.endpoints,
         )
-    if bool(said.cert_file) != bool(said.key_file):
+    if bool(values.cert_file) != bool(values.key_file):
         raise BadInput(
             "a certificate without its key, or a key without its certificate",
             subject=names.cert_file,
             remedy=f"give {names.cert_file} and {names.key_file} together",
         )
     for field in ("ca_file", "cert_file", "key_file"):
-        path = getattr(said, field)
+        path = getattr(values, field)
         if path and not Path(path).is_file():
             raise BadInput(f"{path} is not a file", subject=getattr(names, field))
-    if not password and said.password_file:
-        password = _read_password(said.password_file, names.password_file)
-    if said.user and not password:
+    if not password and values.password_file:
+        password = _read_password(values.password_file, names.password_file)
+    if values.user and not password:
         raise BadInput(
-            f"etcd user {said.user} has no password",
+            f"etcd user {values.user} has no password",
             subject=names.password_file,
             remedy=f"name a file in {names.password_file}, or set ORBWEAVER_ETCD_PASSWORD",
         )
-    return EtcdSettings(endpoints, said.ca_file, said.cert_file, said.key_file, said.user, password)
+    return EtcdSettings(
+        endpoints, values.ca_file, values.cert_file, values.key_file, values.user, password
+    )
 
 
 def _read_password(path: str, name: str) -> str:

@@ -55,27 +55,27 @@ class _Control:
         return await self._calls.repeat(method, request)
 
     async def make_user(self, user: str, role: str) -> None:
-        """A user that is known by its certificate: nothing keeps its password."""
+        """Create a user that authenticates by certificate; its random password is not stored."""
         password = secrets.token_urlsafe(_UNGUESSABLE_BYTES)
         await self._make("user_add", messages.AuthUserAddRequest(name=user, password=password))
         await self.call("user_grant", messages.AuthUserGrantRoleRequest(user=user, role=role))
 
     async def make_role(self, role: EtcdRole) -> None:
-        """The role with exactly its permissions."""
+        """Create the role, or give it exactly these permissions."""
         await self._make("role_add", messages.AuthRoleAddRequest(name=role.name))
-        found = await self.call("role_get", messages.AuthRoleGetRequest(role=role.name))
-        has = {Permission(one.key, one.range_end, _may_write(one)) for one in found.perm}
-        wanted = set(role.permissions)
-        for one in sorted(wanted - has):
+        response = await self.call("role_get", messages.AuthRoleGetRequest(role=role.name))
+        current = {Permission(perm.key, perm.range_end, _may_write(perm)) for perm in response.perm}
+        desired = set(role.permissions)
+        for permission in sorted(desired - current):
             grant = messages.AuthRoleGrantPermissionRequest(name=role.name)
-            grant.perm.key, grant.perm.range_end = one.start, one.end
-            grant.perm.permType = messages.READWRITE if one.may_write else messages.READ
+            grant.perm.key, grant.perm.range_end = permission.start, permission.end
+            grant.perm.permType = messages.READWRITE if permission.may_write else messages.READ
             await self.call("role_grant", grant)
-        # A range that is still wanted, with another type, was replaced by the grant above.
-        ranges = {(one.start, one.end) for one in wanted}
-        for one in sorted(has - wanted):
-            if (one.start, one.end) not in ranges:
-                await self.call("role_revoke", _revoke(role.name, one))
+        # A range whose type has changed was replaced by the grant above.
+        ranges = {(permission.start, permission.end) for permission in desired}
+        for permission in sorted(current - desired):
+            if (permission.start, permission.end) not in ranges:
+                await self.call("role_revoke", _revoke(role.name, permission))
 
     async def _make(self, method: Method, request: ProtobufMessage) -> None:
         try:

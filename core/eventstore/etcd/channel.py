@@ -100,14 +100,14 @@ class Endpoints:
         connecting = self._connecting
         # Shared by all waiting calls: one that is cancelled does not end it for the others.
         await asyncio.wait({connecting})
-        found = None if connecting.cancelled() else connecting.result()
-        if found is None:
-            tried = ", ".join(f"{each.endpoint} ({each.failure})" for each in self._links)
+        connected = None if connecting.cancelled() else connecting.result()
+        if connected is None:
+            tried = ", ".join(f"{other.endpoint} ({other.failure})" for other in self._links)
             raise CallFailed(CallFailure(CallState.NOTHING_WRITTEN, f"no connection to {tried}"))
-        return found
+        return connected
 
     def failed(self, link: EndpointChannel) -> None:
-        """Move on from ``link``, unless somebody already did."""
+        """Use another endpoint than ``link`` from now on, unless another call has changed it."""
         if self._links[self._current] is link:
             self._current = (self._current + 1) % len(self._links)
 
@@ -128,19 +128,19 @@ class Endpoints:
         return None
 
     async def _renew_certificates(self) -> None:
-        """Take up certificates that were rotated; a connection that is up needs no new ones."""
+        """Use rotated certificates for new connections; an open one keeps its own."""
         if not self._settings.secure:
             return
         try:
-            found = await asyncio.to_thread(Certificates.read, self._settings)
-            if found == self._certificates:
+            certificates = await asyncio.to_thread(Certificates.read, self._settings)
+            if certificates == self._certificates:
                 return
             links = await asyncio.to_thread(_links, self._settings)
         except (OSError, BadInput):
-            # In the middle of a rotation; what we have may still be good.
+            # The files may be in the middle of a rotation; the current ones may still be valid.
             return
         _close(self._links)
-        self._certificates, self._links = found, links
+        self._certificates, self._links = certificates, links
 
 
 def _links(settings: EtcdSettings) -> tuple[EndpointChannel, ...]:

@@ -53,13 +53,13 @@ async def _read(calls: Calls, gets: Sequence[Get], revision: int) -> ReadResult:
 
 
 async def _whole(calls: Calls, get: Get, page: RangeResult, revision: int) -> RangeResult:
-    wanted = _smaller(get.limit, page.count)
-    if len(page.kvs) >= wanted or get.count_only:
+    size = _smaller(get.limit, page.count)
+    if len(page.kvs) >= size or get.count_only:
         return page
     kvs = list(page.kvs)
     last = page.kvs
-    while len(kvs) < wanted and last:
-        limit = min(_page_keys(last), wanted - len(kvs))
+    while len(kvs) < size and last:
+        limit = min(_page_keys(last), size - len(kvs))
         rest = get._replace(start=last[-1].key + b"\0", limit=limit)
         response = await calls.repeat("range", wire.range_request(rest, revision))
         last = wire.range_result(response).kvs

@@ -66,20 +66,20 @@ _IN_ORDER = attrgetter("mod_revision", "key")
 async def watch(
     calls: Calls, ranges: Sequence[Range], after: int, is_whole: IsWhole | None = None
 ) -> AsyncIterator[WatchBatch]:
-    """Yield what changes in the ranges after revision ``after``, for ever.
+    """Yield the changes in the ranges after revision ``after``, without end.
 
     Raises Compacted, StoreRejected (no permission), and StoreUnavailable once the store is closed.
     """
     position = after
     failures = 0
     was_stale = False
-    wanted = disjoint(ranges)
-    early = None if is_whole is None else _EarlyRevisions(wanted, is_whole)
+    watched = disjoint(ranges)
+    early = None if is_whole is None else _EarlyRevisions(watched, is_whole)
     while True:
         started = time.perf_counter()
         stream = _Stream(calls, early)
         try:
-            await stream.open(wanted, position)
+            await stream.open(watched, position)
             failures, was_stale = 0, False
             while True:
                 batch = await stream.next_batch(position)
@@ -100,28 +100,27 @@ async def watch(
         failures += 1
 
 
-async def oldest_revision(calls: Calls, key: bytes, gone: int) -> int:
-    """The oldest revision that etcd still has; ``gone`` is a compacted one.
+async def oldest_revision(calls: Calls, key: bytes, compacted: int) -> int:
+    """The oldest readable revision, which etcd returns to a watch from revision ``compacted``.
 
-    A watch from a compacted revision returns it; a refused read does not. Raises StoreUnavailable
-    if etcd does not return it.
+    The error of a read does not contain it. Raises StoreUnavailable if etcd does not return it.
     """
     stream = _Stream(calls)
     try:
         async with asyncio.timeout(READ_ATTEMPT_S):
-            await stream.open([(key, key + b"\0")], gone)
-            await stream.next_batch(gone)
-    except Compacted as compacted:
-        return compacted.revision
+            await stream.open([(key, key + b"\0")], compacted)
+            await stream.next_batch(compacted)
+    except Compacted as error:
+        return error.revision
     except (CallFailed, TimeoutError) as error:
         raise StoreUnavailable(
-            f"revision {gone} was compacted, and etcd did not return the oldest one that it has",
+            f"revision {compacted} was compacted, and etcd did not return the oldest one that it has",
             subject=calls.endpoint,
             remedy="try again",
         ) from error
     finally:
         stream.close()
-    return gone
+    return compacted
 
 
 def disjoint(ranges: Sequence[Range]) -> list[Range]:

@@ -64,7 +64,7 @@ async def test_a_book_that_cannot_be_read_is_as_good_as_gone(dust: bytes) -> Non
     store, keys = MemoryStore(), Keys("test")
     for kind in ("sighting", "step"):
         await store.commit([], [Put(keys.root + f"job/reclaim/one/{kind}/000000".encode(), dust)])
-    books, book = ScanStates(store, keys, 60), ScanStateRef("one", 1, 1, 1)
+    states, state = ScanStates(store, keys, 60), ScanStateRef("one", 1, 1, 1)
 
-    assert await books.sightings(book) == {}
-    assert await books.steps(book, 0) is None
+    assert await states.observations(state) == {}
+    assert await states.steps(state, 0) is None

@@ -1,7 +1,7 @@
-"""Automatic pools: the pools of an application are what it asks for.
+"""Automatic pools: creates, resizes and deletes the pools that applications request.
 
-application   the workflow of one application, until nothing is left to do
-reconciling   its activity
-dispatching   who wakes it
-applications  where it gets its knowledge of applications, and the same without Kubernetes
+application             the workflow of one application, until nothing is left to do
+pool_activities         its activity: plan the pools of the application, and apply the steps
+application_dispatcher  starts and signals executions when something has changed
+applications            the source of applications, and the same without Kubernetes
 """

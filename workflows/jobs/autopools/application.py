@@ -1,9 +1,9 @@
-"""Automatic pools: one execution an application, as long as something is to be done for it.
+"""Automatic pools: one execution for each application whose pools are not as desired.
 
-It looks and acts, and ends when everything is as it should be or only a person can help. When
-something is left that time or others will solve (addresses still held, a subnet without enough of
-them), it stays, and looks again when it is woken or after ``LOOK_AGAIN_S``. Whoever wants it looked
-at signals it with a start, so a wake is never lost: it is in the history of this run or begins one.
+The execution reconciles, and ends when the pools are as desired or only a user can help. While
+something is left that may be solved later (addresses that are still claimed, a subnet without
+enough free addresses), it waits, and reconciles again on the signal ``wake`` or after
+``RETRY_S``. The signal starts an execution that does not run, so that no signal is lost.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from workflows.model.payloads import Payload
 WORKFLOW_TYPE: Final = "auto-pools"
 WAKE: Final = "wake"
 
-LOOK_S: Final = 60.0
-"""One attempt at a look."""
+RECONCILE_S: Final = 60.0
+"""Seconds of one attempt to reconcile."""
 
-LOOKS_S: Final = 300.0
-"""All attempts at one look; then it waits like for anything else."""
+RECONCILE_ATTEMPTS_S: Final = 300.0
+"""Seconds of all attempts; after that the execution waits as for any other problem."""
 
-LOOK_AGAIN_S: Final = 120.0
-"""Between two looks while something is left and nobody wakes it."""
+RETRY_S: Final = 120.0
+"""Seconds between two reconciliations while something is left and no signal arrives."""
 
 DONE_SHOWN_MAX: Final = 20
-"""Steps that ``status`` and the result tell, the newest ones."""
+"""Steps in ``status`` and in the result, the newest ones."""
 
 _DIGEST_BYTES: Final = 8
-_LOOK: Final = patient(LOOK_S, LOOKS_S, first_pause_s=0.2, pause_s_max=10.0)
+_RECONCILE: Final = patient(RECONCILE_S, RECONCILE_ATTEMPTS_S, first_pause_s=0.2, pause_s_max=10.0)
 
 
 def workflow_id(key: ApplicationKey) -> str:
@@ -47,9 +47,9 @@ def workflow_id(key: ApplicationKey) -> str:
 
 
 class ApplicationProgress(NamedTuple):
-    """What one run leaves to the next."""
+    """State that passes from run to run; ``reconciled``: how often."""
 
-    looks: int = 0
+    reconciled: int = 0
     done: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     fault: str = ""
@@ -57,69 +57,71 @@ class ApplicationProgress(NamedTuple):
 
 @workflow.defn(name=WORKFLOW_TYPE)
 class AutoPools:
-    """The execution. It holds no pools, only words about them."""
+    """The workflow. It stores no pools, only texts about them."""
 
     def __init__(self) -> None:
         self._progress = ApplicationProgress()
-        self._wanted = False
+        self._is_requested = False
         self._phase = "looking"
 
     @workflow.run
     async def run(
         self, key: ApplicationKey, progress: ApplicationProgress = ApplicationProgress()
     ) -> ApplicationProgress:
-        """Look until nothing is left; the result tells what was done."""
+        """Reconcile until nothing is left; the result lists what was done."""
         self._progress = progress
         workflow.set_signal_handler(WAKE, self._wake)
         while True:
-            self._wanted = False
-            is_settled = await self._look(key)
-            if is_settled and not self._wanted:
+            self._is_requested = False
+            is_settled = await self._reconcile(key)
+            if is_settled and not self._is_requested:
                 self._phase = "settled"
                 return self._progress
             if workflow.info().is_continue_as_new_suggested():
                 workflow.continue_as_new(key, self._progress)
-            if not self._wanted:
+            if not self._is_requested:
                 await self._wait()
 
     @workflow.query
     def status(self) -> dict[str, Payload]:
-        """What it did, and what it waits for."""
+        """What was done, and what the execution waits for."""
         progress = self._progress
         return {
             "phase": self._phase,
-            "looks": progress.looks,
+            "looks": progress.reconciled,
             "done": list(progress.done),
             "problems": list(progress.problems),
             "fault": progress.fault,
         }
 
     def _wake(self) -> None:
-        self._wanted = True
+        self._is_requested = True
 
-    async def _look(self, key: ApplicationKey) -> bool:
-        """Whether nothing is left that looking again could solve."""
-        self._phase = "looking"
+    async def _reconcile(self, key: ApplicationKey) -> bool:
+        """Reconcile once; whether nothing is left that may be solved later."""
+        self._phase = "looking"  # the first name of this phase, which users see
         try:
-            look = await workflow.execute_activity(AutoPoolActivities.reconcile, key, options=_LOOK)
+            result = await workflow.execute_activity(
+                AutoPoolActivities.reconcile, key, options=_RECONCILE
+            )
         except workflow.ActivityError as error:
             self._progress = self._progress._replace(fault=words(error))
             return False
-        self._note(look)
-        return not any(problem.again for problem in look.problems)
+        self._note(result)
+        return not any(problem.again for problem in result.problems)
 
-    def _note(self, look: ReconcileResult) -> None:
+    def _note(self, result: ReconcileResult) -> None:
         before = self._progress
-        problems = tuple(str(problem) for problem in look.problems)
-        done = (*before.done, *look.done)[-DONE_SHOWN_MAX:]
+        problems = tuple(str(problem) for problem in result.problems)
+        done = (*before.done, *result.done)[-DONE_SHOWN_MAX:]
         if problems != before.problems:
             text = "; ".join(problems)[:FAULT_CHARS_MAX]
             workflow.upsert_search_attributes({"AutoPoolProblems": text})
-        self._progress = ApplicationProgress(before.looks + 1, done, problems)
+        self._progress = ApplicationProgress(before.reconciled + 1, done, problems)
 
     async def _wait(self) -> None:
         self._phase = "waiting"
         try:
-            await workflow.wait_condition(lambda: self._wanted, LOOK_AGAIN_S)
+            await workflow.wait_condition(lambda: self._is_requested, RETRY_S)
         except workflow.TimeoutError:
             return

@@ -1,10 +1,10 @@
-"""Who wakes the executions of automatic pools: applications that changed, needs, what became free.
+"""Starts and signals executions of automatic pools: after changes, pool requests and releases.
 
-Nothing is polled. The sweep compares applications with their pools whenever either has changed, by
-the same pure plan that the activity makes, and starts an execution only where there is something to
-do. Executions that wait say in their report for what: a subnet whose pools changed, or an address
-of a pool that was released, wakes them. A wake too many costs one look, a lost one costs
-``LOOK_AGAIN_S``; so whoever leads may change at any time. It never changes a pool itself.
+Nothing is polled. ``_sweep`` compares applications with their pools whenever either has changed, by
+the same pure plan as the activity, and starts an execution only where the plan has steps. The
+report of a waiting execution names what it waits for: a change of pools of a subnet or the release
+of an address of a pool signals it. A superfluous signal costs one reconciliation, a lost one costs
+``RETRY_S``, so that the leader may change at any time. The dispatcher changes no pool.
 """
 
 from __future__ import annotations
@@ -36,30 +36,29 @@ from workflows.jobs.autopools.application import WAKE, AutoPools, workflow_id
 from workflows.jobs.autopools.pool_activities import PoolPlanner
 from workflows.jobs.required_executions import RequiredExecution, ensure_execution
 
-GAP_S: Final = 0.05
-"""Between two sweeps: what changes together is looked at together."""
+SWEEP_GAP_S: Final = 0.05
+"""Seconds between two sweeps, so that one sweep serves many changes."""
 
 RETRY_PAUSE_S: Final = 0.5
-"""Before a part that failed is started again."""
+"""Seconds before a part that failed is started again."""
 
-WHAT: Final = "the watch for automatic pools"
+WATCH_NAME: Final = "the watch for automatic pools"
 
 RANGES_MAX: Final = 512
-"""Pools whose releases are watched; executions about others wait for ``LOOK_AGAIN_S``."""
+"""Pools whose releases are watched; executions that wait for others retry after ``RETRY_S``."""
 
-TOGETHER_MAX: Final = 100
-"""Executions that are woken at once."""
+SIGNALS_AT_ONCE: Final = 100
+"""Executions that are signalled concurrently."""
 
 _TOPICS: Final = ("pools", "subnets", "reservations")
 _log: Final = logging.getLogger(__name__)
 
-
 Ranges = dict[tuple[bytes, bytes], frozenset[ApplicationKey]]
-"""Ranges of claims, and who waits for a release in them."""
+"""Ranges of claims, with the applications that wait for a release in them."""
 
 
 class LastReconciled(NamedTuple):
-    """What was so when an application was last found in order, or woken. None: it is gone."""
+    """An application and its pools when they were last compared. None: the application is gone."""
 
     application: Application | None
     pools: tuple[Pool, ...]
@@ -67,101 +66,99 @@ class LastReconciled(NamedTuple):
 
 
 class ApplicationDispatcher:
-    """One cluster's; to be run by whoever leads."""
+    """One for each cluster; the leader runs it."""
 
-    def __init__(self, place: PoolPlanner, client: Client) -> None:
-        self._place = place
-        self._view = place.view
+    def __init__(self, planner: PoolPlanner, client: Client) -> None:
+        self._planner = planner
+        self._view = planner.view
         self._client = client
-        self._begin()
+        self._reset()
 
-    def _begin(self) -> None:
-        self._seen: dict[ApplicationKey, LastReconciled] = {}
-        self._needed: set[ApplicationKey] = set()
+    def _reset(self) -> None:
+        self._compared: dict[ApplicationKey, LastReconciled] = {}
+        self._requested: set[ApplicationKey] = set()
         self._waiting: dict[ApplicationKey, ReconcileReport] = {}
-        self._woken: dict[ApplicationKey, int] = {}
+        self._signalled: dict[ApplicationKey, int] = {}
         self._settled: dict[ApplicationKey, int] = {}
-        self._freed: set[ApplicationKey] = set()
-        self._news = asyncio.Event()
+        self._released: set[ApplicationKey] = set()
+        self._changed = asyncio.Event()
         self._waits_changed = asyncio.Event()
 
     async def run(self) -> None:
-        """Wake whoever must look, until cancelled. Raises what no retry helps."""
-        self._begin()
+        """Start and signal executions until cancelled. Raises errors that are not retried."""
+        self._reset()
         parts = (
-            self._sweep_on_news,
+            self._sweep_on_change,
             self._follow_view,
             self._follow_source,
             self._follow_hints,
             self._follow_releases,
         )
-        await until_all(*(until_done(part, WHAT, Backoff(RETRY_PAUSE_S)) for part in parts))
-
-    # ------------------------------------------------------------------------ what is heard of
+        await until_all(*(until_done(part, WATCH_NAME, Backoff(RETRY_PAUSE_S)) for part in parts))
 
     async def _follow_view(self) -> None:
         snapshot = self._view.current
-        self._news.set()
+        self._changed.set()
         while True:
             snapshot = await self._view.beyond(snapshot)
-            self._news.set()
+            self._changed.set()
 
     async def _follow_source(self) -> None:
         while True:
-            await self._place.source.changed()
-            self._news.set()
+            await self._planner.source.changed()
+            self._changed.set()
 
     async def _follow_hints(self) -> None:
-        """Needs and reports."""
-        rooms = [
-            self._place.keys.range_of("need"),
-            self._place.keys.range_of("view", "application"),
+        """Follow pool requests and reports."""
+        ranges = [
+            self._planner.keys.range_of("need"),
+            self._planner.keys.range_of("view", "application"),
         ]
-        found = await self._place.store.read([Get(*room) for room in rooms])
-        for answer in found.ranges:
-            for kv in answer.kvs:
-                self._hear(KeyChange(kv.key, kv.value, kv.mod_revision))
-        async for batch in self._place.store.watch(rooms, after=found.revision):
+        result = await self._planner.store.read([Get(*key_range) for key_range in ranges])
+        for stored in result.ranges:
+            for kv in stored.kvs:
+                self._handle_hint(KeyChange(kv.key, kv.value, kv.mod_revision))
+        async for batch in self._planner.store.watch(ranges, after=result.revision):
             for change in batch.changes:
-                self._hear(change)
+                self._handle_hint(change)
 
-    def _hear(self, change: KeyChange) -> None:
-        faults, keys = self._view.faults, self._place.keys
+    def _handle_hint(self, change: KeyChange) -> None:
+        faults, keys = self._view.faults, self._planner.keys
         if change.value is None:
             faults.clear(key_text(keys, change.key))
         if change.key.startswith(keys.prefix("need")):
             if change.value is not None:
-                need = faults.read(POOL_REQUESTS, keys, change.key, change.value)
-                if need is not None:
-                    self._needed.add(need.key)
-                    self._news.set()
+                request = faults.read(POOL_REQUESTS, keys, change.key, change.value)
+                if request is not None:
+                    self._requested.add(request.key)
+                    self._changed.set()
             return
         report = None
         if change.value is not None:
             report = faults.read(REPORTS, keys, change.key, change.value)
-        if report is not None and any(one.again for one in report.problems):
+        if report is not None and any(problem.again for problem in report.problems):
             self._waiting[report.key] = report
-            self._news.set()
+            self._changed.set()
         elif report is not None:
             self._waiting.pop(report.key, None)
-            self._woken.pop(report.key, None)
+            self._signalled.pop(report.key, None)
             if not report.problems:
                 self._settled[report.key] = report.configuration
-                self._news.set()
+                self._changed.set()
         self._waits_changed.set()
 
     async def _follow_releases(self) -> None:
-        """Watch the addresses of exactly those pools that somebody waits for."""
+        """Watch the claims in the pools that an execution waits for."""
         ranges: Ranges = {}
         watch: asyncio.Task[None] | None = None
         try:
             while True:
-                wanted = dict(self._waited_ranges())
-                if wanted != ranges:
-                    ranges = wanted
+                awaited = dict(self._awaited_ranges())
+                if awaited != ranges:
+                    ranges = awaited
                     await _stop(watch)
                     watch = asyncio.create_task(
-                        until_done(partial(self._watch, ranges), WHAT, Backoff(RETRY_PAUSE_S))
+                        until_done(partial(self._watch, ranges), WATCH_NAME, Backoff(RETRY_PAUSE_S))
                     )
                 await self._waits_changed.wait()
                 self._waits_changed.clear()
@@ -173,23 +170,23 @@ class ApplicationDispatcher:
             return
         after = min((report.position for report in self._waiting.values()), default=0)
         try:
-            async for batch in self._place.store.watch(list(ranges), after=after):
+            async for batch in self._planner.store.watch(list(ranges), after=after):
                 for change in batch.changes:
                     if change.value is None:
                         self._note_release(change.key, ranges)
         except Compacted:
-            # What was released meanwhile nobody can tell: all of them look.
-            self._freed.update(*ranges.values())
-            self._news.set()
+            # The releases in between are unknown, so that all of them reconcile.
+            self._released.update(*ranges.values())
+            self._changed.set()
             raise
 
     def _note_release(self, claim: bytes, ranges: Ranges) -> None:
         for (start, end), keys in ranges.items():
             if start <= claim < end:
-                self._freed |= keys
-                self._news.set()
+                self._released |= keys
+                self._changed.set()
 
-    def _waited_ranges(self) -> Iterator[tuple[tuple[bytes, bytes], frozenset[ApplicationKey]]]:
+    def _awaited_ranges(self) -> Iterator[tuple[tuple[bytes, bytes], frozenset[ApplicationKey]]]:
         pools = self._view.current.catalog
         names = {
             problem.pool: key
@@ -198,122 +195,122 @@ class ApplicationDispatcher:
             if problem.again and problem.pool in pools and not problem.subnet
         }
         for name, key in islice(sorted(names.items()), RANGES_MAX):
-            addresses, of = pool_addresses(pools[name]), self._place.keys.ip
+            addresses, key_of = pool_addresses(pools[name]), self._planner.keys.ip
             if addresses:
                 family = addresses.family
-                start, end = of(family, addresses.first()), of(family, addresses.last()) + b"\0"
-                yield (start, end), frozenset({key})
+                start = key_of(family, addresses.first())
+                yield (start, key_of(family, addresses.last()) + b"\0"), frozenset({key})
 
-    # --------------------------------------------------------------------- who must look now
-
-    async def _sweep_on_news(self) -> None:
-        await self._place.source.listed()
-        self._news.set()
+    async def _sweep_on_change(self) -> None:
+        await self._planner.source.listed()
+        self._changed.set()
         while True:
-            await self._news.wait()
-            self._news.clear()
+            await self._changed.wait()
+            self._changed.clear()
             snapshot = self._view.current
-            called = {*self._needed, *self._freed, *self._unblocked(snapshot)}
-            self._needed.clear()
-            self._freed.clear()
+            pending = {*self._requested, *self._released, *self._unblocked(snapshot)}
+            self._requested.clear()
+            self._released.clear()
             try:
-                await self._sweep(called, snapshot)
+                await self._sweep(pending, snapshot)
             except OrbweaverError:
-                self._needed |= called
+                self._requested |= pending
                 raise
-            await asyncio.sleep(GAP_S)
+            await asyncio.sleep(SWEEP_GAP_S)
 
-    async def _sweep(self, called: set[ApplicationKey], snapshot: ConfigurationSnapshot) -> None:
-        """Wake those that were called, and those that have changed."""
+    async def _sweep(self, pending: set[ApplicationKey], snapshot: ConfigurationSnapshot) -> None:
+        """Signal the pending executions, and those of applications that have changed."""
         changed: dict[ApplicationKey, LastReconciled] = await waiting_for_store()(
-            self._changed, snapshot
+            self._find_changed, snapshot
         )
-        for some in _chunks(list(called | changed.keys())):
-            await asyncio.gather(*(self._wake(key) for key in some))
-        self._seen |= changed
+        for together in _chunks(list(pending | changed.keys())):
+            await asyncio.gather(*(self._signal(key) for key in together))
+        self._compared |= changed
 
-    async def _wake(self, key: ApplicationKey) -> None:
-        """One execution that takes no signal must not keep the others asleep."""
+    async def _signal(self, key: ApplicationKey) -> None:
+        """Signal one execution. One that accepts no signal does not affect the others."""
         try:
             required = RequiredExecution(AutoPools, workflow_id(key), (key,), WAKE)
             await waiting_for_store()(ensure_execution, self._client, required)
         except OF_ONE_EXECUTION as error:
-            _log.error("the automatic pools of %s are not looked at: %s", key, error)
+            _log.error("cannot signal the execution for the automatic pools of %s: %s", key, error)
 
-    async def _changed(
+    async def _find_changed(
         self, snapshot: ConfigurationSnapshot
     ) -> dict[ApplicationKey, LastReconciled]:
-        """Whose pools are not what they should be as far as anybody has looked."""
+        """Applications whose pools may differ from the desired ones since the last comparison."""
         changed: dict[ApplicationKey, LastReconciled] = {}
         self._forget_settled(snapshot)
-        own = _by_application(snapshot)
-        known = self._place.source.known()
+        pools_of = _by_application(snapshot)
+        known = self._planner.source.known()
         stamp = _stamp(snapshot, ("subnets",))
         for key, application in known.items():
-            seen = LastReconciled(application, tuple(own.get(key, ())), stamp)
-            if self._seen.get(key) != seen:
-                if self._has_work(seen):
-                    changed[key] = seen
+            current = LastReconciled(application, tuple(pools_of.get(key, ())), stamp)
+            if self._compared.get(key) != current:
+                if self._has_steps(current):
+                    changed[key] = current
                 else:
-                    self._seen[key] = seen
-        for key, pools in own.items():
-            seen = LastReconciled(None, tuple(pools))
-            if key not in known and self._seen.get(key) != seen and await self._is_gone(key, pools):
-                changed[key] = seen
-        for key in self._seen.keys() - known.keys() - own.keys():
-            del self._seen[key]
+                    self._compared[key] = current
+        for key, pools in pools_of.items():
+            current = LastReconciled(None, tuple(pools))
+            if key in known or self._compared.get(key) == current:
+                continue
+            if await self._is_gone(key, pools):
+                changed[key] = current
+        for key in self._compared.keys() - known.keys() - pools_of.keys():
+            del self._compared[key]
         return changed
 
     def _forget_settled(self, snapshot: ConfigurationSnapshot) -> None:
-        """Compare anew once the view has caught up with who was set in order.
+        """Compare an application again when the view includes its last reconciliation.
 
-        What was so before may be so again: a pool that was made and deleted at once.
+        Its pools may be as before that again: a pool was created and deleted at once.
         """
         for key, changed_at in list(self._settled.items()):
             if changed_at <= snapshot.changed_at:
                 del self._settled[key]
-                self._seen.pop(key, None)
+                self._compared.pop(key, None)
 
-    def _has_work(self, seen: LastReconciled) -> bool:
-        """Whether the activity would find anything: by its own plan, without other ones' pools."""
-        assert seen.application is not None, "who is gone has no plan"
-        settings = self._place.settings
-        pools = {pool.name: pool for pool in seen.pools}
-        configuration = self._place.configuration()._replace(pools=pools)
+    def _has_steps(self, current: LastReconciled) -> bool:
+        """Whether the activity's plan has steps; pools of other applications are left out."""
+        assert current.application is not None, "an application that is gone has no plan"
+        settings = self._planner.settings
+        pools = {pool.name: pool for pool in current.pools}
+        configuration = self._planner.configuration()._replace(pools=pools)
         return bool(
             plan_application(
-                seen.application, configuration, {}, settings.default, enabled=settings.enabled
+                current.application, configuration, {}, settings.default, enabled=settings.enabled
             )
         )
 
     async def _is_gone(self, key: ApplicationKey, pools: list[Pool]) -> bool:
-        """On evidence, and something goes with it."""
+        """Whether the application is gone on evidence, and one of its pools is to be deleted."""
         if not any(is_reclaimable(pool.labels) for pool in pools):
             return False
-        found = await self._place.source.find(key)
-        return isinstance(found, MissingOwner) and found.certain
+        application = await self._planner.source.find(key)
+        return isinstance(application, MissingOwner) and application.certain
 
     def _unblocked(self, snapshot: ConfigurationSnapshot) -> Iterator[ApplicationKey]:
-        """Who waits for addresses of a subnet, now that something about subnets has changed."""
+        """Applications that wait for addresses of a subnet, after a change of pools or subnets."""
         newest = max(_stamp(snapshot, _TOPICS), default=0)
         for key, report in self._waiting.items():
-            is_newer = newest > report.configuration and self._woken.get(key) != newest
-            if is_newer and any(one.again and one.subnet for one in report.problems):
-                self._woken[key] = newest
+            is_newer = newest > report.configuration and self._signalled.get(key) != newest
+            if is_newer and any(problem.again and problem.subnet for problem in report.problems):
+                self._signalled[key] = newest
                 yield key
 
 
 def _by_application(snapshot: ConfigurationSnapshot) -> dict[ApplicationKey, list[Pool]]:
-    found: dict[ApplicationKey, list[Pool]] = {}
+    pools_of: dict[ApplicationKey, list[Pool]] = {}
     for pool in snapshot.catalog.values():
         key = application_of(pool.labels)
         if key is not None:
-            found.setdefault(key, []).append(pool)
-    return found
+            pools_of.setdefault(key, []).append(pool)
+    return pools_of
 
 
 def _stamp(snapshot: ConfigurationSnapshot, topics: tuple[str, ...]) -> tuple[int, ...]:
-    """Changes with every change of these topics."""
+    """A value that changes with every change of these topics."""
     return tuple(
         revision
         for key, revision in sorted(snapshot.guards.items())
@@ -322,8 +319,8 @@ def _stamp(snapshot: ConfigurationSnapshot, topics: tuple[str, ...]) -> tuple[in
 
 
 def _chunks(keys: list[ApplicationKey]) -> Iterator[list[ApplicationKey]]:
-    for start in range(0, len(keys), TOGETHER_MAX):
-        yield keys[start : start + TOGETHER_MAX]
+    for start in range(0, len(keys), SIGNALS_AT_ONCE):
+        yield keys[start : start + SIGNALS_AT_ONCE]
 
 
 async def _stop(task: asyncio.Task[None] | None) -> None:

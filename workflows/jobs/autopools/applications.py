@@ -1,8 +1,8 @@
-"""Who knows the applications: one small interface, and the answer without Kubernetes.
+"""The source of applications: one small interface, and its implementation without Kubernetes.
 
-Standalone, records take the place of API objects: an operator applies a Deployment, and deletes it.
-An application of which there is no record and no deletion may still live: nobody can tell, and
-nothing is taken from it (I6). Third parties never have a record.
+In standalone mode records replace API objects: an operator applies a Deployment, and deletes it.
+Whether an application without a record and without a deletion exists is unknown, so that its pools
+are kept (I6). Third-party applications never have a record.
 """
 
 from __future__ import annotations
@@ -22,40 +22,40 @@ from workflows.jobs.deletions import Deletions
 
 
 class ApplicationsSource(Protocol):
-    """Whoever knows the cluster's applications."""
+    """The source of the cluster's applications."""
 
     async def listed(self) -> None:
-        """Return once ``known`` is whole, as far as it can be."""
+        """Return once ``known`` is as complete as it can be."""
         ...
 
     def known(self) -> Mapping[ApplicationKey, Application]:
-        """All that are known now; an unchanged application is the same object again."""
+        """All applications known now; an unchanged one is the same object as before."""
         ...
 
     async def find(self, key: ApplicationKey) -> Application | MissingOwner:
-        """What is so of one application, as new as can be had."""
+        """The newest state of one application."""
         ...
 
     async def changed(self) -> None:
-        """Return once something of ``known`` has changed."""
+        """Return once ``known`` has changed."""
         ...
 
 
 class RecordedApplications:
-    """Applications of standalone mode. The view must be at work."""
+    """Applications of standalone mode. The view must be running."""
 
     def __init__(self, store: KeyValueStore, keys: Keys, view: ConfigurationView) -> None:
         self._view = view
         self._deletions = Deletions(store, keys)
-        self._seen: ConfigurationSnapshot = view.current
-        self._read: dict[tuple[str, str, str], tuple[RecordDefined, Application]] = {}
+        self._newest: ConfigurationSnapshot = view.current
+        self._decoded: dict[tuple[str, str, str], tuple[RecordDefined, Application]] = {}
 
     async def listed(self) -> None:
-        """See ``ApplicationsSource``: the view is at work."""
+        """See ``ApplicationsSource``. The view is complete when it runs."""
 
     def known(self) -> Mapping[ApplicationKey, Application]:
-        """See ``ApplicationsSource``: what the view's records say."""
-        before, self._read = self._read, {}
+        """See ``ApplicationsSource``. From the records of the view."""
+        before, self._decoded = self._decoded, {}
         for key, record in self._view.current.records.items():
             if record.workload is None:
                 continue
@@ -64,30 +64,32 @@ class RecordedApplications:
                 application = application_in(record)
                 assert application is not None, "it has a workload"
                 held = (record, application)
-            self._read[key] = held
-        return {application.key: application for _, application in self._read.values()}
+            self._decoded[key] = held
+        return {application.key: application for _, application in self._decoded.values()}
 
     async def find(self, key: ApplicationKey) -> Application | MissingOwner:
         """See ``ApplicationsSource``. Raises StoreUnavailable, NotReady, LogCorrupt."""
-        where = record_key(key)
-        if where is None:
-            why = f"{key.kind} {key.namespace}/{key.name} is a third party: nobody follows it"
+        record_of_key = record_key(key)
+        if record_of_key is None:
+            why = (
+                f"{key.kind} {key.namespace}/{key.name} is a third-party kind, which has no record"
+            )
             return MissingOwner(certain=False, why=why)
         await self._view.freshen()
-        record = self._view.current.records.get(where)
-        found = application_in(record) if record is not None else None
-        if found is not None:
-            return found
+        record = self._view.current.records.get(record_of_key)
+        application = application_in(record) if record is not None else None
+        if application is not None:
+            return application
         await self._deletions.catch_up()
-        gone = self._deletions.found.get(where)
-        if gone is None:
+        deletion = self._deletions.found.get(record_of_key)
+        if deletion is None:
             why = (
                 f"there is no record of {key.kind} {key.namespace}/{key.name};"
                 " apply its manifest with `orbctl apply -f`"
             )
             return MissingOwner(certain=False, why=why)
-        return MissingOwner(certain=True, why=gone.words(where))
+        return MissingOwner(certain=True, why=deletion.words(record_of_key))
 
     async def changed(self) -> None:
-        """See ``ApplicationsSource``: the view has moved on."""
-        self._seen = await self._view.beyond(self._seen)
+        """See ``ApplicationsSource``. Returns when the view has changed."""
+        self._newest = await self._view.beyond(self._newest)

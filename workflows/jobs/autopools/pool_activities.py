@@ -1,9 +1,9 @@
-"""The activity of automatic pools: make the pools of one application what they should be.
+"""The activity of automatic pools: makes the pools of one application as desired.
 
-It looks and acts in one go and remembers nothing: what an attempt before it has done is simply so.
-Every step is a command that is decided anew under guards when it is carried out, so two workers at
-the same application make one pool, and the share of the subnet is the pool (one transaction). What
-it found is reported to the ADDs that wait for it.
+It plans and applies in one attempt and stores nothing: the results of an earlier attempt are in the
+pools. Each step is a command that is decided again under guards when it is applied. So two workers
+that reconcile the same application create one pool, and taking addresses from a subnet is the same
+transaction as creating the pool. The result is reported to the ADDs that wait for it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from workflows.jobs.autopools.applications import ApplicationsSource
 from workflows.jobs.writers import ShardWriters
 
 PASSES_MAX: Final = 4
-"""Plans of one look: others may take addresses between a plan and its steps."""
+"""Plans of one attempt: others may take addresses between a plan and its steps."""
 
 STEP_WORDS: Final = {
     "create": "created",
@@ -53,16 +53,15 @@ STEP_WORDS: Final = {
     "retire": "retired",
 }
 DONE_MAX: Final = 64
-"""Steps that a result tells."""
-
+"""Steps that a result lists."""
 
 DONE: Final = "done"
-SO_ALREADY: Final = "so already"
+UNCHANGED: Final = "unchanged"
 Outcome: TypeAlias = str | ReconcileStep
 
 
 class ReconcileResult(NamedTuple):
-    """What a look did, and what is not as it should be (see ``ReconcileReport``)."""
+    """What was done, and how the pools differ from the desired ones (see ``ReconcileReport``)."""
 
     position: int
     done: tuple[str, ...] = ()
@@ -70,7 +69,7 @@ class ReconcileResult(NamedTuple):
 
 
 class PoolPlanner(NamedTuple):
-    """Where pools are planned: what the activity and the dispatcher share. The view is at work."""
+    """What the activity and the dispatcher share. The view must be running."""
 
     store: KeyValueStore
     keys: Keys
@@ -79,7 +78,7 @@ class PoolPlanner(NamedTuple):
     settings: AutoPoolSettings
 
     def configuration(self) -> Configuration:
-        """The view as rules read it."""
+        """The state of the view, as the rules read it."""
         snapshot, settings = self.view.current, self.settings
         return Configuration(
             snapshot.catalog,
@@ -93,60 +92,65 @@ class PoolPlanner(NamedTuple):
 
 
 class AutoPoolActivities:
-    """The activity and what it needs."""
+    """The activity."""
 
-    def __init__(self, place: PoolPlanner, writers: ShardWriters) -> None:
-        self._place = place
+    def __init__(self, planner: PoolPlanner, writers: ShardWriters) -> None:
+        self._planner = planner
         self._writers = writers
-        self._needs = PoolRequests(place.store, place.keys)
-        switches = FeatureSwitches(place.settings.ipv4_enabled, place.settings.ipv6_enabled)
-        self._scopes = ScopeReader(place.store, place.keys, switches)
+        self._requests = PoolRequests(planner.store, planner.keys)
+        switches = FeatureSwitches(planner.settings.ipv4_enabled, planner.settings.ipv6_enabled)
+        self._scopes = ScopeReader(planner.store, planner.keys, switches)
         self._changing = asyncio.Lock()
 
     @activity.defn(name="auto-pools-reconcile")
     async def reconcile(self, key: ApplicationKey) -> ReconcileResult:
-        """Plan, carry out, and plan again until nothing is left to do.
+        """Plan, apply, and plan again until nothing is left to do.
 
-        Raises StoreUnavailable, OutcomeUnknown, LostRace, NotReady, WriterFenced; again helps.
+        Raises StoreUnavailable, OutcomeUnknown, LostRace, NotReady, WriterFenced; a retry helps.
         """
         done: list[str] = []
         for _ in range(PASSES_MAX):
             position, changed_at, steps = await self._plan(key)
-            made = [(step, await self._carry_out(step)) for step in steps if step.command]
-            done += [_told(step) for step, outcome in made if outcome is DONE]
-            refused = [outcome for _, outcome in made if isinstance(outcome, ReconcileStep)]
-            if len(refused) == len(made):
+            applied = [(step, await self._apply(step)) for step in steps if step.command]
+            done += [_description(step) for step, outcome in applied if outcome is DONE]
+            refused = [outcome for _, outcome in applied if isinstance(outcome, ReconcileStep)]
+            if len(refused) == len(applied):
                 break
         else:
-            raise LostRace(f"the pools of {key} change all the time", subject=str(key))
+            raise LostRace(
+                f"other changes to the pools of {key} interrupted {PASSES_MAX} plans",
+                subject=str(key),
+            )
         left = [*(step for step in steps if not step.command), *refused]
-        look = ReconcileResult(
+        result = ReconcileResult(
             position, tuple(done[:DONE_MAX]), tuple(_problem(step) for step in left)
         )
         info = activity.info()
-        await self._needs.report(
-            ReconcileReport(look.position, info.workflow_id, key, look.problems, changed_at)
+        await self._requests.report(
+            ReconcileReport(result.position, info.workflow_id, key, result.problems, changed_at)
         )
-        return look
+        return result
 
     async def _plan(self, key: ApplicationKey) -> tuple[int, int, tuple[ReconcileStep, ...]]:
-        """The steps, and as of which revisions (see ``ReconcileReport``)."""
-        place, settings = self._place, self._place.settings
-        need, position = await self._needs.find(key)
-        found = await place.source.find(key)
-        await place.view.freshen()
-        changed_at = place.view.current.changed_at
-        application = need if isinstance(found, MissingOwner) else found
-        # Of what it touches alone: each application is looked at, however many there are.
+        """The steps, with the revisions that were read (see ``ReconcileReport``)."""
+        planner, settings = self._planner, self._planner.settings
+        request, position = await self._requests.find(key)
+        current = await planner.source.find(key)
+        await planner.view.freshen()
+        changed_at = planner.view.current.changed_at
+        application = request if isinstance(current, MissingOwner) else current
+        # Only its own subnets and pools are read, so that the cost of one does not grow with all.
         configuration = await self._scopes.read_application(key, named_subnets(application))
-        own = [pool for pool in configuration.pools.values() if application_of(pool.labels) == key]
-        claimed = await self._claimed(own)
-        if isinstance(found, MissingOwner):
-            if found.certain:
-                return position, changed_at, departure(own, configuration, claimed)
-            if need is None or is_built_in(key):
-                return position, changed_at, _unknown(found, waits=need is not None)
-        assert application is not None, "missing, and no need names it"
+        pools = [
+            pool for pool in configuration.pools.values() if application_of(pool.labels) == key
+        ]
+        claimed = await self._claimed(pools)
+        if isinstance(current, MissingOwner):
+            if current.certain:
+                return position, changed_at, departure(pools, configuration, claimed)
+            if request is None or is_built_in(key):
+                return position, changed_at, _unknown(current, waits=request is not None)
+        assert application is not None, "a missing application without a request has returned"
         steps = plan_application(
             application, configuration, claimed, settings.default, enabled=settings.enabled
         )
@@ -156,18 +160,18 @@ class AutoPoolActivities:
         claimed: dict[str, Claim] = {}
         for pool in pools:
             addresses = pool_addresses(pool)
-            claimed |= await read_claims(self._place.store, self._place.keys, addresses)
+            claimed |= await read_claims(self._planner.store, self._planner.keys, addresses)
         return claimed
 
-    async def _carry_out(self, step: ReconcileStep) -> Outcome:
-        """One step; a step that says why, when it is refused."""
-        assert step.command is not None, "only steps with a command are carried out"
-        place, settings = self._place, self._place.settings
-        # One at a time: all of this process would lose races against each other.
+    async def _apply(self, step: ReconcileStep) -> Outcome:
+        """Apply a step; returns a step with the reason if it is refused."""
+        assert step.command is not None, "only steps with a command are applied"
+        planner, settings = self._planner, self._planner.settings
+        # One at a time, because concurrent ones of this process would lose races to each other.
         async with self._changing, self._writers.borrowed() as (writer, cause):
             configurator = Configurator(
-                place.store,
-                place.keys,
+                planner.store,
+                planner.keys,
                 writer,
                 ipv4_enabled=settings.ipv4_enabled,
                 ipv6_enabled=settings.ipv6_enabled,
@@ -176,19 +180,19 @@ class AutoPoolActivities:
                 applied = await configurator.apply(step.command, cause)
             except Refused as error:
                 return refused_step(step.pool, error, step.subnet)
-        return DONE if applied.events else SO_ALREADY
+        return DONE if applied.events else UNCHANGED
 
 
 def departure(
-    own: list[Pool], configuration: Configuration, claimed: dict[str, Claim]
+    pools: list[Pool], configuration: Configuration, claimed: dict[str, Claim]
 ) -> tuple[ReconcileStep, ...]:
-    """The steps for pools whose application is gone, whatever UID it had."""
-    uids = sorted({pool.labels.get(OWNER_UID, "") for pool in own})
+    """The steps for the pools of an application that is gone, under every UID that it had."""
+    uids = sorted({pool.labels.get(OWNER_UID, "") for pool in pools})
     return tuple(step for uid in uids for step in plan_departure(uid, configuration, claimed))
 
 
 def _unknown(missing: MissingOwner, *, waits: bool) -> tuple[ReconcileStep, ...]:
-    """Nothing is done for an application that nobody knows; whoever waits for it is told."""
+    """Change nothing for an application whose state is unknown; report it to an ADD that waits."""
     if not waits:
         return ()
     return (ReconcileStep("refuse", "", missing.why, again=True),)
@@ -198,5 +202,5 @@ def _problem(step: ReconcileStep) -> Problem:
     return Problem(step.pool, step.subnet, step.reason, step.remedy, step.again)
 
 
-def _told(step: ReconcileStep) -> str:
+def _description(step: ReconcileStep) -> str:
     return f"{STEP_WORDS[step.action]} {step.pool}: {step.reason}"

@@ -64,7 +64,7 @@ class WorkflowStarter:
         self._retry_s = max(settings.trace_interval_s, WATCH_PAUSE_S)
         self._find_cause = find_cause
 
-    async def begin(
+    async def start(
         self, deadline: ReclaimDeadline, origin: DeadlineCause = DeadlineCause()
     ) -> None:
         """Start the Pod's execution, or signal it. Raises as ``Client.start_or_signal``."""
@@ -100,15 +100,15 @@ class ChangeListener:
 
     def __init__(
         self,
-        means: ReclaimContext,
-        begin: Callable[[ReclaimDeadline, DeadlineCause], Awaitable[None]],
+        context: ReclaimContext,
+        start: Callable[[ReclaimDeadline, DeadlineCause], Awaitable[None]],
         scan_now: Callable[[], Awaitable[None]],
     ) -> None:
-        self._means = means
-        self._settings = means.settings
-        self._begin = begin
+        self._context = context
+        self._settings = context.settings
+        self._start = start
         self._scan_now = scan_now
-        self._deadlines = ReclaimDeadlines(means.settings.traces_max)
+        self._deadlines = ReclaimDeadlines(context.settings.traces_max)
         self.received = 0
         self.started = 0
         self.dropped = 0
@@ -135,14 +135,14 @@ class ChangeListener:
         try:
             self.listening = True
             _log.info(FOLLOWING)
-            async for change in self._means.facts.changes():
+            async for change in self._context.facts.changes():
                 self._backoff.reset()
                 if isinstance(change, ScanRequest):
                     _log.info("a scan is requested: %s", change.why)
                     await self._request_scan()
                     continue
                 self.received += 1
-                await self._queue(queue, ObservedChange(change, self._means.observer.moment()))
+                await self._queue(queue, ObservedChange(change, self._context.observer.moment()))
         except FAULTS as error:
             _log.warning("the watch of Pods failed; a scan finds what it misses: %s", error)
         finally:
@@ -175,11 +175,11 @@ class ChangeListener:
         """Start an execution if the change needs one. Raises ``FAULTS``."""
         change, pod = observed.change, observed.change.pod
         key = pod.endpoint_key(self._settings)
-        ledger = await read_endpoint(self._means.store, self._means.keys, key)
+        ledger = await read_endpoint(self._context.store, self._context.keys, key)
         endpoint = ledger.endpoints.get(key)
         if endpoint is None or endpoint.uid != pod.uid:
             return
-        facts = await self._means.facts.facts(ledger, self._means.observer.moment())
+        facts = await self._context.facts.facts(ledger, self._context.observer.moment())
         deadline = trace(pod, facts, self._settings, observed.seen, deleted=change.deletion_report)
         if isinstance(deadline, NoDeadline):
             return
@@ -188,12 +188,12 @@ class ChangeListener:
             self._drop(observed, "too many Pods are tracked (SPIDERPOOL_GC_MAX_PODENTRY_DB_CAP)")
             return
         held = next(iter(ledger.claims.values()), None)
-        await self._begin(deadline, DeadlineCause(change.trigger, change.traceparent, held))
+        await self._start(deadline, DeadlineCause(change.trigger, change.traceparent, held))
         self.started += 1
 
     def _forget_passed(self) -> None:
         if len(self._deadlines) >= self._settings.traces_max:
-            for deadline in self._deadlines.due(self._means.observer.now_s()):
+            for deadline in self._deadlines.due(self._context.observer.now_s()):
                 self._deadlines.forget(deadline.uid)
 
     def _drop(self, observed: ObservedChange, why: str) -> None:

@@ -96,7 +96,7 @@ class Releases:
         self.lost = 0
 
     async def make(self, step: ReclaimStep) -> Released:
-        """One release for the activity at work; raises what ``Releaser`` does, WriterFenced."""
+        """One release for the current activity. Raises as ``Releaser``, and WriterFenced."""
         hand_over = None if self._handover is None else self._handover.hand_over
         try:
             async with self._writers.borrowed() as (writer, cause):
@@ -113,7 +113,7 @@ class Releases:
 
 
 class ReclaimContext(NamedTuple):
-    """What reclaiming works with in one process."""
+    """What the parts of reclaim share in one process."""
 
     store: KeyValueStore
     keys: Keys

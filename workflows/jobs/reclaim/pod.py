@@ -23,7 +23,7 @@ from core.eventstore.state import read_endpoint
 from workflows.api import activity, workflow
 from workflows.jobs.reclaim.context import ReclaimContext
 
-NOTHING_LEFT = "nothing of it is left: its addresses were released"
+NOTHING_LEFT = "its addresses were released before"
 
 _log = logging.getLogger(__name__)
 
@@ -94,6 +94,7 @@ class PodActivities:
 
 WORKFLOW_TYPE: Final = "reclaim-pod"
 CHANGED: Final = "news"
+"""The signal of a changed deadline, under its first name."""
 
 RESOLVE_S: Final = 30.0
 """Seconds of one attempt."""
@@ -124,6 +125,7 @@ class ReclaimPod:
     @workflow.run
     async def run(self, deadline: ReclaimDeadline, retry_s: float) -> ReclaimResult:
         """Resolve the Pod until nothing is left to wait for. ``retry_s``: between two attempts."""
+        workflow.set_signal_handler(CHANGED, self._replace_deadline)
         for _ in range(RESOLVES_MAX):
             deadline = await self._until_due(deadline)
             resolution = await workflow.execute_activity(
@@ -134,9 +136,7 @@ class ReclaimPod:
             deadline = _following(deadline, resolution)
         return ReclaimResult((), f"left to the scan after {RESOLVES_MAX} activities")
 
-    @workflow.signal
-    def news(self, deadline: ReclaimDeadline) -> None:
-        """The Pod has changed since."""
+    def _replace_deadline(self, deadline: ReclaimDeadline) -> None:
         self._newer = deadline
 
     async def _until_due(self, deadline: ReclaimDeadline) -> ReclaimDeadline:

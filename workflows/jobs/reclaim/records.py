@@ -1,10 +1,9 @@
-"""What is known without Kubernetes: records take the place of API objects, the log that of a watch.
+"""Pod and Node state without Kubernetes: records replace API objects, the log replaces a watch.
 
-A Pod whose record an operator has deleted is gone, and so is every Pod on a node whose record was
-deleted, unless a record or a claim is newer than the deletion; a StatefulSet whose record was
-deleted wants no replica. A Pod without a record was never
-promised to have one: nobody can tell (I6). Deletions are read from the live log; one that has gone
-to the archive before anybody saw it frees nothing.
+A Pod is gone when its record or that of its node was deleted, unless a record or a claim is newer
+than the deletion. A StatefulSet whose record was deleted has no replicas. Whether a Pod without a
+record exists is unknown (I6). Deletions are read from the live log: one that was archived before
+this process read it frees nothing.
 """
 
 from __future__ import annotations
@@ -30,83 +29,80 @@ from workflows.jobs.reclaim.context import PodChange
 POD: Final = "Pod"
 NODE: Final = "Node"
 
-NOBODY: Final = DeletionNotice("", "")
-
+NO_NOTICE: Final = DeletionNotice("", "")
 
 _log: Final = logging.getLogger(__name__)
 
 
 class RecordFacts(StandaloneCluster):
-    """Facts about what is in the ledger, from ``deletions`` of records and an operator's word."""
+    """Facts about the subjects of the ledger, from deleted records and an operator's notice."""
 
-    __slots__ = ("_claimed", "_gone", "_recorded")
+    __slots__ = ("_claimed", "_deleted", "_recorded")
 
     def __init__(
         self,
         ledger: Ledger,
         deletions: Mapping[RecordKey, Deletion],
-        seen: Moment,
-        word: DeletionNotice = NOBODY,
+        read: Moment,
+        notice: DeletionNotice = NO_NOTICE,
     ) -> None:
-        super().__init__(ledger, word, seen)
-        self._gone = dict(_deletions_about(ledger, deletions)) if deletions else {}
-        self._claimed = _newest_claims(ledger) if self._gone else {}
-        self._recorded = _recorded_pods(ledger, self._gone)
+        super().__init__(ledger, notice, read)
+        self._deleted = dict(_deletions_about(ledger, deletions)) if deletions else {}
+        self._claimed = _newest_claims(ledger) if self._deleted else {}
+        self._recorded = _recorded_pods(ledger, self._deleted)
 
     def pod(self, namespace: str, name: str) -> PodState | MissingOwner:
-        """Gone if its record or its node's was deleted and nothing came after, else unknown."""
-        said = super().pod(namespace, name)
-        if not self._gone or isinstance(said, PodState) or said.certain:
-            return said
+        """Gone if its record or its node's was deleted and it has no newer claim, else unknown."""
+        reported = super().pod(namespace, name)
+        if not self._deleted or isinstance(reported, PodState) or reported.certain:
+            return reported
         pod: RecordKey = POD, namespace, name
         endpoint = self._endpoints.get((namespace, name))
         node: RecordKey = NODE, "", endpoint.node if endpoint is not None else ""
         for key in (pod, node):
-            found = self._gone.get(key)
-            if found is None:
+            deletion = self._deleted.get(key)
+            if deletion is None:
                 continue
-            if self._claimed.get((namespace, name), 0) <= found.position:
-                return MissingOwner(certain=True, why=found.words(key))
+            if self._claimed.get((namespace, name), 0) <= deletion.position:
+                return MissingOwner(certain=True, why=deletion.words(key))
             late = f"Pod {namespace}/{name} got an address after its record was deleted"
             return MissingOwner(certain=False, why=late)
-        return said
+        return reported
 
     def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner:
-        """As its record says; gone if that was deleted, else unknown."""
+        """From its record; gone if that was deleted, else unknown."""
         key: RecordKey = STATEFUL_SET, namespace, name
-        found = self._gone.get(key)
-        if found is None:
+        deletion = self._deleted.get(key)
+        if deletion is None:
             return super().stateful_set(namespace, name)
-        return MissingOwner(certain=True, why=found.words(key))
+        return MissingOwner(certain=True, why=deletion.words(key))
 
     def pod_of_uid(self, uid: str) -> PodState | None:
-        """A Pod that an operator describes is living, unless it or its node is said to be gone."""
-        found = self._recorded.get(uid)
-        if found is None or self._says_gone(found):
-            return None
-        return found
+        """A recorded Pod is living, unless it or its node is reported as gone."""
+        pod = self._recorded.get(uid)
+        return None if pod is None or self._is_reported_gone(pod) else pod
 
-    def _says_gone(self, pod: PodState) -> bool:
-        said = super().pod(pod.namespace, pod.name)
-        return not isinstance(said, PodState) and said.certain
+    def _is_reported_gone(self, pod: PodState) -> bool:
+        reported = super().pod(pod.namespace, pod.name)
+        return not isinstance(reported, PodState) and reported.certain
 
 
 def _deletions_about(
     ledger: Ledger, deletions: Mapping[RecordKey, Deletion]
 ) -> Iterable[tuple[RecordKey, Deletion]]:
-    """Those that concern the ledger and were not taken back; linear in the smaller one."""
+    """Deletions of the ledger's subjects without a new record; linear in the smaller of the two."""
     if len(deletions) <= len(ledger.claims) + len(ledger.endpoints):
-        wanted: Iterable[RecordKey] = deletions
+        subjects: Iterable[RecordKey] = deletions
     else:
         pods = {(POD, *key) for key in ledger.endpoints}
-        pods |= {(POD, one.claim.namespace, one.claim.pod) for one in ledger.claims.values()}
-        wanted = pods | {(NODE, "", endpoint.node) for endpoint in ledger.endpoints.values()}
-        wanted |= {
+        pods |= {(POD, held.claim.namespace, held.claim.pod) for held in ledger.claims.values()}
+        subjects = pods | {(NODE, "", endpoint.node) for endpoint in ledger.endpoints.values()}
+        subjects |= {
             (STATEFUL_SET, namespace, replica.stateful_set)
             for _, namespace, name in pods
             if (replica := replica_of(name)) is not None
         }
-    for key in wanted:
+    for key in subjects:
         if key in deletions and key not in ledger.records:
             yield key, deletions[key]
 
@@ -119,13 +115,14 @@ def _newest_claims(ledger: Ledger) -> dict[tuple[str, str], int]:
     return newest
 
 
-def _recorded_pods(ledger: Ledger, gone: Mapping[RecordKey, Deletion]) -> dict[str, PodState]:
-    found: dict[str, PodState] = {}
+def _recorded_pods(ledger: Ledger, deleted: Mapping[RecordKey, Deletion]) -> dict[str, PodState]:
+    """By UID."""
+    pods: dict[str, PodState] = {}
     for kind, namespace, name in ledger.records:
         endpoint = ledger.endpoints.get((namespace, name)) if kind == POD else None
-        if endpoint is not None and (NODE, "", endpoint.node) not in gone:
-            found[endpoint.uid] = PodState(namespace, name, endpoint.uid, node=endpoint.node)
-    return found
+        if endpoint is not None and (NODE, "", endpoint.node) not in deleted:
+            pods[endpoint.uid] = PodState(namespace, name, endpoint.uid, node=endpoint.node)
+    return pods
 
 
 class EndpointsByNode(NamedTuple):
@@ -139,7 +136,7 @@ NOTHING_READ: Final = EndpointsByNode(0, {})
 
 
 class StandalonePodFacts:
-    """Follows the log for deleted records; what it has read it does not read again."""
+    """Follows the log for deleted records; reads each segment once."""
 
     def __init__(self, store: KeyValueStore, keys: Keys) -> None:
         self._store = store
@@ -148,61 +145,62 @@ class StandalonePodFacts:
         self._deletions = Deletions(store, keys)
 
     async def facts(
-        self, ledger: Ledger, claims_read: Moment, word: DeletionNotice = NOBODY
+        self, ledger: Ledger, claims_read: Moment, notice: DeletionNotice = NO_NOTICE
     ) -> ClusterFacts:
-        """See ``FactsSource``; ``word``: what an operator says besides.
+        """See ``ReclaimFactsSource``; ``notice``: what an operator reports in addition.
 
         Raises StoreUnavailable, LogCorrupt.
         """
         await self._deletions.catch_up()
-        return RecordFacts(ledger, self._deletions.found, claims_read, word)
+        return RecordFacts(ledger, self._deletions.found, claims_read, notice)
 
     async def changes(self) -> AsyncIterator[PodChange]:
-        """See ``FactsSource``. Raises StoreUnavailable, LogCorrupt, LogGap, Compacted."""
+        """See ``ReclaimFactsSource``. Raises StoreUnavailable, LogCorrupt, LogGap, Compacted."""
         by_node = NOTHING_READ
         async for segments, _ in self._reader.follow(await self._reader.cursor_now()):
             if not segments:
                 by_node = NOTHING_READ
-            for one in about_records(segments):
-                event = one.event
+            for recorded in about_records(segments):
+                event = recorded.event
                 if not isinstance(event, RecordDeleted):
                     continue
-                found: Sequence[KeyValue] = ()
+                endpoints: Sequence[KeyValue] = ()
                 if event.kind == POD:
-                    found = await self._on_pod(event)
+                    endpoints = await self._endpoint_of(event)
                 elif event.kind == NODE:
-                    if by_node.revision < one.position:
+                    if by_node.revision < recorded.position:
                         by_node = await self._by_node()
-                    found = by_node.endpoints.get(event.name, ())
-                for change in self._gone(one, event, found):
+                    endpoints = by_node.endpoints.get(event.name, ())
+                for change in self._deleted_pods(recorded, event, endpoints):
                     yield change
 
-    def _gone(
-        self, one: Recorded, event: RecordDeleted, found: Iterable[KeyValue]
+    def _deleted_pods(
+        self, recorded: Recorded, event: RecordDeleted, endpoints: Iterable[KeyValue]
     ) -> Iterator[PodChange]:
-        """The Pods that a deleted record speaks of. What was written later speaks of others."""
-        words = deletion_of(one).words(event)
-        for endpoint in self._read(kv for kv in found if kv.mod_revision < one.position):
+        """A change for each Pod of a deleted record; an endpoint written later is a newer Pod's."""
+        words = deletion_of(recorded).words(event)
+        older = (kv for kv in endpoints if kv.mod_revision < recorded.position)
+        for endpoint in self._decodable(older):
             pod = PodState(endpoint.namespace, endpoint.name, endpoint.uid, node=endpoint.node)
-            yield PodChange(pod, words, one.event_id, one.cause.traceparent)
+            yield PodChange(pod, words, recorded.event_id, recorded.cause.traceparent)
 
-    async def _on_pod(self, event: RecordDeleted) -> tuple[KeyValue, ...]:
+    async def _endpoint_of(self, event: RecordDeleted) -> tuple[KeyValue, ...]:
         get = Get(self._keys.endpoint(event.namespace, event.name))
         return (await self._store.read([get])).ranges[0].kvs
 
     async def _by_node(self) -> EndpointsByNode:
-        """One read of all endpoints, for each node of a rack whose records are deleted together."""
+        """One read of all endpoints serves many nodes whose records are deleted together."""
         result = await self._store.read([Get(*self._keys.range_of("endpoint"))])
-        found: dict[str, list[KeyValue]] = {}
+        by_node: dict[str, list[KeyValue]] = {}
         for kv in result.ranges[0].kvs:
-            for endpoint in self._read([kv]):
-                found.setdefault(endpoint.node, []).append(kv)
-        return EndpointsByNode(result.revision, found)
+            for endpoint in self._decodable([kv]):
+                by_node.setdefault(endpoint.node, []).append(kv)
+        return EndpointsByNode(result.revision, by_node)
 
-    def _read(self, found: Iterable[KeyValue]) -> Iterator[Endpoint]:
-        """The endpoints that can be read; of the others nothing is said to be gone."""
-        for kv in found:
+    def _decodable(self, kvs: Iterable[KeyValue]) -> Iterator[Endpoint]:
+        """The endpoints that can be decoded; the others are skipped and logged."""
+        for kv in kvs:
             try:
                 yield ENDPOINTS.decode(self._keys, kv.key, kv.value)
             except LogCorrupt as error:
-                _log.error("left out: %s", error)
+                _log.error("an endpoint is not reclaimed, because it cannot be read: %s", error)

@@ -1,10 +1,14 @@
-"""Reclaim: look at all claims, release what is leaked on evidence, wait, and look again.
+"""Reclaim: scan all claims, release what is leaked on evidence, wait, and scan again.
 
-One execution a cluster, id ``reclaim``. It looks every interval, when a deadline that it knows of
-is over (a second look at what was seen once), and on the signal ``scan-now``. What looks have seen
-goes from one to the next by reference (``scan_states``), so a controller may die between any two
-steps and another one goes on where it was. A look or release that fails for good never ends the
-execution and never blocks others: it is told by the query ``status``, and the next look comes.
+One execution for each cluster, id ``reclaim``. It scans every interval, when a known deadline has
+passed (the second observation of a subject), and on the signal ``scan-now``. Observations are
+passed from one scan to the next by reference (``scan_states``), so that a controller may end
+between any two steps and another one continues. A scan or release whose attempts all fail neither
+ends the execution nor delays other releases: the query ``status`` reports it, and the next scan
+follows.
+
+``read_scan_status`` returns the status for probes and metrics with one small read of the head of
+the execution; it starts nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from workflows.api import workflow
 from workflows.engine.store.keys import DEFAULT_QUEUE, WorkflowKeys
 from workflows.engine.store.kinds import OPEN_HEADS
 from workflows.jobs.reclaim.scan_activities import (
-    ChunkDone,
+    ChunkResult,
     PausedStep,
     ReclaimActivities,
     ScanObservation,
@@ -36,125 +40,136 @@ from workflows.model.policies import ExecutionStatus
 WORKFLOW_TYPE: Final = "reclaim-scan"
 WORKFLOW_ID: Final = "reclaim"
 SCAN_NOW: Final = "scan-now"
-ORDERS: Final = "orders"
+SETTINGS: Final = "orders"
+"""The signal that replaces the settings, under its first name."""
 
-LOOK_S: Final = 120.0
-"""One look, at most."""
+SCAN_S: Final = 120.0
+"""Seconds of one attempt at a scan."""
 
-LOOKS_S: Final = 300.0
-"""All attempts at one look; then the interval goes by before the next one."""
+SCAN_ATTEMPTS_S: Final = 300.0
+"""Seconds of all attempts at a scan; after that the interval passes before the next one."""
 
 CHUNK_S: Final = 60.0
-CHUNKS_S: Final = 180.0
-"""One attempt at a chunk of releases, and all of them."""
+CHUNK_ATTEMPTS_S: Final = 180.0
+"""Seconds of one attempt at a chunk of releases, and of all attempts."""
 
-LOOK_GAP_S_MIN: Final = 1.0
-"""Between two looks, whatever deadlines say."""
+SCAN_GAP_S_MIN: Final = 1.0
+"""Seconds between two scans, for any deadline."""
+
+LAST_SCAN: Final = "ReclaimLastScan"
+KEPT: Final = "ReclaimKept"
+RELEASED: Final = "ReclaimReleased"
+FAILED: Final = "ReclaimPaused"
+FAULT: Final = "ReclaimFault"
+"""The search attributes of the execution."""
 
 PAUSED_SHOWN_MAX: Final = 20
-"""Failed steps that ``status`` tells; all are counted."""
+"""Failed steps that ``status`` lists; all are counted."""
 
-_LOOK: Final = patient(LOOK_S, LOOKS_S)
-_RELEASE: Final = patient(CHUNK_S, CHUNKS_S)
+_SCAN: Final = patient(SCAN_S, SCAN_ATTEMPTS_S)
+_RELEASE: Final = patient(CHUNK_S, CHUNK_ATTEMPTS_S)
 
 
 class ScanSettings(NamedTuple):
-    """How often, and how much at once. Times in seconds."""
+    """How often to scan, and how many chunks to release at once. Times in seconds."""
 
     interval_s: float = 600.0
     on_demand_gap_s: float = 1.0
     chunks_at_once: int = 3
 
 
-def orders_of(settings: ReclaimSettings) -> ScanSettings:
-    """What the settings of a controller say."""
+def scan_settings(settings: ReclaimSettings) -> ScanSettings:
+    """The scan's part of a controller's settings."""
     return ScanSettings(
-        max(settings.scan_interval_s, LOOK_GAP_S_MIN),
+        max(settings.scan_interval_s, SCAN_GAP_S_MIN),
         settings.on_demand_gap_s,
         max(settings.workers, 1),
     )
 
 
 class ScanCounts(NamedTuple):
-    """Counts since the execution began; ``kept`` to ``paused`` are those of the last look."""
+    """Counts since the execution began; ``kept`` to ``paused`` are those of the last scan."""
 
-    looks: int = 0
-    failed_looks: int = 0
+    scans: int = 0
+    failed_scans: int = 0
     released: int = 0
     late: int = 0
     kept: int = 0
-    suspects: int = 0
+    observed: int = 0
     paused: int = 0
+
+    def report(self) -> dict[str, Payload]:
+        """The counts for the query ``status``, under their first names."""
+        names = ("looks", "failed_looks", "released", "late", "kept", "suspects", "paused")
+        return dict(zip(names, self, strict=True))
 
 
 class ContinuedScan(NamedTuple):
-    """What one look leaves to the next, and one run to the next. Times are Unix seconds."""
+    """State that passes from scan to scan and from run to run. Times are Unix seconds."""
 
-    book: ScanStateRef = EMPTY
+    state: ScanStateRef = EMPTY
     outdated: ScanStateRef = EMPTY
     last_s: float = 0.0
     again_s: float = 0.0
-    tally: ScanCounts = ScanCounts()
+    counts: ScanCounts = ScanCounts()
     paused: tuple[PausedStep, ...] = ()
     samples: tuple[str, ...] = ()
     fault: str = ""
-    wanted: bool = False
+    requested: bool = False
 
 
 @workflow.defn(name=WORKFLOW_TYPE)
 class ReclaimScan:
-    """The execution. It holds no claims and no plans, only counts and references."""
+    """The workflow. It stores counts and references, no claims and no plans."""
 
     def __init__(self) -> None:
-        self._orders = ScanSettings()
-        self._carry = ContinuedScan()
+        self._settings = ScanSettings()
+        self._continued = ContinuedScan()
         self._phase = "starting"
 
     @workflow.run
-    async def run(self, orders: ScanSettings, carry: ContinuedScan = ContinuedScan()) -> None:
-        """Go on until cancelled."""
-        self._orders, self._carry = orders, carry
+    async def run(self, settings: ScanSettings, continued: ContinuedScan = ContinuedScan()) -> None:
+        """Scan until cancelled."""
+        self._settings, self._continued = settings, continued
         workflow.set_signal_handler(SCAN_NOW, self._scan_now)
-        workflow.set_signal_handler(ORDERS, self._take_orders)
+        workflow.set_signal_handler(SETTINGS, self._replace_settings)
         while not workflow.info().is_continue_as_new_suggested():
             await self._wait()
-            self._change(wanted=False)
+            self._change(requested=False)
             await self._scan()
-            self._tell()
-        workflow.continue_as_new(self._orders, self._carry)
+            self._publish_status()
+        workflow.continue_as_new(self._settings, self._continued)
 
     @workflow.query
     def status(self) -> dict[str, Payload]:
-        """What it does, and what the last look found."""
-        carry = self._carry
+        """The current phase, and the results of the last scan."""
+        continued = self._continued
         return {
             "phase": self._phase,
-            "last_scan": utc(carry.last_s),
+            "last_scan": utc(continued.last_s),
             "next_scan": utc(self._due_s()),
-            **carry.tally._asdict(),
-            "paused_steps": [step._asdict() for step in carry.paused],
-            "samples": list(carry.samples),
-            "fault": carry.fault,
+            **continued.counts.report(),
+            "paused_steps": [step._asdict() for step in continued.paused],
+            "samples": list(continued.samples),
+            "fault": continued.fault,
         }
 
     def _scan_now(self) -> None:
-        self._change(wanted=True)
+        self._change(requested=True)
 
-    def _take_orders(self, orders: ScanSettings) -> None:
-        self._orders = orders
+    def _replace_settings(self, settings: ScanSettings) -> None:
+        self._settings = settings
 
     def _change(self, **fields: object) -> None:
-        self._carry = self._carry._replace(**fields)  # type: ignore[arg-type]  # by name
-
-    # ----------------------------------------------------------------------------- waiting
+        self._continued = self._continued._replace(**fields)  # type: ignore[arg-type]  # by name
 
     def _due_s(self) -> float:
-        """When the next look begins."""
-        last_s, again_s = self._carry.last_s, self._carry.again_s
-        if self._carry.wanted:
-            return last_s + self._orders.on_demand_gap_s
-        regular_s = last_s + self._orders.interval_s
-        return min(regular_s, max(again_s, last_s + LOOK_GAP_S_MIN)) if again_s else regular_s
+        """When the next scan begins, Unix seconds."""
+        last_s, again_s = self._continued.last_s, self._continued.again_s
+        if self._continued.requested:
+            return last_s + self._settings.on_demand_gap_s
+        regular_s = last_s + self._settings.interval_s
+        return min(regular_s, max(again_s, last_s + SCAN_GAP_S_MIN)) if again_s else regular_s
 
     async def _wait(self) -> None:
         self._phase = "waiting"
@@ -168,71 +183,72 @@ class ReclaimScan:
             except workflow.TimeoutError:
                 return
 
-    # ---------------------------------------------------------------------------- scanning
-
     async def _scan(self) -> None:
-        self._phase = "looking"
-        carry, tally = self._carry, self._carry.tally
+        self._phase = "looking"  # the first name of this phase, which users see
+        continued, counts = self._continued, self._continued.counts
         try:
-            seen = await workflow.execute_activity(
-                ReclaimActivities.observe, carry.book, carry.outdated, options=_LOOK
+            observation = await workflow.execute_activity(
+                ReclaimActivities.observe, continued.state, continued.outdated, options=_SCAN
             )
         except workflow.ActivityError as error:
-            failed = tally._replace(failed_looks=tally.failed_looks + 1)
-            self._change(last_s=now_s(), again_s=0.0, tally=failed, fault=words(error))
+            failed = counts._replace(failed_scans=counts.failed_scans + 1)
+            self._change(last_s=now_s(), again_s=0.0, counts=failed, fault=words(error))
             return
-        self._note(seen)
+        self._note(observation)
         self._phase = "releasing"
-        for parts in _windows(seen.book.step_parts, self._orders.chunks_at_once):
+        for parts in _windows(observation.state.step_parts, self._settings.chunks_at_once):
             futures = [
                 workflow.start_activity(
-                    ReclaimActivities.release, seen.book, part, options=_RELEASE
+                    ReclaimActivities.release, observation.state, part, options=_RELEASE
                 )
                 for part in parts
             ]
-            found = await workflow.gather(*futures, return_exceptions=True)
-            for part, done in zip(parts, found, strict=True):
-                self._count(part, done)
+            results = await workflow.gather(*futures, return_exceptions=True)
+            for part, result in zip(parts, results, strict=True):
+                self._count(part, result)
 
-    def _note(self, seen: ScanObservation) -> None:
-        tally = self._carry.tally
+    def _note(self, observation: ScanObservation) -> None:
+        counts = self._continued.counts
         self._change(
-            book=seen.book,
-            outdated=self._carry.book,
+            state=observation.state,
+            outdated=self._continued.state,
             last_s=now_s(),
-            again_s=seen.look_again_s,
-            tally=tally._replace(
-                looks=tally.looks + 1, kept=seen.kept, suspects=seen.suspects, paused=0
+            again_s=observation.next_scan_s,
+            counts=counts._replace(
+                scans=counts.scans + 1,
+                kept=observation.kept,
+                observed=observation.observed,
+                paused=0,
             ),
             paused=(),
-            samples=seen.samples,
+            samples=observation.samples,
             fault="",
         )
 
-    def _count(self, part: int, done: ChunkDone | BaseException) -> None:
-        if isinstance(done, workflow.ActivityError):
-            done = ChunkDone(0, 0, (PausedStep(f"chunk {part}", words(done)),))
-        elif isinstance(done, BaseException):
-            raise done
-        tally = self._carry.tally
+    def _count(self, part: int, result: ChunkResult | BaseException) -> None:
+        if isinstance(result, workflow.ActivityError):
+            result = ChunkResult(0, 0, (PausedStep(f"chunk {part}", words(result)),))
+        elif isinstance(result, BaseException):
+            raise result
+        counts = self._continued.counts
         self._change(
-            tally=tally._replace(
-                released=tally.released + done.released,
-                late=tally.late + done.late,
-                paused=tally.paused + len(done.paused),
+            counts=counts._replace(
+                released=counts.released + result.released,
+                late=counts.late + result.late,
+                paused=counts.paused + len(result.paused),
             ),
-            paused=(*self._carry.paused, *done.paused)[:PAUSED_SHOWN_MAX],
+            paused=(*self._continued.paused, *result.paused)[:PAUSED_SHOWN_MAX],
         )
 
-    def _tell(self) -> None:
-        carry = self._carry
+    def _publish_status(self) -> None:
+        continued = self._continued
         workflow.upsert_search_attributes(
             {
-                "ReclaimLastScan": utc(carry.last_s),
-                "ReclaimKept": carry.tally.kept,
-                "ReclaimReleased": carry.tally.released,
-                "ReclaimPaused": carry.tally.paused,
-                "ReclaimFault": carry.fault,
+                LAST_SCAN: utc(continued.last_s),
+                KEPT: continued.counts.kept,
+                RELEASED: continued.counts.released,
+                FAILED: continued.counts.paused,
+                FAULT: continued.fault,
             }
         )
 
@@ -242,18 +258,11 @@ def _windows(parts: int, size: int) -> Iterator[range]:
         yield range(start, min(start + size, parts))
 
 
-LAST_SCAN: Final = "ReclaimLastScan"
-KEPT: Final = "ReclaimKept"
-RELEASED: Final = "ReclaimReleased"
-FAILED: Final = "ReclaimPaused"
-FAULT: Final = "ReclaimFault"
-
-
 class ScanStatus(NamedTuple):
-    """The last scan. ``at_s``: Unix seconds, 0: there was none yet.
+    """The last scan. ``at_s``: Unix seconds, 0 before the first one.
 
     ``kept``: endpoints that stay; ``released``: addresses, since the execution began;
-    ``failed_steps``: releases that wait for the next scan; ``fault``: why the last look failed.
+    ``failed_steps``: releases that wait for the next scan; ``fault``: why the last scan failed.
     """
 
     paused: bool = False
@@ -269,21 +278,21 @@ def scan_key(keys: Keys) -> bytes:
     return WorkflowKeys(keys, DEFAULT_QUEUE).open(WORKFLOW_ID)
 
 
-async def read_standing(store: KeyValueStore, keys: Keys) -> ScanStatus | None:
-    """None when no execution is there. Raises StoreUnavailable, LogCorrupt."""
+async def read_scan_status(store: KeyValueStore, keys: Keys) -> ScanStatus | None:
+    """The status; None when the execution does not exist. Raises StoreUnavailable, LogCorrupt."""
     key = scan_key(keys)
     for kv in (await store.read([Get(key)])).ranges[0].kvs:
         head = OPEN_HEADS.decode(keys, kv.key, kv.value)
         try:
-            return _standing(head.search_attributes, paused=head.status is ExecutionStatus.PAUSED)
+            return _status(head.search_attributes, paused=head.status is ExecutionStatus.PAUSED)
         except UNREADABLE as error:
             name = key_text(keys, key)
-            what = f"what the scan of reclaiming says cannot be read: {words_of(error)}"
+            what = f"cannot read the search attributes of workflow {WORKFLOW_ID}: {words_of(error)}"
             raise LogCorrupt(what, subject=name, remedy=OPEN_HEADS.remedy) from error
     return None
 
 
-def _standing(attributes: Mapping[str, Payload], *, paused: bool) -> ScanStatus:
+def _status(attributes: Mapping[str, Payload], *, paused: bool) -> ScanStatus:
     text = str(attributes.get(LAST_SCAN) or "")
     return ScanStatus(
         paused,

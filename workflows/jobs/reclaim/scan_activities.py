@@ -1,9 +1,9 @@
-"""The activities of reclaiming: one look at everything, and one chunk of releases.
+"""The activities of the reclaim scan: one scan of all claims, and one chunk of releases.
 
-A look reads the claims first and asks the cluster afterwards, in one activity: neither fits through
-a payload, and a plan must be made from both at once. A release is fenced by what the look saw (I3):
-repeated, late, or made by a worker that has lost its execution, it does nothing. A step that fails
-is reported and the others go on; it comes again with the next look.
+A scan reads the claims first and the cluster afterwards, in one activity: neither fits into a
+payload, and the plan is made from both. The fence of a release is what the scan has read (I3), so
+that a repeated or late release, or one of a worker that has lost its execution, changes nothing. A
+step that fails is reported and does not stop the others; the next scan plans it again.
 """
 
 from __future__ import annotations
@@ -25,55 +25,56 @@ from workflows.jobs.reclaim.context import ReclaimContext
 from workflows.jobs.reclaim.scan_states import ScanStateRef, ScanStates
 from workflows.model.errors import ApplicationError
 
-Begin = Callable[[ReclaimDeadline], Awaitable[None]]
-"""Begins the execution of a Pod whose grace runs."""
+StartExecution = Callable[[ReclaimDeadline], Awaitable[None]]
+"""Starts the execution of a Pod whose deadline has not passed."""
 
-BOOK_TTL_S_MIN: Final = 3_600
-BOOK_INTERVALS: Final = 3
-"""A book lives for so many scan intervals: longer than it takes to start a controller again."""
+STATE_TTL_S_MIN: Final = 3_600
+STATE_TTL_INTERVALS: Final = 3
+"""Scan intervals for which a scan state is stored: more than the restart of a controller takes."""
 
 ATTEMPTS_MAX: Final = 3
-"""At a chunk, within one look: what fails then waits for the next look."""
+"""Attempts at a chunk; a step that still fails waits for the next scan."""
 
-BEGUN_AT_ONCE: Final = 50
-"""Executions of Pods whose grace runs; they share transactions."""
+STARTED_AT_ONCE: Final = 50
+"""Executions of Pods that are started concurrently; they share transactions."""
 
 SHOWN_MAX: Final = 5
-"""Releases and kept endpoints that a result tells in words; all others it counts."""
+"""Releases and kept endpoints that a result describes; it counts all others."""
 
-WORDS_CHARS_MAX: Final = 300
+SAMPLE_CHARS_MAX: Final = 300
 
 _log: Final = logging.getLogger(__name__)
 
 
 class ScanObservation(NamedTuple):
-    """What a look found. ``book`` has the rest.
+    """The result of a scan, in numbers; ``state`` refers to its observations and steps.
 
-    ``seen_s`` and ``look_again_s`` are Unix seconds; 0: nothing is waiting. ``kept``: endpoints
-    that stay, ``suspects``: those of them that were seen once. ``samples``: why some stay.
+    ``read_s`` and ``next_scan_s`` are Unix seconds; 0: no deadline is pending. ``kept``: endpoints
+    that are not released, ``observed``: those of them with one observation so far. ``samples``: why
+    some are kept.
     """
 
-    book: ScanStateRef
+    state: ScanStateRef
     revision: int
-    seen_s: float
+    read_s: float
     endpoints: int
     claims: int
     steps: int
     kept: int
-    suspects: int
-    look_again_s: float = 0.0
+    observed: int
+    next_scan_s: float = 0.0
     samples: tuple[str, ...] = ()
 
 
 class PausedStep(NamedTuple):
-    """A release that failed. It waits for the next look."""
+    """A release that failed. It waits for the next scan."""
 
     endpoint: str
     why: str
 
 
-class ChunkDone(NamedTuple):
-    """What became of a chunk: addresses released, steps that were late, steps that failed."""
+class ChunkResult(NamedTuple):
+    """The result of a chunk: released addresses, late steps, failed steps."""
 
     released: int
     late: int
@@ -82,37 +83,38 @@ class ChunkDone(NamedTuple):
 
 
 class ReclaimActivities:
-    """The activities and what they need. ``begin`` gets the Pods whose grace runs."""
+    """The activities. ``start`` starts the executions of Pods whose deadline has not passed."""
 
-    def __init__(self, means: ReclaimContext, begin: Begin) -> None:
-        ttl_s = max(BOOK_TTL_S_MIN, int(means.settings.scan_interval_s * BOOK_INTERVALS))
-        self._means = means
-        self._begin = begin
-        self._books = ScanStates(means.store, means.keys, ttl_s)
+    def __init__(self, context: ReclaimContext, start: StartExecution) -> None:
+        interval_s = context.settings.scan_interval_s
+        ttl_s = max(STATE_TTL_S_MIN, int(interval_s * STATE_TTL_INTERVALS))
+        self._context = context
+        self._start = start
+        self._states = ScanStates(context.store, context.keys, ttl_s)
 
     @activity.defn(name="reclaim-observe")
     async def observe(self, before: ScanStateRef, outdated: ScanStateRef) -> ScanObservation:
-        """Look at everything once. ``before``: the last look's book; ``outdated``: to be dropped.
+        """Scan all claims. ``before``: the state of the last scan; ``outdated``: to be dropped.
 
-        Raises StoreUnavailable, OutcomeUnknown, Compacted, LogError, and what the facts raise.
+        Raises StoreUnavailable, OutcomeUnknown, Compacted, LogError, and errors of the facts.
         """
-        await self._books.drop(outdated)
+        await self._states.drop(outdated)
         with collector_paused():
             return await self._observe(before)
 
     async def _observe(self, before: ScanStateRef) -> ScanObservation:
-        means = self._means
-        claims_read = means.observer.moment()
-        ledger = await read_ledger(means.store, means.keys)
-        facts = await means.facts.facts(ledger, claims_read)
-        rules = Rules(facts, means.settings, means.observer.now_s())
-        sightings = await self._books.sightings(before)
+        context = self._context
+        claims_read = context.observer.moment()
+        ledger = await read_ledger(context.store, context.keys)
+        facts = await context.facts.facts(ledger, claims_read)
+        rules = Rules(facts, context.settings, context.observer.now_s())
+        observations = await self._states.observations(before)
         # A large cluster takes seconds, in which the worker must keep its leases.
-        plan = await asyncio.to_thread(plan_scan, ledger, rules, sightings)
-        book = await self._books.write(plan.observations, plan.steps)
-        await self._begin_all(plan.traces[: means.settings.queue_max])
+        plan = await asyncio.to_thread(plan_scan, ledger, rules, observations)
+        state = await self._states.write(plan.observations, plan.steps)
+        await self._start_all(plan.traces[: context.settings.queue_max])
         return ScanObservation(
-            book,
+            state,
             ledger.position,
             facts.seen.unix_s,
             len(ledger.endpoints),
@@ -124,79 +126,89 @@ class ReclaimActivities:
             _why_kept(plan),
         )
 
-    async def _begin_all(self, traces: Sequence[ReclaimDeadline]) -> None:
-        for first in range(0, len(traces), BEGUN_AT_ONCE):
-            some = traces[first : first + BEGUN_AT_ONCE]
-            await asyncio.gather(*(self._begin_one(one) for one in some))
+    async def _start_all(self, deadlines: Sequence[ReclaimDeadline]) -> None:
+        for first in range(0, len(deadlines), STARTED_AT_ONCE):
+            together = deadlines[first : first + STARTED_AT_ONCE]
+            await asyncio.gather(*(self._start_execution(deadline) for deadline in together))
 
-    async def _begin_one(self, one: ReclaimDeadline) -> None:
-        """One Pod's execution that takes no more news must not stop the look at all others."""
+    async def _start_execution(self, deadline: ReclaimDeadline) -> None:
+        """Start or signal it. One that accepts no signal does not stop the scan."""
         try:
-            await self._begin(one)
+            await self._start(deadline)
         except OF_ONE_EXECUTION as error:
-            _log.warning("%s was not told of what a look found: %s", "/".join(one.endpoint), error)
+            _log.warning(
+                "cannot start or signal the reclaim execution of Pod %s (UID %s), the next scan"
+                " tries again: %s",
+                "/".join(deadline.endpoint),
+                deadline.uid,
+                error,
+            )
 
     @activity.defn(name="reclaim-release")
-    async def release(self, book: ScanStateRef, part: int) -> ChunkDone:
-        """Carry out one part of a book.
+    async def release(self, state: ScanStateRef, part: int) -> ChunkResult:
+        """Make one part of the releases of a scan state.
 
-        Raises a failure that a retry helps, after all steps were tried, and remembers what is done;
-        the last of ``ATTEMPTS_MAX`` tells it instead. ApplicationError when the book is gone.
+        After all steps were tried it raises a retryable failure, with the finished steps in the
+        heartbeat; the last of ``ATTEMPTS_MAX`` attempts returns failures instead. Raises
+        ApplicationError when the scan state has expired.
         """
-        steps = await self._books.steps(book, part)
+        steps = await self._states.steps(state, part)
         if steps is None:
-            raise ApplicationError(f"book {book.name} is gone", type="BookGone", non_retryable=True)
-        done = _remembered()
-        todo = [number for number in range(len(steps)) if number not in done]
+            message = f"scan state {state.name} has expired; the next scan plans its releases again"
+            raise ApplicationError(message, type="ScanStateExpired", non_retryable=True)
+        done = _done_before()
+        remaining = [number for number in range(len(steps)) if number not in done]
         outcomes = await asyncio.gather(
-            *(self._means.releases.make(steps[number]) for number in todo),
+            *(self._context.releases.make(steps[number]) for number in remaining),
             return_exceptions=True,
         )
         failed: dict[int, OrbweaverError] = {}
-        for number, outcome in zip(todo, outcomes, strict=True):
+        for number, outcome in zip(remaining, outcomes, strict=True):
             if isinstance(outcome, OrbweaverError):
                 failed[number] = outcome
             elif isinstance(outcome, BaseException):
                 raise outcome
             else:
                 done[number] = len(outcome.addresses) if outcome.revision else -1
-        _raise_if_a_retry_helps(failed, done)
-        return _told(steps, done, failed)
+        _raise_retryable(failed, done)
+        return _chunk_result(steps, done, failed)
 
 
-def _raise_if_a_retry_helps(failed: dict[int, OrbweaverError], done: dict[int, int]) -> None:
-    again = next((error for error in failed.values() if error.retryable), None)
-    if again is not None and activity.info().attempt < ATTEMPTS_MAX:
+def _raise_retryable(failed: dict[int, OrbweaverError], done: dict[int, int]) -> None:
+    retryable = next((error for error in failed.values() if error.retryable), None)
+    if retryable is not None and activity.info().attempt < ATTEMPTS_MAX:
         activity.heartbeat(list(done.items()))
-        raise again
+        raise retryable
 
 
-def _remembered() -> dict[int, int]:
-    """Step -> addresses released (-1: it was late), of the attempts before this one."""
+def _done_before() -> dict[int, int]:
+    """Step -> released addresses (-1: it was late), of the attempts before this one."""
     details = activity.info().heartbeat_details
     return {int(number): int(count) for number, count in details[0]} if details else {}
 
 
-def _told(
+def _chunk_result(
     steps: Sequence[ReclaimStep], done: dict[int, int], failed: dict[int, OrbweaverError]
-) -> ChunkDone:
+) -> ChunkResult:
     samples = [
         f"{' '.join(steps[number].addresses) or '-'} of {'/'.join(steps[number].key)}, "
-        f"{steps[number].evidence}"[:WORDS_CHARS_MAX]
+        f"{steps[number].evidence}"[:SAMPLE_CHARS_MAX]
         for number, count in sorted(done.items())
         if count >= 0
     ]
     paused = tuple(
-        PausedStep("/".join(steps[number].key), str(error)[:WORDS_CHARS_MAX])
+        PausedStep("/".join(steps[number].key), str(error)[:SAMPLE_CHARS_MAX])
         for number, error in failed.items()
     )
     released = sum(count for count in done.values() if count > 0)
     late = sum(count < 0 for count in done.values())
-    return ChunkDone(released, late, paused, tuple(samples[:SHOWN_MAX]))
+    return ChunkResult(released, late, paused, tuple(samples[:SHOWN_MAX]))
 
 
 def _why_kept(plan: ReclaimPlan) -> tuple[str, ...]:
     return tuple(
-        f"{' '.join(one.addresses) or '-'} of {'/'.join(one.key)}: {one.why}"[:WORDS_CHARS_MAX]
-        for one in plan.kept[:SHOWN_MAX]
+        f"{' '.join(claims.addresses) or '-'} of {'/'.join(claims.key)}: {claims.why}"[
+            :SAMPLE_CHARS_MAX
+        ]
+        for claims in plan.kept[:SHOWN_MAX]
     )

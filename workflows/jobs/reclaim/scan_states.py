@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 import zstandard
@@ -26,34 +26,39 @@ from core.eventstore.kinds import KeyKind
 from core.eventstore.kv import Get, KeyValueStore, Put
 
 STEPS_A_PART: Final = 100
-"""Steps that one activity carries out."""
+"""Steps that one activity makes."""
 
-SIGHTINGS_A_PART: Final = 1_000
+OBSERVATIONS_A_PART: Final = 1_000
 
-SIGHTINGS_KEPT_MAX: Final = 20_000
-"""Subjects that the next look knows; others begin anew, after these are dealt with."""
+OBSERVATIONS_STORED_MAX: Final = 20_000
+"""Observed subjects that are stored; the next scan observes any other one for the first time."""
 
-STEPS_KEPT_MAX: Final = 20_000
-"""Steps of one book: 200 activities; the next look goes on."""
+STEPS_STORED_MAX: Final = 20_000
+"""Steps of one scan state, 200 activities; the next scan plans the others again."""
 
 PART_BYTES_MAX: Final = 8 * 1024 * 1024
-"""Of a part that is read, unpacked."""
+"""Uncompressed bytes of a part that is read."""
+
+T = TypeVar("T")
+OBSERVATION: Final = "sighting"
+STEP: Final = "step"
+"""The kinds of parts, as in their keys."""
 
 Pair = tuple[ObservationSubject, Observation]
 
 _encoder = msgspec.msgpack.Encoder()
-_sightings = msgspec.msgpack.Decoder(list[Pair])
+_observations = msgspec.msgpack.Decoder(list[Pair])
 _steps = msgspec.msgpack.Decoder(list[ReclaimStep])
 _raw = msgspec.msgpack.Decoder(list[object])
 _UNUSABLE: Final = (zstandard.ZstdError, *UNREADABLE)
 
 
 class ScanStateRef(NamedTuple):
-    """Where a book is. ``lease`` 0: an empty one, of which nothing is stored."""
+    """Where a scan state is stored. ``lease`` 0: it is empty and not stored."""
 
     name: str = ""
     lease: int = 0
-    sighting_parts: int = 0
+    observation_parts: int = 0
     step_parts: int = 0
 
 
@@ -61,75 +66,72 @@ EMPTY: Final = ScanStateRef()
 
 
 class ScanStates:
-    """Writes and reads books; each write makes a new one."""
+    """Writes and reads scan states; each write creates a new one."""
 
     def __init__(self, store: KeyValueStore, keys: Keys, ttl_s: int) -> None:
         self._store = store
-        self._room = keys.root + b"job/reclaim/"
+        self._prefix = keys.root + b"job/reclaim/"
         self._ttl_s = ttl_s
 
     async def write(
-        self, sightings: Mapping[ObservationSubject, Observation], steps: Sequence[ReclaimStep]
+        self, observations: Mapping[ObservationSubject, Observation], steps: Sequence[ReclaimStep]
     ) -> ScanStateRef:
-        """Keep these, up to the bounds. Raises StoreUnavailable, OutcomeUnknown."""
-        seen = list(islice(sightings.items(), SIGHTINGS_KEPT_MAX))
-        kept = steps[:STEPS_KEPT_MAX]
-        if not seen and not kept:
+        """Store both, up to their limits. Raises StoreUnavailable, OutcomeUnknown."""
+        pairs = list(islice(observations.items(), OBSERVATIONS_STORED_MAX))
+        steps = steps[:STEPS_STORED_MAX]
+        if not pairs and not steps:
             return EMPTY
         lease = await self._store.grant_lease(self._ttl_s)
-        book = ScanStateRef(
-            f"{lease:016x}", lease, _parts(seen, SIGHTINGS_A_PART), _parts(kept, STEPS_A_PART)
-        )
-        for part in range(book.sighting_parts):
-            some = seen[part * SIGHTINGS_A_PART : (part + 1) * SIGHTINGS_A_PART]
-            await self._put(book, "sighting", part, some)
-        for part in range(book.step_parts):
-            await self._put(
-                book, "step", part, kept[part * STEPS_A_PART : (part + 1) * STEPS_A_PART]
-            )
-        return book
+        pair_parts = _parts(pairs, OBSERVATIONS_A_PART)
+        step_parts = _parts(steps, STEPS_A_PART)
+        state = ScanStateRef(f"{lease:016x}", lease, len(pair_parts), len(step_parts))
+        for number, part in enumerate(pair_parts):
+            await self._put(state, OBSERVATION, number, part)
+        for number, steps_part in enumerate(step_parts):
+            await self._put(state, STEP, number, steps_part)
+        return state
 
-    async def sightings(self, book: ScanStateRef) -> dict[ObservationSubject, Observation]:
-        """What was seen; nothing of a book that is gone or of another version.
+    async def observations(self, state: ScanStateRef) -> dict[ObservationSubject, Observation]:
+        """The observations; none if the state has expired or is of another version.
 
         Raises StoreUnavailable.
         """
-        found: dict[ObservationSubject, Observation] = {}
-        for part in range(book.sighting_parts):
-            data = await self._get(book, "sighting", part)
+        observations: dict[ObservationSubject, Observation] = {}
+        for part in range(state.observation_parts):
+            data = await self._get(state, OBSERVATION, part)
             if data is None:
                 return {}
             try:
-                found.update(_sightings.decode(_unpacked(data)))
-            except _UNUSABLE:  # of another version, which is as good as gone
+                observations.update(_observations.decode(_unpacked(data)))
+            except _UNUSABLE:  # of another version: the subjects are observed anew
                 return {}
-        return found
+        return observations
 
-    async def steps(self, book: ScanStateRef, part: int) -> list[ReclaimStep] | None:
-        """One part of the releases; None of a book that is gone. Raises StoreUnavailable."""
-        data = await self._get(book, "step", part)
+    async def steps(self, state: ScanStateRef, part: int) -> list[ReclaimStep] | None:
+        """One part of the releases; None if the state has expired. Raises StoreUnavailable."""
+        data = await self._get(state, STEP, part)
         try:
             return None if data is None else _steps.decode(_unpacked(data))
         except _UNUSABLE:
             return None
 
-    async def drop(self, book: ScanStateRef) -> None:
-        """A book that nobody reads any more; dropping it again is fine."""
-        if book.lease:
-            await self._store.revoke_lease(book.lease)
+    async def drop(self, state: ScanStateRef) -> None:
+        """Delete a state that is not read any more. Idempotent."""
+        if state.lease:
+            await self._store.revoke_lease(state.lease)
 
     async def _put(
-        self, book: ScanStateRef, kind: str, part: int, values: Sequence[object]
+        self, state: ScanStateRef, kind: str, part: int, values: Sequence[object]
     ) -> None:
         data = zstandard.compress(_encoder.encode(values))
-        await self._store.commit([], [Put(self._key(book, kind, part), data, book.lease)])
+        await self._store.commit([], [Put(self._key(state, kind, part), data, state.lease)])
 
-    async def _get(self, book: ScanStateRef, kind: str, part: int) -> bytes | None:
-        found = (await self._store.read([Get(self._key(book, kind, part))])).ranges[0].kvs
-        return found[0].value if found else None
+    async def _get(self, state: ScanStateRef, kind: str, part: int) -> bytes | None:
+        kvs = (await self._store.read([Get(self._key(state, kind, part))])).ranges[0].kvs
+        return kvs[0].value if kvs else None
 
-    def _key(self, book: ScanStateRef, kind: str, part: int) -> bytes:
-        return self._room + f"{book.name}/{kind}/{part:06d}".encode()
+    def _key(self, state: ScanStateRef, kind: str, part: int) -> bytes:
+        return self._prefix + f"{state.name}/{kind}/{part:06d}".encode()
 
 
 def _unpacked(data: bytes) -> bytes:
@@ -144,12 +146,12 @@ def _part(data: bytes) -> object:
         raise ValueError(str(error)) from error
 
 
-BOOKS: Final[KeyKind[object]] = KeyKind(
-    *("reclaim book", "job/reclaim", _part, ("worker",)),
+SCAN_STATES: Final[KeyKind[object]] = KeyKind(
+    *("reclaim scan state", "job/reclaim", _part, ("worker",)),
     "nothing: it ends with its lease, and the next scan writes another",
     check_key=lambda keys, key: keys.check_parts(key, 5),
 )
 
 
-def _parts(values: Sequence[object], size: int) -> int:
-    return -(-len(values) // size)
+def _parts(values: Sequence[T], size: int) -> list[Sequence[T]]:
+    return [values[start : start + size] for start in range(0, len(values), size)]

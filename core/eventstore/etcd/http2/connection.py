@@ -107,9 +107,9 @@ class Http2Connection(asyncio.Protocol):
             call.on_end(error)
         if not self.ready.done():
             self.ready.set_exception(error)
-            self.ready.exception()  # retrieved, even when nobody waits for the connection any more
+            self.ready.exception()  # retrieved, also when no call waits for the connection any more
         if self._transport is not None:
-            # Not closed in good order: bytes that a dead peer never takes would keep it for ever.
+            # Not a graceful close: it would wait until a dead peer has received all bytes.
             self._transport.abort()
             self._transport = None
 
@@ -147,14 +147,14 @@ class Http2Connection(asyncio.Protocol):
         self._keepalive.on_received()
         try:
             received, self._rest = frames.split(self._rest + data if self._rest else data)
-            for one in received:
-                self._on_frame(one)
+            for frame in received:
+                self._on_frame(frame)
         except ProtocolError as error:
             self._write(frames.goaway(error.code))
             self.close(_lost(f"etcd broke the HTTP/2 protocol: {error}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End what is under way: nobody knows what became of it."""
+        """End the open calls; their outcomes are unknown."""
         self.close(_lost(f"connection lost: {exc}" if exc else "etcd closed the connection"))
 
     # Keepalive's view

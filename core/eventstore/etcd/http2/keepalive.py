@@ -47,13 +47,13 @@ class Keepalive:
         return time.monotonic() - self._received_at
 
     def start(self) -> None:
-        """Look after the connection while it is busy; without effect when it is done already."""
+        """Check the connection while it is busy; no effect if that is done already."""
         if self._timer is None:
             self._received_at = time.monotonic()
-            self._look_in(KEEPALIVE_S)
+            self._check_in(KEEPALIVE_S)
 
     def stop(self) -> None:
-        """Never look again."""
+        """Check no more."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -61,16 +61,16 @@ class Keepalive:
         """Something has arrived."""
         self._received_at = time.monotonic()
 
-    def _look_in(self, seconds: float) -> None:
-        self._timer = self._loop.call_later(seconds + SLACK_S, self._look)
+    def _check_in(self, seconds: float) -> None:
+        self._timer = self._loop.call_later(seconds + SLACK_S, self._check)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self._timer = None
         if not self._peer.is_busy:
             return
         left_s = KEEPALIVE_S - self.silent_s
         if left_s > 0:
-            self._look_in(left_s)
+            self._check_in(left_s)
         else:
             self._peer.ping()
             self._timer = self._loop.call_later(KEEPALIVE_TIMEOUT_S, self._judge, self._received_at)
@@ -79,4 +79,4 @@ class Keepalive:
         if self._received_at == received_at:
             self._peer.on_silence(KEEPALIVE_TIMEOUT_S)
         else:
-            self._look_in(KEEPALIVE_S - KEEPALIVE_TIMEOUT_S)
+            self._check_in(KEEPALIVE_S - KEEPALIVE_TIMEOUT_S)

@@ -42,7 +42,7 @@ class CallOwner(Protocol):
 
 
 class RpcCall(ABC):
-    """The receiving half of a stream. The connection calls ``on_*``; nobody else does."""
+    """The receiving half of a stream. Only the connection calls ``on_*``."""
 
     __slots__ = (
         "_buffer",

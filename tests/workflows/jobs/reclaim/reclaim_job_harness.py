@@ -94,7 +94,7 @@ class ReclaimJobHarness(ReclaimHarness):
 
     async def take_settings(self) -> None:
         """What is done from now on goes by the present settings and observer."""
-        self._scan._means = self._pods._context = means = await self._means()
+        self._scan._context = self._pods._context = means = await self._means()
         self.listener = ChangeListener(means, self._begin, self._nothing)
 
     async def _means(self) -> ReclaimContext:

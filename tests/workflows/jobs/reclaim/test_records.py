@@ -60,7 +60,7 @@ async def harness() -> AsyncIterator[StandaloneHarness]:
 
 
 async def suspects(harness: StandaloneHarness) -> int:
-    return (await harness.activities.observe(EMPTY, EMPTY)).suspects
+    return (await harness.activities.observe(EMPTY, EMPTY)).observed
 
 
 async def test_a_pod_without_a_record_is_no_suspect(harness: StandaloneHarness) -> None:
