@@ -6,7 +6,7 @@ or the canvas, for two texts that cover each other, and for two boxes that overl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 from xml.sax.saxutils import escape
 
@@ -33,28 +33,43 @@ _WIDTH_EM: Final[dict[Style, float]] = {
 }
 """Mean width of a character, by style; of code it is exact."""
 
-_LIGHT: Final = {
-    "paper": "#ffffff",
-    "ink": "#1f2933",
-    "faint": "#52606d",
-    "line": "#52606d",
-    "plain": ("#f0f4f8", "#829ab1"),
-    "store": ("#dceefb", "#2680c2"),
-    "good": ("#e3f9e5", "#3f9142"),
-    "warm": ("#fff3c4", "#cb6e17"),
-    "muted": ("#ffffff", "#bcccdc"),
-}
-_DARK: Final = {
-    "paper": "#1e2329",
-    "ink": "#e4e7eb",
-    "faint": "#a9b5c1",
-    "line": "#a9b5c1",
-    "plain": ("#2b333c", "#7b8794"),
-    "store": ("#16405f", "#62b0e8"),
-    "good": ("#1c4024", "#6bc174"),
-    "warm": ("#4a3410", "#f0b429"),
-    "muted": ("#1e2329", "#52606d"),
-}
+
+class Palette(NamedTuple):
+    """The colours of one scheme; ``boxes``: fill and stroke by kind."""
+
+    paper: str
+    ink: str
+    faint: str
+    line: str
+    boxes: Mapping[Kind, tuple[str, str]]
+
+
+_LIGHT: Final = Palette(
+    paper="#ffffff",
+    ink="#1f2933",
+    faint="#52606d",
+    line="#52606d",
+    boxes={
+        "plain": ("#f0f4f8", "#829ab1"),
+        "store": ("#dceefb", "#2680c2"),
+        "good": ("#e3f9e5", "#3f9142"),
+        "warm": ("#fff3c4", "#cb6e17"),
+        "muted": ("#ffffff", "#bcccdc"),
+    },
+)
+_DARK: Final = Palette(
+    paper="#1e2329",
+    ink="#e4e7eb",
+    faint="#a9b5c1",
+    line="#a9b5c1",
+    boxes={
+        "plain": ("#2b333c", "#7b8794"),
+        "store": ("#16405f", "#62b0e8"),
+        "good": ("#1c4024", "#6bc174"),
+        "warm": ("#4a3410", "#f0b429"),
+        "muted": ("#1e2329", "#52606d"),
+    },
+)
 
 
 class Area(NamedTuple):
@@ -213,8 +228,8 @@ class Canvas:
             raise ValueError(f"{self._title}: " + "; ".join(self._faults))
 
 
-def _rules(colours: dict[str, str | tuple[str, str]]) -> str:
-    ink, faint, line, paper = (colours[name] for name in ("ink", "faint", "line", "paper"))
+def _rules(colours: Palette) -> str:
+    paper, ink, faint, line, boxes = colours
     rules = [
         f".paper{{fill:{paper}}}",
         f"text{{fill:{ink}}}",
@@ -224,8 +239,7 @@ def _rules(colours: dict[str, str | tuple[str, str]]) -> str:
         f".disc{{fill:{ink}}}",
         f".step{{fill:{paper}}}",
     ]
-    for kind in ("plain", "store", "good", "warm", "muted"):
-        fill, stroke = colours[kind]
+    for kind, (fill, stroke) in boxes.items():
         rules.append(f".f-{kind}{{fill:{fill}}}.s-{kind}{{stroke:{stroke}}}")
     return "".join(rules)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from scripts.pictures.canvas import Area, Canvas
+from scripts.pictures.canvas import Area, Canvas, Kind
 
 _EVENTS: Final = (
     ("1", "WorkflowExecutionStarted", 1),
@@ -41,7 +41,7 @@ def _history() -> Canvas:
     canvas.frame(Area(330, 20, 320, 524), "history in etcd", "store")
     for number, (event, name, _) in enumerate(_EVENTS):
         y = 50 + number * 37
-        kind = "good" if name.startswith(("Activity", "Timer")) else "store"
+        kind: Kind = "good" if name.startswith(("Activity", "Timer")) else "store"
         canvas.box(Area(380, y, 250, 28), (f"`{name}`",), kind)
         canvas.text(370, y + 18, event, "small", "end")
     for top, bottom in ((50, 189), (198, 337), (346, 522)):
