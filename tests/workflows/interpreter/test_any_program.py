@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 from hypothesis import given, settings
@@ -48,7 +49,7 @@ class AnyProgram:
     async def poke(self) -> None:
         self.signals += 1
         await workflow.sleep(1)
-        self.seen.append(workflow.random().randrange(10))
+        self.seen.append(["random", workflow.random().randrange(10)])
 
     async def do(self, program: Program) -> None:
         for step in program:
@@ -112,12 +113,25 @@ async def histories_of(
         return [list(await env.handle(head.workflow_id).history()) for head in heads]
 
 
-@settings(max_examples=60)
-@given(PROGRAMS, st.lists(st.integers(0, 6), max_size=3), st.booleans())
+RANDOM = re.compile(r"""[0-9a-f]{32}|worker\.[0-9a-f]{8}|"random",\s*[0-9]""")
+"""Run ids, names of workers, and numbers that a run draws from its id."""
+
+
+def without_random(history: list[HistoryEvent]) -> str:
+    """A history as JSON in which everything random is the same."""
+    return RANDOM.sub("*", to_json(history))
+
+
+@settings(max_examples=40)
+@given(PROGRAMS, st.lists(st.integers(0, 6), max_size=3))
 def test_the_commands_do_not_depend_on_how_a_history_is_fed(
-    program: Program, pokes: list[int], replays: bool
+    program: Program, pokes: list[int]
 ) -> None:
-    for history in asyncio.run(histories_of(program, pokes, replays=replays)):
+    cached = asyncio.run(histories_of(program, pokes, replays=False))
+    replayed = asyncio.run(histories_of(program, pokes, replays=True))
+    assert [*map(without_random, cached)] == [*map(without_random, replayed)]
+
+    for history in cached:
         assert decode_history(encode_history(history)) == history
         for event in history:
             if isinstance(event.attributes, WorkflowTaskStarted):

@@ -37,6 +37,21 @@ class Asking:
             return str(getattr(error.__cause__, "type", error.__cause__))
 
 
+@workflow.defn()
+class AskingTogether:
+    """Asks for two activities and awaits both, so that a cancellation reaches both."""
+
+    @workflow.run
+    async def run(self) -> None:
+        options = workflow.ActivityOptions(
+            start_to_close_s=100.0,
+            cancellation=workflow.CancellationType.WAIT_CANCELLATION_COMPLETED,
+        )
+        await workflow.gather(
+            *(workflow.start_activity("act", number, options=options) for number in range(2))
+        )
+
+
 class Play:
     """An environment whose only activity does what the test says."""
 
@@ -50,7 +65,7 @@ class Play:
             assert self.body is not None
             return await self.body(number)
 
-        self.env = WorkflowEnvironment(Registry([Asking], [act]), slots=slots)
+        self.env = WorkflowEnvironment(Registry([Asking, AskingTogether], [act]), slots=slots)
 
     async def __aenter__(self) -> Self:
         await self.env.open()
@@ -149,7 +164,7 @@ async def test_the_bound_of_all_attempts_counts_in_the_queue_too() -> None:
         assert await play.run(take, 2, schedule_to_close_s=10.5) == ["0", "ScheduleToClose"]
 
 
-async def test_a_cancelled_execution_stops_what_is_at_work_and_what_waits_for_a_slot() -> None:
+async def test_a_cancelled_execution_never_starts_what_waits_for_a_slot() -> None:
     async with Play(slots=1) as play:
         stopped: list[int] = []
 
@@ -160,12 +175,12 @@ async def test_a_cancelled_execution_stops_what_is_at_work_and_what_waits_for_a_
                 stopped.append(number)
 
         play.body = take
-        handle = await play.env.start(Asking, 2, {"start_to_close_s": 100.0})
+        handle = await play.env.start(AskingTogether)
         await play.env.settle()
         await handle.cancel()
 
         assert await handle.status() is ExecutionStatus.CANCELED
-        assert stopped == play.numbers
+        assert stopped == play.numbers == [0]
 
 
 async def test_retry_makes_the_attempts_of_a_paused_execution_anew() -> None:
