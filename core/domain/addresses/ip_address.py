@@ -28,7 +28,7 @@ _QUOTED_CHARS_MAX: Final = 80  # of a wrong text, in a message
 
 
 class SyntaxFault(StrEnum):
-    """Why a text was refused; the value completes the sentence "'text' ..."."""
+    """Why a text was refused; a message is the quoted text followed by the value."""
 
     NOT_AN_ADDRESS = "is not an IP address"
     ZONE = "carries a zone, which no pool or route can use"
@@ -42,7 +42,7 @@ class SyntaxFault(StrEnum):
 
 
 class AddressSyntaxError(ValueError):
-    """A text is not an address, range or prefix; ``text`` is the input, ``fault`` the cause."""
+    """A text that is not an address, range or prefix. ``text``: the input, ``fault``: the cause."""
 
     def __init__(self, text: str, fault: SyntaxFault) -> None:
         shown = text if len(text) <= _QUOTED_CHARS_MAX else text[:_QUOTED_CHARS_MAX] + "..."
@@ -52,7 +52,7 @@ class AddressSyntaxError(ValueError):
 
     @property
     def reason(self) -> str:
-        """The fault as the end of a sentence that begins with the text."""
+        """The fault alone, for a message that has already quoted the text."""
         return str(self.fault)
 
 

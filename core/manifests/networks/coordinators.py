@@ -28,9 +28,9 @@ _MAC_PREFIX: Final = re.compile(r"[0-9A-Fa-f][02468ACEace]:[0-9A-Fa-f]{2}\Z")
 
 
 def coordinator_rules(subject: ObjectReference, spec: CoordinatorSpec) -> Iterator[Refusal]:
-    """Every broken rule, in Spiderpool's order and at its paths."""
+    """Yield every violation, in Spiderpool's order and at its fields."""
     if spec.pod_cidr_type is not None and spec.pod_cidr_type not in CIDR_TYPES:
-        message = f"{shortened(spec.pod_cidr_type)!r} is none of {', '.join(CIDR_TYPES)}"
+        message = f"{shortened(spec.pod_cidr_type)!r} is not one of {', '.join(CIDR_TYPES)}"
         yield subject.refuse("NotSupported", "pod-cidr-type", "spec.podCIDRType", message)
     for index, text in enumerate(spec.hijack_cidr or ()):
         if _family(text) is None:
@@ -39,18 +39,22 @@ def coordinator_rules(subject: ObjectReference, spec: CoordinatorSpec) -> Iterat
     for index, route in enumerate(spec.policy_routes or ()):
         yield from _route_rule(subject, f"spec.policyRoutes[{index}]", route)
     if spec.pod_mac_prefix and not _MAC_PREFIX.match(spec.pod_mac_prefix):
-        message = f"{shortened(spec.pod_mac_prefix)!r} is not two octets such as 0a:1b, unicast"
+        prefix = shortened(spec.pod_mac_prefix)
+        message = f"{prefix!r} does not begin a unicast MAC: set two octets such as 0a:1b"
         yield subject.refuse("Invalid", "mac-prefix", "spec.podMACPrefix", message)
     if (spec.tx_queue_len or 0) < 0:
-        yield subject.refuse("Invalid", "tx-queue", "spec.txQueueLen", "it is not negative")
+        message = f"{spec.tx_queue_len} is negative: set a positive number, or 0 for the default"
+        yield subject.refuse("Invalid", "tx-queue", "spec.txQueueLen", message)
     if (spec.pod_rp_filter or 0) > RP_FILTER_MAX:
-        message = f"{spec.pod_rp_filter} is none of 0, 1, 2, or negative to leave it alone"
+        remedy = "set 0, 1 or 2, or -1 to leave the sysctl as it is"
+        message = f"{spec.pod_rp_filter} is greater than {RP_FILTER_MAX}: {remedy}"
         yield subject.refuse("NotSupported", "rp-filter", "spec.podRPFilter", message)
     if spec.veth_link_address and _address_family(spec.veth_link_address) is None:
         message = f"{shortened(spec.veth_link_address)!r} is not an address"
         yield subject.refuse("Invalid", "veth-address", "spec.vethLinkAddress", message)
     if spec.veth_mtu is not None and spec.veth_mtu <= 0:
-        yield subject.refuse("Invalid", "veth-mtu", "spec.vethMTU", "an MTU is more than 0")
+        message = f"{spec.veth_mtu} is not a valid MTU: set a positive number"
+        yield subject.refuse("Invalid", "veth-mtu", "spec.vethMTU", message)
 
 
 def _route_rule(subject: ObjectReference, field: str, route: PolicyRoute) -> Iterator[Refusal]:

@@ -27,6 +27,7 @@ from core.manifests.kinds.multus_configs import (
     NetworkPools,
     OvsSpec,
     SriovSpec,
+    Trunk,
     VlanSpec,
 )
 from core.manifests.networks.chain import chain_item
@@ -50,11 +51,14 @@ PATHS: Final = {
     "ovs": "spec.ovsConfig",
     "custom": "spec.customCniTypeConfig",
 }
-"""Where Spiderpool reports the faults of a type's block."""
+"""The field of a type's block, at which Spiderpool reports its violations."""
+
+
+_OUT_OF_RANGE: Final = f"is out of range: set a number from 0 (untagged) to {VLAN_MAX}"
 
 
 class ReviewedNetwork(NamedTuple):
-    """A SpiderMultusConfig as the webhook sees it; ``before``: the old annotations of an update."""
+    """What of a SpiderMultusConfig is validated; ``before``: the annotations before an update."""
 
     namespace: str
     name: str
@@ -67,7 +71,7 @@ def network_rules(network: ReviewedNetwork) -> Iterator[Refusal]:
     """Yield every violation in order; the webhook, like Spiderpool, reports the first."""
     subject = ObjectReference(KIND, network.name, network.namespace)
     yield from _annotation_rules(subject, network)
-    yield from _type_rules(_Judge(subject, network))
+    yield from _type_rules(_TypeRules(subject, network))
     if network.spec.coordinator is not None:
         yield from coordinator_rules(subject, network.spec.coordinator)
     for text in network.spec.chain_cni_json_data or ():
@@ -90,53 +94,57 @@ def _annotation_rules(subject: ObjectReference, network: ReviewedNetwork) -> Ite
     field = "metadata.annotations"
     called = network.annotations.get(CR_NAME)
     if network.before is not None and called is not None and called != network.before.get(CR_NAME):
-        message = f"{CR_NAME} cannot be changed or added later"
-        yield subject.refuse("Invalid", "immutable", field, message, "make another network")
+        message = f"{CR_NAME} cannot be changed or added after the object was created"
+        yield subject.refuse("Invalid", "immutable", field, message, "create another object")
     if called is not None:
         for refusal in object_name_rule(ObjectReference(KIND, called)):
             yield subject.refuse("Invalid", "nad-name", field, f"{CR_NAME}: {refusal.message}")
     version = network.annotations.get(CNI_VERSION, CNI_VERSION_DEFAULT)
     if version not in CNI_VERSIONS:
-        message = f"{CNI_VERSION}: {version[:32]!r} is none of {', '.join(CNI_VERSIONS)}"
+        message = f"{CNI_VERSION}: {version[:32]!r} is not one of {', '.join(CNI_VERSIONS)}"
         yield subject.refuse("Invalid", "cni-version", field, message)
 
 
-def _type_rules(judge: _Judge) -> Iterator[Refusal]:
+def _type_rules(checks: _TypeRules) -> Iterator[Refusal]:
     """The rules of the chosen cniType, in order.
 
     See docs/reference/admission.md, "SpiderMultusConfig".
     """
-    spec = judge.spec
+    spec = checks.spec
     rules: tuple[Iterator[Refusal], ...]
-    match judge.kind:
+    match checks.kind:
         case "macvlan" | "ipvlan" | "vlan":
-            link = {"macvlan": spec.macvlan, "ipvlan": spec.ipvlan, "vlan": spec.vlan}[judge.kind]
-            rules = (judge.block(link, judge.link), judge.foreign(), judge.injections(link))
-        case "sriov":
-            block = judge.block(spec.sriov, judge.sriov)
-            rules = (block, judge.foreign(), judge.injections(spec.sriov))
-        case "ib-sriov":
-            block = judge.block(
-                spec.ibsriov, lambda ib: judge.named(ib.resource_name, "resourceName")
+            link = {"macvlan": spec.macvlan, "ipvlan": spec.ipvlan, "vlan": spec.vlan}[checks.kind]
+            rules = (
+                checks.block(link, checks.link),
+                checks.foreign_blocks(),
+                checks.injections(link),
             )
-            rules = (block, judge.foreign(), judge.injections(spec.ibsriov))
+        case "sriov":
+            block = checks.block(spec.sriov, checks.sriov)
+            rules = (block, checks.foreign_blocks(), checks.injections(spec.sriov))
+        case "ib-sriov":
+            block = checks.block(
+                spec.ibsriov, lambda ib: checks.required(ib.resource_name, "resourceName")
+            )
+            rules = (block, checks.foreign_blocks(), checks.injections(spec.ibsriov))
         case "ipoib":
-            block = judge.block(spec.ipoib, lambda ipoib: judge.named(ipoib.master, "master"))
-            rules = (block, judge.foreign(), judge.injections(spec.ipoib))
+            block = checks.block(spec.ipoib, lambda ipoib: checks.required(ipoib.master, "master"))
+            rules = (block, checks.foreign_blocks(), checks.injections(spec.ipoib))
         case "ovs":
-            block = judge.block(spec.ovs, judge.ovs)
-            rules = (judge.injections(None), block, judge.foreign())
+            block = checks.block(spec.ovs, checks.ovs)
+            rules = (checks.injections(None), block, checks.foreign_blocks())
         case "custom":
-            rules = (judge.injections(None), judge.foreign(), judge.custom())
+            rules = (checks.injections(None), checks.foreign_blocks(), checks.custom())
         case other:
-            message = f"{other[:32]!r} is none of {', '.join([*TYPES, CUSTOM])}"
-            rules = (judge.refuse("NotSupported", "cni-type", message),)
-    for some in rules:
-        yield from some
+            message = f"{other[:32]!r} is not one of {', '.join([*TYPES, CUSTOM])}"
+            rules = (checks.refuse("NotSupported", "cni-type", message),)
+    for violations in rules:
+        yield from violations
 
 
-class _Judge:
-    """Rules of one spec; each method yields what it has against it."""
+class _TypeRules:
+    """The rules of one spec. Each method states a rule and yields its violations."""
 
     def __init__(self, subject: ObjectReference, network: ReviewedNetwork) -> None:
         self.spec = network.spec
@@ -148,94 +156,111 @@ class _Judge:
     def refuse(
         self, kind: RefusalKind, rule: str, message: str, field: str = ""
     ) -> Iterator[Refusal]:
-        """One refusal, at the type's path unless another is named."""
+        """Yield one violation, by default at the field of the type's block."""
         yield self._subject.refuse(kind, rule, field or self._path, message)
 
     def block(self, block: T | None, rules: Callable[[T], Iterator[Refusal]]) -> Iterator[Refusal]:
-        """The type's block is there, and its own rules hold."""
+        """The block of the cniType is set and follows ``rules``."""
         if block is None:
-            message = f"cniType {self.kind} needs {TYPES[self.kind]}"
+            message = f"cniType {self.kind} requires {TYPES[self.kind]}, which is not set"
             return self.refuse("Required", "block-missing", message)
         return rules(block)
 
-    def foreign(self) -> Iterator[Refusal]:
-        """There is no block of another type; customCNI counts even when it is empty."""
+    def foreign_blocks(self) -> Iterator[Refusal]:
+        """No block of another cniType is set; customCNI counts even if it is empty."""
         for name, block in (*TYPES.items(), (CUSTOM, "custom_cni")):
             if name != self.kind and getattr(self.spec, block) is not None:
-                message = f"there is a block of cniType {name}"
+                message = f"cniType is {self.kind}: remove the block of cniType {name}"
                 yield from self.refuse("Forbidden", "foreign-block", message, "spec.cniType")
 
     def injections(self, block: Injected | None) -> Iterator[Refusal]:
-        """What the Pod webhook injects must be there: a resource, and pools."""
+        """A network that the Pod webhook injects has a resource name, and pools for it."""
         for key in INJECTIONS:
             if key not in self._annotations:
                 continue
             if block is None:
-                message = f"{key} is not for cniType {self.kind}"
+                message = f"annotation {key} cannot be used with cniType {self.kind}: remove it"
                 yield from self.refuse("Forbidden", "inject", message, "spec.cniType")
                 continue
             resource = _resource_of(block)
             if key == INJECTIONS[0] and not resource:
-                yield from self.refuse("Invalid", "inject", f"{key} needs a resource name")
+                message = f"annotation {key} requires a resource name, which is not set"
+                yield from self.refuse("Invalid", "inject", message)
             elif resource and not _has_pools(block.ippools):
-                yield from self.refuse("Invalid", "inject", f"{key} needs at least one ippool")
+                message = f"annotation {key} requires ippools, but none is set"
+                yield from self.refuse("Invalid", "inject", message)
 
     def link(self, link: LinkSpec) -> Iterator[Refusal]:
-        """macvlan, ipvlan and vlan."""
+        """macvlan, ipvlan and vlan: VLAN and MTU in range, a master, a bond for several."""
         if isinstance(link, VlanSpec):
             yield from self._vlan_mode(link)
         yield from self._vlan_and_mtu(link.vlan_id, link.mtu)
         if link.ippools is not None and link.ippools.match_master_subnet:
-            message = "matchMasterSubnet is for sriov only"
+            message = "matchMasterSubnet can only be used with cniType sriov: set it to false"
             yield from self.refuse("Invalid", "match-master-subnet", message)
         if not link.master:
             yield from self.refuse("Invalid", "master", "master can't be empty")
         elif len(link.master) >= SEVERAL and not (link.bond and link.bond.name):
-            yield from self.refuse("Invalid", "bond", "several masters need a bond with a name")
+            message = f"{len(link.master)} masters require bond.name, which is not set"
+            yield from self.refuse("Invalid", "bond", message)
 
     def sriov(self, sriov: SriovSpec) -> Iterator[Refusal]:
-        """sriov: also a max rate of 0 bounds the min rate."""
+        """sriov: VLAN and MTU in range, minTxRateMbps <= maxTxRateMbps (also if 0), a resource."""
         yield from self._vlan_and_mtu(sriov.vlan_id, sriov.mtu)
-        if (sriov.min_tx_rate_mbps or 0) > (sriov.max_tx_rate_mbps or 0):
-            message = "minTxRateMbps is more than maxTxRateMbps"
+        lowest, highest = sriov.min_tx_rate_mbps or 0, sriov.max_tx_rate_mbps or 0
+        if lowest > highest:
+            message = f"minTxRateMbps {lowest} is greater than maxTxRateMbps {highest}"
             yield from self.refuse("Invalid", "tx-rate", message)
-        yield from self.named(sriov.resource_name, "resourceName")
+        yield from self.required(sriov.resource_name, "resourceName")
 
     def ovs(self, ovs: OvsSpec) -> Iterator[Refusal]:
-        """ovs: VLANs within bounds, and ranges with both ends."""
+        """ovs: VLANs in range, and a minID for each maxID."""
         yield from self._vlan_and_mtu(ovs.vlan, 0)
-        for trunk in ovs.trunk or ():
-            ids = (trunk.min_id, trunk.max_id, trunk.id)
-            if any(one is not None and not 0 <= one <= VLAN_MAX for one in ids):
-                yield from self.refuse("Invalid", "trunk", f"a VLAN is 0 to {VLAN_MAX}")
-            elif trunk.max_id is not None and (trunk.min_id is None or trunk.min_id > trunk.max_id):
-                message = "maxID needs a minID that is not greater"
-                yield from self.refuse("Invalid", "trunk", message)
+        for index, trunk in enumerate(ovs.trunk or ()):
+            for vlan in (trunk.min_id, trunk.max_id, trunk.id):
+                if vlan is not None and not 0 <= vlan <= VLAN_MAX:
+                    message = f"VLAN {vlan} of trunk[{index}] {_OUT_OF_RANGE}"
+                    yield from self.refuse("Invalid", "trunk", message)
+                    break
+            else:
+                yield from self._trunk_range(index, trunk)
 
     def custom(self) -> Iterator[Refusal]:
-        """Any JSON in customCNI, or nothing."""
+        """custom: customCNI is JSON, or not set."""
         try:
             if self.spec.custom_cni:
                 msgspec.json.decode(self.spec.custom_cni)
         except msgspec.DecodeError as error:
-            yield from self.refuse("Forbidden", "custom-json", f"customCNI: {error}")
+            yield from self.refuse("Forbidden", "custom-json", f"customCNI is not JSON: {error}")
 
-    def named(self, value: str | None, field: str) -> Iterator[Refusal]:
-        """A text that must not be empty."""
-        return iter(()) if value else self.refuse("Required", field, f"there is no {field}")
+    def required(self, value: str | None, field: str) -> Iterator[Refusal]:
+        """A text is set and not empty."""
+        return iter(()) if value else self.refuse("Required", field, f"{field} is not set")
+
+    def _trunk_range(self, index: int, trunk: Trunk) -> Iterator[Refusal]:
+        if trunk.max_id is None:
+            return
+        if trunk.min_id is None:
+            message = f"trunk[{index}] has maxID {trunk.max_id} and no minID: set minID"
+            yield from self.refuse("Invalid", "trunk", message)
+        elif trunk.min_id > trunk.max_id:
+            message = f"minID {trunk.min_id} of trunk[{index}] is greater than maxID {trunk.max_id}"
+            yield from self.refuse("Invalid", "trunk", message)
 
     def _vlan_mode(self, link: VlanSpec) -> Iterator[Refusal]:
         if link.vlan_mode == "manual" and link.vlan_id is None:
-            yield from self.refuse("Invalid", "vlan-mode", "vlanMode manual needs vlanID")
+            message = "vlanMode manual requires vlanID, which is not set"
+            yield from self.refuse("Invalid", "vlan-mode", message)
         if link.vlan_mode == "auto" and link.vlan_id is not None:
-            message = "vlanMode auto chooses the VLAN: leave vlanID out"
+            message = "vlanID is set, but vlanMode auto chooses the VLAN: leave vlanID out"
             yield from self.refuse("Invalid", "vlan-mode", message)
 
     def _vlan_and_mtu(self, vlan: int | None, mtu: int | None) -> Iterator[Refusal]:
         if vlan is not None and not 0 <= vlan <= VLAN_MAX:
-            yield from self.refuse("Invalid", "vlan", f"a VLAN is 0 to {VLAN_MAX}, not {vlan}")
-        if (mtu or 0) < 0:
-            yield from self.refuse("Invalid", "mtu", f"an MTU is not negative: {mtu}")
+            yield from self.refuse("Invalid", "vlan", f"VLAN {vlan} {_OUT_OF_RANGE}")
+        if mtu is not None and mtu < 0:
+            message = f"mtu {mtu} is negative: set a positive number, or 0 for the master's"
+            yield from self.refuse("Invalid", "mtu", message)
 
 
 def _resource_of(block: Injected) -> str | None:

@@ -1,9 +1,9 @@
-"""What has reached an execution and is not in its history yet: the queue of its workflow tasks.
+"""The inbox of one execution: what its next workflow tasks record in its history.
 
-A workflow task takes a batch: what one transaction of etcd holds, with room for its commands. While
-signals and other messages except queries and updates are not recorded, the code does not run
-(``InboxBatch.is_whole``), so a run never closes before they are in its history. Queries and updates
-are taken after all other messages.
+A step of the execution takes a batch that fits into one transaction of etcd, with the commands of
+its workflow task. The code runs only when all signals and other messages, except queries and
+updates, are recorded (``InboxBatch.is_whole``), so that no run closes before they are in its
+history. Queries and updates are taken after all other messages.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from workflows.engine.store.keys import shard_of
 from workflows.engine.store.records import InboxMessage, Query, Reset, RunHead, Update
 from workflows.model.payloads import payload_bytes
 
-PORTION_MAX = 24
-"""Messages of one step, and as many outcomes of activities; each may cost two writes."""
+BATCH_MAX = 24
+"""Messages of one batch, and outcomes of activities; each needs up to two writes."""
 
-PORTION_BYTES_MAX = 128 * 1024
-"""Bytes of one step's messages, and as many of its outcomes; a single one may be larger."""
+BATCH_BYTES_MAX = 128 * 1024
+"""Bytes of the messages of one batch, and of its outcomes; a single one may be larger."""
 
 T = TypeVar("T")
 
 
 class InboxBatch(NamedTuple):
-    """What one step processes; ``signal_revision``: that of the newest signal it may include.
+    """The input of one step. ``signal_revision``: the revision of the newest signal it may include.
 
     ``fired``: ids of timers that are due, and timeouts of the run as negative milliseconds.
-    ``is_whole`` False: more messages wait, which must be recorded before the code runs.
+    ``is_whole`` False: the inbox has more messages, which are recorded before the code runs.
     """
 
     messages: list[InboxMessage]
@@ -49,7 +49,7 @@ class InboxBatch(NamedTuple):
 
 
 class RunInbox:
-    """In order of arrival."""
+    """Messages, outcomes of activities and fired timers, each in order of arrival."""
 
     def __init__(self) -> None:
         self.messages: list[InboxMessage] = []
@@ -60,7 +60,7 @@ class RunInbox:
         return bool(self.messages or self.outcomes or self.fired)
 
     def take_reset(self) -> InboxMessage | None:
-        """A reset request, which comes before everything else."""
+        """Remove and return a reset request, which precedes everything else; None without one."""
         reset = next(
             (message for message in self.messages if isinstance(message.body, Reset)), None
         )
@@ -69,28 +69,32 @@ class RunInbox:
         return reset
 
     def take(self, signal_revision: int) -> InboxBatch:
-        """The next portion."""
+        """Remove and return the next batch."""
         calls = [message for message in self.messages if _is_call(message)]
         others = [message for message in self.messages if not _is_call(message)]
-        taken, left = _portion(others, lambda message: message.size)
-        taken_calls, left_calls = (
-            ([], calls) if left else _portion(calls, lambda message: message.size)
-        )
-        outcomes, left_outcomes = _portion(self.outcomes, payload_bytes)
+        batch_others, later_others = _split(others, lambda message: message.size)
+        batch_calls: list[InboxMessage] = []
+        if not later_others:
+            batch_calls, calls = _split(calls, lambda message: message.size)
+        outcomes, later_outcomes = _split(self.outcomes, payload_bytes)
         batch = InboxBatch(
-            [*taken, *taken_calls], outcomes, self.fired, signal_revision, is_whole=not left
+            [*batch_others, *batch_calls],
+            outcomes,
+            self.fired,
+            signal_revision,
+            is_whole=not later_others,
         )
-        self.messages, self.outcomes, self.fired = [*left, *left_calls], left_outcomes, []
+        self.messages, self.outcomes, self.fired = [*later_others, *calls], later_outcomes, []
         return batch
 
     def put_back(self, batch: InboxBatch) -> None:
-        """The step was not committed."""
+        """Put a batch back whose step was not committed."""
         self.messages = batch.messages + self.messages
         self.outcomes = batch.outcomes + self.outcomes
         self.fired = batch.fired + self.fired
 
     def put_back_reset(self, message: InboxMessage) -> None:
-        """The reset was not committed."""
+        """Put a reset back that was not committed."""
         self.messages.insert(0, message)
 
     def take_messages(self) -> list[InboxMessage]:
@@ -140,13 +144,13 @@ def _is_call(message: InboxMessage) -> bool:
     return isinstance(message.body, Query | Update)
 
 
-def _portion(arrived: Sequence[T], size: Callable[[T], int]) -> tuple[list[T], list[T]]:
+def _split(arrived: Sequence[T], size: Callable[[T], int]) -> tuple[list[T], list[T]]:
     """The first items within the limits, at least one, and the rest."""
     if len(arrived) <= 1:
         return list(arrived), []
     total = 0
     for index, item in enumerate(arrived):
         total += size(item)
-        if index and (index == PORTION_MAX or total > PORTION_BYTES_MAX):
+        if index and (index == BATCH_MAX or total > BATCH_BYTES_MAX):
             return list(arrived[:index]), list(arrived[index:])
     return list(arrived), []

@@ -30,22 +30,22 @@ from workflows.model.events import HistoryEvent
 
 READERS: Final[tuple[Reader, ...]] = ("worker", "orbctl")
 EXECUTION_REMEDY: Final = (
-    "a worker of the version that wrote it goes on with the execution; what no version has written"
-    " is deleted by hand"
+    "run a worker of the version that wrote the key, which continues the execution; if no version"
+    " wrote it, delete the key"
 )
-CLOSED_REMEDY: Final = "delete the key: its execution is over"
-LEASED_REMEDY: Final = "nothing: it ends with its lease"
+CLOSED_REMEDY: Final = "delete the key: its execution is closed"
+LEASED_REMEDY: Final = "nothing: the key is deleted when its lease ends"
 
-_ROOM: Final = f"workflow/{DEFAULT_QUEUE}"
+_PREFIX: Final = f"workflow/{DEFAULT_QUEUE}"
 
 
-def _shaped(room: str, tail: str) -> Callable[[Keys, bytes], object]:
-    """A check that what lies behind the room in a key has the shape of ``tail``."""
-    shape = re.compile(f"{_ROOM}/{room}/{tail}")
+def _key_check(part: str, pattern: str) -> Callable[[Keys, bytes], object]:
+    """A check of keys ``<prefix>/<part>/...``: their rest matches the regular expression."""
+    expected = re.compile(f"{_PREFIX}/{part}/{pattern}")
 
     def check(keys: Keys, key: bytes) -> None:
-        if shape.fullmatch(key_text(keys, key)) is None:
-            raise ValueError("the key is none of the engine's")
+        if expected.fullmatch(key_text(keys, key)) is None:
+            raise ValueError(f"not a key of the workflow engine: expected {part}/{pattern}")
 
     return check
 
@@ -58,48 +58,48 @@ def _history(value: bytes) -> list[HistoryEvent]:
 
 
 OPEN_HEADS: Final[KeyKind[RunHead]] = KeyKind(
-    *("open execution", f"{_ROOM}/open", HEAD.decode, READERS, EXECUTION_REMEDY),
+    *("open execution", f"{_PREFIX}/open", HEAD.decode, READERS, EXECUTION_REMEDY),
     key_of=lambda keys, head: WorkflowKeys(keys).open(head.workflow_id),
 )
 CLOSED_HEADS: Final[KeyKind[RunHead]] = KeyKind(
-    *("closed execution", f"{_ROOM}/closed", HEAD.decode, READERS, CLOSED_REMEDY),
+    *("closed execution", f"{_PREFIX}/closed", HEAD.decode, READERS, CLOSED_REMEDY),
     key_of=lambda keys, head: WorkflowKeys(keys).closed(head.workflow_id, head.run_id),
 )
 HISTORIES: Final[KeyKind[list[HistoryEvent]]] = KeyKind(
-    *("history", f"{_ROOM}/event", _history, READERS, EXECUTION_REMEDY),
-    check_key=_shaped("event", "[0-9a-f]{2}/[0-9a-f]{32}/[0-9a-f]{8}"),
+    *("history", f"{_PREFIX}/event", _history, READERS, EXECUTION_REMEDY),
+    check_key=_key_check("event", "[0-9a-f]{2}/[0-9a-f]{32}/[0-9a-f]{8}"),
 )
 ATTEMPTS: Final[KeyKind[Attempt]] = KeyKind(
-    *("activity attempt", f"{_ROOM}/attempt", ATTEMPT.decode, READERS, EXECUTION_REMEDY),
-    check_key=_shaped("attempt", "[0-9a-f]{2}/[0-9a-f]{32}/[0-9a-f]{8}"),
+    *("activity attempt", f"{_PREFIX}/attempt", ATTEMPT.decode, READERS, EXECUTION_REMEDY),
+    check_key=_key_check("attempt", "[0-9a-f]{2}/[0-9a-f]{32}/[0-9a-f]{8}"),
 )
 MESSAGES: Final[KeyKind[Message]] = KeyKind(
-    *("message", f"{_ROOM}/wake/inbox", decode_message, READERS, EXECUTION_REMEDY),
-    check_key=_shaped("wake/inbox", "[0-9a-f]{2}/.+/[0-9a-f]{32}"),
+    *("message", f"{_PREFIX}/wake/inbox", decode_message, READERS, EXECUTION_REMEDY),
+    check_key=_key_check("wake/inbox", "[0-9a-f]{2}/.+/[0-9a-f]{32}"),
 )
 HOLDERS: Final[KeyKind[OwnerRecord]] = KeyKind(
-    *("shard owner", f"{_ROOM}/wake/owner", HOLDER.decode, READERS, LEASED_REMEDY),
-    check_key=_shaped("wake/owner", "[0-9a-f]{2}"),
+    *("shard owner", f"{_PREFIX}/wake/owner", HOLDER.decode, READERS, LEASED_REMEDY),
+    check_key=_key_check("wake/owner", "[0-9a-f]{2}"),
 )
 WORKERS: Final[KeyKind[OwnerRecord]] = KeyKind(
-    *("worker", f"{_ROOM}/wake/worker", HOLDER.decode, READERS, LEASED_REMEDY),
-    check_key=_shaped("wake/worker", "[^/]+"),
+    *("worker", f"{_PREFIX}/wake/worker", HOLDER.decode, READERS, LEASED_REMEDY),
+    check_key=_key_check("wake/worker", "[^/]+"),
 )
 MAILS: Final[KeyKind[bytes]] = KeyKind(
-    *("mail mark", f"{_ROOM}/wake/mail", bytes, READERS, "nothing: its value is never read"),
-    check_key=_shaped("wake/mail", "[0-9a-f]{2}/.+"),
+    *("mail mark", f"{_PREFIX}/wake/mail", bytes, READERS, "nothing: its value is never read"),
+    check_key=_key_check("wake/mail", "[0-9a-f]{2}/.+"),
 )
 FENCES: Final[KeyKind[SessionFence]] = KeyKind(
-    *("session fence", f"{_ROOM}/commit", FENCE.decode, READERS, LEASED_REMEDY),
-    check_key=_shaped("commit", "[^/]+"),
+    *("session fence", f"{_PREFIX}/commit", FENCE.decode, READERS, LEASED_REMEDY),
+    check_key=_key_check("commit", "[^/]+"),
 )
 REPLIES: Final[KeyKind[Reply]] = KeyKind(
-    *("reply", f"{_ROOM}/reply", REPLY.decode, READERS, LEASED_REMEDY),
-    check_key=_shaped("reply", "[^/]+"),
+    *("reply", f"{_PREFIX}/reply", REPLY.decode, READERS, LEASED_REMEDY),
+    check_key=_key_check("reply", "[^/]+"),
 )
 TYPES: Final[KeyKind[bytes]] = KeyKind(
-    *("workflow type", f"{_ROOM}/type", bytes, READERS, "nothing: its value is never read"),
-    check_key=_shaped("type", ".+"),
+    *("workflow type", f"{_PREFIX}/type", bytes, READERS, "nothing: its value is never read"),
+    check_key=_key_check("type", ".+"),
 )
 ENGINE_KINDS: Final[tuple[KeyKind[Any], ...]] = (
     *(OPEN_HEADS, CLOSED_HEADS, HISTORIES, ATTEMPTS, MESSAGES, HOLDERS, WORKERS, MAILS),

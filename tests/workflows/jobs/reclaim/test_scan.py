@@ -31,7 +31,7 @@ async def test_it_looks_every_interval_and_on_the_signal(harness: ReclaimJobHarn
     assert harness.facts.asked == 6
 
 
-async def test_a_pod_that_takes_no_more_news_stops_no_look(
+async def test_an_execution_that_accepts_no_signal_does_not_stop_a_scan(
     harness: ReclaimJobHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await harness.script("pod shop/web-0 uid=web-0\ndelete pod shop/web-0 grace=10m")
@@ -41,14 +41,14 @@ async def test_a_pod_that_takes_no_more_news_stops_no_look(
     async def refuse(_: ReclaimDeadline) -> None:
         raise LimitExceeded("SIGNALS_MAX")
 
-    monkeypatch.setattr(harness._scan, "_begin", refuse)
+    monkeypatch.setattr(harness._scan, "_start", refuse)
     await harness.handle.signal("scan-now")
     await harness.tick("2s")
 
     assert (await harness.status())["looks"] == 2
 
 
-async def test_new_orders_change_the_rhythm_of_a_wait_that_has_begun(
+async def test_new_settings_change_a_wait_that_has_begun(
     harness: ReclaimJobHarness,
 ) -> None:
     await harness.begin(ScanSettings(interval_s=3_600))
