@@ -15,7 +15,7 @@ from bench.rig.lab import CLUSTER
 from core.eventstore.collector import freeze_modules
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.keys import Keys
-from core.process.event_loop import loop_factory
+from core.process.concurrency import loop_factory
 from workflows.engine.worker.worker import Worker
 
 

@@ -11,8 +11,7 @@ import asyncio
 from collections import defaultdict
 from typing import Final, NamedTuple
 
-from core.archive.clock import ticked
-from core.archive.replay import LogView
+from core.archive.replay import LogView, ticked
 from core.domain.addresses.ip_address import AddressSyntaxError
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.events import (

@@ -114,7 +114,7 @@ async def oldest_revision(calls: Calls, key: bytes, compacted: int) -> int:
         return error.revision
     except (CallFailed, TimeoutError) as error:
         raise StoreUnavailable(
-            f"revision {compacted} was compacted, and etcd did not return the oldest one that it has",
+            f"revision {compacted} was compacted, and etcd did not return its oldest one",
             subject=calls.endpoint,
             remedy="try again",
         ) from error
