@@ -6,6 +6,7 @@ Files are found on disk, not asked of git: what is not committed yet is checked 
 from __future__ import annotations
 
 import ast
+import gc
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -59,12 +60,24 @@ def source(path: str, text: str) -> Source:
 
 @cache
 def python_sources() -> tuple[Source, ...]:
-    """Every Python file of the project, sorted by path."""
+    """Every Python file of the project, sorted by path.
+
+    The garbage collector traverses millions of syntax nodes in vain: without it the files are
+    parsed in a seventh of the time.
+    """
     paths = sorted(path for folder in PYTHON_FOLDERS for path in (ROOT / folder).rglob("*.py"))
-    return tuple(
-        source(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))
-        for path in paths
-    )
+    is_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        sources = tuple(
+            source(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))
+            for path in paths
+        )
+    finally:
+        gc.freeze()
+        if is_enabled:
+            gc.enable()
+    return sources
 
 
 def text_files() -> Iterator[tuple[str, str]]:
