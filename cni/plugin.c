@@ -642,6 +642,7 @@ static void append_to_log(const struct failure *failure, struct text options) {
     long long mebibytes = LOG_MEBIBYTES_MAX, number = 0;
     if (level.length == 7 && (!strncasecmp(level.at, "\"fatal\"", 7) || !strncasecmp(level.at, "\"panic\"", 7)))
         return;
+    if (size.length > 1 && size.at[0] == '"') size = (struct text){size.at + 1, size.length - 2};
     for (size_t index = 0; index < size.length && index < 9 && number >= 0; index++)
         number = size.at[index] >= '0' && size.at[index] <= '9' ? number * 10 + size.at[index] - '0' : -1;
     if (number > 0) mebibytes = number;

@@ -26,7 +26,7 @@ from core.process.teardown import Teardown
 from nodeagent.agent import Agent
 from nodeagent.composition import AgentSources
 from nodeagent.kubernetes.cluster_connection import connect_cluster
-from nodeagent.settings.settings_loader import CONF_PATH, load_settings
+from nodeagent.settings.settings_loader import add_daemon_options, conf_path, load_settings
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.tracing import Tracer
 
@@ -58,8 +58,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         "orbweaver-agent", description="Serve CNI calls on this node until stopped by a signal."
     )
-    parser.add_argument("--config-path", default=CONF_PATH, help="The file conf.yml.")
-    sys.exit(run(parser.parse_args().config_path))
+    add_daemon_options(parser)
+    sys.exit(run(conf_path(parser.parse_args())))
 
 
 def _tracer(settings: Settings) -> Tracer | None:

@@ -66,6 +66,27 @@ def explain(
     return FieldFault(path, text)
 
 
+def unknown_field(schema: type[msgspec.Struct], value: object) -> FieldFault | None:
+    """The first field of ``value`` that a schema without open mappings does not have."""
+    known = frozenset(known_paths(schema))
+    for path, name in _fields_in(value, ""):
+        parent = _INDEX.sub("", path)
+        if _joined(parent, name) not in known and (not parent or parent in known):
+            return _unknown_field(path, name, schema)
+    return None
+
+
+def _fields_in(value: object, path: str) -> Iterator[tuple[str, str]]:
+    """Every mapping key below ``value`` with the path of its mapping, parents first."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield path, str(key)
+            yield from _fields_in(inner, _joined(path, str(key)))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _fields_in(inner, f"{path}[{index}]")
+
+
 def _mismatch(expected: str, actual: str | None) -> str:
     kinds = [_WORDS.get(kind, kind) for kind in expected.split(" | ") if kind != "null"]
     message = f"expected {' or '.join(kinds)}"

@@ -8,7 +8,7 @@ rejects are refused with the variable's name. Reads only the mapping that it get
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from core.errors import BadInput
@@ -21,6 +21,12 @@ KUBECONFIG: Final = "ORBWEAVER_KUBECONFIG"
 
 KUBERNETES: Final = "ORBWEAVER_KUBERNETES"
 """``true``: it works with the cluster it runs in."""
+
+COORDINATOR_NAMES: Final = (
+    "SPIDERPOOL_COORDINATOR_DEFAULT_NAME",
+    "SPIDERPOOL_COORDINATOR_DEAFULT_NAME",
+)
+"""The name of the SpiderCoordinator: as Spiderpool's documents spell it, and as its code does."""
 
 ETCD_VARIABLES: Final = {
     "endpoints": "ORBWEAVER_ETCD_ENDPOINTS",
@@ -59,6 +65,11 @@ class EnvironmentVariables:
         if required and not value:
             raise BadInput(f"{name} is empty", subject=name, remedy="set it, or leave it out")
         return value or default
+
+    def first(self, names: Sequence[str], default: str) -> tuple[str, str]:
+        """The text of the first variable that is set, and the variable's name."""
+        name = next((one for one in names if self.text(one)), names[-1])
+        return self.text(name, default), name
 
     def truth(self, name: str, *, default: bool, required: bool = False) -> bool:
         """A truth value by Go's ParseBool."""

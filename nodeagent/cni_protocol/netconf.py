@@ -105,6 +105,10 @@ class PreviousAddress(NamedTuple):
 
 
 _NETCONF_NAMES: Final = {n.lower(): n for n in NetConf.__struct_encode_fields__}
+_LOG_COUNTS: Final = ("log_file_max_size", "log_file_max_age", "log_file_max_count")
+_DIGITS_MAX: Final = 10
+"""Of a number that is written as text."""
+
 _IPAM_NAMES: Final = {n.lower(): n for n in IpamConf.__struct_encode_fields__}
 _ATTACHMENT_NAMES: Final = {n.lower(): n for n in ValidAttachment.__struct_encode_fields__}
 _cache: dict[bytes, NetConf] = {}
@@ -176,7 +180,7 @@ def read_document(data: bytes) -> dict[str, Any]:
 def _read(data: bytes) -> NetConf:
     document = folded(read_document(data), _NETCONF_NAMES)
     if isinstance(document.get("ipam"), dict):
-        document["ipam"] = folded(document["ipam"], _IPAM_NAMES)
+        document["ipam"] = _with_numbers(folded(document["ipam"], _IPAM_NAMES))
     for name in ("cni.dev/valid-attachments", "cni.dev/attachments"):
         if isinstance(document.get(name), list):
             document[name] = [_folded_attachment(entry) for entry in document[name]]
@@ -210,6 +214,17 @@ def folded(document: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     """The members, known names in their usual case, without null ones."""
     members = {names.get(key.lower(), key): value for key, value in document.items()}
     return {key: value for key, value in members.items() if value is not None}
+
+
+def _with_numbers(ipam: dict[str, Any]) -> dict[str, Any]:
+    """Spiderpool's documents write the limits of the log as text, such as ``"100"``."""
+    texts = {name: ipam[name] for name in _LOG_COUNTS if isinstance(ipam.get(name), str)}
+    numbers = {
+        name: int(text)
+        for name, text in texts.items()
+        if len(text) <= _DIGITS_MAX and text.isascii() and text.isdecimal()
+    }
+    return ipam | numbers
 
 
 def _folded_attachment(entry: object) -> object:

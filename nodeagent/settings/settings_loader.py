@@ -6,6 +6,7 @@ file. No other module of the agent reads configuration files or variables.
 
 from __future__ import annotations
 
+import argparse
 import socket
 from collections.abc import Mapping
 from ipaddress import ip_address
@@ -21,6 +22,7 @@ from core.eventstore.etcd.access import ETCD_ENDPOINT, Access, etcd_settings
 from core.eventstore.keys import check_name
 from core.process.environment import (
     CLUSTER_VARIABLES,
+    COORDINATOR_NAMES,
     ETCD_PASSWORD,
     ETCD_VARIABLES,
     EnvironmentVariables,
@@ -44,6 +46,10 @@ from nodeagent.settings.values import (
 )
 
 CONF_PATH: Final = "/tmp/spiderpool/config-map/conf.yml"  # noqa: S108  # docs/reference/configuration.md, "conf.yml"
+CONF_NAME: Final = "conf.yml"
+DAEMON: Final = "daemon"
+"""The command of Spiderpool's programs; here the daemon runs without it too."""
+
 RECORDS_HIGHEST: Final = 1 << 31
 POOL_PAUSE_S_MAX: Final = 3_600
 POOL_RETRIES_MAX: Final = 10_000
@@ -54,6 +60,22 @@ ETCD_NAMES: Final = Access(
     )
 )
 """The keys of the etcd settings in conf.yml."""
+
+
+def add_daemon_options(parser: argparse.ArgumentParser) -> None:
+    """Where conf.yml is, in Spiderpool's words: a file, or its folder as in version 1.0."""
+    text = "The daemon, as without a command; Spiderpool's command lines name it."
+    parser.add_argument("command", nargs="?", choices=[DAEMON], help=text)
+    one_of = parser.add_mutually_exclusive_group()
+    one_of.add_argument("--config-path", default=CONF_PATH, help="The file conf.yml.")
+    one_of.add_argument("--config-dir", default="", help="The folder of conf.yml.")
+
+
+def conf_path(options: argparse.Namespace) -> str:
+    """The path of conf.yml by these options."""
+    folder: str = options.config_dir
+    path: str = options.config_path
+    return str(Path(folder) / CONF_NAME) if folder else path
 
 
 def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
@@ -130,8 +152,7 @@ def _coordinator_name(env: EnvironmentVariables) -> str:
     """The name of the SpiderCoordinator, by the controller's variables; "" if it is disabled."""
     if not env.truth("SPIDERPOOL_COORDINATOR_ENABLED", default=True):
         return ""
-    name = env.text("SPIDERPOOL_COORDINATOR_DEAFULT_NAME", COORDINATOR)
-    return check_name(name, "SPIDERPOOL_COORDINATOR_DEAFULT_NAME")
+    return check_name(*env.first(COORDINATOR_NAMES, COORDINATOR))
 
 
 def _cluster_ip(conf: ClusterIpConf, env: EnvironmentVariables) -> ClusterIpSettings:

@@ -24,7 +24,7 @@ from core.process.environment import KUBECONFIG
 from core.process.logs import set_up_logging
 from core.process.supervision import EXIT_TASK_ENDED
 from core.process.teardown import Teardown
-from nodeagent.settings.settings_loader import CONF_PATH
+from nodeagent.settings.settings_loader import add_daemon_options, conf_path
 from ops.controller.controller import Controller
 from ops.controller.main import COMMANDS, PROGRAM
 from ops.controller.settings import (
@@ -73,7 +73,7 @@ def main() -> None:
         TLS_CERTIFICATE: options.tls_server_cert,
         TLS_KEY: options.tls_server_key,
     }
-    sys.exit(run(options.config_path, given))
+    sys.exit(run(conf_path(options), given))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Keep reports, metrics and the archive up to date until a signal.",
         epilog=f"Commands that do one thing and end: {', '.join(COMMANDS)}. See COMMAND --help.",
     )
-    parser.add_argument("--config-path", default=CONF_PATH, help="The file conf.yml.")
+    add_daemon_options(parser)
     for option, variable, text in (
         ("--kubeconfig", KUBECONFIG, "Translate the custom resources of this cluster."),
         ("--tls-server-cert", TLS_CERTIFICATE, "Certificate of the webhooks, a PEM file."),

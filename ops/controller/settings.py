@@ -26,7 +26,7 @@ from core.eventstore.election import LEASE_TTL_S
 from core.eventstore.etcd.access import Access
 from core.eventstore.keys import check_name
 from core.manifests.networks.slots import DEFAULT_NAMESPACE, SlotSettings
-from core.process.environment import EnvironmentVariables
+from core.process.environment import COORDINATOR_NAMES, EnvironmentVariables
 from nodeagent.settings.conf_file import ConfFile, read_conf
 from nodeagent.settings.devices import device_settings
 from nodeagent.settings.shared_settings import cool_down_s, provider_of
@@ -143,7 +143,7 @@ def _kubernetes(conf: ConfFile, env: EnvironmentVariables) -> KubernetesSettings
 
 
 def _coordinator(env: EnvironmentVariables) -> CoordinatorReconcilerSettings | None:
-    """None: nobody keeps its status. The misspelling is Spiderpool's.
+    """None: no controller keeps its status.
 
     See docs/reference/configuration.md, "Controller".
     """
@@ -151,7 +151,7 @@ def _coordinator(env: EnvironmentVariables) -> CoordinatorReconcilerSettings | N
         return None
     default = CoordinatorReconcilerSettings()
     return CoordinatorReconcilerSettings(
-        env.text("SPIDERPOOL_COORDINATOR_DEAFULT_NAME", default.name),
+        env.first(COORDINATOR_NAMES, default.name)[0],
         Path(env.text("SPIDERPOOL_CNI_CONFIG_DIR", str(default.cni_directory))),
         env.text("SPIDERPOOL_CILIUM_CONFIGMAP_NAMESPACE_NAME", default.cilium),
     )

@@ -20,7 +20,7 @@ from core.kubernetes.work_queue import WorkQueue
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.networks.defaults import completed
 from core.manifests.networks.nad_renderer import NetworkAttachment, attachment_name, render
-from core.manifests.networks.network_parser import network_of
+from core.manifests.networks.network_parser import checked_network
 from core.manifests.networks.rules import KIND, network_rules, owned_attachment
 from core.process.concurrency import until_first
 from ops.kubernetes.conditions import refused
@@ -122,7 +122,7 @@ def _nad_name(one: Object) -> str:
 
 def _attachment(one: Object) -> NetworkAttachment:
     """The desired NAD. Raises BadInput, Refused."""
-    network = network_of(one)
+    network = checked_network(one)
     network = network._replace(spec=completed(network.spec))
     refusals: tuple[Refusal, ...] = tuple(network_rules(network))
     if refusals:

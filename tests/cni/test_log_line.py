@@ -64,12 +64,13 @@ def test_the_default_log_file_is_used_where_its_directory_exists(
     assert log.exists() == existing
 
 
-def test_a_log_file_of_its_full_size_is_left_alone(spiderpool: Spiderpool) -> None:
+@pytest.mark.parametrize("size", [1, "1"])
+def test_a_log_file_of_its_full_size_is_left_alone(spiderpool: Spiderpool, size: int | str) -> None:
     full = 1 << 20
     spiderpool.log_path.touch()
     os.truncate(spiderpool.log_path, full)
 
-    error_of(spiderpool.call(netconf=spiderpool.netconf(log_file_max_size=1)))
+    error_of(spiderpool.call(netconf=spiderpool.netconf(log_file_max_size=size)))
 
     assert spiderpool.log_path.stat().st_size == full
 

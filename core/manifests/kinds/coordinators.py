@@ -44,6 +44,14 @@ Network = Annotated[
 ]
 
 
+class DetectOptions(Struct, rename="camel", frozen=True):
+    """How often and how long a probe of Spiderpool 1.0 asks; here each probe has fixed limits."""
+
+    retries: Annotated[int | None, described("Accepted without effect.")] = None
+    interval: Annotated[str | None, described("Accepted without effect.")] = None
+    timeout: Annotated[str | None, described("Accepted without effect.")] = None
+
+
 class CoordinatorSpec(Struct, rename="camel", frozen=True):
     """``spec`` of a SpiderCoordinator, and ``spec.coordinator`` of a SpiderMultusConfig."""
 
@@ -98,6 +106,23 @@ class CoordinatorSpec(Struct, rename="camel", frozen=True):
             maximum=2,
         ),
     ] = field(default=None, name="podRPFilter")
+    host_rp_filter: Annotated[
+        int | None,
+        described(
+            "rp_filter of the node: accepted without effect, agents set it (tuneSysctlConfig).",
+            format="int64",
+        ),
+    ] = field(default=None, name="hostRPFilter")
+    detect_ip_conflict: Annotated[
+        bool | None,
+        described("Whether an address of a Pod is probed first, for a host that uses it."),
+    ] = field(default=None, name="detectIPConflict")
+    detect_gateway: Annotated[
+        bool | None, described("Whether the gateway of a Pod has to answer a probe first.")
+    ] = None
+    detect_options: Annotated[
+        DetectOptions | None, described("Options of probes: accepted without effect.")
+    ] = None
     tx_queue_len: Annotated[
         int | None,
         described(

@@ -37,6 +37,13 @@ VlanId = Annotated[
 Mtu = Annotated[
     int | None, described("The MTU; 0: that of the master.", default=0, format="int32", minimum=0)
 ]
+SharedRdma = Annotated[
+    bool | None,
+    described(
+        "Spiderpool 1.0's word for Pods that share the master's RDMA device. No plugin is needed"
+        " for it; the device is requested by rdmaResourceName."
+    ),
+]
 Rate = {"format": "int64", "minimum": 0}
 
 
@@ -88,6 +95,7 @@ class LinkSpec(Struct, rename="camel", frozen=True):
     mtu: Mtu = None
     vlan_id: VlanId = field(default=None, name="vlanID")
     bond: Annotated[Bond | None, described("The bond of several masters.")] = None
+    enable_rdma: SharedRdma = None
     rdma_resource_name: ResourceName = None
     ippools: Pools = None
 
@@ -130,6 +138,9 @@ class SriovSpec(Struct, rename="camel", frozen=True):
         bool | None,
         described("Whether the RDMA device moves into the Pod.", default=False),
     ] = None
+    enable_rdma: Annotated[
+        bool | None, described("Spiderpool 1.0's name of rdmaIsolation; either switches it on.")
+    ] = None
     ippools: Pools = None
 
 
@@ -165,6 +176,10 @@ class IbSriovSpec(Struct, rename="camel", frozen=True):
     ] = None
     enable_ib_kubernetes: Annotated[
         bool | None, described("Whether ib-kubernetes gives out GUIDs.", default=False)
+    ] = None
+    ib_kubernetes_enabled: Annotated[
+        bool | None,
+        described("Spiderpool 1.0's name of enableIbKubernetes; either switches it on."),
     ] = None
     ippools: Pools = None
 

@@ -25,12 +25,17 @@ from core.manifests.kinds.fields import (
     NAME_CHARS_MAX,
     NAMES_MAX,
     Conditions,
+    Int64,
     SelectorSpec,
     StrictMetadata,
     ValidationRule,
     described,
 )
 
+Vlan = Annotated[
+    Int64 | None,
+    described("Of Spiderpool 1.0, deprecated there: accepted without effect.", format="int64"),
+]
 Names = list[Annotated[str, described("A name.", maxLength=NAME_CHARS_MAX)]]
 Count = {"format": "int64", "minimum": 0}
 
@@ -50,6 +55,7 @@ class PoolSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
     exclude_ips: ExcludedIps = field(default=None, name="excludeIPs")
     gateway: Gateway = None
     routes: Routes = None
+    vlan: Vlan = None
     pod_affinity: Annotated[
         SelectorSpec | None,
         described(
@@ -118,6 +124,7 @@ class SubnetSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True
     exclude_ips: ExcludedIps = field(default=None, name="excludeIPs")
     gateway: Gateway = None
     routes: Routes = None
+    vlan: Vlan = None
 
 
 class SubnetReport(Struct, rename="camel", frozen=True):

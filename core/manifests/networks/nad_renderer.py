@@ -4,8 +4,9 @@ See docs/reference/cni-configuration.md, "NetworkAttachmentDefinition".
 
 The chain is ``ifacer?, main, rdma?, user's plugins, coordinator?, tuning?``. Keys come in the order
 in which Spiderpool emits them, and fields that it always emits appear though they say
-nothing. What it never writes (hostRuleTable, podCIDRType) is not written either: byte for byte the
-same, so that nothing is rewritten when a cluster is taken over.
+nothing. What it never writes (hostRuleTable, podCIDRType, hostRPFilter) is not written either: byte
+for byte the same, so that nothing is rewritten when a cluster is taken over. detectIPConflict and
+detectGateway are those of Spiderpool 1.0, at its places.
 """
 
 from __future__ import annotations
@@ -148,12 +149,13 @@ def _ifacer(link: LinkSpec, vlan: int) -> list[Json]:
 def _sriov(sriov: SriovSpec, ipam: Plugin) -> list[Json]:
     rates = {"min_tx_rate": sriov.min_tx_rate_mbps, "max_tx_rate": sriov.max_tx_rate_mbps}
     main = {"vlan": sriov.vlan_id, **rates, "type": "sriov", **ipam}
-    return [main, *([{"type": "rdma"}] if sriov.rdma_isolation else [])]
+    isolated = sriov.rdma_isolation or sriov.enable_rdma
+    return [main, *([{"type": "rdma"}] if isolated else [])]
 
 
 def _ib_sriov(ib: IbSriovSpec, ipam: Plugin) -> Plugin:
     states = {"link_state": ib.link_state, "rdmaIsolation": ib.rdma_isolation}
-    kubernetes = {"ibKubernetesEnabled": ib.enable_ib_kubernetes}
+    kubernetes = {"ibKubernetesEnabled": bool(ib.enable_ib_kubernetes or ib.ib_kubernetes_enabled)}
     return {"type": "ib-sriov", "pkey": ib.pkey, **states, **kubernetes, **ipam}
 
 
@@ -177,6 +179,8 @@ def _coordinator(spec: CoordinatorSpec) -> Plugin:
     routes = [{"dst": route.dst, "gw": route.gw} for route in spec.policy_routes or ()]
     fields: Sequence[tuple[str, Json, bool]] = (
         ("txQueueLen", spec.tx_queue_len, spec.tx_queue_len is not None),
+        ("detectIPConflict", spec.detect_ip_conflict, spec.detect_ip_conflict is not None),
+        ("detectGateway", spec.detect_gateway, spec.detect_gateway is not None),
         ("vethLinkAddress", spec.veth_link_address, bool(spec.veth_link_address)),
         ("vethMTU", spec.veth_mtu, spec.veth_mtu is not None),
         ("tunePodRoutes", spec.tune_pod_routes, spec.tune_pod_routes is not None),

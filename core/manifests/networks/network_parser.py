@@ -1,21 +1,32 @@
-"""SpiderMultusConfigs out of a YAML text. Raises BadInput, which names document and field."""
+"""SpiderMultusConfigs and SpiderCoordinators as plain values -> typed ones.
+
+``network_of`` reads what it knows, so that an agent can read a network of a newer version.
+``checked_network`` and ``checked_coordinator`` are for those that make something of the object: an
+unknown field is refused by name, because it would have no effect. Raises BadInput, which names
+document and field.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
 from core.errors import BadInput
+from core.manifests.faults import unknown_field
+from core.manifests.kinds.coordinators import CoordinatorSpec
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.kinds.multus_configs import MultusConfigSpec
 from core.manifests.kinds.records import OpenMetadata
-from core.manifests.manifest_parser import objects
 from core.manifests.networks.rules import KIND, ReviewedNetwork
 
 DEFAULT_NAMESPACE: Final = "default"
+
+
+COORDINATOR: Final = "SpiderCoordinator"
+_MEMBERS: Final = ("apiVersion", "kind", "metadata", "spec", "status")
 
 
 class _Manifest(Struct, rename="camel", frozen=True):
@@ -25,11 +36,31 @@ class _Manifest(Struct, rename="camel", frozen=True):
     spec: MultusConfigSpec
 
 
-def networks(text: str) -> Iterator[ReviewedNetwork]:
-    """Every SpiderMultusConfig of the text, in order; other kinds are passed over."""
-    for place, value in objects(text):
-        if isinstance(value, Mapping) and value.get("kind") == KIND:
-            yield network_of(value, place)
+class _Coordinator(Struct, rename="camel", frozen=True):
+    api_version: str
+    kind: str
+    metadata: OpenMetadata
+    spec: CoordinatorSpec
+
+
+def checked_network(value: Mapping[str, object], location: str = "object") -> ReviewedNetwork:
+    """As ``network_of``, of known fields only."""
+    _require_known(value, _Manifest, f"{location} ({KIND})")
+    return network_of(value, location)
+
+
+def checked_coordinator(
+    value: Mapping[str, object], location: str = "object"
+) -> tuple[str, CoordinatorSpec]:
+    """Name and spec of a SpiderCoordinator, of known fields only."""
+    where = f"{location} ({COORDINATOR})"
+    _require_known(value, _Coordinator, where)
+    try:
+        manifest = msgspec.convert(value, _Coordinator)
+    except msgspec.ValidationError as error:
+        raise BadInput(f"{where}: {error}") from None
+    _require_version(manifest.api_version, where)
+    return manifest.metadata.name, manifest.spec
 
 
 def network_of(value: Mapping[str, object], location: str = "object") -> ReviewedNetwork:
@@ -38,8 +69,7 @@ def network_of(value: Mapping[str, object], location: str = "object") -> Reviewe
         manifest = msgspec.convert(value, _Manifest)
     except msgspec.ValidationError as error:
         raise BadInput(f"{location} ({KIND}): {error}") from None
-    if manifest.api_version != API_VERSION:
-        raise BadInput(f"{location}: apiVersion: {KIND} has {API_VERSION}", subject="apiVersion")
+    _require_version(manifest.api_version, f"{location} ({KIND})")
     metadata = manifest.metadata
     return ReviewedNetwork(
         metadata.namespace or DEFAULT_NAMESPACE,
@@ -47,3 +77,21 @@ def network_of(value: Mapping[str, object], location: str = "object") -> Reviewe
         metadata.annotations or {},
         manifest.spec,
     )
+
+
+def _require_version(version: str, where: str) -> None:
+    if version != API_VERSION:
+        message = f"{where}: apiVersion: it has {API_VERSION}, not {version[:80]!r}"
+        raise BadInput(message, subject="apiVersion")
+
+
+def _require_known(value: Mapping[str, object], schema: type[Struct], where: str) -> None:
+    """Raises BadInput for the first field that the kind does not have."""
+    for member in value:
+        if member not in _MEMBERS:
+            message = f"{where}: {str(member)[:80]}: there is no such field"
+            raise BadInput(message, subject=str(member), remedy=f"known: {', '.join(_MEMBERS)}")
+    fault = unknown_field(schema, {"spec": value.get("spec")})
+    if fault is not None:
+        message = f"{where}: {fault.path}: {fault.message}"
+        raise BadInput(message, subject=fault.path, remedy=fault.remedy)

@@ -14,18 +14,18 @@ from core.domain.configuration.commands import (
     Command,
 )
 from core.domain.evolution import Ledger
-from core.errors import BadInput, Refused
+from core.errors import Refused
 from core.eventstore.keys import Keys
 from core.eventstore.kv import TXN_OPERATIONS_MAX, Get
 from core.eventstore.state import read_ledger, take_in
 from core.manifests.commands import apply_command
-from core.manifests.manifest_parser import load_documents
 from core.projections.fork import Fork
 from ops.cli.configuration_writer import write_command
 from ops.cli.context import perform
 from ops.cli.exits import Exit, refusals_of, report_refusals, report_unread
-from ops.cli.input_files import Recursive, input_files, read_text
+from ops.cli.input_files import Recursive
 from ops.cli.kinds import object_name
+from ops.cli.manifest_objects import read_possible
 from ops.cli.session import ClusterSession
 
 
@@ -44,7 +44,8 @@ def apply(
 
     Pools, subnets and reservations of SpiderIPPool, SpiderSubnet and SpiderReservedIP, and records
     of Pods, Namespaces, Nodes, workloads and Services. Objects are applied in the order of the
-    text; one that is refused does not stop the others.
+    text; one that is refused does not stop the others. Objects of other kinds are skipped, each
+    with a line that says why.
 
     Examples:
       orbctl apply -f pool.yaml
@@ -52,28 +53,13 @@ def apply(
       orbctl apply -R -f manifests/
       orbctl apply -f - < pool.yaml
     """
-    commands = read_commands(file, recursive=recursive)
+    commands, unread = read_possible(file, apply_command, recursive=recursive)
 
     async def action(session: ClusterSession) -> Exit:
-        return await (_try_all if dry_run else _apply_all)(session, commands)
+        done = await (_try_all if dry_run else _apply_all)(session, commands)
+        return Exit(max(done, unread))
 
     perform(context, action)
-
-
-def read_commands(paths: list[str], *, recursive: bool = False) -> list[Command]:
-    """The commands of all objects in these files, in order. Raises BadInput, Refused."""
-    commands: list[Command] = []
-    files = list(input_files(paths, recursive=recursive))
-    for path in files:
-        try:
-            manifests = load_documents(read_text(path))
-        except BadInput as error:
-            message = error.message if len(files) == 1 else f"{path}: {error.message}"
-            raise BadInput(message, subject=error.subject, remedy=error.remedy) from None
-        commands += [apply_command(manifest) for manifest in manifests]
-    if not commands:
-        raise BadInput(f"no object in {', '.join(paths)}", subject="filename")
-    return commands
 
 
 async def _apply_all(session: ClusterSession, commands: list[Command]) -> Exit:

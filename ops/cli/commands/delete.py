@@ -26,12 +26,12 @@ from core.domain.configuration.commands import (
 from core.domain.subnets.subnet_model import controlled
 from core.errors import BadInput, Refused
 from core.manifests.commands import delete_command
-from core.manifests.manifest_parser import load_documents
 from ops.cli.configuration_writer import write_command
 from ops.cli.context import perform
 from ops.cli.exits import Exit, exit_code, refusals_of, report_refusals
-from ops.cli.input_files import Recursive, read_texts
+from ops.cli.input_files import Recursive
 from ops.cli.kinds import NAMESPACED, RECORD_KINDS, ObjectKind, kind_of, object_name, split_name
+from ops.cli.manifest_objects import read_possible
 from ops.cli.name_completion import complete_kind, complete_names
 from ops.cli.session import ClusterSession
 
@@ -86,26 +86,20 @@ def delete(
     """
     if bool(file) == bool(kind):
         raise BadInput("give a kind and names, or -f FILE", subject="filename")
-    commands = (
-        _of_files(file, recursive=recursive) if file else _of_names(kind, names or [], namespace)
+    commands, unread = (
+        read_possible(file, delete_command, recursive=recursive)
+        if file
+        else (_of_names(kind, names or [], namespace), Exit.OK)
     )
 
     async def action(session: ClusterSession) -> Exit:
-        worst = Exit.OK
+        worst = Exit(unread)
         for command in commands:
             done = await _delete(session, command, drain_s=timeout if drain else None)
             worst = max(worst, done)
         return worst
 
     perform(context, action)
-
-
-def _of_files(paths: list[str], *, recursive: bool) -> list[Command]:
-    return [
-        delete_command(manifest)
-        for _, text in read_texts(paths, recursive=recursive)
-        for manifest in load_documents(text)
-    ]
 
 
 def _of_names(word: str, names: list[str], namespace: str) -> list[Command]:

@@ -18,13 +18,14 @@ from core.domain.selection.request import FAMILY_NAMES, CandidateVerdict, Select
 from core.errors import BadInput, NotFound
 from core.eventstore.codec import ENDPOINT
 from core.eventstore.kv import Get
+from core.manifests.commands import apply_command
 from ops.cli import dry_run
-from ops.cli.commands.apply import read_commands
 from ops.cli.context import perform
 from ops.cli.dry_run import Explanation, Trial
 from ops.cli.exits import Exit, report
 from ops.cli.global_options import globals_of
 from ops.cli.kinds import split_name
+from ops.cli.manifest_objects import read_commands
 from ops.cli.output import show_value
 from ops.cli.session import ClusterSession
 
@@ -94,7 +95,7 @@ def explain(
 
 def _records(paths: list[str]) -> list[RecordDefined]:
     records = []
-    for command in read_commands(paths):
+    for command in read_commands(paths, apply_command):
         if not isinstance(command, ApplyRecord):
             raise BadInput(
                 "a request must contain one Pod, and optionally its Namespace and Node",

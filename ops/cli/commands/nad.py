@@ -6,6 +6,7 @@ their NADs in git.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -13,13 +14,15 @@ import yaml
 
 from core.domain.validation.shared import REFUSALS_MAX
 from core.errors import BadInput
+from core.manifests.manifest_parser import objects
 from core.manifests.networks.defaults import completed
 from core.manifests.networks.nad_renderer import render
-from core.manifests.networks.network_parser import networks
-from core.manifests.networks.rules import network_rules
-from ops.cli.exits import Exit, report_refusals
+from core.manifests.networks.network_parser import checked_network
+from core.manifests.networks.rules import KIND, network_rules
+from ops.cli.exits import Exit, report, report_refusals
 from ops.cli.global_options import globals_of
 from ops.cli.input_files import Recursive, read_texts
+from ops.cli.manifest_objects import report_ineffective
 from ops.cli.output import show_value
 
 NAD = ("k8s.cni.cncf.io/v1", "NetworkAttachmentDefinition")
@@ -59,8 +62,17 @@ def _definitions(text: str) -> tuple[list[dict[str, Any]], bool]:
     """The manifests, and whether one was refused; refusals are told. Raises BadInput."""
     made: list[dict[str, Any]] = []
     refused = False
-    for network in networks(text):
-        network = network._replace(spec=completed(network.spec))  # noqa: PLW2901  # the same, whole
+    for place, value in objects(text):
+        if not (isinstance(value, Mapping) and value.get("kind") == KIND):
+            continue
+        try:
+            network = checked_network(value, place)
+        except BadInput as error:
+            report(error)
+            refused = True
+            continue
+        report_ineffective(value)
+        network = network._replace(spec=completed(network.spec))
         refusals = list(network_rules(network))[:REFUSALS_MAX]
         if refusals:
             report_refusals(refusals)

@@ -12,23 +12,21 @@ import typer
 
 from core.domain.autopools.application_plan import ReconcileStep as PoolStep
 from core.domain.autopools.application_plan import refused_step
-from core.domain.configuration.commands import Command
 from core.domain.events import TYPE_NAMES
 from core.domain.evolution import Ledger
 from core.errors import Refused
 from core.eventstore.state import read_ledger
-from core.manifests.commands import delete_command
-from core.manifests.manifest_parser import load_documents
+from core.manifests.commands import apply_command, delete_command
 from core.projections.fork import Fork, Holding, PoolEffect, SimulatedStep
 from core.projections.pool_tally import PoolCounts
 from ops.cli.applications import lines_of, word_of
-from ops.cli.commands.apply import read_commands
 from ops.cli.context import perform
 from ops.cli.exits import Exit, report_unread
 from ops.cli.formats import Output
 from ops.cli.global_options import globals_of
-from ops.cli.input_files import Recursive, read_texts
+from ops.cli.input_files import Recursive
 from ops.cli.kinds import object_name
+from ops.cli.manifest_objects import read_commands
 from ops.cli.output import TableColumn, counted, heading, show_table, show_value
 from ops.cli.session import ClusterSession
 
@@ -56,8 +54,8 @@ def simulate(
       orbctl simulate -f pool.yaml --delete
       orbctl simulate -f manifests/ -R -o json
     """
-    read = _deletions if delete else read_commands
-    commands = read(file, recursive=recursive)
+    command_of = delete_command if delete else apply_command
+    commands = read_commands(file, command_of, recursive=recursive)
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
@@ -114,11 +112,6 @@ def _carried_out(plan: AutomaticPoolPlan, fork: Fork) -> AutomaticPoolPlan:
     if not refusals:
         return plan
     return plan._replace(step=refused_step(step.pool, Refused(refusals), step.subnet))
-
-
-def _deletions(paths: list[str], *, recursive: bool) -> list[Command]:
-    texts = read_texts(paths, recursive=recursive)
-    return [delete_command(manifest) for _, text in texts for manifest in load_documents(text)]
 
 
 def _show(found: SimulationResult, fork: Fork, output: Output) -> None:

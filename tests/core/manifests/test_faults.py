@@ -96,10 +96,10 @@ def test_an_unknown_field_is_an_error_that_suggests_one(
     assert fault.message.endswith(f"{expected[0]}: there is no such field")
 
 
-def test_the_vlan_of_older_versions_is_an_unknown_field() -> None:
-    fault = fault_of(POOL + "  vlan: 5\n")
+def test_an_unknown_field_that_resembles_none_is_answered_with_the_known_ones() -> None:
+    fault = fault_of(POOL + "  queue: 5\n")
 
-    assert fault.subject == "spec.vlan"
+    assert fault.subject == "spec.queue"
     assert "excludeIPs, gateway, ipVersion" in fault.remedy
 
 

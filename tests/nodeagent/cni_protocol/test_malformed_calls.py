@@ -128,7 +128,8 @@ async def test_other_arguments_are_taken_or_ignored_as_libcni_does(
         ({"ipam": {"default_ipv4_ippool": ["a"] * 257}}, 7, "ipam.default_ipv4_ippool"),
         ({"ipam": {"clean_gateway": "yes"}}, 7, "ipam.clean_gateway: expected `bool`"),
         ({"ipam": {"log_level": "loud"}}, 7, "ipam.log_level 'loud' is not a level"),
-        ({"ipam": {"log_file_max_size": "100"}}, 7, "ipam.log_file_max_size: expected `int`"),
+        ({"ipam": {"log_file_max_size": "100M"}}, 7, "ipam.log_file_max_size: expected `int`"),
+        ({"ipam": {"log_file_max_size": "9" * 10}}, 7, "ipam.log_file_max_size: expected `int`"),
         ({"ipam": {"log_file_max_count": -1}}, 7, "ipam.log_file_max_count"),
         ({"prevResult": 3}, 7, "prevResult: expected `object"),
     ],
@@ -142,6 +143,16 @@ async def test_a_wrong_netconf_is_refused_by_field(
 
     assert error["code"] == code
     assert text in error["msg"]
+
+
+def test_limits_of_the_log_may_be_text_as_in_spiderpools_documents() -> None:
+    ipam = {"log_file_max_size": "100", "log_file_max_age": "30", "log_file_max_count": 7}
+    conf = {"cniVersion": "1.0.0", "name": "lan", "ipam": ipam}
+
+    read = read_netconf(json.dumps(conf).encode()).ipam
+
+    limits = (read.log_file_max_size, read.log_file_max_age, read.log_file_max_count)
+    assert limits == (100, 30, 7)
 
 
 async def test_a_wrong_netconf_fails_a_delete_too(agent: AgentHarness) -> None:

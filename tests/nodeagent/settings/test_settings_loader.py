@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import pytest
 
 from core.errors import BadInput
 from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
-from nodeagent.settings.settings_loader import load_settings
+from nodeagent.settings.settings_loader import (
+    CONF_PATH,
+    add_daemon_options,
+    conf_path,
+    load_settings,
+)
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry import spans
 
@@ -151,6 +157,9 @@ def test_an_agent_follows_the_spider_coordinator_unless_it_is_switched_off(tmp_p
 
     assert name() == "default"
     assert name(SPIDERPOOL_COORDINATOR_DEAFULT_NAME="mine") == "mine"
+    assert name(SPIDERPOOL_COORDINATOR_DEFAULT_NAME="documented") == "documented"
+    both = {"SPIDERPOOL_COORDINATOR_DEFAULT_NAME": "a", "SPIDERPOOL_COORDINATOR_DEAFULT_NAME": "b"}
+    assert name(**both) == "a"
     assert name(SPIDERPOOL_COORDINATOR_ENABLED="true") == "default"
     assert name(SPIDERPOOL_COORDINATOR_ENABLED="false") == ""
     with pytest.raises(BadInput, match="SPIDERPOOL_COORDINATOR_DEAFULT_NAME"):
@@ -273,3 +282,16 @@ def test_a_provider_that_cannot_be_used_keeps_the_agent_from_starting(tmp_path: 
         load(tmp_path, "iaasNetworkProvider: {serverUrl: ftp://iaas.example}")
 
     assert refused.value.subject == "iaasNetworkProvider.serverUrl"
+
+
+def test_the_command_line_of_spiderpool_names_the_same_file() -> None:
+    def path(*arguments: str) -> str:
+        parser = argparse.ArgumentParser()
+        add_daemon_options(parser)
+        return conf_path(parser.parse_args(arguments))
+
+    assert path() == path("daemon") == CONF_PATH
+    assert path("daemon", "--config-dir", "/etc/conf") == "/etc/conf/conf.yml"
+    assert path("--config-path", "/etc/own.yml") == "/etc/own.yml"
+    with pytest.raises(SystemExit):
+        path("--config-path", "/etc/own.yml", "--config-dir", "/etc")

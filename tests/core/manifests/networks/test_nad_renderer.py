@@ -108,6 +108,44 @@ def test_sriov_with_rdma_mtu_and_a_chain_item() -> None:
     assert made.annotations == {"k8s.v1.cni.cncf.io/resourceName": "x/y"}
 
 
+def test_sriov_isolates_rdma_by_the_word_of_spiderpool_1_0_too() -> None:
+    sriov = {"resourceName": "x/y", "enableRdma": True, "rdmaIsolation": False}
+    text = config("sr", {"cniType": "sriov", "sriov": sriov})
+
+    assert text is not None
+    assert '{"type":"rdma"}' in text
+
+
+@pytest.mark.parametrize("kind", ["macvlan", "ipvlan"])
+def test_a_shared_rdma_device_needs_no_plugin(kind: str) -> None:
+    """The plugin moves a whole device, which a shared one cannot be: every Pod would fail."""
+    block = {"master": ["ens3"], "enableRdma": True, "rdmaResourceName": "x/y"}
+    text = config("sh", {"cniType": kind, kind: block})
+
+    assert text is not None
+    assert '"rdma"' not in text
+
+
+def test_the_coordinator_is_told_to_detect_where_the_network_says_it() -> None:
+    said = {"detectIPConflict": True, "detectGateway": False, "hostRPFilter": 0}
+    spec = {"cniType": "ipoib", "ipoib": {"master": "ib0"}, "coordinator": said}
+
+    assert config("ipo", spec) == chain(
+        "ipo",
+        '{"type":"ipoib","master":"ib0","ipam":{"type":"spiderpool"}}',
+        '{"txQueueLen":0,"detectIPConflict":true,"detectGateway":false,"tunePodRoutes":true,'
+        '"mode":"auto","type":"coordinator"}',
+    )
+
+
+def test_ib_kubernetes_is_enabled_by_either_name() -> None:
+    ib = {"resourceName": "x/y", "ibKubernetesEnabled": True, "enableIbKubernetes": False}
+    text = config("ib", {"cniType": "ib-sriov", "ibsriov": ib})
+
+    assert text is not None
+    assert '"ibKubernetesEnabled":true' in text
+
+
 def test_only_sriov_matches_the_masters_subnet() -> None:
     block = {"resourceName": "x/y", "ippools": {"matchMasterSubnet": True}}
     text = config("sr", {"cniType": "sriov", "sriov": block, "enableCoordinator": False})

@@ -10,8 +10,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from core.errors import BadInput
 from core.manifests.kinds.multus_configs import MultusConfigSpec
 from core.manifests.networks.defaults import completed, injected_labels
+from core.manifests.networks.network_parser import (
+    checked_coordinator,
+    checked_network,
+    network_of,
+)
 from core.manifests.networks.rules import ReviewedNetwork, network_rules
 
 RDMA = "cni.spidernet.io/rdma-resource-inject"
@@ -177,3 +183,38 @@ def test_annotations_name_the_nad_once_and_a_known_version(
     before: dict[str, str] | None, after: dict[str, str], rules: list[str]
 ) -> None:
     assert [rule for rule, _ in broken(macvlan(), before, **after)] == rules
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "field"),
+    [
+        ("spec", macvlan(mastr=["ens4"]), "spec.macvlan.mastr"),
+        ("spec", macvlan() | {"coordinator": {"podCidrType": "auto"}}, "spec.coordinator.podCid"),
+        ("spec", {"cniType": "ovs", "ovs": {"bridge": "b", "trunk": [{"minId": 3}]}}, "minId"),
+        ("spek", {}, "spek"),
+    ],
+)
+def test_an_unknown_field_is_refused_by_name(
+    member: str, value: dict[str, Any], field: str
+) -> None:
+    network: dict[str, Any] = {
+        "apiVersion": "spiderpool.spidernet.io/v2beta1",
+        "kind": "SpiderMultusConfig",
+        "metadata": {"name": "net", "creationTimestamp": None},
+        "spec": macvlan(),
+    } | {member: value}
+
+    with pytest.raises(BadInput, match=field):
+        checked_network(network)
+    assert network_of(network).name == "net"  # an agent reads what it knows
+
+
+def test_an_unknown_field_of_a_coordinator_is_refused_by_name() -> None:
+    one = {"apiVersion": "spiderpool.spidernet.io/v2beta1", "kind": "SpiderCoordinator"}
+    one |= {"metadata": {"name": "default"}}
+
+    spec = {"detectIPConflict": True, "detectOptions": {"timeout": "1s"}, "hostRPFilter": 0}
+    name, read = checked_coordinator(one | {"spec": spec})
+    assert (name, read.detect_ip_conflict, read.host_rp_filter) == ("default", True, 0)
+    with pytest.raises(BadInput, match=r"spec\.detectIpConflict.*spec\.detectIPConflict"):
+        checked_coordinator(one | {"spec": {"detectIpConflict": True}})

@@ -1,0 +1,213 @@
+"""The objects of manifests, one by one: those that become commands, and those that do not.
+
+A file of a guide holds more than pools: networks, coordinators, workloads of other projects. Each
+object that has no use here is skipped with a line that says why; one that is wrong is refused by
+itself. Fields that are accepted without effect are named. All lines go to standard error.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Final
+
+from core.domain.configuration.commands import Command
+from core.domain.configuration.refusals import Refusal
+from core.domain.validation.shared import ObjectReference
+from core.errors import BadInput, Refused
+from core.manifests.kinds.fields import API_VERSION
+from core.manifests.manifest_parser import Manifest, objects, read_object
+from core.manifests.networks.coordinators import coordinator_rules
+from core.manifests.networks.defaults import completed
+from core.manifests.networks.network_parser import (
+    COORDINATOR,
+    checked_coordinator,
+    checked_network,
+)
+from core.manifests.networks.rules import KIND as NETWORK
+from core.manifests.networks.rules import network_rules
+from core.manifests.schemas import SCHEMAS
+from ops.cli.exits import exit_code, report
+from ops.cli.input_files import input_files, read_text
+
+OBJECTS_MAX: Final = 10_000
+"""Of one file, items of lists counted."""
+
+SIMILARITY_MIN: Final = 0.85
+"""From here on an unknown kind is a misspelt one of ours."""
+
+_QUOTED_CHARS_MAX: Final = 80
+_OURS: Final = API_VERSION.partition("/")[0]
+_READ_GROUPS: Final = frozenset(version.rpartition("/")[0] for version, _ in SCHEMAS.values())
+_NETWORK_REASON: Final = "`orbctl nad -f FILE` prints the network that it becomes"
+_COORDINATOR_REASON: Final = (
+    "without Kubernetes, agents read orbweaver.coordinator of conf.yml, which has these fields"
+)
+_THIRD_PARTY_REASON: Final = (
+    "a controller of a third party is known by the ownerReferences of its Pods' records"
+)
+_NO_EFFECT: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
+    "SpiderIPPool": (("vlan", "interfaces have the VLAN of their network"),),
+    "SpiderSubnet": (("vlan", "interfaces have the VLAN of their network"),),
+    COORDINATOR: (
+        ("hostRPFilter", "agents set it on the node (tuneSysctlConfig)"),
+        ("detectOptions", "probes have fixed limits"),
+    ),
+    NETWORK: (
+        ("coordinator.hostRPFilter", "agents set it on the node (tuneSysctlConfig)"),
+        ("coordinator.detectOptions", "probes have fixed limits"),
+        *(
+            (f"{link}.enableRdma", "a shared RDMA device is requested by rdmaResourceName")
+            for link in ("macvlan", "ipvlan", "vlan")
+        ),
+    ),
+}
+"""Kind -> fields of its spec that change nothing, and why."""
+
+CommandOf = Callable[[Manifest], Command]
+Result = Command | BadInput | Refused | None
+"""A command, the fault of an object, or None: skipped."""
+
+
+def read_commands(
+    paths: list[str], command_of: CommandOf, *, recursive: bool = False
+) -> list[Command]:
+    """The commands of all objects in these files, in order. Raises BadInput, Refused."""
+    commands: list[Command] = []
+    for result in read_results(paths, command_of, recursive=recursive):
+        if isinstance(result, BadInput | Refused):
+            raise result
+        if result is not None:
+            commands.append(result)
+    return commands
+
+
+def read_possible(
+    paths: list[str], command_of: CommandOf, *, recursive: bool = False
+) -> tuple[list[Command], int]:
+    """The commands of the objects that can be read; faults are reported. The worst exit code.
+
+    Raises BadInput when a file is not YAML.
+    """
+    commands: list[Command] = []
+    worst = 0
+    for result in read_results(paths, command_of, recursive=recursive):
+        if isinstance(result, BadInput | Refused):
+            report(result)
+            worst = max(worst, exit_code(result))
+        elif result is not None:
+            commands.append(result)
+    return commands, worst
+
+
+def read_results(
+    paths: list[str], command_of: CommandOf, *, recursive: bool = False
+) -> Iterator[Result]:
+    """What each object comes to. Raises BadInput for a file that is no YAML or has no object."""
+    files = list(input_files(paths, recursive=recursive))
+    count = 0
+    for path in files:
+        prefix = f"{path}: " if len(files) > 1 else ""
+        for location, value in _objects(path, prefix):
+            count += 1
+            yield _result(value, prefix + location, command_of)
+    if not count:
+        raise BadInput(f"no object in {', '.join(paths)}", subject="filename")
+
+
+def report_ineffective(value: object) -> None:
+    """Name the fields of one object that are accepted without effect."""
+    for field, why in ineffective_fields(value):
+        _say(f"note: {object_title(value)}: spec.{field} has no effect: {why}")
+
+
+def ineffective_fields(value: object) -> Iterator[tuple[str, str]]:
+    """Fields of the spec that are set and change nothing, each with the reason."""
+    if not isinstance(value, Mapping):
+        return
+    for path, why in _NO_EFFECT.get(str(value.get("kind")), ()):
+        inner: object = value.get("spec")
+        for part in path.split("."):
+            inner = inner.get(part) if isinstance(inner, Mapping) else None
+        if inner is not None:
+            yield path, why
+
+
+def skip_reason(value: object) -> str:
+    """Why an object of a kind that is not stored is skipped; "" if its kind is read or misspelt."""
+    if not isinstance(value, Mapping):
+        return ""
+    kind, version = value.get("kind"), value.get("apiVersion")
+    if not (isinstance(kind, str) and isinstance(version, str) and kind and version):
+        return ""
+    group = version.rpartition("/")[0]
+    if group == _OURS:
+        return {
+            NETWORK: _NETWORK_REASON,
+            COORDINATOR: _COORDINATOR_REASON,
+            "SpiderEndpoint": "it is a report of claims, which only ADDs make",
+        }.get(kind, "")
+    if group in _READ_GROUPS and get_close_matches(kind, SCHEMAS, n=1, cutoff=SIMILARITY_MIN):
+        return ""
+    spec = value.get("spec")
+    if isinstance(spec, Mapping) and isinstance(spec.get("template"), Mapping):
+        return _THIRD_PARTY_REASON
+    return f"a {kind[:_QUOTED_CHARS_MAX]} has no addresses"
+
+
+def object_title(value: object) -> str:
+    """``kind/namespace/name`` of an object as plain values, as far as it says so."""
+    if not isinstance(value, Mapping):
+        return "object"
+    metadata = value.get("metadata")
+    names = metadata if isinstance(metadata, Mapping) else {}
+    parts = (str(value.get("kind", "")).lower(), names.get("namespace"), names.get("name"))
+    return "/".join(str(part)[:_QUOTED_CHARS_MAX] for part in parts if part)
+
+
+def _objects(path: str, prefix: str) -> Iterator[tuple[str, object]]:
+    try:
+        for count, found in enumerate(objects(read_text(path))):
+            if count == OBJECTS_MAX:
+                message = f"more objects than the limit of {OBJECTS_MAX}"
+                raise BadInput(message, remedy="split the file")
+            yield found
+    except BadInput as error:
+        if not prefix or error.message.startswith(prefix):
+            raise
+        message = prefix + error.message
+        raise BadInput(message, subject=error.subject, remedy=error.remedy) from None
+
+
+def _result(value: object, location: str, command_of: CommandOf) -> Result:
+    try:
+        reason = skip_reason(value)
+        if reason:
+            _require_valid(value, location)
+            _say(f"{object_title(value)} skipped: {reason}")
+            report_ineffective(value)
+            return None
+        command = command_of(Manifest(location, read_object(value, location)))
+    except (BadInput, Refused) as error:
+        return error
+    report_ineffective(value)
+    return command
+
+
+def _require_valid(value: object, location: str) -> None:
+    """A skipped network or coordinator is still checked. Raises BadInput, Refused."""
+    assert isinstance(value, Mapping)
+    refusals: Iterable[Refusal] = ()
+    if value["kind"] == NETWORK:
+        network = checked_network(value, location)
+        refusals = network_rules(network._replace(spec=completed(network.spec)))
+    elif value["kind"] == COORDINATOR:
+        name, spec = checked_coordinator(value, location)
+        refusals = coordinator_rules(ObjectReference(COORDINATOR, name), spec)
+    if broken := tuple(refusals):
+        raise Refused(broken)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
