@@ -28,6 +28,7 @@ from nodeagent.coordinator.reply_mark_rules import PreferredReplyMarkRules
 from nodeagent.coordinator.settings import ConfiguredSettings, CoordinatorDefaults
 from nodeagent.facts import FactsSource, StandaloneFacts
 from nodeagent.handlers.add_handler import AddHandler, Allocate
+from nodeagent.handlers.assigned_address_probe import AssignedAddressProbe
 from nodeagent.handlers.check_handler import CheckHandler
 from nodeagent.handlers.conflict_probe import ConflictProbe
 from nodeagent.handlers.coordinator_handler import CoordinatorHandler
@@ -130,7 +131,10 @@ def compose(
     base = _base(settings, plain_store, tracer, sources, on_fenced, monotonic)
     detector, connections = Detector(base.executor), ConnectionCounts()
     withdrawal_handler = _withdrawal_handler(base)
-    coordinator_handler = _coordinator_handler(base, sources.coordinator)
+    assigned = AssignedAddressProbe(
+        detector, withdrawal_handler, base.facts, _detection(settings), settings.actor
+    )
+    coordinator_handler = _coordinator_handler(base, sources.coordinator, assigned)
     handlers = _cni_handlers(base, sources, detector, withdrawal_handler)
     call_log = CallLog(base.plugin_log, settings.plugin_log_path)
     chained = _chained_plugins(base, coordinator_handler)
@@ -260,7 +264,15 @@ def _withdrawal_handler(base: _Base) -> WithdrawalHandler:
     )
 
 
-def _coordinator_handler(base: _Base, defaults: CoordinatorDefaults | None) -> CoordinatorHandler:
+def _detection(settings: Settings) -> DetectionSwitches:
+    return DetectionSwitches(
+        settings.detect_conflicts, settings.detect_gateway, settings.announce_addresses
+    )
+
+
+def _coordinator_handler(
+    base: _Base, defaults: CoordinatorDefaults | None, assigned: AssignedAddressProbe
+) -> CoordinatorHandler:
     executor = base.executor
     records = AttachmentRecords(base.settings.datapath_directory, base.view.faults)
     announcer = Announcer(executor)
@@ -270,6 +282,7 @@ def _coordinator_handler(base: _Base, defaults: CoordinatorDefaults | None) -> C
     return CoordinatorHandler(
         *(engine, records, announcer, executor, base.facts),
         defaults or ConfiguredSettings(base.settings.coordinator),
+        assigned.probe,
         base.monotonic,
     )
 
@@ -304,10 +317,7 @@ def _cni_handlers(
 def _conflict_probe(
     base: _Base, detector: Detector, withdrawal_handler: WithdrawalHandler
 ) -> ConflictProbe:
-    settings = base.settings
-    switches = DetectionSwitches(
-        settings.detect_conflicts, settings.detect_gateway, settings.announce_addresses
-    )
+    switches = _detection(base.settings)
     return ConflictProbe(
         base.runner, detector, withdrawal_handler, base.facts, switches, base.tracer
     )

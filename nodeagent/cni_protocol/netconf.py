@@ -98,10 +98,14 @@ class NetConf(
 
 
 class PreviousAddress(NamedTuple):
-    """An address of prevResult with its prefix length; ``interface`` "" if it names none."""
+    """An address of prevResult with its prefix length; ``interface`` "" if it names none.
+
+    ``gateway`` as written, "" for none.
+    """
 
     cidr: str
     interface: str
+    gateway: str
 
 
 _NETCONF_NAMES: Final = {n.lower(): n for n in NetConf.__struct_encode_fields__}
@@ -163,7 +167,7 @@ def _previous(entry: object, interfaces: list[Any]) -> PreviousAddress:
     if isinstance(index, int) and 0 <= index < len(interfaces):
         described = interfaces[index]
         name = described.get("name", "") if isinstance(described, dict) else ""
-    return PreviousAddress(parsed.text_with_host_bits(), str(name))
+    return PreviousAddress(parsed.text_with_host_bits(), str(name), str(entry.get("gateway") or ""))
 
 
 def read_document(data: bytes) -> dict[str, Any]:

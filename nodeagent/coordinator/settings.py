@@ -66,6 +66,8 @@ class WrittenSettings(
         "tx_queue_len": "txQueueLen",
         "veth_link_address": "vethLinkAddress",
         "veth_mtu": "vethMTU",
+        "detect_ip_conflict": "detectIPConflict",
+        "detect_gateway": "detectGateway",
     },
 ):
     """The settings of one source; None, "" and () mean not set."""
@@ -85,6 +87,8 @@ class WrittenSettings(
     tx_queue_len: int | None = None
     veth_link_address: _Text = ""
     veth_mtu: int | None = None
+    detect_ip_conflict: bool | None = None
+    detect_gateway: bool | None = None
 
 
 BUILT_IN: Final = WrittenSettings(
@@ -96,6 +100,8 @@ BUILT_IN: Final = WrittenSettings(
     pod_rp_filter=0,
     tx_queue_len=0,
     veth_mtu=1500,
+    detect_ip_conflict=False,
+    detect_gateway=False,
 )
 
 

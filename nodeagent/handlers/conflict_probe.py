@@ -126,7 +126,8 @@ class ConflictProbe:
                 await self._withdraw_cancelled(request)
                 raise
             arrived = time.perf_counter()
-        raise _conflict(request, conflicts, f"and {ROUNDS_MAX} addresses were tried")
+        outcome = f"and {ROUNDS_MAX} addresses were tried"
+        raise conflict_error(request.attachment.interface, conflicts, outcome)
 
     async def _probe(
         self, request: AddRequest, nic: Nic, switches: DetectionSwitches
@@ -149,16 +150,13 @@ class ConflictProbe:
 
     async def _withdraw(self, request: AddRequest, result: DetectionResult) -> None:
         """Release what was found in use; raise where another allocation cannot help."""
-        why = _conflict_texts(request, result.conflicts) or _silent_gateway_texts(result)
+        interface = request.attachment.interface
+        why = _conflict_texts(interface, result.conflicts) or _silent_gateway_texts(result)
         withdrawal = await self._withdrawal_handler.withdraw_nic(request, result.conflicts, why)
         if not result.conflicts:
-            raise GatewayUnreachable(
-                why,
-                subject=result.silent_gateways[0],
-                remedy="check the pool's gateway, and that the interface is on the gateway's link",
-            )
+            raise gateway_error(result)
         if withdrawal is not Withdrawal.DONE:
-            raise _conflict(request, result.conflicts, withdrawal.value)
+            raise conflict_error(interface, result.conflicts, withdrawal.value)
 
     async def _withdraw_cancelled(self, request: AddRequest) -> None:
         """After the deadline, or while the agent stops: the addresses are on no link yet."""
@@ -185,7 +183,8 @@ async def _allocate_next(
     except OrbweaverError as error:
         if not conflicts:
             raise
-        raise _conflict(request, conflicts, f"and there is no other address: {error}") from error
+        outcome = f"and there is no other address: {error}"
+        raise conflict_error(request.attachment.interface, conflicts, outcome) from error
     return nic_of(added, request.attachment.interface)
 
 
@@ -201,20 +200,30 @@ def nic_of(added: Added, interface: str) -> Nic:
     return nic
 
 
-def _conflict(
-    request: AddRequest, conflicts: Sequence[ConflictingAddress], outcome: str
+def conflict_error(
+    interface: str, conflicts: Sequence[ConflictingAddress], outcome: str
 ) -> AddressConflict:
+    """The error of an ADD whose addresses other hosts use; ``outcome``: what was done."""
     return AddressConflict(
-        f"{_conflict_texts(request, conflicts)}; {outcome}",
+        f"{_conflict_texts(interface, conflicts)}; {outcome}",
         subject=conflicts[0].address,
         remedy="find the host with this MAC address, or reserve the address for it",
     )
 
 
-def _conflict_texts(request: AddRequest, conflicts: Sequence[ConflictingAddress]) -> str:
+def gateway_error(result: DetectionResult) -> GatewayUnreachable:
+    """The error of an ADD whose gateways do not answer."""
+    return GatewayUnreachable(
+        _silent_gateway_texts(result),
+        subject=result.silent_gateways[0],
+        remedy="check the pool's gateway, and that the interface is on the gateway's link",
+    )
+
+
+def _conflict_texts(interface: str, conflicts: Sequence[ConflictingAddress]) -> str:
     """In Spiderpool's words, which users and their tests match."""
     return "; ".join(
-        f"ip conflict: pod's interface {request.attachment.interface} with an conflicting ip"
+        f"ip conflict: pod's interface {interface} with an conflicting ip"
         f" {address}, {address} is located at {mac}"
         for address, mac in conflicts
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
@@ -19,6 +19,7 @@ from core.domain.model import Attachment
 from core.errors import BadInput, DatapathError, NotReady
 from nodeagent.cni_protocol.call import Call
 from nodeagent.cni_protocol.failures import CHECK_FAILED, CniFailure
+from nodeagent.conflict_detection.detector import DetectionSwitches
 from nodeagent.coordinator.announcer import Announcer
 from nodeagent.coordinator.attachment_records import AttachmentRecord, AttachmentRecords
 from nodeagent.coordinator.engine import AttachRequest, AttachResult, Engine
@@ -36,6 +37,9 @@ from nodeagent.handlers.missing_attachments import MissingAttachments, incomplet
 from nodeagent.netlink.namespaces import NetnsExecutor
 
 T = TypeVar("T")
+
+ProbeAssigned = Callable[[Call, DetectionSwitches], Awaitable[None]]
+"""Raises if another host uses an address of the interface, or its gateway does not answer."""
 
 WORKERS: Final = 8
 """Calls in the kernel at once. The kernel's RTNL lock allows one change at a time, but a DEL mostly
@@ -64,8 +68,10 @@ class CoordinatorHandler:
         executor: NetnsExecutor,
         facts: FactsSource,
         cluster: CoordinatorDefaults,
+        probe: ProbeAssigned,
         monotonic: Callable[[], float],
     ) -> None:
+        self._probe = probe
         self._engine = engine
         self._records = records
         self._announcer = announcer
@@ -78,15 +84,21 @@ class CoordinatorHandler:
         self._container_locks = _ContainerLocks()
 
     async def handle_add(self, call: Call, conf: WrittenSettings) -> AttachResult | None:
-        """Set up a NIC; None where the mode is disabled. Raises BadInput, DatapathError, NotReady.
+        """Set up a NIC; None where the mode is disabled.
 
         The Pod's annotation overrides the network configuration, which overrides the cluster's
-        settings.
+        settings. Raises BadInput, DatapathError, NotReady, and as ``ProbeAssigned``.
         """
         annotations = await self._annotations(call.pod)
-        settings = effective(conf, self._cluster.written(), default_route_nic(annotations))
+        cluster = self._cluster.written()
+        settings = effective(conf, cluster, default_route_nic(annotations))
         if settings.mode == "disable":
             return None
+        written = fallen_back(conf, cluster)
+        await self._probe(
+            call,
+            DetectionSwitches(bool(written.detect_ip_conflict), bool(written.detect_gateway)),
+        )
         request = AttachRequest(call.attachment, settings, expected_nics(annotations))
         return await self._run(call.attachment.container, lambda: self._engine.attach(request))
 

@@ -161,6 +161,7 @@ OF_CONF_YML = {
 """Win over what the chart writes into conf.yml."""
 
 LEFT_TO_EXTRA_ENV = {
+    "SPIDERPOOL_COORDINATOR_DEFAULT_NAME",
     "MULTUS_CLUSTER_NETWORK",
     "ORBWEAVER_ETCD_USER",
     "ORBWEAVER_ETCD_PASSWORD",

@@ -42,6 +42,7 @@ EVERYTHING: dict[str, Any] = {
     "txQueueLen": 1000,
     "vethLinkAddress": "169.254.100.1",
     "vethMTU": 1400,
+    "detectIPConflict": True,
 }
 AWAY = """
 apiVersion: v1
@@ -108,6 +109,8 @@ async def test_every_field_of_a_synced_coordinator_is_a_setting_of_an_add(
         tx_queue_len=1000,
         veth_link_address="169.254.100.1",
         veth_mtu=1400,
+        detect_ip_conflict=True,
+        detect_gateway=False,
     )
 
 

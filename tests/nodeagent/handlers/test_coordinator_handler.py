@@ -18,6 +18,7 @@ from core.errors import BadInput, DatapathError, NetlinkLost, NotReady
 from nodeagent.cni_protocol.call import Call
 from nodeagent.cni_protocol.failures import CniFailure
 from nodeagent.cni_protocol.netconf import NetConf, ValidAttachment
+from nodeagent.conflict_detection.detector import DetectionSwitches
 from nodeagent.coordinator.settings import (
     ConfiguredSettings,
     CoordinatorDefaults,
@@ -26,7 +27,7 @@ from nodeagent.coordinator.settings import (
 )
 from nodeagent.coordinator.steps import AttachmentPlan, PlanStep, neighbour_step, route_step
 from nodeagent.facts import FactsSource, Liveness
-from nodeagent.handlers.coordinator_handler import WORKERS, CoordinatorHandler
+from nodeagent.handlers.coordinator_handler import WORKERS, CoordinatorHandler, ProbeAssigned
 from nodeagent.handlers.missing_attachments import GC_TWICE_S
 from nodeagent.netlink.numbers import RT_SCOPE_LINK
 from nodeagent.netlink.values import KernelRoute, Link, Neighbour, host_prefix
@@ -105,12 +106,17 @@ async def coordinator_handler(
     await asyncio.to_thread(made.close)
 
 
+async def unprobed(_: Call, __: DetectionSwitches) -> None:
+    """No probe."""
+
+
 def service(
     network: NetworkHarness,
     node: NetworkNode,
     clock: Clock,
     annotations: dict[str, str] | None = None,
     cluster: CoordinatorDefaults | None = None,
+    probe: ProbeAssigned = unprobed,
 ) -> CoordinatorHandler:
     return CoordinatorHandler(
         node.engine,
@@ -119,6 +125,7 @@ def service(
         network.executor,
         Known(annotations or {}),
         cluster or ConfiguredSettings(read_settings(CLUSTER)),
+        probe,
         clock,
     )
 
@@ -144,6 +151,37 @@ async def test_the_cluster_says_what_the_network_configuration_does_not(
     assert not await coordinator_handler.handle_delete(call(network_pod, "DEL"), NOTHING)
     with pytest.raises(CniFailure, match="there is no attachment record of interface eth0"):
         await coordinator_handler.handle_check(call(network_pod, "CHECK"), NOTHING)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "conf", "asked"),
+    [
+        ({}, {}, (False, False)),
+        ({"detectIPConflict": True}, {}, (True, False)),
+        ({"detectIPConflict": True}, {"detectIPConflict": False}, (False, False)),
+        ({}, {"detectIPConflict": True, "detectGateway": True}, (True, True)),
+    ],
+)
+async def test_a_network_requests_detection_else_the_cluster_does(
+    network: NetworkHarness,
+    network_node: NetworkNode,
+    network_pod: NetworkPod,
+    clock: Clock,
+    cluster: dict[str, bool],
+    conf: dict[str, bool],
+    asked: tuple[bool, bool],
+) -> None:
+    seen: list[tuple[bool, bool]] = []
+
+    async def probe(_: Call, wanted: DetectionSwitches) -> None:
+        seen.append((wanted.conflicts, wanted.gateway))
+
+    defaults = ConfiguredSettings(read_settings(cluster))
+    made = service(network, network_node, clock, cluster=defaults, probe=probe)
+    await made.handle_add(call(network_pod), read_settings(conf))
+    await asyncio.to_thread(made.close)
+
+    assert seen == [asked]
 
 
 async def test_the_pods_annotation_chooses_the_default_route(

@@ -210,8 +210,11 @@ def test_an_unknown_field_is_refused_by_name(
 
 
 def test_an_unknown_field_of_a_coordinator_is_refused_by_name() -> None:
-    one = {"apiVersion": "spiderpool.spidernet.io/v2beta1", "kind": "SpiderCoordinator"}
-    one |= {"metadata": {"name": "default"}}
+    one: dict[str, Any] = {
+        "apiVersion": "spiderpool.spidernet.io/v2beta1",
+        "kind": "SpiderCoordinator",
+        "metadata": {"name": "default"},
+    }
 
     spec = {"detectIPConflict": True, "detectOptions": {"timeout": "1s"}, "hostRPFilter": 0}
     name, read = checked_coordinator(one | {"spec": spec})

@@ -1,0 +1,105 @@
+"""Conflict detection for a network whose coordinator requests it: ``detectIPConflict``.
+
+The addresses are on the interface already, so that another address in the same ADD is impossible.
+An address of a conflicting host is quarantined and released, and the ADD fails: the runtime makes
+another sandbox, which gets another address. What the ADD of the addresses has probed
+(enableIPConflictDetection, enableGatewayDetection of conf.yml) is not probed again.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from core.allocation.add_request import AddRequest
+from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
+from core.domain.events import Cause
+from core.domain.model import Nic
+from core.domain.selection.request import SelectionRequest
+from nodeagent.cni_protocol.call import Call
+from nodeagent.cni_protocol.failures import INVALID_CONFIG, CniFailure
+from nodeagent.cni_protocol.netconf import PreviousAddress, previous_addresses
+from nodeagent.conflict_detection.detector import DetectionSwitches, Detector
+from nodeagent.facts import FactsSource
+from nodeagent.handlers.conflict_probe import conflict_error, gateway_error
+from nodeagent.handlers.withdrawal_handler import Withdrawal, WithdrawalHandler
+from nodeagent.telemetry.tracing import valid_traceparent
+
+RELEASED: Final = "it was quarantined, and the next sandbox of the Pod gets another address"
+
+
+class AssignedAddressProbe:
+    """Probes the addresses of a coordinator's prevResult. ``probed``: what an allocation probes."""
+
+    def __init__(
+        self,
+        detector: Detector,
+        withdrawal_handler: WithdrawalHandler,
+        facts: FactsSource,
+        probed: DetectionSwitches,
+        actor: str,
+    ) -> None:
+        self._detector = detector
+        self._withdrawal_handler = withdrawal_handler
+        self._facts = facts
+        self._probed = probed
+        self._actor = actor
+
+    async def probe(self, call: Call, wanted: DetectionSwitches) -> None:
+        """Return if the Pod may keep its addresses.
+
+        Raises AddressConflict, GatewayUnreachable, DetectionFailed, CniFailure, StoreError.
+        """
+        # In a live migration the source has the addresses on the link.
+        exempt = self._probed.conflicts or self._facts.facts(call.pod).pod.migrating
+        switches = DetectionSwitches(
+            wanted.conflicts and not exempt, wanted.gateway and not self._probed.gateway
+        )
+        interface = call.attachment.interface
+        nic = assigned_nic(call.conf.previous or {}, interface)
+        if not switches.needs_probe or not (nic.ipv4 or nic.ipv6):
+            return
+        found = await self._detector.probe(call.attachment.netns, nic, switches)
+        if found.conflicts:
+            error = conflict_error(interface, found.conflicts, RELEASED)
+            request = self._request(call)
+            done = await self._withdrawal_handler.withdraw_nic(
+                request, found.conflicts, error.message
+            )
+            if done is not Withdrawal.DONE:
+                raise conflict_error(interface, found.conflicts, done.value)
+            raise error
+        if found.silent_gateways:
+            raise gateway_error(found)
+
+    def _request(self, call: Call) -> AddRequest:
+        container = call.attachment.container
+        trace = valid_traceparent(call.traceparent) if call.traceparent else ""
+        return AddRequest(
+            call.pod,
+            call.attachment,
+            SelectionRequest(call.attachment.interface),
+            Cause(self._actor, container, "", trace),
+        )
+
+
+def assigned_nic(previous: dict[str, Any], interface: str) -> Nic:
+    """The first address of each family that a prevResult has for an interface, with its gateway.
+
+    Raises CniFailure with code 7.
+    """
+    nic = Nic(interface)
+    for address in previous_addresses(previous):
+        if address.interface not in ("", interface):
+            continue
+        if ":" in address.cidr and not nic.ipv6:
+            nic = nic._replace(ipv6=address.cidr, ipv6_gateway=_gateway(address))
+        elif ":" not in address.cidr and not nic.ipv4:
+            nic = nic._replace(ipv4=address.cidr, ipv4_gateway=_gateway(address))
+    return nic
+
+
+def _gateway(address: PreviousAddress) -> str:
+    try:
+        return str(parse_address(address.gateway)) if address.gateway else ""
+    except AddressSyntaxError as error:
+        raise CniFailure(INVALID_CONFIG, f"prevResult.ips: gateway: {error}", "") from None

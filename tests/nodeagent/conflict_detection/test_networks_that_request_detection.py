@@ -1,0 +1,100 @@
+"""``detectIPConflict`` and ``detectGateway`` of a coordinator's configuration: a whole agent."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.domain.model import Nic
+from core.eventstore.memory import MemoryStore
+from nodeagent.cni_protocol.failures import CniFailure
+from nodeagent.handlers.assigned_address_probe import assigned_nic
+from nodeagent.settings.values import Settings
+from tests.support.agent_harness import AgentHarness, Reply, running
+from tests.support.link import Link, Station, ip
+
+GATEWAY = "10.6.0.1"
+
+
+@pytest.fixture
+async def node(short_path: Path) -> AsyncIterator[AgentHarness]:
+    """An agent whose conf.yml switches detection off."""
+    settings = Settings(
+        node_name="node-1",
+        socket_path=str(short_path / "a.sock"),
+        plugin_log_path=str(short_path / "plugin.log"),
+        health_port=0,
+        metrics_port=0,
+        address_order="sequential",
+        cool_down_s=0,
+    )
+    async with running(settings, MemoryStore()) as agent:
+        await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20", gateway=GATEWAY)
+        yield agent
+
+
+async def attach(node: AgentHarness, pod: Station, **requested: bool) -> Reply:
+    """An ADD of the IPAM plugin, the address on the link, and the coordinator's ADD."""
+    result = (await node.call("ADD", CNI_NETNS=pod.netns)).result
+    address = result["ips"][0]["address"]
+    ip("-n", Path(pod.netns).name, "address", "add", address, "dev", "eth0")
+    ip("-n", Path(pod.netns).name, "link", "set", "eth0", "up")
+    interfaces = [{"name": "eth0", "sandbox": pod.netns}]
+    result |= {"interfaces": interfaces, "ips": [result["ips"][0] | {"interface": 0}]}
+    conf = {"cniVersion": "1.0.0", "name": "lan", "type": "coordinator", "prevResult": result}
+    changes = {"CNI_NETNS": pod.netns, "ORBWEAVER_PLUGIN": "coordinator"}
+    return await node.call("ADD", conf=conf | {"mode": "underlay"} | requested, **changes)
+
+
+async def test_a_conflict_fails_the_add_and_the_next_sandbox_gets_another_address(
+    link: Link, node: AgentHarness
+) -> None:
+    conflicting, pod, next_pod = link.station("10.6.0.10/24"), link.station(), link.station()
+
+    reply = await attach(node, pod, detectIPConflict=True)
+
+    assert reply.error["code"] == 116
+    assert f"10.6.0.10 is located at {conflicting.mac}; it was quarantined" in reply.error["msg"]
+    assert await node.claims() == {}
+    assert await node.add(CNI_NETNS=next_pod.netns) == ["10.6.0.11/24"]
+
+
+async def test_a_silent_gateway_fails_the_add_of_a_network_that_asks_for_it(
+    link: Link, node: AgentHarness
+) -> None:
+    reply = await attach(node, link.station(), detectGateway=True)
+
+    assert f"gateway {GATEWAY} is unreachable" in reply.error["msg"]
+    assert set(await node.claims()) == {"10.6.0.10"}, "the DEL of the sandbox releases it"
+
+
+@pytest.mark.parametrize(
+    ("previous", "nic"),
+    [
+        ({}, Nic("eth0")),
+        (
+            {
+                "interfaces": [{"name": "net1"}, {"name": "eth0"}],
+                "ips": [
+                    {"address": "10.7.0.9/24", "interface": 0},
+                    {"address": "10.6.0.9/24", "interface": 1, "gateway": GATEWAY},
+                    {"address": "10.6.0.8/24", "interface": 1},
+                    {"address": "fd00::9/64"},
+                ],
+            },
+            Nic("eth0", "10.6.0.9/24", "", GATEWAY, "fd00::9/64"),
+        ),
+    ],
+)
+def test_the_addresses_of_the_interface_are_those_of_the_result_before(
+    previous: dict[str, Any], nic: Nic
+) -> None:
+    assert assigned_nic(previous, "eth0") == nic
+
+
+def test_a_gateway_that_is_no_address_is_refused() -> None:
+    with pytest.raises(CniFailure, match="gateway"):
+        assigned_nic({"ips": [{"address": "10.6.0.9/24", "gateway": "here"}]}, "eth0")
