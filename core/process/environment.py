@@ -22,6 +22,9 @@ KUBECONFIG: Final = "ORBWEAVER_KUBECONFIG"
 KUBERNETES: Final = "ORBWEAVER_KUBERNETES"
 """``true``: it works with the cluster it runs in."""
 
+MULTUS_NAMESPACE: Final = "ORBWEAVER_MULTUS_NAMESPACE"
+"""Where Multus looks for a default network that names no namespace: its ``multusNamespace``."""
+
 COORDINATOR_NAMES: Final = (
     "SPIDERPOOL_COORDINATOR_DEFAULT_NAME",
     "SPIDERPOOL_COORDINATOR_DEAFULT_NAME",

@@ -25,6 +25,7 @@ from core.process.environment import (
     COORDINATOR_NAMES,
     ETCD_PASSWORD,
     ETCD_VARIABLES,
+    MULTUS_NAMESPACE,
     EnvironmentVariables,
 )
 from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
@@ -103,6 +104,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
             auto_pools_enabled=conf.auto_pools,
             multus_cluster_network=env.text("MULTUS_CLUSTER_NETWORK"),
             agent_namespace=env.text("SPIDERPOOL_POD_NAMESPACE", AGENT_NAMESPACE, required=True),
+            multus_namespace=env.text(MULTUS_NAMESPACE, AGENT_NAMESPACE, required=True),
         ),
         fixed=FixedSettings(conf.stateful_sets, conf.vms),
         detect_conflicts=conf.detect_conflicts,

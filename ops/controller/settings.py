@@ -26,7 +26,7 @@ from core.eventstore.election import LEASE_TTL_S
 from core.eventstore.etcd.access import Access
 from core.eventstore.keys import check_name
 from core.manifests.networks.slots import DEFAULT_NAMESPACE, SlotSettings
-from core.process.environment import COORDINATOR_NAMES, EnvironmentVariables
+from core.process.environment import COORDINATOR_NAMES, MULTUS_NAMESPACE, EnvironmentVariables
 from nodeagent.settings.conf_file import ConfFile, read_conf
 from nodeagent.settings.devices import device_settings
 from nodeagent.settings.shared_settings import cool_down_s, provider_of
@@ -184,7 +184,7 @@ def _injection(conf: ConfFile, env: EnvironmentVariables) -> InjectionSettings |
     devices = device_settings(conf.agent.devices, has_provider=has_provider)
     if not conf.inject.enabled:
         return None
-    slots = SlotSettings(namespace=env.text(NAMESPACE, DEFAULT_NAMESPACE))
+    slots = SlotSettings(namespace=env.text(MULTUS_NAMESPACE, DEFAULT_NAMESPACE))
     if devices is not None:
         sub_eni = next((rule.resource for rule in devices.rules.sub_eni), "")
         slots = slots._replace(nics=bool(devices.rules.nics), sub_eni=sub_eni)

@@ -178,8 +178,8 @@ def multus_fits(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
             "cluster-network multus isn't set, "
             f"the IPPool {pool.name} specified multusName {names} unmatched",
         )
-    namespace = filter_input.settings.agent_namespace
-    if any(multus.qualified(name, namespace) == network for name in pool.multus_names):
+    settings = filter_input.settings
+    if any(multus.names_network(name, network, settings) for name in pool.multus_names):
         return _ACCEPTED_MULTUS_NAME
     return _rejected(
         "multus-name",

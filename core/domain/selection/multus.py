@@ -52,9 +52,16 @@ def resolve(interface: str, pod: PodFacts, settings: SelectionSettings) -> Resol
         return Resolution(problem=f"failed to parse pod network annotation: {error.message}")
 
 
-def qualified(name: str, default_namespace: str) -> str:
-    """``namespace/name`` of an entry of ``multusName``."""
-    return name if "/" in name else f"{default_namespace}/{name}"
+def names_network(entry: str, network: str, settings: SelectionSettings) -> bool:
+    """Whether an entry of ``multusName`` means a net-attach-def (``namespace/name``).
+
+    An entry without a namespace is in that of Multus or of the agent; Spiderpool's users have both
+    in kube-system, where it makes no difference.
+    """
+    if "/" in entry:
+        return entry == network
+    namespaces = (settings.multus_namespace, settings.agent_namespace)
+    return network in {f"{namespace}/{entry}" for namespace in namespaces}
 
 
 def parse_networks(text: str, default_namespace: str) -> list[NetworkSelectionElement]:
@@ -76,7 +83,7 @@ def _cluster_network(pod: PodFacts, settings: SelectionSettings) -> Resolution:
     text = pod.annotations.get(DEFAULT_NETWORK) or settings.multus_cluster_network
     if not text:
         return Resolution()
-    networks = parse_networks(text, settings.agent_namespace)
+    networks = parse_networks(text, settings.multus_namespace)
     if not networks:
         return Resolution()
     return Resolution(str(networks[0]))

@@ -52,6 +52,8 @@ class SelectionRequest(NamedTuple):
 class SelectionSettings(NamedTuple):
     """The cluster's settings that selection obeys.
 
+    ``multus_namespace``: where Multus looks for a default network without a namespace.
+
     See docs/reference/configuration.md, "conf.yml" and "Agent".
     """
 
@@ -61,6 +63,7 @@ class SelectionSettings(NamedTuple):
     auto_pools_enabled: bool = False
     multus_cluster_network: str = ""
     agent_namespace: str = "kube-system"
+    multus_namespace: str = "kube-system"
 
     def enabled(self, family: Family) -> bool:
         """Whether the cluster uses this family at all."""

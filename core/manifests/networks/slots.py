@@ -26,7 +26,7 @@ DEFAULT_NAMESPACE: Final = "kube-system"
 class SlotSettings(NamedTuple):
     """``nics``: of each master one; ``sub_eni``: the provider's resource, "" for none.
 
-    ``namespace``: of a default network that names none, as agents take it.
+    ``namespace``: of a default network that names none, as Multus and agents take it.
     """
 
     nics: bool = False

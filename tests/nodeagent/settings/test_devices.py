@@ -136,8 +136,11 @@ def test_the_pod_webhook_asks_for_what_agents_offer(tmp_path: Path) -> None:
     assert injection(tmp_path, FULL + PROVIDER) is None
 
 
-def test_networks_without_a_namespace_are_in_the_controllers(tmp_path: Path) -> None:
-    found = injection(tmp_path, FULL + INJECTING, SPIDERPOOL_POD_NAMESPACE="orbweaver")
+def test_networks_without_a_namespace_are_where_multus_looks_for_them(tmp_path: Path) -> None:
+    elsewhere = injection(tmp_path, FULL + INJECTING, SPIDERPOOL_POD_NAMESPACE="orbweaver")
+    moved = injection(tmp_path, FULL + INJECTING, ORBWEAVER_MULTUS_NAMESPACE="multus")
 
-    assert found is not None
-    assert found.slots.namespace == "orbweaver"
+    assert elsewhere is not None
+    assert elsewhere.slots.namespace == "kube-system"
+    assert moved is not None
+    assert moved.slots.namespace == "multus"

@@ -183,6 +183,7 @@ def test_the_public_systems_variables_are_read(tmp_path: Path) -> None:
     )
 
     assert settings.selection.agent_namespace == "spiderpool"
+    assert settings.selection.multus_namespace == "kube-system"
     assert settings.selection.multus_cluster_network == "kube-system/macvlan"
     assert settings.log_level == "debug"
     assert (settings.health_port, settings.metrics_port) == (6000, 6001)

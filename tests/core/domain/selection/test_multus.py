@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.domain.selection.multus import NetworkSelectionElement, parse_networks, qualified
+from core.domain.facts import PodFacts
+from core.domain.selection.multus import (
+    DEFAULT_NETWORK,
+    NetworkSelectionElement,
+    names_network,
+    parse_networks,
+    resolve,
+)
+from core.domain.selection.request import SelectionSettings
 from core.errors import BadInput
 
 SHORT = [
@@ -70,6 +78,29 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     assert all(network.name and network.namespace for network in networks)
 
 
-def test_a_multus_name_without_namespace_is_in_the_default_one() -> None:
-    assert qualified("blue", "kube-system") == "kube-system/blue"
-    assert qualified("ns/blue", "kube-system") == "ns/blue"
+ELSEWHERE = SelectionSettings(agent_namespace="networking", multus_namespace="kube-system")
+"""An agent that does not run where Multus looks for networks."""
+
+
+@pytest.mark.parametrize(
+    ("entry", "networks"),
+    [
+        ("blue", {"kube-system/blue", "networking/blue"}),
+        ("shop/blue", {"shop/blue"}),
+        ("kube-system/blue", {"kube-system/blue"}),
+    ],
+)
+def test_a_multus_name_without_namespace_is_where_multus_or_the_agent_is(
+    entry: str, networks: set[str]
+) -> None:
+    every = {f"{namespace}/blue" for namespace in ("kube-system", "networking", "shop")}
+
+    assert {one for one in every if names_network(entry, one, ELSEWHERE)} == networks
+
+
+def test_a_default_network_without_namespace_is_where_multus_looks_for_it() -> None:
+    pod = PodFacts("shop", "web-0", "uid", "node-a", annotations={DEFAULT_NETWORK: "blue"})
+
+    assert resolve("eth0", pod, ELSEWHERE).network == "kube-system/blue"
+    moved = ELSEWHERE._replace(multus_namespace="multus")
+    assert resolve("eth0", pod, moved).network == "multus/blue"
