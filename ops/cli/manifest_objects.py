@@ -111,9 +111,25 @@ def read_results(
         prefix = f"{path}: " if len(files) > 1 else ""
         for location, value in _objects(path, prefix):
             count += 1
-            yield _result(value, prefix + location, command_of)
+            yield read_value(value, prefix + location, command_of)
     if not count:
         raise BadInput(f"no object in {', '.join(paths)}", subject="filename")
+
+
+def read_value(value: object, location: str, command_of: CommandOf) -> Result:
+    """What one object comes to; lines about it go to standard error. Never raises."""
+    try:
+        reason = skip_reason(value)
+        if reason:
+            _require_valid(value, location)
+            _say(f"{object_title(value)} skipped: {reason}")
+            report_ineffective(value)
+            return None
+        command = command_of(Manifest(location, read_object(value, location)))
+    except (BadInput, Refused) as error:
+        return error
+    report_ineffective(value)
+    return command
 
 
 def report_ineffective(value: object) -> None:
@@ -147,6 +163,7 @@ def skip_reason(value: object) -> str:
             NETWORK: _NETWORK_REASON,
             COORDINATOR: _COORDINATOR_REASON,
             "SpiderEndpoint": "it is a report of claims, which only ADDs make",
+            "SpiderClaimParameter": "Spiderpool has no dynamic resource allocation any more",
         }.get(kind, "")
     if group in _READ_GROUPS and get_close_matches(kind, SCHEMAS, n=1, cutoff=SIMILARITY_MIN):
         return ""
@@ -178,21 +195,6 @@ def _objects(path: str, prefix: str) -> Iterator[tuple[str, object]]:
             raise
         message = prefix + error.message
         raise BadInput(message, subject=error.subject, remedy=error.remedy) from None
-
-
-def _result(value: object, location: str, command_of: CommandOf) -> Result:
-    try:
-        reason = skip_reason(value)
-        if reason:
-            _require_valid(value, location)
-            _say(f"{object_title(value)} skipped: {reason}")
-            report_ineffective(value)
-            return None
-        command = command_of(Manifest(location, read_object(value, location)))
-    except (BadInput, Refused) as error:
-        return error
-    report_ineffective(value)
-    return command
 
 
 def _require_valid(value: object, location: str) -> None:

@@ -1,0 +1,174 @@
+"""The YAML of Spiderpool's public documents, and what becomes of each object in it.
+
+The documents stay where they are: a git repository that ``ORBWEAVER_SPIDERPOOL_REPOSITORY`` names.
+A block is a fenced ``yaml`` block, a here-document for kubectl, or an object that kubectl printed.
+Variables that the same page sets in a shell block are put in. The tables of what is expected are
+in ``documents/``; the test writes them anew where ``ORBWEAVER_REWRITE`` is set.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import tarfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from core.configuration.configurator import Configurator
+from core.domain.configuration.refusals import Refusal
+from core.domain.events import Cause
+from core.errors import BadInput, OrbweaverError, Refused
+from core.eventstore.keys import Keys
+from core.eventstore.memory import MemoryStore
+from core.eventstore.writer import Writer
+from core.manifests.commands import apply_command
+from core.manifests.manifest_parser import objects
+from core.manifests.networks.defaults import completed
+from core.manifests.networks.nad_renderer import render
+from core.manifests.networks.network_parser import network_of
+from core.manifests.networks.rules import KIND as NETWORK
+from ops.cli.manifest_objects import ineffective_fields, object_title, read_value
+
+TABLES: Final = Path(__file__).parent / "documents"
+REPOSITORY: Final = "ORBWEAVER_SPIDERPOOL_REPOSITORY"
+GENERATIONS: Final = {
+    "1.0": "ba5f11bfdffeaf51ef24e618145a49ab7443233d",
+    "1.2": "a7fbd3b2968d",
+}
+"""The documents of Spiderpool 1.0, and those of July 2026."""
+
+APPLIED: Final = "applied"
+NOTED: Final = "noted"
+REFUSED: Final = "refused"
+NO_MANIFEST: Final = "no manifest"
+
+_LINES: Final = re.MULTILINE | re.DOTALL
+_FENCE: Final = re.compile(r"^([ \t]*)```+[ \t]*(\w*)[^\n]*\n(.*?)^[ \t]*```+[ \t]*$", _LINES)
+_HEREDOC: Final = re.compile(
+    r"<<-?[ \t]*['\"]?(\w+)['\"]?[ \t]*\|[ \t]*kubectl[^\n]*\n(.*?)^[ \t]*\1[ \t]*$", _LINES
+)
+_ASSIGNED: Final = re.compile(
+    r"^[ \t]*(?:export[ \t]+)?([A-Za-z_]\w*)=[\"']?([^\"'\s$]+)[\"']?[ \t]*$", re.MULTILINE
+)
+_USED: Final = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+_PROMPT: Final = re.compile(r"^[ \t]*(?:~?#|\$|[~\[]|root@)")
+_SHELLS: Final = ("", "shell", "bash", "sh", "console", "text")
+
+
+class Block(NamedTuple):
+    """One text that could be applied; ``number`` counts the blocks of its file from 1."""
+
+    file: str
+    number: int
+    text: str
+
+
+class Row(NamedTuple):
+    """What became of one object; ``detail``: the rule, or the fields without effect."""
+
+    file: str
+    block: str
+    name: str
+    outcome: str
+    detail: str
+
+
+def documents(repository: str, commit: str) -> dict[str, str]:
+    """The pages and examples of a commit, by path."""
+    command = ["git", "-C", repository, "archive", commit, "docs", "README.md"]
+    archive = subprocess.run(command, capture_output=True, check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        return {
+            member.name: file.read().decode()
+            for member in files.getmembers()
+            if member.name.endswith((".md", ".yaml")) and (file := files.extractfile(member))
+        }
+
+
+def blocks(file: str, text: str) -> Iterator[Block]:
+    """The blocks of a file in their order; an example is one."""
+    if file.endswith(".yaml"):
+        yield Block(file, 1, text)
+        return
+    variables: dict[str, str] = {}
+    number = 0
+    for fence in _FENCE.finditer(text):
+        indent, language, body = fence.groups()
+        body = re.sub(rf"^{indent}", "", body, flags=re.MULTILINE)
+        for found in _manifests_in(language.lower(), body, variables):
+            number += 1
+            yield Block(file, number, _USED.sub(lambda used: _value(used, variables), found))
+
+
+def _manifests_in(language: str, body: str, variables: dict[str, str]) -> Iterator[str]:
+    if language in ("yaml", "yml"):
+        yield body
+    elif language in _SHELLS:
+        variables |= dict(_ASSIGNED.findall(body))
+        here = [found.group(2) for found in _HEREDOC.finditer(body)]
+        yield from here or _printed(body)
+
+
+def _printed(body: str) -> Iterator[str]:
+    """An object that kubectl printed below a command."""
+    lines = body.splitlines()
+    starts = [index for index, line in enumerate(lines) if line.startswith("apiVersion:")]
+    if starts:
+        kept = []
+        for line in lines[starts[0] :]:
+            if _PROMPT.match(line):
+                break
+            kept.append(line)
+        yield "\n".join(kept) + "\n"
+
+
+def _value(used: re.Match[str], variables: Mapping[str, str]) -> str:
+    return variables.get(used[1] or used[2], used[0])
+
+
+async def rows_of(file: str, text: str) -> list[Row]:
+    """What becomes of everything in a file, applied in order to a cluster of its own."""
+    keys, store = Keys("documents"), MemoryStore()
+    writer = Writer(store, keys, "documents")
+    await writer.open()
+    configurator = Configurator(store, keys, writer)
+    rows = []
+    for block in blocks(file, text):
+        where = (file, str(block.number))
+        try:
+            found = [value for _, value in objects(block.text)]
+        except BadInput:
+            rows.append(Row(*where, "-", NO_MANIFEST, "not YAML"))
+            continue
+        for value in found:
+            if not (isinstance(value, Mapping) and value.get("kind")):
+                rows.append(Row(*where, "-", NO_MANIFEST, ""))
+                continue
+            outcome, detail = await _outcome(value, configurator)
+            rows.append(Row(*where, object_title(value), outcome, detail))
+    await writer.close()
+    return rows
+
+
+async def _outcome(value: Mapping[str, object], configurator: Configurator) -> tuple[str, str]:
+    result = read_value(value, "object", apply_command)
+    notes = " ".join(field for field, _ in ineffective_fields(value))
+    try:
+        if isinstance(result, OrbweaverError):
+            raise result
+        if result is None and value["kind"] == NETWORK:
+            network = network_of(value)
+            render(network.name, network.annotations, completed(network.spec))
+        elif result is None:
+            return NOTED, notes
+        else:
+            await configurator.apply(result, Cause("documents"))
+    except Refused as error:
+        return REFUSED, " ".join(
+            f"{one.rule}:{one.field}" for one in error.refusals if isinstance(one, Refusal)
+        )
+    except BadInput as error:
+        return REFUSED, f"unreadable:{error.subject}"
+    return (NOTED, notes) if notes else (APPLIED, "")

@@ -1,0 +1,109 @@
+"""Every YAML block of two generations of Spiderpool's documents comes to what the tables say."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+import pytest
+
+from tests.compatibility.public_documents import (
+    GENERATIONS,
+    REPOSITORY,
+    TABLES,
+    Row,
+    blocks,
+    documents,
+    rows_of,
+)
+from tests.packaging.project import ROOT
+from tests.support.parts import PUBLIC_DOCUMENTS, needs
+
+REPOSITORY_PATH = os.environ.get(REPOSITORY, "")
+PAGE = ROOT / "docs/contributing/compatibility.md"
+
+
+def table(generation: str) -> list[Row]:
+    text = (TABLES / f"spiderpool-{generation}.tsv").read_text("utf-8")
+    return [Row(*line.split("\t")) for line in text.splitlines()]
+
+
+@pytest.mark.skipif(not REPOSITORY_PATH, reason=needs(PUBLIC_DOCUMENTS))
+@pytest.mark.parametrize("generation", GENERATIONS)
+async def test_each_object_of_the_documents_comes_to_what_the_table_says(generation: str) -> None:
+    pages = documents(REPOSITORY_PATH, GENERATIONS[generation])
+
+    found = [row for file in sorted(pages) for row in await rows_of(file, pages[file])]
+
+    if os.environ.get("ORBWEAVER_REWRITE"):
+        text = "".join("\t".join(row) + "\n" for row in found)
+        (TABLES / f"spiderpool-{generation}.tsv").write_text(text, "utf-8")
+    assert found == table(generation)
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_the_page_has_the_counts_of_the_tables(generation: str) -> None:
+    rows = table(generation)
+    counts = Counter(row.outcome for row in rows)
+    blocks_of = {(row.file, row.block) for row in rows}
+    cells = (
+        *(generation, f"`{GENERATIONS[generation][:8]}`", len(blocks_of), counts["applied"]),
+        *(counts["noted"], counts["refused"], counts["no manifest"]),
+    )
+
+    assert f"| {' | '.join(map(str, cells))} |" in PAGE.read_text("utf-8")
+
+
+PAGE_OF_A_GUIDE = """
+    ```shell
+    export MASTER="ens3"
+    cat <<EOF | kubectl apply -f -
+    apiVersion: v1
+    kind: Pod
+    metadata: {name: $MASTER, namespace: ${UNSET}}
+    EOF
+    ```
+
+```yaml
+kind: A
+---
+kind: B
+```
+
+```bash
+~# kubectl get pod -o yaml
+apiVersion: v1
+kind: Pod
+~# exit
+```
+
+```bash
+cat <<EOF > values.yaml
+not: a manifest
+EOF
+```
+"""
+
+
+def test_here_documents_fences_and_printed_objects_are_blocks() -> None:
+    found = [(block.number, block.text) for block in blocks("guide.md", PAGE_OF_A_GUIDE)]
+
+    assert found == [
+        (1, "apiVersion: v1\nkind: Pod\nmetadata: {name: ens3, namespace: ${UNSET}}\n"),
+        (2, "kind: A\n---\nkind: B\n"),
+        (3, "apiVersion: v1\nkind: Pod\n"),
+    ]
+
+
+async def test_objects_of_one_page_meet_each_other() -> None:
+    pool = "apiVersion: spiderpool.spidernet.io/v2beta1\nkind: SpiderIPPool\n"
+    pool += "metadata: {name: NAME}\nspec: {subnet: 10.6.0.0/16, ips: [10.6.0.9], vlan: 0}\n"
+    text = "---\n".join(pool.replace("NAME", name) for name in ("a", "b"))
+
+    rows = await rows_of("one.yaml", f"{text}---\nkind: [\n")
+    assert [row.outcome for row in rows] == ["no manifest"]
+    rows = await rows_of("one.yaml", text)
+    assert [(row.name, row.outcome, row.detail) for row in rows] == [
+        ("spiderippool/a", "noted", "vlan"),
+        ("spiderippool/b", "refused", "addresses-overlap:spec.ips"),
+    ]
