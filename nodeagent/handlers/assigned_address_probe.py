@@ -44,7 +44,7 @@ class AssignedAddressProbe:
         self._probed = probed
         self._actor = actor
 
-    async def probe(self, call: Call, wanted: DetectionSwitches) -> None:
+    async def probe(self, call: Call, requested: DetectionSwitches) -> None:
         """Return if the Pod may keep its addresses.
 
         Raises AddressConflict, GatewayUnreachable, DetectionFailed, CniFailure, StoreError.
@@ -52,24 +52,24 @@ class AssignedAddressProbe:
         # In a live migration the source has the addresses on the link.
         exempt = self._probed.conflicts or self._facts.facts(call.pod).pod.migrating
         switches = DetectionSwitches(
-            wanted.conflicts and not exempt, wanted.gateway and not self._probed.gateway
+            requested.conflicts and not exempt, requested.gateway and not self._probed.gateway
         )
         interface = call.attachment.interface
         nic = assigned_nic(call.conf.previous or {}, interface)
         if not switches.needs_probe or not (nic.ipv4 or nic.ipv6):
             return
-        found = await self._detector.probe(call.attachment.netns, nic, switches)
-        if found.conflicts:
-            error = conflict_error(interface, found.conflicts, RELEASED)
+        result = await self._detector.probe(call.attachment.netns, nic, switches)
+        if result.conflicts:
+            error = conflict_error(interface, result.conflicts, RELEASED)
             request = self._request(call)
             done = await self._withdrawal_handler.withdraw_nic(
-                request, found.conflicts, error.message
+                request, result.conflicts, error.message
             )
             if done is not Withdrawal.DONE:
-                raise conflict_error(interface, found.conflicts, done.value)
+                raise conflict_error(interface, result.conflicts, done.value)
             raise error
-        if found.silent_gateways:
-            raise gateway_error(found)
+        if result.silent_gateways:
+            raise gateway_error(result)
 
     def _request(self, call: Call) -> AddRequest:
         container = call.attachment.container
