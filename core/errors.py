@@ -146,7 +146,7 @@ class OutcomeUnknown(StoreError):
 class LostRace(StoreError):
     """A guard of the transaction failed: another writer changed one of its keys first.
 
-    Nothing was written. The failed transaction has read the current values for the next try.
+    Nothing was written. The current values were read afterwards, for the next try.
     """
 
     retryable = True

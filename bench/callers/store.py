@@ -27,7 +27,7 @@ from core.eventstore.batch import Lost, Proposal
 from core.eventstore.codec import EventDraft, encode_segment
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.keys import Keys
-from core.eventstore.kv import Absent, Get, Put, Unchanged
+from core.eventstore.kv import Absent, Put, Unchanged
 from core.eventstore.writer import Writer, unix_ms
 
 KEYS = Keys(CLUSTER)
@@ -50,7 +50,6 @@ def proposal(serial: int, event_id: str, pool_revision: int) -> Proposal:
         (EventDraft(event_id, Cause("bench"), claimed),),
         (Absent(endpoint), Unchanged(POOL, pool_revision), Absent(ip)),
         (Put(endpoint, VALUE), Put(ip, VALUE)),
-        (Get(endpoint), Get(POOL), Get(ip)),
     )
 
 
@@ -70,7 +69,7 @@ def by_transactions(store: EtcdStore, first: int) -> Append:
 
     async def append(one: Proposal) -> None:
         log = Put(KEYS.log("alone", next(serials)), encode_segment(unix_ms(), one.drafts))
-        result = await store.commit(one.guards, (log, *one.writes), one.reads)
+        result = await store.commit(one.guards, (log, *one.writes))
         assert result.succeeded, "the order's numbers were used before"
 
     return append

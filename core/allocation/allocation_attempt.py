@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from core.allocation.address_finder import Finder, FreeAddress
 from core.allocation.free_addresses import FreeAddresses, Taken
-from core.allocation.proposals import AddressChoice, claim_window, configuration_guards, rest_window
+from core.allocation.proposals import AddressChoice, configuration_guards, window_reads
 from core.allocation.record_limit import RecordLimit
 from core.domain.addresses.choice import AddressOrder, Search
 from core.domain.addresses.ip_address import Address, AddressSyntaxError, Family, parse_address
@@ -26,7 +26,7 @@ from core.domain.selection.request import FAMILY_NAMES, Demand, Selection
 from core.errors import AddressesUsedOut, AllocationError, LogCorrupt, LostRace
 from core.eventstore.batch import Lost
 from core.eventstore.keys import Keys
-from core.eventstore.kv import Guard, RangeResult
+from core.eventstore.kv import Get, Guard, RangeResult
 from core.projections.configuration_view import ConfigurationSnapshot
 
 SearchKey = tuple[str, Family, str]
@@ -36,32 +36,20 @@ SearchKey = tuple[str, Family, str]
 class PickedAddress(NamedTuple):
     """One address of a try, and the search that picked it.
 
-    ``is_listed``: a read found it free, so that a failed try does not read the addresses around it.
+    ``is_listed``: a read found it free, so that a lost race does not read the addresses around it.
     """
 
     demand: Demand
     pool: str
     search: Search
-    value: int
-    rest_revision: int
-    claim_revision: int = 0
+    choice: AddressChoice
     is_listed: bool = False
 
     @property
-    def address(self) -> Address:
-        """The address with its family."""
-        return Address(self.demand.family, self.value)
-
-    def choice(self) -> AddressChoice:
-        """The address as the transaction claims it."""
-        return AddressChoice(
-            self.address, self.window_last, self.rest_revision, self.claim_revision
-        )
-
-    @property
     def window_last(self) -> int:
-        """The last address that a failed try reads."""
-        return self.value if self.is_listed else self.search.window_last(self.value)
+        """The last address that a lost race reads."""
+        value = self.choice.address.value
+        return value if self.is_listed else self.search.window_last(value)
 
 
 class AttemptConstraints(NamedTuple):
@@ -157,7 +145,7 @@ class AllocationAttempt:
 
     def nics(self, picked: Sequence[PickedAddress]) -> list[Nic]:
         """The NICs with their addresses, gateways and routes, in the user's order."""
-        placed = [(one.demand.interface, one.pool, one.value) for one in picked]
+        placed = [(one.demand.interface, one.pool, one.choice.address.value) for one in picked]
         for kept in self.listed:
             for address, pool in kept.addresses():
                 placed.append((kept.interface, pool, parse_address(address).value))
@@ -173,13 +161,16 @@ class AllocationAttempt:
         return distribute_routes(nics, pools, self.selection.routes)
 
     def learn(self, picked: Iterable[PickedAddress], lost: Lost, free: FreeAddresses) -> None:
-        """Use what a failed transaction has read of each address and its window."""
-        for address in picked:
-            if address.is_listed or lost.current[self._keys.ip(*address.address)] is not None:
-                free.lost(address.pool, lost.revision, is_listed=address.is_listed)
-            choice = address.choice()
-            claims = lost.reads[claim_window(self._keys, choice)]
-            self._learn_window(address, claims, lost.reads[rest_window(self._keys, choice)])
+        """Use what was read of each address and its window after a lost race."""
+        for one in picked:
+            if one.is_listed or lost.current[self._keys.ip(*one.choice.address)] is not None:
+                free.lost(one.pool, lost.revision, is_listed=one.is_listed)
+            claims, rests = self._windows(one)
+            self._learn_window(one, lost.reads[claims], lost.reads[rests])
+
+    def reads(self, picked: Iterable[PickedAddress]) -> list[Get]:
+        """What a lost race reads of the addresses: themselves and those that follow."""
+        return [get for one in picked for get in self._windows(one)]
 
     def is_outdated(self, picked: Iterable[PickedAddress], lost: Lost) -> bool:
         """Whether the transaction read a newer configuration than this attempt's snapshot."""
@@ -190,6 +181,9 @@ class AllocationAttempt:
     ) -> bool:
         """Whether ``newest`` is at least as new as the configuration that the transaction read."""
         return all(self._is_shown(newest, one, lost) for one in picked)
+
+    def _windows(self, one: PickedAddress) -> tuple[Get, Get]:
+        return window_reads(self._keys, one.choice.address, one.window_last)
 
     def _is_allowed(self, pool: str, limit: RecordLimit) -> bool:
         """Whether the limit allows it without a read; False for a pool that cannot be decoded."""
@@ -226,7 +220,8 @@ class AllocationAttempt:
                 with suppress(AddressSyntaxError):  # ``_refusal`` reports this pool
                     search = self._search((demand.interface, demand.family, pool))
                     if value in search.usable:
-                        return PickedAddress(demand, pool, search, value, 0, claim.claim_revision)
+                        choice = AddressChoice(Address(family, value), 0, claim.claim_revision)
+                        return PickedAddress(demand, pool, search, choice)
         return None
 
     def _known_free(self, search: Search, constraints: AttemptConstraints) -> int | None:
@@ -247,14 +242,17 @@ class AllocationAttempt:
         if search.has_offer or not uses_list:
             value = self._known_free(search, constraints)
             if value is not None:
-                rest = self._rests.get(Address(demand.family, value), 0)
-                return PickedAddress(demand, pool, search, value, rest)
+                address = Address(demand.family, value)
+                choice = AddressChoice(address, self._rests.get(address, 0))
+                return PickedAddress(demand, pool, search, choice)
         free_address = free.take(pool, search.usable, constraints.avoid) if uses_list else None
         if free_address is None:
             free_address = await self._find(search, constraints, sources, pool)
-        return free_address and PickedAddress(
-            demand, pool, search, *free_address, is_listed=is_spread
-        )
+        if free_address is None:
+            return None
+        value, rest_revision = free_address
+        choice = AddressChoice(Address(demand.family, value), rest_revision)
+        return PickedAddress(demand, pool, search, choice, is_listed=is_spread)
 
     async def _find(
         self, search: Search, constraints: AttemptConstraints, sources: AddressSources, pool: str
@@ -275,16 +273,16 @@ class AllocationAttempt:
         return None
 
     def _learn_window(self, picked: PickedAddress, claims: RangeResult, rests: RangeResult) -> None:
-        last = picked.window_last
+        address, last = picked.choice.address, picked.window_last
         taken: list[int] = []
         for prefix, answer in (("ip", claims), ("rest", rests)):
-            addresses = self._keys.addresses_in((kv.key for kv in answer.kvs), prefix)
-            values = [address.value for address in addresses]
+            found = self._keys.addresses_in((kv.key for kv in answer.kvs), prefix)
+            values = [one.value for one in found]
             taken += values
             if answer.more:
-                last = min(last, values[-1] if values else picked.value)
-        picked.search.learn(picked.value, last, taken)
-        self._rests.pop(picked.address, None)
+                last = min(last, values[-1] if values else address.value)
+        picked.search.learn(address.value, last, taken)
+        self._rests.pop(address, None)
         self._prefer_own(picked.search, rests)
 
     def _prefer_own(self, search: Search, rests: RangeResult) -> None:
@@ -305,13 +303,13 @@ class AllocationAttempt:
             return held is None or held.revision > lost.revision
         topic = self._keys.guard("reservations", picked.demand.family)
         topic_now = lost.current[topic]
-        quarantined = lost.current[self._keys.quarantine(*picked.address)] is not None
+        quarantined = lost.current[self._keys.quarantine(*picked.choice.address)] is not None
         unread = snapshot.unread.get(f"pool/{picked.pool}")
         known_revision = held.revision if held is not None else unread.revision if unread else 0
         return (
             known_revision >= pool_now.mod_revision
             and (topic_now is None or snapshot.guards.get(topic, 0) >= topic_now.mod_revision)
-            and (not quarantined or str(picked.address) in snapshot.quarantine)
+            and (not quarantined or str(picked.choice.address) in snapshot.quarantine)
         )
 
     def _used_out(self, demand: Demand) -> AllocationError:

@@ -1,9 +1,9 @@
 """ADD: claim the addresses of a request in one transaction.
 
 Nothing is read before it. The first try assumes that the endpoint does not exist and that the
-picked address is free. If a guard fails, the transaction has read the current values of the guarded
-keys, and the next try uses them: the endpoint (of a repeated ADD, I7, or of an older Pod), the
-addresses around the one that was taken, or the changed pools. A pool is reported full only after a
+picked address is free. If a guard fails, the current values of the guarded keys are read, and the
+next try uses them: the endpoint (of a repeated ADD, I7, or of an older Pod), the addresses around
+the one that was taken, or the changed pools. A pool is reported full only after a
 read of etcd. A failed request leaves nothing behind (I4).
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
@@ -279,12 +279,13 @@ class Allocator:
             event = claim(pod, request.attachment, pool_request, attempt.nics(picked))
             draft = EventDraft(self._writer.event_id(), request.cause, event)
             configuration = (*attempt.guards(picked), *release_guards(self._keys, staying))
-            choices = [address.choice() for address in picked]
+            choices = [one.choice for one in picked]
 
             def proposal(lease: int) -> Proposal:
                 older = self._release_part(progress, pool_request, ending, picked, lease)
                 return claim_proposal(
-                    self._keys, draft, progress.stored, choices, configuration, older
+                    *(self._keys, draft, progress.stored, choices, configuration, older),
+                    reads=lambda: attempt.reads(picked),
                 )
 
             if pool_request.give_up or ending:
@@ -337,8 +338,8 @@ class Allocator:
             avoid, own_values, self._claiming.next_end, ending, is_same_holder=is_same_holder
         )
         picked = await attempt.pick(demand, constraints, self._sources)
-        self._claiming.add(picked.address)
-        claiming.add(picked.address)
+        self._claiming.add(picked.choice.address)
+        claiming.add(picked.choice.address)
         return picked
 
     async def _append_ending(
@@ -377,7 +378,7 @@ class Allocator:
             *endpoint.key, releases, pool_request.remaining, pool_request.why, evidence
         )
         draft = EventDraft(self._writer.event_id(), progress.request.cause, event)
-        taken_over = {str(one.address) for one in picked if one.claim_revision}
+        taken_over = {str(one.choice.address) for one in picked if one.choice.claim_revision}
         return release_in_claim(self._keys, draft, lease, taken_over)
 
     async def _read_endpoint(self, progress: _Progress) -> None:
@@ -397,7 +398,7 @@ class Allocator:
         picked: list[PickedAddress],
         lost: Lost,
     ) -> LostRace:
-        """Use what the failed transaction has read; returns the error to raise."""
+        """Use what was read after the lost race; returns the error to raise."""
         attempt.learn(picked, lost, self._free)
         if attempt.is_outdated(picked, lost):
             progress.attempt = None

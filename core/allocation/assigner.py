@@ -143,8 +143,7 @@ class Assigner:
             ),
         ]
         choices = [
-            AddressChoice(address, address.value, states.rest_revisions.get(address, 0))
-            for address in unclaimed
+            AddressChoice(address, states.rest_revisions.get(address, 0)) for address in unclaimed
         ]
         draft = EventDraft(self._writer.event_id(), cause, event)
         proposal = claim_proposal(self._keys, draft, states.stored, choices, guards)

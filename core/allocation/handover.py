@@ -71,7 +71,7 @@ class Handover:
         if binding.is_ending:
             return Released((), UNBINDING)
         returning = Binding(order, "returning", evidence, reason)
-        guard = endpoint_guard(self._keys, key, bound.endpoint)
+        guard = endpoint_guard(self._keys.endpoint(*key), bound.endpoint)
         if not await self._bindings.write(bound.binding, returning, guard):
             raise endpoint_changed(key)
         return Released((), HANDED_OVER)

@@ -18,47 +18,35 @@ from core.domain.events import AddressesClaimed, AddressesReleased, EndpointChan
 from core.domain.evolution import EndpointKey, claims_made, evolve_endpoint
 from core.domain.model import Endpoint
 from core.errors import LostRace
-from core.eventstore.batch import Proposal
+from core.eventstore.batch import NO_PROPOSAL_READS, Proposal, Reads
 from core.eventstore.codec import CLAIM, ENDPOINT, EventDraft
-from core.eventstore.keys import AddressKeys, Keys
+from core.eventstore.keys import Keys
 from core.eventstore.kv import Absent, Delete, Get, Guard, KeyValue, Put, Unchanged, Write
 from core.projections.configuration_view import ConfigurationSnapshot
 
 WINDOW_KEYS_MAX = 64
-"""Keys that a failed try reads from the picked address onwards."""
+"""Keys that are read from the picked address onwards after a lost race."""
 
 
 class AddressChoice(NamedTuple):
-    """An address to claim. ``window_last``: the last address that a failed try reads.
+    """An address to claim.
 
     ``rest_revision``: its cool-down mark, which the claim deletes; ``claim_revision``: its claim,
     which ends in the same transaction. 0 for none.
     """
 
     address: Address
-    window_last: int
     rest_revision: int = 0
     claim_revision: int = 0
 
 
-def claim_window(keys: Keys, choice: AddressChoice) -> Get:
-    """The read of the claims from the chosen address to the end of its window."""
-    return _windows(keys, choice, keys.of_address(*choice.address))[0]
-
-
-def rest_window(keys: Keys, choice: AddressChoice) -> Get:
-    """The read of the rest marks of that window, each with the holder before."""
-    return _windows(keys, choice, keys.of_address(*choice.address))[1]
-
-
-def _windows(keys: Keys, choice: AddressChoice, first: AddressKeys) -> tuple[Get, Get]:
-    """Both reads; ``first`` are the keys of the chosen address."""
-    family, value = choice.address
-    is_alone = choice.window_last == value
-    last = first if is_alone else keys.of_address(family, choice.window_last)
+def window_reads(keys: Keys, address: Address, last: int) -> tuple[Get, Get]:
+    """The reads of claims and of rest marks, with their holders, from the address to ``last``."""
+    ip, rest, _ = keys.of_address(*address)
+    last_ip, last_rest, _ = keys.of_address(address.family, last)
     return (
-        Get(first.ip, last.ip + b"\0", WINDOW_KEYS_MAX, keys_only=True),
-        Get(first.rest, last.rest + b"\0", WINDOW_KEYS_MAX),
+        Get(ip, last_ip + b"\0", WINDOW_KEYS_MAX, keys_only=True),
+        Get(rest, last_rest + b"\0", WINDOW_KEYS_MAX),
     )
 
 
@@ -80,9 +68,8 @@ def endpoint_changed(key: EndpointKey) -> LostRace:
     return LostRace(f"another writer changed endpoint {subject} first", subject=subject)
 
 
-def endpoint_guard(keys: Keys, key: EndpointKey, stored: StoredEndpoint) -> Guard:
-    """The endpoint is as it was read."""
-    name = keys.endpoint(*key)
+def endpoint_guard(name: bytes, stored: StoredEndpoint) -> Guard:
+    """The endpoint with this key in etcd is as it was read."""
     return Unchanged(name, stored.revision) if stored.revision else Absent(name)
 
 
@@ -111,33 +98,32 @@ def claim_proposal(
     choices: Sequence[AddressChoice],
     configuration: Iterable[Guard],
     releasing: Proposal | None = None,
+    reads: Reads = NO_PROPOSAL_READS,
 ) -> Proposal:
     """Claim the chosen addresses, all or none (I4); ``releasing`` ends claims in the same step."""
     event = draft.event
     assert isinstance(event, AddressesClaimed)
-    key = keys.endpoint(*event.endpoint.key)
-    guards: list[Guard] = [endpoint_guard(keys, event.endpoint.key, stored), *configuration]
-    writes: list[Write] = [Put(key, ENDPOINT.encode(event.endpoint))]
-    reads = [Get(key)]
-    for choice in choices:
-        of_address = keys.of_address(*choice.address)
-        ip, rest, quarantine = of_address
-        if not choice.claim_revision:  # else the release guards the claim that ends
+    endpoint = event.endpoint
+    name = keys.endpoint(endpoint.namespace, endpoint.name)
+    guards: list[Guard] = [endpoint_guard(name, stored), *configuration]
+    writes: list[Write] = [Put(name, ENDPOINT.encode(endpoint))]
+    for (family, value), rest_revision, claim_revision in choices:
+        ip, rest, quarantine = keys.of_address(family, value)
+        if not claim_revision:  # else the release guards the claim that ends
             guards.append(Absent(ip))
-        guards.append(Unchanged(rest, choice.rest_revision))
+        guards.append(Unchanged(rest, rest_revision))
         guards.append(Absent(quarantine))
-        if choice.rest_revision:
+        if rest_revision:
             writes.append(Delete(rest))
-        reads += _windows(keys, choice, of_address)
     for address, claim in claims_made(event, draft.event_id):
         writes.append(Put(keys.ip_of(address), CLAIM.encode(claim)))
     if releasing is None:
-        return Proposal((draft,), tuple(guards), tuple(writes), tuple(reads))
+        return Proposal((draft,), tuple(guards), tuple(writes), reads)
     return Proposal(
         (*releasing.drafts, draft),
         (*guards, *releasing.guards),
         (*releasing.writes, *writes),
-        tuple(reads),
+        reads,
     )
 
 
@@ -145,21 +131,20 @@ def change_proposal(keys: Keys, draft: EventDraft, stored: StoredEndpoint) -> Pr
     """Write a changed endpoint."""
     event = draft.event
     assert isinstance(event, EndpointChanged)
-    key = keys.endpoint(*event.endpoint.key)
-    guard = endpoint_guard(keys, event.endpoint.key, stored)
-    return Proposal((draft,), (guard,), (Put(key, ENDPOINT.encode(event.endpoint)),), (Get(key),))
+    name = keys.endpoint(*event.endpoint.key)
+    put = Put(name, ENDPOINT.encode(event.endpoint))
+    return Proposal((draft,), (endpoint_guard(name, stored),), (put,))
 
 
 def release_proposal(keys: Keys, draft: EventDraft, stored: StoredEndpoint, lease: int) -> Proposal:
     """End the named claims (I3), mark their cool-down, and write or delete the endpoint."""
     event = draft.event
     assert isinstance(event, AddressesReleased)
-    key = (event.namespace, event.name)
     after = evolve_endpoint(stored.endpoint, event)
     released = release_writes(keys, event.releases, lease)
-    name = keys.endpoint(*key)
+    name = keys.endpoint(event.namespace, event.name)
     endpoint_write: Write = Delete(name) if after is None else Put(name, ENDPOINT.encode(after))
-    guards = (endpoint_guard(keys, key, stored), *release_guards(keys, event.releases))
+    guards = (endpoint_guard(name, stored), *release_guards(keys, event.releases))
     return Proposal((draft,), guards, (*released, endpoint_write))
 
 

@@ -2,37 +2,35 @@
 
 A proposal has events, the guards that they were decided on, the state that they write, and the
 reads whose answers it gets if it loses. A batch joins proposals that do not touch each other's keys
-and stays within etcd's limits. Pure: nothing here calls the store.
+and stays within etcd's limits. What a failed transaction was guarded by is read after it (decision
+30), so that a transaction that succeeds costs nothing for its failure. Pure: nothing here calls the
+store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from core.eventstore.codec import SEGMENT_EVENTS_MAX, EventDraft
 from core.eventstore.kv import (
     NO_READS,
     REQUEST_BYTES_MAX,
     TXN_OPERATIONS_MAX,
-    Absent,
     Delete,
     Get,
     Guard,
     KeyValue,
     NothingNewer,
+    Put,
     RangeResult,
     TxnResult,
     Unchanged,
     Write,
 )
 
-K = TypeVar("K")
-V = TypeVar("V")
-
 GUARDS_MAX = TXN_OPERATIONS_MAX - 1
 WRITES_MAX = TXN_OPERATIONS_MAX - 2
-GETS_MAX = TXN_OPERATIONS_MAX - 1
 BATCH_BYTES_MAX = REQUEST_BYTES_MAX // 2
 """Half of etcd's limit, because events are in the request twice (segment and state)."""
 
@@ -40,16 +38,22 @@ OPERATION_BYTES = 128
 """Rough size of a key and its operation in a request."""
 
 
+Reads = Callable[[], Sequence[Get]]
+"""The reads of a proposal that has lost; each starts at a key that the proposal guards."""
+
+NO_PROPOSAL_READS: Final[Reads] = tuple
+
+
 class Proposal(NamedTuple):
     """Events with their guards and writes; ``Lost`` answers the ``reads`` if a guard fails.
 
-    A read that starts at a guarded key also tells whether that guard failed.
+    A read also tells whether the guard of the key that it starts at failed.
     """
 
     drafts: tuple[EventDraft, ...]
     guards: tuple[Guard, ...]
     writes: tuple[Write, ...]
-    reads: tuple[Get, ...] = ()
+    reads: Reads = NO_PROPOSAL_READS
 
 
 class Lost(NamedTuple):
@@ -65,10 +69,9 @@ class Lost(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """A proposal with the keys, reads and size that batching compares, computed once."""
+    """A proposal with the keys and the size that batching compares, computed once."""
 
     proposal: Proposal
-    gets: tuple[Get, ...]
     guarded: set[bytes]
     written: set[bytes]
     weight: int
@@ -76,27 +79,18 @@ class Prepared(NamedTuple):
 
 
 def prepare(proposal: Proposal) -> Prepared:
-    """Compute which keys a proposal touches, what it reads if it loses, and its size in bytes."""
-    _, guards, writes, reads = proposal
-    starts = {get.start for get in reads}
-    gets, guarded, written = list(reads), set(), set()
-    value_bytes, alone = 0, False
-    for guard in guards:
-        if isinstance(guard, NothingNewer):
-            alone = True
-            continue
-        guarded.add(guard.key)
-        if guard.key not in starts:
-            gets.append(Get(guard.key))
-    for write in writes:
-        if isinstance(write, Delete):
-            written.add(write.start)
-            alone = alone or bool(write.end)
-        else:
-            written.add(write.key)
-            value_bytes += len(write.value)
-    weight = 2 * value_bytes + OPERATION_BYTES * (len(writes) + len(guards))
-    return Prepared(proposal, tuple(gets), guarded, written, weight, alone)
+    """Compute which keys a proposal touches, and its size in bytes."""
+    _, guards, writes, _ = proposal
+    value_bytes = sum([len(write.value) for write in writes if isinstance(write, Put)])
+    ranges = [write for write in writes if isinstance(write, Delete) and write.end]
+    alone = bool(ranges) or NothingNewer in map(type, guards)
+    return Prepared(
+        proposal,
+        {guard[0] for guard in guards},
+        {write[0] for write in writes},
+        2 * value_bytes + OPERATION_BYTES * (len(writes) + len(guards)),
+        alone,
+    )
 
 
 class TransactionBatch:
@@ -104,13 +98,12 @@ class TransactionBatch:
 
     __slots__ = (
         "_bytes",
-        "_gets",
         "_guarded",
         "_guards",
-        "_members",
         "_written",
         "alone",
         "drafts",
+        "members",
         "writes",
     )
 
@@ -118,9 +111,8 @@ class TransactionBatch:
         self.drafts: list[EventDraft] = []
         self.writes: list[Write] = []
         self.alone = False
-        self._members = 0
+        self.members: list[Proposal] = []
         self._guards: dict[Guard, None] = {}
-        self._gets: dict[Get, None] = {}
         self._written: set[bytes] = set()
         self._guarded: set[bytes] = set()
         self._bytes = 0
@@ -137,69 +129,75 @@ class TransactionBatch:
         """The guards of all proposals, without duplicates."""
         return list(self._guards)
 
-    @property
     def gets(self) -> list[Get]:
-        """The failure reads of all proposals, without duplicates."""
-        return list(self._gets)
+        """What to read after a failure: the proposals' reads and their other guarded keys."""
+        if self.alone:
+            return []
+        gets: dict[Get, None] = {}
+        for proposal in self.members:
+            reads = {get.start: get for get in proposal.reads()}
+            gets.update(dict.fromkeys(reads.values()))
+            gets.update({_get_of(guard, reads): None for guard in proposal.guards})
+        return list(gets)
 
     def add(self, prepared: Prepared) -> bool:
         """Add the proposal; False if it does not fit with those already in the batch."""
-        if not self._members:
-            self.alone = prepared.alone
-        elif prepared.alone or not self._fits(prepared):
+        proposal, guarded, written, weight, alone = prepared
+        if not self.members:
+            self.alone = alone
+        elif alone or not self._fits(prepared):
             return False
-        self._members += 1
-        self.drafts.extend(prepared.proposal.drafts)
-        self.writes.extend(prepared.proposal.writes)
-        self._guards.update(dict.fromkeys(prepared.proposal.guards))
-        self._guarded |= prepared.guarded
-        self._written |= prepared.written
-        self._bytes += prepared.weight
-        if not prepared.alone:
-            self._gets.update(dict.fromkeys(prepared.gets))
+        self.members.append(proposal)
+        self.drafts += proposal.drafts
+        self.writes += proposal.writes
+        self._guards.update(dict.fromkeys(proposal.guards))
+        self._guarded |= guarded
+        self._written |= written
+        self._bytes += weight
         return True
 
     def _fits(self, prepared: Prepared) -> bool:
         """Whether the batch stays within etcd's limits and no key is in conflict."""
+        (drafts, guards, writes, _), guarded, written, weight, _ = prepared
         return (
-            len(self.drafts) + len(prepared.proposal.drafts) <= SEGMENT_EVENTS_MAX
-            and len(self.writes) + len(prepared.proposal.writes) <= WRITES_MAX
-            and self._bytes + prepared.weight <= BATCH_BYTES_MAX
-            and _fits_in(self._guards, prepared.proposal.guards, GUARDS_MAX)
-            and _fits_in(self._gets, prepared.gets, GETS_MAX)
-            and self._written.isdisjoint(prepared.written)
-            and self._guarded.isdisjoint(prepared.written)
-            and self._written.isdisjoint(prepared.guarded)
+            len(self.drafts) + len(drafts) <= SEGMENT_EVENTS_MAX
+            and len(self.writes) + len(writes) <= WRITES_MAX
+            and self._bytes + weight <= BATCH_BYTES_MAX
+            and self._has_room_for(guards)
+            and self._written.isdisjoint(written)
+            and self._guarded.isdisjoint(written)
+            and self._written.isdisjoint(guarded)
         )
 
+    def _has_room_for(self, guards: Sequence[Guard]) -> bool:
+        left = GUARDS_MAX - len(self._guards)
+        return len(guards) <= left or sum(one not in self._guards for one in guards) <= left
 
-def _fits_in(have: dict[K, V], new: Sequence[K], limit: int) -> bool:
-    free = limit - len(have)
-    return len(new) <= free or sum(one not in have for one in new) <= free
 
+def sort_out(batch: TransactionBatch, result: TxnResult) -> list[Lost | None]:
+    """For each proposal: ``Lost`` if a guard of it failed, None if it can be retried unchanged.
 
-def sort_out(
-    batch: TransactionBatch, members: Sequence[Prepared], result: TxnResult
-) -> list[Lost | None]:
-    """For each proposal: ``Lost`` if a guard of it failed, None if it can be retried unchanged."""
+    ``result`` has the answers of the batch's ``gets``.
+    """
     if batch.alone:
         return [Lost(result.revision, {}, NO_READS)]
-    return [_judge(member.proposal, result) for member in members]
+    return [_judge(proposal, result) for proposal in batch.members]
 
 
 def _judge(proposal: Proposal, result: TxnResult) -> Lost | None:
+    reads = {get.start: get for get in proposal.reads()}
     current = {
-        guard.key: _current(result.reads[_get_of(guard, proposal)], guard.key)
+        guard[0]: _current(result.reads[_get_of(guard, reads)], guard[0])
         for guard in proposal.guards
-        if not isinstance(guard, NothingNewer)
     }
     if all(_holds(guard, current) for guard in proposal.guards):
         return None
-    return Lost(result.revision, current, {get: result.reads[get] for get in proposal.reads})
+    answers = {get: result.reads[get] for get in reads.values()}
+    return Lost(result.revision, current, answers)
 
 
-def _get_of(guard: Absent | Unchanged, proposal: Proposal) -> Get:
-    return next((get for get in proposal.reads if get.start == guard.key), Get(guard.key))
+def _get_of(guard: Guard, reads: Mapping[bytes, Get]) -> Get:
+    return reads.get(guard[0]) or Get(guard[0])
 
 
 def _current(answer: RangeResult, key: bytes) -> KeyValue | None:

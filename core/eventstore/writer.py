@@ -25,7 +25,7 @@ from core.errors import (
 )
 from core.eventstore.batch import Proposal, TransactionBatch
 from core.eventstore.codec import HEAD, WriterHead, encode_segment
-from core.eventstore.group_commit import GroupCommit, Outcome
+from core.eventstore.group_commit import GroupCommit, Outcome, read_failed
 from core.eventstore.heads import head_from_log
 from core.eventstore.keys import Keys, check_name
 from core.eventstore.kinds import HEADS
@@ -149,7 +149,6 @@ class Writer:
         segment = encode_segment(self._now_ms(), batch.drafts)
         head = WriterHead(self._head.seq + 1, self._head.epoch)
         head_key = self._keys.head(self.name)
-        head_get = Get(head_key)
         guards = [Unchanged(head_key, self._head_revision), *batch.guards]
         writes = [
             Put(self._keys.log(self.name, head.seq), segment),
@@ -158,13 +157,15 @@ class Writer:
         ]
         self.transactions += 1
         try:
-            result = await self._store.commit(guards, writes, [head_get, *batch.gets])
+            result = await self._store.commit(guards, writes)
         except OutcomeUnknown as unknown:
             settle = self._read_outcome if unknown.is_full else self._settle_lost
             return TxnResult(True, await settle(segment, unknown), NO_READS)
         if result.succeeded:
             self._head, self._head_revision = head, result.revision
             return result
+        head_get = Get(head_key)
+        result = await read_failed(self._store, head_get, batch)
         self._check_head(result.reads[head_get].first)
         return result
 

@@ -33,7 +33,7 @@ class GroupCommitHarness:
             raise self.failures.pop(0)
         if any(isinstance(each, Put) and each.key == b"refused" for each in batch.writes):
             raise StoreRejected("not this one")
-        return await self.store.commit(batch.guards, batch.writes, batch.gets)
+        return await self.store.commit(batch.guards, batch.writes, batch.gets())
 
     def put(self, key: str) -> asyncio.Future[Committed | Lost]:
         return self.pump.put(

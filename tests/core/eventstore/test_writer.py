@@ -111,7 +111,7 @@ async def test_a_read_that_starts_at_a_guarded_key_serves_as_its_truth(
         await harness.writer.append(harness.proposal(name))
     window = Get(harness.keys.meta("m1"), harness.keys.meta("m9"))
 
-    lost = await harness.writer.append(harness.proposal("m1")._replace(reads=(window,)))
+    lost = await harness.writer.append(harness.proposal("m1")._replace(reads=lambda: (window,)))
 
     assert isinstance(lost, Lost)
     assert [kv.key for kv in lost.reads[window].kvs] == [

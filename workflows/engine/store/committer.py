@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from core.errors import OutcomeUnknown, SessionLost, StoreUnavailable
 from core.eventstore.batch import Proposal, TransactionBatch
-from core.eventstore.group_commit import GroupCommit, Outcome
+from core.eventstore.group_commit import GroupCommit, Outcome, read_failed
 from core.eventstore.kv import NO_READS, Get, Guard, KeyValueStore, Put, TxnResult, Unchanged, Write
 from core.process.retry import pause_s
 from workflows.engine.store.faults import UNREADABLE
@@ -46,16 +46,14 @@ class Committer:
             passes=GATHERING_PASSES_MAX,
         )
 
-    def propose(
-        self, guards: Sequence[Guard], writes: Sequence[Write], reads: Sequence[Get] = ()
-    ) -> asyncio.Future[Outcome]:
+    def propose(self, guards: Sequence[Guard], writes: Sequence[Write]) -> asyncio.Future[Outcome]:
         """Queue one proposal; the future returns its outcome.
 
         The future raises StoreRejected and SessionLost: then nothing more is written, and the
         outcome of what was in flight is unknown. The call raises SessionLost, Overloaded.
         """
         self._session.check()
-        return self._group_commit.put(Proposal((), tuple(guards), tuple(writes), tuple(reads)))
+        return self._group_commit.put(Proposal((), tuple(guards), tuple(writes)))
 
     async def close(self) -> None:
         """Wait for the queued proposals."""
@@ -77,7 +75,9 @@ class Committer:
             guards = [Unchanged(session.key, session.revision), *batch.guards]
             writes = [Put(session.key, fence, session.lease), *batch.writes]
             try:
-                result = await self._store.commit(guards, writes, [session_get, *batch.gets])
+                result = await self._store.commit(guards, writes)
+                if not result.succeeded:
+                    result = await read_failed(self._store, session_get, batch)
             except StoreUnavailable:
                 await self._pause(next(tries))
                 continue
