@@ -57,6 +57,10 @@ class FactsSource(Protocol):
     API server confirms it (``confirm``, ``confirm_wanted``) within ``CONFIRM_S_MAX`` (I6).
     """
 
+    def complete_facts(self, reference: PodReference) -> RequestFacts | None:
+        """The facts for an ADD; None: they are complete only after ``learn``."""
+        ...
+
     async def learn(self, reference: PodReference) -> None:
         """Make the Pod of an ADD known, so that ``facts`` is complete.
 
@@ -111,10 +115,12 @@ class StandaloneFacts:
         self._node = node
         self._fixed = fixed
 
+    def complete_facts(self, reference: PodReference) -> RequestFacts | None:
+        """The facts, unless a record cannot be read."""
+        return None if self._view.current.unread else self.facts(reference)
+
     async def learn(self, reference: PodReference) -> None:
         """Raise LogCorrupt if a record of the Pod or its namespace cannot be read."""
-        if not self._view.current.unread:
-            return
         namespace = reference.namespace or DEFAULT_NAMESPACE
         pod = f"record/Pod/{namespace}/{reference.name or reference.container}"
         for key in (pod, f"record/Namespace/-/{namespace}"):

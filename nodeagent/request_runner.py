@@ -56,7 +56,6 @@ class RequestRunner:
     def __init__(self, requests_max: int = REQUESTS_MAX) -> None:
         self._requests_max = requests_max
         self._idle = asyncio.Event()
-        self._idle.set()
         self._draining = False
         self._held = 0
         self._deadlines: dict[float, DeadlineSet] = {}
@@ -64,20 +63,20 @@ class RequestRunner:
         self._adds_ended: dict[str, asyncio.Event] = {}
         self.under_way = 0
 
-    def admit(self, deadline_s: float) -> AdmittedRequest:
+    def admit(self, deadline_s: float) -> RunningRequest:
         """A context manager that admits one request and limits its time.
 
         Entering raises Overloaded, NotReady; leaving raises DeadlineExceeded in place of the
         cancellation that the deadline caused.
         """
-        return AdmittedRequest(self, self._deadlines_of(deadline_s))
+        return RunningRequest(self, self._deadlines_of(deadline_s))
 
-    def measure(self, deadline_s: float, work: WorkCounts, arrived: float) -> MeasuredRequest:
+    def measure(self, deadline_s: float, work: WorkCounts, arrived: float) -> RunningRequest:
         """As ``admit``, with its duration and result counted in ``work``.
 
         ``arrived``: when the request was received, by ``time.perf_counter``.
         """
-        return MeasuredRequest(self, self._deadlines_of(deadline_s), work, arrived)
+        return RunningRequest(self, self._deadlines_of(deadline_s), work, arrived)
 
     def run_add(
         self,
@@ -86,14 +85,13 @@ class RequestRunner:
         arrived: float,
         container: str,
         has_hung_up: HasHungUp,
-    ) -> RunningAdd:
+    ) -> RunningRequest:
         """As ``measure``, and DELs of the container wait until it ends.
 
-        Entering raises CallerGone too, which is not counted.
+        Raises CallerGone, which is not counted; enter the result in the same step.
         """
-        return RunningAdd(
-            self, self._deadlines_of(deadline_s), work, arrived, container, has_hung_up
-        )
+        require_caller(has_hung_up)
+        return RunningRequest(self, self._deadlines_of(deadline_s), work, arrived, container)
 
     @contextmanager
     def hold(self, container: str, has_hung_up: HasHungUp = never_hung_up) -> Iterator[None]:
@@ -104,13 +102,13 @@ class RequestRunner:
         require_caller(has_hung_up)
         self.begin_add(container)
         self._held += 1
-        self._idle.clear()
         try:
             yield
         finally:
             self._held -= 1
             self.end_add(container)
-            self._set_if_idle()
+            if self._draining:
+                self._set_if_idle()
 
     async def wait_for_adds(self, container: str) -> None:
         """Return once no ADD for the container is in progress."""
@@ -120,6 +118,7 @@ class RequestRunner:
     async def drain(self, seconds: float) -> bool:
         """Admit no more requests and wait; False when some are in progress after ``seconds``."""
         self._draining = True
+        self._set_if_idle()
         try:
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
@@ -139,12 +138,12 @@ class RequestRunner:
                 remedy="try again; if it stays full, etcd is too slow for this load",
             )
         self.under_way += 1
-        self._idle.clear()
 
     def leave(self) -> None:
         """One request has ended."""
         self.under_way -= 1
-        self._set_if_idle()
+        if self._draining:
+            self._set_if_idle()
 
     def begin_add(self, container: str) -> None:
         """One more ADD for the container is in progress."""
@@ -172,21 +171,47 @@ class RequestRunner:
             self._idle.set()
 
 
-class AdmittedRequest:
-    """One admitted request: ``asyncio.timeout`` without a timer of its own."""
+class RunningRequest:
+    """One admitted request: ``asyncio.timeout`` without a timer of its own.
 
-    __slots__ = ("_cancelling", "_deadlines", "_runner", "_task", "ends_at", "has_expired")
+    ``work`` counts its duration, its result and its ``tries``, which its code sets; None: nothing
+    is counted. ``container``: DELs of it wait for this request, which is an ADD; "": none do.
+    """
 
-    def __init__(self, runner: RequestRunner, deadlines: DeadlineSet) -> None:
+    __slots__ = (
+        *("_arrived", "_cancelling", "_container", "_deadlines", "_runner", "_started", "_task"),
+        *("_work", "ends_at", "has_expired", "tries"),
+    )
+
+    def __init__(
+        self,
+        runner: RequestRunner,
+        deadlines: DeadlineSet,
+        work: WorkCounts | None = None,
+        arrived: float = 0.0,
+        container: str = "",
+    ) -> None:
         self._runner = runner
         self._deadlines = deadlines
+        self._work = work
+        self._arrived = arrived
+        self._container = container
+        self._started = 0.0
         self._cancelling = 0
         self._task: asyncio.Task[Any] | None = None
         self.ends_at = 0.0
         self.has_expired = False
+        self.tries = 0
 
     def __enter__(self) -> Self:
-        self._runner.enter()
+        self._started = time.perf_counter()
+        try:
+            self._runner.enter()
+        except (Overloaded, NotReady) as error:
+            self._record(error)
+            raise
+        if self._container:
+            self._runner.begin_add(self._container)
         task = asyncio.current_task()
         assert task is not None, "requests are served by tasks"
         self._task = task
@@ -202,14 +227,12 @@ class AdmittedRequest:
     ) -> None:
         self._deadlines.discard(self)
         self._runner.leave()
-        if not self.has_expired or self._task is None:
-            return
-        # As in ``asyncio.timeout``: a cancellation from elsewhere remains one.
-        if self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
-            raise DeadlineExceeded(
-                f"not done within {self._deadlines.seconds:g} s",
-                remedy="repeat the request: an uncommitted allocation was undone",
-            ) from None
+        if self._container:
+            self._runner.end_add(self._container)
+        exceeded = self._exceeded(kind) if self.has_expired else None
+        self._record(exceeded or error)
+        if exceeded is not None:
+            raise exceeded from None
 
     def expire(self) -> None:
         """The deadline has passed: cancel the request's task."""
@@ -217,87 +240,23 @@ class AdmittedRequest:
         if self._task is not None:
             self._task.cancel()
 
-
-class MeasuredRequest(AdmittedRequest):
-    """An admitted request whose duration and result are counted; ``tries`` is set by its work."""
-
-    __slots__ = ("_arrived", "_started", "_work", "tries")
-
-    def __init__(
-        self, runner: RequestRunner, deadlines: DeadlineSet, work: WorkCounts, arrived: float
-    ) -> None:
-        super().__init__(runner, deadlines)
-        self._work = work
-        self._arrived = arrived
-        self._started = 0.0
-        self.tries = 0
-
-    def __enter__(self) -> Self:
-        self._started = time.perf_counter()
-        try:
-            return super().__enter__()
-        except Exception as error:
-            self._record(error)
-            raise
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            super().__exit__(kind, error, trace)
-        except DeadlineExceeded as exceeded:
-            error = exceeded
-            raise
-        finally:
-            self._record(error)
+    def _exceeded(self, kind: type[BaseException] | None) -> DeadlineExceeded | None:
+        """As in ``asyncio.timeout``: a cancellation from elsewhere remains one (None)."""
+        assert self._task is not None, "only a request that was entered expires"
+        if self._task.uncancel() > self._cancelling or kind is not asyncio.CancelledError:
+            return None
+        return DeadlineExceeded(
+            f"not done within {self._deadlines.seconds:g} s",
+            remedy="repeat the request: an uncommitted allocation was undone",
+        )
 
     def _record(self, error: BaseException | None) -> None:
+        if self._work is None:
+            return
         seconds, waited = time.perf_counter() - self._started, self._started - self._arrived
         self._work.record(
             seconds, waited, self.tries, error if isinstance(error, Exception) else None
         )
-
-
-class RunningAdd(MeasuredRequest):
-    """A measured ADD that DELs of its container wait for."""
-
-    __slots__ = ("_container", "_has_hung_up")
-
-    def __init__(
-        self,
-        runner: RequestRunner,
-        deadlines: DeadlineSet,
-        work: WorkCounts,
-        arrived: float,
-        container: str,
-        has_hung_up: HasHungUp,
-    ) -> None:
-        super().__init__(runner, deadlines, work, arrived)
-        self._container = container
-        self._has_hung_up = has_hung_up
-
-    def __enter__(self) -> Self:
-        require_caller(self._has_hung_up)
-        self._runner.begin_add(self._container)
-        try:
-            return super().__enter__()
-        except BaseException:
-            self._runner.end_add(self._container)
-            raise
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            super().__exit__(kind, error, trace)
-        finally:
-            self._runner.end_add(self._container)
 
 
 class DeadlineSet:
@@ -308,10 +267,10 @@ class DeadlineSet:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._pending: dict[AdmittedRequest, None] = {}
+        self._pending: dict[RunningRequest, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, request: AdmittedRequest) -> None:
+    def add(self, request: RunningRequest) -> None:
         """Start the time of a request."""
         loop = asyncio.get_running_loop()
         request.ends_at = loop.time() + self.seconds
@@ -319,7 +278,7 @@ class DeadlineSet:
         if self._timer is None:
             self._timer = loop.call_at(request.ends_at, self._expire)
 
-    def discard(self, request: AdmittedRequest) -> None:
+    def discard(self, request: RunningRequest) -> None:
         """Remove a request that has ended."""
         self._pending.pop(request, None)
 

@@ -46,7 +46,7 @@ ADDRESS: Final = "IP"
 
 _TRUE: Final = ("1", "true")
 _FALSE: Final = ("0", "false")
-_KNOWN_ARGS: Final = frozenset((POD_NAME, POD_NAMESPACE, POD_UID, INFRA_CONTAINER))
+_POD_ARGS: Final = (POD_NAMESPACE, POD_NAME, POD_UID, INFRA_CONTAINER)
 
 _BAD_INTERFACE: Final = re.compile(r"[/:\s]")
 
@@ -77,18 +77,17 @@ class Call(NamedTuple):
     traceparent: str = ""
 
 
-def read_environment(block: bytes) -> dict[str, str]:
-    """NAME=value entries, each followed by a NUL (docs/reference/cni-executables.md)."""
+def read_environment(block: bytes) -> tuple[str, dict[str, str]]:
+    """CNI_COMMAND and all variables: NAME=value entries, each followed by a NUL.
+
+    See docs/reference/cni-executables.md. Raises CniFailure with code 4.
+    """
     entries = block.decode(errors="replace").split("\0")
     # Half the time of a loop with tuple unpacking.
-    return dict([entry.partition("=")[::2] for entry in entries if entry])
-
-
-def read_verb(environment: dict[str, str]) -> str:
-    """CNI_COMMAND. Raises CniFailure with code 4."""
-    verb = environment.get("CNI_COMMAND", "")
+    variables = dict([entry.partition("=")[::2] for entry in entries if entry])
+    verb = variables.get("CNI_COMMAND", "")
     if verb in VERBS:
-        return verb
+        return verb, variables
     if not verb:
         text = "required env variable CNI_COMMAND missing"
     else:
@@ -206,20 +205,19 @@ def read_arguments(text: str, container: str = "") -> PodReference:
         return PodReference(container=container)
     if len(text) > ARGS_CHARACTERS_MAX:
         raise _bad_args(f"{len(text)} characters, more than {ARGS_CHARACTERS_MAX}")
-    known: dict[str, str] = {}
-    others: dict[str, str] = {}
-    for pair in text.split(";"):
-        key, equals, value = pair.partition("=")
-        if not equals or "=" in value:
-            raise _bad_args(f"invalid pair {pair!r}")
-        (known if key in _KNOWN_ARGS else others)[key] = value
-    if others:
-        _check_others(others)
-    for key, value in known.items():
+    try:
+        arguments = dict([pair.split("=") for pair in text.split(";")])
+    except ValueError:
+        pair = next(pair for pair in text.split(";") if pair.count("=") != 1)
+        raise _bad_args(f"invalid pair {pair!r}") from None
+    known = [arguments.pop(name, "") for name in _POD_ARGS]
+    if arguments:
+        _check_others(arguments)
+    for name, value in zip(_POD_ARGS, known, strict=True):
         if value and not is_name(value):
-            raise _bad_args(f"{key} {value[:64]!r} is not a name")
-    names = known.get(POD_NAMESPACE, ""), known.get(POD_NAME, ""), known.get(POD_UID, "")
-    return PodReference(*names, container)
+            raise _bad_args(f"{name} {value[:64]!r} is not a name")
+    namespace, pod, uid, _ = known
+    return PodReference(namespace, pod, uid, container)
 
 
 def _check_others(others: dict[str, str]) -> None:

@@ -41,7 +41,7 @@ CACHED_MAX: Final = 64
 CACHED_BYTES_MAX: Final = 16_384
 """Cached configurations, and the longest one; a node has a few networks."""
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
+_NAME: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,{NAME_CHARACTERS_MAX - 1}}}\Z")
 _Name = Annotated[str, msgspec.Meta(max_length=253)]
 _PoolNames = Annotated[tuple[_Name, ...], msgspec.Meta(max_length=POOLS_MAX)]
 _Path = Annotated[str, msgspec.Meta(max_length=4096)]
@@ -120,7 +120,7 @@ _cache: dict[bytes, NetConf] = {}
 
 def is_name(text: str) -> bool:
     """Whether a text can name a Pod, a namespace, a UID, a container or a network."""
-    return len(text) <= NAME_CHARACTERS_MAX and _NAME.match(text) is not None
+    return _NAME.match(text) is not None
 
 
 def read_netconf(data: bytes) -> NetConf:

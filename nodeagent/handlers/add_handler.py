@@ -16,10 +16,10 @@ from typing import Final
 
 from core.allocation.add_request import AddRequest
 from core.allocation.allocator import Added
-from core.domain.addresses.routes import requested_routes, unmatched_routes
+from core.domain.addresses.routes import POD_ROUTES, requested_routes, unmatched_routes
 from core.domain.facts import PodFacts, RequestFacts
 from core.domain.model import Endpoint
-from core.errors import OrbweaverError
+from core.errors import CallerGone, OrbweaverError
 from nodeagent.cni_protocol.failures import ALLOCATION_ERROR, CniFailure, failure_of
 from nodeagent.cni_protocol.results import add_result
 from nodeagent.facts import FactsSource
@@ -73,7 +73,7 @@ class AddHandler:
     async def handle_add(self, request: AddRequest, version: str, arrived: float) -> Done:
         """The result of a CNI ADD in ``version``; ``arrived`` as in ``allocate_addresses``.
 
-        Raises CniFailure.
+        Raises CniFailure, and CallerGone: nothing is allocated.
         """
         probe = self._conflict_probe
         try:
@@ -86,6 +86,8 @@ class AddHandler:
                 nic = nic_of(added, request.attachment.interface)
                 if probe.announces:
                     probe.announce_later(request.attachment.netns, nic)
+        except CallerGone:
+            raise
         except (OrbweaverError, CniFailure) as error:
             raise failure_of(error).prefixed(ALLOCATION_ERROR) from error
         cidrs = nic.cidrs()
@@ -110,16 +112,19 @@ class AddHandler:
             if span is not None:
                 cause = request.cause._replace(traceparent=span.traceparent)
                 request = request._replace(cause=cause)
-            await self._facts.learn(pod)
-            facts = self._facts.facts(pod)
+            facts = self._facts.complete_facts(pod)
+            if facts is None:
+                await self._facts.learn(pod)
+                require_caller(has_hung_up)
+                facts = self._facts.facts(pod)
             if request.selection.match_master_subnet:
                 request = await self._with_master_addresses(request)
-            require_caller(has_hung_up)  # it may have given up while the Pod was looked up
+                require_caller(has_hung_up)
             added = await self._allocate(request, facts)
             running.tries = added.tries
             if span is not None:
                 _describe_added(span, added)
-            if added.fresh:
+            if added.fresh and POD_ROUTES in facts.pod.annotations:
                 _log_unmatched(facts.pod, added.endpoint)
             return added._replace(migrating=True) if facts.pod.migrating else added
 
@@ -139,8 +144,7 @@ def _describe_added(span: Span, added: Added) -> None:
 
 def _log_unmatched(pod: PodFacts, endpoint: Endpoint) -> None:
     """Log the Pod's routes whose gateway is in no subnet yet: a later NIC may have it."""
-    requested = requested_routes(pod)
-    for route in unmatched_routes(endpoint.nics, requested) if requested else ():
+    for route in unmatched_routes(endpoint.nics, requested_routes(pod)):
         fields = {"pod": f"{pod.namespace}/{pod.name}", "route": f"{route.dst} via {route.gw}"}
         _log.info(
             "skipped a route of the Pod: its gateway is in no subnet of the NICs so far",

@@ -71,6 +71,14 @@ class KubernetesFacts:
         """All reflectors, each of which watches one kind."""
         return self.pods, self.nodes, self.namespaces, self.stateful_sets
 
+    def complete_facts(self, reference: PodReference) -> RequestFacts | None:
+        """The facts, if the Pod and its top controller are known."""
+        key = _key(reference)
+        pod = None if key is None else self._known(key, reference.uid)
+        if pod is None or not self._owners.knows(controller_of(pod)):
+            return None
+        return self.facts(reference)
+
     async def learn(self, reference: PodReference) -> None:
         """Make the Pod of an ADD known to ``facts``.
 

@@ -16,14 +16,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple, Protocol
 
 from core.allocation.add_request import HasHungUp
-from core.errors import LogCorrupt, OrbweaverError
+from core.errors import CallerGone, LogCorrupt, OrbweaverError
 from nodeagent.cni_protocol.call import (
     Call,
     read_add_request,
     read_call,
     read_conf,
     read_environment,
-    read_verb,
 )
 from nodeagent.cni_protocol.failures import (
     NOT_AVAILABLE,
@@ -47,6 +46,7 @@ from nodeagent.request_runner import (
     GC_DEADLINE_S,
     STATUS_DEADLINE_S,
     RequestRunner,
+    require_caller,
 )
 from nodeagent.servers.call_log import CallLog, LoggedCall
 from nodeagent.servers.framed import Answer
@@ -106,12 +106,13 @@ class CniServer:
         }
 
     async def answer_call(self, environment: bytes, stdin: bytes, has_hung_up: HasHungUp) -> Answer:
-        """Exit status and standard output of one call."""
+        """Exit status and standard output of one call. Raises CallerGone: it was not started."""
         arrived = time.perf_counter()
         logged = None
         try:
-            variables = read_environment(environment)
-            verb = read_verb(variables)
+            verb, variables = read_environment(environment)
+            if verb != "ADD" or PLUGIN in variables:
+                require_caller(has_hung_up)  # an ADD does so in the step that counts it as running
             if verb == "VERSION":
                 return 0, version_result(version_in(stdin))
             if PLUGIN in variables:
@@ -129,6 +130,8 @@ class CniServer:
                 call = read_call(verb, variables, stdin)
                 logged = LoggedCall(verb, call.conf, call.attachment, call.pod)
                 body, fields = await self._handlers[verb](call, arrived)
+        except CallerGone:
+            raise
         except Exception as error:  # noqa: BLE001  # a runtime reads error objects, not tracebacks
             failure = failure_of(error)
             if not isinstance(error, OrbweaverError | CniFailure):

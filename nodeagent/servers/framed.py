@@ -18,11 +18,13 @@ import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 from core.allocation.add_request import HasHungUp
+from core.errors import CallerGone
 from core.process.connections import ConnectionCounts
-from core.process.supervision import RESTARTS_MAX, BackgroundTasks, Supervisor, TaskSpec
+from core.process.supervision import RESTARTS_MAX, Supervisor, TaskSpec
 from nodeagent.cni_protocol.failures import (
     FRAME_REFUSED,
     TRY_AGAIN_LATER,
@@ -30,7 +32,7 @@ from nodeagent.cni_protocol.failures import (
     error_object,
 )
 from nodeagent.cni_protocol.netconf import LATEST
-from nodeagent.servers.sockets import hang_up_poll, may_call
+from nodeagent.servers.sockets import has_hung_up, may_call
 
 MAGIC: Final = b"OWC1"
 HEAD_BYTES: Final = 8
@@ -63,7 +65,7 @@ TIMEOUT_TASK: Final = "cni-request-timeouts"
 Answer = tuple[int, bytes]
 AnswerCall = Callable[[bytes, bytes, HasHungUp], Awaitable[Answer]]
 """(environment block, standard input, whether the caller has hung up) -> (exit status, standard
-output); must not raise."""
+output); raises CallerGone and nothing else."""
 
 _log = logging.getLogger(__name__)
 
@@ -80,7 +82,6 @@ class FramedServer:
         self.bytes_held = 0
         self._listening: socket.socket | None = None
         self._pause: asyncio.TimerHandle | None = None
-        self.tasks = BackgroundTasks("CNI call")
         self.connections: set[FramedConnection] = set()
         self.occupied = asyncio.Event()
 
@@ -162,14 +163,13 @@ class FramedConnection:
     """One call. Its socket is watched only while bytes of the request are missing."""
 
     __slots__ = (
-        *("_answer", "_bytes_held", "_server", "_hang_up", "_is_watched", "_length", "_received"),
+        *("_answer", "_bytes_held", "_server", "_is_watched", "_length", "_received"),
         *("_socket", "_task", "_unsent", "since"),
     )
 
     def __init__(self, server: FramedServer, peer: socket.socket, answer: AnswerCall) -> None:
         self._server = server
         self._socket = peer
-        self._hang_up = hang_up_poll(peer)
         self._answer = answer
         self._received: bytes | bytearray = b""
         self._unsent = b""
@@ -183,10 +183,6 @@ class FramedConnection:
     def has_request(self) -> bool:
         """Whether the whole request has arrived and its answer is not sent yet."""
         return self._task is not None
-
-    def has_hung_up(self) -> bool:
-        """Whether the caller has closed its connection."""
-        return self._socket.fileno() < 0 or bool(self._hang_up.poll(0))
 
     def receive(self) -> None:
         """Read bytes of the request; start it once it is complete."""
@@ -251,7 +247,8 @@ class FramedConnection:
                 self.refuse("the environment block does not end")
                 return
         self._received = b""
-        self._task = self._server.tasks.start(self.serve_frame(environment, stdin))
+        loop = asyncio.get_running_loop()
+        self._task = loop.create_task(self.serve_frame(environment, stdin))
 
     def _count_bytes(self, length: int) -> bool:
         """Count received bytes; answers and returns False if all requests have too many."""
@@ -288,18 +285,18 @@ class FramedConnection:
 
     async def serve_frame(self, environment: bytes, stdin: bytes) -> None:
         """Answer one request, unless its caller has hung up."""
+        answer: Answer | None = None
         try:
-            if self.has_hung_up():
-                self._server.counts.abandon(NAME)
-            else:
-                status, body = await self._answer(environment, stdin, self.has_hung_up)
-                self._send(status, body)
+            answer = await self._answer(environment, stdin, partial(has_hung_up, self._socket))
+        except CallerGone:
+            self._server.counts.abandon(NAME)
         except Exception:  # noqa: BLE001  # the finally clause closes the caller's connection
             _log.exception("cannot answer a CNI call (a bug in the agent)")
         finally:
-            if not self._unsent:
-                self._socket.close()
-                self._forget()
+            if answer is not None:
+                self._send(*answer)
+            else:
+                self._close()
 
     def _send(self, status: int, body: bytes) -> None:
         """Send the answer and close; the rest is sent when the socket is writable."""
@@ -315,13 +312,16 @@ class FramedConnection:
         except OSError:  # the caller has hung up; what was done stays done
             sent = len(self._unsent)
         self._unsent = self._unsent[sent:]
-        loop = asyncio.get_running_loop()
         if self._unsent:
+            loop = asyncio.get_running_loop()
             self.since = loop.time()
             loop.add_writer(self._socket.fileno(), self._send_rest)
             self._is_watched = True
             return
         self._unwatch()
+        self._close()
+
+    def _close(self) -> None:
         self._socket.close()
         self._forget()
 

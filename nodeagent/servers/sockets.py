@@ -75,18 +75,16 @@ def caller_hung_up(transport: asyncio.BaseTransport | None) -> bool:
 
 
 def has_hung_up(connection: socket.socket) -> bool:
-    """Whether the peer has closed or shut down its side.
+    """Whether the peer has closed or shut down its side, or this side is closed.
 
-    Both mean the same (docs/reference/cni-executables.md, "Framing").
+    The first two mean the same (docs/reference/cni-executables.md, "Framing").
     """
-    return bool(hang_up_poll(connection).poll(0))
-
-
-def hang_up_poll(connection: socket.socket) -> select.poll:
-    """A poll object whose ``poll(0)`` is not empty once the peer of the connection has hung up."""
+    descriptor = connection.fileno()
+    if descriptor < 0:
+        return True
     poll = select.poll()
-    poll.register(connection.fileno(), select.POLLRDHUP)
-    return poll
+    poll.register(descriptor, select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 def _locked(path: str) -> int:

@@ -214,7 +214,7 @@ def test_a_frame_is_what_the_agent_understands() -> None:
     request = frame("ADD", NEW_PODS, netconf(["pool-0000"]))
 
     environment, _, stdin = request[8:].partition(b"\0\0")
-    call = read_call("ADD", read_environment(environment), stdin)
+    call = read_call(*read_environment(environment), stdin)
 
     assert call.pod.uid == identity(NEW_PODS).uid
     assert call.attachment.container == identity(NEW_PODS).container

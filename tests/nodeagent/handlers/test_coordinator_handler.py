@@ -48,6 +48,9 @@ class Known(FactsSource):
     def __init__(self, annotations: dict[str, str]) -> None:
         self.annotations = annotations
 
+    def complete_facts(self, reference: PodReference) -> RequestFacts | None:
+        return self.facts(reference)
+
     async def learn(self, reference: PodReference) -> None:
         """It is known."""
 

@@ -126,6 +126,7 @@ async def test_an_add_whose_caller_hangs_up_while_its_pod_is_looked_up_claims_no
         await released.wait()
 
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
+    monkeypatch.setattr(agent.process.parts.facts, "complete_facts", lambda _: None)
     monkeypatch.setattr(agent.process.parts.facts, "learn", learn)
     transactions = agent.process.parts.writer.transactions
     path, request = door(agent, "ADD")
