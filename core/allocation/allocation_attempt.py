@@ -7,18 +7,19 @@ has changed.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 from core.allocation.address_finder import Finder, FreeAddress
+from core.allocation.claims_in_flight import AddressesBeingClaimed
 from core.allocation.free_addresses import FreeAddresses, Taken
-from core.allocation.proposals import AddressChoice, configuration_guards, window_reads
+from core.allocation.proposals import AddressChoice, window_reads
 from core.allocation.record_limit import RecordLimit
 from core.domain.addresses.choice import AddressOrder, Search
 from core.domain.addresses.ip_address import Address, AddressSyntaxError, Family, parse_address
 from core.domain.addresses.routes import distribute_routes
-from core.domain.claims.assignment import with_address
+from core.domain.claims.assignment import nic_with
 from core.domain.events import Release
 from core.domain.model import Nic
 from core.domain.selection.explanation import aggregate, bracketed, in_standard_mode
@@ -26,7 +27,7 @@ from core.domain.selection.request import FAMILY_NAMES, Demand, Selection
 from core.errors import AddressesUsedOut, AllocationError, LogCorrupt, LostRace
 from core.eventstore.batch import Lost
 from core.eventstore.keys import Keys
-from core.eventstore.kv import Get, Guard, RangeResult
+from core.eventstore.kv import Get, RangeResult
 from core.projections.configuration_view import ConfigurationSnapshot
 
 SearchKey = tuple[str, Family, str]
@@ -55,17 +56,25 @@ class PickedAddress(NamedTuple):
 class AttemptConstraints(NamedTuple):
     """Addresses that a try may not pick, and those that it may take over.
 
-    ``avoid``: addresses that requests of this process are claiming, with ``own_values`` of this
-    try. ``sibling_ends`` waits until one of these requests ends. ``ending``: the claims that end
-    with this try. Only this try can take their addresses: first with ``is_same_holder``, else last,
-    because an older Pod's sandbox may still use them.
+    ``claiming``: addresses that requests of this process are claiming, with those that this try has
+    ``picked`` so far. ``ending``: the claims that end with this try. Only this try can take their
+    addresses: first with ``is_same_holder``, else last, because an older Pod's sandbox may still
+    use them.
     """
 
-    avoid: Container[int]
-    own_values: Container[int]
-    sibling_ends: Callable[[], Awaitable[None]]
+    claiming: AddressesBeingClaimed
+    picked: Sequence[PickedAddress] = ()
     ending: Sequence[Release] = ()
     is_same_holder: bool = False
+
+    def has_picked(self, address: Address) -> bool:
+        """Whether this try has picked the address."""
+        return any(one.choice.address == address for one in self.picked)
+
+    def is_ending(self, address: Address) -> bool:
+        """Whether the claim of the address ends with this try."""
+        text = str(address)
+        return any(claim.address == text for claim in self.ending)
 
 
 class AddressSources(NamedTuple):
@@ -118,19 +127,23 @@ class AllocationAttempt:
         Raises AddressesUsedOut (every pool was read), LostRace when that is not certain yet,
         StoreUnavailable.
         """
-        taken_over = self._take_over(demand, constraints)
+        taken_over = self._take_over(demand, constraints) if constraints.ending else None
         if taken_over is not None and constraints.is_same_holder:
             return taken_over
         for pool in demand.pools:
             key = (demand.interface, demand.family, pool)
             if key in self._full:
                 continue
-            if not self._is_allowed(pool, sources.limit):
+            search = self._allowed_search(key, sources.limit)
+            if search is None:
                 refusal = await self._refusal(pool, sources.limit)
                 if refusal:
                     self._full[key] = refusal
                     continue
-            picked = await self._choose(demand, pool, constraints, sources)
+                search = self._search(key)
+            picked = self._pick_unread(demand, pool, search, constraints, sources.free)
+            if picked is None:
+                picked = await self._pick_read(demand, pool, search, constraints, sources)
             if picked is not None:
                 return picked
             self._full[key] = AddressesUsedOut.sentinel
@@ -138,26 +151,22 @@ class AllocationAttempt:
             return taken_over
         raise self._used_out(demand)
 
-    def guards(self, picked: Iterable[PickedAddress]) -> list[Guard]:
-        """Guards of the pools and reservations of the choice, as in this attempt's snapshot."""
-        used = ((one.pool, one.demand.family) for one in picked)
-        return configuration_guards(self._keys, self.snapshot, used)
-
     def nics(self, picked: Sequence[PickedAddress]) -> list[Nic]:
         """The NICs with their addresses, gateways and routes, in the user's order."""
-        placed = [(one.demand.interface, one.pool, one.choice.address.value) for one in picked]
+        placed = [(one.demand.interface, one.pool, one.choice.address) for one in picked]
         for kept in self.listed:
             for address, pool in kept.addresses():
-                placed.append((kept.interface, pool, parse_address(address).value))
+                placed.append((kept.interface, pool, parse_address(address)))
         pools = {pool: self.snapshot.pools[pool].pool for _, pool, _ in placed}
         nics: list[Nic] = []
         for named in self.selection.nics:
-            nic = Nic(named.interface, clean_gateway=named.clean_gateway)
-            for interface, pool, value in placed:
-                if interface == named.interface:
-                    nic = with_address(nic, pools[pool], value)
-            if nic.ipv4 or nic.ipv6:
-                nics.append(nic)
+            own = [
+                (pools[pool], address.value)
+                for interface, pool, address in placed
+                if interface == named.interface
+            ]
+            if own:
+                nics.append(nic_with(named.interface, own, clean_gateway=named.clean_gateway))
         return distribute_routes(nics, pools, self.selection.routes)
 
     def learn(self, picked: Iterable[PickedAddress], lost: Lost, free: FreeAddresses) -> None:
@@ -185,12 +194,16 @@ class AllocationAttempt:
     def _windows(self, one: PickedAddress) -> tuple[Get, Get]:
         return window_reads(self._keys, one.choice.address, one.window_last)
 
-    def _is_allowed(self, pool: str, limit: RecordLimit) -> bool:
-        """Whether the limit allows it without a read; False for a pool that cannot be decoded."""
+    def _allowed_search(self, key: SearchKey, limit: RecordLimit) -> Search | None:
+        """The search in a pool, if the limit allows one more claim in it without a read.
+
+        None, too, for a pool that cannot be decoded.
+        """
         try:
-            return limit.allows(pool, self.snapshot.usable(pool))
+            search = self._search(key)
         except (AddressSyntaxError, LogCorrupt):
-            return False
+            return None
+        return search if limit.allows(key[2], search.size) else None
 
     async def _refusal(self, pool: str, limit: RecordLimit) -> str:
         try:
@@ -210,63 +223,77 @@ class AllocationAttempt:
 
     def _take_over(self, demand: Demand, constraints: AttemptConstraints) -> PickedAddress | None:
         """Pick an address of these pools whose claim ends with this try."""
-        if not constraints.ending:
-            return None
         for pool in demand.pools:
             for claim in constraints.ending:
-                family, value = parse_address(claim.address)
-                if (claim.pool, family) != (pool, demand.family) or value in constraints.own_values:
+                address = parse_address(claim.address)
+                is_of_pool = (claim.pool, address.family) == (pool, demand.family)
+                if not is_of_pool or constraints.has_picked(address):
                     continue
                 with suppress(AddressSyntaxError):  # ``_refusal`` reports this pool
                     search = self._search((demand.interface, demand.family, pool))
-                    if value in search.usable:
-                        choice = AddressChoice(Address(family, value), 0, claim.claim_revision)
+                    if address.value in search.usable:
+                        choice = AddressChoice(address, 0, claim.claim_revision)
                         return PickedAddress(demand, pool, search, choice)
         return None
 
-    def _known_free(self, search: Search, constraints: AttemptConstraints) -> int | None:
-        """The next address of the search without a read; None if its claim ends with this try."""
-        value = search.next(constraints.avoid)
-        if value is None or not constraints.ending:
-            return value
-        address = str(Address(search.usable.family, value))
-        return None if any(claim.address == address for claim in constraints.ending) else value
-
-    async def _choose(
-        self, demand: Demand, pool: str, constraints: AttemptConstraints, sources: AddressSources
+    def _pick_unread(
+        self,
+        demand: Demand,
+        pool: str,
+        search: Search,
+        constraints: AttemptConstraints,
+        free: FreeAddresses,
     ) -> PickedAddress | None:
-        """Pick an address of this pool; None: a read found none."""
-        search, free = self._search((demand.interface, demand.family, pool)), sources.free
-        is_spread = self._order == "spread"  # sequential order returns the lowest free address
-        uses_list = is_spread and free.is_listed(pool)
+        """Pick the next address of the search, or of the pool's list, without a read."""
+        avoid = constraints.claiming.values[demand.family]
+        # Sequential order returns the lowest free address, which a list does not have.
+        uses_list = self._order == "spread" and free.is_listed(pool)
         if search.has_offer or not uses_list:
-            value = self._known_free(search, constraints)
+            value = search.next(avoid)
             if value is not None:
                 address = Address(demand.family, value)
-                choice = AddressChoice(address, self._rests.get(address, 0))
-                return PickedAddress(demand, pool, search, choice)
-        free_address = free.take(pool, search.usable, constraints.avoid) if uses_list else None
-        if free_address is None:
-            free_address = await self._find(search, constraints, sources, pool)
-        if free_address is None:
-            return None
-        value, rest_revision = free_address
-        choice = AddressChoice(Address(demand.family, value), rest_revision)
-        return PickedAddress(demand, pool, search, choice, is_listed=is_spread)
+                if not (constraints.ending and constraints.is_ending(address)):
+                    choice = AddressChoice(address, self._rests.get(address, 0))
+                    return PickedAddress(demand, pool, search, choice)
+        listed = free.take(pool, search.usable, avoid) if uses_list else None
+        return listed and self._picked(demand, pool, search, listed)
+
+    async def _pick_read(
+        self,
+        demand: Demand,
+        pool: str,
+        search: Search,
+        constraints: AttemptConstraints,
+        sources: AddressSources,
+    ) -> PickedAddress | None:
+        """Pick an address that a read found free; None: it found none."""
+        found = await self._find(search, constraints, sources, pool)
+        return found and self._picked(demand, pool, search, found)
+
+    def _picked(
+        self, demand: Demand, pool: str, search: Search, free: FreeAddress
+    ) -> PickedAddress:
+        choice = AddressChoice(Address(demand.family, free.value), free.rest_revision)
+        return PickedAddress(demand, pool, search, choice, is_listed=self._order == "spread")
 
     async def _find(
         self, search: Search, constraints: AttemptConstraints, sources: AddressSources, pool: str
     ) -> FreeAddress | None:
         """Read an address from etcd. Raises StoreUnavailable, LostRace."""
+        family = search.usable.family
+        avoid = constraints.claiming.values[family]
         if self._order == "spread":
-            taken = await sources.free.read_and_take(pool, search.usable, constraints.avoid)
+            taken = await sources.free.read_and_take(pool, search.usable, avoid)
         else:
-            taken = Taken(await sources.finder.find(search, constraints.avoid), passed_over=True)
+            taken = Taken(await sources.finder.find(search, avoid), passed_over=True)
         if taken.address is not None or not taken.passed_over:
             return taken.address
-        if await sources.finder.find(search, constraints.own_values) is not None:
+        own = {
+            one.choice.address.value for one in constraints.picked if one.demand.family == family
+        }
+        if await sources.finder.find(search, own) is not None:
             # Only requests of this process are claiming the rest; their outcome is open.
-            await constraints.sibling_ends()
+            await constraints.claiming.next_end()
             raise LostRace(
                 f"the last free addresses of IPPool {pool} are being claimed", subject=pool
             )

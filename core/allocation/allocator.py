@@ -32,13 +32,13 @@ from core.allocation.proposals import (
     StoredEndpoint,
     change_proposal,
     claim_proposal,
+    configuration_guards,
     release_guards,
     release_in_claim,
 )
 from core.allocation.record_limit import RECORDS_MAX, RecordLimit
 from core.allocation.releaser import Releaser
 from core.domain.addresses.choice import AddressOrder
-from core.domain.addresses.ip_address import Address
 from core.domain.claims.claim_decisions import (
     Ending,
     EndpointUpdate,
@@ -56,8 +56,8 @@ from core.domain.events import AddressesReleased, EndpointChanged, Release
 from core.domain.facts import PodReference, RequestFacts
 from core.domain.model import Endpoint
 from core.domain.selection.explanation import in_standard_mode, no_item_left
-from core.domain.selection.memo import SelectionMemo
-from core.domain.selection.request import Candidates, Demand, SelectionSettings
+from core.domain.selection.memo import NONE_SETTLED, SelectionMemo
+from core.domain.selection.request import Candidates, SelectionSettings
 from core.domain.selection.select import candidates
 from core.errors import AllocationError, LostRace, RetriesExhausted, StoreUnavailable
 from core.eventstore.batch import Lost, Proposal
@@ -256,126 +256,126 @@ class Allocator:
 
     async def _claim(self, progress: _Progress, pool_request: PoolRequest) -> Added:
         pod, request = progress.facts.pod, progress.request
-        held: tuple[Release, ...] = ()
-        if pool_request.give_up or pool_request.listed:
-            held = await self._held(progress, pool_request)
-            pool_request = pool_request.with_claims({claim.address: claim.holder for claim in held})
+        ending: Sequence[Release] = ()
+        staying: Sequence[Release] = ()
+        ends_claims = bool(pool_request.give_up or pool_request.listed)
+        if ends_claims:
+            pool_request, ending, staying = await self._held(progress, pool_request)
         attempt = self._attempt(progress, pool_request)
         demands = unmet(attempt.selection, pool_request.keep)
         if not demands and not pool_request.listed:
             raise in_standard_mode(no_item_left(attempt.selection))
-        ending = held
-        staying: list[Release] = []
-        if pool_request.listed:
-            stays = {address for nic in pool_request.listed for address, _ in nic.addresses()}
-            ending = tuple(claim for claim in held if claim.address not in stays)
-            staying = [claim for claim in held if claim.address in stays]
-        claiming: set[Address] = set()  # reserved until this try ends
+        picked: list[PickedAddress] = []  # reserved until this try ends
+        is_same_holder = pool_request.why != "superseded"
+        constraints = AttemptConstraints(self._claiming, picked, ending, is_same_holder)
         try:
-            picked = [
-                await self._pick(attempt, demand, claiming, pool_request, ending)
-                for demand in demands
-            ]
+            for demand in demands:
+                one = await attempt.pick(demand, constraints, self._sources)
+                self._claiming.add(one.choice.address)
+                picked.append(one)
             event = claim(pod, request.attachment, pool_request, attempt.nics(picked))
             draft = EventDraft(self._writer.event_id(), request.cause, event)
-            configuration = (*attempt.guards(picked), *release_guards(self._keys, staying))
-            choices = [one.choice for one in picked]
+            used = [(one.pool, one.demand.family) for one in picked]
+            guards = configuration_guards(self._keys, attempt.snapshot, used)
 
-            def proposal(lease: int) -> Proposal:
-                older = self._release_part(progress, pool_request, ending, picked, lease)
+            def proposal(releasing: Proposal | None = None) -> Proposal:
+                choices = [one.choice for one in picked]
                 return claim_proposal(
-                    *(self._keys, draft, progress.stored, choices, configuration, older),
+                    *(self._keys, draft, progress.stored, choices, guards, releasing),
                     reads=lambda: attempt.reads(picked),
                 )
 
-            if pool_request.give_up or ending:
-                outcome = await self._append_ending(progress, proposal, pool_request, ending)
+            if ends_claims:
+                guards += release_guards(self._keys, staying)
+                outcome = await self._append_ending(
+                    progress, proposal, pool_request, ending, picked
+                )
             else:
-                outcome = await self._writer.append(proposal(NO_LEASE))
+                outcome = await self._writer.append(proposal())
         finally:
-            self._claiming.remove(claiming)
+            self._claiming.remove([one.choice.address for one in picked])
         if isinstance(outcome, Lost):
             raise await self._learn(progress, attempt, picked, outcome)
         if progress.stored.endpoint is None:
             self._releaser.cache.put_claimed(event.endpoint, outcome.revision)
         return Added(event.endpoint, fresh=True, tries=progress.tries)
 
-    async def _held(self, progress: _Progress, pool_request: PoolRequest) -> tuple[Release, ...]:
-        """The claims that the request gives up, or keeps on a NIC that it creates again."""
-        listed = (pair for nic in pool_request.listed for pair in nic.addresses())
+    async def _held(
+        self, progress: _Progress, pool_request: PoolRequest
+    ) -> tuple[PoolRequest, Sequence[Release], Sequence[Release]]:
+        """The request with the claims that exist: those that end, and those that stay.
+
+        The latter are of NICs that the request creates again.
+        """
+        listed = [pair for nic in pool_request.listed for pair in nic.addresses()]
         addresses = [address for address, _ in (*pool_request.give_up, *listed)]
-        return await self._releaser.read_claims(progress.facts.pod.endpoint_key, addresses)
+        held = await self._releaser.read_claims(progress.facts.pod.endpoint_key, addresses)
+        pool_request = pool_request.with_claims({claim.address: claim.holder for claim in held})
+        stays = {address for nic in pool_request.listed for address, _ in nic.addresses()}
+        ending = [claim for claim in held if claim.address not in stays]
+        return pool_request, ending, [claim for claim in held if claim.address in stays]
 
     def _attempt(self, progress: _Progress, pool_request: PoolRequest) -> AllocationAttempt:
         """The current attempt, else a new one that selects on the newest snapshot."""
         if progress.attempt is None or progress.attempt.listed != pool_request.listed:
             facts, settings, snapshot = progress.facts, self._settings, self._view.current
             selection = self._selections.select(
-                progress.request.selection, facts, snapshot.catalog, pool_request.settled
+                progress.request.selection,
+                facts,
+                snapshot.catalog,
+                pool_request.settled if pool_request.listed else NONE_SETTLED,
             )
             progress.attempt = AllocationAttempt(
                 self._keys,
                 snapshot,
                 selection,
                 settings.order,
-                holder_of(facts.pod),
+                pool_request.holder,
                 pool_request.listed,
             )
         return progress.attempt
 
-    async def _pick(
-        self,
-        attempt: AllocationAttempt,
-        demand: Demand,
-        claiming: set[Address],
-        pool_request: PoolRequest,
-        ending: Sequence[Release],
-    ) -> PickedAddress:
-        avoid = self._claiming.values(demand.family)
-        own_values = {value for family, value in claiming if family == demand.family}
-        is_same_holder = pool_request.why != "superseded"
-        constraints = AttemptConstraints(
-            avoid, own_values, self._claiming.next_end, ending, is_same_holder=is_same_holder
-        )
-        picked = await attempt.pick(demand, constraints, self._sources)
-        self._claiming.add(picked.choice.address)
-        claiming.add(picked.choice.address)
-        return picked
-
     async def _append_ending(
         self,
         progress: _Progress,
-        proposal: Callable[[int], Proposal],
+        proposal: Callable[[Proposal | None], Proposal],
         pool_request: PoolRequest,
         ending: Sequence[Release],
+        picked: Sequence[PickedAddress],
     ) -> Outcome:
-        """Append; addresses of an older Pod are cooled down in any order: its sandbox may run."""
+        """Append the claim with the release of older claims in the same transaction.
+
+        Addresses of an older Pod are cooled down in any order: its sandbox may run.
+        """
         endpoint = progress.stored.endpoint
         is_of_another = endpoint is not None and endpoint.uid != progress.facts.pod.uid
         if is_of_another and pool_request.give_up and self._confirm is not None:
             # This Pod may be the older one if the watch lags (I6).
             await self._confirm(progress.request.pod)
+
+        def with_release(lease: int) -> Proposal:
+            return proposal(self._release_part(progress, pool_request, ending, picked, lease))
+
         if not ending:
-            return await self._writer.append(proposal(NO_LEASE))
+            return await self._writer.append(with_release(NO_LEASE))
         rest = self._cooldown.of_older_pods if pool_request.why == "superseded" else self._cooldown
-        return await rest.append(self._writer, proposal)
+        return await rest.append(self._writer, with_release)
 
     def _release_part(
         self,
         progress: _Progress,
         pool_request: PoolRequest,
-        releases: tuple[Release, ...],
+        releases: Sequence[Release],
         picked: Sequence[PickedAddress],
         lease: int,
     ) -> Proposal | None:
         """The part of the transaction that ends claims together with the new one."""
         endpoint = progress.stored.endpoint
-        is_plain = pool_request.why == "superseded" and not pool_request.give_up
-        if is_plain or endpoint is None:
+        if endpoint is None:
             return None
         evidence = f"Pod {progress.facts.pod.uid} asks for {_ENDING_REASONS[pool_request.why]}"
         event = AddressesReleased(
-            *endpoint.key, releases, pool_request.remaining, pool_request.why, evidence
+            *endpoint.key, tuple(releases), pool_request.remaining, pool_request.why, evidence
         )
         draft = EventDraft(self._writer.event_id(), progress.request.cause, event)
         taken_over = {str(one.choice.address) for one in picked if one.choice.claim_revision}

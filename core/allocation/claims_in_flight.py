@@ -21,21 +21,18 @@ class AddressesBeingClaimed:
     """The addresses of all tries in flight."""
 
     def __init__(self) -> None:
-        self._values: dict[Family, set[int]] = {4: set(), 6: set()}
+        self.values: dict[Family, set[int]] = {4: set(), 6: set()}
+        """The addresses of each family; the sets change as tries begin and end."""
         self._end: asyncio.Event | None = None
-
-    def values(self, family: Family) -> Collection[int]:
-        """The addresses of one family; the collection changes as tries begin and end."""
-        return self._values[family]
 
     def add(self, address: Address) -> None:
         """Add the address that a try has picked."""
-        self._values[address.family].add(address.value)
+        self.values[address.family].add(address.value)
 
     def remove(self, addresses: Collection[Address]) -> None:
         """Remove the addresses of a try that has ended."""
         for family, value in addresses:
-            self._values[family].discard(value)
+            self.values[family].discard(value)
         if self._end is not None:
             self._end.set()
             self._end = None

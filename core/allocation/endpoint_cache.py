@@ -33,7 +33,7 @@ class EndpointCache:
 
     def put_claimed(self, endpoint: Endpoint, revision: int) -> None:
         """Keep an endpoint that one transaction has made together with all of its claims."""
-        self._put(endpoint.key, StoredEndpoint(endpoint, revision))
+        self._put((endpoint.namespace, endpoint.name), StoredEndpoint(endpoint, revision))
 
     def pop(self, key: EndpointKey) -> EndpointState | None:
         """Remove and return the state of the endpoint; None: it is not in the cache."""

@@ -34,6 +34,9 @@ CONTENDED_S: Final = 1.0
 LOSSES_MIN: Final = 3
 """Unread choices lost within ``CONTENDED_S`` that make a pool contended: a read costs as much."""
 
+CONTENDED_CHOICES: Final = 100
+"""Unread choices among which these losses are; rarer ones cost less than the reads of lists."""
+
 READS_MAX: Final = 8
 """Lists that other requests may empty before the request counts as a lost race."""
 
@@ -65,13 +68,15 @@ class _Pool:
     """One pool: its list as of ``revision``, used without another read until ``listed_until``."""
 
     __slots__ = (
-        "addresses", "listed_until", "losses", "lost_at", "one_read", "reads", "revision",
+        "addresses", "choices", "listed_until", "losses", "lost_at", "one_read", "reads",
+        "revision",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.addresses: deque[FreeAddress] = deque(maxlen=ADDRESSES_MAX)
         self.revision = 0
         self.listed_until = float("-inf")
+        self.choices = 0
         self.losses = 0
         self.lost_at = float("-inf")
         self.reads = 0
@@ -89,9 +94,15 @@ class FreeAddresses:
         self._reads: SharedWork[tuple[str, int, AddressSet], _Read] = SharedWork()
 
     def is_listed(self, pool: str) -> bool:
-        """Whether requests take addresses from the pool's list instead of an unread choice."""
+        """Whether requests take addresses from the pool's list instead of an unread choice.
+
+        Every request asks, so that losses are compared with choices.
+        """
         known = self._pools.get(pool)
-        return known is not None and self._monotonic() <= known.listed_until
+        if known is None:
+            return False
+        known.choices += 1
+        return self._monotonic() <= known.listed_until
 
     def take(self, pool: str, usable: AddressSet, avoid: Container[int]) -> FreeAddress | None:
         """Remove and return the next address of the list; None: there is none.
@@ -124,12 +135,12 @@ class FreeAddresses:
         known, now = self._pool(pool), self._monotonic()
         if is_listed and known.revision < revision:
             known.addresses.clear()
-        if now - known.lost_at > CONTENDED_S:
-            known.losses = 0
+        if now - known.lost_at > CONTENDED_S or known.choices > CONTENDED_CHOICES:
+            known.losses = known.choices = 0
         known.losses += not is_listed
         known.lost_at = now
         if known.losses >= LOSSES_MIN:
-            known.losses = 0
+            known.losses = known.choices = 0
             known.listed_until = max(known.listed_until, now + CONTENDED_S)
 
     def released(self, release: Release) -> None:

@@ -29,9 +29,12 @@ class RecordLimit:
         self._records_max = records_max
         self._budget: dict[str, int] = {}
 
-    def allows(self, pool: str, usable: AddressSet) -> bool:
-        """Whether one more claim is within the limit without another count; uses it up."""
-        if not self._records_max or usable.size <= self._records_max:
+    def allows(self, pool: str, size: int) -> bool:
+        """Whether one more claim is within the limit without another count; uses it up.
+
+        ``size``: usable addresses of the pool.
+        """
+        if not self._records_max or size <= self._records_max:
             return True
         left = self._budget.get(pool, 0)
         if left > 0:
@@ -40,7 +43,7 @@ class RecordLimit:
 
     async def refusal(self, pool: str, usable: AddressSet) -> str:
         """The user's error text if the limit is reached, else "". Raises StoreUnavailable."""
-        if self.allows(pool, usable):
+        if self.allows(pool, usable.size):
             return ""
         left = self._records_max - await self._finder.count(usable)
         self._budget[pool] = left // COUNT_SHARE

@@ -157,16 +157,9 @@ class Nic(NamedTuple):
     network: str = ""
     netns: str = ""
 
-    # Not ``_replace``, which takes three times as long: every ADD calls both.
-
-    def holding(self, family: Family, cidr: str, pool: str, gateway: str) -> Nic:
-        """The same NIC with this address of a family."""
-        if family == 4:
-            return Nic._make((self.interface, cidr, pool, gateway, *self[4:]))
-        return Nic._make((*self[:4], cidr, pool, gateway, *self[7:]))
-
     def attached(self, attachment: Attachment) -> Nic:
         """The same NIC under the names of this attachment."""
+        # Not ``_replace``, which takes three times as long: every ADD calls this.
         container, interface, network, netns = attachment
         return Nic._make((interface, *self[1:-3], container, network, netns))
 

@@ -68,31 +68,6 @@ class Lost(NamedTuple):
     reads: Mapping[Get, RangeResult]
 
 
-class Prepared(NamedTuple):
-    """A proposal with the keys and the size that batching compares, computed once."""
-
-    proposal: Proposal
-    guarded: set[bytes]
-    written: set[bytes]
-    weight: int
-    alone: bool
-
-
-def prepare(proposal: Proposal) -> Prepared:
-    """Compute which keys a proposal touches, and its size in bytes."""
-    _, guards, writes, _ = proposal
-    value_bytes = sum([len(write.value) for write in writes if isinstance(write, Put)])
-    ranges = [write for write in writes if isinstance(write, Delete) and write.end]
-    alone = bool(ranges) or NothingNewer in map(type, guards)
-    return Prepared(
-        proposal,
-        {guard[0] for guard in guards},
-        {write[0] for write in writes},
-        2 * value_bytes + OPERATION_BYTES * (len(writes) + len(guards)),
-        alone,
-    )
-
-
 class TransactionBatch:
     """Proposals that fit into one transaction, in order of arrival."""
 
@@ -140,26 +115,16 @@ class TransactionBatch:
             gets.update({_get_of(guard, reads): None for guard in proposal.guards})
         return list(gets)
 
-    def add(self, prepared: Prepared) -> bool:
+    def add(self, proposal: Proposal) -> bool:
         """Add the proposal; False if it does not fit with those already in the batch."""
-        proposal, guarded, written, weight, alone = prepared
+        drafts, guards, writes, _ = proposal
+        guarded = {guard[0] for guard in guards}
+        written = {write[0] for write in writes}
+        value_bytes = sum([len(write.value) for write in writes if isinstance(write, Put)])
+        weight = 2 * value_bytes + OPERATION_BYTES * (len(writes) + len(guards))
         if not self.members:
-            self.alone = alone
-        elif alone or not self._fits(prepared):
-            return False
-        self.members.append(proposal)
-        self.drafts += proposal.drafts
-        self.writes += proposal.writes
-        self._guards.update(dict.fromkeys(proposal.guards))
-        self._guarded |= guarded
-        self._written |= written
-        self._bytes += weight
-        return True
-
-    def _fits(self, prepared: Prepared) -> bool:
-        """Whether the batch stays within etcd's limits and no key is in conflict."""
-        (drafts, guards, writes, _), guarded, written, weight, _ = prepared
-        return (
+            self.alone = _has_range(proposal)
+        elif not (
             len(self.drafts) + len(drafts) <= SEGMENT_EVENTS_MAX
             and len(self.writes) + len(writes) <= WRITES_MAX
             and self._bytes + weight <= BATCH_BYTES_MAX
@@ -167,11 +132,28 @@ class TransactionBatch:
             and self._written.isdisjoint(written)
             and self._guarded.isdisjoint(written)
             and self._written.isdisjoint(guarded)
-        )
+            and not _has_range(proposal)
+        ):
+            return False
+        self.members.append(proposal)
+        self.drafts += drafts
+        self.writes += writes
+        self._guards.update(dict.fromkeys(guards))
+        self._guarded |= guarded
+        self._written |= written
+        self._bytes += weight
+        return True
 
     def _has_room_for(self, guards: Sequence[Guard]) -> bool:
         left = GUARDS_MAX - len(self._guards)
         return len(guards) <= left or sum(one not in self._guards for one in guards) <= left
+
+
+def _has_range(proposal: Proposal) -> bool:
+    """Whether it guards or deletes a range of keys, which is compared with no other proposal."""
+    return NothingNewer in map(type, proposal.guards) or any(
+        isinstance(write, Delete) and write.end for write in proposal.writes
+    )
 
 
 def sort_out(batch: TransactionBatch, result: TxnResult) -> list[Lost | None]:

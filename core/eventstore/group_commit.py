@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from core.errors import OrbweaverError, Overloaded, StoreRejected
-from core.eventstore.batch import Lost, Prepared, Proposal, TransactionBatch, prepare, sort_out
+from core.eventstore.batch import Lost, Proposal, TransactionBatch, sort_out
 from core.eventstore.kv import Get, KeyValueStore, TxnResult
 
 LEFT_OVER_MAX = 8
@@ -58,7 +58,7 @@ async def read_failed(store: KeyValueStore, fence: Get, batch: TransactionBatch)
 
 
 class _Waiting(NamedTuple):
-    prepared: Prepared
+    proposal: Proposal
     answer: asyncio.Future[Outcome]
 
 
@@ -107,7 +107,7 @@ class GroupCommit:
                 subject=self._name,
                 remedy="try again; if it stays full, etcd is too slow for this load",
             )
-        waiting = _Waiting(prepare(proposal), asyncio.get_running_loop().create_future())
+        waiting = _Waiting(proposal, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         if self._running is None:
             self._running = asyncio.ensure_future(self._run())
@@ -162,7 +162,7 @@ class GroupCommit:
             waiting = self._queue.popleft()
             if waiting.answer.done():
                 continue
-            (members if batch.add(waiting.prepared) else left).append(waiting)
+            (members if batch.add(waiting.proposal) else left).append(waiting)
         self._queue.extendleft(reversed(left))
         return batch, members
 
@@ -206,7 +206,7 @@ class GroupCommit:
             if member.answer.done():
                 continue  # withdrawn, or failed because nothing can be written any more
             batch = TransactionBatch()
-            batch.add(member.prepared)
+            batch.add(member.proposal)
             await self._commit(batch, [member])
 
     def _fail_all(self, error: Exception) -> None:

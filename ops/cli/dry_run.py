@@ -15,7 +15,7 @@ from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.choice import Search
 from core.domain.addresses.ip_address import Address, Family, parse_address
 from core.domain.addresses.routes import unmatched_routes
-from core.domain.claims.assignment import with_address
+from core.domain.claims.assignment import nic_with
 from core.domain.claims.claim_decisions import (
     EndpointUpdate,
     PoolRequest,
@@ -161,8 +161,8 @@ def _nics_of(trials: Iterable[Trial], snapshot: ConfigurationSnapshot) -> Iterat
     """A NIC for each address that would be had."""
     for one in trials:
         if one.address:
-            value = parse_address(one.address).value
-            yield with_address(Nic(one.interface), snapshot.pools[one.pool].pool, value)
+            pool, address = snapshot.pools[one.pool].pool, parse_address(one.address)
+            yield nic_with(one.interface, [(pool, address.value)])
 
 
 def moved_by_template(

@@ -37,7 +37,10 @@ def spread_index(seed: str, size: int) -> int:
 class Search:
     """One request's search for one address in one pool."""
 
-    __slots__ = ("_known", "_start", "_taken", "has_offer", "is_taught", "order", "seed", "usable")
+    __slots__ = (
+        *("_first", "_known", "_taken", "has_offer", "is_taught", "order", "seed", "size"),
+        *("start", "usable"),
+    )
 
     def __init__(self, usable: AddressSet, order: AddressOrder, seed: str) -> None:
         self.usable = usable
@@ -47,15 +50,18 @@ class Search:
         """Whether some addresses were read and found free."""
         self.has_offer = False
         """Whether one address is known that comes before any other."""
-        self._start = spread_index(seed, usable.size) if order == "spread" and usable else 0
-        self._taken: set[int] = set()
-        # What was read. Before that, only the address at the hashed place may be named (spread).
-        self._known: AddressSet | None = None
-
-    @property
-    def start(self) -> int:
+        self.start = 0
         """The rank in ``usable`` where this search begins."""
-        return self._start
+        self._first: int | None = None
+        """The only address that may be named before anything was read."""
+        self.size = usable.size
+        """Usable addresses."""
+        if order == "spread" and self.size:
+            self.start = spread_index(seed, self.size)
+            self._first = usable.nth(self.start)
+        self._taken: set[int] = set()
+        self._known: AddressSet | None = None
+        """What was read."""
 
     def next(self, avoid: Container[int]) -> int | None:
         """An address that is not known to be taken; None: read etcd first.
@@ -65,7 +71,7 @@ class Search:
         """
         known = self._known
         if not self.is_taught or known is None:
-            return self._first(avoid)
+            return None if self._first in avoid else self._first
         values = (value for first, last in known for value in range(first, last + 1))
         free = (value for value in values if value not in self._taken and value not in avoid)
         if self.order == "sequential":
@@ -75,13 +81,6 @@ class Search:
         if is_scarce(len(choice), known.size):
             return None
         return choice[spread_index(self.seed, len(choice))]
-
-    def _first(self, avoid: Container[int]) -> int | None:
-        """What may be named before anything was read."""
-        if self.order != "spread" or not self.usable:
-            return None
-        value = self.usable.nth(self._start)
-        return None if value in avoid else value
 
     def window_last(self, value: int) -> int:
         """The end of the stretch from ``value`` on that a failed try for it should read."""

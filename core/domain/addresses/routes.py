@@ -47,9 +47,9 @@ def distribute_routes(
     without such a NIC it is dropped (``unmatched_routes``). ``pools`` has every pool of the NICs.
     """
     requested = tuple(requested)
-    if not (
-        requested or any(pool.routes for pool in pools.values()) or any(n.routes for n in nics)
-    ):
+    are_routed = [bool(pool.routes) for pool in pools.values()]
+    are_routed += [bool(nic.routes) for nic in nics]
+    if not requested and not any(are_routed):
         return list(nics)  # most pools have no routes: nothing is copied for them
     routes = [
         list(pools[pool].routes or ()) if pool else []

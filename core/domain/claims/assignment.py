@@ -49,10 +49,21 @@ class StoredState(NamedTuple):
     claims: Mapping[Address, Claim]
 
 
-def with_address(nic: Nic, pool: Pool, value: int) -> Nic:
-    """The NIC with an address of this pool, its prefix length and gateway."""
-    cidr = f"{format_address(pool.family, value)}/{_prefix_length(pool.subnet)}"
-    return nic.holding(pool.family, cidr, pool.name, pool.gateway)
+_NO_ADDRESS: Final = ("", "", "")
+
+
+def nic_with(
+    interface: str, addresses: Iterable[tuple[Pool, int]], *, clean_gateway: bool = False
+) -> Nic:
+    """A NIC with these addresses, at most one a family, and their prefix lengths and gateways."""
+    ipv4 = ipv6 = _NO_ADDRESS
+    for pool, value in addresses:
+        cidr = f"{format_address(pool.family, value)}/{_prefix_length(pool.subnet)}"
+        if pool.family == 4:
+            ipv4 = cidr, pool.name, pool.gateway
+        else:
+            ipv6 = cidr, pool.name, pool.gateway
+    return Nic(interface, *ipv4, *ipv6, clean_gateway)
 
 
 @functools.lru_cache(maxsize=SUBNETS_MAX)

@@ -106,10 +106,9 @@ class PoolRequest(NamedTuple):
 
 def holder_of(pod: PodFacts) -> str:
     """The holder of this Pod's addresses."""
-    namespace, name = pod.endpoint_key
     if pod.fixed is None:
         return pod_holder(pod.uid)
-    return stateful_holder(pod.fixed, namespace, name)
+    return stateful_holder(pod.fixed, *pod.endpoint_key)
 
 
 def require_alive(pod: PodFacts) -> None:

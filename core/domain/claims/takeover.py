@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from core.domain.addresses.ip_address import V4, parse_address
-from core.domain.claims.assignment import with_address
+from core.domain.claims.assignment import nic_with
 from core.domain.configuration.commands import (
     ApplyPool,
     ApplyReservation,
@@ -266,9 +266,5 @@ def _nics(records: Iterable[Record], pools: dict[str, Pool]) -> Iterator[Nic]:
     for record in records:
         families[parse_address(record.address).family].append(record)
     for index in range(max(len(families[4]), len(families[6]))):
-        nic = Nic("")
-        for per_family in families.values():
-            if index < len(per_family):
-                pool = pools[per_family[index].pool]
-                nic = with_address(nic, pool, parse_address(per_family[index].address).value)
-        yield nic
+        own = [per_family[index] for per_family in families.values() if index < len(per_family)]
+        yield nic_with("", [(pools[one.pool], parse_address(one.address).value) for one in own])

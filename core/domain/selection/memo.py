@@ -21,6 +21,8 @@ from core.domain.selection.select import select
 SELECTIONS_MAX: Final = 32
 """Selections remembered at once; at the limit all of them are forgotten."""
 
+NONE_SETTLED: Final[frozenset[tuple[str, Family]]] = frozenset()
+
 _OF_APPLICATIONS: Final = frozenset((POD_SUBNETS, POD_SUBNET))
 
 
@@ -37,7 +39,7 @@ class SelectionMemo:
         request: SelectionRequest,
         facts: RequestFacts,
         catalog: PoolCatalog,
-        settled: frozenset[tuple[str, Family]] = frozenset(),
+        settled: frozenset[tuple[str, Family]] = NONE_SETTLED,
     ) -> Selection:
         """As ``select`` does, whose errors it raises."""
         if settled or not _OF_APPLICATIONS.isdisjoint(facts.pod.annotations):

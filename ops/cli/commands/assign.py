@@ -12,12 +12,12 @@ from typing import Annotated
 import typer
 
 from core.allocation.assigner import Assigned, Assigner
-from core.domain.addresses.ip_address import Address, AddressSyntaxError, parse_address
-from core.domain.claims.assignment import with_address
+from core.domain.addresses.ip_address import Address, AddressSyntaxError, Family, parse_address
+from core.domain.claims.assignment import nic_with
 from core.domain.claims.claim_decisions import holder_of
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.facts import PodReference
-from core.domain.model import Endpoint, Nic
+from core.domain.model import Endpoint, Nic, Pool
 from core.errors import BadInput, NotFound
 from core.projections.configuration_view import ConfigurationSnapshot, ConfigurationView
 from ops.cli import dry_run
@@ -91,22 +91,22 @@ async def _assign(session: ClusterSession, wanted: Endpoint) -> Assigned:
 
 def _nic(texts: list[str], snapshot: ConfigurationSnapshot, pools: list[str]) -> Nic:
     """The NIC with these addresses, each of the pool that has it. Raises BadInput, NotFound."""
-    nic = Nic("")
+    chosen: dict[Family, tuple[Pool, int]] = {}
     for text in texts:
         try:
             address = parse_address(text)
         except AddressSyntaxError as error:
             raise BadInput(str(error), subject="address") from None
-        if nic.ipv4 if address.family == 4 else nic.ipv6:
+        if address.family in chosen:
             raise BadInput(
                 "a NIC can have one IPv4 and one IPv6 address",
                 subject="address",
                 remedy="run assign once for each NIC, with --interface",
             )
-        name = _pool_of(address, snapshot, pools)
-        nic = with_address(nic, snapshot.pools[name].pool, address.value)
-        nic = nic._replace(routes=(*nic.routes, *(snapshot.pools[name].pool.routes or ())))
-    return nic
+        pool = snapshot.pools[_pool_of(address, snapshot, pools)].pool
+        chosen[address.family] = pool, address.value
+    routes = [route for pool, _ in chosen.values() for route in pool.routes or ()]
+    return nic_with("", chosen.values())._replace(routes=tuple(routes))
 
 
 def _pool_of(address: Address, snapshot: ConfigurationSnapshot, named: list[str]) -> str:

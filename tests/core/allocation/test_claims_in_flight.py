@@ -15,14 +15,14 @@ SEVEN = Address(4, 7)
 
 async def test_an_address_is_being_claimed_until_its_try_is_over() -> None:
     all_tries = AddressesBeingClaimed()
-    values = all_tries.values(4)
+    values = all_tries.values[4]
     all_tries.add(SEVEN)
     assert set(values) == {7}
 
     all_tries.remove({SEVEN})
 
     assert not values
-    assert not all_tries.values(6)
+    assert not all_tries.values[6]
 
 
 async def test_a_request_waits_for_the_end_of_another_one(
@@ -48,4 +48,4 @@ async def test_it_waits_for_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> N
 
     await all_tries.next_end()
 
-    assert all_tries.values(4), "the other one is not over"
+    assert all_tries.values[4], "the other one is not over"

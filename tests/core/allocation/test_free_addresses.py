@@ -11,7 +11,7 @@ import pytest
 from core.allocation import free_addresses
 from core.allocation.address_finder import Finder, FreeAddress
 from core.allocation.allocator import AllocatorSettings
-from core.allocation.free_addresses import LOSSES_MIN, FreeAddresses
+from core.allocation.free_addresses import CONTENDED_CHOICES, LOSSES_MIN, FreeAddresses
 from core.domain.addresses.address_set import AddressSet
 from core.domain.events import Release
 from core.errors import AddressesUsedOut
@@ -275,6 +275,16 @@ async def test_lost_blind_choices_make_a_pool_contended_for_a_while() -> None:
 
     found.lost("blue", 1, is_listed=False)
     assert not found.is_listed("blue"), "single losses far apart are no contention"
+
+
+async def test_losses_that_are_rare_among_blind_choices_are_no_contention() -> None:
+    found = await lists(MemoryStore(), set(range(90)))
+    for _ in range(LOSSES_MIN):
+        for _ in range(CONTENDED_CHOICES):
+            found.is_listed("blue")
+        found.lost("blue", 1, is_listed=False)
+
+    assert not found.is_listed("blue")
 
 
 async def test_an_address_that_rests_is_taken_after_a_read_only() -> None:
