@@ -29,6 +29,7 @@ from core.allocation.claims_in_flight import AddressesBeingClaimed
 from core.allocation.cooldown import NO_LEASE, CoolDown
 from core.allocation.free_addresses import FreeAddresses
 from core.allocation.proposals import (
+    NO_ENDPOINT,
     StoredEndpoint,
     change_proposal,
     claim_proposal,
@@ -115,7 +116,7 @@ class _Progress:
     def __init__(self, request: AddRequest, facts: RequestFacts) -> None:
         self.request = request
         self.facts = facts
-        self.stored = StoredEndpoint()
+        self.stored = NO_ENDPOINT
         self.is_sure = False
         self.attempt: AllocationAttempt | None = None
         self.tries = 0

@@ -41,10 +41,10 @@ class EndpointCache:
         return _with_claims(state) if isinstance(state, StoredEndpoint) else state
 
     def _put(self, key: EndpointKey, state: EndpointState | StoredEndpoint) -> None:
-        self._states.pop(key, None)
-        if len(self._states) >= ENDPOINTS_MAX:
-            self._states.popitem(last=False)
         self._states[key] = state
+        self._states.move_to_end(key)
+        if len(self._states) > ENDPOINTS_MAX:
+            self._states.popitem(last=False)
 
 
 def _with_claims(stored: StoredEndpoint) -> EndpointState:

@@ -11,7 +11,7 @@ Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from core.domain.addresses.ip_address import Address, Family, parse_address
 from core.domain.events import AddressesClaimed, AddressesReleased, EndpointChanged, Release
@@ -60,6 +60,10 @@ class StoredEndpoint(NamedTuple):
     def of(cls, kv: KeyValue | None) -> StoredEndpoint:
         """Decode the value of an endpoint's key. Raises LogCorrupt."""
         return cls() if kv is None else cls(ENDPOINT.decode(kv.value), kv.mod_revision)
+
+
+NO_ENDPOINT: Final = StoredEndpoint()
+"""No endpoint is stored."""
 
 
 def endpoint_changed(key: EndpointKey) -> LostRace:
