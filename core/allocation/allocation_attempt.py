@@ -167,7 +167,10 @@ class AllocationAttempt:
             ]
             if own:
                 nics.append(nic_with(named.interface, own, clean_gateway=named.clean_gateway))
-        return distribute_routes(nics, pools, self.selection.routes)
+        requested = self.selection.routes
+        if not requested and not any(pool.routes for pool in pools.values()):
+            return nics
+        return distribute_routes(nics, pools, requested)
 
     def learn(self, picked: Iterable[PickedAddress], lost: Lost, free: FreeAddresses) -> None:
         """Use what was read of each address and its window after a lost race."""

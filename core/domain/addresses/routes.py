@@ -47,10 +47,6 @@ def distribute_routes(
     without such a NIC it is dropped (``unmatched_routes``). ``pools`` has every pool of the NICs.
     """
     requested = tuple(requested)
-    are_routed = [bool(pool.routes) for pool in pools.values()]
-    are_routed += [bool(nic.routes) for nic in nics]
-    if not requested and not any(are_routed):
-        return list(nics)  # most pools have no routes: nothing is copied for them
     routes = [
         list(pools[pool].routes or ()) if pool else []
         for nic in nics
