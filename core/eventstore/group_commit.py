@@ -138,15 +138,16 @@ class GroupCommit:
         finally:
             if self._running is asyncio.current_task():
                 self._running = None
+                self._in_flight = ()
 
     async def _gather(self) -> None:
         """Let ready callers add proposals: passes of the event loop, no waiting time.
 
-        As many as the last transaction had are not kept waiting: in a steady load they are all.
+        As many as the transaction before had are not kept waiting: in a steady load they are all.
         """
         for _ in range(self._passes):
             waiting = len(self._queue)
-            if waiting >= len(self._in_flight):
+            if 0 < len(self._in_flight) <= waiting:
                 return
             await asyncio.sleep(0)
             if len(self._queue) == waiting:

@@ -8,7 +8,12 @@ import pytest
 
 from core.errors import SessionLost, StoreRejected, StoreUnavailable, WriterFenced
 from core.eventstore.batch import Lost, Proposal, TransactionBatch
-from core.eventstore.group_commit import Committed, GroupCommit
+from core.eventstore.group_commit import (
+    FAILURES_WITHOUT_LOSS_MAX,
+    Committed,
+    GroupCommit,
+    read_failed,
+)
 from core.eventstore.kv import Absent, Get, Put, TxnResult
 from core.eventstore.memory import MemoryStore
 
@@ -160,6 +165,30 @@ async def test_a_fault_of_the_pump_itself_is_told_to_who_waits() -> None:
     await harness.pump.drain()
 
     assert all(isinstance(each, Exception) for each in results)
+
+
+@pytest.mark.parametrize(
+    ("failures", "answer"),
+    [(FAILURES_WITHOUT_LOSS_MAX, Committed), (FAILURES_WITHOUT_LOSS_MAX + 1, AssertionError)],
+)
+async def test_proposals_whose_guards_hold_after_a_failure_are_sent_again_a_limited_number_of_times(
+    failures: int, answer: type
+) -> None:
+    harness = GroupCommitHarness()
+
+    async def fail_at_first(batch: TransactionBatch) -> TxnResult:
+        if harness.transactions < failures:
+            harness.transactions += 1
+            return await read_failed(harness.store, Get(b"fence"), batch)
+        return await harness.transact(batch)
+
+    harness.pump = GroupCommit(
+        fail_at_first, ends=WriterFenced, name="queue", depth_max=100, passes=1
+    )
+    results = await asyncio.gather(harness.put("a"), harness.put("b"), return_exceptions=True)
+    await asyncio.gather(harness.pump.drain(), return_exceptions=True)
+
+    assert [type(each) for each in results] == [answer] * 2
 
 
 async def test_what_survives_a_failed_transaction_is_not_joined_by_others_that_would_fail_it() -> (

@@ -17,7 +17,7 @@ from core.errors import (
 )
 from core.eventstore.batch import Lost
 from core.eventstore.group_commit import Committed
-from core.eventstore.kv import Get, Guard, NothingNewer, TxnResult, Unchanged, Write
+from core.eventstore.kv import Get, Guard, NothingNewer, ReadResult, TxnResult, Unchanged, Write
 from core.eventstore.log import START, LogReader
 from core.eventstore.writer import GATHERING_PASSES_MAX, QUEUE_DEPTH_MAX
 from tests.core.eventstore.writer_harness import WriterHarness
@@ -119,6 +119,23 @@ async def test_a_read_that_starts_at_a_guarded_key_serves_as_its_truth(
         harness.keys.meta("m2"),
     ]
     assert lost.current[harness.keys.meta("m1")] == lost.reads[window].kvs[0]
+
+
+async def test_a_lost_race_that_cannot_be_read_has_written_nothing(
+    harness: WriterHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await harness.writer.append(harness.proposal("m1"))
+
+    async def refuse(gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
+        raise StoreUnavailable("the connection was refused")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(harness.store, "read", refuse)
+        with pytest.raises(StoreUnavailable):
+            await harness.writer.append(harness.proposal("m1"))
+
+    assert len(await events(harness)) == 1
+    assert isinstance(await harness.writer.append(harness.proposal("m2")), Committed)
 
 
 async def test_a_range_guard_loses_to_anything_newer_in_its_range(harness: WriterHarness) -> None:
