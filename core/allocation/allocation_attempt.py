@@ -160,13 +160,13 @@ class AllocationAttempt:
         pools = {pool: self.snapshot.pools[pool].pool for _, pool, _ in placed}
         nics: list[Nic] = []
         for named in self.selection.nics:
-            own = [
+            chosen = [
                 (pools[pool], address.value)
                 for interface, pool, address in placed
                 if interface == named.interface
             ]
-            if own:
-                nics.append(nic_with(named.interface, own, clean_gateway=named.clean_gateway))
+            if chosen:
+                nics.append(nic_with(named.interface, chosen, clean_gateway=named.clean_gateway))
         requested = self.selection.routes
         if not requested and not any(pool.routes for pool in pools.values()):
             return nics
@@ -174,11 +174,12 @@ class AllocationAttempt:
 
     def learn(self, picked: Iterable[PickedAddress], lost: Lost, free: FreeAddresses) -> None:
         """Use what was read of each address and its window after a lost race."""
-        for one in picked:
-            if one.is_listed or lost.current[self._keys.ip(*one.choice.address)] is not None:
-                free.lost(one.pool, lost.revision, is_listed=one.is_listed)
-            claims, rests = self._windows(one)
-            self._learn_window(one, lost.reads[claims], lost.reads[rests])
+        for address in picked:
+            is_taken = lost.current[self._keys.ip(*address.choice.address)] is not None
+            if address.is_listed or is_taken:
+                free.lost(address.pool, lost.revision, is_listed=address.is_listed)
+            claims, rests = self._windows(address)
+            self._learn_window(address, lost.reads[claims], lost.reads[rests])
 
     def reads(self, picked: Iterable[PickedAddress]) -> list[Get]:
         """What a lost race reads of the addresses: themselves and those that follow."""
@@ -291,10 +292,10 @@ class AllocationAttempt:
             taken = Taken(await sources.finder.find(search, avoid), passed_over=True)
         if taken.address is not None or not taken.passed_over:
             return taken.address
-        own = {
+        picked = {
             one.choice.address.value for one in constraints.picked if one.demand.family == family
         }
-        if await sources.finder.find(search, own) is not None:
+        if await sources.finder.find(search, picked) is not None:
             # Only requests of this process are claiming the rest; their outcome is open.
             await constraints.claiming.next_end()
             raise LostRace(

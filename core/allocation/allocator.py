@@ -271,16 +271,16 @@ class Allocator:
         constraints = AttemptConstraints(self._claiming, picked, ending, is_same_holder)
         try:
             for demand in demands:
-                one = await attempt.pick(demand, constraints, self._sources)
-                self._claiming.add(one.choice.address)
-                picked.append(one)
+                address = await attempt.pick(demand, constraints, self._sources)
+                self._claiming.add(address.choice.address)
+                picked.append(address)
             event = claim(pod, request.attachment, pool_request, attempt.nics(picked))
             draft = EventDraft(self._writer.event_id(), request.cause, event)
-            used = [(one.pool, one.demand.family) for one in picked]
+            used = [(address.pool, address.demand.family) for address in picked]
             guards = configuration_guards(self._keys, attempt.snapshot, used)
 
             def proposal(releasing: Proposal | None = None) -> Proposal:
-                choices = [one.choice for one in picked]
+                choices = [address.choice for address in picked]
                 return claim_proposal(
                     *(self._keys, draft, progress.stored, choices, guards, releasing),
                     reads=lambda: attempt.reads(picked),
@@ -294,7 +294,7 @@ class Allocator:
             else:
                 outcome = await self._writer.append(proposal())
         finally:
-            self._claiming.remove([one.choice.address for one in picked])
+            self._claiming.remove([address.choice.address for address in picked])
         if isinstance(outcome, Lost):
             raise await self._learn(progress, attempt, picked, outcome)
         if progress.stored.endpoint is None:
