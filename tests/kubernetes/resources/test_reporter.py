@@ -349,6 +349,39 @@ async def test_a_pod_of_a_namespace_that_is_not_there_holds_up_nobody(
     assert server.request("GET", path_of("SpiderEndpoint", "ghost", "nowhere")).status == 404
 
 
+async def test_the_status_of_a_pool_is_written_once_for_all_adds_of_a_burst(
+    server: ApiServer, cluster: TranslatorHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await cluster.node.add(pod("web-0"))
+    await cluster.until(lambda: counted(server, 1))
+    await cluster.until_idle()
+    reporter = cluster.host.reporter
+    assert reporter is not None
+    burst_ended = asyncio.Event()
+
+    async def gather(_: object) -> None:
+        await burst_ended.wait()
+
+    monkeypatch.setattr(reporter, "_gather", gather)
+    writes: list[str] = []
+    write = reporter._status.write
+
+    async def noted(kind: TranslatedKind, name: str, report: StatusReport | None) -> None:
+        writes.append(name)
+        await write(kind, name, report)
+
+    monkeypatch.setattr(reporter._status, "write", noted)
+
+    for number in range(1, 5):
+        await cluster.node.add(pod(f"web-{number}"))
+    tallies = reporter._projector.projection.tallies
+    await cluster.until(lambda: tallies["blue"].counts.claimed == 5)
+    burst_ended.set()
+    await cluster.until(lambda: counted(server, 5))
+
+    assert len(writes) == 1
+
+
 async def test_a_reporter_begins_no_round_while_nothing_changes(
     server: ApiServer, cluster: TranslatorHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
