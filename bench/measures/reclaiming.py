@@ -23,21 +23,14 @@ from core.allocation.observer import Observer
 from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import RecordDefined
 from core.domain.evolution import Ledger
-from core.domain.reclaim.cluster import (
-    ClusterFacts,
-    ClusterSnapshot,
-    Kind,
-    KindListing,
-    ListedObjects,
-    NodeState,
-    PodState,
-)
+from core.domain.reclaim.cluster import ClusterFacts, Kind, NodeState, PodState
 from core.domain.reclaim.deadlines import ReclaimDeadline
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Moment
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import ExecutionNotFound
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
+from tests.support.cluster_snapshot import ClusterSnapshot, KindListing, ListedObjects
 from tests.support.etcd import EtcdCluster
 from tests.support.node_harness import CAUSE, NodeHarness, pod, pool
 from workflows.engine.client.client import Client

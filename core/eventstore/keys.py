@@ -175,11 +175,6 @@ class Keys:
         """The binding of an endpoint by a network provider."""
         return self.root + f"binding/{namespace}/{name}".encode()
 
-    def record_path(self, key: bytes) -> tuple[str, str, str]:
-        """(kind, namespace, name) of a record's key."""
-        kind, namespace, name = self.tail(key, "record")
-        return kind, "" if namespace == "-" else namespace, name
-
     def meta(self, name: str) -> bytes:
         """A single key: schema version, archive cursor, projection checkpoint."""
         return self.root + f"meta/{name}".encode()

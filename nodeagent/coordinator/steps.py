@@ -1,20 +1,15 @@
 """The steps of an attachment plan: a netlink request each, with the request that undoes it.
 
-A step names links by interface index, as the kernel does; ``describe_step`` replaces the indexes by
-names, for logs and for tests that compare whole plans.
+A step names links by interface index, as the kernel does.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from nodeagent.netlink import requests
 from nodeagent.netlink.requests import Request
 from nodeagent.netlink.values import KernelRoute, Neighbour, RoutingRule
-
-_LINK: Final = re.compile(r"\blink (\d+)\b")
 
 
 class PlanStep(NamedTuple):
@@ -58,8 +53,3 @@ def neighbour_step(entry: Neighbour) -> PlanStep:
 
 def _reversible(request: Request) -> PlanStep:
     return PlanStep(request, requests.removal(request))
-
-
-def describe_step(step: PlanStep, names: Mapping[int, str]) -> str:
-    """A step as text; ``names`` are link names by interface index."""
-    return _LINK.sub(lambda match: names.get(int(match[1]), match[0]), step.do.what)

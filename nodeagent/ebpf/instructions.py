@@ -194,13 +194,6 @@ def assemble(lines: Sequence[Line], maps: Mapping[str, int]) -> bytes:
     return b"".join(packed)
 
 
-def disassemble(lines: Sequence[Line]) -> str:
-    """The text of a program, one instruction per line."""
-    return "".join(
-        f"{line.name}:\n" if isinstance(line, Label) else f"    {line.text}\n" for line in lines
-    )
-
-
 def _places(lines: Sequence[Line]) -> dict[str, int]:
     places: dict[str, int] = {}
     at = 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +28,6 @@ from nodeagent.ebpf.instructions import (
     call,
     compute,
     copy,
-    disassemble,
     jump,
     jump_if,
     leave,
@@ -42,6 +42,13 @@ from tests.support.parts import LITTLE_ENDIAN, needs
 PROGRAMS: Final = Path(__file__).parent / "programs"
 MAPS: Final = {spec.name: number for number, spec in enumerate(layout.MAPS, 3)}
 LITTLE = pytest.mark.skipif(sys.byteorder != "little", reason=needs(LITTLE_ENDIAN))
+
+
+def disassemble(lines: Sequence[Line]) -> str:
+    """The text of a program, one instruction per line."""
+    return "".join(
+        f"{line.name}:\n" if isinstance(line, Label) else f"    {line.text}\n" for line in lines
+    )
 
 
 @LITTLE

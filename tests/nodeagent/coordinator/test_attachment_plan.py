@@ -6,6 +6,8 @@ After a wanted change run with REWRITE_PLANS=1, and commit only a difference tha
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,10 +19,11 @@ from nodeagent.coordinator.attachment_plan import mac_of, plan
 from nodeagent.coordinator.facts import HostStack, PodStack, VethPair
 from nodeagent.coordinator.modes import NicSetup, decide
 from nodeagent.coordinator.settings import WrittenSettings, effective, read_settings
-from nodeagent.coordinator.steps import AttachmentPlan, describe_step
+from nodeagent.coordinator.steps import AttachmentPlan, PlanStep
 from nodeagent.netlink.numbers import IFF_BROADCAST, IFF_LOOPBACK, IFF_MULTICAST, IFF_UP
 from nodeagent.netlink.values import Hop, KernelRoute, Link, LinkAddress, RoutingRule, everywhere
 
+_LINK: Final = re.compile(r"\blink (\d+)\b")
 PLANS: Final = Path(__file__).parent / "plans"
 ETHERNET: Final = IFF_UP | IFF_BROADCAST | IFF_MULTICAST
 KERNEL_RULES: Final = (
@@ -48,6 +51,11 @@ OWN: Final = {
 }
 NETWORKS: Final = {2: ("10.6.0.0/24", "fd00:6::/64"), 3: ("10.7.0.0/24", "fd00:7::/64")}
 GATEWAYS: Final = {2: ("10.6.0.1", "fd00:6::1"), 3: ("10.7.0.1", "fd00:7::1"), 4: ("10.8.0.1",)}
+
+
+def describe_step(step: PlanStep, names: Mapping[int, str]) -> str:
+    """A step as text; ``names`` are link names by interface index."""
+    return _LINK.sub(lambda match: names.get(int(match[1]), match[0]), step.do.what)
 
 
 def stack(

@@ -175,10 +175,6 @@ class WorkflowKeys:
         start = len(self.root) + len("wake/mail/")
         return int(key[start : start + 2], 16), key[start + 3 :].decode()
 
-    def open_id(self, key: bytes) -> str:
-        """The workflow id of an open head's key."""
-        return key[len(self.root) + len("open/00/") :].decode()
-
     def closed_parts(self, key: bytes) -> tuple[str, str]:
         """(workflow id, run) of a closed head's key."""
         start = len(self.root) + len("closed/00/")

@@ -12,11 +12,12 @@ from core.domain.facts import PodFacts
 from core.domain.fixed.owners import OwnerFacts, kind_of_holder
 from core.domain.fixed.validity import Validity, validity_of
 from core.domain.model import Endpoint
-from core.domain.reclaim.cluster import ClusterSnapshot, ListedObjects, PodState
+from core.domain.reclaim.cluster import PodState
 from core.errors import OrbweaverError
 from core.eventstore.kv import KeyValueStore
 from tests.core.domain.reclaim.reclaim_harness import ReclaimHarness
 from tests.core.domain.reclaim.scripted_cluster import facts_of, moment, split
+from tests.support.cluster_snapshot import ClusterSnapshot, ListedObjects
 from tests.support.node_harness import NodeHarness, pool
 
 IPPOOL = "ipam.spidernet.io/ippool"

@@ -7,18 +7,13 @@ from collections.abc import Iterable
 from core.domain.evolution import Ledger, RevisedClaim
 from core.domain.fixed.owners import StatefulSetState
 from core.domain.model import Claim, Endpoint, Nic, Owner, pod_holder, stateful_holder
-from core.domain.reclaim.cluster import (
-    ClusterSnapshot,
-    KindListing,
-    ListedObjects,
-    NodeState,
-    PodState,
-)
+from core.domain.reclaim.cluster import NodeState, PodState
 from core.domain.reclaim.decision_table import Rules
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Observation, ObservationSubject
 from core.domain.reclaim.reclaim_plan import ReclaimPlan, plan_scan
 from core.domain.reclaim.settings import ReclaimSettings
 from tests.core.domain.reclaim.scripted_cluster import KINDS, moment
+from tests.support.cluster_snapshot import ClusterSnapshot, KindListing, ListedObjects
 
 NOW_S = 100_000.0
 WITNESS = PodState("kube-system", "controller", "witness", node="n1", host_network=True)

@@ -13,15 +13,9 @@ from typing import NamedTuple
 from core.domain.facts import PodFacts
 from core.domain.fixed.owners import StatefulSetState, VmiState, VmState
 from core.domain.model import FixedKind, Owner
-from core.domain.reclaim.cluster import (
-    ClusterSnapshot,
-    Kind,
-    KindListing,
-    ListedObjects,
-    NodeState,
-    PodState,
-)
+from core.domain.reclaim.cluster import Kind, NodeState, PodState
 from core.domain.reclaim.evidence import Moment
+from tests.support.cluster_snapshot import ClusterSnapshot, KindListing, ListedObjects
 
 KINDS: tuple[Kind, ...] = (
     "Pod", "Node", "StatefulSet", "VirtualMachineInstance", "VirtualMachine",

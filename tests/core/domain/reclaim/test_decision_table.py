@@ -11,10 +11,11 @@ from core.domain.evolution import Ledger
 from core.domain.fixed.owners import StatefulSetState, VmiState, VmState
 from core.domain.fixed.validity import validity_of
 from core.domain.model import Owner
-from core.domain.reclaim.cluster import ClusterSnapshot, KindListing, ListedObjects, PodState
+from core.domain.reclaim.cluster import PodState
 from core.domain.reclaim.settings import ReclaimSettings
 from tests.core.domain.reclaim.samples import DB, NOW_S, cluster, hold, released, twice
 from tests.core.domain.reclaim.scripted_cluster import KINDS, moment
+from tests.support.cluster_snapshot import ClusterSnapshot, KindListing, ListedObjects
 
 IP = "10.6.0.1"
 SET = StatefulSetState("shop", "db", 1)

@@ -7,11 +7,11 @@ import pytest
 from core.allocation import claim_releases
 from core.allocation.releaser import Released, Releaser
 from core.domain.fixed.owners import MissingOwner, StatefulSetState
-from core.domain.reclaim.cluster import ClusterSnapshot
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import StoreUnavailable
 from tests.core.domain.reclaim.scripted_cluster import ObservedPod
+from tests.support.cluster_snapshot import ClusterSnapshot
 from tests.workflows.jobs.reclaim.reclaim_job_harness import ReclaimJobHarness
 from workflows.model.policies import ExecutionStatus
 

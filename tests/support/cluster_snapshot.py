@@ -1,0 +1,151 @@
+"""Cluster facts from one round of listings, for scripts of reclaim and for benchmarks.
+
+A listing is trusted only if it is complete, was taken after the claims were read, and is not empty
+for a kind that every cluster has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, TypeVar
+
+from core.domain.fixed.owners import (
+    VM_INSTANCE,
+    MissingOwner,
+    StatefulSetState,
+    VmiState,
+    VmState,
+)
+from core.domain.reclaim.cluster import NEVER_EMPTY, Kind, NodeState, PodState
+from core.domain.reclaim.evidence import Moment
+
+
+class KindListing(NamedTuple):
+    """How objects of one kind were listed: when it began, and whether to the end."""
+
+    taken: Moment
+    complete: bool = True
+
+
+class ListedObjects(NamedTuple):
+    """What listings returned."""
+
+    pods: Iterable[PodState] = ()
+    nodes: Iterable[NodeState] = ()
+    stateful_sets: Iterable[StatefulSetState] = ()
+    vmis: Iterable[VmiState] = ()
+    vms: Iterable[VmState] = ()
+
+
+T = TypeVar("T")
+
+
+class ClusterSnapshot:
+    """Facts from one round of listings.
+
+    ``listings``: one for each kind that was listed. ``claims_read``: when the claims were read, by
+    the clock of the same observer.
+    """
+
+    __slots__ = (
+        "_by_uid", "_doubts", "_launchers", "_nodes", "_pods", "_reporters", "_stateful_sets",
+        "_vmis", "_vms", "seen",
+    )  # fmt: skip
+
+    def __init__(
+        self, objects: ListedObjects, listings: Mapping[Kind, KindListing], claims_read: Moment
+    ) -> None:
+        self._pods = {(pod.namespace, pod.name): pod for pod in objects.pods}
+        self._nodes = {node.name: node for node in objects.nodes}
+        self._stateful_sets = {
+            (owner.namespace, owner.name): owner for owner in objects.stateful_sets
+        }
+        self._vmis = {(vmi.namespace, vmi.name): vmi for vmi in objects.vmis}
+        self._vms = {(vm.namespace, vm.name): vm for vm in objects.vms}
+        self._by_uid = {pod.uid: pod for pod in self._pods.values()}
+        self._reporters = {
+            ip: pod for pod in self._pods.values() if pod.is_living for ip in pod.ips
+        }
+        self._launchers = _launchers(self._pods.values())
+        sizes: dict[Kind, int] = {
+            "Pod": len(self._pods),
+            "Node": len(self._nodes),
+            "StatefulSet": len(self._stateful_sets),
+            "VirtualMachineInstance": len(self._vmis),
+            "VirtualMachine": len(self._vms),
+        }
+        self._doubts = {
+            kind: doubt_of(kind, size, listings.get(kind), claims_read)
+            for kind, size in sizes.items()
+        }
+        pods = listings.get("Pod")
+        self.seen = claims_read if pods is None else pods.taken
+
+    def pod(self, namespace: str, name: str) -> PodState | MissingOwner:
+        """Only from a trusted listing, else unknown."""
+        return self._answer("Pod", self._pods.get((namespace, name)), f"{namespace}/{name}")
+
+    def pod_of_uid(self, uid: str) -> PodState | None:
+        """From any listing."""
+        return self._by_uid.get(uid)
+
+    def launcher(self, namespace: str, name: str) -> PodState | None:
+        """From any listing, living ones first."""
+        return self._launchers.get((namespace, name))
+
+    def reporter(self, address: str) -> PodState | None:
+        """From any listing."""
+        return self._reporters.get(address)
+
+    def node(self, name: str) -> NodeState | MissingOwner:
+        """Only from a trusted listing."""
+        return self._answer("Node", self._nodes.get(name), name)
+
+    def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner:
+        """Only from a trusted listing."""
+        found = self._stateful_sets.get((namespace, name))
+        return self._answer("StatefulSet", found, f"{namespace}/{name}")
+
+    def vmi(self, namespace: str, name: str) -> VmiState | MissingOwner:
+        """Only from a trusted listing."""
+        found = self._vmis.get((namespace, name))
+        return self._answer("VirtualMachineInstance", found, f"{namespace}/{name}")
+
+    def vm(self, namespace: str, name: str) -> VmState | MissingOwner:
+        """Only from a trusted listing."""
+        found = self._vms.get((namespace, name))
+        return self._answer("VirtualMachine", found, f"{namespace}/{name}")
+
+    def _answer(self, kind: Kind, entry: T | None, name: str) -> T | MissingOwner:
+        doubt = self._doubts[kind]
+        if doubt:
+            return MissingOwner(certain=False, why=doubt)
+        if entry is not None:
+            return entry
+        return MissingOwner(certain=True, why=f"{kind} {name} is gone")
+
+
+def _launchers(pods: Iterable[PodState]) -> dict[tuple[str, str], PodState]:
+    """By VM instance: the Pod that runs it, or one that is terminating."""
+    launchers: dict[tuple[str, str], PodState] = {}
+    for pod in pods:
+        owner = pod.owner
+        if owner is None or owner.kind != VM_INSTANCE or pod.is_final:
+            continue
+        key = pod.namespace, owner.name
+        if pod.is_living or key not in launchers:
+            launchers[key] = pod
+    return launchers
+
+
+def doubt_of(kind: Kind, size: int, listing: KindListing | None, claims_read: Moment) -> str:
+    """Why a listing is not trusted; "" if it is."""
+    if listing is None:
+        return f"{kind} objects were not listed"
+    if not listing.complete:
+        return f"the listing of {kind} objects is incomplete"
+    if listing.taken.is_before(claims_read):
+        return f"the listing of {kind} objects is older than the claims"
+    if not size and kind in NEVER_EMPTY:
+        return f"the listing of {kind} objects is empty, although every cluster has some"
+    return ""
