@@ -15,9 +15,14 @@ from workflows.api.context import ContinueAsNew
 from workflows.api.definitions import WorkflowDefinition
 from workflows.api.futures import Future, Loop, Task
 from workflows.api.options import ActivityOptions, ChildOptions, WorkflowInfo
-from workflows.interpreter.children import Children, ChildState
 from workflows.interpreter.messages import Messages
-from workflows.interpreter.operations import CommandBuffer, OpenOperations, OperationRequest
+from workflows.interpreter.operations import (
+    Children,
+    ChildState,
+    CommandBuffer,
+    OpenOperations,
+    OperationRequest,
+)
 from workflows.model import events as ev
 from workflows.model.commands import Command
 from workflows.model.errors import (

@@ -27,7 +27,6 @@ from core.eventstore.kv import (
 from workflows.engine.client.completions import Completions
 from workflows.engine.clock import Clock
 from workflows.engine.run.undeliverable_messages import reuse_allowed
-from workflows.engine.store.committer import Committer
 from workflows.engine.store.history_reader import closed_heads, head_of
 from workflows.engine.store.keys import WorkflowKeys, new_id
 from workflows.engine.store.records import (
@@ -39,7 +38,7 @@ from workflows.engine.store.records import (
     encode_message,
     reserved_head,
 )
-from workflows.engine.store.session import CLIENT_TTL_S, WorkerSession, open_session
+from workflows.engine.store.session import CLIENT_TTL_S, Committer, WorkerSession, open_session
 from workflows.model.errors import LimitExceeded
 from workflows.model.events import SearchAttributes, WorkflowExecutionStarted
 from workflows.model.payloads import Payload

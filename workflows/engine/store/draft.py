@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from core.eventstore.kv import Delete, Guard, KeyValueStore, Put, Unchanged, Write
 from workflows.engine.clock import Clock
-from workflows.engine.store.committer import Committer
 from workflows.engine.store.faults import WorkerFaults
 from workflows.engine.store.history_reader import read_whole_history
 from workflows.engine.store.keys import WorkflowKeys, new_id
@@ -24,6 +23,7 @@ from workflows.engine.store.records import (
     Terminate,
     encode_message,
 )
+from workflows.engine.store.session import Committer
 from workflows.model import events as ev
 from workflows.model.codec import encode_event, encode_history
 from workflows.model.events import HistoryEvent

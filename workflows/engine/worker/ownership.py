@@ -14,10 +14,9 @@ from typing import NamedTuple
 from core.eventstore.codec import StateCodec
 from core.eventstore.group_commit import Committed
 from core.eventstore.kv import Absent, Delete, KeyChange, KeyValue, Put, Unchanged
-from workflows.engine.store.committer import Committer
 from workflows.engine.store.faults import UNREADABLE, WorkerFaults
 from workflows.engine.store.keys import SHARDS, WorkflowKeys
-from workflows.engine.store.session import WorkerSession
+from workflows.engine.store.session import Committer, WorkerSession
 
 
 class OwnerRecord(NamedTuple):

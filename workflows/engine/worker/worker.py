@@ -23,12 +23,11 @@ from workflows.engine.clock import Clock, SystemClock
 from workflows.engine.run.call_replies import ReplyWriter
 from workflows.engine.run.execution import ExecutionParts
 from workflows.engine.run.run_interpreter import InterpreterCache, Interpreters
-from workflows.engine.store.committer import Committer
 from workflows.engine.store.draft import ExecutionStore
 from workflows.engine.store.faults import WorkerFaults
 from workflows.engine.store.keys import DEFAULT_QUEUE, WorkflowKeys
 from workflows.engine.store.records import RunHead
-from workflows.engine.store.session import WORKER_TTL_S, open_session
+from workflows.engine.store.session import WORKER_TTL_S, Committer, open_session
 from workflows.engine.telemetry import Telemetry
 from workflows.engine.worker.activities import SLOTS, ActivityHost
 from workflows.engine.worker.deadlines import Deadlines

@@ -12,9 +12,8 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import Absent, KeyValueStore, Put
 from core.eventstore.memory import MemoryStore
 from tests.support.faulty_store import FaultyStore
-from workflows.engine.store.committer import Committer
 from workflows.engine.store.keys import WorkflowKeys
-from workflows.engine.store.session import open_session
+from workflows.engine.store.session import Committer, open_session
 
 
 async def committer(store: KeyValueStore) -> Committer:
