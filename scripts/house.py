@@ -42,7 +42,8 @@ def main() -> None:
             print("".join(f"        {line}\n" for line in found), end="")
     print(f"{add_path.frames_to_the_allocator:6}  frames from the socket to the allocator")
     print(f"{names.glossary_rows():6}  rows in the glossary")
-    print(f"{names.product_lines():6}  lines of the product, empty ones aside")
+    print(f"{names.product_lines(in_wheel=True):6}  lines of the wheel, empty ones aside")
+    print(f"{names.product_lines(in_wheel=False):6}  lines of laboratory and demonstration")
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
 .venv/bin/python -m scripts.reclaim_modules      each module, then their number
 
-A controller's jobs run in this process. What counts are modules of the product in which a function
-is called after the deletion of the Pod's record until its address is free. A first Pod is reclaimed
-before, so that imports and the start of the jobs do not count.
+A controller's jobs run in this process, without automatic pools, which are another job that follows
+the same log. What counts are modules of the product in which a function is called after the
+deletion of the Pod's record until its address is free. A first Pod is reclaimed before, so that
+imports and the start of the jobs do not count.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ import sys
 from types import FrameType
 from typing import Final
 
+from core.domain.autopools.pool_size import AutoPoolSettings
 from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import RecordDefined
 from core.eventstore.kv import Get
 from core.eventstore.memory import MemoryStore
 from scripts.add_path import product_module
 from tests.support.node_harness import NodeHarness, pod, pool
-from workflows.jobs.job_host import JobHost
+from workflows.jobs.job_host import JobHost, JobSettings
 
+WITHOUT_AUTO_POOLS: Final = JobSettings(auto_pools=AutoPoolSettings(enabled=False))
 RECLAIM_S_MAX: Final = 60.0
 RETRY_S: Final = 0.2
 """Between two deletions: the job that listens to the log may still be starting."""
@@ -35,7 +38,7 @@ def measure_reclaim() -> set[str]:
 async def _measure() -> set[str]:
     async with NodeHarness(MemoryStore()) as node:
         await node.apply(pool("main", "10.6.0.10-10.6.0.200"))
-        host = JobHost(node.store, node.keys, "one")
+        host = JobHost(node.store, node.keys, "one", WITHOUT_AUTO_POOLS)
         tasks = [asyncio.ensure_future(host.run()), asyncio.ensure_future(host.lead())]
         try:
             await _reclaim(node, "first")

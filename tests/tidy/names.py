@@ -25,6 +25,9 @@ SHARED_MODULE_NAMES: Final = frozenset(
 )
 """Names that a convention gives to one module of each package."""
 
+OUTSIDE_THE_WHEEL: Final = ("ops/demo/", "ops/lab/")
+"""Parts of the packages that run from a checkout alone (``pyproject.toml`` excludes them)."""
+
 NOUNS_IN_ING: Final = frozenset(
     {"binding", "housekeeping", "policy_routing", "provider_binding", "testing", "tracing"}
 )
@@ -66,7 +69,7 @@ _DOCUMENT = re.compile(r"(?<![\w/.-])((?:docs|spec|design|decisions)/[\w./-]+\.m
 
 
 def product_modules() -> Iterator[Source]:
-    """The modules of the wheel."""
+    """The modules of the packages that are installed, with ``OUTSIDE_THE_WHEEL``."""
     return (file for file in python_sources() if file.package in PRODUCT)
 
 
@@ -158,9 +161,14 @@ def unknown_files() -> list[str]:
     )
 
 
-def product_lines() -> int:
-    """Lines of Python in the product, without empty ones."""
-    return sum(bool(line.strip()) for file in product_modules() for line in file.text.splitlines())
+def product_lines(*, in_wheel: bool) -> int:
+    """Lines of Python in the wheel, or of ``OUTSIDE_THE_WHEEL``, without empty ones."""
+    return sum(
+        bool(line.strip())
+        for file in product_modules()
+        if file.path.startswith(OUTSIDE_THE_WHEEL) is not in_wheel
+        for line in file.text.splitlines()
+    )
 
 
 def conftests() -> list[str]:
