@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help images push-images sbom docs demo test test-vm chaos check house bench bench-quick format lock setup setup-run clean
+.PHONY: help images reproduce-images push-images sbom docs demo test test-vm chaos check house bench bench-quick format lock setup setup-run clean
 
 PYTHON := .venv/bin/python
 ARGS ?=
@@ -53,6 +53,9 @@ bench-quick: setup ## the measures in two minutes, one JSON object a line
 
 images: ## both container images; REGISTRY=registry.example.com/ TAG=0.1.0 name them; see scripts/images.sh
 	@scripts/images.sh build
+
+reproduce-images: ## builds both images twice without a cache and compares their digests
+	@scripts/images.sh reproduce
 
 push-images: ## both images and a copy of etcd's into REGISTRY; digests into build/images/values.yaml
 	@scripts/images.sh push

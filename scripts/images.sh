@@ -4,11 +4,12 @@
 #   scripts/images.sh build      orbweaver-controller and orbweaver-agent
 #   scripts/images.sh push       pushes both, and a copy of etcd's image, and writes build/images/values.yaml with
 #                                every digest for `helm install -f`
+#   scripts/images.sh reproduce  builds both twice without any cache, and fails unless the digests are equal
 #   scripts/images.sh sbom       build/images/*.cdx.json: Debian and Python packages of each image (CycloneDX)
 #
 # Environment (make images passes them): ENGINE=docker|podman|buildah  REGISTRY=registry.example.com/  TAG=0.1.0
 # PLATFORMS=linux/amd64,linux/arm64  BASE=debian (a base image of Debian's packages by mmdebstrap, without a registry)
-# BUILD_FLAGS: further flags of the engine's build command.
+# BUILD_FLAGS: further flags of the engine's build command. OUT: where files are written, build/images.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,7 +18,7 @@ IMAGES=(controller agent)
 ETCD_IMAGE=quay.io/coreos/etcd:v3.5.26  # as in ops/charts/orbweaver/values.yaml; a test compares
 DEBIAN_SUITE=trixie
 DEBIAN_PACKAGES=python3,python3-venv,python-is-python3,ca-certificates
-OUT=build/images
+OUT=${OUT:-build/images}
 
 say() { echo "images: $*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -146,6 +147,30 @@ YAML
     say "wrote $OUT/values.yaml"
 }
 
+digest_of() {  # digest_of NAME: of the manifest that a push would send; of docker the image's id
+    if [ "$ENGINE" = docker ]; then docker inspect --type image --format '{{.Id}}' "$1"; return; fi
+    local directory
+    directory=$(mktemp -d)
+    "$ENGINE" push --quiet --digestfile "$directory/digest" "$1" "dir:$directory/image" >&2
+    cat "$directory/digest"
+    rm -rf "$directory"
+}
+
+reproduce() {
+    [ -z "$PLATFORMS" ] || fail "reproduce compares images of one platform: leave PLATFORMS out"
+    local image number digests
+    BUILD_FLAGS="${BUILD_FLAGS:-} --no-cache"
+    for image in "${IMAGES[@]}"; do
+        digests=()
+        for number in 1 2; do
+            TAG=reproduced-$number build_image "$image" >&2
+            digests+=("$(TAG=reproduced-$number digest_of "$(TAG=reproduced-$number name_of "$image")")")
+        done
+        [ "${digests[0]}" = "${digests[1]}" ] || fail "two builds of $image differ: ${digests[*]}"
+        echo "$image ${digests[0]}"
+    done
+}
+
 sbom() {
     mkdir -p "$OUT"
     local image
@@ -160,6 +185,7 @@ sbom() {
 case ${1:-build} in
     build) for image in "${IMAGES[@]}"; do build_image "$image"; done ;;
     push) push ;;
+    reproduce) reproduce ;;
     sbom) sbom ;;
     *) fail "unknown command '$1'; see the top of scripts/images.sh" ;;
 esac

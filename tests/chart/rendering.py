@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,6 +35,23 @@ def render(values: Object) -> dict[str, str]:
     with Chart.load(CHART) as chart:
         texts = chart.render(values, name="orbweaver", namespace=NAMESPACE)
     return {name.partition("/templates/")[2]: text for name, text in texts.items()}
+
+
+def images_of(values: Object) -> Iterator[str]:
+    """Every reference in what is rendered."""
+    for made in objects(values):
+        yield from _images(made)
+
+
+def _images(node: object) -> Iterator[str]:
+    if isinstance(node, dict):
+        for name, value in node.items():
+            if name == "image" and isinstance(value, str):
+                yield value
+            yield from _images(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _images(value)
 
 
 def objects(values: Object) -> list[Object]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.chart.rendering import Object, objects
+from tests.chart.rendering import Object, images_of
 
 OVERRIDE: Object = {"global": {"imageRegistryOverride": "registry.example.com/mirror/"}}
 
 
 def test_without_an_override_only_etcd_has_a_registry() -> None:
-    assert set(images({})) == {
+    assert set(images_of({})) == {
         "orbweaver-agent:0.1.0",
         "orbweaver-controller:0.1.0",
         "quay.io/coreos/etcd:v3.5.26",
@@ -20,7 +18,7 @@ def test_without_an_override_only_etcd_has_a_registry() -> None:
 
 
 def test_the_override_takes_the_place_of_every_registry_of_the_chart() -> None:
-    assert set(images(OVERRIDE)) == {
+    assert set(images_of(OVERRIDE)) == {
         "registry.example.com/mirror/orbweaver-agent:0.1.0",
         "registry.example.com/mirror/orbweaver-controller:0.1.0",
         "registry.example.com/mirror/coreos/etcd:v3.5.26",
@@ -31,29 +29,12 @@ def test_the_override_takes_the_place_of_every_registry_of_the_chart() -> None:
 def test_a_registry_that_the_user_names_stays(registry: str) -> None:
     values = OVERRIDE | {"etcd": {"embedded": {"image": {"registry": registry}}}}
 
-    assert f"{registry}/coreos/etcd:v3.5.26" in set(images(values))
+    assert f"{registry}/coreos/etcd:v3.5.26" in set(images_of(values))
 
 
 def test_a_digest_takes_the_place_of_the_tag() -> None:
     digest = f"sha256:{'0' * 64}"
 
     assert f"orbweaver-agent@{digest}" in set(
-        images({"spiderpoolAgent": {"image": {"digest": digest}}})
+        images_of({"spiderpoolAgent": {"image": {"digest": digest}}})
     )
-
-
-def images(values: Object) -> Iterator[str]:
-    """Every reference in what is rendered."""
-    for made in objects(values):
-        yield from _images(made)
-
-
-def _images(node: object) -> Iterator[str]:
-    if isinstance(node, dict):
-        for name, value in node.items():
-            if name == "image" and isinstance(value, str):
-                yield value
-            yield from _images(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _images(value)

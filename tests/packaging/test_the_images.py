@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+from pathlib import Path
 
 import yaml
 
+from tests.chart.rendering import images_of
 from tests.packaging.project import ROOT
 
 BASE = re.compile(r"^ARG (\w+)=\S+@sha256:[0-9a-f]{64}$", re.MULTILINE)
@@ -35,6 +39,35 @@ def test_the_copied_etcd_is_the_one_that_the_chart_names() -> None:
     image = values["etcd"]["embedded"]["image"]
 
     assert f"ETCD_IMAGE={image['registry']}/{image['repository']}:{image['tag']} " in script
+
+
+ENGINE = """#!/bin/sh
+while [ $# -gt 0 ]; do
+    case $1 in
+        exists) exit 1 ;;
+        --digestfile) echo "$DIGEST" >"$2" ;;
+    esac
+    shift
+done
+"""
+
+
+def test_the_values_that_a_push_writes_name_every_image_by_its_digest(tmp_path: Path) -> None:
+    engine = tmp_path / "engine"
+    engine.write_text(ENGINE)
+    engine.chmod(0o755)
+    digest = f"sha256:{'5' * 64}"
+    environment = {"ENGINE": str(engine), "REGISTRY": "registry.example.com/mirror", "TAG": "0.1.0"}
+    environment |= {"OUT": str(tmp_path), "DIGEST": digest}
+
+    command = [str(ROOT / "scripts/images.sh"), "push"]
+    subprocess.run(command, env=os.environ | environment, check=True, capture_output=True)
+
+    values = yaml.safe_load((tmp_path / "values.yaml").read_text("utf-8"))
+    assert set(images_of(values)) == {
+        f"registry.example.com/mirror/{name}@{digest}"
+        for name in ("orbweaver-agent", "orbweaver-controller", "coreos/etcd")
+    }
 
 
 def test_every_image_says_what_it_is() -> None:
