@@ -1,12 +1,15 @@
 """``orbctl nad``: the NetworkAttachmentDefinition that a SpiderMultusConfig becomes.
 
-Writes nothing and asks no cluster: for review, for tests in a pipeline, and for clusters that keep
+Writes no cluster and asks none: for review, for tests in a pipeline, and for clusters that keep
 their NADs in git.
 """
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -37,11 +40,19 @@ def nad(
         ),
     ],
     recursive: Recursive = False,
+    directory: Annotated[
+        Path | None,
+        typer.Option(help="write one conflist per network into this directory, print nothing"),
+    ] = None,
 ) -> None:
     """Print the networks that SpiderMultusConfigs become.
 
+    Without Multus a node reads its network from a conflist: --directory writes one for each
+    network, and `orbctl install --conflist` installs it.
+
     Examples:
       orbctl nad -f networks.yaml
+      orbctl nad -f networks.yaml --directory networks/
       orbctl nad -f networks.yaml -o json
     """
     output = globals_of(context).output
@@ -51,11 +62,43 @@ def nad(
         found, refused = _definitions(text)
         made += found
         worst = Exit.REFUSED if refused else worst
-    if output.is_plain:
+    if directory is not None:
+        _write_conflists(directory, made)
+    elif output.is_plain:
         show_value(made, output)
     elif made:
         print(yaml.safe_dump_all(made, sort_keys=False, width=1_000_000), end="")
     raise typer.Exit(worst)
+
+
+def _write_conflists(directory: Path, made: list[dict[str, Any]]) -> None:
+    """Write the configuration of each network that has one. Raises BadInput."""
+    texts: dict[str, str] = {}
+    for one in made:
+        name, config = one["metadata"]["name"], one["spec"].get("config")
+        if config is None:
+            print(
+                f"{name} has no configuration: Multus looks for a file of its name", file=sys.stderr
+            )
+            continue
+        if name in texts:
+            raise BadInput(
+                f"two networks are called {name}", subject=name, remedy="write them one by one"
+            )
+        texts[name] = config
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (directory / _file_name(name, text)).write_text(f"{text}\n", "utf-8")
+    except OSError as error:
+        raise BadInput(f"cannot write {directory}: {error.strerror}", subject="directory") from None
+
+
+def _file_name(network: str, config: str) -> str:
+    """By the suffixes of libcni: a list of plugins, or one plugin, as customCNI may have."""
+    document = json.loads(config)
+    is_list = isinstance(document, dict) and "plugins" in document
+    return f"{network}.{'conflist' if is_list else 'conf'}"
 
 
 def _definitions(text: str) -> tuple[list[dict[str, Any]], bool]:

@@ -1,0 +1,68 @@
+"""``orbctl nad`` as a node without Multus uses it: conflists."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.orbctl_harness import OrbctlHarness
+
+NETWORK = """
+apiVersion: spiderpool.spidernet.io/v2beta1
+kind: SpiderMultusConfig
+metadata: {name: NAME, namespace: NAMESPACE}
+spec:
+  cniType: macvlan
+  macvlan: {master: [ens3], ippools: {ipv4: [lan]}}
+  coordinator: {detectIPConflict: true}
+"""
+PLUGIN = """
+apiVersion: spiderpool.spidernet.io/v2beta1
+kind: SpiderMultusConfig
+metadata: {name: plugin}
+spec: {cniType: custom, customCNI: '{"cniVersion":"0.3.1","name":"plugin","type":"host-local"}'}
+---
+"""
+CUSTOM = """
+apiVersion: spiderpool.spidernet.io/v2beta1
+kind: SpiderMultusConfig
+metadata: {name: existing}
+spec: {cniType: custom}
+"""
+
+
+@pytest.fixture
+def orbctl(tmp_path: Path) -> OrbctlHarness:
+    return OrbctlHarness(tmp_path / "archive")
+
+
+def networks(path: Path, *names: tuple[str, str]) -> str:
+    texts = [NETWORK.replace("NAMESPACE", space).replace("NAME", name) for space, name in names]
+    path.write_text("---".join([*texts, PLUGIN + CUSTOM]), "utf-8")
+    return str(path)
+
+
+def test_each_network_becomes_a_conflist(orbctl: OrbctlHarness, tmp_path: Path) -> None:
+    source = networks(tmp_path / "networks.yaml", ("kube-system", "rack"), ("shop", "lan"))
+
+    done = orbctl.orbctl("nad", "-f", source, "--directory", str(tmp_path / "made"))
+
+    assert (done.code, done.out) == (0, "")
+    assert "existing has no configuration" in done.err
+    written = {one.name for one in (tmp_path / "made").iterdir()}
+    assert written == {"rack.conflist", "lan.conflist", "plugin.conf"}
+    rack = json.loads((tmp_path / "made/rack.conflist").read_text("utf-8"))
+    assert [plugin["type"] for plugin in rack["plugins"]] == ["macvlan", "coordinator"]
+    assert rack["plugins"][1]["detectIPConflict"]
+
+
+def test_two_networks_of_one_name_are_not_written(orbctl: OrbctlHarness, tmp_path: Path) -> None:
+    source = networks(tmp_path / "networks.yaml", ("kube-system", "lan"), ("shop", "lan"))
+
+    done = orbctl.orbctl("nad", "-f", source, "--directory", str(tmp_path / "made"))
+
+    assert done.code == 2
+    assert "two networks are called lan" in done.err
+    assert not (tmp_path / "made").exists()
