@@ -33,7 +33,12 @@ from nodeagent.clusterip.pods import BPFFS
 from nodeagent.coordinator.settings import WrittenSettings, effective, read_settings
 from nodeagent.settings.conf_file import ClusterIpConf, EtcdConf, read_conf
 from nodeagent.settings.devices import device_settings
-from nodeagent.settings.shared_settings import address_order, cool_down_s, provider_of
+from nodeagent.settings.shared_settings import (
+    address_order,
+    cool_down_s,
+    provider_of,
+    traces_endpoint,
+)
 from nodeagent.settings.values import (
     AGENT_NAMESPACE,
     CLUSTER,
@@ -129,7 +134,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
         metrics_port=env.port("SPIDERPOOL_METRIC_HTTP_PORT", METRICS_PORT),
         log_level=env.level("SPIDERPOOL_LOG_LEVEL", "info"),
         plugin_log_path=env.text("ORBWEAVER_PLUGIN_LOG_PATH", PLUGIN_LOG_PATH),
-        otlp_endpoint=env.text("ORBWEAVER_TRACES_ENDPOINT", ours.traces_endpoint),
+        otlp_endpoint=traces_endpoint(ours, env),
         coordinator=_coordinator(ours.coordinator),
         coordinator_name=_coordinator_name(env),
         cluster_ip=_cluster_ip(ours.cluster_ip, env),

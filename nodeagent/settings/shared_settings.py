@@ -1,4 +1,4 @@
-"""Settings that agents and controllers must read alike: addresses, cool-down, network provider."""
+"""Settings that agents and controllers must read alike: addresses, cool-down, traces, provider."""
 
 from __future__ import annotations
 
@@ -33,6 +33,25 @@ def cool_down_s(ours: OrbweaverConf, env: EnvironmentVariables) -> int:
     default = 0 if address_order(ours, env) == "sequential" else COOL_DOWN_S
     seconds = default if ours.cool_down_seconds is None else ours.cool_down_seconds
     return env.number("ORBWEAVER_COOL_DOWN_SECONDS", seconds, COOL_DOWN_S_MAX)
+
+
+def traces_endpoint(ours: OrbweaverConf, env: EnvironmentVariables) -> str:
+    """The OTLP endpoint that spans are sent to, "" for none. Raises BadInput.
+
+    OpenTelemetry's own variables count where ours and conf.yml name none.
+    """
+    exporter = env.text("OTEL_TRACES_EXPORTER", "otlp")
+    if exporter == "none" or env.truth("OTEL_SDK_DISABLED", default=False):
+        return ""
+    if exporter != "otlp":
+        raise BadInput(
+            f"OTEL_TRACES_EXPORTER {exporter[:64]!r} is not supported",
+            subject="OTEL_TRACES_EXPORTER",
+            remedy="use otlp or none",
+        )
+    general = env.text("OTEL_EXPORTER_OTLP_ENDPOINT")
+    theirs = env.text("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", general)
+    return env.text("ORBWEAVER_TRACES_ENDPOINT", ours.traces_endpoint or theirs)
 
 
 def provider_of(conf: ConfFile) -> ProviderSettings | None:

@@ -6,13 +6,13 @@ be exported are dropped and logged by the SDK; no request fails.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Final
 
 from opentelemetry import trace
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import SpanKind, Status, StatusCode
@@ -53,7 +53,7 @@ class SdkTracer:
     """A ``Tracer`` whose finished spans go to ``processor``."""
 
     def __init__(self, processor: SpanProcessor, node: str) -> None:
-        resource = Resource.create({"service.name": SERVICE_NAME, "k8s.node.name": node})
+        resource = resource_of({"service.name": SERVICE_NAME, "k8s.node.name": node})
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(processor)
         self._tracer = self._provider.get_tracer(SERVICE_NAME, __version__)
@@ -89,6 +89,11 @@ class SdkTracer:
 def exporting_to(endpoint: str, node: str) -> SdkTracer:
     """A tracer that exports to an OTLP endpoint. Raises BadInput if the exporter is missing."""
     return SdkTracer(BatchSpanProcessor(otlp_exporter(endpoint)), node)
+
+
+def resource_of(attributes: Mapping[str, str]) -> Resource:
+    """The resource of our spans; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win over ours."""
+    return Resource.create(dict(attributes)).merge(OTELResourceDetector().detect())
 
 
 def _until_it_fails(span: SdkSpan) -> Iterator[SdkSpan]:

@@ -29,7 +29,7 @@ from core.manifests.networks.slots import DEFAULT_NAMESPACE, SlotSettings
 from core.process.environment import COORDINATOR_NAMES, MULTUS_NAMESPACE, EnvironmentVariables
 from nodeagent.settings.conf_file import ConfFile, read_conf
 from nodeagent.settings.devices import device_settings
-from nodeagent.settings.shared_settings import cool_down_s, provider_of
+from nodeagent.settings.shared_settings import cool_down_s, provider_of, traces_endpoint
 from ops.kubernetes.settings import (
     WEBHOOK_PORT,
     CertificateFiles,
@@ -110,7 +110,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSet
         metrics_port=env.port("SPIDERPOOL_METRIC_HTTP_PORT", METRICS_PORT),
         log_level=env.level("SPIDERPOOL_LOG_LEVEL", "info"),
         lease_ttl_s=_lease_ttl_s(env),
-        otlp_endpoint=env.text("ORBWEAVER_TRACES_ENDPOINT", conf.orbweaver.traces_endpoint),
+        otlp_endpoint=traces_endpoint(conf.orbweaver, env),
         reclaim=_reclaim(conf, env),
         auto_pools=_auto_pools(conf),
         cool_down_s=cool_down_s(conf.orbweaver, env),

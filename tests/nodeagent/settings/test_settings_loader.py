@@ -296,3 +296,39 @@ def test_the_command_line_of_spiderpool_names_the_same_file() -> None:
     assert path("--config-path", "/etc/own.yml") == "/etc/own.yml"
     with pytest.raises(SystemExit):
         path("--config-path", "/etc/own.yml", "--config-dir", "/etc")
+
+
+COLLECTOR = "http://collector:4317"
+
+
+@pytest.mark.parametrize(
+    ("variables", "endpoint"),
+    [
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR}, COLLECTOR),
+        (
+            {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": "http://metrics:4317",
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": COLLECTOR,
+            },
+            COLLECTOR,
+        ),
+        (
+            {
+                "ORBWEAVER_TRACES_ENDPOINT": COLLECTOR,
+                "OTEL_EXPORTER_OTLP_ENDPOINT": "http://metrics:4317",
+            },
+            COLLECTOR,
+        ),
+        ({"ORBWEAVER_TRACES_ENDPOINT": COLLECTOR, "OTEL_SDK_DISABLED": "true"}, ""),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR, "OTEL_TRACES_EXPORTER": "none"}, ""),
+    ],
+)
+def test_traces_go_where_our_variables_and_those_of_opentelemetry_say(
+    tmp_path: Path, variables: dict[str, str], endpoint: str
+) -> None:
+    assert load(tmp_path, **variables).otlp_endpoint == endpoint
+
+
+def test_an_exporter_of_traces_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="zipkin"):
+        load(tmp_path, OTEL_TRACES_EXPORTER="zipkin")

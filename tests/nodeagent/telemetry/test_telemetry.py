@@ -19,7 +19,7 @@ from core.eventstore.log import START, LogReader
 from core.eventstore.memory import MemoryStore
 from core.process.logs import JsonLines, set_up_logging
 from nodeagent.settings.values import Settings
-from nodeagent.telemetry.spans import SdkTracer
+from nodeagent.telemetry.spans import SdkTracer, resource_of
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.http_caller import over_tcp
 
@@ -302,3 +302,16 @@ def test_a_level_of_the_public_system_is_obeyed() -> None:
         root.handlers, root.level = handlers, level
 
     assert [json.loads(line)["msg"] for line in stream.getvalue().splitlines()] == ["loud"]
+
+
+def test_the_resource_of_spans_is_what_opentelemetrys_variables_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment=lab")
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "pods")
+
+    found = resource_of({"service.name": "orbweaver-agent", "k8s.node.name": "node-1"}).attributes
+
+    assert found["service.name"] == "pods"
+    assert found["k8s.node.name"] == "node-1"
+    assert found["deployment.environment"] == "lab"

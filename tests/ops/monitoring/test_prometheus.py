@@ -41,6 +41,7 @@ RDMA: Final = re.compile(r"\brdma_[a-z_]+\b")
 LAZY: Final = frozenset(
     (
         "spiderpool_ipam_allocation_duration_seconds_bucket",
+        "spiderpool_ipam_release_duration_seconds_bucket",
         "orbweaver_pool_addresses",
         "orbweaver_pool_exhaustion_seconds",
         "orbweaver_cluster_unwatched",

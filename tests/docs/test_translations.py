@@ -1,0 +1,34 @@
+"""The pages in Chinese run the same commands as those in English."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sybil import Document
+from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
+
+from tests.tidy.sources import ROOT
+
+TRANSLATIONS = {
+    "docs/zh/quickstart.md": "docs/tutorials/quickstart.md",
+    "docs/zh/install.md": "docs/how-to/install.md",
+}
+
+
+def blocks(path: Path) -> list[str]:
+    """The text of every fenced block."""
+    document = Document(path.read_text("utf-8"), str(path))
+    return [one.lexemes["source"] for one in FencedCodeBlockLexer(r"[^\n]*")(document)]
+
+
+@pytest.mark.parametrize("translated", sorted(TRANSLATIONS))
+def test_a_translation_has_the_blocks_of_its_original(translated: str) -> None:
+    assert blocks(ROOT / translated) == blocks(ROOT / TRANSLATIONS[translated])
+
+
+def test_the_index_in_chinese_leads_to_every_guide() -> None:
+    text = (ROOT / "docs/zh/index.md").read_text("utf-8")
+    guides = {path.name for path in (ROOT / "docs/guides").glob("*.md")}
+
+    assert {name for name in guides if f"../guides/{name})" not in text} == {"before-you-begin.md"}

@@ -1,0 +1,83 @@
+"""What alerts lead to and what dashboards can be asked for."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from tests.ops.monitoring.test_prometheus import MONITORING, ROOT, dashboards
+
+SITE: Final = "https://orbweaver.example/docs/"
+HEADING: Final = re.compile(r"^#+ (.+)$", re.MULTILINE)
+SELECTED: Final = re.compile(
+    r"\b(?:spiderpool|orbweaver|workflow|rdma|etcd)_[a-z_]+\{cluster=~\"\$cluster\""
+)
+METRIC: Final = re.compile(r"\b(?:spiderpool|orbweaver|workflow|rdma|etcd)_[a-z_]+")
+LABELS: Final = frozenset({"workflow_type", "rdma_parent_name"})
+OF_SPIDERPOOL: Final = """
+rx_vport_rdma_unicast_bytes tx_vport_rdma_unicast_bytes rx_vport_rdma_multicast_bytes
+tx_vport_rdma_multicast_bytes rx_vport_rdma_unicast_packets tx_vport_rdma_unicast_packets
+rx_vport_rdma_multicast_packets tx_vport_rdma_multicast_packets vport_speed_mbps rx_pause tx_pause
+rx_discards np_cnp_sent np_ecn_marked_roce_packets rp_cnp_handled rp_cnp_ignored out_of_sequence
+out_of_buffer rx_write_requests rx_read_requests rx_atomic_requests rx_dct_connect
+duplicate_request rnr_nak_retry_err packet_seq_err implied_nak_seq_err local_ack_timeout_err
+resp_local_length_error resp_cqe_error req_cqe_error req_remote_invalid_request
+req_remote_access_errors resp_remote_access_errors resp_cqe_flush_error req_cqe_flush_error
+roce_adp_retrans roce_adp_retrans_to roce_slow_restart roce_slow_restart_cnps
+roce_slow_restart_trans device_tos
+"""
+"""The counters on the four RDMA dashboards of Spiderpool 1.0."""
+
+
+def rules() -> list[dict[str, Any]]:
+    groups = yaml.safe_load((MONITORING / "alerts.yml").read_text("utf-8"))["groups"]
+    return [rule for group in groups for rule in group["rules"] if "alert" in rule]
+
+
+def test_every_alert_leads_to_its_heading() -> None:
+    for rule in rules():
+        url = rule["annotations"]["runbook_url"]
+        page, _, anchor = url.removeprefix(SITE).partition("/#")
+        text = (ROOT / "docs" / f"{page}.md").read_text("utf-8")
+
+        assert url.startswith(SITE)
+        assert anchor in {title.lower().replace(" ", "-") for title in HEADING.findall(text)}
+        assert anchor == rule["alert"].lower()
+
+
+def test_alertmanager_knows_only_alerts_that_exist() -> None:
+    settings = yaml.safe_load((MONITORING / "alertmanager.yml").read_text("utf-8"))
+    names = {rule["alert"] for rule in rules()}
+    named = {
+        name
+        for rule in settings["inhibit_rules"]
+        for matcher in (*rule["source_matchers"], *rule["target_matchers"])
+        for name in re.findall(r"Orbweaver\w+", matcher)
+    }
+
+    assert named
+    assert named <= names
+
+
+@pytest.mark.parametrize("path", dashboards(), ids=lambda path: path.stem)
+def test_a_dashboard_asks_the_chosen_source_for_the_chosen_cluster(path: Path) -> None:
+    board = json.loads(path.read_text("utf-8"))
+    variables = [one["name"] for one in board["templating"]["list"]]
+    expressions = [one["expr"] for panel in board["panels"] for one in panel["targets"]]
+
+    assert variables[:2] == ["datasource", "cluster"]
+    assert {panel["datasource"]["uid"] for panel in board["panels"]} == {"${datasource}"}
+    for expression in expressions:
+        named = [name for name in METRIC.findall(expression) if name not in LABELS]
+        assert len(SELECTED.findall(expression)) == len(named), expression
+
+
+def test_every_counter_on_spiderpools_dashboards_is_on_ours() -> None:
+    text = (MONITORING / "dashboards" / "rdma.json").read_text("utf-8")
+
+    assert [name for name in OF_SPIDERPOOL.split() if f"rdma_{name}_total" not in text] == []
