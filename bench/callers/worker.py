@@ -12,7 +12,11 @@ from typing import Any
 
 from bench.rig.errands import REGISTRY
 from bench.rig.lab import CLUSTER
-from core.eventstore.collector import freeze_modules
+from core.eventstore.collector import (
+    CONTROLLER_COLLECT_AFTER_OBJECTS,
+    collect_seldom,
+    freeze_modules,
+)
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.keys import Keys
 from core.process.concurrency import loop_factory
@@ -21,6 +25,7 @@ from workflows.engine.worker.worker import Worker
 
 async def work(order: dict[str, Any]) -> None:
     """Work until nobody wants it any more. Set up as a controller's process is, on its loop."""
+    collect_seldom(CONTROLLER_COLLECT_AFTER_OBJECTS)
     freeze_modules()
     store = EtcdStore(EtcdSettings((order["endpoint"],)))
     async with Worker(store, Keys(CLUSTER), REGISTRY, name=order["name"]):
