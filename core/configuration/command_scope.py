@@ -107,8 +107,8 @@ class ScopeReader:
 
         Raises as ``read`` does.
         """
-        wanted = tuple(subnets)
-        scope = await self._scope(lambda loading: loading.of_application(application, wanted))
+        names = tuple(subnets)
+        scope = await self._scope(lambda loading: loading.of_application(application, names))
         return scope.configuration
 
     async def _scope(
@@ -149,8 +149,8 @@ class _Loading:
                 await self._around_pool(pool)
             case ApplySubnet(subnet):
                 await self._around_subnet(subnet)
-            case ApplyAutoPool(wish):
-                await self._around_desired(wish)
+            case ApplyAutoPool(desired):
+                await self._around_desired(desired)
             case RetireSubnet(name) | DeleteSubnet(name) | AdvanceRetirement("subnet", name):
                 await self._subnet_with_pools(name)
             case Reinstate("pool", name):
@@ -329,9 +329,9 @@ class _Loading:
         return answers
 
 
-def _read_well(wanted: Pool) -> tuple[Pool, Cidr]:
-    """The pool as it is to be stored, and its CIDR. Raises _TooMuch when a text cannot be read."""
-    pool = normalise_pool(wanted)
+def _read_well(desired: Pool) -> tuple[Pool, Cidr]:
+    """The pool as it is to be stored, and its CIDR. Raises _TooMuch for an unparsable text."""
+    pool = normalise_pool(desired)
     try:
         pool_addresses(pool)
     except AddressSyntaxError:

@@ -59,6 +59,6 @@ def _family_of(cidr: str) -> Family:
     return family
 
 
-def _check_family(family: Family, wanted: Family, text: str) -> None:
-    if family != wanted:
-        raise ValueError(f"{text} is not an IPv{wanted} address")
+def _check_family(family: Family, expected: Family, text: str) -> None:
+    if family != expected:
+        raise ValueError(f"{text} is not an IPv{expected} address")

@@ -255,8 +255,8 @@ class Api:
             return
         self._date = date
         with contextlib.suppress(ValueError):
-            said = parsedate_to_datetime(date).timestamp() - time.monotonic()
-            self._ahead_s = said if self._ahead_s is None else max(said, self._ahead_s)
+            ahead_s = parsedate_to_datetime(date).timestamp() - time.monotonic()
+            self._ahead_s = ahead_s if self._ahead_s is None else max(ahead_s, self._ahead_s)
 
 
 def segment(name: str) -> str:
@@ -317,8 +317,8 @@ def _failure(status: int, body: Mapping[str, Any], path: str) -> OrbweaverError:
 
 
 def _unavailable(path: str, error: Exception) -> ApiUnavailable:
-    said = str(error) or type(error).__name__
-    message = f"the API server does not answer: {said[:MESSAGE_CHARS_MAX]}"
+    text = str(error) or type(error).__name__
+    message = f"the API server does not answer: {text[:MESSAGE_CHARS_MAX]}"
     return ApiUnavailable(message, subject=path.partition("?")[0])
 
 

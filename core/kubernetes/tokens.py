@@ -153,8 +153,8 @@ class CredentialPlugin:
                 process.kill()
                 await process.wait()
         if process.returncode:
-            said = complaint.decode("utf-8", "replace").strip()[:ERROR_CHARS_MAX]
-            raise self._failed(f"ended with code {process.returncode}: {said}")
+            text = complaint.decode("utf-8", "replace").strip()[:ERROR_CHARS_MAX]
+            raise self._failed(f"ended with code {process.returncode}: {text}")
         return self._read(printed)
 
     def _read(self, printed: bytes) -> _Status:

@@ -82,8 +82,8 @@ def _affinity_s(spec: ServiceSpec) -> int:
     if spec.session_affinity != CLIENT:
         return 0
     config = spec.session_affinity_config
-    said = config.client_ip.timeout_seconds if config and config.client_ip else None
-    return AFFINITY_S if said is None else said
+    timeout_s = config.client_ip.timeout_seconds if config and config.client_ip else None
+    return AFFINITY_S if timeout_s is None else timeout_s
 
 
 def _endpoint(spec: EndpointSpec) -> SliceEndpoint:

@@ -69,10 +69,10 @@ class ConnectionCounts:
         self._tell(port, text, level=logging.INFO)
 
     def note_malformed(self, port: str, error: BaseException) -> None:
-        """Bytes came that are no HTTP."""
+        """Count and log a request that is not valid HTTP."""
         self.malformed += 1
-        said = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        self._tell(port, f"a malformed request: {said}; {self.malformed} so far")
+        text = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        self._tell(port, f"a malformed request: {text}; {self.malformed} so far")
 
     def _tell(self, port: str, text: str, level: int = logging.WARNING) -> None:
         kind, now = f"{port} {text.partition(':')[0].partition(';')[0]}", self._monotonic()
@@ -240,8 +240,8 @@ class _HttpLog(logging.LoggerAdapter[logging.Logger]):
         self._http = server
 
     def exception(self, msg: object, *args: object, **options: Any) -> None:  # noqa: ANN401
-        given = options.get("exc_info", True)
-        error = given if isinstance(given, BaseException) else sys.exc_info()[1]
+        exc_info = options.get("exc_info", True)
+        error = exc_info if isinstance(exc_info, BaseException) else sys.exc_info()[1]
         if isinstance(error, HttpProcessingError):
             self._http.counts.note_malformed(self._http.name, error)
         else:

@@ -281,5 +281,5 @@ async def _stop(lives: list[_Life]) -> None:
 def _reason(error: BaseException | None) -> str:
     if error is None:
         return "it returned although it must run for as long as the process"
-    told = isinstance(error, OrbweaverError | _Stale)
-    return str(error) if told else f"{type(error).__name__}: {error}"
+    has_text = isinstance(error, OrbweaverError | _Stale)
+    return str(error) if has_text else f"{type(error).__name__}: {error}"

@@ -40,9 +40,9 @@ def _replica(namespace: str, name: str, facts: OwnerFacts) -> Validity:
     if isinstance(owner, MissingOwner):
         return _missing(owner)
     last = owner.start + owner.replicas - 1
-    wanted = f"StatefulSet {namespace}/{owner.name} wants {_range(owner.start, last)}"
+    replicas = f"StatefulSet {namespace}/{owner.name} wants {_range(owner.start, last)}"
     inside = owner.start <= replica.ordinal <= last
-    return Validity("valid" if inside else "invalid", wanted)
+    return Validity("valid" if inside else "invalid", replicas)
 
 
 def _range(first: int, last: int) -> str:

@@ -125,8 +125,8 @@ def namespace_fits(pool: Pool, filter_input: FilterInput) -> FilterDecision | No
     if pool.namespace_names:
         if filter_input.facts.pod.namespace in pool.namespace_names:
             return None
-        wanted = bracketed(pool.namespace_names)
-        detail = f"namespaceName {wanted}, the Pod is in '{filter_input.facts.pod.namespace}'"
+        names = bracketed(pool.namespace_names)
+        detail = f"namespaceName {names}, the Pod is in '{filter_input.facts.pod.namespace}'"
         return _rejected(
             "namespace-name", f"unmatched Namespace name of IPPool {pool.name}", detail
         )

@@ -117,7 +117,7 @@ class Candidates(NamedTuple):
 
 
 class Demand(NamedTuple):
-    """One address wanted: the pools that survived, in order of trial, never empty."""
+    """One requested address, with the pools that passed the filters in order; at least one."""
 
     interface: str
     family: Family

@@ -103,8 +103,8 @@ def shared_out(subnet: Subnet, pools: Iterable[Pool]) -> AddressSet:
 
 
 def count(subnet: Subnet, pools: Mapping[str, Pool]) -> SubnetCounts:
-    """The counters of the subnet's status, and what is left for pools to come."""
+    """The counters of the subnet's status, and the addresses that no pool has."""
     whole = pool_addresses(subnet)
-    given = shared_out(subnet, controlled(subnet.name, pools))
-    exact = (whole.size, given.size, (whole - given).size)
+    shared = shared_out(subnet, controlled(subnet.name, pools))
+    exact = (whole.size, shared.size, (whole - shared).size)
     return SubnetCounts(*(min(one, CLAMPED_SIZE_MAX) for one in exact))

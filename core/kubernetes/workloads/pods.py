@@ -100,8 +100,8 @@ def unix_s(text: str) -> float:
 
 def addresses_of(status: dict[str, Any]) -> Iterator[str]:
     """The addresses in a Pod's status as canonical text; malformed ones are skipped."""
-    said = [one.get("ip") for one in status.get("podIPs") or ()] or [status.get("podIP")]
-    for text in said:
+    texts = [entry.get("ip") for entry in status.get("podIPs") or ()] or [status.get("podIP")]
+    for text in texts:
         if not text:
             continue
         try:

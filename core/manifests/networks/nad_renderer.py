@@ -66,8 +66,8 @@ def render(name: str, annotations: Mapping[str, str], spec: MultusConfigSpec) ->
         "plugins": _plugins(spec),
     }
     resource = _resource(spec)
-    told = dict(annotations) | ({RESOURCE_NAME: resource} if resource else {})
-    return NetworkAttachment(called, told, dumps(config))
+    complete = dict(annotations) | ({RESOURCE_NAME: resource} if resource else {})
+    return NetworkAttachment(called, complete, dumps(config))
 
 
 def _plugins(spec: MultusConfigSpec) -> list[Json]:

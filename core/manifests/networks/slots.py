@@ -91,10 +91,10 @@ def _is_bound(network: Injected) -> bool:
     return takes_part(network.spec.cni_type or "", mode)
 
 
-def _request(containers: list[dict[str, Any]], wanted: Mapping[str, int]) -> None:
-    """In requests and limits, which have to agree, of the first container."""
-    for name, count in wanted.items():
-        if any(name in each for one in containers for each in _asked(one)):
+def _request(containers: list[dict[str, Any]], counts: Mapping[str, int]) -> None:
+    """Set requests and limits of the first container, which must be equal."""
+    for name, count in counts.items():
+        if any(name in amounts for container in containers for amounts in _asked(container)):
             continue
         resources = containers[0].setdefault("resources", {})
         for kind in ("limits", "requests"):

@@ -1,7 +1,7 @@
 """The waits of a retirement: for the signal that something changed, the next step, its deadline.
 
-The pause grows with every step that finds no change, up to a limit: the signal from the projection
-wakes the retirement, and regular steps make up for a lost signal.
+The pause grows with every step that finds no change, up to a limit: the projection signals
+the retirement, and regular steps make up for a lost signal.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class RetirementWait:
         self.unchanged_steps = continued.unchanged_steps
         self.left = continued.left
         self.fault = ""
-        self._woken = False
+        self._is_signalled = False
         workflow.set_signal_handler(CHECK, self.wake)
         workflow.set_signal_handler(ORDER, self._take)
 
@@ -56,11 +56,11 @@ class RetirementWait:
 
     def wake(self) -> None:
         """Something may have changed."""
-        self._woken = True
+        self._is_signalled = True
 
     def note_step(self) -> None:
         """A step starts: it covers all signals before it."""
-        self._woken = False
+        self._is_signalled = False
 
     def note_remaining(self, left: RemainingClaims) -> None:
         """Record what remains after a step."""
@@ -79,7 +79,7 @@ class RetirementWait:
         if not self.is_overdue and self._deadline_s():
             due_s = min(due_s, self._deadline_s())
         with suppress(workflow.TimeoutError):
-            await workflow.wait_condition(lambda: self._woken, max(due_s - now_s(), 0.001))
+            await workflow.wait_condition(lambda: self._is_signalled, max(due_s - now_s(), 0.001))
 
     def status(self) -> dict[str, Payload]:
         """For the query: what remains, its Pods, the start and the deadline."""
