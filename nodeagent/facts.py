@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple, Protocol
 
-from core.domain.autopools.records import top_controller
+from core.domain.autopools.applications import top_controller
 from core.domain.events import RecordDefined
 from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, PodReference, RequestFacts
 from core.domain.fixed.owners import (

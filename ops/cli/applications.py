@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from core.domain.autopools.application_plan import ReconcileStep, plan_application, plan_departure
 from core.domain.autopools.applications import (
     Application,
+    application_in,
     is_built_in,
     replicas_of,
     skip_reason,
@@ -24,7 +25,6 @@ from core.domain.autopools.names import (
     scope_of,
 )
 from core.domain.autopools.pool_size import NO_MORE, IpNumber, read_number
-from core.domain.autopools.records import application_in
 from core.domain.configuration.configuration_state import Configuration, pool_addresses
 from core.domain.evolution import Ledger
 from core.domain.fixed.owners import MissingOwner

@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from core.domain.autopools.applications import Application
+from core.domain.autopools.applications import Application, application_in, record_key
 from core.domain.autopools.names import ApplicationKey
-from core.domain.autopools.records import application_in, record_key
 from core.domain.events import RecordDefined
 from core.domain.fixed.owners import MissingOwner
 from core.eventstore.keys import Keys

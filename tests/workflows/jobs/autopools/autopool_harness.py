@@ -14,10 +14,9 @@ from collections.abc import Iterable, Mapping
 from core.allocation.allocator import AllocatorSettings
 from core.allocation.pool_requests import PoolRequests
 from core.domain.autopools.application_plan import ReconcileStep, plan_application, plan_departure
-from core.domain.autopools.applications import Application
+from core.domain.autopools.applications import Application, derived_uid
 from core.domain.autopools.names import OWNER_UID, ApplicationKey, application_of
 from core.domain.autopools.pool_size import AutoPoolSettings
-from core.domain.autopools.records import derived_uid
 from core.domain.configuration.commands import (
     ApplyPool,
     ApplyReservation,
