@@ -147,7 +147,7 @@ def options(
 ) -> None:
     """Keep the global options for the command (HELP is what people read)."""
     del kube_context, kubeconfig, system_namespace, version  # acted on before any command runs
-    given = {
+    values = {
         "endpoints": endpoints,
         "cluster": cluster,
         "ca_file": ca_file,
@@ -158,5 +158,5 @@ def options(
         "archive": archive,
     }
     process = context.obj if isinstance(context.obj, ProcessContext) else ProcessContext()
-    settings = {name: value for name, value in given.items() if value is not None}
+    settings = {name: value for name, value in values.items() if value is not None}
     context.obj = Globals(settings, parse_output(output) if output else TABLE, process)

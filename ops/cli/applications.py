@@ -95,7 +95,7 @@ class ApplicationLine(NamedTuple):
 
 
 def lines_of(ledger: Ledger, applications: Applications | None = None) -> list[ApplicationLine]:
-    """Every application that was told of or has a pool, by namespace and name.
+    """All applications that have a record or a pool, by namespace and name.
 
     ``applications`` None: by records.
     """
@@ -113,17 +113,17 @@ def lines_of(ledger: Ledger, applications: Applications | None = None) -> list[A
     for key in sorted(
         applications.keys() | pools.keys(), key=lambda key: (key.namespace, key.name, key)
     ):
-        own = sorted(pools.get(key, []), key=lambda pool: pool.name)
-        found = applications.get(key)
+        own_pools = sorted(pools.get(key, []), key=lambda pool: pool.name)
+        answer = applications.get(key)
         steps: tuple[ReconcileStep, ...] = ()
-        missing = found if isinstance(found, MissingOwner) else None
-        application = None if isinstance(found, MissingOwner) else found
+        missing = answer if isinstance(answer, MissingOwner) else None
+        application = None if isinstance(answer, MissingOwner) else answer
         if application is not None:
-            steps = plan_application(application, configuration, claimed, _default_of(own))
+            steps = plan_application(application, configuration, claimed, _default_of(own_pools))
         elif missing is not None and missing.certain:
-            uids = sorted({pool.labels.get(OWNER_UID, "") for pool in own})
+            uids = sorted({pool.labels.get(OWNER_UID, "") for pool in own_pools})
             steps = tuple(s for uid in uids for s in plan_departure(uid, configuration, claimed))
-        lines.append(ApplicationLine(key, application, tuple(own), held, steps, missing))
+        lines.append(ApplicationLine(key, application, tuple(own_pools), held, steps, missing))
     return lines
 
 
@@ -168,13 +168,13 @@ def pool_rows(line: ApplicationLine) -> list[tuple[str, ...]]:
     """A row of ``POOL_COLUMNS`` for each pool."""
     rows: list[tuple[str, ...]] = []
     for pool in line.pools:
-        place = scope_of(pool.labels, pool.family)
+        scope = scope_of(pool.labels, pool.family)
         rows.append(
             (
                 pool.name,
-                place.interface if place else "-",
+                scope.interface if scope else "-",
                 FAMILY_NAMES[pool.family],
-                place.subnet if place else "-",
+                scope.subnet if scope else "-",
                 ", ".join(pool.ips) or "-",
                 str(line.held.get(pool.name, 0)),
                 pool.annotations.get(IP_NUMBER, "-"),
@@ -219,12 +219,12 @@ def plain(line: ApplicationLine) -> Plain:
 
 
 def _default_of(pools: list[Pool]) -> IpNumber:
-    """The cluster's number, which only its pools can tell: no process is asked here."""
+    """The default number of the cluster, read from the pools: no controller is called here."""
     for pool in pools:
         try:
-            found = read_number(pool.annotations.get(IP_NUMBER, ""))
+            number = read_number(pool.annotations.get(IP_NUMBER, ""))
         except BadInput:
             continue
-        if found.is_flexible:
-            return found
+        if number.is_flexible:
+            return number
     return NO_MORE

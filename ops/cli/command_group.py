@@ -71,12 +71,12 @@ class CommandGroup(TyperGroup):
 
 def _import_command(name: str, entry: LazyCommand) -> TyperCommand | TyperGroup:
     module, _, attribute = entry.target.partition(":")
-    found = getattr(import_module(module), attribute)
-    if isinstance(found, typer.Typer):
-        command: TyperCommand | TyperGroup = typer.main.get_group(found)
+    target = getattr(import_module(module), attribute)
+    if isinstance(target, typer.Typer):
+        command: TyperCommand | TyperGroup = typer.main.get_group(target)
     else:
         single = typer.Typer(add_completion=False)
-        single.command(name)(found)
+        single.command(name)(target)
         made = typer.main.get_command(single)
         assert isinstance(made, TyperCommand), "an application of one function is one command"
         command = made
@@ -96,11 +96,11 @@ def _inherit(command: Any, options: Sequence[TyperOption]) -> None:  # noqa: ANN
 
 def _inherited(option: TyperOption) -> TyperOption:
     """The option as a command accepts it: without a default, and kept in ``context.meta``."""
-    found = copy.copy(option)
-    found.default, found.envvar, found.expose_value = None, None, False
-    found.hidden = option.name not in SHOWN_EVERYWHERE
-    found.callback = _keep
-    return found
+    inherited = copy.copy(option)
+    inherited.default, inherited.envvar, inherited.expose_value = None, None, False
+    inherited.hidden = option.name not in SHOWN_EVERYWHERE
+    inherited.callback = _keep
+    return inherited
 
 
 def _keep(context: Any, option: Any, value: object) -> object:  # noqa: ANN401  # typer hides both

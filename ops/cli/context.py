@@ -1,7 +1,7 @@
-"""How a command does its work, and how it asks.
+"""Runs the actions of commands, and asks for confirmation.
 
-A command reads its own options, then passes an action to ``perform``; what the action returns is
-the exit code.
+A command reads its options and passes an action to ``perform``, which ends the process with the
+exit code that the action returns.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Action = Callable[[ClusterSession], Coroutine[Any, Any, Exit]]
 
 
 def perform(context: typer.Context, action: Action) -> None:
-    """Do the action with a session; ends the command with its exit code. Raises BadInput."""
-    found = globals_of(context)
-    settings = cluster_settings(os.environ, found.options)
-    raise typer.Exit(run(settings, found.process, action))
+    """Run the action with a session of the cluster, then exit with its code. Raises BadInput."""
+    options = globals_of(context)
+    settings = cluster_settings(os.environ, options.options)
+    raise typer.Exit(run(settings, options.process, action))
 
 
 def confirm(question: str, *, yes: bool) -> bool:
-    """Ask, unless ``yes`` answers already; without a terminal the answer is no."""
+    """Ask for confirmation, unless ``yes``. Without a terminal the answer is no."""
     if yes:
         return True
     if not sys.stdin.isatty():

@@ -70,10 +70,10 @@ class Trial(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """``held``: the endpoint there is. ``repeats``: an ADD would answer it and claim nothing.
+    """``held``: the existing endpoint. ``repeats``: an ADD would return it and claim nothing.
 
-    ``outlook``: what becomes of the addresses it shows, in words. ``stray_routes``: those of the
-    Pod's annotation that no NIC of this ADD can take.
+    ``outlook``: what happens to its addresses, as text. ``unmatched_routes``: routes of the Pod's
+    annotation that match no NIC of this ADD.
     """
 
     facts: RequestFacts
@@ -83,7 +83,7 @@ class Explanation(NamedTuple):
     selection: Selection | None
     error: AllocationError | None
     trials: tuple[Trial, ...]
-    stray_routes: tuple[Route, ...] = ()
+    unmatched_routes: tuple[Route, ...] = ()
 
     @property
     def verdicts(self) -> tuple[CandidateVerdict, ...]:
@@ -132,37 +132,37 @@ async def explain_add(
     facts: RequestFacts,
     request: SelectionRequest,
 ) -> Explanation:
-    """What an ADD would do now. Raises StoreUnavailable."""
+    """Explain what an ADD would do now. Raises StoreUnavailable."""
     key = keys.endpoint(*facts.pod.endpoint_key)
-    found = (await store.read([Get(key)])).ranges[0].kvs
-    held = ENDPOINT.decode(found[0].value) if found else None
+    kvs = (await store.read([Get(key)])).ranges[0].kvs
+    held = ENDPOINT.decode(kvs[0].value) if kvs else None
     moved, named = moved_by_template(snapshot, facts, request, held)
     attachment = Attachment("", request.interface)
-    need = decide_add(facts.pod, attachment, held, moved=moved, named=named)
-    outlook = _outlook(facts.pod, need, moves=bool(moved))
-    settled = need.settled if isinstance(need, PoolRequest) else frozenset()
+    decision = decide_add(facts.pod, attachment, held, moved=moved, named=named)
+    outlook = _outlook(facts.pod, decision, moves=bool(moved))
+    settled = decision.settled if isinstance(decision, PoolRequest) else frozenset()
     try:
         selection = select(request, facts, snapshot.catalog, USUAL, settled)
     except AllocationError as error:
-        repeats = not isinstance(need, PoolRequest)
+        repeats = not isinstance(decision, PoolRequest)
         return Explanation(facts, held, repeats, outlook, None, error, ())
-    if not isinstance(need, PoolRequest):
+    if not isinstance(decision, PoolRequest):
         return Explanation(facts, held, True, outlook, selection, None, ())
-    demands = unmet(selection, need.keep)
-    trying = _Trying(store, keys, snapshot, holder_of(facts.pod), need)
-    trials = [one for demand in demands for one in await trying.all(demand)]
-    stray = unmatched_routes(
-        [*need.keep, *need.listed, *_nics_of(trials, snapshot)], selection.routes
+    demands = unmet(selection, decision.keep)
+    trying = _Trying(store, keys, snapshot, holder_of(facts.pod), decision)
+    trials = [trial for demand in demands for trial in await trying.all(demand)]
+    unmatched = unmatched_routes(
+        [*decision.keep, *decision.listed, *_nics_of(trials, snapshot)], selection.routes
     )
-    return Explanation(facts, held, False, outlook, selection, None, tuple(trials), stray)
+    return Explanation(facts, held, False, outlook, selection, None, tuple(trials), unmatched)
 
 
 def _nics_of(trials: Iterable[Trial], snapshot: ConfigurationSnapshot) -> Iterator[Nic]:
-    """A NIC for each address that would be had."""
-    for one in trials:
-        if one.address:
-            pool, address = snapshot.pools[one.pool].pool, parse_address(one.address)
-            yield nic_with(one.interface, [(pool, address.value)])
+    """A NIC for each address that the trials found."""
+    for trial in trials:
+        if trial.address:
+            pool, address = snapshot.pools[trial.pool].pool, parse_address(trial.address)
+            yield nic_with(trial.interface, [(pool, address.value)])
 
 
 def moved_by_template(
@@ -184,10 +184,10 @@ def moved_by_template(
     return moved_nics(held, named, Attachment("", request.interface)), named
 
 
-def _outlook(pod: PodFacts, need: Repeat | EndpointUpdate | PoolRequest, *, moves: bool) -> str:
+def _outlook(pod: PodFacts, decision: Repeat | EndpointUpdate | PoolRequest, *, moves: bool) -> str:
     if moves:
         return "the Pod names other IPPools now, so its next ADD moves them"
-    if isinstance(need, PoolRequest):
+    if isinstance(decision, PoolRequest):
         return "an ADD replaces or extends them"
     if pod.fixed is None:
         return "an ADD answers these again"
@@ -207,9 +207,9 @@ class _Trying:
         keys: Keys,
         snapshot: ConfigurationSnapshot,
         holder: str,
-        need: PoolRequest,
+        request: PoolRequest,
     ) -> None:
-        self._need = need
+        self._request = request
         self._store = store
         self._keys = keys
         self._snapshot = snapshot
@@ -219,41 +219,41 @@ class _Trying:
         self._mine: dict[Address, str] = {}
 
     async def all(self, demand: Demand) -> list[Trial]:
-        """A demand's pools in order; the first that has an address is the one an ADD takes."""
+        """Try the pools of a demand in order; an ADD takes the first that has an address."""
         trials: list[Trial] = []
         got = False
         for pool in demand.pools:
-            one = await self._one(demand, pool)
-            trials.append(one)
-            if one.address and not got:
+            trial = await self._one(demand, pool)
+            trials.append(trial)
+            if trial.address and not got:
                 got = True
-                self._mine[parse_address(one.address)] = demand.interface
+                self._mine[parse_address(trial.address)] = demand.interface
         return trials
 
     async def _one(self, demand: Demand, pool: str) -> Trial:
-        usable, place = self._snapshot.usable(pool), (demand.interface, demand.family, pool)
+        usable, scope = self._snapshot.usable(pool), (demand.interface, demand.family, pool)
         given_up = self._given_up(usable, pool)
-        if given_up and self._need.why != "superseded":
-            return Trial(*place, given_up)
+        if given_up and self._request.why != "superseded":
+            return Trial(*scope, given_up)
         search = Search(usable, "spread", f"{self._holder} {demand.interface}")
         value = search.next(())
         if value is None:
-            return Trial(*place, "")
+            return Trial(*scope, "")
         first = Address(demand.family, value)
         obstacle = await self._limit.refusal(pool, usable)
         if obstacle:
-            return Trial(*place, "", obstacle, given_up)
+            return Trial(*scope, "", obstacle, given_up)
         obstacle = await self._obstacle(first)
         if not obstacle:
-            return Trial(*place, str(first))
+            return Trial(*scope, str(first))
         avoid = {address.value for address in self._mine if address.family == demand.family}
         free = await self._finder.find(search, avoid)
         then = given_up if free is None else str(Address(demand.family, free.value))
-        return Trial(*place, str(first), obstacle, then)
+        return Trial(*scope, str(first), obstacle, then)
 
     def _given_up(self, usable: AddressSet, pool: str) -> str:
         """An address of this pool that the ADD itself gives up, or ""."""
-        for text, its_pool in self._need.give_up:
+        for text, its_pool in self._request.give_up:
             address = parse_address(text)
             is_free = address not in self._mine and address.value in usable
             if its_pool == pool and is_free:

@@ -36,7 +36,7 @@ class Exit(IntEnum):
     """Options, or input that cannot be read."""
 
     REFUSED = 3
-    """A rule said no; standard error has the list."""
+    """A rule refused the command; standard error lists the refusals."""
 
     NOT_FOUND = 4
     UNAVAILABLE = 5

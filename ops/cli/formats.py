@@ -54,7 +54,7 @@ TABLE: Final = Output(Format.TABLE)
 
 
 def parse_output(text: str) -> Output:
-    """What was given with ``-o``. Raises BadInput."""
+    """The value of ``-o``. Raises BadInput."""
     name, _, template = text.removeprefix("=").partition("=")
     formats = [one.value for one in Format]
     if name not in formats:
@@ -63,12 +63,12 @@ def parse_output(text: str) -> Output:
             subject="--output",
             remedy=f"use one of {', '.join(formats)}",
         )
-    found = Output(Format(name), template)
-    if (found.format in WITH_TEMPLATE) != bool(template):
+    output = Output(Format(name), template)
+    if (output.format in WITH_TEMPLATE) != bool(template):
         example = "jsonpath='{.metadata.name}' or custom-columns=NAME:.metadata.name"
         what = "needs a template" if not template else "takes no template"
         raise BadInput(f"-o {name} {what}", subject="--output", remedy=f"such as {example}")
-    return found
+    return output
 
 
 def complete_output(incomplete: str) -> list[str]:

@@ -64,10 +64,10 @@ class Globals(NamedTuple):
 
 
 def globals_of(context: typer.Context) -> Globals:
-    """The global options of a run, wherever they stand on the line. Raises BadInput."""
-    found = context.obj
-    assert isinstance(found, Globals), "the callback of the application sets it"
+    """The global options, given before or after the command's name. Raises BadInput."""
+    options_so_far = context.obj
+    assert isinstance(options_so_far, Globals), "the callback of the application sets it"
     inherited: dict[str, Any] = context.meta.get(INHERITED, {})
     options = {name: value for name, value in inherited.items() if name in CLUSTER_VARIABLES}
-    output = parse_output(inherited["output"]) if "output" in inherited else found.output
-    return found._replace(options={**found.options, **options}, output=output)
+    output = parse_output(inherited["output"]) if "output" in inherited else options_so_far.output
+    return options_so_far._replace(options={**options_so_far.options, **options}, output=output)

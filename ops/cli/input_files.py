@@ -30,25 +30,25 @@ def read_texts(paths: Sequence[str], *, recursive: bool = False) -> Iterator[tup
 
 
 def input_files(paths: Sequence[str], *, recursive: bool = False) -> Iterator[str]:
-    """The files that these paths name; a folder names its manifests. Raises BadInput."""
+    """The files of these paths; of a folder its manifests. Raises BadInput."""
     for text in paths:
         path = text.removeprefix("=")  # -f=FILE
         if path == STANDARD_INPUT or not Path(path).is_dir():
             yield path
             continue
         folder = Path(path)
-        found = sorted(
-            str(one)
-            for one in (folder.rglob("*") if recursive else folder.iterdir())
-            if one.suffix in SUFFIXES and one.is_file()
+        manifests = sorted(
+            str(file)
+            for file in (folder.rglob("*") if recursive else folder.iterdir())
+            if file.suffix in SUFFIXES and file.is_file()
         )
-        if not found:
+        if not manifests:
             raise BadInput(
                 f"no manifest in {path}",
                 subject=path,
                 remedy=f"files of {', '.join(SUFFIXES)} are read; -R reads folders below too",
             )
-        yield from found
+        yield from manifests
 
 
 def read_text(path: str) -> str:

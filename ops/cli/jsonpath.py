@@ -36,15 +36,15 @@ def find(path: str, value: object) -> list[Any]:
     text = text.removeprefix("$").removeprefix("@")
     if text and not text.startswith((".", "[")):
         text = f".{text}"
-    found = [value]
+    values = [value]
     position = 0
     while position < len(text) and text[position:] != ".":
         step = _STEP.match(text, position)
         if step is None:
             raise _unreadable(path, position)
-        found = [below for one in found for below in _below(one, step)]
+        values = [below for parent in values for below in _below(parent, step)]
         position = step.end()
-    return found
+    return values
 
 
 def render(template: str, value: object) -> str:
@@ -76,11 +76,11 @@ def _rendered(parts: Sequence[tuple[str, str]], value: object, template: str) ->
             yield (literal[1] or literal[2] or "").encode().decode("unicode_escape")
         elif ranged := _RANGE.match(text):
             end = _end_of_range(parts, index, template)
-            for one in find(ranged[1], value):
-                yield from _rendered(parts[index:end], one, template)
+            for item in find(ranged[1], value):
+                yield from _rendered(parts[index:end], item, template)
             index = end + 1
         else:
-            yield " ".join(text_of(one) for one in find(text, value))
+            yield " ".join(text_of(item) for item in find(text, value))
 
 
 def _end_of_range(parts: Sequence[tuple[str, str]], start: int, template: str) -> int:
@@ -95,7 +95,7 @@ def _end_of_range(parts: Sequence[tuple[str, str]], start: int, template: str) -
 
 
 def _below(value: object, step: re.Match[str]) -> Iterator[object]:
-    """What one step finds in a value."""
+    """The values that one step selects in a value."""
     field = step["field"]
     if step["deep"]:
         yield from _deep(value, step["deep"])
@@ -110,11 +110,11 @@ def _below(value: object, step: re.Match[str]) -> Iterator[object]:
     elif step["index"]:
         yield from value[int(step["index"]) :][:1]
     elif step["operator"]:
-        wanted = step["value"].strip("'\"")
-        for one in value:
-            texts = [text_of(each) for each in find(step["path"], one)]
-            if (wanted in texts) == (step["operator"] == "=="):
-                yield one
+        literal = step["value"].strip("'\"")
+        for item in value:
+            texts = [text_of(found_value) for found_value in find(step["path"], item)]
+            if (literal in texts) == (step["operator"] == "=="):
+                yield item
     else:
         start, stop = (int(step[name]) if step[name] else None for name in ("start", "stop"))
         yield from value[start:stop]

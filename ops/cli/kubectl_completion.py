@@ -29,10 +29,10 @@ def main() -> None:
     os.environ[COMPLETE_VARIABLE] = "complete_bash"
     os.environ["COMP_WORDS"] = shlex.join(words)
     os.environ["COMP_CWORD"] = str(len(words) - 1)
-    found = io.StringIO()
-    with contextlib.redirect_stdout(found):
+    captured = io.StringIO()
+    with contextlib.redirect_stdout(captured):
         run([], ProcessContext())
-    completions = found.getvalue().rstrip("\n")
+    completions = captured.getvalue().rstrip("\n")
     print(f"{completions}\n{NO_FILES}" if completions else FILES)
 
 

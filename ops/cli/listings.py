@@ -126,28 +126,33 @@ def reservation_listing(reservations: Sequence[Reservation]) -> ObjectListing:
 def endpoint_listing(
     endpoints: Sequence[Endpoint], *, namespaced: bool, every_nic: bool = False
 ) -> ObjectListing:
-    """Endpoints: a row for the first NIC of each, as the CRD has, or for every NIC."""
+    """Endpoints: one row for the first NIC, like the CRD's columns, or one for every NIC."""
     rows, shown = [], []
-    for one in endpoints:
-        for nic in one.nics if every_nic else one.nics[:1]:
-            row = _endpoint_row(one, nic)
-            rows.append((one.namespace, *row) if namespaced else row)
-            shown.append(one)
+    for endpoint in endpoints:
+        for nic in endpoint.nics if every_nic else endpoint.nics[:1]:
+            row = _endpoint_row(endpoint, nic)
+            rows.append((endpoint.namespace, *row) if namespaced else row)
+            shown.append(endpoint)
     columns = (TableColumn("NAMESPACE"), *ENDPOINT_COLUMNS) if namespaced else ENDPOINT_COLUMNS
-    names = [f"{ObjectKind.ENDPOINT}.{GROUP}/{one.name}" for one in shown]
-    return ObjectListing(columns, rows, names, [endpoint_manifest(one) for one in shown])
+    names = [f"{ObjectKind.ENDPOINT}.{GROUP}/{endpoint.name}" for endpoint in shown]
+    return ObjectListing(columns, rows, names, [endpoint_manifest(endpoint) for endpoint in shown])
 
 
 def quarantine_listing(quarantines: Sequence[Quarantine]) -> ObjectListing:
-    """Addresses that were set aside."""
+    """Quarantined addresses."""
     return ObjectListing(
         QUARANTINE_COLUMNS,
         [
-            (one.address, one.reason, seen_in_words(one) or "-", _returns(one))
-            for one in quarantines
+            (
+                quarantine.address,
+                quarantine.reason,
+                seen_in_words(quarantine) or "-",
+                _returns(quarantine),
+            )
+            for quarantine in quarantines
         ],
-        [f"{ObjectKind.QUARANTINE}/{one.address}" for one in quarantines],
-        [quarantine_manifest(one) for one in quarantines],
+        [f"{ObjectKind.QUARANTINE}/{quarantine.address}" for quarantine in quarantines],
+        [quarantine_manifest(quarantine) for quarantine in quarantines],
     )
 
 
@@ -156,22 +161,22 @@ def _returns(quarantine: Quarantine) -> str:
 
 
 def record_listing(records: Sequence[RecordDefined]) -> ObjectListing:
-    """What operators say of Pods, Namespaces and Nodes."""
+    """Records of Pods, Namespaces and Nodes."""
     return ObjectListing(
         RECORD_COLUMNS,
         [
             (
-                one.kind,
-                one.namespace or "-",
-                one.name,
-                f"{one.owner_kind}/{one.owner_name}" if one.owner_name else "-",
-                _pairs(one.labels),
-                _pairs(one.annotations),
+                record.kind,
+                record.namespace or "-",
+                record.name,
+                f"{record.owner_kind}/{record.owner_name}" if record.owner_name else "-",
+                _pairs(record.labels),
+                _pairs(record.annotations),
             )
-            for one in records
+            for record in records
         ],
-        [f"{one.kind.lower()}/{one.name}" for one in records],
-        [to_manifest(one) for one in records],
+        [f"{record.kind.lower()}/{record.name}" for record in records],
+        [to_manifest(record) for record in records],
     )
 
 
@@ -189,10 +194,10 @@ def _pool_row(pool: Pool, counts: PoolUsage, total: int) -> Sequence[str]:
         pool.subnet,
         str(counts.claimed),
         str(total),
-        _truth(value=pool.default),
+        _boolean_text(value=pool.default),
         str(counts.free),
         state_of(pool),
-        _truth(value=pool.disabled),
+        _boolean_text(value=pool.disabled),
         ",".join(pool.node_names) or "-",
         ",".join(pool.multus_names) or "-",
         (affinity.match_labels.get(APP_NAMESPACE, "") if affinity else "") or "-",
@@ -214,7 +219,7 @@ def _endpoint_row(endpoint: Endpoint, nic: Nic) -> Sequence[str]:
     )
 
 
-def _truth(*, value: bool) -> str:
+def _boolean_text(*, value: bool) -> str:
     return "true" if value else "false"
 
 

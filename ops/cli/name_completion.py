@@ -92,9 +92,9 @@ def _names_in(ledger: Ledger, kind: ObjectKind, namespace: str) -> list[str]:
         case ObjectKind.QUARANTINE | ObjectKind.ADDRESS:
             return list(ledger.quarantine)
         case _:
-            wanted = RECORD_KINDS.get(kind)
+            record_kind = RECORD_KINDS.get(kind)
             return [
-                one.name
-                for one in ledger.records.values()
-                if one.kind == wanted and one.namespace in ("", namespace)
+                record.name
+                for record in ledger.records.values()
+                if record.kind == record_kind and record.namespace in ("", namespace)
             ]

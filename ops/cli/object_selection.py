@@ -54,11 +54,9 @@ class ObjectSelection(NamedTuple):
 def listing_of(
     ledger: Ledger, selection: ObjectSelection, applications: Applications | None = None
 ) -> ObjectListing:
-    """The objects meant. The ledger holds what the kind needs: for pools and endpoints all of it.
+    """The selected objects. The ledger has the values that the kind needs.
 
-    ``applications``: of applications, as ``lines_of`` takes it.
-
-    Raises NotFound for a name that nothing has.
+    ``applications``: as in ``lines_of``. Raises NotFound for the name of a missing object.
     """
     match selection.kind:
         case ObjectKind.POOL:
@@ -66,16 +64,20 @@ def listing_of(
         case ObjectKind.SUBNET:
             listing = _subnets(ledger, selection)
         case ObjectKind.RESERVATION:
-            found = [
-                one for name, one in sorted(ledger.reservations.items()) if selection.selects(name)
+            reservations = [
+                value
+                for name, value in sorted(ledger.reservations.items())
+                if selection.selects(name)
             ]
-            listing = listings.reservation_listing(found)
+            listing = listings.reservation_listing(reservations)
         case ObjectKind.ENDPOINT:
             listing = _endpoints(ledger, selection)
         case ObjectKind.APPLICATION:
             listing = _applications(ledger, selection, applications)
         case ObjectKind.QUARANTINE:
-            aside = sorted(ledger.quarantine.values(), key=lambda one: parse_address(one.address))
+            aside = sorted(
+                ledger.quarantine.values(), key=lambda value: parse_address(value.address)
+            )
             listing = listings.quarantine_listing(
                 [q for q in aside if selection.selects(q.address)]
             )
@@ -115,23 +117,27 @@ def _pools(ledger: Ledger, selection: ObjectSelection) -> ObjectListing:
 
 
 def _subnets(ledger: Ledger, selection: ObjectSelection) -> ObjectListing:
-    found = [one for name, one in sorted(ledger.subnets.items()) if selection.selects(name)]
+    subnets = [subnet for name, subnet in sorted(ledger.subnets.items()) if selection.selects(name)]
     lines = [
-        listings.SubnetLine(one, count(one, ledger.pools), len(controlled(one.name, ledger.pools)))
-        for one in found
+        listings.SubnetLine(
+            subnet, count(subnet, ledger.pools), len(controlled(subnet.name, ledger.pools))
+        )
+        for subnet in subnets
     ]
-    manifests = [subnet_manifest(one, ledger) for one in found if selection.with_manifests]
+    manifests = [subnet_manifest(subnet, ledger) for subnet in subnets if selection.with_manifests]
     return listings.subnet_listing(lines, manifests)
 
 
 def _endpoints(ledger: Ledger, selection: ObjectSelection) -> ObjectListing:
-    found = [
-        one
-        for (namespace, name), one in sorted(ledger.endpoints.items())
+    endpoints = [
+        endpoint
+        for (namespace, name), endpoint in sorted(ledger.endpoints.items())
         if selection.selects(name, namespace)
     ]
     every_nic = selection.output.is_wide
-    return listings.endpoint_listing(found, namespaced=not selection.namespace, every_nic=every_nic)
+    return listings.endpoint_listing(
+        endpoints, namespaced=not selection.namespace, every_nic=every_nic
+    )
 
 
 def _applications(

@@ -154,11 +154,11 @@ def heading(text: str) -> None:
 
 
 def pairs(facts: Iterable[tuple[str, str]], indent: int = 0) -> None:
-    """Names and values, aligned; a fact without a value is left out, further lines are indented."""
-    said = [(name, value) for name, value in facts if value]
-    width = max((len(name) for name, _ in said), default=0) + 1
+    """Print names and values, aligned; without empty values, further lines indented."""
+    present = [(name, value) for name, value in facts if value]
+    width = max((len(name) for name, _ in present), default=0) + 1
     blank = " " * indent
-    for name, value in said:
+    for name, value in present:
         first, *more = value.splitlines()
         print(f"{blank}{name + ':':<{width}}  {first}")
         for line in more:

@@ -73,10 +73,10 @@ async def count_claims(
 
 
 def claims_by_pool(ledger: Ledger) -> Mapping[str, list[str]]:
-    """The held addresses of each pool, in the order of addresses."""
-    found: dict[str, list[str]] = {name: [] for name in ledger.pools}
+    """The allocated addresses of each pool, in their order."""
+    addresses_of: dict[str, list[str]] = {name: [] for name in ledger.pools}
     for address, held in ledger.claims.items():
-        found.setdefault(held.claim.pool, []).append(address)
-    for addresses in found.values():
+        addresses_of.setdefault(held.claim.pool, []).append(address)
+    for addresses in addresses_of.values():
         addresses.sort(key=parse_address)
-    return found
+    return addresses_of

@@ -96,15 +96,15 @@ def _command(arguments: Sequence[str]) -> str:
 
 
 def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """The options for kubectl, wherever they stand, and the rest of the line."""
-    found: dict[str, str] = {}
+    """The options for kubectl, at any position, and the rest of the line."""
+    options: dict[str, str] = {}
     rest: list[str] = []
     for option in _parsed(arguments):
         if option.name not in OPTIONS:
             rest += option.words
         else:
-            found[option.name] = str(option.value)
-    return found, rest
+            options[option.name] = str(option.value)
+    return options, rest
 
 
 def _with_files(arguments: Sequence[str]) -> tuple[list[str], bytes | None]:

@@ -83,13 +83,13 @@ def _label_selector(text: str) -> LabelSelector:
 
 
 def _requirement(text: str) -> Requirement:
-    if found := _SET.match(text):
-        values = tuple(value.strip() for value in found[3].split(","))
-        return Requirement(found[1], IN if found[2] == "in" else NOT_IN, values)
-    if found := _EQUAL.match(text):
-        return Requirement(found[1], NOT_IN if found[2] == "!=" else IN, (found[3],))
-    if found := _EXISTS.match(text):
-        return Requirement(found[2], DOES_NOT_EXIST if found[1] else EXISTS)
+    if match := _SET.match(text):
+        values = tuple(value.strip() for value in match[3].split(","))
+        return Requirement(match[1], IN if match[2] == "in" else NOT_IN, values)
+    if match := _EQUAL.match(text):
+        return Requirement(match[1], NOT_IN if match[2] == "!=" else IN, (match[3],))
+    if match := _EXISTS.match(text):
+        return Requirement(match[2], DOES_NOT_EXIST if match[1] else EXISTS)
     raise BadInput(
         f"-l: {text[:64]!r} is not a label selector",
         subject="--selector",
@@ -99,7 +99,7 @@ def _requirement(text: str) -> Requirement:
 
 def _field_selector(text: str) -> tuple[FieldRequirement, ...]:
     """``spec.ipVersion=4,metadata.name!=blue``. Raises BadInput."""
-    found = []
+    requirements = []
     for part in text.split(",") if text.strip() else ():
         read = _FIELD.match(part)
         if read is None:
@@ -108,8 +108,8 @@ def _field_selector(text: str) -> tuple[FieldRequirement, ...]:
                 subject="--field-selector",
                 remedy="write spec.ipVersion=4 or metadata.name!=blue",
             )
-        found.append(FieldRequirement(read[1], read[3], read[2] == "!="))
-    return tuple(found)
+        requirements.append(FieldRequirement(read[1], read[3], read[2] == "!="))
+    return tuple(requirements)
 
 
 def _sort_key(path: str, manifest: object) -> tuple[int, float, str]:

@@ -46,9 +46,9 @@ def parse_length(text: str) -> float:
     """Seconds; 0 for "". Raises BadInput."""
     if not text:
         return 0.0
-    found = _LENGTH.match(text.strip())
-    if found is None:
+    match = _LENGTH.match(text.strip())
+    if match is None:
         raise BadInput(
             f"{text[:64]!r} is not a duration", subject="time", remedy="write 90s, 15m, 2h or 3d"
         )
-    return int(found[1]) * _UNIT_MS[found[2]] / 1000
+    return int(match[1]) * _UNIT_MS[match[2]] / 1000

@@ -1,8 +1,8 @@
 """The controller: its parts, the order in which they start, and how they end.
 
-Every replica projects, observes, watches the cluster, answers probes and shares in the workflows;
-the one that leads also translates custom resources, publishes its checkpoint, watches applications,
-and sees to it that executions are there that must be. Composition only: it decides nothing.
+Every replica runs the projection, the observer, the cluster watch, its ports and a share of the
+workflows. The leader also translates custom resources, publishes checkpoints, watches applications,
+and starts required executions. Composition only: it makes no decisions.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class Controller:
 
     @property
     def stop_failures(self) -> list[str]:
-        """What could not be closed."""
+        """The parts that could not be closed."""
         return self._opened.failures
 
     def supervised(self) -> list[TaskHealth]:
@@ -160,7 +160,7 @@ class Controller:
         return [each for supervisor in tasks for each in supervisor.health()]
 
     def _tasks(self) -> Iterator[TaskSpec]:
-        """What every replica does. Another process may run better what fails time and again."""
+        """The tasks of every replica. One that fails repeatedly ends the process."""
         projector, observing = self.projector, self.observing
         yield TaskSpec(
             "projector", projector.run, RESTARTS_MAX, projector.age_s, WATCH_SILENT_S_MAX
@@ -176,7 +176,7 @@ class Controller:
             yield TaskSpec("cluster-watch", self.cluster.run)
 
     async def _lead(self, term: LeaderTerm) -> None:
-        """Run the tasks of a leader. Raises TaskEnded: another replica may lead."""
+        """Run the tasks of a leader. Raises TaskEnded, which ends the term."""
         _log.info("leading", extra={"fields": {"epoch": term.epoch, "name": term.name}})
         try:
             for task in self._leader_tasks(term):
@@ -187,7 +187,7 @@ class Controller:
             _log.info("stopped leading", extra={"fields": {"epoch": term.epoch}})
 
     def _leader_tasks(self, term: LeaderTerm) -> Iterator[TaskSpec]:
-        """LostRace is how a term ends that another one has overtaken."""
+        """The tasks of the leader. LostRace ends the term, because another controller leads."""
         overtaken = (LostRace,)
         yield TaskSpec(
             "publisher", lambda: self.publisher.run(term.fence), RESTARTS_MAX, fatal=overtaken
@@ -206,7 +206,7 @@ class Controller:
     async def _open_ports(self) -> None:
         settings = self.settings
         health = health_port(self.health, self.connections)
-        wanted = [(health, settings.health_port, "SPIDERPOOL_HEALTH_PORT")]
+        ports = [(health, settings.health_port, "SPIDERPOOL_HEALTH_PORT")]
         if self._metrics is not None:
             known = self.projector, self.publisher, self.election, self.archiving
             sources = MetricSources(
@@ -216,8 +216,8 @@ class Controller:
                 sources, debug=settings.debug_metrics_enabled, connections=self.connections
             )
             port = metrics_port(self._metrics, self.connections)
-            wanted.append((port, settings.metrics_port, "SPIDERPOOL_METRIC_HTTP_PORT"))
-        for port, number, setting in wanted:
+            ports.append((port, settings.metrics_port, "SPIDERPOOL_METRIC_HTTP_PORT"))
+        for port, number, setting in ports:
             self.ports.append(port)
             self._opened.push(setting, port.close)
             await port.open(settings.listen_address, number, setting)
@@ -233,7 +233,7 @@ def _admission(
 ) -> AdmissionHost | None:
     if settings is None or settings.webhook is None:
         return None
-    # It imports what makes certificates: a tenth of the memory of a controller without webhooks.
+    # Imports the package cryptography, a tenth of the memory of a controller without webhooks.
     from ops.kubernetes.admission.admission_host import AdmissionHost  # noqa: PLC0415
 
     return AdmissionHost(settings, settings.webhook, store, keys, projector, connections)

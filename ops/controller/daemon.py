@@ -50,9 +50,9 @@ _log: Final = logging.getLogger(__name__)
 
 
 def run(config_path: str, options: Mapping[str, str]) -> int:
-    """Keep reports, metrics and the archive up to date until a signal; the exit code.
+    """Run the controller until a signal; returns the exit code.
 
-    ``options`` take the place of the environment variables of their names.
+    ``options`` replace the environment variables of their names.
     """
     set_up_logging("info")
     try:
@@ -72,16 +72,16 @@ def run(config_path: str, options: Mapping[str, str]) -> int:
 def main() -> None:
     """Serve, by the options of the command line; ends the process."""
     options = _parser().parse_args()
-    given = {
+    variables = {
         KUBECONFIG: options.kubeconfig,
         TLS_CERTIFICATE: options.tls_server_cert,
         TLS_KEY: options.tls_server_key,
     }
-    sys.exit(run(conf_path(options), given))
+    sys.exit(run(conf_path(options), variables))
 
 
 def _parser() -> argparse.ArgumentParser:
-    """By the standard library: what typer needs for its options would stay in memory for good."""
+    """By argparse, because typer would occupy memory as long as the process runs."""
     parser = argparse.ArgumentParser(
         PROGRAM,
         allow_abbrev=False,

@@ -28,7 +28,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Forecaster:
-    """``forecasts``: those of the last look; empty on a replica that does not lead."""
+    """``forecasts``: the last ones; empty on a replica that does not lead."""
 
     def __init__(
         self,
@@ -53,12 +53,12 @@ class Forecaster:
         try:
             await self._projector.wait_for(lambda: self._projector.ready)
             while True:
-                growth = await self.look(growth)
+                growth = await self.update(growth)
                 await asyncio.sleep(FORECAST_PERIOD_S)
         finally:
             self.forecasts = {}
 
-    async def look(self, growth: GrowthLog) -> GrowthLog:
+    async def update(self, growth: GrowthLog) -> GrowthLog:
         """Forecast once; the growth to go on from, a new one where the log could not be read."""
         now_ms = self._now_ms()
         try:
@@ -77,9 +77,9 @@ class Forecaster:
     def exhaustion_s(self, kind: str) -> Iterator[tuple[str, float]]:
         """Name and expected seconds until nothing is left, of what has a forecast."""
         passed_s = (self._now_ms() - self._made_at_ms) / 1000
-        for one, found in self.forecasts.items():
-            if one.kind == kind and isinstance(found, Forecast):
-                yield one.name, max(found.expected_s - passed_s, 0.0)
+        for growing, outlook in self.forecasts.items():
+            if growing.kind == kind and isinstance(outlook, Forecast):
+                yield growing.name, max(outlook.expected_s - passed_s, 0.0)
 
     def _left(self) -> Iterator[tuple[Growing, int]]:
         projection = self._projector.projection

@@ -1,12 +1,12 @@
-"""Whether this controller is well: what ``/livez`` and ``/readyz`` say, check by check.
+"""The health of a controller: ``/livez`` and ``/readyz``, check by check.
 
-Live: its event loop answers and it is not stopping. Ready: etcd answers, the projection is level
-with the log, every supervised task runs and hears from what it follows, some replica leads, and the
-jobs have their share of the executions; the one that leads hears news of Pods
-(docs/reference/configuration.md, "Ports and health paths"), in Kubernetes what must be watched is
-watched, and webhooks that are wanted are served: the API server asks whoever is ready. The
-compatible paths answer the same; those of Spiderpool's API that do nothing there do nothing
-here either (docs/reference/http-api.md, "Controller"), but say which command does.
+Live: the event loop answers and the controller is not stopping. Ready: etcd answers, the projection
+is level with the log, every supervised task runs and receives updates, a replica leads, and the
+workflow worker has a session. The leader also receives changes of Pods. In Kubernetes the watches
+must work and configured webhooks must be served, because the API server calls only ready replicas
+(docs/reference/configuration.md, "Ports and health paths"). Spiderpool's paths return the same.
+Paths of Spiderpool's API without a function return 501 and name the command to use
+(docs/reference/http-api.md, "Controller").
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ops.kubernetes.admission.admission_host import AdmissionHost
 
 LAG_S_MAX: Final = 30.0
-"""A projection that has been behind for longer than this is not ready."""
+"""Seconds; a projection that is behind for longer is not ready."""
 
 BASE: Final = "/v1/runtime"
 
@@ -40,11 +40,11 @@ COMMANDS: Final = {
     ("POST", "/v1/ipam/gc_ips"): "orbctl gc",
     ("GET", "/v1/ipam/status"): "orbctl status",
 }
-"""What does the work of a path that is declared and not served."""
+"""The command that replaces each path without a function."""
 
 
 class ControllerHealth:
-    """Knows what is wrong."""
+    """The health checks of a controller."""
 
     def __init__(
         self,
@@ -67,21 +67,21 @@ class ControllerHealth:
         self.stopping = False
 
     def live(self) -> list[Check]:
-        """Whether a restart would help nothing."""
+        """The checks whose failure requires a restart."""
         return [Check("running", self._stopping_fault())]
 
     def ready(self) -> list[Check]:
-        """Whether reports are up to date."""
+        """The checks whose failure makes the replica not ready."""
         return [
             Check("running", self._stopping_fault()),
             Check("etcd", self._observing.fault),
             Check("projection", self._projection_fault()),
             Check("leader", self._leader_fault()),
             Check("jobs", self._jobs_fault()),
-            Check("news", self._news_fault()),
+            Check("news", self._listener_fault()),
             *([Check("cluster", self._cluster_fault())] if self._cluster is not None else []),
             *([Check("webhooks", self._webhook_fault())] if self._admission is not None else []),
-            *(Check(f"task/{each.name}", each.fault) for each in self._supervised()),
+            *(Check(f"task/{task.name}", task.fault) for task in self._supervised()),
         ]
 
     def _stopping_fault(self) -> OrbweaverError | None:
@@ -107,7 +107,7 @@ class ControllerHealth:
             return None
         return NotReady("the workflow worker has no session", remedy="check etcd")
 
-    def _news_fault(self) -> OrbweaverError | None:
+    def _listener_fault(self) -> OrbweaverError | None:
         leads = self._election.term is not None
         if not leads or self._jobs.listener.listening or not self._jobs.reclaims:
             return None
@@ -134,7 +134,7 @@ class ControllerHealth:
 
 
 def health_port(health: ControllerHealth, counts: ConnectionCounts | None = None) -> TcpPort:
-    """The port that probes ask."""
+    """The port of kubelet's probes."""
 
     async def live(_: web.Request) -> web.Response:
         return listed("livez", health.live())
@@ -157,14 +157,14 @@ def health_port(health: ControllerHealth, counts: ConnectionCounts | None = None
 
 
 async def not_implemented(request: web.Request) -> web.Response:
-    """What Spiderpool answers, as JSON as there."""
+    """The response of Spiderpool, as JSON."""
     command = COMMANDS[request.method, request.path]
     text = f"{request.method} {request.path} is not implemented: use `{command}`"
     return web.json_response(text, status=501)
 
 
 def listed(name: str, checks: Sequence[Check]) -> web.Response:
-    """One line for each check, as Kubernetes' own components answer."""
+    """One line for each check, in the format of Kubernetes components."""
     lines = [
         f"[-]{check.name} failed: {check.fault}" if check.fault else f"[+]{check.name} ok"
         for check in checks

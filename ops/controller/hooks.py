@@ -1,13 +1,13 @@
-"""Commands of ``orbweaver-controller`` that do one thing and end: what the chart's hooks run.
+"""The commands of ``orbweaver-controller`` that the chart's hooks run.
 
-    clean               after an uninstall: nothing of ours may keep anything from being deleted
-    make-defaults       objects that a new cluster begins with
-    etcd-certificates   those of an embedded etcd
-    etcd-access         roles and users of agents and controllers in etcd, and authentication
-    copy-cni            the node's CNI configurations, for a controller that is not root
-    shutdown            nothing: the public chart's preStop calls it
+    clean               removes webhooks and finalizers after an uninstall
+    make-defaults       creates the default objects of a new installation
+    etcd-certificates   issues the certificates of an embedded etcd
+    etcd-access         creates roles and users in etcd and requires authentication
+    copy-cni            copies the node's CNI configurations for a controller that is not root
+    shutdown            does nothing: the preStop of Spiderpool's chart calls it
 
-Each says what it did, and ends with 1 where it could not.
+Each logs what it did, and exits with 1 if it failed.
 """
 
 from __future__ import annotations
@@ -44,9 +44,10 @@ from ops.settings import cluster_settings
 EXIT_FAILED: Final = 1
 EXIT_SETTINGS: Final = 2
 ETCD_WAIT_S: Final = 240.0
-"""A new etcd gets this long to come up, which is less than the Job of the chart may take."""
+"""Seconds to wait for a new etcd; less than the time limit of the chart's Job."""
+
 FOLLOW_S: Final = 2.0
-"""How often the node's CNI configurations are compared with their copies."""
+"""Seconds between two comparisons of the node's CNI configurations with their copies."""
 
 NAMES: Final = "spiderpool-controller"
 
@@ -54,15 +55,15 @@ _log: Final = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Do the one that the command line names."""
+    """Run the command of the command line."""
     commands()()
 
 
 def commands() -> typer.Typer:
-    """All of them."""
+    """The commands."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    for chore in (clean, make_defaults, etcd_certificates, etcd_access, copy_cni, shutdown):
-        app.command()(chore)
+    for command in (clean, make_defaults, etcd_certificates, etcd_access, copy_cni, shutdown):
+        app.command()(command)
     return app
 
 
@@ -72,14 +73,14 @@ def clean(
     secret: Annotated[str, typer.Option(help="The Secret of the webhooks' certificate.")] = "",
     nodes: Annotated[str, typer.Option(help="The DaemonSet that cleans the nodes.")] = "",
 ) -> None:
-    """Take our webhooks and finalizers away, so that nothing hangs. Objects stay."""
+    """Remove our webhooks and finalizers, so that objects can be deleted. Objects stay."""
 
     async def work(api: Api) -> None:
         namespace = _namespace()
         lease = LeaseSettings(namespace).name
         names = InstallationNames(namespace, lease, mutating, validate, secret, nodes)
         freed = await cleanup.clean(api, names)
-        _log.info("%d objects have no finalizer of ours any more", freed)
+        _log.info("removed our finalizer from %d objects", freed)
 
     _with_api(work)
 
@@ -89,13 +90,13 @@ def make_defaults(
         Path, typer.Argument(exists=True, dir_okay=False, help="YAML file of the objects.")
     ],
 ) -> None:
-    """Make the objects of a file that are not there; what is there stays as it is."""
+    """Create the objects of a file, unless they exist. Existing objects are not changed."""
 
     async def work(api: Api) -> None:
         objects = read_objects(file.read_text("utf-8"), str(file))
-        async for one, made in create_all(api, objects):
-            name = f"{one['kind']}/{one['metadata']['name']}"
-            _log.info("%s %s", name, "was made" if made else "exists and was not changed")
+        async for body, made in create_all(api, objects):
+            name = f"{body['kind']}/{body['metadata']['name']}"
+            _log.info("%s %s", name, "was created" if made else "exists and was not changed")
 
     _with_api(work)
 
@@ -110,7 +111,7 @@ def etcd_certificates(
     domain: Annotated[str, typer.Option(help="The domain of the members' names.")],
     namespace: Annotated[str, typer.Option(help="Where the Secrets are.")],
 ) -> None:
-    """Make the certificates of an embedded etcd that are missing or due."""
+    """Issue the certificates of an embedded etcd that are missing or due."""
 
     async def work(api: Api) -> None:
         names = SecretNames(authority, member, agent, controller, root, metrics, domain)
@@ -173,14 +174,14 @@ def shutdown() -> None:
 
 
 def _namespace() -> str:
-    found = EnvironmentVariables(os.environ).text(NAMESPACE, required=True)
-    if not found:
+    namespace = EnvironmentVariables(os.environ).text(NAMESPACE, required=True)
+    if not namespace:
         raise BadInput(f"{NAMESPACE} is not set", subject=NAMESPACE)
-    return found
+    return namespace
 
 
 def _with_api(work: Callable[[Api], Awaitable[None]]) -> None:
-    """Do the work with an API server; ends the process."""
+    """Run ``work`` with a connection to the API server."""
     set_up_logging("info")
 
     async def body() -> None:
@@ -194,12 +195,12 @@ def _with_api(work: Callable[[Api], Awaitable[None]]) -> None:
 
 
 def _run(work: Coroutine[None, None, None]) -> None:
-    """Do the work; a failure is logged and ends the process with its exit code."""
+    """Run ``work``; log a failure and end the process with its exit code."""
     try:
         asyncio.run(work)
     except BadInput as error:
         _log.critical("settings: %s", error, extra={"fields": {"key": error.subject}})
         raise typer.Exit(EXIT_SETTINGS) from None
     except (OrbweaverError, OSError) as error:
-        _log.critical("not done: %s", error)
+        _log.critical("the command failed: %s", error)
         raise typer.Exit(EXIT_FAILED) from None

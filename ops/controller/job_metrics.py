@@ -1,8 +1,8 @@
-"""What Prometheus scrapes about the hosted jobs: scans, releases, news, executions.
+"""The metrics of the jobs: scans, releases, changes of Pods, executions.
 
-The scan is told by every replica alike, since its state lies in etcd; counts are those of one
-process, and Prometheus adds them up. Compatible names (docs/reference/metrics.md) count what they
-count there: releases of single Pods, without those of scans.
+Every replica reports the scan, whose state is in etcd. Counters are those of one process;
+Prometheus adds them up. Spiderpool's names (docs/reference/metrics.md) count what they count there:
+releases of single Pods, without those of scans.
 """
 
 from __future__ import annotations
@@ -22,13 +22,21 @@ Values = Callable[[], Iterable[Observation]]
 def observe_jobs(
     compatible: Meter, ours: Meter, jobs: JobHost, observing: ControllerObserver
 ) -> None:
-    """Make the instruments."""
+    """Create the instruments."""
     for name, words, value in (
-        ("scan_age_seconds", "Since the last look at everything", _age_s),
-        ("scan_failed", "1 if the last look failed", lambda one: int(bool(one.fault))),
-        ("paused", "1 while the scan waits for a person", lambda one: int(one.paused)),
-        ("kept_endpoints", "Endpoints that the last look kept", lambda one: one.kept),
-        ("failed_steps", "Releases that failed and wait", lambda one: one.failed_steps),
+        ("scan_age_seconds", "Seconds since the last scan", _age_s),
+        ("scan_failed", "1 if the last scan failed", lambda status: int(bool(status.fault))),
+        (
+            "paused",
+            "1 while the scan is paused and needs an operator",
+            lambda status: int(status.paused),
+        ),
+        ("kept_endpoints", "Endpoints that the last scan kept", lambda status: status.kept),
+        (
+            "failed_steps",
+            "Releases that failed and wait for a retry",
+            lambda status: status.failed_steps,
+        ),
     ):
         ours.create_observable_gauge(
             f"orbweaver_reclaim_{name}", [_called(_standing(observing, value))], description=words
@@ -36,40 +44,60 @@ def observe_jobs(
     ours.create_observable_gauge(
         "orbweaver_workflow_open_executions",
         [_called(lambda: _open(jobs))],
-        description="Executions in the shards of this replica; paused ones wait for a person",
+        description="Open executions in the shards of this replica; paused ones need an operator",
     )
     counts: tuple[tuple[Meter, str, str, Callable[[], int]], ...] = (
-        (ours, "orbweaver_reclaim_addresses", "Reclaimed", lambda: jobs.releases.released),
-        (ours, "orbweaver_reclaim_failures", "Failed tries", lambda: jobs.releases.failed),
+        (
+            ours,
+            "orbweaver_reclaim_addresses",
+            "Reclaimed addresses",
+            lambda: jobs.releases.released,
+        ),
+        (
+            ours,
+            "orbweaver_reclaim_failures",
+            "Failed attempts to reclaim",
+            lambda: jobs.releases.failed,
+        ),
         (
             compatible,
             "spiderpool_ipam_release_update_ippool_conflict_counts",
-            "Races that reclaiming has lost",
+            "Releases that lost a race with another writer",
             lambda: jobs.releases.lost,
         ),
-        (compatible, "spiderpool_ip_gc_counts", "Of single Pods", lambda: jobs.pods.released),
-        (compatible, "spiderpool_ip_gc_failure_counts", "Failed", lambda: jobs.pods.failed),
+        (
+            compatible,
+            "spiderpool_ip_gc_counts",
+            "Reclaimed addresses of single Pods",
+            lambda: jobs.pods.released,
+        ),
+        (
+            compatible,
+            "spiderpool_ip_gc_failure_counts",
+            "Failed releases of single Pods",
+            lambda: jobs.pods.failed,
+        ),
     )
     for meter, name, words, count in counts:
         meter.create_observable_counter(name, [_called(_one(count))], description=words)
     ours.create_observable_counter(
         "orbweaver_reclaim_news",
-        [_called(lambda: _news(jobs))],
-        description="Changes of Pods: heard, begun (execution started), left (to the next scan)",
+        [_called(lambda: _changes(jobs))],
+        description="Changes of Pods: heard (received), begun (execution started), left (to scans)",
     )
 
 
-def _age_s(standing: ScanStatus) -> float:
-    return max(time.time() - standing.at_s, 0.0)
+def _age_s(status: ScanStatus) -> float:
+    return max(time.time() - status.at_s, 0.0)
 
 
 def _standing(observing: ControllerObserver, value: Callable[[ScanStatus], float]) -> Values:
-    """Nothing before the first scan: an age of fifty years would wake somebody."""
+    """No value before the first scan, because its age would be the time since 1970."""
 
     def values() -> Iterator[Observation]:
-        found = observing.reclaim
-        if found is not None and found.at_s:
-            yield Observation(value(found))
+        status = observing.reclaim
+        if status is not None and status.at_s:
+            yield Observation(value(status))
 
     return values
 
@@ -79,7 +107,7 @@ def _open(jobs: JobHost) -> Iterator[Observation]:
         yield Observation(count, {"status": status.value.lower()})
 
 
-def _news(jobs: JobHost) -> Iterator[Observation]:
+def _changes(jobs: JobHost) -> Iterator[Observation]:
     listener = jobs.listener
     counts = {"heard": listener.received, "begun": listener.started, "left": listener.dropped}
     for outcome, count in counts.items():

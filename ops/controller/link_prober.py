@@ -1,8 +1,7 @@
-"""The prober of a controller that is on a link of the Pods: ARP and neighbour discovery, for real.
+"""Probes quarantined addresses by ARP and neighbour discovery, on a link of the Pods.
 
-It asks as RFC 5227 and RFC 4862 have a newcomer ask: from no address, so that no neighbour learns
-anything wrong. Before the address it asks for the gateway; without an answer from there silence
-would prove nothing (I6).
+Probes have no source address (RFC 5227, RFC 4862), so that neighbours learn nothing from them. The
+gateway is probed first: if it does not answer, silence about the address proves nothing (I6).
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from workflows.jobs.quarantine.prober import ProbeResult, ProbeTarget
 
 
 class LinkProber:
-    """Probes from one interface. Make it inside the event loop that runs it."""
+    """Probes from one interface. Create it inside the event loop that runs it."""
 
     def __init__(self, interface: str, name: str, netns: str = OWN) -> None:
         self._executor = NetnsExecutor()
@@ -40,11 +39,11 @@ class LinkProber:
         return ProbeResult("answered", mac, where) if mac else ProbeResult("silent", text=where)
 
     async def close(self) -> None:
-        """Close every socket, end the thread."""
+        """Close all sockets and end the thread."""
         await self._detector.close()
         self._executor.close()
 
     async def _ask(self, address: str) -> str:
-        """The hardware address of who uses it, "" for nobody. Raises DetectionFailed."""
+        """The MAC addresses that answer, "" for none. Raises DetectionFailed."""
         macs = await self._detector.find_responders(self._interface, address, self._netns)
         return ", ".join(macs)

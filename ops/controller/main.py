@@ -1,6 +1,6 @@
 """Entry point of ``orbweaver-controller``: the daemon, or a command that does one thing and ends.
 
-Only one of the two is imported: a hook needs no controller, and a daemon no parser of options.
+Only one of the two is imported, because a command needs no controller and a daemon no typer.
 """
 
 from __future__ import annotations

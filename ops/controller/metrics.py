@@ -1,8 +1,8 @@
-"""What Prometheus scrapes from a controller: pools, the projection, the lead, the archive.
+"""The metrics of a controller: pools, the projection, the leader, the archive.
 
-Names of Spiderpool (docs/reference/metrics.md) where they mean the same: its per-pool rows
-are debug metrics there and here. Every value is read when somebody scrapes; labels never hold Pod
-names.
+Metrics with the meaning of Spiderpool's have its names (docs/reference/metrics.md); its per-pool
+metrics are debug metrics there and here. Values are read at each scrape. No label contains the name
+of a Pod.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ OUR_SCOPE: Final = "orbweaver-controller"
 
 
 class MetricSources:
-    """Where the values come from."""
+    """The sources of the values."""
 
     def __init__(
         self,
@@ -70,26 +70,26 @@ class MetricSources:
 
     @property
     def lag_events(self) -> int:
-        """At least so many events are not published: unread segments hold one or more each."""
+        """A lower bound of unpublished events: each unread segment has at least one."""
         unpublished = self.publisher.unpublished if self.election.term is not None else 0
         return self.observing.lag.segments + unpublished
 
 
 class ControllerMetrics:
-    """The instruments. ``exposition`` is what a scrape gets; ``provider`` makes more of them."""
+    """The instruments. ``exposition``: the result of a scrape; ``provider``: for further ones."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         resource = Resource.create({"service.name": SERVICE_NAME})
         reader = PrometheusMetricReader(registry=self._registry)
-        # No handler at exit: the controller closes what it opened.
+        # Without a handler at exit, because the controller closes it.
         self.provider = MeterProvider([reader], resource, shutdown_on_exit=False)
         ProcessCollector(registry=self._registry)
 
     def observe(
         self, sources: MetricSources, *, debug: bool, connections: ConnectionCounts | None = None
     ) -> None:
-        """Make the instruments of a controller."""
+        """Create the instruments of a controller."""
         connections = connections or ConnectionCounts()
         compatible = self.provider.get_meter(COMPATIBLE_SCOPE, __version__)
         ours = self.provider.get_meter(OUR_SCOPE, __version__)
@@ -110,12 +110,12 @@ class ControllerMetrics:
         return generate_latest(self._registry)
 
     def close(self) -> None:
-        """Take the instruments down."""
+        """Remove the instruments."""
         self.provider.shutdown()
 
 
 def metrics_port(metrics: ControllerMetrics, counts: ConnectionCounts | None = None) -> TcpPort:
-    """The port that Prometheus scrapes: any path."""
+    """The port that Prometheus scrapes, at any path."""
 
     async def exposition(_: web.Request) -> web.Response:
         return web.Response(
@@ -148,11 +148,21 @@ def _observe_pools(compatible: Meter, ours: Meter, sources: MetricSources) -> No
     ours.create_observable_gauge(
         "orbweaver_pool_addresses",
         [lambda _: list(states())],
-        description="Addresses of a pool by state; total counts them all",
+        description="Addresses of a pool by state; state total: all of them",
     )
     ledger = sources.projector
-    _gauge(ours, "orbweaver_claims", "Held addresses", lambda: len(ledger.projection.ledger.claims))
-    _gauge(ours, "orbweaver_endpoints", "Holders", lambda: len(ledger.projection.ledger.endpoints))
+    _gauge(
+        ours,
+        "orbweaver_claims",
+        "Allocated addresses",
+        lambda: len(ledger.projection.ledger.claims),
+    )
+    _gauge(
+        ours,
+        "orbweaver_endpoints",
+        "Endpoints with addresses",
+        lambda: len(ledger.projection.ledger.endpoints),
+    )
 
 
 def observe_forecasts(ours: Meter, forecaster: Forecaster) -> None:
@@ -180,7 +190,7 @@ def _observe_debug(compatible: Meter, sources: MetricSources) -> None:
 
     for name, field, words in (
         ("total", "total", "Addresses of an IPPool"),
-        ("available", "free", "Addresses of an IPPool that may be handed out"),
+        ("available", "free", "Free addresses of an IPPool"),
     ):
         compatible.create_observable_gauge(
             f"spiderpool_debug_ippool_{name}_ip_counts", [of(field)], description=words
@@ -198,9 +208,13 @@ def _observe_debug_subnets(compatible: Meter, sources: MetricSources) -> None:
         return samples
 
     values: tuple[tuple[str, str, Callable[[Subnet, Ledger], int]], ...] = (
-        ("total_ip", "Addresses", lambda one, all_: count(one, all_.pools).total),
-        ("available_ip", "Addresses no pool has", lambda one, all_: count(one, all_.pools).free),
-        ("ippool", "IPPools", lambda one, all_: len(controlled(one.name, all_.pools))),
+        ("total_ip", "Addresses", lambda subnet, all_: count(subnet, all_.pools).total),
+        (
+            "available_ip",
+            "Addresses in no pool",
+            lambda subnet, all_: count(subnet, all_.pools).free,
+        ),
+        ("ippool", "IPPools", lambda subnet, all_: len(controlled(subnet.name, all_.pools))),
     )
     for name, words, value in values:
         compatible.create_observable_gauge(
@@ -215,19 +229,19 @@ def _observe_faults(ours: Meter, sources: MetricSources) -> None:
     ours.create_observable_gauge(
         "orbweaver_contained_faults",
         [lambda _: [Observation(n, {"kind": kind}) for kind, n in faults.by_kind().items()]],
-        description="Objects that this process cannot read and goes on without",
+        description="Stored objects that this process cannot read and ignores",
     )
 
 
 def _observe_connections(ours: Meter, counts: ConnectionCounts) -> None:
     values: tuple[tuple[str, str, Callable[[], int]], ...] = (
-        ("connections_refused", "Connections closed because of a bound", lambda: counts.refused),
+        ("connections_refused", "Connections closed because of a limit", lambda: counts.refused),
         (
             "connections_timed_out",
             "Connections closed without a request",
             lambda: counts.timed_out,
         ),
-        ("requests_malformed", "Requests that were no HTTP", lambda: counts.malformed),
+        ("requests_malformed", "Requests that are not HTTP", lambda: counts.malformed),
     )
     for name, description, value in values:
         ours.create_observable_counter(
@@ -240,12 +254,12 @@ def _observe_process(ours: Meter, sources: MetricSources) -> None:
     gauges: tuple[tuple[str, str, Callable[[], float]], ...] = (
         (
             "projection_lag_events",
-            "Events that the checkpoint does not cover yet, at least",
+            "Events after the last checkpoint, a lower bound",
             lambda: sources.lag_events,
         ),
         (
             "projection_lag_seconds",
-            "For how long the projection has been behind the log",
+            "Seconds that the projection has been behind the log",
             lambda: observing.lag.seconds,
         ),
         (
@@ -256,7 +270,7 @@ def _observe_process(ours: Meter, sources: MetricSources) -> None:
         ("leading", "1 while this replica leads", lambda: int(sources.election.term is not None)),
         (
             "log_live_segments",
-            "Segments in etcd that are not sealed; known to whoever archives",
+            "Segments in etcd that are not sealed; reported by the archiving replica",
             lambda: archiving.live_segments,
         ),
     )
@@ -277,7 +291,7 @@ def _observe_process(ours: Meter, sources: MetricSources) -> None:
             "Segments moved into archive files",
             lambda: archiving.sealed_segments,
         ),
-        ("archive_pruned_files", "Archive files given up", lambda: archiving.pruned_files),
+        ("archive_pruned_files", "Deleted archive files", lambda: archiving.pruned_files),
         ("archive_failures", "Attempts to archive that failed", lambda: archiving.failures),
     )
     for name, words, value in gauges:
@@ -289,24 +303,24 @@ def _observe_process(ours: Meter, sources: MetricSources) -> None:
 def _observe_cluster(ours: Meter, cluster: ClusterWatch) -> None:
     def of(value: Callable[[Watched], int]) -> Callable[[CallbackOptions], Iterable[Observation]]:
         return lambda _: [
-            Observation(value(one), {"kind": one.kind, "purpose": one.purpose})
-            for one in cluster.watched()
+            Observation(value(watch), {"kind": watch.kind, "purpose": watch.purpose})
+            for watch in cluster.watched()
         ]
 
     ours.create_observable_gauge(
         "orbweaver_cluster_objects",
-        [of(lambda one: one.objects)],
-        description="Objects of the API server as last seen",
+        [of(lambda watch: watch.objects)],
+        description="Watched objects of the API server",
     )
     ours.create_observable_gauge(
         "orbweaver_cluster_unwatched",
-        [of(lambda one: int(bool(one.fault)))],
-        description="1 while what was seen of a kind may be old",
+        [of(lambda watch: int(bool(watch.fault)))],
+        description="1 while the watched objects of a kind may be stale",
     )
     ours.create_observable_counter(
         "orbweaver_cluster_reads",
-        [of(lambda one: one.reads)],
-        description="Reads of what was not clear from what was seen",
+        [of(lambda watch: watch.reads)],
+        description="Reads of objects that the watches did not decide",
     )
 
 

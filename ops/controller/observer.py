@@ -1,7 +1,7 @@
-"""What is asked now and then, so that probes and scrapes cost nothing: lag, leader, scan, etcd.
+"""Polls lag, leader, scan and etcd, so that health probes and scrapes read no etcd.
 
-While something is wrong or the log moves it is asked every ``OBSERVE_PERIOD_S``; a cluster that is
-well and quiet is asked every ``QUIET_PERIOD_S``, or as soon as the log moves.
+The period is ``OBSERVE_PERIOD_S`` while there is a fault or the log grows. In a healthy and idle
+cluster it is ``QUIET_PERIOD_S``, or ends when the log grows.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from workflows.jobs.reclaim.scan import ScanStatus, read_scan_status, scan_key
 
 OBSERVE_PERIOD_S: Final = 2.0
 QUIET_PERIOD_S: Final = 10.0
-"""As often as kubelet probes a container by default."""
+"""The default period of kubelet's probes."""
 
 STALE_S_MAX: Final = 30.0
-"""A look takes no longer, however slow etcd is."""
+"""Seconds; one observation takes less, even with a slow etcd."""
 
-NEVER: Final = StoreUnavailable("etcd was not asked yet")
+NEVER: Final = StoreUnavailable("etcd was not read yet")
 
 
 class ControllerObserver:
-    """``fault``: why the last look failed; None when etcd answered."""
+    """``fault``: why the last observation failed; None if etcd answered."""
 
     def __init__(self, store: KeyValueStore, keys: Keys, projector: Projector, role: str) -> None:
         self._store = store
@@ -44,36 +44,36 @@ class ControllerObserver:
         self.leader: Leader | None = None
         self.reclaim: ScanStatus | None = None
         self.fault: StoreError | None = NEVER
-        self._looked_at = -math.inf
+        self._observed_at = -math.inf
 
     def age_s(self) -> float:
-        """Seconds since the last look ended."""
-        return time.monotonic() - self._looked_at
+        """Seconds since the last observation."""
+        return time.monotonic() - self._observed_at
 
     async def run(self) -> None:
-        """Look every period, until cancelled."""
+        """Observe every period until cancelled."""
         while True:
             position = self._projector.projection.position
-            await self.look()
-            self._looked_at = time.monotonic()
+            await self.observe()
+            self._observed_at = time.monotonic()
             await asyncio.sleep(OBSERVE_PERIOD_S)
-            if self._is_well:
+            if self._is_healthy:
                 await self._until_moved(position)
 
     @property
-    def _is_well(self) -> bool:
+    def _is_healthy(self) -> bool:
         return self.fault is None and self.leader is not None and self.lag == LEVEL
 
     async def _until_moved(self, position: int) -> None:
-        """Until the projection has moved on from a position, at most for the rest of a period."""
+        """Wait until the projection has a new position, at most for the rest of the period."""
         with suppress(TimeoutError):
             async with asyncio.timeout(QUIET_PERIOD_S - OBSERVE_PERIOD_S):
                 await self._projector.wait_for(
                     lambda: self._projector.projection.position != position
                 )
 
-    async def look(self) -> None:
-        """Ask once."""
+    async def observe(self) -> None:
+        """Read lag, leader, scan and alarms once."""
         try:
             self.lag = await self._projector.measure_lag()
             self.leader = await self._read_leader()
@@ -85,21 +85,21 @@ class ControllerObserver:
         self.fault = alarmed(alarms) if alarms else None
 
     async def _read_leader(self) -> Leader | None:
-        """None, and a contained fault, while the key cannot be read."""
+        """The leader; None, and a contained fault, if its key cannot be read."""
         try:
-            found = await read_leader(self._store, self._keys, self._role)
+            leader = await read_leader(self._store, self._keys, self._role)
         except LogCorrupt as error:
             self._projector.faults.report(LEADERS.name, error.subject, error)
             return None
         self._projector.faults.clear(f"lease/{self._role}")
-        return found[0] if found else None
+        return leader[0] if leader else None
 
     async def _read_scan_status(self) -> ScanStatus | None:
-        """None, and a contained fault, while the head of the scan cannot be read."""
+        """The status of the scan; None, and a contained fault, if its key cannot be read."""
         try:
-            found = await read_scan_status(self._store, self._keys)
+            status = await read_scan_status(self._store, self._keys)
         except LogCorrupt as error:
             self._projector.faults.report(OPEN_HEADS.name, error.subject, error)
             return None
         self._projector.faults.clear(key_text(self._keys, scan_key(self._keys)))
-        return found
+        return status

@@ -1,7 +1,8 @@
 """The settings of a controller: conf.yml and environment variables, read once at start.
 
-Variables of Spiderpool keep their names (docs/reference/configuration.md, "Controller"),
-ours are the agent's (``ORBWEAVER_*``); a variable wins over the file. Nothing else reads either.
+Spiderpool's variables keep their names (docs/reference/configuration.md, "Controller"); the others
+are named as the agent's (``ORBWEAVER_*``). A variable takes precedence over the file. No other
+module reads them.
 """
 
 from __future__ import annotations
@@ -46,16 +47,16 @@ HEALTH_PORT: Final = 5720
 METRICS_PORT: Final = 5721
 LISTEN_ADDRESS: Final = "127.0.0.1"
 LEASE_TTL_S_MIN: Final = 2
-"""etcd makes shorter leases this long anyway."""
+"""etcd extends shorter leases to this."""
 
 LEASE_TTL_S_MAX: Final = 300
 
 TLS_CERTIFICATE: Final = "ORBWEAVER_TLS_CERT_FILE"
 TLS_KEY: Final = "ORBWEAVER_TLS_KEY_FILE"
-"""Of the webhook server; without them and without a Secret there are no webhooks."""
+"""The files of the webhook server; without them and without a Secret there are no webhooks."""
 
 TLS_SECRET: Final = "ORBWEAVER_TLS_SECRET"  # noqa: S105  # the name of a variable
-"""The Secret, in our namespace, of a certificate that controllers make and rotate themselves."""
+"""The Secret, in the controller's namespace, with a certificate that controllers issue."""
 
 TLS_DIRECTORY: Final = "/run/orbweaver/tls"
 
@@ -64,15 +65,14 @@ NAMESPACE: Final = "SPIDERPOOL_POD_NAMESPACE"
 ARCHIVE_DAYS_MAX: Final = 36_500
 
 RECLAIM_NUMBER_MAX: Final = 1_000_000
-"""Of every number about reclaiming: times in seconds, and counts."""
+"""For all numbers about reclaiming: times in seconds, and counts."""
 
 
 class ControllerSettings(NamedTuple):
-    """Ports 0 mean: any free one. ``lease_ttl_s``: how soon another replica takes over.
+    """The settings. Port 0: any free one. ``lease_ttl_s``: until another replica takes over.
 
-    ``retention``: how much of the archive is kept. ``probe_interface``: on a link of the Pods, to
-    probe quarantined addresses from; "" for none.
-    ``otlp_endpoint`` "": no traces leave this process.
+    ``retention``: of the archive. ``probe_interface``: an interface on a link of the Pods, from
+    which quarantined addresses are probed; "" for none. ``otlp_endpoint`` "": no traces.
     """
 
     name: str
@@ -95,7 +95,7 @@ class ControllerSettings(NamedTuple):
 
 
 def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSettings:
-    """Everything that was decided for this process. Raises BadInput, its subject the name."""
+    """The settings of this process. Raises BadInput, whose subject is the name of the setting."""
     conf = read_conf(Path(conf_path))
     env = EnvironmentVariables(variables)
     name = env.text("SPIDERPOOL_POD_NAME", socket.gethostname(), required=True)
@@ -122,14 +122,14 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSet
 
 
 def _lease_ttl_s(env: EnvironmentVariables) -> int:
-    """Our variable, else Spiderpool's."""
+    """The lease's TTL by our variable, otherwise by Spiderpool's."""
     public = env.number("SPIDERPOOL_LEADER_DURATION", LEASE_TTL_S, LEASE_TTL_S_MAX)
-    said = env.number("ORBWEAVER_LEASE_TTL_SECONDS", public, LEASE_TTL_S_MAX)
-    return max(LEASE_TTL_S_MIN, said)
+    seconds = env.number("ORBWEAVER_LEASE_TTL_SECONDS", public, LEASE_TTL_S_MAX)
+    return max(LEASE_TTL_S_MIN, seconds)
 
 
 def _kubernetes(conf: ConfFile, env: EnvironmentVariables) -> KubernetesSettings | None:
-    """None: standalone. A kubeconfig switches Kubernetes on, and so does being told to."""
+    """None: standalone. A kubeconfig enables Kubernetes, or the variable that says so."""
     kubeconfig = env.kubeconfig()
     if kubeconfig is None:
         return None
@@ -143,7 +143,7 @@ def _kubernetes(conf: ConfFile, env: EnvironmentVariables) -> KubernetesSettings
 
 
 def _coordinator(env: EnvironmentVariables) -> CoordinatorReconcilerSettings | None:
-    """None: no controller keeps its status.
+    """None: its status is not written.
 
     See docs/reference/configuration.md, "Controller".
     """
@@ -158,7 +158,7 @@ def _coordinator(env: EnvironmentVariables) -> CoordinatorReconcilerSettings | N
 
 
 def _webhook(conf: ConfFile, env: EnvironmentVariables) -> WebhookSettings | None:
-    """None: no certificate, no webhooks."""
+    """None: there are no webhooks, because there is no certificate."""
     certificate, key = env.text(TLS_CERTIFICATE), env.text(TLS_KEY)
     if bool(certificate) != bool(key):
         raise BadInput(
@@ -179,7 +179,7 @@ def _webhook(conf: ConfFile, env: EnvironmentVariables) -> WebhookSettings | Non
 
 
 def _injection(conf: ConfFile, env: EnvironmentVariables) -> InjectionSettings | None:
-    """None: Pods are not asked about. Slots are asked for where agents are told to offer them."""
+    """None: there is no Pod webhook. Pods request slots if the agents are set to offer them."""
     has_provider = provider_of(conf) is not None
     devices = device_settings(conf.agent.devices, has_provider=has_provider)
     if not conf.inject.enabled:
@@ -192,7 +192,7 @@ def _injection(conf: ConfFile, env: EnvironmentVariables) -> InjectionSettings |
 
 
 def _secret(env: EnvironmentVariables) -> SecretSettings | None:
-    """None: no certificate of our own making. The service's names are the certificate's."""
+    """None: controllers issue no certificate. It has the names of the Service."""
     name = env.text(TLS_SECRET)
     if not name:
         return None
@@ -211,32 +211,32 @@ def _secret(env: EnvironmentVariables) -> SecretSettings | None:
 
 
 def _auto_pools(conf: ConfFile) -> AutoPoolSettings:
-    """What conf.yml says of automatic pools; both keys of the default number are one setting."""
-    said = {KEY_OBEYED: conf.redundant_number, KEY_DOCUMENTED: conf.flexible_number}
+    """Automatic pools by conf.yml; both keys of the default number are one setting."""
+    numbers = {KEY_OBEYED: conf.redundant_number, KEY_DOCUMENTED: conf.flexible_number}
     return AutoPoolSettings(
-        conf.subnets and conf.auto_pools, default_number(said), conf.ipv4, conf.ipv6
+        conf.subnets and conf.auto_pools, default_number(numbers), conf.ipv4, conf.ipv6
     )
 
 
 def _retention(env: EnvironmentVariables) -> Retention:
-    """Of the archive: by default for ever, up to ``ARCHIVE_BYTES_MAX``."""
+    """Of the archive; by default without a limit in time, up to ``ARCHIVE_BYTES_MAX``."""
     days = env.number("ORBWEAVER_ARCHIVE_DAYS", 0, ARCHIVE_DAYS_MAX)
     mebibytes = env.number("ORBWEAVER_ARCHIVE_MEBIBYTES", ARCHIVE_BYTES_MAX >> 20, 1 << 30)
     return Retention(days * 86_400.0, mebibytes << 20)
 
 
 def _reclaim(conf: ConfFile, env: EnvironmentVariables) -> ReclaimSettings:
-    """What the variables of Spiderpool say about reclaiming, and whose addresses stay."""
-    found: dict[str, bool | int | float] = {}
+    """Reclaiming by the variables of Spiderpool; conf.yml: which addresses are fixed."""
+    values: dict[str, bool | int | float] = {}
     for field, variable in VARIABLES.items():
         default = getattr(ReclaimSettings(), field)
         if isinstance(default, bool):
-            found[field] = env.truth(variable, default=default)
+            values[field] = env.truth(variable, default=default)
         else:
             number = env.number(variable, int(default), RECLAIM_NUMBER_MAX)
-            found[field] = type(default)(number)
-    said = ReclaimSettings(**found)  # type: ignore[arg-type]  # each of its field's own type
-    return said._replace(
+            values[field] = type(default)(number)
+    settings = ReclaimSettings(**values)  # type: ignore[arg-type]  # each of its field's own type
+    return settings._replace(
         stateful_sets=conf.stateful_sets,
         vms=conf.vms,
         outdated_endpoints=conf.outdated_endpoints,
@@ -244,7 +244,7 @@ def _reclaim(conf: ConfFile, env: EnvironmentVariables) -> ReclaimSettings:
 
 
 def _of_file(conf: ConfFile) -> dict[str, str]:
-    """What the file says of the cluster, by the names in ``CLUSTER_VARIABLES``."""
+    """The file's values of the cluster, by the names in ``CLUSTER_VARIABLES``."""
     etcd = conf.orbweaver.etcd
     return {
         "endpoints": ",".join(etcd.endpoints or ()),

@@ -1,4 +1,4 @@
-"""Spans of a controller: those of the workflow engine, linked to what has triggered it."""
+"""Exports the spans of a controller: those of the workflow engine, linked to their triggers."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def tracers(processor: SpanProcessor, name: str) -> TracerProvider:
 
 
 def exporting_to(endpoint: str, name: str) -> TracerProvider:
-    """One that sends to this OTLP endpoint. Raises BadInput when the exporter is missing."""
+    """A provider that sends to this OTLP endpoint. Raises BadInput if the exporter is missing."""
     return tracers(BatchSpanProcessor(otlp_exporter(endpoint)), name)

@@ -94,7 +94,7 @@ class Attachments:
     async def _report(self, key: ObjectKey, network: Object, error: BadInput | Refused) -> None:
         """Create an Event, once for each different error."""
         if self._reported.get(key) != str(error):
-            await self._objects.tell(network, refused(error))
+            await self._objects.create_event(network, refused(error))
             self._reported[key] = str(error)
 
     async def _write(

@@ -119,7 +119,7 @@ class Coordinators:
         name = coordinator["metadata"]["name"]
         await self._api.apply(f"{COORDINATORS}/{name}/status", body, MANAGER)
         if why is not None:  # after the status: if its write fails, both are tried again
-            await self._objects.tell(coordinator, why)
+            await self._objects.create_event(coordinator, why)
 
     async def _release(self, coordinator: Object) -> None:
         """Remove the finalizer; there is nothing to clean up."""

@@ -1,7 +1,7 @@
-"""What the translator writes into custom resources besides their status, and Events.
+"""Writes of the translator to custom resources, except their status; and Events.
 
-Server-side apply takes back what its field manager no longer says: finalizer, labels and the IP
-version have a manager of their own, apart from that of the status (``status_writer``).
+Finalizer, labels and IP version have their own field manager, apart from that of the status
+(``status_writer``): server-side apply removes the fields that a manager does not apply again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def utc_now() -> dt.datetime:
 
 
 class ObjectWriter:
-    """Writes; every method raises ApiError."""
+    """Writes to the API server; every method raises ApiError."""
 
     def __init__(self, api: Api, reporter: str, *, now: Clock = utc_now) -> None:
         self.writes = 0
@@ -39,34 +39,34 @@ class ObjectWriter:
         self._reporter = reporter
         self._now = now
 
-    async def adorn(self, kind: TranslatedKind, one: Object, command: Command) -> Object:
-        """The object with what it has to have: finalizer, IP version, CIDR label.
+    async def add_metadata(self, kind: TranslatedKind, body: Object, command: Command) -> Object:
+        """Add finalizer, IP version and CIDR label; returns the object.
 
         See docs/reference/admission.md, "SpiderIPPool".
 
-        The finalizer is there before the log knows the object, so no deletion is ever missed.
+        The finalizer is added before the object is in the log, so that no deletion is missed.
         """
-        metadata, spec = _adornment(kind, command)
-        if _has(one["metadata"], metadata) and _has(one.get("spec", {}), spec):
-            return one
-        body = identity(kind, one) | {"spec": spec}
+        metadata, spec = _required_fields(kind, command)
+        if _has(body["metadata"], metadata) and _has(body.get("spec", {}), spec):
+            return body
+        body = identity(kind, body) | {"spec": spec}
         body["metadata"] |= metadata
         self.writes += 1
-        return await self._api.apply(kind.path(one["metadata"]["name"]), body, MANAGER)
+        return await self._api.apply(kind.path(body["metadata"]["name"]), body, MANAGER)
 
-    async def complete(self, kind: TranslatedKind, one: Object, lacking: Object) -> Object:
-        """The object with what it lacks, if nobody has changed it meanwhile.
+    async def complete(self, kind: TranslatedKind, stored: Object, missing: Object) -> Object:
+        """Add missing fields, unless the object was changed meanwhile; returns the object.
 
-        Merged and not applied: from now on these fields are whoever's writes them next.
+        By a merge patch, so that the fields have no manager and any client can change them.
         """
-        metadata = {"resourceVersion": one["metadata"]["resourceVersion"]}
-        body = lacking | {"metadata": metadata | lacking.get("metadata", {})}
+        metadata = {"resourceVersion": stored["metadata"]["resourceVersion"]}
+        body = missing | {"metadata": metadata | missing.get("metadata", {})}
         self.writes += 1
-        return await self._api.merge(kind.path(one["metadata"]["name"]), body)
+        return await self._api.merge(kind.path(stored["metadata"]["name"]), body)
 
-    async def release(self, kind: TranslatedKind, one: Object) -> None:
-        """Take our finalizer away, whoever put it there."""
-        metadata = one["metadata"]
+    async def release(self, kind: TranslatedKind, stored: Object) -> None:
+        """Remove our finalizer."""
+        metadata = stored["metadata"]
         finalizers = metadata.get("finalizers") or []
         if FINALIZER not in finalizers:
             return
@@ -76,30 +76,30 @@ class ObjectWriter:
         self.writes += 1
         await self._api.merge(kind.path(metadata["name"]), body)
 
-    async def delete(self, kind: TranslatedKind, one: Object) -> None:
-        """Begin to delete exactly this object."""
-        metadata = one["metadata"]
+    async def delete(self, kind: TranslatedKind, stored: Object) -> None:
+        """Delete exactly this object, by its UID."""
+        metadata = stored["metadata"]
         self.writes += 1
         await self._api.delete(kind.path(metadata["name"]), metadata["uid"])
 
-    async def tell(self, one: Object, observation: DesiredCondition) -> None:
-        """An Event about an object."""
+    async def create_event(self, regarding: Object, observation: DesiredCondition) -> None:
+        """Create an Event about an object."""
         now = self._now()
-        name = f"{one['metadata']['name'][:200]}.{int(now.timestamp() * 1e9):x}"
+        name = f"{regarding['metadata']['name'][:200]}.{int(now.timestamp() * 1e9):x}"
         stamp = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        body = event(one, observation, name, self._reporter, stamp)
+        body = event(regarding, observation, name, self._reporter, stamp)
         self.writes += 1
         await self._api.create(EVENTS.format(body["metadata"]["namespace"]), body)
 
 
-def identity(kind: TranslatedKind, one: Object) -> Object:
-    """With the UID, so that an object that was deleted meanwhile is not created again."""
-    metadata = {"name": one["metadata"]["name"], "uid": one["metadata"]["uid"]}
-    return {"apiVersion": one["apiVersion"], "kind": kind.title, "metadata": metadata}
+def identity(kind: TranslatedKind, stored: Object) -> Object:
+    """The identity of an object for apply; its UID prevents that a deleted object is created."""
+    metadata = {"name": stored["metadata"]["name"], "uid": stored["metadata"]["uid"]}
+    return {"apiVersion": stored["apiVersion"], "kind": kind.title, "metadata": metadata}
 
 
-def _adornment(kind: TranslatedKind, command: Command) -> tuple[Object, Object]:
-    """The metadata and spec fields that are ours."""
+def _required_fields(kind: TranslatedKind, command: Command) -> tuple[Object, Object]:
+    """The metadata and spec fields that the translator owns."""
     match command:
         case ApplyPool(value) | ApplySubnet(value):
             label = CIDR_LABEL if kind is TranslatedKind.POOL else SUBNET_CIDR_LABEL
@@ -112,17 +112,17 @@ def _adornment(kind: TranslatedKind, command: Command) -> tuple[Object, Object]:
 
 
 def _has(whole: Object, part: Object) -> bool:
-    """Whether every field, list item and label of ``part`` is there."""
-    for name, wanted in part.items():
-        found = whole.get(name)
-        match wanted:
+    """Whether ``whole`` has every field, list item and label of ``part``."""
+    for name, desired in part.items():
+        current = whole.get(name)
+        match desired:
             case dict():
-                if not _has(found or {}, wanted):
+                if not _has(current or {}, desired):
                     return False
             case list():
-                if not set(wanted) <= set(found or ()):
+                if not set(desired) <= set(current or ()):
                     return False
             case _:
-                if found != wanted:
+                if current != desired:
                     return False
     return True

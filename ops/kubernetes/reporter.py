@@ -38,8 +38,8 @@ from ops.kubernetes.reports import (
     REPORT,
     auto_pool_report,
     endpoint_report,
+    has_report,
     pool_report,
-    says,
     subnet_report,
 )
 from ops.kubernetes.resources import FINALIZER, TranslatedKind, is_leaving
@@ -67,35 +67,35 @@ _log: Final = logging.getLogger(__name__)
 
 
 def endpoints_path(namespace: str) -> str:
-    """Where the SpiderEndpoints of a namespace are."""
+    """The path of the SpiderEndpoints of a namespace."""
     return f"/apis/{API_VERSION}/namespaces/{segment(namespace)}/spiderendpoints"
 
 
 def endpoint_path(key: EndpointKey) -> str:
-    """Where the SpiderEndpoint of a Pod is."""
+    """The path of the SpiderEndpoint of a Pod."""
     namespace, name = key
     return f"{endpoints_path(namespace)}/{segment(name)}"
 
 
-def digested(one: Object) -> Object:
+def digested(stored: Object) -> Object:
     """The parts of a SpiderEndpoint that are cached: thousands of them must fit into memory."""
-    metadata = one["metadata"]
+    metadata = stored["metadata"]
     names = ("namespace", "name", "uid", "resourceVersion", "finalizers", "deletionTimestamp")
-    kept = {name: metadata[name] for name in names if name in metadata}
+    cached = {name: metadata[name] for name in names if name in metadata}
     is_ours = REPORT in metadata.get("annotations", {})
-    return {"metadata": kept, "content_hash": content_hash(one), "is_ours": is_ours}
+    return {"metadata": cached, "content_hash": content_hash(stored), "is_ours": is_ours}
 
 
-def content_hash(one: Object) -> int:
-    """A hash of what a SpiderEndpoint reports: its status and its owners."""
-    owners = [owner["uid"] for owner in one["metadata"].get("ownerReferences", ())]
-    return hash(msgspec.json.encode([one.get("status"), owners], order="sorted"))
+def content_hash(endpoint: Object) -> int:
+    """A hash of the reported parts of a SpiderEndpoint: its status and its owners."""
+    owners = [owner["uid"] for owner in endpoint["metadata"].get("ownerReferences", ())]
+    return hash(msgspec.json.encode([endpoint.get("status"), owners], order="sorted"))
 
 
 class _Topic(NamedTuple):
-    """What one kind of rounds reports: ``names`` of it, and ``noted``: an object has changed.
+    """One kind of rounds. ``names``: its changed objects; ``noted``: set when one has changed.
 
-    ``gathering_s``: how long the log may bring further names before a round.
+    ``gathering_s``: how long the log may add further names before a round.
     """
 
     names: Callable[[ChangeBuffer], AbstractSet[object]]
@@ -104,7 +104,7 @@ class _Topic(NamedTuple):
 
 
 class Reporter:
-    """One controller's reporter. ``writes`` so far, ``pending`` what comes next."""
+    """One controller's reporter. ``pending``: the objects of the next round."""
 
     def __init__(
         self,
@@ -126,9 +126,9 @@ class Reporter:
         self._rejected = ChangeBuffer()
         self._waiting = 0
         self._configuration = _Topic(
-            lambda news: news.pools | news.subnets, asyncio.Event(), GATHERING_S
+            lambda changes: changes.pools | changes.subnets, asyncio.Event(), GATHERING_S
         )
-        self._claims = _Topic(lambda news: news.endpoints, asyncio.Event())
+        self._claims = _Topic(lambda changes: changes.endpoints, asyncio.Event())
         self._endpoint_echoes = Echoes(self.endpoints)
         self.endpoints.listen(self._note_endpoints)
         for kind, names in (
@@ -141,7 +141,7 @@ class Reporter:
 
     @property
     def writes(self) -> int:
-        """Requests that have written so far."""
+        """The number of writes."""
         return self._own_writes + self._status.writes
 
     @property
@@ -158,10 +158,10 @@ class Reporter:
         await self._projector.wait_for(lambda: self._projector.ready)
         for informer in (*self._informers.values(), self.endpoints):
             await informer.listed.wait()
-        with self._projector.follow() as news:
+        with self._projector.follow() as changes:
             await until_first(
-                self._rounds(self._configuration, news, self._configured),
-                self._rounds(self._claims, news, self._held),
+                self._rounds(self._configuration, changes, self._configured),
+                self._rounds(self._claims, changes, self._held),
             )
 
     def _note(self, kind: TranslatedKind, names: set[str], keys: set[ObjectKey]) -> None:
@@ -177,28 +177,28 @@ class Reporter:
     async def _rounds(
         self,
         topic: _Topic,
-        news: ChangeBuffer,
+        changes: ChangeBuffer,
         report: Callable[[ChangeBuffer, ChangeBuffer], Awaitable[None]],
     ) -> None:
         """Rounds of one kind: thousands of endpoints must not hold up the counts of pools."""
         retry_at = time.monotonic() + REJECTED_S
-        await report(news, self._rejected)
+        await report(changes, self._rejected)
         while True:
             paused_until = time.monotonic() + self._round_s
-            await self._until_changed(topic, news, retry_at)
+            await self._until_changed(topic, changes, retry_at)
             await self._gather(topic)
             await asyncio.sleep(paused_until - time.monotonic())
             is_retry = time.monotonic() >= retry_at
             if is_retry:
                 retry_at = time.monotonic() + REJECTED_S
-            await report(news, self._rejected if is_retry else ChangeBuffer())
+            await report(changes, self._rejected if is_retry else ChangeBuffer())
 
-    async def _until_changed(self, topic: _Topic, news: ChangeBuffer, retry_at: float) -> None:
+    async def _until_changed(self, topic: _Topic, changes: ChangeBuffer, retry_at: float) -> None:
         """Return when there may be something to report, or a rejected report to retry."""
 
         def is_changed() -> bool:
             observed = topic is self._configuration and any(self._status.pending.values())
-            return bool(topic.names(self.pending) or topic.names(news) or observed)
+            return bool(topic.names(self.pending) or topic.names(changes) or observed)
 
         topic.noted.clear()
         if is_changed():
@@ -214,27 +214,27 @@ class Reporter:
             self._waiting -= 1
 
     async def _gather(self, topic: _Topic) -> None:
-        """Let more counts change; an object that has changed is not kept waiting."""
+        """Wait for further changes of counts; return at once when an object has changed."""
         if topic.gathering_s:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(topic.gathering_s):
                     await topic.noted.wait()
 
-    async def _configured(self, news: ChangeBuffer, rejected: ChangeBuffer) -> None:
+    async def _configured(self, changes: ChangeBuffer, rejected: ChangeBuffer) -> None:
         again, observed = self.pending, self._status.pending
-        pools = _taken(again.pools, news.pools, rejected.pools, observed[TranslatedKind.POOL])
+        pools = _taken(again.pools, changes.pools, rejected.pools, observed[TranslatedKind.POOL])
         await self._each(self._pool, pools, again.pools, self._rejected.pools)
         subnets = _taken(
-            again.subnets, news.subnets, rejected.subnets, observed[TranslatedKind.SUBNET]
+            again.subnets, changes.subnets, rejected.subnets, observed[TranslatedKind.SUBNET]
         )
         await self._each(self._subnet, subnets, again.subnets, self._rejected.subnets)
         waiting = observed[TranslatedKind.RESERVATION]
         reservations = _taken(waiting)
         await self._each(self._reservation, reservations, waiting, waiting)
 
-    async def _held(self, news: ChangeBuffer, rejected: ChangeBuffer) -> None:
+    async def _held(self, changes: ChangeBuffer, rejected: ChangeBuffer) -> None:
         again = self.pending
-        keys = _taken(again.endpoints, news.endpoints, rejected.endpoints)
+        keys = _taken(again.endpoints, changes.endpoints, rejected.endpoints)
         await self._each(self._endpoint, keys, again.endpoints, self._rejected.endpoints)
 
     async def _each(
@@ -265,14 +265,14 @@ class Reporter:
         await asyncio.gather(*(work() for _ in range(WRITES_AT_ONCE_MAX)))
 
     async def _pool(self, name: str) -> None:
-        one = self._informers[TranslatedKind.POOL].objects.get(("", name))
+        stored = self._informers[TranslatedKind.POOL].objects.get(("", name))
         report = pool_report(self._projector.projection, name)
-        wanted = auto_pool_report(self._projector.projection.ledger, name)
-        if wanted is not None and not says(one, wanted):
+        desired = auto_pool_report(self._projector.projection.ledger, name)
+        if desired is not None and not has_report(stored, desired):
             self._own_writes += 1
-            await self._api.apply(TranslatedKind.POOL.path(name), wanted, MANAGER)
-        elif report is None and one is not None and REPORT in _annotations(one):
-            await self._drop(TranslatedKind.POOL.path(name), one)
+            await self._api.apply(TranslatedKind.POOL.path(name), desired, MANAGER)
+        elif report is None and stored is not None and REPORT in _annotations(stored):
+            await self._drop(TranslatedKind.POOL.path(name), stored)
         else:
             await self._status.write(TranslatedKind.POOL, name, report)
 
@@ -284,70 +284,72 @@ class Reporter:
         await self._status.write(TranslatedKind.RESERVATION, name, None)
 
     async def _endpoint(self, key: EndpointKey) -> None:
-        one = self.endpoints.objects.get(key)
-        wanted = endpoint_report(self._projector.projection.ledger, key)
-        if wanted is None or (one is not None and _is_of_the_past(one, wanted)):
-            if one is not None and one["is_ours"]:
-                await self._drop(endpoint_path(key), one)
-        elif one is None:
+        stored = self.endpoints.objects.get(key)
+        desired = endpoint_report(self._projector.projection.ledger, key)
+        if desired is None or (stored is not None and _is_superseded(stored, desired)):
+            if stored is not None and stored["is_ours"]:
+                await self._drop(endpoint_path(key), stored)
+        elif stored is None:
             self._own_writes += 1
-            created = await self._api.create(endpoints_path(key[0]), wanted, MANAGER)
+            created = await self._api.create(endpoints_path(key[0]), desired, MANAGER)
             self._endpoint_echoes.note(created)
-        elif not one["is_ours"] or _is_outdated(one, wanted):
+        elif not stored["is_ours"] or _is_outdated(stored, desired):
             self._own_writes += 1
-            merged = await self._api.merge(endpoint_path(key), _merged(one, wanted), MANAGER)
+            merged = await self._api.merge(endpoint_path(key), _merged(stored, desired), MANAGER)
             self._endpoint_echoes.note(merged)
 
-    async def _drop(self, path: str, one: Object) -> None:
+    async def _drop(self, path: str, stored: Object) -> None:
         """Delete a SpiderEndpoint whose endpoint no longer exists; remove our finalizer first."""
-        metadata = one["metadata"]
+        metadata = stored["metadata"]
         finalizers = metadata.get("finalizers", [])
         with contextlib.suppress(ApiNotFound):
             if FINALIZER in finalizers:
-                left = [each for each in finalizers if each != FINALIZER]
-                body = {"metadata": {"finalizers": left} | _version(one)}
+                left = [name for name in finalizers if name != FINALIZER]
+                body = {"metadata": {"finalizers": left} | _version(stored)}
                 self._own_writes += 1
                 await self._api.merge(path, body)
-            if not is_leaving(one):
+            if not is_leaving(stored):
                 self._own_writes += 1
                 await self._api.delete(path, metadata["uid"])
 
 
-def _annotations(one: Object) -> Mapping[str, str]:
-    found: Mapping[str, str] = one["metadata"].get("annotations", {})
-    return found
+def _annotations(stored: Object) -> Mapping[str, str]:
+    annotations: Mapping[str, str] = stored["metadata"].get("annotations", {})
+    return annotations
 
 
-def _version(one: Object) -> Object:
+def _version(stored: Object) -> Object:
     """Metadata with which a write is refused if the object was changed meanwhile."""
-    return {"resourceVersion": one["metadata"]["resourceVersion"]}
+    return {"resourceVersion": stored["metadata"]["resourceVersion"]}
 
 
-def _merged(one: Object, wanted: Object) -> Object:
+def _merged(stored: Object, desired: Object) -> Object:
     """The merge patch that makes a SpiderEndpoint equal a report, and changes nothing else.
 
     All lists are replaced, so the finalizers of others are named too.
     """
-    metadata = wanted["metadata"]
-    others = [each for each in one["metadata"].get("finalizers", ()) if each != FINALIZER]
+    metadata = desired["metadata"]
+    others = [name for name in stored["metadata"].get("finalizers", ()) if name != FINALIZER]
     changed = {
         "annotations": metadata["annotations"],
         "finalizers": [*others, *metadata["finalizers"]],
         "ownerReferences": metadata.get("ownerReferences"),
     }
-    return {"metadata": changed | _version(one), "status": wanted["status"]}
+    return {"metadata": changed | _version(stored), "status": desired["status"]}
 
 
-def _is_outdated(one: Object, wanted: Object) -> bool:
-    return not is_leaving(one) and bool(one["content_hash"] != content_hash(wanted))
+def _is_outdated(stored: Object, desired: Object) -> bool:
+    return not is_leaving(stored) and bool(stored["content_hash"] != content_hash(desired))
 
 
-def _is_of_the_past(one: Object, wanted: Object) -> bool:
+def _is_superseded(stored: Object, desired: Object) -> bool:
     """Whether the object is being deleted and reports an earlier Pod's addresses.
 
     One that reports the current addresses stays until they are released.
     """
-    return is_leaving(one) and bool(one["is_ours"] and one["content_hash"] != content_hash(wanted))
+    return is_leaving(stored) and bool(
+        stored["is_ours"] and stored["content_hash"] != content_hash(desired)
+    )
 
 
 def _text_of(key: object) -> str:
@@ -357,7 +359,7 @@ def _text_of(key: object) -> str:
 
 def _taken(*sources: set[K]) -> set[K]:
     """Everything in these sets, which are empty then."""
-    found: set[K] = set().union(*sources)
+    values: set[K] = set().union(*sources)
     for source in sources:
         source.clear()
-    return found
+    return values

@@ -1,7 +1,7 @@
-"""What reports say: the status of pools and subnets, and SpiderEndpoints. Pure.
+"""The reports: the status of pools and subnets, and SpiderEndpoints. Pure.
 
 See docs/reference/custom-resource-rules.md, "SpiderIPPool", "SpiderSubnet" and "SpiderEndpoint". A
-report is never read back: what it says is what the projection has.
+report is the state of the projection; reports are never read back.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from ops.kubernetes.resources import FINALIZER, is_leaving
 from ops.manifests import endpoint_manifest, pool_manifest, subnet_manifest
 
 ALLOCATIONS_SHOWN_MAX: Final = 8_192
-"""Addresses in ``allocatedIPs``: an object of the API may have 1.5 MB. The counts are exact."""
+"""Addresses in ``allocatedIPs``, because an API object is limited to 1.5 MB. Counts are exact."""
 
 NEARLY_PERCENT: Final = 90
-"""Of the usable addresses; held so many or more, a pool is nearly exhausted."""
+"""Allocated percentage of the usable addresses from which a pool is nearly exhausted."""
 
 EXHAUSTED: Final = "Exhausted"
 NEARLY_EXHAUSTED: Final = "NearlyExhausted"
@@ -35,18 +35,18 @@ OBSERVED: Final = (EXHAUSTED, NEARLY_EXHAUSTED, CONFLICTED)
 """The types that the reporter writes."""
 
 REPORT: Final = "orbweaver.io/report"
-"""An annotation of objects that we made: only these are ever deleted."""
+"""An annotation of objects that a controller created: only these are deleted."""
 
 
 class StatusReport(NamedTuple):
-    """What the projection has of an object: the fields of its status, and conditions."""
+    """The reported status of an object: fields and conditions."""
 
     fields: Object
     conditions: Sequence[DesiredCondition] = ()
 
 
 def pool_report(projection: Projection, name: str) -> StatusReport | None:
-    """The status of a pool; None when the log does not know it."""
+    """The status of a pool; None if it is not in the log."""
     pool = projection.ledger.pools.get(name)
     if pool is None:
         return None
@@ -58,34 +58,34 @@ def pool_report(projection: Projection, name: str) -> StatusReport | None:
 
 
 def auto_pool_report(ledger: Ledger, name: str) -> Object | None:
-    """The custom resource of an automatic pool, which nobody writes by hand; None for others."""
+    """The custom resource of an automatic pool; None for other pools."""
     pool = ledger.pools.get(name)
     if pool is None or OWNER_NAME not in pool.labels:
         return None
-    found: Object = to_manifest(pool)
+    manifest: Object = to_manifest(pool)
     annotations = {**pool.annotations, REPORT: "true"}
-    found["metadata"] |= {"finalizers": [FINALIZER], "annotations": annotations}
-    return found
+    manifest["metadata"] |= {"finalizers": [FINALIZER], "annotations": annotations}
+    return manifest
 
 
-def says(one: Object | None, wanted: Object) -> bool:
-    """Whether a custom resource says what the report of an automatic pool does.
+def has_report(stored: Object | None, desired: Object) -> bool:
+    """Whether a custom resource equals the report of an automatic pool.
 
-    One in deletion says it too: what it reports of drains, and a new one comes if it has to.
+    A terminating one counts as equal: its pool drains, and it is created again later if needed.
     """
-    if one is None:
+    if stored is None:
         return False
-    metadata = one["metadata"]
-    same = one["spec"] == wanted["spec"] and all(
+    metadata = stored["metadata"]
+    same = stored["spec"] == desired["spec"] and all(
         metadata.get(part, {}).get(key) == text
         for part in ("labels", "annotations")
-        for key, text in wanted["metadata"][part].items()
+        for key, text in desired["metadata"][part].items()
     )
-    return same or is_leaving(one)
+    return same or is_leaving(stored)
 
 
 def subnet_report(ledger: Ledger, name: str) -> StatusReport | None:
-    """The status of a subnet; None when the log does not know it."""
+    """The status of a subnet; None if it is not in the log."""
     subnet = ledger.subnets.get(name)
     if subnet is None:
         return None
@@ -93,20 +93,20 @@ def subnet_report(ledger: Ledger, name: str) -> StatusReport | None:
 
 
 def endpoint_report(ledger: Ledger, key: EndpointKey) -> Object | None:
-    """A SpiderEndpoint; None when nothing is held.
+    """A SpiderEndpoint; None without addresses.
 
-    That of a stateless Pod goes with it (owner reference), and the finalizer keeps it in sight
-    until its addresses are released. Fixed addresses outlive the Pod, and so does their report.
+    The endpoint of a stateless Pod is deleted with the Pod (owner reference); its finalizer keeps
+    it until the addresses are released. Fixed addresses and their endpoint outlive the Pod.
     """
     endpoint = ledger.endpoints.get(key)
     if endpoint is None:
         return None
-    found: Object = endpoint_manifest(endpoint)
-    found["metadata"] |= {"finalizers": [FINALIZER], "annotations": {REPORT: "true"}}
+    manifest: Object = endpoint_manifest(endpoint)
+    manifest["metadata"] |= {"finalizers": [FINALIZER], "annotations": {REPORT: "true"}}
     if _is_stateless(endpoint):
         owner = {"apiVersion": "v1", "kind": "Pod", "name": endpoint.name, "uid": endpoint.uid}
-        found["metadata"]["ownerReferences"] = [owner]
-    return found
+        manifest["metadata"]["ownerReferences"] = [owner]
+    return manifest
 
 
 def _is_stateless(endpoint: Endpoint) -> bool:
@@ -114,26 +114,26 @@ def _is_stateless(endpoint: Endpoint) -> bool:
 
 
 def _observed(counts: PoolCounts) -> list[DesiredCondition]:
-    """What counts tell, each of them said in either case, so that nobody has to guess."""
+    """The conditions of a pool by its counts; each is reported as True or False."""
     usable = counts.total - counts.reserved - counts.quarantined
-    taken = usable - counts.free
-    said = f"{counts.free} of {usable} usable addresses are free"
+    used = usable - counts.free
+    free_text = f"{counts.free} of {usable} usable addresses are free"
     is_full = counts.free == 0
-    is_nearly = usable > 0 and taken * 100 >= usable * NEARLY_PERCENT
-    aside = f"{counts.quarantined} addresses are set aside because strangers use them"
+    is_nearly = usable > 0 and used * 100 >= usable * NEARLY_PERCENT
+    quarantine_text = f"{counts.quarantined} addresses are quarantined: other hosts use them"
     return [
-        DesiredCondition(EXHAUSTED, "True" if is_full else "False", _word(is_full), said),
+        DesiredCondition(EXHAUSTED, "True" if is_full else "False", _reason(is_full), free_text),
         DesiredCondition(
-            NEARLY_EXHAUSTED, "True" if is_nearly else "False", _word(is_nearly), said
+            NEARLY_EXHAUSTED, "True" if is_nearly else "False", _reason(is_nearly), free_text
         ),
         DesiredCondition(
             CONFLICTED,
             "True" if counts.quarantined else "False",
             "AddressesInQuarantine" if counts.quarantined else "NoQuarantine",
-            aside if counts.quarantined else "no address is set aside",
+            quarantine_text if counts.quarantined else "no address is quarantined",
         ),
     ]
 
 
-def _word(is_low: bool) -> str:  # the reason follows from the fact alone
+def _reason(is_low: bool) -> str:  # the reason follows from the fact alone
     return "FewAddressesFree" if is_low else "AddressesFree"

@@ -1,4 +1,4 @@
-"""The custom resources that are translated: where they are, and how one becomes a command."""
+"""The translated custom resources: their paths, and the command of each."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from core.manifests.kinds.fields import API_VERSION
 from core.manifests.manifest_parser import Manifest, read_object
 
 SOURCE: Final = "orbweaver.io/kubernetes-uid"
-"""An annotation of values in the log: the UID of the custom resource they were made from.
+"""An annotation of values in the log: the UID of their custom resource.
 
-Only a value with it is retired when its custom resource is gone: what ``orbctl apply`` made, or
-what was there before Kubernetes was switched on, is never taken for deleted.
+Only values with it are retired when their custom resource is deleted. Values of ``orbctl apply``
+and those from before Kubernetes was enabled do not have it.
 """
 
 FINALIZER: Final = "spiderpool.spidernet.io"
@@ -39,7 +39,7 @@ class TranslatedKind(StrEnum):
 
     @property
     def title(self) -> str:  # type: ignore[override]  # a text's own title() is of no use here
-        """The kind as manifests name it."""
+        """The kind in manifests."""
         return _TITLES[self]
 
     @property
@@ -62,12 +62,12 @@ Value = Pool | Subnet | Reservation
 
 
 def stored(ledger: Ledger, kind: TranslatedKind, name: str) -> Value | None:
-    """What the log has of that name."""
+    """The value of that name in the log."""
     return table(ledger, kind).get(name)
 
 
 def table(ledger: Ledger, kind: TranslatedKind) -> Mapping[str, Value]:
-    """Everything of a kind that the log has."""
+    """All values of a kind in the log."""
     match kind:
         case TranslatedKind.POOL:
             return ledger.pools
@@ -78,47 +78,49 @@ def table(ledger: Ledger, kind: TranslatedKind) -> Mapping[str, Value]:
 
 
 def source_of(value: Value) -> str:
-    """The UID of the custom resource it was made from, "" for none."""
+    """The UID of the value's custom resource, "" for none."""
     return value.annotations.get(SOURCE, "")
 
 
-def command_of(one: Object) -> Command:
-    """What a custom resource asks for. Raises BadInput, Refused."""
-    command = apply_command(Manifest("object", read_object(one)))
-    uid = one["metadata"]["uid"]
+def command_of(stored: Object) -> Command:
+    """The command that applies a custom resource. Raises BadInput, Refused."""
+    command = apply_command(Manifest("object", read_object(stored)))
+    uid = stored["metadata"]["uid"]
     match command:
         case ApplyPool(pool):
-            labels = _labels(pool, controller_of(one))
-            return ApplyPool(pool._replace(labels=labels, annotations=_kept(pool, uid)))
+            labels = _labels(pool, controller_of(stored))
+            return ApplyPool(pool._replace(labels=labels, annotations=_annotations(pool, uid)))
         case ApplySubnet(subnet):
-            return ApplySubnet(subnet._replace(annotations=_kept(subnet, uid)))
+            return ApplySubnet(subnet._replace(annotations=_annotations(subnet, uid)))
         case ApplyReservation(reservation):
-            return ApplyReservation(reservation._replace(annotations=_kept(reservation, uid)))
+            return ApplyReservation(
+                reservation._replace(annotations=_annotations(reservation, uid))
+            )
         case _:
-            raise AssertionError(f"a kind that is not translated: {one['kind']}")
+            raise AssertionError(f"a kind that is not translated: {stored['kind']}")
 
 
-def controlling_subnet(one: Object) -> Owner | None:
+def controlling_subnet(stored: Object) -> Owner | None:
     """The SpiderSubnet that controls an object, by its ownerReference."""
-    owner = controller_of(one)
+    owner = controller_of(stored)
     is_subnet = owner is not None and (owner.api_version, owner.kind) == _SUBNET
     return owner if is_subnet else None
 
 
 def _labels(pool: Pool, controller: Owner | None) -> dict[str, str]:
-    """Its labels; that of its subnet counts only if the subnet is its controller too."""
+    """The labels; without the subnet's label if the subnet is not the controller."""
     name = owner_of(pool)
     if not name or (controller is not None and controller.name == name):
         return pool.labels
     return {key: text for key, text in pool.labels.items() if key != OWNER_SUBNET}
 
 
-def _kept(value: Value, uid: str) -> dict[str, str]:
-    """Annotations without what kubectl keeps there for itself, a second copy of everything."""
-    kept = {key: text for key, text in value.annotations.items() if key != _LAST_APPLIED}
-    return kept | {SOURCE: uid}
+def _annotations(value: Value, uid: str) -> dict[str, str]:
+    """The annotations with the source, without kubectl's copy of the object."""
+    annotations = {key: text for key, text in value.annotations.items() if key != _LAST_APPLIED}
+    return annotations | {SOURCE: uid}
 
 
-def is_leaving(one: Object) -> bool:
-    """Whether its deletion has begun."""
-    return "deletionTimestamp" in one["metadata"]
+def is_leaving(stored: Object) -> bool:
+    """Whether the object is being deleted."""
+    return "deletionTimestamp" in stored["metadata"]

@@ -1,4 +1,4 @@
-"""Whether and how a controller speaks with Kubernetes."""
+"""The Kubernetes settings of a controller."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ WEBHOOK_PORT: Final = 5722
 
 
 class CertificateFiles(NamedTuple):
-    """Where certificate and key are, in PEM."""
+    """The paths of certificate and key, in PEM."""
 
     certificate: Path
     key: Path
 
     def stamp(self) -> tuple[int, ...]:
-        """What changes when a file does. Raises OSError."""
+        """The modification times of the files. Raises OSError."""
         return tuple(path.stat().st_mtime_ns for path in self)
 
 
 class SecretSettings(NamedTuple):
-    """The Secret in which controllers keep the certificate that they make themselves.
+    """The Secret with the certificate that controllers issue themselves.
 
-    ``names`` are those that the certificate is for; ``directory`` is where it is served from.
+    ``names``: the DNS names of the certificate; ``directory``: of the files that are served.
     """
 
     name: str
@@ -34,14 +34,14 @@ class SecretSettings(NamedTuple):
 
     @property
     def files(self) -> CertificateFiles:
-        """What is in the directory."""
+        """The files in the directory."""
         return CertificateFiles(self.directory / "tls.crt", self.directory / "tls.key")
 
 
 class InjectionSettings(NamedTuple):
-    """Namespaces whose Pods are asked about: none of ``exclude``, and ``include`` if it has any.
+    """The Pod webhook: for namespaces not in ``exclude`` and, unless it is empty, in ``include``.
 
-    ``slots``: what their Pods are made to ask for by the networks that they are on.
+    ``slots``: the device resources that Pods request because of their networks.
     """
 
     exclude: tuple[str, ...] = ("kube-system", "spiderpool", "metallb-system", "istio-system")
@@ -50,12 +50,10 @@ class InjectionSettings(NamedTuple):
 
 
 class WebhookSettings(NamedTuple):
-    """``address`` "": every one, of both families: the API server comes from another machine.
+    """The webhook server. ``address`` "": all addresses of both families.
 
-    ``guards_deletion``: what is in use cannot be deleted at all, instead of draining.
-
-    ``injection`` None: Pods are created without asking anybody. ``secret`` None: somebody else
-    brings the files.
+    ``guards_deletion``: the deletion of an object in use is refused, instead of draining it.
+    ``injection`` None: there is no Pod webhook. ``secret`` None: the user provides the files.
     """
 
     files: CertificateFiles
@@ -67,7 +65,7 @@ class WebhookSettings(NamedTuple):
 
 
 class CoordinatorReconcilerSettings(NamedTuple):
-    """``cni_directory``: where the node keeps CNI configurations. ``cilium``: namespace/name."""
+    """``cni_directory``: the node's CNI configurations. ``cilium``: ConfigMap, namespace/name."""
 
     name: str = "default"
     cni_directory: Path = Path("/etc/cni/net.d")
@@ -75,7 +73,7 @@ class CoordinatorReconcilerSettings(NamedTuple):
 
 
 class LeaseSettings(NamedTuple):
-    """The report of who leads: a Lease. ``duration_s``: after how long it is void."""
+    """The Lease that reports the leader. ``duration_s``: its validity without a renewal."""
 
     namespace: str
     name: str = "spiderpool-controller-leases"
@@ -83,12 +81,11 @@ class LeaseSettings(NamedTuple):
 
 
 class KubernetesSettings(NamedTuple):
-    """``kubeconfig``: a file; "" takes the service account of the Pod this runs in.
+    """``kubeconfig``: a file; "": the service account of the Pod.
 
-    ``subnets_enabled`` False (enableSpiderSubnet): pools belong to no subnet.
-    ``webhook`` None: no admission webhooks. ``networks``: SpiderMultusConfigs become NADs.
-    ``coordinator`` None: nobody keeps the SpiderCoordinator's status. ``lease`` None: no Lease
-    tells who leads.
+    ``subnets_enabled`` False (enableSpiderSubnet): pools belong to no subnet. ``webhook`` None: no
+    admission webhooks. ``networks``: SpiderMultusConfigs become NADs. ``coordinator`` None: the
+    status of the SpiderCoordinator is not written. ``lease`` None: no Lease reports the leader.
     """
 
     kubeconfig: str = ""

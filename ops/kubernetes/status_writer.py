@@ -1,13 +1,12 @@
 """The status of SpiderIPPools, SpiderSubnets and SpiderReservedIPs: one writer, one field manager.
 
-The translator knows whether an object is in force, the reporter knows the state of its addresses.
-This module merges both into one status and applies it. While one of the two has not looked at an
-object yet, after a change of leader, its fields and conditions stay as they are. A field or
-condition that an earlier build applied by another manager is removed by a patch: applying leaves
-it.
+The translator has the result of applying an object, the reporter has the state of its addresses.
+This module merges both into one status and applies it. After a change of leader, until one of the
+two has processed an object, its fields and conditions stay unchanged. A field or condition that an
+earlier build applied by another manager is removed by a patch, because apply does not remove it.
 
-A status names the version of the object that it was made from. If a leader was cut off, its late
-writes are refused when they arrive.
+A write contains the resourceVersion of the object that it was computed from. Late writes of a
+former leader are refused by it.
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ STATUS_FIELDS: Final = {
 
 
 class _Observation(NamedTuple):
-    """What the translator found, of the object as it was then."""
+    """The conditions that the translator found for one version of an object."""
 
     one: Object
     conditions: Sequence[DesiredCondition]
 
 
 class StatusWriter:
-    """``pending``: names, by kind, whose status the translator has something new to say about."""
+    """``pending``: the names, by kind, with new observations of the translator."""
 
     def __init__(
         self,
@@ -62,10 +61,12 @@ class StatusWriter:
         }
         self._echoes = {kind: Echoes(informers[kind]) for kind in TranslatedKind}
 
-    def observe(self, kind: TranslatedKind, one: Object, found: Sequence[DesiredCondition]) -> None:
-        """Take what the translator found of an object; it is written with the next report."""
-        name = one["metadata"]["name"]
-        self._observations[kind][name] = _Observation(one, found)
+    def observe(
+        self, kind: TranslatedKind, stored: Object, conditions: Sequence[DesiredCondition]
+    ) -> None:
+        """Store the translator's conditions of an object; the next report writes them."""
+        name = stored["metadata"]["name"]
+        self._observations[kind][name] = _Observation(stored, conditions)
         self.pending[kind].add(name)
         self._wake()
 
@@ -81,83 +82,96 @@ class StatusWriter:
         return {name for _, name in self._echoes[kind].without(keys)}
 
     async def write(self, kind: TranslatedKind, name: str, report: StatusReport | None) -> None:
-        """Make the status of an object say what is known; ``report`` None: nothing is.
+        """Write the status of an object; ``report`` None: it has no report.
 
         Also publishes an Event for each new refusal. Raises ApiError.
         """
-        one = self._informers[kind].objects.get(("", name))
-        if one is None:
+        stored = self._informers[kind].objects.get(("", name))
+        if stored is None:
             return
         observation = self._observations[kind].get(name)
-        if observation is not None and (age := _generations_behind(observation.one, one)):
+        if observation is not None and (age := _generations_behind(observation.one, stored)):
             if age < 0:
-                return  # the translator has seen what the watch is about to bring
+                return  # the watch of the writer is older than the translator's object
             observation = None
-        before = _own_part(kind, one)
-        wanted = self._wanted(kind, one, report, observation)
-        if wanted == before:
+        before = _own_part(kind, stored)
+        desired = self._merged(kind, stored, report, observation)
+        if desired == before:
             return
-        body = identity(kind, one) | {"status": wanted}
-        body["metadata"] |= _version(one)
+        body = identity(kind, stored) | {"status": desired}
+        body["metadata"] |= _version(stored)
         path = f"{kind.path(name)}/status"
         self.writes += 1
         applied = await self._api.apply(path, body, MANAGER)
-        if left := _left_over(kind, applied, wanted):
+        if left := _left_over(kind, applied, desired):
             self.writes += 1
             applied = await self._api.merge(path, {"metadata": _version(applied), "status": left})
         self._echoes[kind].note(applied)
-        for each in observation.conditions if observation else ():
-            if each.status == "False" and is_new(one, each):
-                await self._objects.tell(one, each)
+        for condition in observation.conditions if observation else ():
+            if condition.status == "False" and is_new(stored, condition):
+                await self._objects.create_event(stored, condition)
 
-    def _wanted(
+    def _merged(
         self,
         kind: TranslatedKind,
-        one: Object,
+        stored: Object,
         report: StatusReport | None,
         observation: _Observation | None,
     ) -> Object:
-        """The part of the status that is ours, as it should be."""
+        """The desired fields and conditions of this writer."""
         now = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
-        status = _own_part(kind, one)
-        kept = {each["type"]: each for each in status.pop("conditions", [])}
+        status = _own_part(kind, stored)
+        by_type = {condition["type"]: condition for condition in status.pop("conditions", [])}
         if report is not None:
             status = dict(report.fields)
-            kept = {name: each for name, each in kept.items() if name not in OBSERVED}
-            kept |= {each["type"]: each for each in conditions(one, report.conditions, now)}
+            by_type = {
+                name: condition for name, condition in by_type.items() if name not in OBSERVED
+            }
+            by_type |= {
+                condition["type"]: condition
+                for condition in conditions(stored, report.conditions, now)
+            }
         if observation is not None:
-            kept = {name: each for name, each in kept.items() if name not in TRANSLATED}
-            found = conditions(one, observation.conditions, now)
-            kept |= {each["type"]: each for each in found}
-        if kept:
-            status["conditions"] = [kept[name] for name in sorted(kept)]
+            by_type = {
+                name: condition for name, condition in by_type.items() if name not in TRANSLATED
+            }
+            observed = conditions(stored, observation.conditions, now)
+            by_type |= {condition["type"]: condition for condition in observed}
+        if by_type:
+            status["conditions"] = [by_type[name] for name in sorted(by_type)]
         return status
 
 
-def _generations_behind(seen: Object, one: Object) -> int:
-    """How much older than this object is what was seen; another object of its name is older."""
-    was, now = seen["metadata"], one["metadata"]
+def _generations_behind(observed: Object, stored: Object) -> int:
+    """How many generations ``observed`` is older; 1 for an earlier object of this name."""
+    was, now = observed["metadata"], stored["metadata"]
     if was["uid"] != now["uid"]:
         return 1
     return int(now.get("generation", 0)) - int(was.get("generation", 0))
 
 
-def _own_part(kind: TranslatedKind, one: Object) -> Object:
+def _own_part(kind: TranslatedKind, stored: Object) -> Object:
     """The fields and conditions of a status that this writer owns."""
-    status = one.get("status") or {}
-    found: Object = {name: status[name] for name in STATUS_FIELDS[kind] if name in status}
-    if own := [each for each in status.get("conditions") or () if _is_own(each)]:
-        found["conditions"] = sorted(own, key=lambda each: str(each["type"]))
-    return found
+    status = stored.get("status") or {}
+    part: Object = {name: status[name] for name in STATUS_FIELDS[kind] if name in status}
+    if conditions := [
+        condition for condition in status.get("conditions") or () if _is_own(condition)
+    ]:
+        part["conditions"] = sorted(conditions, key=lambda condition: str(condition["type"]))
+    return part
 
 
-def _left_over(kind: TranslatedKind, applied: Object, wanted: Object) -> Object:
-    """The patch that removes what is ours and was not applied; {} where nothing is left over."""
-    own = _own_part(kind, applied)
-    patch: Object = {name: None for name in own if name not in wanted and name != "conditions"}
-    types = {each["type"] for each in wanted.get("conditions", ())}
+def _left_over(kind: TranslatedKind, applied: Object, desired: Object) -> Object:
+    """The patch that removes our fields that were not applied; {} if there are none."""
+    applied_part = _own_part(kind, applied)
+    patch: Object = {
+        name: None for name in applied_part if name not in desired and name != "conditions"
+    }
+    types = {condition["type"] for condition in desired.get("conditions", ())}
     every = applied.get("status", {}).get("conditions") or []
-    right = [each for each in every if not _is_own(each) or each["type"] in types]
+    right = [
+        condition for condition in every if not _is_own(condition) or condition["type"] in types
+    ]
     return patch if right == every else patch | {"conditions": right}
 
 
@@ -165,6 +179,6 @@ def _is_own(condition: Object) -> bool:
     return condition["type"] in (*TRANSLATED, *OBSERVED)
 
 
-def _version(one: Object) -> Object:
+def _version(stored: Object) -> Object:
     """Metadata with which a write is refused if the object has changed meanwhile."""
-    return {"resourceVersion": one["metadata"]["resourceVersion"]}
+    return {"resourceVersion": stored["metadata"]["resourceVersion"]}

@@ -1,12 +1,12 @@
-"""The translator: closes the difference between custom resources and the log.
+"""The translator: makes the log agree with the custom resources.
 
-Level-triggered: it is told which objects may differ, looks at what is there now, and does what is
-missing. One object at a time, each step can be done again; an object that fails is tried again
-later and holds up no other. A refusal is told in the object's conditions and by an Event, and tried
-again when something else has changed, since most rules speak of several objects.
+Level-triggered: it receives the names of objects that may differ, compares their current state, and
+applies the difference, one object at a time and in idempotent steps. An object that fails is tried
+again later and does not block others. A refusal becomes a condition and an Event of the object; it
+is tried again after other changes, because most rules concern several objects.
 
-It never takes a collection that cannot be listed for an empty one, and only retires what a custom
-resource had made (``resources.SOURCE``).
+A collection that cannot be listed never counts as empty, and only values that came from a custom
+resource are retired (``resources.SOURCE``).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from ops.kubernetes.status_writer import StatusWriter
 from ops.kubernetes.translator_commands import Commands
 
 RESYNC_S: Final = 300.0
-"""Everything is looked at again after this long, in case somebody changed the log by hand."""
+"""Seconds between two reconciliations of all objects, because users may change the log."""
 
 
 class Item(NamedTuple):
@@ -50,7 +50,7 @@ class Item(NamedTuple):
 
 
 class Translator:
-    """One controller's translator; ``refused`` and ``draining`` are what waits for a change."""
+    """One controller's translator; ``refused`` and ``draining``: objects that wait for a change."""
 
     def __init__(
         self,
@@ -68,11 +68,11 @@ class Translator:
         self._objects = objects
         self._status = status
         self._drainer = ObjectFinalizer(self.informers, commands, objects)
-        self._work = WorkQueue(self._look, "custom resources")
+        self._work = WorkQueue(self._reconcile, "custom resources")
 
     @property
     def idle(self) -> bool:
-        """Whether everything was looked at, and nothing has to be tried again."""
+        """Whether every object is reconciled and none waits for a retry."""
         listed = all(informer.listed.is_set() for informer in self.informers.values())
         return listed and self._work.empty
 
@@ -86,81 +86,81 @@ class Translator:
         self._work.add(self._all())
         await self._work.run(lambda: self._commands.overtaken)
 
-    async def _look(self, item: Item) -> None:
-        one = self.informers[item.kind].objects.get(("", item.name))
+    async def _reconcile(self, item: Item) -> None:
+        body = self.informers[item.kind].objects.get(("", item.name))
         self.refused.discard(item)
         self.draining.pop(item, None)
-        if one is None:
+        if body is None:
             await self._vanished(item)
-        elif is_leaving(one):
-            await self._leaving(item, one)
-        elif OWNER_NAME not in one["metadata"].get("labels", {}):
-            # Pools of applications are made by their workflow; their resources are reports.
-            await self._wanted(item, one)
+        elif is_leaving(body):
+            await self._leaving(item, body)
+        elif OWNER_NAME not in body["metadata"].get("labels", {}):
+            # A workflow creates automatic pools; their custom resources are reports.
+            await self._apply(item, body)
 
-    async def _wanted(self, item: Item, one: Object) -> None:
-        if await self._former(item, one):
+    async def _apply(self, item: Item, body: Object) -> None:
+        if await self._drain_former(item, body):
             return
         try:
-            command = command_of(one)
-            one = await self._objects.adorn(item.kind, one, command)
+            command = command_of(body)
+            body = await self._objects.add_metadata(item.kind, body, command)
             changed = await self._commands.apply(command)
         except (Refused, BadInput) as error:
             self.refused.add(item)
             if item.kind is TranslatedKind.POOL:
                 await self._commands.note_refused(item.name, str(error))
-            self._status.observe(item.kind, one, [refused(error)])
+            self._status.observe(item.kind, body, [refused(error)])
             return
         if changed:
-            self._work.add(self.refused | self._adopted(item, one))
+            self._work.add(self.refused | self._adopted(item, body))
         if item.kind is TranslatedKind.POOL:
             await self._commands.forget_refused(item.name)
-            one = await self._inherited(one)
-        self._status.observe(item.kind, one, [APPLIED])
+            body = await self._inherited(body)
+        self._status.observe(item.kind, body, [APPLIED])
 
-    def _adopted(self, item: Item, one: Object) -> set[Item]:
-        """A subnet adopts some pools at a time: look at it again, and at those of its CIDR."""
+    def _adopted(self, item: Item, body: Object) -> set[Item]:
+        """A subnet and the pools of its CIDR: it adopts a few pools in each reconciliation."""
         if item.kind is not TranslatedKind.SUBNET:
             return set()
         pools = self.informers[TranslatedKind.POOL].objects.items()
-        cidr = one["spec"]["subnet"]
+        cidr = body["spec"]["subnet"]
         same = (name for (_, name), pool in pools if pool["spec"]["subnet"] == cidr)
         return {item, *(Item(TranslatedKind.POOL, name) for name in same)}
 
-    async def _inherited(self, one: Object) -> Object:
-        """The pool's object, saying what the log's pool has of its subnet."""
+    async def _inherited(self, body: Object) -> Object:
+        """The pool's object with the fields that the pool inherited in the log."""
         ledger = self._commands.ledger
-        pool = ledger.pools.get(one["metadata"]["name"])
+        pool = ledger.pools.get(body["metadata"]["name"])
         if pool is None:
-            return one
+            return body
         subnet = subnet_for(pool, self._commands.configuration.owning_subnets)
-        lacking = inherited_fields(one, pool, subnet)
-        return await self._objects.complete(TranslatedKind.POOL, one, lacking) if lacking else one
+        missing = inherited_fields(body, pool, subnet)
+        return await self._objects.complete(TranslatedKind.POOL, body, missing) if missing else body
 
-    async def _former(self, item: Item, one: Object) -> bool:
-        """Whether what had the name before is still on its way out."""
-        known = stored(self._commands.ledger, item.kind, item.name)
-        if known is None or isinstance(known, Reservation) or not known.retiring:
+    async def _drain_former(self, item: Item, body: Object) -> bool:
+        """Drain an earlier object of this name; whether it still exists."""
+        former = stored(self._commands.ledger, item.kind, item.name)
+        if former is None or isinstance(former, Reservation) or not former.retiring:
             return False
         if why := await self._drain(item):
-            message = f"what had this name before is being drained: {why}"
-            self._status.observe(item.kind, one, draining(message))
+            message = f"an earlier object of this name is being drained: {why}"
+            self._status.observe(item.kind, body, draining(message))
         return bool(why)
 
-    async def _leaving(self, item: Item, one: Object) -> None:
+    async def _leaving(self, item: Item, body: Object) -> None:
         if why := await self._drain(item):
-            self._status.observe(item.kind, one, draining(why))
+            self._status.observe(item.kind, body, draining(why))
             return
         if item.kind is TranslatedKind.POOL:
             await self._commands.forget_refused(item.name)
-        await self._objects.release(item.kind, one)
+        await self._objects.release(item.kind, body)
 
     async def _vanished(self, item: Item) -> None:
-        """Its finalizer was removed by hand, or it never had one."""
+        """Drain an object whose finalizer was removed by hand, or that never had one."""
         if item.kind is TranslatedKind.POOL:
             await self._commands.forget_refused(item.name)
-        known = stored(self._commands.ledger, item.kind, item.name)
-        if known is not None and source_of(known):
+        former = stored(self._commands.ledger, item.kind, item.name)
+        if former is not None and source_of(former):
             await self._drain(item)
 
     async def _drain(self, item: Item) -> str:
@@ -168,12 +168,12 @@ class Translator:
         if why := await self._drainer.drain(*item):
             self.draining[item] = position
         else:
-            # Addresses and names are free again for those that were refused.
+            # Refused objects may use its addresses and its name now.
             self._work.add(self.refused)
         return why
 
     async def _await_drained(self) -> None:
-        """Look again at what drains when nothing seems to hold it any longer."""
+        """Queue draining objects when the projection has no claim of them any more."""
         while True:
             await self._commands.projector.wait_for(lambda: any(self._drained()))
             self._work.add(list(self._drained()))
@@ -191,8 +191,8 @@ class Translator:
             self._work.add(self._all())
 
     def _all(self) -> list[Item]:
-        """Every custom resource, and what of the log was one and is none any more."""
-        found = {
+        """All custom resources, and all values in the log that came from one."""
+        items = {
             Item(kind, name) for kind in TranslatedKind for _, name in self.informers[kind].objects
         } | {
             Item(kind, name)
@@ -200,10 +200,10 @@ class Translator:
             for name, value in table(self._commands.ledger, kind).items()
             if source_of(value)
         }
-        found |= {Item(TranslatedKind.POOL, name) for name in self._commands.refused_pools}
-        # Subnets before pools: what is adopted at once is written once.
+        items |= {Item(TranslatedKind.POOL, name) for name in self._commands.refused_pools}
+        # Subnets before pools, so that an adopted pool is written once.
         order = list(TranslatedKind)
-        return sorted(found, key=lambda item: (order.index(item.kind), item.name))
+        return sorted(items, key=lambda item: (order.index(item.kind), item.name))
 
     def _listener(self, kind: TranslatedKind) -> Callable[[set[ObjectKey]], None]:
         return lambda keys: self._work.add(Item(kind, name) for _, name in keys)

@@ -1,8 +1,8 @@
-"""Commands of the translator: tried on the projection first, then on the truth, then awaited.
+"""Applies the commands of the translator: on the projection first, then on the state in etcd.
 
-Almost every look at a custom resource finds that nothing is to be done. That is decided on the
-projection, which costs no read of etcd; what would change something, or be refused, is decided
-again on the truth. After a change the projection is awaited, so that the next decision knows it.
+Most reconciliations change nothing. That is decided on the projection, without a read of etcd. A
+command that changes something, or is refused, is decided again on the state in etcd. After a change
+it waits for the projection, so that the next decision includes it.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from core.projections.projector import Projector
 from ops.kubernetes.settings import KubernetesSettings
 
 WRITER: Final = controller_writer("kubernetes")
-"""One name for all controllers: who leads now fences who led before."""
+"""One name for all controllers, so that a new leader fences the former one."""
 
 CAUSE: Final = Cause("orbweaver-controller/kubernetes")
 
 LEVEL_S_MAX: Final = 10.0
-"""How long the projection may take to know what was just written."""
+"""Seconds to wait until the projection has a write."""
 
 
 class Commands:
-    """The log, as the translator sees and changes it. Open it first, close it at the end.
+    """The translator's access to the log. Open it first, close it at the end.
 
-    ``overtaken``: another controller writes now, and nothing will be written here any more.
-    ``refused_pools``: pools that agents know to be refused, and why ("" from before the start).
+    ``overtaken``: another controller writes now, so that this one writes no more.
+    ``refused_pools``: the stored refusals of pools, for agents ("" for those before the start).
     """
 
     def __init__(
@@ -66,12 +66,12 @@ class Commands:
 
     @property
     def ledger(self) -> Ledger:
-        """What the projection has now."""
+        """The state of the projection."""
         return self.projector.projection.ledger
 
     @property
     def configuration(self) -> Configuration:
-        """The same as commands are decided on."""
+        """The configuration on which commands are decided."""
         return Configuration.of(self.ledger, self._switches)
 
     async def open(self) -> None:
@@ -84,15 +84,15 @@ class Commands:
         await self.projector.wait_for(lambda: self.projector.ready)
 
     async def close(self) -> None:
-        """Let what is in flight come to an end."""
+        """Wait for the writes in progress."""
         await self._writer.close()
 
     async def apply(self, command: Command) -> bool:
-        """Whether it changed something. Raises Refused, StoreError, NotReady.
+        """Apply a command; whether it changed something. Raises Refused, StoreError, NotReady.
 
-        LostRace also when another controller has taken over.
+        Also LostRace, if another controller has taken over.
         """
-        if self._is_so_already(command):
+        if self._is_applied(command):
             return False
         try:
             done = await self._configurator.apply(command, CAUSE)
@@ -110,24 +110,24 @@ class Commands:
                     lambda: self.projector.cursor.position >= done.revision
                 )
         except TimeoutError:
-            message = f"the projection has not come to revision {done.revision}"
+            message = f"the projection did not reach revision {done.revision}"
             raise NotReady(message, remedy="check the latency of etcd") from None
         return True
 
     async def note_refused(self, name: str, why: str) -> None:
-        """Let agents know why a pool is not in the log. Raises StoreError."""
+        """Store the refusal of a pool, which agents then report. Raises StoreError."""
         if self.refused_pools.get(name) != why:
             await self._refusals.add(name, why)
             self.refused_pools[name] = why
 
     async def forget_refused(self, name: str) -> None:
-        """The pool is not refused any more, or not there. Raises StoreError."""
+        """Remove the refusal of a pool. Raises StoreError."""
         if name in self.refused_pools:
             await self._refusals.remove(name)
             del self.refused_pools[name]
 
-    def _is_so_already(self, command: Command) -> bool:
-        """Whether the projection shows nothing to do; what it does not know for sure is no."""
+    def _is_applied(self, command: Command) -> bool:
+        """Whether the command would change nothing in the projection; False in doubt."""
         configuration = self.configuration
         if given_up(configuration, command):
             return False

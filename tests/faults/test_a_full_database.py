@@ -156,11 +156,11 @@ def make_room(etcd: EtcdCluster) -> None:
 async def test_a_controller_of_a_full_etcd_is_not_ready_and_says_why(store: EtcdStore) -> None:
     keys = Keys("full")
     observing = ControllerObserver(store, keys, Projector(store, keys), CONTROLLER_ROLE)
-    await observing.look()
+    await observing.observe()
     well = observing.fault
     await fill(store)
 
-    await observing.look()
+    await observing.observe()
 
     assert well is None
     assert isinstance(observing.fault, StoreFull)

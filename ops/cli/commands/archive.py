@@ -103,15 +103,15 @@ def list_(context: typer.Context) -> None:
 
     async def action(session: ClusterSession) -> Exit:
         cursor = (await read_cursor(session.store, session.keys)).cursor
-        found = sized(SealedLog(session.archive, cursor))
+        files = sized(SealedLog(session.archive, cursor))
         if output.is_plain:
-            show_value({"pruned": cursor.pruned.position, "files": _documents(found)}, output)
+            show_value({"pruned": cursor.pruned.position, "files": _documents(files)}, output)
             return Exit.OK
-        show_table(_COLUMNS, map(_row, found), output)
+        show_table(_COLUMNS, map(_row, files), output)
         pruned = f"{counted(cursor.pruned.files, 'file')}, up to {cursor.pruned.position}"
         pairs(
             (
-                ("total", f"{sum(one.size for one in found):,} bytes"),
+                ("total", f"{sum(sized_file.size for sized_file in files):,} bytes"),
                 ("given up", pruned if cursor.pruned.files else ""),
             )
         )
@@ -144,12 +144,12 @@ def prune(
     async def action(session: ClusterSession) -> Exit:
         retention = Retention(parse_length(older_than), keep_bytes)
         cursor = (await read_cursor(session.store, session.keys)).cursor
-        found = sized(SealedLog(session.archive, cursor))
-        count = surplus(found, retention, session.now_ms())
+        files = sized(SealedLog(session.archive, cursor))
+        count = surplus(files, retention, session.now_ms())
         if not count:
             typer.echo("no file is older or exceeds the limit", err=True)
             return Exit.OK
-        if not confirm(_question(found[:count]), yes=yes):
+        if not confirm(_question(files[:count]), yes=yes):
             fail("nothing was deleted", Exit.FAILED, "answer yes, or give --yes")
         pruner = Pruner(session.store, session.keys, session.archive)
         pruned = await pruner.prune(retention, session.now_ms(), files=count)
@@ -158,8 +158,10 @@ def prune(
         elif pruned.superseded:
             typer.echo("the archive changed meanwhile; nothing was deleted", err=True)
         else:
-            files = counted(pruned.files, "file")
-            print(f"{files} given up, {pruned.bytes_freed:,} bytes; begins after {pruned.position}")
+            removed = counted(pruned.files, "file")
+            print(
+                f"{removed} given up, {pruned.bytes_freed:,} bytes; begins after {pruned.position}"
+            )
         return Exit.OK
 
     perform(context, action)
@@ -170,28 +172,28 @@ def _question(going: list[Sized]) -> str:
     return f"Give up {counted(len(going), 'file')}, everything up to position {last}?"
 
 
-def _row(one: Sized) -> tuple[str, ...]:
-    file = one.summary
+def _row(sized_file: Sized) -> tuple[str, ...]:
+    file = sized_file.summary
     return (
         str(file.number),
         f"{file.first_position}-{file.last_position}",
         f"{file.events:,}",
-        f"{one.size:,}",
+        f"{sized_file.size:,}",
         moment(file.sealed_at_ms),
         file.link.base,
     )
 
 
-def _documents(found: list[Sized]) -> list[dict[str, object]]:
+def _documents(files: list[Sized]) -> list[dict[str, object]]:
     return [
         {
-            "number": one.summary.number,
-            "file": one.summary.link.base,
-            "first": one.summary.first_position,
-            "last": one.summary.last_position,
-            "events": one.summary.events,
-            "bytes": one.size,
-            "sealedAt": moment(one.summary.sealed_at_ms),
+            "number": sized_file.summary.number,
+            "file": sized_file.summary.link.base,
+            "first": sized_file.summary.first_position,
+            "last": sized_file.summary.last_position,
+            "events": sized_file.summary.events,
+            "bytes": sized_file.size,
+            "sealedAt": moment(sized_file.summary.sealed_at_ms),
         }
-        for one in found
+        for sized_file in files
     ]

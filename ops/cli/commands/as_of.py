@@ -87,12 +87,14 @@ def _everything(ledger: Ledger, output: Output) -> None:
         ObjectKind.QUARANTINE,
         ObjectKind.ENDPOINT,
     )
-    found = {kind: listing_of(ledger, ObjectSelection(kind, "", "", output)) for kind in kinds}
+    listings = {kind: listing_of(ledger, ObjectSelection(kind, "", "", output)) for kind in kinds}
     if output.is_plain:
-        items: dict[str, Any] = {plural(kind): list(one.manifests) for kind, one in found.items()}
+        items: dict[str, Any] = {
+            plural(kind): list(listing.manifests) for kind, listing in listings.items()
+        }
         show_value({"position": ledger.position, **items}, output)
         return
-    for kind, listing in found.items():
+    for kind, listing in listings.items():
         if not listing.names:
             continue
         if not output.is_name:

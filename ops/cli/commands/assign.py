@@ -1,8 +1,8 @@
-"""``orbctl assign``: give a Pod the addresses that a person names.
+"""``orbctl assign``: allocate given addresses to a Pod.
 
-For a Pod that runs already with addresses nobody recorded, or that must have these very ones. Every
-rule of an ordinary claim holds but affinity: a free address that its pool may hand out, and all of
-them or none. The Pod's next ADD finds them.
+For a Pod that runs with addresses without a claim, or that must have certain addresses. All rules
+of a claim apply except affinity: the addresses must be free and usable, and all are claimed or
+none. The Pod's next ADD returns them.
 """
 
 from __future__ import annotations
@@ -64,25 +64,25 @@ def assign(
             interface=interface, container=container
         )
         owner = ("Pod", facts.name) if facts.owner is None else facts.owner[:2]
-        wanted = Endpoint(
+        endpoint = Endpoint(
             *facts.endpoint_key, facts.uid, node, holder_of(facts), *owner, nics=(nic,)
         )
-        assigned = await _assign(session, wanted)
+        assigned = await _assign(session, endpoint)
         done = "assigned to" if assigned.revision else "already held by"
         for address, name in nic.addresses():
-            print(f"{address} of pool {name} {done} {'/'.join(wanted.key)}, {interface}")
+            print(f"{address} of pool {name} {done} {'/'.join(endpoint.key)}, {interface}")
         return Exit.OK
 
     perform(context, action)
 
 
-async def _assign(session: ClusterSession, wanted: Endpoint) -> Assigned:
+async def _assign(session: ClusterSession, endpoint: Endpoint) -> Assigned:
     view = ConfigurationView(session.store, session.keys)
     await view.start()
     try:
         return await session.write(
             lambda writer: Assigner(session.store, session.keys, writer, view).assign(
-                wanted, session.cause
+                endpoint, session.cause
             )
         )
     finally:
@@ -110,19 +110,21 @@ def _nic(texts: list[str], snapshot: ConfigurationSnapshot, pools: list[str]) ->
 
 
 def _pool_of(address: Address, snapshot: ConfigurationSnapshot, named: list[str]) -> str:
-    """The one pool that may hand the address out, or has it at all. Raises NotFound, BadInput."""
-    found = [
+    """The pool that contains the address. Raises NotFound, BadInput."""
+    candidates = [
         name
         for name, held in sorted(snapshot.pools.items())
         if held.pool.family == address.family
         and (name in named or not named)
         and address.value in pool_addresses(held.pool)
     ]
-    if not found:
+    if not candidates:
         where = f"none of the pools {', '.join(named)} has" if named else "no pool has"
         raise NotFound(f"{where} {address}", remedy="see `orbctl get pools`")
-    if len(found) > 1:
+    if len(candidates) > 1:
         raise BadInput(
-            f"{address} is in the pools {', '.join(found)}", subject="pool", remedy="give --pool"
+            f"{address} is in the pools {', '.join(candidates)}",
+            subject="pool",
+            remedy="give --pool",
         )
-    return found[0]
+    return candidates[0]

@@ -77,19 +77,19 @@ def describe(
       orbctl describe pod shop/web-0
       orbctl describe application shop/web
     """
-    said = kind_of(kind, DESCRIBED)
+    object_kind = kind_of(kind, DESCRIBED)
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
         ledger = await read_ledger(session.store, session.keys)
         report_unread(ledger)
-        if said is ObjectKind.POOL:
+        if object_kind is ObjectKind.POOL:
             await _pool(session, ledger, name, output)
-        elif said is ObjectKind.SUBNET:
+        elif object_kind is ObjectKind.SUBNET:
             await _subnet(session, ledger, name, output)
-        elif said is ObjectKind.ADDRESS:
+        elif object_kind is ObjectKind.ADDRESS:
             await _address(session, ledger, name, output)
-        elif said is ObjectKind.APPLICATION:
+        elif object_kind is ObjectKind.APPLICATION:
             applications = await read_applications(kubeconfig, ledger)
             await describe_applications(
                 session, ledger, applications, split_name(name, namespace), output
@@ -133,11 +133,13 @@ async def _subnet(session: ClusterSession, ledger: Ledger, name: str, output: Ou
         show_value(subnet_manifest(subnet, ledger), output)
         return
     pairs(_subnet_facts(subnet, ledger))
-    found = shares(name, ledger.pools)
-    if found:
-        heading(f"\nPools ({len(found):,})")
+    subnet_shares = shares(name, ledger.pools)
+    if subnet_shares:
+        heading(f"\nPools ({len(subnet_shares):,})")
         columns = (TableColumn("POOL"), TableColumn("ADDRESSES"), TableColumn("APPLICATION"))
-        rows = [(one.pool, _shortened(one.ips), one.application or "-") for one in found]
+        rows = [
+            (share.pool, _shortened(share.ips), share.application or "-") for share in subnet_shares
+        ]
         shown = rows if output.is_wide else rows[:HOLDERS_SHOWN_MAX]
         show_table(columns, shown)
         if len(shown) < len(rows):
@@ -195,24 +197,24 @@ def _pool_facts(pool: Pool, ledger: Ledger) -> list[tuple[str, str]]:
 
 
 def _reservations_in(pool: Pool | Subnet, ledger: Ledger) -> str:
-    mine = pool_addresses(pool)
+    addresses = pool_addresses(pool)
     lines = []
-    for one in ledger.reservations.values():
-        if one.family == pool.family:
-            common = AddressSet.from_items(one.ips, one.family) & mine
+    for reservation in ledger.reservations.values():
+        if reservation.family == pool.family:
+            common = AddressSet.from_items(reservation.ips, reservation.family) & addresses
             if common:
-                lines.append(f"{one.name}: {_shortened(common.to_items())}")
+                lines.append(f"{reservation.name}: {_shortened(common.to_items())}")
     return "\n".join(sorted(lines))
 
 
 def _quarantine_in(pool: Pool, ledger: Ledger) -> str:
-    mine = pool_addresses(pool)
-    found = (
-        one
-        for one in ledger.quarantine.values()
-        if one.family == pool.family and parse_address(one.address).value in mine
+    addresses = pool_addresses(pool)
+    quarantines = (
+        quarantine
+        for quarantine in ledger.quarantine.values()
+        if quarantine.family == pool.family and parse_address(quarantine.address).value in addresses
     )
-    return "\n".join(f"{one.address}: {one.reason}" for one in found)
+    return "\n".join(f"{quarantine.address}: {quarantine.reason}" for quarantine in quarantines)
 
 
 async def _endpoint(
@@ -242,16 +244,16 @@ async def _endpoint(
 
 
 def _why_fixed(endpoint: Endpoint, ledger: Ledger) -> str:
-    """Why these addresses outlive their Pod, or why not any more; "" for those of Pods."""
+    """Why these addresses outlive their Pod, or no longer do; "" for addresses of a Pod."""
     kind = kind_of_holder(endpoint.holder, FixedSettings())
     if kind is None:
         return ""
-    found = validity_of(kind, *endpoint.key, RecordOwners(ledger.records))
-    if found.state == "invalid":
-        return f"not wanted any more, since {found.why}: its DEL or `orbctl gc --gone` frees them"
-    if found.state == "unknown":
-        return f"kept until it is certain that nobody wants them ({found.why})"
-    return f"kept, since {found.why}"
+    validity = validity_of(kind, *endpoint.key, RecordOwners(ledger.records))
+    if validity.state == "invalid":
+        return f"not needed any more: {validity.why}; a DEL or `orbctl gc --gone` releases them"
+    if validity.state == "unknown":
+        return f"kept until it is certain that they are not needed ({validity.why})"
+    return f"kept: {validity.why}"
 
 
 def _nics(endpoint: Endpoint, ledger: Ledger) -> None:
@@ -341,13 +343,13 @@ async def _rests(session: ClusterSession, address: Address) -> bool:
 
 
 async def _history(session: ClusterSession, kind: str, name: str) -> None:
-    """The newest facts, below what is so now."""
+    """Print the newest events of the history."""
     view = await open_log(session.store, session.keys, session.archive)
-    found = await history(view, parse_subject(f"{kind}/{name}"))
-    if found.facts:
+    events = await history(view, parse_subject(f"{kind}/{name}"))
+    if events.facts:
         heading("\nHistory")
-        hidden = len(found.facts) - FACTS_SHOWN_MAX
-        show_history(found._replace(facts=found.facts[-FACTS_SHOWN_MAX:]), session.now_ms())
+        hidden = len(events.facts) - FACTS_SHOWN_MAX
+        show_history(events._replace(facts=events.facts[-FACTS_SHOWN_MAX:]), session.now_ms())
         if hidden > 0:
             subject = f"subnet/{name}" if kind == "subnet" else name
             print(f"... {hidden:,} older (`orbctl history {subject}`)")

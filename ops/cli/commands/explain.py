@@ -76,13 +76,13 @@ def explain(
         held_uid = uid or await _uid_of_endpoint(session, key) or UID_UNSAID
         who = PodReference(*key, held_uid, held_uid)
         facts = dry_run.facts_of(store, keys, snapshot, who, node)
-        found = await dry_run.explain_add(store, keys, snapshot, facts, asked)
+        explanation = await dry_run.explain_add(store, keys, snapshot, facts, asked)
         if output.is_plain:
-            show_value(_plain(found), output)
+            show_value(_plain(explanation), output)
         else:
-            _show(found)
-        if found.facts.pod.known or found.held is not None:
-            return Exit.OK if found.served else Exit.REFUSED
+            _show(explanation)
+        if explanation.facts.pod.known or explanation.held is not None:
+            return Exit.OK if explanation.served else Exit.REFUSED
         return report(
             NotFound(
                 f"Pod {'/'.join(key)} has no record and holds no address",
@@ -126,68 +126,74 @@ async def _uid_of_endpoint(session: ClusterSession, key: tuple[str, str]) -> str
     return ENDPOINT.decode(found[0].value).uid if found else ""
 
 
-def _show(found: Explanation) -> None:
-    pod = found.facts.pod
+def _show(explanation: Explanation) -> None:
+    pod = explanation.facts.pod
     unknown = "" if pod.known else " (no record: only its name is known)"
     print(f"Pod {pod.namespace}/{pod.name}{unknown}")
-    if found.held is not None:
-        held = ", ".join(f"{address} ({pool})" for address, pool in found.held.addresses())
-        print(f"holds {held}: {found.outlook}")
-    if found.selection is None:
-        assert found.error is not None
-        print(f"an ADD fails: {found.error.message}")
-        if found.error.remedy and "orbctl explain" not in found.error.remedy:
-            print(f"  → {found.error.remedy}")
-        print("\n".join(describe_verdicts(found.verdicts)))
+    if explanation.held is not None:
+        held = ", ".join(f"{address} ({pool})" for address, pool in explanation.held.addresses())
+        print(f"holds {held}: {explanation.outlook}")
+    if explanation.selection is None:
+        assert explanation.error is not None
+        print(f"an ADD fails: {explanation.error.message}")
+        if explanation.error.remedy and "orbctl explain" not in explanation.error.remedy:
+            print(f"  → {explanation.error.remedy}")
+        print("\n".join(describe_verdicts(explanation.verdicts)))
         return
-    selection = found.selection
+    selection = explanation.selection
     print(f"IPPools come from {SOURCE_WORDS[selection.source]}")
     for demand in selection.demands:
-        place = (demand.interface, demand.family)
+        nic = (demand.interface, demand.family)
         gateway = ", no default route" if demand.clean_gateway else ""
         print(f"\nNIC {demand.interface}, {FAMILY_NAMES[demand.family]}{gateway}:")
-        mine = (v for v in selection.verdicts if (v.interface, v.family) == place)
-        print("\n".join(describe_verdicts(mine)))
-        trials = [one for one in found.trials if (one.interface, one.family) == place]
+        verdicts = (v for v in selection.verdicts if (v.interface, v.family) == nic)
+        print("\n".join(describe_verdicts(verdicts)))
+        trials = [trial for trial in explanation.trials if (trial.interface, trial.family) == nic]
         if trials:
-            by_uid = pod.fixed is None and trials[0].first and any(one.address for one in trials)
+            by_uid = (
+                pod.fixed is None and trials[0].first and any(trial.address for trial in trials)
+            )
             unsaid = pod.uid == UID_UNSAID and by_uid
             example = " (an example: it depends on the Pod's UID)" if unsaid else ""
             print(f"  → {_outcome(trials)}{example}")
     for note in selection.notes:
         print(f"note on NIC {note.interface}: {note.text}")
-    for route in found.stray_routes:
+    for route in explanation.unmatched_routes:
         print(f"note: no NIC's subnet has the gateway of the route {route.dst} via {route.gw}")
 
 
 def _outcome(trials: list[Trial]) -> str:
-    full = [one.pool for one in trials]
-    for one in trials:
-        if one.address:
+    full = [trial.pool for trial in trials]
+    for trial in trials:
+        if trial.address:
             before = (
-                f"{', '.join(full[: full.index(one.pool)])} full; " if one is not trials[0] else ""
+                f"{', '.join(full[: full.index(trial.pool)])} full; "
+                if trial is not trials[0]
+                else ""
             )
-            taken = f" ({one.first} {one.obstacle})" if one.obstacle else ""
-            return f"{before}would get {one.address} of {one.pool}{taken}"
-    bounds = [one.obstacle for one in trials if not one.first and one.obstacle]
+            taken = f" ({trial.first} {trial.obstacle})" if trial.obstacle else ""
+            return f"{before}would get {trial.address} of {trial.pool}{taken}"
+    bounds = [trial.obstacle for trial in trials if not trial.first and trial.obstacle]
     reason = "; ".join(bounds) or f"all IP addresses used out in {', '.join(full)}"
     return f"would fail: {reason}"
 
 
-def _plain(found: Explanation) -> dict[str, Any]:
-    selection = found.selection
+def _plain(explanation: Explanation) -> dict[str, Any]:
+    selection = explanation.selection
     return {
-        "pod": f"{found.facts.pod.namespace}/{found.facts.pod.name}",
-        "served": found.served,
-        "holds": [address for address, _ in found.held.addresses()] if found.held else [],
-        "outlook": found.outlook if found.held else "",
+        "pod": f"{explanation.facts.pod.namespace}/{explanation.facts.pod.name}",
+        "served": explanation.served,
+        "holds": [address for address, _ in explanation.held.addresses()]
+        if explanation.held
+        else [],
+        "outlook": explanation.outlook if explanation.held else "",
         "source": selection.source if selection else None,
-        "demands": [one._asdict() for one in selection.demands] if selection else [],
-        "verdicts": [_plain_verdict(one) for one in found.verdicts],
-        "notes": [one._asdict() for one in selection.notes] if selection else [],
-        "strayRoutes": [one._asdict() for one in found.stray_routes],
-        "trials": [{**one._asdict(), "address": one.address} for one in found.trials],
-        "error": found.error.message if found.error else None,
+        "demands": [entry._asdict() for entry in selection.demands] if selection else [],
+        "verdicts": [_plain_verdict(entry) for entry in explanation.verdicts],
+        "notes": [entry._asdict() for entry in selection.notes] if selection else [],
+        "strayRoutes": [entry._asdict() for entry in explanation.unmatched_routes],
+        "trials": [{**entry._asdict(), "address": entry.address} for entry in explanation.trials],
+        "error": explanation.error.message if explanation.error else None,
     }
 
 

@@ -72,13 +72,13 @@ def forecast(
     kinds = [_KINDS[kind_of(kind, tuple(_KINDS))]] if kind else [*_KINDS.values()]
 
     async def action(session: ClusterSession) -> Exit:
-        found = await session.read(lambda: _read(session, kinds))
+        outlooks = await session.read(lambda: _read(session, kinds))
         missing = [
             NotFound(f"there is no {kinds[0]} {name}")
             for name in dict.fromkeys(names or ())
-            if name not in {outlook.one.name for outlook in found}
+            if name not in {outlook.one.name for outlook in outlooks}
         ]
-        shown = [outlook for outlook in found if not names or outlook.one.name in names]
+        shown = [outlook for outlook in outlooks if not names or outlook.one.name in names]
         _show(shown, session.now_ms(), output)
         return max((report(error) for error in missing), default=Exit.OK)
 
@@ -97,11 +97,11 @@ async def _read(session: ClusterSession, kinds: Sequence[str]) -> list[_Outlook]
     }
     if "pool" in kinds:
         usage = await count_pools(session.store, session.keys, ledger, list(ledger.pools.values()))
-        free |= {Growing("pool", name): one.free for name, one in usage.items()}
+        free |= {Growing("pool", name): growing.free for name, growing in usage.items()}
     return [
-        _Outlook(one, left, forecast_of(growth.net_growth(one, now_ms), left))
-        for one, left in sorted(free.items())
-        if one.kind in kinds
+        _Outlook(growing, left, forecast_of(growth.net_growth(growing, now_ms), left))
+        for growing, left in sorted(free.items())
+        if growing.kind in kinds
     ]
 
 
@@ -117,34 +117,34 @@ def _show(outlooks: Sequence[_Outlook], now_ms: int, output: Output) -> None:
 
 
 def _rows(outlooks: Sequence[_Outlook], now_ms: int) -> Iterator[Sequence[str]]:
-    for one, free, found in outlooks:
-        name = f"{one.kind}/{one.name}"
-        if isinstance(found, NoTrend):
-            yield name, str(free), "-", "-", "-", "-", found.reason
-        elif not found.latest_s:
+    for growing, free, outlook in outlooks:
+        name = f"{growing.kind}/{growing.name}"
+        if isinstance(outlook, NoTrend):
+            yield name, str(free), "-", "-", "-", "-", outlook.reason
+        elif not outlook.latest_s:
             yield name, str(free), "-", "full", "-", "-", "-"
         else:
             yield (
                 name,
                 str(free),
-                f"{found.per_day:+.1f}",
-                age(int(found.expected_s * 1000)),
-                moment(now_ms + int(found.earliest_s * 1000)),
-                moment(now_ms + int(found.latest_s * 1000)),
-                "the last day" if found.days == 1 else f"the last {found.days} days",
+                f"{outlook.per_day:+.1f}",
+                age(int(outlook.expected_s * 1000)),
+                moment(now_ms + int(outlook.earliest_s * 1000)),
+                moment(now_ms + int(outlook.latest_s * 1000)),
+                "the last day" if outlook.days == 1 else f"the last {outlook.days} days",
             )
 
 
 def _plain(outlook: _Outlook, now_ms: int) -> dict[str, Any]:
-    one, free, found = outlook
-    plain: dict[str, Any] = {"kind": one.kind, "name": one.name, "free": free}
-    if isinstance(found, NoTrend):
-        return plain | {"noTrend": found.reason}
+    growing, free, forecast = outlook
+    plain: dict[str, Any] = {"kind": growing.kind, "name": growing.name, "free": free}
+    if isinstance(forecast, NoTrend):
+        return plain | {"noTrend": forecast.reason}
     return plain | {
-        "growthPerDay": round(found.per_day, 3),
-        "basisDays": found.days,
-        "fullInSeconds": round(found.expected_s),
-        "earliest": moment(now_ms + int(found.earliest_s * 1000)),
-        "expected": moment(now_ms + int(found.expected_s * 1000)),
-        "latest": moment(now_ms + int(found.latest_s * 1000)),
+        "growthPerDay": round(forecast.per_day, 3),
+        "basisDays": forecast.days,
+        "fullInSeconds": round(forecast.expected_s),
+        "earliest": moment(now_ms + int(forecast.earliest_s * 1000)),
+        "expected": moment(now_ms + int(forecast.expected_s * 1000)),
+        "latest": moment(now_ms + int(forecast.latest_s * 1000)),
     }

@@ -1,9 +1,9 @@
-"""``orbctl gc``: release what is leaked, on evidence, and tell why everything else is kept.
+"""``orbctl gc``: release leaked addresses, on evidence, and show why the others are kept.
 
-Without Kubernetes nobody lists Pods, so being unseen proves nothing. Evidence is a record that was
-deleted or a claim that the state itself contradicts, seen twice, or what the operator says is gone
-(``--gone``, ``--gone-node``); in a cluster (``--kubeconfig``) it is what the API server answers.
-Each release names the claims that were shown (I3).
+Without Kubernetes Pods cannot be listed, so that a missing record proves nothing. Evidence is a
+deleted record or a claim that contradicts the state, observed twice, or a Pod or node that the
+operator names (``--gone``, ``--gone-node``). In a cluster (``--kubeconfig``) it is the answer of
+the API server. Each release names the claims that were shown (I3).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def gc(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="show the plan after one scan, release nothing")
     ] = (False),
-    gone: Annotated[
+    gone_pods: Annotated[
         list[str] | None, typer.Option("--gone", help="NAMESPACE/POD that no longer runs")
     ] = None,
     gone_node: Annotated[
@@ -78,21 +78,21 @@ def gc(
       orbctl gc --gone shop/web-0 --reason 'deleted by hand'
     """
     output = globals_of(context).output
-    pods = frozenset(split_name(text, namespace) for text in gone or ())
+    pods = frozenset(split_name(text, namespace) for text in gone_pods or ())
     nodes = frozenset(gone_node or ())
     if (pods or nodes) and not reason:
         fail("--gone and --gone-node need a --reason", Exit.USAGE, "give the evidence as --reason")
     settings = ReclaimSettings(outdated_endpoints=outdated_endpoints)
-    # Beside a controller the cluster is known, and records tell nothing of its Pods.
+    # In the Pod of a controller the cluster is known; Pods have no records there.
     cluster = kubeconfig or EnvironmentVariables(os.environ).kubeconfig()
 
     async def action(session: ClusterSession) -> Exit:
         word = DeletionNotice(session.actor.partition("/")[2], reason, pods, nodes)
         async with pod_source(session, cluster, word, settings) as ask:
-            looks = _Looks(session, word, settings, ask)
-            plan = await looks.look()
+            scanner = _Scanner(session, word, settings, ask)
+            plan = await scanner.scan()
             if not dry_run and len(plan.observations) > len(plan.steps):
-                plan = await looks.look_again(plan)
+                plan = await scanner.scan_again(plan)
         if not output.is_plain:
             _show(plan, wide=output.is_wide)
         results: list[tuple[ReclaimStep, Released]] = []
@@ -109,8 +109,8 @@ def gc(
     perform(context, action)
 
 
-class _Looks:
-    """The observations of one command: one observer, with one pair of clocks."""
+class _Scanner:
+    """The scans of one command, with one observer and its clocks."""
 
     def __init__(
         self, session: ClusterSession, word: DeletionNotice, settings: ReclaimSettings, ask: Ask
@@ -121,8 +121,8 @@ class _Looks:
         self._observer = Observer(lambda: session.now_ms() / 1000, steady_s)
         self._ask = ask
 
-    async def look(self, before: ReclaimPlan | None = None) -> ReclaimPlan:
-        """One look at everything. Raises NotFound when the operator names what is not there."""
+    async def scan(self, before: ReclaimPlan | None = None) -> ReclaimPlan:
+        """Scan once. Raises NotFound for a Pod or node of the operator without addresses."""
         claims_read = self._observer.moment()
         ledger = await read_ledger(self._session.store, self._session.keys)
         if before is None:
@@ -132,15 +132,15 @@ class _Looks:
         rules = Rules(facts, self._settings, self._observer.now_s())
         return plan_scan(ledger, rules, before.observations if before else {})
 
-    async def look_again(self, plan: ReclaimPlan) -> ReclaimPlan:
-        """The second look, when it can be evidence."""
+    async def scan_again(self, plan: ReclaimPlan) -> ReclaimPlan:
+        """Scan again, as soon as a second observation is evidence."""
         wait_s = max((plan.next_scan_s or 0.0) - self._observer.now_s(), 0.0)
         print(
             f"scanning again in {wait_s:.0f} s, because one observation is not enough evidence",
             file=sys.stderr,
         )
         await pause(wait_s)
-        return await self.look(plan)
+        return await self.scan(plan)
 
 
 def _check_names(ledger: Ledger, word: DeletionNotice) -> None:
@@ -173,17 +173,17 @@ def _show(plan: ReclaimPlan, *, wide: bool) -> None:
     if plan.steps:
         heading(f"To release: {_counted(plan)}")
         columns = (TableColumn("ADDRESSES"), TableColumn("ENDPOINT"), TableColumn("EVIDENCE"))
-        show_table(columns, ((*_who(one), str(one.evidence)) for one in plan.steps))
+        show_table(columns, ((*_who(entry), str(entry.evidence)) for entry in plan.steps))
     else:
         heading("Nothing to release")
     if not plan.kept:
         return
     heading(f"\nKept: {counted(len(plan.kept), 'endpoint')}")
-    kept = plan.kept if wide else plan.kept[:SHOWN_MAX]
+    shown = plan.kept if wide else plan.kept[:SHOWN_MAX]
     columns = (TableColumn("ADDRESSES"), TableColumn("ENDPOINT"), TableColumn("WHY"))
-    show_table(columns, ((*_who(one), _why(one)) for one in kept))
-    if len(kept) < len(plan.kept):
-        print(f"... {len(plan.kept) - len(kept):,} more (-o wide shows them)")
+    show_table(columns, ((*_who(entry), _why(entry)) for entry in shown))
+    if len(shown) < len(plan.kept):
+        print(f"... {len(plan.kept) - len(shown):,} more (-o wide shows them)")
 
 
 def _show_results(results: list[tuple[ReclaimStep, Released]]) -> None:
@@ -227,11 +227,11 @@ def _plain(plan: ReclaimPlan, results: list[tuple[ReclaimStep, Released]]) -> di
         ],
         "kept": [
             {
-                "endpoint": "/".join(one.key),
-                "addresses": list(one.addresses),
-                "why": one.why,
-                "until": one.until_s or None,
+                "endpoint": "/".join(entry.key),
+                "addresses": list(entry.addresses),
+                "why": entry.why,
+                "until": entry.until_s or None,
             }
-            for one in plan.kept
+            for entry in plan.kept
         ],
     }

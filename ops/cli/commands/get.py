@@ -131,15 +131,15 @@ def read_resources(words: Sequence[str]) -> dict[ObjectKind, list[str]]:
                 remedy="write them as KIND/NAME, such as pool/lan subnet/office",
             )
         return dict.fromkeys(kinds, rest)
-    found: dict[ObjectKind, list[str]] = {}
+    names: dict[ObjectKind, list[str]] = {}
     for word in words:
         kind, slash, name = word.partition("/")
         if not (slash and name):
             raise BadInput(
                 f"{word[:64]!r} is not KIND/NAME", subject="name", remedy="such as pool/lan"
             )
-        found.setdefault(kind_of(kind, ALLOWED), []).append(name)
-    return found
+        names.setdefault(kind_of(kind, ALLOWED), []).append(name)
+    return names
 
 
 async def _read(

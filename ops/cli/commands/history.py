@@ -52,33 +52,33 @@ def history(
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
-        found = await session.read(lambda: _find(session, subject, namespace))
+        history = await session.read(lambda: _find(session, subject, namespace))
         if output.is_plain:
-            show_value(_plain(found), output)
+            show_value(_plain(history), output)
         elif output.is_name:
-            print("\n".join(dict.fromkeys(fact.subject for fact in found.facts)))
+            print("\n".join(dict.fromkeys(fact.subject for fact in history.facts)))
         else:
-            _show(found, session.now_ms(), output)
+            _show(history, session.now_ms(), output)
         return Exit.OK
 
     perform(context, action)
 
 
 async def _find(session: ClusterSession, text: str, namespace: str) -> History:
-    """The history; a single word that is no pool may be a Pod of the namespace, or else."""
+    """The history. A word without events of a pool is tried as a Pod, then as other kinds."""
     view = await open_log(session.store, session.keys, session.archive)
     subject = parse_subject(text)
-    found = await history_of(view, subject)
+    history = await history_of(view, subject)
     for kind, name in _others(subject, text, namespace):
-        if not found.facts:
-            found = await history_of(view, HistorySubject(kind, name))
-    if not found.facts:
+        if not history.facts:
+            history = await history_of(view, HistorySubject(kind, name))
+    if not history.facts:
         raise NotFound(f"the log has no event about {subject}", remedy=SUBJECTS)
-    return found
+    return history
 
 
 def _others(subject: HistorySubject, text: str, namespace: str) -> list[tuple[SubjectKind, str]]:
-    """What else the text may name, in the order in which it is tried."""
+    """The other objects that the text may name, in the order of trying."""
     if subject == ("pool", text):
         return [
             ("pod", f"{namespace}/{text}"),
@@ -90,19 +90,19 @@ def _others(subject: HistorySubject, text: str, namespace: str) -> list[tuple[Su
     return [("application", text)] if subject == ("pod", text) else []
 
 
-def show_history(found: History, now_ms: int) -> None:
+def show_history(history: History, now_ms: int) -> None:
     """A history as part of another answer."""
-    _show(found, now_ms, TABLE)
+    _show(history, now_ms, TABLE)
 
 
-def _show(found: History, now_ms: int, output: Output) -> None:
-    if found.dropped:
-        typer.echo(f"{found.dropped:,} older events are not shown", err=True)
-    if found.subject.kind in LIVES:
-        show_table(_POOL_COLUMNS, [_pool_row(fact, now_ms) for fact in found.facts], output)
+def _show(history: History, now_ms: int, output: Output) -> None:
+    if history.dropped:
+        typer.echo(f"{history.dropped:,} older events are not shown", err=True)
+    if history.subject.kind in LIVES:
+        show_table(_POOL_COLUMNS, [_pool_row(fact, now_ms) for fact in history.facts], output)
     else:
-        rows = [_holding_row(fact, now_ms) for fact in found.facts]
-        first = 1 if found.subject.kind == "address" else 0
+        rows = [_holding_row(fact, now_ms) for fact in history.facts]
+        first = 1 if history.subject.kind == "address" else 0
         show_table(_HOLDING_COLUMNS[first:], [row[first:] for row in rows], output)
 
 
@@ -170,20 +170,20 @@ def _pool_row(fact: Fact, now_ms: int) -> tuple[str, ...]:
     )
 
 
-def _plain(found: History) -> dict[str, Any]:
+def _plain(history: History) -> dict[str, Any]:
     return {
-        "subject": {"kind": found.subject.kind, "name": found.subject.name},
-        "facts": [_plain_fact(fact) for fact in found.facts],
-        "dropped": found.dropped,
+        "subject": {"kind": history.subject.kind, "name": history.subject.name},
+        "facts": [_plain_fact(fact) for fact in history.facts],
+        "dropped": history.dropped,
     }
 
 
 def _plain_fact(fact: Fact) -> dict[str, Any]:
-    said = fact._asdict() | {
+    fields = fact._asdict() | {
         "began": _plain_stamp(fact.began),
         "ended": _plain_stamp(fact.ended) if fact.ended else None,
     }
-    return {name: value for name, value in said.items() if value != ""}
+    return {name: value for name, value in fields.items() if value != ""}
 
 
 def _plain_stamp(stamp: Stamp) -> dict[str, Any]:

@@ -69,12 +69,12 @@ def spiderpool(
     async def action(session: ClusterSession) -> Exit:
         dump = await read()
         plan, refusals = await _rehearse(session, plan_take_over(dump.cluster))
-        said = _plain(plan, refusals, dump.passed_over)
+        document = _plain(plan, refusals, dump.passed_over)
         if not output.is_plain:
             _show(plan, dump.passed_over, wide=output.is_wide)
         if dry_run:
             if output.is_plain:
-                show_value(said, output)
+                show_value(document, output)
             report_refusals(refusals)
             return Exit.REFUSED if refusals else Exit.OK
         if not confirm(f"Take over {_counted(plan)}?", yes=yes):
@@ -85,7 +85,7 @@ def spiderpool(
         whole = plan_take_over((await read()).cluster)
         missing = await _missing(session, whole)
         if output.is_plain:
-            show_value(said | _plain_outcome(outcome, missing), output)
+            show_value(document | _plain_outcome(outcome, missing), output)
         else:
             _show_outcome(outcome, whole.addresses, missing)
         return Exit.REFUSED if outcome.refused or missing else Exit.OK

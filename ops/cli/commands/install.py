@@ -46,12 +46,12 @@ def install(
 
 def _read(path: Path) -> dict[str, object]:
     try:
-        found = json.loads(path.read_text("utf-8"))
+        conflist = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise BadInput(f"cannot read {path}: {error}", subject="conflist") from None
-    if not isinstance(found, dict):
+    if not isinstance(conflist, dict):
         raise BadInput(f"{path} is not a JSON object", subject="conflist")
-    return found
+    return conflist
 
 
 def _show(changes: Iterable[FileChange]) -> None:

@@ -89,8 +89,8 @@ def replay(
       orbctl replay log.raw
       orbctl replay log.raw --upto 2026-03-01
     """
-    said = globals_of(context)
-    now_ms = said.process.now_ms()
+    options = globals_of(context)
+    now_ms = options.process.now_ms()
     position = int(upto) if upto.isdigit() else math.inf
     time_ms = parse_time(upto, now_ms) if upto and not upto.isdigit() else math.inf
     try:
@@ -98,10 +98,10 @@ def replay(
     except LogError as error:
         report(error)
         raise typer.Exit(Exit.DIFFERENT) from None
-    if said.output.is_plain:
+    if options.output.is_plain:
         show_value(
             {"events": events, "position": checker.ledger.position, "violations": broken},
-            said.output,
+            options.output,
         )
     else:
         _show_replayed(checker, events, broken)

@@ -102,8 +102,8 @@ def _file_name(network: str, config: str) -> str:
 
 
 def _definitions(text: str) -> tuple[list[dict[str, Any]], bool]:
-    """The manifests, and whether one was refused; refusals are told. Raises BadInput."""
-    made: list[dict[str, Any]] = []
+    """The manifests, and whether one was refused; refusals are printed. Raises BadInput."""
+    definitions: list[dict[str, Any]] = []
     refused = False
     for place, value in objects(text):
         if not (isinstance(value, Mapping) and value.get("kind") == KIND):
@@ -127,7 +127,9 @@ def _definitions(text: str) -> tuple[list[dict[str, Any]], bool]:
         if attachment.annotations:
             metadata["annotations"] = attachment.annotations
         version, kind = NAD
-        made.append({"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec})
-    if not made and not refused:
+        definitions.append(
+            {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
+        )
+    if not definitions and not refused:
         raise BadInput("the input contains no SpiderMultusConfig", subject="filename")
-    return made, refused
+    return definitions, refused

@@ -48,9 +48,9 @@ Gateways = Annotated[
 
 @app.command()
 def doctor(context: typer.Context, gateway: Gateways = None) -> None:
-    """Tell what this node can do for Pods: kernel, sysctls, interfaces, gateways.
+    """Check this node: kernel, sysctls, interfaces, gateways.
 
-    Changes nothing. Needs root. Ends with 1 when something has failed.
+    Changes nothing. Requires root. Exits with 1 if a check failed.
 
     Examples:
       orbctl node doctor
@@ -58,11 +58,11 @@ def doctor(context: typer.Context, gateway: Gateways = None) -> None:
     """
     if os.geteuid():
         raise BadInput("checking a node requires root", subject="node doctor", remedy="use sudo")
-    said = globals_of(context)
-    seen = asyncio.run(examine([_gateway(text) for text in _bounded(gateway or [])]))
-    diagnoses = diagnose(seen)
-    if said.output.is_plain:
-        show_value(_plain(seen, diagnoses), said.output)
+    options = globals_of(context)
+    examination = asyncio.run(examine([_gateway(text) for text in _bounded(gateway or [])]))
+    diagnoses = diagnose(examination)
+    if options.output.is_plain:
+        show_value(_plain(examination, diagnoses), options.output)
     else:
         show_table(_COLUMNS, diagnoses)
     raise typer.Exit(Exit.FAILED if worst(diagnoses) == "failed" else Exit.OK)
@@ -75,11 +75,11 @@ def clean(
     bpffs: Annotated[Path, typer.Option(help="where agents pin eBPF programs")] = BPF_FILESYSTEM,
     host_table: Annotated[int, typer.Option(help="the table of hostRuleTable")] = HOST_TABLE,
 ) -> None:
-    """Remove what agents have put on this node: executables, sockets, rules, eBPF programs.
+    """Remove what agents installed on this node: executables, sockets, rules, eBPF programs.
 
-    For a node that no agent runs on any more. Files that somebody has changed since stay, and so do
-    the records of attachments. Pods on networks of ours cannot be deleted until the executables are
-    back.
+    For a node on which no agent runs any more. Files that were changed since their installation
+    stay, and so do records of attachments. Pods on networks of Orbweaver cannot be deleted until
+    the executables are installed again.
 
     Examples:
       orbctl node clean
@@ -118,23 +118,23 @@ def _nic(nic: MasterNic) -> dict[str, Any]:
     return nic._asdict() | {"addresses": list(nic.addresses), "rdma": list(nic.rdma)}
 
 
-def _plain(seen: Examination, diagnoses: list[Diagnosis]) -> dict[str, Any]:
+def _plain(examination: Examination, diagnoses: list[Diagnosis]) -> dict[str, Any]:
     """Everything that was found, for programs."""
     return {
-        "kernel": seen.kernel,
-        "machine": seen.machine,
-        "ipv6": seen.ipv6,
-        "missingCapabilities": list(seen.missing_capabilities),
-        "abilities": [one._asdict() for one in seen.abilities],
+        "kernel": examination.kernel,
+        "machine": examination.machine,
+        "ipv6": examination.ipv6,
+        "missingCapabilities": list(examination.missing_capabilities),
+        "abilities": [entry._asdict() for entry in examination.abilities],
         "sysctls": [
-            {"key": one.wanted.key, "wanted": one.wanted.value, "found": one.found}
-            for one in seen.sysctls
+            {"key": entry.wanted.key, "wanted": entry.wanted.value, "found": entry.found}
+            for entry in examination.sysctls
         ],
-        "interfaces": [_nic(nic) for nic in seen.nics],
+        "interfaces": [_nic(nic) for nic in examination.nics],
         "gateways": [
-            one.gateway._asdict() | {"answeredBy": list(one.macs), "fault": one.fault}
-            for one in seen.gateways
+            entry.gateway._asdict() | {"answeredBy": list(entry.macs), "fault": entry.fault}
+            for entry in examination.gateways
         ],
-        "networkManager": seen.manager._asdict(),
-        "diagnoses": [one._asdict() for one in diagnoses],
+        "networkManager": examination.manager._asdict(),
+        "diagnoses": [entry._asdict() for entry in diagnoses],
     }

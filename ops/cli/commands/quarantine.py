@@ -1,4 +1,4 @@
-"""``orbctl quarantine``: set an address aside because a stranger uses it, and take it back."""
+"""``orbctl quarantine``: quarantine an address that another host uses, probe it, or lift it."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def add(
         str, typer.Option("--evidence", help="what was observed, such as a MAC address")
     ] = "",
 ) -> None:
-    """Set an address aside: it is not handed out until the quarantine is lifted.
+    """Quarantine an address: it is not allocated until the quarantine is lifted.
 
-    Who holds it keeps it.
+    A Pod that has the address keeps it.
 
     Examples:
       orbctl quarantine add 10.6.0.17 --reason 'a printer uses it'
@@ -66,7 +66,7 @@ def lift(
     address: Annotated[str, typer.Argument(help="the address")],
     reason: Annotated[str, typer.Option("--reason", help="shown to people, kept in the log")] = "",
 ) -> None:
-    """Let a quarantined address be handed out again.
+    """Lift a quarantine: the address can be allocated again.
 
     Examples:
       orbctl quarantine lift 10.6.0.17 --reason 'the printer was moved'
@@ -79,23 +79,23 @@ def probe(
     context: typer.Context,
     address: Annotated[str, typer.Argument(help="the address")],
 ) -> None:
-    """Probe an address now; one that a person has set aside is not probed.
+    """Probe a quarantined address now. Addresses that an operator quarantined are not probed.
 
     Examples:
       orbctl quarantine probe 10.6.0.17
     """
 
     async def action(session: ClusterSession) -> Exit:
-        found = await _read(session, address)
-        if found.conflicting_host is None:
+        quarantine = await _read(session, address)
+        if quarantine.conflicting_host is None:
             raise BadInput(
-                f"{found.address} was quarantined by an operator; such addresses are not probed",
+                f"an operator quarantined {quarantine.address}; such addresses are not probed",
                 subject="address",
-                remedy=f"`orbctl quarantine lift {found.address}` when it is free",
+                remedy=f"`orbctl quarantine lift {quarantine.address}` when it is free",
             )
         async with Client(session.store, session.keys, name="orbctl") as client:
-            await client.signal(probe_id(found.address), PROBE_NOW)
-        print(f"{found.address} will be probed: orbctl quarantine show {found.address}")
+            await client.signal(probe_id(quarantine.address), PROBE_NOW)
+        print(f"{quarantine.address} will be probed: orbctl quarantine show {quarantine.address}")
         return Exit.OK
 
     perform(context, action)
@@ -106,7 +106,7 @@ def show(
     context: typer.Context,
     address: Annotated[str, typer.Argument(help="the address")],
 ) -> None:
-    """Show why an address is set aside, what its probes have said, and when the next one comes.
+    """Show why an address is quarantined, the results of its probes, and when the next one is due.
 
     Examples:
       orbctl quarantine show 10.6.0.17
@@ -114,13 +114,17 @@ def show(
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
-        found = await _read(session, address)
-        shown = {"address": found.address, "reason": found.reason, "seen": seen_in_words(found)}
-        if found.conflicting_host is None:
+        quarantine = await _read(session, address)
+        shown = {
+            "address": quarantine.address,
+            "reason": quarantine.reason,
+            "seen": seen_in_words(quarantine),
+        }
+        if quarantine.conflicting_host is None:
             show_value({**shown, "probes": "none: a person has set it aside"}, output)
             return Exit.OK
         async with Client(session.store, session.keys, name="orbctl") as client:
-            status = await client.query(probe_id(found.address), "status")
+            status = await client.query(probe_id(quarantine.address), "status")
         assert isinstance(status, dict), "the query answers an object"
         show_value({**shown, **status}, output)
         return Exit.OK
@@ -130,7 +134,7 @@ def show(
 
 @app.command(name="list")
 def list_(context: typer.Context) -> None:
-    """Show the addresses that are set aside.
+    """Show the quarantined addresses.
 
     Examples:
       orbctl quarantine list
@@ -140,7 +144,7 @@ def list_(context: typer.Context) -> None:
 
 
 async def _notes(session: ClusterSession, text: str) -> list[str]:
-    """What a person may not expect of an address that is set aside. The text is an address."""
+    """Warnings about the quarantine of an address, such as a claim of it."""
     address, ledger = parse_address(text), Ledger()
     await read_configuration(session.store, session.keys, ledger)
     pools = [pool for pool in ledger.pools.values() if pool.family == address.family]
@@ -163,10 +167,10 @@ async def _read(session: ClusterSession, text: str) -> Quarantine:
         address = parse_address(text)
     except AddressSyntaxError as error:
         raise BadInput(str(error), subject="address") from None
-    found = (await session.store.read([Get(session.keys.quarantine(*address))])).ranges[0].kvs
-    if not found:
+    kvs = (await session.store.read([Get(session.keys.quarantine(*address))])).ranges[0].kvs
+    if not kvs:
         raise NotFound(f"{address} is not in quarantine", remedy="see `orbctl quarantine list`")
-    return QUARANTINE.decode(found[0].value)
+    return QUARANTINE.decode(kvs[0].value)
 
 
 def _apply(context: typer.Context, command: Command, done: str) -> None:

@@ -75,16 +75,16 @@ async def find_endpoint(session: ClusterSession, text: str, namespace: str) -> E
     except AddressSyntaxError:
         what = f"Pod {key[0]}/{key[1]} has no addresses"
     else:
-        found = (await session.store.read([Get(session.keys.ip_of(address))])).ranges[0].kvs
-        if not found:
+        kvs = (await session.store.read([Get(session.keys.ip_of(address))])).ranges[0].kvs
+        if not kvs:
             raise NotFound(f"{address} is not allocated")
-        claim = CLAIM.decode(found[0].value)
+        claim = CLAIM.decode(kvs[0].value)
         key = (claim.namespace, claim.pod)
         what = f"{address} is claimed for {key[0]}/{key[1]}, which has no endpoint"
-    found = (await session.store.read([Get(session.keys.endpoint(*key))])).ranges[0].kvs
-    if not found:
+    kvs = (await session.store.read([Get(session.keys.endpoint(*key))])).ranges[0].kvs
+    if not kvs:
         raise NotFound(what, remedy="see `orbctl get endpoints -A`, or run `orbctl verify`")
-    return ENDPOINT.decode(found[0].value)
+    return ENDPOINT.decode(kvs[0].value)
 
 
 async def _release(session: ClusterSession, shown: Endpoint, reason: str) -> Released:

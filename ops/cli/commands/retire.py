@@ -107,18 +107,18 @@ def list_(context: typer.Context) -> None:
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
-        found = [
+        retirements = [
             (kind, name, *await _state(session, kind, name)) for kind, name in await _all(session)
         ]
         if output.is_plain:
-            items = [_document(kind, name, left, ran) for kind, name, left, ran in found]
+            items = [_document(kind, name, left, ran) for kind, name, left, ran in retirements]
             show_value({"retirements": items}, output)
         elif output.is_name:
-            print("\n".join(f"{kind}/{name}" for kind, name, _, _ in found))
+            print("\n".join(f"{kind}/{name}" for kind, name, _, _ in retirements))
         else:
             rows = [
                 (f"{kind}/{name}", _left(kind, left), ran or "none yet", _id(kind, name))
-                for kind, name, left, ran in found
+                for kind, name, left, ran in retirements
             ]
             show_table(_COLUMNS, rows, output)
         return Exit.OK
@@ -181,11 +181,11 @@ def _retire(
     context: typer.Context,
     kind: Retirable,
     names: list[str],
-    said: tuple[float, InUse],
+    limits: tuple[float, InUse],
     *,
     give_back: bool,
 ) -> None:
-    deadline_s, in_use = said
+    deadline_s, in_use = limits
     if give_back and not deadline_s:
         raise BadInput("--give-back needs a --deadline", subject="give-back")
 
@@ -226,16 +226,16 @@ async def _all(session: ClusterSession) -> list[tuple[Retirable, str]]:
 async def _state(
     session: ClusterSession, kind: Retirable, name: str
 ) -> tuple[RemainingClaims, str]:
-    """What is left, and the status of the execution ("": there is none)."""
+    """The remaining claims, and the status of the execution; "" without one."""
     left = await read_remaining(session.store, session.keys, kind, name)
     try:
-        found = await Visibility(session.store, WorkflowKeys(session.keys)).describe(
+        description = await Visibility(session.store, WorkflowKeys(session.keys)).describe(
             _id(kind, name)
         )
     except ExecutionNotFound:
         return left, ""
-    overdue = found.head.search_attributes.get("RetirementOverdue")
-    return left, f"{found.head.status.value}{', overdue' if overdue else ''}"
+    overdue = description.head.search_attributes.get("RetirementOverdue")
+    return left, f"{description.head.status.value}{', overdue' if overdue else ''}"
 
 
 def _said(deadline: str, in_use: str) -> tuple[float, InUse]:

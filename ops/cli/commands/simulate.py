@@ -31,7 +31,7 @@ from ops.cli.output import TableColumn, counted, heading, show_table, show_value
 from ops.cli.session import ClusterSession
 
 HOLDINGS_SHOWN_MAX: Final = 1_000
-"""Holders listed; beyond it their number alone is told."""
+"""Holders in the list; of more only the number is shown."""
 
 
 def simulate(
@@ -66,12 +66,12 @@ def simulate(
         planned = [plan for plan in _planned(fork.ledger) if plan not in already]
         plans = [_carried_out(plan, fork) for plan in planned]
         noticed = list(islice(fork.noticed(), HOLDINGS_SHOWN_MAX + 1))
-        found = SimulationResult(steps, plans, noticed)
+        result = SimulationResult(steps, plans, noticed)
         if output.is_plain:
-            show_value(_plain(found, fork.effects()), output)
+            show_value(_plain(result, fork.effects()), output)
         else:
-            _show(found, fork, output)
-        return Exit.REFUSED if found.is_refused else Exit.OK
+            _show(result, fork, output)
+        return Exit.REFUSED if result.is_refused else Exit.OK
 
     perform(context, action)
 
@@ -92,7 +92,7 @@ class SimulationResult(NamedTuple):
 
     @property
     def is_refused(self) -> bool:
-        """Whether a rule says no to an object, or an application would get no addresses."""
+        """Whether a rule refuses an object, or an application would get no addresses."""
         return any(step.refusals for step in self.steps) or any(
             plan.step.action == "refuse" for plan in self.plans
         )
@@ -114,8 +114,8 @@ def _carried_out(plan: AutomaticPoolPlan, fork: Fork) -> AutomaticPoolPlan:
     return plan._replace(step=refused_step(step.pool, Refused(refusals), step.subnet))
 
 
-def _show(found: SimulationResult, fork: Fork, output: Output) -> None:
-    for step in found.steps:
+def _show(result: SimulationResult, fork: Fork, output: Output) -> None:
+    for step in result.steps:
         name = object_name(step.command)
         if step.refusals:
             _show_refused(name, step)
@@ -123,17 +123,17 @@ def _show(found: SimulationResult, fork: Fork, output: Output) -> None:
         events = ", ".join(TYPE_NAMES[type(event)] for event in step.events)
         fields = f" ({', '.join(step.changed)})" if step.changed else ""
         print(f"{name}: {events or 'unchanged, no event'}{fields}")
-    if found.plans:
+    if result.plans:
         heading("\nAutomatic pools")
-        show_table(_PLAN_COLUMNS, map(_plan_row, found.plans))
+        show_table(_PLAN_COLUMNS, map(_plan_row, result.plans))
     effects = fork.effects()
     if effects:
         heading("\nAddresses")
         show_table(_EFFECT_COLUMNS, [_effect_row(effect) for effect in effects], output)
-    if found.noticed:
+    if result.noticed:
         heading("\nHolders that would notice")
-        _show_holdings(found.noticed)
-    elif not found.is_refused:
+        _show_holdings(result.noticed)
+    elif not result.is_refused:
         print("\nno holder would be affected")
 
 
@@ -206,7 +206,7 @@ def _show_holdings(noticed: list[Holding]) -> None:
         print(f"and more; only the first {HOLDINGS_SHOWN_MAX:,} are listed")
 
 
-def _plain(found: SimulationResult, effects: list[PoolEffect]) -> dict[str, Any]:
+def _plain(result: SimulationResult, effects: list[PoolEffect]) -> dict[str, Any]:
     return {
         "steps": [
             {
@@ -214,9 +214,9 @@ def _plain(found: SimulationResult, effects: list[PoolEffect]) -> dict[str, Any]
                 "events": [TYPE_NAMES[type(event)] for event in step.events],
                 "changed": list(step.changed),
                 "refusals": [refusal._asdict() for refusal in step.refusals],
-                "inTheWay": [one._asdict() for one in step.in_the_way[:HOLDINGS_SHOWN_MAX]],
+                "inTheWay": [holding._asdict() for holding in step.in_the_way[:HOLDINGS_SHOWN_MAX]],
             }
-            for step in found.steps
+            for step in result.steps
         ],
         "applications": [
             {
@@ -227,7 +227,7 @@ def _plain(found: SimulationResult, effects: list[PoolEffect]) -> dict[str, Any]
                 "remedy": plan.step.remedy,
                 "again": plan.step.again,
             }
-            for plan in found.plans
+            for plan in result.plans
         ],
         "pools": [
             {
@@ -237,7 +237,7 @@ def _plain(found: SimulationResult, effects: list[PoolEffect]) -> dict[str, Any]
             }
             for effect in effects
         ],
-        "noticed": [one._asdict() for one in found.noticed[:HOLDINGS_SHOWN_MAX]],
+        "noticed": [holding._asdict() for holding in result.noticed[:HOLDINGS_SHOWN_MAX]],
     }
 
 

@@ -58,62 +58,64 @@ def status(context: typer.Context) -> None:
       orbctl status
       orbctl status -o json
     """
-    said = globals_of(context)
+    options = globals_of(context)
 
     async def action(session: ClusterSession) -> Exit:
-        found = await _read(session)
-        if said.output.is_plain:
-            show_value(_plain(session, found), said.output)
+        state = await _read(session)
+        if options.output.is_plain:
+            show_value(_plain(session, state), options.output)
         else:
-            _show(session, found)
+            _show(session, state)
         return Exit.OK
 
     perform(context, action)
 
 
 async def _read(session: ClusterSession) -> ClusterStatus:
-    keys, found, faults = session.keys, ClusterStatus(), Faults(logged=False)
+    keys, status, faults = session.keys, ClusterStatus(), Faults(logged=False)
 
     def read(kind: KeyKind[T], answer: RangeResult) -> T | None:
         kv = answer.first
         return faults.read(kind, keys, kv.key, kv.value) if kv is not None else None
 
-    rooms = ("pool", "reservation", "endpoint", "ip", "quarantine")
+    scopes = ("pool", "reservation", "endpoint", "ip", "quarantine")
     gets = [
         Get(*keys.range_of("head")),
         Get(*keys.range_of("log"), count_only=True),
         Get(cursor_key(keys)),
         Get(keys.meta(CHECKPOINT)),
         Get(keys.lease(CONTROLLER_ROLE)),
-        *(Get(*keys.range_of(room), count_only=True) for room in rooms),
+        *(Get(*keys.range_of(scope), count_only=True) for scope in scopes),
     ]
     asked = time.perf_counter()
     result = await session.store.read(gets)
-    found.answered_ms = (time.perf_counter() - asked) * 1000
-    found.revision = result.revision
-    found.alarms = await session.store.alarms()
+    status.answered_ms = (time.perf_counter() - asked) * 1000
+    status.revision = result.revision
+    status.alarms = await session.store.alarms()
     heads, log, cursor, checkpoint, leader, *counts = result.ranges
-    found.live = log.count
-    found.counts = {room: one.count for room, one in zip(rooms, counts, strict=True)}
-    found.archive = read(CURSORS, cursor)
-    sealed = found.archive.seqs if found.archive else {}
-    found.heads = await read_heads(session.store, keys, heads.kvs, result.revision, faults, sealed)
-    position = found.archive.position if found.archive else 0
-    found.newest = max(position, await _newest_event(session, heads.kvs, found.heads))
-    found.checkpoint = read(CHECKPOINT_KIND, checkpoint)
+    status.live = log.count
+    status.counts = {
+        scope: keys_in_scope.count for scope, keys_in_scope in zip(scopes, counts, strict=True)
+    }
+    status.archive = read(CURSORS, cursor)
+    sealed = status.archive.seqs if status.archive else {}
+    status.heads = await read_heads(session.store, keys, heads.kvs, result.revision, faults, sealed)
+    position = status.archive.position if status.archive else 0
+    status.newest = max(position, await _newest_event(session, heads.kvs, status.heads))
+    status.checkpoint = read(CHECKPOINT_KIND, checkpoint)
     leads = read(LEADERS, leader)
     if leads is not None:
-        found.leader = leads, leader.kvs[0].mod_revision
-    found.unreadable = await scan(session.store, keys, STATUS_KINDS)
-    return found
+        status.leader = leads, leader.kvs[0].mod_revision
+    status.unreadable = await scan(session.store, keys, STATUS_KINDS)
+    return status
 
 
 async def _newest_event(
-    session: ClusterSession, found: Sequence[KeyValue], heads: Mapping[str, WriterHead]
+    session: ClusterSession, kvs: Sequence[KeyValue], heads: Mapping[str, WriterHead]
 ) -> int:
-    """The newest live event: a head may also change without one, so its segment is asked for."""
+    """The position of the newest live event, by segments: a head can change without an event."""
     keys = session.keys
-    newest = sorted(found, key=lambda kv: kv.mod_revision, reverse=True)[:NEWEST_HEADS_MAX]
+    newest = sorted(kvs, key=lambda kv: kv.mod_revision, reverse=True)[:NEWEST_HEADS_MAX]
     writers = [key_text(keys, kv.key).partition("/")[2] for kv in newest]
     gets = [
         Get(keys.log(writer, heads[writer].seq), keys_only=True)
@@ -126,21 +128,20 @@ async def _newest_event(
     return max((kv.mod_revision for answer in answers for kv in answer.kvs), default=0)
 
 
-def _show(session: ClusterSession, found: ClusterStatus) -> None:
+def _show(session: ClusterSession, status: ClusterStatus) -> None:
     endpoints = ", ".join(session.settings.etcd.endpoints)
-    holds = (
-        f"{counted(found.counts['ip'], 'claim')} of {counted(found.counts['endpoint'], 'endpoint')}"
-    )
+    endpoint_count = counted(status.counts["endpoint"], "endpoint")
+    holds = f"{counted(status.counts['ip'], 'claim')} of {endpoint_count}"
     pairs(
         (
             ("cluster", session.settings.cluster),
-            ("etcd", f"{endpoints}, revision {found.revision}, {found.answered_ms:.1f} ms"),
-            ("alarm", _alarm(found.alarms)),
-            ("state", f"{counted(found.counts['pool'], 'pool')}, {holds}"),
-            ("live log", _live(found)),
-            ("archive", _archive(session, found.archive)),
-            ("controller", _leader(session, found)),
-            ("projector", _projector(session, found)),
+            ("etcd", f"{endpoints}, revision {status.revision}, {status.answered_ms:.1f} ms"),
+            ("alarm", _alarm(status.alarms)),
+            ("state", f"{counted(status.counts['pool'], 'pool')}, {holds}"),
+            ("live log", _live(status)),
+            ("archive", _archive(session, status.archive)),
+            ("controller", _leader(session, status)),
+            ("projector", _projector(session, status)),
         )
     )
     print()
@@ -150,9 +151,9 @@ def _show(session: ClusterSession, found: ClusterStatus) -> None:
             TableColumn("EPOCH", right=True),
             TableColumn("SEGMENTS", right=True),
         ),
-        [(name, str(head.epoch), str(head.seq)) for name, head in sorted(found.heads.items())],
+        [(name, str(head.epoch), str(head.seq)) for name, head in sorted(status.heads.items())],
     )
-    _show_unreadable(found.unreadable)
+    _show_unreadable(status.unreadable)
 
 
 def _show_unreadable(faults: Sequence[ContainedFault]) -> None:
@@ -170,9 +171,9 @@ def _alarm(alarms: Sequence[str]) -> str:
     return str(alarmed(alarms)) if alarms else ""
 
 
-def _live(found: ClusterStatus) -> str:
-    share = 100 * found.live / LIVE_SEGMENTS_MAX
-    return f"{counted(found.live, 'segment')}, {share:.0f} % of the bound of {LIVE_SEGMENTS_MAX:,}"
+def _live(status: ClusterStatus) -> str:
+    share = 100 * status.live / LIVE_SEGMENTS_MAX
+    return f"{counted(status.live, 'segment')}, {share:.0f} % of the bound of {LIVE_SEGMENTS_MAX:,}"
 
 
 def _archive(session: ClusterSession, cursor: ArchiveCursor | None) -> str:
@@ -183,58 +184,58 @@ def _archive(session: ClusterSession, cursor: ArchiveCursor | None) -> str:
     return f"{files}, everything up to position {cursor.position}, {sealed} ago by the log's clock"
 
 
-def _leader(session: ClusterSession, found: ClusterStatus) -> str:
-    if found.leader is None:
+def _leader(session: ClusterSession, status: ClusterStatus) -> str:
+    if status.leader is None:
         return (
             "no controller leads: reports, metrics and the archive are not updated; Pods are not"
             " affected"
         )
-    leader, epoch = found.leader
+    leader, epoch = status.leader
     return f"{leader.name} leads for {age(session.now_ms() - leader.since_ms)}, epoch {epoch}"
 
 
-def _projector(session: ClusterSession, found: ClusterStatus) -> str:
-    checkpoint = found.checkpoint
+def _projector(session: ClusterSession, status: ClusterStatus) -> str:
+    checkpoint = status.checkpoint
     if checkpoint is None:
         return "has never published"
     behind = (
-        f"behind: the projection is at {checkpoint.position}, the newest event is {found.newest}"
+        f"behind: the projection is at {checkpoint.position}, the newest event is {status.newest}"
     )
-    level = "level with the log" if checkpoint.position >= found.newest else behind
+    level = "level with the log" if checkpoint.position >= status.newest else behind
     return f"{level}, published {age(session.now_ms() - checkpoint.at_ms)} ago"
 
 
-def _plain(session: ClusterSession, found: ClusterStatus) -> dict[str, Any]:
-    cursor, checkpoint = found.archive, found.checkpoint
+def _plain(session: ClusterSession, status: ClusterStatus) -> dict[str, Any]:
+    cursor, checkpoint = status.archive, status.checkpoint
     return {
         "cluster": session.settings.cluster,
         "endpoints": list(session.settings.etcd.endpoints),
-        "revision": found.revision,
-        "alarms": list(found.alarms),
-        "counts": found.counts,
-        "liveSegments": found.live,
+        "revision": status.revision,
+        "alarms": list(status.alarms),
+        "counts": status.counts,
+        "liveSegments": status.live,
         "writers": {
             name: {"epoch": head.epoch, "segments": head.seq}
-            for name, head in sorted(found.heads.items())
+            for name, head in sorted(status.heads.items())
         },
         "archive": {"files": cursor.files, "position": cursor.position} if cursor else None,
         "leader": (
             {
-                "name": found.leader[0].name,
-                "since": moment(found.leader[0].since_ms),
-                "epoch": found.leader[1],
+                "name": status.leader[0].name,
+                "since": moment(status.leader[0].since_ms),
+                "epoch": status.leader[1],
             }
-            if found.leader
+            if status.leader
             else None
         ),
         "projector": (
             {
                 "position": checkpoint.position,
-                "newestEvent": found.newest,
+                "newestEvent": status.newest,
                 "published": moment(checkpoint.at_ms),
             }
             if checkpoint
             else None
         ),
-        "unreadable": [fault._asdict() for fault in found.unreadable],
+        "unreadable": [fault._asdict() for fault in status.unreadable],
     }

@@ -45,7 +45,7 @@ BPFFS: Final = "/sys/fs/bpf"
 
 
 class TraceTarget(NamedTuple):
-    """Where packets shall go; ``port`` 0: nobody says."""
+    """A destination; ``port`` 0: any port."""
 
     address: Address
     port: int = 0
@@ -58,7 +58,7 @@ class TraceTarget(NamedTuple):
 
 
 class Traced(NamedTuple):
-    """What was found for one target. ``backend``: what sockets are told in its place."""
+    """The result for one target. ``backend``: the address that sockets use instead of it."""
 
     target: TraceTarget
     backend: str
@@ -148,10 +148,10 @@ async def _namespace(session: ClusterSession, pod: str, namespace: str, socket: 
 
 async def _addresses(session: ClusterSession, pod: str, namespace: str) -> list[TraceTarget]:
     endpoint = await find_endpoint(session, pod, namespace)
-    found = [TraceTarget(parse_address(address)) for address, _ in endpoint.addresses()]
-    if not found:
+    targets = [TraceTarget(parse_address(address)) for address, _ in endpoint.addresses()]
+    if not targets:
         raise NotFound(f"Pod {endpoint.namespace}/{endpoint.name} has no addresses")
-    return found
+    return targets
 
 
 def _tell(
@@ -183,11 +183,11 @@ def _traced(
         ):
             stacks = Stack(pod, in_pod), Stack("node", on_node)
             frontends = served(Path(bpffs))
-            found = []
+            traces = []
             for target in targets:
                 backend, address = _backend(target, protocol, frontends)
-                found.append(Traced(target, backend, legs(*stacks, address)))
-            return found
+                traces.append(Traced(target, backend, legs(*stacks, address)))
+            return traces
     finally:
         executor.close()
 
@@ -195,7 +195,7 @@ def _traced(
 def _backend(
     target: TraceTarget, protocol: str, frontends: dict[Frontend, BackendGroup]
 ) -> tuple[str, Address]:
-    """What a socket that asks for the target is told, in words, and the address it goes to."""
+    """The backend that sockets use for the target, as text, and the address of its packets."""
     asked, number = packed(format_address(*target.address)), NUMBERS[protocol.upper()]
     for frontend in sorted(frontends):
         is_it = (frontend.address, frontend.protocol) == (asked, number)
@@ -204,9 +204,9 @@ def _backend(
         backends = frontends[frontend].backends
         where = f"port {frontend.port}/{protocol.upper()} is a ClusterIP"
         if not backends:
-            return f"{where}: sockets are refused, nobody is behind it", target.address
-        words = f"{where}: sockets are told {backends[0]}, one of {len(backends)}"
-        return words, parse_address(address_text(backends[0].address))
+            return f"{where} without backends: connections are refused", target.address
+        text = f"{where}: sockets connect to {backends[0]}, one of {len(backends)} backends"
+        return text, parse_address(address_text(backends[0].address))
     return "", target.address
 
 

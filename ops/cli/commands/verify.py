@@ -1,7 +1,7 @@
-"""``orbctl verify``: the log is whole, keeps its rules, and is what the state keys say.
+"""``orbctl verify``: check that the log is complete and consistent, and that it equals the state.
 
-Reads a live system and disturbs nobody. What differs is shown with a plan; only ``--repair``
-carries it out, and then everything is read again.
+It reads a running system and does not affect it. Differences are shown with a plan; ``--repair``
+executes the plan and verifies again.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _show(report: VerificationReport, *, wide: bool) -> None:
     _list("Unreadable", [_unreadable(fault) for fault in report.unreadable], wide=wide)
     _list("Damage", [_damage(fault) for fault in report.faults], wide=wide)
     _list("Broken rules", [str(one) for one in report.violations], wide=wide)
-    _list("Differences", [line for one in report.differences for line in _told(one)], wide=wide)
+    _list("Differences", [line for one in report.differences for line in _text_of(one)], wide=wide)
     _list("Plan (verify --repair does it)", [step.text for step in report.plan], wide=wide)
     _list("Notes", list(report.notes), wide=wide)
 
@@ -99,21 +99,21 @@ def _unreadable(fault: ContainedFault) -> str:
     return f"{fault.why}\n    → {fault.remedy}"
 
 
-def _told(one: Difference) -> list[str]:
-    """A difference in words: a line for the key, or one for each field that differs."""
-    what = f"{one.kind} {one.name}"
-    if one.found is None:
+def _text_of(difference: Difference) -> list[str]:
+    """The text of a difference: one line for the key, or one for each field that differs."""
+    what = f"{difference.kind} {difference.name}"
+    if difference.found is None:
         return [f"{what} is missing; the log has it"]
-    if one.expected is None:
-        return [f"{what} is there; the log knows nothing of it"]
-    found, expected = one.found, one.expected
+    if difference.expected is None:
+        return [f"{what} exists, and the log has no event of it"]
+    stored, expected = difference.found, difference.expected
     fields = getattr(expected, "_fields", None)
-    if found == expected or fields is None or type(found) is not type(expected):
-        return [str(one)]
+    if stored == expected or fields is None or type(stored) is not type(expected):
+        return [str(difference)]
     return [
         f"{what}: {field} is {was!r}, the log says {should!r}"
         for field in fields
-        if (was := getattr(found, field)) != (should := getattr(expected, field))
+        if (was := getattr(stored, field)) != (should := getattr(expected, field))
     ]
 
 

@@ -111,11 +111,11 @@ def describe(
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
-        found = await _visibility(session, queue).describe(workflow_id, run)
+        description = await _visibility(session, queue).describe(workflow_id, run)
         if output.is_plain:
-            show_value(_head_document(found.head), output)
+            show_value(_head_document(description.head), output)
         else:
-            _describe(found, session.now_ms())
+            _describe(description, session.now_ms())
         return Exit.OK
 
     perform(context, action)
@@ -355,8 +355,8 @@ def _waits_for(head: RunHead) -> str:
     return ", ".join(filter(None, parts)) or ("a worker" if head.due else "a message")
 
 
-def _describe(found: Description, now_ms: int) -> None:
-    head = found.head
+def _describe(description: Description, now_ms: int) -> None:
+    head = description.head
     pairs(
         [
             ("Workflow id", head.workflow_id),
@@ -368,13 +368,18 @@ def _describe(found: Description, now_ms: int) -> None:
             ("Closed", moment(head.closed_ms) if head.closed_ms else ""),
             ("History", f"{counted(head.next_event_id - 1, 'event')}, {head.history_bytes:,} B"),
             ("Waits for", _waits_for(head) if head.is_open else ""),
-            ("Worker", found.owner or "no worker owns its shard" if head.is_open else found.owner),
-            ("Inbox", counted(found.inbox, "message") if found.inbox else ""),
+            (
+                "Worker",
+                description.owner or "no worker owns its shard"
+                if head.is_open
+                else description.owner,
+            ),
+            ("Inbox", counted(description.inbox, "message") if description.inbox else ""),
             ("Attributes", " ".join(f"{k}={v!r}" for k, v in head.search_attributes.items())),
             ("Continued as", head.new_run_id),
         ]
     )
-    for activity_id, attempt in found.attempts.items():
+    for activity_id, attempt in description.attempts.items():
         failure = attempt.last_failure
         why = f", after {failure.type}: {failure.message}" if failure else ""
         print(f"  activity {activity_id}: attempt {attempt.attempt}{why}")
@@ -450,13 +455,13 @@ def _statuses(names: list[str]) -> tuple[Any, ...]:
 
 
 def _attributes(texts: list[str]) -> dict[str, Any]:
-    found = {}
+    attributes = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not (name and equals):
             raise BadInput(f"{text!r} is not NAME=VALUE", subject="--attribute")
-        found[name] = _value(value)
-    return found
+        attributes[name] = _value(value)
+    return attributes
 
 
 def _value(text: str) -> Any:  # noqa: ANN401 - any JSON

@@ -41,13 +41,13 @@ class LedgerFacts:
 
     def __init__(
         self,
-        seen: Moment,
+        observed_at: Moment,
         pods: PodAnswers,
         owners: KnownOwners,
         nodes: Mapping[str, NodeState],
         doubts: Mapping[ObjectKey, MissingOwner] = {},
     ) -> None:
-        self.seen = seen
+        self.seen = observed_at
         self._doubts = doubts
         self._pods = pods
         self._owners = owners
@@ -61,8 +61,8 @@ class LedgerFacts:
     ) -> None:
         """Add the watched Pods with the UIDs, VMs and addresses of the suspects."""
         asked = self._read_launchers()
-        for key, suspect in suspects.items():
-            for uid in suspect.uids:
+        for key, holder in suspects.items():
+            for uid in holder.uids:
                 for pod in self._current(table.of_uid(uid)):
                     self._uids.setdefault(pod.uid, pod)
             pods = (*self._current(table.launchers(key)), *asked.get(key, ()))

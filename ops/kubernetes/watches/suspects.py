@@ -56,15 +56,14 @@ class PodLookups(NamedTuple):
 
     def owners(self) -> set[tuple[FixedKind, ObjectKey]]:
         """The holders whose owners must be read."""
-        return {(kind, key) for key, suspect in self.suspects.items() for kind in suspect.kinds}
+        return {(kind, key) for key, holder in self.suspects.items() for kind in holder.kinds}
 
     def machines(self, owners: OwnerFacts) -> frozenset[ObjectKey]:
         """VM instances whose Pods must be listed, because no owner keeps their addresses."""
         return frozenset(
             key
-            for key, suspect in self.suspects.items()
-            if suspect.is_vm
-            and not ("vm" in suspect.kinds and validity_of("vm", *key, owners).keeps)
+            for key, holder in self.suspects.items()
+            if holder.is_vm and not ("vm" in holder.kinds and validity_of("vm", *key, owners).keeps)
         )
 
 
@@ -83,14 +82,14 @@ def plan_lookups(
             continue
         known = suspects.get(key, SuspectHolder())
         suspects[key] = _merged(known, endpoint.holder, endpoint.uid, switches)
-    for key, suspect in list(suspects.items()) if not read_all else ():
-        answer = _kept_by_owner(key, suspect, watched)
+    for key, holder in list(suspects.items()) if not read_all else ():
+        answer = _kept_by_owner(key, holder, watched)
         if answer is not None:
             answers[key] = answer
             del suspects[key]
     pods = set(suspects)
-    for suspect in suspects.values():
-        watched_pods = (watched.of_uid(uid) for uid in suspect.uids)
+    for holder in suspects.values():
+        watched_pods = (watched.of_uid(uid) for uid in holder.uids)
         pods.update((pod.namespace, pod.name) for pod in watched_pods if pod is not None)
     return PodLookups(suspects, frozenset(pods), answers)
 
@@ -120,12 +119,12 @@ def _merged(
 
 
 def _kept_by_owner(
-    key: ObjectKey, suspect: SuspectHolder, watched: WatchedObjects
+    key: ObjectKey, holder: SuspectHolder, watched: WatchedObjects
 ) -> MissingOwner | None:
     """The answer without a read, if a watched owner keeps the address without a Pod."""
     if watched.named(key) is not None:
         return None
-    for kind in suspect.kinds:
+    for kind in holder.kinds:
         validity = validity_of(kind, *key, watched.owners)
         if validity.state == "valid":
             return MissingOwner(certain=False, why=f"fixed: {validity.why}")

@@ -188,7 +188,7 @@ async def test_a_finalizer_removed_by_hand_frees_no_address(
     assert held == set(cluster.ledger.claims)
     create(server, pool(ips=["10.6.0.30"]))
     said = await cluster.until_said("SpiderIPPool", "blue", "Draining", "True")
-    assert said["message"].startswith("what had this name before is being drained")
+    assert said["message"].startswith("an earlier object of this name is being drained")
     await cluster.node.delete(pod("web-0"))
     await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
     assert cluster.ledger.pools["blue"].ips == ("10.6.0.30",)

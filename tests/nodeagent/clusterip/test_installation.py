@@ -130,7 +130,7 @@ def test_what_is_served_is_told_to_whoever_traces_a_path(pinned: ClusterIPHarnes
     command += ["--netns", str(pinned.named.path), "--bpffs", str(pinned.bpffs)]
     said = pinned.named.run(*command)
     place = f"{BACKENDS[4][0]}:{BACKEND_PORT}"
-    assert f"port {PORT}/TCP is a ClusterIP: sockets are told {place}, one of 1" in said
+    assert f"port {PORT}/TCP is a ClusterIP: sockets connect to {place}, one of 1 backends" in said
     assert "there: arrives in the Pod itself" in said
     assert "ClusterIP" not in pinned.named.run(*command, "--protocol", "udp")
     assert remove(pinned.bpffs)

@@ -30,8 +30,8 @@ class CountedObserving(ControllerObserver):
         super().__init__(store, keys, projector, role)
         self.led = asyncio.Event()
 
-    async def look(self) -> None:
-        await super().look()
+    async def observe(self) -> None:
+        await super().observe()
         self.looks += 1
         if self.leader is not None:
             self.led.set()

@@ -61,7 +61,7 @@ async def exposition(forecaster: Forecaster) -> str:
 async def test_a_growing_pool_has_a_metric_and_a_quiet_one_has_none(
     cluster: ArchivedCluster, forecaster: Forecaster
 ) -> None:
-    await forecaster.look(GrowthLog())
+    await forecaster.update(GrowthLog())
 
     found = {one.name: what for one, what in forecaster.forecasts.items() if one.kind == "pool"}
     growing = {name for name, what in found.items() if isinstance(what, Forecast)}
@@ -78,7 +78,7 @@ async def test_a_growing_pool_has_a_metric_and_a_quiet_one_has_none(
 async def test_the_expected_time_becomes_shorter_while_time_passes(
     cluster: ArchivedCluster, forecaster: Forecaster
 ) -> None:
-    await forecaster.look(GrowthLog())
+    await forecaster.update(GrowthLog())
     before = dict(forecaster.exhaustion_s("pool"))
 
     set_clocks(cluster, cluster.now_ms() + 60_000)
@@ -91,12 +91,12 @@ async def test_the_expected_time_becomes_shorter_while_time_passes(
 async def test_a_log_that_cannot_be_read_takes_the_forecasts_away_and_nothing_else(
     cluster: ArchivedCluster, forecaster: Forecaster
 ) -> None:
-    growth = await forecaster.look(GrowthLog())
+    growth = await forecaster.update(GrowthLog())
     await cluster.seal()
     for path in cluster.directory.glob("*"):
         path.unlink()
 
-    after = await forecaster.look(growth)
+    after = await forecaster.update(growth)
 
     assert forecaster.forecasts == {}
     assert after.position == 0
