@@ -7,12 +7,12 @@ from typing import Final
 
 from core.domain.devices import HostNic
 from core.process.supervision import Supervisor, TaskSpec
+from core.settings.device_plugin import DeviceSettings
 from nodeagent.background_service import BackgroundService
 from nodeagent.devices.advertiser import DeviceAdvertiser, NodeView
 from nodeagent.devices.kubelet_api import DIRECTORY
 from nodeagent.facts import FactsSource
 from nodeagent.netlink.namespaces import NetnsExecutor
-from nodeagent.settings.devices import DeviceSettings
 from nodeagent.telemetry.metrics import AgentMetrics
 
 TASK: Final = "device-plugin"

@@ -28,17 +28,17 @@ from core.process.environment import (
     MULTUS_NAMESPACE,
     EnvironmentVariables,
 )
-from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
-from nodeagent.clusterip.pods import BPFFS
-from nodeagent.coordinator.settings import WrittenSettings, effective, read_settings
-from nodeagent.settings.conf_file import ClusterIpConf, EtcdConf, read_conf
-from nodeagent.settings.devices import device_settings
-from nodeagent.settings.shared_settings import (
+from core.settings.conf_file import ClusterIpConf, EtcdConf, read_conf
+from core.settings.device_plugin import device_settings
+from core.settings.shared_settings import (
     address_order,
     cool_down_s,
     provider_of,
     traces_endpoint,
 )
+from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
+from nodeagent.clusterip.pods import BPFFS
+from nodeagent.coordinator.settings import WrittenSettings, effective, read_settings
 from nodeagent.settings.values import (
     AGENT_NAMESPACE,
     CLUSTER,

@@ -13,9 +13,9 @@ from core.domain.fixed.owners import FixedSettings
 from core.domain.selection.request import SelectionSettings
 from core.eventstore.etcd import EtcdSettings
 from core.eventstore.etcd.access import ETCD_ENDPOINT
+from core.settings.device_plugin import DeviceSettings
 from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
 from nodeagent.coordinator.settings import WrittenSettings
-from nodeagent.settings.devices import DeviceSettings
 
 SOCKET_PATH: Final = "/var/run/spidernet/spiderpool.sock"
 FRAMED_SUFFIX: Final = ".fast"

@@ -28,9 +28,9 @@ from core.eventstore.etcd.access import Access
 from core.eventstore.keys import check_name
 from core.manifests.networks.slots import DEFAULT_NAMESPACE, SlotSettings
 from core.process.environment import COORDINATOR_NAMES, MULTUS_NAMESPACE, EnvironmentVariables
-from nodeagent.settings.conf_file import ConfFile, read_conf
-from nodeagent.settings.devices import device_settings
-from nodeagent.settings.shared_settings import cool_down_s, provider_of, traces_endpoint
+from core.settings.conf_file import ConfFile, read_conf
+from core.settings.device_plugin import device_settings
+from core.settings.shared_settings import cool_down_s, provider_of, traces_endpoint
 from ops.kubernetes.settings import (
     WEBHOOK_PORT,
     CertificateFiles,

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from core import __version__
-from nodeagent.settings.conf_file import OrbweaverConf, parse_conf
+from core.settings.conf_file import OrbweaverConf, parse_conf
 from nodeagent.settings.settings_loader import load_settings as load_agent
 from ops.controller.settings import load_settings as load_controller
 from ops.kubernetes.admission.configurations import WebhookClientConfig, configurations

@@ -10,8 +10,8 @@ from typing import Any, Final
 import msgspec
 import yaml
 
+from core.settings.conf_file import ConfFile, OrbweaverConf
 from nodeagent.cni_protocol import failures
-from nodeagent.settings.conf_file import ConfFile, OrbweaverConf
 from tests.tidy.sources import PRODUCT, ROOT, python_sources
 
 REFERENCE: Final = ROOT / "docs" / "reference"

@@ -12,9 +12,9 @@ from core.allocation.provider_settings import ProviderSettings
 from core.domain.devices import DeviceRules, SubEniRule
 from core.eventstore.memory import MemoryStore
 from core.process.supervision import BACKOFF_S_MIN
+from core.settings.device_plugin import DeviceSettings
 from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
 from nodeagent.kubernetes.cluster_connection import connect_cluster
-from nodeagent.settings.devices import DeviceSettings
 from nodeagent.settings.values import Settings
 from tests.supervision.crashing import CrashingSupervisor, HeldClock
 from tests.supervision.supervised import AGENT

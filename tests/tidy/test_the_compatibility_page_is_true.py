@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from nodeagent.settings.conf_file import ConfFile
+from core.settings.conf_file import ConfFile
 from tests.tidy.sources import PRODUCT, ROOT, python_sources
 
 PAGE = ROOT / "docs" / "contributing" / "compatibility.md"

@@ -11,10 +11,10 @@ from core.domain.configuration.commands import ApplyRecord
 from core.domain.devices import DeviceRules, HostNic, SubEniRule
 from core.domain.events import RecordDefined
 from core.eventstore.memory import MemoryStore
+from core.settings.device_plugin import DeviceSettings
 from nodeagent.devices.device_setup import host_nics
 from nodeagent.devices.kubelet_api import DIRECTORY
 from nodeagent.netlink.namespaces import NetnsExecutor
-from nodeagent.settings.devices import DeviceSettings
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.metrics import AgentMetrics
 from tests.nodeagent.devices.fake_kubelet import Kubelet

@@ -9,7 +9,7 @@ from core.allocation.provider_settings import ProviderSettings, provider_setting
 from core.domain.addresses.choice import AddressOrder
 from core.errors import BadInput
 from core.process.environment import EnvironmentVariables
-from nodeagent.settings.conf_file import COOL_DOWN_S_MAX, ConfFile, OrbweaverConf
+from core.settings.conf_file import COOL_DOWN_S_MAX, ConfFile, OrbweaverConf
 
 
 def address_order(ours: OrbweaverConf, env: EnvironmentVariables) -> AddressOrder:

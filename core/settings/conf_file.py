@@ -16,7 +16,7 @@ import msgspec
 
 from core.domain.addresses.choice import AddressOrder
 from core.errors import BadInput
-from nodeagent.settings.devices import AgentConf
+from core.settings.device_plugin import AgentConf
 
 CONF_BYTES_MAX: Final = 1 << 20
 ENDPOINTS_MAX: Final = 32

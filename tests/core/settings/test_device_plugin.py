@@ -10,7 +10,7 @@ from core.domain.devices import NIC_SLOTS, DeviceRules, NicRule, SubEniRule
 from core.domain.patterns.labels import LabelSelector, Requirement
 from core.errors import BadInput
 from core.manifests.networks.slots import SlotSettings
-from nodeagent.settings.devices import DeviceSettings
+from core.settings.device_plugin import DeviceSettings
 from nodeagent.settings.settings_loader import load_settings
 from ops.controller.settings import load_settings as load_controller
 from ops.kubernetes.settings import InjectionSettings

@@ -1,0 +1,6 @@
+"""Settings that agents and controllers read alike.
+
+conf_file.py        the schema of conf.yml
+device_plugin.py    the settings of the device plugin
+shared_settings.py  address order, cool-down and network provider
+"""
