@@ -22,6 +22,7 @@ from core.eventstore.kinds import KeyKind
 from core.eventstore.kv import Absent, Get, KeyValue, KeyValueStore, Put, Unchanged
 from core.eventstore.writer import unix_ms
 from core.process.concurrency import until_tick_s
+from core.process.retry import Backoff
 
 LEASE_TTL_S = 6
 """A standby takes over within this time after a crash of the leader, and a second of etcd's."""
@@ -99,13 +100,14 @@ class Election:
         ``work`` is cancelled when the term ends. A retryable error of the work ends the term and a
         new campaign begins; any other error is raised.
         """
+        backoff = Backoff(CAMPAIGN_PAUSE_S)
         while True:
             try:
                 term, valid_until = await self._campaign()
             except StoreError as error:
                 if not error.retryable:
                     raise
-                await asyncio.sleep(CAMPAIGN_PAUSE_S)
+                await backoff.wait()
                 continue
             self.term = term
             try:
@@ -117,7 +119,7 @@ class Election:
             finally:
                 self.term = None
                 await self._end(term.lease)
-            await asyncio.sleep(CAMPAIGN_PAUSE_S)
+            await backoff.wait()
 
     async def _campaign(self) -> tuple[LeaderTerm, float]:
         """Wait to become the leader: the term, and until when it lasts by the monotonic clock."""

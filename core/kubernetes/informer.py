@@ -16,13 +16,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import random
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from core.errors import ApiError, ApiExpired, ApiRejected
 from core.kubernetes.api import SILENCE_S_MAX, Api, Object, WatchEvent
+from core.process.retry import Backoff
 from core.process.supervision import TaskSpec
 
 ObjectKey = tuple[str, str]
@@ -89,7 +89,7 @@ class Reflector(Generic[T]):
         self._handlers: list[Callable[[Transition[T]], None]] = []
         self._versions: dict[ObjectKey, str] = {}
         self._version = ""
-        self._pause_s = PAUSE_S_MIN
+        self._backoff = Backoff(PAUSE_S_MIN, PAUSE_S_MAX, jitter=0.5)
         self._answered_at = -math.inf
 
     def age_s(self) -> float:
@@ -115,23 +115,16 @@ class Reflector(Generic[T]):
                     await self._list()
                 async for change in self._api.watch(self.path, self._version, self._opened):
                     self._take(change)
-                await asyncio.sleep(PAUSE_S_MIN)  # it may end every watch as soon as it begins
             except ApiExpired:
                 self._version = ""
-                await self._pause()
             except ApiError as error:
                 self.fault = str(error)
                 self._answered_at = time.monotonic()
-                _log.warning("%s is not followed: %s", self.path, error)
-                await self._pause()
-
-    async def _pause(self) -> None:
-        pause_s = self._pause_s
-        await asyncio.sleep(random.uniform(pause_s / 2, pause_s))  # noqa: S311  # a pause
-        self._pause_s = min(pause_s * 2, PAUSE_S_MAX)
+                _log.warning("the watch of %s failed and is tried again: %s", self.path, error)
+            await self._backoff.wait()  # also after a watch that the server ended immediately
 
     def _opened(self) -> None:
-        self._pause_s = PAUSE_S_MIN
+        self._backoff.reset()
         self._answered_at = time.monotonic()
         self.fault = ""
 

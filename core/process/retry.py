@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -30,21 +31,32 @@ def is_retryable(error: BaseException) -> bool:
 
 
 class Backoff:
-    """Growing pauses between the tries of one task. ``max_s`` None: they do not grow."""
+    """Growing pauses between the tries of one task. ``max_s`` None: they do not grow.
 
-    def __init__(self, first_s: float, max_s: float | None = None) -> None:
+    ``jitter``: the fraction by which a pause is at most shortened, at random, so that many clients
+    do not try again at the same time.
+    """
+
+    def __init__(self, first_s: float, max_s: float | None = None, *, jitter: float = 0.0) -> None:
         self._first_s = first_s
         self._max_s = first_s if max_s is None else max_s
+        self._jitter = jitter
         self._failures = 0
 
     def reset(self) -> None:
         """Start again with the first pause, because the task succeeded."""
         self._failures = 0
 
+    def next_s(self) -> float:
+        """Count a failure; the seconds to wait before the next try."""
+        self._failures += 1
+        longest_s = pause_s(self._failures, self._first_s, self._max_s)
+        shortest_s = longest_s * (1 - self._jitter)
+        return random.uniform(shortest_s, longest_s)  # noqa: S311  # a pause
+
     async def wait(self) -> None:
         """Wait before the next try."""
-        self._failures += 1
-        await asyncio.sleep(pause_s(self._failures, self._first_s, self._max_s))
+        await asyncio.sleep(self.next_s())
 
 
 async def until_done(work: Callable[[], Awaitable[None]], what: str, backoff: Backoff) -> None:

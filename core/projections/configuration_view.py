@@ -45,6 +45,7 @@ from core.eventstore.kv import (
     KeyValueStore,
     WatchBatch,
 )
+from core.process.retry import Backoff
 from core.process.supervision import Supervisor, TaskSpec
 
 K = TypeVar("K")
@@ -299,12 +300,13 @@ class ConfigurationView:
         Errors that only an administrator can correct (a missing permission, a value of a newer
         version) do not end it either: a stopped view would look like one without changes.
         """
+        backoff = Backoff(RELOAD_PAUSE_S)
         while not self.ready:
             try:
                 await self._load()
             except OrbweaverError as error:
                 self._fail(error)
-                await asyncio.sleep(RELOAD_PAUSE_S)
+                await backoff.wait()
 
     def _fail(self, error: OrbweaverError) -> None:
         self.ready = False

@@ -28,6 +28,7 @@ from core.eventstore.kv import KeyValueStore
 from core.eventstore.log import START, Cursor, LogReader
 from core.eventstore.segments import Segment
 from core.eventstore.state import read_ledger
+from core.process.retry import Backoff
 from core.projections.change_buffer import ChangeBuffer
 from core.projections.fold import Projection
 
@@ -83,7 +84,8 @@ class Projector:
         return self._monotonic() - self._heard_at
 
     async def run(self) -> None:
-        """Follow the log until cancelled. Raises StoreRejected: a person is needed."""
+        """Follow the log until cancelled. Raises StoreRejected: an operator is needed."""
+        backoff = Backoff(AWAY_PAUSE_S)
         while True:
             try:
                 await self._resume()
@@ -95,7 +97,7 @@ class Projector:
                 self._is_stale = True
                 await asyncio.sleep(self._built_at + REBUILD_PAUSE_S - self._monotonic())
             except StoreUnavailable:
-                await asyncio.sleep(AWAY_PAUSE_S)
+                await backoff.wait()
 
     @contextmanager
     def follow(self) -> Iterator[ChangeBuffer]:

@@ -220,13 +220,15 @@ async def test_a_server_that_is_away_is_asked_less_and_less_often(
 ) -> None:
     pauses: list[float] = []
 
-    def no_pause(_: float, longest_s: float) -> float:
-        pauses.append(longest_s)
+    backoff = harness.facts.pods.seen._backoff
+
+    async def no_pause() -> None:
+        pauses.append(backoff.next_s())
         if len(pauses) == 10:
             harness.api.away = False
-        return 0.0
+        await asyncio.sleep(0)
 
-    monkeypatch.setattr("core.kubernetes.informer.random.uniform", no_pause)
+    monkeypatch.setattr(backoff, "wait", no_pause)
     harness.api.away = True
     harness.api.hang_up(PODS)
     while len(pauses) < 10:
@@ -234,8 +236,8 @@ async def test_a_server_that_is_away_is_asked_less_and_less_often(
     harness.api.put(PODS, pod(1, phase="Failed"))
     await harness.told()
 
-    assert pauses == sorted(pauses)
-    assert (pauses[0], pauses[-1]) == (informer.PAUSE_S_MIN, informer.PAUSE_S_MAX)
+    longest = [min(informer.PAUSE_S_MIN * 2**tries, informer.PAUSE_S_MAX) for tries in range(10)]
+    assert all(limit / 2 <= pause <= limit for pause, limit in zip(pauses, longest, strict=True))
     assert not harness.facts.fault
 
 
