@@ -68,7 +68,7 @@ def _given(values: Mapping[str, Any], order: Sequence[Any]) -> Iterator[ParsedOp
             continue
         name = max((*parameter.opts, *parameter.secondary_opts), key=len)
         if parameter.multiple:
-            value = next(repeated.setdefault(parameter.name, iter(value or ())))
+            value = next(repeated.setdefault(name, iter(value or ())))
         if parameter.is_flag or parameter.count:
             chosen = parameter.opts if value else parameter.secondary_opts
             yield ParsedOption(name, None, (max(chosen, key=len),))

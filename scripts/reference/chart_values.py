@@ -1,6 +1,7 @@
 """``docs/reference/chart-values.md``: every value of the chart with its type and default.
 
-Defaults and comments come from ``values.yaml``, types from ``values.schema.json``.
+Defaults and comments come from ``values.yaml``, types from ``values.schema.json``; the meanings of
+values without a comment come from ``value_meanings``.
 """
 
 from __future__ import annotations
@@ -8,10 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
+
+from scripts.reference.value_meanings import VALUE_MEANINGS
 
 CHART: Final = Path(__file__).resolve().parents[2] / "ops" / "charts" / "orbweaver"
 
@@ -39,7 +43,7 @@ def chart_values() -> str:
         lines += [f"## {name}\n", "| value | type | default | meaning |", "|---|---|---|---|"]
         for path, default in _leaves(value, (name,)):
             found = _described(schema, path)
-            meaning = comments.get(path, "").replace("|", "\\|")
+            meaning = (comments.get(path) or _meaning(".".join(path))).replace("|", "\\|")
             shown = ".".join(path[1:]) or name
             lines.append(f"| `{shown}` | {_type(found)} | {_default(default)} | {meaning} |")
         lines.append("")
@@ -52,6 +56,13 @@ def _leaves(value: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, .
             yield from _leaves(below, (*path, name))
     else:
         yield path, value
+
+
+def _meaning(path: str) -> str:
+    """The meaning of a value without a comment; "" if no pattern matches."""
+    return next(
+        (text for pattern, text in VALUE_MEANINGS.items() if fnmatchcase(path, pattern)), ""
+    )
 
 
 def _comments(text: str) -> dict[tuple[str, ...], str]:

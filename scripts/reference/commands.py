@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, Final, get_args, get_origin
+from typing import Any, Final
 
 import typer
 
@@ -95,12 +95,9 @@ def _row(one: Any) -> str:  # noqa: ANN401  # as above
 def _value_name(one: Any) -> str:  # noqa: ANN401  # as above
     if one.metavar:
         return str(one.metavar)
-    kind = one.type_descriptor.annotation
-    if get_origin(kind) is list:
-        [kind] = get_args(kind)
-    choices = [str(choice.value) for choice in kind] if hasattr(kind, "__members__") else []
-    names = {int: "NUMBER", float: "NUMBER", str: "TEXT"}
-    return "|".join(choices) or names.get(kind, "VALUE")
+    choices = [str(getattr(choice, "value", choice)) for choice in getattr(one.type, "choices", ())]
+    names = {"int": "NUMBER", "float": "NUMBER", "str": "TEXT"}
+    return "|".join(choices) or names.get(one.type.name, "VALUE")
 
 
 def _default(one: Any) -> str:  # noqa: ANN401  # as above

@@ -12,6 +12,7 @@ import yaml
 
 from core.settings.conf_file import ConfFile, OrbweaverConf
 from nodeagent.cni_protocol import failures
+from scripts.reference.chart_values import chart_values
 from tests.tidy.sources import PRODUCT, ROOT, python_sources
 
 REFERENCE: Final = ROOT / "docs" / "reference"
@@ -100,3 +101,9 @@ def test_every_value_of_the_chart_is_on_the_page() -> None:
             missing.append(".".join(path))
 
     assert missing == []
+
+
+def test_every_value_of_the_chart_has_a_meaning() -> None:
+    rows = [line for line in chart_values().splitlines() if line.startswith("| `")]
+
+    assert [row for row in rows if not row.rpartition("|")[0].rpartition("|")[2].strip()] == []

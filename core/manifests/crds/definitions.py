@@ -90,9 +90,12 @@ KINDS: Final = (
     CustomResourceKind(
         "SpiderIPPool",
         "sp",
-        "Addresses that Pods get, and which Pods may have them.",
-        _ruled(schema_of(PoolSpec, "What the pool holds, and for whom."), NETWORK_RULES),
-        schema_of(PoolReport, "What is held of the pool: a report, never read."),
+        "A pool of addresses for Pods.",
+        _ruled(
+            schema_of(PoolSpec, "The addresses of the pool, and which Pods may use it."),
+            NETWORK_RULES,
+        ),
+        schema_of(PoolReport, "The allocated addresses of the pool: a report that is never read."),
         (
             *_NETWORK_COLUMNS,
             PrinterColumn("DEFAULT", ".spec.default", "boolean"),
@@ -106,25 +109,27 @@ KINDS: Final = (
     CustomResourceKind(
         "SpiderSubnet",
         "ss",
-        "Addresses that the pools of one CIDR share out among themselves.",
-        _ruled(schema_of(SubnetSpec, "What the subnet holds."), NETWORK_RULES),
-        schema_of(SubnetReport, "What pools have of the subnet: a report, never read."),
+        "The addresses of one CIDR, which its pools divide among themselves.",
+        _ruled(schema_of(SubnetSpec, "The addresses of the subnet."), NETWORK_RULES),
+        schema_of(SubnetReport, "The pools of the subnet: a report that is never read."),
         _NETWORK_COLUMNS,
         (".spec.subnet", ".spec.ipVersion"),
     ),
     CustomResourceKind(
         "SpiderReservedIP",
         "sr",
-        "Addresses that no pool hands out.",
-        _ruled(schema_of(ReservationSpec, "What is reserved."), RESERVATION_RULES),
-        schema_of(ReservationReport, "Whether the reservation is in force: a report, never read."),
+        "Addresses that no pool allocates.",
+        _ruled(schema_of(ReservationSpec, "The reserved addresses."), RESERVATION_RULES),
+        schema_of(
+            ReservationReport, "Whether the reservation is applied: a report that is never read."
+        ),
         (PrinterColumn("VERSION", ".spec.ipVersion"),),
         (".spec.ipVersion",),
     ),
     CustomResourceKind(
         "SpiderEndpoint",
         "se",
-        "What one Pod or virtual machine holds: a report, never read.",
+        "The addresses of one Pod or virtual machine: a report that is never read.",
         None,
         schema_of(EndpointReport, "Interfaces, addresses and owner."),
         (
@@ -143,9 +148,10 @@ KINDS: Final = (
     CustomResourceKind(
         "SpiderMultusConfig",
         "smc",
-        "A network of Multus, from which its NetworkAttachmentDefinition is made.",
+        "A network of Multus; its NetworkAttachmentDefinition is created from it.",
         _ruled(
-            schema_of(MultusConfigSpec, "How interfaces of the network are made."), MULTUS_RULES
+            schema_of(MultusConfigSpec, "The configuration of the network's interfaces."),
+            MULTUS_RULES,
         ),
         None,
         selectable=(".spec.cniType",),
@@ -156,9 +162,11 @@ KINDS: Final = (
     CustomResourceKind(
         "SpiderCoordinator",
         "scc",
-        "How the traffic of Pods with several interfaces is put in order, cluster-wide.",
-        _ruled(schema_of(CoordinatorSpec, "What the coordinator plugin does."), CLUSTER_RULES),
-        schema_of(CoordinatorReport, "The CIDRs that were found out: a report, never read."),
+        "The settings of the coordinator plugin for the whole cluster.",
+        _ruled(
+            schema_of(CoordinatorSpec, "The settings of the coordinator plugin."), CLUSTER_RULES
+        ),
+        schema_of(CoordinatorReport, "The CIDRs of the cluster: a report that is never read."),
     ),
 )
 

@@ -1,9 +1,9 @@
-"""Texts that hold addresses, and what CEL can judge about them.
+"""Fields with addresses, and their CEL rules.
 
-CEL's address functions are stricter than Spiderpool in one place: they do not know
-IPv4-mapped text (``::ffff:10.0.0.1``), which counts as IPv4 here (docs/reference/admission.md,
-"Addresses and ranges"). So every rule lets a text with ``ffff:`` in it pass on to the domain. They
-cannot compare addresses either: reversed ranges and overlaps are the domain's alone.
+CEL's address functions are stricter than Spiderpool in one case: they reject IPv4-mapped texts
+(``::ffff:10.0.0.1``), which count as IPv4 here (docs/reference/admission.md, "Addresses and
+ranges"). So every rule accepts texts with ``ffff:``, and the domain validates them. CEL cannot
+compare addresses, so only the domain detects reversed ranges and overlaps.
 """
 
 from __future__ import annotations
@@ -145,13 +145,13 @@ class RouteSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True)
 IpVersion = Annotated[
     Int64 | None,
     described(
-        "The IP version, 4 or 6; without it that of the addresses.", enum=[4, 6], format="int64"
+        "The IP version, 4 or 6. Default: that of the addresses.", enum=[4, 6], format="int64"
     ),
 ]
 SubnetText = Annotated[
     str,
     described(
-        "The CIDR that all addresses lie in, in canonical form, such as 10.6.0.0/16.",
+        "The CIDR of all addresses, in canonical form, such as 10.6.0.0/16.",
         rules=SUBNET_RULES,
         maxLength=CIDR_CHARS_MAX,
     ),
@@ -159,20 +159,20 @@ SubnetText = Annotated[
 Gateway = Annotated[
     str | None,
     described(
-        "The default gateway of the interface; it may not be among the addresses handed out.",
+        "The default gateway of the interface. It must not be one of the addresses to allocate.",
         rules=(GATEWAY_RULE,),
         maxLength=ADDRESS_CHARS_MAX,
     ),
 ]
 Ips = Annotated[
     list[Item] | None,
-    described("The addresses that may be handed out.", maxItems=ITEMS_MAX),
+    described("The addresses that can be allocated.", maxItems=ITEMS_MAX),
 ]
 ExcludedIps = Annotated[
     list[Item] | None,
-    described("Addresses taken out of ips again.", maxItems=ITEMS_MAX),
+    described("Addresses of ips that are not allocated.", maxItems=ITEMS_MAX),
 ]
 Routes = Annotated[
     list[RouteSpec] | None,
-    described("Routes beside the default one.", maxItems=ROUTES_MAX),
+    described("Routes in addition to the default route.", maxItems=ROUTES_MAX),
 ]

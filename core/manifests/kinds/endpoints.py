@@ -13,7 +13,7 @@ from core.manifests.kinds.fields import described
 
 
 class EndpointRoute(Struct, rename="camel", frozen=True):
-    """A route that the interface has got."""
+    """A route of the interface."""
 
     dst: Annotated[str, described("The destination as a CIDR.")]
     gw: Annotated[str, described("The next hop.")]
@@ -24,7 +24,7 @@ class EndpointNic(Struct, rename="camel", frozen=True):
 
     interface: Annotated[
         str,
-        described("The interface's name; empty as long as no runtime has asked for it by name."),
+        described("The name of the interface. Empty until a runtime has requested it by name."),
     ]
     ipv4: Annotated[str | None, described("The IPv4 address with prefix length.")] = None
     ipv4_pool: Annotated[str | None, described("The SpiderIPPool of the IPv4 address.")] = field(
@@ -45,18 +45,17 @@ class EndpointNic(Struct, rename="camel", frozen=True):
         default=None, name="ipv6Gateway"
     )
     clean_gateway: Annotated[
-        bool | None, described("Whether the interface gets no default route in spite of a gateway.")
+        bool | None,
+        described("Whether the interface has no default route although it has a gateway."),
     ] = None
     routes: Annotated[list[EndpointRoute] | None, described("Further routes of the interface.")] = (
         None
     )
-    mac: Annotated[str | None, described("The MAC address, where a network provider chose it.")] = (
-        None
-    )
+    mac: Annotated[str | None, described("The MAC address, if a network provider chose it.")] = None
 
 
 class EndpointCurrent(Struct, rename="camel", frozen=True):
-    """What is held now."""
+    """The current addresses."""
 
     uid: Annotated[str, described("The UID of the Pod.")]
     node: Annotated[str, described("The node of the Pod.")]
@@ -66,8 +65,8 @@ class EndpointCurrent(Struct, rename="camel", frozen=True):
 class EndpointReport(Struct, rename="camel", frozen=True):
     """``status`` of a SpiderEndpoint."""
 
-    current: Annotated[EndpointCurrent, described("What the Pod holds now.")]
+    current: Annotated[EndpointCurrent, described("The current addresses of the Pod.")]
     owner_controller_type: Annotated[
-        str, described("The kind of the Pod's top controller; Pod for a Pod of its own.")
+        str, described("The kind of the Pod's top controller; Pod if it has none.")
     ]
     owner_controller_name: Annotated[str, described("The name of the Pod's top controller.")]

@@ -50,7 +50,7 @@ Int64 = Annotated[int, Meta(ge=-(2**63), le=INT64_MAX)]
 
 
 class StrictMetadata(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
-    """Metadata of our kinds. What the API server fills in may be there and is not used."""
+    """Metadata of our kinds. Fields of the API server are accepted and not used."""
 
     name: str
     labels: dict[str, str] | None = None
@@ -74,11 +74,12 @@ class ExpressionSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=
 
     key: Annotated[str, described("The label's key.")]
     operator: Annotated[
-        str, described("How the label is compared with values: In, NotIn, Exists or DoesNotExist.")
+        str,
+        described("The comparison of the label with values: In, NotIn, Exists or DoesNotExist."),
     ]
     values: Annotated[
         list[str] | None,
-        described("What the label is compared with; empty for Exists, DoesNotExist."),
+        described("The values to compare with; empty for Exists and DoesNotExist."),
     ] = None
 
 
@@ -86,42 +87,52 @@ class SelectorSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=Tr
     """A Kubernetes label selector."""
 
     match_labels: Annotated[
-        dict[str, str] | None, described("Labels that must be there with exactly these values.")
+        dict[str, str] | None, described("Labels that must exist with exactly these values.")
     ] = None
     match_expressions: Annotated[
         list[ExpressionSpec] | None,
-        described("Requirements that must all be met.", maxItems=EXPRESSIONS_MAX),
+        described("Requirements, all of which must be met.", maxItems=EXPRESSIONS_MAX),
     ] = None
 
 
 class Condition(Struct, rename="camel", frozen=True):
-    """One observation of an object, as Kubernetes' API conventions have it."""
+    """One condition of an object, by the conventions of the Kubernetes API."""
 
     type: Annotated[
-        str, described("What is observed, such as Ready or Exhausted.", maxLength=316, minLength=1)
+        str,
+        described(
+            "The type of the condition, such as Ready or Exhausted.", maxLength=316, minLength=1
+        ),
     ]
     status: Annotated[
         str,
-        described("Whether it is so: True, False or Unknown.", enum=["True", "False", "Unknown"]),
+        described(
+            "The status of the condition: True, False or Unknown.",
+            enum=["True", "False", "Unknown"],
+        ),
     ]
     reason: Annotated[
         str,
         described(
-            "Why, as one word for programs.", maxLength=1024, pattern="^[A-Za-z][A-Za-z0-9]*$"
+            "The reason, as one word for programs.",
+            maxLength=1024,
+            pattern="^[A-Za-z][A-Za-z0-9]*$",
         ),
     ]
-    message: Annotated[str, described("Why, in words for people.", maxLength=32768)]
-    last_transition_time: Annotated[str, described("When status last changed.", format="date-time")]
+    message: Annotated[str, described("The reason, as a text for people.", maxLength=32768)]
+    last_transition_time: Annotated[
+        str, described("The time when status last changed.", format="date-time")
+    ]
     observed_generation: Annotated[
         int | None,
-        described("The metadata.generation that was judged.", format="int64", minimum=0),
+        described("The metadata.generation that was observed.", format="int64", minimum=0),
     ] = None
 
 
 Conditions = Annotated[
     list[Condition] | None,
     described(
-        "What is observed of the object, one entry of each type.",
+        "Conditions of the object, one of each type.",
         maxItems=CONDITIONS_MAX,
         **{"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     ),

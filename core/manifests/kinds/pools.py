@@ -1,6 +1,6 @@
 """SpiderIPPool, SpiderSubnet and SpiderReservedIP: the user's spec and the reported status.
 
-``status`` is never read: it is a report of the projection.
+``status`` is a report of the projection and is never read back.
 """
 
 from __future__ import annotations
@@ -59,21 +59,25 @@ class PoolSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
     pod_affinity: Annotated[
         SelectorSpec | None,
         described(
-            "Which Pods may use the pool, by their labels.",
+            "The Pods that may use the pool, by their labels.",
             rules=(SELECTOR_OPERATORS_RULE,),
             **{"x-kubernetes-map-type": "atomic"},
         ),
     ] = None
     namespace_affinity: Annotated[
         SelectorSpec | None,
-        described("Which namespaces may use the pool; ignored when namespaceName names some."),
+        described(
+            "The namespaces that may use the pool, by label. Ignored if namespaceName is set."
+        ),
     ] = None
     namespace_name: Annotated[
         Names | None, described("The namespaces that may use the pool.", maxItems=NAMES_MAX)
     ] = None
     node_affinity: Annotated[
         SelectorSpec | None,
-        described("Which nodes' Pods may use the pool; ignored when nodeName names some."),
+        described(
+            "The nodes whose Pods may use the pool, by their labels. Ignored if nodeName is set."
+        ),
     ] = None
     node_name: Annotated[
         Names | None, described("The nodes whose Pods may use the pool.", maxItems=NAMES_MAX)
@@ -88,11 +92,14 @@ class PoolSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
     ] = None
     default: Annotated[
         bool | None,
-        described("Whether Pods that ask for no pool may use this one.", default=False),
+        described("Whether Pods that request no pool may use this one.", default=False),
     ] = None
     disable: Annotated[
         bool | None,
-        described("Whether the pool hands out nothing; what is held stays held.", default=False),
+        described(
+            "Whether new allocations are disabled. Allocated addresses stay allocated.",
+            default=False,
+        ),
     ] = None
 
 
@@ -102,15 +109,15 @@ class PoolReport(Struct, rename="camel", frozen=True):
     allocated_ips: Annotated[
         str | None,
         described(
-            "Who holds which address, as JSON by address: the Pod as namespace/name and its UID."
-            " Absent when nothing is held."
+            "The allocated addresses, as JSON by address: the Pod as namespace/name and its UID."
+            " Absent if no address is allocated."
         ),
     ] = field(default=None, name="allocatedIPs")
     total_ip_count: Annotated[
-        int | None, described("How many addresses ips without excludeIPs are.", **Count)
+        int | None, described("The number of addresses in ips without excludeIPs.", **Count)
     ] = field(default=None, name="totalIPCount")
     allocated_ip_count: Annotated[
-        int | None, described("How many addresses are held.", **Count)
+        int | None, described("The number of allocated addresses.", **Count)
     ] = field(default=None, name="allocatedIPCount")
     conditions: Conditions = None
 
@@ -133,15 +140,15 @@ class SubnetReport(Struct, rename="camel", frozen=True):
     controlled_ip_pools: Annotated[
         str | None,
         described(
-            "What each pool has of the subnet, as JSON by pool: its addresses, and for an"
-            " automatic pool the application. Absent when there is no pool."
+            "The pools of the subnet, as JSON by pool: its addresses, and for an automatic pool its"
+            " application. Absent without pools."
         ),
     ] = field(default=None, name="controlledIPPools")
     total_ip_count: Annotated[
-        int | None, described("How many addresses ips without excludeIPs are.", **Count)
+        int | None, described("The number of addresses in ips without excludeIPs.", **Count)
     ] = field(default=None, name="totalIPCount")
     allocated_ip_count: Annotated[
-        int | None, described("How many addresses pools have.", **Count)
+        int | None, described("The number of addresses in pools.", **Count)
     ] = field(default=None, name="allocatedIPCount")
     conditions: Conditions = None
 
@@ -152,7 +159,7 @@ class ReservationSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields
     ip_version: IpVersion = None
     ips: Annotated[
         list[Item] | None,
-        described("Addresses that no pool of the IP version hands out.", maxItems=ITEMS_MAX),
+        described("Addresses that no pool of the IP version allocates.", maxItems=ITEMS_MAX),
     ] = None
 
 

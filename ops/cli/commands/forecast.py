@@ -58,7 +58,9 @@ def forecast(
         list[str] | None, typer.Argument(help="default: all", autocompletion=complete_names)
     ] = None,
 ) -> None:
-    """Show when pools and subnets will be full, from their growth in the last weeks.
+    """Show when pools and subnets will be full.
+
+    The forecast comes from their growth in the last weeks.
 
     The true moment lies between EARLIEST and LATEST with a probability of 80 %. Where the growth
     cannot be told from chance, nothing is predicted, and BASIS says why.
