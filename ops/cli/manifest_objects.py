@@ -185,11 +185,11 @@ def object_title(value: object) -> str:
 
 def _objects(path: str, prefix: str) -> Iterator[tuple[str, object]]:
     try:
-        for count, found in enumerate(objects(read_text(path))):
+        for count, document in enumerate(objects(read_text(path))):
             if count == OBJECTS_MAX:
                 message = f"more objects than the limit of {OBJECTS_MAX}"
                 raise BadInput(message, remedy="split the file")
-            yield found
+            yield document
     except BadInput as error:
         if not prefix or error.message.startswith(prefix):
             raise

@@ -96,8 +96,8 @@ def _value_name(one: Any) -> str:  # noqa: ANN401  # as above
     if one.metavar:
         return str(one.metavar)
     choices = [str(getattr(choice, "value", choice)) for choice in getattr(one.type, "choices", ())]
-    names = {"int": "NUMBER", "float": "NUMBER", "str": "TEXT"}
-    return "|".join(choices) or names.get(one.type.name, "VALUE")
+    names = {"int": "NUMBER", "integer": "NUMBER", "float": "NUMBER", "str": "TEXT"}
+    return "|".join(choices) or names.get(one.type.name.partition(" ")[0], "VALUE")
 
 
 def _default(one: Any) -> str:  # noqa: ANN401  # as above

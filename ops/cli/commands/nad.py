@@ -105,11 +105,11 @@ def _definitions(text: str) -> tuple[list[dict[str, Any]], bool]:
     """The manifests, and whether one was refused; refusals are printed. Raises BadInput."""
     definitions: list[dict[str, Any]] = []
     refused = False
-    for place, value in objects(text):
+    for document, value in objects(text):
         if not (isinstance(value, Mapping) and value.get("kind") == KIND):
             continue
         try:
-            network = checked_network(value, place)
+            network = checked_network(value, document)
         except BadInput as error:
             report(error)
             refused = True

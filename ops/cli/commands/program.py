@@ -31,19 +31,19 @@ def help_(
       orbctl help get
       orbctl help workflow list
     """
-    found: Any = context.find_root()
+    current: Any = context.find_root()
     for word in command or ():
         name = below = None
-        if hasattr(found.command, "resolve_command") and word in found.command.commands:
-            name, below, _ = found.command.resolve_command(found, [word])
+        if hasattr(current.command, "resolve_command") and word in current.command.commands:
+            name, below, _ = current.command.resolve_command(current, [word])
         if below is None:
             raise NotFound(
-                f"{found.command_path} has no command {word!r}",
+                f"{current.command_path} has no command {word!r}",
                 subject=word,
-                remedy=f"`{found.command_path} --help` lists the commands",
+                remedy=f"`{current.command_path} --help` lists the commands",
             )
-        found = below.context_class(below, info_name=name, parent=found)
-    print(found.command.get_help(found))
+        current = below.context_class(below, info_name=name, parent=current)
+    print(current.command.get_help(current))
 
 
 COMPLETE_VARIABLE = "_ORBCTL_COMPLETE"
