@@ -20,13 +20,13 @@ from core.eventstore.etcd import EtcdSettings
 from core.eventstore.keys import range_end
 from core.eventstore.kinds import key_text
 from core.eventstore.kv import Get, KeyValueStore, Put
-from core.eventstore.memory import MemoryStore
 from core.projections import projector
 from ops.controller.controller import Controller
 from ops.controller.settings import ControllerSettings
 from ops.kinds import ALL_KINDS
 from ops.settings import ClusterSettings
 from tests.containment.samples import CASES, Case, case_id
+from tests.support.faulty_store import KeptStore
 from tests.support.node_harness import NodeHarness, pod, pool
 from workflows.engine.store.keys import WorkflowKeys
 
@@ -36,13 +36,6 @@ LOADED: Final = (
     *("writer head", "need", "application view"),
 )
 """What a controller reads when it starts, so that its faults must name it."""
-
-
-class KeptStore(MemoryStore):
-    """Stays open when a controller closes it; the next one finds it again."""
-
-    async def close(self) -> None:
-        """Nothing: this store is the cluster."""
 
 
 @asynccontextmanager

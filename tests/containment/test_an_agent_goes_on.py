@@ -5,8 +5,6 @@ One test for each kind of the table and each way to spoil its value.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -17,16 +15,11 @@ from core.eventstore.memory import MemoryStore
 from nodeagent.settings.values import Settings
 from tests.containment.samples import CASES, Case, case_id, spoiled
 from tests.support.agent_harness import AgentHarness, running
+from tests.support.deadlines import until
 from tests.support.http_caller import over_tcp
 
 FOLLOWED: Final = ("pool", "subnet", "reservation", "quarantine", "record", "guard")
 """Kinds that an agent's view has, so that its metric must name them."""
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0)
 
 
 async def _put(store: KeyValueStore, key: bytes, value: bytes) -> int:

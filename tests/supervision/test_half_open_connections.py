@@ -7,11 +7,10 @@ nothing is acknowledged either, and the time-outs of TCP tell.
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
@@ -31,18 +30,13 @@ from core.process.supervision import Supervisor
 from core.projections import configuration_view
 from core.projections.configuration_view import TASK, ConfigurationView
 from tests.support.cable import Cable
+from tests.support.deadlines import until
 from tests.support.etcd import EtcdCluster
 from tests.support.kubernetes import ApiServer, missing_programs
 from tests.support.parts import API_SERVER, NAMESPACES, needs, require_namespaces
 
 SECONDS_MAX: Final = 60.0
 """What "seconds" means for a whole detection by the bounds of the product."""
-
-
-async def until(condition: Callable[[], bool], seconds: float = SECONDS_MAX) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 @pytest.fixture

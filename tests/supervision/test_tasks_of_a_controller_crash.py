@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -17,15 +17,10 @@ from ops.controller import daemon
 from ops.controller.controller import Controller
 from ops.controller.settings import ControllerSettings, load_settings
 from tests.supervision.crashing import CrashingSupervisor
+from tests.support.deadlines import until
 
 OF_REPLICAS = ("projector", "observer", "election", "workflow-worker", "configuration-view")
 OF_LEADERS = ("publisher", "execution-starter", "pod-listener", "pool-dispatcher")
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ It is named, it is started again, and nothing else ends with it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +30,7 @@ from ops.kubernetes.watches.cluster_watch import watch_of
 from tests.fixtures.kubernetes import MISSING
 from tests.supervision.crashing import CrashingSupervisor
 from tests.supervision.supervised import KUBERNETES, LEADER, REPLICA, WEBHOOKS
+from tests.support.deadlines import until
 from tests.support.kubernetes import ApiServer, missing_programs
 
 pytestmark = pytest.mark.skipif(bool(missing_programs()), reason=MISSING)
@@ -39,12 +40,6 @@ NAMESPACE = "shop"
 GROUPS = {"replica": REPLICA, "leader": LEADER, "kubernetes": KUBERNETES, "webhooks": WEBHOOKS}
 ENDS_THE_TERM = ("election",)
 """A leader that ends is followed by a new term; no other task's end is one."""
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,13 +17,8 @@ from nodeagent.settings.values import Settings
 from tests.supervision.crashing import CrashingSupervisor, HeldClock
 from tests.supervision.supervised import AGENT
 from tests.support.agent_harness import running
+from tests.support.deadlines import until
 from tests.support.kubernetes import ApiServer
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 def with_everything(settings: Settings, server: ApiServer, directory: Path) -> Settings:

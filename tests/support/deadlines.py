@@ -5,8 +5,9 @@ A machine may look ten times as often as another, or a tenth as often, in the sa
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 
 DEADLINE_S = 60.0
@@ -19,3 +20,10 @@ def looks(seconds: float = DEADLINE_S) -> Iterator[int]:
         yield number
         if time.monotonic() > ends:
             return
+
+
+async def until(condition: Callable[[], object], seconds: float = DEADLINE_S) -> None:
+    """Wait until a condition of this event loop holds. Raises TimeoutError."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.005)

@@ -1,4 +1,4 @@
-"""Any store with faults that can be switched on: what a network does to a writer.
+"""Stores for tests: one that stays open, and one with faults, as a network has them.
 
 Only the wire is imitated: what was applied stays applied, what was not was never sent.
 """
@@ -19,6 +19,14 @@ from core.eventstore.kv import (
     WatchBatch,
     Write,
 )
+from core.eventstore.memory import MemoryStore
+
+
+class KeptStore(MemoryStore):
+    """Stays open when a process of a test closes it; the next process finds it again."""
+
+    async def close(self) -> None:
+        """Do nothing: this store is the cluster."""
 
 
 class Fault(Enum):

@@ -20,10 +20,10 @@ from core.eventstore.codec import POOL
 from core.eventstore.etcd import EtcdSettings
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Delete, Get, KeyValueStore, Put
-from core.eventstore.memory import MemoryStore
 from ops.cli import spiderpoolctl
 from ops.cli.global_options import ProcessContext
 from ops.cli.main import run
+from tests.support.faulty_store import KeptStore
 from tests.support.node_harness import NodeHarness, pod
 
 CLUSTER: Final = "default"
@@ -36,13 +36,6 @@ PROGRAMS: Final[dict[str, Program]] = {"orbctl": run, "spiderpoolctl": spiderpoo
 _WAIT: Final = re.compile(r"(\d+)(s|m|h|d)\Z")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _LATENCY: Final = re.compile(r"\d+\.\d ms")
-
-
-class KeptStore(MemoryStore):
-    """Stays open when a run closes it; the next run finds it again."""
-
-    async def close(self) -> None:
-        """Nothing: this store is the cluster."""
 
 
 class CommandResult(NamedTuple):

@@ -9,7 +9,7 @@ import os
 import resource
 import socket
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -27,6 +27,7 @@ from nodeagent.settings.values import Settings
 from ops.kubernetes.admission.webhook_server import Admission, path_of
 from tests.nodeagent.test_agent_on_etcd import Process
 from tests.support.agent_harness import AgentHarness, frame, running
+from tests.support.deadlines import until
 from tests.support.etcd import EtcdCluster
 from tests.support.http_caller import over_socket, over_tcp
 
@@ -75,12 +76,6 @@ async def is_closed(one: socket.socket) -> bool:
                 return not await asyncio.get_running_loop().sock_recv(one, 1)
         except ConnectionResetError:
             return True
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 @pytest.mark.etcd

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 
 from core.errors import NotReady, StoreUnavailable, TaskEnded
 from core.process import supervision
 from core.process.supervision import BackgroundTasks, Supervisor, TaskSpec
+from tests.support.deadlines import until
 
 
 @pytest.fixture
@@ -19,12 +20,6 @@ async def supervisor(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Superviso
     one = Supervisor()
     yield one
     await one.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 class Task:

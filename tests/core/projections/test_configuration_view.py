@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import msgpack
 import pytest
@@ -28,6 +27,7 @@ from core.eventstore.kv import Delete, IsWhole, Put, WatchBatch
 from core.eventstore.memory import MemoryStore
 from core.projections import configuration_view
 from core.projections.configuration_view import ConfigurationView, is_whole_command
+from tests.support.deadlines import until
 from tests.support.node_harness import CAUSE, NodeHarness, pod, pool
 
 IN_B = {"ipam.spidernet.io/ippool": '{"ipv4": ["b"]}'}
@@ -38,12 +38,6 @@ async def node(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[NodeHarness]:
     monkeypatch.setattr(configuration_view, "RELOAD_PAUSE_S", 0)
     async with NodeHarness(MemoryStore()) as one:
         yield one
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0)
 
 
 async def test_each_command_changes_objects_and_their_guards_together(node: NodeHarness) -> None:

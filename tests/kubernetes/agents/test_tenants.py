@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,7 @@ from tests.kubernetes.workload_objects import (
     sweep,
     undefine,
 )
+from tests.support.deadlines import until
 from tests.support.kubernetes import ApiServer
 from tests.support.parts import HELM, needs
 
@@ -69,13 +70,6 @@ async def cluster(shop: ApiServer, tmp_path: Path) -> AsyncIterator[Cluster]:
 def tenants(cluster: Cluster) -> KubernetesTenants:
     assert cluster.tenants is not None
     return cluster.tenants
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """In the event loop, whose objects these are."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not holds():
-            await asyncio.sleep(0.02)
 
 
 def run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -22,6 +21,7 @@ from nodeagent.clusterip.map_plan import MapPlan, fit
 from nodeagent.settings.values import Settings
 from tests.nodeagent.clusterip.clusterip_harness import BACKENDS, PORT, SERVICE, ClusterIPHarness
 from tests.support.agent_harness import AgentHarness, running
+from tests.support.deadlines import until
 
 pytestmark = pytest.mark.netns
 
@@ -51,12 +51,6 @@ def connects(services: ClusterIPHarness, address: str = SERVICE[4]) -> str:
         except OSError as error:
             return type(error).__name__
     return "served"
-
-
-async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not holds():
-            await asyncio.sleep(0.01)
 
 
 @asynccontextmanager

@@ -16,14 +16,8 @@ from ops.cli.main import run
 from tests.support.engine_harness import EngineHarness, eventually, within
 from tests.support.engine_samples import Basket, Chain, Sleeper
 from tests.support.etcd import EtcdCluster
+from tests.support.faulty_store import KeptStore
 from workflows.model.policies import ExecutionStatus
-
-
-class KeptStore(MemoryStore):
-    """Stays open when a run of orbctl closes it."""
-
-    async def close(self) -> None:
-        return
 
 
 class WorkflowCliHarness:
