@@ -24,20 +24,20 @@ from core.domain.events import (
     SubnetDeleted,
     SubnetRetired,
 )
-from core.domain.model import Pool, Reservation, Subnet, Workload
+from core.domain.model import Pool, Reservation, Route, Subnet, Workload
 
 LIVES: Final = frozenset(("pool", "subnet", "reservation", "record", "application"))
 """The kinds of subjects that have a life."""
 
-Value = Pool | Subnet | Reservation | RecordDefined
+ConfigurationObject = Pool | Subnet | Reservation | RecordDefined
 
 
-class _Change(NamedTuple):
+class ObjectChange(NamedTuple):
     """One object's event: ``value`` None: it was retired or deleted."""
 
     kind: str
     name: str
-    value: Value | None = None
+    value: ConfigurationObject | None = None
     retired: bool = False
 
 
@@ -46,11 +46,11 @@ class ObjectHistory(FactList):
 
     def __init__(self, subject: HistorySubject) -> None:
         super().__init__(subject)
-        self._values: dict[tuple[str, str], Value] = {}
+        self._values: dict[tuple[str, str], ConfigurationObject] = {}
 
     def take(self, recorded: Recorded) -> None:
         """Follow one more event."""
-        change = _change_of(recorded)
+        change = change_of(recorded)
         if change is None or not self._concerns(change):
             return
         key = change.kind, change.name
@@ -66,7 +66,7 @@ class ObjectHistory(FactList):
             self._values.pop(key, None)
             self._add("deleted", change, recorded)
 
-    def _concerns(self, change: _Change) -> bool:
+    def _concerns(self, change: ObjectChange) -> bool:
         kind, name = self.subject
         if kind != "application":
             return change.kind == kind and change.name.casefold() == name.casefold()
@@ -82,16 +82,22 @@ class ObjectHistory(FactList):
                 return False
 
     def _defined(
-        self, change: _Change, before: Value | None, value: Value, recorded: Recorded
+        self,
+        change: ObjectChange,
+        before: ConfigurationObject | None,
+        value: ConfigurationObject,
+        recorded: Recorded,
     ) -> None:
         if before is None:
-            self._add("defined", change, recorded, _described(value))
+            self._add("defined", change, recorded, described(value))
         elif getattr(before, "retiring", False) and not getattr(value, "retiring", False):
             self._add("reinstated", change, recorded)
         else:
-            self._add("changed", change, recorded, _changes(before, value))
+            self._add("changed", change, recorded, changes_between(before, value))
 
-    def _add(self, kind: FactKind, change: _Change, recorded: Recorded, text: str = "") -> None:
+    def _add(
+        self, kind: FactKind, change: ObjectChange, recorded: Recorded, text: str = ""
+    ) -> None:
         pool = change.name if change.kind == "pool" else ""
         if self.subject.kind == "application":
             text = f"{change.kind} {change.name}" + (f": {text}" if text else "")
@@ -99,22 +105,23 @@ class ObjectHistory(FactList):
         self.add(Fact(kind, name, stamp_of(recorded), pool=pool, text=text))
 
 
-def _change_of(recorded: Recorded) -> _Change | None:
+def change_of(recorded: Recorded) -> ObjectChange | None:
+    """The change of a configuration object; None for an event about addresses."""
     match recorded.event:
         case PoolDefined(pool):
-            return _Change("pool", pool.name, pool)
+            return ObjectChange("pool", pool.name, pool)
         case SubnetDefined(subnet):
-            return _Change("subnet", subnet.name, subnet)
+            return ObjectChange("subnet", subnet.name, subnet)
         case ReservationDefined(reservation):
-            return _Change("reservation", reservation.name, reservation)
+            return ObjectChange("reservation", reservation.name, reservation)
         case RecordDefined(kind, namespace, name) as record:
-            return _Change("record", _path(kind, namespace, name), record)
+            return ObjectChange("record", _path(kind, namespace, name), record)
         case PoolRetired(name) | SubnetRetired(name) as event:
-            return _Change(_kind_of(event), name, retired=True)
+            return ObjectChange(_kind_of(event), name, retired=True)
         case PoolDeleted(name) | SubnetDeleted(name) | ReservationDeleted(name) as event:
-            return _Change(_kind_of(event), name)
+            return ObjectChange(_kind_of(event), name)
         case RecordDeleted(kind, namespace, name):
-            return _Change("record", _path(kind, namespace, name))
+            return ObjectChange("record", _path(kind, namespace, name))
         case _:
             return None
 
@@ -136,7 +143,8 @@ def _path(*parts: str) -> str:
     return "/".join(part for part in parts if part)
 
 
-def _described(value: Value) -> str:
+def described(value: ConfigurationObject) -> str:
+    """What the object says, in one line."""
     match value:
         case Reservation():
             return ", ".join(value.ips) or "no addresses"
@@ -149,7 +157,7 @@ def _described(value: Value) -> str:
             return f"{value.subnet}: {', '.join(value.ips) or 'no addresses'}{without}"
 
 
-def _changes(before: Value, after: Value) -> str:
+def changes_between(before: ConfigurationObject, after: ConfigurationObject) -> str:
     """The fields that differ, old and new."""
     pairs = zip(after._fields, before, after, strict=True)
     return "; ".join(
@@ -160,6 +168,14 @@ def _changes(before: Value, after: Value) -> str:
 def _text(value: object) -> str:
     if isinstance(value, Workload):
         return f"annotations {value.annotations}"
-    if isinstance(value, tuple):
-        return ", ".join(map(str, value)) or "none"
-    return str(value)
+    match value:
+        case None | ():
+            return "none"
+        case Route(dst, gateway):
+            return f"{dst} via {gateway}"
+        case dict():
+            return ", ".join(f"{key}={item}" for key, item in value.items()) or "none"
+        case tuple() if not hasattr(value, "_fields"):
+            return ", ".join(map(_text, value))
+        case _:
+            return str(value)

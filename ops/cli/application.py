@@ -44,8 +44,10 @@ _PANELS: Final = {
         "quarantine": ("quarantine:app", "Keep addresses that another host uses from being used."),
     },
     "Audit": {
+        "events": ("events:events", "Show events of the log as they come, one a line."),
         "history": ("history:history", "Show all events of an address, a Pod or a pool."),
         "as-of": ("as_of:as_of", "Show objects as they were at a time or log position."),
+        "diff": ("diff:diff", "Show what is different between two moments."),
         "verify": ("verify:verify", "Check log, archive and state keys against each other."),
         "export": ("log:export", "Write the log to a file, as JSON lines or raw."),
         "replay": ("log:replay", "Replay a raw export without etcd, and check every rule."),

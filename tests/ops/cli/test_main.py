@@ -209,23 +209,32 @@ def test_names_are_completed_and_changes_watched(etcd: EtcdCluster) -> None:
         *("pools,reservedip", "pools,reservedips"),
     ]
 
-    watching = subprocess.Popen(
-        [*PROGRAM, "get", "reservations", "--watch", "-o", "name"],
-        env=os.environ | variables,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert watching.stdout is not None
-    with watching:
-        assert watching.stdout.readline().endswith("/printers\n")
+    watching = [
+        subprocess.Popen(
+            [*PROGRAM, *arguments, "-o", "name"],
+            env=os.environ | variables,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for arguments in (["get", "reservations", "--watch"], ["events", "--follow"])
+    ]
+    getting, following = (process.stdout for process in watching)
+    assert getting is not None
+    assert following is not None
+    with watching[0], watching[1]:
+        assert getting.readline().endswith("/printers\n")
+        past = [following.readline() for _ in range(3)]
+        assert past == ["pool/blue\n", "pool/six\n", "reservation/printers\n"]
         manifest = (
             "apiVersion: spiderpool.spidernet.io/v2beta1\nkind: SpiderReservedIP\n"
             "metadata: {name: late}\nspec: {ips: [10.9.0.1]}\n"
         )
         assert orbctl("apply", "-f", "-", stdin=manifest, **variables).returncode == 0
-        assert watching.stdout.readline().endswith("/late\n")
-        watching.send_signal(signal.SIGINT)
-        assert watching.wait(timeout=60) == Exit.INTERRUPTED
+        assert getting.readline().endswith("/late\n")
+        assert following.readline() == "reservation/late\n"
+        for process in watching:
+            process.send_signal(signal.SIGINT)
+        assert {process.wait(timeout=60) for process in watching} == {Exit.INTERRUPTED}
 
 
 def test_kubectl_gets_completions_with_a_directive() -> None:

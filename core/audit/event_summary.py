@@ -1,0 +1,109 @@
+"""One event in one line: which object it is about, what it names, and what happened.
+
+For people who watch the log, and for filters over it. Pure; the whole event is in
+``core.audit.export.line_of``.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from core.audit.object_history import change_of, described
+from core.domain.events import (
+    TYPE_NAMES,
+    AddressesClaimed,
+    AddressesReleased,
+    AddressQuarantined,
+    EndpointChanged,
+    QuarantineLifted,
+    Recorded,
+)
+from core.domain.model import Endpoint
+
+
+class EventSummary(NamedTuple):
+    """``subject`` as ``orbctl history`` takes it. ``pools``, ``addresses``: those that it names."""
+
+    type: str
+    subject: str
+    detail: str
+    pools: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    node: str = ""
+
+
+class EventFilter(NamedTuple):
+    """Conditions that an event must meet; "" and () for none. ``pod``: NAMESPACE/NAME."""
+
+    types: tuple[str, ...] = ()
+    pool: str = ""
+    pod: str = ""
+    node: str = ""
+    address: str = ""
+    actor: str = ""
+
+    def matches(self, recorded: Recorded, summary: EventSummary) -> bool:
+        """Whether the event meets all of them."""
+        return (
+            (not self.types or summary.type in self.types)
+            and (not self.pool or self.pool in summary.pools)
+            and (not self.pod or summary.subject == f"pod/{self.pod}")
+            and (not self.node or self.node in (summary.node, recorded.writer))
+            and (not self.address or self.address in summary.addresses)
+            and (not self.actor or self.actor in recorded.cause.actor)
+        )
+
+
+def summary_of(recorded: Recorded) -> EventSummary:
+    """The event in short."""
+    event = recorded.event
+    name = TYPE_NAMES[type(event)]
+    match event:
+        case AddressesClaimed(endpoint, new_nics):
+            pairs = [pair for index in new_nics for pair in endpoint.nics[index].addresses()]
+            return _of_endpoint(name, endpoint, pairs)
+        case EndpointChanged(endpoint):
+            return _of_endpoint(name, endpoint, endpoint.addresses())
+        case AddressesReleased():
+            return _of_release(name, event)
+        case AddressQuarantined(quarantine):
+            detail = "; ".join(part for part in (quarantine.reason, quarantine.evidence) if part)
+            address = quarantine.address
+            return EventSummary(name, f"address/{address}", detail, addresses=(address,))
+        case QuarantineLifted(address, reason):
+            return EventSummary(name, f"address/{address}", reason, addresses=(address,))
+        case _:
+            change = change_of(recorded)
+            assert change is not None, name  # object_history knows all other types
+            detail = described(change.value) if change.value is not None else ""
+            pools = (change.name,) if change.kind == "pool" else ()
+            return EventSummary(name, f"{change.kind}/{change.name}", detail, pools)
+
+
+def _of_endpoint(
+    name: str, endpoint: Endpoint, pairs: list[tuple[str, str]] | tuple[tuple[str, str], ...]
+) -> EventSummary:
+    return EventSummary(
+        name,
+        f"pod/{endpoint.namespace}/{endpoint.name}",
+        f"{_text(pairs)} on {endpoint.node}",
+        tuple(pool for _, pool in pairs),
+        tuple(address for address, _ in pairs),
+        endpoint.node,
+    )
+
+
+def _of_release(name: str, event: AddressesReleased) -> EventSummary:
+    pairs = [(release.address, release.pool) for release in event.releases]
+    reason = f"{event.reason}: {event.evidence}" if event.evidence else event.reason
+    return EventSummary(
+        name,
+        f"pod/{event.namespace}/{event.name}",
+        f"{_text(pairs)}, {reason}",
+        tuple(pool for _, pool in pairs),
+        event.addresses(),
+    )
+
+
+def _text(pairs: list[tuple[str, str]] | tuple[tuple[str, str], ...]) -> str:
+    return ", ".join(f"{address} ({pool})" for address, pool in pairs) or "no addresses"

@@ -1,0 +1,170 @@
+"""``orbctl events``: the newest events of the log, and those to come, one line each.
+
+Begins with the archive and the live log as of now and goes on from that revision, so that no event
+is missed between the two. Writes nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterable
+from typing import Annotated, Final
+
+import typer
+
+from core.archive.replay import open_log
+from core.audit.event_summary import EventFilter, EventSummary, summary_of
+from core.audit.export import line_of
+from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
+from core.domain.events import EVENT_TYPES, Recorded
+from core.errors import BadInput
+from core.eventstore.log import Cursor, LogReader
+from ops.cli.context import perform
+from ops.cli.exits import Exit
+from ops.cli.formats import Format, Output
+from ops.cli.global_options import globals_of
+from ops.cli.output import TableColumn, moment, show_table
+from ops.cli.session import ClusterSession
+from ops.cli.times import parse_time
+
+EVENTS_MAX: Final = 100_000
+"""Past events that one run shows at most."""
+
+_COLUMNS: Final = (
+    TableColumn("TIME"),
+    TableColumn("TYPE"),
+    TableColumn("SUBJECT"),
+    TableColumn("DETAIL"),
+    TableColumn("BY", wide=True),
+    TableColumn("POSITION", wide=True, right=True),
+)
+_TYPE_WIDTH: Final = max(map(len, EVENT_TYPES))
+_SUBJECT_WIDTH: Final = 32
+
+
+def events(
+    context: typer.Context,
+    since: Annotated[str, typer.Option(help="events after this time (14:03, 15m, ISO 8601)")] = "",
+    limit: Annotated[
+        int, typer.Option(min=0, max=EVENTS_MAX, help="show the newest so many past events")
+    ] = 50,
+    follow: Annotated[
+        bool, typer.Option("-f", "--follow", help="go on with new events until interrupted")
+    ] = False,
+    type_: Annotated[
+        list[str] | None, typer.Option("--type", help="events of this type; may be repeated")
+    ] = None,
+    pool: Annotated[str, typer.Option(help="events that name this pool")] = "",
+    pod: Annotated[str, typer.Option(help="events of NAMESPACE/POD")] = "",
+    node: Annotated[str, typer.Option(help="events of this node's Pods, or of its agent")] = "",
+    address: Annotated[str, typer.Option(help="events that name this address")] = "",
+    actor: Annotated[str, typer.Option(help="events whose actor has this text")] = "",
+) -> None:
+    """Show events of the log as they come, one a line.
+
+    With -o json, each line is one event with all its fields, as in `orbctl export`.
+
+    Examples:
+      orbctl events
+      orbctl events --since 1h --pool lan
+      orbctl events --follow --type addresses-claimed --node node-a
+      orbctl events --follow -o json
+    """
+    conditions = EventFilter(_types(type_ or []), pool, pod, node, _address(address), actor)
+    output = globals_of(context).output
+    if output.is_plain and output.format is not Format.JSON:
+        raise BadInput(
+            f"events have no output format {output.format}",
+            subject="--output",
+            remedy="use table, wide, csv, name or json",
+        )
+
+    async def action(session: ClusterSession) -> Exit:
+        after_ms = parse_time(since, session.now_ms()) if since else 0
+        found, cursor = await session.read(lambda: _past(session, conditions, after_ms, limit))
+        _show(found, output)
+        if follow:
+            async for segments, _ in LogReader(session.store, session.keys).follow(cursor):
+                news = (recorded for segment in segments for recorded in segment.events())
+                _stream(_matching(news, conditions), output)
+        return Exit.OK
+
+    perform(context, action)
+
+
+Found = tuple[Recorded, EventSummary]
+
+
+def _types(names: list[str]) -> tuple[str, ...]:
+    for name in names:
+        if name not in EVENT_TYPES:
+            raise BadInput(
+                f"there is no event type {name[:64]!r}",
+                subject="--type",
+                remedy=f"use one of {', '.join(EVENT_TYPES)}",
+            )
+    return tuple(names)
+
+
+def _address(text: str) -> str:
+    try:
+        return str(parse_address(text)) if text else ""
+    except AddressSyntaxError as error:
+        raise BadInput(str(error), subject="--address") from None
+
+
+async def _past(
+    session: ClusterSession, conditions: EventFilter, after_ms: int, limit: int
+) -> tuple[list[Found], Cursor]:
+    """The newest events that are asked for, and where new ones begin."""
+    view = await open_log(session.store, session.keys, session.archive)
+    after = view.sealed.snapshot_at_time(after_ms).ledger.position if after_ms else 0
+    found: deque[Found] = deque(maxlen=limit)
+    async for batch in view.events(after):
+        recent = (recorded for recorded in batch if recorded.recorded_at_ms >= after_ms)
+        found.extend(_matching(recent, conditions))
+    _, heads = await LogReader(session.store, session.keys).heads(revision=view.revision)
+    return [*found], Cursor(view.revision, {writer: head.seq for writer, head in heads.items()})
+
+
+def _matching(events: Iterable[Recorded], conditions: EventFilter) -> Iterable[Found]:
+    for recorded in events:
+        summary = summary_of(recorded)
+        if conditions.matches(recorded, summary):
+            yield recorded, summary
+
+
+def _show(found: list[Found], output: Output) -> None:
+    if output.is_plain or output.is_name:
+        _stream(found, output)
+    elif found:
+        show_table(_COLUMNS, [_row(*each) for each in found], output)
+        sys.stdout.flush()
+
+
+def _stream(found: Iterable[Found], output: Output) -> None:
+    """Lines that stand for themselves: the widths of a table are not known ahead."""
+    for recorded, summary in found:
+        if output.is_name:
+            print(summary.subject)
+        elif output.is_plain:
+            print(line_of(recorded))
+        elif output.format is Format.CSV:
+            show_table(_COLUMNS, [_row(recorded, summary)], output, header=False)
+        else:
+            at, type_, subject, detail, actor, position = _row(recorded, summary)
+            line = f"{at}   {type_:<{_TYPE_WIDTH}}   {subject:<{_SUBJECT_WIDTH}}   {detail}"
+            print(f"{line}   {actor}   {position}" if output.is_wide else line)
+    sys.stdout.flush()
+
+
+def _row(recorded: Recorded, summary: EventSummary) -> tuple[str, ...]:
+    return (
+        moment(recorded.recorded_at_ms),
+        summary.type,
+        summary.subject,
+        summary.detail or "-",
+        recorded.cause.actor,
+        str(recorded.position),
+    )
