@@ -69,12 +69,7 @@ class Dump(NamedTuple):
     passed_over: dict[str, int]
 
 
-def read_dump(texts: Iterable[str]) -> Dump:
-    """Everything in these texts, JSON or YAML. Raises BadInput."""
-    return read_cluster(_values(texts))
-
-
-def read_cluster(values: Iterable[tuple[str, object]]) -> Dump:
+def read_spiderpool(values: Iterable[tuple[str, object]]) -> Dump:
     """Everything in these objects, each with where it is from. Raises BadInput."""
     pools: list[ForeignPool] = []
     subnets: list[Subnet] = []
@@ -100,7 +95,8 @@ def read_cluster(values: Iterable[tuple[str, object]]) -> Dump:
     return Dump(cluster, dict(passed_over))
 
 
-def _values(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
+def values_in(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """The objects of these texts, JSON or YAML, each with where it is from. Raises BadInput."""
     for text in (part for whole in texts for part in _parts(whole)):
         if not text.lstrip().startswith("{"):
             yield from objects(text)

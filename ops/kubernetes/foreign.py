@@ -1,39 +1,28 @@
-"""Reads the objects of a running Spiderpool cluster from its API server.
-
-Endpoints are listed before pools: Spiderpool writes the record in the pool before the endpoint, and
-removes it before the endpoint. So an address in use is in at least one of the two lists, whatever
-happens between them.
-"""
+"""Reads the objects of another IPAM system from its API server. It writes nothing."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
 
 from core.errors import ApiNotFound
 from core.kubernetes.api import Api, Object
 from core.kubernetes.connection import open_connection
-from core.manifests.kinds.fields import API_VERSION
-
-COLLECTIONS: Final = {
-    "spidersubnets": "SpiderSubnet",
-    "spiderreservedips": "SpiderReservedIP",
-    "spiderendpoints": "SpiderEndpoint",
-    "spiderippools": "SpiderIPPool",
-}
-"""The kind by its plural, in the order of listing."""
 
 
-async def list_cluster(kubeconfig: str, context: str = "") -> list[tuple[str, Object]]:
-    """All objects of these kinds, each with its path.
+async def list_objects(
+    collections: Mapping[str, str], kubeconfig: str, context: str = ""
+) -> list[tuple[str, Object]]:
+    """Every object of these collections (path below the API server -> kind), and where it is from.
 
-    A kind without a CRD in that cluster has no objects. Raises ApiError, BadInput.
+    Collections are listed in order. One that is not defined there has no objects. Raises ApiError,
+    BadInput.
     """
     api = Api(await open_connection(kubeconfig, context))
     try:
         return [
-            (f"{plural}/{body['metadata']['name']}", body | {"kind": kind})
-            for plural, kind in COLLECTIONS.items()
-            for body in await _list(api, f"/apis/{API_VERSION}/{plural}")
+            (f"{path.rpartition('/')[2]}/{body['metadata']['name']}", body | {"kind": kind})
+            for path, kind in collections.items()
+            for body in await _list(api, path)
         ]
     finally:
         await api.close()

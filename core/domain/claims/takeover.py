@@ -50,21 +50,22 @@ class ForeignPool(NamedTuple):
     deleting: bool = False
 
 
-class ForeignCluster(NamedTuple):
-    """Everything the other system knows."""
-
-    pools: tuple[ForeignPool, ...] = ()
-    subnets: tuple[Subnet, ...] = ()
-    reservations: tuple[Reservation, ...] = ()
-    endpoints: tuple[Endpoint, ...] = ()
-
-
 class Finding(NamedTuple):
     """A disagreement over there, and what the plan makes of it."""
 
     subject: str
     what: str
     done: str
+
+
+class ForeignCluster(NamedTuple):
+    """Everything the other system knows. ``findings``: what was found while it was read."""
+
+    pools: tuple[ForeignPool, ...] = ()
+    subnets: tuple[Subnet, ...] = ()
+    reservations: tuple[Reservation, ...] = ()
+    endpoints: tuple[Endpoint, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 class TakeOver(NamedTuple):
@@ -89,7 +90,7 @@ def plan_take_over(cluster: ForeignCluster) -> TakeOver:
         for foreign in cluster.pools
         for record in foreign.records
     }
-    findings: list[Finding] = []
+    findings = list(cluster.findings)
     endpoints = {
         key: _with_every_address_once(endpoint, findings)
         for key, endpoint in _without_doubles(cluster.endpoints, records, findings).items()

@@ -22,7 +22,7 @@ from core.projections.configuration_view import ConfigurationView
 from core.projections.fork import Fork, SimulatedStep
 from ops.cli.context import confirm, perform
 from ops.cli.exits import Exit, fail, refusals_of, report_refusals, report_unread
-from ops.cli.foreign import reading
+from ops.cli.foreign import CALICO, SPIDERPOOL, WHEREABOUTS, Reading, reading
 from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, counted, heading, show_table, show_value
 from ops.cli.session import ClusterSession
@@ -32,39 +32,95 @@ FINDINGS_SHOWN_MAX: Final = 50
 app = typer.Typer(no_args_is_help=True, help="Import pools and addresses from another IPAM.")
 
 
+_Files = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-f",
+        "--filename",
+        help="what `kubectl get KINDS -A -o json` prints; - for standard input. Without: the API"
+        " server is asked",
+    ),
+]
+_Kubeconfig = Annotated[
+    str, typer.Option("--kubeconfig", help="kubeconfig of the cluster; default: kubectl's")
+]
+_KubeContext = Annotated[
+    str, typer.Option("--context", help="context of the kubeconfig; default: its current context")
+]
+_DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="check and show the result, write nothing")
+]
+_Yes = Annotated[bool, typer.Option("-y", "--yes", help="skip the confirmation")]
+
+
 @app.command()
 def spiderpool(
     context: typer.Context,
-    file: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-f",
-            "--filename",
-            help="what `kubectl get spiderippools,spidersubnets,spiderreservedips,spiderendpoints"
-            " -A -o json` prints; - for standard input. Without: the API server is asked",
-        ),
-    ] = None,
-    kubeconfig: Annotated[
-        str, typer.Option(help="kubeconfig of the cluster; default: kubectl's")
-    ] = "",
-    kube_context: Annotated[
-        str,
-        typer.Option("--context", help="context of the kubeconfig; default: its current context"),
-    ] = "",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="check and show the result, write nothing")
-    ] = False,
-    yes: Annotated[bool, typer.Option("-y", "--yes", help="skip the confirmation")] = False,
+    file: _Files = None,
+    kubeconfig: _Kubeconfig = "",
+    kube_context: _KubeContext = "",
+    dry_run: _DryRun = False,
+    yes: _Yes = False,
 ) -> None:
     """Take over pools, subnets, reservations and every address in use from a Spiderpool cluster.
+
+    KINDS of files: spiderippools,spidersubnets,spiderreservedips,spiderendpoints.
 
     Examples:
       orbctl import spiderpool --dry-run
       orbctl import spiderpool --context old-cluster --yes
       orbctl import spiderpool -f spiderpool.json
     """
+    read = reading(SPIDERPOOL, file or (), kubeconfig, kube_context)
+    _take_over(context, read, dry_run=dry_run, yes=yes)
+
+
+@app.command()
+def whereabouts(
+    context: typer.Context,
+    file: _Files = None,
+    kubeconfig: _Kubeconfig = "",
+    kube_context: _KubeContext = "",
+    dry_run: _DryRun = False,
+    yes: _Yes = False,
+) -> None:
+    """Take over ranges, exclusions and every address in use from Whereabouts.
+
+    KINDS of files: ippools.whereabouts.cni.cncf.io,network-attachment-definitions,pods.
+
+    Examples:
+      orbctl import whereabouts --dry-run
+      orbctl import whereabouts -f whereabouts.json --yes
+    """
+    read = reading(WHEREABOUTS, file or (), kubeconfig, kube_context)
+    _take_over(context, read, dry_run=dry_run, yes=yes)
+
+
+@app.command()
+def calico(
+    context: typer.Context,
+    file: _Files = None,
+    kubeconfig: _Kubeconfig = "",
+    kube_context: _KubeContext = "",
+    dry_run: _DryRun = False,
+    yes: _Yes = False,
+) -> None:
+    """Take over pools and every address in use from Calico's IPAM.
+
+    Addresses that belong to no Pod, such as those of tunnels, become a reservation.
+
+    KINDS of files: ippools.crd.projectcalico.org,ipamblocks.crd.projectcalico.org,pods.
+
+    Examples:
+      orbctl import calico --dry-run
+      orbctl import calico -f calico.json --yes
+    """
+    read = reading(CALICO, file or (), kubeconfig, kube_context)
+    _take_over(context, read, dry_run=dry_run, yes=yes)
+
+
+def _take_over(context: typer.Context, read: Reading, *, dry_run: bool, yes: bool) -> None:
     output = globals_of(context).output
-    read = reading(file or (), kubeconfig, kube_context)
 
     async def action(session: ClusterSession) -> Exit:
         dump = await read()

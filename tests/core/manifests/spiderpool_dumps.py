@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from core.domain.claims.takeover import ForeignCluster
-from core.manifests.spiderpool import read_dump
+from core.manifests.spiderpool import read_spiderpool, values_in
 
 API = "spiderpool.spidernet.io/v2beta1"
 Plain = dict[str, Any]
@@ -69,4 +69,4 @@ def listing(*objects: Plain) -> str:
 
 def cluster(*objects: Plain) -> ForeignCluster:
     """The objects as they are read."""
-    return read_dump([listing(*objects)]).cluster
+    return read_spiderpool(values_in([listing(*objects)])).cluster

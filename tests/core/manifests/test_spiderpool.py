@@ -7,7 +7,7 @@ import yaml
 
 from core.domain.model import pod_holder, stateful_holder
 from core.errors import BadInput
-from core.manifests.spiderpool import read_dump
+from core.manifests.spiderpool import read_spiderpool, values_in
 from tests.core.manifests.spiderpool_dumps import (
     Plain,
     cluster,
@@ -38,15 +38,15 @@ def test_yaml_and_json_say_the_same() -> None:
     objects = [pool("p", "10.6.0.0/16"), endpoint("a", "u", nic("10.6.0.1/16", "p"))]
     text = yaml.safe_dump_all(objects)
 
-    assert read_dump([text]).cluster == cluster(*objects)
+    assert read_spiderpool(values_in([text])).cluster == cluster(*objects)
 
 
 def test_several_files_are_one_cluster() -> None:
     texts = [listing(pool("p", "10.6.0.0/16")), listing(reservation("r", "10.6.0.7"))]
-    found = read_dump(texts).cluster
+    found = read_spiderpool(values_in(texts)).cluster
 
     assert (len(found.pools), len(found.reservations)) == (1, 1)
-    assert read_dump(["\n---\n".join(texts)]).cluster == found
+    assert read_spiderpool(values_in(["\n---\n".join(texts)])).cluster == found
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,9 @@ def test_an_endpoint_that_outlives_its_pod_is_held_by_name(
 def test_kinds_without_addresses_are_passed_over_and_counted() -> None:
     other = {"apiVersion": "x/v1", "kind": "SpiderCoordinator", "metadata": {"name": "default"}}
 
-    assert read_dump([listing(other, other)]).passed_over == {"SpiderCoordinator": 2}
+    assert read_spiderpool(values_in([listing(other, other)])).passed_over == {
+        "SpiderCoordinator": 2
+    }
 
 
 def bad_record() -> Plain:
@@ -95,9 +97,9 @@ def no_record() -> Plain:
 )
 def test_what_cannot_be_read_is_named(bad: Plain, words: str) -> None:
     with pytest.raises(BadInput, match=words):
-        read_dump([listing(pool("ok", "10.7.0.0/16"), bad)])
+        read_spiderpool(values_in([listing(pool("ok", "10.7.0.0/16"), bad)]))
 
 
 def test_text_that_is_no_json_is_refused() -> None:
     with pytest.raises(BadInput, match="not JSON"):
-        read_dump(["{"])
+        read_spiderpool(values_in(["{"]))

@@ -1,0 +1,130 @@
+"""Parse the objects of Calico's IPAM: IPPools and IPAMBlocks (``crd.projectcalico.org/v1``).
+
+A block is a part of a pool that one node has; ``allocations`` holds, for each of its addresses, an
+index into ``attributes``, which name the Pod. Addresses of tunnels and others without a Pod become
+a reservation: they are in use, but no Pod's. Raises only ``BadInput``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+from msgspec import Struct
+
+from core.domain.addresses.ip_address import Address, AddressSyntaxError, Cidr, parse_cidr
+from core.domain.model import Pool, Reservation
+from core.errors import BadInput
+from core.manifests.foreign.pods import (
+    PodAddress,
+    cluster_of,
+    convert,
+    read_pods,
+    split_by_kind,
+)
+from core.manifests.kinds.records import OpenMetadata
+from core.manifests.spiderpool import Dump
+
+INTERFACE: Final = "eth0"
+"""Calico serves the first interface of a Pod alone."""
+
+
+class _PoolSpec(Struct, frozen=True):
+    cidr: str
+    disabled: bool = False
+
+
+class _PoolManifest(Struct, frozen=True):
+    metadata: OpenMetadata
+    spec: _PoolSpec
+
+
+class _Attribute(Struct, frozen=True):
+    handle_id: str | None = None
+    secondary: dict[str, str] | None = None
+
+
+class _BlockSpec(Struct, frozen=True):
+    cidr: str
+    allocations: list[int | None] = []
+    attributes: list[_Attribute] = []
+
+
+class _BlockManifest(Struct, frozen=True):
+    metadata: OpenMetadata
+    spec: _BlockSpec
+
+
+class _Used(NamedTuple):
+    """An address in use; ``pod`` None: it belongs to no Pod."""
+
+    address: Address
+    pod: tuple[str, str] | None
+
+
+def read_calico(values: Iterable[tuple[str, object]]) -> Dump:
+    """Everything in these objects, each with where it is from. Raises BadInput."""
+    by_kind, skipped = split_by_kind(values, ("IPPool", "IPAMBlock", "Pod"))
+    pools = [_pool(value, location) for location, value in by_kind["IPPool"]]
+    allocations, reserved = [], []
+    for location, value in by_kind["IPAMBlock"]:
+        for used in _used(value, location):
+            pool = _pool_of(used.address, pools, location)
+            if used.pod is None:
+                reserved.append(used.address)
+            else:
+                allocations.append(PodAddress(used.address, pool, used.pod, INTERFACE))
+    pods = read_pods(by_kind["Pod"])
+    return Dump(cluster_of(pools, allocations, pods, _reservations(reserved)), skipped)
+
+
+def _pool(value: object, location: str) -> Pool:
+    body = convert(value, _PoolManifest, f"{location} (IPPool)")
+    cidr = _cidr(body.spec.cidr, f"{location} (IPPool {body.metadata.name})")
+    whole = (str(Address(cidr.family, cidr.first)), str(Address(cidr.family, cidr.last)))
+    return Pool(
+        body.metadata.name,
+        cidr.family,
+        str(cidr),
+        ("-".join(whole),),
+        disabled=body.spec.disabled,
+    )
+
+
+def _used(value: object, location: str) -> Iterator[_Used]:
+    body = convert(value, _BlockManifest, f"{location} (IPAMBlock)")
+    where = f"{location} (IPAMBlock {body.metadata.name})"
+    cidr, attributes = _cidr(body.spec.cidr, where), body.spec.attributes
+    for ordinal, index in enumerate(body.spec.allocations):
+        if index is None:
+            continue
+        if not 0 <= index < len(attributes):
+            raise BadInput(f"{where}: allocations[{ordinal}] has no attributes", subject="spec")
+        named = attributes[index].secondary or {}
+        pod = (named["namespace"], named["pod"]) if {"namespace", "pod"} <= named.keys() else None
+        yield _Used(Address(cidr.family, cidr.first + ordinal), pod)
+
+
+def _pool_of(address: Address, pools: Iterable[Pool], location: str) -> str:
+    for pool in pools:
+        cidr = parse_cidr(pool.subnet)
+        if cidr.family == address.family and cidr.first <= address.value <= cidr.last:
+            return pool.name
+    raise BadInput(
+        f"{location}: {address} is in use, and no IPPool contains it",
+        subject=str(address),
+        remedy="give the deleted IPPool too, or end the Pods that still use it",
+    )
+
+
+def _reservations(addresses: list[Address]) -> Iterator[Reservation]:
+    for family in sorted({address.family for address in addresses}):
+        own = sorted(address for address in addresses if address.family == family)
+        yield Reservation(f"calico-v{family}", family, tuple(map(str, own)))
+
+
+def _cidr(text: str, where: str) -> Cidr:
+    try:
+        return parse_cidr(text)
+    except AddressSyntaxError as error:
+        raise BadInput(f"{where}: {error}") from None

@@ -1,0 +1,191 @@
+"""Pods and their interfaces, for IPAM systems that keep no endpoints of their own.
+
+An allocation of such a system names a Pod; UID, node and owner are in the Pod, the interface and
+its MAC in the annotation ``k8s.v1.cni.cncf.io/network-status`` (Network Plumbing Working Group,
+Multi-Network Specification, section 5). Raises only ``BadInput``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from core.domain.addresses.ip_address import Address, AddressSyntaxError, parse_address
+from core.domain.claims.assignment import nic_with
+from core.domain.claims.takeover import Finding, ForeignCluster, ForeignPool, Record
+from core.domain.model import Endpoint, Pool, Reservation, pod_holder, stateful_holder
+from core.errors import BadInput
+from core.manifests.kinds.records import OpenMetadata
+
+NETWORK_STATUS: Final = "k8s.v1.cni.cncf.io/network-status"
+
+PodKey = tuple[str, str]
+T = TypeVar("T")
+
+
+class _PodSpec(Struct, rename="camel", frozen=True):
+    node_name: str = ""
+    host_network: bool = False
+
+
+class _PodPhase(Struct, frozen=True):
+    phase: str = ""
+
+
+class _PodManifest(Struct, frozen=True):
+    metadata: OpenMetadata
+    spec: _PodSpec = _PodSpec()
+    status: _PodPhase = _PodPhase()
+
+
+class _NetworkStatus(Struct, frozen=True):
+    interface: str = ""
+    ips: list[str] | None = None
+    mac: str = ""
+
+
+class ForeignPod(NamedTuple):
+    """A Pod that may hold addresses. ``interfaces``: address -> (interface, MAC)."""
+
+    namespace: str
+    name: str
+    uid: str
+    node: str
+    owner_kind: str
+    owner_name: str
+    interfaces: Mapping[Address, tuple[str, str]]
+
+
+class PodAddress(NamedTuple):
+    """One address of a Pod. ``interface`` "" where the other system does not store it."""
+
+    address: Address
+    pool: str
+    pod: PodKey
+    interface: str = ""
+
+
+def read_pods(values: Iterable[tuple[str, object]]) -> dict[PodKey, ForeignPod]:
+    """The Pods that still hold addresses: those that have ended do not. Raises BadInput."""
+    pods = {}
+    for location, value in values:
+        body = convert(value, _PodManifest, f"{location} (Pod)")
+        if body.status.phase not in ("Succeeded", "Failed") and not body.spec.host_network:
+            pod = _pod(body, location)
+            pods[pod.namespace, pod.name] = pod
+    return pods
+
+
+def endpoints_of(
+    allocations: Sequence[PodAddress], pods: Mapping[PodKey, ForeignPod], pools: Mapping[str, Pool]
+) -> tuple[tuple[Endpoint, ...], tuple[Finding, ...]]:
+    """An endpoint for each Pod, and a finding for each address whose Pod is not there."""
+    by_pod: defaultdict[PodKey, list[PodAddress]] = defaultdict(list)
+    findings = []
+    for allocation in allocations:
+        if allocation.pod in pods:
+            by_pod[allocation.pod].append(allocation)
+        else:
+            pod = "/".join(allocation.pod)
+            what = f"{allocation.address} is allocated to {pod}, which does not exist"
+            findings.append(Finding(f"pool/{allocation.pool}", what, "leaked: not taken over"))
+    endpoints = tuple(_endpoint(pods[key], own, pools) for key, own in sorted(by_pod.items()))
+    return endpoints, tuple(findings)
+
+
+def split_by_kind(
+    values: Iterable[tuple[str, object]], kinds: Sequence[str]
+) -> tuple[dict[str, list[tuple[str, Any]]], dict[str, int]]:
+    """The objects of these kinds, each with where it is from; other kinds are counted."""
+    by_kind: dict[str, list[tuple[str, Any]]] = {kind: [] for kind in kinds}
+    skipped: Counter[str] = Counter()
+    for location, value in values:
+        kind = str(value.get("kind") if isinstance(value, Mapping) else None)
+        if kind in by_kind:
+            by_kind[kind].append((location, value))
+        else:
+            skipped[kind[:80]] += 1
+    return by_kind, dict(skipped)
+
+
+def cluster_of(
+    pools: Sequence[Pool],
+    allocations: Sequence[PodAddress],
+    pods: Mapping[PodKey, ForeignPod],
+    reservations: Iterable[Reservation] = (),
+) -> ForeignCluster:
+    """The cluster of these pools, whose records and endpoints follow from the allocations."""
+    endpoints, findings = endpoints_of(allocations, pods, {pool.name: pool for pool in pools})
+    records: defaultdict[str, list[Record]] = defaultdict(list)
+    for address, pool_name, key, _ in allocations:
+        if key in pods:
+            record = Record(str(address), pool_name, *key, pods[key].uid)
+            records[pool_name].append(record)
+    foreign = tuple(ForeignPool(pool, tuple(records[pool.name])) for pool in pools)
+    return ForeignCluster(foreign, (), tuple(reservations), endpoints, findings)
+
+
+def convert(value: object, schema: type[T], where: str) -> T:
+    """The object by its schema. Raises BadInput."""
+    try:
+        return msgspec.convert(value, schema)
+    except msgspec.ValidationError as error:
+        raise BadInput(f"{where}: {error}") from None
+
+
+def _pod(body: _PodManifest, location: str) -> ForeignPod:
+    metadata = body.metadata
+    owner = next((one for one in metadata.owner_references or () if one.controller), None)
+    text = (metadata.annotations or {}).get(NETWORK_STATUS, "[]")
+    where = f"{location} (Pod {metadata.namespace}/{metadata.name}): {NETWORK_STATUS}"
+    return ForeignPod(
+        metadata.namespace or "default",
+        metadata.name,
+        metadata.uid or "",
+        body.spec.node_name,
+        owner.kind if owner else "Pod",
+        owner.name if owner else metadata.name,
+        _interfaces(text, where),
+    )
+
+
+def _interfaces(text: str, where: str) -> dict[Address, tuple[str, str]]:
+    try:
+        statuses = msgspec.json.decode(text, type=list[_NetworkStatus])
+        return {
+            parse_address(ip): (status.interface, status.mac)
+            for status in statuses
+            for ip in status.ips or ()
+        }
+    except (msgspec.DecodeError, AddressSyntaxError) as error:
+        raise BadInput(f"{where}: {error}", subject=NETWORK_STATUS) from None
+
+
+def _endpoint(
+    pod: ForeignPod, allocations: Iterable[PodAddress], pools: Mapping[str, Pool]
+) -> Endpoint:
+    addresses: defaultdict[str, list[tuple[Pool, int]]] = defaultdict(list)
+    macs: dict[str, str] = {}
+    for address, pool, _, stored_interface in allocations:
+        interface, mac = pod.interfaces.get(address, ("", ""))
+        name = stored_interface or interface
+        addresses[name].append((pools[pool], address.value))
+        macs[name] = mac
+    nics = [nic_with(name, own)._replace(mac=macs[name]) for name, own in addresses.items()]
+    is_replica = pod.owner_kind == "StatefulSet"
+    return Endpoint(
+        pod.namespace,
+        pod.name,
+        pod.uid,
+        pod.node,
+        stateful_holder("statefulset", pod.namespace, pod.name)
+        if is_replica
+        else pod_holder(pod.uid),
+        pod.owner_kind,
+        pod.owner_name,
+        tuple(nics),
+    )

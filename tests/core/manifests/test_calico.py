@@ -1,0 +1,66 @@
+"""Calico's pools and blocks become pools, endpoints, and a reservation of what no Pod has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from core.domain.model import Reservation, pod_holder
+from core.errors import BadInput
+from core.manifests.foreign.calico import read_calico
+from core.manifests.spiderpool import Dump
+from tests.core.manifests.test_whereabouts import running_pod
+
+Plain = dict[str, Any]
+POD = {"handle_id": "k8s-pod-network.1", "secondary": {"namespace": "shop", "pod": "web-0"}}
+TUNNEL = {"handle_id": "ipip-tunnel-addr-node-a", "secondary": {"node": "node-a", "type": "ipip"}}
+
+
+def ip_pool(cidr: str = "10.6.0.0/24", **spec: Any) -> Plain:
+    return {"kind": "IPPool", "metadata": {"name": "lan"}, "spec": {"cidr": cidr, **spec}}
+
+
+def block(cidr: str, allocations: list[int | None], *attributes: Plain) -> Plain:
+    spec = {"cidr": cidr, "allocations": allocations, "attributes": list(attributes)}
+    return {"kind": "IPAMBlock", "metadata": {"name": cidr.replace("/", "-")}, "spec": spec}
+
+
+def read(*objects: Plain) -> Dump:
+    return read_calico((f"object {index}", one) for index, one in enumerate(objects))
+
+
+def test_an_address_of_a_block_belongs_to_the_pod_of_its_attributes() -> None:
+    used = block("10.6.0.64/30", [None, 1, 0, None], TUNNEL, POD)
+
+    cluster = read(ip_pool(), used, running_pod("web-0")).cluster
+
+    (endpoint,) = cluster.endpoints
+    assert endpoint.holder == pod_holder("uid-web-0")
+    assert (endpoint.nics[0].interface, endpoint.nics[0].ipv4) == ("eth0", "10.6.0.65/24")
+    assert cluster.reservations == (Reservation("calico-v4", 4, ("10.6.0.66",)),)
+    assert cluster.pools[0].pool.ips == ("10.6.0.0-10.6.0.255",)
+
+
+def test_a_disabled_pool_stays_disabled() -> None:
+    assert read(ip_pool(disabled=True)).cluster.pools[0].pool.disabled
+
+
+def test_an_address_whose_pod_is_gone_is_leaked() -> None:
+    cluster = read(ip_pool(), block("10.6.0.64/32", [0], POD)).cluster
+
+    assert cluster.endpoints == ()
+    assert "10.6.0.64 is allocated to shop/web-0" in cluster.findings[0].what
+
+
+@pytest.mark.parametrize(
+    ("objects", "text"),
+    [
+        ([block("10.9.0.0/32", [0], POD)], "no IPPool contains it"),
+        ([ip_pool(), block("10.6.0.64/32", [3], POD)], "has no attributes"),
+        ([ip_pool("ten")], "object 0"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_its_place(objects: list[Plain], text: str) -> None:
+    with pytest.raises(BadInput, match=text):
+        read(*objects, running_pod("web-0"))

@@ -1,0 +1,173 @@
+"""Whereabouts' objects become pools and endpoints: its ranges, exclusions and allocations."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from core.domain.claims.takeover import ForeignCluster
+from core.domain.model import Route, pod_holder, stateful_holder
+from core.errors import BadInput
+from core.manifests.foreign.pods import NETWORK_STATUS
+from core.manifests.foreign.whereabouts import NETWORK, read_whereabouts
+
+Plain = dict[str, Any]
+
+
+def ip_pool(name: str, range_: str, allocations: dict[str, Plain] | None = None) -> Plain:
+    return {
+        "kind": "IPPool",
+        "metadata": {"name": name, "namespace": "kube-system"},
+        "spec": {"range": range_, "allocations": allocations or {}},
+    }
+
+
+def network(name: str, **ipam: Any) -> Plain:
+    config = {"type": "macvlan", "ipam": {"type": "whereabouts", **ipam}}
+    return {
+        "kind": NETWORK,
+        "metadata": {"name": name, "namespace": "shop"},
+        "spec": {"config": json.dumps(config)},
+    }
+
+
+def running_pod(name: str, owner: str = "ReplicaSet", **interfaces: str) -> Plain:
+    """A Pod with these addresses by interface."""
+    status = [
+        {"name": "lan", "interface": interface, "ips": [ip], "mac": "02:00:00:00:00:01"}
+        for interface, ip in interfaces.items()
+    ]
+    return {
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "namespace": "shop",
+            "uid": f"uid-{name}",
+            "annotations": {NETWORK_STATUS: json.dumps(status)},
+            "ownerReferences": [{"kind": owner, "name": "web", "controller": True}],
+        },
+        "spec": {"nodeName": "node-a"},
+        "status": {"phase": "Running"},
+    }
+
+
+def read(*objects: Plain) -> ForeignCluster:
+    return read_whereabouts((f"object {one['metadata']['name']}", one) for one in objects).cluster
+
+
+def test_an_allocation_is_counted_from_the_ranges_address() -> None:
+    pool = ip_pool("10.6.0.16-28", "10.6.0.20/28", {"1": {"podref": "shop/web-0"}})
+
+    cluster = read(pool, running_pod("web-0", net1="10.6.0.21"))
+
+    (endpoint,) = cluster.endpoints
+    assert endpoint.nics[0].ipv4 == "10.6.0.21/28"
+    assert endpoint.nics[0].interface == "net1"
+    assert endpoint.nics[0].mac == "02:00:00:00:00:01"
+    assert (endpoint.holder, endpoint.node) == (pod_holder("uid-web-0"), "node-a")
+    assert cluster.findings == ()
+
+
+def test_addresses_as_old_releases_wrote_them_are_read() -> None:
+    pool = ip_pool("10.6.0.0-24", "10.6.0.0/24", {"10.6.0.9": {"podref": "shop/web-0"}})
+
+    (endpoint,) = read(pool, running_pod("web-0")).endpoints
+
+    assert endpoint.nics[0].ipv4 == "10.6.0.9/24"
+    assert endpoint.nics[0].interface == ""
+
+
+def test_bounds_exclusions_gateway_and_routes_are_those_of_the_network() -> None:
+    lan = network(
+        "lan",
+        range="10.6.0.0/24",
+        range_start="10.6.0.10",
+        range_end="10.6.0.19",
+        exclude=["10.6.0.12/31", "10.6.0.15"],
+        gateway="10.6.0.1",
+        routes=[{"dst": "10.0.0.0/8", "gw": "10.6.0.2"}],
+    )
+
+    (foreign,) = read(ip_pool("10.6.0.0-24", "10.6.0.0/24"), lan).pools
+
+    assert foreign.pool.ips == ("10.6.0.10-10.6.0.11", "10.6.0.14", "10.6.0.16-10.6.0.19")
+    assert foreign.pool.gateway == "10.6.0.1"
+    assert foreign.pool.routes == (Route("10.0.0.0/8", "10.6.0.2"),)
+    assert foreign.pool.multus_names == ("shop/lan",)
+
+
+def test_an_allocated_address_outside_of_the_bounds_stays_in_the_pool() -> None:
+    lan = network("lan", range="10.6.0.0/24", range_start="10.6.0.10", range_end="10.6.0.11")
+    pool = ip_pool("10.6.0.0-24", "10.6.0.0/24", {"200": {"podref": "shop/web-0"}})
+
+    (foreign,) = read(pool, lan, running_pod("web-0")).pools
+
+    assert foreign.pool.ips == ("10.6.0.10-10.6.0.11", "10.6.0.200")
+
+
+def test_a_named_network_has_pools_of_its_own() -> None:
+    lan = network("lan", range="10.6.0.0/24", network_name="blue", exclude=["10.6.0.0/25"])
+    pools = ip_pool("blue-10.6.0.0-24", "10.6.0.0/24"), ip_pool("10.6.0.0-24", "10.6.0.0/24")
+
+    blue, other = read(*pools, lan).pools
+
+    assert blue.pool.ips == ("10.6.0.128-10.6.0.254",)
+    assert other.pool.ips == ("10.6.0.1-10.6.0.254",)
+
+
+def test_both_families_of_a_network_are_one_interface() -> None:
+    lan = network("lan", ipRanges=[{"range": "10.6.0.0/24"}, {"range": "fd00:6::/64"}])
+    pools = (
+        ip_pool("10.6.0.0-24", "10.6.0.0/24", {"5": {"podref": "shop/web-0", "ifname": "net1"}}),
+        ip_pool("fd00-6---64", "fd00:6::/64", {"5": {"podref": "shop/web-0", "ifname": "net1"}}),
+    )
+
+    cluster = read(*pools, lan, running_pod("web-0"))
+
+    (nic,) = cluster.endpoints[0].nics
+    assert (nic.interface, nic.ipv4, nic.ipv6) == ("net1", "10.6.0.5/24", "fd00:6::5/64")
+    assert cluster.pools[1].pool.ips == ("fd00:6::1-fd00:6::ffff:ffff:ffff:ffff",)
+
+
+def test_a_replica_of_a_stateful_set_keeps_its_address() -> None:
+    pool = ip_pool("10.6.0.0-24", "10.6.0.0/24", {"5": {"podref": "shop/web-0"}})
+
+    (endpoint,) = read(pool, running_pod("web-0", "StatefulSet")).endpoints
+
+    assert endpoint.holder == stateful_holder("statefulset", "shop", "web-0")
+
+
+@pytest.mark.parametrize("phase", ["", "Succeeded"])
+def test_an_address_whose_pod_is_gone_is_leaked(phase: str) -> None:
+    pool = ip_pool("10.6.0.0-24", "10.6.0.0/24", {"5": {"podref": "shop/web-0"}})
+    others = [running_pod("web-0") | {"status": {"phase": phase}}] if phase else []
+
+    cluster = read(pool, *others)
+
+    assert cluster.endpoints == ()
+    assert cluster.findings[0].what.startswith("10.6.0.5 is allocated to shop/web-0")
+
+
+@pytest.mark.parametrize(
+    ("broken", "text"),
+    [
+        (ip_pool("lan", "10.6.0.0"), "no prefix length"),
+        (ip_pool("lan", "10.6.0.0/24", {"5": {"podref": ""}}), "names no Pod"),
+        (ip_pool("lan", "10.6.0.0/24", {"five": {"podref": "shop/web-0"}}), "allocations"),
+        ({"kind": "IPPool", "metadata": {"name": "lan"}}, "spec"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_its_place(broken: Plain, text: str) -> None:
+    with pytest.raises(BadInput, match=rf"object lan \(IPPool.*{text}"):
+        read(broken)
+
+
+def test_networks_of_other_ipams_and_other_kinds_have_no_addresses() -> None:
+    static = network("lan") | {"spec": {"config": '{"ipam": {"type": "static"}}'}}
+
+    dump = read_whereabouts([("one", static), ("two", {"kind": "Node", "metadata": {}})])
+
+    assert dump.cluster == ForeignCluster()
+    assert dump.passed_over == {"Node": 1}
