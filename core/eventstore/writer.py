@@ -166,7 +166,7 @@ class Writer:
             return result
         head_get = Get(head_key)
         result = await read_failed(self._store, head_get, batch)
-        self._check_head(result.reads[head_get].first)
+        self._head_revision = self._check_head(result.reads[head_get].first)
         return result
 
     async def _settle_lost(self, segment: bytes, unknown: OutcomeUnknown) -> int:

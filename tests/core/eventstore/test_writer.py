@@ -17,7 +17,16 @@ from core.errors import (
 )
 from core.eventstore.batch import Lost
 from core.eventstore.group_commit import Committed
-from core.eventstore.kv import Get, Guard, NothingNewer, ReadResult, TxnResult, Unchanged, Write
+from core.eventstore.kv import (
+    Get,
+    Guard,
+    NothingNewer,
+    Put,
+    ReadResult,
+    TxnResult,
+    Unchanged,
+    Write,
+)
 from core.eventstore.log import START, LogReader
 from core.eventstore.writer import GATHERING_PASSES_MAX, QUEUE_DEPTH_MAX
 from tests.core.eventstore.writer_harness import WriterHarness
@@ -136,6 +145,17 @@ async def test_a_lost_race_that_cannot_be_read_has_written_nothing(
 
     assert len(await events(harness)) == 1
     assert isinstance(await harness.writer.append(harness.proposal("m2")), Committed)
+
+
+async def test_a_head_that_was_written_again_with_its_value_stays_the_writers_own(
+    harness: WriterHarness,
+) -> None:
+    key = harness.keys.head(harness.writer.name)
+    head = (await harness.memory.read([Get(key)])).ranges[0].first
+    assert head is not None
+    await harness.memory.commit([], [Put(key, head.value)])
+
+    assert isinstance(await harness.writer.append(harness.proposal("m1")), Committed)
 
 
 async def test_a_range_guard_loses_to_anything_newer_in_its_range(harness: WriterHarness) -> None:
