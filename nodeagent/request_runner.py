@@ -212,11 +212,12 @@ class RunningRequest:
             raise
         if self._container:
             self._runner.begin_add(self._container)
-        task = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
         assert task is not None, "requests are served by tasks"
         self._task = task
         self._cancelling = task.cancelling()
-        self._deadlines.add(self)
+        self._deadlines.add(self, loop)
         return self
 
     def __exit__(
@@ -270,9 +271,8 @@ class DeadlineSet:
         self._pending: dict[RunningRequest, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, request: RunningRequest) -> None:
+    def add(self, request: RunningRequest, loop: asyncio.AbstractEventLoop) -> None:
         """Start the time of a request."""
-        loop = asyncio.get_running_loop()
         request.ends_at = loop.time() + self.seconds
         self._pending[request] = None
         if self._timer is None:

@@ -118,6 +118,7 @@ class FramedServer:
 
     def _accept(self, listening: socket.socket) -> None:
         """Accept the waiting connections, and read what has arrived on them."""
+        loop = asyncio.get_running_loop()
         for _ in range(ACCEPTS_MAX):
             try:
                 peer, _address = listening.accept()
@@ -126,10 +127,9 @@ class FramedServer:
             except OSError as error:  # no descriptor or memory left: try again after a pause
                 self.counts.refuse(NAME, f"cannot accept a connection: {error.strerror}")
                 self._unwatch(listening)
-                loop = asyncio.get_running_loop()
                 self._pause = loop.call_later(ACCEPT_PAUSE_S, self._watch, listening)
                 return
-            self._serve_peer(FramedConnection(self, peer, self._answer), peer)
+            self._serve_peer(FramedConnection(self, peer, self._answer, loop), peer)
 
     def _serve_peer(self, connection: FramedConnection, peer: socket.socket) -> None:
         """Serve a connection, or refuse it."""
@@ -163,12 +163,19 @@ class FramedConnection:
     """One call. Its socket is watched only while bytes of the request are missing."""
 
     __slots__ = (
-        *("_answer", "_bytes_held", "_server", "_is_watched", "_length", "_received"),
+        *("_answer", "_bytes_held", "_is_watched", "_length", "_loop", "_received", "_server"),
         *("_socket", "_task", "_unsent", "since"),
     )
 
-    def __init__(self, server: FramedServer, peer: socket.socket, answer: AnswerCall) -> None:
+    def __init__(
+        self,
+        server: FramedServer,
+        peer: socket.socket,
+        answer: AnswerCall,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
         self._server = server
+        self._loop = loop
         self._socket = peer
         self._answer = answer
         self._received: bytes | bytearray = b""
@@ -177,7 +184,7 @@ class FramedConnection:
         self._length = -1
         self._is_watched = False
         self._task: asyncio.Task[None] | None = None
-        self.since = asyncio.get_running_loop().time()
+        self.since = loop.time()
 
     @property
     def has_request(self) -> bool:
@@ -247,8 +254,7 @@ class FramedConnection:
                 self.refuse("the environment block does not end")
                 return
         self._received = b""
-        loop = asyncio.get_running_loop()
-        self._task = loop.create_task(self.serve_frame(environment, stdin))
+        self._task = self._loop.create_task(self.serve_frame(environment, stdin))
 
     def _count_bytes(self, length: int) -> bool:
         """Count received bytes; answers and returns False if all requests have too many."""
@@ -313,9 +319,8 @@ class FramedConnection:
             sent = len(self._unsent)
         self._unsent = self._unsent[sent:]
         if self._unsent:
-            loop = asyncio.get_running_loop()
-            self.since = loop.time()
-            loop.add_writer(self._socket.fileno(), self._send_rest)
+            self.since = self._loop.time()
+            self._loop.add_writer(self._socket.fileno(), self._send_rest)
             self._is_watched = True
             return
         self._unwatch()
@@ -328,11 +333,11 @@ class FramedConnection:
     def _watch(self) -> None:
         if not self._is_watched:
             self._is_watched = True
-            asyncio.get_running_loop().add_reader(self._socket.fileno(), self.receive)
+            self._loop.add_reader(self._socket.fileno(), self.receive)
 
     def _unwatch(self) -> None:
         if self._is_watched:
             self._is_watched = False
-            loop, number = asyncio.get_running_loop(), self._socket.fileno()
-            loop.remove_reader(number)
-            loop.remove_writer(number)
+            number = self._socket.fileno()
+            self._loop.remove_reader(number)
+            self._loop.remove_writer(number)
