@@ -82,12 +82,12 @@ def events(
 
     async def action(session: ClusterSession) -> Exit:
         after_ms = parse_time(since, session.now_ms()) if since else 0
-        found, cursor = await session.read(lambda: _past(session, conditions, after_ms, limit))
-        _show(found, output)
+        recent, cursor = await session.read(lambda: _past(session, conditions, after_ms, limit))
+        _show(recent, output)
         if follow:
             async for segments, _ in LogReader(session.store, session.keys).follow(cursor):
-                news = (recorded for segment in segments for recorded in segment.events())
-                _stream(_matching(news, conditions), output)
+                events = (recorded for segment in segments for recorded in segment.events())
+                _stream(_matching(events, conditions), output)
         return Exit.OK
 
     perform(context, action)
@@ -120,12 +120,12 @@ async def _past(
     """The newest events that are asked for, and where new ones begin."""
     view = await open_log(session.store, session.keys, session.archive)
     after = view.sealed.snapshot_at_time(after_ms).ledger.position if after_ms else 0
-    found: deque[Found] = deque(maxlen=limit)
+    newest: deque[Found] = deque(maxlen=limit)
     async for batch in view.events(after):
         recent = (recorded for recorded in batch if recorded.recorded_at_ms >= after_ms)
-        found.extend(_matching(recent, conditions))
+        newest.extend(_matching(recent, conditions))
     _, heads = await LogReader(session.store, session.keys).heads(revision=view.revision)
-    return [*found], Cursor(view.revision, {writer: head.seq for writer, head in heads.items()})
+    return [*newest], Cursor(view.revision, {writer: head.seq for writer, head in heads.items()})
 
 
 def _matching(events: Iterable[Recorded], conditions: EventFilter) -> Iterable[Found]:
@@ -135,11 +135,11 @@ def _matching(events: Iterable[Recorded], conditions: EventFilter) -> Iterable[F
             yield recorded, summary
 
 
-def _show(found: list[Found], output: Output) -> None:
+def _show(events: list[Found], output: Output) -> None:
     if output.is_plain or output.is_name:
-        _stream(found, output)
-    elif found:
-        show_table(_COLUMNS, [_row(*each) for each in found], output)
+        _stream(events, output)
+    elif events:
+        show_table(_COLUMNS, [_row(*each) for each in events], output)
         sys.stdout.flush()
 
 
