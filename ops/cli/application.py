@@ -40,6 +40,7 @@ _PANELS: Final = {
         "assign": ("assign:assign", "Assign given addresses to a Pod: all of them, or none."),
         "gc": ("gc:gc", "Release leaked addresses; show why others are kept."),
         "import": ("import_command:app", "Import pools and addresses from another IPAM."),
+        "migrate": ("migrate:app", "Show what a migration from Spiderpool takes."),
         "retire": ("retire:app", "Delete pools and subnets once they are empty."),
         "quarantine": ("quarantine:app", "Keep addresses that another host uses from being used."),
     },

@@ -29,8 +29,8 @@ ETCD: Final = ("--etcd", "ORBWEAVER_ETCD_ENDPOINTS")
 
 LOCAL: Final = frozenset(
     (
-        *("completion", "crds", "help", "install", "nad", "node", "replay", "trace-path"),
-        "version",
+        *("completion", "crds", "help", "install", "migrate", "nad", "node", "replay"),
+        *("trace-path", "version"),
     )
 )
 """Commands that need no cluster, or are about this machine."""

@@ -22,13 +22,14 @@ async def list_objects(
         return [
             (f"{path.rpartition('/')[2]}/{body['metadata']['name']}", body | {"kind": kind})
             for path, kind in collections.items()
-            for body in await _list(api, path)
+            for body in await list_defined(api, path)
         ]
     finally:
         await api.close()
 
 
-async def _list(api: Api, path: str) -> list[Object]:
+async def list_defined(api: Api, path: str) -> list[Object]:
+    """A collection; nothing where its kind is not defined. Raises ApiError."""
     try:
         return (await api.list(path)).items
     except ApiNotFound:

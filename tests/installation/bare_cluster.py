@@ -124,8 +124,8 @@ class BareCluster:
             time.sleep(POLL_S)
         return found
 
-    def shell(self, script: str) -> str:
-        """Run lines of a document where kubectl and helm find the cluster."""
+    def shell(self, script: str, directory: Path = ROOT) -> str:
+        """Run lines of a document where kubectl, helm and orbctl find the cluster."""
         tools = self.plane.directory / "tools"
         environment = os.environ | {
             "PATH": f"{tools}:{os.environ['PATH']}",
@@ -133,7 +133,9 @@ class BareCluster:
             "KUBECONFIG": str(self.server.kubeconfig),
             "PYTHONPATH": str(ROOT),
         }
-        done = run_script(self.laboratory.fabric.namespace.inside([]), script, environment, ROOT)
+        done = run_script(
+            self.laboratory.fabric.namespace.inside([]), script, environment, directory
+        )
         assert done.returncode == 0, f"{script}\n{done.stdout}\n{self.told()}"
         return done.stdout
 
@@ -194,6 +196,7 @@ class BareCluster:
         helm.write_text(f"#!/bin/sh\n{line}\n")
         helm.chmod(0o755)
         (tools / "kubectl").symlink_to(ASSETS / "kubectl")
+        (tools / "orbctl").symlink_to(Path(sys.executable).with_name("orbctl"))
 
     def _start_dns(self, address: str) -> None:
         module = "tests.installation.cluster_dns"
@@ -261,9 +264,9 @@ class BareCluster:
     def _end_containers(self) -> None:
         name = self.laboratory.identity.name("pods")
         for hierarchy in CONTROL_GROUPS.iterdir():
-            for path in (hierarchy / name).rglob("cgroup.procs"):
-                for pid in path.read_text().split():
-                    with suppress(ProcessLookupError):
+            for place, _, _ in os.walk(hierarchy / name):  # groups go while this looks at them
+                with suppress(OSError):
+                    for pid in Path(place, "cgroup.procs").read_text().split():
                         os.kill(int(pid), signal.SIGKILL)
 
 

@@ -8,8 +8,14 @@ The cluster is the one of ``KUBECONFIG``. An option that is not listed here is r
 from __future__ import annotations
 
 import argparse
+import gzip
+import json
 import os
+import shutil
+import subprocess
 import sys
+import tempfile
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -42,9 +48,11 @@ def parser() -> argparse.ArgumentParser:
     install.add_argument("--create-namespace", action="store_true")
     upgrade = commands.add_parser("upgrade", parents=[common, values])
     upgrade.add_argument("--reuse-values", action="store_true")
+    upgrade.add_argument("--no-hooks", action="store_true")
     commands.add_parser("rollback", parents=[common]).add_argument("revision", nargs="?", type=int)
-    for command in ("test", "uninstall"):
-        commands.add_parser(command, parents=[common])
+    commands.add_parser("test", parents=[common])
+    uninstall = commands.add_parser("uninstall", parents=[common])
+    uninstall.add_argument("--no-hooks", action="store_true")
     return found
 
 
@@ -62,8 +70,16 @@ def _install(config: Config, options: argparse.Namespace) -> object:
 
 
 def _upgrade(config: Config, options: argparse.Namespace) -> object:
+    with tempfile.TemporaryDirectory() as directory:
+        chart = Path(options.chart)
+        if options.no_hooks:
+            chart = _without_upgrade_hooks(chart, Path(directory) / "chart")
+        return _upgrade_to(config, options, chart)
+
+
+def _upgrade_to(config: Config, options: argparse.Namespace, chart: Path) -> object:
     release = config.upgrade(
-        options.chart,
+        str(chart),
         options.name,
         _values(options),
         namespace=options.namespace,
@@ -84,8 +100,32 @@ def _test(config: Config, options: argparse.Namespace) -> object:
 
 
 def _uninstall(config: Config, options: argparse.Namespace) -> object:
+    if options.no_hooks:
+        _forget_hooks(options)
     config.uninstall(options.name, timeout=TIMEOUT_S, wait="hookOnly")
     return f'release "{options.name}" uninstalled'
+
+
+def _without_upgrade_hooks(chart: Path, copy: Path) -> Path:
+    """A copy of the chart without hooks of upgrades: the SDK has no option to leave them out."""
+    shutil.copytree(chart, copy)
+    for template in (copy / "templates").rglob("*.yaml"):
+        if "post-upgrade" in (text := template.read_text()) or "pre-upgrade" in text:
+            template.unlink()
+    return copy
+
+
+def _forget_hooks(options: argparse.Namespace) -> None:
+    """Take the hooks out of the stored release: the SDK has no option to leave them out."""
+    labels = f"owner=helm,name={options.name}"
+    secrets = ["kubectl", "-n", options.namespace, "get", "secrets", "-l", labels, "-o", "json"]
+    found = json.loads(subprocess.check_output(secrets))["items"]
+    secret = max(found, key=lambda one: int(one["metadata"]["labels"]["version"]))
+    release = json.loads(gzip.decompress(b64decode(b64decode(secret["data"]["release"]))))
+    packed = gzip.compress(json.dumps(release | {"hooks": []}).encode())
+    secret["data"]["release"] = b64encode(b64encode(packed)).decode()
+    replace = ["kubectl", "replace", "-f", "-"]
+    subprocess.run(replace, input=json.dumps(secret), text=True, check=True, capture_output=True)
 
 
 def _values(options: argparse.Namespace) -> dict[str, Any]:

@@ -55,42 +55,43 @@ def save(directory: Path) -> list[Path]:
     """Every image as an archive that a runtime imports; etcd's from this machine's program."""
     found = [directory / f"{number}.tar" for number, _ in enumerate(OURS)]
     for name, path in zip(OURS, found, strict=True):
-        _run(ENGINE, "push", "--quiet", name, f"docker-archive:{path}:{name}")
+        run_program(ENGINE, "push", "--quiet", name, f"docker-archive:{path}:{name}")
     return [*found, _save_etcd(directory)]
 
 
 def revision_label(name: str) -> str:
     """The commit that an image says it is built from."""
-    inspected = json.loads(_run(ENGINE, "inspect", "--type", "image", name))
+    inspected = json.loads(run_program(ENGINE, "inspect", "--type", "image", name))
     labels = inspected["OCIv1"]["config"]["Labels"]
     return str(labels["org.opencontainers.image.revision"])
 
 
 def _save_etcd(directory: Path) -> Path:
     path = directory / "etcd.tar"
-    container = _run(ENGINE, "from", "scratch").strip()
+    container = run_program(ENGINE, "from", "scratch").strip()
     try:
         for name in ("etcd", "etcdctl"):
             program = shutil.which(name)
             assert program is not None
-            _run(ENGINE, "add", "--quiet", container, program, f"/usr/local/bin/{name}")
-            for library in _libraries(Path(program)):
-                _run(ENGINE, "add", "--quiet", container, str(library.resolve()), str(library))
-        _run(ENGINE, "config", "--env", "PATH=/usr/local/bin", container)
-        _run(ENGINE, "commit", "--quiet", container, f"docker-archive:{path}:{ETCD}")
+            run_program(ENGINE, "add", "--quiet", container, program, f"/usr/local/bin/{name}")
+            for library in libraries(Path(program)):
+                place = str(library)
+                run_program(ENGINE, "add", "--quiet", container, str(library.resolve()), place)
+        run_program(ENGINE, "config", "--env", "PATH=/usr/local/bin", container)
+        run_program(ENGINE, "commit", "--quiet", container, f"docker-archive:{path}:{ETCD}")
     finally:
-        _run(ENGINE, "rm", container)
+        run_program(ENGINE, "rm", container)
     return path
 
 
-def _libraries(program: Path) -> list[Path]:
+def libraries(program: Path) -> list[Path]:
     """What a dynamic program is linked with; nothing for a static one."""
     done = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=False)
     words = done.stdout.split()
     return sorted({Path(word) for word in words if word.startswith("/")})
 
 
-def _run(*command: str) -> str:
+def run_program(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=DEADLINE_S)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
     return done.stdout

@@ -166,9 +166,15 @@ class Containerd:
 
     def import_image(self, archive: Path) -> None:
         """Make the images of a docker-archive known to kubelet."""
+        self._images("import", "--snapshotter", self._snapshotter, str(archive))
+
+    def tag_image(self, name: str, *more: str) -> None:
+        """Give an image that is known further names."""
+        self._images("tag", name, *more)
+
+    def _images(self, *command: str) -> None:
         where = ["--address", str(self.socket), "--namespace", "k8s.io"]
-        unpacked = ["--snapshotter", self._snapshotter, str(archive)]
-        done = attempt(self.held("ctr", *where, "images", "import", *unpacked))
+        done = attempt(self.held("ctr", *where, "images", *command))
         assert done.returncode == 0, done.stderr
 
     def _holding(self) -> str:

@@ -38,6 +38,7 @@ IMAGE_BUILDER: Final = "buildah"
 ARM64: Final = "arm64 compiler and emulator"
 SITE: Final = "mkdocs-material"
 PUBLIC_DOCUMENTS: Final = "Spiderpool's documents"
+SPIDERPOOL: Final = "Spiderpool"
 
 _OF_SETUP: Final = "scripts/setup.sh dev installs it (Debian's {})"
 _ASSETS: Final = "into KUBEBUILDER_ASSETS or /usr/local/kubebuilder/bin"
@@ -61,6 +62,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     SITE: "scripts/setup.sh dev installs it, or scripts/setup.sh docs",
     IMAGE_BUILDER: _OF_SETUP.format("buildah, netavark and mmdebstrap"),
     PUBLIC_DOCUMENTS: "name a clone of Spiderpool's repository in ORBWEAVER_SPIDERPOOL_REPOSITORY",
+    SPIDERPOOL: "docs/contributing/testing.md says how to build it; name it by SPIDERPOOL_BUILD",
     ARM64: "apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user",
 }
 """Each optional part, and how to get it."""

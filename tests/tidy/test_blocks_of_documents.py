@@ -19,6 +19,9 @@ RUN = {
     "docs/tutorials/quickstart.md": "tests/ops/lab/test_quickstart.py",
     "docs/how-to/install.md": "tests/installation/test_the_documented_installation.py",
     "docs/how-to/upgrade.md": "tests/installation/test_the_documented_installation.py",
+    "docs/how-to/migrate-from-spiderpool.md": (
+        "tests/installation/test_the_documented_migration.py"
+    ),
     "docs/how-to/uninstall.md": "tests/installation/test_the_documented_installation.py",
 }
 GUIDES = "docs/guides/"

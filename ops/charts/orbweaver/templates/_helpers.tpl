@@ -185,6 +185,7 @@ httpGet: {path: {{ .path }}, port: metrics}
 {{/* How many controllers run: one, where only one node can mount the archive's volume. */}}
 {{- define "orbweaver.controller.replicas" -}}
 {{- $replicas := int .Values.spiderpoolController.replicas -}}
+{{- if .Values.orbweaver.standby }}{{ $replicas = 0 }}{{ end -}}
 {{- $archive := .Values.archive -}}
 {{- if and $archive.enabled (ne $archive.accessMode "ReadWriteMany") (not $archive.existingClaim) -}}
 {{- $replicas = min $replicas 1 -}}
@@ -289,4 +290,11 @@ resources: {requests: {cpu: 10m, memory: 64Mi}, limits: {memory: 256Mi}}
 
 {{- define "orbweaver.archive.claim" -}}
 {{ default (printf "%s-archive" (include "orbweaver.name" .)) .Values.archive.existingClaim }}
+{{- end }}
+
+{{/* NAMESPACE/NAME of the cluster's default network; a name alone is one of the release's namespace. "" for none. */}}
+{{- define "orbweaver.defaultNetwork" -}}
+{{- with .Values.multus.multusCNI.defaultCniCRName }}
+{{- ternary . (printf "%s/%s" $.Release.Namespace .) (contains "/" .) }}
+{{- end }}
 {{- end }}

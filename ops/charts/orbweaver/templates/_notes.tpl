@@ -25,7 +25,7 @@
   {{ $name }}.image: Spiderpool's program is replaced by ours, of the chart's version
 {{- end }}
 {{- end }}
-{{- if gt (int .Values.spiderpoolController.replicas) (int (include "orbweaver.controller.replicas" .)) }}
+{{- if and (not .Values.orbweaver.standby) (gt (int .Values.spiderpoolController.replicas) (int (include "orbweaver.controller.replicas" .))) }}
   spiderpoolController.replicas: one controller runs, because only one node can mount the archive's volume; archive.accessMode=ReadWriteMany or archive.existingClaim lets more run
 {{- end }}
 {{- $multus := .Values.multus.multusCNI }}

@@ -1,0 +1,196 @@
+"""``orbctl migrate``: what moving this cluster from Spiderpool takes, and the values for our chart.
+
+Reads through the API server and writes nothing; the steps are those of
+docs/how-to/migrate-from-spiderpool.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
+
+import typer
+
+from core.domain.claims.takeover import plan_take_over
+from core.errors import BadInput
+from core.eventstore.state import read_ledger
+from core.manifests.manifest_writer import dump_yaml
+from ops.cli.context import perform
+from ops.cli.exits import Exit, fail, report_unread
+from ops.cli.foreign import SPIDERPOOL, default_kubeconfig, reading
+from ops.cli.formats import Output
+from ops.cli.global_options import globals_of
+from ops.cli.output import TableColumn, counted, heading, show_table, show_value
+from ops.cli.session import ClusterSession
+from ops.migration.comparison import AddressDifference, differences
+from ops.migration.facts import AGENT_IMAGE, Facts
+from ops.migration.plan import MigrationDeadline, Plan, PlanFinding, plan_migration, workload_with
+from ops.migration.reader import read_facts
+
+FINDINGS_SHOWN_MAX: Final = 50
+WAIT_S_MAX: Final = 3600
+POLL_S: Final = 1.0
+"""Between two comparisons of ``compare --wait``."""
+
+app = typer.Typer(no_args_is_help=True, help="Show what a migration from Spiderpool takes.")
+
+_Kubeconfig = Annotated[
+    str, typer.Option("--kubeconfig", help="kubeconfig of the cluster; default: kubectl's")
+]
+_Context = Annotated[
+    str,
+    typer.Option("--context", help="context of the kubeconfig; default: its current context"),
+]
+
+
+@app.command()
+def check(
+    context: typer.Context, kubeconfig: _Kubeconfig = "", kube_context: _Context = ""
+) -> None:
+    """Show what must be moved first, what will happen, and what was found about the data.
+
+    Reads Helm's release, workloads, networks, webhooks and custom resources; writes nothing. Exit
+    codes: 0 the switch can be made, 3 something must be moved first, 4 there is no Spiderpool.
+
+    Examples:
+      orbctl migrate check
+      orbctl migrate check --context north -o json
+    """
+    output = globals_of(context).output
+    facts, plan = _plan(kubeconfig, kube_context)
+    if output.is_plain:
+        show_value(_plain(plan), output)
+    else:
+        _show(facts, plan, shown_max=len(plan.findings) if output.is_wide else FINDINGS_SHOWN_MAX)
+    raise typer.Exit(Exit.OK if plan.is_ready else Exit.REFUSED)
+
+
+@app.command()
+def values(kubeconfig: _Kubeconfig = "", kube_context: _Context = "") -> None:
+    """Print the release's values as a values file for our chart.
+
+    Examples:
+      orbctl migrate values > values.yaml
+    """
+    _, plan = _plan(kubeconfig, kube_context)
+    if plan.values is None:
+        raise BadInput(
+            "no Helm release of the chart spiderpool was found, so there are no values",
+            remedy="take the values file that Spiderpool was installed with",
+        )
+    print(dump_yaml([plan.values]), end="")
+
+
+@app.command()
+def compare(
+    context: typer.Context,
+    kubeconfig: _Kubeconfig = "",
+    kube_context: _Context = "",
+    wait: Annotated[
+        int, typer.Option(min=0, max=WAIT_S_MAX, help="seconds until they must be equal")
+    ] = 0,
+) -> None:
+    """Compare the addresses in the log with those in Spiderpool's objects, in both directions.
+
+    After the import they are equal; before the way back they must be, or an address is lost. Exit
+    code 6 if they differ.
+
+    Examples:
+      orbctl migrate compare
+      orbctl migrate compare --wait 60
+    """
+    output = globals_of(context).output
+    read = reading(SPIDERPOOL, (), kubeconfig, kube_context)
+
+    async def action(session: ClusterSession) -> Exit:
+        deadline = time.monotonic() + wait
+        while True:
+            objects = plan_take_over((await read()).cluster)
+            ledger = await read_ledger(session.store, session.keys)
+            different = differences(objects, ledger.claims)
+            if not different or time.monotonic() >= deadline:
+                break
+            await asyncio.sleep(POLL_S)
+        report_unread(ledger)
+        _show_differences(different, len(ledger.claims), output)
+        return Exit.DIFFERENT if different else Exit.OK
+
+    perform(context, action)
+
+
+def _show_differences(
+    different: Sequence[AddressDifference], addresses: int, output: Output
+) -> None:
+    if output.is_plain:
+        plain = [difference._asdict() for difference in different]
+        show_value({"addresses": addresses, "differences": plain}, output)
+        return
+    if not different:
+        print(f"equal: {counted(addresses, 'address', 'addresses')}")
+        return
+    heading(f"{counted(len(different), 'address differs', 'addresses differ')}")
+    columns = (TableColumn("ADDRESS"), TableColumn("SPIDERPOOL"), TableColumn("ORBWEAVER"))
+    show_table(columns, different[:FINDINGS_SHOWN_MAX])
+
+
+def _plan(kubeconfig: str, context: str) -> tuple[Facts, Plan]:
+    read = reading(SPIDERPOOL, (), kubeconfig, context)
+
+    async def facts_of_cluster() -> Facts:
+        cluster = (await read()).cluster
+        return await read_facts(cluster, kubeconfig or default_kubeconfig(), context)
+
+    facts = asyncio.run(facts_of_cluster())
+    plan = plan_migration(facts)
+    if plan is None:
+        fail(
+            "there is no Spiderpool in this cluster",
+            Exit.NOT_FOUND,
+            "check --kubeconfig and --context",
+        )
+    return facts, plan
+
+
+def _show(facts: Facts, plan: Plan, *, shown_max: int) -> None:
+    release, agent = facts.release, workload_with(facts, AGENT_IMAGE)
+    if release is not None:
+        place = f"release {release.name} in namespace {release.namespace}"
+        heading(f"Spiderpool {release.chart_version}: {place}, revision {release.revision}")
+    if agent is not None:
+        print(f"{agent.title}: {agent.ready} of {agent.wanted} Pods ready")
+    for deadline, title in (
+        (MigrationDeadline.BEFORE_SWITCH, "To do before the switch"),
+        (MigrationDeadline.BEFORE_REMOVAL, "To do before Spiderpool's release is removed"),
+        (MigrationDeadline.NONE, "To know"),
+    ):
+        due = plan.due(deadline)
+        if due:
+            heading(f"\n{title}:")
+        for finding in due[:shown_max]:
+            _show_finding(finding)
+        if len(due) > shown_max:
+            print(f"  ... {len(due) - shown_max:,} more (-o wide shows them)")
+    heading("\nThe switch:")
+    for step in plan.steps:
+        print(f"  - {step}")
+    if plan.is_ready:
+        print("\nNothing has to be moved first.")
+
+
+def _show_finding(finding: PlanFinding) -> None:
+    print(f"  - {finding.subject}: {finding.what}")
+    if finding.remedy:
+        print(f"    → {finding.remedy}")
+
+
+def _plain(plan: Plan) -> dict[str, Any]:
+    return {
+        "ready": plan.is_ready,
+        "findings": [
+            finding._asdict() | {"deadline": str(finding.deadline)} for finding in plan.findings
+        ],
+        "steps": list(plan.steps),
+        "values": plan.values,
+    }

@@ -1,0 +1,103 @@
+"""Facts about a cluster with Spiderpool, as ``reader`` finds them. Plain values, no behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from core.domain.claims.takeover import Finding
+
+Values = Mapping[str, Any]
+
+AGENT_IMAGE: Final = "spiderpool-agent"
+"""The last part of the agent's image, wherever it was mirrored to."""
+
+CONTROLLER_IMAGE: Final = "spiderpool-controller"
+MULTUS: Final = "multus"
+
+
+class HelmRelease(NamedTuple):
+    """The Helm release of the chart ``spiderpool``.
+
+    ``values``: what its user set; ``defaults``: those of its chart; ``objects``: kind and name of
+    what it consists of.
+    """
+
+    name: str
+    namespace: str
+    revision: int
+    status: str
+    chart_version: str
+    values: Values
+    defaults: Values
+    objects: tuple[tuple[str, str], ...] = ()
+
+
+class DeployedWorkload(NamedTuple):
+    """A DaemonSet or Deployment; ``containers``: name -> image, init containers among them."""
+
+    kind: str
+    namespace: str
+    name: str
+    containers: Mapping[str, str]
+    service_account: str
+    wanted: int
+    ready: int
+    stop_hooks: tuple[str, ...] = ()
+    """Containers with a ``preStop`` hook."""
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return f"{self.kind} {self.namespace}/{self.name}"
+
+    def runs(self, image: str) -> bool:
+        """Whether a container's image is called so, whatever registry it is from."""
+        return any(_repository(text) == image for text in self.containers.values())
+
+
+class Network(NamedTuple):
+    """A NetworkAttachmentDefinition: the types of its plugins, and that of its IPAM."""
+
+    namespace: str
+    name: str
+    plugins: tuple[str, ...]
+    ipam: str
+
+
+class Webhook(NamedTuple):
+    """A webhook configuration for Spiderpool's objects; ``service``: NAMESPACE/NAME."""
+
+    kind: str
+    name: str
+    service: str
+
+
+class Data(NamedTuple):
+    """What there is to take over."""
+
+    pools: int = 0
+    subnets: int = 0
+    reservations: int = 0
+    endpoints: int = 0
+    addresses: int = 0
+    findings: tuple[Finding, ...] = ()
+
+
+class Facts(NamedTuple):
+    """Everything that a plan is made of; ``server``: the API server's version as major, minor."""
+
+    server: tuple[int, int]
+    release: HelmRelease | None
+    workloads: tuple[DeployedWorkload, ...]
+    networks: tuple[Network, ...]
+    webhooks: tuple[Webhook, ...]
+    definitions: tuple[str, ...]
+    data: Data
+    network_configs: int = 0
+    sriov_policies: int = 0
+
+
+def _repository(image: str) -> str:
+    """``registry/path/NAME:tag@digest`` -> ``NAME``."""
+    return image.partition("@")[0].rpartition("/")[2].partition(":")[0]

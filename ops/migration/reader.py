@@ -1,0 +1,185 @@
+"""Reads what a migration must know from the API server, and writes nothing.
+
+Needs the right to list Secrets (Helm's releases), workloads, definitions, webhooks, networks and
+Spiderpool's objects. A kind that is not defined there has no objects.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import msgspec
+import yaml
+
+from core.domain.claims.takeover import ForeignCluster, plan_take_over
+from core.errors import BadInput
+from core.kubernetes.api import Api, Object
+from core.kubernetes.connection import open_connection
+from core.manifests.kinds.fields import API_VERSION
+from ops.kubernetes.foreign import list_defined
+from ops.migration.facts import Data, DeployedWorkload, Facts, HelmRelease, Network, Webhook
+
+CHART: Final = "spiderpool"
+RELEASES: Final = "/api/v1/secrets?labelSelector=owner%3Dhelm"
+RELEASE_TYPE: Final = "helm.sh/release.v1"
+RELEASE_BYTES_MAX: Final = 32 * 1024 * 1024
+"""Of one release, unpacked; a Secret has 1 MiB packed."""
+
+GROUP: Final = API_VERSION.partition("/")[0]
+NETWORKS: Final = "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions"
+NETWORK_CONFIGS: Final = f"/apis/{API_VERSION}/spidermultusconfigs"
+SRIOV_POLICIES: Final = "/apis/sriovnetwork.openshift.io/v1/sriovnetworknodepolicies"
+WORKLOADS: Final = ("daemonsets", "deployments")
+WEBHOOKS: Final = ("mutatingwebhookconfigurations", "validatingwebhookconfigurations")
+DEFINITIONS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+
+
+async def read_facts(cluster: ForeignCluster, kubeconfig: str, context: str = "") -> Facts:
+    """Everything a plan is made of; ``cluster``: Spiderpool's objects. Raises ApiError, BadInput."""
+    api = Api(await open_connection(kubeconfig, context))
+    try:
+        workloads = [
+            _workload(body, kind)
+            for plural, kind in zip(WORKLOADS, ("DaemonSet", "Deployment"), strict=True)
+            for body in await list_defined(api, f"/apis/apps/v1/{plural}")
+        ]
+        return Facts(
+            server=_version(await api.get("/version")),
+            release=newest_release(await list_defined(api, RELEASES)),
+            workloads=tuple(workloads),
+            networks=tuple(map(_network, await list_defined(api, NETWORKS))),
+            webhooks=tuple(await _webhooks(api)),
+            definitions=tuple(
+                body["metadata"]["name"]
+                for body in await list_defined(api, DEFINITIONS)
+                if body["spec"]["group"] == GROUP
+            ),
+            data=_data(cluster),
+            network_configs=len(
+                await list_defined(api, f"/apis/{API_VERSION}/spidermultusconfigs")
+            ),
+            sriov_policies=len(await list_defined(api, SRIOV_POLICIES)),
+        )
+    finally:
+        await api.close()
+
+
+def newest_release(secrets: Iterable[Object]) -> HelmRelease | None:
+    """The last revision of the release of the chart ``spiderpool``. Raises BadInput."""
+    releases = [
+        release
+        for secret in secrets
+        if secret.get("type") == RELEASE_TYPE
+        if (release := _release(secret)) is not None
+    ]
+    return max(releases, key=lambda release: release.revision, default=None)
+
+
+def _version(answer: Object) -> tuple[int, int]:
+    """``{"major": "1", "minor": "34+"}`` -> (1, 34)."""
+    major, minor = (re.match(r"\d*", str(answer.get(part, ""))) for part in ("major", "minor"))
+    return int(major[0] or 0) if major else 0, int(minor[0] or 0) if minor else 0
+
+
+def _release(secret: Object) -> HelmRelease | None:
+    """A release of the chart ``spiderpool`` from Helm's Secret; None for another chart's."""
+    name = secret["metadata"]["name"]
+    try:
+        packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
+        unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)  # gzip
+        body = msgspec.json.decode(unpacker.decompress(packed, RELEASE_BYTES_MAX))
+        chart = body["chart"]
+        if chart["metadata"]["name"] != CHART:
+            return None
+        return HelmRelease(
+            body["name"],
+            body["namespace"],
+            body["version"],
+            body["info"]["status"],
+            chart["metadata"]["version"],
+            body.get("config") or {},
+            chart.get("values") or {},
+            tuple(_manifest_objects(body.get("manifest") or "")),
+        )
+    except (KeyError, TypeError, ValueError, zlib.error, msgspec.DecodeError) as error:
+        raise BadInput(
+            f"Secret {name} is not a release that Helm 3 wrote: {error}", subject=name
+        ) from None
+
+
+def _manifest_objects(manifest: str) -> Iterator[tuple[str, str]]:
+    try:
+        for body in yaml.load_all(manifest, Loader=yaml.CSafeLoader):
+            if isinstance(body, dict):
+                yield str(body.get("kind")), str(body.get("metadata", {}).get("name"))
+    except yaml.YAMLError:
+        return  # Helm installed it, so the cluster has it; the list is for people alone
+
+
+def _workload(body: Object, kind: str) -> DeployedWorkload:
+    pod, status = body["spec"]["template"]["spec"], body.get("status", {})
+    containers = [*pod.get("initContainers", ()), *pod["containers"]]
+    daemons = kind == "DaemonSet"
+    desired = status.get("desiredNumberScheduled") if daemons else body["spec"].get("replicas")
+    return DeployedWorkload(
+        kind,
+        body["metadata"]["namespace"],
+        body["metadata"]["name"],
+        {container["name"]: container["image"] for container in containers},
+        pod.get("serviceAccountName", ""),
+        desired or 0,
+        status.get("numberReady" if daemons else "readyReplicas") or 0,
+        tuple(
+            container["name"]
+            for container in containers
+            if (container.get("lifecycle") or {}).get("preStop")
+        ),
+    )
+
+
+def _network(body: Object) -> Network:
+    """A network; one whose configuration is not JSON has no plugins."""
+    metadata = body["metadata"]
+    try:
+        config: Any = msgspec.json.decode(body.get("spec", {}).get("config") or "{}")
+    except msgspec.DecodeError:
+        config = {}
+    entries = config.get("plugins", [config])
+    plugins = [plugin for plugin in entries if isinstance(plugin, dict)]
+    types = tuple(str(plugin["type"]) for plugin in plugins if plugin.get("type"))
+    ipams = [plugin["ipam"] for plugin in plugins if isinstance(plugin.get("ipam"), dict)]
+    ipam = str(ipams[0].get("type", "")) if ipams else ""
+    return Network(metadata["namespace"], metadata["name"], types, ipam)
+
+
+async def _webhooks(api: Api) -> list[Webhook]:
+    kinds = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
+    configurations = []
+    for plural, kind in zip(WEBHOOKS, kinds, strict=True):
+        for body in await list_defined(api, f"/apis/admissionregistration.k8s.io/v1/{plural}"):
+            webhooks = [webhook for webhook in body.get("webhooks", ()) if _is_for_group(webhook)]
+            if webhooks:
+                service = webhooks[0].get("clientConfig", {}).get("service") or {}
+                address = f"{service.get('namespace', '')}/{service.get('name', '')}"
+                configurations.append(Webhook(kind, body["metadata"]["name"], address))
+    return configurations
+
+
+def _is_for_group(webhook: Object) -> bool:
+    return any(GROUP in rule.get("apiGroups", ()) for rule in webhook.get("rules", ()))
+
+
+def _data(cluster: ForeignCluster) -> Data:
+    plan = plan_take_over(cluster)
+    return Data(
+        len(cluster.pools),
+        len(cluster.subnets),
+        len(cluster.reservations),
+        len(plan.endpoints),
+        plan.addresses,
+        plan.findings,
+    )

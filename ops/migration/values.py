@@ -1,0 +1,115 @@
+"""The values for our chart, from those of a Spiderpool release.
+
+Everything that decides how Pods get addresses is written out, although it may be a default there:
+defaults of the two charts differ. What its user set is kept, but for what names Spiderpool's own
+programs. Pure.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ops.migration.facts import HelmRelease, Values
+
+CARRIED: Final = (
+    *(f"ipam.{name}" for name in ("enableIPv4", "enableIPv6", "enableStatefulSet")),
+    *("ipam.enableKubevirtStaticIP", "ipam.enableIPConflictDetection"),
+    *("ipam.enableGatewayDetection", "ipam.enableCleanOutdatedEndpoint"),
+    *("ipam.spiderSubnet.enable", "ipam.spiderSubnet.autoPool.enable"),
+    "ipam.spiderSubnet.autoPool.defaultRedundantIPNumber",
+    *(f"ipam.gc.{name}" for name in ("enabled", "gcAll.intervalInSecond")),
+    *(f"ipam.gc.statelessPod.zombieOn{node}Node" for node in ("Ready", "NotReady")),
+    "ipam.gc.statelessPod.enableGcRunningPodOnEmptyPodStatusIPs",
+    "ipam.gc.gcDeletingTimeOutPodDelay",
+    *("global.cniBinHostPath", "global.cniConfHostPath", "global.ipamUNIXSocketHostPath"),
+    *("multus.enableMultusConfig", "multus.multusCNI.install"),
+    "spiderpoolAgent.tuneSysctlConfig",
+    "spiderpoolController.podResourceInject",
+    "spiderpoolController.enableValidatingResourcesDeletedWebhook",
+)
+"""Paths whose value is written out, set by the user or not."""
+
+DROPPED: Final = (
+    *("global.nameOverride", "global.configName", "spiderpoolInit", "clusterDefaultPool"),
+    *(f"spiderpool{part}.name" for part in ("Agent", "Controller")),
+    *(f"spiderpool{part}.binName" for part in ("Agent", "Controller")),
+    *(f"spiderpool{part}.image" for part in ("Agent", "Controller")),
+    *(f"spiderpool{part}.resources" for part in ("Agent", "Controller")),
+    *(f"spiderpool{part}.debug.gopsPort" for part in ("Agent", "Controller")),
+    *("spiderpoolController.tls", "multus.multusCNI.name", "multus.multusCNI.uninstall"),
+    *("sriov", "rdma"),
+)
+"""What names Spiderpool's programs and objects, or installs others' software beside them."""
+
+DEFAULT_NETWORK: Final = "multus.multusCNI.defaultCniCRName"
+
+
+def translate(release: HelmRelease) -> dict[str, Any]:
+    """A values file with which our chart serves as this release does."""
+    effective = _merged(release.defaults, release.values)
+    result = copy.deepcopy(dict(release.values))
+    for path in CARRIED:
+        if (value := value_at(effective, path)) is not None:
+            _put(result, path, copy.deepcopy(value))
+    for path in DROPPED:
+        result = _without(result, path.split("."))
+    network = value_at(effective, DEFAULT_NETWORK)
+    if network:
+        name = network if "/" in str(network) else f"{release.namespace}/{network}"
+        _put(result, DEFAULT_NETWORK, name)
+    return result
+
+
+def dropped_values(release: HelmRelease) -> list[str]:
+    """The paths that the user had set and that are left out."""
+    return [path for path in DROPPED if value_at(release.values, path) is not None]
+
+
+def value_at(values: Values, path: str) -> Any:  # noqa: ANN401  # a value of a chart
+    """The value of a dotted path; None if there is none."""
+    result: object = values
+    for key in path.split("."):
+        if not isinstance(result, Mapping):
+            return None
+        result = result.get(key)
+    return result
+
+
+def effective_value(release: HelmRelease, path: str) -> Any:  # noqa: ANN401  # a value of a chart
+    """What the release uses: the user's value, else the chart's default."""
+    return value_at(_merged(release.defaults, release.values), path)
+
+
+def _merged(defaults: Values, values: Values) -> dict[str, Any]:
+    """As Helm coalesces values: mappings key by key, anything else as a whole."""
+    result = dict(defaults)
+    for key, value in values.items():
+        below = result.get(key)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            result[key] = _merged(below, value)
+        else:
+            result[key] = value
+    return result
+
+
+def _put(values: dict[str, Any], path: str, value: object) -> None:
+    *above, last = path.split(".")
+    mapping = values
+    for key in above:
+        if not isinstance(mapping.get(key), dict):
+            mapping[key] = {}
+        mapping = mapping[key]
+    mapping[last] = value
+
+
+def _without(values: Values, keys: list[str]) -> dict[str, Any]:
+    """The values without a path, and without the mappings above it that have nothing else."""
+    first, *rest = keys
+    below = values.get(first)
+    left = _without(below, rest) if rest and isinstance(below, Mapping) else {}
+    others = {key: value for key, value in values.items() if key != first}
+    if rest and not isinstance(below, Mapping):
+        return dict(values)
+    return others | {first: left} if left else others

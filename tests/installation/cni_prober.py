@@ -1,0 +1,109 @@
+"""Calls the IPAM executable of a node over and over, ADD and DEL in turns, as a runtime would.
+
+It answers how long nobody served: the time between the ends of two successful calls, one after the
+other.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from types import TracebackType
+from typing import Final, NamedTuple, Self
+
+PAUSE_S: Final = 0.1
+CALL_S_MAX: Final = 60.0
+CONFIG: Final = json.dumps(
+    {"cniVersion": "1.0.0", "name": "lan", "type": "macvlan", "ipam": {"type": "spiderpool"}}
+)
+
+
+class Call(NamedTuple):
+    """One call: ``ended_s`` of the monotonic clock; ``said``: its output."""
+
+    verb: str
+    ended_s: float
+    succeeded: bool
+    said: str
+
+
+class CniProber:
+    """Calls while entered; ``enter``: the command that runs something on the node."""
+
+    def __init__(self, enter: Sequence[str], netns: str, pod: tuple[str, str, str]) -> None:
+        self.calls: list[Call] = []
+        self._command = [*enter, "/opt/cni/bin/spiderpool"]
+        self._netns, self._pod = netns, pod
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def succeeded_since(self, moment_s: float) -> bool:
+        """Whether an ADD and a DEL ended well after this moment."""
+        verbs = {one.verb for one in self.calls if one.succeeded and one.ended_s > moment_s}
+        return verbs == {"ADD", "DEL"}
+
+    @property
+    def outage_s(self) -> float:
+        """The longest time without a successful call, between two of them."""
+        ends = [one.ended_s for one in self.calls if one.succeeded]
+        return max((later - one for one, later in pairwise(ends)), default=0.0)
+
+    def _work(self) -> None:
+        """A DEL is repeated until it succeeds; a failed ADD is deleted, as runtimes do."""
+        serial = 0
+        while not self._stop.is_set():
+            serial += 1
+            self._call("ADD", serial)
+            while not self._call("DEL", serial) and not self._stop.wait(PAUSE_S):
+                pass
+            self._stop.wait(PAUSE_S)
+
+    def _call(self, verb: str, serial: int) -> bool:
+        namespace, name, uid = self._pod
+        arguments = {
+            "K8S_POD_NAMESPACE": namespace,
+            "K8S_POD_NAME": name,
+            "K8S_POD_INFRA_CONTAINER_ID": f"probe-{serial}",
+            "K8S_POD_UID": uid,
+            "IgnoreUnknown": "1",
+        }
+        done = subprocess.run(
+            self._command,
+            env=os.environ | self._variables(verb, f"probe-{serial}", arguments),
+            input=CONFIG,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=CALL_S_MAX,
+        )
+        succeeded = done.returncode == 0
+        self.calls.append(Call(verb, time.monotonic(), succeeded, done.stdout + done.stderr))
+        return succeeded
+
+    def _variables(self, verb: str, container: str, arguments: Mapping[str, str]) -> dict[str, str]:
+        return {
+            "CNI_COMMAND": verb,
+            "CNI_CONTAINERID": container,
+            "CNI_NETNS": self._netns,
+            "CNI_IFNAME": "eth0",
+            "CNI_PATH": "/opt/cni/bin",
+            "CNI_ARGS": ";".join(f"{name}={value}" for name, value in arguments.items()),
+        }

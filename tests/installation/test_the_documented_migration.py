@@ -1,0 +1,262 @@
+"""The commands of docs/how-to/migrate-from-spiderpool.md, word for word, from a real Spiderpool.
+
+There, back, and there again, under Pods that run and a caller that never stops. Needs the programs
+of ``spiderpool.py``. ``--junitxml`` records how long ADD and DEL failed.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from ops.lab.programs import plugin
+from tests.installation import spiderpool
+from tests.installation.bare_cluster import BareCluster
+from tests.installation.cni_prober import CniProber
+from tests.packaging.project import ROOT
+from tests.runtime.pause_image import NAME
+from tests.support.documents import shell_blocks
+from tests.support.parts import SPIDERPOOL, needs
+
+GUIDE = ROOT / "docs/how-to/migrate-from-spiderpool.md"
+VALUES = """
+ipam: {enableIPv6: false, spiderSubnet: {enable: true}}
+coordinator: {podCIDRType: none}
+multus: {multusCNI: {defaultCniCRName: lan}}
+plugins:
+  installCNI: false
+  installRdmaCNI: false
+  installOvsCNI: false
+  installSriovCNI: false
+  installibSriovCNI: false
+  installIpoibCNI: false
+  installVlanCNI: false
+"""
+"""Of Spiderpool; its default network is the one that the nodes have."""
+
+OBJECTS = f"""
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: kubeadm-config, namespace: kube-system}}
+data:
+  ClusterConfiguration: |
+    networking:
+      podSubnet: 10.244.0.0/16
+      serviceSubnet: 10.96.0.0/16
+---
+apiVersion: spiderpool.spidernet.io/v2beta1
+kind: SpiderIPPool
+metadata: {{name: lan}}
+spec: {{default: true, subnet: 10.6.0.0/16, ips: [10.6.10.1-10.6.10.250], gateway: 10.6.0.1}}
+---
+apiVersion: spiderpool.spidernet.io/v2beta1
+kind: SpiderReservedIP
+metadata: {{name: later}}
+spec: {{ips: [10.6.10.240-10.6.10.250]}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: web, namespace: default}}
+spec:
+  replicas: 4
+  selector: {{matchLabels: {{app: web}}}}
+  template:
+    metadata: {{labels: {{app: web}}}}
+    spec: {{terminationGracePeriodSeconds: 1, containers: [{{name: web, image: "{NAME}"}}]}}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {{name: db, namespace: default}}
+spec:
+  replicas: 2
+  serviceName: db
+  podManagementPolicy: Parallel
+  selector: {{matchLabels: {{app: db}}}}
+  template:
+    metadata: {{labels: {{app: db}}}}
+    spec: {{terminationGracePeriodSeconds: 1, containers: [{{name: db, image: "{NAME}"}}]}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: probe, namespace: default}}
+spec: {{schedulerName: nobody, containers: [{{name: probe, image: "{NAME}"}}]}}
+"""
+"""A cluster in use; no kubelet takes the Pod ``probe``, the prober calls for it."""
+
+PODS = "/api/v1/namespaces/default/pods"
+ENDPOINTS = "/apis/spiderpool.spidernet.io/v2beta1/spiderendpoints"
+POOL = "/apis/spiderpool.spidernet.io/v2beta1/spiderippools/lan"
+NODE = "node-a"
+
+pytestmark = [
+    pytest.mark.kubelet,
+    pytest.mark.containerd,
+    pytest.mark.netns,
+    pytest.mark.slow,
+    pytest.mark.timeout(3000),
+]
+
+
+class RunningPod(NamedTuple):
+    """What a Pod has as long as it runs without an interruption."""
+
+    uid: str
+    address: str
+    container: str
+    restarts: int
+
+
+@pytest.fixture(scope="module")
+def programs() -> Path:
+    """Where Spiderpool's programs are."""
+    directory = spiderpool.build_directory()
+    if directory is None:
+        pytest.skip(needs(SPIDERPOOL, f"{spiderpool.VARIABLE} is not set"))
+    if absent := spiderpool.missing(directory):
+        pytest.skip(needs(SPIDERPOOL, f"no {', no '.join(absent)}"))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def spiderpools_cluster(
+    programs: Path, cluster: BareCluster, tmp_path_factory: pytest.TempPathFactory
+) -> BareCluster:
+    """The cluster with a Spiderpool that gave every Pod its address."""
+    archive = tmp_path_factory.mktemp("spiderpool") / "image.tar"
+    image = spiderpool.save_image(programs, archive)
+    for node in cluster.nodes.values():
+        node.containerd.import_image(archive)
+        node.containerd.tag_image(image, *spiderpool.names(programs))
+        for name in ("macvlan", "loopback"):  # a container follows no link to the machine
+            (node.node.plugins / name).unlink()
+            (node.node.plugins / name).write_bytes(plugin(name).read_bytes())
+            (node.node.plugins / name).chmod(0o755)
+        node.node.namespace.ip("route", "add", "10.6.0.0/16", "dev", "eth0")
+    archive.unlink()
+    values = archive.with_name("values.yaml")
+    values.write_text(VALUES)
+    cluster.shell(
+        "kubectl create namespace spiderpool\n"
+        f"helm install spiderpool {programs}/chart -n spiderpool -f {values}\n"
+        f"kubectl apply -f - <<'END'\n{OBJECTS}END\n"
+    )
+    return cluster
+
+
+def test_pods_and_addresses_stay_there_and_back_and_there_again(
+    spiderpools_cluster: BareCluster,
+    tmp_path: Path,
+    record_testsuite_property: Callable[[str, object], None],
+) -> None:
+    cluster = spiderpools_cluster
+    look, save, definitions, beside, rehearse, multus, *rest = shell_blocks(GUIDE)
+    stop, serve, check, back, again, remove = rest
+    (tmp_path / "ops").symlink_to(ROOT / "ops")
+
+    def run(*scripts: str) -> None:
+        for script in scripts:
+            cluster.shell(script, tmp_path)
+
+    cluster.until(lambda: len(running(cluster)) == 6, "six Pods with addresses")
+    before, held = running(cluster), addresses(cluster)
+    run(look, save, definitions, beside, rehearse, multus)
+    with prober(cluster) as probe:
+        wait_for_calls(cluster, probe)
+        run(stop, serve)
+        wait_for_calls(cluster, probe)
+        record_testsuite_property("switch_s", probe.outage_s)
+    assert unchanged(cluster, before, held)
+
+    run(check)
+    scale(cluster, 5)
+    assert unchanged(cluster, before, held)
+    with prober(cluster) as probe:
+        wait_for_calls(cluster, probe)
+        run(back)
+        wait_for_calls(cluster, probe)
+        record_testsuite_property("way_back_s", probe.outage_s)
+    (newest,) = set(running(cluster)) - set(before)
+    delete(cluster, newest)
+    scale(cluster, 6)
+    assert unchanged(cluster, before, held)
+    assert recorded(cluster) == addresses(cluster)
+
+    run(again, stop, serve, check, remove)
+    scale(cluster, 7)
+    assert unchanged(cluster, before, held)
+    assert not cluster.objects("/apis/apps/v1/namespaces/spiderpool/daemonsets")
+
+
+def running(cluster: BareCluster) -> dict[str, RunningPod]:
+    """The Pods that are ready, by name."""
+    return {
+        one["metadata"]["name"]: RunningPod(
+            one["metadata"]["uid"],
+            one["status"]["podIP"],
+            status["containerID"],
+            status["restartCount"],
+        )
+        for one in cluster.objects(PODS)
+        for status in one["status"].get("containerStatuses", ())
+        if status["ready"] and "deletionTimestamp" not in one["metadata"]
+    }
+
+
+def addresses(cluster: BareCluster) -> dict[str, str]:
+    """Address -> Pod, of every SpiderEndpoint but the prober's."""
+    return {
+        nic["ipv4"].partition("/")[0]: one["metadata"]["name"]
+        for one in cluster.objects(ENDPOINTS)
+        for nic in one["status"]["current"]["ips"]
+        if one["metadata"]["name"] != "probe"
+    }
+
+
+def recorded(cluster: BareCluster) -> dict[str, str]:
+    """The same from the pool's own record."""
+    text = cluster.server.request("GET", POOL).body["status"]["allocatedIPs"]
+    pods = {address: one["pod"].partition("/")[2] for address, one in json.loads(text).items()}
+    return {address: name for address, name in pods.items() if name != "probe"}
+
+
+def unchanged(cluster: BareCluster, before: dict[str, RunningPod], held: dict[str, str]) -> bool:
+    """The Pods of before run on in the same containers with the same addresses, all distinct."""
+    now, endpoints = running(cluster), addresses(cluster)
+    assert before.items() <= now.items()
+    assert held.items() <= endpoints.items()
+    assert {one.address: name for name, one in now.items()}.items() <= endpoints.items()
+    return len({one.address for one in now.values()}) == len(now)
+
+
+def prober(cluster: BareCluster) -> CniProber:
+    """Calls for the Pod ``probe`` on a node."""
+    node = cluster.nodes[NODE]
+    enter = node.node.namespace.inside(node.containerd.held())
+    space = f"{NODE}-probe"
+    script = f"ip netns add {space} && ip -n {space} link add eth0 type dummy || true"
+    node.node.namespace.run(*node.containerd.held("sh", "-c", script))
+    pod: Any = cluster.server.request("GET", f"{PODS}/probe").body["metadata"]
+    return CniProber(enter, f"/run/netns/{space}", ("default", "probe", pod["uid"]))
+
+
+def wait_for_calls(cluster: BareCluster, probe: CniProber) -> None:
+    """Until an ADD and a DEL from now on have succeeded."""
+    now = time.monotonic()
+    cluster.until(lambda: probe.succeeded_since(now), f"an answer, after {probe.calls[-1:]}")
+
+
+def scale(cluster: BareCluster, replicas: int) -> None:
+    """Set the replicas of ``web`` and wait for all Pods."""
+    cluster.shell(f"kubectl scale deployment web --replicas={replicas}")
+    cluster.until(lambda: len(running(cluster)) == replicas + 2, f"{replicas} Pods of web")
+
+
+def delete(cluster: BareCluster, name: str) -> None:
+    """Scale down by this one Pod, and wait until its address is released."""
+    cluster.shell(f"kubectl delete pod {name}")
+    cluster.until(lambda: name not in addresses(cluster).values(), f"the end of {name}")

@@ -1,0 +1,136 @@
+"""Clusters with Spiderpool, as facts: the cases of the golden plans.
+
+``python -m tests.ops.migration.example_facts`` writes the golden files anew: read what changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from core.domain.claims.takeover import Finding
+from ops.migration.facts import Data, DeployedWorkload, Facts, HelmRelease, Network, Webhook
+from ops.migration.plan import plan_migration
+
+GOLDEN: Final = Path(__file__).with_name("golden")
+SPACE: Final = "spiderpool"
+DEFAULTS: Final[Mapping[str, Any]] = {
+    "ipam": {"enableIPv4": True, "enableIPv6": True, "spiderSubnet": {"enable": False}},
+    "multus": {"enableMultusConfig": True, "multusCNI": {"install": True, "uninstall": False}},
+    "sriov": {"install": False},
+    "rdma": {"rdmaSharedDevicePlugin": {"install": False}},
+    "spiderpoolAgent": {"tuneSysctlConfig": True},
+}
+REGISTRY: Final = "registry.example.com/mirror"
+AGENT: Final = DeployedWorkload(
+    "DaemonSet",
+    SPACE,
+    "spiderpool-agent",
+    {"spiderpool-agent": f"{REGISTRY}/spiderpool-agent:v1.0.5"},
+    "spiderpool-agent",
+    wanted=2,
+    ready=2,
+)
+CONTROLLER: Final = DeployedWorkload(
+    "Deployment",
+    SPACE,
+    "spiderpool-controller",
+    {"spiderpool-controller": f"{REGISTRY}/spiderpool-controller@sha256:{'0' * 64}"},
+    "spiderpool-controller",
+    wanted=1,
+    ready=1,
+)
+MULTUS: Final = {"multus-cni": f"{REGISTRY}/spiderpool-agent:v1.0.5"}
+SMALL: Final = Facts(
+    server=(1, 34),
+    release=HelmRelease(
+        "spiderpool",
+        SPACE,
+        3,
+        "deployed",
+        "1.0.5",
+        {"ipam": {"enableIPv6": False}, "multus": {"multusCNI": {"install": False}}},
+        DEFAULTS,
+    ),
+    workloads=(AGENT, CONTROLLER),
+    networks=(Network("kube-system", "lan", ("macvlan", "coordinator"), "spiderpool"),),
+    webhooks=(Webhook("ValidatingWebhookConfiguration", "spiderpool-controller", f"{SPACE}/it"),),
+    definitions=("spiderippools.spiderpool.spidernet.io",),
+    data=Data(pools=2, subnets=0, reservations=1, endpoints=11, addresses=12),
+    network_configs=1,
+)
+
+
+def released(**values: Any) -> HelmRelease:
+    """The small cluster's release with these values set by its user."""
+    assert SMALL.release is not None
+    return SMALL.release._replace(values=values)
+
+
+def with_multus() -> Facts:
+    """Multus in the agents' Pods, which takes its files from the nodes when it ends."""
+    inside = AGENT._replace(containers={**AGENT.containers, **MULTUS}, stop_hooks=("multus-cni",))
+    values = {"multusCNI": {"uninstall": True, "defaultCniCRName": "lan"}}
+    return SMALL._replace(workloads=(inside, CONTROLLER), release=released(multus=values))
+
+
+def with_devices() -> Facts:
+    """SR-IOV's operator and the RDMA plugin in the release."""
+    operator = DeployedWorkload(
+        "Deployment",
+        SPACE,
+        "spiderpool-sriov-operator",
+        {"operator": f"{REGISTRY}/sriov-network-operator:v1.3.0"},
+        "spiderpool-sriov-operator",
+        1,
+        1,
+    )
+    values = {"sriov": {"install": True}, "rdma": {"rdmaSharedDevicePlugin": {"install": True}}}
+    return SMALL._replace(
+        workloads=(*SMALL.workloads, operator), release=released(**values), sriov_policies=3
+    )
+
+
+def in_trouble() -> Facts:
+    """An old API server, a failed release, an agent that is away, a leak, a certificate."""
+    release = released(
+        spiderpoolController={"tls": {"method": "provided"}, "replicas": 2},
+        spiderpoolAgent={"image": {"tag": "v1.0.5"}, "extraEnv": [{"name": "A", "value": "b"}]},
+    )
+    leak = Finding("SpiderIPPool/lan", "10.6.0.30 is recorded for shop/gone", "kept for it")
+    return SMALL._replace(
+        server=(1, 28),
+        release=release._replace(status="failed"),
+        workloads=(AGENT._replace(ready=1), CONTROLLER),
+        data=SMALL.data._replace(findings=(leak,)),
+    )
+
+
+CASES: Final = {
+    "small": SMALL,
+    "with-multus": with_multus(),
+    "with-devices": with_devices(),
+    "in-trouble": in_trouble(),
+    "without-a-release": SMALL._replace(release=None),
+}
+
+
+def planned(facts: Facts) -> str:
+    """The plan as golden files have it."""
+    plan = plan_migration(facts)
+    assert plan is not None
+    body = {
+        "ready": plan.is_ready,
+        "findings": [{**one._asdict(), "deadline": str(one.deadline)} for one in plan.findings],
+        "steps": list(plan.steps),
+        "values": plan.values,
+    }
+    return yaml.safe_dump(body, sort_keys=False, width=100, allow_unicode=True)
+
+
+if __name__ == "__main__":
+    for name, facts in CASES.items():
+        (GOLDEN / f"{name}.yaml").write_text(planned(facts))

@@ -1,0 +1,58 @@
+"""Plans of ``orbctl migrate check``, from facts, compared with golden files."""
+
+from __future__ import annotations
+
+import pytest
+
+from ops.migration.facts import Facts
+from ops.migration.plan import MigrationDeadline, plan_migration
+from ops.migration.values import translate
+from tests.chart.rendering import render
+from tests.ops.migration.example_facts import (
+    CASES,
+    GOLDEN,
+    SMALL,
+    planned,
+    released,
+    with_multus,
+)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_plan_is_that_of_its_golden_file(name: str) -> None:
+    assert planned(CASES[name]) == (GOLDEN / f"{name}.yaml").read_text()
+
+
+def test_every_golden_file_has_its_case() -> None:
+    assert {path.stem for path in GOLDEN.iterdir()} == set(CASES)
+
+
+def test_only_a_cluster_without_spiderpool_has_no_plan() -> None:
+    bare = SMALL._replace(release=None, workloads=(), definitions=())
+
+    assert plan_migration(bare) is None
+
+
+def test_multus_in_the_agents_must_move_before_the_switch() -> None:
+    before, after = plan_migration(with_multus()), plan_migration(SMALL)
+
+    assert before is not None
+    assert after is not None
+    assert [one.subject for one in before.due(MigrationDeadline.BEFORE_SWITCH)] == [
+        "Multus in DaemonSet spiderpool/spiderpool-agent"
+    ]
+    assert after.is_ready
+
+
+@pytest.mark.parametrize("facts", CASES.values(), ids=CASES)
+def test_translated_values_are_taken_by_the_chart(facts: Facts) -> None:
+    if facts.release is not None:
+        assert render(translate(facts.release) | {"orbweaver": {"standby": True}})
+
+
+def test_the_default_network_stays_that_of_spiderpools_namespace() -> None:
+    named = translate(released(multus={"multusCNI": {"defaultCniCRName": "lan"}}))
+    placed = translate(released(multus={"multusCNI": {"defaultCniCRName": "kube-system/lan"}}))
+
+    assert named["multus"]["multusCNI"]["defaultCniCRName"] == "spiderpool/lan"
+    assert placed["multus"]["multusCNI"]["defaultCniCRName"] == "kube-system/lan"
