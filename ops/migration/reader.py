@@ -39,7 +39,7 @@ DEFINITIONS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
 async def read_facts(cluster: ForeignCluster, kubeconfig: str, context: str = "") -> Facts:
-    """Everything a plan is made of; ``cluster``: Spiderpool's objects. Raises ApiError, BadInput."""
+    """What a plan is made of; ``cluster``: Spiderpool's objects. Raises ApiError, BadInput."""
     api = Api(await open_connection(kubeconfig, context))
     try:
         workloads = [
