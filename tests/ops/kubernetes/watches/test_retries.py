@@ -135,6 +135,38 @@ async def test_a_nad_that_is_gone_is_not_written_in_a_circle() -> None:
     assert api.merges == 1
 
 
+class WithEvents(ScriptedApi):
+    """Keeps what is created: Events, and NADs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.created: list[Object] = []
+        self.told = asyncio.Event()
+
+    async def create(self, path: str, body: Object) -> Object:
+        self.created.append(body)
+        self.told.set()
+        return body
+
+
+async def test_a_network_with_an_unknown_field_gets_an_event_that_names_it_and_no_nad() -> None:
+    """A definition of another version of Spiderpool may let a field through."""
+    api = WithEvents()
+    one = network("macvlan", "lan", macvlan={"master": ["ens3"], "mastr": ["ens4"]})
+    one["metadata"] |= {"namespace": "shop", "name": "lan", "uid": "u1"}
+    attachments = Attachments(cast("Api", api), ObjectWriter(cast("Api", api), "test"))
+    api.put(NETWORKS, one, seen=False)
+    running = asyncio.ensure_future(attachments.run())
+    await within(api.told.wait())
+    await turns()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+    (event,) = api.created
+    assert event["kind"] == "Event"
+    assert "spec.macvlan.mastr: there is no such field" in event["note"]
+
+
 class WithoutCidrs(ScriptedApi):
     """Nobody says which CIDRs there are, and the first reports do not get through."""
 
