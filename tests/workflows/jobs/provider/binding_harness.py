@@ -19,18 +19,28 @@ from workflows.jobs.writers import ShardWriters
 from workflows.testing import TimeSkippingHandle, WorkflowEnvironment
 
 PARENTS = {"eth0": "0c:00:00:00:00:01", "net1": "0c:00:00:00:00:02"}
-REQUEST_S = 0.2
-"""Of real time: how long a provider that says nothing is listened to."""
+REQUEST_S = 20.0
+"""Seconds of real time in which a provider responds, also on a busy machine."""
+
+SILENT_REQUEST_S = 0.2
+"""The same for tests of a provider that does not respond."""
 
 
 class BindingHarness:
     """One Pod with an address on each of its NICs."""
 
-    def __init__(self, provider: FakeProvider, node: NodeHarness, *, replays: bool = True) -> None:
+    def __init__(
+        self,
+        provider: FakeProvider,
+        node: NodeHarness,
+        *,
+        replays: bool = True,
+        request_s: float = REQUEST_S,
+    ) -> None:
         self.provider = provider
         self.node = node
         self.client = ProviderClient(
-            ProviderSettings(provider.url, REQUEST_S), now_s=lambda: self.env.now_ms / 1000
+            ProviderSettings(provider.url, request_s), now_s=lambda: self.env.now_ms / 1000
         )
         self.writers = ShardWriters(node.store, node.keys)
         acts = ProviderActivities(node.store, node.keys, self.writers, self.client, cool_down_s=0)

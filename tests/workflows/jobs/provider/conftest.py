@@ -6,15 +6,21 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.workflows.jobs.provider.binding_harness import BindingHarness, town
+from tests.workflows.jobs.provider.binding_harness import REQUEST_S, BindingHarness, town
 from tests.workflows.jobs.provider.fake_provider import FakeProvider
 
 
 @pytest.fixture
-async def harness() -> AsyncIterator[BindingHarness]:
+def request_s() -> float:
+    """Tests of a provider that does not respond replace it."""
+    return REQUEST_S
+
+
+@pytest.fixture
+async def harness(request_s: float) -> AsyncIterator[BindingHarness]:
     node = await town()
     async with FakeProvider() as provider:
-        harness = BindingHarness(provider, node)
+        harness = BindingHarness(provider, node, request_s=request_s)
         await harness.env.open()
         yield harness
         await harness.check()

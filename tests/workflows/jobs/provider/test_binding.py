@@ -9,7 +9,13 @@ import pytest
 
 from core.errors import ExecutionFailed
 from tests.support.node_harness import pod
-from tests.workflows.jobs.provider.binding_harness import PARENTS, BindingHarness, town
+from tests.workflows.jobs.provider.binding_harness import (
+    PARENTS,
+    REQUEST_S,
+    SILENT_REQUEST_S,
+    BindingHarness,
+    town,
+)
 from tests.workflows.jobs.provider.fake_provider import FakeProvider, Fault
 from workflows.jobs.provider.client import ALLOCATE, RELEASE
 from workflows.model.policies import ExecutionStatus
@@ -47,7 +53,7 @@ async def test_the_provider_is_told_what_it_has_to_know(harness: BindingHarness)
     where = {"ipAddress": address, "subnet": "10.6.0.0/16", "parentNicMac": PARENTS["eth0"]}
 
     assert (allocate, bind) == (ALLOCATE, {**who, "iaasIPsAllocationRequest": [where]})
-    assert bind_ms == "200"
+    assert bind_ms == f"{REQUEST_S * 1000:.0f}"
     assert (release, free) == (RELEASE, {**who, **where})
 
 
@@ -64,7 +70,15 @@ async def test_a_call_that_failed_is_made_again_and_binds_once(
     assert len(harness.provider.calls) == 3
 
 
-@pytest.mark.parametrize("fault", [Fault.REFUSED, Fault.NONSENSE, Fault.STRANGER, Fault.SILENT])
+@pytest.mark.parametrize(
+    ("fault", "request_s"),
+    [
+        (Fault.REFUSED, REQUEST_S),
+        (Fault.NONSENSE, REQUEST_S),
+        (Fault.STRANGER, REQUEST_S),
+        (Fault.SILENT, SILENT_REQUEST_S),
+    ],
+)
 async def test_what_cannot_be_bound_is_taken_back_and_its_claims_end(
     harness: BindingHarness, fault: Fault
 ) -> None:
@@ -88,6 +102,7 @@ async def test_without_time_for_a_call_none_is_made(harness: BindingHarness) -> 
     assert ALLOCATE not in [path for path, _, _ in harness.provider.calls]
 
 
+@pytest.mark.parametrize("request_s", [SILENT_REQUEST_S])
 async def test_a_request_that_is_carried_out_late_is_taken_back_too(
     harness: BindingHarness,
 ) -> None:
