@@ -19,7 +19,7 @@ from core.allocation.cooldown import COOL_DOWN_S
 from core.allocation.handover import Handover
 from core.allocation.observer import Observer
 from core.allocation.provider_settings import ProviderSettings
-from core.audit.claim_cause import cause_of
+from core.audit.history import cause_of
 from core.domain.autopools.pool_size import AutoPoolSettings
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import ExecutionNotFound, LogCorrupt

@@ -6,7 +6,7 @@ import pytest
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from core.audit.claim_cause import cause_of
+from core.audit.history import cause_of
 from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import AddressesReleased, RecordDefined
 from core.domain.evolution import RevisedClaim
