@@ -23,10 +23,11 @@ from core.process.connections import raise_open_files_limit
 from core.process.logs import set_up_logging
 from core.process.supervision import EXIT_TASK_ENDED, Supervisor
 from core.process.teardown import Teardown
+from core.settings.shared_settings import add_daemon_options, conf_path
 from nodeagent.agent import Agent
 from nodeagent.composition import AgentSources
 from nodeagent.kubernetes.cluster_connection import connect_cluster
-from nodeagent.settings.settings_loader import add_daemon_options, conf_path, load_settings
+from nodeagent.settings.settings_loader import load_settings
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.tracing import Tracer
 

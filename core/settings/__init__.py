@@ -2,5 +2,5 @@
 
 conf_file.py        the schema of conf.yml
 device_plugin.py    the settings of the device plugin
-shared_settings.py  address order, cool-down and network provider
+shared_settings.py  options of the daemons, address order, cool-down, network provider, traces
 """

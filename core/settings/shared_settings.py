@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import get_args
+import argparse
+from pathlib import Path
+from typing import Final, get_args
 
 from core.allocation.cooldown import COOL_DOWN_S
 from core.allocation.provider_settings import ProviderSettings, provider_settings
@@ -10,6 +12,27 @@ from core.domain.addresses.choice import AddressOrder
 from core.errors import BadInput
 from core.process.environment import EnvironmentVariables
 from core.settings.conf_file import COOL_DOWN_S_MAX, ConfFile, OrbweaverConf
+
+CONF_PATH: Final = "/tmp/spiderpool/config-map/conf.yml"  # noqa: S108  # docs/reference/configuration.md, "conf.yml"
+CONF_NAME: Final = "conf.yml"
+DAEMON: Final = "daemon"
+"""The command of Spiderpool's programs; here the daemon runs without it too."""
+
+
+def add_daemon_options(parser: argparse.ArgumentParser) -> None:
+    """Add Spiderpool's options for conf.yml: its path, or its folder as in version 1.0."""
+    text = "The daemon, as without a command; Spiderpool's command lines name it."
+    parser.add_argument("command", nargs="?", choices=[DAEMON], help=text)
+    one_of = parser.add_mutually_exclusive_group()
+    one_of.add_argument("--config-path", default=CONF_PATH, help="The file conf.yml.")
+    one_of.add_argument("--config-dir", default="", help="The folder of conf.yml.")
+
+
+def conf_path(options: argparse.Namespace) -> str:
+    """The path of conf.yml by these options."""
+    folder: str = options.config_dir
+    path: str = options.config_path
+    return str(Path(folder) / CONF_NAME) if folder else path
 
 
 def address_order(ours: OrbweaverConf, env: EnvironmentVariables) -> AddressOrder:

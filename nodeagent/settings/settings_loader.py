@@ -6,7 +6,6 @@ file. No other module of the agent reads configuration files or variables.
 
 from __future__ import annotations
 
-import argparse
 import socket
 from collections.abc import Mapping
 from ipaddress import ip_address
@@ -51,11 +50,6 @@ from nodeagent.settings.values import (
     Settings,
 )
 
-CONF_PATH: Final = "/tmp/spiderpool/config-map/conf.yml"  # noqa: S108  # docs/reference/configuration.md, "conf.yml"
-CONF_NAME: Final = "conf.yml"
-DAEMON: Final = "daemon"
-"""The command of Spiderpool's programs; here the daemon runs without it too."""
-
 RECORDS_HIGHEST: Final = 1 << 31
 POOL_PAUSE_S_MAX: Final = 3_600
 POOL_RETRIES_MAX: Final = 10_000
@@ -66,22 +60,6 @@ ETCD_NAMES: Final = Access(
     )
 )
 """The keys of the etcd settings in conf.yml."""
-
-
-def add_daemon_options(parser: argparse.ArgumentParser) -> None:
-    """Where conf.yml is, in Spiderpool's words: a file, or its folder as in version 1.0."""
-    text = "The daemon, as without a command; Spiderpool's command lines name it."
-    parser.add_argument("command", nargs="?", choices=[DAEMON], help=text)
-    one_of = parser.add_mutually_exclusive_group()
-    one_of.add_argument("--config-path", default=CONF_PATH, help="The file conf.yml.")
-    one_of.add_argument("--config-dir", default="", help="The folder of conf.yml.")
-
-
-def conf_path(options: argparse.Namespace) -> str:
-    """The path of conf.yml by these options."""
-    folder: str = options.config_dir
-    path: str = options.config_path
-    return str(Path(folder) / CONF_NAME) if folder else path
 
 
 def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:

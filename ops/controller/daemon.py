@@ -28,7 +28,7 @@ from core.process.environment import KUBECONFIG
 from core.process.logs import set_up_logging
 from core.process.supervision import EXIT_TASK_ENDED
 from core.process.teardown import Teardown
-from nodeagent.settings.settings_loader import add_daemon_options, conf_path
+from core.settings.shared_settings import add_daemon_options, conf_path
 from ops.controller.controller import Controller
 from ops.controller.main import COMMANDS, PROGRAM
 from ops.controller.settings import (

@@ -34,7 +34,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
             "workflows/testing/skipping_clock.py": "awaited by the same function; tests only",
         }.items()
     },
-    ("no_path_of_one_machine", "nodeagent/settings/settings_loader.py"): (
+    ("no_path_of_one_machine", "core/settings/shared_settings.py"): (
         "existing charts mount conf.yml there, a compatible default"
     ),
 }

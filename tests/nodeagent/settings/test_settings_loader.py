@@ -8,11 +8,9 @@ from pathlib import Path
 import pytest
 
 from core.errors import BadInput
+from core.settings.shared_settings import CONF_PATH, add_daemon_options, conf_path
 from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
 from nodeagent.settings.settings_loader import (
-    CONF_PATH,
-    add_daemon_options,
-    conf_path,
     load_settings,
 )
 from nodeagent.settings.values import Settings
