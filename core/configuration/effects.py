@@ -6,7 +6,7 @@ Nothing here talks to the store or decides anything.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from core.domain.addresses.ip_address import Family, parse_address
 from core.domain.configuration.configuration_state import Configuration
@@ -80,30 +80,34 @@ def _pool_effect(event: PoolEvent, configuration: Configuration, keys: Keys) -> 
     name = event.pool.name if isinstance(event, PoolDefined) else event.name
     before = configuration.pools.get(name)
     after = evolve_pool(before, event)
-    write: Write = Delete(keys.pool(name))
-    if after is not None:
-        write = Put(keys.pool(name), POOL.encode(after))
-    return _indexed(Effect(write, "pools", _family(after, before)), keys, before, after)
+    key = keys.pool(name)
+    write = Delete(key) if after is None else Put(key, POOL.encode(after))
+    return _indexed(write, "pools", keys, before, after)
 
 
 def _subnet_effect(event: SubnetEvent, configuration: Configuration, keys: Keys) -> Effect:
     name = event.subnet.name if isinstance(event, SubnetDefined) else event.name
     before = configuration.subnets.get(name)
     after = evolve_subnet(before, event)
-    write: Write = Delete(keys.subnet(name))
-    if after is not None:
-        write = Put(keys.subnet(name), SUBNET.encode(after))
-    return _indexed(Effect(write, "subnets", _family(after, before)), keys, before, after)
+    key = keys.subnet(name)
+    write = Delete(key) if after is None else Put(key, SUBNET.encode(after))
+    return _indexed(write, "subnets", keys, before, after)
 
 
 def _indexed(
-    effect: Effect, keys: Keys, before: Pool | Subnet | None, after: Pool | Subnet | None
+    write: Write,
+    topic: Literal["pools", "subnets"],
+    keys: Keys,
+    before: Pool | Subnet | None,
+    after: Pool | Subnet | None,
 ) -> Effect:
-    index = Index(keys, "pools" if effect.topic == "pools" else "subnets", effect.family)
+    """The effect of a write of a pool or subnet, with the changes of their index."""
+    family = _family(after, before)
+    index = Index(keys, topic, family)
     old, new = index.entries(before), index.entries(after)
     gone = [Delete(key) for key in old if key not in new]
     come = [Put(key, value) for key, value in new.items() if old.get(key) != value]
-    return effect._replace(found_by=(*gone, *come))
+    return Effect(write, topic, family, (*gone, *come))
 
 
 def _family(after: Pool | Subnet | None, before: Pool | Subnet | None) -> Family:
