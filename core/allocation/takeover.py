@@ -7,7 +7,7 @@ nothing: run an interrupted takeover again. A refused step does not stop the oth
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from core.allocation.assigner import Assigner
@@ -31,9 +31,16 @@ class TakeoverResult(NamedTuple):
 
 
 class TakeOverRun:
-    """One run of a plan."""
+    """One run of a plan; ``on_progress`` is called with endpoints that are taken over, and all."""
 
-    def __init__(self, configurator: Configurator, assigner: Assigner, cause: Cause) -> None:
+    def __init__(
+        self,
+        configurator: Configurator,
+        assigner: Assigner,
+        cause: Cause,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self._on_progress = on_progress
         self._configurator = configurator
         self._assigner = assigner
         self._cause = cause
@@ -67,4 +74,6 @@ class TakeOverRun:
                     raise result
                 else:
                     changed += bool(result.revision)
+            if self._on_progress is not None:
+                self._on_progress(start + len(some), len(endpoints))
         return changed

@@ -12,7 +12,7 @@ revisions of the etcd they were written in (I3), and another etcd has others.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from typing import BinaryIO, Final, TextIO
 
@@ -65,8 +65,15 @@ def line_of(recorded: Recorded) -> str:
     return _json.encode(line).decode()
 
 
-async def export_raw(view: LogView, cluster: str, out: BinaryIO) -> int:
+async def export_raw(
+    view: LogView,
+    cluster: str,
+    out: BinaryIO,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> int:
     """Write the whole log as it is; returns how many segments.
+
+    ``on_progress`` is called with the position that is written, and the last one.
 
     Raises BadInput when the archive was pruned: the log is not whole any more.
     """
@@ -82,6 +89,8 @@ async def export_raw(view: LogView, cluster: str, out: BinaryIO) -> int:
         out.writelines(_raw.encode(segment) for segment in batch.segments)
         chain = chained(chain, batch.segments)
         count += len(batch.segments)
+        if on_progress is not None and batch.segments:
+            on_progress(batch.segments[-1].position, view.revision)
     out.write(_raw.encode([count, chain]))
     return count
 

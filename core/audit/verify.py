@@ -10,7 +10,7 @@ Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
@@ -83,13 +83,19 @@ class VerificationReport(NamedTuple):
 
 
 async def verify(
-    store: KeyValueStore, keys: Keys, files: Files, kinds: Sequence[KeyKind[Any]] = ()
+    store: KeyValueStore,
+    keys: Keys,
+    files: Files,
+    kinds: Sequence[KeyKind[Any]] = (),
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> VerificationReport:
     """Read everything and report; ``kinds``: the kinds of keys that are read beside the log.
 
+    ``on_progress`` is called with the position that the fold has reached, and the last one.
+
     Raises StoreUnavailable, and Compacted when etcd compacts quicker than the log can be read.
     """
-    run = _Run(keys, files, kinds)
+    run = _Run(keys, files, kinds, on_progress)
     for round_ in range(ROUNDS_MAX):
         try:
             return await run.read(store)
@@ -102,7 +108,15 @@ async def verify(
 class _Run:
     """One run; a compaction under it costs the state keys a second look and nothing else."""
 
-    def __init__(self, keys: Keys, files: Files, kinds: Sequence[KeyKind[Any]]) -> None:
+    def __init__(
+        self,
+        keys: Keys,
+        files: Files,
+        kinds: Sequence[KeyKind[Any]],
+        on_progress: Callable[[int, int], None] | None,
+    ) -> None:
+        self._on_progress = on_progress
+        self._last_position = 0
         self._keys = keys
         self._files = files
         self._kinds = kinds
@@ -135,6 +149,7 @@ class _Run:
         return self._report(view.revision, differences=differences, plan=plan)
 
     async def _fold(self, view: LogView) -> None:
+        self._last_position = view.revision
         self._begin_behind_what_was_pruned(view.sealed)
         for summary in view.sealed.summaries():
             if summary.number <= self._last_file:
@@ -176,6 +191,8 @@ class _Run:
             self._note(foreign_changes(events, self._checker.ledger))
             for recorded in events:
                 self._note(self._check(recorded))
+        if self._on_progress is not None:
+            self._on_progress(self._checker.ledger.position, self._last_position)
 
     def _note(self, violations: list[Violation]) -> None:
         if violations:

@@ -30,7 +30,10 @@ _PANELS: Final = {
         "describe": ("describe:describe", "Show one object in detail, with its last events."),
         "explain": ("explain:explain", "Explain which pools serve a Pod, and why others do not."),
         "simulate": ("simulate:simulate", "Show what a change would do, without writing."),
-        "forecast": ("forecast:forecast", "Show when pools and subnets will be full."),
+        "forecast": (
+            "forecast:forecast",
+            "Show when pools and subnets will be full, from their growth in the last weeks.",
+        ),
         "status": ("status:status", "Show the state of etcd, writers, log, archive and projector."),
     },
     "Change": {

@@ -7,6 +7,8 @@ object is again as its custom resource says.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from core.domain.configuration import commands as wishes
@@ -15,8 +17,10 @@ from core.domain.model import Pool, Reservation, Subnet
 from core.eventstore.codec import POOL, RESERVATION, SUBNET, StateCodec
 from core.eventstore.kv import Get
 from ops.cli.kinds import object_name
-from ops.cli.session import ClusterSession
 from ops.kubernetes.resources import source_of
+
+if TYPE_CHECKING:
+    from ops.cli.session import ClusterSession
 
 Stored = tuple[bytes, StateCodec[Pool] | StateCodec[Subnet] | StateCodec[Reservation]]
 

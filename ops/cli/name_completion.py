@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
 from core.domain.evolution import Ledger
 from core.errors import OrbweaverError
-from core.eventstore.etcd import EtcdStore
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get
 from core.eventstore.state import read_configuration
 from ops.cli.command_group import INHERITED
 from ops.cli.kinds import KINDS, RECORD_KINDS, ObjectKind
-from ops.settings import ClusterSettings, cluster_settings
+
+if TYPE_CHECKING:
+    from ops.settings import ClusterSettings
 
 COMPLETION_S_MAX: Final = 1.0
 """A shell waits this long for names; then it gets none."""
@@ -59,6 +60,8 @@ def _names(context: typer.Context, word: str) -> list[str]:
         if isinstance(text, str)
     }
     namespace = context.params.get("namespace") or "default"
+    from ops.settings import cluster_settings  # noqa: PLC0415  # as in ``_read``
+
     try:
         settings = cluster_settings(os.environ, options)
         return asyncio.run(asyncio.wait_for(_read(settings, kind, namespace), COMPLETION_S_MAX))
@@ -67,6 +70,9 @@ def _names(context: typer.Context, word: str) -> list[str]:
 
 
 async def _read(settings: ClusterSettings, kind: ObjectKind, namespace: str) -> list[str]:
+    # Kinds are completed without the client of etcd, which takes 0.1 s to import.
+    from core.eventstore.etcd import EtcdStore  # noqa: PLC0415
+
     store, keys = EtcdStore(settings.etcd), Keys(settings.cluster)
     try:
         if kind in (ObjectKind.ENDPOINT, ObjectKind.POD):

@@ -9,16 +9,19 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 from core.domain.evolution import Ledger
 from core.domain.reclaim.cluster import ClusterFacts, DeletionNotice
 from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import BadInput
-from ops.cli.session import ClusterSession
 from ops.kubernetes.settings import KubernetesSettings
 from ops.kubernetes.watches.cluster_watch import watch_of
 from workflows.jobs.reclaim.records import StandalonePodFacts
+
+if TYPE_CHECKING:
+    from ops.cli.session import ClusterSession
 
 Ask = Callable[["Ledger", "Moment"], Awaitable["ClusterFacts"]]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from core.domain.autopools.applications import replicas_of, skip_reason
 from core.domain.evolution import Ledger
@@ -10,11 +10,13 @@ from core.errors import ExecutionNotFound, NotFound
 from ops.cli.applications import POOL_COLUMNS, ApplicationLine, lines_of, plain, pool_rows, word_of
 from ops.cli.formats import Output
 from ops.cli.output import heading, pairs, show_table, show_value
-from ops.cli.session import ClusterSession
 from ops.cli.workloads import Applications
 from workflows.engine.store.history_reader import find_run
 from workflows.engine.store.keys import WorkflowKeys
 from workflows.jobs.autopools.application import workflow_id
+
+if TYPE_CHECKING:
+    from ops.cli.session import ClusterSession
 
 LIST_ALL: Final = "list all: `orbctl get applications -A`"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,7 +26,9 @@ from ops.cli.exits import Exit, refusals_of, report_refusals, report_unread
 from ops.cli.input_files import Recursive
 from ops.cli.kinds import object_name
 from ops.cli.manifest_objects import read_possible
-from ops.cli.session import ClusterSession
+
+if TYPE_CHECKING:
+    from ops.cli.session import ClusterSession
 
 
 def apply(

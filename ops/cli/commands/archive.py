@@ -5,7 +5,7 @@ All of it needs the archive directory, which is the controllers': run it where t
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -21,8 +21,11 @@ from ops.cli.context import confirm, perform
 from ops.cli.exits import Exit, fail
 from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, counted, moment, pairs, show_table, show_value
-from ops.cli.session import ClusterSession
+from ops.cli.progress import progress
 from ops.cli.times import parse_length
+
+if TYPE_CHECKING:
+    from ops.cli.session import ClusterSession
 
 app = typer.Typer(help="Archive the live log now; show or shorten the archive.")
 
@@ -56,7 +59,8 @@ def seal(
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
-        sealed = await _seal(session, upto)
+        with progress("archive"):  # how much there is to seal is known when it is sealed
+            sealed = await _seal(session, upto)
         if output.is_plain:
             show_value(sealed._asdict(), output)
         elif sealed.superseded:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,8 +20,10 @@ from ops.cli.kinds import ObjectKind, kind_of, plural, split_name
 from ops.cli.name_completion import complete_kind, complete_names
 from ops.cli.object_selection import ObjectSelection, listing_of
 from ops.cli.output import heading, moment, show, show_value
-from ops.cli.session import ClusterSession
 from ops.cli.times import parse_time
+
+if TYPE_CHECKING:
+    from ops.cli.session import ClusterSession
 
 
 def as_of(

@@ -7,7 +7,7 @@ none. The Pod's next ADD returns them.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,7 +24,9 @@ from ops.cli import dry_run
 from ops.cli.context import perform
 from ops.cli.exits import Exit
 from ops.cli.kinds import split_name
-from ops.cli.session import ClusterSession
+
+if TYPE_CHECKING:
+    from ops.cli.session import ClusterSession
 
 
 def assign(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -33,7 +33,9 @@ from ops.cli.input_files import Recursive
 from ops.cli.kinds import NAMESPACED, RECORD_KINDS, ObjectKind, kind_of, object_name, split_name
 from ops.cli.manifest_objects import read_possible
 from ops.cli.name_completion import complete_kind, complete_names
-from ops.cli.session import ClusterSession
+
+if TYPE_CHECKING:
+    from ops.cli.session import ClusterSession
 
 ALLOWED: Final = (
     *(ObjectKind.POOL, ObjectKind.SUBNET, ObjectKind.RESERVATION),

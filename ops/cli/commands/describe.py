@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -41,9 +41,11 @@ from ops.cli.listings import state_of
 from ops.cli.name_completion import complete_kind, complete_names
 from ops.cli.output import TableColumn, heading, pairs, show_table, show_value
 from ops.cli.pool_usage import claims_by_pool
-from ops.cli.session import ClusterSession
 from ops.cli.workloads import Kubeconfig, read_applications
 from ops.manifests import endpoint_manifest, pool_manifest, subnet_manifest
+
+if TYPE_CHECKING:
+    from ops.cli.session import ClusterSession
 
 DESCRIBED: Final = (
     *(ObjectKind.POOL, ObjectKind.SUBNET, ObjectKind.APPLICATION),

@@ -6,7 +6,7 @@ with the rule that took or dropped it, then the address that would be tried. Wri
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -27,7 +27,9 @@ from ops.cli.global_options import globals_of
 from ops.cli.kinds import split_name
 from ops.cli.manifest_objects import read_commands
 from ops.cli.output import show_value
-from ops.cli.session import ClusterSession
+
+if TYPE_CHECKING:
+    from ops.cli.session import ClusterSession
 
 UID_UNSAID: Final = "not-given"
 """Stands for the UID that the Pod will have; it only decides where the search begins."""

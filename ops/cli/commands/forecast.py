@@ -7,7 +7,7 @@ Writes nothing. The method: ``core.domain.forecast``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
@@ -27,7 +27,9 @@ from ops.cli.kinds import ObjectKind, kind_of
 from ops.cli.name_completion import complete_kind, complete_names
 from ops.cli.output import TableColumn, age, moment, show_table, show_value
 from ops.cli.pool_usage import count_pools
-from ops.cli.session import ClusterSession
+
+if TYPE_CHECKING:
+    from ops.cli.session import ClusterSession
 
 _KINDS: Final = {ObjectKind.POOL: "pool", ObjectKind.SUBNET: "subnet"}
 _COLUMNS: Final = (

@@ -12,7 +12,7 @@ import asyncio
 import os
 import sys
 import time
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -35,7 +35,9 @@ from ops.cli.global_options import globals_of
 from ops.cli.kinds import split_name
 from ops.cli.output import TableColumn, counted, heading, show_table, show_value
 from ops.cli.pod_source import Ask, pod_source
-from ops.cli.session import ClusterSession
+
+if TYPE_CHECKING:
+    from ops.cli.session import ClusterSession
 
 SHOWN_MAX: Final = 50
 """Endpoints that are listed as kept; -o wide lists all."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
@@ -24,8 +24,10 @@ from ops.cli.object_selection import ObjectSelection, empty_message, listing_of
 from ops.cli.output import MANIFEST_LIST, ObjectListing, show, show_table, show_value
 from ops.cli.pool_usage import count_pools
 from ops.cli.selectors import Selectors, read_selectors
-from ops.cli.session import ClusterSession
 from ops.cli.workloads import Kubeconfig, read_applications
+
+if TYPE_CHECKING:
+    from ops.cli.session import ClusterSession
 
 ALLOWED: Final = (
     *(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,7 +24,9 @@ from ops.cli.exits import Exit
 from ops.cli.formats import TABLE, Output
 from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, age, moment, show_table, show_value
-from ops.cli.session import ClusterSession
+
+if TYPE_CHECKING:
+    from ops.cli.session import ClusterSession
 
 
 def history(

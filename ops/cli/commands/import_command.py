@@ -8,7 +8,7 @@ already changes nothing. At the end its cluster is read again, and every address
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -25,7 +25,10 @@ from ops.cli.exits import Exit, fail, refusals_of, report_refusals, report_unrea
 from ops.cli.foreign import CALICO, SPIDERPOOL, WHEREABOUTS, Reading, reading
 from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, counted, heading, show_table, show_value
-from ops.cli.session import ClusterSession
+from ops.cli.progress import progress
+
+if TYPE_CHECKING:
+    from ops.cli.session import ClusterSession
 
 FINDINGS_SHOWN_MAX: Final = 50
 
@@ -171,13 +174,15 @@ async def _carry_out(session: ClusterSession, plan: TakeOver) -> TakeoverResult:
     view = ConfigurationView(session.store, session.keys)
     await view.start()
     try:
-        return await session.write(
-            lambda writer: TakeOverRun(
-                session.configurator(writer),
-                Assigner(session.store, session.keys, writer, view),
-                session.cause,
-            ).carry_out(plan)
-        )
+        with progress("import") as advance:
+            return await session.write(
+                lambda writer: TakeOverRun(
+                    session.configurator(writer),
+                    Assigner(session.store, session.keys, writer, view),
+                    session.cause,
+                    advance,
+                ).carry_out(plan)
+            )
     finally:
         await view.close()
 

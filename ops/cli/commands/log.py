@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -20,8 +20,11 @@ from ops.cli.global_options import globals_of
 from ops.cli.kinds import ObjectKind
 from ops.cli.object_selection import ObjectSelection, listing_of
 from ops.cli.output import counted, heading, pairs, show, show_value
-from ops.cli.session import ClusterSession
+from ops.cli.progress import counted_events, progress
 from ops.cli.times import parse_time
+
+if TYPE_CHECKING:
+    from ops.cli.session import ClusterSession
 
 STANDARD_OUTPUT: Final = Path("-")
 
@@ -66,16 +69,17 @@ def export(
 async def _export_raw(view: LogView, cluster: str, file: Path | None) -> int:
     if file is None:
         return await export_raw(view, cluster, sys.stdout.buffer)
-    with file.open("xb") as out:
-        return await export_raw(view, cluster, out)
+    with file.open("xb") as out, progress("export") as advance:
+        return await export_raw(view, cluster, out, advance)
 
 
 async def _export_lines(view: LogView, file: Path | None, after: int, upto: int | None) -> int:
     events = view.events(after, upto)
     if file is None:
         return await export_lines(events, sys.stdout)
-    with file.open("x", encoding="utf-8") as out:
-        return await export_lines(events, out)
+    last = view.revision if upto is None else min(upto, view.revision)
+    with file.open("x", encoding="utf-8") as out, progress("export") as advance:
+        return await export_lines(counted_events(events, last, advance), out)
 
 
 def replay(
@@ -116,9 +120,11 @@ def _fold(
         raise BadInput(f"{file} is not a file", subject="file")
     checker, events, clock_ms = Checker(), 0, 0
     broken: list[str] = []
-    with file.open("rb") as source:
+    with file.open("rb") as source, progress("replay") as advance:
+        size = file.stat().st_size
         # What lies behind the end is read all the same: only its end proves the file.
         for segment in import_log(source):
+            advance(source.tell(), size)
             for recorded in segment.events():
                 clock_ms = ticked(clock_ms, recorded, now_ms)
                 if recorded.position <= position and clock_ms <= time_ms:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,9 +23,11 @@ from ops.cli.context import perform
 from ops.cli.exits import Exit
 from ops.cli.global_options import globals_of
 from ops.cli.output import show_value
-from ops.cli.session import ClusterSession
 from workflows.engine.client.client import Client
 from workflows.jobs.quarantine.probe import PROBE_NOW, probe_id
+
+if TYPE_CHECKING:
+    from ops.cli.session import ClusterSession
 
 app = typer.Typer(
     no_args_is_help=True, help="Keep addresses that another host uses from being used."

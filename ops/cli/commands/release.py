@@ -7,7 +7,7 @@ came (I4).
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,7 +22,9 @@ from ops.cli.context import confirm, perform
 from ops.cli.exits import Exit, fail
 from ops.cli.kinds import split_name
 from ops.cli.output import counted
-from ops.cli.session import ClusterSession
+
+if TYPE_CHECKING:
+    from ops.cli.session import ClusterSession
 
 CHANGED = "the addresses have changed since they were shown"
 

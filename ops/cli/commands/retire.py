@@ -7,7 +7,7 @@ without one nothing is lost: the retirement begins as soon as a controller is th
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -22,7 +22,6 @@ from ops.cli.exits import Exit
 from ops.cli.global_options import globals_of
 from ops.cli.kinds import ObjectKind, kind_of, object_name
 from ops.cli.output import TableColumn, counted, pairs, show_table, show_value
-from ops.cli.session import ClusterSession
 from ops.cli.times import parse_length
 from workflows.engine.client.client import Client
 from workflows.engine.client.visibility import Visibility
@@ -37,6 +36,9 @@ from workflows.jobs.retirement.retirement_values import (
     RetirementRequest,
     retirement_id,
 )
+
+if TYPE_CHECKING:
+    from ops.cli.session import ClusterSession
 
 app = typer.Typer(no_args_is_help=True, help="Delete pools and subnets once they are empty.")
 

@@ -6,7 +6,7 @@ The commands run on a fork of the present state through the real ``decide``. Wri
 from __future__ import annotations
 
 from itertools import islice
-from typing import Annotated, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
@@ -28,7 +28,9 @@ from ops.cli.input_files import Recursive
 from ops.cli.kinds import object_name
 from ops.cli.manifest_objects import read_commands
 from ops.cli.output import TableColumn, counted, heading, show_table, show_value
-from ops.cli.session import ClusterSession
+
+if TYPE_CHECKING:
+    from ops.cli.session import ClusterSession
 
 HOLDINGS_SHOWN_MAX: Final = 1_000
 """Holders in the list; of more only the number is shown."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import typer
 
@@ -23,9 +23,11 @@ from ops.cli.context import perform
 from ops.cli.exits import Exit
 from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, age, counted, heading, moment, pairs, show_table, show_value
-from ops.cli.session import ClusterSession
 from ops.kinds import STATUS_KINDS
 from ops.settings import CONTROLLER_ROLE
+
+if TYPE_CHECKING:
+    from ops.cli.session import ClusterSession
 
 T = TypeVar("T")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
@@ -25,7 +25,6 @@ from ops.cli.exits import Exit
 from ops.cli.formats import Output
 from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, heading, show_table, show_value
-from ops.cli.session import ClusterSession
 from ops.diagnostics.paths.path_trace import PathHop, PathSegment, legs
 from ops.diagnostics.paths.route_lookup import (
     Stack,
@@ -34,6 +33,9 @@ from ops.diagnostics.paths.route_lookup import (
     rule_text,
     table_name,
 )
+
+if TYPE_CHECKING:
+    from ops.cli.session import ClusterSession
 
 COLUMNS: Final = tuple(
     map(TableColumn, ("LEG", "STACK", "PACKET", "RULE", "TABLE", "ROUTE", "NEIGHBOUR"))

@@ -6,7 +6,7 @@ executes the plan and verifies again.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -19,8 +19,11 @@ from ops.cli.context import perform
 from ops.cli.exits import Exit
 from ops.cli.global_options import globals_of
 from ops.cli.output import counted, heading, show_value
-from ops.cli.session import ClusterSession
+from ops.cli.progress import progress
 from ops.kinds import ALL_KINDS
+
+if TYPE_CHECKING:
+    from ops.cli.session import ClusterSession
 
 SHOWN_MAX: Final = 50
 """Findings of each kind that are listed; -o wide lists all that the report has."""
@@ -42,13 +45,13 @@ def verify(
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
-        report = await verify_all(session.store, session.keys, session.archive, ALL_KINDS)
+        report = await _verify(session)
         repaired = None
         if repair and report.plan:
             if not output.is_plain:
                 _show(report, wide=output.is_wide)
             repaired = await _repair(session, report)
-            report = await verify_all(session.store, session.keys, session.archive, ALL_KINDS)
+            report = await _verify(session)
         if output.is_plain:
             show_value(_plain(report, repaired), output)
         else:
@@ -58,6 +61,12 @@ def verify(
         return Exit.OK if report.is_clean else Exit.DIFFERENT
 
     perform(context, action)
+
+
+async def _verify(session: ClusterSession) -> VerificationReport:
+    with progress("verify") as advance:
+        where = session.store, session.keys, session.archive
+        return await verify_all(*where, ALL_KINDS, advance)
 
 
 async def _repair(session: ClusterSession, report: VerificationReport) -> Repaired:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from msgspec import DecodeError, json, to_builtins
@@ -16,7 +16,6 @@ from ops.cli.context import perform
 from ops.cli.exits import Exit
 from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, age, counted, moment, pairs, show_table, show_value
-from ops.cli.session import ClusterSession
 from workflows.engine.client.client import Client
 from workflows.engine.client.visibility import Description, Filter, Visibility
 from workflows.engine.store.archive_files import ARCHIVE_FOLDER, ExecutionFiles
@@ -26,6 +25,9 @@ from workflows.model.codec import to_json
 from workflows.model.errors import WorkflowError
 from workflows.model.events import HistoryEvent
 from workflows.model.policies import ExecutionStatus
+
+if TYPE_CHECKING:
+    from ops.cli.session import ClusterSession
 
 app = typer.Typer(
     no_args_is_help=True, help="Show, signal, query, cancel or reset workflow executions."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import shlex
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from ops.cli.main import run
 from tests.support.etcd import EtcdCluster, free_ports
 
 DIRECTORY = Path(__file__).parent / "transcripts"
+TERMINAL_BYTES = 1 << 16
 PROGRAM = [sys.executable, "-m", "ops.cli.main"]
 HEAVY = ("grpc", "rich", "yaml", "msgspec", "tenacity", "prometheus_client", "core.eventstore.etcd")
 
@@ -266,3 +268,68 @@ def test_a_cluster_from_the_first_pool_to_a_replayed_export(
     assert orbctl("export", "--raw", str(raw), **variables).returncode == 0
     replayed = json.loads(orbctl("replay", str(raw), "-o", "json").stdout)
     assert (replayed["events"], replayed["violations"]) == (3, [])
+
+
+@pytest.mark.parametrize("words", [["get", "--help"], ["explain", "--help"], ["verify", "--help"]])
+def test_help_needs_no_client_of_etcd(words: list[str]) -> None:
+    program = (
+        "import sys; from ops.cli.global_options import ProcessContext;"
+        " from ops.cli.main import run;"
+        f"run({words!r}, ProcessContext()); sys.exit('core.eventstore.etcd.client' in sys.modules)"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "Usage: orbctl" in done.stdout
+
+
+def on_terminal(*arguments: str, **variables: str) -> str:
+    """What the program prints to standard error, where that is a terminal."""
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        done = subprocess.run(
+            [*PROGRAM, *arguments],
+            env=os.environ | variables | {"TERM": "xterm"},
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            check=True,
+        )
+        os.set_blocking(ours, False)
+        shown = (terminal.read(TERMINAL_BYTES) or b"").decode()
+        os.close(theirs)
+    assert done.stdout
+    return shown
+
+
+@pytest.mark.etcd
+def test_what_reads_the_whole_log_shows_how_far_it_is_on_a_terminal_alone(
+    etcd: EtcdCluster, tmp_path: Path
+) -> None:
+    variables = {
+        "ORBWEAVER_ETCD_ENDPOINTS": etcd.endpoints[0],
+        "ORBWEAVER_CLUSTER": "progress",
+        "ORBWEAVER_ARCHIVE_DIR": str(tmp_path / "archive"),
+    }
+    raw = str(tmp_path / "log.raw")
+    assert orbctl("apply", "-f", str(DIRECTORY / "pools.yaml"), **variables).returncode == 0
+    assert orbctl("export", "--raw", raw, **variables).returncode == 0
+
+    assert orbctl("verify", **variables).stderr == ""
+    assert "verify" in on_terminal("verify", **variables)
+    assert "replay" in on_terminal("replay", raw, **variables)
+    assert "archive" in on_terminal("archive", **variables)
+
+
+def test_kubectl_gets_no_names_and_no_errors_where_etcd_is_away() -> None:
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "ops.cli.kubectl_completion", "get", "pool", ""]
+    variables = {"ORBWEAVER_ETCD_ENDPOINTS": f"127.0.0.1:{port}"}
+
+    done = subprocess.run(
+        command, env=os.environ | variables, capture_output=True, text=True, check=True
+    )
+
+    assert (done.stdout, done.stderr) == (":0\n", "")
