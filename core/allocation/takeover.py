@@ -65,8 +65,8 @@ class TakeOverRun:
     async def _claim(self, endpoints: Sequence[Endpoint]) -> int:
         changed = 0
         for start in range(0, len(endpoints), CLAIMING_MAX):
-            some = endpoints[start : start + CLAIMING_MAX]
-            calls = (self._assigner.assign(endpoint, self._cause) for endpoint in some)
+            batch = endpoints[start : start + CLAIMING_MAX]
+            calls = (self._assigner.assign(endpoint, self._cause) for endpoint in batch)
             for result in await asyncio.gather(*calls, return_exceptions=True):
                 if isinstance(result, Refused):
                     self._refused.append(result)
@@ -75,5 +75,5 @@ class TakeOverRun:
                 else:
                     changed += bool(result.revision)
             if self._on_progress is not None:
-                self._on_progress(start + len(some), len(endpoints))
+                self._on_progress(start + len(batch), len(endpoints))
         return changed
