@@ -30,10 +30,7 @@ _PANELS: Final = {
         "describe": ("describe:describe", "Show one object in detail, with its last events."),
         "explain": ("explain:explain", "Explain which pools serve a Pod, and why others do not."),
         "simulate": ("simulate:simulate", "Show what a change would do, without writing."),
-        "forecast": (
-            "forecast:forecast",
-            "Show when pools and subnets will be full, from their growth in the last weeks.",
-        ),
+        "forecast": ("forecast:forecast", "Show when pools and subnets will be full."),
         "status": ("status:status", "Show the state of etcd, writers, log, archive and projector."),
     },
     "Change": {
@@ -51,7 +48,10 @@ _PANELS: Final = {
         "events": ("events:events", "Show events of the log as they come, one a line."),
         "history": ("history:history", "Show all events of an address, a Pod or a pool."),
         "as-of": ("as_of:as_of", "Show objects as they were at a time or log position."),
-        "diff": ("diff:diff", "Show what is different between two moments."),
+        "diff": (
+            "diff:diff",
+            "Show what is different between two moments: objects and addresses.",
+        ),
         "verify": ("verify:verify", "Check log, archive and state keys against each other."),
         "export": ("log:export", "Write the log to a file, as JSON lines or raw."),
         "replay": ("log:replay", "Replay a raw export without etcd, and check every rule."),

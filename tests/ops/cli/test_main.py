@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -289,19 +290,19 @@ def test_help_needs_no_client_of_etcd(words: list[str]) -> None:
 def on_terminal(*arguments: str, **variables: str) -> str:
     """What the program prints to standard error, where that is a terminal."""
     ours, theirs = pty.openpty()
+    command, environment = [*PROGRAM, *arguments], os.environ | variables | {"TERM": "xterm"}
+    shown = b""
     with os.fdopen(ours, "rb", buffering=0) as terminal:
-        done = subprocess.run(
-            [*PROGRAM, *arguments],
-            env=os.environ | variables | {"TERM": "xterm"},
-            stdout=subprocess.PIPE,
-            stderr=theirs,
-            check=True,
-        )
-        os.set_blocking(ours, False)
-        shown = (terminal.read(TERMINAL_BYTES) or b"").decode()
-        os.close(theirs)
-    assert done.stdout
-    return shown
+        with subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=theirs
+        ) as running:
+            os.close(theirs)
+            # The end of a terminal that no process has open any more is an error.
+            with suppress(OSError):
+                while chunk := terminal.read(TERMINAL_BYTES):
+                    shown += chunk
+    assert running.returncode == 0
+    return shown.decode()
 
 
 @pytest.mark.etcd
