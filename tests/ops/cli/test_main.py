@@ -292,15 +292,17 @@ def on_terminal(*arguments: str, **variables: str) -> str:
     ours, theirs = pty.openpty()
     command, environment = [*PROGRAM, *arguments], os.environ | variables | {"TERM": "xterm"}
     shown = b""
-    with os.fdopen(ours, "rb", buffering=0) as terminal:
-        with subprocess.Popen(
+    with (
+        os.fdopen(ours, "rb", buffering=0) as terminal,
+        subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=theirs
-        ) as running:
-            os.close(theirs)
-            # The end of a terminal that no process has open any more is an error.
-            with suppress(OSError):
-                while chunk := terminal.read(TERMINAL_BYTES):
-                    shown += chunk
+        ) as running,
+    ):
+        os.close(theirs)
+        # The end of a terminal that no process has open any more is an error.
+        with suppress(OSError):
+            while chunk := terminal.read(TERMINAL_BYTES):
+                shown += chunk
     assert running.returncode == 0
     return shown.decode()
 
