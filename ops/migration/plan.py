@@ -109,7 +109,8 @@ def _of_release(release: HelmRelease | None) -> Iterator[PlanFinding]:
             MigrationDeadline.BEFORE_SWITCH,
             f"Helm release {release.namespace}/{release.name}",
             f"its revision {release.revision} is {release.status}, not {SETTLED}",
-            f"helm rollback {release.name} -n {release.namespace}: the way back needs it whole",
+            f"helm rollback {release.name} -n {release.namespace}: until then values and cluster"
+            " differ",
         )
 
 
