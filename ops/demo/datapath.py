@@ -18,8 +18,8 @@ from nodeagent.netlink.namespaces import NetnsExecutor
 from ops.demo.demo_output import expect
 from ops.demo.demo_state import DemoState, MissingCapability
 from ops.diagnostics.kernel_features import abilities
-from ops.lab.groups import can_make
 from ops.lab.identity import LabFailed
+from ops.lab.node import can_make
 
 COORDINATOR: Final = {"mode": "auto", "serviceCIDR": ["10.96.0.0/16", "fd00:96::/112"]}
 SERVICE: Final = "ops/demo/service.yaml"

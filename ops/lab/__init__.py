@@ -8,10 +8,9 @@
     fabric.py        the network: one bridge in its own namespace, a veth pair to each node
     daemons.py       long-running processes: etcd, agents and a controller
     store.py         etcd
-    node.py          a node: namespace, agent, plugins, runtime
+    node.py          a node: namespace, cgroup, agent, plugins, runtime
     controller.py    the controller
     runtime.py       the CNI side of a container runtime
-    groups.py        control groups of Pods, for agents that serve ClusterIPs to sockets
     pod_programs.py  programs that run in Pods
     sandbox.py       a Pod: a network namespace with a name
 

@@ -21,11 +21,10 @@ from typing import Any, Final, Self
 from ops.lab.controller import LabController
 from ops.lab.daemons import Daemon
 from ops.lab.fabric import Fabric
-from ops.lab.groups import make_group
 from ops.lab.identity import MARK, LabIdentity, new_identity
 from ops.lab.leftovers import remove, remove_dead
 from ops.lab.namespaces import NamedNamespace
-from ops.lab.node import Node
+from ops.lab.node import Node, make_group
 from ops.lab.programs import attempt, check_possible, ours
 from ops.lab.runtime import NOTHING
 from ops.lab.sandbox import Sandbox

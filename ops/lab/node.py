@@ -1,20 +1,22 @@
 """A node: its network namespace, its agent, its CNI plugins and its runtime.
 
 The agent is the real process; only its paths differ from those of a real node. Its health port is
-on the loopback interface of the node's namespace.
+on the loopback interface of the node's namespace. If agents serve ClusterIPs, the programs of a
+node's Pods run in a cgroup, to which the agent's eBPF programs apply.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nodeagent.clusterip.pods import cgroup2_mounts
 from ops.installer import install
 from ops.lab.daemons import Daemon
-from ops.lab.groups import within
 from ops.lab.http import is_ok
-from ops.lab.identity import LabIdentity
+from ops.lab.identity import LabFailed, LabIdentity
 from ops.lab.namespaces import NamedNamespace
 from ops.lab.programs import ours, plugin, run
 from ops.lab.runtime import ContainerRuntime
@@ -104,3 +106,28 @@ def _serving(group: Path, directory: Path) -> dict[str, str]:
         "ORBWEAVER_CLUSTER_IP_CGROUP": str(group),
         "ORBWEAVER_CLUSTER_IP_BPFFS": str(directory),
     }
+
+
+def make_group(identity: LabIdentity, node: str) -> Path:
+    """Create the cgroup of a node's Pods. Raises LabFailed."""
+    mounts = cgroup2_mounts()
+    if not mounts:
+        raise LabFailed("cgroup v2 is not mounted on this machine")
+    path = Path(mounts[0]) / identity.name("pods") / node
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise LabFailed(f"cannot create cgroup {path}: {error.strerror}") from error
+    return path
+
+
+def can_make() -> bool:
+    """Whether this process may create cgroups."""
+    mounts = cgroup2_mounts()
+    return bool(mounts) and os.access(mounts[0], os.W_OK)
+
+
+def within(group: Path, command: Sequence[str]) -> list[str]:
+    """A command that enters a cgroup and then executes ``command``."""
+    enter = 'echo $$ >"$0" && exec "$@"'
+    return ["sh", "-c", enter, str(group / "cgroup.procs"), *command]
