@@ -65,6 +65,8 @@ class Updates:
         self, messages: Sequence[InboxMessage], draft: HistoryDraft
     ) -> list[UpdateRequest]:
         """The updates for the next workflow task; those beyond a limit are rejected."""
+        if not messages:
+            return []
         requests: dict[str, UpdateRequest] = {}
         for message in messages:
             update = message.body
@@ -87,6 +89,8 @@ class Updates:
         """Add the replies of a workflow task to its draft."""
         for rejected in rejections:
             self._reply(draft, rejected.update_id, Reply(None, rejected.failure, rejected=True))
+        if not self._callers:
+            return
         for event in draft.events:
             completed = event.attributes
             if isinstance(completed, WorkflowExecutionUpdateCompleted):

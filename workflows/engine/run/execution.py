@@ -311,7 +311,8 @@ class Execution:
             return
         if isinstance(outcome, Committed):
             self._apply(draft, outcome.revision)
-        await self._reply_to_queries(batch.messages)
+        if batch.messages:
+            await self._reply_to_queries(batch.messages)
 
     async def _reset(self, message: InboxMessage) -> None:
         """The request stays first in the inbox until it is decided."""

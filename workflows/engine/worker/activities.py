@@ -253,6 +253,8 @@ class RunningActivity:
 
     async def _take_slot(self, slots: Slots) -> Failure | None:
         """Wait for a slot, at most until a timeout or a cancellation."""
+        if slots.take(self.wake):
+            return None
         host, timeouts = self._host, self._activity.scheduled.timeouts
         started = host.clock.monotonic()
         queue_s = timeouts.schedule_to_start_s or math.inf
@@ -282,27 +284,28 @@ class RunningActivity:
         self._inner = inner
         self._host.at_work.add(inner)
         inner.add_done_callback(self._host.at_work.discard)
-        close_s = self._activity.scheduled.timeouts.start_to_close_s or math.inf
-        timeouts = [
-            (TimeoutType.START_TO_CLOSE, started + close_s),
-            self._schedule_to_close(started),
-        ]
-        heartbeat_s = self._activity.scheduled.timeouts.heartbeat_s or math.inf
         try:
             await asyncio.sleep(0)  # an activity that returns immediately needs no timer
             if not inner.done():
                 inner.add_done_callback(lambda _: self.wake.set())
-            while not inner.done():
-                now = clock.monotonic()
-                heartbeat = (TimeoutType.HEARTBEAT, self.beat_at + heartbeat_s)
-                kind, at = min(*timeouts, heartbeat, key=_due)
-                if now >= at:
-                    inner.cancel()
-                    await asyncio.wait({inner}, timeout=STOP_S_MAX)
-                    return _timed_out(kind), None
-                await clock.wait(self.wake, at - now)
-                if not inner.done():
-                    self.wake.clear()
+                scheduled = self._activity.scheduled.timeouts
+                close_s = scheduled.start_to_close_s or math.inf
+                heartbeat_s = scheduled.heartbeat_s or math.inf
+                timeouts = [
+                    (TimeoutType.START_TO_CLOSE, started + close_s),
+                    self._schedule_to_close(clock.monotonic()),
+                ]
+                while not inner.done():
+                    now = clock.monotonic()
+                    heartbeat = (TimeoutType.HEARTBEAT, self.beat_at + heartbeat_s)
+                    kind, at = min(*timeouts, heartbeat, key=_due)
+                    if now >= at:
+                        inner.cancel()
+                        await asyncio.wait({inner}, timeout=STOP_S_MAX)
+                        return _timed_out(kind), None
+                    await clock.wait(self.wake, at - now)
+                    if not inner.done():
+                        self.wake.clear()
             if inner.cancelled():
                 return _cancelled() if self.cancelled() else _cancelled_itself(), None
             return None, inner.result()
