@@ -52,12 +52,12 @@ _SIOCSIFFLAGS: Final = 0x8914
 _IFF_UP: Final = 0x1
 _IFF_RUNNING: Final = 0x40
 _SIOCGIFHWADDR: Final = 0x8927
-_IFREQ_HARDWARE: Final = struct.Struct("16sH6s16x")
-_IFREQ_FLAGS: Final = struct.Struct("16sH22x")
+_IFREQ_HARDWARE: Final = struct.Struct("=16sH6s16x")
+_IFREQ_FLAGS: Final = struct.Struct("=16sH22x")
 _SOL_PACKET: Final = 263  # include/linux/socket.h
 _PACKET_ADD_MEMBERSHIP: Final = 1  # include/uapi/linux/if_packet.h, struct packet_mreq
 _PACKET_MR_MULTICAST: Final = 0
-_MREQ: Final = struct.Struct("iHH8s")
+_MREQ: Final = struct.Struct("=iHH8s")
 
 
 class SocketCloser:

@@ -18,7 +18,6 @@ STATISTICS_MAX: Final = 32_768
 """Statistics of one link; a card with hundreds of queues has about ten thousand."""
 
 _SIOCETHTOOL: Final = 0x8946  # include/uapi/linux/sockios.h
-_IFREQ_BYTES: Final = 40
 _INTERFACE_BYTES: Final = 16
 
 # include/uapi/linux/ethtool.h
@@ -29,6 +28,9 @@ _GSSET_INFO: Final = 0x37
 _GLINKSETTINGS: Final = 0x4C
 _STATISTICS_SET: Final = 1
 _NAME_BYTES: Final = 32
+_IFREQ_DATA: Final = struct.Struct("=16sQ16x")
+"""Struct ifreq with a name and a pointer, which has eight bytes on every processor we run on."""
+
 _DRVINFO: Final = struct.Struct("=I32s32s32s32s32s12x5I")
 _SSET_INFO: Final = struct.Struct("=IIQI")
 _STRINGS: Final = struct.Struct("=III")
@@ -85,8 +87,8 @@ def _ask(inside: socket.socket, link: str, request: bytes) -> bytes:
     if not name or len(name) >= _INTERFACE_BYTES:
         raise OSError(f"{link!r} is not an interface name")
     data = ctypes.create_string_buffer(request, len(request))
-    ifreq = struct.pack("@16sP", name, ctypes.addressof(data))
-    fcntl.ioctl(inside.fileno(), _SIOCETHTOOL, ifreq.ljust(_IFREQ_BYTES, b"\0"))
+    ifreq = _IFREQ_DATA.pack(name, ctypes.addressof(data))
+    fcntl.ioctl(inside.fileno(), _SIOCETHTOOL, ifreq)
     return data.raw
 
 

@@ -29,7 +29,7 @@ PATH_BYTES_MAX: Final = 107
 LOCK_SUFFIX: Final = ".lock"
 
 _PRIVATE_UMASK: Final = 0o177
-_CREDENTIALS: Final = struct.Struct("3i")
+_CREDENTIALS: Final = struct.Struct("=3i")
 _CONNECT_S: Final = 1.0
 
 

@@ -51,6 +51,9 @@ TASK_MAKERS = frozenset({"create_task", "ensure_future"})
 TASK_OWNERS = ("core/process/concurrency.py", "core/process/supervision.py")
 """The modules that make tasks for the others and await their ends."""
 
+FORMAT_USERS = frozenset({"Struct", "pack", "pack_into", "unpack", "unpack_from", "calcsize"})
+BYTE_ORDERS = ("=", "<", ">", "!")
+
 CLAIM_WORDS = ("assert", "check", "expect", "fail", "must", "raises", "verify", "warns")
 """A call whose name holds one of these states a claim, as an assert statement does."""
 
@@ -177,6 +180,27 @@ def tasks_are_supervised(file: Source) -> Iterator[Finding]:
             yield Finding(file.path, _line(node), f"{name}() outside core.process.supervision")
 
 
+def formats_state_their_byte_order(file: Source) -> Iterator[Finding]:
+    """Without a first character, a format has the sizes and gaps of the machine it runs on.
+
+    ``=`` is the order of the machine, with sizes that are the same everywhere.
+    """
+    if file.package not in PRODUCT:
+        return
+    for node in ast.walk(file.tree):
+        if not (isinstance(node, ast.Call) and _called_name(node) in FORMAT_USERS and node.args):
+            continue
+        first = node.args[0]
+        if isinstance(first, ast.JoinedStr):
+            first = first.values[0]
+        written = isinstance(first, ast.FormattedValue) or (
+            isinstance(first, ast.Constant) and isinstance(first.value, str)
+        )
+        stated = isinstance(first, ast.Constant) and str(first.value).startswith(BYTE_ORDERS)
+        if written and not stated:
+            yield Finding(file.path, node.lineno, "a format of struct states no byte order")
+
+
 def tests_are_sentences(file: Source) -> Iterator[Finding]:
     """``test_a_release_with_a_stale_revision_is_a_no_op``, not ``test_release_2``."""
     for name, node in _tests(file):
@@ -214,6 +238,7 @@ RULES: tuple[Rule, ...] = (
     only_tools_for_people_print,
     no_path_of_one_machine,
     tasks_are_supervised,
+    formats_state_their_byte_order,
     tests_are_sentences,
     tests_assert_something,
     tests_do_not_sleep,

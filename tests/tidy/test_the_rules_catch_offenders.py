@@ -40,6 +40,9 @@ OFFENDERS: list[tuple[Rule, str, str]] = [
     (rules.tasks_are_supervised, "nodeagent/a.py", "t = asyncio.create_task(work())\n"),
     (rules.tasks_are_supervised, "core/eventstore/a.py", "t = loop.create_task(work())\n"),
     (rules.tasks_are_supervised, "ops/a.py", "from asyncio import *\nensure_future(work())\n"),
+    (rules.formats_state_their_byte_order, "core/a.py", "A = struct.Struct('3i')\n"),
+    (rules.formats_state_their_byte_order, "ops/a.py", "struct.unpack_from(f'{n}Q', data)\n"),
+    (rules.formats_state_their_byte_order, "nodeagent/a.py", "struct.pack('@P', 1)\n"),
     (rules.tests_are_sentences, "tests/a/test_a.py", "def test_release_2(): ...\n"),
     (rules.tests_assert_something, "tests/a/test_a.py", "def test_it_works_well():\n  work()\n"),
     (
@@ -73,6 +76,7 @@ GOOD: list[tuple[Rule, str, str]] = [
     (rules.nothing_is_left_for_later, "core/a.py", "# a mastodon and an xxxl hackney\n"),
     (rules.only_tools_for_people_print, "ops/a.py", "print('x')\n"),
     (rules.no_path_of_one_machine, "ops/a.py", "A = '/run/orbweaver'\nB = '/workflows/x'\n"),
+    (rules.formats_state_their_byte_order, "core/a.py", "Struct('=3i')\nx.pack(1)\n"),
     (
         rules.tasks_are_supervised,
         "core/process/supervision.py",

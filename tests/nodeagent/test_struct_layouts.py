@@ -1,0 +1,249 @@
+"""What is packed for the kernel is laid out as the kernel's headers say, on each processor.
+
+A compiler is asked: the source below states the size of every structure, and the place and size of
+every field that is packed. It is compiled for this machine, and for arm64 where its compiler is.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import struct
+import subprocess
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+
+from nodeagent.conflict_detection import packet_socket
+from nodeagent.ebpf import calls, instructions, numbers
+from nodeagent.netlink import codec, ethtool, nftables, requests, session
+from nodeagent.servers import sockets
+from tests.support.parts import ARM64, needs
+
+ARM64_COMPILER = "aarch64-linux-gnu-gcc"
+HEADERS = (
+    *("linux/netlink.h", "linux/rtnetlink.h", "linux/neighbour.h", "linux/fib_rules.h"),
+    *("linux/netfilter/nfnetlink.h", "linux/if.h", "linux/ethtool.h", "linux/if_packet.h"),
+    *("linux/bpf.h", "asm/unistd.h"),
+)
+UCRED = "struct ucred { int pid, uid, gid; };\n"
+"""Of unix(7); in the C library's headers, which cannot be read together with the kernel's."""
+
+CODE = re.compile(r"(\d*)([a-zA-Z])")
+
+
+class Layout(NamedTuple):
+    """One format, the structure that it packs, and the structure's field for each code in it.
+
+    A field that is packed in part ends with a star; one of bits, without a place in C, is a dash.
+    A structure that the kernel takes by any length, or that ends with an array, is packed in part.
+    """
+
+    format: struct.Struct
+    kind: str
+    fields: str
+    whole: bool = True
+
+
+LAYOUTS = (
+    Layout(codec.HEADER, "struct nlmsghdr", "nlmsg_len nlmsg_type nlmsg_flags nlmsg_seq nlmsg_pid"),
+    Layout(codec.ATTRIBUTE, "struct nlattr", "nla_len nla_type"),
+    Layout(codec.ATTRIBUTE, "struct rtattr", "rta_len rta_type"),
+    Layout(
+        requests.IFINFOMSG,
+        "struct ifinfomsg",
+        "ifi_family ifi_type ifi_index ifi_flags ifi_change",
+    ),
+    Layout(
+        requests.IFADDRMSG,
+        "struct ifaddrmsg",
+        "ifa_family ifa_prefixlen ifa_flags ifa_scope ifa_index",
+    ),
+    Layout(
+        requests.RTMSG,
+        "struct rtmsg",
+        "rtm_family rtm_dst_len rtm_src_len rtm_tos"
+        " rtm_table rtm_protocol rtm_scope rtm_type rtm_flags",
+    ),
+    Layout(requests.NDMSG, "struct ndmsg", "ndm_family ndm_ifindex ndm_state ndm_flags ndm_type"),
+    Layout(
+        requests.FIB_RULE_HDR,
+        "struct fib_rule_hdr",
+        "family dst_len src_len tos table res1 res2 action flags",
+    ),
+    Layout(requests.RTNEXTHOP, "struct rtnexthop", "rtnh_len rtnh_flags rtnh_hops rtnh_ifindex"),
+    Layout(requests.RTVIA, "struct rtvia", "rtvia_family"),
+    Layout(nftables._NFGENMSG, "struct nfgenmsg", "nfgen_family version res_id"),
+    Layout(session.IFREQ_INDEX, "struct ifreq", "ifr_name ifr_ifindex"),
+    Layout(packet_socket._IFREQ_FLAGS, "struct ifreq", "ifr_name ifr_flags"),
+    Layout(
+        packet_socket._IFREQ_HARDWARE,
+        "struct ifreq",
+        "ifr_name ifr_hwaddr.sa_family ifr_hwaddr.sa_data*",
+    ),
+    Layout(packet_socket._MREQ, "struct packet_mreq", "mr_ifindex mr_type mr_alen mr_address"),
+    Layout(ethtool._IFREQ_DATA, "struct ifreq", "ifr_name ifr_data"),
+    Layout(
+        ethtool._DRVINFO,
+        "struct ethtool_drvinfo",
+        "cmd driver version fw_version bus_info erom_version"
+        " n_priv_flags n_stats testinfo_len eedump_len regdump_len",
+    ),
+    Layout(ethtool._STRINGS, "struct ethtool_gstrings", "cmd string_set len"),
+    Layout(ethtool._STATISTICS, "struct ethtool_stats", "cmd n_stats"),
+    Layout(
+        ethtool._LINK_SETTINGS,
+        "struct ethtool_link_settings",
+        "cmd speed link_mode_masks_nwords",
+    ),
+    Layout(
+        ethtool._SSET_INFO,
+        "struct ethtool_sset_info",
+        "cmd reserved sset_mask data[0]",
+        whole=False,
+    ),
+    Layout(sockets._CREDENTIALS, "struct ucred", "pid uid gid"),
+    Layout(instructions.INSTRUCTION, "struct bpf_insn", "code - off imm"),
+    Layout(
+        calls._MAP_CREATE,
+        "union bpf_attr",
+        "map_type key_size value_size max_entries map_flags inner_map_fd numa_node map_name",
+        whole=False,
+    ),
+    Layout(calls._ELEMENT, "union bpf_attr", "map_fd key value flags", whole=False),
+    Layout(
+        calls._PROGRAM,
+        "union bpf_attr",
+        "prog_type insn_cnt insns license log_level log_size log_buf kern_version prog_flags"
+        " prog_name prog_ifindex expected_attach_type",
+        whole=False,
+    ),
+    Layout(calls._OBJECT, "union bpf_attr", "pathname bpf_fd file_flags", whole=False),
+    Layout(calls._INFO, "union bpf_attr", "info.bpf_fd info.info_len info.info", whole=False),
+    Layout(
+        calls._LINK,
+        "union bpf_attr",
+        "link_create.prog_fd link_create.target_fd link_create.attach_type link_create.flags",
+        whole=False,
+    ),
+    Layout(
+        calls._LINK,
+        "union bpf_attr",
+        "link_update.link_fd link_update.new_prog_fd link_update.flags link_update.old_prog_fd",
+        whole=False,
+    ),
+    Layout(
+        calls._LINK_INFO,
+        "struct bpf_link_info",
+        "type id prog_id cgroup.cgroup_id cgroup.attach_type",
+        whole=False,
+    ),
+)
+
+
+def places(format_: str) -> Iterator[tuple[int, int]]:
+    """The place and size of each code of a format, but for gaps."""
+    order, codes = format_[0], format_[1:]
+    done = order
+    for match in CODE.finditer(codes):
+        count, code = match.groups()
+        single = [count + code] if code in "sx" else [code] * int(count or 1)
+        for one in single:
+            place = struct.calcsize(done)
+            done += one
+            if code != "x":
+                yield place, struct.calcsize(done) - place
+
+
+def statements(layout: Layout) -> Iterator[str]:
+    """What must be so for the compiler to succeed."""
+    names = layout.fields.split()
+    found = list(places(layout.format.format))
+    assert len(names) == len(found), f"{layout.kind}: a field for each code"
+    if layout.whole:
+        yield f"sizeof({layout.kind}) == {layout.format.size}"
+    for name, (place, size) in zip(names, found, strict=True):
+        if name == "-":
+            continue
+        compared, field = (">=" if name.endswith("*") else "=="), name.rstrip("*")
+        yield f"offsetof({layout.kind}, {field}) == {place}"
+        yield f"sizeof((({layout.kind} *)0)->{field}) {compared} {size}"
+
+
+def source(layouts: tuple[Layout, ...], processor: str) -> str:
+    includes = "".join(f"#include <{name}>\n" for name in HEADERS)
+    claims = [claim for layout in layouts for claim in statements(layout)]
+    claims.append(f"__NR_bpf == {numbers.SYSCALLS[processor]}")
+    lines = "".join(f'_Static_assert({claim}, "{claim}");\n' for claim in claims)
+    return f"#include <stddef.h>\n{includes}{UCRED}{lines}"
+
+
+def compile_for(compiler: str, text: str) -> subprocess.CompletedProcess[str]:
+    command = [compiler, "-std=gnu11", "-fsyntax-only", "-x", "c", "-"]
+    return subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("processor", ["native", "aarch64"])
+def test_formats_are_laid_out_as_the_kernels_headers_say(processor: str) -> None:
+    compiler = ARM64_COMPILER if processor == "aarch64" else "gcc"
+    if shutil.which(compiler) is None:
+        pytest.skip(needs(ARM64, f"no {compiler}"))
+    name = platform_of(compiler) if processor == "native" else processor
+
+    done = compile_for(compiler, source(LAYOUTS, name))
+
+    assert done.returncode == 0, done.stderr
+
+
+def platform_of(compiler: str) -> str:
+    target = subprocess.run([compiler, "-dumpmachine"], capture_output=True, text=True, check=True)
+    return target.stdout.partition("-")[0]
+
+
+def test_a_format_with_a_gap_too_few_is_noticed() -> None:
+    wrong = Layout(
+        struct.Struct("=IIIII"),
+        "struct nlmsghdr",
+        "nlmsg_len nlmsg_type nlmsg_flags nlmsg_seq nlmsg_pid",
+    )
+
+    done = compile_for("gcc", source((wrong,), platform_of("gcc")))
+
+    assert "sizeof(struct nlmsghdr) == 20" in done.stderr
+
+
+def test_every_format_for_the_kernel_is_compared() -> None:
+    modules = (
+        calls,
+        codec,
+        ethtool,
+        instructions,
+        nftables,
+        packet_socket,
+        requests,
+        session,
+        sockets,
+    )
+    numbers_only = {
+        "U16",
+        "U32",
+        "I32",
+        "ATTRIBUTE_U32",
+        "_BE32",
+        "_BE32_SIGNED",
+        "_WORDS",
+        "_HALVES",
+    }
+    compared = {id(layout.format) for layout in LAYOUTS}
+
+    missing = [
+        f"{module.__name__}.{name}"
+        for module in modules
+        for name, value in vars(module).items()
+        if isinstance(value, struct.Struct)
+        and id(value) not in compared
+        and name not in numbers_only
+    ]
+
+    assert missing == []
