@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help images reproduce-images push-images sbom docs demo test test-vm chaos check house bench bench-quick format lock setup setup-run clean
+.PHONY: help images reproduce-images push-images sbom docs demo test test-vm test-arm64 chaos check house bench bench-quick format lock setup setup-run clean
 
 PYTHON := .venv/bin/python
 ARGS ?=
@@ -28,6 +28,9 @@ test: setup ## every test, WORKERS=3 folders at a time; ARGS='tests/tidy -x' run
 test-vm: setup ## SR-IOV and RDMA in a virtual machine: fetches qemu and a kernel (200 MB) first
 	@scripts/vm-kernel.sh
 	@$(PYTHON) -m pytest tests/vm $(ARGS)
+
+test-arm64: setup ## core, agent and executables as arm64 under qemu: fetches Debian's arm64 packages (1.2 GB) first
+	@scripts/arm64.sh test
 
 chaos: setup ## faults while Pods come and go, judged by a checker of its own; ARGS='minutes=10 seed=7'
 	@$(PYTHON) -m tests.chaos $(ARGS)

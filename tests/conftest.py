@@ -58,4 +58,6 @@ def pytest_configure(config: pytest.Config) -> None:
 SLOW_IS_FINE = (HealthCheck.too_slow,)
 settings.register_profile("local", deadline=None, suppress_health_check=SLOW_IS_FINE)
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True, print_blob=True)
+# Under an emulator (make test-arm64) an example takes twenty times as long.
+settings.register_profile("emulated", settings.get_profile("local"), max_examples=5)
 settings.load_profile("ci" if os.environ.get("CI") else "local")

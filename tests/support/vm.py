@@ -26,15 +26,46 @@ PROJECT: Final = Path(__file__).resolve().parents[2]
 KERNELS: Final = PROJECT / ".vm"
 """Where ``scripts/vm-kernel.sh`` unpacks."""
 
-PROGRAM: Final = "qemu-system-x86_64"
 MISSING: Final = "no qemu, busybox or kernel to boot"
 BOOT_DEADLINE_S: Final = 600
 MEMORY_MIB: Final = 1024
 TAIL_CHARACTERS: Final = 6_000
 BUSYBOX: Final = "/bin/busybox"
 
-_FOR_ROOT: Final = ("9p", "9pnet_virtio", "overlay")
-"""Modules without which there is no root; the rest is found there."""
+
+class Board(NamedTuple):
+    """A computer that qemu emulates, the files that it has as root, and where its kernel is.
+
+    ``modules`` are those without which there is no root; the rest is found there.
+    """
+
+    program: str
+    options: tuple[str, ...]
+    console: str
+    root: Path
+    kernels: Path
+    modules: tuple[str, ...]
+
+    @property
+    def kernel(self) -> Path | None:
+        """Its newest kernel; None if there is none."""
+        return max(self.kernels.glob("boot/vmlinuz-*"), default=None)
+
+
+AMD64: Final = Board(
+    "qemu-system-x86_64",
+    (
+        *("-M", "q35", "-cpu", "max"),
+        # The card and a plain NIC, on one wire.
+        *("-device", "pcie-root-port,id=port0,chassis=1,slot=1"),
+        *("-netdev", "hubport,hubid=1,id=wire1", "-device", "igb,bus=port0,netdev=wire1"),
+        *("-netdev", "hubport,hubid=1,id=wire2", "-device", "virtio-net-pci,netdev=wire2"),
+    ),
+    "ttyS0",
+    Path("/"),
+    KERNELS,
+    ("9p", "9pnet_virtio", "overlay"),
+)
 
 _REGULAR: Final = 0o100_755
 _DIRECTORY: Final = 0o040_755
@@ -89,19 +120,32 @@ class VirtualMachine:
     @staticmethod
     def why_not() -> str:
         """Why nothing can be booted here; "" if it can."""
-        tools = shutil.which(PROGRAM) and Path(BUSYBOX).exists()
-        return "" if tools and _kernel() else MISSING
+        tools = shutil.which(AMD64.program) and Path(BUSYBOX).exists()
+        return "" if tools and AMD64.kernel else MISSING
 
     @staticmethod
     def run(script: str, out: Path) -> str:
         """Run the script with ``out`` at /run/out, and switch off: what the console showed."""
-        kernel = _kernel()
-        assert kernel is not None, MISSING
-        initial = out / "initramfs"
-        initial.write_bytes(_initramfs(kernel))
-        (out / "script.sh").write_text(script)
-        (out / "inside.sh").write_text(INSIDE.format(busybox=BUSYBOX))
-        return _boot(kernel, initial, out)
+        return _captured(boot_command(AMD64, script, out))
+
+
+def boot_command(board: Board, script: str, out: Path) -> list[str]:
+    """What boots a board that runs the script with ``out`` at /run/out, and switches itself off."""
+    kernel = board.kernel
+    assert kernel is not None, MISSING
+    initial = out / "initramfs"
+    initial.write_bytes(_initramfs(board, kernel))
+    (out / "script.sh").write_text(script)
+    (out / "inside.sh").write_text(INSIDE.format(busybox=BUSYBOX))
+    share = "security_model=none,multidevs=remap"
+    return [
+        *(board.program, *board.options, "-accel", "tcg,thread=multi", "-smp", "1"),
+        *("-m", str(MEMORY_MIB), "-nographic", "-no-reboot", "-nodefaults", "-serial", "stdio"),
+        *("-kernel", str(kernel), "-initrd", str(initial)),
+        *("-append", f"console={board.console} quiet panic=-1 mitigations=off nokaslr"),
+        *("-virtfs", f"local,path={board.root},mount_tag=host,readonly=on,{share}"),
+        *("-virtfs", f"local,path={out},mount_tag=out,{share}"),
+    ]
 
 
 def run_inside(module: str) -> tuple[list[Finding], str]:
@@ -116,24 +160,7 @@ def run_inside(module: str) -> tuple[list[Finding], str]:
         return [Finding(*one) for one in found], console[-TAIL_CHARACTERS:]
 
 
-def _kernel() -> Path | None:
-    return max(KERNELS.glob("boot/vmlinuz-*"), default=None)
-
-
-def _boot(kernel: Path, initial: Path, out: Path) -> str:
-    share = "security_model=none,multidevs=remap"
-    command = [
-        *(PROGRAM, "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "1"),
-        *("-m", str(MEMORY_MIB), "-nographic", "-no-reboot", "-nodefaults", "-serial", "stdio"),
-        *("-kernel", str(kernel), "-initrd", str(initial)),
-        *("-append", "console=ttyS0 quiet panic=-1 mitigations=off nokaslr"),
-        *("-virtfs", f"local,path=/,mount_tag=host,readonly=on,{share}"),
-        *("-virtfs", f"local,path={out},mount_tag=out,{share}"),
-        # The card and a plain NIC, on one wire.
-        *("-device", "pcie-root-port,id=port0,chassis=1,slot=1"),
-        *("-netdev", "hubport,hubid=1,id=wire1", "-device", "igb,bus=port0,netdev=wire1"),
-        *("-netdev", "hubport,hubid=1,id=wire2", "-device", "virtio-net-pci,netdev=wire2"),
-    ]
+def _captured(command: list[str]) -> str:
     try:
         done = subprocess.run(
             command,
@@ -152,16 +179,17 @@ def _boot(kernel: Path, initial: Path, out: Path) -> str:
 # ---------------------------------------------------------------------------------- first root
 
 
-def _initramfs(kernel: Path) -> bytes:
+def _initramfs(board: Board, kernel: Path) -> bytes:
     """Busybox, the modules that root needs, and the script that mounts it."""
     release = kernel.name.removeprefix("vmlinuz-")
-    modules = KERNELS / "usr/lib/modules" / release
-    wanted = list(_with_what_they_need(modules, _FOR_ROOT))
+    modules = board.kernels / "usr/lib/modules" / release
+    wanted = list(_with_what_they_need(modules, board.modules))
     names = " ".join(path.name.removesuffix(".xz") for path in wanted)
-    init = INIT.format(busybox=BUSYBOX, modules=names, kernels=KERNELS)
+    inside = "/" / board.kernels.relative_to(board.root)
+    init = INIT.format(busybox=BUSYBOX, modules=names, kernels=inside)
     entries = [
         ("bin", _DIRECTORY, b""),
-        (BUSYBOX.lstrip("/"), _REGULAR, Path(BUSYBOX).read_bytes()),
+        (BUSYBOX.lstrip("/"), _REGULAR, (board.root / BUSYBOX.lstrip("/")).read_bytes()),
         ("init", _REGULAR, init.encode()),
         ("modules", _DIRECTORY, b""),
         *((f"modules/{p.name.removesuffix('.xz')}", _REGULAR, _module(p)) for p in wanted),

@@ -1,0 +1,128 @@
+#!/usr/bin/env bash
+# Runs tests as arm64 on any machine: what `make test-arm64` does.
+#
+#   scripts/arm64.sh test            all of the below: what needs no kernel, then what does
+#   scripts/arm64.sh setup           installs the emulators and a compiler, and makes .arm64/root (1.2 GB):
+#                                    Debian's arm64 packages, the locked wheels for arm64, a kernel
+#   scripts/arm64.sh user ARGS...    pytest ARGS in the user emulation: fast, but the kernel is this machine's
+#   scripts/arm64.sh system ARGS...  pytest ARGS on Debian's arm64 kernel in a virtual machine: netlink and eBPF
+#
+# Run it as often as you like, as root: it does only what is missing. Nothing of this machine is changed but the
+# packages that it names: the user emulation has a binfmt_misc of its own (Linux 6.7), in its own namespaces.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+ROOT=.arm64/root
+SUITE=trixie
+PYTHON=3.13  # of that suite
+PACKAGES=python3,libstdc++6,etcd-server,etcd-client,containernetworking-plugins,iproute2,iputils-ping,nftables
+PACKAGES+=,iptables,procps,kmod,busybox-static,util-linux,coreutils,dash,bash,sed,grep,mount,binutils,linux-image-arm64
+COMPILER=aarch64-linux-gnu-gcc
+
+# Tests that pack for a kernel, or ask one, run on a kernel of arm64; the user emulation has all others.
+PURE=(tests/core tests/nodeagent tests/cni -m 'not netns and not uml and not containerd')
+KERNEL=(tests/nodeagent/netlink tests/nodeagent/clusterip/test_programs.py
+    tests/nodeagent/clusterip/test_programs_on_sockets.py tests/nodeagent/coordinator/test_engine.py
+    tests/nodeagent/test_agent_on_etcd.py)
+# An emulated test takes about twenty times as long.
+SLOWLY=(-o timeout=1800 --hypothesis-profile=emulated)
+
+say() { echo "arm64: $*" >&2; }
+fail() { say "$*"; exit 1; }
+
+install_tools() {
+    local packages=()
+    command -v mmdebstrap >/dev/null || packages+=(mmdebstrap)
+    command -v qemu-aarch64 >/dev/null || packages+=(qemu-user)
+    command -v qemu-system-aarch64 >/dev/null || packages+=(qemu-system-arm)
+    command -v $COMPILER >/dev/null || packages+=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
+    [ ${#packages[@]} -gt 0 ] || return 0
+    say "installing Debian packages: ${packages[*]}"
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" </dev/null >&2
+}
+
+unpack_root() {
+    [ ! -e $ROOT/.packages ] || [ "$(cat $ROOT/.packages)" != "$PACKAGES" ] || return 0
+    say "unpacking Debian's arm64 packages into $ROOT: $PACKAGES"
+    rm -rf $ROOT
+    mkdir -p "$(dirname $ROOT)"
+    mmdebstrap --quiet --variant=extract --architectures=arm64 --include="$PACKAGES" \
+        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+        --dpkgopt='path-exclude=/usr/share/locale/*' $SUITE $ROOT
+    # Packages are unpacked and not configured: what their scripts would have done, as far as it is needed.
+    printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n' >$ROOT/etc/passwd
+    printf 'root:x:0:\nnogroup:x:65534:\n' >$ROOT/etc/group
+    ln -sf iptables-nft $ROOT/usr/sbin/iptables
+    ln -sf ip6tables-nft $ROOT/usr/sbin/ip6tables
+    /sbin/depmod -b $ROOT "$(ls $ROOT/usr/lib/modules)"
+    echo "$PACKAGES" >$ROOT/.packages
+}
+
+install_wheels() {
+    local stamp site=$ROOT/usr/local/lib/python$PYTHON/dist-packages platforms=() tag
+    stamp=$(sha256sum requirements/dev.txt)
+    [ "$(cat $ROOT/.wheels 2>/dev/null)" != "$stamp" ] || return 0
+    for tag in manylinux2014 manylinux_2_17 manylinux_2_26 manylinux_2_27 manylinux_2_28 manylinux_2_31 manylinux_2_34
+    do platforms+=(--platform "${tag}_aarch64"); done
+    say "installing $(grep -c == requirements/dev.txt) locked wheels for arm64, hashes checked: requirements/dev.txt"
+    rm -rf "$site"
+    .venv/bin/python -m pip install -q --disable-pip-version-check --no-input --target "$site" "${platforms[@]}" \
+        --python-version $PYTHON --implementation cp --only-binary=:all: --require-hashes --no-deps \
+        -r requirements/dev.txt
+    echo "$stamp" >$ROOT/.wheels
+}
+
+copy_sources() {  # the work tree as it is, and the CNI program compiled for arm64
+    mkdir -p $ROOT/src
+    find $ROOT/src -mindepth 1 -maxdepth 1 -exec rm -rf {} +
+    git ls-files -z -co --exclude-standard | while IFS= read -r -d '' file; do
+        [ ! -e "$file" ] || printf '%s\0' "$file"
+    done | tar --null -T - -c | tar -x -C $ROOT/src
+    CC=$COMPILER .venv/bin/python -m cni.build $ROOT/src/cni/plugin
+}
+
+setup() {
+    [ "$(id -u)" = 0 ] || fail "run as root: it installs packages and mounts file systems"
+    exec 9<scripts/arm64.sh
+    flock 9
+    install_tools
+    unpack_root
+    install_wheels
+    copy_sources
+}
+
+# Inside its own namespaces: an ELF file of arm64 starts under the emulator, whoever starts it.
+in_namespaces() {
+    local magic='\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00'
+    local mask='\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff'
+    mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
+    echo ":arm64:M::$magic:$mask:$(command -v qemu-aarch64):F" >/proc/sys/fs/binfmt_misc/register
+    mount --rbind /dev $ROOT/dev
+    mount -t proc proc $ROOT/proc
+    mount -t sysfs sysfs $ROOT/sys
+    mount -t tmpfs run $ROOT/run
+    mount -t tmpfs tmp $ROOT/tmp
+    mkdir -p $ROOT/run/netns
+    ip link set lo up
+    exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root chroot $ROOT \
+        /bin/sh -c 'cd /src && exec python3 -m pytest -p no:cacheprovider "$@"' sh "$@"
+}
+
+user() {
+    unshare --user --map-users=all --map-groups=all --mount --net --pid --fork --mount-proc \
+        "$PWD/scripts/arm64.sh" in-namespaces "$@"
+}
+
+system() { .venv/bin/python -m tests.support.arm64 "$@"; }
+
+case ${1:-test} in
+    test)
+        setup
+        user -q "${SLOWLY[@]}" -n 2 "${PURE[@]}"
+        system -q "${SLOWLY[@]}" "${KERNEL[@]}" ;;
+    setup) setup ;;
+    user) user "${@:2}" ;;
+    in-namespaces) in_namespaces "${@:2}" ;;
+    system) system "${@:2}" ;;
+    *) fail "unknown command '$1'; see the top of scripts/arm64.sh" ;;
+esac

@@ -1,0 +1,67 @@
+"""Runs pytest on Debian's arm64 kernel in a virtual machine: ``scripts/arm64.sh system``.
+
+Its root is what ``scripts/arm64.sh setup`` makes, read-only below a layer in memory. What the
+user emulation has not is here: netlink, namespaces and eBPF of an arm64 kernel.
+
+    python -m tests.support.arm64 tests/nodeagent/netlink -m netns
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from tests.support.uml import REPORTS_VARIABLE
+from tests.support.vm import PROJECT, Board, boot_command
+
+ROOT: Final = PROJECT / ".arm64/root"
+DEADLINE_S: Final = 3 * 3600
+"""A test takes about fifty times as long as on the machine itself."""
+
+BOARD: Final = Board(
+    "qemu-system-aarch64",
+    ("-M", "virt", "-cpu", "max,pauth-impdef=on"),
+    "ttyAMA0",
+    ROOT,
+    ROOT,
+    ("9p", "9pnet_virtio", "overlay"),
+)
+MODULES: Final = (
+    *("ipv6", "8021q", "bonding max_bonds=0", "dummy numdummies=0", "veth", "bridge", "macvlan"),
+    *("ipvlan", "vrf", "nf_tables", "nft_ct", "nf_conntrack"),
+)
+
+SCRIPT: Final = """
+ip link set lo up
+{loading}
+mount -t tmpfs tmp /tmp
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t bpf bpf /sys/fs/bpf
+cd /src
+export {reports}=/run/out/reports TMPDIR=/tmp
+python3 -m pytest -p no:cacheprovider {arguments}
+echo $? >/run/out/status
+"""
+
+
+def run_tests(arguments: list[str]) -> int:
+    """Boot, run pytest, and switch off; pytest's exit code, 1 without one."""
+    script = SCRIPT.format(
+        loading="\n".join(f"modprobe {module}" for module in MODULES),
+        reports=REPORTS_VARIABLE,
+        arguments=shlex.join(arguments),
+    )
+    with tempfile.TemporaryDirectory(prefix="ow-arm64-") as name:
+        out = Path(name)
+        command = boot_command(BOARD, script, out)
+        subprocess.run(command, stdin=subprocess.DEVNULL, check=False, timeout=DEADLINE_S)
+        status = out / "status"
+        return int(status.read_text()) if status.exists() else 1
+
+
+if __name__ == "__main__":
+    sys.exit(run_tests(sys.argv[1:]))
