@@ -55,6 +55,7 @@ unpack_root() {
     ln -sf iptables-nft $ROOT/usr/sbin/iptables
     ln -sf ip6tables-nft $ROOT/usr/sbin/ip6tables
     /sbin/depmod -b $ROOT "$(ls $ROOT/usr/lib/modules)"
+    compile_bytecode $ROOT/usr/lib/python$PYTHON $ROOT/usr/lib/python3
     echo "$PACKAGES" >$ROOT/.packages
 }
 
@@ -69,6 +70,7 @@ install_wheels() {
     .venv/bin/python -m pip install -q --disable-pip-version-check --no-input --target "$site" "${platforms[@]}" \
         --python-version $PYTHON --implementation cp --only-binary=:all: --require-hashes --no-deps \
         -r requirements/dev.txt
+    compile_bytecode "$site"
     echo "$stamp" >$ROOT/.wheels
 }
 
@@ -79,6 +81,13 @@ copy_sources() {  # the work tree as it is, and the CNI program compiled for arm
         [ ! -e "$file" ] || printf '%s\0' "$file"
     done | tar --null -T - -c | tar -x -C $ROOT/src
     CC=$COMPILER .venv/bin/python -m cni.build $ROOT/src/cni/plugin
+    compile_bytecode $ROOT/src
+}
+
+compile_bytecode() {  # compile_bytecode DIRECTORY...: emulated it takes minutes; bytecode is of every processor
+    local python
+    python=$(command -v "python$PYTHON") || { say "no python$PYTHON here: the emulated one compiles as it goes"; return; }
+    "$python" -m compileall -q --invalidation-mode unchecked-hash "$@" >/dev/null || true  # some files are of old Pythons
 }
 
 setup() {
