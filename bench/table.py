@@ -16,6 +16,7 @@ from bench.measures import (
     commanding,
     contention,
     coordinating,
+    device_planning,
     engine,
     executable,
     history,
@@ -94,6 +95,9 @@ MEASURES: tuple[Measure, ...] = (
         },
         executable.measure,
         8,
+    ),
+    Measure(
+        "device_planning", {"sriov_plan_ms": Target("at most", 50.0)}, device_planning.measure, 1
     ),
     Measure("scaling", {"alloc_scale_ratio": Target("at most", 1.2)}, scaling.measure, 14),
     Measure(

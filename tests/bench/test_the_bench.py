@@ -82,6 +82,7 @@ PROMISED = {
     "sim_mass_start_s",
     "sim_mass_start_failures",
     "look_over_window_ms",
+    "sriov_plan_ms",
     "look_stranger_ms",
     "coordinator_add_ms",
     "coordinator_del_ms",

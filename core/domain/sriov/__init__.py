@@ -1,0 +1,1 @@
+"""SR-IOV: policies for virtual functions, and the plan of a node."""

@@ -1,0 +1,336 @@
+"""What has to be done on a node so that its NICs have the virtual functions that policies ask for.
+
+``plan_node`` promises: the same policies, labels and facts give the same actions in the same order;
+carried out in this order they end in the wished state, and a plan of that state is empty. The NIC
+that carries the node's own traffic is never changed. What cannot be done is a refusal, which names
+policy, NIC and remedy, and keeps nothing else from being done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, TypeAlias
+
+from core.domain.sriov.model import (
+    INFINIBAND,
+    NETDEVICE,
+    VFIO,
+    NodePolicy,
+    PhysicalFunction,
+    VfRange,
+    VirtualFunction,
+    policy_problems,
+)
+
+_UNSET_MACS: Final = ("00:00:00:00:00:00", "00:00:00:00:00:00:00:00")
+_LOCAL_UNICAST: Final = 0x02
+
+
+class VfGroup(NamedTuple):
+    """Virtual functions of one NIC that are one resource."""
+
+    resource: str
+    policy: str
+    vfs: VfRange
+    device_type: str = NETDEVICE
+    is_rdma: bool = False
+    mtu: int = 0
+
+
+class DesiredNic(NamedTuple):
+    """What a NIC shall have. ``mtu`` 0 and ``eswitch_mode`` "": as it is now."""
+
+    nic: str
+    address: str
+    vfs: int
+    mtu: int = 0
+    eswitch_mode: str = ""
+    externally_managed: bool = False
+    groups: tuple[VfGroup, ...] = ()
+
+
+class SetVfCount(NamedTuple):
+    """Write the number of virtual functions; from one number to another it goes through 0."""
+
+    nic: str
+    address: str
+    vfs: int
+
+    def __str__(self) -> str:
+        return f"{self.nic}: numVfs {self.vfs}"
+
+
+class SetEswitchMode(NamedTuple):
+    """Switch a NIC's embedded switch, which must have no virtual function."""
+
+    nic: str
+    address: str
+    mode: str
+
+    def __str__(self) -> str:
+        return f"{self.nic}: eSwitchMode {self.mode}"
+
+
+class SetMtu(NamedTuple):
+    """Set the MTU of a NIC; ``vf`` None: of the physical function."""
+
+    nic: str
+    address: str
+    vf: int | None
+    mtu: int
+
+    def __str__(self) -> str:
+        return f"{_named(self.nic, self.vf)}: mtu {self.mtu}"
+
+
+class SetVfMac(NamedTuple):
+    """Set the hardware address of a virtual function; on InfiniBand its GUID."""
+
+    nic: str
+    address: str
+    vf: int
+    mac: str
+
+    def __str__(self) -> str:
+        return f"{_named(self.nic, self.vf)}: mac {self.mac}"
+
+
+class BindDriver(NamedTuple):
+    """Bind a virtual function to a driver; "": to the one that the kernel chooses for it."""
+
+    nic: str
+    address: str
+    vf: int
+    driver: str
+
+    def __str__(self) -> str:
+        return f"{_named(self.nic, self.vf)}: driver {self.driver or 'of the kernel'}"
+
+
+Action: TypeAlias = SetVfCount | SetEswitchMode | SetMtu | SetVfMac | BindDriver
+
+
+class SriovRefusal(NamedTuple):
+    """What a policy asks for and is not done: why, and what to do."""
+
+    policy: str
+    nic: str
+    reason: str
+    remedy: str
+
+    def __str__(self) -> str:
+        where = f" for {self.nic}" if self.nic else ""
+        return f"policy {self.policy}{where}: {self.reason}; {self.remedy}"
+
+
+class NodePlan(NamedTuple):
+    """``drain``: NICs whose virtual functions go away while Pods use them."""
+
+    desired: tuple[DesiredNic, ...] = ()
+    actions: tuple[Action, ...] = ()
+    refusals: tuple[SriovRefusal, ...] = ()
+    drain: tuple[str, ...] = ()
+
+
+def plan_node(
+    policies: Collection[NodePolicy],
+    labels: Mapping[str, str],
+    nics: Sequence[PhysicalFunction],
+    managed: Collection[str] = (),
+) -> NodePlan:
+    """The plan of a node. ``managed``: PCI addresses of NICs that policies have changed before."""
+    refusals: list[SriovRefusal] = []
+    desired: dict[str, DesiredNic] = {}
+    by_address = sorted(nics, key=lambda nic: nic.address)
+    for policy in sorted(policies, key=lambda one: (one.priority, one.name)):
+        if not policy.nodes.items() <= labels.items():
+            continue
+        problems = policy_problems(policy)
+        refusals += [
+            SriovRefusal(policy.name, "", f"{one.field}: {one.message}", "correct the policy")
+            for one in problems
+        ]
+        if not problems:
+            refusals += _apply(policy, by_address, desired)
+    actions: list[Action] = []
+    drain: list[str] = []
+    for nic in by_address:
+        wish = desired.get(nic.address)
+        if wish is None:
+            if nic.address not in managed or not nic.vfs:
+                continue
+            wish = DesiredNic(nic.name, nic.address, 0)
+        refusal = _danger(nic, wish)
+        if refusal is not None:
+            refusals.append(refusal)
+            desired.pop(nic.address, None)
+            continue
+        steps = list(_actions(nic, wish))
+        actions += steps
+        if any(vf.is_used for vf in nic.vfs) and any(isinstance(s, SetVfCount) for s in steps):
+            drain.append(nic.name)
+    ordered = tuple(desired[nic.address] for nic in by_address if nic.address in desired)
+    return NodePlan(ordered, tuple(actions), tuple(refusals), tuple(drain))
+
+
+def default_mac(nic: PhysicalFunction, vf: int) -> str:
+    """The hardware address of a virtual function that has none: the same after each start."""
+    digest = hashlib.sha256(f"{nic.mac} {nic.address} {vf}".encode()).digest()
+    size = 8 if nic.link_type == INFINIBAND else 6
+    first = digest[0] & 0xFC | _LOCAL_UNICAST
+    return bytes((first, *digest[1:size])).hex(":")
+
+
+# ----------------------------------------------------------------------------------- what is asked
+
+
+def _apply(
+    policy: NodePolicy, nics: Sequence[PhysicalFunction], desired: dict[str, DesiredNic]
+) -> Iterator[SriovRefusal]:
+    """Add what a policy asks for; those of higher priority are there already."""
+    for nic in nics:
+        ranges = _ranges(policy, nic)
+        if not ranges:
+            continue
+        if policy.vfs > nic.vfs_max:
+            yield SriovRefusal(
+                policy.name,
+                nic.name,
+                f"numVfs {policy.vfs}, and the NIC can have {nic.vfs_max}",
+                "lower numVfs, or raise the limit in the NIC's firmware",
+            )
+            continue
+        wish = desired.get(nic.address) or DesiredNic(
+            nic.name,
+            nic.address,
+            policy.vfs,
+            policy.mtu,
+            policy.eswitch_mode,
+            policy.externally_managed,
+        )
+        conflict = _conflict(policy, wish, ranges)
+        if conflict:
+            yield SriovRefusal(
+                policy.name, nic.name, conflict, "make both policies agree, or select other NICs"
+            )
+            continue
+        if not policy.vfs:
+            desired[nic.address] = wish
+            continue
+        groups = tuple(
+            VfGroup(
+                policy.resource, policy.name, vfs, policy.device_type, policy.is_rdma, policy.mtu
+            )
+            for vfs in ranges
+        )
+        desired[nic.address] = wish._replace(
+            mtu=max(wish.mtu, policy.mtu), groups=(*wish.groups, *groups)
+        )
+
+
+def _ranges(policy: NodePolicy, nic: PhysicalFunction) -> list[VfRange]:
+    """The virtual functions of a NIC that a policy selects; of numVfs 0 an empty range."""
+    chosen = policy.nics
+    if policy.link_type and policy.link_type != nic.link_type:
+        return []
+    if chosen.vendor not in {"", nic.vendor} or chosen.device not in {"", nic.device}:
+        return []
+    if chosen.root_devices and nic.address not in chosen.root_devices:
+        return []
+    everything = VfRange(0, policy.vfs - 1)
+    if not chosen.names:
+        return [everything]
+    return [one.vfs or everything for one in chosen.names if one.name == nic.name]
+
+
+def _conflict(policy: NodePolicy, wish: DesiredNic, ranges: Sequence[VfRange]) -> str:
+    """Why a policy does not go together with those of higher priority; "" if it does."""
+    other = next((group.policy for group in wish.groups), "another policy")
+    if policy.vfs != wish.vfs:
+        return f"numVfs {policy.vfs}, and policy {other} sets {wish.vfs}"
+    if policy.eswitch_mode != wish.eswitch_mode:
+        modes = [mode or "none" for mode in (policy.eswitch_mode, wish.eswitch_mode)]
+        return f"eSwitchMode {modes[0]}, and policy {other} sets {modes[1]}"
+    if policy.externally_managed != wish.externally_managed:
+        return f"externallyManaged differs from policy {other}"
+    for vfs in ranges:
+        for group in wish.groups:
+            if policy.vfs and vfs.overlaps(group.vfs):
+                return f"virtual functions {vfs} overlap with {group.vfs} of policy {group.policy}"
+    return ""
+
+
+# ------------------------------------------------------------------------------------ what is done
+
+
+def _danger(nic: PhysicalFunction, wish: DesiredNic) -> SriovRefusal | None:
+    """Why a NIC must be left as it is; None if it may be changed, or needs no change."""
+    policy = next((group.policy for group in wish.groups), "-")
+    if wish.externally_managed and len(nic.vfs) < wish.vfs:
+        return SriovRefusal(
+            policy,
+            nic.name,
+            f"externallyManaged, and the NIC has {len(nic.vfs)} of {wish.vfs} virtual functions",
+            "create them first",
+        )
+    if nic.is_uplink and any(_takes_away(action) for action in _actions(nic, wish)):
+        return SriovRefusal(
+            policy,
+            nic.name,
+            "it carries the node's own traffic, which the change would interrupt",
+            "select another NIC, or create the virtual functions before the node joins",
+        )
+    return None
+
+
+def _takes_away(action: Action) -> bool:
+    """Whether an action changes the physical function, and not a virtual one of its."""
+    if isinstance(action, SetMtu):
+        return action.vf is None
+    return isinstance(action, SetVfCount | SetEswitchMode)
+
+
+def _actions(nic: PhysicalFunction, wish: DesiredNic) -> Iterator[Action]:
+    """The NIC first, then each virtual function: address, driver, MTU."""
+    is_new = yield from _of_the_nic(nic, wish)
+    present = {} if is_new else {vf.number: vf for vf in nic.vfs}
+    for group in sorted(wish.groups, key=lambda one: one.vfs):
+        for number in range(group.vfs.first, group.vfs.last + 1):
+            vf = present.get(number) or VirtualFunction(number, "", mac=_UNSET_MACS[0])
+            yield from _of_a_vf(nic, group, vf)
+
+
+def _of_the_nic(nic: PhysicalFunction, wish: DesiredNic) -> Generator[Action, None, bool]:
+    """Yields the actions; returns whether the virtual functions are new ones after them."""
+    if wish.externally_managed:
+        return False
+    other_mode = wish.eswitch_mode not in {"", nic.eswitch_mode}
+    renewed = len(nic.vfs) != wish.vfs or (other_mode and bool(nic.vfs))
+    if renewed and nic.vfs:
+        yield SetVfCount(nic.name, nic.address, 0)
+    if other_mode:
+        yield SetEswitchMode(nic.name, nic.address, wish.eswitch_mode)
+    if wish.mtu and wish.mtu != nic.mtu:
+        yield SetMtu(nic.name, nic.address, None, wish.mtu)
+    if renewed and wish.vfs:
+        yield SetVfCount(nic.name, nic.address, wish.vfs)
+    return renewed
+
+
+def _of_a_vf(nic: PhysicalFunction, group: VfGroup, vf: VirtualFunction) -> Iterator[Action]:
+    if vf.is_used:
+        return
+    if vf.mac in _UNSET_MACS:
+        yield SetVfMac(nic.name, nic.address, vf.number, default_mac(nic, vf.number))
+    wants_vfio = group.device_type == VFIO
+    if wants_vfio and vf.driver != VFIO:
+        yield BindDriver(nic.name, nic.address, vf.number, VFIO)
+    elif not wants_vfio and (vf.driver == VFIO or (vf.address and not vf.driver)):
+        yield BindDriver(nic.name, nic.address, vf.number, "")
+    if group.mtu and not wants_vfio and vf.mtu != group.mtu:
+        yield SetMtu(nic.name, nic.address, vf.number, group.mtu)
+
+
+def _named(nic: str, vf: int | None) -> str:
+    return nic if vf is None else f"{nic} vf {vf}"

@@ -1,0 +1,74 @@
+"""SriovNetworkNodePolicies out of a YAML text or an API server. Raises BadInput with the field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from core.domain.sriov.model import NicSelector, NodePolicy, parse_nic_name
+from core.errors import BadInput
+from core.manifests.faults import explain
+from core.manifests.kinds.sriov import (
+    API_VERSION,
+    NODE_POLICY,
+    NicSelectorSpec,
+    NodePolicyManifest,
+)
+from core.manifests.manifest_parser import objects
+
+
+def node_policies(text: str) -> Iterator[NodePolicy]:
+    """Every SriovNetworkNodePolicy of the text, in order; other kinds are passed over."""
+    for place, value in objects(text):
+        if isinstance(value, Mapping) and value.get("kind") == NODE_POLICY:
+            yield node_policy_of(value, place)
+
+
+def node_policy_of(value: Mapping[str, object], location: str = "object") -> NodePolicy:
+    """One that came as plain values. What no node can carry out is judged by the domain."""
+    where = f"{location} ({NODE_POLICY})"
+    try:
+        manifest = msgspec.convert(value, NodePolicyManifest)
+    except msgspec.ValidationError as error:
+        fault = explain(error, NodePolicyManifest, value)
+        text = f"{where}: {fault.path or 'it'}: {fault.message}"
+        raise BadInput(text, subject=fault.path, remedy=fault.remedy) from None
+    if manifest.api_version != API_VERSION:
+        raise BadInput(f"{where}: apiVersion: expected {API_VERSION}", subject="apiVersion")
+    spec = manifest.spec
+    for field, given in (
+        ("nicSelector.netFilter", spec.nic_selector.net_filter),
+        ("vdpaType", spec.vdpa_type),
+    ):
+        if given:
+            raise BadInput(f"{where}: spec.{field} is not supported", subject=f"spec.{field}")
+    return NodePolicy(
+        manifest.metadata.name,
+        spec.resource_name,
+        spec.num_vfs,
+        _selector(spec.nic_selector, where),
+        spec.node_selector or {},
+        spec.priority,
+        spec.mtu,
+        spec.link_type.lower(),
+        spec.device_type,
+        spec.is_rdma,
+        spec.e_switch_mode,
+        spec.externally_managed,
+    )
+
+
+def _selector(spec: NicSelectorSpec, where: str) -> NicSelector:
+    names = []
+    for text in spec.pf_names or ():
+        name = parse_nic_name(text)
+        if name is None:
+            raise BadInput(
+                f"{where}: spec.nicSelector.pfNames: {text[:80]!r} is not the name of a NIC",
+                subject="spec.nicSelector.pfNames",
+                remedy="write it as ens1f0, or as ens1f0#0-3 for a range of virtual functions",
+            )
+        names.append(name)
+    devices = tuple(address.lower() for address in spec.root_devices or ())
+    return NicSelector(tuple(names), spec.vendor.lower(), spec.device_id.lower(), devices)

@@ -1,0 +1,129 @@
+"""Reads a node's NICs that can have virtual functions, for plans of ``core.domain.sriov``.
+
+Everything comes from /sys, whose root is a parameter, but for the routes that say which NICs carry
+the node's own traffic. Changes nothing. A device that disappears meanwhile is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from core.domain.sriov.model import (
+    ETHERNET,
+    INFINIBAND,
+    LEGACY,
+    NICS_MAX,
+    SWITCHDEV,
+    VFIO,
+    VFS_MAX,
+    LinkType,
+    PhysicalFunction,
+    VirtualFunction,
+)
+from nodeagent.netlink.session import NetlinkSession
+from nodeagent.netlink.values import KernelRoute, Link
+from nodeagent.sriov_master import SYSFS
+
+_ARPHRD_INFINIBAND: Final = 32  # include/uapi/linux/if_arp.h
+_GUID_BYTES: Final = 8
+
+
+def physical_functions(
+    own_links: Collection[str], sysfs: Path = SYSFS
+) -> tuple[PhysicalFunction, ...]:
+    """Every NIC with room for virtual functions, by name. Raises OSError.
+
+    ``own_links``: those that carry the node's own traffic.
+    """
+    found = []
+    for link in sorted((sysfs / "class/net").iterdir()):
+        device = link / "device"
+        if (device / "sriov_totalvfs").exists():
+            found.append(_physical_function(link, device.resolve(), own_links))
+    return tuple(found[:NICS_MAX])
+
+
+def uplinks(session: NetlinkSession) -> set[str]:
+    """The links that carry the node's own traffic. Raises DatapathError."""
+    return uplinks_of(session.links(), session.routes())
+
+
+def uplinks_of(all_links: Collection[Link], routes: Iterable[KernelRoute]) -> set[str]:
+    """The links that carry default routes, with all links that they stand on."""
+    links = {link.number: link for link in all_links}
+    waiting = [
+        number
+        for route in routes
+        if route.is_default
+        for number in ([hop.link for hop in route.hops] or [route.link])
+    ]
+    found: set[int] = set()
+    while waiting:
+        number = waiting.pop()
+        if number in links and number not in found:
+            found.add(number)
+            waiting += _below(links[number], links.values())
+    return {links[number].name for number in found}
+
+
+def _below(link: Link, links: Collection[Link]) -> Iterator[int]:
+    """What a link stands on: the ports of a bond or bridge, the master of a VLAN or macvlan."""
+    if link.parent and link.parent_netns is None:
+        yield link.parent
+    yield from (other.number for other in links if other.master == link.number)
+
+
+def _physical_function(link: Path, device: Path, own_links: Collection[str]) -> PhysicalFunction:
+    is_infiniband = int(_text(link / "type") or 0) == _ARPHRD_INFINIBAND
+    link_type: LinkType = INFINIBAND if is_infiniband else ETHERNET
+    vfs = tuple(_virtual_functions(device))
+    return PhysicalFunction(
+        link.name,
+        device.name,
+        _hexadecimal(device / "vendor"),
+        _hexadecimal(device / "device"),
+        _mac(link),
+        int(_text(link / "mtu") or 0),
+        int(_text(device / "sriov_totalvfs") or 0),
+        vfs,
+        link_type,
+        SWITCHDEV if _text(link / "phys_switch_id") else LEGACY,
+        link.name in own_links or any(vf.link in own_links for vf in vfs),
+    )
+
+
+def _virtual_functions(device: Path) -> Iterator[VirtualFunction]:
+    for number in range(min(int(_text(device / "sriov_numvfs") or 0), VFS_MAX)):
+        entry = device / f"virtfn{number}"
+        if not entry.exists():
+            continue
+        vf = entry.resolve()
+        driver = (vf / "driver").resolve().name if (vf / "driver").exists() else ""
+        link = min((vf / "net").iterdir(), default=None) if (vf / "net").is_dir() else None
+        if link is None:
+            # A driver of networks whose link is not here has it in another network namespace.
+            yield VirtualFunction(number, vf.name, driver, is_used=driver not in {"", VFIO})
+        else:
+            mtu = int(_text(link / "mtu") or 0)
+            yield VirtualFunction(number, vf.name, driver, link.name, _mac(link), mtu)
+
+
+def _mac(link: Path) -> str:
+    """The hardware address; of InfiniBand the GUID, which is the end of its address."""
+    address = _text(link / "address")
+    parts = address.split(":")
+    return ":".join(parts[-_GUID_BYTES:]) if len(parts) > _GUID_BYTES else address
+
+
+def _hexadecimal(path: Path) -> str:
+    return _text(path).removeprefix("0x").lower()
+
+
+def _text(path: Path) -> str:
+    """What a file holds; "" if it cannot be read, as of a link that lacks what it is for."""
+    try:
+        return path.read_text("ascii").strip()
+    except OSError:
+        return ""

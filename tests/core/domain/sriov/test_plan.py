@@ -1,0 +1,322 @@
+"""The plan of a node: which actions, in which order, and what is refused with which reason."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.domain.sriov.model import (
+    INFINIBAND,
+    SWITCHDEV,
+    VFIO,
+    NicName,
+    NicSelector,
+    NodePolicy,
+    PhysicalFunction,
+    PolicyProblem,
+    VfRange,
+    VirtualFunction,
+    parse_nic_name,
+    policy_problems,
+)
+from core.domain.sriov.plan import (
+    Action,
+    BindDriver,
+    DesiredNic,
+    NodePlan,
+    SetEswitchMode,
+    SetMtu,
+    SetVfCount,
+    SetVfMac,
+    VfGroup,
+    default_mac,
+    plan_node,
+)
+
+RAIL = PhysicalFunction(
+    "ens1f0", "0000:3b:00.0", vendor="15b3", device="1017", mac="0c:42:a1:00:00:01", vfs_max=16
+)
+OTHER = RAIL._replace(name="ens1f1", address="0000:3b:00.1", mac="0c:42:a1:00:00:02")
+LABELS = {"network": "sriov"}
+
+
+def named(*names: str) -> NicSelector:
+    parsed = [parse_nic_name(name) for name in names]
+    return NicSelector(tuple(name for name in parsed if name is not None))
+
+
+def policy(name: str = "roce", vfs: int = 2, *names: str) -> NodePolicy:
+    return NodePolicy(name, name, vfs, named(*(names or ("ens1f0",))))
+
+
+def lines(plan: NodePlan) -> list[str]:
+    return [*map(str, plan.actions), *map(str, plan.refusals)]
+
+
+def vfs(count: int, **fields: object) -> tuple[VirtualFunction, ...]:
+    """So many, as a kernel has them whose driver has bound them."""
+    made = [
+        VirtualFunction(
+            number, f"0000:3b:02.{number}", "mlx5_core", mac=f"02:00:00:00:00:{number:02x}"
+        )
+        for number in range(count)
+    ]
+    return tuple(vf._replace(**fields) for vf in made)  # type: ignore[arg-type]
+
+
+def carried_out(nic: PhysicalFunction, actions: tuple[Action, ...]) -> PhysicalFunction:
+    """The NIC as the kernel would have it after the actions."""
+    for action in actions:
+        if action.address != nic.address:
+            continue
+        match action:
+            case SetVfCount(vfs=count):
+                fresh = vfs(count, mac="00:00:00:00:00:00", mtu=1_500)
+                nic = nic._replace(vfs=fresh)
+            case SetEswitchMode(mode=mode):
+                assert not nic.vfs, "a switch with virtual functions cannot change its mode"
+                nic = nic._replace(eswitch_mode=mode)
+            case SetMtu(vf=None, mtu=mtu):
+                nic = nic._replace(mtu=mtu)
+            case SetMtu(vf=number, mtu=mtu):
+                nic = changed(nic, number, mtu=mtu)
+            case SetVfMac(vf=number, mac=mac):
+                nic = changed(nic, number, mac=mac)
+            case BindDriver(vf=number, driver=driver):
+                nic = changed(nic, number, driver=driver or "mlx5_core")
+    return nic
+
+
+def changed(nic: PhysicalFunction, number: int | None, **fields: object) -> PhysicalFunction:
+    made = (
+        vf._replace(**fields) if vf.number == number else vf  # type: ignore[arg-type]
+        for vf in nic.vfs
+    )
+    return nic._replace(vfs=tuple(made))
+
+
+def test_virtual_functions_are_made_and_get_addresses_and_mtu() -> None:
+    wish = policy()._replace(mtu=9_000)
+
+    plan = plan_node([wish], {}, [RAIL, OTHER])
+
+    assert lines(plan) == [
+        "ens1f0: mtu 9000",
+        "ens1f0: numVfs 2",
+        f"ens1f0 vf 0: mac {default_mac(RAIL, 0)}",
+        "ens1f0 vf 0: mtu 9000",
+        f"ens1f0 vf 1: mac {default_mac(RAIL, 1)}",
+        "ens1f0 vf 1: mtu 9000",
+    ]
+    group = VfGroup("roce", "roce", VfRange(0, 1), mtu=9_000)
+    assert plan.desired == (DesiredNic("ens1f0", RAIL.address, 2, 9_000, groups=(group,)),)
+
+
+def test_addresses_are_local_unicast_differ_and_stay() -> None:
+    macs = {default_mac(nic, number) for nic in (RAIL, OTHER) for number in range(16)}
+
+    assert len(macs) == 32
+    assert all(int(mac[:2], 16) & 0x03 == 0x02 for mac in macs)
+    assert default_mac(RAIL, 3) == default_mac(RAIL._replace(mtu=9_000), 3)
+    guid = default_mac(RAIL._replace(link_type=INFINIBAND), 0)
+    assert len(guid.split(":")) == 8
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        policy(),
+        policy()._replace(mtu=9_000, eswitch_mode=SWITCHDEV),
+        policy("dpdk", 4)._replace(device_type=VFIO),
+        policy("rdma", 8, "ens1f0#2-5")._replace(is_rdma=True),
+        policy("none", 0),
+    ],
+)
+@pytest.mark.parametrize("present", [0, 2, 5])
+def test_a_plan_of_what_a_plan_leads_to_is_empty(wish: NodePolicy, present: int) -> None:
+    nic = RAIL._replace(vfs=vfs(present))
+
+    plan = plan_node([wish], {}, [nic])
+    again = plan_node([wish], {}, [carried_out(nic, plan.actions)])
+
+    assert plan.refusals == ()
+    assert again.actions == ()
+    assert again.desired == plan.desired
+
+
+def test_another_number_goes_through_none_and_drains_what_pods_use() -> None:
+    nic = RAIL._replace(vfs=(*vfs(1), *vfs(4, is_used=True)[1:]))
+
+    plan = plan_node([policy(vfs=6)], {}, [nic])
+
+    assert lines(plan)[:2] == ["ens1f0: numVfs 0", "ens1f0: numVfs 6"]
+    assert plan.drain == ("ens1f0",)
+
+
+def test_a_virtual_function_of_a_pod_is_left_alone() -> None:
+    nic = RAIL._replace(vfs=vfs(2, is_used=True, mac="00:00:00:00:00:00"))
+
+    assert plan_node([policy()._replace(device_type=VFIO)], {}, [nic]).actions == ()
+
+
+def test_the_switch_changes_its_mode_without_virtual_functions() -> None:
+    nic = RAIL._replace(vfs=vfs(2))
+
+    plan = plan_node([policy()._replace(eswitch_mode=SWITCHDEV)], {}, [nic])
+
+    assert lines(plan)[:3] == [
+        "ens1f0: numVfs 0",
+        "ens1f0: eSwitchMode switchdev",
+        "ens1f0: numVfs 2",
+    ]
+
+
+def test_ranges_of_one_nic_are_resources_of_their_own() -> None:
+    kernel = policy("kernel", 4, "ens1f0#0-1")
+    dpdk = policy("dpdk", 4, "ens1f0#2-3")._replace(device_type=VFIO)
+
+    plan = plan_node([dpdk, kernel], {}, [RAIL._replace(vfs=vfs(4))])
+
+    assert lines(plan) == ["ens1f0 vf 2: driver vfio-pci", "ens1f0 vf 3: driver vfio-pci"]
+    assert [(group.resource, str(group.vfs)) for group in plan.desired[0].groups] == [
+        ("dpdk", "2-3"),
+        ("kernel", "0-1"),
+    ]
+
+
+def test_the_lower_number_is_the_higher_priority() -> None:
+    first = policy("second-by-name", 4)._replace(priority=10)
+    second = policy("first-by-name", 8)._replace(priority=20)
+
+    plan = plan_node([second, first], {}, [RAIL])
+
+    assert plan.desired[0].vfs == 4
+    (refusal,) = plan.refusals
+    assert str(refusal) == (
+        "policy first-by-name for ens1f0: numVfs 8, and policy second-by-name sets 4;"
+        " make both policies agree, or select other NICs"
+    )
+
+
+def test_overlapping_ranges_are_refused_to_the_later_policy() -> None:
+    plan = plan_node([policy("a", 8, "ens1f0#0-4"), policy("b", 8, "ens1f0#4-7")], {}, [RAIL])
+
+    assert [group.policy for group in plan.desired[0].groups] == ["a"]
+    assert "virtual functions 4-7 overlap with 0-4 of policy a" in lines(plan)[-1]
+
+
+def test_a_policy_is_for_nodes_with_its_labels() -> None:
+    wish = policy()._replace(nodes=LABELS)
+
+    assert plan_node([wish], LABELS | {"rack": "7"}, [RAIL]).actions
+    assert plan_node([wish], {"rack": "7"}, [RAIL]) == NodePlan()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "matches"),
+    [
+        (NicSelector(vendor="15b3"), True),
+        (NicSelector(vendor="8086"), False),
+        (NicSelector(vendor="15b3", device="1017"), True),
+        (NicSelector(root_devices=("0000:3b:00.0",)), True),
+        (NicSelector(root_devices=("0000:3b:00.1",)), False),
+        (NicSelector((NicName("ens1f0"),), vendor="8086"), False),
+        (NicSelector((NicName("ens9"),)), False),
+    ],
+)
+def test_every_field_of_the_selector_must_agree(chosen: NicSelector, matches: bool) -> None:
+    plan = plan_node([policy()._replace(nics=chosen)], {}, [RAIL])
+
+    assert bool(plan.desired) is matches
+
+
+def test_a_policy_for_infiniband_leaves_ethernet_alone() -> None:
+    wish = policy()._replace(nics=NicSelector(vendor="15b3"), link_type=INFINIBAND)
+
+    plan = plan_node([wish], {}, [RAIL, OTHER._replace(link_type=INFINIBAND)])
+
+    assert [nic.nic for nic in plan.desired] == ["ens1f1"]
+
+
+@pytest.mark.parametrize(
+    "wish", [policy(), policy()._replace(mtu=9_000), policy()._replace(eswitch_mode=SWITCHDEV)]
+)
+def test_the_nodes_own_uplink_is_not_changed(wish: NodePolicy) -> None:
+    uplink = RAIL._replace(is_uplink=True)
+    free = policy("free", 2, "ens1f1")
+
+    plan = plan_node([wish, free], {}, [uplink, OTHER])
+
+    assert {action.nic for action in plan.actions} == {"ens1f1"}
+    assert [nic.nic for nic in plan.desired] == ["ens1f1"]
+    assert "it carries the node's own traffic" in str(plan.refusals[0])
+
+
+def test_an_uplink_that_has_what_is_asked_for_serves_it() -> None:
+    uplink = RAIL._replace(is_uplink=True, vfs=vfs(2))
+
+    plan = plan_node([policy()._replace(device_type=VFIO)], {}, [uplink])
+
+    assert lines(plan) == ["ens1f0 vf 0: driver vfio-pci", "ens1f0 vf 1: driver vfio-pci"]
+
+
+def test_more_than_the_nic_can_have_is_refused() -> None:
+    (refusal,) = lines(plan_node([policy(vfs=17)], {}, [RAIL]))
+
+    assert refusal == (
+        "policy roce for ens1f0: numVfs 17, and the NIC can have 16;"
+        " lower numVfs, or raise the limit in the NIC's firmware"
+    )
+
+
+def test_what_others_manage_is_waited_for_and_then_used() -> None:
+    wish = policy()._replace(externally_managed=True)
+
+    missing = plan_node([wish], {}, [RAIL])
+    there = plan_node([wish], {}, [RAIL._replace(vfs=vfs(2))])
+
+    assert "externallyManaged, and the NIC has 0 of 2" in lines(missing)[0]
+    assert (there.actions, len(there.desired)) == ((), 1)
+
+
+def test_a_nic_without_a_policy_loses_what_a_policy_made_and_nothing_else() -> None:
+    made, foreign = (nic._replace(vfs=vfs(2)) for nic in (RAIL, OTHER))
+
+    assert lines(plan_node([], {}, [made, foreign], {made.address})) == ["ens1f0: numVfs 0"]
+
+
+def test_a_faulty_policy_is_refused_by_field_and_others_are_carried_out() -> None:
+    faulty = NodePolicy("faulty", "a/b", 4, named("ens1f1#2-4"), priority=100, device_type="uio")
+
+    plan = plan_node([faulty, policy()], {}, [RAIL, OTHER])
+
+    assert [problem.field for problem in policy_problems(faulty)] == [
+        *("priority", "deviceType", "resourceName", "nicSelector.pfNames"),
+    ]
+    assert len(plan.refusals) == 4
+    assert [nic.nic for nic in plan.desired] == ["ens1f0"]
+
+
+def test_a_policy_that_selects_no_nic_is_refused() -> None:
+    (problem,) = policy_problems(policy()._replace(nics=NicSelector()))
+
+    assert problem == PolicyProblem(
+        "nicSelector", "it selects no NIC; set pfNames, rootDevices, vendor or deviceID"
+    )
+
+
+@pytest.mark.parametrize("text", ["", "ens1f0#", "ens1f0#3", "ens1f0#4-2", "a b", "ens1f0#0-99999"])
+def test_what_is_no_name_of_a_nic_is_noticed(text: str) -> None:
+    assert parse_nic_name(text) is None
+
+
+def test_a_large_node_is_planned_the_same_from_any_order() -> None:
+    nics = [
+        RAIL._replace(name=f"rail{n}", address=f"0000:{n:02x}:00.0", mac=f"0c:42:a1:00:01:{n:02x}")
+        for n in range(8)
+    ]
+    wishes = [policy(f"p{n}", 16, f"rail{n}")._replace(mtu=9_000) for n in range(8)]
+
+    plan = plan_node(wishes, {}, nics)
+
+    assert plan == plan_node(wishes[::-1], {}, nics[::-1])
+    assert len(plan.actions) == 8 * (2 + 16 * 2)

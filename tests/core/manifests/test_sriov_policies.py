@@ -1,0 +1,94 @@
+"""SriovNetworkNodePolicies as users of Spiderpool's guides type them."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.domain.sriov.model import INFINIBAND, NicName, NicSelector, NodePolicy, VfRange
+from core.errors import BadInput
+from core.manifests.sriov_policies import node_policies
+
+ROCE = """
+apiVersion: sriovnetwork.openshift.io/v1
+kind: SriovNetworkNodePolicy
+metadata: {name: roce-gpu1, namespace: spiderpool}
+spec:
+  nodeSelector: {kubernetes.io/os: linux}
+  resourceName: gpu1sriov
+  priority: 99
+  numVfs: 12
+  mtu: 4200
+  nicSelector:
+    deviceID: "1017"
+    vendor: "15B3"
+    rootDevices: ["0000:86:00.0"]
+    pfNames: ["enp11s0f0np0#0-5"]
+  linkType: ETH
+  deviceType: netdevice
+  isRdma: true
+  needVhostNet: false
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: other}
+"""
+
+
+def changed(field: str, value: str) -> str:
+    return f"""
+apiVersion: sriovnetwork.openshift.io/v1
+kind: SriovNetworkNodePolicy
+metadata: {{name: p}}
+spec: {{resourceName: r, numVfs: 4, nicSelector: {{pfNames: [ens1f0]}}, {field}: {value}}}
+"""
+
+
+def test_every_field_arrives_and_other_kinds_are_passed_over() -> None:
+    assert list(node_policies(ROCE)) == [
+        NodePolicy(
+            "roce-gpu1",
+            "gpu1sriov",
+            12,
+            NicSelector(
+                (NicName("enp11s0f0np0", VfRange(0, 5)),), "15b3", "1017", ("0000:86:00.0",)
+            ),
+            {"kubernetes.io/os": "linux"},
+            99,
+            4_200,
+            "eth",
+            "netdevice",
+            is_rdma=True,
+        )
+    ]
+
+
+def test_what_is_left_out_has_the_operators_defaults() -> None:
+    (policy,) = node_policies(changed("linkType", "ib"))
+
+    assert policy == NodePolicy(
+        "p", "r", 4, NicSelector((NicName("ens1f0"),)), link_type=INFINIBAND
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("numVf", "4", "numVf"),
+        ("vdpaType", "virtio", "spec.vdpaType is not supported"),
+        ("mtu", "large", "expected a whole number"),
+        ("nicSelector", '{pfNames: ["ens1f0#9-2"]}', "'ens1f0#9-2' is not the name of a NIC"),
+        ("nicSelector", "{netFilter: x}", "netFilter is not supported"),
+    ],
+)
+def test_what_cannot_be_carried_out_is_refused_by_its_field(
+    field: str, value: str, message: str
+) -> None:
+    text = changed(field, value).replace("nicSelector: {pfNames: [ens1f0]}, nic", "nic")
+
+    with pytest.raises(BadInput, match=message):
+        list(node_policies(text))
+
+
+def test_another_version_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"expected sriovnetwork\.openshift\.io/v1"):
+        list(node_policies(ROCE.replace("openshift.io/v1", "openshift.io/v2")))

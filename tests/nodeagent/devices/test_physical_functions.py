@@ -1,0 +1,125 @@
+"""NICs with room for virtual functions, read from a tree as /sys has it; links with own traffic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from core.domain.addresses.ip_address import parse_cidr
+from core.domain.sriov.model import INFINIBAND, SWITCHDEV, PhysicalFunction, VirtualFunction
+from nodeagent.devices.physical_functions import physical_functions, uplinks_of
+from nodeagent.netlink.values import Hop, KernelRoute, Link
+
+PF = "0000:3b:00.0"
+
+
+class SysTree:
+    """A tree of /sys, written as the kernel shows it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        (root / "class/net").mkdir(parents=True)
+
+    def device(self, address: str, **files: str) -> Path:
+        path = self.root / "devices" / address
+        path.mkdir(parents=True)
+        for name, text in files.items():
+            (path / name).write_text(f"{text}\n")
+        return path
+
+    def link(self, name: str, device: Path | None, **files: str) -> None:
+        """A link; without a device it is virtual."""
+        path = self.root / "class/net" / name if device is None else device / "net" / name
+        path.mkdir(parents=True)
+        for file, text in files.items():
+            (path / file).write_text(f"{text}\n")
+        if device is not None:
+            (path / "device").symlink_to(device)
+            (self.root / "class/net" / name).symlink_to(path)
+
+    def vf(self, physical: Path, number: int, address: str, driver: str) -> Path:
+        path = self.device(address)
+        (physical / f"virtfn{number}").symlink_to(path)
+        if driver:
+            target = self.root / "drivers" / driver
+            target.mkdir(parents=True, exist_ok=True)
+            (path / "driver").symlink_to(target)
+        return path
+
+
+def card(tree: SysTree) -> Path:
+    return tree.device(PF, vendor="0x15b3", device="0x1017", sriov_totalvfs="16", sriov_numvfs="4")
+
+
+def test_a_card_is_read_with_its_virtual_functions(tmp_path: Path) -> None:
+    tree = SysTree(tmp_path)
+    device = card(tree)
+    tree.link("ens1f0", device, address="0c:42:a1:00:00:01", mtu="9000", type="1")
+    first = tree.vf(device, 0, "0000:3b:00.2", "mlx5_core")
+    tree.link("ens1f0v0", first, address="02:00:00:00:00:07", mtu="1500")
+    tree.vf(device, 1, "0000:3b:00.3", "vfio-pci")
+    tree.vf(device, 2, "0000:3b:00.4", "mlx5_core")
+    tree.vf(device, 3, "0000:3b:00.5", "")
+    tree.link("lo", None, mtu="65536")
+    tree.link("eno1", tree.device("0000:01:00.0", vendor="0x8086"))
+
+    assert physical_functions((), tmp_path) == (
+        PhysicalFunction(
+            "ens1f0",
+            PF,
+            "15b3",
+            "1017",
+            "0c:42:a1:00:00:01",
+            9_000,
+            16,
+            (
+                VirtualFunction(
+                    0, "0000:3b:00.2", "mlx5_core", "ens1f0v0", "02:00:00:00:00:07", 1_500
+                ),
+                VirtualFunction(1, "0000:3b:00.3", "vfio-pci"),
+                VirtualFunction(2, "0000:3b:00.4", "mlx5_core", is_used=True),
+                VirtualFunction(3, "0000:3b:00.5"),
+            ),
+        ),
+    )
+
+
+def test_infiniband_has_its_guid_and_a_switch_its_mode(tmp_path: Path) -> None:
+    tree = SysTree(tmp_path)
+    guid = "0c:42:a1:03:00:16:05:48"
+    address = f"00:00:10:49:fe:80:00:00:00:00:00:00:{guid}"
+    tree.link("ibs1", card(tree), address=address, mtu="2044", type="32", phys_switch_id="c2")
+
+    (found,) = physical_functions((), tmp_path)
+
+    assert (found.mac, found.link_type, found.eswitch_mode) == (guid, INFINIBAND, SWITCHDEV)
+
+
+def test_a_card_is_the_uplink_also_by_one_of_its_virtual_functions(tmp_path: Path) -> None:
+    tree = SysTree(tmp_path)
+    device = card(tree)
+    tree.link("ens1f0", device, mtu="1500")
+    tree.link("ens1f0v0", tree.vf(device, 0, "0000:3b:00.2", "mlx5_core"), mtu="1500")
+
+    found = [physical_functions(own, tmp_path)[0] for own in ([], ["ens1f0"], ["ens1f0v0"])]
+
+    assert [card.is_uplink for card in found] == [False, True, True]
+
+
+def test_everything_below_a_default_route_carries_the_nodes_traffic() -> None:
+    links = [
+        Link(1, "lo"),
+        Link(2, "ens1f0", master=4),
+        Link(3, "ens1f1", master=4),
+        Link(4, "bond0", kind="bond"),
+        Link(5, "bond0.7", kind="vlan", parent=4),
+        Link(6, "rail0"),
+        Link(7, "veth0", kind="veth", parent=6, parent_netns=1),
+    ]
+    everywhere, rack = parse_cidr("0.0.0.0/0"), parse_cidr("10.0.0.0/8")
+
+    by_vlan = uplinks_of(links, [KernelRoute(everywhere, 5), KernelRoute(rack, 6)])
+    by_hops = uplinks_of(links, [KernelRoute(everywhere, hops=(Hop(6), Hop(7)))])
+
+    assert by_vlan == {"bond0.7", "bond0", "ens1f0", "ens1f1"}
+    assert by_hops == {"rail0", "veth0"}
+    assert uplinks_of(links, [KernelRoute(rack, 6)]) == set()
