@@ -18,7 +18,7 @@ Every allocation is an event in etcd.
 
 Global options may stand anywhere on the line. With --etcd, orbctl connects to etcd itself. As the
 kubectl plugin, or with --context, --kubeconfig or --system-namespace, it runs in a controller's Pod
-of that cluster through `kubectl exec`.
+of that cluster through `kubectl exec`; commands about a node run in the Pod of that node's agent.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or unreadable input, 3 refused by a rule, 4 not found,
 5 etcd unavailable, 6 verify found differences, 7 the outcome of a write is unknown.
@@ -59,7 +59,7 @@ _PANELS: Final = {
     "System": {
         "archive": ("archive:app", "Archive the live log now; show or shorten the archive."),
         "workflow": ("workflow:app", "Show, signal, query, cancel or reset workflow executions."),
-        "node": ("node:app", "Check this node, or clean it."),
+        "node": ("node:app", "Check a node, or clean this one."),
         "trace-path": ("trace_path:trace_path", "Show rules and routes of a Pod's packets."),
         "nad": ("nad:nad", "Print the networks that SpiderMultusConfigs become."),
         "install": ("install:install", "Install the CNI executables on this node."),

@@ -1,9 +1,12 @@
-"""orbctl through kubectl: it runs in a controller's Pod, for people who cannot reach etcd.
+"""orbctl through kubectl: it runs in a Pod of ours, for people who cannot reach etcd or a node.
 
 A controller's Pod has the program, the endpoints of etcd, its certificates and the archive. Who may
-``exec`` into it needs no certificates of etcd. Files of this machine are passed as standard input;
-output and exit code come back. User and host of this machine are passed along and recorded in every
-event, as with a local run: they are a claim, like the user name of a shell.
+``exec`` into it needs no certificates of etcd. What is about one node runs in the Pod of that
+node's agent, which has the program, the node's network and the rights to look into it.
+
+Files of this machine are passed as standard input; output and exit code come back. User and host of
+this machine are passed along and recorded in every event, as with a local run: they are a claim,
+like the user name of a shell.
 """
 
 from __future__ import annotations
@@ -15,9 +18,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+import core
 from core.errors import NotFound, OrbweaverError
 from ops.cli.application import app
-from ops.cli.command_line import ParsedOption, parse_options, program_of
+from ops.cli.command_line import END_OF_OPTIONS, ParsedOption, parse_options, program_of
+from ops.cli.exits import Exit
 from ops.cli.global_options import WHO
 from ops.cli.input_files import STANDARD_INPUT, read_texts
 
@@ -28,10 +33,7 @@ ETCD: Final = ("--etcd", "ORBWEAVER_ETCD_ENDPOINTS")
 """The option and the variable with which a run connects to etcd itself."""
 
 LOCAL: Final = frozenset(
-    (
-        *("completion", "crds", "help", "install", "migrate", "nad", "node", "replay"),
-        *("trace-path", "version"),
-    )
+    ("completion", "crds", "help", "install", "migrate", "nad", "replay", "version")
 )
 """Commands that need no cluster, or are about this machine."""
 
@@ -40,17 +42,31 @@ OWN_OPTIONS: Final = ("gc", "import")
 
 FILE_OPTIONS: Final = ("--filename", "--request")
 RECURSIVE: Final = "--recursive"
-SELECTOR: Final = "app.kubernetes.io/part-of=orbweaver,app.kubernetes.io/component=controller"
+ON_A_NODE: Final = ("node", "doctor")
+"""The command whose third word names a node; without one it is about this machine."""
+
+OF_A_POD: Final = "trace-path"
+"""The command whose second word names a Pod, on whose node it runs."""
+
+SELECTOR: Final = "app.kubernetes.io/part-of=orbweaver,app.kubernetes.io/component="
+CONTROLLER: Final = "controller"
+AGENT: Final = "agent"
 FIND_DEADLINE_S: Final = 30
+NO_PROGRAM: Final = 127
+"""The exit code of env(1) where a program is not on PATH."""
 
 Finder = Callable[[Sequence[str]], str]
 
 
 class Remote(NamedTuple):
-    """The call of kubectl, and its standard input; None: the standard input of this process."""
+    """The call of kubectl, and its standard input; None: the standard input of this process.
+
+    ``node``: whose agent's Pod runs it; "": a controller's Pod does.
+    """
 
     command: list[str]
     stdin: bytes | None
+    node: str = ""
 
 
 def is_remote(arguments: Sequence[str], variables: Mapping[str, str], *, as_plugin: bool) -> bool:
@@ -58,7 +74,11 @@ def is_remote(arguments: Sequence[str], variables: Mapping[str, str], *, as_plug
     names = {option.name for option in _parsed(arguments)}
     command = _command(arguments)
     is_direct = ETCD[0] in names or bool(variables.get(ETCD[1]))
+    if command == ON_A_NODE[0]:
+        return bool(_node_of_line(arguments))
     if command in LOCAL or (command == "import" and not names & set(FILE_OPTIONS)):
+        return False
+    if command == OF_A_POD and "--netns" in names:
         return False
     if names & set(OPTIONS) and command not in OWN_OPTIONS:
         return True
@@ -68,22 +88,32 @@ def is_remote(arguments: Sequence[str], variables: Mapping[str, str], *, as_plug
 def run(arguments: Sequence[str], who: str) -> int:
     """Run orbctl in a controller's Pod; its exit code. Raises BadInput, NotFound."""
     remote = prepare(arguments, who, is_terminal=sys.stdin.isatty() and sys.stdout.isatty())
-    return subprocess.run(remote.command, input=remote.stdin, check=False).returncode
+    code = subprocess.run(remote.command, input=remote.stdin, check=False).returncode
+    if remote.node and code in {NO_PROGRAM, Exit.USAGE}:
+        _check_version(remote, code)
+    return code
 
 
 def prepare(
     arguments: Sequence[str], who: str, *, is_terminal: bool, find: Finder | None = None
 ) -> Remote:
     """The call of kubectl. Raises BadInput, NotFound."""
+    find = find or _kubectl_output
     options, rest = _split(arguments)
     kubectl = ["kubectl", *(f"{name}={options[name]}" for name in OPTIONS[:2] if name in options)]
+    system = options.get(OPTIONS[2], "")
+    node, rest = _node(kubectl, rest, find)
     rest, stdin = _with_files(rest)
-    namespace, pod = _controller(kubectl, options.get(OPTIONS[2], ""), find or _kubectl_output)
+    component = AGENT if node else CONTROLLER
+    pods = _pods(kubectl, system, component, node, find)
+    if not pods:
+        raise _agent_missing(kubectl, node, find) if node else _controller_missing(system)
+    metadata = max(pods, key=_is_ready)["metadata"]
     reads = stdin is not None or any(word == "-" or word.endswith("=-") for word in rest)
     flags = ["-i"] if reads else ["-it"] if is_terminal else []
     inside = ["env", f"{WHO}={who}", "orbctl", *rest]
-    target = ["exec", *flags, "-n", namespace, pod, "-c", "controller", "--"]
-    return Remote([*kubectl, *target, *inside], stdin if reads or is_terminal else b"")
+    target = ["exec", *flags, "-n", metadata["namespace"], metadata["name"], "-c", component, "--"]
+    return Remote([*kubectl, *target, *inside], stdin if reads or is_terminal else b"", node)
 
 
 def _parsed(arguments: Sequence[str]) -> list[ParsedOption]:
@@ -92,7 +122,43 @@ def _parsed(arguments: Sequence[str]) -> list[ParsedOption]:
 
 def _command(arguments: Sequence[str]) -> str:
     """The name of the command; "" if there is none."""
-    return next((option.words[0] for option in _parsed(arguments) if not option.name), "")
+    return next(iter(_positional(arguments)), "")
+
+
+def _positional(arguments: Sequence[str]) -> list[str]:
+    """The words of a line that are no options."""
+    words = [option.words[0] for option in _parsed(arguments) if not option.name]
+    return [word for word in words if word != END_OF_OPTIONS]
+
+
+def _node_of_line(arguments: Sequence[str]) -> str:
+    """The node that a command of ``ON_A_NODE`` names; "" if it names none."""
+    words = _positional(arguments)
+    return words[2] if tuple(words[:2]) == ON_A_NODE and len(words) > len(ON_A_NODE) else ""
+
+
+def _node(kubectl: Sequence[str], arguments: Sequence[str], find: Finder) -> tuple[str, list[str]]:
+    """The node that a line is about, and the line without its name; "" if about none.
+
+    Raises NotFound.
+    """
+    if node := _node_of_line(arguments):
+        left = list(arguments)
+        del left[len(left) - 1 - left[::-1].index(node)]
+        return node, left
+    if _command(arguments) != OF_A_POD:
+        return "", list(arguments)
+    named = next(iter(_positional(arguments)[1:]), "")
+    options = {option.name: option.value for option in _parsed(arguments)}
+    namespace, _, name = named.rpartition("/")
+    namespace = namespace or options.get("--namespace") or "default"
+    text = find([*kubectl, "get", "pod", "-n", namespace, name, "--ignore-not-found", "-o", "json"])
+    if not text.strip():
+        raise NotFound(f"there is no Pod {namespace}/{name}", subject=named)
+    node = str(json.loads(text)["spec"].get("nodeName", ""))
+    if not node:
+        raise NotFound(f"Pod {namespace}/{name} is on no node yet", subject=named)
+    return node, list(arguments)
 
 
 def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -129,21 +195,52 @@ def _with_files(arguments: Sequence[str]) -> tuple[list[str], bytes | None]:
     return rest, "\n---\n".join(texts).encode()
 
 
-def _controller(kubectl: Sequence[str], namespace: str, find: Finder) -> tuple[str, str]:
-    """Namespace and name of a controller's Pod, a ready one if possible. Raises NotFound."""
+def _pods(
+    kubectl: Sequence[str], namespace: str, component: str, node: str, find: Finder
+) -> list[dict[str, Any]]:
+    """The running Pods of a component, of one node if it is named."""
     where = ["-n", namespace] if namespace else ["-A"]
-    text = find([*kubectl, "get", "pods", *where, "-l", SELECTOR, "-o", "json"])
-    found: list[dict[str, Any]] = json.loads(text)["items"]
-    running = [pod for pod in found if pod.get("status", {}).get("phase") == "Running"]
-    if not running:
-        place = f"in namespace {namespace}" if namespace else "in this cluster"
-        raise NotFound(
-            f"no controller runs {place}",
-            subject=SELECTOR,
-            remedy=f"check the context, or connect to etcd directly: {ETCD[0]} host:port",
+    on_node = [f"--field-selector=spec.nodeName={node}"] if node else []
+    selected = ["-l", f"{SELECTOR}{component}", *on_node, "-o", "json"]
+    found: list[dict[str, Any]] = json.loads(find([*kubectl, "get", "pods", *where, *selected]))[
+        "items"
+    ]
+    return [pod for pod in found if pod.get("status", {}).get("phase") == "Running"]
+
+
+def _controller_missing(namespace: str) -> NotFound:
+    place = f"in namespace {namespace}" if namespace else "in this cluster"
+    return NotFound(
+        f"no controller runs {place}",
+        subject=f"{SELECTOR}{CONTROLLER}",
+        remedy=f"check the context, or connect to etcd directly: {ETCD[0]} host:port",
+    )
+
+
+def _agent_missing(kubectl: Sequence[str], node: str, find: Finder) -> NotFound:
+    if not find([*kubectl, "get", "node", node, "--ignore-not-found", "-o", "name"]).strip():
+        return NotFound(
+            f"there is no node {node}", subject=node, remedy="kubectl get nodes lists them"
         )
-    metadata = max(running, key=_is_ready)["metadata"]
-    return str(metadata["namespace"]), str(metadata["name"])
+    return NotFound(
+        f"no agent runs on node {node}",
+        subject=f"{SELECTOR}{AGENT}",
+        remedy="kubectl describe daemonset orbweaver-agent says why; spiderpoolAgent.nodeSelector,"
+        " affinity and tolerations say where agents run",
+    )
+
+
+def _check_version(remote: Remote, code: int) -> None:
+    """Raise OrbweaverError if an agent's orbctl is another version than this one, or missing."""
+    agent = f"the agent on node {remote.node}"
+    remedy = "upgrade the chart, or use the orbctl of its version"
+    if code == NO_PROGRAM:
+        raise OrbweaverError(f"{agent} is too old: it has no orbctl", remedy=remedy)
+    until = remote.command.index("orbctl") + 1
+    theirs = _kubectl_output([*remote.command[:until], "--version"]).strip().rpartition(" ")[2]
+    if theirs != core.__version__:
+        text = f"{agent} has orbctl {theirs} and does not know this command"
+        raise OrbweaverError(f"{text}; here is {core.__version__}", remedy=remedy)
 
 
 def _is_ready(pod: Mapping[str, Any]) -> bool:

@@ -7,6 +7,7 @@ part that cannot be read becomes a fault text, and the other parts are still rea
 from __future__ import annotations
 
 import asyncio
+import os
 import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,6 +30,10 @@ CAPABILITIES: Final = {"NET_ADMIN": 12, "NET_RAW": 13, "SYS_ADMIN": 21}
 """What an agent needs, by bit (include/uapi/linux/capability.h)."""
 
 
+POD_VARIABLE: Final = "KUBERNETES_SERVICE_HOST"
+"""Kubernetes sets it in every container."""
+
+
 class GatewayAnswer(NamedTuple):
     """The MAC addresses that answer for a gateway. ``fault``: why the probe failed, or ""."""
 
@@ -38,7 +43,10 @@ class GatewayAnswer(NamedTuple):
 
 
 class Examination(NamedTuple):
-    """The state of a node. ``faults``: why parts could not be read."""
+    """The state of a node. ``faults``: why parts could not be read.
+
+    ``manager`` None: a Pod does not see whether the node has one.
+    """
 
     kernel: str
     machine: str
@@ -48,7 +56,7 @@ class Examination(NamedTuple):
     sysctls: tuple[sysctls.SysctlValue, ...]
     nics: tuple[MasterNic, ...]
     gateways: tuple[GatewayAnswer, ...]
-    manager: Manager
+    manager: Manager | None
     faults: tuple[str, ...] = ()
 
 
@@ -104,7 +112,7 @@ async def examine(gateways: Sequence[Gateway] = ()) -> Examination:
         tuple(reader.sysctls),
         tuple(reader.nics),
         tuple(answers),
-        read_manager(),
+        None if POD_VARIABLE in os.environ else read_manager(),
         tuple(reader.faults),
     )
 

@@ -1,4 +1,4 @@
-"""``orbctl node``: the node it runs on. No etcd is needed."""
+"""``orbctl node``: the node it runs on, or one whose agent runs it. No etcd is needed."""
 
 from __future__ import annotations
 
@@ -10,22 +10,26 @@ from typing import Annotated, Any, Final
 import typer
 
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
+from core.domain.sriov.plan import NodePlan, plan_node
 from core.errors import BadInput
+from core.manifests.sriov_policies import node_policies
 from nodeagent.clusterip.installation import remove
 from nodeagent.coordinator.host_rules import remove_host_rules
 from nodeagent.coordinator.settings import BUILT_IN
+from nodeagent.devices.physical_functions import physical_functions, uplinks
 from nodeagent.netlink.session import NetlinkSession
 from nodeagent.settings.values import SOCKET_PATH
 from ops.cli.commands.install import BIN_DIRECTORY
 from ops.cli.exits import Exit
 from ops.cli.global_options import globals_of
+from ops.cli.input_files import Recursive, read_texts
 from ops.cli.output import TableColumn, show_table, show_value
 from ops.diagnostics.diagnosis import Diagnosis, diagnose, worst
 from ops.diagnostics.examination import Examination, examine
 from ops.diagnostics.nics import Gateway, MasterNic
 from ops.installer import remove_runtime_files, uninstall
 
-app = typer.Typer(no_args_is_help=True, help="Check this node, or clean it.")
+app = typer.Typer(no_args_is_help=True, help="Check a node, or clean this one.")
 
 _COLUMNS: Final = (
     TableColumn("CHECK"),
@@ -46,14 +50,25 @@ Gateways = Annotated[
 ]
 
 
-@app.command()
-def doctor(context: typer.Context, gateway: Gateways = None) -> None:
-    """Check this node: kernel, sysctls, interfaces, gateways.
+OtherNode = Annotated[
+    str, typer.Argument(help="name of a node of the cluster; without it, this node")
+]
 
-    Changes nothing. Requires root. Exits with 1 if a check failed.
+
+@app.command()
+def doctor(
+    context: typer.Context,
+    node: OtherNode = "",  # noqa: ARG001  # ops.cli.remote runs the command there
+    gateway: Gateways = None,
+) -> None:
+    """Check a node: kernel, sysctls, interfaces, gateways.
+
+    Changes nothing. Requires root on this node; for NODE it runs in the Pod of that node's agent,
+    through kubectl. Exits with 1 if a check failed.
 
     Examples:
       orbctl node doctor
+      kubectl orb node doctor worker-7
       orbctl node doctor --gateway ens3=10.6.0.1
     """
     if os.geteuid():
@@ -66,6 +81,47 @@ def doctor(context: typer.Context, gateway: Gateways = None) -> None:
     else:
         show_table(_COLUMNS, diagnoses)
     raise typer.Exit(Exit.FAILED if worst(diagnoses) == "failed" else Exit.OK)
+
+
+@app.command()
+def sriov(
+    context: typer.Context,
+    file: Annotated[
+        list[str],
+        typer.Option(
+            "-f", "--filename", help="file or folder of SriovNetworkNodePolicies; - for stdin"
+        ),
+    ],
+    label: Annotated[
+        list[str] | None, typer.Option("--label", help="a label of this node, as key=value")
+    ] = None,
+    recursive: Recursive = False,
+) -> None:
+    """Show what this node's NICs need for SriovNetworkNodePolicies. Changes nothing.
+
+    One line for each step, in their order: numbers of virtual functions, MTU, hardware addresses,
+    drivers. Exits with 3 if a step is refused, such as a change of the node's own uplink.
+
+    Examples:
+      orbctl node sriov -f policies.yaml
+      orbctl node sriov -f policies.yaml --label rack=7 -o json
+    """
+    texts = read_texts(file, recursive=recursive)
+    policies = [policy for _, text in texts for policy in node_policies(text)]
+    if not policies:
+        raise BadInput("the input contains no SriovNetworkNodePolicy", subject="filename")
+    with NetlinkSession.open() as session:
+        own_links = uplinks(session)
+    plan = plan_node(policies, _labels(label or []), physical_functions(own_links))
+    output = globals_of(context).output
+    if output.is_plain:
+        show_value(_plain_plan(plan), output)
+    else:
+        for line in (*plan.actions, *plan.refusals):
+            print(line)
+        for nic in plan.drain:
+            print(f"{nic}: Pods use virtual functions that go away; drain the node first")
+    raise typer.Exit(Exit.REFUSED if plan.refusals else Exit.OK)
 
 
 @app.command()
@@ -99,6 +155,23 @@ def _bounded(gateways: list[str]) -> list[str]:
     if len(gateways) > GATEWAYS_MAX:
         raise BadInput(f"more than {GATEWAYS_MAX} gateways", subject="--gateway")
     return gateways
+
+
+def _labels(texts: list[str]) -> dict[str, str]:
+    if faulty := next((text for text in texts if "=" not in text), None):
+        raise BadInput(f"--label {faulty[:80]}: expected key=value", subject="--label")
+    return {key: value for key, _, value in (text.partition("=") for text in texts)}
+
+
+def _plain_plan(plan: NodePlan) -> dict[str, Any]:
+    """The plan, for programs."""
+    return {
+        "actions": [
+            {"action": type(action).__name__, **action._asdict()} for action in plan.actions
+        ],
+        "refusals": [refusal._asdict() for refusal in plan.refusals],
+        "drain": list(plan.drain),
+    }
 
 
 def _gateway(text: str) -> Gateway:
@@ -135,6 +208,6 @@ def _plain(examination: Examination, diagnoses: list[Diagnosis]) -> dict[str, An
             entry.gateway._asdict() | {"answeredBy": list(entry.macs), "fault": entry.fault}
             for entry in examination.gateways
         ],
-        "networkManager": examination.manager._asdict(),
+        "networkManager": examination.manager and examination.manager._asdict(),
         "diagnoses": [entry._asdict() for entry in diagnoses],
     }

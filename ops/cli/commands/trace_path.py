@@ -100,13 +100,14 @@ def trace_path(
 ) -> None:
     """Show rules and routes of a Pod's packets.
 
-    Run it on the Pod's node, as root. Nothing is sent: the kernel is asked what it would do. With
-    --netns and an address no etcd is needed.
+    On the Pod's node it needs root; as the kubectl plugin it runs in the Pod of that node's agent.
+    Nothing is sent: the kernel is asked what it would do. With --netns and an address no etcd is
+    needed.
 
     Examples:
       orbctl trace-path shop/web-0 10.6.0.1
       orbctl trace-path shop/web-0 10.96.0.10:80 --protocol tcp
-      orbctl trace-path shop/web-0 shop/web-1
+      kubectl orb trace-path shop/web-0 shop/web-1
     """
     if os.geteuid():
         raise BadInput("entering a Pod takes root", subject="trace-path", remedy="use sudo")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import core
 from core.errors import BadInput, NotFound
 from ops.cli.exits import Exit
 from ops.cli.global_options import ProcessContext
@@ -67,6 +68,15 @@ def prepared(*arguments: str, is_terminal: bool = False) -> Remote:
         ("--help", "", True, False),
         ("get --help", "", True, False),
         ("", "", True, False),
+        ("node doctor", "", True, False),
+        ("node doctor worker-7", "", True, True),
+        ("node doctor worker-7", "10.0.0.1:2379", False, True),
+        ("node doctor --gateway ens3=10.6.0.1", "", True, False),
+        ("node clean", "", True, False),
+        ("trace-path shop/web-0 10.6.0.1", "", True, True),
+        ("trace-path shop/web-0 10.6.0.1", "", False, False),
+        ("trace-path shop/web-0 10.6.0.1 --context north", "", False, True),
+        ("trace-path shop/web-0 10.6.0.1 --netns /run/netns/x", "", True, False),
     ],
 )
 def test_a_run_goes_through_kubectl_where_it_must(
@@ -155,6 +165,111 @@ def test_a_cluster_without_a_controller_is_told() -> None:
     assert callable(find)
     with pytest.raises(NotFound, match="no controller runs"):
         prepare(["status"], "jo@desk", is_terminal=False, find=find)
+
+
+class NodeCluster:
+    """What kubectl says of a cluster with one node, an agent there, and a Pod."""
+
+    def __init__(self, *agents: dict[str, object], nodes: str = "worker-7") -> None:
+        self.asked: list[str] = []
+        self._agents = agents
+        self._nodes = nodes.split()
+
+    def find(self, command: Sequence[str]) -> str:
+        self.asked.append(" ".join(command))
+        match list(command[1:3]):
+            case ["get", "pods"]:
+                return json.dumps({"items": self._agents})
+            case ["get", "node"]:
+                return f"node/{command[3]}" if command[3] in self._nodes else ""
+            case ["get", "pod"] if command[5] == "web-0":
+                return json.dumps({"spec": {"nodeName": "worker-7"}})
+            case ["get", "pod"] if command[5] == "pending":
+                return json.dumps({"spec": {}})
+        return ""
+
+    def prepared(self, line: str) -> Remote:
+        return prepare(line.split(), "jo@desk", is_terminal=False, find=self.find)
+
+
+def test_a_node_is_checked_in_the_pod_of_its_agent() -> None:
+    cluster = NodeCluster(pod("agent-x"))
+
+    found = cluster.prepared("node doctor --gateway ens3=10.6.0.1 worker-7 -o json")
+
+    assert "--field-selector=spec.nodeName=worker-7" in cluster.asked[0]
+    assert "app.kubernetes.io/component=agent" in cluster.asked[0]
+    assert found.command == [
+        *("kubectl", "exec", "-n", "net", "agent-x", "-c", "agent", "--"),
+        *("env", "ORBWEAVER_WHO=jo@desk", "orbctl", "node", "doctor"),
+        *("--gateway=ens3=10.6.0.1", "--output=json"),
+    ]
+    assert found.node == "worker-7"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["trace-path shop/web-0 10.6.0.1", "trace-path web-0 -n shop 10.6.0.1"],
+)
+def test_a_path_is_traced_in_the_agents_pod_on_the_node_of_the_pod(line: str) -> None:
+    cluster = NodeCluster(pod("agent-x"))
+
+    found = cluster.prepared(line)
+
+    assert cluster.asked[0] == "kubectl get pod -n shop web-0 --ignore-not-found -o json"
+    assert "--field-selector=spec.nodeName=worker-7" in cluster.asked[1]
+    assert found.command[found.command.index("orbctl") + 1] == "trace-path"
+    assert "10.6.0.1" in found.command
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("node doctor worker-7", "no agent runs on node worker-7"),
+        ("node doctor worker-8", "there is no node worker-8"),
+        ("trace-path shop/web-0 10.6.0.1", "no agent runs on node worker-7"),
+        ("trace-path shop/web-9 10.6.0.1", "there is no Pod shop/web-9"),
+        ("trace-path shop/pending 10.6.0.1", "Pod shop/pending is on no node yet"),
+    ],
+)
+def test_what_is_missing_on_the_way_to_a_node_is_named(line: str, reason: str) -> None:
+    with pytest.raises(NotFound, match=reason):
+        NodeCluster(pod("agent-x", phase="Pending")).prepared(line)
+
+
+@pytest.mark.parametrize(
+    ("inside", "reason"),
+    [
+        ("exit 127", "the agent on node worker-7 is too old: it has no orbctl"),
+        (
+            '[ "$2" = --version ] && echo orbctl 0.0.1 && exit; exit 2',
+            "the agent on node worker-7 has orbctl 0.0.1 and does not know this command",
+        ),
+        (f'[ "$2" = --version ] && echo orbctl {core.__version__} && exit; exit 2', ""),
+    ],
+)
+def test_an_agent_that_is_too_old_is_named(tmp_path: Path, inside: str, reason: str) -> None:
+    """In place of kubectl a script runs in place of what it is to ``exec``."""
+    script = tmp_path / "kubectl"
+    pods = json.dumps({"items": [pod("agent-x")]})
+    script.write_text(
+        f"#!/bin/sh\nif [ $1 = get ]; then echo '{pods}'; exit; fi\n"
+        f'while [ "$1" != orbctl ]; do shift; done\n{inside}\n'
+    )
+    script.chmod(0o755)
+    orb = Path(sys.executable).with_name("kubectl-orb")
+
+    done = subprocess.run(
+        [orb, "node", "doctor", "worker-7"],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode != 0
+    assert reason in done.stderr
+    assert bool(done.stderr) is bool(reason)
 
 
 def test_an_option_without_its_value_is_an_error_of_usage(

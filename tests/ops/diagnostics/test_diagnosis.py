@@ -90,6 +90,12 @@ ILLS: dict[str, tuple[Examination, Diagnosis]] = {
                   "write to /etc/NetworkManager/conf.d/spidernet.conf: [keyfile];"
                   " unmanaged-devices=interface-name:veth*"),
     ),
+    "NetworkManager, of a Pod": (
+        WELL._replace(manager=None),
+        Diagnosis("NetworkManager", "warning", "a Pod does not see whether the node has one",
+                  "if it runs on the node, write to /etc/NetworkManager/conf.d/spidernet.conf:"
+                  " [keyfile]; unmanaged-devices=interface-name:veth*"),
+    ),
     "a cable": (
         WELL._replace(nics=(NIC._replace(carrier=False, promiscuity=1, master="br0"),)),
         Diagnosis("interface ens3", "warning",

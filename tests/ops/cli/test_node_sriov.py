@@ -1,0 +1,59 @@
+"""``orbctl node sriov``: what a node's NICs need for policies, on a node without such NICs too."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ops.cli.exits import Exit
+from ops.cli.global_options import ProcessContext
+from ops.cli.main import run
+
+POLICY = """
+apiVersion: sriovnetwork.openshift.io/v1
+kind: SriovNetworkNodePolicy
+metadata: {{name: rail}}
+spec: {{resourceName: r, numVfs: 4, nicSelector: {{pfNames: [no-such-nic]}}, {more}}}
+"""
+
+
+def sriov(tmp_path: Path, text: str, *options: str) -> int:
+    file = tmp_path / "policies.yaml"
+    file.write_text(text)
+    return run(["node", "sriov", "-f", str(file), *options], ProcessContext())
+
+
+def test_a_policy_for_nics_of_other_nodes_needs_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sriov(tmp_path, POLICY.format(more="mtu: 9000"), "-o", "json") == Exit.OK
+    assert json.loads(capsys.readouterr().out) == {"actions": [], "refusals": [], "drain": []}
+
+
+def test_what_is_refused_is_shown_and_ends_with_its_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sriov(tmp_path, POLICY.format(more="deviceType: uio")) == Exit.REFUSED
+    assert capsys.readouterr().out == (
+        "policy rail: deviceType: 'uio' is not netdevice or vfio-pci; correct the policy\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("kind: Pod", [], "no SriovNetworkNodePolicy"),
+        (POLICY.format(more="mtu: 9000"), ["--label", "rack"], "expected key=value"),
+    ],
+)
+def test_a_call_without_policies_or_with_half_a_label_is_an_error_of_usage(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    text: str,
+    options: list[str],
+    message: str,
+) -> None:
+    assert sriov(tmp_path, text, *options) == Exit.USAGE
+    assert message in capsys.readouterr().err
