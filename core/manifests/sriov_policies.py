@@ -37,11 +37,11 @@ def node_policy_of(value: Mapping[str, object], location: str = "object") -> Nod
     if manifest.api_version != API_VERSION:
         raise BadInput(f"{where}: apiVersion: expected {API_VERSION}", subject="apiVersion")
     spec = manifest.spec
-    for field, given in (
+    for field, content in (
         ("nicSelector.netFilter", spec.nic_selector.net_filter),
         ("vdpaType", spec.vdpa_type),
     ):
-        if given:
+        if content:
             raise BadInput(f"{where}: spec.{field} is not supported", subject=f"spec.{field}")
     return NodePolicy(
         manifest.metadata.name,

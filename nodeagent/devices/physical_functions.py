@@ -37,12 +37,12 @@ def physical_functions(
 
     ``own_links``: those that carry the node's own traffic.
     """
-    found = []
+    functions = []
     for link in sorted((sysfs / "class/net").iterdir()):
         device = link / "device"
         if (device / "sriov_totalvfs").exists():
-            found.append(_physical_function(link, device.resolve(), own_links))
-    return tuple(found[:NICS_MAX])
+            functions.append(_physical_function(link, device.resolve(), own_links))
+    return tuple(functions[:NICS_MAX])
 
 
 def uplinks(session: NetlinkSession) -> set[str]:
@@ -59,13 +59,13 @@ def uplinks_of(all_links: Collection[Link], routes: Iterable[KernelRoute]) -> se
         if route.is_default
         for number in ([hop.link for hop in route.hops] or [route.link])
     ]
-    found: set[int] = set()
+    reached: set[int] = set()
     while waiting:
         number = waiting.pop()
-        if number in links and number not in found:
-            found.add(number)
+        if number in links and number not in reached:
+            reached.add(number)
             waiting += _below(links[number], links.values())
-    return {links[number].name for number in found}
+    return {links[number].name for number in reached}
 
 
 def _below(link: Link, links: Collection[Link]) -> Iterator[int]:

@@ -196,7 +196,8 @@ class BareCluster:
         helm.write_text(f"#!/bin/sh\n{line}\n")
         helm.chmod(0o755)
         (tools / "kubectl").symlink_to(ASSETS / "kubectl")
-        (tools / "orbctl").symlink_to(Path(sys.executable).with_name("orbctl"))
+        for program in ("orbctl", "kubectl-orb"):
+            (tools / program).symlink_to(Path(sys.executable).with_name(program))
 
     def _start_dns(self, address: str) -> None:
         module = "tests.installation.cluster_dns"

@@ -5,6 +5,7 @@ From images that are built here, by docs/how-to/upgrade.md, to uninstall.md, whi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -83,6 +84,7 @@ def test_what_the_documents_say_installs_serves_upgrades_and_leaves_nothing(
     cluster.shell(pool)
     cluster.shell(POD)
     assert_pod_is_on_the_network(cluster)
+    assert_nodes_are_checked_without_a_login(cluster)
 
     cluster.shell(f"{upgrade}{ROLLED_OUT}")
     cluster.shell("kubectl delete pod web")
@@ -107,6 +109,17 @@ def assert_pod_is_on_the_network(cluster: BareCluster) -> None:
     address = pod["status"]["podIP"]
     assert address.startswith("10.6.10.")
     assert cluster.laboratory.fabric.namespace.ping(address) is not None
+
+
+def assert_nodes_are_checked_without_a_login(cluster: BareCluster) -> None:
+    """An agent's Pod can do what its node can: each kind of link, namespaces, probes."""
+    for name in cluster.nodes:
+        found = json.loads(cluster.shell(f"kubectl orb node doctor {name} -o json"))
+        assert found["missingCapabilities"] == []
+        assert found["networkManager"] is None
+        assert {one["name"] for one in found["interfaces"]} >= {"eth0"}
+        verdicts = {one["check"]: one["verdict"] for one in found["diagnoses"]}
+        assert verdicts["macvlan links"] == "ok"
 
 
 def ours(cluster: BareCluster) -> list[dict[str, Any]]:

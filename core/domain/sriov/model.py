@@ -128,18 +128,18 @@ class PolicyProblem(NamedTuple):
 
 def parse_nic_name(text: str) -> NicName | None:
     """An item of ``pfNames``; None if it is none."""
-    found = _RANGE.fullmatch(text)
-    if found is None:
+    match = _RANGE.fullmatch(text)
+    if match is None:
         return None
-    if found["first"] is None:
-        return NicName(found["name"])
-    vfs = VfRange(int(found["first"]), int(found["last"]))
-    return NicName(found["name"], vfs) if vfs.first <= vfs.last < VFS_MAX else None
+    if match["first"] is None:
+        return NicName(match["name"])
+    vfs = VfRange(int(match["first"]), int(match["last"]))
+    return NicName(match["name"], vfs) if vfs.first <= vfs.last < VFS_MAX else None
 
 
 def policy_problems(policy: NodePolicy) -> list[PolicyProblem]:
     """What no node can carry out, by field."""
-    found = [
+    problems = [
         *_outside("priority", policy.priority, 0, PRIORITY_MAX),
         *_outside("numVfs", policy.vfs, 0, VFS_MAX),
         *_outside("mtu", policy.mtu, 0, MTU_MAX),
@@ -149,17 +149,17 @@ def policy_problems(policy: NodePolicy) -> list[PolicyProblem]:
     ]
     if not _RESOURCE.fullmatch(policy.resource):
         text = f"{policy.resource[:80]!r} is not a name: letters, digits, '-', '_' and '.'"
-        found.append(PolicyProblem("resourceName", text))
+        problems.append(PolicyProblem("resourceName", text))
     if policy.nics.is_empty():
         text = "it selects no NIC; set pfNames, rootDevices, vendor or deviceID"
-        found.append(PolicyProblem("nicSelector", text))
+        problems.append(PolicyProblem("nicSelector", text))
     if policy.is_rdma and policy.device_type == VFIO:
-        found.append(PolicyProblem("isRdma", f"a device of {VFIO} has no RDMA device"))
+        problems.append(PolicyProblem("isRdma", f"a device of {VFIO} has no RDMA device"))
     for item in policy.nics.names:
         if item.vfs is not None and item.vfs.last >= policy.vfs:
             text = f"{item.name}#{item.vfs}: numVfs {policy.vfs} has 0 to {policy.vfs - 1} alone"
-            found.append(PolicyProblem("nicSelector.pfNames", text))
-    return found
+            problems.append(PolicyProblem("nicSelector.pfNames", text))
+    return problems
 
 
 def _outside(field: str, value: int, least: int, most: int) -> list[PolicyProblem]:

@@ -143,30 +143,32 @@ def plan_node(
     refusals: list[SriovRefusal] = []
     desired: dict[str, DesiredNic] = {}
     by_address = sorted(nics, key=lambda nic: nic.address)
-    for policy in sorted(policies, key=lambda one: (one.priority, one.name)):
+    for policy in sorted(policies, key=lambda policy: (policy.priority, policy.name)):
         if not policy.nodes.items() <= labels.items():
             continue
         problems = policy_problems(policy)
         refusals += [
-            SriovRefusal(policy.name, "", f"{one.field}: {one.message}", "correct the policy")
-            for one in problems
+            SriovRefusal(
+                policy.name, "", f"{problem.field}: {problem.message}", "correct the policy"
+            )
+            for problem in problems
         ]
         if not problems:
             refusals += _apply(policy, by_address, desired)
     actions: list[Action] = []
     drain: list[str] = []
     for nic in by_address:
-        wish = desired.get(nic.address)
-        if wish is None:
+        target = desired.get(nic.address)
+        if target is None:
             if nic.address not in managed or not nic.vfs:
                 continue
-            wish = DesiredNic(nic.name, nic.address, 0)
-        refusal = _danger(nic, wish)
+            target = DesiredNic(nic.name, nic.address, 0)
+        refusal = _danger(nic, target)
         if refusal is not None:
             refusals.append(refusal)
             desired.pop(nic.address, None)
             continue
-        steps = list(_actions(nic, wish))
+        steps = list(_actions(nic, target))
         actions += steps
         if any(vf.is_used for vf in nic.vfs) and any(isinstance(s, SetVfCount) for s in steps):
             drain.append(nic.name)
@@ -201,7 +203,7 @@ def _apply(
                 "lower numVfs, or raise the limit in the NIC's firmware",
             )
             continue
-        wish = desired.get(nic.address) or DesiredNic(
+        target = desired.get(nic.address) or DesiredNic(
             nic.name,
             nic.address,
             policy.vfs,
@@ -209,14 +211,14 @@ def _apply(
             policy.eswitch_mode,
             policy.externally_managed,
         )
-        conflict = _conflict(policy, wish, ranges)
+        conflict = _conflict(policy, target, ranges)
         if conflict:
             yield SriovRefusal(
                 policy.name, nic.name, conflict, "make both policies agree, or select other NICs"
             )
             continue
         if not policy.vfs:
-            desired[nic.address] = wish
+            desired[nic.address] = target
             continue
         groups = tuple(
             VfGroup(
@@ -224,8 +226,8 @@ def _apply(
             )
             for vfs in ranges
         )
-        desired[nic.address] = wish._replace(
-            mtu=max(wish.mtu, policy.mtu), groups=(*wish.groups, *groups)
+        desired[nic.address] = target._replace(
+            mtu=max(target.mtu, policy.mtu), groups=(*target.groups, *groups)
         )
 
 
@@ -241,21 +243,21 @@ def _ranges(policy: NodePolicy, nic: PhysicalFunction) -> list[VfRange]:
     everything = VfRange(0, policy.vfs - 1)
     if not chosen.names:
         return [everything]
-    return [one.vfs or everything for one in chosen.names if one.name == nic.name]
+    return [item.vfs or everything for item in chosen.names if item.name == nic.name]
 
 
-def _conflict(policy: NodePolicy, wish: DesiredNic, ranges: Sequence[VfRange]) -> str:
+def _conflict(policy: NodePolicy, target: DesiredNic, ranges: Sequence[VfRange]) -> str:
     """Why a policy does not go together with those of higher priority; "" if it does."""
-    other = next((group.policy for group in wish.groups), "another policy")
-    if policy.vfs != wish.vfs:
-        return f"numVfs {policy.vfs}, and policy {other} sets {wish.vfs}"
-    if policy.eswitch_mode != wish.eswitch_mode:
-        modes = [mode or "none" for mode in (policy.eswitch_mode, wish.eswitch_mode)]
+    other = next((group.policy for group in target.groups), "another policy")
+    if policy.vfs != target.vfs:
+        return f"numVfs {policy.vfs}, and policy {other} sets {target.vfs}"
+    if policy.eswitch_mode != target.eswitch_mode:
+        modes = [mode or "none" for mode in (policy.eswitch_mode, target.eswitch_mode)]
         return f"eSwitchMode {modes[0]}, and policy {other} sets {modes[1]}"
-    if policy.externally_managed != wish.externally_managed:
+    if policy.externally_managed != target.externally_managed:
         return f"externallyManaged differs from policy {other}"
     for vfs in ranges:
-        for group in wish.groups:
+        for group in target.groups:
             if policy.vfs and vfs.overlaps(group.vfs):
                 return f"virtual functions {vfs} overlap with {group.vfs} of policy {group.policy}"
     return ""
@@ -264,17 +266,17 @@ def _conflict(policy: NodePolicy, wish: DesiredNic, ranges: Sequence[VfRange]) -
 # ------------------------------------------------------------------------------------ what is done
 
 
-def _danger(nic: PhysicalFunction, wish: DesiredNic) -> SriovRefusal | None:
+def _danger(nic: PhysicalFunction, target: DesiredNic) -> SriovRefusal | None:
     """Why a NIC must be left as it is; None if it may be changed, or needs no change."""
-    policy = next((group.policy for group in wish.groups), "-")
-    if wish.externally_managed and len(nic.vfs) < wish.vfs:
+    policy = next((group.policy for group in target.groups), "-")
+    if target.externally_managed and len(nic.vfs) < target.vfs:
         return SriovRefusal(
             policy,
             nic.name,
-            f"externallyManaged, and the NIC has {len(nic.vfs)} of {wish.vfs} virtual functions",
+            f"externallyManaged, and the NIC has {len(nic.vfs)} of {target.vfs} virtual functions",
             "create them first",
         )
-    if nic.is_uplink and any(_takes_away(action) for action in _actions(nic, wish)):
+    if nic.is_uplink and any(_takes_away(action) for action in _actions(nic, target)):
         return SriovRefusal(
             policy,
             nic.name,
@@ -291,30 +293,30 @@ def _takes_away(action: Action) -> bool:
     return isinstance(action, SetVfCount | SetEswitchMode)
 
 
-def _actions(nic: PhysicalFunction, wish: DesiredNic) -> Iterator[Action]:
+def _actions(nic: PhysicalFunction, target: DesiredNic) -> Iterator[Action]:
     """The NIC first, then each virtual function: address, driver, MTU."""
-    is_new = yield from _of_the_nic(nic, wish)
+    is_new = yield from _of_the_nic(nic, target)
     present = {} if is_new else {vf.number: vf for vf in nic.vfs}
-    for group in sorted(wish.groups, key=lambda one: one.vfs):
+    for group in sorted(target.groups, key=lambda group: group.vfs):
         for number in range(group.vfs.first, group.vfs.last + 1):
             vf = present.get(number) or VirtualFunction(number, "", mac=_UNSET_MACS[0])
             yield from _of_a_vf(nic, group, vf)
 
 
-def _of_the_nic(nic: PhysicalFunction, wish: DesiredNic) -> Generator[Action, None, bool]:
+def _of_the_nic(nic: PhysicalFunction, target: DesiredNic) -> Generator[Action, None, bool]:
     """Yields the actions; returns whether the virtual functions are new ones after them."""
-    if wish.externally_managed:
+    if target.externally_managed:
         return False
-    other_mode = wish.eswitch_mode not in {"", nic.eswitch_mode}
-    renewed = len(nic.vfs) != wish.vfs or (other_mode and bool(nic.vfs))
+    other_mode = target.eswitch_mode not in {"", nic.eswitch_mode}
+    renewed = len(nic.vfs) != target.vfs or (other_mode and bool(nic.vfs))
     if renewed and nic.vfs:
         yield SetVfCount(nic.name, nic.address, 0)
     if other_mode:
-        yield SetEswitchMode(nic.name, nic.address, wish.eswitch_mode)
-    if wish.mtu and wish.mtu != nic.mtu:
-        yield SetMtu(nic.name, nic.address, None, wish.mtu)
-    if renewed and wish.vfs:
-        yield SetVfCount(nic.name, nic.address, wish.vfs)
+        yield SetEswitchMode(nic.name, nic.address, target.eswitch_mode)
+    if target.mtu and target.mtu != nic.mtu:
+        yield SetMtu(nic.name, nic.address, None, target.mtu)
+    if renewed and target.vfs:
+        yield SetVfCount(nic.name, nic.address, target.vfs)
     return renewed
 
 

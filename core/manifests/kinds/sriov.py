@@ -51,10 +51,14 @@ class NodePolicySpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=
     is_rdma: Annotated[bool, described("Whether Pods get the RDMA device too.")] = False
     e_switch_mode: Annotated[str, described("legacy or switchdev; empty: as it is.")] = ""
     externally_managed: Annotated[
-        bool, described("Whether somebody else makes the virtual functions.")
+        bool, described("Whether another program makes the virtual functions.")
     ] = False
-    need_vhost_net: Annotated[bool, described("Accepted, without effect.")] = False
-    exclude_topology: Annotated[bool, described("Whether kubelet is told no NUMA node.")] = False
+    vhost_net: Annotated[bool, described("Accepted, without effect.")] = field(
+        default=False, name="needVhostNet"
+    )
+    exclude_topology: Annotated[
+        bool, described("Whether the NUMA node is withheld from kubelet.")
+    ] = False
     vdpa_type: Annotated[str, described("Not supported.")] = ""
 
 
