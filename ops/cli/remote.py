@@ -202,10 +202,10 @@ def _pods(
     where = ["-n", namespace] if namespace else ["-A"]
     on_node = [f"--field-selector=spec.nodeName={node}"] if node else []
     selected = ["-l", f"{SELECTOR}{component}", *on_node, "-o", "json"]
-    found: list[dict[str, Any]] = json.loads(find([*kubectl, "get", "pods", *where, *selected]))[
+    pods: list[dict[str, Any]] = json.loads(find([*kubectl, "get", "pods", *where, *selected]))[
         "items"
     ]
-    return [pod for pod in found if pod.get("status", {}).get("phase") == "Running"]
+    return [pod for pod in pods if pod.get("status", {}).get("phase") == "Running"]
 
 
 def _controller_missing(namespace: str) -> NotFound:

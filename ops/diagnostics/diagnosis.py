@@ -109,15 +109,15 @@ def _sysctls(examination: Examination) -> Iterator[Diagnosis]:
 def _manager(examination: Examination) -> Iterator[Diagnosis]:
     remedy = f"write to {CONFIGURATION / SUGGESTED_FILE}: {SUGGESTION.strip()}".replace("\n", "; ")
     if examination.manager is None:
-        found = "a Pod does not see whether the node has one"
-        yield Diagnosis("NetworkManager", "warning", found, f"if it runs on the node, {remedy}")
+        state = "a Pod does not see whether the node has one"
+        yield Diagnosis("NetworkManager", "warning", state, f"if it runs on the node, {remedy}")
     elif not examination.manager.running:
         yield Diagnosis("NetworkManager", "ok", "does not run here")
     elif examination.manager.leaves_veths:
         yield Diagnosis("NetworkManager", "ok", "leaves veth interfaces alone")
     else:
-        found = "runs, and may reconfigure Pods' veth interfaces"
-        yield Diagnosis("NetworkManager", "warning", found, remedy)
+        state = "runs, and may reconfigure Pods' veth interfaces"
+        yield Diagnosis("NetworkManager", "warning", state, remedy)
 
 
 def _nic(nic: MasterNic) -> Iterator[Diagnosis]:
