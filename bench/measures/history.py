@@ -15,8 +15,8 @@ from bench.figures import Figure, median_figure
 from bench.measures.logs import SeededLog, long_log
 from bench.rig.lab import Lab
 from core.archive.replay import open_log
-from core.audit.facts import HistorySubject
 from core.audit.history import history
+from core.audit.history_entries import HistorySubject
 from tests.core.archive.synthetic import address_of
 from tests.support.etcd import EtcdCluster
 
@@ -46,7 +46,7 @@ async def _measure(lab: Lab, etcd: EtcdCluster, log: SeededLog) -> tuple[list[fl
     rng = random.Random(SEED)
     known = min(ADDRESSES, lab.scale.events // EVENTS_AN_ADDRESS)
     samples: list[float] = []
-    facts: list[int] = []
+    entries: list[int] = []
     async with lab.store(etcd) as store:
         for _ in lab.rounds():
             took = []
@@ -56,12 +56,12 @@ async def _measure(lab: Lab, etcd: EtcdCluster, log: SeededLog) -> tuple[list[fl
                 view = await open_log(store, lab.keys, log.files)
                 found = await history(view, subject)
                 took.append((time.perf_counter() - began) * 1e3)
-                facts.append(len(found.facts))
+                entries.append(len(found.entries))
             samples.append(median(took))
         sealed = (await open_log(store, lab.keys, log.files)).sealed
-    assert min(facts), "an address has no history"
+    assert min(entries), "an address has no history"
     archived = sum(summary.events for summary in sealed.summaries())
     return samples, (
         f"{archived:,} events in {sealed.cursor.files} archive files,"
-        f" {lab.scale.events - archived:,} live; {mean(facts):.1f} holdings an address"
+        f" {lab.scale.events - archived:,} live; {mean(entries):.1f} holdings an address"
     )

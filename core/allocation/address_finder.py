@@ -24,10 +24,10 @@ STRETCHES = 60
 READ_ADDRESSES_MAX = 1_200
 """Keys read at once; a stretch with more claims is split and counted again."""
 
-RESTING_READ_MIN = 64
+COOL_DOWN_READ_MIN = 64
 """Cool-down marks read first when no address is free; more only if none of them is usable."""
 
-RESTING_READ_GROWTH = 8
+COOL_DOWN_READ_GROWTH = 8
 """Factor by which the next read of marks is larger."""
 
 VALUES_MAX = 256
@@ -35,26 +35,29 @@ VALUES_MAX = 256
 
 
 class FreeAddress(NamedTuple):
-    """A free address; ``rest_revision``: its cool-down mark, which the claim deletes (0: none)."""
+    """A free address.
+
+    ``cool_down_revision``: its cool-down mark, which the claim deletes (0: none).
+    """
 
     value: int
-    rest_revision: int = 0
+    cool_down_revision: int = 0
 
 
 class FreeRead(NamedTuple):
     """Addresses that were free at ``revision``, at most ``VALUES_MAX``.
 
-    ``about``: roughly how many were free, 0 only if none was. ``passed_over``: some free addresses
-    were left out because this process is claiming them.
+    ``estimated_count``: roughly how many were free, 0 only if none was. ``passed_over``: some free
+    addresses were left out because this process is claiming them.
     """
 
     revision: int
     values: tuple[int, ...]
-    about: int
+    estimated_count: int
     passed_over: bool
 
 
-class Resting(NamedTuple):
+class CoolingDown(NamedTuple):
     """Addresses in cool-down, the longest first; ``passed_over`` as in ``FreeRead``."""
 
     addresses: tuple[FreeAddress, ...]
@@ -120,8 +123,8 @@ class Finder:
         free = await self.free(search.usable, search.start, avoid)
         if free.values:
             return FreeAddress(free.values[0])
-        resting = await self.resting(search.usable, avoid, free.revision)
-        return resting.addresses[0] if resting.addresses else None
+        cooling_down = await self.cooling_down(search.usable, avoid, free.revision)
+        return cooling_down.addresses[0] if cooling_down.addresses else None
 
     async def free(self, usable: AddressSet, start: int, avoid: Container[int]) -> FreeRead:
         """Addresses without claim and cool-down mark, from about the one of rank ``start`` on.
@@ -132,14 +135,14 @@ class Finder:
         if usable.size <= READ_ADDRESSES_MAX:
             hulls = usable.hulls(STRETCHES) if usable else []
             await self._read([usable & AddressSet(usable.family, (hull,)) for hull in hulls], scan)
-            about, here = len(scan.values), usable.nth(start) if start else 0
+            estimate, here = len(scan.values), usable.nth(start) if start else 0
             scan.values.sort(key=lambda value: value < here)  # stable: a ring that begins there
         else:
             parts = usable.split(STRETCHES)
             first = start * len(parts) // usable.size
-            about = await self._in_parts([*parts[first:], *parts[:first]], scan)
+            estimate = await self._in_parts([*parts[first:], *parts[:first]], scan)
         values = tuple(scan.values[:VALUES_MAX])
-        return FreeRead(scan.revision, values, about if values else 0, scan.passed_over)
+        return FreeRead(scan.revision, values, estimate if values else 0, scan.passed_over)
 
     async def count(self, addresses: AddressSet) -> int:
         """The number of claims of these addresses.
@@ -151,7 +154,9 @@ class Finder:
         gets = [self._get("ip", part, count_only=True) for part in parts]
         return sum(answer.count for answer in (await self._store.read(gets)).ranges)
 
-    async def resting(self, usable: AddressSet, avoid: Container[int], revision: int) -> Resting:
+    async def cooling_down(
+        self, usable: AddressSet, avoid: Container[int], revision: int
+    ) -> CoolingDown:
         """The usable addresses that were longest in cool-down at ``revision``.
 
         Raises StoreUnavailable, LostRace.
@@ -159,9 +164,9 @@ class Finder:
         scan, passed_over = _Scan(avoid), False
         scan.revision = revision
         if not usable:
-            return Resting((), passed_over)
+            return CoolingDown((), passed_over)
         get = self._get("rest", usable, keys_only=True)
-        get = get._replace(oldest_first=True, limit=RESTING_READ_MIN)
+        get = get._replace(oldest_first=True, limit=COOL_DOWN_READ_MIN)
         while True:
             marks = (await self._at([get], scan))[0]
             addresses = []
@@ -172,8 +177,8 @@ class Finder:
                     elif value in usable:
                         addresses.append(FreeAddress(value, mark.mod_revision))
             if addresses or not marks.more:
-                return Resting(tuple(addresses), passed_over)
-            get = get._replace(limit=get.limit * RESTING_READ_GROWTH)
+                return CoolingDown(tuple(addresses), passed_over)
+            get = get._replace(limit=get.limit * COOL_DOWN_READ_GROWTH)
 
     async def _in_parts(self, parts: Sequence[AddressSet], scan: _Scan) -> int:
         """Count the parts and read those with free addresses until ``VALUES_MAX`` are known.

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from core.allocation.address_finder import Finder, FreeAddress
 from core.allocation.claims_in_flight import AddressesBeingClaimed
-from core.allocation.free_addresses import FreeAddresses, Taken
+from core.allocation.free_addresses import FreeAddresses, TakeResult
 from core.allocation.proposals import AddressChoice, window_reads
 from core.allocation.record_limit import RecordLimit
 from core.domain.addresses.choice import AddressOrder, Search
@@ -251,7 +251,7 @@ class AllocationAttempt:
         """Pick the next address of the search, or of the pool's list, without a read."""
         avoid = constraints.claiming.values[demand.family]
         # Sequential order returns the lowest free address, which a list does not have.
-        uses_list = self._order == "spread" and free.is_listed(pool)
+        uses_list = self._order == "spread" and free.note_choice(pool)
         if search.has_offer or not uses_list:
             value = search.next(avoid)
             if value is not None:
@@ -277,7 +277,7 @@ class AllocationAttempt:
     def _picked(
         self, demand: Demand, pool: str, search: Search, free: FreeAddress
     ) -> PickedAddress:
-        choice = AddressChoice(Address(demand.family, free.value), free.rest_revision)
+        choice = AddressChoice(Address(demand.family, free.value), free.cool_down_revision)
         return PickedAddress(demand, pool, search, choice, is_listed=self._order == "spread")
 
     async def _find(
@@ -289,7 +289,7 @@ class AllocationAttempt:
         if self._order == "spread":
             taken = await sources.free.read_and_take(pool, search.usable, avoid)
         else:
-            taken = Taken(await sources.finder.find(search, avoid), passed_over=True)
+            taken = TakeResult(await sources.finder.find(search, avoid), passed_over=True)
         if taken.address is not None or not taken.passed_over:
             return taken.address
         picked = {

@@ -45,7 +45,7 @@ class _AddressStates(NamedTuple):
     stored: StoredEndpoint
     claims: Mapping[Address, Claim]
     claim_revisions: Mapping[Address, int]
-    rest_revisions: Mapping[Address, int]
+    cool_down_revisions: Mapping[Address, int]
 
 
 class Assigner:
@@ -143,7 +143,8 @@ class Assigner:
             ),
         ]
         choices = [
-            AddressChoice(address, states.rest_revisions.get(address, 0)) for address in unclaimed
+            AddressChoice(address, states.cool_down_revisions.get(address, 0))
+            for address in unclaimed
         ]
         draft = EventDraft(self._writer.event_id(), cause, event)
         proposal = claim_proposal(self._keys, draft, states.stored, choices, guards)

@@ -1,7 +1,7 @@
 """Addresses that requests of this process are claiming now.
 
 Two requests of one process never try the same address; a request that finds no other address waits
-until one of them ends. Nothing here decides or reads.
+until one of them ends. This module only keeps the set; it does not pick addresses or read etcd.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from typing import Final
 
 from core.domain.addresses.ip_address import Address, Family
 
-END_S_MAX: Final = 0.25
-"""How long a request waits for another one to end before it reads again."""
+WAIT_S_MAX: Final = 0.25
+"""Longest wait for another request to end, before reading etcd again."""
 
 
 class AddressesBeingClaimed:
-    """The addresses of all tries in flight."""
+    """The addresses of all transactions in flight."""
 
     def __init__(self) -> None:
         self.values: dict[Family, set[int]] = {4: set(), 6: set()}
-        """The addresses of each family; the sets change as tries begin and end."""
+        """The addresses of each family; the sets change as transactions begin and end."""
         self._end: asyncio.Event | None = None
 
     def add(self, address: Address) -> None:
-        """Add the address that a try has picked."""
+        """Add the address that a transaction is to claim."""
         self.values[address.family].add(address.value)
 
     def remove(self, addresses: Collection[Address]) -> None:
-        """Remove the addresses of a try that has ended."""
+        """Remove the addresses of a transaction that has ended."""
         for family, value in addresses:
             self.values[family].discard(value)
         if self._end is not None:
@@ -38,9 +38,9 @@ class AddressesBeingClaimed:
             self._end = None
 
     async def next_end(self) -> None:
-        """Wait until a try ends, at most ``END_S_MAX``."""
+        """Wait until a transaction ends, at most ``WAIT_S_MAX``."""
         if self._end is None:
             self._end = asyncio.Event()
         with suppress(TimeoutError):
-            async with asyncio.timeout(END_S_MAX):
+            async with asyncio.timeout(WAIT_S_MAX):
                 await self._end.wait()

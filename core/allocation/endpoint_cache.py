@@ -1,8 +1,8 @@
 """Endpoints that this process has claimed or read last, with the claims that a release would end.
 
-A release that finds its endpoint here reads nothing. An entry may be stale, and never decides that
-nothing is to be released: the guards of the release name the revisions of the entry (I3), and after
-a failed guard the release reads etcd.
+A release that finds its endpoint here reads nothing. A missing or stale entry never proves that
+there is nothing to release: the guards of the release name the revisions of the entry (invariant
+I3), and after a failed guard the release reads etcd.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class EndpointCache:
     """The cache of one process."""
 
     def __init__(self) -> None:
-        # Not a plain dict: finding its first key skips every deleted entry before it.
+        # OrderedDict: dropping the oldest key of a dict costs time in proportion to the keys
+        # deleted before it.
         self._states: OrderedDict[EndpointKey, EndpointState | StoredEndpoint] = OrderedDict()
 
     def put(self, key: EndpointKey, state: EndpointState) -> None:

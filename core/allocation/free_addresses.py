@@ -1,4 +1,4 @@
-"""Lists of free addresses of pools where an unread choice would usually be taken.
+"""Lists of free addresses, for pools where an address picked without a read is usually in use.
 
 This is the case for a nearly full pool, and while many agents claim from one pool. Such a pool is
 read once (``Finder``) for all waiting requests of this process, and each request takes another
@@ -32,13 +32,16 @@ CONTENDED_S: Final = 1.0
 """How long a pool counts as contended after the last lost race in it."""
 
 LOSSES_MIN: Final = 3
-"""Unread choices lost within ``CONTENDED_S`` that make a pool contended: a read costs as much."""
+"""A pool is contended after so many picks without a read failed within ``CONTENDED_S``.
+
+These cost as much as one read.
+"""
 
 CONTENDED_CHOICES: Final = 100
-"""Unread choices among which these losses are; rarer ones cost less than the reads of lists."""
+"""``LOSSES_MIN`` counts only within so many picks; with fewer failures a list does not pay."""
 
 READS_MAX: Final = 8
-"""Lists that other requests may empty before the request counts as a lost race."""
+"""Reads after which a request raises LostRace, if other requests took all addresses each time."""
 
 ADDRESSES_MAX: Final = 1_024
 """Addresses in one list; beyond it the first ones are dropped."""
@@ -47,7 +50,7 @@ POOLS_MAX: Final = 256
 """Pools with a list at once; beyond it the oldest is dropped."""
 
 
-class Taken(NamedTuple):
+class TakeResult(NamedTuple):
     """``address`` None: every address is claimed, or is being claimed by this process.
 
     ``passed_over``: some are being claimed by this process.
@@ -58,7 +61,7 @@ class Taken(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """Whether a read found any address; ``passed_over`` as in ``Taken``."""
+    """Whether a read found any address; ``passed_over`` as in ``TakeResult``."""
 
     any_found: bool
     passed_over: bool
@@ -68,7 +71,7 @@ class _Pool:
     """One pool: its list as of ``revision``, used without another read until ``listed_until``."""
 
     __slots__ = (
-        "addresses", "choices", "listed_until", "losses", "lost_at", "one_read", "reads",
+        "addresses", "choices", "listed_until", "losses", "lost_at", "read_lock", "reads",
         "revision",
     )  # fmt: skip
 
@@ -80,11 +83,14 @@ class _Pool:
         self.losses = 0
         self.lost_at = float("-inf")
         self.reads = 0
-        self.one_read = asyncio.Lock()
+        self.read_lock = asyncio.Lock()
 
 
 class FreeAddresses:
-    """The lists of one process. ``name``: its writer's, which sets its position in the lists."""
+    """The lists of one process.
+
+    ``name``: the writer's name, from which the start of each list is derived.
+    """
 
     def __init__(self, finder: Finder, name: str, monotonic: Callable[[], float]) -> None:
         self._finder = finder
@@ -93,10 +99,10 @@ class FreeAddresses:
         self._pools: dict[str, _Pool] = {}
         self._reads: SharedWork[tuple[str, int, AddressSet], _Read] = SharedWork()
 
-    def is_listed(self, pool: str) -> bool:
-        """Whether requests take addresses from the pool's list instead of an unread choice.
+    def note_choice(self, pool: str) -> bool:
+        """Count one choice, and return whether to use the list.
 
-        Every request asks, so that losses are compared with choices.
+        Lost choices are compared with this count.
         """
         known = self._pools.get(pool)
         if known is None:
@@ -111,11 +117,13 @@ class FreeAddresses:
         ``read_and_take``.
         """
         known = self._pools.get(pool)
-        if known is None or (known.addresses and known.addresses[0].rest_revision):
+        if known is None or (known.addresses and known.addresses[0].cool_down_revision):
             return None
         return _next(known, usable, avoid)
 
-    async def read_and_take(self, pool: str, usable: AddressSet, avoid: Container[int]) -> Taken:
+    async def read_and_take(
+        self, pool: str, usable: AddressSet, avoid: Container[int]
+    ) -> TakeResult:
         """An address from a read that begins after this call, in cool-down if none is free.
 
         Raises StoreUnavailable, and LostRace when other requests of this process took all addresses
@@ -123,15 +131,19 @@ class FreeAddresses:
         """
         known = self._pool(pool)
         for _ in range(READS_MAX):
-            next_read = pool, known.reads, usable  # a read in flight began before this call
+            # With ``known.reads``, so that this call never joins a read that began before it.
+            next_read = pool, known.reads, usable
             read = await self._reads.join(next_read, lambda: self._read(pool, known, usable, avoid))
             address = _next(known, usable, avoid)
             if address is not None or not read.any_found:
-                return Taken(address, read.passed_over)
+                return TakeResult(address, read.passed_over)
         raise LostRace(f"the last free addresses of IPPool {pool} are being claimed", subject=pool)
 
     def lost(self, pool: str, revision: int, *, is_listed: bool) -> None:
-        """Note an address that was taken at ``revision``; the others of its list may be, too."""
+        """Note an address that another agent claimed at ``revision``.
+
+        Others of its list may be claimed, too.
+        """
         known, now = self._pool(pool), self._monotonic()
         if is_listed and known.revision < revision:
             known.addresses.clear()
@@ -145,22 +157,23 @@ class FreeAddresses:
 
     def released(self, release: Release) -> None:
         """Add an address that this process has released without a cool-down."""
-        if self.is_listed(release.pool):
+        if self.note_choice(release.pool):  # counted too: the address is chosen again
             value = parse_address(release.address).value
             self._pools[release.pool].addresses.append(FreeAddress(value))
 
     async def _read(
         self, pool: str, known: _Pool, usable: AddressSet, avoid: Container[int]
     ) -> _Read:
-        async with known.one_read:
+        async with known.read_lock:
             known.reads += 1
             seed = f"{self._name} {pool} {known.reads}"
             start = spread_index(seed, usable.size) if usable else 0
             free = await self._finder.free(usable, start, avoid)
             addresses, passed_over = [FreeAddress(value) for value in free.values], free.passed_over
             if not addresses:
-                resting = await self._finder.resting(usable, avoid, free.revision)
-                addresses, passed_over = [*resting.addresses], passed_over or resting.passed_over
+                cooling_down = await self._finder.cooling_down(usable, avoid, free.revision)
+                addresses = [*cooling_down.addresses]
+                passed_over = passed_over or cooling_down.passed_over
             known.revision = free.revision
             known.addresses.clear()
             known.addresses.extend(addresses)
@@ -170,7 +183,7 @@ class FreeAddresses:
                 free.values or is_contended
             ):  # else the longest in cool-down is first
                 known.addresses.rotate(-spread_index(seed, len(addresses)))
-            if is_scarce(free.about, usable.size):
+            if is_scarce(free.estimated_count, usable.size):
                 known.listed_until = now + SCARCE_S
             return _Read(bool(addresses), passed_over)
 

@@ -31,12 +31,12 @@ WINDOW_KEYS_MAX = 64
 class AddressChoice(NamedTuple):
     """An address to claim.
 
-    ``rest_revision``: its cool-down mark, which the claim deletes; ``claim_revision``: its claim,
-    which ends in the same transaction. 0 for none.
+    ``cool_down_revision``: its cool-down mark, which the claim deletes; ``claim_revision``: its
+    claim, which ends in the same transaction. 0 for none.
     """
 
     address: Address
-    rest_revision: int = 0
+    cool_down_revision: int = 0
     claim_revision: int = 0
 
 
@@ -111,13 +111,13 @@ def claim_proposal(
     name = keys.endpoint(endpoint.namespace, endpoint.name)
     guards: list[Guard] = [endpoint_guard(name, stored), *configuration]
     writes: list[Write] = [Put(name, ENDPOINT.encode(endpoint))]
-    for (family, value), rest_revision, claim_revision in choices:
+    for (family, value), cool_down_revision, claim_revision in choices:
         ip, rest, quarantine = keys.of_address(family, value)
         if not claim_revision:  # else the release guards the claim that ends
             guards.append(Absent(ip))
-        guards.append(Unchanged(rest, rest_revision))
+        guards.append(Unchanged(rest, cool_down_revision))
         guards.append(Absent(quarantine))
-        if rest_revision:
+        if cool_down_revision:
             writes.append(Delete(rest))
     for address, claim in claims_made(event, draft.event_id):
         writes.append(Put(keys.ip_of(address), CLAIM.encode(claim)))

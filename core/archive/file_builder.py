@@ -123,10 +123,13 @@ class FileBuilder:
     def _add(self, segment: Segment, read_at_ms: int) -> None:
         writer, seq = segment.writer, segment.seq
         expected = self._seqs.get(writer, 0) + 1
-        if seq != expected or segment.position <= self._ledger.position:
+        position, last = segment.position, self._ledger.position
+        what = f"expected segment {expected}, got {seq} at position {position}"
+        if seq == expected:
+            what = f"segment {seq} is at position {position}, not after {last}"
+        if seq != expected or position <= last:
             raise LogGap(
-                f"writer {writer}: expected segment {expected}, got {seq} at position"
-                f" {segment.position}; nothing was sealed",
+                f"writer {writer}: {what}; nothing was sealed",
                 subject=writer,
                 remedy="run `orbctl verify`, then restore etcd or the archive from a copy",
             )

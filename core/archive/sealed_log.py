@@ -144,7 +144,7 @@ class SealedLog:
                     segments = [one for one in segments if after < one.position <= upto]
                 yield summary, segments
 
-    def speaking_of(self, tokens: list[str]) -> Iterator[list[Segment]]:
+    def segments_with_any(self, tokens: list[str]) -> Iterator[list[Segment]]:
         """The blocks that may have events of one of the tokens, in log order."""
         for summary in self.summaries():
             file = self.open(summary.link)
@@ -169,7 +169,8 @@ class SealedLog:
             file = self.open(link)
             if file.header.number != expected or file.chain_end != chain:
                 raise LogCorrupt(
-                    f"archive file {link.base} is not the one that the next file names",
+                    f"archive file {link.base} does not match its number or hash in the cursor"
+                    " or the following file",
                     subject=link.base,
                     remedy="restore it from a copy of the archive",
                 )

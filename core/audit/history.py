@@ -1,9 +1,9 @@
 """History: the holders of an address, the addresses of a Pod, the changes of a pool.
 
-The archive's index lists the blocks, a search for the subject's text in the undecoded segments
-selects a few of them, and only those are decoded and folded. So a history takes milliseconds for a
-log of any length; subjects without an index (other than ``INDEXED``) need a search of the whole
-log. Archive and live log are read, the state keys are not. Only reads.
+The archive's index returns candidate blocks; segments without the subject's text are skipped
+undecoded. So a history takes milliseconds for a log of any length. Subjects that are not
+``INDEXED`` need a scan of the whole log. Archive and live log are read, the state keys are not.
+Only reads.
 
 ``cause_of`` returns the cause of a claim in two small reads, for a log of any length: a claim has
 the id of its event, its revision is that of the event's segment, and the writer's head as of that
@@ -16,8 +16,16 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Final, NamedTuple
 
 from core.archive.replay import LogView
-from core.audit.facts import INDEXED, Fact, FactList, History, HistorySubject, Stamp, stamp_of
-from core.audit.object_history import LIVES, ObjectHistory
+from core.audit.history_entries import (
+    INDEXED,
+    EntryList,
+    History,
+    HistoryEntry,
+    HistorySubject,
+    Stamp,
+    stamp_of,
+)
+from core.audit.object_history import OBJECT_KINDS, ObjectHistory
 from core.domain.addresses.ip_address import parse_address, parse_cidr
 from core.domain.events import (
     AddressesClaimed,
@@ -42,14 +50,18 @@ async def history(view: LogView, subject: HistorySubject) -> History:
     """Read the history of the subject. Raises LogCorrupt, LogGap, Compacted."""
     if subject.kind == "uid":
         return await _history_of_uid(view, subject)
-    collector = ObjectHistory(subject) if subject.kind in LIVES else _Holdings(subject)
+    collector = ObjectHistory(subject) if subject.kind in OBJECT_KINDS else _Holdings(subject)
     async for recorded in _events_about(view, subject):
         collector.take(recorded)
     return collector.answer()
 
 
 async def _history_of_uid(view: LogView, subject: HistorySubject) -> History:
-    """The history of a UID: a part of its endpoint's, because releases of a replica have no UID."""
+    """The history of a UID.
+
+    Filtered from the history of its endpoint, because the release of a StatefulSet replica has no
+    UID.
+    """
     keys: dict[EndpointKey, None] = {}
     async for recorded in _events_about(view, subject):
         match recorded.event:
@@ -58,19 +70,19 @@ async def _history_of_uid(view: LogView, subject: HistorySubject) -> History:
                     keys[endpoint.key] = None
             case _:
                 pass
-    facts: list[Fact] = []
+    entries: list[HistoryEntry] = []
     dropped = 0
     for key in keys:
         found = await history(view, HistorySubject("pod", "/".join(key)))
-        facts += [fact for fact in found.facts if fact.uid == subject.name]
+        entries += [entry for entry in found.entries if entry.uid == subject.name]
         dropped += found.dropped
-    return History(subject, tuple(sorted(facts, key=lambda fact: fact.began)), dropped)
+    return History(subject, tuple(sorted(entries, key=lambda entry: entry.began)), dropped)
 
 
 async def _events_about(view: LogView, subject: HistorySubject) -> AsyncIterator[Recorded]:
     """The events that may be about the subject, in log order."""
     sealed = (
-        view.sealed.speaking_of([subject.token])
+        view.sealed.segments_with_any([subject.token])
         if subject.kind in INDEXED
         else (segments for _, segments in view.sealed.segments(0, view.revision))
     )
@@ -90,23 +102,26 @@ def _matching(segments: list[Segment], subject: HistorySubject) -> Iterator[Reco
 
 
 ANY_CLAIM: Final = 0
-"""The fence of a holding that came to a node: its claim was made before, somewhere else."""
+"""Fence of an address that moved to this node with its holder.
+
+The revision of its claim is unknown, so any release ends it.
+"""
 
 
 class _Open(NamedTuple):
     """A holding under way, and the revision that its release has to name (I3)."""
 
-    fact: Fact
+    entry: HistoryEntry
     fence: int
 
 
-class _Holdings(FactList):
+class _Holdings(EntryList):
     """Follows claims and releases, and for an address its quarantines."""
 
     def __init__(self, subject: HistorySubject) -> None:
         super().__init__(subject)
         self._open: dict[str, _Open] = {}
-        self._quarantined: Fact | None = None
+        self._quarantined: HistoryEntry | None = None
         self._cidr = parse_cidr(subject.name) if subject.kind == "cidr" else None
 
     def take(self, recorded: Recorded) -> None:
@@ -129,9 +144,9 @@ class _Holdings(FactList):
             case _:
                 pass
 
-    def under_way(self) -> list[Fact]:
-        facts = [held.fact for held in self._open.values()]
-        return facts if self._quarantined is None else [*facts, self._quarantined]
+    def under_way(self) -> list[HistoryEntry]:
+        entries = [held.entry for held in self._open.values()]
+        return entries if self._quarantined is None else [*entries, self._quarantined]
 
     def _wants(self, address: str, pool: str, endpoint: Endpoint) -> bool:
         match self.subject.kind:
@@ -156,7 +171,7 @@ class _Holdings(FactList):
         held = self._open.get(address)
         began = stamp_of(recorded)
         if held is not None:
-            same = (held.fact.holder, held.fact.namespace, held.fact.pod)
+            same = (held.entry.holder, held.entry.namespace, held.entry.pod)
             if same == (endpoint.holder, *endpoint.key):
                 # The same holding, restated: by a repair, or for a second NIC.
                 self._open[address] = held._replace(fence=recorded.position)
@@ -177,21 +192,21 @@ class _Holdings(FactList):
             held = self._open.get(address)
             if held is None and self.subject == ("node", endpoint.node):
                 self._open[address] = _Open(_held(address, pool, endpoint, stamp), ANY_CLAIM)
-            if held is None or (held.fact.namespace, held.fact.pod) != endpoint.key:
+            if held is None or (held.entry.namespace, held.entry.pod) != endpoint.key:
                 continue
-            if (held.fact.uid, held.fact.node) != (endpoint.uid, endpoint.node):
+            if (held.entry.uid, held.entry.node) != (endpoint.uid, endpoint.node):
                 self._end(address, stamp, "moved")
                 if self._wants(address, pool, endpoint):
-                    fact = _held(address, held.fact.pool, endpoint, stamp)
-                    self._open[address] = _Open(fact, held.fence)
+                    entry = _held(address, held.entry.pool, endpoint, stamp)
+                    self._open[address] = _Open(entry, held.fence)
 
     def _end(self, address: str, ended: Stamp, reason: str, evidence: str = "") -> None:
-        fact = self._open.pop(address).fact
-        self.add(fact._replace(ended=ended, reason=reason, evidence=evidence))
+        entry = self._open.pop(address).entry
+        self.add(entry._replace(ended=ended, reason=reason, evidence=evidence))
 
     def _quarantine(self, quarantine: Quarantine, recorded: Recorded) -> None:
         if self.subject == ("address", quarantine.address):
-            self._quarantined = Fact(
+            self._quarantined = HistoryEntry(
                 "quarantined",
                 quarantine.address,
                 stamp_of(recorded),
@@ -205,8 +220,8 @@ class _Holdings(FactList):
             self._quarantined = None
 
 
-def _held(address: str, pool: str, endpoint: Endpoint, began: Stamp) -> Fact:
-    return Fact(
+def _held(address: str, pool: str, endpoint: Endpoint, began: Stamp) -> HistoryEntry:
+    return HistoryEntry(
         "held",
         address,
         began,

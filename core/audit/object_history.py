@@ -1,14 +1,14 @@
 """The life of a configuration object: how a pool, subnet, reservation or record came to be.
 
-That of an application is the life of its record and of its automatic pools. Follows events that it
-is given, and reads nothing.
+For an application: the changes of its record and its automatic pools. Takes events one by one; does
+no reads.
 """
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from core.audit.facts import Fact, FactKind, FactList, HistorySubject, stamp_of
+from core.audit.history_entries import EntryKind, EntryList, HistoryEntry, HistorySubject, stamp_of
 from core.domain.autopools.applications import BUILT_IN
 from core.domain.autopools.names import application_of
 from core.domain.events import (
@@ -26,8 +26,8 @@ from core.domain.events import (
 )
 from core.domain.model import Pool, Reservation, Route, Subnet, Workload
 
-LIVES: Final = frozenset(("pool", "subnet", "reservation", "record", "application"))
-"""The kinds of subjects that have a life."""
+OBJECT_KINDS: Final = frozenset(("pool", "subnet", "reservation", "record", "application"))
+"""Kinds of subjects that are created, changed and deleted."""
 
 ConfigurationObject = Pool | Subnet | Reservation | RecordDefined
 
@@ -41,7 +41,7 @@ class ObjectChange(NamedTuple):
     retired: bool = False
 
 
-class ObjectHistory(FactList):
+class ObjectHistory(EntryList):
     """Follows the life of one subject."""
 
     def __init__(self, subject: HistorySubject) -> None:
@@ -96,13 +96,13 @@ class ObjectHistory(FactList):
             self._add("changed", change, recorded, changes_between(before, value))
 
     def _add(
-        self, kind: FactKind, change: ObjectChange, recorded: Recorded, text: str = ""
+        self, kind: EntryKind, change: ObjectChange, recorded: Recorded, text: str = ""
     ) -> None:
         pool = change.name if change.kind == "pool" else ""
         if self.subject.kind == "application":
             text = f"{change.kind} {change.name}" + (f": {text}" if text else "")
         name = self.subject.name
-        self.add(Fact(kind, name, stamp_of(recorded), pool=pool, text=text))
+        self.add(HistoryEntry(kind, name, stamp_of(recorded), pool=pool, text=text))
 
 
 def change_of(recorded: Recorded) -> ObjectChange | None:

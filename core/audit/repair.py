@@ -5,16 +5,17 @@ key has changed in the meantime does nothing and reports that; run ``verify`` ag
 the log are not written.
 
 Steps for pools, subnets, reservations, records, quarantines and endpoints have no event, because
-the log has it: the key is restored together with the guard keys of its topic, so that no allocation
-is decided on the wrong value. A key without an event in the log is deleted, without an event. The
-step of a claim has one: the revision of the key fences its release (I3), and a rewritten key has a
-new revision; so ``AddressesClaimed`` restates the claim with the same endpoint and holder at the
-new revision. No address changes its holder. The checker and history distinguish restated claims
-from new ones.
+the log has it: the key is restored together with the guard keys of its kind (pools, subnets, ...),
+so that a concurrent allocation that read the old value fails. A key without an event in the log is
+deleted, without an event. Only the step of a claim writes an event: rewriting the key changes its
+revision, which fences its release (invariant I3), so ``AddressesClaimed`` restates the claim with
+the same endpoint and holder at the new revision. No address changes its holder. The checker and
+history distinguish restated claims from new ones.
 
-One inconsistency is in the log itself: a claim whose endpoint was released without it, because its
-key had been deleted by hand. Key and endpoint do not exist any more, so the missing release is
-written, with the reason ``repair``. Every other inconsistency is reported and left to the user.
+One inconsistency is in the log itself: an endpoint was released, but the release did not list one
+of its claims, because the claim's key had been deleted by hand. Key and endpoint do not exist any
+more, so the missing release is written, with the reason ``repair``. Every other inconsistency is
+reported and left to the user.
 """
 
 from __future__ import annotations
@@ -65,10 +66,10 @@ class RepairStep(NamedTuple):
 
 
 class Repaired(NamedTuple):
-    """What became of each step, as its text."""
+    """Texts of the steps by outcome; ``changed_meanwhile``: the key had changed since the plan."""
 
     done: tuple[str, ...]
-    overtaken: tuple[str, ...]
+    changed_meanwhile: tuple[str, ...]
     impossible: tuple[str, ...]
 
 
@@ -77,15 +78,14 @@ def plan_repair(
 ) -> tuple[RepairStep, ...]:
     """The steps that make the state what the ledger says."""
     steps: list[RepairStep] = []
-    lost: dict[EndpointKey, list[Difference]] = {}
+    differing_claims: dict[EndpointKey, list[Difference]] = {}
     for difference in differences:
         if difference.kind == "ip" and isinstance(difference.expected, Claim):
-            lost.setdefault((difference.expected.namespace, difference.expected.pod), []).append(
-                difference
-            )
+            key = difference.expected.namespace, difference.expected.pod
+            differing_claims.setdefault(key, []).append(difference)
         elif difference.kind != "endpoint":
             steps.append(_put_back(difference, keys))
-    for key, claims in lost.items():
+    for key, claims in differing_claims.items():
         steps += _restate(ledger, key, claims, state, keys)
     # An endpoint whose claims are restated is written with them.
     written = {write.key for step in steps for write in step.writes if isinstance(write, Put)}
@@ -100,7 +100,10 @@ def plan_repair(
 async def plan_heads(
     store: KeyValueStore, keys: Keys, revision: int, sealed: Mapping[str, int]
 ) -> tuple[RepairStep, ...]:
-    """The steps that write heads that cannot be read as the log says. Raises StoreUnavailable."""
+    """The steps that replace, from the log, head keys that cannot be decoded.
+
+    Raises StoreUnavailable.
+    """
     steps: list[RepairStep] = []
     for kv in (await store.read([Get(*keys.range_of("head"))], revision=revision)).ranges[0].kvs:
         try:
@@ -110,7 +113,8 @@ async def plan_heads(
             writer = name.partition("/")[2]
             guard = Unchanged(kv.key, kv.mod_revision)
             if not keys.is_writer(writer):
-                steps.append(RepairStep(f"delete {name}, no writer's", (guard,), (Delete(kv.key),)))
+                text = f"delete {name}: it belongs to no writer"
+                steps.append(RepairStep(text, (guard,), (Delete(kv.key),)))
                 continue
             head = await head_from_log(store, keys, kv, revision, sealed.get(writer, 0))
             text = f"write the head of {writer}: its last segment is {head.seq}"
@@ -126,7 +130,7 @@ async def repair(
     Raises StoreUnavailable, OutcomeUnknown, WriterFenced; what is done stays done.
     """
     applied: list[str] = []
-    overtaken: list[str] = []
+    changed_meanwhile: list[str] = []
     impossible: list[str] = []
     for step in plan:
         if not step.is_possible:
@@ -134,8 +138,8 @@ async def repair(
         elif await _do(step, store, keys, writer, cause):
             applied.append(step.text)
         else:
-            overtaken.append(step.text)
-    return Repaired(tuple(applied), tuple(overtaken), tuple(impossible))
+            changed_meanwhile.append(step.text)
+    return Repaired(tuple(applied), tuple(changed_meanwhile), tuple(impossible))
 
 
 async def _do(
@@ -168,26 +172,26 @@ def _put_back(difference: Difference, keys: Keys) -> RepairStep:
 def _restate(
     ledger: Ledger, key: EndpointKey, claims: list[Difference], state: State, keys: Keys
 ) -> list[RepairStep]:
-    """Say the claims of one endpoint again, and write its key with them."""
+    """Write the claims of one endpoint again, at a new revision, with its key."""
     endpoint = ledger.endpoints.get(key)
     claimed = {claim.name for claim in claims}
     nics: list[int] = []
-    shown: set[str] = set()
+    restated: set[str] = set()
     for index, nic in enumerate(endpoint.nics if endpoint else ()):
         addresses = {address for address, _ in nic.addresses()}
         if addresses & claimed and _is_agreed(ledger, endpoint, nic):
             nics.append(index)
-            shown |= addresses
+            restated |= addresses
     steps = [
-        _release_owed(ledger, key, claim, state, keys)
+        _missing_release(ledger, key, claim, state, keys)
         for claim in claims
-        if claim.name not in shown
+        if claim.name not in restated
     ]
     if endpoint is None or not nics:
         return steps
-    touched = [keys.endpoint(*key), *(keys.ip_of(address) for address in sorted(shown))]
+    touched = [keys.endpoint(*key), *(keys.ip_of(address) for address in sorted(restated))]
     step = RepairStep(
-        f"restate the claim of {', '.join(sorted(claimed & shown))} by {'/'.join(key)}",
+        f"restate the claim of {', '.join(sorted(claimed & restated))} by {'/'.join(key)}",
         tuple(_guard(claim, _revision(state, claim)) for claim in touched),
         (Put(touched[0], ENDPOINT.encode(endpoint)),),
         AddressesClaimed(endpoint, tuple(nics)),
@@ -195,14 +199,17 @@ def _restate(
     return [*steps, step]
 
 
-def _release_owed(
+def _missing_release(
     ledger: Ledger, key: EndpointKey, difference: Difference, state: State, keys: Keys
 ) -> RepairStep:
-    """A claim that its endpoint does not agree with: ended if nothing is left of it."""
+    """Release a claim that its endpoint does not list, if its key is gone too.
+
+    Else leave it to the user.
+    """
     endpoint = ledger.endpoints.get(key)
-    shown = dict(endpoint.addresses()) if endpoint is not None else {}
+    endpoint_addresses = dict(endpoint.addresses()) if endpoint is not None else {}
     path = "/".join(key)
-    if difference.found is not None or difference.name in shown:
+    if difference.found is not None or difference.name in endpoint_addresses:
         return RepairStep(
             f"claim of {difference.name}: the log has a claim by {path}, which contradicts other"
             " events; see the violations, find out which Pod uses the address, and release it by"
@@ -214,14 +221,17 @@ def _release_owed(
     evidence = "its key and its endpoint are gone"
     name = keys.endpoint(*key)
     return RepairStep(
-        f"release {difference.name}, which {path} has given up without naming it",
+        f"release {difference.name}: its key is gone and the release of {path} did not list it",
         (Absent(difference.key), _guard(name, _revision(state, name))),
         event=AddressesReleased(*key, (release,), nics, "repair", evidence),
     )
 
 
 def _is_agreed(ledger: Ledger, endpoint: Endpoint | None, nic: Nic) -> bool:
-    """Whether the log has every address of the NIC as this endpoint's: only those are restated."""
+    """Whether the log assigns every address of the NIC to this endpoint.
+
+    Other NICs are not restated.
+    """
     for address, pool in nic.addresses():
         held = ledger.claims.get(address)
         if held is None or endpoint is None:

@@ -27,7 +27,7 @@ from core.domain.checker import Checker, Violation
 from core.domain.events import Recorded
 from core.domain.evolution import Ledger
 from core.errors import Compacted, LogCorrupt, LogError
-from core.eventstore.codec import SEGMENT_REMEDY, UNREADABLE, words_of
+from core.eventstore.codec import UNREADABLE, words_of
 from core.eventstore.faults import ContainedFault
 from core.eventstore.keys import Keys
 from core.eventstore.kinds import KeyKind
@@ -41,6 +41,9 @@ FINDINGS_MAX = 1_000
 """Violations, and differences, that a report lists; it counts all of them."""
 
 
+EVENT_REMEDY: Final = (
+    "restore the log from its archive, or run the version of Orbweaver that wrote the event"
+)
 INDEX_REMEDY: Final = "run `orbctl verify --repair`: the next command rebuilds it then"
 
 
@@ -106,7 +109,7 @@ async def verify(
 
 
 class _Run:
-    """One run; a compaction under it costs the state keys a second look and nothing else."""
+    """One run. If etcd compacts meanwhile, only the state keys are read again."""
 
     def __init__(
         self,
@@ -200,12 +203,15 @@ class _Run:
             self._violations += violations[: FINDINGS_MAX - len(self._violations)]
 
     def _check(self, recorded: Recorded) -> list[Violation]:
-        """Raises LogCorrupt for an event that cannot be."""
+        """Raises LogCorrupt for an event that cannot be applied."""
         try:
             return self._checker.check(recorded)
         except UNREADABLE as error:
-            what = f"event {recorded.event_id} cannot be folded: {words_of(error)}"
-            raise LogCorrupt(what, subject=recorded.writer, remedy=SEGMENT_REMEDY) from error
+            what = (
+                f"event {recorded.event_id} cannot be applied to the state before it:"
+                f" {words_of(error)}"
+            )
+            raise LogCorrupt(what, subject=recorded.writer, remedy=EVENT_REMEDY) from error
 
     def _check_beside(self, sealed: SealedLog, summary: FileSummary) -> None:
         index = sealed.index(summary.link)

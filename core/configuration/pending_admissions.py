@@ -19,7 +19,7 @@ from core.eventstore.keys import Keys
 from core.eventstore.kinds import KeyKind
 from core.eventstore.kv import Delete, Get, KeyValueStore, NothingNewer, Put
 
-ROOM: Final = "admitted"
+KEY_PREFIX: Final = "admitted"
 PENDING_MAX: Final = 10_000
 """Pending admissions of a cluster: objects that were admitted while no controller leads."""
 
@@ -33,7 +33,7 @@ def _check(admission: PendingAdmission) -> None:
 
 ADMISSION: Final = StateCodec(PendingAdmission, _check)
 ADMISSIONS: Final[KeyKind[PendingAdmission]] = KeyKind(
-    *("pending admission", ROOM, ADMISSION.decode, ("controller",)),
+    *("pending admission", KEY_PREFIX, ADMISSION.decode, ("controller",)),
     "delete the key: two pools that overlap may be admitted; the log takes the first",
     key_of=lambda keys, one: keys.admitted(one.kind, one.value.name, one.review),
 )
@@ -56,7 +56,7 @@ class Admissions:
 
     async def read(self) -> PendingAdmissions:
         """All of them, newest state. Raises StoreError."""
-        result = await self._store.read([Get(*self._keys.range_of(ROOM))])
+        result = await self._store.read([Get(*self._keys.range_of(KEY_PREFIX))])
         admissions = []
         for kv in result.ranges[0].kvs:
             try:
@@ -70,12 +70,15 @@ class Admissions:
         if len(since.admissions) >= PENDING_MAX:
             raise NotReady(
                 f"{PENDING_MAX} admitted objects wait to be translated",
-                remedy="is a controller leading?",
+                remedy="check that a controller is running and is leader",
             )
-        guard = NothingNewer(*self._keys.range_of(ROOM), since.revision)
+        guard = NothingNewer(*self._keys.range_of(KEY_PREFIX), since.revision)
         write = Put(self._key(admission), ADMISSION.encode(admission))
         if not (await self._store.commit([guard], [write])).succeeded:
-            raise LostRace("another object was admitted first", subject=ROOM)
+            raise LostRace(
+                "another object was admitted since the pending admissions were read",
+                subject=f"{admission.kind}/{admission.value.name}",
+            )
 
     async def remove(self, admission: PendingAdmission) -> None:
         """Delete one; it may be gone already. Raises StoreError."""
@@ -84,7 +87,7 @@ class Admissions:
     async def settle(self, value: Pool | Subnet) -> None:
         """Delete the admissions of an object that the log has now. Raises StoreError."""
         kind = "pool" if isinstance(value, Pool) else "subnet"
-        result = await self._store.read([Get(*self._keys.range_of(ROOM, kind, value.name))])
+        result = await self._store.read([Get(*self._keys.range_of(KEY_PREFIX, kind, value.name))])
         for kv in result.ranges[0].kvs:
             try:
                 admitted = ADMISSIONS.decode(self._keys, kv.key, kv.value).value

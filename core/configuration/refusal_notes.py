@@ -13,7 +13,7 @@ from core.eventstore.keys import Keys
 from core.eventstore.kinds import KeyKind
 from core.eventstore.kv import Delete, Get, KeyValueStore, Put
 
-ROOM: Final = "refused"
+KEY_PREFIX: Final = "refused"
 TEXT_CHARS_MAX: Final = 1_000
 
 
@@ -26,7 +26,7 @@ class RefusedPool(NamedTuple):
 
 REFUSED: Final = StateCodec(RefusedPool)
 REFUSALS: Final[KeyKind[RefusedPool]] = KeyKind(
-    *("refused pool", ROOM, REFUSED.decode, ("agent", "controller")),
+    *("refused pool", KEY_PREFIX, REFUSED.decode, ("agent", "controller")),
     "delete the key: an ADD then reports that the pool does not exist",
     key_of=lambda keys, one: keys.refused(one.name),
 )
@@ -50,7 +50,7 @@ class Refusals:
 
     async def names(self) -> set[str]:
         """The pools that have a note, readable or not."""
-        found = await self._store.read([Get(*self._keys.range_of(ROOM), keys_only=True)])
+        found = await self._store.read([Get(*self._keys.range_of(KEY_PREFIX), keys_only=True)])
         return {kv.key.rpartition(b"/")[2].decode(errors="replace") for kv in found.ranges[0].kvs}
 
     async def explained(self, error: AllocationError, name: str) -> AllocationError:

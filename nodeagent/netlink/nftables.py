@@ -266,9 +266,10 @@ def _received(netlink: socket.socket) -> bytes:
     try:
         return netlink.recv(_RECEIVE_BYTES)
     except OSError as error:
-        if error.errno == EAGAIN:
-            raise NetlinkLost("nftables: an answer did not arrive") from None
-        raise NetlinkLost(f"nftables: {error.strerror}") from error
+        why = "it did not arrive" if error.errno == EAGAIN else error.strerror
+        raise NetlinkLost(
+            f"reading the kernel's answer to an nftables request failed: {why}", remedy="try again"
+        ) from error
 
 
 def _refused(number: int) -> NetlinkRefused:

@@ -1,7 +1,7 @@
 """Links, addresses, routes, rules and neighbours of a network stack, as values.
 
 The same values are read from the kernel and written to it, so that a plan can be compared with the
-kernel. A link is identified by its interface index in its namespace (``number``, ``link``).
+kernel. ``number`` and ``link`` are the ifindex of a link in its namespace.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ Mac = bytes
 
 
 class Link(NamedTuple):
-    """A network interface. ``parent`` is IFLA_LINK: a veth's peer, a macvlan's or VLAN's master.
+    """A network interface; ``number`` is its ifindex.
 
-    ``parent_netns``: the kernel's id of the namespace of ``parent``; None: the same one. ``data``:
-    the attributes of its ``kind`` (IFLA_INFO_DATA) as bytes.
+    ``parent`` is IFLA_LINK: peer of a veth, lower device of a macvlan or VLAN; ``master`` is
+    IFLA_MASTER: its bond or bridge. ``parent_netns``: the kernel's id of the namespace of
+    ``parent``; None: the same one. ``data``: the attributes of its ``kind`` (IFLA_INFO_DATA) as
+    bytes.
     """
 
     number: int
@@ -58,13 +60,13 @@ class Link(NamedTuple):
 
     @property
     def broadcasts(self) -> bool:
-        """Whether it is up and has broadcast and multicast: the coordinator counts it as a NIC."""
+        """Whether the coordinator counts it as a NIC: up, with broadcast and multicast."""
         required = IFF_UP | IFF_BROADCAST | IFF_MULTICAST
         return self.flags & required == required
 
 
 class LinkAddress(NamedTuple):
-    """An address of a link; ``flags`` are IFA_F_*, ``scope`` RT_SCOPE_*."""
+    """An address of a link (``link``: its ifindex); ``flags`` are IFA_F_*, ``scope`` RT_SCOPE_*."""
 
     link: int
     address: Address
@@ -88,8 +90,8 @@ class Hop(NamedTuple):
 class KernelRoute(NamedTuple):
     """A route. With ``hops`` it is a multipath route, and ``link`` and ``gateway`` are unused.
 
-    ``metrics``: RTA_METRICS as bytes, which a copy keeps. The kernel sets the metric of IPv6 routes
-    without ``metric`` to 1024.
+    ``metrics``: RTA_METRICS undecoded, so that a copied route keeps them. ``metric`` 0: the kernel
+    uses 1024 for IPv6.
     """
 
     destination: Cidr
@@ -129,7 +131,7 @@ class KernelRoute(NamedTuple):
 
 
 class RoutingRule(NamedTuple):
-    """A policy rule. ``mask`` 0 with a mark: all bits."""
+    """A policy rule. If ``mark`` is set and ``mask`` is 0, all bits are compared."""
 
     family: Family
     table: int

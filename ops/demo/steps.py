@@ -157,8 +157,8 @@ def refuse(state: DemoState) -> None:
     stage.step(
         "A full pool, and why a Pod fails",
         """db-0 has one of the three addresses, payments gets another, the third is reserved. The
-        ADD of refunds fails. The error names the pool; describe shows its holders, and explain
-        every rule of the selection.""",
+        ADD of refunds fails. The error names the pool; `describe` shows its holders;
+        `explain` shows the result of every rule.""",
     )
     state.attach(state.node_a, "payments")
     refunds = state.make("refunds")

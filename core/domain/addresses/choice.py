@@ -20,11 +20,11 @@ WINDOW_ADDRESSES = 32
 """Addresses a failed try reads from the one it wanted onwards."""
 
 SCARCE_SHARE = 1 / 8
-"""Share of free addresses up to which a pool is nearly full, so that a blind choice will miss."""
+"""Up to this free share, an address that is picked without a read is usually in use."""
 
 
 def is_scarce(free: int, size: int) -> bool:
-    """Whether so few of so many addresses are free that a blind choice would mostly miss."""
+    """Whether an address that is picked without a read is usually in use, for few are free."""
     return free <= size * SCARCE_SHARE
 
 

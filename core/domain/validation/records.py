@@ -20,10 +20,10 @@ RECORD_KINDS: Final = ("Pod", "Namespace", "Node", *BUILT_IN, *SERVICE_KINDS)
 NAMESPACED_KINDS: Final = ("Pod", *BUILT_IN, *SERVICE_KINDS)
 
 REPLICAS_MAX: Final = 2**31 - 1
-"""What Kubernetes can count; of replicas, and of the ordinal they begin with."""
+"""Kubernetes' limit (int32) for ``spec.replicas`` and ``spec.ordinals.start``."""
 
 NOTE_BYTES_MAX: Final = 1024
-"""Of a reason, and of evidence: what the note of a Kubernetes Event may have."""
+"""Limit of a reason and of evidence, as for ``note`` of a Kubernetes Event."""
 
 
 def record_rules(subject: ObjectReference, record: RecordDefined) -> Iterator[Refusal]:
@@ -36,7 +36,7 @@ def record_rules(subject: ObjectReference, record: RecordDefined) -> Iterator[Re
     if record.kind in NAMESPACED_KINDS:
         yield from key_name_rule(subject, record.namespace, "metadata.namespace")
     elif record.namespace:
-        message = f"a {record.kind} is in no namespace"
+        message = f"{record.kind} is cluster-scoped: remove metadata.namespace"
         yield subject.refuse("Forbidden", "record-namespace", "metadata.namespace", message)
     yield from _count_rules(subject, record)
     if record.service is not None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from core.archive.replay import open_log
-from core.audit.facts import parse_subject
 from core.audit.history import history
+from core.audit.history_entries import parse_subject
 from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.ip_address import (
     Address,
@@ -52,7 +52,7 @@ DESCRIBED: Final = (
     *(ObjectKind.ENDPOINT, ObjectKind.POD, ObjectKind.ADDRESS),
 )
 HOLDERS_SHOWN_MAX: Final = 20
-FACTS_SHOWN_MAX: Final = 10
+ENTRIES_SHOWN_MAX: Final = 10
 INTERVALS_SHOWN_MAX: Final = 8
 
 
@@ -348,10 +348,10 @@ async def _history(session: ClusterSession, kind: str, name: str) -> None:
     """Print the newest events of the history."""
     view = await open_log(session.store, session.keys, session.archive)
     events = await history(view, parse_subject(f"{kind}/{name}"))
-    if events.facts:
+    if events.entries:
         heading("\nHistory")
-        hidden = len(events.facts) - FACTS_SHOWN_MAX
-        show_history(events._replace(facts=events.facts[-FACTS_SHOWN_MAX:]), session.now_ms())
+        hidden = len(events.entries) - ENTRIES_SHOWN_MAX
+        show_history(events._replace(entries=events.entries[-ENTRIES_SHOWN_MAX:]), session.now_ms())
         if hidden > 0:
             subject = f"subnet/{name}" if kind == "subnet" else name
             print(f"... {hidden:,} older (`orbctl history {subject}`)")

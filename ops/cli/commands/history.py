@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.archive.replay import open_log
-from core.audit.facts import (
+from core.audit.history import history as history_of
+from core.audit.history_entries import (
     SUBJECTS,
-    Fact,
     History,
+    HistoryEntry,
     HistorySubject,
     Stamp,
     SubjectKind,
     parse_subject,
 )
-from core.audit.history import history as history_of
-from core.audit.object_history import LIVES
+from core.audit.object_history import OBJECT_KINDS
 from core.errors import NotFound
 from ops.cli.context import perform
 from ops.cli.exits import Exit
@@ -58,7 +58,7 @@ def history(
         if output.is_plain:
             show_value(_plain(history), output)
         elif output.is_name:
-            print("\n".join(dict.fromkeys(fact.subject for fact in history.facts)))
+            print("\n".join(dict.fromkeys(entry.subject for entry in history.entries)))
         else:
             _show(history, session.now_ms(), output)
         return Exit.OK
@@ -72,9 +72,9 @@ async def _find(session: ClusterSession, text: str, namespace: str) -> History:
     subject = parse_subject(text)
     history = await history_of(view, subject)
     for kind, name in _others(subject, text, namespace):
-        if not history.facts:
+        if not history.entries:
             history = await history_of(view, HistorySubject(kind, name))
-    if not history.facts:
+    if not history.entries:
         raise NotFound(f"the log has no event about {subject}", remedy=SUBJECTS)
     return history
 
@@ -100,10 +100,10 @@ def show_history(history: History, now_ms: int) -> None:
 def _show(history: History, now_ms: int, output: Output) -> None:
     if history.dropped:
         typer.echo(f"{history.dropped:,} older events are not shown", err=True)
-    if history.subject.kind in LIVES:
-        show_table(_POOL_COLUMNS, [_pool_row(fact, now_ms) for fact in history.facts], output)
+    if history.subject.kind in OBJECT_KINDS:
+        show_table(_POOL_COLUMNS, [_pool_row(entry, now_ms) for entry in history.entries], output)
     else:
-        rows = [_holding_row(fact, now_ms) for fact in history.facts]
+        rows = [_holding_row(entry, now_ms) for entry in history.entries]
         first = 1 if history.subject.kind == "address" else 0
         show_table(_HOLDING_COLUMNS[first:], [row[first:] for row in rows], output)
 
@@ -132,42 +132,42 @@ _POOL_COLUMNS = (
 )
 
 
-def _holding_row(fact: Fact, now_ms: int) -> tuple[str, ...]:
-    began, ended = fact.began, fact.ended
+def _holding_row(entry: HistoryEntry, now_ms: int) -> tuple[str, ...]:
+    began, ended = entry.began, entry.ended
     end_ms = ended.at_ms if ended else now_ms
-    quarantined = fact.kind == "quarantined"
+    quarantined = entry.kind == "quarantined"
     return (
-        fact.subject,
+        entry.subject,
         moment(began.at_ms),
         moment(ended.at_ms) if ended else "now",
         age(end_ms - began.at_ms),
-        "(quarantine)" if quarantined else f"{fact.namespace}/{fact.pod}",
-        fact.node or "-",
-        fact.pool or "-",
-        _ending(fact),
-        fact.uid or "-",
+        "(quarantine)" if quarantined else f"{entry.namespace}/{entry.pod}",
+        entry.node or "-",
+        entry.pool or "-",
+        _ending(entry),
+        entry.uid or "-",
         f"{began.position}-{ended.position if ended else ''}",
         f"{began.actor} → {ended.actor}" if ended else began.actor,
         began.trace_id or "-",
     )
 
 
-def _ending(fact: Fact) -> str:
-    if fact.kind == "quarantined":
-        return f"{fact.reason} ({fact.evidence})" if fact.evidence else fact.reason
-    if fact.ended is None:
+def _ending(entry: HistoryEntry) -> str:
+    if entry.kind == "quarantined":
+        return f"{entry.reason} ({entry.evidence})" if entry.evidence else entry.reason
+    if entry.ended is None:
         return "-"
-    return f"{fact.reason}: {fact.evidence}" if fact.evidence else fact.reason
+    return f"{entry.reason}: {entry.evidence}" if entry.evidence else entry.reason
 
 
-def _pool_row(fact: Fact, now_ms: int) -> tuple[str, ...]:
-    at = fact.began
+def _pool_row(entry: HistoryEntry, now_ms: int) -> tuple[str, ...]:
+    at = entry.began
     return (
         moment(at.at_ms),
         age(now_ms - at.at_ms),
-        fact.kind,
+        entry.kind,
         at.actor,
-        fact.text or "-",
+        entry.text or "-",
         str(at.position),
     )
 
@@ -175,15 +175,15 @@ def _pool_row(fact: Fact, now_ms: int) -> tuple[str, ...]:
 def _plain(history: History) -> dict[str, Any]:
     return {
         "subject": {"kind": history.subject.kind, "name": history.subject.name},
-        "facts": [_plain_fact(fact) for fact in history.facts],
+        "facts": [_plain_entry(entry) for entry in history.entries],
         "dropped": history.dropped,
     }
 
 
-def _plain_fact(fact: Fact) -> dict[str, Any]:
-    fields = fact._asdict() | {
-        "began": _plain_stamp(fact.began),
-        "ended": _plain_stamp(fact.ended) if fact.ended else None,
+def _plain_entry(entry: HistoryEntry) -> dict[str, Any]:
+    fields = entry._asdict() | {
+        "began": _plain_stamp(entry.began),
+        "ended": _plain_stamp(entry.ended) if entry.ended else None,
     }
     return {name: value for name, value in fields.items() if value != ""}
 

@@ -128,7 +128,7 @@ def _text_of(difference: Difference) -> list[str]:
 
 def _show_repaired(repaired: Repaired) -> None:
     _list("Repaired", list(repaired.done), wide=True)
-    _list("Changed meanwhile, not touched", list(repaired.overtaken), wide=True)
+    _list("Changed meanwhile, not touched", list(repaired.changed_meanwhile), wide=True)
     _list("For a person to decide", list(repaired.impossible), wide=True)
     print()
 

@@ -195,5 +195,9 @@ def split(pem: bytes) -> tuple[bytes, ...]:
     try:
         certificates = x509.load_pem_x509_certificates(pem)
     except ValueError as error:
-        raise BadInput(f"no certificates in PEM: {error}", subject="certificate") from None
+        raise BadInput(
+            f"cannot read certificates: {error}",
+            subject="certificate",
+            remedy="give a PEM file with at least one certificate",
+        ) from None
     return tuple(certificate.public_bytes(Encoding.PEM) for certificate in certificates)

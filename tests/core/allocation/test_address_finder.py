@@ -70,11 +70,11 @@ def test_a_free_address_is_found_exactly_when_there_is_one(
     if free:
         assert found is not None
         assert found.value - BASE in free
-        assert found.rest_revision == 0
+        assert found.cool_down_revision == 0
     elif second_best:
         assert found is not None
         assert found.value - BASE in second_best
-        assert found.rest_revision > 0
+        assert found.cool_down_revision > 0
     else:
         assert found is None
 
@@ -112,7 +112,12 @@ def test_what_a_search_names_is_free_and_it_names_all_of_a_few(
     assert values == sorted(values, key=lambda value: (BASE + value < usable.nth(start), value))
     assert read.passed_over == bool(free & avoid)
     assert {value - BASE for value in counted.values} <= free - avoid
-    assert bool(counted.values) == bool(free - avoid) == bool(read.about) == bool(counted.about)
+    assert (
+        bool(counted.values)
+        == bool(free - avoid)
+        == bool(read.estimated_count)
+        == bool(counted.estimated_count)
+    )
 
 
 class MovingStore(MemoryStore):
@@ -168,7 +173,7 @@ def test_the_longest_resting_address_is_taken_first() -> None:
 
 
 def test_the_longest_resting_address_is_found_among_more_than_one_read_takes() -> None:
-    count = 4 * address_finder.RESTING_READ_MIN
+    count = 4 * address_finder.COOL_DOWN_READ_MIN
 
     async def run() -> FreeAddress | None:
         store = MemoryStore()
@@ -183,7 +188,7 @@ def test_the_longest_resting_address_is_found_among_more_than_one_read_takes() -
 
 
 def test_a_resting_address_is_found_behind_any_number_that_cannot_be_had() -> None:
-    gap = set(range(1, 1 + 2 * address_finder.RESTING_READ_MIN))
+    gap = set(range(1, 1 + 2 * address_finder.COOL_DOWN_READ_MIN))
     last = max(gap) + 1
 
     found = find({0, last}, {0}, gap | {last}, set(), "x")

@@ -1,4 +1,4 @@
-"""Requests of one process keep the addresses of their tries from each other, and wait for ends."""
+"""Requests of one process never claim the same address, and wait for each other to end."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def test_an_address_is_being_claimed_until_its_try_is_over() -> None:
 async def test_a_request_waits_for_the_end_of_another_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(claims_in_flight, "END_S_MAX", 3600.0)
+    monkeypatch.setattr(claims_in_flight, "WAIT_S_MAX", 3600.0)
     all_tries = AddressesBeingClaimed()
     all_tries.add(SEVEN)
     waiting = asyncio.create_task(all_tries.next_end())
@@ -42,7 +42,7 @@ async def test_a_request_waits_for_the_end_of_another_one(
 
 
 async def test_it_waits_for_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claims_in_flight, "END_S_MAX", 0.0)
+    monkeypatch.setattr(claims_in_flight, "WAIT_S_MAX", 0.0)
     all_tries = AddressesBeingClaimed()
     all_tries.add(SEVEN)
 

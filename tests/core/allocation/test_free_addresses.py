@@ -200,7 +200,7 @@ async def test_requests_that_wait_share_one_read_that_begins_after_they_came() -
     found = await lists(store, {1, 2, 3, 4})
     store.gate.clear()
 
-    def request() -> asyncio.Task[free_addresses.Taken]:
+    def request() -> asyncio.Task[free_addresses.TakeResult]:
         return asyncio.create_task(found.read_and_take("blue", USABLE, ()))
 
     async def until(reads: int) -> None:
@@ -266,25 +266,25 @@ async def test_lost_blind_choices_make_a_pool_contended_for_a_while() -> None:
     found = await lists(MemoryStore(), set(range(90)), clock)
     for _ in range(LOSSES_MIN - 1):
         found.lost("blue", 1, is_listed=False)
-    assert not found.is_listed("blue")
+    assert not found.note_choice("blue")
 
     found.lost("blue", 1, is_listed=False)
-    assert found.is_listed("blue")
+    assert found.note_choice("blue")
     clock.now += 2 * free_addresses.CONTENDED_S
-    assert not found.is_listed("blue")
+    assert not found.note_choice("blue")
 
     found.lost("blue", 1, is_listed=False)
-    assert not found.is_listed("blue"), "single losses far apart are no contention"
+    assert not found.note_choice("blue"), "single losses far apart are no contention"
 
 
 async def test_losses_that_are_rare_among_blind_choices_are_no_contention() -> None:
     found = await lists(MemoryStore(), set(range(90)))
     for _ in range(LOSSES_MIN):
         for _ in range(CONTENDED_CHOICES):
-            found.is_listed("blue")
+            found.note_choice("blue")
         found.lost("blue", 1, is_listed=False)
 
-    assert not found.is_listed("blue")
+    assert not found.note_choice("blue")
 
 
 async def test_an_address_that_rests_is_taken_after_a_read_only() -> None:
@@ -310,6 +310,6 @@ async def test_no_more_pools_are_remembered_than_the_bound(
     for name in ("red", "green", "blue"):
         await found.read_and_take(name, USABLE, ())
 
-    assert [found.is_listed(name) for name in ("red", "green", "blue")] == [False, True, True]
+    assert [found.note_choice(name) for name in ("red", "green", "blue")] == [False, True, True]
     found.released(Release("10.0.0.1", "red", "x", 1))
     assert found.take("red", USABLE, ()) is None

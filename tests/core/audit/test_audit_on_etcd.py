@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from core.audit.facts import parse_subject
 from core.audit.history import history
+from core.audit.history_entries import parse_subject
 from core.audit.repair import repair
 from core.audit.state_at import as_of_position
 from core.audit.verify import verify
@@ -53,6 +53,6 @@ async def test_a_log_on_etcd_is_sealed_audited_and_repaired(
 
         await cluster.live([Remove("node-a", "web-1", 0)])
         await cluster.seal()
-        (fact,) = (await history(await cluster.view(), parse_subject(address))).facts
-        assert (fact.pod, fact.reason) == ("web-1", "deleted")
+        (entry,) = (await history(await cluster.view(), parse_subject(address))).entries
+        assert (entry.pod, entry.reason) == ("web-1", "deleted")
         assert (await verify(store, KEYS, cluster.files)).is_clean

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.audit import facts as facts_module
-from core.audit.facts import Fact, History, HistorySubject, parse_subject
+from core.audit import history_entries
 from core.audit.history import history
+from core.audit.history_entries import History, HistoryEntry, HistorySubject, parse_subject
 from core.domain.configuration.commands import (
     ApplyPool,
     DeletePool,
@@ -57,8 +57,8 @@ async def test_the_history_of_an_address_names_every_holder_in_order(
     await archived_cluster.live([Add("node-b", "web-1", 0)])
     await archived_cluster.seal()
     await archived_cluster.live([Remove("node-b", "web-1", 0), Add("node-a", "web-2", 7)])
-    first, second, third = (await _ask(archived_cluster, "10.6.0.1")).facts
-    assert [fact.pod for fact in (first, second, third)] == ["web-0", "web-1", "web-2"]
+    first, second, third = (await _ask(archived_cluster, "10.6.0.1")).entries
+    assert [entry.pod for entry in (first, second, third)] == ["web-0", "web-1", "web-2"]
     assert (second.uid, second.node, second.holder) == ("web-1-0", "node-b", "pod/web-1-0")
     assert (second.reason, second.evidence, second.pool) == ("deleted", "CNI DEL", "main")
     assert first.ended is not None
@@ -74,7 +74,7 @@ async def test_a_fact_carries_position_time_actor_event_and_trace(
         one for one in await archived_cluster.replayed() if isinstance(one.event, AddressesClaimed)
     ]
     await archived_cluster.seal()
-    began = (await _ask(archived_cluster, "shop/web-0")).facts[0].began
+    began = (await _ask(archived_cluster, "shop/web-0")).entries[0].began
     assert began.position == recorded.position
     assert began.at_ms == recorded.recorded_at_ms
     assert began.event_id == recorded.event_id
@@ -82,7 +82,7 @@ async def test_a_fact_carries_position_time_actor_event_and_trace(
 
 
 def test_the_trace_id_is_taken_out_of_the_traceparent() -> None:
-    from core.audit.facts import stamp_of
+    from core.audit.history_entries import stamp_of
     from core.domain.events import Cause, PoolRetired
 
     cause = Cause("agent", "correlation", "", TRACE)
@@ -97,13 +97,13 @@ async def test_a_replica_that_moves_keeps_its_address_and_each_pod_has_its_own_f
     await archived_cluster.seal()
     await archived_cluster.live([Add("node-b", "web-0", 1, fixed=True)])
     address = await _address_of(archived_cluster, "web-0")
-    before, after = (await _ask(archived_cluster, address)).facts
+    before, after = (await _ask(archived_cluster, address)).entries
     assert (before.uid, before.node, before.reason) == ("web-0-0", "node-a", "moved")
     assert (after.uid, after.node, after.ended) == ("web-0-1", "node-b", None)
     assert before.ended == after.began
     assert before.holder == after.holder == "statefulset/shop/web-0"
-    of_uid = (await _ask(archived_cluster, "uid/web-0-1")).facts
-    assert {fact.uid for fact in of_uid} == {"web-0-1"}
+    of_uid = (await _ask(archived_cluster, "uid/web-0-1")).entries
+    assert {entry.uid for entry in of_uid} == {"web-0-1"}
     assert after in of_uid
 
 
@@ -113,10 +113,10 @@ async def test_a_pod_of_the_same_name_is_told_apart_by_its_uid(
     await archived_cluster.live([Add("node-a", "web-0", 0)])
     await archived_cluster.seal()
     await archived_cluster.live([Add("node-a", "web-0", 1)])
-    by_name = (await _ask(archived_cluster, "shop/web-0")).facts
-    assert {fact.uid for fact in by_name} == {"web-0-0", "web-0-1"}
-    old = (await _ask(archived_cluster, "uid/web-0-0")).facts
-    assert {fact.reason for fact in old} == {"superseded"}
+    by_name = (await _ask(archived_cluster, "shop/web-0")).entries
+    assert {entry.uid for entry in by_name} == {"web-0-0", "web-0-1"}
+    old = (await _ask(archived_cluster, "uid/web-0-0")).entries
+    assert {entry.reason for entry in old} == {"superseded"}
     assert len(old) == 2  # one of each family
 
 
@@ -125,7 +125,7 @@ async def test_quarantine_is_part_of_an_addresss_history(archived_cluster: Archi
     await archived_cluster.live([Configure(quarantine)])
     await archived_cluster.seal()
     await archived_cluster.live([Configure(LiftQuarantine("10.6.0.3")), Configure(quarantine)])
-    over, still = (await _ask(archived_cluster, "10.6.0.3")).facts
+    over, still = (await _ask(archived_cluster, "10.6.0.3")).entries
     assert (over.kind, over.reason, over.evidence) == (
         "quarantined",
         "a stranger answered",
@@ -141,10 +141,10 @@ async def test_the_history_of_a_pool_tells_what_changed(archived_cluster: Archiv
     )
     await archived_cluster.seal()
     await archived_cluster.live([Configure(RetirePool("spare")), Configure(DeletePool("spare"))])
-    facts = (await _ask(archived_cluster, "spare")).facts
-    assert [fact.kind for fact in facts] == ["defined", "changed", "retired", "deleted"]
-    assert facts[0].text == "10.6.0.0/16: 10.6.0.7-10.6.0.9"
-    assert facts[1].text == "ips: 10.6.0.7-10.6.0.9 -> 10.6.0.7-10.6.0.8"
+    entries = (await _ask(archived_cluster, "spare")).entries
+    assert [entry.kind for entry in entries] == ["defined", "changed", "retired", "deleted"]
+    assert entries[0].text == "10.6.0.0/16: 10.6.0.7-10.6.0.9"
+    assert entries[1].text == "ips: 10.6.0.7-10.6.0.9 -> 10.6.0.7-10.6.0.8"
 
 
 async def test_what_nobody_has_heard_of_has_an_empty_history(
@@ -162,7 +162,7 @@ async def test_a_lost_index_costs_time_and_no_fact(archived_cluster: ArchivedClu
     for name in archived_cluster.files.names():
         if name.endswith(".index"):
             archived_cluster.files.remove(name)
-    assert before.facts
+    assert before.entries
     assert await _ask(archived_cluster, "shop/web-0") == before
 
 
@@ -172,9 +172,9 @@ async def test_a_history_longer_than_its_bound_gives_the_newest_facts_and_the_co
     for _ in range(3):
         await archived_cluster.live([Add("node-a", "web-0", 0), Remove("node-a", "web-0", 0)])
     whole = await _ask(archived_cluster, "use/main")
-    monkeypatch.setattr(facts_module, "FACTS_MAX", 2)
+    monkeypatch.setattr(history_entries, "ENTRIES_MAX", 2)
     cut = await _ask(archived_cluster, "use/main")
-    assert cut.facts == whole.facts[-2:]
+    assert cut.entries == whole.entries[-2:]
     assert cut.dropped == 1
 
 
@@ -191,8 +191,8 @@ async def test_history_across_seals_equals_a_walk_over_every_event(
             await cluster.live(life[0])
             claims = _claims(await cluster.replayed())
             for address in {address for address, *_ in claims}:
-                facts = [f for f in (await _ask(cluster, address)).facts if f.kind == "held"]
-                assert _merged(facts) == [one for one in claims if one[0] == address]
+                entries = [f for f in (await _ask(cluster, address)).entries if f.kind == "held"]
+                assert _merged(entries) == [one for one in claims if one[0] == address]
 
 
 def _claims(events: list[Recorded]) -> list[tuple[str, str, int, int]]:
@@ -212,17 +212,17 @@ def _claims(events: list[Recorded]) -> list[tuple[str, str, int, int]]:
     return sorted(found.values(), key=lambda one: one[2])
 
 
-def _merged(facts: list[Fact]) -> list[tuple[str, str, int, int]]:
-    """Facts of one address with the moves of replicas joined again."""
+def _merged(entries: list[HistoryEntry]) -> list[tuple[str, str, int, int]]:
+    """Entries of one address with the moves of replicas joined again."""
     merged: list[tuple[str, str, int, int]] = []
     moved = False
-    for fact in facts:
-        ended = fact.ended.position if fact.ended else 0
+    for entry in entries:
+        ended = entry.ended.position if entry.ended else 0
         if moved:
             merged[-1] = (*merged[-1][:3], ended)
         else:
-            merged.append((fact.subject, fact.holder, fact.began.position, ended))
-        moved = fact.reason == "moved"
+            merged.append((entry.subject, entry.holder, entry.began.position, ended))
+        moved = entry.reason == "moved"
     return merged
 
 
@@ -234,10 +234,10 @@ async def test_one_address_of_many_is_found_by_reading_a_few_blocks(tmp_path: Pa
     view = await cluster.view()
     sealed = view.sealed
     blocks = sum(len(sealed.open(one.link).trailer.blocks) for one in sealed.summaries())
-    read = list(sealed.speaking_of([f"address {address_of(4_000)}"]))
+    read = list(sealed.segments_with_any([f"address {address_of(4_000)}"]))
     assert 0 < len(read) < blocks // 4
-    (fact,) = (await history(view, HistorySubject("address", address_of(4_000)))).facts
-    assert (fact.namespace, fact.pod, fact.uid) == (*pod_of(4_000), uid_of(4_000))
+    (entry,) = (await history(view, HistorySubject("address", address_of(4_000)))).entries
+    assert (entry.namespace, entry.pod, entry.uid) == (*pod_of(4_000), uid_of(4_000))
 
 
 @pytest.mark.parametrize(
@@ -289,11 +289,11 @@ async def test_a_replica_that_moves_is_in_the_history_of_both_nodes(
     address = await _address_of(archived_cluster, "db-0")
     await archived_cluster.seal()
 
-    left = (await _ask(archived_cluster, "node/node-a")).facts
-    came = (await _ask(archived_cluster, "node/node-b")).facts
+    left = (await _ask(archived_cluster, "node/node-a")).entries
+    came = (await _ask(archived_cluster, "node/node-b")).entries
 
-    assert address in [fact.subject for fact in left]
-    assert [fact.subject for fact in left] == [fact.subject for fact in came]
+    assert address in [entry.subject for entry in left]
+    assert [entry.subject for entry in left] == [entry.subject for entry in came]
     for before, after in zip(left, came, strict=True):
         assert (before.reason, before.ended) == ("moved", after.began)
         assert after.ended is None

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.audit.facts import parse_subject
 from core.audit.history import history
+from core.audit.history_entries import parse_subject
 from core.audit.repair import Repaired, repair
 from core.audit.state import Unreadable
 from core.audit.verify import FINDINGS_MAX, VerificationReport, verify
@@ -251,9 +251,9 @@ async def test_a_claim_is_restated_as_an_event_and_can_be_released_afterwards(
     released = await lived.node.delete(pod("web-0", "web-0-0"))
     assert address in released.addresses
     assert (await _verify(lived)).is_clean
-    (fact,) = (await history(await lived.view(), parse_subject(address))).facts
-    assert fact.began.position < restated.position
-    assert (fact.reason, fact.pod) == ("deleted", "web-0")
+    (entry,) = (await history(await lived.view(), parse_subject(address))).entries
+    assert entry.began.position < restated.position
+    assert (entry.reason, entry.pod) == ("deleted", "web-0")
 
 
 @pytest.mark.parametrize(
@@ -279,8 +279,8 @@ async def test_a_step_that_was_overtaken_writes_nothing(lived: ArchivedCluster) 
     report = await _verify(lived)
     await _edit(lived, Put(KEYS.pool("main"), POOL.encode(pool("main", "10.6.0.3"))))
     repaired = await _repair(lived, report)
-    assert len(repaired.done) == len(repaired.overtaken) == 1
-    assert "pool main" in repaired.overtaken[0]
+    assert len(repaired.done) == len(repaired.changed_meanwhile) == 1
+    assert "pool main" in repaired.changed_meanwhile[0]
     found = await _key(lived, KEYS.pool("main"))
     assert found is not None
     assert POOL.decode(found.value).ips == ("10.6.0.3",)
@@ -307,8 +307,8 @@ async def test_a_release_that_could_not_name_its_claim_is_owed_and_written(
     after = await _verify(lived)
     assert after.differences == ()
     assert after.violations == report.violations  # the past stays as it was
-    (fact,) = (await history(await lived.view(), parse_subject(address))).facts
-    assert fact.reason == "repair"
+    (entry,) = (await history(await lived.view(), parse_subject(address))).entries
+    assert entry.reason == "repair"
 
 
 async def test_what_the_log_contradicts_is_told_and_left_to_people(lived: ArchivedCluster) -> None:
@@ -325,7 +325,7 @@ async def test_what_the_log_contradicts_is_told_and_left_to_people(lived: Archiv
     report = await _verify(lived)
     assert {one.rule for one in report.violations} == {"I4"}
     repaired = await _repair(lived, report)
-    assert repaired.done == repaired.overtaken == ()
+    assert repaired.done == repaired.changed_meanwhile == ()
     assert len(repaired.impossible) == 1
     assert address in repaired.impossible[0]
 

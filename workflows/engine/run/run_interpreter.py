@@ -1,4 +1,4 @@
-"""The interpreter of one run: replays the history when it is not cached, executes workflow tasks.
+"""The interpreter of one run: executes workflow tasks, replays the history if none is cached.
 
 The interpreter is dropped whenever its state may differ from the store: after an error, and when a
 transaction was not committed. A worker caches a limited number of interpreters. Nothing here
@@ -30,7 +30,10 @@ Evict = Callable[[], None]
 
 
 class InterpreterCache:
-    """Evicts the least recently used interpreter above ``size``; 0 keeps none after its task."""
+    """Evicts the least recently used interpreter above ``size``.
+
+    With ``size`` 0, an interpreter is dropped after each task.
+    """
 
     def __init__(self, size: int = STICKY_CACHE_RUNS_MAX) -> None:
         self._size = size

@@ -69,7 +69,7 @@ class ExternalBinding:
 
     @workflow.query
     def doing(self) -> str:
-        """``binding`` or ``giving back``."""
+        """``binding`` or ``releasing``."""
         return self._doing
 
     @workflow.run
@@ -80,11 +80,11 @@ class ExternalBinding:
             bound, why = await self._bind(order)
             if not why and self._release is None:
                 return ProviderResult(tuple(bound))
-        self._doing = "giving back"
+        self._doing = "releasing"
         await self._release_all(self._release or ProviderRelease(order, "unbound", why))
         if why:
             raise ApplicationError(why, type="NotBound", non_retryable=True)
-        return ProviderResult((), "given back")
+        return ProviderResult((), "released")
 
     async def _bind(self, order: BindingRequest) -> tuple[list[ProviderBinding], str]:
         """The bound addresses, and why they must be released; "" if they need not."""

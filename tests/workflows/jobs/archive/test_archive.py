@@ -12,8 +12,8 @@ from core.archive.cursor import read_cursor
 from core.archive.files import LocalFiles
 from core.archive.pruner import Retention
 from core.archive.replay import open_log
-from core.audit.facts import parse_subject
 from core.audit.history import history
+from core.audit.history_entries import parse_subject
 from core.audit.verify import verify
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.memory import MemoryStore
@@ -83,7 +83,7 @@ async def test_a_log_at_its_bound_is_sealed_and_history_reads_on(tmp_path: Path)
         await harness.check()
 
     assert (harness.activities.sealed_segments, harness.activities.live_segments) == (3, 0)
-    assert [fact.pod for fact in found.facts] == ["web-0"]
+    assert [entry.pod for entry in found.entries] == ["web-0"]
     assert isinstance(status, dict)
     assert (status["seals"], status["segments"], status["live"]) == (1, 3, 0)
 

@@ -140,7 +140,7 @@ async def test_an_address_stays_claimed_until_the_provider_has_let_go(
     assert await harness.claimed() == set(harness.provider.bound)
     assert await back.status() is ExecutionStatus.RUNNING
     harness.provider.away = None
-    assert (await back.result()).why == "given back"
+    assert (await back.result()).why == "released"
     assert not await harness.claimed()
 
 
@@ -177,7 +177,7 @@ async def test_giving_back_waits_for_the_bind_that_is_under_way(harness: Binding
     back = await harness.give_back(order)
     assert await back.query("doing") == "binding"
 
-    assert (await back.result()).why == "given back"
+    assert (await back.result()).why == "released"
     assert [path for path, _, _ in harness.provider.calls] == [ALLOCATE] * 4 + [RELEASE]
 
 

@@ -1,4 +1,4 @@
-"""What history answers with: subjects, and facts with a beginning and an end, bounded.
+"""Histories: their subjects, and their entries with a beginning and an end, bounded.
 
 Plain values for tables and JSON. Nothing here reads anything.
 """
@@ -40,7 +40,7 @@ SubjectKind = Literal[
     "node",
     "cidr",
 ]
-FactKind = Literal["held", "quarantined", "defined", "changed", "retired", "reinstated", "deleted"]
+EntryKind = Literal["held", "quarantined", "defined", "changed", "retired", "reinstated", "deleted"]
 
 _LIFE: Final[dict[str, tuple[type[Event], ...]]] = {
     "pool": (PoolDefined, PoolRetired, PoolDeleted),
@@ -50,8 +50,8 @@ _LIFE: Final[dict[str, tuple[type[Event], ...]]] = {
     "application": (RecordDefined, RecordDeleted, PoolDefined, PoolRetired, PoolDeleted),
 }
 """Subjects that are created and deleted, with their events."""
-FACTS_MAX = 100_000
-"""Facts in one history; of a longer one the newest are returned, with the number of the others."""
+ENTRIES_MAX = 100_000
+"""Entries in one history; of a longer one the newest are returned, and the others counted."""
 
 _UNNAMED: Final = frozenset(("cidr", "node"))
 """Subjects that events need not name: a release names no node, an address no CIDR."""
@@ -118,7 +118,7 @@ class Stamp(NamedTuple):
     trace_id: str
 
 
-class Fact(NamedTuple):
+class HistoryEntry(NamedTuple):
     """A state from ``began`` to ``ended``; None: it lasts, or it is a single change.
 
     ``subject``: the address or the pool. ``reason`` and ``evidence``: why it ended (held) or began
@@ -127,7 +127,7 @@ class Fact(NamedTuple):
     ``text`` describes a pool, or what changed in it.
     """
 
-    kind: FactKind
+    kind: EntryKind
     subject: str
     began: Stamp
     ended: Stamp | None = None
@@ -143,34 +143,34 @@ class Fact(NamedTuple):
 
 
 class History(NamedTuple):
-    """Facts in the order in which they began, oldest first; ``dropped`` older ones are left out."""
+    """Entries in the order of their beginnings; ``dropped`` older ones are left out."""
 
     subject: HistorySubject
-    facts: tuple[Fact, ...]
+    entries: tuple[HistoryEntry, ...]
     dropped: int = 0
 
 
-class FactList:
-    """Facts under way and facts that are over."""
+class EntryList:
+    """Entries under way and entries that are over."""
 
     def __init__(self, subject: HistorySubject) -> None:
         self.subject = subject
-        self._over: deque[Fact] = deque(maxlen=FACTS_MAX)
+        self._over: deque[HistoryEntry] = deque(maxlen=ENTRIES_MAX)
         self._count = 0
 
-    def add(self, fact: Fact) -> None:
-        """A fact that will not change any more."""
-        self._over.append(fact)
+    def add(self, entry: HistoryEntry) -> None:
+        """An entry that will not change any more."""
+        self._over.append(entry)
         self._count += 1
 
-    def under_way(self) -> list[Fact]:
-        """Facts that have no end yet."""
+    def under_way(self) -> list[HistoryEntry]:
+        """Entries that have no end yet."""
         return []
 
     def answer(self) -> History:
         """Everything, in order of beginnings."""
-        facts = sorted([*self._over, *self.under_way()], key=lambda fact: fact.began)
-        return History(self.subject, tuple(facts), self._count - len(self._over))
+        entries = sorted([*self._over, *self.under_way()], key=lambda entry: entry.began)
+        return History(self.subject, tuple(entries), self._count - len(self._over))
 
 
 def parse_subject(text: str) -> HistorySubject:
