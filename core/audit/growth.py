@@ -62,7 +62,7 @@ class GrowthLog:
         """
         first_hour = now_ms // HOUR_MS - HOURS_MAX
         if not self.position:
-            self._begin(view, first_hour * HOUR_MS)
+            await asyncio.to_thread(self._begin, view, first_hour * HOUR_MS)
         async for batch in view.batches(self.position):
             for segment in batch.segments:
                 for recorded in segment.events():
@@ -118,7 +118,7 @@ class GrowthLog:
             self._shares[pool] = after
         else:
             self._shares.pop(pool, None)
-        if before.subnet:
+        if Growing("subnet", before.subnet) in self._began:
             self._grow(Growing("subnet", before.subnet), hour, -before.size)
         if after.subnet:
             self._grow(Growing("subnet", after.subnet), hour, after.size)

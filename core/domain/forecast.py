@@ -16,6 +16,7 @@ Pure: no clock, no I/O.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from statistics import NormalDist, fmean, median, stdev
@@ -41,6 +42,9 @@ PEAK_SPREADS: Final = 2.0
 
 HORIZON_S: Final = 5 * 365 * 86_400.0
 """A pool that lasts longer than this many seconds has no forecast."""
+
+LATEST_S_MAX: Final = 10 * HORIZON_S
+"""An interval that ends later says nothing: the growth can hardly be told from chance."""
 
 _MAD_TO_SIGMA: Final = 1.4826
 """A normal distribution's standard deviation by its median absolute deviation."""
@@ -114,6 +118,8 @@ def forecast(net_growth: Sequence[int], left: int) -> Forecast | NoTrend:
     if expected_s > HORIZON_S:
         return NoTrend("it lasts for more than five years")
     earliest, latest = _crossings(window, left, quantile)
+    if latest * _HOUR_S > LATEST_S_MAX:
+        return NoTrend(f"the growth in {_days(window)} may be chance")
     per_day = window.mean * HOURS_PER_DAY
     return Forecast(earliest * _HOUR_S, expected_s, latest * _HOUR_S, per_day, _day_count(window))
 
@@ -172,7 +178,7 @@ def _crossings(window: _Window, left: int, quantile: float) -> tuple[float, floa
     """
     mean = window.mean * window.step_hours
     chance = (quantile * window.sigma) ** 2
-    a = mean**2 - chance / window.steps
+    a = max(mean**2 - chance / window.steps, sys.float_info.min)
     b = 2 * left * mean + chance
     root = math.sqrt(max(b * b - 4 * a * left**2, 0.0))
     # Rounding may turn the smaller root into zero where b and the root nearly cancel.

@@ -189,6 +189,7 @@ class GroupCommit:
         self, batch: TransactionBatch, members: Sequence[_Waiting], result: TxnResult
     ) -> None:
         if result.succeeded:
+            self._failures_without_loss = 0
             committed = Committed(result.revision)
             for member in members:
                 _answer(member, committed)
@@ -218,7 +219,7 @@ class GroupCommit:
     def _fail_all(self, error: Exception) -> None:
         _fail([*self._in_flight, *self._queue], error)
         self._queue.clear()
-        self._survivors = 0
+        self._survivors = self._failures_without_loss = 0
 
 
 def _answer(member: _Waiting, outcome: Outcome) -> None:

@@ -188,11 +188,15 @@ class Writer:
     async def _read_outcome(self, segment: bytes, unknown: OutcomeUnknown) -> int:
         """The revision of a transaction that a full etcd has answered.
 
-        It is not in flight any more, so a read decides. Raises StoreFull if it was not applied.
+        It is not in flight any more, so a read decides. Raises StoreFull if it was not applied, and
+        ``unknown`` itself as long as etcd does not answer.
         """
         self._unsettled = segment
         head, log = self._keys.head(self.name), self._keys.log(self.name, self._head.seq + 1)
-        head_now, log_now = (await self._store.read([Get(head), Get(log)])).ranges
+        try:
+            head_now, log_now = (await self._store.read([Get(head), Get(log)])).ranges
+        except StoreUnavailable as error:
+            raise unknown from error  # a failed read proves nothing about the transaction
         self._unsettled = None
         revision = self._read_back(segment, head_now.first, log_now.first)
         if revision is None:

@@ -6,6 +6,7 @@ the node's own traffic. Changes nothing. A device that disappears meanwhile is l
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -28,6 +29,7 @@ from nodeagent.sriov_master import SYSFS
 
 _ARPHRD_INFINIBAND: Final = 32  # include/uapi/linux/if_arp.h
 _GUID_BYTES: Final = 8
+_VF_PORT: Final = re.compile(r"(c\d+)?pf\d+vf\d+")
 
 
 def physical_functions(
@@ -40,9 +42,18 @@ def physical_functions(
     functions = []
     for link in sorted((sysfs / "class/net").iterdir()):
         device = link / "device"
-        if (device / "sriov_totalvfs").exists():
+        if (device / "sriov_totalvfs").exists() and not _is_representor(link):
             functions.append(_physical_function(link, device.resolve(), own_links))
     return tuple(functions[:NICS_MAX])
+
+
+def _is_representor(link: Path) -> bool:
+    """Whether the link stands for a VF in the switch of its NIC (devlink-port, "Port names")."""
+    try:
+        name = (link / "phys_port_name").read_text("ascii").strip()
+    except OSError:  # the driver names no ports
+        return False
+    return _VF_PORT.fullmatch(name) is not None
 
 
 def uplinks(session: NetlinkSession) -> set[str]:

@@ -49,6 +49,8 @@ class AssignedAddressProbe:
 
         Raises AddressConflict, GatewayUnreachable, DetectionFailed, CniFailure, StoreError.
         """
+        if not requested.needs_probe:
+            return
         # In a live migration the source has the addresses on the link.
         exempt = self._probed.conflicts or self._facts.facts(call.pod).pod.migrating
         switches = DetectionSwitches(

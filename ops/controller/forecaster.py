@@ -1,4 +1,4 @@
-"""Keeps forecasts of every pool and subnet, for metrics and for the status of pools.
+"""Keeps forecasts of every pool and subnet, for metrics.
 
 Only the replica that leads runs it. It reads on in the log every ``FORECAST_PERIOD_S`` and never
 fails: where the log cannot be read, there are no forecasts until the next period. It only reads.
@@ -16,7 +16,7 @@ from core.archive.replay import open_log
 from core.audit.growth import Growing, GrowthLog
 from core.domain.forecast import Forecast, NoTrend, forecast
 from core.domain.subnets.subnet_model import count
-from core.errors import OrbweaverError
+from core.errors import OrbweaverError, StoreUnavailable
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.writer import unix_ms
@@ -59,7 +59,7 @@ class Forecaster:
             self.forecasts = {}
 
     async def update(self, growth: GrowthLog) -> GrowthLog:
-        """Forecast once; the growth to go on from, a new one where the log could not be read."""
+        """Forecast once; the growth to go on from, a new one where the log is damaged."""
         now_ms = self._now_ms()
         try:
             view = await open_log(self._store, self._keys, self._files, now_ms=self._now_ms)
@@ -67,7 +67,7 @@ class Forecaster:
         except OrbweaverError as error:
             _log.warning("no forecast", extra={"fields": {"error": str(error)}})
             self.forecasts = {}
-            return GrowthLog()
+            return growth if isinstance(error, StoreUnavailable) else GrowthLog()
         self.forecasts = {
             one: forecast(growth.net_growth(one, now_ms), left) for one, left in self._left()
         }

@@ -69,14 +69,27 @@ async def read_facts(cluster: ForeignCluster, kubeconfig: str, context: str = ""
 
 
 def newest_release(secrets: Iterable[Object]) -> HelmRelease | None:
-    """The last revision of the release of the chart ``spiderpool``. Raises BadInput."""
-    releases = [
-        release
-        for secret in secrets
-        if secret.get("type") == RELEASE_TYPE
-        if (release := _release(secret)) is not None
-    ]
-    return max(releases, key=lambda release: release.revision, default=None)
+    """The last revision of the installed release of the chart ``spiderpool``.
+
+    One that was uninstalled with its history kept does not count. Raises BadInput if a Secret
+    cannot be read and no other has the release: it may be another chart's.
+    """
+    newest: dict[tuple[str, str], HelmRelease] = {}
+    unreadable: BadInput | None = None
+    for secret in secrets:
+        release = None
+        try:
+            release = _release(secret) if secret.get("type") == RELEASE_TYPE else None
+        except BadInput as error:
+            unreadable = error
+        if release is not None:
+            name = release.namespace, release.name
+            known = newest.get(name, release)
+            newest[name] = max(known, release, key=lambda one: one.revision)
+    if unreadable is not None and not newest:
+        raise unreadable
+    installed = [one for one in newest.values() if one.status != "uninstalled"]
+    return max(installed, key=lambda release: release.revision, default=None)
 
 
 def _version(answer: Object) -> tuple[int, int]:
@@ -115,7 +128,7 @@ def _manifest_objects(manifest: str) -> Iterator[tuple[str, str]]:
     try:
         for body in yaml.load_all(manifest, Loader=yaml.CSafeLoader):
             if isinstance(body, dict):
-                yield str(body.get("kind")), str(body.get("metadata", {}).get("name"))
+                yield str(body.get("kind")), str((body.get("metadata") or {}).get("name"))
     except yaml.YAMLError:
         return  # Helm installed it, so the cluster has it; the list is for people alone
 
@@ -148,7 +161,7 @@ def _network(body: Object) -> Network:
         config: Any = msgspec.json.decode(body.get("spec", {}).get("config") or "{}")
     except msgspec.DecodeError:
         config = {}
-    entries = config.get("plugins", [config])
+    entries = (config.get("plugins") or [config]) if isinstance(config, dict) else []
     plugins = [plugin for plugin in entries if isinstance(plugin, dict)]
     types = tuple(str(plugin["type"]) for plugin in plugins if plugin.get("type"))
     ipams = [plugin["ipam"] for plugin in plugins if isinstance(plugin.get("ipam"), dict)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Sequence
 
-from core.errors import OutcomeUnknown, StoreRejected
+from core.errors import OutcomeUnknown, StoreRejected, StoreUnavailable
 from core.eventstore.etcd import messages, reads, wire
 from core.eventstore.etcd.calls import CallObserver, Calls
 from core.eventstore.etcd.failures import CallFailed, CallState, read_error
@@ -66,7 +66,10 @@ class EtcdStore:
         written = {write.key for write in writes if isinstance(write, Put)}
         for guard in guards:
             if isinstance(guard, Absent | Unchanged) and guard.key in written:
-                found = (await self.read([Get(guard.key)])).ranges[0].first
+                try:
+                    found = (await self.read([Get(guard.key)])).ranges[0].first
+                except StoreUnavailable:
+                    return False  # a failed read proves nothing about the transaction
                 expected = guard.mod_revision if isinstance(guard, Unchanged) else 0
                 return (found.mod_revision if found is not None else 0) == expected
         return False

@@ -12,13 +12,14 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct
 
-from core.domain.addresses.ip_address import Address, AddressSyntaxError, Cidr, parse_cidr
+from core.domain.addresses.ip_address import Address, parse_cidr
 from core.domain.model import Pool, Reservation
 from core.errors import BadInput
 from core.manifests.foreign.pods import (
     PodAddress,
     cluster_of,
     convert,
+    read_cidr,
     read_pods,
     split_by_kind,
 )
@@ -40,7 +41,6 @@ class _PoolManifest(Struct, frozen=True):
 
 
 class _Attribute(Struct, frozen=True):
-    handle_id: str | None = None
     secondary: dict[str, str] | None = None
 
 
@@ -80,7 +80,7 @@ def read_calico(values: Iterable[tuple[str, object]]) -> Dump:
 
 def _pool(value: object, location: str) -> Pool:
     body = convert(value, _PoolManifest, f"{location} (IPPool)")
-    cidr = _cidr(body.spec.cidr, f"{location} (IPPool {body.metadata.name})")
+    cidr = read_cidr(body.spec.cidr, f"{location} (IPPool {body.metadata.name})")
     whole = (str(Address(cidr.family, cidr.first)), str(Address(cidr.family, cidr.last)))
     return Pool(
         body.metadata.name,
@@ -94,7 +94,7 @@ def _pool(value: object, location: str) -> Pool:
 def _used(value: object, location: str) -> Iterator[_Used]:
     body = convert(value, _BlockManifest, f"{location} (IPAMBlock)")
     where = f"{location} (IPAMBlock {body.metadata.name})"
-    cidr, attributes = _cidr(body.spec.cidr, where), body.spec.attributes
+    cidr, attributes = read_cidr(body.spec.cidr, where), body.spec.attributes
     for ordinal, index in enumerate(body.spec.allocations):
         if index is None:
             continue
@@ -121,10 +121,3 @@ def _reservations(addresses: list[Address]) -> Iterator[Reservation]:
     for family in sorted({address.family for address in addresses}):
         own = sorted(address for address in addresses if address.family == family)
         yield Reservation(f"calico-v{family}", family, tuple(map(str, own)))
-
-
-def _cidr(text: str, where: str) -> Cidr:
-    try:
-        return parse_cidr(text)
-    except AddressSyntaxError as error:
-        raise BadInput(f"{where}: {error}") from None

@@ -8,16 +8,23 @@ Multi-Network Specification, section 5). Raises only ``BadInput``.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Struct
 
-from core.domain.addresses.ip_address import Address, AddressSyntaxError, parse_address
+from core.domain.addresses.ip_address import (
+    Address,
+    AddressSyntaxError,
+    Cidr,
+    parse_address,
+    parse_cidr,
+)
 from core.domain.claims.assignment import nic_with
 from core.domain.claims.takeover import Finding, ForeignCluster, ForeignPool, Record
-from core.domain.model import Endpoint, Pool, Reservation, pod_holder, stateful_holder
+from core.domain.model import Endpoint, Nic, Pool, Reservation, pod_holder, stateful_holder
 from core.errors import BadInput
 from core.manifests.kinds.records import OpenMetadata
 
@@ -83,7 +90,7 @@ def read_pods(values: Iterable[tuple[str, object]]) -> dict[PodKey, ForeignPod]:
 def endpoints_of(
     allocations: Sequence[PodAddress], pods: Mapping[PodKey, ForeignPod], pools: Mapping[str, Pool]
 ) -> tuple[tuple[Endpoint, ...], tuple[Finding, ...]]:
-    """An endpoint for each Pod, and a finding for each address whose Pod is not there."""
+    """An endpoint for each Pod, and a finding for each address without a Pod that holds it."""
     by_pod: defaultdict[PodKey, list[PodAddress]] = defaultdict(list)
     findings = []
     for allocation in allocations:
@@ -91,7 +98,7 @@ def endpoints_of(
             by_pod[allocation.pod].append(allocation)
         else:
             pod = "/".join(allocation.pod)
-            what = f"{allocation.address} is allocated to {pod}, which does not exist"
+            what = f"{allocation.address} is allocated to {pod}, which holds no address any more"
             findings.append(Finding(f"pool/{allocation.pool}", what, "leaked: not taken over"))
     endpoints = tuple(_endpoint(pods[key], own, pools) for key, own in sorted(by_pod.items()))
     return endpoints, tuple(findings)
@@ -127,6 +134,14 @@ def cluster_of(
             records[pool_name].append(record)
     foreign = tuple(ForeignPool(pool, tuple(records[pool.name])) for pool in pools)
     return ForeignCluster(foreign, (), tuple(reservations), endpoints, findings)
+
+
+def read_cidr(text: str, where: str) -> Cidr:
+    """The prefix. Raises BadInput."""
+    try:
+        return parse_cidr(text)
+    except AddressSyntaxError as error:
+        raise BadInput(f"{where}: {error}") from None
 
 
 def convert(value: object, schema: type[T], where: str) -> T:
@@ -168,14 +183,18 @@ def _interfaces(text: str, where: str) -> dict[Address, tuple[str, str]]:
 def _endpoint(
     pod: ForeignPod, allocations: Iterable[PodAddress], pools: Mapping[str, Pool]
 ) -> Endpoint:
-    addresses: defaultdict[str, list[tuple[Pool, int]]] = defaultdict(list)
+    by_interface: defaultdict[str, list[PodAddress]] = defaultdict(list)
     macs: dict[str, str] = {}
-    for address, pool, _, stored_interface in allocations:
-        interface, mac = pod.interfaces.get(address, ("", ""))
-        name = stored_interface or interface
-        addresses[name].append((pools[pool], address.value))
-        macs[name] = mac
-    nics = [nic_with(name, own)._replace(mac=macs[name]) for name, own in addresses.items()]
+    for allocation in allocations:
+        interface, mac = pod.interfaces.get(allocation.address, ("", ""))
+        name = allocation.interface or interface
+        by_interface[name].append(allocation)
+        macs[name] = mac or macs.get(name, "")
+    nics = [
+        nic._replace(mac=macs[name])
+        for name, own in by_interface.items()
+        for nic in _nics(name, own, pools)
+    ]
     is_replica = pod.owner_kind == "StatefulSet"
     return Endpoint(
         pod.namespace,
@@ -189,3 +208,14 @@ def _endpoint(
         pod.owner_name,
         tuple(nics),
     )
+
+
+def _nics(
+    interface: str, allocations: Iterable[PodAddress], pools: Mapping[str, Pool]
+) -> Iterator[Nic]:
+    """As many NICs as the family with most addresses needs: a NIC has one of each."""
+    by_family: dict[int, list[tuple[Pool, int]]] = {4: [], 6: []}
+    for address, pool, _, _ in allocations:
+        by_family[address.family].append((pools[pool], address.value))
+    for pairs in zip_longest(*by_family.values()):
+        yield nic_with(interface, [pair for pair in pairs if pair is not None])

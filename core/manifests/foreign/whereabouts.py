@@ -16,12 +16,12 @@ from msgspec import Struct
 
 from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.ip_address import (
+    ADDRESS_BITS,
     V4,
     Address,
     AddressSyntaxError,
     Cidr,
     parse_address,
-    parse_cidr,
 )
 from core.domain.model import Pool, Route
 from core.errors import BadInput
@@ -30,6 +30,7 @@ from core.manifests.foreign.pods import (
     PodKey,
     cluster_of,
     convert,
+    read_cidr,
     read_pods,
     split_by_kind,
 )
@@ -71,11 +72,16 @@ class _Range(Struct, frozen=True):
     exclude: list[str] | None = None
 
 
+class _Route(Struct, frozen=True):
+    dst: str = ""
+    gw: str = ""
+
+
 class _Ipam(_Range, frozen=True):
     type: str = ""
     network_name: str = ""
     gateway: str = ""
-    routes: list[dict[str, str]] | None = None
+    routes: list[_Route] | None = None
     ip_ranges: list[_Range] = msgspec.field(default_factory=list, name="ipRanges")
 
 
@@ -107,7 +113,7 @@ def _pool(value: object, location: str, networks: list[_Network]) -> tuple[Pool,
     body = convert(value, _PoolManifest, f"{location} (IPPool)")
     name = body.metadata.name
     where = f"{location} (IPPool {name})"
-    cidr = _cidr(body.spec.range, where)
+    cidr = _range_cidr(body.spec.range, where)
     allocations = [
         PodAddress(_address(key, cidr, where), name, _pod_key(stored.podref, where), stored.ifname)
         for key, stored in body.spec.allocations.items()
@@ -142,9 +148,9 @@ def _networks(value: object, location: str) -> Iterator[_Network]:
         config = msgspec.json.decode(body.spec.config or "{}", type=dict[str, Any])
     except msgspec.DecodeError as error:
         raise BadInput(f"{where}: {error}", subject=name) from None
-    for plugin in config.get("plugins") or [config]:
-        plain = plugin.get("ipam") or {}
-        if plain.get("type") == IPAM_TYPE:
+    plugins = config.get("plugins") or [config]
+    for plain in (plugin.get("ipam") for plugin in plugins if isinstance(plugin, dict)):
+        if isinstance(plain, dict) and plain.get("type") == IPAM_TYPE:
             ipam = convert(plain, _Ipam, where)
             for bounds in (ipam, *ipam.ip_ranges):
                 if bounds.range:
@@ -152,37 +158,60 @@ def _networks(value: object, location: str) -> Iterator[_Network]:
 
 
 def _network(name: str, ipam: _Ipam, bounds: _Range, where: str) -> _Network:
-    cidr = _cidr(bounds.range, where)
-    hosts = _hosts(cidr)
-    first = parse_address(bounds.range_start).value if bounds.range_start else hosts.first()
-    last = parse_address(bounds.range_end).value if bounds.range_end else hosts.last()
-    addresses = hosts & AddressSet.from_intervals([(first, last)], cidr.family)
-    for text in bounds.exclude or ():
-        addresses -= AddressSet.from_cidr(_cidr(text if "/" in text else f"{text}/32", where))
+    cidr = _range_cidr(bounds.range, where)
     prefix = f"{ipam.network_name}-" if ipam.network_name else ""
+    gateway = _written(ipam.gateway, where) if ipam.gateway else None
     return _Network(
         name,
         prefix + str(cidr).replace(":", "-").replace("/", "-"),
-        addresses,
-        ipam.gateway if ipam.gateway and parse_address(ipam.gateway).family == cidr.family else "",
-        tuple(Route(route.get("dst", ""), route.get("gw", "")) for route in ipam.routes or ()),
+        _addresses(bounds, cidr, where),
+        ipam.gateway if gateway is not None and gateway.family == cidr.family else "",
+        tuple(Route(route.dst, route.gw) for route in ipam.routes or ()),
     )
+
+
+def _range_cidr(text: str, where: str) -> Cidr:
+    """The prefix of a range, which may be written FIRST-LAST/LENGTH."""
+    first, dash, rest = text.partition("-")
+    return read_cidr(f"{first}/{rest.partition('/')[2]}" if dash else text, where)
+
+
+def _addresses(bounds: _Range, cidr: Cidr, where: str) -> AddressSet:
+    """What the range assigns: its hosts within the bounds, without the exclusions."""
+    hosts = _hosts(cidr)
+    written_first, dash, rest = bounds.range.partition("-")
+    first = bounds.range_start or (written_first if dash else "")
+    last = bounds.range_end or (rest.partition("/")[0] if dash else "")
+    low = _written(first, where).value if first else cidr.first
+    high = _written(last, where).value if last else cidr.last
+    if low > high:
+        raise BadInput(f"{where}: the range begins at {first} and ends at {last}, which is before")
+    addresses = hosts & AddressSet.from_intervals([(low, high)], cidr.family)
+    for text in bounds.exclude or ():
+        excluded = text if "/" in text else f"{text}/{ADDRESS_BITS[cidr.family]}"
+        addresses -= AddressSet.from_cidr(read_cidr(excluded, where))
+    return addresses
 
 
 def _hosts(cidr: Cidr) -> AddressSet:
     """What Whereabouts gives out of a range: neither its first address nor an IPv4 broadcast."""
     last = cidr.last - 1 if cidr.family == V4 else cidr.last
-    return AddressSet.from_intervals([(cidr.first + 1, last)], cidr.family)
+    hosts = [(cidr.first + 1, last)] if cidr.first < last else []
+    return AddressSet.from_intervals(hosts, cidr.family)
+
+
+def _written(text: str, where: str) -> Address:
+    try:
+        return parse_address(text)
+    except AddressSyntaxError as error:
+        raise BadInput(f"{where}: {error}") from None
 
 
 def _address(key: str, cidr: Cidr, where: str) -> Address:
     """The address at a distance from the range's own, or as it is written."""
     if key.isdigit():
         return Address(cidr.family, cidr.address + int(key))
-    try:
-        return parse_address(key)
-    except AddressSyntaxError as error:
-        raise BadInput(f"{where}: allocations: {error}") from None
+    return _written(key, f"{where}: allocations")
 
 
 def _pod_key(podref: str, where: str) -> PodKey:
@@ -194,10 +223,3 @@ def _pod_key(podref: str, where: str) -> PodKey:
             remedy="let Whereabouts 0.5 or later write it, or delete the allocation",
         )
     return namespace, name
-
-
-def _cidr(text: str, where: str) -> Cidr:
-    try:
-        return parse_cidr(text)
-    except AddressSyntaxError as error:
-        raise BadInput(f"{where}: {error}") from None

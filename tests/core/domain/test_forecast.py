@@ -16,6 +16,7 @@ from core.domain.forecast import (
     HOURS_MAX,
     HOURS_PER_DAY,
     HOURS_PER_WEEK,
+    LATEST_S_MAX,
     Forecast,
     NoTrend,
     forecast,
@@ -125,6 +126,13 @@ def test_without_a_trend_nothing_is_predicted(hours: list[int], reason: str) -> 
 
     assert isinstance(found, NoTrend)
     assert reason in found.reason
+
+
+def test_an_interval_without_an_end_is_no_trend() -> None:
+    for surplus in range(1, 60):
+        found = forecast([-1, 1] * (HOURS_MAX // 2 - 30) + [surplus, 0] * 30, 100_000)
+        if isinstance(found, Forecast):
+            assert found.latest_s <= LATEST_S_MAX
 
 
 def test_growth_that_would_take_decades_has_no_forecast() -> None:

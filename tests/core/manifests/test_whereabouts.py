@@ -131,6 +131,55 @@ def test_both_families_of_a_network_are_one_interface() -> None:
     assert cluster.pools[1].pool.ips == ("fd00:6::1-fd00:6::ffff:ffff:ffff:ffff",)
 
 
+def test_further_addresses_of_a_family_are_kept_beside_the_first() -> None:
+    pool = ip_pool(
+        "10.6.0.0-24",
+        "10.6.0.0/24",
+        {"5": {"podref": "shop/web-0"}, "6": {"podref": "shop/web-0"}},
+    )
+
+    (endpoint,) = read(pool, running_pod("web-0")).endpoints
+
+    assert [nic.ipv4 for nic in endpoint.nics] == ["10.6.0.5/24", "10.6.0.6/24"]
+
+
+def test_an_ipv6_address_is_excluded_alone() -> None:
+    lan = network("lan", range="fd00:6::/126", exclude=["fd00:6::2"])
+
+    (foreign,) = read(ip_pool("fd00-6---126", "fd00:6::/126"), lan).pools
+
+    assert foreign.pool.ips == ("fd00:6::1", "fd00:6::3")
+
+
+def test_a_range_may_be_written_from_its_first_to_its_last_address() -> None:
+    lan = network("lan", range="10.6.0.10-10.6.0.12/24", routes=[{"dst": "10.0.0.0/8", "mtu": 9}])
+
+    (foreign,) = read(ip_pool("10.6.0.0-24", "10.6.0.0/24"), lan).pools
+
+    assert foreign.pool.ips == ("10.6.0.10-10.6.0.12",)
+
+
+@pytest.mark.parametrize("range_", ["10.6.0.1/32", "10.6.0.0/31"])
+def test_a_range_without_hosts_is_an_empty_pool(range_: str) -> None:
+    (foreign,) = read(ip_pool("lan", range_), network("lan", range=range_)).pools
+
+    assert foreign.pool.ips == ()
+
+
+@pytest.mark.parametrize(
+    "ipam",
+    [
+        {"range": "10.6.0.0/24", "range_start": "ten"},
+        {"range": "10.6.0.0/24", "range_start": "10.6.0.9", "range_end": "10.6.0.5"},
+        {"range": "10.6.0.0/24", "gateway": "ten"},
+        {"range": "10.6.0.0/24", "exclude": ["ten"]},
+    ],
+)
+def test_a_network_that_cannot_be_read_is_refused_with_its_name(ipam: Plain) -> None:
+    with pytest.raises(BadInput, match=r"shop/lan\): spec.config"):
+        read(ip_pool("10.6.0.0-24", "10.6.0.0/24"), network("lan", **ipam))
+
+
 def test_a_replica_of_a_stateful_set_keeps_its_address() -> None:
     pool = ip_pool("10.6.0.0-24", "10.6.0.0/24", {"5": {"podref": "shop/web-0"}})
 
