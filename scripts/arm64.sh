@@ -106,6 +106,7 @@ in_namespaces() {
     local mask='\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff'
     mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
     echo ":arm64:M::$magic:$mask:$(command -v qemu-aarch64):F" >/proc/sys/fs/binfmt_misc/register
+    mount --bind $ROOT $ROOT  # a mount of its own, or `ip -n` cannot remount it
     mount --rbind /dev $ROOT/dev
     mount -t proc proc $ROOT/proc
     mount -t sysfs sysfs $ROOT/sys
