@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from core.process.environment import KUBECONFIG
-from ops.cli.remote import SELECTOR
+from ops.cli import remote
 from tests.nodes.kubernetes_cluster import KubernetesCluster
 from tests.nodes.rights import CONTROLLER
 from tests.nodes.workloads import SHOP, Object, made
@@ -57,7 +57,7 @@ def controller_pod(cluster: KubernetesCluster, node: str) -> Object:
     found = made("v1", "Pod", APP, SHOP, spec=_spec(container, node, places))
     found["metadata"]["labels"] = {
         "app": APP,
-        **dict(one.split("=") for one in SELECTOR.split(",")),
+        **dict(one.split("=") for one in f"{remote.SELECTOR}{remote.CONTROLLER}".split(",")),
     }
     return found
 

@@ -31,7 +31,7 @@ REPLICA: Final = (
 )
 LEADER: Final = (
     *("publisher", "execution-starter", "pod-listener", "pool-dispatcher", "binding-dispatcher"),
-    *("translator", "application-watch"),
+    *("translator", "application-watch", "forecaster"),
 )
 KUBERNETES: Final = (
     *(f"watch-{kind.value}" for kind in TranslatedKind),

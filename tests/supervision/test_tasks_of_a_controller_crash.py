@@ -20,7 +20,7 @@ from tests.supervision.crashing import CrashingSupervisor
 from tests.support.deadlines import until
 
 OF_REPLICAS = ("projector", "observer", "election", "workflow-worker", "configuration-view")
-OF_LEADERS = ("publisher", "execution-starter", "pod-listener", "pool-dispatcher")
+OF_LEADERS = ("publisher", "execution-starter", "forecaster", "pod-listener", "pool-dispatcher")
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def diff(
         typer.Option("--kind", help=f"one of {', '.join(COMPARED_KINDS)}; may be repeated"),
     ] = None,
 ) -> None:
-    """Show what is different between two moments.
+    """Show what is different between two moments: objects and addresses.
 
     Examples:
       orbctl diff 1h

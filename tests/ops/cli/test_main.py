@@ -97,7 +97,8 @@ def test_the_help_of_every_command_has_examples_that_can_be_typed(words: str) ->
     assert heading, f"orbctl {words} has no examples"
 
     for line in filter(None, map(str.strip, text.splitlines())):
-        typed = line[line.index("orbctl ") :].rstrip(")").partition(" > ")[0].partition(" < ")[0]
+        local = line.replace("kubectl orb ", "orbctl ")
+        typed = local[local.index("orbctl ") :].rstrip(")").partition(" > ")[0].partition(" < ")[0]
         program, *arguments = shlex.split(typed)
         context: Any = program_of(app).make_context(program, list(arguments))
         rest = [*context._protected_args, *context.args]
