@@ -85,11 +85,15 @@ def newest_release(secrets: Iterable[Object]) -> HelmRelease | None:
         if release is not None:
             name = release.namespace, release.name
             known = newest.get(name, release)
-            newest[name] = max(known, release, key=lambda one: one.revision)
+            newest[name] = max(known, release, key=_revision)
     if unreadable is not None and not newest:
         raise unreadable
-    installed = [one for one in newest.values() if one.status != "uninstalled"]
-    return max(installed, key=lambda release: release.revision, default=None)
+    installed = [release for release in newest.values() if release.status != "uninstalled"]
+    return max(installed, key=_revision, default=None)
+
+
+def _revision(release: HelmRelease) -> int:
+    return release.revision
 
 
 def _version(answer: Object) -> tuple[int, int]:

@@ -67,11 +67,11 @@ class EtcdStore:
         for guard in guards:
             if isinstance(guard, Absent | Unchanged) and guard.key in written:
                 try:
-                    found = (await self.read([Get(guard.key)])).ranges[0].first
+                    stored = (await self.read([Get(guard.key)])).ranges[0].first
                 except StoreUnavailable:
                     return False  # a failed read proves nothing about the transaction
                 expected = guard.mod_revision if isinstance(guard, Unchanged) else 0
-                return (found.mod_revision if found is not None else 0) == expected
+                return (stored.mod_revision if stored is not None else 0) == expected
         return False
 
     async def alarms(self) -> tuple[str, ...]:
