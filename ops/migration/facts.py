@@ -19,8 +19,7 @@ MULTUS: Final = "multus"
 class HelmRelease(NamedTuple):
     """The Helm release of the chart ``spiderpool``.
 
-    ``values``: what its user set; ``defaults``: those of its chart; ``objects``: kind and name of
-    what it consists of.
+    ``values``: what its user set; ``defaults``: those of its chart.
     """
 
     name: str
@@ -30,7 +29,6 @@ class HelmRelease(NamedTuple):
     chart_version: str
     values: Values
     defaults: Values
-    objects: tuple[tuple[str, str], ...] = ()
 
 
 class DeployedWorkload(NamedTuple):

@@ -9,11 +9,10 @@ from __future__ import annotations
 import base64
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
-import yaml
 
 from core.domain.claims.takeover import ForeignCluster, plan_take_over
 from core.errors import BadInput
@@ -59,9 +58,7 @@ async def read_facts(cluster: ForeignCluster, kubeconfig: str, context: str = ""
                 if body["spec"]["group"] == GROUP
             ),
             data=_data(cluster),
-            network_configs=len(
-                await list_defined(api, f"/apis/{API_VERSION}/spidermultusconfigs")
-            ),
+            network_configs=len(await list_defined(api, NETWORK_CONFIGS)),
             sriov_policies=len(await list_defined(api, SRIOV_POLICIES)),
         )
     finally:
@@ -120,21 +117,11 @@ def _release(secret: Object) -> HelmRelease | None:
             chart["metadata"]["version"],
             body.get("config") or {},
             chart.get("values") or {},
-            tuple(_manifest_objects(body.get("manifest") or "")),
         )
     except (KeyError, TypeError, ValueError, zlib.error, msgspec.DecodeError) as error:
         raise BadInput(
             f"Secret {name} is not a release that Helm 3 wrote: {error}", subject=name
         ) from None
-
-
-def _manifest_objects(manifest: str) -> Iterator[tuple[str, str]]:
-    try:
-        for body in yaml.load_all(manifest, Loader=yaml.CSafeLoader):
-            if isinstance(body, dict):
-                yield str(body.get("kind")), str((body.get("metadata") or {}).get("name"))
-    except yaml.YAMLError:
-        return  # Helm installed it, so the cluster has it; the list is for people alone
 
 
 def _workload(body: Object, kind: str) -> DeployedWorkload:
