@@ -7,7 +7,7 @@ between; the log alone tells that (``core.audit.history``).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
 from core.audit.object_history import ConfigurationObject, changes_between, described
 from core.domain.addresses.ip_address import parse_address
@@ -16,9 +16,7 @@ from core.domain.evolution import Ledger, RevisedClaim
 from core.domain.model import Quarantine
 
 ComparedKind = Literal["pool", "subnet", "reservation", "record", "quarantine", "address"]
-COMPARED_KINDS: Final[tuple[ComparedKind, ...]] = (
-    *("pool", "subnet", "reservation", "record", "quarantine", "address"),
-)
+COMPARED_KINDS: Final[tuple[ComparedKind, ...]] = get_args(ComparedKind)
 
 
 class Change(NamedTuple):

@@ -206,5 +206,9 @@ def _day_count(window: _Window) -> int:
 
 
 def _days(window: _Window) -> str:
-    days = _day_count(window)
+    return last_days(_day_count(window))
+
+
+def last_days(days: int) -> str:
+    """The history of so many days, in words."""
     return f"the last {days} days" if days > 1 else "the last day"

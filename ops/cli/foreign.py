@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
+
+import typer
 
 from core.errors import BadInput
 from core.manifests.foreign.calico import read_calico
@@ -17,6 +19,15 @@ from ops.kubernetes.foreign import list_objects
 
 KUBECONFIG: Final = "KUBECONFIG"
 """kubectl's variable: files, by colons; the first one is meant here."""
+
+KubeconfigOption = Annotated[
+    str, typer.Option("--kubeconfig", help="kubeconfig of the cluster; default: kubectl's")
+]
+KubeContextOption = Annotated[
+    str, typer.Option("--context", help="context of the kubeconfig; default: its current context")
+]
+FINDINGS_SHOWN_MAX: Final = 50
+"""Findings about another IPAM that are listed; -o wide lists all."""
 
 DEFAULT_KUBECONFIG: Final = "~/.kube/config"
 

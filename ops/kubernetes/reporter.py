@@ -42,7 +42,7 @@ from ops.kubernetes.reports import (
     pool_report,
     subnet_report,
 )
-from ops.kubernetes.resources import FINALIZER, TranslatedKind, is_leaving
+from ops.kubernetes.resources import FINALIZER, TranslatedKind, is_leaving, resource_version
 from ops.kubernetes.status_writer import MANAGER, StatusWriter
 
 ENDPOINTS: Final = f"/apis/{API_VERSION}/spiderendpoints"
@@ -305,7 +305,7 @@ class Reporter:
         with contextlib.suppress(ApiNotFound):
             if FINALIZER in finalizers:
                 left = [name for name in finalizers if name != FINALIZER]
-                body = {"metadata": {"finalizers": left} | _version(stored)}
+                body = {"metadata": {"finalizers": left} | resource_version(stored)}
                 self._own_writes += 1
                 await self._api.merge(path, body)
             if not is_leaving(stored):
@@ -316,11 +316,6 @@ class Reporter:
 def _annotations(stored: Object) -> Mapping[str, str]:
     annotations: Mapping[str, str] = stored["metadata"].get("annotations", {})
     return annotations
-
-
-def _version(stored: Object) -> Object:
-    """Metadata with which a write is refused if the object was changed meanwhile."""
-    return {"resourceVersion": stored["metadata"]["resourceVersion"]}
 
 
 def _merged(stored: Object, desired: Object) -> Object:
@@ -335,7 +330,7 @@ def _merged(stored: Object, desired: Object) -> Object:
         "finalizers": [*others, *metadata["finalizers"]],
         "ownerReferences": metadata.get("ownerReferences"),
     }
-    return {"metadata": changed | _version(stored), "status": desired["status"]}
+    return {"metadata": changed | resource_version(stored), "status": desired["status"]}
 
 
 def _is_outdated(stored: Object, desired: Object) -> bool:

@@ -124,3 +124,8 @@ def _annotations(value: Value, uid: str) -> dict[str, str]:
 def is_leaving(stored: Object) -> bool:
     """Whether the object is being deleted."""
     return "deletionTimestamp" in stored["metadata"]
+
+
+def resource_version(stored: Object) -> Object:
+    """Metadata with which a write is refused if the object has changed meanwhile."""
+    return {"resourceVersion": stored["metadata"]["resourceVersion"]}

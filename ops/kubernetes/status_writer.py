@@ -19,7 +19,7 @@ from core.kubernetes.informer import Echoes, Informer, ObjectKey
 from ops.kubernetes.conditions import TRANSLATED, DesiredCondition, conditions, is_new
 from ops.kubernetes.objects import Clock, ObjectWriter, identity, utc_now
 from ops.kubernetes.reports import OBSERVED, StatusReport
-from ops.kubernetes.resources import TranslatedKind
+from ops.kubernetes.resources import TranslatedKind, resource_version
 
 MANAGER: Final = "orbweaver-reporter"
 
@@ -99,13 +99,15 @@ class StatusWriter:
         if desired == before:
             return
         body = identity(kind, stored) | {"status": desired}
-        body["metadata"] |= _version(stored)
+        body["metadata"] |= resource_version(stored)
         path = f"{kind.path(name)}/status"
         self.writes += 1
         applied = await self._api.apply(path, body, MANAGER)
         if left := _left_over(kind, applied, desired):
             self.writes += 1
-            applied = await self._api.merge(path, {"metadata": _version(applied), "status": left})
+            applied = await self._api.merge(
+                path, {"metadata": resource_version(applied), "status": left}
+            )
         self._echoes[kind].note(applied)
         for condition in observation.conditions if observation else ():
             if condition.status == "False" and is_new(stored, condition):
@@ -177,8 +179,3 @@ def _left_over(kind: TranslatedKind, applied: Object, desired: Object) -> Object
 
 def _is_own(condition: Object) -> bool:
     return condition["type"] in (*TRANSLATED, *OBSERVED)
-
-
-def _version(stored: Object) -> Object:
-    """Metadata with which a write is refused if the object has changed meanwhile."""
-    return {"resourceVersion": stored["metadata"]["resourceVersion"]}

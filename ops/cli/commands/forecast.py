@@ -14,7 +14,7 @@ import typer
 from core.archive.replay import open_log
 from core.audit.growth import Growing, GrowthLog
 from core.domain.evolution import Ledger
-from core.domain.forecast import Forecast, NoTrend
+from core.domain.forecast import Forecast, NoTrend, last_days
 from core.domain.forecast import forecast as forecast_of
 from core.domain.subnets.subnet_model import count
 from core.errors import NotFound
@@ -135,7 +135,7 @@ def _rows(outlooks: Sequence[_Outlook], now_ms: int) -> Iterator[Sequence[str]]:
                 age(int(outlook.expected_s * 1000)),
                 moment(now_ms + int(outlook.earliest_s * 1000)),
                 moment(now_ms + int(outlook.latest_s * 1000)),
-                "the last day" if outlook.days == 1 else f"the last {outlook.days} days",
+                last_days(outlook.days),
             )
 
 

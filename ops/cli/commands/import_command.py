@@ -8,7 +8,7 @@ already changes nothing. At the end its cluster is read again, and every address
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,15 +22,22 @@ from core.projections.configuration_view import ConfigurationView
 from core.projections.fork import Fork, SimulatedStep
 from ops.cli.context import confirm, perform
 from ops.cli.exits import Exit, fail, refusals_of, report_refusals, report_unread
-from ops.cli.foreign import CALICO, SPIDERPOOL, WHEREABOUTS, Reading, reading
+from ops.cli.foreign import (
+    CALICO,
+    FINDINGS_SHOWN_MAX,
+    SPIDERPOOL,
+    WHEREABOUTS,
+    KubeconfigOption,
+    KubeContextOption,
+    Reading,
+    reading,
+)
 from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, counted, heading, show_table, show_value
 from ops.cli.progress import progress
 
 if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
-
-FINDINGS_SHOWN_MAX: Final = 50
 
 app = typer.Typer(no_args_is_help=True, help="Import pools and addresses from another IPAM.")
 
@@ -44,12 +51,6 @@ _Files = Annotated[
         " server is asked",
     ),
 ]
-_Kubeconfig = Annotated[
-    str, typer.Option("--kubeconfig", help="kubeconfig of the cluster; default: kubectl's")
-]
-_KubeContext = Annotated[
-    str, typer.Option("--context", help="context of the kubeconfig; default: its current context")
-]
 _DryRun = Annotated[
     bool, typer.Option("--dry-run", help="check and show the result, write nothing")
 ]
@@ -60,8 +61,8 @@ _Yes = Annotated[bool, typer.Option("-y", "--yes", help="skip the confirmation")
 def spiderpool(
     context: typer.Context,
     file: _Files = None,
-    kubeconfig: _Kubeconfig = "",
-    kube_context: _KubeContext = "",
+    kubeconfig: KubeconfigOption = "",
+    kube_context: KubeContextOption = "",
     dry_run: _DryRun = False,
     yes: _Yes = False,
 ) -> None:
@@ -82,8 +83,8 @@ def spiderpool(
 def whereabouts(
     context: typer.Context,
     file: _Files = None,
-    kubeconfig: _Kubeconfig = "",
-    kube_context: _KubeContext = "",
+    kubeconfig: KubeconfigOption = "",
+    kube_context: KubeContextOption = "",
     dry_run: _DryRun = False,
     yes: _Yes = False,
 ) -> None:
@@ -103,8 +104,8 @@ def whereabouts(
 def calico(
     context: typer.Context,
     file: _Files = None,
-    kubeconfig: _Kubeconfig = "",
-    kube_context: _KubeContext = "",
+    kubeconfig: KubeconfigOption = "",
+    kube_context: KubeContextOption = "",
     dry_run: _DryRun = False,
     yes: _Yes = False,
 ) -> None:

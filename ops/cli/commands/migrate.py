@@ -19,7 +19,14 @@ from core.eventstore.state import read_ledger
 from core.manifests.manifest_writer import dump_yaml
 from ops.cli.context import perform
 from ops.cli.exits import Exit, fail, report_unread
-from ops.cli.foreign import SPIDERPOOL, default_kubeconfig, reading
+from ops.cli.foreign import (
+    FINDINGS_SHOWN_MAX,
+    SPIDERPOOL,
+    KubeconfigOption,
+    KubeContextOption,
+    default_kubeconfig,
+    reading,
+)
 from ops.cli.formats import Output
 from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, counted, heading, show_table, show_value
@@ -29,25 +36,16 @@ from ops.migration.facts import AGENT_IMAGE, Facts
 from ops.migration.plan import MigrationDeadline, Plan, PlanFinding, plan_migration, workload_with
 from ops.migration.reader import read_facts
 
-FINDINGS_SHOWN_MAX: Final = 50
 WAIT_S_MAX: Final = 3600
 POLL_S: Final = 1.0
 """Between two comparisons of ``compare --wait``."""
 
 app = typer.Typer(no_args_is_help=True, help="Show what a migration from Spiderpool takes.")
 
-_Kubeconfig = Annotated[
-    str, typer.Option("--kubeconfig", help="kubeconfig of the cluster; default: kubectl's")
-]
-_Context = Annotated[
-    str,
-    typer.Option("--context", help="context of the kubeconfig; default: its current context"),
-]
-
 
 @app.command()
 def check(
-    context: typer.Context, kubeconfig: _Kubeconfig = "", kube_context: _Context = ""
+    context: typer.Context, kubeconfig: KubeconfigOption = "", kube_context: KubeContextOption = ""
 ) -> None:
     """Show what must be moved first, what will happen, and what was found about the data.
 
@@ -68,7 +66,7 @@ def check(
 
 
 @app.command()
-def values(kubeconfig: _Kubeconfig = "", kube_context: _Context = "") -> None:
+def values(kubeconfig: KubeconfigOption = "", kube_context: KubeContextOption = "") -> None:
     """Print the release's values as a values file for our chart.
 
     Examples:
@@ -86,8 +84,8 @@ def values(kubeconfig: _Kubeconfig = "", kube_context: _Context = "") -> None:
 @app.command()
 def compare(
     context: typer.Context,
-    kubeconfig: _Kubeconfig = "",
-    kube_context: _Context = "",
+    kubeconfig: KubeconfigOption = "",
+    kube_context: KubeContextOption = "",
     wait: Annotated[
         int, typer.Option(min=0, max=WAIT_S_MAX, help="seconds until they must be equal")
     ] = 0,
