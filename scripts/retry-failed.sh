@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Runs the tests that failed in the last run once more, alone: a busy machine must not fail a change.
+# Never more than a few, and never one that looks for leaked or duplicate addresses or lost state: there a
+# single failure is a bug. What passes only here is named as FLAKY, to be repaired.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+MAX_RETRIED_TESTS=3
+NEVER_RETRIED='^tests/(chaos|faults|workflows/faults|core/domain)/'
+
+mapfile -t failed < <(.venv/bin/python - <<'PYTHON'
+import json
+from pathlib import Path
+
+record = Path(".pytest_cache/v/cache/lastfailed")
+print(*json.loads(record.read_text()) if record.exists() else (), sep="\n", end="")
+PYTHON
+)
+if [ "${#failed[@]}" -eq 0 ] || [ "${#failed[@]}" -gt "$MAX_RETRIED_TESTS" ]; then
+  echo "no retry: ${#failed[@]} tests failed, and 1 to $MAX_RETRIED_TESTS are retried" >&2
+  exit 1
+fi
+if printf '%s\n' "${failed[@]}" | grep -E "$NEVER_RETRIED" >&2; then
+  echo "no retry: these tests look for lost or duplicate addresses" >&2
+  exit 1
+fi
+make test ARGS="--last-failed --last-failed-no-failures=none"
+printf 'FLAKY: failed once and passed alone: %s\n' "${failed[@]}"
