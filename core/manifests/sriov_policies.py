@@ -56,6 +56,7 @@ def node_policy_of(value: Mapping[str, object], location: str = "object") -> Nod
         spec.is_rdma,
         spec.e_switch_mode,
         spec.externally_managed,
+        spec.exclude_topology,
     )
 
 

@@ -1,7 +1,8 @@
 """Reads a node's NICs that can have virtual functions, for plans of ``core.domain.sriov``.
 
-Everything comes from /sys, whose root is a parameter, but for the routes that say which NICs carry
-the node's own traffic. Changes nothing. A device that disappears meanwhile is left out.
+Everything comes from /sys, whose root is a parameter, but for the routes and addresses that say
+which NICs carry the node's own traffic. Changes nothing. A device that disappears meanwhile is left
+out.
 """
 
 from __future__ import annotations
@@ -56,13 +57,22 @@ def _is_representor(link: Path) -> bool:
     return _VF_PORT.fullmatch(name) is not None
 
 
-def uplinks(session: NetlinkSession) -> set[str]:
-    """The links that carry the node's own traffic. Raises DatapathError."""
-    return uplinks_of(session.links(), session.routes())
+def uplinks(session: NetlinkSession, own_addresses: Collection[str] = ()) -> set[str]:
+    """The links that carry the node's own traffic. Raises DatapathError.
+
+    ``own_addresses``: those that the API server has of the node, and the node's own ones in its
+    connections to the API server, without prefix lengths.
+    """
+    carriers = [
+        address.link for address in session.addresses() if str(address.address) in own_addresses
+    ]
+    return uplinks_of(session.links(), session.routes(), carriers)
 
 
-def uplinks_of(all_links: Collection[Link], routes: Iterable[KernelRoute]) -> set[str]:
-    """The links that carry default routes, with all links that they stand on."""
+def uplinks_of(
+    all_links: Collection[Link], routes: Iterable[KernelRoute], carriers: Iterable[int] = ()
+) -> set[str]:
+    """The links of default routes and ``carriers`` (numbers), with all links that they stand on."""
     links = {link.number: link for link in all_links}
     waiting = [
         number
@@ -70,6 +80,7 @@ def uplinks_of(all_links: Collection[Link], routes: Iterable[KernelRoute]) -> se
         if route.is_default
         for number in ([hop.link for hop in route.hops] or [route.link])
     ]
+    waiting += carriers
     reached: set[int] = set()
     while waiting:
         number = waiting.pop()
@@ -102,6 +113,10 @@ def _physical_function(link: Path, device: Path, own_links: Collection[str]) -> 
         link_type,
         SWITCHDEV if _text(link / "phys_switch_id") else LEGACY,
         link.name in own_links or any(vf.link in own_links for vf in vfs),
+        _target(device / "driver"),
+        _text(link / "carrier") == "1",
+        _numa_node(device),
+        _rdma_devices(device),
     )
 
 
@@ -110,15 +125,41 @@ def _virtual_functions(device: Path) -> Iterator[VirtualFunction]:
         entry = device / f"virtfn{number}"
         if not entry.exists():
             continue
-        vf = entry.resolve()
-        driver = (vf / "driver").resolve().name if (vf / "driver").exists() else ""
-        link = min((vf / "net").iterdir(), default=None) if (vf / "net").is_dir() else None
-        if link is None:
+        device_of_vf = entry.resolve()
+        driver = _target(device_of_vf / "driver")
+        net = device_of_vf / "net"
+        link = min(net.iterdir(), default=None) if net.is_dir() else None
+        vf = VirtualFunction(
+            number,
+            device_of_vf.name,
+            driver,
             # A driver of networks whose link is not here has it in another network namespace.
-            yield VirtualFunction(number, vf.name, driver, is_used=driver not in {"", VFIO})
-        else:
+            is_used=link is None and driver not in {"", VFIO},
+            numa_node=_numa_node(device_of_vf),
+            rdma=_rdma_devices(device_of_vf),
+            iommu_group=_target(device_of_vf / "iommu_group"),
+        )
+        if link is not None:
             mtu = int(_text(link / "mtu") or 0)
-            yield VirtualFunction(number, vf.name, driver, link.name, _mac(link), mtu)
+            vf = vf._replace(link=link.name, mac=_mac(link), mtu=mtu)
+        yield vf
+
+
+def _target(link: Path) -> str:
+    """The name of what a symbolic link leads to; "" if there is none."""
+    return link.resolve().name if link.exists() else ""
+
+
+def _numa_node(device: Path) -> int:
+    return int(_text(device / "numa_node") or -1)
+
+
+def _rdma_devices(device: Path) -> tuple[str, ...]:
+    """The RDMA devices of a PCI device that this network namespace has."""
+    try:
+        return tuple(sorted(path.name for path in (device / "infiniband").iterdir()))
+    except OSError:
+        return ()
 
 
 def _mac(link: Path) -> str:

@@ -86,10 +86,15 @@ class NodePolicy(NamedTuple):
     is_rdma: bool = False
     eswitch_mode: str = ""
     externally_managed: bool = False
+    exclude_topology: bool = False
 
 
 class VirtualFunction(NamedTuple):
-    """One that a node has. ``driver`` "": none; ``mac`` "": not known; ``is_used``: in a Pod."""
+    """One that a node has. ``driver`` "": none; ``mac`` "": not known; ``is_used``: in a Pod.
+
+    ``numa_node`` -1: the machine has none. ``rdma``: its RDMA devices in the node's own namespace.
+    ``iommu_group`` "": there is no IOMMU.
+    """
 
     number: int
     address: str
@@ -98,12 +103,16 @@ class VirtualFunction(NamedTuple):
     mac: str = ""
     mtu: int = 0
     is_used: bool = False
+    numa_node: int = -1
+    rdma: tuple[str, ...] = ()
+    iommu_group: str = ""
 
 
 class PhysicalFunction(NamedTuple):
     """A NIC of a node that can have virtual functions. ``address`` is the PCI address.
 
     ``is_uplink``: the node's own traffic goes through it. ``mac`` of InfiniBand is the GUID.
+    ``has_carrier``: the link is up and its cable has a signal.
     """
 
     name: str
@@ -117,6 +126,10 @@ class PhysicalFunction(NamedTuple):
     link_type: LinkType = ETHERNET
     eswitch_mode: str = LEGACY
     is_uplink: bool = False
+    driver: str = ""
+    has_carrier: bool = False
+    numa_node: int = -1
+    rdma: tuple[str, ...] = ()
 
 
 class PolicyProblem(NamedTuple):

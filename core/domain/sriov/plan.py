@@ -36,6 +36,11 @@ class VfGroup(NamedTuple):
     device_type: str = NETDEVICE
     is_rdma: bool = False
     mtu: int = 0
+    exclude_topology: bool = False
+
+
+_NO_GROUP: Final = VfGroup("", "", VfRange(0, 0))
+"""Virtual functions that no policy selects: links of the node, once they are made."""
 
 
 class DesiredNic(NamedTuple):
@@ -51,7 +56,10 @@ class DesiredNic(NamedTuple):
 
 
 class SetVfCount(NamedTuple):
-    """Write the number of virtual functions; from one number to another it goes through 0."""
+    """Write the number of virtual functions; from one number to another it goes through 0.
+
+    The new ones have no driver: each gets its hardware address first.
+    """
 
     nic: str
     address: str
@@ -220,15 +228,23 @@ def _apply(
         if not policy.vfs:
             desired[nic.address] = target
             continue
-        groups = tuple(
-            VfGroup(
-                policy.resource, policy.name, vfs, policy.device_type, policy.is_rdma, policy.mtu
-            )
-            for vfs in ranges
-        )
         desired[nic.address] = target._replace(
-            mtu=max(target.mtu, policy.mtu), groups=(*target.groups, *groups)
+            mtu=max(target.mtu, policy.mtu),
+            eswitch_mode=target.eswitch_mode or policy.eswitch_mode,
+            groups=(*target.groups, *(_group(policy, vfs) for vfs in ranges)),
         )
+
+
+def _group(policy: NodePolicy, vfs: VfRange) -> VfGroup:
+    return VfGroup(
+        policy.resource,
+        policy.name,
+        vfs,
+        policy.device_type,
+        policy.is_rdma,
+        policy.mtu,
+        policy.exclude_topology,
+    )
 
 
 def _ranges(policy: NodePolicy, nic: PhysicalFunction) -> list[VfRange]:
@@ -251,8 +267,8 @@ def _conflict(policy: NodePolicy, target: DesiredNic, ranges: Sequence[VfRange])
     other = next((group.policy for group in target.groups), "another policy")
     if policy.vfs != target.vfs:
         return f"numVfs {policy.vfs}, and policy {other} sets {target.vfs}"
-    if policy.eswitch_mode != target.eswitch_mode:
-        modes = [mode or "none" for mode in (policy.eswitch_mode, target.eswitch_mode)]
+    modes = (policy.eswitch_mode, target.eswitch_mode)
+    if all(modes) and modes[0] != modes[1]:
         return f"eSwitchMode {modes[0]}, and policy {other} sets {modes[1]}"
     if policy.externally_managed != target.externally_managed:
         return f"externallyManaged differs from policy {other}"
@@ -297,10 +313,14 @@ def _actions(nic: PhysicalFunction, target: DesiredNic) -> Iterator[Action]:
     """The NIC first, then each virtual function: address, driver, MTU."""
     is_new = yield from _of_the_nic(nic, target)
     present = {} if is_new else {vf.number: vf for vf in nic.vfs}
-    for group in sorted(target.groups, key=lambda group: group.vfs):
-        for number in range(group.vfs.first, group.vfs.last + 1):
-            vf = present.get(number) or VirtualFunction(number, "", mac=_UNSET_MACS[0])
-            yield from _of_a_vf(nic, group, vf)
+    groups = {
+        number: group
+        for group in target.groups
+        for number in range(group.vfs.first, group.vfs.last + 1)
+    }
+    for number in range(target.vfs) if is_new else sorted(groups):
+        vf = present.get(number) or VirtualFunction(number, "")
+        yield from _of_a_vf(nic, groups.get(number, _NO_GROUP), vf)
 
 
 def _of_the_nic(nic: PhysicalFunction, target: DesiredNic) -> Generator[Action, None, bool]:
@@ -321,14 +341,15 @@ def _of_the_nic(nic: PhysicalFunction, target: DesiredNic) -> Generator[Action, 
 
 
 def _of_a_vf(nic: PhysicalFunction, group: VfGroup, vf: VirtualFunction) -> Iterator[Action]:
+    """New ones have no driver until they have their address: drivers read it when they bind."""
     if vf.is_used:
         return
-    if vf.mac in _UNSET_MACS:
+    if vf.mac in _UNSET_MACS or not vf.driver:
         yield SetVfMac(nic.name, nic.address, vf.number, default_mac(nic, vf.number))
     wants_vfio = group.device_type == VFIO
     if wants_vfio and vf.driver != VFIO:
         yield BindDriver(nic.name, nic.address, vf.number, VFIO)
-    elif not wants_vfio and (vf.driver == VFIO or (vf.address and not vf.driver)):
+    elif not wants_vfio and vf.driver in {"", VFIO}:
         yield BindDriver(nic.name, nic.address, vf.number, "")
     if group.mtu and not wants_vfio and vf.mtu != group.mtu:
         yield SetMtu(nic.name, nic.address, vf.number, group.mtu)

@@ -83,6 +83,23 @@ def test_a_card_is_read_with_its_virtual_functions(tmp_path: Path) -> None:
     )
 
 
+def test_a_card_and_its_functions_have_their_topology_and_rdma_devices(tmp_path: Path) -> None:
+    tree = SysTree(tmp_path)
+    device = card(tree)
+    tree.link("ens1f0", device, mtu="1500", carrier="1")
+    (device / "infiniband/mlx5_0").mkdir(parents=True)
+    (device / "numa_node").write_text("1\n")
+    vf = tree.vf(device, 0, "0000:3b:00.2", "vfio-pci")
+    (vf / "numa_node").write_text("1\n")
+    (tree.root / "kernel/iommu_groups/42").mkdir(parents=True)
+    (vf / "iommu_group").symlink_to(tree.root / "kernel/iommu_groups/42")
+
+    (read,) = physical_functions((), tmp_path)
+
+    assert (read.has_carrier, read.numa_node, read.rdma) == (True, 1, ("mlx5_0",))
+    assert (read.vfs[0].iommu_group, read.vfs[0].numa_node, read.vfs[0].rdma) == ("42", 1, ())
+
+
 def test_infiniband_has_its_guid_and_a_switch_its_mode(tmp_path: Path) -> None:
     tree = SysTree(tmp_path)
     guid = "0c:42:a1:03:00:16:05:48"
@@ -121,5 +138,7 @@ def test_everything_below_a_default_route_carries_the_nodes_traffic() -> None:
     by_hops = uplinks_of(links, [KernelRoute(everywhere, hops=(Hop(6), Hop(7)))])
 
     assert by_vlan == {"bond0.7", "bond0", "ens1f0", "ens1f1"}
+    by_address = uplinks_of(links, [KernelRoute(rack, 6)], [5])
+    assert by_address == by_vlan
     assert by_hops == {"rail0", "veth0"}
     assert uplinks_of(links, [KernelRoute(rack, 6)]) == set()

@@ -70,7 +70,7 @@ def carried_out(nic: PhysicalFunction, actions: tuple[Action, ...]) -> PhysicalF
             continue
         match action:
             case SetVfCount(vfs=count):
-                fresh = vfs(count, mac="00:00:00:00:00:00", mtu=1_500)
+                fresh = vfs(count, driver="", mac="", mtu=1_500)
                 nic = nic._replace(vfs=fresh)
             case SetEswitchMode(mode=mode):
                 assert not nic.vfs, "a switch with virtual functions cannot change its mode"
@@ -103,8 +103,10 @@ def test_virtual_functions_are_made_and_get_addresses_and_mtu() -> None:
         "ens1f0: mtu 9000",
         "ens1f0: numVfs 2",
         f"ens1f0 vf 0: mac {default_mac(RAIL, 0)}",
+        "ens1f0 vf 0: driver of the kernel",
         "ens1f0 vf 0: mtu 9000",
         f"ens1f0 vf 1: mac {default_mac(RAIL, 1)}",
+        "ens1f0 vf 1: driver of the kernel",
         "ens1f0 vf 1: mtu 9000",
     ]
     group = VfGroup("roce", "roce", VfRange(0, 1), mtu=9_000)
@@ -152,6 +154,24 @@ def test_another_number_goes_through_none_and_drains_what_pods_use() -> None:
     assert plan.drain == ("ens1f0",)
 
 
+def test_an_interrupted_round_is_completed() -> None:
+    """Without a driver: the hardware address may not have been set."""
+    nic = RAIL._replace(vfs=(*vfs(1), *vfs(2, driver="")[1:]))
+
+    assert lines(plan_node([policy()], {}, [nic])) == [
+        f"ens1f0 vf 1: mac {default_mac(RAIL, 1)}",
+        "ens1f0 vf 1: driver of the kernel",
+    ]
+
+
+def test_virtual_functions_outside_of_the_range_become_links_when_they_are_made() -> None:
+    plan = plan_node([policy("rdma", 2, "ens1f0#1-1")], {}, [RAIL])
+    again = plan_node([policy("rdma", 2, "ens1f0#1-1")], {}, [RAIL._replace(vfs=vfs(2))])
+
+    assert "ens1f0 vf 0: driver of the kernel" in lines(plan)
+    assert again.actions == ()
+
+
 def test_a_virtual_function_of_a_pod_is_left_alone() -> None:
     nic = RAIL._replace(vfs=vfs(2, is_used=True, mac="00:00:00:00:00:00"))
 
@@ -168,6 +188,30 @@ def test_the_switch_changes_its_mode_without_virtual_functions() -> None:
         "ens1f0: eSwitchMode switchdev",
         "ens1f0: numVfs 2",
     ]
+
+
+@pytest.mark.parametrize("modes", [("", SWITCHDEV), (SWITCHDEV, "")])
+def test_a_policy_without_a_switch_mode_agrees_with_any(modes: tuple[str, str]) -> None:
+    wishes = [
+        policy(name, 4, f"ens1f0#{vfs}")._replace(eswitch_mode=mode)
+        for name, vfs, mode in zip("ab", ("0-1", "2-3"), modes, strict=True)
+    ]
+
+    plan = plan_node(wishes, {}, [RAIL])
+
+    assert plan.refusals == ()
+    assert plan.desired[0].eswitch_mode == SWITCHDEV
+
+
+def test_two_switch_modes_of_one_nic_are_refused() -> None:
+    wishes = [
+        policy("a", 4, "ens1f0#0-1")._replace(eswitch_mode=SWITCHDEV),
+        policy("b", 4, "ens1f0#2-3")._replace(eswitch_mode="legacy"),
+    ]
+
+    (refusal,) = plan_node(wishes, {}, [RAIL]).refusals
+
+    assert refusal.reason == "eSwitchMode legacy, and policy a sets switchdev"
 
 
 def test_ranges_of_one_nic_are_resources_of_their_own() -> None:
@@ -319,4 +363,4 @@ def test_a_large_node_is_planned_the_same_from_any_order() -> None:
     plan = plan_node(wishes, {}, nics)
 
     assert plan == plan_node(wishes[::-1], {}, nics[::-1])
-    assert len(plan.actions) == 8 * (2 + 16 * 2)
+    assert len(plan.actions) == 8 * (2 + 16 * 3)

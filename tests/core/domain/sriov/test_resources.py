@@ -1,0 +1,87 @@
+"""Which virtual functions are which resource."""
+
+from __future__ import annotations
+
+from core.domain.sriov.model import VFIO, PhysicalFunction, VfRange, VirtualFunction
+from core.domain.sriov.plan import DesiredNic, VfGroup
+from core.domain.sriov.resources import VfDevice, vf_devices
+
+NIC = PhysicalFunction(
+    "ens1f0",
+    "0000:3b:00.0",
+    has_carrier=True,
+    vfs=(
+        VirtualFunction(0, "0000:3b:00.2", "mlx5_core", "ens1f0v0", numa_node=1, rdma=("mlx5_2",)),
+        VirtualFunction(1, "0000:3b:00.3", "mlx5_core", is_used=True),
+        VirtualFunction(2, "0000:3b:00.4", "mlx5_core", iommu_group="42"),
+        VirtualFunction(3, "0000:3b:00.5", VFIO, iommu_group="43"),
+    ),
+)
+
+
+def desired(*groups: VfGroup) -> DesiredNic:
+    return DesiredNic(NIC.name, NIC.address, 4, groups=groups)
+
+
+def test_a_virtual_function_has_the_facts_of_its_group_its_nic_and_its_own() -> None:
+    group = VfGroup("rail", "p", VfRange(0, 0), is_rdma=True, exclude_topology=True)
+
+    assert vf_devices([desired(group)], [NIC]) == {
+        "rail": (
+            VfDevice(
+                resource="rail",
+                policy="p",
+                address="0000:3b:00.2",
+                driver="mlx5_core",
+                device_type="netdevice",
+                pf="ens1f0",
+                pf_address="0000:3b:00.0",
+                number=0,
+                link="ens1f0v0",
+                numa_node=1,
+                rdma=("mlx5_2",),
+                link_type="eth",
+                is_rdma=True,
+                exclude_topology=True,
+                has_carrier=True,
+                is_ready=True,
+            ),
+        )
+    }
+
+
+def test_a_pods_virtual_function_stays_in_its_resource() -> None:
+    devices = vf_devices([desired(VfGroup("rail", "p", VfRange(0, 1)))], [NIC])
+
+    assert [device.number for device in devices["rail"]] == [0, 1]
+
+
+def test_it_is_ready_with_a_driver_of_the_kind_of_its_policy() -> None:
+    groups = VfGroup("dpdk", "p", VfRange(2, 3), VFIO), VfGroup("none", "p", VfRange(0, 0))
+    unbound = NIC._replace(vfs=(NIC.vfs[0]._replace(driver=""), *NIC.vfs[1:]))
+
+    devices = vf_devices([desired(*groups)], [unbound])
+
+    assert [device.is_ready for device in devices["dpdk"]] == [False, True]
+    assert [device.is_ready for device in devices["none"]] == [False]
+
+
+def test_a_resource_of_several_nics_is_ordered_by_address() -> None:
+    other = NIC._replace(
+        name="ens1f1",
+        address="0000:2a:00.0",
+        vfs=(VirtualFunction(0, "0000:2a:00.2", "mlx5_core"),),
+    )
+    group = VfGroup("rail", "p", VfRange(0, 0))
+    both = [desired(group), DesiredNic(other.name, other.address, 1, groups=(group,))]
+
+    devices = vf_devices(both, [NIC, other])
+
+    assert [device.pf for device in devices["rail"]] == ["ens1f1", "ens1f0"]
+
+
+def test_a_resource_stays_known_without_virtual_functions() -> None:
+    group = VfGroup("rail", "p", VfRange(0, 1))
+
+    assert vf_devices([desired(group)], [NIC._replace(vfs=())]) == {"rail": ()}
+    assert vf_devices([desired(group)], []) == {"rail": ()}
