@@ -63,7 +63,12 @@ with the classes.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal, NamedTuple
+
+RefusalKind = Literal[
+    "Invalid", "Forbidden", "NotSupported", "Required", "AlreadyExists", "NotFound", "Internal"
+]
+"""The cause types of Kubernetes, so that a webhook answers with them unchanged."""
 
 
 class OrbweaverError(Exception):
@@ -81,13 +86,29 @@ class OrbweaverError(Exception):
         return f"{self.message} ({self.remedy})" if self.remedy else self.message
 
 
-class Refused(OrbweaverError):
-    """A command breaks rules.
+class Refusal(NamedTuple):
+    """A broken rule: the same value for the webhook, a dry run, a simulation and the command.
 
-    ``refusals`` are ``core.domain.configuration.refusals.Refusal`` values, never empty.
+    ``subject`` is ``Kind/name``, ``field`` a path such as ``spec.ips[0]``, ``rule`` a stable slug.
     """
 
-    def __init__(self, refusals: tuple[object, ...]) -> None:
+    kind: RefusalKind
+    rule: str
+    subject: str
+    field: str
+    message: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.subject}: {self.field}: " if self.field else f"{self.subject}: "
+        hint = f" ({self.remedy})" if self.remedy else ""
+        return f"{where}{self.message}{hint}"
+
+
+class Refused(OrbweaverError):
+    """A command breaks rules: ``refusals``, at least one."""
+
+    def __init__(self, refusals: tuple[Refusal, ...]) -> None:
         assert refusals, "a refusal without a reason"
         super().__init__("; ".join(str(refusal) for refusal in refusals))
         self.refusals = refusals

@@ -25,11 +25,10 @@ from core.domain.configuration.admissions import (
 from core.domain.configuration.commands import Command
 from core.domain.configuration.configuration_state import Configuration, FeatureSwitches
 from core.domain.configuration.decisions import decide, given_up, left_behind
-from core.domain.configuration.refusals import Refusal
 from core.domain.events import Cause, Event
 from core.domain.model import Claim
 from core.domain.subnets.subnet_decisions import wants_more
-from core.errors import LogCorrupt, LostRace, Refused
+from core.errors import LogCorrupt, LostRace, Refusal, Refused
 from core.eventstore.batch import Lost, Proposal
 from core.eventstore.codec import EventDraft
 from core.eventstore.index import COMPLETE
@@ -179,5 +178,5 @@ def _refusals(
         try:
             decide(changed, command, claimed)
         except Refused as error:
-            return tuple(one for one in error.refusals if isinstance(one, Refusal))
+            return error.refusals
     return ()

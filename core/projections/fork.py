@@ -16,7 +16,6 @@ from core.domain.claims.assignment import PoolAvailability, StoredState, decide_
 from core.domain.configuration.commands import Command
 from core.domain.configuration.configuration_state import Configuration, offered, reserved_addresses
 from core.domain.configuration.decisions import decide, given_up
-from core.domain.configuration.refusals import Refusal
 from core.domain.events import (
     Cause,
     Event,
@@ -28,7 +27,7 @@ from core.domain.events import (
 from core.domain.evolution import Ledger, RevisedClaim
 from core.domain.model import Endpoint, Pool, Reservation, Subnet
 from core.domain.subnets.subnet_decisions import wants_more
-from core.errors import Refused
+from core.errors import Refusal, Refused
 from core.projections.fold import Projection
 from core.projections.pool_tally import PoolCounts
 
@@ -108,8 +107,7 @@ class Fork:
         try:
             events = decide(configuration, command, claimed)
         except Refused as error:
-            refusals = tuple(refusal for refusal in error.refusals if isinstance(refusal, Refusal))
-            return SimulatedStep(command, (), refusals, holdings)
+            return SimulatedStep(command, (), error.refusals, holdings)
         changed = tuple(field for event in events for field in _fields_changed(ledger, event))
         for event in events:
             self._fold(event)
@@ -132,7 +130,7 @@ class Fork:
         try:
             event = decide_assignment(desired, stored, pools)
         except Refused as error:
-            return tuple(refusal for refusal in error.refusals if isinstance(refusal, Refusal))
+            return error.refusals
         if event is not None:
             self._fold(event)
         return ()

@@ -23,7 +23,7 @@ from core.domain.configuration.commands import QuarantineAddress
 from core.domain.events import Cause
 from core.domain.facts import PodFacts, PodReference
 from core.domain.model import Attachment, ConflictingHost, Endpoint, Nic
-from core.errors import Refused
+from core.errors import Refusal, Refused
 from core.eventstore.codec import ENDPOINT
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
@@ -96,7 +96,7 @@ class WithdrawalHandler:
         if endpoint.uid != pod.uid:
             if not (pod.known or reference.uid):
                 return Withdrawal.DONE  # the request has no UID, and there is no such Pod
-            raise Refused((f"the endpoint belongs to Pod {endpoint.uid}, not to {pod.uid}",))
+            raise Refused((_other_pod(endpoint, pod),))
         container = reference.container
         cause = Cause(self._actor, container)
         if conflict:
@@ -173,3 +173,9 @@ def _other_nics(endpoint: Endpoint, attachment: Attachment) -> tuple[Nic, ...]:
     index = names.index(attachment.interface) if attachment.interface in names else len(names)
     named_after = (nic for nic in endpoint.nics[index + 1 :] if nic.interface)
     return (*endpoint.nics[:index], *named_after)
+
+
+def _other_pod(endpoint: Endpoint, pod: PodFacts) -> Refusal:
+    subject = f"SpiderEndpoint/{endpoint.namespace}/{endpoint.name}"
+    message = f"the endpoint belongs to Pod {endpoint.uid}, not to {pod.uid}"
+    return Refusal("Forbidden", "other-pod", subject, "", message, "Release the Pod by its UID.")

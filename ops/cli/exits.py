@@ -7,17 +7,17 @@ here prints to standard output, which belongs to results.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import TYPE_CHECKING, NoReturn
 
-from core.domain.configuration.refusals import Refusal
 from core.errors import (
     BadInput,
     ExecutionNotFound,
     NotFound,
     OrbweaverError,
     OutcomeUnknown,
+    Refusal,
     Refused,
     StoreRejected,
     StoreUnavailable,
@@ -55,7 +55,7 @@ def exit_code(error: OrbweaverError) -> Exit:
     """The exit code of an error."""
     match error:
         case Refused():
-            found = {refusal.kind for refusal in refusals_of(error)}
+            found = {refusal.kind for refusal in error.refusals}
             return Exit.NOT_FOUND if found == {"NotFound"} else Exit.REFUSED
         case NotFound() | ExecutionNotFound():
             return Exit.NOT_FOUND
@@ -69,15 +69,10 @@ def exit_code(error: OrbweaverError) -> Exit:
             return Exit.FAILED
 
 
-def refusals_of(error: Refused) -> Sequence[Refusal]:
-    """The refusals of an error, as the values they are."""
-    return [refusal for refusal in error.refusals if isinstance(refusal, Refusal)]
-
-
 def report(error: OrbweaverError) -> Exit:
     """Tell the error on standard error; the exit code."""
     if isinstance(error, Refused):
-        report_refusals(refusals_of(error))
+        report_refusals(error.refusals)
     else:
         where = f" [{error.subject}]" if _adds_something(error) else ""
         _say(f"error: {error.message}{where}")

@@ -13,9 +13,8 @@ from difflib import get_close_matches
 from typing import Final
 
 from core.domain.configuration.commands import Command
-from core.domain.configuration.refusals import Refusal
 from core.domain.validation.shared import ObjectReference
-from core.errors import BadInput, Refused
+from core.errors import BadInput, Refusal, Refused
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.manifest_parser import Manifest, objects, read_object
 from core.manifests.networks.coordinators import coordinator_rules

@@ -12,8 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from core.domain.configuration.refusals import Refusal
-from core.errors import BadInput, Refused
+from core.errors import BadInput, Refusal, Refused
 from core.kubernetes.api import Api, Object, segment
 from core.kubernetes.informer import Informer, ObjectKey
 from core.kubernetes.work_queue import WorkQueue

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, Literal, NamedTuple
 
-from core.domain.configuration.refusals import Refusal
 from core.errors import BadInput, Refused
 from core.kubernetes.api import Object
 
@@ -39,8 +38,9 @@ def refused(error: Refused | BadInput) -> DesiredCondition:
     """Not ready, because a rule refused the object or it cannot be read."""
     if isinstance(error, BadInput):
         return DesiredCondition(READY, "False", "Unreadable", _cut(str(error), MESSAGE_CHARS_MAX))
-    first = next(refusal for refusal in error.refusals if isinstance(refusal, Refusal))
-    return DesiredCondition(READY, "False", camel(first.rule), _cut(str(error), MESSAGE_CHARS_MAX))
+    return DesiredCondition(
+        READY, "False", camel(error.refusals[0].rule), _cut(str(error), MESSAGE_CHARS_MAX)
+    )
 
 
 def draining(message: str) -> tuple[DesiredCondition, DesiredCondition]:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from core.configuration.configurator import Configurator
-from core.domain.configuration.refusals import Refusal
 from core.domain.events import Cause
 from core.errors import BadInput, OrbweaverError, Refused
 from core.eventstore.keys import Keys
@@ -166,9 +165,7 @@ async def _outcome(value: Mapping[str, object], configurator: Configurator) -> t
         else:
             await configurator.apply(result, Cause("documents"))
     except Refused as error:
-        return REFUSED, " ".join(
-            f"{one.rule}:{one.field}" for one in error.refusals if isinstance(one, Refusal)
-        )
+        return REFUSED, " ".join(f"{one.rule}:{one.field}" for one in error.refusals)
     except BadInput as error:
         return REFUSED, f"unreadable:{error.subject}"
     return (NOTED, notes) if notes else (APPLIED, "")

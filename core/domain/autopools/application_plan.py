@@ -30,7 +30,6 @@ from core.domain.autopools.pool_size import IpNumber, pool_size
 from core.domain.autopools.requests import SubnetRequest, read_request
 from core.domain.configuration.commands import ApplyAutoPool, DropAutoPool
 from core.domain.configuration.configuration_state import Configuration
-from core.domain.configuration.refusals import Refusal
 from core.domain.model import Claim, Pool
 from core.domain.selection.annotations import AUTO_POOLS_DISABLED
 from core.errors import OrbweaverError, Refused, WrongInput
@@ -204,9 +203,7 @@ _REASONS: Final[Mapping[Action, str]] = {
 
 def refused_step(pool: str, error: OrbweaverError, subnet: str = "") -> ReconcileStep:
     """The step for a refused pool, with what to do."""
-    refusals = [
-        refusal for refusal in getattr(error, "refusals", ()) if isinstance(refusal, Refusal)
-    ]
+    refusals = error.refusals if isinstance(error, Refused) else ()
     rules = {refusal.rule for refusal in refusals}
     text = "; ".join(refusal.message for refusal in refusals) or error.message
     remedy = "; ".join(refusal.remedy for refusal in refusals if refusal.remedy) or error.remedy

@@ -29,12 +29,11 @@ from core.domain.configuration.configuration_state import (
     pool_addresses,
     reserved_addresses,
 )
-from core.domain.configuration.refusals import RefusalKind
 from core.domain.model import Claim, Pool, Subnet
 from core.domain.subnets.subnet_model import same_cidr, shared_out
 from core.domain.validation.normalization import normalise_pool
 from core.domain.validation.shared import ObjectReference
-from core.errors import Refused
+from core.errors import RefusalKind, Refused
 
 NAMES_TRIED_MAX: Final = 16
 """Names tried for a new pool, as other pools may have the first ones."""

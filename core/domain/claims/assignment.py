@@ -16,11 +16,10 @@ from typing import Final, NamedTuple
 
 from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.ip_address import Address, format_address, parse_address, parse_cidr
-from core.domain.configuration.refusals import Refusal
 from core.domain.events import AddressesClaimed
 from core.domain.model import Claim, Endpoint, Nic, Pool
 from core.domain.validation.shared import ObjectReference
-from core.errors import Refused
+from core.errors import Refusal, Refused
 
 SUBNETS_MAX: Final = 1_024
 """Subnets of pools whose prefix lengths are cached; every ADD uses one."""

@@ -13,10 +13,10 @@ from typing import NamedTuple
 from core.domain.addresses.ip_address import Family
 from core.domain.configuration.commands import ApplyPool, ApplySubnet, Command
 from core.domain.configuration.configuration_state import Configuration
-from core.domain.configuration.refusals import Refusal
 from core.domain.events import Event, PoolDefined, SubnetDefined
 from core.domain.model import Pool, Subnet
 from core.domain.validation.pools import cidr_of_subnet
+from core.errors import Refusal
 
 
 class PendingAdmission(NamedTuple):

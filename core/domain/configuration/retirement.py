@@ -22,13 +22,13 @@ from core.domain.configuration.commands import (
     RetireSubnet,
 )
 from core.domain.configuration.configuration_state import Configuration, readable_addresses
-from core.domain.configuration.refusals import Refusal
 from core.domain.events import Event, PoolDefined, PoolDeleted, SubnetDefined, SubnetDeleted
 from core.domain.model import Claim, Pool
 from core.domain.subnets.subnet_decisions import decide_subnet
 from core.domain.subnets.subnet_model import controlled, owner_of
 from core.domain.validation.changes import empty_pool_rule
 from core.domain.validation.shared import ObjectReference, require, unknown
+from core.errors import Refusal
 
 InUse = Literal["wait", "refuse"]
 """What a deletion does about claims, or about pools of a subnet."""

@@ -15,11 +15,11 @@ from typing import Final
 from core.domain.addresses.ip_address import parse_address
 from core.domain.configuration.commands import LiftQuarantine, QuarantineAddress, ReturnAddress
 from core.domain.configuration.configuration_state import Configuration
-from core.domain.configuration.refusals import Refusal
 from core.domain.events import AddressQuarantined, Event, QuarantineLifted
 from core.domain.model import ConflictingHost, Quarantine
 from core.domain.validation.records import address_rule, note_rule, reason_rule
 from core.domain.validation.shared import ObjectReference, require, unknown
+from core.errors import Refusal
 
 SEEN_MS_MAX: Final = 253_402_300_799_999
 """The end of the year 9999."""

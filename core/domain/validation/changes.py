@@ -12,9 +12,9 @@ from typing import Final
 
 from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.ip_address import parse_address
-from core.domain.configuration.refusals import Refusal
 from core.domain.model import Claim, Pool, Reservation, Subnet
 from core.domain.validation.shared import ObjectReference
+from core.errors import Refusal
 
 REFUSAL_ADDRESSES_MAX: Final = 8
 """Addresses in use that a refusal lists; it always states their number."""

@@ -28,10 +28,10 @@ from core.domain.addresses.ip_address import (
 )
 from core.domain.autopools.names import APPLICATION_KEYS, OWNER_NAME
 from core.domain.configuration.configuration_state import pool_addresses
-from core.domain.configuration.refusals import Refusal
 from core.domain.model import Pool, Reservation, Route, Subnet
 from core.domain.patterns.labels import problems
 from core.domain.validation.shared import ObjectReference, shortened
+from core.errors import Refusal
 
 SUBNETS_KEPT_MAX: Final = 16_384
 """How many parsed subnets are kept ready, since a new pool meets every other one."""

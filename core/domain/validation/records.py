@@ -10,10 +10,10 @@ from typing import Final
 
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.domain.autopools.applications import BUILT_IN
-from core.domain.configuration.refusals import Refusal
 from core.domain.events import RecordDefined
 from core.domain.validation.services import service_rules, slice_rules
 from core.domain.validation.shared import ObjectReference, key_name_rule, shortened
+from core.errors import Refusal
 
 SERVICE_KINDS: Final = ("Service", "EndpointSlice")
 RECORD_KINDS: Final = ("Pod", "Namespace", "Node", *BUILT_IN, *SERVICE_KINDS)

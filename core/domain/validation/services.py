@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
-from core.domain.configuration.refusals import Refusal
 from core.domain.services import EndpointSlice, Service, ServicePort
 from core.domain.validation.shared import ObjectReference, key_name_rule, shortened
+from core.errors import Refusal
 
 PROTOCOLS: Final = ("TCP", "UDP", "SCTP")
 PORT_MAX: Final = 65_535

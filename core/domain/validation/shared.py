@@ -19,9 +19,8 @@ from core.domain.addresses.ip_address import (
     parse_cidr,
     parse_range,
 )
-from core.domain.configuration.refusals import Refusal, RefusalKind
 from core.domain.names import SUBDOMAIN_CHARS_MAX, is_dns_label, is_name
-from core.errors import Refused
+from core.errors import Refusal, RefusalKind, Refused
 
 OBJECT_BYTES_MAX: Final = 320 * 1024
 """All texts of one object together, as ``weight`` counts them."""

@@ -18,7 +18,6 @@ from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.ip_address import AddressSyntaxError, Cidr
 from core.domain.autopools.names import OWNER_NAME
 from core.domain.configuration.configuration_state import pool_addresses
-from core.domain.configuration.refusals import Refusal
 from core.domain.model import Pool, Subnet
 from core.domain.subnets.subnet_model import same_cidr, subnet_for
 from core.domain.validation.pools import (
@@ -29,6 +28,7 @@ from core.domain.validation.pools import (
     shown,
 )
 from core.domain.validation.shared import ObjectReference
+from core.errors import Refusal
 
 POOLS_SHOWN_MAX: Final = 8
 """Pools that a refusal lists; it always states their number."""

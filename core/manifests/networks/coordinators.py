@@ -18,8 +18,8 @@ from core.domain.addresses.ip_address import (
     parse_written_address,
     parse_written_cidr,
 )
-from core.domain.configuration.refusals import Refusal
 from core.domain.validation.shared import ObjectReference, shortened
+from core.errors import Refusal
 from core.manifests.kinds.coordinators import CoordinatorSpec, PolicyRoute
 
 CIDR_TYPES: Final = ("auto", "cluster", "calico", "cilium", "none")

@@ -14,9 +14,8 @@ from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
-from core.domain.configuration.refusals import Refusal, RefusalKind
 from core.domain.validation.shared import ObjectReference, object_name_rule
-from core.errors import BadInput
+from core.errors import BadInput, Refusal, RefusalKind
 from core.manifests.kinds.multus_configs import (
     TYPES,
     VLAN_MAX,

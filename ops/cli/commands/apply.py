@@ -22,7 +22,7 @@ from core.manifests.commands import apply_command
 from core.projections.fork import Fork
 from ops.cli.configuration_writer import write_command
 from ops.cli.context import perform
-from ops.cli.exits import Exit, refusals_of, report_refusals, report_unread
+from ops.cli.exits import Exit, report_refusals, report_unread
 from ops.cli.input_files import Recursive
 from ops.cli.kinds import object_name
 from ops.cli.manifest_objects import read_possible
@@ -71,7 +71,7 @@ async def _apply_all(session: ClusterSession, commands: list[Command]) -> Exit:
         try:
             made = await write_command(session, command)
         except Refused as error:
-            report_refusals(refusals_of(error))
+            report_refusals(error.refusals)
             worst = Exit.REFUSED
             continue
         print(f"{object_name(command)} {_outcome(before, command, changed=bool(made))}")

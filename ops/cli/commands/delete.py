@@ -28,7 +28,7 @@ from core.errors import BadInput, Refused
 from core.manifests.commands import delete_command
 from ops.cli.configuration_writer import write_command
 from ops.cli.context import perform
-from ops.cli.exits import Exit, exit_code, refusals_of, report_refusals
+from ops.cli.exits import Exit, exit_code, report_refusals
 from ops.cli.input_files import Recursive
 from ops.cli.kinds import NAMESPACED, RECORD_KINDS, ObjectKind, kind_of, object_name, split_name
 from ops.cli.manifest_objects import read_possible
@@ -132,7 +132,7 @@ async def _delete(session: ClusterSession, command: Command, drain_s: float | No
         else:
             await write_command(session, command)
     except Refused as error:
-        report_refusals(refusals_of(error))
+        report_refusals(error.refusals)
         return exit_code(error)
     print(f"{object_name(command)} deleted")
     return Exit.OK

@@ -16,12 +16,12 @@ from core.allocation.assigner import Assigner
 from core.allocation.takeover import TakeoverResult, TakeOverRun
 from core.domain.claims.takeover import TakeOver, plan_take_over, remaining
 from core.domain.configuration.commands import Command
-from core.domain.configuration.refusals import Refusal
+from core.errors import Refusal
 from core.eventstore.state import read_ledger
 from core.projections.configuration_view import ConfigurationView
 from core.projections.fork import Fork, SimulatedStep
 from ops.cli.context import confirm, perform
-from ops.cli.exits import Exit, fail, refusals_of, report_refusals, report_unread
+from ops.cli.exits import Exit, fail, report_refusals, report_unread
 from ops.cli.foreign import (
     CALICO,
     FINDINGS_SHOWN_MAX,
@@ -141,7 +141,7 @@ def _take_over(context: typer.Context, read: Reading, *, dry_run: bool, yes: boo
             fail("nothing was imported", Exit.FAILED, "answer yes, or give --yes")
         outcome = await _carry_out(session, plan)
         for error in outcome.refused:
-            report_refusals(refusals_of(error))
+            report_refusals(error.refusals)
         whole = plan_take_over((await read()).cluster)
         missing = await _missing(session, whole)
         if output.is_plain:
@@ -246,7 +246,7 @@ def _plain(
 
 
 def _plain_outcome(outcome: TakeoverResult, missing: Sequence[str]) -> dict[str, Any]:
-    refused = [refusal for error in outcome.refused for refusal in refusals_of(error)]
+    refused = [refusal for error in outcome.refused for refusal in error.refusals]
     return {
         "refusals": [refusal._asdict() for refusal in refused],
         "changes": outcome.commands,

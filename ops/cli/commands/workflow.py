@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from msgspec import DecodeError, json, to_builtins
 
-from core.domain.configuration.refusals import Refusal
-from core.errors import BadInput, OrbweaverError, Refused
+from core.errors import BadInput, OrbweaverError, Refusal, Refused
 from ops.cli.context import perform
 from ops.cli.exits import Exit
 from ops.cli.global_options import globals_of

@@ -18,11 +18,10 @@ from core.domain.configuration.commands import (
     DeleteSubnet,
 )
 from core.domain.configuration.configuration_state import pool_addresses
-from core.domain.configuration.refusals import Refusal
 from core.domain.model import Pool
 from core.domain.validation.changes import immutable
 from core.domain.validation.shared import ObjectReference
-from core.errors import BadInput, Refused
+from core.errors import BadInput, Refusal, Refused
 from core.kubernetes.api import Api, Object
 from ops.kubernetes.admission.pool_admission import Admitter
 from ops.kubernetes.admission.reviews import CREATE, DELETE, UPDATE, AdmissionRequest
@@ -64,7 +63,7 @@ class AdmissionValidator:
             field = f"spec.{error.subject}" if error.subject else ""
             return (_subject(question).refuse("Invalid", "unreadable", field, error.message),)
         except Refused as error:
-            return _refusals(error)
+            return error.refusals
         except AddressSyntaxError as error:
             message = f"a stored object has an unreadable address: {error}"
             return (_subject(question).refuse("Internal", "unreadable", "spec.ips", message),)
@@ -129,7 +128,7 @@ class AdmissionValidator:
         try:
             await self._configurator.dry_run(command)
         except Refused as error:
-            return _refusals(error)
+            return error.refusals
         return ()
 
 
@@ -179,7 +178,3 @@ def _identified(question: AdmissionRequest) -> Object:
 
 def _subject(question: AdmissionRequest) -> ObjectReference:
     return ObjectReference(question.kind, question.name)
-
-
-def _refusals(error: Refused) -> tuple[Refusal, ...]:
-    return tuple(refusal for refusal in error.refusals if isinstance(refusal, Refusal))

@@ -18,9 +18,8 @@ from core.domain.addresses.ip_address import (
     parse_written_address,
     parse_written_cidr,
 )
-from core.domain.configuration.refusals import Refusal
 from core.domain.validation.shared import ObjectReference
-from core.errors import ApiNotFound, BadInput
+from core.errors import ApiNotFound, BadInput, Refusal
 from core.kubernetes.api import Api, Object, segment
 from core.manifests.kinds.coordinators import CoordinatorSpec
 from core.manifests.networks.coordinators import CIDR_TYPES, coordinator_rules

@@ -12,8 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from core.domain.configuration.refusals import Refusal
-from core.errors import ApiNotFound, ApiUnavailable, BadInput
+from core.errors import ApiNotFound, ApiUnavailable, BadInput, Refusal
 from core.kubernetes.api import Api, Object, segment
 from core.kubernetes.informer import Informer
 from core.manifests.networks.injection import Injected, asks, inject

@@ -23,10 +23,9 @@ from core.domain.configuration.admissions import (
     extent_of,
 )
 from core.domain.configuration.commands import ApplyPool, ApplySubnet, Command
-from core.domain.configuration.refusals import Refusal
 from core.domain.model import Pool, Subnet
 from core.domain.validation.normalization import normalise_pool, normalise_subnet
-from core.errors import BadInput, OrbweaverError, Refused
+from core.errors import BadInput, OrbweaverError, Refusal, Refused
 from core.eventstore.retry_policies import racing
 from core.kubernetes.api import Api, Object
 from ops.kubernetes.admission.reviews import AdmissionRequest
@@ -146,7 +145,6 @@ def _has_extent(stored: Object, admission: PendingAdmission) -> bool:
             return False
 
 
-def _explained(refusal: object) -> Refusal:
-    assert isinstance(refusal, Refusal), refusal
+def _explained(refusal: Refusal) -> Refusal:
     remedy = f"{refusal.remedy}; that object was admitted and is not applied yet"
     return refusal._replace(remedy=remedy.removeprefix("; "))

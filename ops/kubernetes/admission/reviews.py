@@ -9,9 +9,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from core.domain.configuration.refusals import Refusal
 from core.domain.names import is_dns_label
-from core.errors import BadInput, MalformedReview
+from core.errors import BadInput, MalformedReview, Refusal
 from core.kubernetes.api import Object
 
 API_VERSION: Final = "admission.k8s.io/v1"

@@ -44,7 +44,7 @@ async def rules(node: NodeHarness, endpoint: Endpoint) -> list[str]:
     """The rules that refuse it."""
     with pytest.raises(Refused) as refused:
         await assign(node, endpoint)
-    return [refusal.rule for refusal in refused.value.refusals]  # type: ignore[attr-defined]
+    return [refusal.rule for refusal in refused.value.refusals]
 
 
 async def test_both_families_are_claimed_in_one_event(node: NodeHarness) -> None:

@@ -90,4 +90,4 @@ async def test_what_is_refused_stops_nothing_else(node: NodeHarness) -> None:
     outcome = await Runner(node).run(plan)
 
     assert outcome.endpoints == 1
-    assert [one.rule for error in outcome.refused for one in error.refusals] == ["no-pool"]  # type: ignore[attr-defined]
+    assert [one.rule for error in outcome.refused for one in error.refusals] == ["no-pool"]

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import core
-from core.domain.configuration.refusals import Refusal
 from core.errors import (
     BadInput,
     LogGap,
     NotFound,
     OrbweaverError,
     OutcomeUnknown,
+    Refusal,
     Refused,
     StoreTimeout,
     StoreUnavailable,

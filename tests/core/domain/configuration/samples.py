@@ -8,10 +8,9 @@ from core.domain.addresses.ip_address import V4, V6
 from core.domain.configuration.commands import ApplyPool, Command
 from core.domain.configuration.configuration_state import Configuration
 from core.domain.configuration.decisions import decide
-from core.domain.configuration.refusals import Refusal
 from core.domain.events import PoolDefined, ReservationDefined
 from core.domain.model import Claim, Pool, Reservation
-from core.errors import Refused
+from core.errors import Refusal, Refused
 
 BLUE = Pool("blue", V4, "10.7.0.0/16", ("10.7.0.10-10.7.0.20",), gateway="10.7.0.1")
 GREEN = Pool("green", V6, "fd00:7::/64", ("fd00:7::10-fd00:7::20",), gateway="fd00:7::1")
@@ -62,7 +61,7 @@ def refusals(
     try:
         decide(configuration, command, claimed or {})
     except Refused as error:
-        return tuple(one for one in error.refusals if isinstance(one, Refusal))
+        return error.refusals
     return ()
 
 

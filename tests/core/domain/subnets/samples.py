@@ -8,11 +8,10 @@ from core.domain.addresses.ip_address import V4, V6
 from core.domain.configuration.commands import ApplyPool, ApplyReservation, ApplySubnet, Command
 from core.domain.configuration.configuration_state import Configuration
 from core.domain.configuration.decisions import decide
-from core.domain.configuration.refusals import Refusal
 from core.domain.events import Cause, Event, Recorded
 from core.domain.evolution import Ledger
 from core.domain.model import Claim, Pool, Reservation, Route, Subnet
-from core.errors import Refused
+from core.errors import Refusal, Refused
 
 NET = Subnet(
     "net",
@@ -60,7 +59,7 @@ class State:
         try:
             decide(self.configuration, command_of(wish), claimed or {})
         except Refused as error:
-            return [one for one in error.refusals if isinstance(one, Refusal)]
+            return list(error.refusals)
         return []
 
     def causes(self, wish: Command | Subnet | Pool | Reservation) -> list[tuple[str, str, str]]:

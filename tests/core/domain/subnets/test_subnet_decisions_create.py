@@ -184,7 +184,7 @@ def test_a_family_that_is_switched_off_is_forbidden() -> None:
         decide(nothing, command_of(NET), {})
 
     (refusal,) = caught.value.refusals
-    assert (refusal.kind, refusal.field) == ("Forbidden", "spec.ipVersion")  # type: ignore[attr-defined]
+    assert (refusal.kind, refusal.field) == ("Forbidden", "spec.ipVersion")
 
 
 def test_a_subnet_as_large_as_all_of_ipv6_is_as_quick_as_any() -> None:
