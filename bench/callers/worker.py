@@ -10,8 +10,8 @@ import json
 import sys
 from typing import Any
 
-from bench.rig.errands import REGISTRY
 from bench.rig.lab import CLUSTER
+from bench.rig.sample_workflows import REGISTRY
 from core.eventstore.collector import (
     CONTROLLER_COLLECT_AFTER_OBJECTS,
     collect_seldom,

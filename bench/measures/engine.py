@@ -13,8 +13,8 @@ from collections.abc import Iterator
 
 from bench.figures import Figure, median_figure
 from bench.measures.calls import Bare
-from bench.rig.errands import REGISTRY, Errand, Errands
 from bench.rig.lab import Lab
+from bench.rig.sample_workflows import REGISTRY, Errand, Errands
 from bench.rig.worker import WorkerProcess
 from tests.support.etcd import EtcdCluster
 from workflows.engine.client.client import Client

@@ -10,8 +10,8 @@ import asyncio
 import time
 
 from bench.figures import Figure, median_figure
-from bench.rig.errands import Sleeper
 from bench.rig.lab import Lab
+from bench.rig.sample_workflows import Sleeper
 from bench.rig.worker import WorkerProcess
 from tests.support.etcd import EtcdCluster
 from workflows.engine.client.client import Client

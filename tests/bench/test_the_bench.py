@@ -16,7 +16,7 @@ import pytest
 from bench import plots, reporting
 from bench.callers import replacing
 from bench.figures import Figure, NotTaken, Target, median_figure, ratio_figure
-from bench.measures.kube_controlling import lags_ms
+from bench.measures.kube_controller import lags_ms
 from bench.rig.daemon import ROOT
 from bench.rig.frames import NEW_PODS, frame, identity, netconf
 from bench.rig.lab import Lab
@@ -146,13 +146,13 @@ def test_a_measure_whose_programs_are_not_there_says_so_and_has_not_failed() -> 
     def lack(_: Lab) -> list[Figure]:
         raise NotTaken("no kube-apiserver")
 
-    (measure,) = chosen(["kube_adding"])
+    (measure,) = chosen(["kube_add"])
 
     (taken,) = run(TINY, [measure._replace(measure=lack)])
 
     document = reporting.document("tiny", {}, [taken])
     assert (taken.figures, taken.failure) == ([], "")
-    assert document["not_taken"] == {"kube_adding": "no kube-apiserver"}
+    assert document["not_taken"] == {"kube_add": "no kube-apiserver"}
 
 
 def test_a_report_is_as_late_as_the_first_status_that_counts_the_allocation() -> None:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from bench.figures import Figure, median_figure
 from bench.measures.allocation import define_wide_pool
 from bench.measures.calls import RECORDS_MAX, Caller
-from bench.measures.scaling import seed_of
+from bench.measures.claim_scale import seed_of
 from bench.rig.lab import Lab
 from bench.rig.seeding import pool_name, wide_pool
 from tests.support.etcd import EtcdCluster

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 
 from bench.figures import Figure, median_figure
 from bench.measures.calls import Bare
-from bench.measures.scaling import seed_of
+from bench.measures.claim_scale import seed_of
 from bench.rig.lab import CLUSTER, Lab
 from bench.rig.seeding import seed, spread_places, wide_pool
 from core.allocation.observer import Observer

@@ -9,8 +9,8 @@ import asyncio
 import time
 
 from bench.figures import Figure, median_figure
-from bench.rig.errands import Sleeper
 from bench.rig.lab import Lab
+from bench.rig.sample_workflows import Sleeper
 from bench.rig.worker import WorkerProcess
 from core.eventstore.kv import Get
 from tests.support.etcd import EtcdCluster

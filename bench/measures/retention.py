@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from bench.figures import Figure, ratio_figure
-from bench.rig.errands import REGISTRY, Errand
 from bench.rig.lab import Lab
+from bench.rig.sample_workflows import REGISTRY, Errand
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore, Put, Write
 from tests.support.etcd import EtcdCluster
