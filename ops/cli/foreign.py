@@ -11,7 +11,8 @@ import typer
 
 from core.errors import BadInput
 from core.manifests.foreign.calico import read_calico
-from core.manifests.foreign.whereabouts import NETWORK, read_whereabouts
+from core.manifests.foreign.ipam_configurations import NETWORK
+from core.manifests.foreign.whereabouts import read_whereabouts
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.spiderpool import Dump, read_spiderpool, values_in
 from ops.cli.input_files import read_texts

@@ -9,7 +9,7 @@ the interfaces of a Pod. Raises only ``BadInput``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -19,12 +19,17 @@ from core.domain.addresses.ip_address import (
     ADDRESS_BITS,
     V4,
     Address,
-    AddressSyntaxError,
     Cidr,
-    parse_address,
 )
 from core.domain.model import Pool, Route
 from core.errors import BadInput
+from core.manifests.foreign.ipam_configurations import (
+    NETWORK,
+    IpamRoute,
+    ipams_of,
+    read_address,
+    read_network,
+)
 from core.manifests.foreign.pods import (
     PodAddress,
     PodKey,
@@ -38,7 +43,6 @@ from core.manifests.kinds.records import OpenMetadata
 from core.manifests.spiderpool import Dump
 
 IPAM_TYPE: Final = "whereabouts"
-NETWORK: Final = "NetworkAttachmentDefinition"
 
 
 class _Allocation(Struct, frozen=True):
@@ -56,15 +60,6 @@ class _PoolManifest(Struct, frozen=True):
     spec: _PoolSpec
 
 
-class _NetworkSpec(Struct, frozen=True):
-    config: str = ""
-
-
-class _NetworkManifest(Struct, frozen=True):
-    metadata: OpenMetadata
-    spec: _NetworkSpec = _NetworkSpec()
-
-
 class _Range(Struct, frozen=True):
     range: str = ""
     range_start: str = ""
@@ -72,16 +67,11 @@ class _Range(Struct, frozen=True):
     exclude: list[str] | None = None
 
 
-class _Route(Struct, frozen=True):
-    dst: str = ""
-    gw: str = ""
-
-
 class _Ipam(_Range, frozen=True):
     type: str = ""
     network_name: str = ""
     gateway: str = ""
-    routes: list[_Route] | None = None
+    routes: list[IpamRoute] | None = None
     ip_ranges: list[_Range] = msgspec.field(default_factory=list, name="ipRanges")
 
 
@@ -141,26 +131,18 @@ def _pool(value: object, location: str, networks: list[_Network]) -> tuple[Pool,
 
 def _networks(value: object, location: str) -> Iterator[_Network]:
     """Each range that the network's IPAM has; none unless its IPAM is Whereabouts."""
-    body = convert(value, _NetworkManifest, f"{location} ({NETWORK})")
-    name = f"{body.metadata.namespace or 'default'}/{body.metadata.name}"
-    where = f"{location} ({NETWORK} {name}): spec.config"
-    try:
-        config = msgspec.json.decode(body.spec.config or "{}", type=dict[str, Any])
-    except msgspec.DecodeError as error:
-        raise BadInput(f"{where}: {error}", subject=name) from None
-    plugins = config.get("plugins") or [config]
-    for plain in (plugin.get("ipam") for plugin in plugins if isinstance(plugin, dict)):
-        if isinstance(plain, dict) and plain.get("type") == IPAM_TYPE:
-            ipam = convert(plain, _Ipam, where)
-            for bounds in (ipam, *ipam.ip_ranges):
-                if bounds.range:
-                    yield _network(name, ipam, bounds, where)
+    network = read_network(value, location)
+    for _, plain in ipams_of(network.text, IPAM_TYPE, network.where):
+        ipam = convert(plain, _Ipam, network.where)
+        for bounds in (ipam, *ipam.ip_ranges):
+            if bounds.range:
+                yield _network(network.name, ipam, bounds, network.where)
 
 
 def _network(name: str, ipam: _Ipam, bounds: _Range, where: str) -> _Network:
     cidr = _range_cidr(bounds.range, where)
     prefix = f"{ipam.network_name}-" if ipam.network_name else ""
-    gateway = _written(ipam.gateway, where) if ipam.gateway else None
+    gateway = read_address(ipam.gateway, where) if ipam.gateway else None
     return _Network(
         name,
         prefix + str(cidr).replace(":", "-").replace("/", "-"),
@@ -182,8 +164,8 @@ def _addresses(bounds: _Range, cidr: Cidr, where: str) -> AddressSet:
     written_first, dash, rest = bounds.range.partition("-")
     first = bounds.range_start or (written_first if dash else "")
     last = bounds.range_end or (rest.partition("/")[0] if dash else "")
-    low = _written(first, where).value if first else cidr.first
-    high = _written(last, where).value if last else cidr.last
+    low = read_address(first, where).value if first else cidr.first
+    high = read_address(last, where).value if last else cidr.last
     if low > high:
         raise BadInput(f"{where}: the range begins at {first} and ends at {last}, which is before")
     addresses = hosts & AddressSet.from_intervals([(low, high)], cidr.family)
@@ -200,18 +182,11 @@ def _hosts(cidr: Cidr) -> AddressSet:
     return AddressSet.from_intervals(hosts, cidr.family)
 
 
-def _written(text: str, where: str) -> Address:
-    try:
-        return parse_address(text)
-    except AddressSyntaxError as error:
-        raise BadInput(f"{where}: {error}") from None
-
-
 def _address(key: str, cidr: Cidr, where: str) -> Address:
     """The address at a distance from the range's own, or as it is written."""
     if key.isdigit():
         return Address(cidr.family, cidr.address + int(key))
-    return _written(key, f"{where}: allocations")
+    return read_address(key, f"{where}: allocations")
 
 
 def _pod_key(podref: str, where: str) -> PodKey:

@@ -10,8 +10,9 @@ import pytest
 from core.domain.claims.takeover import ForeignCluster
 from core.domain.model import Route, pod_holder, stateful_holder
 from core.errors import BadInput
+from core.manifests.foreign.ipam_configurations import NETWORK
 from core.manifests.foreign.pods import NETWORK_STATUS
-from core.manifests.foreign.whereabouts import NETWORK, read_whereabouts
+from core.manifests.foreign.whereabouts import read_whereabouts
 
 Plain = dict[str, Any]
 

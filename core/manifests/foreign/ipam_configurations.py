@@ -1,0 +1,80 @@
+"""The ``ipam`` parts of network configurations: of NetworkAttachmentDefinitions and of conflists.
+
+Both have a network configuration or a list of plugins as JSON (CNI specification, section 1). Which
+keys an ``ipam`` has is known to the module of its IPAM system. Raises only ``BadInput``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from core.domain.addresses.ip_address import Address, AddressSyntaxError, parse_address
+from core.errors import BadInput
+from core.manifests.foreign.pods import convert
+from core.manifests.kinds.records import OpenMetadata
+
+NETWORK: Final = "NetworkAttachmentDefinition"
+
+
+class IpamRoute(Struct, frozen=True):
+    """A route of an ``ipam``; other keys are ignored."""
+
+    dst: str = ""
+    gw: str = ""
+
+
+class NetworkIpam(NamedTuple):
+    """An ``ipam`` of one network. ``network``: the configuration's own name, "" where absent."""
+
+    network: str
+    ipam: Mapping[str, Any]
+
+
+class _NetworkSpec(Struct, frozen=True):
+    config: str = ""
+
+
+class _NetworkManifest(Struct, frozen=True):
+    metadata: OpenMetadata
+    spec: _NetworkSpec = _NetworkSpec()
+
+
+class NetworkConfiguration(NamedTuple):
+    """The text of a NetworkAttachmentDefinition, its NAMESPACE/NAME, and how to refer to it."""
+
+    name: str
+    text: str
+    where: str
+
+
+def read_network(value: object, location: str) -> NetworkConfiguration:
+    """The configuration of a NetworkAttachmentDefinition. Raises BadInput."""
+    body = convert(value, _NetworkManifest, f"{location} ({NETWORK})")
+    name = f"{body.metadata.namespace or 'default'}/{body.metadata.name}"
+    return NetworkConfiguration(
+        name, body.spec.config or "{}", f"{location} ({NETWORK} {name}): spec.config"
+    )
+
+
+def ipams_of(text: str, ipam_type: str, where: str) -> Iterator[NetworkIpam]:
+    """Each ``ipam`` of this type in a network configuration, or in its plugins. Raises BadInput."""
+    try:
+        config = msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise BadInput(f"{where}: {error}", subject=where) from None
+    plugins = config.get("plugins") or [config]
+    for plain in (plugin.get("ipam") for plugin in plugins if isinstance(plugin, dict)):
+        if isinstance(plain, dict) and plain.get("type") == ipam_type:
+            yield NetworkIpam(str(config.get("name") or ""), plain)
+
+
+def read_address(text: str, where: str) -> Address:
+    """An address that a configuration names. Raises BadInput."""
+    try:
+        return parse_address(text)
+    except AddressSyntaxError as error:
+        raise BadInput(f"{where}: {error}") from None
