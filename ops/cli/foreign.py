@@ -11,11 +11,13 @@ import typer
 
 from core.errors import BadInput
 from core.manifests.foreign.calico import read_calico
+from core.manifests.foreign.host_local import read_host_local
 from core.manifests.foreign.ipam_configurations import NETWORK
 from core.manifests.foreign.whereabouts import read_whereabouts
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.spiderpool import Dump, read_spiderpool, values_in
 from ops.cli.input_files import read_texts
+from ops.cli.node_folders import read_node_folders
 from ops.kubernetes.foreign import list_objects
 
 KUBECONFIG: Final = "KUBECONFIG"
@@ -31,6 +33,9 @@ FINDINGS_SHOWN_MAX: Final = 50
 """Findings about another IPAM that are listed; -o wide lists all."""
 
 DEFAULT_KUBECONFIG: Final = "~/.kube/config"
+
+Values = list[tuple[str, object]]
+"""Objects, each with where it is from."""
 
 Reading = Callable[[], Awaitable[Dump]]
 """Reads the cluster as it is now; files say the same each time."""
@@ -76,17 +81,36 @@ CALICO: Final = ForeignSystem(
 )
 
 
+HOST_LOCAL_COLLECTIONS: Final = {
+    "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions": NETWORK,
+    "/api/v1/nodes": "Node",
+    **_PODS,
+}
+"""What host-local itself has is in the files of the nodes."""
+
+
 def reading(system: ForeignSystem, files: Sequence[str], kubeconfig: str, context: str) -> Reading:
     """How to read. Raises BadInput when both are given, or a file cannot be read."""
-    if not files:
-        return _of_server(system, kubeconfig or default_kubeconfig(), context)
-    if kubeconfig or context:
-        raise BadInput(
-            "--filename and --kubeconfig or --context exclude each other",
-            subject="filename",
-            remedy="give --filename, or --kubeconfig and --context",
-        )
-    return _of_files(system, files)
+    values = _values_of(system.collections, files, kubeconfig, context)
+
+    async def read() -> Dump:
+        return system.read(await values())
+
+    return read
+
+
+def host_local_reading(folder: str, files: Sequence[str], kubeconfig: str, context: str) -> Reading:
+    """How to read a folder for each node, and the objects. Raises BadInput as ``reading`` does.
+
+    The folders are read first: they say that an address is in use.
+    """
+    values = _values_of(HOST_LOCAL_COLLECTIONS, files, kubeconfig, context)
+
+    async def read() -> Dump:
+        nodes = read_node_folders(folder)
+        return read_host_local(nodes, await values())
+
+    return read
 
 
 def default_kubeconfig() -> str:
@@ -95,17 +119,20 @@ def default_kubeconfig() -> str:
     return first or str(Path(DEFAULT_KUBECONFIG).expanduser())
 
 
-def _of_files(system: ForeignSystem, files: Sequence[str]) -> Reading:
-    dump = system.read(values_in(text for _, text in read_texts(files)))
+def _values_of(
+    collections: Mapping[str, str], files: Sequence[str], kubeconfig: str, context: str
+) -> Callable[[], Awaitable[Values]]:
+    if files and (kubeconfig or context):
+        raise BadInput(
+            "--filename and --kubeconfig or --context exclude each other",
+            subject="filename",
+            remedy="give --filename, or --kubeconfig and --context",
+        )
+    texts = list(values_in(text for _, text in read_texts(files)))  # standard input is read once
 
-    async def read() -> Dump:
-        return dump
-
-    return read
-
-
-def _of_server(system: ForeignSystem, kubeconfig: str, context: str) -> Reading:
-    async def read() -> Dump:
-        return system.read(await list_objects(system.collections, kubeconfig, context))
+    async def read() -> Values:
+        if files:
+            return texts
+        return list(await list_objects(collections, kubeconfig or default_kubeconfig(), context))
 
     return read

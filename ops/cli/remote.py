@@ -42,6 +42,9 @@ OWN_OPTIONS: Final = ("gc", "import")
 
 FILE_OPTIONS: Final = ("--filename", "--request")
 RECURSIVE: Final = "--recursive"
+NODE_FOLDERS: Final = "--nodes"
+"""It names folders of this machine, which standard input does not carry."""
+
 ON_A_NODE: Final = ("node", "doctor")
 """The command whose third word names a node; without one it is about this machine."""
 
@@ -76,7 +79,7 @@ def is_remote(arguments: Sequence[str], variables: Mapping[str, str], *, as_plug
     is_direct = ETCD[0] in names or bool(variables.get(ETCD[1]))
     if command == ON_A_NODE[0]:
         return bool(_node_of_line(arguments))
-    if command in LOCAL or (command == "import" and not names & set(FILE_OPTIONS)):
+    if command in LOCAL or (command == "import" and not _is_passed_along(names)):
         return False
     if command == OF_A_POD and "--netns" in names:
         return False
@@ -114,6 +117,11 @@ def prepare(
     inside = ["env", f"{WHO}={who}", "orbctl", *rest]
     target = ["exec", *flags, "-n", metadata["namespace"], metadata["name"], "-c", component, "--"]
     return Remote([*kubectl, *target, *inside], stdin if reads or is_terminal else b"", node)
+
+
+def _is_passed_along(names: set[str]) -> bool:
+    """Whether all that an import reads is in files, which standard input can carry."""
+    return bool(names & set(FILE_OPTIONS)) and NODE_FOLDERS not in names
 
 
 def _parsed(arguments: Sequence[str]) -> list[ParsedOption]:

@@ -30,6 +30,7 @@ MANAGER: Final = "kube-controller-manager"
 MULTUS_PLUGIN: Final = "Multus"
 HELM: Final = "helm-python-sdk"
 CONTAINERD: Final = "containerd"
+HOST_LOCAL: Final = "host-local"
 CGROUPS: Final = "control groups v2"
 PROMETHEUS: Final = "prometheus"
 LITTLE_ENDIAN: Final = "little-endian processor"
@@ -46,6 +47,7 @@ _ASSETS: Final = "into KUBEBUILDER_ASSETS or /usr/local/kubebuilder/bin"
 REMEDIES: Final[Mapping[str, str]] = {
     NAMESPACES: "run as root, with what scripts/setup.sh dev installs",
     CONTAINERD: _OF_SETUP.format("containerd and runc"),
+    HOST_LOCAL: _OF_SETUP.format("containernetworking-plugins"),
     CGROUPS: "mount cgroup2, on a kernel with BPF for control groups",
     "iptables": _OF_SETUP.format("iptables"),
     "etcdutl": _OF_SETUP.format("etcd-server"),

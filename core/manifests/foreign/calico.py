@@ -8,7 +8,7 @@ a reservation: they are in use, but no Pod's. Raises only ``BadInput``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -16,6 +16,7 @@ from core.domain.addresses.ip_address import Address, parse_cidr
 from core.domain.model import Pool, Reservation
 from core.errors import BadInput
 from core.manifests.foreign.pods import (
+    FIRST_INTERFACE,
     PodAddress,
     cluster_of,
     convert,
@@ -25,9 +26,6 @@ from core.manifests.foreign.pods import (
 )
 from core.manifests.kinds.records import OpenMetadata
 from core.manifests.spiderpool import Dump
-
-INTERFACE: Final = "eth0"
-"""Calico serves the first interface of a Pod alone."""
 
 
 class _PoolSpec(Struct, frozen=True):
@@ -73,7 +71,7 @@ def read_calico(values: Iterable[tuple[str, object]]) -> Dump:
             if used.pod is None:
                 reserved.append(used.address)
             else:
-                allocations.append(PodAddress(used.address, pool, used.pod, INTERFACE))
+                allocations.append(PodAddress(used.address, pool, used.pod, FIRST_INTERFACE))
     pods = read_pods(by_kind["Pod"])
     return Dump(cluster_of(pools, allocations, pods, _reservations(reserved)), skipped)
 

@@ -2,7 +2,8 @@
 
 An allocation of such a system names a Pod; UID, node and owner are in the Pod, the interface and
 its MAC in the annotation ``k8s.v1.cni.cncf.io/network-status`` (Network Plumbing Working Group,
-Multi-Network Specification, section 5). Raises only ``BadInput``.
+Multi-Network Specification, section 5). Addresses that only ``status.podIPs`` has are those of the
+first interface. Raises only ``BadInput``.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ from core.manifests.kinds.records import OpenMetadata
 
 NETWORK_STATUS: Final = "k8s.v1.cni.cncf.io/network-status"
 
+FIRST_INTERFACE: Final = "eth0"
+"""What every container runtime calls the interface of a Pod's default network."""
+
 PodKey = tuple[str, str]
 T = TypeVar("T")
 
@@ -39,14 +43,19 @@ class _PodSpec(Struct, rename="camel", frozen=True):
     host_network: bool = False
 
 
-class _PodPhase(Struct, frozen=True):
+class _PodIp(Struct, frozen=True):
+    ip: str = ""
+
+
+class _PodStatus(Struct, frozen=True):
     phase: str = ""
+    pod_ips: list[_PodIp] | None = msgspec.field(default=None, name="podIPs")
 
 
 class _PodManifest(Struct, frozen=True):
     metadata: OpenMetadata
     spec: _PodSpec = _PodSpec()
-    status: _PodPhase = _PodPhase()
+    status: _PodStatus = _PodStatus()
 
 
 class _NetworkStatus(Struct, frozen=True):
@@ -156,7 +165,8 @@ def _pod(body: _PodManifest, location: str) -> ForeignPod:
     metadata = body.metadata
     owner = next((one for one in metadata.owner_references or () if one.controller), None)
     text = (metadata.annotations or {}).get(NETWORK_STATUS, "[]")
-    where = f"{location} (Pod {metadata.namespace}/{metadata.name}): {NETWORK_STATUS}"
+    where = f"{location} (Pod {metadata.namespace}/{metadata.name})"
+    interfaces = _first_interface(body.status.pod_ips or (), where)
     return ForeignPod(
         metadata.namespace or "default",
         metadata.name,
@@ -164,8 +174,15 @@ def _pod(body: _PodManifest, location: str) -> ForeignPod:
         body.spec.node_name,
         owner.kind if owner else "Pod",
         owner.name if owner else metadata.name,
-        _interfaces(text, where),
+        interfaces | _interfaces(text, f"{where}: {NETWORK_STATUS}"),
     )
+
+
+def _first_interface(ips: Iterable[_PodIp], where: str) -> dict[Address, tuple[str, str]]:
+    try:
+        return {parse_address(each.ip): (FIRST_INTERFACE, "") for each in ips if each.ip}
+    except AddressSyntaxError as error:
+        raise BadInput(f"{where}: status.podIPs: {error}", subject="status.podIPs") from None
 
 
 def _interfaces(text: str, where: str) -> dict[Address, tuple[str, str]]:

@@ -30,6 +30,7 @@ from ops.cli.foreign import (
     KubeconfigOption,
     KubeContextOption,
     Reading,
+    host_local_reading,
     reading,
 )
 from ops.cli.global_options import globals_of
@@ -50,6 +51,9 @@ _Files = Annotated[
         help="what `kubectl get KINDS -A -o json` prints; - for standard input. Without: the API"
         " server is asked",
     ),
+]
+_Nodes = Annotated[
+    str, typer.Option("--nodes", metavar="DIRECTORY", help="a folder for each node, by its name")
 ]
 _DryRun = Annotated[
     bool, typer.Option("--dry-run", help="check and show the result, write nothing")
@@ -120,6 +124,32 @@ def calico(
       orbctl import calico -f calico.json --yes
     """
     read = reading(CALICO, file or (), kubeconfig, kube_context)
+    _take_over(context, read, dry_run=dry_run, yes=yes)
+
+
+@app.command("host-local")
+def host_local(
+    context: typer.Context,
+    nodes: _Nodes,
+    file: _Files = None,
+    kubeconfig: KubeconfigOption = "",
+    kube_context: KubeContextOption = "",
+    dry_run: _DryRun = False,
+    yes: _Yes = False,
+) -> None:
+    """Take over ranges and every address in use from host-local, as flannel and others use it.
+
+    DIRECTORY has a folder for each node, named as the node, with copies of the node's
+    /etc/cni/net.d and /var/lib/cni/networks below it. Pods, Nodes and networks of Multus are
+    objects of the cluster.
+
+    KINDS of files: pods,nodes,network-attachment-definitions.
+
+    Examples:
+      orbctl import host-local --nodes nodes --dry-run
+      orbctl import host-local --nodes nodes -f objects.json --yes
+    """
+    read = host_local_reading(nodes, file or (), kubeconfig, kube_context)
     _take_over(context, read, dry_run=dry_run, yes=yes)
 
 

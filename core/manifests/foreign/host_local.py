@@ -1,0 +1,308 @@
+"""Parse what host-local stores: its ranges in network configurations, its files on each node.
+
+host-local is the IPAM of the CNI project. It writes a file for each address in use, named by the
+address, with the container and its interface. It knows no Pods: an address belongs to the Pod of
+that node whose status has it. A network without ranges takes them from the node's podCIDRs, as
+flannel and kubenet hand them over. Only what a living Pod has is taken over, also where no file
+says so: a lost file does not make an address free (I6). Reads no file itself; raises ``BadInput``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from core.domain.addresses.address_set import AddressSet
+from core.domain.addresses.ip_address import V4, Address, AddressSyntaxError, Cidr, parse_address
+from core.domain.claims.takeover import Finding
+from core.domain.model import Pool, Route
+from core.errors import BadInput
+from core.manifests.foreign.ipam_configurations import (
+    NETWORK,
+    IpamRoute,
+    NetworkIpam,
+    ipams_of,
+    read_address,
+    read_network,
+)
+from core.manifests.foreign.pods import (
+    ForeignPod,
+    PodAddress,
+    PodKey,
+    cluster_of,
+    convert,
+    read_cidr,
+    read_pods,
+    split_by_kind,
+)
+from core.manifests.kinds.records import OpenMetadata
+from core.manifests.spiderpool import Dump
+
+IPAM_TYPE: Final = "host-local"
+LAST_RESERVED: Final = "last_reserved_ip."
+LOCK: Final = "lock"
+"""Files beside those of the addresses: where the next search begins, and a lock."""
+
+CONTAINER_ID_CHARS: Final = 12
+"""So much of a container's id is shown, as container runtimes do."""
+
+_NOT_IN_A_NAME: Final = re.compile("[^a-z0-9.-]+")
+
+
+class NodeFiles(NamedTuple):
+    """What one node has: (path, text) of its configurations; network -> file name -> text."""
+
+    node: str
+    configurations: Sequence[tuple[str, str]]
+    networks: Mapping[str, Mapping[str, str]]
+
+
+class _Range(Struct, rename="camel", frozen=True):
+    subnet: str = ""
+    range_start: str = ""
+    range_end: str = ""
+    gateway: str = ""
+
+
+class _Ipam(_Range, rename="camel", frozen=True):
+    data_dir: str = ""
+    routes: list[IpamRoute] | None = None
+    ranges: list[list[_Range]] = []
+
+
+class _NodeSpec(Struct, frozen=True):
+    pod_cidrs: list[str] | None = msgspec.field(default=None, name="podCIDRs")
+
+
+class _NodeManifest(Struct, frozen=True):
+    metadata: OpenMetadata
+    spec: _NodeSpec = _NodeSpec()
+
+
+class _NetworkRange(NamedTuple):
+    """One range of a network. ``node`` "": of every node; ``nad``: NAMESPACE/NAME, "" for none."""
+
+    network: str
+    node: str
+    nad: str
+    cidr: Cidr
+    addresses: AddressSet
+    gateway: str
+    routes: tuple[Route, ...]
+
+    def serves(self, node: str, address: Address) -> bool:
+        """Whether the address is of this subnet, and the range of this node."""
+        cidr = self.cidr
+        is_inside = cidr.family == address.family and cidr.first <= address.value <= cidr.last
+        return is_inside and self.node in {"", node}
+
+    @property
+    def pool(self) -> str:
+        """The name of its pool: network and subnet, as a DNS name."""
+        subnet = str(self.cidr).replace(":", "-").replace("/", "-")
+        return _NOT_IN_A_NAME.sub("-", f"{self.network}-{subnet}".lower()).strip("-.")
+
+
+class _Reservation(NamedTuple):
+    """A file of an address. ``interface`` "" in the files of old releases."""
+
+    node: str
+    network: str
+    address: Address
+    container: str
+    interface: str
+
+
+def data_directories(texts: Iterable[tuple[str, str]]) -> set[str]:
+    """Where configurations (path, text) say that host-local stores its files. Raises BadInput."""
+    return {
+        directory
+        for path, text in texts
+        for _, plain in ipams_of(text, IPAM_TYPE, path)
+        if (directory := convert(plain, _Ipam, path).data_dir)
+    }
+
+
+def read_host_local(nodes: Sequence[NodeFiles], values: Iterable[tuple[str, object]]) -> Dump:
+    """Pools and endpoints from the files of nodes and these objects. Raises BadInput."""
+    by_kind, skipped = split_by_kind(values, ("Pod", "Node", NETWORK))
+    pods = read_pods(by_kind["Pod"])
+    pod_cidrs = dict(_pod_cidrs(value, location) for location, value in by_kind["Node"])
+    ranges = [
+        *(served for node in nodes for served in _of_node(node, pod_cidrs.get(node.node, ()))),
+        *(
+            served
+            for location, value in by_kind[NETWORK]
+            for served in _of_network(value, location)
+        ),
+    ]
+    findings: list[Finding] = []
+    reservations = [file for node in nodes for file in _reservations(node, findings)]
+    allocations = [
+        *_reserved(reservations, ranges, pods, findings),
+        *_unreserved(reservations, ranges, pods, findings),
+    ]
+    pools = _pools(ranges, allocations, {node.node for node in nodes})
+    cluster = cluster_of(pools, allocations, pods)
+    return Dump(cluster._replace(findings=(*findings, *cluster.findings)), skipped)
+
+
+def _pod_cidrs(value: object, location: str) -> tuple[str, tuple[Cidr, ...]]:
+    body = convert(value, _NodeManifest, f"{location} (Node)")
+    where = f"{location} (Node {body.metadata.name}): spec.podCIDRs"
+    cidrs = tuple(read_cidr(text, where) for text in body.spec.pod_cidrs or ())
+    return body.metadata.name, cidrs
+
+
+def _of_network(value: object, location: str) -> Iterator[_NetworkRange]:
+    network = read_network(value, location)
+    for plain in ipams_of(network.text, IPAM_TYPE, network.where):
+        name = plain.network or network.name.partition("/")[2]
+        yield from _ranges(plain._replace(network=name), "", network.name, network.where)
+
+
+def _of_node(node: NodeFiles, pod_cidrs: Iterable[Cidr]) -> Iterator[_NetworkRange]:
+    """The ranges of its configurations; of its other networks the podCIDRs that they use."""
+    configured = [
+        served
+        for path, text in node.configurations
+        for plain in ipams_of(text, IPAM_TYPE, path)
+        for served in _ranges(plain, node.node, "", path)
+    ]
+    yield from configured
+    for network in sorted(node.networks.keys() - {served.network for served in configured}):
+        addresses = [address for name in node.networks[network] if (address := _address(name))]
+        for cidr in pod_cidrs:
+            derived = _network_range(NetworkIpam(network, {}), _Range(str(cidr)), (), "podCIDRs")
+            derived = derived._replace(node=node.node)
+            if any(derived.serves(node.node, address) for address in addresses):
+                yield derived
+
+
+def _ranges(plain: NetworkIpam, node: str, nad: str, where: str) -> Iterator[_NetworkRange]:
+    """Its ranges, or the one that old configurations have on the top level."""
+    ipam = convert(plain.ipam, _Ipam, where)
+    routes = tuple(Route(route.dst, route.gw) for route in ipam.routes or ())
+    for bounds in (ipam, *(bounds for several in ipam.ranges for bounds in several)):
+        if "/" in bounds.subnet:  # otherwise a template, filled in by another plugin
+            yield _network_range(plain, bounds, routes, where)._replace(node=node, nad=nad)
+
+
+def _network_range(
+    plain: NetworkIpam, bounds: _Range, routes: tuple[Route, ...], where: str
+) -> _NetworkRange:
+    """The range as host-local fills it in: every host of the subnet; the first is the gateway."""
+    cidr = read_cidr(bounds.subnet, where)
+    gateway = read_address(bounds.gateway, where) if bounds.gateway else None
+    gateway = gateway or Address(cidr.family, cidr.first + 1)
+    first = read_address(bounds.range_start, where).value if bounds.range_start else cidr.first + 1
+    last = read_address(bounds.range_end, where).value if bounds.range_end else cidr.last
+    if bounds.range_end == "" and cidr.family == V4:
+        last = cidr.last - 1
+    if not cidr.first <= first <= last <= cidr.last:
+        raise BadInput(f"{where}: the range of {cidr} does not lie in it", subject=str(cidr))
+    addresses = AddressSet.from_intervals([(first, last)], cidr.family)
+    addresses -= AddressSet.from_values([gateway.value], cidr.family)
+    return _NetworkRange(plain.network, "", "", cidr, addresses, str(gateway), routes)
+
+
+def _reservations(node: NodeFiles, findings: list[Finding]) -> Iterator[_Reservation]:
+    for network, files in sorted(node.networks.items()):
+        for name, text in sorted(files.items()):
+            if name == LOCK or name.startswith(LAST_RESERVED):
+                continue
+            address = _address(name)
+            if address is None:
+                subject, what = f"Node/{node.node}", f"{network}/{name} is not named by an address"
+                findings.append(Finding(subject, what, "skipped"))
+                continue
+            container, interface = [*text.split(), "", ""][:2]
+            yield _Reservation(node.node, network, address, container, interface)
+
+
+def _address(name: str) -> Address | None:
+    try:
+        return parse_address(name)
+    except AddressSyntaxError:
+        return None
+
+
+def _reserved(
+    reservations: Iterable[_Reservation],
+    ranges: Sequence[_NetworkRange],
+    pods: Mapping[PodKey, ForeignPod],
+    findings: list[Finding],
+) -> Iterator[PodAddress]:
+    """The files whose address a living Pod of that node has."""
+    holders = {(pod.node, address): key for key, pod in pods.items() for address in pod.interfaces}
+    for node, network, address, container, interface in reservations:
+        key = holders.get((node, address))
+        subject = f"Node/{node}"
+        if key is None:
+            what = f"{network}/{address} is of {container[:CONTAINER_ID_CHARS]}, of no living Pod"
+            findings.append(Finding(subject, what, "leaked: not taken over"))
+            continue
+        own = (served for served in ranges if served.network == network)
+        serving = next((served for served in own if served.serves(node, address)), None)
+        if serving is None:
+            what = f"{network}/{address} is of {'/'.join(key)}, and no range contains it"
+            done = "not taken over: add the configuration of this network"
+            findings.append(Finding(subject, what, done))
+            continue
+        yield PodAddress(address, serving.pool, key, interface)
+
+
+def _unreserved(
+    reservations: Iterable[_Reservation],
+    ranges: Sequence[_NetworkRange],
+    pods: Mapping[PodKey, ForeignPod],
+    findings: list[Finding],
+) -> Iterator[PodAddress]:
+    """Addresses of living Pods in these ranges that no file of their node names."""
+    reserved = {(file.node, file.address) for file in reservations}
+    for key, pod in pods.items():
+        for address, (interface, _) in pod.interfaces.items():
+            serving = next((served for served in ranges if served.serves(pod.node, address)), None)
+            if serving is None or (pod.node, address) in reserved:
+                continue
+            what = f"{'/'.join(key)} has {address}, for which node {pod.node} has no file"
+            findings.append(Finding(f"pool/{serving.pool}", what, "taken over"))
+            yield PodAddress(address, serving.pool, key, interface)
+
+
+def _pools(
+    ranges: Iterable[_NetworkRange], allocations: Iterable[PodAddress], nodes: set[str]
+) -> list[Pool]:
+    """A pool for each network and subnet, of the nodes that have it."""
+    by_pool: defaultdict[str, list[_NetworkRange]] = defaultdict(list)
+    for served in ranges:
+        by_pool[served.pool].append(served)
+    used: defaultdict[str, list[int]] = defaultdict(list)
+    for allocation in allocations:
+        used[allocation.pool].append(allocation.address.value)
+    return [_pool(name, by_pool[name], used[name], nodes) for name in sorted(by_pool)]
+
+
+def _pool(name: str, ranges: Sequence[_NetworkRange], used: list[int], nodes: set[str]) -> Pool:
+    cidr = ranges[0].cidr
+    addresses = AddressSet.from_values(used, cidr.family)
+    for served in ranges:
+        addresses |= served.addresses
+    gateways = {served.gateway for served in ranges}
+    routes = {served.routes for served in ranges if served.routes}
+    serving = {served.node for served in ranges}
+    return Pool(
+        name,
+        cidr.family,
+        str(cidr),
+        tuple(addresses.to_items()),
+        gateway=gateways.pop() if len(gateways) == 1 else "",
+        routes=routes.pop() if len(routes) == 1 else None,
+        node_names=() if "" in serving or serving >= nodes else tuple(sorted(serving)),
+        multus_names=tuple(sorted({served.nad for served in ranges if served.nad})),
+    )

@@ -1,0 +1,87 @@
+"""Copies of what the CNI executables store on nodes: a folder for each node, paths as on the node.
+
+``DIRECTORY/NODE/etc/cni/net.d`` has the node's network configurations, and
+``DIRECTORY/NODE/var/lib/cni/networks`` host-local's files, unless a configuration names another
+directory. ``DIRECTORY/NODE`` may be a link to the root of the node itself. Reads, writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from core.errors import BadInput
+from core.manifests.foreign.host_local import NodeFiles, data_directories
+
+CONFIGURATIONS: Final = "etc/cni/net.d"
+CONFIGURATION_SUFFIXES: Final = (".conf", ".conflist", ".json")
+NETWORKS: Final = "var/lib/cni/networks"
+
+CONFIGURATION_BYTES_MAX: Final = 1024 * 1024
+RESERVATION_BYTES_MAX: Final = 4096
+"""A container's id, a line break, and the name of an interface."""
+
+FILES_MAX: Final = 131_072
+"""Files of one network on one node: every address of two /16."""
+
+
+def read_node_folders(directory: str) -> list[NodeFiles]:
+    """What each node has. Raises BadInput."""
+    path = Path(directory)
+    if not path.is_dir():
+        raise BadInput(f"{directory} is not a directory", subject=directory)
+    folders = [folder for folder in sorted(path.iterdir()) if folder.is_dir()]
+    if not folders:
+        remedy = f"copy {CONFIGURATIONS} and {NETWORKS} of each node to {directory}/NODE"
+        raise BadInput(f"{directory} has no folder of a node", subject=directory, remedy=remedy)
+    return [_read_node(folder) for folder in folders]
+
+
+def _read_node(folder: Path) -> NodeFiles:
+    configurations = [
+        (str(file), _read(file, CONFIGURATION_BYTES_MAX))
+        for file in _files(folder / CONFIGURATIONS)
+        if file.suffix in CONFIGURATION_SUFFIXES
+    ]
+    networks: dict[str, dict[str, str]] = {}
+    for directory in sorted({NETWORKS, *data_directories(configurations)}):
+        state = folder / directory.lstrip("/")
+        for network in sorted(state.iterdir()) if state.is_dir() else ():
+            if network.is_dir():
+                files = {file.name: _read(file, RESERVATION_BYTES_MAX) for file in _files(network)}
+                networks[network.name] = networks.get(network.name, {}) | files
+    if not configurations and not networks:
+        raise BadInput(
+            f"{folder} has neither {CONFIGURATIONS} nor {NETWORKS}",
+            subject=str(folder),
+            remedy=f"copy both directories of node {folder.name} into it",
+        )
+    return NodeFiles(folder.name, configurations, networks)
+
+
+def _files(directory: Path) -> Iterator[Path]:
+    """The files of a directory, none if it does not exist. Raises BadInput."""
+    try:
+        files = sorted(path for path in directory.iterdir() if path.is_file())
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise BadInput(f"cannot read {directory}: {error.strerror}") from None
+    if len(files) > FILES_MAX:
+        raise BadInput(f"{directory} has {len(files)} files, more than the limit of {FILES_MAX}")
+    yield from files
+
+
+def _read(file: Path, bytes_max: int) -> str:
+    """The text of a file; "" if it was removed meanwhile. Raises BadInput."""
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(bytes_max + 1)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise BadInput(f"cannot read {file}: {error.strerror}", subject=str(file)) from None
+    if len(content) > bytes_max:
+        raise BadInput(f"{file} is larger than the limit of {bytes_max} bytes", subject=str(file))
+    return content.decode("utf-8", "replace")

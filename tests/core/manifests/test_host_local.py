@@ -1,0 +1,217 @@
+"""host-local's files and ranges become pools and endpoints: what a living Pod has, on its node."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from core.domain.claims.takeover import ForeignCluster, plan_take_over
+from core.domain.model import Route
+from core.errors import BadInput
+from core.manifests.foreign.host_local import NodeFiles, read_host_local
+from core.manifests.foreign.ipam_configurations import NETWORK
+from core.manifests.foreign.pods import NETWORK_STATUS
+
+Plain = dict[str, Any]
+
+
+def conflist(**ipam: Any) -> tuple[str, str]:
+    bridge = {"type": "bridge", "ipam": {"type": "host-local", **ipam}}
+    plugins = [bridge, {"type": "portmap"}]
+    return "10-lan.conflist", json.dumps({"name": "lan", "plugins": plugins})
+
+
+def one_range(subnet: str, first: str = "", last: str = "", **more: str) -> Plain:
+    bounds = {"rangeStart": first, "rangeEnd": last}
+    return {"subnet": subnet, **{key: text for key, text in bounds.items() if text}, **more}
+
+
+LAN = conflist(ranges=[[one_range("10.6.0.0/24")]])
+
+
+def node(name: str, *addresses: str, configuration: tuple[str, str] | None = LAN) -> NodeFiles:
+    """A node with a file for each address of network ``lan``, beside what host-local keeps."""
+    files = {address: f"container-of-{address}\r\neth0" for address in addresses}
+    files |= {"last_reserved_ip.0": addresses[-1] if addresses else "", "lock": ""}
+    return NodeFiles(name, [configuration] if configuration else [], {"lan": files})
+
+
+def pod(name: str, node_name: str, *ips: str, phase: str = "Running", **interfaces: str) -> Plain:
+    status = [{"interface": key, "ips": [ip], "mac": ""} for key, ip in interfaces.items()]
+    return {
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "namespace": "shop",
+            "uid": f"uid-{name}",
+            "annotations": {NETWORK_STATUS: json.dumps(status)},
+        },
+        "spec": {"nodeName": node_name},
+        "status": {"phase": phase, "podIPs": [{"ip": ip} for ip in ips]},
+    }
+
+
+def read(nodes: list[NodeFiles], *objects: Plain) -> ForeignCluster:
+    values = ((f"object {each['metadata']['name']}", each) for each in objects)
+    return read_host_local(nodes, values).cluster
+
+
+def findings_of(cluster: ForeignCluster) -> list[tuple[str, str]]:
+    return [(finding.what, finding.done) for finding in cluster.findings]
+
+
+def test_the_address_of_a_file_belongs_to_the_pod_of_that_node_that_has_it() -> None:
+    cluster = read([node("node-a", "10.6.0.5")], pod("web-0", "node-a", "10.6.0.5"))
+
+    (endpoint,) = cluster.endpoints
+    assert (endpoint.name, endpoint.uid, endpoint.node) == ("web-0", "uid-web-0", "node-a")
+    assert (endpoint.nics[0].interface, endpoint.nics[0].ipv4) == ("eth0", "10.6.0.5/24")
+    assert cluster.findings == ()
+
+
+def test_both_families_of_an_interface_are_one_nic() -> None:
+    both = conflist(ranges=[[one_range("10.6.0.0/24")], [one_range("fd00:6::/64")]])
+    files = node("node-a", "10.6.0.5", "fd00:6::5", configuration=both)
+
+    (endpoint,) = read([files], pod("web-0", "node-a", "10.6.0.5", "fd00:6::5")).endpoints
+
+    assert [(nic.ipv4, nic.ipv6) for nic in endpoint.nics] == [("10.6.0.5/24", "fd00:6::5/64")]
+
+
+@pytest.mark.parametrize(
+    ("ipam", "ips", "gateway"),
+    [
+        (one_range("10.6.0.0/29"), ("10.6.0.2-10.6.0.6",), "10.6.0.1"),
+        (one_range("10.6.0.0/24", "10.6.0.8", "10.6.0.9"), ("10.6.0.8-10.6.0.9",), "10.6.0.1"),
+        (one_range("10.6.0.0/30", gateway="10.6.0.2"), ("10.6.0.1",), "10.6.0.2"),
+        (one_range("fd00:6::/126"), ("fd00:6::2-fd00:6::3",), "fd00:6::1"),
+    ],
+)
+def test_a_range_has_what_host_local_would_assign(
+    ipam: Plain, ips: tuple[str, ...], gateway: str
+) -> None:
+    """Neither the gateway, which is the first address where none is named, nor the broadcast."""
+    (new,) = read([node("node-a", configuration=conflist(ranges=[[ipam]]))]).pools
+    (old,) = read([node("node-a", configuration=conflist(**ipam))]).pools
+
+    assert new == old
+    assert (new.pool.ips, new.pool.gateway) == (ips, gateway)
+
+
+def test_routes_are_those_of_the_configuration() -> None:
+    routes = [{"dst": "10.0.0.0/8", "gw": "10.6.0.2"}, {"dst": "0.0.0.0/0"}]
+    configuration = conflist(subnet="10.6.0.0/24", routes=routes)
+
+    (foreign,) = read([node("node-a", configuration=configuration)]).pools
+
+    assert foreign.pool.routes == (Route("10.0.0.0/8", "10.6.0.2"), Route("0.0.0.0/0", ""))
+
+
+def test_parts_of_a_subnet_on_several_nodes_are_one_pool() -> None:
+    first = conflist(ranges=[[one_range("10.6.0.0/24", "10.6.0.10", "10.6.0.19")]])
+    second = conflist(ranges=[[one_range("10.6.0.0/24", "10.6.0.20", "10.6.0.29")]])
+
+    nodes = [node("node-a", configuration=first), node("node-b", configuration=second)]
+    (foreign,) = read(nodes).pools
+
+    assert foreign.pool.name == "lan-10.6.0.0-24"
+    assert foreign.pool.ips == ("10.6.0.10-10.6.0.29",)
+    assert foreign.pool.node_names == ()
+
+
+def test_a_subnet_of_some_nodes_is_a_pool_of_these_nodes() -> None:
+    other = conflist(ranges=[[one_range("10.7.0.0/24")]])
+
+    pools = read([node("node-a"), node("node-b", configuration=other)]).pools
+
+    assert [foreign.pool.node_names for foreign in pools] == [("node-a",), ("node-b",)]
+
+
+def test_a_network_of_multus_has_its_pool_on_every_node() -> None:
+    ipam = {"type": "host-local", "subnet": "10.8.0.0/24"}
+    config = json.dumps({"type": "macvlan", "ipam": ipam})
+    metadata = {"name": "lan", "namespace": "shop"}
+    network = {"kind": NETWORK, "metadata": metadata, "spec": {"config": config}}
+    files = NodeFiles("node-a", [], {"lan": {"10.8.0.5": "c\r\nnet1"}})
+
+    cluster = read([files], network, pod("web-0", "node-a", "10.9.0.5", net1="10.8.0.5"))
+
+    assert cluster.pools[0].pool.multus_names == ("shop/lan",)
+    assert cluster.pools[0].pool.node_names == ()
+    assert [nic.interface for nic in cluster.endpoints[0].nics] == ["net1"]
+
+
+def test_a_network_without_ranges_has_those_of_the_nodes_pod_cidrs() -> None:
+    flannel = "10-flannel.conflist", '{"name": "lan", "plugins": [{"type": "flannel"}]}'
+    record = {"kind": "Node", "metadata": {"name": "node-a"}, "spec": {"podCIDRs": ["10.6.3.0/24"]}}
+    files = node("node-a", "10.6.3.5", configuration=flannel)
+
+    cluster = read([files, node("node-b")], record, pod("web-0", "node-a", "10.6.3.5"))
+
+    pool = next(each.pool for each in cluster.pools if each.pool.subnet == "10.6.3.0/24")
+    assert (pool.name, pool.node_names) == ("lan-10.6.3.0-24", ("node-a",))
+    assert cluster.endpoints[0].nics[0].ipv4 == "10.6.3.5/24"
+
+
+@pytest.mark.parametrize("phase", ["", "Succeeded"])
+def test_a_file_of_no_living_pod_is_leaked(phase: str) -> None:
+    others = [pod("web-0", "node-a", "10.6.0.5", phase=phase)] if phase else []
+
+    cluster = read([node("node-a", "10.6.0.5")], *others)
+
+    assert cluster.endpoints == ()
+    what = "lan/10.6.0.5 is of container-of, of no living Pod"
+    assert findings_of(cluster) == [(what, "leaked: not taken over")]
+
+
+def test_the_address_of_a_pod_without_a_file_is_taken_over_all_the_same() -> None:
+    """Its node's folder is missing, or old: that does not make the address free."""
+    cluster = read([node("node-a")], pod("web-0", "node-a", "10.6.0.5"))
+
+    assert [each.name for each in cluster.endpoints] == ["web-0"]
+    what = "shop/web-0 has 10.6.0.5, for which node node-a has no file"
+    assert findings_of(cluster) == [(what, "taken over")]
+
+
+def test_an_address_that_two_nodes_gave_away_is_a_conflict_and_taken_over_once() -> None:
+    pods = [pod(f"web-{name}", f"node-{name}", "10.6.0.5") for name in "ab"]
+
+    plan = plan_take_over(read([node("node-a", "10.6.0.5"), node("node-b", "10.6.0.5")], *pods))
+
+    assert [endpoint.addresses()[0][0] for endpoint in plan.endpoints] == ["10.6.0.5"]
+    assert plan.findings[0].what == "has 10.6.0.5, which another Pod has too"
+
+
+def test_a_living_address_outside_of_every_range_is_reported() -> None:
+    files = node("node-a", "10.9.0.5")
+
+    cluster = read([files], pod("web-0", "node-a", "10.9.0.5"))
+
+    assert cluster.endpoints == ()
+    what = "lan/10.9.0.5 is of shop/web-0, and no range contains it"
+    done = "not taken over: add the configuration of this network"
+    assert findings_of(cluster) == [(what, done)]
+
+
+def test_a_file_of_another_name_is_reported_and_skipped() -> None:
+    files = NodeFiles("node-a", [LAN], {"lan": {"notes.txt": "", "lock": ""}})
+
+    what = "lan/notes.txt is not named by an address"
+    assert findings_of(read([files])) == [(what, "skipped")]
+
+
+@pytest.mark.parametrize(
+    "ipam",
+    [
+        one_range("10.6.0.0/ab"),
+        one_range("10.6.0.0/24", "ten"),
+        one_range("10.6.0.0/24", "10.6.0.9", "10.6.0.5"),
+        one_range("10.6.0.0/24", "10.7.0.9"),
+        one_range("10.6.0.0/24", gateway="ten"),
+    ],
+)
+def test_a_configuration_that_cannot_be_read_is_refused_with_its_path(ipam: Plain) -> None:
+    with pytest.raises(BadInput, match=r"10-lan\.conflist"):
+        read([node("node-a", configuration=conflist(ranges=[[ipam]]))])
