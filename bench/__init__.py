@@ -7,9 +7,9 @@ See docs/contributing/benchmarks.md.
 
     table.py     the measures and their targets
     measures/    one module per measure
-    rig/         what a measure stands on: etcd with fsync, agent processes, seeded data
-    callers/     processes that make the load, so that its cost is not the agent's
+    rig/         what measures share: etcd with fsync, agent processes, seeded data
+    callers/     processes that generate load, so that its cost is not the agent's
 
-It measures and judges nothing in tests: a timing is no behaviour. It must never touch anything but
-processes and directories of its own.
+Timings are compared here and never in tests. The benchmark must never touch anything but its own
+processes and directories.
 """

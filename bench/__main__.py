@@ -1,4 +1,4 @@
-"""``python -m bench``: take the measures, show them, keep them."""
+"""``python -m bench``: take the measurements, print them and write them to files."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ EXIT_USAGE = 2
 
 def bench(
     names: Annotated[
-        list[str] | None, typer.Argument(help="measures or figures; all where none is named")
+        list[str] | None, typer.Argument(help="measures or figures; default: all")
     ] = None,
     *,
     quick: Annotated[
         bool, typer.Option("--quick", help="at most 120 s; JSON lines on standard output")
     ] = False,
-    show_list: Annotated[bool, typer.Option("--list", help="show what there is")] = False,
+    show_list: Annotated[
+        bool, typer.Option("--list", help="list measures and their targets")
+    ] = False,
 ) -> None:
     """Measure Orbweaver on this machine, compared with bare transactions and a bare interpreter."""
     if show_list:
@@ -40,14 +42,14 @@ def bench(
     except KeyError as error:
         typer.echo(f"no measure {error}: see --list", err=True)
         raise typer.Exit(EXIT_USAGE) from None
-    collect_seldom()  # as orbctl, which reads logs as the measures do
+    collect_seldom()  # orbctl does too: both read long logs
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_FAILED))
     console = reporting.terminal(errors=quick)
     facts = machine.facts()
     reporting.print_machine(console, facts)
     results = run(scale, measures, _print_lines if quick else _print_nothing)
     reporting.print_tables(console, results)
-    # The file of a whole run is not overwritten by a part of one.
+    # A run of some measures must not overwrite the file of a whole run.
     name = "-".join([scale.name, *(measure.name for measure in measures if names)])
     written = [reporting.write(RESULTS, reporting.document(scale.name, facts, results), name)]
     if not quick:

@@ -125,7 +125,7 @@ def against(
         json_file.write_text(json.dumps(_document(comparison, facts), indent=2) + "\n")
 
 
-# -------------------------------------------------------------------------------- what is given
+# ---------------------------------------------------------------------------------- arguments
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -188,7 +188,7 @@ def _measure(plan: Plan, rival: Rival) -> Comparison:
         ours = orbweaver(lab, pods, variables, kubernetes=kubernetes)
         theirs = other(lab, pods, rival, variables, kubernetes=kubernetes)
         sides = []
-        for side in (theirs, ours):  # theirs first: it is the one that may be set up wrongly
+        for side in (theirs, ours):  # the other plugin first: its set-up may be wrong
             sides.append(stack.enter_context(side))
             _wait_ready(lab, sides[-1])
         return _compare(lab, sides[::-1], plan)
@@ -203,7 +203,7 @@ def _compare(lab: Lab, sides: Sequence[Side], plan: Plan) -> Comparison:
     first = NEW_PODS + PROBES_MAX + max(plan.callers)
     for turn in range(plan.turns):
         for callers in plan.callers:
-            lab.say(f"turn {turn + 1} of {plan.turns}, {callers} at once ...")
+            lab.report(f"turn {turn + 1} of {plan.turns}, {callers} at once ...")
             pods = range(first, first + plan.calls)
             first += plan.calls
             for verb in ("ADD", "DEL"):
@@ -257,7 +257,7 @@ def _cell(side: str, verb: str, callers: int, calls: int, reports: list[dict[str
     return Cell(side, verb, callers, rate, tail, calls * len(reports), failures)
 
 
-# ------------------------------------------------------------------------------------ telling
+# ------------------------------------------------------------------------------------- output
 
 
 def _show(comparison: Comparison, facts: dict[str, str]) -> None:

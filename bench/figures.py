@@ -1,4 +1,4 @@
-"""Figures: what a measure answers with, and the targets they are held against. Plain values."""
+"""Figures that measures return, and their targets. Plain values."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any, Literal, NamedTuple
 SIGNIFICANT_DIGITS = 4
 SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 MANY = 20
-"""Samples of which single ones are chance: a process that the machine had no time for."""
+"""From this many samples on, the spread leaves out the outermost tenths: they are outliers."""
 
 
 class NotTaken(Exception):
-    """What a measure needs is not on this machine; the text says what."""
+    """A program that a measure needs is missing on this machine; the text names it."""
 
 
 class Target(NamedTuple):
-    """What must be reached; ``aim`` is what would be better still."""
+    """The bound that a figure must reach; ``aim``: a further goal without obligation."""
 
     kind: Literal["at least", "at most"]
     bound: float
@@ -56,7 +56,7 @@ class Figure(NamedTuple):
 
     @property
     def spread(self) -> tuple[float, float]:
-        """Between which most samples lie: all; of many, 80 in 100."""
+        """Lowest and highest sample; from ``MANY`` samples on the 10th and 90th percentile."""
         samples = self.samples or (self.value,)
         if len(samples) < MANY:
             return min(samples), max(samples)
@@ -92,12 +92,12 @@ def median_figure(
 
 
 def ratio_figure(name: str, ratios: Sequence[float], compared_with: str, note: str = "") -> Figure:
-    """A measure that is a ratio by itself: its reference is 1, what it is compared with."""
+    """A figure that is itself a ratio; its reference is 1."""
     return Figure(name, median(ratios), f"x {compared_with}", 1.0, note, tuple(ratios))
 
 
 def rounded(value: float) -> float:
-    """The value with the digits that a measurement has; counts stay whole."""
+    """The value with four significant digits; counts stay whole."""
     return float(f"{value:.{SIGNIFICANT_DIGITS}g}") if value % 1 else value
 
 

@@ -1,4 +1,4 @@
-"""What the machine is and how busy: a figure means little without it. Only reads."""
+"""Describe the machine and its load, which every figure depends on. Only reads."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def _memory_gb() -> float:
 
 def _etcd() -> str:
     done = subprocess.run(["etcd", "--version"], capture_output=True, text=True, check=False)
-    return done.stdout.partition("\n")[0].rpartition(" ")[2] or "not there"
+    return done.stdout.partition("\n")[0].rpartition(" ")[2] or "not installed"
 
 
 def _file_system(path: str) -> str:
-    """The type of the file system that a path is on: of its longest mount point."""
+    """The type of the file system that a path is on: that of its longest mount point."""
     mounts = (line.split() for line in Path("/proc/self/mounts").read_text().splitlines())
     above = [
         (len(point), kind)

@@ -1,4 +1,4 @@
-"""Plots of one run: figures against their targets, how repetitions scattered, percentiles."""
+"""Plots of one run: figures against their targets, their repetitions, percentiles."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ NOTHING = Figure("", 0.0, "")
 COLUMNS = 4
 INCHES = 3.0
 _LEAST = 1e-3
-"""What a value at or below nothing is drawn as, on a scale that has no zero."""
+"""Drawn instead of zero and negative values on a logarithmic scale."""
 
 
 def write(directory: Path, figures: Sequence[Figure]) -> list[Path]:
-    """Write the PNGs; returns their paths. Needs matplotlib, which only a full run does."""
+    """Write the PNGs; returns their paths. Needs matplotlib, which only full runs import."""
     import matplotlib as mpl  # noqa: PLC0415  # a quick run must not pay for it
 
     mpl.use("Agg")
@@ -40,7 +40,7 @@ def write(directory: Path, figures: Sequence[Figure]) -> list[Path]:
 
 
 def _targets(directory: Path, figures: Sequence[Figure]) -> Path:
-    """How far each figure is on the good side of its bound: 1 is the bound itself."""
+    """Each figure over its bound, above 1 where the target is met."""
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
     shown = [figure for figure in figures if _bound(figure)]
@@ -125,7 +125,7 @@ def _percentiles(directory: Path, figures: Sequence[Figure]) -> Path:
 
 
 def _plot_percentiles(axes: Axes, samples: Sequence[float], label: str, colour: str) -> None:
-    """Sorted samples over the number of calls of which one is slower: a tail has room that way."""
+    """Sorted samples over 1 / (1 - percentile), which spreads the tail."""
     count = len(samples)
     one_in = [count / (count - rank) for rank in range(count)]
     axes.plot(one_in, sorted(samples), label=label, color=colour, linewidth=1.4)

@@ -1,4 +1,4 @@
-"""Results for people and for programs: tables, JSON lines, a results file."""
+"""Print and write results: tables, JSON lines, a results file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.table import TARGETS
 
 WIDTH = 160
 SAMPLES_KEPT_MAX = 1_000
-"""Of a figure in the results file; of more, only the percentiles are kept."""
+"""Samples of a figure in the results file; of longer series only the percentiles are written."""
 
 
 def lines(taken: Taken) -> str:
@@ -55,7 +55,7 @@ def percentile_table(figures: Sequence[Figure]) -> Table:
 
 
 def notes(results: Sequence[Taken]) -> Table:
-    """What each figure is made of, and when it was taken."""
+    """The note of each figure, its rounds, its seconds and the load of the machine before it."""
     shown = Table(title="Notes", title_justify="left")
     for name in ("measure", "note", "rounds", "seconds", "load before"):
         shown.add_column(name, overflow="fold")
@@ -67,7 +67,7 @@ def notes(results: Sequence[Taken]) -> Table:
 
 
 def terminal(*, errors: bool) -> Console:
-    """Standard output or standard error; where it is no terminal, as wide as the tables want."""
+    """Standard output or standard error; if it is not a terminal, wide enough for the tables."""
     console = Console(stderr=errors, highlight=False)
     if not console.is_terminal:
         console.width = WIDTH
@@ -75,13 +75,13 @@ def terminal(*, errors: bool) -> Console:
 
 
 def print_machine(console: Console, machine: Mapping[str, str]) -> None:
-    """What the machine is."""
+    """Print the facts of ``bench.machine``."""
     for name, text in machine.items():
         console.print(f"{name:10} {text}")
 
 
 def print_tables(console: Console, results: Sequence[Taken]) -> None:
-    """Figures and notes."""
+    """Print figures, percentiles and notes."""
     console.print(table(results))
     measured = [one for taken in results for one in taken.figures if one.name in percentiles.NAMES]
     if measured:
@@ -90,7 +90,7 @@ def print_tables(console: Console, results: Sequence[Taken]) -> None:
 
 
 def document(scale: str, machine: Mapping[str, str], results: Sequence[Taken]) -> dict[str, Any]:
-    """Everything, as it is kept in the results file."""
+    """The content of the results file."""
     return {
         "scale": scale,
         "machine": dict(machine),
@@ -111,7 +111,7 @@ def document(scale: str, machine: Mapping[str, str], results: Sequence[Taken]) -
 
 
 def write(directory: Path, document: Mapping[str, Any], name: str) -> Path:
-    """Keep the document; returns the file."""
+    """Write the document; returns its path."""
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{name}.json"
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")

@@ -1,6 +1,6 @@
-"""One run: the chosen measures one after the other, each in its share of the time.
+"""Run the chosen measures one after the other, each within its share of the time.
 
-A measure that fails is told and the others go on. It never prints a figure: the caller does.
+A measure that fails is reported and the others continue. Never prints a figure: the caller does.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from bench.table import Measure
 
 
 class Taken(NamedTuple):
-    """What one measure answered, how long it took, and how busy the machine was; or why not.
+    """The result of one measure: its figures, its duration and the load of the machine.
 
-    ``failure``: it went wrong. ``missing``: what it needs is not there, which is no failure.
+    ``failure``: the exception that ended it. ``missing``: a program it needs that is not installed,
+    which is not a failure.
     """
 
     measure: Measure
@@ -34,13 +35,13 @@ class Taken(NamedTuple):
 def run(
     scale: Scale, measures: Sequence[Measure], show: Callable[[Taken], None] = lambda _: None
 ) -> list[Taken]:
-    """Take the measures; ``show`` gets each result as soon as it is there."""
+    """Take the measures; ``show`` is called with each result at once."""
     results = []
     ends = time.monotonic() + scale.seconds_max
     with Lab(scale) as lab:
         for number, measure in enumerate(measures):
             shares = sum(one.share for one in measures[number:])
-            # Time that earlier ones left over is shared by those that come.
+            # Time that earlier measures left over is shared by the later ones.
             lab.begin_share((ends - time.monotonic()) * measure.share / shares)
             taken = _take(lab, measure)
             show(taken)
@@ -52,17 +53,17 @@ def run(
 
 
 def _take(lab: Lab, measure: Measure) -> Taken:
-    lab.say(f"{measure.name} ...")
+    lab.report(f"{measure.name} ...")
     began, busy = time.monotonic(), load()
     figures, failure, missing = [], "", ""
     try:
         figures = measure.measure(lab)
     except NotTaken as error:
         missing = str(error)
-        lab.say(f"{measure.name}: not taken: {missing}")
-    except Exception as error:  # noqa: BLE001  # whatever it is, the other measures are wanted
+        lab.report(f"{measure.name}: not taken: {missing}")
+    except Exception as error:  # noqa: BLE001  # a failed measure must not end the run
         failure = repr(error)
-        lab.say(traceback.format_exc())
+        lab.report(traceback.format_exc())
     expected = [] if failure or missing else list(measure.targets)
     assert [figure.name for figure in figures] == expected, (measure.name, figures)
     return Taken(measure, figures, time.monotonic() - began, busy, failure, missing)

@@ -1,4 +1,4 @@
-"""How large a run is: the sizes of the issue, or smaller ones that fit into two minutes."""
+"""The sizes of a full run, and smaller ones that fit into two minutes."""
 
 from __future__ import annotations
 

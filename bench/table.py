@@ -45,10 +45,10 @@ from bench.scale import QUICK, Scale
 
 
 class Measure(NamedTuple):
-    """One module: its figures with their targets, and its part of the time of a run.
+    """One module: its figures with their targets, and its share of the time of a run.
 
-    A figure with the target None is told and not promised. ``quick``: a quick run takes it too.
-    ``rig``: what it shares with the measures of the same name before and after it.
+    A figure with the target None is reported without a bound. ``quick``: whether a quick run takes
+    it. ``rig``: the rig that it shares with the measures before and after it.
     """
 
     name: str
@@ -120,7 +120,7 @@ MEASURES: tuple[Measure, ...] = (
     ),
     Measure("nearly_full", {"alloc_full99_ratio": Target("at most", 1.5)}, nearly_full.measure, 8),
     Measure(
-        # Of fewer calls than a full run makes, p99.9 is chance.
+        # A quick run has too few calls for a p99.9.
         "percentiles",
         dict.fromkeys(percentiles.NAMES),
         percentiles.measure,
@@ -288,9 +288,9 @@ def measures_of(scale: Scale) -> list[Measure]:
 
 
 def chosen(names: Iterable[str]) -> list[Measure]:
-    """The measures of these names, which may be those of figures too.
+    """The measures with these names or with figures of these names.
 
-    Raises KeyError with the name that there is not.
+    Raises KeyError with an unknown name.
     """
     wanted = set(names)
     unknown = wanted - {measure.name for measure in MEASURES} - TARGETS.keys()

@@ -1,1 +1,1 @@
-"""Processes that make the load and time it: order as JSON on standard input, report on output."""
+"""Processes that generate load and time it: JSON order on standard input, JSON report on output."""

@@ -1,9 +1,9 @@
-"""What etcd gives without us: bare transactions of the shape of an ADD, from one asyncio process.
+"""Bare etcd transactions of the shape of an ADD, from one asyncio process: the reference of rates.
 
 Three compares, three puts of 200 B, a failure branch with the reads of a lost race; grpc.aio over
-the packaged stubs, no batching, nothing of our client. This is what rates and times are compared
-with. The client "own" sends the same requests through our own channel of HTTP/2, on the daemons'
-event loop: what our client's part is of what an ADD costs.
+the packaged stubs, no batching, no code of our client. The client "own" sends the same requests
+through our own HTTP/2 channel on the daemons' event loop, which shows the client's part of the cost
+of an ADD.
 
 Order: ``endpoint``, ``callers``, ``count``, ``first`` (a number no earlier order had), ``client``
 ("grpc" or "own").

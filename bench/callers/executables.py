@@ -1,4 +1,4 @@
-"""Runs of an executable, several at a time: as many kubelets' runtimes as there are callers.
+"""Run an executable many times, ``callers`` at a time, as container runtimes do.
 
 Each run is a process from its start to its end, with its input and output in files. Nothing is
 read before the clock has stopped.

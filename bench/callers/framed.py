@@ -1,4 +1,4 @@
-"""Callers of the framed socket, as the executable is one: a new connection for every call.
+"""Callers of the framed socket. As the executable does, each call opens a new connection.
 
 All callers of one order live in one process with one epoll and no event loop, because on a small
 machine every microsecond here is taken from the agent. Frames are made before the clock starts.
@@ -82,7 +82,7 @@ class Connection:
         self.descriptor = self._socket.fileno()
 
     def receive(self) -> bool:
-        """Take what is there; whether the answer is whole. A closed connection is an answer too."""
+        """Receive; return whether the answer is complete or the connection closed."""
         data = self._socket.recv(RECEIVE_BYTES)
         self.answer += data
         if not data:

@@ -1,7 +1,7 @@
-"""ADDs at the framed socket at a pace of their own, whatever the answers take.
+"""ADDs at the framed socket at a fixed rate, independent of how long the answers take.
 
 Order: ``socket``, ``first`` and ``count`` (numbers of Pods), ``rate`` (a second), ``netconf``.
-Report: ``answered`` (when each answer came, in order, by the calendar), ``failures`` (texts).
+Report: ``answered`` (wall-clock time of each answer, in order), ``failures`` (texts).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Callers of the event store: through the writer's group commit, or each with its own transaction.
 
 Both use the same client, the same event loop as the agent, the same keys, guards and values: three
-compares and 200 B each for event, endpoint and claim. What differs is who makes the transactions.
+compares and 200 B each for event, endpoint and claim. Only the owner of the transactions differs.
 
 Order: ``endpoint``, ``way`` ("writer" or "transactions"), ``callers``, ``count``, ``first``.
 Report: ``seconds``, ``transactions``.
@@ -83,7 +83,7 @@ async def measure(order: dict[str, Any]) -> dict[str, Any]:
     await writer.open()
     first, grouped = order["first"], order["way"] == "writer"
     append = through_writer(writer) if grouped else by_transactions(store, first)
-    # Made before the clock starts: what a claim says is not the store's business.
+    # Made before the clock starts: building a claim is not part of the store's cost.
     proposals = iter(
         [
             proposal(serial, writer.event_id(), pool_revision)

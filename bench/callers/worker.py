@@ -24,7 +24,7 @@ from workflows.engine.worker.worker import Worker
 
 
 async def work(order: dict[str, Any]) -> None:
-    """Work until nobody wants it any more. Set up as a controller's process is, on its loop."""
+    """Run until standard input ends, with the event loop and collector settings of a controller."""
     collect_seldom(CONTROLLER_COLLECT_AFTER_OBJECTS)
     freeze_modules()
     store = EtcdStore(EtcdSettings((order["endpoint"],)))

@@ -1,1 +1,1 @@
-"""One module per measure: ``measure(lab)`` starts what it needs, answers figures, ends it all."""
+"""One module per measure: ``measure(lab)`` starts what it needs, returns figures, stops all."""

@@ -1,7 +1,7 @@
-"""How soon an agent is ready and what it weighs, with a thousand pools and many claims in etcd.
+"""How soon an agent is ready and how much memory it uses, with a thousand pools and many claims.
 
-Ready is the first good answer of its health endpoint, counted from the start of the process. It is
-weighed after it has served some ADDs. Compared with the same agent on an empty cluster, in turns.
+Ready is the first successful health check, counted from the start of the process. Memory is read
+after some ADDs. Compared with the same agent on an empty cluster, in turns.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""ADDs at the agent's framed socket: rate with 32 callers, time of a lone one, CPU of the agent.
+"""ADDs at the agent's framed socket: rate with 32 callers, time with one caller, CPU of the agent.
 
 Compared with bare transactions on the same etcd, in turns. The pool is wide and nearly empty:
 nearly every ADD is one transaction. What a full pool costs is measured elsewhere.
@@ -80,7 +80,7 @@ def measure(lab: Lab) -> list[Figure]:
 def _ratios(
     many: list[Calls], bare_many: list[Calls], lone: list[Calls], bare_lone: list[Calls]
 ) -> list[Figure]:
-    """What a turn of ADDs has taken, over the bare transactions of the same turn."""
+    """The figures of each turn of ADDs over those of the bare transactions of the same turn."""
     turns = list(zip(many, bare_many, strict=True))
     lone_turns = zip(lone, bare_lone, strict=True)
     return [
@@ -105,7 +105,7 @@ def _ratios(
 def _of_own_client(
     many: list[Calls], bare_many: list[Calls], own_many: list[Calls]
 ) -> list[Figure]:
-    """What is left of the ratios when the bare transactions go through our own client."""
+    """The same ratios with bare transactions through our own client."""
     turns = list(zip(many, bare_many, own_many, strict=True))
     return [
         ratio_figure(

@@ -1,4 +1,4 @@
-"""Calls of many measures: ADDs to agents' sockets, which must succeed, and bare transactions."""
+"""Calls that many measures share: ADDs at agents' sockets, which must succeed, and transactions."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from bench.rig.lab import Lab
 from tests.support.etcd import EtcdCluster
 
 WARM_UP_CALLS = 300
-"""Code paths taken and connections made before the clock starts."""
+"""Calls before the clock starts: they import code and open connections."""
 
 RECORDS_MAX = {"SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS": "10000000"}
-"""The bound of records is out of the way, but not switched off: claims are counted as usual."""
+"""The record limit is too high to be reached, but still on: claims are counted as usual."""
 
 
 class CallFailed(Exception):
-    """A call that had to succeed did not."""
+    """A call failed."""
 
 
 class Calls(NamedTuple):
-    """Many ADDs or bare transactions: how many a second, how long each took, what CPU each used."""
+    """Many ADDs or bare transactions: calls a second, latencies, CPU per call."""
 
     rate: float
     latencies_ms: list[float]
@@ -35,7 +35,7 @@ class Calls(NamedTuple):
 
 
 class Caller:
-    """Calls an agent for ever new Pods."""
+    """Calls an agent, each time for a new Pod."""
 
     def __init__(self, lab: Lab, agent: AgentProcess) -> None:
         self._lab = lab
@@ -43,11 +43,11 @@ class Caller:
         self._next = NEW_PODS
 
     def warm_up(self, *pools: str) -> None:
-        """Calls that nobody times."""
+        """Make calls that are not measured."""
         self.add(WARM_UP_CALLS, 32, *pools)
 
     def add(self, count: int, callers: int, *pools: str) -> Calls:
-        """ADDs for new Pods; without pools the default ones are asked. Raises CallFailed."""
+        """ADDs for new Pods, from these pools or the default ones. Raises CallFailed."""
         order = {"sockets": [str(self._agent.framed_path)], "verb": "ADD", "callers": callers}
         order |= {"first": self._next, "count": count, "netconf": netconf(pools).decode()}
         self._next += count

@@ -1,6 +1,6 @@
-"""Whether many live claims make an ADD slower: a lone caller with few of them and with many.
+"""Whether many live claims make an ADD slower: one caller, few claims and many.
 
-Two etcds and two agents that differ in nothing but the claims, called in turns.
+Two etcds and two agents that differ only in their claims, called in turns.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from core.eventstore.kv import KeyValueStore
 
 
 def seed_of(lab: Lab, claims: int) -> Path:
-    """A cluster with so many claims in its thousand pools."""
+    """Seed a cluster with this number of claims in its thousand pools."""
 
     async def fill(store: KeyValueStore, keys: Keys) -> None:
         pools = many_pools(lab.scale.pools)
@@ -38,7 +38,7 @@ def measure(lab: Lab) -> list[Figure]:
             callers[claims] = Caller(lab, agent)
             callers[claims].warm_up(pool_name(0))
         for number in lab.rounds():
-            # Another pool each time, so that no round finds what earlier ones have taken.
+            # Another pool each time, so that earlier rounds do not influence later ones.
             pool = pool_name(1 + number)
             for claims in (few, many) if number % 2 else (many, few):
                 p50s[claims].append(callers[claims].add(lab.scale.lone_adds, 1, pool).p50_ms)

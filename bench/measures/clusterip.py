@@ -1,8 +1,8 @@
-"""ClusterIPs by sockets: what they cost a connection, and what one change costs the agent.
+"""The eBPF socket programs of ClusterIPs: their cost per connection and per change of a Service.
 
-TCP over the loopback of a namespace of its own, where a connection costs least and the programs
-therefore weigh most; beside the one Service that is asked for there are thousands of others. A
-socket is served if the process was in the control group when it was made.
+TCP connections over loopback in a separate namespace cost least, so the programs' share is largest.
+Thousands of other Services are in the maps. The programs serve sockets that a process creates while
+it is in the control group.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ CONNECTIONS = 1_000
 """In one turn."""
 
 OWN = "0"
-"""The process that writes it, to a control group."""
+"""Written to a control group, it stands for the writing process."""
 
 PROCESSES = "cgroup.procs"
 RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER: no port waits for two minutes after its connection."""
+"""SO_LINGER: closing resets the connection, so that no port stays in TIME_WAIT."""
 
 
 def measure(lab: Lab) -> list[Figure]:
     """clusterip_connect_ratio, clusterip_change_ms."""
-    bare = ClusterIPHarness(lab.room("bare"))
+    bare = ClusterIPHarness(lab.new_directory("bare"))
     try:
         server = bare.server(BACKENDS[4][0])
         installation = bare.install()
@@ -79,7 +79,7 @@ def measure(lab: Lab) -> list[Figure]:
 
 
 def _rate(services: ClusterIPHarness, server: socket.socket, address: str, port: int) -> float:
-    """Connections a second of processor time, ours and the kernel's, one after the other."""
+    """Sequential connections per second of CPU time, user and system."""
     clients = [services.socket(4) for _ in range(CONNECTIONS)]
     began = time.thread_time()
     for client in clients:
@@ -104,7 +104,7 @@ def _others() -> dict[Frontend, BackendGroup]:
 def _change(
     installation: Installation, contents: Contents, wanted: dict[Frontend, BackendGroup]
 ) -> tuple[float, Contents]:
-    """Milliseconds until what is wanted now is in the maps."""
+    """Milliseconds until the maps have the desired content."""
     began = time.perf_counter()
     steps, after = plan(contents, wanted)
     installation.write(steps)

@@ -1,6 +1,6 @@
-"""What a command costs when few and when many objects exist, and how long an import takes.
+"""The cost of a command among few and among many objects, and the duration of an import.
 
-The pools are slices of one CIDR, side by side: a new one may overlap any of the others.
+The pools are adjacent ranges of one CIDR, so that a new pool may overlap any of the others.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from tests.support.etcd import EtcdCluster
 
 FEW_OBJECTS = 100
 COMMANDS = 40
-"""Commands of one round."""
+"""Commands in one round."""
 
 IMPORTED = 10_000
-"""Pools that ``import_10k_s`` stands for."""
+"""The number of pools to which ``import_10k_s`` is scaled."""
 
 CAUSE = Cause("bench")
 
@@ -85,7 +85,7 @@ async def _import(lab: Lab, etcd: EtcdCluster, count: int) -> float:
 
 
 async def _apply(configurator: Configurator, pools: list[Pool]) -> list[float]:
-    """Seconds of each command."""
+    """Apply the pools one after the other; returns the seconds of each command."""
     took: list[float] = []
     for pool in pools:
         began = time.perf_counter()

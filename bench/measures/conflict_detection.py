@@ -1,7 +1,7 @@
-"""Detection on a link: what a look takes more than its window, and how soon a stranger is known.
+"""Conflict detection: its time beyond the window, and the time to detect a conflicting host.
 
-A bridge with three stations in namespaces: the Pod, a stranger with both of its addresses, and
-a Pod whose addresses nobody has. Both families are asked at once, as an ADD does.
+A bridge connects three namespaces: the Pod, a host with both of the Pod's addresses, and a Pod
+whose addresses are unique. Both families are probed at once, as an ADD does.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from tests.support.link import Link
 FREE = Nic("eth0", "10.6.0.17/24", ipv6="fd00:6::11/64")
 TAKEN = Nic("eth0", "10.6.0.99/24", ipv6="fd00:6::99/64")
 AT_ONCE = 32
-LOOKS = 5
-"""Of a lone caller in one round."""
+PROBES = 5
+"""Probes of one caller in one round."""
 
 SWITCHES = DetectionSwitches(conflicts=True, announce=True)
 
@@ -46,24 +46,24 @@ async def _measure(lab: Lab, netns: str) -> list[Figure]:
     window_ms = CONFLICT_WINDOW_S * 1_000
     try:
         for _ in lab.rounds():
-            free = [await _look(detector, netns, FREE) for _ in range(LOOKS)]
+            free = [await _detect(detector, netns, FREE) for _ in range(PROBES)]
             lone.append(median(free) - window_ms)
-            found.append(median([await _look(detector, netns, TAKEN) for _ in range(LOOKS)]))
-            looks = (_look(detector, netns, FREE) for _ in range(AT_ONCE))
-            many.append(median(await asyncio.gather(*looks)) - window_ms)
+            found.append(median([await _detect(detector, netns, TAKEN) for _ in range(PROBES)]))
+            probes = (_detect(detector, netns, FREE) for _ in range(AT_ONCE))
+            many.append(median(await asyncio.gather(*probes)) - window_ms)
     finally:
         await detector.close()
         executor.close()
     note = f"both families; the window itself is {window_ms:g} ms"
     return [
         median_figure("look_over_window_ms", lone, "ms", note=note),
-        median_figure("look_stranger_ms", found, "ms", note="both addresses are a stranger's"),
-        median_figure("look_32_over_window_ms", many, "ms", note=f"{AT_ONCE} looks at once"),
+        median_figure("look_stranger_ms", found, "ms", note="a host has both addresses"),
+        median_figure("look_32_over_window_ms", many, "ms", note=f"{AT_ONCE} at once"),
     ]
 
 
-async def _look(detector: Detector, netns: str, nic: Nic) -> float:
-    """The milliseconds of one look."""
+async def _detect(detector: Detector, netns: str, nic: Nic) -> float:
+    """The milliseconds of one detection."""
     started = time.perf_counter()
     await detector.probe(netns, nic, SWITCHES)
     return (time.perf_counter() - started) * 1_000

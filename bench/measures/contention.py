@@ -1,8 +1,8 @@
-"""Eight agents on one pool with exactly as many addresses as Pods: who fails, who shares.
+"""Eight agents on a pool with exactly as many addresses as Pods: failures and duplicates.
 
-In a full run the agents are processes and their callers a ninth; in a quick one they are nodes of
-the test harness in one process, each with an etcd client, writer and view of its own. Every round
-has an etcd of its own; figures are sums, and the checker has read every log.
+In a full run the agents are processes and their callers another one; in a quick run they are nodes
+of the test harness in one process, each with its own etcd client, writer and view. Every round has
+its own etcd. Figures are sums; the checker reads every log.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ROUNDS = 3
 
 
 class Outcome(NamedTuple):
-    """What became of the Pods: texts of failures, every address answered, and how long it took."""
+    """The result for the Pods: error texts, all addresses returned, and the seconds taken."""
 
     failures: list[str]
     given: list[str]
@@ -56,7 +56,7 @@ def measure(lab: Lab) -> list[Figure]:
             failed.append(len(outcome.failures))
             shared.append(len(outcome.given) - len(set(outcome.given)) + _violations(lab, etcd))
         if outcome.failures:
-            lab.say(f"contention: {outcome.failures[0]}")
+            lab.report(f"contention: {outcome.failures[0]}")
     kind = "agents" if lab.scale.agents_apart else "nodes in one process"
     note = f"{AGENTS} {kind}, {len(failed)} rounds of {pods:,} Pods on {pods:,} addresses"
     duplicates = f"addresses given twice, and violations in the log; {note}"
@@ -75,7 +75,7 @@ def _processes(lab: Lab, etcd: EtcdCluster, pods: int) -> Outcome:
     with ExitStack() as stack:
         agents = [lab.agent(etcd, f"node-{number}") for number in range(AGENTS)]
         for agent in agents:
-            # Started together: they take each other's time, not one after the other ours.
+            # All start at once, so that starting takes as long as one of them.
             stack.callback(agent.stop)
             agent.launch()
         for agent in agents:

@@ -1,8 +1,8 @@
-"""The coordinator: what an ADD and a DEL of one dual-stack NIC compute, wait for, and leave behind.
+"""The coordinator's ADD and DEL for one dual-stack NIC: CPU time, waiting time, and leaks.
 
-Computing is the processor time of the worker thread, ours and the kernel's for it. Waiting is the
-rest of the time by the clock: the kernel's locks and grace periods, and whatever else the machine
-does. The executable is measured as a process from start to end, with agent and etcd behind it.
+CPU time is that of the worker thread, user and system. Waiting time is the rest of the elapsed
+time: locks and grace periods of the kernel, and other processes. The executable is measured as a
+process from start to end, with agent and etcd running.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ CROWD = 32
 
 MEMORY = "/dev/shm"
 CALLS = 5
-"""Of the executable in one round."""
+"""Calls of the executable in one round."""
 
 POOLS = """
 apiVersion: spiderpool.spidernet.io/v2beta1
@@ -99,10 +99,9 @@ def measure_executable(lab: Lab) -> list[Figure]:
 
 
 def measure_crowd(lab: Lab) -> list[Figure]:
-    """coordinator_add_32_ms, and leaks_after_10k: what has grown after so many ADDs and DELs.
+    """coordinator_add_32_ms, and leaks_after_10k: objects left after 10,000 ADDs and DELs.
 
-    By as many workers as an agent has. Waits for the kernel's grace periods overlap that way, which
-    one Pod after the other would spend 30 ms a DEL in.
+    Uses as many workers as an agent. Grace periods of the kernel, 30 ms a DEL, overlap that way.
     """
     took: list[float] = []
     with _network() as network, _workers(network, WORKERS) as workers:
@@ -115,7 +114,7 @@ def measure_crowd(lab: Lab) -> list[Figure]:
             took.append((time.perf_counter() - began) * 1e3)
             _all_done(workers.submit(pod.delete) for pod in pods)
 
-        # What is made once stays: threads, the node's rules, tables that were used.
+        # Threads, the node's rules and routing tables are created once and stay.
         cycle()
         before = _counted(node, pods)
         for _ in lab.rounds(ceil(CYCLES / CROWD)):
@@ -133,7 +132,7 @@ def measure_crowd(lab: Lab) -> list[Figure]:
 
 @contextmanager
 def _network() -> Iterator[NetworkHarness]:
-    """Its records lie in memory, as a node's do below /run."""
+    """Its records are in memory, as those of a node in /run."""
     with TemporaryDirectory(prefix="ow-bench-", dir=MEMORY) as directory:
         network = NetworkHarness(Path(directory))
         try:
@@ -194,7 +193,7 @@ def _executed(node: LabNode, sandbox: Sandbox, result: dict[str, Any]) -> float:
             stdin=stdin,
             stdout=subprocess.DEVNULL,
         )
-        # Without a timeout: with one, Python sleeps for ever longer times between two looks.
+        # Without a timeout: with one, Python polls at ever longer intervals.
         status = process.wait()
         took_ms = (time.perf_counter() - began) * 1e3
     assert status == 0
@@ -202,7 +201,7 @@ def _executed(node: LabNode, sandbox: Sandbox, result: dict[str, Any]) -> float:
 
 
 def _counted(node: NetworkNode, pods: Sequence[NetworkPod]) -> dict[str, int]:
-    """What may grow: in this process, and in the namespaces of the node and of all Pods."""
+    """Count what could leak in this process and in the namespaces of the node and all Pods."""
     stacks = Counter[str]()
     for inside in (node.inside, *(pod.inside for pod in pods)):
         with (

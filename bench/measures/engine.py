@@ -1,8 +1,8 @@
-"""What the workflow engine does in a second, and how fast it reads a history again.
+"""Executions a second of the workflow engine, and the time to replay a history.
 
-``wf_rate``: executions of one activity, started by callers in this process, done by a worker in
-another one; each is over when its result is there. ``wf_replay_4000_ms``: the code against a
-history of some 4,000 events, which is what a takeover costs for a long execution.
+``wf_rate``: executions with one activity, started by callers in this process and completed by a
+worker in another. ``wf_replay_4000_ms``: replaying some 4,000 events, the cost of taking over a
+long execution.
 """
 
 from __future__ import annotations

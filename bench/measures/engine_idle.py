@@ -1,6 +1,6 @@
-"""What a worker costs that has nothing to do but ten thousand executions that sleep.
+"""The CPU of a worker that owns ten thousand sleeping executions.
 
-CPU of its process over some seconds, in percent of one core; compared with a worker that has none.
+CPU of its process over some seconds, in percent of one core; compared with a worker without any.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _cpu_pct(worker: WorkerProcess, seconds: float) -> float:
 
 
 async def _begin(lab: Lab, etcd: EtcdCluster, count: int) -> None:
-    """Begin them, and wait until the worker has done all that they ask for."""
+    """Start the executions, and wait until all sleep."""
     async with lab.store(etcd) as store, Client(store, lab.keys) as client:
         numbers = iter(range(count))
 

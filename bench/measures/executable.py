@@ -1,4 +1,4 @@
-"""What a call of the installed executable costs.
+"""The cost of a call of the installed executable.
 
 ``python3 -I -S -c pass`` and ``CNI_COMMAND=VERSION``, each a process from its start to its end, and
 an ADD through a real agent, by the executable and at the agent's socket, all in turns.
@@ -29,9 +29,9 @@ class Executable:
     """The installed executable, as a runtime runs it."""
 
     def __init__(self, lab: Lab, socket_path: Path) -> None:
-        room = lab.room("cni")
+        room = lab.new_directory("cni")
         installer.install(room / "bin", room / "net.d")
-        # Not the environment's name of it, which reads a configuration at every start.
+        # Not the link in the virtual environment, which reads pyvenv.cfg at every start.
         self.bare_command = [os.path.realpath(sys.executable), "-I", "-S", "-c", "pass"]
         self.command = [str(room / "bin" / "spiderpool")]
         self.netconf = room / "netconf"
@@ -68,7 +68,7 @@ class Executable:
         with self.netconf.open("rb") as stdin, self._output.open("wb") as stdout:
             began = time.perf_counter()
             process = subprocess.Popen(command, env=variables, stdin=stdin, stdout=stdout)
-            # Without a timeout: with one, Python sleeps for ever longer times between two looks.
+            # Without a timeout: with one, Python polls at ever longer intervals.
             status = process.wait()
             took_ms = (time.perf_counter() - began) * 1e3
         if status:
@@ -83,7 +83,7 @@ class Runs:
         self._lab = lab
         self._executable = executable
         self._callers = callers
-        self._room = lab.room("runs")
+        self._room = lab.new_directory("runs")
 
     def bare(self, count: int) -> Calls:
         """An interpreter that does nothing."""

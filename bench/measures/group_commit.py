@@ -1,4 +1,4 @@
-"""What group commit brings: the writer against one transaction a claim, both with our client."""
+"""Group commit compared with one transaction a claim, both with our client."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def measure(lab: Lab) -> list[Figure]:
     with lab.etcd() as etcd:
         order: dict[str, Any] = {"endpoint": etcd.endpoints[0], "callers": CALLERS, "count": count}
         for number in lab.rounds():
-            # Numbers name keys, and no key may be there already.
+            # Keys are derived from numbers, and no key may exist already.
             firsts = (2 * number * count, (2 * number + 1) * count)
             report = lab.call("store", order | {"way": "writer", "first": firsts[0]})
             grouped.append(count / report["seconds"])

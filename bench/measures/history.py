@@ -1,7 +1,7 @@
 """The history of one address out of a long log, nine tenths of it archived, the rest in etcd.
 
-Each answer starts from nothing: the cursor is read, files are opened, blocks are found by the
-index. What starting ``orbctl`` costs is not in it.
+Each query starts without a cache: it reads the cursor, opens files, and locates blocks by the
+index. The start of ``orbctl`` is not included.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from tests.core.archive.synthetic import address_of
 from tests.support.etcd import EtcdCluster
 
 ASKED = 10
-"""Addresses asked for in one round."""
+"""Queries in one round."""
 
 ADDRESSES = 65_536
-"""How many a long log knows; ``address_of`` repeats them."""
+"""Addresses in a long log; ``address_of`` repeats them."""
 
 EVENTS_AN_ADDRESS = 3
-"""At most, until every address has been claimed once: a short log knows fewer."""
+"""Maximum: a short log has claimed fewer addresses."""
 
 SEED = 1
 

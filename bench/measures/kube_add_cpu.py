@@ -1,4 +1,4 @@
-"""CPU of a whole cluster per ADD, by process, and the requests that the API server answers for it.
+"""CPU of a whole cluster per ADD, by process, and the API server's requests per ADD.
 
 Eight callers run the executable for 200 Pods that the API server has. Agent, controller and API
 server run; the API server has an etcd of its own. CPU is read again 4 s after the last ADD, when
@@ -34,7 +34,7 @@ REQUESTS_SHOWN_MAX: Final = 8
 """Kinds of requests in the note, the most frequent first."""
 
 Clocks = Mapping[str, Callable[[], float]]
-"""CPU seconds so far of each part but the executable."""
+"""CPU seconds of each part so far, except the executable."""
 
 
 class Cost(NamedTuple):

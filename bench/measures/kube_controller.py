@@ -1,8 +1,8 @@
-"""A controller in a cluster of ten thousand Pods with claims: its start, its weight, its reports.
+"""A controller in a cluster of ten thousand Pods with claims: its start, memory and status writes.
 
-The Pods, their SpiderEndpoints and a hundred pools are there already, as they are when a controller
-is replaced. How late a pool's status is, is seen by a watch of the API server, as kubectl has one,
-while a caller takes a hundred addresses a second.
+The Pods, their SpiderEndpoints and a hundred pools exist already, as when a controller is replaced.
+A watch of the API server measures the delay of a pool's status while a caller allocates a hundred
+addresses a second.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ from tests.support.etcd import EtcdCluster
 from tests.support.kubernetes import ApiServer
 
 PODS: Final = 10_000
-"""What the figures stand for; a quick run has fewer, and names how many."""
+"""The number of Pods in a full run; a quick run has fewer and notes the number."""
 
 POOLS: Final = 100
 RATE: Final = 100
-"""Allocations a second while reports are watched."""
+"""Allocations a second while status writes are measured."""
 
 BUSY: Final = "busy"
 BUSY_ADDRESSES: Final = 8_000
 ROUNDS: Final = 3
 REFERENCE_WRITES: Final = 20
 SETTLED_S: Final = 2.0
-"""After which the last report must have come."""
+"""Time within which the last status write must arrive."""
 
 KIND: Final = f"/apis/{API_VERSION}/spiderippools"
 PROBE: Final = f"/apis/{API_VERSION}/spidercoordinators"
@@ -70,7 +70,7 @@ def measure(lab: Lab) -> list[Figure]:
     weight: dict[bool, list[float]] = {True: [], False: []}
     reports: Reports | None = None
     etcd = lab.etcd(lab.seed("kube-10k", lambda store, keys: _fill(lab, store, keys)))
-    with api_server(lab.room("kube"), etcd) as server:
+    with api_server(lab.new_directory("kube"), etcd) as server:
         define_kinds(server)
         for _ in lab.rounds(ROUNDS):
             for with_cluster in (True, False) if lab.scale.bare_controller else (True,):
@@ -88,7 +88,8 @@ def measure(lab: Lab) -> list[Figure]:
     lag = percentile(lags, 0.99)
     note = (
         f"99 of 100 of {len(lags):,} allocations, {RATE} a second; median"
-        f" {percentile(lags, 0.5):.0f} ms, last {max(lags):.0f} ms; reference: a write and its news"
+        f" {percentile(lags, 0.5):.0f} ms, last {max(lags):.0f} ms;"
+        " reference: a write until its watch event"
     )
     bare = percentile(reports.bare_ms, 0.5)
     return [
@@ -100,7 +101,7 @@ def measure(lab: Lab) -> list[Figure]:
 
 
 async def _fill(lab: Lab, store: KeyValueStore, keys: Keys) -> None:
-    """Pods with claims and reports, and Pods that wait for an address of the busy pool."""
+    """Write Pods with claims and SpiderEndpoints, and Pods without an address for the busy pool."""
     pools = await write_pools(store, [*many_pools(POOLS), exact_pool(BUSY, BUSY_ADDRESSES)])
     await seed(store, keys, pools, spread_places(pools[:POOLS], lab.scale.cluster_pods))
     waiting = range(NEW_PODS, NEW_PODS + _allocations(lab))
@@ -114,14 +115,14 @@ def _allocations(lab: Lab) -> int:
 
 def _controller(lab: Lab, etcd: EtcdCluster, server: ApiServer | None) -> ControllerProcess:
     variables = {KUBECONFIG: str(server.kubeconfig)} if server is not None else {}
-    return ControllerProcess(lab.room("controller"), etcd.endpoints[0], variables)
+    return ControllerProcess(lab.new_directory("controller"), etcd.endpoints[0], variables)
 
 
-# ----------------------------------------------------------------------------------- the reports
+# --------------------------------------------------------------------------------- status writes
 
 
 async def _reports(lab: Lab, etcd: EtcdCluster, server: ApiServer) -> Reports:
-    """Allocate, and see how late the pool's status says so."""
+    """Allocate, and measure the delay until the pool's status shows it."""
     api = Api(await open_connection(str(server.kubeconfig)))
     variables = {**RECORDS_MAX, KUBECONFIG: str(server.kubeconfig)}
     agent = lab.agent(etcd, NODE, variables)
@@ -145,7 +146,7 @@ async def _reports(lab: Lab, etcd: EtcdCluster, server: ApiServer) -> Reports:
 
 
 async def _watch(api: Api, seen: list[tuple[float, int]]) -> None:
-    """When the status of the busy pool said which count."""
+    """Record when the status of the busy pool showed which count."""
     one = f"{KIND}?fieldSelector=metadata.name%3D{BUSY}"
     async for change in api.watch(one, (await api.list(one)).version):
         count = change.object.get("status", {}).get("allocatedIPCount", 0)
@@ -154,7 +155,7 @@ async def _watch(api: Api, seen: list[tuple[float, int]]) -> None:
 
 
 def lags_ms(answered: list[float], seen: list[tuple[float, int]]) -> Iterator[float]:
-    """Of each allocation, until the first status that counts it."""
+    """The delay of each allocation until the first status that includes it."""
     reports = iter(seen)
     at, count = next(reports, (float("inf"), 0))
     for number, when in enumerate(answered, 1):
@@ -164,7 +165,7 @@ def lags_ms(answered: list[float], seen: list[tuple[float, int]]) -> Iterator[fl
 
 
 async def _bare(api: Api) -> list[float]:
-    """One write of an object that nobody else cares for, until a watch tells of it."""
+    """The time from one write of an unrelated object to its watch event."""
     body = {
         "apiVersion": API_VERSION,
         "kind": "SpiderCoordinator",

@@ -1,8 +1,8 @@
-"""A lone DEL beside a lone ADD at the agent's framed socket, in a cluster with a controller.
+"""DELs and ADDs of one caller at the agent's framed socket, in a cluster with a controller.
 
 The Pods of the DELs are being terminated, as they are when a runtime deletes their sandboxes. The
 agent, the controller and the caller share the machine: ADDs and DELs are compared in turns, and
-each turn begins when the controller has dealt with what came before it.
+each turn begins when the controller is idle.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _calls(lab: Lab, agent: AgentProcess, verb: str, first: int) -> list[float]:
 
 
 def _figure(name: str, share: float, adds: list[list[float]], deletes: list[list[float]]) -> Figure:
-    """This percentile of all DELs over that of all ADDs; a round has too few calls for a tail."""
+    """This percentile of all DELs over that of all ADDs; one round has too few calls for a p99."""
     added, deleted = (
         percentile([one for calls in kind for one in calls], share) for kind in (adds, deletes)
     )

@@ -1,8 +1,8 @@
-"""What a controller and an agent cost while nothing happens, and what they weigh.
+"""The CPU of an idle controller and an idle agent, and their memory.
 
 CPU of each process over some seconds in a cluster of 200 Pods, in percent of one core; resident
-memory after 1,000 Pods. Kubernetes is a real API server; the Pods got their addresses from this
-agent, and the controller reported them.
+memory after 1,000 Pods. The API server is real; the Pods have addresses from this agent, and the
+controller has written their SpiderEndpoints.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RATE: Final = 500
 """ADDs a second before the measure begins."""
 
 SETTLED_S: Final = 1.0
-"""After which what a change causes is done: reports, executions, retirements."""
+"""Time after which all effects of a change are done: status writes, executions, retirements."""
 
 
 def measure(lab: Lab) -> list[Figure]:
@@ -48,7 +48,7 @@ def measure(lab: Lab) -> list[Figure]:
 
 
 def _add(lab: Lab, cluster: Cluster, count: int) -> None:
-    """Addresses for so many new Pods."""
+    """Allocate addresses for new Pods."""
     pods = cluster.new_pods(count)
     order: dict[str, Any] = {"socket": str(cluster.agent.framed_path), "first": pods[0]}
     order |= {"count": count, "rate": RATE, "netconf": netconf([]).decode()}

@@ -1,7 +1,7 @@
-"""The last free address of a full pool: all others are claimed, and another one is free each time.
+"""The last free address of a full pool: all others are claimed, and each time another one is free.
 
-A seeded Pod is deleted, which is not timed, and an ADD has to find the place it left. No address
-rests (cool-down 0), so that exactly one is free. Compared with lone ADDs in a wide pool next to it.
+A seeded Pod is deleted, which is not timed, and an ADD has to find its address. The cool-down is 0,
+so that exactly one address is free. Compared with ADDs of one caller in a wide pool.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from core.eventstore.kv import KeyValueStore
 
 SEED = 16
 FINDS = 20
-"""Last addresses found in one round."""
+"""ADDs in one round."""
 
 
 async def _fill(store: KeyValueStore, keys: Keys, addresses: int) -> None:
-    """A full pool, and an empty one to compare with."""
+    """Seed a full pool, and a wide empty one for comparison."""
     pool = exact_pool("full", addresses)
     await seed(store, keys, [pool], all_places(pool))
     await SeedWriter(store, keys, "other").define([wide_pool()])
 
 
 class Exchange:
-    """Single calls, timed in this process: nothing else runs in it meanwhile."""
+    """Single calls, timed in this process, which does nothing else meanwhile."""
 
     def __init__(self, agent: AgentProcess) -> None:
         self._order = {"sockets": [str(agent.framed_path)], "callers": 1, "count": 1}
         self._next = NEW_PODS
 
     def add(self, pool: str) -> tuple[float, list[str]]:
-        """An ADD for a new Pod: its milliseconds, and its addresses. Raises CallFailed."""
+        """ADD a new Pod; returns milliseconds and addresses. Raises CallFailed."""
         self._next += 1
         return self._call("ADD", self._next, pool)
 

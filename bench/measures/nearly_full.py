@@ -1,7 +1,7 @@
-"""ADDs in a pool that is nearly full, which is the normal state of scarce addresses.
+"""ADDs in a nearly full pool, the normal state where addresses are scarce.
 
-Seeded Pods are deleted by one agent, which is not timed, and another agent adds as many. Compared
-with its lone ADDs in a wide pool, in turns.
+One agent deletes seeded Pods, which is not timed, and another adds as many. Compared with ADDs of
+one caller in a wide pool, in turns.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from core.eventstore.kv import KeyValueStore
 
 ADDRESSES = 4_096
 FREE = ADDRESSES // 100
-"""Left free before each round: one in a hundred."""
+"""Addresses that are free before each round: one in a hundred."""
 
 SEED = 99
 
 
 async def fill(store: KeyValueStore, keys: Keys) -> None:
-    """A full pool, and an empty one to compare with."""
+    """Seed a full pool, and a wide empty one for comparison."""
     pool = exact_pool("full", ADDRESSES)
     await seed(store, keys, [pool], all_places(pool))
     await SeedWriter(store, keys, "other").define([wide_pool()])

@@ -1,9 +1,9 @@
-"""How long ADD and DEL take, up to p99.9: 1, 8 and 32 callers, in pools that are more or less full.
+"""Latencies of ADD and DEL up to p99.9: 1, 8 and 32 callers, in pools of different utilisation.
 
 Callers replace Pods at the agent's framed socket: each deletes a Pod and adds a new one. One agent,
 one controller and one etcd serve three pools in turns: one that is nearly empty, one at 99 %, and
-one without a free address, in which an ADD finds only what a DEL has just released. No address
-rests (cool-down 0).
+one without a free address, in which an ADD can only use an address that a DEL has just released.
+The cool-down is 0.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from core.eventstore.kv import KeyValueStore
 
 CALLERS: Final = (1, 8, 32)
 EXISTING: Final = 64
-"""Pods of each pool that are replaced over and over: what a node holds."""
+"""Pods of each pool that are replaced repeatedly: as many as a node has."""
 
 WARM_UP: Final = 4 * EXISTING
-"""After which every Pod that is replaced is one of this agent's own."""
+"""Replacements before the measurement; afterwards this agent has created all Pods it deletes."""
 
 SITUATIONS: Final = {
     "empty": "a nearly empty pool",
@@ -53,7 +53,7 @@ _SEED: Final = 999
 
 
 class Replacing:
-    """One agent whose Pods are replaced, in any of the pools."""
+    """Replaces Pods of one agent in any of the pools."""
 
     def __init__(self, lab: Lab, agent: AgentProcess) -> None:
         self._lab = lab
@@ -73,7 +73,7 @@ class Replacing:
         return {verb: report[f"{verb}_ms"] for verb in VERBS}
 
     def _added(self, pool: str) -> list[int]:
-        """New Pods in a pool that has none."""
+        """Add Pods in the empty pool."""
         first = self._take(EXISTING)
         order: dict[str, Any] = {"sockets": [self._socket], "verb": "ADD", "callers": 1}
         order |= {"first": first, "count": EXISTING, "netconf": netconf((pool,)).decode()}
@@ -92,7 +92,7 @@ def measure(lab: Lab) -> list[Figure]:
     count = lab.scale.replaced // lab.scale.rounds
     with (
         lab.etcd(lab.seed("pools by fill", _fill)) as etcd,
-        ControllerProcess(lab.room("controller"), etcd.endpoints[0]) as controller,
+        ControllerProcess(lab.new_directory("controller"), etcd.endpoints[0]) as controller,
         lab.agent(etcd, variables=variables) as agent,
     ):
         replacing = Replacing(lab, agent)
@@ -110,7 +110,7 @@ def measure(lab: Lab) -> list[Figure]:
 
 
 async def _fill(store: KeyValueStore, keys: Keys) -> None:
-    """The full pools, and one that is empty."""
+    """Seed the full pools and an empty one."""
     places = chain(all_places(_FULL), _some_places(_NEARLY_FULL))
     await seed(store, keys, [_FULL, _NEARLY_FULL], places)
     await SeedWriter(store, keys, "other").define([_WIDE])
@@ -120,7 +120,7 @@ _FULL_COUNT: Final = sum(1 for _ in all_places(_FULL))
 
 
 def _some_places(pool: Pool) -> Iterator[Place]:
-    """All but a hundredth, which lies anywhere."""
+    """All places except a random hundredth."""
     places = list(all_places(pool))
     free = set(random.Random(_SEED).sample(range(len(places)), _FREE))
     return (place for number, place in enumerate(places) if number not in free)

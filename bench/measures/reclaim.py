@@ -1,10 +1,10 @@
-"""Reclaiming: one Pod, ten thousand leaks, one look at a hundred thousand claims.
+"""Reclaim of one Pod and of ten thousand leaks, and a scan of a hundred thousand claims.
 
 ``reclaim_one_ms``: from the command that deletes a Pod's record to the moment that its claim is
 gone, with a controller's jobs as they are hosted and the additional delay at its default, 0.
-``reclaim_10k_s``: Pods that are all gone, from the start of the first look to the last release. The
-gap of 10 s between the two looks is not slept but counted.
-``scan_100k_s``: one look, the plan included.
+``reclaim_10k_s``: all Pods are gone; from the start of the first scan to the last release. The 10 s
+between the two scans are added, not waited for.
+``scan_100k_s``: one scan with its plan.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ from workflows.jobs.writers import ShardWriters
 
 POLL_S = 0.02
 SETTLED_S = 0.3
-"""After which etcd tells a new watch of changes at once."""
+"""Time after which etcd serves a new watch without delay."""
 
 PODS_A_ROUND = 20
 PODS_ROUNDS_SHARE = 4
-"""A round has many samples, so a fourth of the repetitions will do."""
+"""A round has many samples, so a fourth of the rounds is enough."""
 
 SCANNED = 100_000
-"""Claims that ``scan_100k_s`` stands for."""
+"""The number of claims to which ``scan_100k_s`` is scaled."""
 
 WAIT_S_MAX = 120.0
 LISTED: tuple[Kind, ...] = ("Pod", "Node", "StatefulSet")
@@ -59,16 +59,16 @@ WITNESS = PodState("kube-system", "controller", "witness", node="n1", host_netwo
 
 
 class EverythingIsGone:
-    """A cluster in which no Pod is left but the controller's own."""
+    """A cluster without Pods, except the controller's own."""
 
     async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterFacts:
-        """What a new listing shows."""
+        """The result of a list request."""
         listings = {kind: KindListing(claims_read) for kind in LISTED}
         objects = ListedObjects([WITNESS], [NodeState("n1", ready=True)])
         return ClusterSnapshot(objects, listings, claims_read)
 
     async def changes(self) -> AsyncIterator[PodChange]:
-        """None, ever."""
+        """No changes."""
         await asyncio.Event().wait()
         yield PodChange(WITNESS)
 
@@ -85,7 +85,7 @@ async def _hosted(
     facts: ReclaimFactsSource | None = None,
     observer: Observer | None = None,
 ) -> AsyncIterator[JobHost]:
-    """A leading controller's jobs, until the block is left."""
+    """Run the jobs of a leading controller."""
     host = JobHost(store, keys, "bench", sources=JobSources(facts), observer=observer)
     works = [asyncio.ensure_future(host.run()), asyncio.ensure_future(host.lead())]
     try:
@@ -128,7 +128,7 @@ async def _deleted_pods(lab: Lab, etcd: EtcdCluster, number: int) -> list[float]
 
 
 async def _listening(node: NodeHarness, host: JobHost, name: str) -> None:
-    """Return when the controller hears the log."""
+    """Return when the controller follows the log."""
     await node.add(pod(name))
     while not host.listener.received:
         await node.configurator.apply(ApplyRecord(RecordDefined("Pod", "shop", name)), CAUSE)
@@ -138,7 +138,7 @@ async def _listening(node: NodeHarness, host: JobHost, name: str) -> None:
 
 @asynccontextmanager
 async def _watched(store: KeyValueStore, keys: Keys) -> AsyncIterator[asyncio.Queue[bytes]]:
-    """The claims' ends as they happen: a watch that is there before is not late by itself."""
+    """Watch deleted claims; started before the deletion, so that its start costs no time."""
     gone: asyncio.Queue[bytes] = asyncio.Queue()
     room = keys.range_of("endpoint")
     revision = (await store.read([Get(*room, count_only=True)])).revision
@@ -156,7 +156,7 @@ async def _watched(store: KeyValueStore, keys: Keys) -> AsyncIterator[asyncio.Qu
 
 
 async def _until_free(node: NodeHarness, name: str, gone: asyncio.Queue[bytes]) -> float:
-    """Milliseconds from the deletion to the end of the claim."""
+    """Milliseconds from the deletion of the record to the deletion of the claim."""
     endpoint = node.keys.endpoint("shop", name)
     began = time.perf_counter()
     await node.configurator.apply(DeleteRecord("Pod", "shop", name), CAUSE)
@@ -185,7 +185,7 @@ def _many(lab: Lab) -> Figure:
             order = {"endpoint": etcd.endpoints[0], "way": "writer", "callers": 32, "count": count}
             made.append(lab.call("store", order | {"first": number * count})["seconds"])
     note = (
-        f"{count:,} leaks, {OBSERVATION_GAP_S:g} s of it the gap between two looks;"
+        f"{count:,} leaks, {OBSERVATION_GAP_S:g} s of it the interval between two scans;"
         " reference: claiming as many by group commit"
     )
     return median_figure("reclaim_10k_s", took, "s", made, note)
@@ -215,7 +215,7 @@ async def _all_released(lab: Lab, etcd: EtcdCluster) -> float:
 
 
 async def _suspects(client: Client) -> int:
-    """What the last look has seen once; 0 before there was one."""
+    """The number of suspects after the last scan; 0 before the first."""
     try:
         status = await client.query(WORKFLOW_ID, "status", timeout_s=WAIT_S_MAX)
     except ExecutionNotFound:
@@ -223,7 +223,7 @@ async def _suspects(client: Client) -> int:
     return int(status["suspects"])
 
 
-# ------------------------------------------------------------------------------------- one look
+# ------------------------------------------------------------------------------------- one scan
 
 
 def _scan(lab: Lab) -> Figure:

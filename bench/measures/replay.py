@@ -1,8 +1,8 @@
-"""How fast the log is replayed: read and decoded, and besides folded into the state.
+"""The speed of replaying the log: reading and decoding, and folding into the state.
 
-``replay_rate`` counts events as a reader gets them, in order, proven and decoded; what it does with
-them is its own. The live part alone is told as ``replay_live_rate``, folding everything, as a
-rebuild or ``verify`` does, as ``replay_state_rate``.
+``replay_rate`` counts events that a reader receives in order, verified and decoded.
+``replay_live_rate`` is that of the part in etcd; ``replay_state_rate`` includes folding, as a
+rebuild or ``verify`` does.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.support.etcd import EtcdCluster
 
 
 class Part(NamedTuple):
-    """Events of some batches, and the seconds that were spent on them."""
+    """The events of some batches, and the seconds spent on them."""
 
     events: int = 0
     read_s: float = 0.0
@@ -29,7 +29,7 @@ class Part(NamedTuple):
     fold_s: float = 0.0
 
     def plus(self, other: Part) -> Part:
-        """Both together."""
+        """The sum of both."""
         return Part(
             self.events + other.events,
             self.read_s + other.read_s,
@@ -49,13 +49,13 @@ class Part(NamedTuple):
 
 
 class _Laps:
-    """A watch that never stops: what one lap does not have, the next one has."""
+    """A stopwatch that never stops, so that the laps add up to the whole time."""
 
     def __init__(self) -> None:
         self._mark = time.perf_counter()
 
     def __call__(self) -> float:
-        """Seconds since it was last asked."""
+        """Seconds since the last call."""
         before, self._mark = self._mark, time.perf_counter()
         return self._mark - before
 
@@ -98,7 +98,7 @@ def measure(lab: Lab) -> list[Figure]:
             "replay_state_rate",
             [part.state_rate for part in whole],
             "events/s",
-            note=f"folded as well; each alone: {rates}",
+            note=f"folded too; each alone: {rates}",
         ),
     ]
 

@@ -1,8 +1,8 @@
-"""What retiring one closed execution costs among few closed ones and among many.
+"""The cost of archiving and deleting one closed execution, among few and among many.
 
-Two workers, each over an etcd of its own that holds closed executions with their histories, spread
-over all shards. In turns each writes some of its oldest ones to the archive and deletes them; what
-an owner reads once, when it gets a shard, is done before the clock starts.
+Two workers have an etcd each, with closed executions and their histories in all shards. In turns
+each archives and deletes some of its oldest ones. What an owner reads once per shard is read before
+the clock starts.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from workflows.testing.environment import WorkflowEnvironment
 
 FEW: Final = 100
 RETIRED: Final = 9
-"""Executions in one turn; so few that a full run has enough of the few."""
+"""Executions in one turn; the smaller etcd has enough for all turns."""
 
 GAP_MS: Final = 60_000
-"""Between the ends of two executions, so that a retention names how many are due."""
+"""Milliseconds between the ends of two executions; the retention period says how many are due."""
 
 BEGAN_MS: Final = 1_700_000_000_000
 PUTS_A_COMMIT: Final = 100
 
 
 class Retirement:
-    """One worker whose oldest closed executions are retired on request."""
+    """A worker that archives and deletes its oldest closed executions on request."""
 
     def __init__(self, worker: Worker, files: ExecutionFiles) -> None:
         self._worker = worker
@@ -50,7 +50,7 @@ class Retirement:
         self._retired = 0
 
     async def retire(self, count: int) -> float:
-        """Seconds that the next so many executions take, all shards."""
+        """Seconds to retire the next ``count`` executions, all shards together."""
         self._retired += count
         due_ms = BEGAN_MS + self._retired * GAP_MS - GAP_MS / 2
         archive = Archive(self._files, time.time() - due_ms / 1e3)
@@ -91,7 +91,7 @@ async def _compare(lab: Lab, small: EtcdCluster, large: EtcdCluster) -> list[flo
 
 @asynccontextmanager
 async def _retirement(lab: Lab, etcd: EtcdCluster) -> AsyncIterator[Retirement]:
-    files = ExecutionFiles(lab.room("archive"))
+    files = ExecutionFiles(lab.new_directory("archive"))
     async with lab.store(etcd) as store, Worker(store, lab.keys, REGISTRY, name="worker") as worker:
         while len(worker.shards) < SHARDS:
             await asyncio.sleep(0.05)
@@ -133,7 +133,7 @@ def _closed(number: int, next_event_id: int, size: int) -> RunHead:
 
 
 async def _history() -> list[HistoryEvent]:
-    """That of a short execution."""
+    """The history of a short execution."""
     async with WorkflowEnvironment(REGISTRY) as environment:
         handle = await environment.start(Errand, 1)
         await handle.result()

@@ -1,8 +1,8 @@
-"""A cluster of simulated nodes: changes reach all of them, all start at once, a rack is lost.
+"""A cluster of simulated nodes: changes reach all nodes, all start at once, a rack is lost.
 
-Watchers and writers are the agent's own code, one etcd connection each, in a few processes over one
-etcd (``bench.simulation``). A run that breaks a promise fails: a view that lacks a change, an
-address given twice, a violation in the log, a claim that leaked.
+Watchers and writers are the agent's own code, each with its own etcd connection, in a few processes
+(``bench.simulation``). A run fails if a view lacks a change, an address is given twice, the log has
+a violation or a claim leaks.
 """
 
 from __future__ import annotations

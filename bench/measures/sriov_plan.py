@@ -1,7 +1,7 @@
-"""The plan of a node's virtual functions: a large node, from policies as they come.
+"""The plan of the virtual functions of a large node.
 
-Eight NICs with sixteen virtual functions each; every policy wants another MTU, two resources and
-addresses. Nothing is read and nothing is changed: the plan is pure.
+Eight NICs with sixteen virtual functions each; every policy sets another MTU, two resources and
+addresses. The plan is pure: nothing is read and nothing is changed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NICS = 8
 VFS = 16
 HALF = VFS // 2
 PLANS = 5
-"""In one round; its fastest counts."""
+"""Plans in one round, of which the fastest counts."""
 
 
 def measure(lab: Lab) -> list[Figure]:

@@ -1,4 +1,4 @@
-"""How soon the executions of a killed worker are at work again in another process.
+"""How soon another process runs the executions of a killed worker.
 
 Two workers share sleeping executions; one gets a kill -9. The time ends when each execution has
 answered a query that was sent after the kill. Compared with the same queries while both live.

@@ -1,1 +1,1 @@
-"""What measures stand on: a directory, etcd that syncs to disk, agent processes, seeded data."""
+"""What measures share: a directory, etcd that syncs to disk, agent processes, seeded data."""

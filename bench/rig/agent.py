@@ -21,7 +21,7 @@ class AgentProcess(DaemonProcess):
             "ORBWEAVER_SOCKET_PATH": str(self.socket_path),
             "ORBWEAVER_PLUGIN_LOG_PATH": str(directory / "plugin.log"),
             "SPIDERPOOL_NODE_NAME": node,
-            # Its Pods have no network namespaces; what an announcement costs is measured by itself.
+            # Its Pods have no network namespaces; announcements are measured separately.
             "ORBWEAVER_ANNOUNCE_ADDRESSES": "false",
         }
         super().__init__(directory, "nodeagent.main", {**settings, **variables})

@@ -1,8 +1,8 @@
-"""One small cluster for all measures that want one: a real API server, and an agent of a node.
+"""One small cluster shared by several measures: a real API server and the agent of a node.
 
-API server and agent have an etcd each. Starting them takes longer than most measures, so that they
-are kept from one measure to the next (``Lab.shared``), and so is a controller, unless a measure
-wants none; each measure brings Pods of its own.
+API server and agent have an etcd each. Starting them takes longer than most measures, so measures
+share them (``Lab.shared``) and one controller, unless a measure needs none. Each measure creates
+its own Pods.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tests.support.etcd import EtcdCluster
 from tests.support.kubernetes import ApiServer
 
 NAME: Final = "kubernetes"
-"""Of this rig in the table of measures."""
+"""The name of this rig in the table of measures."""
 
 
 class Cluster:
@@ -59,23 +59,23 @@ class Cluster:
         self._controller: ControllerProcess | None = None
 
     def controller(self) -> ControllerProcess:
-        """A controller that has done what there was to do; it runs until it is stopped."""
+        """The controller, started if necessary and idle; it runs until ``stop_controller``."""
         if self._controller is None:
             variables = {KUBECONFIG: str(self.server.kubeconfig)}
-            room = self._lab.room("controller")
+            room = self._lab.new_directory("controller")
             self._controller = ControllerProcess(room, self.log.endpoints[0], variables)
             self._controller.start()
         self._controller.wait_idle()
         return self._controller
 
     def stop_controller(self) -> None:
-        """End the controller, if there is one: what follows is not reported."""
+        """Stop the controller if it runs: nothing that follows is reported to the API server."""
         controller, self._controller = self._controller, None
         if controller is not None:
             controller.stop()
 
     def new_pods(self, count: int) -> range:
-        """Numbers of Pods that no measure had before; API server and agent have them now."""
+        """Create Pods in the API server and the agent's cache; returns their numbers."""
         pods = range(self._next, self._next + count)
         self._next += count
         self._lab.fill(self.objects, lambda store, _: write_pods(store, pods))
@@ -102,7 +102,7 @@ def kubernetes_cluster(lab: Lab) -> Iterator[Cluster]:
 
     objects = lab.etcd(lab.seed("kube", fill))
     log = lab.etcd(lab.seed("kube-log", define))
-    with log, api_server(lab.room("kube"), objects) as server:
+    with log, api_server(lab.new_directory("kube"), objects) as server:
         define_kinds(server)  # an agent is not ready before it can read the SpiderCoordinator
         variables = {**RECORDS_MAX, KUBECONFIG: str(server.kubeconfig)}
         with lab.agent(log, NODE, variables) as agent:

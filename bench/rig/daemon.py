@@ -1,7 +1,7 @@
-"""A daemon of ours as a process of its own, over one etcd: agent or controller.
+"""An agent or a controller as a process, connected to one etcd.
 
-Promise: it is ready when ``start`` returns and ended when the context is left. Its settings are an
-operator's (environment variables); nothing inside it is touched.
+Promise: it is ready when ``start`` returns and has ended when the context is left. It is configured
+by environment variables, as operators do; no code inside it is replaced.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.support.etcd import free_ports
 ROOT = Path(__file__).resolve().parents[2]
 READY_S_MAX = 60.0
 IDLE_SHARE_MAX = 0.05
-"""Of a core; below that over ``IDLE_WINDOW_S`` it has done what there was to do."""
+"""Share of a core; a daemon below it for ``IDLE_WINDOW_S`` counts as idle."""
 
 IDLE_WINDOW_S = 0.5
 IDLE_S_MAX = 120.0
@@ -35,11 +35,11 @@ _OURS = ("ORBWEAVER_", "SPIDERPOOL_")
 
 
 class DaemonFailed(Exception):
-    """The daemon did not become ready, or ended by itself."""
+    """The daemon did not become ready, or exited unexpectedly."""
 
 
 class DaemonProcess:
-    """One daemon. ``ready_s``: from the start of the process to its first good health answer."""
+    """One daemon. ``ready_s``: from its start to its first successful health check."""
 
     def __init__(self, directory: Path, module: str, variables: Mapping[str, str]) -> None:
         self.directory = directory
@@ -93,7 +93,7 @@ class DaemonProcess:
             )
 
     def wait_ready(self) -> None:
-        """Wait for the health endpoint's first yes. Raises DaemonFailed with its last words."""
+        """Wait until the daemon is healthy. Raises DaemonFailed with the end of its log."""
         assert self._process is not None
         while not self.is_ready():
             waited_s = time.perf_counter() - self._started
@@ -103,7 +103,7 @@ class DaemonProcess:
         self.ready_s = time.perf_counter() - self._started
 
     def wait_idle(self) -> None:
-        """Return when it has nothing to do any more. Raises DaemonFailed."""
+        """Return when the daemon is idle. Raises DaemonFailed."""
         began, before = time.monotonic(), self.cpu_s()
         while time.monotonic() - began < IDLE_S_MAX:
             time.sleep(IDLE_WINDOW_S)
@@ -111,10 +111,10 @@ class DaemonProcess:
             if now - before <= IDLE_SHARE_MAX * IDLE_WINDOW_S:
                 return
             before = now
-        raise DaemonFailed(f"it still works after {IDLE_S_MAX:g} s")
+        raise DaemonFailed(f"{self._module} is not idle after {IDLE_S_MAX:g} s")
 
     def is_ready(self) -> bool:
-        """What ``/v1/runtime/readiness`` says."""
+        """Whether ``/v1/runtime/readiness`` returns 200."""
         request = b"GET /v1/runtime/readiness HTTP/1.1\r\nHost: daemon\r\nConnection: close\r\n\r\n"
         try:
             with socket.create_connection(("127.0.0.1", self._health_port), _PROBE_S) as probe:
@@ -124,7 +124,7 @@ class DaemonProcess:
             return False
 
     def stop(self) -> None:
-        """Ask it to drain and end, and wait for it."""
+        """Send SIGTERM and wait until it has drained and exited; SIGKILL after ``STOP_S_MAX``."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -136,7 +136,7 @@ class DaemonProcess:
             process.wait()
 
     def log(self) -> str:
-        """All that it has logged so far."""
+        """The content of its log."""
         return (self.directory / "log").read_text(errors="replace")
 
     def cpu_s(self) -> float:

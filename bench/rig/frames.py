@@ -2,8 +2,8 @@
 
 See docs/reference/cni-executables.md, "Framing".
 
-Everything about a Pod follows from its number, so that seeded Pods can be deleted by call and no
-two callers ever mean the same one. Shares no code with the executables or the agent.
+All data of a Pod is derived from its number: seeded Pods can be deleted by a call, and no two
+callers use the same Pod. Shares no code with the executables or the agent.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 NAMESPACE = "shop"
 INTERFACE = "eth0"
 NEW_PODS = 1 << 32
-"""Numbers of Pods that calls bring; those below are seeded."""
+"""The first number of Pods that calls create; seeded Pods have smaller numbers."""
 
 _GOLDEN = 0x9E3779B97F4A7C15F39CC0605CEDC8341082276BF3A27251F86C6A11D0C18E95
 
 
 class PodIdentity(NamedTuple):
-    """How a runtime names a Pod and its sandbox: as long as in real life."""
+    """The names of a Pod and its sandbox, as long as those of a container runtime."""
 
     name: str
     uid: str

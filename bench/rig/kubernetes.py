@@ -1,7 +1,7 @@
-"""A real API server over the bench's etcd, and clusters of many Pods written straight into it.
+"""A real API server on the benchmark's etcd, and clusters of many Pods written directly into etcd.
 
-The API server reads objects in JSON as well as in its own encoding, so that ten thousand Pods are
-there in a second and not after a minute of requests. What it is asked for afterwards is as always.
+The API server reads objects in JSON as well as in its own encoding, so that ten thousand Pods take
+a second instead of a minute of requests. All later requests are served as usual.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from tests.support.kubernetes import ASSETS, ApiServer, Loopback, missing_progra
 NODE: Final = "node-0"
 CREATED: Final = "2026-01-01T00:00:00Z"
 PUTS_A_COMMIT: Final = 100
-"""Of objects; etcd takes 128 operations."""
+"""Objects per transaction; etcd accepts 128 operations."""
 
 COMMITS_AT_ONCE: Final = 32
 
 GONE_AT: Final = "2099-01-01T00:00:00Z"
-"""When terminated Pods have to be gone: no controller reclaims their addresses before a DEL."""
+"""The grace period of terminated Pods: no controller reclaims their addresses before a DEL."""
 
 OWNER_UID: Final = "0a1b2c3d-0000-4000-9000-000000000001"
 _REGISTRY: Final = "/registry"
@@ -49,7 +49,7 @@ _GROUP: Final = API_VERSION.partition("/")[0]
 
 
 def require_programs() -> None:
-    """Raises NotTaken without them."""
+    """Raises NotTaken if a program is missing."""
     if missing := missing_programs():
         raise NotTaken(
             f"no {' and no '.join(missing)} in {ASSETS}: see docs/contributing/testing.md"
@@ -58,9 +58,9 @@ def require_programs() -> None:
 
 @contextmanager
 def api_server(directory: Path, etcd: EtcdCluster) -> Iterator[ApiServer]:
-    """Over an etcd that it starts, and without our definitions.
+    """Start an API server and its etcd, without our custom resource definitions.
 
-    Without roles, which it would write first: who asks here may do everything anyway.
+    It creates no RBAC roles, which would take time: every client here is an administrator.
     """
     flags = {"authorization-mode": "AlwaysAllow"}
     with ApiServer(directory, Loopback(etcd), flags=flags) as server:
@@ -68,7 +68,7 @@ def api_server(directory: Path, etcd: EtcdCluster) -> Iterator[ApiServer]:
 
 
 def define_kinds(server: ApiServer) -> None:
-    """Our definitions, which agents and controllers watch."""
+    """Create our custom resource definitions, which agents and controllers watch."""
     text = dump_yaml(map(definition_of, KINDS))
     server.kubectl("apply", "--server-side", "-f", "-", stdin=text)
     for kind in KINDS:
@@ -104,12 +104,12 @@ async def write_cluster(store: KeyValueStore, serials: Sequence[int]) -> None:
 
 
 async def write_pods(store: KeyValueStore, serials: Iterable[int]) -> None:
-    """Pods of a cluster that is there."""
+    """Write Pods into an existing cluster."""
     await _write_singly(store, [_place_of(one) for one in serials])
 
 
 async def terminate_pods(store: KeyValueStore, serials: Iterable[int]) -> None:
-    """As the API server marks Pods whose deletion was requested; they stay until that time."""
+    """Set the deletion timestamp; the Pods stay until the grace period ends."""
     pods = [_place_of(one) for one in serials]
     for _, pod in pods:
         pod["metadata"] |= {"deletionTimestamp": GONE_AT, "deletionGracePeriodSeconds": 30}
@@ -117,7 +117,7 @@ async def terminate_pods(store: KeyValueStore, serials: Iterable[int]) -> None:
 
 
 async def write_pools(store: KeyValueStore, pools: Iterable[Pool]) -> list[Pool]:
-    """The custom resources of these pools; the pools as the log has them then."""
+    """Write the custom resources of these pools; return the pools as the log has them."""
     resources = [_resource(pool) for pool in pools]
     await _write(
         store,
@@ -129,7 +129,7 @@ async def write_pools(store: KeyValueStore, pools: Iterable[Pool]) -> list[Pool]
 
 
 async def write_endpoints(store: KeyValueStore, keys: Keys) -> None:
-    """The reports of all claims that there are."""
+    """Write the SpiderEndpoints of all claims."""
     ledger = await read_ledger(store, keys)
     objects = []
     for namespace, name in ledger.endpoints:
@@ -150,10 +150,10 @@ async def _write(store: KeyValueStore, objects: Sequence[tuple[str, Object]]) ->
 
 
 async def _write_singly(store: KeyValueStore, objects: Sequence[tuple[str, Object]]) -> None:
-    """Each in a transaction of its own, as a running API server writes.
+    """Write each object in its own transaction, as an API server does.
 
-    It ends a watch that is too slow. The next one begins after the last version that was seen:
-    other objects of the same version would never be seen.
+    The API server closes a slow watch, and the next watch starts after the last version it has
+    sent. It would skip other objects of that version.
     """
     for first in range(0, len(objects), COMMITS_AT_ONCE):
         some = objects[first : first + COMMITS_AT_ONCE]
@@ -161,7 +161,7 @@ async def _write_singly(store: KeyValueStore, objects: Sequence[tuple[str, Objec
 
 
 def _place_of(serial: int) -> tuple[str, Object]:
-    """Where a Pod is, and the Pod."""
+    """The key of a Pod in etcd, and the Pod."""
     return f"pods/{NAMESPACE}/{identity(serial).name}", _pod(serial)
 
 
@@ -182,7 +182,7 @@ def _ready() -> Object:
 
 
 def _resource(pool: Pool) -> Object:
-    """As the translator leaves it."""
+    """The custom resource with the finalizer and status that the translator writes."""
     found: Object = to_manifest(pool)
     found["metadata"] |= _metadata(pool.name) | {"finalizers": [FINALIZER]}
     return found
@@ -215,7 +215,7 @@ def _containers() -> Object:
 
 
 def _pod(serial: int) -> Object:
-    """As large as Pods are, with what the API server keeps about who wrote which field."""
+    """A Pod of usual size, with the ``managedFields`` that the API server stores."""
     one = identity(serial)
     found = _made("v1", "Pod", _metadata(one.name, NAMESPACE, one.uid))
     fields: Object = {"f:spec": {f"f:field-{number}": {} for number in range(60)}}

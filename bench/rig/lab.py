@@ -1,7 +1,7 @@
-"""The lab of one run: its directory, its clock, and everything that measures start.
+"""The environment of one run: its directory, its time budget, and the processes of measures.
 
-Promise: whatever is started here is ended when its context is left, and the directory is removed.
-etcd syncs to disk unless it is only being seeded.
+Promise: every process started here has ended when its context is left, and the directory is
+removed. etcd syncs to disk except while a seed is written.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from tests.support.etcd import EtcdCluster
 
 CLUSTER = "default"
 DISK = "/var/tmp"
-"""Where data lie: a disk by the file system standard, where the usual place may be memory."""
+"""Data directories are here, because /tmp may be in memory."""
 
 CALLER_S_MAX = 300.0
 
 ELECTION_MS = 500
-"""The least that etcd takes with its usual heartbeat. A single member that starts on data waits for
-one or two of these, and a run starts some twenty.
+"""The shortest election timeout, in milliseconds, that etcd accepts with its default heartbeat. A
+member waits for one or two of these when it starts on data, and a run starts some twenty members.
 """
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ Filling = Callable[[KeyValueStore, Keys], Awaitable[None]]
 
 
 class Lab:
-    """What measures start their parts with."""
+    """Starts etcd, agents and callers for measures."""
 
     def __init__(self, scale: Scale) -> None:
         self.scale = scale
@@ -70,7 +70,7 @@ class Lab:
             shutil.rmtree(self.directory, ignore_errors=True)
 
     def shared(self, make: Callable[[Lab], AbstractContextManager[T]]) -> T:
-        """What ``make`` starts, or has started for a measure before; ``end_shared`` ends it."""
+        """The rig of an earlier measure if it is still there, otherwise that of ``make``."""
         if self._shared is None or self._shared[0] is not make:
             self.end_shared()
             self._shared = make, self._shared_ends.enter_context(make(self))
@@ -78,43 +78,43 @@ class Lab:
         return found
 
     def end_shared(self) -> None:
-        """No further measure wants what has been shared."""
+        """Stop the shared rig."""
         self._shared = None
         self._shared_ends.close()
 
     def begin_share(self, seconds: float) -> None:
-        """The next measure may use so much time; its rounds end then."""
+        """Set the time budget, in seconds, of the rounds of the next measure."""
         self._share_ends = time.monotonic() + seconds
 
     def rounds(self, count: int | None = None) -> Iterator[int]:
-        """Numbers of repetitions: at least one, as many as wanted, fewer when time is up."""
+        """Numbers of repetitions: at least one, fewer if the time budget is used up."""
         for number in range(count or self.scale.rounds):
             if number and time.monotonic() > self._share_ends:
                 return
             yield number
 
-    def say(self, text: str) -> None:
-        """Tell the person at the terminal; standard output is for figures."""
+    def report(self, text: str) -> None:
+        """Print progress on standard error; standard output is for figures."""
         print(text, file=sys.stderr, flush=True)
 
-    def room(self, name: str) -> Path:
-        """A new directory; its path is short, because sockets lie in it."""
+    def new_directory(self, name: str) -> Path:
+        """A new directory with a short path, because paths of sockets are limited to 107 bytes."""
         self._counter += 1
         path = self.directory / f"{self._counter}-{name}"
         path.mkdir()
         return path
 
     def etcd(self, seed: Path | None = None) -> EtcdCluster:
-        """One member with syncing, empty or on a copy of a seed; enter it to start it."""
-        room = self.room("etcd")
+        """An etcd that syncs to disk, empty or on a copy of a seed; entering it starts it."""
+        room = self.new_directory("etcd")
         if seed is not None:
             shutil.copytree(seed, room / "etcd-0" / "data")
         return EtcdCluster(room, flags=[f"--election-timeout={ELECTION_MS}"], durable=True)
 
     def seed(self, name: str, fill: Filling) -> Path:
-        """The data directory that ``fill`` leaves; made once per run."""
+        """The data directory that ``fill`` writes; made once per run."""
         if name not in self._seeds:
-            room = self.room("seed")
+            room = self.new_directory("seed")
             with EtcdCluster(room) as cluster:
                 self.fill(cluster, fill)
                 cluster.stop()
@@ -124,8 +124,8 @@ class Lab:
     def agent(
         self, etcd: EtcdCluster, node: str = "node-0", variables: Mapping[str, str] = {}
     ) -> AgentProcess:
-        """An agent; enter it to start it."""
-        return AgentProcess(self.room("agent"), etcd.endpoints[0], node, variables)
+        """An agent; entering it starts it."""
+        return AgentProcess(self.new_directory("agent"), etcd.endpoints[0], node, variables)
 
     def call(self, caller: str, order: Mapping[str, Any]) -> dict[str, Any]:
         """Run a process of ``bench.callers`` with an order; returns its report."""
@@ -142,7 +142,7 @@ class Lab:
 
     @asynccontextmanager
     async def store(self, etcd: EtcdCluster) -> AsyncIterator[EtcdStore]:
-        """A client of our own."""
+        """An etcd client in this process."""
         store = EtcdStore(EtcdSettings(etcd.endpoints))
         try:
             yield store
@@ -150,7 +150,7 @@ class Lab:
             await store.close()
 
     def fill(self, etcd: EtcdCluster, fill: Filling) -> None:
-        """Put something into a running etcd."""
+        """Run ``fill`` on a running etcd."""
         asyncio.run(self._fill(etcd, fill))
 
     async def _fill(self, etcd: EtcdCluster, fill: Filling) -> None:

@@ -1,4 +1,4 @@
-"""What the kernel says of a process: CPU time and memory. Only reads."""
+"""CPU time and memory of processes, read from the kernel. Only reads."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def rss_mb(pid: int) -> float:
 
 
 def group(leader: int) -> list[int]:
-    """The processes of a process group that run; those that only wait to be reaped are left out."""
+    """The running processes of a process group, without zombies."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:

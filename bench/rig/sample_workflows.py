@@ -1,4 +1,4 @@
-"""The workflows that the engine is measured with: one that is done at once, one that sleeps."""
+"""The workflows of the engine's measures: a short one, a long one, and one that sleeps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ONCE = workflow.ActivityOptions(start_to_close_s=30.0)
 
 @activity.defn()
 async def run_errand(number: int) -> int:
-    """As little as an activity can do."""
+    """Return the number: the smallest activity."""
     return number
 
 
@@ -22,17 +22,17 @@ class Errand:
 
     @workflow.run
     async def run(self, number: int) -> int:
-        """The number that it was given."""
+        """Return the number."""
         return await workflow.execute_activity(run_errand, number, options=_ONCE)
 
 
 @workflow.defn()
 class Errands:
-    """Activities one after the other: what makes a history long."""
+    """Activities one after the other, for a long history."""
 
     @workflow.run
     async def run(self, count: int) -> int:
-        """How many were done."""
+        """Return the number of activities."""
         done = 0
         for number in range(count):
             done += await workflow.execute_activity(run_errand, number, options=_ONCE) == number
@@ -41,7 +41,7 @@ class Errands:
 
 @workflow.defn()
 class Sleeper:
-    """An execution that only waits, and answers whoever asks."""
+    """An execution that sleeps and answers queries."""
 
     @workflow.run
     async def run(self) -> None:
@@ -50,7 +50,7 @@ class Sleeper:
 
     @workflow.query
     def well(self) -> bool:
-        """Whether somebody owns it: the answer is made by its worker."""
+        """Return True: only the worker that owns the execution answers."""
         return True
 
 

@@ -1,7 +1,7 @@
-"""Writing a log fast: whole segments with the state that they make, and no guards.
+"""Writes a log fast: whole segments with their state keys, without guards.
 
-What lies in etcd afterwards is what writers of the product would have left (events, heads, state
-keys), so that everything reads it as usual; but nobody else may write meanwhile.
+etcd has the same events, heads and state keys afterwards as the product's writers would have
+written. No other process may write at the same time.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from core.eventstore.kv import KeyValueStore, Put
 
 START_MS = 1_700_000_000_000
 CLAIMS_PER_COMMIT = 63
-"""Two keys each, segment and head: etcd takes 128 operations."""
+"""Segments per transaction, two keys each; etcd accepts 128 operations."""
 
 POOLS_PER_COMMIT = 100
 
 
 class SeedWriter:
-    """One writer name; its segments follow each other."""
+    """Writes consecutive segments under one writer name."""
 
     def __init__(self, store: KeyValueStore, keys: Keys, name: str) -> None:
         self.name = name
@@ -41,7 +41,7 @@ class SeedWriter:
         self._events = 0
 
     def draft(self, event: Event) -> EventDraft:
-        """The event with an id and a cause as long as real ones."""
+        """An event whose id and cause have the usual length."""
         self._events += 1
         number = self._events
         trace = f"00-{number:032x}-{number:016x}-01"
@@ -62,7 +62,7 @@ class SeedWriter:
         return (await self._store.commit([], writes)).revision
 
     async def define(self, pools: Sequence[Pool]) -> None:
-        """Pools, and the guard keys that change with them."""
+        """Write pools and the guard keys that change with them."""
         for first in range(0, len(pools), POOLS_PER_COMMIT):
             some = pools[first : first + POOLS_PER_COMMIT]
             state = [Put(self._keys.pool(pool.name), POOL.encode(pool)) for pool in some]
@@ -71,7 +71,7 @@ class SeedWriter:
             await self.append([self.draft(PoolDefined(pool)) for pool in some], state)
 
     async def claim(self, events: Sequence[AddressesClaimed]) -> int:
-        """Claims with their endpoints, at most ``CLAIMS_PER_COMMIT`` addresses; the revision."""
+        """Write at most ``CLAIMS_PER_COMMIT`` claims and their endpoints; returns the revision."""
         drafts, state = [], []
         for event in events:
             draft = self.draft(event)

@@ -1,4 +1,4 @@
-"""Clusters that are full already: many pools, and claims in them, each made by a numbered Pod."""
+"""Clusters with many pools and claims, each claim by a numbered Pod."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from core.eventstore.keys import Keys, controller_writer
 from core.eventstore.kv import KeyValueStore
 
 WRITERS = 4
-"""Seeding writers at once: etcd is never idle, and revisions interleave as they do in life."""
+"""Concurrent seeding writers: etcd is never idle, and revisions interleave as in production."""
 
 _TEN = parse_address("10.0.0.0").value
 _POOL_BITS = 14
@@ -25,24 +25,21 @@ SLICES_MAX = 1 << 24 - _SLICE_BITS
 
 
 class Place(NamedTuple):
-    """Where a seeded Pod has its address."""
+    """The address of a seeded Pod."""
 
     pool: Pool
     address: str
 
 
 def wide_pool(name: str = "wide") -> Pool:
-    """Four million addresses: whoever asks finds the first one free."""
+    """A pool of four million addresses, so that a first choice is nearly always free."""
     return Pool(
         name, 4, "10.0.0.0/10", ("10.0.0.2-10.63.255.254",), gateway="10.0.0.1", default=True
     )
 
 
 def exact_pool(name: str, addresses: int, second: int = 64) -> Pool:
-    """A pool of 10.``second``.0.0/16 with exactly so many addresses, at most 65,533.
-
-    Its gateway is none of them.
-    """
+    """A pool of 10.``second``.0.0/16 with exactly ``addresses`` addresses, at most 65,533."""
     net = f"10.{second}.0"
     last = format_address(4, parse_address(f"{net}.2").value + addresses - 1)
     return Pool(name, 4, f"{net}.0/16", (f"{net}.2-{last}",), gateway=f"{net}.1", default=True)
@@ -71,7 +68,7 @@ def slices(first: int, count: int) -> list[Pool]:
 
 
 def spread_places(pools: Sequence[Pool], claims: int) -> Iterator[Place]:
-    """Pods all over the pools of ``many_pools``, the addresses in each not side by side."""
+    """Pods spread over the pools of ``many_pools``, on addresses that are not adjacent."""
     for serial in range(claims):
         turn, number = divmod(serial, len(pools))
         value = _TEN + (number << _POOL_BITS) + 2 + turn * 161 % 16_381

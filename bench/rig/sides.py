@@ -1,8 +1,8 @@
-"""The two sides of a comparison: Orbweaver and another IPAM plugin, each with all that it needs.
+"""The two sides of a comparison: Orbweaver and another IPAM plugin, each with its own servers.
 
-A side has an etcd and, where the programs are there, an API server of its own with the same Pods,
-so that what one system writes costs the other nothing. Promise: when its context is left, every
-process that was started here has ended, those of the command that starts the other system included.
+Each side has its own etcd and, where the programs are installed, its own API server with the same
+Pods, so that the writes of one system cost the other nothing. Promise: when its context is left,
+every process started here has ended, including those of the other system's start command.
 """
 
 from __future__ import annotations
@@ -97,10 +97,10 @@ def orbweaver(
         if server is not None:
             define_kinds(server)
         controller = stack.enter_context(
-            ControllerProcess(lab.room("controller"), etcd.endpoints[0], settings)
+            ControllerProcess(lab.new_directory("controller"), etcd.endpoints[0], settings)
         )
         agent = stack.enter_context(lab.agent(etcd, NODE, {**RECORDS_MAX, **settings}))
-        room = lab.room("orbweaver")
+        room = lab.new_directory("orbweaver")
         installer.install(room / "bin", room / "net.d")
         conf = room / "netconf"
         conf.write_bytes(netconf(socket_path=str(agent.socket_path)))
@@ -122,7 +122,7 @@ def other(
     async def fill(store: KeyValueStore, _: Keys) -> None:
         await write_cluster(store, pods)
 
-    room = lab.room("other")
+    room = lab.new_directory("other")
     netconf_path = room / "netconf"
     netconf_path.write_text(rival.conf.replace("@ROOM@", str(room)))
     with ExitStack() as stack:
@@ -164,7 +164,7 @@ def network_namespace() -> Iterator[str]:
 
 def _start(stack: ExitStack, lab: Lab, etcd: EtcdCluster, *, kubernetes: bool) -> ApiServer | None:
     if kubernetes:
-        return stack.enter_context(api_server(lab.room("kube"), etcd))
+        return stack.enter_context(api_server(lab.new_directory("kube"), etcd))
     stack.enter_context(etcd)
     return None
 
@@ -198,14 +198,14 @@ class _Group:
     def __exit__(self, *_: object) -> None:
         self._signal(signal.SIGTERM)
         ends = time.monotonic() + STOP_S_MAX
-        # The command itself is reaped by us, whatever it has started by someone else.
+        # The command is reaped here, its own children by their parents.
         while (self._process.poll() is None or self._members()) and time.monotonic() < ends:
             time.sleep(_POLL_S)
         self._signal(signal.SIGKILL)
         self._process.wait()
 
     def failure(self) -> str:
-        """What it printed last, if nothing of it runs any more or it has failed."""
+        """The end of its output if it has failed or none of its processes runs; otherwise ""."""
         status = self._process.poll()
         if status is None or (status == 0 and self._members()):
             return ""

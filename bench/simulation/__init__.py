@@ -5,9 +5,9 @@
     process.py   hundreds of nodes in one process, which carries out orders
     fleet.py     the processes, seen from the one that measures
     incidents.py what happens to the cluster: pools change, Pods start, a rack is lost
-    judging.py   what the log and the state keys say afterwards
-    usage.py     what etcd and the processes have used
+    judging.py   the checks of the log and the state keys afterwards
+    usage.py     the resources that etcd and the processes have used
 
 Left out of an agent are sockets, CNI and the kernel; everything between a request and etcd is the
-product's own. Nothing here decides where an address goes or when it is free.
+product's own. No code here chooses or frees an address.
 """

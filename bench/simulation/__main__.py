@@ -1,7 +1,7 @@
-"""``python -m bench.simulation``: one simulation of any size, with all that etcd did for it.
+"""``python -m bench.simulation``: one simulation of any size, and etcd's resources for it.
 
-The figures of docs/contributing/benchmarks.md, section "What 5,000 nodes and 500,000 claims need of
-etcd", are what this prints.
+Prints the figures of docs/contributing/benchmarks.md, section "What 5,000 nodes and 500,000 claims
+need of etcd".
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The processes with the simulated nodes. Promise: they are gone when the context is left."""
+"""The processes with the simulated nodes. Promise: they have ended when the context is left."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STOP_S_MAX: Final = 20.0
 
 
 class Fleet:
-    """Nodes of one cluster; enter it to start the processes, then ``open`` the nodes."""
+    """Nodes of one cluster; entering it starts the processes, and ``open`` starts the nodes."""
 
     def __init__(self, endpoint: str, cluster: str, nodes: int) -> None:
         count = max(PROCESSES_MIN, -(-nodes // NODES_PER_PROCESS_MAX))
@@ -51,15 +51,15 @@ class Fleet:
 
     @property
     def processes(self) -> int:
-        """How many processes the nodes live in."""
+        """The number of processes."""
         return len(self._processes)
 
     def open(self) -> None:
-        """Start the nodes; return when each could serve."""
+        """Start the nodes; return when all are ready."""
         self._exchange(self._opening)
 
     def ask(self, order: dict[str, Any]) -> list[dict[str, Any]]:
-        """Give all processes the same order; their answers."""
+        """Send an order to all processes; return their answers."""
         return self._exchange([order] * len(self._processes))
 
     def _exchange(self, orders: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
-"""What happens to the simulated cluster: pools change, all Pods start, a rack is lost.
+"""Incidents of the simulated cluster: pools change, all Pods start, a rack is lost.
 
-Each incident is timed from the act that causes it. The operator's commands and the controller's
-jobs run here, in the process that measures; the nodes in theirs.
+Each incident is timed from its cause. The operator's commands and the controller's jobs run in the
+measuring process, the nodes in others.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from core.eventstore.writer import Writer
 from workflows.jobs.job_host import JobHost
 
 REACHED_SHARE: Final = 0.99
-"""A change has reached the cluster when so many of its nodes show it."""
+"""The share of nodes that must show a change for it to count as delivered."""
 
 GROWTH_ADDRESSES: Final = 16
-"""What each change adds to a pool."""
+"""Addresses that each change adds to a pool."""
 
 AHEAD_S: Final = 0.5
-"""All processes start Pods at a moment that lies so far ahead."""
+"""Seconds until the common moment at which all processes start Pods."""
 
 FREE_S_MAX: Final = 240.0
 POLL_S: Final = 0.05
@@ -60,7 +60,7 @@ class PodsStarted(NamedTuple):
 
 
 class RackLost(NamedTuple):
-    """From the first command that a node is out until no claim of the rack was left."""
+    """From the first command that removes a node until the rack has no claim."""
 
     seconds: float
     claims: int
@@ -68,14 +68,14 @@ class RackLost(NamedTuple):
 
 
 async def define(store: KeyValueStore, keys: Keys, size: Size) -> None:
-    """The pools, and a record of each node."""
+    """Define the pools and a record of each node."""
     await _apply(store, keys, [ApplyPool(pool) for pool in pools_of(size)])
     records = (RecordDefined("Node", "", node_name(one)) for one in range(size.nodes))
     await _apply(store, keys, [ApplyRecord(record) for record in records])
 
 
 async def change_pools(store: KeyValueStore, keys: Keys, fleet: Fleet, size: Size) -> Fanout:
-    """Pools grow, one command after the other."""
+    """Grow pools, one command after the other."""
     times: list[float] = []
     revisions: list[int] = []
     async with _operator(store, keys) as operator:
@@ -95,7 +95,7 @@ async def change_pools(store: KeyValueStore, keys: Keys, fleet: Fleet, size: Siz
 
 
 def start_pods(fleet: Fleet, nodes: Iterable[int], first: int, count: int) -> PodsStarted:
-    """So many Pods of each node, all at once."""
+    """Start ``pods`` Pods on each node, all at once."""
     at = time.monotonic() + AHEAD_S
     order: dict[str, Any] = {"do": "start", "nodes": list(nodes), "at": at}
     answers = fleet.ask(order | {"first": first, "count": count})
@@ -111,12 +111,12 @@ def start_pods(fleet: Fleet, nodes: Iterable[int], first: int, count: int) -> Po
 
 
 async def grow_rack(store: KeyValueStore, keys: Keys, size: Size) -> None:
-    """Room for all Pods of the rack that will be lost."""
+    """Grow the pool of the rack that will be lost, for all its Pods."""
     await _apply(store, keys, [ApplyPool(rack_pool(size, 0, addresses_for(size.rack_pods)))])
 
 
 async def lose_rack(store: KeyValueStore, keys: Keys, fleet: Fleet, size: Size) -> RackLost:
-    """The nodes of a rack stop, and an operator deletes their records."""
+    """Stop the nodes of a rack, and delete their records as an operator does."""
     await asyncio.to_thread(fleet.ask, {"do": "lose", "nodes": list(size.lost)})
     pool = rack_pool(size, 0, addresses_for(size.rack_pods))
     first, _, last = pool.ips[0].partition("-")
@@ -146,7 +146,7 @@ async def _apply(store: KeyValueStore, keys: Keys, commands: Sequence[Command]) 
 
 @asynccontextmanager
 async def _operator(store: KeyValueStore, keys: Keys) -> AsyncIterator[Configurator]:
-    """What ``orbctl apply`` commits with."""
+    """Commits as ``orbctl apply`` does."""
     writer = Writer(store, keys, "operator")
     await writer.open()
     yield Configurator(store, keys, writer)
@@ -155,7 +155,7 @@ async def _operator(store: KeyValueStore, keys: Keys) -> AsyncIterator[Configura
 
 @asynccontextmanager
 async def _jobs(store: KeyValueStore, keys: Keys) -> AsyncIterator[JobHost]:
-    """A leading controller's jobs."""
+    """Run the jobs of a leading controller."""
     host = JobHost(store, keys, "simulation")
     works = [asyncio.ensure_future(host.run()), asyncio.ensure_future(host.lead())]
     try:

@@ -1,4 +1,4 @@
-"""What the log and the state keys say after the incidents: no address twice, nothing leaked."""
+"""Checks of the log and the state keys after the incidents: no duplicate address, no leak."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Verdict(NamedTuple):
 
     @property
     def faults(self) -> int:
-        """Everything that must not be."""
+        """The number of violations, leaks and differences."""
         return self.violations + self.leaked + self.apart
 
 
 async def judge(store: KeyValueStore, keys: Keys, expected: int) -> Verdict:
-    """Read the whole log and the state; so many claims are expected to be left."""
+    """Read the whole log and the state; ``expected`` claims must be left."""
     segments, _ = await LogReader(store, keys).catch_up(START)
     events = [event for segment in segments for event in segment.events()]
     folded, truth = Ledger().apply_all(events), await read_ledger(store, keys)

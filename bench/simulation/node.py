@@ -1,6 +1,6 @@
-"""One simulated node: an etcd connection, a writer, a view and an allocator, as an agent has them.
+"""One simulated node: an etcd connection, a writer, a view and an allocator, as in an agent.
 
-It records when its view shows what, and answers for each Pod whether it got an address.
+It records when its view shows which revision, and returns the result of each Pod's ADD.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ class Started(NamedTuple):
 
 
 class SimulatedNode:
-    """Node number ``number``. Times are those of the steady clock, which processes share."""
+    """Node number ``number``. Times are of the monotonic clock, which processes share."""
 
     def __init__(self, endpoint: str, cluster: str, number: int) -> None:
         self.number = number
         self.updates: list[tuple[float, int]] = []
-        """When the view has reached which revision."""
+        """Times at which the view has reached revisions."""
 
         self._store = EtcdStore(EtcdSettings((endpoint,)))
         self._node = NodeHarness(self._store, node_name(number), cluster=cluster)
         self._following: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Do what an agent does before it is ready."""
+        """Start as an agent does, until it is ready."""
         await self._node.__aenter__()
         self._following = asyncio.create_task(self._follow())
 
     async def close(self) -> None:
-        """End as a node does whose power fails: nothing is given back."""
+        """Stop as after a power failure: nothing is released."""
         if self._following is not None:
             self._following.cancel()
         await self._node.view.close()
@@ -67,11 +67,11 @@ class SimulatedNode:
         return self._node.writer.transactions
 
     def pool_revisions(self) -> set[int]:
-        """The revisions of all pools that the view shows."""
+        """The revisions of all pools in the view."""
         return {held.revision for held in self._node.view.current.pools.values()}
 
     async def start_pods(self, first: int, count: int) -> list[Started]:
-        """Start so many Pods at once."""
+        """Start ``count`` Pods at once."""
         serials = range(first, first + count)
         return list(await asyncio.gather(*(self._start_pod(serial) for serial in serials)))
 
@@ -84,7 +84,7 @@ class SimulatedNode:
         began = time.monotonic()
         try:
             added = await self._node.allocate(request, facts)
-        except Exception as error:  # noqa: BLE001  # whatever it is, it is a Pod that did not start
+        except Exception as error:  # noqa: BLE001  # any failure counts as a Pod that did not start
             ended = time.monotonic()
             return Started((), repr(error), 0, ended - began, ended)
         ended = time.monotonic()

@@ -1,7 +1,7 @@
-"""The simulated cluster on paper: nodes in racks, the pools of each rack, the Pods of each node.
+"""The plan of the simulated cluster: nodes in racks, pools of each rack, Pods of each node.
 
-Every rack has a default pool of its own, as in a datacentre where an address belongs to a rack;
-further pools serve other networks of the same racks. Plain values: nothing here talks to etcd.
+Every rack has its own default pool, as in datacentres with a subnet per rack; further pools are for
+other networks of the same racks. Plain values without I/O.
 """
 
 from __future__ import annotations
@@ -52,19 +52,19 @@ def node_name(number: int) -> str:
 
 
 def pools_of(size: Size, more: int = 0) -> list[Pool]:
-    """The pools of the cluster, each with room for the Pods of a rack and ``more`` addresses."""
+    """The pools of the cluster, each with addresses for the Pods of a rack and ``more`` besides."""
     assert size.racks <= size.pools <= POOLS_MAX, size
     addresses = addresses_for(size.pods) + more
     return [rack_pool(size, number, addresses) for number in range(size.pools)]
 
 
 def addresses_for(pods: int) -> int:
-    """How many addresses a rack gets for so many Pods of each node."""
+    """The number of addresses of a rack with this number of Pods on each node."""
     return int(RACK_NODES * pods * (1 + SPARE_SHARE))
 
 
 def rack_pool(size: Size, number: int, addresses: int) -> Pool:
-    """A pool of so many addresses for the nodes of its rack; the first of each is a default."""
+    """A pool for the nodes of its rack; the first pool of each rack is a default pool."""
     layer, rack = divmod(number, size.racks)
     first = parse_address(f"10.{number}.0.2").value
     last = format_address(4, first + addresses - 1)
@@ -80,7 +80,7 @@ def rack_pool(size: Size, number: int, addresses: int) -> Pool:
 
 
 def facts_of(node: int, serial: int) -> RequestFacts:
-    """What an agent knows of a Pod of its node."""
+    """The facts that an agent has of a Pod of its node."""
     name, host = f"web-{node:04d}-{serial:03d}", node_name(node)
     pod = PodFacts(NAMESPACE, name, f"uid-{name}-4f2c-9d31-7b60a1e2c584", host)
     return RequestFacts(pod, NamespaceFacts(NAMESPACE), NodeFacts(host))

@@ -25,10 +25,10 @@ from core.eventstore.collector import collect_seldom
 from core.eventstore.retry_policies import waiting_for_store
 
 OPENING_MAX: Final = 8
-"""Nodes of this process that start at once."""
+"""Nodes of this process that start concurrently."""
 
 OPEN_S_MAX: Final = 180.0
-"""How long one node waits for an etcd that is busy with the others."""
+"""Seconds that a node waits for etcd, which is busy with the others."""
 
 ARRIVAL_S_MAX: Final = 120.0
 POLL_S: Final = 0.05
@@ -41,7 +41,7 @@ class Nodes:
         self._nodes: dict[int, SimulatedNode] = {}
 
     async def carry_out(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Carry out one order; the answer."""
+        """Execute one order; return the answer."""
         match order["do"]:
             case "open":
                 return await self._open(order["endpoint"], order["cluster"], order["nodes"])
@@ -69,7 +69,7 @@ class Nodes:
         return {"nodes": len(self._nodes)}
 
     async def _arrivals(self, revisions: Sequence[int]) -> dict[str, Any]:
-        """When each node had each of the revisions, and how many updates that took."""
+        """The times at which each node reached each revision, and the number of updates."""
         nodes = list(self._nodes.values())
         ends = time.monotonic() + ARRIVAL_S_MAX
         while min(node.revision for node in nodes) < revisions[-1] and time.monotonic() < ends:
@@ -105,7 +105,7 @@ class Nodes:
 
 
 def _arrivals_at(node: SimulatedNode, revisions: Sequence[int]) -> list[float]:
-    """For each revision, in rising order, when the node's view first showed it."""
+    """For each revision, in rising order, the time at which the node's view first showed it."""
     found: list[float] = []
     updates = iter(node.updates)
     now, shown = 0.0, 0
@@ -117,7 +117,7 @@ def _arrivals_at(node: SimulatedNode, revisions: Sequence[int]) -> list[float]:
 
 
 async def serve() -> None:
-    """Carry out orders until there are no more."""
+    """Execute orders until the input ends."""
     nodes = Nodes()
     while line := await asyncio.to_thread(sys.stdin.readline):
         print(json.dumps(await nodes.carry_out(json.loads(line))), flush=True)

@@ -1,4 +1,4 @@
-"""One simulation from an empty etcd to the verdict: what each incident took and used."""
+"""One simulation from an empty etcd to the verdict: duration and resources of each incident."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class Phase(NamedTuple):
-    """What a part of the run took: seconds, CPU of all nodes and of this process, and of etcd."""
+    """The cost of a part of the run: seconds, CPU of all nodes and of this process, and of etcd."""
 
     name: str
     seconds: float
@@ -51,13 +51,13 @@ class Run(NamedTuple):
 
     @property
     def shared(self) -> int:
-        """Addresses that two Pods were given."""
+        """The number of addresses given to two Pods."""
         given = self.start.addresses + self.rack.addresses
         return len(given) - len(set(given))
 
 
 class Simulation:
-    """The parts of one run over an etcd that is there and empty."""
+    """Runs one simulation on an empty etcd."""
 
     def __init__(self, lab: Lab, etcd: EtcdCluster, size: Size) -> None:
         self._lab = lab
@@ -67,7 +67,7 @@ class Simulation:
         self._phases: list[Phase] = []
 
     def run(self) -> Run:
-        """Let everything happen once."""
+        """Run all incidents."""
         size, fleet = self._size, self._fleet
         self._store(lambda store, keys: incidents.define(store, keys, size))
         with fleet:
@@ -91,7 +91,7 @@ class Simulation:
         )
 
     def _phase(self, name: str, happen: Callable[[], T]) -> T:
-        """Let it happen, and note what it used."""
+        """Run one incident and measure its resources."""
         member = self._etcd.members[0]
         etcd, nodes_cpu_s = etcd_usage(member), self._nodes_cpu_s()
         began, cpu_s = time.monotonic(), time.process_time()

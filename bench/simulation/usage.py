@@ -1,4 +1,4 @@
-"""What etcd and the processes of the simulation have used. Only reads."""
+"""Resources that etcd and the processes of the simulation have used. Only reads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RECEIVED: Final = "etcd_network_client_grpc_received_bytes_total"
 
 
 class EtcdUsage(NamedTuple):
-    """Counters of one member; ``minus`` makes the use of a time of them.
+    """Counters of one member; ``minus`` gives the use between two readings.
 
     ``revisions``: transactions that wrote something. ``watch_events``: changes that watches were
     sent. ``sent_mb`` and ``received_mb``: to and from clients. ``database_mb``: the file;
@@ -34,7 +34,7 @@ class EtcdUsage(NamedTuple):
     in_use_mb: float
 
     def minus(self, before: EtcdUsage) -> EtcdUsage:
-        """What was used since; sizes as they are now."""
+        """The use since an earlier reading; sizes are the current ones."""
         used = {name: getattr(self, name) - getattr(before, name) for name in _COUNTERS}
         return self._replace(**used)
 
@@ -43,7 +43,7 @@ _COUNTERS: Final = EtcdUsage._fields[: EtcdUsage._fields.index("rss_mb")]
 
 
 def etcd_usage(member: EtcdMember) -> EtcdUsage:
-    """What the member says of itself."""
+    """Read the metrics of the member."""
     metric = member.metric
     return EtcdUsage(
         processes.cpu_s(member.pid),
