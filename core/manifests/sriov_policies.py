@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from core.domain.sriov.model import NicSelector, NodePolicy, parse_nic_name
+from core.domain.sriov.model import NETDEVICE, NicSelector, NodePolicy, parse_nic_name
 from core.errors import BadInput
 from core.manifests.faults import explain
 from core.manifests.kinds.sriov import (
@@ -52,7 +52,7 @@ def node_policy_of(value: Mapping[str, object], location: str = "object") -> Nod
         spec.priority,
         spec.mtu,
         spec.link_type.lower(),
-        spec.device_type,
+        spec.device_type or NETDEVICE,
         spec.is_rdma,
         spec.e_switch_mode,
         spec.externally_managed,

@@ -17,6 +17,7 @@ import msgspec
 from core.domain.addresses.choice import AddressOrder
 from core.errors import BadInput
 from core.settings.device_plugin import AgentConf
+from core.settings.sriov import SriovConf
 
 CONF_BYTES_MAX: Final = 1 << 20
 ENDPOINTS_MAX: Final = 32
@@ -81,6 +82,7 @@ class OrbweaverConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
     provider_ca_file: str = ""
     provider_verify_tls: bool = True
     cluster_ip: ClusterIpConf = msgspec.field(default=ClusterIpConf(), name="clusterIP")
+    sriov: SriovConf = SriovConf()
     coordinator: dict[str, Any] = {}
     """Defaults of network configurations, with the fields of a SpiderCoordinator's spec."""
 

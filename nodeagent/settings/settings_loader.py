@@ -35,6 +35,7 @@ from core.settings.shared_settings import (
     provider_of,
     traces_endpoint,
 )
+from core.settings.sriov import sriov_settings
 from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
 from nodeagent.clusterip.pods import BPFFS
 from nodeagent.coordinator.settings import WrittenSettings, effective, read_settings
@@ -49,6 +50,7 @@ from nodeagent.settings.values import (
     SOCKET_PATH,
     Settings,
 )
+from nodeagent.sriov_master import SYSFS
 
 RECORDS_HIGHEST: Final = 1 << 31
 POOL_PAUSE_S_MAX: Final = 3_600
@@ -119,6 +121,8 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
         kubeconfig=env.kubeconfig(),
         provider=provider,
         devices=device_settings(conf.agent.devices, has_provider=provider is not None),
+        sriov=sriov_settings(ours.sriov),
+        sysfs=Path(env.text("ORBWEAVER_SYSFS", str(SYSFS))),
     )
 
 

@@ -14,8 +14,10 @@ from core.domain.selection.request import SelectionSettings
 from core.eventstore.etcd import EtcdSettings
 from core.eventstore.etcd.access import ETCD_ENDPOINT
 from core.settings.device_plugin import DeviceSettings
+from core.settings.sriov import SriovSettings
 from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
 from nodeagent.coordinator.settings import WrittenSettings
+from nodeagent.sriov_master import SYSFS
 
 SOCKET_PATH: Final = "/var/run/spidernet/spiderpool.sock"
 FRAMED_SUFFIX: Final = ".fast"
@@ -42,7 +44,8 @@ class Settings(NamedTuple):
     """All settings. ``otlp_endpoint`` "": no traces are exported.
 
     ``kubeconfig`` None: standalone; "": the cluster of this Pod. ``provider``: controllers call it,
-    an agent only needs to know that it exists. ``devices`` None: no device plugin.
+    an agent only needs to know that it exists. ``devices`` None: no device plugin; ``sriov`` None:
+    virtual functions are left alone; ``sysfs``: where the node's /sys is writable.
     ``coordinator_name``: the SpiderCoordinator that overrides ``coordinator`` in Kubernetes, "" for
     none. Port 0: any free port. ``records_max``: the limit of claims in a pool, 0 for none.
     """
@@ -78,6 +81,8 @@ class Settings(NamedTuple):
     kubeconfig: str | None = None
     provider: ProviderSettings | None = None
     devices: DeviceSettings | None = None
+    sriov: SriovSettings | None = None
+    sysfs: Path = SYSFS
 
     @property
     def framed_socket_path(self) -> str:

@@ -137,7 +137,19 @@ VALUE_MEANINGS: Final = {
     "grafanaDashboard.labels.*": "a label by which Grafana finds the dashboards",
     "grafanaDashboard.allowCrossNamespaceImport": "Grafana instances of all namespaces import them",
     "rdma": "accepted without an effect",
-    "sriov": "accepted without an effect",
+    "sriov.operatorConfig.enable*": "accepted without an effect",
+    "sriov.operatorConfig.configurationMode": "accepted without an effect",
+    "sriov.operatorConfig.logLevel": "accepted without an effect",
+    **dict.fromkeys(
+        (
+            f"sriov.{name}"
+            for name in (
+                *("name", "replicas", "hostnetwork", "image", "resources", "priorityClassName"),
+                *("nodeSelector", "tolerations", "affinity", "webhooktls", "injectortls"),
+            )
+        ),
+        "accepted without an effect",
+    ),
     "orbweaver.addressOrder": "the order in which the addresses of a pool are tried",
     "orbweaver.announceAddresses": "announce new addresses to neighbours",
     "orbweaver.provider.verifyTls": "verify the certificate of the network provider",

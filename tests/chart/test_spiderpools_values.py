@@ -21,7 +21,7 @@ TABLE: dict[str, Object] = yaml.safe_load(
     Path(__file__).with_name("spiderpool_values.yaml").read_text("utf-8")
 )
 NOTES = "NOTES.txt"
-GROUPS = {"sriov": "sriov.install", "rdma": "rdma.rdmaSharedDevicePlugin.install"}
+GROUPS = {"rdma": "rdma.rdmaSharedDevicePlugin.install"}
 """Software of others that is not installed: one line in the notes is for all of its values."""
 
 
@@ -65,7 +65,18 @@ def test_a_whole_file_of_values_is_taken() -> None:
 def test_nothing_is_refused() -> None:
     outcomes = Counter(row["outcome"] for row in TABLE.values())
 
-    assert outcomes == {"honoured": 213, "noted": 99}
+    assert outcomes == {"honoured": 217, "noted": 95}
+
+
+@pytest.mark.parametrize("plural", ["sriovnetworknodepolicies", "sriovnetworknodestates"])
+def test_definitions_of_virtual_functions_come_with_their_switch_and_stay(plural: str) -> None:
+    name = f"{plural}.sriovnetwork.openshift.io"
+
+    without = [one["metadata"]["name"] for one in objects({})]
+    definition = find("CustomResourceDefinition", name, objects({"sriov": {"install": True}}))
+
+    assert name not in without
+    assert definition["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
 
 
 def test_images_of_spiderpools_programs_are_ours() -> None:

@@ -27,7 +27,6 @@ from core.manifests.kinds.pools import (
     SubnetSpec,
 )
 
-GROUP, _, VERSION = API_VERSION.partition("/")
 CATEGORY: Final = "spiderpool"
 WIDE: Final = 10
 """The priority of columns that only ``-o wide`` shows."""
@@ -60,6 +59,8 @@ class CustomResourceKind(NamedTuple):
     namespaced: bool = False
     subresource: bool = True
     required: tuple[str, ...] = ("spec",)
+    api_version: str = API_VERSION
+    categories: tuple[str, ...] = (CATEGORY,)
 
     @property
     def singular(self) -> str:
@@ -68,8 +69,19 @@ class CustomResourceKind(NamedTuple):
 
     @property
     def plural(self) -> str:
-        """``spiderippools``."""
-        return f"{self.singular}s"
+        """``spiderippools``, ``sriovnetworknodepolicies``."""
+        stem = self.singular.removesuffix("y")
+        return f"{stem}ies" if stem != self.singular else f"{stem}s"
+
+    @property
+    def group(self) -> str:
+        """``spiderpool.spidernet.io``."""
+        return self.api_version.partition("/")[0]
+
+    @property
+    def version(self) -> str:
+        """``v2beta1``."""
+        return self.api_version.partition("/")[2]
 
 
 _NETWORK_COLUMNS: Final = (
@@ -173,23 +185,26 @@ KINDS: Final = (
 
 def definition_of(kind: CustomResourceKind) -> Schema:
     """The CustomResourceDefinition of one kind."""
+    names: Schema = {
+        "kind": kind.name,
+        "listKind": f"{kind.name}List",
+        "plural": kind.plural,
+        "singular": kind.singular,
+    }
+    if kind.short_name:
+        names["shortNames"] = [kind.short_name]
+    if kind.categories:
+        names["categories"] = list(kind.categories)
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
         "metadata": {
-            "name": f"{kind.plural}.{GROUP}",
+            "name": f"{kind.plural}.{kind.group}",
             "annotations": {"helm.sh/resource-policy": "keep"},
         },
         "spec": {
-            "group": GROUP,
-            "names": {
-                "kind": kind.name,
-                "listKind": f"{kind.name}List",
-                "plural": kind.plural,
-                "singular": kind.singular,
-                "shortNames": [kind.short_name],
-                "categories": [CATEGORY],
-            },
+            "group": kind.group,
+            "names": names,
             "scope": "Namespaced" if kind.namespaced else "Cluster",
             "versions": [_version(kind)],
         },
@@ -197,7 +212,7 @@ def definition_of(kind: CustomResourceKind) -> Schema:
 
 
 def _version(kind: CustomResourceKind) -> Schema:
-    version: Schema = {"name": VERSION, "served": True, "storage": True}
+    version: Schema = {"name": kind.version, "served": True, "storage": True}
     if kind.columns:
         version["additionalPrinterColumns"] = [column.shown() for column in kind.columns]
     if kind.selectable:
@@ -209,7 +224,7 @@ def _version(kind: CustomResourceKind) -> Schema:
 
 def _root(kind: CustomResourceKind) -> Schema:
     properties: Schema = {
-        "apiVersion": {"description": f"Always {API_VERSION}.", "type": "string"},
+        "apiVersion": {"description": f"Always {kind.api_version}.", "type": "string"},
         "kind": {"description": f"Always {kind.name}.", "type": "string"},
         "metadata": {"type": "object"},
     }

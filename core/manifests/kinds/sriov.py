@@ -1,4 +1,7 @@
-"""SriovNetworkNodePolicy: which virtual functions nodes get (group sriovnetwork.openshift.io)."""
+"""The kinds of group sriovnetwork.openshift.io: policies for virtual functions, states of nodes.
+
+Names and meanings are those of the SR-IOV network operator, so that what users typed for it works.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from core.manifests.kinds.records import OpenMetadata
 
 API_VERSION: Final = "sriovnetwork.openshift.io/v1"
 NODE_POLICY: Final = "SriovNetworkNodePolicy"
+NODE_STATE: Final = "SriovNetworkNodeState"
 
 SELECTED_MAX: Final = 256
 """NICs that one policy names."""
@@ -38,18 +42,30 @@ class NicSelectorSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields
 class NodePolicySpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
     """How many virtual functions which NICs get, and what they are for."""
 
-    resource_name: str
+    resource_name: Annotated[
+        str,
+        described("The extended resource of the virtual functions, without its prefix."),
+    ]
     num_vfs: Annotated[int, described("Virtual functions of each NIC.", minimum=0)]
-    nic_selector: NicSelectorSpec
-    node_selector: dict[str, str] | None = None
+    nic_selector: Annotated[NicSelectorSpec, described("Which NICs of a node it is for.")]
+    node_selector: Annotated[
+        dict[str, str] | None, described("Labels of the nodes that it is for; empty: all nodes.")
+    ] = None
     priority: Annotated[
         int, described("The lower number is carried out first.", minimum=0, maximum=99)
     ] = 99
     mtu: Annotated[int, described("Of the NIC and its virtual functions.", minimum=0)] = 0
-    link_type: Annotated[str, described("eth or ib; empty: any.")] = ""
-    device_type: Annotated[str, described("netdevice or vfio-pci.")] = "netdevice"
+    link_type: Annotated[
+        str, described("eth or ib; empty: any.", enum=["", "eth", "ETH", "ib", "IB"])
+    ] = ""
+    device_type: Annotated[
+        str,
+        described("netdevice or vfio-pci; empty: netdevice.", enum=["", "netdevice", "vfio-pci"]),
+    ] = "netdevice"
     is_rdma: Annotated[bool, described("Whether Pods get the RDMA device too.")] = False
-    e_switch_mode: Annotated[str, described("legacy or switchdev; empty: as it is.")] = ""
+    e_switch_mode: Annotated[
+        str, described("legacy or switchdev; empty: as it is.", enum=["", "legacy", "switchdev"])
+    ] = ""
     externally_managed: Annotated[
         bool, described("Whether another program makes the virtual functions.")
     ] = False
@@ -69,3 +85,91 @@ class NodePolicyManifest(Struct, rename="camel", frozen=True):
     kind: str
     metadata: OpenMetadata
     spec: NodePolicySpec
+
+
+class VfGroupSpec(Struct, rename="camel", frozen=True, omit_defaults=True):
+    """Virtual functions of one NIC that are one resource."""
+
+    resource_name: Annotated[str, described("The extended resource, without its prefix.")] = ""
+    policy_name: Annotated[str, described("The policy that asks for them.")] = ""
+    vf_range: Annotated[str, described("Which of the NIC, as in 0-3.")] = ""
+    device_type: Annotated[str, described("netdevice or vfio-pci.")] = ""
+    is_rdma: Annotated[bool, described("Whether Pods get the RDMA device too.")] = False
+    mtu: Annotated[int, described("The MTU of the virtual functions; 0: as it is.")] = 0
+    vdpa_type: Annotated[str, described("Not used.")] = ""
+
+
+class DesiredInterface(Struct, rename="camel", frozen=True, omit_defaults=True):
+    """What a NIC shall have."""
+
+    pci_address: Annotated[str, described("The PCI address of the NIC.")]
+    name: Annotated[str, described("The name of its interface.")] = ""
+    num_vfs: Annotated[int, described("How many virtual functions it shall have.")] = 0
+    mtu: Annotated[int, described("Its MTU; 0: as it is.")] = 0
+    link_type: Annotated[str, described("eth or ib.")] = ""
+    e_switch_mode: Annotated[str, described("legacy or switchdev; empty: as it is.")] = ""
+    vf_groups: Annotated[
+        list[VfGroupSpec] | None, described("The resources of its virtual functions.")
+    ] = None
+    externally_managed: Annotated[
+        bool, described("Whether another program makes the virtual functions.")
+    ] = False
+
+
+class NodeStateSpec(Struct, rename="camel", frozen=True):
+    """What the policies come to on this node."""
+
+    interfaces: Annotated[
+        list[DesiredInterface] | None, described("The NICs that policies select.")
+    ] = None
+
+
+class VfReport(Struct, rename="camel", frozen=True, omit_defaults=True):
+    """A virtual function of a NIC."""
+
+    vf_id: Annotated[int, described("Its number.")] = field(name="vfID")
+    pci_address: Annotated[str, described("Its PCI address.")]
+    name: Annotated[str, described("Its interface on the node.")] = ""
+    mac: Annotated[str, described("The hardware address of its interface.")] = ""
+    guid: Annotated[str, described("Its GUID, on InfiniBand.")] = ""
+    driver: Annotated[str, described("Its driver.")] = ""
+    mtu: Annotated[int, described("The MTU of its interface.")] = 0
+    vlan: Annotated[int, described("Not used.")] = 0
+    assigned: Annotated[str, described("Whether a Pod has it.")] = ""
+    vendor: Annotated[str, described("Its PCI vendor.")] = ""
+    device_id: Annotated[str, described("Its PCI device.")] = field(default="", name="deviceID")
+
+
+class InterfaceReport(Struct, rename="camel", frozen=True, omit_defaults=True):
+    """A NIC that can have virtual functions."""
+
+    pci_address: Annotated[str, described("Its PCI address.")]
+    name: Annotated[str, described("The name of its interface.")] = ""
+    mac: Annotated[str, described("Its hardware address, of InfiniBand the GUID.")] = ""
+    driver: Annotated[str, described("Its driver.")] = ""
+    vendor: Annotated[str, described("Its PCI vendor.")] = ""
+    device_id: Annotated[str, described("Its PCI device.")] = field(default="", name="deviceID")
+    mtu: Annotated[int, described("Its MTU.")] = 0
+    link_type: Annotated[str, described("ETH or IB.")] = ""
+    link_speed: Annotated[str, described("Not used.")] = ""
+    link_admin_state: Annotated[str, described("Not used.")] = ""
+    net_filter: Annotated[str, described("Not used.")] = ""
+    e_switch_mode: Annotated[str, described("legacy or switchdev.")] = ""
+    totalvfs: Annotated[int, described("How many virtual functions it can have.")] = 0
+    num_vfs: Annotated[int, described("How many virtual functions it has.")] = 0
+    externally_managed: Annotated[
+        bool, described("Whether another program makes the virtual functions.")
+    ] = False
+    vfs: Annotated[list[VfReport] | None, described("Its virtual functions.")] = field(
+        default=None, name="Vfs"
+    )
+
+
+class NodeStateReport(Struct, rename="camel", frozen=True):
+    """The NICs of this node, and how far the policies are carried out."""
+
+    interfaces: Annotated[
+        list[InterfaceReport] | None, described("The NICs that can have virtual functions.")
+    ] = None
+    sync_status: Annotated[str, described("Succeeded, InProgress or Failed.")] = ""
+    last_sync_error: Annotated[str, described("What is refused or failed, and what to do.")] = ""

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from core.manifests.crds.definitions import KINDS, definition_of
+from core.manifests.crds.sriov import SRIOV_KINDS
 from core.manifests.manifest_writer import dump_yaml
 
 FILE_HEADER: Final = (
@@ -25,15 +26,23 @@ def crds(
             help="write one file per kind into this directory, print nothing",
         ),
     ] = None,
+    sriov: Annotated[
+        bool,
+        typer.Option(
+            "--sriov", help="those of SriovNetworkNodePolicies instead, which sriov.install brings"
+        ),
+    ] = False,
 ) -> None:
     """Print the CustomResourceDefinitions.
 
     Examples:
       orbctl crds > crds.yaml
+      orbctl crds --sriov | kubectl apply -f -
     """
+    kinds = SRIOV_KINDS if sriov else KINDS
     if directory is None:
-        print(dump_yaml(map(definition_of, KINDS)), end="")
+        print(dump_yaml(map(definition_of, kinds)), end="")
         return
-    for kind in KINDS:
+    for kind in kinds:
         text = FILE_HEADER + dump_yaml([definition_of(kind)])
         (directory / f"{kind.plural}.yaml").write_text(text)

@@ -62,6 +62,12 @@ def test_every_field_arrives_and_other_kinds_are_passed_over() -> None:
     ]
 
 
+def test_an_empty_type_of_device_is_the_default() -> None:
+    (policy,) = node_policies(changed("deviceType", '""'))
+
+    assert policy.device_type == "netdevice"
+
+
 def test_what_is_left_out_has_the_operators_defaults() -> None:
     (policy,) = node_policies(changed("linkType", "ib"))
 

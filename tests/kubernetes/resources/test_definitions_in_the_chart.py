@@ -9,9 +9,12 @@ import pytest
 import yaml
 
 from core.manifests.crds.definitions import KINDS, CustomResourceKind, definition_of
+from core.manifests.crds.sriov import SRIOV_KINDS
 from core.manifests.crds.structural import Schema
 
-TEMPLATES = Path(__file__).parents[3] / "ops/charts/orbweaver-crds/templates"
+CHARTS = Path(__file__).parents[3] / "ops/charts"
+TEMPLATES = CHARTS / "orbweaver-crds/templates"
+FILES = CHARTS / "orbweaver/files"
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=[kind.plural for kind in KINDS])
@@ -21,11 +24,20 @@ def test_the_committed_file_equals_the_generator(kind: CustomResourceKind) -> No
     assert committed == definition_of(kind), "run `orbctl crds --directory` on the chart"
 
 
+@pytest.mark.parametrize("kind", SRIOV_KINDS, ids=[kind.plural for kind in SRIOV_KINDS])
+def test_the_definitions_of_virtual_functions_are_generated_too(kind: CustomResourceKind) -> None:
+    committed = yaml.safe_load((FILES / f"{kind.plural}.yaml").read_text())
+
+    assert committed == definition_of(kind), "run `orbctl crds --sriov --directory` on the files"
+
+
 def test_the_chart_holds_nothing_else() -> None:
     assert {path.stem for path in TEMPLATES.iterdir()} == {kind.plural for kind in KINDS}
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=[kind.plural for kind in KINDS])
+@pytest.mark.parametrize(
+    "kind", [*KINDS, *SRIOV_KINDS], ids=[kind.plural for kind in (*KINDS, *SRIOV_KINDS)]
+)
 def test_every_field_has_a_description(kind: CustomResourceKind) -> None:
     (version,) = definition_of(kind)["spec"]["versions"]
     root = version["schema"]["openAPIV3Schema"]

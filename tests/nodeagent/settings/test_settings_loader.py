@@ -9,6 +9,7 @@ import pytest
 
 from core.errors import BadInput
 from core.settings.shared_settings import CONF_PATH, add_daemon_options, conf_path
+from core.settings.sriov import SriovSettings
 from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
 from nodeagent.settings.settings_loader import (
     load_settings,
@@ -108,6 +109,23 @@ def test_every_key_of_the_file_is_obeyed(tmp_path: Path) -> None:
     assert settings.cluster_ip == ClusterIpSettings(
         enabled=True, cgroup="/sys/fs/cgroup/pods", bpffs="/run/bpf", host_network=True
     )
+
+
+def test_virtual_functions_are_left_alone_unless_switched_on(tmp_path: Path) -> None:
+    sriov = "orbweaver: {sriov: {enabled: true, nodeSelector: {network: sriov}, drain: false}}"
+
+    assert load(tmp_path).sriov is None
+    settings = load(tmp_path, sriov, ORBWEAVER_SYSFS="/host/sys")
+
+    assert settings.sriov == SriovSettings("spidernet.io", {"network": "sriov"}, drain=False)
+    assert settings.sysfs == Path("/host/sys")
+
+
+def test_a_prefix_that_no_resource_may_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="keeps for its own") as refused:
+        load(tmp_path, "orbweaver: {sriov: {enabled: true, resourcePrefix: kubernetes.io}}")
+
+    assert refused.value.subject == "orbweaver.sriov.resourcePrefix"
 
 
 def test_variables_win_over_the_file(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@
   "spiderpoolController.tls.auto.certExpiration" "the controllers make the certificate and rotate it themselves"
   "spiderpoolInit" "a Job with the controllers' image makes the first objects: what clusterDefaultPool and coordinator say"
   "rdma.rdmaSharedDevicePlugin.install" "the RDMA shared device plugin is not installed; install it by its own chart"
-  "sriov.install" "the SR-IOV network operator is not installed; install it by its own chart"
 }}
 {{- $value := $.Values }}
 {{- range splitList "." $path }}
@@ -18,6 +17,26 @@
 {{- end }}
 {{- if $value }}
   {{ $path }}: {{ $said }}
+{{- end }}
+{{- end }}
+{{- if .Values.sriov.install }}
+  sriov.install: agents make the virtual functions and serve SriovNetworkNodePolicies of all namespaces; no operator is installed
+{{- range $plural := list "sriovnetworknodepolicies" "sriovnetworknodestates" }}
+{{- $name := printf "%s.sriovnetwork.openshift.io" $plural }}
+{{- $there := lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" $name }}
+{{- if and $there (not (include "orbweaver.sriov.isOurs" (dict "root" $ "there" $there))) }}
+  sriov.install: the definition {{ $name }} is not this release's and stays as it is
+{{- end }}
+{{- end }}
+{{- range $name, $value := omit .Values.sriov "install" "resourcePrefix" "operatorConfig" }}
+{{- if or $value (kindIs "bool" $value) }}
+  sriov.{{ $name }}: without effect; it is for the programs of the SR-IOV network operator
+{{- end }}
+{{- end }}
+{{- range $name, $value := omit .Values.sriov.operatorConfig "configDaemonNodeSelector" "disableDrain" }}
+{{- if or $value (kindIs "bool" $value) }}
+  sriov.operatorConfig.{{ $name }}: without effect; it is for the programs of the SR-IOV network operator
+{{- end }}
 {{- end }}
 {{- end }}
 {{- range $name := list "spiderpoolAgent" "spiderpoolController" }}

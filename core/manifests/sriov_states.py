@@ -1,0 +1,111 @@
+"""The SriovNetworkNodeState of a node, from its plan and its NICs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from core.domain.sriov.model import INFINIBAND, PhysicalFunction, VirtualFunction
+from core.domain.sriov.plan import DesiredNic, VfGroup
+from core.manifests.kinds.sriov import (
+    API_VERSION,
+    NODE_STATE,
+    DesiredInterface,
+    InterfaceReport,
+    NodeStateReport,
+    NodeStateSpec,
+    VfGroupSpec,
+    VfReport,
+)
+
+SUCCEEDED: Final = "Succeeded"
+IN_PROGRESS: Final = "InProgress"
+FAILED: Final = "Failed"
+
+ERROR_CHARS_MAX: Final = 4_096
+"""Of lastSyncError; what follows is left out."""
+
+
+class SyncResult(NamedTuple):
+    """``status``: SUCCEEDED, IN_PROGRESS or FAILED; ``error``: what is refused or failed."""
+
+    status: str
+    error: str = ""
+
+
+def node_state(name: str, desired: Sequence[DesiredNic]) -> dict[str, Any]:
+    """The object without its status, for server-side apply."""
+    spec = NodeStateSpec([_desired(nic) for nic in desired])
+    return {
+        "apiVersion": API_VERSION,
+        "kind": NODE_STATE,
+        "metadata": {"name": name},
+        "spec": msgspec.to_builtins(spec),
+    }
+
+
+def node_state_status(
+    name: str, nics: Sequence[PhysicalFunction], external: set[str], result: SyncResult
+) -> dict[str, Any]:
+    """The status alone. ``external``: PCI addresses of NICs that another program manages."""
+    report = NodeStateReport(
+        [_interface(nic, external) for nic in nics], result.status, result.error[:ERROR_CHARS_MAX]
+    )
+    return {
+        "apiVersion": API_VERSION,
+        "kind": NODE_STATE,
+        "metadata": {"name": name},
+        "status": msgspec.to_builtins(report),
+    }
+
+
+def _desired(nic: DesiredNic) -> DesiredInterface:
+    return DesiredInterface(
+        nic.address,
+        nic.nic,
+        nic.vfs,
+        nic.mtu,
+        e_switch_mode=nic.eswitch_mode,
+        vf_groups=[_group(group) for group in nic.groups],
+        externally_managed=nic.externally_managed,
+    )
+
+
+def _group(group: VfGroup) -> VfGroupSpec:
+    return VfGroupSpec(
+        group.resource, group.policy, str(group.vfs), group.device_type, group.is_rdma, group.mtu
+    )
+
+
+def _interface(nic: PhysicalFunction, external: set[str]) -> InterfaceReport:
+    return InterfaceReport(
+        nic.address,
+        nic.name,
+        nic.mac,
+        nic.driver,
+        nic.vendor,
+        nic.device,
+        nic.mtu,
+        nic.link_type.upper(),
+        e_switch_mode=nic.eswitch_mode,
+        totalvfs=nic.vfs_max,
+        num_vfs=len(nic.vfs),
+        externally_managed=nic.address in external,
+        vfs=[_vf(nic, vf) for vf in nic.vfs],
+    )
+
+
+def _vf(nic: PhysicalFunction, vf: VirtualFunction) -> VfReport:
+    is_infiniband = nic.link_type == INFINIBAND
+    return VfReport(
+        vf.number,
+        vf.address,
+        vf.link,
+        "" if is_infiniband else vf.mac,
+        vf.mac if is_infiniband else "",
+        vf.driver,
+        vf.mtu,
+        assigned="true" if vf.is_used else "",
+    )

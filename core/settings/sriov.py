@@ -1,0 +1,54 @@
+"""``orbweaver.sriov`` of conf.yml: virtual functions by SriovNetworkNodePolicies.
+
+Agents carry the policies out, controllers drain nodes for them. Neither starts with an invalid
+value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Final, NamedTuple
+
+import msgspec
+
+from core.domain.devices import GROUP, resource_fault
+from core.errors import BadInput
+
+NODES_MAX: Final = 1_000
+"""Nodes that may be drained at a time."""
+
+_KEY: Final = "orbweaver.sriov"
+
+
+class SriovConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """The keys; ``node_selector`` are labels."""
+
+    enabled: bool = False
+    resource_prefix: str = GROUP
+    node_selector: dict[str, str] = {}
+    drain: bool = True
+    max_unavailable: Annotated[int, msgspec.Meta(ge=1, le=NODES_MAX)] = 1
+
+
+class SriovSettings(NamedTuple):
+    """``nodes``: labels of the nodes that policies apply to.
+
+    ``drain``: whether nodes are drained whose Pods use virtual functions that must go, at most
+    ``max_unavailable`` at a time; otherwise a change waits until these Pods are gone.
+    """
+
+    resource_prefix: str = GROUP
+    nodes: Mapping[str, str] = {}
+    drain: bool = True
+    max_unavailable: int = 1
+
+
+def sriov_settings(conf: SriovConf) -> SriovSettings | None:
+    """The settings; None if virtual functions are left alone. Raises BadInput."""
+    if not conf.enabled:
+        return None
+    if fault := resource_fault(f"{conf.resource_prefix}/vf"):
+        raise BadInput(
+            fault, subject=f"{_KEY}.resourcePrefix", remedy=f"write it as a domain, such as {GROUP}"
+        )
+    return SriovSettings(conf.resource_prefix, conf.node_selector, conf.drain, conf.max_unavailable)
