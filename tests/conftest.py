@@ -1,10 +1,9 @@
-"""What every test shares: fixtures, the hooks of the suite, and how hypothesis searches.
+"""What all tests share: fixtures, hooks of the suite, and settings of hypothesis.
 
-A missing program (etcd) fails a test rather than skipping it, in CI also programs that are optional
-elsewhere (``IN_CI`` of ``tests/support/parts.py``): a green run means that everything was tried.
-The exceptions are the other optional parts there, such as the programs of Kubernetes, which no
-distribution packages: the last lines of a run are a table of what was not tried without them, and
-how to get them.
+A test fails if a required program (etcd) is missing, in CI also if one of ``IN_CI``
+(``tests/support/parts.py``) is missing: a green run has run everything. Other optional parts, such
+as the programs of Kubernetes, which no distribution packages, skip their tests; the last lines of a
+run list them with the number of tests and how to install them.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ pytest_plugins = (
     "tests.fixtures.stores",
     "tests.fixtures.workflows",
 )
-"""Fixtures that several folders use; a folder's own are in its conftest."""
+"""Fixtures of several folders; those of one folder are in its conftest."""
 
 __all__ = (
     "pytest_collection_modifyitems",
@@ -41,20 +40,19 @@ __all__ = (
     "pytest_testnodedown",
     "pytest_xdist_make_scheduler",
 )
-"""Hooks of folders side by side, of the counters and of user-mode Linux; pytest finds them here."""
+"""Hooks of the folder scheduling, the counters and user-mode Linux; pytest looks for them here."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have the table of what was not tried, and inside user-mode Linux the reports."""
+    """Register the table of optional parts, and inside user-mode Linux the reports."""
     config.pluginmanager.register(UntriedTable())
     if os.environ.get("CI"):
         config.pluginmanager.register(FailInCI())
     record_inside(config)
 
 
-# How long a machine takes is no behaviour: neither an example nor the making of one has a deadline.
-# In CI the same examples every time, so that a red run is about the change; elsewhere new ones, so
-# that the search goes on.
+# The speed of a machine is not a behaviour, so examples have no deadline. CI runs the same examples
+# each time, so that a failure is due to the change; elsewhere each run tries new ones.
 SLOW_IS_FINE = (HealthCheck.too_slow,)
 settings.register_profile("local", deadline=None, suppress_health_check=SLOW_IS_FINE)
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True, print_blob=True)

@@ -1,7 +1,7 @@
-"""A node as tests see it: one agent, the operator's commands, and a runtime's calls as raw bytes.
+"""A node for tests: an agent, the operator's commands, and the runtime's calls as raw bytes.
 
-It shares no code with the executables or with the agent's own framing: what both agree on is
-docs/reference/cni-executables.md.
+It shares no code with the executables or the agent's framing, and implements
+docs/reference/cni-executables.md independently.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ ANSWER_DEADLINE_S = 60.0
 
 
 class Reply(NamedTuple):
-    """What the executable would print and exit with."""
+    """The output and exit code of the executable."""
 
     status: int
     body: bytes
 
     @property
     def json(self) -> Any:
-        """The answer as a document."""
+        """The output as a JSON document."""
         return json.loads(self.body)
 
     @property
     def result(self) -> Any:
-        """The document of a success."""
+        """The document of a successful call."""
         assert self.status == 0, self.body.decode()
         return self.json
 
     @property
     def error(self) -> Any:
-        """The CNI error object of a failure, after checking its form."""
+        """The CNI error object of a failed call; its form is asserted."""
         assert self.status == 1, self.body.decode()
         document = self.json
         assert list(document) == ["cniVersion", "code", "msg", "details"]
@@ -55,7 +55,7 @@ class Reply(NamedTuple):
 
 
 async def exchange(path: str, request: bytes) -> Reply:
-    """One connection: these bytes in, one answer frame out."""
+    """Send bytes over a new connection; return the answer frame."""
     async with asyncio.timeout(ANSWER_DEADLINE_S):
         reader, writer = await asyncio.open_unix_connection(path)
         try:
@@ -80,7 +80,7 @@ def frame(environment: dict[str, str], stdin: bytes) -> bytes:
 async def running(
     settings: Settings, store: KeyValueStore, **options: Any
 ) -> AsyncIterator[AgentHarness]:
-    """A node whose agent serves; ``facts`` and its like are its sources."""
+    """Start a node whose agent serves; the arguments are the agent's sources."""
     named = {name: options.pop(name) for name in AgentSources._fields if name in options}
     sources = AgentSources(**named)
     agent = Agent(settings, store, sources=sources, **options)
@@ -92,7 +92,7 @@ async def running(
 
 
 class ManualClock:
-    """Monotonic seconds that pass when a test says so."""
+    """A monotonic clock that a test sets."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -102,7 +102,7 @@ class ManualClock:
 
 
 class AgentHarness:
-    """One agent and those who call it."""
+    """An agent and its callers."""
 
     def __init__(self, agent: Agent) -> None:
         self.process = agent
@@ -125,13 +125,13 @@ class AgentHarness:
         )
 
     async def pool(self, name: str, subnet: str, *ips: str, **fields: Any) -> None:
-        """Make a pool."""
+        """Apply a pool."""
         family: Family = 6 if ":" in subnet else 4
         fields.setdefault("default", True)
         await self.apply(ApplyPool(Pool(name, family, subnet, ips, **fields)))
 
     async def pod(self, name: str, annotations: dict[str, Any], **fields: Any) -> None:
-        """Record a Pod of namespace shop; annotations that are no text become JSON."""
+        """Record a Pod of namespace shop; annotations that are not strings are encoded as JSON."""
         texts = {
             key if "/" in key else f"ipam.spidernet.io/{key}": (
                 value if isinstance(value, str) else json.dumps(value)
@@ -143,7 +143,7 @@ class AgentHarness:
     # The runtime
 
     def environment(self, verb: str, pod: str = "web-0", **changes: str) -> dict[str, str]:
-        """What a runtime sets."""
+        """The environment variables that a runtime sets."""
         return {
             "CNI_COMMAND": verb,
             "CNI_CONTAINERID": f"c-{pod}",
@@ -155,7 +155,7 @@ class AgentHarness:
         } | changes
 
     def netconf(self, version: str = "1.1.0", /, **fields: Any) -> dict[str, Any]:
-        """A network configuration; ``ipam`` is completed."""
+        """A network configuration with the required fields of ``ipam`` added."""
         ipam = {"type": "spiderpool", "log_file_path": self.process.settings.plugin_log_path}
         ipam |= fields.pop("ipam", {})
         return {"cniVersion": version, "name": "lan", "type": "macvlan", "ipam": ipam} | fields
@@ -168,26 +168,26 @@ class AgentHarness:
         conf: dict[str, Any] | bytes | None = None,
         **changes: str,
     ) -> Reply:
-        """One call of the runtime, over a connection of its own."""
+        """Make one call of the runtime over a new connection."""
         conf = self.netconf() if conf is None else conf
         stdin = conf if isinstance(conf, bytes) else json.dumps(conf).encode()
         return await self.raw(frame(self.environment(verb, pod, **changes), stdin))
 
     async def raw(self, request: bytes) -> Reply:
-        """These bytes to the framed socket."""
+        """Send these bytes to the framed socket."""
         return await exchange(self.process.settings.framed_socket_path, request)
 
     async def add(self, pod: str = "web-0", **options: Any) -> list[str]:
-        """The addresses an ADD answers, with prefix length."""
+        """Run an ADD; return its addresses with prefix length."""
         reply = await self.call("ADD", pod, **options)
         return [entry["address"] for entry in reply.result["ips"]]
 
     async def delete(self, pod: str = "web-0", **options: Any) -> None:
-        """A DEL, which must succeed."""
+        """Run a DEL, which must succeed."""
         reply = await self.call("DEL", pod, **options)
         assert (reply.status, reply.body) == (0, b""), reply.body.decode()
 
-    # The truth
+    # The state in the store
 
     async def claims(self) -> dict[str, Claim]:
         """Every claim in the store, by address."""

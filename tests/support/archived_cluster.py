@@ -1,7 +1,7 @@
-"""Small clusters that live on the memory store: valid logs made by the real services.
+"""Small clusters on the memory store, with valid logs written by the real services.
 
-A life is a list of moves; ``live`` makes them one after the other through two nodes. What a move
-asks may be refused (a full pool, a pool in use), which is part of life.
+A cluster's history is a list of moves, which ``live`` executes in order on two nodes. A move may be
+refused (a full pool, a pool in use).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ KEYS = Keys("test")
 
 
 class Add(NamedTuple):
-    """A Pod asks for addresses on a node; a fixed one is a StatefulSet's replica."""
+    """An ADD for a Pod on a node; with ``fixed`` a StatefulSet's replica."""
 
     node: str
     name: str
@@ -51,7 +51,7 @@ class Add(NamedTuple):
 
 
 class Remove(NamedTuple):
-    """A Pod gives its addresses up, on the node where it runs; ``node`` counts if it does not."""
+    """A DEL for a Pod on the node where it runs, otherwise on ``node``."""
 
     node: str
     name: str
@@ -59,7 +59,7 @@ class Remove(NamedTuple):
 
 
 class Configure(NamedTuple):
-    """An operator's command."""
+    """A command of an operator."""
 
     command: Command
 
@@ -85,7 +85,7 @@ lives = st.lists(moves, min_size=8, max_size=25)
 
 
 class ArchivedCluster:
-    """Two nodes, and the directory their log is archived in; ``now_ms`` is everybody's clock."""
+    """Two nodes and the archive directory of their log; ``now_ms`` is the clock of all parts."""
 
     def __init__(self, store: KeyValueStore, directory: Path) -> None:
         self.store = store
@@ -105,7 +105,7 @@ class ArchivedCluster:
         return self.nodes[NODES[0]]
 
     async def live(self, life: Sequence[Move]) -> None:
-        """Make the moves."""
+        """Execute the moves."""
         for move in life:
             with contextlib.suppress(OrbweaverError):
                 await self._make(move)
@@ -113,7 +113,7 @@ class ArchivedCluster:
     async def seal(
         self, upto: int | None = None, *, file_bytes_max: int = 1 << 20, files: Files | None = None
     ) -> int:
-        """Seal, and answer how many files that made."""
+        """Seal segments into the archive; return the number of files written."""
         archiver = Archiver(
             self.store,
             KEYS,
@@ -124,15 +124,15 @@ class ArchivedCluster:
         return (await archiver.seal(upto)).files
 
     async def view(self) -> LogView:
-        """The whole log as of now."""
+        """The whole log up to now."""
         return await open_log(self.store, KEYS, self.files, now_ms=self.now_ms)
 
     async def replayed(self) -> list[Recorded]:
-        """Every event, out of archive and live log."""
+        """Every event of archive and live log."""
         return [event async for batch in (await self.view()).events() for event in batch]
 
     async def live_segments(self) -> int:
-        """How many segments etcd still has."""
+        """The number of segments in etcd."""
         found = await self.store.read([Get(*KEYS.range_of("log"), count_only=True)])
         return found.ranges[0].count
 
@@ -154,7 +154,7 @@ class ArchivedCluster:
 async def archived_cluster(
     directory: Path, store: KeyValueStore | None = None
 ) -> AsyncIterator[ArchivedCluster]:
-    """A running cluster with two pools and nobody in them."""
+    """A running cluster with two empty pools."""
     one = ArchivedCluster(MemoryStore() if store is None else store, directory)
     async with contextlib.AsyncExitStack() as stack:
         for node in one.nodes.values():
@@ -177,6 +177,6 @@ async def orbctl_writer(cluster: ArchivedCluster) -> AsyncIterator[Writer]:
 
 
 def same(one: Ledger, other: Ledger) -> bool:
-    """Whether two ledgers hold the same; how far they have read is not compared."""
+    """Whether two ledgers have the same content, at whatever position."""
     parts = [part for part in Ledger.__slots__ if part != "position"]
     return all(getattr(one, part) == getattr(other, part) for part in parts)

@@ -1,7 +1,7 @@
 """Runs pytest on Debian's arm64 kernel in a virtual machine: ``scripts/arm64.sh system``.
 
-Its root is what ``scripts/arm64.sh setup`` makes, read-only below a layer in memory. What the
-user emulation has not is here: netlink, namespaces and eBPF of an arm64 kernel.
+Its root is made by ``scripts/arm64.sh setup`` and read-only below a layer in memory. It has what
+the user emulation lacks: netlink, namespaces and eBPF of an arm64 kernel.
 
     python -m tests.support.arm64 tests/nodeagent/netlink -m netns
 """

@@ -1,4 +1,4 @@
-"""What an API server hears of some users, by its own audit log: who asked for what, in order."""
+"""Requests of some users in the audit log of an API server, in order."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Asked(NamedTuple):
 
     @property
     def has_written(self) -> bool:
-        """Whether something is different since."""
+        """Whether the request is a write."""
         return self.verb not in READING and self.status < 300
 
 
 class Audit:
-    """The log of these users' requests; the server keeps it in a directory."""
+    """The audit log of these users' requests, in a directory of the server."""
 
     def __init__(self, directory: Path, users: Collection[str]) -> None:
         self._log = directory / "audit.log"
@@ -36,7 +36,7 @@ class Audit:
         self._users = users
 
     def flags(self) -> Mapping[str, object]:
-        """What the server has to be told to keep it."""
+        """The flags with which the server writes the log."""
         policy = {
             "apiVersion": "audit.k8s.io/v1",
             "kind": "Policy",
@@ -51,7 +51,7 @@ class Audit:
         }
 
     def asked(self) -> list[Asked]:
-        """Every request that the server has answered so far."""
+        """All requests that the server has answered so far."""
         lines = self._log.read_text().splitlines() if self._log.exists() else ()
         return [_asked(json.loads(line)) for line in lines]
 

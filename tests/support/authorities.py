@@ -1,4 +1,4 @@
-"""A certificate authority as administrators make it with two calls of openssl."""
+"""A certificate authority made by two calls of openssl, as administrators do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class PlainAuthority:
-    """``openssl req -x509``: without the key-usage extension. It issues one certificate."""
+    """An authority by ``openssl req -x509``, without key usage; issues one certificate."""
 
     def __init__(self, directory: Path) -> None:
         self.ca = directory / "ca.pem"
@@ -26,7 +26,7 @@ class PlainAuthority:
         )
 
     def server(self) -> ssl.SSLContext:
-        """For a server on loopback."""
+        """Issue a certificate for a server on loopback."""
         made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         made.load_cert_chain(self.certificate, self.key)
         return made

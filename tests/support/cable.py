@@ -1,7 +1,7 @@
-"""A cable between a client and a server of this machine, which a test cuts and mends.
+"""A TCP proxy on loopback between a client and a server, which a test interrupts and restores.
 
-TCP on loopback. Nothing is lost on it, as on a network that fails for a while: what is sent into a
-cable that is cut arrives when it is mended, also from who has hung up meanwhile.
+As on a network with an outage, nothing is lost: data sent during the interruption arrive
+afterwards, including those of connections that were closed meanwhile.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ CHUNK_BYTES: Final = 65_536
 
 
 class Cable:
-    """To the server at ``host:port``. ``held``: what clients have sent into it while it was cut."""
+    """A proxy to the server at ``host:port``. ``held``: data that clients sent while it was cut."""
 
     def __init__(self, far_end: str) -> None:
         self.held = bytearray()
@@ -46,17 +46,17 @@ class Cable:
         return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     def cut(self) -> None:
-        """Let nothing pass."""
+        """Interrupt both directions."""
         self.silence()
         self._back.clear()
 
     def silence(self) -> None:
-        """Let nothing of what clients say pass; they hear all that the server says."""
+        """Interrupt requests; answers of the server still pass."""
         self.held.clear()
         self._there.clear()
 
     def mend(self) -> None:
-        """Let everything pass, first what was held."""
+        """Restore both directions; held data are sent first."""
         self._there.set()
         self._back.set()
 
@@ -77,7 +77,7 @@ class Cable:
                 self._carry(answers, writer, self._back, bytearray()),
             )
         except OSError:
-            return  # one of the two has gone without a word
+            return  # one side has closed its connection
         finally:
             writer.close()
             asked.close()

@@ -1,7 +1,7 @@
 """Cluster facts from one round of listings, for scripts of reclaim and for benchmarks.
 
-A listing is trusted only if it is complete, was taken after the claims were read, and is not empty
-for a kind that every cluster has.
+A listing counts as complete only if it was read to the end, after the claims, and is not empty for
+a kind that every cluster has.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from core.domain.reclaim.evidence import Moment
 
 
 class KindListing(NamedTuple):
-    """How objects of one kind were listed: when it began, and whether to the end."""
+    """How objects of one kind were listed: start time, and whether to the end."""
 
     taken: Moment
     complete: bool = True
 
 
 class ListedObjects(NamedTuple):
-    """What listings returned."""
+    """The results of the listings."""
 
     pods: Iterable[PodState] = ()
     nodes: Iterable[NodeState] = ()

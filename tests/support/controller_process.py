@@ -1,4 +1,4 @@
-"""Controllers as processes: started from the real entry point, killed, asked over HTTP."""
+"""Controllers as processes: started from the real entry point, killed, queried over HTTP."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEASE_TTL_S = 2
 
 
 class ControllerProcess:
-    """One replica on ports of its own."""
+    """One replica with its own ports."""
 
     def __init__(
         self,
@@ -73,21 +73,21 @@ class ControllerProcess:
         self._log.close()
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """Kill the process, as a crash does."""
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
 
     def terminate(self) -> int:
-        """Ask it to end; its exit code."""
+        """Send SIGTERM; return the exit code."""
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(PATIENCE_S)
 
     def wait(self) -> int:
-        """Wait for it to end by itself; its exit code."""
+        """Wait until the process exits by itself; return the exit code."""
         return self._process.wait(PATIENCE_S)
 
     def get(self, port: int, path: str) -> tuple[int, str]:
-        """Status and body; status 0 while nobody answers."""
+        """Status and body of a request; status 0 if the connection fails."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as answer:
                 return answer.status, answer.read().decode()
@@ -97,7 +97,7 @@ class ControllerProcess:
             return 0, ""
 
     def sample(self, name: str) -> float | None:
-        """The sum of a metric's samples; None while there is none."""
+        """The sum of a metric's samples; None without samples."""
         _, body = self.get(self.metrics, "/metrics")
         found = [
             float(line.rpartition(" ")[2])
@@ -115,7 +115,7 @@ class ControllerProcess:
             await asyncio.sleep(0.05)
 
     async def until_ready(self) -> str:
-        """Wait until it is ready; what it says then."""
+        """Wait until the controller is ready; return the body of its readiness answer."""
         deadline = time.monotonic() + PATIENCE_S
         while True:
             status, body = await asyncio.to_thread(self.get, self.health, "/readyz")

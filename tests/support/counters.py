@@ -1,7 +1,8 @@
-"""What the fault tests of workflows got done, added up over all processes of a run.
+"""Counts executions, kills and violations of the workflow fault tests over all processes of a run.
 
-The counters are part of a run's output: they show that faults did happen. A process that runs tests
-for another hands its own over when it ends. The hooks here are hooks of ``tests/conftest.py``.
+The counters are printed at the end of a run, to show that faults did happen. A worker process
+passes its counters to the main process when it ends. The hooks here are hooks of
+``tests/conftest.py``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ HANDED_OVER = "workflow_faults"
 
 
 class Counters:
-    """What all fault tests together got done; printed at the end of the run."""
+    """The sums over all fault tests."""
 
     executions = 0
     kills = 0
@@ -22,7 +23,7 @@ class Counters:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """In a worker, hand over what was counted here."""
+    """In a worker, pass the counters on."""
     output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
     if output is not None:
         output[HANDED_OVER] = (Counters.executions, Counters.kills, Counters.violations)
@@ -30,7 +31,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Add what a worker has counted; one that crashed can say nothing."""
+    """Add the counters of a worker; a crashed one has none."""
     output: dict[str, Any] = getattr(node, "workeroutput", {})
     executions, kills, violations = output.get(HANDED_OVER, (0, 0, 0))
     Counters.executions += executions
@@ -39,7 +40,7 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say it, if any of these tests were run."""
+    """Print the counters, if any of these tests ran."""
     if Counters.executions:
         terminalreporter.write_line(
             f"workflow faults: executions {Counters.executions}, kills {Counters.kills}, "

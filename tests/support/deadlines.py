@@ -1,6 +1,6 @@
-"""How long tests wait for what must come: by the clock, never by a number of looks.
+"""Deadlines of tests that wait for a condition: seconds, never a number of attempts.
 
-A machine may look ten times as often as another, or a tenth as often, in the same time.
+How many attempts a machine makes in a second depends on its load.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ DEADLINE_S = 60.0
 
 
 def looks(seconds: float = DEADLINE_S) -> Iterator[int]:
-    """Numbers from 0, one a look, until the time is over; at least one."""
+    """Numbers from 0, one for each attempt, until the deadline; at least one."""
     ends = time.monotonic() + seconds
     for number in count():
         yield number

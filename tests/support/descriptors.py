@@ -1,7 +1,7 @@
-"""What a process holds open, for tests that prove that nothing stays open.
+"""The open descriptors of this process, for tests that prove that none leaks.
 
-Compare sets, and assert on what is new: the garbage collector may close what earlier tests left at
-any time, so a count may fall while a test runs.
+Compare sets and assert on new members: the garbage collector may close descriptors of earlier tests
+at any time, so the number may fall while a test runs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Blocks of the documents, by Sybil: those marked ``sh`` are run by tests, word for word.
 
-A block marked ``text`` that comes next after one marked ``sh`` is what that one prints. It is
-written by a run (``Page.write``), never typed.
+A block marked ``text`` directly after a block marked ``sh`` is its output. It is written by a run
+(``Page.write``), never typed.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ VARYING: Final = (
     (re.compile(r"@if\d+"), "@IF"),
     (re.compile(r" +"), " "),
 )
-"""What differs from run to run: suffixes of Pods, ages, times, random links and addresses; and on
-which of the laboratory's nodes a Pod is, where a line ends with it."""
+"""Text that differs from run to run: suffixes of Pods, ages, times, random links and addresses,
+and the node of a Pod at the end of a line."""
 
 
 class Step(NamedTuple):
-    """Lines to run, and what they print; None: not shown."""
+    """Lines to run, and their output; None: not shown."""
 
     script: str
     output: str | None
 
 
 class Page:
-    """A document whose steps can be run and whose outputs can be written anew."""
+    """A document whose steps can be run and whose outputs can be rewritten."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -55,7 +55,7 @@ class Page:
 
     @property
     def steps(self) -> list[Step]:
-        """In their order."""
+        """The steps in order."""
         return [
             Step(one.lexemes["source"], following)
             for one, following in zip(self._blocks, self._outputs(), strict=True)
@@ -64,13 +64,13 @@ class Page:
 
     @property
     def undo(self) -> int:
-        """How many steps come before the heading ``Undo``."""
+        """The number of steps before the heading ``Undo``."""
         end = self._path.read_text("utf-8").find(f"\n{UNDO}\n")
         assert end >= 0, f"{self._path.name} does not say how to undo it"
         return sum(one.start < end for one in self._blocks if one.lexemes["language"] == RUNNABLE)
 
     def write(self, outputs: Sequence[str]) -> None:
-        """Put in what the steps have printed, one text a step; those not shown are left out."""
+        """Write the outputs of the steps into the document, except those that are not shown."""
         text = self._path.read_text("utf-8")
         printed = iter(outputs)
         changes = []
@@ -86,7 +86,7 @@ class Page:
         self._path.write_text(text, "utf-8")
 
     def _outputs(self) -> list[str | None]:
-        """What follows each block as its output."""
+        """The output block of each block."""
         following = [*self._blocks[1:], None]
         return [
             str(one.lexemes["source"])
@@ -104,7 +104,7 @@ def shell_blocks(path: Path) -> list[str]:
 
 
 def without_varying(text: str) -> list[str]:
-    """The lines of an output as far as they are the same in each run."""
+    """The lines of an output, without text that differs from run to run."""
     for pattern, word in VARYING:
         text = pattern.sub(word, text)
     return [line.strip() for line in text.strip().splitlines()]
@@ -117,7 +117,7 @@ def run_script(
     directory: Path,
     deadline_s: float = COMMAND_S,
 ) -> subprocess.CompletedProcess[str]:
-    """Run lines of a document with bash, which ends at the first that fails; its outputs in one."""
+    """Run lines of a document with bash -e; return standard output and error together."""
     return subprocess.run(
         [*inside, "bash", "-e", "-c", script],
         cwd=directory,
@@ -131,4 +131,4 @@ def run_script(
 
 
 def _read(_: Example) -> None:
-    """Blocks are run by those who ask for them, not one by one."""
+    """Do nothing: the tests run whole documents, not single blocks."""

@@ -1,4 +1,4 @@
-"""What the engine's tests are given: a store, a world, workers and a client."""
+"""What the engine's tests share: a store, activities with state, workers and a client."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from workflows.model.events import HistoryEvent
 from workflows.model.policies import ExecutionStatus
 
 DEADLINE_S = 60.0
-"""How long a test waits for what must come."""
+"""Seconds that a test waits for a condition."""
 
 _numbers = itertools.count()
 T = TypeVar("T")
 
 
 class EngineHarness:
-    """One cluster of a test. ``close`` ends whatever is still at work."""
+    """The cluster of one test; ``close`` stops its workers."""
 
     def __init__(self, store: KeyValueStore) -> None:
         self.store = store
@@ -50,7 +50,7 @@ class EngineHarness:
         store: KeyValueStore | None = None,
         clock: Clock | None = None,
     ) -> Worker:
-        """A worker at work."""
+        """Start a worker."""
         worker = Worker(
             store or self.store,
             self.keys,
@@ -66,7 +66,7 @@ class EngineHarness:
         return worker
 
     async def run(self, workflow: type[Any], *args: object, id: str = "one") -> Any:  # noqa: A002
-        """Start and wait for the result."""
+        """Start an execution and wait for its result."""
         handle = await self.client.start(workflow, *args, id=id)
         return await within(handle.result())
 
@@ -75,11 +75,11 @@ class EngineHarness:
         return await read_history(self.store, self.client.keys, handle.workflow_id, handle.run_id)
 
     async def types(self, handle: WorkflowHandle) -> list[str]:
-        """The names of a run's events."""
+        """The types of a run's events."""
         return [event.event_type for event in await self.history(handle)]
 
     async def head(self, workflow_id: str, run_id: str = "") -> RunHead:
-        """Where a run stands."""
+        """The status of a run."""
         return (await self.visibility.describe(workflow_id, run_id)).head
 
     async def until_status(self, workflow_id: str, status: ExecutionStatus) -> RunHead:
@@ -92,7 +92,7 @@ class EngineHarness:
         return await eventually(there)
 
     async def check(self) -> tuple[int, list[str]]:
-        """Executions, and everything that is wrong with their histories, as of one revision."""
+        """The executions and all violations in their histories, at one revision."""
         keys = self.client.keys
         rooms = [Get(*keys.range_of(kind)) for kind in ("open", "closed", "event")]
         opened, closed, segments = (each.kvs for each in (await self.store.read(rooms)).ranges)
@@ -107,7 +107,7 @@ class EngineHarness:
         return len(heads), found
 
     async def close(self) -> None:
-        """End everything."""
+        """Stop all workers and close the client."""
         self.activities.gate.set()
         for worker in self.workers:
             await worker.close()
@@ -115,13 +115,13 @@ class EngineHarness:
 
 
 async def within(waiting: Awaitable[T]) -> T:
-    """The result, unless it takes far too long."""
+    """The result, within the deadline."""
     async with asyncio.timeout(DEADLINE_S):
         return await waiting
 
 
 async def eventually(look: Callable[[], Awaitable[T | None]]) -> T:
-    """Look until there is something."""
+    """Poll until the result is true; return it."""
     async with asyncio.timeout(DEADLINE_S):
         while True:
             found = await look()

@@ -1,4 +1,4 @@
-"""Workflows that the engine's tests run: short of words and of time."""
+"""Workflows for the engine's tests: small and short."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SOON_S = 0.05
 
 
 class SampleActivities:
-    """What the activities act upon; ``failures_left`` attempts of ``work`` fail first."""
+    """Activities and their state; the first ``failures_left`` attempts of ``work`` fail."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -48,7 +48,7 @@ class SampleActivities:
 
     @activity.defn()
     async def wait(self) -> str:
-        """Until the gate opens."""
+        """Wait until the gate opens."""
         self.begun.set()
         self.calls.append("wait")
         await self.gate.wait()
@@ -61,7 +61,7 @@ class SampleActivities:
 
     @activity.defn()
     async def climb(self) -> str:
-        """Falls silent in its first attempt, after a heartbeat."""
+        """Hang in the first attempt, after one heartbeat."""
         info = activity.info()
         self.seen_details.append(info.heartbeat_details)
         activity.heartbeat(f"step {info.attempt}")
@@ -72,7 +72,7 @@ class SampleActivities:
 
 @workflow.defn()
 class Chain:
-    """One activity after another, with a pause between them."""
+    """Runs activities one after the other, with a timer between them."""
 
     @workflow.run
     async def run(self, words: list[str], pause_s: float = 0.0) -> list[str]:
@@ -86,7 +86,7 @@ class Chain:
 
 @workflow.defn()
 class Steady:
-    """The same, and it never gives up."""
+    """Runs an activity that is retried without limit."""
 
     @workflow.run
     async def run(self, words: list[str], pause_s: float = 0.0) -> list[str]:
@@ -110,7 +110,7 @@ class Poisoned:
 
 @workflow.defn()
 class Waiting:
-    """Waits for an activity of the given bounds; a fifth one pauses after the last attempt."""
+    """Runs an activity with these timeouts; the fifth argument pauses after the last attempt."""
 
     @workflow.run
     async def run(self, name: str, options: list[float]) -> str:
@@ -134,7 +134,7 @@ class Waiting:
 
 @workflow.defn()
 class Saga:
-    """Works, and undoes what it did when a later step fails for good or it is cancelled."""
+    """A saga: compensates earlier steps when a later one fails or it is cancelled."""
 
     @workflow.run
     async def run(self, pauses: bool = False) -> list[str]:
@@ -153,7 +153,7 @@ class Saga:
 
 @workflow.defn()
 class Basket:
-    """Signals fill it, a query looks into it, an update takes out, closing ends it."""
+    """A basket: signals add, a query reads, an update removes, and a signal closes it."""
 
     def __init__(self) -> None:
         self.things: list[str] = []
@@ -194,7 +194,7 @@ class Basket:
 
 @workflow.defn()
 class Tally:
-    """Counts what it is given, and keeps nothing of it."""
+    """Counts signals without storing them."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -220,7 +220,7 @@ class Tally:
 
 @workflow.defn()
 class Companion:
-    """Has an activity at work while it waits for a word."""
+    """Waits for a signal while an activity runs."""
 
     def __init__(self) -> None:
         self.told = False
@@ -257,7 +257,7 @@ class Forgetful:
 
 @workflow.defn()
 class Hasty:
-    """Asks for a child and ends before it can have heard of it."""
+    """Starts a child and ends before the child has started."""
 
     @workflow.run
     async def run(self, policy: workflow.ParentClosePolicy) -> None:
@@ -268,7 +268,7 @@ class Hasty:
 
 @workflow.defn()
 class Dynasty:
-    """Leaves a child behind, goes on as a new run, and waits there for a child of its own."""
+    """Abandons a child, continues as new, and waits for a child of the new run."""
 
     @workflow.run
     async def run(self, generation: int = 1) -> list[str]:
@@ -306,7 +306,7 @@ class Counting:
 
 @workflow.defn()
 class Relay:
-    """Goes on as a new run a few times, and waits in the last one."""
+    """Continues as new a few times, and waits in the last run."""
 
     def __init__(self) -> None:
         self.remaining = 0
@@ -355,7 +355,7 @@ class Greedy:
 
 @workflow.defn()
 class Deadly:
-    """Asks for an activity that kills whoever does it."""
+    """Runs an activity that kills its worker."""
 
     @workflow.run
     async def run(self, attempts: int) -> None:
@@ -367,7 +367,7 @@ class Deadly:
 
 
 def registry(activities: SampleActivities, *more: Callable[..., object]) -> Registry:
-    """Everything in this module, and ``more`` activities."""
+    """A registry of everything in this module and of ``more`` activities."""
     return Registry(
         [
             *(Chain, Poisoned, Waiting, Basket, Parent, Forgetful, Sleeper, Counting, Courier),

@@ -1,8 +1,8 @@
 """Real etcd members on loopback: started, stopped, killed and paused, one or three of them.
 
-For tests and benchmarks. Everything lives in the given directory and on free ports of 127.0.0.1;
-only processes started here are ever signalled. Without an ``etcd`` on PATH starting fails, with the
-reason.
+For tests and benchmarks. All files are in the given directory, all ports are free ones of
+127.0.0.1; only processes started here are signalled. Without an ``etcd`` on PATH starting fails,
+with the reason.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ STOP_DEADLINE_S = 10.0
 _POLL_S = 0.02
 _PROBE_S = 1.0
 _LOG_CHARACTERS = 2_000
-# Below the range that the kernel takes ports of outgoing connections from.
+# Below the range of ephemeral ports.
 _PORTS = range(20_000, 32_000)
 _SLICE = 500
 
 
 class EtcdFailed(Exception):
-    """A member did not start, or stopped by itself."""
+    """A member did not start, or exited unexpectedly."""
 
 
 class Certificates(NamedTuple):
-    """PEM files of a cluster that speaks TLS and asks its clients for certificates."""
+    """PEM files of a cluster with TLS and client certificates."""
 
     ca: Path
     server_cert: Path
@@ -45,7 +45,7 @@ class Certificates(NamedTuple):
 
 
 class EtcdMember:
-    """One etcd process and its directory; survives being stopped and started again."""
+    """An etcd process and its directory; can be stopped and started again."""
 
     def __init__(self, name: str, directory: Path, *, secure: bool) -> None:
         self.name = name
@@ -66,7 +66,7 @@ class EtcdMember:
 
     @property
     def peer_url(self) -> str:
-        """Where the other members find this one."""
+        """The endpoint for the other members."""
         return f"http://127.0.0.1:{self._peer_port}"
 
     @property
@@ -97,7 +97,7 @@ class EtcdMember:
             )
 
     def wait_healthy(self) -> None:
-        """Wait until the member has a leader and answers. Raises EtcdFailed with its last words."""
+        """Wait until the member is healthy. Raises EtcdFailed with the end of its log."""
         deadline = time.monotonic() + START_DEADLINE_S
         while not self.is_healthy():
             if self._running().poll() is not None or time.monotonic() > deadline:
@@ -105,33 +105,33 @@ class EtcdMember:
             time.sleep(_POLL_S)
 
     def is_healthy(self) -> bool:
-        """Whether it answers reads through the cluster's consensus."""
+        """Whether it answers linearizable reads."""
         return '"health":"true"' in self._probe("health")
 
     def is_leader(self) -> bool:
-        """Whether it leads now, in its own opinion."""
+        """Whether the member reports itself as the leader."""
         return "\netcd_server_is_leader 1\n" in self._probe("metrics")
 
     def log(self) -> str:
-        """All that it has logged so far."""
+        """The content of its log."""
         return (self.directory / "etcd.log").read_text(errors="replace")
 
     def stop(self) -> None:
-        """Ask the process to end, and wait for it."""
+        """Send SIGTERM and wait until the process exits."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End the process as a crash would."""
+        """Kill the process, as a crash does."""
         self._end(signal.SIGKILL)
 
     def pause(self) -> None:
-        """Hang the process: its connections stay open and nothing answers."""
+        """Stop the process by SIGSTOP: its connections stay open without answers."""
         self._running().send_signal(signal.SIGSTOP)
         while not self._is_stopped():
             time.sleep(_POLL_S)
 
     def resume(self) -> None:
-        """Let a hung process go on."""
+        """Continue a stopped process."""
         self._running().send_signal(signal.SIGCONT)
 
     def metric(self, name: str) -> float:
@@ -145,7 +145,7 @@ class EtcdMember:
         if process is None:
             return
         process.send_signal(number)
-        # A hung process takes no other signal before it goes on.
+        # A stopped process handles no other signal before SIGCONT.
         process.send_signal(signal.SIGCONT)
         try:
             process.wait(STOP_DEADLINE_S)
@@ -154,7 +154,7 @@ class EtcdMember:
             process.wait()
 
     def _is_stopped(self) -> bool:
-        # The kernel stops each thread where it next looks for signals.
+        # The kernel stops each thread separately, at its next signal check.
         stats = Path(f"/proc/{self.pid}/task").glob("*/stat")
         return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in stats)
 
@@ -173,10 +173,10 @@ class EtcdMember:
 
 
 class EtcdCluster:
-    """A cluster of members; as a context manager it kills them at the end, which takes no time.
+    """A cluster of members; as a context manager it kills them at the end.
 
-    ``flags`` go to every member. Data are not synced to disk unless ``durable`` is set, which only
-    a benchmark wants.
+    ``flags`` go to every member. Data are synced to disk only if ``durable`` is set, for
+    benchmarks.
     """
 
     def __init__(
@@ -233,12 +233,12 @@ class EtcdCluster:
             member.wait_healthy()
 
     def stop(self) -> None:
-        """Stop all members in good order."""
+        """Stop all members by SIGTERM."""
         for member in self.members:
             member.stop()
 
     def kill(self) -> None:
-        """End all members as a crash would."""
+        """Kill all members, as a crash does."""
         for member in self.members:
             member.kill()
 
@@ -248,7 +248,7 @@ class EtcdCluster:
         member.wait_healthy()
 
     def leader(self) -> EtcdMember:
-        """The member that leads now."""
+        """The current leader."""
         deadline = time.monotonic() + START_DEADLINE_S
         while time.monotonic() < deadline:
             for member in self.members:
@@ -272,7 +272,7 @@ class EtcdCluster:
 
 
 def free_ports(count: int) -> tuple[int, ...]:
-    """Ports of 127.0.0.1 that nobody uses at this moment, and no other test run will take."""
+    """Unused ports of 127.0.0.1 that no other test run uses either."""
     ports: list[int] = []
     while len(ports) < count:
         port = next(_own_ports())
@@ -288,10 +288,10 @@ def free_ports(count: int) -> tuple[int, ...]:
 
 @functools.cache
 def _own_ports() -> Iterator[int]:
-    """In turn those of a slice, which is ours while this process lives by a name that only one has.
+    """The ports of a slice in turn. An abstract socket reserves the slice for this process.
 
-    A port that is free now may be another's before it is bound, so that neither test runs beside
-    each other nor two calls in one of them may come to the same.
+    A port that is free now may be bound by another process before it is used, so concurrent test
+    runs and successive calls must not return the same port.
     """
     for start in range(_PORTS.start, _PORTS.stop, _SLICE):
         name = socket.socket(socket.AF_UNIX)

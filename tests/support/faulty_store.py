@@ -1,6 +1,6 @@
-"""Stores for tests: one that stays open, and one with faults, as a network has them.
+"""Stores for tests: one that stays open, and one with the faults of a network.
 
-Only the wire is imitated: what was applied stays applied, what was not was never sent.
+Only the connection is simulated: a request was applied as a whole or not sent.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from core.eventstore.memory import MemoryStore
 
 
 class KeptStore(MemoryStore):
-    """Stays open when a process of a test closes it; the next process finds it again."""
+    """A store that stays open when a process of a test closes it, for the next process."""
 
     async def close(self) -> None:
-        """Do nothing: this store is the cluster."""
+        """Do nothing: the data must outlive the process."""
 
 
 class Fault(Enum):
-    """What happens to one commit."""
+    """The fault of one commit."""
 
     ANSWER_LOST = "applied, and the answer lost"
-    REQUEST_LOST = "lost on the way, as the writer cannot know"
-    REFUSED = "not sent, as the writer can know"
+    REQUEST_LOST = "request lost, the writer cannot know"
+    REFUSED = "not sent, and the writer knows"
 
 
 class FaultyStore:
-    """A ``KeyValueStore`` over another one. ``commits`` counts what callers tried."""
+    """A ``KeyValueStore`` over another one. ``commits`` counts attempts."""
 
     def __init__(self, store: KeyValueStore) -> None:
         self.store = store
@@ -47,11 +47,11 @@ class FaultyStore:
         self._faults: list[Fault] = []
 
     def fail_next_commits(self, *faults: Fault) -> None:
-        """Let the next commits suffer these faults, one each, in order."""
+        """Apply these faults to the next commits, one each, in order."""
         self._faults += faults
 
     def heal(self) -> None:
-        """Drop the faults that no commit has suffered yet."""
+        """Discard faults that have not been applied yet."""
         self._faults.clear()
 
     async def commit(
@@ -82,7 +82,7 @@ class FaultyStore:
         after: int,
         is_whole: IsWhole | None = None,
     ) -> AsyncIterator[WatchBatch]:
-        """Watch; a watch rides out every fault, as it does on etcd."""
+        """Watch; a watch survives every fault, as on etcd."""
         return self.store.watch(ranges, after=after, is_whole=is_whole)
 
     async def grant_lease(self, ttl_s: int) -> int:
@@ -106,7 +106,7 @@ class FaultyStore:
         await self.store.compact(revision)
 
     async def alarms(self) -> tuple[str, ...]:
-        """Those of the store below, unless unavailable."""
+        """The members of the store below, unless unavailable."""
         self._check()
         return await self.store.alarms()
 

@@ -1,12 +1,12 @@
-"""The folders of the suite, side by side: ``pytest -n 3`` runs each of them in one process.
+"""Runs the folders of the suite concurrently: ``pytest -n 3`` runs each folder in one process.
 
-Files with tests that run in another machine (marked ``uml``) are one scope of their own, whatever
-their folders: one process boots that machine before all else, and no other waits for it.
+Files with tests marked ``uml``, which run in another machine, form one scope across folders: one
+process boots that machine first, and no other waits for it.
 
-Most of what the suite takes is waiting, so that some processes more make it much shorter. A folder
-is never shared out: its tests may share what takes long to start (a cluster, an API server, etcd)
-and run in their order. Folders run beside each other, therefore no test may count on anything of
-this machine that others use too: names, ports, what is running, what is mounted.
+The suite mostly waits, so more processes than cores make it shorter. The tests of a folder stay
+together and in order, because they may share what takes long to start (a cluster, an API server,
+etcd). Tests of different folders run concurrently and must not depend on anything that is shared on
+this machine: names, ports, processes, mounts.
 
 The hooks here are hooks of ``tests/conftest.py``.
 """
@@ -25,7 +25,7 @@ MACHINE: Final = "the machine of tests marked uml"
 MACHINE_MARK: Final = "mark.uml"
 
 WHOLE: Final = ("tests/kubernetes",)
-"""Folders that are handed out with all folders below them, whose tests share an API server."""
+"""Folders that are scheduled with all folders below them, whose tests share an API server."""
 
 LONGEST_FIRST: Final = (
     *("tests/nodes", "tests/kubernetes", "tests/ops/lab", "tests/nodeagent/coordinator"),
@@ -33,7 +33,7 @@ LONGEST_FIRST: Final = (
     *("tests/workflows/faults", "tests/runtime", "tests/workflows/engine/run"),
     *("tests/workflows/engine/worker", "tests/containment", "tests/ops/cli", "tests/packaging"),
 )
-"""Whatever takes long starts early, or all others wait for it in the end."""
+"""Long folders start early, so that the run does not end with one of them alone."""
 
 
 def folder_of(nodeid: str) -> str:
@@ -49,13 +49,13 @@ def runs_in_machine(path: Path) -> bool:
 
 
 def scope_of(root: Path, nodeid: str) -> str:
-    """What a test is handed out with: its folder, or all files of the machine."""
+    """The scope of a test: its folder, or all files with tests marked ``uml``."""
     in_machine = runs_in_machine(root / nodeid.partition("::")[0])
     return MACHINE if in_machine else folder_of(nodeid)
 
 
 class FolderScheduling(LoadScopeScheduling):
-    """Hands out whole scopes, in the order in which their first tests were collected."""
+    """Schedules whole scopes in the order in which their first tests were collected."""
 
     def _split_scope(self, nodeid: str) -> str:
         return scope_of(self.config.rootpath, nodeid)
@@ -63,13 +63,13 @@ class FolderScheduling(LoadScopeScheduling):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FolderScheduling:
-    """With workers, by folder and in our order."""
+    """With workers, schedule by folder in the order of ``LONGEST_FIRST``."""
     config.option.loadscopereorder = False
     return FolderScheduling(config, log)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In a worker, the longest folders first; all workers come to the same order."""
+    """In a worker, sort the longest folders first; the order is the same in all workers."""
     if shared_directory(config) is not None:
         ranks = {scope: rank for rank, scope in enumerate((MACHINE, *LONGEST_FIRST))}
         root = config.rootpath
@@ -77,7 +77,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def shared_directory(config: pytest.Config) -> Path | None:
-    """In a worker, a directory that all workers of this run have, and no other run; else None."""
+    """In a worker, a directory that all workers of this run share; else None."""
     if not hasattr(config, "workerinput"):
         return None
     return Path(config.getoption("basetemp")).parent

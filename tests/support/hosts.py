@@ -1,7 +1,7 @@
-"""Machines of a test: a network namespace each, one bridge, and names for each other.
+"""Hosts of a test: network namespaces on one bridge, with host names.
 
-Names are an /etc/hosts of the test's own, mounted where its processes look and nowhere else. All
-addresses are in namespaces that were made here, and gone when the context ends.
+Names are in a separate /etc/hosts, mounted for the processes of the test only. All addresses are in
+namespaces made here, which are deleted when the context ends.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ ENTER: Final = 'mount --bind "$0" /etc/hosts && exec "$@"'
 
 
 def run(*command: str) -> None:
-    """Run, or fail with its complaint."""
+    """Run a command. Raises AssertionError with its error output."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
 
 
 class Hosts:
-    """``names``: short name of a machine -> every name that others know it by."""
+    """``names``: short name of a host -> all its host names."""
 
     def __init__(self, directory: Path, names: Mapping[str, Sequence[str]]) -> None:
         self._prefix = f"owh-{os.getpid()}"
@@ -34,7 +34,7 @@ class Hosts:
 
     @contextmanager
     def network(self) -> Iterator[None]:
-        """A bridge and a namespace for each; all gone afterwards."""
+        """Create a bridge and a namespace for each host; delete them afterwards."""
         with ExitStack() as stack:
             bridge = stack.enter_context(self._namespace("bridge"))
             run("ip", "-n", bridge, "link", "add", "br0", "type", "bridge")
@@ -50,11 +50,11 @@ class Hosts:
             yield
 
     def address(self, name: str) -> str:
-        """Where the others reach a machine."""
+        """The address of a host."""
         return self._addresses[name]
 
     def inside(self, name: str, command: Sequence[str]) -> list[str]:
-        """The command that runs ``command`` on a machine."""
+        """The command that runs ``command`` on a host."""
         enter = ["nsenter", f"--net=/var/run/netns/{self._prefix}-{name}", "--"]
         own = ["unshare", "--mount", "sh", "-c", ENTER, str(self._file)]
         return [*enter, *own, *command]

@@ -1,4 +1,4 @@
-"""A caller of the compatible HTTP API, over the unix socket."""
+"""A client of the compatible HTTP API over the unix socket."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class HttpReply(NamedTuple):
 
     @property
     def json(self) -> Any:
-        """The body as a document."""
+        """The body as a JSON document."""
         return json.loads(self.body)
 
 
@@ -33,7 +33,7 @@ async def over_socket(
     data: bytes | None = None,
     headers: dict[str, str] | None = None,
 ) -> HttpReply:
-    """One request; ``body`` becomes JSON, ``data`` goes as it is."""
+    """Make one request; ``body`` is encoded as JSON, ``data`` is sent unchanged."""
     if data is None and body is not None:
         data = json.dumps(body).encode()
     if headers is None:
@@ -50,7 +50,7 @@ async def over_socket(
 
 
 async def over_tcp(port: int, url: str, method: str = "GET") -> HttpReply:
-    """One request to a port of this host."""
+    """Make one request to a port of this host."""
     async with (
         aiohttp.ClientSession(timeout=DEADLINE) as session,
         session.request(method, f"http://127.0.0.1:{port}{url}") as answer,

@@ -1,9 +1,9 @@
 """A stand-in for an API server, for machines without its program: the ``kmock`` package.
 
-It keeps objects in memory and serves create, get, list, watch, merge and delete with finalizers, so
-what needs no more is tried with it. What needs more is skipped with the reason: it has no schemas,
-webhooks, generations, conflicts, field managers or rights, and it cannot go away. It is never taken
-where the real one is.
+It stores objects in memory and serves create, get, list, watch, merge and delete with finalizers.
+Tests that need more are skipped with the reason: it has no schemas, webhooks, generations,
+conflicts, field managers or RBAC, and it cannot be stopped. It is never used where the real program
+is installed.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ KNOWN: Final = (
     *("apps/v1/statefulsets", "apps/v1/replicasets", "apps/v1/deployments", "batch/v1/jobs"),
     *(SERVICES, "k8s.cni.cncf.io/v1/network-attachment-definitions"),
 )
-"""Collections that are there though they are empty."""
+"""Collections that exist though they are empty."""
 
 PLURALS: Final = frozenset(one.rpartition("/")[2] for one in KNOWN)
 
 
 class Emulator(KubernetesEmulator):
-    """With what a real server gives every object, and with objects that an apply creates."""
+    """Adds the metadata that a real server gives every object, and creation by apply."""
 
     _versions = itertools.count(1)
 
-    async def _handle(self, request: Any) -> Any:  # kmock's, private there
+    async def _handle(self, request: Any) -> Any:  # private in kmock
         body = request.data
         if request.resource is not None and isinstance(body, dict) and "metadata" in body:
             key = (request.resource, request.namespace, request.name)
@@ -73,7 +73,7 @@ def _identify(metadata: dict[str, Any], namespace: str | None) -> None:
 
 
 def _go_on(body: dict[str, Any], stored: Mapping[str, Any]) -> None:
-    """A new generation for a new specification; conditions are kept by their types."""
+    """Set a new generation for a changed spec; merge conditions by type."""
     before = stored.get("spec") or {}
     if any(before.get(key) != value for key, value in (body.get("spec") or {}).items()):
         body["metadata"]["generation"] = stored["metadata"]["generation"] + 1
@@ -85,7 +85,7 @@ def _go_on(body: dict[str, Any], stored: Mapping[str, Any]) -> None:
 
 
 class MockServer(ApiServer):
-    """What tests ask of an API server, as far as kmock has it."""
+    """The interface of ``ApiServer``, as far as kmock supports it."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -117,21 +117,21 @@ class MockServer(ApiServer):
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL of the server."""
         return self._url
 
     def kubectl(self, *arguments: str, stdin: str = "") -> str:
-        """There is none; definitions need not be applied."""
+        """Do nothing: definitions need not be applied."""
         if arguments[0] != "apply":
             unable("kubectl")
         return ""
 
     def start(self) -> None:
-        """It cannot come back."""
+        """Not supported."""
         unable("a server that comes back")
 
     def kill(self) -> None:
-        """It cannot go away."""
+        """Not supported."""
         unable("a server that goes away")
 
     def _send(

@@ -1,7 +1,7 @@
 """A real API server on loopback over a real etcd, started, killed and started again.
 
-Nothing else of Kubernetes runs unless somebody starts it (tests/nodes): Pods stay as they were
-written and nobody collects garbage. The programs are those of the ecosystem's convention:
+No other program of Kubernetes runs, except in tests/nodes: Pods stay as they were written, and
+garbage is not collected. The programs are those of the ecosystem's convention:
 ``KUBEBUILDER_ASSETS``, else ``/usr/local/kubebuilder/bin`` (``setup-envtest use`` brings them
 there).
 """
@@ -46,33 +46,33 @@ T = TypeVar("T")
 
 
 class ApiServerFailed(Exception):
-    """It did not start, or stopped by itself."""
+    """The API server did not start, or exited unexpectedly."""
 
 
 class Answer(NamedTuple):
-    """What the server said; ``body`` is an object or a ``Status``."""
+    """An answer of the server; ``body`` is an object or a ``Status``."""
 
     status: int
     body: dict[str, Any]
 
     @property
     def message(self) -> str:
-        """Why not, in the server's words."""
+        """The message of the ``Status``."""
         return str(self.body.get("message", ""))
 
 
 def missing_programs(*names: str) -> list[str]:
-    """Which of the programs are not there; by default of those that all these tests need."""
+    """The missing programs, by default of those that all these tests need."""
     wanted = names or ("kube-apiserver", "kubectl")
     return [name for name in wanted if not (ASSETS / name).is_file()]
 
 
 class Home(Protocol):
-    """Where a server lives, and its etcd with it."""
+    """The place where an API server and its etcd run."""
 
     @property
     def address(self) -> str:
-        """Where it listens."""
+        """The address on which the server listens."""
         ...
 
     @property
@@ -81,24 +81,24 @@ class Home(Protocol):
         ...
 
     def open(self) -> None:
-        """Have etcd running."""
+        """Start etcd."""
         ...
 
     def close(self) -> None:
-        """Leave nothing running."""
+        """Stop etcd."""
         ...
 
     def inside(self, command: Sequence[str]) -> list[str]:
-        """The command that runs a program there."""
+        """The command that runs a program at this location."""
         ...
 
     def visit(self, work: Callable[[], T]) -> T:
-        """Do something there."""
+        """Run a function at this location."""
         ...
 
 
 class Loopback:
-    """At home on this machine's loopback, with an etcd that it starts and ends."""
+    """Loopback of this machine, with an etcd that is started and stopped with it."""
 
     address = "127.0.0.1"
 
@@ -123,10 +123,10 @@ class Loopback:
 
 
 class ApiServer:
-    """One API server in a directory; as a context manager it is killed at the end.
+    """An API server in a directory; as a context manager it is killed at the end.
 
-    ``flags`` beside ours, None takes one of ours away. ``users``: name -> group, beside the master
-    of the system that this class itself is.
+    ``flags`` are added to the default ones, or remove one by None. ``users``: name -> group,
+    besides the administrator (system:masters) that this class uses.
     """
 
     def __init__(
@@ -166,25 +166,25 @@ class ApiServer:
 
     @property
     def etcd_endpoints(self) -> tuple[str, ...]:
-        """Where its etcd is, which has room for other keys too."""
+        """``host:port`` of its etcd, which tests may use for other keys too."""
         return self.home.etcd_endpoints
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The address on which the server listens."""
         return f"https://{self.home.address}:{self.port}"
 
     @property
     def kubeconfig(self) -> Path:
-        """Of a master of the system."""
+        """The kubeconfig of an administrator."""
         return self.kubeconfig_of(_MASTER)
 
     def kubeconfig_of(self, user: str) -> Path:
-        """Of one of the users."""
+        """The kubeconfig of a user."""
         return self.directory / f"kubeconfig-{user}"
 
     def start(self) -> None:
-        """Start it and wait until it is ready. Raises ApiServerFailed with its last words."""
+        """Start and wait until ready. Raises ApiServerFailed with the end of its log."""
         directory = self.directory
         flags: dict[str, object] = {
             "etcd-servers": ",".join(f"http://{one}" for one in self.etcd_endpoints),
@@ -219,7 +219,7 @@ class ApiServer:
             time.sleep(_POLL_S)
 
     def kill(self) -> None:
-        """End it as a crash would; what it stored stays."""
+        """Kill the server, as a crash does; its objects stay in etcd."""
         process, self._process = self._process, None
         if process is not None:
             process.send_signal(signal.SIGKILL)
@@ -227,7 +227,7 @@ class ApiServer:
 
     @property
     def is_running(self) -> bool:
-        """Whether it was started and has not ended."""
+        """Whether the server was started and has not exited."""
         return self._process is not None and self._process.poll() is None
 
     @property
@@ -238,25 +238,25 @@ class ApiServer:
         return self._process.pid
 
     def log(self) -> str:
-        """All that it has logged so far."""
+        """The content of its log."""
         return (self.directory / "kube-apiserver.log").read_text(errors="replace")
 
     def request(
         self, method: str, path: str, body: object = None, *, content: str = "application/json"
     ) -> Answer:
-        """One request as a master of the system; refusals are answers."""
+        """Make one request as an administrator; an error status is returned, not raised."""
         status, text = self.home.visit(lambda: self._send(method, path, body, content))
         return Answer(status, _read(text))
 
     def text(self, path: str) -> str:
-        """What is at a path, whatever it is. Raises ApiServerFailed."""
+        """The object at a path. Raises ApiServerFailed."""
         status, text = self.home.visit(lambda: self._send("GET", path))
         if status != HTTPStatus.OK:
             raise ApiServerFailed(f"{path}: {status}: {text!r}")
         return text.decode()
 
     def wait_served(self, path: str) -> dict[str, Any]:
-        """Wait until a path answers, which a new kind and a new server do a moment late."""
+        """Wait until a path is served, which takes a moment for a new kind or a new server."""
         deadline = time.monotonic() + _START_DEADLINE_S
         while (answer := self.request("GET", path)).status != HTTPStatus.OK:
             if time.monotonic() > deadline:
@@ -265,7 +265,7 @@ class ApiServer:
         return answer.body
 
     def wait_unserved(self, path: str) -> None:
-        """Wait until a path is known no more."""
+        """Wait until a path is not served any more."""
         deadline = time.monotonic() + _START_DEADLINE_S
         while self.request("GET", path).status != HTTPStatus.NOT_FOUND:
             if time.monotonic() > deadline:
@@ -273,7 +273,7 @@ class ApiServer:
             time.sleep(_POLL_S)
 
     def kubectl(self, *arguments: str, stdin: str = "") -> str:
-        """Run kubectl and return what it prints. Raises ApiServerFailed with its complaint."""
+        """Run kubectl and return its output. Raises ApiServerFailed with its error output."""
         kubectl = [str(ASSETS / "kubectl"), f"--kubeconfig={self.kubeconfig}", *arguments]
         command = self.home.inside(kubectl)
         environment = {"HOME": str(self.directory), "PATH": "/usr/bin:/bin"}
@@ -327,7 +327,7 @@ class ApiServer:
 
 
 def _read(text: bytes) -> dict[str, Any]:
-    """An object; a path that is not served yet is refused in plain words."""
+    """Return the object; raise for a path that is not served yet."""
     try:
         found: dict[str, Any] = json.loads(text)
     except ValueError:

@@ -1,8 +1,7 @@
-"""Laboratories whose process was killed, kept from others until a test wants them removed.
+"""Laboratories whose process was killed; a test decides when others may remove their remains.
 
-Every new laboratory of this machine removes what dead ones left, also one of a test run beside
-this. Until its parent has taken notice, a process that has ended still has its id, and what it left
-is nobody's to remove.
+Every new laboratory on this machine removes the remains of dead ones, also in concurrent test runs.
+While a dead process is a zombie its process id is still in use, and its remains stay.
 """
 
 from __future__ import annotations
@@ -30,18 +29,18 @@ class Killed:
         self._process = process
 
     def bury(self) -> None:
-        """From now on anybody may remove what it left."""
+        """Reap the process; from now on its remains may be removed."""
         assert self._process.wait() == -signal.SIGKILL
 
 
 @contextmanager
 def killed_laboratory(script: str) -> Iterator[Killed]:
-    """Run a script that makes its first laboratory and kills itself; nothing is left at the end."""
+    """Run a script that creates a laboratory and kills itself; remove the remains at the end."""
     with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT) as process:
         killed = Killed(process)
         try:
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
             yield killed
         finally:
-            process.kill()  # if it has not done so itself
+            process.kill()  # if it is still running
     remove(killed.identity)

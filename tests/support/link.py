@@ -1,4 +1,4 @@
-"""A link with stations on it: namespaces around a bridge."""
+"""A network segment: namespaces connected by a bridge."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ NAMESPACES: Final = Path("/run/netns")
 
 
 class Station(NamedTuple):
-    """A namespace whose eth0 is on the link."""
+    """A namespace whose eth0 is connected to the bridge."""
 
     netns: str
     mac: str
 
 
 class Link:
-    """A bridge in a namespace of its own, without learning delays."""
+    """A bridge in a separate namespace, without forwarding delay."""
 
     def __init__(self) -> None:
         self._prefix = f"ow-detect-{os.getpid()}-{uuid.uuid4().hex[:6]}"
@@ -31,7 +31,7 @@ class Link:
         ip("-n", self._switch, "link", "set", "br0", "up")
 
     def station(self, *addresses: str, up: bool = True) -> Station:
-        """One more station with these addresses; ``up`` False: with a link that is down."""
+        """Add a namespace with these addresses; ``up`` False: its link is down."""
         number = len(self._names)
         name = self._namespace(f"station-{number}")
         mac = f"02:00:00:00:00:{number:02x}"
@@ -51,7 +51,7 @@ class Link:
             ip("netns", "delete", name)
 
     def _wait_until_forwarding(self, port: str) -> None:
-        """A bridge hears of a port's carrier a moment later, and drops its frames until then."""
+        """Wait until the bridge forwards frames of a new port, which takes a moment."""
         for _ in looks():
             if "state forwarding" in ip("-n", self._switch, "-d", "link", "show", "dev", port):
                 return

@@ -1,8 +1,8 @@
-"""A small datacentre in namespaces: a switch that is the router too, nodes, an outside host, Pods.
+"""A small datacentre in namespaces: a switch that routes, nodes, an outside host, Pods.
 
-Pods are made here by hand, as a main plugin would: macvlan on the node's uplink, or a wire like
-Calico's. The coordinator's engine runs in the test's own process, with a node's namespace for its
-own. Sockets are opened inside, so that no process is needed for traffic.
+Pods are created here as a main plugin would: macvlan on the node's uplink, or a veth pair as
+Calico's. The coordinator's engine runs in the test's process, in the namespace of a node. Sockets
+are opened inside the namespaces, so traffic needs no further process.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class NetworkPod:
         return f"veth{self.container[:11]}"
 
     def require_iptables(self) -> str:
-        """The program that works in this kernel; without one the test is skipped."""
+        """The iptables program that works with this kernel; without one the test is skipped."""
         program = shutil.which("iptables-legacy") or "iptables"
         probe = self.inside.attempt(program, "-t", "mangle", "-S")
         if probe.returncode:
@@ -65,7 +65,7 @@ class NetworkPod:
         return program
 
     def macvlan(self, interface: str, *addresses: str, parent: str = "eth0") -> None:
-        """Give it a NIC on the node's uplink, with default routes by way of its networks' first."""
+        """Add a NIC on the node's uplink, with default routes via the first addresses."""
         self.child(interface, "macvlan mode bridge", parent, *addresses)
 
     def child(self, interface: str, kind: str, parent: str, *addresses: str) -> None:
@@ -76,7 +76,7 @@ class NetworkPod:
             f"link add link {parent} name {temporary} type {kind}",
             f"link set {temporary} netns {self.inside.name} name {interface}",
         )
-        # What main plugins give a second NIC too: a default route, of a higher metric.
+        # Main plugins give a second NIC a default route too, with a higher metric.
         later = {4: "metric 100", 6: "metric 2048"}
         batch(
             self.inside,
@@ -92,7 +92,7 @@ class NetworkPod:
     def calico(
         self, address: str, address6: str = "", prefix: str = "cali", nic: str = "eth0"
     ) -> None:
-        """Give it an eth0 as Calico does: a wire, a /32, and a gateway that only answers ARP."""
+        """Add an eth0 as Calico does: a veth pair, a /32, and a gateway that only answers ARP."""
         host_veth_name = f"{prefix}{self.container[:11]}"
         batch(
             self.node.inside,
@@ -131,13 +131,13 @@ class NetworkPod:
         return self.node.engine.find_differences(self.attachment(interface))
 
     def pings(self, address: str) -> bool:
-        """Whether it answers, asked until it does: a busy kernel may lose the first question."""
+        """Whether an address answers a ping; a busy kernel may drop the first."""
         done = self.inside.attempt("ping", "-n", "-c", "1", "-w", "5", address)
         return done.returncode == 0
 
 
 class NetworkNode:
-    """A node's namespace, with the coordinator's engine over it."""
+    """A node's namespace with the coordinator's engine."""
 
     def __init__(self, network: NetworkHarness, name: str, number: int) -> None:
         self.network = network
@@ -173,7 +173,7 @@ class NetworkNode:
         return effective(read_settings(dict(settings)), self.cluster)
 
     def service(self, address: str, port: int, backend: str, backend_port: int) -> None:
-        """What kube-proxy does for a ClusterIP with one endpoint."""
+        """Install kube-proxy's rules for a ClusterIP with one endpoint."""
         family, target = ("ip6", f"[{backend}]") if ":" in backend else ("ip", backend)
         rules = f"""
         table {family} proxy-{port} {{
@@ -193,14 +193,14 @@ class NetworkNode:
         self.inside.run("nft", "-f", str(path))
 
     def await_end(self, link: str) -> None:
-        """Until a link is gone: the kernel ends a namespace and its links in its own time."""
+        """Wait until a link is gone: the kernel deletes namespaces asynchronously."""
         for _ in looks():
             if link not in self.inside.ip("-brief", "link"):
                 return
         raise AssertionError(f"{link} is still there")
 
     def node_port(self, family: int, port: int, backend: str, backend_port: int) -> None:
-        """What kube-proxy does for a NodePort that keeps the client's address."""
+        """Install kube-proxy's rules for a NodePort with externalTrafficPolicy Local."""
         table, target = ("ip6", f"[{backend}]") if family else ("ip", backend)
         match = f"{table} daddr {self.addresses[family]} tcp dport {port}"
         chain = f"type nat hook prerouting priority -100; {match} dnat to {target}:{backend_port};"
@@ -208,7 +208,7 @@ class NetworkNode:
 
 
 class NetworkHarness:
-    """The whole of it."""
+    """Creates the switch, nodes, Pods and hosts."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -257,7 +257,7 @@ class NetworkHarness:
         return NetworkPod(node, name)
 
     def underlay(self, node: NetworkNode, number: int, **settings: Any) -> NetworkPod:
-        """A Pod with a macvlan eth0 of both families, set up."""
+        """A Pod with a dual-stack macvlan eth0, set up by the coordinator."""
         pod = self.pod(node)
         pod.macvlan("eth0", f"10.6.0.{number}/24", f"fd00:6::{number}/64")
         pod.add(**settings)
@@ -284,7 +284,7 @@ class NetworkHarness:
         return made
 
     def listen(self, named: Named, address: str, port: int) -> socket.socket:
-        """A TCP server's socket inside."""
+        """The socket of a TCP server in the namespace."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with NetworkNamespace.open(str(named.path)) as namespace:
             made = self.executor.socket(namespace, family, socket.SOCK_STREAM, 0)
@@ -302,7 +302,7 @@ class NetworkHarness:
         port: int,
         patience_s: float = ANSWER_S,
     ) -> str:
-        """Say hello from inside to a server; who the server saw, "" if nobody came through."""
+        """Connect from the namespace to a server; return the client address that it saw."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with NetworkNamespace.open(str(named.path)) as namespace:
             client = self.executor.socket(namespace, family, socket.SOCK_STREAM, 0)
@@ -324,7 +324,7 @@ class NetworkHarness:
 
 
 def batch(named: Named, *lines: str) -> None:
-    """Several ``ip`` commands in one process."""
+    """Run several ``ip`` commands in one process."""
     run(["ip", "-n", named.name, "-batch", "-"], stdin="\n".join((*lines, "")))
 
 
@@ -333,5 +333,5 @@ def nodad(address: str) -> str:
 
 
 def gateway_of(cidr: str) -> str:
-    """The first address of the network, which the router has."""
+    """The first address of the network: that of the router."""
     return cidr.rpartition("::")[0] + "::1" if ":" in cidr else cidr.rpartition(".")[0] + ".1"

@@ -1,7 +1,7 @@
-"""Nodes over one store: the services an agent is made of, without sockets.
+"""Nodes on one store: the services of an agent, without sockets.
 
-Tests of allocation, faults and the bench speak to these. What decides is never a mock: the checker
-reads the log that the nodes have written.
+Used by the tests of allocation and faults and by the benchmark. The services are real; the checker
+verifies the log that the nodes have written.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def pod(
     fixed: FixedKind | None = None,
     alive: bool | None = None,
 ) -> PodFacts:
-    """A Pod of namespace ``shop``; its UID follows from its name unless given."""
+    """A Pod of namespace ``shop``; its UID is derived from its name unless given."""
     owner = Owner("StatefulSet", name.rpartition("-")[0]) if fixed else None
     return PodFacts(
         "shop",
@@ -60,14 +60,14 @@ def pod(
 
 
 def pool(name: str, *ips: str, subnet: str = "", default: bool = True) -> Pool:
-    """A pool of ``10.6.0.0/16`` or ``fd00:6::/64`` by the look of its addresses."""
+    """A pool of ``10.6.0.0/16`` or ``fd00:6::/64``, depending on the family of its addresses."""
     v6 = ":" in ips[0]
     net = subnet or ("fd00:6::/64" if v6 else "10.6.0.0/16")
     return Pool(name, 6 if v6 else 4, net, ips, default=default)
 
 
 class NodeHarness:
-    """One writer with everything around it."""
+    """A writer and the services that use it."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class NodeHarness:
         await self.writer.close()
 
     async def apply(self, *commands: Command | Pool) -> list[Applied]:
-        """Apply commands (a bare pool means ApplyPool) and wait until this node's view has them."""
+        """Apply commands (a pool stands for ApplyPool) and wait until this node's view has them."""
         done = []
         for command in commands:
             wish = ApplyPool(command) if isinstance(command, Pool) else command
@@ -122,7 +122,7 @@ class NodeHarness:
         container: str = "",
         request: SelectionRequest | None = None,
     ) -> Added:
-        """One ADD; the sandbox is named after the Pod's UID unless given."""
+        """Run an ADD; the sandbox is named after the Pod's UID unless given."""
         facts = RequestFacts(
             who._replace(node=self.name), NamespaceFacts(who.namespace), NodeFacts(self.name)
         )
@@ -140,7 +140,7 @@ class NodeHarness:
         container: str = "",
         wanted: Callable[[Endpoint], Validity | None] = lambda _: None,
     ) -> Released:
-        """One DEL; ``wanted`` is what the agent knows of the owner of fixed addresses."""
+        """Run a DEL; ``wanted`` are the agent's facts about the owner of fixed addresses."""
         attachment = Attachment(container or f"box-{who.uid}", interface)
         return await self.releaser.release(
             who.endpoint_key,
@@ -156,27 +156,27 @@ class NodeHarness:
         )
 
     async def truth(self) -> Ledger:
-        """The state keys."""
+        """Read the state keys."""
         return await read_ledger(self.store, self.keys)
 
     async def log(self) -> list[Recorded]:
-        """Every event."""
+        """Read every event."""
         segments, _ = await LogReader(self.store, self.keys).catch_up(START)
         return [event for segment in segments for event in segment.events()]
 
     async def violations(self) -> list[Violation]:
-        """What the checker says of the log."""
+        """The violations that the checker finds in the log."""
         return list(check_log(await self.log()))
 
 
 def addresses(added: Added | Endpoint) -> set[str]:
-    """The addresses an ADD answered."""
+    """The addresses in the result of an ADD."""
     endpoint = added.endpoint if isinstance(added, Added) else added
     return {address for address, _ in endpoint.addresses()}
 
 
 async def check_everything(node: NodeHarness) -> Ledger:
-    """I1 to I5 over the whole log; returns the state. What a test calls at its end."""
+    """Check I1 to I5 over the whole log; return the state. Tests call it at their end."""
     events = await node.log()
     assert list(check_log(events)) == []
     folded, truth = Ledger().apply_all(events), await node.truth()
@@ -190,5 +190,5 @@ async def check_everything(node: NodeHarness) -> Ledger:
 
 
 async def gather(*calls: object) -> list[object]:
-    """Run together, failures as values."""
+    """Run concurrently; return exceptions as values."""
     return list(await asyncio.gather(*calls, return_exceptions=True))  # type: ignore[call-overload]

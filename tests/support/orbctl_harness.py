@@ -1,7 +1,7 @@
-"""A cluster in memory that orbctl and a node work on, with a clock that is set by hand.
+"""A cluster in memory for orbctl and a node, with a clock that a test sets.
 
-``orbctl`` runs in this process through its real entry point; what it prints is captured. The same
-lines a person would type make a transcript (``tests/ops/cli/transcripts``).
+``orbctl`` runs in this process through its real entry point, and its output is captured. A
+transcript (``tests/ops/cli/transcripts``) has the lines that a user would type.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LATENCY: Final = re.compile(r"\d+\.\d ms")
 
 
 class CommandResult(NamedTuple):
-    """What one run left behind; ``said`` is both streams as a terminal shows them."""
+    """The result of one run; ``said`` has both streams as a terminal shows them."""
 
     code: int
     out: str
@@ -48,7 +48,7 @@ class CommandResult(NamedTuple):
 
 
 class _Stream(io.StringIO):
-    """A stream that also goes to the terminal."""
+    """A stream that is also written to the terminal."""
 
     def __init__(self, terminal: io.StringIO) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class _Stream(io.StringIO):
 
 
 class OrbctlHarness:
-    """The cluster, the clock, and who types."""
+    """The cluster, the clock, and the user's environment."""
 
     def __init__(self, archive: Path) -> None:
         self.now_ms = START_MS
@@ -68,7 +68,7 @@ class OrbctlHarness:
         self.archive = archive
 
     def orbctl(self, *arguments: str, program: Program = run) -> CommandResult:
-        """One run of the program, or of another one."""
+        """Run orbctl, or another program."""
         process = ProcessContext(self._open, lambda: self.now_ms, lambda: "ann@desk")
         terminal = io.StringIO()
         out, err = _Stream(terminal), _Stream(terminal)
@@ -81,7 +81,7 @@ class OrbctlHarness:
         return CommandResult(code, out.getvalue(), err.getvalue(), terminal.getvalue())
 
     def on_node(self, name: str, action: Callable[[NodeHarness], Awaitable[object]]) -> None:
-        """Let a node agent's services do something."""
+        """Run a function on the services of a node agent."""
 
         async def body() -> None:
             node = NodeHarness(self.store, name, cluster=CLUSTER)
@@ -92,13 +92,13 @@ class OrbctlHarness:
         asyncio.run(body())
 
     def pass_time(self, text: str) -> None:
-        """Let the clock go on: ``90s``, ``5m``, ``2h``, ``1d``."""
+        """Advance the clock: ``90s``, ``5m``, ``2h``, ``1d``."""
         found = _WAIT.match(text)
         assert found is not None, text
         self.now_ms += int(found[1]) * _SECONDS[found[2]] * 1000
 
     def type(self, line: str) -> str:
-        """What a person sees after typing this line."""
+        """The output that a user sees after this line."""
         program, *words = shlex.split(line)
         match program:
             case "orbctl" | "spiderpoolctl":
@@ -123,12 +123,12 @@ class OrbctlHarness:
         return ""
 
     async def _lose(self, tail: str) -> None:
-        """A fault of the store: a key is gone that nobody deleted."""
+        """Simulate a fault of the store: delete a key without an event."""
         key = f"/orbweaver/v1/{CLUSTER}/{tail}".encode()
         await self.store.commit([], [Delete(key)])
 
     async def _spoil(self) -> None:
-        """Somebody writes past the log: a pool with another gateway, and one nobody defined."""
+        """Write state keys without events: a pool with another gateway, and an undefined pool."""
         keys = Keys(CLUSTER)
         blue = POOL.decode((await self.store.read([Get(keys.pool("blue"))])).ranges[0].kvs[0].value)
         stray = blue._replace(name="stray")
@@ -144,7 +144,7 @@ class OrbctlHarness:
 
 @contextlib.contextmanager
 def _environment(**variables: str) -> Iterator[None]:
-    """These variables, and none of ours that the machine may have."""
+    """Set these variables, without Orbweaver's variables of this machine."""
     before = dict(os.environ)
     for name in list(os.environ):
         if name.startswith("ORBWEAVER_"):

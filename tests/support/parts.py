@@ -1,8 +1,8 @@
 """The optional parts of a run, and the table of what this machine could not try without them.
 
 A test that needs an optional part is skipped with ``needs(part, ...)`` as its reason. A test that
-runs on a substitute is marked by ``note_substitute``. The last lines of a run are one table: each
-missing part, how many tests it left untried, and how to get it.
+runs on a substitute is marked by ``note_substitute``. The last lines of a run are a table: each
+missing part, the number of tests that were not run, and how to install the part.
 
 ``UntriedTable`` is a plugin that ``tests/conftest.py`` registers.
 """
@@ -73,7 +73,7 @@ IN_CI: Final = frozenset({CONTAINERD, "etcdutl", FAKETIME, PROMETHEUS, SITE})
 """Parts that scripts/setup.sh installs on any machine: in CI a test without them fails."""
 
 SUBSTITUTE: Final = "substitute"
-"""Name of the user property of a report: which part was missing, and what ran in its place."""
+"""Name of the user property of a report: the missing part and its substitute."""
 
 _REASON: Final = re.compile(
     rf"(?:Skipped: )?needs ({'|'.join(map(re.escape, REMEDIES))})(?:: (.*))?", re.DOTALL
@@ -88,7 +88,7 @@ def needs(part: str, detail: str = "") -> str:
 
 
 def require_namespaces() -> None:
-    """Skip the test where no network namespaces can be made; fail it in CI, which tries all."""
+    """Skip the test where network namespaces cannot be created; in CI fail it."""
     why = why_impossible()
     if why:
         _leave_out(needs(NAMESPACES, why))
@@ -126,7 +126,7 @@ class FailInCI:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Fail a test that was skipped for want of a part of ``IN_CI``."""
+        """Fail a test that was skipped because a part of ``IN_CI`` is missing."""
         report = yield
         if report.skipped and not hasattr(report, "wasxfail") and _read_reason(report)[0] in IN_CI:
             report.longrepr = f"in CI this test must run: {report.longrepr}"
@@ -152,7 +152,7 @@ class UntriedTable:
                     self._substituted[(str(value[0]), str(value[1]))] += 1
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Count a file that was skipped whole: how many tests it has is unknown."""
+        """Count a file that was skipped as a whole; its number of tests is unknown."""
         if report.skipped:
             self._count(report, "files")
 
@@ -188,7 +188,7 @@ class UntriedTable:
 
 
 def _read_reason(report: pytest.TestReport | pytest.CollectReport) -> tuple[str, str]:
-    """The part that a skipped report needs and why it is missing; else its whole reason."""
+    """The part that a skipped test needs and why it is missing; otherwise the whole reason."""
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
     named = _REASON.fullmatch(reason)
     if named is None:

@@ -1,6 +1,6 @@
-"""What etcd holds, read by nobody's view: the ledger, and the log judged by the invariants.
+"""Reads state and log directly from etcd, and checks the invariants.
 
-For tests that work with whole processes from outside. Each question opens a client of its own.
+For tests of whole processes. Each call opens its own client.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ CLUSTER: Final = "default"
 
 
 class Truth:
-    """The truth of one etcd."""
+    """State and log of one etcd."""
 
     def __init__(self, endpoint: str) -> None:
         self._settings = EtcdSettings((endpoint,))
 
     def ledger(self) -> Ledger:
-        """What the state keys say."""
+        """The state keys as a ledger."""
         return self._ask(lambda store: read_ledger(store, Keys(CLUSTER)))
 
     def claims(self) -> dict[str, str]:
@@ -35,7 +35,7 @@ class Truth:
         return {address: held.claim.pod for address, held in self.ledger().claims.items()}
 
     def violations(self) -> list[str]:
-        """What in the whole log breaks an invariant."""
+        """The violations of invariants in the whole log."""
         return self._ask(_violations)
 
     def _ask(self, question: Callable[[EtcdStore], Awaitable[T]]) -> T:

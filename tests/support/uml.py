@@ -1,11 +1,11 @@
-"""Tests that need what the host's kernel may lack, run in one user-mode Linux for all of them.
+"""Runs tests that need features which the host's kernel may lack in one user-mode Linux.
 
-A test marked ``uml`` runs inside: the first one that a run comes to boots a machine on this
-machine's own files (read-only), which runs every marked test of the collected files in one pytest
-and hands its reports out as JSON lines. Outside, each test then reports what came out inside, so
-that a run looks like any other. The machine is Debian's user-mode kernel; where that does not boot,
-the virtual machine of ``make test-vm``; without both the tests are skipped, with the reason. Of the
-workers of ``tests/support/folders.py`` one runs all files with such tests, before all others.
+The first test marked ``uml`` boots a machine on this machine's files (read-only). One pytest inside
+runs all marked tests of the collected files and writes its reports as JSON lines. Outside, each
+test then reports its result from inside. The machine is Debian's user-mode kernel; where that does
+not boot, the virtual machine of ``make test-vm``; without both the tests are skipped with the
+reason. One worker of ``tests/support/folders.py`` runs all files with such tests, before all
+others.
 
 The hooks here are hooks of ``tests/conftest.py``.
 """
@@ -32,12 +32,12 @@ from tests.support.vm import VirtualMachine
 
 MARK: Final = "uml"
 REPORTS_VARIABLE: Final = "ORBWEAVER_UML_REPORTS"
-"""Set inside: the file that reports go to."""
+"""Set inside the machine: the file for reports."""
 
 LOADED: Final = (
     *("ipv6", "8021q", "bonding max_bonds=0", "dummy numdummies=0"),
     *("veth", "bridge", "macvlan", "ipvlan", "vrf"),
-    # Where the kernel has no nftables for IP, marks and Services are iptables' in its old way.
+    # Where the kernel has no nftables for IP, marks and Services use legacy iptables.
     *("iptable_mangle", "ip6table_mangle", "iptable_nat", "ip6table_nat"),
     *("xt_conntrack", "xt_mark", "xt_connmark", "xt_nat", "xt_MASQUERADE", "xt_tcpudp"),
 )
@@ -45,11 +45,11 @@ TAIL_CHARACTERS: Final = 4_000
 
 
 class Machine(Protocol):
-    """What boots, runs a script and switches itself off."""
+    """A machine that boots, runs a script and powers off."""
 
     @property
     def name(self) -> str:
-        """What the last lines of a run call it."""
+        """Its name in the last lines of a run."""
         ...
 
     def why_not(self) -> str:
@@ -57,7 +57,7 @@ class Machine(Protocol):
         ...
 
     def run(self, script: str, out: Path) -> str:
-        """Run the script with ``out`` at /run/out: what its console showed."""
+        """Run the script with ``out`` at /run/out; return the console output."""
         ...
 
 
@@ -66,9 +66,9 @@ MACHINES: Final[tuple[Machine, ...]] = (UserModeLinux(), VirtualMachine())
 
 
 class BootResult(NamedTuple):
-    """What one boot came to: reports by test, the console's end, and which machine it was.
+    """The result of one boot: reports by test, the end of the console, and the machine.
 
-    Without a machine ``why_not`` is the reason.
+    ``why_not`` is the reason if there is no machine.
     """
 
     results: Mapping[str, list[dict[str, Any]]]
@@ -89,7 +89,7 @@ export {environment}
 
 
 def is_inside() -> bool:
-    """Whether this process is in the machine."""
+    """Whether this process runs in the machine."""
     return REPORTS_VARIABLE in os.environ
 
 
@@ -97,7 +97,7 @@ def is_inside() -> bool:
 
 
 class Recorder:
-    """Writes every report to the file that outlives the machine."""
+    """Writes every report to a file outside the machine."""
 
     def __init__(self, config: pytest.Config, path: Path) -> None:
         self._config = config
@@ -110,7 +110,7 @@ class Recorder:
 
 
 def record_inside(config: pytest.Config) -> None:
-    """Inside, remember what comes out."""
+    """Inside the machine, record the reports."""
     if is_inside():
         config.pluginmanager.register(Recorder(config, Path(os.environ[REPORTS_VARIABLE])))
 
@@ -119,14 +119,14 @@ def record_inside(config: pytest.Config) -> None:
 
 
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Outside, report for a marked test what came out inside."""
+    """Outside, report the result that a marked test had inside."""
     if is_inside() or item.get_closest_marker(MARK) is None:
         return None
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for report in _reports(item):
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-    # The test before has kept what this one's folder shares with it; the next may share nothing.
+    # Tear down what the previous test left for its folder.
     item.session._setupstate.teardown_exact(nextitem)
     return True
 
@@ -153,7 +153,7 @@ def _reports(item: pytest.Item) -> list[pytest.TestReport]:
 
 
 def _once(session: pytest.Session) -> BootResult:
-    """What one boot came to; of several workers the first one boots, the others wait for it."""
+    """The result of the boot; the first worker boots, the others wait for it."""
     shared = shared_directory(session.config)
     if shared is None:
         return _boot(session)

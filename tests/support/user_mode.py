@@ -1,7 +1,7 @@
 """Debian's user-mode kernel on this machine's files, and whether it boots on this processor.
 
-On processors with AMX it needs ``whole_xstate.c``, which is compiled and preloaded where the kernel
-does not boot without. One boot that does nothing (one second) finds out.
+On processors with AMX it needs ``whole_xstate.c``, which is compiled and preloaded if the kernel
+does not boot without it. A trial boot (one second) decides.
 """
 
 from __future__ import annotations
@@ -46,26 +46,26 @@ sleep 10
 
 
 class UserModeLinux:
-    """The user-mode kernel as a machine that runs a script."""
+    """A machine that runs a script in the user-mode kernel."""
 
     name: Final = USER_MODE
 
     @staticmethod
     def why_not() -> str:
-        """Why nothing can be booted here; "" if it can."""
+        """Why the kernel cannot boot here; "" if it can."""
         if not (shutil.which(PROGRAM) and shutil.which("modprobe") and MODULES.is_dir()):
             return MISSING
         return _probe().why_not
 
     @staticmethod
     def run(script: str, out: Path) -> str:
-        """Run the script with ``out`` at /run/out, and switch off: what the kernel printed."""
+        """Run the script with ``out`` at /run/out and power off; return the kernel's output."""
         preload = _compile(out)[0] if _probe().needs_shim else ""
         return _boot(script, out, MEMORY, BOOT_DEADLINE_S, preload)
 
 
 class Probe(NamedTuple):
-    """How the kernel boots here, and why it does not boot even so."""
+    """The way in which the kernel boots here, or why it does not."""
 
     needs_shim: bool
     why_not: str
@@ -81,7 +81,7 @@ def _probe() -> Probe:
 
 
 def _try(*, with_shim: bool) -> str:
-    """Boot and do nothing: why it did not start, or ""."""
+    """Boot once; return why the kernel did not start, or ""."""
     with tempfile.TemporaryDirectory(prefix="ow-uml-") as name:
         out = Path(name)
         preload, fault = _compile(out) if with_shim else ("", "")
@@ -97,7 +97,7 @@ def _try(*, with_shim: bool) -> str:
 
 
 def _compile(directory: Path) -> tuple[str, str]:
-    """The shared object of the shim, and why there is none."""
+    """The path of the compiled shim, or why it could not be compiled."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         return "", f"no C compiler for {SHIM.name}"
@@ -112,12 +112,12 @@ def _compile(directory: Path) -> tuple[str, str]:
 
 
 def _boot(script: str, out: Path, memory: str, deadline_s: int, preload: str) -> str:
-    """Boot until it switches itself off: what the kernel printed."""
+    """Boot and wait for the power-off; return the kernel's output."""
     (out / "inside.sh").write_text(script)
     init = out / "init.sh"
     init.write_text(INIT.format(modules=MODULES, out=shlex.quote(str(out))))
     init.chmod(0o755)
-    # One CPU: on several the same run takes three times as long (its processes are one thread).
+    # One CPU: with several CPUs the same run takes three times as long.
     cpu = max(os.sched_getaffinity(0))
     kernel = [
         *("taskset", "-c", str(cpu), PROGRAM, f"mem={memory}", "rootfstype=hostfs"),

@@ -1,9 +1,9 @@
-"""One virtual machine with an SR-IOV card and a whole kernel of Debian, on this machine's files.
+"""A virtual machine with an SR-IOV card and Debian's kernel, on this machine's files.
 
-qemu emulates it all, so that no hardware and no nested virtualisation is needed. The kernel is not
-installed, only unpacked (``scripts/vm-kernel.sh``). Root is this machine's file system, read-only
-below a layer in memory, so that the project and its environment are there. A plain module runs in
-it, because a test runner takes longer to start there than all tests need, and hands its findings
+qemu emulates everything, so neither hardware nor nested virtualisation is needed. The kernel is
+unpacked, not installed (``scripts/vm-kernel.sh``). Its root is this machine's file system,
+read-only below a layer in memory, with the project and its virtual environment. A plain module runs
+in it, because a test runner takes longer to start there than all tests need, and hands its findings
 out as JSON.
 """
 
@@ -24,7 +24,7 @@ from tests.support.parts import VIRTUAL_MACHINE
 
 PROJECT: Final = Path(__file__).resolve().parents[2]
 KERNELS: Final = PROJECT / ".vm"
-"""Where ``scripts/vm-kernel.sh`` unpacks."""
+"""The directory into which ``scripts/vm-kernel.sh`` unpacks."""
 
 MISSING: Final = "no qemu, busybox or kernel to boot"
 BOOT_DEADLINE_S: Final = 600
@@ -34,9 +34,9 @@ BUSYBOX: Final = "/bin/busybox"
 
 
 class Board(NamedTuple):
-    """A computer that qemu emulates, the files that it has as root, and where its kernel is.
+    """A computer that qemu emulates, its root file system, and the path of its kernel.
 
-    ``modules`` are those without which there is no root; the rest is found there.
+    ``modules`` are those needed to mount the root, which has all others.
     """
 
     program: str
@@ -48,7 +48,7 @@ class Board(NamedTuple):
 
     @property
     def kernel(self) -> Path | None:
-        """Its newest kernel; None if there is none."""
+        """The newest kernel; None without one."""
         return max(self.kernels.glob("boot/vmlinuz-*"), default=None)
 
 
@@ -106,31 +106,31 @@ cd {project}
 
 
 class Finding(NamedTuple):
-    """What one scenario came to: "" if all was as it should be, else the trace."""
+    """The result of one scenario: "" if it passed, otherwise the traceback."""
 
     name: str
     fault: str
 
 
 class VirtualMachine:
-    """The virtual machine as one that runs a script."""
+    """A machine that runs a script in the virtual machine."""
 
     name: Final = VIRTUAL_MACHINE
 
     @staticmethod
     def why_not() -> str:
-        """Why nothing can be booted here; "" if it can."""
+        """Why the machine cannot boot here; "" if it can."""
         tools = shutil.which(AMD64.program) and Path(BUSYBOX).exists()
         return "" if tools and AMD64.kernel else MISSING
 
     @staticmethod
     def run(script: str, out: Path) -> str:
-        """Run the script with ``out`` at /run/out, and switch off: what the console showed."""
+        """Run the script with ``out`` at /run/out and power off; return the console output."""
         return _captured(boot_command(AMD64, script, out))
 
 
 def boot_command(board: Board, script: str, out: Path) -> list[str]:
-    """What boots a board that runs the script with ``out`` at /run/out, and switches itself off."""
+    """The qemu command that runs the script with ``out`` at /run/out and powers off."""
     kernel = board.kernel
     assert kernel is not None, MISSING
     initial = out / "initramfs"
@@ -149,7 +149,7 @@ def boot_command(board: Board, script: str, out: Path) -> list[str]:
 
 
 def run_inside(module: str) -> tuple[list[Finding], str]:
-    """Boot, run ``python -m module FILE``, and switch off: the findings, and the console's end."""
+    """Boot, run ``python -m module FILE``, power off; return findings and console."""
     with tempfile.TemporaryDirectory(prefix="ow-vm-") as name:
         out = Path(name)
         words = {"project": PROJECT, "python": sys.executable, "module": module}
@@ -180,7 +180,7 @@ def _captured(command: list[str]) -> str:
 
 
 def _initramfs(board: Board, kernel: Path) -> bytes:
-    """Busybox, the modules that root needs, and the script that mounts it."""
+    """An initramfs: busybox, the modules for the root, and the script that mounts it."""
     release = kernel.name.removeprefix("vmlinuz-")
     modules = board.kernels / "usr/lib/modules" / release
     wanted = list(_with_what_they_need(modules, board.modules))
@@ -204,7 +204,7 @@ def _module(path: Path) -> bytes:
 
 
 def _with_what_they_need(modules: Path, names: Iterable[str]) -> Iterator[Path]:
-    """The files of these modules, each behind all that it needs (modules.dep, depmod(8))."""
+    """The files of these modules, each after its dependencies (modules.dep, depmod(8))."""
     needs: dict[str, list[str]] = {}
     for line in (modules / "modules.dep").read_text().splitlines():
         path, _, others = line.partition(":")
@@ -226,7 +226,7 @@ def _entry(number: int, name: str, mode: int, data: bytes) -> bytes:
 
 
 def write_findings(path: Path, findings: Iterable[Finding]) -> None:
-    """Inside: hand out what was found, whole."""
+    """Inside the machine: write the findings atomically."""
     temporary = path.with_suffix(".part")
     temporary.write_text(json.dumps(list(findings)))
     temporary.replace(path)
