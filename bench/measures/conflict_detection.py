@@ -14,7 +14,7 @@ from bench.figures import Figure, median_figure
 from bench.rig.lab import Lab
 from core.domain.model import Nic
 from nodeagent.conflict_detection.detector import DetectionSwitches, Detector
-from nodeagent.conflict_detection.probe_session import CONFLICT_WINDOW_S
+from nodeagent.conflict_detection.probe_schedule import CONFLICT_WINDOW_S
 from nodeagent.netlink.namespaces import NetnsExecutor
 from tests.support.link import Link
 

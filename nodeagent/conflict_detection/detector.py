@@ -1,6 +1,6 @@
 """Probes the addresses and gateways of one NIC before the Pod uses it, and announces addresses.
 
-Both families are probed at once, for at most ``DETECTION_S_MAX``; no socket is left open. A probe
+Both families are probed at once, in a limited time; no socket is left open. A probe
 that cannot be made raises DetectionFailed and never means "no conflict". The caller decides what a
 result means for the addresses.
 """
@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from core.domain.addresses.ip_address import Family, parse_address
 from core.domain.model import Nic
 from core.errors import DatapathError, DetectionFailed, NamespaceGone, OrbweaverError
+from core.manifests.networks.detect_options import DetectionTiming
 from core.process.supervision import BackgroundTasks
 from nodeagent.conflict_detection.packet_socket import (
     MasterSocket,
@@ -35,6 +36,12 @@ from nodeagent.conflict_detection.packet_socket import (
     wait_for_carrier,
 )
 from nodeagent.conflict_detection.probe_codecs import CODECS, ProbeCodec, ProbeRequest
+from nodeagent.conflict_detection.probe_schedule import (
+    CONFLICT_SCHEDULE,
+    GATEWAY_SCHEDULE,
+    ProbeSchedule,
+    scheduled,
+)
 from nodeagent.conflict_detection.probe_session import ConflictFound, Finding, GatewaySilent
 from nodeagent.netlink.namespaces import OWN, NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.numbers import RTN_LOCAL
@@ -44,7 +51,8 @@ from nodeagent.netlink.values import mac_text
 T = TypeVar("T")
 
 DETECTION_S_MAX: Final = 8.0
-"""Carrier and both windows take at most 2.6 s; the rest is for a busy node."""
+"""Carrier and both windows take at most 2.6 s; the rest is for a busy node. A network with longer
+windows has as much more."""
 
 ANNOUNCING_MAX: Final = 1_000
 """Announcements in progress in the background; one more is skipped."""
@@ -55,17 +63,35 @@ _log: Final = logging.getLogger(__name__)
 class DetectionSwitches(NamedTuple):
     """The settings enableIPConflictDetection, enableGatewayDetection and announceAddresses.
 
-    See docs/reference/configuration.md, "conf.yml".
+    See docs/reference/configuration.md, "conf.yml". ``timing``: detectOptions of a network.
     """
 
     conflicts: bool = False
     gateway: bool = False
     announce: bool = False
+    timing: DetectionTiming = DetectionTiming()
 
     @property
     def needs_probe(self) -> bool:
         """Whether an ADD has to probe."""
         return self.conflicts or self.gateway
+
+    @property
+    def conflict_schedule(self) -> ProbeSchedule:
+        """When conflict probes are sent."""
+        return scheduled(CONFLICT_SCHEDULE, self.timing)
+
+    @property
+    def gateway_schedule(self) -> ProbeSchedule:
+        """When gateway probes are sent."""
+        return scheduled(GATEWAY_SCHEDULE, self.timing)
+
+    @property
+    def limit_s(self) -> float:
+        """Seconds after which a probe is given up."""
+        windows_s = self.conflict_schedule.window_s + self.gateway_schedule.window_s
+        longer_s = windows_s - CONFLICT_SCHEDULE.window_s - GATEWAY_SCHEDULE.window_s
+        return DETECTION_S_MAX + max(0.0, longer_s)
 
 
 class DetectionCounters:
@@ -121,11 +147,11 @@ class Detector:
         Raises DetectionFailed, Overloaded.
         """
         try:
-            async with asyncio.timeout(DETECTION_S_MAX):
+            async with asyncio.timeout(switches.limit_s):
                 result = await self._probe(netns, nic, switches)
         except (OSError, DatapathError, TimeoutError) as error:
             self.counts.failures += 1
-            raise _failed(netns, nic.interface, error) from error
+            raise _failed(netns, nic.interface, error, switches.limit_s) from error
         self.counts.probes += 1
         self.counts.conflicts += len(result.conflicts)
         self.counts.silent_gateways += len(result.silent_gateways)
@@ -152,7 +178,8 @@ class Detector:
                     return tuple(map(mac_text, await collect_answers(packet_socket, packed)))
         except (OSError, DatapathError, TimeoutError) as error:
             raise DetectionFailed(
-                f"cannot probe {address} on {interface}: {_text_of(error)}", subject=interface
+                f"cannot probe {address} on {interface}: {_text_of(error, DETECTION_S_MAX)}",
+                subject=interface,
             ) from error
 
     async def close(self) -> None:
@@ -316,7 +343,14 @@ def _probe_request(
     nic_addresses: _NicAddress, mac: bytes, switches: DetectionSwitches
 ) -> ProbeRequest:
     gateway = _packed(nic_addresses.gateway) if nic_addresses.gateway and switches.gateway else b""
-    return ProbeRequest(_packed(nic_addresses.address), mac, switches.conflicts, gateway)
+    return ProbeRequest(
+        _packed(nic_addresses.address),
+        mac,
+        switches.conflicts,
+        gateway,
+        switches.conflict_schedule,
+        switches.gateway_schedule,
+    )
 
 
 def _packed(address: str) -> bytes:
@@ -339,9 +373,10 @@ def _result(nic_addresses: tuple[_NicAddress, ...], findings: list[Finding]) -> 
     )
 
 
-def _failed(netns: str, interface: str, error: Exception) -> DetectionFailed:
+def _failed(netns: str, interface: str, error: Exception, limit_s: float) -> DetectionFailed:
+    why = _text_of(error, limit_s)
     return DetectionFailed(
-        f"cannot probe for conflicts and gateway on {interface} in {netns}: {_text_of(error)}",
+        f"cannot probe for conflicts and gateway on {interface} in {netns}: {why}",
         subject=interface,
         remedy=_remedy_of(error, interface),
     )
@@ -362,9 +397,9 @@ def _remedy_of(error: Exception, interface: str) -> str:
     )
 
 
-def _text_of(error: Exception) -> str:
+def _text_of(error: Exception, limit_s: float) -> str:
     if isinstance(error, TimeoutError):
-        return f"not done within {DETECTION_S_MAX:g} s"
+        return f"not done within {limit_s:g} s"
     return (isinstance(error, OSError) and error.strerror) or str(error)
 
 

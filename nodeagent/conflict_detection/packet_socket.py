@@ -21,9 +21,8 @@ from core.errors import Overloaded
 from nodeagent.conflict_detection.ethernet import ETHERTYPE_IPV6, is_station
 from nodeagent.conflict_detection.ndp import ALL_NODES, group_mac, solicited_node
 from nodeagent.conflict_detection.probe_codecs import ProbeCodec, ProbeRequest
+from nodeagent.conflict_detection.probe_schedule import CONFLICT_PROBES, CONFLICT_WINDOW_S
 from nodeagent.conflict_detection.probe_session import (
-    CONFLICT_PROBES,
-    CONFLICT_WINDOW_S,
     Finding,
     ProbeStep,
     advance,

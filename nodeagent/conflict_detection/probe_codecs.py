@@ -31,6 +31,11 @@ from nodeagent.conflict_detection.ndp import (
     encode_advertisement,
     encode_solicitation,
 )
+from nodeagent.conflict_detection.probe_schedule import (
+    CONFLICT_SCHEDULE,
+    GATEWAY_SCHEDULE,
+    ProbeSchedule,
+)
 
 
 class ProbeRequest(NamedTuple):
@@ -44,6 +49,8 @@ class ProbeRequest(NamedTuple):
     mac: bytes
     conflict: bool = True
     gateway: bytes = b""
+    conflict_schedule: ProbeSchedule = CONFLICT_SCHEDULE
+    gateway_schedule: ProbeSchedule = GATEWAY_SCHEDULE
 
 
 class ProbeCodec(Protocol):

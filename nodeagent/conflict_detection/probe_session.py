@@ -11,21 +11,10 @@ means the opposite in each: no conflict, and no gateway. ``now`` is a monotonic 
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from nodeagent.conflict_detection.probe_codecs import ProbeCodec, ProbeRequest
-
-CONFLICT_WINDOW_S: Final = 0.1
-"""See docs/reference/coordinator.md, "Conflict and gateway detection".
-
-Answers usually come within 0.1 ms; the seconds of RFC 5227 would delay every Pod.
-"""
-CONFLICT_PROBES: Final = 3
-"""PROBE_NUM of RFC 5227, 1.1."""
-
-GATEWAY_WINDOW_S: Final = 0.5
-GATEWAY_PROBES: Final = 5
-"""An ADD waits for the whole window only if the gateway is silent, and then it fails."""
+from nodeagent.conflict_detection.probe_schedule import ProbeSchedule
 
 
 class AddressFree(NamedTuple):
@@ -71,7 +60,8 @@ class ProbeStep(NamedTuple):
 def start_probe(request: ProbeRequest, codec: ProbeCodec, now: float) -> ProbeStep:
     """The first step."""
     if request.conflict:
-        return advance(ProbeState(request, False, now, CONFLICT_PROBES), codec, now)
+        state = ProbeState(request, False, now, request.conflict_schedule.probes)
+        return advance(state, codec, now)
     return _start_gateway_probe(ProbeState(request, False, now, 0), codec, now)
 
 
@@ -81,7 +71,9 @@ def advance(state: ProbeState, codec: ProbeCodec, now: float) -> ProbeStep:
         return ProbeStep(state)
     if state.left:
         ask = codec.gateway_probe if state.at_gateway else codec.conflict_probe
-        after = state._replace(due=now + _interval_s(state), left=state.left - 1)
+        schedule = _schedule(state)
+        pause_s = schedule.interval_s if state.left > 1 else schedule.wait_s
+        after = state._replace(due=now + pause_s, left=state.left - 1)
         return ProbeStep(after, (ask(state.request),))
     if state.at_gateway:
         return ProbeStep(state._replace(finding=GatewaySilent()))
@@ -103,11 +95,10 @@ def receive_frame(state: ProbeState, codec: ProbeCodec, frame: bytes) -> ProbeSt
 def _start_gateway_probe(state: ProbeState, codec: ProbeCodec, now: float) -> ProbeStep:
     if not state.request.gateway:
         return ProbeStep(state._replace(finding=AddressFree()))
-    return advance(state._replace(at_gateway=True, due=now, left=GATEWAY_PROBES), codec, now)
+    probes = state.request.gateway_schedule.probes
+    return advance(state._replace(at_gateway=True, due=now, left=probes), codec, now)
 
 
-def _interval_s(state: ProbeState) -> float:
-    """Seconds between two probes, and between the last one and the end of the window."""
-    if state.at_gateway:
-        return GATEWAY_WINDOW_S / GATEWAY_PROBES
-    return CONFLICT_WINDOW_S / CONFLICT_PROBES
+def _schedule(state: ProbeState) -> ProbeSchedule:
+    request = state.request
+    return request.gateway_schedule if state.at_gateway else request.conflict_schedule

@@ -18,6 +18,7 @@ import msgspec
 
 from core.domain.model import Attachment
 from core.errors import BadInput, DatapathError
+from core.manifests.networks.detect_options import DetectionTiming
 from nodeagent.coordinator.announcer import Announcer
 from nodeagent.coordinator.attachment_plan import mac_of, plan
 from nodeagent.coordinator.attachment_records import AttachmentRecord, AttachmentRecords
@@ -30,7 +31,12 @@ from nodeagent.coordinator.stack_reader import read_host, read_pod, read_veth
 from nodeagent.coordinator.steps import AttachmentPlan, PlanStep
 from nodeagent.coordinator.veth_pair import VethPairs, host_veth_name
 from nodeagent.netlink import replies, requests
-from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace, write_sysctls
+from nodeagent.netlink.namespaces import (
+    NetnsExecutor,
+    NetworkNamespace,
+    write_interface_sysctls,
+    write_sysctls,
+)
 from nodeagent.netlink.numbers import IF_OPER_UP
 from nodeagent.netlink.session import NetlinkSession, check
 from nodeagent.netlink.values import Mac
@@ -51,7 +57,8 @@ class AttachRequest(NamedTuple):
     @property
     def fingerprint(self) -> bytes:
         """A hash of the settings: requests with different hashes need different set-ups."""
-        text = repr((self.settings, sorted(self.expected)))
+        of_pod = self.settings._replace(host_rp_filter=None, detection=DetectionTiming())
+        text = repr((of_pod, sorted(self.expected)))
         return blake2b(text.encode(), digest_size=FINGERPRINT_BYTES).digest()
 
 
@@ -118,6 +125,7 @@ class Engine:
                 self._executor.session(self._node) as host,
             ):
                 stacks = PodStacks(namespace, pod, host)
+                self._filter_paths_of_node(request.settings)
                 recorded = self._records.get(attachment.container, attachment.interface)
                 if recorded is not None:
                     if recorded.fingerprint == request.fingerprint and _is_same(recorded, stacks):
@@ -125,6 +133,12 @@ class Engine:
                         return _attach_result(recorded, stacks, repeated=True)
                     self._revert(recorded, host)
                 return self._set_up(request, stacks)
+
+    def _filter_paths_of_node(self, settings: CoordinatorSettings) -> None:
+        """Before the host veth exists, which has the value of ``default`` from its beginning."""
+        if settings.host_rp_filter is not None:
+            value = str(settings.host_rp_filter)
+            write_interface_sysctls(self._executor, self._node, "ipv4", "rp_filter", value)
 
     def _set_up(self, request: AttachRequest, stacks: PodStacks) -> AttachResult:
         settings, interface = request.settings, request.attachment.interface

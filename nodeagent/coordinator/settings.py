@@ -20,6 +20,8 @@ from core.domain.addresses.ip_address import (
     parse_written_cidr,
 )
 from core.errors import BadInput
+from core.manifests.kinds.coordinators import DetectOptions
+from core.manifests.networks.detect_options import DetectionTiming, read_timing
 from nodeagent.netlink.values import host_prefix
 
 MODES: Final = ("auto", "underlay", "overlay", "disable")
@@ -63,14 +65,16 @@ class WrittenSettings(
         "policy_routes": "policyRoutes",
         "host_rule_table": "hostRuleTable",
         "pod_rp_filter": "podRPFilter",
+        "host_rp_filter": "hostRPFilter",
         "tx_queue_len": "txQueueLen",
         "veth_link_address": "vethLinkAddress",
         "veth_mtu": "vethMTU",
         "detect_ip_conflict": "detectIPConflict",
         "detect_gateway": "detectGateway",
+        "detect_options": "detectOptions",
     },
 ):
-    """The settings of one source; None, "" and () mean not set."""
+    """The settings of one source; None, "" and () mean not set. Objects are used as a whole."""
 
     mode: _Text = ""
     tune_pod_routes: bool | None = None
@@ -84,11 +88,13 @@ class WrittenSettings(
     policy_routes: Annotated[tuple[WrittenRoute, ...], msgspec.Meta(max_length=NETWORKS_MAX)] = ()
     host_rule_table: int | None = None
     pod_rp_filter: int | None = None
+    host_rp_filter: int | None = None
     tx_queue_len: int | None = None
     veth_link_address: _Text = ""
     veth_mtu: int | None = None
     detect_ip_conflict: bool | None = None
     detect_gateway: bool | None = None
+    detect_options: DetectOptions | None = None
 
 
 BUILT_IN: Final = WrittenSettings(
@@ -113,8 +119,9 @@ class NicPolicyRoute(NamedTuple):
 
 
 class CoordinatorSettings(NamedTuple):
-    """The settings of one call. ``rp_filter`` None and ``mac_prefix`` b"": do not change it.
+    """The settings of one call. ``mac_prefix`` b"" and filters that are None: do not change it.
 
+    ``rp_filter`` is the Pod's, ``host_rp_filter`` the node's.
     ``hijacked``: the networks of the overlay, of Services and of the user, in this order;
     ``hijack_further_nics``: also in the tables of further NICs.
     """
@@ -129,9 +136,11 @@ class CoordinatorSettings(NamedTuple):
     policy_routes: tuple[NicPolicyRoute, ...]
     host_table: int
     rp_filter: int | None
+    host_rp_filter: int | None
     tx_queue_len: int
     veth_address: Address | None
     veth_mtu: int
+    detection: DetectionTiming
 
 
 class CoordinatorDefaults(Protocol):
@@ -207,10 +216,12 @@ def effective(
         bool(written.hijack_further_nics),
         tuple(_policy_route(route) for route in written.policy_routes),
         _table(written.host_rule_table),
-        _rp_filter(written.pod_rp_filter),
+        _rp_filter("podRPFilter", written.pod_rp_filter),
+        _rp_filter("hostRPFilter", written.host_rp_filter),
         _number("txQueueLen", written.tx_queue_len, 0, QUEUE_PACKETS_MAX),
         veth_address,
         _number("vethMTU", written.veth_mtu, 1, MTU_MAX),
+        read_timing(written.detect_options or DetectOptions()),
     )
 
 
@@ -269,10 +280,10 @@ def _mac_prefix(text: str) -> bytes:
     return bytes.fromhex("".join(match.groups()))
 
 
-def _rp_filter(value: int | None) -> int | None:
+def _rp_filter(field: str, value: int | None) -> int | None:
     if value is None or value < 0:
         return None
-    return _number("podRPFilter", value, 0, 2)
+    return _number(field, value, 0, 2)
 
 
 def _table(value: int | None) -> int:

@@ -53,8 +53,9 @@ class AssignedAddressProbe:
             return
         # In a live migration the source has the addresses on the link.
         exempt = self._probed.conflicts or self._facts.facts(call.pod).pod.migrating
-        switches = DetectionSwitches(
-            requested.conflicts and not exempt, requested.gateway and not self._probed.gateway
+        switches = requested._replace(
+            conflicts=requested.conflicts and not exempt,
+            gateway=requested.gateway and not self._probed.gateway,
         )
         interface = call.attachment.interface
         nic = assigned_nic(call.conf.previous or {}, interface)

@@ -97,7 +97,11 @@ class CoordinatorHandler:
         written = fallen_back(conf, cluster)
         await self._probe(
             call,
-            DetectionSwitches(bool(written.detect_ip_conflict), bool(written.detect_gateway)),
+            DetectionSwitches(
+                bool(written.detect_ip_conflict),
+                bool(written.detect_gateway),
+                timing=settings.detection,
+            ),
         )
         request = AttachRequest(call.attachment, settings, expected_nics(annotations))
         return await self._run(call.attachment.container, lambda: self._engine.attach(request))

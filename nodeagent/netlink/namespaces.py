@@ -301,6 +301,19 @@ def write_sysctls(
     return executor.run(namespace, write)
 
 
+def write_interface_sysctls(
+    executor: NetnsExecutor, namespace: NetworkNamespace, family: str, key: str, value: str
+) -> None:
+    """Set ``net/FAMILY/conf/*/KEY``: of ``all``, of ``default`` and of every interface.
+
+    New interfaces have the value of ``default``. Raises as ``write_sysctls``.
+    """
+    directory = f"net/{family}/conf"
+    entries = executor.run(namespace, lambda: list(Path(_sysctl(directory)).iterdir()))
+    values = {f"{directory}/{entry.name}/{key}": value for entry in entries}
+    write_sysctls(executor, namespace, values)  # an interface may be gone by now
+
+
 def _sysctl(name: str) -> str:
     if not name.startswith("net/") or ".." in name:
         raise BadInput(f"{name} is not a network sysctl", subject=name)

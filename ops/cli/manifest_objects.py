@@ -49,17 +49,9 @@ _THIRD_PARTY_REASON: Final = (
 _NO_EFFECT: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     "SpiderIPPool": (("vlan", "interfaces have the VLAN of their network"),),
     "SpiderSubnet": (("vlan", "interfaces have the VLAN of their network"),),
-    COORDINATOR: (
-        ("hostRPFilter", "agents set it on the node (tuneSysctlConfig)"),
-        ("detectOptions", "probes have fixed limits"),
-    ),
-    NETWORK: (
-        ("coordinator.hostRPFilter", "agents set it on the node (tuneSysctlConfig)"),
-        ("coordinator.detectOptions", "probes have fixed limits"),
-        *(
-            (f"{link}.enableRdma", "a shared RDMA device is requested by rdmaResourceName")
-            for link in ("macvlan", "ipvlan", "vlan")
-        ),
+    NETWORK: tuple(
+        (f"{link}.enableRdma", "a shared RDMA device is requested by rdmaResourceName")
+        for link in ("macvlan", "ipvlan", "vlan")
     ),
 }
 """Kind -> fields of its spec that change nothing, and why."""

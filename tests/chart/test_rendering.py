@@ -283,6 +283,25 @@ def test_the_versions_of_chart_and_product_are_one() -> None:
     assert chart["version"] == chart["appVersion"] == crds["version"] == __version__
 
 
+def test_the_first_coordinator_has_what_the_values_say_about_nodes_and_probes() -> None:
+    options = {"retries": 5, "timeout": "1s"}
+    values = {"coordinator": {"hostRPFilter": 0, "detectOptions": options}}
+
+    silent, told = (first_coordinator(objects(changed)) for changed in ({}, values))
+
+    assert {"hostRPFilter", "detectOptions"}.isdisjoint(silent)
+    assert (told["hostRPFilter"], told["detectOptions"]) == (0, options)
+    assert told | silent == told
+
+
+def first_coordinator(rendered: list[Object]) -> Object:
+    """The spec of the SpiderCoordinator that the Job after the installation makes."""
+    texts = find("ConfigMap", "orbweaver-defaults", rendered)["data"].values()
+    made = [one for text in texts for one in yaml.safe_load_all(text) if one]
+    (spec,) = [one["spec"] for one in made if one["kind"] == "SpiderCoordinator"]
+    return dict(spec)
+
+
 def test_the_notes_warn_of_what_is_missing() -> None:
     notes = render(values_of("smallest"))["NOTES.txt"]
 

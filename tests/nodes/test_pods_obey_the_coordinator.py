@@ -36,10 +36,12 @@ SETTINGS: dict[str, Any] = {
     "podMACPrefix": "0a:1b",
     "hostRuleTable": 600,
     "podRPFilter": 2,
+    "hostRPFilter": 0,
     "txQueueLen": 2000,
     "vethLinkAddress": "169.254.100.1",
     "vethMTU": 1400,
 }
+FILTER_OF_NODE = "net.ipv4.conf.default.rp_filter"
 ASKED = "asked-about"
 """A Pod that is never scheduled: the agent is asked which settings it has for it."""
 
@@ -94,6 +96,7 @@ def test_every_setting_of_the_cluster_has_its_effect_in_a_pod(
 ) -> None:
     cluster, node = coordinated, coordinated.nodes[NODE].node
     say_cidrs(cluster)
+    node.namespace.run("sysctl", "-qw", f"{FILTER_OF_NODE}=2")
     cluster.set_coordinator(podCIDRType="cluster", **SETTINGS)
     agent_has(cluster, lambda _, settings: settings.get("overlayPodCIDR") == ["10.244.0.0/16"])
     cluster.apply(pod("alpha", asking("green"), node=NODE))
@@ -114,6 +117,7 @@ def test_every_setting_of_the_cluster_has_its_effect_in_a_pod(
     assert "169.254.100.1/32" in cluster.inside("alpha", "ip", "-4", "addr", "show", "veth0").stdout
     rp_filter = cluster.inside("alpha", "cat", "/proc/sys/net/ipv4/conf/all/rp_filter").stdout
     assert rp_filter.strip() == "2"
+    assert node.namespace.run("sysctl", "-n", FILTER_OF_NODE).strip() == "0"
 
     assert address in node.namespace.ip("route", "show", "table", "600")
     assert "lookup 600" in node.namespace.ip("rule")

@@ -44,12 +44,35 @@ Network = Annotated[
 ]
 
 
-class DetectOptions(Struct, rename="camel", frozen=True):
-    """How often and how long a probe of Spiderpool 1.0 asks; here each probe has fixed limits."""
+DURATION_CHARS_MAX: Final = 32
 
-    retries: Annotated[int | None, described("Accepted without effect.")] = None
-    interval: Annotated[str | None, described("Accepted without effect.")] = None
-    timeout: Annotated[str | None, described("Accepted without effect.")] = None
+
+class DetectOptions(Struct, rename="camel", frozen=True):
+    """How often and how long a probe asks. Durations are Go's, such as 100ms or 1s."""
+
+    retries: Annotated[
+        int | None,
+        described(
+            "The probes that are sent, at most 20; 0: 3 for conflicts, 5 for the gateway.",
+            format="int64",
+            minimum=0,
+        ),
+    ] = None
+    interval: Annotated[
+        str | None,
+        described(
+            "The time between two probes; empty: they are spread over the timeout.",
+            maxLength=DURATION_CHARS_MAX,
+        ),
+    ] = None
+    timeout: Annotated[
+        str | None,
+        described(
+            "How long an answer is waited for, at most 10s; empty: as long as the probes take, or"
+            " without an interval 100ms for conflicts and 500ms for the gateway.",
+            maxLength=DURATION_CHARS_MAX,
+        ),
+    ] = None
 
 
 class CoordinatorSpec(Struct, rename="camel", frozen=True):
@@ -109,8 +132,10 @@ class CoordinatorSpec(Struct, rename="camel", frozen=True):
     host_rp_filter: Annotated[
         int | None,
         described(
-            "rp_filter of the node: accepted without effect, agents set it (tuneSysctlConfig).",
+            "rp_filter of the node, on all of its interfaces: 0, 1 or 2; negative or not set: left"
+            " alone.",
             format="int64",
+            maximum=2,
         ),
     ] = field(default=None, name="hostRPFilter")
     detect_ip_conflict: Annotated[
@@ -121,7 +146,7 @@ class CoordinatorSpec(Struct, rename="camel", frozen=True):
         bool | None, described("Whether the gateway of a Pod has to answer a probe first.")
     ] = None
     detect_options: Annotated[
-        DetectOptions | None, described("Options of probes: accepted without effect.")
+        DetectOptions | None, described("How often and how long probes ask; used as a whole.")
     ] = None
     tx_queue_len: Annotated[
         int | None,

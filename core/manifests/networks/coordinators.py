@@ -19,8 +19,9 @@ from core.domain.addresses.ip_address import (
     parse_written_cidr,
 )
 from core.domain.validation.shared import ObjectReference, shortened
-from core.errors import Refusal
-from core.manifests.kinds.coordinators import CoordinatorSpec, PolicyRoute
+from core.errors import BadInput, Refusal
+from core.manifests.kinds.coordinators import CoordinatorSpec, DetectOptions, PolicyRoute
+from core.manifests.networks.detect_options import read_timing
 
 CIDR_TYPES: Final = ("auto", "cluster", "calico", "cilium", "none")
 RP_FILTER_MAX: Final = 2
@@ -45,16 +46,25 @@ def coordinator_rules(subject: ObjectReference, spec: CoordinatorSpec) -> Iterat
     if (spec.tx_queue_len or 0) < 0:
         message = f"{spec.tx_queue_len} is negative: set a positive number, or 0 for the default"
         yield subject.refuse("Invalid", "tx-queue", "spec.txQueueLen", message)
-    if (spec.pod_rp_filter or 0) > RP_FILTER_MAX:
-        remedy = "set 0, 1 or 2, or -1 to leave the sysctl as it is"
-        message = f"{spec.pod_rp_filter} is greater than {RP_FILTER_MAX}: {remedy}"
-        yield subject.refuse("NotSupported", "rp-filter", "spec.podRPFilter", message)
+    yield from _rp_filter_rule(subject, "spec.podRPFilter", spec.pod_rp_filter)
+    yield from _rp_filter_rule(subject, "spec.hostRPFilter", spec.host_rp_filter)
+    try:
+        read_timing(spec.detect_options or DetectOptions())
+    except BadInput as error:
+        yield subject.refuse("Invalid", "detect-options", f"spec.{error.subject}", error.message)
     if spec.veth_link_address and _address_family(spec.veth_link_address) is None:
         message = f"{shortened(spec.veth_link_address)!r} is not an address"
         yield subject.refuse("Invalid", "veth-address", "spec.vethLinkAddress", message)
     if spec.veth_mtu is not None and spec.veth_mtu <= 0:
         message = f"{spec.veth_mtu} is not a valid MTU: set a positive number"
         yield subject.refuse("Invalid", "veth-mtu", "spec.vethMTU", message)
+
+
+def _rp_filter_rule(subject: ObjectReference, field: str, value: int | None) -> Iterator[Refusal]:
+    if (value or 0) > RP_FILTER_MAX:
+        remedy = "set 0, 1 or 2, or -1 to leave the sysctl as it is"
+        message = f"{value} is greater than {RP_FILTER_MAX}: {remedy}"
+        yield subject.refuse("NotSupported", "rp-filter", field, message)
 
 
 def _route_rule(subject: ObjectReference, field: str, route: PolicyRoute) -> Iterator[Refusal]:

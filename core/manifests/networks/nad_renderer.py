@@ -4,9 +4,10 @@ See docs/reference/cni-configuration.md, "NetworkAttachmentDefinition".
 
 The chain is ``ifacer?, main, rdma?, user's plugins, coordinator?, tuning?``. Keys come in the order
 in which Spiderpool emits them, and fields that it always emits appear though they say
-nothing. What it never writes (hostRuleTable, podCIDRType, hostRPFilter) is not written either: byte
-for byte the same, so that nothing is rewritten when a cluster is taken over. detectIPConflict and
-detectGateway are those of Spiderpool 1.0, at its places.
+nothing. What it never writes (hostRuleTable, podCIDRType) is not written either: byte for byte the
+same, so that nothing is rewritten when a cluster is taken over. detectIPConflict and detectGateway
+are those of Spiderpool 1.0, at its places. hostRPFilter and detectOptions, which it never hands to
+its plugin, are written where they are set: the agent has them from there.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from core.manifests.kinds.coordinators import CoordinatorSpec
+from core.manifests.kinds.coordinators import CoordinatorSpec, DetectOptions
 from core.manifests.kinds.multus_configs import (
     IbSriovSpec,
     IpoibSpec,
@@ -189,10 +190,19 @@ def _coordinator(spec: CoordinatorSpec) -> Plugin:
         ("type", "coordinator", True),
         ("podDefaultRouteNic", spec.pod_default_route_nic, bool(spec.pod_default_route_nic)),
         ("podRPFilter", spec.pod_rp_filter, spec.pod_cidr_type is not None),
+        ("hostRPFilter", spec.host_rp_filter, spec.host_rp_filter is not None),
+        ("detectOptions", _options(spec.detect_options), spec.detect_options is not None),
         ("hijackCIDR", spec.hijack_cidr, bool(spec.hijack_cidr)),
         ("policyRoutes", routes, bool(routes)),
     )
     return {name: value for name, value, appears in fields if appears}
+
+
+def _options(options: DetectOptions | None) -> Plugin:
+    if options is None:
+        return {}
+    fields = {"retries": options.retries, "interval": options.interval, "timeout": options.timeout}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _resource(spec: MultusConfigSpec) -> str:

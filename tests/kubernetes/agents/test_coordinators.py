@@ -11,6 +11,7 @@ import pytest
 
 from core.errors import NotReady
 from core.kubernetes.api import Object
+from core.manifests.kinds.coordinators import DetectOptions
 from nodeagent.cni_protocol.failures import TRY_AGAIN_LATER, failure_of
 from nodeagent.coordinator.settings import WrittenRoute, WrittenSettings, read_settings
 from nodeagent.kubernetes.cluster_connection import connect_cluster
@@ -43,6 +44,8 @@ EVERYTHING: dict[str, Any] = {
     "vethLinkAddress": "169.254.100.1",
     "vethMTU": 1400,
     "detectIPConflict": True,
+    "hostRPFilter": 1,
+    "detectOptions": {"retries": 2, "interval": "20ms", "timeout": "1s"},
 }
 AWAY = """
 apiVersion: v1
@@ -111,6 +114,8 @@ async def test_every_field_of_a_synced_coordinator_is_a_setting_of_an_add(
         veth_mtu=1400,
         detect_ip_conflict=True,
         detect_gateway=False,
+        host_rp_filter=1,
+        detect_options=DetectOptions(2, "20ms", "1s"),
     )
 
 

@@ -1,13 +1,19 @@
-"""A detector of address conflicts."""
+"""A detector of address conflicts, and a station that receives what others on its link send."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import socket
+import struct
+from collections.abc import AsyncIterator, Iterator
+from typing import Final
 
 import pytest
 
 from nodeagent.conflict_detection.detector import Detector
-from nodeagent.netlink.namespaces import NetnsExecutor
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
+from tests.support.link import Link, Station
+
+ETH_P_ALL: Final = 3
 
 
 @pytest.fixture
@@ -15,3 +21,27 @@ async def detector(executor: NetnsExecutor) -> AsyncIterator[Detector]:
     detector = Detector(executor)
     yield detector
     await detector.close()
+
+
+@pytest.fixture
+def heard_by(link: Link) -> Station:
+    return link.station()
+
+
+@pytest.fixture
+def listener(heard_by: Station) -> Iterator[socket.socket]:
+    """Everything that comes in at one station."""
+
+    def make() -> socket.socket:
+        packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        packets.bind(("eth0", ETH_P_ALL))
+        packets.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 5, 0))
+        return packets
+
+    executor = NetnsExecutor()
+    with (
+        NetworkNamespace.open(heard_by.netns) as namespace,
+        executor.run(namespace, make) as packets,
+    ):
+        yield packets
+    executor.close()

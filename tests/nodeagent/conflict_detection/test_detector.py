@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import struct
 import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +20,6 @@ from nodeagent.conflict_detection.detector import (
     Detector,
 )
 from nodeagent.conflict_detection.ndp import ALL_NODES, Advertisement, Solicitation, decode_message
-from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from tests.nodeagent.conflict_detection.detectors import detecting_on
 from tests.support.descriptors import open_descriptors
 from tests.support.link import Link, Station, ip
@@ -288,30 +285,6 @@ async def test_announcing_moves_what_neighbours_remember(link: Link, detector: D
     known = ip("-n", name, "neighbour", "show")
     assert f"10.6.0.17 dev eth0 lladdr {pod.mac}" in known
     assert f"fd00:6::11 dev eth0 lladdr {pod.mac}" in known
-
-
-@pytest.fixture
-def heard_by(link: Link) -> Station:
-    return link.station()
-
-
-@pytest.fixture
-def listener(heard_by: Station) -> Iterator[socket.socket]:
-    """Everything that comes in at one station."""
-
-    def make() -> socket.socket:
-        packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
-        packets.bind(("eth0", ETH_P_ALL))
-        packets.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 5, 0))
-        return packets
-
-    executor = NetnsExecutor()
-    with (
-        NetworkNamespace.open(heard_by.netns) as namespace,
-        executor.run(namespace, make) as packets,
-    ):
-        yield packets
-    executor.close()
 
 
 def set_inside(station: Station, sysctl: str, value: str) -> None:

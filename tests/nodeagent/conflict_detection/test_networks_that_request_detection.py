@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,9 @@ import pytest
 from core.domain.model import Nic
 from core.eventstore.memory import MemoryStore
 from nodeagent.cni_protocol.failures import CniFailure
+from nodeagent.conflict_detection.arp import REQUEST, decode_arp
 from nodeagent.handlers.assigned_address_probe import assigned_nic
+from nodeagent.netlink.values import mac_text
 from nodeagent.settings.values import Settings
 from tests.support.agent_harness import AgentHarness, Reply, running
 from tests.support.link import Link, Station, ip
@@ -36,7 +40,7 @@ async def node(short_path: Path) -> AsyncIterator[AgentHarness]:
         yield agent
 
 
-async def attach(node: AgentHarness, pod: Station, **requested: bool) -> Reply:
+async def attach(node: AgentHarness, pod: Station, **requested: object) -> Reply:
     """An ADD of the IPAM plugin, the address on the link, and the coordinator's ADD."""
     result = (await node.call("ADD", CNI_NETNS=pod.netns)).result
     address = result["ips"][0]["address"]
@@ -69,6 +73,41 @@ async def test_a_silent_gateway_fails_the_add_of_a_network_that_asks_for_it(
 
     assert f"gateway {GATEWAY} is unreachable" in reply.error["msg"]
     assert set(await node.claims()) == {"10.6.0.10"}, "the DEL of the sandbox releases it"
+
+
+async def test_a_network_says_how_often_its_gateway_is_asked(
+    link: Link, node: AgentHarness, listener: socket.socket
+) -> None:
+    options = {"retries": 2, "interval": "20ms", "timeout": "50ms"}
+    pod = link.station()
+
+    reply = await attach(node, pod, detectGateway=True, detectOptions=options)
+
+    assert "is unreachable" in reply.error["msg"]
+    asked = [await asyncio.to_thread(next_request, listener, pod) for _ in range(2)]
+    assert asked == [GATEWAY] * 2
+    listener.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        next_request(listener, pod)
+
+
+def next_request(listener: socket.socket, pod: Station) -> str:
+    """The address that a Pod's next ARP request for another host asks for."""
+    while True:
+        packet = decode_arp(listener.recv(2048))
+        if packet is None or mac_text(packet.sender_mac) != pod.mac:
+            continue
+        if packet.operation == REQUEST and packet.sender_ip != packet.target_ip:
+            return socket.inet_ntoa(packet.target_ip)
+
+
+async def test_options_of_detection_that_cannot_be_read_fail_the_add(
+    link: Link, node: AgentHarness
+) -> None:
+    reply = await attach(node, link.station(), detectOptions={"timeout": "soon"})
+
+    assert reply.error["code"] == 7
+    assert "detectOptions.timeout: 'soon' is not a duration" in reply.error["msg"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.manifests.kinds.coordinators import DetectOptions
+from core.manifests.networks.detect_options import read_timing
 from nodeagent.conflict_detection.arp import (
     REPLY,
     REQUEST,
@@ -27,11 +29,18 @@ from nodeagent.conflict_detection.ndp import (
     encode_solicitation,
 )
 from nodeagent.conflict_detection.probe_codecs import ARP, ND, ProbeCodec, ProbeRequest
-from nodeagent.conflict_detection.probe_session import (
+from nodeagent.conflict_detection.probe_schedule import (
     CONFLICT_PROBES,
+    CONFLICT_SCHEDULE,
     CONFLICT_WINDOW_S,
     GATEWAY_PROBES,
+    GATEWAY_SCHEDULE,
     GATEWAY_WINDOW_S,
+    PROBES_MAX,
+    WINDOW_S_MAX,
+    scheduled,
+)
+from nodeagent.conflict_detection.probe_session import (
     AddressFree,
     ConflictFound,
     GatewaySilent,
@@ -100,6 +109,40 @@ def test_silence_means_free_and_then_unreachable(
     assert len(probes) == CONFLICT_PROBES
     assert len(asked) == GATEWAY_PROBES
     assert max(probes) < CONFLICT_WINDOW_S <= min(asked), "conflict before gateway"
+
+
+@pytest.mark.parametrize(
+    ("options", "sent_at", "ends_s"),
+    [
+        (DetectOptions(), (0, 1 / 30, 2 / 30), 0.1),
+        (DetectOptions(retries=2), (0, 0.05), 0.1),
+        (DetectOptions(timeout="300ms"), (0, 0.1, 0.2), 0.3),
+        (DetectOptions(interval="2s"), (0, 2, 4), 6),
+        (DetectOptions(retries=3, interval="1s", timeout="3s"), (0, 1, 2), 3),
+        (DetectOptions(retries=3, interval="10ms", timeout="100ms"), (0, 0.01, 0.02), 0.1),
+        (DetectOptions(retries=3, interval="1s", timeout="1s"), (0,), 1),
+        (DetectOptions(retries=3, interval="1s", timeout="1.5s"), (0, 1), 1.5),
+        (DetectOptions(interval="1m"), (0,), WINDOW_S_MAX),
+        (DetectOptions(retries=1, timeout="1h"), (0,), WINDOW_S_MAX),
+    ],
+)
+def test_a_network_says_how_often_and_how_long_it_is_asked(
+    options: DetectOptions, sent_at: tuple[float, ...], ends_s: float
+) -> None:
+    schedule = scheduled(CONFLICT_SCHEDULE, read_timing(options))
+    state, sent = silence(
+        start_probe(ASKED._replace(gateway=b"", conflict_schedule=schedule), ARP, 0.0), ARP
+    )
+
+    assert [when for when, _ in sent] == pytest.approx(sent_at, abs=1e-5)
+    assert state.due == pytest.approx(ends_s)
+    assert schedule.window_s == pytest.approx(ends_s)
+
+
+def test_no_network_gets_more_probes_than_the_limit() -> None:
+    options = DetectOptions(retries=10_000, interval="1ns", timeout="1s")
+
+    assert scheduled(GATEWAY_SCHEDULE, read_timing(options)).probes == PROBES_MAX
 
 
 @BOTH

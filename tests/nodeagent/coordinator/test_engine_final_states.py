@@ -294,6 +294,27 @@ def test_options_of_links_and_sysctls(
     assert read_sysctl(network.executor, network_node.held, ra) == "0"
 
 
+def test_the_filter_of_the_node_is_on_all_of_its_interfaces_and_stays(
+    network_pod: NetworkPod, network_node: NetworkNode, network: NetworkHarness
+) -> None:
+    def filters() -> dict[str, str | None]:
+        names = ("all", "default", "eth0", network_pod.host_veth_name)
+        keys = {name: f"net/ipv4/conf/{name}/rp_filter" for name in names}
+        held = network_node.held
+        return {name: read_sysctl(network.executor, held, key) for name, key in keys.items()}
+
+    before = filters()
+    network_pod.add(podRPFilter=0)
+    kept = filters()
+    network_pod.add(podRPFilter=0, hostRPFilter=2)
+    assert before | {network_pod.host_veth_name: before["default"]} == kept, "nothing was said"
+    assert set(filters().values()) == {"2"}
+    assert network_pod.inside.run("sysctl", "-n", "net.ipv4.conf.all.rp_filter").strip() == "0"
+
+    network_pod.add(podRPFilter=0, hostRPFilter=-1)
+    assert set(filters().values()) == {"2"}, "a negative number changes nothing"
+
+
 def test_ipv4_alone_has_no_trace_of_ipv6(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:

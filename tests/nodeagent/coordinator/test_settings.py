@@ -8,6 +8,7 @@ import pytest
 
 from core.domain.addresses.ip_address import parse_address, parse_cidr
 from core.errors import BadInput
+from core.manifests.networks.detect_options import DetectionTiming
 from nodeagent.coordinator.settings import (
     CoordinatorSettings,
     NicPolicyRoute,
@@ -33,9 +34,11 @@ def test_what_is_built_in() -> None:
         policy_routes=(),
         host_table=500,
         rp_filter=0,
+        host_rp_filter=None,
         tx_queue_len=0,
         veth_address=None,
         veth_mtu=1500,
+        detection=DetectionTiming(),
     )
 
 
@@ -70,6 +73,35 @@ def test_both_spellings_of_disabled_are_one(mode: str) -> None:
 @pytest.mark.parametrize(("value", "meant"), [(-1, None), (-7, None), (0, 0), (1, 1), (2, 2)])
 def test_every_negative_rp_filter_leaves_it_alone(value: int, meant: int | None) -> None:
     assert settings(podRPFilter=value).rp_filter == meant
+    assert settings(hostRPFilter=value).host_rp_filter == meant
+
+
+def test_the_filter_of_the_node_is_set_only_where_somebody_says_it() -> None:
+    assert settings({"podRPFilter": 1}).host_rp_filter is None
+    assert settings({"hostRPFilter": 1}).host_rp_filter == 1
+    assert settings({"hostRPFilter": 1}, hostRPFilter=0).host_rp_filter == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "timing"),
+    [
+        ({}, DetectionTiming()),
+        ({"retries": 0, "interval": "", "timeout": ""}, DetectionTiming()),
+        ({"retries": 5}, DetectionTiming(5)),
+        ({"interval": "10ms", "timeout": "1m30.5s"}, DetectionTiming(None, 0.01, 90.5)),
+        ({"interval": "+.5s", "timeout": "1h"}, DetectionTiming(None, 0.5, 3600.0)),
+    ],
+)
+def test_options_of_detection_are_a_count_and_go_durations(
+    options: dict[str, Any], timing: DetectionTiming
+) -> None:
+    assert settings(detectOptions=options).detection == pytest.approx(timing)
+
+
+def test_options_of_detection_are_used_as_a_whole() -> None:
+    found = settings({"detectOptions": {"timeout": "2s"}}, detectOptions={"retries": 7})
+    assert found.detection == DetectionTiming(7)
+    assert settings({"detectOptions": {"timeout": "2s"}}).detection.timeout_s == 2
 
 
 def test_policy_routes_take_addresses_and_blanks() -> None:
@@ -92,6 +124,14 @@ def test_policy_routes_take_addresses_and_blanks() -> None:
         ({"policyRoutes": [{"dst": "", "gw": "10.6.0.1"}]}, "invalid route dst"),
         ({"policyRoutes": [{"dst": "10.9.0.0/16", "gw": "x"}]}, "invalid route gw"),
         ({"podRPFilter": 3}, "podRPFilter"),
+        ({"hostRPFilter": 3}, "hostRPFilter"),
+        ({"detectOptions": {"retries": -1}}, "detectOptions.retries"),
+        ({"detectOptions": {"retries": "3"}}, "detectOptions.retries"),
+        ({"detectOptions": {"interval": "5"}}, "detectOptions.interval"),
+        ({"detectOptions": {"interval": "0s"}}, "detectOptions.interval"),
+        ({"detectOptions": {"timeout": "-1s"}}, "detectOptions.timeout"),
+        ({"detectOptions": {"timeout": "1s later"}}, "detectOptions.timeout"),
+        ({"detectOptions": {"timeout": "1" * 40 + "s"}}, "detectOptions.timeout"),
         ({"vethMTU": -1}, "vethMTU"),
         ({"txQueueLen": -1}, "txQueueLen"),
         ({"hostRuleTable": 254}, "hostRuleTable"),

@@ -15,6 +15,7 @@ from nodeagent.netlink.namespaces import (
     NetnsExecutor,
     NetworkNamespace,
     read_sysctl,
+    write_interface_sysctls,
     write_sysctls,
 )
 from nodeagent.netlink.session import NetlinkSession
@@ -218,6 +219,8 @@ def test_a_sysctl_that_is_as_wanted_is_not_written(
 ) -> None:
     written: list[bytes] = []
     write = os.write
+    # A new namespace has the value of the machine's.
+    write_sysctls(executor, namespace, {FORWARD: "0"})
 
     def noted(fd: int, data: bytes) -> int:
         written.append(data)
@@ -236,6 +239,15 @@ def test_a_sysctl_the_kernel_does_not_have_is_named(
     assert write_sysctls(executor, namespace, {missing: "0", FORWARD: "1"}) == [missing]
     assert read_sysctl(executor, namespace, missing) is None
     assert read_sysctl(executor, namespace, FORWARD) == "1"
+
+
+def test_a_sysctl_of_interfaces_is_set_on_each_and_on_those_to_come(
+    executor: NetnsExecutor, namespace: NetworkNamespace
+) -> None:
+    write_interface_sysctls(executor, namespace, "ipv4", "rp_filter", "2")
+
+    for name in ("all", "default", "lo"):
+        assert read_sysctl(executor, namespace, f"net/ipv4/conf/{name}/rp_filter") == "2"
 
 
 def test_a_sysctl_that_cannot_be_set_is_an_error(

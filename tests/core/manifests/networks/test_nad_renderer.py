@@ -127,14 +127,20 @@ def test_a_shared_rdma_device_needs_no_plugin(kind: str) -> None:
 
 
 def test_the_coordinator_is_told_to_detect_where_the_network_says_it() -> None:
-    said = {"detectIPConflict": True, "detectGateway": False, "hostRPFilter": 0}
+    said = {
+        "detectIPConflict": True,
+        "detectGateway": False,
+        "hostRPFilter": 0,
+        "detectOptions": {"retries": 5, "timeout": "1s"},
+    }
     spec = {"cniType": "ipoib", "ipoib": {"master": "ib0"}, "coordinator": said}
 
     assert config("ipo", spec) == chain(
         "ipo",
         '{"type":"ipoib","master":"ib0","ipam":{"type":"spiderpool"}}',
         '{"txQueueLen":0,"detectIPConflict":true,"detectGateway":false,"tunePodRoutes":true,'
-        '"mode":"auto","type":"coordinator"}',
+        '"mode":"auto","type":"coordinator","hostRPFilter":0,'
+        '"detectOptions":{"retries":5,"timeout":"1s"}}',
     )
 
 

@@ -1,0 +1,63 @@
+"""When the frames of a probe are sent: their number, their distance, the wait for an answer.
+
+The agent's own schedules are short, because every Pod waits for them; a network can have others
+(``detectOptions``). Every schedule ends: the probes and the window are limited. Pure.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Final, NamedTuple
+
+from core.manifests.networks.detect_options import DetectionTiming
+
+CONFLICT_WINDOW_S: Final = 0.1
+"""See docs/reference/coordinator.md, "Conflict and gateway detection".
+
+Answers usually come within 0.1 ms; the seconds of RFC 5227 would delay every Pod.
+"""
+CONFLICT_PROBES: Final = 3
+"""PROBE_NUM of RFC 5227, 1.1."""
+
+GATEWAY_WINDOW_S: Final = 0.5
+GATEWAY_PROBES: Final = 5
+"""An ADD waits for the whole window only if the gateway is silent, and then it fails."""
+
+PROBES_MAX: Final = 20
+WINDOW_S_MAX: Final = 10.0
+"""Both windows of an ADD, a carrier and a busy node fit into the deadline of 30 s of an ADD."""
+
+
+class ProbeSchedule(NamedTuple):
+    """``probes`` frames ``interval_s`` apart, and ``wait_s`` after the last one; all positive."""
+
+    probes: int
+    interval_s: float
+    wait_s: float
+
+    @property
+    def window_s(self) -> float:
+        """Seconds from the first frame to the end."""
+        return (self.probes - 1) * self.interval_s + self.wait_s
+
+
+def spread(probes: int, window_s: float) -> ProbeSchedule:
+    """Frames at equal distances."""
+    return ProbeSchedule(probes, window_s / probes, window_s / probes)
+
+
+CONFLICT_SCHEDULE: Final = spread(CONFLICT_PROBES, CONFLICT_WINDOW_S)
+GATEWAY_SCHEDULE: Final = spread(GATEWAY_PROBES, GATEWAY_WINDOW_S)
+
+
+def scheduled(built_in: ProbeSchedule, timing: DetectionTiming) -> ProbeSchedule:
+    """The schedule of a network; frames that would be sent after its timeout are left out."""
+    probes = min(timing.probes or built_in.probes, PROBES_MAX)
+    window_s = timing.timeout_s
+    if window_s is None:
+        window_s = probes * timing.interval_s if timing.interval_s else built_in.window_s
+    window_s = min(window_s, WINDOW_S_MAX)
+    if timing.interval_s is None:
+        return spread(probes, window_s)
+    probes = min(probes, ceil(window_s / timing.interval_s))
+    return ProbeSchedule(probes, timing.interval_s, window_s - (probes - 1) * timing.interval_s)
