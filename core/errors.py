@@ -63,7 +63,7 @@ with the classes.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, Self
 
 RefusalKind = Literal[
     "Invalid", "Forbidden", "NotSupported", "Required", "AlreadyExists", "NotFound", "Internal"
@@ -262,6 +262,7 @@ class AllocationError(OrbweaverError):
 
     ``sentinel`` is the short text that users match on (docs/reference/pool-selection.md, "Error
     texts"). ``verdicts``: the ``core.domain.selection.request.CandidateVerdict`` of each pool.
+    ``source``: the level of selection that named the pools, "" if none was reached.
     """
 
     sentinel: ClassVar[str] = "unknown"
@@ -273,9 +274,21 @@ class AllocationError(OrbweaverError):
         subject: str = "",
         remedy: str = "",
         verdicts: tuple[object, ...] = (),
+        source: str = "",
     ) -> None:
         super().__init__(message, subject=subject, remedy=remedy)
         self.verdicts = verdicts
+        self.source = source
+
+    def restated(self, message: str, *, remedy: str = "", source: str = "") -> Self:
+        """The same error with another message, and another remedy and source where given."""
+        return type(self)(
+            message,
+            subject=self.subject,
+            remedy=remedy or self.remedy,
+            verdicts=self.verdicts,
+            source=source or self.source,
+        )
 
 
 class WrongInput(AllocationError):

@@ -18,6 +18,7 @@ from core.domain.addresses.ip_address import Family
 from core.errors import DatapathError, OutcomeUnknown, StoreUnavailable, WriterFenced
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.retry_policies import waiting_for_store
+from core.process.supervision import TaskSpec
 from core.process.tcp_port import TcpPort
 from core.process.teardown import Teardown
 from nodeagent.clusterip.clusterip_setup import start_cluster_ips
@@ -137,6 +138,7 @@ class Agent:
         if parts.tracer is not None:
             opened.push_blocking("the tracer", parts.tracer.close)
         opened.push("the writer", parts.writer.close)
+        opened.push("refused ADDs", parts.refusals.close)
         opened.push("the configuration view", parts.view.close)
         opened.push_blocking("the namespace thread", parts.executor.close)
         opened.push_blocking("the coordinator's workers", parts.coordinator_handler.close)
@@ -220,6 +222,7 @@ class Agent:
         if not parts.writer.epoch:
             await parts.writer.open()
         await parts.view.start()
+        parts.supervisor.start(TaskSpec("refusal-recorder", parts.refusals.run))
         parts.health.started = True
         fields = {"node": self.settings.node_name, "epoch": parts.writer.epoch}
         _log.info("ready", extra={"fields": fields})

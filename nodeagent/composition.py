@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from core.allocation.allocator import Allocator, AllocatorSettings
 from core.allocation.cooldown import CoolDown
 from core.allocation.pool_requests import PoolRequests
+from core.allocation.refusal_recorder import RefusalRecorder
 from core.allocation.releaser import HandOver, Releaser
 from core.configuration.configurator import Configurator
 from core.configuration.refusal_notes import Refusals
@@ -27,7 +28,7 @@ from nodeagent.coordinator.engine import Engine
 from nodeagent.coordinator.reply_mark_rules import PreferredReplyMarkRules
 from nodeagent.coordinator.settings import ConfiguredSettings, CoordinatorDefaults
 from nodeagent.facts import FactsSource, StandaloneFacts
-from nodeagent.handlers.add_handler import AddHandler, Allocate
+from nodeagent.handlers.add_handler import AddHandler, Allocate, AllocationSteps
 from nodeagent.handlers.assigned_address_probe import AssignedAddressProbe
 from nodeagent.handlers.check_handler import CheckHandler
 from nodeagent.handlers.conflict_probe import ConflictProbe
@@ -65,6 +66,7 @@ class AgentParts(NamedTuple):
     keys: Keys
     writer: Writer
     view: ConfigurationView
+    refusals: RefusalRecorder
     facts: FactsSource
     runner: RequestRunner
     health: AgentHealth
@@ -117,6 +119,7 @@ class _Base(NamedTuple):
     plugin_log: PluginLog
     releaser: Releaser
     cooldown: CoolDown
+    refusals: RefusalRecorder
 
 
 def compose(
@@ -148,6 +151,7 @@ def compose(
         keys=base.keys,
         writer=base.writer,
         view=base.view,
+        refusals=base.refusals,
         facts=base.facts,
         runner=base.runner,
         health=base.health,
@@ -200,6 +204,7 @@ def _base(
         PluginLog(),
         Releaser(store, keys, writer, cooldown, _hand_over(store, keys, sources)),
         cooldown,
+        RefusalRecorder(writer, monotonic),
     )
 
 
@@ -293,9 +298,10 @@ def _cni_handlers(
     settings, store, keys, facts = base.settings, base.store, base.keys, base.facts
     add_handler = AddHandler(
         *(base.runner, base.metrics.allocation, base.tracer, facts, base.executor),
-        _allocate(base, sources),
+        AllocationSteps(
+            _allocate(base, sources), base.refusals.note, binds=sources.networks is not None
+        ),
         _conflict_probe(base, detector, withdrawal_handler),
-        binds=sources.networks is not None,
     )
     delete_handler = DeleteHandler(
         *(base.runner, base.metrics.release, base.tracer, base.releaser, facts, settings.actor),
@@ -360,6 +366,11 @@ def _register_metrics(parts: AgentParts) -> None:
     metrics.gauge("writer_epoch", "Epoch of this agent's writer", lambda: writer.epoch)
     metrics.counter(
         "writer_transactions", "etcd transactions with events", lambda: writer.transactions
+    )
+    metrics.counter(
+        "refusals_dropped",
+        "Refused ADDs that the event log does not have, because there were too many or etcd failed",
+        lambda: parts.refusals.dropped,
     )
     metrics.counter(
         "task_restarts",

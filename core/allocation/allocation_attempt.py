@@ -22,8 +22,18 @@ from core.domain.addresses.routes import distribute_routes
 from core.domain.claims.assignment import nic_with
 from core.domain.events import Release
 from core.domain.model import Nic
-from core.domain.selection.explanation import aggregate, bracketed, in_standard_mode
-from core.domain.selection.request import FAMILY_NAMES, Demand, Selection
+from core.domain.selection.explanation import (
+    FREE_ADDRESS,
+    aggregate,
+    bracketed,
+    in_standard_mode,
+)
+from core.domain.selection.request import (
+    FAMILY_NAMES,
+    CandidateVerdict,
+    Demand,
+    Selection,
+)
 from core.errors import AddressesUsedOut, AllocationError, LogCorrupt, LostRace
 from core.eventstore.batch import Lost
 from core.eventstore.keys import Keys
@@ -355,5 +365,13 @@ class AllocationAttempt:
             f" from IPPools {bracketed(demand.pools)}: {aggregate(reasons)}",
             subject=" ".join(demand.pools),
             remedy="add addresses to one of these pools, or add a pool to the Pod's annotation",
+            verdicts=tuple(map(self._final_verdict, self.selection.verdicts)),
         )
-        return in_standard_mode(error)
+        return in_standard_mode(error, self.selection.source)
+
+    def _final_verdict(self, verdict: CandidateVerdict) -> CandidateVerdict:
+        """The verdict of selection, or that no address of the pool could be had."""
+        reason = self._full.get((verdict.interface, verdict.family, verdict.pool))
+        if reason is None:
+            return verdict
+        return verdict._replace(accepted=False, rule=FREE_ADDRESS, reason=reason)

@@ -7,7 +7,8 @@ Without an index every block is read, which is slower.
 
 Tokens: ``address A``; ``pod NS/NAME`` (the endpoint); ``uid UID``; ``pool NAME``, ``subnet NAME``
 (its own life); ``use NAME`` (claims and releases in the pool).
-An endpoint is filed under all its addresses, since it may move to another Pod and keep them.
+An endpoint is filed under all its addresses, since it may move to another Pod and keep them. A
+refused ADD is filed under its Pod and the Pod's UID.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from core.domain.events import (
     AddressesClaimed,
     AddressesReleased,
     AddressQuarantined,
+    AllocationRefused,
     EndpointChanged,
     Event,
     PoolDefined,
@@ -64,6 +66,9 @@ def tokens_of(event: Event) -> Iterator[str]:
                 yield f"use {pool}"
                 if holder.startswith(_UID_HOLDER):
                     yield f"uid {holder.removeprefix(_UID_HOLDER)}"
+        case AllocationRefused(namespace, name, uid):
+            yield f"pod {namespace}/{name}"
+            yield f"uid {uid}"
         case PoolDefined(Pool(name)) | PoolRetired(name) | PoolDeleted(name):
             yield f"pool {name}"
         case SubnetDefined(Subnet(name)) | SubnetRetired(name) | SubnetDeleted(name):

@@ -14,6 +14,7 @@ from core.domain.events import (
     AddressesClaimed,
     AddressesReleased,
     AddressQuarantined,
+    AllocationRefused,
     EndpointChanged,
     QuarantineLifted,
     Recorded,
@@ -66,6 +67,8 @@ def summary_of(recorded: Recorded) -> EventSummary:
             return _of_endpoint(name, endpoint, endpoint.addresses())
         case AddressesReleased():
             return _of_release(name, event)
+        case AllocationRefused():
+            return _of_refusal(name, event)
         case AddressQuarantined(quarantine):
             detail = "; ".join(part for part in (quarantine.reason, quarantine.evidence) if part)
             address = quarantine.address
@@ -103,6 +106,22 @@ def _of_release(name: str, event: AddressesReleased) -> EventSummary:
         tuple(pool for _, pool in pairs),
         event.addresses(),
     )
+
+
+def _of_refusal(name: str, event: AllocationRefused) -> EventSummary:
+    return EventSummary(
+        name,
+        f"pod/{event.namespace}/{event.name}",
+        f"{event.interface} on {event.node}, {refusal_in_words(event)}",
+        tuple(dict.fromkeys(verdict.pool for verdict in event.verdicts)),
+        node=event.node,
+    )
+
+
+def refusal_in_words(event: AllocationRefused) -> str:
+    """Why, and how often."""
+    repeated = f" ({event.times} times)" if event.times > 1 else ""
+    return f"{event.reason}{repeated}: {event.message}"
 
 
 def _text(pairs: list[tuple[str, str]] | tuple[tuple[str, str], ...]) -> str:

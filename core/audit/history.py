@@ -31,6 +31,7 @@ from core.domain.events import (
     AddressesClaimed,
     AddressesReleased,
     AddressQuarantined,
+    AllocationRefused,
     Cause,
     EndpointChanged,
     QuarantineLifted,
@@ -51,7 +52,7 @@ async def history(view: LogView, subject: HistorySubject) -> History:
     if subject.kind == "uid":
         return await _history_of_uid(view, subject)
     collector = ObjectHistory(subject) if subject.kind in OBJECT_KINDS else _Holdings(subject)
-    async for recorded in _events_about(view, subject):
+    async for recorded in events_about(view, subject):
         collector.take(recorded)
     return collector.answer()
 
@@ -63,11 +64,13 @@ async def _history_of_uid(view: LogView, subject: HistorySubject) -> History:
     UID.
     """
     keys: dict[EndpointKey, None] = {}
-    async for recorded in _events_about(view, subject):
+    async for recorded in events_about(view, subject):
         match recorded.event:
             case AddressesClaimed(endpoint) | EndpointChanged(endpoint):
                 if endpoint.uid == subject.name:
                     keys[endpoint.key] = None
+            case AllocationRefused(namespace, name, uid) if uid == subject.name:
+                keys[namespace, name] = None
             case _:
                 pass
     entries: list[HistoryEntry] = []
@@ -79,7 +82,7 @@ async def _history_of_uid(view: LogView, subject: HistorySubject) -> History:
     return History(subject, tuple(sorted(entries, key=lambda entry: entry.began)), dropped)
 
 
-async def _events_about(view: LogView, subject: HistorySubject) -> AsyncIterator[Recorded]:
+async def events_about(view: LogView, subject: HistorySubject) -> AsyncIterator[Recorded]:
     """The events that may be about the subject, in log order."""
     sealed = (
         view.sealed.segments_with_any([subject.token])
@@ -141,6 +144,8 @@ class _Holdings(EntryList):
                 self._quarantine(quarantine, recorded)
             case QuarantineLifted(address):
                 self._lift(address, recorded)
+            case AllocationRefused() as event if self._wants_refusal(event):
+                self.add(_refused(event, stamp_of(recorded)))
             case _:
                 pass
 
@@ -160,6 +165,15 @@ class _Holdings(EntryList):
                 return self._is_inside(address)
             case _:
                 return "/".join(endpoint.key) == self.subject.name
+
+    def _wants_refusal(self, event: AllocationRefused) -> bool:
+        match self.subject.kind:
+            case "pod":
+                return f"{event.namespace}/{event.name}" == self.subject.name
+            case "node":
+                return event.node == self.subject.name
+            case _:
+                return False
 
     def _is_inside(self, address: str) -> bool:
         assert self._cidr is not None
@@ -231,6 +245,21 @@ def _held(address: str, pool: str, endpoint: Endpoint, began: Stamp) -> HistoryE
         pod=endpoint.name,
         uid=endpoint.uid,
         node=endpoint.node,
+    )
+
+
+def _refused(event: AllocationRefused, at: Stamp) -> HistoryEntry:
+    return HistoryEntry(
+        "refused",
+        "",
+        at,
+        holder=event.holder,
+        namespace=event.namespace,
+        pod=event.name,
+        uid=event.uid,
+        node=event.node,
+        reason=event.reason,
+        refusal=event,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Final, Literal, NamedTuple
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address, parse_cidr
 from core.domain.events import (
     TYPE_NAMES,
+    AllocationRefused,
     Event,
     PoolDefined,
     PoolDeleted,
@@ -40,7 +41,9 @@ SubjectKind = Literal[
     "node",
     "cidr",
 ]
-EntryKind = Literal["held", "quarantined", "defined", "changed", "retired", "reinstated", "deleted"]
+EntryKind = Literal[
+    "held", "quarantined", "refused", "defined", "changed", "retired", "reinstated", "deleted"
+]
 
 _LIFE: Final[dict[str, tuple[type[Event], ...]]] = {
     "pool": (PoolDefined, PoolRetired, PoolDeleted),
@@ -76,10 +79,10 @@ _TRACE_ID: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-")
 class HistorySubject(NamedTuple):
     """The subject of a history.
 
-    ``address``: its claims and quarantines. ``pod``: the addresses of an endpoint, by
-    ``namespace/name``; ``uid``: the same for one Pod of that name. ``pool``, ``subnet``: its
-    changes; ``use``: every claim in a pool, which may be long; ``node`` and ``cidr``: the same on a
-    node, and of the addresses in a CIDR. ``reservation``, ``record`` (``Kind/NAME`` or
+    ``address``: its claims and quarantines. ``pod``: the addresses of an endpoint and its refused
+    ADDs, by ``namespace/name``; ``uid``: the same for one Pod of that name. ``pool``, ``subnet``:
+    its changes; ``use``: every claim in a pool, which may be long; ``node`` and ``cidr``: the same
+    on a node, and of the addresses in a CIDR. ``reservation``, ``record`` (``Kind/NAME`` or
     ``Kind/NAMESPACE/NAME``): its changes; ``application`` (``NAMESPACE/NAME``): those of its record
     and of its automatic pools.
     """
@@ -124,7 +127,8 @@ class HistoryEntry(NamedTuple):
     ``subject``: the address or the pool. ``reason`` and ``evidence``: why it ended (held) or began
     (quarantined). ``reason`` is an event's reason, or ``moved`` if the same holder continued with
     another Pod or node, or ``taken`` if the log has a claim of another holder (I1 is violated).
-    ``text`` describes a pool, or what changed in it.
+    ``text`` describes a pool, or what changed in it. ``refusal``: of an ADD that got no addresses
+    (refused), whose ``reason`` is the event's; it has no ``subject``.
     """
 
     kind: EntryKind
@@ -140,6 +144,7 @@ class HistoryEntry(NamedTuple):
     reason: str = ""
     evidence: str = ""
     text: str = ""
+    refusal: AllocationRefused | None = None
 
 
 class History(NamedTuple):

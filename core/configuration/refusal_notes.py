@@ -62,11 +62,9 @@ class Refusals:
             why = REFUSALS.decode(self._keys, kv.key, kv.value).why
         except LogCorrupt:
             return error
-        return type(error)(
+        return error.restated(
             error.message.replace(
                 f'SpiderIPPool "{name}" not found', f'SpiderIPPool "{name}" was refused: {why}'
             ),
-            subject=error.subject,
             remedy=f"correct SpiderIPPool {name}; its condition Ready has the same reason",
-            verdicts=error.verdicts,
         )

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
+from core.domain.addresses.ip_address import Family
 from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Subnet, Workload
 from core.domain.services import EndpointSlice, Service
 
@@ -174,6 +175,45 @@ class AddressesReleased(NamedTuple):
         return tuple(release.address for release in self.releases)
 
 
+class PoolVerdict(NamedTuple):
+    """What became of one candidate pool, in short: ``core.domain.selection.request`` has the rest.
+
+    ``rule``: slug of the rule that decided. ``detail``: what exactly did not fit.
+    """
+
+    interface: str
+    family: Family
+    pool: str
+    accepted: bool
+    rule: str
+    detail: str = ""
+
+
+class AllocationRefused(NamedTuple):
+    """An ADD got no addresses; nothing changed.
+
+    ``name`` and ``holder``: those that its endpoint would have. ``reason``: a slug of
+    ``core.domain.claims.refused_adds``; ``message`` and ``remedy`` as in the ADD's answer, the
+    former cut. ``source``: the level of selection that named the pools, "" if none did.
+    ``verdicts``: of every candidate pool; ``left_out``: how many more there are. ``times``: how
+    many refusals of this holder, NIC and reason the event stands for.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    node: str
+    holder: str
+    interface: str
+    reason: str
+    message: str
+    remedy: str = ""
+    source: str = ""
+    verdicts: tuple[PoolVerdict, ...] = ()
+    left_out: int = 0
+    times: int = 1
+
+
 Event = (
     PoolDefined
     | PoolRetired
@@ -190,6 +230,7 @@ Event = (
     | SubnetDefined
     | SubnetRetired
     | SubnetDeleted
+    | AllocationRefused
 )
 
 SCHEMA_VERSION = 1
@@ -211,6 +252,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
     "subnet-defined": SubnetDefined,
     "subnet-retired": SubnetRetired,
     "subnet-deleted": SubnetDeleted,
+    "allocation-refused": AllocationRefused,
 }
 """Wire name -> type. Names never change, because logs store them."""
 

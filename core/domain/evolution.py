@@ -17,6 +17,7 @@ from core.domain.events import (
     AddressesClaimed,
     AddressesReleased,
     AddressQuarantined,
+    AllocationRefused,
     EndpointChanged,
     Event,
     PoolDefined,
@@ -166,6 +167,8 @@ class Ledger:
                 self.records[event.kind, event.namespace, event.name] = event
             case RecordDeleted():
                 self.records.pop((event.kind, event.namespace, event.name), None)
+            case AllocationRefused():
+                pass
             case _:
                 raise AssertionError(f"an event type without a fold: {type(event).__name__}")
 

@@ -12,18 +12,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from core.allocation.add_request import AddRequest
 from core.allocation.allocator import Added
 from core.domain.addresses.routes import POD_ROUTES, requested_routes, unmatched_routes
+from core.domain.events import Cause
 from core.domain.facts import PodFacts, RequestFacts
 from core.domain.model import Endpoint
-from core.errors import CallerGone, OrbweaverError
+from core.errors import AllocationError, CallerGone, OrbweaverError
 from nodeagent.cni_protocol.failures import ALLOCATION_ERROR, CniFailure, failure_of
 from nodeagent.cni_protocol.results import add_result
 from nodeagent.facts import FactsSource
-from nodeagent.handlers.conflict_probe import ConflictProbe, nic_of
+from nodeagent.handlers.conflict_probe import PROBE_ERRORS, ConflictProbe, nic_of
 from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.request_runner import (
     ADD_DEADLINE_S,
@@ -40,14 +41,25 @@ ALLOCATE: Final = "ipam.allocate"
 Allocate = Callable[[AddRequest, RequestFacts], Awaitable[Added]]
 """Claims the addresses of an ADD: ``Allocator.allocate``, or a wait for pools or bindings first."""
 
+OnRefused = Callable[[PodFacts, str, AllocationError, Cause], None]
+"""Receives each ADD that gets no addresses, with its NIC, before its answer: must be quick."""
+
 Done = tuple[bytes, dict[str, object]]
 """Standard output of a CNI call, and the fields of its line in the plugin log."""
 
 _log: Final = logging.getLogger(__name__)
 
 
+class AllocationSteps(NamedTuple):
+    """How addresses are claimed. ``binds``: some ADDs wait for a network provider."""
+
+    allocate: Allocate
+    on_refused: OnRefused
+    binds: bool = False
+
+
 class AddHandler:
-    """Handles ADDs. ``binds``: some ADDs wait for a network provider."""
+    """Handles ADDs."""
 
     def __init__(
         self,
@@ -56,19 +68,18 @@ class AddHandler:
         tracer: Tracer | None,
         facts: FactsSource,
         executor: NetnsExecutor,
-        allocate: Allocate,
+        steps: AllocationSteps,
         conflict_probe: ConflictProbe,
-        *,
-        binds: bool = False,
     ) -> None:
         self._runner = runner
         self._counts = counts
         self._tracer = tracer
         self._facts = facts
         self._executor = executor
-        self._allocate = allocate
+        self._allocate = steps.allocate
         self._conflict_probe = conflict_probe
-        self.deadline_s = BOUND_ADD_DEADLINE_S if binds else ADD_DEADLINE_S
+        self._on_refused = steps.on_refused
+        self.deadline_s = BOUND_ADD_DEADLINE_S if steps.binds else ADD_DEADLINE_S
 
     async def handle_add(self, request: AddRequest, version: str, arrived: float) -> Done:
         """The result of a CNI ADD in ``version``; ``arrived`` as in ``allocate_addresses``.
@@ -89,6 +100,9 @@ class AddHandler:
         except CallerGone:
             raise
         except (OrbweaverError, CniFailure) as error:
+            if isinstance(error, PROBE_ERRORS):
+                pod = self._facts.facts(request.pod).pod
+                self._on_refused(pod, request.attachment.interface, error, request.cause)
             raise failure_of(error).prefixed(ALLOCATION_ERROR) from error
         cidrs = nic.cidrs()
         return add_result(version, nic, cidrs), {"addresses": cidrs}
@@ -120,7 +134,11 @@ class AddHandler:
             if request.selection.match_master_subnet:
                 request = await self._with_master_addresses(request)
                 require_caller(has_hung_up)
-            added = await self._allocate(request, facts)
+            try:
+                added = await self._allocate(request, facts)
+            except AllocationError as error:
+                self._on_refused(facts.pod, attachment.interface, error, request.cause)
+                raise
             running.tries = added.tries
             if span is not None:
                 _describe_added(span, added)

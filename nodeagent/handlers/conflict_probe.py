@@ -23,7 +23,13 @@ from core.allocation.add_request import AddRequest
 from core.allocation.allocator import Added
 from core.domain.facts import PodReference
 from core.domain.model import Nic
-from core.errors import AddressConflict, DeadlineExceeded, GatewayUnreachable, OrbweaverError
+from core.errors import (
+    AddressConflict,
+    DeadlineExceeded,
+    DetectionFailed,
+    GatewayUnreachable,
+    OrbweaverError,
+)
 from nodeagent.cni_protocol.failures import NO_ADDRESS_FOR_INTERFACE, CniFailure
 from nodeagent.conflict_detection.detector import (
     ConflictingAddress,
@@ -45,6 +51,9 @@ WITHDRAW_S_MAX: Final = 5.0
 
 PROBE_SPAN: Final = "ipam.look"
 """The span of a probe, a sibling of the allocation's."""
+
+PROBE_ERRORS: Final = (AddressConflict, GatewayUnreachable, DetectionFailed)
+"""Errors of ADDs whose addresses were claimed and then failed the probe."""
 
 AllocateAddresses = Callable[[AddRequest, float], Awaitable[Added]]
 

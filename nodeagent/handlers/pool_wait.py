@@ -165,9 +165,4 @@ def explained(error: Curable, report: ReconcileReport | None, waited_s: float) -
     else:
         what = "the pool has as many addresses as its application requests"
         remedy = "raise ipam.spidernet.io/ippool-ip-number, such as +1 for rolling updates"
-    return type(error)(
-        f"{error.message}: {what}",
-        subject=error.subject,
-        remedy=remedy,
-        verdicts=error.verdicts,
-    )
+    return error.restated(f"{error.message}: {what}", remedy=remedy)

@@ -24,6 +24,7 @@ MAKERS: Final = ("TaskSpec", "following", "_leader_task")
 AGENT: Final = (
     *("watch-pods", "watch-coordinator", "watch-services", "watch-networks", "watch-tenants"),
     *("cluster-ips", "device-plugin", "cni-request-timeouts", "configuration-view"),
+    "refusal-recorder",
 )
 REPLICA: Final = (
     *("configuration-view", "projector", "observer", "election", "workflow-worker"),

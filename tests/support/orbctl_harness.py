@@ -16,6 +16,9 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from core.allocation.refusal_recorder import RefusalRecorder
+from core.domain.events import Cause
+from core.errors import AllocationError
 from core.eventstore.codec import POOL
 from core.eventstore.etcd import EtcdSettings
 from core.eventstore.keys import Keys
@@ -109,6 +112,8 @@ class OrbctlHarness:
                 self.pass_time(words[0])
             case "add":
                 self.on_node(words[1], lambda node: node.add(pod(words[0], node=words[1])))
+            case "refuse":
+                self.on_node(words[1], lambda node: _refuse(node, words[0], words[2]))
             case "replica":
                 replica = pod(words[0], node=words[1], fixed="statefulset")
                 self.on_node(words[1], lambda node: node.add(replica))
@@ -140,6 +145,19 @@ class OrbctlHarness:
 
     def _open(self, settings: EtcdSettings) -> KeyValueStore:
         return self.store
+
+
+async def _refuse(node: NodeHarness, name: str, pools: str) -> None:
+    """ADDs of a Pod that may use these pools alone; three of them in a row, and none gets any."""
+    facts = pod(name, node=node.name, annotations={"ipam.spidernet.io/ippool": pools})
+    recorder = RefusalRecorder(node.writer)
+    for _ in range(3):
+        try:
+            await node.add(facts)
+        except AllocationError as error:
+            recorder.note(facts, "eth0", error, Cause("agent"))
+            await recorder.write_due()
+    await recorder.close()
 
 
 @contextlib.contextmanager

@@ -38,6 +38,9 @@ STANDARD_MODE: Final = "failed to allocate IP addresses in standard mode: "
 MISSING: Final = "missing"
 """The rule about a pool that does not exist."""
 
+FREE_ADDRESS: Final = "free-address"
+"""The rule about a pool whose addresses are all taken."""
+
 SOURCE_WORDS: Final[dict[str, str]] = {
     SOURCE_POD_SUBNETS: f"Pod annotation '{POD_SUBNETS}' or '{POD_SUBNET}'",
     SOURCE_POD_IPPOOLS: f"Pod annotation '{POD_IPPOOLS}'",
@@ -48,22 +51,12 @@ SOURCE_WORDS: Final[dict[str, str]] = {
 }
 
 
-def in_standard_mode(error: AllocationError) -> AllocationError:
-    """The same error with the prefix of a first allocation.
+def in_standard_mode(error: AllocationError, source: str = "") -> AllocationError:
+    """The same error with the prefix of a first allocation, and the level that named the pools.
 
     See docs/reference/pool-selection.md, "Error texts".
     """
-    return prefixed(error, STANDARD_MODE)
-
-
-def prefixed(error: AllocationError, prefix: str) -> AllocationError:
-    """The same error, its message after ``prefix``."""
-    return type(error)(
-        prefix + error.message,
-        subject=error.subject,
-        remedy=error.remedy,
-        verdicts=error.verdicts,
-    )
+    return error.restated(STANDARD_MODE + error.message, source=source)
 
 
 def aggregate(reasons: Iterable[str]) -> str:
@@ -183,8 +176,9 @@ def describe_verdicts(verdicts: Iterable[CandidateVerdict]) -> Iterator[str]:
         if verdict.accepted:
             yield f"  {verdict.pool}: accepted by {verdict.rule}"
         else:
+            reason = f": {verdict.reason}" if verdict.reason else ""
             detail = f" ({verdict.detail})" if verdict.detail else ""
-            yield f"  {verdict.pool}: rejected by {verdict.rule}: {verdict.reason}{detail}"
+            yield f"  {verdict.pool}: rejected by {verdict.rule}{reason}{detail}"
 
 
 def _unusable(

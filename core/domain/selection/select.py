@@ -15,7 +15,7 @@ from collections.abc import Container, Mapping
 from core.domain.addresses.ip_address import Family
 from core.domain.addresses.routes import requested_routes
 from core.domain.facts import RequestFacts
-from core.domain.model import Pool
+from core.domain.model import Pool, Route
 from core.domain.selection import explanation, filters, sources, wildcards
 from core.domain.selection.catalog import PoolCatalog
 from core.domain.selection.request import (
@@ -47,10 +47,14 @@ def select(
     the error's ``verdicts`` are those reached so far.
     """
     context = Context(request, facts, PoolCatalog.of(pools), settings)
+    source = ""
     try:
-        return _select(context, settled)
+        routes = requested_routes(context.facts.pod)
+        named = _candidates(context)
+        source = named.source
+        return _judged(context, named, routes, settled)
     except AllocationError as error:
-        raise explanation.in_standard_mode(error) from error
+        raise explanation.in_standard_mode(error, source) from error
 
 
 def candidates(
@@ -73,9 +77,12 @@ def _candidates(context: Context) -> Candidates:
     return wildcards.resolve(sources.collect(context), context.catalog, context.settings)
 
 
-def _select(context: Context, settled: Container[tuple[str, Family]]) -> Selection:
-    routes = requested_routes(context.facts.pod)
-    candidate_pools = _candidates(context)
+def _judged(
+    context: Context,
+    candidate_pools: Candidates,
+    routes: tuple[Route, ...],
+    settled: Container[tuple[str, Family]],
+) -> Selection:
     _check_asked(candidate_pools, context)
     named = [
         (nic, family, _existing(nic.interface, family, names, context))

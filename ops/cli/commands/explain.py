@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from core.archive.replay import open_log
+from core.audit.past_adds import PastAdds, past_adds
 from core.domain.configuration.commands import ApplyRecord
 from core.domain.events import RecordDefined
 from core.domain.facts import PodReference
@@ -27,6 +29,7 @@ from ops.cli.global_options import globals_of
 from ops.cli.kinds import split_name
 from ops.cli.manifest_objects import read_commands
 from ops.cli.output import show_value
+from ops.cli.past_explanation import show_refusal
 
 if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
@@ -57,7 +60,8 @@ def explain(
 ) -> None:
     """Explain which pools serve a Pod, and why others do not.
 
-    The Pod is one that was applied as a record, or one of a YAML file that was not.
+    The Pod is one that was applied as a record, one whose ADD was refused (explained by its newest
+    refusal), or one of a YAML file.
 
     Examples:
       orbctl explain shop/web-0
@@ -79,6 +83,11 @@ def explain(
         who = PodReference(*key, held_uid, held_uid)
         facts = dry_run.facts_of(store, keys, snapshot, who, node)
         explanation = await dry_run.explain_add(store, keys, snapshot, facts, asked)
+        if not facts.pod.known and explanation.held is None:
+            adds = await session.read(lambda: _past_adds(session, key))
+            if adds.refused is not None:
+                show_refusal(adds.refused, output, session.now_ms())
+                return Exit.REFUSED
         if output.is_plain:
             show_value(_plain(explanation), output)
         else:
@@ -87,12 +96,16 @@ def explain(
             return Exit.OK if explanation.served else Exit.REFUSED
         return report(
             NotFound(
-                f"Pod {'/'.join(key)} has no record and holds no address",
+                f"Pod {'/'.join(key)} has no record, no address and no refused ADD",
                 remedy="apply a record of it, or explain its manifest with --request",
             )
         )
 
     perform(context, action)
+
+
+async def _past_adds(session: ClusterSession, key: tuple[str, str]) -> PastAdds:
+    return await past_adds(await open_log(session.store, session.keys, session.archive), key)
 
 
 def _records(paths: list[str]) -> list[RecordDefined]:

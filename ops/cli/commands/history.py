@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.archive.replay import open_log
+from core.audit.event_summary import refusal_in_words
 from core.audit.history import history as history_of
 from core.audit.history_entries import (
     SUBJECTS,
@@ -18,12 +19,14 @@ from core.audit.history_entries import (
     parse_subject,
 )
 from core.audit.object_history import OBJECT_KINDS
+from core.domain.events import AllocationRefused
 from core.errors import NotFound
 from ops.cli.context import perform
 from ops.cli.exits import Exit
 from ops.cli.formats import TABLE, Output
 from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, age, moment, show_table, show_value
+from ops.cli.past_explanation import plain_pool_verdict
 
 if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
@@ -58,7 +61,8 @@ def history(
         if output.is_plain:
             show_value(_plain(history), output)
         elif output.is_name:
-            print("\n".join(dict.fromkeys(entry.subject for entry in history.entries)))
+            names = dict.fromkeys(entry.subject for entry in history.entries if entry.subject)
+            print("\n".join(names))
         else:
             _show(history, session.now_ms(), output)
         return Exit.OK
@@ -134,6 +138,8 @@ _POOL_COLUMNS = (
 
 def _holding_row(entry: HistoryEntry, now_ms: int) -> tuple[str, ...]:
     began, ended = entry.began, entry.ended
+    if entry.refusal is not None:
+        return _refusal_row(entry, entry.refusal)
     end_ms = ended.at_ms if ended else now_ms
     quarantined = entry.kind == "quarantined"
     return (
@@ -149,6 +155,16 @@ def _holding_row(entry: HistoryEntry, now_ms: int) -> tuple[str, ...]:
         f"{began.position}-{ended.position if ended else ''}",
         f"{began.actor} → {ended.actor}" if ended else began.actor,
         began.trace_id or "-",
+    )
+
+
+def _refusal_row(entry: HistoryEntry, refusal: AllocationRefused) -> tuple[str, ...]:
+    at = entry.began
+    pools = ", ".join(dict.fromkeys(verdict.pool for verdict in refusal.verdicts))
+    return (
+        *("-", moment(at.at_ms), "-", "-", "(refused)", entry.node or "-", pools or "-"),
+        refusal_in_words(refusal),
+        *(entry.uid or "-", str(at.position), at.actor, at.trace_id or "-"),
     )
 
 
@@ -184,8 +200,15 @@ def _plain_entry(entry: HistoryEntry) -> dict[str, Any]:
     fields = entry._asdict() | {
         "began": _plain_stamp(entry.began),
         "ended": _plain_stamp(entry.ended) if entry.ended else None,
+        "refusal": _plain_refusal(entry.refusal) if entry.refusal else "",
     }
     return {name: value for name, value in fields.items() if value != ""}
+
+
+def _plain_refusal(refusal: AllocationRefused) -> dict[str, Any]:
+    verdicts = [plain_pool_verdict(verdict) for verdict in refusal.verdicts]
+    names = ("interface", "message", "remedy", "source", "times", "left_out")
+    return {name: getattr(refusal, name) for name in names} | {"verdicts": verdicts}
 
 
 def _plain_stamp(stamp: Stamp) -> dict[str, Any]:

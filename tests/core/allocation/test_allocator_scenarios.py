@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from core.allocation.allocator import AllocatorSettings
+from core.allocation.refusal_recorder import RefusalRecorder
+from core.domain.claims.refused_adds import at_length
 from core.domain.configuration.commands import (
     ApplyReservation,
     DeletePool,
@@ -23,9 +25,11 @@ from core.domain.configuration.commands import (
     QuarantineAddress,
     RetirePool,
 )
+from core.domain.events import AllocationRefused, Cause
 from core.domain.facts import PodFacts
 from core.domain.model import FixedKind, Reservation
-from core.errors import OrbweaverError
+from core.domain.selection.explanation import describe_verdicts
+from core.errors import AllocationError, OrbweaverError
 from core.eventstore.memory import MemoryStore
 from tests.support.node_harness import NodeHarness, check_everything, pod, pool
 
@@ -40,6 +44,8 @@ class AllocationHarness:
     def __init__(self) -> None:
         self.store = MemoryStore()
         self.nodes: dict[str, NodeHarness] = {}
+        self.recorders: dict[str, RefusalRecorder] = {}
+        self.now_s = 0.0
 
     async def play(self, line: str) -> str:
         verb, *words = shlex.split(line)
@@ -68,7 +74,15 @@ class AllocationHarness:
         box: str = "",
         **more: str,
     ) -> str:
-        added = await (await self.node(node)).add(who(name, **more), interface, container=box)
+        agent, facts = await self.node(node), who(name, **more)
+        try:
+            added = await agent.add(facts, interface, container=box)
+        except AllocationError as error:
+            recorder = self.recorders.setdefault(
+                node, RefusalRecorder(agent.writer, lambda: self.now_s)
+            )
+            recorder.note(facts._replace(node=node), interface, error, Cause("agent"))
+            raise
         nics = [
             f"{nic.interface or '(open)'} {' '.join(filter(None, (nic.ipv4, nic.ipv6)))}"
             for nic in added.endpoint.nics
@@ -113,6 +127,24 @@ class AllocationHarness:
         older = self.nodes.pop(name)
         await older.view.close()
         return f"epoch {(await self.node(name)).writer.epoch}"
+
+    async def wait(self, seconds: str) -> str:
+        self.now_s += float(seconds)
+        return f"{self.now_s:g} s"
+
+    async def refusals(self) -> str:
+        """Events of refused ADDs, each with its verdicts."""
+        for recorder in self.recorders.values():
+            await recorder.write_due()
+        node = await self.node("operator")
+        await check_everything(node)
+        lines: list[str] = []
+        for event in (one.event for one in await node.log()):
+            if isinstance(event, AllocationRefused):
+                where = f"{event.namespace}/{event.name} {event.interface} on {event.node}"
+                lines.append(f"{where}: {event.times} x {event.reason} from {event.source or '-'}")
+                lines += describe_verdicts(map(at_length, event.verdicts))
+        return "\n".join(lines) or "none"
 
     async def claims(self) -> str:
         state = await check_everything(await self.node("operator"))

@@ -10,12 +10,14 @@ from core.domain.events import (
     AddressesClaimed,
     AddressesReleased,
     AddressQuarantined,
+    AllocationRefused,
     Cause,
     EndpointChanged,
     Event,
     PoolDefined,
     PoolDeleted,
     PoolRetired,
+    PoolVerdict,
     QuarantineLifted,
     RecordDefined,
     RecordDeleted,
@@ -57,6 +59,22 @@ SAMPLES: list[Event] = [
     SubnetDefined(Subnet("s", 4, "10.6.0.0/16", ("10.6.0.9",), (), "10.6.0.1", ())),
     SubnetRetired("s"),
     SubnetDeleted("s"),
+    AllocationRefused(
+        *(
+            "shop",
+            "web-1",
+            "uid-1",
+            "node-a",
+            "pod/uid-1",
+            "eth0",
+            "no-pool",
+            "no",
+            "do",
+            "namespace",
+        ),
+        (PoolVerdict("eth0", 4, "p", False, "pod-affinity", "no label"),),
+        *(2, 7),
+    ),
 ]
 
 

@@ -14,6 +14,7 @@ from core.domain.events import (
     AddressesClaimed,
     AddressesReleased,
     AddressQuarantined,
+    AllocationRefused,
     Cause,
     EndpointChanged,
     Event,
@@ -107,6 +108,9 @@ plain_events: st.SearchStrategy[Event] = st.one_of(
     endpoints().map(EndpointChanged),
     items("blue").map(lambda ips: SubnetDefined(Subnet("net", 4, SUBNETS["blue"], ips))),
     st.sampled_from((SubnetRetired("net"), SubnetDeleted("net"))),
+    names.map(
+        lambda name: AllocationRefused("shop", name, "u", "n1", "pod/u", "eth0", "used-out", "full")
+    ),
 )
 claims = endpoints().map(lambda one: AddressesClaimed(one, tuple(range(len(one.nics)))))
 steps = st.one_of(

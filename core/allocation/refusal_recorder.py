@@ -1,0 +1,105 @@
+"""Writes refused ADDs to the log, beside the ADDs and never before their answers.
+
+``note`` only counts and queues; ``run`` appends. Nothing is retried: what does not fit into the
+queue or cannot be written is dropped and counted. An event is written at most once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from core.domain.claims.refused_adds import RefusalWindows, RefusedAdd, refusal_of
+from core.domain.events import Cause
+from core.domain.facts import PodFacts
+from core.errors import AllocationError, OrbweaverError
+from core.eventstore.batch import Proposal
+from core.eventstore.codec import EventDraft
+from core.eventstore.writer import Writer
+
+QUEUE_EVENTS_MAX: Final = 256
+"""Events that wait to be written."""
+
+BATCH_EVENTS_MAX: Final = 16
+"""Events in one proposal: far below the largest request of etcd, whatever they say."""
+
+CLOSE_S_MAX: Final = 2.0
+"""How long the rest may take to be written when the process ends."""
+
+_log: Final = logging.getLogger(__name__)
+
+
+class RefusalRecorder:
+    """Records the refusals of one agent. ``failed``: refusals that could not be written."""
+
+    def __init__(self, writer: Writer, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._writer = writer
+        self._now_s = now_s
+        self._windows = RefusalWindows()
+        self._pending: deque[RefusedAdd] = deque()
+        self._noted = asyncio.Event()
+        self.failed = 0
+
+    @property
+    def dropped(self) -> int:
+        """Refusals that are in no event: too many at once, or etcd did not take them."""
+        return self.failed + self._windows.overflows
+
+    def note(self, pod: PodFacts, interface: str, error: AllocationError, cause: Cause) -> None:
+        """Count one refused ADD of a NIC; ``cause``: of its request."""
+        refused = RefusedAdd(refusal_of(pod, interface, error), cause)
+        event = self._windows.note(refused, self._now_s())
+        if event is not None:
+            self._queue(event)
+        self._noted.set()
+
+    async def run(self) -> None:
+        """Write what is noted, until cancelled."""
+        while True:
+            await self._wait()
+            await self.write_due()
+
+    async def write_due(self) -> None:
+        """Write the first refusals, and those whose minute of counting is over."""
+        for event in self._windows.ended(self._now_s()):
+            self._queue(event)
+        await self._write_pending()
+
+    async def close(self) -> None:
+        """Write the rest, within ``CLOSE_S_MAX``; ``run`` has ended."""
+        for event in self._windows.rest():
+            self._queue(event)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S_MAX):
+                await self._write_pending()
+
+    async def _wait(self) -> None:
+        """Until something is noted, or a minute of counting is over."""
+        end_s = self._windows.next_end_s
+        seconds = None if end_s is None else max(end_s - self._now_s(), 0.0)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._noted.wait()
+        self._noted.clear()
+
+    def _queue(self, event: RefusedAdd) -> None:
+        if len(self._pending) >= QUEUE_EVENTS_MAX:
+            self.failed += event.event.times
+            return
+        self._pending.append(event)
+
+    async def _write_pending(self) -> None:
+        while self._pending:
+            count = min(len(self._pending), BATCH_EVENTS_MAX)
+            batch = [self._pending.popleft() for _ in range(count)]
+            drafts = [EventDraft(self._writer.event_id(), cause, event) for event, cause in batch]
+            try:
+                await self._writer.append(Proposal(tuple(drafts), (), ()))
+            except OrbweaverError as error:
+                self.failed += sum(refused.event.times for refused in batch)
+                _log.warning("could not write %d refused ADDs to the log: %s", count, error)

@@ -1,0 +1,63 @@
+"""What the ADDs of one Pod got, up to a moment, as the log tells it.
+
+A claim's event and a refusal have the decision with them, so the answer needs no state of that
+time, and nothing of the Pod that the log does not have. Reads the archive's index; writes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from core.archive.replay import LogView
+from core.audit.history import events_about
+from core.audit.history_entries import HistorySubject
+from core.domain.events import AddressesClaimed, AddressesReleased, AllocationRefused, Recorded
+from core.domain.evolution import EndpointKey
+
+
+class LogMoment(NamedTuple):
+    """The events up to a position and up to a stamp of their writers (Unix ms); None: all."""
+
+    position: int | None = None
+    time_ms: int | None = None
+
+    def includes(self, recorded: Recorded) -> bool:
+        """Whether the event had been recorded by then."""
+        return (self.position is None or recorded.position <= self.position) and (
+            self.time_ms is None or recorded.recorded_at_ms <= self.time_ms
+        )
+
+
+NOW: Final = LogMoment()
+
+
+class PastAdds(NamedTuple):
+    """``claims``: those since the Pod had no address. ``refused``: the newest refusal after them.
+
+    ``released``: the event that took its last addresses, None while it has some.
+    """
+
+    claims: tuple[Recorded, ...] = ()
+    refused: Recorded | None = None
+    released: Recorded | None = None
+
+
+async def past_adds(view: LogView, pod: EndpointKey, moment: LogMoment = NOW) -> PastAdds:
+    """The ADDs of the Pod with this endpoint. Raises LogCorrupt, LogGap, Compacted."""
+    adds = PastAdds()
+    async for recorded in events_about(view, HistorySubject("pod", "/".join(pod))):
+        if moment.includes(recorded):
+            adds = _after(adds, recorded, pod)
+    return adds
+
+
+def _after(adds: PastAdds, recorded: Recorded, pod: EndpointKey) -> PastAdds:
+    match recorded.event:
+        case AddressesClaimed(endpoint) if endpoint.key == pod:
+            return PastAdds((*adds.claims, recorded))
+        case AddressesReleased(namespace, name, nics=()) if (namespace, name) == pod:
+            return PastAdds(released=recorded)
+        case AllocationRefused(namespace, name) if (namespace, name) == pod:
+            return adds._replace(refused=recorded)
+        case _:
+            return adds

@@ -1,0 +1,156 @@
+"""Refused ADDs: the event of one, and how many of them become events.
+
+A Pod that gets no addresses asks again and again. Of the refusals of one holder and NIC for one
+reason, the first becomes an event at once; those of the minute after it are counted, and become one
+event at its end. So the log has at most one a minute, and the counts of its events add up to all
+refusals. Pure: the caller passes the time and writes the events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from core.domain.claims.claim_decisions import holder_of
+from core.domain.events import AllocationRefused, Cause, PoolVerdict
+from core.domain.facts import PodFacts
+from core.domain.selection.explanation import missing_pool_of
+from core.domain.selection.request import CandidateVerdict
+from core.errors import (
+    AddressConflict,
+    AddressesUsedOut,
+    AllocationError,
+    DetectionFailed,
+    GatewayUnreachable,
+    NoPoolAvailable,
+    PoolPending,
+    RetriesExhausted,
+    WrongInput,
+)
+
+WINDOW_S: Final = 60.0
+"""The log has at most one event of a holder, NIC and reason in this time."""
+
+WINDOWS_MAX: Final = 256
+"""Holders, NICs and reasons that are counted at once, by far more than kubelet starts Pods."""
+
+VERDICTS_MAX: Final = 48
+"""Verdicts in one event; the others are counted."""
+
+MESSAGE_CHARS_MAX: Final = 1_000
+DETAIL_CHARS_MAX: Final = 200
+
+_REASONS: Final[tuple[tuple[type[AllocationError], str], ...]] = (
+    (PoolPending, "pool-pending"),
+    (NoPoolAvailable, "no-pool"),
+    (AddressesUsedOut, "used-out"),
+    (WrongInput, "wrong-input"),
+    (AddressConflict, "conflict"),
+    (GatewayUnreachable, "gateway-unreachable"),
+    (DetectionFailed, "detection-failed"),
+    (RetriesExhausted, "retries-exhausted"),
+)
+"""Slugs by class, a subclass before its base; logs store them."""
+
+_MISSING_POOL: Final = "missing-pool"
+_OTHER_REASON: Final = "other"
+
+
+class RefusedAdd(NamedTuple):
+    """An event to write, and the cause of the newest refusal that it counts."""
+
+    event: AllocationRefused
+    cause: Cause
+
+
+def refusal_of(pod: PodFacts, interface: str, error: AllocationError) -> AllocationRefused:
+    """The event of one refused ADD."""
+    verdicts = [verdict for verdict in error.verdicts if isinstance(verdict, CandidateVerdict)]
+    return AllocationRefused(
+        *pod.endpoint_key,
+        pod.uid,
+        pod.node,
+        holder_of(pod),
+        interface,
+        _reason_of(error),
+        error.message[:MESSAGE_CHARS_MAX],
+        error.remedy[:MESSAGE_CHARS_MAX],
+        error.source,
+        tuple(map(in_short, verdicts[:VERDICTS_MAX])),
+        max(len(verdicts) - VERDICTS_MAX, 0),
+    )
+
+
+def _reason_of(error: AllocationError) -> str:
+    if missing_pool_of(error):
+        return _MISSING_POOL
+    return next((slug for kind, slug in _REASONS if isinstance(error, kind)), _OTHER_REASON)
+
+
+def in_short(verdict: CandidateVerdict) -> PoolVerdict:
+    """A verdict as events have it: without the text that follows from the rule and the pool."""
+    interface, family, pool, accepted, rule, _, detail = verdict
+    return PoolVerdict(interface, family, pool, accepted, rule, detail[:DETAIL_CHARS_MAX])
+
+
+def at_length(verdict: PoolVerdict) -> CandidateVerdict:
+    """A verdict of an event as selection has it, with an empty ``reason``."""
+    interface, family, pool, accepted, rule, detail = verdict
+    return CandidateVerdict(interface, family, pool, accepted, rule, "", detail)
+
+
+class _Window(NamedTuple):
+    """``newest``: the last refusal; ``uncounted``: those that no event counts yet."""
+
+    ends_s: float
+    newest: RefusedAdd
+    uncounted: int
+
+
+class RefusalWindows:
+    """The refusals of the last minute. ``overflows``: those beyond ``WINDOWS_MAX``, not counted."""
+
+    def __init__(self) -> None:
+        self.overflows = 0
+        self._windows: dict[tuple[str, str, str], _Window] = {}
+        """In the order of their ends."""
+
+    @property
+    def next_end_s(self) -> float | None:
+        """When the first window ends; None without any."""
+        return next((window.ends_s for window in self._windows.values()), None)
+
+    def note(self, refused: RefusedAdd, now_s: float) -> RefusedAdd | None:
+        """The event to write at once, or None: the refusal is counted, or there are too many."""
+        event = refused.event
+        key = (event.holder, event.interface, event.reason)
+        window = self._windows.get(key)
+        if window is not None:
+            self._windows[key] = window._replace(newest=refused, uncounted=window.uncounted + 1)
+            return None
+        if len(self._windows) >= WINDOWS_MAX:
+            self.overflows += 1
+            return None
+        self._windows[key] = _Window(now_s + WINDOW_S, refused, 0)
+        return refused
+
+    def ended(self, now_s: float) -> Iterator[RefusedAdd]:
+        """The events of the windows that have ended; each begins another one."""
+        for key, window in list(self._windows.items()):
+            if window.ends_s > now_s:
+                return
+            del self._windows[key]
+            if window.uncounted:
+                self._windows[key] = _Window(now_s + WINDOW_S, window.newest, 0)
+                yield _counted(window)
+
+    def rest(self) -> Iterator[RefusedAdd]:
+        """The events of what no event counts yet; afterwards nothing is left."""
+        windows = list(self._windows.values())
+        self._windows.clear()
+        yield from (_counted(window) for window in windows if window.uncounted)
+
+
+def _counted(window: _Window) -> RefusedAdd:
+    event = window.newest.event._replace(times=window.uncounted)
+    return window.newest._replace(event=event)

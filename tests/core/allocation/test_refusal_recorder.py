@@ -1,0 +1,136 @@
+"""Refused ADDs go to the log beside the ADDs: in batches, bounded, and never twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from core.allocation.refusal_recorder import BATCH_EVENTS_MAX, QUEUE_EVENTS_MAX, RefusalRecorder
+from core.domain.claims.refused_adds import WINDOW_S
+from core.domain.events import AllocationRefused, Cause
+from core.errors import AddressesUsedOut, StoreUnavailable
+from core.eventstore.kv import Get, Guard, TxnResult, Write
+from core.eventstore.log import START, LogReader
+from core.eventstore.memory import MemoryStore
+from tests.support.deadlines import DEADLINE_S
+from tests.support.node_harness import NodeHarness, addresses, check_everything, pod, pool
+
+FULL = AddressesUsedOut("full")
+
+
+class ManualTime:
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+async def refusals(node: NodeHarness) -> list[tuple[str, int]]:
+    events = (one.event for one in await node.log())
+    return [(one.name, one.times) for one in events if isinstance(one, AllocationRefused)]
+
+
+async def test_a_refused_add_is_an_event_that_changes_no_state(node: NodeHarness) -> None:
+    await node.apply(pool("v4", "10.6.0.1"))
+    added = await node.add(pod("web-0"))
+    recorder = RefusalRecorder(node.writer)
+    with pytest.raises(AddressesUsedOut) as refused:
+        await node.add(pod("web-1"))
+
+    recorder.note(pod("web-1"), "eth0", refused.value, Cause("agent", "box", "", "trace"))
+    await recorder.write_due()
+
+    last = (await node.log())[-1]
+    assert isinstance(last.event, AllocationRefused)
+    assert last.cause == Cause("agent", "box", "", "trace")
+    assert last.event.source == "default-pools"
+    (verdict,) = last.event.verdicts
+    assert (verdict.pool, verdict.accepted, verdict.rule) == ("v4", False, "free-address")
+    assert set((await check_everything(node)).claims) == addresses(added)
+
+
+async def test_repetitions_are_one_event_when_their_minute_is_over(node: NodeHarness) -> None:
+    clock = ManualTime()
+    recorder = RefusalRecorder(node.writer, clock)
+    for _ in range(4):
+        recorder.note(pod("web-1"), "eth0", FULL, Cause("agent"))
+        await recorder.write_due()
+    assert await refusals(node) == [("web-1", 1)]
+
+    clock.now_s = WINDOW_S
+    await recorder.write_due()
+
+    assert await refusals(node) == [("web-1", 1), ("web-1", 3)]
+
+
+async def test_many_refusals_share_segments(node: NodeHarness) -> None:
+    recorder = RefusalRecorder(node.writer)
+    before = node.writer.transactions
+    for number in range(2 * BATCH_EVENTS_MAX):
+        recorder.note(pod(f"web-{number}"), "eth0", FULL, Cause("agent"))
+
+    await recorder.write_due()
+
+    assert len(await refusals(node)) == 2 * BATCH_EVENTS_MAX
+    assert node.writer.transactions == before + 2
+
+
+async def test_a_running_recorder_writes_what_is_noted_and_closing_writes_the_rest(
+    node: NodeHarness,
+) -> None:
+    recorder = RefusalRecorder(node.writer)
+    running = asyncio.ensure_future(recorder.run())
+    recorder.note(pod("web-1"), "eth0", FULL, Cause("agent"))
+    async with asyncio.timeout(DEADLINE_S):
+        async for segments, _ in LogReader(node.store, node.keys).follow(START):
+            if segments:
+                break
+    recorder.note(pod("web-1"), "eth0", FULL, Cause("agent"))
+    running.cancel()
+    await asyncio.wait({running})
+
+    await recorder.close()
+
+    assert await refusals(node) == [("web-1", 1), ("web-1", 1)]
+
+
+class AwayStore(MemoryStore):
+    """A store that refuses transactions when it is told to."""
+
+    is_away = False
+
+    async def commit(
+        self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
+    ) -> TxnResult:
+        if self.is_away:
+            raise StoreUnavailable("away")
+        return await super().commit(guards, writes, otherwise)
+
+
+async def test_what_etcd_does_not_take_is_dropped_and_counted() -> None:
+    store, clock = AwayStore(), ManualTime()
+    async with NodeHarness(store) as node:
+        recorder = RefusalRecorder(node.writer, clock)
+        store.is_away = True
+        recorder.note(pod("web-1"), "eth0", FULL, Cause("agent"))
+        await recorder.write_due()
+        store.is_away = False
+        recorder.note(pod("web-2"), "eth0", FULL, Cause("agent"))
+        await recorder.write_due()
+
+        assert await refusals(node) == [("web-2", 1)]
+        assert recorder.dropped == 1
+
+
+async def test_what_does_not_fit_is_dropped_and_counted(memory_store: MemoryStore) -> None:
+    async with NodeHarness(memory_store) as node:
+        recorder = RefusalRecorder(node.writer)
+        for number in range(QUEUE_EVENTS_MAX + 3):
+            recorder.note(pod(f"web-{number}"), "eth0", FULL, Cause("agent"))
+        await recorder.write_due()
+
+        assert len(await refusals(node)) == QUEUE_EVENTS_MAX
+        assert recorder.dropped == 3

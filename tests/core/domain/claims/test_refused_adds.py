@@ -1,0 +1,106 @@
+"""Refused ADDs: which become events, and what their events say."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.domain.claims.refused_adds import (
+    DETAIL_CHARS_MAX,
+    MESSAGE_CHARS_MAX,
+    VERDICTS_MAX,
+    WINDOW_S,
+    WINDOWS_MAX,
+    RefusalWindows,
+    RefusedAdd,
+    at_length,
+    in_short,
+    refusal_of,
+)
+from core.domain.events import Cause
+from core.domain.selection.request import CandidateVerdict
+from core.errors import AddressesUsedOut, AllocationError, NoPoolAvailable, PoolPending
+from tests.support.node_harness import pod
+
+CAUSE = Cause("agent")
+
+
+def refused(name: str = "web-0", interface: str = "eth0", reason: str = "used-out") -> RefusedAdd:
+    event = refusal_of(pod(name), interface, AddressesUsedOut("full"))
+    return RefusedAdd(event._replace(reason=reason), CAUSE)
+
+
+def verdict(name: str, detail: str = "") -> CandidateVerdict:
+    return CandidateVerdict("eth0", 4, name, False, "disabled", f"disabled IPPool {name}", detail)
+
+
+def test_an_event_has_the_pod_its_holder_the_reason_and_every_verdict() -> None:
+    error = NoPoolAvailable("no", remedy="do", verdicts=(verdict("a", "why"),), source="namespace")
+
+    event = refusal_of(pod("web-0", node="n1"), "net1", error)
+
+    assert event[:7] == ("shop", "web-0", "uid-web-0", "n1", "pod/uid-web-0", "net1", "no-pool")
+    assert (event.message, event.remedy, event.source) == ("no", "do", "namespace")
+    assert [tuple(one) for one in event.verdicts] == [("eth0", 4, "a", False, "disabled", "why")]
+    assert at_length(event.verdicts[0]) == verdict("a", "why")._replace(reason="")
+
+
+def test_a_subclass_has_its_own_reason_and_an_unknown_kind_the_last_one() -> None:
+    reasons = [
+        refusal_of(pod("web-0"), "eth0", error).reason
+        for error in (PoolPending("no"), NoPoolAvailable("no"), AllocationError("no"))
+    ]
+
+    assert reasons == ["pool-pending", "no-pool", "other"]
+
+
+def test_the_size_of_an_event_has_a_limit() -> None:
+    verdicts = tuple(verdict(f"p{number}", "x" * 9_999) for number in range(VERDICTS_MAX + 5))
+
+    event = refusal_of(pod("web-0"), "eth0", NoPoolAvailable("y" * 9_999, verdicts=verdicts))
+
+    assert (len(event.verdicts), event.left_out) == (VERDICTS_MAX, 5)
+    assert len(event.message) == MESSAGE_CHARS_MAX
+    assert max(len(one.detail) for one in event.verdicts) == DETAIL_CHARS_MAX
+    assert in_short(verdict("a")).detail == ""
+
+
+def test_another_holder_nic_or_reason_is_counted_by_itself() -> None:
+    windows = RefusalWindows()
+    each = [refused(), refused("web-1"), refused(interface="net1"), refused(reason="no-pool")]
+
+    assert [windows.note(one, 0.0) for one in each] == each
+    assert [windows.note(one, 1.0) for one in each] == [None] * 4
+
+
+def test_the_number_of_what_is_counted_has_a_limit_and_an_ended_window_makes_room() -> None:
+    windows = RefusalWindows()
+    for number in range(WINDOWS_MAX):
+        windows.note(refused(f"web-{number}"), 0.0)
+
+    assert windows.note(refused("one-more"), 1.0) is None
+    assert windows.overflows == 1
+    assert list(windows.ended(WINDOW_S)) == []
+    assert windows.next_end_s is None
+    assert windows.note(refused("one-more"), WINDOW_S) is not None
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 45)), max_size=60))
+def test_the_events_add_up_to_all_refusals_and_are_a_minute_apart(
+    asked: list[tuple[str, float]],
+) -> None:
+    windows, now = RefusalWindows(), 0.0
+    written: list[tuple[str, float, int]] = []
+    for name, pause in asked:
+        now += pause
+        written += [(one.event.name, now, one.event.times) for one in windows.ended(now)]
+        event = windows.note(refused(name), now)
+        written += [(event.event.name, now, 1)] if event else []
+    total = sum(times for _, _, times in written) + sum(one.event.times for one in windows.rest())
+
+    assert total == len(asked)
+    for name in "abc":
+        moments = [at for written_name, at, _ in written if written_name == name]
+        assert all(later - earlier >= WINDOW_S for earlier, later in pairwise(moments))

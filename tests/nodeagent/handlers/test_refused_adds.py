@@ -1,0 +1,95 @@
+"""A refused ADD of an agent is an event, which is written beside the answer and never before it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from core.domain.events import AllocationRefused, Recorded
+from core.eventstore.kv import Get, Guard, KeyValueStore, TxnResult, Write
+from core.eventstore.log import START, LogReader
+from core.eventstore.memory import MemoryStore
+from nodeagent.settings.values import Settings
+from tests.support.agent_harness import AgentHarness, running
+from tests.support.deadlines import DEADLINE_S, until
+
+CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+async def refusals(agent: AgentHarness, store: KeyValueStore) -> list[Recorded]:
+    segments, _ = await LogReader(store, agent.keys).catch_up(START)
+    events = [recorded for segment in segments for recorded in segment.events()]
+    return [recorded for recorded in events if isinstance(recorded.event, AllocationRefused)]
+
+
+async def next_refusal(agent: AgentHarness, store: KeyValueStore) -> Recorded:
+    """The first one of the log; waits for it."""
+    async with asyncio.timeout(DEADLINE_S):
+        async for segments, _ in LogReader(store, agent.keys).follow(START):
+            for recorded in (one for segment in segments for one in segment.events()):
+                if isinstance(recorded.event, AllocationRefused):
+                    return recorded
+    raise AssertionError("the log has ended")
+
+
+async def test_a_refused_add_is_an_event_with_its_pod_cause_and_verdicts(
+    agent: AgentHarness, memory_store: MemoryStore
+) -> None:
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10", disabled=True)
+
+    error = (await agent.call("ADD", TRACEPARENT=CALLER)).error
+
+    recorded = await next_refusal(agent, memory_store)
+    event = recorded.event
+    assert isinstance(event, AllocationRefused)
+    assert event[:7] == ("shop", "web-0", "uid-web-0", "node-1", "pod/uid-web-0", "eth0", "no-pool")
+    assert event.message in error["msg"] + error["details"]
+    assert event.source == "default-pools"
+    assert [(one.pool, one.rule) for one in event.verdicts] == [("lan", "disabled")]
+    assert (recorded.cause.correlation_id, recorded.cause.traceparent) == ("c-web-0", CALLER)
+
+
+class HeldStore(MemoryStore):
+    """A store whose transactions wait as long as the test says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.goes_on = asyncio.Event()
+        self.goes_on.set()
+        self.waiting = 0
+
+    async def commit(
+        self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
+    ) -> TxnResult:
+        self.waiting += not self.goes_on.is_set()
+        await self.goes_on.wait()
+        return await super().commit(guards, writes, otherwise)
+
+
+async def test_the_answer_does_not_wait_for_the_event(settings: Settings) -> None:
+    store = HeldStore()
+    async with running(settings, store) as agent:
+        await agent.pool("lan", "10.6.0.0/24", "10.6.0.10", disabled=True)
+        store.goes_on.clear()
+
+        assert "disabled IPPool lan" in str((await agent.call("ADD")).error)
+
+        await until(lambda: store.waiting == 1)
+        store.goes_on.set()
+    assert len(await refusals(agent, store)) == 1
+
+
+async def test_what_was_counted_is_written_when_the_agent_stops(
+    settings: Settings, memory_store: MemoryStore
+) -> None:
+    async with running(settings, memory_store) as agent:
+        for _ in range(4):
+            assert (await agent.call("ADD")).status == 1
+        assert agent.process.parts.refusals.dropped == 0
+
+    times = [
+        recorded.event.times
+        for recorded in await refusals(agent, memory_store)
+        if isinstance(recorded.event, AllocationRefused)
+    ]
+    assert times == [1, 3]
