@@ -1,0 +1,40 @@
+/**
+ * The token of the user, where the server reviews tokens of Kubernetes.
+ *
+ * It stays in the session storage of this tab: no cookie, no URL, nothing after the tab is closed.
+ */
+
+import { element, replace } from "./dom.js";
+
+const KEY = "orbweaver-token";
+const TOKEN_CHARACTERS_MAX = 16_384;
+
+/** The token, "" for none. */
+export function token() {
+  return sessionStorage.getItem(KEY) ?? "";
+}
+
+/** A form that takes a token; `accepted` is called after it is stored. `message`: why it is needed. */
+export function tokenForm(message, accepted) {
+  const field = element("input", {
+    type: "password", id: "token", autocomplete: "off", maxlength: TOKEN_CHARACTERS_MAX, required: true,
+  });
+  const form = element("form", { class: "notice" },
+    element("h2", {}, "Access"),
+    element("p", {}, message),
+    element("p", {}, "Paste a token, such as that of ", element("code", {}, "kubectl create token NAME"),
+      ". It stays in this tab."),
+    element("label", { for: "token" }, "Token "), field, " ", element("button", { type: "submit" }, "Continue"));
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    sessionStorage.setItem(KEY, field.value.trim());
+    replace(form);
+    accepted();
+  });
+  return form;
+}
+
+/** Forgets a token that the server refused. */
+export function forgetToken() {
+  sessionStorage.removeItem(KEY);
+}

@@ -1,0 +1,38 @@
+/** Which page shows an object of the log. */
+
+import { hrefOf } from "./location.js";
+
+/** The page of a subject such as `pod/shop/web-0`, `address/10.6.0.17`, `pool/lan`; null if it has none. */
+export function subjectHref(subject) {
+  const [kind, ...names] = subject.split("/");
+  switch (kind) {
+    case "address": return hrefOf(["addresses", names.join("/")]);
+    case "pod": return names.length === 2 ? hrefOf(["pods", ...names]) : null;
+    case "pool": return hrefOf(["pools", names.join("/")]);
+    case "subnet": return hrefOf(["subnets", names.join("/")]);
+    case "node": return hrefOf(["nodes", names.join("/")]);
+    case "namespace": return hrefOf(["addresses"], { namespace: names.join("/") });
+    case "workflow": return hrefOf(["workflows", names.join("/")]);
+    default: return null;
+  }
+}
+
+/** The page of an address, without its prefix length. */
+export function addressHref(address) {
+  return hrefOf(["addresses", address.split("/")[0]]);
+}
+
+/** The page of a Pod; null for an address that no Pod holds. */
+export function podHref(namespace, name) {
+  return namespace && name ? hrefOf(["pods", namespace, name]) : null;
+}
+
+/** The events with a trace id, and what they are about. */
+export function traceHref(traceId) {
+  return traceId ? hrefOf(["search"], { q: traceId }) : null;
+}
+
+/** This page after an event: the state with it, and nothing later. */
+export function positionHref(path, position) {
+  return hrefOf(path, { at: String(position) });
+}

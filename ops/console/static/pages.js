@@ -1,0 +1,47 @@
+/** The pages of the console by the first part of their path. */
+
+import { address } from "./pages/address.js";
+import { addresses } from "./pages/addresses.js";
+import { events } from "./pages/events.js";
+import { node } from "./pages/node.js";
+import { overview } from "./pages/overview.js";
+import { pod } from "./pages/pod.js";
+import { pool } from "./pages/pool.js";
+import { refusals } from "./pages/refusals.js";
+import { search } from "./pages/search.js";
+import { subnet } from "./pages/subnet.js";
+import { workflow } from "./pages/workflow.js";
+import { workflows } from "./pages/workflows.js";
+
+/**
+ * A page is an object with
+ * `title(state)`: its heading;
+ * `load(state, signal)`: its data, read from the API;
+ * `view(data, state, signal)`: its content, a node or a list; what it starts ends with `signal`;
+ * `controls(state)`, optional: filters, which stay untouched while the content is read again;
+ * `isLiveItself`, optional: it follows the log without being read again.
+ */
+const PAGES = {
+  "": () => overview,
+  addresses: (path) => (path.length > 1 ? address : addresses),
+  events: () => events,
+  nodes: () => node,
+  pods: () => pod,
+  pools: () => pool,
+  refusals: () => refusals,
+  search: () => search,
+  subnets: () => subnet,
+  workflows: (path) => (path.length > 1 ? workflow : workflows),
+};
+
+/** Parts of the path that each page needs after its name. */
+const NAMES_OF = { nodes: 1, pods: 2, pools: 1, subnets: 1 };
+
+/** The page of a state; null if there is none. */
+export function pageOf({ path }) {
+  const [name = ""] = path;
+  if (!Object.hasOwn(PAGES, name) || path.length <= (NAMES_OF[name] ?? 0)) {
+    return name === "" ? overview : null;
+  }
+  return PAGES[name](path);
+}

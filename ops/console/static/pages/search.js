@@ -1,0 +1,60 @@
+/** Search: addresses, MAC addresses, Pods, namespaces, applications, pools, nodes, trace ids. */
+
+import { read } from "../api.js";
+import { element, link } from "../dom.js";
+import { subjectHref } from "../links.js";
+import { hrefOf } from "../location.js";
+import { instantText } from "../time_text.js";
+import { emptyNotice } from "../parts/notice.js";
+
+const TITLES = {
+  address: "Addresses", pod: "Pods", namespace: "Namespaces", application: "Applications", pool: "Pools", subnet: "Subnets",
+  reservation: "Reservations", node: "Nodes", workflow: "Workflows", event: "Events",
+};
+const CHARACTERS_MIN = 2;
+
+export const search = {
+  title: ({ query }) => (query.q ? `Search: ${query.q}` : "Search"),
+  load({ query, at }, signal) {
+    const q = (query.q ?? "").trim();
+    return q.length < CHARACTERS_MIN ? { at: null, hits: [], isShort: true } : read(["search"], { q, at }, signal);
+  },
+  view({ hits, truncated, isShort }, state) {
+    if (isShort) return emptyNotice(`Type at least ${CHARACTERS_MIN} characters: an address or a part of a name, a MAC address, or a trace id.`);
+    if (hits.length === 0) {
+      return emptyNotice(state.isLive
+        ? "Nothing in the log matches."
+        : "Nothing matches up to this instant. Go back to live, or choose a later instant.");
+    }
+    const named = hits.filter(({ kind, name }) => kind !== "application" || !name.startsWith("Pod/")); // a Pod of its own
+    return [
+      Object.entries(TITLES).map(([kind, title]) => group(title, named.filter((hit) => hit.kind === kind))),
+      truncated ? element("p", { class: "hint" }, "There are more matches. Type more of the name.") : null,
+    ];
+  },
+};
+
+function group(title, hits) {
+  if (hits.length === 0) return null;
+  return element("section", {}, element("h2", {}, title, element("span", { class: "count" }, hits.length)),
+    element("ul", { class: "hits" }, hits.map((hit) => element("li", {},
+      link(hrefOfHit(hit), hit.name), " ", element("span", { class: "hint" }, [hit.detail, lastHeld(hit)].filter(Boolean).flat())))));
+}
+
+function lastHeld(hit) {
+  if (hit.held !== false || !hit.last?.time) return null;
+  const href = hrefOf(pathOfHit(hit), { at: String(hit.last.position) });
+  return [hit.detail ? " · " : "", "held until ", link(href, instantText(hit.last.time))];
+}
+
+function hrefOfHit(hit) {
+  if (hit.kind === "event") return hrefOf(["events"], { at: hit.name.split(".")[0] });
+  if (hit.kind === "application") return hrefOf(["search"], { q: hit.name });
+  return subjectHref(`${hit.kind}/${hit.name}`);
+}
+
+function pathOfHit({ kind, name }) {
+  if (kind === "address") return ["addresses", name];
+  if (kind === "pod") return ["pods", ...name.split("/")];
+  return kind === "pool" || kind === "subnet" ? [`${kind}s`, name] : [];
+}

@@ -1,0 +1,36 @@
+/** A subnet: what its pools have, what is left, and when nothing is left. */
+
+import { read } from "../api.js";
+import { element } from "../dom.js";
+import { msOf } from "../time_text.js";
+import { countColumn, nameColumn, textColumn } from "../parts/columns.js";
+import { facts } from "../parts/facts.js";
+import { forecastText } from "../parts/forecast.js";
+import { table } from "../parts/table.js";
+import { usageBar, usageText } from "../parts/usage_bar.js";
+import { useColumns } from "./overview.js";
+
+export const subnet = {
+  title: ({ path }) => `Subnet ${path[1]}`,
+  load({ path: [, name], at }, signal) {
+    return read(["subnets", name], { at }, signal);
+  },
+  view({ at, subnet: data, pools }, state) {
+    const nowMs = msOf(at.time);
+    return [
+      element("section", { class: "lead" }, usageBar(data), element("p", {}, usageText(data), "."),
+        element("p", { class: "forecast" }, forecastText(data, nowMs))),
+      element("section", {}, element("h2", {}, "Pools"), table({
+        caption: "Pools of the subnet", rows: pools, state, sort: "sort", empty: "No pool belongs to this subnet at this instant.",
+        columns: [
+          nameColumn("pool", "Pool", ({ name }) => name), textColumn("application", "Application"), ...useColumns(),
+          countColumn("free", "Free", ({ counts }) => counts.free),
+        ],
+      })),
+      element("section", {}, element("h2", {}, "Definition"), facts([
+        ["Subnet", data.subnet], ["IPs", data.ips.join(", ")], ["Excluded", data.excludeIPs.join(", ")], ["Gateway", data.gateway],
+        ["Routes", data.routes.map(({ to, via }) => `${to} via ${via}`).join(", ")], ["Notes", data.retiring ? "retiring" : ""],
+      ])),
+    ];
+  },
+};

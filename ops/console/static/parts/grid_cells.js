@@ -1,0 +1,60 @@
+/** The answer of the API about a range of addresses, as cells. Pure. */
+
+import { formatAddress, parseAddress } from "../numbers.js";
+import { instantText } from "../time_text.js";
+
+/**
+ * A cell for each address: `{first, last, label, state, facts, holder}`; `facts` are pairs of a title and a
+ * text, about its holder or about why no Pod can have it.
+ */
+export function addressCells(answer) {
+  const start = parseAddress(answer.first);
+  const facts = factsByOffset(answer);
+  const cells = [];
+  for (const [state, length] of answer.states) {
+    for (let step = 0; step < length; step += 1) {
+      const address = formatAddress(start.family, start.value + BigInt(cells.length));
+      cells.push({ first: address, last: address, label: labelOf(address), state, facts: facts.get(cells.length) ?? [] });
+    }
+  }
+  return cells;
+}
+
+/** A cell for each range: `{first, last, label, size, counts}`. */
+export function rangeCells(answer) {
+  return answer.cells.map((cell) => ({ ...cell, label: rangeLabel(cell.first, cell.last) }));
+}
+
+function factsByOffset({ holders = [], resting = [], quarantined = [] }) {
+  const facts = new Map();
+  for (const { offset, namespace, pod, node, interface: nic, mac, since } of holders) {
+    facts.set(offset, known([
+      ["Pod", namespace ? `${namespace}/${pod}` : pod], ["Node", node], ["Interface", nic], ["MAC", mac],
+      ["Since", since?.time ? instantText(since.time) : ""],
+    ]));
+  }
+  for (const { offset, namespace, pod, until } of resting) {
+    facts.set(offset, known([["Released by", pod ? `${namespace}/${pod}` : ""], ["Rests until", until ? instantText(until) : ""]]));
+  }
+  for (const { offset, reason, evidence } of quarantined) {
+    facts.set(offset, [...(facts.get(offset) ?? []), ...known([["Reason", reason], ["Evidence", evidence]])]);
+  }
+  return facts;
+}
+
+function known(facts) {
+  return facts.filter(([, text]) => text);
+}
+
+/** The part of an address that differs from its neighbours. */
+function labelOf(address) {
+  return address.slice(Math.max(address.lastIndexOf("."), address.lastIndexOf(":")) + 1) || "0";
+}
+
+/** `4.0` of 10.6.4.0; of an IPv6 range the group of 16 bits in which it differs from its neighbours. */
+function rangeLabel(first, last) {
+  const [from, to] = [parseAddress(first), parseAddress(last)];
+  if (from.family === 4) return first.split(".").slice(2).join(".");
+  const bits = (to.value - from.value).toString(2).length; // that differ inside the range
+  return ((from.value >> BigInt(Math.floor(bits / 16) * 16)) & 0xffffn).toString(16);
+}

@@ -1,0 +1,32 @@
+/** Notices: what failed and what to do, what is empty, what is loading. */
+
+import { element } from "../dom.js";
+import { ApiError } from "../api.js";
+
+/** A failure, with the remedy of the server; `retry` is called by its button. */
+export function errorNotice(error, retry) {
+  const isKnown = error instanceof ApiError;
+  const message = isKnown ? error.message : "The console failed to draw this page.";
+  return element("div", { class: "notice notice-error", role: "alert" },
+    element("p", {}, element("strong", {}, capital(sentence(message)))),
+    isKnown && error.remedy ? element("p", {}, capital(sentence(error.remedy))) : null,
+    !isKnown ? element("p", {}, "The browser's developer tools show the cause.") : null,
+    !isKnown || error.retryable || error.status === 0
+      ? element("button", { type: "button", on: { click: retry } }, "Try again")
+      : null);
+}
+
+/** A list without entries: what is missing and where to look. */
+export function emptyNotice(...text) {
+  return element("p", { class: "notice notice-empty" }, ...text);
+}
+
+/** A message of the server with the full stop that it does not have. */
+export function sentence(text) {
+  return /[.!?…]$/.test(text) ? text : `${text}.`;
+}
+
+/** The same in upper case first: for texts that never begin with a name, such as remedies. */
+export function capital(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}

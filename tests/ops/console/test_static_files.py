@@ -1,0 +1,75 @@
+"""The files of the console: complete, of one origin, no script or style inside the page."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+from xml.etree.ElementTree import parse as parse_xml
+
+import pytest
+
+STATIC: Final = Path(__file__).resolve().parents[3] / "ops/console/static"
+MODULES: Final = sorted(STATIC.rglob("*.js"))
+LINES_MAX: Final = 250
+LETTERS_OF_A_LINE_MAX: Final = 160
+
+_IMPORT: Final = re.compile(r'^import .*? from "([^"]+)";$', re.MULTILINE | re.DOTALL)
+_ADDRESS: Final = re.compile(r"https?://[^\s\"'`]+")
+_NAMESPACES: Final = frozenset({"http://www.w3.org/2000/svg"})
+_MARKUP: Final = re.compile(r"\b(innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval)\b")
+
+
+def imports_of(module: Path) -> set[Path]:
+    return {(module.parent / name).resolve() for name in _IMPORT.findall(module.read_text())}
+
+
+def test_every_module_is_used_and_every_import_exists() -> None:
+    reached, open_ones = set[Path](), {STATIC / "main.js"}
+    while open_ones:
+        module = open_ones.pop()
+        assert module.is_file(), module
+        reached.add(module)
+        open_ones |= imports_of(module) - reached
+
+    assert reached == set(MODULES)
+
+
+def test_the_page_names_files_of_its_own_folder_and_has_no_script_or_style_in_it() -> None:
+    page = (STATIC / "index.html").read_text()
+    names = re.findall(r'(?:href|src)="([^"#]+)"', page)
+
+    assert all((STATIC / name).is_file() for name in names)
+    assert not re.search(r"<style|style=|\son\w+=|<script(?![^>]*\ssrc=)", page)
+    styles = {path.relative_to(STATIC).as_posix() for path in STATIC.rglob("*.css")}
+    assert {name for name in names if name.endswith(".css")} == styles
+
+
+@pytest.mark.parametrize(
+    "file",
+    sorted(path for path in STATIC.rglob("*") if path.is_file()),
+    ids=lambda path: str(path.relative_to(STATIC)),
+)
+def test_a_file_is_short_and_names_no_other_host(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    long_lines = [line for line in text.splitlines() if len(line) > LETTERS_OF_A_LINE_MAX]
+
+    assert set(_ADDRESS.findall(text)) <= _NAMESPACES
+    assert "@import" not in text
+    assert len(text.splitlines()) <= LINES_MAX
+    assert file.suffix != ".js" or not long_lines
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(STATIC)))
+def test_a_module_says_what_it_is_for_and_writes_no_markup(module: Path) -> None:
+    text = module.read_text(encoding="utf-8")
+    code = re.sub(r"/\*.*?\*/|//[^\n]*", "", text, flags=re.DOTALL)
+
+    assert text.startswith("/**")
+    assert not _MARKUP.search(code)
+
+
+def test_the_icon_is_a_drawing_without_scripts() -> None:
+    names = {node.tag.rpartition("}")[2] for node in parse_xml(STATIC / "icon.svg").iter()}
+
+    assert names <= {"svg", "style", "path", "circle"}
