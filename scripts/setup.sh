@@ -88,7 +88,11 @@ lock_files() {
 
 # What the environment must have been made from: place, profile, locks; kept in a stamp inside it.
 wanted_stamp() { pwd; local file; for file in $(lock_files); do sha256sum "$file"; done; }
-project_stamp() { pwd; sha256sum pyproject.toml README.md core/__init__.py hatch_build.py cni/plugin.c; }
+project_stamp() {
+    pwd
+    command -v "${CC:-musl-gcc}" || true
+    sha256sum pyproject.toml README.md core/__init__.py hatch_build.py cni/build.py cni/plugin.c
+}
 # Building the site imports nothing of the product.
 project_ready() { [ "$profile" = docs ] || stamped project "$(project_stamp)"; }
 stamped() { [ -x .venv/bin/python ] && [ "$(cat ".venv/.stamp-$1" 2>/dev/null)" = "$2" ]; }
@@ -186,6 +190,10 @@ if ! packages_ready; then
     say "installing $(cat $(lock_files) | grep -c '==') locked packages into .venv, hashes checked: $(lock_files)"
     pip_install --require-hashes "${requirements[@]}"
     wanted_stamp >".venv/.stamp-$profile"
+fi
+# A call costs less with musl (cni/build.py); without it the CNI program gets the machine's C library.
+if ! project_ready && [ -z "${CC:-}" ] && ! command -v musl-gcc >/dev/null; then
+    (trap drop_policy EXIT; install_packages musl-tools) || say "no musl-gcc: going on without it"
 fi
 if ! project_ready; then
     say "linking orbweaver into .venv: $(.venv/bin/python - <<'PYTHON'

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from cni.build import FLAGS, compile_plugin
+from cni.build import FLAGS, compile_plugin, compiler
 from ops.installer import EXECUTABLE_MODE
 from tests.cni.fake_agent import Behaviour, FakeAgent
 
@@ -22,7 +22,9 @@ def compiled(constants: tuple[tuple[str, str], ...] = (), flags: tuple[str, ...]
     """The program with other limits; there are no knobs in production to turn instead."""
     with tempfile.TemporaryDirectory() as directory:
         program = Path(directory) / "plugin"
-        compile_plugin(program, flags, dict(constants))
+        # The libraries of the sanitizers need that of the machine.
+        command = () if flags == FLAGS else compiler()
+        compile_plugin(program, flags, dict(constants), command)
         return program.read_bytes()
 
 

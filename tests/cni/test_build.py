@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from cni.build import PROGRAM, compile_plugin
+from cni.build import MUSL_COMPILER, PROGRAM, compile_plugin, compiler, musl_compiler
 from ops.installer import EXECUTABLES
 from tests.cni.fake_agent import answering, frame
 from tests.cni.plugin import LOGS, Spiderpool, compiled, error_of, text
 from tests.cni.plugin_library import build
-from tests.support.parts import ARM64, needs
+from tests.support.parts import ARM64, MUSL, needs
 
 ARM64_COMPILER = "aarch64-linux-gnu-gcc"
 INPUTS = 200_000
@@ -39,6 +39,26 @@ def test_it_needs_no_library_and_no_interpreter() -> None:
     assert "Position-Independent Executable" in headers or "DYN" in headers
     assert "INTERP" not in headers
     assert "NEEDED" not in headers
+
+
+@pytest.mark.skipif(musl_compiler() != [MUSL_COMPILER], reason=needs(MUSL))
+def test_no_instruction_of_it_is_answered_by_a_hypervisor() -> None:
+    disassembled = subprocess.run(
+        ["objdump", "--disassemble", PROGRAM], check=True, capture_output=True, text=True
+    ).stdout
+
+    assert "cpuid" not in disassembled
+
+
+def test_a_compiler_that_was_chosen_is_used_and_without_musl_that_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CC", f"{ARM64_COMPILER} -O3")
+    assert musl_compiler() == compiler() == [ARM64_COMPILER, "-O3"]
+
+    monkeypatch.delenv("CC")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert musl_compiler() == compiler() == ["gcc"]
 
 
 def test_the_same_source_makes_the_same_bytes() -> None:

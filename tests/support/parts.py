@@ -37,6 +37,7 @@ LITTLE_ENDIAN: Final = "little-endian processor"
 FAKETIME: Final = "libfaketime"
 IMAGE_BUILDER: Final = "buildah"
 ARM64: Final = "arm64 compiler and emulator"
+MUSL: Final = "musl-gcc"
 SITE: Final = "mkdocs-material"
 PUBLIC_DOCUMENTS: Final = "Spiderpool's documents"
 SPIDERPOOL: Final = "Spiderpool"
@@ -65,6 +66,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     IMAGE_BUILDER: _OF_SETUP.format("buildah, netavark and mmdebstrap"),
     PUBLIC_DOCUMENTS: "name a clone of Spiderpool's repository in ORBWEAVER_SPIDERPOOL_REPOSITORY",
     SPIDERPOOL: "docs/contributing/testing.md says how to build it; name it by SPIDERPOOL_BUILD",
+    MUSL: _OF_SETUP.format("musl-tools") + "; unset CC",
     ARM64: "apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user",
 }
 """Each optional part, and how to get it."""
