@@ -3,7 +3,8 @@
     OrbweaverError
     ├── Refused                     a command breaks rules; carries each as a Refusal
     ├── BadInput                    a text or document from outside cannot be parsed
-    │   └── MalformedReview         an admission review has no object of the kind it names
+    │   ├── MalformedReview         an admission review has no object of the kind it names
+    │   └── PrunedAway              the archive has given up this instant of the log
     ├── NotFound                    no object has the given name
     ├── StoreError                  the key-value store
     │   ├── StoreUnavailable        nothing was written; try again          (retryable)
@@ -23,7 +24,9 @@
     │   ├── Overloaded              the named queue is full; try again      (retryable)
     │   ├── DeadlineExceeded        the request's deadline has passed       (retryable)
     │   ├── NotReady                the process does not serve yet          (retryable)
-    │   └── CallerGone              the client disconnected before the start  (retryable)
+    │   ├── CallerGone              the client disconnected before the start  (retryable)
+    │   ├── Unauthenticated         the request has no token that the API server accepts
+    │   └── AccessDenied            the user of the token may not do this
     ├── AllocationError             an ADD got no addresses
     │   ├── WrongInput              "wrong input"
     │   ├── NoPoolAvailable         "no IPPool available"
@@ -124,6 +127,10 @@ class MalformedReview(BadInput):
     def __init__(self, message: str, uid: str) -> None:
         super().__init__(message)
         self.uid = uid
+
+
+class PrunedAway(BadInput):
+    """The instant is before the first one that the pruned archive still knows."""
 
 
 class NotFound(OrbweaverError):
@@ -255,6 +262,14 @@ class CallerGone(RequestError):
     """The client closed the connection before its request was started; nothing was done."""
 
     retryable = True
+
+
+class Unauthenticated(RequestError):
+    """The request has no token, or none that the API server accepts."""
+
+
+class AccessDenied(RequestError):
+    """The API server accepts the token, and its user may not do this."""
 
 
 class AllocationError(OrbweaverError):

@@ -1,0 +1,268 @@
+"""Who held the addresses of one pool, from which position to which: columns instead of objects.
+
+A row is one holding; rows are in the order of their beginnings. A holding costs about 100 bytes, a
+tenth of the claim and endpoint it stands for, so that a process keeps those of a million events and
+finds the holders at any position by one pass over two columns. Pure; a fold fills it
+(``core.audit.log_index``).
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final, Literal, NamedTuple
+
+OPEN: Final = 2**64 - 1
+"""In place of the position at which a holding ended, while it lasts."""
+
+HALF_BITS: Final = 64
+_HALF: Final = 2**HALF_BITS - 1
+
+
+class TextColumn:
+    """Texts, one after the other in one buffer: 8 bytes each and their length."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._ends = array("Q")
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, row: int) -> str:
+        begin = self._ends[row - 1] if row else 0
+        return self._data[begin : self._ends[row]].decode()
+
+    def append(self, text: str) -> None:
+        """Add a text."""
+        self._data += text.encode()
+        self._ends.append(len(self._data))
+
+    def rows_with(self, text: str, rows_max: int) -> Iterator[int]:
+        """The rows whose text contains this one, at most so many, the newest first."""
+        pattern, end = text.encode(), len(self._data)
+        while rows_max and (at := self._data.rfind(pattern, 0, end)) >= 0:
+            row = bisect_right(self._ends, at)
+            if at + len(pattern) <= self._ends[row]:
+                yield row
+                rows_max -= 1
+                end = self._ends[row - 1] if row else 0
+            else:
+                end = at + len(pattern) - 1  # it reaches into the next text
+
+    @property
+    def nbytes(self) -> int:
+        """What it occupies."""
+        return len(self._data) + self._ends.itemsize * len(self._ends)
+
+
+class Names:
+    """Numbers for texts that repeat: nodes, interfaces, applications."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._texts: list[str] = []
+
+    def number(self, text: str) -> int:
+        """The text's number."""
+        number = self._numbers.get(text)
+        if number is None:
+            number = self._numbers[text] = len(self._texts)
+            self._texts.append(text)
+        return number
+
+    def __getitem__(self, number: int) -> str:
+        return self._texts[number]
+
+    def numbers_with(self, text: str) -> set[int]:
+        """The numbers of the texts that contain this one, in lower case."""
+        return {number for number, one in enumerate(self._texts) if text in one.lower()}
+
+
+class Holder(NamedTuple):
+    """What a row says of the holder besides its address.
+
+    ``pod``: NAMESPACE/NAME. ``mac``: its 48 bits, 0 if unknown. ``trace``: the low 64 bits of the
+    trace that claimed it. ``revision``: of the claim, which a release must name (I3).
+    """
+
+    pod: str
+    node: str
+    interface: str
+    application: str
+    mac: int
+    trace: int
+    revision: int
+
+
+class HoldingRow(NamedTuple):
+    """One row. ``ended`` is ``OPEN`` while it lasts."""
+
+    value: int
+    began: int
+    ended: int
+    holder: Holder
+
+
+class HoldingTable:
+    """The holdings of one pool. ``names`` may be shared with the tables of other pools."""
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self._high, self._low = array("Q"), array("Q")
+        self._began, self._ended = array("Q"), array("Q")
+        self._ends, self._end_rows = array("Q"), array("I")
+        self._nodes, self._interfaces, self._applications = array("I"), array("I"), array("I")
+        self._macs, self._traces, self._revisions = array("Q"), array("Q"), array("Q")
+        self._open: dict[int, int] = {}
+        self._rows: tuple[tuple[int, int, int], list[int]] = ((-1, 0, 0), [])
+        self.pods = TextColumn()
+
+    def __len__(self) -> int:
+        return len(self._began)
+
+    def begin(self, value: int, position: int, holder: Holder) -> None:
+        """The address is held from this position on; a holding that still lasts ends."""
+        self.end(value, position)
+        self._open[value] = len(self._began)
+        self._high.append(value >> HALF_BITS)
+        self._low.append(value & _HALF)
+        self._began.append(position)
+        self._ended.append(OPEN)
+        self.pods.append(holder.pod)
+        number = self._names.number
+        self._nodes.append(number(holder.node))
+        self._interfaces.append(number(holder.interface))
+        self._applications.append(number(holder.application))
+        self._macs.append(holder.mac)
+        self._traces.append(holder.trace)
+        self._revisions.append(holder.revision)
+
+    def end(self, value: int, position: int) -> None:
+        """The address is held no longer, if it was."""
+        row = self._open.pop(value, None)
+        if row is not None:
+            self._ended[row] = position
+            self._ends.append(position)
+            self._end_rows.append(row)
+
+    def holder_now(self, value: int) -> Holder | None:
+        """The holder after everything that was folded."""
+        row = self._open.get(value)
+        return None if row is None else self.holder(row)
+
+    def revision_now(self, value: int) -> int:
+        """The revision of the present claim; 0 for none."""
+        row = self._open.get(value)
+        return 0 if row is None else self._revisions[row]
+
+    def holder(self, row: int) -> Holder:
+        """The holder of a row."""
+        names = self._names
+        return Holder(
+            self.pods[row],
+            names[self._nodes[row]],
+            names[self._interfaces[row]],
+            names[self._applications[row]],
+            self._macs[row],
+            self._traces[row],
+            self._revisions[row],
+        )
+
+    def holding(self, row: int) -> HoldingRow:
+        """A whole row."""
+        return HoldingRow(self.value(row), self._began[row], self._ended[row], self.holder(row))
+
+    def node(self, row: int) -> str:
+        """The node of a row."""
+        return self._names[self._nodes[row]]
+
+    def row_at(self, value: int, position: int) -> int | None:
+        """The row that holds an address at a position; None where nothing does."""
+        return next((row for row in self.rows_at(position) if self.value(row) == value), None)
+
+    def value(self, row: int) -> int:
+        """The address of a row."""
+        return self._high[row] << HALF_BITS | self._low[row]
+
+    def count_at(self, position: int) -> int:
+        """How many addresses are held at the position."""
+        return bisect_right(self._began, position) - bisect_right(self._ends, position)
+
+    def rows_at(self, position: int) -> list[int]:
+        """The rows that hold at the position, ascending.
+
+        Those of the last position are kept: one answer needs them several times.
+        """
+        state = position, len(self._began), len(self._ends)
+        if self._rows[0] != state:
+            began = self._ended[: bisect_right(self._began, position)]
+            self._rows = state, [row for row, ended in enumerate(began) if ended > position]
+        return self._rows[1]
+
+    def nodes_at(self, position: int) -> Counter[str]:
+        """How many addresses each node holds at the position."""
+        numbers = Counter(map(self._nodes.__getitem__, self.rows_at(position)))
+        return Counter({self._names[number]: count for number, count in numbers.items()})
+
+    def rows_ended(self, after: int, upto: int) -> list[int]:
+        """The rows that ended at positions in (after, upto], in that order."""
+        first, last = bisect_right(self._ends, after), bisect_right(self._ends, upto)
+        return list(self._end_rows[first:last])
+
+    def values_at(self, position: int) -> set[int]:
+        """The addresses held at the position."""
+        rows = self.rows_at(position)
+        low = self._low
+        if not any(self._high):
+            return {low[row] for row in rows}
+        return {self.value(row) for row in rows}
+
+    def rows_of(self, value: int) -> Iterator[int]:
+        """The rows of an address, ascending."""
+        high = value >> HALF_BITS
+        return (row for row in _rows_of(self._low, value & _HALF) if self._high[row] == high)
+
+    def named_rows(self, text: str) -> Iterator[tuple[Literal["node", "application"], str, int]]:
+        """The newest row of each node and of each application whose name contains the text."""
+        numbers = self._names.numbers_with(text)
+        if not numbers:
+            return
+        columns: tuple[tuple[Literal["node", "application"], array[int]], ...] = (
+            ("node", self._nodes),
+            ("application", self._applications),
+        )
+        for kind, column in columns:
+            newest = {number: row for row, number in enumerate(column) if number in numbers}
+            for number, row in newest.items():
+                yield kind, self._names[number], row
+
+    def rows_with_mac(self, mac: int) -> Iterator[int]:
+        """The rows of this MAC address, ascending."""
+        return _rows_of(self._macs, mac)
+
+    def rows_with_trace(self, trace: int) -> Iterator[int]:
+        """The rows that a trace claimed, ascending."""
+        return _rows_of(self._traces, trace)
+
+    @property
+    def nbytes(self) -> int:
+        """About what it occupies."""
+        columns = (
+            *(self._high, self._low, self._began, self._ended, self._ends, self._end_rows),
+            *(self._nodes, self._interfaces, self._applications),
+            *(self._macs, self._traces, self._revisions),
+        )
+        return sum(len(column) * column.itemsize for column in columns) + self.pods.nbytes
+
+
+def _rows_of(column: array[int], value: int) -> Iterator[int]:
+    row = -1
+    try:
+        while True:
+            row = column.index(value, row + 1)
+            yield row
+    except ValueError:
+        return

@@ -1,0 +1,200 @@
+"""A log with its index, kept up to date by those who ask: any instant at a bounded cost.
+
+The newest ``WINDOW_EVENTS_MAX`` events stay in one ``LogIndex``. An instant before them costs the
+reading of one more index, from the archive's nearest snapshot to the end of that archive file;
+the last ``OLD_WINDOWS_MAX`` of these are kept. Only reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Final, NamedTuple
+
+from core.archive.archiver import LIVE_EVENTS_MAX
+from core.archive.files import Files
+from core.archive.replay import LogView, open_log
+from core.archive.sealed_log import FileSummary
+from core.audit.log_index import LogIndex
+from core.domain.events import Recorded
+from core.errors import BadInput, Compacted, LogGap, PrunedAway
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.live_log import LiveLog
+from core.eventstore.writer import unix_ms
+from core.process.concurrency import SharedWork
+
+WINDOW_EVENTS_MAX: Final = 2_000_000
+"""Events of the newest index, some 150 MB; with those that came since it was begun, half more."""
+
+OLD_WINDOWS_MAX: Final = 2
+"""Indexes of earlier parts of the log, of some 200,000 events each (an archive file)."""
+
+FRESH_S: Final = 0.2
+"""The end of the log is read again after this time, however many ask."""
+
+TRIES_MAX: Final = 3
+"""Attempts to read on, when etcd has compacted what a view was about to read."""
+
+
+class LogInstant(NamedTuple):
+    """One state of the log. ``log``: the index that has the state at the position.
+
+    ``time_ms``: what was asked for, or the log's clock at a position; 0 before the first event.
+    """
+
+    log: LogIndex
+    position: int
+    time_ms: int
+    is_now: bool = False
+
+
+class IndexedLog:
+    """The log of one cluster."""
+
+    def __init__(
+        self,
+        store: KeyValueStore,
+        keys: Keys,
+        files: Files,
+        *,
+        now_ms: Callable[[], int] = unix_ms,
+        window_events_max: int = WINDOW_EVENTS_MAX,
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._files = files
+        self._window_events_max = window_events_max
+        self._view: LogView | None = None
+        self._index: LogIndex | None = None
+        self._old: dict[int, LogIndex] = {}
+        self._read_at = float("-inf")
+        self._work: SharedWork[str | int, LogIndex] = SharedWork()
+        self.now_ms = now_ms
+
+    @property
+    def view(self) -> LogView:
+        """The log as it was last read."""
+        assert self._view is not None, "read first"
+        return self._view
+
+    async def newest(self) -> LogIndex:
+        """The index with the end of the log, at most ``FRESH_S`` old.
+
+        Raises LogCorrupt, LogGap, Compacted, StoreUnavailable.
+        """
+        loop = asyncio.get_running_loop()
+        if self._index is None or loop.time() - self._read_at >= FRESH_S:
+            return await self._work.join("newest", self._read_on)
+        return self._index
+
+    async def now(self) -> LogInstant:
+        """The present."""
+        index = await self.newest()
+        return LogInstant(index, index.position, self.now_ms(), is_now=True)
+
+    async def at_position(self, position: int) -> LogInstant:
+        """The state after a position. Raises BadInput for one that is not reached, PrunedAway."""
+        index = await self.newest()
+        for _ in range(2):  # one that is under way may have begun before the position was written
+            if position > self.view.revision:
+                index = await self._work.join("newest", self._read_on)
+        if not 0 <= position <= max(index.position, self.view.revision):
+            raise BadInput(
+                f"the log has no position {position}; it has reached {index.position}",
+                subject="at",
+                remedy=f"name a position from 0 to {index.position}",
+            )
+        if position < index.first_position:
+            index = await self._older(position)
+        return LogInstant(index, position, index.clock.time_of(position))
+
+    async def at_time(self, time_ms: int) -> LogInstant:
+        """The state before the first event with a later clock. Raises PrunedAway."""
+        index = await self.newest()
+        if time_ms < index.clock.base_ms:
+            files = self.view.sealed.summaries()
+            before = [file for file in files if file.clock_ms <= time_ms]
+            begin = before[-1].last_position if before else self.view.sealed.cursor.pruned.position
+            index = await self._older(begin)
+            if time_ms < index.clock.base_ms:
+                self._require_kept(-1)
+        return LogInstant(index, index.clock.position_at(time_ms), min(time_ms, self.now_ms()))
+
+    def events_between(
+        self, index: LogIndex, after: int, upto: int
+    ) -> AsyncIterator[list[Recorded]]:
+        """The events with positions in (after, upto], segment by segment; no others are read."""
+        return self._part(index, after, upto).events(after, upto)
+
+    def _part(self, index: LogIndex, after: int, upto: int) -> LogView:
+        """The view without the live segments up to ``after``, and without those after ``upto``."""
+        view = self.view
+        if view.live is None:
+            return view
+        live, begin = view.live, index.seqs_at(after)
+        sealed = {
+            writer: max(seq, begin.get(writer, 0))
+            for writer, seq in view.sealed.cursor.seqs.items()
+        }
+        heads = dict(live.heads)
+        if upto < index.position:
+            heads |= {w: s for w, s in index.seqs_at(upto).items() if s < heads.get(w, 0)}
+        part = LiveLog(self._store, self._keys, live.revision, heads, {**begin, **sealed})
+        return LogView(view.sealed, part, self.now_ms)
+
+    async def _read_on(self) -> LogIndex:
+        for attempt in range(TRIES_MAX):
+            self._view = await open_log(self._store, self._keys, self._files, now_ms=self.now_ms)
+            most = self._window_events_max + self._window_events_max // 2 + LIVE_EVENTS_MAX
+            if self._index is None or self._index.clock.events > most:
+                self._index = await asyncio.to_thread(self._begin, self._view)
+            try:
+                await self._index.read(
+                    self._part(self._index, self._index.position, self._view.revision)
+                )
+            except (Compacted, LogGap):  # sealed in the meantime: the next view has it
+                if attempt == TRIES_MAX - 1:
+                    raise
+                continue
+            break
+        assert self._index is not None
+        self._read_at = asyncio.get_running_loop().time()
+        return self._index
+
+    def _begin(self, view: LogView) -> LogIndex:
+        left = self._window_events_max
+        base = view.sealed.cursor.position
+        for file in reversed(view.sealed.summaries()):
+            left -= file.events
+            if left < 0:
+                return LogIndex(view.sealed.snapshot_before(base))
+            base = file.first_position - 1
+        return LogIndex(view.sealed.base())
+
+    async def _older(self, position: int) -> LogIndex:
+        self._require_kept(position)
+        for index in self._old.values():
+            if index.first_position <= position <= index.position:
+                return index
+        files = self.view.sealed.summaries()
+        upto = next(file for file in files if file.last_position > position)
+        return await self._work.join(upto.number, lambda: self._read_old(position, upto))
+
+    async def _read_old(self, position: int, upto: FileSummary) -> LogIndex:
+        base = await asyncio.to_thread(self.view.sealed.snapshot_before, position)
+        index = LogIndex(base)
+        await index.read(self.view, upto.last_position)
+        self._old[upto.number] = index
+        while len(self._old) > OLD_WINDOWS_MAX:
+            del self._old[next(iter(self._old))]
+        return index
+
+    def _require_kept(self, position: int) -> None:
+        pruned = self.view.sealed.cursor.pruned
+        if pruned.files and position < pruned.position:
+            raise PrunedAway(
+                f"the archive was pruned: nothing before position {pruned.position} is known",
+                subject="at",
+                remedy=f"use position {pruned.position} or a later one, or a copy of the archive",
+            )

@@ -1,0 +1,232 @@
+"""The state at every position of a log, in memory: the answer to any instant in milliseconds.
+
+A ``LogIndex`` reads a log once, from a snapshot on, and then goes on from its end. It keeps
+holdings as columns, versions of the configuration, and the log's clock. What it does not keep
+(routes of a Pod, evidence of a release) is read from the log's own index (``core.audit.history``).
+The rules of the fold are those of ``core.domain.evolution``, and a test compares the two at every
+position. Only reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from array import array
+from bisect import bisect_right
+from collections import defaultdict, deque
+from collections.abc import Iterable
+from typing import Final
+
+from core.archive.replay import LogView, ticked
+from core.archive.snapshot import ArchiveSnapshot
+from core.audit.holding_table import Holder, HoldingTable, Names
+from core.audit.log_clock import LogClock
+from core.audit.versions import Versions
+from core.domain.addresses.ip_address import parse_address
+from core.domain.events import (
+    AddressesClaimed,
+    AddressesReleased,
+    AddressQuarantined,
+    EndpointChanged,
+    Event,
+    PoolDefined,
+    PoolDeleted,
+    PoolRetired,
+    QuarantineLifted,
+    Recorded,
+    ReservationDefined,
+    ReservationDeleted,
+    SubnetDefined,
+    SubnetDeleted,
+    SubnetRetired,
+)
+from core.domain.evolution import Ledger, evolve_pool, evolve_subnet
+from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
+
+EVENTS_PER_STEP: Final = 2_000
+"""After so many events the other tasks of the process get their turn."""
+
+RECENT_EVENTS: Final = 1_000
+"""Events that are kept whole, for those who follow the log."""
+
+_TRACE: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{16}([0-9a-f]{16})-")
+_DIGITS: Final = re.compile(r"[^0-9a-fA-F]")
+
+
+class LogIndex:
+    """The states from ``first_position`` (a snapshot's, or 0) up to ``position``."""
+
+    def __init__(self, base: ArchiveSnapshot) -> None:
+        self.first_position = self.position = base.ledger.position
+        self.clock = LogClock(base.ledger.position, base.clock_ms)
+        self.pools: Versions[str, Pool] = Versions()
+        self.subnets: Versions[str, Subnet] = Versions()
+        self.reservations: Versions[str, Reservation] = Versions()
+        self.quarantine: Versions[str, Quarantine] = Versions()
+        self.holdings: dict[str, HoldingTable] = {}
+        self.writers: defaultdict[str, array[int]] = defaultdict(lambda: array("Q"))
+        """The positions of the segments of each writer."""
+        self.recent: deque[Recorded] = deque(maxlen=RECENT_EVENTS)
+        """The newest events."""
+        self._names = Names()
+        self._seqs = dict(base.seqs)
+        self._clock_ms = base.clock_ms
+        self._begin(base.ledger)
+
+    async def read(self, view: LogView, upto: int | None = None) -> None:
+        """Read on to the end of the view, or up to a position.
+
+        Raises LogCorrupt, LogGap, Compacted, StoreUnavailable; then the next call goes on.
+        """
+        unbroken = 0
+        async for batch in view.batches(self.position, upto):
+            for segment in batch.segments:
+                events = segment.events()
+                for recorded in events:
+                    self._clock_ms = ticked(self._clock_ms, recorded, batch.read_at_ms)
+                    self._fold(recorded)
+                self.recent.extend(events)
+                self.clock.append(segment.position, self._clock_ms, len(events))
+                self.writers[segment.writer].append(segment.position)
+                self.position = segment.position
+                unbroken += len(events)
+                if unbroken >= EVENTS_PER_STEP:
+                    unbroken = 0
+                    await asyncio.sleep(0)
+
+    def table(self, pool: str) -> HoldingTable:
+        """The holdings of a pool; an empty table where it never had one."""
+        return self.holdings.get(pool) or HoldingTable(self._names)
+
+    def written_by(self, writer: str, position: int) -> tuple[int, int]:
+        """How many segments a writer had written up to the position, and the last one's."""
+        positions = self.writers.get(writer, array("Q"))
+        count = bisect_right(positions, position)
+        return count, positions[count - 1] if count else 0
+
+    def seqs_at(self, position: int) -> dict[str, int]:
+        """The last segment of each writer up to a position: where to read on from there."""
+        written = {writer: self.written_by(writer, position)[0] for writer in self.writers}
+        return self._seqs | {
+            writer: self._seqs.get(writer, 0) + count for writer, count in written.items()
+        }
+
+    @property
+    def nbytes(self) -> int:
+        """About what the columns occupy."""
+        writers = sum(len(column) * column.itemsize for column in self.writers.values())
+        return self.clock.nbytes + writers + sum(one.nbytes for one in self.holdings.values())
+
+    def _begin(self, ledger: Ledger) -> None:
+        at = ledger.position
+        self._define_all(ledger, at)
+        claims = sorted(ledger.claims.items(), key=lambda pair: pair[1].revision)
+        for address, (claim, revision) in claims:
+            endpoint = ledger.endpoints.get((claim.namespace, claim.pod))
+            nic = _nic_with(endpoint, address)
+            holder = _holder(endpoint, nic, f"{claim.namespace}/{claim.pod}", 0, revision)
+            self._table(claim.pool).begin(parse_address(address).value, at, holder)
+
+    def _define_all(self, ledger: Ledger, at: int) -> None:
+        for pool in ledger.pools.values():
+            self.pools.define(pool.name, at, pool)
+        for subnet in ledger.subnets.values():
+            self.subnets.define(subnet.name, at, subnet)
+        for reservation in ledger.reservations.values():
+            self.reservations.define(reservation.name, at, reservation)
+        for quarantine in ledger.quarantine.values():
+            self.quarantine.define(quarantine.address, at, quarantine)
+
+    def _table(self, pool: str) -> HoldingTable:
+        table = self.holdings.get(pool)
+        if table is None:
+            table = self.holdings[pool] = HoldingTable(self._names)
+        return table
+
+    def _fold(self, recorded: Recorded) -> None:
+        event, position = recorded.event, recorded.position
+        match event:
+            case AddressesClaimed(endpoint, new_nics):
+                self._claim(endpoint, new_nics, recorded)
+                if len(new_nics) < len(endpoint.nics):
+                    self._move(endpoint, position)
+            case EndpointChanged(endpoint):
+                self._move(endpoint, position)
+            case AddressesReleased(releases=releases):
+                for address, pool, _, revision in releases:
+                    table, value = self._table(pool), parse_address(address).value
+                    if table.revision_now(value) == revision:
+                        table.end(value, position)
+            case _:
+                self._configure(event, position)
+
+    def _claim(self, endpoint: Endpoint, nics: Iterable[int], recorded: Recorded) -> None:
+        trace = _TRACE.match(recorded.cause.traceparent)
+        low = int(trace[1], 16) if trace else 0
+        pod, position = f"{endpoint.namespace}/{endpoint.name}", recorded.position
+        for index in nics:
+            nic = endpoint.nics[index]
+            for address, pool in nic.addresses():
+                holder = _holder(endpoint, nic, pod, low, position)
+                self._table(pool).begin(parse_address(address).value, position, holder)
+
+    def _move(self, endpoint: Endpoint, position: int) -> None:
+        """The same claims with another Pod, node or interface."""
+        pod = f"{endpoint.namespace}/{endpoint.name}"
+        for nic in endpoint.nics:
+            for address, pool in nic.addresses():
+                table, value = self._table(pool), parse_address(address).value
+                before = table.holder_now(value)
+                if before is None or before.pod != pod:
+                    continue
+                after = _holder(endpoint, nic, pod, before.trace, before.revision)
+                if after != before:
+                    table.begin(value, position, after)
+
+    def _configure(self, event: Event, at: int) -> None:
+        match event:
+            case PoolDefined() | PoolRetired() | PoolDeleted():
+                name = event.pool.name if isinstance(event, PoolDefined) else event.name
+                self.pools.define(name, at, evolve_pool(self.pools.last(name), event))
+            case SubnetDefined() | SubnetRetired() | SubnetDeleted():
+                name = event.subnet.name if isinstance(event, SubnetDefined) else event.name
+                self.subnets.define(name, at, evolve_subnet(self.subnets.last(name), event))
+            case ReservationDefined(reservation):
+                self.reservations.define(reservation.name, at, reservation)
+            case ReservationDeleted(name):
+                self.reservations.define(name, at, None)
+            case AddressQuarantined(quarantine):
+                self.quarantine.define(quarantine.address, at, quarantine)
+            case QuarantineLifted(address):
+                self.quarantine.define(address, at, None)
+            case _:  # records of standalone mode: read where they are shown
+                pass
+
+
+def mac_number(text: str) -> int:
+    """The 48 bits of a MAC address; 0 for a text that is none."""
+    digits = _DIGITS.sub("", text)
+    return int(digits, 16) if len(digits) == 12 else 0
+
+
+def _holder(
+    endpoint: Endpoint | None, nic: Nic | None, pod: str, trace: int, revision: int
+) -> Holder:
+    if endpoint is None:
+        return Holder(pod, "", "", "", 0, trace, revision)
+    interface, mac = (nic.interface, mac_number(nic.mac)) if nic is not None else ("", 0)
+    application = f"{endpoint.owner_kind}/{endpoint.namespace}/{endpoint.owner_name}"
+    return Holder(
+        pod,
+        endpoint.node,
+        interface,
+        application if endpoint.owner_name else "",
+        mac,
+        trace,
+        revision,
+    )
+
+
+def _nic_with(endpoint: Endpoint | None, address: str) -> Nic | None:
+    nics = endpoint.nics if endpoint is not None else ()
+    return next((nic for nic in nics if any(own == address for own, _ in nic.addresses())), None)

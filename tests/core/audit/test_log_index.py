@@ -1,0 +1,184 @@
+"""The index of a log says at every position what the fold of the log says there."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+
+from core.archive.files import LocalFiles
+from core.archive.snapshot import empty_snapshot
+from core.audit.holding_table import TextColumn
+from core.audit.indexed_log import IndexedLog, LogInstant
+from core.audit.log_clock import LogClock
+from core.audit.log_index import LogIndex
+from core.audit.state_at import as_of_position, as_of_time
+from core.domain.addresses.ip_address import format_address
+from core.domain.configuration.commands import LiftQuarantine, QuarantineAddress, RetirePool
+from core.domain.evolution import Ledger
+from tests.core.archive.synthetic import Shape, fill
+from tests.support.archived_cluster import (
+    KEYS,
+    Add,
+    ArchivedCluster,
+    Configure,
+    Move,
+    Remove,
+    lives,
+)
+from tests.support.archived_cluster import (
+    archived_cluster as a_cluster,
+)
+
+LIFE: list[Move] = [
+    *(Add("node-a", f"web-{number}", 0, fixed=number == 0) for number in range(4)),
+    Configure(QuarantineAddress("10.6.0.9", "another host", "02:00:01")),
+    Remove("node-a", "web-1", 0),
+    Add("node-b", "web-0", 1, fixed=True),
+    Add("node-b", "web-1", 1),
+    Configure(LiftQuarantine("10.6.0.9")),
+    Configure(RetirePool("spare")),
+    Remove("node-a", "web-2", 0),
+]
+
+
+def told(index: LogIndex, position: int) -> dict[str, object]:
+    """What an index says of a position, in the terms of a ledger."""
+    pools = index.pools.at(position)
+    claims = {}
+    for name, table in index.holdings.items():
+        family = pools[name].family if name in pools else 4
+        for row in table.rows_at(position):
+            holding = table.holding(row)
+            holder = holding.holder
+            claims[format_address(family, holding.value)] = (
+                *(name, holder.pod, holder.node, holder.interface, holder.revision),
+            )
+        assert len(table.values_at(position)) == table.count_at(position)
+    return {
+        "claims": claims,
+        "pools": pools,
+        "subnets": index.subnets.at(position),
+        "reservations": index.reservations.at(position),
+        "quarantine": index.quarantine.at(position),
+    }
+
+
+def folded(ledger: Ledger) -> dict[str, object]:
+    """The same of a ledger."""
+    claims = {}
+    for address, (claim, revision) in ledger.claims.items():
+        endpoint = ledger.endpoints[claim.namespace, claim.pod]
+        (nic,) = (nic for nic in endpoint.nics if address in dict(nic.addresses()))
+        pod = f"{claim.namespace}/{claim.pod}"
+        claims[address] = (claim.pool, pod, endpoint.node, nic.interface, revision)
+    return {
+        "claims": claims,
+        "pools": ledger.pools,
+        "subnets": ledger.subnets,
+        "reservations": ledger.reservations,
+        "quarantine": ledger.quarantine,
+    }
+
+
+async def test_every_position_is_the_fold_of_the_log_up_to_there(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    await archived_cluster.live(LIFE[:7])
+    await archived_cluster.seal(file_bytes_max=1_000)
+    await archived_cluster.live(LIFE[7:])
+    view = await archived_cluster.view()
+    index = LogIndex(empty_snapshot())
+    await index.read(view)
+    assert index.position == (await archived_cluster.replayed())[-1].position
+    for position in range(view.revision + 1):
+        assert told(index, position) == folded(await as_of_position(view, position)), position
+
+
+@hypothesis_settings(max_examples=10)
+@given(lives)
+async def test_the_same_after_any_life_from_any_snapshot(life: list[Move]) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        async with a_cluster(Path(directory)) as cluster:
+            await cluster.live(life[: len(life) // 2])
+            await cluster.seal()
+            await cluster.live(life[len(life) // 2 :])
+            view = await cluster.view()
+            base = view.sealed.snapshot_before(view.sealed.cursor.position)
+            begin = base.ledger.position
+            index = LogIndex(base)
+            await index.read(view)
+            for position in range(begin, view.revision + 1, 3):
+                assert told(index, position) == folded(await as_of_position(view, position))
+
+
+async def test_an_instant_before_the_window_is_read_from_the_archive(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    store, files = archived_cluster.store, archived_cluster.files
+    await archived_cluster.live(LIFE)
+    await archived_cluster.seal(file_bytes_max=500)
+    log = IndexedLog(store, KEYS, files, window_events_max=3)
+    view = await archived_cluster.view()
+    newest = await log.newest()
+    assert 0 < newest.first_position < newest.position
+    for position in (0, 5, newest.first_position - 1, newest.position, view.revision):
+        instant = await log.at_position(position)
+        assert told(instant.log, position) == folded(await as_of_position(view, position))
+        if instant.time_ms:
+            await _same_time(log, archived_cluster, instant.time_ms)
+    assert len(log._old) <= 2
+
+
+async def _same_time(log: IndexedLog, cluster: ArchivedCluster, time_ms: int) -> None:
+    instant: LogInstant = await log.at_time(time_ms)
+    ledger = await as_of_time(await cluster.view(), time_ms)
+    assert instant.position == ledger.position
+    assert told(instant.log, instant.position) == folded(ledger)
+
+
+async def test_new_events_are_in_the_next_answer(archived_cluster: ArchivedCluster) -> None:
+    log = IndexedLog(archived_cluster.store, KEYS, LocalFiles(archived_cluster.directory))
+    before = (await log.now()).position
+    await archived_cluster.live([Add("node-a", "late", 0)])
+    revision = (await archived_cluster.view()).revision
+    after = (await log.at_position(revision)).log
+    assert after.position > before
+    assert list(after.table("main").pods.rows_with("late", 9))
+
+
+async def test_names_macs_and_traces_are_searched_in_columns(tmp_path: Path) -> None:
+    async with a_cluster(tmp_path) as cluster:
+        await fill(cluster.store, KEYS, Shape(events=60, per_segment=4, held=20))
+        index = LogIndex(empty_snapshot())
+        await index.read(await cluster.view())
+    table = index.table("big")
+    assert [table.pods[row] for row in table.pods.rows_with("web-7-", 9)] == ["shop-0/web-7-7"]
+    assert [table.pods[row] for row in table.rows_with_trace(57)][:1] == ["shop-4/web-27-27"]
+    assert list(table.rows_with_mac(1)) == []
+    assert index.nbytes < 30_000
+
+
+def test_a_text_is_not_found_across_two_rows() -> None:
+    column = TextColumn()
+    for text in ("shop/ab", "cd/shop", "shop/cd"):
+        column.append(text)
+    assert list(column.rows_with("bc", 9)) == []
+    assert list(column.rows_with("shop", 9)) == [2, 1, 0]
+    assert list(column.rows_with("shop", 1)) == [2]
+    assert column[1] == "cd/shop"
+
+
+def test_density_counts_every_event_in_one_bucket() -> None:
+    clock = LogClock()
+    for number in range(10):
+        clock.append(10 * number + 1, 1_000 + 100 * number, number + 1)
+    density = clock.density(4)
+    assert [bucket.events for bucket in density] == [6, 9, 13, 27]
+    assert sum(bucket.events for bucket in density) == clock.events
+    assert density[0].begin_ms == 1_000
+    assert [clock.position_at(bucket.begin_ms - 1) for bucket in density] == [
+        bucket.position for bucket in density
+    ]
