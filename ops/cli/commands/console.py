@@ -1,0 +1,87 @@
+"""``orbctl console``: the console in the browser, served on loopback by this process.
+
+Reads archive and etcd, writes nothing. Ends on a signal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from core.audit.indexed_log import IndexedLog
+from ops.cli.context import perform
+from ops.cli.exits import Exit
+
+if TYPE_CHECKING:
+    from ops.cli.session import ClusterSession
+
+PORT: Final = 5728
+LOOPBACK: Final = "127.0.0.1"
+LOOPBACK_HOSTS: Final = frozenset((LOOPBACK, "localhost", "::1"))
+
+
+def console(
+    context: typer.Context,
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="port on loopback; 0 for a free one")
+    ] = PORT,
+) -> None:
+    """Serve the console for a browser on this machine.
+
+    It shows every state that the log has had, and changes nothing, until it is interrupted. Only
+    this machine can connect.
+
+    Examples:
+      orbctl console
+      orbctl console --port 0
+    """
+
+    async def action(session: ClusterSession) -> Exit:
+        await _serve(session, port)
+        return Exit.OK
+
+    perform(context, action)
+
+
+async def _serve(session: ClusterSession, port: int) -> None:
+    # aiohttp and the engine of workflows are slow to import, and no other command needs them.
+    from core.process.tcp_port import TcpPort  # noqa: PLC0415
+    from ops.console.source import ConsoleSource  # noqa: PLC0415
+    from ops.console.web_server import CONNECTIONS_MAX, ConsoleServer  # noqa: PLC0415
+
+    settings = session.settings
+    source = ConsoleSource(
+        session.store,
+        session.keys,
+        settings.archive,
+        cluster=settings.cluster,
+        now_ms=session.now_ms,
+    )
+    server = ConsoleServer(source, hosts=LOOPBACK_HOSTS)
+    listening = TcpPort(server.app(), "console", CONNECTIONS_MAX)
+    try:
+        await listening.open(LOOPBACK, port, "--port")
+        print(f"console: http://{LOOPBACK}:{listening.port}/", flush=True)
+        await _read_ahead(source.log)
+        await _stopped()
+    finally:
+        await server.close()
+        await listening.close()
+
+
+async def _read_ahead(log: IndexedLog) -> None:
+    """Read the log once, so that the first page does not wait for it."""
+    index = await log.newest()
+    print(f"{index.clock.events:,} events are indexed; Ctrl-C ends the console", flush=True)
+
+
+async def _stopped() -> None:
+    """Return on SIGINT or SIGTERM."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await stop.wait()

@@ -1,0 +1,163 @@
+"""Events of the log in pages: the newest first, or those after a position, filtered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from core.audit.event_summary import EventFilter, EventSummary, summary_of
+from core.audit.history_entries import stamp_of
+from core.audit.indexed_log import IndexedLog, LogInstant
+from core.domain.events import EVENT_TYPES, Recorded
+from core.errors import BadInput
+from ops.console.values import Document, instant_document, time_text
+
+EXAMINED_MAX: Final = 20_000
+"""Events that one answer examines at most."""
+
+CHUNK_SEGMENTS: Final = 256
+"""Segments that are read at a time when events are listed backwards."""
+
+
+class EventPosition(NamedTuple):
+    """Where an event is in the log."""
+
+    position: int
+    place: int
+
+    def __str__(self) -> str:
+        return f"{self.position}.{self.place}"
+
+
+class EventConditions(NamedTuple):
+    """What a list or stream of events is limited to. ``namespace`` "": any."""
+
+    filter: EventFilter = EventFilter()
+    namespace: str = ""
+
+    def document(self, recorded: Recorded) -> Document | None:
+        """The event as the contract's ``Event``; None where it does not match."""
+        summary = summary_of(recorded)
+        if self.namespace and not summary.subject.startswith(f"pod/{self.namespace}/"):
+            return None
+        return _document(recorded, summary) if self.filter.matches(recorded, summary) else None
+
+
+def check_types(names: Iterable[str]) -> tuple[str, ...]:
+    """The event types. Raises BadInput for one that does not exist."""
+    for name in names:
+        if name not in EVENT_TYPES:
+            raise BadInput(
+                f"there is no event type {name[:64]!r}",
+                subject="kind",
+                remedy=f"use one of {', '.join(EVENT_TYPES)}",
+            )
+    return tuple(names)
+
+
+def parse_event_position(text: str, subject: str = "cursor") -> EventPosition:
+    """``POSITION.PLACE``; a position alone means after all of its events. Raises BadInput."""
+    position, dot, index = text.partition(".")
+    if len(text) > 40 or not position.isdecimal() or (dot and not index.isdecimal()):
+        raise BadInput(f"{text[:64]!r} is not POSITION.PLACE", subject=subject)
+    return EventPosition(int(position), int(index) if dot else _EVERY_PLACE)
+
+
+_EVERY_PLACE: Final = 2**31
+
+
+async def events_after(
+    log: IndexedLog,
+    instant: LogInstant,
+    after: EventPosition,
+    conditions: EventConditions,
+    limit: int,
+) -> Document:
+    """``EventPage`` of the events after a position, oldest first."""
+    items: list[Document] = []
+    examined, last = 0, after
+    begin = after.position - (after.place != _EVERY_PLACE)
+    source = await log.at_position(min(max(begin, 0), instant.position))
+    upto = min(source.log.position, instant.position)
+    async for segment in log.events_between(source.log, max(begin, 0), upto):
+        for recorded in segment:
+            here = EventPosition(recorded.position, recorded.place)
+            if here <= after:
+                continue
+            if len(items) == limit or examined == EXAMINED_MAX:
+                return _page(instant, items, examined, last)
+            examined, last = examined + 1, here
+            document = conditions.document(recorded)
+            if document is not None:
+                items.append(document)
+    following = last if upto < instant.position else None
+    return _page(instant, items, examined, following)
+
+
+async def events_before(
+    log: IndexedLog,
+    instant: LogInstant,
+    before: EventPosition | None,
+    conditions: EventConditions,
+    limit: int,
+) -> Document:
+    """``EventPage`` of the events before one, or of the newest, newest first."""
+    items: list[Document] = []
+    examined, bound = 0, before or EventPosition(instant.position, _EVERY_PLACE)
+    upto = bound.position
+    while upto > 0:
+        source = (await log.at_position(min(upto, instant.position))).log
+        after = source.clock.position_before(upto, min(CHUNK_SEGMENTS, limit))
+        if after >= upto:
+            after = source.first_position - 1
+        for recorded in reversed(await _between(log, instant, max(after, 0), upto)):
+            here = EventPosition(recorded.position, recorded.place)
+            if here >= bound:
+                continue
+            if len(items) == limit or examined == EXAMINED_MAX:
+                return _page(instant, items, examined, bound)
+            examined, bound = examined + 1, here
+            document = conditions.document(recorded)
+            if document is not None:
+                items.append(document)
+        pruned = log.view.sealed.cursor.pruned
+        upto = after if after > pruned.position else 0
+    return _page(instant, items, examined, None)
+
+
+async def _between(log: IndexedLog, instant: LogInstant, after: int, upto: int) -> list[Recorded]:
+    recent = instant.log.recent
+    if recent and recent[0].position <= after:
+        return [recorded for recorded in recent if after < recorded.position <= upto]
+    index = (await log.at_position(upto)).log
+    return [one async for part in log.events_between(index, after, upto) for one in part]
+
+
+def _page(
+    instant: LogInstant, items: list[Document], examined: int, cursor: EventPosition | None
+) -> Document:
+    return {
+        "at": instant_document(instant),
+        "items": items,
+        "cursor": None if cursor is None else str(cursor),
+        "examined": examined,
+    }
+
+
+def _document(recorded: Recorded, summary: EventSummary) -> Document:
+    stamp = stamp_of(recorded)
+    return {
+        "position": recorded.position,
+        "place": recorded.place,
+        "time": time_text(recorded.recorded_at_ms),
+        "type": summary.type,
+        "subject": summary.subject,
+        "detail": summary.detail,
+        "pools": list(summary.pools),
+        "addresses": list(summary.addresses),
+        "node": summary.node,
+        "actor": stamp.actor,
+        "writer": stamp.writer,
+        "eventId": stamp.event_id,
+        "traceId": stamp.trace_id,
+    }

@@ -1,0 +1,75 @@
+"""When pools and subnets are full, as far as an instant could tell: from growth until then.
+
+The same method as ``orbctl forecast`` (``core.domain.forecast``), for any instant: the growth of an
+hour is the difference of two counts of the index. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from itertools import pairwise
+from typing import Final
+
+from core.audit.growth import HOUR_MS
+from core.audit.indexed_log import LogInstant
+from core.domain.configuration.configuration_state import readable_addresses
+from core.domain.forecast import HOURS_MAX, Forecast, NoTrend, forecast
+from core.domain.model import Pool, Subnet
+from core.domain.subnets.subnet_model import controlled
+from ops.console.values import Document, time_text
+
+PER_DAY_DIGITS: Final = 3
+
+
+class GrowthAt:
+    """Growth up to one instant. Positions of the hours are looked up once for all pools."""
+
+    def __init__(self, instant: LogInstant) -> None:
+        self._instant = instant
+        self._log = instant.log
+
+    @cached_property
+    def _hours(self) -> list[int]:
+        """The position at each full hour of the last ``HOURS_MAX``, and at their end."""
+        this_hour = self._instant.time_ms // HOUR_MS
+        clock = self._log.clock
+        begins = range(this_hour - HOURS_MAX, this_hour + 1)
+        positions = [clock.position_at(hour * HOUR_MS - 1) for hour in begins]
+        return [min(position, self._instant.position) for position in positions]
+
+    def levels(self, pool: str) -> list[int]:
+        """How many addresses were allocated at each full hour of the pool's life, oldest first."""
+        table, since = self._log.table(pool), self._log.pools.first_position(pool)
+        return [table.count_at(position) for position in self._hours if position >= since]
+
+    def of_pool(self, pool: str, free: int) -> Document:
+        """``Forecast`` of a pool with so many addresses left."""
+        levels = self.levels(pool)
+        return self._document([after - before for before, after in pairwise(levels)], free)
+
+    def of_subnet(self, subnet: Subnet, free: int) -> Document:
+        """``Forecast`` of a subnet, whose growth is what its pools get."""
+        since = self._log.subnets.first_position(subnet.name)
+        sizes: dict[int, int] = {}
+        for position in self._hours:
+            if position >= since and position not in sizes:
+                sizes[position] = self._shared(subnet.name, self._log.pools.at(position))
+        levels = [sizes[position] for position in self._hours if position >= since]
+        return self._document([after - before for before, after in pairwise(levels)], free)
+
+    def _shared(self, subnet: str, pools: Mapping[str, Pool]) -> int:
+        return sum(readable_addresses(pool).size for pool in controlled(subnet, pools))
+
+    def _document(self, net: list[int], free: int) -> Document:
+        outlook: Forecast | NoTrend = forecast(net, free)
+        if isinstance(outlook, NoTrend):
+            return {"noTrend": outlook.reason}
+        now_ms = self._instant.time_ms
+        return {
+            "perDay": round(outlook.per_day, PER_DAY_DIGITS),
+            "basisDays": outlook.days,
+            "earliest": time_text(now_ms + int(outlook.earliest_s * 1000)),
+            "expected": time_text(now_ms + int(outlook.expected_s * 1000)),
+            "latest": time_text(now_ms + int(outlook.latest_s * 1000)),
+        }

@@ -1,0 +1,174 @@
+"""The address grid of a pool: one cell an address, or one cell a range with its counts. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from core.audit.holding_table import HoldingRow
+from core.domain.addresses.ip_address import (
+    AddressSyntaxError,
+    Family,
+    format_address,
+    parse_address,
+)
+from core.domain.model import Pool
+from core.errors import BadInput
+from ops.console.address_states import COUNTED, PoolStates
+from ops.console.pools import PoolsAt
+from ops.console.values import Document, clamped, instant_at, instant_document, time_text
+
+GRID_ADDRESSES_MAX: Final = 4_096
+"""Addresses of which each gets a cell of its own; also the most ranges of a grid."""
+
+CELLS_DEFAULT: Final = 1_024
+
+
+def grid(pools: PoolsAt, name: str, first: str, last: str, cells: int) -> Document:
+    """``Grid`` of the contract. Raises NotFound, BadInput."""
+    pool = pools.pool(name)
+    states = pools.states(pool)
+    begin, end = states.span
+    begin = _bound(first, pool, "first") if first else begin
+    end = _bound(last, pool, "last") if last else end
+    if end < begin and (first or last):
+        raise BadInput("the first address is after the last one", subject="first")
+    size = max(0, end - begin + 1)
+    answer = {
+        "at": instant_document(pools.instant),
+        "pool": name,
+        "family": pool.family,
+        "first": format_address(pool.family, begin) if size else "",
+        "last": format_address(pool.family, end) if size else "",
+        "size": clamped(size),
+    }
+    if size <= GRID_ADDRESSES_MAX:
+        return answer | _addresses(pools, states, begin, end)
+    return answer | {"mode": "ranges", "cells": list(_ranges(states, begin, end, cells))}
+
+
+def mac_text(mac: int) -> str:
+    """The 48 bits as text; "" for 0."""
+    return mac.to_bytes(6, "big").hex(":") if mac else ""
+
+
+def _bound(text: str, pool: Pool, subject: str) -> int:
+    try:
+        address = parse_address(text)
+    except AddressSyntaxError as error:
+        raise BadInput(str(error), subject=subject) from None
+    if address.family != pool.family:
+        raise BadInput(
+            f"{text} is not an IPv{pool.family} address, as those of the pool are", subject=subject
+        )
+    return address.value
+
+
+def _addresses(pools: PoolsAt, states: PoolStates, begin: int, end: int) -> Document:
+    """Every address from ``begin`` to ``end``."""
+    instant, pool = pools.instant, states.pool
+    table = instant.log.table(pool.name)
+    family = pool.family
+    holders = sorted(
+        (
+            table.holding(row)
+            for row in table.rows_at(instant.position)
+            if begin <= table.value(row) <= end
+        ),
+        key=lambda holding: holding.value,
+    )
+    resting = [
+        {
+            "offset": value - begin,
+            "address": format_address(family, value),
+            **_pod(table.holder(rest.row).pod),
+            "until": time_text(rest.until_ms),
+        }
+        for value, rest in sorted(states.resting.items())
+        if begin <= value <= end and value in states.states["resting"]
+    ]
+    return {
+        "mode": "addresses",
+        "states": _runs(states, begin, end),
+        "holders": [_holder(pools, holding, begin, family) for holding in holders],
+        "resting": resting,
+        "quarantined": list(_quarantined(pools, states, begin, end)),
+    }
+
+
+def _pod(name: str) -> Document:
+    namespace, _, pod = name.partition("/")
+    return {"namespace": namespace, "pod": pod}
+
+
+def _holder(pools: PoolsAt, holding: HoldingRow, begin: int, family: Family) -> Document:
+    holder, clock = holding.holder, pools.instant.log.clock
+    return {
+        "offset": holding.value - begin,
+        "address": format_address(family, holding.value),
+        **_pod(holder.pod),
+        "node": holder.node,
+        "interface": holder.interface,
+        "mac": mac_text(holder.mac),
+        "since": instant_at(holder.revision, clock.time_of(holder.revision)),
+    }
+
+
+def _quarantined(pools: PoolsAt, states: PoolStates, begin: int, end: int) -> Iterator[Document]:
+    for quarantine in pools.configuration.quarantine.values():
+        value = parse_address(quarantine.address).value
+        if quarantine.family == states.pool.family and begin <= value <= end:
+            yield {
+                "offset": value - begin,
+                "address": quarantine.address,
+                "reason": quarantine.reason,
+                "evidence": quarantine.evidence,
+            }
+
+
+def _runs(states: PoolStates, begin: int, end: int) -> list[list[Any]]:
+    """Run-length encoded states; what no state has is ``outside``."""
+    intervals = sorted(
+        (max(first, begin), min(last, end), state)
+        for state in COUNTED
+        for first, last in states.states[state]
+        if first <= end and last >= begin
+    )
+    runs: list[list[Any]] = []
+    at = begin
+    for first, last, state in intervals:
+        if first > at:
+            runs.append(["outside", first - at])
+        if runs and runs[-1][0] == state:
+            runs[-1][1] += last - first + 1
+        else:
+            runs.append([state, last - first + 1])
+        at = last + 1
+    if at <= end:
+        runs.append(["outside", end + 1 - at])
+    return runs
+
+
+def _ranges(states: PoolStates, begin: int, end: int, cells: int) -> Iterator[Document]:
+    """Aligned ranges of one size, a power of two, at most ``cells``."""
+    bits = 0
+    while (end >> bits) - (begin >> bits) + 1 > cells:
+        bits += 1
+    family = states.pool.family
+    for number in range(begin >> bits, (end >> bits) + 1):
+        first, last = max(number << bits, begin), min((number + 1 << bits) - 1, end)
+        counts: dict[str, int] = {}
+        for state in COUNTED:
+            addresses = states.states[state]
+            size = addresses.rank(last + 1) - addresses.rank(first)
+            if size:
+                counts[state] = clamped(size)
+        outside = last - first + 1 - sum(counts.values())
+        if outside > 0:
+            counts["outside"] = clamped(outside)
+        yield {
+            "first": format_address(family, first),
+            "last": format_address(family, last),
+            "size": clamped(last - first + 1),
+            "counts": counts,
+        }

@@ -1,0 +1,194 @@
+"""The overview of an instant: totals, the fullest pools and subnets, alarms, agents. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Final, Literal, NamedTuple
+
+from core.audit.indexed_log import LogInstant
+from core.eventstore.keys import CONTROLLER_WRITERS
+from ops.console.pools import PoolsAt
+from ops.console.values import (
+    Document,
+    PageRequest,
+    instant_at,
+    instant_document,
+    page_of,
+    time_text,
+)
+
+LISTED_MAX: Final = 200
+"""Pools, subnets and agents of an overview; the pages of their own have all."""
+
+ALARMS_MAX: Final = 200
+NEARLY_FULL: Final = 0.9
+"""The utilisation from which a pool is nearly full; the alert of the chart has the same."""
+
+SOON_S: Final = 7 * 86_400.0
+"""A pool that is expected to be full within this time raises an alarm."""
+
+ORBCTL_WRITERS: Final = f"{CONTROLLER_WRITERS}orbctl-"
+
+
+class Present(NamedTuple):
+    """What only the present knows: the leader, alarms of etcd, paused executions."""
+
+    leader: str = ""
+    leads_since_ms: int = 0
+    store_alarms: tuple[str, ...] = ()
+    paused: int = 0
+
+
+def overview(pools: PoolsAt, present: Present | None) -> Document:
+    """``Overview`` of the contract; ``present`` None for the past."""
+    log, position = pools.instant.log, pools.instant.position
+    listed = [pools.summary(pool) for pool in pools.fullest()[:LISTED_MAX]]
+    subnets = [pools.subnet_summary(subnet) for subnet in pools.subnets.values()]
+    subnets.sort(key=lambda subnet: (-subnet["utilisation"], subnet["name"]))
+    agents = sorted(agents_at(pools.instant), key=lambda agent: -agent["last"]["position"])
+    pods = {table.pods[row] for table in log.holdings.values() for row in table.rows_at(position)}
+    return {
+        "at": instant_document(pools.instant),
+        "totals": {
+            "pools": len(pools.configuration.pools),
+            "subnets": len(pools.subnets),
+            "reservations": len(pools.configuration.reservations),
+            "pods": len(pods),
+            "nodes": sum(agent["kind"] == "agent" for agent in agents),
+            "counts": pools.totals(),
+        },
+        "pools": listed,
+        "subnets": subnets[:LISTED_MAX],
+        "alarms": _alarms(pools, listed, subnets, present),
+        "agents": agents[:LISTED_MAX],
+        "leader": {"name": present.leader, "since": time_text(present.leads_since_ms)}
+        if present is not None and present.leader
+        else None,
+    }
+
+
+def agents_at(instant: LogInstant) -> list[Document]:
+    """Every ``Agent`` that had written until the instant, by name."""
+    log, position = instant.log, instant.position
+    nodes: dict[str, int] = {}
+    for table in log.holdings.values():
+        for node, count in table.nodes_at(position).items():
+            nodes[node] = nodes.get(node, 0) + count
+    return list(_agents(instant, nodes))
+
+
+def agent_page(instant: LogInstant, request: PageRequest) -> Document:
+    """``AgentPage`` of the contract."""
+    items, page = page_of(agents_at(instant), request)
+    return {"at": instant_document(instant), "items": list(items), **page}
+
+
+def _agents(instant: LogInstant, nodes: Mapping[str, int]) -> Iterator[Document]:
+    log = instant.log
+    for writer in sorted(log.writers):
+        segments, last = log.written_by(writer, instant.position)
+        if not segments:
+            continue
+        kind = _kind_of(writer)
+        node = writer if kind == "agent" else ""
+        yield {
+            "name": writer,
+            "kind": kind,
+            "node": node,
+            "segments": segments,
+            "addresses": nodes.get(node, 0),
+            "last": instant_at(last, log.clock.time_of(last)),
+        }
+
+
+def _kind_of(writer: str) -> Literal["agent", "controller", "orbctl"]:
+    if writer.startswith(ORBCTL_WRITERS):
+        return "orbctl"
+    return "controller" if writer.startswith(CONTROLLER_WRITERS) else "agent"
+
+
+def _alarms(
+    pools: PoolsAt,
+    summaries: Sequence[Document],
+    subnets: Sequence[Document],
+    present: Present | None,
+) -> list[Document]:
+    alarms = [*_of_present(present)] if present is not None else []
+    for summary in summaries:
+        alarms.extend(_of_pool(summary, pools.instant.time_ms))
+    alarms += [
+        _alarm(
+            *("info", "SubnetFull", "subnet", subnet["name"]),
+            "its pools have all of its addresses",
+            "add ranges to the subnet before more automatic pools are needed",
+        )
+        for subnet in subnets
+        if subnet["total"] and not subnet["free"]
+    ]
+    quarantined = len(pools.configuration.quarantine)
+    if quarantined:
+        alarms.append(
+            _alarm(
+                *("warning", "Quarantined", "address", ""),
+                f"{quarantined} addresses are used by other hosts, or were set aside by a user",
+                "find the hosts by their MAC addresses; `orbctl quarantine list` has them all",
+            )
+        )
+    rank = {"critical": 0, "warning": 1, "info": 2}
+    alarms.sort(key=lambda alarm: rank[alarm["severity"]])
+    return alarms[:ALARMS_MAX]
+
+
+def _of_pool(summary: Document, now_ms: int) -> Iterator[Document]:
+    counts, name = summary["counts"], summary["name"]
+    held = f"{counts['allocated']} of {counts['total']} addresses are allocated"
+    remedy = "add ranges, or a second pool to the annotation of its applications"
+    if summary["retiring"]:
+        yield _alarm(
+            *("info", "Retiring", "pool", name),
+            f"the pool is being deleted; {held}",
+            "nothing: it is deleted when its last address is released",
+        )
+    elif counts["total"] and not counts["free"] + counts["resting"]:
+        yield _alarm("critical", "PoolFull", "pool", name, held, remedy)
+    elif summary["utilisation"] >= NEARLY_FULL:
+        yield _alarm("warning", "PoolNearlyFull", "pool", name, held, remedy)
+    elif "expected" in summary["forecast"]:
+        expected = summary["forecast"]["expected"]
+        left_s = datetime.fromisoformat(expected).timestamp() - now_ms / 1000
+        if left_s < SOON_S:
+            message = f"it is expected to be full at {expected}; {held}"
+            yield _alarm("warning", "PoolFullSoon", "pool", name, message, remedy)
+
+
+def _of_present(present: Present) -> Iterator[Document]:
+    for alarm in present.store_alarms:
+        yield _alarm(
+            *("critical", "StoreAlarm", "store", alarm),
+            f"etcd has raised the alarm {alarm}: no address can be claimed or released",
+            "see docs/how-to/recover-a-full-etcd.md",
+        )
+    if not present.leader:
+        yield _alarm(
+            *("warning", "NoLeader", "controller", ""),
+            "no controller leads: nothing is reclaimed, and reports are not updated",
+            "start a controller, or wait until the lease of the last leader expires",
+        )
+    if present.paused:
+        yield _alarm(
+            *("warning", "ExecutionsPaused", "workflow", ""),
+            f"{present.paused} workflow executions are paused",
+            "see docs/how-to/handle-a-paused-workflow.md",
+        )
+
+
+def _alarm(severity: str, code: str, kind: str, name: str, message: str, remedy: str) -> Document:
+    return {
+        "severity": severity,
+        "code": code,
+        "kind": kind,
+        "name": name,
+        "message": message,
+        "remedy": remedy,
+    }

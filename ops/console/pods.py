@@ -1,0 +1,303 @@
+"""Pods and addresses at an instant: what they hold, and why.
+
+A Pod's interfaces are folded from the events about it, which the index of the archive finds.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from core.archive.replay import LogView
+from core.audit.history import events_about, history
+from core.audit.history_entries import ENTRIES_MAX, HistorySubject, Stamp, stamp_of
+from core.audit.indexed_log import LogInstant
+from core.domain.addresses.address_set import AddressSet
+from core.domain.addresses.ip_address import format_address, parse_address
+from core.domain.events import AddressesClaimed, AddressesReleased, EndpointChanged
+from core.domain.evolution import evolve_endpoint
+from core.domain.model import Endpoint, Nic, Pool
+from core.domain.quarantine.quarantine_decisions import seen_in_words
+from core.domain.subnets.subnet_model import owner_of
+from core.errors import NotFound
+from ops.console.address_states import AddressState
+from ops.console.grid import mac_text
+from ops.console.pools import PoolsAt, route_document
+from ops.console.values import (
+    Document,
+    PageRequest,
+    entry_document,
+    instant_at,
+    instant_document,
+    page_of,
+    stamp_document,
+    time_text,
+)
+
+ENTRIES_SHOWN_MAX: Final = 1_000
+"""Entries of a timeline, of those that a history has (``ENTRIES_MAX``)."""
+
+assert ENTRIES_SHOWN_MAX <= ENTRIES_MAX
+
+
+class AddressFilter(NamedTuple):
+    """Which addresses to list; "" matches every one."""
+
+    state: str = ""
+    pool: str = ""
+    namespace: str = ""
+    node: str = ""
+
+
+async def timeline(view: LogView, instant: LogInstant, subject: HistorySubject) -> Document:
+    """``Timeline`` of the contract. Raises NotFound where the log has no event about it."""
+    entries = (await history(view, subject)).entries
+    if not entries:
+        raise NotFound(
+            f"the log has no event about {subject}",
+            subject=subject.kind,
+            remedy="search for a part of the name",
+        )
+    until = [entry for entry in entries if entry.began.position <= instant.position]
+    shown = until[-ENTRIES_SHOWN_MAX:]
+    return {
+        "at": instant_document(instant),
+        "subject": {"kind": subject.kind, "name": subject.name},
+        "entries": [entry_document(entry, instant.position) for entry in shown],
+        "dropped": len(until) - len(shown),
+    }
+
+
+async def pod_answer(view: LogView, instant: LogInstant, namespace: str, name: str) -> Document:
+    """``PodAnswer`` of the contract. Raises NotFound for a Pod that the log never named."""
+    endpoint: Endpoint | None = None
+    claimed: Stamp | None = None
+    is_known = False
+    async for recorded in events_about(view, HistorySubject("pod", f"{namespace}/{name}")):
+        event = recorded.event
+        if not isinstance(event, AddressesClaimed | EndpointChanged | AddressesReleased):
+            continue
+        key = (
+            (event.namespace, event.name)
+            if isinstance(event, AddressesReleased)
+            else event.endpoint.key
+        )
+        if key != (namespace, name):
+            continue
+        is_known = True
+        if recorded.position <= instant.position:
+            endpoint = evolve_endpoint(endpoint, event)
+            claimed = stamp_of(recorded) if isinstance(event, AddressesClaimed) else claimed
+    if not is_known:
+        raise NotFound(
+            f"the log has no event about Pod {namespace}/{name}",
+            subject="pod",
+            remedy="search for a part of its name; `orbctl explain` says why a Pod has no address",
+        )
+    pod = None if endpoint is None else _pod(instant, endpoint, claimed)
+    return {"at": instant_document(instant), "pod": pod}
+
+
+def pod_page(instant: LogInstant, namespace: str, request: PageRequest) -> Document:
+    """``PodPage`` of the contract: Pods that hold addresses, by namespace and name."""
+    log, position = instant.log, instant.position
+    pools = log.pools.at(position)
+    held: defaultdict[str, list[tuple[int, str, str]]] = defaultdict(list)
+    for pool, table in log.holdings.items():
+        family = pools[pool].family if pool in pools else 4
+        for row in table.rows_at(position):
+            name = table.pods[row]
+            if not namespace or name.startswith(f"{namespace}/"):
+                value = table.value(row)
+                held[name].append((value, format_address(family, value), table.node(row)))
+    items, page = page_of(sorted(held), request)
+    return {
+        "at": instant_document(instant),
+        "items": [
+            {
+                **named(name),
+                "node": held[name][0][2],
+                "addresses": [address for _, address, _ in sorted(held[name])],
+            }
+            for name in items
+        ],
+        **page,
+    }
+
+
+def address_page(pools: PoolsAt, query: AddressFilter, request: PageRequest) -> Document:
+    """``AddressPage`` of the contract: the addresses with a holder, or at rest, by pool."""
+    items = [
+        item
+        for pool in sorted(pools.configuration.pools.values(), key=lambda pool: pool.name)
+        if query.pool in {"", pool.name}
+        for item in _of_pool(pools, pool, query)
+    ]
+    shown, page = page_of(items, request)
+    return {
+        "at": instant_document(pools.instant),
+        "items": [_address(pools, *item) for item in shown],
+        **page,
+    }
+
+
+def address_answer(pools: PoolsAt, address: str) -> Document:
+    """``AddressAnswer`` of the contract: the state of one address, in the pools that name it."""
+    parsed = parse_address(address)
+    value = parsed.value
+    naming = [
+        (pool, state)
+        for pool in sorted(pools.configuration.pools.values(), key=lambda pool: pool.name)
+        if pool.family == parsed.family
+        for state, addresses in pools.states(pool).states.items()
+        if value in addresses
+    ]
+    answer: Document = {
+        "at": instant_document(pools.instant),
+        "address": address,
+        "state": "outside",
+        "pools": [pool.name for pool, _ in naming],
+        "quarantine": "",
+        "reservation": "",
+        "holding": None,
+    }
+    naming.sort(key=lambda item: _STRENGTH.index(item[1]))
+    for pool, state in naming[:1]:
+        answer["state"] = state
+        row = pools.instant.log.table(pool.name).row_at(value, pools.instant.position)
+        rest = pools.states(pool).resting.get(value)
+        if row is not None:
+            answer["holding"] = _address(pools, pool, value, row, "allocated")
+        elif rest is not None and state == "resting":
+            answer["holding"] = _address(pools, pool, value, rest.row, "resting")
+    quarantine = pools.configuration.quarantine.get(address)
+    if quarantine is not None:
+        answer["quarantine"] = f"{quarantine.reason}; {seen_in_words(quarantine)}"
+    for reservation in pools.configuration.reservations.values():
+        if reservation.family == parsed.family and value in AddressSet.from_items(
+            reservation.ips, reservation.family
+        ):
+            answer["reservation"] = reservation.name
+    return answer
+
+
+_STRENGTH: Final[tuple[AddressState, ...]] = (
+    *("allocated", "quarantined", "reserved", "resting", "free", "excluded", "outside"),
+)
+"""Which state counts, where several pools name an address."""
+
+
+def named(pod: str) -> Document:
+    """Namespace and name of a Pod, as a list of Pods has them."""
+    namespace, _, name = pod.partition("/")
+    return {"namespace": namespace, "name": name}
+
+
+def _of_pool(
+    pools: PoolsAt, pool: Pool, query: AddressFilter
+) -> Iterator[tuple[Pool, int, int, AddressState]]:
+    """Address, row and state of each that matches, ascending."""
+    table, states = pools.instant.log.table(pool.name), pools.states(pool)
+    rows: list[tuple[int, int, AddressState]] = []
+    if query.state in {"", "allocated"}:
+        rows += [
+            (table.value(row), row, "allocated") for row in table.rows_at(pools.instant.position)
+        ]
+    if query.state in {"", "resting"}:
+        cooling = states.states["resting"]
+        rows += [(v, rest.row, "resting") for v, rest in states.resting.items() if v in cooling]
+    for value, row, state in sorted(rows):
+        if query.node and table.node(row) != query.node:
+            continue
+        if query.namespace and not table.pods[row].startswith(f"{query.namespace}/"):
+            continue
+        yield pool, value, row, state
+
+
+def _address(pools: PoolsAt, pool: Pool, value: int, row: int, state: AddressState) -> Document:
+    log = pools.instant.log
+    holding = log.table(pool.name).holding(row)
+    namespace, _, pod = holding.holder.pod.partition("/")
+    since = holding.holder.revision if state == "allocated" else holding.ended
+    until = pools.states(pool).resting[value].until_ms if state == "resting" else 0
+    return {
+        "address": format_address(pool.family, value),
+        "state": state,
+        "pool": pool.name,
+        "namespace": namespace,
+        "pod": pod,
+        "node": holding.holder.node,
+        "interface": holding.holder.interface,
+        "mac": mac_text(holding.holder.mac),
+        "since": instant_at(since, log.clock.time_of(since)),
+        "until": time_text(until) if until else None,
+    }
+
+
+def _pod(instant: LogInstant, endpoint: Endpoint, claimed: Stamp | None) -> Document:
+    return {
+        "namespace": endpoint.namespace,
+        "name": endpoint.name,
+        "uid": endpoint.uid,
+        "node": endpoint.node,
+        "holder": endpoint.holder,
+        "owner": {"kind": endpoint.owner_kind, "name": endpoint.owner_name},
+        "interfaces": [_interface(nic) for nic in endpoint.nics],
+        "why": list(_reasons(instant, endpoint)),
+        "traceId": claimed.trace_id if claimed else "",
+        "claimed": stamp_document(claimed) if claimed else None,
+    }
+
+
+def _interface(nic: Nic) -> Document:
+    pairs = (
+        (nic.ipv4, nic.ipv4_pool, nic.ipv4_gateway),
+        (nic.ipv6, nic.ipv6_pool, nic.ipv6_gateway),
+    )
+    return {
+        "name": nic.interface,
+        "mac": nic.mac,
+        "vlan": nic.vlan,
+        "network": nic.network,
+        "container": nic.container,
+        "addresses": [
+            {"address": cidr, "pool": pool, "gateway": gateway}
+            for cidr, pool, gateway in pairs
+            if cidr
+        ],
+        "routes": [route_document(route) for route in nic.routes],
+        "cleanGateway": nic.clean_gateway,
+    }
+
+
+def _reasons(instant: LogInstant, endpoint: Endpoint) -> Iterator[str]:
+    """Why the Pod has these addresses, as far as the log says it."""
+    log, position = instant.log, instant.position
+    for address, name in endpoint.addresses():
+        table = log.table(name)
+        row = table.row_at(parse_address(address).value, position)
+        claimed = table.holder(row).revision if row is not None else 0
+        when = f" at {time_text(log.clock.time_of(claimed))}" if claimed else ""
+        yield f"{address} was claimed from IPPool {name}{when}, at position {claimed}."
+        pool = log.pools.get(name, position)
+        if pool is not None:
+            yield from (f"IPPool {name} {text}." for text in _traits(pool))
+    if not endpoint.holder.startswith("pod/"):
+        yield f"The addresses stay with {endpoint.holder}, whatever Pod runs under this name."
+
+
+def _traits(pool: Pool) -> Iterator[str]:
+    """What decides which Pods a pool serves."""
+    if pool.default:
+        yield "is a default pool: it serves Pods that name no pool"
+    if pool.node_names or pool.node_affinity:
+        yield f"serves nodes: {', '.join(pool.node_names) or 'by labels'}"
+    if pool.namespace_names or pool.namespace_affinity:
+        yield f"serves namespaces: {', '.join(pool.namespace_names) or 'by labels'}"
+    if pool.pod_affinity:
+        yield "serves Pods with certain labels"
+    if pool.multus_names:
+        yield f"serves the networks {', '.join(pool.multus_names)}"
+    if owner_of(pool):
+        yield f"belongs to the subnet {owner_of(pool)}"

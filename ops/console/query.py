@@ -1,0 +1,82 @@
+"""The parameters of one request: known by name, bounded, of the right type. Raises BadInput."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from aiohttp import web
+
+from core.audit.event_summary import EventFilter
+from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
+from core.errors import BadInput
+from ops.console.events import EventConditions, check_types
+from ops.console.values import LIMIT_DEFAULT, LIMIT_MAX, PageRequest
+
+PAGED = frozenset(("limit", "cursor"))
+EVENT_CONDITIONS = frozenset(("kind", "pool", "namespace", "node", "address", "pod", "actor"))
+
+
+class ConsoleQuery:
+    """The query and the path of a request. ``known``: the parameters that the route has."""
+
+    def __init__(self, request: web.Request, known: Collection[str]) -> None:
+        self._query = request.query
+        self._path = request.match_info
+        for name in request.query:
+            if name not in known:
+                raise BadInput(
+                    f"there is no parameter {name[:64]!r}",
+                    subject=name[:64],
+                    remedy=f"use {', '.join(sorted(known)) or 'none'}",
+                )
+
+    def path(self, name: str) -> str:
+        """A part of the path."""
+        return self._path[name]
+
+    def text(self, name: str, default: str = "") -> str:
+        """A text; the default where it is absent."""
+        return self._query.get(name, default)
+
+    def texts(self, name: str) -> list[str]:
+        """Every value of a parameter that may be repeated."""
+        return self._query.getall(name, [])
+
+    def number(self, name: str, default: int, most: int, least: int = 1) -> int:
+        """A whole number within its bounds. Raises BadInput."""
+        text = self._query.get(name, "")
+        if not text:
+            return default
+        value = int(text) if text.isdecimal() and len(text) <= len(str(most)) else -1
+        if not least <= value <= most:
+            raise BadInput(
+                f"{name} {text[:64]!r} is not a whole number from {least} to {most}", subject=name
+            )
+        return value
+
+    def page(self) -> PageRequest:
+        """``limit`` and ``cursor``. Raises BadInput."""
+        limit = self.number("limit", LIMIT_DEFAULT, LIMIT_MAX)
+        return PageRequest(limit, self.text("cursor"))
+
+    def address(self, text: str, subject: str = "address") -> str:
+        """The canonical text of an address. Raises BadInput."""
+        try:
+            return str(parse_address(text))
+        except AddressSyntaxError as error:
+            raise BadInput(str(error), subject=subject) from None
+
+    def conditions(self) -> EventConditions:
+        """The conditions on events. Raises BadInput."""
+        address = self.text("address")
+        return EventConditions(
+            EventFilter(
+                check_types(self.texts("kind")),
+                self.text("pool"),
+                self.text("pod"),
+                self.text("node"),
+                self.address(address) if address else "",
+                self.text("actor"),
+            ),
+            self.text("namespace"),
+        )

@@ -1,0 +1,167 @@
+"""Search by address, MAC address, Pod, namespace, application, pool, subnet or trace id. Pure.
+
+What exists at the instant comes first, then what only the past has. The columns of the index are
+searched, so that one search costs the same however often it finds something.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from core.audit.holding_table import OPEN, HoldingTable
+from core.audit.indexed_log import LogInstant
+from core.audit.log_index import mac_number
+from core.domain.addresses.ip_address import (
+    AddressSyntaxError,
+    Family,
+    format_address,
+    parse_address,
+)
+from core.errors import BadInput
+from ops.console.values import Document, instant_at, instant_document
+
+QUERY_CHARS_MIN: Final = 2
+QUERY_CHARS_MAX: Final = 253
+HITS_MAX: Final = 200
+HITS_DEFAULT: Final = 50
+
+HITS_EXAMINED_MAX: Final = 5_000
+"""Rows of one kind that a search looks at; the newest ones of a pool are missed beyond it."""
+
+_TRACE: Final = re.compile(r"(?:[0-9a-f]{2}-)?([0-9a-f]{32})(?:-[0-9a-f]{16}-[0-9a-f]{2})?\Z")
+_LOW_HALF: Final = 2**64 - 1
+
+
+class Hit(NamedTuple):
+    """``ended``: the last position of what only the past has; ``OPEN`` for what exists."""
+
+    kind: str
+    name: str
+    detail: str
+    ended: int = OPEN
+
+
+def search(instant: LogInstant, text: str, limit: int) -> Document:
+    """``SearchAnswer`` of the contract. Raises BadInput."""
+    query = text.strip()
+    if not QUERY_CHARS_MIN <= len(query) <= QUERY_CHARS_MAX:
+        raise BadInput(
+            f"a search needs {QUERY_CHARS_MIN} to {QUERY_CHARS_MAX} characters", subject="q"
+        )
+    newest: dict[tuple[str, str], Hit] = {}
+    for hit in _hits(instant, query):
+        key = hit.kind, hit.name
+        if key not in newest or hit.ended > newest[key].ended:
+            newest[key] = hit
+    hits = sorted(newest.values(), key=lambda hit: (-hit.ended, _ORDER.index(hit.kind), hit.name))
+    return {
+        "at": instant_document(instant),
+        "query": query,
+        "hits": [_document(instant, hit) for hit in hits[:limit]],
+        "truncated": len(hits) > limit,
+    }
+
+
+_ORDER: Final = (
+    *("address", "pod", "pool", "subnet", "reservation"),
+    *("namespace", "application", "node", "event", "workflow"),
+)
+
+
+def _document(instant: LogInstant, hit: Hit) -> Document:
+    is_held = hit.ended == OPEN
+    last = None if is_held else instant_at(hit.ended, instant.log.clock.time_of(hit.ended))
+    return {
+        "kind": hit.kind,
+        "name": hit.name,
+        "detail": hit.detail,
+        "held": is_held,
+        "last": last,
+    }
+
+
+def _hits(instant: LogInstant, query: str) -> Iterator[Hit]:
+    yield from _objects(instant, query)
+    trace = _TRACE.match(query.lower())
+    low = int(trace[1], 16) & _LOW_HALF if trace else 0
+    mac = mac_number(query)
+    value, family = _address(query)
+    for pool, table in instant.log.holdings.items():
+        pool_family = _family(instant, pool)
+        rows: list[tuple[str, int]] = []
+        if low:
+            rows += [("event", row) for row in table.rows_with_trace(low)]
+        if mac:
+            rows += [("address", row) for row in table.rows_with_mac(mac)]
+        if family == pool_family:
+            rows += [("address", row) for row in table.rows_of(value)]
+        rows += [("pod", row) for row in table.pods.rows_with(query.lower(), HITS_EXAMINED_MAX)]
+        for kind, row in rows:
+            yield from _of_row(instant, pool, table, row, kind, query)
+        yield from _of_names(instant, table, query)
+
+
+def _of_row(
+    instant: LogInstant, pool: str, table: HoldingTable, row: int, kind: str, query: str
+) -> Iterator[Hit]:
+    holding = table.holding(row)
+    if holding.began > instant.position:
+        return
+    ended = OPEN if holding.ended > instant.position else holding.ended
+    address = format_address(_family(instant, pool), holding.value)
+    pod = holding.holder.pod
+    detail = f"{address} ({pool}) on {holding.holder.node}"
+    namespace, _, name = pod.partition("/")
+    if kind == "address":
+        yield Hit("address", address, f"{pod} on {holding.holder.node}, pool {pool}", ended)
+    elif kind == "event":
+        yield Hit("pod", pod, detail, ended)
+        yield Hit("address", address, f"{pod}, pool {pool}", ended)
+        yield Hit("event", str(holding.holder.revision), f"claimed {address} for {pod}", ended)
+    else:
+        if query.lower() in namespace:
+            yield Hit("namespace", namespace, "", ended)
+        if query.lower() in name or "/" in query:
+            yield Hit("pod", pod, detail, ended)
+
+
+def _of_names(instant: LogInstant, table: HoldingTable, query: str) -> Iterator[Hit]:
+    """Nodes and applications whose name has the text."""
+    for kind, name, row in table.named_rows(query.lower()):
+        holding = table.holding(row)
+        if holding.began <= instant.position:
+            ended = OPEN if holding.ended > instant.position else holding.ended
+            yield Hit(kind, name, "", ended)
+
+
+def _objects(instant: LogInstant, query: str) -> Iterator[Hit]:
+    log, position, text = instant.log, instant.position, query.lower()
+    for name, pool in log.pools.at(position).items():
+        if text in name.lower() or text in pool.subnet:
+            yield Hit("pool", name, pool.subnet)
+    for name, subnet in log.subnets.at(position).items():
+        if text in name.lower() or text in subnet.subnet:
+            yield Hit("subnet", name, subnet.subnet)
+    for name, reservation in log.reservations.at(position).items():
+        if text in name.lower():
+            yield Hit("reservation", name, ", ".join(reservation.ips))
+    for address, quarantine in log.quarantine.at(position).items():
+        mac = quarantine.conflicting_host.mac if quarantine.conflicting_host else ""
+        if text in {address, mac.lower()}:
+            yield Hit("address", address, f"in quarantine: {quarantine.reason}")
+
+
+def _family(instant: LogInstant, pool: str) -> Family:
+    value = instant.log.pools.newest(pool)
+    return value.family if value is not None else 4
+
+
+def _address(query: str) -> tuple[int, int]:
+    """Value and family of an address; (0, 0) for a text that is none."""
+    try:
+        address = parse_address(query)
+    except AddressSyntaxError:
+        return 0, 0
+    return address.value, address.family

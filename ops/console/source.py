@@ -1,0 +1,88 @@
+"""What the console reads from: the log with its index, the executions, and the present in etcd."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from core.allocation.cooldown import COOL_DOWN_S
+from core.archive.files import LocalFiles
+from core.audit.indexed_log import IndexedLog, LogInstant
+from core.eventstore.election import read_leader
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.writer import unix_ms
+from ops.console.event_stream import EventFeed
+from ops.console.overview import Present
+from ops.console.pools import PoolsAt
+from ops.console.values import COUNT_MAX, time_ms_of
+from ops.settings import CONTROLLER_ROLE
+from workflows.engine.client.visibility import Filter, Visibility
+from workflows.engine.store.archive_files import ARCHIVE_FOLDER, ExecutionFiles
+from workflows.engine.store.keys import WorkflowKeys
+from workflows.model.policies import ExecutionStatus
+
+POOLS_KEPT_MAX: Final = 4
+"""Instants whose computed pools are kept, because a page asks several questions of one."""
+
+QUEUE: Final = "default"
+"""The task queue of the controllers' executions."""
+
+
+class ConsoleSource:
+    """One cluster. Close ``feed`` at the end."""
+
+    def __init__(
+        self,
+        store: KeyValueStore,
+        keys: Keys,
+        archive: Path,
+        *,
+        cluster: str,
+        cool_down_s: float = COOL_DOWN_S,
+        now_ms: Callable[[], int] = unix_ms,
+    ) -> None:
+        self.cluster = cluster
+        self.log = IndexedLog(store, keys, LocalFiles(archive), now_ms=now_ms)
+        self.feed = EventFeed(store, keys, self.log)
+        self._store = store
+        self._keys = keys
+        self._files = ExecutionFiles(archive / ARCHIVE_FOLDER)
+        self._cool_down_s = cool_down_s
+        self._pools: OrderedDict[tuple[int, int], PoolsAt] = OrderedDict()
+
+    async def instant(self, at: str) -> LogInstant:
+        """The instant of the parameter ``at``. Raises BadInput, PrunedAway, and as IndexedLog."""
+        if not at:
+            return await self.log.now()
+        if at.isdecimal() and len(at) <= len(str(COUNT_MAX)):
+            return await self.log.at_position(int(at))
+        return await self.log.at_time(time_ms_of(at, "at"))
+
+    def pools(self, instant: LogInstant) -> PoolsAt:
+        """The pools of an instant; those of the last instants are kept."""
+        key = instant.position, instant.time_ms // 1000 if instant.is_now else instant.time_ms
+        pools = self._pools.pop(key, None)
+        if pools is None:
+            pools = PoolsAt(instant, self._cool_down_s)
+            while len(self._pools) >= POOLS_KEPT_MAX:
+                self._pools.popitem(last=False)
+        self._pools[key] = pools
+        return pools
+
+    def visibility(self) -> Visibility:
+        """The executions."""
+        return Visibility(self._store, WorkflowKeys(self._keys, QUEUE), self._files)
+
+    async def present(self) -> Present:
+        """What only the present has. Raises StoreUnavailable."""
+        leads = await read_leader(self._store, self._keys, CONTROLLER_ROLE)
+        paused = Filter(statuses=(ExecutionStatus.PAUSED,))
+        return Present(
+            leads[0].name if leads else "",
+            leads[0].since_ms if leads else 0,
+            await self._store.alarms(),
+            len([head async for head in self.visibility().heads(paused)]),
+        )

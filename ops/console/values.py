@@ -1,0 +1,127 @@
+"""Values of the console's API: times, instants, stamps, counts, pages.
+
+The contract is docs/reference/console-api.yaml. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+
+from core.audit.history_entries import HistoryEntry, Stamp
+from core.audit.indexed_log import LogInstant
+from core.errors import BadInput
+
+T = TypeVar("T")
+Document: TypeAlias = dict[str, Any]
+"""An object of JSON."""
+
+COUNT_MAX: Final = 2**53 - 1
+"""The largest whole number that JavaScript can represent."""
+
+LIMIT_DEFAULT: Final = 200
+LIMIT_MAX: Final = 1_000
+"""Items on a page."""
+
+_TIME_CHARS_MAX: Final = 64
+
+
+class PageRequest(NamedTuple):
+    """``cursor``: how many items come before the page, as text; "" for the first one."""
+
+    limit: int = LIMIT_DEFAULT
+    cursor: str = ""
+
+    @property
+    def begin(self) -> int:
+        """How many items come before. Raises BadInput."""
+        if not self.cursor:
+            return 0
+        if not self.cursor.isdecimal() or len(self.cursor) > len(str(COUNT_MAX)):
+            raise BadInput(
+                f"{self.cursor[:64]!r} is not a cursor",
+                subject="cursor",
+                remedy="use the cursor of the page before",
+            )
+        return int(self.cursor)
+
+
+def page_of(items: Sequence[T], request: PageRequest) -> tuple[Sequence[T], Document]:
+    """The items of the page, and the members ``cursor`` and ``total`` of its answer."""
+    begin = request.begin
+    end = begin + request.limit
+    following = str(end) if end < len(items) else None
+    return items[begin:end], {"cursor": following, "total": len(items)}
+
+
+def clamped(count: int) -> int:
+    """A count as JavaScript can represent it."""
+    return min(count, COUNT_MAX)
+
+
+def time_text(time_ms: int) -> str:
+    """RFC 3339, UTC, with milliseconds."""
+    text = datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def time_ms_of(text: str, subject: str) -> int:
+    """Unix milliseconds of an RFC 3339 time; without a zone it is UTC. Raises BadInput."""
+    try:
+        if len(text) > _TIME_CHARS_MAX:
+            raise ValueError(text)
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return int(moment.timestamp() * 1000)
+    except (ValueError, OverflowError):
+        raise BadInput(
+            f"{text[:64]!r} is neither a position nor a time",
+            subject=subject,
+            remedy="write a position such as 1234, or a time such as 2026-03-01T14:03:00Z",
+        ) from None
+
+
+def instant_at(position: int, time_ms: int) -> Document:
+    """An ``Instant`` of the contract."""
+    return {"position": position, "time": time_text(time_ms) if time_ms else None}
+
+
+def instant_document(instant: LogInstant) -> Document:
+    """The member ``at`` of an answer."""
+    return instant_at(instant.position, instant.time_ms)
+
+
+def stamp_document(stamp: Stamp) -> Document:
+    """A ``Stamp`` of the contract."""
+    return {
+        "position": stamp.position,
+        "place": stamp.place,
+        "time": time_text(stamp.at_ms),
+        "eventId": stamp.event_id,
+        "actor": stamp.actor,
+        "writer": stamp.writer,
+        "traceId": stamp.trace_id,
+    }
+
+
+def entry_document(entry: HistoryEntry, upto: int) -> Document:
+    """A ``TimelineEntry`` as it was at a position: what ended later had no end yet."""
+    lasts = entry.ended is None or entry.ended.position > upto
+    of_its_end = lasts and entry.kind == "held"
+    return {
+        "kind": entry.kind,
+        "subject": entry.subject,
+        "began": stamp_document(entry.began),
+        "ended": None if lasts or entry.ended is None else stamp_document(entry.ended),
+        "pool": entry.pool,
+        "holder": entry.holder,
+        "namespace": entry.namespace,
+        "pod": entry.pod,
+        "uid": entry.uid,
+        "node": entry.node,
+        "reason": "" if of_its_end else entry.reason,
+        "evidence": "" if of_its_end else entry.evidence,
+        "text": entry.text,
+    }

@@ -1,0 +1,230 @@
+"""The console's HTTP: JSON answers, server-sent events and static files, all read-only.
+
+Every answer has the headers of a page that loads nothing from elsewhere. No cookies, no sessions,
+relative URLs only. Errors are documents: what happened, and what to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from aiohttp import hdrs, web
+
+from core.domain.events import Recorded
+from core.errors import (
+    AccessDenied,
+    ApiUnavailable,
+    BadInput,
+    ExecutionNotFound,
+    NotFound,
+    OrbweaverError,
+    PrunedAway,
+    RequestError,
+    StoreError,
+    Unauthenticated,
+)
+from ops.console.access import ConsoleAccess, OpenAccess
+from ops.console.event_stream import GAP
+from ops.console.events import EventConditions, parse_event_position
+from ops.console.query import EVENT_CONDITIONS, ConsoleQuery
+from ops.console.routes import ROUTES, ConsoleRoute
+from ops.console.source import ConsoleSource
+
+API: Final = "/api/v1"
+CONNECTIONS_MAX: Final = 256
+ANSWER_S_MAX: Final = 60.0
+"""How long an answer may take: the first one reads the whole log."""
+
+HEARTBEAT_S: Final = 15.0
+WRITE_S_MAX: Final = 30.0
+"""How long a client of the stream may not read."""
+
+IMMUTABLE_S: Final = 86_400
+COMPRESSED_FROM_BYTES: Final = 4_096
+STATIC: Final = Path(__file__).parent / "static"
+
+TYPES: Final[Mapping[str, str]] = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".ico": "image/x-icon",
+    ".json": "application/json",
+    ".webmanifest": "application/manifest+json",
+    ".woff2": "font/woff2",
+}
+"""Files with other endings are not served."""
+
+HEADERS: Final[Mapping[str, str]] = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
+        " font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none';"
+        " form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+_STATUSES: Final[tuple[tuple[type[OrbweaverError], int], ...]] = (
+    (PrunedAway, 410),
+    (BadInput, 400),
+    (NotFound, 404),
+    (ExecutionNotFound, 404),
+    (Unauthenticated, 401),
+    (AccessDenied, 403),
+    (RequestError, 503),
+    (StoreError, 503),
+    (ApiUnavailable, 503),
+)
+"""The first class that an error belongs to decides; 500 without any."""
+
+_log: Final = logging.getLogger(__name__)
+Middleware = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class ConsoleServer:
+    """The application of the console. ``hosts``: the names it answers to, None for any."""
+
+    def __init__(
+        self,
+        source: ConsoleSource,
+        access: ConsoleAccess | None = None,
+        *,
+        static: Path = STATIC,
+        hosts: frozenset[str] | None = None,
+    ) -> None:
+        self._source = source
+        self._access = access or OpenAccess()
+        self._static = static.resolve()
+        self._hosts = hosts
+
+    def app(self) -> web.Application:
+        """The application with every route."""
+        app = web.Application(middlewares=[self._protect])
+        for route in ROUTES:
+            app.router.add_get(API + route.path, self._answering(route))
+        app.router.add_get(f"{API}/events/stream", self._stream)
+        app.router.add_get("/{path:.*}", self._file)
+        return app
+
+    async def close(self) -> None:
+        """End the streams."""
+        await self._source.feed.close()
+
+    @web.middleware
+    async def _protect(self, request: web.Request, handler: Middleware) -> web.StreamResponse:
+        try:
+            if self._hosts is not None and request.url.host not in self._hosts:
+                raise AccessDenied(
+                    f"this console does not answer to the host {str(request.url.host)[:64]!r}",
+                    subject="Host",
+                    remedy="open the address that `orbctl console` has printed",
+                )
+            if request.path.startswith(f"{API}/"):
+                await self._access.check(request.headers)
+            response = await handler(request)
+        except web.HTTPException as error:
+            response = _error(error.status, error.reason.replace(" ", ""), error.reason, "")
+        except OrbweaverError as error:
+            response = _failure(error)
+        except TimeoutError:
+            message = f"no answer within {ANSWER_S_MAX:g} s"
+            response = _error(503, "DeadlineExceeded", message, "try again; check etcd")
+        except Exception:  # noqa: BLE001  # a page needs an answer, and a log line the reason
+            _log.exception("%s %s failed", request.method, request.path)
+            remedy = "see the log of this process"
+            response = _error(500, "Internal", "the request failed", remedy)
+        if not response.prepared:
+            response.headers.update(HEADERS)
+        return response
+
+    def _answering(self, route: ConsoleRoute) -> Middleware:
+        async def handler(request: web.Request) -> web.StreamResponse:
+            query = ConsoleQuery(request, route.parameters)
+            async with asyncio.timeout(ANSWER_S_MAX):
+                document = await route.answer(self._source, query)
+            body = msgspec.json.encode(document)
+            etag = f'"{blake2b(body, digest_size=12).hexdigest()}"'
+            headers = {hdrs.ETAG: etag, hdrs.CACHE_CONTROL: "no-cache"}
+            if query.text("at").isdecimal():
+                immutable = f"private, max-age={IMMUTABLE_S}, immutable"
+                headers[hdrs.CACHE_CONTROL] = immutable
+            if request.headers.get(hdrs.IF_NONE_MATCH) == etag:
+                return web.Response(status=304, headers=headers)
+            response = web.Response(body=body, content_type="application/json", headers=headers)
+            if len(body) >= COMPRESSED_FROM_BYTES:
+                response.enable_compression()
+            return response
+
+        return handler
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        conditions = ConsoleQuery(request, EVENT_CONDITIONS | {"after"}).conditions()
+        last = request.headers.get("Last-Event-ID") or request.query.get("after", "")
+        after = parse_event_position(last, "Last-Event-ID") if last else None
+        response = web.StreamResponse(headers={**HEADERS, hdrs.CACHE_CONTROL: "no-store"})
+        response.content_type = "text/event-stream"
+        async with self._source.feed.open(after) as reader:
+            await response.prepare(request)
+            await response.write(_messages(reader.take(), conditions))
+            while reader.is_open:
+                events = await reader.next_events(HEARTBEAT_S)
+                async with asyncio.timeout(WRITE_S_MAX):
+                    await response.write(_messages(events, conditions))
+        return response
+
+    async def _file(self, request: web.Request) -> web.StreamResponse:
+        path = request.match_info["path"] or "index.html"
+        if path.startswith("api/"):
+            message = f"there is no path {request.path[:128]!r}"
+            return _error(404, "NotFound", message, "see docs/reference/console-api.md")
+        file = (self._static / path).resolve()
+        content_type = TYPES.get(file.suffix)
+        if content_type is None or not file.is_relative_to(self._static) or not file.is_file():
+            return _error(404, "NotFound", f"there is no file {path[:128]!r}", "open ./")
+        headers = {hdrs.CONTENT_TYPE: content_type, hdrs.CACHE_CONTROL: "no-cache"}
+        return web.FileResponse(file, headers=headers)
+
+
+def _messages(events: Sequence[Recorded | None], conditions: EventConditions) -> bytes:
+    """Server-sent events; a comment where there are none, which keeps proxies from hanging up."""
+    messages = []
+    for recorded in events:
+        if recorded is GAP:
+            messages.append(b"event: gap\ndata: {}\n\n")
+            continue
+        document = conditions.document(recorded)
+        if document is not None:
+            here = f"id: {recorded.position}.{recorded.place}\nevent: log\ndata: "
+            messages.append(here.encode() + msgspec.json.encode(document) + b"\n\n")
+    return b"".join(messages) or b":\n\n"
+
+
+def _failure(error: OrbweaverError) -> web.Response:
+    status = next((code for kind, code in _STATUSES if isinstance(error, kind)), 500)
+    if status == 500:
+        _log.warning("the console cannot answer: %s", error)
+    response = _error(status, type(error).__name__, error.message, error.remedy, error.subject)
+    if isinstance(error, Unauthenticated):
+        response.headers[hdrs.WWW_AUTHENTICATE] = 'Bearer realm="orbweaver"'
+    return response
+
+
+def _error(status: int, code: str, message: str, remedy: str, subject: str = "") -> web.Response:
+    body = {"error": {"code": code, "message": message, "remedy": remedy, "subject": subject}}
+    return web.Response(
+        status=status,
+        body=msgspec.json.encode(body),
+        content_type="application/json",
+        headers={hdrs.CACHE_CONTROL: "no-store"},
+    )

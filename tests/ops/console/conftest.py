@@ -1,0 +1,81 @@
+"""A console over a real etcd, with a log of which half is archived."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiohttp
+import pytest
+
+from core.domain.configuration.commands import ApplyReservation, QuarantineAddress
+from core.domain.model import Reservation
+from core.eventstore.etcd import EtcdStore
+from core.process.tcp_port import TcpPort
+from ops.console.source import ConsoleSource
+from ops.console.web_server import API, CONNECTIONS_MAX, ConsoleServer
+from tests.support.archived_cluster import (
+    KEYS,
+    Add,
+    ArchivedCluster,
+    Configure,
+    Remove,
+    archived_cluster,
+)
+from tests.support.http_caller import HttpReply
+
+MAIN = 6
+"""Addresses of the pool ``main``: 10.6.0.1 to 10.6.0.6."""
+
+
+class Console(NamedTuple):
+    """A console that listens, its cluster, and a client."""
+
+    cluster: ArchivedCluster
+    source: ConsoleSource
+    url: str
+    client: aiohttp.ClientSession
+
+    async def reply(self, path: str, **headers: str) -> HttpReply:
+        """The answer to a GET."""
+        async with self.client.get(self.url + path, headers=headers) as response:
+            return HttpReply(response.status, await response.read(), dict(response.headers))
+
+    async def get(self, path: str) -> Any:
+        """The document of a path below the API."""
+        reply = await self.reply(API + path)
+        assert reply.status == 200, (path, reply.status, reply.body)
+        return reply.json
+
+
+@pytest.fixture
+async def cluster(etcd_store: EtcdStore, tmp_path: Path) -> AsyncIterator[ArchivedCluster]:
+    async with archived_cluster(tmp_path / "archive", etcd_store) as cluster:
+        await cluster.live(
+            [
+                *(Add("node-a", f"web-{number}", 0) for number in range(3)),
+                Configure(QuarantineAddress("10.6.0.9", "another host", "02:00:01")),
+                Configure(ApplyReservation(Reservation("dns", 4, ("10.6.0.8",)))),
+            ]
+        )
+        await cluster.seal()
+        await cluster.live([Remove("node-a", "web-1", 0), Add("node-b", "db-0", 0)])
+        yield cluster
+
+
+@pytest.fixture
+async def console(cluster: ArchivedCluster, tmp_path: Path) -> AsyncIterator[Console]:
+    static = tmp_path / "static"
+    static.mkdir()
+    (static / "index.html").write_text("<!doctype html><title>console</title>")
+    (static / "main.js").write_text("export {}")
+    (static / "notes.txt").write_text("not served")
+    source = ConsoleSource(cluster.store, KEYS, cluster.directory, cluster="test")
+    server = ConsoleServer(source, static=static)
+    port = TcpPort(server.app(), "console", CONNECTIONS_MAX)
+    await port.open("127.0.0.1", 0, "console")
+    async with aiohttp.ClientSession() as client:
+        yield Console(cluster, source, f"http://127.0.0.1:{port.port}", client)
+    await server.close()
+    await port.close()

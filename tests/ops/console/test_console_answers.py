@@ -1,0 +1,183 @@
+"""The console answers for any instant what the log says, sealed or live."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ops.console.routes import ROUTES
+from tests.ops.console.conftest import MAIN, Console
+from tests.support.archived_cluster import Add, Remove
+
+pytestmark = pytest.mark.etcd
+
+CONTRACT = Path(__file__).parents[3] / "docs" / "reference" / "console-api.yaml"
+
+
+async def test_every_path_of_the_contract_is_served_with_its_parameters() -> None:
+    document = yaml.safe_load(CONTRACT.read_text())
+    shared = document["components"]["parameters"]
+    described = {}
+    for path, item in document["paths"].items():
+        parameters = [
+            shared[part["$ref"].rpartition("/")[2]] if "$ref" in part else part
+            for part in item["get"].get("parameters", [])
+        ]
+        described[path] = {part["name"] for part in parameters if part["in"] == "query"}
+    del described["/events/stream"]
+    served = {route.path.replace(":.+", ""): set(route.parameters) for route in ROUTES}
+    assert described == served
+
+
+async def test_an_overview_counts_every_address_once(console: Console) -> None:
+    now = await console.get("/overview")
+    by_name = {pool["name"]: pool for pool in now["pools"]}
+    counts = by_name["main"]["counts"]
+    assert counts["total"] == MAIN
+    assert counts["allocated"] + counts["free"] + counts["resting"] == MAIN
+    spare = by_name["spare"]["counts"]
+    assert (spare["quarantined"], spare["reserved"], spare["free"]) == (1, 1, 1)
+    assert now["totals"]["pods"] == 3
+    assert {agent["name"] for agent in now["agents"]} == {"node-a", "node-b"}
+    assert {alarm["code"] for alarm in now["alarms"]} >= {"NoLeader", "Quarantined"}
+    past = await console.get("/overview?at=0")
+    assert past["pools"] == []
+    assert past["leader"] is None
+
+
+async def test_every_position_and_time_shows_its_own_state(console: Console) -> None:
+    held = {}
+    for event in (await console.get("/events?after=0&limit=1000"))["items"]:
+        answer = await console.get(f"/pods?at={event['position']}")
+        assert answer["at"]["position"] == event["position"]
+        held[event["position"]] = [pod["name"] for pod in answer["items"]]
+    assert [*dict.fromkeys(map(tuple, held.values()))] == [
+        (),
+        ("web-0",),
+        ("web-0", "web-1"),
+        ("web-0", "web-1", "web-2"),
+        ("web-0", "web-2"),
+        ("db-0", "web-0", "web-2"),
+    ]
+    extent = await console.get("/log?buckets=7")
+    assert extent["archive"] is True
+    assert sum(bucket["events"] for bucket in extent["density"]) == extent["events"]
+    by_time = await console.get(f"/pods?at={extent['last']['time']}")
+    assert by_time["at"]["position"] == extent["last"]["position"]
+    before = await console.get("/pods?at=2001-01-01T00:00:00Z")
+    assert (before["items"], before["at"]["position"]) == ([], 0)
+
+
+async def test_a_grid_names_the_holder_of_each_cell(console: Console) -> None:
+    answer = await console.get("/pools/main/addresses")
+    assert (answer["mode"], answer["size"]) == ("addresses", MAIN)
+    states = [state for state, length in answer["states"] for _ in range(length)]
+    held = {holder["offset"]: holder["pod"] for holder in answer["holders"]}
+    assert sorted(held.values()) == ["db-0", "web-0", "web-2"]
+    assert {offset for offset, state in enumerate(states) if state == "allocated"} == set(held)
+    spare = await console.get("/pools/spare/addresses?first=10.6.0.6&last=10.6.0.11")
+    assert spare["states"] == [
+        ["outside", 1],
+        ["free", 1],
+        ["reserved", 1],
+        ["quarantined", 1],
+        ["outside", 2],
+    ]
+
+
+async def test_a_grid_of_any_size_is_a_bounded_number_of_ranges(console: Console) -> None:
+    whole = "first=fd00:6::&last=fd00:6::ffff:ffff:ffff:ffff"
+    answer = await console.get(f"/pools/six/addresses?{whole}&cells=64")
+    assert answer["mode"] == "ranges"
+    assert len(answer["cells"]) == 64
+    first = answer["cells"][0]
+    assert sum(first["counts"].values()) - first["counts"]["outside"] == 5
+    assert all(set(cell["counts"]) == {"outside"} for cell in answer["cells"][1:])
+
+
+async def test_a_pod_of_the_past_has_the_addresses_that_it_had(console: Console) -> None:
+    timeline = await console.get("/pods/shop/web-1/timeline")
+    entry = timeline["entries"][0]
+    assert (entry["pool"], entry["reason"]) == ("main", "deleted")
+    address = entry["subject"]
+    gone = await console.get("/pods/shop/web-1")
+    assert gone["pod"] is None
+    then = await console.get(f"/pods/shop/web-1?at={entry['began']['position']}")
+    (interface,) = then["pod"]["interfaces"]
+    assert address in [item["address"].partition("/")[0] for item in interface["addresses"]]
+    assert f"{address} was claimed from IPPool main" in then["pod"]["why"][0]
+    open_then = await console.get(
+        f"/addresses/{address}/timeline?at={entry['ended']['position'] - 1}"
+    )
+    assert open_then["entries"][-1]["ended"] is None
+    at = await console.get(f"/addresses/{address}?at={entry['began']['position']}")
+    assert (at["state"], at["holding"]["pod"]) == ("allocated", "web-1")
+
+
+async def test_a_released_address_rests_for_the_cool_down(console: Console) -> None:
+    await console.cluster.live([Remove("node-a", "web-2", 0)])
+    answer = await console.get("/addresses?state=resting&pool=six")
+    assert {item["pod"] for item in answer["items"]} >= {"web-2"}
+    assert all(item["until"] > item["since"]["time"] for item in answer["items"])
+    nobody = await console.get("/addresses?namespace=nobody")
+    assert nobody["total"] == 0
+    on_node = await console.get("/addresses?state=allocated&node=node-b")
+    assert {item["pod"] for item in on_node["items"]} == {"db-0"}
+
+
+async def test_search_finds_the_present_before_the_past(console: Console) -> None:
+    hits = (await console.get("/search?q=web"))["hits"]
+    assert [(hit["name"], hit["held"]) for hit in hits if hit["kind"] == "pod"] == [
+        ("shop/web-0", True),
+        ("shop/web-2", True),
+        ("shop/web-1", False),
+    ]
+    address = (await console.get("/pods/shop/db-0"))["pod"]["interfaces"][0]["addresses"][0]
+    (hit,) = (await console.get(f"/search?q={address['address'].partition('/')[0]}"))["hits"][:1]
+    assert (hit["kind"], hit["held"]) == ("address", True)
+    assert "shop/db-0" in hit["detail"]
+    kinds = {hit["kind"] for hit in (await console.get("/search?q=node-a"))["hits"]}
+    assert kinds == {"node"}
+
+
+async def test_events_are_paged_both_ways_without_loss(console: Console) -> None:
+    forward, cursor = [], ""
+    while True:
+        page = await console.get(f"/events?after=0&limit=4&cursor={cursor}")
+        forward += page["items"]
+        cursor = page["cursor"]
+        if not cursor:
+            break
+    backward, cursor = [], ""
+    while True:
+        page = await console.get(f"/events?limit=3&cursor={cursor}")
+        backward += page["items"]
+        cursor = page["cursor"]
+        if not cursor:
+            break
+    assert forward == backward[::-1]
+    assert len(forward) == (await console.get("/log"))["events"]
+    claimed = await console.get("/events?kind=addresses-claimed&node=node-b")
+    assert [item["subject"] for item in claimed["items"]] == ["pod/shop/db-0"]
+
+
+async def test_every_other_list_answers(console: Console) -> None:
+    assert (await console.get("/pools?limit=2"))["cursor"] == "2"
+    assert (await console.get("/pools/main"))["pool"]["first"] == "10.6.0.1"
+    assert (await console.get("/pools/main/timeline"))["entries"][0]["kind"] == "defined"
+    assert (await console.get("/subnets"))["total"] == 0
+    reservations = await console.get("/reservations")
+    assert [item["name"] for item in reservations["items"]] == ["dns"]
+    assert [item["address"] for item in reservations["quarantined"]] == ["10.6.0.9"]
+    assert (await console.get("/agents"))["total"] == 2
+    assert (await console.get("/workflows"))["total"] == 0
+
+
+async def test_an_answer_follows_the_log(console: Console) -> None:
+    await console.get("/overview")
+    await console.cluster.live([Add("node-b", "late", 0)])
+    revision = (await console.cluster.view()).revision
+    pods = await console.get(f"/pods?at={revision}")
+    assert "late" in [pod["name"] for pod in pods["items"]]

@@ -1,0 +1,109 @@
+"""The console's HTTP: bounded, cacheable, read-only, and safe for a browser."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ops.console.event_stream import BACKLOG_MAX, READERS_MAX, EventReader
+from ops.console.web_server import API
+from tests.ops.console.conftest import Console
+from tests.support.archived_cluster import Add
+
+pytestmark = pytest.mark.etcd
+
+
+async def test_an_answer_about_a_position_never_changes(console: Console) -> None:
+    newest = (await console.get("/log"))["last"]["position"]
+    url = f"{API}/overview?at={newest}"
+    reply = await console.reply(url)
+    assert reply.headers["Cache-Control"].endswith("immutable")
+    again = await console.reply(
+        f"{API}/overview?at={newest}", **{"If-None-Match": reply.headers["Etag"]}
+    )
+    assert (again.status, again.body) == (304, b"")
+    live = await console.reply(f"{API}/pools")
+    assert live.headers["Cache-Control"] == "no-cache"
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/overview?at=999999999", 400, "BadInput"),
+        ("/overview?at=yesterday", 400, "BadInput"),
+        ("/overview?color=red", 400, "BadInput"),
+        ("/pools?limit=100000", 400, "BadInput"),
+        ("/pools?cursor=-1", 400, "BadInput"),
+        ("/pools/nowhere", 404, "NotFound"),
+        ("/pods/shop/nobody", 404, "NotFound"),
+        ("/addresses/300.1.1.1", 400, "BadInput"),
+        ("/pools/main/addresses?first=fd00::1", 400, "BadInput"),
+        ("/events?kind=birthday", 400, "BadInput"),
+        ("/workflows?status=Bored", 400, "BadInput"),
+        ("/workflows/a/b/c", 404, "ExecutionNotFound"),
+        ("/search?q=x", 400, "BadInput"),
+        ("/nothing", 404, "NotFound"),
+    ],
+)
+async def test_a_wrong_request_is_told_what_to_do(
+    console: Console, path: str, status: int, code: str
+) -> None:
+    reply = await console.reply(API + path)
+    assert (reply.status, reply.json["error"]["code"]) == (status, code)
+    assert reply.json["error"]["message"]
+
+
+async def test_pages_load_nothing_from_elsewhere(console: Console) -> None:
+    page = await console.reply("/")
+    assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+    assert "Set-Cookie" not in page.headers
+    script = await console.reply("/main.js")
+    assert script.headers["Content-Type"] == "text/javascript; charset=utf-8"
+    for path in ("/notes.txt", "/../conftest.py", "/%2e%2e/archive", "/missing.js"):
+        assert (await console.reply(path)).status == 404
+    async with console.client.post(f"{console.url}{API}/pools") as refused:
+        assert refused.status == 405
+        assert (await refused.json())["error"]["code"] == "MethodNotAllowed"
+
+
+async def test_a_stream_has_what_was_missed_and_what_comes(console: Console) -> None:
+    everything = (await console.get("/events?after=0"))["items"]
+    last = everything[2]
+    headers = {"Last-Event-ID": f"{last['position']}.{last['place']}"}
+    url = f"{console.url}{API}/events/stream"
+    async with console.client.get(url, headers=headers) as response:
+        assert response.content_type == "text/event-stream"
+        missed = [await _message(response.content) for _ in everything[3:]]
+        assert missed == everything[3:]
+        await console.cluster.live([Add("node-a", "late", 0)])
+        assert (await _message(response.content))["subject"] == "pod/shop/late"
+    async with console.client.get(
+        f"{url}?namespace=shop&after=0&kind=addresses-released"
+    ) as response:
+        assert (await _message(response.content))["subject"] == "pod/shop/web-1"
+
+
+async def _message(content: object) -> dict[str, object]:
+    """The data of the next message."""
+    async for line in content:  # type: ignore[attr-defined]
+        if line.startswith(b"data: "):
+            data: dict[str, object] = json.loads(line[6:])
+            return data
+    raise AssertionError("the stream has ended")
+
+
+async def test_the_number_of_streams_is_limited(console: Console) -> None:
+    feed = console.source.feed
+    feed._readers |= {EventReader() for _ in range(READERS_MAX)}
+    reply = await console.reply(f"{API}/events/stream")
+    assert (reply.status, reply.json["error"]["code"]) == (503, "Overloaded")
+
+
+async def test_a_reader_that_is_too_slow_is_ended() -> None:
+    reader = EventReader()
+    for _ in range(BACKLOG_MAX + 1):
+        reader.put(None)
+    assert not reader.is_open
+    assert len(reader.take()) == BACKLOG_MAX
