@@ -1,4 +1,4 @@
-"""The finder is exact: it names a free address if there is one, and None only if there is none."""
+"""The finder is exact: it returns a free address if one exists, otherwise None."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def find(
 
 @contextmanager
 def small_reads() -> Iterator[None]:
-    """So that counting is tried, not only reading."""
+    """Lower the limit of reads, so that counting is tested too."""
     usual = address_finder.READ_ADDRESSES_MAX
     address_finder.READ_ADDRESSES_MAX = 7
     try:
@@ -121,7 +121,7 @@ def test_what_a_search_names_is_free_and_it_names_all_of_a_few(
 
 
 class MovingStore(MemoryStore):
-    """A store in which something changes after the first read."""
+    """A store that changes after the first read."""
 
     def __init__(self, then: list[Write]) -> None:
         super().__init__()
@@ -177,7 +177,7 @@ def test_the_longest_resting_address_is_found_among_more_than_one_read_takes() -
 
     async def run() -> FreeAddress | None:
         store = MemoryStore()
-        for one in range(count, 0, -1):  # the last one in the order of keys has rested longest
+        for one in range(count, 0, -1):  # the last key has cooled down longest
             await store.commit([], [Put(KEYS.rest(4, BASE + one), b"")])
         usable = AddressSet(4, ((BASE + 1, BASE + count),))
         return await Finder(store, KEYS).find(Search(usable, "spread", "x"), ())

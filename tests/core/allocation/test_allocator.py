@@ -292,7 +292,7 @@ async def test_a_stale_view_costs_a_second_try_and_never_a_wrong_claim(
     ):
         await admin.apply(pool("a", "10.6.0.10-10.6.0.20"), pool("b", "10.6.1.10-10.6.1.20"))
         await agent.view.freshen()
-        await agent.view.close()  # from here on the agent sees no change
+        await agent.view.close()  # the agent sees no further change
         await admin.apply(RetirePool("a"))
         reopened = asyncio.create_task(_reopen_after_a_lost_race(agent))
 
@@ -342,7 +342,7 @@ async def test_the_record_limit_counts_no_claims_of_a_pool_in_between(
 
 
 class _Rivals(MemoryStore):
-    """Somebody else is always a moment quicker with the very same addresses."""
+    """A store in which another agent always claims the same addresses first."""
 
     rooms: tuple[bytes, bytes] = (b"", b"")
 

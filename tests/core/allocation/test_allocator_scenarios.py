@@ -1,8 +1,8 @@
-"""Golden scenarios: scripts that a person can read, with what the core answers.
+"""Golden scenarios: readable scripts with the output of the core.
 
-Each file under ``scripts/`` is played on a fresh memory store in sequential order. A line that
-begins with "> " is a command, the lines below it are the answer. ``ORBWEAVER_REWRITE=1`` writes the
-answers anew: commit them only if you understand the difference.
+Each file in ``scripts/`` runs on a fresh memory store in sequential order. A line that begins with
+"> " is a command, the lines below it are its output. ``ORBWEAVER_REWRITE=1`` rewrites the outputs:
+commit them only if you understand the difference.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ IPPOOLS = "ipam.spidernet.io/ippools"
 
 
 class AllocationHarness:
-    """Plays the commands of a script; a node is made when a command first names it."""
+    """Runs the commands of a script; a node is created when a command first names it."""
 
     def __init__(self) -> None:
         self.store = MemoryStore()

@@ -1,4 +1,4 @@
-"""A new Pod of the same name without a DEL of the old one: what its ADD ends and may take."""
+"""A new Pod of the same name without a DEL of the old one: its ADD releases the old addresses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Addresses that somebody names: claimed as any other, refused with the reason."""
+"""Addresses that a command names: claimed as any other, or refused with the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One step carried out: exactly what it names, only while it is as it was judged (I3)."""
+"""A release step releases exactly the claims it names, unless they have changed (I3)."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ async def node() -> AsyncIterator[NodeHarness]:
 
 
 async def reclaimed(node: NodeHarness, step: ReclaimStep) -> Released:
-    """As a controller reclaims: it has claimed nothing itself."""
+    """A releaser as in a controller, which has claimed nothing itself."""
     releaser = Releaser(node.store, node.keys, node.writer, node.cooldown)
     return await reclaim(releaser, step, CAUSE)
 
 
 async def steps_of(node: NodeHarness) -> tuple[ReclaimStep, ...]:
-    """What two looks at a cluster without Pods of ours find."""
+    """The plan of two scans of a cluster without Pods."""
     before: dict[ObservationSubject, Observation] = {}
     steps: tuple[ReclaimStep, ...] = ()
     for at_s in (NOW_S, NOW_S + 60):

@@ -1,4 +1,4 @@
-"""Requests of one process never claim the same address, and wait for each other to end."""
+"""Requests of one process never claim the same address, and wait for each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cool-down's leases: releases that come together share one."""
+"""Leases of the cool-down: concurrent releases share one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from core.eventstore.memory import MemoryStore
 
 
 class SlowStore(MemoryStore):
-    """Grants after others have come, as a store behind a wire does."""
+    """A store whose grants take time, as over a network."""
 
     async def grant_lease(self, ttl_s: int) -> int:
         await asyncio.sleep(0)
@@ -20,7 +20,7 @@ class SlowStore(MemoryStore):
 
 
 class FailingStore(MemoryStore):
-    """Grants nothing while it is away."""
+    """A store whose grants fail while it is unavailable."""
 
     is_away = True
 
@@ -54,14 +54,14 @@ async def test_the_next_lease_is_granted_before_a_release_needs_it() -> None:
     now = LEASE_SHARED_S - AHEAD_S
     cooldown.grant_ahead()
     assert await cooldown.lease() == first, "it does not wait for the next one"
-    for _ in range(3):  # the grant ends meanwhile
+    for _ in range(3):  # the grant finishes meanwhile
         await asyncio.sleep(0)
 
     now = LEASE_SHARED_S
     waits = cooldown.lease()
 
     with pytest.raises(StopIteration) as done:
-        waits.send(None)  # without one pass of the event loop
+        waits.send(None)  # without yielding to the event loop
     assert done.value.value != first
 
 

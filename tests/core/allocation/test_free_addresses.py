@@ -1,4 +1,4 @@
-"""Where a blind choice would miss, agents share one read and take different free addresses."""
+"""In nearly full pools, requests share one read and take different free addresses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NODES = 8
 
 
 class CountingStore(MemoryStore):
-    """Counts what is asked of it; ``gate`` holds reads up."""
+    """A store that counts reads; ``gate`` delays them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ async def test_what_this_node_releases_it_gives_to_the_next_pod_at_once() -> Non
     async with NodeHarness(store, "node-a", cool_down_s=0) as node:
         await filled(node, SIZE)
         await node.delete(pod("old-1"))
-        await node.add(pod("first"))  # misses, and finds the last one by reading
+        await node.add(pod("first"))  # a read finds the last free address
         await node.delete(pod("old-2"))
         store.reads = 0
 
@@ -189,7 +189,7 @@ async def test_in_sequential_order_the_lowest_free_address_is_taken_whatever_a_l
 
 
 async def lists(store: MemoryStore, free: set[int], clock: Clock | None = None) -> FreeAddresses:
-    """The lists of ``node-a``, in a store in which of ``USABLE`` only these are not claimed."""
+    """The free lists of ``node-a``; of ``USABLE`` only these addresses are not claimed."""
     claimed = [Put(KEYS.ip(4, BASE + one), b"") for one in range(100) if one not in free]
     await store.commit([], claimed)
     return FreeAddresses(Finder(store, KEYS), "node-a", clock or Clock())

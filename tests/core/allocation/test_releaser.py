@@ -1,4 +1,4 @@
-"""DEL: fenced, repeatable, never somebody else's loss (I3, I7); released addresses rest."""
+"""DEL: fenced, repeatable, never releases another Pod's address (I3, I7); addresses cool down."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ async def test_what_was_read_before_a_question_is_released_by_its_answer_without
     ]
     async with NodeHarness(
         store, "node-b"
-    ) as node:  # remembers nothing, as an agent that has restarted
+    ) as node:  # without a cache, as after a restart of the agent
         order = ReleaseRequest("deleted", "CNI DEL", CAUSE)
         asked = await node.releaser.release(added.endpoint.key, lambda _: answers[0], order)
         store.reads = 0
@@ -114,7 +114,7 @@ async def test_what_was_read_before_a_question_is_released_by_its_answer_without
 async def test_a_del_after_another_writer_changed_the_endpoint_reads_it_and_releases_it(
     node: NodeHarness,
 ) -> None:
-    """As an agent does that has claimed an address, which was then released and claimed again."""
+    """Fill the cache with a claim that was released and made again since."""
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     await node.add(pod("web-0"))
     async with NodeHarness(node.store, "node-b", cluster=node.keys.cluster) as other:
@@ -144,7 +144,7 @@ async def test_a_late_del_by_what_an_agent_remembers_ends_nothing_of_the_next_po
 async def test_a_del_that_the_remembered_endpoint_forbids_is_judged_by_the_truth(
     node: NodeHarness,
 ) -> None:
-    """The next Pod of the name came through another agent: its DEL arrives here."""
+    """Another agent adds the next Pod of the name; its DEL arrives here."""
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     await node.add(pod("web-0", "uid-old"))
     async with NodeHarness(node.store, "node-b", cluster=node.keys.cluster) as other:
@@ -205,7 +205,7 @@ async def test_a_release_of_a_claim_that_was_lost_ends_the_endpoint_alone(
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     added = await node.add(pod("web-0"))
     (address,) = addresses(added)
-    await node.store.commit([], [Delete(node.keys.ip_of(address))])  # damage by hand
+    await node.store.commit([], [Delete(node.keys.ip_of(address))])  # corrupt the state
 
     released = await node.delete(pod("web-0"))
 
@@ -280,7 +280,7 @@ async def test_a_pool_in_use_cannot_be_shrunk_or_deleted(node: NodeHarness) -> N
 
 
 class _Busy(MemoryStore):
-    """Somebody claims an address of another pool whenever anything is committed."""
+    """A store in which each commit is preceded by a claim in another pool."""
 
     key = b""
 
@@ -361,7 +361,7 @@ async def test_the_first_del_of_a_sandbox_ends_all_also_for_a_nic_that_no_add_ha
 async def test_a_lease_that_ended_while_it_was_kept_is_replaced(
     node: NodeHarness, how: str
 ) -> None:
-    """As after a suspend: etcd has ended the lease of the cool-down, the agent still has it."""
+    """As after a suspend: the cool-down's lease has expired, and the agent still uses it."""
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     for cooldown in (node.cooldown, node.cooldown.of_older_pods):
         await node.store.revoke_lease(await cooldown.lease())

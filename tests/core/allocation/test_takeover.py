@@ -1,4 +1,4 @@
-"""A whole take-over on both stores: nothing lost, nothing twice, and run again for free."""
+"""A whole take-over on both stores: nothing lost, no duplicates, idempotent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PODS = 300
 
 
 def big() -> TakeOver:
-    """Pods in a disabled pool; one address was reserved after it had been given."""
+    """Pods in a disabled pool; one address was reserved after its allocation."""
     records = {f"10.6.{1 + n // 250}.{n % 250}": n for n in range(PODS)}
     texts = {address: f"shop/web-{n} uid-web-{n}" for address, n in records.items()}
     return plan_take_over(

@@ -1,4 +1,4 @@
-"""Stores and files that break at a chosen step, to see what the next process finds."""
+"""Stores and files that crash at a chosen step, to test what the next process does."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from core.eventstore.kv import (
 
 
 class Crash(Exception):
-    """The process ends here."""
+    """The process crashes here."""
 
 
 class Steps:
-    """Counts every effect of a process and ends it before, or just after, one of them."""
+    """Counts the effects of a process and crashes it before or after one of them."""
 
     def __init__(self, crash_at: int, *, after: bool) -> None:
         self.crash_at = crash_at
@@ -32,17 +32,17 @@ class Steps:
 
     @property
     def is_over(self) -> bool:
-        """Whether the process lived to its end."""
+        """Whether the process completed."""
         return self.taken < self.crash_at
 
     def before(self) -> None:
-        """An effect is about to happen."""
+        """Called before an effect."""
         self.taken += 1
         if self.taken == self.crash_at and not self.after:
             raise Crash
 
     def done(self) -> None:
-        """An effect has happened."""
+        """Called after an effect."""
         if self.taken == self.crash_at and self.after:
             raise Crash
 
@@ -96,7 +96,7 @@ class BreakingStore:
 
 
 class BreakingFiles:
-    """Files whose making and removing are steps."""
+    """Files whose creation and removal are steps."""
 
     def __init__(self, files: LocalFiles, steps: Steps) -> None:
         self._files = files

@@ -1,7 +1,7 @@
-"""Logs of any size, made fast: whole segments of claims and releases put into a store as they are.
+"""Writes logs of any size fast: whole segments of claims and releases, directly into a store.
 
-The log keeps every invariant (the checker agrees), but no state keys are written and no writer is
-asked, so a million events take seconds. For measurements and for tests of reading.
+The log keeps all invariants (the checker accepts it), but has no state keys and uses no writer, so
+a million events take seconds. For benchmarks and for tests of reading.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Shape(NamedTuple):
 
 async def fill(store: KeyValueStore, keys: Keys, shape: Shape) -> int:
     """Append ``shape.events`` events; returns the last revision."""
-    # Names of controllers, which change the claims of every node.
+    # Names of controllers, which may change the claims of every node.
     writers = [controller_writer(f"jobs-{number:02x}") for number in range(shape.writers)]
     seqs = dict.fromkeys(writers, 0)
     held: deque[tuple[int, int]] = deque()

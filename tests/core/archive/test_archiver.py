@@ -1,4 +1,4 @@
-"""Sealing moves segments out of etcd and changes nothing about what the log says."""
+"""Sealing moves segments from etcd to files and does not change the log."""
 
 from __future__ import annotations
 

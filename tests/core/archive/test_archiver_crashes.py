@@ -87,7 +87,7 @@ async def test_a_lost_answer_is_told_and_the_next_seal_goes_on(tmp_path: Path, c
 
 
 class _Meanwhile(LocalFiles):
-    """Another archiver seals everything while this one writes its first file."""
+    """Another archiver seals everything while the first writes its first file."""
 
     def __init__(self, directory: Path, cluster: ArchivedCluster) -> None:
         super().__init__(directory)

@@ -1,4 +1,4 @@
-"""A file is there whole or not at all, and once it is there it stays what it is."""
+"""A file is written completely or not at all, and is never changed."""
 
 from __future__ import annotations
 

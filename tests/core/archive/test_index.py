@@ -1,4 +1,4 @@
-"""The index names the blocks that speak of something; it may name more, never fewer."""
+"""The index names all blocks with a key; it may name more, never fewer."""
 
 from __future__ import annotations
 

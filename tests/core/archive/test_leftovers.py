@@ -1,4 +1,4 @@
-"""What crashed archivers leave behind goes, unless it may be a history of its own."""
+"""Files of crashed archivers are deleted, unless they may be another history."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def _sealed_town(directory: Path, per_segment: int = 2) -> ArchivedCluster
 
 
 def _renamed_copy(cluster: ArchivedCluster, number: int) -> str:
-    """The files of the first seal once more, under a name of their own."""
+    """Copies of the files of the first seal under different names."""
     base = new_base(KEYS.cluster, number, 1)
     for path in sorted(cluster.directory.glob("*-00000001-*")):
         (cluster.directory / f"{base}{path.suffix}").write_bytes(path.read_bytes())
@@ -44,7 +44,7 @@ async def test_files_of_a_seal_that_may_be_under_way_stay(tmp_path: Path) -> Non
 
 
 async def test_files_of_another_history_stay_and_verify_tells(tmp_path: Path) -> None:
-    """As after etcd was set back to an older copy, and went on differently."""
+    """A log that continued differently after etcd was restored from an older snapshot."""
     await _sealed_town(tmp_path, per_segment=2)
     cluster = await _sealed_town(tmp_path, per_segment=3)
     names = cluster.files.names()

@@ -1,4 +1,4 @@
-"""The archive gives up its oldest files, and what is left is provable all the same."""
+"""The archive deletes its oldest files, and the rest can still be verified."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NOW_MS = 10_000_000
 
 
 async def _town(directory: Path) -> ArchivedCluster:
-    """Several files, and some live segments behind them."""
+    """Several files, and live segments after them."""
     store = MemoryStore()
     shape = Shape(60, per_segment=2, writers=2, held=10)
     await fill(store, KEYS, shape)

@@ -1,4 +1,4 @@
-"""A byte that was changed anywhere in the archive is found when it is read, and by verify."""
+"""Reading and verify detect any changed byte in the archive."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _file(cluster: ArchivedCluster, suffix: str, place: int = 0) -> Path:
 
 
 async def _read(cluster: ArchivedCluster) -> tuple[str, list[Recorded]]:
-    """The whole log, or the name of the file that is not as it was sealed."""
+    """The whole log, or the name of the corrupt file."""
     try:
         return "", await cluster.replayed()
     except LogCorrupt as error:
@@ -58,7 +58,7 @@ async def test_any_changed_byte_of_a_segments_file_is_found_or_changes_nothing(
         assert told == path.name.partition(".")[0] or read == before
         harmless += not told
         path.write_bytes(whole)
-    assert harmless < 3  # bits of a zstd frame that mean nothing
+    assert harmless < 3  # unused bits of a zstd frame
 
 
 async def test_a_changed_block_is_found_by_a_reader_of_that_block_alone(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The same on a real etcd: sealing, history, verify and repair, with a compaction in between."""
+"""Audits on a real etcd: sealing, history, verify and repair, with a compaction in between."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An export is the log: readable as lines, whole and provable as raw bytes."""
+"""An export contains the log: as readable lines, or complete and verifiable as raw bytes."""
 
 from __future__ import annotations
 

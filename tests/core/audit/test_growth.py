@@ -1,4 +1,4 @@
-"""The growth of pools and subnets by the hour is that of their events, however it is read."""
+"""The hourly growth of pools and subnets equals that of their events, however it is read."""
 
 from __future__ import annotations
 

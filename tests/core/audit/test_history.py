@@ -1,4 +1,4 @@
-"""History tells who held what, from when to when and why it ended, across the seal boundary."""
+"""History shows who held which address, when and why it ended, across archive and live log."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ async def test_history_across_seals_equals_a_walk_over_every_event(
 
 
 def _claims(events: list[Recorded]) -> list[tuple[str, str, int, int]]:
-    """(address, holder, position of its claim, of its release or 0), by the plainest means."""
+    """(address, holder, position of claim, of release or 0), computed in the simplest way."""
     found: dict[tuple[str, int], tuple[str, str, int, int]] = {}
     for recorded in events:
         event = recorded.event
@@ -213,7 +213,7 @@ def _claims(events: list[Recorded]) -> list[tuple[str, str, int, int]]:
 
 
 def _merged(entries: list[HistoryEntry]) -> list[tuple[str, str, int, int]]:
-    """Entries of one address with the moves of replicas joined again."""
+    """Entries of an address, with those of moved replicas joined."""
     merged: list[tuple[str, str, int, int]] = []
     moved = False
     for entry in entries:

@@ -1,4 +1,4 @@
-"""Verify finds every key that does not say what the log says; repair puts back exactly those."""
+"""Verify detects every key that differs from the log; repair restores exactly those."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def _repair(cluster: ArchivedCluster, report: VerificationReport) -> Repai
 
 
 async def _edit(cluster: ArchivedCluster, *writes: Write) -> None:
-    """What somebody does with etcdctl, past the log."""
+    """Manual edits with etcdctl, without events."""
     assert (await cluster.store.commit([], writes)).succeeded
 
 
@@ -80,7 +80,7 @@ async def _state(cluster: ArchivedCluster) -> dict[bytes, tuple[bytes, int]]:
 
 @pytest.fixture
 async def lived(archived_cluster: ArchivedCluster) -> ArchivedCluster:
-    """Something of every kind; half of the log is sealed."""
+    """A cluster with keys of every kind; half of the log is sealed."""
     await archived_cluster.live([Add("node-a", "web-0", 0), Add("node-b", "web-1", 0, fixed=True)])
     await archived_cluster.live([Configure(QuarantineAddress("10.6.0.9", "a stranger answered"))])
     await archived_cluster.seal()
@@ -116,7 +116,7 @@ STRANGER = Claim("main", "pod/stranger", "shop", "stranger", "no-event")
 
 
 async def _claim_gone(cluster: ArchivedCluster) -> set[bytes]:
-    """One of the two addresses of a NIC; the other one's key is the same claim."""
+    """Delete the key of one of a NIC's two addresses."""
     endpoint = (await cluster.node.truth()).endpoints["shop", "web-0"]
     keys = [KEYS.ip_of(address) for address, _ in endpoint.addresses()]
     await _edit(cluster, Delete(keys[0]))
@@ -291,7 +291,7 @@ async def test_a_step_that_was_overtaken_writes_nothing(lived: ArchivedCluster) 
 async def test_a_release_that_could_not_name_its_claim_is_owed_and_written(
     lived: ArchivedCluster,
 ) -> None:
-    """The key was deleted by hand, then the Pod went: the log never heard of the release."""
+    """The key was deleted by hand before the Pod's DEL, so the log has no release."""
     endpoint = (await lived.node.truth()).endpoints["shop", "web-0"]
     address = endpoint.nics[0].ipv4.partition("/")[0]
     await _edit(lived, Delete(KEYS.ip_of(address)))
@@ -306,13 +306,13 @@ async def test_a_release_that_could_not_name_its_claim_is_owed_and_written(
     assert (event.reason, event.releases[0].address) == ("repair", address)
     after = await _verify(lived)
     assert after.differences == ()
-    assert after.violations == report.violations  # the past stays as it was
+    assert after.violations == report.violations  # the past is unchanged
     (entry,) = (await history(await lived.view(), parse_subject(address))).entries
     assert entry.reason == "repair"
 
 
 async def test_what_the_log_contradicts_is_told_and_left_to_people(lived: ArchivedCluster) -> None:
-    """The log gives an address to an endpoint that does not show it, and somebody else has it."""
+    """The log assigns an address to an endpoint without it, and another Pod holds it."""
     endpoint = (await lived.node.truth()).endpoints["shop", "web-0"]
     node = lived.nodes["node-a"]
     bare = EndpointChanged(endpoint._replace(nics=(Nic("eth0"),)))
@@ -368,7 +368,7 @@ async def test_a_report_lists_findings_up_to_its_bound_and_counts_all(
 
 
 class _CompactingStore(MemoryStore):
-    """Compacts, and lets the cluster go on, whenever the state keys are about to be read."""
+    """A store that compacts and makes changes before each read of the state keys."""
 
     compactions = 0
 

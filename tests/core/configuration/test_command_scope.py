@@ -1,4 +1,4 @@
-"""A command is decided on what it touches, exactly as it would be on everything."""
+"""A command that reads only what it affects is decided as if it had read everything."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ async def everything(node: NodeHarness) -> Configuration:
 
 
 async def apply_as_an_older_version(node: NodeHarness, command: Command) -> None:
-    """Write the state and the guard keys, and nothing of an index."""
+    """Write the state and the guard keys, without an index."""
     configuration = await everything(node)
     events = decided(configuration, command)
     if isinstance(events, str):
@@ -180,7 +180,7 @@ def test_an_application_is_planned_and_an_address_found_as_on_everything(
 
 
 class _Counting(MemoryStore):
-    """Counts the keys that reads answer."""
+    """A store that counts the keys in answers to reads."""
 
     answered = 0
 

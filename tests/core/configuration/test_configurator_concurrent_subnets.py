@@ -1,4 +1,4 @@
-"""Many at once, on both stores: of what overlaps exactly one is created (I00009, I00010)."""
+"""Of overlapping subnets created concurrently, exactly one succeeds (I00009, I00010)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def nodes(store: KeyValueStore, cluster_name: str) -> AsyncIterator[list[N
 
 
 async def together(nodes: list[NodeHarness], commands: list[Command]) -> list[object]:
-    """Each command at the same time, by one writer after the other."""
+    """Run all commands concurrently, distributed over the writers."""
     calls = [
         nodes[number % len(nodes)].configurator.apply(command, CAUSE)
         for number, command in enumerate(commands)
@@ -43,7 +43,7 @@ async def together(nodes: list[NodeHarness], commands: list[Command]) -> list[ob
 
 
 def successes(outcomes: list[object]) -> list[Applied]:
-    """Those that changed something; every other one was refused or found it done."""
+    """The commands that changed something; all others were refused or had no effect."""
     for one in outcomes:
         assert isinstance(one, Applied | Refused), one
     return [one for one in outcomes if isinstance(one, Applied) and one.events]

@@ -1,4 +1,4 @@
-"""The checker is silent about valid logs and names every kind of broken one."""
+"""The checker accepts valid logs and names every kind of violation."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def claim(name: str, address: str, pool: str = "main") -> AddressesClaimed:
 
 
 def release(name: str, address: str, revision: int, holder: str = "") -> AddressesReleased:
-    """The end of an endpoint with one address."""
+    """The release of an endpoint with one address."""
     one = Release(address, "main", holder or f"pod/uid-{name}", revision)
     return AddressesReleased("shop", name, (one,), (), "deleted")
 

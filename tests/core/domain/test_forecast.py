@@ -1,4 +1,4 @@
-"""A forecast tells when a pool is full, within an interval, and says when it cannot tell."""
+"""A forecast gives an interval for the time at which a pool is full, or says "no trend"."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DAY_S: Final = 86_400.0
 
 
 class Habits:
-    """How an object grows: a drift a day with independent days around it, and a daily tide."""
+    """The growth of an object: a daily drift with independent noise, and a daily cycle."""
 
     def __init__(self, random_: random.Random) -> None:
         self._random = random_
@@ -52,7 +52,7 @@ class Habits:
         return found
 
     def exhausted_s(self, left: int) -> float:
-        """When the future that follows has used up what is left."""
+        """The time at which the simulated future has used the free addresses."""
         level, days = 0.0, 0
         while True:
             step = self._day()
@@ -69,7 +69,7 @@ def steady(habits: Habits, random_: random.Random) -> list[int]:
 
 
 def with_a_peak(habits: Habits, random_: random.Random) -> list[int]:
-    """A batch of Jobs that comes and is gone within a day."""
+    """A batch of Jobs that starts and ends within a day."""
     hours = steady(habits, random_)
     begin = random_.randrange(len(hours) - HOURS_PER_DAY)
     peak = round(habits.drift * random_.uniform(10, 40))

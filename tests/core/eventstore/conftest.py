@@ -1,4 +1,4 @@
-"""Writers over the memory store with faults; etcd itself is tried in tests/faults."""
+"""Writers on a memory store with faults; tests/faults uses etcd."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One leads, the others stand by and take over; who was paused cannot write."""
+"""One process leads, the others take over; a paused leader cannot write."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PATIENCE_S = 60
 
 
 class Candidate:
-    """A process that campaigns; its work is to note its terms and to wait."""
+    """A candidate that records its terms."""
 
     def __init__(self, store: KeyValueStore, keys: Keys, name: str, ttl_s: int = 2) -> None:
         self.election = Election(store, keys, "controller", name, ttl_s=ttl_s)

@@ -1,4 +1,4 @@
-"""The pump by itself: everybody is answered, once, with what became of their own proposal."""
+"""Group commit: every caller gets the outcome of its own proposal, once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from core.eventstore.memory import MemoryStore
 
 
 class GroupCommitHarness:
-    """A store that refuses one key, and counts."""
+    """A store that refuses one key and counts transactions."""
 
     def __init__(self) -> None:
         self.store = MemoryStore()
@@ -92,7 +92,7 @@ async def test_a_failure_of_the_store_reaches_those_in_the_transaction_only() ->
 async def test_the_end_of_the_fence_reaches_everybody_who_waits() -> None:
     harness = GroupCommitHarness()
     harness.failures.append(WriterFenced("somebody else"))
-    answers = [harness.put("same") for _ in range(3)]  # one key: three transactions
+    answers = [harness.put("same") for _ in range(3)]  # one key needs three transactions
     results = await asyncio.gather(*answers, return_exceptions=True)
 
     assert [type(each) for each in results] == [WriterFenced] * 3
@@ -119,7 +119,7 @@ async def test_draining_waits_for_all() -> None:
 
 
 async def under_way(harness: GroupCommitHarness) -> tuple[asyncio.Future[Committed | Lost], ...]:
-    """One proposal in a transaction that the store does not answer, one in the queue behind it."""
+    """One proposal in a transaction without an answer, and one queued after it."""
     harness.gate.clear()
     flying = harness.put("same")
     while not harness.transactions:
@@ -155,7 +155,7 @@ async def test_abandoning_answers_everybody_and_ends_waiting_for_the_end() -> No
 
 async def test_a_fault_of_the_pump_itself_is_told_to_who_waits() -> None:
     harness = GroupCommitHarness()
-    untrue = TxnResult(False, 1, {})  # a failure that broke no guard and read nothing
+    untrue = TxnResult(False, 1, {})  # a failure without a failed guard or a read
 
     async def lie(_: TransactionBatch) -> TxnResult:
         return untrue

@@ -1,4 +1,4 @@
-"""The live log is read in order, in bounded windows, and a missing segment is told."""
+"""The live log is read in order, in bounded windows, and a missing segment is reported."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BOUNDS = {
     "RANGES_PER_READ_MAX": 2,
     "SEGMENTS_PER_READ_MAX": 3,
 }
-"""So small that every window and every read has an end within a short log."""
+"""So small that a short log has several windows and reads."""
 
 
 async def _append(store: KeyValueStore, writers: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Reading the log: order, catching up, following, and gaps that are noticed."""
+"""Reading the log: order, catching up, following, and detection of gaps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may write what in an etcd that requires authentication, by client certificate over TLS."""
+"""Permissions in an etcd with authentication by client certificates."""
 
 from __future__ import annotations
 
@@ -51,20 +51,20 @@ PROGRAM = Path(sys.executable).with_name("orbweaver-controller")
 
 
 class Guarded:
-    """An etcd whose access control was switched on by the controller's own command."""
+    """An etcd whose access control was enabled by the controller's command."""
 
     def __init__(self, cluster: EtcdCluster, directory: Path) -> None:
         self.cluster = cluster
         self._directory = directory
 
     def settings(self, user: str) -> EtcdSettings:
-        """Of a client whose certificate has this common name."""
+        """The settings of a client whose certificate has this common name."""
         path = self._directory
         certificate, key = (str(path / f"{user}.{kind}") for kind in ("pem", "key"))
         return EtcdSettings(self.cluster.endpoints, str(path / "ca.pem"), certificate, key)
 
     def switch_on(self, user: str = ROOT_USER) -> subprocess.CompletedProcess[str]:
-        """Run what the Job of the chart runs."""
+        """Run the command of the chart's Job."""
         told = self.settings(user)
         variables = {
             "ORBWEAVER_ETCD_ENDPOINTS": ",".join(told.endpoints),

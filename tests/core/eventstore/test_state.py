@@ -1,4 +1,4 @@
-"""Reading a large ledger keeps nothing else from the event loop, where leases are renewed."""
+"""Reading a large ledger does not block the event loop, which renews leases."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ async def events(harness: WriterHarness) -> list[str]:
 
 
 async def append_after(harness: WriterHarness, passes: int) -> None:
-    """Append once the event loop has gone round so often."""
+    """Append after this number of passes of the event loop."""
     for _ in range(passes):
         await asyncio.sleep(0)
     assert isinstance(await harness.writer.append(harness.proposal(f"late-{passes}")), Committed)
@@ -310,7 +310,7 @@ async def test_cancelling_before_the_transaction_withdraws_the_proposal(
     await asyncio.gather(second, return_exceptions=True)
     await harness.writer.append(harness.proposal("c"))
 
-    assert len(await events(harness)) in (2, 3)  # b may have been in the transaction already
+    assert len(await events(harness)) in (2, 3)  # b may already have been in the transaction
     segments, _ = await LogReader(harness.memory, harness.keys).catch_up(START)
     assert [segment.seq for segment in segments] == list(range(1, len(segments) + 1))
 

@@ -1,4 +1,4 @@
-"""Writers over the memory store with faults."""
+"""Writers on a memory store with faults."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.faulty_store import FaultyStore
 
 
 class WriterHarness:
-    """A writer, its store, and proposals made of little."""
+    """A writer, its store, and small proposals."""
 
     def __init__(self) -> None:
         self.memory = MemoryStore()

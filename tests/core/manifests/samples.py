@@ -1,4 +1,4 @@
-"""Manifests as people write them, and what reading them says."""
+"""Manifests as users write them, and the results of reading them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ spec:
 
 
 def command_of(text: str) -> Command:
-    """What applying the only object of the text asks for."""
+    """The command for the only object in the text."""
     (manifest,) = load_documents(text)
     return apply_command(manifest)
 
@@ -58,7 +58,7 @@ def record_of(text: str) -> RecordDefined:
 
 
 def fault_of(text: str) -> BadInput:
-    """Why the text cannot be read."""
+    """The error of an unreadable text."""
     try:
         manifests = load_documents(text)
     except BadInput as error:

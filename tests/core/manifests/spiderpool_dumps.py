@@ -1,4 +1,4 @@
-"""What a Spiderpool cluster would print, in small."""
+"""A small dump of a Spiderpool cluster."""
 
 from __future__ import annotations
 
@@ -63,10 +63,10 @@ def reservation(name: str, *ips: str) -> Plain:
 
 
 def listing(*objects: Plain) -> str:
-    """As ``kubectl get -o json`` prints them."""
+    """The objects in the format of ``kubectl get -o json``."""
     return json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
 
 
 def cluster(*objects: Plain) -> ForeignCluster:
-    """The objects as they are read."""
+    """The objects after reading."""
     return read_spiderpool(values_in([listing(*objects)])).cluster

@@ -1,4 +1,4 @@
-"""Calico's pools and blocks become pools, endpoints, and a reservation of what no Pod has."""
+"""Calico's pools and blocks become pools, endpoints, and a reservation of other used addresses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every field of the kinds we read arrives in the domain value.
+"""Every field of a custom resource is in the domain value.
 
 See docs/reference/custom-resources.md, "SpiderIPPool" and "SpiderReservedIP".
 """

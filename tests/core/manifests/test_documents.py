@@ -1,4 +1,4 @@
-"""No text makes the reader large, slow or surprised: BadInput, and nothing else."""
+"""Any text is read within limits of time and memory, or raises BadInput."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cannot be read: BadInput with document, kind, field path, and what may have been meant."""
+"""Unreadable texts: BadInput with document, kind, field path and a suggestion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``get -o yaml``: the fields as users wrote them, and reading them again changes nothing."""
+"""``get -o yaml`` prints the fields as users wrote them; applying the output changes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What kubectl prints becomes domain values, or an error that names the place."""
+"""Output of kubectl becomes domain values, or an error that names the field."""
 
 from __future__ import annotations
 

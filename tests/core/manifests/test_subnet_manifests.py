@@ -1,4 +1,4 @@
-"""A SpiderSubnet as YAML, there and back, and its status."""
+"""A SpiderSubnet to YAML and back, and its status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process does regularly it does in the same moments: an idle one wakes once for all."""
+"""Periodic tasks of a process run at the same moments, so that an idle process wakes up once."""
 
 from __future__ import annotations
 

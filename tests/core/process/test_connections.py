@@ -1,4 +1,4 @@
-"""Idle, slow and malformed peers take nothing from the callers of an agent."""
+"""Idle, slow and malformed peers do not disturb other callers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ops.kubernetes.admission.admission_rules import AdmissionValidator
 
 IDLE = 1_100
-"""More than the soft limit of open files that most systems start a process with."""
+"""More than the usual soft limit of open files."""
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ async def agent(settings: Settings) -> AsyncIterator[AgentHarness]:
 
 @pytest.fixture
 def many_files() -> Iterator[None]:
-    """The peers of this test are open files of this process too."""
+    """Raise the limit: the peers are open files of this process too."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     raise_open_files_limit()
     yield
@@ -68,7 +68,7 @@ def health_port_of(agent: AgentHarness) -> int:
 
 
 async def is_closed(one: socket.socket) -> bool:
-    """Whether the far end closes a connection by and by; it never answers."""
+    """Whether the peer closes the connection without an answer."""
     one.setblocking(False)
     with one:
         try:

@@ -1,4 +1,4 @@
-"""A long-lived task that ends is started again, or ends its process; it is never just gone."""
+"""A supervised task that ends is restarted, or its process ends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def supervisor(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Superviso
 
 
 class Task:
-    """Ends in the given ways, life after life, and then runs on."""
+    """A task whose first runs end in the given ways, and that then keeps running."""
 
     def __init__(self, *ends: BaseException | None) -> None:
         self.ends = list(ends)

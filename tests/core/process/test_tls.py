@@ -1,4 +1,4 @@
-"""Authorities as many clusters have them, under strict verification as Python 3.13 has it."""
+"""Common certificate authorities under the strict verification of Python 3.13."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> PlainAuthority:
 
 @pytest.fixture(autouse=True)
 def strict(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ssl.SSLContext]:
-    """As Python 3.13 has it, whichever this is."""
+    """Strict verification, with any version of Python."""
     made = ssl.create_default_context
 
     def default_context(*arguments: Any, **options: Any) -> ssl.SSLContext:
@@ -44,7 +44,7 @@ def strict(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ssl.SSLContext]:
 
 @pytest.fixture
 async def server(authority: PlainAuthority) -> AsyncIterator[str]:
-    """Answers as an API server does."""
+    """A handler that answers like an API server."""
 
     async def pod(_: web.Request) -> web.Response:
         return web.json_response({"metadata": {"name": "web-0"}})
@@ -76,7 +76,7 @@ def kubeconfig(directory: Path, server: str, ca: Path) -> str:
 async def test_a_strict_context_refuses_such_an_authority(
     server: str, authority: PlainAuthority, strict: Callable[..., ssl.SSLContext]
 ) -> None:
-    """Else the tests below would prove nothing."""
+    """A precondition of the tests below."""
     async with aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientConnectorCertificateError, match="key usage"):
             await session.get(server, ssl=strict(cafile=authority.ca))

@@ -1,4 +1,4 @@
-"""Projections are tested on the store in memory alone."""
+"""Projections are tested on the memory store only."""
 
 from __future__ import annotations
 

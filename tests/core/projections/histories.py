@@ -1,7 +1,7 @@
-"""Random histories: events as a log may hold them, over few names so that they meet.
+"""Random histories of events over few names, so that events concern the same objects.
 
-Some are wrong on purpose (a release that names an older claim, a claim of an address that no pool
-has): a projection must count those like the ledger folds them.
+Some are invalid on purpose (a release of an older claim, a claim outside all pools): a projection
+must fold them like the ledger.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def endpoints(draw: st.DrawFn) -> Endpoint:
 
 
 class Step:
-    """An event, or a release of what some earlier claim made: its position is only known then."""
+    """An event, or a release of an earlier claim, whose position is known only later."""
 
     def __init__(self, event: Event | None, pick: int = 0, *, stale: bool = False) -> None:
         self.event = event

@@ -13,7 +13,7 @@ DEADLINE_S = 60
 
 
 class RunningProjector:
-    """A projector that runs, and a way to wait for what it must come to see."""
+    """A running projector, with methods that wait for conditions."""
 
     def __init__(self, projector: Projector) -> None:
         self.projector = projector
@@ -24,14 +24,14 @@ class RunningProjector:
             await self.projector.wait_for(condition)
 
     async def level_with(self, node: NodeHarness) -> None:
-        """Return once everything this node has written was seen."""
+        """Wait until the projector has read everything that this node has written."""
         position = (await node.truth()).position
         await self.until(lambda: self.projector.cursor.position >= position)
 
 
 @asynccontextmanager
 async def run_projector(projector: Projector) -> AsyncIterator[RunningProjector]:
-    """The projector, run until the block ends."""
+    """Run the projector until the block ends."""
     task = asyncio.create_task(projector.run())
     try:
         running = RunningProjector(projector)
@@ -44,6 +44,6 @@ async def run_projector(projector: Projector) -> AsyncIterator[RunningProjector]
 
 @asynccontextmanager
 async def following(node: NodeHarness) -> AsyncIterator[RunningProjector]:
-    """A new projector over the node's store, run until the block ends."""
+    """Run a new projector on the node's store until the block ends."""
     async with run_projector(Projector(node.store, node.keys)) as running:
         yield running

@@ -1,4 +1,4 @@
-"""Followers of a projection hear which names differ, across gaps and new starts."""
+"""Followers of a projection receive the changed names, across gaps and restarts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def projector(node: NodeHarness) -> AsyncIterator[Projector]:
 
 
 async def told(node: NodeHarness, projector: Projector, news: ChangeBuffer) -> ChangeBuffer:
-    """What there is to tell once the projection knows the whole log."""
+    """The changes when the projection has read the whole log."""
     (revision, _) = max((one.position, one.place) for one in await node.log())
     await projector.wait_for(lambda: projector.projection.position >= revision)
     return news.take()
@@ -92,7 +92,7 @@ async def test_who_follows_no_more_is_told_no_more(node: NodeHarness, projector:
 async def test_the_pools_of_a_replica_are_told_of_when_its_next_pod_takes_over(
     node: NodeHarness, projector: Projector
 ) -> None:
-    """No claim moves, but the report of the pool names the Pod's UID."""
+    """No claim changes, but the status of the pool contains the Pod's UID."""
     with projector.follow() as news:
         await node.apply(pool("blue", "10.6.0.10"), pool("green", "fd00:6::10"))
         await node.add(pod("db-0", "uid-1", fixed="statefulset"))

@@ -1,4 +1,4 @@
-"""The view of the configuration follows whatever comes, and says when it does not."""
+"""The view of the configuration follows all changes, and reports when it is stale."""
 
 from __future__ import annotations
 

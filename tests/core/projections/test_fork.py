@@ -1,4 +1,4 @@
-"""A fork answers as the real commands would, and leaves the real state alone."""
+"""A fork gives the results of the real commands and does not change the real state."""
 
 from __future__ import annotations
 

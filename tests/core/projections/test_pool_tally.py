@@ -1,4 +1,4 @@
-"""The projection counts what the ledger says, whichever way it got there."""
+"""The counters of the projection equal those of the ledger, for any order of updates."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _pools(projection: Projection) -> dict[str, tuple[PoolCounts, tuple[Interval
 
 
 def _counted(ledger: Ledger, pool: Pool) -> tuple[PoolCounts, AddressSet]:
-    """The counters by looking at every address."""
+    """The counters computed from every address."""
     reserved = AddressSet(pool.family)
     for one in ledger.reservations.values():
         if one.family == pool.family:

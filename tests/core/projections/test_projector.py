@@ -1,4 +1,4 @@
-"""The projector stays level with the log, whatever happens to the part it has not seen."""
+"""The projector follows the log, also when unread parts are sealed or compacted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.node_harness import NodeHarness, pod, pool
 POOL = pool("blue", "10.6.0.10-10.6.0.19")
 SIX = pool("six", "fd00:6::1-fd00:6::9")
 ACTIONS_MAX = 7
-"""So few that the addresses suffice: seven Pods, with an address quarantined or reserved beside."""
+"""Seven Pods, few enough for the addresses, with one address quarantined or reserved."""
 
 
 async def test_what_was_there_before_it_started_counts(node: NodeHarness) -> None:

@@ -1,4 +1,4 @@
-"""The checkpoint reaches etcd coalesced, and an older position never overwrites a newer one."""
+"""Checkpoints are written coalesced, and an older position never overwrites a newer one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ POOL = pool("blue", "10.6.0.10-10.6.0.19")
 
 
 def fence(node: NodeHarness) -> Unchanged:
-    """A fence that holds: there is no leader."""
+    """A fence that succeeds without a leader."""
     return Unchanged(node.keys.lease("controller"), 0)
 
 

@@ -1,4 +1,4 @@
-"""``agent.networkResourcePlugin``: what agents and controllers make of it, and what they refuse."""
+"""``agent.networkResourcePlugin``: its meaning for agents and controllers, and refused values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Address sets behave as sets of integers do, and cost the same however large they are."""
+"""Address sets behave like sets of integers, at a cost that does not depend on their size."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PAIRS = st.tuples(st.integers(0, UNIVERSE - 1), st.integers(0, 6)).map(
     lambda pair: (pair[0], min(pair[0] + pair[1], UNIVERSE - 1))
 )
 PAIR_LISTS = st.lists(PAIRS, max_size=8)
-# The universe sits at the bottom or at the top of the address space: both edges are reached.
+# The universe is at the start or the end of the address space, so that both limits are tested.
 PLACES: list[tuple[Family, int]] = [
     (family, offset) for family in FAMILY_LIST for offset in (0, VALUE_MAX[family] - UNIVERSE + 1)
 ]

@@ -1,4 +1,4 @@
-"""Texts to integers and back, strictly, checked against the standard library's ipaddress."""
+"""Strict parsing and formatting of addresses, compared with the standard library's ipaddress."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MAPPED_FIRST = 0xFFFF << 32
 MAPPED_LAST = MAPPED_FIRST | VALUE_MAX[V4]
 
 V4_VALUES = st.integers(0, VALUE_MAX[V4])
-# Sparse groups, because the interesting part of an IPv6 text is where its zeros are.
+# Sparse groups, because the position of the zeros decides how an IPv6 address is written.
 V6_VALUES = st.lists(st.sampled_from([0, 0, 1, 0xFFFF, 0xA0B]), min_size=8, max_size=8).map(
     lambda groups: sum(group << 16 * index for index, group in enumerate(groups))
 )

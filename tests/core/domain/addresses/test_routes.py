@@ -1,4 +1,4 @@
-"""Routes: read from the annotation, distributed over NICs, answered in one order."""
+"""Routes: read from the annotation, distributed over NICs, returned in a fixed order."""
 
 from __future__ import annotations
 

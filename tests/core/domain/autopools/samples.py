@@ -33,7 +33,7 @@ def template(subnet: object = None, number: str = "", reclaim: str = "") -> dict
 def web(
     replicas: int = 2, annotations: dict[str, str] | None = None, uid: str = UID
 ) -> Application:
-    """A Deployment of that many replicas that asks for ``net``."""
+    """A Deployment with this number of replicas and the subnet ``net``."""
     said = template() if annotations is None else annotations
     return Application(KEY, uid, said, Scale(replicas))
 
@@ -49,7 +49,7 @@ def plan(
     claimed: Mapping[str, Claim] | None = None,
     default: IpNumber = NO_MORE,
 ) -> tuple[ReconcileStep, ...]:
-    """The steps on this state."""
+    """The steps of the plan for this state."""
     return plan_application(application, state.configuration, claimed or {}, default)
 
 
@@ -63,7 +63,7 @@ def carry_out(
 
 
 def settled(state: State, application: Application) -> Pool:
-    """Plan and carry out; the one pool there is then."""
+    """Plan and apply; return the only pool."""
     carry_out(state, plan(state, application))
     (pool,) = state.ledger.pools.values()
     return pool

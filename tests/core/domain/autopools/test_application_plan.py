@@ -1,4 +1,4 @@
-"""All pools of an application: what its template asks for comes, what it asked for goes."""
+"""The pools of an application: requested ones are created, others are removed."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_a_subnet_that_is_not_there_waits_for_a_person() -> None:
     assert (step.action, step.again) == ("refuse", False)
 
 
-# The annotation moves: no loop, no leak
+# The annotation changes: no loop, no leak
 
 
 def test_another_subnet_gets_a_pool_of_its_own_and_the_old_one_goes_when_it_is_free() -> None:
@@ -224,7 +224,7 @@ def test_a_pool_of_the_application_that_somebody_retired_goes_when_it_is_free() 
     assert told(plan(state, web()))[0] == ("delete", NAME)
 
 
-# The application goes, and comes back
+# The application is deleted and created again
 
 
 def test_the_pools_of_an_application_that_is_gone_retire_and_go_when_they_are_free() -> None:
@@ -277,7 +277,7 @@ def test_what_a_replaced_application_left_behind_is_cleared_away() -> None:
     assert told(plan(state, again)) == [("delete", NAME)]
 
 
-# Whom it refuses
+# Refusals
 
 CLONE_SET = ApplicationKey("apps.kruise.io/v1alpha1", "CloneSet", "shop", "web")
 FINAL: dict[str, tuple[Application, str]] = {

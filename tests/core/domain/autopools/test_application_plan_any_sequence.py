@@ -1,4 +1,4 @@
-"""Applications scale, move, go and come back in any order while Pods hold addresses."""
+"""Applications are scaled, moved, deleted and recreated in any order while Pods hold addresses."""
 
 from __future__ import annotations
 
@@ -36,25 +36,25 @@ TEMPLATES = st.sampled_from(
 
 
 class Follow(NamedTuple):
-    """Plan for the application as it is now, and carry the plan out."""
+    """Plan for the application in its current state, and apply the plan."""
 
     application: Application
 
 
 class Leave(NamedTuple):
-    """The application of that UID is gone."""
+    """Delete the application with this UID."""
 
     uid: str
 
 
 class Start(NamedTuple):
-    """A Pod takes a free address of some pool."""
+    """A Pod claims a free address of some pool."""
 
     pick: int
 
 
 class Stop(NamedTuple):
-    """Some Pod gives its address back."""
+    """A Pod releases its address."""
 
     pick: int
 
@@ -81,7 +81,7 @@ moves = st.lists(
 
 
 class Play:
-    """The state, and who holds what."""
+    """The state, with claims by address."""
 
     def __init__(self) -> None:
         self.state = State(*SUBNETS)
@@ -104,7 +104,7 @@ class Play:
                     del self.claimed[sorted(self.claimed)[pick % len(self.claimed)]]
 
     def free(self) -> list[tuple[str, str]]:
-        """(address, pool) of every address that a Pod could take."""
+        """(address, pool) of every free address."""
         return [
             (address, pool.name)
             for pool in self.state.ledger.pools.values()
@@ -114,7 +114,7 @@ class Play:
         ]
 
     def check(self) -> None:
-        """Shares are disjoint and inside, and nobody has lost an address."""
+        """Shares are disjoint and inside the subnet, and no Pod has lost an address."""
         pools = self.state.ledger.pools
         for subnet in SUBNETS:
             mine = controlled(subnet.name, pools)

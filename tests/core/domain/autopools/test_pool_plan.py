@@ -1,4 +1,4 @@
-"""One automatic pool: made, grown, shrunk, adopted, refused.
+"""An automatic pool: created, grown, shrunk, adopted, refused.
 
 See docs/reference/automatic-pool-rules.md, "Planning" and "Deletion".
 """

@@ -1,4 +1,4 @@
-"""Many controllers plan at once, on both stores: one pool each, no address twice, no leak."""
+"""Many controllers plan at once, on both stores: one pool each, no duplicate address, no leak."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def nodes(store: KeyValueStore, cluster_name: str) -> AsyncIterator[list[N
 
 
 async def together(nodes: list[NodeHarness], commands: list[Command]) -> list[object]:
-    """Each command at the same time, by one writer after the other."""
+    """Run all commands concurrently, distributed over the writers."""
     calls = [
         nodes[number % len(nodes)].configurator.apply(command, CAUSE)
         for number, command in enumerate(commands)
@@ -63,14 +63,14 @@ async def together(nodes: list[NodeHarness], commands: list[Command]) -> list[ob
 
 
 def changed(outcomes: list[object]) -> list[Applied]:
-    """Those that changed something; nothing but a refusal may have gone wrong."""
+    """The commands that changed something; any failure but a refusal is raised."""
     for one in outcomes:
         assert isinstance(one, Applied | Refused), one
     return [one for one in outcomes if isinstance(one, Applied) and one.events]
 
 
 def wish_of(number: int, size: int) -> DesiredPool:
-    """The wish of one of many applications."""
+    """The pool request of one of many applications."""
     key = ApplicationKey("apps/v1", "Deployment", "shop", f"app-{number}")
     return wish(size, PLACE._replace(application=key), f"u-{number:05}")
 

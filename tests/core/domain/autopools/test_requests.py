@@ -1,4 +1,4 @@
-"""The annotations of a Pod template, and how many addresses they ask for.
+"""The annotations of a Pod template, and the number of addresses they request.
 
 See docs/reference/automatic-pool-rules.md, "Annotations of the Pod template" and "Size".
 """

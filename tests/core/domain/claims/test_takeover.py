@@ -1,4 +1,4 @@
-"""What a plan makes of a cluster, and of everything that two records can disagree about."""
+"""The plan for a cluster, and for every way in which two records can disagree."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def claimed(plan: TakeOver) -> dict[str, str]:
 
 
 def said(plan: TakeOver) -> list[str]:
-    """What was done about each finding."""
+    """The action of each finding."""
     return [finding.done for finding in plan.findings]
 
 

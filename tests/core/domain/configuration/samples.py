@@ -33,7 +33,7 @@ def stored(configuration: Configuration, command: Command) -> Configuration:
 
 
 def having(*pools: Pool) -> Configuration:
-    """A configuration with these pools, each let in by ``decide``."""
+    """A configuration with these pools, each accepted by ``decide``."""
     configuration = EMPTY
     for pool in pools:
         configuration = stored(configuration, ApplyPool(pool))
@@ -41,7 +41,7 @@ def having(*pools: Pool) -> Configuration:
 
 
 def retiring(configuration: Configuration, name: str) -> Configuration:
-    """The same, with one pool on its way out."""
+    """The same, with one pool being removed."""
     pool = configuration.pools[name]._replace(retiring=True)
     return configuration._replace(pools={**configuration.pools, name: pool})
 
@@ -57,7 +57,7 @@ def claims(addresses: Iterable[str], pool: str = "blue") -> dict[str, Claim]:
 def refusals(
     configuration: Configuration, command: Command, claimed: Mapping[str, Claim] | None = None
 ) -> tuple[Refusal, ...]:
-    """Why the command is refused; () when it is not."""
+    """The refusals of the command; () if it is accepted."""
     try:
         decide(configuration, command, claimed or {})
     except Refused as error:
@@ -68,7 +68,7 @@ def refusals(
 def causes(
     configuration: Configuration, command: Command, claimed: Mapping[str, Claim] | None = None
 ) -> list[tuple[str, str]]:
-    """(kind, field) of each refusal: what an admission answer shows."""
+    """(kind, field) of each refusal, as in an admission response."""
     return [(one.kind, one.field) for one in refusals(configuration, command, claimed)]
 
 

@@ -1,6 +1,7 @@
-"""Whatever is asked, in whatever order: Refused or events, and a configuration that holds together.
+"""Any commands in any order give Refused or events, and a consistent configuration.
 
-The texts come from a small world (two subnets per family, few names), so that commands meet.
+Names and addresses come from a small set (two subnets per family), so that commands concern the
+same objects.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ REQUIREMENTS = st.tuples(GARBAGE, st.sampled_from(["In", "Exists", "x"])).map(
 
 @st.composite
 def pools(draw: st.DrawFn, *, messy: bool | None = None) -> Pool:
-    """Half of them good by themselves, half with garbage anywhere."""
+    """Half of them valid, half with garbage anywhere."""
     messy = draw(st.booleans()) if messy is None else messy
     texts = draw(FAMILIES)
     noise = GARBAGE if messy else st.nothing()

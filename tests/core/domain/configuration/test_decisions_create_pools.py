@@ -241,7 +241,7 @@ def test_a_subnet_that_is_not_canonical_is_shown_as_it_should_be() -> None:
 
 
 class TestOrder:
-    """Which cause wins when there are several (docs/reference/admission.md, "SpiderIPPool")."""
+    """The order of causes when several apply (docs/reference/admission.md, "SpiderIPPool")."""
 
     def test_a_family_that_is_switched_off_is_told_alone(self) -> None:
         configuration = EMPTY._replace(ipv4_enabled=False)

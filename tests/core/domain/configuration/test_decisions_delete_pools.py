@@ -1,4 +1,4 @@
-"""A pool goes in two steps: it is retired, and deleted when nothing is claimed in it."""
+"""A pool is removed in two steps: it is retired, then deleted when it has no claims."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records of Pods, Namespaces and Nodes: what operators say in standalone mode."""
+"""Records of Pods, Namespaces and Nodes, which operators apply in standalone mode."""
 
 from __future__ import annotations
 

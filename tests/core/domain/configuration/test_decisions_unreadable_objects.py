@@ -1,4 +1,4 @@
-"""A stored pool or subnet with an impossible text is named, and stops only what depends on it."""
+"""A stored pool or subnet with an invalid text is named, and stops only what depends on it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NET = Subnet("net", 4, "10.7.0.0/16", ("10.7.0.1-10.7.9.255",))
 
 
 def with_stored(*pools: Pool, subnets: tuple[Subnet, ...] = ()) -> Configuration:
-    """A configuration that no command made."""
+    """A configuration that no command could have created."""
     return having()._replace(
         pools={one.name: one for one in pools}, subnets={one.name: one for one in subnets}
     )

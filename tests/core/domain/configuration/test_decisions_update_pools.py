@@ -1,4 +1,4 @@
-"""UPDATE of a SpiderIPPool: what may change, what may not, what must stay.
+"""UPDATE of a SpiderIPPool: which fields may change, and which addresses must stay.
 
 See docs/reference/admission.md, "SpiderIPPool".
 """
@@ -98,7 +98,7 @@ def test_growing_into_another_pool_is_refused() -> None:
 
 
 class TestGivenUp:
-    """What the shell must read the claims of, before it decides."""
+    """The addresses whose claims must be read before the decision."""
 
     def test_a_smaller_pool_gives_up_the_difference(self) -> None:
         assert given_up_items(SHRUNK) == ["10.7.0.13-10.7.0.20"]
@@ -176,7 +176,7 @@ class TestAddressesInUse:
 
 
 class TestRetiringPools:
-    """Deletion has begun: nothing but metadata changes any more."""
+    """During deletion only metadata may change."""
 
     CONFIGURATION = retiring(having(BLUE), "blue")
 

@@ -1,4 +1,4 @@
-"""What goes on with a retirement touches nothing that does not retire; what ends one is exact."""
+"""A retirement affects only the retiring object, and ends under exact conditions."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Plays scripts about fixed addresses: templates, several NICs, DELs that know the owners.
+"""Runs scripts about fixed addresses: templates, several NICs, DELs with facts about owners.
 
-The scripted cluster, its nodes and the reclaimer are those of ``tests/core/domain/reclaim``; what
-decides is the real code. A DEL is judged by the owners as the agent sees them: ``agents_see
-nobody`` and ``agents_see past`` make it ignorant or late.
+The scripted cluster, its nodes and the reclaimer are those of ``tests/core/domain/reclaim``; the
+decisions are the real code. A DEL depends on the owners in the agent's cache: ``agents_see nobody``
+empties the cache, and ``agents_see past`` freezes it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class FixedAddressHarness(ReclaimHarness):
             self.store = store  # type: ignore[assignment]  # scripts about memory itself are elsewhere
         self.templates: dict[str, dict[str, str]] = {}
         self.targets: set[str] = set()
-        """UIDs of launchers that a live migration goes to."""
+        """UIDs of the target launchers of live migrations."""
         self.seen: OwnerFacts | None = None
 
     async def pool(self, name: str, *ips: str, **more: str) -> str:
@@ -45,18 +45,18 @@ class FixedAddressHarness(ReclaimHarness):
         return ""
 
     async def template(self, owner: str, *, pool: str = "", pools: str = "") -> str:
-        """What its Pods are annotated with: ``ippool``, or ``ippools`` of several NICs."""
+        """The annotations of its Pods: ``ippool``, or ``ippools`` for several NICs."""
         said = {IPPOOL: pool, IPPOOLS: pools}
         self.templates[owner] = {name: text for name, text in said.items() if text}
         return ""
 
     async def migration(self, uid: str) -> str:
-        """The launcher of this UID is the target of one."""
+        """Mark the launcher with this UID as the target of a migration."""
         self.targets.add(uid)
         return ""
 
     async def agents_see(self, what: str) -> str:
-        """``nobody``, the ``past`` (as it is now, from now on), or the ``cluster``."""
+        """Set the agent's cache: empty (``nobody``), frozen now (``past``), or the ``cluster``."""
         now = self.cluster.snapshot(moment(self.cluster.now_s))
         self.seen = {"nobody": NOBODY, "past": now, "cluster": None}[what]
         return ""
@@ -84,13 +84,13 @@ class FixedAddressHarness(ReclaimHarness):
         return f"{endpoint.holder} uid={endpoint.uid} node={endpoint.node} {_nics(endpoint)}"
 
     async def last_release(self) -> str:
-        """Reason and evidence of the newest release, as the log keeps them for ever."""
+        """Reason and evidence of the newest release in the log."""
         events = [one.event for one in await (await self.agent("operator")).log()]
         last = next(one for one in reversed(events) if type(one).__name__ == "AddressesReleased")
         return f"{last.reason}: {last.evidence}"  # type: ignore[union-attr]  # of that name
 
     async def try_add(self, path: str, interface: str = "eth0") -> str:
-        """An ADD that fails tells the first line of why."""
+        """Run an ADD; return the first line of its error if it fails."""
         try:
             return await self.cni_add(path, interface)
         except OrbweaverError as error:
@@ -111,13 +111,13 @@ class FixedAddressHarness(ReclaimHarness):
         return (await agent.add(self.facts(pod))).endpoint
 
     def facts(self, pod: PodState) -> PodFacts:
-        """As an agent sees the Pod."""
+        """The Pod in the agent's cache."""
         notes = self.templates.get(pod.owner.name, {}) if pod.owner else {}
         facts = facts_of(pod, pod.fixed(self.settings))
         return facts._replace(annotations=notes, migrating=pod.uid in self.targets)
 
     def wanted(self, endpoint: Endpoint) -> Validity | None:
-        """As an agent judges the holder."""
+        """The agent's decision about the holder."""
         kind = kind_of_holder(endpoint.holder, self.settings)
         if kind is None:
             return None

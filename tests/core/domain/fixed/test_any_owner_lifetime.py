@@ -1,8 +1,9 @@
-"""Any life of a StatefulSet and a VM: scaled, made again, moved, killed in the middle (I1 to I7).
+"""Any history of a StatefulSet and a VM: scaled, created again, moved, interrupted (I1 to I7).
 
-Hypothesis writes the story, the log checker judges it after every step. Three promises beside the
-invariants: whoever runs keeps what he was given; whoever was wanted all the time gets the same
-addresses again, unless his template has changed; what nobody wants is free after two looks.
+Hypothesis generates the history, and the log checker verifies it after every step. It has three
+more properties: a running Pod keeps its addresses; a Pod whose owner wanted it without interruption
+gets the same addresses again unless its template has changed; other addresses are free after two
+scans.
 """
 
 from __future__ import annotations
@@ -47,10 +48,10 @@ _numbers = itertools.count()
 
 
 class Lives(RuleBasedStateMachine):
-    """One StatefulSet ``db``, one VM, and strangers who take what is free."""
+    """A StatefulSet ``db``, a VM, and other Pods that claim free addresses."""
 
     endpoints: ClassVar[tuple[str, ...]] = ()
-    """Of etcd; none: in memory."""
+    """etcd's endpoints; () for the memory store."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,11 +76,11 @@ class Lives(RuleBasedStateMachine):
             self.play(line)
         self.play_template()
 
-    # What happens
+    # Steps
 
     @rule(several=st.lists(st.tuples(names, nodes), min_size=1, max_size=4), end=ends)
     def pods_are_made_again(self, several: list[tuple[str, str]], end: str) -> None:
-        """At once; the old Pod's DEL comes before, after, or never."""
+        """Replace a Pod; the old Pod's DEL arrives before, after, or never."""
         self.together([self.made_again(name, node, end) for name, node in dict(several).items()])
 
     @rule(name=names)
@@ -96,7 +97,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule(node=nodes, fails=st.booleans())
     def the_vm_migrates(self, node: str, *, fails: bool) -> None:
-        """The target asks while the source runs; then one of the two ends."""
+        """The target requests addresses while the source runs; then one of the two ends."""
         if VM in self.running:
             self.run(self.migrated(node, fails=fails))
 
@@ -127,7 +128,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule(name=names, node=nodes)
     def a_judgement_is_carried_out_late(self, name: str, node: str) -> None:
-        """Judged twice, then the Pod comes back, then the release: too late."""
+        """Two scans select the Pod, the Pod is created again, and the release is too late."""
         self.play("judge")
         self.play("tick 10s")
         self.play("judge")
@@ -162,7 +163,7 @@ class Lives(RuleBasedStateMachine):
     def an_agent_dies_in_the_middle(self, name: str, node: str, steps: int) -> None:
         self.run(self.killed(name, node, steps))
 
-    # What must hold
+    # Properties
 
     @invariant()
     def the_log_keeps_every_invariant(self) -> None:
@@ -216,7 +217,7 @@ class Lives(RuleBasedStateMachine):
             self.promised[name] = held
 
     def forget(self) -> None:
-        """Whoever is not wanted was promised nothing."""
+        """Forget the expectation about Pods that are not wanted."""
         self.promised = {name: held for name, held in self.promised.items() if self.is_wanted(name)}
 
     async def ended(self, name: str) -> None:
@@ -237,7 +238,7 @@ class Lives(RuleBasedStateMachine):
         await agent.delete(self.harness.facts(pod), wanted=self.harness.wanted)
 
     async def killed(self, name: str, node: str, steps: int) -> None:
-        """An ADD that its process does not survive; nobody has heard an answer."""
+        """An ADD whose process dies before it answers."""
         agent = await self.harness.agent(node)
         self.running.pop(name, None)
         pod = self.pod(name, str(next(self.uids)), node)
@@ -251,7 +252,7 @@ class Lives(RuleBasedStateMachine):
         del self.harness.agents[node]
 
     def pod(self, name: str, uid: str, node: str = "n1") -> PodState:
-        """A VM's launchers have names of their own."""
+        """Each launcher of a VM has a different name."""
         known = self.harness.cluster.pods.values()
         node = next((one.node for one in known if one.uid == uid), node)
         owner = owner_of("vm/vm-a" if name == VM else "StatefulSet/db")

@@ -3,9 +3,8 @@
 See docs/reference/fixed-address-rules.md; docs/contributing/compatibility.md, cases with replicas
 and VMs.
 
-A line that begins with "> " is a command, the lines below it are the answer; ``expect`` fails by
-itself. ``ORBWEAVER_REWRITE=1`` writes the answers anew: commit them only if you understand the
-difference.
+A line that begins with "> " is a command, the lines below it are its output; ``expect`` raises.
+``ORBWEAVER_REWRITE=1`` rewrites the outputs: commit them only if you understand the difference.
 """
 
 from __future__ import annotations

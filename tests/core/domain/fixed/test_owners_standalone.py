@@ -1,4 +1,4 @@
-"""StatefulSets without Kubernetes: their manifest is a record, and the record frees and keeps."""
+"""StatefulSets without Kubernetes: their record decides which addresses are kept and released."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def test_reclaiming_knows_a_set_by_its_record_and_its_end_by_the_log() -> 
         source = StandalonePodFacts(node.store, node.keys)
 
         async def told(*, alone: bool) -> StatefulSetState | MissingOwner:
-            """``alone``: from what is read when one Pod is looked at."""
+            """``alone``: from the facts that are read for a single Pod."""
             if alone:
                 ledger = await read_endpoint(node.store, node.keys, ("shop", "db-1"))
             else:

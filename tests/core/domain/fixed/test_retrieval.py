@@ -1,4 +1,4 @@
-"""An endpoint that shows more than it holds is made whole, under the guards of every claim (I2)."""
+"""Lost claims of an endpoint are claimed again, guarded by every claim (I2)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_a_missing_claim_is_made_again_and_the_other_family_stays(
 async def test_an_address_that_somebody_gets_in_between_is_not_taken_from_him(
     damaged_node: NodeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After the claims were read, before the transaction: its guards notice, the next try knows."""
+    """Change claims after the read: the guards fail, and the next attempt succeeds."""
     freshen = damaged_node.view.freshen
 
     async def meanwhile() -> bool:
@@ -75,7 +75,7 @@ async def test_an_address_that_somebody_gets_in_between_is_not_taken_from_him(
 async def test_an_endpoint_that_is_freed_in_between_is_made_anew(
     damaged_node: NodeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As by reclaiming: the next try sees that there is nothing left to make whole."""
+    """Reclaim the endpoint meanwhile: the next attempt has no claims to restore."""
     freshen = damaged_node.view.freshen
 
     async def meanwhile() -> bool:
@@ -116,7 +116,7 @@ async def test_an_add_that_gets_nothing_in_its_place_keeps_the_rest(
 
 
 async def test_an_unnamed_list_keeps_its_order_when_one_address_is_lost(node: NodeHarness) -> None:
-    """Its NICs are counted by place, so that all are made anew; what is not lost stays."""
+    """Its NICs are identified by index, so all are written again; existing claims stay."""
     await node.apply(pool("a", "10.6.0.1-10.6.0.2"), pool("b", "10.6.1.1-10.6.1.2"))
     notes = {"ipam.spidernet.io/ippools": '[{"ipv4":["a"]},{"ipv4":["b"]}]'}
     before = addresses(await node.add(replica("1")._replace(annotations=notes)))

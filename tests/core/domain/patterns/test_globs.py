@@ -1,4 +1,4 @@
-"""Pool name patterns mean what Go's filepath.Match makes of them, mistakes included."""
+"""Patterns of pool names match as Go's filepath.Match does, including its errors."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_a_pattern_does_not_match(pattern: str, name: str) -> None:
 
 
 def test_a_piece_between_stars_takes_its_leftmost_place_and_never_another() -> None:
-    # Taking "/" for the class would let the second star reach the end; the first fit is "a".
+    # If the class matched "/", the second star could reach the end; the first match is "a".
     assert not match("*[^x]*b", "a/b")
 
 

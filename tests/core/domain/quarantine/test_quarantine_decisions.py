@@ -1,4 +1,4 @@
-"""Addresses that strangers use are set aside, once, by their canonical text."""
+"""Addresses that conflicting hosts use are quarantined, once, by their canonical text."""
 
 from __future__ import annotations
 

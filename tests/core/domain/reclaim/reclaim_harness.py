@@ -1,7 +1,7 @@
-"""Plays scripts of reclaiming: the scripted cluster, real nodes on a memory store, the reclaimer.
+"""Runs scripts about reclaim: the scripted cluster, real nodes on a memory store, the reclaimer.
 
-Each method is a command of ``scripts/*.txt``. ``expect`` fails the test by itself, so that an
-expectation survives the rewriting of answers.
+Each method is a command of ``scripts/*.txt``. ``expect`` raises, so that expectations hold when
+outputs are rewritten.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ CAUSE = Cause("reclaim-test")
 
 
 class ReclaimHarness:
-    """One cluster and one store."""
+    """A scripted cluster and a store."""
 
     def __init__(self) -> None:
         self.cluster = ScriptedCluster()
@@ -139,7 +139,7 @@ class ReclaimHarness:
         restart: str = "",
         finished: str = "",
     ) -> str:
-        """Create or change a Pod. A new running one gets its addresses by an ADD, unless add=no."""
+        """Create or change a Pod. A new running Pod gets its addresses by an ADD, unless add=no."""
         key = split(path)
         old = self.cluster.pods.get(key)
         fresh = old is None or bool(uid and old.uid != uid)
@@ -165,12 +165,12 @@ class ReclaimHarness:
         return answer
 
     async def add(self, path: str) -> str:
-        """An ADD alone: the status of the Pod does not tell yet."""
+        """Run an ADD; the status of the Pod does not show the addresses yet."""
         endpoint = await self._add(self.cluster.pods[split(path)])
         return f"has {' '.join(address for address, _ in endpoint.addresses())}"
 
     async def delete_pod(self, path: str, *, grace: str = "30s", how: str = "begin") -> str:
-        """Terminating (begin), or gone: after its DEL (done), without (lost), unheard (unseen)."""
+        """Delete a Pod: begin, after its DEL (done), without DEL (lost) or event (unseen)."""
         key = split(path)
         pod = self.cluster.pods[key]
         if how == "begin":
@@ -214,7 +214,7 @@ class ReclaimHarness:
         return ""
 
     async def restart(self) -> str:
-        """Another controller takes over: what was remembered is gone."""
+        """Another controller takes over, without the memory of the old one."""
         self.book = ReclaimDeadlines(self.settings.traces_max)
         self.sightings = {}
         return ""
@@ -238,7 +238,7 @@ class ReclaimHarness:
         return "\n".join(sorted(said))
 
     async def judge(self) -> str:
-        """A plan that is carried out later."""
+        """Keep the plan, to carry it out later."""
         plan = await self._plan()
         self.plans.append(plan)
         return "\n".join(f"would release {' '.join(step.addresses)}" for step in plan.steps)
@@ -250,7 +250,7 @@ class ReclaimHarness:
         return "\n".join(said)
 
     async def expect(self, what: str, address: str) -> str:
-        """``released`` or ``kept`` by what was last done, ``held`` by whatever."""
+        """Assert that the last command ``released`` or ``kept`` it, or that it is ``held``."""
         held = address in (await (await self.agent("operator")).truth()).claims
         assert held == (what != "released"), (what, address)
         done = {"released": self.released, "kept": self.kept, "held": {address}}[what]
@@ -266,11 +266,11 @@ class ReclaimHarness:
         return "\n".join(lines) or "none"
 
     async def check(self) -> str:
-        """The log keeps every invariant, and the state is its fold."""
+        """Assert all invariants of the log, and that the state is its fold."""
         await check_everything(await self.agent("operator"))
         return ""
 
-    # Dirt: what no service of ours ever writes
+    # Inconsistent state that no service of ours writes
 
     async def dirty_claim(self, address: str, path: str, *, holder: str) -> str:
         keys = (await self.agent("operator")).keys

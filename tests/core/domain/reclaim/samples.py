@@ -35,7 +35,7 @@ def hold(
 
 
 def claim_alone(ledger: Ledger, name: str, holder: str, address: str) -> None:
-    """A claim, whatever endpoint there is."""
+    """A claim without regard to endpoints."""
     ledger.position += 1
     ledger.claims[address] = RevisedClaim(Claim("p", holder, "shop", name, "e"), ledger.position)
 
@@ -48,7 +48,7 @@ def cluster(
     complete: bool = True,
     read_s: float | None = None,
 ) -> ClusterSnapshot:
-    """What listings show at ``at_s``; ``witness`` is the controller's own Pod."""
+    """The listings at ``at_s``; ``witness`` is the controller's own Pod."""
     all_pods = (*pods, WITNESS) if witness else pods
     objects = ListedObjects(all_pods, NODES, stateful_sets)
     listings = {kind: KindListing(moment(at_s), complete) for kind in KINDS}
@@ -58,7 +58,7 @@ def cluster(
 def rules(
     facts: ClusterSnapshot, settings: ReclaimSettings = ReclaimSettings(), now_s: float = 0.0
 ) -> Rules:
-    """Judged at the time of the listing, unless said otherwise."""
+    """The plan at the time of the listing, unless given."""
     return Rules(facts, settings, now_s or facts.seen.unix_s)
 
 
@@ -69,7 +69,7 @@ def twice(
     stateful_sets: Iterable[StatefulSetState] = (),
     gap_s: float = OBSERVATION_GAP_S,
 ) -> ReclaimPlan:
-    """Two scans that see the same; the plan of the second one."""
+    """The plan of the second of two scans with the same listings."""
     sets = tuple(stateful_sets)
     before: dict[ObservationSubject, Observation] = {}
     plan = ReclaimPlan((), (), (), {})

@@ -1,7 +1,7 @@
-"""A scripted cluster: Pods, Nodes and owners that live, die and are listed as a script says.
+"""A scripted cluster: a script creates, changes and deletes Pods, Nodes and owners.
 
-It plays the API server and the kubelets; the claims are made and released by the real services on a
-memory store. What a script says of a Pod is what listings and events show of it.
+It stands for the API server and the kubelets; the real services claim and release on a memory
+store. Listings and events show Pods as the script describes them.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ OBSERVER = "watcher"
 
 
 def moment(at_s: float, observer: str = OBSERVER) -> Moment:
-    """A moment of an observer whose clocks agree."""
+    """A time at which all clocks agree."""
     return Moment(at_s, observer, at_s)
 
 
 class ObservedPod(NamedTuple):
-    """What a watcher of Pods hears."""
+    """An event of the watch of Pods."""
 
     pod: PodState
     deleted: bool = False
 
     @property
     def report(self) -> str:
-        """As the API's delete event says it; "" for any other news."""
+        """The object of a delete event; "" for other events."""
         namespace, name, uid, *_ = self.pod
         return f"Pod {namespace}/{name}, UID {uid}, was deleted" if self.deleted else ""
 
 
 class ScriptedCluster:
-    """The objects, the clock, and how the next listings fail."""
+    """The objects, the clock, and the faults of the next listings."""
 
     def __init__(self) -> None:
         self.now_s = START_S
@@ -62,7 +62,7 @@ class ScriptedCluster:
         self.listing = "good"
 
     def snapshot(self, claims_read: Moment) -> ClusterSnapshot:
-        """What the API server answers now, faults included."""
+        """The answer of the API server now, including faults."""
         objects = ListedObjects(
             self.pods.values(),
             self.nodes.values(),
@@ -81,16 +81,16 @@ class ScriptedCluster:
         return ClusterSnapshot(objects, listings, claims_read)
 
     def set_pod(self, pod: PodState) -> ObservedPod:
-        """Create or change; a Pod of another UID replaces the one of its name."""
+        """Create or change a Pod; a Pod with another UID replaces the existing one of its name."""
         self.pods[pod.namespace, pod.name] = pod
         return ObservedPod(pod)
 
     def drop_pod(self, key: tuple[str, str]) -> ObservedPod:
-        """Its object is gone."""
+        """Delete the object."""
         return ObservedPod(self.pods.pop(key), deleted=True)
 
     def lasting(self, text: str) -> Iterator[float]:
-        """Let time go on, in steps of the trace loop at most."""
+        """Advance the clock, in steps of at most the interval of the deadline loop."""
         rest = seconds(text)
         while rest > 0:
             step = min(rest, 5.0)
@@ -126,7 +126,7 @@ def owner_of(text: str) -> Owner | None:
 
 
 def facts_of(pod: PodState, fixed: FixedKind | None) -> PodFacts:
-    """The same Pod as an ADD sees it."""
+    """The Pod's facts in an ADD."""
     name = pod.owner.name if fixed == "vm" and pod.owner is not None else ""
     return PodFacts(
         pod.namespace,

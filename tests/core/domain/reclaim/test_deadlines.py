@@ -1,4 +1,4 @@
-"""Traces: which news starts a deadline, and which one.
+"""Which changes of a Pod start which deadline.
 
 See docs/reference/reclaim-rules.md, "Deadlines".
 """

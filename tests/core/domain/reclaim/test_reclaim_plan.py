@@ -1,4 +1,4 @@
-"""Plans: what they promise whatever the state and the cluster are (I3, I6)."""
+"""Properties of plans for any state and any cluster (I3, I6)."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ switches = st.fixed_dictionaries({switch: st.booleans() for switch in SWITCHES})
 
 @st.composite
 def ledgers(draw: st.DrawFn) -> Ledger:
-    """Endpoints with their claims, some lost, and claims that nobody shows."""
+    """Endpoints with their claims, some of them lost, and claims without an endpoint."""
     ledger = Ledger()
     free = list(draw(st.permutations(IPS)))
     for name in draw(st.lists(st.sampled_from(NAMES), unique=True)):

@@ -3,9 +3,8 @@
 See docs/reference/reclaim-rules.md, "Scan" and "Scenarios"; docs/contributing/compatibility.md,
 G00001 to G00012.
 
-A line that begins with "> " is a command, the lines below it are the answer; ``expect`` fails by
-itself. ``ORBWEAVER_REWRITE=1`` writes the answers anew: commit them only if you understand the
-difference.
+A line that begins with "> " is a command, the lines below it are its output; ``expect`` raises.
+``ORBWEAVER_REWRITE=1`` rewrites the outputs: commit them only if you understand the difference.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
 
 
 async def played(text: str, kind: type[ReclaimHarness] = ReclaimHarness) -> str:
-    """The script with the answers of today."""
+    """The script with its current outputs."""
     harness = kind()
     lines: list[str] = []
     try:

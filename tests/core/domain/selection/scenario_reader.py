@@ -1,8 +1,8 @@
-"""Reads the scenario files: one YAML document each, a list of scenarios in the words of the CRs.
+"""Reads the scenario files: a YAML list of scenarios with the fields of the custom resources.
 
-A scenario says which pools exist, who asks, and what comes out. What it leaves out has the plainest
-value: an IPv4 pool without rules, Pod shop/web-0 on node-1, NIC eth0. Unknown keys are refused, so
-that a typing mistake cannot make a scenario say less than it seems to.
+A scenario has the existing pools, the Pod, and the expected selection. Defaults: an IPv4 pool
+without rules, Pod shop/web-0 on node-1, NIC eth0. Unknown keys are refused, so that a typing
+mistake is not ignored.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SUBNETS = {4: "10.0.0.0/16", 6: "fd00::/64"}
 
 
 class Scenario(NamedTuple):
-    """One line of the catalogue."""
+    """One scenario."""
 
     title: str
     pools: dict[str, Pool]
@@ -67,7 +67,7 @@ def pool(name: str, fields: Mapping[str, Any] | None = None) -> Pool:
 
 
 def selector(fields: Mapping[str, Any] | None) -> LabelSelector | None:
-    """A label selector in the words of Kubernetes; ``{}`` matches everything."""
+    """A Kubernetes label selector; ``{}`` matches everything."""
     if fields is None:
         return None
     requirements = tuple(
@@ -78,7 +78,7 @@ def selector(fields: Mapping[str, Any] | None) -> LabelSelector | None:
 
 
 def texts(given: Mapping[str, Any]) -> dict[str, str]:
-    """Full keys, and texts: a text is taken as it is, anything else is written as JSON."""
+    """Annotations with full keys; values that are not strings are encoded as JSON."""
     return {
         key if "/" in key else f"ipam.spidernet.io/{key}": value
         if isinstance(value, str)

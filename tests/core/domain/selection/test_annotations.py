@@ -1,4 +1,4 @@
-"""JSON in annotations: read as tolerantly as Spiderpool reads it, refused with a place."""
+"""JSON in annotations is read as tolerantly as Spiderpool reads it; errors name the position."""
 
 from __future__ import annotations
 

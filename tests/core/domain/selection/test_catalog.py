@@ -1,4 +1,4 @@
-"""The arrangement of pools that selection looks things up in."""
+"""The index of pools that selection uses."""
 
 from __future__ import annotations
 

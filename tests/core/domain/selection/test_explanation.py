@@ -1,4 +1,4 @@
-"""The reasoning that `orbctl explain` prints, and how errors are put together."""
+"""The reasons that `orbctl explain` prints, and the texts of errors."""
 
 from __future__ import annotations
 

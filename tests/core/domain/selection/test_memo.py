@@ -1,4 +1,4 @@
-"""A selection that is remembered is the one that the rules would make."""
+"""A memoized selection equals a computed one."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 
 ELSEWHERE = SelectionSettings(agent_namespace="networking", multus_namespace="kube-system")
-"""An agent that does not run where Multus looks for networks."""
+"""The settings of an agent outside the default namespace of Multus."""
 
 
 @pytest.mark.parametrize(

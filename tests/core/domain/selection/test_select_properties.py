@@ -1,4 +1,4 @@
-"""What holds for every selection, whatever the pools, the annotations and the request."""
+"""Properties of every selection, for any pools, annotations and request."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def pools(draw: st.DrawFn) -> dict[str, Pool]:
 
 @st.composite
 def pool(draw: st.DrawFn, name: str) -> Pool:
-    """Any traits that fit the Pod below; a minority breaks one rule on top."""
+    """Any traits that match the Pod below; a minority also breaks one rule."""
     family: Family = 6 if name > "pool-e" else 4
     fitting = Pool(
         name,
@@ -104,7 +104,7 @@ def facts_of(annotations: dict[str, str]) -> RequestFacts:
 
 
 def outcome(facts: RequestFacts, known: dict[str, Pool]) -> Selection | tuple[object, ...]:
-    """The selection, or everything that the error says."""
+    """The selection, or all data of the error."""
     try:
         return select(ETH0, facts, known, PLAIN._replace(multus_cluster_network="red"))
     except AllocationError as error:
@@ -253,7 +253,7 @@ def test_no_annotation_raises_anything_but_an_allocation_error(
 
 
 class NamedPoolsOnly(dict[str, Pool]):
-    """Lets nobody look at all pools."""
+    """A catalog that must not be iterated."""
 
     def __iter__(self) -> Iterator[str]:
         raise AssertionError("all pools were looked at")

@@ -1,4 +1,4 @@
-"""The plan of a node: which actions, in which order, and what is refused with which reason."""
+"""The plan of a node: its actions, their order, and refusals with reasons."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def lines(plan: NodePlan) -> list[str]:
 
 
 def vfs(count: int, **fields: object) -> tuple[VirtualFunction, ...]:
-    """So many, as a kernel has them whose driver has bound them."""
+    """Virtual functions as the kernel shows them when their driver has bound them."""
     made = [
         VirtualFunction(
             number, f"0000:3b:02.{number}", "mlx5_core", mac=f"02:00:00:00:00:{number:02x}"
@@ -64,7 +64,7 @@ def vfs(count: int, **fields: object) -> tuple[VirtualFunction, ...]:
 
 
 def carried_out(nic: PhysicalFunction, actions: tuple[Action, ...]) -> PhysicalFunction:
-    """The NIC as the kernel would have it after the actions."""
+    """The NIC as the kernel would show it after the actions."""
     for action in actions:
         if action.address != nic.address:
             continue
@@ -155,7 +155,7 @@ def test_another_number_goes_through_none_and_drains_what_pods_use() -> None:
 
 
 def test_an_interrupted_round_is_completed() -> None:
-    """Without a driver: the hardware address may not have been set."""
+    """Virtual functions without a driver, which may have no hardware address."""
     nic = RAIL._replace(vfs=(*vfs(1), *vfs(2, driver="")[1:]))
 
     assert lines(plan_node([policy()], {}, [nic])) == [

@@ -1,4 +1,4 @@
-"""Which virtual functions are which resource."""
+"""The virtual functions of each resource."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Subnets to decide about, the configuration they lie in, and what a command makes of it."""
+"""Subnets for decisions, their configuration, and the effect of commands."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BLUE = Pool("blue", V4, "10.7.0.0/16", ("10.7.0.10-10.7.0.20",))
 
 
 class State:
-    """A configuration that commands change, one after the other; starts empty."""
+    """A configuration that commands change; initially empty."""
 
     def __init__(self, *wishes: Command | Subnet | Pool | Reservation) -> None:
         self.ledger = Ledger()
@@ -41,7 +41,7 @@ class State:
         *wishes: Command | Subnet | Pool | Reservation,
         claimed: Mapping[str, Claim] | None = None,
     ) -> list[Event]:
-        """Apply each; the events of all. Raises Refused."""
+        """Apply the commands; return all events. Raises Refused."""
         done: list[Event] = []
         for wish in wishes:
             for event in decide(self.configuration, command_of(wish), claimed or {}):
@@ -55,7 +55,7 @@ class State:
         wish: Command | Subnet | Pool | Reservation,
         claimed: Mapping[str, Claim] | None = None,
     ) -> list[Refusal]:
-        """Why the wish is refused; none when it is not. Nothing is changed."""
+        """The refusals of a command, without applying it."""
         try:
             decide(self.configuration, command_of(wish), claimed or {})
         except Refused as error:
@@ -68,7 +68,7 @@ class State:
 
 
 def command_of(wish: Command | Subnet | Pool | Reservation) -> Command:
-    """A bare object means that it is applied."""
+    """The command; an object stands for its apply command."""
     match wish:
         case Subnet():
             return ApplySubnet(wish)

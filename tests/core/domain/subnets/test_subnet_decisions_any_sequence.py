@@ -1,4 +1,4 @@
-"""Whatever is asked for in whatever order: only Refused is raised, and shares stay in place."""
+"""Any commands in any order raise only Refused, and shares keep their addresses."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ COMMANDS: st.SearchStrategy[Command] = st.one_of(
 
 
 def obeyed(state: State, commands: list[Command], after: Callable[[], None]) -> list[Event]:
-    """All events; ``after`` is called behind each command."""
+    """All events; ``after`` is called after each command."""
     events: list[Event] = []
     for command in commands:
         try:

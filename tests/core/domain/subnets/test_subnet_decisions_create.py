@@ -1,4 +1,4 @@
-"""What a new SpiderSubnet may be (docs/reference/admission.md, "SpiderSubnet", CREATE)."""
+"""CREATE of a SpiderSubnet (docs/reference/admission.md, "SpiderSubnet")."""
 
 from __future__ import annotations
 

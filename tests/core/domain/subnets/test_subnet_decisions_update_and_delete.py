@@ -1,4 +1,4 @@
-"""What a change may do to a subnet, and how it goes.
+"""UPDATE and deletion of a SpiderSubnet.
 
 See docs/reference/admission.md, "SpiderSubnet", docs/reference/automatic-pool-rules.md, "Subnets".
 """

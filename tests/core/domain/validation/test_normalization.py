@@ -1,4 +1,4 @@
-"""What the mutating webhook does: merge, label, leave bad texts alone.
+"""The mutating webhook merges ranges, sets labels, and keeps invalid texts.
 
 See docs/reference/admission.md, "SpiderIPPool".
 """

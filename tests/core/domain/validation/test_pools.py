@@ -1,4 +1,4 @@
-"""Pool arithmetic: ips without excludeIPs, without what is reserved for the family."""
+"""The addresses of a pool: ips without excludeIPs and without reserved addresses of the family."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which IP version an object has: as given, else derived.
+"""The IP version of an object: given, otherwise derived.
 
 See docs/reference/admission.md, "SpiderIPPool" and "SpiderReservedIP".
 """

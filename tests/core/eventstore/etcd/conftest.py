@@ -1,4 +1,4 @@
-"""Real clusters to be hurt, one for each test."""
+"""Real etcd clusters, one for each test, which the test may damage."""
 
 from __future__ import annotations
 

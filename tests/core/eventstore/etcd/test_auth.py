@@ -1,4 +1,4 @@
-"""Tokens are asked for, renewed and refused; a refusal is never mistaken for an outage."""
+"""Tokens are requested, renewed and refused; a refusal is never treated as an outage."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROOT = "--user=root:secret"
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[EtcdCluster]:
-    """A member that knows root and an agent who may use /agent/ only; tokens live for a second."""
+    """An etcd with users root and agent (/agent/ only); tokens expire after a second."""
     flags = ["--auth-token-ttl=1", "--log-level=debug"]
     with EtcdCluster(tmp_path, flags=flags) as cluster:
         cluster.control("user", "add", "root:secret")
@@ -140,7 +140,7 @@ async def test_a_store_that_closes_while_it_asks_for_a_token_fails_its_calls(
 
     with pytest.raises(StoreUnavailable):
         await reading
-    with pytest.raises(StoreUnavailable):  # of the write itself nothing was sent
+    with pytest.raises(StoreUnavailable):  # the write itself was not sent
         await writing
 
 

@@ -1,4 +1,4 @@
-"""Whoever measures the store is told of every call, once, with its outcome."""
+"""An observer receives every call of the store once, with its outcome."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.etcd
 
 
 class Notes:
-    """An observer that remembers."""
+    """An observer that records calls."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []

@@ -1,4 +1,4 @@
-"""One bad endpoint costs a pause, not the store."""
+"""A failing endpoint delays calls; the store stays usable."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ pytestmark = pytest.mark.etcd
 
 DEADLINE_S = 60.0
 ROUNDS = 8
-"""With a random first endpoint out of two or three, enough to begin at each of them."""
+"""Enough attempts to start at each of two or three endpoints, in random order."""
 
 
 @pytest.fixture
 def mute() -> Iterator[str]:
-    """An endpoint that accepts connections and never says a word."""
+    """An endpoint that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
 def refusing() -> str:
-    """An endpoint where nobody listens."""
+    """An endpoint without a listener."""
     return f"127.0.0.1:{free_ports(1)[0]}"
 
 

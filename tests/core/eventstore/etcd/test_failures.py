@@ -1,4 +1,4 @@
-"""The table from etcd's words to what is known about the data."""
+"""The table from etcd's error texts to the effect on the data."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from core.eventstore.etcd.failures import CallState, classify, judged, read_erro
 from core.eventstore.etcd.http2 import RpcError, StatusCode
 
 CASES = [
-    # Certain: etcd answered before it looked at the request.
+    # Certain: etcd refused before it processed the request.
     ("UNAVAILABLE", "etcdserver: no leader", "NOTHING_WRITTEN"),
     ("RESOURCE_EXHAUSTED", "etcdserver: too many requests", "NOTHING_WRITTEN"),
     ("FAILED_PRECONDITION", "etcdserver: rpc not supported for learner", "NOTHING_WRITTEN"),
-    # Refused as it is.
+    # Refused; repeating it fails again.
     ("INVALID_ARGUMENT", "etcdserver: too many operations in txn request", "REFUSED"),
     ("INVALID_ARGUMENT", "etcdserver: request is too large", "REFUSED"),
     ("INVALID_ARGUMENT", "etcdserver: duplicate key given in txn request", "REFUSED"),

@@ -1,4 +1,4 @@
-"""Renewals of leases share one stream, which is opened anew when it breaks."""
+"""Renewals of leases share one stream, which is reopened when it breaks."""
 
 from __future__ import annotations
 

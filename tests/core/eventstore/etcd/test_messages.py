@@ -1,4 +1,4 @@
-"""Our table of etcd's messages says what etcd's own definition says."""
+"""Our table of etcd's messages equals etcd's definition."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from core.eventstore.etcd import messages
 
 NEWER = {("StatusResponse", "errors")}
-"""Fields of etcd 3.4 and later, which the stubs are older than."""
+"""Fields of etcd 3.4 and later, which the older stubs lack."""
 
 STUBS = {
     name: message

@@ -1,4 +1,4 @@
-"""Long reads and watches far behind stay within their bounds, and say when they cannot."""
+"""Long reads and lagging watches stay within their limits, and raise when they cannot."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WHOLE = Get(b"/k/", b"/k0")
 async def store(
     single: EtcdCluster, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
 ) -> EtcdStore:
-    """A store with ``KEYS`` keys that reads small pages."""
+    """A store with ``KEYS`` keys and small pages."""
     monkeypatch.setattr(reads, "FIRST_PAGE_KEYS", PAGE_KEYS)
     monkeypatch.setattr(reads, "PAGE_KEYS_MAX", PAGE_KEYS)
     store = open_store(EtcdSettings(single.endpoints))

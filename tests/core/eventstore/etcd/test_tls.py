@@ -1,4 +1,4 @@
-"""Both sides show certificates, or there is no connection."""
+"""Client and server authenticate each other by certificates."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.etcd
 
 
 class Secured(NamedTuple):
-    """A cluster that speaks TLS only, and the settings of a client it trusts."""
+    """A cluster with TLS only, and the settings of a client that it trusts."""
 
     cluster: EtcdCluster
     settings: EtcdSettings

@@ -1,4 +1,4 @@
-"""Invariant I9: what a writer is told about a write is true, also while a cluster breaks."""
+"""Invariant I9: the reported outcome of a write is true, also while a cluster fails."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEADLINE_S = 60.0
 
 
 class Told(NamedTuple):
-    """Keys by what their writers were told."""
+    """Keys by the outcome that was reported."""
 
     committed: set[bytes]
     not_written: set[bytes]
@@ -29,7 +29,7 @@ class Told(NamedTuple):
 
 
 async def write_until(store: EtcdStore, writer: int, stop: asyncio.Event, told: Told) -> None:
-    """Write one new key after the other and note what is said about each."""
+    """Write new keys one after the other and record each outcome."""
     number = 0
     while not stop.is_set():
         key = b"/w/%d/%06d" % (writer, number)
@@ -42,13 +42,13 @@ async def write_until(store: EtcdStore, writer: int, stop: asyncio.Event, told: 
         except OutcomeUnknown:
             told.unknown.add(key)
         else:
-            # A request sent once finds its own key absent; sent twice it might not.
+            # The guard fails if a request is sent twice.
             assert result.succeeded, key
             told.committed.add(key)
 
 
 async def committed_at_least(told: Told, count: int) -> None:
-    """Wait until writes go through again."""
+    """Wait until writes succeed again."""
     async with asyncio.timeout(DEADLINE_S):
         while len(told.committed) < count:
             await asyncio.sleep(0.01)
@@ -128,8 +128,8 @@ async def test_a_full_disk_quota_leaves_the_outcome_unknown(
     flags = ["--quota-backend-bytes=2000000"]
     with EtcdCluster(tmp_path_factory.mktemp("quota"), flags=flags) as cluster:
         store = open_store(EtcdSettings(cluster.endpoints))
-        # etcd measures its file after a batch of 100 ms, so how many writes it takes until
-        # the quota is noticed depends on the machine.
+        # etcd checks its quota every 100 ms, so the number of writes until it refuses depends
+        # on the machine.
         async with asyncio.timeout(DEADLINE_S):
             with pytest.raises(OutcomeUnknown, match="database space exceeded"):
                 await fill(store)
@@ -137,13 +137,13 @@ async def test_a_full_disk_quota_leaves_the_outcome_unknown(
 
 
 async def fill(store: EtcdStore) -> None:
-    """Write for as long as the store takes it."""
+    """Write until the store refuses."""
     for number in itertools.count():
         await store.commit([], [Put(b"k%d" % number, bytes(100_000))])
 
 
 async def started(store: EtcdStore) -> None:
-    """Let tasks run until their requests are on the wire, or wait for a connection."""
+    """Let tasks run until their requests are sent or wait for a connection."""
     for _ in range(100):
         await asyncio.sleep(0)
     assert store.endpoint

@@ -1,4 +1,4 @@
-"""A watch outlives its connection and loses nothing, or says that it must start anew."""
+"""A watch survives its connection without loss, or raises that it must start again."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def revisions_upto(stream: AsyncIterator[WatchBatch], last: int) -> list[i
 
 
 def twice(revisions: list[int]) -> list[int]:
-    """What a watch of both prefixes tells."""
+    """The events of a watch of both prefixes."""
     return [revision for revision in revisions for _ in range(2)]
 
 
@@ -126,7 +126,7 @@ async def test_a_watch_that_fell_behind_a_compaction_says_so(
     stream = store.watch(ranges, after=first[0] - 1)
     await revisions_upto(stream, first[-1])
 
-    # Nobody listens while the connection breaks and history goes.
+    # The watch is not read while the connection breaks and history is compacted.
     single.members[0].kill()
     single.restart(single.members[0])
     later = await put_pairs(store, range(2, 5))
@@ -163,7 +163,7 @@ async def test_a_watch_does_not_miss_a_deletion_at_the_compacted_revision(
     deleted = (await store.commit([], [Delete(b"/a/1")])).revision
     await store.compact(deleted)
 
-    # etcd would accept this position and keep the deletion to itself.
+    # etcd would accept this position and not send the deletion.
     with pytest.raises(Compacted):
         await revisions_upto(store.watch(ONE_RANGE, after=written), deleted)
 
@@ -180,7 +180,7 @@ async def test_a_broken_out_of_watch_leaves_nothing_behind(
         await revisions_upto(stream, revision)
         await stream.aclose()  # type: ignore[attr-defined]  # an async generator, as both stores make
 
-    # gRPC ends the task behind a cancelled call a little later.
+    # gRPC ends the task of a cancelled call a little later.
     async with asyncio.timeout(DEADLINE_S):
         while len(asyncio.all_tasks()) > before:
             await asyncio.sleep(0)
@@ -188,12 +188,12 @@ async def test_a_broken_out_of_watch_leaves_nothing_behind(
 
 
 def has_both(changes: Sequence[KeyChange]) -> bool:
-    """Whether a revision of ``put_pairs`` is whole."""
+    """Whether a revision of ``put_pairs`` is complete."""
     return {change.key[:3] for change in changes} == {b"/a/", b"/b/"}
 
 
 async def changes_upto(stream: AsyncIterator[WatchBatch], last: int) -> list[int]:
-    """The revision of every change until one of ``last`` came, whatever is confirmed."""
+    """The revision of every change until one of ``last``, without regard to progress."""
     seen: list[int] = []
     async with asyncio.timeout(DEADLINE_S):
         while last not in seen:

@@ -1,4 +1,4 @@
-"""The stores that must keep the contract, each with keys of its own for every test."""
+"""The stores under the contract, with separate keys for every test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a contract test is given, and how it listens to a watch."""
+"""The subject of contract tests, and how they read a watch."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from core.eventstore.kv import KeyChange, KeyValueStore, WatchBatch
 from core.eventstore.memory import MemoryStore
 
 DEADLINE_S = 60.0
-"""How long a test waits for what must come."""
+"""Seconds that a test waits for a condition."""
 
 
 class HandClock:
-    """Seconds that pass only by hand."""
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
         self.now_s = 1_000.0
@@ -24,7 +24,7 @@ class HandClock:
 
 
 class Subject(NamedTuple):
-    """A store under test, and the prefix that is this test's alone."""
+    """A store under test, and the prefix of this test."""
 
     store: KeyValueStore
     prefix: bytes
@@ -44,7 +44,7 @@ class Subject(NamedTuple):
         return self.key(start), self.key(end)
 
     def let_leases_end(self, seconds: float) -> None:
-        """Time passes in memory by hand; in etcd it passes by itself."""
+        """Let time pass: sets the clock of the memory store, or waits for etcd."""
         if self.clock is not None:
             assert isinstance(self.store, MemoryStore)
             self.clock.now_s += seconds
@@ -54,7 +54,7 @@ class Subject(NamedTuple):
 async def batches_of(
     store: KeyValueStore, ranges: Sequence[tuple[bytes, bytes]], *, after: int, upto: int
 ) -> list[WatchBatch]:
-    """What a watch tells until it has reached revision ``upto``."""
+    """The events of a watch up to revision ``upto``."""
     batches = []
     async with asyncio.timeout(DEADLINE_S):
         async for batch in store.watch(ranges, after=after):
@@ -67,6 +67,6 @@ async def batches_of(
 async def changes_of(
     store: KeyValueStore, ranges: Sequence[tuple[bytes, bytes]], *, after: int, upto: int
 ) -> list[KeyChange]:
-    """The changes alone, of a watch that is not needed any more."""
+    """The changes up to a revision; closes the watch."""
     batches = await batches_of(store, ranges, after=after, upto=upto)
     return [change for batch in batches for change in batch.changes]

@@ -1,4 +1,4 @@
-"""A closed store says so, to calls and to watches."""
+"""Calls and watches of a closed store fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A commit applies all of its writes or none, and tells why not."""
+"""A commit applies all of its writes or none, and returns the failed guards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was compacted away is refused by name, and the rest stays readable."""
+"""Compacted revisions raise Compacted, and the rest stays readable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The faults that other tests switch on do what they say, over any store."""
+"""The simulated faults of other tests behave as documented, on any store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys under a lease live exactly as long as the lease."""
+"""Keys with a lease exist exactly as long as the lease."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A read shows all of its ranges as they were at one revision."""
+"""A read returns all of its ranges at one revision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A watch tells every change, once, in order, and never half a revision."""
+"""A watch returns every change once, in order, and only complete revisions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which networks and devices a new Pod is given (docs/reference/admission.md, "Pods", step A)."""
+"""Networks and devices injected into a new Pod (docs/reference/admission.md, "Pods", step A)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ POOLS = {"ipv4": ["blue"]}
 
 
 def labelled(name: str, spec: dict[str, Any], key: str = RDMA, value: str = "a") -> Injected:
-    """A network that is injected by this label."""
+    """A network injected by this label."""
     whole = completed(msgspec.convert(spec, MultusConfigSpec))
     return Injected("net-ns", name, {key: value}, whole)
 
@@ -32,7 +32,7 @@ def macvlan(name: str, *masters: str, resource: str = "x/y", key: str = RDMA) ->
 
 
 def pod(*containers: dict[str, Any], **annotations: str) -> dict[str, Any]:
-    """A Pod, or a Namespace: of both the annotations count."""
+    """A Pod or a Namespace with annotations."""
     told = {key.replace("__", "/"): value for key, value in annotations.items()}
     return {"metadata": {"annotations": told}, "spec": {"containers": list(containers) or [{}]}}
 

@@ -1,4 +1,4 @@
-"""The NAD of each cniType, byte by byte: the worked examples and one of each.
+"""The NAD of each cniType, byte by byte: the documented examples and one of each type.
 
 See docs/reference/cni-configuration.md, "NetworkAttachmentDefinition".
 """
@@ -19,7 +19,7 @@ COORDINATOR = '{"tunePodRoutes":true,"mode":"auto","type":"coordinator"}'
 
 
 def nad(name: str, spec: dict[str, Any], **annotations: str) -> NetworkAttachment:
-    """The NAD of a spec as a user writes it; it must be a valid one."""
+    """The NAD of a spec as a user writes it; the spec must be valid."""
     whole = completed(msgspec.convert(spec, MultusConfigSpec))
     told = {key.replace("__", "/"): value for key, value in annotations.items()}
     assert list(network_rules(ReviewedNetwork("shop", name, told, whole))) == []
@@ -118,7 +118,7 @@ def test_sriov_isolates_rdma_by_the_word_of_spiderpool_1_0_too() -> None:
 
 @pytest.mark.parametrize("kind", ["macvlan", "ipvlan"])
 def test_a_shared_rdma_device_needs_no_plugin(kind: str) -> None:
-    """The plugin moves a whole device, which a shared one cannot be: every Pod would fail."""
+    """The plugin moves a whole device, and a shared one stays: every Pod would fail."""
     block = {"master": ["ens3"], "enableRdma": True, "rdmaResourceName": "x/y"}
     text = config("sh", {"cniType": kind, kind: block})
 

@@ -1,4 +1,4 @@
-"""What is refused, in which order, and where.
+"""Refusals, their order, and their fields.
 
 See docs/reference/admission.md, "SpiderMultusConfig" and "SpiderCoordinator".
 """
@@ -212,7 +212,7 @@ def test_an_unknown_field_is_refused_by_name(
 
     with pytest.raises(BadInput, match=field):
         checked_network(network)
-    assert network_of(network).name == "net"  # an agent reads what it knows
+    assert network_of(network).name == "net"  # an agent ignores unknown fields
 
 
 def test_an_unknown_field_of_a_coordinator_is_refused_by_name() -> None:

@@ -1,4 +1,4 @@
-"""Which slots a Pod is made to ask for by its networks.
+"""The slots that a Pod requests because of its networks.
 
 See docs/reference/admission.md, "Pods", steps B and C.
 """
@@ -39,7 +39,7 @@ def pod(*containers: dict[str, Any], **annotations: str) -> dict[str, Any]:
 
 
 def asked(found: dict[str, Any], container: int = 0) -> dict[str, str]:
-    """What a container asks for: limits and requests agree."""
+    """The resources of a container; limits and requests are equal."""
     resources = found["spec"]["containers"][container].get("resources", {})
     assert resources.get("limits") == resources.get("requests")
     wanted = resources.get("limits") or {}

@@ -1,7 +1,7 @@
-"""An HTTP/2 server that does what a test says, frame by frame: for what etcd does only at times.
+"""An HTTP/2 server that a test controls frame by frame, for situations that etcd produces rarely.
 
-It answers PING and records what arrives. Header blocks are made by the ``hpack`` package with a
-table of no size, as a server does that has read our settings.
+It answers PING and records received frames. Header blocks are encoded by the ``hpack`` package with
+a dynamic table of size 0, as our settings require.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Peer:
         self._writer.close()
 
     async def wait_for(self, wanted: Callable[[Frame], bool], count: int = 1) -> list[Frame]:
-        """Wait until so many frames have arrived for which ``wanted`` holds; all of them."""
+        """Wait for ``count`` frames for which ``wanted`` holds; return all of them."""
         async with asyncio.timeout(DEADLINE_S):
             while len(found := [each for each in self.frames if wanted(each)]) < count:
                 self._arrived.clear()
@@ -49,7 +49,7 @@ class Peer:
         return found
 
     async def requests(self, count: int = 1) -> list[int]:
-        """The streams of the first so many requests, once their headers have arrived."""
+        """The streams of the first ``count`` requests, once their headers have arrived."""
         return [each.stream_id for each in await self.wait_for(of_kind(frames.HEADERS), count)]
 
     async def read(self) -> None:
@@ -66,7 +66,7 @@ class Peer:
 
 
 class Server:
-    """Listens on loopback; ``settings`` is the first thing that each connection gets."""
+    """Listens on loopback; sends ``settings`` first on each connection."""
 
     def __init__(self, settings: bytes | None) -> None:
         self._settings = settings
@@ -75,7 +75,7 @@ class Server:
         self._connected = asyncio.Event()
 
     async def peer(self, number: int = 0) -> Peer:
-        """The connection of that number, once it is made."""
+        """The connection with this number, once it exists."""
         async with asyncio.timeout(DEADLINE_S):
             while len(self.peers) <= number:
                 self._connected.clear()
@@ -97,7 +97,7 @@ class Server:
 async def serving(
     settings: Sequence[tuple[int, int]] = (), *, first: bytes | None = b"", path: str = ""
 ) -> AsyncIterator[Server]:
-    """A server with these settings; ``first`` is sent in their place, None: nothing."""
+    """A server with these settings; ``first`` is sent instead of them, None: nothing."""
     server = Server(first if first != b"" else frames.settings(settings))
     if path:
         listening = await asyncio.start_unix_server(server.serve, path)
@@ -134,7 +134,7 @@ def headers(
 
 
 def data(stream: int, content: bytes, *, ends: bool = False) -> bytes:
-    """DATA frames of at most the size that is allowed."""
+    """DATA frames of at most the maximum size."""
     parts = [
         content[at : at + frames.FRAME_BYTES_MAX]
         for at in range(0, max(len(content), 1), frames.FRAME_BYTES_MAX)
@@ -153,5 +153,5 @@ def message(content: bytes) -> bytes:
 
 
 def answer(stream: int, content: bytes, trailers: Sequence[tuple[str, str]] = OK_TRAILERS) -> bytes:
-    """A whole answer."""
+    """A complete answer."""
     return headers(stream) + data(stream, message(content)) + headers(stream, trailers, ends=True)

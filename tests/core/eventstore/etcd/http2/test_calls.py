@@ -1,4 +1,4 @@
-"""Calls one by one and at once: answers, errors, deadlines, cancellations, big messages."""
+"""Sequential and concurrent calls: answers, errors, deadlines, cancellations, large messages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def connected(server: Server) -> tuple[Channel, Peer]:
 
 
 def calling(channel: Channel, content: bytes = b"?") -> asyncio.Task[bytes]:
-    """A call under way."""
+    """Start a call."""
     return asyncio.create_task(
         channel.unary("/s/M", content, timeout_s=DEADLINE_S, metadata=METADATA)
     )

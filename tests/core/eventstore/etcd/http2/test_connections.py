@@ -1,4 +1,4 @@
-"""Connections end, and what was under way is judged by what the server certainly did not do."""
+"""When a connection ends, a call is retryable only if the server did not process it."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ async def test_a_ping_of_the_server_is_answered() -> None:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pings after hundredths of a second."""
+    """Settings with keepalive pings after hundredths of a second."""
     monkeypatch.setattr(keepalive, "KEEPALIVE_S", 0.02)
     monkeypatch.setattr(keepalive, "KEEPALIVE_TIMEOUT_S", 0.01)
     monkeypatch.setattr(keepalive, "SLACK_S", 0.0)
@@ -202,7 +202,7 @@ async def test_a_busy_connection_lives_by_its_pings() -> None:
 
 
 class IdlePeer:
-    """A connection without a call, whose keepalive has looked at it once it is ``asked``."""
+    """A connection without a call; ``asked`` is set when keepalive has checked it."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()

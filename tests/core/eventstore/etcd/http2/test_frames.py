@@ -1,4 +1,4 @@
-"""Frames are split where they end, however the bytes arrive, and nothing else gets through."""
+"""Frames are split at their ends, however the bytes arrive, and invalid frames are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Header blocks stand for themselves: any decoder reads ours, and ours needs no memory."""
+"""Header blocks use no dynamic table: any decoder reads ours, and ours keeps no state."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_any_decoder_reads_what_we_send_without_a_table(
     path: str,
     metadata: list[tuple[str, str]],
     timeout_ms: int,
-    secure: bool,  # hypothesis gives it by position
+    secure: bool,  # hypothesis passes it by position
 ) -> None:
     sent = request_headers(path, "etcd:2379", tuple(metadata), timeout_ms, secure=secure)
     decoder = hpack.Decoder(max_header_list_size=1 << 20)

@@ -1,4 +1,4 @@
-"""Streams in both directions: messages in order, a slow reader, an end that is seen."""
+"""Bidirectional streams: messages in order, a slow reader, the end of the stream."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def test_messages_come_in_order_and_then_the_end() -> None:
         assert [each.payload for each in sent] == [message(b"up 1"), message(b"up 2")]
         with pytest.raises(RpcError):
             call.send(b"late")
-        # The server has ended the stream before we did: it is ended on our side too.
+        # The server has ended the stream first: our side ends it too.
         await peer.wait_for(of_kind(frames.RST_STREAM))
         channel.close()
 
