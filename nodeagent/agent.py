@@ -33,6 +33,7 @@ from nodeagent.telemetry.tracing import Tracer
 if TYPE_CHECKING:
     from nodeagent.rdma.rdma_exposition import RdmaExposition
     from nodeagent.rdma.values import Tenants
+    from nodeagent.sriov.sriov_setup import SriovService
 
 DRAIN_S_MAX: Final = 20.0
 """Seconds that running requests have after SIGTERM; below the 30 s that supervisors wait."""
@@ -67,6 +68,8 @@ class Agent:
         self.health_port: TcpPort | None = None
         self.metrics_port: TcpPort | None = None
         self._tenants = tenants
+        self._sriov_source, self._server = sources.sriov, sources.server
+        self.sriov: SriovService | None = None
         self._services = services or RecordSource(self.parts.view, settings.node_name)
 
     async def start(self) -> None:
@@ -79,6 +82,7 @@ class Agent:
         try:
             await self._prepare_node()
             self._start_cluster_ips()
+            self._start_sriov()
             self._start_device_plugin()
             await self._remove_stale_attachments()
             await self.open_servers()
@@ -170,6 +174,18 @@ class Agent:
         cluster_ips = start_cluster_ips(settings, self._services, parts.metrics, parts.supervisor)
         if cluster_ips is not None:
             self._opened.push("cluster IPs", cluster_ips.close)
+
+    def _start_sriov(self) -> None:
+        settings, source, parts = self.settings, self._sriov_source, self.parts
+        if settings.sriov is None or source is None:
+            return
+        from nodeagent.sriov.sriov_setup import start_sriov  # noqa: PLC0415  # if enabled
+
+        self.sriov = start_sriov(
+            *(settings.sriov, settings.sysfs, source, self._server),
+            *(parts.executor, parts.metrics, parts.supervisor),
+        )
+        self._opened.push("virtual functions", self.sriov.close)
 
     def _start_device_plugin(self) -> None:
         """Before the agent is ready: after a boot kubelet starts no Pod without its slot."""

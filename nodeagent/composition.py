@@ -57,6 +57,7 @@ from nodeagent.traced_writer import TracedWriter
 
 if TYPE_CHECKING:
     from nodeagent.handlers.provider_binding import Networks
+    from nodeagent.sriov.reconciler import PolicySource
 
 
 class AgentParts(NamedTuple):
@@ -87,6 +88,7 @@ class AgentSources(NamedTuple):
     """What Kubernetes supplies. ``facts`` None: standalone, facts come from applied records.
 
     ``networks`` None: no network provider. ``coordinator`` None: only the settings of conf.yml.
+    ``sriov`` None: virtual functions are left alone; ``server``: the URL of the API server.
     ``supervisor`` runs all long-lived tasks of the agent; None: the agent makes its own.
     """
 
@@ -94,6 +96,8 @@ class AgentSources(NamedTuple):
     networks: Networks | None = None
     coordinator: CoordinatorDefaults | None = None
     supervisor: Supervisor | None = None
+    sriov: PolicySource | None = None
+    server: str = ""
 
 
 STANDALONE: Final = AgentSources()

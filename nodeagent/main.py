@@ -116,7 +116,10 @@ async def _run(settings: Settings, tracer: Tracer | None, opened: Teardown) -> i
         opened.push("the API server", cluster.close)
     sources = AgentSources(supervisor=supervisor)
     if cluster is not None:
-        sources = AgentSources(cluster.facts, cluster.networks, cluster.coordinator, supervisor)
+        sources = AgentSources(
+            *(cluster.facts, cluster.networks, cluster.coordinator, supervisor),
+            *(cluster.sriov, cluster.server),
+        )
     agent = Agent(
         settings,
         store,

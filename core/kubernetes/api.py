@@ -126,6 +126,11 @@ class Api:
         self._date = ""
 
     @property
+    def server(self) -> str:
+        """The URL of the server."""
+        return self._connection.server
+
+    @property
     def clock_s(self) -> float:
         """What the server's clock says now; ours before its first answer. It never goes back."""
         return time.time() if self._ahead_s is None else time.monotonic() + self._ahead_s

@@ -66,6 +66,11 @@ class Connection:
             trust_env=False,
         )
 
+    @property
+    def server(self) -> str:
+        """The URL of the server."""
+        return self._access.server
+
     async def send(
         self, method: str, path: str, body: object, content: str, limits: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -23,6 +24,18 @@ from core.manifests.kinds.sriov import (
 SUCCEEDED: Final = "Succeeded"
 IN_PROGRESS: Final = "InProgress"
 FAILED: Final = "Failed"
+
+DESIRED_STATE: Final = "sriovnetwork.openshift.io/desired-state"
+CURRENT_STATE: Final = "sriovnetwork.openshift.io/current-state"
+"""Annotations: what the agent asks the controllers for, and how far they are."""
+
+IDLE: Final = "Idle"
+DRAIN_REQUIRED: Final = "Drain_Required"
+DRAINING: Final = "Draining"
+DRAIN_COMPLETE: Final = "DrainComplete"
+
+BLOCKING_PODS: Final = "sriov.spidernet.io/blocking-pods"
+"""Annotation: a JSON list of ``namespace/name``, Pods with virtual functions that must go."""
 
 ERROR_CHARS_MAX: Final = 4_096
 """Of lastSyncError; what follows is left out."""
@@ -47,7 +60,7 @@ def node_state(name: str, desired: Sequence[DesiredNic]) -> dict[str, Any]:
 
 
 def node_state_status(
-    name: str, nics: Sequence[PhysicalFunction], external: set[str], result: SyncResult
+    name: str, nics: Sequence[PhysicalFunction], external: AbstractSet[str], result: SyncResult
 ) -> dict[str, Any]:
     """The status alone. ``external``: PCI addresses of NICs that another program manages."""
     report = NodeStateReport(
@@ -79,7 +92,7 @@ def _group(group: VfGroup) -> VfGroupSpec:
     )
 
 
-def _interface(nic: PhysicalFunction, external: set[str]) -> InterfaceReport:
+def _interface(nic: PhysicalFunction, external: AbstractSet[str]) -> InterfaceReport:
     return InterfaceReport(
         nic.address,
         nic.name,

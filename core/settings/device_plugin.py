@@ -125,7 +125,8 @@ def device_settings(conf: DevicePluginConf, *, has_provider: bool) -> DeviceSett
     selector = conf.device_plugin_affinity.node_selector
     nodes = _nodes(selector, f"{_KEY}.devicePluginAffinity.nodeSelector")
     return DeviceSettings(
-        DeviceRules(nodes, sub_eni if has_provider else (), nics), _kubelet(conf.kubelet_root_dir)
+        DeviceRules(nodes, sub_eni if has_provider else (), nics),
+        kubelet_directory(conf.kubelet_root_dir),
     )
 
 
@@ -162,7 +163,8 @@ def _nodes(spec: SelectorSpec, path: str) -> LabelSelector:
     return selector
 
 
-def _kubelet(root: str) -> Path:
+def kubelet_directory(root: str) -> Path:
+    """The root directory of kubelet by ``kubeletRootDir``. Raises BadInput."""
     path = Path(root or KUBELET)
     if not path.is_absolute():
         raise BadInput(

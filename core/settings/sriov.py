@@ -7,12 +7,14 @@ value.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
 from core.domain.devices import GROUP, resource_fault
 from core.errors import BadInput
+from core.settings.device_plugin import KUBELET, kubelet_directory
 
 NODES_MAX: Final = 1_000
 """Nodes that may be drained at a time."""
@@ -34,21 +36,32 @@ class SriovSettings(NamedTuple):
     """``nodes``: labels of the nodes that policies apply to.
 
     ``drain``: whether nodes are drained whose Pods use virtual functions that must go, at most
-    ``max_unavailable`` at a time; otherwise a change waits until these Pods are gone.
+    ``max_unavailable`` at a time; otherwise a change waits until these Pods are gone. ``kubelet``:
+    its root directory.
     """
 
     resource_prefix: str = GROUP
     nodes: Mapping[str, str] = {}
     drain: bool = True
     max_unavailable: int = 1
+    kubelet: Path = Path(KUBELET)
 
 
-def sriov_settings(conf: SriovConf) -> SriovSettings | None:
-    """The settings; None if virtual functions are left alone. Raises BadInput."""
+def sriov_settings(conf: SriovConf, kubelet_root: str = "") -> SriovSettings | None:
+    """The settings; None if virtual functions are left alone. Raises BadInput.
+
+    ``kubelet_root``: ``agent.networkResourcePlugin.kubeletRootDir``.
+    """
     if not conf.enabled:
         return None
     if fault := resource_fault(f"{conf.resource_prefix}/vf"):
         raise BadInput(
             fault, subject=f"{_KEY}.resourcePrefix", remedy=f"write it as a domain, such as {GROUP}"
         )
-    return SriovSettings(conf.resource_prefix, conf.node_selector, conf.drain, conf.max_unavailable)
+    return SriovSettings(
+        conf.resource_prefix,
+        conf.node_selector,
+        conf.drain,
+        conf.max_unavailable,
+        kubelet_directory(kubelet_root),
+    )

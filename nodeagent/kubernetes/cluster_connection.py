@@ -16,6 +16,7 @@ from nodeagent.settings.values import Settings
 
 if TYPE_CHECKING:
     from nodeagent.kubernetes.networks import KubernetesNetworks
+    from nodeagent.kubernetes.sriov import KubernetesSriov
     from nodeagent.kubernetes.tenants import KubernetesTenants
 
 _log: Final = logging.getLogger(__name__)
@@ -25,13 +26,15 @@ class Cluster:
     """A connected cluster; close it at the end.
 
     ``networks`` None: there is no network provider; ``tenants`` None: RDMA metrics are disabled;
-    ``coordinator`` None: the SpiderCoordinator is disabled.
+    ``coordinator`` None: the SpiderCoordinator is disabled; ``sriov`` None: virtual functions are
+    left alone. ``server``: the URL of the API server.
     """
 
     def __init__(self, api: Api, settings: Settings, supervisor: Supervisor | None = None) -> None:
         self.facts = KubernetesFacts(api, settings.node_name, settings.fixed)
         self.services = KubernetesServices(api, settings.node_name)
         self.networks: KubernetesNetworks | None = None
+        self.server = api.server
         self._api = api
         self._supervisor = supervisor or Supervisor()
         facts, services = self.facts, self.services
@@ -56,8 +59,19 @@ class Cluster:
 
             self.tenants = tenants = KubernetesTenants(api, settings.node_name)
             self._watches.append(following("watch-tenants", tenants.run, [tenants.pods]))
+        self.sriov = self._watch_sriov(settings)
         for watch in self._watches:
             self._supervisor.start(watch)
+
+    def _watch_sriov(self, settings: Settings) -> KubernetesSriov | None:
+        if settings.sriov is None:
+            return None
+        from nodeagent.kubernetes.sriov import KubernetesSriov  # noqa: PLC0415  # if needed
+
+        namespace = settings.selection.agent_namespace
+        sriov = KubernetesSriov(self._api, settings.node_name, namespace, self.facts.pods)
+        self._watches.append(following("watch-sriov", sriov.run, sriov.reflectors))
+        return sriov
 
     async def stop_watching(self) -> None:
         """Stop all watches; cached objects remain."""

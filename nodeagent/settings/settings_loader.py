@@ -121,7 +121,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
         kubeconfig=env.kubeconfig(),
         provider=provider,
         devices=device_settings(conf.agent.devices, has_provider=provider is not None),
-        sriov=sriov_settings(ours.sriov),
+        sriov=sriov_settings(ours.sriov, conf.agent.devices.kubelet_root_dir),
         sysfs=Path(env.text("ORBWEAVER_SYSFS", str(SYSFS))),
     )
 

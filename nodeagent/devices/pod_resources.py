@@ -1,0 +1,65 @@
+"""Which devices Pods have, from kubelet's pod-resources API (v1, List).
+
+The messages are a table as in ``kubelet_api``. A kubelet that does not answer means that nothing is
+known, never that no Pod has a device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+
+from core.protobuf import DecodeError, Table, message_classes
+
+SOCKET: Final = "pod-resources/kubelet.sock"
+"""In kubelet's directory."""
+
+LIST: Final = "/v1.PodResourcesLister/List"
+ANSWER_S_MAX: Final = 5.0
+ANSWER_BYTES_MAX: Final = 16 << 20
+"""As kubelet's own clients allow; a node with many devices has a megabyte."""
+
+_MESSAGES: Final[Table] = {
+    "ContainerDevices": {"resource_name": (1, "string"), "device_ids": (2, "*string")},
+    "ContainerResources": {"name": (1, "string"), "devices": (2, "*ContainerDevices")},
+    "PodResources": {
+        "name": (1, "string"),
+        "namespace": (2, "string"),
+        "containers": (3, "*ContainerResources"),
+    },
+    "ListPodResourcesResponse": {"pod_resources": (1, "*PodResources")},
+}
+
+_types: Final = message_classes("orbweaver.podresources.v1", _MESSAGES)
+
+
+async def devices_of_pods(kubelet: Path) -> Mapping[str, str] | None:
+    """Device ID -> ``namespace/name`` of its Pod; None if kubelet does not answer.
+
+    ``kubelet``: its root directory.
+    """
+    path = kubelet / SOCKET
+    options = [("grpc.max_receive_message_length", ANSWER_BYTES_MAX)]
+    async with grpc.aio.insecure_channel(f"unix:{path}", options=options) as channel:
+        ask: Any = channel.unary_unary(
+            LIST, request_serializer=lambda _: b"", response_deserializer=lambda data: data
+        )
+        try:
+            answer = await ask(None, timeout=ANSWER_S_MAX)
+            return _devices(answer)
+        except (grpc.aio.AioRpcError, DecodeError):
+            return None
+
+
+def _devices(answer: bytes) -> dict[str, str]:
+    response: Any = _types["ListPodResourcesResponse"].FromString(answer)
+    return {
+        device: f"{pod.namespace}/{pod.name}"
+        for pod in response.pod_resources
+        for container in pod.containers
+        for resource in container.devices
+        for device in resource.device_ids
+    }

@@ -1,0 +1,204 @@
+"""SriovNetworkNodePolicies, this Node, and its SriovNetworkNodeState, in the API server.
+
+Policies of all namespaces count. The state is in the agent's namespace, under the node's name; its
+specification says which NICs this node's rounds have changed. Annotations of the state, which the
+SR-IOV network operator has too, ask the controllers to drain the node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from core.domain.sriov.model import NodePolicy
+from core.domain.sriov.plan import DesiredNic
+from core.errors import BadInput
+from core.kubernetes.api import Api, Object, segment
+from core.kubernetes.informer import ObjectKey, Reflector, Transition
+from core.manifests.kinds.sriov import API_VERSION
+from core.manifests.sriov_policies import node_policy_of
+from core.manifests.sriov_states import (
+    BLOCKING_PODS,
+    DESIRED_STATE,
+    DRAIN_REQUIRED,
+    IDLE,
+    node_state,
+    node_state_status,
+)
+from core.process.concurrency import until_all
+from nodeagent.sriov.reconciler import NodeConfiguration, NodeReport
+
+POLICIES: Final = f"/apis/{API_VERSION}/sriovnetworknodepolicies"
+MANAGER: Final = "orbweaver-agent"
+OPERATOR_LABEL: Final = "app"
+OPERATOR_DAEMON: Final = "sriov-network-config-daemon"
+BLOCKING_PODS_MAX: Final = 256
+"""Pods that are named as keeping a change back; the rest follows when these are gone."""
+
+
+class KeptNode(NamedTuple):
+    """The cached part of the Node."""
+
+    labels: Mapping[str, str]
+    addresses: tuple[str, ...]
+
+
+class KeptState(NamedTuple):
+    """The cached part of the SriovNetworkNodeState; ``requests``: our annotations."""
+
+    managed: frozenset[str] = frozenset()
+    requests: Mapping[str, str] = {}
+
+
+class KeptPolicy(NamedTuple):
+    """A policy, or why it cannot be used."""
+
+    policy: NodePolicy | None
+    fault: str = ""
+
+
+class KubernetesSriov:
+    """``PolicySource`` of a cluster; ``run`` keeps it up to date. ``pods``: of this node."""
+
+    def __init__(self, api: Api, node: str, namespace: str, pods: Reflector[Object]) -> None:
+        by_name = f"?fieldSelector=metadata.name%3D{node}"
+        self._states_path = (
+            f"/apis/{API_VERSION}/namespaces/{segment(namespace)}/sriovnetworknodestates"
+        )
+        self.policies = Reflector(api, POLICIES, kept_policy)
+        self.nodes = Reflector(api, f"/api/v1/nodes{by_name}", kept_node)
+        self.states = Reflector(api, self._states_path + by_name, kept_state)
+        self._api = api
+        self._node = node
+        self._key = namespace, node
+        self._pods = pods
+        self._changed = asyncio.Event()
+        self._desired: Sequence[DesiredNic] = ()
+        self._written: dict[str, Object] = {}
+        """By subresource."""
+        for reflector in (self.policies, self.nodes):
+            reflector.add_handler(self._on_change)
+        self.states.add_handler(self._on_state)
+        pods.listen(self._on_pods)
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        await until_all(*(reflector.run() for reflector in self.reflectors))
+
+    @property
+    def reflectors(self) -> Sequence[Reflector[Any]]:
+        """All reflectors, each of which watches one kind."""
+        return self.policies, self.nodes, self.states
+
+    def configuration(self) -> NodeConfiguration | None:
+        """See ``PolicySource``."""
+        node = self.nodes.objects.get(("", self._node))
+        is_known = all(reflector.listed.is_set() for reflector in (*self.reflectors, self._pods))
+        if node is None or not is_known:
+            return None
+        policies = [self.policies.objects[key] for key in sorted(self.policies.objects)]
+        return NodeConfiguration(
+            [entry.policy for entry in policies if entry.policy is not None],
+            node.labels,
+            node.addresses,
+            self._state.managed,
+            [entry.fault for entry in policies if entry.fault],
+            self._operator(),
+        )
+
+    async def declare(self, desired: Sequence[DesiredNic]) -> None:
+        """See ``PolicySource``."""
+        self._desired = desired
+        await self._write_state(self._state.requests)
+
+    async def report(self, report: NodeReport) -> None:
+        """See ``PolicySource``."""
+        annotations = {DESIRED_STATE: IDLE}
+        if report.needs_drain:
+            annotations = {
+                DESIRED_STATE: DRAIN_REQUIRED,
+                BLOCKING_PODS: json.dumps(report.blocking[:BLOCKING_PODS_MAX]),
+            }
+        status = node_state_status(self._node, report.nics, report.external, report.result)
+        await self._apply("/status", status)
+        await self._write_state(annotations)
+
+    async def changed(self) -> None:
+        """See ``PolicySource``."""
+        await self._changed.wait()
+        self._changed.clear()
+
+    @property
+    def _state(self) -> KeptState:
+        return self.states.objects.get(self._key) or KeptState()
+
+    async def _write_state(self, annotations: Mapping[str, str]) -> None:
+        body = node_state(self._node, self._desired)
+        body["metadata"]["annotations"] = dict(annotations)
+        await self._apply("", body)
+
+    async def _apply(self, subresource: str, body: Object) -> None:
+        """Write it unless it is what was written last and the object is still there."""
+        if self._written.get(subresource) == body and self._key in self.states.objects:
+            return
+        path = f"{self._states_path}/{segment(self._node)}{subresource}"
+        self._written.pop(subresource, None)
+        await self._api.apply(path, body, MANAGER)
+        self._written[subresource] = body
+
+    def _operator(self) -> str:
+        return next(
+            (
+                "/".join(key)
+                for key, pod in self._pods.objects.items()
+                if pod["metadata"].get("labels", {}).get(OPERATOR_LABEL) == OPERATOR_DAEMON
+            ),
+            "",
+        )
+
+    def _on_change(self, change: Transition[Any]) -> None:
+        """Heartbeats of the Node and reports of our own change nothing that is cached."""
+        if change.before != change.after:
+            self._changed.set()
+
+    def _on_state(self, change: Transition[KeptState]) -> None:
+        """The next round writes the state again, so that changes of others are corrected."""
+        if change.before != change.after:
+            self._written.clear()
+            self._changed.set()
+
+    def _on_pods(self, keys: set[ObjectKey]) -> None:
+        """A Pod that has ended may have had a virtual function that waits to be changed."""
+        if any(key not in self._pods.objects for key in keys):
+            self._changed.set()
+
+
+def kept_policy(policy: Object) -> KeptPolicy:
+    """A policy as the plan has it; one that cannot be used is reported and passed over."""
+    metadata = policy["metadata"]
+    try:
+        return KeptPolicy(node_policy_of(policy, f"{metadata['namespace']}/{metadata['name']}"))
+    except BadInput as error:
+        return KeptPolicy(None, str(error))
+
+
+def kept_node(node: Object) -> KeptNode:
+    """Labels and addresses of the Node."""
+    addresses = (node.get("status") or {}).get("addresses") or ()
+    return KeptNode(
+        node["metadata"].get("labels") or {}, tuple(entry["address"] for entry in addresses)
+    )
+
+
+def kept_state(state: Object) -> KeptState:
+    """The NICs that policies manage, by the state's specification, and what it asks for."""
+    interfaces = (state.get("spec") or {}).get("interfaces") or ()
+    annotations = state["metadata"].get("annotations") or {}
+    return KeptState(
+        frozenset(
+            nic["pciAddress"] for nic in interfaces if not nic.get("externallyManaged", False)
+        ),
+        {name: annotations[name] for name in (DESIRED_STATE, BLOCKING_PODS) if name in annotations},
+    )

@@ -1,0 +1,77 @@
+"""Generic netlink's family ``devlink``: the mode of a NIC's embedded switch.
+
+See include/uapi/linux/genetlink.h and include/uapi/linux/devlink.h. Devices are addressed by their
+PCI address, whatever network namespace their links are in.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from errno import EOPNOTSUPP
+from struct import Struct
+from typing import Final
+
+from nodeagent.netlink import numbers as n
+from nodeagent.netlink.codec import (
+    I32,
+    U16,
+    attribute,
+    attribute_text,
+    attributes,
+    message,
+    messages,
+)
+
+NETLINK_GENERIC: Final = 16
+ANSWER_S_MAX: Final = 120.0
+"""Seconds that a driver may take to change the mode of its switch: it resets the card."""
+
+LEGACY_MODE: Final = 0
+SWITCHDEV_MODE: Final = 1
+
+_HEADER: Final = Struct("=BBH")
+_CONTROL: Final = 0x10
+_GET_FAMILY: Final = 3
+_FAMILY_ID: Final = 1
+_FAMILY_NAME: Final = 2
+_VERSION: Final = 1
+_ESWITCH_SET: Final = 30
+_BUS_NAME: Final = 1
+_DEVICE_NAME: Final = 2
+_ESWITCH_MODE: Final = 25
+_RECEIVE_BYTES: Final = 1 << 16
+
+
+def set_eswitch_mode(netlink: socket.socket, address: str, mode: int) -> None:
+    """Set the mode of the switch of the NIC at a PCI address. Raises OSError."""
+    netlink.settimeout(ANSWER_S_MAX)
+    name = attribute_text(_FAMILY_NAME, "devlink")
+    family = attributes(_ask(netlink, _CONTROL, _GET_FAMILY, name)).get(_FAMILY_ID)
+    if family is None:
+        raise OSError(EOPNOTSUPP, "the kernel has no devlink")
+    body = attribute_text(_BUS_NAME, "pci") + attribute_text(_DEVICE_NAME, address)
+    _ask(
+        netlink,
+        U16.unpack_from(family)[0],
+        _ESWITCH_SET,
+        body + attribute(_ESWITCH_MODE, U16.pack(mode)),
+    )
+
+
+def _ask(netlink: socket.socket, family: int, command: int, body: bytes) -> memoryview:
+    """The attributes of the answer, none if the kernel only confirms. Raises OSError."""
+    request = _HEADER.pack(command, _VERSION, 0) + body
+    netlink.send(message(family, n.NLM_F_REQUEST | n.NLM_F_ACK, command, request))
+    answer = memoryview(b"")
+    while True:
+        for kind, _, sequence, reply in messages(memoryview(netlink.recv(_RECEIVE_BYTES))):
+            if sequence != command:
+                continue
+            if kind != n.NLMSG_ERROR:
+                answer = reply[_HEADER.size :]
+                continue
+            number = -I32.unpack_from(reply)[0]
+            if number:
+                raise OSError(number, os.strerror(number))
+            return answer

@@ -1,0 +1,100 @@
+"""The NICs of this node for the reconciler: facts from /sys, netlink and kubelet; actions.
+
+Everything that blocks runs in threads. Whether a Pod has a virtual function that is bound to
+vfio-pci only kubelet knows: while it does not answer, all of these count as used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Collection, Mapping
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+from core.domain.sriov.model import VFIO, PhysicalFunction
+from core.domain.sriov.plan import Action
+from core.settings.sriov import SriovSettings
+from nodeagent.devices.physical_functions import physical_functions, uplinks
+from nodeagent.devices.pod_resources import devices_of_pods
+from nodeagent.netlink.namespaces import NetnsExecutor
+from nodeagent.sriov.sysfs import Sysfs
+from nodeagent.sriov.vf_configurator import VfConfigurator
+from nodeagent.sriov.vf_links import KernelVfLinks
+
+HTTPS_PORT: Final = 443
+
+
+class NodeHardware:
+    """``NicHardware`` of the node; ``server``: the URL of the API server, "" without one."""
+
+    def __init__(
+        self, settings: SriovSettings, sysfs: Sysfs, executor: NetnsExecutor, server: str
+    ) -> None:
+        self._settings = settings
+        self._sysfs = sysfs
+        self._executor = executor
+        self._server = server
+        self._configurator = VfConfigurator(sysfs, KernelVfLinks(executor))
+        self._pods: Mapping[str, str] = {}
+
+    async def nics(self, own_addresses: Collection[str]) -> tuple[PhysicalFunction, ...]:
+        """See ``NicHardware``."""
+        pods = await devices_of_pods(self._settings.kubelet)
+        nics = await asyncio.to_thread(self._read, own_addresses)
+        self._pods = pods or {}
+        return with_pods(nics, pods)
+
+    async def carry_out(self, action: Action) -> None:
+        """See ``NicHardware``."""
+        await asyncio.to_thread(self._configurator.carry_out, action)
+
+    def pods_of(self, nic: PhysicalFunction) -> list[str]:
+        """See ``NicHardware``."""
+        return [self._pods[vf.address] for vf in nic.vfs if vf.address in self._pods]
+
+    def _read(self, own_addresses: Collection[str]) -> tuple[PhysicalFunction, ...]:
+        own = {*own_addresses, address_towards(self._server)}
+        with self._executor.session(self._executor.home) as session:
+            links = uplinks(session, own)
+        return physical_functions(links, self._sysfs.root)
+
+
+class _Endpoint(NamedTuple):
+    host: str
+    port: int
+
+
+def address_towards(server: str) -> str:
+    """The node's own address in connections to a URL; "" if there is no route to it."""
+    parts = urlsplit(server)
+    endpoint = _Endpoint(parts.hostname or "", parts.port or HTTPS_PORT)
+    if not endpoint.host:
+        return ""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(*endpoint, type=socket.SOCK_DGRAM)[
+            0
+        ]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.connect(address)  # of UDP: nothing is sent
+            return str(probe.getsockname()[0])
+    except OSError:
+        return ""
+
+
+def with_pods(
+    nics: Collection[PhysicalFunction], pods: Mapping[str, str] | None
+) -> tuple[PhysicalFunction, ...]:
+    """The NICs with ``is_used`` of what Pods have; None: kubelet has not answered."""
+    return tuple(
+        nic._replace(
+            vfs=tuple(
+                vf._replace(
+                    is_used=vf.is_used
+                    or (vf.driver == VFIO if pods is None else vf.address in pods)
+                )
+                for vf in nic.vfs
+            )
+        )
+        for nic in nics
+    )

@@ -1,0 +1,247 @@
+"""Keeps a node's virtual functions as its policies ask for, in the background.
+
+Level-triggered: each round reads policies, labels and NICs, plans, carries out and reports. A round
+follows each change and every ``DRIFT_S``, so that what others change, or a reboot removes, is made
+again. What a plan would take away from running Pods is never carried out: it waits until no Pod has
+the virtual functions, and asks for the node to be drained if that is enabled. What a round will
+change is written to the API server first, so that a later agent knows which NICs are its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
+
+from core.domain.sriov.model import NodePolicy, PhysicalFunction
+from core.domain.sriov.plan import Action, DesiredNic, NodePlan, plan_node
+from core.domain.sriov.resources import VfDevice, vf_devices
+from core.errors import ApiError, DatapathError
+from core.manifests.sriov_states import FAILED, IN_PROGRESS, SUCCEEDED, SyncResult
+from core.settings.sriov import SriovSettings
+
+DRIFT_S: Final = 30.0
+"""Seconds between two rounds without any change."""
+
+RETRY_S: Final = 5.0
+"""Seconds until the next round after one that is incomplete."""
+
+_log: Final = logging.getLogger(__name__)
+
+
+class NodeConfiguration(NamedTuple):
+    """What the API server has for this node.
+
+    ``unreadable``: policies that cannot be used, as texts. ``own_addresses``: the node's.
+    ``managed``: PCI addresses of NICs that this node's earlier rounds have changed. ``operator``:
+    the Pod of an SR-IOV operator's daemon on this node, "" without one.
+    """
+
+    policies: Collection[NodePolicy]
+    labels: Mapping[str, str]
+    own_addresses: Collection[str] = ()
+    managed: Collection[str] = ()
+    unreadable: Sequence[str] = ()
+    operator: str = ""
+
+
+class NodeReport(NamedTuple):
+    """What the node has, for its SriovNetworkNodeState. ``blocking``: Pods that keep a change back.
+
+    ``needs_drain``: whether they shall be evicted.
+    """
+
+    nics: Sequence[PhysicalFunction]
+    external: frozenset[str]
+    result: SyncResult
+    blocking: tuple[str, ...] = ()
+    needs_drain: bool = False
+
+
+class PolicySource(Protocol):
+    """The API server, as this feature needs it."""
+
+    def configuration(self) -> NodeConfiguration | None:
+        """What is known now; None: not all collections have been listed."""
+        ...
+
+    async def declare(self, desired: Sequence[DesiredNic]) -> None:
+        """Write what NICs shall have. Raises ApiError."""
+        ...
+
+    async def report(self, report: NodeReport) -> None:
+        """Write what the node has. Raises ApiError."""
+        ...
+
+    async def changed(self) -> None:
+        """Wait for a change of ``configuration``."""
+        ...
+
+
+class NicHardware(Protocol):
+    """The node's NICs."""
+
+    async def nics(self, own_addresses: Collection[str]) -> tuple[PhysicalFunction, ...]:
+        """Every NIC that can have virtual functions. Raises DatapathError, OSError."""
+        ...
+
+    async def carry_out(self, action: Action) -> None:
+        """Do one action. Raises DatapathError."""
+        ...
+
+    def pods_of(self, nic: PhysicalFunction) -> list[str]:
+        """The Pods that have virtual functions of a NIC, by the last ``nics``."""
+        ...
+
+
+class SriovReconciler:
+    """The rounds of one node; ``run`` until cancelled."""
+
+    def __init__(
+        self, settings: SriovSettings, source: PolicySource, hardware: NicHardware
+    ) -> None:
+        self.rounds = 0
+        self.actions = 0
+        self.fault = ""
+        self.devices: Mapping[str, tuple[VfDevice, ...]] | None = None
+        self._settings = settings
+        self._source = source
+        self._hardware = hardware
+        self._listeners: list[Callable[[], None]] = []
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call the listener, in the event loop, when ``devices`` has changed."""
+        self._listeners.append(listener)
+
+    async def run(self) -> None:
+        """Run rounds; a fault is logged once and tried again."""
+        while True:
+            is_complete = await self.run_round()
+            self.rounds += 1
+            try:
+                async with asyncio.timeout(DRIFT_S if is_complete else RETRY_S):
+                    await self._source.changed()
+            except TimeoutError:
+                pass
+
+    async def run_round(self) -> bool:
+        """One round; whether nothing is left to be done."""
+        configuration = self._source.configuration()
+        if configuration is None:
+            return self._end("policies and node are not known yet")
+        if configuration.operator:
+            self._set_devices(None)
+            return self._end(
+                f"the Pod {configuration.operator} of an SR-IOV operator manages this node's NICs;"
+                " uninstall the operator, or set sriov.install to false"
+            )
+        if not self._settings.nodes.items() <= configuration.labels.items():
+            self._set_devices({})
+            return self._end("", is_complete=True)
+        try:
+            return await self._reconcile(configuration)
+        except (ApiError, DatapathError, OSError) as error:
+            return self._end(str(error))
+
+    async def _reconcile(self, configuration: NodeConfiguration) -> bool:
+        nics = await self._hardware.nics(configuration.own_addresses)
+        plan = _plan(configuration, nics)
+        await self._source.declare(_declared(plan, configuration, nics))
+        faults = await self._carry_out(plan)
+        if len(faults) < len(plan.actions):
+            nics = await self._hardware.nics(configuration.own_addresses)
+            plan = _plan(configuration, nics)
+        blocking = self._blocking(plan, nics)
+        result = self._result(configuration, plan, faults, blocking)
+        self._set_devices(_devices(plan, nics))
+        external = frozenset(nic.address for nic in plan.desired if nic.externally_managed)
+        needs_drain = bool(plan.drain) and self._settings.drain
+        await self._source.report(NodeReport(nics, external, result, blocking, needs_drain))
+        return self._end(result.error, is_complete=result.status == SUCCEEDED)
+
+    def _blocking(self, plan: NodePlan, nics: Sequence[PhysicalFunction]) -> tuple[str, ...]:
+        waiting = [nic for nic in nics if nic.name in plan.drain]
+        return tuple(sorted({pod for nic in waiting for pod in self._hardware.pods_of(nic)}))
+
+    async def _carry_out(self, plan: NodePlan) -> list[str]:
+        """The faults; after one, the rest of its NIC's actions waits for the next round."""
+        faults: dict[str, str] = {}
+        for action in plan.actions:
+            if action.nic in plan.drain or action.nic in faults:
+                continue
+            try:
+                await self._hardware.carry_out(action)
+            except DatapathError as error:
+                faults[action.nic] = f"{action}: {error}"
+            else:
+                self.actions += 1
+                _log.info("carried out %s", action)
+        return list(faults.values())
+
+    def _result(
+        self,
+        configuration: NodeConfiguration,
+        plan: NodePlan,
+        faults: list[str],
+        blocking: tuple[str, ...],
+    ) -> SyncResult:
+        wrong = [*faults, *map(str, plan.refusals), *configuration.unreadable]
+        waits = [self._wait_text(nic, blocking) for nic in plan.drain]
+        text = "\n".join((*wrong, *waits))
+        if wrong:
+            return SyncResult(FAILED, text)
+        return SyncResult(IN_PROGRESS if plan.actions else SUCCEEDED, text)
+
+    def _wait_text(self, nic: str, blocking: tuple[str, ...]) -> str:
+        users = ", ".join(blocking[:8]) or "Pods"
+        rest = (
+            "the node is drained first"
+            if self._settings.drain
+            else "delete them, or set sriov.operatorConfig.disableDrain to false"
+        )
+        return f"{nic}: {users} use virtual functions that must go; {rest}"
+
+    def _set_devices(self, devices: Mapping[str, tuple[VfDevice, ...]] | None) -> None:
+        if devices != self.devices:
+            self.devices = devices
+            for listener in self._listeners:
+                listener()
+
+    def _end(self, fault: str, *, is_complete: bool = False) -> bool:
+        if fault and fault != self.fault:
+            _log.warning("virtual functions are not as policies ask for: %s", fault)
+        elif self.fault and not fault:
+            _log.info("virtual functions are as policies ask for")
+        self.fault = fault
+        return is_complete
+
+
+def _plan(configuration: NodeConfiguration, nics: Sequence[PhysicalFunction]) -> NodePlan:
+    return plan_node(configuration.policies, configuration.labels, nics, configuration.managed)
+
+
+def _declared(
+    plan: NodePlan, configuration: NodeConfiguration, nics: Sequence[PhysicalFunction]
+) -> list[DesiredNic]:
+    """The NICs of policies, and those that still have what an earlier policy made."""
+    selected = {nic.address for nic in plan.desired}
+    left = [
+        DesiredNic(nic.name, nic.address, 0)
+        for nic in nics
+        if nic.vfs and nic.address in configuration.managed and nic.address not in selected
+    ]
+    return sorted([*plan.desired, *left], key=lambda nic: nic.address)
+
+
+def _devices(
+    plan: NodePlan, nics: Sequence[PhysicalFunction]
+) -> Mapping[str, tuple[VfDevice, ...]]:
+    """Those of NICs that wait for their Pods to end are not ready, so that no Pod gets one."""
+    return {
+        resource: tuple(
+            device._replace(is_ready=device.is_ready and device.pf not in plan.drain)
+            for device in devices
+        )
+        for resource, devices in vf_devices(plan.desired, nics).items()
+    }

@@ -1,0 +1,72 @@
+"""Starts the reconciler of virtual functions from its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from core.domain.sriov.resources import VfDevice
+from core.process.supervision import Supervisor, TaskSpec
+from core.settings.sriov import SriovSettings
+from nodeagent.background_service import BackgroundService
+from nodeagent.netlink.namespaces import NetnsExecutor
+from nodeagent.sriov.node_hardware import NodeHardware
+from nodeagent.sriov.reconciler import PolicySource, SriovReconciler
+from nodeagent.sriov.sysfs import Sysfs
+from nodeagent.telemetry.metrics import AgentMetrics
+
+TASK: Final = "sriov"
+"""The name of its supervised task."""
+
+
+class SriovService(BackgroundService):
+    """The started reconciler; after ``close`` virtual functions stay as they are."""
+
+    def __init__(self, supervisor: Supervisor, reconciler: SriovReconciler) -> None:
+        super().__init__(supervisor, TaskSpec(TASK, reconciler.run), _nothing)
+        self.reconciler = reconciler
+
+    @property
+    def devices(self) -> Mapping[str, tuple[VfDevice, ...]] | None:
+        """Resource -> its virtual functions; None: not known, which withdraws nothing."""
+        return self.reconciler.devices
+
+
+def start_sriov(
+    settings: SriovSettings,
+    sysfs: Path,
+    source: PolicySource,
+    server: str,
+    executor: NetnsExecutor,
+    metrics: AgentMetrics,
+    supervisor: Supervisor,
+) -> SriovService:
+    """Start to carry out policies. ``sysfs``: where the node's /sys is writable."""
+    hardware = NodeHardware(settings, Sysfs(sysfs), executor, server)
+    reconciler = SriovReconciler(settings, source, hardware)
+    _register_metrics(reconciler, metrics)
+    return SriovService(supervisor, reconciler)
+
+
+async def _nothing() -> None:
+    """Nothing is open beside the task."""
+
+
+def _register_metrics(reconciler: SriovReconciler, metrics: AgentMetrics) -> None:
+    metrics.gauge(
+        "sriov_virtual_functions",
+        "Virtual functions of this node that are part of a resource",
+        lambda: sum(map(len, (reconciler.devices or {}).values())),
+    )
+    metrics.gauge(
+        "sriov_faults",
+        "1 if virtual functions are not as policies ask for, else 0",
+        lambda: int(bool(reconciler.fault)),
+    )
+    metrics.counter(
+        "sriov_rounds", "Comparisons of virtual functions with policies", lambda: reconciler.rounds
+    )
+    metrics.counter(
+        "sriov_actions", "Changes of virtual functions and their NICs", lambda: reconciler.actions
+    )

@@ -1,0 +1,92 @@
+"""Files of /sys below a root, for virtual functions and their drivers.
+
+Paths and meanings are those of the kernel's Documentation/ABI/testing/sysfs-bus-pci and
+sysfs-class-net. A write that the kernel refuses is a DatapathError with the file, the kernel's
+reason and a remedy. The root is a parameter, because a container's own /sys is read-only.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Final
+
+from core.errors import DatapathError
+
+DEVICES: Final = "bus/pci/devices"
+DRIVERS: Final = "bus/pci/drivers"
+
+_REMEDIES: Final = {
+    errno.EROFS: "mount the node's /sys writable, as the chart does with sriov.install",
+    errno.EACCES: "run the agent as root with the node's /sys",
+    errno.EPERM: "run the agent as root with the node's /sys",
+    errno.ENOENT: "check that the driver of the NIC supports it: modinfo DRIVER, dmesg",
+    errno.EBUSY: "end what uses the virtual functions, then it is tried again",
+    errno.ENOMEM: "the machine gives the NIC too few PCI resources: enable SR-IOV and 'above 4G"
+    " decoding' in its setup, or boot with pci=realloc",
+    errno.EIO: "dmesg has the driver's reason",
+    errno.ENOSPC: "lower numVfs, or raise the limit in the NIC's firmware",
+}
+_REMEDY: Final = "dmesg has the driver's reason; it is tried again"
+
+
+class Sysfs:
+    """The tree below ``root``. ``write`` raises DatapathError."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def device(self, address: str) -> Path:
+        """The directory of a PCI device."""
+        return self.root / DEVICES / address
+
+    def read(self, path: Path) -> str:
+        """What a file holds; "" if it cannot be read."""
+        try:
+            return path.read_text("ascii").strip()
+        except OSError:
+            return ""
+
+    def write(self, path: Path, text: str) -> None:
+        """Write an attribute. It is not created: a file that does not exist is an error."""
+        try:
+            # Some files can only be written, and the agent has no right to ignore that.
+            file = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
+            try:
+                os.write(file, f"{text}\n".encode("ascii"))
+            finally:
+                os.close(file)
+        except OSError as error:
+            shown = f"/sys/{path.relative_to(self.root)}"
+            raise DatapathError(
+                f"cannot write {text or 'nothing'} to {shown}: {error.strerror}",
+                subject=shown,
+                remedy=_REMEDIES.get(error.errno or 0, _REMEDY),
+            ) from error
+
+    def driver(self, address: str) -> str:
+        """The driver of a PCI device; "" without one."""
+        link = self.device(address) / "driver"
+        return link.resolve().name if link.exists() else ""
+
+    def vf_address(self, address: str, number: int) -> str:
+        """The PCI address of a NIC's virtual function. Raises DatapathError without it."""
+        link = self.device(address) / f"virtfn{number}"
+        if not link.exists():
+            raise DatapathError(
+                f"{address} has no virtual function {number}", subject=address, remedy=_REMEDY
+            )
+        return link.resolve().name
+
+    def link(self, address: str) -> str:
+        """The network link of a PCI device. Raises DatapathError without one."""
+        net = self.device(address) / "net"
+        name = min((path.name for path in net.iterdir()), default="") if net.is_dir() else ""
+        if not name:
+            raise DatapathError(
+                f"{address} has no network link in the node's network namespace",
+                subject=address,
+                remedy="its driver makes it shortly after it binds; it is tried again",
+            )
+        return name

@@ -1,0 +1,96 @@
+"""Carries out one action of a plan at the kernel: numbers, addresses, drivers, MTU, switch modes.
+
+New virtual functions are made without a driver: drivers read the hardware address when they bind.
+Each action may be repeated. A refusal names the file or the request, and the remedy.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from core.domain.sriov.model import VFIO
+from core.domain.sriov.plan import (
+    Action,
+    BindDriver,
+    SetEswitchMode,
+    SetMtu,
+    SetVfCount,
+    SetVfMac,
+)
+from core.errors import DatapathError
+from nodeagent.sriov.sysfs import DRIVERS, Sysfs
+from nodeagent.sriov.vf_links import VfLinks
+
+_GUID_BYTES: Final = 8
+_PROBE: Final = "bus/pci/drivers_probe"
+
+
+class VfConfigurator:
+    """Over one tree of /sys. ``carry_out`` blocks: a card may take minutes for many functions."""
+
+    def __init__(self, sysfs: Sysfs, links: VfLinks) -> None:
+        self._sysfs = sysfs
+        self._links = links
+
+    def carry_out(self, action: Action) -> None:
+        """Do one action. Raises DatapathError."""
+        match action:
+            case SetVfCount():
+                self._set_count(action)
+            case SetEswitchMode():
+                self._links.set_eswitch_mode(action.address, action.mode)
+            case SetMtu():
+                self._set_mtu(action)
+            case SetVfMac():
+                self._set_mac(action)
+            case BindDriver():
+                self._bind(self._sysfs.vf_address(action.address, action.vf), action.driver)
+
+    def _set_count(self, action: SetVfCount) -> None:
+        device = self._sysfs.device(action.address)
+        autoprobe = device / "sriov_drivers_autoprobe"
+        has_switch = autoprobe.exists()  # kernels before 4.12 bind drivers in any case
+        if action.vfs and has_switch:
+            self._sysfs.write(autoprobe, "0")
+        try:
+            self._sysfs.write(device / "sriov_numvfs", str(action.vfs))
+        finally:
+            if action.vfs and has_switch:
+                self._sysfs.write(autoprobe, "1")
+        if action.vfs:
+            self._links.set_up(action.nic)
+
+    def _set_mtu(self, action: SetMtu) -> None:
+        link = action.nic
+        if action.vf is not None:
+            link = self._sysfs.link(self._sysfs.vf_address(action.address, action.vf))
+        self._sysfs.write(self._sysfs.root / "class/net" / link / "mtu", str(action.mtu))
+
+    def _set_mac(self, action: SetVfMac) -> None:
+        mac = bytes.fromhex(action.mac.replace(":", ""))
+        if len(mac) == _GUID_BYTES:
+            self._links.set_guid(action.nic, action.vf, mac)
+        else:
+            self._links.set_mac(action.nic, action.vf, mac)
+
+    def _bind(self, vf: str, driver: str) -> None:
+        """``driver`` "": the one that the kernel chooses."""
+        device = self._sysfs.device(vf)
+        if driver == VFIO and not (self._sysfs.root / DRIVERS / driver).is_dir():
+            raise DatapathError(
+                f"cannot bind {vf} to {driver}: the driver is not loaded",
+                subject=vf,
+                remedy=f"modprobe {driver}, and name it in /etc/modules-load.d for the next boot",
+            )
+        self._sysfs.write(device / "driver_override", driver)
+        if self._sysfs.driver(vf):
+            self._sysfs.write(device / "driver/unbind", vf)
+        self._sysfs.write(self._sysfs.root / _PROBE, vf)
+        bound = self._sysfs.driver(vf)
+        if not bound or (driver and bound != driver):
+            raise DatapathError(
+                f"no driver binds {vf}" if not bound else f"{bound} has bound {vf}, not {driver}",
+                subject=vf,
+                remedy="load the driver of its virtual functions (modprobe); for vfio-pci enable"
+                " the IOMMU; dmesg has the reason",
+            )

@@ -1,0 +1,110 @@
+"""What the kernel takes by netlink alone: hardware addresses and GUIDs of VFs, modes of switches.
+
+See include/uapi/linux/if_link.h, IFLA_VFINFO_LIST. The address is set at the physical function, so
+that a Pod's driver cannot choose another.
+"""
+
+from __future__ import annotations
+
+import socket
+from struct import Struct
+from typing import Final, Protocol
+
+from core.domain.sriov.model import LEGACY, SWITCHDEV
+from core.errors import DatapathError
+from nodeagent.netlink import numbers as n
+from nodeagent.netlink.codec import attribute, nested
+from nodeagent.netlink.devlink import (
+    LEGACY_MODE,
+    NETLINK_GENERIC,
+    SWITCHDEV_MODE,
+    set_eswitch_mode,
+)
+from nodeagent.netlink.namespaces import NetnsExecutor
+from nodeagent.netlink.requests import IFINFOMSG, Request, set_up
+from nodeagent.netlink.session import NetlinkSession
+
+_IFLA_VFINFO_LIST: Final = 22
+_IFLA_VF_INFO: Final = 1
+_IFLA_VF_MAC: Final = 1
+_IFLA_VF_LINK_STATE: Final = 5
+_IFLA_VF_IB_NODE_GUID: Final = 10
+_IFLA_VF_IB_PORT_GUID: Final = 11
+_VF_MAC: Final = Struct("=I32s")
+_VF_STATE: Final = Struct("=II")
+_VF_GUID: Final = Struct("=IIQ")  # the compiler aligns the GUID to eight bytes
+_FOLLOW_PORT: Final = 0
+_MODES: Final = {LEGACY: LEGACY_MODE, SWITCHDEV: SWITCHDEV_MODE}
+
+
+class VfLinks(Protocol):
+    """Sets what /sys has no file for. Every method raises DatapathError."""
+
+    def set_mac(self, link: str, vf: int, mac: bytes) -> None:
+        """The MAC address of a virtual function of ``link``."""
+        ...
+
+    def set_guid(self, link: str, vf: int, guid: bytes) -> None:
+        """Node and port GUID of a virtual function, whose port follows that of the NIC."""
+        ...
+
+    def set_up(self, link: str) -> None:
+        """Set a link up."""
+        ...
+
+    def set_eswitch_mode(self, address: str, mode: str) -> None:
+        """The mode of the switch of a NIC, by its PCI address."""
+        ...
+
+
+class KernelVfLinks:
+    """``VfLinks`` of the node's network namespace."""
+
+    def __init__(self, executor: NetnsExecutor) -> None:
+        self._executor = executor
+
+    def set_mac(self, link: str, vf: int, mac: bytes) -> None:
+        """See ``VfLinks``."""
+        change = attribute(_IFLA_VF_MAC, _VF_MAC.pack(vf, mac))
+        self._set(link, vf, f"set address {mac.hex(':')} of", change)
+
+    def set_guid(self, link: str, vf: int, guid: bytes) -> None:
+        """See ``VfLinks``."""
+        packed = _VF_GUID.pack(vf, 0, int.from_bytes(guid, "big"))
+        for kind in (_IFLA_VF_IB_NODE_GUID, _IFLA_VF_IB_PORT_GUID):
+            self._set(link, vf, f"set GUID {guid.hex(':')} of", attribute(kind, packed))
+        state = attribute(_IFLA_VF_LINK_STATE, _VF_STATE.pack(vf, _FOLLOW_PORT))
+        self._set(link, vf, "set link state auto of", state)
+
+    def set_up(self, link: str) -> None:
+        """See ``VfLinks``."""
+        with self._executor.session(self._executor.home) as session:
+            session.apply([set_up(_number(session, link))])
+
+    def set_eswitch_mode(self, address: str, mode: str) -> None:
+        """See ``VfLinks``."""
+        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+        home = self._executor.home
+        with self._executor.socket(home, socket.AF_NETLINK, kind, NETLINK_GENERIC) as netlink:
+            try:
+                set_eswitch_mode(netlink, address, _MODES[mode])
+            except OSError as error:
+                raise DatapathError(
+                    f"cannot set eSwitchMode {mode} of {address}: {error.strerror or error}",
+                    subject=address,
+                    remedy="leave eSwitchMode out unless the driver has modes: devlink dev eswitch",
+                ) from error
+
+    def _set(self, link: str, vf: int, verb: str, change: bytes) -> None:
+        with self._executor.session(self._executor.home) as session:
+            info = nested(_IFLA_VFINFO_LIST, nested(_IFLA_VF_INFO, change))
+            body = IFINFOMSG.pack(0, 0, _number(session, link), 0, 0) + info
+            what = f"virtual function {vf} of {link}"
+            session.apply([Request(n.RTM_NEWLINK, 0, body, verb, what)])
+
+
+def _number(session: NetlinkSession, name: str) -> int:
+    link = session.link(name)
+    if link is None:
+        raise DatapathError(f"there is no link {name}", subject=name)
+    return link.number

@@ -1,0 +1,199 @@
+"""Virtual functions on a real API server: policies in, a SriovNetworkNodeState out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from core.domain.sriov.model import NicName, NicSelector, NodePolicy
+from core.domain.sriov.plan import DesiredNic
+from core.manifests.crds.definitions import definition_of
+from core.manifests.crds.sriov import SRIOV_KINDS
+from core.manifests.kinds.sriov import API_VERSION
+from core.manifests.manifest_writer import dump_yaml
+from core.manifests.sriov_states import BLOCKING_PODS, DESIRED_STATE, IN_PROGRESS, SyncResult
+from core.settings.sriov import SriovSettings
+from nodeagent.kubernetes.cluster_connection import Cluster, connect_cluster
+from nodeagent.kubernetes.sriov import OPERATOR_DAEMON, KubernetesSriov
+from nodeagent.settings.values import Settings
+from nodeagent.sriov.reconciler import NodeReport, SriovReconciler
+from tests.chart.rendering import objects
+from tests.kubernetes.identities import grant, kubeconfig_of
+from tests.kubernetes.workload_objects import create_pod, delete_pod, sweep
+from tests.nodeagent.sriov.cards import Card, CardHardware
+from tests.support.deadlines import until
+from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.parts import HELM, needs
+
+pytest.importorskip("helm_python", reason=needs(HELM))
+
+NODE = "node-1"
+NAMESPACE = "orbweaver"
+GROUP = f"/apis/{API_VERSION}"
+POLICIES = f"{GROUP}/namespaces/shop/sriovnetworknodepolicies"
+STATE = f"{GROUP}/namespaces/{NAMESPACE}/sriovnetworknodestates/{NODE}"
+NODES = "/api/v1/nodes"
+VALUES = {"sriov": {"install": True}}
+PATIENCE_S = 60
+RAIL = {
+    "apiVersion": API_VERSION,
+    "kind": "SriovNetworkNodePolicy",
+    "metadata": {"name": "rail"},
+    "spec": {
+        "resourceName": "rail",
+        "numVfs": 2,
+        "nicSelector": {"pfNames": ["ens1f0"]},
+        "nodeSelector": {"network": "sriov"},
+    },
+}
+
+
+@pytest.fixture
+def shop(server: ApiServer) -> Iterator[ApiServer]:
+    sweep(server)
+    text = dump_yaml(map(definition_of, SRIOV_KINDS))
+    server.kubectl("apply", "--server-side", "-f", "-", stdin=text)
+    for kind in SRIOV_KINDS:
+        server.wait_served(f"{GROUP}/{kind.plural}")
+    grant(server, objects(VALUES))
+    node = {"metadata": {"name": NODE, "labels": {"network": "sriov"}}}
+    server.request("POST", NODES, {"apiVersion": "v1", "kind": "Node"} | node)
+    address = {"status": {"addresses": [{"type": "InternalIP", "address": "10.6.0.11"}]}}
+    server.request("PATCH", f"{NODES}/{NODE}/status", address, content=MERGE)
+    yield server
+    for name in ("rail", "old"):
+        server.request("DELETE", f"{POLICIES}/{name}")
+    server.request("DELETE", STATE)
+    server.request("DELETE", f"{NODES}/{NODE}")
+    sweep(server)
+    grant(server, objects({}))
+
+
+@pytest.fixture
+async def cluster(shop: ApiServer, tmp_path: Path) -> AsyncIterator[Cluster]:
+    """As an agent joins it, with the rights that the chart gives."""
+    kubeconfig = str(kubeconfig_of(shop, "orbweaver-agent", tmp_path))
+    settings = Settings(NODE, kubeconfig=kubeconfig, sriov=SriovSettings())
+    selection = settings.selection._replace(agent_namespace=NAMESPACE)
+    joined = await connect_cluster(settings._replace(selection=selection))
+    assert joined is not None
+    yield joined
+    await joined.close()
+
+
+@pytest.fixture
+async def source(cluster: Cluster) -> KubernetesSriov:
+    assert cluster.sriov is not None
+    await until(cluster.sriov.configuration, PATIENCE_S)
+    return cluster.sriov
+
+
+async def test_policies_of_all_namespaces_come_with_the_nodes_labels_and_addresses(
+    shop: ApiServer, source: KubernetesSriov
+) -> None:
+    assert shop.request("POST", POLICIES, RAIL).status == 201
+
+    await source.changed()
+    await until(lambda: (found := source.configuration()) and found.policies, PATIENCE_S)
+
+    configuration = source.configuration()
+    assert configuration is not None
+    assert configuration.policies == [
+        NodePolicy("rail", "rail", 2, NicSelector((NicName("ens1f0"),)), nodes={"network": "sriov"})
+    ]
+    assert configuration.labels["network"] == "sriov"
+    assert configuration.own_addresses == ("10.6.0.11",)
+
+
+async def test_a_policy_that_cannot_be_used_is_passed_over_with_its_name(
+    shop: ApiServer, source: KubernetesSriov
+) -> None:
+    spec = RAIL["spec"] | {"vdpaType": "virtio"}  # type: ignore[operator]
+    shop.request("POST", POLICIES, RAIL | {"metadata": {"name": "old"}, "spec": spec})
+
+    await until(lambda: (found := source.configuration()) and found.unreadable, PATIENCE_S)
+
+    configuration = source.configuration()
+    assert configuration is not None
+    assert configuration.policies == []
+    assert configuration.unreadable[0].startswith(
+        "shop/old (SriovNetworkNodePolicy): spec.vdpaType"
+    )
+
+
+async def test_the_server_refuses_what_no_node_can_do(shop: ApiServer) -> None:
+    spec = RAIL["spec"] | {"deviceType": "uio"}  # type: ignore[operator]
+
+    answer = shop.request("POST", POLICIES, RAIL | {"spec": spec})
+
+    assert answer.status == 422
+    assert "deviceType" in answer.message
+
+
+async def test_what_is_declared_is_known_to_a_later_agent(
+    shop: ApiServer, source: KubernetesSriov
+) -> None:
+    mine = DesiredNic("ens1f0", "0000:17:00.0", 2)
+    foreign = DesiredNic("ens1f1", "0000:17:00.1", 2, externally_managed=True)
+
+    await source.declare([mine, foreign])
+    await until(lambda: (found := source.configuration()) and found.managed, PATIENCE_S)
+
+    configuration = source.configuration()
+    assert configuration is not None
+    assert configuration.managed == {"0000:17:00.0"}
+
+
+async def test_a_drain_is_asked_for_and_called_off_by_annotations(
+    shop: ApiServer, source: KubernetesSriov
+) -> None:
+    await source.declare([])
+    busy = NodeReport((), frozenset(), SyncResult(IN_PROGRESS, "waits"), ("shop/a",), True)
+
+    await source.report(busy)
+    asked = shop.request("GET", STATE).body
+    await source.report(busy._replace(blocking=(), needs_drain=False))
+    called_off = shop.request("GET", STATE).body
+
+    assert asked["metadata"]["annotations"] == {
+        DESIRED_STATE: "Drain_Required",
+        BLOCKING_PODS: '["shop/a"]',
+    }
+    assert asked["status"]["syncStatus"] == "InProgress"
+    assert called_off["metadata"]["annotations"] == {DESIRED_STATE: "Idle"}
+
+
+async def test_the_daemon_of_an_operator_on_the_node_is_noticed(
+    shop: ApiServer, source: KubernetesSriov
+) -> None:
+    labels = {"app": OPERATOR_DAEMON}
+    create_pod(shop, "daemon", NODE, labels=labels)
+
+    await until(lambda: (found := source.configuration()) and found.operator, PATIENCE_S)
+    noticed = source.configuration()
+    delete_pod(shop, "daemon")
+    await until(lambda: (found := source.configuration()) and not found.operator, PATIENCE_S)
+
+    assert noticed is not None
+    assert noticed.operator == "shop/daemon"
+
+
+async def test_an_agent_carries_a_policy_out_and_reports_it(
+    shop: ApiServer, source: KubernetesSriov, tmp_path: Path
+) -> None:
+    card = Card(tmp_path / "sys", "intel-e810")
+    agent = SriovReconciler(SriovSettings(), source, CardHardware(card))
+    shop.request("POST", POLICIES, RAIL)
+    await until(lambda: (found := source.configuration()) and found.policies, PATIENCE_S)
+
+    assert await agent.run_round()
+
+    state = shop.request("GET", STATE).body
+    assert state["status"]["syncStatus"] == "Succeeded"
+    (nic,) = state["status"]["interfaces"]
+    assert [vf["driver"] for vf in nic["Vfs"]] == ["iavf", "iavf"]
+    assert state["spec"]["interfaces"][0]["vfGroups"][0]["resourceName"] == "rail"
+    rows = shop.kubectl("-n", NAMESPACE, "get", "sriovnetworknodestates").splitlines()
+    assert rows[1].split()[:2] == [NODE, "Succeeded"]

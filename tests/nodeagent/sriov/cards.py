@@ -1,0 +1,172 @@
+"""Cards as trees of /sys, with a kernel behind them that does what writes to the files ask for.
+
+The files and what they do are those of the kernel's sysfs-bus-pci: ``sriov_numvfs`` makes virtual
+functions at the offset and stride of the card, ``sriov_drivers_autoprobe`` says whether drivers
+bind by themselves, ``driver_override`` which driver a device gets. A link appears when a driver of
+networks binds, with the address that the physical function has set.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from core.domain.sriov.model import VFIO, PhysicalFunction
+from core.domain.sriov.plan import Action
+from core.errors import DatapathError
+from nodeagent.devices.physical_functions import physical_functions
+from nodeagent.sriov.node_hardware import with_pods
+from nodeagent.sriov.sysfs import Sysfs
+from nodeagent.sriov.vf_configurator import VfConfigurator
+
+TREES = Path(__file__).parent / "trees"
+NETWORK_DRIVERS = {"0x15b3": "mlx5_core", "0x8086": "iavf"}
+RANDOM_MAC = "5e:00:00:00:00:01"
+
+
+class Card(Sysfs):
+    """One tree and its kernel; as ``VfLinks`` it keeps what the physical function sets."""
+
+    def __init__(self, root: Path, tree: str) -> None:
+        super().__init__(root)
+        self._tree = (TREES / f"{tree}.txt").read_text()
+        self.macs: dict[int, str] = {}
+        self.up: list[str] = []
+        self.modes: dict[str, str] = {}
+        self.writes: list[str] = []
+        self.boot()
+
+    def boot(self) -> None:
+        """The machine starts: what was made since is gone."""
+        shutil.rmtree(self.root, ignore_errors=True)
+        self.macs.clear()
+        words: dict[str, str] = {}
+        for line in self._tree.splitlines():
+            if line.startswith("#"):
+                continue
+            if line.startswith("card = "):
+                words["card"] = line.removeprefix("card = ")
+                continue
+            text = line.format(**words)
+            path, arrow, target = text.partition(" -> ")
+            if arrow:
+                self._link(self.root / path, self.root / target)
+            else:
+                path, _, content = text.partition(" =")
+                self._file(self.root / path, content.strip())
+        self.path = self.root / words["card"]
+
+    def nics(self, pods: Mapping[str, str] | None = None) -> tuple[PhysicalFunction, ...]:
+        """What the agent reads of the tree; ``pods`` by PCI address."""
+        return with_pods(physical_functions((), self.root), pods or {})
+
+    # ------------------------------------------------------------------------------ the kernel
+
+    def write(self, path: Path, text: str) -> None:
+        super().write(path, text)
+        self.writes.append(f"{path.name} {text}".strip())
+        if path.name == "sriov_numvfs":
+            self._make_vfs(int(text))
+        elif path.name == "unbind":
+            self._unbind(self.device(text).resolve())
+        elif path.name == "drivers_probe":
+            self._probe(self.device(text).resolve())
+
+    def _make_vfs(self, count: int) -> None:
+        present = sorted(self.path.glob("virtfn*"))
+        if count and present:
+            raise DatapathError("cannot write to sriov_numvfs: Device or resource busy")
+        for link in present:
+            device = link.resolve()
+            self._unbind(device)
+            link.unlink()
+            (self.root / "bus/pci/devices" / device.name).unlink()
+            shutil.rmtree(device)
+        offset, stride = (int(self.read(self.path / f"sriov_{n}")) for n in ("offset", "stride"))
+        bus, _, _ = self.path.name.rpartition(":")
+        for number in range(count):
+            slot, function = divmod(offset + stride * number, 8)
+            device = self.path.with_name(f"{bus}:{slot:02x}.{function}")
+            self._file(device / "driver_override", "(null)")
+            self._file(device / "numa_node", self.read(self.path / "numa_node"))
+            self._link(self.path / f"virtfn{number}", device)
+            self._link(device / "physfn", self.path)
+            self._link(self.root / "bus/pci/devices" / device.name, device)
+            self._probe(device)
+
+    def _probe(self, device: Path) -> None:
+        wanted = self.read(device / "driver_override").replace("(null)", "")
+        if not wanted and self.read(self.path / "sriov_drivers_autoprobe") == "0":
+            return
+        driver = wanted or NETWORK_DRIVERS[self.read(self.path / "vendor")]
+        if (device / "driver").exists() or not (self.root / "bus/pci/drivers" / driver).exists():
+            return
+        self._link(device / "driver", self.root / "bus/pci/drivers" / driver)
+        if driver != VFIO:
+            self._make_link(device)
+
+    def _make_link(self, device: Path) -> None:
+        (link,) = (entry for entry in self.path.glob("virtfn*") if entry.resolve() == device)
+        number = int(link.name.removeprefix("virtfn"))
+        (nic,) = (self.path / "net").iterdir()
+        mac = self.macs.get(number, RANDOM_MAC)
+        if self.read(nic / "type") == "32":
+            mac = f"00:00:10:49:fe:80:00:00:00:00:00:00:{mac}"
+        name = f"{nic.name}v{number}"
+        for file, content in (("address", mac), ("mtu", "1500"), ("type", self.read(nic / "type"))):
+            self._file(device / "net" / name / file, content)
+        self._link(device / "net" / name / "device", device)
+        self._link(self.root / "class/net" / name, device / "net" / name)
+
+    def _unbind(self, device: Path) -> None:
+        (device / "driver").unlink(missing_ok=True)
+        for link in (device / "net").glob("*"):
+            (self.root / "class/net" / link.name).unlink(missing_ok=True)
+        shutil.rmtree(device / "net", ignore_errors=True)
+
+    # ----------------------------------------------------------------------------- its netlink
+
+    def set_mac(self, link: str, vf: int, mac: bytes) -> None:
+        self.macs[vf] = mac.hex(":")
+
+    def set_guid(self, link: str, vf: int, guid: bytes) -> None:
+        self.macs[vf] = guid.hex(":")
+
+    def set_up(self, link: str) -> None:
+        self.up.append(link)
+
+    def set_eswitch_mode(self, address: str, mode: str) -> None:
+        self.modes[address] = mode
+
+    # ----------------------------------------------------------------------------------- files
+
+    @staticmethod
+    def _file(path: Path, content: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{content}\n")
+
+    @staticmethod
+    def _link(path: Path, target: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        target.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(target)
+
+
+class CardHardware:
+    """``NicHardware`` over a card. ``pods``: PCI address -> Pod; None: kubelet does not answer."""
+
+    def __init__(self, card: Card) -> None:
+        self.card = card
+        self.pods: dict[str, str] | None = {}
+        self._configurator = VfConfigurator(card, card)
+
+    async def nics(self, own_addresses: Collection[str]) -> tuple[PhysicalFunction, ...]:
+        return with_pods(physical_functions(own_addresses, self.card.root), self.pods)
+
+    async def carry_out(self, action: Action) -> None:
+        self._configurator.carry_out(action)
+
+    def pods_of(self, nic: PhysicalFunction) -> list[str]:
+        pods = self.pods or {}
+        return [pods[vf.address] for vf in nic.vfs if vf.address in pods]

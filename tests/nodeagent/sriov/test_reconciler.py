@@ -1,0 +1,326 @@
+"""Rounds over cards: what policies ask for is made, kept, made again, and waits for Pods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from core.domain.sriov.model import VFIO, NicName, NicSelector, NodePolicy, VfRange
+from core.domain.sriov.plan import DesiredNic, default_mac
+from core.errors import ApiUnavailable
+from core.settings.sriov import SriovSettings
+from nodeagent.sriov.reconciler import NodeConfiguration, NodeReport, SriovReconciler
+from tests.nodeagent.sriov.cards import Card, CardHardware
+
+CARDS = {"connectx-infiniband": "ibs1", "intel-e810": "ens1f0"}
+
+
+class WrittenSource:
+    """``PolicySource`` with what a test says, and what was written to it."""
+
+    def __init__(self) -> None:
+        self.now: NodeConfiguration | None = NodeConfiguration([], {})
+        self.declared: list[Sequence[DesiredNic]] = []
+        self.reports: list[NodeReport] = []
+        self.is_away = False
+
+    def configuration(self) -> NodeConfiguration | None:
+        return self.now
+
+    async def declare(self, desired: Sequence[DesiredNic]) -> None:
+        if self.is_away:
+            raise ApiUnavailable("the API server does not answer")
+        self.declared.append(desired)
+        if self.now is not None:
+            managed = {nic.address for nic in desired if not nic.externally_managed}
+            self.now = self.now._replace(managed=managed)
+
+    async def report(self, report: NodeReport) -> None:
+        self.reports.append(report)
+
+    async def changed(self) -> None:
+        raise AssertionError("a test runs rounds itself")
+
+    def ask(self, *policies: NodePolicy) -> None:
+        assert self.now is not None
+        self.now = self.now._replace(policies=policies)
+
+    @property
+    def last(self) -> NodeReport:
+        return self.reports[-1]
+
+
+class Node:
+    """A node with one card."""
+
+    def __init__(self, directory: Path, tree: str, settings: SriovSettings) -> None:
+        self.card = Card(directory / "sys", tree)
+        self.source = WrittenSource()
+        self.hardware = CardHardware(self.card)
+        self.settings = settings
+        self.nic = CARDS[tree]
+        self.restart()
+
+    def restart(self) -> None:
+        self.agent = SriovReconciler(self.settings, self.source, self.hardware)
+
+    def policy(self, vfs: int = 2, vf_range: VfRange | None = None, **fields: object) -> NodePolicy:
+        made = NodePolicy("rail", "rail", vfs, NicSelector((NicName(self.nic, vf_range),)))
+        return made._replace(**fields)  # type: ignore[arg-type]
+
+
+@pytest.fixture(params=CARDS)
+def node(tmp_path: Path, request: pytest.FixtureRequest) -> Node:
+    return Node(tmp_path, request.param, SriovSettings())
+
+
+@pytest.fixture
+def ethernet(tmp_path: Path) -> Node:
+    return Node(tmp_path, "intel-e810", SriovSettings())
+
+
+async def test_virtual_functions_are_made_as_a_policy_asks_and_then_left_alone(node: Node) -> None:
+    node.source.ask(node.policy(mtu=4_000))
+
+    assert await node.agent.run_round()
+    changes = len(node.card.writes)
+    assert await node.agent.run_round()
+
+    (nic,) = node.card.nics()
+    assert (nic.mtu, [vf.mtu for vf in nic.vfs]) == (4_000, [4_000, 4_000])
+    assert [vf.mac for vf in nic.vfs] == [default_mac(nic, number) for number in range(2)]
+    assert all(vf.driver in {"mlx5_core", "iavf"} and vf.link for vf in nic.vfs)
+    assert node.card.up == [nic.name]
+    assert len(node.card.writes) == changes
+    assert node.source.last.result == ("Succeeded", "")
+
+
+async def test_drivers_bind_after_the_addresses_are_set(node: Node) -> None:
+    node.source.ask(node.policy(1))
+
+    await node.agent.run_round()
+
+    autoprobe = [line for line in node.card.writes if line.startswith("sriov_")]
+    assert autoprobe == ["sriov_drivers_autoprobe 0", "sriov_numvfs 1", "sriov_drivers_autoprobe 1"]
+    assert node.card.read(node.card.path / "sriov_drivers_autoprobe") == "1"
+
+
+async def test_after_a_boot_everything_is_as_before(node: Node) -> None:
+    node.source.ask(node.policy(3, mtu=3_000))
+    await node.agent.run_round()
+    before = node.card.nics()
+
+    node.card.boot()
+    node.restart()
+    await node.agent.run_round()
+
+    assert node.card.nics() == before
+
+
+async def test_another_number_replaces_those_that_no_pod_has(node: Node) -> None:
+    node.source.ask(node.policy(2))
+    await node.agent.run_round()
+
+    node.source.ask(node.policy(5))
+    assert await node.agent.run_round()
+
+    assert len(node.card.nics()[0].vfs) == 5
+    assert len((node.agent.devices or {})["rail"]) == 5
+
+
+async def test_what_a_policy_made_goes_with_it_also_after_a_restart(node: Node) -> None:
+    node.source.ask(node.policy(2))
+    await node.agent.run_round()
+
+    node.restart()
+    node.source.ask()
+    await node.agent.run_round()
+
+    assert node.card.nics()[0].vfs == ()
+    assert node.source.declared[-1] != ()
+    await node.agent.run_round()
+    assert list(node.source.declared[-1]) == []
+
+
+async def test_what_others_made_stays(node: Node) -> None:
+    node.card.write(node.card.path / "sriov_numvfs", "2")
+
+    assert await node.agent.run_round()
+
+    assert len(node.card.nics()[0].vfs) == 2
+
+
+async def test_drift_is_corrected(ethernet: Node) -> None:
+    ethernet.source.ask(ethernet.policy(2, mtu=4_000))
+    await ethernet.agent.run_round()
+
+    (ethernet.card.root / "class/net/ens1f0/mtu").write_text("1500\n")
+    ethernet.card.write(ethernet.card.path / "virtfn1/driver/unbind", "0000:17:01.1")
+    assert await ethernet.agent.run_round()
+
+    (nic,) = ethernet.card.nics()
+    assert nic.mtu == 4_000
+    assert nic.vfs[1].link
+
+
+async def test_ranges_go_to_kernel_and_vfio(ethernet: Node) -> None:
+    dpdk = ethernet.policy(4, VfRange(2, 3), device_type=VFIO)._replace(name="b", resource="dpdk")
+    ethernet.source.ask(ethernet.policy(4, VfRange(0, 1)), dpdk)
+
+    await ethernet.agent.run_round()
+
+    assert [vf.driver for vf in ethernet.card.nics()[0].vfs] == ["iavf", "iavf", VFIO, VFIO]
+    devices = ethernet.agent.devices or {}
+    assert {name: [vf.number for vf in vfs] for name, vfs in devices.items()} == {
+        "dpdk": [2, 3],
+        "rail": [0, 1],
+    }
+    assert all(vf.is_ready for vfs in devices.values() for vf in vfs)
+
+
+async def test_virtual_functions_of_pods_are_never_taken_away(node: Node) -> None:
+    node.source.ask(node.policy(2, device_type=VFIO))
+    await node.agent.run_round()
+    address = node.card.nics()[0].vfs[1].address
+    node.hardware.pods = {address: "shop/web-0"}
+
+    node.source.ask(node.policy(4, device_type=VFIO))
+    assert not await node.agent.run_round()
+
+    assert len(node.card.nics()[0].vfs) == 2
+    report = node.source.last
+    assert (report.blocking, report.needs_drain) == (("shop/web-0",), True)
+    assert report.result.status == "InProgress"
+    assert report.result.error == (
+        f"{node.nic}: shop/web-0 use virtual functions that must go; the node is drained first"
+    )
+    assert not any(vf.is_ready for vf in (node.agent.devices or {})["rail"])
+
+
+async def test_the_change_follows_when_the_pods_are_gone(node: Node) -> None:
+    node.source.ask(node.policy(2))
+    await node.agent.run_round()
+    node.hardware.pods = {node.card.nics()[0].vfs[0].address: "shop/web-0"}
+    node.source.ask(node.policy(4))
+    await node.agent.run_round()
+
+    node.hardware.pods = {}
+    assert await node.agent.run_round()
+
+    assert len(node.card.nics()[0].vfs) == 4
+    assert not node.source.last.needs_drain
+
+
+async def test_without_draining_the_change_waits_and_says_for_whom(tmp_path: Path) -> None:
+    node = Node(tmp_path, "intel-e810", SriovSettings(drain=False))
+    node.source.ask(node.policy(2))
+    await node.agent.run_round()
+    node.hardware.pods = {node.card.nics()[0].vfs[0].address: "shop/web-0"}
+
+    node.source.ask(node.policy(4))
+    await node.agent.run_round()
+
+    assert not node.source.last.needs_drain
+    assert "shop/web-0 use virtual functions that must go; delete them" in node.agent.fault
+
+
+async def test_while_kubelet_does_not_answer_vfio_counts_as_used(ethernet: Node) -> None:
+    ethernet.source.ask(ethernet.policy(2, device_type=VFIO))
+    await ethernet.agent.run_round()
+    ethernet.hardware.pods = None
+
+    ethernet.source.ask(ethernet.policy(4, device_type=VFIO))
+    await ethernet.agent.run_round()
+
+    assert len(ethernet.card.nics()[0].vfs) == 2
+
+
+async def test_nothing_is_changed_before_it_is_declared(node: Node) -> None:
+    node.source.ask(node.policy(2))
+    node.source.is_away = True
+
+    assert not await node.agent.run_round()
+
+    assert node.card.writes == []
+    assert node.agent.fault == "the API server does not answer"
+
+
+async def test_a_driver_that_is_not_loaded_is_said_with_the_remedy(ethernet: Node) -> None:
+    driver = ethernet.card.root / "bus/pci/drivers/vfio-pci"
+    (driver / "unbind").unlink()
+    driver.rmdir()
+    ethernet.source.ask(ethernet.policy(1, device_type=VFIO))
+
+    assert not await ethernet.agent.run_round()
+
+    status, text = ethernet.source.last.result
+    assert status == "Failed"
+    assert text.startswith("ens1f0 vf 0: driver vfio-pci: cannot bind 0000:17:01.0 to vfio-pci")
+    assert "modprobe vfio-pci" in text
+
+
+async def test_a_file_that_refuses_is_named_and_other_policies_are_carried_out(
+    ethernet: Node,
+) -> None:
+    (ethernet.card.path / "sriov_numvfs").unlink()
+    ethernet.source.ask(ethernet.policy(2))
+
+    await ethernet.agent.run_round()
+
+    _, text = ethernet.source.last.result
+    shown = "/sys/bus/pci/devices/0000:17:00.0/sriov_numvfs"
+    assert f"cannot write 2 to {shown}: No such file or directory (check that the driver" in text
+
+
+async def test_a_policy_that_cannot_be_read_is_reported_and_the_rest_is_done(node: Node) -> None:
+    node.source.ask(node.policy(2))
+    assert node.source.now is not None
+    node.source.now = node.source.now._replace(unreadable=["policy x: spec.vdpaType"])
+
+    await node.agent.run_round()
+
+    assert node.source.last.result == ("Failed", "policy x: spec.vdpaType")
+    assert len(node.card.nics()[0].vfs) == 2
+
+
+async def test_where_an_operator_runs_nothing_is_done(node: Node) -> None:
+    node.source.now = NodeConfiguration([node.policy(2)], {}, operator="sriov/daemon-x")
+
+    assert not await node.agent.run_round()
+
+    assert node.card.writes == []
+    assert node.source.declared == []
+    assert "the Pod sriov/daemon-x of an SR-IOV operator" in node.agent.fault
+    assert node.agent.devices is None
+
+
+async def test_nodes_without_the_labels_of_the_setting_are_left_alone(tmp_path: Path) -> None:
+    node = Node(tmp_path, "intel-e810", SriovSettings(nodes={"network": "sriov"}))
+    node.source.ask(node.policy(2))
+
+    assert await node.agent.run_round()
+
+    assert node.card.writes == []
+    assert node.source.reports == []
+    assert node.agent.devices == {}
+
+
+async def test_nothing_is_done_before_everything_was_listed(node: Node) -> None:
+    node.source.now = None
+
+    assert not await node.agent.run_round()
+
+    assert node.agent.fault == "policies and node are not known yet"
+
+
+async def test_who_listens_hears_of_other_devices_alone(node: Node) -> None:
+    changes = []
+    node.agent.listen(lambda: changes.append(node.agent.devices))
+    node.source.ask(node.policy(2))
+
+    await node.agent.run_round()
+    await node.agent.run_round()
+
+    assert len(changes) == 1
