@@ -41,6 +41,7 @@ MUSL: Final = "musl-gcc"
 SITE: Final = "mkdocs-material"
 PUBLIC_DOCUMENTS: Final = "Spiderpool's documents"
 SPIDERPOOL: Final = "Spiderpool"
+CHROMIUM: Final = "Chromium"
 
 _OF_SETUP: Final = "scripts/setup.sh dev installs it (Debian's {})"
 _ASSETS: Final = "into KUBEBUILDER_ASSETS or /usr/local/kubebuilder/bin"
@@ -51,6 +52,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     HOST_LOCAL: _OF_SETUP.format("containernetworking-plugins"),
     CGROUPS: "mount cgroup2, on a kernel with BPF for control groups",
     "iptables": _OF_SETUP.format("iptables"),
+    CHROMIUM: "apt-get install chromium",
     "etcdutl": _OF_SETUP.format("etcd-server"),
     PROMETHEUS: _OF_SETUP.format("prometheus"),
     USER_MODE: "scripts/setup.sh dev on amd64; where it does not boot, make test-vm",

@@ -1,0 +1,249 @@
+"""The console as a user has it: a real Chromium, the real server, and a log in a real etcd.
+
+One tab for all tests, because a browser is slow to start. After each test the tab must have
+reported no error and requested nothing from another origin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from core.domain.events import EVENT_TYPES
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from tests.support.browser import Page, View, require_chromium, running_browser
+from tests.support.console_harness import HELD, HOSTILE_TEXT, ConsoleHarness, running_console
+from tests.support.etcd import EtcdCluster
+from tests.support.node_harness import pod
+
+pytestmark = [pytest.mark.etcd, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+
+SHOWN = """document.querySelector('#main')?.ariaBusy === 'false'
+  && document.querySelector('#content:not(.old)') !== null"""
+PAGES = {
+    "#/": "Overview",
+    "#/pools/lan": "Pool lan",
+    "#/pools/wide": "Pool wide",
+    "#/pools/six": "Pool six",
+    f"#/addresses/{HELD}": f"Address {HELD}",
+    "#/addresses?state=resting": "Addresses",
+    "#/pods/shop/web-0": "Pod shop/web-0",
+    "#/nodes/node-b": "Node node-b",
+    "#/events?kind=addresses-released&since=1h": "Events",
+    **({"#/refusals": "Refusals"} if "allocation-refused" in EVENT_TYPES else {}),
+    "#/workflows": "Workflows",
+    "#/search?q=web": "Search: web",
+}
+REACHABLE = """[...document.querySelectorAll('a[href], button, input, select, [tabindex="0"]')]
+  .filter((node) => node.tabIndex >= 0 && node.checkVisibility())"""
+VERDICT = "(document.querySelector('.verdict')?.innerText ?? '')"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def console(
+    etcd: EtcdCluster, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[ConsoleHarness]:
+    require_chromium()
+    store = EtcdStore(EtcdSettings(etcd.endpoints))
+    archive: Path = tmp_path_factory.mktemp("archive")
+    async with running_console(store, "console", archive) as harness:
+        yield harness
+    await store.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def tab(
+    console: ConsoleHarness, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Page]:
+    async with running_browser(tmp_path_factory.mktemp("browser")) as browser:
+        page = await browser.open(console.url)
+        await page.expect(SHOWN)
+        yield page
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(tab: Page, console: ConsoleHarness) -> AsyncIterator[Page]:
+    tab.errors.clear()
+    await tab.show_as(View())
+    yield tab
+    assert tab.errors == []
+    assert [url for url in tab.requests if not url.startswith(console.url)] == []
+
+
+async def show(page: Page, path: str) -> None:
+    """Show a page of the console, also if it is the shown one, and wait until it is read."""
+    await page.evaluate(f"""document.querySelector('#content').classList.add('old');
+      history.pushState(null, '', {path!r}); window.dispatchEvent(new Event('locationchange'))""")
+    await page.expect(SHOWN)
+
+
+async def text_of(page: Page, selector: str) -> str:
+    return str(await page.evaluate(f"document.querySelector({selector!r}).innerText"))
+
+
+async def run(page: Page, module: str, expression: str) -> Any:
+    """Evaluate an expression with the names of a module of the console."""
+    return await page.evaluate(f"import('./{module}').then((module) => {expression})")
+
+
+async def test_every_page_renders_in_light_and_dark_and_on_a_narrow_screen(page: Page) -> None:
+    for view in (View(), View(390, 844, "dark")):
+        await page.show_as(view)
+        for path, title in PAGES.items():
+            await show(page, path)
+
+            await page.expect(f"document.querySelector('h1')?.innerText === {title!r}")
+            assert await page.evaluate("document.querySelector('.notice-error') === null"), path
+            width = await page.evaluate("document.documentElement.scrollWidth")
+            assert width <= view.width, f"{path} is {width} pixels wide"
+
+
+async def test_an_instant_that_is_typed_shows_who_held_the_address_then(page: Page) -> None:
+    await show(page, f"#/addresses/{HELD}")
+    assert "Now: allocated to shop/web-0" in await page.evaluate(VERDICT)
+
+    await page.evaluate("document.querySelector('.instant').focus()")
+    await page.type_text("12:03")
+    await page.press("Enter")
+
+    await page.expect(f"{VERDICT}.includes('allocated to shop/web-1')")
+    assert "at=2026-01-01T12%3A03%3A00" in await page.evaluate("location.hash")
+    assert await page.evaluate("document.documentElement.classList.contains('in-the-past')")
+
+    await page.evaluate("document.querySelector('.live').click()")
+    await page.expect(f"{VERDICT}.includes('allocated to shop/web-0')")
+    assert "at=" not in await page.evaluate("location.hash")
+
+
+async def test_the_slider_moves_by_keys_and_plays_up_to_the_present(page: Page) -> None:
+    await show(page, f"#/addresses/{HELD}")
+
+    await page.evaluate("document.querySelector('[type=range]').focus()")
+    await page.press("Home")
+    await page.expect(f"{VERDICT}.includes('free')")
+    await page.press("End")
+    await page.expect(f"{VERDICT}.includes('Now: allocated')")
+
+    await page.evaluate("document.querySelector('[aria-label=\"Speed of playing\"]').value = '16'")
+    await page.evaluate("document.querySelector('.play').click()")
+    await page.expect(f"!{VERDICT}.includes('Now')")
+    await page.expect(f"{VERDICT}.includes('Now: allocated')")
+
+
+async def test_an_event_back_and_forth_shows_the_state_before_and_after_it(page: Page) -> None:
+    await show(page, "#/addresses/10.6.0.23?at=2026-01-01T13%3A30%3A00Z")
+    await page.expect(f"{VERDICT}.includes('allocated to shop/web-3')")
+
+    await page.evaluate("document.querySelector('[title=\"Before the last event\"]').click()")
+    await page.expect(f"{VERDICT}.includes('free')")
+    await page.evaluate("document.querySelector('[title=\"After the next event\"]').click()")
+    await page.expect(f"{VERDICT}.includes('allocated to shop/web-3')")
+
+
+async def test_a_cell_names_its_holder_under_the_pointer_and_by_keys(page: Page) -> None:
+    await show(page, "#/pools/lan")
+    label = await page.evaluate(f"document.querySelector('[data-key=\"{HELD}\"]').ariaLabel")
+    assert label == f"{HELD} allocated, held by shop/web-0"
+
+    await page.point_at('[data-key="10.6.0.23"]')
+    await page.expect("document.querySelector('.grid-details').innerText.includes('Rests until')")
+    assert "shop/web-3" in await text_of(page, ".grid-details")
+    states = (
+        "[...document.querySelectorAll('.cell')].map((cell) => cell.ariaLabel.split(/[ ,]/)[1])"
+    )
+    assert await page.evaluate(states) == [
+        *("allocated", "outside", "outside", "free", "reserved", "quarantined", "resting"),
+        *("free", "excluded", "free", "free", "free", "free"),
+    ]
+
+    await page.evaluate("document.querySelector('.cell[tabindex=\"0\"]').focus()")
+    await page.press("End")
+    await page.press("Home")
+    assert "shop/web-0" in await text_of(page, ".grid-details")
+    await page.press("Enter")
+    await page.expect(f"document.querySelector('h1').innerText === 'Address {HELD}'")
+
+
+@pytest.mark.parametrize("pool", ["wide", "six"])
+async def test_a_large_pool_is_opened_range_by_range(page: Page, pool: str) -> None:
+    await show(page, f"#/pools/{pool}")
+
+    for _ in range(8):
+        if not await page.evaluate("document.querySelector('.range') !== null"):
+            break
+        before = await text_of(page, ".ranges strong")
+        await page.evaluate("document.querySelector('.cell-count').closest('a').click()")
+        await page.expect(f"document.querySelector('.ranges strong').innerText !== {before!r}")
+
+    holder = await page.evaluate("document.querySelector('.cell.state-allocated').ariaLabel")
+    assert "held by shop/" in holder
+    assert "first=" in await page.evaluate("location.hash")
+
+
+async def test_the_tabulator_key_reaches_every_link_button_and_field(page: Page) -> None:
+    for path in ("#/", "#/pools/lan", "#/events"):
+        await show(page, path)
+        await page.evaluate(f"window.reachable = {REACHABLE}; window.reached = new Set()")
+        count = int(await page.evaluate("reachable.length"))
+        await page.evaluate("document.body.focus(); document.activeElement.blur()")
+        for _ in range(count + 2):
+            await page.press("Tab")
+            await page.evaluate("reached.add(document.activeElement)")
+
+        missed = "reachable.filter((node) => !reached.has(node)).map((node) => node.outerHTML)"
+        assert await page.evaluate(missed) == [], path
+        outline = "getComputedStyle(document.activeElement).outlineStyle"
+        await page.press("Tab")
+        assert await page.evaluate(outline) != "none"
+
+
+async def test_an_open_page_shows_what_is_written_meanwhile(
+    page: Page, console: ConsoleHarness
+) -> None:
+    await show(page, "#/events?namespace=shop")
+    await page.expect("document.querySelector('.live').classList.contains('is-connected')")
+    await page.expect("document.body.innerText.includes('New events appear here')")
+
+    await console.node_a.add(pod("late-1"))
+    await page.expect("document.querySelector('td a[href*=\"late-1\"]') !== null")
+
+    await show(page, "#/nodes/node-a")
+    await console.node_a.add(pod("late-2"))
+    await page.expect("document.querySelector('td a[href*=\"late-2\"]') !== null")
+
+
+async def test_texts_of_the_log_are_shown_and_never_become_markup(page: Page) -> None:
+    for path in ("#/", "#/addresses/10.6.0.22", "#/events?kind=address-quarantined"):
+        await show(page, path)
+
+        await page.expect(
+            f"document.getElementById('content').innerText.includes({HOSTILE_TEXT!r})"
+        )
+        assert await page.evaluate("document.querySelector('#content img') === null")
+
+
+async def test_an_address_is_written_as_rfc_5952_says(page: Page) -> None:
+    for text in ("10.6.0.17", "fd00:6::", "::", "::1", "2001:db8::1:0:0:1", "fe80::1:0:0:0"):
+        parsed = f"Object.values(module.parseAddress('{text}'))"
+        written = await run(page, "numbers.js", f"module.formatAddress(...{parsed})")
+        assert written == text
+    for text in ("10.6.0", "10.6.0.256", "fd00::6::1", "12345::", "web-0", ""):
+        assert await run(page, "numbers.js", f"module.parseAddress('{text}')") is None
+
+
+async def test_times_are_read_as_orbctl_reads_them(page: Page) -> None:
+    now = 1_767_274_200_000  # 2026-01-01 13:30:00Z
+    for text, expected in {
+        "14:03": "2026-01-01 14:03:00Z",
+        "2026-03-01 14:03": "2026-03-01 14:03:00Z",
+        "2026-03-01T14:03:00+02:00": "2026-03-01 12:03:00Z",
+        "2026-03-01": "2026-03-01 00:00:00Z",
+        "90m": "2026-01-01 12:00:00Z",
+        "yesterday": "-",
+    }.items():
+        parsed = f"module.instantText(module.parseInstant('{text}', {now}))"
+        assert await run(page, "time_text.js", parsed) == expected

@@ -1,0 +1,231 @@
+"""A real Chromium without a screen, driven by the DevTools protocol over its WebSocket.
+
+For tests of the console. Chromium gets a profile of its own and no name but 127.0.0.1 resolves, so
+that nothing it does by itself reaches a network. Only processes started here are ever signalled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import itertools
+import json
+import shutil
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import aiohttp
+import pytest
+
+from tests.support.deadlines import looks
+from tests.support.parts import CHROMIUM, needs
+
+PROGRAM: Final = "chromium"
+START_DEADLINE_S: Final = 60.0
+MESSAGE_BYTES_MAX: Final = 32 << 20
+_POLL_S: Final = 0.02
+_FLAGS: Final = (
+    *("--headless=new", "--remote-debugging-port=0", "--no-sandbox", "--disable-gpu"),
+    *("--no-first-run", "--disable-background-networking", "--disable-component-update"),
+    *("--disable-sync", "--disable-extensions", "--disable-default-apps", "--no-pings"),
+    *("--disable-dev-shm-usage", "--hide-scrollbars", "--force-color-profile=srgb"),
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+)
+
+KEYS: Final[Mapping[str, tuple[int, str]]] = {
+    "Tab": (9, ""),
+    "Enter": (13, "\r"),
+    "Escape": (27, ""),
+    "Home": (36, ""),
+    "End": (35, ""),
+    "ArrowLeft": (37, ""),
+    "ArrowUp": (38, ""),
+    "ArrowRight": (39, ""),
+    "ArrowDown": (40, ""),
+}
+"""Names of keys with their code, and the text that they type."""
+
+
+class View(NamedTuple):
+    """The size of a page in CSS pixels, and the colours that its user prefers."""
+
+    width: int = 1280
+    height: int = 900
+    scheme: str = "light"
+
+
+class ScriptFailed(AssertionError):
+    """An expression that a test evaluated in a page has thrown."""
+
+
+def require_chromium() -> None:
+    """Skip the test where Chromium is not installed."""
+    if shutil.which(PROGRAM) is None:
+        pytest.skip(needs(CHROMIUM))
+
+
+class Browser:
+    """One Chromium process; ``running_browser`` makes it."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._numbers = itertools.count(1)
+        self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._pages: dict[str, Page] = {}
+
+    async def read_messages(self) -> None:
+        """Deliver answers and events until the browser closes the connection."""
+        async for message in self._socket:
+            body = json.loads(message.data)
+            if "id" in body:
+                self._answers.pop(body["id"]).set_result(body)
+            elif body.get("sessionId") in self._pages:
+                self._pages[body["sessionId"]].take(body["method"], body["params"])
+
+    async def send(self, method: str, session: str = "", **parameters: object) -> dict[str, Any]:
+        """Send a command and return its result. Raises AssertionError with the protocol's error."""
+        number = next(self._numbers)
+        self._answers[number] = asyncio.get_running_loop().create_future()
+        body: dict[str, object] = {"id": number, "method": method, "params": parameters}
+        await self._socket.send_json({**body, "sessionId": session} if session else body)
+        answer = await self._answers[number]
+        assert "error" not in answer, f"{method}: {answer['error']}"
+        return dict(answer["result"])
+
+    async def open(self, url: str, view: View = View()) -> Page:
+        """Open a page of its own, with a storage of its own."""
+        context = (await self.send("Target.createBrowserContext"))["browserContextId"]
+        target = await self.send("Target.createTarget", url="about:blank", browserContextId=context)
+        target_id = target["targetId"]
+        attached = await self.send("Target.attachToTarget", targetId=target_id, flatten=True)
+        page = Page(self, str(attached["sessionId"]))
+        self._pages[page.session] = page
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            await page.send(f"{domain}.enable")
+        await page.show_as(view)
+        await page.send("Page.navigate", url=url)
+        return page
+
+
+class Page:
+    """One page. ``errors``: what its console reported; ``requests``: the URLs that it requested."""
+
+    def __init__(self, browser: Browser, session: str) -> None:
+        self.session = session
+        self.errors: list[str] = []
+        self.requests: list[str] = []
+        self._browser = browser
+
+    async def send(self, method: str, **parameters: object) -> dict[str, Any]:
+        """Send a command to this page."""
+        return await self._browser.send(method, self.session, **parameters)
+
+    def take(self, event: str, body: dict[str, Any]) -> None:
+        """Note what the page did."""
+        match event:
+            case "Runtime.exceptionThrown":
+                details = body["exceptionDetails"]
+                self.errors.append(details.get("exception", details).get("description", str(body)))
+            case "Runtime.consoleAPICalled" if body["type"] in {"error", "warning", "assert"}:
+                self.errors.append(" ".join(str(part.get("value", part)) for part in body["args"]))
+            case "Log.entryAdded" if body["entry"]["level"] in {"error", "warning"}:
+                self.errors.append(f"{body['entry']['text']} {body['entry'].get('url', '')}")
+            case "Network.requestWillBeSent":
+                self.requests.append(body["request"]["url"])
+
+    async def show_as(self, view: View) -> None:
+        """Change the size and the preferred colours."""
+        await self.send(
+            "Emulation.setDeviceMetricsOverride",
+            width=view.width,
+            height=view.height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+        features = [{"name": "prefers-color-scheme", "value": view.scheme}]
+        await self.send("Emulation.setEmulatedMedia", features=features)
+
+    async def evaluate(self, expression: str) -> Any:
+        """The value of an expression, awaited if it is a promise. Raises ScriptFailed."""
+        answer = await self.send(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
+        if "exceptionDetails" in answer:
+            raise ScriptFailed(str(answer["exceptionDetails"].get("exception", answer)))
+        return answer["result"].get("value")
+
+    async def expect(self, expression: str) -> Any:
+        """Wait until an expression is true, and return it. Fails with what the page shows."""
+        for _ in looks():
+            value = await self.evaluate(expression)
+            if value:
+                return value
+            await asyncio.sleep(_POLL_S)
+        shown = await self.evaluate("document.body.innerText")
+        raise AssertionError(f"never true: {expression}; errors {self.errors}; page: {shown}")
+
+    async def press(self, key: str) -> None:
+        """Press and release a key of ``KEYS``, or type a character."""
+        code, text = KEYS.get(key, (ord(key[0].upper()), key))
+        event = {"key": key, "windowsVirtualKeyCode": code, "text": text}
+        await self.send("Input.dispatchKeyEvent", type="keyDown", **event)
+        await self.send("Input.dispatchKeyEvent", type="keyUp", **{**event, "text": ""})
+
+    async def point_at(self, selector: str) -> None:
+        """Move the pointer to the middle of the first element that matches."""
+        box = await self.evaluate(
+            f"document.querySelector({selector!r}).getBoundingClientRect().toJSON()"
+        )
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        await self.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+
+    async def type_text(self, text: str) -> None:
+        """Put a text where the caret is."""
+        await self.send("Input.insertText", text=text)
+
+    async def picture(self) -> bytes:
+        """The visible part as PNG."""
+        answer = await self.send("Page.captureScreenshot", format="png")
+        return base64.b64decode(answer["data"])
+
+
+@asynccontextmanager
+async def running_browser(directory: Path) -> AsyncIterator[Browser]:
+    """Start Chromium with its profile in ``directory``; end it with the block."""
+    program = shutil.which(PROGRAM)
+    assert program is not None, "call require_chromium() first"
+    with (directory / "chromium.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            program, *_FLAGS, f"--user-data-dir={directory}", "about:blank", stdout=log, stderr=log
+        )
+    try:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(
+                await _debugger_of(directory, process), max_msg_size=MESSAGE_BYTES_MAX
+            ) as socket,
+        ):
+            browser = Browser(socket)
+            reader = asyncio.create_task(browser.read_messages())
+            yield browser
+            await browser.send("Browser.close")
+            await reader
+        await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def _debugger_of(directory: Path, process: asyncio.subprocess.Process) -> str:
+    """Where the DevTools of this process listen: it writes port and path to a file."""
+    file = directory / "DevToolsActivePort"
+    for _ in looks(START_DEADLINE_S):
+        lines = file.read_text(encoding="ascii").split() if file.exists() else []
+        if len(lines) == 2:
+            return f"ws://127.0.0.1:{lines[0]}{lines[1]}"
+        assert process.returncode is None, (directory / "chromium.log").read_text(errors="replace")
+        await asyncio.sleep(_POLL_S)
+    raise AssertionError("Chromium opened no DevTools port")

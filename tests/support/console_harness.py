@@ -1,0 +1,104 @@
+"""A console over a small cluster with a past: two nodes, three pools, and two hours of events.
+
+The clock of the cluster is set by hand and stands still at the end, so that an address that rests
+goes on resting while a browser reads. Everything else is real.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from core.domain.configuration.commands import ApplyReservation, QuarantineAddress
+from core.domain.model import Reservation
+from core.domain.selection.request import SelectionRequest
+from core.eventstore.kv import KeyValueStore
+from core.process.tcp_port import TcpPort
+from ops.console.source import ConsoleSource
+from ops.console.web_server import CONNECTIONS_MAX, ConsoleServer
+from tests.support.node_harness import NodeHarness, pod, pool
+
+START_MS: Final = 1_767_268_800_000
+"""2026-01-01 12:00:00 UTC."""
+
+MINUTE_MS: Final = 60_000
+HELD: Final = "10.6.0.17"
+"""Of web-0 from 12:10 on, of web-1 from 12:02 to 12:05."""
+
+
+HOSTILE_TEXT: Final = "<img src=x onerror=alert(1)>"
+"""The reason of a quarantine: a page shows it as it is."""
+
+
+class ConsoleHarness(NamedTuple):
+    """Where it listens, and the nodes of its cluster."""
+
+    url: str
+    node_a: NodeHarness
+    node_b: NodeHarness
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.now_ms = START_MS
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+    def set(self, minutes: float) -> None:
+        self.now_ms = START_MS + int(minutes * MINUTE_MS)
+
+
+@asynccontextmanager
+async def running_console(
+    store: KeyValueStore, cluster: str, archive: Path
+) -> AsyncIterator[ConsoleHarness]:
+    """Make the cluster's past, and serve it on loopback."""
+    clock = _Clock()
+    node_a, node_b = (NodeHarness(store, name, cluster=cluster) for name in ("node-a", "node-b"))
+    for node in (node_a, node_b):
+        node.writer._now_ms = clock
+    async with node_a, node_b:
+        await _live(clock, node_a, node_b)
+        source = ConsoleSource(store, node_a.keys, archive, cluster=cluster, now_ms=clock)
+        server = ConsoleServer(source)
+        port = TcpPort(server.app(), "console", CONNECTIONS_MAX)
+        await port.open("127.0.0.1", 0, "--port")
+        try:
+            yield ConsoleHarness(f"http://127.0.0.1:{port.port}/", node_a, node_b)
+        finally:
+            await server.close()
+            await port.close()
+
+
+async def _live(clock: _Clock, node_a: NodeHarness, node_b: NodeHarness) -> None:
+    """What happened, by minutes after 12:00. At first ``lan`` has one address only."""
+    lan = pool("lan", HELD)
+    await node_a.apply(lan)
+    await node_b.view.freshen()
+    clock.set(2)
+    await node_b.add(pod("web-1"))
+    clock.set(5)
+    await node_b.delete(pod("web-1"))
+    clock.set(10)
+    await node_a.add(pod("web-0"))
+    clock.set(20)
+    await node_a.apply(
+        lan._replace(ips=(HELD, "10.6.0.20-10.6.0.29"), exclude_ips=("10.6.0.25",)),
+        pool("wide", "10.7.0.0-10.7.255.255", subnet="10.7.0.0/16", default=False),
+        pool("six", "fd00:6::-fd00:6::ffff:ffff:ffff:ffff", default=False),
+        ApplyReservation(Reservation("printers", 4, ("10.6.0.21",))),
+        QuarantineAddress("10.6.0.22", HOSTILE_TEXT),
+    )
+    await node_b.view.freshen()
+    clock.set(30)
+    for number in range(4, 12):
+        await node_b.add(pod(f"api-{number}"), request=SelectionRequest("eth0", ("wide",)))
+    await node_a.add(pod("six-0"), request=SelectionRequest("eth0", (), ("six",)))
+    clock.set(60)
+    await node_a.add(pod("web-3"))
+    clock.set(120)
+    await node_a.delete(pod("web-3"))
+    clock.set(120.1)
