@@ -20,7 +20,7 @@ from core.domain.addresses.choice import AddressOrder, Search
 from core.domain.addresses.ip_address import Address, AddressSyntaxError, Family, parse_address
 from core.domain.addresses.routes import distribute_routes
 from core.domain.claims.assignment import nic_with
-from core.domain.events import Release
+from core.domain.events import PoolVerdict, Release
 from core.domain.model import Nic
 from core.domain.selection.explanation import (
     FREE_ADDRESS,
@@ -34,6 +34,7 @@ from core.domain.selection.request import (
     Demand,
     Selection,
 )
+from core.domain.selection.select import rejected_in_short
 from core.errors import AddressesUsedOut, AllocationError, LogCorrupt, LostRace
 from core.eventstore.batch import Lost
 from core.eventstore.keys import Keys
@@ -181,6 +182,12 @@ class AllocationAttempt:
         if not requested and not any(pool.routes for pool in pools.values()):
             return nics
         return distribute_routes(nics, pools, requested)
+
+    def passed_over(self) -> tuple[PoolVerdict, ...]:
+        """The candidates that no address comes from, because of a rule or because they are full."""
+        if not self._full:
+            return self.selection.passed_over
+        return rejected_in_short(map(self._final_verdict, self.selection.verdicts))
 
     def learn(self, picked: Iterable[PickedAddress], lost: Lost, free: FreeAddresses) -> None:
         """Use what was read of each address and its window after a lost race."""

@@ -274,7 +274,9 @@ class Allocator:
                 address = await attempt.pick(demand, constraints, self._sources)
                 self._claiming.add(address.choice.address)
                 picked.append(address)
-            event = claim(pod, request.attachment, pool_request, attempt.nics(picked))
+            nics = attempt.nics(picked)
+            selected = (attempt.selection.source, attempt.passed_over())
+            event = claim(pod, request.attachment, pool_request, nics, *selected)
             draft = EventDraft(self._writer.event_id(), request.cause, event)
             used = [(address.pool, address.demand.family) for address in picked]
             guards = configuration_guards(self._keys, attempt.snapshot, used)

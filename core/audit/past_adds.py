@@ -11,8 +11,15 @@ from typing import Final, NamedTuple
 from core.archive.replay import LogView
 from core.audit.history import events_about
 from core.audit.history_entries import HistorySubject
-from core.domain.events import AddressesClaimed, AddressesReleased, AllocationRefused, Recorded
-from core.domain.evolution import EndpointKey
+from core.domain.events import (
+    AddressesClaimed,
+    AddressesReleased,
+    AllocationRefused,
+    EndpointChanged,
+    Recorded,
+)
+from core.domain.evolution import EndpointKey, evolve_endpoint
+from core.domain.model import Endpoint
 
 
 class LogMoment(NamedTuple):
@@ -34,12 +41,20 @@ NOW: Final = LogMoment()
 class PastAdds(NamedTuple):
     """``claims``: those since the Pod had no address. ``refused``: the newest refusal after them.
 
-    ``released``: the event that took its last addresses, None while it has some.
+    ``released``: the event that took its last addresses, None while it has some. ``held``: its
+    endpoint.
     """
 
     claims: tuple[Recorded, ...] = ()
     refused: Recorded | None = None
     released: Recorded | None = None
+    held: Endpoint | None = None
+
+    @property
+    def has_source(self) -> bool:
+        """Whether the newest claim says which level of selection named its pools."""
+        event = self.claims[-1].event if self.claims else None
+        return isinstance(event, AddressesClaimed) and bool(event.source)
 
 
 async def past_adds(view: LogView, pod: EndpointKey, moment: LogMoment = NOW) -> PastAdds:
@@ -54,9 +69,12 @@ async def past_adds(view: LogView, pod: EndpointKey, moment: LogMoment = NOW) ->
 def _after(adds: PastAdds, recorded: Recorded, pod: EndpointKey) -> PastAdds:
     match recorded.event:
         case AddressesClaimed(endpoint) if endpoint.key == pod:
-            return PastAdds((*adds.claims, recorded))
-        case AddressesReleased(namespace, name, nics=()) if (namespace, name) == pod:
-            return PastAdds(released=recorded)
+            return PastAdds((*adds.claims, recorded), held=endpoint)
+        case EndpointChanged(endpoint) if endpoint.key == pod:
+            return adds._replace(held=endpoint)
+        case AddressesReleased(namespace, name) as event if (namespace, name) == pod:
+            held = evolve_endpoint(adds.held, event)
+            return adds._replace(held=held) if held else PastAdds(released=recorded)
         case AllocationRefused(namespace, name) if (namespace, name) == pod:
             return adds._replace(refused=recorded)
         case _:

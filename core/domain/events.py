@@ -127,15 +127,33 @@ class RecordDeleted(NamedTuple):
     name: str
 
 
+class PoolVerdict(NamedTuple):
+    """What became of one candidate pool, in short: ``core.domain.selection.request`` has the rest.
+
+    ``rule``: slug of the rule that decided. ``detail``: what exactly did not fit.
+    """
+
+    interface: str
+    family: Family
+    pool: str
+    accepted: bool
+    rule: str
+    detail: str = ""
+
+
 class AddressesClaimed(NamedTuple):
     """All addresses of one request were claimed (I4).
 
     ``endpoint`` is the endpoint after the claim, ``new_nics`` the indexes into ``endpoint.nics`` of
-    those that are new with this event.
+    those that are new with this event. ``source``: the level of selection that named the pools, ""
+    if none did: the addresses were named, or the event is older than the field. ``passed_over``:
+    candidates that were not used, because a rule rejected them or they were full.
     """
 
     endpoint: Endpoint
     new_nics: tuple[int, ...]
+    source: str = ""
+    passed_over: tuple[PoolVerdict, ...] = ()
 
 
 class EndpointChanged(NamedTuple):
@@ -173,20 +191,6 @@ class AddressesReleased(NamedTuple):
     def addresses(self) -> tuple[str, ...]:
         """The addresses whose claims end."""
         return tuple(release.address for release in self.releases)
-
-
-class PoolVerdict(NamedTuple):
-    """What became of one candidate pool, in short: ``core.domain.selection.request`` has the rest.
-
-    ``rule``: slug of the rule that decided. ``detail``: what exactly did not fit.
-    """
-
-    interface: str
-    family: Family
-    pool: str
-    accepted: bool
-    rule: str
-    detail: str = ""
 
 
 class AllocationRefused(NamedTuple):

@@ -1,49 +1,163 @@
-"""Prints what ADDs of the past got, for ``orbctl explain``."""
+"""Prints what ADDs of the past got, for ``orbctl explain``: claims and refusals of the log."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from core.domain.claims.refused_adds import at_length
-from core.domain.events import AllocationRefused, PoolVerdict, Recorded
+from core.audit.past_adds import LogMoment, PastAdds
+from core.domain.events import (
+    AddressesClaimed,
+    AddressesReleased,
+    AllocationRefused,
+    PoolVerdict,
+    Recorded,
+)
 from core.domain.selection.explanation import SOURCE_WORDS, describe_verdicts
+from core.domain.selection.request import CandidateVerdict
+from core.errors import BadInput, NotFound
+from ops.cli.exits import Exit, report
 from ops.cli.formats import Output
 from ops.cli.output import age, moment, show_value
+from ops.cli.times import parse_time
 
 
-def show_refusal(recorded: Recorded, output: Output, now_ms: int) -> None:
-    """Print a refused ADD: its error, and what became of each pool."""
+def parse_moment(text: str, now_ms: int) -> LogMoment:
+    """A position, or a time that is not in the future. Raises BadInput."""
+    if text.isdigit():
+        return LogMoment(position=int(text))
+    time_ms = parse_time(text, now_ms)
+    if time_ms > now_ms:
+        raise BadInput(
+            f"{moment(time_ms)} is in the future; it is {moment(now_ms)} now", subject="--as-of"
+        )
+    return LogMoment(time_ms=time_ms)
+
+
+def show_adds(pod: str, adds: PastAdds, output: Output, now_ms: int) -> Exit:
+    """Print what the Pod had at the moment of the answer, and why. ``pod``: NAMESPACE/NAME."""
+    if not adds.claims and adds.refused is None:
+        return report(_nothing(pod, adds))
+    if output.is_plain:
+        show_value(plain_adds(pod, adds), output)
+    else:
+        print(f"Pod {pod}")
+        for recorded in adds.claims:
+            _show_claim(recorded, now_ms)
+        if adds.refused is not None:
+            _show_refusal(adds.refused, now_ms)
+    return Exit.OK if adds.refused is None else Exit.REFUSED
+
+
+def _nothing(pod: str, adds: PastAdds) -> NotFound:
+    what = f"Pod {pod} had no address and no refused ADD"
+    if adds.released is not None:
+        event = adds.released.event
+        assert isinstance(event, AddressesReleased)
+        why = f"{event.reason}: {event.evidence}" if event.evidence else event.reason
+        at = moment(adds.released.recorded_at_ms)
+        what += f" since {', '.join(event.addresses())} was released at {at} ({why})"
+    return NotFound(what, remedy=f"`orbctl history {pod}` shows what it had, and when")
+
+
+def _show_claim(recorded: Recorded, now_ms: int) -> None:
+    event = recorded.event
+    assert isinstance(event, AddressesClaimed)
+    claimed = ", ".join(f"{address} ({pool})" for address, pool in _claimed(event))
+    print(f"got {claimed}")
+    _show_source(event.source)
+    _show_verdicts(event.passed_over)
+    nics = ", ".join(event.endpoint.nics[index].interface or "-" for index in event.new_nics)
+    print(f"claimed at {_at(recorded, now_ms)}: NIC {nics} on {event.endpoint.node}")
+
+
+def _show_refusal(recorded: Recorded, now_ms: int) -> None:
     event = recorded.event
     assert isinstance(event, AllocationRefused)
-    if output.is_plain:
-        show_value(plain_refusal(recorded), output)
-        return
-    print(f"Pod {event.namespace}/{event.name}")
     print(f"an ADD failed: {event.message}")
     if event.remedy and "orbctl explain" not in event.remedy:
         print(f"  → {event.remedy}")
-    print_verdicts(event.verdicts, event.left_out)
-    if event.source:
-        print(f"IPPools came from {SOURCE_WORDS.get(event.source, event.source)}")
-    at = f"{moment(recorded.recorded_at_ms)} ({age(now_ms - recorded.recorded_at_ms)} ago)"
-    print(f"refused at {at}: NIC {event.interface} on {event.node}")
+    _show_verdicts(event.verdicts)
+    if event.left_out:
+        print(f"  ... and {event.left_out} more")
+    _show_source(event.source)
+    print(f"refused at {_at(recorded, now_ms)}: NIC {event.interface} on {event.node}")
 
 
-def print_verdicts(verdicts: tuple[PoolVerdict, ...], left_out: int = 0) -> None:
-    """Print one line for each verdict."""
-    for line in describe_verdicts(map(at_length, verdicts)):
-        print(line)
-    if left_out:
-        print(f"  ... and {left_out} more")
+def _show_source(source: str) -> None:
+    if source:
+        print(f"IPPools came from {SOURCE_WORDS.get(source, source)}")
+
+
+def _show_verdicts(verdicts: Sequence[PoolVerdict]) -> None:
+    nics = dict.fromkeys(verdict.interface for verdict in verdicts)
+    for nic in nics:
+        if len(nics) > 1:
+            print(f"NIC {nic}:")
+        own = (verdict for verdict in verdicts if verdict.interface == nic)
+        for line in describe_verdicts(map(CandidateVerdict.at_length, own)):
+            print(line)
+
+
+def _at(recorded: Recorded, now_ms: int) -> str:
+    return f"{moment(recorded.recorded_at_ms)} ({age(now_ms - recorded.recorded_at_ms)} ago)"
+
+
+def _claimed(event: AddressesClaimed) -> list[tuple[str, str]]:
+    nics = event.endpoint.nics
+    return [pair for index in event.new_nics for pair in nics[index].addresses()]
+
+
+def plain_adds(pod: str, adds: PastAdds) -> dict[str, Any]:
+    """The same for programs, with the fields that ``explain`` has for every Pod."""
+    held = adds.held.addresses() if adds.held else ()
+    source, verdicts, error = _decision(adds)
+    return {
+        "pod": pod,
+        "served": error is None,
+        "holds": [address for address, _ in held],
+        "outlook": "",
+        "source": source or None,
+        "demands": [],
+        "verdicts": [plain_pool_verdict(verdict) for verdict in verdicts],
+        "notes": [],
+        "strayRoutes": [],
+        "trials": [],
+        "error": error,
+        "claims": [_plain_claim(recorded) for recorded in adds.claims],
+        "refusal": plain_refusal(adds.refused) if adds.refused else None,
+    }
+
+
+def _decision(adds: PastAdds) -> tuple[str, tuple[PoolVerdict, ...], str | None]:
+    """Source, verdicts and error of the newest ADD."""
+    match (adds.refused or adds.claims[-1]).event:
+        case AllocationRefused() as event:
+            return event.source, event.verdicts, event.message
+        case AddressesClaimed() as event:
+            return event.source, event.passed_over, None
+        case event:
+            raise AssertionError(f"not an ADD: {event}")
+
+
+def _plain_claim(recorded: Recorded) -> dict[str, Any]:
+    event = recorded.event
+    assert isinstance(event, AddressesClaimed)
+    return {
+        "claimedAt": moment(recorded.recorded_at_ms),
+        "position": recorded.position,
+        "node": event.endpoint.node,
+        "addresses": [{"address": address, "pool": pool} for address, pool in _claimed(event)],
+        "source": event.source or None,
+        "passedOver": [plain_pool_verdict(verdict) for verdict in event.passed_over],
+    }
 
 
 def plain_refusal(recorded: Recorded) -> dict[str, Any]:
-    """A refused ADD for programs; the names are those of ``explain`` where it has them."""
+    """A refused ADD for programs."""
     event = recorded.event
     assert isinstance(event, AllocationRefused)
     return {
-        "pod": f"{event.namespace}/{event.name}",
-        "served": False,
         "refusedAt": moment(recorded.recorded_at_ms),
         "position": recorded.position,
         "node": event.node,

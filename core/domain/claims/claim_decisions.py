@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from core.domain.addresses.ip_address import Family, parse_address
-from core.domain.events import AddressesClaimed, EndpointChanged
+from core.domain.events import AddressesClaimed, EndpointChanged, PoolVerdict
 from core.domain.facts import PodFacts
 from core.domain.fixed.validity import Validity
 from core.domain.model import (
@@ -263,8 +263,12 @@ def claim(
     attachment: Attachment,
     request: PoolRequest,
     chosen: Sequence[Nic],
+    source: str = "",
+    passed_over: tuple[PoolVerdict, ...] = (),
 ) -> AddressesClaimed:
     """The event of a claim: ``chosen`` are the new NICs with their addresses.
+
+    ``source`` and ``passed_over``: of the selection, as ``AddressesClaimed`` has them.
 
     In the unnamed multi-NIC mode their interfaces are "0", "1", ...: item 0 becomes eth0, the
     others stay open ("") until an ADD names them, and the request's own interface takes the first
@@ -285,7 +289,8 @@ def claim(
     endpoint = Endpoint(
         namespace, name, pod.uid, pod.node, request.holder, owner_kind, owner_name, tuple(nics)
     )
-    return AddressesClaimed(endpoint, tuple(range(len(request.keep), len(nics))))
+    new_nics = tuple(range(len(request.keep), len(nics)))
+    return AddressesClaimed(endpoint, new_nics, source, passed_over)
 
 
 class ReleaseDecision(NamedTuple):

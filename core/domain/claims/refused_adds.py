@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from core.domain.claims.claim_decisions import holder_of
-from core.domain.events import AllocationRefused, Cause, PoolVerdict
+from core.domain.events import AllocationRefused, Cause
 from core.domain.facts import PodFacts
 from core.domain.selection.explanation import missing_pool_of
 from core.domain.selection.request import CandidateVerdict
@@ -38,7 +38,6 @@ VERDICTS_MAX: Final = 48
 """Verdicts in one event; the others are counted."""
 
 MESSAGE_CHARS_MAX: Final = 1_000
-DETAIL_CHARS_MAX: Final = 200
 
 _REASONS: Final[tuple[tuple[type[AllocationError], str], ...]] = (
     (PoolPending, "pool-pending"),
@@ -76,7 +75,7 @@ def refusal_of(pod: PodFacts, interface: str, error: AllocationError) -> Allocat
         error.message[:MESSAGE_CHARS_MAX],
         error.remedy[:MESSAGE_CHARS_MAX],
         error.source,
-        tuple(map(in_short, verdicts[:VERDICTS_MAX])),
+        tuple(verdict.in_short() for verdict in verdicts[:VERDICTS_MAX]),
         max(len(verdicts) - VERDICTS_MAX, 0),
     )
 
@@ -85,18 +84,6 @@ def _reason_of(error: AllocationError) -> str:
     if missing_pool_of(error):
         return _MISSING_POOL
     return next((slug for kind, slug in _REASONS if isinstance(error, kind)), _OTHER_REASON)
-
-
-def in_short(verdict: CandidateVerdict) -> PoolVerdict:
-    """A verdict as events have it: without the text that follows from the rule and the pool."""
-    interface, family, pool, accepted, rule, _, detail = verdict
-    return PoolVerdict(interface, family, pool, accepted, rule, detail[:DETAIL_CHARS_MAX])
-
-
-def at_length(verdict: PoolVerdict) -> CandidateVerdict:
-    """A verdict of an event as selection has it, with an empty ``reason``."""
-    interface, family, pool, accepted, rule, detail = verdict
-    return CandidateVerdict(interface, family, pool, accepted, rule, "", detail)
 
 
 class _Window(NamedTuple):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from core.domain.addresses.ip_address import V4, V6, Family
+from core.domain.events import PoolVerdict
 from core.domain.model import Route
 
 CLUSTER_INTERFACE: Final = "eth0"
@@ -23,6 +24,12 @@ ADDRESSES_MAX: Final = 24
 Each of them may need five of the 128 guards of a transaction: unclaimed, rested, not in quarantine,
 its pool as it was, and the older claim that ends with it unchanged.
 """
+
+PASSED_OVER_MAX: Final = 16
+"""Candidates that the event of a claim names as not used; every claim pays for them."""
+
+DETAIL_CHARS_MAX: Final = 200
+"""Characters of one verdict in an event."""
 
 FAMILY_NAMES: Final[dict[Family, str]] = {V4: "IPv4", V6: "IPv6"}
 
@@ -140,12 +147,24 @@ class CandidateVerdict(NamedTuple):
     reason: str
     detail: str = ""
 
+    def in_short(self) -> PoolVerdict:
+        """The verdict as events have it: without the text that follows from rule and pool."""
+        interface, family, pool, accepted, rule, _, detail = self
+        return PoolVerdict(interface, family, pool, accepted, rule, detail[:DETAIL_CHARS_MAX])
+
+    @classmethod
+    def at_length(cls, verdict: PoolVerdict) -> CandidateVerdict:
+        """The verdict of an event, with an empty ``reason``."""
+        interface, family, pool, accepted, rule, detail = verdict
+        return cls(interface, family, pool, accepted, rule, "", detail)
+
 
 class Selection(NamedTuple):
     """The result: every demand has a pool. ``nics``: the unfiltered candidates.
 
     ``demands`` by NIC in the user's order, IPv4 before IPv6; ``verdicts`` in the user's order too.
-    ``routes``: those of the Pod's annotation, not yet distributed over the NICs.
+    ``routes``: those of the Pod's annotation, not yet distributed over the NICs. ``passed_over``:
+    the first ``PASSED_OVER_MAX`` rejections, for the event of the claim.
     """
 
     source: str
@@ -155,3 +174,4 @@ class Selection(NamedTuple):
     nics: tuple[NicPools, ...]
     notes: tuple[Note, ...] = ()
     routes: tuple[Route, ...] = ()
+    passed_over: tuple[PoolVerdict, ...] = ()

@@ -10,15 +10,17 @@ pool has a free address is not checked here, but by the claim.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from core.domain.addresses.ip_address import Family
 from core.domain.addresses.routes import requested_routes
+from core.domain.events import PoolVerdict
 from core.domain.facts import RequestFacts
 from core.domain.model import Pool, Route
 from core.domain.selection import explanation, filters, sources, wildcards
 from core.domain.selection.catalog import PoolCatalog
 from core.domain.selection.request import (
+    PASSED_OVER_MAX,
     Candidates,
     CandidateVerdict,
     Demand,
@@ -112,6 +114,7 @@ def _judged(
         candidate_pools.nics,
         candidate_pools.notes,
         routes,
+        rejected_in_short(verdicts),
     )
 
 
@@ -157,6 +160,12 @@ def _judge(
         if decision.accepted:
             survivors.append(pool)
     return verdicts, survivors
+
+
+def rejected_in_short(verdicts: Iterable[CandidateVerdict]) -> tuple[PoolVerdict, ...]:
+    """The first ``PASSED_OVER_MAX`` rejections, as events have them."""
+    rejected = [verdict for verdict in verdicts if not verdict.accepted]
+    return tuple(verdict.in_short() for verdict in rejected[:PASSED_OVER_MAX])
 
 
 def specificity(pool: Pool) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from core.archive.replay import open_log
-from core.audit.past_adds import PastAdds, past_adds
+from core.audit.past_adds import NOW, LogMoment, PastAdds, past_adds
 from core.domain.configuration.commands import ApplyRecord
 from core.domain.events import RecordDefined
 from core.domain.facts import PodReference
@@ -29,7 +29,7 @@ from ops.cli.global_options import globals_of
 from ops.cli.kinds import split_name
 from ops.cli.manifest_objects import read_commands
 from ops.cli.output import show_value
-from ops.cli.past_explanation import show_refusal
+from ops.cli.past_explanation import parse_moment, show_adds
 
 if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
@@ -57,25 +57,36 @@ def explain(
     ipv6_pool: Annotated[
         list[str] | None, typer.Option(help="default_ipv6_ippool of the CNI configuration")
     ] = None,
+    as_of: Annotated[
+        str, typer.Option("--as-of", help="what its ADDs had got by this time or position")
+    ] = "",
 ) -> None:
     """Explain which pools serve a Pod, and why others do not.
 
-    The Pod is one that was applied as a record, one whose ADD was refused (explained by its newest
-    refusal), or one of a YAML file.
+    The Pod is one that was applied as a record, one of a YAML file, or one that the log knows: then
+    the answer is what its ADDs got.
 
     Examples:
       orbctl explain shop/web-0
       orbctl explain --request pod.yaml
       orbctl explain shop/web-0 --ipv4-pool lan --node node-a
+      orbctl explain shop/web-0 --as-of 14:03
     """
+    is_hypothetical = bool(uid or node or ipv4_pool or ipv6_pool)
     if bool(pod) == bool(request):
         raise BadInput("give a Pod, or --request FILE", subject="pod")
+    if as_of and (request or is_hypothetical):
+        raise BadInput("--as-of shows what an ADD got, so it takes a Pod and nothing else")
     records = _records(request) if request else []
     key = _pod_of(records) if request else split_name(pod, namespace)
     node = node or _node_of(records)
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
+        if as_of:
+            past = parse_moment(as_of, session.now_ms())
+            adds = await session.read(lambda: _past_adds(session, key, past))
+            return show_adds("/".join(key), adds, output, session.now_ms())
         asked = SelectionRequest(interface, tuple(ipv4_pool or ()), tuple(ipv6_pool or ()))
         store, keys = session.store, session.keys
         snapshot = await dry_run.read_snapshot(store, keys, records)
@@ -83,11 +94,10 @@ def explain(
         who = PodReference(*key, held_uid, held_uid)
         facts = dry_run.facts_of(store, keys, snapshot, who, node)
         explanation = await dry_run.explain_add(store, keys, snapshot, facts, asked)
-        if not facts.pod.known and explanation.held is None:
-            adds = await session.read(lambda: _past_adds(session, key))
-            if adds.refused is not None:
-                show_refusal(adds.refused, output, session.now_ms())
-                return Exit.REFUSED
+        if not (facts.pod.known or request or is_hypothetical):
+            adds = await session.read(lambda: _past_adds(session, key, NOW))
+            if adds.refused is not None or adds.has_source:
+                return show_adds("/".join(key), adds, output, session.now_ms())
         if output.is_plain:
             show_value(_plain(explanation), output)
         else:
@@ -104,8 +114,9 @@ def explain(
     perform(context, action)
 
 
-async def _past_adds(session: ClusterSession, key: tuple[str, str]) -> PastAdds:
-    return await past_adds(await open_log(session.store, session.keys, session.archive), key)
+async def _past_adds(session: ClusterSession, key: tuple[str, str], past: LogMoment) -> PastAdds:
+    view = await open_log(session.store, session.keys, session.archive)
+    return await past_adds(view, key, past)
 
 
 def _records(paths: list[str]) -> list[RecordDefined]:

@@ -16,7 +16,6 @@ import pytest
 
 from core.allocation.allocator import AllocatorSettings
 from core.allocation.refusal_recorder import RefusalRecorder
-from core.domain.claims.refused_adds import at_length
 from core.domain.configuration.commands import (
     ApplyReservation,
     DeletePool,
@@ -25,10 +24,11 @@ from core.domain.configuration.commands import (
     QuarantineAddress,
     RetirePool,
 )
-from core.domain.events import AllocationRefused, Cause
+from core.domain.events import AddressesClaimed, AllocationRefused, Cause
 from core.domain.facts import PodFacts
 from core.domain.model import FixedKind, Reservation
 from core.domain.selection.explanation import describe_verdicts
+from core.domain.selection.request import CandidateVerdict
 from core.errors import AllocationError, OrbweaverError
 from core.eventstore.memory import MemoryStore
 from tests.support.node_harness import NodeHarness, check_everything, pod, pool
@@ -128,6 +128,16 @@ class AllocationHarness:
         await older.view.close()
         return f"epoch {(await self.node(name)).writer.epoch}"
 
+    async def why(self, name: str) -> str:
+        """What the event of the Pod's newest claim says of its pools."""
+        claims = [
+            one.event
+            for one in await (await self.node("operator")).log()
+            if isinstance(one.event, AddressesClaimed) and one.event.endpoint.name == name
+        ]
+        verdicts = map(CandidateVerdict.at_length, claims[-1].passed_over)
+        return "\n".join([f"from {claims[-1].source or '-'}", *describe_verdicts(verdicts)])
+
     async def wait(self, seconds: str) -> str:
         self.now_s += float(seconds)
         return f"{self.now_s:g} s"
@@ -143,7 +153,7 @@ class AllocationHarness:
             if isinstance(event, AllocationRefused):
                 where = f"{event.namespace}/{event.name} {event.interface} on {event.node}"
                 lines.append(f"{where}: {event.times} x {event.reason} from {event.source or '-'}")
-                lines += describe_verdicts(map(at_length, event.verdicts))
+                lines += describe_verdicts(map(CandidateVerdict.at_length, event.verdicts))
         return "\n".join(lines) or "none"
 
     async def claims(self) -> str:

@@ -51,7 +51,9 @@ SAMPLES: list[Event] = [
     QuarantineLifted("10.6.0.9", "gone"),
     RecordDefined("Pod", "shop", "web-0", {"app": "web"}),
     RecordDeleted("Pod", "shop", "web-0"),
-    AddressesClaimed(ENDPOINT, (0,)),
+    AddressesClaimed(
+        ENDPOINT, (0,), "namespace", (PoolVerdict("eth0", 4, "q", False, "disabled"),)
+    ),
     EndpointChanged(ENDPOINT),
     AddressesReleased(
         "shop", "web-0", (Release("10.6.0.9", "p", "pod/uid", 7),), (), "deleted", "CNI DEL"
@@ -90,6 +92,18 @@ def test_every_event_type_survives_the_wire() -> None:
     assert [type(one.event) for one in recorded] == [type(one) for one in SAMPLES]
     assert recorded[3].place == 3
     assert recorded[0].cause == Cause("a", "b", "c", "d")
+
+
+def test_an_event_that_was_recorded_before_a_field_was_added_has_its_default() -> None:
+    nic = ["eth0", "10.6.0.9/16", "p", "10.6.0.1"]
+    body = [["shop", "web-0", "uid", "node-a", "pod/uid", "Pod", "web-0", [nic]], [0]]
+    data = msgpack.packb([1, 5, [["w.1.1", "addresses-claimed", 1, ["me", "", "", ""], body]]])
+
+    (event,) = [one.event for one in decode_segment(data, writer="w", position=9)]
+
+    assert isinstance(event, AddressesClaimed)
+    assert event.endpoint.addresses() == (("10.6.0.9", "p"),)
+    assert (event.source, event.passed_over) == ("", ())
 
 
 def test_a_segment_is_readable_without_our_code() -> None:
