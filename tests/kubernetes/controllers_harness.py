@@ -1,7 +1,7 @@
-"""Controllers' jobs over a real API server: each watches the cluster itself, and any may lead.
+"""Jobs of several controllers on a real API server: each watches the cluster, and any may lead.
 
-Pods get addresses by one node's services; that API server has neither kubelets nor controllers, so
-a Pod ends when a test says so. Ten seconds between two looks pass by the observers' clocks at once.
+Pods get addresses by the services of one node. The API server has neither kubelets nor controllers,
+so tests end Pods. The observers' clocks skip the ten seconds between two scans.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _numbers = itertools.count()
 
 
 class Replica(NamedTuple):
-    """One controller at work."""
+    """A running controller."""
 
     host: JobHost
     watch: ClusterWatch
@@ -54,7 +54,7 @@ class Replica(NamedTuple):
 
 
 class ControllersHarness:
-    """As a context manager a node is open, with the pool ``main``; controllers are begun."""
+    """As a context manager it opens a node with the pool ``main`` and starts controllers."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class ControllersHarness:
     async def begin(
         self, name: str = "one", *, leads: bool = True, anonymous: bool = False
     ) -> Replica:
-        """One more controller; an anonymous one may do nothing."""
+        """Start another controller; an anonymous one has no permissions."""
         kubeconfig = self._powerless() if anonymous else self.server.kubeconfig
         api = Api(await open_connection(str(kubeconfig)))
         watch = ClusterWatch(api, self._settings.reclaim)
@@ -119,13 +119,13 @@ class ControllersHarness:
         await replica.watch.close()
 
     async def stop_watching(self, name: str) -> None:
-        """Its watches break, and nobody tells it."""
+        """Interrupt its watches without an error."""
         work = self.replicas[name].works[0]
         work.cancel()
         await asyncio.wait([work])
 
     def watch_again(self, name: str) -> None:
-        """Its watches go on where they were."""
+        """Continue its watches at their last position."""
         replica = self.replicas[name]
         replica.works[0] = asyncio.create_task(replica.watch.run())
 
@@ -135,7 +135,7 @@ class ControllersHarness:
         return tuple(address for address, _ in added.endpoint.addresses())
 
     def facts(self, one: Object, fixed: FixedKind | None = None) -> PodFacts:
-        """What an agent knows of it."""
+        """The facts that an agent has of a Pod."""
         metadata = one["metadata"]
         owner = next(iter(metadata.get("ownerReferences", ())), {"name": ""})
         return PodFacts(
@@ -149,11 +149,11 @@ class ControllersHarness:
         )
 
     async def held(self) -> set[str]:
-        """Addresses that are claimed."""
+        """The claimed addresses."""
         return set((await self.node.truth()).claims)
 
     async def held_by(self, name: str) -> set[str]:
-        """Those of one name of the namespace ``shop``."""
+        """The addresses of a Pod of the namespace ``shop``."""
         claims = (await self.node.truth()).claims
         return {address for address, one in claims.items() if one.claim.pod == name}
 
@@ -166,7 +166,7 @@ class ControllersHarness:
             await asyncio.sleep(0.05)
 
     async def until_begun(self, *pods: str) -> None:
-        """Wait until each of these Pods has an execution of its own."""
+        """Wait until each of these Pods has an execution."""
         for name in pods:
             uid = self.server.request("GET", f"{PODS}/{name}").body["metadata"]["uid"]
             key = self.client.keys.open(f"reclaim/shop/{name}/{uid}")
@@ -177,7 +177,7 @@ class ControllersHarness:
             await eventually(is_there)
 
     async def until_status(self, holds: Callable[[dict[str, Payload]], bool]) -> None:
-        """Wait until the scan's execution says so."""
+        """Wait until the scan's execution returns this status."""
 
         async def is_so() -> bool:
             return holds(await self.status())
@@ -185,13 +185,13 @@ class ControllersHarness:
         await eventually(is_so)
 
     async def status(self) -> dict[str, Payload]:
-        """What the scan's execution answers."""
+        """The status of the scan's execution."""
         found = await self.client.query(WORKFLOW_ID, "status", timeout_s=20)
         assert isinstance(found, dict)
         return found
 
     async def look(self) -> dict[str, Payload]:
-        """Another look at everything, the gap later; what it came to."""
+        """Run another scan after the interval; return its result."""
         self._ahead_s += OBSERVATION_GAP_S
         before = await self.status()
         await self.client.signal(WORKFLOW_ID, SCAN_NOW)
@@ -204,7 +204,7 @@ class ControllersHarness:
         return await self.status()
 
     async def until(self, holds: Callable[[], object]) -> None:
-        """Wait until it is so."""
+        """Wait until the condition holds."""
 
         async def is_so() -> bool:
             return bool(holds())
@@ -220,7 +220,7 @@ class ControllersHarness:
         return path
 
     async def check(self) -> None:
-        """All invariants, over the whole log, when nobody writes any more."""
+        """Check all invariants over the whole log after all writers have stopped."""
         for name in list(self.replicas):
             await self.end(name)
         await check_everything(self.node)
@@ -231,13 +231,13 @@ def _looks(status: dict[str, Payload]) -> int:
 
 
 def create_node(server: ApiServer, name: str, *, ready: bool = True) -> None:
-    """A Node with its condition; put right when it is there."""
+    """Create or update a Node with its condition."""
     server.request("POST", "/api/v1/nodes", {"metadata": {"name": name}})
     set_ready(server, name, ready=ready)
 
 
 def set_ready(server: ApiServer, name: str, *, ready: bool) -> None:
-    """As its kubelet or the node controller says."""
+    """Set the condition, as kubelet or the node controller does."""
     said = {"type": "Ready", "status": "True" if ready else "False"}
     path = f"/api/v1/nodes/{name}/status"
     merge = "application/strategic-merge-patch+json"

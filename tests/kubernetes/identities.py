@@ -1,4 +1,4 @@
-"""Service accounts with the chart's rights, and kubeconfigs with their real tokens."""
+"""Service accounts with the chart's permissions, and kubeconfigs with their tokens."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PLURALS = {
 
 
 def grant(server: ApiServer, rendered: list[Object]) -> None:
-    """Apply all that gives rights."""
+    """Apply the service accounts, roles and bindings."""
     for name in {NAMESPACE, *(namespace_of(one) for one in rendered)} - {""}:
         space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
         server.request("POST", "/api/v1/namespaces", space)
@@ -47,7 +47,7 @@ def kubeconfig_of(server: ApiServer, account: str, directory: Path) -> Path:
 
 
 def may(server: ApiServer, account: str, **attributes: str) -> bool:
-    """Whether the API server would let the account: verb, group, resource, namespace, name, ..."""
+    """Whether the API server allows the account this verb on this resource."""
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SubjectAccessReview",
@@ -63,5 +63,5 @@ def may(server: ApiServer, account: str, **attributes: str) -> bool:
 
 
 def namespace_of(one: dict[str, Any]) -> str:
-    """Where an object is; "" for what is in none."""
+    """The namespace of an object; "" for a cluster-scoped one."""
     return str(one["metadata"].get("namespace", ""))

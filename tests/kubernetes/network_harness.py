@@ -1,4 +1,4 @@
-"""The part of a controller that makes NADs, on a server that knows their definition."""
+"""The part of a controller that creates NADs, on a server with their definition."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PATH = NAMESPACED.format("default")
 
 
 class Networks:
-    """The part of a controller that makes NADs, and what there is."""
+    """The part of a controller that creates NADs, and access to the objects."""
 
     def __init__(self, server: ApiServer, attachments: Attachments) -> None:
         self.server = server
@@ -52,16 +52,16 @@ class Networks:
         assert answer.status == 200, answer.message
 
     async def nad(self, name: str = "net") -> Object:
-        """The NAD, {} when there is none."""
+        """The NAD, {} without one."""
         answer = await asyncio.to_thread(self.server.request, "GET", f"{PATH}/{name}")
         return answer.body if answer.status == 200 else {}
 
     async def events(self, name: str) -> list[Object]:
-        """The Events about an object, as soon as there is one."""
+        """The Events about an object, once one exists."""
         return await until(lambda: events_about(self.server, name))
 
     async def until(self, holds: Callable[[Object], object], name: str = "net") -> Object:
-        """Wait until the NAD is as it must be."""
+        """Wait until the condition holds for the NAD."""
         async with asyncio.timeout(30):
             while not holds(one := await self.nad(name)):
                 await asyncio.sleep(0.02)

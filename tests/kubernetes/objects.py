@@ -1,4 +1,4 @@
-"""Custom resources as users of Spiderpool write them, and shapes to make more from."""
+"""Custom resources as users of Spiderpool write them, and functions that build them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.kubernetes import Answer, ApiServer
 Object = dict[str, Any]
 
 REPLACES_MAX: Final = 20
-"""Attempts to replace an object that a controller writes too."""
+"""Maximum attempts to replace an object that a controller writes too."""
 
 
 def pool(name: str = "blue", **spec: object) -> Object:
@@ -47,7 +47,7 @@ def made(kind: str, name: str, spec: object) -> Object:
 
 
 def path_of(kind: str, name: str = "", namespace: str = "default") -> str:
-    """Where objects of the kind are, or the one of a name."""
+    """The path of the kind, or of an object."""
     found = next(one for one in KINDS if one.name == kind)
     within = f"/namespaces/{namespace}" if found.namespaced else ""
     return f"{GROUP_PATH}{within}/{found.plural}" + (f"/{name}" if name else "")
@@ -59,13 +59,13 @@ def create(server: ApiServer, one: Object) -> Answer:
 
 
 def replace(server: ApiServer, one: Object) -> Answer:
-    """Put it in the place of what is stored, whatever that is by now."""
+    """Replace the stored object, at its current version."""
     path = path_of(one["kind"], one["metadata"]["name"])
     answer = _replace_once(server, path, one)
     for _ in range(REPLACES_MAX):
         if answer.status != HTTPStatus.CONFLICT:
             break
-        # A controller wrote between both requests.
+        # A controller has written between both requests.
         answer = _replace_once(server, path, one)
     return answer
 
@@ -77,5 +77,5 @@ def _replace_once(server: ApiServer, path: str, one: Object) -> Answer:
 
 
 def get(server: ApiServer, kind: str, name: str, namespace: str = "default") -> Object:
-    """The stored object, or the server's word that there is none."""
+    """The stored object, or the server's 404."""
     return server.request("GET", path_of(kind, name, namespace)).body

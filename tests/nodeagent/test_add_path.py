@@ -1,6 +1,6 @@
-"""The path of an ADD from the socket to the allocator: few steps, with names of their own.
+"""The path of an ADD from the socket to the allocator has few steps with distinct names.
 
-What is counted are the frames of the interpreter: each costs time, and each is a step for a reader.
+Counts frames of the interpreter: each costs time, and each is a step for a reader.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Start, readiness, drain, fences, and who may own a socket."""
+"""Start, readiness, drain, fences, and ownership of sockets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.http_caller import over_socket, over_tcp
 
 
 class SlowStore(FaultyStore):
-    """A store whose commits wait until they are let through."""
+    """A store whose commits wait until a test continues them."""
 
     def __init__(self, store: KeyValueStore) -> None:
         super().__init__(store)
@@ -392,7 +392,7 @@ def test_without_etcd_the_process_waits_and_ends_in_order_on_sigterm(short_path:
 
 
 async def _when_open(path: str, process: subprocess.Popen[bytes]) -> int:
-    """The status of an ADD as soon as the socket answers."""
+    """The status of an ADD once the socket answers."""
     request = frame({"CNI_COMMAND": "ADD"}, b"{}")
     async with asyncio.timeout(60):
         while process.poll() is None:

@@ -1,4 +1,4 @@
-"""An agent that has nothing to do wakes for a reason alone: nothing in it polls."""
+"""An idle agent does not poll."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NO_BOUND = None
 
 
 class Waits(threading.Event):
-    """An event that remembers how long each wait may last; ``begun``: there was one."""
+    """An event that records the timeout of each wait; ``begun`` is set by the first."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The agent over a real etcd: the process itself, and what a dead etcd means to it."""
+"""The agent process on a real etcd, and without etcd."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WAIT_S = 60.0
 
 @pytest.fixture
 async def etcd_node(etcd: EtcdCluster, settings: Settings) -> AsyncIterator[AgentHarness]:
-    """An agent of a cluster name of its own, so that tests share the etcd and nothing else."""
+    """An agent with its own cluster name, so that tests share only the etcd process."""
     store = EtcdStore(EtcdSettings(etcd.endpoints))
     cluster = f"c{os.urandom(4).hex()}"
     async with running(settings._replace(cluster=cluster), store) as node:
@@ -34,7 +34,7 @@ async def etcd_node(etcd: EtcdCluster, settings: Settings) -> AsyncIterator[Agen
 
 
 def limited(files_max: tuple[int, int] | None) -> list[str]:
-    """The command that runs another one with these limits of open files, soft and hard."""
+    """A command prefix that sets soft and hard limits of open files."""
     return [] if files_max is None else ["prlimit", f"--nofile={files_max[0]}:{files_max[1]}"]
 
 
@@ -86,7 +86,7 @@ class Process:
         return await exchange(f"{self.socket}.fast", request)
 
     def end(self) -> int:
-        """SIGTERM; the exit code."""
+        """Send SIGTERM; return the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(WAIT_S)
 
@@ -183,7 +183,7 @@ async def test_of_two_daemons_with_one_name_the_first_ends_fenced(
 
 
 async def served(agent: AgentHarness) -> None:
-    """Return once the agent says that an ADD can be served."""
+    """Wait until STATUS reports that an ADD can be served."""
     async with asyncio.timeout(WAIT_S):
         while (await agent.call("STATUS")).status:
             await asyncio.sleep(0.05)

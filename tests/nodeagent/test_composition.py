@@ -1,4 +1,4 @@
-"""Whatever fails at whatever step of start or stop, everything that was opened is closed."""
+"""A failure at any step of start or stop closes everything that was opened."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Break = Callable[[Agent, pytest.MonkeyPatch], None]
 
 
 class Broken(OSError):
-    """What no part expects."""
+    """An unexpected exception."""
 
 
 def fails(*_: object, **__: object) -> Any:
@@ -102,14 +102,14 @@ STOPS: dict[str, tuple[str, str]] = {
 
 
 class Left:
-    """What is open in this process besides what was at first."""
+    """Resources opened in this process since the start."""
 
     def __init__(self) -> None:
         self.descriptors = open_descriptors()
         self.threads = set(threading.enumerate())
 
     def now(self) -> list[str]:
-        """Descriptors, threads and tasks that were not there before."""
+        """New descriptors, threads and tasks."""
         tasks = [task.get_name() for task in asyncio.all_tasks() if task.get_coro() is not None]
         ours = asyncio.current_task()
         assert ours is not None
@@ -121,7 +121,7 @@ class Left:
 
 @pytest.fixture
 async def left() -> Left:
-    await asyncio.to_thread(os.getpid)  # the loop's own threads begin with the first use
+    await asyncio.to_thread(os.getpid)  # the loop starts its threads at first use
     return Left()
 
 

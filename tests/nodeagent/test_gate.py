@@ -1,4 +1,4 @@
-"""What does not end by itself: callers, and calls to etcd."""
+"""Deadlines of callers and of calls to etcd."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def test_a_delete_may_wait_for_as_long_as_an_add_may_take(
     settings: Settings,
     store: MemoryStore,
 ) -> None:
-    """With a shorter deadline it would succeed and leave what the ADD then allocates."""
+    """With a shorter deadline the DEL would succeed, and the ADD would allocate afterwards."""
     networks: Any = object() if binds else None
     agent = Agent(settings, store, sources=AgentSources(networks=networks))
     handlers = agent.parts.handlers
@@ -51,7 +51,7 @@ async def test_a_request_that_does_not_end_does_not_keep_the_agent_from_ending(
     await inside.wait()
 
     await agent.process.parts.http.close()
-    async with asyncio.timeout(20):  # supervisors wait 30 s for all of the end
+    async with asyncio.timeout(20):  # supervisors wait 30 s for the process to end
         await agent.process.parts.http.end()
     assert await reader.read() == b""
     writer.close()
@@ -90,7 +90,7 @@ async def test_a_request_that_is_cancelled_before_its_deadline_stays_cancelled()
 
 
 async def test_one_that_ends_before_its_deadline_does_not_end_the_ones_after_it() -> None:
-    """They share one timer, which the first one has set."""
+    """They share the timer that the first one has set."""
     runner, first_is_over = RequestRunner(), asyncio.Event()
 
     async def work(over: asyncio.Event) -> None:

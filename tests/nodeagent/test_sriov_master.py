@@ -1,4 +1,4 @@
-"""The master of a VF: what the kernel and sysfs say, and what is not to be had."""
+"""The master of a VF: from the kernel and sysfs, or unknown."""
 
 from __future__ import annotations
 

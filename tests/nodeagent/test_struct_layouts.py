@@ -1,7 +1,7 @@
-"""What is packed for the kernel is laid out as the kernel's headers say, on each processor.
+"""Packed structures have the layout of the kernel's headers, on each architecture.
 
-A compiler is asked: the source below states the size of every structure, and the place and size of
-every field that is packed. It is compiled for this machine, and for arm64 where its compiler is.
+A C source asserts the size of every structure and the offset and size of every packed field. It is
+compiled for this machine, and for arm64 if that compiler is installed.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ HEADERS = (
     *("linux/bpf.h", "asm/unistd.h"),
 )
 UCRED = "struct ucred { int pid, uid, gid; };\n"
-"""Of unix(7); in the C library's headers, which cannot be read together with the kernel's."""
+"""The structures of unix(7), in headers that cannot be included together with the kernel's."""
 
 CODE = re.compile(r"(\d*)([a-zA-Z])")
 
 
 class Layout(NamedTuple):
-    """One format, the structure that it packs, and the structure's field for each code in it.
+    """A format, the structure that it packs, and the structure's field for each code.
 
-    A field that is packed in part ends with a star; one of bits, without a place in C, is a dash.
-    A structure that the kernel takes by any length, or that ends with an array, is packed in part.
+    A star marks a field that is packed in part; a dash marks a bit field, which has no offset in C.
+    A structure of variable length, or with an array at its end, is packed in part.
     """
 
     format: struct.Struct
@@ -143,7 +143,7 @@ LAYOUTS = (
 
 
 def places(format_: str) -> Iterator[tuple[int, int]]:
-    """The place and size of each code of a format, but for gaps."""
+    """The offset and size of each code of a format, without padding."""
     order, codes = format_[0], format_[1:]
     done = order
     for match in CODE.finditer(codes):
@@ -157,7 +157,7 @@ def places(format_: str) -> Iterator[tuple[int, int]]:
 
 
 def statements(layout: Layout) -> Iterator[str]:
-    """What must be so for the compiler to succeed."""
+    """The assertions for the compiler."""
     names = layout.fields.split()
     found = list(places(layout.format.format))
     assert len(names) == len(found), f"{layout.kind}: a field for each code"

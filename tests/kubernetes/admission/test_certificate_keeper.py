@@ -1,4 +1,4 @@
-"""The webhooks' certificate on a real API server: one Secret, several replicas, every accident."""
+"""The webhooks' certificate on a real API server: one Secret, several replicas, all failures."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Replica:
 
 @pytest.fixture
 async def replicas(server: ApiServer, tmp_path: Path) -> AsyncIterator[list[Replica]]:
-    """Two, and webhook configurations that know no authority yet."""
+    """Two keepers, and webhook configurations without an authority."""
     grant(server, objects({}))
     client = WebhookClientConfig(b"", service="orbweaver-controller", namespace=NAMESPACE)
     for one in configurations(client, guards_deletion=False):
@@ -73,7 +73,7 @@ async def replicas(server: ApiServer, tmp_path: Path) -> AsyncIterator[list[Repl
 
 
 def turn_to(monkeypatch: pytest.MonkeyPatch, now_s: float) -> None:
-    """Let it be a certain time for the API server."""
+    """Set the time of the API server."""
     monkeypatch.setattr(Api, "clock_s", property(lambda _: now_s))
 
 
@@ -155,7 +155,7 @@ async def test_an_authority_is_handed_over_without_a_gap(
     start = dt.datetime.now(dt.UTC).timestamp()
     turn_to(monkeypatch, start)
     await replicas[0].keeper.reconcile()
-    for share in (0.3, 0.6, 0.64, 0.7):  # time goes by, with a look now and then
+    for share in (0.3, 0.6, 0.64, 0.7):  # time passes, with a check at intervals
         turn_to(monkeypatch, start + AUTHORITY_DAYS * DAY_S * share)
         await replicas[1].keeper.reconcile()
 

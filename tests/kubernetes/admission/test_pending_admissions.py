@@ -1,4 +1,4 @@
-"""Pools and subnets are judged on what was admitted before them, translated or not."""
+"""Pools and subnets are validated with all admitted objects, translated or not."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ WIDE = ["10.6.0.10-10.6.0.19"]
 
 @pytest.fixture
 async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]:
-    """Webhooks beside a cluster in which no controller leads."""
+    """Webhooks in a cluster without a leading controller."""
     async with asked(server, tmp_path) as found:
         await found.cluster.stop()
         yield found
 
 
 async def pending(webhooks: Webhooks) -> list[str]:
-    """The names that webhooks remember."""
+    """The names of admitted objects that webhooks keep."""
     admissions = Admissions(webhooks.cluster.store, webhooks.cluster.keys)
     return [one.value.name for one in (await admissions.read()).admissions]
 
@@ -134,7 +134,7 @@ async def test_a_sweep_deletes_what_was_never_stored_and_keeps_the_rest(
 ) -> None:
     cluster = webhooks.cluster
     monkeypatch.setattr(pool_admission, "SWEPT_MAX", 1)
-    monkeypatch.setattr(pool_admission, "STORING_S_MAX", -5.0)  # clocks of two clients differ
+    monkeypatch.setattr(pool_admission, "STORING_S_MAX", -5.0)  # clocks may differ
     for number in range(3):
         one = pool(f"p-{number}", ips=[f"10.6.0.{number + 1}"])
         assert await webhooks.create(one) == ""

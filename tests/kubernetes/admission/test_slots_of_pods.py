@@ -1,4 +1,4 @@
-"""The Pod webhook and slots: what a real API server stores of Pods on networks that have some."""
+"""The Pod webhook and slots: the Pods that a real API server stores."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]
 
 
 async def known(webhooks: Webhooks, slots: SlotSettings) -> None:
-    """Serve, and have networks that the webhook knows."""
+    """Serve the webhook, with networks in its cache."""
     await webhooks.start(injection=InjectionSettings(slots=slots))
     one = network("macvlan", "by-label", macvlan=LABELLED)
     one["metadata"]["annotations"] = {INJECT: "team-a"}
@@ -53,7 +53,7 @@ async def known(webhooks: Webhooks, slots: SlotSettings) -> None:
 def stored(
     server: ApiServer, annotations: dict[str, str], namespace: str = "default", **container: Any
 ) -> Object | None:
-    """A Pod as the server would store it; None: refused."""
+    """The Pod that the server would store; None: refused."""
     body = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -71,7 +71,7 @@ def stored(
 async def slots_of(
     webhooks: Webhooks, annotations: dict[str, str], namespace: str = "default", **container: Any
 ) -> dict[str, str]:
-    """What the Pod's container asks for: the server has seen to it that requests agree."""
+    """The limits of the Pod's container; the server sets equal requests."""
     server = webhooks.cluster.server
     found = await asyncio.to_thread(stored, server, annotations, namespace, **container)
     assert found is not None
@@ -124,7 +124,7 @@ async def test_only_pods_that_are_on_networks_wait_until_these_are_known(
 ) -> None:
     monkeypatch.setattr(pods, "LISTED_S_MAX", 0.01)
     api = Api(await open_connection(str(server.kubeconfig)))
-    injection = pods.PodInjection(api, SLOTS)  # which follows nothing: nobody runs it
+    injection = pods.PodInjection(api, SLOTS)  # it is not started, so it follows nothing
 
     def asked_about(**annotations: str) -> AdmissionRequest:
         pod = {"metadata": {"annotations": annotations}, "spec": {"containers": [{}]}}

@@ -1,4 +1,4 @@
-"""Verdicts as Spiderpool gives them: codes, reasons, fields and types of causes."""
+"""Refusals as in Spiderpool: codes, reasons, fields and types of causes."""
 
 from __future__ import annotations
 

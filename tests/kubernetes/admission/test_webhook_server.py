@@ -1,4 +1,4 @@
-"""The webhooks, asked by a real API server over TLS."""
+"""The webhooks, called by a real API server over TLS."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ async def test_changes_of_metadata_are_let_through_whatever_the_rules_say(
     assert await webhooks.create(pool()) == ""
     assert await webhooks.create(coordinator()) == ""
     assert await webhooks.create(network("custom")) == ""
-    await webhooks.stop_serving()  # nobody answers any more
+    await webhooks.stop_serving()  # no webhook answers any more
 
     for kind, name in (
         ("SpiderIPPool", "blue"),
@@ -127,7 +127,7 @@ async def test_a_coordinator_of_another_shape_is_refused_by_its_field(webhooks: 
 
 
 async def _merged(webhooks: Webhooks, kind: str, name: str, body: Object) -> str:
-    """Why not, in the server's words; nothing when it was merged."""
+    """The server's message; "" if the patch was merged."""
     server = webhooks.cluster.server
     answer = await asyncio.to_thread(
         server.request, "PATCH", path_of(kind, name), body, content=MERGE
@@ -232,7 +232,7 @@ async def test_a_pod_gets_the_networks_and_devices_that_it_asks_for(webhooks: We
     ask = {"cni.spidernet.io__rdma-resource-inject": "team-a"}
 
     def created() -> Object | None:
-        """The API server's copy, once the webhook knows the network."""
+        """The stored Pod, created once the webhook has the network in its cache."""
         answer = server.request("POST", pods, asking("web-0", **ask))
         return answer.body if answer.status == 201 else None
 

@@ -1,4 +1,4 @@
-"""Cases of Spiderpool about Pods as an API server has them: long ones, networks by name.
+"""Cases of Spiderpool about Pods in an API server: long annotations, networks by name.
 
 Ids are those of docs/contributing/compatibility.md. An agent with the facts of a cluster answers
 the runtime.
@@ -28,21 +28,21 @@ from tests.support.agent_harness import AgentHarness, running
 from tests.support.kubernetes import ApiServer
 
 __all__ = ("cluster", "shop")
-"""Fixtures of the tests next door."""
+"""Fixtures of neighbouring tests."""
 
 IPPOOL = "ipam.spidernet.io/ippool"
 IPPOOLS = "ipam.spidernet.io/ippools"
 NETWORKS = "k8s.v1.cni.cncf.io/networks"
 DEFAULT_NETWORK = "v1.multus-cni.io/default-network"
 LONG_BYTES = 200_000
-"""Of annotations; an API server takes 256 KiB."""
+"""Size of annotations; an API server accepts 256 KiB."""
 
 NAMED_LANS: Any = [{"name": "lan", "namespace": "shop"}, {"name": "wan", "namespace": "shop"}]
 
 
 @pytest.fixture
 async def agent(cluster: Cluster, settings: Settings) -> AsyncIterator[AgentHarness]:
-    """``lan`` is for one network only, ``wan`` for whoever names it."""
+    """Pool ``lan`` is for one network only, ``wan`` for Pods that name it."""
     async with running(settings, MemoryStore(), facts=cluster.facts) as one:
         await one.pool(
             "lan", "10.6.0.0/16", "10.6.1.1-10.6.1.9", default=False, multus_names=("shop/lan",)
@@ -143,7 +143,7 @@ async def test_a_pool_of_another_network_is_refused_by_name(
 async def test_a_list_of_networks_is_read_however_its_json_is_written(
     shop: ApiServer, agent: AgentHarness, networks: str
 ) -> None:
-    """Two networks: the first is net1, whose pool insists on its name."""
+    """Two networks: the pool of the first, net1, requires that network."""
     items = [
         {"interface": "eth0", "ipv4": ["any"]},
         {"interface": "net1", "ipv4": ["lan"]},

@@ -1,4 +1,4 @@
-"""The SpiderCoordinator as an agent in a cluster reads it, and what it does without one."""
+"""An agent in a cluster with a SpiderCoordinator, and without one."""
 
 from __future__ import annotations
 

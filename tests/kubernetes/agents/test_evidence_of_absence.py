@@ -1,4 +1,4 @@
-"""What frees an address is asked of the API server: a watch that lags behind frees nothing (I6)."""
+"""Releases are verified at the API server: a lagging watch releases nothing (I6)."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ async def test_without_an_answer_a_replica_that_seems_unwanted_keeps_its_address
 async def test_a_living_pod_that_an_agent_has_not_seen_yet_keeps_its_address(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness, settings: Settings
 ) -> None:
-    """The agent has started again, and kubelet replaces a sandbox before the first list."""
+    """The agent has restarted, and kubelet replaces a sandbox before the first list."""
     pod = await started(agent, shop, "web")
     await cluster.stop_watching()
     cluster.facts.pods.objects.clear()
@@ -175,7 +175,7 @@ async def test_a_deletion_that_the_watch_has_reported_needs_no_api_server(
 async def test_a_late_add_of_an_older_pod_takes_nothing_from_the_pod_that_has_its_name_now(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
-    """The agent is cut off from the API server's news, and kubelet starts a sandbox again."""
+    """The agent's watch is interrupted, and kubelet creates a sandbox again."""
     older = await started(agent, shop, "web")
     await until(lambda: ("shop", "web") in cluster.facts.pods.objects)
     await cluster.stop_watching()
@@ -217,6 +217,6 @@ async def test_the_del_of_a_vms_launcher_frees_its_address_once_the_vm_is_delete
 
 
 def is_ending(cluster: Cluster, name: str) -> bool:
-    """Whether the watch has brought the Pod's deletion."""
+    """Whether the watch has received the Pod's deletion."""
     seen = cluster.facts.pods.objects.get(("shop", name))
     return seen is not None and "deletionTimestamp" in seen["metadata"]

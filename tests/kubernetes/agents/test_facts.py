@@ -1,4 +1,4 @@
-"""An agent in a cluster: what it knows of Pods, and what it does when it cannot know."""
+"""An agent in a cluster: its facts of Pods, and its behaviour without facts."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def cluster(shop: ApiServer, settings: Settings) -> AsyncIterator[Cluster]
 
 @pytest.fixture
 async def agent(cluster: Cluster, settings: Settings) -> AsyncIterator[AgentHarness]:
-    """With the default pool ``green`` and the pool ``blue`` that has to be asked for."""
+    """An agent with the default pool ``green`` and the pool ``blue``, which must be named."""
     async with running(settings, MemoryStore(), facts=cluster.facts) as one:
         await one.pool("green", "10.6.0.0/16", "10.6.1.1-10.6.1.9")
         await one.pool("blue", "10.6.0.0/16", "10.6.2.1-10.6.2.9", default=False)
@@ -141,7 +141,7 @@ async def test_a_pod_that_does_not_exist_gets_nothing(
 async def test_the_coordinators_settings_are_those_for_a_pod_that_exists(
     shop: ApiServer, settings: Settings
 ) -> None:
-    """Without the watch: a Pod that it has not brought is read, and its annotation counts."""
+    """Without the watch: a Pod missing from the cache is read, and its annotation is used."""
     api = Api(await open_connection(str(shop.kubeconfig)))
     facts = KubernetesFacts(api, NODE, settings.fixed)
     create_pod(shop, "early", NODE, annotations={"ipam.spidernet.io/default-route-nic": "net1"})

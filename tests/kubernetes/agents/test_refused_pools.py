@@ -1,4 +1,4 @@
-"""An ADD that names a pool which Kubernetes has and the log refuses reports the refusal."""
+"""An ADD that names a pool whose resource was refused reports the refusal."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_an_add_names_the_refusal_of_its_pool_until_the_pool_is_corrected(
         with pytest.raises(AllocationError, match=r'SpiderIPPool "b" was refused: .*IPPool/a'):
             await node.add(wanted)
         await cluster.stop()
-        cluster.start()  # another leader knows of it too
+        cluster.start()  # another leader has it too
         replace(server, pool("b", ips=["10.6.0.11"]))
         await cluster.until_said("SpiderIPPool", "b", "Ready", "True")
         await node.view.freshen()

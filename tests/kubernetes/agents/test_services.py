@@ -51,7 +51,7 @@ async def services(server: ApiServer) -> AsyncIterator[KubernetesServices]:
 
 
 def backends(services: KubernetesServices, address: str) -> list[str] | None:
-    """Who is behind an address; None: nobody knows of it."""
+    """The backends of an address; None: it is not a ClusterIP."""
     for one, balance in (services.frontends() or {}).items():
         if address_text(one.address) == address:
             return [str(place) for place in balance.backends]

@@ -1,4 +1,4 @@
-"""Whose RDMA devices are: Pods by address, with their top owners, for labels of counters."""
+"""The owners of RDMA devices: Pods by address, with their top owners, for labels of counters."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def shop(server: ApiServer) -> Iterator[ApiServer]:
 
 @pytest.fixture
 async def cluster(shop: ApiServer, tmp_path: Path) -> AsyncIterator[Cluster]:
-    """As an agent joins it, with the rights that the chart gives."""
+    """Tenants as in an agent, with the permissions of the chart."""
     kubeconfig = str(kubeconfig_of(shop, AGENT, tmp_path))
     settings = Settings(NODE, kubeconfig=kubeconfig, metrics_enabled=True)
     found = await connect_cluster(settings._replace(rdma_metrics_enabled=True))
@@ -75,7 +75,7 @@ def tenants(cluster: Cluster) -> KubernetesTenants:
 def run(
     server: ApiServer, name: str, last: int, owner: Object | None = None, **more: object
 ) -> None:
-    """A Pod that runs, with a device unless ``annotations`` say otherwise."""
+    """Create a running Pod, with a device by default."""
     metadata = {"annotations": DEVICE} | more
     create_pod(server, name, NODE, owner, **metadata)  # type: ignore[arg-type]
     ips = [{"ip": f"10.6.0.{last}"}, {"ip": f"fd00:6::{last}"}]
@@ -147,7 +147,7 @@ async def test_whose_owner_may_not_be_read_or_is_gone_has_none(
         run(shop, "strange", 20, unserved)
         other = gone | {"metadata": {"name": "train", "uid": "0"}}
         run(shop, "older", 21, other)
-        # Whose owner is known is proof that the others were looked at.
+        # When this owner is known, the others were read too.
         run(shop, "web-1", 22, create_set(shop, "ReplicaSet", "web"))
 
     await asyncio.to_thread(life)

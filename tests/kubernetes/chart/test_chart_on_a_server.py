@@ -1,4 +1,4 @@
-"""Every object that the chart renders is one that a real API server takes, in every field."""
+"""A real API server accepts every object that the chart renders, with all fields."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ FOREIGN = (
     ("cert-manager.io", "Issuer", "issuers"),
     ("grafana.integreatly.org", "GrafanaDashboard", "grafanadashboards"),
 )
-"""Kinds that others define; how they look inside is not for us to check."""
+"""Kinds of other projects; their schemas are not checked here."""
 
 VERSIONS = {"grafana.integreatly.org": "v1beta1"}
-"""Of groups whose version is another than v1."""
+"""Versions of groups without v1."""
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_a_server_takes_what_spiderpools_values_add(server_with_foreign_kinds: A
 
 
 def expect_taken(server: ApiServer, rendered: list[Object]) -> None:
-    """Apply all of it in a dry run, as strictly as a server can."""
+    """Apply all objects in a dry run with strict field validation."""
     for name in {NAMESPACE, *map(namespace_of, rendered)} - {""}:
         space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
         server.request("POST", "/api/v1/namespaces", space)
@@ -105,7 +105,7 @@ def test_what_a_cluster_begins_with_is_taken_too(server_with_foreign_kinds: ApiS
 
 
 def definition(group: str, kind: str, plural: str) -> dict[str, object]:
-    """The least that makes a server take objects of a kind."""
+    """A minimal definition with which a server accepts objects of a kind."""
     anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     version = {
         "name": VERSIONS.get(group, "v1"),

@@ -51,7 +51,7 @@ POOL = (
 
 
 class Members:
-    """Three members, and whoever asks them."""
+    """Three members and their clients."""
 
     def __init__(self, rendered: list[Object], directory: Path) -> None:
         # The domain of a headless Service has the addresses of all its Pods.
@@ -74,7 +74,7 @@ class Members:
                     self.end(name)
 
     def start(self, name: str) -> None:
-        """Start a member as its container does."""
+        """Start a member with the command of its container."""
         pod = find("StatefulSet", "orbweaver-etcd", self._rendered)["spec"]["template"]["spec"]
         (container,) = pod["containers"]
         told = self._told(container, {"ETCD_NAME": name, "POD_IP": self.hosts.address(name)})
@@ -87,7 +87,7 @@ class Members:
             )
 
     def end(self, name: str) -> None:
-        """End a member as a crash would."""
+        """Kill a member, as a crash does."""
         process = self._running.pop(name)
         process.send_signal(signal.SIGKILL)
         process.wait(PATIENCE_S)
@@ -99,7 +99,7 @@ class Members:
         without: tuple[str, ...] = (),
         workload: tuple[str, str] = CONTROLLER,
     ) -> subprocess.CompletedProcess[str]:
-        """Run orbctl with what a workload's container is told of etcd, ``without`` some of it."""
+        """Run orbctl with the etcd variables of a workload's container, except ``without``."""
         return self._run([ORBCTL, *arguments], workload, stdin, without)
 
     def switch_access_on(self) -> None:
@@ -108,7 +108,7 @@ class Members:
         assert done.returncode == 0, done.stderr
 
     def fetch(self, url: str, *certificate: Path) -> bool:
-        """Whether a GET on the first member is answered; CA, certificate and key, or none."""
+        """Whether the first member answers a GET, with CA, certificate and key, or without."""
         command = [sys.executable, "-c", FETCH, url, *map(str, certificate)]
         inside = self.hosts.inside(MEMBERS[0], command)
         done = subprocess.run(inside, capture_output=True, check=False)
@@ -141,7 +141,7 @@ class Members:
         )
 
     def expect_answer(self) -> None:
-        """Wait until orbctl gets an answer."""
+        """Wait until orbctl succeeds."""
         deadline = time.monotonic() + PATIENCE_S
         while (done := self.orbctl("status")).returncode:
             logs = [(self._directory / f"{name}.log").read_text()[-1500:] for name in MEMBERS]

@@ -1,4 +1,4 @@
-"""Helm itself on a real API server: what an upgrade leaves alone, and what an uninstallation."""
+"""Helm on a real API server: objects that survive an upgrade and an uninstallation."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ FINALIZER = {"metadata": {"finalizers": ["spiderpool.spidernet.io"]}}
 
 @pytest.fixture
 def installed(server: ApiServer) -> Iterator[Any]:
-    """A release without the Jobs that somebody would have to run."""
+    """A release without Jobs, which nothing here would run."""
     with helm.Config(kubeconfig_path=server.kubeconfig, namespace=SPACE) as config:
         config.install(CHART, RELEASE, named(), namespace=SPACE, create_namespace=True)
         yield config
         config.uninstall(RELEASE, ignore_not_found=True, wait="hookOnly")
     for kind in ("secrets", "persistentvolumeclaims"):
         server.request("DELETE", f"/api/v1/namespaces/{SPACE}/{kind}")
-    freed = {"metadata": {"finalizers": None}}  # nobody here sees that no Pod uses it
+    freed = {"metadata": {"finalizers": None}}  # no controller removes it here
     server.request("PATCH", CLAIM, freed, content=MERGE)
 
 
 def named() -> Any:
-    """Values with names that no other test gives to what is in no namespace."""
+    """Values with unique names for cluster-scoped objects."""
     values = values_of("smallest")
     values["spiderpoolController"]["name"] = CONTROLLER
     values["spiderpoolAgent"] = {"name": "helmed-agent"}
@@ -52,7 +52,7 @@ def named() -> Any:
 
 
 async def look(server: ApiServer, directory: Path) -> None:
-    """What a controller does for its certificate."""
+    """Create the certificate, as a controller does."""
     api = Api(await open_connection(str(server.kubeconfig)))
     settings = SecretSettings(SECRET, SPACE, (f"orbweaver-controller.{SPACE}.svc",), directory)
     await CertificateKeeper(api, settings).reconcile()
@@ -60,7 +60,7 @@ async def look(server: ApiServer, directory: Path) -> None:
 
 
 def secret(server: ApiServer) -> Any:
-    """The certificates that are kept."""
+    """The certificates in the Secret."""
     return server.request("GET", f"/api/v1/namespaces/{SPACE}/secrets/{SECRET}").body["data"]
 
 
@@ -91,7 +91,7 @@ async def test_an_upgrade_takes_no_certificate_away(
 def test_an_uninstallation_takes_what_is_the_releases_and_leaves_what_is_the_users(
     server: ApiServer, installed: Any
 ) -> None:
-    for path in PATHS.values():  # nobody answers here
+    for path in PATHS.values():  # no webhook answers here
         server.request("PATCH", f"{path}/spiderpool-controller", {"webhooks": []}, content=MERGE)
     one = pool()
     one["metadata"] |= FINALIZER["metadata"]

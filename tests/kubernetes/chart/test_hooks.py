@@ -1,4 +1,4 @@
-"""The Jobs of the chart as processes, with the rights that the chart gives them."""
+"""The Jobs of the chart as processes, with the permissions of the chart."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
 
 
 class Hooks:
-    """What the chart made, and a directory."""
+    """The rendered chart and a directory."""
 
     def __init__(self, server: ApiServer, directory: Path) -> None:
         self.server = server
@@ -47,7 +47,7 @@ class Hooks:
         grant(server, self.rendered)
 
     def run(self, job: str, *replaced: tuple[str, str]) -> str:
-        """Run the Job's command as its account; what it logged."""
+        """Run the Job's command as its service account; return its log."""
         pod = find("Job", job, self.rendered)["spec"]["template"]["spec"]
         command = [str(PROGRAM), *pod["containers"][0]["command"][1:]]
         for before, after in replaced:
@@ -61,13 +61,13 @@ class Hooks:
         return done.stderr + done.stdout
 
     def secret(self, name: str) -> dict[str, bytes]:
-        """What a Secret holds."""
+        """The data of a Secret."""
         data = self.server.request("GET", f"{SECRETS}/{name}").body.get("data", {})
         return {field: base64.b64decode(value) for field, value in data.items()}
 
 
 def common_name_of(certificate: bytes) -> str:
-    """Whom a certificate names."""
+    """The names in a certificate."""
     (found,) = read(certificate).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(found.value)
 
@@ -150,12 +150,12 @@ def test_after_an_uninstall_everything_can_be_deleted(hooks: Hooks) -> None:
 
 
 def finalized(one: Object) -> Object:
-    """As the controllers leave it; the subnet has somebody else's finalizer too."""
+    """The objects as the controllers leave them; the subnet has a foreign finalizer too."""
     foreign = ["somebody.else/finalizer"] if one["kind"] == "SpiderSubnet" else []
     one["metadata"]["finalizers"] = ["spiderpool.spidernet.io", *foreign]
     return one
 
 
 def webhook() -> dict[str, Any]:
-    """A configuration of our name that asks about nothing."""
+    """A webhook configuration of our name without rules."""
     return {"metadata": {"name": "spiderpool-controller"}, "webhooks": []}

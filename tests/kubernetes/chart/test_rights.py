@@ -1,4 +1,4 @@
-"""The chart's rights on a real API server: enough for the code's work, and for no other."""
+"""The chart's permissions on a real API server are sufficient and minimal."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def granted(granted_once: None, server: ApiServer) -> ApiServer:
 
 @pytest.fixture
 async def cluster(granted: ApiServer, tmp_path: Path) -> AsyncIterator[TranslatorHarness]:
-    """Everything that a leading controller does, with the rights of its account."""
+    """All requests of a leading controller, with the permissions of its account."""
     await asyncio.to_thread(granted.kubectl, "apply", "--server-side", "-f", "-", stdin=DEFINITION)
     await asyncio.to_thread(granted.wait_served, PATH)
     settings = KubernetesSettings(

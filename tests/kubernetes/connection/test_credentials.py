@@ -1,4 +1,4 @@
-"""Who we are to an API server: by kubeconfigs, plugins and service accounts."""
+"""Authentication at an API server: kubeconfigs, plugins and service accounts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ VERSION: Final = "client.authentication.k8s.io/v1"
 
 
 class Server:
-    """Notes what requests say of their sender."""
+    """Records the credentials of requests."""
 
     def __init__(self) -> None:
         self.url = ""

@@ -1,4 +1,4 @@
-"""An object is missing only where the API server names it: any other 404 says nothing of it."""
+"""An object is missing only if the API server names it: any other 404 is an error."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def test_of_a_kind_that_is_not_served_nothing_is_known(api: Api, path: str
 
 @pytest.fixture
 async def stranger(tmp_path: Path) -> AsyncIterator[Api]:
-    """An HTTP server that is no API server: it has a page of words at ``/api``, else nothing."""
+    """An HTTP server that is not an API server: a text page at ``/api``, otherwise 404."""
 
     async def page(_: web.Request) -> web.Response:
         return web.Response(text="<h1>Maintenance</h1>")

@@ -1,4 +1,4 @@
-"""Requests to the API server take the proxy that the environment or the kubeconfig names."""
+"""Requests to the API server use the proxy of the environment or the kubeconfig."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two controllers as processes, told what the chart tells them: one certificate, and one leader."""
+"""Two controllers as processes with the chart's settings: one certificate, one leader."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Replica:
         self._port = port
 
     def shown(self) -> str:
-        """The certificate that its webhooks show, nothing before they do."""
+        """The certificate of its webhooks; "" before they serve."""
         try:
             return ssl.get_server_certificate(("127.0.0.1", self._port))
         except OSError:

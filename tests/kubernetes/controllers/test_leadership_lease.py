@@ -1,4 +1,4 @@
-"""The report of leadership on a real API server: told, handed over, never the truth."""
+"""The Lease on a real API server reports the leader; it does not decide who leads."""
 
 from __future__ import annotations
 

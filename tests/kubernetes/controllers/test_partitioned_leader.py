@@ -1,7 +1,7 @@
-"""The leader is cut off while it lives, and another takes over; then the network is mended.
+"""A running leader is partitioned, another takes over, and then the partition ends.
 
-What it has sent into the cut arrives then, much too late: etcd refuses that by its fence, the API
-server by the versions it speaks of.
+The requests that the old leader sent meanwhile arrive late: etcd refuses them by the fence, and the
+API server by their resourceVersions.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ pytestmark = [pytest.mark.etcd, pytest.mark.slow]
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/default/leases/spiderpool-controller-leases"
 ENDPOINTS = f"/apis/{API_VERSION}/namespaces/shop/spiderendpoints"
 LEASE_TTL_S = 4
-"""Longer than the leader takes to hear of something and to write what follows from it."""
+"""Longer than the leader takes to receive a change and to write its effects."""
 
 
 class ConnectedController:
-    """A controller and its two cables. It asks as a user of its own name."""
+    """A controller and its two connections; its user name is its own name."""
 
     def __init__(self, server: ApiServer, name: str) -> None:
         (endpoint,) = server.etcd_endpoints
@@ -50,7 +50,7 @@ class ConnectedController:
         self._kubeconfig = server.kubeconfig_of(name)
 
     async def start(self, stack: AsyncExitStack, cluster: str, directory: Path) -> None:
-        """Lay the cables and start it."""
+        """Open the proxies and start the controller."""
         for cable in (self.etcd, self.api):
             await stack.enter_async_context(cable)
         said = yaml.safe_load(self._kubeconfig.read_text())
@@ -63,13 +63,13 @@ class ConnectedController:
         self.process = stack.enter_context(process)
 
     def reported(self, asked: Iterable[Asked]) -> list[Asked]:
-        """Of these requests, those by which it has written the status of pools."""
+        """Those of the requests that wrote the status of pools."""
         mine = (one for one in asked if one.user == self.name and one.has_written)
         return [one for one in mine if one.resource == "spiderippools/status"]
 
 
 class PartitionHarness:
-    """Two controllers over one log, and a node."""
+    """Two controllers on one log, and a node."""
 
     def __init__(self, server: ApiServer, node: NodeHarness) -> None:
         self.server = server
@@ -79,11 +79,11 @@ class PartitionHarness:
         self._added = 0
 
     def asked(self) -> list[Asked]:
-        """What both have asked of the API server so far."""
+        """The requests of both at the API server so far."""
         return self._audit.asked()
 
     async def leader(self) -> Leader | None:
-        """Who leads, as etcd has it."""
+        """The leader according to etcd."""
         found = await read_leader(self.node.store, self.node.keys, CONTROLLER_ROLE)
         return found[0] if found else None
 
@@ -95,12 +95,12 @@ class PartitionHarness:
         return self.sides[found.name]
 
     async def one_more(self) -> None:
-        """A Pod gets an address."""
+        """Give a Pod an address."""
         await self.node.add(pod(f"web-{self._added}"))
         self._added += 1
 
     async def until_counted(self) -> None:
-        """Wait until the pool's status says how many are held."""
+        """Wait until the pool's status shows this number of allocated addresses."""
         await until(lambda: self.status().get("allocatedIPCount") == self._added)
 
     def status(self) -> dict[str, Any]:
@@ -109,12 +109,12 @@ class PartitionHarness:
         return found
 
     def told(self) -> str:
-        """Who leads, as the Lease has it."""
+        """The leader according to the Lease."""
         spec = self.server.request("GET", LEASE).body.get("spec", {})
         return str(spec.get("holderIdentity", ""))
 
     def endpoints(self) -> set[str]:
-        """Addresses that SpiderEndpoints show."""
+        """The addresses in SpiderEndpoints."""
         found = self.server.request("GET", ENDPOINTS).body["items"]
         return {
             nic["ipv4"].partition("/")[0]
@@ -123,7 +123,7 @@ class PartitionHarness:
         }
 
     async def checkpointed_by(self) -> str:
-        """Who has written the checkpoint in etcd."""
+        """The writer of the checkpoint in etcd."""
         key = self.node.keys.meta(CHECKPOINT)
         (kv,) = (await self.node.store.read([Get(key)])).ranges[0].kvs
         return CHECKPOINTS.decode(kv.value).writer
@@ -136,7 +136,7 @@ async def partition(
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[PartitionHarness]:
     monkeypatch.setenv("SPIDERPOOL_POD_NAMESPACE", "default")
-    monkeypatch.setenv(VARIABLES["enabled"], "false")  # Pods are in the log alone
+    monkeypatch.setenv(VARIABLES["enabled"], "false")  # Pods are only in the log
     store = EtcdStore(EtcdSettings(server.etcd_endpoints))
     node = NodeHarness(store, cluster=tmp_path.name)
     create(server, pool(ips=["10.6.0.10-10.6.0.29"], default=True))
@@ -161,7 +161,7 @@ async def test_who_is_cut_off_writes_no_more_and_its_late_words_count_for_nothin
     await partition.one_more()
     await partition.until_counted()
 
-    # It hears that there is one more, and nobody hears what it makes of that.
+    # It receives the change, but its writes do not arrive.
     checkpoint = partition.node.keys.meta(CHECKPOINT)
     for cable in (old.etcd, old.api) if everything else (old.etcd,):
         cable.silence()
@@ -173,7 +173,7 @@ async def test_who_is_cut_off_writes_no_more_and_its_late_words_count_for_nothin
     await partition.until_counted()
     taken_over = len(partition.asked())
 
-    # Its words arrive, and it is a standby that lacks nothing.
+    # Its requests arrive, and it is a complete standby.
     for cable in (old.etcd, old.api):
         cable.mend()
     await old.process.until_ready()

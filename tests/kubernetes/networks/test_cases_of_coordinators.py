@@ -1,4 +1,4 @@
-"""Cases of Spiderpool about what a SpiderCoordinator finds, on a real API server.
+"""Cases of Spiderpool about the CIDRs that a SpiderCoordinator detects, on a real API server.
 
 Ids are those of docs/contributing/compatibility.md.
 """
@@ -22,7 +22,7 @@ from tests.kubernetes.translator_harness import until
 from tests.support.kubernetes import ApiServer
 
 __all__ = ("coordinators",)
-"""A fixture of the tests next door."""
+"""A fixture of neighbouring tests."""
 
 CALICO = "/apis/crd.projectcalico.org/v1/ippools"
 CILIUM = "/apis/cilium.io/v2alpha1/ciliumpodippools"
@@ -144,7 +144,7 @@ async def test_the_controller_manager_is_asked_where_kubeadm_says_nothing(
 async def test_what_nobody_said_is_found_once_somebody_says_it(
     coordinators: Coordinators, server: ApiServer
 ) -> None:
-    """V00006, V00008, V00011: what was found before is not said while nothing is known."""
+    """V00006, V00008, V00011: earlier CIDRs are not reported while nothing is detected."""
     await say(server, "kubeadm-config", ClusterConfiguration=KUBEADM)
     create(server, coordinator(podCIDRType="cluster"))
     first = await status(server, "Synced")

@@ -1,7 +1,7 @@
 """Cases of Spiderpool about networks and SpiderCoordinators, on a real API server.
 
-Ids are those of docs/contributing/compatibility.md. What is refused is refused by the schema or by
-the webhook, as a user meets it; nothing but dry runs is written for those cases.
+Ids are those of docs/contributing/compatibility.md. Refusals come from the schema or the webhook,
+as for users; those cases are dry runs.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]
 
 @pytest.fixture
 async def networks(webhooks: Webhooks) -> AsyncIterator[Networks]:
-    """With the part of a controller that makes NADs."""
+    """A server with the part of a controller that creates NADs."""
     server = webhooks.cluster.server
     api = Api(await open_connection(str(server.kubeconfig)))
     attachments = Attachments(api, ObjectWriter(api, "controller-0"))
@@ -127,7 +127,7 @@ async def networks(webhooks: Webhooks) -> AsyncIterator[Networks]:
 
 
 async def tried(server: ApiServer, one: Object) -> str:
-    """Why not, in the server's words; nothing is stored."""
+    """The server's message; nothing is stored."""
     path = f"{path_of(one['kind'])}?dryRun=All"
     answer = await asyncio.to_thread(server.request, "POST", path, one)
     return "" if answer.status == 201 else answer.message
@@ -232,7 +232,7 @@ async def test_chained_filtered_and_prefixed_networks_say_so_in_their_nads(
 
 
 async def test_a_coordinator_that_was_corrected_is_synced_again(webhooks: Webhooks) -> None:
-    """C00022: what is refused leaves what was there as it is."""
+    """C00022: a refused change leaves the object as it was."""
     server = webhooks.cluster.server
     assert await webhooks.create(coordinator("kept", podMACPrefix="0a:1b")) == ""
 

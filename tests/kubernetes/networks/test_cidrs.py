@@ -1,4 +1,4 @@
-"""Where a cluster says its CIDRs: every source, and nothing from no source.
+"""The sources of a cluster's CIDRs; without a source there are none.
 
 See docs/reference/custom-resource-rules.md, "SpiderCoordinator".
 """
@@ -125,7 +125,7 @@ GARBAGE = st.recursive(
     ),
     max_leaves=8,
 )
-"""Of the right names and of any shape: definitions of others need have no schema."""
+"""Objects with the right names and any content: foreign definitions may have no schema."""
 
 
 @given(GARBAGE)

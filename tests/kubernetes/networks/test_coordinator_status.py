@@ -1,4 +1,4 @@
-"""The SpiderCoordinator's status on a real API server, from the sources that are there."""
+"""The SpiderCoordinator's status on a real API server, from the available sources."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What Kubernetes' own collectors do with our objects: owners, finalizers and namespaces that go.
+"""Kubernetes' garbage collection of our objects: owners, finalizers, deleted namespaces.
 
-Ids are those of docs/contributing/compatibility.md. A kube-controller-manager runs with its garbage
-collector and its namespace controller alone; nobody starts Pods.
+Ids are those of docs/contributing/compatibility.md. A kube-controller-manager runs only its garbage
+collector and its namespace controller; no Pod is started.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ STOP_S = 20.0
 def collecting(
     server_with_crds: ApiServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ApiServer]:
-    """The server, with collectors that know NADs too: they look for new kinds now and then."""
+    """A server whose garbage collector has discovered NADs too."""
     if missing_programs(MANAGER):
         pytest.skip(needs(MANAGER, f"not in {ASSETS}"))
     server_with_crds.kubectl("apply", "--server-side", "-f", "-", stdin=DEFINITION)
@@ -72,7 +72,7 @@ def endpoint(server: ApiServer, name: str, namespace: str = "shop") -> Object:
 async def test_an_endpoint_goes_with_its_pod_and_not_before_its_addresses(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
-    """The owner reference begins it, the finalizer holds it, the release ends it."""
+    """The owner reference starts the deletion, the finalizer delays it until the release."""
     made = create_pod(server, "web-0", "node-1")
     who = pod("web-0", made["metadata"]["uid"])
     held = addresses(await cluster.node.add(who))
@@ -89,7 +89,7 @@ async def test_an_endpoint_goes_with_its_pod_and_not_before_its_addresses(
 async def test_the_endpoint_of_a_replica_stays_when_its_pod_goes(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
-    """3.3, L00008: it has no owner that could go."""
+    """3.3, L00008: it has no owner that could be deleted."""
     made = create_pod(server, "db-0", "node-1")
     create_pod(server, "web-0", "node-1")
     web = pod("web-0", "uid-of-nobody")
@@ -98,7 +98,7 @@ async def test_the_endpoint_of_a_replica_stays_when_its_pod_goes(
     await cluster.until(lambda: endpoint(server, "db-0")["kind"] == "SpiderEndpoint")
 
     delete_pod(server, "db-0")
-    # Whoever has an owner that is not there goes, so the collector was at work by then.
+    # Objects with a missing owner are deleted, which shows that the collector has run.
     await cluster.until(lambda: "deletionTimestamp" in endpoint(server, "web-0")["metadata"])
 
     assert "deletionTimestamp" not in endpoint(server, "db-0")["metadata"]
@@ -131,7 +131,7 @@ async def test_a_namespace_goes_when_the_addresses_in_it_are_released(
 async def test_a_subnet_that_is_deleted_in_the_foreground_waits_for_its_pools(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
-    """4.9: the pools have it as controller, and go first."""
+    """4.9: the pools have it as controller, and are deleted first."""
     spec = {"subnet": "10.6.0.0/16", "ips": ["10.6.0.10-10.6.0.19"]}
     create(server, {**pool("wide"), "kind": "SpiderSubnet", "spec": spec})
     await cluster.until_said("SpiderSubnet", "wide", "Ready", "True")

@@ -1,4 +1,4 @@
-"""Which NICs of Pods a network provider binds, by SpiderMultusConfigs of an API server."""
+"""The NICs of Pods that a network provider binds, by SpiderMultusConfigs of an API server."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ async def test_before_the_first_list_nobody_can_tell(server: ApiServer) -> None:
 async def test_an_agent_in_a_cluster_has_the_addresses_of_such_a_pod_bound(
     server: ApiServer, settings: Settings
 ) -> None:
-    """From the custom resource to the provider and back, on the loopback link as master."""
+    """From the custom resource to the provider and back, with loopback as the master."""
     sweep(server)
     answer = create(server, network("vlan", "auto", vlan={"master": ["lo"], "vlanMode": "auto"}))
     assert answer.status == 201, answer.message

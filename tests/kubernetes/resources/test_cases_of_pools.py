@@ -1,7 +1,7 @@
 """Cases of Spiderpool about pools, subnets and reservations, on a real API server.
 
-Ids are those of docs/contributing/compatibility.md. Everything goes through the webhooks, as users
-meet it.
+Ids are those of docs/contributing/compatibility.md. All requests pass the webhooks, as those of
+users.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def cluster(webhooks: Webhooks) -> TranslatorHarness:
 
 
 async def ready(webhooks: Webhooks, one: Object) -> None:
-    """Create it, and wait until it is in force on nodes too."""
+    """Create it, and wait until nodes have it too."""
     assert await webhooks.create(one) == ""
     await webhooks.cluster.until_said(one["kind"], one["metadata"]["name"], "Ready", "True")
     await webhooks.cluster.node.view.freshen()
@@ -55,12 +55,12 @@ async def ready(webhooks: Webhooks, one: Object) -> None:
 async def status(
     cluster: TranslatorHarness, kind: str, name: str, holds: Callable[[Object], object]
 ) -> None:
-    """Wait for a status; that of what is not there is empty."""
+    """Wait for a status; that of a missing object is empty."""
     await cluster.until(lambda: holds(get(cluster.server, kind, name).get("status") or {}))
 
 
 def said_ready(server: ApiServer, kind: str) -> Counter[str]:
-    """How many objects of a kind say what about themselves; "" for those that say nothing yet."""
+    """The number of objects of a kind by status; "" for those without a status."""
     found: Counter[str] = Counter()
     for one in server.request("GET", path_of(kind)).body["items"]:
         told = {c["type"]: c["status"] for c in one.get("status", {}).get("conditions", [])}
@@ -76,7 +76,7 @@ async def test_of_a_hundred_that_want_the_same_exactly_one_is_in_force(
     server, cluster = webhooks.cluster.server, webhooks.cluster
     wanted = [make(f"same-{number}") for number in range(AT_ONCE)]
 
-    # Threads of its own: those of the event loop are also what the webhooks' client needs.
+    # Separate threads, because the webhooks' client needs those of the event loop.
     with ThreadPoolExecutor(AT_ONCE) as threads:
         loop = asyncio.get_running_loop()
         calls = [loop.run_in_executor(threads, create, server, one) for one in wanted]
@@ -135,7 +135,7 @@ async def test_a_huge_pool_is_counted_as_far_as_numbers_go(webhooks: Webhooks) -
 async def test_a_gateway_or_route_that_cannot_be_is_refused(
     webhooks: Webhooks, change: Object
 ) -> None:
-    """D00003, and that a good one is not."""
+    """D00003, and a valid object is accepted."""
     await ready(webhooks, pool(ips=TEN, gateway="10.6.0.1"))
     good: Object = {"gateway": "10.6.0.2", "routes": [{"dst": "10.20.0.0/16", "gw": "10.6.0.3"}]}
 
@@ -259,7 +259,7 @@ async def test_a_disabled_pool_gives_nothing_and_takes_back(webhooks: Webhooks) 
 
 
 async def test_a_subnet_is_changed_and_deleted_with_its_pools(webhooks: Webhooks) -> None:
-    """I00001, I00002: free addresses come and go, those of a pool stay, at the end all are gone."""
+    """I00001, I00002: free addresses are added and removed, used ones stay."""
     cluster, server = webhooks.cluster, webhooks.cluster.server
     await ready(webhooks, subnet(ips=TEN))
     await ready(webhooks, pool(ips=["10.6.0.10"]))

@@ -1,4 +1,4 @@
-"""Objects that a new cluster begins with are not waited for without an end."""
+"""Waiting for the objects of a new cluster has a limit."""
 
 from __future__ import annotations
 

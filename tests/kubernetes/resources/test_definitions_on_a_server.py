@@ -1,4 +1,4 @@
-"""What an API server makes of the definitions: names, defaults, columns, existing YAML."""
+"""The definitions on an API server: names, defaults, columns, existing YAML."""
 
 from __future__ import annotations
 

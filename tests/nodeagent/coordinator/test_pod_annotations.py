@@ -1,4 +1,4 @@
-"""What a Pod's annotations say about its NICs."""
+"""NICs in a Pod's annotations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings come field by field from the network configuration, the cluster, what is built in."""
+"""Each setting comes from the network configuration, the cluster, or the defaults."""
 
 from __future__ import annotations
 

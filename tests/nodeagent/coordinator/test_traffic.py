@@ -1,9 +1,9 @@
-"""Packets arrive, as far as macvlan on a bridge can show.
+"""Packets arrive, as far as macvlan on a bridge can show it.
 
 See docs/reference/networks.md, "Traffic".
 
-Macvlan children cannot speak to their own parent: whatever goes between Pod and node here, the
-coordinator has made possible.
+Macvlan interfaces cannot reach their own parent: all traffic between Pod and node here uses the
+coordinator's routes.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def test_pods_of_two_networks_reach_each_other_by_the_router(
     other.macvlan("eth0", "10.7.0.101/24", "fd00:7::101/64")
     other.add(**SAID)
     there = ("10.7.0.101", "fd00:7::101")[family]
-    # Asked before anything is said: the router redirects who could do without it.
+    # Read before any packet: the router would send redirects.
     assert f"via {GATEWAYS[family].partition('/')[0]}" in first.inside.ip("route", "get", there)
     server = network.listen(other.inside, there, 80)
     assert network.connects(first.inside, server, there, 80) == pods.addresses(0)[family]
@@ -113,7 +113,7 @@ def test_a_pod_reaches_a_service_whose_backend_is_elsewhere(
     target = pods.addresses(1)[family]
     pods.nodes[0].service(CLUSTER_IPS[family], 80, target, 8080)
     server = network.listen(backend.inside, target, 8080)
-    # The node asks in its own name, so that the answer comes back to it.
+    # The node uses its own address, so that the answer comes back to it.
     seen = network.connects(pod.inside, server, CLUSTER_IPS[family], 80)
     assert seen == pods.nodes[0].addresses[family]
 
@@ -146,7 +146,7 @@ def test_the_outside_reaches_a_pod_and_a_pod_the_outside(
 def test_a_node_port_of_the_whole_cluster_is_answered_by_the_node(
     network: NetworkHarness, pods: Pods, family: int
 ) -> None:
-    # externalTrafficPolicy Cluster: any node takes it, and asks in its own name.
+    # externalTrafficPolicy Cluster: any node accepts it, and uses its own address.
     outside = network.outside()
     own = pods.addresses(0)[family]
     for number, node in enumerate(pods.nodes):
@@ -162,7 +162,7 @@ def test_what_came_in_by_the_node_is_answered_by_the_node(
     network: NetworkHarness, pods: Pods, family: int
 ) -> None:
     # NodePort with externalTrafficPolicy Local: the client's address is kept, and the answer must
-    # not leave by eth0's gateway, where nobody knows of the connection.
+    # not leave by eth0's gateway, which has no state of the connection.
     outside = network.outside()
     pod, node = pods.pods[0], pods.nodes[0]
     own = pods.addresses(0)[family]
@@ -199,7 +199,7 @@ def test_a_second_underlay_nic_is_answered_where_it_was_asked(
 def test_a_redirected_connection_needs_an_address_on_veth0(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
-    # As Istio does: REDIRECT goes to the address of the link that a packet came in by.
+    # As Istio does: REDIRECT uses the address of the interface that received the packet.
     pod = network.pod(network_node)
     pod.macvlan("eth0", "10.6.0.101/24")
     pod.add(vethLinkAddress="169.254.100.1")
@@ -285,7 +285,7 @@ def test_an_iptables_that_does_not_end_asks_for_another_try(
 def test_check_accepts_the_reply_rules_of_earlier_versions(
     network: NetworkHarness, network_pod: NetworkPod
 ) -> None:
-    """They served the Pods that live through an upgrade, and still do."""
+    """Routes and rules of older versions still serve Pods that survive an upgrade."""
     network_pod.add(**SAID)
     held = network.hold(network_pod.inside)
     marks = NftReplyMarkRules(network.executor)

@@ -1,7 +1,7 @@
-"""A kubelet as a plugin sees it: it registers who asks, calls back, and follows the list.
+"""A kubelet for device plugins: accepts registrations, connects, and follows their lists.
 
-Its messages are read and written here by the wire format's own rules, so that the product's table
-of them is not checked against itself.
+Messages are encoded and decoded here independently, so that the product's table of messages is not
+checked against itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ POLL_S = 0.01
 
 
 def fields(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Number and content of each field; all fields here are texts or messages."""
+    """Number and content of each field; all fields here are strings or messages."""
     at = 0
     while at < len(data):
         tag, at = _number(data, at)
@@ -59,7 +59,7 @@ def plain(data: bytes) -> bytes:
 
 
 class Kubelet:
-    """``start`` and ``stop`` as often as you like; ``devices``: resource -> what is listed now."""
+    """A kubelet that can be restarted; ``devices``: resource -> its current list."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -72,7 +72,7 @@ class Kubelet:
         self._channels: dict[str, grpc.aio.Channel] = {}
 
     async def start(self) -> None:
-        """As kubelet does: nobody's socket is left, then it listens."""
+        """Remove all sockets, then listen, as kubelet does."""
         self.directory.mkdir(exist_ok=True)
         for one in self.directory.iterdir():
             one.unlink()
@@ -85,7 +85,7 @@ class Kubelet:
         await self._server.start()
 
     async def stop(self) -> None:
-        """It ends, and with it what it knew."""
+        """Stop, and forget all plugins."""
         for task in self._following:
             task.cancel()
         await asyncio.gather(*self._following, return_exceptions=True)
@@ -99,14 +99,14 @@ class Kubelet:
         self.devices.clear()
 
     async def until(self, holds: Callable[[], T]) -> T:
-        """Wait until something is true, and return it."""
+        """Wait until the result is true, and return it."""
         async with asyncio.timeout(PATIENCE_S):
             while not (found := holds()):
                 await asyncio.sleep(POLL_S)
         return found
 
     async def allocate(self, resource: str, *containers: list[str]) -> int:
-        """Ask for slots; for how many containers there is an answer. Raises AioRpcError."""
+        """Allocate slots; return the number of container responses. Raises AioRpcError."""
         asked = b"".join(
             field(1, b"".join(field(1, one.encode()) for one in ids)) for ids in containers
         )
@@ -114,12 +114,12 @@ class Kubelet:
         return len(list(fields(await call(asked))))
 
     async def options(self, resource: str) -> bytes:
-        """What the plugin wishes for."""
+        """The plugin's options."""
         answer: bytes = await self._method(resource, "GetDevicePluginOptions", "unary_unary")(b"")
         return answer
 
     async def hang_up(self, resource: str) -> None:
-        """Follow it no more."""
+        """Stop following it."""
         await self._channels.pop(resource).close()
 
     async def _register(self, request: bytes, context: Any) -> bytes:

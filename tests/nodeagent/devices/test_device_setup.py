@@ -1,4 +1,4 @@
-"""An agent with the device plugin switched on: begun and ended with it, counted, by its facts."""
+"""An agent with the device plugin: its start, stop, metrics and facts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SUB_ENI = "spidernet.io/sub-eni"
 
 
 def told(metrics: AgentMetrics) -> dict[str, float]:
-    """What is told of devices, without the common beginning."""
+    """The metrics of devices, without the common prefix."""
     ours = "orbweaver_devices_"
     return {
         one.name.removeprefix(ours): one.value()

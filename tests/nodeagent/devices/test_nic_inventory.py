@@ -1,4 +1,4 @@
-"""Which resources a node has, and how many slots of each, by rules, labels and NICs."""
+"""The resources of a node and their slots, by rules, labels and NICs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PASSED_OVER = ("cni0", "flannel.1", "veth12", "docker0", "br-lan", "virbr0", "tu
 
 
 def slots(rules: DeviceRules, *nics: HostNic, **labels: str) -> dict[str, int]:
-    """Resource -> how many."""
+    """Resource -> number of slots."""
     found = offers(rules, labels, nics)
     assert found is not None
     return {name.removeprefix("spidernet.io/"): one.slots for name, one in found.items()}

@@ -27,7 +27,7 @@ LOOK_S = 0.02
 
 
 class ScriptedNics:
-    """What the offering sees; tests change it."""
+    """The devices of the offering; tests change them."""
 
     def __init__(self) -> None:
         self.labels: dict[str, str] | None = {}
@@ -65,7 +65,7 @@ def nics() -> ScriptedNics:
 async def at_work(
     directory: Path, nics: ScriptedNics, rules: DeviceRules = RULES
 ) -> AsyncIterator[DeviceAdvertiser]:
-    """An offering that looks often."""
+    """An offering with a short interval."""
     offering = DeviceAdvertiser(rules, directory, NodeView(lambda: nics.labels, nics.nics), LOOK_S)
     task = asyncio.ensure_future(offering.run())
     try:
@@ -262,7 +262,7 @@ async def test_a_directory_too_deep_for_a_socket_is_said(
 
 
 async def rounds(offering: DeviceAdvertiser) -> None:
-    """Wait until it has looked at everything twice more."""
+    """Wait until it has read all devices twice more."""
     for _ in range(2):
         before = offering.rounds
         async with asyncio.timeout(60):

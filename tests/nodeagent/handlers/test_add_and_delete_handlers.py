@@ -1,4 +1,4 @@
-"""ADD and DEL through the framed socket: results byte for byte, and who holds what afterwards."""
+"""ADD and DEL through the framed socket: results byte for byte, and the claims afterwards."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ async def test_a_repeated_add_answers_the_same_and_writes_nothing(agent: AgentHa
 
     assert second == first
     assert len(await agent.claims()) == 1
-    # The first try assumes that nothing is there: it is tried, and commits nothing.
+    # The first attempt assumes that no key exists: its transaction commits nothing.
     assert agent.process.parts.writer.transactions == transactions + 1
 
 

@@ -1,4 +1,4 @@
-"""Pods with several interfaces: named and unnamed items, one transaction, one end."""
+"""Pods with several interfaces: named and unnamed items, one transaction, one release."""
 
 from __future__ import annotations
 

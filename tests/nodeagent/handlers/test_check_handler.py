@@ -1,4 +1,4 @@
-"""CHECK: what is claimed against what the runtime remembers."""
+"""CHECK compares the claims with the runtime's prevResult."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The coordinator's verbs as the agent's doors use them: facts, GC, many calls at once."""
+"""The coordinator's verbs in the agent: facts, GC, concurrent calls."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CLUSTER = {"serviceCIDR": ["10.96.0.0/16"]}
 NOTHING = WrittenSettings()
 LEFTOVERS = 1_000
 NOWHERE = 1_000_000
-"""Numbers of links that have never been."""
+"""Interface indexes that do not exist."""
 
 
 class Known(FactsSource):
@@ -306,7 +306,7 @@ async def test_a_thousand_leftovers_of_a_crashed_node_are_taken_back(
 ) -> None:
     await coordinator_handler.handle_add(call(network_pod), NOTHING)
     (alive,) = network_node.records.all()
-    # Their pairs have died with their namespaces; what they had on another wire has not.
+    # Their veth pairs were deleted with their namespaces; entries on other interfaces remain.
     batch(network_node.inside, "link add cali-left type veth peer left", "link set cali-left up")
     (pod_veth,) = (
         link.number for link in links_of(network, network_node) if link.name == "cali-left"
@@ -383,7 +383,7 @@ async def test_what_pods_have_lost_while_no_agent_was_there_is_taken_back(
 async def test_a_namespace_that_an_agent_cannot_see_is_not_taken_for_gone(
     coordinator_handler: CoordinatorHandler, network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
-    """As with a mount that an upgrade has forgotten: all Pods would lose their wires."""
+    """As with a missing mount after an upgrade: all Pods would lose their veth pairs."""
     await coordinator_handler.handle_add(call(network_pod), NOTHING)
     (record,) = network_node.records.all()
     network_node.records.put(structs.replace(record, netns="/run/netns/owt-not-seen-from-here"))

@@ -1,4 +1,4 @@
-"""DELs that fail: what a repetition helps asks for one, and never is a success that did nothing."""
+"""Failed DELs: retryable ones ask for a retry, and a DEL that did nothing is never a success."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixed addresses as a runtime sees them: the agent's sockets, records that change meanwhile."""
+"""Fixed addresses through the agent's sockets, with records that change meanwhile."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def last_release(agent: AgentHarness) -> AddressesReleased:
 
 
 def as_pod(uid: str, box: str, pod: str = "db-0") -> dict[str, Any]:
-    """What a runtime says for another Pod of this name."""
+    """The call of a runtime for another Pod of this name."""
     return {
         "CNI_CONTAINERID": box,
         "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME={pod};K8S_POD_UID={uid}",
@@ -99,7 +99,7 @@ async def test_the_first_ordinal_counts(agent: AgentHarness) -> None:
 async def test_a_replica_whose_pod_is_forgotten_before_its_del_keeps_its_address(
     agent: AgentHarness,
 ) -> None:
-    """As after a force delete: nobody can say any more whose Pod it was; the holder can."""
+    """As after a force delete: only the claim still has the owner of the Pod."""
     await wanted(agent, 1)
     await agent.pod("db-0", {}, **SET)
     await agent.add("db-0")
@@ -241,7 +241,7 @@ async def test_a_conflict_release_frees_no_replica_whose_pod_is_forgotten(
 
 
 class Watched(StandaloneFacts):
-    """Facts of a source that knows who lives and who is wanted, as Kubernetes' will."""
+    """Facts of a source with living Pods and owners, as that of Kubernetes."""
 
     alive: bool | None = None
     validity: Validity | None = None
@@ -262,7 +262,7 @@ class Watched(StandaloneFacts):
 
 @pytest.fixture
 async def watched(settings: Settings) -> AsyncIterator[tuple[AgentHarness, Watched]]:
-    """A node that is told of Pods by something else than records."""
+    """A node whose facts come from another source than records."""
     store = MemoryStore()
     async with running(settings, store) as plain:
         await plain.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
@@ -329,7 +329,7 @@ async def test_gc_frees_a_replica_only_when_nobody_wants_it(
 
 
 class LaggingStore(FaultyStore):
-    """A store whose watches say nothing for a while."""
+    """A store whose watches are delayed."""
 
     def __init__(self) -> None:
         super().__init__(MemoryStore())
@@ -343,7 +343,7 @@ class LaggingStore(FaultyStore):
         after: int,
         is_whole: IsWhole | None = None,
     ) -> AsyncIterator[WatchBatch]:
-        """Watch; what is there waits until ``current`` is set."""
+        """Watch; events are delayed until ``current`` is set."""
         async for batch in super().watch(ranges, after=after, is_whole=is_whole):
             await self.current.wait()
             yield batch

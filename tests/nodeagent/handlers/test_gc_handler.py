@@ -1,4 +1,4 @@
-"""GC: evidence, twice or once and for all; never another node's, another network's, or a guess."""
+"""GC releases on evidence only, never attachments of another node or another network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.agent_harness import AgentHarness, ManualClock, running
 
 @pytest.fixture
 async def lan(agent: AgentHarness, short_path: Path) -> Path:
-    """Three Pods with network namespaces; the directory of those."""
+    """Three Pods with network namespaces; returns the directory of these."""
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
     for name in ("web-0", "web-1", "web-2"):
         (short_path / name).touch()
@@ -32,7 +32,7 @@ def valid(*pods: str) -> list[dict[str, str]]:
 
 
 async def collect(agent: AgentHarness, *pods: str, key: str = "cni.dev/valid-attachments") -> Any:
-    """A GC in which these Pods are valid; the reply."""
+    """Run a GC in which these Pods are valid; return the reply."""
     reply = await agent.call("GC", conf=agent.netconf(**{key: valid(*pods)}))
     assert (reply.status, reply.body) == (0, b""), reply.body.decode()
 

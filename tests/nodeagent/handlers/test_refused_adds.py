@@ -1,4 +1,4 @@
-"""A refused ADD of an agent is an event, which is written beside the answer and never before it."""
+"""A refused ADD becomes an event, which never delays the answer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def refusals(agent: AgentHarness, store: KeyValueStore) -> list[Recorded]:
 
 
 async def next_refusal(agent: AgentHarness, store: KeyValueStore) -> Recorded:
-    """The first one of the log; waits for it."""
+    """Wait for the first refusal in the log."""
     async with asyncio.timeout(DEADLINE_S):
         async for segments, _ in LogReader(store, agent.keys).follow(START):
             for recorded in (one for segment in segments for one in segment.events()):
@@ -50,7 +50,7 @@ async def test_a_refused_add_is_an_event_with_its_pod_cause_and_verdicts(
 
 
 class HeldStore(MemoryStore):
-    """A store whose transactions wait as long as the test says."""
+    """A store whose transactions wait until a test continues them."""
 
     def __init__(self) -> None:
         super().__init__()

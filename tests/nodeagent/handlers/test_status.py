@@ -1,4 +1,4 @@
-"""STATUS: 50 and 51, and when each is true."""
+"""STATUS: codes 50 and 51 and their conditions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.faulty_store import FaultyStore
 
 
 async def status(agent: AgentHarness, **ipam: Any) -> tuple[int, str]:
-    """Code and message; 0 where an ADD can be served."""
+    """Code and message; code 0 if an ADD can be served."""
     reply = await agent.call("STATUS", conf=agent.netconf(ipam=ipam))
     if reply.status == 0:
         assert reply.body == b""

@@ -1,4 +1,4 @@
-"""What the configuration of ``ifacer`` means, and what of it is refused.
+"""The configuration of ``ifacer``: meaning and refusals.
 
 See docs/reference/cni-configuration.md, "ifacer".
 """

@@ -1,4 +1,4 @@
-"""Calls of the executable as the agent answers them; the machine's own NICs are never touched."""
+"""The agent's answers to calls of the executable; NICs of the machine are never changed."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ async def test_a_kernel_without_vlans_says_which_module_is_missing(namespace: Pa
         preparer = LinkConfigurator(executor, inside)
         try:
             await preparer.prepare(InterfaceConfig(("ens3",), 5))
-            words = "modprobe -a 8021q"  # this machine's kernel has them
+            words = "modprobe -a 8021q"  # the kernel of this machine has them
         except DatapathError as error:
             words = error.remedy
     executor.close()
@@ -117,7 +117,7 @@ async def test_a_kernel_without_vlans_says_which_module_is_missing(namespace: Pa
 
 
 def test_an_agent_loads_pyroute2_only_for_links_that_it_creates() -> None:
-    """It costs 13 MB, which most agents never need."""
+    """It needs 13 MB, which most agents never use."""
     program = "import sys, nodeagent.main; print('pyroute2' in sys.modules)"
 
     loaded = subprocess.run(

@@ -1,4 +1,4 @@
-"""Bonds and VLANs for real, in user-mode Linux: most hosts' kernels for tests have neither.
+"""Real bonds and VLANs in user-mode Linux, because the kernels of test machines often lack them.
 
 Spiderpool's cases N00001 to N00006 (docs/contributing/compatibility.md, "Others"), races, and what
 a crash leaves behind.
@@ -42,14 +42,14 @@ class Host:
         self.preparer = LinkConfigurator(executor, namespace)
 
     async def prepare(self, *interfaces: str, **fields: Any) -> None:
-        """As the plugin does for a configuration with these fields."""
+        """Run the plugin's steps for a configuration with these fields."""
         conf = {"cniVersion": "1.0.0", "interfaces": interfaces} | fields
         wanted = read_conf(json.dumps(conf).encode()).wanted
         assert wanted is not None
         await self.preparer.prepare(wanted)
 
     def another_process(self) -> LinkConfigurator:
-        """One that does not wait for the first."""
+        """A second configurator that does not wait for the first."""
         return LinkConfigurator(self._executor, self._namespace)
 
     def ip(self, *arguments: str) -> str:
@@ -60,7 +60,7 @@ class Host:
         return done.stdout
 
     def link(self, name: str) -> Any:
-        """What ``ip`` says of a link."""
+        """The output of ``ip`` for a link."""
         return json.loads(self.ip("-d", "-j", "link", "show", "dev", name))[0]
 
     def links(self) -> set[str]:
@@ -155,7 +155,7 @@ async def test_a_bond_gets_its_mode_options_and_members(host: Host) -> None:
 
 
 async def test_the_active_member_can_be_chosen_if_the_kernel_lets_it_be(host: Host) -> None:
-    """Spiderpool sets it when the bond has no members yet, which no kernel accepts."""
+    """Spiderpool sets it before the bond has members, which no kernel accepts."""
     bond = {"name": "bd0", "mode": 1, "options": "miimon=100;active_slave=ens4"}
     await host.prepare("ens3", "ens4", bond=bond)
     assert host.link("bd0")["linkinfo"]["info_data"]["active_slave"] == "ens4"
@@ -195,7 +195,7 @@ async def test_a_vlan_on_a_bond_takes_one_call(host: Host) -> None:
 
 
 async def test_a_half_made_bond_is_finished(host: Host) -> None:
-    """What a call leaves behind that died after the first send, and after the second."""
+    """The links left by a call that crashed after the first or the second send."""
     host.ip("link", "add", "bd0", "type", "bond", "mode", "active-backup")
     host.ip("link", "set", "ens3", "master", "bd0")
 
@@ -229,7 +229,7 @@ async def test_a_member_of_a_bridge_is_refused_and_stays_there(host: Host) -> No
 
 
 async def test_many_calls_at_once_make_it_once(host: Host) -> None:
-    """Pods of one node start together; some of these are other processes that wait for nobody."""
+    """Pods of one node start concurrently, some of them by processes that take no lock."""
     wanted = read_conf(
         json.dumps({
             "interfaces": ["ens3", "ens4"], "vlanID": 9, "bond": {"name": "bd0", "mode": 1},
@@ -247,7 +247,7 @@ async def test_many_calls_at_once_make_it_once(host: Host) -> None:
 
 @pytest.fixture
 async def agent_socket() -> AsyncIterator[Path]:
-    """A whole agent in the kernel's own namespace, which is nobody's here."""
+    """An agent in the initial namespace of the user-mode kernel."""
     directory = Path(tempfile.mkdtemp(prefix="ow-"))
     settings = Settings(
         node_name="node-1",

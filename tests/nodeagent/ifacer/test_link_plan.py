@@ -1,4 +1,4 @@
-"""What is to be done, as one reads it: wanted, there, steps."""
+"""Plans as readable text: desired links, existing links, steps."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_bond_is_not_repaired_where_that_would_take_something_away(
 
 
 def test_a_new_bond_takes_its_members_as_they_are() -> None:
-    """As in Spiderpool: who names a NIC with an address has said that it may go."""
+    """As in Spiderpool: naming a NIC with an address permits the removal of the address."""
     plan = next_steps(BONDED, NodeLinks((ENS3, ENS4, BD0), frozenset({3}), made=True))
 
     assert "set master 9 of link 3" in [step.what for step in plan.steps]

@@ -1,4 +1,4 @@
-"""Many Pods of one owner start at once: the API server hears one question of the agent."""
+"""When many Pods of one owner start at once, the agent makes one request to the API server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WEB = Owner("Deployment", "web", "shop", "apps/v1", "uid-of-web")
 
 
 class SlowApi:
-    """An API server that a test plays: it answers a question when the test does."""
+    """An API server controlled by a test, which answers each request."""
 
     def __init__(self) -> None:
         self.questions: list[tuple[str, asyncio.Future[Object]]] = []
@@ -36,7 +36,7 @@ class SlowApi:
             raise
 
     def answer(self, *, fails: bool = False) -> None:
-        """Answer every question that is open."""
+        """Answer all open requests."""
         for _, answer in self.questions:
             if answer.done():
                 continue
@@ -70,7 +70,7 @@ def owners(api: SlowApi) -> OwnerCache:
 async def asking(
     owners: OwnerCache, several: int, owner: Owner = REPLICAS
 ) -> list[asyncio.Task[None]]:
-    """So many who want to know, each as far as it gets without an answer."""
+    """Start ``count`` lookups, each up to its wait for an answer."""
     tasks = [asyncio.create_task(owners.learn(owner)) for _ in range(several)]
     for _ in range(3):
         await asyncio.sleep(0)

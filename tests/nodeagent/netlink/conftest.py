@@ -15,7 +15,7 @@ from ops.lab.namespaces import NamedNamespace
 
 @pytest.fixture
 def named(namespaces: None) -> Iterator[NamedNamespace]:
-    """A namespace with a name, and nothing in it but ``lo``."""
+    """A named namespace with only ``lo``."""
     made = NamedNamespace(f"owt-{os.getpid()}-{secrets.token_hex(3)}")
     made.create()
     yield made
@@ -24,7 +24,7 @@ def named(namespaces: None) -> Iterator[NamedNamespace]:
 
 @pytest.fixture
 def other(namespaces: None) -> Iterator[NamedNamespace]:
-    """A second one."""
+    """A second namespace."""
     made = NamedNamespace(f"owt-{os.getpid()}-{secrets.token_hex(3)}")
     made.create()
     yield made

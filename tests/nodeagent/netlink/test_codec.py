@@ -1,4 +1,4 @@
-"""An independent reader: pyroute2 has the same numbers and reads what is packed here."""
+"""Packed messages are compared with pyroute2, an independent implementation."""
 
 from __future__ import annotations
 

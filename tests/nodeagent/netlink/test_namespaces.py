@@ -1,4 +1,4 @@
-"""Namespaces are entered by one thread that comes back, and never made by looking for them."""
+"""Namespaces are entered by one thread that returns; opening a path never creates one."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def test_nobody_is_let_in_after_the_end(namespace: NetworkNamespace) -> None:
 
 
 def test_visits_leave_no_descriptor_and_no_thread(namespace: NetworkNamespace) -> None:
-    # What earlier tests left may be closed at any time, so only what is new counts.
+    # Descriptors of earlier tests may be closed at any time, so only new ones count.
     descriptors, threads = open_descriptors(), set(threading.enumerate())
     executor = NetnsExecutor()
 
@@ -219,7 +219,7 @@ def test_a_sysctl_that_is_as_wanted_is_not_written(
 ) -> None:
     written: list[bytes] = []
     write = os.write
-    # A new namespace has the value of the machine's.
+    # A new namespace inherits the value of the machine.
     write_sysctls(executor, namespace, {FORWARD: "0"})
 
     def noted(fd: int, data: bytes) -> int:
@@ -262,7 +262,7 @@ def test_a_sysctl_that_cannot_be_set_is_an_error(
 def test_a_visit_that_nobody_waits_for_any_more_is_not_made(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What it opened would be nobody's, what it wrote would come too late."""
+    """Its descriptors would leak, and its writes would be late."""
     monkeypatch.setattr(namespaces, "CALL_S_MAX", 0.01)
     executor, go_on = NetnsExecutor(), threading.Event()
     made: list[int] = []

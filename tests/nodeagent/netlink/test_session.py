@@ -1,4 +1,4 @@
-"""What is written to a namespace is what is read from it, in few system calls."""
+"""Values written to a namespace are read back, in few system calls."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ def test_answers_that_were_lost_are_asked_for_again(
 def test_a_full_queue_loses_answers_and_no_request(
     session: NetlinkSession, monkeypatch: pytest.MonkeyPatch, queue_bytes: int
 ) -> None:
-    """ENOBUFS for real: a send has more answers than the kernel keeps for us."""
+    """Real ENOBUFS: a send has more answers than the receive buffer holds."""
     rules = [RoutingRule(4, 500, priority) for priority in range(1000, 1128)]
     there = rules[:120]
     session.apply([requests.add_rule(rule) for rule in there])
@@ -262,7 +262,7 @@ def test_a_full_queue_loses_answers_and_no_request(
     outcomes = session.apply([requests.add_rule(rule) for rule in rules])
 
     assert any(overruns)
-    # What was asked for again may have been done the first time: it counts as done.
+    # A repeated request may have been executed the first time: it counts as done.
     assert {outcome.number for outcome in outcomes[: len(there)]} <= {0, EEXIST}
     assert outcomes[len(there) :] == [RequestOutcome()] * (len(rules) - len(there))
     assert [rule for rule in session.rules(4) if rule.table == 500] == rules
@@ -271,7 +271,7 @@ def test_a_full_queue_loses_answers_and_no_request(
 def test_a_listing_is_whole_while_others_change_what_it_lists(
     session: NetlinkSession, executor: NetnsExecutor, namespace: NetworkNamespace
 ) -> None:
-    """Interrupted for real: each listing tells all that stays, once, or is an error."""
+    """Real interrupted dumps: each listing has all stable objects once, or is an error."""
     stays = [on_loopback(f"10.9.{number // 200}.{number % 200 + 1}") for number in range(600)]
     session.apply([requests.add_address(each) for each in stays])
     passing = [on_loopback(f"10.8.0.{number + 1}") for number in range(100)]
@@ -337,7 +337,7 @@ def test_what_a_broken_off_listing_left_is_thrown_away(session: NetlinkSession) 
 def test_a_family_that_the_kernel_lacks_has_nothing(
     session: NetlinkSession, veth: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Asked for IPv6, a kernel without it answers with its IPv4."""
+    """A kernel without IPv6 answers an IPv6 dump with IPv4 objects."""
     session.apply([requests.add_address(LinkAddress(veth.number, address("10.9.0.7"), 24))])
     session.apply([requests.set_neighbour(Neighbour(veth.number, address("10.9.0.8"), FAR_MAC))])
     for name in ("all_addresses", "all_rules", "all_neighbours"):

@@ -1,7 +1,7 @@
-"""A kernel's RDMA netlink as a script, for machines that have no RDMA: what it answers, as bytes.
+"""A scripted RDMA netlink, for machines without RDMA: answers as bytes.
 
-It shares no code with ``nodeagent.netlink.rdma`` but headers and attributes. That a real kernel
-answers like it is what ``tests/vm`` shows.
+It shares only headers and attributes with ``nodeagent.netlink.rdma``. ``tests/vm`` shows that a
+real kernel answers in the same way.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SHARED = 1
 
 
 class Port(NamedTuple):
-    """A port; ``counters`` None: the kernel does not tell them."""
+    """A port; ``counters`` None: the kernel has none."""
 
     link: str
     counters: Mapping[str, int] | None = {}
@@ -45,7 +45,7 @@ class Device(NamedTuple):
 
 
 class Kernel:
-    """What it answers in each namespace; ``mode`` None: an old kernel, which does not say."""
+    """Its answers in each namespace; ``mode`` None: an old kernel without this attribute."""
 
     def __init__(self, mode: int | None = SHARED) -> None:
         self.mode = mode

@@ -1,4 +1,4 @@
-"""Reading counters: of the node always, of Pods only where devices are theirs alone."""
+"""Reading counters: those of the node always, those of Pods only for exclusive devices."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def kernel(executor: NetnsExecutor, monkeypatch: pytest.MonkeyPatch) -> Kernel:
 
 
 class Pod:
-    """A namespace in a runtime's directory, with a device of its own over its eth0."""
+    """A namespace in a runtime's directory, with an exclusive device for its eth0."""
 
     def __init__(self, link: Link, kernel: Kernel, directory: Path, *addresses: str) -> None:
         station = link.station(*addresses)

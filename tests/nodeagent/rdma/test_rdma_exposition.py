@@ -1,4 +1,4 @@
-"""A scrape gets what is read for it, waits within bounds, and sees nothing that is too old."""
+"""A scrape reads counters, waits for a limited time, and returns no stale values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.agent_harness import ManualClock
 
 
 class Scripted:
-    """A reader that counts its readings and waits when it is told to."""
+    """A reader that counts its reads and can be delayed."""
 
     def __init__(self) -> None:
         self.readings = 0
@@ -53,7 +53,7 @@ def exposition(reader: Scripted, metrics: AgentMetrics, clock: ManualClock) -> R
 
 
 async def counted(exposed: RdmaExposition) -> list[str]:
-    """The last word of every sample: its value."""
+    """The value of every sample."""
     lines = (await exposed.text()).decode().splitlines()
     return [line.rpartition(" ")[2] for line in lines if not line.startswith("#")]
 
@@ -79,7 +79,7 @@ async def test_a_reading_that_hangs_keeps_no_scrape_and_is_not_made_twice(
     clock = ManualClock()
     exposed = exposition(reader, AgentMetrics(), clock)
     while await counted(exposed) == []:
-        pass  # the first reading may take longer than that
+        pass  # the first read may take longer
     before = reader.readings
     reader.goes_on.clear()
 

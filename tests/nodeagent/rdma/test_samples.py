@@ -1,4 +1,4 @@
-"""From what was read to Prometheus' text: the documented names and labels.
+"""The Prometheus text of counters has the documented names and labels.
 
 See docs/reference/metrics.md.
 """

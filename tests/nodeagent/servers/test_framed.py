@@ -1,4 +1,4 @@
-"""The framed socket with callers that are slow, and with a process that has no descriptor left."""
+"""The framed socket with slow callers, and without free descriptors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Listening(socket.socket):
 
 
 async def answer_much(_environment: bytes, stdin: bytes, _: HasHungUp) -> tuple[int, bytes]:
-    """More than a socket takes at once."""
+    """More bytes than a socket buffer holds."""
     return 0, stdin[:1] * ANSWER_BYTES
 
 

@@ -77,7 +77,7 @@ async def test_the_answer_says_what_is_to_be_detected(
 
     assert [entry["enableIPConflictDetection"] for entry in fresh] == [True, True]
     assert fresh[0]["enableGatewayDetection"] is True
-    # Where there is no gateway, there is none to look for.
+    # Without a gateway there is nothing to detect.
     assert "enableGatewayDetection" not in fresh[1]
     assert repeated == fresh
 

@@ -1,4 +1,4 @@
-"""The agent's unix sockets: whose they are, who may call, and who owns their paths."""
+"""The agent's unix sockets: owner, permissions, and ownership of their paths."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ async def test_a_caller_that_is_not_root_is_dropped(
 
 
 async def as_nobody(path: str, request: bytes) -> bytes:
-    """What a caller of another user hears."""
+    """The answer to a caller of another user."""
     code = (
         "import socket,sys;s=socket.socket(socket.AF_UNIX);s.connect(sys.argv[1])\n"
         "try:\n s.sendall(sys.stdin.buffer.read());s.settimeout(20)\n"

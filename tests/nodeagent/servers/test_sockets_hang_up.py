@@ -31,7 +31,7 @@ def framed(agent: AgentHarness, verb: str) -> tuple[str, bytes]:
 
 
 def http(agent: AgentHarness, verb: str) -> tuple[str, bytes]:
-    """The HTTP socket, and the same call for it."""
+    """The HTTP socket, and the same call."""
     body = json.dumps(http_body()).encode()
     head = f"{'POST' if verb == 'ADD' else 'DELETE'} /v1/ipam/ip HTTP/1.1\r\nHost: agent\r\n"
     head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -62,7 +62,7 @@ async def abandon(path: str, request: bytes) -> None:
 
 
 async def all_taken_up(agent: AgentHarness) -> None:
-    """Return once each connection so far is served and closed, and nothing is under way."""
+    """Wait until all connections so far are served and closed."""
     parts = agent.process.parts
     # Connections of one socket are accepted in their order.
     assert (await agent.call("VERSION")).status == 0
@@ -105,7 +105,7 @@ async def test_a_delete_at_the_other_socket_overtakes_no_abandoned_add(
 async def test_a_delete_that_was_abandoned_before_the_agent_read_it_releases_nothing(
     agent: AgentHarness, door: Door
 ) -> None:
-    """Its caller repeats it; until then nothing happens that no caller asks for any more."""
+    """The caller repeats it; until then no abandoned request is executed."""
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
     await agent.add()
 
@@ -155,7 +155,7 @@ async def test_calls_that_were_abandoned_are_counted(agent: AgentHarness) -> Non
 
 
 def test_an_add_of_a_caller_that_is_gone_never_counts_as_under_way() -> None:
-    """One step asks for the caller and notes the ADD: a later DEL waits, or the ADD is dropped."""
+    """Checking the caller and registering the ADD are one step, so a later DEL waits."""
     runner, counts = RequestRunner(), WorkCounts()
 
     with pytest.raises(CallerGone), runner.run_add(30.0, counts, 0.0, "c-1", lambda: True):

@@ -1,4 +1,4 @@
-"""Settings: where each comes from, what wins, and that every fault names its key."""
+"""Settings: sources, precedence, and errors that name the key."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from tests.support.descriptors import open_descriptors
 
 
 async def plugin_lines(settings: Settings, store: MemoryStore, **ipam: Any) -> list[Any]:
-    """What one good and one bad ADD leave in the plugin's log, at these settings."""
+    """The lines in the plugin's log of a successful and a failed ADD, with these settings."""
     async with running(settings, store) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
         await node.call("ADD", conf=node.netconf(ipam=ipam))

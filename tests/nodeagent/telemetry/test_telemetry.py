@@ -159,7 +159,7 @@ async def test_lost_races_store_calls_and_the_writer_are_measured(metered: Agent
 
     samples = await scrape(metered)
 
-    # The second ADD assumes that there is no endpoint, and learns better.
+    # The second ADD assumes that no endpoint exists, and reads it after the lost race.
     assert value(samples, "orbweaver_allocation_conflicts_total") == 1
     assert value(samples, "orbweaver_allocation_tries_total") == 3
     assert value(samples, "orbweaver_writer_transactions_total") == 3
