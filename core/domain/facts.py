@@ -6,6 +6,7 @@ With Kubernetes they come from watched objects, in standalone mode from CNI_ARGS
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from core.domain.model import FixedKind, Owner
@@ -27,7 +28,8 @@ class PodFacts(NamedTuple):
     request of the runtime decides). ``owner`` is the top controller (Deployment, not ReplicaSet).
     ``fixed``: the kind of its fixed addresses, None if they are not fixed; ``endpoint_name``: the
     name of the VM for a VM's Pod, else "". ``migrating``: it is the target of a live migration,
-    whose source still uses the addresses.
+    whose source still uses the addresses. ``claims``: the IPAMClaims of its NICs, by interface and
+    by index; ``claim``: that of the NIC these facts are about (``core.domain.fixed.ipam_claims``).
     """
 
     namespace: str
@@ -42,6 +44,8 @@ class PodFacts(NamedTuple):
     endpoint_name: str = ""
     known: bool = True
     migrating: bool = False
+    claims: Mapping[str, str] = {}
+    claim: str = ""
 
     @property
     def endpoint_key(self) -> tuple[str, str]:

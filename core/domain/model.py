@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from core.domain.addresses.ip_address import Family
 from core.domain.patterns.labels import LabelSelector
 
-FixedKind = Literal["statefulset", "vm"]
+FixedKind = Literal["statefulset", "vm", "ipamclaim"]
 """Owners whose Pods keep their addresses."""
 
 
@@ -240,5 +240,5 @@ def pod_holder(uid: str) -> str:
 
 
 def stateful_holder(kind: FixedKind, namespace: str, name: str) -> str:
-    """The holder of fixed addresses: the replica or VM by name, across its Pods."""
+    """The holder of fixed addresses: a replica, VM or IPAMClaim by name, across its Pods."""
     return f"{kind}/{namespace}/{name}"

@@ -77,6 +77,7 @@ class OrbweaverConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
     address_order: AddressOrder | None = None
     cool_down_seconds: Annotated[int, msgspec.Meta(ge=0, le=COOL_DOWN_S_MAX)] | None = None
     announce_addresses: bool = True
+    ipam_claims: bool = False
     listen_address: str = ""
     traces_endpoint: str = ""
     provider_ca_file: str = ""

@@ -19,6 +19,7 @@ from core.allocation.allocator import Added
 from core.domain.addresses.routes import POD_ROUTES, requested_routes, unmatched_routes
 from core.domain.events import Cause
 from core.domain.facts import PodFacts, RequestFacts
+from core.domain.fixed.ipam_claims import pod_of_nic
 from core.domain.model import Endpoint
 from core.errors import AllocationError, CallerGone, OrbweaverError
 from nodeagent.cni_protocol.failures import ALLOCATION_ERROR, CniFailure, failure_of
@@ -131,6 +132,8 @@ class AddHandler:
                 await self._facts.learn(pod)
                 require_caller(has_hung_up)
                 facts = self._facts.facts(pod)
+            if facts.pod.claims:
+                facts = facts._replace(pod=pod_of_nic(facts.pod, attachment.interface))
             if request.selection.match_master_subnet:
                 request = await self._with_master_addresses(request)
                 require_caller(has_hung_up)

@@ -11,6 +11,7 @@ from typing import Final
 
 from core.domain.claims.claim_decisions import holder_of
 from core.domain.facts import PodFacts
+from core.domain.fixed.ipam_claims import pod_of_nic
 from core.domain.model import Attachment, Endpoint, Nic
 from core.eventstore.codec import CLAIM, ENDPOINT
 from core.eventstore.keys import Keys
@@ -35,7 +36,7 @@ class CheckHandler:
 
     async def handle_check(self, call: Call) -> None:
         """Raise CniFailure with all differences; raises StoreError when etcd cannot be read."""
-        pod = self._facts.facts(call.pod).pod
+        pod = pod_of_nic(self._facts.facts(call.pod).pod, call.attachment.interface)
         differences = await self._differences(call, pod)
         if differences:
             raise CniFailure(CHECK_FAILED, f"CHECK failed: {'; '.join(differences)}", REMEDY)
@@ -81,7 +82,11 @@ class CheckHandler:
 
 def _is_handed_over(endpoint: Endpoint, pod: PodFacts) -> bool:
     """Whether the endpoint belongs to another launcher of a VM that migrates: both hold it."""
-    return pod.fixed == "vm" and endpoint.holder == holder_of(pod) and endpoint.uid != pod.uid
+    return (
+        pod.fixed in {"vm", "ipamclaim"}
+        and endpoint.holder == holder_of(pod)
+        and endpoint.uid != pod.uid
+    )
 
 
 def _holder_differences(endpoint: Endpoint, pod: PodFacts) -> Iterator[str]:

@@ -16,6 +16,7 @@ from core.allocation.releaser import Released, Releaser, ReleaseRequest
 from core.domain.claims.claim_decisions import ReleaseDecision, decide_release
 from core.domain.events import Cause
 from core.domain.facts import PodReference
+from core.domain.fixed.ipam_claims import pod_of_nic
 from core.domain.fixed.validity import Validity
 from core.domain.model import Attachment, Endpoint
 from nodeagent.cni_protocol.call import Call
@@ -96,8 +97,8 @@ class DeleteHandler:
                 return deleted
 
     async def _release(self, request: DeleteRequest, traceparent: str) -> Deleted:
-        pod = self._facts.facts(request.pod).pod
         attachment = request.attachment
+        pod = pod_of_nic(self._facts.facts(request.pod).pod, attachment.interface)
         evidence = f"CNI DEL of container {attachment.container}"
         cause = Cause(self._actor, attachment.container, "", traceparent)
         release = ReleaseRequest("deleted", evidence, cause)

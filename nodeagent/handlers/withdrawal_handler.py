@@ -22,6 +22,7 @@ from core.domain.claims.claim_decisions import ReleaseDecision
 from core.domain.configuration.commands import QuarantineAddress
 from core.domain.events import Cause
 from core.domain.facts import PodFacts, PodReference
+from core.domain.fixed.ipam_claims import pod_of_nic
 from core.domain.model import Attachment, ConflictingHost, Endpoint, Nic
 from core.errors import Refusal, Refused
 from core.eventstore.codec import ENDPOINT
@@ -118,7 +119,7 @@ class WithdrawalHandler:
         Only the addresses in ``conflicts`` are quarantined. The Pod's other interfaces, which may
         be in use, keep their addresses. Raises StoreError.
         """
-        pod = self._facts.facts(request.pod).pod
+        pod = pod_of_nic(self._facts.facts(request.pod).pod, request.attachment.interface)
         if conflicts and not self._allowed:
             return Withdrawal.SWITCHED_OFF
         endpoint = await self._endpoint(pod)

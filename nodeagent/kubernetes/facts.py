@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, PodReference, RequestFacts
+from core.domain.fixed.ipam_claims import NO_CLAIMS, claims_of
 from core.domain.fixed.owners import FixedSettings, kind_of_holder, kind_of_pod
 from core.domain.fixed.validity import Validity, validity_of
 from core.domain.model import Endpoint
@@ -226,6 +227,7 @@ class KubernetesFacts:
         owner = controller_of(pod)
         fixed = kind_of_pod(key[1], owner, self._fixed)
         annotations = metadata.get("annotations", {})
+        claims = claims_of(annotations, key[0]) if self._fixed.ipam_claims else NO_CLAIMS
         return PodFacts(
             *key,
             metadata["uid"],
@@ -236,7 +238,8 @@ class KubernetesFacts:
             alive=is_alive(pod),
             fixed=fixed,
             endpoint_name=owner.name if fixed == "vm" and owner is not None else "",
-            migrating=fixed == "vm" and MIGRATION in annotations,
+            migrating=(fixed == "vm" or bool(claims)) and MIGRATION in annotations,
+            claims=claims,
         )
 
     def _namespace(self, name: str) -> NamespaceFacts:

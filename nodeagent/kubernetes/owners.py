@@ -15,18 +15,25 @@ from typing import Final, NamedTuple, TypeVar
 
 from core.domain.autopools.applications import PARENTS
 from core.domain.fixed.owners import (
+    IpamClaimState,
     KnownOwners,
     MissingOwner,
     StatefulSetState,
     VmiState,
     VmState,
+    claim_of_endpoint,
     replica_of,
 )
 from core.domain.model import FixedKind, Owner
 from core.errors import ApiError, ApiNotFound
 from core.kubernetes.api import Api, Object, segment
 from core.kubernetes.informer import Reflector
-from core.kubernetes.workloads.applications import stateful_set_state, vm_state, vmi_state
+from core.kubernetes.workloads.applications import (
+    ipam_claim_state,
+    stateful_set_state,
+    vm_state,
+    vmi_state,
+)
 from core.kubernetes.workloads.pods import controller_of
 from core.process.concurrency import SharedWork
 from nodeagent.facts import CONFIRM_S_MAX
@@ -40,7 +47,7 @@ _COLLECTIONS: Final = {
     ("apps/v1", "ReplicaSet"): "/apis/apps/v1/namespaces/{}/replicasets/{}",
     ("batch/v1", "Job"): "/apis/batch/v1/namespaces/{}/jobs/{}",
 }
-_UNLISTED: Final = MissingOwner(certain=False, why="the agent does not watch virtual machines")
+_UNLISTED: Final = MissingOwner(certain=False, why="the agent does not watch such objects")
 
 
 class _Kind(NamedTuple):
@@ -54,6 +61,9 @@ _STATEFUL_SET: Final = _Kind("StatefulSet", "/apis/apps/v1/namespaces/{}/statefu
 _VM_INSTANCE: Final = _Kind(
     "VirtualMachineInstance",
     "/apis/kubevirt.io/v1/namespaces/{}/virtualmachineinstances/{}",
+)
+_IPAM_CLAIM: Final = _Kind(
+    "IPAMClaim", "/apis/k8s.cni.cncf.io/v1alpha1/namespaces/{}/ipamclaims/{}"
 )
 _VM: Final = _Kind("VirtualMachine", "/apis/kubevirt.io/v1/namespaces/{}/virtualmachines/{}")
 
@@ -120,8 +130,16 @@ class OwnerCache:
         """Unknown without ``ask``."""
         return _UNLISTED
 
+    def ipam_claim(self, namespace: str, name: str) -> IpamClaimState | MissingOwner:
+        """Unknown without ``ask``."""
+        return _UNLISTED
+
     async def ask(self, kind: FixedKind, namespace: str, name: str) -> KnownOwners:
-        """The owner of a replica or VM, read from the API server now."""
+        """The owner of a replica, VM or claim, read from the API server now."""
+        if kind == "ipamclaim":
+            key = namespace, claim_of_endpoint(name)
+            claim = await self._find(_IPAM_CLAIM, key, ipam_claim_state)
+            return KnownOwners({}, {}, {}, {key: claim})
         if kind == "vm":
             key = namespace, name
             vmi, vm = await asyncio.gather(

@@ -138,7 +138,13 @@ def _kubernetes(conf: ConfFile, env: EnvironmentVariables) -> KubernetesSettings
     lease = LeaseSettings(namespace, duration_s=_lease_ttl_s(env)) if namespace else None
     switches = conf.ipv4, conf.ipv6, conf.subnets
     return KubernetesSettings(
-        kubeconfig, *switches, _webhook(conf, env), networks, _coordinator(env), lease
+        kubeconfig,
+        *switches,
+        _webhook(conf, env),
+        networks,
+        _coordinator(env),
+        lease,
+        conf.orbweaver.ipam_claims,
     )
 
 
@@ -239,6 +245,7 @@ def _reclaim(conf: ConfFile, env: EnvironmentVariables) -> ReclaimSettings:
     return settings._replace(
         stateful_sets=conf.stateful_sets,
         vms=conf.vms,
+        ipam_claims=conf.orbweaver.ipam_claims,
         outdated_endpoints=conf.outdated_endpoints,
     )
 

@@ -16,6 +16,7 @@ from core.process.teardown import Teardown
 from core.projections.projector import Projector
 from ops.kubernetes.attachments import Attachments
 from ops.kubernetes.coordinators import Coordinators
+from ops.kubernetes.ipam_claims import ClaimReporter
 from ops.kubernetes.leadership import LeaseReport
 from ops.kubernetes.objects import ObjectWriter
 from ops.kubernetes.reporter import Reporter
@@ -73,6 +74,9 @@ class KubernetesHost:
             if self._settings.networks:
                 self.attachments = Attachments(api, objects)
                 self.tasks.start(TaskSpec("networks", self.attachments.run))
+            if self._settings.ipam_claims:
+                claims = ClaimReporter(api, self._projector)
+                self.tasks.start(TaskSpec("claim-reporter", claims.run))
             if self._settings.coordinator is not None:
                 coordinators = Coordinators(api, objects, self._settings.coordinator)
                 self.tasks.start(TaskSpec("coordinators", coordinators.run))

@@ -86,6 +86,7 @@ class KubernetesSettings(NamedTuple):
     ``subnets_enabled`` False (enableSpiderSubnet): pools belong to no subnet. ``webhook`` None: no
     admission webhooks. ``networks``: SpiderMultusConfigs become NADs. ``coordinator`` None: the
     status of the SpiderCoordinator is not written. ``lease`` None: no Lease reports the leader.
+    ``ipam_claims``: the status of IPAMClaims is written.
     """
 
     kubeconfig: str = ""
@@ -96,3 +97,4 @@ class KubernetesSettings(NamedTuple):
     networks: bool = False
     coordinator: CoordinatorReconcilerSettings | None = None
     lease: LeaseSettings | None = None
+    ipam_claims: bool = False

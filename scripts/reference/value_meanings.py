@@ -152,6 +152,7 @@ VALUE_MEANINGS: Final = {
     ),
     "orbweaver.addressOrder": "the order in which the addresses of a pool are tried",
     "orbweaver.announceAddresses": "announce new addresses to neighbours",
+    "orbweaver.ipamClaims": "IPAMClaims hold the addresses of the NICs that name them",
     "orbweaver.provider.verifyTls": "verify the certificate of the network provider",
     "orbweaver.clusterIP.enabled": "serve ClusterIPs to sockets of Pods",
     "orbweaver.clusterIP.hostNetwork": "serve them to processes of the nodes too",

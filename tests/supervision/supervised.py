@@ -36,7 +36,7 @@ LEADER: Final = (
 )
 KUBERNETES: Final = (
     *(f"watch-{kind.value}" for kind in TranslatedKind),
-    *("status-reporter", "networks", "coordinators", "lease-report"),
+    *("status-reporter", "claim-reporter", "networks", "coordinators", "lease-report"),
 )
 WEBHOOKS: Final = ("pending-admissions", "webhook-certificate", "injected-networks")
 

@@ -60,6 +60,7 @@ def settings(server_with_crds: ApiServer, tmp_path: Path) -> ControllerSettings:
             str(server_with_crds.kubeconfig),
             webhook=webhook,
             networks=True,
+            ipam_claims=True,
             coordinator=CoordinatorReconcilerSettings(cni_directory=tmp_path),
             lease=LeaseSettings(NAMESPACE, duration_s=2),
         ),

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
 from core.domain.fixed.owners import (
-    VM_INSTANCE,
+    IpamClaimState,
     MissingOwner,
     StatefulSetState,
     VmiState,
@@ -18,6 +18,7 @@ from core.domain.fixed.owners import (
 )
 from core.domain.reclaim.cluster import NEVER_EMPTY, Kind, NodeState, PodState
 from core.domain.reclaim.evidence import Moment
+from ops.kubernetes.watches.pods import shared_endpoints
 
 
 class KindListing(NamedTuple):
@@ -35,6 +36,7 @@ class ListedObjects(NamedTuple):
     stateful_sets: Iterable[StatefulSetState] = ()
     vmis: Iterable[VmiState] = ()
     vms: Iterable[VmState] = ()
+    ipam_claims: Iterable[IpamClaimState] = ()
 
 
 T = TypeVar("T")
@@ -48,8 +50,8 @@ class ClusterSnapshot:
     """
 
     __slots__ = (
-        "_by_uid", "_doubts", "_launchers", "_nodes", "_pods", "_reporters", "_stateful_sets",
-        "_vmis", "_vms", "seen",
+        "_by_uid", "_claims", "_doubts", "_launchers", "_nodes", "_pods", "_reporters",
+        "_stateful_sets", "_vmis", "_vms", "seen",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +64,7 @@ class ClusterSnapshot:
         }
         self._vmis = {(vmi.namespace, vmi.name): vmi for vmi in objects.vmis}
         self._vms = {(vm.namespace, vm.name): vm for vm in objects.vms}
+        self._claims = {(claim.namespace, claim.name): claim for claim in objects.ipam_claims}
         self._by_uid = {pod.uid: pod for pod in self._pods.values()}
         self._reporters = {
             ip: pod for pod in self._pods.values() if pod.is_living for ip in pod.ips
@@ -73,6 +76,7 @@ class ClusterSnapshot:
             "StatefulSet": len(self._stateful_sets),
             "VirtualMachineInstance": len(self._vmis),
             "VirtualMachine": len(self._vms),
+            "IPAMClaim": len(self._claims),
         }
         self._doubts = {
             kind: doubt_of(kind, size, listings.get(kind), claims_read)
@@ -116,6 +120,10 @@ class ClusterSnapshot:
         found = self._vms.get((namespace, name))
         return self._answer("VirtualMachine", found, f"{namespace}/{name}")
 
+    def ipam_claim(self, namespace: str, name: str) -> IpamClaimState | MissingOwner:
+        """Only from a trusted listing."""
+        return self._answer("IPAMClaim", self._claims.get((namespace, name)), f"{namespace}/{name}")
+
     def _answer(self, kind: Kind, entry: T | None, name: str) -> T | MissingOwner:
         doubt = self._doubts[kind]
         if doubt:
@@ -126,15 +134,12 @@ class ClusterSnapshot:
 
 
 def _launchers(pods: Iterable[PodState]) -> dict[tuple[str, str], PodState]:
-    """By VM instance: the Pod that runs it, or one that is terminating."""
+    """By endpoint of a VM instance or IPAMClaim: a Pod of it, living ones first."""
     launchers: dict[tuple[str, str], PodState] = {}
     for pod in pods:
-        owner = pod.owner
-        if owner is None or owner.kind != VM_INSTANCE or pod.is_final:
-            continue
-        key = pod.namespace, owner.name
-        if pod.is_living or key not in launchers:
-            launchers[key] = pod
+        for key in () if pod.is_final else shared_endpoints(pod):
+            if pod.is_living or key not in launchers:
+                launchers[key] = pod
     return launchers
 
 

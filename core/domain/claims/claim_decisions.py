@@ -150,6 +150,8 @@ def decide_add(
     nics = list(endpoint.nics)
     nics[position] = nics[position].attached(attachment)
     after = endpoint._replace(uid=pod.uid, node=pod.node, nics=tuple(nics))
+    if pod.claim:
+        after = after._replace(owner_name=pod.name)
     return Repeat(endpoint) if after == endpoint else EndpointUpdate(EndpointChanged(after))
 
 
@@ -285,7 +287,9 @@ def claim(
     if position is not None:
         nics[position] = nics[position].attached(attachment)
     namespace, name = pod.endpoint_key
-    owner_kind, owner_name = ("Pod", pod.name) if pod.owner is None else pod.owner[:2]
+    # The name of a claim's endpoint leads to no Pod, so that the Pod that uses it is its owner.
+    owner = None if pod.claim else pod.owner
+    owner_kind, owner_name = ("Pod", pod.name) if owner is None else owner[:2]
     endpoint = Endpoint(
         namespace, name, pod.uid, pod.node, request.holder, owner_kind, owner_name, tuple(nics)
     )

@@ -1,8 +1,9 @@
-"""Owners of fixed addresses: replicas of StatefulSets and VMs, each unless it is switched off.
+"""Owners of fixed addresses: replicas of StatefulSets, VMs and IPAMClaims, unless switched off.
 
 The controller of a Pod says whether its addresses are fixed, for an address its holder. Kinds of
 the same names in other API groups do not count (docs/reference/address-assignment.md, "Life of an
-endpoint"), nor does a Pod that is not named as a replica is.
+endpoint"), nor does a Pod that is not named as a replica is. An IPAMClaim is named by a network of
+a Pod (``core.domain.fixed.ipam_claims``) and has an endpoint of its own, for this one NIC.
 
 ``OwnerFacts`` looks an owner up. A lookup has three results: the object, "certainly gone", or
 "unknown"; only the first two are evidence (I6). ``RecordOwners`` looks in records, without
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 from core.domain.events import RecordDefined
@@ -22,6 +24,8 @@ from core.domain.model import FixedKind, Owner
 
 STATEFUL_SET: Final = "StatefulSet"
 VM_INSTANCE: Final = "VirtualMachineInstance"
+CLAIM_SUFFIX: Final = ".ipamclaim"
+"""Ends the name of a claim's endpoint, which must not be that of a Pod or VM."""
 
 ORDINAL_DIGITS_MAX: Final = 18
 """Longer numbers are no ordinals, and would cost time to read."""
@@ -31,11 +35,15 @@ _OWNERS: Final[Mapping[tuple[str, str], FixedKind]] = {
     ("apps/v1", STATEFUL_SET): "statefulset",
     ("kubevirt.io/v1", VM_INSTANCE): "vm",
 }
-_HOLDERS: Final[Mapping[str, FixedKind]] = {"statefulset": "statefulset", "vm": "vm"}
+_HOLDERS: Final[Mapping[str, FixedKind]] = {
+    "statefulset": "statefulset",
+    "vm": "vm",
+    "ipamclaim": "ipamclaim",
+}
 
 
 class FixedAddressSwitches(Protocol):
-    """enableStatefulSet and enableKubevirtStaticIP.
+    """enableStatefulSet, enableKubevirtStaticIP and orbweaver.ipamClaims.
 
     See docs/reference/configuration.md, "conf.yml".
     """
@@ -50,12 +58,18 @@ class FixedAddressSwitches(Protocol):
         """Whether VMs have."""
         ...
 
+    @property
+    def ipam_claims(self) -> bool:
+        """Whether IPAMClaims are honoured."""
+        ...
+
 
 class FixedSettings(NamedTuple):
-    """Both switches; on by default."""
+    """The switches. IPAMClaims are off by default: few clusters have their definition."""
 
     stateful_sets: bool = True
     vms: bool = True
+    ipam_claims: bool = False
 
 
 class Replica(NamedTuple):
@@ -71,6 +85,16 @@ def replica_of(name: str) -> Replica | None:
     if match is None or len(match[2]) > ORDINAL_DIGITS_MAX:
         return None
     return Replica(match[1], int(match[2]))
+
+
+def endpoint_of_claim(claim: str) -> str:
+    """The name of the endpoint of an IPAMClaim."""
+    return f"{claim}{CLAIM_SUFFIX}"
+
+
+def claim_of_endpoint(endpoint: str) -> str:
+    """The IPAMClaim of an endpoint of this name."""
+    return endpoint.removesuffix(CLAIM_SUFFIX)
 
 
 def kind_of_pod(name: str, owner: Owner | None, switches: FixedAddressSwitches) -> FixedKind | None:
@@ -92,6 +116,8 @@ def kind_of_holder(holder: str, switches: FixedAddressSwitches) -> FixedKind | N
 def _switched_on(kind: FixedKind | None, switches: FixedAddressSwitches) -> FixedKind | None:
     if kind == "statefulset":
         return kind if switches.stateful_sets else None
+    if kind == "ipamclaim":
+        return kind if switches.ipam_claims else None
     return kind if switches.vms else None
 
 
@@ -115,6 +141,14 @@ class VmiState(NamedTuple):
 
 class VmState(NamedTuple):
     """A VirtualMachine."""
+
+    namespace: str
+    name: str
+    deleting: bool = False
+
+
+class IpamClaimState(NamedTuple):
+    """An IPAMClaim."""
 
     namespace: str
     name: str
@@ -149,6 +183,10 @@ class OwnerFacts(Protocol):
         """The VM of that name."""
         ...
 
+    def ipam_claim(self, namespace: str, name: str) -> IpamClaimState | MissingOwner:
+        """The IPAMClaim of that name."""
+        ...
+
 
 UNASKED: Final = MissingOwner(certain=False, why="its owner was not requested")
 
@@ -160,17 +198,19 @@ Found = Mapping[tuple[str, str], T | MissingOwner]
 class KnownOwners:
     """``OwnerFacts`` of one moment, as requested or watched."""
 
-    __slots__ = ("_sets", "_vmis", "_vms")
+    __slots__ = ("_claims", "_sets", "_vmis", "_vms")
 
     def __init__(
         self,
         sets: Found[StatefulSetState],
         vmis: Found[VmiState],
         vms: Found[VmState],
+        claims: Found[IpamClaimState] = MappingProxyType({}),
     ) -> None:
         self._sets = sets
         self._vmis = vmis
         self._vms = vms
+        self._claims = claims
 
     def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner:
         """The StatefulSet of that name."""
@@ -183,6 +223,10 @@ class KnownOwners:
     def vm(self, namespace: str, name: str) -> VmState | MissingOwner:
         """The VM of that name."""
         return self._vms.get((namespace, name), UNASKED)
+
+    def ipam_claim(self, namespace: str, name: str) -> IpamClaimState | MissingOwner:
+        """The IPAMClaim of that name."""
+        return self._claims.get((namespace, name), UNASKED)
 
 
 UNLISTED: Final = MissingOwner(certain=False, why="owners are unknown in standalone mode")
@@ -208,5 +252,9 @@ class RecordOwners:
         return UNLISTED
 
     def vm(self, namespace: str, name: str) -> VmState | MissingOwner:
+        """Always unknown."""
+        return UNLISTED
+
+    def ipam_claim(self, namespace: str, name: str) -> IpamClaimState | MissingOwner:
         """Always unknown."""
         return UNLISTED

@@ -1,15 +1,17 @@
-"""Whether a fixed address still has an owner: its replica or VM may be started again (I6).
+"""Whether a fixed address still has an owner: its replica, VM or IPAMClaim (I6).
 
 A replica is found by its name, not by its owner reference: ``<StatefulSet>-<ordinal>`` with the
 ordinal in the desired range (docs/reference/fixed-address-rules.md, "Wanted addresses"). A VM is
-found by the name of its instance. If the owner is unknown, the address is kept.
+found by the name of its instance, an IPAMClaim by its own. If the owner is unknown, the address is
+kept.
 """
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Final, Literal, NamedTuple
 
-from core.domain.fixed.owners import MissingOwner, OwnerFacts, replica_of
+from core.domain.fixed.owners import MissingOwner, OwnerFacts, claim_of_endpoint, replica_of
 from core.domain.model import FixedKind
 
 
@@ -27,9 +29,8 @@ class Validity(NamedTuple):
 
 
 def validity_of(kind: FixedKind, namespace: str, name: str, facts: OwnerFacts) -> Validity:
-    """Whether the replica or VM that owns a fixed address is still wanted."""
-    judge = _replica if kind == "statefulset" else _machine
-    return judge(namespace, name, facts)
+    """Whether the replica, VM or claim that owns a fixed address is still wanted."""
+    return _RULES[kind](namespace, name, facts)
 
 
 def _replica(namespace: str, name: str, facts: OwnerFacts) -> Validity:
@@ -68,7 +69,23 @@ def _machine(namespace: str, name: str, facts: OwnerFacts) -> Validity:
     return Validity("valid", f"VM {namespace}/{name} exists")
 
 
+def _claim(namespace: str, name: str, facts: OwnerFacts) -> Validity:
+    claim = facts.ipam_claim(namespace, claim_of_endpoint(name))
+    if isinstance(claim, MissingOwner):
+        return _missing(claim)
+    if claim.deleting:
+        return Validity("invalid", f"IPAMClaim {namespace}/{claim.name} is being deleted")
+    return Validity("valid", f"IPAMClaim {namespace}/{claim.name} exists")
+
+
 def _missing(missing: MissingOwner) -> Validity:
     if missing.certain:
         return Validity("invalid", missing.why)
     return Validity("unknown", missing.why, missing.unanswered)
+
+
+_RULES: Final[Mapping[FixedKind, Callable[[str, str, OwnerFacts], Validity]]] = {
+    "statefulset": _replica,
+    "vm": _machine,
+    "ipamclaim": _claim,
+}

@@ -28,7 +28,9 @@ from core.domain.model import FixedKind, Owner
 from core.domain.reclaim.evidence import Moment
 
 Phase = Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]
-Kind = Literal["Pod", "Node", "StatefulSet", "VirtualMachineInstance", "VirtualMachine"]
+Kind = Literal[
+    "Pod", "Node", "StatefulSet", "VirtualMachineInstance", "VirtualMachine", "IPAMClaim"
+]
 
 EVICTED: Final = "Evicted"
 NEVER_EMPTY: Final[frozenset[Kind]] = frozenset({"Pod", "Node"})
@@ -41,6 +43,7 @@ class PodState(NamedTuple):
     ``owner`` is the direct controller. ``deletion_s`` is the deletionTimestamp, which already
     includes the grace period ``deletion_grace_s``; None while the Pod is not being deleted.
     ``grace_s`` is spec.terminationGracePeriodSeconds, ``finished_s`` when each container finished.
+    ``claims``: the IPAMClaims that its networks name.
     """
 
     namespace: str
@@ -57,6 +60,7 @@ class PodState(NamedTuple):
     reason: str = ""
     finished_s: tuple[float, ...] = ()
     host_network: bool = False
+    claims: tuple[str, ...] = ()
 
     @property
     def is_final(self) -> bool:
@@ -113,7 +117,10 @@ class ClusterFacts(OwnerFacts, Protocol):
         ...
 
     def launcher(self, namespace: str, name: str) -> PodState | None:
-        """A Pod of the VM instance of that name that has not ended, from any listing."""
+        """A Pod of that VM instance or IPAMClaim that has not ended, from any listing.
+
+        The name is that of the endpoint.
+        """
         ...
 
     def reporter(self, address: str) -> PodState | None:

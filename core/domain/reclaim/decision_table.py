@@ -8,7 +8,8 @@ that is enough. Addresses of a living Pod are never released, whatever its endpo
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Final, NamedTuple
 
 from core.domain.fixed.owners import MissingOwner
 from core.domain.fixed.validity import Validity, validity_of
@@ -20,6 +21,9 @@ from core.domain.reclaim.cluster import (
 )
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Finding, utc
 from core.domain.reclaim.settings import ReclaimSettings
+
+SHARED: Final[Mapping[FixedKind, str]] = {"vm": "VM", "ipamclaim": "IPAMClaim"}
+"""Fixed addresses that two Pods use during a migration; in words, what these have in common."""
 
 
 class PodToVerify(NamedTuple):
@@ -88,10 +92,10 @@ def judge_deleted(to_verify: PodToVerify, words: str, rules: Rules) -> ReclaimVe
         validity = validity_of(to_verify.fixed, to_verify.namespace, to_verify.name, rules.facts)
         if validity.keeps:
             return _keep_fixed(validity)
-    if to_verify.fixed == "vm":
+    if to_verify.fixed is not None and to_verify.fixed in SHARED:
         other = rules.facts.launcher(to_verify.namespace, to_verify.name)
         if other is not None and other.uid != to_verify.uid:
-            return keep(f"Pod {_path(other)} of the same VM is still there")
+            return keep(f"Pod {_path(other)} of the same {SHARED[to_verify.fixed]} is still there")
     return unless_in_use(ReclaimVerdict("deleted", words, direct=True), to_verify, rules.facts)
 
 
@@ -122,7 +126,7 @@ def _by_name(to_verify: PodToVerify, rules: Rules) -> ReclaimVerdict:
         # A VM's launcher is not named as its endpoint is, and the one that had the last ADD may
         # have ended before the one that a migration was to leave.
         launcher = rules.facts.pod_of_uid(to_verify.uid) if to_verify.uid else None
-        if launcher is None and to_verify.fixed == "vm":
+        if launcher is None and to_verify.fixed in SHARED:
             launcher = rules.facts.launcher(to_verify.namespace, to_verify.name)
         if launcher is None:
             return _absent(to_verify, pod, rules)
@@ -130,8 +134,8 @@ def _by_name(to_verify: PodToVerify, rules: Rules) -> ReclaimVerdict:
     if to_verify.uid and pod.uid != to_verify.uid:
         return _other_uid(to_verify, pod, rules)
     if pod.is_living:
-        return _living(pod, rules)
-    fixed = pod.fixed(rules.settings) or to_verify.fixed
+        return _living(to_verify, pod, rules)
+    fixed = _kind(to_verify, pod, rules)
     if fixed is None:
         return _stateless(pod, rules)
     return _fixed(to_verify, fixed, pod, rules)
@@ -148,16 +152,19 @@ def _absent(to_verify: PodToVerify, missing: MissingOwner, rules: Rules) -> Recl
 
 
 def _other_uid(to_verify: PodToVerify, pod: PodState, rules: Rules) -> ReclaimVerdict:
-    fixed = pod.fixed(rules.settings) or to_verify.fixed
+    fixed = _kind(to_verify, pod, rules)
     words = f"Pod {_path(pod)} has UID {pod.uid} now, the address belongs to UID {to_verify.uid}"
     if fixed is None:
         return ReclaimVerdict("uid-changed", words)
     if set(pod.ips) & set(to_verify.addresses):
         return keep(f"fixed: Pod {_path(pod)} reports the address")
     validity = validity_of(fixed, to_verify.namespace, to_verify.name, rules.facts)
-    if fixed == "vm" and not validity.keeps:
+    if fixed in SHARED and not validity.keeps:
         # It may report other networks alone, and use the address until it has ended.
-        return keep(f"{validity.why}, but Pod {_path(pod)} of the same VM is still there")
+        other = f"Pod {_path(pod)} of the same {SHARED[fixed]}"
+        return keep(f"{validity.why}, but {other} is still there")
+    if fixed == "ipamclaim":  # of a secondary network, whose addresses no Pod's status has
+        return _keep_fixed(validity)
     if pod.ips:
         return ReclaimVerdict("uid-changed", f"{words}, and got {', '.join(pod.ips)} elsewhere")
     if validity.keeps:
@@ -165,9 +172,17 @@ def _other_uid(to_verify: PodToVerify, pod: PodState, rules: Rules) -> ReclaimVe
     return ReclaimVerdict("owner-gone", f"{words}, and {validity.why}")
 
 
-def _living(pod: PodState, rules: Rules) -> ReclaimVerdict:
+def _kind(to_verify: PodToVerify, pod: PodState, rules: Rules) -> FixedKind | None:
+    """How the addresses are fixed. A claim's are its own, whatever controls the Pod."""
+    if to_verify.fixed == "ipamclaim":
+        return to_verify.fixed
+    return pod.fixed(rules.settings) or to_verify.fixed
+
+
+def _living(to_verify: PodToVerify, pod: PodState, rules: Rules) -> ReclaimVerdict:
     """Release addresses of a living Pod only by one setting, which is off by default."""
-    if pod.ips or pod.phase != "Running" or pod.fixed(rules.settings) is not None:
+    is_fixed = _kind(to_verify, pod, rules) is not None
+    if pod.ips or pod.phase != "Running" or is_fixed:
         return keep("its Pod is living")
     if not rules.settings.running_without_address:
         return keep("its Pod is running, though without an address")

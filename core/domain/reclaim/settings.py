@@ -16,9 +16,10 @@ from typing import Final, NamedTuple
 class ReclaimSettings(NamedTuple):
     """Times in seconds.
 
-    ``stateful_sets`` and ``vms``: whether their addresses are fixed at all (enableStatefulSet,
-    enableKubevirtStaticIP). ``outdated_endpoints``: whether an endpoint without any claim is
-    removed even while its Pod lives (enableCleanOutdatedEndpoint).
+    ``stateful_sets``, ``vms`` and ``ipam_claims``: whether their addresses are fixed at all
+    (enableStatefulSet, enableKubevirtStaticIP, orbweaver.ipamClaims). ``outdated_endpoints``:
+    whether an endpoint without any claim is removed even while its Pod lives
+    (enableCleanOutdatedEndpoint).
     """
 
     enabled: bool = True
@@ -36,6 +37,7 @@ class ReclaimSettings(NamedTuple):
     tries_max: int = 5
     stateful_sets: bool = True
     vms: bool = True
+    ipam_claims: bool = False
     outdated_endpoints: bool = False
 
 

@@ -14,6 +14,9 @@ from core.domain.selection import jsontext
 from core.domain.selection.request import CLUSTER_INTERFACE, SelectionSettings
 from core.errors import BadInput
 
+CLAIM_REFERENCE: Final = "ipam-claim-reference"
+"""Key of a network selection element."""
+
 DEFAULT_NETWORK: Final = "v1.multus-cni.io/default-network"
 NETWORKS: Final = "k8s.v1.cni.cncf.io/networks"
 INTERFACE_CHARS_MAX: Final = 15  # IFNAMSIZ of Linux without the closing NUL
@@ -22,11 +25,15 @@ _JSON_MARKS: Final = frozenset('[{"')
 
 
 class NetworkSelectionElement(NamedTuple):
-    """One entry of an annotation; ``interface`` "" if it does not name one."""
+    """One entry of an annotation; ``interface`` "" if it does not name one.
+
+    ``claim``: the IPAMClaim to which the addresses of its NIC belong, "" for none.
+    """
 
     namespace: str
     name: str
     interface: str = ""
+    claim: str = ""
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
@@ -119,6 +126,7 @@ def _from_object(entry: object, default_namespace: str) -> NetworkSelectionEleme
         jsontext.text(value.get("namespace"), "namespace") or default_namespace,
         jsontext.text(value.get("name"), "name"),
         jsontext.text(value.get("interface"), "interface"),
+        jsontext.text(value.get(CLAIM_REFERENCE), CLAIM_REFERENCE),
     )
 
 

@@ -76,7 +76,13 @@ def candidates(
 
 
 def _candidates(context: Context) -> Candidates:
-    return wildcards.resolve(sources.collect(context), context.catalog, context.settings)
+    named = wildcards.resolve(sources.collect(context), context.catalog, context.settings)
+    pod = context.facts.pod
+    if not pod.claims:
+        return named
+    # The NICs of one claim, or those without any, are allocated together: they share an endpoint.
+    nics = tuple(nic for nic in named.nics if pod.claims.get(nic.interface, "") == pod.claim)
+    return named._replace(nics=nics)
 
 
 def _judged(

@@ -1,4 +1,4 @@
-"""Facts from the objects of applications, StatefulSets and VMs. Pure."""
+"""Facts from the objects of applications, StatefulSets, VMs and IPAMClaims. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from core.domain.autopools.applications import BUILT_IN, Application
 from core.domain.autopools.names import PREFIX, ApplicationKey
-from core.domain.fixed.owners import StatefulSetState, VmiState, VmState
+from core.domain.fixed.owners import IpamClaimState, StatefulSetState, VmiState, VmState
 from core.domain.model import Scale
 from core.kubernetes.api import Object
 from core.kubernetes.workloads.pods import controller_of
@@ -69,6 +69,11 @@ def vmi_state(vmi: Object) -> VmiState:
 def vm_state(one: Object) -> VmState:
     """A VirtualMachine."""
     return VmState(*_named(one))
+
+
+def ipam_claim_state(claim: Object) -> IpamClaimState:
+    """An IPAMClaim."""
+    return IpamClaimState(*_named(claim))
 
 
 def _named(one: Object) -> tuple[str, str, bool]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final, cast, get_args
 
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
+from core.domain.fixed.ipam_claims import claims_of
 from core.domain.model import Owner
 from core.domain.reclaim.cluster import NodeState, Phase, PodState
 from core.kubernetes.api import Object
@@ -83,7 +84,12 @@ def pod_state(pod: Object) -> PodState:
         reason=sys.intern(status.get("reason") or ""),
         finished_s=tuple(_ends(status)),
         host_network=bool(spec.get("hostNetwork")),
+        claims=tuple(dict.fromkeys(_claims(metadata).values())),
     )
+
+
+def _claims(metadata: Object) -> Mapping[str, str]:
+    return claims_of(metadata.get("annotations") or {}, metadata["namespace"])
 
 
 def node_state(node: Object) -> NodeState:

@@ -247,7 +247,7 @@ async def _endpoint(
 
 def _why_fixed(endpoint: Endpoint, ledger: Ledger) -> str:
     """Why these addresses outlive their Pod, or no longer do; "" for addresses of a Pod."""
-    kind = kind_of_holder(endpoint.holder, FixedSettings())
+    kind = kind_of_holder(endpoint.holder, FixedSettings(ipam_claims=True))
     if kind is None:
         return ""
     validity = validity_of(kind, *endpoint.key, RecordOwners(ledger.records))

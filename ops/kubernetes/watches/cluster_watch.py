@@ -52,7 +52,7 @@ class ClusterWatch:
         """Status of the watches of built-in kinds."""
         facts, owners = self.facts, self.facts.owners
         known: list[Collection[Any]] = [facts.pods, facts.nodes]
-        known += [owners.sets, owners.vmis, owners.vms]
+        known += [owners.sets, owners.vmis, owners.vms, owners.claims]
         for collection in known:
             if collection.watching:
                 yield _standing("reclaim", collection)

@@ -25,7 +25,7 @@ from ops.kubernetes.watches.collection import Collection
 from ops.kubernetes.watches.ledger_facts import LedgerFacts, PodAnswers
 from ops.kubernetes.watches.owners import OwnerWatch
 from ops.kubernetes.watches.pending_changes import PendingChanges, deletion_of
-from ops.kubernetes.watches.pods import PODS, PodTable, instance_of
+from ops.kubernetes.watches.pods import PODS, PodTable, shared_endpoints
 from ops.kubernetes.watches.suspects import WatchedObjects, plan_lookups
 from workflows.jobs.reclaim.context import Change, PodChange
 
@@ -42,7 +42,7 @@ class ApiServerFacts:
     def __init__(self, api: Api, switches: FixedAddressSwitches) -> None:
         self.pods = Collection(api, "Pod", PODS, pod_state)
         self.nodes = Collection(api, "Node", NODES, node_state)
-        self.owners = OwnerWatch(api, self._request_scan)
+        self.owners = OwnerWatch(api, self._request_scan, switches)
         self.table = PodTable(self.pods.seen)
         self._switches = switches
         self._listeners: set[PendingChanges] = set()
@@ -105,10 +105,10 @@ class ApiServerFacts:
     async def _launchers(
         self, machines: frozenset[ObjectKey]
     ) -> tuple[dict[ObjectKey, PodState], dict[ObjectKey, MissingOwner]]:
-        """The listed Pods of VM instances, and the VM instances whose Pods could not be listed.
+        """The listed Pods of VM instances and IPAMClaims, and those whose Pods were not listed.
 
-        The name of a launcher Pod does not contain its VM's name, so all Pods of the namespace are
-        listed.
+        The name of such a Pod does not contain that of its VM or claim, so all Pods of the
+        namespace are listed.
         """
         launchers: dict[ObjectKey, PodState] = {}
         doubts: dict[ObjectKey, MissingOwner] = {}
@@ -121,7 +121,9 @@ class ApiServerFacts:
                 doubts |= {key: missing for key in machines if key[0] == namespace}
                 continue
             launchers |= {
-                (pod.namespace, pod.name): pod for pod in pods if instance_of(pod) in machines
+                (pod.namespace, pod.name): pod
+                for pod in pods
+                if not machines.isdisjoint(shared_endpoints(pod))
             }
         return launchers, doubts
 

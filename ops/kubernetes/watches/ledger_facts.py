@@ -10,11 +10,18 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Final
 
 from core.domain.evolution import Ledger
-from core.domain.fixed.owners import KnownOwners, MissingOwner, StatefulSetState, VmiState, VmState
+from core.domain.fixed.owners import (
+    IpamClaimState,
+    KnownOwners,
+    MissingOwner,
+    StatefulSetState,
+    VmiState,
+    VmState,
+)
 from core.domain.reclaim.cluster import NodeState, PodState
 from core.domain.reclaim.evidence import Moment
 from core.kubernetes.informer import ObjectKey
-from ops.kubernetes.watches.pods import PodTable, instance_of
+from ops.kubernetes.watches.pods import PodTable, shared_endpoints
 from ops.kubernetes.watches.suspects import SuspectHolder
 
 UNREAD: Final = MissingOwner(certain=False, why="this Pod was not read in this scan")
@@ -25,7 +32,8 @@ PodAnswers = Mapping[ObjectKey, PodState | MissingOwner]
 class LedgerFacts:
     """``ClusterFacts`` from answers about Pods and owners, and from watched Pods.
 
-    ``doubts``: VM instances whose Pods could not be listed; their state is unknown.
+    ``doubts``: endpoints of VM instances and IPAMClaims whose Pods could not be listed; their state
+    is unknown.
     """
 
     __slots__ = (
@@ -84,7 +92,7 @@ class LedgerFacts:
         return self._uids.get(uid)
 
     def launcher(self, namespace: str, name: str) -> PodState | None:
-        """A Pod of the VM instance, read or watched; living ones first."""
+        """A Pod of the VM instance or IPAMClaim, read or watched; living ones first."""
         return self._launchers.get((namespace, name))
 
     def reporter(self, address: str) -> PodState | None:
@@ -108,12 +116,15 @@ class LedgerFacts:
         """The VM as read."""
         return self._owners.vm(namespace, name)
 
+    def ipam_claim(self, namespace: str, name: str) -> IpamClaimState | MissingOwner:
+        """The IPAMClaim as read."""
+        return self._owners.ipam_claim(namespace, name)
+
     def _read_launchers(self) -> Mapping[ObjectKey, list[PodState]]:
         launchers: dict[ObjectKey, list[PodState]] = {}
         for pod in self._uids.values():
-            instance = instance_of(pod)
-            if instance is not None:
-                launchers.setdefault(instance, []).append(pod)
+            for endpoint in shared_endpoints(pod):
+                launchers.setdefault(endpoint, []).append(pod)
         return launchers
 
     def _current(self, seen: Iterable[PodState]) -> Iterable[PodState]:

@@ -1,7 +1,7 @@
-"""StatefulSets, VM instances and VMs: the owners of fixed addresses.
+"""StatefulSets, VM instances, VMs and IPAMClaims: the owners of fixed addresses.
 
-KubeVirt is optional. A watched owner that still needs an address keeps it; that an owner does not
-need it any more is only concluded from a read of the API server.
+KubeVirt and IPAMClaims are optional. A watched owner that still needs an address keeps it; that an
+owner does not need it any more is only concluded from a read of the API server.
 """
 
 from __future__ import annotations
@@ -9,54 +9,86 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
-from core.domain.fixed.owners import KnownOwners, StatefulSetState, VmiState, VmState, replica_of
+from core.domain.fixed.owners import (
+    FixedAddressSwitches,
+    IpamClaimState,
+    KnownOwners,
+    StatefulSetState,
+    VmiState,
+    VmState,
+    claim_of_endpoint,
+    replica_of,
+)
 from core.domain.model import FixedKind
 from core.kubernetes.api import Api
 from core.kubernetes.informer import ObjectKey, Transition
-from core.kubernetes.workloads.applications import stateful_set_state, vm_state, vmi_state
+from core.kubernetes.workloads.applications import (
+    ipam_claim_state,
+    stateful_set_state,
+    vm_state,
+    vmi_state,
+)
 from core.process.concurrency import until_all
 from ops.kubernetes.watches.collection import Collection
 
 STATEFUL_SETS: Final = "/apis/apps/v1/statefulsets"
 VM_INSTANCES: Final = "/apis/kubevirt.io/v1/virtualmachineinstances"
 VMS: Final = "/apis/kubevirt.io/v1/virtualmachines"
+IPAM_CLAIMS: Final = "/apis/k8s.cni.cncf.io/v1alpha1/ipamclaims"
 
-V = TypeVar("V", VmiState, VmState)
+V = TypeVar("V", VmiState, VmState, IpamClaimState)
 
 
 class OwnerWatch:
     """Watches owners; ``request_scan`` is called when one may need fewer addresses."""
 
-    def __init__(self, api: Api, request_scan: Callable[[str], None]) -> None:
+    def __init__(
+        self, api: Api, request_scan: Callable[[str], None], switches: FixedAddressSwitches
+    ) -> None:
         self.sets = Collection(api, "StatefulSet", STATEFUL_SETS, stateful_set_state)
         self.vmis = Collection(
             api, "VirtualMachineInstance", VM_INSTANCES, vmi_state, optional=True
         )
         self.vms = Collection(api, "VirtualMachine", VMS, vm_state, optional=True)
+        self.claims = Collection(api, "IPAMClaim", IPAM_CLAIMS, ipam_claim_state, optional=True)
         self._request_scan = request_scan
+        self._watches_claims = switches.ipam_claims
         self.sets.seen.add_handler(self._on_set)
         self.vmis.seen.add_handler(self._on_instance)
         self.vms.seen.add_handler(self._on_vm)
+        self.claims.seen.add_handler(self._on_claim)
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        await until_all(self.sets.run(), self.vmis.run(), self.vms.run())
+        optional = [self.claims.run()] if self._watches_claims else []
+        await until_all(self.sets.run(), self.vmis.run(), self.vms.run(), *optional)
 
     def seen(self) -> KnownOwners:
         """The watched owners; an owner that is missing here may exist."""
-        return KnownOwners(self.sets.seen.objects, self.vmis.seen.objects, self.vms.seen.objects)
+        return KnownOwners(
+            self.sets.seen.objects,
+            self.vmis.seen.objects,
+            self.vms.seen.objects,
+            self.claims.seen.objects,
+        )
 
     async def ask(self, replicas: Iterable[tuple[FixedKind, ObjectKey]]) -> KnownOwners:
-        """The owners of these replicas and VMs, read from the API server."""
+        """The owners of these replicas, VMs and claims, read from the API server."""
         sets: set[ObjectKey] = set()
         machines: set[ObjectKey] = set()
+        claims: set[ObjectKey] = set()
         for kind, (namespace, name) in replicas:
             if kind == "vm":
                 machines.add((namespace, name))
+            elif kind == "ipamclaim":
+                claims.add((namespace, claim_of_endpoint(name)))
             elif (replica := replica_of(name)) is not None:
                 sets.add((namespace, replica.stateful_set))
         return KnownOwners(
-            await self.sets.ask(sets), await self.vmis.ask(machines), await self.vms.ask(machines)
+            await self.sets.ask(sets),
+            await self.vmis.ask(machines),
+            await self.vms.ask(machines),
+            await self.claims.ask(claims),
         )
 
     def _on_set(self, change: Transition[StatefulSetState]) -> None:
@@ -71,6 +103,10 @@ class OwnerWatch:
     def _on_vm(self, change: Transition[VmState]) -> None:
         if _is_removed(change):
             self._request_scan(f"VM {'/'.join(change.key)} is being deleted")
+
+    def _on_claim(self, change: Transition[IpamClaimState]) -> None:
+        if _is_removed(change):
+            self._request_scan(f"IPAMClaim {'/'.join(change.key)} is being deleted")
 
 
 def _removes_replica(before: StatefulSetState, after: StatefulSetState) -> bool:

@@ -1,4 +1,4 @@
-"""The watched Pods of all nodes, indexed by name, UID, address and VM instance.
+"""The watched Pods of all nodes, indexed by name, UID, address, VM instance and IPAMClaim.
 
 A Pod that is found here can only keep an address, because a watch may lag behind.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, Protocol, TypeVar
 
-from core.domain.fixed.owners import VM_INSTANCE
+from core.domain.fixed.owners import VM_INSTANCE, endpoint_of_claim
 from core.domain.reclaim.cluster import PodState
 from core.kubernetes.informer import ObjectKey, Reflector, Transition
 
@@ -47,9 +47,9 @@ class PodTable:
         """Living Pods that report the address as their own."""
         return self._pods_of(self._reporters.get(address, ()))
 
-    def launchers(self, instance: ObjectKey) -> Iterator[PodState]:
-        """Pods of a VM instance."""
-        return self._pods_of(self._launchers.get(instance, ()))
+    def launchers(self, endpoint: ObjectKey) -> Iterator[PodState]:
+        """Pods of the VM instance or IPAMClaim that has this endpoint."""
+        return self._pods_of(self._launchers.get(endpoint, ()))
 
     def ending_on(self, node: str) -> Iterator[PodState]:
         """Pods of a Node that are being deleted or have finished; linear in all Pods."""
@@ -70,15 +70,16 @@ class PodTable:
         put(self._uids, pod.uid, key)
         for address in pod.ips if pod.is_living else ():
             put(self._reporters, address, key)
-        instance = instance_of(pod)
-        if instance is not None:
-            put(self._launchers, instance, key)
+        for endpoint in shared_endpoints(pod):
+            put(self._launchers, endpoint, key)
 
 
-def instance_of(pod: PodState) -> ObjectKey | None:
-    """The VM instance that a Pod runs."""
-    owner = pod.owner
-    return (pod.namespace, owner.name) if owner is not None and owner.kind == VM_INSTANCE else None
+def shared_endpoints(pod: PodState) -> Iterator[ObjectKey]:
+    """The endpoints of the VM instance that a Pod runs, and of the IPAMClaims that it names."""
+    if pod.owner is not None and pod.owner.kind == VM_INSTANCE:
+        yield pod.namespace, pod.owner.name
+    for claim in pod.claims:
+        yield pod.namespace, endpoint_of_claim(claim)
 
 
 def _with(index: Index[K], by: K, key: ObjectKey) -> None:

@@ -2,8 +2,9 @@
 
 Two watched objects keep addresses without a read: a living Pod its own, and an owner the fixed
 addresses that it needs. All other holders are suspects and are read. A scan of one endpoint reads
-in any case, because the endpoint has changed and the watch may be older. The Pods of a VM do not
-have its name; if nothing else keeps the address of a VM, the Pods of its namespace are listed.
+in any case, because the endpoint has changed and the watch may be older. The Pods of a VM or of an
+IPAMClaim do not have its name; if nothing else keeps its address, the Pods of its namespace are
+listed.
 """
 
 from __future__ import annotations
@@ -22,21 +23,21 @@ from core.domain.fixed.owners import (
 from core.domain.fixed.validity import validity_of
 from core.domain.model import FixedKind
 from core.domain.reclaim.cluster import PodState
-from core.domain.reclaim.decision_table import holder_uid
+from core.domain.reclaim.decision_table import SHARED, holder_uid
 from core.kubernetes.informer import ObjectKey
 
-_ALL: Final = FixedSettings()
+_ALL: Final = FixedSettings(ipam_claims=True)
 
 
 class SuspectHolder(NamedTuple):
     """A holder of addresses: the UIDs of Pods with this name, and the kinds of fixed addresses.
 
-    ``is_vm``: the name is that of a VM instance, even if VMs have no fixed addresses now.
+    ``is_shared``: the name is that of a VM instance or IPAMClaim, even if these are switched off.
     """
 
     uids: frozenset[str] = frozenset()
     kinds: frozenset[FixedKind] = frozenset()
-    is_vm: bool = False
+    is_shared: bool = False
 
 
 class WatchedObjects(NamedTuple):
@@ -59,11 +60,14 @@ class PodLookups(NamedTuple):
         return {(kind, key) for key, holder in self.suspects.items() for kind in holder.kinds}
 
     def machines(self, owners: OwnerFacts) -> frozenset[ObjectKey]:
-        """VM instances whose Pods must be listed, because no owner keeps their addresses."""
+        """Endpoints whose Pods must be listed, because no VM or IPAMClaim keeps their addresses."""
         return frozenset(
             key
             for key, holder in self.suspects.items()
-            if holder.is_vm and not ("vm" in holder.kinds and validity_of("vm", *key, owners).keeps)
+            if holder.is_shared
+            and not any(
+                validity_of(kind, *key, owners).keeps for kind in holder.kinds & SHARED.keys()
+            )
         )
 
 
@@ -114,8 +118,8 @@ def _merged(
 ) -> SuspectHolder:
     uids = {one for one in (uid, holder_uid(holder)) if one}
     kind = kind_of_holder(holder, switches)
-    is_vm = known.is_vm or kind_of_holder(holder, _ALL) == "vm"
-    return SuspectHolder(known.uids | uids, known.kinds | ({kind} if kind else set()), is_vm)
+    is_shared = known.is_shared or kind_of_holder(holder, _ALL) in SHARED
+    return SuspectHolder(known.uids | uids, known.kinds | ({kind} if kind else set()), is_shared)
 
 
 def _kept_by_owner(

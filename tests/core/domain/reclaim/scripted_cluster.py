@@ -18,7 +18,7 @@ from core.domain.reclaim.evidence import Moment
 from tests.support.cluster_snapshot import ClusterSnapshot, KindListing, ListedObjects
 
 KINDS: tuple[Kind, ...] = (
-    "Pod", "Node", "StatefulSet", "VirtualMachineInstance", "VirtualMachine",
+    "Pod", "Node", "StatefulSet", "VirtualMachineInstance", "VirtualMachine", "IPAMClaim",
 )  # fmt: skip
 STATEFUL_SET = "StatefulSet"
 VMI = "VirtualMachineInstance"

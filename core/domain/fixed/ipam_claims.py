@@ -1,0 +1,57 @@
+"""IPAMClaims that the networks of a Pod name, and the NICs whose addresses belong to them.
+
+``ipam-claim-reference`` in a network selection element names an IPAMClaim of the Pod's namespace
+(``k8s.cni.cncf.io/v1alpha1``, the Network Plumbing Working Group's standard for persistent
+addresses of VMs on secondary networks). The addresses of that NIC belong to the claim: it has an
+endpoint of its own, a fixed one, whichever Pod uses it at the moment. The Pod's other NICs are as
+without a claim. Pure; whether a claim exists is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from core.domain.facts import PodFacts
+from core.domain.fixed.owners import CLAIM_SUFFIX, endpoint_of_claim
+from core.domain.names import SUBDOMAIN_CHARS_MAX, is_dns_label
+from core.domain.selection.multus import CLAIM_REFERENCE, NETWORKS, parse_networks
+from core.errors import BadInput
+
+CLAIM_CHARS_MAX: Final = SUBDOMAIN_CHARS_MAX - len(CLAIM_SUFFIX)
+"""Characters of a claim's name; its endpoint's name is longer."""
+
+NO_CLAIMS: Final[Mapping[str, str]] = {}
+
+
+def claims_of(annotations: Mapping[str, str], namespace: str) -> Mapping[str, str]:
+    """The claim of each NIC that has one, by its interface and by its index in the annotation.
+
+    Names that no object can have are left out, and so is an annotation that cannot be read: Multus
+    refuses the Pod.
+    """
+    text = annotations.get(NETWORKS, "")
+    if CLAIM_REFERENCE not in text:
+        return NO_CLAIMS
+    try:
+        networks = parse_networks(text, namespace)
+    except BadInput:
+        return NO_CLAIMS
+    return {
+        name: network.claim
+        for index, network in enumerate(networks, start=1)
+        if network.claim and _is_claim_name(network.claim)
+        for name in (str(index), network.interface or f"net{index}")
+    }
+
+
+def pod_of_nic(pod: PodFacts, interface: str) -> PodFacts:
+    """The Pod as the NIC's addresses see it: if they belong to a claim, with its endpoint."""
+    claim = pod.claims.get(interface, "")
+    if not claim:
+        return pod
+    return pod._replace(fixed="ipamclaim", endpoint_name=endpoint_of_claim(claim), claim=claim)
+
+
+def _is_claim_name(name: str) -> bool:
+    return len(name) <= CLAIM_CHARS_MAX and all(map(is_dns_label, name.split(".")))

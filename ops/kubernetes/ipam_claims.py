@@ -1,0 +1,157 @@
+"""The status of IPAMClaims: the addresses of a claim's endpoint, and the Pod that had the last ADD.
+
+``k8s.cni.cncf.io/v1alpha1`` is the Network Plumbing Working Group's; its definition may be missing
+here. Level-triggered as the reporter is: it receives names, and compares the projection with the
+object. It writes only into the status, and never into a claim that no Pod has used: another IPAM
+may serve that one. A write contains the resourceVersion that it was computed from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import Final
+
+from core.domain.evolution import EndpointKey
+from core.domain.fixed.owners import CLAIM_SUFFIX, claim_of_endpoint, endpoint_of_claim
+from core.domain.model import Endpoint, stateful_holder
+from core.errors import ApiError, ApiNotFound, ApiRejected
+from core.kubernetes.api import Api, Object, segment
+from core.kubernetes.informer import ObjectKey
+from core.process.concurrency import until_first
+from core.projections.change_buffer import ChangeBuffer
+from core.projections.projector import Projector
+from ops.kubernetes.conditions import DesiredCondition, conditions, is_new
+from ops.kubernetes.objects import Clock, utc_now
+from ops.kubernetes.resources import is_leaving, resource_version
+from ops.kubernetes.status_writer import MANAGER
+from ops.kubernetes.watches.collection import Collection
+from ops.kubernetes.watches.owners import IPAM_CLAIMS
+
+ROUND_S: Final = 0.5
+"""Between two rounds: at most two writes a second to one claim."""
+
+ALLOCATED: Final = DesiredCondition(
+    "IPsAllocated", "True", "SuccessfulAllocation", "the addresses belong to this claim"
+)
+
+_log: Final = logging.getLogger(__name__)
+
+
+class ClaimReporter:
+    """One controller's. ``writes``: patches so far."""
+
+    def __init__(
+        self, api: Api, projector: Projector, *, now: Clock = utc_now, round_s: float = ROUND_S
+    ) -> None:
+        self.claims = Collection(api, "IPAMClaim", IPAM_CLAIMS, _kept, optional=True)
+        self.writes = 0
+        self._api = api
+        self._projector = projector
+        self._now = now
+        self._round_s = round_s
+        self._pending: set[ObjectKey] = set()
+        self._noted = asyncio.Event()
+        self.claims.seen.listen(self._note)
+
+    async def run(self) -> None:
+        """Report until cancelled."""
+        await until_first(self.claims.run(), self._report())
+
+    async def _report(self) -> None:
+        await self._projector.wait_for(lambda: self._projector.ready)
+        await self.claims.seen.listed.wait()
+        with self._projector.follow() as changes:
+            self._pending |= self.claims.seen.objects.keys()
+            while True:
+                for key in self._take(changes):
+                    await self._write(key)
+                await asyncio.sleep(self._round_s)
+                await self._until_changed(changes)
+
+    def _note(self, keys: Iterable[ObjectKey]) -> None:
+        self._pending.update(keys)
+        self._noted.set()
+
+    def _take(self, changes: ChangeBuffer) -> set[ObjectKey]:
+        keys = self._pending | set(_claims_of(changes.take().endpoints))
+        self._pending = set()
+        return keys
+
+    async def _until_changed(self, changes: ChangeBuffer) -> None:
+        self._noted.clear()
+        if not self._pending:
+            await until_first(
+                self._projector.wait_for(lambda: bool(changes.endpoints)), self._noted.wait()
+            )
+
+    async def _write(self, key: ObjectKey) -> None:
+        """Write the status of one claim, if it differs; a failed write is retried if that helps."""
+        stored = self.claims.seen.objects.get(key)
+        endpoint = self._endpoint(key)
+        if stored is None or endpoint is None or is_leaving(stored) or _has(stored, endpoint):
+            return
+        others = [
+            condition
+            for condition in _status(stored).get("conditions") or ()
+            if condition["type"] != ALLOCATED.type
+        ]
+        now = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        status = _desired(endpoint) | {
+            "conditions": [*others, *conditions(stored, [ALLOCATED], now)]
+        }
+        namespace, name = map(segment, key)
+        group, _, plural = IPAM_CLAIMS.rpartition("/")
+        path = f"{group}/namespaces/{namespace}/{plural}/{name}/status"
+        try:
+            await self._api.merge(
+                path, {"metadata": resource_version(stored), "status": status}, MANAGER
+            )
+        except (ApiNotFound, ApiRejected) as error:  # the watch brings what changes that
+            _log.warning("cannot write the status of IPAMClaim %s: %s", "/".join(key), error)
+        except ApiError as error:
+            _log.warning("will write the status of IPAMClaim %s later: %s", "/".join(key), error)
+            self._note([key])
+        else:
+            self.writes += 1
+
+    def _endpoint(self, key: ObjectKey) -> Endpoint | None:
+        """The endpoint of a claim; one of that name with another holder is not."""
+        namespace, name = key[0], endpoint_of_claim(key[1])
+        endpoint = self._projector.projection.ledger.endpoints.get((namespace, name))
+        holder = stateful_holder("ipamclaim", namespace, name)
+        return endpoint if endpoint is not None and endpoint.holder == holder else None
+
+
+def _kept(claim: Object) -> Object:
+    """The parts of a claim that are cached."""
+    metadata = {
+        name: claim["metadata"][name]
+        for name in ("namespace", "name", "resourceVersion", "generation", "deletionTimestamp")
+        if name in claim["metadata"]
+    }
+    return {"metadata": metadata, "status": claim.get("status") or {}}
+
+
+def _claims_of(keys: Iterable[EndpointKey]) -> Iterable[ObjectKey]:
+    for namespace, name in keys:
+        if name.endswith(CLAIM_SUFFIX):
+            yield namespace, claim_of_endpoint(name)
+
+
+def _desired(endpoint: Endpoint) -> Object:
+    ips = [cidr for nic in endpoint.nics for cidr in nic.cidrs()]
+    return {"ips": ips, "ownerPod": {"name": endpoint.owner_name}}
+
+
+def _has(stored: Object, endpoint: Endpoint) -> bool:
+    status = _status(stored)
+    desired = _desired(endpoint)
+    same = {name: status.get(name) for name in desired} == desired
+    return same and not is_new(stored, ALLOCATED)
+
+
+def _status(stored: Object) -> Object:
+    status: Object = stored["status"]
+    return status

@@ -1,0 +1,150 @@
+"""Which NICs of a Pod have an IPAMClaim, and what that means for their addresses."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from core.domain.claims.claim_decisions import holder_of
+from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, RequestFacts
+from core.domain.fixed.ipam_claims import CLAIM_CHARS_MAX, claims_of, pod_of_nic
+from core.domain.fixed.owners import IpamClaimState, KnownOwners, MissingOwner
+from core.domain.fixed.validity import validity_of
+from core.domain.model import Owner, Pool
+from core.domain.reclaim.cluster import NodeState, PodState
+from core.domain.reclaim.decision_table import PodToVerify, Rules, judge, judge_deleted
+from core.domain.reclaim.settings import ReclaimSettings
+from core.domain.selection.multus import NETWORKS
+from core.domain.selection.request import SelectionRequest, SelectionSettings
+from core.domain.selection.select import select
+from tests.core.domain.reclaim.scripted_cluster import KINDS, moment
+from tests.support.cluster_snapshot import ClusterSnapshot, KindListing, ListedObjects
+
+IPPOOLS = "ipam.spidernet.io/ippools"
+POOLS = {
+    name: Pool(name, 4, "10.6.0.0/16", (f"10.6.{number}.1-10.6.{number}.9",))
+    for number, name in enumerate(("main", "lan", "storage"))
+}
+
+
+def networks(*elements: dict[str, str]) -> dict[str, str]:
+    return {NETWORKS: json.dumps(elements)}
+
+
+def element(name: str, claim: str = "", interface: str = "") -> dict[str, str]:
+    texts = {"name": name, "interface": interface, "ipam-claim-reference": claim}
+    return {key: text for key, text in texts.items() if text}
+
+
+def test_a_network_names_the_claim_of_its_nic() -> None:
+    annotations = networks(element("lan", "vm1.lan"), element("dmz"), element("db", "c", "db0"))
+
+    claims = claims_of(annotations, "shop")
+
+    assert claims == {"1": "vm1.lan", "net1": "vm1.lan", "3": "c", "db0": "c"}
+
+
+@pytest.mark.parametrize(
+    "annotations",
+    [
+        {},
+        {NETWORKS: "lan,dmz"},
+        networks(element("lan", "Not A Name")),
+        networks(element("lan", "x" * (CLAIM_CHARS_MAX + 1))),
+        {NETWORKS: '[{"ipam-claim-reference": '},
+    ],
+)
+def test_without_a_name_that_an_object_can_have_there_is_no_claim(
+    annotations: dict[str, str],
+) -> None:
+    assert not claims_of(annotations, "shop")
+
+
+def test_the_addresses_of_the_nic_belong_to_the_claim_and_no_others() -> None:
+    claims = claims_of(networks(element("lan", "vm1.lan")), "shop")
+    pod = PodFacts("shop", "launcher", "uid-1", claims=claims)
+
+    nic = pod_of_nic(pod, "net1")
+
+    assert holder_of(pod_of_nic(pod, "eth0")) == "pod/uid-1"
+    assert holder_of(nic) == "ipamclaim/shop/vm1.lan.ipamclaim"
+    assert nic.endpoint_key == ("shop", "vm1.lan.ipamclaim")
+
+
+@pytest.mark.parametrize(
+    ("interface", "allocated"), [("eth0", ["eth0", "net2"]), ("net1", ["net1"])]
+)
+def test_an_add_allocates_the_nics_of_its_endpoint_alone(
+    interface: str, allocated: list[str]
+) -> None:
+    """The Pod lists pools of every NIC, which otherwise are allocated together."""
+    names = {"eth0": "main", "net1": "lan", "net2": "storage"}
+    items = [{"interface": nic, "ipv4": [pool]} for nic, pool in names.items()]
+    annotations = networks(element("lan", "vm1.lan"), element("storage")) | {
+        IPPOOLS: json.dumps(items)
+    }
+    claims = claims_of(annotations, "shop")
+    pod = pod_of_nic(PodFacts("shop", "p", "u", annotations=annotations, claims=claims), interface)
+
+    facts = RequestFacts(pod, NamespaceFacts("shop"), NodeFacts("node-a"))
+    selection = select(SelectionRequest(interface), facts, POOLS, SelectionSettings())
+
+    assert [demand.interface for demand in selection.demands] == allocated
+
+
+@pytest.mark.parametrize(
+    ("claim", "state"),
+    [
+        (IpamClaimState("shop", "vm1.lan"), "valid"),
+        (IpamClaimState("shop", "vm1.lan", deleting=True), "invalid"),
+        (MissingOwner(certain=True, why="gone"), "invalid"),
+        (MissingOwner(certain=False, why="no answer"), "unknown"),
+    ],
+)
+def test_an_address_is_wanted_while_its_claim_exists(
+    claim: IpamClaimState | MissingOwner, state: str
+) -> None:
+    owners = KnownOwners({}, {}, {}, {("shop", "vm1.lan"): claim})
+
+    assert validity_of("ipamclaim", "shop", "vm1.lan.ipamclaim", owners).state == state
+
+
+VM = Owner("VirtualMachineInstance", "vm1", "shop", "kubevirt.io/v1")
+CLAIM = IpamClaimState("shop", "vm1.lan")
+SOURCE = PodState("shop", "launcher-1", "source", ips=("10.9.0.1",), owner=VM, claims=("vm1.lan",))
+"""Runs, and reports the address of its default network alone."""
+
+TO_VERIFY = PodToVerify("shop", "vm1.lan.ipamclaim", "target", "ipamclaim", ("10.6.0.1",))
+"""The endpoint after an ADD of the migration's target, which has ended since."""
+
+
+@pytest.mark.parametrize("source", [SOURCE, SOURCE._replace(ips=())])
+@pytest.mark.parametrize("claims", [[CLAIM], [CLAIM._replace(deleting=True)], []])
+@pytest.mark.parametrize("deletion_s", [None, 1.0])
+def test_while_a_pod_that_names_the_claim_is_there_its_address_is_kept(
+    source: PodState, claims: list[IpamClaimState], deletion_s: float | None
+) -> None:
+    """Also without the claim, and whatever the Pod's VM has."""
+    facts = _facts([source._replace(deletion_s=deletion_s)], claims)
+    settings = ReclaimSettings(ipam_claims=True, running_without_address=True)
+
+    assert judge(TO_VERIFY, Rules(facts, settings, 100.0)).finding is None
+    assert judge_deleted(TO_VERIFY, "deleted", Rules(facts, settings, 100.0)).finding is None
+
+
+@pytest.mark.parametrize(
+    ("claims", "finding"), [([CLAIM], None), ([CLAIM._replace(deleting=True)], "owner-gone")]
+)
+def test_without_a_pod_the_claim_decides(claims: list[IpamClaimState], finding: str | None) -> None:
+    facts = _facts([SOURCE._replace(claims=())], claims)
+
+    verdict = judge(TO_VERIFY, Rules(facts, ReclaimSettings(ipam_claims=True), 100.0))
+
+    assert verdict.finding == finding
+
+
+def _facts(pods: list[PodState], claims: list[IpamClaimState]) -> ClusterSnapshot:
+    objects = ListedObjects(pods, [NodeState("node-a", ready=True)], ipam_claims=claims)
+    listings = {kind: KindListing(moment(1.0)) for kind in KINDS}
+    return ClusterSnapshot(objects, listings, moment(1.0))

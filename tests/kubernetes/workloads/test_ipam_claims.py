@@ -1,0 +1,262 @@
+"""IPAMClaims in a cluster: an agent that claims for them, reclaim, and their status."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from core.domain.fixed.owners import FixedSettings
+from core.kubernetes.api import Api
+from core.kubernetes.connection import open_connection
+from core.projections.projector import Projector
+from nodeagent.kubernetes.cluster_connection import Cluster, connect_cluster
+from nodeagent.settings.values import Settings
+from ops.kubernetes.ipam_claims import ClaimReporter
+from tests.kubernetes.controllers_harness import NODE, QUICK, ControllersHarness
+from tests.kubernetes.objects import Object
+from tests.kubernetes.translator_harness import until
+from tests.kubernetes.workload_objects import DEFINITIONS, create_pod, delete_pod, named, undefine
+from tests.support.agent_harness import AgentHarness, running
+from tests.support.kubernetes import MERGE, ApiServer
+
+GROUP, VERSION, PLURAL = "k8s.cni.cncf.io", "v1alpha1", "ipamclaims"
+CLAIMS = f"/apis/{GROUP}/{VERSION}/namespaces/shop/{PLURAL}"
+TEXT = {"type": "string"}
+STATUS = {
+    "type": "object",
+    "required": ["ips"],
+    "properties": {
+        "ips": {"type": "array", "items": TEXT},
+        "ownerPod": {"type": "object", "properties": {"name": TEXT}},
+        "conditions": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["lastTransitionTime", "message", "reason", "status", "type"],
+                "properties": {
+                    **dict.fromkeys(("message", "reason", "status", "type"), TEXT),
+                    "lastTransitionTime": TEXT | {"format": "date-time"},
+                    "observedGeneration": {"type": "integer", "format": "int64"},
+                },
+            },
+        },
+    },
+}
+SPEC = {
+    "type": "object",
+    "required": ["interface", "network"],
+    "properties": {"interface": TEXT, "network": TEXT},
+}
+NETWORKS = json.dumps([{"name": "lan", "namespace": "shop", "ipam-claim-reference": "vm1.lan"}])
+USES_THE_CLAIM = {"k8s.v1.cni.cncf.io/networks": NETWORKS}
+MIGRATES = USES_THE_CLAIM | {"kubevirt.io/migrationJobName": "job"}
+
+
+@pytest.fixture(scope="module")
+def definition(bare_server: ApiServer) -> Iterator[None]:
+    """The definition with the fields of the public one."""
+    schema = {"type": "object", "properties": {"spec": SPEC, "status": STATUS}}
+    served = {"name": VERSION, "served": True, "storage": True, "subresources": {"status": {}}}
+    served["schema"] = {"openAPIV3Schema": schema}
+    names = {"kind": "IPAMClaim", "plural": PLURAL, "singular": "ipamclaim"}
+    spec = {"group": GROUP, "scope": "Namespaced", "names": names, "versions": [served]}
+    body = {"metadata": {"name": f"{PLURAL}.{GROUP}"}, "spec": spec}
+    bare_server.request("POST", DEFINITIONS, body)
+    bare_server.wait_served(f"/apis/{GROUP}/{VERSION}/{PLURAL}")
+    yield
+    undefine(bare_server, GROUP, VERSION, PLURAL)
+
+
+@pytest.fixture
+async def controllers(server: ApiServer) -> AsyncIterator[ControllersHarness]:
+    async with ControllersHarness(server, QUICK._replace(ipam_claims=True)) as harness:
+        yield harness
+        await harness.check()
+
+
+@pytest.fixture
+async def cluster(
+    definition: None, controllers: ControllersHarness, settings: Settings
+) -> AsyncIterator[Cluster]:
+    settings = _settings_of(controllers, settings)
+    connected = await connect_cluster(settings)
+    assert connected is not None
+    async with asyncio.timeout(30):
+        for reflector in connected.facts.reflectors:
+            await reflector.listed.wait()
+    yield connected
+    await connected.close()
+
+
+@pytest.fixture
+async def agent(
+    cluster: Cluster, controllers: ControllersHarness, settings: Settings
+) -> AsyncIterator[AgentHarness]:
+    settings = _settings_of(controllers, settings)
+    async with running(settings, controllers.store, facts=cluster.facts) as harness:
+        yield harness
+
+
+def _settings_of(controllers: ControllersHarness, settings: Settings) -> Settings:
+    return settings._replace(
+        kubeconfig=str(controllers.server.kubeconfig),
+        node_name=NODE,
+        cluster=controllers.node.keys.cluster,
+        fixed=FixedSettings(ipam_claims=True),
+        cool_down_s=0,
+    )
+
+
+def create_claim(server: ApiServer) -> None:
+    spec = {"network": "lan", "interface": "net1"}
+    body = {"apiVersion": f"{GROUP}/{VERSION}", "kind": "IPAMClaim", "spec": spec}
+    answer = server.request("POST", CLAIMS, body | {"metadata": {"name": "vm1.lan"}})
+    assert answer.status == 201, answer.message
+
+
+def delete_claim(server: ApiServer) -> None:
+    server.request("DELETE", f"{CLAIMS}/vm1.lan")
+
+
+@pytest.fixture
+def claim(definition: None, controllers: ControllersHarness) -> Iterator[ApiServer]:
+    """The claim ``shop/vm1.lan``."""
+    create_claim(controllers.server)
+    yield controllers.server
+    delete_claim(controllers.server)
+
+
+async def add(
+    agent: AgentHarness, cluster: Cluster, pod: Object, interface: str = "net1"
+) -> list[str]:
+    name = pod["metadata"]["name"]
+    await until(lambda: ("shop", name) in cluster.facts.pods.objects)
+    return await agent.add(name, **_names(pod, interface))
+
+
+def _names(pod: Object, interface: str) -> dict[str, Any]:
+    uid = pod["metadata"]["uid"]
+    return {"CNI_ARGS": named(pod), "CNI_IFNAME": interface, "CNI_CONTAINERID": f"box-{uid}"}
+
+
+def launcher(server: ApiServer, name: str, annotations: dict[str, str] = USES_THE_CLAIM) -> Object:
+    return create_pod(server, name, NODE, annotations=annotations)
+
+
+async def test_a_claim_keeps_its_address_over_pods_and_the_rest_goes_with_each_pod(
+    claim: ApiServer, agent: AgentHarness, cluster: Cluster
+) -> None:
+    first = launcher(claim, "launcher-1")
+    await add(agent, cluster, first, "eth0")
+    held = await add(agent, cluster, first)
+    delete_pod(claim, "launcher-1")
+    await until(lambda: ("shop", "launcher-1") not in cluster.facts.pods.objects)
+    for interface in ("net1", "eth0"):
+        await agent.delete("launcher-1", **_names(first, interface))
+
+    between = set(await agent.claims())
+    again = await add(agent, cluster, launcher(claim, "launcher-2"))
+
+    assert again == held
+    assert between == {held[0].partition("/")[0]}
+    endpoint = await agent.endpoint("vm1.lan.ipamclaim")
+    assert endpoint is not None
+    assert (endpoint.holder, endpoint.owner_name) == (
+        "ipamclaim/shop/vm1.lan.ipamclaim",
+        "launcher-2",
+    )
+
+
+async def test_a_migration_has_one_address_for_both_pods_until_the_claim_is_deleted(
+    claim: ApiServer, agent: AgentHarness, cluster: Cluster, controllers: ControllersHarness
+) -> None:
+    await controllers.begin()
+    source = launcher(claim, "launcher-1")
+    target = launcher(claim, "launcher-2", MIGRATES)
+    held = await add(agent, cluster, source)
+    assert await add(agent, cluster, target) == held
+    address = held[0].partition("/")[0]
+
+    # The migration fails: the endpoint names the target, and the source runs on.
+    delete_pod(claim, "launcher-2")
+    await agent.delete("launcher-2", **_names(target, "net1"))
+    delete_claim(claim)
+    for _ in range(3):
+        await controllers.look()
+    assert await controllers.held() == {address}
+
+    delete_pod(claim, "launcher-1")
+    await controllers.look()
+    await controllers.look()
+    await controllers.until_held()
+
+
+async def test_the_address_of_a_deleted_claim_goes_with_the_del_of_its_pod(
+    claim: ApiServer, agent: AgentHarness, cluster: Cluster
+) -> None:
+    pod = launcher(claim, "launcher-1")
+    await add(agent, cluster, pod)
+    delete_claim(claim)
+
+    await agent.delete("launcher-1", **_names(pod, "net1"))
+    assert len(await agent.claims()) == 1, "its Pod is living"
+    claim.request("DELETE", "/api/v1/namespaces/shop/pods/launcher-1?gracePeriodSeconds=60")
+    await until(lambda: _is_ending(cluster))
+    await agent.delete("launcher-1", **_names(pod, "net1"))
+
+    assert not await agent.claims()
+
+
+def _is_ending(cluster: Cluster) -> bool:
+    pod = cluster.facts.pods.objects.get(("shop", "launcher-1"))
+    return pod is None or "deletionTimestamp" in pod["metadata"]
+
+
+async def test_the_status_names_addresses_and_pod_and_keeps_the_conditions_of_others(
+    claim: ApiServer, agent: AgentHarness, cluster: Cluster, controllers: ControllersHarness
+) -> None:
+    since = "2026-01-01T00:00:00Z"
+    other = {
+        "type": "Audited",
+        "status": "True",
+        "reason": "Done",
+        "message": "",
+        "lastTransitionTime": since,
+    }
+    claim.request(
+        "PATCH",
+        f"{CLAIMS}/vm1.lan/status",
+        {"status": {"ips": [], "conditions": [other]}},
+        content=MERGE,
+    )
+
+    projector = Projector(controllers.store, controllers.node.keys)
+    api = Api(await open_connection(str(claim.kubeconfig)))
+    reporter = ClaimReporter(api, projector, round_s=0.01)
+    works = [asyncio.create_task(work) for work in (projector.run(), reporter.run())]
+    try:
+        held = await add(agent, cluster, launcher(claim, "launcher-1"))
+        await until(lambda: status(claim).get("ips") == held)
+        first = status(claim)
+        assert await add(agent, cluster, launcher(claim, "launcher-2", MIGRATES)) == held
+        await until(lambda: status(claim)["ownerPod"] == {"name": "launcher-2"})
+    finally:
+        for work in works:
+            work.cancel()
+        await asyncio.gather(*works, return_exceptions=True)
+        await api.close()
+
+    assert first["ownerPod"] == {"name": "launcher-1"}
+    conditions = {each["type"]: each for each in status(claim)["conditions"]}
+    assert conditions["Audited"] == other
+    allocated = conditions["IPsAllocated"]
+    assert (allocated["status"], allocated["reason"]) == ("True", "SuccessfulAllocation")
+    assert reporter.writes == 2
+
+
+def status(server: ApiServer) -> Any:
+    return server.request("GET", f"{CLAIMS}/vm1.lan").body.get("status", {})
