@@ -13,6 +13,7 @@ from bench.figures import Figure, Target
 from bench.measures import (
     agent_start,
     allocation,
+    as_of,
     claim_scale,
     clusterip,
     commands,
@@ -146,6 +147,7 @@ MEASURES: tuple[Measure, ...] = (
     Measure("import", {"import_10k_s": Target("at most", 60)}, commands.measure_import, 6),
     Measure("retention", {"retention_scale_ratio": Target("at most", 2)}, retention.measure, 5),
     Measure("history", {"history_1m_ms": Target("at most", 1_000)}, history.measure, 6),
+    Measure("as_of", {"as_of_1m_ms": Target("at most", 250)}, as_of.measure, 6),
     Measure(
         "engine",
         {

@@ -23,19 +23,21 @@ ARCHIVED_SHARE = 0.9
 
 
 class SeededLog(NamedTuple):
-    """The data directory of its etcd, and its archive."""
+    """The data directory of its etcd, and its archive with its directory."""
 
     data: Path
     files: LocalFiles
+    archive: Path
 
 
 def long_log(lab: Lab) -> SeededLog:
     """A log of claims and releases with as many events as the scale says."""
-    files = LocalFiles(lab.directory / "archive")
+    archive = lab.directory / "archive"
+    files = LocalFiles(archive)
 
     async def write(store: KeyValueStore, keys: Keys) -> None:
         await fill(store, keys, Shape(lab.scale.events, PER_SEGMENT))
         newest = (await open_log(store, keys, files)).revision
         await Archiver(store, keys, files).seal(int(newest * ARCHIVED_SHARE))
 
-    return SeededLog(lab.seed("log", write), files)
+    return SeededLog(lab.seed("log", write), files, archive)

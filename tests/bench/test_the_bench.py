@@ -52,6 +52,7 @@ PROMISED = {
     "alloc_last_free_ratio",
     "alloc_full99_ratio",
     "contention_time_ratio",
+    "as_of_1m_ms",
     "history_1m_ms",
     "command_scale_ratio",
     "import_10k_s",

@@ -1,0 +1,67 @@
+"""The state at a random position of a long log: overview and address grid, as the console answers.
+
+The log is read into its index first, once, as the console does; what that takes is in the note. A
+jump then costs the two answers, as JSON, without HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from statistics import median
+
+import msgspec
+
+from bench.figures import Figure, median_figure
+from bench.measures.logs import SeededLog, long_log
+from bench.rig.lab import Lab
+from ops.console.grid import CELLS_DEFAULT, grid
+from ops.console.overview import overview
+from ops.console.source import ConsoleSource
+from tests.core.archive.synthetic import POOL
+from tests.support.etcd import EtcdCluster
+
+JUMPS = 10
+"""Positions in one round."""
+
+SEED = 1
+
+
+def measure(lab: Lab) -> list[Figure]:
+    """as_of_1m_ms."""
+    log = long_log(lab)
+    with lab.etcd(log.data) as etcd:
+        samples, note = asyncio.run(_measure(lab, etcd, log))
+    events = lab.scale.events
+    unit = "ms" if events == 1_000_000 else f"ms, of {events:,} events instead of 1,000,000"
+    return [median_figure("as_of_1m_ms", samples, unit, note=note)]
+
+
+async def _measure(lab: Lab, etcd: EtcdCluster, log: SeededLog) -> tuple[list[float], str]:
+    rng = random.Random(SEED)
+    samples: list[float] = []
+    slowest = 0.0
+    async with lab.store(etcd) as store:
+        source = ConsoleSource(store, lab.keys, log.archive, cluster="bench")
+        began = time.perf_counter()
+        index = await source.log.newest()
+        read_s = time.perf_counter() - began
+        assert index.clock.events == lab.scale.events, "the index has the whole log"
+        for _ in lab.rounds():
+            took = []
+            for _ in range(JUMPS):
+                position = rng.randrange(index.clock.first[0], index.position)
+                began = time.perf_counter()
+                pools = source.pools(await source.instant(str(position)))
+                answers = overview(pools, None), grid(pools, POOL.name, "", "", CELLS_DEFAULT)
+                size = len(msgspec.json.encode(answers))
+                took.append((time.perf_counter() - began) * 1e3)
+                assert size
+            samples.append(median(took))
+            slowest = max(slowest, *took)
+    held = index.table(POOL.name).count_at(index.position)
+    return samples, (
+        f"slowest {slowest:.0f} ms; {held:,} addresses held; read in {read_s:.1f} s,"
+        f" {index.nbytes / 1e6:.0f} MB"
+    )
