@@ -11,7 +11,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, Literal, NamedTuple
 
 OPEN: Final = 2**64 - 1
@@ -34,6 +34,11 @@ class TextColumn:
     def __getitem__(self, row: int) -> str:
         begin = self._ends[row - 1] if row else 0
         return self._data[begin : self._ends[row]].decode()
+
+    def encoded(self, rows: Iterable[int]) -> set[bytes]:
+        """The distinct texts of these rows, as bytes."""
+        data, ends = bytes(self._data), self._ends
+        return {data[ends[row - 1] if row else 0 : ends[row]] for row in rows}
 
     def append(self, text: str) -> None:
         """Add a text."""
@@ -182,6 +187,10 @@ class HoldingTable:
     def row_at(self, value: int, position: int) -> int | None:
         """The row that holds an address at a position; None where nothing does."""
         return next((row for row in self.rows_at(position) if self.value(row) == value), None)
+
+    def ended(self, row: int) -> int:
+        """The position at which the holding of a row ended."""
+        return self._ended[row]
 
     def value(self, row: int) -> int:
         """The address of a row."""

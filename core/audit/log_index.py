@@ -220,7 +220,7 @@ def _holder(
         pod,
         endpoint.node,
         interface,
-        application if endpoint.owner_name else "",
+        application if endpoint.owner_name and endpoint.owner_kind != "Pod" else "",
         mac,
         trace,
         revision,

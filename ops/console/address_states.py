@@ -114,10 +114,12 @@ def resting_at(
     after = log.clock.position_at(instant.time_ms - cool_down_ms)
     resting = {}
     for row in table.rows_ended(after, instant.position):
-        holding = table.holding(row)
-        until_ms = log.clock.time_of(holding.ended) + cool_down_ms
-        if until_ms > instant.time_ms and holding.value not in held:
-            resting[holding.value] = Resting(row, until_ms)
+        value = table.value(row)
+        if value in held:
+            continue
+        until_ms = log.clock.time_of(table.ended(row)) + cool_down_ms
+        if until_ms > instant.time_ms:
+            resting[value] = Resting(row, until_ms)
     return resting
 
 

@@ -8,9 +8,9 @@ from typing import Final, NamedTuple
 from core.audit.event_summary import EventFilter, EventSummary, summary_of
 from core.audit.history_entries import stamp_of
 from core.audit.indexed_log import IndexedLog, LogInstant
-from core.domain.events import EVENT_TYPES, Recorded
+from core.domain.events import EVENT_TYPES, AllocationRefused, Recorded
 from core.errors import BadInput
-from ops.console.values import Document, instant_document, time_text
+from ops.console.values import Document, instant_document, refusal_document, time_text
 
 EXAMINED_MAX: Final = 20_000
 """Events that one answer examines at most."""
@@ -100,17 +100,21 @@ async def events_before(
     before: EventPosition | None,
     conditions: EventConditions,
     limit: int,
+    since: int = 0,
 ) -> Document:
-    """``EventPage`` of the events before one, or of the newest, newest first."""
+    """``EventPage`` of the events before one, or of the newest, newest first.
+
+    ``since``: those after this position only.
+    """
     items: list[Document] = []
     examined, bound = 0, before or EventPosition(instant.position, _EVERY_PLACE)
     upto = bound.position
-    while upto > 0:
+    while upto > since:
         source = (await log.at_position(min(upto, instant.position))).log
         after = source.clock.position_before(upto, min(CHUNK_SEGMENTS, limit))
         if after >= upto:
             after = source.first_position - 1
-        for recorded in reversed(await _between(log, instant, max(after, 0), upto)):
+        for recorded in reversed(await _between(log, instant, max(after, since), upto)):
             here = EventPosition(recorded.position, recorded.place)
             if here >= bound:
                 continue
@@ -120,8 +124,7 @@ async def events_before(
             document = conditions.document(recorded)
             if document is not None:
                 items.append(document)
-        pruned = log.view.sealed.cursor.pruned
-        upto = after if after > pruned.position else 0
+        upto = after if after > log.view.sealed.cursor.pruned.position else 0
     return _page(instant, items, examined, None)
 
 
@@ -145,8 +148,8 @@ def _page(
 
 
 def _document(recorded: Recorded, summary: EventSummary) -> Document:
-    stamp = stamp_of(recorded)
-    return {
+    stamp, event = stamp_of(recorded), recorded.event
+    document: Document = {
         "position": recorded.position,
         "place": recorded.place,
         "time": time_text(recorded.recorded_at_ms),
@@ -161,3 +164,6 @@ def _document(recorded: Recorded, summary: EventSummary) -> Document:
         "eventId": stamp.event_id,
         "traceId": stamp.trace_id,
     }
+    if isinstance(event, AllocationRefused):
+        document["refusal"] = refusal_document(event)
+    return document

@@ -47,7 +47,8 @@ def overview(pools: PoolsAt, present: Present | None) -> Document:
     subnets = [pools.subnet_summary(subnet) for subnet in pools.subnets.values()]
     subnets.sort(key=lambda subnet: (-subnet["utilisation"], subnet["name"]))
     agents = sorted(agents_at(pools.instant), key=lambda agent: -agent["last"]["position"])
-    pods = {table.pods[row] for table in log.holdings.values() for row in table.rows_at(position)}
+    tables = log.holdings.values()
+    pods = set().union(*(table.pods.encoded(table.rows_at(position)) for table in tables))
     return {
         "at": instant_document(pools.instant),
         "totals": {
@@ -57,6 +58,8 @@ def overview(pools: PoolsAt, present: Present | None) -> Document:
             "pods": len(pods),
             "nodes": sum(agent["kind"] == "agent" for agent in agents),
             "counts": pools.totals(),
+            "counts4": pools.totals(4),
+            "counts6": pools.totals(6),
         },
         "pools": listed,
         "subnets": subnets[:LISTED_MAX],
@@ -131,8 +134,12 @@ def _alarms(
         alarms.append(
             _alarm(
                 *("warning", "Quarantined", "address", ""),
-                f"{quarantined} addresses are used by other hosts, or were set aside by a user",
-                "find the hosts by their MAC addresses; `orbctl quarantine list` has them all",
+                f"{quarantined} addresses are in quarantine: another host uses them, or a user"
+                " has quarantined them"
+                if quarantined > 1
+                else "1 address is in quarantine: another host uses it, or a user has"
+                " quarantined it",
+                "find the host by its MAC address; `orbctl quarantine list` has all of them",
             )
         )
     rank = {"critical": 0, "warning": 1, "info": 2}

@@ -15,8 +15,14 @@ from core.audit.history_entries import ENTRIES_MAX, HistorySubject, Stamp, stamp
 from core.audit.indexed_log import LogInstant
 from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.ip_address import format_address, parse_address
-from core.domain.events import AddressesClaimed, AddressesReleased, EndpointChanged
-from core.domain.evolution import evolve_endpoint
+from core.domain.events import (
+    AddressesClaimed,
+    AddressesReleased,
+    AllocationRefused,
+    EndpointChanged,
+    Event,
+)
+from core.domain.evolution import EndpointKey, evolve_endpoint
 from core.domain.model import Endpoint, Nic, Pool
 from core.domain.quarantine.quarantine_decisions import seen_in_words
 from core.domain.subnets.subnet_model import owner_of
@@ -31,6 +37,7 @@ from ops.console.values import (
     instant_at,
     instant_document,
     page_of,
+    second_text,
     stamp_document,
     time_text,
 )
@@ -76,17 +83,12 @@ async def pod_answer(view: LogView, instant: LogInstant, namespace: str, name: s
     is_known = False
     async for recorded in events_about(view, HistorySubject("pod", f"{namespace}/{name}")):
         event = recorded.event
-        if not isinstance(event, AddressesClaimed | EndpointChanged | AddressesReleased):
-            continue
-        key = (
-            (event.namespace, event.name)
-            if isinstance(event, AddressesReleased)
-            else event.endpoint.key
-        )
-        if key != (namespace, name):
+        if _pod_of(event) != (namespace, name):
             continue
         is_known = True
-        if recorded.position <= instant.position:
+        if recorded.position > instant.position:
+            continue
+        if isinstance(event, AddressesClaimed | EndpointChanged | AddressesReleased):
             endpoint = evolve_endpoint(endpoint, event)
             claimed = stamp_of(recorded) if isinstance(event, AddressesClaimed) else claimed
     if not is_known:
@@ -97,6 +99,16 @@ async def pod_answer(view: LogView, instant: LogInstant, namespace: str, name: s
         )
     pod = None if endpoint is None else _pod(instant, endpoint, claimed)
     return {"at": instant_document(instant), "pod": pod}
+
+
+def _pod_of(event: Event) -> EndpointKey | None:
+    match event:
+        case AddressesClaimed(endpoint) | EndpointChanged(endpoint):
+            return endpoint.key
+        case AddressesReleased(namespace, name) | AllocationRefused(namespace, name):
+            return namespace, name
+        case _:
+            return None
 
 
 def pod_page(instant: LogInstant, namespace: str, request: PageRequest) -> Document:
@@ -278,7 +290,7 @@ def _reasons(instant: LogInstant, endpoint: Endpoint) -> Iterator[str]:
         table = log.table(name)
         row = table.row_at(parse_address(address).value, position)
         claimed = table.holder(row).revision if row is not None else 0
-        when = f" at {time_text(log.clock.time_of(claimed))}" if claimed else ""
+        when = f" at {second_text(log.clock.time_of(claimed))}" if claimed else ""
         yield f"{address} was claimed from IPPool {name}{when}, at position {claimed}."
         pool = log.pools.get(name, position)
         if pool is not None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from core.audit.indexed_log import LogInstant
 from core.domain.addresses.address_set import AddressSet
-from core.domain.addresses.ip_address import format_address
+from core.domain.addresses.ip_address import Family, format_address
 from core.domain.autopools.names import application_of
 from core.domain.model import Pool, Route, Subnet
 from core.domain.quarantine.quarantine_decisions import seen_in_words
@@ -60,9 +60,13 @@ class PoolsAt:
         pools = self.configuration.pools.values()
         return sorted(pools, key=lambda pool: (-self.states(pool).utilisation, pool.name))
 
-    def totals(self) -> Document:
-        """The sums of ``Counts`` over all pools."""
-        counts = [self.states(pool).counts() for pool in self.configuration.pools.values()]
+    def totals(self, family: Family | None = None) -> Document:
+        """The sums of ``Counts`` over all pools, or over those of one family."""
+        counts = [
+            self.states(pool).counts()
+            for pool in self.configuration.pools.values()
+            if family in {None, pool.family}
+        ]
         names = ("total", *COUNTED)
         return {name: clamped(sum(one[name] for one in counts)) for name in names}
 

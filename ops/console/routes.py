@@ -161,12 +161,10 @@ async def _events(source: ConsoleSource, query: ConsoleQuery) -> Document:
     begin: EventPosition | None = None
     if query.text("after"):
         begin = parse_event_position(str(query.number("after", 0, COUNT_MAX, least=0)))
-    elif query.text("since"):
-        since = await source.instant(query.text("since"))
-        begin = parse_event_position(str(since.position))
+    since = (await source.instant(query.text("since"))).position if query.text("since") else 0
     if begin is not None:
         return await events_after(source.log, instant, cursor or begin, conditions, page.limit)
-    return await events_before(source.log, instant, cursor, conditions, page.limit)
+    return await events_before(source.log, instant, cursor, conditions, page.limit, since)
 
 
 _AT: Final = frozenset(("at",))

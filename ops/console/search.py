@@ -66,7 +66,7 @@ def search(instant: LogInstant, text: str, limit: int) -> Document:
 
 _ORDER: Final = (
     *("address", "pod", "pool", "subnet", "reservation"),
-    *("namespace", "application", "node", "event", "workflow"),
+    *("namespace", "application", "node", "event"),
 )
 
 

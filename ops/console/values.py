@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from core.audit.history_entries import HistoryEntry, Stamp
 from core.audit.indexed_log import LogInstant
+from core.domain.events import AllocationRefused
 from core.errors import BadInput
 
 T = TypeVar("T")
@@ -64,6 +65,11 @@ def time_text(time_ms: int) -> str:
     """RFC 3339, UTC, with milliseconds."""
     text = datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
+
+
+def second_text(time_ms: int) -> str:
+    """A time in a sentence, as orbctl writes it: ``2026-03-01 14:03:00Z``."""
+    return f"{datetime.fromtimestamp(time_ms // 1000, UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
 def time_ms_of(text: str, subject: str) -> int:
@@ -124,4 +130,29 @@ def entry_document(entry: HistoryEntry, upto: int) -> Document:
         "reason": "" if of_its_end else entry.reason,
         "evidence": "" if of_its_end else entry.evidence,
         "text": entry.text,
+        "refusal": refusal_document(entry.refusal) if entry.refusal is not None else None,
+    }
+
+
+def refusal_document(event: AllocationRefused) -> Document:
+    """``Refusal`` of the contract."""
+    return {
+        "interface": event.interface,
+        "reason": event.reason,
+        "message": event.message,
+        "remedy": event.remedy,
+        "source": event.source,
+        "times": event.times,
+        "leftOut": event.left_out,
+        "verdicts": [
+            {
+                "interface": verdict.interface,
+                "family": verdict.family,
+                "pool": verdict.pool,
+                "accepted": verdict.accepted,
+                "rule": verdict.rule,
+                "detail": verdict.detail,
+            }
+            for verdict in event.verdicts
+        ],
     }

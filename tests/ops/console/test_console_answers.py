@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from core.domain.events import AllocationRefused, Cause, PoolVerdict, Recorded
+from ops.console.events import EventConditions
 from ops.console.routes import ROUTES
 from tests.ops.console.conftest import MAIN, Console
 from tests.support.archived_cluster import Add, Remove
@@ -181,3 +183,26 @@ async def test_an_answer_follows_the_log(console: Console) -> None:
     revision = (await console.cluster.view()).revision
     pods = await console.get(f"/pods?at={revision}")
     assert "late" in [pod["name"] for pod in pods["items"]]
+
+
+async def test_events_since_a_time_begin_with_the_newest(console: Console) -> None:
+    items = (await console.get("/events?after=0"))["items"]
+    begin = items[-3]
+    page = await console.get(f"/events?since={begin['position']}&limit=50")
+    assert page["items"] == items[:-3:-1]
+    assert page["cursor"] is None
+
+
+def test_a_refused_add_has_its_verdicts() -> None:
+    verdict = PoolVerdict("eth0", 4, "lan", accepted=False, rule="node-name")
+    refused = AllocationRefused(
+        *("shop", "web-3", "uid-3", "node-a", "pod/uid-3", "eth0", "no-pool", "no IPPool"),
+        verdicts=(verdict,),
+        times=3,
+    )
+    recorded = Recorded(7, 0, "node-a.1.0", 1_000, "node-a", Cause("agent/node-a"), refused)
+    document = EventConditions(namespace="shop").document(recorded)
+    assert document is not None
+    assert document["refusal"]["verdicts"][0]["rule"] == "node-name"
+    assert document["refusal"]["times"] == 3
+    assert EventConditions(namespace="bank").document(recorded) is None
