@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -43,6 +42,7 @@ from ops.kubernetes.admission.reviews import (
     read_question,
     unable,
 )
+from ops.kubernetes.certificates.served_certificate import ServedCertificate
 from ops.kubernetes.settings import CertificateFiles
 
 ANSWER_S_MAX: Final = 8.0
@@ -54,7 +54,6 @@ BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 CONNECTIONS_MAX: Final = 256
 """Each API server reuses a few connections."""
 
-CERTIFICATES_POLL_S: Final = 10.0
 KINDS: Final = (
     *("SpiderIPPool", "SpiderSubnet", "SpiderReservedIP"),
     *("SpiderCoordinator", "SpiderMultusConfig"),
@@ -145,10 +144,7 @@ class WebhookPort:
         counts: ConnectionCounts | None = None,
     ) -> None:
         self._port = TcpPort(admission.app(), "webhook port", CONNECTIONS_MAX, counts)
-        self._files = files
-        self._stamp: tuple[int, ...] = ()
-        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._certificate = ServedCertificate(files, "webhook port")
 
     @property
     def port(self) -> int:
@@ -157,37 +153,16 @@ class WebhookPort:
 
     async def open(self, address: str, port: int, setting: str) -> None:
         """Listen; address "": all addresses, port 0: a free one. Raises BadInput."""
-        self._load()
-        await self._port.open(address, port, setting, self._tls)
+        self._certificate.load()
+        await self._port.open(address, port, setting, self._certificate.context)
 
     async def close(self) -> None:
         """Stop listening."""
         await self._port.close()
 
     async def keep_certificates(self) -> None:
-        """Reload the files when they change; keep the old certificate if that fails."""
-        while True:
-            await asyncio.sleep(CERTIFICATES_POLL_S)
-            try:
-                if self._files.stamp() != self._stamp:
-                    self._load()
-                    _log.info("reloaded the webhook's certificate")
-            except (BadInput, OSError) as error:
-                _log.warning(
-                    "the webhook's new certificate could not be loaded; it keeps the old one: %s",
-                    error,
-                )
-
-    def _load(self) -> None:
-        """Raises BadInput."""
-        files = self._files
-        try:
-            stamp = files.stamp()
-            self._tls.load_cert_chain(files.certificate, files.key)
-        except (OSError, ssl.SSLError) as error:
-            message = f"cannot use {files.certificate} and {files.key}: {error}"
-            raise BadInput(message, subject="tls-server-cert") from None
-        self._stamp = stamp
+        """Reload the files when they change."""
+        await self._certificate.keep()
 
 
 def _answering(

@@ -212,7 +212,7 @@ async def test_nothing_is_written_when_all_is_well(
 async def test_webhooks_are_served_with_it_and_rotated_while_they_serve(
     server: ApiServer, replicas: list[Replica], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("ops.kubernetes.admission.webhook_server.CERTIFICATES_POLL_S", 0.02)
+    monkeypatch.setattr("ops.kubernetes.certificates.served_certificate.CERTIFICATES_POLL_S", 0.02)
     monkeypatch.setattr(certificate_keeper, "RECONCILE_S", 0.02)
     secret = replicas[0].settings._replace(directory=tmp_path / "served")
     webhook = WebhookSettings(secret.files, "127.0.0.1", 0, secret=secret)

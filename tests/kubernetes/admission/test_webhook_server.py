@@ -10,9 +10,9 @@ import pytest
 
 from core.errors import BadInput
 from core.kubernetes.api import Object
-from ops.kubernetes.admission import webhook_server
 from ops.kubernetes.admission.networks import validate_coordinator
 from ops.kubernetes.admission.reviews import UPDATE, AdmissionRequest
+from ops.kubernetes.certificates import served_certificate
 from ops.kubernetes.settings import InjectionSettings
 from tests.kubernetes.objects import (
     coordinator,
@@ -190,7 +190,7 @@ async def test_a_pool_in_use_is_only_kept_where_a_switch_says_so(webhooks: Webho
 async def test_a_rotated_certificate_is_served_without_a_restart(
     webhooks: Webhooks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhook_server, "CERTIFICATES_POLL_S", 0.02)
+    monkeypatch.setattr(served_certificate, "CERTIFICATES_POLL_S", 0.02)
     await webhooks.stop()
     await webhooks.start()
     before = await webhooks.certificate()
