@@ -46,6 +46,7 @@ from workflows.jobs.quarantine.prober import NoProber
 from workflows.jobs.required_executions import ExecutionKeeper
 
 if TYPE_CHECKING:
+    from ops.console.console_host import ConsoleHost
     from ops.kubernetes.admission.admission_host import AdmissionHost
 
 _log: Final = logging.getLogger(__name__)
@@ -69,6 +70,8 @@ class Controller:
         self.settings = settings
         self.supervisor = supervisor or Supervisor()
         self.leading = Supervisor()
+        self.viewing = Supervisor()
+        """Runs the console, apart from the rest: a replica is ready with or without it."""
         self.connections = ConnectionCounts()
         self._opened = Teardown()
         faults = Faults()
@@ -112,6 +115,7 @@ class Controller:
         known = self.projector, self.observing, self.jobs, self.election
         self.health = ControllerHealth(*known, cluster, self.admission, supervised=self.supervised)
         self.noticing = ExecutionKeeper(store, keys, self.projector, NOTICES, settings.name)
+        self.console = _console(settings, store, keys, self.connections)
         self.kubernetes = (
             KubernetesHost(settings.kubernetes, store, keys, self.projector, settings.name)
             if settings.kubernetes is not None
@@ -136,10 +140,13 @@ class Controller:
             opened.push_blocking("metrics", self._metrics.close)
         opened.push("the jobs", self.jobs.close)
         opened.push("supervised tasks", self.supervisor.close)
+        opened.push("the console", self.viewing.close)
         try:
             await self._open_ports()
             for task in self._tasks():
                 self.supervisor.start(task)
+            if self.console is not None:
+                self.viewing.start(TaskSpec("console", self.console.run))
             await until_first(stop.wait(), self.supervisor.wait_failed())
         finally:
             self.health.stopping = True
@@ -237,3 +244,25 @@ def _admission(
     from ops.kubernetes.admission.admission_host import AdmissionHost  # noqa: PLC0415
 
     return AdmissionHost(settings, settings.webhook, store, keys, projector, connections)
+
+
+def _console(
+    settings: ControllerSettings,
+    store: KeyValueStore,
+    keys: Keys,
+    connections: ConnectionCounts,
+) -> ConsoleHost | None:
+    if settings.console is None:
+        return None
+    # Most controllers serve no console, and need none of its modules.
+    from ops.console.console_host import ConsoleHost  # noqa: PLC0415
+
+    return ConsoleHost(
+        settings.console,
+        store,
+        keys,
+        settings.cluster.archive,
+        cluster=settings.cluster.cluster,
+        cool_down_s=settings.cool_down_s,
+        connections=connections,
+    )

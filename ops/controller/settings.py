@@ -31,6 +31,7 @@ from core.process.environment import COORDINATOR_NAMES, MULTUS_NAMESPACE, Enviro
 from core.settings.conf_file import ConfFile, read_conf
 from core.settings.device_plugin import device_settings
 from core.settings.shared_settings import cool_down_s, provider_of, traces_endpoint
+from ops.console.console_settings import ConsoleSettings, console_settings
 from ops.kubernetes.settings import (
     WEBHOOK_PORT,
     CertificateFiles,
@@ -73,6 +74,7 @@ class ControllerSettings(NamedTuple):
 
     ``retention``: of the archive. ``probe_interface``: an interface on a link of the Pods, from
     which quarantined addresses are probed; "" for none. ``otlp_endpoint`` "": no traces.
+    ``console`` None: no console is served.
     """
 
     name: str
@@ -92,6 +94,7 @@ class ControllerSettings(NamedTuple):
     kubernetes: KubernetesSettings | None = None
     probe_interface: str = ""
     retention: Retention = Retention()
+    console: ConsoleSettings | None = None
 
 
 def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSettings:
@@ -100,6 +103,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSet
     env = EnvironmentVariables(variables)
     name = env.text("SPIDERPOOL_POD_NAME", socket.gethostname(), required=True)
     listen = env.text("ORBWEAVER_LISTEN_ADDRESS", conf.orbweaver.listen_address or LISTEN_ADDRESS)
+    kubernetes = _kubernetes(conf, env)
     return ControllerSettings(
         name=check_name(name, "SPIDERPOOL_POD_NAME"),
         cluster=cluster_settings(variables, defaults=_of_file(conf)),
@@ -115,9 +119,10 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSet
         auto_pools=_auto_pools(conf),
         cool_down_s=cool_down_s(conf.orbweaver, env),
         provider=provider_of(conf),
-        kubernetes=_kubernetes(conf, env),
+        kubernetes=kubernetes,
         probe_interface=env.text("ORBWEAVER_PROBE_INTERFACE", ""),
         retention=_retention(env),
+        console=console_settings(env, kubernetes, listen),
     )
 
 

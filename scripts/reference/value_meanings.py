@@ -154,6 +154,8 @@ VALUE_MEANINGS: Final = {
     "orbweaver.announceAddresses": "announce new addresses to neighbours",
     "orbweaver.ipamClaims": "IPAMClaims hold the addresses of the NICs that name them",
     "orbweaver.provider.verifyTls": "verify the certificate of the network provider",
+    "orbweaver.console.enabled": "controllers serve the console",
+    "orbweaver.console.port": "its port",
     "orbweaver.clusterIP.enabled": "serve ClusterIPs to sockets of Pods",
     "orbweaver.clusterIP.hostNetwork": "serve them to processes of the nodes too",
     "etcd.user": "the user in etcd, for authentication by password",

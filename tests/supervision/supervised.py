@@ -38,9 +38,12 @@ KUBERNETES: Final = (
     *(f"watch-{kind.value}" for kind in TranslatedKind),
     *("status-reporter", "claim-reporter", "networks", "coordinators", "lease-report"),
 )
+CONSOLE: Final = ("console",)
+"""Apart from the others: a replica is ready with or without it."""
+
 WEBHOOKS: Final = ("pending-admissions", "webhook-certificate", "injected-networks")
 
-CRASHED: Final = frozenset((*AGENT, *REPLICA, *LEADER, *KUBERNETES, *WEBHOOKS))
+CRASHED: Final = frozenset((*AGENT, *REPLICA, *LEADER, *KUBERNETES, *WEBHOOKS, *CONSOLE))
 """Every task that a test of this folder makes crash."""
 
 

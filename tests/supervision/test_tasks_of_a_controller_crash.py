@@ -13,6 +13,7 @@ from core.eventstore.election import LeaderTerm
 from core.eventstore.memory import MemoryStore
 from core.process import supervision
 from core.process.tcp_port import TcpPort
+from ops.console.console_settings import ConsoleSettings
 from ops.controller import daemon
 from ops.controller.controller import Controller
 from ops.controller.settings import ControllerSettings, load_settings
@@ -78,6 +79,28 @@ async def test_a_task_of_a_controller_that_crashes_is_named_and_started_again(
     assert not running.work.done()
     if name != "election":
         assert running.controller.election.term == epoch, "nothing else was stopped"
+
+
+async def test_a_console_that_crashes_is_started_again_and_no_reason_to_be_unready(
+    settings: ControllerSettings,
+) -> None:
+    console = ConsoleSettings(port=0, auth="none")
+    one = Running.__new__(Running)
+    one.supervisor, one.leading, viewing = (CrashingSupervisor() for _ in range(3))
+    one.controller = Controller(settings._replace(console=console), MemoryStore())
+    one.controller.viewing = viewing
+    one.stop = asyncio.Event()
+    one.work = asyncio.ensure_future(one.controller.run(one.stop))
+    host = one.controller.console
+    assert host is not None
+    await until(lambda: host.port is not None and not one.faults)
+
+    viewing.crash("console")
+    await until(lambda: viewing.lives["console"] == 2 and host.port is not None)
+
+    assert not one.faults
+    await one.end()
+    assert one.controller.stop_failures == []
 
 
 async def test_a_task_that_used_up_its_restarts_ends_the_controller_with_its_exit_code(

@@ -142,3 +142,16 @@ def test_automatic_pools_are_set_by_conf_yml_and_both_keys_of_the_number_are_one
 
     assert found.auto_pools == AutoPoolSettings(default=IpNumber(1, is_flexible=True))
     assert not load_settings(str(off), {}).auto_pools.enabled
+
+
+def test_a_console_is_served_where_it_is_switched_on() -> None:
+    variables = {"SPIDERPOOL_POD_NAME": "c-1"}
+    assert load_settings(NO_FILE, variables).console is None
+
+    variables["ORBWEAVER_CONSOLE_ENABLED"] = "true"
+    console = load_settings(NO_FILE, variables).console
+    assert console is not None
+    assert (console.address, console.port, console.auth) == ("127.0.0.1", 5723, "token-review")
+
+    with pytest.raises(BadInput, match="'guess' is not token-review or none"):
+        load_settings(NO_FILE, variables | {"ORBWEAVER_CONSOLE_AUTH": "guess"})

@@ -1,0 +1,96 @@
+"""The console of a controller: every replica serves it, by the same certificate as its webhooks.
+
+The log is read when the first page asks for it, so that a console that is not used costs nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Final
+
+from core.allocation.cooldown import COOL_DOWN_S
+from core.errors import BadInput
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore
+from core.kubernetes.api import Api
+from core.kubernetes.connection import open_connection
+from core.process.connections import ConnectionCounts
+from core.process.tcp_port import TcpPort
+from core.process.teardown import Teardown
+from ops.console.access import ConsoleAccess, OpenAccess, TokenAccess
+from ops.console.console_settings import AUTH_SETTING, PORT_SETTING, ConsoleSettings
+from ops.console.source import ConsoleSource
+from ops.console.web_server import CONNECTIONS_MAX, ConsoleServer
+from ops.kubernetes.certificates.served_certificate import ServedCertificate
+
+CERTIFICATE_POLL_S: Final = 1.0
+"""How often the console looks whether the webhooks have written their certificate."""
+
+_log: Final = logging.getLogger(__name__)
+
+
+class ConsoleHost:
+    """Serves until cancelled; ``port``: the port that it listens on, None before."""
+
+    def __init__(
+        self,
+        settings: ConsoleSettings,
+        store: KeyValueStore,
+        keys: Keys,
+        archive: Path,
+        *,
+        cluster: str,
+        cool_down_s: float = COOL_DOWN_S,
+        connections: ConnectionCounts | None = None,
+    ) -> None:
+        self.port: int | None = None
+        self._settings = settings
+        self._source = ConsoleSource(store, keys, archive, cluster=cluster, cool_down_s=cool_down_s)
+        self._connections = connections
+
+    async def run(self) -> None:
+        """Serve until cancelled. Raises BadInput: credentials, certificate, port."""
+        settings, opened = self._settings, Teardown()
+        try:
+            server = ConsoleServer(self._source, await self._access(opened))
+            port = TcpPort(server.app(), "console", CONNECTIONS_MAX, self._connections)
+            opened.push("the console's port", port.close)
+            opened.push("the console's streams", server.close)
+            certificate = await self._certificate()
+            tls = certificate.context if certificate is not None else None
+            await port.open(settings.address, settings.port, PORT_SETTING, tls)
+            self.port = port.port
+            _log.info("serving the console", extra={"fields": {"port": port.port}})
+            if certificate is not None:
+                await certificate.keep()
+            await asyncio.Event().wait()
+        finally:
+            self.port = None
+            await opened.close()
+
+    async def _access(self, opened: Teardown) -> ConsoleAccess:
+        settings = self._settings
+        if settings.auth == "none":
+            return OpenAccess()
+        if settings.kubeconfig is None:
+            raise BadInput(
+                "without Kubernetes no token can be reviewed",
+                subject=AUTH_SETTING,
+                remedy=f"set {AUTH_SETTING}=none, and let only trusted hosts reach the port",
+            )
+        api = Api(await open_connection(settings.kubeconfig))
+        opened.push("the API server of the console", api.close)
+        return TokenAccess(api)
+
+    async def _certificate(self) -> ServedCertificate | None:
+        """The certificate; controllers that issue it themselves write it a moment later."""
+        files = self._settings.files
+        if files is None:
+            return None
+        while not all(path.exists() for path in files):  # noqa: ASYNC110  # files send no event
+            await asyncio.sleep(CERTIFICATE_POLL_S)  # another task writes them
+        certificate = ServedCertificate(files, "console")
+        certificate.load()
+        return certificate

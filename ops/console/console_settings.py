@@ -1,0 +1,53 @@
+"""The settings of a controller's console: where it listens, and who may read it.
+
+A module of its own, because a controller without a console needs nothing else of the package.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NamedTuple, get_args
+
+from core.errors import BadInput
+from core.process.environment import EnvironmentVariables
+from ops.kubernetes.settings import CertificateFiles, KubernetesSettings
+
+CONSOLE_PORT: Final = 5723
+PORT_SETTING: Final = "ORBWEAVER_CONSOLE_PORT"
+AUTH_SETTING: Final = "ORBWEAVER_CONSOLE_AUTH"
+ConsoleAuth = Literal["token-review", "none"]
+
+
+class ConsoleSettings(NamedTuple):
+    """Where the console listens, and who may read it.
+
+    ``address`` "": every one; ``port`` 0: a free one. ``files`` None: without TLS. ``kubeconfig``:
+    of the API server that reviews tokens, None in standalone mode.
+    """
+
+    address: str = "127.0.0.1"
+    port: int = CONSOLE_PORT
+    auth: ConsoleAuth = "token-review"
+    files: CertificateFiles | None = None
+    kubeconfig: str | None = None
+
+
+def console_settings(
+    env: EnvironmentVariables, kubernetes: KubernetesSettings | None, listen: str
+) -> ConsoleSettings | None:
+    """The settings; None: no console is served. Raises BadInput.
+
+    In Kubernetes it listens on every address, as the webhooks do, and serves their certificate.
+    """
+    if not env.truth("ORBWEAVER_CONSOLE_ENABLED", default=False):
+        return None
+    text = env.text(AUTH_SETTING, "token-review")
+    auth: ConsoleAuth | None = next((name for name in get_args(ConsoleAuth) if name == text), None)
+    if auth is None:
+        names = " or ".join(get_args(ConsoleAuth))
+        raise BadInput(f"{text[:64]!r} is not {names}", subject=AUTH_SETTING)
+    port = env.port(PORT_SETTING, CONSOLE_PORT)
+    if kubernetes is None:
+        return ConsoleSettings(listen, port, auth)
+    webhook = kubernetes.webhook
+    files = webhook.files if webhook is not None else None
+    return ConsoleSettings("", port, auth, files, kubernetes.kubeconfig)

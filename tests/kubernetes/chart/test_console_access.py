@@ -1,0 +1,102 @@
+"""The console of a controller: its certificate, and who may read it by the chart's rights."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+import trustme
+import yaml
+
+from core.eventstore.keys import Keys
+from core.eventstore.memory import MemoryStore
+from core.process.environment import EnvironmentVariables
+from ops.console.console_host import ConsoleHost
+from ops.console.console_settings import ConsoleSettings, console_settings
+from ops.kubernetes.settings import CertificateFiles, KubernetesSettings, WebhookSettings
+from tests.chart.rendering import NAMESPACE, objects
+from tests.kubernetes.identities import grant, kubeconfig_of
+from tests.support.deadlines import until
+from tests.support.kubernetes import ApiServer
+from tests.support.parts import HELM, needs
+
+pytest.importorskip("helm_python", reason=needs(HELM))
+
+CONTROLLER = "orbweaver-controller"
+VIEWER, STRANGER = "console-viewer", "console-stranger"
+RBAC = "rbac.authorization.k8s.io"
+BINDING = {
+    "apiVersion": f"{RBAC}/v1",
+    "kind": "ClusterRoleBinding",
+    "metadata": {"name": VIEWER},
+    "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": f"{CONTROLLER}-console"},
+    "subjects": [{"kind": "ServiceAccount", "name": VIEWER, "namespace": NAMESPACE}],
+}
+
+
+@pytest.fixture
+def tokens(server: ApiServer, tmp_path: Path) -> dict[str, str]:
+    """Tokens of one who may read the console, of one who may not, and of nobody."""
+    accounts = [
+        {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {"name": name, "namespace": NAMESPACE},
+        }
+        for name in (VIEWER, STRANGER)
+    ]
+    grant(server, [*objects({"orbweaver": {"console": {"enabled": True}}}), *accounts, BINDING])
+    tokens = {"nobody": "e30.e30.e30"}
+    for name in (VIEWER, STRANGER):
+        document = yaml.safe_load(kubeconfig_of(server, name, tmp_path).read_text())
+        tokens[name] = document["users"][0]["user"]["token"]
+    return tokens
+
+
+@pytest.fixture
+async def console(
+    server: ApiServer, tokens: dict[str, str], tmp_path: Path
+) -> AsyncIterator[tuple[ConsoleHost, ssl.SSLContext]]:
+    """The console of a controller, whose certificate comes a moment after its start."""
+    files = CertificateFiles(tmp_path / "tls.crt", tmp_path / "tls.key")
+    kubeconfig = str(kubeconfig_of(server, CONTROLLER, tmp_path))
+    settings = console_settings(
+        EnvironmentVariables({"ORBWEAVER_CONSOLE_ENABLED": "true", "ORBWEAVER_CONSOLE_PORT": "0"}),
+        KubernetesSettings(kubeconfig, webhook=WebhookSettings(files)),
+        "127.0.0.1",
+    )
+    assert settings == ConsoleSettings("", 0, "token-review", files, kubeconfig)
+    host = ConsoleHost(settings, MemoryStore(), Keys("test"), tmp_path, cluster="test")
+    running = asyncio.ensure_future(host.run())
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    certificate.private_key_pem.write_to_path(str(files.key))
+    certificate.cert_chain_pems[0].write_to_path(str(files.certificate))
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    await until(lambda: host.port is not None or running.done())
+    yield host, trusting
+    running.cancel()
+    await asyncio.wait({running})
+
+
+async def test_only_users_that_a_rule_admits_read_the_console(
+    console: tuple[ConsoleHost, ssl.SSLContext], tokens: dict[str, str]
+) -> None:
+    host, trusting = console
+    url = f"https://localhost:{host.port}/api/v1/overview"
+    statuses = {}
+    async with aiohttp.ClientSession() as client:
+        async with client.get(url, ssl=trusting) as response:
+            assert response.status == 401
+            assert response.headers["WWW-Authenticate"].startswith("Bearer")
+            assert (await response.json())["error"]["remedy"].startswith("log in with a token")
+        for name, token in tokens.items():
+            headers = {"Authorization": f"Bearer {token}"}
+            async with client.get(url, ssl=trusting, headers=headers) as response:
+                statuses[name] = response.status
+    assert statuses == {VIEWER: 200, STRANGER: 403, "nobody": 401}
