@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from core.audit.object_history import change_of, described
+from core.audit.object_history import change_of, described, size_in_words
 from core.domain.events import (
     TYPE_NAMES,
     AddressesClaimed,
     AddressesReleased,
     AddressQuarantined,
     AllocationRefused,
+    ApplicationScaled,
     EndpointChanged,
     QuarantineLifted,
     Recorded,
@@ -75,6 +76,9 @@ def summary_of(recorded: Recorded) -> EventSummary:
             return EventSummary(name, f"address/{address}", detail, addresses=(address,))
         case QuarantineLifted(address, reason):
             return EventSummary(name, f"address/{address}", reason, addresses=(address,))
+        case ApplicationScaled():
+            subject = f"application/{event.namespace}/{event.name}"
+            return EventSummary(name, subject, size_in_words(event))
         case _:
             change = change_of(recorded)
             assert change is not None, name  # object_history knows all other types

@@ -13,6 +13,7 @@ from core.domain.addresses.ip_address import AddressSyntaxError, parse_address, 
 from core.domain.events import (
     TYPE_NAMES,
     AllocationRefused,
+    ApplicationScaled,
     Event,
     PoolDefined,
     PoolDeleted,
@@ -42,7 +43,15 @@ SubjectKind = Literal[
     "cidr",
 ]
 EntryKind = Literal[
-    "held", "quarantined", "refused", "defined", "changed", "retired", "reinstated", "deleted"
+    "held",
+    "quarantined",
+    "refused",
+    "scaled",
+    "defined",
+    "changed",
+    "retired",
+    "reinstated",
+    "deleted",
 ]
 
 _LIFE: Final[dict[str, tuple[type[Event], ...]]] = {
@@ -50,7 +59,10 @@ _LIFE: Final[dict[str, tuple[type[Event], ...]]] = {
     "subnet": (SubnetDefined, SubnetRetired, SubnetDeleted),
     "reservation": (ReservationDefined, ReservationDeleted),
     "record": (RecordDefined, RecordDeleted),
-    "application": (RecordDefined, RecordDeleted, PoolDefined, PoolRetired, PoolDeleted),
+    "application": (
+        *(RecordDefined, RecordDeleted, PoolDefined, PoolRetired, PoolDeleted),
+        ApplicationScaled,
+    ),
 }
 """Subjects that are created and deleted, with their events."""
 ENTRIES_MAX = 100_000
@@ -83,8 +95,8 @@ class HistorySubject(NamedTuple):
     ADDs, by ``namespace/name``; ``uid``: the same for one Pod of that name. ``pool``, ``subnet``:
     its changes; ``use``: every claim in a pool, which may be long; ``node`` and ``cidr``: the same
     on a node, and of the addresses in a CIDR. ``reservation``, ``record`` (``Kind/NAME`` or
-    ``Kind/NAMESPACE/NAME``): its changes; ``application`` (``NAMESPACE/NAME``): those of its record
-    and of its automatic pools.
+    ``Kind/NAMESPACE/NAME``): its changes; ``application`` (``NAMESPACE/NAME``): those of its
+    record, its number of Pods, and its automatic pools.
     """
 
     kind: SubjectKind

@@ -1,7 +1,7 @@
 """The life of a configuration object: how a pool, subnet, reservation or record came to be.
 
-For an application: the changes of its record and its automatic pools. Takes events one by one; does
-no reads.
+For an application: the changes of its record, its number of Pods and its automatic pools. Takes
+events one by one; does no reads.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from core.audit.history_entries import EntryKind, EntryList, HistoryEntry, Histo
 from core.domain.autopools.applications import BUILT_IN
 from core.domain.autopools.names import application_of
 from core.domain.events import (
+    ApplicationScaled,
     PoolDefined,
     PoolDeleted,
     PoolRetired,
@@ -47,9 +48,14 @@ class ObjectHistory(EntryList):
     def __init__(self, subject: HistorySubject) -> None:
         super().__init__(subject)
         self._values: dict[tuple[str, str], ConfigurationObject] = {}
+        self._scaled: Recorded | None = None
+        self._size: ApplicationScaled | None = None
 
     def take(self, recorded: Recorded) -> None:
         """Follow one more event."""
+        if isinstance(recorded.event, ApplicationScaled):
+            self._take_size(recorded, recorded.event)
+            return
         change = change_of(recorded)
         if change is None or not self._concerns(change):
             return
@@ -65,6 +71,23 @@ class ObjectHistory(EntryList):
         else:
             self._values.pop(key, None)
             self._add("deleted", change, recorded)
+
+    def _take_size(self, recorded: Recorded, event: ApplicationScaled) -> None:
+        """Note the cause of the next event; for its application also the size, if it is another."""
+        self._scaled = recorded
+        subject = HistorySubject("application", f"{event.namespace}/{event.name}")
+        if self.subject == subject and event != self._size:
+            self._size = event
+            at = stamp_of(recorded)
+            self.add(HistoryEntry("scaled", self.subject.name, at, text=size_in_words(event)))
+
+    def _because(self, recorded: Recorded) -> str:
+        """The observation that led to the event, as the end of its text."""
+        scaled = self._scaled
+        if scaled is None or scaled.event_id != recorded.cause.causation_id:
+            return ""
+        assert isinstance(scaled.event, ApplicationScaled)
+        return f", because {size_in_words(scaled.event)}"
 
     def _concerns(self, change: ObjectChange) -> bool:
         kind, name = self.subject
@@ -89,11 +112,12 @@ class ObjectHistory(EntryList):
         recorded: Recorded,
     ) -> None:
         if before is None:
-            self._add("defined", change, recorded, described(value))
+            self._add("defined", change, recorded, described(value) + self._because(recorded))
         elif getattr(before, "retiring", False) and not getattr(value, "retiring", False):
             self._add("reinstated", change, recorded)
         else:
-            self._add("changed", change, recorded, changes_between(before, value))
+            text = changes_between(before, value) + self._because(recorded)
+            self._add("changed", change, recorded, text)
 
     def _add(
         self, kind: EntryKind, change: ObjectChange, recorded: Recorded, text: str = ""
@@ -103,6 +127,12 @@ class ObjectHistory(EntryList):
             text = f"{change.kind} {change.name}" + (f": {text}" if text else "")
         name = self.subject.name
         self.add(HistoryEntry(kind, name, stamp_of(recorded), pool=pool, text=text))
+
+
+def size_in_words(event: ApplicationScaled) -> str:
+    """The application and its number of Pods."""
+    pods = "1 Pod" if event.replicas == 1 else f"{event.replicas:,} Pods"
+    return f"{event.kind} {event.namespace}/{event.name} has {pods}"
 
 
 def change_of(recorded: Recorded) -> ObjectChange | None:

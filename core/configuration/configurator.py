@@ -79,13 +79,17 @@ class Configurator:
         switches = FeatureSwitches(ipv4_enabled, ipv6_enabled, subnets_enabled)
         self._scopes = ScopeReader(store, keys, switches)
 
-    async def apply(self, command: Command, cause: Cause) -> Applied:
+    async def apply(
+        self, command: Command, cause: Cause, observed: EventDraft | None = None
+    ) -> Applied:
         """Decide and commit. Raises Refused, StoreUnavailable, OutcomeUnknown, LostRace.
 
-        A command that changes more pools than fit into one transaction is repeated until it is
-        done; after an error in between, applying it again continues.
+        ``observed``: an event without a state, the observation that led to the command. It is
+        written before the command's events, if there are any, and is their cause. A command that
+        changes more pools than fit into one transaction is repeated until it is done; after an
+        error in between, applying it again continues.
         """
-        last: Applied = await racing()(self._once, command, cause)
+        last: Applied = await racing()(self._once, command, cause, observed)
         events = last.events
         while wants_more(command, last.events):
             last = await racing()(self._once, command, cause)
@@ -110,7 +114,9 @@ class Configurator:
         found = ((one, _refusals(configuration, command, claimed, [one])) for one in near)
         return DryRun(events, tuple(AdmissionConflict(one, why) for one, why in found if why))
 
-    async def _once(self, command: Command, cause: Cause) -> Applied:
+    async def _once(
+        self, command: Command, cause: Cause, observed: EventDraft | None = None
+    ) -> Applied:
         at, configuration, indexed, unread = await self._scopes.read(command)
         claimed = await self._claimed(given_up(configuration, command), at)
         events = decide(configuration, command, claimed)
@@ -131,8 +137,12 @@ class Configurator:
                 topic = self._keys.guard(name, effect.family)
                 guards[NothingNewer(topic, topic + b"\0", at)] = None
         guards.update(dict.fromkeys(self._range_guards(left_behind(configuration, events), at)))
-        drafts = tuple(EventDraft(self._writer.event_id(), cause, event) for event in events)
-        proposal = Proposal(drafts, tuple(guards), tuple(writes.values()))
+        drafts = []
+        if observed is not None:
+            drafts.append(observed)
+            cause = cause._replace(causation_id=observed.event_id)
+        drafts += [EventDraft(self._writer.event_id(), cause, event) for event in events]
+        proposal = Proposal(tuple(drafts), tuple(guards), tuple(writes.values()))
         outcome = await self._writer.append(proposal)
         if isinstance(outcome, Lost):
             raise LostRace(

@@ -218,6 +218,21 @@ class AllocationRefused(NamedTuple):
     times: int = 1
 
 
+class ApplicationScaled(NamedTuple):
+    """The number of Pods of an application was observed, and an automatic pool follows it.
+
+    ``replicas`` as its object specifies them. The event of the pool is in the same segment and has
+    this one's id as its ``causation_id``. Nothing else changes.
+    """
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+    replicas: int
+
+
 Event = (
     PoolDefined
     | PoolRetired
@@ -235,6 +250,7 @@ Event = (
     | SubnetRetired
     | SubnetDeleted
     | AllocationRefused
+    | ApplicationScaled
 )
 
 SCHEMA_VERSION = 1
@@ -257,6 +273,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
     "subnet-retired": SubnetRetired,
     "subnet-deleted": SubnetDeleted,
     "allocation-refused": AllocationRefused,
+    "application-scaled": ApplicationScaled,
 }
 """Wire name -> type. Names never change, because logs store them."""
 

@@ -18,6 +18,7 @@ from core.domain.events import (
     AddressesReleased,
     AddressQuarantined,
     AllocationRefused,
+    ApplicationScaled,
     EndpointChanged,
     Event,
     PoolDefined,
@@ -167,7 +168,7 @@ class Ledger:
                 self.records[event.kind, event.namespace, event.name] = event
             case RecordDeleted():
                 self.records.pop((event.kind, event.namespace, event.name), None)
-            case AllocationRefused():
+            case AllocationRefused() | ApplicationScaled():
                 pass
             case _:
                 raise AssertionError(f"an event type without a fold: {type(event).__name__}")

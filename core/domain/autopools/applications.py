@@ -16,7 +16,7 @@ from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from core.domain.autopools.names import PREFIX, ApplicationKey
-from core.domain.events import RecordDefined
+from core.domain.events import ApplicationScaled, RecordDefined
 from core.domain.facts import PodFacts
 from core.domain.model import Owner, Scale
 from core.errors import WrongInput
@@ -88,6 +88,13 @@ def replicas_of(application: Application) -> int:
         return scale.desired
     count = scale.parallelism if scale.completions is None else scale.completions
     return count or 1
+
+
+def scale_of(application: Application) -> ApplicationScaled | None:
+    """Its size as an event; None for a third-party controller, whose size is unknown."""
+    if not is_built_in(application.key):
+        return None
+    return ApplicationScaled(*application.key, application.uid, replicas_of(application))
 
 
 def require_controller(key: ApplicationKey) -> None:

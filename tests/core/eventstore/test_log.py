@@ -11,6 +11,7 @@ from core.domain.events import (
     AddressesReleased,
     AddressQuarantined,
     AllocationRefused,
+    ApplicationScaled,
     Cause,
     EndpointChanged,
     Event,
@@ -61,6 +62,7 @@ SAMPLES: list[Event] = [
     SubnetDefined(Subnet("s", 4, "10.6.0.0/16", ("10.6.0.9",), (), "10.6.0.1", ())),
     SubnetRetired("s"),
     SubnetDeleted("s"),
+    ApplicationScaled("apps/v1", "Deployment", "shop", "web", "uid", 5),
     AllocationRefused(
         *(
             "shop",

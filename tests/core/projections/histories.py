@@ -15,6 +15,7 @@ from core.domain.events import (
     AddressesReleased,
     AddressQuarantined,
     AllocationRefused,
+    ApplicationScaled,
     Cause,
     EndpointChanged,
     Event,
@@ -108,6 +109,7 @@ plain_events: st.SearchStrategy[Event] = st.one_of(
     endpoints().map(EndpointChanged),
     items("blue").map(lambda ips: SubnetDefined(Subnet("net", 4, SUBNETS["blue"], ips))),
     st.sampled_from((SubnetRetired("net"), SubnetDeleted("net"))),
+    names.map(lambda name: ApplicationScaled("apps/v1", "Deployment", "shop", name, "u", 3)),
     names.map(
         lambda name: AllocationRefused("shop", name, "u", "n1", "pod/u", "eth0", "used-out", "full")
     ),

@@ -21,7 +21,7 @@ from core.domain.autopools.application_plan import (
     plan_departure,
     refused_step,
 )
-from core.domain.autopools.applications import is_built_in
+from core.domain.autopools.applications import is_built_in, scale_of
 from core.domain.autopools.names import OWNER_UID, ApplicationKey, application_of
 from core.domain.autopools.pool_size import AutoPoolSettings
 from core.domain.configuration.configuration_state import (
@@ -29,9 +29,11 @@ from core.domain.configuration.configuration_state import (
     FeatureSwitches,
     pool_addresses,
 )
+from core.domain.events import ApplicationScaled
 from core.domain.fixed.owners import MissingOwner
 from core.domain.model import Claim, Pool
 from core.errors import LostRace, Refused
+from core.eventstore.codec import EventDraft
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.state import read_claims
@@ -55,6 +57,9 @@ STEP_WORDS: Final = {
 DONE_MAX: Final = 64
 """Steps that a result lists."""
 
+FOLLOWS_SIZE: Final = frozenset({"create", "grow", "shrink"})
+"""Steps whose cause is the number of Pods of the application."""
+
 DONE: Final = "done"
 UNCHANGED: Final = "unchanged"
 Outcome: TypeAlias = str | ReconcileStep
@@ -66,6 +71,18 @@ class ReconcileResult(NamedTuple):
     position: int
     done: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
+
+
+class _Plan(NamedTuple):
+    """The steps, with the revisions that were read (see ``ReconcileReport``).
+
+    ``scaled``: the observed size of the application; None: it is unknown.
+    """
+
+    position: int
+    changed_at: int
+    scaled: ApplicationScaled | None
+    steps: tuple[ReconcileStep, ...]
 
 
 class PoolPlanner(NamedTuple):
@@ -110,8 +127,8 @@ class AutoPoolActivities:
         """
         done: list[str] = []
         for _ in range(PASSES_MAX):
-            position, changed_at, steps = await self._plan(key)
-            applied = [(step, await self._apply(step)) for step in steps if step.command]
+            position, changed_at, scaled, steps = await self._plan(key)
+            applied = [(step, await self._apply(step, scaled)) for step in steps if step.command]
             done += [_description(step) for step, outcome in applied if outcome is DONE]
             refused = [outcome for _, outcome in applied if isinstance(outcome, ReconcileStep)]
             if len(refused) == len(applied):
@@ -131,8 +148,7 @@ class AutoPoolActivities:
         )
         return result
 
-    async def _plan(self, key: ApplicationKey) -> tuple[int, int, tuple[ReconcileStep, ...]]:
-        """The steps, with the revisions that were read (see ``ReconcileReport``)."""
+    async def _plan(self, key: ApplicationKey) -> _Plan:
         planner, settings = self._planner, self._planner.settings
         request, position = await self._requests.find(key)
         current = await planner.source.find(key)
@@ -147,14 +163,16 @@ class AutoPoolActivities:
         claimed = await self._claimed(pools)
         if isinstance(current, MissingOwner):
             if current.certain:
-                return position, changed_at, departure(pools, configuration, claimed)
+                steps = departure(pools, configuration, claimed)
+                return _Plan(position, changed_at, None, steps)
             if request is None or is_built_in(key):
-                return position, changed_at, _unknown(current, waits=request is not None)
+                steps = _unknown(current, waits=request is not None)
+                return _Plan(position, changed_at, None, steps)
         assert application is not None, "a missing application without a request has returned"
         steps = plan_application(
             application, configuration, claimed, settings.default, enabled=settings.enabled
         )
-        return position, changed_at, steps
+        return _Plan(position, changed_at, scale_of(application), steps)
 
     async def _claimed(self, pools: list[Pool]) -> dict[str, Claim]:
         claimed: dict[str, Claim] = {}
@@ -163,8 +181,11 @@ class AutoPoolActivities:
             claimed |= await read_claims(self._planner.store, self._planner.keys, addresses)
         return claimed
 
-    async def _apply(self, step: ReconcileStep) -> Outcome:
-        """Apply a step; returns a step with the reason if it is refused."""
+    async def _apply(self, step: ReconcileStep, scaled: ApplicationScaled | None) -> Outcome:
+        """Apply a step; returns a step with the reason if it is refused.
+
+        ``scaled`` is the cause of the steps that follow the application's size.
+        """
         assert step.command is not None, "only steps with a command are applied"
         planner, settings = self._planner, self._planner.settings
         # One at a time, because concurrent ones of this process would lose races to each other.
@@ -176,8 +197,11 @@ class AutoPoolActivities:
                 ipv4_enabled=settings.ipv4_enabled,
                 ipv6_enabled=settings.ipv6_enabled,
             )
+            observed = None
+            if scaled is not None and step.action in FOLLOWS_SIZE:
+                observed = EventDraft(writer.event_id(), cause, scaled)
             try:
-                applied = await configurator.apply(step.command, cause)
+                applied = await configurator.apply(step.command, cause, observed)
             except Refused as error:
                 return refused_step(step.pool, error, step.subnet)
         return DONE if applied.events else UNCHANGED

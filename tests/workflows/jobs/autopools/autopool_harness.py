@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 
 from core.allocation.allocator import AllocatorSettings
 from core.allocation.pool_requests import PoolRequests
+from core.audit.history_entries import parse_subject
+from core.audit.object_history import ObjectHistory
 from core.domain.autopools.application_plan import ReconcileStep, plan_application, plan_departure
 from core.domain.autopools.applications import Application, derived_uid
 from core.domain.autopools.names import OWNER_UID, ApplicationKey, application_of
@@ -250,6 +252,13 @@ class AutoPoolHarness:
         ]
         routes = " ".join(f"{one.dst}>{one.gw}" for one in pool.routes or ())
         return "\n".join([*lines, f"gateway={pool.gateway}", f"routes={routes}"])
+
+    async def history(self, subject: str) -> str:
+        """The life of a pool or an application, as `orbctl history` tells it."""
+        life = ObjectHistory(parse_subject(subject))
+        for recorded in await self.node.log():
+            life.take(recorded)
+        return "\n".join(f"{entry.kind}: {entry.text}" for entry in life.answer().entries)
 
     async def counts(self, name: str) -> str:
         truth = await self.node.truth()
