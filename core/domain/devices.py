@@ -10,9 +10,10 @@ NICs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from core.domain.device_allocation import Device, DeviceAllocation
 from core.domain.patterns import globs
 from core.domain.patterns.labels import LabelSelector, key_faults, matches
 
@@ -75,18 +76,31 @@ class HostNic(NamedTuple):
 
 
 class SlotResource(NamedTuple):
-    """``slots`` of one resource; each is called ``<slot>-<number>``, from 0."""
+    """``slots`` of one resource; each is called ``<slot>-<number>``, from 0. It is an ``Offer``."""
 
     slot: str
     slots: int
+
+    @property
+    def size(self) -> int:
+        """The number of slots."""
+        return self.slots
+
+    def devices(self) -> list[Device]:
+        """Each slot, which is always healthy and near no CPU."""
+        return [Device(name) for name in self.ids()]
+
+    def allocation(self, _: Sequence[str], /) -> DeviceAllocation:
+        """Nothing: a slot is a number."""
+        return DeviceAllocation()
 
     def ids(self) -> list[str]:
         """What kubelet calls each of them."""
         return [f"{self.slot}-{number}" for number in range(self.slots)]
 
-    def has(self, one: str) -> bool:
+    def has(self, device: str, /) -> bool:
         """Whether it is one of ``ids``, without making them."""
-        slot, _, number = one.rpartition("-")
+        slot, _, number = device.rpartition("-")
         if slot != self.slot or not number.isdecimal() or len(number) > _DIGITS_MAX:
             return False
         return int(number) < self.slots and number == str(int(number))

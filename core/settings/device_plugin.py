@@ -100,19 +100,27 @@ class AgentConf(msgspec.Struct, frozen=True, rename={"devices": "networkResource
 
 
 class DeviceSettings(NamedTuple):
-    """The rules, and kubelet's root directory."""
+    """What is offered, and kubelet's root directory. ``vf_prefix`` "": no virtual functions."""
 
     rules: DeviceRules
     kubelet: Path = Path(KUBELET)
+    vf_prefix: str = ""
 
 
-def device_settings(conf: DevicePluginConf, *, has_provider: bool) -> DeviceSettings | None:
-    """The settings of the device plugin; None if it is disabled. Raises BadInput.
+def device_settings(
+    conf: DevicePluginConf, *, has_provider: bool, vf_prefix: str = ""
+) -> DeviceSettings | None:
+    """The settings of the device plugin; None if it has nothing to offer. Raises BadInput.
 
-    Rules for a network provider apply only if there is one.
+    Rules for a network provider apply only if there is one; ``enabled`` is for slots.
     """
-    if not conf.enabled:
-        return None
+    kubelet = kubelet_directory(conf.kubelet_root_dir)
+    if conf.enabled:
+        return DeviceSettings(_rules(conf, has_provider=has_provider), kubelet, vf_prefix)
+    return DeviceSettings(DeviceRules(), kubelet, vf_prefix) if vf_prefix else None
+
+
+def _rules(conf: DevicePluginConf, *, has_provider: bool) -> DeviceRules:
     advertisement = conf.resource_advertisement
     sub_eni = tuple(
         _sub_eni_rule(rule, f"{_ADVERTISED}.subENI.rules[{index}]")
@@ -124,10 +132,7 @@ def device_settings(conf: DevicePluginConf, *, has_provider: bool) -> DeviceSett
     )
     selector = conf.device_plugin_affinity.node_selector
     nodes = _nodes(selector, f"{_KEY}.devicePluginAffinity.nodeSelector")
-    return DeviceSettings(
-        DeviceRules(nodes, sub_eni if has_provider else (), nics),
-        kubelet_directory(conf.kubelet_root_dir),
-    )
+    return DeviceRules(nodes, sub_eni if has_provider else (), nics)
 
 
 def _sub_eni_rule(rule: SubEniRuleConf, path: str) -> SubEniRule:

@@ -1,85 +1,126 @@
-"""Keeps the advertised resources up to date with rules, labels and NICs, in the background.
+"""Keeps the advertised resources up to date, in the background.
 
-Level-triggered: each round computes the resources and applies the difference. A fault is logged
-once and tried again in the next round. Labels or NICs that cannot be read withdraw nothing, and a
-resource that fails does not affect the others.
+Level-triggered: each round reads what the node offers and applies the difference. A fault is logged
+once and tried again in the next round. What a source cannot read withdraws nothing of it, and a
+resource that fails does not affect the others. Between two rounds only kubelet's socket is watched,
+because a kubelet that starts again has forgotten every resource and starts Pods meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Protocol
 
-from core.domain.devices import DeviceRules, HostNic, SlotResource, offers
+from core.domain.device_allocation import Offer
+from core.domain.devices import resource_fault
 from core.errors import DatapathError
-from nodeagent.devices.plugin import DevicePlugin, DevicePluginCounters
+from nodeagent.devices.kubelet_api import KUBELET_SOCKET
+from nodeagent.devices.plugin import DevicePlugin, DevicePluginCounters, file_identity
 
 ROUND_S: Final = 5.0
 """Seconds between two rounds."""
+
+KUBELET_POLL_S: Final = 0.25
+"""Seconds between two looks at kubelet's socket."""
+
+RESOURCES_MAX: Final = 256
+"""Of one node: each has a server, a socket and a stream."""
 
 _NODE: Final = "this node"
 
 _log: Final = logging.getLogger(__name__)
 
 
-class NodeView(NamedTuple):
-    """The node's labels (None: not known yet) and its NICs.
+class OfferSource(Protocol):
+    """A reader of offers, such as those of slots."""
 
-    ``nics`` may block, and raises DatapathError or OSError.
-    """
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        ...
 
-    labels: Callable[[], Mapping[str, str] | None]
-    nics: Callable[[], list[HostNic]]
+    async def read(self) -> Mapping[str, Offer] | None:
+        """Resource -> offer; None: not known yet. Raises DatapathError, OSError."""
+        ...
 
 
 class DeviceAdvertiser:
     """The plugins of one agent; ``run`` until cancelled, then ``close``."""
 
     def __init__(
-        self, rules: DeviceRules, directory: Path, node_view: NodeView, round_s: float = ROUND_S
+        self, sources: Sequence[OfferSource], directory: Path, round_s: float = ROUND_S
     ) -> None:
         self.counts = DevicePluginCounters()
         self.plugins: dict[str, DevicePlugin] = {}
         self.faults: dict[str, str] = {}
         self.rounds = 0
-        self._rules = rules
+        self._sources = sources
+        self._offers: dict[str, Mapping[str, Offer]] = {}
         self._directory = directory
-        self._node_view = node_view
+        self._kubelet = directory / KUBELET_SOCKET
         self._round_s = round_s
 
     async def run(self) -> None:
-        """Run a round every ``ROUND_S``."""
+        """Run a round every ``ROUND_S``, and when kubelet starts."""
         while True:
+            kubelet = file_identity(self._kubelet)
             await self._round()
             self.rounds += 1
-            await asyncio.sleep(self._round_s)
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                # asyncio.wait_for, with which grpc stops a server, may take a cancellation away.
+                raise asyncio.CancelledError
+            deadline = time.monotonic() + self._round_s
+            while (left_s := deadline - time.monotonic()) > 0:
+                await asyncio.sleep(min(left_s, KUBELET_POLL_S))
+                if file_identity(self._kubelet) not in (None, kubelet):
+                    break
 
     async def close(self) -> None:
-        """Close all plugins; Pods keep their slots."""
+        """Close all plugins; Pods keep their devices."""
         await asyncio.gather(*(plugin.close() for plugin in self.plugins.values()))
 
     async def _round(self) -> None:
         faults: dict[str, str] = {}
-        try:
-            nics = await asyncio.to_thread(self._node_view.nics)
-            resources = offers(self._rules, self._node_view.labels(), nics)
-            if resources is None:
-                faults[_NODE] = "its labels are not known yet"
+        for source in self._sources:
+            try:
+                offers = await source.read()
+            except (DatapathError, OSError) as error:
+                faults[source.name] = str(error)
+                continue
+            if offers is None:
+                faults[source.name] = "its labels or virtual functions are not known yet"
             else:
-                await self._apply(resources)
-        except (DatapathError, OSError) as error:
-            faults[_NODE] = str(error)
+                self._offers[source.name] = offers
+        await self._apply(self._merged(faults))
         kept = await asyncio.gather(*(plugin.keep() for plugin in self.plugins.values()))
         faults |= {name: fault for name, fault in zip(self.plugins, kept, strict=True) if fault}
         self._report(faults)
 
-    async def _apply(self, offers: Mapping[str, SlotResource]) -> None:
+    def _merged(self, faults: dict[str, str]) -> dict[str, Offer]:
+        """The offers of all sources; of two for one resource the first source's."""
+        merged: dict[str, Offer] = {}
+        for source, offers in self._offers.items():
+            for resource, offer in offers.items():
+                if fault := resource_fault(resource):
+                    faults[resource] = fault
+                elif resource in merged:
+                    faults[resource] = f"{source} offer it too; give them another name"
+                elif len(merged) == RESOURCES_MAX:
+                    faults[_NODE] = f"there are more than {RESOURCES_MAX} resources"
+                else:
+                    merged[resource] = offer
+        return merged
+
+    async def _apply(self, offers: Mapping[str, Offer]) -> None:
         for resource in [name for name in self.plugins if name not in offers]:
             _log.info("withdrew the resource %s from kubelet", resource)
-            await self.plugins.pop(resource).withdraw()
+            await self.plugins[resource].withdraw()
+            del self.plugins[resource]
         for resource, offer in offers.items():
             if resource in self.plugins:
                 self.plugins[resource].offer(offer)
@@ -90,8 +131,8 @@ class DeviceAdvertiser:
     def _report(self, faults: dict[str, str]) -> None:
         for name, fault in faults.items():
             if self.faults.get(name) != fault:
-                _log.warning("cannot advertise the slots of %s: %s", name, fault)
+                _log.warning("cannot advertise the devices of %s: %s", name, fault)
         for name, plugin in self.plugins.items():
             if name in self.faults and name not in faults:
-                _log.info("advertised %d slots of %s to kubelet", plugin.slots, name)
+                _log.info("advertised %d devices of %s to kubelet", plugin.size, name)
         self.faults = faults

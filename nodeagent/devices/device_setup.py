@@ -1,24 +1,25 @@
-"""Starts the device plugin from its settings, and reads the node's NICs for its rules."""
+"""Starts the device plugin from its settings, with the readers of what it offers."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Final
 
-from core.domain.devices import HostNic
+from core.domain.devices import DeviceRules
 from core.process.supervision import Supervisor, TaskSpec
 from core.settings.device_plugin import DeviceSettings
 from nodeagent.background_service import BackgroundService
-from nodeagent.devices.advertiser import DeviceAdvertiser, NodeView
+from nodeagent.devices.advertiser import DeviceAdvertiser, OfferSource
 from nodeagent.devices.kubelet_api import DIRECTORY
+from nodeagent.devices.pci_files import PciFiles
+from nodeagent.devices.slot_offers import NodeView, SlotSource, host_nics
+from nodeagent.devices.vf_offers import VfDevices, VfSource
 from nodeagent.facts import FactsSource
 from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.telemetry.metrics import AgentMetrics
 
 TASK: Final = "device-plugin"
 """The name of its supervised task."""
-
-LINKS: Final = Path("/sys/class/net")
 
 
 def start_device_plugin(
@@ -27,23 +28,27 @@ def start_device_plugin(
     executor: NetnsExecutor,
     metrics: AgentMetrics,
     supervisor: Supervisor,
+    vf_devices: VfDevices | None = None,
+    pci: PciFiles = PciFiles(),  # immutable
 ) -> BackgroundService:
-    """Start to advertise; kubelet may start later. After ``close`` Pods keep their slots."""
-    node_view = NodeView(
-        lambda: facts.node().labels if facts.node().known else None, lambda: host_nics(executor)
-    )
-    advertiser = DeviceAdvertiser(settings.rules, settings.kubelet / DIRECTORY, node_view)
+    """Start to advertise; kubelet may start later. After ``close`` Pods keep their devices.
+
+    ``vf_devices`` None: there are no virtual functions to offer.
+    """
+
+    def labels() -> Mapping[str, str] | None:
+        node = facts.node()
+        return node.labels if node.known else None
+
+    sources: list[OfferSource] = []
+    if settings.rules != DeviceRules():
+        node_view = NodeView(labels, lambda: host_nics(executor))
+        sources.append(SlotSource(settings.rules, node_view))
+    if settings.vf_prefix and vf_devices is not None:
+        sources.append(VfSource(vf_devices, settings.vf_prefix, pci))
+    advertiser = DeviceAdvertiser(sources, settings.kubelet / DIRECTORY)
     _register_metrics(advertiser, metrics)
     return BackgroundService(supervisor, TaskSpec(TASK, advertiser.run), advertiser.close)
-
-
-def host_nics(executor: NetnsExecutor, links: Path = LINKS) -> list[HostNic]:
-    """Every link of the node, with or without a device in /sys. Raises DatapathError, OSError."""
-    with executor.session(executor.home) as session:
-        return [
-            HostNic(link.name, (links / link.name / "device").exists(), link.loopback)
-            for link in session.links()
-        ]
 
 
 def _register_metrics(advertiser: DeviceAdvertiser, metrics: AgentMetrics) -> None:
@@ -55,21 +60,21 @@ def _register_metrics(advertiser: DeviceAdvertiser, metrics: AgentMetrics) -> No
     )
     metrics.gauge(
         "devices_slots",
-        "Slots of all registered resources",
-        lambda: sum(plugin.slots for plugin in plugins.values() if plugin.is_registered),
+        "Slots and other devices of all registered resources",
+        lambda: sum(plugin.size for plugin in plugins.values() if plugin.is_registered),
     )
     metrics.gauge(
         "devices_faults", "Faults of the device plugin now", lambda: len(advertiser.faults)
     )
-    metrics.counter(
-        "devices_rounds", "Reads of the node's labels and NICs", lambda: advertiser.rounds
-    )
+    metrics.counter("devices_rounds", "Reads of what the node offers", lambda: advertiser.rounds)
     metrics.counter(
         "devices_registrations", "Registrations at kubelet", lambda: counts.registrations
     )
     metrics.counter(
-        "devices_allocations", "Pods that were allocated slots", lambda: counts.allocations
+        "devices_allocations", "Pods that were allocated devices", lambda: counts.allocations
     )
     metrics.counter(
-        "devices_refusals", "Allocations refused for unknown slots", lambda: counts.refusals
+        "devices_refusals",
+        "Allocations refused for unknown or unreadable devices",
+        lambda: counts.refusals,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
+from core.domain.device_allocation import Device, DeviceAllocation
 from core.protobuf import Table, message_classes
 
 VERSION: Final = "v1beta1"
@@ -20,6 +21,7 @@ DIRECTORY: Final = "device-plugins"
 
 KUBELET_SOCKET: Final = "kubelet.sock"
 HEALTHY: Final = "Healthy"
+UNHEALTHY: Final = "Unhealthy"
 
 _MESSAGES: Final[Table] = {
     "Empty": {},
@@ -33,11 +35,22 @@ _MESSAGES: Final[Table] = {
         "resource_name": (3, "string"),
         "options": (4, "DevicePluginOptions"),
     },
-    "Device": {"ID": (1, "string"), "health": (2, "string")},
+    "NUMANode": {"ID": (1, "int64")},
+    "TopologyInfo": {"nodes": (1, "*NUMANode")},
+    "Device": {
+        "ID": (1, "string"),
+        "health": (2, "string"),
+        "topology": (3, "TopologyInfo"),
+    },
     "ListAndWatchResponse": {"devices": (1, "*Device")},
     "ContainerAllocateRequest": {"devices_ids": (1, "*string")},
     "AllocateRequest": {"container_requests": (1, "*ContainerAllocateRequest")},
-    "ContainerAllocateResponse": {},
+    "DeviceSpec": {
+        "container_path": (1, "string"),
+        "host_path": (2, "string"),
+        "permissions": (3, "string"),
+    },
+    "ContainerAllocateResponse": {"envs": (1, "%"), "devices": (3, "*DeviceSpec")},
     "AllocateResponse": {"container_responses": (1, "*ContainerAllocateResponse")},
 }
 
@@ -87,15 +100,34 @@ def options() -> KubeletMessage:
     return _made("DevicePluginOptions")
 
 
-def devices(ids: Iterable[str]) -> KubeletMessage:
-    """A ListAndWatchResponse with all devices, all of them healthy."""
-    listed = [{"ID": device_id, "health": HEALTHY} for device_id in ids]
-    return _made("ListAndWatchResponse", devices=listed)
+def devices(listed: Iterable[Device]) -> KubeletMessage:
+    """A ListAndWatchResponse with all devices."""
+    return _made("ListAndWatchResponse", devices=[_device(device) for device in listed])
 
 
-def allocated(containers: int) -> KubeletMessage:
-    """An AllocateResponse that changes nothing in so many containers."""
-    return _made("AllocateResponse", container_responses=[{}] * containers)
+def allocated(containers: Iterable[DeviceAllocation]) -> KubeletMessage:
+    """An AllocateResponse with what each container gets, in order."""
+    responses = [
+        {
+            "envs": container.variables,
+            "devices": [
+                {"container_path": path, "host_path": path, "permissions": permissions}
+                for path, permissions in container.files
+            ],
+        }
+        for container in containers
+    ]
+    return _made("AllocateResponse", container_responses=responses)
+
+
+def _device(device: Device) -> dict[str, object]:
+    fields: dict[str, object] = {
+        "ID": device.id,
+        "health": HEALTHY if device.is_healthy else UNHEALTHY,
+    }
+    if device.numa_node is not None:
+        fields["topology"] = {"nodes": [{"ID": device.numa_node}]}
+    return fields
 
 
 def _made(name: str, **fields: object) -> KubeletMessage:

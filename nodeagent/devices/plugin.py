@@ -1,4 +1,4 @@
-"""One resource of the device plugin: its socket, its list of slots, its registration at kubelet.
+"""One resource of the device plugin: its socket, its list of devices, its registration at kubelet.
 
 When kubelet starts, it forgets all registrations and removes the sockets. So ``keep`` is called
 periodically, and restores the socket and the registration if the socket is missing or kubelet has
@@ -9,6 +9,8 @@ raise: faults are returned as text.
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import os
 from asyncio import Event
 from collections.abc import AsyncIterator
@@ -17,7 +19,7 @@ from typing import Any, Final, NamedTuple
 
 import grpc
 
-from core.domain.devices import SlotResource
+from core.domain.device_allocation import Offer
 from nodeagent.devices import kubelet_api as api
 
 REGISTER_S_MAX: Final = 10.0
@@ -27,7 +29,12 @@ WITHDRAWAL_S_MAX: Final = 2.0
 PATH_BYTES_MAX: Final = 107
 """Bytes of a socket's path (unix(7))."""
 
-_NAMED_BY: Final = str.maketrans("/_.", "---")
+NAME_CHARS_MAX: Final = 40
+"""Characters of a resource in the name of its socket; the path of a longer one would not fit."""
+
+_DIGEST_CHARS: Final = 16
+_SHOWN_MAX: Final = 8
+"""Ids that the text of a refusal names."""
 
 
 class DevicePluginCounters:
@@ -39,7 +46,7 @@ class DevicePluginCounters:
         self.refusals = 0
 
 
-class _Identity(NamedTuple):
+class FileIdentity(NamedTuple):
     """The identity of a socket file: one created later at its path has another change time."""
 
     device: int
@@ -48,12 +55,12 @@ class _Identity(NamedTuple):
 
 
 class DevicePlugin:
-    """The plugin of one resource; ``offer``: its slots."""
+    """The plugin of one resource; ``offer``: its devices."""
 
     def __init__(
-        self, resource: str, offer: SlotResource, directory: Path, counts: DevicePluginCounters
+        self, resource: str, offer: Offer, directory: Path, counts: DevicePluginCounters
     ) -> None:
-        name = f"spiderpool-{resource.translate(_NAMED_BY)}.sock"
+        name = socket_name(resource)
         self.path = directory / name
         self._building = directory / f".{name}.{os.getpid()}"
         self._kubelet = directory / api.KUBELET_SOCKET
@@ -63,8 +70,8 @@ class DevicePlugin:
         self._changed = Event()
         self._is_over = False
         self._server: grpc.aio.Server | None = None
-        self._served: _Identity | None = None
-        self._registered: _Identity | None = None
+        self._served: FileIdentity | None = None
+        self._registered: FileIdentity | None = None
         self._streams = 0
         self._was_asked = False
 
@@ -74,23 +81,23 @@ class DevicePlugin:
         return self._registered is not None
 
     @property
-    def slots(self) -> int:
-        """The number of its slots."""
-        return self._offer.slots
+    def size(self) -> int:
+        """The number of its devices."""
+        return self._offer.size
 
-    def offer(self, offer: SlotResource) -> None:
-        """Change the slots; kubelet gets the new list at once."""
+    def offer(self, offer: Offer) -> None:
+        """Change the devices; kubelet gets the new list at once."""
         if offer != self._offer:
             self._offer = offer
             self._wake()
 
     async def keep(self) -> str:
         """Serve and register it, if it is not; the text of a fault, "" without one."""
-        if self._served is None or _identity(self.path) != self._served:
+        if self._served is None or file_identity(self.path) != self._served:
             self._registered = None
             if fault := await self._open():
                 return fault
-        kubelet = _identity(self._kubelet)
+        kubelet = file_identity(self._kubelet)
         if self._registered is not None and kubelet == self._registered and not self._is_left():
             return ""
         self._registered = None
@@ -105,13 +112,12 @@ class DevicePlugin:
 
     async def withdraw(self) -> None:
         """Send an empty list, then stop."""
-        self._offer = self._offer._replace(slots=0)
         self._is_over = True
         self._wake()
         await self._stop(WITHDRAWAL_S_MAX)
 
     async def close(self) -> None:
-        """Stop; Pods keep their slots."""
+        """Stop; Pods keep their devices."""
         await self._stop(None)
 
     def _is_left(self) -> bool:
@@ -154,16 +160,17 @@ class DevicePlugin:
         except (OSError, RuntimeError) as error:
             await self._stop(None)
             return f"cannot serve {self.path}: {error}"
-        self._served = _identity(self.path)
+        self._served = file_identity(self.path)
         return ""
 
     async def _stop(self, grace_s: float | None) -> None:
-        server, self._server = self._server, None
-        served, self._served = self._served, None
+        """If it is cancelled, the server is still there for the next call."""
         self._registered = None
-        if server is not None:
-            await server.stop(grace_s)
-        if served is not None and _identity(self.path) == served:
+        if self._server is not None:
+            await self._server.stop(grace_s)
+            self._server = None
+        served, self._served = self._served, None
+        if served is not None and file_identity(self.path) == served:
             self.path.unlink(missing_ok=True)
 
     def _handlers(self) -> grpc.GenericRpcHandler:
@@ -185,18 +192,19 @@ class DevicePlugin:
         return api.options()
 
     async def _list_and_watch(self, _: None, __: object) -> AsyncIterator[api.KubeletMessage]:
-        """Send the list of slots, and again after each change."""
+        """Send the list of devices, and again after each change."""
         self._streams += 1
         self._was_asked = True
-        sent: SlotResource | None = None
+        sent: Offer | None = None
         try:
             while True:
                 changed, offer = self._changed, self._offer
-                if offer != sent:
-                    yield api.devices(offer.ids())
-                    sent = offer
                 if self._is_over:
+                    yield api.devices(())
                     return
+                if offer != sent:
+                    yield api.devices(offer.devices())
+                    sent = offer
                 await changed.wait()
         finally:
             self._streams -= 1
@@ -204,24 +212,39 @@ class DevicePlugin:
     async def _allocate(
         self, request: api.AllocateRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> api.KubeletMessage:
-        """Allocate slots, which needs no set-up; unknown ones are refused."""
-        unknown = [
-            slot
-            for container in request.container_requests
-            for slot in container.devices_ids
-            if not self._offer.has(slot)
-        ]
+        """Allocate devices; unknown ones are refused, and those whose files cannot be read."""
+        offer = self._offer
+        containers = [tuple(container.devices_ids) for container in request.container_requests]
+        unknown = [name for names in containers for name in names if not offer.has(name)]
         if unknown:
             self._counts.refusals += 1
-            text = f"{self._resource} has no slot {', '.join(map(repr, unknown[:8]))}"
+            text = f"{self._resource} has no device {', '.join(map(repr, unknown[:_SHOWN_MAX]))}"
             await context.abort(grpc.StatusCode.NOT_FOUND, text)
+        try:
+            allocations = await asyncio.to_thread(
+                lambda: [offer.allocation(names) for names in containers]
+            )
+        except OSError as error:
+            self._counts.refusals += 1
+            text = f"cannot read a device of {self._resource}: {error}"
+            await context.abort(grpc.StatusCode.UNAVAILABLE, text)
         self._counts.allocations += 1
-        return api.allocated(len(request.container_requests))
+        return api.allocated(allocations)
 
 
-def _identity(path: Path) -> _Identity | None:
+def socket_name(resource: str) -> str:
+    """The file name of a resource's socket: short enough, and no two resources have the same."""
+    name = resource.replace("/", "_")  # no domain has an underscore
+    if len(name) > NAME_CHARS_MAX:
+        digest = hashlib.sha256(name.encode()).hexdigest()[:_DIGEST_CHARS]
+        name = f"{name[: NAME_CHARS_MAX - _DIGEST_CHARS]}-{digest}"
+    return f"spiderpool-{name}.sock"
+
+
+def file_identity(path: Path) -> FileIdentity | None:
+    """Which file is at a path; None if there is none."""
     try:
         status = path.stat()
     except OSError:
         return None
-    return _Identity(status.st_dev, status.st_ino, status.st_ctime_ns)
+    return FileIdentity(status.st_dev, status.st_ino, status.st_ctime_ns)

@@ -75,6 +75,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
             remedy="set one of them to true",
         )
     ours, provider = conf.orbweaver, provider_of(conf)
+    sriov = sriov_settings(ours.sriov, conf.agent.devices.kubelet_root_dir)
     return Settings(
         node_name=_name(env.text("SPIDERPOOL_NODE_NAME", socket.gethostname(), required=True)),
         cluster=check_name(
@@ -120,8 +121,12 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
         cluster_ip=_cluster_ip(ours.cluster_ip, env),
         kubeconfig=env.kubeconfig(),
         provider=provider,
-        devices=device_settings(conf.agent.devices, has_provider=provider is not None),
-        sriov=sriov_settings(ours.sriov, conf.agent.devices.kubelet_root_dir),
+        devices=device_settings(
+            conf.agent.devices,
+            has_provider=provider is not None,
+            vf_prefix=sriov.resource_prefix if sriov is not None else "",
+        ),
+        sriov=sriov,
         sysfs=Path(env.text("ORBWEAVER_SYSFS", str(SYSFS))),
     )
 

@@ -119,7 +119,7 @@ def test_a_kubelet_that_starts_again_has_the_slots_again(
     (first,) = cluster.running("", 1)
 
     node = cluster.nodes[NODE]
-    socket = node.plugin_socket("spiderpool-spidernet-io-sub-eni.sock")
+    socket = node.plugin_socket("spiderpool-spidernet.io_sub-eni.sock")
     before = made_at(socket)
     node.restart_kubelet()
 

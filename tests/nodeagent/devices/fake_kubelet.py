@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import grpc
 
@@ -20,12 +20,15 @@ POLL_S = 0.01
 
 
 def fields(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Number and content of each field; all fields here are strings or messages."""
+    """Number and content of each field: a text, a message, or the digits of a number."""
     at = 0
     while at < len(data):
         tag, at = _number(data, at)
-        assert tag & 7 == 2, "a field that has a length"
         length, at = _number(data, at)
+        if tag & 7 == 0:
+            yield tag >> 3, str(length).encode()
+            continue
+        assert tag & 7 == 2, "a field that has a length"
         yield tag >> 3, data[at : at + length]
         at += length
 
@@ -58,6 +61,13 @@ def plain(data: bytes) -> bytes:
     return data
 
 
+class Given(NamedTuple):
+    """What a container gets: its variables, and path in the container, on the host, permissions."""
+
+    variables: dict[str, str]
+    files: list[tuple[str, ...]]
+
+
 class Kubelet:
     """A kubelet that can be restarted; ``devices``: resource -> its current list."""
 
@@ -65,6 +75,8 @@ class Kubelet:
         self.directory = directory
         self.devices: dict[str, list[str]] = {}
         self.told: dict[str, list[int]] = {}
+        self.ill: dict[str, list[str]] = {}
+        self.numa_nodes: dict[str, dict[str, int]] = {}
         self.registered: list[str] = []
         self.refusal = ""
         self._server: grpc.aio.Server | None = None
@@ -107,11 +119,15 @@ class Kubelet:
 
     async def allocate(self, resource: str, *containers: list[str]) -> int:
         """Allocate slots; return the number of container responses. Raises AioRpcError."""
+        return len(await self.give(resource, *containers))
+
+    async def give(self, resource: str, *containers: list[str]) -> list[Given]:
+        """Allocate devices; what each container gets. Raises AioRpcError."""
         asked = b"".join(
             field(1, b"".join(field(1, one.encode()) for one in ids)) for ids in containers
         )
         call = self._method(resource, "Allocate", "unary_unary")
-        return len(list(fields(await call(asked))))
+        return [_given(one) for _, one in fields(await call(asked))]
 
     async def options(self, resource: str) -> bytes:
         """The plugin's options."""
@@ -142,7 +158,10 @@ class Kubelet:
         try:
             async for answer in call:
                 listed = [dict(fields(one)) for _, one in fields(answer)]
-                assert all(one[2] == b"Healthy" for one in listed)
+                assert all(one[2] in (b"Healthy", b"Unhealthy") for one in listed)
+                ill = [one[1].decode() for one in listed if one[2] == b"Unhealthy"]
+                near = {one[1].decode(): _numa_node(one[3]) for one in listed if 3 in one}
+                self.ill[resource], self.numa_nodes[resource] = ill, near
                 self.devices[resource] = [one[1].decode() for one in listed]
                 self.told.setdefault(resource, []).append(len(listed))
         except grpc.aio.AioRpcError:
@@ -155,3 +174,20 @@ class Kubelet:
         return made(
             f"/v1beta1.DevicePlugin/{name}", request_serializer=plain, response_deserializer=plain
         )
+
+
+def _given(container: bytes) -> Given:
+    given = Given({}, [])
+    for number, content in fields(container):
+        parts = [part.decode() for _, part in sorted(fields(content))]
+        if number == 1:
+            given.variables[parts[0]] = parts[1]
+        else:
+            assert number == 3
+            given.files.append(tuple(parts))
+    return given
+
+
+def _numa_node(topology: bytes) -> int:
+    ((_, node),) = fields(topology)
+    return int(dict(fields(node)).get(1, b"0"))

@@ -12,8 +12,8 @@ from core.domain.devices import DeviceRules, HostNic, SubEniRule
 from core.domain.events import RecordDefined
 from core.eventstore.memory import MemoryStore
 from core.settings.device_plugin import DeviceSettings
-from nodeagent.devices.device_setup import host_nics
 from nodeagent.devices.kubelet_api import DIRECTORY
+from nodeagent.devices.slot_offers import host_nics
 from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.metrics import AgentMetrics

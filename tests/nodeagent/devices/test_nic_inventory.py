@@ -139,6 +139,6 @@ def test_a_name_that_kubernetes_would_not_take_is_refused(name: str, words: str)
 def test_a_list_of_the_most_slots_fits_into_one_message_of_kubelet() -> None:
     from nodeagent.devices import kubelet_api
 
-    longest = SlotResource(f"{'n' * 15}-nic", SLOTS_MAX).ids()
+    longest = SlotResource(f"{'n' * 15}-nic", SLOTS_MAX).devices()
 
     assert len(kubelet_api.encoded(kubelet_api.devices(longest))) < 4 << 20

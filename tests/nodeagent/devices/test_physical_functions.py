@@ -8,42 +8,9 @@ from core.domain.addresses.ip_address import parse_cidr
 from core.domain.sriov.model import INFINIBAND, SWITCHDEV, PhysicalFunction, VirtualFunction
 from nodeagent.devices.physical_functions import physical_functions, uplinks_of
 from nodeagent.netlink.values import Hop, KernelRoute, Link
+from tests.nodeagent.devices.sys_tree import SysTree
 
 PF = "0000:3b:00.0"
-
-
-class SysTree:
-    """A tree of /sys, written as the kernel shows it."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        (root / "class/net").mkdir(parents=True)
-
-    def device(self, address: str, **files: str) -> Path:
-        path = self.root / "devices" / address
-        path.mkdir(parents=True)
-        for name, text in files.items():
-            (path / name).write_text(f"{text}\n")
-        return path
-
-    def link(self, name: str, device: Path | None, **files: str) -> None:
-        """A link; without a device it is virtual."""
-        path = self.root / "class/net" / name if device is None else device / "net" / name
-        path.mkdir(parents=True)
-        for file, text in files.items():
-            (path / file).write_text(f"{text}\n")
-        if device is not None:
-            (path / "device").symlink_to(device)
-            (self.root / "class/net" / name).symlink_to(path)
-
-    def vf(self, physical: Path, number: int, address: str, driver: str) -> Path:
-        path = self.device(address)
-        (physical / f"virtfn{number}").symlink_to(path)
-        if driver:
-            target = self.root / "drivers" / driver
-            target.mkdir(parents=True, exist_ok=True)
-            (path / "driver").symlink_to(target)
-        return path
 
 
 def card(tree: SysTree) -> Path:

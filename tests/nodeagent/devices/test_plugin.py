@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import stat
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import grpc
 import pytest
 
+from core.domain.device_allocation import Offer
 from core.domain.devices import DeviceRules, HostNic, NicRule, SubEniRule
 from core.domain.patterns.labels import LabelSelector
 from core.errors import NetlinkLost
-from nodeagent.devices.advertiser import DeviceAdvertiser, NodeView
-from nodeagent.devices.plugin import PATH_BYTES_MAX
+from nodeagent.devices.advertiser import DeviceAdvertiser
+from nodeagent.devices.plugin import PATH_BYTES_MAX, socket_name
+from nodeagent.devices.slot_offers import NodeView, SlotSource
 from tests.nodeagent.devices.fake_kubelet import Kubelet
 
 ETH1 = "spidernet.io/eth1-nic"
@@ -66,7 +70,8 @@ async def at_work(
     directory: Path, nics: ScriptedNics, rules: DeviceRules = RULES
 ) -> AsyncIterator[DeviceAdvertiser]:
     """An offering with a short interval."""
-    offering = DeviceAdvertiser(rules, directory, NodeView(lambda: nics.labels, nics.nics), LOOK_S)
+    source = SlotSource(rules, NodeView(lambda: nics.labels, nics.nics))
+    offering = DeviceAdvertiser([source], directory, LOOK_S)
     task = asyncio.ensure_future(offering.run())
     try:
         yield offering
@@ -90,7 +95,7 @@ async def test_each_resource_is_registered_once_and_lists_its_slots(
         assert sorted(kubelet.registered) == [ETH1, SUB_ENI]
         assert await kubelet.options(ETH1) == b""
         names = {one.name for one in kubelet.directory.iterdir()}
-        sockets = {"spiderpool-spidernet-io-eth1-nic.sock", "spiderpool-spidernet-io-sub-eni.sock"}
+        sockets = {"spiderpool-spidernet.io_eth1-nic.sock", "spiderpool-spidernet.io_sub-eni.sock"}
         assert names == {"kubelet.sock", *sockets}
         modes = {stat.S_IMODE((kubelet.directory / one).stat().st_mode) for one in sockets}
         assert modes == {0o600}
@@ -133,7 +138,7 @@ async def test_a_socket_that_somebody_removes_is_served_and_registered_again(
         kubelet.registered.clear()
         kubelet.devices.clear()
 
-        (kubelet.directory / "spiderpool-spidernet-io-eth1-nic.sock").unlink()
+        (kubelet.directory / "spiderpool-spidernet.io_eth1-nic.sock").unlink()
 
         await kubelet.until(lambda: ETH1 in kubelet.devices)
         assert set(kubelet.registered) == {ETH1}
@@ -195,7 +200,7 @@ async def test_a_nic_that_comes_is_offered_and_one_that_goes_is_withdrawn(
 
         await kubelet.until(lambda: "spidernet.io/eth2-nic" in kubelet.devices)
         await kubelet.until(lambda: kubelet.told[ETH1] == [3, 0])
-        gone = kubelet.directory / "spiderpool-spidernet-io-eth1-nic.sock"
+        gone = kubelet.directory / "spiderpool-spidernet.io_eth1-nic.sock"
         await kubelet.until(lambda: not gone.exists())
         assert kubelet.told[SUB_ENI] == [2], "the other is not touched"
 
@@ -238,7 +243,7 @@ async def test_what_is_not_known_now_withdraws_nothing(
 async def test_an_agent_that_ends_takes_only_its_own_sockets_with_it(
     kubelet: Kubelet, nics: ScriptedNics
 ) -> None:
-    path = kubelet.directory / "spiderpool-spidernet-io-sub-eni.sock"
+    path = kubelet.directory / "spiderpool-spidernet.io_sub-eni.sock"
     async with at_work(kubelet.directory, nics):
         await kubelet.until(lambda: len(kubelet.devices) == 2)
         async with at_work(kubelet.directory, ScriptedNics()):
@@ -259,6 +264,42 @@ async def test_a_directory_too_deep_for_a_socket_is_said(
 
     assert said is not None
     assert str(PATH_BYTES_MAX) in said
+
+
+async def test_a_cancellation_that_a_step_takes_away_ends_the_advertiser_all_the_same(
+    directory: Path,
+) -> None:
+    class Deaf(NamedTuple):
+        name: str
+        reading: asyncio.Event
+
+        async def read(self) -> dict[str, Offer]:
+            self.reading.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            return {}
+
+    source = Deaf("deaf", asyncio.Event())
+    task = asyncio.ensure_future(DeviceAdvertiser([source], directory).run())
+    await source.reading.wait()
+    source.reading.clear()
+
+    task.cancel()
+
+    await asyncio.wait([task], timeout=60)
+    assert task.cancelled()
+    assert not source.reading.is_set()
+
+
+def test_the_sockets_of_two_resources_are_two_and_short_enough() -> None:
+    names = ["spidernet.io/gpu1-vf", "spidernet.io/gpu1_vf", "spidernet.io/gpu1.vf"]
+    names += [f"spidernet.io/{'n' * 60}{end}" for end in "ab"]
+
+    sockets = {socket_name(name) for name in names}
+
+    assert len(sockets) == len(names)
+    directory = "/var/lib/kubelet/device-plugins"
+    assert all(len(f"{directory}/.{name}.4194304") <= PATH_BYTES_MAX for name in sockets)
 
 
 async def rounds(offering: DeviceAdvertiser) -> None:

@@ -1,0 +1,74 @@
+"""What /sys says of a PCI device for a container: its character devices.
+
+The files are read when a container gets the device, and not before: an RDMA device that comes back
+from a Pod may have other numbers. Only files that the node has are returned, because a container
+runtime refuses to start a container with one that is missing. Changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from core.domain.device_allocation import READ_WRITE_MKNOD, DeviceFile
+from nodeagent.sriov_master import SYSFS
+
+RDMA_DIRECTORY: Final = "/dev/infiniband"
+VFIO_DIRECTORY: Final = "/dev/vfio"
+
+_RDMA_CLASSES: Final = ("infiniband_verbs", "infiniband_mad")
+"""uverbsN; umadN and issmN."""
+
+_NO_IOMMU: Final = "vfio-noiommu"
+
+
+class PciFiles(NamedTuple):
+    """Reads the PCI devices of a node. Methods raise OSError unless they say otherwise."""
+
+    sysfs: Path = SYSFS
+
+    def rdma_name(self, address: str) -> str:
+        """The RDMA device of a PCI device; "" for none, or while it is in a Pod."""
+        return next(_names(self._device(address) / "infiniband"), "")
+
+    def rdma_files(self, address: str) -> tuple[DeviceFile, ...]:
+        """The character devices of its RDMA device, and the connection manager's."""
+        device = self._device(address)
+        names = [name for kind in _RDMA_CLASSES for name in _names(device / kind)]
+        return rdma_character_devices(self.sysfs, names)
+
+    def vfio_files(self, address: str) -> tuple[DeviceFile, ...]:
+        """The device of VFIO and that of its IOMMU group. Raises OSError if it has no group."""
+        group = (self._device(address) / "iommu_group").resolve(strict=True)
+        kind = _text(group / "name")
+        name = f"noiommu-{group.name}" if kind == _NO_IOMMU else group.name
+        return tuple(
+            DeviceFile(f"{VFIO_DIRECTORY}/{part}", READ_WRITE_MKNOD) for part in ("vfio", name)
+        )
+
+    def _device(self, address: str) -> Path:
+        return self.sysfs / "bus/pci/devices" / address
+
+
+def rdma_character_devices(sysfs: Path, names: list[str]) -> tuple[DeviceFile, ...]:
+    """The files of these names below /dev/infiniband, after the connection manager's.
+
+    None at all without names: rdma_cm alone is of no use.
+    """
+    manager = ["rdma_cm"] if names and (sysfs / "class/misc/rdma_cm").exists() else []
+    return tuple(DeviceFile(f"{RDMA_DIRECTORY}/{name}") for name in [*manager, *names])
+
+
+def _names(directory: Path) -> Iterator[str]:
+    """The names in a directory, in order; none if it does not exist."""
+    if directory.is_dir():
+        yield from sorted(entry.name for entry in directory.iterdir())
+
+
+def _text(path: Path) -> str:
+    """What a file holds; "" if it cannot be read."""
+    try:
+        return path.read_text("ascii").strip()
+    except OSError:
+        return ""

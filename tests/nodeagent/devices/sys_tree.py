@@ -1,0 +1,71 @@
+"""A tree of /sys as the kernel shows it for network cards: devices, links, RDMA, IOMMU groups."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class SysTree:
+    """Written below ``root``, with relative names as in /sys."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for directory in ("class/net", "class/misc/rdma_cm", "class/infiniband", "bus/pci/devices"):
+            (root / directory).mkdir(parents=True)
+
+    def device(self, address: str, **files: str) -> Path:
+        """A PCI device."""
+        path = self.root / "devices" / address
+        path.mkdir(parents=True)
+        for name, text in files.items():
+            (path / name).write_text(f"{text}\n")
+        (self.root / "bus/pci/devices" / address).symlink_to(path)
+        return path
+
+    def link(self, name: str, device: Path | None, **files: str) -> None:
+        """A link; without a device it is virtual."""
+        path = self.root / "class/net" / name if device is None else device / "net" / name
+        path.mkdir(parents=True)
+        for file, text in files.items():
+            (path / file).write_text(f"{text}\n")
+        if device is not None:
+            (path / "device").symlink_to(device)
+            (self.root / "class/net" / name).symlink_to(path)
+
+    def vf(self, physical: Path, number: int, address: str, driver: str, **files: str) -> Path:
+        """A virtual function."""
+        path = self.device(address, **files)
+        (physical / f"virtfn{number}").symlink_to(path)
+        (path / "physfn").symlink_to(physical)
+        if driver:
+            self.bind(path, driver)
+        return path
+
+    def bind(self, device: Path, driver: str) -> None:
+        """Bind a device to a driver."""
+        target = self.root / "drivers" / driver
+        target.mkdir(parents=True, exist_ok=True)
+        (device / "driver").unlink(missing_ok=True)
+        (device / "driver").symlink_to(target)
+
+    def rdma(self, device: Path, number: int) -> None:
+        """The RDMA device ``mlx5_<number>`` with its character devices."""
+        names = {
+            "infiniband": [f"mlx5_{number}"],
+            "infiniband_verbs": [f"uverbs{number}"],
+            "infiniband_mad": [f"umad{number}", f"issm{number}"],
+        }
+        for directory, entries in names.items():
+            for entry in entries:
+                (device / directory / entry).mkdir(parents=True)
+        shown = self.root / "class/infiniband" / f"mlx5_{number}"
+        shown.symlink_to(device / "infiniband" / f"mlx5_{number}")
+        (shown / "device").symlink_to(device)
+
+    def iommu_group(self, device: Path, number: int, name: str = "") -> None:
+        """Put a device into an IOMMU group."""
+        group = self.root / "kernel/iommu_groups" / str(number)
+        group.mkdir(parents=True, exist_ok=True)
+        if name:
+            (group / "name").write_text(f"{name}\n")
+        (device / "iommu_group").symlink_to(group)
