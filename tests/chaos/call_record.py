@@ -1,4 +1,4 @@
-"""What a caller was answered, with the revisions that order it against the log."""
+"""The answer to a caller, with revisions that order it against the log."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tests.chaos.callers import Reply, Sandbox
 class CallRecord(NamedTuple):
     """One call and its answer.
 
-    ``before`` is a revision of etcd that was reached when the call began, ``after`` one that was
-    read after its answer: what the answer promises is in the log up to ``after``.
+    ``before`` is a revision of etcd reached when the call began, ``after`` one read after its
+    answer: the effect of the answer is in the log up to ``after``.
     """
 
     verb: str
@@ -23,5 +23,5 @@ class CallRecord(NamedTuple):
 
     @property
     def is_success(self) -> bool:
-        """Whether the answer says that it is done."""
+        """Whether the answer is a success."""
         return self.reply.code == 0

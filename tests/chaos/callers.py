@@ -1,4 +1,4 @@
-"""Callers of one agent as a container runtime is one: a connection for each call, both sockets.
+"""Callers of one agent, as container runtimes are: a connection for each call, both sockets.
 
 No code is shared with the executables or the agent.
 """
@@ -31,7 +31,7 @@ class Sandbox(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What a caller was answered: ``code`` 0 is success, NO_ANSWER a broken connection."""
+    """An answer: ``code`` 0 is success, NO_ANSWER a broken connection."""
 
     code: int
     addresses: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""The judge of a run: reads the exported log and what callers were answered, and nothing else.
+"""The checker of a run: reads only the exported log and the answers to callers.
 
 It shares no code with ``core.domain.checker`` or any other part of the product. Rules:
 
@@ -24,7 +24,7 @@ from tests.chaos.call_record import CallRecord
 from tests.chaos.history import FOREVER, Claimed, Event, Nic, PoolChanged, Released
 
 Ranges = tuple[tuple[int, int], ...]
-"""First and last address of each, as numbers."""
+"""First and last address of each range, as numbers."""
 
 
 class Violation(NamedTuple):
@@ -57,7 +57,7 @@ class Claim(NamedTuple):
 
 
 class Life:
-    """All holdings of a log, and what in the log itself breaks a rule."""
+    """All holdings of a log, and its violations."""
 
     def __init__(self, events: Iterable[Event]) -> None:
         self.violations: list[Violation] = []
@@ -79,11 +79,11 @@ class Life:
         self.holdings += [claim.holding for claim in self.held.values()]
 
     def of_container(self, container: str) -> list[Holding]:
-        """What a sandbox held at any time."""
+        """The addresses that a sandbox held at any time."""
         return self._by_container.get(container, [])
 
     def index(self) -> None:
-        """Have ``of_container`` ready."""
+        """Build the index ``of_container``."""
         self._by_container: dict[str, list[Holding]] = {}
         for holding in self.holdings:
             self._by_container.setdefault(holding.container, []).append(holding)
@@ -113,7 +113,7 @@ class Life:
         self.held[address] = Claim(event.pod, event.position, holding)
 
     def _move(self, event: Claimed, nic: Nic, address: str) -> None:
-        """An address goes on under the same endpoint, maybe for another sandbox."""
+        """The endpoint keeps an address, maybe for another sandbox."""
         claim = self.held.get(address)
         if claim is None or claim.pod != event.pod:
             self._break("lost-address", f"{address} at {event.position}: {event.pod} never had it")
@@ -154,7 +154,7 @@ def _has(ranges: Ranges, value: int) -> bool:
 
 
 class Evidence(NamedTuple):
-    """What the log is judged against.
+    """The facts that the log is checked against.
 
     ``living``: containers whose ADD succeeded and whose DEL never began -> their addresses.
     ``claim_keys``: the addresses under ``ip/`` in etcd, read after quiescing.

@@ -1,4 +1,4 @@
-"""The run's own way to etcd, past every proxy and past our client: bare requests, tried again.
+"""The run's own etcd client, which uses neither the proxies nor our client; it retries requests.
 
 For revisions that order answers against the log, for garbage, and for the final state.
 """
@@ -45,7 +45,7 @@ class Etcd:
             await channel.close()
 
     async def now(self) -> int:
-        """The revision of etcd at some moment after this call began."""
+        """The revision of etcd at a time after the start of this call."""
         answer = await self._ask("Range", etcdrpc.RangeRequest(key=b"/none"))
         return int(answer.header.revision)
 
@@ -60,13 +60,13 @@ class Etcd:
         ]
 
     async def put(self, key: str, value: bytes, *, keep_lease: bool = False) -> int:
-        """Write a value whatever is there; its revision."""
+        """Write a value unconditionally; return its revision."""
         request = etcdrpc.PutRequest(key=key.encode(), value=value, ignore_lease=keep_lease)
         answer = await self._ask("Put", request)
         return int(answer.header.revision)
 
     async def replace(self, entry: Entry, value: bytes | None) -> bool:
-        """Put another value, or delete the key, if it did not change since."""
+        """Put another value, or delete the key, if it has not changed since."""
         request = etcdrpc.TxnRequest()
         compare = request.compare.add()
         compare.key = entry.key.encode()

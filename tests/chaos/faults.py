@@ -1,4 +1,4 @@
-"""Carries out the plan of a run on processes, links, keys and pools, and undoes what is left."""
+"""Executes the plan of a run on processes, links, keys and pools, and undoes remaining faults."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WORKFLOW_DEPTH: Final = 3
 
 
 class Struck(NamedTuple):
-    """A fault that was done: the process that it hit (etcd hits all), and when it was over."""
+    """An executed fault: the affected process (etcd affects all), and its end."""
 
     kind: str
     name: str
@@ -31,7 +31,7 @@ class Struck(NamedTuple):
 
 
 class Injector:
-    """Does faults: ``struck`` lists them, ``garbage`` what was written, ``exits`` what ended."""
+    """Executes faults: lists of them, of written ``garbage`` and of ``exits``."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Injector:
         self._member_locks = [asyncio.Lock() for _ in cluster.members]
 
     async def run(self, plan: Sequence[Fault]) -> None:
-        """Do every fault at its time; return when the last one is over."""
+        """Execute every fault at its time; return after the end of the last one."""
         began = time.monotonic()
         tasks = []
         for fault in plan:
@@ -63,7 +63,7 @@ class Injector:
         await asyncio.gather(*tasks)
 
     async def supervise(self) -> None:
-        """Start again what ended by itself, as a DaemonSet does; runs until it is cancelled."""
+        """Restart processes that exited, as a DaemonSet does; runs until it is cancelled."""
         while True:
             for daemon in self._daemons:
                 code = daemon.ended()
@@ -73,7 +73,7 @@ class Injector:
             await asyncio.sleep(SUPERVISE_S)
 
     async def undo(self) -> None:
-        """Have everything run with healthy links, right calendars and no garbage."""
+        """Start all processes, restore links and clocks, and remove garbage."""
         for daemon in self._daemons:
             for link in daemon.links:
                 link.heal()
@@ -195,7 +195,7 @@ class Injector:
         return ""
 
     async def _remove(self, key: str) -> None:
-        """Take garbage away, or put back what was there, unless a process wrote meanwhile."""
+        """Remove garbage or restore the old value, unless a process has written meanwhile."""
         written = self._written.pop(key, None)
         if written is None:
             return

@@ -1,9 +1,9 @@
-"""Values that no process of ours has written, and the keys they are put under.
+"""Values that no process of ours writes, and the keys for them.
 
-A kind is ``<key kind>/<value kind>``. A stray key is one that no object has; an overwritten one is
-an existing key, whose value is put back later. Left alone are the segments of the log, which the
-run is judged by, heads of living writers, whose change is how a writer is fenced, and existing
-claims, whose revisions releases name.
+A kind is ``<key kind>/<value kind>``. A stray key belongs to no object; an overwritten key is an
+existing one, whose value is restored later. Excluded are segments of the log, which decide the
+result of the run, heads of running writers, whose change fences a writer, and existing claims,
+whose revisions are in releases.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ OVERWRITTEN: Final = {
 """Key kind -> the prefix of which the first key is overwritten."""
 
 COPY: Final = "copy"
-"""The value kind of a stray key that has the value of an existing one: right type, wrong place."""
+"""The value kind of a stray key with the value of an existing key: right type, wrong key."""
 
 VALUES: Final = {
     "noise": b"\xff\xfe\x00garbage",

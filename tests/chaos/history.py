@@ -1,6 +1,6 @@
-"""The exported log as the checker reads it: one JSON object a line, no code of the product.
+"""Reads the exported log for the checker: one JSON object a line, without code of the product.
 
-Of each event only what the checker judges is taken: who holds which address from where to where.
+Keeps only what the checker needs: which sandbox holds which address between which positions.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Released(NamedTuple):
 
 
 class PoolChanged(NamedTuple):
-    """A pool as it is from here on; ``ranges`` empty when it gives no addresses."""
+    """A pool from this position on; ``ranges`` is empty if it allocates no addresses."""
 
     position: int
     name: str
@@ -53,7 +53,7 @@ class PoolChanged(NamedTuple):
 
 
 class SetAside(NamedTuple):
-    """A reservation or quarantine as it is from here on; ``ranges`` empty when it is gone."""
+    """A reservation or quarantine from this position on; ``ranges`` is empty if it was deleted."""
 
     position: int
     name: str

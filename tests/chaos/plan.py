@@ -1,7 +1,7 @@
 """The plan of a run: every fault with its time, target and size, drawn from the seed.
 
-The same seed and options draw the same plan. What the processes do in between is not drawn: two
-runs of one plan differ as two days of one cluster do.
+The same seed and options give the same plan. The behaviour of the processes is not deterministic,
+so two runs of one plan differ.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ETCD: Final = "etcd"
 
 
 class Options(NamedTuple):
-    """What a run is made of."""
+    """The sizes of a run."""
 
     minutes: float = 10.0
     seed: int = 1
@@ -139,7 +139,7 @@ def _pool_change(rng: random.Random, _: Options) -> Fault:
 
 
 def _clock_jump(rng: random.Random, options: Options) -> Fault:
-    """``size``: by how many seconds the process's calendar is wrong from then on."""
+    """``size``: seconds by which the process's clock is wrong from then on."""
     target = rng.randrange(options.agents + options.controllers)
     size = rng.choice((0.0, 0.7, 30.0, 3_600.0, 86_400.0)) * rng.choice((-1, 1))
     return Fault(0, "clock", target, size=size)

@@ -1,8 +1,8 @@
-"""Pods that come and go on one node, as kubelet and its runtime make them.
+"""Creates and deletes Pods on one node, as kubelet and its runtime do.
 
-Each slot of a node makes a Pod, keeps it for a while and ends it, over and over: a failed ADD is
-followed by a DEL that is repeated until it succeeds, then by an ADD of a new sandbox. Now and then
-an ADD is repeated, called twice at once or abandoned by its caller, a Pod is made again under its
+Each slot of a node repeatedly creates a Pod, keeps it for a while and deletes it. A failed ADD is
+followed by a DEL that is repeated until it succeeds, then by an ADD of a new sandbox. Sometimes an
+ADD is repeated, called twice at once or abandoned by its caller, a Pod is created again under its
 name without a DEL, or a DEL is left to GC.
 """
 
@@ -57,17 +57,17 @@ class Node:
         self._serial = 0
         self.is_ending = False
         self.served_at: list[float] = []
-        """When each ADD succeeded, by the monotonic clock."""
+        """Monotonic times of successful ADDs."""
 
     async def run_slot(self, slot: int) -> None:
-        """Make and end Pods until the run ends; at the end the last Pod may live on."""
+        """Create and delete Pods until the run ends; the last Pod may stay."""
         turn = 0
         while not self.is_ending:
             turn += 1
             await self._live(f"web-{self.number}-{slot}-{turn % NAMES_PER_SLOT}")
 
     async def collect(self) -> Reply:
-        """One GC of this node, with every sandbox that was not forgotten."""
+        """Run a GC of this node, with every sandbox that was not lost."""
         before = self._etcd.revision
         valid = list(self._existing.values())
         no_sandbox = Sandbox("", "", "", "")
@@ -87,7 +87,7 @@ class Node:
         pools, rng = self._pools(), self._rng
         sandbox = self._sandbox(pod, self._uid())
         is_forgotten = rng.random() < FORGET_SHARE
-        # GC ends what was attached for its network, and a caller of the HTTP API names none.
+        # GC releases attachments of its network, and callers of the HTTP API name no network.
         added = await self._add(sandbox, pools, http=not is_forgotten)
         if added.code != 0:
             await self._end(sandbox, pools)
@@ -106,7 +106,7 @@ class Node:
             self._forget(sandbox)
             return
         if rng.random() < RECREATE_SHARE:
-            # A new Pod of this name is here before the old one's sandbox is ended.
+            # A new Pod of this name exists before the old one's sandbox is deleted.
             again = self._sandbox(pod, self._uid())
             del self.living[sandbox.container]
             await self._call("ADD", again, pools)
@@ -114,7 +114,7 @@ class Node:
         await self._end(sandbox, pools)
 
     async def _add(self, sandbox: Sandbox, pools: list[str], *, http: bool) -> Reply:
-        """One ADD; now and then two at once, or one whose caller does not wait for the answer."""
+        """Run an ADD; sometimes two at once, or one whose caller does not wait for the answer."""
         choice = self._rng.random()
         if choice < ABANDON_SHARE:
             calling = asyncio.ensure_future(self._caller.call("ADD", sandbox, pools))
@@ -163,7 +163,7 @@ class Node:
         return reply
 
     def _forget(self, sandbox: Sandbox) -> None:
-        """The runtime loses a sandbox without a DEL: GC has to end it."""
+        """The runtime loses a sandbox without a DEL: GC has to release it."""
         del self.living[sandbox.container]
         self.counts["sandbox forgotten"] += 1
         self._remove(sandbox)

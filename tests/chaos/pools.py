@@ -1,4 +1,4 @@
-"""What operators do to pools, addresses and the archive while Pods come and go."""
+"""Changes that operators make to pools, addresses and the archive during a run."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class Operator:
         assert code == 0, said
 
     async def change(self, what: str, number: int) -> None:
-        """One change; a refusal is an answer."""
+        """Make one change, which may be refused."""
         arguments, stdin = self._command(what, number)
         code, _ = await self.orbctl(*arguments, stdin=stdin)
         self.counts[f"pool {what} {'done' if code == 0 else 'refused'}"] += 1
 
     async def retires_a_pool(self, deadline_s: float) -> bool:
-        """Whether the controllers retire a fresh pool in time: they still do their work."""
+        """Whether the controllers retire a new pool in time."""
         text = _pool(FINAL_POOL, "10.8.0.0/24", "10.8.0.1-10.8.0.9", disabled=False)
         await self.orbctl("apply", "-f", "-", stdin=text)
         await self.orbctl("retire", "pool", FINAL_POOL)

@@ -1,4 +1,4 @@
-"""The processes of a run: agents and controllers, each with links and a calendar of its own."""
+"""The processes of a run: agents and controllers, each with its own links and clock."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OURS: Final = ("ORBWEAVER_", "SPIDERPOOL_", "KUBERNETES_", "KUBECONFIG")
 
 
 def find_faketime() -> str:
-    """The library that changes a process's calendar; "" where it is not installed."""
+    """The library that changes a process's clock; "" if it is not installed."""
     for place in LIBRARIES:
         for found in (place / FAKETIME, *place.glob(f"*/{FAKETIME}")):
             if found.exists():
@@ -32,7 +32,7 @@ def find_faketime() -> str:
 
 
 class Daemon:
-    """One agent or controller; it can be killed, paused, restarted and given a wrong time."""
+    """An agent or controller; it can be killed, paused, restarted and given a wrong time."""
 
     def __init__(
         self, name: str, module: str, directory: Path, links: Sequence[Link], own: Mapping[str, str]
@@ -80,7 +80,7 @@ class Daemon:
             )
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """Kill the process, as a crash does."""
         process, self._process = self._process, None
         self.is_wanted = False
         if process is not None:
@@ -88,23 +88,23 @@ class Daemon:
             process.wait()
 
     def pause(self, seconds: float) -> None:
-        """Stop it where it stands."""
+        """Pause the process by SIGSTOP."""
         self.paused_until = time.monotonic() + seconds
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on, unless a later pause holds it."""
+        """Continue the process, unless a later pause is active."""
         if time.monotonic() >= self.paused_until:
             self._signal(signal.SIGCONT)
 
     def jump(self, seconds: float) -> None:
-        """Have its calendar wrong by so much."""
+        """Set the error of its clock."""
         fresh = self._clock.with_suffix(".new")
         fresh.write_text(f"{seconds:+.3f}\n")
         fresh.replace(self._clock)
 
     def ended(self) -> int | None:
-        """The exit code, if it ended by itself; it is then ready to be launched again."""
+        """The exit code if the process has exited; it can then be started again."""
         if not self.is_wanted or self._process is None:
             return None
         code = self._process.poll()
@@ -113,7 +113,7 @@ class Daemon:
         return code
 
     def log(self) -> str:
-        """All that it has logged so far."""
+        """The content of its log."""
         path = self.directory / "log"
         return path.read_text(errors="replace") if path.exists() else ""
 

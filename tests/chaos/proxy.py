@@ -1,7 +1,7 @@
-"""A TCP proxy between one process and one etcd member, which delays, stalls, cuts and forgets.
+"""A TCP proxy between a process and an etcd member, which delays, blocks and breaks connections.
 
-A connection that is half open is one whose other end is gone without a sign: what the process sends
-is swallowed, and nothing comes back.
+The other end of a half-open connection is gone without notice: sent data are lost, and nothing
+comes back.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Connection:
         self.far = far
         self.is_forgotten = False
         self.bytes_left: int | None = None
-        """Of the next message, before the connection is cut; None for all."""
+        """Bytes of the next message that pass before a reset; None for all."""
 
     def cut(self) -> None:
         """Reset both sides."""
@@ -32,13 +32,13 @@ class Connection:
             _reset(writer)
 
     def forget(self) -> None:
-        """Lose the far side; the near side sees nothing of it."""
+        """Close the server's side without notice to the client."""
         self.is_forgotten = True
         _reset(self.far)
 
 
 class Link:
-    """What is between one process and one member; listens on ``port`` of loopback."""
+    """The link between a process and a member; listens on ``port`` of loopback."""
 
     def __init__(self, port: int, target: str) -> None:
         self.port = port
@@ -58,11 +58,11 @@ class Link:
         return f"127.0.0.1:{self.port}"
 
     async def open(self) -> None:
-        """Begin to listen."""
+        """Start listening."""
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
 
     async def close(self) -> None:
-        """End every connection and listen no more."""
+        """Close all connections and stop listening."""
         if self._server is not None:
             self._server.close()
         self.heal()
@@ -72,20 +72,20 @@ class Link:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def delay(self, seconds: float) -> None:
-        """Hold every message back for some seconds."""
+        """Delay every message by some seconds."""
         self._delay_s = seconds
 
     def stall(self) -> None:
-        """Let nothing pass; connections stay open."""
+        """Block all messages; connections stay open."""
         self._flowing.clear()
 
     def refuse(self) -> None:
-        """Reset what is open and what comes."""
+        """Reset open and new connections."""
         self._refuses = True
         self.cut()
 
     def heal(self) -> None:
-        """Let everything pass again. Half-open connections are reset."""
+        """End all faults. Half-open connections are reset."""
         self._delay_s, self._refuses = 0.0, False
         self._flowing.set()
         for connection in tuple(self._connections):
@@ -103,7 +103,7 @@ class Link:
             connection.bytes_left = after_bytes
 
     def half_open(self) -> None:
-        """Forget every open connection."""
+        """Make all open connections half-open."""
         for connection in tuple(self._connections):
             connection.forget()
 

@@ -1,4 +1,4 @@
-"""One run: start everything, disturb it while Pods come and go, quiesce, and judge."""
+"""One run: start all processes, inject faults while Pods change, quiesce, and check."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ PRINTED_CHARACTERS: Final = 2_000
 
 
 class Outcome(NamedTuple):
-    """What a run came to."""
+    """The result of a run."""
 
     options: Options
     counts: Counter[str]
     faults: Counter[str]
     garbage: Counter[str]
     recoveries: list[float]
-    """Seconds from the end of each fault to the next ADD that succeeded on a node that it hit."""
+    """Seconds from the end of each fault to the next successful ADD on an affected node."""
 
     exits: Counter[str]
     tracebacks: dict[str, int]
@@ -92,7 +92,7 @@ class Run:
 
     @asynccontextmanager
     async def started(self) -> AsyncIterator[None]:
-        """Everything runs and serves; all of it is gone afterwards."""
+        """Start all processes and wait until they serve; stop them afterwards."""
         with self.cluster:
             supervising = None
             try:
@@ -114,7 +114,7 @@ class Run:
                 await self.etcd.close()
 
     async def disturb(self) -> None:
-        """The run itself: Pods come and go while the plan is carried out; then all is whole."""
+        """Run the plan while Pods change; then end all faults."""
         clocks = bool(processes.find_faketime())
         plan = draw(self.options, KINDS, clocks=clocks)
         slots = [
@@ -139,7 +139,7 @@ class Run:
             self._break("no-recovery", text)
 
     async def quiesce(self) -> None:
-        """Wait until every process does its work, and let GC end what no DEL has ended."""
+        """Wait until every process serves, and let GC release what no DEL has released."""
         await self._until_serving(RECOVER_S)
         if not await self.operator.retires_a_pool(RECOVER_S):
             text = f"the controllers do not retire a fresh pool within {RECOVER_S:g} s"
@@ -155,7 +155,7 @@ class Run:
                 )
 
     async def judged(self) -> Outcome:
-        """Export the log, and judge it."""
+        """Export the log and check it."""
         path = self.directory / "export.jsonl"
         code, printed = await self.operator.orbctl("export", str(path))
         assert code == 0, printed
@@ -179,7 +179,7 @@ class Run:
         return frozenset(found)
 
     async def _until_serving(self, deadline_s: float) -> None:
-        """Until every agent serves an ADD and a DEL, and every controller is ready."""
+        """Wait until every agent serves an ADD and a DEL, and every controller is ready."""
         deadline = time.monotonic() + deadline_s
         waiting: dict[str, Node | Daemon] = {
             agent.name: node for agent, node in zip(self.agents, self.nodes, strict=True)
@@ -195,7 +195,7 @@ class Run:
             self._break("no-recovery", f"{name} does not serve within {deadline_s:g} s")
 
     def _recoveries(self) -> Iterator[float]:
-        """Seconds from the end of each fault to the next ADD that succeeded where it hit."""
+        """Seconds from the end of each fault to the next successful ADD on an affected node."""
         names = {agent.name: [node] for agent, node in zip(self.agents, self.nodes, strict=True)}
         names[ETCD] = self.nodes
         for struck in self.injector.struck:
@@ -205,7 +205,7 @@ class Run:
                 yield min(later) - struck.over_at
 
     def _judge_processes(self) -> dict[str, int]:
-        """No process ends by itself or logs a traceback; tracebacks by process."""
+        """Tracebacks in logs and unexpected exits, by process."""
         for name, count in self.injector.exits.items():
             self._break("ended", f"{name}, {count} times")
         daemons = (*self.agents, *self.controllers)
@@ -233,7 +233,7 @@ class Run:
 
 
 async def _is_ready(daemon: Daemon) -> bool:
-    """What its readiness endpoint says."""
+    """Whether the readiness endpoint returns 200."""
     return await asyncio.to_thread(_ask_ready, daemon.health_port)
 
 

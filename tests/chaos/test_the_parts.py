@@ -1,4 +1,4 @@
-"""The parts of a fault run: a plan that its seed decides, and a proxy that does each harm."""
+"""The parts of a fault run: a deterministic plan, and a proxy with each fault."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.chaos.proxy import Link
 from tests.support.etcd import free_ports
 
 QUICK_S = 0.2
-"""How long nothing comes back where nothing must."""
+"""Seconds without an answer where none is expected."""
 
 DEADLINE_S = 60.0
 
@@ -58,7 +58,7 @@ class Echo:
         self.writer.close()
 
     async def ask(self, text: bytes = b"hello") -> bytes:
-        """What comes back. Raises TimeoutError."""
+        """The received data. Raises TimeoutError."""
         self.writer.write(text)
         await self.writer.drain()
         async with asyncio.timeout(DEADLINE_S):

@@ -1,4 +1,4 @@
-"""A log beside an API server, in the same etcd, and a translator that comes and goes."""
+"""A log in the etcd of an API server, and a translator that tests start and stop."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ class TranslatorHarness:
 
     @property
     def ledger(self) -> Ledger:
-        """What the translator's projection has."""
+        """The content of the translator's projection."""
         return self.projector.projection.ledger
 
     def start(self) -> None:
-        """Start a translator, as a controller does that begins to lead."""
+        """Start a translator, as a new leader does."""
         self.projector = Projector(self.store, self.keys)
         self.host = KubernetesHost(
             self.settings, self.store, self.keys, self.projector, "controller-0"
@@ -83,7 +83,7 @@ class TranslatorHarness:
         self._running = asyncio.ensure_future(until_first(*works))
 
     async def stop(self) -> None:
-        """End it in the middle of whatever it does."""
+        """Cancel it at any point."""
         running, self._running = self._running, None
         if running is not None:
             running.cancel()
@@ -91,13 +91,13 @@ class TranslatorHarness:
                 await running
 
     def leave_running(self) -> asyncio.Task[None]:
-        """The present translator, which is on its own from now on."""
+        """Return the current translator and no longer manage it."""
         running, self._running = self._running, None
         assert running is not None
         return running
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Wait until something is so. A translator that failed is raised."""
+        """Wait until a condition holds. Raises the failure of a translator."""
         deadline = time.monotonic() + PATIENCE_S
         while not condition():
             if self._running is not None and self._running.done():
@@ -107,7 +107,7 @@ class TranslatorHarness:
             await asyncio.sleep(0.02)
 
     async def until_idle(self) -> None:
-        """Wait until everything was looked at, in both directions."""
+        """Wait until all objects were compared, in both directions."""
 
         def is_idle() -> bool:
             translator, reporter = self.host.translator, self.host.reporter
@@ -125,7 +125,7 @@ class TranslatorHarness:
 
 
 async def until(holds: Callable[[], T]) -> T:
-    """Wait until something is true, and return it; asked in a thread, for it may ask a server."""
+    """Wait until the result is true, and return it; runs in a thread, as it may block."""
     async with asyncio.timeout(PATIENCE_S):
         while not (found := await asyncio.to_thread(holds)):
             await asyncio.sleep(0.02)

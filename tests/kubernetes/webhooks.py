@@ -1,4 +1,4 @@
-"""The webhook server beside a cluster, and what the API server knows of it."""
+"""The webhook server of a cluster, and its registration at the API server."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PATHS = {
 
 
 class Webhooks:
-    """The webhook server beside a cluster, and what the API server knows of it."""
+    """The webhook server of a cluster, and its registration at the API server."""
 
     def __init__(self, cluster: TranslatorHarness, directory: Path) -> None:
         self.cluster = cluster
@@ -45,7 +45,7 @@ class Webhooks:
         self._running: asyncio.Task[None] | None = None
 
     def write_certificate(self) -> None:
-        """A certificate as a mounted Secret has it."""
+        """A certificate in the files of a mounted Secret."""
         issued = self.authority.issue_cert("127.0.0.1")
         issued.cert_chain_pems[0].write_to_path(str(self.files.certificate))
         issued.private_key_pem.write_to_path(str(self.files.key))
@@ -53,7 +53,7 @@ class Webhooks:
     async def start(
         self, *, guards_deletion: bool = False, injection: InjectionSettings | None = None
     ) -> None:
-        """Serve, and tell the API server."""
+        """Serve, and register at the API server."""
         webhook = WebhookSettings(self.files, "127.0.0.1", 0, guards_deletion, injection)
         settings = self.cluster.settings._replace(webhook=webhook)
         cluster = self.cluster
@@ -70,20 +70,20 @@ class Webhooks:
         await self._until_asked()
 
     async def stop(self) -> None:
-        """Tell the API server, and end."""
+        """Deregister, and stop."""
         for path in PATHS.values():
             server = self.cluster.server
             await asyncio.to_thread(server.request, "DELETE", f"{path}/spiderpool-controller")
         await self.stop_serving()
 
     async def stop_serving(self) -> None:
-        """End, and let the API server find nobody."""
+        """Stop without deregistering."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
 
     async def create(self, one: Object) -> str:
-        """Why not, in the server's words; nothing when it was created."""
+        """The server's message; "" if the object was created."""
         answer = await asyncio.to_thread(create, self.cluster.server, one)
         return "" if answer.status == 201 else answer.message
 
@@ -106,7 +106,7 @@ class Webhooks:
         }
 
     async def validated(self, operation: str, one: Object, old: Object | None = None) -> Object:
-        """What the validating webhook answers when it is asked directly."""
+        """The validating webhook's answer to a direct request."""
         asked_for = self.request(operation, one, old) | {"namespace": ""}
         return await self.reviewed("validate", one["kind"], asked_for)
 
@@ -132,7 +132,7 @@ class Webhooks:
                 await asyncio.sleep(0.02)
 
     async def certificate(self) -> str:
-        """The certificate that is served now, in PEM."""
+        """The certificate in use, in PEM."""
         assert self.host.port is not None
         return await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", self.host.port))
 
@@ -143,7 +143,7 @@ class Webhooks:
         return False
 
     async def _until_asked(self) -> None:
-        """An API server learns of a webhook a moment late."""
+        """Wait until the API server calls the webhook, which takes a moment."""
         probe = made("SpiderCoordinator", "probe", {"podCIDRType": "auto", "podRPFilter": 1})
 
         async def is_asked() -> bool:
@@ -161,7 +161,7 @@ class Webhooks:
 async def asked(
     server: ApiServer, directory: Path, *, subnets_enabled: bool = True
 ) -> AsyncIterator[Webhooks]:
-    """Webhooks that an API server asks, beside a cluster of their own."""
+    """Webhooks that an API server calls."""
     settings = KubernetesSettings(str(server.kubeconfig), subnets_enabled=subnets_enabled)
     async with TranslatorHarness(server, settings) as cluster:
         found = Webhooks(cluster, directory)

@@ -1,4 +1,4 @@
-"""Pods and their owners as an API server has them when kubelet and controllers did their part."""
+"""Pods and their owners as kubelet and controllers write them."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def create_set(
 
 
 def named(pod: Object) -> str:
-    """CNI_ARGS as a runtime gives them for a Pod, with its real UID."""
+    """CNI_ARGS of a runtime for a Pod, with its real UID."""
     metadata = pod["metadata"]
     texts = {"NAMESPACE": "shop", "NAME": metadata["name"], "UID": metadata["uid"]}
     said = ";".join(f"K8S_POD_{key}={text}" for key, text in texts.items())
@@ -84,12 +84,12 @@ def named(pod: Object) -> str:
 
 
 def delete_pod(server: ApiServer, name: str) -> None:
-    """At once, as kubelet does in the end."""
+    """Delete without grace period, as kubelet does at the end."""
     server.request("DELETE", f"{PODS}/{name}?gracePeriodSeconds=0")
 
 
 def set_status(server: ApiServer, name: str, **status: Any) -> None:
-    """As kubelet reports it."""
+    """Set the status that kubelet reports."""
     answer = server.request("PATCH", f"{PODS}/{name}/status", {"status": status}, content=MERGE)
     assert answer.status == 200, answer.message
 
@@ -103,13 +103,13 @@ def ended_container() -> Object:
 
 
 def sweep(server: ApiServer) -> None:
-    """Away with everything."""
+    """Delete all objects."""
     for path in PARTS.values():
         server.request("DELETE", f"{path}?gracePeriodSeconds=0&propagationPolicy=Background")
 
 
 def define(server: ApiServer, group: str, version: str, kind: str, plural: str) -> None:
-    """A kind of somebody else's, with any fields."""
+    """Define a foreign kind with any fields."""
     served = {
         "name": version,
         "served": True,
@@ -124,6 +124,6 @@ def define(server: ApiServer, group: str, version: str, kind: str, plural: str) 
 
 
 def undefine(server: ApiServer, group: str, version: str, plural: str) -> None:
-    """Away with the kind, and wait until the API server has it no more."""
+    """Delete the kind, and wait until the API server no longer serves it."""
     server.request("DELETE", f"{DEFINITIONS}/{plural}.{group}")
     server.wait_unserved(f"/apis/{group}/{version}/{plural}")

@@ -1,4 +1,4 @@
-"""Automatic pools in a cluster: as the API server has the applications, also after any downtime."""
+"""Automatic pools in a cluster follow the applications in the API server, also after downtimes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def controllers(server: ApiServer) -> AsyncIterator[ControllersHarness]:
 async def agent(
     server: ApiServer, settings: Settings, controllers: ControllersHarness
 ) -> AsyncIterator[Agent]:
-    """The agent of the node, with facts of its own from the API server."""
+    """The agent of the node, with its own facts from the API server."""
     ours = settings._replace(
         kubeconfig=str(server.kubeconfig), cluster=controllers.node.keys.cluster
     )
@@ -93,7 +93,7 @@ def delete(server: ApiServer, kind: str, name: str) -> None:
 
 
 def create_pod_of(server: ApiServer, deployment: Object, name: str) -> Object:
-    """As a Deployment's ReplicaSet makes it."""
+    """Create a Pod as a Deployment's ReplicaSet does."""
     replica_set = create_set(server, "ReplicaSet", f"{name}-rs", deployment)
     return create_pod(server, name, NODE, replica_set, annotations=ASKS)
 

@@ -1,4 +1,4 @@
-"""Replicas and VMs in a cluster: kept while somebody wants them, freed when nobody does."""
+"""Addresses of replicas and VMs in a cluster are kept while the owner wants them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def controllers(server: ApiServer) -> AsyncIterator[ControllersHarness]:
 
 @pytest.fixture(scope="module")
 def kubevirt(bare_server: ApiServer) -> Iterator[None]:
-    """Its two kinds, with any fields, for the tests of this file."""
+    """KubeVirt's two kinds, with any fields."""
     define(bare_server, "kubevirt.io", "v1", "VirtualMachine", "virtualmachines")
     define(bare_server, "kubevirt.io", "v1", "VirtualMachineInstance", "virtualmachineinstances")
     yield
@@ -43,7 +43,7 @@ def kubevirt(bare_server: ApiServer) -> Iterator[None]:
 
 
 def create_machine(server: ApiServer, name: str) -> Object:
-    """A VM that runs: itself and its instance, both of which go only when a test lets them."""
+    """A running VM: itself and its instance, which are deleted only by a test."""
     held = {"name": name, "finalizers": ["tests/hold"]}
     machine = made(server, MACHINES, "VirtualMachine", held)
     return made(server, INSTANCES, "VirtualMachineInstance", held | owned_by(machine))
@@ -57,7 +57,7 @@ def made(server: ApiServer, path: str, kind: str, metadata: Object) -> Object:
 
 
 def let_go(server: ApiServer, path: str) -> None:
-    """Delete it, and let it vanish."""
+    """Delete the object and its finalizers."""
     server.request("DELETE", path)
     server.request("PATCH", path, {"metadata": {"finalizers": None}}, content=MERGE)
 
@@ -65,7 +65,7 @@ def let_go(server: ApiServer, path: str) -> None:
 async def launch(
     controllers: ControllersHarness, name: str, instance: Object, **metadata: Any
 ) -> set[str]:
-    """A launcher of a VM instance gets its addresses."""
+    """Give a launcher of a VM instance its addresses."""
     launcher = create_pod(controllers.server, name, NODE, instance, **metadata)
     return set(await controllers.add(launcher, "vm"))
 

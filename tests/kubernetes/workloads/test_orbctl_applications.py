@@ -1,4 +1,4 @@
-"""``orbctl get|describe applications --kubeconfig``: the API server says which there are."""
+"""``orbctl get|describe applications --kubeconfig`` reads the applications from the API server.
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ASKS = {"ipam.spidernet.io/subnet": json.dumps({"ipv4": ["racks"]})}
 
 @pytest.fixture
 def orbctl(server: ApiServer, tmp_path: Path) -> OrbctlHarness:
-    """A subnet, and applications in the cluster that ask for pools of it, or do not."""
+    """A subnet, and applications in the cluster with and without pools of it."""
     sweep(server)
     made = OrbctlHarness(tmp_path / "archive")
     (tmp_path / "subnet.yaml").write_text(SUBNET)
@@ -41,7 +41,7 @@ def orbctl(server: ApiServer, tmp_path: Path) -> OrbctlHarness:
 
 
 def settle(orbctl: OrbctlHarness, server: ApiServer, name: str) -> None:
-    """Give a Deployment the pools that it asks for."""
+    """Create the pools that a Deployment requests."""
     one = server.request("GET", f"{PARTS['Deployment']}/{name}").body
     found = application_of("Deployment", one)
     ledger = asyncio.run(read_ledger(orbctl.store, Keys(CLUSTER)))

@@ -1,4 +1,4 @@
-"""``orbctl gc --kubeconfig``: the API server says which Pods are gone."""
+"""``orbctl gc --kubeconfig`` reads from the API server which Pods are gone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.orbctl_harness import OrbctlHarness
 
 @pytest.fixture
 def orbctl(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OrbctlHarness:
-    """Two Pods with addresses, of which one is gone; waiting moves the clock."""
+    """Two Pods with addresses, one of them deleted; waiting advances the clock."""
     sweep(server)
     create_node(server, NODE)
     made = OrbctlHarness(tmp_path / "archive")

@@ -1,4 +1,4 @@
-"""Reclaiming in a cluster: what the API server reports or answers frees, what it hides does not."""
+"""Reclaim in a cluster: only answers of the API server release addresses, never missing data."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def controllers(server: ApiServer) -> AsyncIterator[ControllersHarness]:
 
 
 async def evidence(controllers: ControllersHarness) -> str:
-    """What the log says of the last release."""
+    """The last release in the log."""
     released = [one.event for one in await controllers.node.log()]
     return [one for one in released if isinstance(one, AddressesReleased)][-1].evidence
 
@@ -109,7 +109,7 @@ async def test_an_api_server_that_is_away_frees_nothing_and_is_made_up_for(
     for _ in range(3):
         await controllers.look()
     during = await controllers.held()
-    # Pods get addresses and give them back all the while.
+    # Pods get and release addresses meanwhile.
     other = PodFacts("shop", "known", "uid-known")
     added = await controllers.node.add(other)
     await controllers.node.delete(other)
@@ -176,7 +176,7 @@ async def test_a_namespace_that_goes_takes_the_addresses_of_its_pods_along(
     for number in range(5):
         await controllers.add(create_pod(server, f"stall-{number}", NODE, namespace="fair"))
 
-    # The namespace controller deletes what is in it, kubelets the Pods; no DEL arrives.
+    # The namespace controller deletes the objects, kubelets the Pods; no DEL arrives.
     server.request("DELETE", "/api/v1/namespaces/fair")
     server.request("DELETE", "/api/v1/namespaces/fair/pods?gracePeriodSeconds=0")
 
@@ -207,7 +207,7 @@ async def test_pods_that_end_without_a_del_give_their_addresses_back_after_their
     set_status(server, "evicted", phase="Failed", reason="Evicted")
     await controllers.until_begun("stuck", "stranded", "done")
     before = await controllers.held()
-    # Nobody says when the containers of the evicted one ended, so that two looks have to.
+    # The evicted Pod has no end time of its containers, so two scans are needed.
     await controllers.until_held(*living, *nowhere, *await controllers.held_by("evicted"))
     for _ in range(2):
         await controllers.look()
@@ -225,7 +225,7 @@ async def test_a_node_that_goes_with_its_pods_leaves_nothing_behind(
     for number in range(1, 4):
         await controllers.add(create_pod(server, f"web-{number}", "node-2"))
 
-    # The Pod garbage collector deletes by force what is bound to a Node that is no more.
+    # The Pod garbage collector force-deletes Pods of a deleted Node.
     server.request("DELETE", "/api/v1/nodes/node-2")
     for number in range(1, 4):
         delete_pod(server, f"web-{number}")

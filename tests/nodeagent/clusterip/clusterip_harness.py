@@ -1,8 +1,8 @@
-"""A network namespace with addresses to listen on, and a control group whose sockets are served.
+"""A network namespace with addresses for servers, and a control group whose sockets are served.
 
-While a world is open the test's own process is in that group, because a socket belongs to the group
-of the process that made it. Servers tell their number to whoever comes, so that a client knows by
-whom it was served.
+The test's process is in the control group while the harness is open, because a socket belongs to
+the group of the process that created it. Servers send their number to clients, which tells who
+answered.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ AF: Final = {4: sockets.AF_INET, 6: sockets.AF_INET6}
 
 
 class ClusterIPHarness:
-    """The whole of it. ``bpffs`` is none until ``mount_bpffs``: then pins are possible."""
+    """Namespace, control group and servers. ``bpffs`` is None until ``mount_bpffs``."""
 
     def __init__(self, directory: Path) -> None:
         self._stack = ExitStack()
@@ -64,7 +64,7 @@ class ClusterIPHarness:
         self._stack.callback(run, ["umount", str(self.bpffs)])
 
     def install(self, desired: DesiredPrograms = DesiredPrograms(0)) -> Installation:
-        """An installation that is attached to this world's control group."""
+        """An installation attached to this control group."""
         made = Installation.open(self.bpffs)
         self._stack.callback(made.close)
         made.attach(self.cgroup, desired)

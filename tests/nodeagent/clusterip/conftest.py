@@ -1,4 +1,4 @@
-"""A world a test, and the set installed in it without pins."""
+"""A harness for each test, and the programs installed without pins."""
 
 from __future__ import annotations
 

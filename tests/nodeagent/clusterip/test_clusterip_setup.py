@@ -1,4 +1,4 @@
-"""The agent with the set switched on: records are applied, sockets are served."""
+"""The agent with ClusterIPs enabled: records are applied, sockets are served."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ endpoints: [{{addresses: [{BACKENDS[4][0]}]}}]
 
 
 def connects(services: ClusterIPHarness, address: str = SERVICE[4]) -> str:
-    """How a connection to the Service ends."""
+    """The result of a connection to the Service."""
     with services.socket(6 if ":" in address else 4) as client:
         try:
             client.connect((address, PORT))
@@ -73,7 +73,7 @@ async def store() -> MemoryStore:
 async def agent(
     services: ClusterIPHarness, settings: Settings, store: MemoryStore
 ) -> AsyncIterator[AgentHarness]:
-    """An agent that serves Service ``web``, in a world with a bpffs."""
+    """An agent that serves Service ``web``, with a bpffs."""
     services.mount_bpffs()
     services.server(BACKENDS[4][0])
     async with serving(services, settings, store) as one:
@@ -100,7 +100,7 @@ async def test_what_is_served_outlives_the_agent_and_is_brought_up_to_date_by_th
     assert connects(services) == "served"
     another = MemoryStore()
     async with serving(services, settings, another) as next_one:
-        # It knows of no Service, and knows that it knows: the old one goes.
+        # Its cache has synced without a Service: the old one is removed.
         await until(lambda: connects(services) == "OSError")
         await next_one.apply(*map(apply_command, load_documents(MANIFESTS)))
         await until(lambda: connects(services) == "served")

@@ -1,4 +1,4 @@
-"""What is in the kernel outlives the agent where there is a bpffs, and ends with it where not."""
+"""Programs and maps survive the agent if a bpffs is mounted, otherwise they end with it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ sys.stdin.read()
 
 
 def is_served(services: ClusterIPHarness) -> bool:
-    """Whether a socket that is made now gets to the first backend."""
+    """Whether a new socket reaches the first backend."""
     with services.socket(4) as client:
         try:
             client.connect((SERVICE[4], PORT))
@@ -59,7 +59,7 @@ def is_served(services: ClusterIPHarness) -> bool:
 
 
 def another_agent(services: ClusterIPHarness) -> subprocess.Popen[bytes]:
-    """A process that attaches, and holds what it has until it is told to end."""
+    """A process that attaches the programs and keeps them until it is stopped."""
     arguments = [sys.executable, "-c", OTHER_AGENT, str(services.bpffs), str(services.cgroup)]
     agent = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert agent.stdout is not None
@@ -74,7 +74,7 @@ def kill(agent: subprocess.Popen[bytes]) -> None:
 
 @pytest.fixture
 def pinned(services: ClusterIPHarness) -> ClusterIPHarness:
-    """A world with a bpffs and a backend, whose agent was killed after it had served both."""
+    """A harness with a bpffs and a backend, after its agent was killed."""
     services.mount_bpffs()
     services.server(BACKENDS[4][0])
     installation = services.install()

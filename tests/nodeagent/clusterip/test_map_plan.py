@@ -1,4 +1,4 @@
-"""What is written into the maps, and in which order: any states, and any moment to die at."""
+"""Writes to the maps and their order, for any states and any point of a crash."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ states = st.dictionaries(frontends, balances, max_size=6)
 
 
 def writes(steps: MapPlan) -> Iterator[tuple[str, object, object]]:
-    """One at a time, as the kernel gets them."""
+    """The writes one by one, as the kernel executes them."""
     yield from (("put backend", *item) for item in steps.put_backends.items())
     yield from (("put member", one, None) for one in steps.put_members)
     yield from (("put service", *item) for item in steps.put_services.items())
@@ -53,7 +53,7 @@ def writes(steps: MapPlan) -> Iterator[tuple[str, object, object]]:
 
 
 def after(raw: StoredMaps, steps: MapPlan, count: int | None = None) -> StoredMaps:
-    """The maps when that many writes are done."""
+    """The maps after this number of writes."""
     services, backends, members = dict(raw.services), dict(raw.backends), set(raw.members)
     for verb, key, value in list(writes(steps))[:count]:
         match verb, key, value:
@@ -75,7 +75,7 @@ def after(raw: StoredMaps, steps: MapPlan, count: int | None = None) -> StoredMa
 
 
 def served(raw: StoredMaps) -> dict[Frontend, BackendGroup]:
-    """What a program would find: every look-up must succeed."""
+    """Run a program's lookups, all of which must succeed."""
     found = {}
     for frontend, (group, size, affinity_s) in raw.services.items():
         backends = tuple(raw.backends[Slot(group, number)] for number in range(size))

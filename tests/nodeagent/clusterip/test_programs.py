@@ -1,7 +1,7 @@
-"""The programs as text, and the assembler that makes bytes of them.
+"""The programs as text, and the assembler that encodes them.
 
-The files in ``programs`` are whole programs. After a wanted change run with REWRITE_PLANS=1, and
-commit only a difference that you understand.
+The files in ``programs`` are complete programs. After an intended change run with REWRITE_PLANS=1,
+and commit only a difference that you understand.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def test_every_program_can_be_assembled(hook: Hook, desired: DesiredPrograms) ->
 
 def test_no_program_reads_stack_that_its_families_do_not_share() -> None:
     four, six = (disassemble(program(hook, DesiredPrograms(0))) for hook in HOOKS[:2])
-    # Both look for the same key, so that a mapped address is the same Service.
+    # Both use the same key, so that a mapped address is the same Service.
     key = "r2 += -24\n    call map_lookup_elem"
     assert four.count(key) == six.count(key) == 2
 

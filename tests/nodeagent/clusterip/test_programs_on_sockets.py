@@ -1,4 +1,4 @@
-"""What sockets of Pods see: real sockets in a real control group, the kernel runs the programs."""
+"""Real sockets in a real control group: the kernel runs the programs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.netns
 FAMILIES = pytest.mark.parametrize("family", [4, 6], ids=["IPv4", "IPv6"])
 PROTOCOLS = pytest.mark.parametrize("protocol", ["TCP", "UDP"])
 PASSES: Final = 64
-"""Connections after which two backends have both been chosen, but for one case in 2**63."""
+"""Connections after which both backends have been chosen, with a probability of 1 - 2**-63."""
 
 
 def asked(family: int, **affinity: int) -> dict[Frontend, BackendGroup]:
@@ -154,7 +154,7 @@ def test_what_is_no_service_passes_untouched(
     client.sendto(b"hello", (BACKENDS[family][2], BACKEND_PORT))
     assert answer(server, "UDP") == b"hello"
     assert client.recvfrom(16)[1][:2] == (BACKENDS[family][2], BACKEND_PORT)
-    # Another port of the Service's address is no Service, and no route leads there.
+    # Another port of the Service's address is not a Service and has no route.
     with pytest.raises(OSError, match="unreachable"):
         services.socket(family, "UDP").connect((SERVICE[family], PORT + 1))
 
@@ -230,7 +230,7 @@ def test_sockets_of_a_spared_namespace_are_left_alone(services: ClusterIPHarness
 
 
 def answer(server: socket.socket, protocol: str) -> bytes:
-    """What came, after it was answered in capitals."""
+    """The received data, answered in capitals."""
     if protocol == "UDP":
         data, source = server.recvfrom(16)
         server.sendto(data.upper(), source)
@@ -241,7 +241,7 @@ def answer(server: socket.socket, protocol: str) -> bytes:
 
 
 def who(servers: list[socket.socket], services: ClusterIPHarness, family: int) -> int:
-    """Connect once; the number of the server that was reached."""
+    """Connect once; return the number of the server."""
     with services.socket(family) as client:
         client.connect((SERVICE[family], PORT))
         return next(number for number, server in enumerate(servers) if came(server))

@@ -1,4 +1,4 @@
-"""Services and EndpointSlices in, frontends with their backends out."""
+"""Services and EndpointSlices become frontends with backends."""
 
 from __future__ import annotations
 

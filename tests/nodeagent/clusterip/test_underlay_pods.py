@@ -1,7 +1,7 @@
-"""Underlay Pods reach Services over their own NIC: the network sees backends, and Pods' addresses.
+"""Underlay Pods reach Services over their own NIC, with addresses of Pod and backend.
 
-The acceptance of docs/reference/networks.md, "Traffic" for the replacement of kube-proxy, on the
-coordinator's world.
+The cases of docs/reference/networks.md, "Traffic" without kube-proxy, in the coordinator's test
+network.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def datacentre(tmp_path: Path) -> Iterator[Datacentre]:
 
 @pytest.fixture
 def pods(datacentre: Datacentre) -> tuple[NetworkPod, NetworkPod]:
-    """On two nodes, as the coordinator sets them up where the Services' networks are known."""
+    """Pods on two nodes, set up by the coordinator with the Services' networks."""
     made = []
     for number in (1, 2):
         pod = datacentre.pod(datacentre.node(f"n{number}"))
@@ -117,7 +117,7 @@ def test_a_service_may_lead_to_the_pods_own_node(
 
 
 def heard(wire: socket.socket) -> list[bytes]:
-    """Every frame that has come."""
+    """All received frames."""
     frames = []
     while True:
         try:

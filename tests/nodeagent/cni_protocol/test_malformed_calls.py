@@ -1,4 +1,4 @@
-"""Malformed calls: an error object that names the fault, and nothing written."""
+"""Malformed calls return an error object that names the fault, and write nothing."""
 
 from __future__ import annotations
 
@@ -263,7 +263,7 @@ async def test_a_request_in_single_bytes_is_put_together(agent: AgentHarness) ->
 
 
 def outcome(read: Callable[[], T]) -> tuple[int, T | None]:
-    """What was read, or the code of the failure."""
+    """The parsed call, or the code of the failure."""
     try:
         return 0, read()
     except CniFailure as failure:

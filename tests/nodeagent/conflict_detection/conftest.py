@@ -1,4 +1,4 @@
-"""A detector of address conflicts, and a station that receives what others on its link send."""
+"""A conflict detector, and a namespace that receives the frames of others on the link."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def heard_by(link: Link) -> Station:
 
 @pytest.fixture
 def listener(heard_by: Station) -> Iterator[socket.socket]:
-    """Everything that comes in at one station."""
+    """All frames received in a namespace."""
 
     def make() -> socket.socket:
         packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))

@@ -1,4 +1,4 @@
-"""Detectors of agents that are at home on nodes made of namespaces."""
+"""Detectors of agents on nodes that are namespaces."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.link import Station
 
 @asynccontextmanager
 async def detecting_on(node: Station) -> AsyncIterator[Detector]:
-    """The detector of an agent that is at home on this node."""
+    """The detector of an agent on this node."""
     guide = NetnsExecutor()
     with NetworkNamespace.open(node.netns) as namespace:
         executor = guide.run(namespace, NetnsExecutor)

@@ -1,4 +1,4 @@
-"""Values that frames are made of, for tests that try them all."""
+"""Hypothesis strategies for the fields of frames."""
 
 from __future__ import annotations
 

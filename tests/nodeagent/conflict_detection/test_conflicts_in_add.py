@@ -1,7 +1,7 @@
-"""ADD with detection switched on: a whole agent, real links, real strangers.
+"""ADD with detection: an agent, real links, real conflicting hosts.
 
 Spiderpool's cases C00007, C00009, C00018 and C00019 (docs/contributing/compatibility.md, "Cases"),
-and what ours does more: the next address in the same ADD, quarantine of that address alone.
+and beyond them: another address in the same ADD, and quarantine of only the conflicting address.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def directory() -> Iterator[Path]:
 
 @pytest.fixture
 def agent(directory: Path) -> Running:
-    """An agent that detects, and hands out addresses in the order of the list."""
+    """An agent with detection that allocates addresses in the order of the list."""
 
     @asynccontextmanager
     async def serve(tracer: Tracer | None = None, **changes: Any) -> AsyncIterator[AgentHarness]:
@@ -137,7 +137,7 @@ async def test_after_three_strangers_a_person_must_look(link: Link, agent: Runni
 async def test_a_proxy_that_answers_for_everything_does_not_take_a_pool_away(
     link: Link, agent: Running
 ) -> None:
-    """Each ADD would set three addresses aside, and kubelet tries for ever."""
+    """Each ADD would quarantine three addresses, and kubelet retries without limit."""
     proxy = link.station(*(f"10.6.0.{number}/24" for number in range(10, 40)))
     pod = link.station(up=False)
     async with agent() as node:
@@ -284,7 +284,7 @@ async def test_a_look_is_a_span_beside_the_allocation(link: Link, agent: Running
 
 
 async def test_a_del_waits_until_the_look_is_over(link: Link, agent: Running) -> None:
-    """A DEL in between would release, and the ADD would then answer what nobody holds."""
+    """A DEL in between would release the address, and the ADD would return it."""
     pod = link.station(up=False)
     async with agent(detect_gateway=True) as node:
         await lan(node, gateway=GATEWAY)
@@ -300,7 +300,7 @@ async def test_a_del_waits_until_the_look_is_over(link: Link, agent: Running) ->
 
 
 def net1_of(link: Link) -> Station:
-    """A station whose link is called net1."""
+    """A namespace whose link is called net1."""
     made = link.station(up=False)
     ip("-n", Path(made.netns).name, "link", "set", "eth0", "name", "net1")
     return made

@@ -1,4 +1,4 @@
-"""Detection against real neighbours: kernels answer, frames cross a bridge, namespaces vanish."""
+"""Detection with real neighbours: kernels answer, frames cross a bridge, namespaces are deleted."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ async def test_a_gateway_that_is_not_there_is_silent(link: Link, detector: Detec
 async def test_without_ipv6_in_the_namespace_its_neighbours_are_still_heard(
     link: Link, detector: Detector
 ) -> None:
-    """CNI plugins switch IPv6 on late; a closed stack must not look like an empty link."""
+    """CNI plugins enable IPv6 late; a disabled stack must not look like a link without hosts."""
     stranger = link.station("fd00:6::11/64", "fd00:6::1/64")
     pod = link.station(up=False)
     set_inside(pod, "net/ipv6/conf/all/disable_ipv6", "1")
@@ -105,7 +105,7 @@ async def test_without_ipv6_in_the_namespace_its_neighbours_are_still_heard(
 
 
 async def test_a_macvlan_hears_answers_too(link: Link, detector: Detector) -> None:
-    """What most Pods have: multicast reaches a macvlan only where it asked for it."""
+    """The usual NIC of Pods: a macvlan receives only multicast groups that it has joined."""
     stranger = link.station("10.6.0.17/24", "fd00:6::11/64")
     node, pod = link.station(), link.station()
     name = Path(pod.netns).name
@@ -121,7 +121,7 @@ async def test_a_macvlan_hears_answers_too(link: Link, detector: Detector) -> No
 
 
 async def test_the_nodes_own_address_is_taken_though_no_link_shows_it(link: Link) -> None:
-    """A macvlan and its master do not hear each other."""
+    """A macvlan and its master do not receive each other's frames."""
     node, pod = link.station("10.6.0.17/24", "fd00:6::11/64"), link.station()
     name = Path(pod.netns).name
     ip("-n", name, "link", "delete", "eth0")
@@ -141,7 +141,7 @@ async def test_the_nodes_own_address_is_taken_though_no_link_shows_it(link: Link
 
 async def test_many_looks_at_once_leave_nothing_open(link: Link) -> None:
     node, pod = link.station(), link.station()
-    # What earlier tests left may be closed at any time, so only what is new counts.
+    # Descriptors of earlier tests may be closed at any time, so only new ones count.
     sockets, threads = open_sockets(), set(threading.enumerate())
 
     async with detecting_on(node) as detector:
@@ -156,7 +156,7 @@ async def test_many_looks_at_once_leave_nothing_open(link: Link) -> None:
 async def test_nobody_learns_of_an_address_from_the_question(
     link: Link, detector: Detector
 ) -> None:
-    """RFC 5227, 2.1.1: a probe must not change caches; only the gateway learns, when asked."""
+    """RFC 5227, 2.1.1: a probe must not change caches; only a request to the gateway does."""
     neighbour = link.station("10.6.0.99/24", "fd00:6::99/64")
     set_inside(neighbour, "net/ipv4/conf/all/arp_accept", "1")
     pod = link.station(up=False)

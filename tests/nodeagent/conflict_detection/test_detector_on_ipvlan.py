@@ -1,7 +1,7 @@
-"""A look from an ipvlan, whose unicast answers reach it only once it has the address.
+"""Detection for an ipvlan, which receives unicast answers only when it has the address.
 
-It shares its master's hardware address, and the kernel tells its children apart by IP address: so
-the master is asked instead. Host kernels for tests mostly lack ipvlan.
+It shares its master's hardware address, and the kernel distinguishes ipvlans by IP address, so the
+master sends the probes. The kernels of test machines often lack ipvlan.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ async def test_strangers_are_found_through_the_master(link: Link) -> None:
 async def test_a_master_that_is_not_on_this_node_is_a_failure(
     link: Link, detector: Detector
 ) -> None:
-    """Such as a node in a namespace that is not the agent's: another NIC must not be asked."""
+    """As for a node in another namespace than the agent's: no other NIC must be probed."""
     pod = ipvlan_on(link.station(), link)
 
     with pytest.raises(DetectionFailed, match="master"):

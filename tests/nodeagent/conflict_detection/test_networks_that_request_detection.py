@@ -1,4 +1,4 @@
-"""``detectIPConflict`` and ``detectGateway`` of a coordinator's configuration: a whole agent."""
+"""``detectIPConflict`` and ``detectGateway`` of a coordinator's configuration, in an agent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GATEWAY = "10.6.0.1"
 
 @pytest.fixture
 async def node(short_path: Path) -> AsyncIterator[AgentHarness]:
-    """An agent whose conf.yml switches detection off."""
+    """An agent whose conf.yml disables detection."""
     settings = Settings(
         node_name="node-1",
         socket_path=str(short_path / "a.sock"),

@@ -1,4 +1,4 @@
-"""What goes over the wire, byte by byte, and what of the wire is taken for a message."""
+"""Encoding of probes byte by byte, and parsing of received frames."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_arp_of_other_hardware_or_with_another_operation_is_not_ours() -> None:
 
 
 def with_sum(frame: bytearray) -> bytes:
-    """The frame with a right checksum, whatever else is wrong with it."""
+    """The frame with a correct checksum."""
     frame[56:58] = bytes(2)
     frame[56:58] = checksum(bytes(frame[22:38]), bytes(frame[38:54]), bytes(frame[54:])).to_bytes(2)
     return bytes(frame)

@@ -1,4 +1,4 @@
-"""What is asked when, and what is concluded: the state machine without a wire."""
+"""The state machine of probes, without a network: their times and conclusions."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ BOTH = pytest.mark.parametrize(
 
 
 def silence(step: ProbeStep, codec: ProbeCodec) -> tuple[ProbeState, list[tuple[float, bytes]]]:
-    """Where nobody answering leads, and what was sent when."""
+    """The conclusion without an answer, and the probes with their times."""
     sent = [(0.0, frame) for frame in step.send]
     state = step.state
     while state.finding is None:
@@ -217,7 +217,7 @@ def test_a_tick_too_early_does_nothing(
 
 
 def test_a_late_loop_still_sends_every_probe_and_waits_after_the_last() -> None:
-    """A busy machine wakes late: probes must not collapse into one instant at the window's end."""
+    """On a busy machine timers are late: probes must not all be sent at the window's end."""
     state = start_probe(ASKED._replace(gateway=b""), ARP, 0.0).state
     sent, now = 1, 0.0
     while state.finding is None:

@@ -1,6 +1,6 @@
-"""Facts in, netlink requests out: whole plans, compared with the files in ``plans``.
+"""Plans from facts to netlink requests, compared with the files in ``plans``.
 
-After a wanted change run with REWRITE_PLANS=1, and commit only a difference that you understand.
+After an intended change run with REWRITE_PLANS=1, and commit only a difference that you understand.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""CHECK compares the kernel with what ADD has set up, and names every difference."""
+"""CHECK compares the kernel with the result of ADD, and names every difference."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_another_namespace_or_pair_is_named(
 def test_what_one_listing_has_missed_is_no_difference(
     network_pod: NetworkPod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rules that others add and remove meanwhile make the kernel skip some, and it says nothing."""
+    """The kernel silently skips rules in a dump while others add and remove rules."""
     network_pod.add(**SAID)
     rules = NetlinkSession.rules
     skipping = iter([True])

@@ -1,4 +1,4 @@
-"""ADD is idempotent and takes back what it did when it fails; DEL is lenient and complete."""
+"""ADD is idempotent and undoes its changes when it fails; DEL is lenient and complete."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SAID: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES), "podMACPrefix": "0
 
 
 OF_THE_KERNEL: Final = ("local fe80:", "anycast fe80:", "multicast ff00:")
-"""Routes that it makes in its own time, a second later: first it looks for duplicates."""
+"""Routes that the kernel adds a second later, after duplicate address detection."""
 
 
 def everything(namespace: Named) -> list[str]:
@@ -50,13 +50,13 @@ def everything(namespace: Named) -> list[str]:
 
 
 def settled(namespace: Named) -> list[str]:
-    """As ``everything``, without what the kernel does in its own time and without our host rule."""
+    """As ``everything``, without asynchronous changes of the kernel and without our host rule."""
     passing = ("fe80", "multicast", "anycast", "lookup 500", "ff00::/8")
     return [line for line in everything(namespace) if not any(word in line for word in passing)]
 
 
 class FailingMarks:
-    """The last thing that an ADD does fails."""
+    """The last step of an ADD fails."""
 
     def put(self, namespace: NetworkNamespace, families: Iterable[Family]) -> None:
         raise DatapathError("no marks today")
@@ -246,7 +246,7 @@ def test_a_late_del_leaves_the_pod_that_has_the_path_by_now(
     network_pod: NetworkPod, network_node: NetworkNode, network: NetworkHarness
 ) -> None:
     network_pod.add(**SAID)
-    # As main plugins do: a namespace goes in its own time, and two macvlans may not share a MAC.
+    # As main plugins do: namespaces are deleted asynchronously, and macvlans must not share a MAC.
     network_pod.inside.ip("link", "delete", "eth0")
     network_pod.inside.delete()
     network_pod.inside.create()
@@ -337,7 +337,7 @@ def test_iptables_marks_where_there_is_no_nftables(
 
 
 def kill(at: str, pod: NetworkPod, node: NetworkNode, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Begin an ADD and die, as SIGKILL would: nothing is taken back."""
+    """Begin an ADD and stop without undoing, as after SIGKILL."""
 
     class Killed(BaseException):
         pass

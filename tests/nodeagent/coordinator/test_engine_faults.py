@@ -1,4 +1,4 @@
-"""The world changes while it is being set up: names, other hands, another agent, lost answers."""
+"""The state changes during an ADD: names, other programs, another agent, lost answers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ QUEUE_BYTES: Final = 2_000
 def before_sending(
     monkeypatch: pytest.MonkeyPatch, what: Callable[[], object], number: int = 0
 ) -> None:
-    """Do something between reading and this send of an ADD."""
+    """Run a function between the read and this send of an ADD."""
     apply = engines._apply_steps
     sends = iter(range(100))
 
@@ -118,7 +118,7 @@ def test_the_wire_that_goes_in_the_middle_fails_the_add_and_the_next_makes_anoth
 def test_two_agents_at_once_end_with_one_of_everything(
     network: NetworkHarness, network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
-    """As while a new agent starts and the old one still serves: what fails is tried again."""
+    """As during an upgrade, when two agents run: failed steps are retried."""
     other = network_node.engine_with(PreferredReplyMarkRules(network.executor))
     order = engines.AttachRequest(network_pod.attachment(), network_node.settings(**SAID))
     together = threading.Barrier(2)
@@ -146,7 +146,7 @@ def test_two_agents_at_once_end_with_one_of_everything(
 def test_answers_that_a_full_queue_has_lost_are_asked_for_again(
     network_pod: NetworkPod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A queue that keeps a few of the refusals that a repeated ADD tolerates.
+    # A receive queue that holds only a few of the refusals that a repeated ADD tolerates.
     opened, exchange = NetlinkSession.open, NetlinkSession._exchange
     lost = 0
 

@@ -38,7 +38,7 @@ def rules(namespace: NamedNamespace, family: str = "-4") -> list[str]:
 
 
 def routes(namespace: NamedNamespace, table: str, family: str = "-4") -> set[str]:
-    # A table that nothing was ever put into is none to the kernel.
+    # The kernel has no table before its first route.
     lines = namespace.attempt("ip", family, "route", "show", "table", table).stdout.splitlines()
     describe_step = {line.replace("metric 1024", "").replace("pref medium", "") for line in lines}
     return {" ".join(line.split()) for line in describe_step if not line.startswith("fe80::/64")}
@@ -164,7 +164,7 @@ def test_three_underlay_nics(network_pod: NetworkPod, network_node: NetworkNode)
         "default via 10.6.0.1 dev eth0"
     ]
     assert [network_pod.check(each) for each in ("eth0", "net1", "net2")] == [[], [], []]
-    # Link-local networks stay where they are.
+    # Link-local routes are not moved.
     every = network_pod.inside.ip("-6", "route", "show", "table", "all")
     own = [line for line in every.splitlines() if line.startswith("fe80::/64")]
     assert len(own) == len([line for line in own if "table" not in line]) == 4
@@ -331,7 +331,7 @@ def test_ipv6_alone_works_where_it_was_switched_off(
 ) -> None:
     pod = network.pod(network_node)
     pod.macvlan("eth0", "fd00:6::101/64")
-    # Switched off for what comes: the pair would have no IPv6.
+    # Disabled by default for new interfaces: the pair would have no IPv6.
     pod.inside.set("net/ipv6/conf/default/disable_ipv6", "1")
     pod.add(vethLinkAddress="169.254.100.1", **SAID)
     assert rules(pod.inside) == []

@@ -1,4 +1,4 @@
-"""Many Pods: at once, one after the other, and nothing is left of those that are gone."""
+"""Many Pods, concurrently and in sequence; deleted Pods leave nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CYCLES: Final = 40
 
 
 def counted(node: NetworkNode, pod: NetworkPod) -> dict[str, int]:
-    """What may grow."""
+    """Counters that could grow by leaks."""
     found = {"records": len(list(node.records.all()))}
     for name, inside in (("node", node.inside), ("pod", pod.inside)):
         found |= {f"{name}: {what}": number for what, number in in_kernel(inside).items()}
@@ -63,7 +63,7 @@ def test_adds_and_dels_leave_nothing(
             worker.submit(network_pod.add, **SAID).result()
             worker.submit(network_pod.delete).result()
 
-        # What is made once stays: threads, the node's rules, tables that were used.
+        # Threads, the node's rules and routing tables are created once and stay.
         cycle()
         before = counted(network_node, network_pod)
         descriptors, threads = open_descriptors(), set(threading.enumerate())

@@ -1,4 +1,4 @@
-"""What a Pod and its node may look like besides the ordinary: names, addresses, leftovers."""
+"""Unusual Pods and nodes: names, addresses, leftovers."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_further_nic_may_have_any_name(
 def test_an_address_that_no_plugin_has_set_counts(
     network: NetworkHarness, network_node: NetworkNode, network_pod: NetworkPod
 ) -> None:
-    """One that a router has let the kernel make: its prefix is not that of the Pod's pool."""
+    """An address from a router advertisement, outside the Pod's pool."""
     subnet = "fd00:51ac::"
     advertise(network, subnet)
     found = own_address(network_pod, subnet)
@@ -115,7 +115,7 @@ def test_pods_of_ipv6_alone_reach_what_others_reach(
 def test_a_node_without_addresses_of_a_family_serves_the_other(
     network_node: NetworkNode, network_pod: NetworkPod
 ) -> None:
-    # The kernel has no source towards the Pod: nothing is no address of the node.
+    # The kernel has no source address towards the Pod: an empty source is not a node address.
     network_node.inside.ip("-4", "address", "flush", "dev", "eth0")
     network_node.inside.ip("route", "add", "10.6.0.0/24", "dev", "eth0")
     network_pod.add(**SAID)
@@ -160,7 +160,7 @@ def test_addresses_of_bridges_and_tunnels_of_others_are_none_of_the_nodes(
 def test_a_leftover_of_the_address_does_not_change_the_way_to_the_node(
     network: NetworkHarness, network_node: NetworkNode, network_pod: NetworkPod
 ) -> None:
-    # A dead Pod's route in table 500 would be asked first, and name another address of the node.
+    # A deleted Pod's route in table 500 would match first, with another source address.
     batch(
         network_node.inside,
         "link add dead type veth peer dead-2",
@@ -204,7 +204,7 @@ def test_what_somebody_else_has_set_already_is_no_error_and_stays(
 def test_a_hijacked_destination_goes_by_the_node(
     network: NetworkHarness, network_node: NetworkNode, network_pod: NetworkPod
 ) -> None:
-    """As egress gateways want it: the outside sees an address of the node's choice."""
+    """As with egress gateways: the node chooses the source address outside."""
     outside = network.outside()
     network_pod.add(hijackCIDR=["198.51.100.2/32"], **SAID)
     masquerade = "type nat hook postrouting priority 100; ip saddr 10.6.0.101 masquerade;"
@@ -217,7 +217,7 @@ def test_a_hijacked_destination_goes_by_the_node(
 
 
 def advertise(network: NetworkHarness, subnet: str) -> None:
-    """What the router says once: this prefix is on the link, make yourselves addresses."""
+    """Send one router advertisement with an autonomous on-link prefix."""
     prefix = struct.pack("!BBBBIII", 3, 4, 64, 0xC0, 3600, 3600, 0)
     prefix += socket.inet_pton(socket.AF_INET6, subnet)
     message = struct.pack("!BBHBBHII", ROUTER_ADVERTISEMENT, 0, 0, 64, 0, 0, 0, 0) + prefix
@@ -232,7 +232,7 @@ def advertise(network: NetworkHarness, subnet: str) -> None:
 
 
 def own_address(pod: NetworkPod, subnet: str) -> str:
-    """The address that the Pod has made itself."""
+    """The address that the Pod has configured by SLAAC."""
     for _ in looks():
         words = pod.inside.ip("-6", "address", "show", "dev", "eth0").split()
         found = [word.partition("/")[0] for word in words if word.startswith(subnet)]

@@ -162,7 +162,7 @@ def test_the_plugin_has_a_log_of_its_own(node: Node, sandbox: Sandbox) -> None:
 
 
 def add_again(node: Node, sandbox: Sandbox, **said: object) -> dict[str, object]:
-    """The coordinator's ADD alone: main plugins refuse a second one."""
+    """Run only the coordinator's ADD: main plugins refuse a second one."""
     return run(node, sandbox, "ADD", **{"prevResult": sandbox.result, **said})
 
 

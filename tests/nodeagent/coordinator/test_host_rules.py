@@ -1,4 +1,4 @@
-"""Rules that all Pods of a node share go with the last of them, when the node is cleaned."""
+"""Rules shared by all Pods of a node are deleted with the last Pod, when the node is cleaned."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TABLE = 500
 
 @pytest.fixture
 def node() -> Iterator[NamedNamespace]:
-    """A namespace with the rules of both families, and a rule of somebody else."""
+    """A namespace with the rules of both families, and a foreign rule."""
     require_namespaces()
     made = NamedNamespace(f"owt-{os.getpid()}-{secrets.token_hex(3)}")
     made.create()
@@ -47,7 +47,7 @@ def test_a_rule_stays_while_its_table_has_a_route(node: NamedNamespace) -> None:
 
 
 def removed(node: NamedNamespace) -> set[int]:
-    """The families whose rule went."""
+    """The families whose rule was deleted."""
     namespace = NetworkNamespace.open(str(node.path))
     executor = NetnsExecutor()
     try:

@@ -3,7 +3,7 @@
 See docs/contributing/compatibility-datapath.md.
 
 As in 10-calico.conflist and 10-weave.conflist: an old CNI version, no coordinator, a pool without a
-gateway. The main plugin is the standard bridge; two agents share a store in memory.
+gateway. The main plugin is the standard bridge; two agents share a memory store.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CNI_VERSION: Final = "0.3.0"
 
 
 class Scenario(NamedTuple):
-    """What a document's pool looks like."""
+    """A pool as in the documents."""
 
     subnet: str
     ips: str
@@ -67,7 +67,7 @@ class BridgedNode:
         )
 
     async def call(self, verb: str, name: str) -> dict[str, Any]:
-        """What the runtime asks of the conflist's one plugin for a Pod of that name."""
+        """The runtime's call of the conflist's plugin for a Pod of this name."""
         netns = f"/run/netns/{name}" if Path(f"/run/netns/{name}").exists() else ""
         variables = self.agent.environment(verb, name, CNI_NETNS=netns)
         socket_path = self.agent.process.settings.socket_path
@@ -122,7 +122,7 @@ async def test_pods_of_another_main_plugin_get_addresses_of_a_pool_without_a_gat
     network: NetworkHarness, places: tuple[BridgedNode, BridgedNode], scenario: Scenario
 ) -> None:
     first, second = places
-    # What is beyond the network, the pool may say itself.
+    # The pool may have routes beyond the network.
     outside = network.outside()
     beyond = Route("198.51.100.0/24", scenario.gateway.partition("/")[0])
     pool = Pool("nginx", 4, scenario.subnet, (scenario.ips,), default=True, routes=(beyond,))
@@ -148,7 +148,7 @@ async def test_pods_of_another_main_plugin_get_addresses_of_a_pool_without_a_gat
     assert (await pinged(outside.inside, own[0])) == 0
     assert (await pinged(pods[1].inside, OUTSIDE[0])) == 0
 
-    # A restart: another sandbox, again an address of the pool; nothing is left in the end.
+    # A restart: a new sandbox gets an address of the pool; nothing is left at the end.
     await first.call("DEL", pods[0].name)
     again = (await first.call("ADD", pods[0].name))["ips"][0]["address"]
     assert wanted.first <= parse_address(again.partition("/")[0]).value <= wanted.last

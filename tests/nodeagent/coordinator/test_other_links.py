@@ -1,4 +1,4 @@
-"""Pods on what stands on a node's NICs: ipvlan, and macvlan over VLANs, bonds and what is in a VRF.
+"""Pods with ipvlan, and with macvlan on VLANs, bonds and interfaces in a VRF.
 
 In user-mode Linux, whose kernel has them all but no nftables for IP: the reply path's marks are
 iptables' there. Masters are made as a chain makes them, by ifacer.

@@ -384,8 +384,8 @@ async def test_a_conflict_quarantines_what_it_gives_up(agent: AgentHarness) -> N
     assert set(view.current.quarantine) == {"10.6.0.10", "fd00:6::10"}
     assert "all IP addresses used out" in again.json
     segments, _ = await LogReader(agent.store, agent.keys).catch_up(START)
-    event = [one.event for segment in segments for one in segment.events()][-1]
-    assert isinstance(event, AddressesReleased)
+    events = [logged.event for segment in segments for logged in segment.events()]
+    event = [event for event in events if isinstance(event, AddressesReleased)][-1]
     assert event.reason == "conflict"
 
 
