@@ -1,4 +1,4 @@
-"""``orbctl get|describe applications --kubeconfig`` reads the applications from the API server.
+"""``orbctl get|describe applications --kubeconfig`` reads the applications from the API server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The small parts: times, ages, kinds, arguments, exit codes, names of writers."""
+"""Small parts of the command line: times, ages, kinds, arguments, exit codes, names of writers."""
 
 from __future__ import annotations
 

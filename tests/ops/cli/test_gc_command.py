@@ -1,4 +1,4 @@
-"""``orbctl gc`` without Kubernetes: what it releases, on whose word, and what it says."""
+"""``orbctl gc`` without Kubernetes: its releases, their evidence, and its output."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KEYS = Keys(CLUSTER)
 
 @pytest.fixture
 def orbctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OrbctlHarness:
-    """Two Pods on two nodes and a replica; waiting moves the clock."""
+    """Two Pods on two nodes and a replica; waiting advances the clock."""
     made = OrbctlHarness(tmp_path / "archive")
     made.on_node("n1", lambda node: node.apply(pool("main", "10.6.0.11-10.6.0.20")))
     for name, where in (("web-0", "n1"), ("web-1", "n2")):
@@ -43,7 +43,7 @@ def orbctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OrbctlHarness:
 
 
 def held(orbctl: OrbctlHarness) -> set[str]:
-    """Who still holds addresses."""
+    """The Pods that hold addresses."""
 
     async def read() -> set[str]:
         found = (await orbctl.store.read([Get(*KEYS.range_of("ip"))])).ranges[0].kvs
@@ -57,7 +57,7 @@ def collect(orbctl: OrbctlHarness, *arguments: str) -> CommandResult:
 
 
 def leave_behind(orbctl: OrbctlHarness) -> None:
-    """A claim of web-0 that an older Pod made, as a store restored from pieces would have it."""
+    """A claim of web-0 by an older Pod, as in a partly restored store."""
 
     async def write() -> None:
         path = KEYS.endpoint("shop", "web-1")

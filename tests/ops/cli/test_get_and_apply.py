@@ -1,4 +1,4 @@
-"""What is printed can be applied again; counters are exact; concurrent runs do not hurt."""
+"""Output can be applied again; counters are exact; concurrent runs are safe."""
 
 from __future__ import annotations
 

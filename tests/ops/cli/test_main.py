@@ -1,4 +1,4 @@
-"""The real program, as a process against a real etcd."""
+"""The real program as a process, with a real etcd."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_the_list_of_commands_repeats_the_first_line_of_their_help(name: str) ->
 
 
 def leaves(group: Any, *path: str) -> Iterator[tuple[str, Any]]:
-    """Every command that does something, with its words."""
+    """Every command with a function, as a list of words."""
     for name in group.commands:
         command = group.command(name) if isinstance(group, CommandGroup) else group.commands[name]
         words = (*path, name)
@@ -289,7 +289,7 @@ def test_help_needs_no_client_of_etcd(words: list[str]) -> None:
 
 
 def on_terminal(*arguments: str, **variables: str) -> str:
-    """What the program prints to standard error, where that is a terminal."""
+    """Run the program with a terminal as standard error; return its output there."""
     ours, theirs = pty.openpty()
     command, environment = [*PROGRAM, *arguments], os.environ | variables | {"TERM": "xterm"}
     shown = b""
@@ -300,7 +300,7 @@ def on_terminal(*arguments: str, **variables: str) -> str:
         ) as running,
     ):
         os.close(theirs)
-        # The end of a terminal that no process has open any more is an error.
+        # Reading a terminal that no process has open any more is an error.
         with suppress(OSError):
             while chunk := terminal.read(TERMINAL_BYTES):
                 shown += chunk

@@ -1,4 +1,4 @@
-"""``orbctl node sriov``: what a node's NICs need for policies, on a node without such NICs too."""
+"""``orbctl node sriov``: the changes that policies need on a node, also without such NICs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``kubectl orb``: which runs go through kubectl, what is called, and what comes back."""
+"""``kubectl orb``: which commands run through kubectl, its calls, and their results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAME = "spiderippool.spiderpool.spidernet.io"
 
 
 def answering(*pods: dict[str, object]) -> tuple[list[list[str]], object]:
-    """A cluster with these Pods, and what was asked of it."""
+    """A cluster with these Pods, and the calls of kubectl."""
     asked: list[list[str]] = []
 
     def find(command: Sequence[str]) -> str:
@@ -168,7 +168,7 @@ def test_a_cluster_without_a_controller_is_told() -> None:
 
 
 class NodeCluster:
-    """What kubectl says of a cluster with one node, an agent there, and a Pod."""
+    """The output of kubectl for a cluster with a node, its agent, and a Pod."""
 
     def __init__(self, *agents: dict[str, object], nodes: str = "worker-7") -> None:
         self.asked: list[str] = []
@@ -249,7 +249,7 @@ def test_what_is_missing_on_the_way_to_a_node_is_named(line: str, reason: str) -
     ],
 )
 def test_an_agent_that_is_too_old_is_named(tmp_path: Path, inside: str, reason: str) -> None:
-    """In place of kubectl a script runs in place of what it is to ``exec``."""
+    """A script replaces kubectl, and another the command that it would ``exec``."""
     script = tmp_path / "kubectl"
     pods = json.dumps({"items": [pod("agent-x")]})
     script.write_text(
@@ -283,7 +283,7 @@ def test_an_option_without_its_value_is_an_error_of_usage(
 
 @pytest.mark.etcd
 def test_output_exit_code_and_author_come_back(tmp_path: Path) -> None:
-    """In place of kubectl a script runs what it is to ``exec`` on this machine."""
+    """A script replaces kubectl, and runs the command of ``exec`` on this machine."""
     bin_directory = Path(sys.executable).parent
     pods = json.dumps({"items": [pod("controller-a")]})
     script = tmp_path / "kubectl"

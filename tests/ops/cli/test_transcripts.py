@@ -1,6 +1,6 @@
-"""Sessions as people see them: what is typed after ``$`` prints exactly what follows after ``|``.
+"""``.|Sessions as users see them: a line after ``$`` prints exactly the lines after the bar.|``.
 
-``ORBCTL_REWRITE=1`` writes the transcripts anew; commit the difference only if you understand it.
+``ORBCTL_REWRITE=1`` rewrites the transcripts; commit a difference only if you understand it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def test_a_session_prints_what_its_transcript_says(
 
 
 def replayed(orbctl: OrbctlHarness, transcript: str) -> str:
-    """The transcript with every answer as it is now; lines beginning with # stay."""
+    """The transcript with current outputs; lines beginning with # stay."""
     lines: list[str] = []
     for line in transcript.splitlines():
         if line.startswith("$ "):

@@ -1,4 +1,4 @@
-"""A console over a real etcd, with a log of which half is archived."""
+"""A console on a real etcd, with a log of which half is archived."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MAIN = 6
 
 
 class Console(NamedTuple):
-    """A console that listens, its cluster, and a client."""
+    """A listening console, its cluster, and a client."""
 
     cluster: ArchivedCluster
     source: ConsoleSource

@@ -1,4 +1,4 @@
-"""The console answers for any instant what the log says, sealed or live."""
+"""The console shows the state of the log at any instant, archived or live."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The console as a user has it: a real Chromium, the real server, and a log in a real etcd.
+"""The console in a real Chromium, with the real server and a log in a real etcd.
 
 One tab for all tests, because a browser is slow to start. After each test the tab must have
 reported no error and requested nothing from another origin.

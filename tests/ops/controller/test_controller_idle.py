@@ -1,4 +1,4 @@
-"""A controller asks etcd seldom while all is well and nothing happens."""
+"""An idle controller makes few requests to etcd."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tests.core.projections.running_projector import following
 from tests.support.node_harness import NodeHarness, pod, pool
 
 PERIOD_S = 0.01
-"""Instead of two seconds; the quiet period stays as it is."""
+"""Instead of two seconds; the quiet period is unchanged."""
 
 
 class CountedObserving(ControllerObserver):
-    """Counts how often it looks."""
+    """Counts its reads."""
 
     looks = 0
 
@@ -37,7 +37,7 @@ class CountedObserving(ControllerObserver):
             self.led.set()
 
     async def until_looks(self, count: int, seconds: float = 60) -> None:
-        """Return when it has looked so often. Raises TimeoutError."""
+        """Wait for this number of reads. Raises TimeoutError."""
         async with asyncio.timeout(seconds):
             while self.looks < count:
                 await asyncio.sleep(PERIOD_S)

@@ -1,4 +1,4 @@
-"""What a controller tells of the jobs it hosts: probes, metrics, and what they did."""
+"""Probes and metrics of the jobs that a controller hosts."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def test_a_lost_del_is_made_good_and_told_in_metrics_and_probes(
 
 
 async def told(controller: ControllerProcess) -> None:
-    """Every metric about the jobs is there; some are looked up now and then."""
+    """Every metric about the jobs exists; some are refreshed periodically."""
 
     async def missing() -> set[str]:
         _, scraped = await asyncio.to_thread(controller.get, controller.metrics, "/metrics")

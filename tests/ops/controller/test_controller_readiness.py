@@ -1,4 +1,4 @@
-"""A replica is ready when it serves what the API server will ask whoever is ready."""
+"""A replica is ready when it serves the webhooks that the API server calls."""
 
 from __future__ import annotations
 

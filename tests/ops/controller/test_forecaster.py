@@ -1,4 +1,4 @@
-"""The controller that leads knows when pools are full, and says nothing where it cannot know."""
+"""The leading controller forecasts when pools are full, and has no metric without a trend."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.engine_harness import eventually
 
 DAY_MS: Final = 86_400_000
 HALF_DAYS: Final = (1, 3, 4, 7, 9, 11, 12, 15)
-"""When a Pod starts; the cluster is looked at after eight days."""
+"""Start times of Pods; the forecast is made after eight days."""
 
 
 def set_clocks(cluster: ArchivedCluster, now_ms: int) -> None:

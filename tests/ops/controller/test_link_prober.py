@@ -1,4 +1,4 @@
-"""The controller's prober on a real link: who answers, who is silent, what proves nothing."""
+"""The controller's prober on a real link: hosts that answer, silent hosts, inconclusive probes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an operator can set."""
+"""The settings of a controller."""
 
 from __future__ import annotations
 

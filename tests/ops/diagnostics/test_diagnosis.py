@@ -1,4 +1,4 @@
-"""What is told of a node, row by row."""
+"""The rows of a node's diagnosis."""
 
 from __future__ import annotations
 

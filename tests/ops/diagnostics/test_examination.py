@@ -1,4 +1,4 @@
-"""Nodes made of namespaces, and one that is a kernel of its own. The machine's own is not asked."""
+"""Diagnosis of nodes in namespaces and in a separate kernel, never of this machine."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_networkmanager_is_found_and_its_files_are_read(
 
 
 def can_nftables() -> bool:
-    """Whether this kernel takes a table of nftables for IP."""
+    """Whether this kernel accepts an nftables table for IP."""
     made = subprocess.run(
         ["unshare", "--net", "nft", "add", "table", "ip", "tried"], capture_output=True, check=False
     )

@@ -1,4 +1,4 @@
-"""What is behind a link, as far as this machine's kernel has it; the rest is shown in tests/vm."""
+"""The devices of links that this machine's kernel supports; tests/vm has the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the kernels of Pod and node say about packets, against what the coordinator has set."""
+"""Traces of packets by the kernels of Pod and node, with the coordinator's settings."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def traced(pod: NetworkPod, destination: str) -> dict[str, PathSegment]:
 
 
 def told(leg: PathSegment) -> list[str]:
-    """A line a stop: where, by which rule, in which table, by which route."""
+    """A line for each hop: namespace, rule, table, route."""
     return [
         f"{stop.stack}: {rule_text(stop.answer.rule)} | {table_name(stop.answer.route.table)}"
         f" | {route_text(stop.answer)}"

@@ -1,4 +1,4 @@
-"""The installer: whole files or none, the conflist last, nothing twice, nothing of others."""
+"""The installer: complete files, the conflist last, idempotent, no foreign files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def configurations(tmp_path: Path) -> Path:
 
 
 def names_in(*directories: Path) -> list[str]:
-    """Return what is in these directories."""
+    """Return the contents of these directories."""
     return sorted(path.name for directory in directories for path in directory.iterdir())
 
 

@@ -1,4 +1,4 @@
-"""Uninstalling takes away what was installed: not less after a crash, and nothing of others."""
+"""Uninstalling removes all installed files, also after a crash, and no foreign files."""
 
 from __future__ import annotations
 

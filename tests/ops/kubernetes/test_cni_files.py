@@ -1,4 +1,4 @@
-"""The node's CNI configurations, kept where a controller that is not root reads them."""
+"""The node's CNI configurations, copied for a controller that does not run as root."""
 
 from __future__ import annotations
 

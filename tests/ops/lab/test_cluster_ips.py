@@ -1,4 +1,4 @@
-"""Programs in Pods of the laboratory ask for a Service, and its agent is a process that can die."""
+"""Programs in Pods of the laboratory connect to a Service; the agent's process may be killed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def laboratory() -> Iterator[Laboratory]:
 
 
 def asked(node: Node, sandbox: Sandbox) -> dict[str, Any] | None:
-    """What one question to the Service brought; None: it was not served."""
+    """The answer of the Service; None: it was not served."""
     command = [sys.executable, "-m", "ops.lab.pod_programs", "ask", "10.96.0.10", "80", "1"]
     try:
         answer: dict[str, Any] = json.loads(node.run_in(sandbox, *command))

@@ -1,4 +1,4 @@
-"""Detection as a node has it: an operator's agent, the executables, the real macvlan plugin."""
+"""Detection on a node: the agent, the executables, the real macvlan plugin."""
 
 from __future__ import annotations
 

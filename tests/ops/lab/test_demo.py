@@ -1,4 +1,4 @@
-"""The demo as a user runs it: a process without a terminal, that ends well or ends early."""
+"""The demo as a process without a terminal, completed or interrupted."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DEADLINE_S = 240.0
 
 @contextmanager
 def running_demo() -> Iterator[subprocess.Popen[str]]:
-    # A shell has what it starts in the background ignore Ctrl-C, and that is inherited.
+    # Shells start background processes with SIGINT ignored, and that is inherited.
     command = ["env", "--default-signal=INT", sys.executable, "-m", "ops.demo"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as demo:
         watchdog = threading.Timer(DEADLINE_S, demo.kill)

@@ -1,4 +1,4 @@
-"""What a killed laboratory left is removed by the next one; what lives or is another's stays."""
+"""The next laboratory removes the remains of a killed one, and nothing of running ones."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def until_ended(identity: LabIdentity) -> bool:
 
 
 def test_daemons_do_not_outlive_the_process_that_started_them(killed: Killed) -> None:
-    # They die with it by the kernel's hand, in its own time; nobody here ends them.
+    # The kernel kills them with their parent, asynchronously.
     assert until_ended(killed.identity)
 
 
@@ -75,7 +75,7 @@ def test_a_process_id_that_is_used_again_does_not_protect_what_is_left() -> None
     assert identity.is_alive()
     (identity.directory / "started").write_text("1")
 
-    # Another laboratory of this machine may be quicker.
+    # Another laboratory of this machine may be first.
     remove_dead()
 
     assert not identity.directory.exists()

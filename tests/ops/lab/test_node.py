@@ -1,4 +1,4 @@
-"""Nodes of the laboratory behave as nodes do: their wire can be cut, their agents can die."""
+"""Nodes of the laboratory can lose their network and their agents, like real ones."""
 
 from __future__ import annotations
 

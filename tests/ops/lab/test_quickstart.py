@@ -26,7 +26,7 @@ DEADLINE_S = 100.0
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """Where the quickstart may write; the name leaves room in the 107 bytes of a socket's path."""
+    """A directory with a short name: paths of sockets are limited to 107 bytes."""
     directory = Path(tempfile.mkdtemp(prefix="ow-"))
     yield directory
     shutil.rmtree(directory)
@@ -36,13 +36,13 @@ def test_the_lines_of_the_quickstart_run_as_they_are_written(place: Path, tmp_pa
     identity = new_identity()
     client, peer = free_ports(2)
     script = "\n".join(shell_blocks(ROOT / "docs" / "tutorials" / "quickstart.md"))
-    # Names and ports of this run alone, for two runs at a time.
+    # Unique names and ports, for concurrent runs.
     script = script.replace("quick-", identity.name("")).replace("12379", str(client))
     script = script.replace("12380", str(peer)).replace("mktemp -d", f"mktemp -d -p {place}")
     script = script.replace(". .venv/bin/activate", f". {sys.prefix}/bin/activate")
     output = tmp_path / "output"
     try:
-        # Into a file: a daemon that is left would keep a pipe open for ever.
+        # Into a file: a remaining daemon would keep a pipe open.
         with output.open("w") as file:
             done = subprocess.run(
                 ["bash", "-e", "-c", script],

@@ -1,6 +1,6 @@
 """Clusters with Spiderpool, as facts: the cases of the golden plans.
 
-``python -m tests.ops.migration.example_facts`` writes the golden files anew: read what changed.
+``python -m tests.ops.migration.example_facts`` rewrites the golden files: review the changes.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def released(**values: Any) -> HelmRelease:
 
 
 def with_multus() -> Facts:
-    """Multus in the agents' Pods, which takes its files from the nodes when it ends."""
+    """Multus in the agents' Pods, which removes its files from the nodes when it ends."""
     inside = AGENT._replace(containers={**AGENT.containers, **MULTUS}, stop_hooks=("multus-cni",))
     values = {"multusCNI": {"uninstall": True, "defaultCniCRName": "lan"}}
     return SMALL._replace(workloads=(inside, CONTROLLER), release=released(multus=values))

@@ -1,4 +1,4 @@
-"""The alert rules, tried by the program that will evaluate them."""
+"""The alert rules, tested by promtool."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(PROMTOOL is None, reason=needs(PROMETHEUS, "prom
 
 
 def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """One run in the folder of the rules."""
+    """Run promtool in the folder of the rules."""
     assert PROMTOOL is not None
     return subprocess.run(
         [PROMTOOL, *arguments], cwd=MONITORING, capture_output=True, text=True, check=False
@@ -51,7 +51,7 @@ def test_every_alert_is_tried() -> None:
 
 
 def names(text: str, mark: str) -> set[str]:
-    """What stands behind the mark, line by line."""
+    """The text after the mark in each line."""
     return {
         line.partition(mark)[2].partition(",")[0].strip()
         for line in text.splitlines()

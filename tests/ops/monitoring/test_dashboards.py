@@ -1,4 +1,4 @@
-"""What alerts lead to and what dashboards can be asked for."""
+"""Links of alerts, and variables of dashboards."""
 
 from __future__ import annotations
 

@@ -50,13 +50,13 @@ LAZY: Final = frozenset(
         *(f"orbweaver_clusterip_{what}" for what in ("failures_total", "left_out")),
     )
 )
-"""Served once there is something to count, such as an ADD, growth or a fault."""
+"""Metrics that appear only after an ADD, growth or a fault."""
 
 pytestmark = pytest.mark.skipif(PROMETHEUS is None, reason=parts.needs(parts.PROMETHEUS))
 
 
 class Prometheus:
-    """The program, asked over HTTP."""
+    """A Prometheus process, queried over HTTP."""
 
     def __init__(self, port: int) -> None:
         self._address = f"http://127.0.0.1:{port}"
@@ -68,7 +68,7 @@ class Prometheus:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
             if error.code == HTTPStatus.SERVICE_UNAVAILABLE:
-                return None  # it listens before it has read its storage
+                return None  # it listens before it is ready
             raise AssertionError(f"{parameters}: {error.read().decode()}") from None
         except OSError:
             return None
@@ -205,7 +205,7 @@ def test_every_metric_that_is_exposed_is_on_the_reference_page(prometheus: Prome
 
 
 def test_every_counter_of_rdma_that_we_name_is_a_known_one() -> None:
-    """This machine may have no device: `tests/vm` shows that they are exposed."""
+    """Metrics that need a device; `tests/vm` shows that they are exposed."""
     named = {name for expression in expressions() for name in RDMA.findall(expression)}
 
     assert named
@@ -234,7 +234,7 @@ def test_no_panel_of_a_dashboard_lies_over_another(path: Path) -> None:
 
 
 def test_every_type_of_workflow_is_counted_from_zero_on(prometheus: Prometheus) -> None:
-    """Of a series that is born with its first pause, no rate ever shows that pause."""
+    """A series that starts with its first pause has no rate for that pause."""
     found = prometheus.ask("/api/v1/query", query="workflow_paused_total")["result"]
 
     types = {one["metric"]["workflow_type"] for one in found}

@@ -1,4 +1,4 @@
-"""Clocks that are set while the engine runs."""
+"""Clocks that tests set while the engine runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from workflows.engine.clock import SystemClock
 
 
 class JumpingClock(SystemClock):
-    """A wall clock that somebody sets; the steady one goes on."""
+    """A wall clock that a test sets; the monotonic clock continues."""
 
     def __init__(self) -> None:
         self.offset_ms = 0

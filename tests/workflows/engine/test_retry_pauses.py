@@ -1,4 +1,4 @@
-"""Pauses between tries grow to a limit, and only failures that another try can help are retried."""
+"""Pauses between attempts grow to a limit, and only retryable failures are retried."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stage for faults, judged at the end of every test."""
+"""An engine for fault tests, checked at the end of every test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store that dies with its worker at a chosen commit."""
+"""A store that simulates the death of its worker at a chosen commit."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from workflows.engine.worker.worker import Worker
 
 
 class Moment(Enum):
-    """When the worker dies."""
+    """The moment at which the worker dies."""
 
     BEFORE = "before the commit"
     AFTER = "after the commit, before its answer"
 
 
 class KillingStore:
-    """One worker's connection. At commit number ``at`` it dies: nothing answers any more."""
+    """The connection of a worker. From commit number ``at`` on, no request is answered."""
 
     def __init__(self, store: KeyValueStore, at: int, moment: Moment) -> None:
         self.store = store
@@ -95,7 +95,7 @@ class KillingStore:
 
 
 async def bury(engine: EngineHarness, worker: Worker) -> None:
-    """What is left of a killed process goes: its tasks, and in time its lease."""
+    """Remove the remains of a killed process: its tasks, and later its lease."""
     Counters.kills += 1
     term = worker.term
     await worker.abandon()

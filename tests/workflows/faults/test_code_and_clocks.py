@@ -158,7 +158,7 @@ async def _is_closed(engine: EngineHarness) -> bool:
 
 
 class JumpingStore(FaultyStore):
-    """With every transaction somebody sets the wall clock ahead, by more than an hour."""
+    """A store in which each transaction moves the wall clock ahead by more than an hour."""
 
     def __init__(self, store: KeyValueStore, clock: JumpingClock) -> None:
         super().__init__(store)

@@ -1,4 +1,4 @@
-"""kill -9 of a worker before, between and after each write; two workers that both believe."""
+"""kill -9 of a worker before, between and after each write; two workers that both assume to own."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from workflows.model.events import WorkflowExecutionSignaled
 from workflows.model.policies import ExecutionStatus
 
 WRITES_MAX = 60
-"""More than any of these executions needs."""
+"""More commits than any of these executions makes."""
 
 
 async def _story(engine: EngineHarness) -> list[WorkflowHandle]:
-    """Activities, timers, a child, signals: what a worker may be killed in."""
+    """An execution with activities, timers, a child and signals."""
     basket = await engine.client.signal_with_start(
         Basket, id="basket", signal="put", signal_args=["thing"]
     )
@@ -127,7 +127,7 @@ async def test_of_two_workers_that_both_believe_only_one_writes(engine: EngineHa
         for execution in shard.executions.values():
             execution.activities.stop()
             execution.timers.stop()
-    # The old owner's lease ends while it is sure of itself: its own clock has not told it yet.
+    # The old owner's lease expires before its own clock says so.
     await engine.store.revoke_lease(term.session.lease)
     await engine.worker("new")
     for word in ("a", "b"):

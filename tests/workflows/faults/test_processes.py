@@ -1,4 +1,4 @@
-"""Workers that are processes: killed at each of their writes, hung and woken, poisoned."""
+"""Worker processes: killed at each write, stopped and continued, killed by an activity."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ pytestmark = pytest.mark.etcd
 
 ROOT = Path(__file__).parents[3]
 WRITES = range(2, 8)
-"""Of one worker process in which it dies: its first session, its shards, and all of the story."""
+"""Commits of a worker process at which it dies: session, shards, and the whole execution."""
 
 CERTAIN = 4
-"""How many of them there are at least, however many steps share one."""
+"""Minimum number of commits, however many steps share one."""
 
 AT_ONCE = 6
 
@@ -46,7 +46,7 @@ def _stage(etcd: EtcdCluster) -> EngineHarness:
 
 
 class WorkerProcess:
-    """One of them; at the end it is killed, if it lives."""
+    """A worker process; killed at the end if it still runs."""
 
     def __init__(
         self, engine: EngineHarness, etcd: EtcdCluster, at: int = 0, moment: str = "-"
@@ -72,17 +72,17 @@ class WorkerProcess:
         return self._process
 
     async def ready(self) -> None:
-        """Wait until it has its shards."""
+        """Wait until it owns its shards."""
         assert self.process.stdout is not None
         assert await within(self.process.stdout.readline()) == b"ready\n"
 
     async def died(self) -> int:
-        """Wait for that: the signal that killed it."""
+        """Wait for its end; return the signal that killed it."""
         return -await within(self.process.wait())
 
 
 async def _killed_at(etcd: EtcdCluster, at: int, moment: str, gate: asyncio.Semaphore) -> bool:
-    """A story whose first worker dies at a write; False: it was done before that write."""
+    """Run an execution whose first worker dies at a write; False: it completed earlier."""
     async with gate:
         engine = _stage(etcd)
         basket = await engine.client.signal_with_start(
@@ -141,7 +141,7 @@ async def test_a_process_that_hung_and_was_replaced_writes_nothing_when_it_wakes
             return bool(engine.activities.calls)
 
         await eventually(taken_over)
-        os.kill(hung.process.pid, signal.SIGCONT)  # it believes that it owns them all
+        os.kill(hung.process.pid, signal.SIGCONT)  # it assumes that it owns all shards
         results = await within(asyncio.gather(*(handle.result() for handle in handles)))
 
     assert results == [words] * 10

@@ -1,4 +1,4 @@
-"""etcd away, restarted, or answering nothing: work waits, goes on, and happens once."""
+"""etcd stopped, restarted, or without answers: work waits, continues, and happens once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def test_work_goes_on_after_the_store_was_away_for_longer_than_a_lease() -
     assert worker.term is not None
     first = worker.term.session
     store.is_unavailable = True
-    # Its own clock ends the session; whatever the store would say, it stops to believe in it.
+    # Its own clock ends the session, without an answer of the store.
     await within(first.lost.wait())
     store.is_unavailable = False
     results = await within(asyncio.gather(*(handle.result() for handle in handles)))
@@ -82,7 +82,7 @@ async def test_lost_answers_double_and_lose_nothing(seed: int) -> None:
 
 
 class Outage(Enum):
-    """How a real etcd goes away, for longer than the sessions last."""
+    """Outages of a real etcd that last longer than the sessions."""
 
     HUNG = "SIGSTOP and SIGCONT: connections stay open, nothing answers"
     KILLED = "SIGKILL, and a new process on the same data"
@@ -120,7 +120,7 @@ async def test_executions_outlive_an_etcd_that_is_away_for_longer_than_their_own
         if outage is Outage.HUNG:
             member.resume()
         else:
-            await eventually(has_given_up)  # the worker has waited for as long as one call may
+            await eventually(has_given_up)  # the worker has waited for the deadline of a call
             await asyncio.to_thread(cluster.restart, member)
         accepted = await within(signalling)
         results = await within(asyncio.gather(*(handle.result() for handle in handles)))
@@ -135,7 +135,7 @@ async def test_executions_outlive_an_etcd_that_is_away_for_longer_than_their_own
 
 
 async def _fill(engine: EngineHarness) -> set[int]:
-    """Signal in the middle of an outage: how often that may have counted."""
+    """Signal during an outage; return how often it may have been recorded."""
     accepted = {1}
     try:
         await engine.client.signal("basket", "put", "thing", request_id="only")
@@ -151,5 +151,5 @@ async def _close(engine: EngineHarness) -> bool:
     except (StoreUnavailable, OutcomeUnknown):
         return False
     except ExecutionNotFound:
-        pass  # an earlier try whose answer was lost
+        pass  # an earlier attempt whose answer was lost
     return True

@@ -1,9 +1,9 @@
-"""A worker in a process of its own, which kills itself with SIGKILL at a chosen write.
+"""A worker process that kills itself with SIGKILL at a chosen write.
 
     python -m tests.workflows.faults.worker_process ENDPOINT CLUSTER AT MOMENT
 
-Commit number AT (0: none) of the process is its last one; MOMENT is ``before`` or ``after`` it.
-What the process says: "ready" once it has its share of the shards.
+The process dies at its commit number AT (0: never); MOMENT is ``before`` or ``after`` it.
+Output of the process: "ready" once it owns its share of the shards.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from workflows.api import activity
 from workflows.engine.worker.worker import Worker, WorkerOptions
 
 TTL_S = 2
-"""The shortest lease that etcd makes."""
+"""The shortest lease of etcd."""
 
 
 class MortalStore(EtcdStore):
@@ -48,7 +48,7 @@ class MortalStore(EtcdStore):
 
 @activity.defn()
 def deadly() -> None:
-    """Takes the process with it."""
+    """An activity that kills its process."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 

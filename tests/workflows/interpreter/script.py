@@ -1,4 +1,4 @@
-"""A history written by hand: feed inputs, get commands, everything recorded on the way."""
+"""A scripted history: a test feeds inputs and gets commands, which are recorded."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from workflows.model.commands import Command, Decision, UpdateRequest
 START_MS = 1_700_000_000_000
 
 timer = workflow.sleep
-"""What workflow code calls to sleep. No test waits for it: its clock is in the history."""
+"""Sleep in workflow code. Tests do not wait: the clock is in the history."""
 
 
 class Script:
-    """One run. Each ``task`` is a second later than the one before."""
+    """One run. Each ``task`` is a second after the previous one."""
 
     def __init__(self, workflow: type[Any], *args: object) -> None:
         self.registry = Registry([workflow])
@@ -34,7 +34,7 @@ class Script:
             self.history.append(ev.HistoryEvent(number, self.now_ms, attributes))
 
     def decide(self, *inputs: ev.Attributes, updates: tuple[UpdateRequest, ...] = ()) -> Decision:
-        """Do a task after these inputs; nothing of its outcome is recorded."""
+        """Run a task with these inputs, without recording its commands."""
         self.now_ms += 1000
         self.add(*inputs, ev.WorkflowTaskScheduled(), ev.WorkflowTaskStarted())
         news, self.fed = self.history[self.fed :], len(self.history)
@@ -43,13 +43,13 @@ class Script:
     def task(
         self, *inputs: ev.Attributes, updates: tuple[UpdateRequest, ...] = ()
     ) -> tuple[Command, ...]:
-        """Do a task and record its commands."""
+        """Run a task and record its commands."""
         decision = self.decide(*inputs, updates=updates)
         self.add(ev.WorkflowTaskCompleted(), *decision.commands)
         return decision.commands
 
     def replayed(self) -> Interpreter:
-        """Another interpreter that has read the whole history."""
+        """A new interpreter that has replayed the whole history."""
         interpreter = Interpreter(self.registry)
         interpreter.activate(self.history)
         interpreter.check_complete()

@@ -1,4 +1,4 @@
-"""Activities as workflow code sees them: results, failures, cancellation of three types."""
+"""Activities in workflow code: results, failures, three types of cancellation."""
 
 from __future__ import annotations
 

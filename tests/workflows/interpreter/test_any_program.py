@@ -24,7 +24,7 @@ Program = list[Any]
 
 @activity.defn()
 def flaky(number: int) -> int:
-    """Fails for good, or at first, or not at all."""
+    """Fails permanently, at first, or never."""
     if number % 5 == 0:
         raise ApplicationError("never", non_retryable=True)
     if number % 3 == 0 and activity.info().attempt < 2:
@@ -34,7 +34,7 @@ def flaky(number: int) -> int:
 
 @workflow.defn()
 class AnyProgram:
-    """Does what it is told, and remembers what it saw."""
+    """Executes a program, and records its results."""
 
     def __init__(self) -> None:
         self.seen: list[Any] = []
@@ -101,7 +101,7 @@ PROGRAMS = st.lists(st.recursive(SIMPLE, nested, max_leaves=8), max_size=5)
 async def histories_of(
     program: Program, pokes: list[int], *, replays: bool
 ) -> list[list[HistoryEvent]]:
-    """Those of its newest runs after a signal after each of these pauses in seconds."""
+    """The records of its newest runs, with a signal after each of these pauses in seconds."""
     async with WorkflowEnvironment(REGISTRY, replays=replays) as env:
         handle = await env.start(AnyProgram, program)
         for pause_s in pokes:
@@ -118,7 +118,7 @@ RANDOM = re.compile(r"""[0-9a-f]{32}|worker\.[0-9a-f]{8}|"random",\s*[0-9]""")
 
 
 def without_random(history: list[HistoryEvent]) -> str:
-    """A history as JSON in which everything random is the same."""
+    """A history as JSON with random values replaced."""
     return RANDOM.sub("*", to_json(history))
 
 

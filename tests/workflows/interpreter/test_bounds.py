@@ -1,4 +1,4 @@
-"""Every bound on what code may ask for is an error that says its name (I10)."""
+"""Every limit of workflow code is an error that names it (I10)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may differ from replay to replay is refused, and what does differ is named."""
+"""Non-deterministic calls are refused, and non-determinism is reported with its cause."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def workflow_of(body: Callable[[], Awaitable[object]]) -> type:
 
 
 def reach(module: object, name: str) -> Callable[..., object]:
-    """By a way that reading the code does not see."""
+    """Calls it in a way that static analysis does not detect."""
     function = getattr(module, name)
     assert callable(function)
     return function  # type: ignore[no-any-return]
@@ -263,7 +263,7 @@ def test_code_that_does_not_give_way_is_ended() -> None:
 def test_a_turn_that_was_not_let_run_is_no_deadlock() -> None:
     watchdog = Watchdog(0.05)
     with watchdog.watched("Starved"):
-        stopped = threading.Event().wait(0.2)  # the machine had other things to do
+        stopped = threading.Event().wait(0.2)  # the machine was busy
 
     assert not stopped
 
@@ -382,7 +382,7 @@ def test_the_watchdog_sleeps_while_no_turn_is_under_way() -> None:
         with watchdog.watched("Short"):
             pass
 
-        # It may look more than once at a turn that the machine did not let end at once.
+        # It may check a slow task more than once on a busy machine.
         pause_s: float | None = pauses.get(timeout=60)
         while pause_s is not None:
             assert pause_s < 0.05

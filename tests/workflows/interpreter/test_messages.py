@@ -52,7 +52,7 @@ class Notes:
 
     @workflow.query
     async def wait(self) -> None:
-        """A mistake: a query cannot wait."""
+        """Invalid: a query cannot wait."""
 
     @workflow.query
     def stumbles(self) -> None:
@@ -67,7 +67,7 @@ class Notes:
 
     @workflow.update
     def nervous(self) -> None:
-        """Its validator looks where it must not."""
+        """Its validator uses the clock, which is invalid."""
 
     @workflow.validator("nervous")
     def look(self) -> None:

@@ -1,4 +1,4 @@
-"""Code that changes under running executions: patched, deprecate_patch, continue-as-new."""
+"""Code that changes during executions: patched, deprecate_patch, continue-as-new."""
 
 from __future__ import annotations
 

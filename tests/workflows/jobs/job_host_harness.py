@@ -1,4 +1,4 @@
-"""Controllers' jobs at work on a store: hosts, and a leader that notices; any host may die."""
+"""Controllers' jobs on a store: hosts, one of which leads; any host may die."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from workflows.jobs.job_host import NOTICES, JobHost, JobSettings
 from workflows.jobs.required_executions import ExecutionKeeper
 
 ANSWER_S_MAX = 0.5
-"""A query waits so long for a controller that may be dead; then it is asked again."""
+"""Seconds that a query waits for a controller, which may be dead, before it is repeated."""
 
 SWITCHED_OFF = JobSettings(ReclaimSettings(enabled=False))
 
 
 class JobHostHarness:
-    """One cluster. As a context manager its node is open and a leader notices."""
+    """A cluster. As a context manager it opens its node and a leader."""
 
     def __init__(self, store: KeyValueStore, make: Callable[..., JobHost] = JobHost) -> None:
         self.store = store
@@ -35,7 +35,7 @@ class JobHostHarness:
         self._make = make
         self._works: dict[str, tuple[JobHost, asyncio.Task[None]]] = {}
         self._stack = AsyncExitStack()
-        # What hangs on a dead store must not be collected as a task that was forgotten.
+        # Keeps tasks that wait for a dead store from being garbage collected.
         self._dead: list[object] = []
 
     async def __aenter__(self) -> Self:
@@ -58,7 +58,7 @@ class JobHostHarness:
         await self._stack.aclose()
 
     async def host(self, name: str, store: KeyValueStore | None = None) -> JobHost:
-        """Another controller's jobs at work."""
+        """Start the jobs of another controller."""
         host = self._make(store or self.store, self.node.keys, name, SWITCHED_OFF)
         self._works[name] = host, asyncio.ensure_future(host.run())
         return host
@@ -66,9 +66,9 @@ class JobHostHarness:
     async def bury_if_dead(
         self, name: str, killing: KillingStore, done: Callable[[], Awaitable[bool]]
     ) -> None:
-        """Wait until that controller has died, or its work is done; then it is no more.
+        """Wait until the controller has died or finished, and remove it.
 
-        It dies as a crash would have it: nothing is given back, and in time its lease ends.
+        As after a crash it releases nothing, and its lease expires.
         """
 
         async def is_over() -> bool:
@@ -81,14 +81,14 @@ class JobHostHarness:
         self._dead.append((host, killing))
         term = host.worker.term
         await host.worker.abandon()
-        while not work.done():  # it may wait for the dead store more than once on its way out
+        while not work.done():  # it may wait for the dead store again while it ends
             work.cancel()
             await asyncio.sleep(0.001)
         if term is not None:
             await within(self.store.revoke_lease(term.session.lease))
 
     async def until_open(self, workflow_id: str) -> None:
-        """Wait until somebody has begun an execution."""
+        """Wait until an execution was started."""
         key = self.client.keys.open(workflow_id)
 
         async def is_there() -> bool:
@@ -97,11 +97,11 @@ class JobHostHarness:
         await self.until(is_there)
 
     async def until_found(self, workflow_id: str, **wanted: object) -> None:
-        """Wait until the query ``status`` of an execution answers this."""
+        """Wait until the query ``status`` of an execution returns this value."""
         await self.until(lambda: self.has(workflow_id, **wanted))
 
     async def has(self, workflow_id: str, **wanted: object) -> bool:
-        """Whether the query answers this now; False while nobody can answer."""
+        """Whether the query returns this value now; False without a worker."""
         try:
             found = await self.client.query(workflow_id, "status", timeout_s=ANSWER_S_MAX)
         except (CallRejected, DeadlineExceeded):
@@ -111,11 +111,11 @@ class JobHostHarness:
         )
 
     async def until(self, look: Callable[[], Awaitable[bool]]) -> None:
-        """Wait until it is so."""
+        """Wait until the condition holds."""
         await eventually(look)
 
     async def check(self) -> None:
-        """All invariants, over the whole log."""
+        """Check all invariants over the whole log."""
         await check_everything(self.node)
 
     def _begin(self, task: asyncio.Task[None]) -> None:

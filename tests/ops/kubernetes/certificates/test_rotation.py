@@ -1,4 +1,4 @@
-"""What becomes of certificates as time goes by: nobody is ever shown one that nobody trusts."""
+"""Certificates over time: no client is ever served a certificate that it does not trust."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ WANTED = CertificateRequest("webhooks", ("a.b", "a.b.svc"))
 
 
 def days(number: float) -> dt.datetime:
-    """So long after the beginning."""
+    """The time after the start."""
     return NOW + dt.timedelta(days=number)
 
 
 def settled(kept: StoredAuthorities | None, now: dt.datetime) -> StoredAuthorities:
-    """After as many steps as it takes, with everybody told at once."""
+    """The state after all steps, with every change distributed at once."""
     for _ in range(5):
         step = next_step(kept, WANTED, now, is_trusted=True)
         if step is None:

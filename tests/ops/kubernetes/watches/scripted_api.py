@@ -1,7 +1,7 @@
-"""An API server that a test plays: what it lists and what its watches bring.
+"""An API server that a test controls: its lists and the events of its watches.
 
-For what a real one does at its own time alone: a version that has expired, an empty list, a watch
-in which an event has been lost.
+For situations that a real server produces rarely: an expired version, an empty list, a watch with a
+lost event.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class ScriptedApi:
         self._events: dict[str, asyncio.Queue[WatchEvent | None]] = defaultdict(asyncio.Queue)
 
     def put(self, collection: str, one: Object, *, seen: bool = True) -> None:
-        """Create or change it; the watch brings it if it is seen."""
+        """Create or change an object; the watch reports it if ``seen``."""
         known = one["metadata"]
         self._version += 1
         known["resourceVersion"] = str(self._version)
@@ -37,7 +37,7 @@ class ScriptedApi:
             self._events[collection].put_nowait(WatchEvent("MODIFIED", one))
 
     def drop(self, collection: str, name: str, *, seen: bool = True) -> None:
-        """Delete it; the watch reports that if it is seen."""
+        """Delete an object; the watch reports it if ``seen``."""
         one = self.objects[collection].pop(name)
         self._version += 1
         one["metadata"]["resourceVersion"] = str(self._version)
@@ -45,11 +45,11 @@ class ScriptedApi:
             self._events[collection].put_nowait(WatchEvent("DELETED", one))
 
     def expire(self, collection: str) -> None:
-        """End the watch: its version is not remembered any more."""
+        """End the watch: its version has expired."""
         self._events[collection].put_nowait(None)
 
     def hang_up(self, collection: str) -> None:
-        """Break the watch; without an answer there is no other."""
+        """Break the watch; while ``away`` is set no new one succeeds."""
         self._events[collection].put_nowait(WatchEvent("BOOKMARK", {}))
 
     async def find(self, path: str) -> Object | None:

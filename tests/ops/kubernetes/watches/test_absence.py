@@ -1,4 +1,4 @@
-"""What a look asks about, and what it believes: what was seen keeps, only an answer can free."""
+"""The requests of a scan: cached Pods keep addresses, and only an answer can release them."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_the_launcher_of_a_vm_is_asked_about_by_its_own_name() -> None:
 
 
 class Table:
-    """Pods that were seen, as ``PodTable`` finds them."""
+    """Cached Pods, as ``PodTable`` returns them."""
 
     def __init__(self, *pods: PodState) -> None:
         self._pods = pods

@@ -1,4 +1,4 @@
-"""Watches that expire, events that are lost, empty lists: told or asked, never believed."""
+"""Expired watches, lost events and empty lists are verified by requests."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def node(*, ready: bool) -> Object:
 
 
 class WatchHarness:
-    """A source over a scripted server that has listed everything once."""
+    """A source on a scripted server, after its first lists."""
 
     def __init__(self) -> None:
         self.api = ScriptedApi()
@@ -200,7 +200,7 @@ async def test_an_empty_answer_to_many_questions_proves_nothing(
     harness: WatchHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(collection, "READS_MAX", 0)
-    harness.api.objects[PODS].clear()  # and the watch says nothing of it
+    harness.api.objects[PODS].clear()  # and the watch does not report it
 
     found = await harness.pod(7, endpoint("web-7", "u7", "10.6.0.7"))
 

@@ -1,4 +1,4 @@
-"""From objects as an API server sends them to what the rules may know."""
+"""Objects of an API server become facts for the rules."""
 
 from __future__ import annotations
 

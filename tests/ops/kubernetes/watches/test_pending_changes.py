@@ -1,4 +1,4 @@
-"""Changes that wait for a listener: of each Pod one, and reasons to look together."""
+"""Changes that wait for a listener: one for each Pod, and reasons to scan."""
 
 from __future__ import annotations
 

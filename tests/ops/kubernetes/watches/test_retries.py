@@ -1,4 +1,4 @@
-"""What fails is tried again after a pause: however long it fails, and never in a circle."""
+"""Failures are retried after a pause, without a limit of time and never in a busy loop."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.engine_harness import within
 A_NIGHT_OF_TRIES = 1_100
 PODS = "/api/v1/pods"
 TURNS = 200
-"""Of the event loop: enough for a circle to show, and over in no time."""
+"""Passes of the event loop: enough to detect a busy loop."""
 
 
 async def turns() -> None:
@@ -107,7 +107,7 @@ async def test_versions_that_expire_at_once_are_listed_with_pauses(
 
 
 class WithoutNads(ScriptedApi):
-    """Shows a NAD that is not there any more when it is written."""
+    """Lists a NAD that has been deleted when it is written."""
 
     merges = 0
 
@@ -136,7 +136,7 @@ async def test_a_nad_that_is_gone_is_not_written_in_a_circle() -> None:
 
 
 class WithEvents(ScriptedApi):
-    """Keeps what is created: Events, and NADs."""
+    """Records created Events and NADs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -150,7 +150,7 @@ class WithEvents(ScriptedApi):
 
 
 async def test_a_network_with_an_unknown_field_gets_an_event_that_names_it_and_no_nad() -> None:
-    """A definition of another version of Spiderpool may let a field through."""
+    """The definition of another version of Spiderpool may accept a field."""
     api = WithEvents()
     one = network("macvlan", "lan", macvlan={"master": ["ens3"], "mastr": ["ens4"]})
     one["metadata"] |= {"namespace": "shop", "name": "lan", "uid": "u1"}
@@ -168,7 +168,7 @@ async def test_a_network_with_an_unknown_field_gets_an_event_that_names_it_and_n
 
 
 class WithoutCidrs(ScriptedApi):
-    """Nobody says which CIDRs there are, and the first reports do not get through."""
+    """No source has CIDRs, and the first writes fail."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Waiting for executions to close, whatever happens to the watch."""
+"""Waiting for executions to close, also when the watch fails."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENDED = RunHead("one", RUN, "Basket", ExecutionStatus.COMPLETED)
 
 
 class ForgetfulStore(MemoryStore):
-    """Its first watch has fallen behind, and the run ends right after all was read anew."""
+    """A store whose first watch is compacted; the run ends right after the new read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ async def test_a_run_that_ends_while_the_watch_begins_anew_is_heard_of() -> None
 
 
 class CountingStore(MemoryStore):
-    """Counts how often it is read; its watch can be held up."""
+    """A store that counts reads, and whose watch can be delayed."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -21,7 +21,7 @@ from workflows.model.policies import ExecutionStatus
 
 
 class WorkflowCliHarness:
-    """A cluster with one execution that is done, one asleep and one paused."""
+    """A cluster with a completed, a sleeping and a paused execution."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self.store = KeptStore()
@@ -37,7 +37,7 @@ class WorkflowCliHarness:
         return code, said.out + said.err
 
     def work_until(self, workflow_id: str, status: ExecutionStatus) -> None:
-        """Let a worker do what there is to do."""
+        """Let a worker run until it is idle."""
 
         async def work() -> None:
             engine = EngineHarness(self.store)

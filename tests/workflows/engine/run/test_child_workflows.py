@@ -101,7 +101,7 @@ async def test_a_child_of_an_earlier_run_is_not_taken_for_one_of_the_present_run
 
 
 async def _has(engine: EngineHarness, handle: WorkflowHandle, child: str) -> bool:
-    """Whether the newest run of a parent has been told that its child has started."""
+    """Whether the newest run of a parent has recorded the start of its child."""
     found = (await engine.head(handle.workflow_id)).children
     return any(one.workflow_id == child and one.run_id for one in found)
 

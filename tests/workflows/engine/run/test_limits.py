@@ -1,4 +1,4 @@
-"""What a run may have and do is bounded, and whoever meets a bound reads its name (I10)."""
+"""Every resource of a run has a limit, and the error names it (I10)."""
 
 from __future__ import annotations
 

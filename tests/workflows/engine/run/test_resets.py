@@ -1,4 +1,4 @@
-"""A reset is decided once, whatever fails while it is decided."""
+"""A reset is executed once, whatever fails meanwhile."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from workflows.model.policies import ExecutionStatus
 
 
 class ResetStore(FaultyStore):
-    """Fails the reads, or spoils the race, of the first reset of the execution ``one``."""
+    """A store in which the reads or the commit of the first reset of ``one`` fail."""
 
     def __init__(self, store: KeyValueStore, keys: WorkflowKeys) -> None:
         super().__init__(store)
@@ -46,7 +46,7 @@ class ResetStore(FaultyStore):
 
 
 async def _reset(engine: EngineHarness, *, reads: int = 0, races: int = 0) -> int:
-    """Messages left in the inbox after a reset that met these faults was done."""
+    """Messages left in the inbox after a reset with these faults."""
     store = ResetStore(engine.store, engine.client.keys)
     await engine.worker(store=store)
     handle = await engine.client.start(Basket, id="one")

@@ -44,7 +44,7 @@ async def test_mail_that_no_transaction_could_carry_arrives_whole(
     await engine.worker()
 
     assert await within(handle.result()) == count
-    with suppress(CallRejected):  # it may have come too late
+    with suppress(CallRejected):  # it may be too late
         assert await within(updated) == count
 
 

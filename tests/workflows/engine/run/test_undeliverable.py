@@ -1,4 +1,4 @@
-"""Mail that cannot be read, that waits for a child, or that another run of the id comes before."""
+"""Messages that are unreadable, that wait for a child, or that are for another run of the id."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def test_mail_to_a_child_that_cannot_begin_is_answered(
 
 
 class SlowStore(FaultyStore):
-    """Keeps the answer of a transaction that closes a run, once ``shall_wait``."""
+    """A store that delays the answer of a transaction that closes a run, while ``shall_wait``."""
 
     def __init__(self, store: KeyValueStore) -> None:
         super().__init__(store)
@@ -102,6 +102,6 @@ async def test_a_question_to_a_run_that_another_one_follows_is_answered(
     following = await engine.client.start(Chain, ["a"], id="one")
     store.released.set()
 
-    with suppress(CallRejected):  # by the run that follows, which has no such query
+    with suppress(CallRejected):  # by the next run, which has no such query
         await within(asking)
     assert await within(following.result()) == ["A"]

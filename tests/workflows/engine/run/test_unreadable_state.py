@@ -1,4 +1,4 @@
-"""One stored value that cannot be used harms its own execution alone, and is listed (R1)."""
+"""An unusable stored value affects only its own execution, and is listed (R1)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from workflows.model.policies import ExecutionStatus
 
 
 class Row(NamedTuple):
-    """A kind of value: where it lies for an open run, and one of the right type but impossible."""
+    """A kind of value: its key for an open run, and an invalid value of the right type."""
 
     kind: str
     key: Callable[[WorkflowKeys, WorkflowHandle], bytes]
@@ -77,7 +77,7 @@ DUST = {
 
 
 def _new_field(value: bytes) -> bytes:
-    """Of a head or attempt of a newer version."""
+    """A head or attempt of a newer version."""
     version, fields = msgspec.msgpack.decode(value) if value else (1, [1])
     known = list(RunHead._fields if value else Attempt._fields)
     return msgspec.msgpack.encode([version, [*fields, *([0] * (len(known) - len(fields))), "new"]])
@@ -94,7 +94,7 @@ def _new_event_field(value: bytes) -> bytes:
 
 
 def _values(row: Row) -> dict[str, Callable[[bytes], bytes]]:
-    """The last ones are what a rolling upgrade brings."""
+    """The last ones occur during a rolling upgrade."""
     if row.kind == "history":
         newer = {"a new event type": _new_event_type, "a new field": _new_event_field}
     else:
@@ -158,7 +158,7 @@ async def test_a_value_that_cannot_be_used_stops_its_execution_until_it_can(
 
 
 class _HeldReads(FaultyStore):
-    """Keeps the answers of reads of one key until ``steps`` lets them go, one each."""
+    """A store that delays the reads of a key; each value of ``steps`` releases one."""
 
     def __init__(self, store: KeyValueStore) -> None:
         super().__init__(store)
@@ -198,7 +198,7 @@ async def test_a_signal_that_comes_while_a_head_is_read_again_is_not_lost(
     await eventually(partial(held.has_answered, 2))
     engine.activities.gate.set()
     await handle.signal("tell")
-    assert await engine.run(Chain, ["a"], id=BESIDE) == ["A"]  # the worker has seen the signal
+    assert await engine.run(Chain, ["a"], id=BESIDE) == ["A"]  # the worker has received the signal
     for _ in range(10):
         held.steps.release()
 

@@ -1,4 +1,4 @@
-"""The committer by itself: what becomes of proposals when the process ends under it."""
+"""The committer: the outcome of proposals when the process ends."""
 
 from __future__ import annotations
 

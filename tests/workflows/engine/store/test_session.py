@@ -1,4 +1,4 @@
-"""A session ends, and says so, however the renewal of its lease ends."""
+"""A session ends and reports it, however the renewal of its lease ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workflows.engine.store.session import open_session
 
 
 class RefusingStore(MemoryStore):
-    """Renews no lease."""
+    """A store that does not renew leases."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()

@@ -57,7 +57,7 @@ async def test_a_paused_execution_goes_on_after_retry(engine: EngineHarness) -> 
 
 
 class Failing:
-    """An activity that fails as long as it is told to for one thing."""
+    """An activity that fails while a test requires it."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -236,7 +236,7 @@ async def test_an_attempt_that_goes_on_after_its_time_speaks_for_no_other(
             await engine.activities.gate.wait()
         try:
             activity.heartbeat("still here")
-            await asyncio.sleep(0)  # by then the next attempt is under way, or will be
+            await asyncio.sleep(0)  # the next attempt has started or will start
             while not refused:
                 await asyncio.sleep(0)
                 activity.heartbeat("and here")

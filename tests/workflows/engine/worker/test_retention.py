@@ -1,4 +1,4 @@
-"""Closed executions in the archive: found by run, pruned by age, at the cost of what is touched."""
+"""Closed executions in the archive: found by run, pruned by age, at a cost proportional to them."""
 
 from __future__ import annotations
 

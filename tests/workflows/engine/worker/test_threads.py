@@ -1,4 +1,4 @@
-"""Plain activities run in threads: the event loop, the lease and all other executions go on."""
+"""Synchronous activities run in threads: event loop, lease and other executions continue."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from workflows.engine.worker.worker import WorkerOptions
 from workflows.model.policies import ExecutionStatus
 
 LEASE_S = 4
-"""Long enough that a busy machine is not taken for an event loop that is blocked."""
+"""Long enough to distinguish a blocked event loop from a busy machine."""
 
 
 class Blocking:
-    """A plain activity that blocks its thread until it may go on."""
+    """A synchronous activity that blocks its thread until a test continues it."""
 
     def __init__(self) -> None:
         self.calls: list[int] = []
@@ -36,7 +36,7 @@ class Blocking:
 
     @activity.defn()
     def beat(self) -> str:
-        """Until it is not wanted any more."""
+        """Run until it is cancelled."""
         self.begun.set()
         try:
             while not self.gate.wait(0.005):

@@ -1,4 +1,4 @@
-"""The log is sealed when it is due and pruned when it is old; whoever dies, nothing is lost."""
+"""The log is sealed when due and pruned when old; a crash loses nothing."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def low_bound(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class ArchiveJobHarness:
-    """One node, its archive, and the execution in skipped time."""
+    """A node, its archive, and the execution on a skipping clock."""
 
     def __init__(
         self, node: NodeHarness, directory: Path, retention: Retention = Retention()

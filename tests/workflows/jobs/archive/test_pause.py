@@ -1,4 +1,4 @@
-"""The next look comes before the log can reach its bound, and seldom while nothing happens."""
+"""The next check comes before the log can reach its limit, and rarely while idle."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Plays scripts of automatic pools: applications, Pods on a node, and a controller's jobs at work.
+"""Runs scripts about automatic pools: applications, Pods on a node, and a controller's jobs.
 
 Each method is a command of ``scripts/*.txt``; options are ``name=value``. ``settle`` waits until
-nothing is left to do, by the plan and not by the controller's own word.
+the plan has no step left.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from workflows.jobs.job_host import JobHost, JobSettings, JobSources
 
 
 class AutoPoolHarness:
-    """One cluster: a node, and as many controllers as are begun; one of them leads."""
+    """A cluster: a node and controllers, one of which leads."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class AutoPoolHarness:
         self._numbers = itertools.count()
         self._leader: JobHost | None = None
         self._works: dict[str, tuple[JobHost, list[asyncio.Task[None]]]] = {}
-        # What hangs on a dead store must not be collected as a task that was forgotten.
+        # Keeps tasks that wait for a dead store from being garbage collected.
         self._dead: list[JobHost] = []
 
     async def open(self, controllers: int = 1) -> None:
@@ -80,7 +80,7 @@ class AutoPoolHarness:
             await self.host()
 
     async def host(self, store: KeyValueStore | None = None) -> JobHost:
-        """One more controller; it leads unless one does already."""
+        """Start another controller; it leads unless one does already."""
         name = f"controller-{next(self._numbers)}"
         host = JobHost(
             store or self.store,
@@ -97,7 +97,7 @@ class AutoPoolHarness:
         return host
 
     async def bury(self, host: JobHost) -> None:
-        """A controller dies as a crash would have it: nothing is given back but its lease ends."""
+        """Kill a controller: it releases nothing, and its lease expires."""
         name = next(name for name, (one, _) in self._works.items() if one is host)
         _, works = self._works.pop(name)
         self._dead.append(host)
@@ -149,7 +149,7 @@ class AutoPoolHarness:
         return await self._apply(DeletePool(name))
 
     async def edit_pool(self, name: str, *ips: str) -> str:
-        """A user changes the addresses of a pool, and nothing else of it."""
+        """Change only the addresses of a pool, as a user does."""
         pool = (await self.node.truth()).pools[name]
         return await self._apply(ApplyPool(pool._replace(ips=ips)))
 
@@ -172,7 +172,7 @@ class AutoPoolHarness:
         reclaim: str = "",
         uid: str = "",
     ) -> str:
-        """Create, or change what is said; what a line does not say is not said any more."""
+        """Create or replace an application; omitted options are unset."""
         key = key_of(path)
         held = self.applications.there.get(key)
         said = annotations_of(subnet, number, reclaim, subnet6=subnet6)
@@ -198,13 +198,13 @@ class AutoPoolHarness:
         return f"has {' '.join(sorted(await self.add(pod, nic, float(patience or WAIT_S_MAX))))}"
 
     def pod_facts(self, name: str, of: str = "", **said: str) -> PodFacts:
-        """The Pod as its application makes it; ``said``: further annotations."""
+        """The Pod as its application creates it; ``said``: further annotations."""
         application = self.applications.there[key_of(of)] if of else None
         texts = {f"ipam.spidernet.io/{key}": text for key, text in said.items()}
         return pod_of(name, application, texts)
 
     async def pods_of(self, path: str, number: str) -> str:
-        """So many Pods, one after the other."""
+        """Add ``count`` Pods, one after the other."""
         name = path.rpartition("/")[2]
         return "\n".join([await self.pod(f"{name}-{at}", of=path) for at in range(int(number))])
 
@@ -227,7 +227,7 @@ class AutoPoolHarness:
     # What is so
 
     async def settle(self) -> str:
-        """Wait until no plan has a step that could be carried out; what is left, in words."""
+        """Wait until no plan has an executable step; return the others as text."""
         await eventually(self.is_settled)
         left = {
             f"{step.action} {step.pool or '-'}: {step.reason}"
@@ -245,7 +245,7 @@ class AutoPoolHarness:
         return "\n".join(lines) or "none"
 
     async def show(self, name: str) -> str:
-        """Gateway, routes, labels and number of a pool."""
+        """Gateway, routes, labels and size of a pool."""
         pool = (await self.node.truth()).pools[name]
         lines = [
             f"{key}={value}" for key, value in sorted((pool.labels | pool.annotations).items())
@@ -279,7 +279,7 @@ class AutoPoolHarness:
         return "\n".join(lines) or "none"
 
     async def check(self) -> str:
-        """The log keeps every rule, and the state is its fold."""
+        """Assert all invariants of the log, and that the state is its fold."""
         await check_everything(self.node)
         return ""
 
@@ -291,7 +291,7 @@ class AutoPoolHarness:
         self.waits += 1
 
     async def is_settled(self) -> bool:
-        """Whether no plan has a step that could be carried out."""
+        """Whether no plan has an executable step."""
         plans = await self._plans()
         return not any(step.command for steps in plans.values() for step in steps)
 
@@ -311,7 +311,7 @@ class AutoPoolHarness:
 
 
 async def _end(works: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel until they are over: one may wait for a dead store more than once on its way out."""
+    """Cancel repeatedly, because a task may wait for a dead store again while it ends."""
     waiting = [work for work in works if not work.done()]
     while waiting:
         for work in waiting:
@@ -331,5 +331,5 @@ def _departures(
 
 
 def configuration_of(truth: Ledger, settings: AutoPoolSettings) -> Configuration:
-    """The truth as rules read it."""
+    """The state for the rules."""
     return Configuration.of(truth, (settings.ipv4_enabled, settings.ipv6_enabled))

@@ -1,7 +1,7 @@
-"""A scripted cluster of applications: what an API server would show of them, and their Pods.
+"""A scripted cluster: applications as an API server would list them, and their Pods.
 
-An application that a script has removed is gone for certain, one that no script has made nobody
-knows. Third parties are not followed until they are removed, as their kinds are unknown.
+An application that a script removed is certainly deleted; one that no script created is unknown.
+Third-party applications are not followed until they are removed, as their kinds are unknown.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ class Applications:
         self._moved = asyncio.Event()
 
     def put(self, application: Application) -> None:
-        """Create or change it."""
+        """Create or change an application."""
         self.there[application.key] = application
         self.gone.discard(application.key)
         self._moved.set()
 
     def remove(self, key: ApplicationKey) -> None:
-        """It is deleted, and everybody has seen that."""
+        """Delete an application, with its delete event."""
         del self.there[key]
         self.gone.add(key)
         self._moved.set()
 
     async def listed(self) -> None:
-        """A script says what there is before anybody asks."""
+        """Return at once: a script is complete from the start."""
 
     def known(self) -> Mapping[ApplicationKey, Application]:
         return {key: one for key, one in self.there.items() if is_built_in(key)}
@@ -60,7 +60,7 @@ class Applications:
 
 
 def key_of(path: str) -> ApplicationKey:
-    """``web`` is a Deployment, ``StatefulSet/db`` what it says, any other kind a third party's."""
+    """Parse ``web`` (a Deployment) or ``StatefulSet/db``; other kinds are third-party."""
     kind, _, name = path.rpartition("/")
     kind = kind or "Deployment"
     return ApplicationKey(BUILT_IN.get(kind, THIRD_PARTY), kind, "shop", name)
@@ -81,7 +81,7 @@ def annotations_of(subnet: str, number: str, reclaim: str, *, subnet6: str = "")
 
 
 def scale_of(kind: str, size: int) -> Scale:
-    """A size as the kind says it."""
+    """A size in the fields of the kind."""
     match kind:
         case "DaemonSet":
             return Scale(desired=size)
@@ -92,7 +92,7 @@ def scale_of(kind: str, size: int) -> Scale:
 
 
 def pod_of(name: str, application: Application | None, said: dict[str, str]) -> PodFacts:
-    """A Pod of the application, or of nobody."""
+    """A Pod with or without an application."""
     owner = None
     if application is not None:
         key = application.key

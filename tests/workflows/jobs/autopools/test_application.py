@@ -1,4 +1,4 @@
-"""Controllers at work on both stores: many applications, one that dies, one that leads after it."""
+"""Controllers on both stores: many applications, a leader that dies, and its successor."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TOGETHER = 100
 SHORT_S = 0.3
 OTHERS = 8
 WAKES_TOO_MANY = 2
-"""For changes that crossed with a look."""
+"""Scans for changes that were concurrent with a scan."""
 
 
 @pytest.fixture
@@ -237,7 +237,7 @@ async def _looks_when_waiting(harness: AutoPoolHarness) -> int:
             try:
                 found: Any = await client.query(workflow_id(key_of("web")), "status", timeout_s=20)
             except CallRejected:
-                return 0  # its run has only just begun
+                return 0  # its run has just started
             return int(found["looks"]) if found["phase"] == "waiting" else 0
 
         return await eventually(waiting)

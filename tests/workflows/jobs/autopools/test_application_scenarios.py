@@ -2,8 +2,8 @@
 
 See docs/contributing/compatibility.md, I00001 to I00024, T00001 to T00005.
 
-A line that begins with "> " is a command, the lines below it are the answer.
-``ORBWEAVER_REWRITE=1`` writes the answers anew: commit them only if you understand the difference.
+A line that begins with "> " is a command, the lines below it are its output.
+``ORBWEAVER_REWRITE=1`` rewrites the outputs: commit them only if you understand the difference.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A node, a provider and the workflow between them, in skipped time."""
+"""A node, a provider and the workflow between them, on a skipping clock."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class BindingHarness:
         return added[-1].endpoint
 
     async def order(self, endpoint: Endpoint, wait_s: float = 100.0) -> BindingRequest:
-        """What an agent would ask for."""
+        """The request of an agent."""
         addresses = sorted(address for address, _ in endpoint.addresses())
         gets = [Get(self.node.keys.ip_of(address)) for address in addresses]
         found = (await self.node.store.read(gets)).ranges
@@ -66,7 +66,7 @@ class BindingHarness:
         return BindingRequest(*where, bound, claims, deadline_ms)
 
     async def start(self, order: BindingRequest) -> TimeSkippingHandle:
-        """Begin to bind."""
+        """Start a binding."""
         return await self.env.start(ExternalBinding, order, workflow_id=order.workflow_id)
 
     async def give_back(
@@ -81,21 +81,21 @@ class BindingHarness:
         return self.env.handle(order.workflow_id)
 
     async def endpoint(self, name: str = "web") -> Endpoint | None:
-        """As the store has it."""
+        """The binding in the store."""
         found = (await self.node.store.read([Get(self.node.keys.endpoint("shop", name))])).ranges
         return ENDPOINT.decode(found[0].kvs[0].value) if found[0].kvs else None
 
     async def claimed(self) -> set[str]:
-        """Addresses that are claimed."""
+        """The claimed addresses."""
         return set((await self.node.truth()).claims)
 
     async def check(self) -> None:
-        """Nothing is bound without a claim, no claim stays without a bind, and the log is well."""
+        """Assert that bindings and claims match, and that the log is valid."""
         assert set(self.provider.bound) == await self.claimed()
         await check_everything(self.node)
 
     async def close(self) -> None:
-        """End everything."""
+        """Close all parts."""
         await self.env.close()
         await self.client.close()
         await self.writers.close()

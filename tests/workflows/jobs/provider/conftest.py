@@ -1,4 +1,4 @@
-"""A provider on loopback and a scene around it; every test ends with the books in order."""
+"""A provider on loopback and its cluster; the state is checked at the end of every test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network provider on loopback that does what a test says: fails, forgets to answer, is late."""
+"""A network provider on loopback that a test controls: fails, does not answer, is late."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from workflows.jobs.provider.client import ALLOCATE, RELEASE, TIMEOUT_HEADER
 
 
 class Fault(Enum):
-    """What happens to one call."""
+    """The fault of one call."""
 
     BROKEN = "500, and nothing was done"
     DONE_BUT_BROKEN = "done, and 500"
@@ -30,9 +30,9 @@ class Fault(Enum):
 
 
 class FakeProvider:
-    """``bound``: address -> the Pod's UID. ``calls``: (path, body, header) as they came.
+    """``bound``: address -> the Pod's UID. ``calls``: (path, body, header) in order.
 
-    ``listening``: a socket of somewhere else than this loopback.
+    ``listening``: a socket in another network namespace.
     """
 
     def __init__(
