@@ -2,7 +2,8 @@
 
 A controller's Pod has the program, the endpoints of etcd, its certificates and the archive. Who may
 ``exec`` into it needs no certificates of etcd. What is about one node runs in the Pod of that
-node's agent, which has the program, the node's network and the rights to look into it.
+node's agent, which has the program, the node's network and the rights to look into it. A node
+without an agent is cleaned from a Pod of its own (``cleanup_pod``).
 
 Files of this machine are passed as standard input; output and exit code come back. User and host of
 this machine are passed along and recorded in every event, as with a local run: they are a claim,
@@ -19,7 +20,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import core
-from core.errors import NotFound, OrbweaverError
+from core.errors import BadInput, NotFound, OrbweaverError
+from ops.cli import cleanup_pod
 from ops.cli.application import app
 from ops.cli.command_line import END_OF_OPTIONS, ParsedOption, parse_options, program_of
 from ops.cli.exits import Exit
@@ -46,7 +48,8 @@ NODE_FOLDERS: Final = "--nodes"
 """It names folders of this machine, which standard input does not carry."""
 
 ON_A_NODE: Final = ("node", "doctor")
-"""The command whose third word names a node; without one it is about this machine."""
+CLEANS_A_NODE: Final = ("node", "clean")
+"""The commands whose third word names a node; without one they are about this machine."""
 
 OF_A_POD: Final = "trace-path"
 """The command whose second word names a Pod, on whose node it runs."""
@@ -78,7 +81,7 @@ def is_remote(arguments: Sequence[str], variables: Mapping[str, str], *, as_plug
     command = _command(arguments)
     is_direct = ETCD[0] in names or bool(variables.get(ETCD[1]))
     if command == ON_A_NODE[0]:
-        return bool(_node_of_line(arguments))
+        return any(_node_of_line(arguments, of) for of in (ON_A_NODE, CLEANS_A_NODE))
     if command in LOCAL or (command == "import" and not _is_passed_along(names)):
         return False
     if command == OF_A_POD and "--netns" in names:
@@ -89,7 +92,10 @@ def is_remote(arguments: Sequence[str], variables: Mapping[str, str], *, as_plug
 
 
 def run(arguments: Sequence[str], who: str) -> int:
-    """Run orbctl in a controller's Pod; its exit code. Raises BadInput, NotFound."""
+    """Run orbctl in a Pod; its exit code. Raises BadInput, NotFound, and as ``NodeCleaner``."""
+    if node := _node_of_line(arguments, CLEANS_A_NODE):
+        print(_clean(arguments, node), end="")
+        return Exit.OK
     remote = prepare(arguments, who, is_terminal=sys.stdin.isatty() and sys.stdout.isatty())
     code = subprocess.run(remote.command, input=remote.stdin, check=False).returncode
     if remote.node and code in {NO_PROGRAM, Exit.USAGE}:
@@ -103,7 +109,7 @@ def prepare(
     """The call of kubectl. Raises BadInput, NotFound."""
     find = find or _kubectl_output
     options, rest = _split(arguments)
-    kubectl = ["kubectl", *(f"{name}={options[name]}" for name in OPTIONS[:2] if name in options)]
+    kubectl = _kubectl(options)
     system = options.get(OPTIONS[2], "")
     node, rest = _node(kubectl, rest, find)
     rest, stdin = _with_files(rest)
@@ -117,6 +123,25 @@ def prepare(
     inside = ["env", f"{WHO}={who}", "orbctl", *rest]
     target = ["exec", *flags, "-n", metadata["namespace"], metadata["name"], "-c", component, "--"]
     return Remote([*kubectl, *target, *inside], stdin if reads or is_terminal else b"", node)
+
+
+def _clean(arguments: Sequence[str], node: str) -> str:
+    """The output of a Pod that cleans a node. Raises BadInput, and as ``NodeCleaner``."""
+    options, rest = _split(arguments)
+    passed = [option for option in _parsed(rest) if option.name]
+    if other := next((one.name for one in passed if one.name not in cleanup_pod.OPTIONS), ""):
+        text = f"{other} is of this machine; the Pod mounts the directories of the DaemonSet"
+        raise BadInput(text, subject=other, remedy=f"leave it out, or run this on {node} as root")
+
+    def kubectl(words: Sequence[str], stdin: str) -> str:
+        return _kubectl_output([*_kubectl(options), *words], stdin)
+
+    cleaner = cleanup_pod.NodeCleaner(kubectl, options.get(OPTIONS[2], ""))
+    return cleaner.clean(node, [word for option in passed for word in option.words])
+
+
+def _kubectl(options: Mapping[str, str]) -> list[str]:
+    return ["kubectl", *(f"{name}={options[name]}" for name in OPTIONS[:2] if name in options)]
 
 
 def _is_passed_along(names: set[str]) -> bool:
@@ -139,10 +164,10 @@ def _positional(arguments: Sequence[str]) -> list[str]:
     return [word for word in words if word != END_OF_OPTIONS]
 
 
-def _node_of_line(arguments: Sequence[str]) -> str:
-    """The node that a command of ``ON_A_NODE`` names; "" if it names none."""
+def _node_of_line(arguments: Sequence[str], command: tuple[str, str] = ON_A_NODE) -> str:
+    """The node that a line of this command names; "" if it names none."""
     words = _positional(arguments)
-    return words[2] if tuple(words[:2]) == ON_A_NODE and len(words) > len(ON_A_NODE) else ""
+    return words[2] if tuple(words[:2]) == command and len(words) > len(command) else ""
 
 
 def _node(kubectl: Sequence[str], arguments: Sequence[str], find: Finder) -> tuple[str, list[str]]:
@@ -256,12 +281,12 @@ def _is_ready(pod: Mapping[str, Any]) -> bool:
     return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
-def _kubectl_output(command: Sequence[str]) -> str:
+def _kubectl_output(command: Sequence[str], stdin: str = "") -> str:
     """The output of kubectl. Raises OrbweaverError with its error text."""
     if shutil.which(command[0]) is None:
         raise NotFound(f"{command[0]} is not on PATH", subject="PATH", remedy="install kubectl")
     done = subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=FIND_DEADLINE_S
+        command, input=stdin, capture_output=True, text=True, check=False, timeout=FIND_DEADLINE_S
     )
     if done.returncode:
         raise OrbweaverError(done.stderr.strip() or f"kubectl ended with {done.returncode}")

@@ -93,6 +93,9 @@ def test_what_the_documents_say_installs_serves_upgrades_and_leaves_nothing(
     assert_pod_is_on_the_network(cluster)
 
     cluster.shell("kubectl delete pod web")
+    name = max(before)
+    assert_a_node_is_cleaned_without_a_login(cluster, name)
+    assert cluster.state_of(name).changes_since(before[name]) == {}
     cluster.shell(remove)
     cluster.until(lambda: not of_namespace(cluster, "/api/v1/pods"), "an end of all Pods")
     assert {one["kind"] for one in ours(cluster)} <= KEPT
@@ -120,6 +123,31 @@ def assert_nodes_are_checked_without_a_login(cluster: BareCluster) -> None:
         assert {one["name"] for one in found["interfaces"]} >= {"eth0"}
         verdicts = {one["check"]: one["verdict"] for one in found["diagnoses"]}
         assert verdicts["macvlan links"] == "ok"
+
+
+def assert_a_node_is_cleaned_without_a_login(cluster: BareCluster, name: str) -> None:
+    """By the commands of uninstall.md, and not before the agent has left the node."""
+    refusal = cluster.shell(f"! kubectl orb node clean {name} 2>&1")
+    assert f"kubectl label node {name} orbweaver.io/agent=disabled" in refusal
+
+    cluster.shell(f"kubectl label node {name} orbweaver.io/agent=disabled")
+    selected = f"-l app.kubernetes.io/component=agent --field-selector=spec.nodeName={name}"
+    cluster.until(
+        lambda: not cluster.shell(f"kubectl -n {SPACE} get pods {selected} -o name"),
+        "the end of the node's agent",
+    )
+    log = cluster.shell(f"kubectl orb node clean {name}")
+    assert "/opt/cni/bin/coordinator removed" in log
+    cluster.until(
+        lambda: (
+            not [
+                one
+                for one in of_namespace(cluster, "/api/v1/pods")
+                if one["metadata"]["name"].startswith("orbweaver-node-clean-")
+            ]
+        ),
+        "the end of the Pod that cleans",
+    )
 
 
 def ours(cluster: BareCluster) -> list[dict[str, Any]]:

@@ -13,6 +13,8 @@ from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.domain.sriov.plan import NodePlan, plan_node
 from core.errors import BadInput
 from core.manifests.sriov_policies import node_policies
+from core.settings.conf_file import read_conf
+from core.settings.shared_settings import CONF_PATH
 from nodeagent.clusterip.installation import remove
 from nodeagent.coordinator.host_rules import remove_host_rules
 from nodeagent.coordinator.settings import BUILT_IN
@@ -126,8 +128,12 @@ def sriov(
 
 @app.command()
 def clean(
+    node: OtherNode = "",  # noqa: ARG001  # ops.cli.remote makes a Pod for it
     bin_dir: Annotated[Path, typer.Option(help="where runtimes find executables")] = BIN_DIRECTORY,
-    socket: Annotated[Path, typer.Option(help="the agent's socket")] = Path(SOCKET_PATH),
+    socket: Annotated[
+        Path | None,
+        typer.Option(help=f"the agent's socket, {SOCKET_PATH} if no conf.yml names it"),
+    ] = None,
     bpffs: Annotated[Path, typer.Option(help="where agents pin eBPF programs")] = BPF_FILESYSTEM,
     host_table: Annotated[int, typer.Option(help="the table of hostRuleTable")] = HOST_TABLE,
 ) -> None:
@@ -135,13 +141,16 @@ def clean(
 
     For a node on which no agent runs any more. Files that were changed since their installation
     stay, and so do records of attachments. Pods on networks of Orbweaver cannot be deleted until
-    the executables are installed again.
+    the executables are installed again. Requires root on this node; for NODE it runs in a Pod that
+    is made for it through kubectl, has the image and the mounts of the agents, and is deleted.
 
     Examples:
       orbctl node clean
+      kubectl orb node clean worker-7
       orbctl node clean --bin-dir /usr/libexec/cni
     """
-    changes = [*uninstall(bin_dir), *remove_runtime_files(socket)]
+    path = socket or Path(read_conf(Path(CONF_PATH)).socket_path or SOCKET_PATH)
+    changes = [*uninstall(bin_dir), *remove_runtime_files(path)]
     for change in changes:
         print(f"{change.path} {change.action}")
     if bpffs.is_dir() and remove(bpffs):

@@ -73,6 +73,8 @@ def prepared(*arguments: str, is_terminal: bool = False) -> Remote:
         ("node doctor worker-7", "10.0.0.1:2379", False, True),
         ("node doctor --gateway ens3=10.6.0.1", "", True, False),
         ("node clean", "", True, False),
+        ("node clean worker-7", "", True, True),
+        ("node clean worker-7 --host-table 600", "10.0.0.1:2379", False, True),
         ("trace-path shop/web-0 10.6.0.1", "", True, True),
         ("trace-path shop/web-0 10.6.0.1", "", False, False),
         ("trace-path shop/web-0 10.6.0.1 --context north", "", False, True),

@@ -1,0 +1,201 @@
+"""Cleans a node from a Pod, for people without a login: ``orbctl node clean NODE``.
+
+The Pod has the image, the mounts and the rights of an agent, from the Pod template of the agents'
+DaemonSet. It is created only where no agent runs, because a running agent would go on without its
+sockets. It runs once, for a limited time; its log is shown, and it is deleted whatever happens.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from core.errors import BadInput, NotFound, OrbweaverError, Refusal, Refused
+
+COMPONENT: Final = "app.kubernetes.io/component"
+PART_OF: Final = "app.kubernetes.io/part-of"
+SELECTOR: Final = f"{PART_OF}=orbweaver,{COMPONENT}=agent"
+"""The DaemonSet of the agents, and its Pods."""
+
+POD_NAME: Final = "orbweaver-node-clean-"
+"""The API server appends random characters."""
+
+POD_COMPONENT: Final = "node-clean"
+"""Another one than agents have: no DaemonSet counts the Pod as its own."""
+
+EXCLUDED: Final = "orbweaver.io/agent"
+"""The label that keeps agents off a node, by the chart's default affinity."""
+
+CLEAN_DEADLINE_S: Final = 60
+"""Seconds that kubelet lets the Pod run; cleaning takes a few."""
+
+WAIT_S_MAX: Final = CLEAN_DEADLINE_S + 60.0
+"""Seconds from creating the Pod to its end; a kubelet that does not answer never ends it."""
+
+POLL_S: Final = 1.0
+ENDED: Final = ("Succeeded", "Failed")
+OPTIONS: Final = ("--host-table", "--socket")
+"""Options of ``node clean`` that a Pod can obey; directories are those that it mounts."""
+
+CONTAINERS: Final = ("agent", "install")
+"""Of the template: their mounts and capabilities are what cleaning needs."""
+
+Kubectl = Callable[[Sequence[str], str], str]
+"""Arguments and standard input of kubectl -> its output. Raises OrbweaverError."""
+
+
+class NodeCleaner:
+    """Cleans nodes of one cluster; ``namespace`` "": agents are found in any namespace."""
+
+    def __init__(self, kubectl: Kubectl, namespace: str = "", wait_s: float = WAIT_S_MAX) -> None:
+        self._kubectl = kubectl
+        self._where = ["-n", namespace] if namespace else ["-A"]
+        self._wait_s = wait_s
+
+    def clean(self, node: str, options: Sequence[str] = ()) -> str:
+        """Run ``orbctl node clean`` on a node; its output. ``options``: words of its command line.
+
+        Raises NotFound, Refused, and OrbweaverError with the output of a run that failed.
+        """
+        if not self._run("get", "node", node, "--ignore-not-found", "-o", "name").strip():
+            remedy = "kubectl get nodes lists them"
+            raise NotFound(f"there is no node {node}", subject=node, remedy=remedy)
+        self._check_no_agent(node)
+        pod = cleanup_pod(self._daemon_set(), node, options)
+        namespace = str(pod["metadata"]["namespace"])
+        text = self._run("create", "-f", "-", "-o", "json", stdin=json.dumps(pod))
+        name = str(json.loads(text)["metadata"]["name"])
+        try:
+            ended = self._until_ended(namespace, name)
+            log = self._run("logs", "-n", namespace, name)
+        finally:
+            self._run("delete", "pod", "-n", namespace, name, "--ignore-not-found", "--wait=false")
+        if ended["status"]["phase"] == "Failed":
+            raise OrbweaverError(f"node {node} was not cleaned: {_why(ended)}\n{log}".strip())
+        return log
+
+    def _check_no_agent(self, node: str) -> None:
+        on_node = f"--field-selector=spec.nodeName={node}"
+        pods = self._items("get", "pods", "-A", "-l", SELECTOR, on_node)
+        for pod in pods:
+            if pod.get("status", {}).get("phase") not in ENDED:
+                raise _agent_runs(node, pod)
+
+    def _daemon_set(self) -> dict[str, Any]:
+        daemon_sets = self._items("get", "daemonsets", *self._where, "-l", SELECTOR)
+        if len(daemon_sets) > 1:
+            names = ", ".join(one["metadata"]["namespace"] for one in daemon_sets)
+            remedy = "choose one with --system-namespace"
+            raise BadInput(f"agents are installed in several namespaces: {names}", remedy=remedy)
+        if not daemon_sets:
+            remedy = "after `helm uninstall` run `orbctl node clean` on the node itself, as root"
+            text = "there is no DaemonSet of agents, whose image and mounts the Pod needs"
+            raise NotFound(text, subject=SELECTOR, remedy=remedy)
+        return daemon_sets[0]
+
+    def _until_ended(self, namespace: str, name: str) -> dict[str, Any]:
+        deadline = time.monotonic() + self._wait_s
+        while True:
+            pod: dict[str, Any] = json.loads(
+                self._run("get", "pod", "-n", namespace, name, "-o", "json")
+            )
+            if pod.get("status", {}).get("phase") in ENDED:
+                return pod
+            if time.monotonic() >= deadline:
+                text = f"Pod {namespace}/{name} did not end within {self._wait_s:g} s: {_why(pod)}"
+                raise OrbweaverError(text, remedy="check that the kubelet of the node answers")
+            time.sleep(POLL_S)
+
+    def _items(self, *arguments: str) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = json.loads(self._run(*arguments, "-o", "json"))["items"]
+        return items
+
+    def _run(self, *arguments: str, stdin: str = "") -> str:
+        return self._kubectl(arguments, stdin)
+
+
+def cleanup_pod(
+    daemon_set: Mapping[str, Any], node: str, options: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The manifest of the Pod that cleans a node, from the DaemonSet of the agents. Pure."""
+    metadata, template = daemon_set["metadata"], daemon_set["spec"]["template"]["spec"]
+    both = [*template["containers"], *template.get("initContainers", ())]
+    containers = [one for name in CONTAINERS for one in both if one["name"] == name]
+    volumes = [one for one in template["volumes"] if "hostPath" in one or "configMap" in one]
+    names = {volume["name"] for volume in volumes}
+    mounts = {
+        mount["mountPath"]: mount
+        for container in containers
+        for mount in container.get("volumeMounts", ())
+        if mount["name"] in names
+    }
+    agent = containers[0]
+    copied = ("image", "imagePullPolicy", "resources")
+    container = {key: agent[key] for key in copied if key in agent} | {
+        "name": POD_COMPONENT,
+        "command": ["orbctl", "node", "clean", *options],
+        "securityContext": _with_capabilities(containers),
+        "volumeMounts": list(mounts.values()),
+    }
+    shared = ("hostNetwork", "imagePullSecrets", "priorityClassName", "securityContext")
+    spec = {key: template[key] for key in shared if key in template} | {
+        "nodeName": node,
+        "restartPolicy": "Never",
+        "activeDeadlineSeconds": CLEAN_DEADLINE_S,
+        "terminationGracePeriodSeconds": 1,
+        "automountServiceAccountToken": False,
+        "tolerations": [{"operator": "Exists"}],
+        "containers": [container],
+        "volumes": volumes,
+    }
+    owner = {
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "name": metadata["name"],
+        "uid": metadata["uid"],
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "generateName": POD_NAME,
+            "namespace": metadata["namespace"],
+            "labels": {PART_OF: "orbweaver", COMPONENT: POD_COMPONENT},
+            # Where nothing deletes the Pod, it goes with the DaemonSet.
+            "ownerReferences": [owner],
+        },
+        "spec": spec,
+    }
+
+
+def _with_capabilities(containers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The first container's security context with the capabilities of all."""
+    contexts = [one.get("securityContext", {}) for one in containers]
+    added: Iterable[str] = dict.fromkeys(
+        name for one in contexts for name in one.get("capabilities", {}).get("add", ())
+    )
+    capabilities = dict(contexts[0].get("capabilities", {})) | {"add": list(added)}
+    return {**contexts[0], "capabilities": capabilities}
+
+
+def _agent_runs(node: str, pod: Mapping[str, Any]) -> Refused:
+    name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+    message = f"Pod {name} is the agent of this node and would go on without its sockets"
+    remedy = (
+        f"exclude the node first: kubectl label node {node} {EXCLUDED}=disabled; or uninstall the"
+        " chart, which cleans every node"
+    )
+    return Refused((Refusal("Forbidden", "agent-runs", f"Node/{node}", "", message, remedy),))
+
+
+def _why(pod: Mapping[str, Any]) -> str:
+    """Why a Pod has failed, or does not start."""
+    status = pod.get("status", {})
+    texts = [status.get("reason", ""), status.get("message", "")]
+    for container in status.get("containerStatuses", ()):
+        for state in container.get("state", {}).values():
+            code = f"exit code {state['exitCode']}" if "exitCode" in state else ""
+            texts += [state.get("reason", ""), state.get("message", ""), code]
+    return ": ".join(text for text in texts if text) or f"it is {status.get('phase', 'unknown')}"

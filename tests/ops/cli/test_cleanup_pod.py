@@ -1,0 +1,147 @@
+"""``orbctl node clean NODE``: the Pod that is made of the agents' template, and when none is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import yaml
+
+from core.errors import BadInput, NotFound, OrbweaverError, Refused
+from ops.cli.cleanup_pod import NodeCleaner, cleanup_pod
+from ops.cli.remote import run
+from tests.packaging.project import ROOT
+
+RENDERED = ROOT / "tests/chart/golden/default.yaml"
+
+
+@pytest.fixture(scope="module")
+def daemon_set() -> dict[str, Any]:
+    """The agents of a default installation, as the API server has them."""
+    objects = yaml.safe_load_all(RENDERED.read_text("utf-8"))
+    found = [one for one in objects if one and one["kind"] == "DaemonSet"]
+    (agents,) = [one for one in found if one["metadata"]["name"] == "orbweaver-agent"]
+    return dict(agents) | {"metadata": agents["metadata"] | {"uid": "1-2-3"}}
+
+
+class ScriptedCluster:
+    """Answers of kubectl by its verb, and what it was called with."""
+
+    def __init__(self, daemon_set: dict[str, Any], **pod: Any) -> None:
+        self.daemon_sets, self.agents = [daemon_set], list[dict[str, Any]]()
+        self.pod = {"metadata": {"name": "made", "namespace": "net"}, "status": pod}
+        self.called: list[str] = []
+
+    def __call__(self, words: Sequence[str], stdin: str) -> str:
+        self.called.append(words[0])
+        answers = {
+            "get node": "node/worker-7\n" if words[2] == "worker-7" else "",
+            "get pods": json.dumps({"items": self.agents}),
+            "get daemonsets": json.dumps({"items": self.daemon_sets}),
+        }
+        if words[0] == "logs":
+            return "everything removed\n"
+        return answers.get(" ".join(words[:2]), json.dumps(self.pod))
+
+
+def test_the_pod_has_image_mounts_and_capabilities_of_an_agent(daemon_set: dict[str, Any]) -> None:
+    pod = cleanup_pod(daemon_set, "worker-7", ["--host-table=600"])
+
+    spec, (container,) = pod["spec"], pod["spec"]["containers"]
+    agent = daemon_set["spec"]["template"]["spec"]["containers"][0]
+    assert container["image"] == agent["image"]
+    assert container["command"] == ["orbctl", "node", "clean", "--host-table=600"]
+    assert {mount["mountPath"] for mount in container["volumeMounts"]} >= {
+        "/opt/cni/bin",
+        "/var/run/spidernet",
+        "/tmp/spiderpool/config-map",
+    }
+    volumes = {volume["name"] for volume in spec["volumes"]}
+    assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
+    assert not [volume for volume in spec["volumes"] if "secret" in volume], "it needs no etcd"
+    added = container["securityContext"]["capabilities"]["add"]
+    assert set(added) == {"NET_ADMIN", "NET_RAW", "SYS_ADMIN", "DAC_OVERRIDE"}
+    assert spec["hostNetwork"]
+
+
+def test_the_pod_runs_once_on_that_node_and_is_no_agent(daemon_set: dict[str, Any]) -> None:
+    pod = cleanup_pod(daemon_set, "worker-7")
+
+    spec, metadata = pod["spec"], pod["metadata"]
+    assert (spec["nodeName"], spec["restartPolicy"]) == ("worker-7", "Never")
+    assert spec["activeDeadlineSeconds"] > 0
+    assert spec["tolerations"] == [{"operator": "Exists"}]
+    (owner,) = metadata["ownerReferences"]
+    assert (owner["name"], owner["uid"]) == ("orbweaver-agent", "1-2-3")
+    assert not owner.get("controller"), "the DaemonSet would delete it"
+    selected = daemon_set["spec"]["selector"]["matchLabels"]
+    assert not selected.items() <= metadata["labels"].items()
+
+
+def test_the_log_of_the_pod_is_returned_and_the_pod_deleted(daemon_set: dict[str, Any]) -> None:
+    cluster = ScriptedCluster(daemon_set, phase="Succeeded")
+
+    assert NodeCleaner(cluster).clean("worker-7") == "everything removed\n"
+    assert cluster.called[-2:] == ["logs", "delete"]
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        ({"phase": "Failed", "reason": "DeadlineExceeded"}, "DeadlineExceeded\neverything removed"),
+        (
+            {"phase": "Failed", "containerStatuses": [{"state": {"terminated": {"exitCode": 2}}}]},
+            "exit code 2",
+        ),
+        (
+            {
+                "phase": "Pending",
+                "containerStatuses": [{"state": {"waiting": {"reason": "ErrImagePull"}}}],
+            },
+            "did not end within 0 s: ErrImagePull",
+        ),
+        ({}, "it is unknown"),
+    ],
+)
+def test_a_pod_that_fails_or_never_starts_is_deleted_and_says_why(
+    daemon_set: dict[str, Any], status: dict[str, Any], text: str
+) -> None:
+    cluster = ScriptedCluster(daemon_set, **status)
+
+    with pytest.raises(OrbweaverError, match=text):
+        NodeCleaner(cluster, wait_s=0).clean("worker-7")
+    assert cluster.called[-1] == "delete"
+
+
+def test_a_node_with_an_agent_is_not_cleaned(daemon_set: dict[str, Any]) -> None:
+    cluster = ScriptedCluster(daemon_set)
+    metadata = {"namespace": "net", "name": "orbweaver-agent-x"}
+    cluster.agents = [{"metadata": metadata, "status": {"phase": "Pending"}}]
+
+    with pytest.raises(Refused, match=r"label node worker-7 orbweaver\.io/agent=disabled"):
+        NodeCleaner(cluster).clean("worker-7")
+    assert "create" not in cluster.called
+
+    cluster.agents[0]["status"] = {"phase": "Failed"}
+    cluster.pod["status"] = {"phase": "Succeeded"}
+    NodeCleaner(cluster).clean("worker-7")
+
+
+def test_what_is_not_there_is_named(daemon_set: dict[str, Any]) -> None:
+    cluster = ScriptedCluster(daemon_set)
+    with pytest.raises(NotFound, match="there is no node elsewhere"):
+        NodeCleaner(cluster).clean("elsewhere")
+    cluster.daemon_sets = []
+    with pytest.raises(NotFound, match="no DaemonSet of agents") as caught:
+        NodeCleaner(cluster).clean("worker-7")
+    assert "helm uninstall" in caught.value.remedy
+    cluster.daemon_sets = [daemon_set] * 2
+    with pytest.raises(BadInput, match="several namespaces"):
+        NodeCleaner(cluster).clean("worker-7")
+
+
+def test_directories_of_this_machine_are_no_options_of_the_pod() -> None:
+    with pytest.raises(BadInput, match="--bin-dir is of this machine"):
+        run(["node", "clean", "worker-7", "--bin-dir", "/usr/libexec/cni"], "jo@desk")
