@@ -47,7 +47,7 @@ function card(item, state) {
       link(subjectHref(item.subject), item.subject.replace(/^pod\//, ""), { class: "strong" }),
       nic ? ` ${nic}` : "", item.node ? [" on ", link(subjectHref(`node/${item.node}`), item.node)] : "",
       times > 1 ? [" ", element("span", { class: "tag" }, plural(times, "time"))] : null, " ", traceLink(item.traceId)),
-    element("p", {}, capital(sentence(message || item.detail))),
+    element("p", {}, sentence(message ? capital(message) : item.detail)),
     remedy ? element("p", {}, capital(sentence(remedy))) : null,
     source ? element("p", { class: "hint" }, `The pools come from ${source}.`) : null,
     verdicts.length > 0 ? element("ul", { class: "verdicts" }, verdicts.map(verdictItem)) : null,

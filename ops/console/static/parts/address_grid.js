@@ -37,7 +37,7 @@ export function addressGrid(answer, hrefs) {
 function addressNode(cell, hrefs) {
   const { letter } = STATES.find(({ name }) => name === cell.state) ?? { letter: "" };
   return element("a", {
-    class: `cell ${stateClass(cell.state)}`, role: "gridcell", tabindex: -1, href: hrefs.address(cell.first),
+    class: `cell ${stateClass(cell.state)} ${cell.isQuarantined && cell.state !== "quarantined" ? "has-quarantine" : ""}`, role: "gridcell", tabindex: -1, href: hrefs.address(cell.first),
     "data-key": cell.first, "aria-label": cellText(cell),
   }, element("span", { class: "cell-number" }, cell.label), letter ? element("span", { class: "cell-letter" }, letter) : null);
 }
@@ -84,7 +84,7 @@ function cellText(cell) {
 
 function describe(details, cell, isRanges) {
   const facts = isRanges
-    ? Object.entries(cell.counts).map(([state, count]) => [state, countText(count)])
+    ? Object.entries(cell.counts).filter(([state]) => state !== "outside").map(([state, count]) => [state, countText(count)])
     : [["State", cell.state], ...cell.facts];
   replace(details,
     element("p", { class: "grid-title" }, rangeText(cell.first, cell.last)),

@@ -32,8 +32,12 @@ export function forecastText({ forecast }, nowMs) {
   const interval = forecast.earliest
     ? ` With a probability of 80 % between ${instantText(forecast.earliest)} and ${forecast.latest ? instantText(forecast.latest) : "never"}.`
     : "";
-  return `Full ${distanceText(expected, nowMs)}, on ${instantText(forecast.expected)}, at ${forecast.perDay > 0 ? "+" : ""}`
-    + `${forecast.perDay} addresses a day${basis}.${interval}`;
+  return `Full ${distanceText(expected, nowMs)}, on ${instantText(forecast.expected)}, at ${growthText(forecast.perDay)} addresses a day`
+    + `${basis}.${interval}`;
+}
+
+function growthText(perDay) {
+  return `${perDay > 0 ? "+" : ""}${perDay.toFixed(1)}`;
 }
 
 /** The number of allocated addresses hour by hour. Null without at least two hours. */

@@ -4,17 +4,22 @@ import { formatAddress, parseAddress } from "../numbers.js";
 import { instantText } from "../time_text.js";
 
 /**
- * A cell for each address: `{first, last, label, state, facts, holder}`; `facts` are pairs of a title and a
- * text, about its holder or about why no Pod can have it.
+ * A cell for each address: `{first, last, label, state, facts, isQuarantined}`; `facts` are pairs of a title
+ * and a text, about its holder or about why no Pod can have it. An address in quarantine can still be held.
  */
 export function addressCells(answer) {
   const start = parseAddress(answer.first);
   const facts = factsByOffset(answer);
+  const quarantined = new Set((answer.quarantined ?? []).map(({ offset }) => offset));
   const cells = [];
   for (const [state, length] of answer.states) {
     for (let step = 0; step < length; step += 1) {
-      const address = formatAddress(start.family, start.value + BigInt(cells.length));
-      cells.push({ first: address, last: address, label: labelOf(address), state, facts: facts.get(cells.length) ?? [] });
+      const offset = cells.length;
+      const address = formatAddress(start.family, start.value + BigInt(offset));
+      cells.push({
+        first: address, last: address, label: labelOf(address), state,
+        facts: facts.get(offset) ?? [], isQuarantined: quarantined.has(offset),
+      });
     }
   }
   return cells;
