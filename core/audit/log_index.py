@@ -15,7 +15,7 @@ from array import array
 from bisect import bisect_right
 from collections import defaultdict, deque
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from core.archive.replay import LogView, ticked
 from core.archive.snapshot import ArchiveSnapshot
@@ -27,6 +27,7 @@ from core.domain.events import (
     AddressesClaimed,
     AddressesReleased,
     AddressQuarantined,
+    AllocationRefused,
     EndpointChanged,
     Event,
     PoolDefined,
@@ -53,6 +54,13 @@ _TRACE: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{16}([0-9a-f]{16})-")
 _DIGITS: Final = re.compile(r"[^0-9a-fA-F]")
 
 
+class RefusedPod(NamedTuple):
+    """What a search says of a refused ADD; its event has the rest."""
+
+    reason: str
+    node: str
+
+
 class LogIndex:
     """The states from ``first_position`` (a snapshot's, or 0) up to ``position``."""
 
@@ -63,6 +71,8 @@ class LogIndex:
         self.subnets: Versions[str, Subnet] = Versions()
         self.reservations: Versions[str, Reservation] = Versions()
         self.quarantine: Versions[str, Quarantine] = Versions()
+        self.refusals: Versions[str, RefusedPod] = Versions()
+        """The newest refused ADD of each Pod (``NAMESPACE/NAME``)."""
         self.holdings: dict[str, HoldingTable] = {}
         self.writers: defaultdict[str, array[int]] = defaultdict(lambda: array("Q"))
         """The positions of the segments of each writer."""
@@ -157,6 +167,9 @@ class LogIndex:
                     table, value = self._table(pool), parse_address(address).value
                     if table.revision_now(value) == revision:
                         table.end(value, position)
+            case AllocationRefused(namespace, name):
+                refusal = RefusedPod(event.reason, event.node)
+                self.refusals.define(f"{namespace}/{name}", position, refusal)
             case _:
                 self._configure(event, position)
 

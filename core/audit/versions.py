@@ -50,6 +50,12 @@ class Versions(Generic[K, V]):
         index = bisect_right(versions, position, key=lambda version: version.position)
         return versions[index - 1].value if index else None
 
+    def position_of(self, name: K, position: int) -> int:
+        """Where the version that ``get`` returns begins; 0 if there is none."""
+        versions = self._versions.get(name, [])
+        index = bisect_right(versions, position, key=lambda version: version.position)
+        return versions[index - 1].position if index else 0
+
     def at(self, position: int) -> dict[K, V]:
         """Every object at a position, by name."""
         pairs = ((name, self.get(name, position)) for name in self._versions)

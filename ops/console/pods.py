@@ -6,25 +6,20 @@ A Pod's interfaces are folded from the events about it, which the index of the a
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from core.archive.replay import LogView
-from core.audit.history import events_about, history
-from core.audit.history_entries import ENTRIES_MAX, HistorySubject, Stamp, stamp_of
+from core.audit.history import history
+from core.audit.history_entries import ENTRIES_MAX, HistorySubject, stamp_of
 from core.audit.indexed_log import LogInstant
+from core.audit.past_adds import LogMoment, PastAdds, past_adds
 from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.ip_address import format_address, parse_address
-from core.domain.events import (
-    AddressesClaimed,
-    AddressesReleased,
-    AllocationRefused,
-    EndpointChanged,
-    Event,
-)
-from core.domain.evolution import EndpointKey, evolve_endpoint
+from core.domain.events import AddressesClaimed, Recorded
 from core.domain.model import Endpoint, Nic, Pool
 from core.domain.quarantine.quarantine_decisions import seen_in_words
+from core.domain.selection.explanation import SOURCE_WORDS
 from core.domain.subnets.subnet_model import owner_of
 from core.errors import NotFound
 from ops.console.address_states import AddressState
@@ -78,37 +73,16 @@ async def timeline(view: LogView, instant: LogInstant, subject: HistorySubject) 
 
 async def pod_answer(view: LogView, instant: LogInstant, namespace: str, name: str) -> Document:
     """``PodAnswer`` of the contract. Raises NotFound for a Pod that the log never named."""
-    endpoint: Endpoint | None = None
-    claimed: Stamp | None = None
-    is_known = False
-    async for recorded in events_about(view, HistorySubject("pod", f"{namespace}/{name}")):
-        event = recorded.event
-        if _pod_of(event) != (namespace, name):
-            continue
-        is_known = True
-        if recorded.position > instant.position:
-            continue
-        if isinstance(event, AddressesClaimed | EndpointChanged | AddressesReleased):
-            endpoint = evolve_endpoint(endpoint, event)
-            claimed = stamp_of(recorded) if isinstance(event, AddressesClaimed) else claimed
-    if not is_known:
+    key = namespace, name
+    adds = await past_adds(view, key, LogMoment(position=instant.position))
+    if adds == PastAdds() and await past_adds(view, key) == PastAdds():
         raise NotFound(
             f"the log has no event about Pod {namespace}/{name}",
             subject="pod",
             remedy="search for a part of its name; `orbctl explain` says why a Pod has no address",
         )
-    pod = None if endpoint is None else _pod(instant, endpoint, claimed)
+    pod = None if adds.held is None else _pod(instant, adds.held, adds.claims)
     return {"at": instant_document(instant), "pod": pod}
-
-
-def _pod_of(event: Event) -> EndpointKey | None:
-    match event:
-        case AddressesClaimed(endpoint) | EndpointChanged(endpoint):
-            return endpoint.key
-        case AddressesReleased(namespace, name) | AllocationRefused(namespace, name):
-            return namespace, name
-        case _:
-            return None
 
 
 def pod_page(instant: LogInstant, namespace: str, request: PageRequest) -> Document:
@@ -247,7 +221,8 @@ def _address(pools: PoolsAt, pool: Pool, value: int, row: int, state: AddressSta
     }
 
 
-def _pod(instant: LogInstant, endpoint: Endpoint, claimed: Stamp | None) -> Document:
+def _pod(instant: LogInstant, endpoint: Endpoint, claims: Sequence[Recorded]) -> Document:
+    claimed = stamp_of(claims[-1]) if claims else None
     return {
         "namespace": endpoint.namespace,
         "name": endpoint.name,
@@ -256,7 +231,7 @@ def _pod(instant: LogInstant, endpoint: Endpoint, claimed: Stamp | None) -> Docu
         "holder": endpoint.holder,
         "owner": {"kind": endpoint.owner_kind, "name": endpoint.owner_name},
         "interfaces": [_interface(nic) for nic in endpoint.nics],
-        "why": list(_reasons(instant, endpoint)),
+        "why": list(dict.fromkeys([*_choices(claims), *_reasons(instant, endpoint)])),
         "traceId": claimed.trace_id if claimed else "",
         "claimed": stamp_document(claimed) if claimed else None,
     }
@@ -281,6 +256,20 @@ def _interface(nic: Nic) -> Document:
         "routes": [route_document(route) for route in nic.routes],
         "cleanGateway": nic.clean_gateway,
     }
+
+
+def _choices(claims: Sequence[Recorded]) -> Iterator[str]:
+    """What named the pools, and which of them were not used, as the events of the claims say."""
+    for recorded in claims:
+        event = recorded.event
+        assert isinstance(event, AddressesClaimed), "past_adds returns no other events"
+        if event.source:
+            words = SOURCE_WORDS.get(event.source, event.source)
+            yield f"The IPPools of the request came from {words}."
+        for verdict in event.passed_over:
+            detail = f": {verdict.detail}" if verdict.detail else ""
+            rule = f"by the rule {verdict.rule}{detail}"
+            yield f"IPPool {verdict.pool} was passed over for {verdict.interface} {rule}."
 
 
 def _reasons(instant: LogInstant, endpoint: Endpoint) -> Iterator[str]:

@@ -84,6 +84,7 @@ def _document(instant: LogInstant, hit: Hit) -> Document:
 
 def _hits(instant: LogInstant, query: str) -> Iterator[Hit]:
     yield from _objects(instant, query)
+    yield from _refused(instant, query.lower())
     trace = _TRACE.match(query.lower())
     low = int(trace[1], 16) & _LOW_HALF if trace else 0
     mac = mac_number(query)
@@ -151,6 +152,16 @@ def _objects(instant: LogInstant, query: str) -> Iterator[Hit]:
         mac = quarantine.conflicting_host.mac if quarantine.conflicting_host else ""
         if text in {address, mac.lower()}:
             yield Hit("address", address, f"in quarantine: {quarantine.reason}")
+
+
+def _refused(instant: LogInstant, text: str) -> Iterator[Hit]:
+    """Pods whose ADD was refused: many of them never had an address."""
+    refusals, position = instant.log.refusals, instant.position
+    for pod in refusals.names():
+        refusal = refusals.get(pod, position)
+        if refusal is not None and text in pod.lower():
+            detail = f"no address: {refusal.reason} on {refusal.node}"
+            yield Hit("pod", pod, detail, refusals.position_of(pod, position))
 
 
 def _family(instant: LogInstant, pool: str) -> Family:

@@ -11,14 +11,18 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import pytest
+
+from core.allocation.refusal_recorder import RefusalRecorder
 from core.domain.configuration.commands import ApplyReservation, QuarantineAddress
 from core.domain.model import Reservation
 from core.domain.selection.request import SelectionRequest
+from core.errors import AllocationError
 from core.eventstore.kv import KeyValueStore
 from core.process.tcp_port import TcpPort
 from ops.console.source import ConsoleSource
 from ops.console.web_server import CONNECTIONS_MAX, ConsoleServer
-from tests.support.node_harness import NodeHarness, pod, pool
+from tests.support.node_harness import CAUSE, NodeHarness, pod, pool
 
 START_MS: Final = 1_767_268_800_000
 """2026-01-01 12:00:00 UTC."""
@@ -28,6 +32,10 @@ HELD: Final = "10.6.0.17"
 """Of web-0 from 12:10 on, of web-1 from 12:02 to 12:05."""
 
 
+RESTING: Final = "10.6.0.23"
+"""The only other one that can be assigned: of web-3 from 13:00 to 14:00."""
+
+WIDE: Final = SelectionRequest("eth0", ("wide",))
 HOSTILE_TEXT: Final = "<img src=x onerror=alert(1)>"
 """The reason of a quarantine: a page shows it as it is."""
 
@@ -84,21 +92,32 @@ async def _live(clock: _Clock, node_a: NodeHarness, node_b: NodeHarness) -> None
     await node_b.delete(pod("web-1"))
     clock.set(10)
     await node_a.add(pod("web-0"))
+    clock.set(12)
+    await _refuse(node_a, "web-9")
     clock.set(20)
     await node_a.apply(
-        lan._replace(ips=(HELD, "10.6.0.20-10.6.0.29"), exclude_ips=("10.6.0.25",)),
+        lan._replace(ips=(HELD, "10.6.0.20-10.6.0.25"), exclude_ips=("10.6.0.24", "10.6.0.25")),
         pool("wide", "10.7.0.0-10.7.255.255", subnet="10.7.0.0/16", default=False),
         pool("six", "fd00:6::-fd00:6::ffff:ffff:ffff:ffff", default=False),
-        ApplyReservation(Reservation("printers", 4, ("10.6.0.21",))),
+        ApplyReservation(Reservation("printers", 4, ("10.6.0.20", "10.6.0.21"))),
         QuarantineAddress("10.6.0.22", HOSTILE_TEXT),
     )
     await node_b.view.freshen()
     clock.set(30)
     for number in range(4, 12):
-        await node_b.add(pod(f"api-{number}"), request=SelectionRequest("eth0", ("wide",)))
+        await node_b.add(pod(f"api-{number}"), request=WIDE)
     await node_a.add(pod("six-0"), request=SelectionRequest("eth0", (), ("six",)))
     clock.set(60)
     await node_a.add(pod("web-3"))
     clock.set(120)
     await node_a.delete(pod("web-3"))
     clock.set(120.1)
+
+
+async def _refuse(node: NodeHarness, name: str) -> None:
+    """An ADD that gets no address, and its event, as an agent writes it."""
+    recorder = RefusalRecorder(node.writer)
+    with pytest.raises(AllocationError) as refused:
+        await node.add(pod(name))
+    recorder.note(pod(name), "eth0", refused.value, CAUSE)
+    await recorder.write_due()

@@ -109,7 +109,9 @@ async def test_a_pod_of_the_past_has_the_addresses_that_it_had(console: Console)
     then = await console.get(f"/pods/shop/web-1?at={entry['began']['position']}")
     (interface,) = then["pod"]["interfaces"]
     assert address in [item["address"].partition("/")[0] for item in interface["addresses"]]
-    assert f"{address} was claimed from IPPool main" in then["pod"]["why"][0]
+    why = then["pod"]["why"]
+    assert why[0] == "The IPPools of the request came from the default IPPools of the cluster."
+    assert f"{address} was claimed from IPPool main" in why[1]
     open_then = await console.get(
         f"/addresses/{address}/timeline?at={entry['ended']['position'] - 1}"
     )

@@ -13,10 +13,16 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from core.domain.events import EVENT_TYPES
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from tests.support.browser import Page, View, require_chromium, running_browser
-from tests.support.console_harness import HELD, HOSTILE_TEXT, ConsoleHarness, running_console
+from tests.support.console_harness import (
+    HELD,
+    HOSTILE_TEXT,
+    RESTING,
+    WIDE,
+    ConsoleHarness,
+    running_console,
+)
 from tests.support.etcd import EtcdCluster
 from tests.support.node_harness import pod
 
@@ -34,7 +40,7 @@ PAGES = {
     "#/pods/shop/web-0": "Pod shop/web-0",
     "#/nodes/node-b": "Node node-b",
     "#/events?kind=addresses-released&since=1h": "Events",
-    **({"#/refusals": "Refusals"} if "allocation-refused" in EVENT_TYPES else {}),
+    "#/refusals": "Refusals",
     "#/workflows": "Workflows",
     "#/search?q=web": "Search: web",
 }
@@ -135,7 +141,7 @@ async def test_the_slider_moves_by_keys_and_plays_up_to_the_present(page: Page) 
 
 
 async def test_an_event_back_and_forth_shows_the_state_before_and_after_it(page: Page) -> None:
-    await show(page, "#/addresses/10.6.0.23?at=2026-01-01T13%3A30%3A00Z")
+    await show(page, f"#/addresses/{RESTING}?at=2026-01-01T13%3A30%3A00Z")
     await page.expect(f"{VERDICT}.includes('allocated to shop/web-3')")
 
     await page.evaluate("document.querySelector('[title=\"Before the last event\"]').click()")
@@ -149,15 +155,15 @@ async def test_a_cell_names_its_holder_under_the_pointer_and_by_keys(page: Page)
     label = await page.evaluate(f"document.querySelector('[data-key=\"{HELD}\"]').ariaLabel")
     assert label == f"{HELD} allocated, held by shop/web-0"
 
-    await page.point_at('[data-key="10.6.0.23"]')
+    await page.point_at(f'[data-key="{RESTING}"]')
     await page.expect("document.querySelector('.grid-details').innerText.includes('Rests until')")
     assert "shop/web-3" in await text_of(page, ".grid-details")
     states = (
         "[...document.querySelectorAll('.cell')].map((cell) => cell.ariaLabel.split(/[ ,]/)[1])"
     )
     assert await page.evaluate(states) == [
-        *("allocated", "outside", "outside", "free", "reserved", "quarantined", "resting"),
-        *("free", "excluded", "free", "free", "free", "free"),
+        *("allocated", "outside", "outside", "reserved", "reserved"),
+        *("quarantined", "resting", "excluded", "excluded"),
     ]
 
     await page.evaluate("document.querySelector('.cell[tabindex=\"0\"]').focus()")
@@ -173,7 +179,7 @@ async def test_a_large_pool_is_opened_range_by_range(page: Page, pool: str) -> N
     await show(page, f"#/pools/{pool}")
 
     for _ in range(8):
-        if not await page.evaluate("document.querySelector('.range') !== null"):
+        if await page.evaluate("document.querySelector('.range') === null"):
             break
         before = await text_of(page, ".ranges strong")
         await page.evaluate("document.querySelector('.cell-count').closest('a').click()")
@@ -182,6 +188,18 @@ async def test_a_large_pool_is_opened_range_by_range(page: Page, pool: str) -> N
     holder = await page.evaluate("document.querySelector('.cell.state-allocated').ariaLabel")
     assert "held by shop/" in holder
     assert "first=" in await page.evaluate("location.hash")
+
+
+async def test_a_pod_without_an_address_is_searched_and_says_why(page: Page) -> None:
+    await show(page, "#/search?q=web-9")
+    assert "no address: used-out on node-a" in await text_of(page, "#content")
+    await page.evaluate("document.querySelector('.hits a').click()")
+
+    await page.expect("document.querySelector('h1').innerText === 'Pod shop/web-9'")
+    content = await text_of(page, "#content")
+    assert "It holds no address at this instant" in content
+    assert "all IP addresses used out" in content
+    assert "The pools come from the default IPPools of the cluster." in content
 
 
 async def test_the_tabulator_key_reaches_every_link_button_and_field(page: Page) -> None:
@@ -208,11 +226,11 @@ async def test_an_open_page_shows_what_is_written_meanwhile(
     await page.expect("document.querySelector('.live').classList.contains('is-connected')")
     await page.expect("document.body.innerText.includes('New events appear here')")
 
-    await console.node_a.add(pod("late-1"))
+    await console.node_a.add(pod("late-1"), request=WIDE)
     await page.expect("document.querySelector('td a[href*=\"late-1\"]') !== null")
 
     await show(page, "#/nodes/node-a")
-    await console.node_a.add(pod("late-2"))
+    await console.node_a.add(pod("late-2"), request=WIDE)
     await page.expect("document.querySelector('td a[href*=\"late-2\"]') !== null")
 
 

@@ -44,7 +44,7 @@ function group(title, hits) {
 function lastHeld(hit) {
   if (hit.held !== false || !hit.last?.time) return null;
   const href = hrefOf(pathOfHit(hit), { at: String(hit.last.position) });
-  return [hit.detail ? " · " : "", "held until ", link(href, instantText(hit.last.time))];
+  return [hit.detail ? " · " : "", "last at ", link(href, instantText(hit.last.time))];
 }
 
 function hrefOfHit(hit) {

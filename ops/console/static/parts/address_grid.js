@@ -36,8 +36,9 @@ export function addressGrid(answer, hrefs) {
 
 function addressNode(cell, hrefs) {
   const { letter } = STATES.find(({ name }) => name === cell.state) ?? { letter: "" };
+  const mark = cell.isQuarantined && cell.state !== "quarantined" ? "has-quarantine" : "";
   return element("a", {
-    class: `cell ${stateClass(cell.state)} ${cell.isQuarantined && cell.state !== "quarantined" ? "has-quarantine" : ""}`, role: "gridcell", tabindex: -1, href: hrefs.address(cell.first),
+    class: `cell ${stateClass(cell.state)} ${mark}`, role: "gridcell", tabindex: -1, href: hrefs.address(cell.first),
     "data-key": cell.first, "aria-label": cellText(cell),
   }, element("span", { class: "cell-number" }, cell.label), letter ? element("span", { class: "cell-letter" }, letter) : null);
 }
