@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,25 +12,17 @@ from core.audit.repair import repair
 from core.audit.state_at import as_of_position
 from core.audit.verify import verify
 from core.domain.events import Cause
-from core.eventstore.etcd import EtcdSettings, EtcdStore
-from core.eventstore.kv import Delete, KeyValueStore
+from core.eventstore.etcd import EtcdStore
+from core.eventstore.kv import Delete
 from tests.support.archived_cluster import KEYS, Add, Remove, archived_cluster, orbctl_writer, same
-from tests.support.etcd import EtcdCluster
 
 pytestmark = pytest.mark.etcd
 
 
-@pytest.fixture
-async def store(etcd: EtcdCluster) -> AsyncIterator[KeyValueStore]:
-    one = EtcdStore(EtcdSettings(etcd.endpoints))
-    yield one
-    await one.close()
-
-
 async def test_a_log_on_etcd_is_sealed_audited_and_repaired(
-    store: KeyValueStore, tmp_path: Path
+    etcd_store: EtcdStore, tmp_path: Path
 ) -> None:
-    async with archived_cluster(tmp_path, store) as cluster:
+    async with archived_cluster(tmp_path, etcd_store) as cluster:
         await cluster.live([Add("node-a", f"web-{number}", 0) for number in range(5)])
         before = await cluster.replayed()
         middle = before[-2].position
@@ -43,16 +34,16 @@ async def test_a_log_on_etcd_is_sealed_audited_and_repaired(
 
         await cluster.live([Remove("node-b", "web-0", 0), Add("node-b", "web-0", 1)])
         address = (await cluster.node.truth()).endpoints["shop", "web-1"].nics[0].ipv4.split("/")[0]
-        await store.commit([], [Delete(KEYS.ip_of(address)), Delete(KEYS.pool("spare"))])
-        report = await verify(store, KEYS, cluster.files)
+        await etcd_store.commit([], [Delete(KEYS.ip_of(address)), Delete(KEYS.pool("spare"))])
+        report = await verify(etcd_store, KEYS, cluster.files)
         assert [one.name for one in report.differences] == ["spare", address]
         async with orbctl_writer(cluster) as writer:
-            done = await repair(report.plan, store, KEYS, writer, Cause("orbctl"))
+            done = await repair(report.plan, etcd_store, KEYS, writer, Cause("orbctl"))
         assert len(done.done) == 2
-        assert (await verify(store, KEYS, cluster.files)).is_clean
+        assert (await verify(etcd_store, KEYS, cluster.files)).is_clean
 
         await cluster.live([Remove("node-a", "web-1", 0)])
         await cluster.seal()
         (entry,) = (await history(await cluster.view(), parse_subject(address))).entries
         assert (entry.pod, entry.reason) == ("web-1", "deleted")
-        assert (await verify(store, KEYS, cluster.files)).is_clean
+        assert (await verify(etcd_store, KEYS, cluster.files)).is_clean
