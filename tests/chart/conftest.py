@@ -1,4 +1,4 @@
-"""The chart needs Helm's own code, which a package brings; without it tests are skipped."""
+"""The chart is rendered by Helm's code in a Python package; without it tests are skipped."""
 
 from __future__ import annotations
 

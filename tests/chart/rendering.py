@@ -1,6 +1,6 @@
-"""The chart rendered by Helm's own code, without a helm program, for each profile in ``ci/``.
+"""The chart rendered by Helm's code, without a helm program, for each profile in ``ci/``.
 
-``python -m tests.chart.rendering`` writes the golden files anew: read what changed, then commit.
+``python -m tests.chart.rendering`` rewrites the golden files: review the changes before you commit.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ Object = dict[str, Any]
 
 
 def values_of(profile: str) -> Object:
-    """What a profile says."""
+    """The values of a profile."""
     text = (CHART / f"ci/{profile}-values.yaml").read_text()
     return yaml.safe_load(text) or {}
 
 
 def render(values: Object) -> dict[str, str]:
-    """Template -> text, as ``helm template`` makes it. Raises what Helm complains of."""
+    """Template -> text, as by ``helm template``. Raises Helm's errors."""
     from helm_python import Chart
 
     with Chart.load(CHART) as chart:
@@ -38,7 +38,7 @@ def render(values: Object) -> dict[str, str]:
 
 
 def images_of(values: Object) -> Iterator[str]:
-    """Every reference in what is rendered."""
+    """Every image reference in the rendered objects."""
     for made in objects(values):
         yield from _images(made)
 
@@ -55,7 +55,7 @@ def _images(node: object) -> Iterator[str]:
 
 
 def objects(values: Object) -> list[Object]:
-    """Everything that is rendered, in order of templates."""
+    """All rendered objects, in order of templates."""
     texts = render(values)
     found: list[Object] = []
     for name in sorted(texts):
@@ -71,7 +71,7 @@ def find(kind: str, name: str, among: list[Object]) -> Object:
 
 
 def dumped(among: list[Object]) -> str:
-    """As golden files have it: independent of how a template is laid out."""
+    """The text for golden files, independent of the layout of templates."""
     return yaml.safe_dump_all(among, sort_keys=True, width=100, allow_unicode=True)
 
 

@@ -1,4 +1,4 @@
-"""Which registry an image comes from: the override's, unless the user names one."""
+"""The registry of an image: that of the override, unless the user sets one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the chart makes of values: golden files, and agreement with the code that it installs."""
+"""Rendering of values: golden files, and agreement with the installed code."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ OF_CONF_YML = {
     "ORBWEAVER_TRACES_ENDPOINT",
     *(f"ORBWEAVER_CLUSTER_IP{what}" for what in ("", "_CGROUP", "_BPFFS", "_HOST_NETWORK")),
 }
-"""Win over what the chart writes into conf.yml."""
+"""Variables that take precedence over the chart's conf.yml."""
 
 LEFT_TO_EXTRA_ENV = {
     "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -178,7 +178,7 @@ LEFT_TO_EXTRA_ENV = {
     "SPIDERPOOL_WAIT_SUBNET_POOL_TIME_IN_SECOND",
     "SPIDERPOOL_WAIT_SUBNET_POOL_MAX_RETRIES",
 }
-"""Of agents: their defaults are right in every cluster, or only some clusters have them."""
+"""Variables of agents whose defaults are right, or that only some clusters need."""
 
 
 def test_an_agent_is_told_every_setting_that_it_reads(
@@ -232,7 +232,7 @@ def test_a_controller_that_probes_may_open_packet_sockets() -> None:
 
     context = container["securityContext"]
     assert context["capabilities"] == {"drop": ["ALL"], "add": ["NET_RAW"]}
-    # Capabilities of a container are root's alone: Kubernetes gives nobody ambient ones.
+    # Only root has a container's capabilities: Kubernetes sets no ambient ones.
     assert (context["runAsUser"], context["allowPrivilegeEscalation"]) == (0, False)
 
 
@@ -295,7 +295,7 @@ def test_the_first_coordinator_has_what_the_values_say_about_nodes_and_probes() 
 
 
 def first_coordinator(rendered: list[Object]) -> Object:
-    """The spec of the SpiderCoordinator that the Job after the installation makes."""
+    """The spec of the SpiderCoordinator that the post-install Job creates."""
     texts = find("ConfigMap", "orbweaver-defaults", rendered)["data"].values()
     made = [one for text in texts for one in yaml.safe_load_all(text) if one]
     (spec,) = [one["spec"] for one in made if one["kind"] == "SpiderCoordinator"]
@@ -352,7 +352,7 @@ def test_helm_test_mounts_the_archive_on_the_controllers_node() -> None:
 
 
 def pod_of(one: Object) -> Object | None:
-    """The Pod that an object is or makes."""
+    """The Pod or Pod template of an object."""
     if one["kind"] == "Pod":
         return dict(one["spec"])
     found = one.get("spec", {}).get("template", {}).get("spec")
@@ -360,13 +360,13 @@ def pod_of(one: Object) -> Object | None:
 
 
 def containers(one: Object) -> list[Object]:
-    """All containers of what an object makes."""
+    """All containers of an object's Pod."""
     pod = pod_of(one) or {}
     return [*pod.get("initContainers", ()), *pod.get("containers", ())]
 
 
 def variables(one: Object, directory: Path) -> dict[str, str]:
-    """The environment of the first container; files that it names are there."""
+    """The environment of the first container, with values of its files."""
     (container,) = one["spec"]["template"]["spec"]["containers"]
     found: dict[str, Any] = {}
     for entry in container["env"]:

@@ -1,4 +1,4 @@
-"""Every value of Spiderpool's chart is honoured, or accepted with a line that says what is done.
+"""Every value of Spiderpool's chart is honoured, or accepted with a line in the notes.
 
 ``spiderpool_values.yaml`` has the 312 leaves of its ``values.yaml`` of July 2026.
 """
@@ -22,7 +22,7 @@ TABLE: dict[str, Object] = yaml.safe_load(
 )
 NOTES = "NOTES.txt"
 GROUPS = {"rdma": "rdma.rdmaSharedDevicePlugin.install"}
-"""Software of others that is not installed: one line in the notes is for all of its values."""
+"""Foreign software that is not installed: the notes have one line for all of its values."""
 
 
 SINGLE = [leaf for leaf in TABLE if leaf.partition(".")[0] not in GROUPS]
@@ -56,7 +56,7 @@ def test_values_of_software_that_is_not_installed_are_taken_and_noted(group: str
 def test_a_whole_file_of_values_is_taken() -> None:
     values: Object = {}
     for leaf, row in TABLE.items():
-        if leaf != "ipam.enableIPv6":  # one of the families stays
+        if leaf != "ipam.enableIPv6":  # one of the families remains
             values = placed(values, leaf, row["try"])
 
     assert rendered(values)[NOTES]

@@ -1,4 +1,4 @@
-"""``values.schema.json`` and the chart refuse what cannot work, and name it."""
+"""``values.schema.json`` and the chart refuse invalid values, and name them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ BAD: dict[str, tuple[Object, str]] = {
         "resourceName",
     ),
     "a relative directory of kubelet": (plugin(kubeletRootDir="kubelet"), "kubeletRootDir"),
-    # What one value alone cannot tell is the chart's own check.
+    # The chart checks combinations of values.
     "no etcd at all": (
         {"etcd": {"embedded": {"enabled": False}, "tls": {"method": "none"}}},
         "etcd.endpoints is empty",
@@ -99,7 +99,7 @@ def differences(schema: Any, value: Any, path: str) -> list[str]:
     """Keys that only one of the two has."""
     properties = schema.get("properties")
     if properties is None or not value or not isinstance(value, dict):
-        return []  # what is taken and noted alone has no defaults
+        return []  # values that are only noted have no defaults
     found = [f"{path}.{key}" for key in properties.keys() ^ value.keys()]
     for key in properties.keys() & value.keys():
         found += differences(properties[key], value[key], f"{path}.{key}")

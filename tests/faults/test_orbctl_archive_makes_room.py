@@ -1,4 +1,4 @@
-"""`orbctl archive` on a real etcd whose database is full of the log: it makes its own room."""
+"""`orbctl archive` on a real etcd whose database is full of log segments frees space."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def store(etcd: EtcdCluster) -> AsyncIterator[EtcdStore]:
 
 
 async def fill(agent: AgentHarness, store: EtcdStore) -> None:
-    """Fill etcd with live segments alone: what compaction can free is compacted on the way."""
+    """Fill etcd with live segments only; compact revisions meanwhile."""
     for _ in looks():
         texts = {"text": secrets.token_hex(EVENT_BYTES // 2)}
         try:
@@ -63,7 +63,7 @@ async def fill(agent: AgentHarness, store: EtcdStore) -> None:
 
 
 def orbctl(etcd: EtcdCluster, agent: AgentHarness, archive: Path, *arguments: str) -> str:
-    """Run the program; returns what it prints."""
+    """Run the program; return its output."""
     variables = {
         "PATH": os.environ["PATH"],
         "ORBWEAVER_ETCD_ENDPOINTS": ",".join(etcd.endpoints),
@@ -127,7 +127,7 @@ async def test_a_log_of_several_files_is_sealed_file_after_file(
 
 
 class WithoutRight:
-    """The members as a controller's certificate may use them."""
+    """Run etcdctl with a controller's certificate."""
 
     def __init__(self, maintenance: EtcdMaintenance) -> None:
         self.disarm = maintenance.disarm

@@ -1,7 +1,7 @@
-"""Random histories of a small cluster on the memory store, judged by the checker (I1 to I5).
+"""Random histories of a small cluster on the memory store, verified by the checker (I1 to I5).
 
-Three nodes and an operator act, several at once, while answers are lost, requests vanish and nodes
-are killed in the middle. Nothing about the order is fixed but the seed of the search.
+Three nodes and an operator act concurrently, while answers and requests are lost and nodes are
+killed. Only the seed of the search fixes the order.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ commands: st.SearchStrategy[Command | Pool] = st.one_of(
 
 
 class Histories(RuleBasedStateMachine):
-    """The cluster; every rule runs to its end before the next begins, faults included."""
+    """The cluster; every rule completes before the next one starts, faults included."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class Histories(RuleBasedStateMachine):
         await getattr(self.nodes[node], verb)(who, container=box)
 
     async def together(self, work: list[Coroutine[Any, Any, Any]]) -> None:
-        """Run at once; our own errors are answers, anything else is a failure of the test."""
+        """Run concurrently; our own errors are results, others fail the test."""
         for result in await asyncio.gather(*work, return_exceptions=True):
             if isinstance(result, BaseException) and not isinstance(result, OrbweaverError):
                 raise result

@@ -1,7 +1,7 @@
-"""A cluster that has nothing of ours yet: control plane, two nodes, DNS, storage, one network.
+"""A cluster without Orbweaver: control plane, two nodes, DNS, storage, one network.
 
-Nodes are as an administrator hands them over: a CNI directory with macvlan, a network whose IPAM is
-``spiderpool``, volumes. What is installed comes through the API server alone.
+Nodes are prepared as by an administrator: a CNI directory with macvlan, a network whose IPAM is
+``spiderpool``, volumes. Installations use only the API server.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from tests.support.kubernetes import ASSETS, SERVICE_ADDRESS, ApiServer
 T = TypeVar("T")
 
 GATEWAY: Final = "10.6.0.1/16"
-"""Of the pool in the document."""
+"""The subnet of the pool in the document."""
 
 SERVICES: Final = "10.96.0.0/16"
 VOLUMES_PER_NODE: Final = 2
-"""One for a member of etcd, one for an archive."""
+"""One volume for a member of etcd, one for an archive."""
 
 PATIENCE_S: Final = 240.0
 POLL_S: Final = 0.1
@@ -56,11 +56,11 @@ table ip kubernetes {{
     }}
 }}
 """
-"""What kube-proxy does for the one Service that processes of the node's network use."""
+"""Install kube-proxy's rules for the only Service used in the node's network."""
 
 
 class NodeState(NamedTuple):
-    """What an installation may leave on a node."""
+    """State of a node that an installation may change."""
 
     executables: frozenset[str]
     networks: frozenset[str]
@@ -71,7 +71,7 @@ class NodeState(NamedTuple):
     places: frozenset[str]
 
     def changes_since(self, before: NodeState) -> dict[str, list[str]]:
-        """What came (+) and went (-), by field."""
+        """Added (+) and removed (-) entries, by field."""
         found = {}
         for field, was, now in zip(self._fields, before, self, strict=True):
             came, went = sorted(now - was), sorted(was - now)
@@ -81,7 +81,7 @@ class NodeState(NamedTuple):
 
 
 class BareCluster:
-    """All of it; enter it to start it."""
+    """The cluster; entering it starts it."""
 
     def __init__(self) -> None:
         self.laboratory = Laboratory(gateways=(GATEWAY,))
@@ -105,7 +105,7 @@ class BareCluster:
         self.close()
 
     def close(self) -> None:
-        """End everything, containers that a failed test left among it."""
+        """Stop everything, including containers of a failed test."""
         try:
             self._end_containers()
         finally:
@@ -125,7 +125,7 @@ class BareCluster:
         return found
 
     def shell(self, script: str, directory: Path = ROOT) -> str:
-        """Run lines of a document where kubectl, helm and orbctl find the cluster."""
+        """Run lines of a document with kubectl, helm and orbctl configured for the cluster."""
         tools = self.plane.directory / "tools"
         environment = os.environ | {
             "PATH": f"{tools}:{os.environ['PATH']}",
@@ -140,11 +140,11 @@ class BareCluster:
         return done.stdout
 
     def objects(self, path: str) -> list[dict[str, Any]]:
-        """Everything of a collection."""
+        """All objects of a collection."""
         return list(self.server.request("GET", path).body.get("items", ()))
 
     def state_of(self, name: str) -> NodeState:
-        """What there is on a node now."""
+        """The current state of a node."""
         node, held = self.nodes[name].node, self._held(name)
         return NodeState(
             frozenset(path.name for path in node.plugins.iterdir()),
@@ -157,7 +157,7 @@ class BareCluster:
         )
 
     def told(self) -> str:
-        """What helps to understand a failure."""
+        """Logs and objects that explain a failure."""
         if not self.server.is_running:
             return "the API server is away"
         text = [self.server.kubectl("get", "pods,pvc,jobs", "-A", "-o", "wide")]
@@ -265,7 +265,7 @@ class BareCluster:
     def _end_containers(self) -> None:
         name = self.laboratory.identity.name("pods")
         for hierarchy in CONTROL_GROUPS.iterdir():
-            for place, _, _ in os.walk(hierarchy / name):  # groups go while this looks at them
+            for place, _, _ in os.walk(hierarchy / name):  # groups may be deleted meanwhile
                 with suppress(OSError):
                     for pid in Path(place, "cgroup.procs").read_text().split():
                         os.kill(int(pid), signal.SIGKILL)
@@ -299,12 +299,12 @@ def _volume(name: str, path: Path, node: str) -> dict[str, Any]:
 
 
 def _lines(text: str) -> Iterator[str]:
-    """Without counters and lifetimes, which differ by themselves."""
+    """Without counters and lifetimes, which change by themselves."""
     return (line.strip() for line in text.splitlines() if line.strip())
 
 
 def _routes(text: str) -> Iterator[str]:
-    """Without those that the kernel makes when a node becomes a router, which a sysctl says."""
+    """Without addresses that the kernel adds when forwarding is enabled."""
     return (line for line in _lines(text) if not line.startswith("anycast "))
 
 

@@ -2,7 +2,7 @@
 
     python -m tests.installation.cluster_dns KUBECONFIG ADDRESS
 
-Every question is answered from the API server's EndpointSlices; there are few questions.
+Every query is answered from the API server's EndpointSlices; there are few queries.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NAME: Final = re.compile(
 
 
 class Resolver(asyncio.DatagramProtocol):
-    """Answers each question in a task of its own."""
+    """Answers each query in a separate task."""
 
     def __init__(self, api: Api) -> None:
         self._api = api

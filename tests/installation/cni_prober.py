@@ -1,4 +1,4 @@
-"""Calls the IPAM executable of a node over and over, ADD and DEL in turns, as a runtime would.
+"""Calls the IPAM executable of a node repeatedly, ADD and DEL in turns, as a runtime does.
 
 It answers how long nobody served: the time between the ends of two successful calls, one after the
 other.

@@ -1,8 +1,8 @@
-"""What the chart tells agents and controllers: their variables and conf.yml, from its golden file.
+"""The chart's settings of agents and controllers: variables and conf.yml, from its golden file.
 
-So the processes of this folder have the settings of an installation, and a setting that the chart
-forgets is missing here too. Not taken over is what has another place here: etcd, the API server
-(a kubeconfig), and the Secret of the webhooks' certificate.
+The processes of this folder run with the settings of an installation, so a setting that is missing
+in the chart is missing here too. Replaced are etcd's endpoints, the API server (a kubeconfig), and
+the Secret of the webhooks' certificate.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _KINDS: Final = {AGENT: "DaemonSet", CONTROLLER: "Deployment"}
 
 
 def variables(process: str) -> dict[str, str]:
-    """The variables of a process whose values the chart knows."""
+    """The variables of a process with values from the chart."""
     template = _rendered(_KINDS[process], process)["spec"]["template"]
     (container,) = template["spec"]["containers"]
     return {

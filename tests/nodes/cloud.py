@@ -1,7 +1,7 @@
-"""A cloud around the cluster: a network provider, and a controller that asks it and has webhooks.
+"""A cloud for the cluster: a network provider, and a controller with this provider and webhooks.
 
-It takes the place of the cluster's own controller while it is entered. Provider and webhooks are
-on the loopback of the fabric's namespace, where controller and API server are.
+It replaces the cluster's own controller while its context is active. Provider and webhooks are on
+the loopback of the fabric's namespace, where controller and API server are.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1"
 
 
 class Cloud:
-    """``provider`` may be read from any thread: it is asked by one of its own."""
+    """``provider`` may be read from any thread; it serves in its own."""
 
     def __init__(self, cluster: KubernetesCluster, slots: int) -> None:
         self.provider: FakeProvider
@@ -89,7 +89,7 @@ class Cloud:
         self._stack.callback(end)
 
     def _take_over(self) -> None:
-        """In the place of the cluster's own controller, which ``revive`` starts again."""
+        """Replace the cluster's own controller, which ``revive`` starts again."""
         cluster, laboratory = self._cluster, self._cluster.laboratory
         here = laboratory.directory / "cloud-controller"
         here.mkdir()

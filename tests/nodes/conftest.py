@@ -1,4 +1,4 @@
-"""One cluster for all tests of this folder, started once; no test leaves it anything."""
+"""One cluster for all tests of this folder, started once and cleaned after each test."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The control plane: an API server, a controller manager and a scheduler in the fabric's namespace.
 
-Nodes reach it through the network, as in life. Everybody has an identity with the rights it has
-there: kubelets those of nodes, our processes those of docs/reference/rights.md, so that what is
-missing in that table shows. What our processes ask for is in the audit log.
+Nodes reach it through the network, as in production. Every client has the permissions it has there:
+kubelets those of nodes, our processes those of docs/reference/rights.md, so a missing permission
+fails a test. The audit log has the requests of our processes.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ T = TypeVar("T")
 NODES: Final = ("node-a", "node-b")
 
 EVICTED_AFTER_S: Final = 2
-"""How long Pods stay on a node that is not there, where Kubernetes waits five minutes."""
+"""Seconds before Pods of an unreachable node are evicted; Kubernetes waits five minutes."""
 
 LOST_AFTER_S: Final = 6
-"""After how long without a word a node is not there."""
+"""Seconds without a heartbeat after which a node is unreachable."""
 
 MANAGER: Final = "system:kube-controller-manager"
 SCHEDULER: Final = "system:kube-scheduler"
 MULTUS: Final = "multus"
-"""Not ours: what it may do is told by its own project."""
+"""The permissions of Multus, as its own project defines them."""
 
 USERS: Final = {
     MANAGER: "",
@@ -46,7 +46,7 @@ USERS: Final = {
 
 
 class FabricHome:
-    """Where the laboratory's etcd is too; what is started there dies with the laboratory."""
+    """The place of the laboratory's etcd; processes started there end with the laboratory."""
 
     def __init__(self, laboratory: Laboratory) -> None:
         self.address = laboratory.fabric.address
@@ -72,7 +72,7 @@ class FabricHome:
 
 
 class ControlPlane:
-    """All of it; enter it to start it."""
+    """The control plane; entering it starts it."""
 
     def __init__(
         self, laboratory: Laboratory, flags: Mapping[str, object] = MappingProxyType({})

@@ -1,7 +1,7 @@
-"""One more controller, in a Pod: this environment's own, by directories of the machine.
+"""Another controller, in a Pod that mounts this environment from the machine.
 
-No image of ours can be built here without a registry, so the Pod's image is the empty one of all
-tests, and what ours would have in it is mounted at the places it has on this machine.
+Building an image needs a registry, so the Pod uses the empty image of all tests, and the contents
+of ours are mounted at their paths on this machine.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PORT: Final = 5720
 
 
 def controller_pod(cluster: KubernetesCluster, node: str) -> Object:
-    """In the node's network, ready as soon as the controller says so."""
+    """A Pod in the node's network, with the controller's readiness probe."""
     kubeconfig = cluster.server.kubeconfig_of(CONTROLLER)
     places = list(_places(kubeconfig.parent))
     variables = {
@@ -81,7 +81,7 @@ def _spec(container: dict[str, Any], node: str, places: list[Path]) -> dict[str,
 
 
 def _places(kubeconfig: Path) -> Iterator[Path]:
-    """What a controller needs of this machine, each place once."""
+    """The directories of this machine that a controller needs."""
     wanted = [*map(Path, SYSTEM), Path(sys.base_prefix), Path(sys.prefix), ROOT, kubeconfig]
     for place in dict.fromkeys(wanted):
         inside = any(other in place.parents for other in wanted)

@@ -1,8 +1,8 @@
-"""The cluster as guides assume it: Multus on each node, an overlay below it, images, one order.
+"""The cluster that guides assume: Multus on each node, an overlay as default network, images.
 
-An overlay stands for Calico, Cilium and the others: a bridge on each node that gives Pods their
-``eth0`` unless they name another network. ``busybox`` is the machine's own. Pools give their lowest
-free address, so that a run prints what a guide shows.
+A bridge on each node stands for overlays such as Calico and Cilium: it gives Pods their ``eth0``
+unless they name another network. ``busybox`` is that of the machine. Pools allocate their lowest
+free address, so that a run prints the output in the guide.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tests.support.kubernetes import ASSETS
 
 FOLDER: Final = ROOT / "docs" / "guides"
 SHARED: Final = FOLDER / "before-you-begin.md"
-"""What all other guides need: done before the first, undone after the last."""
+"""The guide that all others need: executed before the first, undone after the last."""
 
 SPACE: Final = "default"
 """The namespace of guides."""
@@ -43,10 +43,10 @@ SETTINGS: Final = yaml.safe_dump(
     yaml.safe_load(DEVICES)
     | {"enableIPConflictDetection": True, "orbweaver": {"addressOrder": "sequential"}}
 )
-"""What guides assume of conf.yml."""
+"""The settings of conf.yml that guides assume."""
 
 GATEWAY: Final = "10.7.0.1/24"
-"""Of the network beside that of the laboratory."""
+"""The second network, besides that of the laboratory."""
 
 OVERLAY: Final = {"cniVersion": "1.0.0", "name": "overlay", "plugins": [{"type": "overlay"}]}
 PATIENCE_S: Final = 60.0
@@ -64,7 +64,7 @@ COLLECTIONS: Final = (
     *(f"/apis/apps/v1/namespaces/{SPACE}/{kind}" for kind in ("deployments", "statefulsets")),
     "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
 )
-"""Where a guide may leave something."""
+"""Collections in which a guide may leave objects."""
 
 
 class GuideRunner:
@@ -80,9 +80,9 @@ class GuideRunner:
         }
 
     def follow(self, page: Page) -> set[str]:
-        """Do what a page says and undo it; what differs afterwards.
+        """Execute a page and undo it; return the differences afterwards.
 
-        Fails where a step prints what is not on the page.
+        Fails if a step prints another output than the page.
         """
         before = self._left()
         with self.done(page):
@@ -91,7 +91,7 @@ class GuideRunner:
 
     @contextmanager
     def done(self, page: Page) -> Iterator[None]:
-        """What a page makes is there; it is undone in any case."""
+        """Execute a page and undo it when the context ends."""
         before = self._left()
         printed = [""] * len(page.steps)
         try:
@@ -114,9 +114,9 @@ class GuideRunner:
         }
 
     def _take(self, step: Step) -> str:
-        """Run one step; if it shows an output, until it prints that: users look again as well.
+        """Run one step; repeat it until it prints the output on the page, as users do.
 
-        A step that shows none must succeed; the others may show a failure.
+        A step without an output must succeed; others may show a failure.
         """
         deadline = time.monotonic() + PATIENCE_S
         expected = None if step.output is None else without_varying(step.output)
@@ -132,7 +132,7 @@ class GuideRunner:
         return done.stdout
 
     def _is_settled(self, step: Step, printed: str) -> bool:
-        """Whether the step prints the same again a while later."""
+        """Whether the step prints the same a while later."""
         time.sleep(SETTLED_S)
         return without_varying(self._run(step.script).stdout) == without_varying(printed)
 
@@ -149,7 +149,7 @@ class GuideRunner:
 def guide_runner(
     cluster: KubernetesCluster, archive: Path, *, writes: bool
 ) -> Iterator[GuideRunner]:
-    """The cluster as guides assume it, and as it was afterwards."""
+    """Prepare the cluster for guides, and restore it afterwards."""
     write_busybox(archive)
     account = ("serviceaccount", "default", "--namespace", SPACE)
     cluster.server.kubectl("patch", *account, "-p", '{"automountServiceAccountToken": false}')
@@ -167,10 +167,10 @@ def guide_runner(
 
 
 def make_overlay(plugins: Path, number: int) -> None:
-    """A plugin for the network of a node that is not ours: Debian's bridge with this configuration.
+    """A plugin for a foreign default network: Debian's bridge with this configuration.
 
-    Multus hands the plugins of its default network less on DEL than on ADD: without host-local's
-    ranges.
+    Multus passes less configuration on DEL than on ADD to its default network: host-local's
+    ranges are missing.
     """
     ipam = {
         "type": "host-local",

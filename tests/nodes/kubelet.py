@@ -1,8 +1,8 @@
-"""A kubelet on a node of the laboratory, beside its containerd: the whole node, but for a boot.
+"""A kubelet on a node of the laboratory, with its containerd: a complete node.
 
-Everything of its own as containerd has it: directories below the node's, control groups below the
-laboratory's, the same private mounts. kubelet would set sysctls of the machine; it finds files in
-their place that say what it wants.
+Like containerd it has its own directories, control groups below the laboratory's, and private
+mounts. kubelet would set sysctls of the machine, so files with the expected values are mounted over
+them.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ SYSCTLS: Final = {
     "kernel/keys/root_maxkeys": 1_000_000,
     "kernel/keys/root_maxbytes": 25_000_000,
 }
-"""What kubelet insists on."""
+"""The sysctls that kubelet requires."""
 
 VOLUMES_EVERY: Final = "5s"
-"""How often it looks how full volumes are, where a minute is usual."""
+"""The interval of volume statistics; the default is a minute."""
 
 EVICTION_SIGNALS = (
     "memory.available",
@@ -43,14 +43,14 @@ EVICTION_SIGNALS = (
     "imagefs.inodesFree",
 )
 STATUS_EVERY: Final = "1s"
-"""How often it tells that it is there: a node that is lost is known soon."""
+"""The heartbeat interval; short, so that a lost node is detected soon."""
 
 
 class KubeNode:
-    """A node with agent, containerd and kubelet; ``start`` and ``crash`` as often as you like.
+    """A node with agent, containerd and kubelet, which can be started and crashed repeatedly.
 
-    With ``has_agent_pod`` the agent is for a DaemonSet to bring, and the node has the places that
-    DaemonSets mount for itself.
+    With ``has_agent_pod`` a DaemonSet brings the agent, and the node has its own directories for
+    the mounts of DaemonSets.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class KubeNode:
         self._kubelet: Daemon | None = None
 
     def create(self, *plugins: str) -> None:
-        """Make what it needs and start it; ``plugins`` beside macvlan. Raises LabFailed."""
+        """Prepare the node and start it; ``plugins`` besides macvlan. Raises LabFailed."""
         for name in plugins:
             (self.node.plugins / name).symlink_to(plugin(name))
         self._here.mkdir()
-        # The machine's own may point into a directory that is hidden here.
+        # The machine's own file may be a link into a directory that is hidden here.
         (self._here / "resolv.conf").write_text("nameserver 192.0.2.53\n")
         (self._here / "config.yaml").write_text(yaml.safe_dump(self._config()))
         for hierarchy in CONTROL_GROUPS.iterdir():
@@ -90,13 +90,13 @@ class KubeNode:
             mount = self.containerd.held("mount", "--bind", str(said), f"/proc/sys/{name}")
             done = attempt(mount)
             assert done.returncode == 0, done.stderr
-        # It enters network namespaces that containerd has mounted; a DaemonSet sees those by mount
-        # propagation, which nothing leaves these mounts by.
+        # It enters network namespaces that containerd has mounted. A DaemonSet would get them by
+        # mount propagation, which is off for these mounts.
         self.node.agent.command = tuple(self.containerd.held(*self.node.agent.command))
         self.start()
 
     def start(self) -> None:
-        """As after a boot: what does not run is started. Raises LabFailed."""
+        """Start all stopped programs, as after a boot. Raises LabFailed."""
         if not (self._has_agent_pod or self.node.agent.is_running):
             self.node.start_agent()
         if not self.containerd.is_running:
@@ -105,32 +105,32 @@ class KubeNode:
             self._start_kubelet()
 
     def restart_kubelet(self) -> None:
-        """As after an update of it; Pods run on."""
+        """Restart kubelet, as after an update; Pods continue to run."""
         self._stop_kubelet()
         self._start_kubelet()
 
     def crash(self) -> None:
-        """Kubelet, containerd and agent die; Pods run on, and nobody looks after them."""
+        """Kill kubelet, containerd and agent; Pods continue to run unattended."""
         self._stop_kubelet()
         self.containerd.kill()
         self.node.agent.kill()
 
     def volume(self, uid: str, name: str) -> Path:
-        """Where a Pod's emptyDir is, as kubelet and containers see it."""
+        """The path of a Pod's emptyDir, for kubelet and containers."""
         held = Path(f"/proc/{self.containerd.holder_pid}/root{self._here}/root/pods/{uid}")
         return held / "volumes/kubernetes.io~empty-dir" / name
 
     def plugin_socket(self, name: str) -> Path:
-        """Where a device plugin is found by kubelet, whose directory is always this one."""
+        """The directory of device plugins, which is fixed in kubelet."""
         held = Path(f"/proc/{self.containerd.holder_pid}/root")
         return held / "var/lib/kubelet/device-plugins" / name
 
     def log(self) -> str:
-        """What kubelet has logged."""
+        """The log of kubelet."""
         return (self._here / "log").read_text(errors="replace")
 
     def close(self) -> None:
-        """End everything but the agent; the laboratory ends what is left of Pods."""
+        """Stop all but the agent; the laboratory removes the remains of Pods."""
         self._stop_kubelet()
         self.containerd.close()
 
@@ -169,7 +169,7 @@ class KubeNode:
             "cgroupRoot": self._groups,
             "containerRuntimeEndpoint": f"unix://{self.containerd.socket}",
             "enforceNodeAllocatable": [],
-            # How full the machine's disk is decides nothing here.
+            # The machine's free disk space must not matter here.
             "evictionHard": dict.fromkeys(EVICTION_SIGNALS, "0%"),
             "imageGCHighThresholdPercent": 100,
             "failCgroupV1": False,

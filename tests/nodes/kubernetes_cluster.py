@@ -1,8 +1,8 @@
 """A whole Kubernetes cluster on one machine: control plane, two nodes, our controller and agents.
 
 ``node-a`` has macvlan on its uplink with the coordinator in the chain; ``node-b`` has a bridge with
-a second uplink as its port, and IPAM alone. Both are on one link, the fabric's. Everything that is
-not ours is what a user would run; nothing reaches over the laboratory's edge.
+a second uplink as its port, and only IPAM. Both are connected to the fabric. All other programs are
+those that users run; nothing outside the laboratory is changed.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from tests.support.truth import Truth
 T = TypeVar("T")
 
 PATIENCE_S: Final = 150.0
-"""Kubelet and its peers try again after up to some tens of seconds, more on a busy machine."""
+"""Kubelet and controllers retry after up to some tens of seconds, more on a busy machine."""
 
 POLL_S: Final = 0.05
 SETTINGS: Final = {"ORBWEAVER_COOL_DOWN_SECONDS": "0"}
-"""Tests follow each other on the same few addresses."""
+"""No cool-down, because tests share few addresses."""
 
 SLOTS: Final = {
     "subENI": {
@@ -55,13 +55,13 @@ SLOTS: Final = {
     },
     "masterNIC": {"rules": [{"includeInterfaces": ["eth1"], "defaultMaxCount": 3}]},
 }
-"""What agents offer kubelet; a provider's slots only once there is a provider."""
+"""The device plugin's settings; a provider's slots exist only with a provider."""
 
 DEVICES: Final = told.conf(
     agent={"networkResourcePlugin": {"enabled": True, "resourceAdvertisement": SLOTS}}
 )
 COORDINATOR: Final = made(API_VERSION, "SpiderCoordinator", "default", spec={"podCIDRType": "none"})
-"""As an installation makes one."""
+"""The default SpiderCoordinator of an installation."""
 
 SECOND_UPLINK: Final = "eth1"
 POD_BRIDGE: Final = "br-pods"
@@ -69,7 +69,7 @@ WORKLOADS: Final = "deployments,replicasets,statefulsets,jobs,pods"
 
 
 class Pod(NamedTuple):
-    """A Pod as the API server shows it."""
+    """A Pod in the API server."""
 
     name: str
     uid: str
@@ -80,7 +80,7 @@ class Pod(NamedTuple):
 
 
 class KubernetesCluster:
-    """All of it; enter it to start it."""
+    """The cluster; entering it starts it."""
 
     def __init__(self) -> None:
         self.laboratory = Laboratory(settings=SETTINGS, coordinator={"mode": "auto"})
@@ -130,7 +130,7 @@ class KubernetesCluster:
         return found
 
     def running(self, app: str, count: int) -> list[Pod]:
-        """Wait until a workload has just so many Pods, all of them ready; which ones."""
+        """Wait until a workload has exactly this number of Pods, all ready; return them."""
 
         def are_there() -> list[Pod]:
             found = self.pods(app)
@@ -151,19 +151,19 @@ class KubernetesCluster:
         return [dict(zip(names, (row[one].strip() for one in slices), strict=True)) for row in rows]
 
     def events(self, name: str) -> str:
-        """What the Events of ``shop`` say about an object."""
+        """The messages of Events of ``shop`` about an object."""
         path = f"/api/v1/namespaces/{SHOP}/events?fieldSelector=involvedObject.name%3D{name}"
         found = self.server.request("GET", path).body["items"]
         return "\n".join(f"{one['type']}: {one['reason']}: {one['message']}" for one in found)
 
     def allocatable(self, node: str, resource: str) -> int | None:
-        """How many slots of ``spidernet.io`` a node says that it has; None: never heard of."""
+        """The number of slots of ``spidernet.io`` in a node's status; None: unknown resource."""
         status = self.server.request("GET", f"/api/v1/nodes/{node}").body["status"]
         found = status["allocatable"].get(f"spidernet.io/{resource}")
         return None if found is None else int(found)
 
     def slots_asked_for(self, pod: Object) -> dict[str, str]:
-        """Of ``spidernet.io``, by the first container of a Pod as it would be stored."""
+        """The resources of ``spidernet.io`` of the first container, after admission."""
         path = f"/api/v1/namespaces/{SHOP}/pods?dryRun=All"
         answer = self.server.request("POST", path, pod)
         assert answer.status == 201, answer.message
@@ -174,7 +174,7 @@ class KubernetesCluster:
         }
 
     def told(self) -> str:
-        """What helps to understand a failure."""
+        """Logs and objects that explain a failure."""
         if not self.server.is_running:
             return "the API server is away"
         pods = self.pods()
@@ -185,22 +185,22 @@ class KubernetesCluster:
     # ------------------------------------------------------------------------------- what is done
 
     def apply(self, *objects: Object) -> None:
-        """Apply as a user does, whatever is there."""
+        """Apply objects, as a user does."""
         text = "\n".join(map(json.dumps, objects))
         self.server.kubectl("apply", "--server-side", "-f", "-", stdin=text)
 
     def pools(self, *objects: Object) -> None:
-        """Apply pools, and wait until our controller has taken them over."""
+        """Apply pools, and wait until the controller has translated them."""
         self.apply(*objects)
         names = {one["metadata"]["name"] for one in objects}
         self.until(lambda: names <= self.truth.ledger().pools.keys(), f"pools {names}")
 
     def set_coordinator(self, phase: str = "Synced", **spec: object) -> None:
-        """Give the SpiderCoordinator these settings, and wait until it has the phase."""
+        """Set the SpiderCoordinator's settings, and wait until it has the phase."""
         path = f"/apis/{API_VERSION}/spidercoordinators/default"
 
         def is_written() -> bool:
-            # The controller writes the object's status at any time, which refuses an older version.
+            # The controller may write the status meanwhile, which causes a conflict.
             stored = self.server.request("GET", path).body
             stored["spec"] = COORDINATOR["spec"] | spec
             answer = self.server.request("PUT", path, stored)
@@ -216,19 +216,19 @@ class KubernetesCluster:
         self.until(has_phase, f"phase {phase} of the SpiderCoordinator")
 
     def pings(self, pod: str, address: str) -> bool:
-        """Whether an address answers a Pod."""
+        """Whether an address answers a Pod's ping."""
         try:
             done = self.inside(pod, "ping", "-n", "-c", "1", "-W", "2", address)
         except RuntimeRefused:
-            return False  # its sandbox is being made
+            return False  # its sandbox is being created
         return done.returncode == 0
 
     def inside(self, pod: str, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a program of the machine in a Pod's network, whatever the end is."""
+        """Run a program of the machine in a Pod's network namespace."""
         return attempt(["nsenter", f"--net=/proc/{self.pid_of(pod)}/ns/net", "--", *command])
 
     def sandbox(self, pod: str) -> str:
-        """The sandbox that a Pod's address was given to; "" for none."""
+        """The sandbox of a Pod's address; "" for none."""
         endpoint = self.truth.ledger().endpoints.get((SHOP, pod))
         return endpoint.nics[0].container if endpoint is not None else ""
 
@@ -238,11 +238,11 @@ class KubernetesCluster:
         return self._services[endpoint.node].status(endpoint.nics[0].container).pid
 
     def networks(self, node: str) -> list[str]:
-        """The networks that sandboxes on a node are given now."""
+        """The networks of new sandboxes on a node."""
         return self._services[node].networks()
 
     def lose(self, name: str) -> None:
-        """Everything that runs on a node but its Pods dies, and nobody reaches those."""
+        """Kill all programs of a node except its Pods, and disconnect it."""
         for port in self._ports(name):
             self.laboratory.fabric.namespace.ip("link", "set", port, "down")
         self.nodes[name].crash()
@@ -250,7 +250,7 @@ class KubernetesCluster:
     # ------------------------------------------------------------------------------- before, after
 
     def revive(self) -> None:
-        """Start again what a test has stopped and, having failed, not started."""
+        """Start all programs that a failed test left stopped."""
         if not self.server.is_running:
             self.server.start()
         for name, node in self.nodes.items():
@@ -263,7 +263,7 @@ class KubernetesCluster:
         self.server.kubectl("uncordon", *NODES)
 
     def delete_pods(self) -> None:
-        """Delete all workloads, and wait until nothing is held."""
+        """Delete all workloads, and wait until no address is claimed."""
         self.server.kubectl(
             "delete", WORKLOADS, "--namespace", SHOP, "--all", "--now", "--wait=true"
         )
@@ -271,7 +271,7 @@ class KubernetesCluster:
         self.until(lambda: not self.claims(), "no claims")
 
     def sweep(self) -> None:
-        """Delete all that a test made, wait until nothing is held, and judge the log so far."""
+        """Delete all objects of a test, wait until no address is claimed, and check the log."""
         self.delete_pods()
         for plural in ("spiderippools", "spidersubnets"):
             self.server.request("DELETE", f"/apis/{API_VERSION}/{plural}")
@@ -280,7 +280,7 @@ class KubernetesCluster:
         assert self.truth.violations() == []
 
     def check(self) -> None:
-        """Check that orbctl finds nothing wrong in all that is there and ever was."""
+        """Check that orbctl verify and doctor report no problem."""
         verified = self.laboratory.orbctl("verify")
         assert verified.returncode == 0, verified.stdout + verified.stderr
 
@@ -328,7 +328,7 @@ class KubernetesCluster:
         self._stack.callback(service.close)
 
     def _bridge(self, node: Node) -> None:
-        """A second NIC for Pods alone, and a network of IPAM without a coordinator."""
+        """A second NIC for Pods, and a network with IPAM and without coordinator."""
         fabric, (_, port) = self.laboratory.fabric.namespace, self._ports(node.name)
         peer = ("peer", "name", SECOND_UPLINK, "netns", node.namespace.name)
         fabric.ip("link", "add", port, "type", "veth", *peer)

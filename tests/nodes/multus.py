@@ -1,6 +1,6 @@
-"""Multus on a node, as its DaemonSet would install it: the thin plugin, which calls all others.
+"""Multus on a node, as its DaemonSet installs it: the thin plugin, which calls all others.
 
-Its program is not Debian's and not ours: it is found where CNI plugins are.
+Its program must be installed in the directory of CNI plugins.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NADS: Final = f"/apis/k8s.cni.cncf.io/v1/namespaces/{SHOP}/network-attachment-de
 
 
 def why_missing() -> str:
-    """Why it cannot be tried here, "" if it can."""
+    """Why Multus is not available here, "" if it is."""
     if any((place / PROGRAM).exists() for place in PLUGIN_DIRECTORIES):
         return ""
     places = " and ".join(map(str, PLUGIN_DIRECTORIES))
@@ -36,10 +36,10 @@ def why_missing() -> str:
 
 
 class Multus:
-    """As a context manager Pods of one node get their NICs by it.
+    """As a context manager it installs Multus on one node.
 
-    ``default`` is a network configuration for Pods that name no other for their ``eth0``; without
-    it that of the node.
+    ``default`` is the network configuration of ``eth0`` for Pods that name no other; otherwise
+    that of the node.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Multus:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # What it has added it has to delete.
+        # Multus must delete the networks that it has added.
         self._cluster.delete_pods()
         self._config.unlink()
         self._cluster.until(lambda: PROGRAM not in self._networks(), "the network before")
@@ -79,7 +79,7 @@ class Multus:
         return self._cluster.networks(self._node)
 
     def _make_usual_places(self) -> None:
-        """NADs say nothing of a socket and of logs: they are where they are on every node."""
+        """NADs have no paths of socket and logs, so the default paths must exist."""
         held = self._cluster.nodes[self._node].containerd.held
         commands = [("mkdir", "-p", "/run/spidernet"), ("mount", "-t", "tmpfs", "none", "/var/log")]
         for suffix in ("", ".fast"):

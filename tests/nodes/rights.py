@@ -1,6 +1,6 @@
-"""What our processes may do: the chart's own rules, for users instead of service accounts.
+"""The permissions of our processes: the chart's rules, for users instead of service accounts.
 
-They are read from a golden file, which tests/chart compares with what the chart renders.
+They are read from a golden file, which tests/chart compares with the rendered chart.
 """
 
 from __future__ import annotations

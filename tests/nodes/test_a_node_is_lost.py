@@ -1,4 +1,4 @@
-"""A node that nobody hears of any more: its Pods start elsewhere, and their addresses come back."""
+"""A lost node: its Pods start elsewhere, and their addresses are released."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ def test_a_replica_of_a_lost_node_keeps_its_address_and_has_it_elsewhere(
 
     cluster.lose("node-b")
     cluster.until(lambda: not cluster.pods("db")[0].ready, "the word of its end")
-    # A StatefulSet starts no second db-0 while a first one may run; a person says that it does not.
+    # A StatefulSet does not replace db-0 while it may run, until a user marks the node
+    # out-of-service.
     cluster.server.kubectl(
         *("delete", "pod", "db-0", "--namespace", SHOP, "--force", "--grace-period=0")
     )

@@ -1,4 +1,4 @@
-"""Applications with pools of their own: made before the first Pod starts, as large as they need."""
+"""Automatic pools are created before the first Pod starts, with the required size."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OWNED: Final = {
 
 
 def sizes(cluster: KubernetesCluster) -> list[tuple[str, str]]:
-    """How many addresses each pool has, and how many of them are held."""
+    """The number of addresses of each pool, and of claimed ones."""
     return [(row["TOTAL-IP-COUNT"], row["ALLOCATED-IP-COUNT"]) for row in cluster.table("sp")]
 
 

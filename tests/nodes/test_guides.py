@@ -1,8 +1,8 @@
-"""The guides of docs/guides, word for word, on one cluster, and each leaves it as it was.
+"""The guides of docs/guides, word for word, on one cluster; each leaves no change.
 
     WRITE_GUIDES=1 python -m pytest tests/nodes/test_guides.py
 
-writes into the pages what their steps print, in place of comparing it.
+writes the outputs of the steps into the pages instead of comparing them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``kubectl orb``: orbctl in a controller's Pod, through a real kubelet, from where no etcd is."""
+"""``kubectl orb``: orbctl in a controller's Pod, through a real kubelet, without access to etcd."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Orb = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def orb(cluster: KubernetesCluster) -> Orb:
-    """The plugin as a user calls it, who has kubectl, a kubeconfig and nothing else."""
+    """Call the plugin as a user does, with only kubectl and a kubeconfig."""
     cluster.apply(controller_pod(cluster, "node-a"))
     cluster.running(APP, 1)
 

@@ -1,4 +1,4 @@
-"""Pods that kubelet starts: addresses of the right pool, a network, and tables that say so."""
+"""Pods that kubelet starts get addresses of the right pool and a working network."""
 
 from __future__ import annotations
 

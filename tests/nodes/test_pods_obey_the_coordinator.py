@@ -1,4 +1,4 @@
-"""What the SpiderCoordinator says, in Pods that kubelet starts and on their nodes."""
+"""The settings of the SpiderCoordinator in Pods that kubelet starts, and on their nodes."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ SETTINGS: dict[str, Any] = {
 }
 FILTER_OF_NODE = "net.ipv4.conf.default.rp_filter"
 ASKED = "asked-about"
-"""A Pod that is never scheduled: the agent is asked which settings it has for it."""
+"""A Pod that is never scheduled, for which tests read the agent's settings."""
 
 
 @pytest.fixture
 def coordinated(cluster: KubernetesCluster) -> Iterator[KubernetesCluster]:
-    """With a pool, and a SpiderCoordinator that is as before afterwards."""
+    """The cluster with a pool; restores the SpiderCoordinator afterwards."""
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
     asked = pod(ASKED, {}, schedulingGates=[{"name": "example.org/never"}])
     asked["metadata"]["namespace"] = "default"
@@ -71,7 +71,7 @@ def say_cidrs(cluster: KubernetesCluster) -> None:
 
 
 def agent_has(cluster: KubernetesCluster, holds: Callable[[int, dict[str, Any]], bool]) -> None:
-    """Wait until the agent of the node has seen the settings."""
+    """Wait until the agent of the node has the settings."""
     socket = cluster.nodes[NODE].node.socket
     question = json.dumps({"podNamespace": "default", "podName": ASKED})
 
@@ -103,7 +103,7 @@ def test_every_setting_of_the_cluster_has_its_effect_in_a_pod(
     (alpha,) = cluster.running("", 1)
     address = alpha.addresses[0]
 
-    # Services, the overlay's Pods and hijackCIDR go by the node; all else by the gateway.
+    # Services, the overlay's Pods and hijackCIDR are routed via the node, others via the gateway.
     for destination in (SERVICE, "10.244.3.4", "203.0.113.9"):
         assert "dev veth0" in way(cluster, "alpha", destination), destination
     assert "via 10.6.0.1 dev eth0" in way(cluster, "alpha", "198.18.0.1")

@@ -1,4 +1,4 @@
-"""Pods of several NICs under a real kubelet and the real Multus, on networks of ours."""
+"""Pods with several NICs, with a real kubelet and the real Multus."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ pytestmark = [
 
 NODE = "node-a"
 SUBNETS = {"green": "10.6.0.0/24", "red": "10.7.0.0/24", "blue": "10.8.0.0/24"}
-"""Of each pool. The fabric is the gateway of all."""
+"""The addresses of each pool. The fabric is the gateway of all."""
 
 NETWORK_OF = {"first": "green", "second": "red", "third": "blue"}
 
 
 class Nic(NamedTuple):
-    """Where a Pod has an address from."""
+    """The pool of a Pod's address."""
 
     interface: str
     pool: str
@@ -53,7 +53,7 @@ def gateway(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def multus(running: KubernetesCluster) -> Iterator[None]:
-    """Multus on the node, and a network for each of the pools, the last pool for that alone."""
+    """Multus on the node, and a network for each pool; the last pool is only for its network."""
     for name in ("red", "blue"):
         address = f"{gateway(name)}/24"
         running.laboratory.fabric.namespace.ip("address", "replace", address, "dev", BRIDGE)
@@ -80,7 +80,7 @@ def nads(cluster: KubernetesCluster) -> set[str]:
 
 
 def nics_of(cluster: KubernetesCluster, name: str) -> list[Nic]:
-    """As the Pod's SpiderEndpoint shows them."""
+    """The addresses in the Pod's SpiderEndpoint."""
     path = f"/apis/{API_VERSION}/namespaces/{SHOP}/spiderendpoints/{name}"
     current: dict[str, Any] = (
         cluster.server.request("GET", path).body.get("status", {}).get("current", {})
@@ -114,7 +114,7 @@ UNNAMED = {
     "ipam.spidernet.io/ippools": json.dumps([{"ipv4": [name]} for name in SUBNETS]),
 }
 UNSAID = {NETWORKS: f"{SHOP}/second, {SHOP}/third"}
-"""Which pools, its networks say."""
+"""A Pod whose networks name the pools."""
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_pod_has_addresses_routes_and_a_record_of_each_of_its_nics(
     assert cluster.claims().keys() == {one.address for one in nics}
     assert told_by_multus(cluster, "web") == {one.interface: [one.address] for one in nics}
 
-    # What comes from a further NIC leaves by that NIC, and the default route is the first one's.
+    # Answers leave by the NIC of the request, and the default route is that of the first NIC.
     main = cluster.inside("web", "ip", "route", "show", "default").stdout
     assert main.split()[:5] == ["default", "via", gateway("green"), "dev", "eth0"]
     for one in nics:

@@ -1,4 +1,4 @@
-"""Slots that agents offer to a real kubelet, and what Kubernetes then does with Pods."""
+"""Slots that agents advertise to a real kubelet, and the scheduling of Pods with them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ pytestmark = [
 ]
 
 PROVIDER = "iaasNetworkProvider: {serverUrl: 'http://192.0.2.99'}\n"
-"""Nobody is there, and nobody is asked: these Pods are on no network of it."""
+"""Without a listener and never called: these Pods are on no network of the provider."""
 
 SUB_ENI = "sub-eni"
 NODE = "node-a"
 
 
 def settled(cluster: KubernetesCluster, conf: str, slots: int | None) -> None:
-    """One node's agent reads this conf.yml, and its kubelet knows what it offers by it."""
+    """Restart a node's agent with this conf.yml, and wait until kubelet has the slots."""
     node = cluster.nodes[NODE].node
     (node.directory / "conf.yml").write_text(conf)
     node.agent.kill()
@@ -40,7 +40,7 @@ def settled(cluster: KubernetesCluster, conf: str, slots: int | None) -> None:
 
 
 def made_at(socket: Path) -> int:
-    """When; 0: it is not there."""
+    """The modification time; 0: missing."""
     try:
         return socket.stat().st_ctime_ns
     except FileNotFoundError:
@@ -123,8 +123,8 @@ def test_a_kubelet_that_starts_again_has_the_slots_again(
     before = made_at(socket)
     node.restart_kubelet()
 
-    # A kubelet that does not know the resource yet fails a Pod that asks for it. Having removed our
-    # socket when it began, it knows us a moment after there is another one.
+    # A kubelet fails a Pod whose resource it does not know yet. It removes our socket at its start
+    # and knows the resource again when a new socket exists.
     cluster.until(lambda: made_at(socket) not in (0, before), "a new socket")
     cluster.until(lambda: cluster.allocatable(NODE, SUB_ENI) == 2, "slots")
     cluster.apply(with_slots(deployment("web", 1, asking("green")), SUB_ENI))

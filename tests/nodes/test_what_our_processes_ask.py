@@ -1,4 +1,4 @@
-"""What the API server hears of our processes, by its own audit log."""
+"""The requests of our processes in the audit log of the API server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_pods_get_addresses_without_a_single_write_of_an_agent(cluster: Kubernet
 
     assert asked
     assert {one.verb for one in asked} <= READING
-    # The chain of owners once for each agent; of Pods only what kubelet was quicker to start.
+    # Owners once for each agent; Pods only if kubelet started them before the watch event.
     since = [one for one in cluster.plane.audit.asked()[begun:] if one.user == AGENT]
     assert sum(one.resource == "replicasets" for one in since) <= len(cluster.nodes)
     assert sum(one.resource == "pods" and one.verb == "get" for one in since) <= 10

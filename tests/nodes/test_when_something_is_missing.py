@@ -1,4 +1,4 @@
-"""What kubelet and its user see when addresses, a process of ours or the API server are missing."""
+"""Behaviour of kubelet and Pods without free addresses, a process of ours or the API server."""
 
 from __future__ import annotations
 

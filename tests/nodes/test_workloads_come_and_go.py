@@ -1,4 +1,4 @@
-"""Workloads that grow, shrink, restart, end and move: addresses follow the Pods."""
+"""Workloads are scaled, restarted, completed and moved: addresses follow the Pods."""
 
 from __future__ import annotations
 

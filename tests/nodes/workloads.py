@@ -1,4 +1,4 @@
-"""Workloads and pools as a user writes them. All in the namespace ``shop``, of one image."""
+"""Workloads and pools as a user writes them, all in the namespace ``shop`` with one image."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ POOL_ANNOTATION: Final = "ipam.spidernet.io/ippool"
 
 
 def pool(name: str, *ips: str, **spec: Any) -> Object:
-    """A SpiderIPPool on the fabric's network, if not of a ``subnet`` of its own."""
+    """A SpiderIPPool, by default on the fabric's network."""
     where = {} if "subnet" in spec else {"subnet": "10.6.0.0/24", "gateway": "10.6.0.1"}
     return made(API_VERSION, "SpiderIPPool", name, spec={"ips": list(ips)} | where | spec)
 
 
 IPV6: Final = {"subnet": "fd00:6::/64", "gateway": "fd00:6::1"}
-"""What a pool on the fabric's other network has."""
+"""The fields of a pool on the fabric's second network."""
 
 
 def subnet(name: str, *ips: str) -> Object:
@@ -31,13 +31,13 @@ def subnet(name: str, *ips: str) -> Object:
 
 
 def asking(ipv4: str, ipv6: str = "") -> dict[str, str]:
-    """The annotation of a Pod that asks for pools."""
+    """The annotation of a Pod that names pools."""
     said = {"ipv4": [ipv4]} | ({"ipv6": [ipv6]} if ipv6 else {})
     return {POOL_ANNOTATION: json.dumps(said)}
 
 
 def pod_spec(node: str = "", program: str = "/pause", scratch_mb: int = 0, **spec: Any) -> Object:
-    """One container, gone as soon as it is told to; on a node if there is one to be named.
+    """A Pod template with one container that stops at once, optionally on a given node.
 
     With ``scratch_mb`` it has a volume ``scratch`` that must not grow beyond that.
     """
@@ -51,7 +51,7 @@ def pod_spec(node: str = "", program: str = "/pause", scratch_mb: int = 0, **spe
     return {
         "automountServiceAccountToken": False,
         "dnsPolicy": "Default",
-        # What has ended rests for so long before its address is taken back without a DEL.
+        # The grace period after which an address is reclaimed without a DEL.
         "terminationGracePeriodSeconds": 1,
         "enableServiceLinks": False,
         "containers": [container],
@@ -61,7 +61,7 @@ def pod_spec(node: str = "", program: str = "/pause", scratch_mb: int = 0, **spe
 
 
 def with_slots(workload: Object, resource: str, count: int = 1) -> Object:
-    """The same, each Pod asking for so many slots of ``spidernet.io``."""
+    """The same, with Pods that request slots of ``spidernet.io``."""
     spec = workload["spec"]
     container = spec.get("template", {"spec": spec})["spec"]["containers"][0]
     container["resources"] = {"limits": {f"spidernet.io/{resource}": str(count)}}
@@ -69,7 +69,7 @@ def with_slots(workload: Object, resource: str, count: int = 1) -> Object:
 
 
 def pod(name: str, annotations: dict[str, str], **spec: Any) -> Object:
-    """A Pod of its own."""
+    """A Pod without an owner."""
     return made("v1", "Pod", name, SHOP, annotations, spec=pod_spec(**spec))
 
 
@@ -81,7 +81,7 @@ def deployment(name: str, replicas: int, annotations: dict[str, str], **spec: An
 
 
 def stateful_set(name: str, replicas: int, annotations: dict[str, str], **spec: Any) -> Object:
-    """All replicas at once."""
+    """A Deployment that starts all replicas at once."""
     found = _workload("StatefulSet", name, annotations, spec)
     found["spec"] |= {"replicas": replicas, "serviceName": name}
     found["spec"]["podManagementPolicy"] = "Parallel"

@@ -1,7 +1,7 @@
-"""Services of docker-compose.yml as processes: their own commands, variables, names and files.
+"""Services of docker-compose.yml as processes, with their commands, variables, names and files.
 
-Each has a network namespace with an address on one bridge, and an /etc/hosts of its own that knows
-the others by the names of the file. What compose would mount is a directory of the test.
+Each has a network namespace with an address on one bridge, and its own /etc/hosts with the names of
+the others. Volumes are directories of the test.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.support.hosts import Hosts
 
 PATIENCE_S: Final = 60.0
 PROGRAMS: Final = {"etcd-1": "etcd", "etcd-2": "etcd", "etcd-3": "etcd", "prometheus": "prometheus"}
-"""What an image of others starts by itself."""
+"""The entry points of foreign images."""
 
 ASK: Final = (
     "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=5).read().decode())"
@@ -32,7 +32,7 @@ ASK: Final = (
 
 
 class Composition:
-    """The services that were started."""
+    """The started services."""
 
     def __init__(self, directory: Path, names: Sequence[str]) -> None:
         self._services: Mapping[str, Any] = yaml.safe_load(
@@ -44,7 +44,7 @@ class Composition:
 
     @contextmanager
     def network(self) -> Iterator[None]:
-        """Machines for all of them; what was started ends with them."""
+        """Create hosts for all services; stop the services at the end."""
         with self._hosts.network():
             try:
                 yield
@@ -53,7 +53,7 @@ class Composition:
                     self.end(name)
 
     def start(self, name: str) -> None:
-        """Start a service as compose would."""
+        """Start a service as compose does."""
         service = self._services[name]
         command = [*([PROGRAMS[name]] if name in PROGRAMS else []), *service.get("command", ())]
         moved = [self._moved(name, word) for word in command]
@@ -66,7 +66,7 @@ class Composition:
             )
 
     def end(self, name: str) -> None:
-        """End a service at once."""
+        """Kill a service."""
         process = self._running.pop(name)
         process.send_signal(signal.SIGKILL)
         process.wait(PATIENCE_S)
@@ -83,7 +83,7 @@ class Composition:
     def attempt(
         self, name: str, *command: str, stdin: str = ""
     ) -> subprocess.CompletedProcess[str]:
-        """Run something in a service's place, as ``docker compose exec`` does."""
+        """Run a command in a service, as ``docker compose exec`` does."""
         words = [sys.executable if word == "python" else word for word in command]
         return subprocess.run(
             self._hosts.inside(name, words),
@@ -95,7 +95,7 @@ class Composition:
         )
 
     def ask(self, name: str, url: str) -> Any:
-        """The JSON at an address, asked from inside a service; None where nobody answers."""
+        """The JSON at a URL, requested from a service; None without an answer."""
         done = self.attempt(name, "python", "-c", ASK, url)
         return json.loads(done.stdout) if done.returncode == 0 else None
 
@@ -108,7 +108,7 @@ class Composition:
         return {"PATH": path, "HOME": str(self._directory), **hostname, **sockets, **moved}
 
     def _moved(self, name: str, text: str) -> str:
-        """The text with what compose mounts in the test's directory; files of ours as they are."""
+        """The text with volumes replaced by directories of the test."""
         for volume in self._services[name].get("volumes", ()):
             if not isinstance(volume, str):
                 continue

@@ -1,4 +1,4 @@
-"""What a daemon imports stays in its memory for good: nothing that it does not use."""
+"""Imported modules stay in memory: daemons import only what they use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNUSED: Final = (
     *("typer", "rich", "pydantic", "requests", "kubernetes", "cryptography"),
     "opentelemetry.exporter.otlp",
 )
-"""By a daemon that serves, exports no traces and makes no certificates."""
+"""Modules of a daemon that serves, without traces and certificates."""
 
 AGENT: Final = ("nodeagent.main", "core.kubernetes.connection", "nodeagent.telemetry.exposition")
 CONTROLLER: Final = ("ops.controller.main", "ops.controller.daemon")

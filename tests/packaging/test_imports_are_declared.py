@@ -1,4 +1,4 @@
-"""What the product imports is what it declares: no accidental dependency, and none for nothing."""
+"""The product's imports equal its declared dependencies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.packaging.project import PACKAGES, ROOT, normal, pyproject, required
 
 
 def imported() -> Iterator[str]:
-    """Top-level names of every import of the product, also of late ones."""
+    """Top-level names of every import of the product, including those in functions."""
     for package in PACKAGES:
         for path in (ROOT / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -22,12 +22,12 @@ def imported() -> Iterator[str]:
 
 
 def distributions(name: str) -> set[str]:
-    """The distributions that bring an import name; namespaces such as ``google`` have several."""
+    """The distributions of an import name; namespaces such as ``google`` have several."""
     return {normal(found) for found in packages_distributions().get(name, [name])}
 
 
 def foreign() -> set[str]:
-    """Imported names that are neither ours nor the standard library's."""
+    """Imported names of third parties."""
     return set(imported()) - set(PACKAGES) - set(sys.stdlib_module_names)
 
 

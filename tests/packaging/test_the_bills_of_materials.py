@@ -1,4 +1,4 @@
-"""``scripts/sbom.py``: what is in an image, read from its layers."""
+"""``scripts/sbom.py``: the packages of an image, read from its layers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""``docker-compose.yml`` and ``Containerfile`` agree with each other and with what exists.
+"""``docker-compose.yml`` and ``Containerfile`` agree with each other and with the files.
 
-No container engine is asked: this is what can be known by reading.
+Static checks, without a container engine.
 """
 
 from __future__ import annotations

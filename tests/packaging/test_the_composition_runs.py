@@ -1,4 +1,4 @@
-"""``docker-compose.yml`` does what it says, with its services as processes: no engine is needed."""
+"""The services of ``docker-compose.yml`` work, run as processes without a container engine."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def composition(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composition]:
-    """All but what only an image has: collector, traces, Grafana."""
+    """All services but those of foreign images: collector, traces, Grafana."""
     names = (*MEMBERS, "controller", "agent", "prometheus")
     found = Composition(tmp_path_factory.mktemp("composition"), names)
     with found.network():
@@ -97,7 +97,7 @@ def test_one_member_may_go(composition: Composition) -> None:
 
 
 def expect(holds: Callable[[], bool]) -> None:
-    """Wait until it holds."""
+    """Wait until the condition holds."""
     deadline = time.monotonic() + PATIENCE_S
     while not holds():
         assert time.monotonic() < deadline, "it never comes to be"

@@ -1,4 +1,4 @@
-"""The recipe of the images: what they are made from cannot change under a name."""
+"""The Containerfile pins all its sources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lock files pin everything, by hash, for anybody's machine."""
+"""The lock files pin all dependencies by hash, for every supported platform."""
 
 from __future__ import annotations
 

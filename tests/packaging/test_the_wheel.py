@@ -1,4 +1,4 @@
-"""What people install: the five packages, typed, with their commands, and nothing else."""
+"""The wheel has the five packages, typed, with their commands, and nothing else."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import core
 from tests.packaging.project import PACKAGES, ROOT, scripts
 
 CHECKOUT_ONLY = ("ops/demo/", "ops/lab/")
-"""Folders that the wheel leaves out."""
+"""Folders that are not in the wheel."""
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """The wheel, built from the work tree as it is."""
+    """The wheel, built from the work tree."""
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)

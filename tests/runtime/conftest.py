@@ -1,4 +1,4 @@
-"""One containerd for all tests of a file, and no test leaves it anything."""
+"""One containerd for all tests of a file, cleaned after each test."""
 
 from __future__ import annotations
 

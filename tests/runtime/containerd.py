@@ -1,9 +1,9 @@
-"""containerd on a node of the laboratory, with everything of its own: root, state, sockets, mounts.
+"""containerd on a node of the laboratory, with its own root, state, sockets and mounts.
 
-A holder process keeps a mount namespace, in which places that containerd and runc have wired in
-(/run/containerd, /var/lib/cni) are private and empty; so nothing is left on the machine when the
-holder ends, however it ends. containerd runs in it and in the node's network namespace, where the
-plugins then act. Needs no systemd and no capability that a container lacks.
+A holder process keeps a mount namespace, in which the fixed paths of containerd and runc
+(/run/containerd, /var/lib/cni) are private and empty, so nothing is left on the machine when the
+holder ends. containerd runs in it and in the node's network namespace, where the plugins act. Needs
+neither systemd nor a capability that a container lacks.
 """
 
 from __future__ import annotations
@@ -75,11 +75,11 @@ mount --bind {networks} /etc/cni/net.d
 mount -t tmpfs none /var/log
 mount --make-rshared /
 """
-"""What DaemonSets find on a whole node: its own directories, which mounts propagate from."""
+"""The directories of a node from which mounts propagate to DaemonSets."""
 
 
 class Containerd:
-    """One containerd, which may be killed and started again."""
+    """A containerd, which may be killed and started again."""
 
     def __init__(self, laboratory: Laboratory, node: Node, *, has_own_places: bool = False) -> None:
         self.node = node
@@ -117,7 +117,7 @@ class Containerd:
         self.import_image(archive)
 
     def start(self) -> None:
-        """Start it and wait until it can run sandboxes. Raises LabFailed."""
+        """Start containerd and wait until it can run sandboxes. Raises LabFailed."""
         command = self.held("containerd", "--config", str(self.here / "config.toml"))
         self.daemon = Daemon(
             self._laboratory.identity, self.node.namespace, command, self.here / "log", {}
@@ -136,19 +136,19 @@ class Containerd:
 
     @property
     def is_running(self) -> bool:
-        """Whether containerd itself is."""
+        """Whether containerd runs."""
         return self.daemon is not None and self.daemon.is_running
 
     def kill(self) -> None:
-        """End it as a crash would; its sandboxes live on."""
+        """Kill containerd, as a crash does; its sandboxes continue to run."""
         if self.daemon is not None:
             self.daemon.kill()
 
     def drop_orphans(self) -> None:
-        """Take down the namespaces of sandboxes that containerd was making when it was killed.
+        """Delete the namespaces of sandboxes that containerd was creating when it was killed.
 
-        It forgets them, interface and address with them, until the node is booted again; a Pod that
-        comes back meanwhile would find its own IPv6 address in use.
+        containerd forgets them with their interfaces and addresses until the next boot; a restarted
+        Pod would detect its own IPv6 address as a duplicate.
         """
         for path in (self.here / "state").glob("*/netns/*"):
             attempt(self.held("nsenter", f"--net={path}", "ip", "link", "delete", INTERFACE))
@@ -156,20 +156,20 @@ class Containerd:
             path.unlink()
 
     def held(self, *command: str) -> list[str]:
-        """The command that runs something among the holder's mounts."""
+        """A command prefix that runs a program with the holder's mounts."""
         return ["nsenter", f"--mount=/proc/{self._holder.pid}/ns/mnt", "--", *command]
 
     def close(self) -> None:
-        """End containerd and the holder; the laboratory ends what is left of the sandboxes."""
+        """Stop containerd and the holder; the laboratory removes the remaining sandboxes."""
         self.kill()
         self._holder.kill()
 
     def import_image(self, archive: Path) -> None:
-        """Make the images of a docker-archive known to kubelet."""
+        """Import the images of a docker-archive."""
         self._images("import", "--snapshotter", self._snapshotter, str(archive))
 
     def tag_image(self, name: str, *more: str) -> None:
-        """Give an image that is known further names."""
+        """Add names to an imported image."""
         self._images("tag", name, *more)
 
     def _images(self, *command: str) -> None:

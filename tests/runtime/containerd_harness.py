@@ -1,4 +1,4 @@
-"""What a kubelet would do on one node, and the truth to hold it against."""
+"""The calls of a kubelet on one node, and the state in etcd."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ POLL_S = 0.02
 
 
 class ContainerdHarness:
-    """One node with containerd, and what etcd holds."""
+    """A node with containerd, and the state in etcd."""
 
     def __init__(self, laboratory: Laboratory, node: Node, containerd: Containerd) -> None:
         self.laboratory = laboratory
@@ -59,7 +59,7 @@ class ContainerdHarness:
         self.service.close()
 
     def run(self, pod: str, namespace: str = NAMESPACE, *, attempt: int = 0) -> str:
-        """RunPodSandbox as kubelet asks for it; the sandbox's id. Raises RuntimeRefused."""
+        """RunPodSandbox as kubelet calls it; returns the sandbox's id. Raises RuntimeRefused."""
         return self.service.run(
             {
                 "metadata": {
@@ -69,7 +69,7 @@ class ContainerdHarness:
                     "attempt": attempt,
                 },
                 "hostname": pod,
-                # Without one, the machine's own is copied, which may point into /run.
+                # Without one, the machine's file is copied, which may be a link into /run.
                 "dns_config": {"servers": ["192.0.2.53"]},
                 "linux": {"cgroup_parent": self.containerd.cgroup_parent},
             }
@@ -82,9 +82,9 @@ class ContainerdHarness:
 
     @contextmanager
     def run_until_claimed(self, pod: str) -> Iterator[None]:
-        """Ask for a sandbox; inside, its addresses are claimed and the plugin is still at work.
+        """Start a sandbox; inside the context its addresses are claimed and the plugin still runs.
 
-        Leaves when the runtime has answered, which must be a failure.
+        Waits at the end for the runtime's answer, which must be a failure.
         """
         with ThreadPoolExecutor(1) as pool:
             answer = pool.submit(self.run, pod)
@@ -103,7 +103,7 @@ class ContainerdHarness:
             self.service.remove(sandbox)
 
     def end_in_the_end(self, sandbox: str) -> None:
-        """Try again and again, as kubelet does."""
+        """Retry, as kubelet does."""
         deadline = time.monotonic() + END_DEADLINE_S
         while True:
             try:
@@ -113,7 +113,7 @@ class ContainerdHarness:
                 time.sleep(POLL_S)
 
     def revive(self) -> None:
-        """Start again what a test has killed and, having failed, not started."""
+        """Start all programs that a failed test left stopped."""
         if not self.laboratory.etcd.daemon.is_running:
             self.laboratory.etcd.start()
         if not self.node.agent.is_running:
@@ -122,17 +122,17 @@ class ContainerdHarness:
             self.containerd.start()
 
     def end_all(self) -> None:
-        """Stop and remove every sandbox that the runtime knows of."""
+        """Stop and remove all sandboxes."""
         self.end(*self.service.sandboxes())
 
     def reaches(self, sandbox: str, address: str) -> bool:
-        """Whether a ping out of the sandbox is answered."""
+        """Whether a ping from the sandbox is answered."""
         pid = self.service.status(sandbox).pid
         ping = ["ping", "-n", "-c", "1", "-W", "2", address]
         return attempt(["nsenter", f"--net=/proc/{pid}/ns/net", "--", *ping]).returncode == 0
 
     def truth(self) -> Ledger:
-        """What etcd holds."""
+        """The state in etcd."""
         return self._truth.ledger()
 
     def claims(self) -> dict[str, str]:
@@ -140,7 +140,7 @@ class ContainerdHarness:
         return self._truth.claims()
 
     def check(self) -> None:
-        """Check the whole log by the invariants, and that orbctl finds nothing either."""
+        """Check the invariants of the whole log, and that orbctl verify finds nothing."""
         assert self._truth.violations() == []
         verified = self.laboratory.orbctl("verify")
         assert verified.returncode == 0, verified.stdout + verified.stderr

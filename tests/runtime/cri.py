@@ -1,4 +1,4 @@
-"""The container runtime interface, as much of it as a kubelet needs for sandboxes.
+"""The part of the container runtime interface that a kubelet needs for sandboxes.
 
 Kubernetes' CRI is gRPC over a unix socket (package runtime.v1). The few messages are described here
 by hand with the numbers of api.proto, so that neither the file nor a protobuf compiler is needed;
@@ -63,7 +63,7 @@ MESSAGES: Table = {
 
 
 class Status(NamedTuple):
-    """What the runtime says of a sandbox. ``pid`` 0: its process is gone."""
+    """The status of a sandbox. ``pid`` 0: its process has ended."""
 
     ready: bool
     addresses: tuple[str, ...]
@@ -71,7 +71,7 @@ class Status(NamedTuple):
 
 
 class RuntimeRefused(Exception):
-    """An error of the runtime, in its words."""
+    """An error of the runtime, with its message."""
 
 
 class RuntimeService:
@@ -91,7 +91,7 @@ class RuntimeService:
         return [one.message or one.type for one in answer.status.conditions if not one.status]
 
     def networks(self) -> list[str]:
-        """The names of the networks that a sandbox is given now."""
+        """The names of the networks of new sandboxes."""
         said = json.loads(self._call("Status", verbose=True).info.get("cniconfig") or "{}")
         return [one["Config"]["Name"] for one in said.get("Networks") or ()]
 
@@ -108,7 +108,7 @@ class RuntimeService:
         self._call("RemovePodSandbox", pod_sandbox_id=sandbox)
 
     def sandboxes(self) -> list[str]:
-        """Every sandbox that the runtime knows."""
+        """All sandboxes of the runtime."""
         return [one.id for one in self._call("ListPodSandbox").items]
 
     def status(self, sandbox: str) -> Status:

@@ -1,8 +1,8 @@
 """A pause image without a compiler and without a registry: two small static ELFs in a tar.
 
-``/pause`` does what every pause program does: wait for signals for ever. ``/done`` succeeds at
-once, for containers that have an end. Both ignore polite signals, as every first process does that
-handles none, so the image asks to be killed.
+``/pause`` waits for signals without end, as pause programs do. ``/done`` exits with success, for
+containers that end. Both ignore SIGTERM, as every PID 1 without a handler does, so the image sets
+SIGKILL as its stop signal.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NO_LINKS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Machine(NamedTuple):
-    """What differs between processors: ELF's number, the name in images, the instructions."""
+    """Differences between architectures: ELF machine, name in images, instructions."""
 
     elf: int
     image: str

@@ -1,4 +1,4 @@
-"""Tests that were killed leave sandboxes that still run: the next laboratory removes those too."""
+"""Killed tests leave running sandboxes: the next laboratory removes them."""
 
 from __future__ import annotations
 

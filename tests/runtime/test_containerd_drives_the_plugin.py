@@ -1,4 +1,4 @@
-"""containerd as the caller, told what a kubelet tells it: real sandboxes, real plugins."""
+"""containerd calls the plugin, with a kubelet's requests: real sandboxes, real plugins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the suite is run: folders side by side, none shared out, and what was counted added up."""
+"""The suite runs folders concurrently, each in one process, and sums up counters."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ WORKER = "PYTEST_XDIST_WORKER"
 
 
 class Run(NamedTuple):
-    """What an inner run said, and who ran which folder, in the order of its tests."""
+    """The output of an inner run, and the worker of each folder, in the order of tests."""
 
     output: str
     said: list[tuple[str, str]]
@@ -58,7 +58,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         (place / folder).mkdir(parents=True, exist_ok=True)
         for name in ("test_first.py", "test_second.py"):
             (place / folder / name).write_text(TESTS)
-    # This test may be in a worker itself.
+    # This test may itself run in a worker.
     mine = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
     command = [sys.executable, "-m", "pytest", "-q", "--import-mode=importlib", "--rootdir=."]
     done = subprocess.run(

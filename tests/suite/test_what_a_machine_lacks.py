@@ -1,4 +1,4 @@
-"""A run without its optional parts is green, and its last lines are a table of them."""
+"""A run without optional parts passes, and its last lines are a table of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ echo "{PANIC}"
 echo "Kernel panic - not syncing: Kernel mode signal 4"
 exit 134
 """
-"""As Debian's kernel ends on a processor with AMX."""
+"""The panic of Debian's kernel on a processor with AMX."""
 
 LARGE_STATE: Final = """
 #define _GNU_SOURCE
@@ -47,7 +47,7 @@ long ptrace(int request, int pid, void *address, void *data)
     return result;
 }
 """
-"""The host's rule on a processor with AMX, laid over the real ptrace."""
+"""A ptrace with the host's behaviour on a processor with AMX."""
 
 CONFTEST: Final = """
 import subprocess
@@ -115,7 +115,7 @@ CONFIGURATION: Final = "[pytest]\nmarkers = uml: in a machine\n"
 
 
 class Run(NamedTuple):
-    """An inner run: its exit code and what it printed."""
+    """An inner run: its exit code and output."""
 
     code: int
     output: str

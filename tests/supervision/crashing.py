@@ -12,7 +12,7 @@ from core.process.supervision import Supervisor, TaskSpec
 
 
 class HeldClock:
-    """Time passes when a test says so, however long the machine takes meanwhile."""
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
         self.passed_s = 0.0
@@ -22,7 +22,7 @@ class HeldClock:
 
 
 class CrashingSupervisor(Supervisor):
-    """``crash`` makes the present run of a task raise what no part of ours raises."""
+    """``crash`` makes the current run of a task raise an unexpected exception."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         super().__init__(monotonic)

@@ -33,7 +33,7 @@ from tests.support.etcd import EtcdCluster
 from tests.support.kubernetes import ApiServer
 
 SECONDS_MAX: Final = 120.0
-"""How long a step may take, on a slow machine too."""
+"""The deadline of a step, also on a slow machine."""
 
 NEVER_S: Final = 3_600.0
 RULES: Final = """
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> None:
 
 
 async def follow_etcd(directory: Path, bounds: pytest.MonkeyPatch) -> None:
-    """A configuration view counts as stale, and goes on."""
+    """A configuration view becomes stale, and recovers."""
     for module in (watches, configuration_view):
         bounds.setattr(module, "WATCH_SILENT_S_MAX", 2.0)
     bounds.setattr(watches, "WATCH_PROGRESS_S", 0.5)
@@ -82,7 +82,7 @@ async def follow_etcd(directory: Path, bounds: pytest.MonkeyPatch) -> None:
 
 
 async def follow_kubernetes(directory: Path, bounds: pytest.MonkeyPatch) -> None:
-    """An informer finds out by the kernel's time-outs of TCP alone, and makes its watch anew."""
+    """An informer detects it by TCP timeouts, and starts a new watch."""
     bounds.setattr(apis, "SILENCE_S_MAX", NEVER_S)
     bounds.setattr(informer, "PAUSE_S_MAX", 0.5)
     # Without a default route the server cannot choose the address that it publishes.
@@ -111,7 +111,7 @@ def make(server: ApiServer, name: str) -> None:
 
 @contextmanager
 def dropped(endpoint: str) -> Iterator[None]:
-    """While the kernel drops every packet from and to a port of this namespace."""
+    """Drop every packet from and to a port of this namespace."""
     rules = RULES.format(port=endpoint.rpartition(":")[2])
     subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
     yield

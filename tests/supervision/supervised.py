@@ -1,8 +1,8 @@
-"""Which tasks the product runs under a supervisor, read from its source.
+"""The supervised tasks of the product, read from its source.
 
-``names`` finds every call that makes the specification of a task and resolves the name in it: a
-literal, a constant of the module, the strings of the ``for`` around it, or a pattern where the name
-has a part that only the run knows.
+``names`` finds every call that creates the specification of a task and resolves its name: a
+literal, a constant of the module, the strings of the ``for`` around it, or a pattern where a part
+of the name is known only at run time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 PACKAGES: Final = ("core", "nodeagent", "ops", "workflows")
 
 MAKERS: Final = ("TaskSpec", "following", "_leader_task")
-"""What makes a specification; the first argument is the task's name."""
+"""Functions that create a specification; the first argument is the task's name."""
 
 AGENT: Final = (
     *("watch-pods", "watch-coordinator", "watch-services", "watch-networks", "watch-tenants"),
@@ -39,16 +39,16 @@ KUBERNETES: Final = (
     *("status-reporter", "claim-reporter", "networks", "coordinators", "lease-report"),
 )
 CONSOLE: Final = ("console",)
-"""Apart from the others: a replica is ready with or without it."""
+"""Not among the others: the readiness of a replica does not depend on it."""
 
 WEBHOOKS: Final = ("pending-admissions", "webhook-certificate", "injected-networks")
 
 CRASHED: Final = frozenset((*AGENT, *REPLICA, *LEADER, *KUBERNETES, *WEBHOOKS, *CONSOLE))
-"""Every task that a test of this folder makes crash."""
+"""All tasks that tests of this folder crash."""
 
 
 def names(source: str) -> Iterator[str]:
-    """Patterns of the names of tasks in one module. Raises ValueError where it cannot tell one."""
+    """Patterns of the names of tasks in one module. Raises ValueError for an unknown name."""
     tree = ast.parse(source)
     constants = {
         target.id: node.value
@@ -70,7 +70,7 @@ def _targets(node: ast.stmt) -> Iterator[ast.Name]:
 def _calls(
     node: ast.AST, around: tuple[ast.For, ...]
 ) -> Iterator[tuple[ast.Call, tuple[ast.For, ...]]]:
-    """Calls of makers with the loops around them; not those inside a maker itself."""
+    """Calls of these functions with the loops around them, except in these functions themselves."""
     if isinstance(node, ast.FunctionDef) and node.name in MAKERS:
         return
     if isinstance(node, ast.Call) and _called(node.func) in MAKERS:

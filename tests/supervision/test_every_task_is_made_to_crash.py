@@ -1,4 +1,4 @@
-"""Every task that the product runs under a supervisor is made to crash by a test of this folder."""
+"""A test of this folder crashes every supervised task of the product."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A connection that carries nothing any more counts as stale after seconds, and is made anew.
+"""A silent connection becomes stale after seconds and is replaced.
 
-The cable keeps its TCP connections open and acknowledges every byte, as a half-open connection
-behind a load balancer does: only the silence tells. Where the kernel drops the packets instead,
-nothing is acknowledged either, and the time-outs of TCP tell.
+The proxy keeps TCP connections open and acknowledges every byte, as a load balancer in front of a
+dead server does: only the silence shows it. Where the kernel drops the packets, TCP timeouts show
+it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tests.support.kubernetes import ApiServer, missing_programs
 from tests.support.parts import API_SERVER, NAMESPACES, needs, require_namespaces
 
 SECONDS_MAX: Final = 60.0
-"""What "seconds" means for a whole detection by the bounds of the product."""
+"""The maximum seconds of a detection, from the product's limits."""
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ async def test_sockets_to_an_api_server_notice_a_dead_peer() -> None:
 
 
 def copied(server: ApiServer, directory: Path, scheme: str, cable: Cable) -> Path:
-    """The kubeconfig of the server, by way of the cable."""
+    """The kubeconfig of the server, through the proxy."""
     said = yaml.safe_load(server.kubeconfig.read_text())
     said["clusters"][0]["cluster"]["server"] = f"{scheme}://{cable.near_end}"
     path = directory / "kubeconfig-by-cable"

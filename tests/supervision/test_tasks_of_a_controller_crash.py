@@ -1,4 +1,4 @@
-"""Each task of a controller is made to crash, and each step of its start and stop to fail."""
+"""Each task of a controller crashes, and each step of its start and stop fails."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def settings(tmp_path: Path) -> ControllerSettings:
 
 
 class Running:
-    """A controller at work, and how it ends."""
+    """A running controller, and its exit."""
 
     def __init__(self, settings: ControllerSettings) -> None:
         self.supervisor, self.leading = CrashingSupervisor(), CrashingSupervisor()

@@ -1,6 +1,6 @@
-"""Each task of a controller that has Kubernetes is made to crash, with every part switched on.
+"""Each task of a controller with Kubernetes crashes, with all features enabled.
 
-It is named, it is started again, and nothing else ends with it.
+It is named and restarted, and no other task ends.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.skipif(bool(missing_programs()), reason=MISSING)
 NAMESPACE = "shop"
 GROUPS = {"replica": REPLICA, "leader": LEADER, "kubernetes": KUBERNETES, "webhooks": WEBHOOKS}
 ENDS_THE_TERM = ("election",)
-"""A leader that ends is followed by a new term; no other task's end is one."""
+"""The end of the leader's task starts a new term; that of other tasks does not."""
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def settings(server_with_crds: ApiServer, tmp_path: Path) -> ControllerSettings:
 
 
 class Running(NamedTuple):
-    """A controller at work, with the supervisors of its tasks."""
+    """A running controller, with the supervisors of its tasks."""
 
     controller: Controller
     supervisors: dict[str, CrashingSupervisor]

@@ -1,4 +1,4 @@
-"""Each supervised task of an agent is made to crash: it is named, and it is started again."""
+"""Each supervised task of an agent crashes: it is named and restarted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.kubernetes import ApiServer
 
 
 def with_everything(settings: Settings, server: ApiServer, directory: Path) -> Settings:
-    """Every part switched on that has a task; kubelet and a control group of Pods are not there."""
+    """All features with a task are enabled; kubelet and a control group of Pods are missing."""
     return settings._replace(
         kubeconfig=str(server.kubeconfig),
         metrics_enabled=True,

@@ -1,4 +1,4 @@
-"""What runs in the virtual machine: scenarios on a real SR-IOV card and on soft RDMA devices.
+"""Scenarios in the virtual machine: an emulated SR-IOV card and soft RDMA devices.
 
 A plain program: ``python -m tests.vm.inside FILE`` does all scenarios in order and writes a finding
 for each. The machine is the node: its card's physical function is on the datacentre network, behind

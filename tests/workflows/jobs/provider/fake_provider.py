@@ -74,7 +74,7 @@ class FakeProvider:
         await self._runner.cleanup()
 
     def finish_late(self) -> None:
-        """Do what was asked for long ago."""
+        """Execute a delayed request."""
         while self._late:
             self._do(*self._late.pop(0))
 
@@ -123,5 +123,5 @@ class FakeProvider:
 
 
 def mac_of(address: str) -> str:
-    """What this provider chooses."""
+    """The response to one bind request."""
     return f"02:00:00:00:00:{int(address.rpartition('.')[2]):02x}"

@@ -1,4 +1,4 @@
-"""Bind and give back, with a provider that fails: bound exactly as long as claimed."""
+"""Binding and unbinding with a failing provider: bound exactly as long as claimed."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def test_what_cannot_be_bound_is_taken_back_and_its_claims_end(
     order = await harness.order(await harness.claim("eth0", "net1"))
     harness.provider.faults.extend([fault] * 12)
     handle = await harness.start(order)
-    await harness.env.advance(52)  # no call begins when less than 48 s of the 100 s are left
+    await harness.env.advance(52)  # no call starts when less than 48 s of the 100 s are left
     harness.provider.faults.clear()
     with pytest.raises(ExecutionFailed, match="did not bind"):
         await handle.result()
@@ -191,7 +191,7 @@ async def test_giving_back_again_takes_nothing_from_whoever_has_the_address_now(
     calls = len(harness.provider.calls)
     await (await harness.give_back(order)).result()
 
-    assert order.addresses == again.addresses  # a Pod gets the address back that it had
+    assert order.addresses == again.addresses  # a Pod gets its previous address
     assert await harness.claimed()
     assert len(harness.provider.calls) == calls
 

@@ -1,4 +1,4 @@
-"""The client alone: TLS, deadlines; the settings that are refused; the NICs that take part."""
+"""The provider client: TLS, deadlines, refused settings, and the NICs that are bound."""
 
 from __future__ import annotations
 

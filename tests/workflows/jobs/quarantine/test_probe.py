@@ -1,4 +1,4 @@
-"""An address that a stranger uses comes back when the stranger is silent, and never otherwise."""
+"""A quarantined address is released when the conflicting host is silent, and never otherwise."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ANSWERED = ProbeResult("answered", STRANGER.mac)
 
 
 class ScriptedProber:
-    """Answers what the script says, the last word for ever."""
+    """A prober with scripted answers; the last one is repeated."""
 
     def __init__(self, *script: ProbeResult) -> None:
         self.script = list(script)
@@ -42,7 +42,7 @@ class ScriptedProber:
 
 
 class ProbeJobHarness:
-    """One node, one address aside, and its execution in skipped time."""
+    """A node, a quarantined address, and its execution on a skipping clock."""
 
     def __init__(self, node: NodeHarness) -> None:
         self.node = node
@@ -50,7 +50,7 @@ class ProbeJobHarness:
         self.environment = WorkflowEnvironment(Registry([ProbeQuarantine]), replays=True)
 
     async def begin(self, prober: Prober) -> TimeSkippingHandle:
-        """What the leader does when it sees the quarantine."""
+        """Start the execution, as the leader does for a quarantine."""
         activities = QuarantineActivities(self.node.store, self.node.keys, self.writers, prober)
         registry = Registry(
             [ProbeQuarantine], [activities.check, activities.probe, activities.give_back]

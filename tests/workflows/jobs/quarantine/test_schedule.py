@@ -1,4 +1,4 @@
-"""Silence counts, an answer starts anew, and what says nothing changes no count."""
+"""Silence counts, an answer resets the count, and an inconclusive probe changes nothing."""
 
 from __future__ import annotations
 

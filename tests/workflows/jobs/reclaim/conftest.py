@@ -1,4 +1,4 @@
-"""The reclaim jobs on a scripted cluster; in the end the log must keep every invariant."""
+"""The reclaim jobs on a scripted cluster; all invariants are checked at the end."""
 
 from __future__ import annotations
 

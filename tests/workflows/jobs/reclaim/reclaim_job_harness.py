@@ -1,7 +1,7 @@
 """The scripted cluster of ``tests/core/domain/reclaim`` under the workflows.
 
-Scripts say what happens to Pods; nobody says when to scan. Time is skipped by the environment, and
-the cluster's clock follows it.
+Scripts change Pods; scans run by themselves. The environment skips time, and the cluster's clock
+follows it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from workflows.testing.environment import WorkflowEnvironment
 
 
 class ScriptedFacts:
-    """What the scripted API server lists; it can be out of order for a while."""
+    """The lists of the scripted API server, which can be unavailable for a while."""
 
     def __init__(self, cluster: ScriptedCluster) -> None:
         self.cluster = cluster
@@ -48,14 +48,14 @@ class ScriptedFacts:
         return self.cluster.snapshot(claims_read)
 
     async def changes(self) -> AsyncIterator[PodChange]:
-        """Nothing: a script's news go to ``ChangeListener.take``."""
+        """Nothing: a script's changes go to ``ChangeListener.take``."""
         nothing: tuple[PodChange, ...] = ()
         for change in nothing:
             yield change
 
 
 class ReclaimJobHarness(ReclaimHarness):
-    """One cluster with the workflows at work in it. ``tick`` lets time go on."""
+    """A cluster with running workflows. ``tick`` advances the clock."""
 
     def __init__(self, settings: ReclaimSettings = ReclaimSettings()) -> None:
         super().__init__()
@@ -67,17 +67,17 @@ class ReclaimJobHarness(ReclaimHarness):
         self.is_prepared = False
 
     def new_observer(self, *, ahead_s: float = 0.0) -> Observer:
-        """Another controller, with a calendar that may be ahead."""
+        """Another controller, whose clock may be ahead."""
         return Observer(lambda: self.cluster.now_s + ahead_s, lambda: self.cluster.now_s)
 
     async def begin(self, orders: ScanSettings = ScanSettings()) -> None:
-        """Start the scan's execution; the first look is at once."""
+        """Start the scan's execution, which scans at once."""
         await self.prepare()
         self.handle = await self.environment.start(ReclaimScan, orders, workflow_id="reclaim")
         await self.environment.settle()
 
     async def prepare(self) -> None:
-        """The environment, with nothing at work in it yet."""
+        """The environment, without executions."""
         self.writers = ShardWriters(self.store, (await self.agent("operator")).keys)
         means = await self._means()
         self._scan = ReclaimActivities(means, self._begin)
@@ -93,7 +93,7 @@ class ReclaimJobHarness(ReclaimHarness):
         self.is_prepared = True
 
     async def take_settings(self) -> None:
-        """What is done from now on goes by the present settings and observer."""
+        """Use the current settings and observer from now on."""
         self._scan._context = self._pods._context = means = await self._means()
         self.listener = ChangeListener(means, self._begin, self._nothing)
 
@@ -112,27 +112,27 @@ class ReclaimJobHarness(ReclaimHarness):
         return ""
 
     async def script(self, text: str) -> None:
-        """Play commands, one a line."""
+        """Run commands, one a line."""
         for line in text.strip().splitlines():
             answer = await self.play(line.strip())
             assert "Error" not in answer, answer
 
     async def status(self) -> dict[str, Payload]:
-        """What the execution answers."""
+        """The status of the execution."""
         found: dict[str, Payload] = await self.handle.query("status")
         return found
 
     async def held(self) -> set[str]:
-        """Addresses that are claimed."""
+        """The claimed addresses."""
         return set((await (await self.agent("operator")).truth()).claims)
 
     async def tell(self, news: ObservedPod) -> None:
-        """What a watcher hears of a Pod goes to the listener; it may begin something."""
+        """Pass a watch event of a Pod to the listener, which may start an execution."""
         change = PodChange(news.pod, news.report)
         await self.listener.take(ObservedChange(change, self.observer.moment()))
 
     async def outcome(self, one: str) -> ReclaimResult:
-        """How a Pod's execution ended, by its id."""
+        """The results of Pods' executions, by id."""
         found: ReclaimResult = await self.environment.handle(one).result()
         return found
 

@@ -1,4 +1,4 @@
-"""Listening: what breaks off begins again, what has no room is left to the scan; it never ends."""
+"""The change listener restarts broken watches, and leaves excess changes to the scan."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LOOK = "look soon"
 
 
 class ScriptedChanges:
-    """A source whose watch breaks off a few times, then tells some news and stays."""
+    """A source whose watch breaks a few times, then reports changes and stays open."""
 
     def __init__(self, node: NodeHarness, breaks: int, news: list[str]) -> None:
         self._real = StandalonePodFacts(node.store, node.keys)
@@ -53,7 +53,7 @@ class ScriptedChanges:
 
 
 class ListenerHarness:
-    """A listener over a real store, and what it began."""
+    """A listener on a real store, and the executions it has started."""
 
     def __init__(
         self, node: NodeHarness, source: ScriptedChanges, settings: ReclaimSettings

@@ -1,4 +1,4 @@
-"""One Pod's execution: what it waits for, what it keeps, and when it leaves it to the scan."""
+"""The execution of one Pod: its waits, its decisions, and when it leaves the Pod to the scan."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ DB = "reclaim/shop/db-1/1"
 
 
 async def a_pod(harness: ReclaimJobHarness, settings: ReclaimSettings = ReclaimSettings()) -> None:
-    """web-0 runs on n3 with 10.6.0.11, and the watch is at work."""
+    """web-0 runs on n3 with 10.6.0.11, and the watch is running."""
     harness.settings = settings
     await harness.script("pod shop/web-0 uid=1 node=n3")
     await harness.prepare()
 
 
 async def hear(harness: ReclaimJobHarness, line: str) -> None:
-    """Something happens to web-0, and whoever listens hears of it."""
+    """Change web-0, with a watch event."""
     key = ("shop", "web-0")
     last = harness.cluster.pods[key]
     await harness.script(line)
@@ -111,7 +111,7 @@ async def test_a_termination_that_ends_well_leaves_an_execution_with_nothing_to_
 async def test_an_observer_that_takes_over_waits_for_its_own_second_look(
     harness: ReclaimJobHarness,
 ) -> None:
-    """Its calendar may be ahead of the one before: that shortens nothing."""
+    """The clock of the next controller may be ahead, which shortens no deadline."""
     await a_pod(harness)
     await hear(harness, "delete pod shop/web-0 grace=30s")
     await harness.tick("59s")
@@ -158,7 +158,7 @@ async def test_a_release_that_fails_is_tried_a_bounded_number_of_times(
 def no_answers(
     harness: ReclaimJobHarness, monkeypatch: pytest.MonkeyPatch, for_s: float
 ) -> list[float]:
-    """Nobody answers about StatefulSets for a while; when somebody was asked."""
+    """Fail requests for StatefulSets for a while; return the times of requests."""
     asked: list[float] = []
     answered = ClusterSnapshot.stateful_set
     began_s = harness.cluster.now_s
@@ -174,7 +174,7 @@ def no_answers(
 
 
 async def a_surplus_replica(harness: ReclaimJobHarness) -> None:
-    """db-1 has 10.6.0.11, and its set wants it no more."""
+    """db-1 has 10.6.0.11, and its StatefulSet is scaled down."""
     await harness.script(
         """
         statefulset shop/db replicas=2
@@ -186,7 +186,7 @@ async def a_surplus_replica(harness: ReclaimJobHarness) -> None:
 
 
 async def delete_replica(harness: ReclaimJobHarness) -> None:
-    """Its deletion is heard, and its DEL never comes."""
+    """Its deletion is reported, and its DEL never comes."""
     last = harness.cluster.pods["shop", "db-1"]
     await harness.script("delete pod shop/db-1 how=lost")
     await harness.tell(ObservedPod(last, deleted=True))
@@ -222,7 +222,7 @@ async def test_an_owner_that_can_never_be_asked_is_left_to_the_scan(
 
 
 async def test_a_pod_that_got_its_addresses_anew_is_left_alone(harness: ReclaimJobHarness) -> None:
-    """The same name, another Pod: the news of the older one is late."""
+    """Another Pod of the same name: the event of the older one is late."""
     await a_pod(harness, ReclaimSettings(extra_delay_s=20.0))
     await hear(harness, "delete pod shop/web-0 how=lost")
     await harness.script("pod shop/web-0 uid=2")
@@ -235,7 +235,7 @@ async def test_a_pod_that_got_its_addresses_anew_is_left_alone(harness: ReclaimJ
 async def test_a_scan_begins_the_execution_of_a_pod_whose_grace_runs(
     harness: ReclaimJobHarness,
 ) -> None:
-    """It was terminating when the controller came up: nobody heard of it."""
+    """It was terminating when the controller started, so there was no event."""
     await harness.script("pod shop/web-0 uid=1 node=n3\ndelete pod shop/web-0 grace=30s")
     await harness.begin()
     assert list(harness.begun) == [WEB]

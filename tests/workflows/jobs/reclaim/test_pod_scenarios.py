@@ -1,4 +1,4 @@
-"""The golden scenarios again, this time with an execution for every Pod: the same answers."""
+"""The golden scenarios with an execution for every Pod give the same outputs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PLAYED = [script for script in SCRIPTS if FORGETFUL not in script.read_text()]
 
 
 class PodReclaimHarness(ReclaimJobHarness):
-    """Plays scripts: ``tick`` answers what the executions that ended meanwhile came to."""
+    """Runs scripts: ``tick`` prints the results of executions that ended meanwhile."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class PodReclaimHarness(ReclaimJobHarness):
         return answer
 
     async def _begin(self, one: ReclaimDeadline, origin: DeadlineCause = DeadlineCause()) -> None:
-        """A script lets executions go on with ``tick`` only."""
+        """Executions continue only in ``tick``."""
         self._deferred.append((one, origin))
 
     async def tick(self, text: str) -> str:

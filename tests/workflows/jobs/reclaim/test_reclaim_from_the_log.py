@@ -1,4 +1,4 @@
-"""A controller's jobs as they are hosted: what an operator deletes, the workflow makes free."""
+"""A controller's jobs as in production: the workflow releases what an operator deletes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from workflows.model.policies import ExecutionStatus
 
 @asynccontextmanager
 async def leading(node: NodeHarness, telemetry: Telemetry | None = None) -> AsyncIterator[JobHost]:
-    """A controller at work that hears the log."""
+    """A running controller that follows the log."""
     host = JobHost(node.store, node.keys, "one", telemetry=telemetry)
     works = [asyncio.ensure_future(host.run()), asyncio.ensure_future(host.lead())]
     try:

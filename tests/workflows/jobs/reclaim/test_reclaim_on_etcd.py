@@ -1,4 +1,4 @@
-"""Two controllers' workers on a real etcd; the one at work is killed in the middle of a chunk."""
+"""Two controllers' workers on a real etcd; the active one is killed in the middle of a chunk."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DIES_AT = 20
 
 
 class Dying:
-    """Stops the reclaimer at a chosen call: whoever is at work then does nothing more."""
+    """Stops the reclaimer at a chosen call; its worker does nothing more."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.at_work = asyncio.Event()
@@ -110,7 +110,7 @@ async def _quietly(look: Any) -> bool:
 
 
 async def _bury(store: KeyValueStore, hosts: list[JobHost]) -> None:
-    """Kill the worker that owns the execution, as a crash would."""
+    """Kill the worker that owns the execution, as a crash does."""
     for host in hosts:
         term = host.worker.term
         assert term is not None

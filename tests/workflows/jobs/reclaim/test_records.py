@@ -1,4 +1,4 @@
-"""Without Kubernetes: a deleted record is evidence, its absence is none; the log tells it."""
+"""Without Kubernetes: a deleted record is evidence, a missing record is not."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FORGET_NODE = DeleteRecord("Node", "", "node-a")
 
 
 class StandaloneHarness(NamedTuple):
-    """A node, and the look at it."""
+    """A node, and a scan of it."""
 
     node: NodeHarness
     other: NodeHarness
@@ -140,7 +140,7 @@ async def test_a_node_whose_record_was_deleted_takes_its_pods_with_it(
 async def heard(
     harness: StandaloneHarness, *commands: ApplyRecord | DeleteRecord
 ) -> list[PodChange]:
-    """What is told of these commands, between news of two Pods that mark begin and end."""
+    """The changes reported for these commands, between those of two marker Pods."""
     for name in ("begin", "end"):
         await harness.other.add(pod(name))
     changes = harness.facts.changes()
@@ -195,7 +195,7 @@ async def test_records_that_are_made_and_pods_without_addresses_are_no_news(
 
 
 class CountingStore(MemoryStore):
-    """Counts reads of all endpoints."""
+    """A store that counts reads of all endpoints."""
 
     whole_reads = 0
 

@@ -1,4 +1,4 @@
-"""The execution itself: its rhythm, its signals, its query, its faults, its next run."""
+"""The scan's execution: its interval, signals, query, faults, and next run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scripted clusters under the workflow: what is released, when, and what never is."""
+"""Scripted clusters with the workflow: which addresses are released, and when."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stage for every test; at its end the log must keep every invariant."""
+"""A cluster for every test; all invariants are checked at its end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One cluster, its Pods, and retirements in skipped time; what notices tell is told by hand."""
+"""A cluster, its Pods, and retirements on a skipping clock; tests send the leader's signals."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from workflows.testing.handle import TimeSkippingHandle
 
 
 class RetirementHarness:
-    """``tell`` does what the leader does when its projection has moved."""
+    """``tell`` does what the leader does when its projection has changed."""
 
     def __init__(self, store: KeyValueStore | None = None) -> None:
         self.node = NodeHarness(store or MemoryStore())
@@ -41,30 +41,30 @@ class RetirementHarness:
         await self.node.apply(*pools)
 
     async def pods(self, *names: str) -> None:
-        """Each gets an address."""
+        """Add Pods, each with an address."""
         for name in names:
             await self.node.add(pod(name))
 
     async def end(self, *names: str) -> None:
-        """Each gives its address back; the leader notices."""
+        """Delete Pods; the leader sends its signals."""
         for name in names:
             await self.node.delete(pod(name))
         await self.tell()
 
     async def retire(self, name: str, order: RetirementRequest | None = None) -> TimeSkippingHandle:
-        """Retire a pool, and look for the first time."""
+        """Retire a pool, and run the first check."""
         await self.node.apply(RetirePool(name))
         return await self._started(PoolRetirement, "pool", order or RetirementRequest(name))
 
     async def retire_subnet(
         self, order: RetirementRequest = RetirementRequest("net")
     ) -> TimeSkippingHandle:
-        """Retire the subnet, and look for the first time."""
+        """Retire the subnet, and run the first check."""
         await self.node.apply(RetireSubnet(order.name))
         return await self._started(SubnetRetirement, "subnet", order)
 
     async def tell(self) -> None:
-        """Signal every execution that there must be and is; begin the others."""
+        """Signal every required execution, and start missing ones."""
         for notice in retirement_notices(Projection(await self.node.truth())):
             if not await self.environment.is_open(notice.workflow_id):
                 if not notice.starts:
@@ -75,20 +75,20 @@ class RetirementHarness:
             await self.environment.handle(notice.workflow_id).signal(notice.signal)
 
     async def status(self, handle: TimeSkippingHandle) -> dict[str, Payload]:
-        """What the execution answers."""
+        """The status of the execution."""
         found: dict[str, Payload] = await handle.query("status")
         return found
 
     async def retiring(self) -> dict[str, bool]:
-        """The pools that are there, and whether they retire."""
+        """The existing pools, and whether they retire."""
         return {name: one.retiring for name, one in (await self.node.truth()).pools.items()}
 
     async def events(self, kind: type[Event]) -> int:
-        """How many events of a type are in the log."""
+        """The number of events of a type in the log."""
         return sum(isinstance(one.event, kind) for one in await self.node.log())
 
     async def check(self) -> None:
-        """All invariants, over the whole log."""
+        """Check all invariants over the whole log."""
         await check_everything(self.node)
 
     async def close(self) -> None:

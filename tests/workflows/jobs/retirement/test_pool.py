@@ -1,4 +1,4 @@
-"""A pool that was told to go: nothing new is claimed, what is claimed ends, then it is deleted."""
+"""A retiring pool: no new claims, existing ones are released, then it is deleted."""
 
 from __future__ import annotations
 

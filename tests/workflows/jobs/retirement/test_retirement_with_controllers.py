@@ -14,7 +14,7 @@ from tests.workflows.jobs.job_host_harness import JobHostHarness
 from tests.workflows.jobs.retirement.retirement_harness import blue, net, red
 
 WRITES_OF_A_RETIREMENT = 12
-"""A host that lives writes about so often from its start to the pool's end."""
+"""The approximate number of writes of a host until the pool is deleted."""
 
 
 async def _is_gone(node: NodeHarness) -> bool:

@@ -1,4 +1,4 @@
-"""A subnet goes with its pools: it is the parent of their retirements."""
+"""A subnet is deleted with its pools: its retirement is the parent of theirs."""
 
 from __future__ import annotations
 

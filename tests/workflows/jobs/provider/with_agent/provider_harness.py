@@ -1,4 +1,4 @@
-"""A town: an agent on a node, controllers when a test begins them, and a provider on loopback."""
+"""An agent on a node, controllers that a test starts, and a provider on loopback."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class ConfiguredNetworks:
-    """Which NICs take part, as a test says it: interface -> vlanMode of a vlan network."""
+    """The NICs that are bound: interface -> vlanMode of a vlan network."""
 
     def __init__(self, modes: Mapping[str, str]) -> None:
         self.modes = dict(modes)
@@ -38,7 +38,7 @@ class ConfiguredNetworks:
 
 
 class ProviderHarness:
-    """``networks``: what the agent is told of NICs, where a test says it."""
+    """``networks``: the agent's facts about NICs, if a test sets them."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class ProviderHarness:
         self._hosts: dict[str, tuple[JobHost, list[asyncio.Task[None]]]] = {}
 
     async def controller(self, name: str = "controller-0") -> Callable[[], Awaitable[None]]:
-        """One that leads; what is returned ends it."""
+        """Start a leading controller; returns a function that stops it."""
         settings = JobSettings(
             ReclaimSettings(enabled=False),
             provider=ProviderSettings(self.provider.url, 5.0),
@@ -72,7 +72,7 @@ class ProviderHarness:
         return end
 
     async def bury(self, name: str = "controller-0") -> None:
-        """A controller dies as a crash would have it; its lease has ended at once."""
+        """Kill a controller; its lease expires at once."""
         host, works = self._hosts[name]
         term = host.worker.term
         await host.worker.abandon()
@@ -83,28 +83,28 @@ class ProviderHarness:
             await self.node.store.revoke_lease(term.session.lease)
 
     def waits(self, bind_s: float) -> None:
-        """How long the agent's ADDs wait for the provider."""
+        """Set the seconds that the agent's ADDs wait for the provider."""
         allocator = getattr(self.node.process.parts.handlers.add._allocate, "__self__", None)
         assert isinstance(allocator, BindingAllocator)
         allocator._times = Times(bind_s)
 
     async def binding(self, pod: str = "web-0") -> StoredBinding:
-        """What agents and controllers have said of it."""
+        """The state of the binding in the store."""
         return await Bindings(self.node.store, self.node.keys).find(("shop", pod))
 
     async def workload_endpoint(self, pod: str = "web-0") -> Any:
-        """What a main plugin asks the agent's socket for."""
+        """The request of a main plugin at the agent's socket."""
         path = f"/v1/workloadendpoint?podNamespace=shop&podName={pod}"
         return (await over_socket(self.node.process.settings.socket_path, "GET", path)).json
 
     async def nothing_left(self) -> bool:
-        """No claim, no bind, nothing under way."""
+        """Assert that no claim, no binding and no execution exists."""
         found = await self.binding()
         return not (self.provider.bound or await self.node.claims() or found.binding)
 
 
 async def eventually(look: Callable[[], Awaitable[T]]) -> T:
-    """Look until there is something."""
+    """Poll until the result is true."""
     async with asyncio.timeout(DEADLINE_S):
         while not (found := await look()):
             await asyncio.sleep(0.01)

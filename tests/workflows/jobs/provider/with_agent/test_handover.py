@@ -1,4 +1,4 @@
-"""The end of bound addresses: the provider lets go first, whoever wants them back."""
+"""Release of bound addresses: the provider unbinds first, for every kind of release."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NEXT = "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0;K8S_POD_UID=ui
 
 
 class _OperatorWriters(ShardWriters):
-    """Writers of a caller that is no activity."""
+    """Writers of a caller that is not an activity."""
 
     @asynccontextmanager
     async def borrowed(self) -> AsyncIterator[tuple[Writer, Cause]]:

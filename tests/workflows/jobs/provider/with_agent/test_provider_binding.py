@@ -1,4 +1,4 @@
-"""An ADD on a network of the provider: bound before it is answered, or failed and nothing held."""
+"""An ADD on a network of the provider is bound before its answer, or fails and holds nothing."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ async def test_a_refusal_is_the_error_of_the_add_and_nothing_is_held(
     assert "no VLAN is left" in error["msg"]
     assert "orbctl workflow history external/shop/web-0/uid-web-0" in error["details"]
     await eventually(harness.nothing_left)
-    assert await harness.node.add()  # the runtime's next try
+    assert await harness.node.add()  # the runtime's next attempt
 
 
 async def test_a_provider_that_is_away_fails_the_add_in_time_and_is_asked_to_forget(

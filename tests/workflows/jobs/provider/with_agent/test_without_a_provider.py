@@ -1,4 +1,4 @@
-"""Without a provider an agent is what it was: no read more on an ADD, nothing more in memory."""
+"""Without a provider an agent makes no additional read in an ADD, and uses no more memory."""
 
 from __future__ import annotations
 
