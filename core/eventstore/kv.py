@@ -188,6 +188,10 @@ class KeyValueStore(Protocol):
         """Renew the lease once; returns its remaining seconds, 0 if it has ended."""
         ...
 
+    async def lease_left_s(self, lease: int) -> int:
+        """The remaining seconds of a lease, which is not renewed; 0 if it has ended."""
+        ...
+
     async def revoke_lease(self, lease: int) -> None:
         """End the lease and delete its keys; no error if it has ended already."""
         ...

@@ -157,6 +157,12 @@ class MemoryStore:
         held.ends_at = self._clock() + held.ttl_s
         return held.ttl_s
 
+    async def lease_left_s(self, lease: int) -> int:
+        """The remaining seconds, 0 if it has ended."""
+        self._begin()
+        held = self._leases.get(lease)
+        return 0 if held is None else max(int(held.ends_at - self._clock()), 0)
+
     async def revoke_lease(self, lease: int) -> None:
         """End the lease and delete its keys in one revision."""
         self._begin()

@@ -66,6 +66,10 @@ class ObservedStore:
         """See ``KeyValueStore``."""
         return await self._timed("keep", self._store.keep_lease(lease))
 
+    async def lease_left_s(self, lease: int) -> int:
+        """See ``KeyValueStore``."""
+        return await self._timed("time_to_live", self._store.lease_left_s(lease))
+
     async def revoke_lease(self, lease: int) -> None:
         """See ``KeyValueStore``."""
         await self._timed("revoke", self._store.revoke_lease(lease))

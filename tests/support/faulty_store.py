@@ -95,6 +95,11 @@ class FaultyStore:
         self._check()
         return await self.store.keep_lease(lease)
 
+    async def lease_left_s(self, lease: int) -> int:
+        """Ask, unless unavailable."""
+        self._check()
+        return await self.store.lease_left_s(lease)
+
     async def revoke_lease(self, lease: int) -> None:
         """Revoke, unless unavailable."""
         self._check()

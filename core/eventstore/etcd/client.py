@@ -110,6 +110,12 @@ class EtcdStore:
         remaining_s: int = answer.TTL
         return remaining_s
 
+    async def lease_left_s(self, lease: int) -> int:
+        """The seconds left, 0 when it is gone; nothing changes."""
+        request = messages.LeaseTimeToLiveRequest(ID=lease)
+        remaining_s: int = (await self._calls.repeat("time_to_live", request)).TTL
+        return max(remaining_s, 0)  # -1: the lease is gone
+
     async def revoke_lease(self, lease: int) -> None:
         """End the lease; one that is gone is fine, so the call can be repeated."""
         try:

@@ -144,6 +144,8 @@ _TABLE: Final[Table] = {
     },
     "LeaseGrantRequest": {"TTL": (1, "int64"), "ID": (2, "int64")},
     "LeaseRevokeRequest": {"ID": (1, "int64")},
+    "LeaseTimeToLiveRequest": {"ID": (1, "int64")},
+    "LeaseTimeToLiveResponse": {"TTL": (3, "int64")},
     "LeaseKeepAliveRequest": {"ID": (1, "int64")},
     "LeaseKeepAliveResponse": {"TTL": (3, "int64")},
     "StatusRequest": {},
@@ -193,6 +195,7 @@ CompactionRequest: Final[Any] = CLASSES["CompactionRequest"]
 DefragmentRequest: Final[Any] = CLASSES["DefragmentRequest"]
 LeaseGrantRequest: Final[Any] = CLASSES["LeaseGrantRequest"]
 LeaseKeepAliveRequest: Final[Any] = CLASSES["LeaseKeepAliveRequest"]
+LeaseTimeToLiveRequest: Final[Any] = CLASSES["LeaseTimeToLiveRequest"]
 LeaseRevokeRequest: Final[Any] = CLASSES["LeaseRevokeRequest"]
 RangeRequest: Final[Any] = CLASSES["RangeRequest"]
 StatusRequest: Final[Any] = CLASSES["StatusRequest"]

@@ -27,7 +27,6 @@ from core.domain.patterns.labels import LabelSelector
 from core.domain.quarantine.quarantine_decisions import seen_in_words
 from core.domain.subnets.subnet_model import controlled, count, owner_of, shared_out, shares
 from core.errors import BadInput, NotFound
-from core.eventstore.kv import Get
 from core.eventstore.state import read_ledger
 from core.projections.fold import Projection
 from ops.cli.commands.applications import describe_applications
@@ -38,6 +37,7 @@ from ops.cli.formats import Output
 from ops.cli.global_options import globals_of
 from ops.cli.kinds import ObjectKind, kind_of, split_name
 from ops.cli.listings import state_of
+from ops.cli.live_state import binding_in_words, read_cool_down
 from ops.cli.name_completion import complete_kind, complete_names
 from ops.cli.output import TableColumn, heading, pairs, show_table, show_value
 from ops.cli.pool_usage import claims_by_pool
@@ -90,7 +90,7 @@ def describe(
         elif object_kind is ObjectKind.SUBNET:
             await _subnet(session, ledger, name, output)
         elif object_kind is ObjectKind.ADDRESS:
-            await _address(session, ledger, name, output)
+            await describe_address(session, ledger, name, output)
         elif object_kind is ObjectKind.APPLICATION:
             applications = await read_applications(kubeconfig, ledger)
             await describe_applications(
@@ -239,6 +239,7 @@ async def _endpoint(
             ("Owner", f"{endpoint.owner_kind}/{endpoint.owner_name}"),
             ("Holder", endpoint.holder),
             ("Fixed", _why_fixed(endpoint, ledger)),
+            ("Network provider", await binding_in_words(session, key)),
         )
     )
     _nics(endpoint, ledger)
@@ -283,14 +284,18 @@ def _nics(endpoint: Endpoint, ledger: Ledger) -> None:
         )
 
 
-async def _address(session: ClusterSession, ledger: Ledger, text: str, output: Output) -> None:
+async def describe_address(
+    session: ClusterSession, ledger: Ledger, text: str, output: Output
+) -> None:
+    """Show the state of one address, why it has it, and its history. Raises BadInput."""
     try:
         address = parse_address(text)
     except AddressSyntaxError as error:
         raise BadInput(str(error), subject="address") from None
     facts = _address_facts(address, ledger)
-    if "claimed" not in dict(facts)["State"] and await _rests(session, address):
-        facts.append(("Cool-down", "released recently; other addresses are allocated first"))
+    mark = None if str(address) in ledger.claims else await read_cool_down(session, address)
+    if mark is not None:
+        facts.append(("Cool-down", mark.in_words(session.now_ms())))
     if output.is_plain:
         show_value({name.lower(): value for name, value in facts if value}, output)
         return
@@ -337,11 +342,6 @@ def _address_facts(address: Address, ledger: Ledger) -> list[tuple[str, str]]:
 def _quarantine_words(quarantine: Quarantine) -> str:
     seen = seen_in_words(quarantine)
     return f"{quarantine.reason} ({seen})" if seen else quarantine.reason
-
-
-async def _rests(session: ClusterSession, address: Address) -> bool:
-    found = await session.store.read([Get(session.keys.rest(*address))])
-    return bool(found.ranges[0].kvs)
 
 
 async def _history(session: ClusterSession, kind: str, name: str) -> None:

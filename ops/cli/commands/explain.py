@@ -6,12 +6,13 @@ with the rule that took or dropped it, then the address that would be tried. Wri
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
 from core.archive.replay import open_log
 from core.audit.past_adds import NOW, LogMoment, PastAdds, past_adds
+from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.domain.configuration.commands import ApplyRecord
 from core.domain.events import RecordDefined
 from core.domain.facts import PodReference
@@ -20,11 +21,14 @@ from core.domain.selection.request import FAMILY_NAMES, CandidateVerdict, Select
 from core.errors import BadInput, NotFound
 from core.eventstore.codec import ENDPOINT
 from core.eventstore.kv import Get
+from core.eventstore.state import read_ledger
 from core.manifests.commands import apply_command
 from ops.cli import dry_run
+from ops.cli.commands.describe import describe_address
 from ops.cli.context import perform
 from ops.cli.dry_run import Explanation, Trial
 from ops.cli.exits import Exit, report
+from ops.cli.formats import Output
 from ops.cli.global_options import globals_of
 from ops.cli.kinds import split_name
 from ops.cli.manifest_objects import read_commands
@@ -40,7 +44,7 @@ UID_UNSAID: Final = "not-given"
 
 def explain(
     context: typer.Context,
-    pod: Annotated[str, typer.Argument(help="POD or NAMESPACE/POD")] = "",
+    pod: Annotated[str, typer.Argument(help="POD, NAMESPACE/POD or an address")] = "",
     request: Annotated[
         list[str] | None,
         typer.Option("--request", help="YAML of a Pod, optionally with its Namespace and Node"),
@@ -64,54 +68,101 @@ def explain(
     """Explain which pools serve a Pod, and why others do not.
 
     The Pod is one that was applied as a record, one of a YAML file, or one that the log knows: then
-    the answer is what its ADDs got.
+    the answer is what its ADDs got. Of an address it shows who holds it, or why it is not free and
+    until when.
 
     Examples:
       orbctl explain shop/web-0
       orbctl explain --request pod.yaml
       orbctl explain shop/web-0 --ipv4-pool lan --node node-a
       orbctl explain shop/web-0 --as-of 14:03
+      orbctl explain 10.6.0.17
     """
-    is_hypothetical = bool(uid or node or ipv4_pool or ipv6_pool)
     if bool(pod) == bool(request):
         raise BadInput("give a Pod, or --request FILE", subject="pod")
-    if as_of and (request or is_hypothetical):
-        raise BadInput("--as-of shows what an ADD got, so it takes a Pod and nothing else")
+    output = globals_of(context).output
     records = _records(request) if request else []
     key = _pod_of(records) if request else split_name(pod, namespace)
-    node = node or _node_of(records)
-    output = globals_of(context).output
+    question = _Question(
+        key,
+        records,
+        SelectionRequest(interface, tuple(ipv4_pool or ()), tuple(ipv6_pool or ())),
+        node or _node_of(records),
+        uid,
+        is_hypothetical=bool(request or uid or node or ipv4_pool or ipv6_pool),
+    )
 
     async def action(session: ClusterSession) -> Exit:
         if as_of:
-            past = parse_moment(as_of, session.now_ms())
-            adds = await session.read(lambda: _past_adds(session, key, past))
-            return show_adds("/".join(key), adds, output, session.now_ms())
-        asked = SelectionRequest(interface, tuple(ipv4_pool or ()), tuple(ipv6_pool or ()))
-        store, keys = session.store, session.keys
-        snapshot = await dry_run.read_snapshot(store, keys, records)
-        held_uid = uid or await _uid_of_endpoint(session, key) or UID_UNSAID
-        who = PodReference(*key, held_uid, held_uid)
-        facts = dry_run.facts_of(store, keys, snapshot, who, node)
-        explanation = await dry_run.explain_add(store, keys, snapshot, facts, asked)
-        if not (facts.pod.known or request or is_hypothetical):
-            adds = await session.read(lambda: _past_adds(session, key, NOW))
-            if adds.refused is not None or adds.has_source:
-                return show_adds("/".join(key), adds, output, session.now_ms())
-        if output.is_plain:
-            show_value(_plain(explanation), output)
-        else:
-            _show(explanation)
-        if explanation.facts.pod.known or explanation.held is not None:
-            return Exit.OK if explanation.served else Exit.REFUSED
-        return report(
-            NotFound(
-                f"Pod {'/'.join(key)} has no record, no address and no refused ADD",
-                remedy="apply a record of it, or explain its manifest with --request",
-            )
-        )
+            return await _explain_past(session, question, as_of, output)
+        if is_address(pod):
+            ledger = await read_ledger(session.store, session.keys)
+            await describe_address(session, ledger, pod, output)
+            return Exit.OK
+        return await _explain_pod(session, question, output)
 
     perform(context, action)
+
+
+class _Question(NamedTuple):
+    """A Pod by namespace and name, and how its ADD would be.
+
+    ``is_hypothetical``: the caller said something of it, so that its past ADDs are no answer.
+    """
+
+    key: tuple[str, str]
+    records: list[RecordDefined]
+    selection: SelectionRequest
+    node: str
+    uid: str
+    is_hypothetical: bool
+
+
+async def _explain_past(
+    session: ClusterSession, question: _Question, as_of: str, output: Output
+) -> Exit:
+    name = question.key[1]
+    if is_address(name):
+        remedy = f"orbctl as-of '{as_of}' address {name}"
+        raise BadInput("--as-of takes a Pod", subject=name, remedy=remedy)
+    if question.is_hypothetical:
+        raise BadInput("--as-of shows what an ADD got, so it takes a Pod and nothing else")
+    moment = parse_moment(as_of, session.now_ms())
+    adds = await session.read(lambda: _past_adds(session, question.key, moment))
+    return show_adds("/".join(question.key), adds, output, session.now_ms())
+
+
+async def _explain_pod(session: ClusterSession, question: _Question, output: Output) -> Exit:
+    key, store, keys = question.key, session.store, session.keys
+    snapshot = await dry_run.read_snapshot(store, keys, question.records)
+    uid = question.uid or await _uid_of_endpoint(session, key) or UID_UNSAID
+    facts = dry_run.facts_of(store, keys, snapshot, PodReference(*key, uid, uid), question.node)
+    if not (facts.pod.known or question.is_hypothetical):
+        adds = await session.read(lambda: _past_adds(session, key, NOW))
+        if adds.refused is not None or adds.has_source:
+            return show_adds("/".join(key), adds, output, session.now_ms())
+    explanation = await dry_run.explain_add(store, keys, snapshot, facts, question.selection)
+    if output.is_plain:
+        show_value(_plain(explanation), output)
+    else:
+        _show(explanation)
+    if explanation.facts.pod.known or explanation.held is not None:
+        return Exit.OK if explanation.served else Exit.REFUSED
+    return report(
+        NotFound(
+            f"Pod {'/'.join(key)} has no record, no address and no refused ADD",
+            remedy="apply a record of it, or explain its manifest with --request",
+        )
+    )
+
+
+def is_address(text: str) -> bool:
+    """Whether the text is an address; names of Pods never are."""
+    try:
+        parse_address(text)
+    except AddressSyntaxError:
+        return False
+    return True
 
 
 async def _past_adds(session: ClusterSession, key: tuple[str, str], past: LogMoment) -> PastAdds:

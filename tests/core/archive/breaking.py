@@ -88,6 +88,9 @@ class BreakingStore:
     async def keep_lease(self, lease: int) -> int:
         return await self._store.keep_lease(lease)
 
+    async def lease_left_s(self, lease: int) -> int:
+        return await self._store.lease_left_s(lease)
+
     async def revoke_lease(self, lease: int) -> None:
         await self._store.revoke_lease(lease)
 

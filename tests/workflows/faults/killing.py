@@ -72,6 +72,10 @@ class KillingStore:
         await self._alive()
         return await self.store.keep_lease(lease)
 
+    async def lease_left_s(self, lease: int) -> int:
+        await self._alive()
+        return await self.store.lease_left_s(lease)
+
     async def revoke_lease(self, lease: int) -> None:
         await self._alive()
         await self.store.revoke_lease(lease)

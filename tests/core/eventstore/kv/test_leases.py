@@ -41,6 +41,18 @@ async def test_a_lease_that_is_gone_has_no_time(subject: Subject) -> None:
     assert await subject.store.keep_lease(NO_SUCH_LEASE) == 0
 
 
+async def test_asking_for_the_time_of_a_lease_does_not_renew_it(subject: Subject) -> None:
+    lease = await subject.store.grant_lease(60)
+
+    left_s = [await subject.store.lease_left_s(lease) for _ in range(2)]
+
+    assert all(0 < each <= 60 for each in left_s)
+    assert left_s[1] <= left_s[0]
+    await subject.store.revoke_lease(lease)
+    assert await subject.store.lease_left_s(lease) == 0
+    assert await subject.store.lease_left_s(NO_SUCH_LEASE) == 0
+
+
 async def test_revoking_a_lease_deletes_its_keys_in_one_revision(subject: Subject) -> None:
     lease = await subject.store.grant_lease(60)
     writes = [Put(subject.key(name), b"", lease) for name in ("a", "b")]

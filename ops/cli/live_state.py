@@ -1,0 +1,63 @@
+"""Facts beside the log: cool-downs of addresses and bindings of a network provider, in words.
+
+Neither is an event: a cool-down mark ends with its etcd lease, a binding is the state of work
+between agent, controller and provider. Only reads.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from core.allocation.bindings import Binding, Bindings, State
+from core.domain.addresses.ip_address import Address
+from core.domain.evolution import EndpointKey
+from core.eventstore.kv import Get
+from ops.cli.output import age, moment
+
+if TYPE_CHECKING:
+    from ops.cli.session import ClusterSession
+
+_STATE_WORDS: Final[dict[State, str]] = {
+    "asked": "asked to bind; the ADD waits",
+    "bound": "bound",
+    "failed": "the bind failed and is being undone",
+    "returning": "asked to unbind; then the addresses are released",
+}
+
+
+class CoolDownMark(NamedTuple):
+    """The cool-down of an address. ``holder``: the one that released it. ``left_s``: its time."""
+
+    holder: str
+    left_s: int
+
+    def in_words(self, now_ms: int) -> str:
+        """Until when, and what it means."""
+        until = moment(now_ms + 1000 * self.left_s)
+        left = age(1000 * self.left_s)
+        return (
+            f"until {until} (another {left}): other addresses are allocated first;"
+            f" {self.holder} may have it again"
+        )
+
+
+async def read_cool_down(session: ClusterSession, address: Address) -> CoolDownMark | None:
+    """The cool-down of an address; None: it has none. Raises StoreUnavailable."""
+    key = session.keys.rest(*address)
+    mark = (await session.store.read([Get(key)])).ranges[0].first
+    if mark is None:
+        return None
+    left_s = await session.store.lease_left_s(mark.lease)
+    return CoolDownMark(mark.value.decode(errors="backslashreplace"), left_s)
+
+
+async def binding_in_words(session: ClusterSession, key: EndpointKey) -> str:
+    """What the network provider does for the endpoint; "" without a binding."""
+    binding = (await Bindings(session.store, session.keys).find(key)).binding
+    return "" if binding is None else _words(binding)
+
+
+def _words(binding: Binding) -> str:
+    why = f" ({binding.why})" if binding.why else ""
+    execution = f"; see `orbctl workflow describe {binding.order.workflow_id}`"
+    return _STATE_WORDS[binding.state] + why + execution

@@ -1,0 +1,41 @@
+"""What orbctl says of state beside the log: bindings of a network provider."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from core.allocation.bindings import Binding, BindingRequest, Bindings, State, StoredBinding
+from core.eventstore.keys import Keys
+from tests.support.node_harness import NodeHarness, pod, pool
+from tests.support.orbctl_harness import CLUSTER, OrbctlHarness
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("asked", "asked to bind; the ADD waits"),
+        ("failed", "the bind failed and is being undone (no such subnet)"),
+    ],
+)
+def test_an_endpoint_says_what_the_network_provider_does(
+    state: State, words: str, tmp_path: Path
+) -> None:
+    orbctl = OrbctlHarness(tmp_path)
+
+    async def claim(node: NodeHarness) -> None:
+        await node.apply(pool("lan", "10.6.0.1"))
+        await node.add(pod("web-0"))
+
+    orbctl.on_node("n1", claim)
+    request = BindingRequest("shop", "web-0", "web-0", "uid-web-0", "n1", (), ())
+    why = "no such subnet" if state == "failed" else ""
+    bindings = Bindings(orbctl.store, Keys(CLUSTER))
+    asyncio.run(bindings.write(StoredBinding(), Binding(request, state, why)))
+
+    said = orbctl.orbctl("describe", "endpoint", "shop/web-0").out
+
+    assert words in said
+    assert f"see `orbctl workflow describe {request.workflow_id}`" in said
