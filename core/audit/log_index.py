@@ -15,6 +15,7 @@ from array import array
 from bisect import bisect_right
 from collections import defaultdict, deque
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from core.archive.replay import LogView, ticked
@@ -22,7 +23,7 @@ from core.archive.snapshot import ArchiveSnapshot
 from core.audit.holding_table import Holder, HoldingTable, Names
 from core.audit.log_clock import LogClock
 from core.audit.versions import Versions
-from core.domain.addresses.ip_address import parse_address
+from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.domain.events import (
     AddressesClaimed,
     AddressesReleased,
@@ -94,7 +95,8 @@ class LogIndex:
                 events = segment.events()
                 for recorded in events:
                     self._clock_ms = ticked(self._clock_ms, recorded, batch.read_at_ms)
-                    self._fold(recorded)
+                    with suppress(AddressSyntaxError):  # the checker reports it where it is
+                        self._fold(recorded)
                 self.recent.extend(events)
                 self.clock.append(segment.position, self._clock_ms, len(events))
                 self.writers[segment.writer].append(segment.position)

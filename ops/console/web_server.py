@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -176,11 +177,12 @@ class ConsoleServer:
         response.content_type = "text/event-stream"
         async with self._source.feed.open(after) as reader:
             await response.prepare(request)
-            await response.write(_messages(reader.take(), conditions))
-            while reader.is_open:
-                events = await reader.next_events(HEARTBEAT_S)
-                async with asyncio.timeout(WRITE_S_MAX):
-                    await response.write(_messages(events, conditions))
+            with suppress(ConnectionError, TimeoutError):  # the client has gone, or does not read
+                await response.write(_messages(reader.take(), conditions))
+                while reader.is_open:
+                    events = await reader.next_events(HEARTBEAT_S)
+                    async with asyncio.timeout(WRITE_S_MAX):
+                        await response.write(_messages(events, conditions))
         return response
 
     async def _file(self, request: web.Request) -> web.StreamResponse:

@@ -9,7 +9,8 @@ import pytest
 from ops.console.event_stream import BACKLOG_MAX, READERS_MAX, EventReader
 from ops.console.web_server import API
 from tests.ops.console.conftest import Console
-from tests.support.archived_cluster import Add
+from tests.support.archived_cluster import Add, Remove
+from tests.support.deadlines import until
 
 pytestmark = pytest.mark.etcd
 
@@ -92,6 +93,18 @@ async def _message(content: object) -> dict[str, object]:
             data: dict[str, object] = json.loads(line[6:])
             return data
     raise AssertionError("the stream has ended")
+
+
+async def test_a_client_that_leaves_a_stream_is_no_failure(
+    console: Console, caplog: pytest.LogCaptureFixture
+) -> None:
+    feed = console.source.feed
+    async with console.client.get(f"{console.url}{API}/events/stream?after=0") as response:
+        await _message(response.content)
+        assert len(feed._readers) == 1
+    await console.cluster.live([Add("node-a", "late", 0), Remove("node-a", "late", 0)])
+    await until(lambda: not feed._readers)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def test_the_number_of_streams_is_limited(console: Console) -> None:
