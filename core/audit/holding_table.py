@@ -45,9 +45,13 @@ class TextColumn:
         self._data += text.encode()
         self._ends.append(len(self._data))
 
-    def rows_with(self, text: str, rows_max: int) -> Iterator[int]:
-        """The rows whose text contains this one, at most so many, the newest first."""
-        pattern, end = text.encode(), len(self._data)
+    def rows_with(self, text: str, rows_max: int, before: int | None = None) -> Iterator[int]:
+        """The rows whose text contains this one, at most so many, the newest first.
+
+        ``before``: of the rows before this one; None: of all.
+        """
+        rows = len(self) if before is None else before
+        pattern, end = text.encode(), self._ends[rows - 1] if rows else 0
         while rows_max and (at := self._data.rfind(pattern, 0, end)) >= 0:
             row = bisect_right(self._ends, at)
             if at + len(pattern) <= self._ends[row]:
@@ -199,6 +203,10 @@ class HoldingTable:
     def count_at(self, position: int) -> int:
         """How many addresses are held at the position."""
         return bisect_right(self._began, position) - bisect_right(self._ends, position)
+
+    def rows_until(self, position: int) -> int:
+        """How many rows have begun up to the position."""
+        return bisect_right(self._began, position)
 
     def rows_at(self, position: int) -> list[int]:
         """The rows that hold at the position, ascending.

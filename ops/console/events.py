@@ -15,8 +15,9 @@ from ops.console.values import Document, instant_document, refusal_document, tim
 EXAMINED_MAX: Final = 20_000
 """Events that one answer examines at most."""
 
-CHUNK_SEGMENTS: Final = 256
-"""Segments that are read at a time when events are listed backwards."""
+CHUNK_SEGMENTS_MIN: Final = 4
+CHUNK_SEGMENTS_MAX: Final = 256
+"""Segments that are read at a time when events are listed backwards: few, then twice as many."""
 
 
 class EventPosition(NamedTuple):
@@ -109,9 +110,11 @@ async def events_before(
     items: list[Document] = []
     examined, bound = 0, before or EventPosition(instant.position, _EVERY_PLACE)
     upto = bound.position
+    chunk = CHUNK_SEGMENTS_MIN
     while upto > since:
         source = (await log.at_position(min(upto, instant.position))).log
-        after = source.clock.position_before(upto, min(CHUNK_SEGMENTS, limit))
+        after = source.clock.position_before(upto, chunk)
+        chunk = min(2 * chunk, CHUNK_SEGMENTS_MAX)
         if after >= upto:
             after = source.first_position - 1
         for recorded in reversed(await _between(log, instant, max(after, since), upto)):

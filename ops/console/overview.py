@@ -12,6 +12,7 @@ from ops.console.pools import PoolsAt
 from ops.console.values import (
     Document,
     PageRequest,
+    clamped,
     instant_at,
     instant_document,
     page_of,
@@ -47,6 +48,7 @@ def overview(pools: PoolsAt, present: Present | None) -> Document:
     subnets = [pools.subnet_summary(subnet) for subnet in pools.subnets.values()]
     subnets.sort(key=lambda subnet: (-subnet["utilisation"], subnet["name"]))
     agents = sorted(agents_at(pools.instant), key=lambda agent: -agent["last"]["position"])
+    four, six = pools.totals().values()
     tables = log.holdings.values()
     pods = set().union(*(table.pods.encoded(table.rows_at(position)) for table in tables))
     return {
@@ -57,9 +59,9 @@ def overview(pools: PoolsAt, present: Present | None) -> Document:
             "reservations": len(pools.configuration.reservations),
             "pods": len(pods),
             "nodes": sum(agent["kind"] == "agent" for agent in agents),
-            "counts": pools.totals(),
-            "counts4": pools.totals(4),
-            "counts6": pools.totals(6),
+            "counts": {name: clamped(count + six[name]) for name, count in four.items()},
+            "counts4": four,
+            "counts6": six,
         },
         "pools": listed,
         "subnets": subnets[:LISTED_MAX],

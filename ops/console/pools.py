@@ -60,15 +60,17 @@ class PoolsAt:
         pools = self.configuration.pools.values()
         return sorted(pools, key=lambda pool: (-self.states(pool).utilisation, pool.name))
 
-    def totals(self, family: Family | None = None) -> Document:
-        """The sums of ``Counts`` over all pools, or over those of one family."""
-        counts = [
-            self.states(pool).counts()
-            for pool in self.configuration.pools.values()
-            if family in {None, pool.family}
-        ]
-        names = ("total", *COUNTED)
-        return {name: clamped(sum(one[name] for one in counts)) for name in names}
+    def totals(self) -> dict[Family, Document]:
+        """The sums of ``Counts`` over the pools of each family."""
+        sums: dict[Family, Document] = {
+            4: dict.fromkeys(("total", *COUNTED), 0),
+            6: dict.fromkeys(("total", *COUNTED), 0),
+        }
+        for pool in self.configuration.pools.values():
+            of_family = sums[pool.family]
+            for name, number in self.states(pool).counts().items():
+                of_family[name] = clamped(of_family[name] + number)
+        return sums
 
     def summary(self, pool: Pool) -> Document:
         """``PoolSummary`` of the contract."""

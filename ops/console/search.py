@@ -98,7 +98,9 @@ def _hits(instant: LogInstant, query: str) -> Iterator[Hit]:
             rows += [("address", row) for row in table.rows_with_mac(mac)]
         if family == pool_family:
             rows += [("address", row) for row in table.rows_of(value)]
-        rows += [("pod", row) for row in table.pods.rows_with(query.lower(), HITS_EXAMINED_MAX)]
+        begun = table.rows_until(instant.position)
+        pods = table.pods.rows_with(query.lower(), HITS_EXAMINED_MAX, begun)
+        rows += [("pod", row) for row in pods]
         for kind, row in rows:
             yield from _of_row(instant, pool, table, row, kind, query)
         yield from _of_names(instant, table, query)

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from core.audit.indexed_log import IndexedLog
 from core.domain.events import AllocationRefused, Cause, PoolVerdict, Recorded
-from ops.console.events import EventConditions
+from ops.console.events import EventConditions, events_before, parse_event_position
 from ops.console.routes import ROUTES
 from tests.ops.console.conftest import MAIN, Console
-from tests.support.archived_cluster import Add, Remove
+from tests.support.archived_cluster import KEYS, Add, ArchivedCluster, Remove
 
 pytestmark = pytest.mark.etcd
 
@@ -146,6 +147,13 @@ async def test_search_finds_the_present_before_the_past(console: Console) -> Non
     assert kinds == {"node"}
 
 
+async def test_search_of_the_past_knows_nothing_later(console: Console) -> None:
+    before = (await console.get("/pods/shop/db-0"))["pod"]["claimed"]["position"] - 1
+    hits = (await console.get(f"/search?q=shop&at={before}"))["hits"]
+    assert ("namespace", "shop") in [(hit["kind"], hit["name"]) for hit in hits]
+    assert (await console.get(f"/search?q=db-0&at={before}"))["hits"] == []
+
+
 async def test_events_are_paged_both_ways_without_loss(console: Console) -> None:
     forward, cursor = [], ""
     while True:
@@ -208,3 +216,24 @@ def test_a_refused_add_has_its_verdicts() -> None:
     assert document["refusal"]["verdicts"][0]["rule"] == "node-name"
     assert document["refusal"]["times"] == 3
     assert EventConditions(namespace="bank").document(recorded) is None
+
+
+async def test_events_before_the_window_of_the_index_are_paged_too(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    await archived_cluster.live([Add("node-a", f"web-{number}", 0) for number in range(4)])
+    await archived_cluster.seal(file_bytes_max=500)
+    await archived_cluster.live([Remove("node-a", "web-0", 0)])
+    log = IndexedLog(archived_cluster.store, KEYS, archived_cluster.files, window_events_max=3)
+    instant = await log.now()
+    assert instant.log.first_position > 0
+    positions: list[tuple[int, int]] = []
+    cursor = None
+    while True:
+        page = await events_before(log, instant, cursor, EventConditions(), 2)
+        positions += [(item["position"], item["place"]) for item in page["items"]]
+        if page["cursor"] is None:
+            break
+        cursor = parse_event_position(page["cursor"])
+    replayed = await archived_cluster.replayed()
+    assert positions == [(one.position, one.place) for one in reversed(replayed)]
